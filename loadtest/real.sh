@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Runs the real-service tests: five binaries, a real Apache Kafka and a real Redis, started here on ports of their own and
+# stopped at the end whatever happens. `real.sh help` says how it is used.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/.." && pwd)
+limit=${REAL_TIMEOUT:-900}
+
+usage() {
+  cat <<'TEXT'
+usage: loadtest/real.sh [TEST [FILTER]]
+
+  real.sh                  all of them (about 8 minutes on two cores, after the build)
+  real.sh rollout          loadtest/tests/real_rollout.rs alone
+  real.sh mesh bad_input   of real_mesh.rs the tests whose name contains bad_input
+
+Environment
+  CARGO_TARGET_DIR   where cargo builds (default target/)
+  FOREBAY_BIN_DIR    use the binaries in this folder and build none
+  REAL_TIMEOUT       seconds the tests may take in all (default 900)
+  REAL_KEEP          a folder that keeps the logs of services, Kafka and Redis
+  KAFKA_HEAP         as in compose/native.sh (default "-Xms256m -Xmx768m")
+TEXT
+}
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "real.sh: $*"; exit 1; }
+
+case ${1:-} in help | -h | --help) usage; exit 0 ;; esac
+
+tests=(--test 'real*')
+filter=()
+if [ -n "${1:-}" ]; then
+  name=real_${1#real_}
+  [ -e "$here/tests/$name.rs" ] || die "there is no test $name; there are: $(cd "$here/tests" && echo real_*.rs)"
+  tests=(--test "$name")
+  [ -z "${2:-}" ] || filter=("$2")
+fi
+
+taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+free_ports() { # COUNT : the first of so many free neighbours
+  local base i
+  for _ in $(seq 200); do
+    base=$((20000 + RANDOM % 9000))
+    for ((i = 0; i < $1; i++)); do ! taken $((base + i)) || continue 2; done
+    echo "$base"
+    return 0
+  done
+  die "no $1 free ports"
+}
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/forebay-real.XXXXXX")
+export FOREBAY_NATIVE_DIR=$work/native
+native=$root/compose/native.sh
+
+stop() {
+  local code=$?
+  trap - EXIT INT TERM
+  "$native" resume redis >/dev/null 2>&1 || true
+  timeout 90 "$native" down kafka redis >"$work/down.log" 2>&1 || { say "real.sh: not everything stopped:"; cat "$work/down.log" >&2; }
+  if [ -n "${REAL_KEEP:-}" ]; then
+    mkdir -p "$REAL_KEEP"
+    cp "$work"/native/*/log* "$REAL_KEEP/" 2>/dev/null || true
+    for log in "$work"/native/*/log; do cp "$log" "$REAL_KEEP/$(basename "$(dirname "$log")").log" 2>/dev/null || true; done
+  fi
+  rm -rf "$work"
+  exit "$code"
+}
+trap stop EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+cd "$root"
+target=${CARGO_TARGET_DIR:-$root/target}
+if [ -z "${FOREBAY_BIN_DIR:-}" ]; then
+  cargo build --workspace --bins
+  export FOREBAY_BIN_DIR=$target/debug
+fi
+cargo test -p forebay-loadtest --features real-services "${tests[@]}" --no-run
+
+base=$(free_ports 3)
+export KAFKA_PORT=$base KAFKA_CONTROLLER_PORT=$((base + 1)) REDIS_PORT=$((base + 2))
+export KAFKA_HEAP=${KAFKA_HEAP:--Xms256m -Xmx768m}
+say "starting Kafka on $KAFKA_PORT and Redis on $REDIS_PORT"
+timeout 180 "$native" up kafka redis >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2; die "Kafka or Redis did not start"; }
+
+export REAL_NATIVE=$native REAL_KAFKA=127.0.0.1:$KAFKA_PORT REAL_REDIS=127.0.0.1:$REDIS_PORT
+[ -z "${REAL_KEEP:-}" ] || { mkdir -p "$REAL_KEEP"; REAL_KEEP=$(cd "$REAL_KEEP" && pwd); export REAL_KEEP; }
+began=$SECONDS
+code=0
+timeout --kill-after=10 "$limit" \
+  cargo test -p forebay-loadtest --features real-services "${tests[@]}" --no-fail-fast -- --test-threads=1 "${filter[@]}" || code=$?
+[ "$code" != 124 ] || say "real.sh: the tests took longer than $limit s"
+say "tests took $((SECONDS - began)) s"
+exit "$code"

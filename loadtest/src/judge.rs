@@ -1,0 +1,310 @@
+//! Conservation: every accepted request is answered exactly once, nobody else is, and equal features get equal predictions.
+use crate::answer::{Answer, Verdict};
+use crate::oracle::Event;
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+
+/// What is tolerated.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rules {
+    /// Answers to requests of runs that no oracle knows are other people's, not violations.
+    pub ignore_other_runs: bool,
+    /// A request that is in the dead letters only counts as accounted for.
+    pub allow_dead_letters: bool,
+    /// How many error answers are tolerated; `None` = any number.
+    pub max_errors: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Case {
+    checksum: Option<u64>,
+    accepted: bool,
+    answers: u32,
+    dead_letters: u32,
+}
+
+/// Collects the evidence.
+#[derive(Debug, Default)]
+pub struct Judge {
+    rules: Rules,
+    cases: HashMap<String, Case>,
+    /// Run ids that the oracles know.
+    runs: HashSet<String>,
+    /// First prediction seen for (features, answering version).
+    predictions: HashMap<(u64, String), (u64, String)>,
+    findings: Findings,
+}
+
+/// The outcome: counts, and a few examples of each kind of violation.
+#[derive(Debug, Default, Clone)]
+pub struct Findings {
+    /// Requests in the oracles.
+    pub sent: u64,
+    /// Those that were accepted.
+    pub accepted: u64,
+    /// Requests with exactly one answer.
+    pub answered_once: u64,
+    /// Answers that were errors, by code.
+    pub errors: BTreeMap<String, u64>,
+    /// Dead letters without a request id: other requests', or garbage.
+    pub anonymous_dead_letters: u64,
+    /// Violations by kind, with examples.
+    pub violations: BTreeMap<&'static str, (u64, Vec<String>)>,
+}
+
+const EXAMPLES: usize = 5;
+
+#[derive(Deserialize)]
+struct Labelled<'a> {
+    #[serde(borrow)]
+    request_id: Cow<'a, str>,
+}
+
+impl Judge {
+    /// A judge with these rules.
+    #[must_use]
+    pub fn new(rules: Rules) -> Self {
+        Self { rules, ..Self::default() }
+    }
+
+    /// Takes one line of an oracle.
+    pub fn event(&mut self, event: Event) {
+        let (id, checksum, accepted) = match event {
+            Event::Sent { id, checksum, .. } => (id, Some(checksum), false),
+            Event::Accepted(id) => (id, None, true),
+            Event::Refused(id) => (id, None, false),
+        };
+        if let Some((run, _)) = id.rsplit_once('-')
+            && !self.runs.contains(run)
+        {
+            self.runs.insert(run.to_owned());
+        }
+        let case = self.cases.entry(id).or_default();
+        case.checksum = checksum.or(case.checksum);
+        case.accepted |= accepted;
+    }
+
+    /// Takes one record of the result topic.
+    pub fn answer(&mut self, bytes: &[u8]) {
+        let Ok(answer) = Answer::parse(bytes) else {
+            return self
+                .findings
+                .add("unreadable result", String::from_utf8_lossy(&bytes[..bytes.len().min(120)]).into_owned());
+        };
+        let Some(id) = answer.request_id.as_deref() else {
+            if !self.rules.ignore_other_runs {
+                self.findings.add(
+                    "answer without a request id",
+                    String::from_utf8_lossy(&bytes[..bytes.len().min(120)]).into_owned(),
+                );
+            }
+            return;
+        };
+        let Some(case) = self.cases.get_mut(id) else {
+            let ours = id.rsplit_once('-').is_some_and(|(run, _)| self.runs.contains(run));
+            if ours || !self.rules.ignore_other_runs {
+                self.findings.add("answer to an unknown request", id.to_owned());
+            }
+            return;
+        };
+        case.answers += 1;
+        if case.answers > 1 {
+            return self.findings.add("answered more than once", id.to_owned());
+        }
+        if let Verdict::Failed(code) = answer.verdict(1)
+            && answer.error.is_some()
+        {
+            return *self.findings.errors.entry(code).or_default() += 1;
+        }
+        let Some((checksum, print)) = case.checksum.zip(answer.fingerprint()) else {
+            return self.findings.add("neither prediction nor error", id.to_owned());
+        };
+        let version = answer.model_version.as_deref().unwrap_or_default().to_owned();
+        let (first, first_id) = self.predictions.entry((checksum, version)).or_insert_with(|| (print, id.to_owned()));
+        if *first != print {
+            let example = format!("{id} differs from {first_id}");
+            self.findings.add("equal features, different prediction", example);
+        }
+    }
+
+    /// Takes the payload of one dead letter.
+    pub fn dead_letter(&mut self, bytes: &[u8]) {
+        let labelled: Option<Labelled<'_>> = serde_json::from_slice(bytes).ok();
+        match labelled.and_then(|labelled| self.cases.get_mut(labelled.request_id.as_ref())) {
+            Some(case) => case.dead_letters += 1,
+            None => self.findings.anonymous_dead_letters += 1,
+        }
+    }
+
+    /// Weighs the evidence.
+    #[must_use]
+    pub fn findings(mut self) -> Findings {
+        for (id, case) in self.cases {
+            self.findings.sent += 1;
+            self.findings.accepted += u64::from(case.accepted);
+            self.findings.answered_once += u64::from(case.answers == 1);
+            if case.answers > 0 || !case.accepted {
+                continue;
+            }
+            if case.dead_letters == 0 {
+                self.findings.add("accepted and never answered", id);
+            } else if !self.rules.allow_dead_letters {
+                self.findings.add("dead letter only, never answered", id);
+            }
+        }
+        let errors: u64 = self.findings.errors.values().sum();
+        if self.rules.max_errors.is_some_and(|limit| errors > limit) {
+            let codes = format!("{:?}", self.findings.errors);
+            self.findings.violations.insert("more errors than allowed", (errors, vec![codes]));
+        }
+        self.findings
+    }
+}
+
+impl Findings {
+    fn add(&mut self, kind: &'static str, example: String) {
+        let (count, examples) = self.violations.entry(kind).or_default();
+        *count += 1;
+        if examples.len() < EXAMPLES {
+            examples.push(example);
+        }
+    }
+
+    /// Whether nothing was violated.
+    #[must_use]
+    pub fn clean(&self) -> bool {
+        self.violations.is_empty()
+    }
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sent, accepted, answered_once, anonymous_dead_letters, .. } = self;
+        writeln!(f, "sent {sent}  accepted {accepted}  answered once {answered_once}")?;
+        writeln!(f, "error answers {:?}  dead letters of nobody {anonymous_dead_letters}", self.errors)?;
+        for (kind, (count, examples)) in &self.violations {
+            writeln!(f, "VIOLATION {kind}: {count}, for example {}", examples.join(" | "))?;
+        }
+        f.write_str(if self.clean() { "conserved" } else { "NOT conserved" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(rules: Rules) -> Judge {
+        let mut judge = Judge::new(rules);
+        for index in 0..4 {
+            judge.event(Event::Sent { id: format!("run-{index}"), checksum: index / 2, at_us: 0 });
+            judge.event(Event::Accepted(format!("run-{index}")));
+        }
+        judge
+    }
+
+    fn answer(id: &str, prediction: &str) -> Vec<u8> {
+        format!(r#"{{"request_id":"{id}","prediction":{prediction},"model_version":"v1"}}"#).into_bytes()
+    }
+
+    fn kinds(judge: Judge) -> Vec<&'static str> {
+        judge.findings().violations.into_keys().collect()
+    }
+
+    fn answered() -> Judge {
+        let mut judge = judge(Rules::default());
+        for (id, prediction) in [("run-0", "1.5"), ("run-1", "1.5"), ("run-2", "2.5"), ("run-3", "2.5")] {
+            judge.answer(&answer(id, prediction));
+        }
+        judge
+    }
+
+    #[test]
+    fn a_perfect_run_is_conserved() {
+        let findings = answered().findings();
+        assert!(findings.clean(), "{findings}");
+        assert_eq!((findings.accepted, findings.answered_once), (4, 4));
+    }
+
+    #[test]
+    fn a_lost_request_is_found() {
+        let mut judge = judge(Rules::default());
+        judge.answer(&answer("run-0", "1.5"));
+        let findings = judge.findings();
+        assert_eq!(findings.violations["accepted and never answered"].0, 3);
+        assert!(findings.to_string().contains("NOT conserved"));
+    }
+
+    #[test]
+    fn a_duplicate_is_found_even_when_it_is_equal() {
+        let mut judge = answered();
+        judge.answer(&answer("run-2", "2.5"));
+        assert_eq!(kinds(judge), vec!["answered more than once"]);
+    }
+
+    #[test]
+    fn an_unknown_id_is_found_unless_it_is_another_run_and_those_are_ignored() {
+        let mut strict = answered();
+        strict.answer(&answer("other-1", "1.0"));
+        assert_eq!(kinds(strict), vec!["answer to an unknown request"]);
+        for (id, expected) in [("other-1", 0), ("run-99", 1)] {
+            let mut lenient = judge(Rules { ignore_other_runs: true, ..Rules::default() });
+            (0..4).for_each(|index| lenient.answer(&answer(&format!("run-{index}"), "1.0")));
+            lenient.answer(&answer(id, "1.0"));
+            assert_eq!(kinds(lenient).len(), expected, "{id}");
+        }
+    }
+
+    #[test]
+    fn one_differing_bit_for_equal_features_is_found() {
+        let mut judge = judge(Rules::default());
+        for (id, prediction) in [("run-0", "0.1"), ("run-1", "0.10000000000000002"), ("run-2", "2.5"), ("run-3", "2.5")]
+        {
+            judge.answer(&answer(id, prediction));
+        }
+        assert_eq!(kinds(judge), vec!["equal features, different prediction"]);
+    }
+
+    #[test]
+    fn refused_requests_may_be_answered_or_not() {
+        let mut judge = answered();
+        for id in ["run-8", "run-9"] {
+            judge.event(Event::Sent { id: id.into(), checksum: 77, at_us: 0 });
+            judge.event(Event::Refused(id.into()));
+        }
+        judge.answer(&answer("run-8", "9.0"));
+        assert!(judge.findings().clean());
+    }
+
+    #[test]
+    fn dead_letters_account_for_a_request_only_when_allowed() {
+        for (allow_dead_letters, clean) in [(false, false), (true, true)] {
+            let mut judge = judge(Rules { allow_dead_letters, ..Rules::default() });
+            (0..3).for_each(|index| judge.answer(&answer(&format!("run-{index}"), "1.0")));
+            judge.dead_letter(br#"{"request_id":"run-3","features":"no"}"#);
+            judge.dead_letter(b"garbage");
+            let findings = judge.findings();
+            assert_eq!((findings.clean(), findings.anonymous_dead_letters), (clean, 1), "{findings}");
+        }
+    }
+
+    #[test]
+    fn error_answers_count_as_answers_up_to_the_limit() {
+        for (limit, clean) in [(None, true), (Some(1), true), (Some(0), false)] {
+            let mut judge = judge(Rules { max_errors: limit, ..Rules::default() });
+            (0..3).for_each(|index| judge.answer(&answer(&format!("run-{index}"), "1.0")));
+            judge.answer(br#"{"request_id":"run-3","prediction":null,"error":{"code":"internal","message":"x"}}"#);
+            assert_eq!(judge.findings().clean(), clean, "limit {limit:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_with_neither_prediction_nor_error_and_garbage_are_found() {
+        let mut judge = judge(Rules::default());
+        (0..3).for_each(|index| judge.answer(&answer(&format!("run-{index}"), "1.0")));
+        judge.answer(&answer("run-3", "null"));
+        judge.answer(b"{");
+        assert_eq!(kinds(judge), vec!["neither prediction nor error", "unreadable result"]);
+    }
+}

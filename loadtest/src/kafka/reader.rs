@@ -1,0 +1,71 @@
+//! The thread that reads answers.
+use crate::error::LoadtestError;
+use crate::tally::Tally;
+use rdkafka::Message;
+use rdkafka::consumer::BaseConsumer;
+use std::time::{Duration, Instant};
+
+/// When to stop reading.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// How long to wait for answers after the last one that came, once everything is sent.
+    pub(crate) drain: Duration,
+    /// How long to go on reading after the last expected answer: that is when duplicates come.
+    pub(crate) settle: Duration,
+}
+
+/// What there is to wait for, known once everything is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Goal {
+    /// Requests that were accepted and so have to be answered.
+    pub(crate) accepted: u64,
+    /// Since when everything is sent.
+    pub(crate) sent: Instant,
+}
+
+/// Reads into `tally` until the goal is reached (plus `settle`), or, once there is a goal, until no answer has come for `drain`.
+/// `quick` looks into successful answers only as far as needed to count them.
+pub(crate) fn read_answers(
+    consumer: &BaseConsumer,
+    mut tally: Tally,
+    goal: impl Fn() -> Option<Goal>,
+    patience: Patience,
+    quick: bool,
+) -> Result<Tally, LoadtestError> {
+    let mut progress = Instant::now();
+    let mut complete = None;
+    loop {
+        match consumer.poll(Duration::from_millis(50)) {
+            Some(Ok(record)) => {
+                let (now, before) = (Instant::now(), tally.answered);
+                tally.record(record.payload().unwrap_or_default(), now, quick);
+                if tally.answered > before {
+                    progress = now;
+                }
+                if !tally.answered.is_multiple_of(GLANCE) {
+                    continue;
+                }
+            }
+            Some(Err(error)) if fatal(&error) => return Err(LoadtestError::kafka("read results")(error)),
+            Some(Err(error)) => eprintln!("reading results: {error}"),
+            None => {}
+        }
+        let Some(goal) = goal() else { continue };
+        if tally.answered >= goal.accepted && complete.get_or_insert_with(Instant::now).elapsed() >= patience.settle {
+            return Ok(tally);
+        }
+        if progress.max(goal.sent).elapsed() > patience.drain {
+            return Ok(tally);
+        }
+    }
+}
+
+/// How often the goal is looked at while answers stream in.
+const GLANCE: u64 = 64;
+
+fn fatal(error: &rdkafka::error::KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(rdkafka::error::RDKafkaErrorCode::UnknownTopicOrPartition | rdkafka::error::RDKafkaErrorCode::Fatal)
+    )
+}

@@ -1,0 +1,92 @@
+//! A client that sends exactly the bytes it is given, one connection a request.
+
+use std::io::{Error, ErrorKind, Read as _, Result, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = |line: &&str| line.split_once(':').is_some_and(|(key, _)| key.eq_ignore_ascii_case(name));
+        self.head.lines().find(found).and_then(|line| line.split_once(':')).map(|(_, value)| value.trim())
+    }
+}
+
+/// `GET path`.
+pub fn get(address: SocketAddr, path: &str) -> Result<Reply> {
+    send(address, format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes())
+}
+
+/// `POST /v1/predict`.
+pub fn predict(address: SocketAddr, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Result<Reply> {
+    let body = body.as_ref();
+    let mut request = format!(
+        "POST /v1/predict HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n",
+        body.len()
+    );
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str("\r\n");
+    let mut bytes = request.into_bytes();
+    bytes.extend_from_slice(body);
+    send(address, &bytes)
+}
+
+fn send(address: SocketAddr, request: &[u8]) -> Result<Reply> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+    stream.set_read_timeout(Some(Duration::from_secs(40)))?;
+    stream.set_write_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_nodelay(true)?;
+    // a server may answer, and close, before it has read everything
+    let written = stream.write_all(request);
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    if answer.is_empty() {
+        written?;
+        read?;
+    }
+    let whole = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let split = whole.ok_or_else(|| Error::new(ErrorKind::UnexpectedEof, "the connection closed without an answer"))?;
+    let head = String::from_utf8_lossy(&answer[..split]).into_owned();
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let status = status.ok_or_else(|| Error::new(ErrorKind::InvalidData, head.clone()))?;
+    let mut reply = Reply { status, head, body: answer[split + 4..].to_vec() };
+    if reply.header("transfer-encoding").is_some_and(|it| it.eq_ignore_ascii_case("chunked")) {
+        reply.body = unchunk(&reply.body);
+    } else if let Some(length) = reply.header("content-length").and_then(|it| it.parse::<usize>().ok())
+        && reply.body.len() != length
+    {
+        return Err(Error::new(ErrorKind::UnexpectedEof, format!("{} of {length} bytes", reply.body.len())));
+    }
+    Ok(reply)
+}
+
+fn unchunk(mut bytes: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(end) = bytes.windows(2).position(|two| two == b"\r\n") {
+        let size = std::str::from_utf8(&bytes[..end]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
+        let Some(size) = size.filter(|size| *size > 0 && end + 2 + size <= bytes.len()) else { break };
+        body.extend_from_slice(&bytes[end + 2..end + 2 + size]);
+        bytes = bytes.get(end + 4 + size..).unwrap_or_default();
+    }
+    body
+}

@@ -1,0 +1,179 @@
+//! Load that goes on while a test does its worst, and the judgement of what came of it.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use forebay_loadtest::{Event, Feed, FeedOptions, Findings, Judge, Rows, Rules, RunId};
+
+use super::topic::{Out, Reader, Writer};
+use super::{Mesh, http, wait_until};
+
+/// Requests on the outside topic at a fixed rate, from a thread of their own.
+pub struct KafkaLoad {
+    feed: Arc<Feed>,
+    stopping: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    input: String,
+    output: String,
+    thread: Option<JoinHandle<Vec<u64>>>,
+}
+
+impl KafkaLoad {
+    /// Starts at once. A share of the rows, as `FeedOptions::repeat_ratio` says, repeat.
+    pub fn start(mesh: &Mesh, rate: f64, repeat_ratio: f64) -> Self {
+        let options = FeedOptions { repeat_ratio, ..FeedOptions::default() };
+        let feed = Arc::new(Feed::new(Rows::scaled().unwrap(), RunId::random(), &options).unwrap());
+        let (stopping, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (input, output) = (mesh.topic("requests_in"), mesh.topic("results_out"));
+        let run = {
+            let (feed, stopping, sent, input) = (feed.clone(), stopping.clone(), sent.clone(), input.clone());
+            move || send(&feed, &stopping, &sent, &input, rate)
+        };
+        Self { feed, stopping, sent, input, output, thread: Some(std::thread::spawn(run)) }
+    }
+
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Stops sending, waits until every accepted request has been answered (and `settle` longer, which is when
+    /// duplicates come), and judges the whole result topic.
+    #[track_caller]
+    pub fn judge(mut self, within: Duration, settle: Duration) -> Findings {
+        self.stopping.store(true, Ordering::Relaxed);
+        let accepted = self.thread.take().unwrap().join().unwrap();
+        let reader = Reader::from_start(&self.output);
+        let mut answers = Vec::new();
+        let deadline = Instant::now() + within;
+        while answers.len() < accepted.len() && Instant::now() < deadline {
+            answers.extend(reader.poll(Duration::from_millis(500)));
+        }
+        answers.extend(reader.rest(settle));
+        let mut judge = Judge::new(Rules { max_errors: Some(0), ..Rules::default() });
+        for index in 0..self.sent() {
+            let id = format!("{}-{index}", self.feed.run());
+            judge.event(Event::Sent { id, checksum: self.feed.checksum(index), at_us: 0 });
+        }
+        for index in &accepted {
+            judge.event(Event::Accepted(format!("{}-{index}", self.feed.run())));
+        }
+        for answer in &answers {
+            judge.answer(&answer.payload);
+        }
+        let findings = judge.findings();
+        println!("{}: {findings}", self.input);
+        if !findings.clean() {
+            show_latest(&answers);
+        }
+        findings
+    }
+}
+
+fn show_latest(answers: &[super::topic::Record]) {
+    let failed = answers.iter().filter(|answer| answer.text().contains("\"error\"")).take(5);
+    failed.for_each(|answer| println!("error answer: {}", answer.text()));
+}
+
+impl Drop for KafkaLoad {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The numbers of the requests that the broker acknowledged.
+fn send(feed: &Feed, stopping: &AtomicBool, sent: &AtomicU64, input: &str, rate: f64) -> Vec<u64> {
+    let writer = Writer::new();
+    let (start, mut accepted, mut body) = (Instant::now(), Vec::new(), Vec::new());
+    for index in 0.. {
+        if stopping.load(Ordering::Relaxed) {
+            break;
+        }
+        let due = start + Duration::from_secs_f64(index as f64 / rate);
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        body.clear();
+        feed.write_body(index, &mut body);
+        writer.hand_over(Out { topic: input, payload: &body, ..Out::default() }, index);
+        sent.store(index + 1, Ordering::Relaxed);
+        accepted.extend(writer.reports().into_iter().filter_map(|(index, outcome)| outcome.ok().map(|_| index)));
+    }
+    writer.flush();
+    accepted.extend(writer.reports().into_iter().filter_map(|(index, outcome)| outcome.ok().map(|_| index)));
+    accepted
+}
+
+/// One caller over HTTP after another, over the doors that are open; what a load balancer in front of replicas does.
+pub struct HttpLoad {
+    doors: Arc<Mutex<Vec<SocketAddr>>>,
+    stopping: Arc<AtomicBool>,
+    busy: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<Called>>,
+}
+
+/// What callers saw.
+#[derive(Debug, Default)]
+pub struct Called {
+    pub answered: u64,
+    pub wrong: Vec<String>,
+    pub slowest: Duration,
+}
+
+impl HttpLoad {
+    /// `callers` callers, each with `pause` between an answer and the next question.
+    pub fn start(doors: Vec<SocketAddr>, callers: usize, pause: Duration) -> Self {
+        let doors = Arc::new(Mutex::new(doors));
+        let (stopping, busy) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let caller = |number: usize| {
+            let (doors, stopping, busy) = (doors.clone(), stopping.clone(), busy.clone());
+            std::thread::spawn(move || call(number, &doors, &stopping, &busy, pause))
+        };
+        let threads = (0..callers).map(caller).collect();
+        Self { doors, stopping, busy, threads }
+    }
+
+    /// From now on callers use these doors alone.
+    pub fn use_doors(&self, doors: Vec<SocketAddr>) {
+        *self.doors.lock().unwrap() = doors;
+    }
+
+    /// Ends, and says what callers saw.
+    pub fn finish(self) -> Called {
+        self.stopping.store(true, Ordering::Relaxed);
+        let mut all = Called::default();
+        for thread in self.threads {
+            let called = thread.join().unwrap();
+            all.answered += called.answered;
+            all.wrong.extend(called.wrong);
+            all.slowest = all.slowest.max(called.slowest);
+        }
+        all
+    }
+}
+
+fn call(number: usize, doors: &Mutex<Vec<SocketAddr>>, stopping: &AtomicBool, busy: &AtomicU64, pause: Duration) -> Called {
+    let mut called = Called::default();
+    for turn in 0usize.. {
+        if stopping.load(Ordering::Relaxed) {
+            break;
+        }
+        let door = {
+            let doors = doors.lock().unwrap();
+            doors[(turn + number) % doors.len()]
+        };
+        let row = super::row(1_000_000 * (number + 1) + turn);
+        let (asked, body) = (Instant::now(), format!("{{\"request_id\":\"http-{number}-{turn}\",\"features\":{row}}}"));
+        busy.fetch_add(1, Ordering::Relaxed);
+        let answer = http::predict(door, &[], body);
+        busy.fetch_sub(1, Ordering::Relaxed);
+        match answer {
+            Ok(reply) if reply.status == 200 && reply.json()["prediction"].is_number() => called.answered += 1,
+            Ok(reply) => called.wrong.push(format!("{door} after {:?}: {} {}", asked.elapsed(), reply.status, reply.text())),
+            Err(error) => called.wrong.push(format!("{door} after {:?}: {error}", asked.elapsed())),
+        }
+        called.slowest = called.slowest.max(asked.elapsed());
+        std::thread::sleep(pause);
+    }
+    called
+}

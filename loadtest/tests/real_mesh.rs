@@ -1,0 +1,342 @@
+//! Five binaries over a real Kafka: both doors, every answer known beforehand, and bad input everywhere.
+#![cfg(feature = "real-services")]
+
+mod harness;
+
+use std::time::Duration;
+
+use harness::topic::{self, Out, Reader, Writer};
+use harness::{Mesh, ROW, ROW_V1, ROW_V3, Service, assert_close, http, row, stop_all, wait_until};
+use serde_json::{Value, json};
+
+const GOLDEN: &str = include_str!("../../shared/model/sample/diabetes-rf-model/expected.json");
+const QUIET: Duration = Duration::from_millis(1500);
+
+/// Asks and expects a prediction.
+#[track_caller]
+fn ask(door: &Service, body: &str) -> Value {
+    let reply = http::predict(door.http, &[], body).unwrap();
+    assert_eq!(reply.status, 200, "{body}: {}", reply.text());
+    reply.json()
+}
+
+/// The keys of a JSON object in the order in which they stand in the text.
+fn keys(text: &str) -> Vec<String> {
+    let object: serde_json::Map<String, Value> = serde_json::from_str(text).unwrap();
+    let mut keys: Vec<String> = object.keys().cloned().collect();
+    keys.sort_by_key(|key| text.find(&format!("\"{key}\":")).unwrap());
+    keys
+}
+
+#[test]
+fn topics_are_made_once() {
+    let mesh = Mesh::named("topics");
+    let first = mesh.create_topics();
+    assert_eq!(first.matches("created").count(), 10, "{first}");
+    let again = mesh.create_topics();
+    assert_eq!((again.matches("created").count(), again.matches("exists").count()), (0, 10), "{again}");
+    for setting in harness::TOPICS {
+        assert_eq!(topic::partitions(&mesh.topic(setting)), Some(4), "{setting}");
+    }
+    let mesh = Mesh::named("topics");
+    let output = mesh.run("forebay", &["topics", "create", "--set", "kafka.partitions=6"], &[]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(topic::partitions(&mesh.topic("features")), Some(6));
+}
+
+#[test]
+fn both_doors_answer_as_known() {
+    let mesh = Mesh::with_topics("answers");
+    let services = mesh.start_all();
+    http_answers(&services);
+    legacy_answers(&mesh);
+    for service in &services {
+        let name = service.name.trim_start_matches("forebay-");
+        let stage = format!("stage=\"{name}\"");
+        assert!(service.metric("forebay_stage_received_total", &[&stage]) > 0.0, "{name} counts nothing");
+    }
+    stop_all(services);
+}
+
+fn http_answers(services: &[Service]) {
+    let door = &services[0];
+    let reply = ask(door, &format!(r#"{{"request_id":"one","features":{ROW}}}"#));
+    assert_close(&reply["prediction"], ROW_V3, 1e-4);
+    assert_eq!((&reply["request_id"], &reply["model_version"]), (&json!("one"), &json!("v3")));
+    assert_eq!((&reply["model"], &reply["cached"]), (&json!("diabetes-rf-model"), &json!(false)));
+    assert!(reply["latency_ms"].as_f64().unwrap() > 0.0 && reply["timestamp"].as_u64().unwrap() > 1_700_000_000_000);
+
+    let text = http::predict(door.http, &[], format!(r#"{{"features":{ROW}}}"#)).unwrap().text();
+    assert_eq!(keys(&text)[..4], ["request_id", "prediction", "model_version", "timestamp"], "{text}");
+    wait_until(Duration::from_secs(5), "the row to be cached", || {
+        ask(door, &format!(r#"{{"features":{ROW}}}"#))["cached"] == true
+    });
+
+    let names = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"];
+    let values: Vec<f64> = serde_json::from_str(ROW).unwrap();
+    let named: Vec<String> = names.iter().zip(&values).rev().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    let reply = ask(door, &format!(r#"{{"features":{{{}}}}}"#, named.join(",")));
+    assert_close(&reply["prediction"], ROW_V3, 1e-4);
+    assert_eq!(reply["cached"], true, "the same row under its names is the same row: {reply}");
+
+    let reply = ask(door, &format!(r#"{{"features":{ROW},"model_version":"v1"}}"#));
+    assert_eq!((reply["prediction"].as_f64(), &reply["model_version"]), (Some(ROW_V1), &json!("v1")));
+    let reply = ask(door, &format!(r#"{{"features":{ROW},"model_version":"v99"}}"#));
+    assert_close(&reply["prediction"], ROW_V3, 1e-4);
+    assert_eq!((&reply["model_version"], &reply["fallback_from"]), (&json!("v3"), &json!("v99")));
+
+    let golden: Value = serde_json::from_str(GOLDEN).unwrap();
+    for (version, tolerance) in [("1", 0.0), ("3", 1e-3)] {
+        let body = json!({ "features": golden["rows"], "model_version": format!("v{version}") });
+        let reply = ask(door, &body.to_string());
+        let expected = golden["versions"][version]["predict"].as_array().unwrap();
+        let predictions = reply["predictions"].as_array().unwrap();
+        assert_eq!(predictions.len(), expected.len(), "{reply}");
+        for (prediction, expected) in predictions.iter().zip(expected) {
+            assert_close(prediction, expected.as_f64().unwrap(), tolerance);
+        }
+    }
+    let models = http::get(door.http, "/v1/models").unwrap();
+    assert!(models.status == 200 && models.text().contains("diabetes-rf-model"), "{}", models.text());
+    let openapi = http::get(door.http, "/openapi.json").unwrap();
+    assert!(openapi.json()["paths"]["/v1/predict"]["post"].is_object(), "{}", openapi.text());
+}
+
+fn legacy_answers(mesh: &Mesh) {
+    let (input, writer, results) = (mesh.topic("requests_in"), Writer::new(), Reader::from_now(&mesh.topic("results_out")));
+    let requests = Reader::from_now(&input);
+    let body = format!(r#"{{"request_id": "req_1", "features": {ROW}, "model_version": "v1"}}"#);
+    writer.request(&input, &body);
+    let sent = requests.poll(Duration::from_secs(10)).unwrap();
+    let first = results.result("req_1");
+    assert_eq!(keys(&first.text())[..4], ["request_id", "prediction", "model_version", "timestamp"], "{}", first.text());
+    let json = first.json();
+    assert_eq!((json["prediction"].as_f64(), &json["model_version"]), (Some(ROW_V1), &json!("v1")));
+    assert_eq!(json["timestamp"].as_i64(), Some(sent.timestamp_ms), "the record's own time");
+    assert_eq!(first.header("forebay-ask").map(<[u8]>::len), Some(20));
+
+    writer.request(&input, &body);
+    let second = results.result("req_1");
+    assert_eq!(second.json()["prediction"], json["prediction"], "clients reuse their ids");
+    assert_ne!(first.header("forebay-ask"), second.header("forebay-ask"));
+
+    for (id, more, version, prediction) in [
+        ("bare", "", "v3", ROW_V3),
+        ("v3", r#","model_version":"v3""#, "v3", ROW_V3),
+        ("unknown", r#","model_version":"v77","colour":"blue""#, "v3", ROW_V3),
+        ("model", r#","model":"diabetes-rf-model","priority":0,"timeout_ms":20000"#, "v3", ROW_V3),
+    ] {
+        writer.request(&input, &format!(r#"{{"request_id":"{id}","features":{ROW}{more}}}"#));
+        let result = results.result(id).json();
+        assert_close(&result["prediction"], prediction, 1e-4);
+        assert_eq!(result["model_version"], version, "{result}");
+        assert_eq!(result.get("fallback_from"), (id == "unknown").then_some(&json!("v77")), "{result}");
+    }
+    writer.request(&input, &format!(r#"{{"features":{ROW}}}"#));
+    let nameless = results.find(Duration::from_secs(10), "a result without an id", |record| record.request_id().is_none());
+    assert!(nameless.text().starts_with(r#"{"request_id":null,"prediction":"#), "{}", nameless.text());
+    assert_eq!(results.rest(QUIET).len(), 0, "every request was answered once");
+}
+
+/// Input, HTTP status, code, and a part of the message.
+fn bad_bodies() -> Vec<(String, u16, &'static str, &'static str)> {
+    let with = |features: &str| format!(r#"{{"request_id":"bad","features":{features}}}"#);
+    let rows = format!("[{}]", vec![ROW; 10_000].join(","));
+    vec![
+        (String::new(), 400, "invalid_request", "empty"),
+        ("{".into(), 400, "invalid_request", "line 1"),
+        ("not json at all".into(), 400, "invalid_request", "line 1"),
+        ("[1,2]".into(), 400, "invalid_request", "JSON object"),
+        (r#"{"features":[0.1,0.2"#.into(), 400, "invalid_request", "features"),
+        ("{}".into(), 400, "invalid_request", "features"),
+        (with("[0.1,0.2,0.3]"), 400, "invalid_features", "10"),
+        (with("[0,0,0,0,0,0,0,0,0,0,0]"), 400, "invalid_features", "10"),
+        (with(r#"[0,0,0,"abc",0,0,0,0,0,0]"#), 400, "invalid_request", "features[3]"),
+        (with("[0,0,NaN,0,0,0,0,0,0,0]"), 400, "invalid_features", "features[2]"),
+        (with("[0,0,0,0,0,0,0,0,0,-Infinity]"), 400, "invalid_features", "features[9]"),
+        (with("[1e400,0,0,0,0,0,0,0,0,0]"), 400, "invalid_features", "features[0]"),
+        (with(r#"{"age":0,"sax":0,"bmi":0,"bp":0,"s1":0,"s2":0,"s3":0,"s4":0,"s5":0,"s6":0}"#), 400, "invalid_features", "sax"),
+        (with(r#"{"age":0.1}"#), 400, "invalid_features", "bmi"),
+        (format!(r#"{{"features":{ROW},"colour":"blue"}}"#), 400, "invalid_request", "colour"),
+        (format!(r#"{{"features":{ROW},"priority":"high"}}"#), 400, "invalid_request", "priority"),
+        (format!(r#"{{"features":{ROW},"timeout_ms":0}}"#), 400, "invalid_request", "timeout_ms"),
+        (format!(r#"{{"features":{ROW},"model":"no-such-model"}}"#), 404, "unknown_model", "no-such-model"),
+        (with(&rows), 413, "payload_too_large", "1048576"),
+        (with(&format!("[{}]", vec!["[0]"; 10_000].join(","))), 413, "payload_too_large", "1024"),
+        ("x".repeat(1_100_000), 413, "payload_too_large", "1048576"),
+    ]
+}
+
+#[test]
+fn bad_input_is_refused_on_http_and_names_the_place() {
+    let mesh = Mesh::with_topics("bad-http");
+    let services = mesh.start_all();
+    let door = services[0].http;
+    for (body, status, code, part) in bad_bodies() {
+        let shown: String = body.chars().take(120).collect();
+        let reply = http::predict(door, &[], &body).unwrap_or_else(|error| panic!("{shown}: {error}"));
+        assert_eq!(reply.status, status, "{shown}: {}", reply.text());
+        let json = reply.json();
+        assert_eq!((&json["prediction"], &json["error"]["code"]), (&Value::Null, &json!(code)), "{shown}: {json}");
+        let message = json["error"]["message"].as_str().unwrap();
+        assert!(message.contains(part), "{shown}: {message}");
+    }
+    // rows are neighbours: one bad row spoils no other
+    let reply = ask(&services[0], &format!(r#"{{"features":[{ROW},[1,2],{ROW}]}}"#));
+    let predictions = reply["predictions"].as_array().unwrap();
+    assert_close(&predictions[0], ROW_V3, 1e-4);
+    assert_eq!((&predictions[1], predictions.len()), (&Value::Null, 3));
+    assert_eq!((&reply["errors"][0]["row"], &reply["errors"][0]["code"]), (&json!(1), &json!("invalid_features")));
+    for (path, status) in [("/nowhere", 404), ("/v1/predict", 405)] {
+        assert_eq!(http::get(door, path).unwrap().status, status, "{path}");
+    }
+    assert_eq!(Reader::from_start(&mesh.topic("dead_letters")).held(), 0, "callers were told, nothing is a dead letter");
+    stop_all(services);
+}
+
+#[test]
+fn bad_input_on_the_topic_is_answered_or_kept() {
+    let mesh = Mesh::with_topics("bad-kafka");
+    let services = mesh.start_all();
+    let (input, writer) = (mesh.topic("requests_in"), Writer::new());
+    let (results, letters) = (Reader::from_now(&mesh.topic("results_out")), Reader::from_now(&mesh.topic("dead_letters")));
+    // readable, so answered: id, document behind the id, code, part of the message
+    let answered = [
+        ("short", "\"features\":[1,2,3]", "invalid_features", "10"),
+        ("text", "\"features\":[0,0,0,\"abc\",0,0,0,0,0,0]", "invalid_request", "features[3]"),
+        ("nan", "\"features\":[0,0,NaN,0,0,0,0,0,0,0]", "invalid_features", "features[2]"),
+        ("huge", "\"features\":[0,0,1e400,0,0,0,0,0,0,0]", "invalid_features", "features[2]"),
+        ("none", "\"model_version\":\"v1\"", "invalid_request", "features"),
+        ("many", "\"features\":[[0],[1]]", "payload_too_large", "one row"),
+        ("model", &format!("\"features\":{ROW},\"model\":\"no-such-model\""), "unknown_model", "no-such-model"),
+    ];
+    // no JSON at all, so kept: the bytes, and whether there is someone to tell
+    let kept: [(&[u8], Option<&str>); 5] = [
+        (b"", None),
+        (b"\xff\xfe\x00garbage", None),
+        (b"[1,2,3]", None),
+        (b"{\"request_id\":\"cut\",\"features\":[0.1,0.2", Some("cut")),
+        (b"{\"features\":[1,2", None),
+    ];
+    for (number, (id, rest, ..)) in answered.iter().enumerate() {
+        writer.request(&input, &format!("{{\"request_id\":\"{id}\",{rest}}}"));
+        writer.request(&input, &format!("{{\"request_id\":\"good-{number}\",\"features\":{ROW}}}"));
+    }
+    let mut places = Vec::new();
+    for (bytes, _) in kept {
+        let headers: [(&str, &[u8]); 1] = [("x-client", b"legacy \xff")];
+        places.push(writer.write(Out { topic: &input, key: Some(b"key"), payload: bytes, headers: &headers, ..Out::default() }));
+    }
+    writer.request(&input, &format!("{{\"request_id\":\"good-last\",\"features\":{ROW}}}"));
+
+    let expected = answered.len() * 2 + 2;
+    let mut found: Vec<Value> = (0..expected).map_while(|_| results.poll(Duration::from_secs(20))).map(|r| r.json()).collect();
+    found.extend(results.rest(QUIET).into_iter().map(|record| record.json()));
+    assert_eq!(found.len(), expected, "{found:?}");
+    let of = |id: &str| found.iter().find(|json| json["request_id"] == id).unwrap_or_else(|| panic!("{id}: {found:?}"));
+    for (number, (id, _, code, part)) in answered.iter().enumerate() {
+        let result = of(id);
+        assert_eq!((&result["prediction"], &result["error"]["code"]), (&Value::Null, &json!(code)), "{result}");
+        assert!(result["error"]["message"].as_str().unwrap().contains(part), "{result}");
+        assert_close(&of(&format!("good-{number}"))["prediction"], ROW_V3, 1e-4);
+    }
+    assert_eq!(of("cut")["error"]["code"], "invalid_request");
+    assert_close(&of("good-last")["prediction"], ROW_V3, 1e-4);
+
+    let mut dead: Vec<_> = (0..kept.len()).map_while(|_| letters.poll(Duration::from_secs(20))).collect();
+    dead.extend(letters.rest(QUIET));
+    assert_eq!(dead.len(), kept.len(), "{:?}", dead.iter().map(topic::Record::text).collect::<Vec<_>>());
+    for ((bytes, _), (partition, offset)) in kept.iter().zip(&places) {
+        let place = |letter: &&topic::Record| {
+            letter.header_text("__connect.errors.offset") == offset.to_string()
+                && letter.header_text("__connect.errors.partition") == partition.to_string()
+        };
+        let letter = dead.iter().find(place).unwrap_or_else(|| panic!("no letter for {partition}@{offset}"));
+        assert_eq!(letter.payload, *bytes);
+        assert_eq!(letter.key.as_deref(), Some(&b"key"[..]));
+        assert_eq!(letter.header("x-client"), Some(&b"legacy \xff"[..]), "the original header");
+        assert_eq!(letter.header_text("__connect.errors.topic"), input);
+        assert_eq!(letter.header_text("forebay-stage"), "ingestion");
+        assert_eq!(letter.header_text("forebay-code"), "invalid_request");
+        assert!(!letter.header_text("__connect.errors.exception.message").is_empty());
+    }
+    let listed = mesh.run("forebay", &["dead-letters", "list"], &[]);
+    let text = String::from_utf8_lossy(&listed.stdout);
+    assert!(listed.status.success() && text.matches("invalid_request").count() == kept.len(), "{text}");
+    stop_all(services);
+}
+
+#[test]
+fn undecodable_records_on_inner_topics_become_one_dead_letter_each() {
+    let mesh = Mesh::with_topics("poison");
+    let services = mesh.start_all();
+    let (writer, letters) = (Writer::new(), Reader::from_now(&mesh.topic("dead_letters")));
+    // `replies` is read by the partition of one replica: one of these is for it, and the others for nobody
+    let readers = [
+        ("requests", "preprocessing", 1),
+        ("features", "caching", 1),
+        ("predict", "prediction", 1),
+        ("predictions", "caching", 1),
+        ("results", "publishing", 1),
+        ("replies", "ingestion", 4),
+    ];
+    for (setting, stage, copies) in readers {
+        let origin = mesh.topic(setting);
+        let mut places = Vec::new();
+        for copy in 0..copies {
+            let partition = Some(if copies == 1 { 2 } else { copy });
+            let (payload, headers): (&[u8], [(&str, &[u8]); 1]) = (b"\xff\xff\xffnot a batch", [("x-from", b"elsewhere")]);
+            places.push(writer.write(Out { topic: &origin, partition, key: Some(b"k\x00"), payload, headers: &headers }));
+        }
+        let letter = letters.find(Duration::from_secs(20), &format!("dead letter from {setting}"), |_| true);
+        assert_eq!(letter.payload, b"\xff\xff\xffnot a batch", "{setting}");
+        assert_eq!(letter.key.as_deref(), Some(&b"k\x00"[..]), "{setting}");
+        assert_eq!(letter.header("x-from"), Some(&b"elsewhere"[..]), "{setting}");
+        assert_eq!(letter.header_text("forebay-stage"), stage);
+        for name in ["__connect.errors.topic", "kafka_dlt-original-topic"] {
+            assert_eq!(letter.header_text(name), origin);
+        }
+        let place = (letter.header_text("__connect.errors.partition"), letter.header_text("__connect.errors.offset"));
+        assert!(places.iter().any(|(p, o)| (p.to_string(), o.to_string()) == place), "{setting}: {place:?} of {places:?}");
+        let offset: [u8; 8] = letter.header("kafka_dlt-original-offset").unwrap().try_into().unwrap();
+        assert_eq!(i64::from_be_bytes(offset).to_string(), place.1, "{setting}");
+        let more = letters.rest(QUIET);
+        assert!(more.is_empty(), "{setting}: {} letters too many", more.len());
+        let reply = ask(&services[0], &format!(r#"{{"features":{}}}"#, row(places.len())));
+        assert!(reply["prediction"].is_number(), "after {setting}: {reply}");
+    }
+    for service in &services {
+        assert!(service.is_ready() && service.is_live(), "{}: {:?}", service.name, service.health());
+    }
+    stop_all(services);
+}
+
+#[test]
+fn what_the_broker_refuses_is_answered_or_kept() {
+    let mesh = Mesh::named("too-large");
+    topic::create(&mesh.topic("requests"), 4, &[("max.message.bytes", "6000")]);
+    topic::create(&mesh.topic("results_out"), 4, &[("max.message.bytes", "600")]);
+    mesh.create_topics();
+    let services = mesh.start_all();
+    let door = services[0].http;
+    let rows = (0..200).map(row).collect::<Vec<_>>().join(",");
+    let reply = http::predict(door, &[], format!(r#"{{"request_id":"large","features":[{rows}]}}"#)).unwrap();
+    let json = reply.json();
+    assert_eq!((reply.status, &json["error"]["code"]), (413, &json!("payload_too_large")), "{json}");
+    assert!(json["error"]["message"].as_str().unwrap().contains(&mesh.topic("requests")), "names the topic: {json}");
+    assert!(ask(&services[0], &format!(r#"{{"features":{ROW}}}"#))["prediction"].is_number());
+
+    // a result that the outside topic does not take: nobody can be told, so it is kept
+    let (input, writer) = (mesh.topic("requests_in"), Writer::new());
+    let (results, letters) = (Reader::from_now(&mesh.topic("results_out")), Reader::from_now(&mesh.topic("dead_letters")));
+    let label = "x".repeat(500);
+    writer.request(&input, &format!(r#"{{"request_id":"{label}","features":{ROW}}}"#));
+    let letter = letters.find(Duration::from_secs(20), "the result that was refused", |_| true);
+    assert!(letter.text().contains(&label), "{}", letter.text());
+    assert_eq!(letter.header_text("__connect.errors.topic"), mesh.topic("results_out"));
+    assert_eq!(letter.header_text("forebay-stage"), "publishing");
+    writer.request(&input, &format!(r#"{{"request_id":"after","features":{ROW}}}"#));
+    assert_close(&results.result("after").json()["prediction"], ROW_V3, 1e-4);
+    assert!(letters.rest(QUIET).is_empty(), "one dead letter");
+    stop_all(services);
+}

@@ -1,0 +1,258 @@
+//! One trace per request across five binaries, over both doors, as an OpenTelemetry collector sees it.
+#![cfg(feature = "real-services")]
+
+mod harness;
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use harness::topic::{Out, Reader, Writer};
+use harness::{Mesh, http, row, stop_all};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+
+struct Collector(Sender<ExportTraceServiceRequest>);
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+        let _ = self.0.send(request.into_inner());
+        Ok(tonic::Response::new(ExportTraceServiceResponse { partial_success: None }))
+    }
+}
+
+/// A collector on a thread of its own: its address, and what arrives.
+fn collector() -> (String, Receiver<ExportTraceServiceRequest>) {
+    let (received, requests) = channel();
+    let (bound, address) = channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            bound.send(listener.local_addr().unwrap()).unwrap();
+            let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector(received)));
+            server.serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener)).await.unwrap();
+        });
+    });
+    (format!("http://{}", address.recv_timeout(Duration::from_secs(5)).unwrap()), requests)
+}
+
+/// A span with the name of the service it came from.
+#[derive(Clone, Debug)]
+struct Seen {
+    service: String,
+    span: Span,
+}
+
+impl Seen {
+    fn attribute(&self, name: &str) -> Option<String> {
+        text(&self.span.attributes, name)
+    }
+
+    fn id(&self) -> String {
+        hex(&self.span.span_id)
+    }
+
+    fn parent(&self) -> String {
+        hex(&self.span.parent_span_id)
+    }
+}
+
+fn text(attributes: &[KeyValue], name: &str) -> Option<String> {
+    match attributes.iter().find(|it| it.key == name)?.value.clone()?.value? {
+        Any::StringValue(text) => Some(text),
+        Any::IntValue(number) => Some(number.to_string()),
+        Any::BoolValue(yes) => Some(yes.to_string()),
+        other => Some(format!("{other:?}")),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// All spans that have come, until every name in `wanted` is there.
+struct Spans {
+    requests: Receiver<ExportTraceServiceRequest>,
+    seen: Vec<Seen>,
+}
+
+impl Spans {
+    #[track_caller]
+    fn of_trace(&mut self, trace: &str, wanted: &[String]) -> Vec<Seen> {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        loop {
+            let of: Vec<Seen> = self.seen.iter().filter(|it| hex(&it.span.trace_id) == trace).cloned().collect();
+            let missing: Vec<_> = wanted.iter().filter(|name| !of.iter().any(|it| it.span.name == **name)).collect();
+            if missing.is_empty() {
+                return of;
+            }
+            let names: Vec<_> = of.iter().map(|it| (it.service.as_str(), it.span.name.as_str())).collect();
+            assert!(Instant::now() < deadline, "trace {trace} lacks {missing:?}; it has {names:?}");
+            let Ok(request) = self.requests.recv_timeout(Duration::from_millis(200)) else { continue };
+            for resource in request.resource_spans {
+                let service = text(&resource.resource.unwrap_or_default().attributes, "service.name").unwrap_or_default();
+                let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+                self.seen.extend(spans.map(|span| Seen { service: service.clone(), span }));
+            }
+        }
+    }
+}
+
+/// A row of the span table: name, service, kind, the name of its parent.
+type Row<'a> = (String, &'a str, SpanKind, String);
+
+/// Asserts that the spans are these, each once, with these parents; `caller` is the parent of the first.
+#[track_caller]
+fn assert_table(spans: &[Seen], table: &[Row<'_>], caller: &str) -> HashMap<String, Seen> {
+    let names: Vec<_> = spans.iter().map(|it| format!("{} {}", it.service, it.span.name)).collect();
+    let mut found = HashMap::new();
+    for (name, service, kind, _) in table {
+        let of: Vec<&Seen> = spans.iter().filter(|it| it.span.name == *name).collect();
+        assert_eq!(of.len(), 1, "{name} is there {} times: {names:?}", of.len());
+        assert_eq!(of[0].service, format!("forebay-{service}"), "{name}");
+        assert_eq!(of[0].span.kind(), *kind, "{name}");
+        let span = &of[0].span;
+        assert!(0 < span.start_time_unix_nano && span.start_time_unix_nano <= span.end_time_unix_nano, "{name}");
+        found.insert(name.clone(), of[0].clone());
+    }
+    for (name, _, _, parent) in table {
+        let parent_id = if parent.is_empty() { caller.to_owned() } else { found[parent].id() };
+        assert_eq!(found[name].parent(), parent_id, "{name} is below {parent:?}");
+    }
+    assert_eq!(spans.len(), table.len(), "no other spans: {names:?}");
+    found
+}
+
+/// The messaging attributes of what a stage processed, and of what it sent.
+#[track_caller]
+fn assert_messaging(span: &Seen, operation: &str, destination: &str, group: Option<&str>) {
+    let name = &span.span.name;
+    let expect = |key: &str, value: &str| assert_eq!(span.attribute(key).as_deref(), Some(value), "{key} of {name}");
+    expect("messaging.system", "kafka");
+    expect("messaging.operation.type", operation);
+    expect("messaging.operation.name", operation);
+    expect("messaging.destination.name", destination);
+    if let Some(group) = group {
+        expect("messaging.consumer.group.name", group);
+    }
+    let partition = span.attribute("messaging.destination.partition.id");
+    let partition = partition.unwrap_or_else(|| panic!("{name} has no partition: {:?}", span.span.attributes));
+    assert!(partition.parse::<u32>().is_ok_and(|partition| partition < 4), "partition {partition} of {name}");
+}
+
+#[test]
+fn one_trace_goes_through_five_binaries_over_both_doors() {
+    let (endpoint, requests) = collector();
+    let mut spans = Spans { requests, seen: Vec::new() };
+    let mut mesh = Mesh::with_topics("traces");
+    mesh.set("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
+    mesh.set("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    mesh.set("OTEL_BSP_SCHEDULE_DELAY", "200");
+    let services = mesh.start_all();
+    let topic = |setting: &str| mesh.topic(setting);
+    let process = |setting: &str| format!("process {}", mesh.topic(setting));
+    let send = |setting: &str| format!("send {}", mesh.topic(setting));
+    use SpanKind::{Consumer, Internal, Producer, Server};
+
+    // HTTP, a row that no cache knows
+    let (trace, caller) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+    let parent = format!("00-{trace}-{caller}-01");
+    let body = format!(r#"{{"request_id":"traced","features":{}}}"#, row(1));
+    let reply = http::predict(services[0].http, &[("traceparent", &parent)], &body).unwrap();
+    assert_eq!((reply.status, reply.json()["trace_id"].as_str()), (200, Some(trace)), "{}", reply.text());
+    let answered = reply.header("traceparent").unwrap_or_default().to_owned();
+    assert!(answered.starts_with(&format!("00-{trace}-")) && answered.ends_with("-01"), "{answered:?}");
+    let door = "POST /v1/predict".to_owned();
+    let table: Vec<Row<'_>> = vec![
+        (door.clone(), "ingestion", Server, String::new()),
+        (send("requests"), "ingestion", Producer, door.clone()),
+        (process("requests"), "preprocessing", Consumer, door.clone()),
+        (send("features"), "preprocessing", Producer, process("requests")),
+        (process("features"), "caching", Consumer, process("requests")),
+        (send("predict"), "caching", Producer, process("features")),
+        (process("predict"), "prediction", Consumer, process("features")),
+        ("infer".to_owned(), "prediction", Internal, process("predict")),
+        (send("results"), "prediction", Producer, process("predict")),
+        (send("predictions"), "prediction", Producer, process("predict")),
+        (process("results"), "publishing", Consumer, process("predict")),
+        (send("replies"), "publishing", Producer, process("results")),
+    ];
+    let names: Vec<String> = table.iter().map(|(name, ..)| name.clone()).collect();
+    let found = assert_table(&spans.of_trace(trace, &names), &table, caller);
+    for (setting, group) in [
+        ("requests", "forebay-preprocessing"),
+        ("features", "forebay-caching"),
+        ("predict", "forebay-prediction"),
+        ("results", "forebay-publishing"),
+    ] {
+        assert_messaging(&found[&process(setting)], "process", &topic(setting), Some(group));
+        let label = found[&process(setting)].attribute("messaging.message.conversation_id");
+        assert_eq!(label.as_deref(), Some("traced"), "{setting}");
+    }
+    for setting in ["requests", "features", "predict", "predictions", "results", "replies"] {
+        assert_messaging(&found[&send(setting)], "send", &topic(setting), None);
+    }
+    let http = |name: &str| found[&door].attribute(name);
+    assert_eq!(http("http.request.method").as_deref(), Some("POST"));
+    assert_eq!(http("http.route").as_deref(), Some("/v1/predict"));
+    assert_eq!(http("http.response.status_code").as_deref(), Some("200"));
+    assert!(answered.contains(&found[&door].id()), "the answer names the server's span: {answered}");
+    assert_eq!(found[&process("features")].attribute("forebay.cache").as_deref(), Some("miss"));
+    let infer = &found["infer"];
+    assert_eq!(infer.attribute("forebay.model").as_deref(), Some("diabetes-rf-model"));
+    assert_eq!(infer.attribute("forebay.version").as_deref(), Some("3"));
+    assert_eq!(infer.attribute("forebay.batch.size").as_deref(), Some("1"));
+    assert_eq!(infer.span.links.len(), 1, "the batch's own span is linked");
+
+    // Kafka, with the caller's context in the record's header; the cache knows the row now
+    let (trace, caller) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    let parent = format!("00-{trace}-{caller}-01");
+    let results = Reader::from_now(&topic("results_out"));
+    let body = format!(r#"{{"request_id":"hit","features":{}}}"#, row(1));
+    let headers: [(&str, &[u8]); 1] = [("traceparent", parent.as_bytes())];
+    Writer::new().write(Out { topic: &topic("requests_in"), payload: body.as_bytes(), headers: &headers, ..Out::default() });
+    let result = results.result("hit");
+    assert_eq!(result.json()["trace_id"], trace, "{}", result.text());
+    assert_eq!(result.json()["cached"], true, "{}", result.text());
+    let table: Vec<Row<'_>> = vec![
+        (process("requests_in"), "ingestion", Consumer, String::new()),
+        (send("requests"), "ingestion", Producer, process("requests_in")),
+        (process("requests"), "preprocessing", Consumer, process("requests_in")),
+        (send("features"), "preprocessing", Producer, process("requests")),
+        (process("features"), "caching", Consumer, process("requests")),
+        (send("results"), "caching", Producer, process("features")),
+        (process("results"), "publishing", Consumer, process("features")),
+        (send("results_out"), "publishing", Producer, process("results")),
+    ];
+    let names: Vec<String> = table.iter().map(|(name, ..)| name.clone()).collect();
+    let found = assert_table(&spans.of_trace(trace, &names), &table, caller);
+    let group = format!("{}.outside", topic("requests_in").trim_end_matches(".requests_in"));
+    assert_messaging(&found[&process("requests_in")], "process", &topic("requests_in"), Some(&group));
+    assert_messaging(&found[&send("results_out")], "send", &topic("results_out"), None);
+    assert_eq!(found[&process("features")].attribute("forebay.cache").as_deref(), Some("hit"));
+    let header = result.header_text("traceparent");
+    assert!(header.starts_with(&format!("00-{trace}-")), "{header}");
+    assert!(header.contains(&found[&send("results_out")].id()), "the result names the span that sent it: {header}");
+
+    // a caller who does not want to be traced is not, and a failure is told afterwards
+    let parent = "00-11111111111111111111111111111111-2222222222222222-00";
+    let body = format!(r#"{{"request_id":"quiet","features":{}}}"#, row(2));
+    let quiet = http::predict(services[0].http, &[("traceparent", parent)], &body).unwrap();
+    assert_eq!((quiet.status, quiet.json().get("trace_id")), (200, None), "{}", quiet.text());
+    stop_all(services);
+    spans.of_trace(trace, &names);
+    while let Ok(request) = spans.requests.try_recv() {
+        for span in request.resource_spans.into_iter().flat_map(|it| it.scope_spans).flat_map(|it| it.spans) {
+            assert_ne!(hex(&span.trace_id), "1".repeat(32), "{}", span.name);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The wiring: one actor, two ways in, two ways out.
+
+use std::sync::Arc;
+
+use actix::{Actor, Addr};
+use actix_rt::{Arbiter, ArbiterHandle};
+use forebay_bus::kafka::{Assigned, Edges, Follow, Route};
+use forebay_bus::{Inlet, Outlet, Permits, StageScope};
+use forebay_contract::{Features, Outcome, Prediction, Stage};
+use forebay_runtime::{Drain, Host, StartError};
+
+use crate::actors::{Cacher, Landed, Lookup, Release};
+use crate::keeper::Keeper;
+use crate::metrics::CacheMetrics;
+use crate::redis_level::RedisLevel;
+use crate::second_level::SecondLevel;
+use crate::settings::Settings;
+
+/// Where the stage sends.
+#[derive(Clone, Debug)]
+pub struct Outlets {
+    /// What has to be predicted.
+    pub predict: Outlet<Features>,
+    /// Answers, and errors.
+    pub results: Outlet<Outcome>,
+}
+
+/// Where the stage receives.
+#[derive(Clone, Debug)]
+pub struct Inlets {
+    /// Questions.
+    pub features: Inlet<Features>,
+    /// What prediction said, for the store and for those who wait. Advisory: acked at hand-over, dropped and counted when
+    /// too many wait.
+    pub predictions: Inlet<Prediction>,
+    cacher: Addr<Cacher>,
+}
+
+impl Inlets {
+    /// Sends every waiter on as a miss: the partitions go to another replica, and the answers with them.
+    #[expect(clippy::disallowed_methods, reason = "one message per rebalance")]
+    pub fn release_all(&self) {
+        self.cacher.do_send(Release);
+    }
+}
+
+/// The stage on whatever edges it is given.
+///
+/// # Errors
+/// When `redis.url` cannot be used.
+pub fn stage(
+    settings: &Settings,
+    host: &Host,
+    arbiter: &ArbiterHandle,
+    outlets: Outlets,
+) -> Result<Inlets, StartError> {
+    let url = &settings.redis.url;
+    if url.is_empty() {
+        return Ok(stage_with(settings, host, arbiter, outlets, || None));
+    }
+    redis::Client::open(url.expose()).map_err(|error| StartError::setting("redis.url", error.to_string()))?;
+    let (url, prefix) = (url.clone(), settings.redis.prefix.clone());
+    // The connection lives on the runtime that opens it, so it is opened on the arbiter.
+    let open = move || match RedisLevel::open(url.expose(), prefix) {
+        Ok(level) => Some(Arc::new(level) as Arc<dyn SecondLevel>),
+        Err(error) => {
+            tracing::error!(%error, "redis cannot be used, answers are kept in memory only");
+            None
+        }
+    };
+    Ok(stage_with(settings, host, arbiter, outlets, open))
+}
+
+/// The stage with a second level of the caller's choice, which is opened on the arbiter.
+pub fn stage_with(
+    settings: &Settings,
+    host: &Host,
+    arbiter: &ArbiterHandle,
+    outlets: Outlets,
+    open: impl FnOnce() -> Option<Arc<dyn SecondLevel>> + Send + 'static,
+) -> Inlets {
+    let scope = StageScope::new(host, Stage::Caching, &host.shared().topics.features);
+    let metrics = CacheMetrics::register(host.metrics());
+    let dropped = metrics.dropped_predictions.clone();
+    let component = host.lifecycle().register("cacher");
+    let timeout = settings.redis.timeout;
+    let owned = settings.clone();
+    let cacher = Cacher::start_in_arbiter(arbiter, move |_| {
+        let second = open();
+        let keeper = Keeper::new(&owned, second.is_some(), scope, metrics.clone(), outlets);
+        Cacher { keeper, second, timeout, metrics, component, storing: 0, armed: None }
+    });
+    let features = Inlet::new({
+        let cacher = cacher.clone();
+        #[expect(clippy::disallowed_methods, reason = "the permits of unfinished work bound the mailbox")]
+        move |delivery| cacher.do_send(Lookup(delivery))
+    });
+    let pending = Permits::new(settings.cache.pending_stores);
+    let predictions = Inlet::new({
+        let cacher = cacher.clone();
+        #[expect(clippy::disallowed_methods, reason = "a pool of permits of their own bounds them in the mailbox")]
+        move |delivery: forebay_bus::Delivery<forebay_contract::Batch<Prediction>>| {
+            let items = delivery.payload.items;
+            delivery.ack.ack();
+            match pending.try_take(items.len()) {
+                Some(permit) => cacher.do_send(Landed(items, permit)),
+                None => _ = dropped.inc_by(items.len() as u64),
+            }
+        }
+    });
+    Inlets { features, predictions, cacher }
+}
+
+/// The stage over Kafka: the separate form.
+///
+/// # Errors
+/// When Redis or the Kafka client refuses its settings.
+pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
+    let mut edges = Edges::open(&host, "caching")?;
+    let topics = &host.shared().topics;
+    let arbiter = Arbiter::new();
+    let outlets = Outlets {
+        predict: edges.outlet(&topics.predict, Route::Travel),
+        results: edges.outlet(&topics.results, Route::Home),
+    };
+    let inlets = stage(&settings, &host, &arbiter.handle(), outlets)?;
+    // The follower stands before the source: it reads a partition's predictions from before its first question is taken.
+    let assigned = Assigned::default();
+    let waiting = inlets.clone();
+    assigned.on_leaving(move || waiting.release_all());
+    edges.follow(&topics.predictions, Follow::Assigned(assigned.clone()), inlets.predictions)?;
+    edges.consume_with(&topics.features, "forebay-caching", inlets.features, &assigned)?;
+    Ok(edges)
+}

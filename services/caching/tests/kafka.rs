@@ -1,0 +1,120 @@
+//! The separate form over a real Kafka: `FOREBAY_TEST_KAFKA=localhost:9092 cargo test -p forebay-caching --test kafka --
+//! --ignored`. The topics are the test's own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops")]
+
+mod bench;
+
+use std::time::{Duration, Instant};
+
+use bench::{Ended, LONG, features, item, value};
+use bytes::Bytes;
+use forebay_bus::kafka::{Edges, Route};
+use forebay_bus::{AckOutcome, Delivery, Inlet};
+use forebay_caching::{BUNDLE, Settings, system};
+use forebay_contract::wire::outcome::Result as Answered;
+use forebay_contract::{AskId, Batch, Features, Item, Outcome, Prediction};
+use forebay_runtime::{Drain, Host, Layers, SHARED_BUNDLE, Shared};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+fn process(topics: &str) -> (Settings, Host) {
+    let brokers = std::env::var_os("FOREBAY_TEST_KAFKA").unwrap_or_else(|| "localhost:9092".into());
+    let mut flags = vec![format!("kafka.brokers={}", brokers.to_string_lossy())];
+    flags.extend(["kafka.create_topics=true".into(), "kafka.partitions=2".into(), "delivery.drain=5s".into()]);
+    for topic in forebay_contract::topics::ALL {
+        flags.push(format!("topics.{}={topics}.{}", topic.setting, topic.setting));
+    }
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let layers = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", &[], &flags).unwrap();
+    let mut problems = layers.problems();
+    let settings = Settings::read(&layers, &mut problems).unwrap();
+    let shared = Shared::read(&layers, &mut problems).unwrap();
+    assert_eq!(problems.iter().count(), 0);
+    (settings, Host::detached(shared))
+}
+
+/// An inlet whose batches a test awaits; they are acked when they arrive.
+fn collector<P: Send + 'static>() -> (Inlet<P>, UnboundedReceiver<Batch<P>>) {
+    let (tx, rx) = unbounded_channel();
+    let inlet = Inlet::new(move |Delivery { payload, ack }| {
+        ack.ack();
+        _ = tx.send(payload);
+    });
+    (inlet, rx)
+}
+
+async fn next<P>(batches: &mut UnboundedReceiver<Batch<P>>) -> Vec<Item<P>> {
+    tokio::time::timeout(LONG * 3, batches.recv()).await.expect("nothing arrives").unwrap().items
+}
+
+fn cached(item: &Item<Outcome>) -> f64 {
+    match item.payload.result.as_ref().unwrap() {
+        Answered::Answer(answer) if answer.cached => answer.score.as_ref().unwrap().value,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+#[ignore = "needs a real Kafka: FOREBAY_TEST_KAFKA"]
+fn one_of_equal_asks_is_predicted_and_the_prediction_serves_the_others() {
+    actix_rt::System::new().block_on(async {
+        let topics = format!("caching-test-{}", AskId::random());
+        let (settings, host) = process(&topics);
+        let caching = system::start(settings, host).await.unwrap();
+
+        let (_, host) = process(&topics);
+        let mut edges = Edges::open(&host, "test").unwrap();
+        let names = &host.shared().topics;
+        let (inlet, mut predicted) = collector::<Features>();
+        edges.consume(&names.predict, "test", inlet).unwrap();
+        let (inlet, mut answered) = collector::<Outcome>();
+        edges.consume(&names.results, "test", inlet).unwrap();
+        let asks = edges.outlet::<Features>(&names.features, Route::Travel);
+        let predictions = edges.outlet::<Prediction>(&names.predictions, Route::Travel);
+        let since = Instant::now();
+        while edges.partitions(&names.features).is_none() || edges.partitions(&names.predictions).is_none() {
+            assert!(since.elapsed() < LONG, "no topics");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+
+        let send = |items: Vec<Item<Features>>| {
+            let (ack, ended) = Ended::new();
+            asks.send(Batch { travel: 1, stages: Vec::new(), items }, ack);
+            ended
+        };
+        // The settings of a waiter's patience are short of a real broker's first round trip, so this asks until it is in time.
+        let mut key = 0;
+        loop {
+            key += 1;
+            send((0..3).map(|_| item(features(key))).collect()).expect(AckOutcome::Done).await;
+            assert_eq!(next(&mut predicted).await.len(), 1);
+            let said = Prediction {
+                key: Bytes::copy_from_slice(&[key; 32]),
+                version: 3,
+                score: Some(value(5.0)),
+                failure: None,
+                model: "m".into(),
+            };
+            let items = vec![item(features(key)).with(said)];
+            let (ack, _) = Ended::new();
+            predictions.send(Batch { travel: 1, stages: Vec::new(), items }, ack);
+            let served = tokio::select! {
+                items = next(&mut answered) => Some(items),
+                items = next(&mut predicted) => { assert_eq!(items.len(), 2); None }
+            };
+            if let Some(items) = served {
+                assert_eq!(items.iter().map(cached).collect::<Vec<_>>(), [5.0, 5.0]);
+                break;
+            }
+            assert!(key < 20, "waiters are never served in time");
+        }
+        send(vec![item(features(key))]).expect(AckOutcome::Done).await;
+        let items = next(&mut answered).await;
+        assert_eq!(items.iter().map(cached).collect::<Vec<_>>(), [5.0]);
+
+        let since = Instant::now();
+        caching.drain().await;
+        edges.drain().await;
+        assert!(since.elapsed() < LONG, "drained in {:?}", since.elapsed());
+    });
+}

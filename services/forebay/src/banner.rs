@@ -1,0 +1,73 @@
+//! What `forebay up` prints when it starts: what it serves, where, and a question to paste with the answer to expect.
+
+use std::fmt::Write as _;
+
+use forebay_model::{Registry, Rows};
+use forebay_runtime::Shared;
+
+use crate::stages::Stages;
+
+/// A row of the default model and what it predicts.
+struct Sample {
+    version: u32,
+    features: Vec<String>,
+    row: Vec<f64>,
+    answer: String,
+}
+
+/// The text; a registry that cannot be read yet is said, not fatal.
+pub(crate) fn text(shared: &Shared, http: Option<std::net::SocketAddr>, kafka: bool, stages: &Stages) -> String {
+    let mut text = String::new();
+    // writing to a string cannot fail
+    let _ = writeln!(text, "forebay {}: {}", env!("CARGO_PKG_VERSION"), stages.names());
+    let model = &shared.models.name;
+    let sample = sample(shared);
+    match &sample {
+        Ok(sample) => {
+            let features = sample.features.join(", ");
+            let _ = writeln!(text, "  model    {model} v{} ({}): {features}", sample.version, shared.models.stage);
+        }
+        Err(error) => {
+            let _ = writeln!(text, "  model    {model}: not loaded yet: {error}");
+        }
+    }
+    if let Some(http) = http {
+        let _ = writeln!(text, "  http     http://{http}/v1/predict   (also /v1/models, /openapi.json)");
+    }
+    if kafka {
+        let topics = &shared.topics;
+        let _ = writeln!(text, "  kafka    {}: {} -> {}", shared.kafka.brokers, topics.requests_in, topics.results_out);
+    }
+    let admin = shared.admin.listen;
+    let _ = writeln!(text, "  health   http://{admin}/health/ready   metrics http://{admin}/metrics");
+    if let Ok(sample) = &sample
+        && let Some(http) = http
+    {
+        let row = sample.row.iter().map(f64::to_string).collect::<Vec<_>>();
+        let _ = writeln!(text, "\nAsk it from another terminal; the prediction is {}:", sample.answer);
+        let _ = writeln!(
+            text,
+            "  curl -s http://{http}/v1/predict -H 'Content-Type: application/json' -d '{{\"features\":[{}]}}'",
+            row.join(",")
+        );
+        let url = if http.port() == 8080 { String::new() } else { format!("--url http://{http} ") };
+        let _ = writeln!(text, "  forebay predict {url}{}", row.join(" "));
+    }
+    let _ = writeln!(text, "\nCtrl-C stops it after finishing what it has accepted.");
+    text
+}
+
+fn sample(shared: &Shared) -> Result<Sample, String> {
+    let registry = Registry::open(&shared.models.registry).map_err(|error| error.to_string())?;
+    let name = &shared.models.name;
+    let model = registry.model(name).ok_or_else(|| format!("the registry has no model {name}"))?;
+    let version = model.resolve(None).map_err(|error| error.to_string())?.version;
+    let loaded = registry.load(name, version).map_err(|error| error.to_string())?;
+    let example = loaded.input_example.clone().unwrap_or_default();
+    let row = example.into_iter().next().ok_or("the version has no input example")?;
+    let rows = Rows::new(row.len(), &row).map_err(|error| error.to_string())?;
+    let scores = loaded.predict_raw(rows).map_err(|error| error.to_string())?;
+    let score = scores.score(0);
+    let answer = score.label.map_or_else(|| score.value.to_string(), |label| format!("{label:?}"));
+    Ok(Sample { version, features: loaded.model.signature().features.clone(), row, answer })
+}

@@ -1,0 +1,39 @@
+//! One file per command.
+
+pub(crate) mod config;
+pub(crate) mod dead_letters;
+pub(crate) mod models;
+pub(crate) mod predict;
+pub(crate) mod topics;
+pub(crate) mod up;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use forebay_runtime::{Opened, SettingsArgs};
+
+use crate::settings::Settings;
+
+/// Exit code of settings or arguments that cannot be used.
+const UNUSABLE: u8 = 2;
+
+/// Prints to standard output; a closed pipe is a failure, not a panic.
+fn say(text: &str) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Prints to standard error.
+fn complain(text: &str, code: u8) -> ExitCode {
+    // standard error may be closed; the exit code still says what happened
+    drop(writeln!(std::io::stderr(), "{}", text.trim_end()));
+    ExitCode::from(code)
+}
+
+/// Settings, or the exit code after every problem was printed.
+fn open(args: &SettingsArgs) -> Result<Opened<Settings>, ExitCode> {
+    Settings::open(args).map_err(|error| complain(&error.to_string(), UNUSABLE))
+}

@@ -1,0 +1,43 @@
+//! The settings of all five services, read once.
+
+use forebay_runtime::{Bundle, Layers, Opened, Problems, SettingsArgs, SettingsError, open};
+
+/// The settings of each service.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) ingestion: forebay_ingestion::settings::Settings,
+    pub(crate) preprocessing: forebay_preprocessing::Settings,
+    pub(crate) caching: forebay_caching::Settings,
+    pub(crate) prediction: forebay_prediction::Settings,
+    pub(crate) publishing: forebay_publishing::settings::Settings,
+}
+
+const BUNDLES: [Bundle; 5] = [
+    forebay_ingestion::BUNDLE,
+    forebay_preprocessing::BUNDLE,
+    forebay_caching::BUNDLE,
+    forebay_prediction::BUNDLE,
+    forebay_publishing::BUNDLE,
+];
+
+impl Settings {
+    /// Reads every layer and reports all problems at once.
+    pub(crate) fn open(args: &SettingsArgs) -> Result<Opened<Self>, SettingsError> {
+        open(&BUNDLES, args, Self::read)
+    }
+
+    fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
+        let ingestion = forebay_ingestion::settings::Settings::read(layers, problems);
+        let preprocessing = forebay_preprocessing::Settings::read(layers, problems);
+        let caching = forebay_caching::Settings::read(layers, problems);
+        let prediction = forebay_prediction::Settings::read(layers, problems);
+        let publishing = forebay_publishing::settings::Settings::read(layers, problems);
+        Some(Self {
+            ingestion: ingestion?,
+            preprocessing: preprocessing?,
+            caching: caching?,
+            prediction: prediction?,
+            publishing: publishing?,
+        })
+    }
+}

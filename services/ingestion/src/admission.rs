@@ -1,0 +1,132 @@
+//! How an ask becomes items: identity, deadline, home partition and trace, all decided here and once.
+
+use std::time::Duration;
+
+use forebay_contract::{AskId, Context, DoorContext, Item, Origin, Outcome, Problem, Request};
+use forebay_runtime::{DeliverySettings, TraceContext};
+
+use crate::ask::Ask;
+
+/// How long a request may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Of a request that does not say.
+    pub default: Duration,
+    /// Of a request that says more.
+    pub most: Duration,
+}
+
+impl From<&DeliverySettings> for Timeouts {
+    fn from(delivery: &DeliverySettings) -> Self {
+        Self { default: delivery.timeout, most: delivery.max_timeout }
+    }
+}
+
+impl Timeouts {
+    /// What a request is given.
+    pub fn of(&self, asked: Option<Duration>) -> Duration {
+        asked.unwrap_or(self.default).min(self.most)
+    }
+}
+
+/// A door's decisions about one ask.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// Identity.
+    pub ask: AskId,
+    /// Partition of the results topic.
+    pub home: u32,
+    /// How the answer finds its way back.
+    pub origin: Origin,
+    /// Unix microseconds.
+    pub accepted_us: u64,
+    /// From then on.
+    pub timeout: Duration,
+    /// The door's span, or where it would be.
+    pub trace: TraceContext,
+    /// The digest of an ask with a key.
+    pub idempotent: Option<[u8; 16]>,
+}
+
+impl Admission {
+    /// One item a row.
+    pub fn items(&self, ask: Ask) -> Vec<Item<Request>> {
+        let rows = ask.features.rows().len();
+        let (request_id, priority) = (ask.request_id.clone(), ask.priority);
+        let mut items = Vec::with_capacity(rows);
+        for payload in ask.into_requests() {
+            let context = self.context(items.len(), rows, request_id.clone(), priority);
+            items.push(self.item(context, payload));
+        }
+        items
+    }
+
+    /// The answer to a request that goes no further.
+    pub fn refusal(&self, request_id: Option<String>, problem: Problem) -> Item<Outcome> {
+        let context = self.context(0, 1, request_id, crate::ask::DEFAULT_PRIORITY);
+        self.item(context, problem.into())
+    }
+
+    fn item<P>(&self, context: Context, payload: P) -> Item<P> {
+        let parent_span = if self.trace.sampled() { u64::from_be_bytes(self.trace.span_id) } else { 0 };
+        Item { context, parent_span, attempt: 0, payload }
+    }
+
+    fn context(&self, row: usize, rows: usize, request_id: Option<String>, priority: i32) -> Context {
+        let timeout = u64::try_from(self.timeout.as_micros()).unwrap_or(u64::MAX);
+        Context::new(DoorContext {
+            ask: self.ask,
+            row: u32::try_from(row).unwrap_or(u32::MAX),
+            rows: u32::try_from(rows).unwrap_or(u32::MAX),
+            request_id,
+            trace_id: self.trace.trace_id,
+            trace_flags: self.trace.flags,
+            accepted_us: self.accepted_us,
+            deadline_us: self.accepted_us.saturating_add(timeout),
+            priority,
+            home: self.home,
+            origin: self.origin.clone(),
+            idempotent: self.idempotent,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forebay_contract::HttpOrigin;
+
+    #[test]
+    fn a_request_gets_what_it_asks_for_up_to_the_limit() {
+        let timeouts = Timeouts { default: Duration::from_secs(60), most: Duration::from_secs(300) };
+        assert_eq!(timeouts.of(None), Duration::from_secs(60));
+        assert_eq!(timeouts.of(Some(Duration::from_millis(5))), Duration::from_millis(5));
+        assert_eq!(timeouts.of(Some(Duration::from_secs(9999))), Duration::from_secs(300));
+    }
+
+    #[test]
+    fn every_row_carries_the_decisions() {
+        let admission = Admission {
+            ask: AskId([7; 16]),
+            home: 3,
+            origin: Origin::Http(HttpOrigin { instance: 9, reply_partition: 2 }),
+            accepted_us: 1_000_000,
+            timeout: Duration::from_millis(250),
+            trace: TraceContext::root(true).child(),
+            idempotent: Some([1; 16]),
+        };
+        let ask = crate::parse::parse_http(br#"{"features":[[1],[2]],"request_id":"r","priority":5}"#, 2).unwrap();
+        let items = admission.items(ask);
+        assert_eq!(items.len(), 2);
+        for (row, item) in items.iter().enumerate() {
+            let context = &item.context;
+            assert_eq!((context.row() as usize, context.rows(), context.home()), (row, 2, 3));
+            assert_eq!((context.accepted_us(), context.deadline_us()), (1_000_000, 1_250_000));
+            assert_eq!((context.request_id(), context.priority()), (Some("r"), 5));
+            assert_eq!(context.reply_partition(), Some(2));
+            assert_eq!(context.payload_digest(), Some([1; 16]));
+            assert_eq!(context.trace_id(), admission.trace.trace_id);
+            assert_eq!(item.parent_span.to_be_bytes(), admission.trace.span_id);
+        }
+    }
+}

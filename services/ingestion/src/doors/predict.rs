@@ -1,0 +1,260 @@
+//! `POST /v1/predict`: one row or many, answered through the mesh.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, RETRY_AFTER};
+use actix_web::web::{Bytes, Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use forebay_bus::{Ack, AckOutcome, Permit, Permits};
+use forebay_contract::{AskId, ErrorCode, HttpOrigin, Origin, Problem, now_us};
+use forebay_runtime::prometheus_client::metrics::counter::Counter;
+use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
+use forebay_runtime::{Lifecycle, StageMetrics, StageTracer, TraceContext};
+
+use super::answer::{ErrorAnswer, Frame, Reply};
+use super::openapi::{PredictAnswer, PredictRequest};
+use super::span::RequestSpan;
+use crate::admission::{Admission, Timeouts};
+use crate::ask::Ask;
+use crate::gathering::Offer;
+use crate::parse;
+use crate::settings::Http;
+use crate::system::Gather;
+use crate::waiters::{Rows, Waiters};
+
+/// Path of this door.
+pub(super) const ROUTE: &str = "/v1/predict";
+/// Seconds after which a shed request may come again.
+const RETRY_SECONDS: &str = "1";
+const MAX_KEY_BYTES: usize = 255;
+
+/// What every request needs; shared by the workers.
+#[derive(Clone)]
+pub struct PredictDoor {
+    /// Takes items to the mesh.
+    pub gather: Gather,
+    /// Where callers wait.
+    pub waiters: Waiters,
+    /// One a row that waits.
+    pub permits: Permits,
+    /// Of requests.
+    pub timeouts: Timeouts,
+    /// Of the inner topics.
+    pub partitions: u32,
+    /// Travel partition of the batch that is gathering now: the home of asks without a key, so that packs stay whole.
+    pub travel: Arc<AtomicU32>,
+    /// Where replies to this replica go.
+    pub origin: HttpOrigin,
+    /// Limits.
+    pub http: Http,
+    /// The process.
+    pub lifecycle: Lifecycle,
+    /// Refuse work while a component is not ready: the edges of this process are its own.
+    pub only_when_ready: bool,
+    /// The stage's spans.
+    pub tracer: StageTracer,
+    /// What the stage counts.
+    pub metrics: StageMetrics,
+    /// `inference_requests_total`, for requests that no batch carries.
+    pub accepted: Counter,
+    /// `inference_errors_total`, likewise.
+    pub errors: Counter,
+    /// Rows that wait.
+    pub waiting: Gauge,
+}
+
+impl std::fmt::Debug for PredictDoor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PredictDoor").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+/// The handler.
+#[utoipa::path(
+    post,
+    path = "/v1/predict",
+    tag = "predict",
+    request_body = PredictRequest,
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Names the ask: the same key and payload again get the same answer"),
+        ("traceparent" = Option<String>, Header, description = "W3C trace context; the mesh continues the trace"),
+    ),
+    responses(
+        (status = 200, description = "One prediction, or one a row", body = PredictAnswer),
+        (status = 400, description = "invalid_request, invalid_features", body = ErrorAnswer),
+        (status = 404, description = "unknown_model", body = ErrorAnswer),
+        (status = 409, description = "idempotency_conflict", body = ErrorAnswer),
+        (status = 413, description = "payload_too_large", body = ErrorAnswer),
+        (status = 429, description = "overloaded; see Retry-After", body = ErrorAnswer),
+        (status = 500, description = "internal", body = ErrorAnswer),
+        (status = 503, description = "unavailable, model_unavailable; see Retry-After", body = ErrorAnswer),
+        (status = 504, description = "deadline_exceeded", body = ErrorAnswer),
+    ),
+)]
+pub(super) async fn predict(request: HttpRequest, payload: Payload, door: Data<PredictDoor>) -> HttpResponse {
+    let arrived_us = now_us();
+    let mut span = RequestSpan::open(&door.tracer, request.headers(), ROUTE, arrived_us);
+    let mut frame = Frame { arrived_us, trace_id: span.trace_id(), ..Frame::default() };
+    let answered = door.answer(&request, payload, span.context(), &mut frame).await;
+    let ended_us = now_us();
+    frame.latency_us = ended_us.saturating_sub(arrived_us);
+    if let Some(label) = &frame.request_id {
+        span.set("forebay.request_id", label.clone());
+    }
+    let reply = match answered {
+        Ok((rows, many)) => {
+            span.set("forebay.rows", i64::try_from(rows.len()).unwrap_or(i64::MAX));
+            Reply::of_rows(frame, rows, many)
+        }
+        Err(problem) => {
+            door.count_refusal(&problem);
+            if problem.code == ErrorCode::Internal {
+                frame.trace_id = Some(span.context().trace_id_hex().to_string());
+            }
+            Reply::refused(frame, problem)
+        }
+    };
+    let mut response = door.respond(&request, &span, &reply);
+    span.end(reply.status(), reply.code, ended_us);
+    response.body(reply.json)
+}
+
+impl PredictDoor {
+    async fn answer(
+        &self,
+        request: &HttpRequest,
+        payload: Payload,
+        trace: TraceContext,
+        frame: &mut Frame,
+    ) -> Result<(Rows, bool), Problem> {
+        self.open()?;
+        let body = self.body(request, payload).await?;
+        let ask = parse::parse_http(&body, self.http.max_rows).inspect_err(|_| {
+            frame.request_id = parse::request_id(&body);
+        })?;
+        drop(body);
+        frame.request_id.clone_from(&ask.request_id);
+        frame.version.clone_from(&ask.version);
+        let key = idempotency_key(request.headers())?;
+        let (rows, many) = (ask.features.rows().len(), ask.features.many());
+        let permit = Arc::new(self.permits.try_take(rows).ok_or_else(|| self.overloaded(rows))?);
+        self.waiting.set(i64::try_from(self.permits.in_use()).unwrap_or(i64::MAX));
+        let timeout = self.timeouts.of(ask.timeout);
+        let admission = self.admit(&ask, key.as_deref(), timeout, trace, frame.arrived_us);
+        let (waiter, new) =
+            self.waiters.enter(admission.ask, rows, admission.idempotent).map_err(|_| conflict())?;
+        if new {
+            let ack = self.ack(admission.ask, Arc::clone(&permit));
+            (self.gather)(Offer { items: admission.items(ask), ack, spans: Vec::new() });
+        }
+        let spent = Duration::from_micros(now_us().saturating_sub(frame.arrived_us));
+        let outcomes = waiter.rows(timeout.saturating_sub(spent)).await;
+        drop(permit);
+        self.waiting.set(i64::try_from(self.permits.in_use()).unwrap_or(i64::MAX));
+        Ok((outcomes, many))
+    }
+
+    /// Whether work is taken at all.
+    fn open(&self) -> Result<(), Problem> {
+        let refuse = |why: &str| Err(Problem::new(ErrorCode::Unavailable, why));
+        if self.lifecycle.is_draining() {
+            return refuse("this replica is shutting down");
+        }
+        if self.only_when_ready && !self.lifecycle.is_ready() {
+            let missing = self.lifecycle.components().into_iter().find_map(|it| Some((it.name, it.unready?)));
+            return refuse(&missing.map_or_else(
+                || "this replica is not ready".to_owned(),
+                |(name, why)| format!("this replica is not ready: {name}: {why}"),
+            ));
+        }
+        Ok(())
+    }
+
+    async fn body(&self, request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem> {
+        let Http { max_body, body_timeout, .. } = self.http;
+        let too_large = || {
+            let message = format!("the body is larger than {max_body} bytes, the limit of one request (http.max_body)");
+            Problem::new(ErrorCode::PayloadTooLarge, message)
+        };
+        let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > max_body as u64) {
+            return Err(too_large());
+        }
+        let invalid = |message| Problem::new(ErrorCode::InvalidRequest, message);
+        match tokio::time::timeout(body_timeout, payload.to_bytes_limited(max_body)).await {
+            Ok(Ok(Ok(body))) => Ok(body),
+            Ok(Ok(Err(error))) => Err(invalid(format!("the body cannot be read: {error}"))),
+            Ok(Err(_)) => Err(too_large()),
+            Err(_) => Err(invalid(format!("the body did not arrive within {} ms", body_timeout.as_millis()))),
+        }
+    }
+
+    fn admit(&self, ask: &Ask, key: Option<&str>, timeout: Duration, trace: TraceContext, accepted_us: u64) -> Admission {
+        let (id, home) = match key {
+            Some(key) => {
+                let id = AskId::of_key("", key);
+                (id, id.home(self.partitions))
+            }
+            None => (AskId::random(), self.travel.load(Ordering::Relaxed)),
+        };
+        let idempotent = key.map(|_| ask.digest());
+        Admission { ask: id, home, origin: Origin::Http(self.origin), accepted_us, timeout, trace, idempotent }
+    }
+
+    /// The permit is free when the caller has left and the mesh is done as well; a mesh that cannot take the items is
+    /// told to the caller at once.
+    fn ack(&self, ask: AskId, permit: Arc<Permit>) -> Ack {
+        let waiters = self.waiters.clone();
+        Ack::new(move |outcome| {
+            if outcome == AckOutcome::Failed {
+                waiters.fail(ask, &Problem::new(ErrorCode::Unavailable, "the mesh cannot take this request now"));
+            }
+            drop(permit);
+        })
+    }
+
+    fn overloaded(&self, rows: usize) -> Problem {
+        let limit = self.permits.limit();
+        Problem::new(ErrorCode::Overloaded, format!("{rows} more rows exceed the {limit} that may wait here (http.in_flight)"))
+    }
+
+    /// Requests that no batch carries are counted here.
+    fn count_refusal(&self, problem: &Problem) {
+        self.metrics.failed(problem.code.as_str()).inc();
+        self.accepted.inc();
+        self.errors.inc();
+    }
+
+    fn respond(&self, request: &HttpRequest, span: &RequestSpan, reply: &Reply) -> actix_web::HttpResponseBuilder {
+        let status = StatusCode::from_u16(reply.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = HttpResponse::build(status);
+        response.content_type("application/json");
+        if matches!(reply.status(), 429 | 503) {
+            response.insert_header((RETRY_AFTER, RETRY_SECONDS));
+        }
+        for header in span.headers(request.headers()) {
+            response.insert_header(header);
+        }
+        if self.lifecycle.is_draining() {
+            response.force_close();
+        }
+        response
+    }
+}
+
+fn conflict() -> Problem {
+    Problem::new(ErrorCode::IdempotencyConflict, "this Idempotency-Key is in use for another payload")
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = key.to_str().ok().map(str::trim).filter(|key| (1..=MAX_KEY_BYTES).contains(&key.len()));
+    let invalid = || {
+        let message = format!("Idempotency-Key: expected 1 to {MAX_KEY_BYTES} visible ASCII characters");
+        Problem::new(ErrorCode::InvalidRequest, message)
+    };
+    text.map(|key| Some(key.to_owned())).ok_or_else(invalid)
+}

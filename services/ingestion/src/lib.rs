@@ -1,0 +1,27 @@
+//! The first stage: requests come in over HTTP and Kafka, are understood, and leave in batches. HTTP callers wait here
+//! for their answers.
+//!
+//! # Layout
+//! - [`ask`], [`parse`]: what a client asks, and the one parser of it
+//! - [`admission`]: how an ask becomes items: identity, deadline, home partition, trace
+//! - [`gathering`]: pacing; when pending items leave as a batch
+//! - [`waiters`]: callers that wait, and the rows of their answers
+//! - [`records`]: the Kafka door's work on one record
+//! - [`doors`]: the HTTP door
+//! - `actors`: the ingester (Kafka records) and the gatherer (batches), both thin
+//! - [`system`]: the wiring
+
+mod actors;
+pub mod admission;
+pub mod ask;
+pub mod doors;
+pub mod gathering;
+pub mod parse;
+pub mod records;
+pub mod settings;
+pub mod system;
+pub mod waiters;
+
+/// Defaults of this service's settings.
+pub const BUNDLE: forebay_runtime::Bundle =
+    forebay_runtime::Bundle { name: "ingestion", toml: include_str!("../settings.toml") };

@@ -1,0 +1,17 @@
+//! The ingestion service's binary.
+
+use forebay_ingestion::{settings::Settings, system};
+use forebay_runtime::{ServiceSpec, service};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const SPEC: ServiceSpec = ServiceSpec {
+    name: "ingestion",
+    about: "takes requests over HTTP and Kafka and hands them to the mesh",
+    bundle: forebay_ingestion::BUNDLE,
+};
+
+fn main() -> std::process::ExitCode {
+    service(SPEC, Settings::read, system::start)
+}

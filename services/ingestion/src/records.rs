@@ -1,0 +1,199 @@
+//! The Kafka door's work on one record: an item, an error outcome, or a dead letter.
+
+use std::sync::Arc;
+
+use forebay_bus::kafka::{DeadLetter, RawRecord};
+use forebay_contract::{AskId, ErrorCode, Item, KafkaOrigin, Origin, Outcome, Problem, Request};
+use forebay_runtime::{SpanKind, StageSpan, StageTracer, TraceContext};
+
+use crate::admission::{Admission, Timeouts};
+use crate::parse::{Rejected, parse_record};
+
+/// Neighbouring offsets share a home partition, so that packs stay whole on their way back.
+const NEIGHBOURS: u32 = 8;
+
+/// What the door knows of its topic.
+#[derive(Clone, Debug)]
+pub struct RecordDoor {
+    /// The outside topic.
+    pub topic: Arc<str>,
+    /// The group that reads it.
+    pub group: Arc<str>,
+    /// Of the inner topics.
+    pub partitions: u32,
+    /// Of requests.
+    pub timeouts: Timeouts,
+    /// Whether the client's label names the ask.
+    pub label_is_identity: bool,
+    /// The stage's spans.
+    pub tracer: StageTracer,
+}
+
+/// What became of a record.
+#[derive(Debug)]
+pub enum Taken {
+    /// It goes on.
+    Asked(Item<Request>, Option<StageSpan>),
+    /// It is answered with an error.
+    Refused(Item<Outcome>),
+    /// It is no request; whoever sent it is told if their name could be read.
+    Dead(DeadLetter, Option<Item<Outcome>>),
+}
+
+impl RecordDoor {
+    /// Reads one record, accepted at `accepted_us`. A record's age is no reason to refuse it: its time counts from here.
+    pub fn take(&self, record: RawRecord, accepted_us: u64) -> Taken {
+        let caller = record.header("traceparent").and_then(|header| std::str::from_utf8(header).ok());
+        let root = self.tracer.sample_root(caller.and_then(TraceContext::from_traceparent));
+        let parsed = parse_record(&record.payload);
+        let mut span = root.sampled().then(|| self.span(root, &record, accepted_us));
+        let trace = span.as_ref().map_or(root, StageSpan::context);
+        let timeout = self.timeouts.of(parsed.as_ref().ok().and_then(|ask| ask.timeout));
+        let label = match &parsed {
+            Ok(ask) => ask.request_id.as_deref(),
+            Err(rejected) => rejected.request_id.as_deref(),
+        };
+        let (ask, home) = self.identity(&record, label);
+        let (partition, offset, timestamp_ms) = (record.partition, record.offset, record.timestamp_ms);
+        let origin = Origin::Kafka(KafkaOrigin { partition, offset, timestamp_ms });
+        let admission = Admission { ask, home, origin, accepted_us, timeout, trace, idempotent: None };
+        match parsed {
+            Ok(ask) => {
+                let Some(item) = admission.items(ask).pop() else {
+                    let problem = Problem::new(ErrorCode::Internal, "the request lost its row");
+                    return Taken::Refused(admission.refusal(None, problem));
+                };
+                if let (Some(span), Some(label)) = (&mut span, item.context.request_id()) {
+                    span.set("messaging.message.conversation_id", label.to_owned());
+                }
+                Taken::Asked(item, span)
+            }
+            Err(rejected) => self.reject(record, rejected, &admission, span),
+        }
+    }
+
+    fn reject(&self, record: RawRecord, rejected: Rejected, admission: &Admission, span: Option<StageSpan>) -> Taken {
+        let Rejected { problem, request_id, undecodable } = rejected;
+        if let Some(mut span) = span {
+            span.error(problem.code.as_str(), problem.message.clone());
+        }
+        if !undecodable {
+            return Taken::Refused(admission.refusal(request_id, problem));
+        }
+        let (code, message, topic) = (problem.code.as_str(), problem.message.clone(), Arc::clone(&self.topic));
+        let told = request_id.map(|label| admission.refusal(Some(label), problem));
+        Taken::Dead(DeadLetter { code, message, topic, record }, told)
+    }
+
+    /// Identity and home, both pure functions of the record. The source partition is left out of the home on purpose:
+    /// all source partitions advance together.
+    fn identity(&self, record: &RawRecord, label: Option<&str>) -> (AskId, u32) {
+        let partitions = self.partitions.max(1);
+        match label.filter(|_| self.label_is_identity) {
+            Some(label) => {
+                let ask = AskId::of_key("kafka", label);
+                (ask, ask.home(partitions))
+            }
+            None => {
+                let ask = AskId::of_record(&self.topic, record.partition, record.offset, record.timestamp_ms);
+                (ask, ((record.offset >> NEIGHBOURS) % u64::from(partitions)) as u32)
+            }
+        }
+    }
+
+    fn span(&self, root: TraceContext, record: &RawRecord, start_us: u64) -> StageSpan {
+        let mut span = self.tracer.start(format!("process {}", self.topic), SpanKind::Consumer, root, start_us);
+        span.set("messaging.system", "kafka");
+        span.set("messaging.operation.name", "process");
+        span.set("messaging.operation.type", "process");
+        span.set("messaging.destination.name", self.topic.to_string());
+        span.set("messaging.consumer.group.name", self.group.to_string());
+        span.set("messaging.destination.partition.id", record.partition.to_string());
+        span.set("messaging.kafka.offset", i64::try_from(record.offset).unwrap_or(i64::MAX));
+        span
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn door(label_is_identity: bool) -> RecordDoor {
+        RecordDoor {
+            topic: "in".into(),
+            group: "g".into(),
+            partitions: 4,
+            timeouts: Timeouts { default: Duration::from_secs(60), most: Duration::from_secs(300) },
+            label_is_identity,
+            tracer: StageTracer::disabled(),
+        }
+    }
+
+    fn record(offset: u64, text: &str) -> RawRecord {
+        let payload = Bytes::copy_from_slice(text.as_bytes());
+        RawRecord { payload, key: None, partition: 1, offset, timestamp_ms: 5, headers: vec![] }
+    }
+
+    fn asked(taken: Taken) -> Item<Request> {
+        match taken {
+            Taken::Asked(item, _) => item,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_record_becomes_an_item_whose_identity_is_its_place() {
+        let text = r#"{"request_id":"load_test_0","features":[1,2],"model_version":"v1","timeout_ms":100}"#;
+        let item = asked(door(false).take(record(700, text), 1_000));
+        assert_eq!(item.context.ask(), AskId::of_record("in", 1, 700, 5));
+        assert_eq!((item.context.home(), item.context.deadline_us()), (2, 101_000));
+        assert_eq!(item.context.request_id(), Some("load_test_0"));
+        let origin = Origin::Kafka(KafkaOrigin { partition: 1, offset: 700, timestamp_ms: 5 });
+        assert_eq!(item.context.origin(), Some(&origin));
+        assert_eq!((item.payload.version.as_str(), item.payload.features.as_slice()), ("v1", &[1.0, 2.0][..]));
+        let again = asked(door(false).take(record(701, text), 1_000));
+        assert_ne!(again.context.ask(), item.context.ask(), "clients reuse their labels");
+        assert_eq!(again.context.home(), item.context.home(), "neighbours stay together");
+    }
+
+    #[test]
+    fn a_label_is_the_identity_only_where_settings_say_so() {
+        let text = r#"{"request_id":"a","features":[1]}"#;
+        let (one, two) = (asked(door(true).take(record(1, text), 0)), asked(door(true).take(record(999, text), 0)));
+        assert_eq!(one.context.ask(), two.context.ask());
+        assert_eq!(one.context.home(), two.context.home());
+        let nameless = asked(door(true).take(record(1, r#"{"features":[1]}"#), 0));
+        assert_eq!(nameless.context.ask(), AskId::of_record("in", 1, 1, 5));
+    }
+
+    #[test]
+    fn the_caller_s_trace_goes_on() {
+        let mut record = record(1, r#"{"features":[1]}"#);
+        let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        record.headers.push(("traceparent".into(), Bytes::from_static(header.as_bytes())));
+        let item = asked(door(false).take(record, 0));
+        assert!(item.context.sampled());
+        assert_eq!(item.parent_span, 0xb7ad_6b71_6920_3331);
+    }
+
+    #[test]
+    fn what_is_understood_is_answered_and_what_is_not_is_kept() {
+        let refused = door(false).take(record(1, r#"{"request_id":"a","features":["x"]}"#), 0);
+        let Taken::Refused(item) = refused else { panic!("{refused:?}") };
+        assert_eq!(item.context.request_id(), Some("a"));
+
+        let dead = door(false).take(record(1, r#"{"request_id":"a","features":[1"#), 0);
+        let Taken::Dead(letter, Some(told)) = dead else { panic!("{dead:?}") };
+        assert_eq!((letter.code, &*letter.topic, letter.record.offset), ("invalid_request", "in", 1));
+        assert_eq!(&letter.record.payload[..], br#"{"request_id":"a","features":[1"#);
+        assert_eq!(told.context.request_id(), Some("a"));
+
+        for nobody in ["", "\u{0}\u{1}", "[]"] {
+            assert!(matches!(door(false).take(record(1, nobody), 0), Taken::Dead(_, None)), "{nobody:?}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The wiring: who talks to whom, and nothing else.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use actix_rt::{Arbiter, ArbiterHandle};
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, web};
+use forebay_bus::kafka::{DeadLetters, Edges, Follow, RawBatch, RawSource, Route};
+use forebay_bus::{Delivery, Inlet, Outlet, Permits};
+use forebay_contract::{HttpOrigin, Outcome, Request};
+use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
+use forebay_runtime::{Drain, Host, StageMetrics, StageTracer, StartError};
+
+use crate::actors::{Gatherer, Ingester, Offered, RecordsTaken};
+use crate::admission::Timeouts;
+use crate::doors::{Catalog, PredictDoor, routes};
+use crate::gathering::{Gathering, Offer};
+use crate::records::RecordDoor;
+use crate::settings::Settings;
+use crate::waiters::Waiters;
+
+/// Takes items to the gatherer.
+pub type Gather = Arc<dyn Fn(Offer) + Send + Sync>;
+/// Takes records of the outside topic.
+pub type KafkaDoor = Arc<dyn Fn(Delivery<RawBatch>) + Send + Sync>;
+
+/// Where the stage sends.
+#[derive(Clone, Debug)]
+pub struct Outlets {
+    /// Requests on their way.
+    pub requests: Outlet<Request>,
+    /// Errors of the Kafka door.
+    pub results: Outlet<Outcome>,
+    /// Records that are no requests.
+    pub dead_letters: DeadLetters,
+}
+
+/// Where the stage stands in the mesh.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Partitions of the inner topics; 1 on memory edges.
+    pub partitions: u32,
+    /// Gap between two batches; none on memory edges, where a record costs nothing.
+    pub gather: Duration,
+    /// This replica, and its partition of the replies topic.
+    pub origin: HttpOrigin,
+}
+
+impl Place {
+    /// In the same process as the stages after it.
+    pub fn memory() -> Self {
+        let origin = HttpOrigin { instance: rand::random(), reply_partition: 0 };
+        Self { partitions: 1, gather: Duration::ZERO, origin }
+    }
+
+    /// A replica of its own: a new instance, whose replies come over a partition of `partitions`.
+    pub fn replica(partitions: u32, gather: Duration) -> Self {
+        let (instance, partitions) = (rand::random::<u64>(), partitions.max(1));
+        let reply_partition = (instance % u64::from(partitions)) as u32;
+        Self { partitions, gather, origin: HttpOrigin { instance, reply_partition } }
+    }
+}
+
+/// The stage, before its doors open.
+#[derive(Clone)]
+pub struct Ingestion {
+    /// Where replies come in.
+    pub replies: Inlet<Outcome>,
+    /// Where records of the outside topic come in.
+    pub kafka_door: KafkaDoor,
+    /// Callers that wait for replies.
+    pub waiters: Waiters,
+    predict: PredictDoor,
+}
+
+impl fmt::Debug for Ingestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ingestion")
+    }
+}
+
+/// The stage on whatever edges it is given.
+///
+/// # Errors
+/// None today; a stage may refuse its settings.
+pub fn stage(
+    settings: &Settings,
+    host: &Host,
+    arbiter: &ArbiterHandle,
+    outlets: Outlets,
+    place: Place,
+) -> Result<Ingestion, StartError> {
+    let Outlets { requests, results, dead_letters } = outlets;
+    let metrics = StageMetrics::register(host.metrics(), "ingestion");
+    let tracer = host.telemetry().stage("ingestion");
+    let (legacy, lifecycle) = (host.metrics().legacy(), host.lifecycle());
+    let timeouts = Timeouts::from(&host.shared().delivery);
+
+    let gathering = Gathering::new(place.gather, place.partitions, rand::random());
+    let travel = gathering.travel();
+    let gatherer = {
+        let (metrics, accepted) = (metrics.clone(), legacy.requests.clone());
+        let component = lifecycle.register("ingestion gatherer");
+        let start = move |_: &mut _| Gatherer::new(gathering, requests, metrics, accepted, component);
+        Gatherer::start_in_arbiter(arbiter, start)
+    };
+    let gather = gather(gatherer);
+
+    let ingester = {
+        let door = record_door(settings, host, place.partitions, tracer.clone());
+        let (gather, metrics, accepted) = (Arc::clone(&gather), metrics.clone(), legacy.requests.clone());
+        let component = lifecycle.register("ingestion ingester");
+        let start = move |_: &mut _| Ingester { door, gather, results, dead_letters, metrics, accepted, component };
+        Ingester::start_in_arbiter(arbiter, start)
+    };
+    #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
+    let kafka_door: KafkaDoor = Arc::new(move |delivery| ingester.do_send(RecordsTaken(delivery)));
+
+    let waiters = Waiters::new(place.origin.instance);
+    let waiting = Gauge::default();
+    host.metrics().register("forebay_http_waiting_rows", "Rows whose callers wait for an answer", waiting.clone());
+    let predict = PredictDoor {
+        gather,
+        waiters: waiters.clone(),
+        permits: Permits::new(settings.http.in_flight),
+        timeouts,
+        partitions: place.partitions,
+        travel,
+        origin: place.origin,
+        http: settings.http.clone(),
+        lifecycle: lifecycle.clone(),
+        only_when_ready: !host.process().all_in_one,
+        tracer,
+        metrics,
+        accepted: legacy.requests.clone(),
+        errors: legacy.errors.clone(),
+        waiting,
+    };
+    let settle = waiters.clone();
+    let replies = Inlet::new(move |delivery: Delivery<_>| {
+        settle.settle(delivery.payload);
+        delivery.ack.ack();
+    });
+    Ok(Ingestion { replies, kafka_door, waiters, predict })
+}
+
+fn gather(gatherer: Addr<Gatherer>) -> Gather {
+    #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
+    Arc::new(move |offer| gatherer.do_send(Offered(offer)))
+}
+
+fn record_door(settings: &Settings, host: &Host, partitions: u32, tracer: StageTracer) -> RecordDoor {
+    let shared = host.shared();
+    RecordDoor {
+        topic: shared.topics.requests_in.as_str().into(),
+        group: shared.kafka.consumer_group.as_str().into(),
+        partitions,
+        timeouts: Timeouts::from(&shared.delivery),
+        label_is_identity: settings.ingestion.request_id_is_identity,
+        tracer,
+    }
+}
+
+/// The HTTP door, open.
+#[derive(Debug)]
+pub struct HttpDoor {
+    /// Where it listens.
+    pub address: SocketAddr,
+    server: ServerHandle,
+    waiters: Waiters,
+}
+
+impl HttpDoor {
+    /// Waits for callers that still wait, up to `limit`, then closes. New requests are refused once the process drains.
+    pub async fn close(self, limit: Duration) {
+        if tokio::time::timeout(limit, self.waiters.idle()).await.is_err() {
+            tracing::warn!(asks = self.waiters.len(), "callers are left without an answer");
+        }
+        self.server.stop(true).await;
+    }
+}
+
+impl Ingestion {
+    /// Opens the HTTP door on the current actix system.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on: names `http.listen`.
+    pub fn serve_http(&self, host: &Host) -> Result<HttpDoor, StartError> {
+        let component = host.lifecycle().register("http door");
+        let http = self.predict.http.clone();
+        let door = web::Data::new(self.predict.clone());
+        let catalog = web::Data::new(Catalog::new(host.shared().models.clone()));
+        let app = move || App::new().app_data(door.clone()).app_data(catalog.clone()).configure(routes);
+        let server = HttpServer::new(app)
+            .workers(http.workers)
+            .max_connections(http.max_connections)
+            .keep_alive(http.keep_alive)
+            .client_request_timeout(http.head_timeout)
+            .client_disconnect_timeout(Duration::from_secs(1))
+            // a caller that hangs up frees its place: its half-open connection is not served on
+            .h1_allow_half_closed(false)
+            .backlog(1024)
+            .shutdown_timeout(2)
+            .disable_signals()
+            .bind(http.listen);
+        let server = match server {
+            Ok(server) => server,
+            Err(error) => {
+                component.finished();
+                return Err(StartError::bind("http.listen", http.listen, &error));
+            }
+        };
+        let address = server.addrs().first().copied().unwrap_or(http.listen);
+        let server = server.run();
+        let handle = server.handle();
+        let lifecycle = host.lifecycle().clone();
+        actix_rt::spawn(async move {
+            component.ready();
+            tracing::info!(%address, "http door is open");
+            if let Err(error) = server.await {
+                tracing::error!(%error, "http door failed");
+            }
+            if lifecycle.is_draining() {
+                component.finished();
+            }
+        });
+        Ok(HttpDoor { address, server: handle, waiters: self.waiters.clone() })
+    }
+}
+
+/// The stage over Kafka: the separate form.
+///
+/// # Errors
+/// When an edge or a door cannot open.
+pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
+    let mut edges = Edges::open(&host, "ingestion")?;
+    let shared = host.shared();
+    let topics = &shared.topics;
+    let outlets = Outlets {
+        requests: edges.outlet(&topics.requests, Route::Travel),
+        results: edges.outlet(&topics.results, Route::Home),
+        dead_letters: edges.dead_letters(),
+    };
+    let partitions = u32::try_from(shared.kafka.partitions).unwrap_or(1);
+    let place = Place::replica(partitions, settings.ingestion.gather);
+    let arbiter = Arbiter::new();
+    let stage = stage(&settings, &host, &arbiter.handle(), outlets, place)?;
+    let mine = Follow::Partitions(vec![place.origin.reply_partition]);
+    edges.follow(&topics.replies, mine, stage.replies.clone())?;
+    if settings.ingestion.kafka_door {
+        let source =
+            RawSource { topic: topics.requests_in.clone(), group: shared.kafka.consumer_group.clone(), from_latest: true };
+        let take = Arc::clone(&stage.kafka_door);
+        edges.consume_raw(&source, move |delivery| take(delivery))?;
+    }
+    let http = stage.serve_http(&host)?;
+    let limit = shared.delivery.drain.mul_f64(0.6);
+    Ok(move || drain(edges, http, limit))
+}
+
+/// Intake stops; replies are read until nobody waits for one. A permit held meanwhile keeps the edges open.
+async fn drain(edges: Edges, http: HttpDoor, limit: Duration) {
+    let hold = edges.permits().try_take(1);
+    let callers = async move {
+        http.close(limit).await;
+        drop(hold);
+    };
+    tokio::join!(callers, edges.drain());
+}

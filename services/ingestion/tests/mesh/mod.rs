@@ -1,0 +1,165 @@
+//! A mesh of one stage: ingestion with probes where its neighbours would be, and a plain HTTP client.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix_rt::Arbiter;
+use forebay_bus::kafka::DeadLetters;
+use forebay_bus::{Ack, Delivery, EdgeEvents, Outlet};
+use forebay_contract::{Answer, Batch, ErrorCode, Item, Outcome, Problem, Request, Score};
+use forebay_ingestion::settings::Settings;
+use forebay_ingestion::system::{HttpDoor, Ingestion, Outlets, Place, stage};
+use forebay_ingestion::BUNDLE;
+use forebay_runtime::{Host, Layers, Problems, SHARED_BUNDLE, Shared};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+/// Nothing here may take so long.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// Counts dead letters.
+#[derive(Default)]
+pub struct Letters(pub AtomicUsize);
+
+impl EdgeEvents for Letters {
+    fn dead_letter(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+pub struct Mesh {
+    pub host: Host,
+    pub stage: Ingestion,
+    pub requests: UnboundedReceiver<(Batch<Request>, Ack)>,
+    pub results: UnboundedReceiver<(Batch<Outcome>, Ack)>,
+    pub letters: Arc<Letters>,
+    arbiter: Arbiter,
+}
+
+impl Mesh {
+    pub fn start(flags: &[&str]) -> Self {
+        let mut all = vec!["http.listen=127.0.0.1:0", "http.workers=1"];
+        all.extend(flags);
+        let layers = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", &[], &all).unwrap();
+        let mut problems = Problems::default();
+        let shared = Shared::read(&layers, &mut problems).unwrap();
+        let settings = Settings::read(&layers, &mut problems).unwrap();
+        problems.into_result().unwrap();
+        let host = Host::detached(shared);
+        let (requests_in, requests) = unbounded_channel();
+        let (results_in, results) = unbounded_channel();
+        let letters = Arc::new(Letters::default());
+        let outlets = Outlets {
+            requests: Outlet::new(move |batch, ack| requests_in.send((batch, ack)).unwrap()),
+            results: Outlet::new(move |batch, ack| results_in.send((batch, ack)).unwrap()),
+            dead_letters: DeadLetters::logged("ingestion", Arc::clone(&letters) as Arc<dyn EdgeEvents>),
+        };
+        let arbiter = Arbiter::new();
+        let place = Place::replica(4, settings.ingestion.gather);
+        let stage = stage(&settings, &host, &arbiter.handle(), outlets, place).unwrap();
+        Self { host, stage, requests, results, letters, arbiter }
+    }
+
+    pub fn serve(&self) -> HttpDoor {
+        self.stage.serve_http(&self.host).unwrap()
+    }
+
+    pub async fn arrived(&mut self) -> (Batch<Request>, Ack) {
+        within(self.requests.recv()).await.unwrap()
+    }
+
+    /// So many items, however they are packed; acked.
+    pub async fn items(&mut self, count: usize) -> Vec<Item<Request>> {
+        let mut items = Vec::new();
+        while items.len() < count {
+            let (batch, ack) = self.arrived().await;
+            assert!((1..=256).contains(&batch.items.len()));
+            items.extend(batch.items);
+            ack.ack();
+        }
+        items
+    }
+
+    pub fn reply(&self, items: Vec<Item<Outcome>>) {
+        let payload = Batch { travel: 0, stages: vec![], items };
+        self.stage.replies.deliver(Delivery { payload, ack: Ack::none() });
+    }
+}
+
+/// Predicts the sum; a row whose first value is negative fails.
+pub fn sum(item: Item<Request>) -> Item<Outcome> {
+    let value: f64 = item.payload.features.iter().sum();
+    if item.payload.features[0] < 0.0 {
+        return item.with(Problem::new(ErrorCode::InvalidFeatures, "negative").into());
+    }
+    let label = if item.payload.version.is_empty() { "v3".to_owned() } else { item.payload.version.clone() };
+    let score = Some(Score { value, ..Score::default() });
+    item.with(Answer { score, model: "m".into(), label, ..Answer::default() }.into())
+}
+
+pub async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(LIMIT, future).await.expect("took too long")
+}
+
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Response {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let named = |line: &&str| line.split(':').next().is_some_and(|key| key.eq_ignore_ascii_case(name));
+        self.head.lines().find(named).and_then(|line| Some(line.split_once(':')?.1.trim()))
+    }
+
+    pub fn code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// Sends a request and leaves the connection open for the answer.
+pub async fn send(address: SocketAddr, head: &str, body: &[u8]) -> TcpStream {
+    let mut stream = within(TcpStream::connect(address)).await.unwrap();
+    let head = format!("{head}\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // a server that refuses by the head alone may hang up before all of the body is sent
+    drop(stream.write_all(body).await);
+    stream
+}
+
+pub async fn receive(mut stream: TcpStream) -> Response {
+    let mut bytes = Vec::new();
+    within(async {
+        let mut chunk = [0; 4096];
+        while let Ok(read @ 1..) = stream.read(&mut chunk).await {
+            bytes.extend_from_slice(&chunk[..read]);
+        }
+    })
+    .await;
+    let text = String::from_utf8(bytes).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let mut body = body.to_owned();
+    if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        body = body.split("\r\n").skip(1).step_by(2).collect();
+    }
+    Response { status, head: head.to_owned(), body }
+}
+
+pub async fn call(address: SocketAddr, head: &str, body: &[u8]) -> Response {
+    receive(send(address, head, body).await).await
+}
+
+pub async fn predict(address: SocketAddr, body: &str) -> Response {
+    call(address, "POST /v1/predict HTTP/1.1", body.as_bytes()).await
+}

@@ -1,0 +1,40 @@
+//! The prediction stage: answers each row with the version pinned for it, or with the next version of its fallback chain.
+//!
+//! # Layout
+//! - [`system`]: the wiring
+//! - [`Settings`]: the section `[prediction]`
+//! - [`Versions`], [`Version`]: what is loaded, kept equal to the registry by a thread
+//! - [`Breaker`]: keeps a failing version out of the way
+//! - [`Inference`]: one group of rows through its chain of versions
+//! - `queue`, `work`, `deliveries`: what waits, in which order, and which delivery it belongs to
+//! - `shadow`: versions that score the same rows for comparison
+//! - `actors`: the one actor, which moves batches between the edges and the above
+
+mod actors;
+mod breaker;
+mod call;
+mod deliveries;
+#[cfg(test)]
+mod fakes;
+mod infer;
+mod load;
+mod metrics;
+mod queue;
+mod settings;
+mod shadow;
+pub mod system;
+mod trace;
+mod version;
+mod versions;
+mod work;
+
+pub use breaker::{Admission, Breaker, BreakerPolicy};
+pub use infer::{Inference, Pinned, Verdict};
+pub use metrics::ModelMetrics;
+pub use settings::{Prediction, Settings, Warm};
+pub use version::Version;
+pub use versions::{Found, Versions};
+
+/// Defaults of this service's settings.
+pub const BUNDLE: forebay_runtime::Bundle =
+    forebay_runtime::Bundle { name: "prediction", toml: include_str!("../settings.toml") };

@@ -1,0 +1,96 @@
+//! What each version did, by model and version.
+
+use forebay_runtime::Metrics;
+use forebay_runtime::prometheus_client::metrics::counter::Counter;
+use forebay_runtime::prometheus_client::metrics::family::Family;
+use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
+use forebay_runtime::prometheus_client::metrics::histogram::Histogram;
+
+/// Model and version.
+type Labels = [(&'static str, String); 2];
+
+type Differences = Family<Labels, Histogram, fn() -> Histogram>;
+
+/// The families. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ModelMetrics {
+    rows: Family<Labels, Counter>,
+    failures: Family<Labels, Counter>,
+    fallbacks: Family<Labels, Counter>,
+    open: Family<Labels, Gauge>,
+    shadow_failures: Family<Labels, Counter>,
+    shadow_dropped: Counter,
+    shadow_difference: Differences,
+}
+
+/// Handles of one version, resolved once.
+#[derive(Debug, Clone)]
+pub(crate) struct VersionMetrics {
+    /// Rows answered.
+    pub rows: Counter,
+    /// Calls that failed.
+    pub failures: Counter,
+    /// Rows answered in place of another version.
+    pub fallbacks: Counter,
+    /// 1 while its breaker is not closed.
+    pub open: Gauge,
+    /// Calls as a shadow that failed.
+    pub shadow_failures: Counter,
+    /// Relative difference to the version that answered.
+    pub shadow_difference: Histogram,
+}
+
+impl Default for ModelMetrics {
+    fn default() -> Self {
+        Self {
+            rows: Family::default(),
+            failures: Family::default(),
+            fallbacks: Family::default(),
+            open: Family::default(),
+            shadow_failures: Family::default(),
+            shadow_dropped: Counter::default(),
+            shadow_difference: Family::new_with_constructor(differences),
+        }
+    }
+}
+
+fn differences() -> Histogram {
+    Histogram::new([0.0, 1e-9, 1e-6, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3, 1.0])
+}
+
+impl ModelMetrics {
+    /// Registers the families.
+    pub fn register(metrics: &Metrics) -> Self {
+        let own = Self::default();
+        metrics.register("forebay_model_rows", "Rows a version answered", own.rows.clone());
+        metrics.register("forebay_model_failures", "Calls of a version that failed", own.failures.clone());
+        metrics.register("forebay_model_fallbacks", "Rows a version answered in place of another", own.fallbacks.clone());
+        metrics.register("forebay_model_breaker_open", "1 while the breaker of a version is not closed", own.open.clone());
+        metrics.register("forebay_shadow_failures", "Calls of a shadow version that failed", own.shadow_failures.clone());
+        metrics.register("forebay_shadow_dropped", "Batches not shadowed because the last one was not done", own.shadow_dropped.clone());
+        metrics.register(
+            "forebay_shadow_difference",
+            "Difference of a shadow's answer to the one given, relative to the latter",
+            own.shadow_difference.clone(),
+        );
+        own
+    }
+
+    /// The handles of a version.
+    pub(crate) fn version(&self, model: &str, version: u32) -> VersionMetrics {
+        let labels = [("model", model.to_owned()), ("version", version.to_string())];
+        VersionMetrics {
+            rows: self.rows.get_or_create_owned(&labels),
+            failures: self.failures.get_or_create_owned(&labels),
+            fallbacks: self.fallbacks.get_or_create_owned(&labels),
+            open: self.open.get_or_create_owned(&labels),
+            shadow_failures: self.shadow_failures.get_or_create_owned(&labels),
+            shadow_difference: self.shadow_difference.get_or_create_owned(&labels),
+        }
+    }
+
+    /// A batch that no shadow saw.
+    pub(crate) fn shadow_dropped(&self) {
+        self.shadow_dropped.inc();
+    }
+}

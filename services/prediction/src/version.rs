@@ -1,0 +1,191 @@
+//! One loaded version: checked, warm, with its breaker.
+
+use std::time::{Duration, Instant};
+
+use forebay_contract::Features;
+use forebay_model::{LoadedVersion, Scores};
+use parking_lot::Mutex;
+
+use crate::breaker::{Admission, Breaker, BreakerPolicy};
+use crate::call;
+use crate::metrics::VersionMetrics;
+
+/// Rows of a warm-up call: a lone request, a small batch, a full one.
+const WARM_ROWS: [usize; 3] = [1, 16, 256];
+
+/// A version that can answer.
+#[derive(Debug)]
+pub struct Version {
+    loaded: LoadedVersion,
+    label: String,
+    breaker: Mutex<Breaker>,
+    row_cost: Duration,
+    /// Prepared rows of the input example, for probes.
+    example: Vec<f64>,
+    pub(crate) metrics: VersionMetrics,
+}
+
+impl Version {
+    /// Checks and warms up what was loaded. Takes some milliseconds; not for an arbiter.
+    ///
+    /// # Errors
+    /// When it cannot answer its own input example, or a row of zeros where it has none.
+    pub(crate) fn check(loaded: LoadedVersion, policy: BreakerPolicy, metrics: VersionMetrics) -> Result<Self, String> {
+        let rows = loaded.input_example.clone().filter(|rows| !rows.is_empty());
+        let rows = rows.unwrap_or_else(|| vec![vec![0.0; loaded.signature.width()]]);
+        let mut version = Self {
+            label: format!("v{}", loaded.version),
+            breaker: Mutex::new(Breaker::new(policy)),
+            row_cost: Duration::ZERO,
+            example: Vec::new(),
+            metrics,
+            loaded,
+        };
+        let mut example = Vec::new();
+        rows.iter().try_for_each(|row| version.prepare(row, &mut example))?;
+        version.example = example;
+        version.answer_example()?;
+        version.row_cost = version.warm_up()?;
+        Ok(version)
+    }
+
+    /// Model it is a version of.
+    pub fn model(&self) -> &str {
+        &self.loaded.name
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u32 {
+        self.loaded.version
+    }
+
+    /// `v<N>`
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Content digest of its files.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.loaded.digest
+    }
+
+    /// Time for one row of a full batch, measured at warm-up.
+    pub fn row_cost(&self) -> Duration {
+        self.row_cost
+    }
+
+    /// Appends the row of an item as the model takes it. The row that was prepared before is used when it was made by
+    /// the artefact that this version has; else the raw row is prepared here.
+    ///
+    /// # Errors
+    /// When the row does not fit this version. `out` is unchanged then.
+    pub(crate) fn append(&self, features: &Features, pinned: bool, out: &mut Vec<f64>) -> Result<(), String> {
+        let artefact = self.loaded.preprocessing.as_ref().map_or("", |it| it.id());
+        if pinned && features.preprocessing == artefact {
+            let row = if features.prepared.is_empty() { &features.raw } else { &features.prepared };
+            if row.len() == self.loaded.model.signature().width() {
+                out.extend_from_slice(row);
+                return Ok(());
+            }
+        }
+        self.prepare(&features.raw, out)
+    }
+
+    fn prepare(&self, raw: &[f64], out: &mut Vec<f64>) -> Result<(), String> {
+        let (width, got) = (self.loaded.signature.width(), raw.len());
+        if got != width {
+            return Err(format!("takes {width} features, the row has {got}"));
+        }
+        if !self.loaded.accepts_missing && raw.iter().any(|value| value.is_nan()) {
+            return Err("cannot fill in missing features".to_owned());
+        }
+        match &self.loaded.preprocessing {
+            None => out.extend_from_slice(raw),
+            Some(preprocessing) => {
+                let mut row = Vec::new();
+                preprocessing.prepare(raw, &mut row).map_err(|error| error.to_string())?;
+                out.append(&mut row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a row with these feature names in mind can be given to this version.
+    pub(crate) fn takes_rows_of(&self, other: &Version) -> bool {
+        self.loaded.signature.features == other.loaded.signature.features
+    }
+
+    /// Answers prepared rows.
+    ///
+    /// # Errors
+    /// A sentence for people.
+    pub(crate) fn predict(&self, rows: &[f64]) -> Result<Scores, String> {
+        call::predict(&*self.loaded.model, rows)
+    }
+
+    /// Whether a call may be made. A due probe is made here, with the input example, so that no client's row is at stake.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn admit(&self, now: Instant) -> Result<(), String> {
+        let admission = self.breaker.lock().admit(now);
+        match admission {
+            Admission::Allowed => Ok(()),
+            Admission::Refused(left) => Err(format!("breaker is open for another {:.1} s", left.as_secs_f64())),
+            Admission::Probe => match self.answer_example() {
+                Ok(()) => {
+                    self.succeeded();
+                    Ok(())
+                }
+                Err(error) => {
+                    self.failed(now);
+                    Err(format!("probe failed: {error}"))
+                }
+            },
+        }
+    }
+
+    /// A call gave at least one usable answer.
+    pub(crate) fn succeeded(&self) {
+        let mut breaker = self.breaker.lock();
+        let was_open = breaker.is_open();
+        breaker.succeed();
+        if was_open && !breaker.is_open() {
+            self.metrics.open.set(0);
+            tracing::info!(model = self.model(), version = self.number(), "breaker is closed again");
+        }
+    }
+
+    /// A call failed. `true` when the breaker is open now.
+    pub(crate) fn failed(&self, now: Instant) -> bool {
+        self.metrics.failures.inc();
+        let mut breaker = self.breaker.lock();
+        if breaker.fail(now) {
+            self.metrics.open.set(1);
+            tracing::warn!(model = self.model(), version = self.number(), "breaker is open");
+        }
+        breaker.is_open()
+    }
+
+    fn answer_example(&self) -> Result<(), String> {
+        let scores = self.predict(&self.example)?;
+        match (0..scores.len()).find(|&row| !call::finite(&scores, row)) {
+            Some(row) => Err(format!("the answer to row {row} of its input example is not finite")),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets caches, branch predictors and lazily made tables see each shape; the time of the last counts.
+    fn warm_up(&self) -> Result<Duration, String> {
+        let mut cost = Duration::ZERO;
+        for rows in WARM_ROWS {
+            let width = self.loaded.model.signature().width();
+            let batch: Vec<f64> = self.example.iter().copied().cycle().take(rows * width).collect();
+            self.predict(&batch)?;
+            let started = Instant::now();
+            self.predict(&batch)?;
+            cost = started.elapsed() / rows as u32;
+        }
+        Ok(cost)
+    }
+}

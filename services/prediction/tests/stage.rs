@@ -1,0 +1,186 @@
+//! The stage between probes: a registry on disk, features in, outcomes and predictions out.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use actix_rt::{Arbiter, System};
+use forebay_bus::{Ack, AckOutcome, Delivery, Inlet, Outlet};
+use forebay_contract::wire::outcome::Result as Wire;
+use forebay_contract::{
+    Answer, AskId, Batch, Context, DoorContext, Features, Item, KafkaOrigin, Origin, Outcome, Prediction, now_us,
+};
+use forebay_model::{Registry, Rows};
+use forebay_prediction::{BUNDLE, Settings, system};
+use forebay_runtime::{Host, Layers, SHARED_BUNDLE, Shared};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Versions 1, 2 (Production) and 3, made by scikit-learn.
+const REGISTRY: &str = concat!("file:", env!("CARGO_MANIFEST_DIR"), "/../preprocessing/tests/registry");
+const ROW: [f64; 10] = [59.0, 2.0, 32.1, 101.0, 157.0, 93.2, 38.0, 4.0, 4.8598, 87.0];
+
+struct Probe {
+    inlet: Inlet<Features>,
+    results: Receiver<Batch<Outcome>>,
+    predictions: Receiver<Batch<Prediction>>,
+    host: Host,
+    _arbiter: Arbiter,
+}
+
+fn start(flags: &[&str]) -> Probe {
+    let mut flags = flags.to_vec();
+    let registry = format!("models.registry={REGISTRY}");
+    flags.extend([registry.as_str(), "models.name=diabetes"]);
+    let layers = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", &[], &flags).unwrap();
+    let mut problems = layers.problems();
+    let settings = Settings::read(&layers, &mut problems).unwrap();
+    let shared = Shared::read(&layers, &mut problems).unwrap();
+    problems.into_result().unwrap();
+    let host = Host::detached(shared);
+    let ((results_in, results), (predictions_in, predictions)) = (channel(), channel());
+    let outlets = system::Outlets {
+        results: Outlet::new(move |batch, ack: Ack| {
+            results_in.send(batch).unwrap();
+            ack.ack();
+        }),
+        predictions: Outlet::new(move |batch, ack: Ack| {
+            predictions_in.send(batch).unwrap();
+            ack.ack();
+        }),
+    };
+    let arbiter = Arbiter::new();
+    let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets).unwrap();
+    Probe { inlet, results, predictions, host, _arbiter: arbiter }
+}
+
+impl Probe {
+    fn deliver(&self, items: Vec<Item<Features>>) -> Receiver<AckOutcome> {
+        let (tx, rx) = channel();
+        let ack = Ack::new(move |outcome| tx.send(outcome).unwrap());
+        self.inlet.deliver(Delivery { payload: Batch { travel: 3, stages: Vec::new(), items }, ack });
+        rx
+    }
+
+    /// As many outcomes, in however many batches they come.
+    fn outcomes(&self, count: usize) -> Vec<Item<Outcome>> {
+        let mut outcomes = Vec::new();
+        while outcomes.len() < count {
+            outcomes.extend(self.results.recv_timeout(PATIENCE).unwrap().items);
+        }
+        outcomes
+    }
+}
+
+fn item(version: u32, raw: &[f64]) -> Item<Features> {
+    let context = Context::new(DoorContext {
+        ask: AskId::random(),
+        row: 0,
+        rows: 1,
+        request_id: Some("r".into()),
+        trace_id: [1; 16],
+        trace_flags: 1,
+        accepted_us: now_us(),
+        deadline_us: now_us() + PATIENCE.as_micros() as u64,
+        priority: 1,
+        home: 2,
+        origin: Origin::Kafka(KafkaOrigin::default()),
+        idempotent: None,
+    });
+    let (model, label) = ("diabetes".to_owned(), format!("v{version}"));
+    let payload = Features { model, version, label, raw: raw.to_vec(), key: vec![7; 32].into(), ..Features::default() };
+    Item { context, parent_span: 0, attempt: 0, payload }
+}
+
+fn answer(outcome: &Item<Outcome>) -> &Answer {
+    match &outcome.payload.result {
+        Some(Wire::Answer(answer)) => answer,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn value(outcome: &Item<Outcome>) -> (u32, u64) {
+    let answer = answer(outcome);
+    (answer.version, answer.score.as_ref().unwrap().value.to_bits())
+}
+
+/// What the version answers when it is asked directly.
+fn expected(version: u32, raw: &[f64]) -> (u32, u64) {
+    let loaded = Registry::open(REGISTRY).unwrap().load("diabetes", version).unwrap();
+    (version, loaded.predict_raw(Rows::new(raw.len(), raw).unwrap()).unwrap().values[0].to_bits())
+}
+
+#[test]
+fn every_version_answers_as_it_does_alone() {
+    let _system = System::new();
+    for flags in [&["prediction.warm=all"][..], &["prediction.warm=production"], &["prediction.inline_row=0s"]] {
+        let probe = start(flags);
+        let acked = probe.deliver((1..=3).map(|version| item(version, &ROW)).collect());
+        let mut answers: Vec<_> = probe.outcomes(3).iter().map(value).collect();
+        answers.sort_unstable();
+        assert_eq!(answers, (1..=3).map(|version| expected(version, &ROW)).collect::<Vec<_>>(), "{flags:?}");
+        assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+        assert!(probe.host.lifecycle().is_ready(), "{:?}", probe.host.lifecycle().components());
+        let prediction = &probe.predictions.recv_timeout(PATIENCE).unwrap().items[0].payload;
+        assert!(prediction.score.is_some() && prediction.model == "diabetes");
+    }
+}
+
+#[test]
+fn a_prepared_row_of_another_artefact_is_not_used() {
+    let _system = System::new();
+    let probe = start(&[]);
+    let mut skewed = item(1, &ROW);
+    skewed.payload.preprocessing = "another".into();
+    skewed.payload.prepared = vec![1e6; 10];
+    let _acked = probe.deliver(vec![skewed]);
+    assert_eq!(value(&probe.outcomes(1)[0]), expected(1, &ROW));
+}
+
+#[test]
+fn a_fallback_is_prepared_from_the_raw_row_by_its_own_artefact() {
+    let _system = System::new();
+    let probe = start(&[]);
+    let mut gap = ROW;
+    gap[3] = f64::NAN;
+    // version 1 cannot fill in, Production (2) can; version 9 does not exist
+    let _acked = probe.deliver(vec![item(1, &gap), item(9, &ROW)]);
+    let outcomes = probe.outcomes(2);
+    let by_asked = |asked: &str| outcomes.iter().find(|it| answer(it).fallback_from == asked).unwrap();
+    assert_eq!(value(by_asked("v1")), expected(2, &gap));
+    assert_eq!(value(by_asked("v9")), expected(2, &ROW));
+    assert_eq!(answer(by_asked("v9")).label, "v2");
+}
+
+#[test]
+fn rows_that_no_version_takes_are_failures() {
+    let _system = System::new();
+    let probe = start(&[]);
+    let mut nobody = item(1, &ROW);
+    nobody.payload.model = "nobody".into();
+    let acked = probe.deliver(vec![item(1, &ROW[..4]), nobody]);
+    for outcome in probe.outcomes(2) {
+        match outcome.payload.result {
+            Some(Wire::Failure(failure)) => assert_eq!(failure.code, "model_unavailable"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+}
+
+#[test]
+fn a_shadow_scores_the_same_rows() {
+    let _system = System::new();
+    let probe = start(&["prediction.shadow=diabetes/3"]);
+    let started = std::time::Instant::now();
+    // the first batch asks for the shadow's version, which may not be loaded yet
+    let text = loop {
+        let _acked = probe.deliver(vec![item(1, &ROW)]);
+        probe.outcomes(1);
+        let text = probe.host.metrics().encode().unwrap();
+        if text.contains("forebay_shadow_difference_count{model=\"diabetes\",version=\"3\"}") || started.elapsed() > PATIENCE {
+            break text;
+        }
+        std::thread::yield_now();
+    };
+    assert!(text.contains("forebay_shadow_difference_count{model=\"diabetes\",version=\"3\"}"), "{text}");
+    assert!(text.contains("forebay_model_rows_total{model=\"diabetes\",version=\"1\"}"), "{text}");
+}

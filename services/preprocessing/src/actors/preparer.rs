@@ -1,0 +1,114 @@
+//! Takes batches of requests and sends features on, problems to the results.
+
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler, Message};
+use forebay_bus::{Ack, Delivery, Entered, StageScope};
+use forebay_contract::{Batch, ErrorCode, Features, Outcome, Problem, Request, now_us};
+use forebay_runtime::Component;
+
+use crate::catalog::Catalog;
+use crate::prepare::prepare;
+use crate::system::Outlets;
+
+/// A delivery for the stage.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Incoming(pub Delivery<Batch<Request>>);
+
+/// Looks again at what waits for the registry.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Retry;
+
+/// Time between two looks.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// The stage's one actor.
+pub(crate) struct Preparer {
+    scope: StageScope,
+    catalog: Catalog,
+    outlets: Outlets,
+    /// What came before the registry was read; permits bound it.
+    held: Vec<(Entered<Request>, Ack)>,
+    /// Dropped with the actor: then the process goes down.
+    _component: Component,
+}
+
+impl Preparer {
+    pub(crate) fn new(scope: StageScope, catalog: Catalog, outlets: Outlets, component: Component) -> Self {
+        component.ready();
+        Self { scope, catalog, outlets, held: Vec::new(), _component: component }
+    }
+
+    fn work(&mut self, mut entered: Entered<Request>, ack: Ack) {
+        let table = self.catalog.table();
+        let Some(table) = table.as_ref() else {
+            return self.held.push((entered, ack));
+        };
+        let mut features = entered.batch.onward::<Features>();
+        let mut results = entered.batch.onward::<Outcome>();
+        results.items = std::mem::take(&mut entered.expired);
+        let items = std::mem::take(&mut entered.batch.items);
+        let (scope, spans) = (&self.scope, &mut entered.spans);
+        prepare(table, items, &mut features.items, |item, problem| results.items.push(scope.fail(item, problem, spans)));
+        features.leave();
+        results.leave();
+        self.scope.leave(entered.entered_us);
+        self.outlets.results.send(results, ack.share());
+        self.outlets.features.send(features, ack);
+    }
+
+    /// Answers what has no time left to wait.
+    fn expire(&mut self) {
+        let now = now_us();
+        for (entered, ack) in &mut self.held {
+            let mut results = entered.batch.onward::<Outcome>();
+            results.items = std::mem::take(&mut entered.expired);
+            for item in entered.batch.items.extract_if(.., |item| item.context.expired(now)) {
+                let problem = Problem::new(ErrorCode::DeadlineExceeded, "deadline passed before preprocessing had a model registry");
+                results.items.push(self.scope.fail(item, problem, &mut entered.spans));
+            }
+            results.leave();
+            self.outlets.results.send(results, ack.share());
+        }
+        // a batch without items is done: its own share is all that is left
+        for (_, ack) in self.held.extract_if(.., |(entered, _)| entered.batch.items.is_empty()) {
+            ack.ack();
+        }
+    }
+}
+
+impl Actor for Preparer {
+    type Context = Context<Self>;
+}
+
+impl Handler<Incoming> for Preparer {
+    type Result = ();
+
+    fn handle(&mut self, Incoming(delivery): Incoming, context: &mut Self::Context) {
+        let idle = self.held.is_empty();
+        let entered = self.scope.enter(delivery.payload);
+        self.work(entered, delivery.ack);
+        if idle && !self.held.is_empty() {
+            context.notify_later(Retry, RETRY);
+        }
+    }
+}
+
+impl Handler<Retry> for Preparer {
+    type Result = ();
+
+    fn handle(&mut self, _: Retry, context: &mut Self::Context) {
+        if self.catalog.table().is_none() {
+            self.expire();
+            if !self.held.is_empty() {
+                context.notify_later(Retry, RETRY);
+            }
+            return;
+        }
+        for (entered, ack) in std::mem::take(&mut self.held) {
+            self.work(entered, ack);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The preprocessing stage: validates a row, pins the version that will answer it, and prepares the row as that version
+//! wants it.
+//!
+//! # Layout
+//! - [`system`]: the wiring
+//! - [`Settings`]: the section `[preprocessing]`
+//! - [`Catalog`], [`Table`]: the versions of the registry, compiled for the hot path and swapped as a whole
+//! - [`Plan`]: what one version takes: names, order, missing values, ranges, its preprocessing artefact, its cache keys
+//! - [`prepare`]: one batch of requests through the table
+//! - `actors`: the one actor, which moves batches between the edges and the above
+
+mod actors;
+mod catalog;
+mod plan;
+mod prepare;
+mod refresh;
+mod row;
+mod settings;
+pub mod system;
+mod table;
+
+pub use catalog::Catalog;
+pub use plan::Plan;
+pub use prepare::prepare;
+pub use row::Rules;
+pub use settings::{Missing, Preprocessing, Settings};
+pub use table::{Choice, Table};
+
+/// Defaults of this service's settings.
+pub const BUNDLE: forebay_runtime::Bundle =
+    forebay_runtime::Bundle { name: "preprocessing", toml: include_str!("../settings.toml") };

@@ -1,0 +1,167 @@
+//! One batch of requests becomes features, and problems for the requests that cannot.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use forebay_contract::{Features, Item, Problem, Request};
+
+use crate::table::{Choice, Table};
+
+const KEY_LEN: usize = 32;
+
+/// Validates, pins and prepares `items` in order. What can go on is pushed to `ready`; everything else is handed to
+/// `refuse`, so that each item leaves exactly once.
+pub fn prepare(
+    table: &Table,
+    items: Vec<Item<Request>>,
+    ready: &mut Vec<Item<Features>>,
+    mut refuse: impl FnMut(Item<Request>, Problem),
+) {
+    let mut choices = Choices { table, made: Vec::new() };
+    let mut keys = Vec::with_capacity(items.len() * KEY_LEN);
+    let first = ready.len();
+    ready.reserve(items.len());
+    for mut item in items {
+        match choices.of(&item.payload).and_then(|choice| features(choice, &mut item.payload, &mut keys)) {
+            Ok(features) => ready.push(item.with(features)),
+            Err(problem) => refuse(item, problem),
+        }
+    }
+    // one buffer holds the keys of the whole batch
+    let keys = Bytes::from(keys);
+    for (index, item) in ready.iter_mut().skip(first).enumerate() {
+        let range: Range<usize> = index * KEY_LEN..(index + 1) * KEY_LEN;
+        item.payload.key = keys.slice(range);
+    }
+}
+
+/// What was chosen for each distinct wish of the batch.
+struct Choices<'t> {
+    table: &'t Table,
+    made: Vec<Made>,
+}
+
+struct Made {
+    model: String,
+    asked: String,
+    choice: Result<Choice, Problem>,
+}
+
+impl Choices<'_> {
+    fn of(&mut self, request: &Request) -> Result<&Choice, Problem> {
+        let known = self.made.iter().position(|made| made.model == request.model && made.asked == request.version);
+        let index = known.unwrap_or_else(|| {
+            let choice = self.table.choose(&request.model, &request.version);
+            self.made.push(Made { model: request.model.clone(), asked: request.version.clone(), choice });
+            self.made.len() - 1
+        });
+        self.made[index].choice.as_ref().map_err(Clone::clone)
+    }
+}
+
+/// Features without their key, which is appended to `keys`.
+fn features(choice: &Choice, request: &mut Request, keys: &mut Vec<u8>) -> Result<Features, Problem> {
+    let plan = &choice.plan;
+    let raw = plan.shape.check(std::mem::take(&mut request.features), &request.names)?;
+    let prepared = plan.prepared(&raw)?;
+    keys.extend_from_slice(&plan.keys.key(&raw).0);
+    let model = std::mem::take(&mut request.model);
+    Ok(Features {
+        model: if model.is_empty() { plan.model.clone() } else { model },
+        version: plan.version,
+        label: choice.label.clone(),
+        fallback_from: choice.fallback_from.clone(),
+        raw,
+        prepared,
+        preprocessing: plan.preprocessing_id.clone(),
+        key: Bytes::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::tests::{model, rules};
+    use forebay_contract::{AskId, CacheKeyBuilder, Context, DoorContext, KafkaOrigin, Origin};
+
+    fn item(version: &str, features: &[f64], names: &[&str]) -> Item<Request> {
+        let context = Context::new(DoorContext {
+            ask: AskId::random(),
+            row: 0,
+            rows: 1,
+            request_id: None,
+            trace_id: [0; 16],
+            trace_flags: 0,
+            accepted_us: 1,
+            deadline_us: u64::MAX,
+            priority: 1,
+            home: 0,
+            origin: Origin::Kafka(KafkaOrigin::default()),
+            idempotent: None,
+        });
+        let payload = Request {
+            model: String::new(),
+            version: version.into(),
+            features: features.to_vec(),
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+        };
+        Item { context, parent_span: 7, attempt: 2, payload }
+    }
+
+    fn run(items: Vec<Item<Request>>) -> (Vec<Item<Features>>, Vec<String>) {
+        let versions = [(1, None, true), (2, None, true), (3, Some("Production"), true)];
+        let table = Table::new("m", "Production", [model("m", &versions)], &rules());
+        let (mut ready, mut refused) = (Vec::new(), Vec::new());
+        prepare(&table, items, &mut ready, |_, problem| refused.push(problem.to_string()));
+        (ready, refused)
+    }
+
+    #[test]
+    fn features_carry_all_that_later_stages_need() {
+        let (ready, refused) = run(vec![item("v1", &[3.0, 1.0, 2.0], &["bmi", "age", "sex"])]);
+        assert_eq!(refused, [""; 0]);
+        let key = CacheKeyBuilder::new("m", 1, &[1; 32], "").key(&[1.0, 2.0, 3.0]);
+        let expected = Features {
+            model: "m".into(),
+            version: 1,
+            label: "v1".into(),
+            fallback_from: String::new(),
+            raw: vec![1.0, 2.0, 3.0],
+            prepared: vec![],
+            preprocessing: String::new(),
+            key: Bytes::copy_from_slice(&key.0),
+        };
+        assert_eq!(ready[0].payload, expected);
+        assert_eq!((ready[0].parent_span, ready[0].attempt), (7, 2));
+    }
+
+    #[test]
+    fn each_item_leaves_once_and_neighbours_are_unaffected() {
+        let gap = [1.0, f64::NAN, 3.0];
+        let (ready, refused) = run(vec![
+            item("", &[1.0, 2.0, 3.0], &[]),
+            item("", &[1.0], &[]),
+            item("v2", &gap, &[]),
+            item("v1", &gap, &[]),
+            item("v9", &[1.0, 2.0, 3.0], &[]),
+        ]);
+        let pinned: Vec<_> = ready.iter().map(|it| (it.payload.version, it.payload.fallback_from.as_str())).collect();
+        assert_eq!(pinned, [(3, ""), (2, ""), (3, "v9")]);
+        assert_eq!(ready[0].payload.key, ready[2].payload.key, "the same question of the same version");
+        assert_ne!(ready[0].payload.key, ready[1].payload.key);
+        assert_eq!(
+            refused,
+            [
+                "invalid_features: expected 3 features (age, sex, bmi), got 1",
+                "invalid_features: feature sex is missing and cannot be filled in",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unknown_model_is_refused_by_name() {
+        let mut nobody = item("", &[1.0, 2.0, 3.0], &[]);
+        nobody.payload.model = "nobody".into();
+        assert_eq!(run(vec![nobody]).1, ["unknown_model: unknown model \"nobody\", known: m"]);
+    }
+}

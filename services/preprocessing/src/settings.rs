@@ -1,0 +1,90 @@
+//! The section `[preprocessing]`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use forebay_runtime::{Layers, Problems};
+use serde::Deserialize;
+
+/// What happens to missing values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    /// Filled in by the version's preprocessing artefact or its model, where one of them does that.
+    Impute,
+    /// Refused, whatever the version can do.
+    Reject,
+}
+
+/// `[preprocessing]`; `settings.toml` says what each key means.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocessing {
+    /// What happens to missing values.
+    pub missing: Missing,
+    /// Time between two looks at the registry.
+    #[serde(with = "forebay_runtime::duration")]
+    pub refresh: Duration,
+    /// Lowest and highest value by model and feature.
+    pub ranges: BTreeMap<String, BTreeMap<String, (f64, f64)>>,
+}
+
+/// Everything this service reads beside the shared sections.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The only section.
+    pub preprocessing: Preprocessing,
+}
+
+impl Settings {
+    /// Reads and checks the section; what is wrong goes to `problems`.
+    pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
+        let preprocessing = layers.section::<Preprocessing>("preprocessing", problems)?;
+        if preprocessing.refresh < Duration::from_millis(100) {
+            problems.add("preprocessing.refresh", "is under 100ms, expected at least that");
+        }
+        for (model, ranges) in &preprocessing.ranges {
+            for (feature, (low, high)) in ranges.iter().filter(|(_, (low, high))| !(low <= high)) {
+                let key = format!("preprocessing.ranges.{model}.{feature}");
+                problems.add(key, format!("is [{low}, {high}], expected the lower bound first"));
+            }
+        }
+        Some(Self { preprocessing })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forebay_runtime::SHARED_BUNDLE;
+
+    fn read(file: &str) -> (Option<Settings>, Vec<String>) {
+        let layers = Layers::from_parts(&[SHARED_BUNDLE, crate::BUNDLE], file, &[], &[]).unwrap();
+        let mut problems = layers.problems();
+        let settings = Settings::read(&layers, &mut problems);
+        (settings, problems.iter().map(|p| format!("{}: {}", p.key, p.text)).collect())
+    }
+
+    #[test]
+    fn the_defaults_are_sound() {
+        let (settings, problems) = read("");
+        assert_eq!(problems, [""; 0]);
+        let section = settings.unwrap().preprocessing;
+        assert_eq!(section.missing, Missing::Impute);
+        assert_eq!(section.refresh, Duration::from_secs(5));
+        assert!(section.ranges.is_empty());
+    }
+
+    #[test]
+    fn ranges_are_read_and_checked() {
+        let (settings, problems) = read("[preprocessing.ranges.m]\nbmi = [-0.5, 3]\nage = [2.0, 1.0]");
+        assert_eq!(problems, ["preprocessing.ranges.m.age: is [2, 1], expected the lower bound first"]);
+        assert_eq!(settings.unwrap().preprocessing.ranges["m"]["bmi"], (-0.5, 3.0));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let (_, problems) = read("[preprocessing]\nmissing = \"guess\"\nrefresh = \"1ms\"");
+        assert!(problems.iter().any(|p| p.starts_with("preprocessing.missing: ")), "{problems:?}");
+    }
+}

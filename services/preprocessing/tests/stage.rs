@@ -1,0 +1,188 @@
+//! The stage between probes: a registry on disk, batches in, features and outcomes out.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use actix_rt::{Arbiter, System};
+use forebay_bus::{Ack, AckOutcome, Delivery, Inlet, Outlet};
+use forebay_contract::wire::outcome::Result as Wire;
+use forebay_contract::{
+    AskId, Batch, Context, DoorContext, Features, Item, KafkaOrigin, Origin, Outcome, Request, Stage, now_us,
+};
+use forebay_preprocessing::{BUNDLE, Settings, system};
+use forebay_runtime::{Host, Layers, SHARED_BUNDLE, Shared};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const REGISTRY: &str = concat!("file:", env!("CARGO_MANIFEST_DIR"), "/tests/registry");
+
+/// The running stage and what leaves it.
+struct Probe {
+    inlet: Inlet<Request>,
+    features: Receiver<Batch<Features>>,
+    results: Receiver<Batch<Outcome>>,
+    _arbiter: Arbiter,
+}
+
+fn start(registry: &str, flags: &[&str]) -> Probe {
+    let mut flags = flags.to_vec();
+    let registry = format!("models.registry={registry}");
+    flags.extend([registry.as_str(), "models.name=diabetes"]);
+    let layers = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", &[], &flags).unwrap();
+    let mut problems = layers.problems();
+    let settings = Settings::read(&layers, &mut problems).unwrap();
+    let shared = Shared::read(&layers, &mut problems).unwrap();
+    problems.into_result().unwrap();
+    let host = Host::detached(shared);
+    let ((features_in, features), (results_in, results)) = (channel(), channel());
+    let outlets = system::Outlets {
+        features: Outlet::new(move |batch, ack: Ack| {
+            features_in.send(batch).unwrap();
+            ack.ack();
+        }),
+        results: Outlet::new(move |batch, ack: Ack| {
+            results_in.send(batch).unwrap();
+            ack.ack();
+        }),
+    };
+    let arbiter = Arbiter::new();
+    let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets).unwrap();
+    Probe { inlet, features, results, _arbiter: arbiter }
+}
+
+impl Probe {
+    /// Delivers a batch and gives the way its acknowledgement comes back.
+    fn deliver(&self, items: Vec<Item<Request>>) -> Receiver<AckOutcome> {
+        let (tx, rx) = channel();
+        let ack = Ack::new(move |outcome| tx.send(outcome).unwrap());
+        self.inlet.deliver(Delivery { payload: Batch { travel: 3, stages: Vec::new(), items }, ack });
+        rx
+    }
+}
+
+fn item(features: Vec<f64>, version: &str, timeout: Duration) -> Item<Request> {
+    let context = Context::new(DoorContext {
+        ask: AskId::random(),
+        row: 0,
+        rows: 1,
+        request_id: Some("r".into()),
+        trace_id: [1; 16],
+        trace_flags: 0,
+        accepted_us: now_us(),
+        deadline_us: now_us() + timeout.as_micros() as u64,
+        priority: 1,
+        home: 2,
+        origin: Origin::Kafka(KafkaOrigin::default()),
+        idempotent: None,
+    });
+    let payload = Request { model: String::new(), version: version.into(), features, names: Vec::new() };
+    Item { context, parent_span: 0, attempt: 0, payload }
+}
+
+fn failure(outcome: &Outcome) -> (&str, &str) {
+    match &outcome.result {
+        Some(Wire::Failure(failure)) => (&failure.code, &failure.message),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Golden {
+    version: u32,
+    raw: Vec<String>,
+    prepared: Vec<String>,
+}
+
+fn row(bits: &[String]) -> Vec<f64> {
+    bits.iter().map(|hex| f64::from_bits(u64::from_str_radix(hex, 16).unwrap())).collect()
+}
+
+fn bits(row: &[f64]) -> Vec<u64> {
+    row.iter().map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn rows_are_prepared_as_scikit_learn_does_to_the_bit() {
+    let _system = System::new();
+    let probe = start(REGISTRY, &[]);
+    let golden: Vec<Golden> = serde_json::from_str(include_str!("registry/golden.json")).unwrap();
+    for cases in golden.chunks(100) {
+        let ask = |case: &Golden| item(row(&case.raw), &format!("v{}", case.version), PATIENCE);
+        let acked = probe.deliver(cases.iter().map(ask).collect());
+        let batch = probe.features.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+        assert_eq!(batch.items.len(), cases.len());
+        for (case, item) in cases.iter().zip(&batch.items) {
+            let features = &item.payload;
+            let sent = if features.prepared.is_empty() { &features.raw } else { &features.prepared };
+            assert_eq!(bits(sent), bits(&row(&case.prepared)), "v{} {:?}", case.version, row(&case.raw));
+            assert_eq!(features.version, case.version);
+            assert_eq!(features.preprocessing.is_empty(), case.version == 3);
+        }
+    }
+}
+
+#[test]
+fn a_mixed_batch_leaves_whole_by_two_outlets() {
+    let _system = System::new();
+    let probe = start(REGISTRY, &[]);
+    let sound = vec![1.0; 10];
+    let mut gap = sound.clone();
+    gap[2] = f64::NAN;
+    let acked = probe.deliver(vec![
+        item(sound.clone(), "", PATIENCE),
+        item(gap.clone(), "", PATIENCE),
+        item(gap, "v1", PATIENCE),
+        item(vec![1.0; 9], "v7", PATIENCE),
+        item(sound, "v7", PATIENCE),
+        item(vec![1.0; 10], "v1", Duration::ZERO),
+    ]);
+    let features = probe.features.recv_timeout(PATIENCE).unwrap();
+    let results = probe.results.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+    assert_eq!((features.travel, results.travel), (3, 3));
+    let pinned: Vec<_> = features.items.iter().map(|it| (it.payload.label.as_str(), it.payload.fallback_from.as_str())).collect();
+    assert_eq!(pinned, [("v2", ""), ("v2", ""), ("v2", "v7")]);
+    assert!(features.items.iter().all(|it| it.payload.key.len() == 32 && it.payload.model == "diabetes"));
+    assert!(features.items[1].payload.prepared.iter().all(|value| value.is_finite()), "imputed");
+    let failures: Vec<_> = results.items.iter().map(|it| failure(&it.payload)).collect();
+    let names = "age, sex, bmi, bp, s1, s2, s3, s4, s5, s6";
+    assert_eq!(failures[0].0, "deadline_exceeded");
+    assert_eq!(failures[1], ("invalid_features", "feature bmi is missing and cannot be filled in"));
+    assert_eq!(failures[2], ("invalid_features", format!("expected 10 features ({names}), got 9").as_str()));
+    let stage = features.stages.last().unwrap();
+    assert_eq!(stage.stage(), Stage::Preprocessing);
+    assert!(stage.left_us >= stage.entered_us && stage.entered_us > 0);
+}
+
+#[test]
+fn settings_can_refuse_missing_values_and_ranges() {
+    let _system = System::new();
+    let probe = start(REGISTRY, &["preprocessing.missing=reject", "preprocessing.ranges.diabetes={bmi = [0.0, 5.0]}"]);
+    let (mut gap, mut far) = (vec![1.0; 10], vec![1.0; 10]);
+    (gap[0], far[2]) = (f64::NAN, 6.0);
+    let acked = probe.deliver(vec![item(gap, "", PATIENCE), item(far, "", PATIENCE)]);
+    let results = probe.results.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+    assert_eq!(failure(&results.items[0].payload).1, "feature age is missing and cannot be filled in");
+    assert_eq!(failure(&results.items[1].payload).1, "feature bmi is 6, expected 0 to 5");
+}
+
+#[test]
+fn requests_wait_for_a_registry_until_their_deadline() {
+    let _system = System::new();
+    let folder = std::env::temp_dir().join(format!("forebay-registry-{}", std::process::id()));
+    let probe = start(&format!("file:{}", folder.display()), &["preprocessing.refresh=100ms"]);
+    let acked = probe.deliver(vec![
+        item(vec![1.0; 10], "v1", Duration::from_millis(60)),
+        item(vec![1.0; 10], "v1", PATIENCE),
+    ]);
+    let late = probe.results.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(late.items.len(), 1);
+    assert_eq!(failure(&late.items[0].payload).0, "deadline_exceeded");
+    assert!(acked.try_recv().is_err(), "the other one is still under way");
+    std::os::unix::fs::symlink(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/registry"), &folder).unwrap();
+    let features = probe.features.recv_timeout(PATIENCE);
+    std::fs::remove_file(&folder).unwrap();
+    assert_eq!(features.unwrap().items[0].payload.label, "v1");
+    assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+}

@@ -1,0 +1,3 @@
+//! The actor of this stage.
+
+pub(crate) mod publisher;

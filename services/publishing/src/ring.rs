@@ -1,0 +1,165 @@
+//! Ids of the last minutes in time buckets: old ones go a bucket at a time, and the memory of a dropped bucket is used
+//! again, so that a steady load neither allocates nor re-hashes.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashSet;
+
+/// Complete buckets that are remembered besides the one that fills: an id lives for the window and up to a quarter more.
+const COMPLETE: u32 = 4;
+/// Parts of a bucket. They grow one at a time, so that no single insert moves more than a sixteenth of the ids.
+const PARTS: usize = 16;
+
+/// A set of ids that forgets. About 20 to 40 bytes an id.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    /// Time that one bucket covers.
+    width: Duration,
+    /// When the newest bucket began.
+    began: Instant,
+    /// Newest first; never empty.
+    buckets: VecDeque<Bucket>,
+    ids: usize,
+}
+
+#[derive(Debug, Default)]
+struct Bucket {
+    parts: [FxHashSet<u128>; PARTS],
+}
+
+fn part_of(id: u128) -> usize {
+    (id >> 124) as usize % PARTS
+}
+
+impl Bucket {
+    fn len(&self) -> usize {
+        self.parts.iter().map(FxHashSet::len).sum()
+    }
+
+    fn capacity(&self) -> usize {
+        self.parts.iter().map(FxHashSet::capacity).sum()
+    }
+
+    fn emptied(mut self) -> Self {
+        self.parts.iter_mut().for_each(FxHashSet::clear);
+        self
+    }
+}
+
+impl Ring {
+    /// A ring that remembers each id for at least `window`.
+    pub(crate) fn new(window: Duration, now: Instant) -> Self {
+        let width = (window / COMPLETE).max(Duration::from_millis(1));
+        Self { width, began: now, buckets: VecDeque::from([Bucket::default()]), ids: 0 }
+    }
+
+    /// Forgets what is older than the window.
+    pub(crate) fn advance(&mut self, now: Instant) {
+        let mut turns = 0;
+        while now.saturating_duration_since(self.began) >= self.width {
+            if turns > COMPLETE {
+                self.began = now; // everything is forgotten already, the idle time in between needs no turns
+                break;
+            }
+            turns += 1;
+            self.began += self.width;
+            self.turn();
+        }
+    }
+
+    fn turn(&mut self) {
+        let mut spare = None;
+        while self.buckets.len() > COMPLETE as usize {
+            spare = self.buckets.pop_back();
+            self.ids -= spare.as_ref().map_or(0, Bucket::len);
+        }
+        let busiest = self.buckets.iter().map(Bucket::len).max().unwrap_or(0);
+        let worth_keeping = |bucket: &Bucket| bucket.capacity() <= 4 * busiest + 64 * PARTS;
+        self.buckets.push_front(spare.filter(worth_keeping).map(Bucket::emptied).unwrap_or_default());
+    }
+
+    /// Whether `id` was inserted within the window.
+    pub(crate) fn contains(&self, id: u128) -> bool {
+        let part = part_of(id);
+        self.buckets.iter().any(|bucket| bucket.parts[part].contains(&id))
+    }
+
+    /// Remembers `id` from now on.
+    pub(crate) fn insert(&mut self, id: u128) {
+        if let Some(newest) = self.buckets.front_mut()
+            && newest.parts[part_of(id)].insert(id)
+        {
+            self.ids += 1;
+        }
+    }
+
+    /// Ids remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.ids
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(120);
+
+    #[test]
+    fn an_id_lives_for_the_window_and_at_most_a_quarter_more() {
+        let start = Instant::now();
+        for offset in [0, 1, 29, 30, 31, 77] {
+            let mut ring = Ring::new(WINDOW, start);
+            let born = start + Duration::from_secs(offset);
+            ring.advance(born);
+            ring.insert(7);
+            ring.advance(born + WINDOW);
+            assert!(ring.contains(7), "forgotten too early, born at {offset}");
+            ring.advance(born + WINDOW * 5 / 4 + Duration::from_millis(1));
+            assert!(!ring.contains(7), "kept too long, born at {offset}");
+            assert_eq!(ring.len(), 0);
+        }
+    }
+
+    #[test]
+    fn a_long_idle_time_forgets_everything_at_once() {
+        let start = Instant::now();
+        let mut ring = Ring::new(WINDOW, start);
+        ring.insert(1);
+        ring.advance(start + WINDOW * 1000);
+        assert_eq!(ring.len(), 0);
+        ring.insert(2);
+        ring.advance(start + WINDOW * 1001);
+        assert!(ring.contains(2));
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_or_goes_back_forgets_nothing() {
+        let start = Instant::now() + WINDOW;
+        let mut ring = Ring::new(WINDOW, start);
+        ring.insert(1);
+        ring.advance(start);
+        ring.advance(start - WINDOW);
+        assert!(ring.contains(1));
+    }
+
+    #[test]
+    fn two_minutes_at_thirty_thousand_a_second_fit_in_200_mb() {
+        let start = Instant::now();
+        let mut ring = Ring::new(WINDOW, start);
+        let mut id = 1u128;
+        // one id stands for ten, so that the test is quick: capacity grows in proportion
+        for second in 0..180 {
+            ring.advance(start + Duration::from_secs(second));
+            for _ in 0..3_000 {
+                id = id.wrapping_mul(0x2360_ED05_1FC6_5DA4_4385_DF64_9FCC_F645).wrapping_add(0x5851_F42D_4C95_7F2D);
+                ring.insert(id);
+            }
+        }
+        assert!(ring.len() >= 360_000, "{}", ring.len());
+        // a slot is 16 bytes and a control byte, and a table has 8/7 slots of its capacity
+        let bytes: usize = ring.buckets.iter().map(|bucket| bucket.capacity() * 8 / 7 * 17).sum();
+        assert!(bytes * 10 < 200 << 20, "{} MiB", (bytes * 10) >> 20);
+    }
+}

@@ -1,0 +1,172 @@
+//! The wiring of the stage, from the last actor to the first.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Addr, AsyncContext, WeakAddr};
+use actix_rt::{Arbiter, ArbiterHandle};
+use forebay_bus::kafka::{Client, Edges, RawRecord, Route, TailError, read_since};
+use forebay_bus::{Inlet, Outlet, StageScope};
+use forebay_contract::{Outcome, Stage as Place, now_us};
+use forebay_runtime::{Drain, Host, StartError};
+use parking_lot::Mutex;
+
+use crate::actors::publisher::{Again, Incoming, Publisher};
+use crate::counters::Counters;
+use crate::desk::Desk;
+use crate::ledger::{Ledger, SharedLedger};
+use crate::letter::Letter;
+use crate::outside::{ASK_HEADER, Outside};
+use crate::rebuild::Rebuild;
+use crate::receipt::Settler;
+use crate::settings::{Results, Settings};
+use crate::story::Teller;
+
+/// Where outcomes go.
+#[derive(Clone, Debug)]
+pub struct Outlets {
+    /// The topic for clients; absent when there is no Kafka.
+    pub outside: Option<Outside>,
+    /// To the ingestion replica that holds the caller.
+    pub replies: Outlet<Outcome>,
+}
+
+/// The stage at work.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// Takes outcomes.
+    pub inlet: Inlet<Outcome>,
+    /// Fills the window after a take-over.
+    pub rebuild: Rebuild,
+}
+
+/// The stage on whatever edges it is given.
+///
+/// # Errors
+/// None at present.
+pub fn stage(settings: &Settings, host: &Host, arbiter: &ArbiterHandle, outlets: Outlets) -> Result<Stage, StartError> {
+    let delivery = &host.shared().delivery;
+    let results = &settings.results;
+    warn_of_short_window(host);
+    let ledger =
+        Ledger::new(delivery.dedupe_window, results.window_capacity, results.idempotent_answers, Instant::now());
+    let ledger: SharedLedger = Arc::new(Mutex::new(ledger));
+    let rebuild = Rebuild(Arc::clone(&ledger));
+    let scope = StageScope::new(host, Place::Publishing, &host.shared().topics.results);
+    let counters = Counters::register(host.metrics(), scope.metrics());
+    let (results, teller) = (results.clone(), Teller::new(host));
+    let component = host.lifecycle().register("publisher");
+    let publisher = Publisher::start_in_arbiter(arbiter, move |ctx| {
+        let again = again(ctx.address().downgrade());
+        let settler = Arc::new(Settler { ledger, counters, teller, again });
+        Publisher::new(desk(results, scope, outlets, settler), component)
+    });
+    Ok(Stage { inlet: inlet(publisher), rebuild })
+}
+
+fn desk(settings: Results, scope: StageScope, outlets: Outlets, settler: Arc<Settler>) -> Desk {
+    Desk { settings, scope, outside: outlets.outside, replies: outlets.replies, settler }
+}
+
+#[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
+fn inlet(publisher: Addr<Publisher>) -> Inlet<Outcome> {
+    Inlet::new(move |delivery| publisher.do_send(Incoming(delivery)))
+}
+
+/// Letters go back to the publisher. Weak, because what it sends must not keep it alive; dropped letters are nacked.
+#[expect(clippy::disallowed_methods, reason = "these letters hold permits already")]
+fn again(publisher: WeakAddr<Publisher>) -> Box<dyn Fn(Vec<Letter>) + Send + Sync> {
+    Box::new(move |letters| {
+        if let Some(publisher) = publisher.upgrade() {
+            publisher.do_send(Again(letters));
+        }
+    })
+}
+
+fn warn_of_short_window(host: &Host) {
+    let delivery = &host.shared().delivery;
+    let needed = delivery.timeout + host.shared().kafka.session_timeout;
+    if delivery.dedupe_window < needed {
+        let window = delivery.dedupe_window;
+        tracing::warn!(?window, ?needed, "delivery.dedupe_window is shorter than a request may be under way");
+    }
+}
+
+/// The stage over Kafka: the separate form.
+///
+/// # Errors
+/// When the Kafka client refuses the settings.
+pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
+    let mut edges = Edges::open(&host, "publishing")?;
+    let topics = &host.shared().topics;
+    let arbiter = Arbiter::new();
+    let outlets = Outlets {
+        outside: Some(outside(&edges, &topics.results_out)),
+        replies: edges.outlet(&topics.replies, Route::Reply),
+    };
+    let stage = stage(&settings, &host, &arbiter.handle(), outlets)?;
+    edges.on_first(take_over(&edges, &host, stage.rebuild));
+    edges.consume(&topics.results, "forebay-publishing", stage.inlet)?;
+    Ok(edges)
+}
+
+/// The outside topic over the producer of `edges`.
+pub fn outside(edges: &Edges, topic: &str) -> Outside {
+    edges.watch(topic);
+    let (sink, counts) = (edges.records(), edges.records());
+    Outside::new(
+        topic,
+        move |topic| counts.partitions(topic),
+        move |record, ack, spans| sink.send_with_spans(record, ack, spans),
+    )
+}
+
+/// A take-over takes as long as the session of the member that went, and what follows.
+const TAKE_OVER: Duration = Duration::from_secs(5);
+/// Longest time for reading the results of an earlier owner.
+const READ: Duration = Duration::from_secs(10);
+/// Between two tries of it.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What is done before the first outcome of a newly assigned partition: the window learns what its earlier owner had
+/// answered. The outcomes of that partition went to one partition outside.
+pub fn take_over(edges: &Edges, host: &Host, rebuild: Rebuild) -> impl FnMut(u32, i64) + Send + 'static {
+    let (client, counts) = (edges.client().clone(), edges.records());
+    let topic = host.shared().topics.results_out.clone();
+    let slack = host.shared().kafka.session_timeout + TAKE_OVER;
+    move |partition, timestamp_ms| {
+        let outside = counts.partitions(&topic).map(|count| partition % count.max(1));
+        let first = if timestamp_ms > 0 { timestamp_ms } else { i64::try_from(now_us() / 1000).unwrap_or(0) };
+        let since = first - i64::try_from(slack.as_millis()).unwrap_or(i64::MAX);
+        read_answered(&client, &topic, outside, since, &rebuild);
+    }
+}
+
+/// As [`take_over`] in the fused form, where a partition of the source topic arrives instead: its requests may have been
+/// answered on any partition outside.
+pub fn take_over_of_source(edges: &Edges, host: &Host, rebuild: Rebuild) -> impl FnMut(u32, i64) + Send + 'static {
+    let client = edges.client().clone();
+    let topic = host.shared().topics.results_out.clone();
+    move |_, timestamp_ms| read_answered(&client, &topic, None, timestamp_ms, &rebuild)
+}
+
+/// Reads which items were answered on `topic` since `since_ms`, in one partition of it or all. Blocks the thread for at
+/// most about ten seconds; a broker that is busy with a change of leaders is asked again.
+pub fn read_answered(client: &Client, topic: &str, partition: Option<u32>, since_ms: i64, rebuild: &Rebuild) {
+    let deadline = Instant::now() + READ;
+    let mut ours = 0usize;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let see = |record: &RawRecord| {
+            ours += record.header(ASK_HEADER).map_or(0, |value| usize::from(rebuild.header(value)));
+        };
+        match read_since(client, topic, partition, since_ms, left, see) {
+            Ok(read) => return tracing::info!(topic, ?partition, read, ours, "window rebuilt"),
+            Err(error) if left.is_zero() || matches!(error, TailError::Late { .. }) => {
+                return tracing::warn!(topic, ?partition, ours, %error, "window not rebuilt in full, answers may repeat");
+            }
+            Err(error) => tracing::debug!(topic, ?partition, %error, "trying again to rebuild the window"),
+        }
+        std::thread::sleep(PAUSE);
+    }
+}

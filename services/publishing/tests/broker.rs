@@ -1,0 +1,99 @@
+//! The separate form against a real broker: results outside, and what a successor knows of its predecessor's.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[allow(dead_code, reason = "the unit tests use the rest")]
+#[path = "../src/samples.rs"]
+mod samples;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use actix_rt::System;
+use forebay_bus::kafka::{Edges, Route, read_since};
+use forebay_bus::{Ack, Outlet};
+use forebay_contract::{AskId, Item, Outcome, topics};
+use forebay_publishing::BUNDLE;
+use forebay_publishing::outside::{ASK_HEADER, item_of};
+use forebay_publishing::settings::{Errors, Results, Settings};
+use forebay_publishing::system::start;
+use forebay_runtime::{Drain, Host};
+use samples::{answer, batch, kafka, shared};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn host(brokers: &str, run: &AskId) -> Host {
+    let mut flags = vec![format!("kafka.brokers={brokers}"), "kafka.create_topics=true".to_owned()];
+    for topic in topics::ALL {
+        flags.push(format!("topics.{}=test-{run}-{}", topic.setting, topic.setting));
+    }
+    Host::detached(shared(&flags.iter().map(String::as_str).collect::<Vec<_>>()))
+}
+
+/// How often each item was answered outside.
+fn answered(edges: &Edges, topic: &str) -> BTreeMap<(AskId, u32), usize> {
+    let mut seen = BTreeMap::new();
+    let see = |record: &forebay_bus::kafka::RawRecord| {
+        let item = item_of(record.header(ASK_HEADER).unwrap()).unwrap();
+        *seen.entry((item.ask, item.row)).or_default() += 1;
+    };
+    // a topic that was made a moment ago has no leader yet
+    if read_since(edges.client(), topic, None, 0, LONG, see).is_err() {
+        seen.clear();
+    }
+    seen
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited too long for: {what}");
+        actix_rt::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn items(asks: &[AskId]) -> Vec<Item<Outcome>> {
+    asks.iter().map(|ask| kafka(*ask).item(answer(1.0))).collect()
+}
+
+fn send(outlet: &Outlet<Outcome>, asks: &[AskId]) {
+    asks.chunks(50).for_each(|asks| outlet.send(batch(items(asks)), Ack::none()));
+}
+
+#[test]
+#[ignore = "needs a broker: FOREBAY_TEST_KAFKA=localhost:9092"]
+#[expect(clippy::disallowed_methods, reason = "the address of a test's broker is not a setting")]
+fn copies_are_answered_once_across_a_take_over() {
+    let brokers = std::env::var("FOREBAY_TEST_KAFKA").unwrap();
+    let host = host(&brokers, &AskId::random());
+    let names = host.shared().topics.clone();
+    System::new().block_on(async {
+        let feeder = Edges::open(&host, "prediction").unwrap();
+        let outlet = feeder.outlet::<Outcome>(&names.results, Route::Home);
+        until("partitions", || feeder.partitions(&names.results) == Some(4)).await;
+        let settings = || Settings {
+            results: Results {
+                errors: Errors::Send,
+                also_http: false,
+                window_capacity: 10_000,
+                idempotent_answers: 10,
+            },
+        };
+        let asks: Vec<_> = (0..300).map(|_| AskId::random()).collect();
+        let first = start(settings(), host.clone()).await.unwrap();
+        send(&outlet, &asks);
+        send(&outlet, &asks);
+        until("300 results", || answered(&feeder, &names.results_out).len() == 300).await;
+        first.drain().await;
+        let second = start(settings(), host.clone()).await.unwrap();
+        send(&outlet, &asks);
+        let last = AskId::random();
+        send(&outlet, &[last]);
+        until("the last result", || answered(&feeder, &names.results_out).contains_key(&(last, 0))).await;
+        second.drain().await;
+        let answered = answered(&feeder, &names.results_out);
+        assert_eq!(answered.len(), 301);
+        assert!(answered.values().all(|times| *times == 1), "answered more than once: {answered:?}");
+        feeder.drain().await;
+    });
+}

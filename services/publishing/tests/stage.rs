@@ -1,0 +1,346 @@
+//! The stage between probes: what goes out for what comes in, and when deliveries are acked.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[allow(dead_code, reason = "the unit tests use the rest")]
+#[path = "../src/samples.rs"]
+mod samples;
+
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use actix_rt::{Arbiter, System};
+use forebay_bus::kafka::OutRecord;
+use forebay_bus::{Ack, AckOutcome, Delivery, Outlet};
+use forebay_contract::wire::outcome::Result as Answered;
+use forebay_contract::{AskId, Batch, ErrorCode, Item, Outcome};
+use forebay_publishing::BUNDLE;
+use forebay_publishing::outside::{ASK_HEADER, ORIGIN_HEADER, Outside, TRACE_HEADER, header_of};
+use forebay_publishing::settings::{Errors, Results, Settings};
+use forebay_publishing::system::{Outlets, Stage, stage};
+use forebay_runtime::Host;
+use samples::{answer, batch, failure, http, kafka, shared};
+use serde_json::Value;
+
+const LONG: Duration = Duration::from_secs(10);
+const ASK: AskId = AskId([1; 16]);
+const OTHER: AskId = AskId([2; 16]);
+const LAST: AskId = AskId([9; 16]);
+
+/// The stage, and what it sends.
+struct Bench {
+    stage: Stage,
+    host: Host,
+    records: Receiver<(OutRecord, Ack)>,
+    replies: Receiver<(Batch<Outcome>, Ack)>,
+    _arbiter: Arbiter,
+    _system: actix_rt::SystemRunner,
+}
+
+type Report = Receiver<AckOutcome>;
+
+fn defaults() -> Results {
+    Results { errors: Errors::Send, also_http: false, window_capacity: 1000, idempotent_answers: 100 }
+}
+
+fn bench(results: Results, flags: &[&str]) -> Bench {
+    let system = System::new();
+    let arbiter = Arbiter::new();
+    let host = Host::detached(shared(flags));
+    let (record, records) = channel();
+    let (reply, replies) = channel();
+    let send = move |out, ack, _| drop(record.send((out, ack)));
+    let outlets = Outlets {
+        outside: Some(Outside::new("inference-results", |_| Some(4), send)),
+        replies: Outlet::new(move |batch, ack| drop(reply.send((batch, ack)))),
+    };
+    let stage = stage(&Settings { results }, &host, &arbiter.handle(), outlets).unwrap();
+    Bench { stage, host, records, replies, _arbiter: arbiter, _system: system }
+}
+
+impl Bench {
+    fn deliver(&self, items: Vec<Item<Outcome>>) -> Report {
+        let (tell, report) = channel();
+        let ack = Ack::new(move |outcome| tell.send(outcome).unwrap_or(()));
+        self.stage.inlet.deliver(Delivery { payload: batch(items), ack });
+        report
+    }
+
+    fn record(&self) -> (Value, OutRecord, Ack) {
+        let (record, ack) = self.records.recv_timeout(LONG).unwrap();
+        (serde_json::from_slice(&record.payload).unwrap(), record, ack)
+    }
+
+    fn reply(&self) -> (Batch<Outcome>, Ack) {
+        self.replies.recv_timeout(LONG).unwrap()
+    }
+
+    /// The actor works in order: when this has passed, everything before it was handled.
+    fn nothing_more_was_sent(&self) {
+        let last = self.deliver(vec![kafka(LAST).request_id("last").item(answer(0.0))]);
+        let (json, _, ack) = self.record();
+        assert_eq!(json["request_id"], "last", "sent before: {json}");
+        ack.ack();
+        done(&last);
+        assert!(self.replies.try_recv().is_err());
+    }
+
+    fn metric(&self, line: &str) -> bool {
+        self.host.metrics().encode().unwrap().lines().any(|it| it == line)
+    }
+}
+
+fn done(report: &Report) {
+    assert_eq!(report.recv_timeout(LONG), Ok(AckOutcome::Done));
+}
+
+fn value_of(item: &Item<Outcome>) -> f64 {
+    match &item.payload.result {
+        Some(Answered::Answer(answer)) => answer.score.as_ref().unwrap().value,
+        other => panic!("no answer: {other:?}"),
+    }
+}
+
+fn code_of(item: &Item<Outcome>) -> &str {
+    match &item.payload.result {
+        Some(Answered::Failure(failure)) => &failure.code,
+        other => panic!("no failure: {other:?}"),
+    }
+}
+
+#[test]
+fn a_kafka_ask_becomes_a_record_and_is_acked_by_its_report() {
+    let bench = bench(defaults(), &[]);
+    let mut item = kafka(ASK).request_id("req_1").sampled().item(answer(150.0));
+    item.parent_span = 0xABCD;
+    let id = item.context.item();
+    let report = bench.deliver(vec![item]);
+    let (json, record, ack) = bench.record();
+    assert_eq!(json["prediction"], 150.0);
+    assert_eq!(json["request_id"], "req_1");
+    assert_eq!((&*record.topic, record.partition, &record.key), ("inference-results", Some(5 % 4), &None));
+    let header = |name| record.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_slice());
+    assert_eq!(header(ASK_HEADER), Some(&header_of(id)[..]));
+    assert_eq!(header(ORIGIN_HEADER), Some(&b"kafka:3:77"[..]));
+    let traceparent = format!("00-{}-000000000000abcd-01", "07".repeat(16));
+    assert_eq!(header(TRACE_HEADER), Some(traceparent.as_bytes()));
+    assert!(report.try_recv().is_err(), "acked before the delivery report");
+    ack.ack();
+    done(&report);
+    assert!(bench.metric("inference_latency_seconds_count 1"));
+}
+
+#[test]
+fn a_copy_waits_for_the_first_report_and_is_then_silent() {
+    let bench = bench(defaults(), &[]);
+    let item = || kafka(ASK).item(answer(1.0));
+    let first = bench.deliver(vec![item()]);
+    let second = bench.deliver(vec![item(), item()]);
+    let other = bench.deliver(vec![kafka(OTHER).item(answer(2.0))]);
+    let (json, _, ack) = bench.record();
+    assert_eq!(json["prediction"], 1.0);
+    let (json, _, other_ack) = bench.record();
+    assert_eq!(json["prediction"], 2.0, "the copies were sent");
+    other_ack.ack();
+    done(&other);
+    assert!(second.try_recv().is_err(), "a copy was acked before the first was safe");
+    ack.ack();
+    done(&first);
+    done(&second);
+    done(&bench.deliver(vec![item()]));
+    bench.nothing_more_was_sent();
+    assert!(bench.metric("forebay_stage_duplicates_total{stage=\"publishing\"} 3"));
+}
+
+#[test]
+fn a_failed_report_nacks_the_first_and_lets_the_next_copy_through() {
+    let bench = bench(defaults(), &[]);
+    let first = bench.deliver(vec![kafka(ASK).item(answer(1.0))]);
+    let (_, _, ack) = bench.record();
+    let second = bench.deliver(vec![kafka(ASK).item(answer(1.0))]);
+    let third = bench.deliver(vec![kafka(ASK).item(answer(1.0))]);
+    ack.nack();
+    assert_eq!(first.recv_timeout(LONG), Ok(AckOutcome::Failed));
+    let (_, _, ack) = bench.record();
+    assert!(second.try_recv().is_err() && third.try_recv().is_err());
+    ack.ack();
+    done(&second);
+    done(&third);
+    bench.nothing_more_was_sent();
+}
+
+#[test]
+fn a_delivery_is_done_when_all_its_items_are() {
+    let bench = bench(defaults(), &[]);
+    let report = bench.deliver(vec![kafka(ASK).row(0, 2).item(answer(1.0)), kafka(ASK).row(1, 2).item(answer(2.0))]);
+    let (one, _, first) = bench.record();
+    let (two, _, second) = bench.record();
+    assert_eq!((&one["row"], &two["row"]), (&0.into(), &1.into()));
+    first.ack();
+    assert!(report.try_recv().is_err());
+    second.nack();
+    assert_eq!(report.recv_timeout(LONG), Ok(AckOutcome::Failed));
+    // read again: the row that arrived is silent, the other one is sent
+    let again = bench.deliver(vec![kafka(ASK).row(0, 2).item(answer(1.0)), kafka(ASK).row(1, 2).item(answer(2.0))]);
+    let (json, _, ack) = bench.record();
+    assert_eq!(json["row"], 1);
+    ack.ack();
+    done(&again);
+    bench.nothing_more_was_sent();
+}
+
+#[test]
+fn http_callers_are_replied_to_in_one_batch_and_replays_are_silent() {
+    let bench = bench(defaults(), &[]);
+    let items = || vec![http(ASK, 1).row(0, 2).item(answer(1.0)), http(ASK, 1).row(1, 2).item(answer(2.0))];
+    let report = bench.deliver(items());
+    let (batch, ack) = bench.reply();
+    assert_eq!(batch.items.iter().map(value_of).collect::<Vec<_>>(), [1.0, 2.0]);
+    assert_eq!(batch.stages.len(), 3);
+    assert!(batch.stages.iter().all(|time| time.left_us >= time.entered_us && time.left_us > 0));
+    assert!(report.try_recv().is_err());
+    ack.ack();
+    done(&report);
+    done(&bench.deliver(items()));
+    bench.nothing_more_was_sent();
+}
+
+#[test]
+fn results_of_http_asks_go_outside_as_well_when_so_set() {
+    let bench = bench(Results { also_http: true, ..defaults() }, &[]);
+    let report = bench.deliver(vec![http(ASK, 1).item(answer(1.0))]);
+    let (json, record, recorded) = bench.record();
+    assert_eq!(json["prediction"], 1.0);
+    assert!(record.headers.contains(&(ORIGIN_HEADER, b"http".to_vec())));
+    let (_, replied) = bench.reply();
+    replied.ack();
+    assert!(report.try_recv().is_err(), "done before the record was");
+    recorded.ack();
+    done(&report);
+}
+
+#[test]
+fn the_same_key_and_payload_get_the_same_answer_and_nothing_new_goes_outside() {
+    let bench = bench(Results { also_http: true, ..defaults() }, &[]);
+    let first = bench.deliver(vec![http(ASK, 1).idempotent([7; 16]).item(answer(1.0))]);
+    let (_, recorded) = bench.records.recv_timeout(LONG).unwrap();
+    let (_, replied) = bench.reply();
+    let early = bench.deliver(vec![http(ASK, 2).idempotent([7; 16]).item(answer(5.0))]);
+    recorded.ack();
+    replied.ack();
+    done(&first);
+    let (batch, ack) = bench.reply();
+    assert_eq!(value_of(&batch.items[0]), 1.0, "the one that waited");
+    assert_eq!(batch.items[0].context.reply_partition(), Some(2));
+    ack.ack();
+    done(&early);
+    let late = bench.deliver(vec![http(ASK, 3).idempotent([7; 16]).item(answer(6.0))]);
+    let (batch, ack) = bench.reply();
+    assert_eq!(value_of(&batch.items[0]), 1.0);
+    assert_eq!(batch.items[0].context.reply_partition(), Some(3));
+    ack.ack();
+    done(&late);
+    bench.nothing_more_was_sent();
+    assert!(bench.metric("forebay_publishing_answered_again_total 2"));
+}
+
+#[test]
+fn the_same_key_with_another_payload_is_a_conflict() {
+    let bench = bench(defaults(), &[]);
+    let first = bench.deliver(vec![http(ASK, 1).idempotent([7; 16]).item(answer(1.0))]);
+    let (_, ack) = bench.reply();
+    // before and after the first is settled, and for a row the first ask did not have
+    for (row, settled) in [(0, None), (1, Some(ack))] {
+        if let Some(ack) = settled {
+            ack.ack();
+            done(&first);
+        }
+        let other = bench.deliver(vec![http(ASK, 2).row(row, 2).idempotent([8; 16]).item(answer(2.0))]);
+        let (batch, ack) = bench.reply();
+        assert_eq!(code_of(&batch.items[0]), "idempotency_conflict");
+        ack.ack();
+        done(&other);
+    }
+    bench.nothing_more_was_sent();
+}
+
+#[test]
+fn a_full_window_holds_intake_back_until_ids_go() {
+    let bench = bench(Results { window_capacity: 2, ..defaults() }, &["delivery.dedupe_window=800ms"]);
+    let numbered = |n: u8| kafka(AskId([n; 16])).item(answer(f64::from(n)));
+    let first = bench.deliver((1..=4).map(numbered).collect());
+    let second = bench.deliver(vec![numbered(5)]);
+    let start = Instant::now();
+    for n in 1..=2 {
+        let (json, _, ack) = bench.record();
+        assert_eq!(json["prediction"], f64::from(n));
+        ack.ack();
+    }
+    for n in 3..=5 {
+        let (json, _, ack) = bench.record();
+        assert_eq!(json["prediction"], f64::from(n), "out of order");
+        assert!(start.elapsed() >= Duration::from_millis(800), "a live id was forgotten");
+        ack.ack();
+    }
+    done(&first);
+    done(&second);
+}
+
+#[test]
+fn what_an_earlier_owner_answered_is_silent() {
+    let bench = bench(defaults(), &[]);
+    let item = kafka(ASK).item(answer(1.0));
+    assert!(bench.stage.rebuild.header(&header_of(item.context.item())));
+    assert!(!bench.stage.rebuild.header(b"not ours"));
+    done(&bench.deliver(vec![item]));
+    bench.nothing_more_was_sent();
+}
+
+#[test]
+fn errors_can_be_kept_off_the_topic_but_not_from_callers() {
+    let bench = bench(Results { errors: Errors::Omit, ..defaults() }, &[]);
+    let broken = || failure(ErrorCode::InvalidFeatures, "bmi is missing");
+    done(&bench.deliver(vec![kafka(ASK).item(broken())]));
+    let report = bench.deliver(vec![http(OTHER, 0).item(broken())]);
+    let (batch, ack) = bench.reply();
+    assert_eq!(code_of(&batch.items[0]), "invalid_features");
+    ack.ack();
+    done(&report);
+    bench.nothing_more_was_sent();
+    assert!(bench.metric("inference_errors_total 2"));
+    assert!(bench.metric("forebay_publishing_omitted_total 1"));
+}
+
+#[test]
+fn a_late_answer_is_an_error_and_a_late_error_keeps_its_code() {
+    let bench = bench(defaults(), &[]);
+    let report = bench.deliver(vec![
+        kafka(ASK).expired().item(answer(1.0)),
+        kafka(OTHER).expired().item(failure(ErrorCode::UnknownModel, "no model x")),
+    ]);
+    for code in ["deadline_exceeded", "unknown_model"] {
+        let (json, _, ack) = bench.record();
+        assert_eq!((&json["prediction"], &json["error"]["code"]), (&Value::Null, &code.into()));
+        ack.ack();
+    }
+    done(&report);
+}
+
+#[test]
+fn without_an_outside_topic_kafka_results_are_done_and_replies_work() {
+    let system = System::new();
+    let arbiter = Arbiter::new();
+    let (reply, replies) = channel();
+    let outlets =
+        Outlets { outside: None, replies: Outlet::new(move |batch, ack: Ack| drop(reply.send((batch, ack)))) };
+    let settings = Settings { results: defaults() };
+    let stage = stage(&settings, &Host::detached(shared(&[])), &arbiter.handle(), outlets).unwrap();
+    let (tell, report) = channel();
+    let ack = Ack::new(move |outcome| tell.send(outcome).unwrap_or(()));
+    let items = vec![kafka(ASK).item(answer(1.0)), http(OTHER, 0).item(answer(2.0))];
+    stage.inlet.deliver(Delivery { payload: batch(items), ack });
+    let (_, ack): (Batch<Outcome>, Ack) = replies.recv_timeout(LONG).unwrap();
+    ack.ack();
+    done(&report);
+    drop(system);
+}

@@ -1,0 +1,195 @@
+//! The acknowledgement travels with the work.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+/// Work and its acknowledgement.
+#[derive(Debug)]
+pub struct Delivery<T> {
+    /// The work.
+    pub payload: T,
+    /// To be answered when the work is safe elsewhere.
+    pub ack: Ack,
+}
+
+impl<T> Delivery<T> {
+    /// Other work under the same acknowledgement.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Delivery<U> {
+        Delivery { payload: f(self.payload), ack: self.ack }
+    }
+}
+
+/// How a delivery ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckOutcome {
+    /// Every part is safe.
+    Done,
+    /// At least one part is not; the source gives the work again.
+    Failed,
+}
+
+type OnEnd = Box<dyn FnOnce(AckOutcome) + Send>;
+
+struct State {
+    open: AtomicUsize,
+    failed: AtomicBool,
+    on_end: Mutex<Option<OnEnd>>,
+}
+
+impl State {
+    fn close(&self, done: bool) {
+        if !done {
+            self.failed.store(true, Ordering::Release);
+        }
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let outcome = if self.failed.load(Ordering::Acquire) { AckOutcome::Failed } else { AckOutcome::Done };
+            if let Some(on_end) = self.on_end.lock().take() {
+                on_end(outcome);
+            }
+        }
+    }
+}
+
+/// A share in an acknowledgement. The delivery is done when every share was acked, and failed when one was nacked or
+/// dropped unanswered: silence is never success.
+#[must_use = "an ack that is dropped counts as a nack"]
+pub struct Ack {
+    states: Shares,
+}
+
+/// One state inline: almost every ack has exactly one, and a vector would be an allocation per record.
+enum Shares {
+    None,
+    One(Arc<State>),
+    Many(Vec<Arc<State>>),
+}
+
+impl Ack {
+    /// `on_end` runs once, on the thread that gives the last answer.
+    pub fn new(on_end: impl FnOnce(AckOutcome) + Send + 'static) -> Self {
+        let state = State {
+            open: AtomicUsize::new(1),
+            failed: AtomicBool::new(false),
+            on_end: Mutex::new(Some(Box::new(on_end))),
+        };
+        Self { states: Shares::One(Arc::new(state)) }
+    }
+
+    /// An ack nobody waits for: advisory messages.
+    pub fn none() -> Self {
+        Self { states: Shares::None }
+    }
+
+    /// One more share.
+    pub fn share(&self) -> Self {
+        let open = |state: &Arc<State>| {
+            state.open.fetch_add(1, Ordering::AcqRel);
+            Arc::clone(state)
+        };
+        let states = match &self.states {
+            Shares::None => Shares::None,
+            Shares::One(state) => Shares::One(open(state)),
+            Shares::Many(states) => Shares::Many(states.iter().map(open).collect()),
+        };
+        Self { states }
+    }
+
+    /// One ack that answers all of `acks`: work of several deliveries leaves in one batch.
+    pub fn join(acks: Vec<Ack>) -> Self {
+        let mut states = Vec::with_capacity(acks.len());
+        for mut ack in acks {
+            match std::mem::replace(&mut ack.states, Shares::None) {
+                Shares::None => {}
+                Shares::One(state) => states.push(state),
+                Shares::Many(more) => states.extend(more),
+            }
+        }
+        let states = match states.len() {
+            1 => states.pop().map_or(Shares::None, Shares::One),
+            _ => Shares::Many(states),
+        };
+        Self { states }
+    }
+
+    /// The work of this share is safe.
+    pub fn ack(mut self) {
+        self.close(true);
+    }
+
+    /// The work of this share is not safe: give it again.
+    pub fn nack(mut self) {
+        self.close(false);
+    }
+
+    fn close(&mut self, done: bool) {
+        match std::mem::replace(&mut self.states, Shares::None) {
+            Shares::None => {}
+            Shares::One(state) => state.close(done),
+            Shares::Many(states) => states.iter().for_each(|state| state.close(done)),
+        }
+    }
+}
+
+impl Drop for Ack {
+    fn drop(&mut self) {
+        self.close(false);
+    }
+}
+
+impl std::fmt::Debug for Ack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ack")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, channel};
+
+    fn ack() -> (Ack, Receiver<AckOutcome>) {
+        let (tx, rx) = channel();
+        (Ack::new(move |outcome| tx.send(outcome).unwrap()), rx)
+    }
+
+    #[test]
+    fn done_only_when_every_share_is_acked() {
+        let (ack, rx) = ack();
+        let second = ack.share();
+        ack.ack();
+        assert!(rx.try_recv().is_err());
+        second.ack();
+        assert_eq!(rx.try_recv(), Ok(AckOutcome::Done));
+    }
+
+    #[test]
+    fn one_nack_fails_all_but_only_at_the_end() {
+        let (ack, rx) = ack();
+        let second = ack.share();
+        ack.nack();
+        assert!(rx.try_recv().is_err());
+        second.ack();
+        assert_eq!(rx.try_recv(), Ok(AckOutcome::Failed));
+    }
+
+    #[test]
+    fn dropped_is_nacked() {
+        let (ack, rx) = ack();
+        drop(ack);
+        assert_eq!(rx.try_recv(), Ok(AckOutcome::Failed));
+    }
+
+    #[test]
+    fn a_joined_ack_answers_all() {
+        let (a, ra) = ack();
+        let (b, rb) = ack();
+        let rest = b.share();
+        Ack::join(vec![a, b]).ack();
+        assert_eq!(ra.try_recv(), Ok(AckOutcome::Done));
+        assert!(rb.try_recv().is_err());
+        rest.ack();
+        assert_eq!(rb.try_recv(), Ok(AckOutcome::Done));
+    }
+}

@@ -1,0 +1,62 @@
+//! Edges that tell the process they run in: readiness, failure and metrics.
+
+use std::time::Duration;
+
+use forebay_runtime::{Component, Host, Lifecycle, Metrics, StageMetrics};
+
+use crate::EdgeEvents;
+
+/// One edge as the process sees it.
+#[derive(Debug)]
+pub(crate) struct HostEvents {
+    component: Component,
+    lifecycle: Lifecycle,
+    metrics: Metrics,
+    stage: StageMetrics,
+}
+
+impl HostEvents {
+    /// Registers `name` as a component that is not ready yet.
+    pub(crate) fn register(host: &Host, stage: &StageMetrics, name: String) -> Self {
+        Self {
+            component: host.lifecycle().register(name),
+            lifecycle: host.lifecycle().clone(),
+            metrics: host.metrics().clone(),
+            stage: stage.clone(),
+        }
+    }
+}
+
+impl EdgeEvents for HostEvents {
+    fn ready(&self) {
+        self.component.ready();
+    }
+
+    fn unready(&self, why: &str) {
+        self.component.unready(why);
+    }
+
+    fn fail(&self, why: &str) {
+        self.lifecycle.fail(why);
+    }
+
+    fn waited(&self, time: Duration) {
+        self.stage.waited_seconds.inc_by(time.as_secs_f64());
+    }
+
+    fn in_flight(&self, items: usize) {
+        self.stage.in_flight.set(i64::try_from(items).unwrap_or(i64::MAX));
+    }
+
+    fn lag(&self, topic: &str, partition: i32, records: i64) {
+        self.metrics.legacy().consumer_lag(topic, partition).set(records);
+    }
+
+    fn oldest(&self, age: Duration) {
+        self.stage.oldest_item_age_seconds.set(age.as_secs_f64());
+    }
+
+    fn dead_letter(&self) {
+        self.stage.dead_letters.inc();
+    }
+}

@@ -1,0 +1,30 @@
+//! Kafka edges.
+//!
+//! - [`Edges`]: the Kafka edges of one stage, opened from settings, drained in order
+//! - `source`: a group consumer on its own thread; permits before records, a watermark behind acks
+//! - `follower`: a consumer without a group, for replies and advisory messages
+//! - `producer`: one producer per stage; acks on the delivery report, retries until a deadline
+//! - `ledger`, `tracker`: which records are done, and what may be committed
+
+mod client;
+mod dead_letters;
+mod edges;
+mod follower;
+mod ledger;
+mod outlet;
+mod producer;
+mod record;
+mod rewind;
+mod source;
+mod tail;
+mod topics;
+mod tracker;
+
+pub use client::Client;
+pub use dead_letters::{DeadLetter, DeadLetters};
+pub use edges::{Assigned, Edges, Follow, RawSource};
+pub use outlet::Route;
+pub use producer::{OutRecord, RecordSink};
+pub use record::{RawBatch, RawRecord};
+pub use tail::{TailError, read_since};
+pub use topics::{TopicError, TopicReport, create_topics, planned_topics};

@@ -1,0 +1,109 @@
+//! Dead letters: what nobody can be answered for, with the original bytes and why.
+
+use std::sync::Arc;
+
+use rdkafka::message::{Header, OwnedHeaders};
+
+use super::producer::{RecordSink, Sent, Undeliverable};
+use super::record::RawRecord;
+use crate::{Ack, EdgeEvents};
+
+/// A record that cannot be processed.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// An error code of the contract.
+    pub code: &'static str,
+    /// What is wrong and where.
+    pub message: String,
+    /// Topic the record came from.
+    pub topic: Arc<str>,
+    /// The record itself.
+    pub record: RawRecord,
+}
+
+/// Where dead letters go. Cheap to clone.
+#[derive(Clone)]
+pub struct DeadLetters {
+    stage: &'static str,
+    group: Arc<str>,
+    to: Option<(RecordSink, Arc<str>)>,
+    events: Arc<dyn EdgeEvents>,
+}
+
+impl std::fmt::Debug for DeadLetters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DeadLetters")
+    }
+}
+
+impl DeadLetters {
+    pub(crate) fn to_topic(
+        stage: &'static str,
+        group: &str,
+        sink: RecordSink,
+        topic: &str,
+        events: Arc<dyn EdgeEvents>,
+    ) -> Self {
+        Self { stage, group: group.into(), to: Some((sink, topic.into())), events }
+    }
+
+    /// Without Kafka there is no topic to keep them: they are logged and counted.
+    pub fn logged(stage: &'static str, events: Arc<dyn EdgeEvents>) -> Self {
+        Self { stage, group: "".into(), to: None, events }
+    }
+
+    /// Sends one; `ack` is answered when it is safe.
+    pub fn send(&self, letter: DeadLetter, ack: Ack) {
+        let DeadLetter { code, message, topic, record } = letter;
+        self.events.dead_letter();
+        let (partition, offset) = (record.partition, record.offset);
+        tracing::warn!(topic = &*topic, partition, offset, code, message, "record goes to the dead letters");
+        let Some((sink, to)) = &self.to else { return ack.ack() };
+        // wrapped around the topic's own count: dead letters may have fewer partitions than the source
+        let count = sink.partitions(to).unwrap_or(1).max(1);
+        let partition = Some(partition % count);
+        let headers = headers(self.stage, &self.group, code, &message, &topic, &record);
+        let bare = headers.clone().insert(Header { key: "forebay-truncated", value: Some("true") });
+        let (again, name, events) = (sink.clone(), Arc::clone(to), Arc::clone(&self.events));
+        // a letter over the topic's limit is sent again without its value: the headers say where the original lies
+        let too_large: Undeliverable = Arc::new(move |_, error, _, ack| {
+            tracing::warn!(topic = &*name, error, "dead letter is too large, sending its headers alone");
+            let lost = Arc::clone(&events);
+            let give_up: Undeliverable = Arc::new(move |_, error, _, ack| {
+                tracing::error!(error, "dead letter cannot be kept");
+                lost.dead_letter();
+                ack.ack();
+            });
+            let sent = Sent::once(ack, again.counter(&name), give_up);
+            again.produce(&name, partition, None, &[], Some(bare.clone()), sent);
+        });
+        let sent = Sent::once(ack, sink.counter(to), too_large);
+        sink.produce(to, partition, record.key.as_deref(), &record.payload, Some(headers), sent);
+    }
+}
+
+/// Kafka Connect's names with text values and Spring Kafka's names with its binary ones, so that the tools of both
+/// worlds can read them; `forebay-*` for ours.
+fn headers(stage: &str, group: &str, code: &str, message: &str, topic: &str, record: &RawRecord) -> OwnedHeaders {
+    let text = |value: &dyn ToString| value.to_string().into_bytes();
+    let original = record
+        .headers
+        .iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value.as_ref()) }));
+    let ours = [
+        ("forebay-stage", text(&stage)),
+        ("forebay-code", text(&code)),
+        ("__connect.errors.topic", text(&topic)),
+        ("__connect.errors.partition", text(&record.partition)),
+        ("__connect.errors.offset", text(&record.offset)),
+        ("__connect.errors.stage", text(&stage)),
+        ("__connect.errors.exception.message", text(&message)),
+        ("kafka_dlt-original-topic", text(&topic)),
+        ("kafka_dlt-original-partition", record.partition.to_be_bytes().to_vec()),
+        ("kafka_dlt-original-offset", record.offset.to_be_bytes().to_vec()),
+        ("kafka_dlt-original-timestamp", record.timestamp_ms.to_be_bytes().to_vec()),
+        ("kafka_dlt-original-consumer-group", text(&group)),
+        ("kafka_dlt-exception-message", text(&message)),
+    ];
+    ours.iter().fold(original, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
+}

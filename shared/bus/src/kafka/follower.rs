@@ -1,0 +1,150 @@
+//! A reader of partitions it is told to read, from their end and without a group: replies to one ingestion replica, and
+//! what prediction tells caching. It commits nothing: what it misses was answered by someone else or is advisory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use forebay_contract::decode;
+use parking_lot::Mutex;
+use prost::Message as Payload;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use super::client::Quiet;
+use super::dead_letters::{DeadLetter, DeadLetters};
+use super::record::copy_record;
+use crate::{Ack, Delivery, EdgeEvents, Inlet, Permits};
+
+const BROKER: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(100);
+
+/// Reads partitions of one topic and hands their batches to an inlet.
+#[derive(Clone)]
+pub(crate) struct Follower {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    consumer: BaseConsumer<Quiet>,
+    topic: Arc<str>,
+    assigned: Mutex<Vec<i32>>,
+    closing: AtomicBool,
+    events: Arc<dyn EdgeEvents>,
+}
+
+impl std::fmt::Debug for Follower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Follower")
+    }
+}
+
+impl Follower {
+    /// Starts the reader. `permits` bound what it has handed over; when they are used up it drops and counts where
+    /// `advisory`, else it waits.
+    pub(crate) fn start<P: Payload + Default + 'static>(
+        config: &ClientConfig,
+        topic: &str,
+        inlet: Inlet<P>,
+        permits: Permits,
+        advisory: bool,
+        events: Arc<dyn EdgeEvents>,
+        dead_letters: DeadLetters,
+    ) -> Result<(Self, JoinHandle<()>), KafkaError> {
+        let shared = Arc::new(Shared {
+            consumer: config.create_with_context(Quiet)?,
+            topic: topic.into(),
+            assigned: Mutex::default(),
+            closing: AtomicBool::new(false),
+            events,
+        });
+        let follower = Self { shared: Arc::clone(&shared) };
+        let reader = Reader { shared, inlet, permits, advisory, dead_letters };
+        let thread = std::thread::Builder::new()
+            .name(format!("follow {topic}").chars().take(15).collect())
+            .spawn(move || reader.run())
+            .map_err(|error| KafkaError::ClientCreation(format!("follower thread: {error}")))?;
+        Ok((follower, thread))
+    }
+
+    /// Reads exactly these partitions from now on. New ones begin at their end, taken before this returns, so that
+    /// nothing written afterwards is missed.
+    pub(crate) fn assign(&self, partitions: &[i32]) -> Result<(), KafkaError> {
+        let shared = &self.shared;
+        let mut assigned = shared.assigned.lock();
+        let mut arriving = TopicPartitionList::new();
+        for partition in partitions.iter().filter(|p| !assigned.contains(p)) {
+            let (_, end) = shared.consumer.fetch_watermarks(&shared.topic, *partition, BROKER)?;
+            arriving.add_partition_offset(&shared.topic, *partition, Offset::Offset(end))?;
+        }
+        let mut leaving = TopicPartitionList::new();
+        for partition in assigned.iter().filter(|p| !partitions.contains(p)) {
+            leaving.add_partition(&shared.topic, *partition);
+        }
+        if leaving.count() > 0 {
+            shared.consumer.incremental_unassign(&leaving)?;
+        }
+        if arriving.count() > 0 {
+            shared.consumer.incremental_assign(&arriving)?;
+        }
+        *assigned = partitions.to_vec();
+        shared.events.ready();
+        Ok(())
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.shared.closing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn close(&self) {
+        self.shared.closing.store(true, Ordering::Release);
+    }
+}
+
+struct Reader<P> {
+    shared: Arc<Shared>,
+    inlet: Inlet<P>,
+    permits: Permits,
+    advisory: bool,
+    dead_letters: DeadLetters,
+}
+
+impl<P: Payload + Default + 'static> Reader<P> {
+    fn run(&self) {
+        while !self.shared.closing.load(Ordering::Acquire) {
+            match self.shared.consumer.poll(POLL) {
+                Some(Ok(message)) => self.deliver(&message),
+                Some(Err(error)) => tracing::debug!(topic = &*self.shared.topic, %error, "follower reports an error"),
+                None => {}
+            }
+        }
+    }
+
+    fn deliver(&self, message: &BorrowedMessage<'_>) {
+        let record = Bytes::copy_from_slice(message.payload().unwrap_or_default());
+        let batch = match decode::<P>(record) {
+            Ok(batch) => batch,
+            Err(error) => {
+                let letter = DeadLetter {
+                    code: "invalid_request",
+                    message: error.to_string(),
+                    topic: Arc::clone(&self.shared.topic),
+                    record: copy_record(message, &mut BytesMut::new()),
+                };
+                return self.dead_letters.send(letter, Ack::none());
+            }
+        };
+        let permit = loop {
+            match self.permits.take_within(batch.items.len(), POLL) {
+                Some(permit) => break permit,
+                None if self.advisory || self.shared.closing.load(Ordering::Acquire) => return,
+                None => {}
+            }
+        };
+        self.inlet.deliver(Delivery { payload: batch, ack: Ack::new(move |_| drop(permit)) });
+    }
+}

@@ -1,0 +1,187 @@
+//! What one consumer has in hand, per partition. The source's thread begins work and commits; acks end work from any
+//! thread.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use rustc_hash::FxHashMap;
+
+use super::tracker::Tracker;
+use crate::AckOutcome;
+
+/// Done but not committable work a partition may pile up behind one slow item before it is held back.
+const MAX_SPAN: usize = 65_536;
+
+/// Shared by a source, its rebalance callback and the acks of its deliveries.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    partitions: Mutex<FxHashMap<i32, Hand>>,
+    ended: Condvar,
+}
+
+#[derive(Debug)]
+struct Hand {
+    /// Acks of an earlier assignment, or from before a rewind, say nothing about this one.
+    generation: u64,
+    tracker: Tracker,
+    moved: bool,
+    rewind: bool,
+    fresh: bool,
+    moved_at: Instant,
+}
+
+/// One record, or a run of records, in hand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket {
+    partition: i32,
+    generation: u64,
+    first: i64,
+}
+
+impl Ledger {
+    /// Partitions arrive.
+    pub(crate) fn assign(&self, partitions: &[i32], generation: u64) {
+        let mut hands = self.partitions.lock();
+        for partition in partitions {
+            let hand = Hand {
+                generation,
+                tracker: Tracker::default(),
+                moved: false,
+                rewind: false,
+                fresh: true,
+                moved_at: Instant::now(),
+            };
+            hands.insert(*partition, hand);
+        }
+    }
+
+    /// Partitions leave. Waits up to `budget` for their work, then returns what may be stored for each; later acks are
+    /// of an earlier generation and change nothing.
+    pub(crate) fn revoke(&self, partitions: &[i32], budget: Duration) -> Vec<(i32, i64)> {
+        let deadline = Instant::now() + budget;
+        let mut hands = self.partitions.lock();
+        let busy = |hands: &FxHashMap<i32, Hand>| {
+            partitions.iter().any(|p| hands.get(p).is_some_and(|hand| hand.tracker.busy() && !hand.rewind))
+        };
+        while busy(&hands) && !self.ended.wait_until(&mut hands, deadline).timed_out() {}
+        let left = |p: &i32| hands.remove(p).and_then(|hand| hand.tracker.watermark()).map(|offset| (*p, offset));
+        partitions.iter().filter_map(left).collect()
+    }
+
+    /// The partitions in hand.
+    pub(crate) fn assigned(&self) -> Vec<i32> {
+        self.partitions.lock().keys().copied().collect()
+    }
+
+    /// Work on `first..=last` begins; `None` when the partition has just left.
+    pub(crate) fn begin(&self, partition: i32, first: i64, last: i64) -> Option<Ticket> {
+        let mut hands = self.partitions.lock();
+        let hand = hands.get_mut(&partition)?;
+        if !hand.tracker.busy() {
+            hand.moved_at = Instant::now();
+        }
+        hand.tracker.begin(first, last);
+        Some(Ticket { partition, generation: hand.generation, first })
+    }
+
+    /// Whether this is the first record since the partition arrived. Asked once per partition and assignment.
+    pub(crate) fn take_fresh(&self, partition: i32) -> bool {
+        self.partitions.lock().get_mut(&partition).is_some_and(|hand| std::mem::take(&mut hand.fresh))
+    }
+
+    /// Work ended.
+    pub(crate) fn end(&self, ticket: Ticket, outcome: AckOutcome) {
+        let mut hands = self.partitions.lock();
+        let Some(hand) = hands.get_mut(&ticket.partition).filter(|hand| hand.generation == ticket.generation) else {
+            return;
+        };
+        match outcome {
+            AckOutcome::Done => {
+                if hand.tracker.done(ticket.first) {
+                    hand.moved = true;
+                    hand.moved_at = Instant::now();
+                }
+            }
+            AckOutcome::Failed => hand.rewind = true,
+        }
+        if !hand.tracker.busy() || hand.rewind {
+            self.ended.notify_all();
+        }
+    }
+
+    /// Offsets that moved since the last call: what the source stores for the next commit.
+    pub(crate) fn take_moved(&self) -> Vec<(i32, i64)> {
+        let mut hands = self.partitions.lock();
+        let moved = |(partition, hand): (&i32, &mut Hand)| {
+            std::mem::take(&mut hand.moved).then_some(())?;
+            Some((*partition, hand.tracker.watermark()?))
+        };
+        hands.iter_mut().filter_map(moved).collect()
+    }
+
+    /// Partitions whose work failed, with the offset to read again from. Their open work is forgotten.
+    pub(crate) fn take_rewinds(&self, generation: u64) -> Vec<(i32, i64)> {
+        let mut hands = self.partitions.lock();
+        let rewound = |(partition, hand): (&i32, &mut Hand)| {
+            std::mem::take(&mut hand.rewind).then_some(())?;
+            hand.generation = generation;
+            hand.tracker.rewind();
+            Some((*partition, hand.tracker.watermark()?))
+        };
+        hands.iter_mut().filter_map(rewound).collect()
+    }
+
+    /// Whether some partition has piled up all it may behind one slow item.
+    pub(crate) fn full(&self) -> bool {
+        self.partitions.lock().values().any(|hand| hand.tracker.span() >= MAX_SPAN)
+    }
+
+    /// How long the most stuck partition has had work in hand without its watermark moving.
+    pub(crate) fn stalled(&self) -> Duration {
+        let hands = self.partitions.lock();
+        let stuck = hands.values().filter(|hand| hand.tracker.busy()).map(|hand| hand.moved_at.elapsed());
+        stuck.max().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acks_of_an_earlier_assignment_change_nothing() {
+        let ledger = Ledger::default();
+        ledger.assign(&[0], 1);
+        let old = ledger.begin(0, 10, 10).unwrap();
+        assert_eq!(ledger.revoke(&[0], Duration::ZERO), [(0, 10)]);
+        ledger.assign(&[0], 2);
+        ledger.begin(0, 10, 10).unwrap();
+        ledger.end(old, AckOutcome::Done);
+        assert!(ledger.take_moved().is_empty());
+    }
+
+    #[test]
+    fn a_failed_record_rewinds_to_the_watermark() {
+        let ledger = Ledger::default();
+        ledger.assign(&[0], 1);
+        let a = ledger.begin(0, 0, 4).unwrap();
+        let b = ledger.begin(0, 5, 5).unwrap();
+        let c = ledger.begin(0, 6, 6).unwrap();
+        ledger.end(a, AckOutcome::Done);
+        ledger.end(b, AckOutcome::Failed);
+        assert_eq!(ledger.take_rewinds(2), [(0, 5)]);
+        ledger.end(c, AckOutcome::Done);
+        assert_eq!(ledger.take_moved(), [(0, 5)]);
+    }
+
+    #[test]
+    fn a_revocation_waits_for_work_within_its_budget() {
+        let ledger = std::sync::Arc::new(Ledger::default());
+        ledger.assign(&[0, 1], 1);
+        let ticket = ledger.begin(0, 3, 3).unwrap();
+        let other = std::sync::Arc::clone(&ledger);
+        let worker = std::thread::spawn(move || other.end(ticket, AckOutcome::Done));
+        assert_eq!(ledger.revoke(&[0, 1], Duration::from_secs(10)), [(0, 4)]);
+        worker.join().unwrap();
+    }
+}

@@ -1,0 +1,313 @@
+//! One producer per stage. A record's ack is answered by the broker's delivery report; a failed send is tried again,
+//! in place and with a growing pause, until the record's deadline.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use forebay_contract::now_us;
+use forebay_runtime::{StageSpan, prometheus_client::metrics::counter::Counter};
+use parking_lot::Mutex;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders, OwnedMessage};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientConfig, ClientContext};
+use rustc_hash::FxHashMap;
+
+use super::client::{self, Client};
+use crate::{Ack, EdgeEvents};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// A record for an outside topic.
+#[derive(Debug)]
+pub struct OutRecord {
+    /// Where to.
+    pub topic: Arc<str>,
+    /// Partition; `None` lets the partitioner choose by key.
+    pub partition: Option<u32>,
+    /// Key.
+    pub key: Option<Bytes>,
+    /// Value.
+    pub payload: Vec<u8>,
+    /// Headers.
+    pub headers: Vec<(&'static str, Vec<u8>)>,
+}
+
+/// What to do with a record that can never be delivered, or not before its deadline.
+pub(crate) type Undeliverable = Arc<dyn Fn(Vec<u8>, &str, bool, Ack) + Send + Sync>;
+
+/// What travels beside a record through librdkafka and comes back with its delivery report.
+pub(crate) struct Sent {
+    pub(crate) ack: Ack,
+    pub(crate) items: u64,
+    pub(crate) counter: Counter,
+    pub(crate) deadline_us: u64,
+    pub(crate) spans: Vec<StageSpan>,
+    pub(crate) attempts: u32,
+    /// Called when the deadline has passed or the broker will never take the record; without it the send goes on.
+    pub(crate) undeliverable: Option<Undeliverable>,
+}
+
+impl Sent {
+    /// A single item that is tried until the broker takes it or refuses it for good.
+    pub(crate) fn once(ack: Ack, counter: Counter, give_up: Undeliverable) -> Self {
+        let undeliverable = Some(give_up);
+        Self { ack, items: 1, counter, deadline_us: u64::MAX, spans: Vec::new(), attempts: 0, undeliverable }
+    }
+
+    fn done(mut self, partition: i32, offset: i64) {
+        self.counter.inc_by(self.items);
+        for mut span in self.spans.drain(..) {
+            span.set("messaging.destination.partition.id", partition.to_string());
+            span.set("messaging.kafka.offset", offset);
+        }
+        self.ack.ack();
+    }
+}
+
+struct Retry {
+    due: Instant,
+    record: OwnedMessage,
+    sent: Box<Sent>,
+}
+
+struct Context {
+    retries: Mutex<Sender<Retry>>,
+    events: Arc<dyn EdgeEvents>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        client::log(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            self.events.fail(&format!("producer: {reason}"));
+        }
+        tracing::debug!(%error, reason, "producer reports an error");
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<Sent>;
+
+    fn delivery(&self, report: &DeliveryResult<'_>, mut sent: Box<Sent>) {
+        match report {
+            Ok(record) => sent.done(record.partition(), record.offset()),
+            Err((error, record)) => {
+                let permanent = is_permanent(error);
+                if (permanent || now_us() >= sent.deadline_us)
+                    && let Some(give_up) = sent.undeliverable.take()
+                {
+                    let payload = record.payload().unwrap_or_default().to_vec();
+                    return give_up(payload, &error.to_string(), permanent, sent.ack);
+                }
+                let topic = record.topic();
+                tracing::warn!(topic, attempts = sent.attempts, %error, "send failed, trying again");
+                self.retry(record.detach(), sent);
+            }
+        }
+    }
+}
+
+impl Context {
+    fn retry(&self, record: OwnedMessage, mut sent: Box<Sent>) {
+        let pause = (FIRST_PAUSE * 2u32.saturating_pow(sent.attempts.min(8))).min(LONGEST_PAUSE);
+        sent.attempts += 1;
+        // a closed channel means the process is ending: the dropped ack is a nack, nothing is lost
+        let _ = self.retries.lock().send(Retry { due: Instant::now() + pause, record, sent });
+    }
+}
+
+fn is_permanent(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{InvalidMessage, InvalidMessageSize, InvalidRecord, MessageSizeTooLarge, UnknownPartition};
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(MessageSizeTooLarge | InvalidMessageSize | InvalidMessage | InvalidRecord | UnknownPartition))
+}
+
+/// Sends records and knows the partition counts of their topics. Cheap to clone.
+#[derive(Clone)]
+pub struct RecordSink(Arc<Inner>);
+
+struct Inner {
+    producer: ThreadedProducer<Context>,
+    partitions: Mutex<FxHashMap<String, u32>>,
+    counters: Mutex<FxHashMap<Arc<str>, Counter>>,
+    new_counter: Box<dyn Fn(&str) -> Counter + Send + Sync>,
+    undeliverable: Mutex<Option<Undeliverable>>,
+}
+
+impl std::fmt::Debug for RecordSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RecordSink")
+    }
+}
+
+impl RecordSink {
+    pub(crate) fn open(
+        client: &Client,
+        events: Arc<dyn EdgeEvents>,
+        new_counter: impl Fn(&str) -> Counter + Send + Sync + 'static,
+    ) -> Result<Self, KafkaError> {
+        let (retries, due) = channel();
+        let config: ClientConfig = client.producer();
+        let producer = config.create_with_context(Context { retries: Mutex::new(retries), events })?;
+        let inner = Arc::new(Inner {
+            producer,
+            partitions: Mutex::default(),
+            counters: Mutex::default(),
+            new_counter: Box::new(new_counter),
+            undeliverable: Mutex::default(),
+        });
+        let resend = Arc::downgrade(&inner);
+        let spawned = std::thread::Builder::new().name("kafka-retry".into()).spawn(move || {
+            resend_loop(&due, &|retry| {
+                if let Some(inner) = resend.upgrade() {
+                    inner.resend(retry);
+                }
+            });
+        });
+        spawned.map_err(|error| KafkaError::ClientCreation(format!("retry thread: {error}")))?;
+        Ok(Self(inner))
+    }
+
+    /// What happens to records of [`RecordSink::send`] that the broker will never take.
+    pub(crate) fn on_undeliverable(&self, give_up: Undeliverable) {
+        *self.0.undeliverable.lock() = Some(give_up);
+    }
+
+    /// Sends a record; `ack` is answered by the delivery report. Tried again until it is delivered: a result that
+    /// was computed is worth sending late. A record the broker will never take goes to the dead letters.
+    pub fn send(&self, record: OutRecord, ack: Ack) {
+        self.send_with_spans(record, ack, Vec::new());
+    }
+
+    /// As [`RecordSink::send`], with spans that end with the delivery report.
+    pub fn send_with_spans(&self, record: OutRecord, ack: Ack, spans: Vec<StageSpan>) {
+        let counter = self.counter(&record.topic);
+        let undeliverable = self.0.undeliverable.lock().clone();
+        let sent = Sent { ack, items: 1, counter, deadline_us: u64::MAX, spans, attempts: 0, undeliverable };
+        let headers = record
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new_with_capacity(record.headers.len()), |headers, (key, value)| {
+                headers.insert(Header { key, value: Some(value) })
+            });
+        let headers = (!record.headers.is_empty()).then_some(headers);
+        self.produce(&record.topic, record.partition, record.key.as_deref(), &record.payload, headers, sent);
+    }
+
+    pub(crate) fn produce(
+        &self,
+        topic: &str,
+        partition: Option<u32>,
+        key: Option<&[u8]>,
+        payload: &[u8],
+        headers: Option<OwnedHeaders>,
+        sent: Sent,
+    ) {
+        let partition = partition.map(|p| p.cast_signed());
+        self.0.send(topic, partition, key, payload, headers, Box::new(sent));
+    }
+
+    pub(crate) fn counter(&self, topic: &Arc<str>) -> Counter {
+        let mut counters = self.0.counters.lock();
+        counters.entry(Arc::clone(topic)).or_insert_with(|| (self.0.new_counter)(topic)).clone()
+    }
+
+    /// Partitions of `topic` as last seen; `None` while the broker has not answered yet.
+    pub fn partitions(&self, topic: &str) -> Option<u32> {
+        self.0.partitions.lock().get(topic).copied()
+    }
+
+    /// Asks the broker for the partitions of `topic`.
+    pub(crate) fn refresh(&self, topic: &str, limit: Duration) -> Result<u32, KafkaError> {
+        let metadata = self.0.producer.client().fetch_metadata(Some(topic), limit)?;
+        let found = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        if found == 0 {
+            return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
+        }
+        let found = u32::try_from(found).unwrap_or(u32::MAX);
+        self.0.partitions.lock().insert(topic.to_owned(), found);
+        Ok(found)
+    }
+
+    /// Waits until every record has its delivery report; `false` when `limit` passed first.
+    pub(crate) fn flush(&self, limit: Duration) -> bool {
+        self.0.producer.flush(limit).is_ok()
+    }
+}
+
+impl Inner {
+    fn send(
+        &self,
+        topic: &str,
+        partition: Option<i32>,
+        key: Option<&[u8]>,
+        payload: &[u8],
+        headers: Option<OwnedHeaders>,
+        sent: Box<Sent>,
+    ) {
+        let mut record = BaseRecord::<[u8], [u8], Box<Sent>>::with_opaque_to(topic, sent).payload(payload);
+        record.partition = partition;
+        record.key = key;
+        record.headers = headers;
+        let Err((error, record)) = self.producer.send(record) else { return };
+        let mut sent = record.delivery_opaque;
+        let permanent = is_permanent(&error);
+        if permanent && let Some(give_up) = sent.undeliverable.take() {
+            return give_up(payload.to_vec(), &error.to_string(), true, sent.ack);
+        }
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+            tracing::warn!(topic, %error, "send refused, trying again");
+        }
+        let owned = OwnedMessage::new(
+            Some(payload.to_vec()),
+            key.map(<[u8]>::to_vec),
+            topic.to_owned(),
+            rdkafka::Timestamp::NotAvailable,
+            partition.unwrap_or(-1),
+            0,
+            record.headers,
+        );
+        self.producer.context().retry(owned, sent);
+    }
+
+    fn resend(&self, retry: Retry) {
+        let Retry { record, mut sent, .. } = retry;
+        let payload = record.payload().unwrap_or_default();
+        if now_us() >= sent.deadline_us
+            && let Some(give_up) = sent.undeliverable.take()
+        {
+            return give_up(payload.to_vec(), "deadline passed before the broker took it", false, sent.ack);
+        }
+        let partition = Some(record.partition()).filter(|p| *p >= 0);
+        let headers = record.headers().cloned();
+        self.send(record.topic(), partition, record.key(), payload, headers, sent);
+    }
+}
+
+fn resend_loop(due: &Receiver<Retry>, resend: &dyn Fn(Retry)) {
+    let mut waiting: Vec<Retry> = Vec::new();
+    loop {
+        let now = Instant::now();
+        let mut next = Duration::from_secs(3600);
+        for index in (0..waiting.len()).rev() {
+            match waiting.get(index).map(|retry| retry.due.saturating_duration_since(now)) {
+                Some(Duration::ZERO) => resend(waiting.swap_remove(index)),
+                Some(left) => next = next.min(left),
+                None => {}
+            }
+        }
+        match due.recv_timeout(next) {
+            Ok(retry) => waiting.push(retry),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Records of outside topics, as they came.
+
+use bytes::{Bytes, BytesMut};
+use rdkafka::Message;
+use rdkafka::message::{BorrowedMessage, Headers};
+
+/// Records taken together, in the order of their partitions.
+#[derive(Debug, Default)]
+pub struct RawBatch {
+    /// The records.
+    pub records: Vec<RawRecord>,
+}
+
+/// One record.
+#[derive(Clone, Debug)]
+pub struct RawRecord {
+    /// The value; empty for a tombstone.
+    pub payload: Bytes,
+    /// The key.
+    pub key: Option<Bytes>,
+    /// Partition of the source topic.
+    pub partition: u32,
+    /// Offset in it.
+    pub offset: u64,
+    /// Record timestamp in milliseconds, -1 when there is none.
+    pub timestamp_ms: i64,
+    /// Headers in their order.
+    pub headers: Vec<(String, Bytes)>,
+}
+
+impl RawRecord {
+    /// The last header of that name.
+    pub fn header(&self, name: &str) -> Option<&Bytes> {
+        self.headers.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+}
+
+/// Copies a record out of the client's buffers; `arena` serves the values of a whole batch from few allocations.
+pub(crate) fn copy_record(message: &BorrowedMessage<'_>, arena: &mut BytesMut) -> RawRecord {
+    arena.extend_from_slice(message.payload().unwrap_or_default());
+    let headers = message.headers().map_or_else(Vec::new, |headers| {
+        let copy = |header: rdkafka::message::Header<'_, &[u8]>| {
+            (header.key.to_owned(), Bytes::copy_from_slice(header.value.unwrap_or_default()))
+        };
+        headers.iter().map(copy).collect()
+    });
+    RawRecord {
+        payload: arena.split().freeze(),
+        key: message.key().map(Bytes::copy_from_slice),
+        partition: message.partition().unsigned_abs(),
+        offset: message.offset().unsigned_abs(),
+        timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+        headers,
+    }
+}

@@ -1,0 +1,303 @@
+//! A member of a consumer group on a thread of its own. It takes permits before records, gives each record an ack, and
+//! commits the watermark behind those acks.
+
+mod context;
+mod intake;
+
+pub(crate) use context::{OnAssigned, OnLeaving, SourceContext};
+pub(crate) use intake::{Intake, RecordIntake, TypedIntake};
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+
+use super::ledger::Ledger;
+use super::rewind::Backoff;
+use crate::{EdgeEvents, Permits};
+
+/// Between two looks at acks, rewinds and the clock.
+const TICK: Duration = Duration::from_millis(50);
+/// A source without permits keeps its prefetched records so long; then it pauses, and goes on serving rebalances.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Work in hand whose watermark stands still so long ends the process: something lost its ack.
+const STALL: Duration = Duration::from_secs(600);
+/// Longest wait for the broker while leaving the group.
+const CLOSE: Duration = Duration::from_secs(5);
+
+/// What a source needs to start.
+pub(crate) struct SourceSpec {
+    pub(crate) config: ClientConfig,
+    pub(crate) topic: Arc<str>,
+    /// Commit the resolved position at the first assignment: a group that starts at the end must not skip what arrives
+    /// between its first poll and its first commit.
+    pub(crate) from_latest: bool,
+    pub(crate) permits: Permits,
+    pub(crate) events: Arc<dyn EdgeEvents>,
+    pub(crate) on_assigned: Option<OnAssigned>,
+    pub(crate) on_leaving: Option<OnLeaving>,
+    /// Called once per partition and assignment, before its first record is taken, with the record's timestamp.
+    pub(crate) on_first: Option<Box<dyn FnMut(u32, i64) + Send>>,
+}
+
+/// The running source.
+#[derive(Debug)]
+pub(crate) struct Source {
+    topic: Arc<str>,
+    control: Arc<Control>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Control {
+    intake_stopped: AtomicBool,
+    closing: AtomicBool,
+}
+
+impl Source {
+    pub(crate) fn start(spec: SourceSpec, intake: impl Intake) -> Result<Self, KafkaError> {
+        let ledger = Arc::new(Ledger::default());
+        let generation = Arc::new(AtomicU64::new(0));
+        let context = SourceContext {
+            topic: Arc::clone(&spec.topic),
+            ledger: Arc::clone(&ledger),
+            generation: Arc::clone(&generation),
+            from_latest: spec.from_latest,
+            events: Arc::clone(&spec.events),
+            on_assigned: spec.on_assigned,
+            on_leaving: spec.on_leaving,
+        };
+        let consumer: BaseConsumer<SourceContext> = spec.config.create_with_context(context)?;
+        consumer.subscribe(&[&spec.topic])?;
+        let control = Arc::new(Control::default());
+        let topic = Arc::clone(&spec.topic);
+        let mut running = Running {
+            consumer,
+            topic: spec.topic,
+            ledger,
+            generation,
+            permits: spec.permits,
+            events: spec.events,
+            on_first: spec.on_first,
+            control: Arc::clone(&control),
+            intake,
+            backoff: Backoff::new(),
+            ticked: Instant::now(),
+            paused: false,
+        };
+        let name = format!("source {topic}");
+        let thread = std::thread::Builder::new()
+            .name(name.chars().take(15).collect())
+            .spawn(move || running.run())
+            .map_err(|error| KafkaError::ClientCreation(format!("source thread: {error}")))?;
+        Ok(Self { topic, control, thread: Some(thread) })
+    }
+
+    /// Takes no more records; rebalances and acks are still served.
+    pub(crate) fn stop_intake(&self) {
+        self.control.intake_stopped.store(true, Ordering::Release);
+    }
+
+    /// Commits what is done and leaves the group, within a bound. A close that hangs is left behind: correctness never
+    /// rests on it.
+    pub(crate) fn close(mut self) {
+        self.control.closing.store(true, Ordering::Release);
+        let Some(thread) = self.thread.take() else { return };
+        let deadline = Instant::now() + CLOSE;
+        while !thread.is_finished() {
+            if Instant::now() > deadline {
+                tracing::warn!(topic = &*self.topic, "leaving the group takes too long, going on without");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+struct Running<I> {
+    consumer: BaseConsumer<SourceContext>,
+    topic: Arc<str>,
+    ledger: Arc<Ledger>,
+    generation: Arc<AtomicU64>,
+    permits: Permits,
+    events: Arc<dyn EdgeEvents>,
+    on_first: Option<Box<dyn FnMut(u32, i64) + Send>>,
+    control: Arc<Control>,
+    intake: I,
+    backoff: Backoff,
+    ticked: Instant,
+    paused: bool,
+}
+
+impl<I: Intake> Running<I> {
+    fn run(&mut self) {
+        while !self.control.closing.load(Ordering::Acquire) {
+            self.tick();
+            let held_back = self.control.intake_stopped.load(Ordering::Acquire)
+                || !self.backoff.left(Instant::now()).is_zero()
+                || self.ledger.full();
+            if held_back {
+                self.serve_paused(TICK);
+            } else {
+                self.take();
+            }
+        }
+        self.store_moved();
+        if let Err(error) = self.consumer.commit_consumer_state(CommitMode::Sync)
+            && error.rdkafka_error_code() != Some(RDKafkaErrorCode::NoOffset)
+        {
+            tracing::debug!(topic = &*self.topic, %error, "last commit failed");
+        }
+    }
+
+    /// Takes permits, then records.
+    fn take(&mut self) {
+        let waiting = Instant::now();
+        let permit = loop {
+            if let Some(permit) = self.permits.take_within(I::RESERVE, TICK) {
+                break permit;
+            }
+            self.tick();
+            if self.control.intake_stopped.load(Ordering::Acquire) || self.control.closing.load(Ordering::Acquire) {
+                return;
+            }
+            if waiting.elapsed() > PATIENCE {
+                self.serve_paused(Duration::ZERO);
+            }
+        };
+        let waited = waiting.elapsed();
+        if waited > Duration::from_micros(100) {
+            self.events.waited(waited);
+        }
+        self.resume();
+        let mut wait = TICK;
+        let mut round = self.intake.round(permit);
+        // the first poll may wait, the others only empty the local queue
+        while self.intake.wants_more(&round) {
+            match self.consumer.poll(wait) {
+                None => break,
+                Some(Err(error)) => {
+                    self.note(&error);
+                    break;
+                }
+                Some(Ok(message)) => {
+                    if self.ledger.take_fresh(message.partition())
+                        && let Some(first) = &mut self.on_first
+                    {
+                        first(message.partition().unsigned_abs(), message.timestamp().to_millis().unwrap_or(-1));
+                    }
+                    self.intake.add(&mut round, &message, &self.ledger);
+                }
+            }
+            wait = Duration::ZERO;
+        }
+        self.intake.finish(round, &self.ledger);
+    }
+
+    fn tick(&mut self) {
+        if self.ticked.elapsed() < TICK {
+            return;
+        }
+        self.ticked = Instant::now();
+        self.store_moved();
+        self.rewind_failed();
+        let stalled = self.ledger.stalled();
+        self.events.oldest(stalled);
+        self.events.in_flight(self.permits.in_use());
+        if stalled > STALL {
+            self.events.fail(&format!("topic {}: work in hand for {stalled:?} and nothing was answered", self.topic));
+        }
+    }
+
+    /// Hands the watermarks to librdkafka, which commits them on its interval and whenever partitions leave.
+    fn store_moved(&mut self) {
+        let moved = self.ledger.take_moved();
+        if moved.is_empty() {
+            return;
+        }
+        if self.backoff.left(Instant::now()).is_zero() && self.backoff.recovered() {
+            self.events.ready();
+        }
+        for (partition, offset) in moved {
+            // a partition that has just left refuses the store; its watermark was stored when it was revoked
+            if let Err(error) = self.consumer.store_offset(&self.topic, partition, offset - 1) {
+                tracing::debug!(topic = &*self.topic, partition, offset, %error, "offset not stored");
+            }
+        }
+    }
+
+    fn rewind_failed(&mut self) {
+        let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        let rewinds = self.ledger.take_rewinds(generation);
+        if rewinds.is_empty() {
+            return;
+        }
+        self.backoff.failed(Instant::now());
+        self.events.unready("work could not be passed on, reading it again");
+        for (partition, offset) in rewinds {
+            tracing::warn!(topic = &*self.topic, partition, offset, "work failed, reading again from the watermark");
+            if let Err(error) = self.consumer.seek(&self.topic, partition, Offset::Offset(offset), CLOSE) {
+                if !self.ledger.assigned().contains(&partition) {
+                    continue;
+                }
+                self.events.fail(&format!("topic {} partition {partition}: cannot seek: {error}", self.topic));
+            }
+        }
+    }
+
+    /// Goes on polling, so that rebalances are served and the member stays in the group, without taking records.
+    fn serve_paused(&mut self, wait: Duration) {
+        if !self.paused {
+            self.paused = true;
+            self.on_assignment(|consumer, list| consumer.pause(list));
+        }
+        match self.consumer.poll(wait.max(Duration::from_millis(1))) {
+            Some(Ok(message)) => {
+                // fetched before the pause took effect: read again after it
+                let (partition, offset) = (message.partition(), message.offset());
+                drop(message);
+                let _ = self.consumer.seek(&self.topic, partition, Offset::Offset(offset), CLOSE);
+                self.on_assignment(|consumer, list| consumer.pause(list));
+            }
+            Some(Err(error)) => self.note(&error),
+            None => {}
+        }
+    }
+
+    fn resume(&mut self) {
+        if std::mem::take(&mut self.paused) {
+            self.on_assignment(|consumer, list| consumer.resume(list));
+        }
+    }
+
+    fn on_assignment(
+        &self,
+        change: impl Fn(&BaseConsumer<SourceContext>, &TopicPartitionList) -> Result<(), KafkaError>,
+    ) {
+        if let Ok(list) = self.consumer.assignment()
+            && let Err(error) = change(&self.consumer, &list)
+        {
+            tracing::debug!(topic = &*self.topic, %error, "pause or resume refused");
+        }
+    }
+
+    fn note(&self, error: &KafkaError) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                let why = format!("topic {} does not exist; `forebay topics create` makes it", self.topic);
+                self.events.unready(&why);
+            }
+            Some(RDKafkaErrorCode::PollExceeded) => {
+                self.events.unready("this member was too slow and lost its partitions")
+            }
+            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
+                self.events.fail(&format!("consumer of {}: {error}", self.topic));
+            }
+            _ => tracing::debug!(topic = &*self.topic, %error, "consumer reports an error"),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The callbacks of a source's consumer: partitions arrive and leave, statistics come by.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::statistics::Statistics;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+
+use crate::EdgeEvents;
+use crate::kafka::client;
+use crate::kafka::ledger::Ledger;
+
+/// Time for work in hand when its partition leaves; always well below the session timeout.
+const REVOKE_BUDGET: Duration = Duration::from_millis(800);
+const BROKER: Duration = Duration::from_secs(5);
+
+/// Told the partitions in hand after every change, before their records are taken.
+pub(crate) type OnAssigned = Box<dyn Fn(&[i32]) + Send + Sync>;
+
+/// Told that partitions are about to leave.
+pub(crate) type OnLeaving = Box<dyn Fn() + Send + Sync>;
+
+pub(crate) struct SourceContext {
+    pub(crate) topic: Arc<str>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) generation: Arc<AtomicU64>,
+    pub(crate) from_latest: bool,
+    pub(crate) events: Arc<dyn EdgeEvents>,
+    pub(crate) on_assigned: Option<OnAssigned>,
+    pub(crate) on_leaving: Option<OnLeaving>,
+}
+
+impl ClientContext for SourceContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        client::log(level, facility, text);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let Some(topic) = statistics.topics.get(&*self.topic) else { return };
+        for (partition, state) in &topic.partitions {
+            if state.consumer_lag >= 0 && self.ledger.assigned().contains(partition) {
+                self.events.lag(&self.topic, *partition, state.consumer_lag);
+            }
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(topic = &*self.topic, %error, reason, "consumer reports an error");
+    }
+}
+
+impl ConsumerContext for SourceContext {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(list) => self.arrive(consumer, list),
+            Rebalance::Revoke(list) => self.leave(consumer, list),
+            Rebalance::Error(error) => tracing::warn!(topic = &*self.topic, %error, "rebalance failed"),
+        }
+    }
+
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if matches!(rebalance, Rebalance::Assign(_)) {
+            // a member without partitions is a ready one: there are more replicas than partitions
+            self.events.ready();
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::debug!(topic = &*self.topic, %error, "commit failed");
+        }
+    }
+}
+
+impl SourceContext {
+    fn arrive(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        let partitions = partitions(list);
+        if self.from_latest && !partitions.is_empty() {
+            self.pin_positions(consumer, list);
+        }
+        let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        self.ledger.assign(&partitions, generation);
+        if let Some(told) = &self.on_assigned {
+            told(&self.ledger.assigned());
+        }
+        tracing::info!(topic = &*self.topic, ?partitions, "partitions assigned");
+    }
+
+    fn leave(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        let partitions = partitions(list);
+        let lost = consumer.assignment_lost();
+        if let Some(told) = &self.on_leaving {
+            told();
+        }
+        let budget = if lost { Duration::ZERO } else { REVOKE_BUDGET };
+        let done = self.ledger.revoke(&partitions, budget);
+        if !lost {
+            // stored here, committed by librdkafka while it lets the partitions go
+            for (partition, offset) in done {
+                let _ = consumer.store_offset(&self.topic, partition, offset - 1);
+            }
+        }
+        if let Some(told) = &self.on_assigned {
+            told(&self.ledger.assigned());
+        }
+        tracing::info!(topic = &*self.topic, ?partitions, lost, "partitions revoked");
+    }
+
+    /// Commits the end of each partition that has no committed offset yet, before the first record is fetched: from then
+    /// on a kill loses nothing.
+    fn pin_positions(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        let committed = match consumer.committed_offsets(list.clone(), BROKER) {
+            Ok(committed) => committed,
+            Err(error) => return tracing::warn!(topic = &*self.topic, %error, "committed offsets not known"),
+        };
+        let mut pinned = TopicPartitionList::new();
+        for element in committed.elements().iter().filter(|e| !matches!(e.offset(), Offset::Offset(_))) {
+            let partition = element.partition();
+            let end = consumer.fetch_watermarks(&self.topic, partition, BROKER);
+            if let Ok((_, end)) = end
+                && let Err(error) = pinned.add_partition_offset(&self.topic, partition, Offset::Offset(end))
+            {
+                tracing::warn!(topic = &*self.topic, partition, %error, "position not pinned");
+            }
+        }
+        if pinned.count() > 0
+            && let Err(error) = consumer.commit(&pinned, CommitMode::Sync)
+        {
+            tracing::warn!(topic = &*self.topic, %error, "first positions not committed");
+        }
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<i32> {
+    list.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition).collect()
+}

@@ -1,0 +1,138 @@
+//! How records become deliveries: one batch per record on inner topics, many raw records per delivery outside.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use forebay_contract::{MAX_BATCH_ITEMS, decode};
+use prost::Message as Payload;
+use rdkafka::Message;
+use rdkafka::message::BorrowedMessage;
+
+use crate::kafka::dead_letters::{DeadLetter, DeadLetters};
+use crate::kafka::ledger::{Ledger, Ticket};
+use crate::kafka::record::{RawBatch, copy_record};
+use crate::{Ack, AckOutcome, Delivery, Inlet, Permit};
+
+/// Turns the records of one round of polling into deliveries.
+pub(crate) trait Intake: Send + 'static {
+    /// Permits to take before a round: the most items it can bring.
+    const RESERVE: usize;
+    /// What a round has so far.
+    type Round;
+
+    fn round(&mut self, permit: Permit) -> Self::Round;
+    fn wants_more(&self, round: &Self::Round) -> bool;
+    fn add(&mut self, round: &mut Self::Round, message: &BorrowedMessage<'_>, ledger: &Arc<Ledger>);
+    fn finish(&mut self, round: Self::Round, ledger: &Arc<Ledger>);
+}
+
+/// Inner topics: a record is a batch.
+pub(crate) struct TypedIntake<P> {
+    pub(crate) topic: Arc<str>,
+    pub(crate) inlet: Inlet<P>,
+    pub(crate) dead_letters: DeadLetters,
+}
+
+impl<P: Payload + Default + 'static> Intake for TypedIntake<P> {
+    const RESERVE: usize = MAX_BATCH_ITEMS;
+    type Round = Option<Permit>;
+
+    fn round(&mut self, permit: Permit) -> Option<Permit> {
+        Some(permit)
+    }
+
+    fn wants_more(&self, round: &Option<Permit>) -> bool {
+        round.is_some()
+    }
+
+    fn add(&mut self, round: &mut Option<Permit>, message: &BorrowedMessage<'_>, ledger: &Arc<Ledger>) {
+        let Some(mut permit) = round.take() else { return };
+        let Some(ticket) = ledger.begin(message.partition(), message.offset(), message.offset()) else { return };
+        let record = bytes::Bytes::copy_from_slice(message.payload().unwrap_or_default());
+        match decode::<P>(record) {
+            Ok(batch) => {
+                permit.keep(batch.items.len());
+                let ack = ack_of(vec![ticket], Arc::clone(ledger), permit);
+                self.inlet.deliver(Delivery { payload: batch, ack });
+            }
+            Err(error) => {
+                permit.keep(1);
+                let ack = ack_of(vec![ticket], Arc::clone(ledger), permit);
+                let letter = DeadLetter {
+                    code: "invalid_request",
+                    message: error.to_string(),
+                    topic: Arc::clone(&self.topic),
+                    record: copy_record(message, &mut BytesMut::new()),
+                };
+                self.dead_letters.send(letter, ack);
+            }
+        }
+    }
+
+    fn finish(&mut self, _: Option<Permit>, _: &Arc<Ledger>) {}
+}
+
+/// Outside topics: every record at hand, up to a full batch, is one delivery.
+pub(crate) struct RecordIntake<F> {
+    pub(crate) take: F,
+    pub(crate) arena: BytesMut,
+}
+
+/// Records of one round, and per partition the offsets they span.
+pub(crate) struct RecordRound {
+    permit: Permit,
+    batch: RawBatch,
+    spans: Vec<(i32, i64, i64)>,
+}
+
+impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
+    const RESERVE: usize = MAX_BATCH_ITEMS;
+    type Round = RecordRound;
+
+    fn round(&mut self, permit: Permit) -> RecordRound {
+        RecordRound { permit, batch: RawBatch::default(), spans: Vec::new() }
+    }
+
+    fn wants_more(&self, round: &RecordRound) -> bool {
+        round.batch.records.len() < MAX_BATCH_ITEMS
+    }
+
+    fn add(&mut self, round: &mut RecordRound, message: &BorrowedMessage<'_>, _: &Arc<Ledger>) {
+        if round.batch.records.is_empty() {
+            round.batch.records.reserve(16);
+        }
+        round.batch.records.push(copy_record(message, &mut self.arena));
+        let (partition, offset) = (message.partition(), message.offset());
+        match round.spans.iter_mut().find(|span| span.0 == partition) {
+            Some(span) => span.2 = offset,
+            None => round.spans.push((partition, offset, offset)),
+        }
+    }
+
+    fn finish(&mut self, mut round: RecordRound, ledger: &Arc<Ledger>) {
+        if round.batch.records.is_empty() {
+            return;
+        }
+        let mut tickets = Vec::with_capacity(round.spans.len());
+        for (partition, first, last) in round.spans {
+            match ledger.begin(partition, first, last) {
+                Some(ticket) => tickets.push(ticket),
+                // the partition left during the round: its next owner reads these records
+                None => round.batch.records.retain(|record| record.partition != partition.unsigned_abs()),
+            }
+        }
+        round.permit.keep(round.batch.records.len());
+        let ack = ack_of(tickets, Arc::clone(ledger), round.permit);
+        (self.take)(Delivery { payload: round.batch, ack });
+    }
+}
+
+/// An ack that ends the tickets and gives the permits back.
+fn ack_of(tickets: Vec<Ticket>, ledger: Arc<Ledger>, permit: Permit) -> Ack {
+    Ack::new(move |outcome: AckOutcome| {
+        for ticket in tickets {
+            ledger.end(ticket, outcome);
+        }
+        drop(permit);
+    })
+}

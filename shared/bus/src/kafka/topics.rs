@@ -1,0 +1,114 @@
+//! Making the topics, and checking those that exist.
+
+use std::time::Duration;
+
+use forebay_contract::topics::{self, Retention};
+use forebay_runtime::TopicSettings;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::client::{Client, Quiet};
+
+const BROKER: Duration = Duration::from_secs(15);
+
+/// Why topics could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TopicError {
+    /// The broker does not answer or the client cannot be made.
+    #[error("kafka at {brokers}: {source}")]
+    Kafka {
+        /// Bootstrap servers.
+        brokers: String,
+        /// What the client says.
+        source: KafkaError,
+    },
+    /// The broker refuses a topic.
+    #[error("topic {topic} cannot be created: {code}")]
+    Refused {
+        /// The topic.
+        topic: String,
+        /// The broker's code.
+        code: RDKafkaErrorCode,
+    },
+}
+
+/// What became of one topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TopicReport {
+    /// It was made now, with so many partitions.
+    Created(i32),
+    /// It exists, with so many partitions.
+    Exists(i32),
+}
+
+/// Every topic of the mesh by the name that settings give it, with its retention, in data-path order.
+pub fn planned_topics(settings: &TopicSettings) -> Vec<(String, Retention)> {
+    let names = settings.all();
+    let named = |topic: &topics::Topic| {
+        let name = names
+            .iter()
+            .find(|(key, _)| key.strip_prefix("topics.") == Some(topic.setting))
+            .map_or(topic.name, |(_, name)| name);
+        (name.to_owned(), topic.retention)
+    };
+    topics::ALL.iter().map(named).collect()
+}
+
+/// Makes the topics that are missing and reports every one, in the order given. Existing topics are left as they are.
+///
+/// # Errors
+/// When the broker does not answer within 15 seconds or refuses a topic.
+pub fn create_topics(
+    client: &Client,
+    topics: &[(String, Retention)],
+    partitions: i32,
+    replication: i32,
+) -> Result<Vec<(String, TopicReport)>, TopicError> {
+    let failed = |source| TopicError::Kafka { brokers: client.settings().brokers.clone(), source };
+    let admin: AdminClient<Quiet> = client.admin().create_with_context(Quiet).map_err(failed)?;
+    let metadata = admin.inner().fetch_metadata(None, BROKER).map_err(failed)?;
+    let existing = |name: &str| {
+        let found = metadata.topics().iter().find(|topic| topic.name() == name && topic.error().is_none());
+        found.map(|topic| i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX))
+    };
+    let retention: Vec<String> = topics
+        .iter()
+        .map(|(_, retention)| match retention {
+            Retention::Millis(ms) => ms.to_string(),
+            Retention::Compacted => String::new(),
+        })
+        .collect();
+    let missing: Vec<NewTopic<'_>> = topics
+        .iter()
+        .zip(&retention)
+        .filter(|((name, _), _)| existing(name).is_none())
+        .map(|((name, kind), ms)| {
+            let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
+            match kind {
+                Retention::Millis(_) => topic.set("retention.ms", ms),
+                Retention::Compacted => topic.set("cleanup.policy", "compact"),
+            }
+        })
+        .collect();
+    let made = if missing.is_empty() { Vec::new() } else { wait(&admin, &missing).map_err(failed)? };
+    for result in made {
+        match result {
+            // another replica was faster: that is what idempotent means
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => return Err(TopicError::Refused { topic, code }),
+        }
+    }
+    let report = |(name, _): &(String, Retention)| {
+        let report = existing(name).map_or(TopicReport::Created(partitions), TopicReport::Exists);
+        (name.clone(), report)
+    };
+    Ok(topics.iter().map(report).collect())
+}
+
+fn wait(admin: &AdminClient<Quiet>, missing: &[NewTopic<'_>]) -> Result<Vec<rdkafka::admin::TopicResult>, KafkaError> {
+    let options = AdminOptions::new().operation_timeout(Some(BROKER)).request_timeout(Some(BROKER));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
+    runtime.block_on(admin.create_topics(missing, &options))
+}

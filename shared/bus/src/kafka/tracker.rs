@@ -1,0 +1,112 @@
+//! The watermark of one partition: the lowest offset that is not done yet.
+
+use std::collections::VecDeque;
+
+/// Which offsets of a partition are done. Work may end in any order; the watermark follows the oldest open one.
+#[derive(Debug, Default)]
+pub(crate) struct Tracker {
+    spans: VecDeque<Span>,
+    watermark: Option<i64>,
+}
+
+#[derive(Debug)]
+struct Span {
+    first: i64,
+    last: i64,
+    done: bool,
+}
+
+impl Tracker {
+    /// Work on the offsets `first..=last` begins. Offsets only grow; gaps are fine (compaction, aborted transactions).
+    pub(crate) fn begin(&mut self, first: i64, last: i64) {
+        if self.watermark.is_none() {
+            self.watermark = Some(first);
+        }
+        self.spans.push_back(Span { first, last, done: false });
+    }
+
+    /// The work that began at `first` is done. `true` when the watermark moved.
+    pub(crate) fn done(&mut self, first: i64) -> bool {
+        let Ok(at) = self.spans.binary_search_by_key(&first, |span| span.first) else { return false };
+        if let Some(span) = self.spans.get_mut(at) {
+            span.done = true;
+        }
+        let before = self.watermark;
+        while let Some(span) = self.spans.pop_front_if(|span| span.done) {
+            self.watermark = Some(span.last + 1);
+        }
+        self.watermark != before
+    }
+
+    /// The offset to commit: everything before it is done. `None` before the first record.
+    pub(crate) fn watermark(&self) -> Option<i64> {
+        self.watermark
+    }
+
+    /// Whether work is open.
+    pub(crate) fn busy(&self) -> bool {
+        !self.spans.is_empty()
+    }
+
+    /// Done and open work behind the watermark.
+    pub(crate) fn span(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Forgets open work: the partition is read again from the watermark.
+    pub(crate) fn rewind(&mut self) {
+        self.spans.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_watermark_waits_for_the_oldest() {
+        let mut tracker = Tracker::default();
+        tracker.begin(5, 7);
+        tracker.begin(8, 8);
+        tracker.begin(12, 13);
+        assert_eq!(tracker.watermark(), Some(5));
+        assert!(!tracker.done(8));
+        assert_eq!(tracker.watermark(), Some(5));
+        assert!(tracker.done(5));
+        assert_eq!(tracker.watermark(), Some(9));
+        assert!(tracker.done(12));
+        assert_eq!(tracker.watermark(), Some(14));
+        assert!(!tracker.busy());
+    }
+
+    proptest! {
+        /// Against the naive model: the watermark is the first offset of the oldest open span.
+        #[test]
+        fn agrees_with_the_naive_model(lens in proptest::collection::vec((1i64..4, 0i64..3), 1..60), order in any::<u64>()) {
+            let mut tracker = Tracker::default();
+            let mut open = Vec::new();
+            let mut next = 10;
+            for (len, gap) in lens {
+                let first = next + gap;
+                tracker.begin(first, first + len - 1);
+                open.push((first, first + len));
+                next = first + len;
+            }
+            let mut last = tracker.watermark();
+            let mut seed = order;
+            while !open.is_empty() {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let (first, _) = open.remove((seed >> 33) as usize % open.len());
+                tracker.done(first);
+                if let Some((oldest, _)) = open.iter().min() {
+                    prop_assert!(tracker.watermark() <= Some(*oldest));
+                } else {
+                    prop_assert_eq!(tracker.watermark(), Some(next));
+                }
+                prop_assert!(tracker.watermark() >= last);
+                last = tracker.watermark();
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Room for unfinished work. A source takes permits before it takes a record and the work's ack gives them back, so the
+//! mailboxes behind it are bounded by construction.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+/// A pool of permits, one per item of unfinished work. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Permits(Arc<Pool>);
+
+#[derive(Debug)]
+struct Pool {
+    limit: usize,
+    free: Mutex<usize>,
+    returned: Condvar,
+}
+
+impl Permits {
+    /// A pool of `limit` permits.
+    pub fn new(limit: usize) -> Self {
+        Self(Arc::new(Pool { limit, free: Mutex::new(limit), returned: Condvar::new() }))
+    }
+
+    /// `n` permits at once, or none of them.
+    pub fn try_take(&self, n: usize) -> Option<Permit> {
+        let mut free = self.0.free.lock();
+        if *free < n {
+            return None;
+        }
+        *free -= n;
+        Some(Permit { pool: Arc::clone(&self.0), held: n })
+    }
+
+    /// Waits up to `limit` for `n` permits. Blocks the thread: for source threads, not for actors.
+    pub fn take_within(&self, n: usize, limit: Duration) -> Option<Permit> {
+        let deadline = Instant::now() + limit;
+        let mut free = self.0.free.lock();
+        while *free < n {
+            if self.0.returned.wait_until(&mut free, deadline).timed_out() && *free < n {
+                return None;
+            }
+        }
+        *free -= n;
+        Some(Permit { pool: Arc::clone(&self.0), held: n })
+    }
+
+    /// Permits in use: the items of unfinished work.
+    pub fn in_use(&self) -> usize {
+        self.0.limit.saturating_sub(*self.0.free.lock())
+    }
+
+    /// How many permits there are.
+    pub fn limit(&self) -> usize {
+        self.0.limit
+    }
+
+    /// Waits until no permit is in use: everything taken is finished. `false` when `limit` passed first.
+    pub fn wait_idle(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        let mut free = self.0.free.lock();
+        while *free < self.0.limit {
+            if self.0.returned.wait_until(&mut free, deadline).timed_out() {
+                return *free >= self.0.limit;
+            }
+        }
+        true
+    }
+}
+
+/// Permits in use; dropped, they are free again.
+#[derive(Debug)]
+pub struct Permit {
+    pool: Arc<Pool>,
+    held: usize,
+}
+
+impl Permit {
+    /// Keeps `n` of the permits and gives the rest back: the maximum was reserved before the size was known.
+    pub fn keep(&mut self, n: usize) {
+        if n < self.held {
+            self.give(self.held - n);
+            self.held = n;
+        }
+    }
+
+    fn give(&self, n: usize) {
+        *self.pool.free.lock() += n;
+        self.pool.returned.notify_all();
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.held > 0 {
+            self.give(self.held);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permits_come_back() {
+        let permits = Permits::new(10);
+        let mut some = permits.try_take(8).unwrap();
+        assert!(permits.try_take(3).is_none());
+        some.keep(1);
+        assert_eq!(permits.in_use(), 1);
+        assert!(!permits.wait_idle(Duration::ZERO));
+        drop(some);
+        assert!(permits.wait_idle(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_waiter_is_woken() {
+        let permits = Permits::new(1);
+        let held = permits.try_take(1).unwrap();
+        let waiter = std::thread::spawn({
+            let permits = permits.clone();
+            move || permits.take_within(1, Duration::from_secs(10)).is_some()
+        });
+        drop(held);
+        assert!(waiter.join().unwrap());
+    }
+}

@@ -1,0 +1,150 @@
+//! The one list of error codes, the same on every door.
+
+use std::fmt;
+
+use crate::wire;
+
+/// Why a request has no prediction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// Not JSON, an unknown field (HTTP), a wrong type.
+    InvalidRequest,
+    /// Width, name, missing value without a rule, not finite, out of range.
+    InvalidFeatures,
+    /// No or wrong credentials.
+    Unauthorized,
+    /// Credentials that do not allow this.
+    Forbidden,
+    /// The registry has no such model.
+    UnknownModel,
+    /// The same `Idempotency-Key` with another payload.
+    IdempotencyConflict,
+    /// Body, row count or record over the limit.
+    PayloadTooLarge,
+    /// The door's bound of unfinished work is reached.
+    Overloaded,
+    /// The mesh cannot take work now.
+    Unavailable,
+    /// No version of the fallback chain can answer.
+    ModelUnavailable,
+    /// The deadline passed before there was an answer.
+    DeadlineExceeded,
+    /// A bug.
+    Internal,
+}
+
+impl ErrorCode {
+    /// Every code, in the order of the documentation.
+    pub const ALL: [Self; 12] = [
+        Self::InvalidRequest,
+        Self::InvalidFeatures,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::UnknownModel,
+        Self::IdempotencyConflict,
+        Self::PayloadTooLarge,
+        Self::Overloaded,
+        Self::Unavailable,
+        Self::ModelUnavailable,
+        Self::DeadlineExceeded,
+        Self::Internal,
+    ];
+
+    /// The code as it stands in results.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidFeatures => "invalid_features",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::UnknownModel => "unknown_model",
+            Self::IdempotencyConflict => "idempotency_conflict",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::Overloaded => "overloaded",
+            Self::Unavailable => "unavailable",
+            Self::ModelUnavailable => "model_unavailable",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The code of that name; `Internal` for one this build does not know.
+    pub fn parse(name: &str) -> Self {
+        Self::ALL.into_iter().find(|code| code.as_str() == name).unwrap_or(Self::Internal)
+    }
+
+    /// HTTP status.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::InvalidRequest | Self::InvalidFeatures => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
+            Self::UnknownModel => 404,
+            Self::IdempotencyConflict => 409,
+            Self::PayloadTooLarge => 413,
+            Self::Overloaded => 429,
+            Self::Unavailable | Self::ModelUnavailable => 503,
+            Self::DeadlineExceeded => 504,
+            Self::Internal => 500,
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    pub fn retryable(self) -> bool {
+        self.status() == 429 || self.status() >= 500
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A code and the sentence that goes with it: what is wrong and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Problem {
+    /// The code.
+    pub code: ErrorCode,
+    /// For people.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem with its sentence.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+impl From<Problem> for wire::Failure {
+    fn from(problem: Problem) -> Self {
+        Self { code: problem.code.as_str().to_owned(), message: problem.message }
+    }
+}
+
+impl From<Problem> for wire::Outcome {
+    fn from(problem: Problem) -> Self {
+        Self { result: Some(wire::outcome::Result::Failure(problem.into())) }
+    }
+}
+
+impl From<wire::Answer> for wire::Outcome {
+    fn from(answer: wire::Answer) -> Self {
+        Self { result: Some(wire::outcome::Result::Answer(answer)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_reads_back() {
+        for code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::parse(code.as_str()), code);
+        }
+        assert_eq!(ErrorCode::parse("from a newer build"), ErrorCode::Internal);
+    }
+}

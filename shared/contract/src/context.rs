@@ -1,0 +1,168 @@
+//! What an item carries from the door to its answer.
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::wire::{self, RequestContext, request_context::Origin};
+use crate::{AskId, ItemId};
+
+/// The context of one item: read-only after the door. The encoded form is kept and handed on byte for byte, so that
+/// fields of a newer schema survive an older stage.
+#[derive(Clone, Debug)]
+pub struct Context {
+    encoded: Bytes,
+    fields: RequestContext,
+}
+
+/// What a door knows of an item; [`Context::new`] turns it into the context that travels.
+#[derive(Clone, Debug)]
+pub struct DoorContext {
+    /// Identity of the ask.
+    pub ask: AskId,
+    /// Row in the ask, from 0, and how many rows the ask has.
+    pub row: u32,
+    /// Rows of the ask.
+    pub rows: u32,
+    /// The client's label.
+    pub request_id: Option<String>,
+    /// W3C trace id.
+    pub trace_id: [u8; 16],
+    /// W3C trace flags; 1 is sampled.
+    pub trace_flags: u8,
+    /// Unix microseconds.
+    pub accepted_us: u64,
+    /// Unix microseconds.
+    pub deadline_us: u64,
+    /// Lower number first.
+    pub priority: i32,
+    /// Partition of the results topic.
+    pub home: u32,
+    /// How the answer finds its way back.
+    pub origin: Origin,
+    /// First 16 bytes of the BLAKE3 of the payload, for an ask with an `Idempotency-Key`.
+    pub idempotent: Option<[u8; 16]>,
+}
+
+impl Context {
+    /// Encodes the context once, at the door.
+    pub fn new(door: DoorContext) -> Self {
+        let fields = RequestContext {
+            ask: Bytes::copy_from_slice(&door.ask.0),
+            row: door.row,
+            rows: door.rows,
+            request_id: door.request_id,
+            trace_id: Bytes::copy_from_slice(&door.trace_id),
+            trace_flags: u32::from(door.trace_flags),
+            accepted_us: door.accepted_us,
+            deadline_us: door.deadline_us,
+            priority: door.priority,
+            home: door.home,
+            idempotent: door.idempotent.is_some(),
+            payload_digest: door.idempotent.map(|digest| Bytes::copy_from_slice(&digest)).unwrap_or_default(),
+            origin: Some(door.origin),
+        };
+        Self { encoded: fields.encode_to_vec().into(), fields }
+    }
+
+    /// Reads a context that came over an edge.
+    ///
+    /// # Errors
+    /// When the bytes are not a context, or its ask or trace id has the wrong length.
+    pub fn decode(encoded: Bytes) -> Result<Self, prost::DecodeError> {
+        let fields = RequestContext::decode(encoded.clone())?;
+        let sound = fields.ask.len() == 16 && fields.trace_id.len() == 16 && fields.row < fields.rows.max(1);
+        if !sound {
+            #[allow(deprecated, reason = "prost offers no other public constructor")]
+            return Err(prost::DecodeError::new("context without a 16-byte ask, a 16-byte trace id or a row in range"));
+        }
+        Ok(Self { encoded, fields })
+    }
+
+    /// The bytes that travel.
+    pub fn encoded(&self) -> &Bytes {
+        &self.encoded
+    }
+
+    /// The ask.
+    pub fn ask(&self) -> AskId {
+        AskId::from_slice(&self.fields.ask).unwrap_or(AskId([0; 16]))
+    }
+
+    /// What is answered exactly once.
+    pub fn item(&self) -> ItemId {
+        ItemId { ask: self.ask(), row: self.fields.row }
+    }
+
+    /// Row in the ask.
+    pub fn row(&self) -> u32 {
+        self.fields.row
+    }
+
+    /// Rows of the ask.
+    pub fn rows(&self) -> u32 {
+        self.fields.rows.max(1)
+    }
+
+    /// The client's label.
+    pub fn request_id(&self) -> Option<&str> {
+        self.fields.request_id.as_deref()
+    }
+
+    /// W3C trace id.
+    pub fn trace_id(&self) -> [u8; 16] {
+        self.fields.trace_id.as_ref().try_into().unwrap_or_default()
+    }
+
+    /// W3C trace flags.
+    pub fn trace_flags(&self) -> u8 {
+        self.fields.trace_flags as u8
+    }
+
+    /// Whether spans are written for this item. The first thing to ask before any tracing work.
+    pub fn sampled(&self) -> bool {
+        self.fields.trace_flags & 1 == 1
+    }
+
+    /// When the door accepted the ask, Unix microseconds.
+    pub fn accepted_us(&self) -> u64 {
+        self.fields.accepted_us
+    }
+
+    /// Until when an answer is of use, Unix microseconds.
+    pub fn deadline_us(&self) -> u64 {
+        self.fields.deadline_us
+    }
+
+    /// Whether the deadline has passed at `now_us`.
+    pub fn expired(&self, now_us: u64) -> bool {
+        now_us >= self.fields.deadline_us
+    }
+
+    /// Lower number first.
+    pub fn priority(&self) -> i32 {
+        self.fields.priority
+    }
+
+    /// Partition of the results topic.
+    pub fn home(&self) -> u32 {
+        self.fields.home
+    }
+
+    /// How the answer finds its way back; `None` for an origin this build does not know.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.fields.origin.as_ref()
+    }
+
+    /// Partition of the replies topic, for asks that a connection waits for.
+    pub fn reply_partition(&self) -> Option<u32> {
+        match self.origin() {
+            Some(Origin::Http(wire::HttpOrigin { reply_partition, .. })) => Some(*reply_partition),
+            _ => None,
+        }
+    }
+
+    /// Digest of the payload of an ask with an `Idempotency-Key`.
+    pub fn payload_digest(&self) -> Option<[u8; 16]> {
+        if self.fields.idempotent { self.fields.payload_digest.as_ref().try_into().ok() } else { None }
+    }
+}

@@ -1,0 +1,172 @@
+//! Identities: of an ask, of one row of it, and of a cached answer.
+
+use std::fmt;
+
+/// Identity of an ask, 128 bits. The same id again is a replay of the same ask and is answered once.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AskId(pub [u8; 16]);
+
+impl AskId {
+    /// An ask nobody can send again: HTTP without `Idempotency-Key`.
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+
+    /// The ask that a record is. The timestamp tells a record from one at the same offset of a re-created topic.
+    pub fn of_record(topic: &str, partition: u32, offset: u64, timestamp_ms: i64) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key("forebay 2026 ask of record");
+        hash.update(&(topic.len() as u64).to_le_bytes()).update(topic.as_bytes());
+        hash.update(&partition.to_le_bytes()).update(&offset.to_le_bytes()).update(&timestamp_ms.to_le_bytes());
+        Self::first_half(&hash)
+    }
+
+    /// The ask that a caller names by a key of its own: `Idempotency-Key`, or a request id where settings say so.
+    pub fn of_key(caller: &str, key: &str) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key("forebay 2026 ask of key");
+        hash.update(&(caller.len() as u64).to_le_bytes()).update(caller.as_bytes()).update(key.as_bytes());
+        Self::first_half(&hash)
+    }
+
+    /// `None` unless there are exactly 16 bytes.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// Home partition of an ask that has no place in a source topic.
+    pub fn home(&self, partitions: u32) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_le_bytes([a, b, c, d]) % partitions.max(1)
+    }
+
+    fn first_half(hash: &blake3::Hasher) -> Self {
+        let mut id = [0; 16];
+        hash.finalize_xof().fill(&mut id);
+        Self(id)
+    }
+}
+
+/// Lower-case hexadecimal, 32 digits.
+impl fmt::Display for AskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for AskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::str::FromStr for AskId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut id = [0; 16];
+        if text.len() != 32 || !text.is_ascii() {
+            return Err(());
+        }
+        for (byte, digits) in id.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_| ())?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| ())?;
+        }
+        Ok(Self(id))
+    }
+}
+
+/// Identity of one row of an ask: what is answered exactly once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ItemId {
+    /// The ask.
+    pub ask: AskId,
+    /// The row in it, from 0.
+    pub row: u32,
+}
+
+/// Identity of an answer in the cache: equal keys may share one inference.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CacheKey(pub [u8; 32]);
+
+impl CacheKey {
+    /// `None` unless there are exactly 32 bytes.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+}
+
+impl fmt::Debug for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Makes the keys of one version: everything but the row is hashed once.
+#[derive(Clone, Debug)]
+pub struct CacheKeyBuilder(blake3::Hasher);
+
+impl CacheKeyBuilder {
+    /// `digest` is the content digest of the version's files, `preprocessing` that of its preprocessing artefact.
+    pub fn new(model: &str, version: u32, digest: &[u8; 32], preprocessing: &str) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key("forebay 2026 cache key");
+        hash.update(&(model.len() as u64).to_le_bytes()).update(model.as_bytes());
+        hash.update(&version.to_le_bytes()).update(digest);
+        hash.update(&(preprocessing.len() as u64).to_le_bytes()).update(preprocessing.as_bytes());
+        Self(hash)
+    }
+
+    /// Key of a row by the exact bits of its values, so that 0.0 and -0.0 are different questions.
+    pub fn key(&self, row: &[f64]) -> CacheKey {
+        let mut hash = self.0.clone();
+        let mut bytes = [0u8; 512];
+        for values in row.chunks(bytes.len() / 8) {
+            for (slot, value) in bytes.chunks_exact_mut(8).zip(values) {
+                slot.copy_from_slice(&value.to_bits().to_le_bytes());
+            }
+            hash.update(&bytes[..values.len() * 8]);
+        }
+        CacheKey(*hash.finalize().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ask_of_a_record_depends_on_every_part() {
+        let base = AskId::of_record("t", 0, 1, 2);
+        assert_eq!(base, AskId::of_record("t", 0, 1, 2));
+        for other in [
+            AskId::of_record("u", 0, 1, 2),
+            AskId::of_record("t", 1, 1, 2),
+            AskId::of_record("t", 0, 2, 2),
+            AskId::of_record("t", 0, 1, 3),
+        ] {
+            assert_ne!(base, other);
+        }
+    }
+
+    #[test]
+    fn an_ask_reads_back_from_its_text() {
+        let id = AskId::random();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert!("xyz".parse::<AskId>().is_err());
+        assert!("+1".repeat(16).parse::<AskId>().is_err() || "+1".repeat(16).parse::<AskId>() != Ok(id));
+    }
+
+    #[test]
+    fn a_key_depends_on_the_exact_bits() {
+        let keys = CacheKeyBuilder::new("m", 1, &[0; 32], "");
+        let base = keys.key(&[0.0, 1.0]);
+        assert_eq!(base, keys.key(&[0.0, 1.0]));
+        assert_ne!(base, keys.key(&[-0.0, 1.0]));
+        assert_ne!(base, keys.key(&[0.0, 1.0 + f64::EPSILON]));
+        assert_ne!(base, CacheKeyBuilder::new("m", 2, &[0; 32], "").key(&[0.0, 1.0]));
+        assert_ne!(base, CacheKeyBuilder::new("m", 1, &[1; 32], "").key(&[0.0, 1.0]));
+        assert_ne!(base, CacheKeyBuilder::new("m", 1, &[0; 32], "p").key(&[0.0, 1.0]));
+        let long: Vec<f64> = (0..200).map(f64::from).collect();
+        let mut other = long.clone();
+        other[150] = -1.0;
+        assert_ne!(keys.key(&long), keys.key(&other));
+    }
+}

@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Make the sample registry: model `diabetes-rf-model`, trained on the scaled diabetes data.
+
+usage: make.py OUT_DIR      (pip: scikit-learn skops mlflow numpy)
+
+Writes OUT_DIR/diabetes-rf-model/
+  1/  RandomForestRegressor(100 trees), model.skops
+  3/  MLP 10-64-64-1: weights.json, to be packed with
+        cargo run -p forebay-model --example pack_net -- OUT_DIR/diabetes-rf-model/3/weights.json OUT_DIR/diabetes-rf-model/3/model.bpk
+      (then delete weights.json), and its StandardScaler under preprocessing/
+  registered_model.yaml, expected.json (what the origin predicts for a few rows)
+Same versions of the packages give the same bytes.
+"""
+import json, pathlib, re, sys, warnings, zipfile
+import numpy as np, mlflow.sklearn, sklearn, yaml
+from mlflow.models import infer_signature
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.datasets import load_diabetes
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.metrics import r2_score
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+warnings.filterwarnings("ignore")
+ROOT = pathlib.Path(sys.argv[1]) / "diabetes-rf-model"
+data = load_diabetes(as_frame=True)
+NAMES, X, y = list(data.feature_names), data.data.to_numpy(), data.target.to_numpy()
+EXAMPLE = X[:5]
+SIGNATURE = infer_signature(data.data, y.astype(float)).to_dict()
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def compact(raw, out):
+    """Rewrite a skops file: deflated, object ids numbered from 1 (they are memory addresses), no blanks."""
+    with zipfile.ZipFile(raw) as z:
+        files = {n: z.read(n) for n in z.namelist()}
+    ids = {}
+    number = lambda i: ids.setdefault(i, len(ids) + 1)
+    def renumber(node):
+        if isinstance(node, dict):
+            if "__id__" in node: node["__id__"] = number(str(node["__id__"]))
+            if "file" in node and node["file"].endswith(".npy"): node["file"] = f"{number(node['file'][:-4])}.npy"
+            for child in node.values(): renumber(child)
+        elif isinstance(node, list):
+            for child in node: renumber(child)
+    schema = json.loads(files.pop("schema.json"))
+    renumber(schema)
+    members = {"schema.json": json.dumps(schema, separators=(",", ":")).encode()}
+    members |= {f"{number(n[:-4])}.npy": b for n, b in files.items()}
+    with zipfile.ZipFile(out, "w") as z:
+        for name in sorted(members, key=lambda n: (n != "schema.json", int(re.sub(r"\D", "", n) or 0))):
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            z.writestr(info, members[name], compresslevel=9)
+
+
+def describe(folder, flavors, signature=True):
+    mlmodel = {"flavors": flavors}
+    if signature:
+        mlmodel["signature"] = SIGNATURE
+        mlmodel["saved_input_example_info"] = {"artifact_path": "input_example.json", "type": "dataframe", "pandas_orient": "split"}
+        write(folder / "input_example.json", json.dumps({"columns": NAMES, "data": EXAMPLE.tolist()}) + "\n")
+    write(folder / "MLmodel", yaml.safe_dump(mlmodel, sort_keys=True, width=200))
+
+
+def save_sklearn(model, folder, signature=True):
+    import tempfile
+    with tempfile.TemporaryDirectory() as tmp:
+        mlflow.sklearn.save_model(model, f"{tmp}/m", serialization_format="skops",
+                                  skops_trusted_types=["sklearn.tree._tree.Tree"])
+        folder.mkdir(parents=True, exist_ok=True)
+        compact(f"{tmp}/m/model.skops", folder / "model.skops")
+    describe(folder, {"sklearn": {"pickled_model": "model.skops", "serialization_format": "skops",
+                                  "sklearn_version": sklearn.__version__}}, signature)
+
+
+folds = KFold(5, shuffle=True, random_state=0)
+forest = RandomForestRegressor(100, random_state=42)
+print(f"forest R2 on held-out folds {r2_score(y, cross_val_predict(forest, X, y, cv=folds)):.3f}")
+forest.fit(X, y)
+save_sklearn(forest, ROOT / "1")
+
+scaler = StandardScaler().fit(X)
+net = MLPRegressor(hidden_layer_sizes=(64, 64), alpha=1.0, batch_size=32, max_iter=40, random_state=42)
+net = TransformedTargetRegressor(net, transformer=StandardScaler())
+print(f"net    R2 on held-out folds {r2_score(y, cross_val_predict(make_pipeline(StandardScaler(), net), X, y, cv=folds)):.3f}")
+net.fit(scaler.transform(X), y)
+save_sklearn(scaler, ROOT / "3" / "preprocessing", signature=False)
+describe(ROOT / "3", {"burn": {"data": "model.bpk", "burn_version": "0.22.1"}})
+# the target's scale goes into the last layer
+coefs, biases = list(net.regressor_.coefs_), list(net.regressor_.intercepts_)
+coefs[-1] = coefs[-1] * net.transformer_.scale_
+biases[-1] = biases[-1] * net.transformer_.scale_ + net.transformer_.mean_
+layers = [{"weight": w.tolist(), "bias": b.tolist()} for w, b in zip(coefs, biases)]
+write(ROOT / "3" / "weights.json", json.dumps({"features": NAMES, "activation": "relu", "layers": layers}))
+
+write(ROOT / "registered_model.yaml", "aliases:\n  champion: 3\nstages:\n  1: Archived\n  3: Production\n")
+rows = X[::37]
+write(ROOT / "expected.json", json.dumps({"rows": rows.tolist(), "versions": {
+    "1": {"exact": True, "predict": forest.predict(rows).tolist()},
+    "3": {"exact": False, "predict": net.predict(scaler.transform(rows)).tolist()}}}) + "\n")
+print("row", EXAMPLE[0].tolist(), "answers", forest.predict(EXAMPLE[:1])[0], net.predict(scaler.transform(EXAMPLE[:1]))[0])

@@ -1,0 +1,170 @@
+//! From a head's raw outputs to scores: links, labels, probabilities.
+
+use std::sync::Arc;
+
+use crate::{Scores, Task};
+
+/// What raw outputs mean.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    /// One output, the prediction itself.
+    Number,
+    /// One output, `exp` of it is the prediction (log link).
+    Exp,
+    /// Classes named by `labels`, read from the outputs by `link`.
+    Classes { labels: Arc<[String]>, link: Link },
+}
+
+/// How raw outputs become probabilities and a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// Outputs are probabilities, one per class; the first highest wins.
+    Probabilities,
+    /// One output, a log-odds: the second class wins above zero, or at zero too when `zero_wins`.
+    Logit { zero_wins: bool },
+    /// One output, half a log-odds (exponential loss).
+    HalfLogit,
+    /// One score per class, softmax of them.
+    Softmax,
+    /// One score per class, each its own sigmoid, normalised to sum one.
+    OneVsRest,
+    /// Scores without probabilities: one output for two classes, else one per class.
+    Decision,
+}
+
+impl Answer {
+    /// Which task this is.
+    pub(crate) fn task(&self) -> Task {
+        match self {
+            Self::Number | Self::Exp => Task::Regression,
+            Self::Classes { .. } => Task::Classification,
+        }
+    }
+
+    /// Class labels; none for regression.
+    pub(crate) fn labels(&self) -> Vec<String> {
+        match self {
+            Self::Number | Self::Exp => Vec::new(),
+            Self::Classes { labels, .. } => labels.to_vec(),
+        }
+    }
+
+    /// Raw outputs per row this reads.
+    pub(crate) fn outputs(&self) -> usize {
+        match self {
+            Self::Number | Self::Exp => 1,
+            Self::Classes { labels, link } => match link {
+                Link::Logit { .. } | Link::HalfLogit => 1,
+                Link::Decision if labels.len() == 2 => 1,
+                _ => labels.len(),
+            },
+        }
+    }
+
+    /// Checks the number of labels against the link.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Self::Classes { labels, link } = self else { return Ok(()) };
+        let two = matches!(link, Link::Logit { .. } | Link::HalfLogit);
+        if labels.is_empty() || (two && labels.len() != 2) {
+            return Err(format!("has {} classes", labels.len()));
+        }
+        Ok(())
+    }
+
+    /// Scores of raw outputs, row-major `rows x outputs()`.
+    pub(crate) fn scores(&self, mut raw: Vec<f64>) -> Scores {
+        match self {
+            Self::Number => Scores::regression(raw),
+            Self::Exp => {
+                raw.iter_mut().for_each(|v| *v = v.exp());
+                Scores::regression(raw)
+            }
+            Self::Classes { labels, link } => {
+                let rows = raw.len() / self.outputs();
+                let mut classes = Vec::with_capacity(rows);
+                let mut probabilities = Vec::with_capacity(rows * labels.len());
+                for row in raw.chunks_exact(self.outputs()) {
+                    classes.push(link.read(row, &mut probabilities));
+                }
+                Scores::classification(labels.clone(), classes, probabilities)
+            }
+        }
+    }
+}
+
+impl Link {
+    /// Class of one row; appends its probabilities, if there are any.
+    fn read(self, row: &[f64], out: &mut Vec<f64>) -> u32 {
+        match self {
+            Self::Probabilities => out.extend_from_slice(row),
+            Self::Logit { zero_wins } => {
+                let p = sigmoid(row[0]);
+                out.extend([1.0 - p, p]);
+                return u32::from(row[0] > 0.0 || (zero_wins && row[0] == 0.0));
+            }
+            Self::HalfLogit => {
+                let p = sigmoid(2.0 * row[0]);
+                out.extend([1.0 - p, p]);
+                return u32::from(row[0] >= 0.0);
+            }
+            Self::Softmax => softmax(row, out),
+            Self::OneVsRest => {
+                let start = out.len();
+                out.extend(row.iter().map(|v| sigmoid(*v)));
+                let sum: f64 = out[start..].iter().sum();
+                out[start..].iter_mut().for_each(|p| *p /= sum);
+            }
+            Self::Decision if row.len() == 1 => return u32::from(row[0] > 0.0),
+            Self::Decision => {}
+        }
+        argmax(row)
+    }
+}
+
+/// Index of the first highest value.
+fn argmax(row: &[f64]) -> u32 {
+    let mut best = 0;
+    for (i, v) in row.iter().enumerate() {
+        if *v > row[best] {
+            best = i;
+        }
+    }
+    best as u32
+}
+
+/// The logistic function, without overflow at either end.
+pub(crate) fn sigmoid(x: f64) -> f64 {
+    if x >= 0.0 {
+        1.0 / (1.0 + (-x).exp())
+    } else {
+        let e = x.exp();
+        e / (1.0 + e)
+    }
+}
+
+fn softmax(row: &[f64], out: &mut Vec<f64>) {
+    let start = out.len();
+    let highest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    out.extend(row.iter().map(|v| (v - highest).exp()));
+    let sum: f64 = out[start..].iter().sum();
+    out[start..].iter_mut().for_each(|p| *p /= sum);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_give_labels_and_probabilities() {
+        let classes =
+            |link, n: usize| Answer::Classes { labels: (0..n).map(|i| format!("{}", i * 10)).collect(), link };
+        let s = classes(Link::Logit { zero_wins: false }, 2).scores(vec![0.0, 800.0, -800.0]);
+        assert_eq!((s.labels.as_slice(), s.values.as_slice()), ([0u32, 1, 0].as_slice(), [0., 10., 0.].as_slice()));
+        assert_eq!(s.probabilities(1), [0.0, 1.0]);
+        let s = classes(Link::Softmax, 3).scores(vec![1e3, 1e3, -1e3]);
+        assert_eq!((s.label(0), s.probabilities(0)), (Some("0"), [0.5, 0.5, 0.0].as_slice()));
+        let s = classes(Link::Decision, 3).scores(vec![0., 1., 2.]);
+        assert_eq!((s.score(0).label.as_deref(), s.score(0).probabilities.len()), (Some("20"), 0));
+        assert!(classes(Link::HalfLogit, 3).check().is_err());
+    }
+}

@@ -1,0 +1,35 @@
+//! joblib's way of keeping arrays: a wrapper object in the pickle, the raw elements behind it in the file.
+
+use std::sync::Arc;
+
+use super::array::Array;
+use super::graph::{Id, Node};
+use super::numpy;
+use super::pickle::Machine;
+
+/// Class of the wrapper object.
+pub(super) const WRAPPER: &str = "joblib.numpy_pickle.NumpyArrayWrapper";
+
+/// Reads the elements that follow a wrapper with this state.
+pub(super) fn array(machine: &mut Machine<'_, '_>, state: Id) -> Result<Node, String> {
+    let Node::Dict(pairs) = machine.node(state) else { return Err("array wrapper has no attributes".into()) };
+    let pairs = pairs.clone();
+    let find = |name: &str| pairs.iter().find(|(k, _)| k == name).map(|(_, id)| *id);
+    let attr = |name: &str| find(name).ok_or_else(|| format!("array wrapper has no {name}"));
+    let shape = numpy::shape(machine.graph, machine.node(attr("shape")?))?;
+    let fortran = matches!(machine.node(attr("order")?), Node::Str(order) if order == "F");
+    let dtype = numpy::dtype(machine.graph, machine.node(attr("dtype")?), 0)?;
+    let Some(dtype) = dtype else {
+        // an array of objects is a plain pickle of its own
+        let inner = machine.nested()?;
+        return Ok(machine.node(inner).clone());
+    };
+    let aligned = find("numpy_array_alignment_bytes").is_some_and(|id| !matches!(machine.node(id), Node::None));
+    if aligned {
+        let padding = machine.take(1)?[0];
+        machine.take(usize::from(padding))?;
+    }
+    let count = shape.iter().try_fold(dtype.size(), |n, d| n.checked_mul(*d)).ok_or("ends early")?;
+    let data: Arc<[u8]> = machine.take(count)?.into();
+    Array::new(dtype, shape, fortran, data).map(Node::Array)
+}

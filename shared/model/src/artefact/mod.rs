@@ -1,0 +1,15 @@
+//! Python artefacts read as inert data: no class is imported, nothing is called.
+
+mod array;
+mod graph;
+mod joblib;
+mod literal;
+mod npy;
+mod numpy;
+mod opcode;
+mod pickle;
+mod skops;
+
+pub(crate) use graph::{Graph, View};
+pub(crate) use pickle::read as read_pickle;
+pub(crate) use skops::read as read_skops;

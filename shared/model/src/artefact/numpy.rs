@@ -1,0 +1,136 @@
+//! numpy's pickled objects as the arrays they stand for.
+
+use super::array::{Array, Dtype, Field};
+use super::graph::{Graph, Id, Node};
+
+/// Fields accepted in a record type.
+const MAX_FIELDS: usize = 64;
+
+/// What a call of `name` makes, if it is one of numpy's reconstructions or Python's latin-1 detour for bytes.
+pub(super) fn called(graph: &Graph, name: &str, args: Id) -> Result<Option<Node>, String> {
+    let Node::List(args) = node(graph, args) else { return Ok(None) };
+    let arg = |i: usize| args.get(i).map(|id| node(graph, *id)).ok_or_else(|| format!("{name} lacks arguments"));
+    match name {
+        "_codecs.encode" => match arg(0)? {
+            Node::Str(text) => {
+                let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
+                Ok(Some(Node::Bytes(bytes.ok_or("text is not latin-1")?.into())))
+            }
+            _ => Ok(None),
+        },
+        "numpy.core.multiarray.scalar" | "numpy._core.multiarray.scalar" => {
+            let Node::Bytes(data) = arg(1)? else { return Ok(None) };
+            let dtype = dtype(graph, arg(0)?, 0)?.ok_or("scalar of objects")?;
+            Array::new(dtype, Vec::new(), false, data.clone()).map(|a| Some(Node::Array(a)))
+        }
+        "numpy.core.numeric._frombuffer" | "numpy._core.numeric._frombuffer" => {
+            let data = match arg(0)? {
+                Node::Bytes(data) => data.clone(),
+                _ => return Err("array without its bytes (out-of-band buffers are not supported)".into()),
+            };
+            let dtype = dtype(graph, arg(1)?, 0)?.ok_or("buffer of objects")?;
+            let fortran = matches!(arg(3)?, Node::Str(order) if order == "F");
+            Array::new(dtype, shape(graph, arg(2)?)?, fortran, data).map(|a| Some(Node::Array(a)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// What an object of `class` becomes when it gets its state: an array, or (array of objects) a list.
+pub(super) fn built(graph: &mut Graph, class: &str, state: Id) -> Result<Option<Node>, String> {
+    if !matches!(class, "numpy.core.multiarray._reconstruct" | "numpy._core.multiarray._reconstruct") {
+        return Ok(None);
+    }
+    let Node::List(parts) = node(graph, state) else { return Err("array state is no tuple".into()) };
+    let &[_, shape_id, dtype_id, fortran, data] = parts.as_slice() else {
+        return Err("array state has not five parts".into());
+    };
+    let shape = shape(graph, node(graph, shape_id))?;
+    let fortran = matches!(node(graph, fortran), Node::Bool(true) | Node::Int(1));
+    match (dtype(graph, node(graph, dtype_id), 0)?, node(graph, data)) {
+        (Some(dtype), Node::Bytes(data)) => {
+            Array::new(dtype, shape, fortran, data.clone()).map(|a| Some(Node::Array(a)))
+        }
+        (None, Node::List(items)) => {
+            let items = items.clone();
+            nested(graph, items, &shape).map(Some)
+        }
+        _ => Err("array without its elements".into()),
+    }
+}
+
+/// A flat list of objects as rows, when the array has two axes.
+pub(super) fn nested(graph: &mut Graph, items: Vec<Id>, shape: &[usize]) -> Result<Node, String> {
+    match *shape {
+        [_] => Ok(Node::List(items)),
+        [rows, columns] if columns > 0 && rows.checked_mul(columns) == Some(items.len()) => {
+            let rows: Result<Vec<Id>, String> =
+                items.chunks_exact(columns).map(|row| graph.push(Node::List(row.to_vec()))).collect();
+            Ok(Node::List(rows?))
+        }
+        _ => Err(format!("array of objects has shape {shape:?}")),
+    }
+}
+
+fn node(graph: &Graph, id: Id) -> &Node {
+    graph.nodes.get(id as usize).unwrap_or(&Node::None)
+}
+
+fn integer(node: &Node) -> Result<usize, String> {
+    match node {
+        Node::Int(i) => usize::try_from(*i).map_err(|_| "size is negative".to_owned()),
+        _ => Err("size is no integer".into()),
+    }
+}
+
+/// A tuple of sizes.
+pub(super) fn shape(graph: &Graph, tuple: &Node) -> Result<Vec<usize>, String> {
+    match tuple {
+        Node::List(axes) if axes.len() <= 32 => axes.iter().map(|id| integer(node(graph, *id))).collect(),
+        Node::Int(_) => Ok(vec![integer(tuple)?]),
+        _ => Err("shape is no tuple".into()),
+    }
+}
+
+/// Element type of a pickled `numpy.dtype`; `None` for objects.
+pub(super) fn dtype(graph: &Graph, of: &Node, depth: usize) -> Result<Option<Dtype>, String> {
+    let Node::Object { class, args, state } = of else { return Err("element type is no dtype".into()) };
+    if &**class != "numpy.dtype" || depth > 2 {
+        return Err(format!("element type is {class}"));
+    }
+    let first = args.and_then(|a| match node(graph, a) {
+        Node::List(items) => items.first().map(|id| node(graph, *id)),
+        _ => None,
+    });
+    let Some(Node::Str(code)) = first else { return Err("dtype has no code".into()) };
+    let state: &[Id] = match state.map(|s| node(graph, s)) {
+        Some(Node::List(parts)) => parts,
+        _ => &[],
+    };
+    let part = |i: usize| state.get(i).map_or(&Node::None, |id| node(graph, *id));
+    if matches!(part(1), Node::Str(order) if order == ">") {
+        return Err("big-endian arrays are not supported".into());
+    }
+    if code.starts_with('O') {
+        return Ok(None);
+    }
+    let (Node::List(names), Node::Dict(fields)) = (part(3), part(4)) else { return Dtype::parse(code).map(Some) };
+    if names.len() > MAX_FIELDS {
+        return Err(format!("{} fields, at most {MAX_FIELDS}", names.len()));
+    }
+    let size = integer(part(5))?;
+    let mut out = Vec::with_capacity(names.len());
+    for name in names {
+        let Node::Str(name) = node(graph, *name) else { return Err("field name is no text".into()) };
+        let (_, field) = fields.iter().find(|(n, _)| n == name).ok_or("field is not described")?;
+        let Node::List(pair) = node(graph, *field) else { return Err("field is no tuple".into()) };
+        let &[of, offset, ..] = pair.as_slice() else { return Err("field is no (type, offset) tuple".into()) };
+        let inner = dtype(graph, node(graph, of), depth + 1)?.ok_or("field of objects")?;
+        let offset = integer(node(graph, offset))?;
+        if offset.checked_add(inner.size()).is_none_or(|end| end > size) {
+            return Err(format!("field {name} lies outside its record"));
+        }
+        out.push(Field { name: name.clone(), dtype: inner, offset });
+    }
+    Ok(Some(Dtype::Record { fields: out, size }))
+}

@@ -1,0 +1,385 @@
+//! Pickles, protocols 2 to 5, as inert data. A class or function is a name, a call is a record of it; nothing is
+//! imported or executed, whatever the file says. Memory is bounded by the file's length: every opcode makes at
+//! most one node.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::graph::{Graph, Id, Node};
+use super::{joblib, numpy, opcode as op};
+use crate::Fault;
+
+/// Highest protocol known.
+const MAX_PROTOCOL: u8 = 5;
+
+/// Reads a pickle.
+///
+/// # Errors
+/// A [`Fault`] with the byte offset, for a truncated or malformed pickle and for opcodes that need the outside.
+pub(crate) fn read(bytes: &[u8]) -> Result<Graph, Fault> {
+    let mut graph = Graph::default();
+    let mut machine = Machine::new(bytes, &mut graph);
+    let root = machine.run().map_err(|e| Fault::new(format!("byte {}", machine.at), e))?;
+    graph.root = root;
+    Ok(graph)
+}
+
+/// The pickle machine: a stack of node indices, marks into it, a memo.
+pub(super) struct Machine<'b, 'g> {
+    bytes: &'b [u8],
+    pub(super) at: usize,
+    pub(super) graph: &'g mut Graph,
+    stack: Vec<Id>,
+    marks: Vec<usize>,
+    memo: HashMap<u64, Id>,
+    /// Pickles around this one: joblib puts arrays of objects into pickles of their own.
+    depth: usize,
+}
+
+impl<'b, 'g> Machine<'b, 'g> {
+    /// Starts at the beginning of `bytes`.
+    fn new(bytes: &'b [u8], graph: &'g mut Graph) -> Self {
+        Self { bytes, at: 0, graph, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), depth: 0 }
+    }
+
+    /// Runs a whole pickle that stands inside this one at the current place, with its own stack and memo.
+    pub(super) fn nested(&mut self) -> Result<Id, String> {
+        if self.depth > 0 {
+            return Err("pickles are nested too deep".into());
+        }
+        let mut inner = Machine::new(self.bytes, self.graph);
+        (inner.at, inner.depth) = (self.at, self.depth + 1);
+        let root = inner.run()?;
+        self.at = inner.at;
+        Ok(root)
+    }
+
+    /// Runs until STOP; gives the node on top.
+    pub(super) fn run(&mut self) -> Result<Id, String> {
+        loop {
+            let code = self.take(1)?[0];
+            match code {
+                op::STOP => return self.pop(),
+                op::PROTO => {
+                    let version = self.take(1)?[0];
+                    if version > MAX_PROTOCOL {
+                        return Err(format!("protocol {version} is not supported"));
+                    }
+                }
+                op::FRAME => {
+                    self.take(8)?;
+                }
+                op::READONLY_BUFFER => {}
+                op::FLOAT..=op::NONE | op::NEWTRUE..=op::LONG4 => self.scalar(code)?,
+                op::BINSTRING..=op::BINUNICODE
+                | op::BINBYTES
+                | op::SHORT_BINBYTES
+                | op::SHORT_BINUNICODE..=op::BINBYTES8
+                | op::BYTEARRAY8 => self.text(code)?,
+                op::GET..=op::BINGET | op::LONG_BINGET | op::PUT..=op::LONG_BINPUT | op::MEMOIZE => self.memo(code)?,
+                op::REDUCE | op::BUILD | op::GLOBAL | op::NEWOBJ | op::NEWOBJ_EX | op::STACK_GLOBAL => {
+                    self.object(code)?;
+                }
+                _ => self.container(code)?,
+            }
+        }
+    }
+
+    /// The next `n` bytes.
+    pub(super) fn take(&mut self, n: usize) -> Result<&'b [u8], String> {
+        let end = self.at.checked_add(n).filter(|e| *e <= self.bytes.len());
+        let taken = &self.bytes[self.at..end.ok_or("ends early")?];
+        self.at += n;
+        Ok(taken)
+    }
+
+    fn unsigned(&mut self, n: usize) -> Result<u64, String> {
+        Ok(self.take(n)?.iter().rev().fold(0, |v, b| v << 8 | u64::from(*b)))
+    }
+
+    fn counted(&mut self, n: usize) -> Result<&'b [u8], String> {
+        let length = self.unsigned(n)?;
+        self.take(usize::try_from(length).map_err(|_| "ends early")?)
+    }
+
+    fn line(&mut self) -> Result<&'b str, String> {
+        let rest = &self.bytes[self.at..];
+        let end = rest.iter().position(|b| *b == b'\n').ok_or("line is not closed")?;
+        self.at += end + 1;
+        std::str::from_utf8(&rest[..end]).map_err(|e| e.to_string())
+    }
+
+    pub(super) fn push(&mut self, node: Node) -> Result<(), String> {
+        let id = self.graph.push(node)?;
+        self.stack.push(id);
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Result<Id, String> {
+        // nothing below an open mark may be taken
+        let floor = self.marks.last().copied().unwrap_or(0);
+        if self.stack.len() <= floor {
+            return Err("stack is empty".into());
+        }
+        self.stack.pop().ok_or_else(|| "stack is empty".into())
+    }
+
+    fn top(&self) -> Result<Id, String> {
+        self.stack.last().copied().ok_or_else(|| "stack is empty".into())
+    }
+
+    fn to_mark(&mut self) -> Result<Vec<Id>, String> {
+        let mark = self.marks.pop().ok_or("no mark")?;
+        Ok(self.stack.split_off(mark))
+    }
+
+    pub(super) fn node(&self, id: Id) -> &Node {
+        &self.graph.nodes[id as usize]
+    }
+
+    fn scalar(&mut self, code: u8) -> Result<(), String> {
+        let node = match code {
+            op::NONE => Node::None,
+            op::NEWTRUE => Node::Bool(true),
+            op::NEWFALSE => Node::Bool(false),
+            op::BININT => Node::Int(i64::from(self.unsigned(4)? as u32 as i32)),
+            op::BININT1 => Node::Int(self.unsigned(1)? as i64),
+            op::BININT2 => Node::Int(self.unsigned(2)? as i64),
+            op::LONG1 => long(self.counted(1)?),
+            op::LONG4 => long(self.counted(4)?),
+            op::BINFLOAT => {
+                let raw: [u8; 8] = self.take(8)?.try_into().map_err(|_| "ends early")?;
+                Node::Float(f64::from_be_bytes(raw))
+            }
+            op::INT => match self.line()? {
+                "00" => Node::Bool(false),
+                "01" => Node::Bool(true),
+                text => Node::Int(text.parse().map_err(|_| "INT is no integer")?),
+            },
+            op::LONG => Node::Int(self.line()?.trim_end_matches('L').parse().map_err(|_| "LONG is no integer")?),
+            op::FLOAT => Node::Float(self.line()?.parse().map_err(|_| "FLOAT is no number")?),
+            other => return Err(refused(other)),
+        };
+        self.push(node)
+    }
+
+    fn text(&mut self, code: u8) -> Result<(), String> {
+        let utf8 = |b: &[u8]| std::str::from_utf8(b).map(str::to_owned).map_err(|e| e.to_string());
+        let node = match code {
+            op::SHORT_BINUNICODE => Node::Str(utf8(self.counted(1)?)?),
+            op::BINUNICODE => Node::Str(utf8(self.counted(4)?)?),
+            op::BINUNICODE8 => Node::Str(utf8(self.counted(8)?)?),
+            // Python 2's str
+            op::SHORT_BINSTRING => Node::Str(self.counted(1)?.iter().map(|b| char::from(*b)).collect()),
+            op::BINSTRING => Node::Str(self.counted(4)?.iter().map(|b| char::from(*b)).collect()),
+            op::SHORT_BINBYTES => Node::Bytes(self.counted(1)?.into()),
+            op::BINBYTES => Node::Bytes(self.counted(4)?.into()),
+            op::BINBYTES8 | op::BYTEARRAY8 => Node::Bytes(self.counted(8)?.into()),
+            other => return Err(refused(other)),
+        };
+        self.push(node)
+    }
+
+    fn memo(&mut self, code: u8) -> Result<(), String> {
+        let key = match code {
+            op::GET | op::PUT => self.line()?.parse().map_err(|_| "memo index is no integer")?,
+            op::BINGET | op::BINPUT => self.unsigned(1)?,
+            op::LONG_BINGET | op::LONG_BINPUT => self.unsigned(4)?,
+            _ => self.memo.len() as u64,
+        };
+        if matches!(code, op::GET | op::BINGET | op::LONG_BINGET) {
+            let id = self.memo.get(&key).copied().ok_or("memo has no such entry")?;
+            self.stack.push(id);
+        } else {
+            let id = self.top()?;
+            self.memo.insert(key, id);
+        }
+        Ok(())
+    }
+
+    fn container(&mut self, code: u8) -> Result<(), String> {
+        match code {
+            op::MARK => self.marks.push(self.stack.len()),
+            op::POP => {
+                self.pop()?;
+            }
+            op::POP_MARK => {
+                self.to_mark()?;
+            }
+            op::DUP => {
+                let id = self.top()?;
+                self.stack.push(id);
+            }
+            op::EMPTY_TUPLE | op::EMPTY_LIST | op::EMPTY_SET => self.push(Node::List(Vec::new()))?,
+            op::EMPTY_DICT => self.push(Node::Dict(Vec::new()))?,
+            op::TUPLE1..=op::TUPLE3 => {
+                let mut items = Vec::new();
+                for _ in op::TUPLE1..=code {
+                    items.push(self.pop()?);
+                }
+                items.reverse();
+                self.push(Node::List(items))?;
+            }
+            op::TUPLE | op::LIST | op::FROZENSET => {
+                let items = self.to_mark()?;
+                self.push(Node::List(items))?;
+            }
+            op::DICT => {
+                let items = self.to_mark()?;
+                let id = self.graph.push(Node::Dict(Vec::new()))?;
+                self.set_items(id, &items)?;
+                self.stack.push(id);
+            }
+            op::APPEND => {
+                let item = self.pop()?;
+                self.append(&[item])?;
+            }
+            op::APPENDS | op::ADDITEMS => {
+                let items = self.to_mark()?;
+                self.append(&items)?;
+            }
+            op::SETITEM => {
+                let (value, key) = (self.pop()?, self.pop()?);
+                self.set_items(self.top()?, &[key, value])?;
+            }
+            op::SETITEMS => {
+                let items = self.to_mark()?;
+                self.set_items(self.top()?, &items)?;
+            }
+            other => return Err(refused(other)),
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, items: &[Id]) -> Result<(), String> {
+        let id = self.top()?;
+        match &mut self.graph.nodes[id as usize] {
+            Node::List(list) => list.extend_from_slice(items),
+            // list-like objects (deques, list subclasses) hold nothing this reader looks for
+            Node::Object { .. } => {}
+            _ => return Err("append to something that is no list".into()),
+        }
+        Ok(())
+    }
+
+    fn set_items(&mut self, id: Id, items: &[Id]) -> Result<(), String> {
+        let label = |key: &Node| match key {
+            Node::Str(s) => s.clone(),
+            Node::Int(i) => i.to_string(),
+            Node::Global(name) => name.to_string(),
+            _ => String::new(),
+        };
+        let pairs: Vec<(String, Id)> = items.chunks_exact(2).map(|p| (label(self.node(p[0])), p[1])).collect();
+        // a dict-like object keeps its items as state
+        let target = match *self.node(id) {
+            Node::Object { state: Some(state), .. } => state,
+            Node::Object { state: None, .. } => {
+                let made = self.graph.push(Node::Dict(Vec::new()))?;
+                if let Node::Object { state, .. } = &mut self.graph.nodes[id as usize] {
+                    *state = Some(made);
+                }
+                made
+            }
+            _ => id,
+        };
+        match &mut self.graph.nodes[target as usize] {
+            Node::Dict(dict) => dict.extend(pairs),
+            _ => return Err("items set on something that is no dict".into()),
+        }
+        Ok(())
+    }
+
+    fn object(&mut self, code: u8) -> Result<(), String> {
+        match code {
+            op::GLOBAL => {
+                let (module, name) = (self.line()?, self.line()?);
+                self.push(Node::Global(format!("{module}.{name}").into()))
+            }
+            op::STACK_GLOBAL => {
+                let (name, module) = (self.pop()?, self.pop()?);
+                let (Node::Str(module), Node::Str(name)) = (self.node(module), self.node(name)) else {
+                    return Err("class name is no text".into());
+                };
+                let global = format!("{module}.{name}").into();
+                self.push(Node::Global(global))
+            }
+            op::REDUCE | op::NEWOBJ => {
+                let (args, class) = (self.pop()?, self.pop()?);
+                let node = self.called(class, args)?;
+                self.push(node)
+            }
+            op::NEWOBJ_EX => {
+                let (_, args, class) = (self.pop()?, self.pop()?, self.pop()?);
+                let node = self.called(class, args)?;
+                self.push(node)
+            }
+            _ => {
+                let state = self.pop()?;
+                let object = self.top()?;
+                self.build(object, state)
+            }
+        }
+    }
+
+    /// The record of a call; numpy's own reconstructions become what they stand for.
+    fn called(&mut self, class: Id, args: Id) -> Result<Node, String> {
+        let name: Arc<str> = match self.node(class) {
+            Node::Global(name) => name.clone(),
+            // calling the result of a call: still only a record
+            Node::Object { class, .. } => class.clone(),
+            _ => return Err("call of something that is no name".into()),
+        };
+        if let Some(node) = numpy::called(self.graph, &name, args)? {
+            return Ok(node);
+        }
+        let made_of = |id: Id| match self.node(id) {
+            Node::List(items) => items.first().copied(),
+            _ => None,
+        };
+        // the class to make stands in the arguments
+        if (&*name == "copyreg._reconstructor" || &*name == "copyreg.__newobj__")
+            && let Some(Node::Global(inner)) = made_of(args).map(|id| self.node(id))
+        {
+            return Ok(Node::Object { class: inner.clone(), args: None, state: None });
+        }
+        Ok(Node::Object { class: name, args: Some(args), state: None })
+    }
+
+    fn build(&mut self, object: Id, given: Id) -> Result<(), String> {
+        let Node::Object { class, .. } = self.node(object) else {
+            return Err("state for something that is no object".into());
+        };
+        let class = class.clone();
+        if let Some(array) = numpy::built(self.graph, &class, given)? {
+            self.graph.nodes[object as usize] = array;
+            return Ok(());
+        }
+        // (attributes, slots): the attributes count
+        let given = match self.node(given) {
+            Node::List(pair) if pair.len() == 2 && matches!(self.node(pair[0]), Node::Dict(_)) => pair[0],
+            _ => given,
+        };
+        if &*class == joblib::WRAPPER {
+            let array = joblib::array(self, given)?;
+            self.graph.nodes[object as usize] = array;
+        } else if let Node::Object { state, .. } = &mut self.graph.nodes[object as usize] {
+            *state = Some(given);
+        }
+        Ok(())
+    }
+}
+
+/// A two's complement integer of any length; beyond 64 bits its value is of no use here.
+fn long(bytes: &[u8]) -> Node {
+    if bytes.len() > 8 {
+        return Node::Global("int".into());
+    }
+    let negative = bytes.last().is_some_and(|b| b & 0x80 != 0);
+    let mut raw = if negative { [0xff; 8] } else { [0; 8] };
+    raw[..bytes.len()].copy_from_slice(bytes);
+    Node::Int(i64::from_le_bytes(raw))
+}
+
+fn refused(code: u8) -> String {
+    format!("opcode 0x{code:02x} is not supported")
+}

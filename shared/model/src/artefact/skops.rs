@@ -1,0 +1,269 @@
+//! skops files: a zip with `schema.json`, a tree of typed nodes, and one npy file per array.
+//!
+//! The schema streams straight into the arena; arrays are inflated when a node names them. What a small file
+//! may inflate to is bounded by its own size.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{Cursor, Read};
+use std::sync::Arc;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use zip::ZipArchive;
+
+use super::graph::{Graph, Id, Node};
+use super::{array::Array, npy};
+use crate::Fault;
+
+/// Layout versions of the schema known to be read alike.
+const PROTOCOLS: std::ops::RangeInclusive<i64> = 0..=2;
+/// Inflated bytes allowed for any file, whatever its size.
+const INFLATED_BASE: u64 = 64 << 20;
+/// Inflated bytes allowed per byte of the file beyond that.
+const INFLATED_RATIO: u64 = 100;
+/// Inflated bytes never exceeded.
+const INFLATED_MAX: u64 = 1 << 30;
+
+/// Reads a skops file.
+///
+/// # Errors
+/// A [`Fault`] for a broken zip, a schema that is no skops schema, arrays missing or malformed, or a file that
+/// inflates to more than it may.
+pub(crate) fn read(bytes: &[u8]) -> Result<Graph, Fault> {
+    let budget = (INFLATED_BASE + INFLATED_RATIO * bytes.len() as u64).min(INFLATED_MAX);
+    let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| Fault::new("", format!("is no zip file: {e}")))?;
+    let mut files = Files { zip, budget, arrays: HashMap::new() };
+    let schema = files.inflate("schema.json").map_err(|e| Fault::new("schema.json", e))?;
+    let mut loader = Loader { graph: Graph::default(), ids: HashMap::new(), files, protocol: None };
+    let mut json = serde_json::Deserializer::from_slice(&schema);
+    let part = PartSeed(&mut loader).deserialize(&mut json).map_err(|e| Fault::new("schema.json", e.to_string()))?;
+    json.end().map_err(|e| Fault::new("schema.json", e.to_string()))?;
+    let Part::Node(root) = part else { return Err(Fault::new("schema.json", "root is no object")) };
+    match loader.protocol {
+        Some(protocol) if PROTOCOLS.contains(&protocol) => {}
+        Some(protocol) => return Err(Fault::new("schema.json", format!("protocol {protocol} is not supported"))),
+        None => return Err(Fault::new("schema.json", "names no protocol")),
+    }
+    loader.graph.root = root;
+    Ok(loader.graph)
+}
+
+/// Entries of the zip, inflated within a budget.
+struct Files<'b> {
+    zip: ZipArchive<Cursor<&'b [u8]>>,
+    budget: u64,
+    arrays: HashMap<String, Array>,
+}
+
+impl Files<'_> {
+    fn inflate(&mut self, name: &str) -> Result<Vec<u8>, String> {
+        let file = self.zip.by_name(name).map_err(|e| e.to_string())?;
+        let mut out = Vec::new();
+        file.take(self.budget + 1).read_to_end(&mut out).map_err(|e| e.to_string())?;
+        let used = out.len() as u64;
+        if used > self.budget {
+            return Err("inflates to far more than the file's size allows".to_owned());
+        }
+        self.budget -= used;
+        Ok(out)
+    }
+
+    fn array(&mut self, name: &str) -> Result<Array, String> {
+        if let Some(known) = self.arrays.get(name) {
+            return Ok(known.clone());
+        }
+        let bytes = self.inflate(name).map_err(|e| format!("{name}: {e}"))?;
+        let array = npy::read(&bytes).map_err(|e| format!("{name}: {e}"))?;
+        self.arrays.insert(name.to_owned(), array.clone());
+        Ok(array)
+    }
+}
+
+struct Loader<'b> {
+    graph: Graph,
+    ids: HashMap<i64, Id>,
+    files: Files<'b>,
+    protocol: Option<i64>,
+}
+
+/// A piece of JSON: plain data, or something already in the arena.
+enum Part {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Str(String),
+    List(Vec<Id>),
+    Node(Id),
+}
+
+/// The keys of a JSON object that may be a skops node.
+#[derive(Default)]
+struct Raw {
+    class: Option<String>,
+    module: Option<String>,
+    loader: Option<String>,
+    content: Option<Part>,
+    file: Option<String>,
+    id: Option<i64>,
+    children: Vec<(String, Id)>,
+}
+
+impl Loader<'_> {
+    fn node_of(&mut self, part: Part) -> Result<Id, String> {
+        let node = match part {
+            Part::Node(id) => return Ok(id),
+            Part::Null => Node::None,
+            Part::Bool(b) => Node::Bool(b),
+            Part::Int(i) => Node::Int(i),
+            Part::Float(f) => Node::Float(f),
+            Part::Str(s) => Node::Str(s),
+            Part::List(ids) => Node::List(ids),
+        };
+        self.graph.push(node)
+    }
+
+    /// Turns a JSON object into a node: typed when it names a loader, else a dict.
+    fn finish(&mut self, raw: Raw) -> Result<Id, String> {
+        let Some(loader) = raw.loader.as_deref() else {
+            return self.graph.push(Node::Dict(raw.children));
+        };
+        let class: Arc<str> = match (&raw.module, &raw.class) {
+            (Some(module), Some(class)) => format!("{module}.{class}").into(),
+            _ => "".into(),
+        };
+        let id = match loader {
+            "CachedNode" => {
+                let known = raw.id.and_then(|id| self.ids.get(&id).copied());
+                return known.ok_or_else(|| "CachedNode refers to nothing".to_owned());
+            }
+            "JsonNode" => match raw.content {
+                Some(Part::Str(text)) => self.graph.push(json_scalar(&text)?)?,
+                _ => return Err("JsonNode without text".to_owned()),
+            },
+            "NdArrayNode" => match (raw.file, raw.content) {
+                (Some(file), _) => {
+                    let array = self.files.array(&file)?;
+                    self.graph.push(Node::Array(array))?
+                }
+                (None, Some(content)) => self.node_of(content)?,
+                (None, None) => return Err("NdArrayNode without content".to_owned()),
+            },
+            "DictNode" | "DefaultDictNode" | "ListNode" | "TupleNode" | "SetNode" => {
+                self.node_of(raw.content.unwrap_or(Part::Null))?
+            }
+            "TypeNode" | "FunctionNode" | "OperatorFuncNode" => self.graph.push(Node::Global(class))?,
+            _ => {
+                let state = raw.content.map(|c| self.node_of(c)).transpose()?;
+                self.graph.push(Node::Object { class, args: None, state })?
+            }
+        };
+        if let Some(known_as) = raw.id {
+            self.ids.insert(known_as, id);
+        }
+        Ok(id)
+    }
+}
+
+/// The JSON text inside a JsonNode. Python also writes NaN and Infinity.
+fn json_scalar(text: &str) -> Result<Node, String> {
+    Ok(match text {
+        "null" => Node::None,
+        "true" => Node::Bool(true),
+        "false" => Node::Bool(false),
+        "NaN" => Node::Float(f64::NAN),
+        "Infinity" => Node::Float(f64::INFINITY),
+        "-Infinity" => Node::Float(f64::NEG_INFINITY),
+        text if text.starts_with('"') => Node::Str(serde_json::from_str(text).map_err(|e| e.to_string())?),
+        text => match text.parse::<i64>() {
+            Ok(i) => Node::Int(i),
+            Err(_) => Node::Float(text.parse().map_err(|_| "JsonNode holds no scalar".to_owned())?),
+        },
+    })
+}
+
+/// Reads any JSON value into the arena.
+struct PartSeed<'l, 'b>(&'l mut Loader<'b>);
+
+impl<'de> DeserializeSeed<'de> for PartSeed<'_, '_> {
+    type Value = Part;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Part, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for PartSeed<'_, '_> {
+    type Value = Part;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a skops node")
+    }
+
+    fn visit_unit<E>(self) -> Result<Part, E> {
+        Ok(Part::Null)
+    }
+
+    fn visit_bool<E>(self, v: bool) -> Result<Part, E> {
+        Ok(Part::Bool(v))
+    }
+
+    fn visit_i64<E>(self, v: i64) -> Result<Part, E> {
+        Ok(Part::Int(v))
+    }
+
+    fn visit_u64<E>(self, v: u64) -> Result<Part, E> {
+        Ok(i64::try_from(v).map_or(Part::Float(v as f64), Part::Int))
+    }
+
+    fn visit_f64<E>(self, v: f64) -> Result<Part, E> {
+        Ok(Part::Float(v))
+    }
+
+    fn visit_str<E>(self, v: &str) -> Result<Part, E> {
+        Ok(Part::Str(v.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Part, A::Error> {
+        let mut ids = Vec::new();
+        while let Some(part) = seq.next_element_seed(PartSeed(self.0))? {
+            ids.push(self.0.node_of(part).map_err(A::Error::custom)?);
+        }
+        Ok(Part::List(ids))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Part, A::Error> {
+        let mut raw = Raw::default();
+        while let Some(key) = map.next_key::<String>()? {
+            if key == "key_types" {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let part = map.next_value_seed(PartSeed(self.0))?;
+            match (key.as_str(), part) {
+                ("__class__", Part::Str(s)) => raw.class = Some(s),
+                ("__module__", Part::Str(s)) => raw.module = Some(s),
+                ("__loader__", Part::Str(s)) => raw.loader = Some(s),
+                ("file", Part::Str(s)) => raw.file = Some(s),
+                ("__id__", Part::Int(i)) => raw.id = Some(i),
+                ("protocol", Part::Int(i)) => self.0.protocol = Some(i),
+                // how Python would make the object; its content says it all
+                ("__reduce__", _) => {}
+                // an attribute named content is a typed node inside an untyped object
+                ("content", part) if raw.loader.is_some() || !matches!(part, Part::Node(_)) => raw.content = Some(part),
+                (_, part) => {
+                    let id = self.0.node_of(part).map_err(A::Error::custom)?;
+                    raw.children.push((key, id));
+                }
+            }
+        }
+        // content may stand before the loader
+        if raw.loader.is_some()
+            && raw.content.is_none()
+            && let Some(at) = raw.children.iter().position(|(k, _)| k == "content")
+        {
+            raw.content = Some(Part::Node(raw.children.swap_remove(at).1));
+        }
+        self.0.finish(raw).map(Part::Node).map_err(A::Error::custom)
+    }
+}

@@ -1,0 +1,111 @@
+//! `model.bpk`: a burnpack file whose metadata describes the architecture, so that one file is one model.
+//!
+//! Metadata key `forebay.architecture` holds JSON:
+//!
+//! ```json
+//! {"width": 10, "task": "regression", "labels": [],
+//!  "layers": [{"linear": "layers.0"}, {"activation": "relu"}, {"linear": "layers.2"}]}
+//! ```
+//!
+//! A linear layer names tensors `<name>.weight` (`[in, out]`, f32) and `<name>.bias` (`[out]`, optional). For
+//! classification the outputs are one logit for two labels, or one score per label.
+
+use burn::store::burn_pack::{Bytes, DType as PackType, Reader};
+use burn::tensor::DType;
+use serde::Deserialize;
+
+use crate::Fault;
+use crate::answer::{Answer, Link};
+use crate::head::Head;
+use crate::mlmodel::MAX_WIDTH;
+use crate::net::{Activation, Dense, NetBuilder};
+use crate::plan::Plan;
+use crate::signature::unnamed_features;
+
+/// Metadata key of the architecture.
+pub const ARCHITECTURE_KEY: &str = "forebay.architecture";
+/// Layers accepted.
+const MAX_LAYERS: usize = 1000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Architecture {
+    width: usize,
+    #[serde(default)]
+    features: Vec<String>,
+    task: TaskName,
+    #[serde(default)]
+    labels: Vec<String>,
+    layers: Vec<LayerSpec>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum TaskName {
+    Regression,
+    Classification,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LayerSpec {
+    Linear(String),
+    Activation(String),
+}
+
+/// Reads a burnpack model.
+///
+/// # Errors
+/// A [`Fault`] for a broken container, no or a wrong architecture, tensors missing, misshapen or not finite.
+pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
+    let reader = Reader::from_bytes(Bytes::from_bytes_vec(bytes.to_vec()))
+        .map_err(|e| Fault::new("", format!("is no burnpack file: {e}")))?;
+    let json = reader.metadata().get(ARCHITECTURE_KEY).cloned();
+    let json = json.ok_or_else(|| Fault::new("metadata", format!("has no {ARCHITECTURE_KEY}")))?;
+    let fault = |reason: String| Fault::new(ARCHITECTURE_KEY, reason);
+    let spec: Architecture = serde_json::from_str(&json).map_err(|e| fault(e.to_string()))?;
+    if spec.width == 0 || spec.width > MAX_WIDTH || spec.layers.len() > MAX_LAYERS {
+        return Err(fault(format!("width {} with {} layers", spec.width, spec.layers.len())));
+    }
+    let tensors = reader.into_tensors().map_err(|e| Fault::new("tensors", e.to_string()))?;
+    let find = |name: String| tensors.iter().find(|t| t.name == name).map(read_tensor).transpose();
+    let mut net = NetBuilder::new(spec.width, DType::F32);
+    for (i, layer) in spec.layers.iter().enumerate() {
+        let place = |reason: String| fault(format!("layer {i}: {reason}"));
+        match layer {
+            LayerSpec::Activation(name) => {
+                net.activation(Activation::named(name).ok_or_else(|| place(format!("unknown activation {name:?}")))?);
+            }
+            LayerSpec::Linear(name) => {
+                let (shape, weight) =
+                    find(format!("{name}.weight"))?.ok_or_else(|| place(format!("no tensor {name}.weight")))?;
+                let [inputs, outputs] = shape[..] else { return Err(place(format!("weight has shape {shape:?}"))) };
+                let bias = find(format!("{name}.bias"))?.map(|(_, b)| b).unwrap_or_default();
+                net.linear(Dense { inputs, outputs, weight, bias }).map_err(place)?;
+            }
+        }
+    }
+    let net = net.finish().map_err(fault)?;
+    let answer = match spec.task {
+        TaskName::Regression => Answer::Number,
+        TaskName::Classification => {
+            let link = if net.outputs() == 1 { Link::Logit { zero_wins: false } } else { Link::Softmax };
+            Answer::Classes { labels: spec.labels.into(), link }
+        }
+    };
+    let features = if spec.features.is_empty() { unnamed_features(spec.width) } else { spec.features };
+    if features.len() != spec.width {
+        return Err(fault(format!("{} names for width {}", features.len(), spec.width)));
+    }
+    Plan::new(features, Vec::new(), Head::Net(net), answer, false).map_err(fault)
+}
+
+fn read_tensor(tensor: &burn::store::burn_pack::Tensor) -> Result<(Vec<usize>, Vec<f64>), Fault> {
+    let fault = |reason: String| Fault::new(format!("tensor {}", tensor.name), reason);
+    if tensor.dtype != PackType::F32 {
+        return Err(fault(format!("has type {:?}, expected F32", tensor.dtype)));
+    }
+    let bytes = tensor.to_bytes().map_err(|e| fault(e.to_string()))?;
+    let values = bytes.chunks_exact(4).map(|c| f64::from(f32::from_le_bytes([c[0], c[1], c[2], c[3]]))).collect();
+    Ok((tensor.shape.to_vec(), values))
+}

@@ -1,0 +1,147 @@
+//! One model folder: MLmodel, the model's file, its example and its preprocessing, read and compiled.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::mlmodel::{Inputs, MlModel};
+use crate::plan::Plan;
+use crate::registry::Store;
+use crate::signature::unnamed_features;
+use crate::{Fault, LoadedVersion, Model, Preprocessing, Signature, VersionMeta, example, formats};
+
+/// A folder read and compiled, not yet known by a registry's name and number.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    flavor: String,
+    digest: [u8; 32],
+    plan: Plan,
+    preprocessing: Option<Arc<Preprocessing>>,
+    signature: Signature,
+    input_example: Option<Vec<Vec<f64>>>,
+}
+
+/// Loads a model folder that no registry lists, under the folder's own name as version 0.
+///
+/// # Errors
+/// A [`Fault`] naming file and place.
+pub fn load_folder(path: &Path) -> Result<LoadedVersion, Fault> {
+    let name = path.file_name().map_or_else(|| "model".to_owned(), |n| n.to_string_lossy().into_owned());
+    let opened = open(&Store::Folder(path.to_owned()), "")?;
+    Ok(opened.into_version(&name, 0, None).0)
+}
+
+/// Reads and compiles the model folder at `path`.
+pub(crate) fn open(store: &Store, path: &str) -> Result<Opened, Fault> {
+    let mlmodel = read_mlmodel(store, path)?;
+    let bytes = |file: &str| -> Result<_, Fault> {
+        store.read(&join(path, file))?.ok_or_else(|| Fault::new(file, "no such file"))
+    };
+    let file = mlmodel.file.as_deref().ok_or_else(|| Fault::new("MLmodel", "names no model file"))?;
+    let plan = formats::read_model(file, &bytes(file)?).map_err(|f| f.within(file))?;
+    let preprocessing = read_preprocessing(store, path)?.map(Arc::new);
+    if let Some(p) = &preprocessing
+        && p.output_width() != plan.signature().width()
+    {
+        let (given, taken) = (p.output_width(), plan.signature().width());
+        return Err(Fault::new("preprocessing", format!("gives {given} values, the model takes {taken}")));
+    }
+    let raw_width = preprocessing.as_ref().map_or(plan.signature().width(), |p| p.width());
+    let signature = raw_signature(&mlmodel.inputs, &plan, raw_width)?;
+    let input_example = match &mlmodel.input_example {
+        Some(file) => Some(example::parse(&bytes(file)?, &signature).map_err(|f| f.within(file))?),
+        None => None,
+    };
+    Ok(Opened { flavor: mlmodel.flavor, digest: digest(store, path)?, plan, preprocessing, signature, input_example })
+}
+
+/// BLAKE3 over every file of the folder: path, length, content.
+pub(crate) fn digest(store: &Store, path: &str) -> Result<[u8; 32], Fault> {
+    let mut hasher = blake3::Hasher::new();
+    for file in store.files(path)? {
+        let bytes = store.read(&join(path, &file.path))?.ok_or_else(|| Fault::new(file.path.clone(), "vanished"))?;
+        hasher.update(&(file.path.len() as u64).to_le_bytes());
+        hasher.update(file.path.as_bytes());
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(&bytes);
+    }
+    Ok(*hasher.finalize().as_bytes())
+}
+
+fn join(folder: &str, file: &str) -> String {
+    if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") }
+}
+
+fn read_mlmodel(store: &Store, path: &str) -> Result<MlModel, Fault> {
+    let bytes = store.read(&join(path, "MLmodel"))?.ok_or_else(|| Fault::new("MLmodel", "no such file"))?;
+    MlModel::parse(&bytes)
+}
+
+fn read_preprocessing(store: &Store, path: &str) -> Result<Option<Preprocessing>, Fault> {
+    let folder = join(path, "preprocessing");
+    if store.files(path)?.iter().all(|f| f.path != "preprocessing/MLmodel") {
+        return Ok(None);
+    }
+    let within = |f: Fault| f.within("preprocessing");
+    let mlmodel = read_mlmodel(store, &folder).map_err(within)?;
+    let file = mlmodel.file.ok_or_else(|| Fault::new("preprocessing: MLmodel", "names no model file"))?;
+    let bytes = store.read(&join(&folder, &file))?;
+    let bytes = bytes.ok_or_else(|| Fault::new(format!("preprocessing: {file}"), "no such file"))?;
+    let steps = formats::read_steps(&file, &bytes).map_err(|f| within(f.within(&file)))?;
+    let digest = digest(store, &folder).map_err(within)?;
+    Ok(Some(Preprocessing::new(&digest, steps.width, steps.output_width, steps.steps)))
+}
+
+/// Names come from MLmodel, else from the artefact, else they are generated; widths must agree.
+fn raw_signature(inputs: &Inputs, plan: &Plan, width: usize) -> Result<Signature, Fault> {
+    let own = plan.signature();
+    let features = match inputs {
+        Inputs::Names(names) if names.len() == width => names.clone(),
+        Inputs::Names(names) => {
+            let reason = format!("names {} inputs, the artefact takes {width}", names.len());
+            return Err(Fault::new("MLmodel: signature", reason));
+        }
+        Inputs::Width(w) if *w != width => {
+            return Err(Fault::new("MLmodel: signature", format!("is {w} wide, the artefact takes {width}")));
+        }
+        Inputs::Width(_) | Inputs::Unknown if own.width() == width => own.features.clone(),
+        Inputs::Width(_) | Inputs::Unknown => unnamed_features(width),
+    };
+    Ok(Signature { features, task: own.task, labels: own.labels.clone() })
+}
+
+impl Opened {
+    /// Gives the folder its place in a registry.
+    pub(crate) fn into_version(self, name: &str, version: u32, stage: Option<String>) -> (LoadedVersion, VersionMeta) {
+        let mut ops = self.preprocessing.as_ref().map(|p| p.ops()).unwrap_or_default();
+        ops.extend(self.plan.ops());
+        let model_accepts = self.plan.accepts_missing();
+        let accepts_missing = self.preprocessing.as_ref().map_or(model_accepts, |p| p.admits_missing(model_accepts));
+        let mut plan = self.plan;
+        if self.preprocessing.is_none() {
+            plan.rename_features(self.signature.features.clone());
+        }
+        let meta = VersionMeta {
+            name: name.to_owned(),
+            version,
+            stage,
+            flavor: self.flavor,
+            digest: self.digest,
+            signature: self.signature.clone(),
+            preprocessing: self.preprocessing.clone(),
+            accepts_missing,
+            ops,
+            input_example: self.input_example.clone(),
+        };
+        let loaded = LoadedVersion {
+            name: name.to_owned(),
+            version,
+            digest: self.digest,
+            model: Arc::new(plan),
+            preprocessing: self.preprocessing,
+            input_example: self.input_example,
+            accepts_missing,
+            signature: self.signature,
+        };
+        (loaded, meta)
+    }
+}

@@ -1,0 +1,140 @@
+//! Trees as files give them, checked and laid out for the kernels.
+
+use std::collections::VecDeque;
+
+use super::kernel::FastTables;
+use super::walk::{FullNode, FullTables, MAX_FEATURE};
+use super::{Combine, Forest, Leaves, Precision};
+
+/// Nodes accepted over all trees: a gigabyte of tables is no model this serves.
+const MAX_NODES: usize = 1 << 25;
+
+/// One tree with its nodes as parallel arrays; node 0 is the root. All slices have the same length, `values`
+/// has `stride` per node.
+#[derive(Debug)]
+pub(crate) struct RawTree<'t> {
+    /// Index of the left child; negative for a leaf.
+    pub left: &'t [i64],
+    pub right: &'t [i64],
+    pub feature: &'t [i64],
+    pub threshold: &'t [f64],
+    /// Where missing values go; empty when the format does not say (right).
+    pub missing_left: &'t [bool],
+    pub values: &'t [f64],
+}
+
+/// Collects trees into a [`Forest`].
+#[derive(Debug)]
+pub(crate) struct ForestBuilder {
+    width: usize,
+    stride: usize,
+    tables: FullTables,
+    leaves: Vec<f64>,
+}
+
+impl ForestBuilder {
+    /// For rows of `width` values and trees with `stride` values a leaf.
+    pub(crate) fn new(width: usize, stride: usize, precision: Precision) -> Self {
+        let tables = FullTables { nodes: Vec::new(), roots: Vec::new(), precision, sends_missing_left: false };
+        Self { width, stride, tables, leaves: Vec::new() }
+    }
+
+    /// Checks a tree and adds it; leaf values are multiplied by `scale`, as boosting does with its learning rate.
+    ///
+    /// # Errors
+    /// What is wrong with the tree: lengths, a child or feature out of range, a node reached twice (which
+    /// covers cycles), a threshold that is NaN, a leaf value that is not finite.
+    pub(crate) fn push(&mut self, tree: &RawTree<'_>, scale: f64) -> Result<(), String> {
+        self.check_lengths(tree)?;
+        let base = self.tables.nodes.len();
+        let mut seen = vec![false; tree.left.len()];
+        let mut queue = VecDeque::from([0usize]);
+        seen[0] = true;
+        self.tables.roots.push(base as u32);
+        let mut placed = 1;
+        while let Some(at) = queue.pop_front() {
+            if tree.left[at] < 0 {
+                self.push_leaf(tree, at, scale)?;
+                continue;
+            }
+            let feature = usize::try_from(tree.feature[at]).ok().filter(|f| *f < self.width);
+            let feature =
+                feature.ok_or_else(|| format!("node {at}: feature {} of {}", tree.feature[at], self.width))?;
+            if tree.threshold[at].is_nan() {
+                return Err(format!("node {at}: threshold is NaN"));
+            }
+            for child in [tree.left[at], tree.right[at]] {
+                let child = usize::try_from(child).ok().filter(|c| *c < seen.len());
+                let child = child.ok_or_else(|| format!("node {at}: child out of range"))?;
+                if std::mem::replace(&mut seen[child], true) {
+                    return Err(format!("node {at}: child {child} is reached twice"));
+                }
+                queue.push_back(child);
+            }
+            let missing_left = tree.missing_left.get(at).copied().unwrap_or(false);
+            self.tables.sends_missing_left |= missing_left;
+            let left = (base + placed) as u32;
+            self.tables.nodes.push(FullNode::split(feature as u32, tree.threshold[at], left, missing_left));
+            placed += 2;
+        }
+        Ok(())
+    }
+
+    fn push_leaf(&mut self, tree: &RawTree<'_>, at: usize, scale: f64) -> Result<(), String> {
+        let ordinal = (self.leaves.len() / self.stride) as u32;
+        for value in &tree.values[at * self.stride..(at + 1) * self.stride] {
+            let value = scale * value;
+            if !value.is_finite() {
+                return Err(format!("node {at}: leaf value is {value}"));
+            }
+            self.leaves.push(value);
+        }
+        self.tables.nodes.push(FullNode::leaf(ordinal));
+        Ok(())
+    }
+
+    fn check_lengths(&self, tree: &RawTree<'_>) -> Result<(), String> {
+        let n = tree.left.len();
+        let same = [tree.right.len(), tree.feature.len(), tree.threshold.len()].iter().all(|l| *l == n);
+        if n == 0 || !same || Some(tree.values.len()) != n.checked_mul(self.stride) {
+            return Err("node arrays are empty or differ in length".to_owned());
+        }
+        if self.tables.nodes.len() + n > MAX_NODES {
+            return Err(format!("more than {MAX_NODES} nodes"));
+        }
+        Ok(())
+    }
+
+    /// The forest, when it has trees and its widths can be served.
+    ///
+    /// `outputs` is the stride, or for boosting with one value a leaf the number of outputs trees take turns in.
+    ///
+    /// # Errors
+    /// No trees, too wide, or starting values that do not fit.
+    pub(crate) fn finish(self, outputs: usize, combine: Combine) -> Result<Forest, String> {
+        if self.tables.roots.is_empty() {
+            return Err("has no trees".to_owned());
+        }
+        if self.width == 0 || self.width > MAX_FEATURE || outputs == 0 {
+            return Err(format!("takes {} values and gives {outputs}", self.width));
+        }
+        let spread = self.stride == 1 && outputs > 1;
+        if !spread && outputs != self.stride {
+            return Err(format!("{} values a leaf for {outputs} outputs", self.stride));
+        }
+        if spread && !self.tables.roots.len().is_multiple_of(outputs) {
+            return Err(format!("{} trees for {outputs} outputs", self.tables.roots.len()));
+        }
+        if let Combine::Sum(start) = &combine
+            && (start.len() != outputs || start.iter().any(|v| !v.is_finite()))
+        {
+            return Err("starting values are not one finite number per output".to_owned());
+        }
+        let fast = FastTables::new(&self.tables, self.width);
+        let leaves = Leaves { stride: self.stride, values: self.leaves };
+        Ok(Forest { width: self.width, outputs, spread, combine, full: self.tables, fast, leaves })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+use super::*;
+
+fn stump(left: i64, right: i64, feature: i64, threshold: f64) -> Result<Forest, String> {
+    let tree = RawTree {
+        left: &[left, -1, -1],
+        right: &[right, -1, -1],
+        feature: &[feature, -2, -2],
+        threshold: &[threshold, -2.0, -2.0],
+        missing_left: &[true, false, false],
+        values: &[0.0, 10.0, 20.0],
+    };
+    let mut b = ForestBuilder::new(2, 1, Precision::Single);
+    b.push(&tree, 1.0)?;
+    b.finish(1, Combine::Mean(1.0))
+}
+
+fn one(f: &Forest, row: [f64; 2]) -> f64 {
+    let mut out = [0.0];
+    f.predict(&row, &mut out);
+    out[0]
+}
+
+#[test]
+fn a_stump_splits_and_routes_missing_values() {
+    let f = stump(1, 2, 1, 0.5).unwrap();
+    assert_eq!(one(&f, [9.0, 0.5]), 10.0);
+    assert_eq!(one(&f, [9.0, 0.6]), 20.0);
+    assert_eq!(one(&f, [9.0, f64::NAN]), 10.0, "missing goes left here");
+    assert_eq!(one(&f, [f64::NAN, 0.6]), 20.0, "a missing value nobody asks for changes nothing");
+    let swapped = stump(2, 1, 1, 0.5).unwrap();
+    assert_eq!(one(&swapped, [9.0, 0.5]), 20.0);
+}
+
+#[test]
+fn hostile_trees_are_refused() {
+    for (left, right, feature, threshold, what) in [
+        (0, 2, 1, 0.5, "twice"),
+        (1, 1, 1, 0.5, "twice"),
+        (1, 3, 1, 0.5, "out of range"),
+        (1, -1, 1, 0.5, "out of range"),
+        (1, i64::MAX, 1, 0.5, "out of range"),
+        (1, 2, 2, 0.5, "feature"),
+        (1, 2, -1, 0.5, "feature"),
+        (1, 2, 1, f64::NAN, "NaN"),
+    ] {
+        let e = stump(left, right, feature, threshold).unwrap_err();
+        assert!(e.contains(what), "{e}");
+    }
+    let leaf = |values: &[f64]| {
+        let tree = RawTree { left: &[-1], right: &[-1], feature: &[0], threshold: &[0.0], missing_left: &[], values };
+        let mut b = ForestBuilder::new(1, 1, Precision::Single);
+        b.push(&tree, 1.0)
+    };
+    assert!(leaf(&[f64::INFINITY]).unwrap_err().contains("leaf value"));
+    assert!(leaf(&[]).unwrap_err().contains("length"));
+    assert!(
+        ForestBuilder::new(1, 1, Precision::Single).finish(1, Combine::Mean(1.0)).unwrap_err().contains("no trees")
+    );
+}
+
+/// A deterministic forest of random shape, without a dependency.
+fn random_forest(width: usize, trees: usize, missing: bool) -> Forest {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = move |n: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % n
+    };
+    let mut b = ForestBuilder::new(width, 1, Precision::Single);
+    for _ in 0..trees {
+        let (mut left, mut right, mut feature, mut threshold, mut ml, mut values) =
+            (vec![-1i64], vec![-1i64], vec![0i64], vec![0.0f64], vec![false], vec![0.0f64]);
+        for _ in 0..40 {
+            let at = next(left.len() as u64) as usize;
+            if left[at] < 0 {
+                (left[at], right[at]) = (left.len() as i64, left.len() as i64 + 1);
+                feature[at] = next(width as u64) as i64;
+                threshold[at] = next(1000) as f64 / 1000.0 + 1e-12;
+                ml[at] = missing && next(2) == 0;
+                for _ in 0..2 {
+                    left.push(-1);
+                    right.push(-1);
+                    feature.push(-2);
+                    threshold.push(-2.0);
+                    ml.push(false);
+                    values.push(next(1_000_000) as f64 / 7.0);
+                }
+            }
+        }
+        let tree = RawTree {
+            left: &left,
+            right: &right,
+            feature: &feature,
+            threshold: &threshold,
+            missing_left: &ml,
+            values: &values,
+        };
+        b.push(&tree, 1.0).unwrap();
+    }
+    b.finish(1, Combine::Mean(trees as f64)).unwrap()
+}
+
+#[test]
+fn both_kernels_agree_to_the_bit_at_any_width_and_batch() {
+    for width in [1, 10, 15, 16, 31, 100, 255, 300] {
+        let f = random_forest(width, 33, width % 2 == 1);
+        assert_eq!(f.fast.is_some(), width <= 255);
+        let mut seed = 1u64;
+        let rows: Vec<f64> = (0..width * 37)
+            .map(|i| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                if i % 97 == 0 { f64::NAN } else { (seed >> 33) as f64 / 2f64.powi(31) }
+            })
+            .collect();
+        let mut slow = vec![0.0; 37];
+        let sums = super::super::Sums { leaves: &f.leaves, outputs: 1, spread: false };
+        f.full.sum(&rows, width, &sums, &mut slow);
+        slow.iter_mut().for_each(|v| *v /= 33.0);
+        for batch in [1, 3, 7, 8, 9, 16, 37] {
+            let mut got = vec![0.0; 37];
+            for (rows, out) in rows.chunks(batch * width).zip(got.chunks_mut(batch)) {
+                f.predict(rows, out);
+            }
+            assert_eq!(
+                got.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
+                slow.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
+                "width {width} batch {batch}"
+            );
+        }
+    }
+}

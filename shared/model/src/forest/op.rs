@@ -1,0 +1,34 @@
+//! The forest as an operation of burn's flex backend, so that trees and nets run in one tensor program.
+
+use std::sync::Arc;
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension};
+use burn::tensor::{Shape, Tensor, TensorData};
+
+use super::Forest;
+
+/// Tree ensembles on a burn backend.
+#[backend_extension(Flex)]
+pub(crate) trait TreeOps: Backend {
+    /// Rows `[n, width]` of f64 in, `[n, outputs]` of f64 out.
+    fn tree_ensemble(rows: FloatTensor<Self>, forest: Arc<Forest>) -> FloatTensor<Self>;
+}
+
+impl TreeOps for Flex {
+    fn tree_ensemble(rows: FloatTensor<Self>, forest: Arc<Forest>) -> FloatTensor<Self> {
+        let rows = rows.to_contiguous();
+        let n = rows.shape()[0];
+        let mut out = vec![0f64; n * forest.outputs()];
+        forest.predict(rows.storage::<f64>(), &mut out);
+        FloatTensor::<Self>::from_data(TensorData::new(out, Shape::new([n, forest.outputs()])))
+    }
+}
+
+/// Runs `forest` over `rows`: f64 `[n, width]` to f64 `[n, outputs]`.
+///
+/// # Panics
+/// When the tensor is not f64 or not on a backend with the operation; the plan makes both sure.
+pub(crate) fn tree_ensemble(rows: Tensor<2>, forest: Arc<Forest>) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as TreeOps>::tree_ensemble(rows.into_dispatch(), forest))
+}

@@ -1,0 +1,79 @@
+//! The general kernel: any width, f64 thresholds, a direction for missing values. Plain indexed code.
+
+use super::{Precision, Sums};
+
+/// Bit of [`FullNode::feature`]: the node is a leaf, `left` is its ordinal.
+const LEAF: u32 = 1 << 31;
+/// Bit of [`FullNode::feature`]: missing values go left.
+const MISSING_LEFT: u32 = 1 << 30;
+
+/// Highest feature index the node layout holds.
+pub(super) const MAX_FEATURE: usize = (MISSING_LEFT - 1) as usize;
+
+/// A split or a leaf. The right child stands behind the left one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FullNode {
+    pub threshold: f64,
+    pub left: u32,
+    feature: u32,
+}
+
+impl FullNode {
+    pub(super) fn split(feature: u32, threshold: f64, left: u32, missing_left: bool) -> Self {
+        Self { threshold, left, feature: feature | if missing_left { MISSING_LEFT } else { 0 } }
+    }
+
+    pub(super) fn leaf(ordinal: u32) -> Self {
+        Self { threshold: 0.0, left: ordinal, feature: LEAF }
+    }
+
+    pub(super) fn is_leaf(self) -> bool {
+        self.feature & LEAF != 0
+    }
+
+    pub(super) fn feature(self) -> u32 {
+        self.feature & (MISSING_LEFT - 1)
+    }
+
+    pub(super) fn missing_left(self) -> bool {
+        self.feature & MISSING_LEFT != 0
+    }
+}
+
+/// All trees' nodes one after another; each tree breadth-first with siblings adjacent.
+#[derive(Debug)]
+pub(super) struct FullTables {
+    pub nodes: Vec<FullNode>,
+    pub roots: Vec<u32>,
+    pub precision: Precision,
+    /// Some node sends missing values left.
+    pub sends_missing_left: bool,
+}
+
+impl FullTables {
+    /// Adds every tree's leaf for every row.
+    pub(super) fn sum(&self, rows: &[f64], width: usize, sums: &Sums<'_>, out: &mut [f64]) {
+        let mut rounded = Vec::with_capacity(width);
+        for (row, out) in rows.chunks_exact(width).zip(out.chunks_exact_mut(sums.outputs)) {
+            rounded.clear();
+            rounded.extend(row.iter().map(|&v| match self.precision {
+                Precision::Single => f64::from(v as f32),
+                Precision::Double => v,
+            }));
+            for (tree, &root) in self.roots.iter().enumerate() {
+                sums.add(out, tree, self.leaf(root, &rounded));
+            }
+        }
+    }
+
+    /// Ordinal of the leaf a row reaches; ends because children stand behind their parents.
+    fn leaf(&self, root: u32, row: &[f64]) -> u32 {
+        let mut node = self.nodes[root as usize];
+        while !node.is_leaf() {
+            let x = row[node.feature() as usize];
+            let left = if x.is_nan() { node.missing_left() } else { x <= node.threshold };
+            node = self.nodes[(node.left + u32::from(!left)) as usize];
+        }
+        node.left
+    }
+}

@@ -1,0 +1,44 @@
+//! Which reader a model file needs: by its first bytes, not by its name.
+
+use crate::artefact::{Graph, read_pickle, read_skops};
+use crate::plan::Plan;
+use crate::step::Step;
+use crate::{Fault, burnpack, sklearn};
+
+/// Fitted steps read from an artefact.
+pub(crate) struct Steps {
+    pub width: usize,
+    pub output_width: usize,
+    pub steps: Vec<Step>,
+}
+
+/// Reads a model file.
+pub(crate) fn read_model(file: &str, bytes: &[u8]) -> Result<Plan, Fault> {
+    if has_extension(file, "bpk") {
+        return burnpack::read(bytes);
+    }
+    sklearn::compile_model(&read_artefact(bytes)?.view())
+}
+
+/// Reads a preprocessing file.
+pub(crate) fn read_steps(_file: &str, bytes: &[u8]) -> Result<Steps, Fault> {
+    sklearn::compile_steps(&read_artefact(bytes)?.view())
+}
+
+fn has_extension(file: &str, extension: &str) -> bool {
+    file.rsplit_once('.').is_some_and(|(_, e)| e.eq_ignore_ascii_case(extension))
+}
+
+fn read_artefact(bytes: &[u8]) -> Result<Graph, Fault> {
+    if bytes.starts_with(b"PK") {
+        return read_skops(bytes);
+    }
+    match bytes {
+        [0x80, 2..=5, ..] => read_pickle(bytes),
+        [0x80, version, ..] => Err(Fault::new("", format!("pickle protocol {version} is not supported"))),
+        [b'Z', b'F', ..] | [0x1f, 0x8b, ..] | [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', ..] | [0x78, ..] => {
+            Err(Fault::new("", "compressed joblib files are not supported; dump with compress=0"))
+        }
+        _ => Err(Fault::new("", "is neither skops nor a pickle of protocol 2 to 5")),
+    }
+}

@@ -1,0 +1,115 @@
+//! Several regressors and a rule that makes one answer of theirs: bagging, voting, AdaBoost.
+
+use crate::matrix::Matrix;
+use crate::plan::Plan;
+use crate::{Model, ModelError, Rows};
+
+/// How members' answers become one.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Rule {
+    /// Sum in order, divided by the number of members.
+    Mean,
+    /// Weighted mean.
+    Weighted(Vec<f64>),
+    /// The answer at which half of the weight is reached (AdaBoost.R2).
+    WeightedMedian(Vec<f64>),
+}
+
+/// A regressor and the columns it sees, all when `None`.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub columns: Option<Vec<usize>>,
+    pub plan: Plan,
+}
+
+/// Members and rule, with checked widths.
+#[derive(Debug)]
+pub(crate) struct Committee {
+    width: usize,
+    members: Vec<Member>,
+    rule: Rule,
+}
+
+impl Committee {
+    /// For rows of `width` values.
+    ///
+    /// # Errors
+    /// No members, members that see other columns than they take, classifiers among them, weights that do not fit.
+    pub(crate) fn new(width: usize, members: Vec<Member>, rule: Rule) -> Result<Self, String> {
+        if members.is_empty() {
+            return Err("has no estimators".to_owned());
+        }
+        for (i, member) in members.iter().enumerate() {
+            let seen = member.columns.as_ref().map_or(width, Vec::len);
+            let signature = member.plan.signature();
+            if signature.width() != seen || !signature.labels.is_empty() {
+                return Err(format!("estimator {i} is no regressor of {seen} values"));
+            }
+            if member.columns.iter().flatten().any(|c| *c >= width) {
+                return Err(format!("estimator {i} sees columns beyond {width}"));
+            }
+        }
+        if let Rule::Weighted(weights) | Rule::WeightedMedian(weights) = &rule
+            && (weights.len() < members.len() || weights.iter().sum::<f64>() == 0.0)
+        {
+            return Err(format!("{} weights for {} estimators", weights.len(), members.len()));
+        }
+        Ok(Self { width, members, rule })
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    pub(super) fn name(&self) -> String {
+        let rule = match self.rule {
+            Rule::Mean => "mean",
+            Rule::Weighted(_) => "weighted mean",
+            Rule::WeightedMedian(_) => "weighted median",
+        };
+        let first = self.members.first().map(|m| m.plan.ops().join("+")).unwrap_or_default();
+        format!("Committee({rule} of {}: {first}, ..)", self.members.len())
+    }
+
+    pub(super) fn run(&self, m: &Matrix) -> Result<Vec<f64>, ModelError> {
+        let mut answers = Vec::with_capacity(self.members.len());
+        for member in &self.members {
+            let scores = match &member.columns {
+                None => member.plan.predict(Rows::new(m.width, &m.data)?)?,
+                Some(columns) => {
+                    let mut seen = m.clone();
+                    seen.rebuild(columns.len(), |row, out| out.extend(columns.iter().map(|c| row[*c])));
+                    member.plan.predict(Rows::new(seen.width, &seen.data)?)?
+                }
+            };
+            answers.push(scores.values);
+        }
+        Ok((0..m.rows()).map(|row| self.rule.decide(&answers, row)).collect())
+    }
+}
+
+impl Rule {
+    fn decide(&self, answers: &[Vec<f64>], row: usize) -> f64 {
+        match self {
+            Self::Mean => answers.iter().map(|a| a[row]).fold(0.0, |s, v| s + v) / answers.len() as f64,
+            Self::Weighted(weights) => {
+                let weighted = answers.iter().zip(weights).map(|(a, w)| a[row] * w).sum::<f64>();
+                weighted / weights.iter().take(answers.len()).sum::<f64>()
+            }
+            Self::WeightedMedian(weights) => {
+                let mut order: Vec<usize> = (0..answers.len()).collect();
+                order.sort_by(|a, b| answers[*a][row].total_cmp(&answers[*b][row]));
+                let mut reached = 0.0;
+                let cumulated: Vec<f64> = order
+                    .iter()
+                    .map(|i| {
+                        reached += weights[*i];
+                        reached
+                    })
+                    .collect();
+                let at = cumulated.iter().position(|c| *c >= 0.5 * reached).unwrap_or(0);
+                answers[order[at]][row]
+            }
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Models behind one trait: scikit-learn folders read without Python and reproduced to the bit, burn nets, and
+//! the registry they come from.
+//!
+//! [`Registry`] lists and loads versions, [`LoadedVersion`] holds a [`Model`] and the [`Preprocessing`] that
+//! goes before it. Nothing here runs code from a model file, and every size a file claims is checked.
+
+mod answer;
+mod artefact;
+mod burnpack;
+mod example;
+mod fault;
+mod folder;
+mod forest;
+mod formats;
+mod head;
+mod matrix;
+mod mlmodel;
+mod model;
+mod net;
+mod plan;
+mod preprocessing;
+mod registry;
+mod rows;
+pub mod sample;
+mod scores;
+mod signature;
+mod sklearn;
+mod step;
+
+pub use burnpack::ARCHITECTURE_KEY;
+pub use fault::Fault;
+pub use folder::load_folder;
+pub use model::{Model, ModelError};
+pub use preprocessing::{PrepareError, Preprocessing};
+pub use registry::{LoadedVersion, ModelView, Registry, RegistryError, Resolution, VersionMeta, VersionView};
+pub use rows::Rows;
+pub use scores::{Score, Scores};
+pub use signature::{Signature, Task};
+
+/// Lower-case hex of a digest.
+pub fn hex(digest: &[u8; 32]) -> String {
+    blake3::Hash::from_bytes(*digest).to_hex().to_string()
+}

@@ -1,0 +1,181 @@
+//! Feed-forward nets over burn tensors, built at run time.
+
+use burn::tensor::activation::{gelu, leaky_relu, relu, sigmoid, silu, softmax, tanh};
+use burn::tensor::module::linear;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+
+/// Largest layer accepted, input times output values.
+const MAX_WEIGHTS: usize = 1 << 28;
+
+/// One layer.
+#[derive(Debug, Clone)]
+pub(crate) enum Layer {
+    /// `x W + b`, weight `[in, out]`.
+    Linear {
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+    },
+    Activation(Activation),
+}
+
+/// Element-wise functions (softmax: along the row).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activation {
+    Relu,
+    LeakyRelu,
+    Tanh,
+    Sigmoid,
+    Gelu,
+    Silu,
+    Softmax,
+}
+
+impl Activation {
+    /// By its name in an architecture, case-insensitive.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "relu" => Self::Relu,
+            "leaky_relu" => Self::LeakyRelu,
+            "tanh" => Self::Tanh,
+            "sigmoid" | "logistic" => Self::Sigmoid,
+            "gelu" => Self::Gelu,
+            "silu" => Self::Silu,
+            "softmax" => Self::Softmax,
+            _ => return None,
+        })
+    }
+
+    fn apply(self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Relu => relu(x),
+            Self::LeakyRelu => leaky_relu(x, 0.01),
+            Self::Tanh => tanh(x),
+            Self::Sigmoid => sigmoid(x),
+            Self::Gelu => gelu(x),
+            Self::Silu => silu(x),
+            Self::Softmax => softmax(x, 1),
+        }
+    }
+}
+
+/// A checked sequence of layers.
+#[derive(Debug, Clone)]
+pub(crate) struct Net {
+    layers: Vec<Layer>,
+    width: usize,
+    outputs: usize,
+    dtype: DType,
+}
+
+/// Weights of a linear layer as a file gives them.
+#[derive(Debug)]
+pub(crate) struct Dense {
+    pub inputs: usize,
+    pub outputs: usize,
+    /// Row-major `[inputs, outputs]`.
+    pub weight: Vec<f64>,
+    /// Empty, or one per output.
+    pub bias: Vec<f64>,
+}
+
+/// Builds a [`Net`] layer by layer.
+#[derive(Debug)]
+pub(crate) struct NetBuilder {
+    layers: Vec<Layer>,
+    width: usize,
+    outputs: usize,
+    dtype: DType,
+    device: Device,
+}
+
+impl NetBuilder {
+    /// For rows of `width` values, computed in `dtype` (f32 or f64).
+    pub(crate) fn new(width: usize, dtype: DType) -> Self {
+        Self { layers: Vec::new(), width, outputs: width, dtype, device: Device::flex() }
+    }
+
+    /// Adds a linear layer.
+    ///
+    /// # Errors
+    /// Shapes that do not fit the layer before, or weights that are not finite.
+    pub(crate) fn linear(&mut self, dense: Dense) -> Result<(), String> {
+        let Dense { inputs, outputs, weight, bias } = dense;
+        let weights = inputs.checked_mul(outputs).filter(|n| *n > 0 && *n <= MAX_WEIGHTS);
+        if weights != Some(weight.len()) || !(bias.is_empty() || bias.len() == outputs) {
+            return Err(format!("{} weights and {} biases for {inputs} to {outputs}", weight.len(), bias.len()));
+        }
+        if inputs != self.outputs {
+            return Err(format!("takes {inputs} values, the layer before gives {}", self.outputs));
+        }
+        if let Some(bad) = weight.iter().chain(&bias).find(|v| !self.holds(**v)) {
+            return Err(format!("weight {bad} is not finite"));
+        }
+        let weight = Tensor::from_data(self.data(weight, &[inputs, outputs]), (&self.device, self.dtype));
+        let bias =
+            (!bias.is_empty()).then(|| Tensor::from_data(self.data(bias, &[outputs]), (&self.device, self.dtype)));
+        self.layers.push(Layer::Linear { weight, bias });
+        self.outputs = outputs;
+        Ok(())
+    }
+
+    /// Adds an activation.
+    pub(crate) fn activation(&mut self, activation: Activation) {
+        self.layers.push(Layer::Activation(activation));
+    }
+
+    /// The net.
+    ///
+    /// # Errors
+    /// A net without a linear layer.
+    pub(crate) fn finish(self) -> Result<Net, String> {
+        let Self { layers, width, outputs, dtype, .. } = self;
+        if !layers.iter().any(|l| matches!(l, Layer::Linear { .. })) {
+            return Err("has no linear layer".to_owned());
+        }
+        Ok(Net { layers, width, outputs, dtype })
+    }
+
+    fn holds(&self, v: f64) -> bool {
+        if self.dtype == DType::F64 { v.is_finite() } else { (v as f32).is_finite() }
+    }
+
+    fn data(&self, values: Vec<f64>, shape: &[usize]) -> TensorData {
+        let shape = shape.to_vec();
+        match self.dtype {
+            DType::F64 => TensorData::new(values, shape),
+            _ => TensorData::new(values.into_iter().map(|v| v as f32).collect::<Vec<_>>(), shape),
+        }
+    }
+}
+
+impl Net {
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    pub(crate) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Element type the net computes in.
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// `[n, width]` to `[n, outputs]`, both in `dtype()`.
+    pub(crate) fn forward(&self, rows: Tensor<2>) -> Tensor<2> {
+        self.layers.iter().fold(rows, |x, layer| match layer {
+            Layer::Linear { weight, bias } => linear(x, weight.clone(), bias.clone()),
+            Layer::Activation(activation) => activation.apply(x),
+        })
+    }
+
+    /// Names of the layers.
+    pub(crate) fn ops(&self) -> Vec<String> {
+        let name = |layer: &Layer| match layer {
+            Layer::Linear { weight, .. } => format!("Linear({}x{})", weight.dims()[0], weight.dims()[1]),
+            Layer::Activation(activation) => format!("{activation:?}"),
+        };
+        self.layers.iter().map(name).collect()
+    }
+}

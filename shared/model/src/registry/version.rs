@@ -1,0 +1,64 @@
+//! A version of a model: what describes it, and what it is once loaded.
+
+use std::sync::Arc;
+
+use crate::{Model, Preprocessing, Signature};
+
+/// What is known of a version without holding its weights.
+#[derive(Debug, Clone)]
+pub struct VersionMeta {
+    pub name: String,
+    pub version: u32,
+    pub stage: Option<String>,
+    /// MLmodel flavor: `sklearn`, `burn`, `onnx`.
+    pub flavor: String,
+    /// BLAKE3 over the names and contents of the version's files.
+    pub digest: [u8; 32],
+    /// Of the raw row, the one clients send: with a preprocessing artefact, its width and the names of MLmodel.
+    pub signature: Signature,
+    pub preprocessing: Option<Arc<Preprocessing>>,
+    /// Whether a raw row may have missing values.
+    pub accepts_missing: bool,
+    /// Names of the operations: preprocessing, then the model's plan.
+    pub ops: Vec<String>,
+    /// Rows of the MLmodel's input example; see [`LoadedVersion::input_example`].
+    pub input_example: Option<Vec<Vec<f64>>>,
+}
+
+/// A version ready to answer.
+#[derive(Debug, Clone)]
+pub struct LoadedVersion {
+    pub name: String,
+    pub version: u32,
+    /// BLAKE3 over the names and contents of the version's files.
+    pub digest: [u8; 32],
+    pub model: Arc<dyn Model>,
+    /// To be applied to the raw row before `model`.
+    pub preprocessing: Option<Arc<Preprocessing>>,
+    /// Raw rows, as clients send them (before `preprocessing`); NaN = missing.
+    pub input_example: Option<Vec<Vec<f64>>>,
+    /// Whether a raw row may have missing values: imputed by preprocessing, or handled by the model itself.
+    pub accepts_missing: bool,
+    /// Of the raw row.
+    pub signature: Signature,
+}
+
+impl LoadedVersion {
+    /// Prepares raw rows and answers them: what a caller without a preprocessing stage of its own needs.
+    ///
+    /// # Errors
+    /// [`crate::ModelError`] as [`Model::predict`]; rows preprocessing refuses become `Execution` errors.
+    pub fn predict_raw(&self, rows: crate::Rows<'_>) -> Result<crate::Scores, crate::ModelError> {
+        let Some(preprocessing) = &self.preprocessing else { return self.model.predict(rows) };
+        let mut prepared = Vec::with_capacity(rows.len() * preprocessing.output_width());
+        let mut out = Vec::new();
+        for row in rows.iter() {
+            preprocessing.prepare(row, &mut out).map_err(|e| match e {
+                crate::PrepareError::Width { expected, got } => crate::ModelError::Width { expected, got },
+                other => crate::ModelError::Execution(other.to_string()),
+            })?;
+            prepared.extend_from_slice(&out);
+        }
+        self.model.predict(crate::Rows::new(preprocessing.output_width(), &prepared)?)
+    }
+}

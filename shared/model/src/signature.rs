@@ -1,0 +1,37 @@
+//! What a model takes and gives: feature names in order, the task, class labels.
+
+/// What kind of answer a model gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Task {
+    /// One number a row.
+    Regression,
+    /// A class a row, with a probability for each class where the model has them.
+    Classification,
+}
+
+/// The names and shape of a model's input and output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// Feature names in the order of a row; `f0`, `f1`, ... when the artefact names none.
+    pub features: Vec<String>,
+    pub task: Task,
+    /// Class labels in the model's own order; empty for regression.
+    pub labels: Vec<String>,
+}
+
+impl Signature {
+    /// Number of values in a row.
+    pub fn width(&self) -> usize {
+        self.features.len()
+    }
+
+    /// A regression signature with generated names, for artefacts that carry none.
+    pub fn unnamed(width: usize) -> Self {
+        Self { features: unnamed_features(width), task: Task::Regression, labels: Vec::new() }
+    }
+}
+
+/// `f0`, `f1`, ... up to `width`.
+pub(crate) fn unnamed_features(width: usize) -> Vec<String> {
+    (0..width).map(|i| format!("f{i}")).collect()
+}

@@ -1,0 +1,117 @@
+//! Decision trees, averaged forests, gradient boosting.
+
+use std::sync::Arc;
+
+use super::{Estimator, tree};
+use crate::Fault;
+use crate::answer::{Answer, Link};
+use crate::artefact::View;
+use crate::forest::{Combine, ForestBuilder, Precision};
+use crate::head::Head;
+
+/// Trees or stages accepted.
+const MAX_TREES: usize = 1_000_000;
+
+/// A single tree, or a forest that averages its trees.
+pub(super) fn average(view: &View<'_>, width: usize, classifier: bool) -> Result<Estimator, Fault> {
+    let trees = match view.opt("estimators_") {
+        Some(list) => list.items()?,
+        None => vec![view.clone()],
+    };
+    one_output(view)?;
+    let labels = if classifier { Some(labels(view)?) } else { None };
+    let stride = labels.as_ref().map_or(1, |l| l.len());
+    let mut forest = ForestBuilder::new(width, stride.max(1), Precision::Single);
+    for one in &trees {
+        tree::push(one, stride, 1.0, &mut forest)?;
+    }
+    let takes_missing = !trees.is_empty() && trees.iter().all(tree::takes_missing) && forests_take_missing(view);
+    let forest = forest.finish(stride, Combine::Mean(trees.len() as f64)).map_err(|e| view.fault(e))?;
+    let answer = match labels {
+        Some(labels) => Answer::Classes { labels, link: Link::Probabilities },
+        None => Answer::Number,
+    };
+    Ok(Estimator { head: Head::Forest(Arc::new(forest)), answer, takes_missing })
+}
+
+/// Extremely randomised trees take missing values since 1.6; before, scikit-learn refuses them.
+fn forests_take_missing(view: &View<'_>) -> bool {
+    let extra = view.class().rsplit('.').next().is_some_and(|c| c.starts_with("Extra"));
+    !extra || tree::version(view).is_some_and(|v| v >= (1, 6))
+}
+
+/// Gradient boosting: the initial estimator's constant, then learning rate times leaf, stage by stage.
+pub(super) fn boosting(view: &View<'_>, width: usize, classifier: bool) -> Result<Estimator, Fault> {
+    let labels = if classifier { Some(labels(view)?) } else { None };
+    let outputs = labels.as_ref().map_or(1, |l| if l.len() == 2 { 1 } else { l.len() });
+    let rate = view.attr("learning_rate")?.number()?;
+    if !rate.is_finite() {
+        return Err(view.fault(format!("learning_rate is {rate}")));
+    }
+    let exponential = classifier && view.attr("loss")?.text()? == "exponential";
+    let start = initial(view, labels.as_ref().map_or(0, |l| l.len()), exponential)?;
+    let mut forest = ForestBuilder::new(width, 1, Precision::Single);
+    for stage in view.attr("estimators_")?.items()? {
+        let trees = stage.items()?;
+        if trees.len() != outputs || trees.len() > MAX_TREES {
+            return Err(stage.fault(format!("{} trees for {outputs} outputs", trees.len())));
+        }
+        for one in &trees {
+            tree::push(one, 1, rate, &mut forest)?;
+        }
+    }
+    let forest = forest.finish(outputs, Combine::Sum(start)).map_err(|e| view.fault(e))?;
+    let answer = match labels {
+        None => Answer::Number,
+        Some(labels) => {
+            let link = match (outputs, exponential) {
+                (1, true) => Link::HalfLogit,
+                (1, false) => Link::Logit { zero_wins: true },
+                _ => Link::Softmax,
+            };
+            Answer::Classes { labels, link }
+        }
+    };
+    Ok(Estimator { head: Head::Forest(Arc::new(forest)), answer, takes_missing: false })
+}
+
+/// Raw prediction before the first stage.
+fn initial(view: &View<'_>, classes: usize, exponential: bool) -> Result<Vec<f64>, Fault> {
+    let outputs = if classes <= 2 { 1 } else { classes };
+    let init = view.attr("init_")?;
+    if init.text() == Ok("zero") {
+        return Ok(vec![0.0; outputs]);
+    }
+    match init.class() {
+        "sklearn.dummy.DummyRegressor" => init.attr("constant_")?.vector(1),
+        "sklearn.dummy.DummyClassifier" if init.attr("strategy")?.text()? == "prior" => {
+            let priors = init.attr("class_prior_")?.vector(classes)?;
+            let clip = |p: f64| p.max(f64::EPSILON).min(1.0 - f64::EPSILON);
+            if classes == 2 {
+                let p = clip(priors[1]);
+                let logit = (p / (1.0 - p)).ln();
+                return Ok(vec![if exponential { 0.5 * logit } else { logit }]);
+            }
+            let logs: Vec<f64> = priors.iter().map(|p| clip(*p).ln()).collect();
+            let mean = logs.iter().sum::<f64>() / logs.len() as f64;
+            Ok(logs.iter().map(|l| l - mean).collect())
+        }
+        _ => Err(init.fault(format!("initial estimator {} is not supported", init.kind()))),
+    }
+}
+
+/// Labels of a classifier with one output.
+pub(super) fn labels(view: &View<'_>) -> Result<Arc<[String]>, Fault> {
+    let labels = view.attr("classes_")?.texts()?;
+    if labels.is_empty() {
+        return Err(view.fault("has no classes"));
+    }
+    Ok(labels.into())
+}
+
+fn one_output(view: &View<'_>) -> Result<(), Fault> {
+    match view.opt("n_outputs_").map(|n| n.number()).transpose()? {
+        Some(n) if n != 1.0 => Err(view.fault(format!("{n} outputs are not supported"))),
+        _ => Ok(()),
+    }
+}

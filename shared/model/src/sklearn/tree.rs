@@ -1,0 +1,67 @@
+//! scikit-learn's `Tree`: one record per node and one value vector per node.
+
+use crate::Fault;
+use crate::artefact::View;
+use crate::forest::{ForestBuilder, RawTree};
+
+/// First version whose classification trees store fractions; before, they stored weighted counts.
+const FRACTIONS_SINCE: (u32, u32) = (1, 3);
+
+/// Adds the `tree_` of a decision tree to a forest whose leaves hold `stride` values.
+///
+/// # Errors
+/// A [`Fault`] naming the place: fields missing or of the wrong type, or a tree the builder refuses.
+pub(super) fn push(estimator: &View<'_>, stride: usize, scale: f64, forest: &mut ForestBuilder) -> Result<(), Fault> {
+    let tree = estimator.attr("tree_")?;
+    let nodes_view = tree.attr("nodes")?;
+    let nodes = nodes_view.array()?;
+    let fault = |e: String| nodes_view.fault(e);
+    let missing = |name: &str| nodes_view.fault(format!("has no field {name}"));
+    let integers = |name: &str| nodes.field_integers(name).map_err(fault)?.ok_or_else(|| missing(name));
+    let left = integers("left_child")?;
+    let right = integers("right_child")?;
+    let feature = integers("feature")?;
+    let threshold = nodes.field_numbers("threshold").map_err(fault)?.ok_or_else(|| missing("threshold"))?;
+    // trees before 1.3 have no direction for missing values
+    let direction = nodes.field_integers("missing_go_to_left").map_err(fault)?.unwrap_or_default();
+    let missing_left: Vec<bool> = direction.iter().map(|v| *v != 0).collect();
+    let values_view = tree.attr("values")?;
+    let mut values = values_view.numbers()?;
+    match values_view.array()?.shape.as_slice() {
+        [n, 1, classes] if *n == left.len() && *classes == stride => {}
+        [_, outputs, _] if *outputs > 1 => return Err(values_view.fault("several outputs are not supported")),
+        shape => return Err(values_view.fault(format!("shape {shape:?} does not fit {} nodes", left.len()))),
+    }
+    if stride > 1 && version(estimator).is_some_and(|v| v < FRACTIONS_SINCE) {
+        for node in values.chunks_exact_mut(stride) {
+            let sum: f64 = node.iter().sum();
+            if sum != 0.0 {
+                node.iter_mut().for_each(|v| *v /= sum);
+            }
+        }
+    }
+    let raw = RawTree {
+        left: &left,
+        right: &right,
+        feature: &feature,
+        threshold: &threshold,
+        missing_left: &missing_left,
+        values: &values,
+    };
+    forest.push(&raw, scale).map_err(|e| tree.fault(e))
+}
+
+/// Whether trees of this artefact accept missing values: their nodes have a direction for them.
+pub(super) fn takes_missing(estimator: &View<'_>) -> bool {
+    let nodes = estimator.opt("tree_").and_then(|t| t.opt("nodes"));
+    let has_direction =
+        nodes.is_some_and(|n| n.array().is_ok_and(|a| matches!(a.field_integers("missing_go_to_left"), Ok(Some(_)))));
+    has_direction && estimator.opt("monotonic_cst").is_none()
+}
+
+/// Major and minor version of scikit-learn an estimator was fitted with.
+pub(super) fn version(estimator: &View<'_>) -> Option<(u32, u32)> {
+    let version = estimator.opt("_sklearn_version")?;
+    let mut parts = version.text().ok()?.split('.').map(|p| p.parse::<u32>().ok());
+    Some((parts.next()??, parts.next()??))
+}

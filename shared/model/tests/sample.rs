@@ -1,0 +1,109 @@
+//! The embedded sample registry, and the same files as a folder registry.
+
+use std::path::Path;
+
+use forebay_model::{Registry, RegistryError, Rows, sample};
+use serde_json::Value;
+
+fn numbers(v: &Value) -> Vec<f64> {
+    v.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+}
+
+#[test]
+fn every_version_answers_as_its_origin() {
+    let registry = Registry::open("sample").unwrap();
+    let expected = include_str!("../sample/diabetes-rf-model/expected.json");
+    let expected: Value = serde_json::from_str(expected).unwrap();
+    let rows: Vec<f64> = expected["rows"].as_array().unwrap().iter().flat_map(numbers).collect();
+    for (version, case) in expected["versions"].as_object().unwrap() {
+        let loaded = registry.load(sample::MODEL, version.parse().unwrap()).unwrap();
+        let scores = loaded.predict_raw(Rows::new(10, &rows).unwrap()).unwrap();
+        for (got, want) in scores.values.iter().zip(numbers(&case["predict"])) {
+            if case["exact"] == true {
+                assert_eq!(got.to_bits(), want.to_bits(), "version {version}: {got} {want}");
+            } else {
+                // the net runs in f32
+                assert!((got - want).abs() < 1e-5 * want.abs(), "version {version}: {got} {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_sample_row_and_the_examples() {
+    let registry = Registry::open("sample").unwrap();
+    let view = registry.model(sample::MODEL).unwrap();
+    assert_eq!(view.resolve(None).unwrap().version, 3);
+    assert_eq!(view.versions.iter().map(|v| v.flavor.as_str()).collect::<Vec<_>>(), ["sklearn", "burn"]);
+    for (version, answer, within) in [(1, sample::ROW_ANSWER_V1, 0.0), (3, sample::ROW_ANSWER_V3, 1e-3)] {
+        let loaded = registry.load(sample::MODEL, version).unwrap();
+        assert_eq!(loaded.signature.features, sample::FEATURES);
+        let example = loaded.input_example.as_ref().unwrap();
+        assert_eq!(example[0], sample::ROW);
+        let got = loaded.predict_raw(Rows::new(10, &sample::ROW).unwrap()).unwrap().values[0];
+        assert!((got - answer).abs() <= within, "version {version}: {got}");
+        assert_eq!(loaded.digest, view.version(version).unwrap().digest);
+        let meta = registry.describe(sample::MODEL, version).unwrap();
+        assert_eq!((meta.digest, meta.accepts_missing), (loaded.digest, version == 1));
+        assert_eq!(meta.preprocessing.is_some(), version == 3);
+    }
+    let net = registry.load(sample::MODEL, 3).unwrap();
+    assert_eq!(net.model.ops().len(), 5);
+    let scaler = net.preprocessing.unwrap();
+    assert_eq!((scaler.width(), scaler.accepts_missing(), scaler.id().len()), (10, false, 16));
+    assert!(scaler.prepare(&[0.0; 9], &mut Vec::new()).is_err());
+    assert!(scaler.prepare(&[f64::INFINITY; 10], &mut Vec::new()).is_err());
+}
+
+#[test]
+fn locations_that_are_no_registry() {
+    for location in ["http://localhost:5000", "https://mlflow", "file:no/such/folder", "elsewhere", ""] {
+        let e = Registry::open(location).unwrap_err();
+        assert!(matches!(e, RegistryError::Location { .. }), "{location}: {e}");
+    }
+    let registry = Registry::open("sample").unwrap();
+    assert!(matches!(registry.load("nope", 1), Err(RegistryError::UnknownModel { .. })));
+    assert!(matches!(registry.load(sample::MODEL, 9), Err(RegistryError::UnknownVersion { .. })));
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, target) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if path.is_dir() { copy(&path, &target) } else { std::fs::copy(&path, &target).map(|_| ()).unwrap() }
+    }
+}
+
+#[test]
+fn a_folder_registry_notices_changes_and_keeps_what_was_good() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("sample/diabetes-rf-model"), &dir.path().join("m"));
+    let registry = Registry::open(&format!("file:{}", dir.path().display())).unwrap();
+    let before = registry.model("m").unwrap();
+    let sample = Registry::open("sample").unwrap().model(sample::MODEL).unwrap();
+    assert_eq!(before.versions, sample.versions, "the same files have the same digests wherever they are");
+
+    let yaml = dir.path().join("m/registered_model.yaml");
+    std::fs::write(&yaml, "aliases: {champion: 1}\nstages: {1: Production}\n").unwrap();
+    assert_eq!(registry.model("m").unwrap(), before, "nothing changes without a refresh");
+    registry.refresh().unwrap();
+    let after = registry.model("m").unwrap();
+    assert!(after.generation > before.generation);
+    assert_eq!(after.resolve(None).unwrap().version, 1);
+    assert_eq!(registry.describe("m", 1).unwrap().stage.as_deref(), Some("Production"));
+
+    registry.refresh().unwrap();
+    assert_eq!(registry.model("m").unwrap(), after, "a refresh without a change is no change");
+
+    std::fs::write(&yaml, "aliases: [broken").unwrap();
+    registry.refresh().unwrap();
+    assert_eq!(registry.model("m").unwrap(), after, "a broken file does not take the model away");
+
+    std::fs::write(dir.path().join("m/1/model.skops"), b"PK nonsense").unwrap();
+    std::fs::write(&yaml, "").unwrap();
+    registry.refresh().unwrap();
+    assert_ne!(registry.model("m").unwrap().version(1).unwrap().digest, after.version(1).unwrap().digest);
+    let e = registry.load("m", 1).unwrap_err().to_string();
+    assert!(e.contains("version 1: model.skops"), "{e}");
+    assert!(registry.load("m", 3).is_ok(), "the other version still loads");
+}

@@ -1,0 +1,114 @@
+//! The admin endpoint: `/health/live`, `/health/ready` and `/metrics`, on a port of its own, so that it answers
+//! whatever the doors are doing.
+
+use std::net::{SocketAddr, TcpListener};
+
+use actix_web::dev::ServerHandle;
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, get};
+use actix_web::{App, HttpResponse, HttpServer};
+use serde_json::json;
+
+use crate::host::StartError;
+use crate::lifecycle::{ComponentState, Lifecycle};
+use crate::metrics::Metrics;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The address of the admin endpoint cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("admin.listen {address}: {source}")]
+pub struct AdminError {
+    /// The address.
+    pub address: SocketAddr,
+    /// Why.
+    pub source: std::io::Error,
+}
+
+impl From<AdminError> for StartError {
+    fn from(error: AdminError) -> Self {
+        let hint = "set FOREBAY__ADMIN__LISTEN, for example 127.0.0.1:8001";
+        match Self::bind("admin.listen", error.address, &error.source) {
+            Self::Setting { key, text } => Self::Setting { key, text: format!("{text}; {hint}") },
+            other => other,
+        }
+    }
+}
+
+/// The running endpoint.
+#[derive(Debug)]
+pub struct AdminServer {
+    address: SocketAddr,
+    handle: ServerHandle,
+}
+
+struct Seen {
+    lifecycle: Lifecycle,
+    metrics: Metrics,
+}
+
+impl AdminServer {
+    /// Listens on `listen` (port 0 takes a free one) with one worker thread. Must be called inside an actix system.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub fn start(listen: SocketAddr, lifecycle: &Lifecycle, metrics: &Metrics) -> Result<Self, AdminError> {
+        let wrong = |source| AdminError { address: listen, source };
+        let seen = Data::new(Seen { lifecycle: lifecycle.clone(), metrics: metrics.clone() });
+        // std's listener sets SO_REUSEADDR but not SO_REUSEPORT, so a second process is refused.
+        let listener = TcpListener::bind(listen).map_err(wrong)?;
+        let address = listener.local_addr().map_err(wrong)?;
+        let app = move || {
+            App::new()
+                .app_data(seen.clone())
+                .route("/health/live", get().to(live))
+                .route("/health/ready", get().to(ready))
+                .route("/metrics", get().to(scrape))
+        };
+        let server = HttpServer::new(app).workers(1).disable_signals().shutdown_timeout(1).listen(listener);
+        let server = server.map_err(wrong)?.run();
+        let handle = server.handle();
+        actix_rt::spawn(server);
+        Ok(Self { address, handle })
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops listening.
+    pub async fn stop(self) {
+        self.handle.stop(false).await;
+    }
+}
+
+async fn live(seen: Data<Seen>) -> HttpResponse {
+    let alive = seen.lifecycle.is_alive();
+    let silent: Vec<_> = seen.lifecycle.components().into_iter().filter(|it| it.stalled).map(|it| it.name).collect();
+    let status = if alive { "alive" } else { "stalled" };
+    HttpResponse::build(code(alive)).json(json!({ "status": status, "stalled": silent }))
+}
+
+async fn ready(seen: Data<Seen>) -> HttpResponse {
+    let ready = seen.lifecycle.is_ready();
+    let status = match (seen.lifecycle.is_draining(), ready) {
+        (true, _) => "draining",
+        (false, true) => "ready",
+        (false, false) => "unready",
+    };
+    let told = |it: ComponentState| json!({ "name": it.name, "ready": it.unready.is_none(), "reason": it.unready });
+    let components: Vec<_> = seen.lifecycle.components().into_iter().map(told).collect();
+    HttpResponse::build(code(ready)).json(json!({ "status": status, "components": components }))
+}
+
+async fn scrape(seen: Data<Seen>) -> HttpResponse {
+    match seen.metrics.encode() {
+        Ok(text) => HttpResponse::Ok().content_type(OPEN_METRICS).body(text),
+        Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
+    }
+}
+
+fn code(good: bool) -> StatusCode {
+    if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}

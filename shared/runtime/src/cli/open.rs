@@ -1,0 +1,42 @@
+//! Settings, read completely before anything starts.
+
+use crate::settings::{Bundle, Layers, Problems, SHARED_BUNDLE, SettingsError, Shared};
+
+use super::SettingsArgs;
+
+/// Settings that passed every check.
+#[derive(Debug, Clone)]
+pub struct Opened<S> {
+    /// What all services share.
+    pub shared: Shared,
+    /// The binary's own.
+    pub settings: S,
+    /// The layers behind both, for origins and `config show`.
+    pub layers: Layers,
+}
+
+/// Reads all layers; `read` turns them into the binary's own settings. The shared bundle is added by itself.
+///
+/// # Errors
+/// Every problem at once: of the sources, of the shared sections and of those that `read` found.
+pub fn open<S>(
+    bundles: &[Bundle],
+    args: &SettingsArgs,
+    read: impl FnOnce(&Layers, &mut Problems) -> Option<S>,
+) -> Result<Opened<S>, SettingsError> {
+    let mut all = vec![SHARED_BUNDLE];
+    all.extend(bundles.iter().filter(|bundle| bundle.name != SHARED_BUNDLE.name));
+    let layers = Layers::load(&all, args)?;
+    let mut problems = layers.problems();
+    let shared = Shared::read(&layers, &mut problems);
+    let settings = read(&layers, &mut problems);
+    if settings.is_none() && problems.is_empty() {
+        problems.add("settings", "were refused without a reason, which is a bug of the service");
+    }
+    problems.into_result()?;
+    match (shared, settings) {
+        (Some(shared), Some(settings)) => Ok(Opened { shared, settings, layers }),
+        // A missing part always left a problem behind, so the line above has returned.
+        _ => Err(SettingsError { problems: Vec::new() }),
+    }
+}

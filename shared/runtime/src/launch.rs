@@ -1,0 +1,116 @@
+//! From checked settings to the exit code.
+
+use std::mem::ManuallyDrop;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::admin::AdminServer;
+use crate::cli::Opened;
+use crate::host::{Drain, Host, Process, StartError};
+use crate::lifecycle::{Lifecycle, watch_signals};
+use crate::metrics::Metrics;
+use crate::settings::{Layers, Shared};
+use crate::telemetry::{OtelEnvironment, Telemetry};
+use crate::{cli, logs};
+
+/// Time for sending the last spans.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Runs `start` inside an actix system on this thread, with logs, traces, metrics, health endpoints and signals around
+/// it, until a signal or a failure; then drains, flushes and returns the exit code.
+pub fn launch<S, D, Started>(process: Process, opened: Opened<S>, start: impl FnOnce(S, Host) -> Started) -> ExitCode
+where
+    Started: Future<Output = Result<D, StartError>>,
+    D: Drain,
+{
+    let Opened { shared, settings, layers } = opened;
+    let telemetry = match Telemetry::start(process, &shared.telemetry, &OtelEnvironment::load()) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return cli::complain(&format!("{error}\n"), cli::EXIT_SETTINGS),
+    };
+    logs::start(&shared.log, &telemetry);
+    for warning in layers.warnings() {
+        tracing::warn!(warning, "settings");
+    }
+    // Never dropped: its drop would wait for blocking tasks that may never end, after everything else has.
+    let system = ManuallyDrop::new(actix_rt::System::new());
+    let lifecycle = Lifecycle::new();
+    let host = Host::new(process, shared, lifecycle, Metrics::new(), telemetry);
+    match system.block_on(live(host, |host| start(settings, host))) {
+        Ok(code) => code,
+        Err(error) => refused(&error, &layers),
+    }
+}
+
+async fn live<D, Started>(host: Host, start: impl FnOnce(Host) -> Started) -> Result<ExitCode, StartError>
+where
+    Started: Future<Output = Result<D, StartError>>,
+    D: Drain,
+{
+    let shared: &Shared = host.shared();
+    let (listen, deadline) = (shared.admin.listen, shared.delivery.drain);
+    let lifecycle = host.lifecycle().clone();
+    let admin = AdminServer::start(listen, &lifecycle, host.metrics())?;
+    watch_signals(&lifecycle, deadline).map_err(StartError::failed)?;
+    let host = host.with_admin(admin.address());
+    let system = lifecycle.register("system"); // keeps the process unready until everything is wired
+    tracing::info!(process = host.process().name, admin = %admin.address(), "starting");
+
+    lifecycle.set_starting(true);
+    let running = tokio::select! {
+        running = start(host.clone()) => Some(running),
+        () = lifecycle.draining() => None, // stopped while starting: there is nothing to finish yet
+    };
+    let running = match running.transpose() {
+        Ok(running) => running,
+        Err(error) => {
+            system.finished();
+            return Err(error);
+        }
+    };
+    lifecycle.set_starting(false);
+    system.ready();
+    if running.is_some() {
+        tracing::info!(process = host.process().name, admin = %admin.address(), "started");
+    }
+    lifecycle.draining().await;
+    system.finished();
+
+    let in_time = match running {
+        Some(running) => tokio::time::timeout(deadline, running.drain()).await.is_ok(),
+        None => true,
+    };
+    if !in_time {
+        tracing::error!(deadline_ms = millis(deadline), "the drain took too long, unfinished work is left");
+    }
+    host.telemetry().flush(FLUSH).await;
+    admin.stop().await;
+    Ok(match lifecycle.failure() {
+        None if in_time => {
+            tracing::info!("ended in order");
+            ExitCode::SUCCESS
+        }
+        failure => {
+            tracing::error!(failure, in_time, "ended");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+fn refused(error: &StartError, layers: &Layers) -> ExitCode {
+    match error {
+        StartError::Setting { key, text } => {
+            let origin = layers.origin(key).map(|origin| format!(" ({origin})")).unwrap_or_default();
+            tracing::error!(key, text, "a setting cannot be used");
+            cli::complain(&format!("{key}{origin}: {text}\n"), cli::EXIT_SETTINGS)
+        }
+        StartError::Failed(text) => {
+            tracing::error!(error = text, "the process could not start");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

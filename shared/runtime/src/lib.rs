@@ -1,0 +1,61 @@
+//! What every Forebay main needs: settings, logs, traces, metrics, health endpoints, signals and an orderly stop.
+//!
+//! A service binary is [`service`] with a [`ServiceSpec`]; the all-in-one binary uses [`open`] and [`launch`].
+//! The parts know nothing of Kafka or models, so tests can use each of them alone.
+//!
+//! ```no_run
+//! use forebay_runtime::{Bundle, Drain, Host, Layers, Problems, ServiceSpec, StartError, service};
+//!
+//! #[derive(serde::Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct Cache {
+//!     capacity: usize,
+//! }
+//!
+//! fn read(layers: &Layers, problems: &mut Problems) -> Option<Cache> {
+//!     let cache: Cache = layers.section("cache", problems)?;
+//!     if cache.capacity == 0 {
+//!         problems.add("cache.capacity", "is 0, expected at least 1");
+//!     }
+//!     Some(cache)
+//! }
+//!
+//! async fn start(_cache: Cache, host: Host) -> Result<impl Drain, StartError> {
+//!     let source = host.lifecycle().register("kafka source forebay.features");
+//!     source.ready();
+//!     Ok(move || async move { source.finished() })
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     let bundle = Bundle { name: "caching", toml: "[cache]\ncapacity = 1000\n" };
+//!     service(ServiceSpec { name: "caching", about: "answers repeated questions", bundle }, read, start)
+//! }
+//! ```
+
+mod admin;
+mod cli;
+mod host;
+mod launch;
+mod lifecycle;
+mod logs;
+mod metrics;
+mod settings;
+mod telemetry;
+
+pub use admin::{AdminError, AdminServer};
+pub use cli::{Command, ConfigCommand, Opened, ServiceSpec, SettingsArgs, check_health, open, service, service_from};
+pub use host::{Drain, Host, Process, StartError};
+pub use launch::launch;
+pub use lifecycle::{Component, ComponentState, Fence, Lifecycle, Phase};
+pub use metrics::{LegacyMetrics, Metrics, Seconds, StageMetrics};
+pub use opentelemetry::trace::SpanKind;
+pub use opentelemetry::{KeyValue, Value};
+pub use prometheus_client;
+pub use settings::{
+    AdminSettings, Bundle, DeliverySettings, EventHubs, KafkaSettings, Layers, LogFormat, LogSettings, ModelSettings,
+    Origin, Problem, Problems, SHARED_BUNDLE, Secret, SettingsError, Shared, TelemetrySettings, TopicSettings,
+    duration, size, without_password,
+};
+pub use telemetry::{
+    OtelEnvironment, SpanRecord, StageSpan, StageTracer, Telemetry, TelemetryError, TraceContext, now_us,
+};

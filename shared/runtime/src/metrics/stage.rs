@@ -1,0 +1,129 @@
+//! What every stage counts.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::Metrics;
+
+/// A counter of seconds.
+pub type Seconds = Counter<f64, AtomicU64>;
+
+type ByStage = [(&'static str, &'static str); 1];
+type Gauge64 = Gauge<f64, AtomicU64>;
+
+/// Seconds from the cost of a memory edge to the longest default timeout.
+pub(super) const LATENCY_BUCKETS: [f64; 17] =
+    [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0, 60.0];
+const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+#[derive(Debug, Clone)]
+pub(super) struct Families {
+    received: Family<ByStage, Counter>,
+    sent: Family<Pair, Counter>,
+    failed: Family<Pair, Counter>,
+    in_flight: Family<ByStage, Gauge>,
+    waited: Family<ByStage, Seconds>,
+    duration: Family<ByStage, Histogram>,
+    batch_size: Family<ByStage, Histogram>,
+    oldest: Family<ByStage, Gauge64>,
+    dead_letters: Family<ByStage, Counter>,
+    duplicates: Family<ByStage, Counter>,
+}
+
+/// Stage and one more label, which is a topic or an error code.
+type Pair = [(&'static str, String); 2];
+
+impl Families {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let stage = registry.sub_registry_with_prefix("forebay_stage");
+        let families = Self {
+            received: Family::default(),
+            sent: Family::default(),
+            failed: Family::default(),
+            in_flight: Family::default(),
+            waited: Family::default(),
+            duration: Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS)),
+            batch_size: Family::new_with_constructor(|| Histogram::new(BATCH_BUCKETS)),
+            oldest: Family::default(),
+            dead_letters: Family::default(),
+            duplicates: Family::default(),
+        };
+        stage.register("received", "Items taken in", families.received.clone());
+        stage.register("sent", "Items handed over, by destination", families.sent.clone());
+        stage.register("failed", "Items that ended in an error, by code", families.failed.clone());
+        stage.register("in_flight", "Items of unfinished work", families.in_flight.clone());
+        stage.register(
+            "waited_seconds",
+            "Time that intake was held back by the bound on unfinished work",
+            families.waited.clone(),
+        );
+        stage.register("duration_seconds", "Time of an item in the stage", families.duration.clone());
+        stage.register("batch_size", "Items in a batch", families.batch_size.clone());
+        stage.register("oldest_item_age_seconds", "Age of the oldest unfinished item", families.oldest.clone());
+        stage.register("dead_letters", "Records given up on", families.dead_letters.clone());
+        stage.register("duplicates", "Items that had been seen before", families.duplicates.clone());
+        families
+    }
+}
+
+/// The handles of one stage. Clones share the numbers; nothing is looked up when one is counted.
+#[derive(Debug, Clone)]
+pub struct StageMetrics {
+    stage: &'static str,
+    families: Families,
+    /// Items taken in.
+    pub received: Counter,
+    /// Items of unfinished work.
+    pub in_flight: Gauge,
+    /// Time that intake was held back.
+    pub waited_seconds: Seconds,
+    /// Time of an item in the stage, seconds.
+    pub duration_seconds: Histogram,
+    /// Items in a batch.
+    pub batch_size: Histogram,
+    /// Age of the oldest unfinished item, seconds.
+    pub oldest_item_age_seconds: Gauge<f64, AtomicU64>,
+    /// Records given up on.
+    pub dead_letters: Counter,
+    /// Items that had been seen before.
+    pub duplicates: Counter,
+}
+
+impl StageMetrics {
+    /// The handles of `stage`, which becomes the label of that name. Asking twice gives the same numbers.
+    pub fn register(metrics: &Metrics, stage: &'static str) -> Self {
+        let families = metrics.stages.clone();
+        let label = [("stage", stage)];
+        Self {
+            stage,
+            received: families.received.get_or_create_owned(&label),
+            in_flight: families.in_flight.get_or_create_owned(&label),
+            waited_seconds: families.waited.get_or_create_owned(&label),
+            duration_seconds: families.duration.get_or_create_owned(&label),
+            batch_size: families.batch_size.get_or_create_owned(&label),
+            oldest_item_age_seconds: families.oldest.get_or_create_owned(&label),
+            dead_letters: families.dead_letters.get_or_create_owned(&label),
+            duplicates: families.duplicates.get_or_create_owned(&label),
+            families,
+        }
+    }
+
+    /// The counter of items sent to `destination` (a topic, or `http`). Resolve it once and keep it.
+    pub fn sent(&self, destination: &str) -> Counter {
+        self.families.sent.get_or_create_owned(&self.and("destination", destination))
+    }
+
+    /// The counter of items that failed with `code`. Resolve the frequent ones once.
+    pub fn failed(&self, code: &str) -> Counter {
+        self.families.failed.get_or_create_owned(&self.and("code", code))
+    }
+
+    fn and(&self, label: &'static str, value: &str) -> Pair {
+        [("stage", self.stage.to_owned()), (label, value.to_owned())]
+    }
+}

@@ -1,0 +1,28 @@
+//! Settings in layers: embedded defaults, a file, the environment, flags. Every value remembers where it came from.
+
+mod bundle;
+pub mod duration;
+mod layers;
+mod legacy;
+mod mask;
+mod origin;
+mod problems;
+mod schema;
+mod secret;
+mod shared;
+mod show;
+pub mod size;
+mod sources;
+mod text;
+
+pub use bundle::{Bundle, SHARED_BUNDLE};
+pub use layers::Layers;
+pub use legacy::EventHubs;
+pub use mask::without_password;
+pub use origin::Origin;
+pub use problems::{Problem, Problems, SettingsError};
+pub use secret::Secret;
+pub use shared::{
+    AdminSettings, DeliverySettings, KafkaSettings, LogFormat, LogSettings, ModelSettings, Shared, TelemetrySettings,
+    TopicSettings,
+};

@@ -1,0 +1,283 @@
+//! The sections that every service has.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{EventHubs, Layers, Problems, Secret, duration};
+
+/// Settings of `shared/runtime/settings.toml`, checked. That file says what each means.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// The broker and how this process behaves towards it.
+    pub kafka: KafkaSettings,
+    /// Names of the edges.
+    pub topics: TopicSettings,
+    /// Health and metrics endpoint.
+    pub admin: AdminSettings,
+    /// Which models, from where.
+    pub models: ModelSettings,
+    /// Bounds of time and unfinished work.
+    pub delivery: DeliverySettings,
+    /// What is traced.
+    pub telemetry: TelemetrySettings,
+    /// What is logged, and how.
+    pub log: LogSettings,
+    /// The legacy Event Hubs variables.
+    pub event_hubs: EventHubs,
+}
+
+/// `[kafka]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSettings {
+    /// Bootstrap servers, comma separated.
+    pub brokers: String,
+    /// Group on the outside request topic.
+    pub consumer_group: String,
+    /// Create missing inner topics.
+    pub create_topics: bool,
+    /// Partitions of each inner topic.
+    pub partitions: i32,
+    /// Replicas of a created topic.
+    pub replication: i32,
+    /// Silence after which a member loses its partitions.
+    #[serde(with = "duration")]
+    pub session_timeout: Duration,
+    /// Time between commits.
+    #[serde(with = "duration")]
+    pub commit_interval: Duration,
+    /// librdkafka properties by their own names; values may be secrets.
+    #[serde(deserialize_with = "options")]
+    pub options: BTreeMap<String, Secret>,
+}
+
+/// `[topics]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each field is the edge of that name; the settings file describes them")]
+pub struct TopicSettings {
+    pub requests_in: String,
+    pub results_out: String,
+    pub requests: String,
+    pub features: String,
+    pub predict: String,
+    pub predictions: String,
+    pub results: String,
+    pub replies: String,
+    pub dead_letters: String,
+    pub models: String,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminSettings {
+    /// Address of the health and metrics endpoint; port 0 takes a free one.
+    pub listen: SocketAddr,
+}
+
+/// `[models]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSettings {
+    /// `sample`, `file:/path`, or an MLflow address.
+    pub registry: String,
+    /// Model of requests that name none.
+    pub name: String,
+    /// Stage or alias whose version answers them.
+    pub stage: String,
+}
+
+/// `[delivery]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeliverySettings {
+    /// Items of unfinished work in one stage, at most.
+    pub in_flight: usize,
+    /// Default time of a request.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+    /// Longest time a request may ask for.
+    #[serde(with = "duration")]
+    pub max_timeout: Duration,
+    /// Time for finishing work at a stop.
+    #[serde(with = "duration")]
+    pub drain: Duration,
+    /// How long answers are remembered.
+    #[serde(with = "duration")]
+    pub dedupe_window: Duration,
+}
+
+/// `[telemetry]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TelemetrySettings {
+    /// Share of new traces that are recorded, 0 to 1.
+    pub sample_ratio: f64,
+    /// Slower requests are recorded afterwards.
+    #[serde(with = "duration")]
+    pub slow: Duration,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    /// Level or directives.
+    pub level: String,
+    /// Form of a line.
+    pub format: LogFormat,
+}
+
+/// Form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Pretty on a terminal, else JSON.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+impl Shared {
+    /// Reads and checks the shared sections; what is wrong goes to `problems`.
+    pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
+        let kafka = layers.section::<KafkaSettings>("kafka", problems);
+        let topics = layers.section::<TopicSettings>("topics", problems);
+        let admin = layers.section::<AdminSettings>("admin", problems);
+        let models = layers.section::<ModelSettings>("models", problems);
+        let delivery = layers.section::<DeliverySettings>("delivery", problems);
+        let telemetry = layers.section::<TelemetrySettings>("telemetry", problems);
+        let log = layers.section::<LogSettings>("log", problems);
+        kafka.iter().for_each(|kafka| kafka.check(problems));
+        topics.iter().for_each(|topics| topics.check(problems));
+        delivery.iter().for_each(|delivery| delivery.check(problems));
+        if let Some(telemetry) = telemetry.as_ref().filter(|it| !(0.0..=1.0).contains(&it.sample_ratio)) {
+            problems.add("telemetry.sample_ratio", format!("is {}, expected 0 to 1", telemetry.sample_ratio));
+        }
+        if let Some(error) = log.as_ref().and_then(|log| crate::logs::directives(&log.level).err()) {
+            problems
+                .add("log.level", format!("{error}, expected a level such as \"info\" or \"info,forebay_bus=debug\""));
+        }
+        let event_hubs = layers.event_hubs().clone();
+        Some(Self {
+            kafka: kafka?,
+            topics: topics?,
+            admin: admin?,
+            models: models?,
+            delivery: delivery?,
+            telemetry: telemetry?,
+            log: log?,
+            event_hubs,
+        })
+    }
+}
+
+impl KafkaSettings {
+    fn check(&self, problems: &mut Problems) {
+        for (key, value) in [("kafka.brokers", &self.brokers), ("kafka.consumer_group", &self.consumer_group)] {
+            if value.trim().is_empty() {
+                problems.add(key, "is empty, expected a name");
+            }
+        }
+        for (key, value) in [("kafka.partitions", self.partitions), ("kafka.replication", self.replication)] {
+            if value < 1 {
+                problems.add(key, format!("is {value}, expected at least 1"));
+            }
+        }
+        if self.session_timeout < Duration::from_secs(1) {
+            problems.add("kafka.session_timeout", "is under 1s: any pause would cost the partitions");
+        }
+        if self.commit_interval.is_zero() || self.commit_interval >= self.session_timeout {
+            problems.add("kafka.commit_interval", "is not between 0 and kafka.session_timeout");
+        }
+    }
+}
+
+impl TopicSettings {
+    /// Every topic with the key of its setting, in the order of the path.
+    pub fn all(&self) -> [(&'static str, &str); 10] {
+        [
+            ("topics.requests_in", &self.requests_in),
+            ("topics.requests", &self.requests),
+            ("topics.features", &self.features),
+            ("topics.predict", &self.predict),
+            ("topics.predictions", &self.predictions),
+            ("topics.results", &self.results),
+            ("topics.replies", &self.replies),
+            ("topics.results_out", &self.results_out),
+            ("topics.dead_letters", &self.dead_letters),
+            ("topics.models", &self.models),
+        ]
+    }
+
+    fn check(&self, problems: &mut Problems) {
+        let all = self.all();
+        for (index, (key, name)) in all.iter().enumerate() {
+            let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+            if name.is_empty() || name.len() > 249 || !name.chars().all(legal) {
+                problems.add(*key, format!("is {name:?}, expected 1 to 249 letters, digits, '.', '_' or '-'"));
+            }
+            if let Some((other, _)) = all.iter().take(index).find(|(_, earlier)| earlier == name) {
+                problems
+                    .add(*key, format!("is {name:?}, which {other} is already; each edge needs a topic of its own"));
+            }
+        }
+    }
+}
+
+impl DeliverySettings {
+    fn check(&self, problems: &mut Problems) {
+        if self.in_flight == 0 {
+            problems.add("delivery.in_flight", "is 0, expected at least 1");
+        }
+        for (key, value) in [
+            ("delivery.timeout", self.timeout),
+            ("delivery.drain", self.drain),
+            ("delivery.dedupe_window", self.dedupe_window),
+        ] {
+            if value.is_zero() {
+                problems.add(key, "is 0, expected a time");
+            }
+        }
+        if self.timeout > self.max_timeout {
+            problems.add("delivery.timeout", "is longer than delivery.max_timeout");
+        }
+    }
+}
+
+/// Values of any scalar type as text. Names from the environment have `_` for `.`; librdkafka's own have no `_`.
+fn options<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Secret>, D::Error> {
+    use serde::de::Error;
+    let given = BTreeMap::<String, toml::Value>::deserialize(deserializer)?;
+    let mut options = BTreeMap::new();
+    for (name, value) in given {
+        flatten_option(name.replace('_', "."), value, &mut options).map_err(D::Error::custom)?;
+    }
+    Ok(options)
+}
+
+/// An unquoted `security.protocol = ".."` is a nested table in TOML; the property is the joined path.
+fn flatten_option(name: String, value: toml::Value, into: &mut BTreeMap<String, Secret>) -> Result<(), String> {
+    let text = match value {
+        toml::Value::String(text) => text,
+        toml::Value::Integer(number) => number.to_string(),
+        toml::Value::Float(number) => number.to_string(),
+        toml::Value::Boolean(flag) => flag.to_string(),
+        toml::Value::Table(table) => {
+            return table
+                .into_iter()
+                .try_for_each(|(inner, value)| flatten_option(format!("{name}.{inner}"), value, into));
+        }
+        toml::Value::Array(_) | toml::Value::Datetime(_) => {
+            return Err(format!("{name} is not text, a number or a flag"));
+        }
+    };
+    into.insert(name, Secret::new(text));
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! The way of a finished span out of the process: a queue and a thread for each stage, one runtime for all of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use opentelemetry::{Context, InstrumentationScope, KeyValue};
+use opentelemetry_otlp::{Protocol as OtlpProtocol, SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::resource::TelemetryResourceDetector;
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanProcessor,
+};
+use tokio::runtime::Runtime;
+
+use super::TelemetryError;
+use super::environment::{Endpoint, OtelEnvironment, Protocol, wrong};
+use super::sampler::Sampler;
+use crate::host::Process;
+
+/// A micro-batch of 256 items ends several spans each at once; the SDK's 2048 would drop some of the second batch.
+const QUEUE: usize = 16_384;
+/// A trace should be visible when a person who has just sent a request looks for it.
+const DELAY: Duration = Duration::from_secs(1);
+
+/// Makes pipes.
+#[derive(Debug)]
+pub(super) struct Exporter {
+    /// The gRPC channel lives here and not on the caller's runtime: an actix system is single-threaded, and waiting in
+    /// it for the last export would stop the very task that does it. Taken only by `drop`.
+    runtime: Option<Runtime>,
+    process: Process,
+    endpoint: Endpoint,
+    environment: OtelEnvironment,
+}
+
+impl Exporter {
+    pub(super) fn new(
+        process: Process,
+        endpoint: Endpoint,
+        environment: &OtelEnvironment,
+    ) -> Result<Self, TelemetryError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("otel")
+            .enable_all()
+            .build()
+            .map_err(|error| wrong(endpoint.variable, &format!("cannot be served, no thread: {error}")))?;
+        Ok(Self { runtime: Some(runtime), process, endpoint, environment: environment.clone() })
+    }
+
+    /// The pipe of one stage.
+    pub(super) fn pipe(&self, stage: &str) -> Result<Pipe, TelemetryError> {
+        let failed = |error: String| wrong(self.endpoint.variable, &error);
+        let (url, protocol) = (self.endpoint.url.clone(), self.endpoint.protocol);
+        let handle = self.runtime.as_ref().map(|runtime| runtime.handle().clone());
+        // On a thread of its own, because a blocking HTTP client must not be made inside any runtime.
+        let build = move || match protocol {
+            Protocol::Grpc => {
+                let _entered = handle.as_ref().map(tokio::runtime::Handle::enter);
+                SpanExporter::builder().with_tonic().with_endpoint(url).build()
+            }
+            Protocol::Http => {
+                let http = SpanExporter::builder().with_http().with_endpoint(url);
+                http.with_protocol(OtlpProtocol::HttpBinary).build()
+            }
+        };
+        let built = std::thread::spawn(build).join();
+        let exporter = match built {
+            Ok(exporter) => exporter.map_err(|error| failed(error.to_string()))?,
+            Err(_) => return Err(failed("cannot be used".to_owned())),
+        };
+        let mut config = BatchConfigBuilder::default(); // reads OTEL_BSP_*
+        if self.environment.get("OTEL_BSP_MAX_QUEUE_SIZE").is_none() {
+            config = config.with_max_queue_size(QUEUE);
+        }
+        if self.environment.get("OTEL_BSP_SCHEDULE_DELAY").is_none() {
+            config = config.with_scheduled_delay(DELAY);
+        }
+        let resource = self.resource(stage);
+        let mut processor = BatchSpanProcessor::new(exporter, config.build());
+        processor.set_resource(&resource);
+        let version = env!("CARGO_PKG_VERSION");
+        let scope = InstrumentationScope::builder("forebay").with_version(version).build();
+        Ok(Pipe { processor, resource, scope, closed: AtomicBool::new(false) })
+    }
+
+    /// `OTEL_SERVICE_NAME` names the one service of a binary. The all-in-one has five, so there it names their
+    /// namespace and they keep their own names; so does a stage that another service writes spans for afterwards.
+    fn resource(&self, stage: &str) -> Resource {
+        let attributes = self.environment.resource_attributes();
+        let listed = attributes.iter().find(|(name, _)| name == "service.name").map(|(_, value)| value.clone());
+        let named = self.environment.get("OTEL_SERVICE_NAME").map(str::to_owned).or(listed);
+        let mut own = format!("forebay-{stage}");
+        if stage == self.process.name {
+            own = if self.process.all_in_one { self.process.name.to_owned() } else { named.clone().unwrap_or(own) };
+        }
+        let namespace = named.filter(|_| self.process.all_in_one).map(|name| KeyValue::new("service.namespace", name));
+        Resource::builder_empty()
+            .with_detector(Box::new(TelemetryResourceDetector))
+            .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+            .with_attributes(namespace)
+            .with_attributes(attributes.into_iter().map(|(name, value)| KeyValue::new(name, value)))
+            .with_service_name(own)
+            .build()
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background(); // a plain drop panics inside another runtime
+        }
+    }
+}
+
+/// The queue of one stage and the thread that empties it.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    processor: BatchSpanProcessor,
+    resource: Resource,
+    scope: InstrumentationScope,
+    closed: AtomicBool,
+}
+
+impl Pipe {
+    pub(super) fn scope(&self) -> InstrumentationScope {
+        self.scope.clone()
+    }
+
+    /// Queues a finished span; never blocks, drops it when the queue is full.
+    pub(super) fn send(&self, span: SpanData) {
+        if !self.closed.load(Ordering::Relaxed) {
+            self.processor.on_end(span);
+        }
+    }
+
+    /// Sends what is queued and ends. Blocks.
+    pub(super) fn shutdown(&self, limit: Duration) {
+        if self.closed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = self.processor.shutdown_with_timeout(limit) {
+            tracing::warn!(%error, "the last spans could not be sent");
+        }
+    }
+
+    /// A provider for libraries that want one; it shares this queue.
+    pub(super) fn provider(self: &Arc<Self>, sampler: Sampler) -> SdkTracerProvider {
+        let builder = SdkTracerProvider::builder().with_span_processor(Shared(self.clone()));
+        builder.with_sampler(sampler.for_sdk()).with_resource(self.resource.clone()).build()
+    }
+}
+
+/// A processor that is only a way into the pipe; the pipe's end is the telemetry's business.
+#[derive(Debug)]
+struct Shared(Arc<Pipe>);
+
+impl SpanProcessor for Shared {
+    fn on_start(&self, _span: &mut Span, _context: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        self.0.send(span);
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.0.processor.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}

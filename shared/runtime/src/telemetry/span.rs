@@ -1,0 +1,169 @@
+//! Spans of the hot path: plain values, filled in and queued, without the machinery of `tracing`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use opentelemetry::trace::{Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry::{InstrumentationScope, KeyValue, Value};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+
+use super::context::system_time;
+use super::export::Pipe;
+use super::{TraceContext, now_us};
+
+/// A span that is written when everything about it is known, such as one of a slow request that was not sampled.
+#[derive(Debug, Clone)]
+pub struct SpanRecord {
+    /// `"process forebay.features"`.
+    pub name: Cow<'static, str>,
+    /// Its role.
+    pub kind: SpanKind,
+    /// Its trace and its own span id.
+    pub context: TraceContext,
+    /// The span that caused it; zero at the root.
+    pub parent_span_id: [u8; 8],
+    /// Unix time in microseconds.
+    pub start_us: u64,
+    /// Unix time in microseconds; not before the start.
+    pub end_us: u64,
+    /// What is known about it.
+    pub attributes: Vec<KeyValue>,
+    /// Error code and message, if it failed.
+    pub error: Option<(Cow<'static, str>, String)>,
+    /// Spans that are related without being its cause.
+    pub links: Vec<TraceContext>,
+}
+
+/// A span under way. Ends when dropped, or at the time given to [`StageSpan::end_at`]. When the trace is not sampled or
+/// nothing is exported it is empty and every call on it does nothing.
+#[derive(Debug)]
+pub struct StageSpan {
+    context: TraceContext,
+    open: Option<(Box<SpanData>, Arc<Pipe>)>,
+}
+
+impl StageSpan {
+    pub(super) fn empty(parent: TraceContext) -> Self {
+        Self { context: parent, open: None }
+    }
+
+    pub(super) fn open(
+        pipe: &Arc<Pipe>,
+        name: Cow<'static, str>,
+        kind: SpanKind,
+        parent: TraceContext,
+        start_us: u64,
+    ) -> Self {
+        let context = parent.child();
+        let data = data(name, kind, context, parent.span_id, system_time(start_us), pipe.scope());
+        Self { context, open: Some((Box::new(data), pipe.clone())) }
+    }
+
+    /// The context for whatever this span causes; an empty span passes its parent on.
+    pub fn context(&self) -> TraceContext {
+        self.context
+    }
+
+    /// Sets an attribute.
+    pub fn set(&mut self, key: &'static str, value: impl Into<Value>) {
+        if let Some((data, _)) = &mut self.open {
+            data.attributes.push(KeyValue::new(key, value));
+        }
+    }
+
+    /// Adds an event at the present time.
+    pub fn event(&mut self, name: &'static str, attributes: &[KeyValue]) {
+        if let Some((data, _)) = &mut self.open {
+            data.events.events.push(Event::new(name, system_time(now_us()), attributes.to_vec(), 0));
+        }
+    }
+
+    /// Marks it as failed with one of the project's error codes.
+    pub fn error(&mut self, code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) {
+        if let Some((data, _)) = &mut self.open {
+            failed(data, code.into(), message.into());
+        }
+    }
+
+    /// Relates it to another span that is not its cause, such as that of the batch it was in.
+    pub fn link(&mut self, other: TraceContext) {
+        if let Some((data, _)) = &mut self.open {
+            data.links.links.push(Link::new(span_context(other), Vec::new(), 0));
+        }
+    }
+
+    /// Ends it at a time in Unix microseconds.
+    pub fn end_at(mut self, end_us: u64) {
+        self.finish(system_time(end_us));
+    }
+
+    fn finish(&mut self, end: SystemTime) {
+        if let Some((mut data, pipe)) = self.open.take() {
+            data.end_time = end.max(data.start_time);
+            pipe.send(*data);
+        }
+    }
+}
+
+impl Drop for StageSpan {
+    fn drop(&mut self) {
+        if self.open.is_some() {
+            self.finish(system_time(now_us()));
+        }
+    }
+}
+
+/// Queues a record. It is marked as sampled, whatever its context says: exporters skip what is not.
+pub(super) fn send(pipe: &Pipe, record: SpanRecord) {
+    let SpanRecord { name, kind, context, parent_span_id, start_us, end_us, attributes, error, links } = record;
+    let start = system_time(start_us);
+    let mut span = data(name, kind, context.with_sampled(true), parent_span_id, start, pipe.scope());
+    span.end_time = system_time(end_us).max(start);
+    span.attributes = attributes;
+    span.links.links = links.into_iter().map(|other| Link::new(span_context(other), Vec::new(), 0)).collect();
+    if let Some((code, message)) = error {
+        failed(&mut span, code, message.into());
+    }
+    pipe.send(span);
+}
+
+fn failed(data: &mut SpanData, code: Cow<'static, str>, message: Cow<'static, str>) {
+    data.attributes.push(KeyValue::new("error.type", code));
+    data.status = Status::error(message);
+}
+
+fn data(
+    name: Cow<'static, str>,
+    kind: SpanKind,
+    context: TraceContext,
+    parent_span_id: [u8; 8],
+    start: SystemTime,
+    instrumentation_scope: InstrumentationScope,
+) -> SpanData {
+    SpanData {
+        span_context: span_context(context),
+        parent_span_id: SpanId::from_bytes(parent_span_id),
+        parent_span_is_remote: matches!(kind, SpanKind::Consumer | SpanKind::Server) && parent_span_id != [0; 8],
+        span_kind: kind,
+        name,
+        start_time: start,
+        end_time: start,
+        attributes: Vec::new(),
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: Status::Unset,
+        instrumentation_scope,
+    }
+}
+
+fn span_context(context: TraceContext) -> SpanContext {
+    SpanContext::new(
+        TraceId::from_bytes(context.trace_id),
+        SpanId::from_bytes(context.span_id),
+        TraceFlags::new(context.flags),
+        false,
+        TraceState::default(),
+    )
+}

@@ -1,0 +1,126 @@
+//! The admin endpoint on a free port, asked over the wire.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use forebay_runtime::{AdminServer, Lifecycle, Metrics, StageMetrics, StartError, check_health};
+
+/// Asks from another thread, as the server lives on this one.
+async fn ask(address: SocketAddr, path: &'static str) -> (u16, String) {
+    let request = move || {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let status = text.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, text.split_once("\r\n\r\n").unwrap().1.to_owned())
+    };
+    tokio::task::spawn_blocking(request).await.unwrap()
+}
+
+async fn health(address: SocketAddr) -> Result<String, String> {
+    tokio::task::spawn_blocking(move || check_health(address)).await.unwrap()
+}
+
+fn anywhere() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+#[actix_rt::test]
+async fn health_follows_the_lifecycle() {
+    let (lifecycle, metrics) = (Lifecycle::new(), Metrics::new());
+    let server = AdminServer::start(anywhere(), &lifecycle, &metrics).unwrap();
+    let address = server.address();
+    let source = lifecycle.register("kafka source forebay.features");
+    source.unready("broker not reached");
+
+    let (status, body) = ask(address, "/health/ready").await;
+    let report: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &report["status"]), (503, &"unready".into()));
+    let expected =
+        serde_json::json!({ "name": "kafka source forebay.features", "ready": false, "reason": "broker not reached" });
+    assert_eq!(report["components"][0], expected);
+    assert_eq!(ask(address, "/health/live").await.0, 200);
+    assert!(health(address).await.unwrap_err().contains("broker not reached"));
+
+    source.ready();
+    assert_eq!(ask(address, "/health/ready").await.0, 200);
+    assert!(health(address).await.unwrap().contains("\"ready\""));
+
+    lifecycle.shutdown("test");
+    let (status, body) = ask(address, "/health/ready").await;
+    assert!(status == 503 && body.contains("draining"), "{body}");
+    assert_eq!(ask(address, "/health/live").await.0, 200, "a draining process must not be killed");
+    source.finished();
+    server.stop().await;
+    assert!(health(address).await.unwrap_err().contains("does not answer"));
+}
+
+#[actix_rt::test]
+async fn a_stalled_component_fails_liveness() {
+    let (lifecycle, metrics) = (Lifecycle::new(), Metrics::new());
+    let server = AdminServer::start(anywhere(), &lifecycle, &metrics).unwrap();
+    let poller = lifecycle.register("poller").stall_after(Duration::ZERO);
+    let (status, body) = ask(server.address(), "/health/live").await;
+    assert!(status == 503 && body.contains("poller"), "{body}");
+    poller.finished();
+    server.stop().await;
+}
+
+#[actix_rt::test]
+async fn stages_of_one_process_share_families() {
+    let (lifecycle, metrics) = (Lifecycle::new(), Metrics::new());
+    let server = AdminServer::start(anywhere(), &lifecycle, &metrics).unwrap();
+    let caching = StageMetrics::register(&metrics, "caching");
+    let prediction = StageMetrics::register(&metrics, "prediction");
+    caching.received.inc_by(3);
+    prediction.received.inc();
+    caching.sent("forebay.predict").inc();
+    caching.failed("deadline_exceeded").inc();
+    caching.waited_seconds.inc_by(0.25);
+    caching.duration_seconds.observe(0.003);
+    StageMetrics::register(&metrics, "caching").received.inc();
+    metrics.legacy().requests.inc();
+    metrics.legacy().consumer_lag("inference-requests", 2).set(41);
+    metrics.legacy().consumer_lag("inference-requests", 3).set(7);
+    metrics.legacy().forget_lag("inference-requests", 3);
+
+    let (status, text) = ask(server.address(), "/metrics").await;
+    assert_eq!(status, 200);
+    for line in [
+        "forebay_stage_received_total{stage=\"caching\"} 4",
+        "forebay_stage_received_total{stage=\"prediction\"} 1",
+        "forebay_stage_sent_total{stage=\"caching\",destination=\"forebay.predict\"} 1",
+        "forebay_stage_failed_total{stage=\"caching\",code=\"deadline_exceeded\"} 1",
+        "forebay_stage_waited_seconds_total{stage=\"caching\"} 0.25",
+        "forebay_stage_duration_seconds_bucket{le=\"0.005\",stage=\"caching\"} 1",
+        "forebay_stage_in_flight{stage=\"caching\"} 0",
+        "inference_requests_total 1",
+        "inference_errors_total 0",
+        "inference_latency_seconds_count 0",
+        "kafka_consumer_lag{topic=\"inference-requests\",partition=\"2\"} 41",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    assert_eq!(text.matches("# TYPE forebay_stage_received counter").count(), 1, "{text}");
+    assert!(!text.contains("partition=\"3\""));
+    for name in
+        ["process_resident_memory_bytes ", "process_cpu_seconds_total ", "process_open_fds ", "process_threads "]
+    {
+        assert!(text.lines().any(|line| line.starts_with(name)), "{name}\n{text}");
+    }
+    server.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_taken_port_names_the_setting() {
+    let taken = TcpListener::bind(anywhere()).unwrap();
+    let error = AdminServer::start(taken.local_addr().unwrap(), &Lifecycle::new(), &Metrics::new()).unwrap_err();
+    let error = StartError::from(error).to_string();
+    assert!(error.starts_with("admin.listen: ") && error.contains("FOREBAY__ADMIN__LISTEN"), "{error}");
+}

@@ -1,0 +1,193 @@
+//! Spans against receivers in this process, sent from inside an actix system, which is where exporters used to hang.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+mod collector;
+
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use collector::{grpc, spans};
+use forebay_runtime::{
+    KeyValue, OtelEnvironment, Process, SpanKind, SpanRecord, StageTracer, Telemetry, TelemetrySettings, TraceContext,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
+
+const FLUSH: Duration = Duration::from_secs(5);
+const START_US: u64 = 1_700_000_000_000_000;
+
+/// A receiver for HTTP with protobuf bodies.
+fn http() -> (String, Receiver<ExportTraceServiceRequest>) {
+    use actix_web::{App, HttpResponse, HttpServer, web};
+    let (received, requests) = channel();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = move || {
+        let received = received.clone();
+        let take = move |body: web::Bytes| {
+            received.send(ExportTraceServiceRequest::decode(body).unwrap()).unwrap();
+            async { HttpResponse::Ok().content_type("application/x-protobuf").finish() }
+        };
+        App::new().route("/v1/traces", web::post().to(take))
+    };
+    let serve = async move {
+        HttpServer::new(app).workers(1).disable_signals().listen(listener).unwrap().run().await.unwrap();
+    };
+    std::thread::spawn(move || actix_rt::System::new().block_on(serve));
+    (format!("http://{address}"), requests)
+}
+
+fn start(process: Process, variables: &[(&str, &str)]) -> Telemetry {
+    let environment = OtelEnvironment::of(variables.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+    let settings = TelemetrySettings { sample_ratio: 1.0, slow: Duration::from_secs(1) };
+    Telemetry::start(process, &settings, &environment).unwrap()
+}
+
+fn attribute<'a>(span: &'a Span, key: &str) -> Option<&'a Any> {
+    span.attributes.iter().find(|it| it.key == key)?.value.as_ref()?.value.as_ref()
+}
+
+async fn flush_in_time(telemetry: &Telemetry) {
+    let before = Instant::now();
+    telemetry.flush(FLUSH).await;
+    assert!(before.elapsed() < FLUSH, "the flush ran into its limit");
+}
+
+#[actix_rt::test]
+async fn one_request_is_one_trace_over_two_stages() {
+    let (address, requests) = grpc();
+    let telemetry = start(Process::all_in_one("forebay"), &[("OTEL_EXPORTER_OTLP_ENDPOINT", &address)]);
+    let (caching, prediction) = (telemetry.stage("caching"), telemetry.stage("prediction"));
+    let root = caching.sample_root(None);
+    assert!(root.sampled() && root.span_id == [0; 8]);
+
+    let mut lookup = caching.start("process forebay.features", SpanKind::Consumer, root, START_US);
+    lookup.set("forebay.cache", "miss");
+    lookup.event("asked redis", &[KeyValue::new("keys", 3)]);
+    let mut infer = prediction.start("process forebay.predict", SpanKind::Consumer, lookup.context(), START_US + 50);
+    let batch = TraceContext::root(true).child();
+    infer.link(batch);
+    infer.error("model_unavailable", "every version is open");
+    infer.end_at(START_US + 80);
+    lookup.end_at(START_US + 100);
+    flush_in_time(&telemetry).await;
+
+    let spans = spans(&requests);
+    assert_eq!(spans.len(), 2);
+    let of = |service: &str| &spans.iter().find(|(name, _)| name == service).unwrap().1;
+    let (lookup, infer) = (of("forebay-caching"), of("forebay-prediction"));
+    assert_eq!((lookup.name.as_str(), lookup.trace_id.as_slice()), ("process forebay.features", &root.trace_id[..]));
+    assert!(lookup.parent_span_id.is_empty(), "the first span is the root");
+    assert_eq!((lookup.start_time_unix_nano, lookup.end_time_unix_nano), (START_US * 1000, (START_US + 100) * 1000));
+    assert_eq!(attribute(lookup, "forebay.cache"), Some(&Any::StringValue("miss".into())));
+    assert_eq!(lookup.events[0].name, "asked redis");
+    assert_eq!((&infer.trace_id, &infer.parent_span_id), (&lookup.trace_id, &lookup.span_id));
+    assert_eq!(infer.links[0].span_id, batch.span_id);
+    assert_eq!(attribute(infer, "error.type"), Some(&Any::StringValue("model_unavailable".into())));
+    let status = infer.status.as_ref().unwrap();
+    assert_eq!((status.code, status.message.as_str()), (2, "every version is open"));
+}
+
+#[actix_rt::test]
+async fn a_record_is_exported_with_its_own_ids_though_not_sampled() {
+    let (address, requests) = grpc();
+    let telemetry = start(Process::service("publishing"), &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &address)]);
+    let unsampled = TraceContext { trace_id: [7; 16], span_id: [8; 8], flags: 0 };
+    assert!(telemetry.stage("publishing").start("x", SpanKind::Internal, unsampled, START_US).context() == unsampled);
+    telemetry.stage("caching").record(SpanRecord {
+        name: "process forebay.features".into(),
+        kind: SpanKind::Consumer,
+        context: unsampled,
+        parent_span_id: [9; 8],
+        start_us: START_US,
+        end_us: START_US - 5,
+        attributes: vec![KeyValue::new("forebay.slow", true)],
+        error: Some(("deadline_exceeded".into(), "too late".into())),
+        links: vec![],
+    });
+    flush_in_time(&telemetry).await;
+    let spans = spans(&requests);
+    assert_eq!(spans.len(), 1, "the unsampled span must not be sent");
+    let (service, span) = &spans[0];
+    assert_eq!(service, "forebay-caching");
+    assert_eq!(
+        (&span.trace_id[..], &span.span_id[..], &span.parent_span_id[..]),
+        (&[7; 16][..], &[8; 8][..], &[9; 8][..])
+    );
+    assert_eq!(span.end_time_unix_nano, span.start_time_unix_nano, "no span ends before it starts");
+    assert_eq!(span.flags & 1, 1);
+}
+
+#[actix_rt::test]
+async fn names_come_from_the_environment() {
+    let (address, requests) = grpc();
+    let (endpoint, named) = (("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()), ("OTEL_SERVICE_NAME", "shop"));
+    let single = start(Process::service("caching"), &[endpoint, named]);
+    for stage in ["caching", "prediction"] {
+        let tracer = single.stage(stage);
+        drop(tracer.start("x", SpanKind::Internal, tracer.sample_root(None), START_US));
+    }
+    flush_in_time(&single).await;
+    let mut names: Vec<_> = spans(&requests).into_iter().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["forebay-prediction", "shop"]);
+
+    let attributes = ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test,service.name=other");
+    let all = start(Process::all_in_one("forebay"), &[endpoint, named, attributes]);
+    drop(all.stage("caching").start("x", SpanKind::Internal, TraceContext::root(true), START_US));
+    flush_in_time(&all).await;
+    let resource = requests.recv_timeout(FLUSH).unwrap().resource_spans.remove(0).resource.unwrap();
+    for (key, value) in [
+        ("service.name", "forebay-caching"),
+        ("service.namespace", "shop"),
+        ("deployment.environment", "test"),
+        ("telemetry.sdk.language", "rust"),
+    ] {
+        let found = resource.attributes.iter().find(|it| it.key == key).unwrap();
+        assert_eq!(found.value.clone().unwrap().value, Some(Any::StringValue(value.into())), "{key}");
+    }
+}
+
+#[actix_rt::test]
+async fn many_spans_survive_the_end_over_http() {
+    let (address, requests) = http();
+    let protocol = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+    let telemetry = start(Process::service("caching"), &[("OTEL_EXPORTER_OTLP_ENDPOINT", &address), protocol]);
+    let tracer = telemetry.stage("caching");
+    for _ in 0..3_000 {
+        drop(tracer.start("x", SpanKind::Internal, tracer.sample_root(None), START_US));
+    }
+    flush_in_time(&telemetry).await;
+    assert_eq!(spans(&requests).len(), 3_000);
+    drop(tracer.start("late", SpanKind::Internal, tracer.sample_root(None), START_US));
+    flush_in_time(&telemetry).await;
+    assert!(spans(&requests).is_empty());
+}
+
+#[actix_rt::test]
+async fn an_absent_collector_costs_only_the_limit() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap(); // accepts, never answers
+    let address = format!("http://{}", taken.local_addr().unwrap());
+    let telemetry = start(Process::service("caching"), &[("OTEL_EXPORTER_OTLP_ENDPOINT", &address)]);
+    drop(telemetry.stage("caching").start("x", SpanKind::Internal, TraceContext::root(true), START_US));
+    let before = Instant::now();
+    telemetry.flush(Duration::from_millis(300)).await;
+    assert!(before.elapsed() < Duration::from_secs(3), "{:?}", before.elapsed());
+}
+
+#[test]
+fn without_an_endpoint_nothing_is_sampled_but_a_caller_is_heard() {
+    let telemetry = start(Process::service("caching"), &[]);
+    assert!(!telemetry.is_enabled());
+    for tracer in [telemetry.stage("caching"), StageTracer::disabled()] {
+        let root = tracer.sample_root(None);
+        assert!(!root.sampled() && root.is_valid());
+        let caller = TraceContext::root(true).child();
+        assert_eq!(tracer.sample_root(Some(caller)), caller);
+        let span = tracer.start("x", SpanKind::Server, caller, START_US);
+        assert_eq!(span.context(), caller, "the caller stays the parent of whoever does export");
+    }
+}
