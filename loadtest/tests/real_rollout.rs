@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use harness::load::{HttpLoad, KafkaLoad};
-use harness::{Mesh, STAGES, Service, stop_all};
+use harness::{Mesh, STAGES, Service, stop_all, wait_all};
 
 const RATE: f64 = 300.0;
 
@@ -19,7 +19,7 @@ struct Replicas<'m> {
 impl<'m> Replicas<'m> {
     fn start(mesh: &'m Mesh) -> Self {
         let mut of: Vec<[Service; 2]> = STAGES.iter().map(|stage| [mesh.start(stage), mesh.start(stage)]).collect();
-        of.iter_mut().flatten().for_each(|service| drop(service.wait_ready()));
+        wait_all(of.iter_mut().flatten());
         Self { mesh, of }
     }
 

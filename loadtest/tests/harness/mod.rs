@@ -105,6 +105,13 @@ impl Mesh {
         Self { name, folder, settings, started: AtomicU32::new(0) }
     }
 
+    /// No settings at all: what somebody has who has just built the binaries.
+    pub fn unset(name: &str) -> Self {
+        let mut mesh = Self::named(name);
+        mesh.settings.clear();
+        mesh
+    }
+
     /// Fresh topics, made by `forebay topics create`.
     pub fn with_topics(name: &str) -> Self {
         let mesh = Self::named(name);
@@ -116,6 +123,11 @@ impl Mesh {
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
         self.settings.retain(|(known, _)| known != name);
         self.settings.push((name.to_owned(), value.into()));
+    }
+
+    /// Removes a setting.
+    pub fn unset_one(&mut self, name: &str) {
+        self.settings.retain(|(known, _)| known != name);
     }
 
     /// The name of a topic of this mesh, by its setting.
@@ -174,8 +186,16 @@ impl Mesh {
     #[track_caller]
     pub fn start_all(&self) -> Vec<Service> {
         let mut services: Vec<Service> = STAGES.iter().map(|stage| self.start(stage)).collect();
-        services.iter_mut().for_each(|service| drop(service.wait_ready()));
+        wait_all(&mut services);
         services
+    }
+}
+
+/// Waits until all of them are ready.
+#[track_caller]
+pub fn wait_all<'a>(services: impl IntoIterator<Item = &'a mut Service>) {
+    for service in services {
+        service.wait_ready();
     }
 }
 

@@ -41,3 +41,20 @@ impl Settings {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forebay_runtime::SHARED_BUNDLE;
+
+    /// A ConfigMap with the settings of all services must fit each of them: a binary ignores the sections of the others.
+    #[test]
+    fn every_service_accepts_the_settings_of_all() {
+        let everything: String = BUNDLES.iter().map(|bundle| bundle.toml).collect();
+        for bundle in BUNDLES {
+            let layers = Layers::from_parts(&[SHARED_BUNDLE, bundle], &everything, &[], &[]);
+            let problems = layers.map(|layers| layers.problems().into_result());
+            assert!(matches!(problems, Ok(Ok(()))), "{}: {problems:?}", bundle.name);
+        }
+    }
+}

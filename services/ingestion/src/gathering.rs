@@ -69,7 +69,13 @@ impl Gathering {
     /// start together should not walk in step.
     pub fn new(gap: Duration, partitions: u32, first: u32) -> Self {
         let partitions = partitions.max(1);
-        Self { gap, partitions, travel: Arc::new(AtomicU32::new(first % partitions)), last: None, pending: Pending::default() }
+        Self {
+            gap,
+            partitions,
+            travel: Arc::new(AtomicU32::new(first % partitions)),
+            last: None,
+            pending: Pending::default(),
+        }
     }
 
     /// Travel partition of the batch that is gathering now, for whoever wants to follow it.

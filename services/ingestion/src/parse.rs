@@ -5,23 +5,27 @@
 //! # Layout
 //! - [`parse_http`], [`parse_record`]: the doors' ways in
 //! - `body`: the object and its fields
-//! - `features`: rows of numbers, written straight into vectors
+//! - `features`, `value`: rows of numbers, written straight into vectors
 //! - `scalar`: texts and integers
+//! - `refuse`: wrong types, named with their place
+//! - `salvage`: the request id of what is no request
 //! - `watch`: what a visitor remembers of the place where it stopped
 
 mod body;
 mod features;
+mod refuse;
 mod salvage;
 mod scalar;
+mod value;
 mod watch;
 
 use forebay_contract::{ErrorCode, Problem};
 use serde::de::DeserializeSeed;
 
 use crate::ask::Ask;
+use body::Body;
 #[cfg(test)]
 pub(crate) use body::FIELDS;
-use body::Body;
 pub(crate) use salvage::request_id;
 use watch::Watch;
 

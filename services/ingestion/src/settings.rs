@@ -87,7 +87,8 @@ impl Http {
             }
         }
         if self.in_flight < self.max_rows {
-            let text = format!("is {}, less than the {} rows of one request (http.max_rows)", self.in_flight, self.max_rows);
+            let text =
+                format!("is {}, less than the {} rows of one request (http.max_rows)", self.in_flight, self.max_rows);
             problems.add("http.in_flight", text);
         }
     }

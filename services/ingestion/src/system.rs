@@ -252,8 +252,11 @@ pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartEr
     let mine = Follow::Partitions(vec![place.origin.reply_partition]);
     edges.follow(&topics.replies, mine, stage.replies.clone())?;
     if settings.ingestion.kafka_door {
-        let source =
-            RawSource { topic: topics.requests_in.clone(), group: shared.kafka.consumer_group.clone(), from_latest: true };
+        let source = RawSource {
+            topic: topics.requests_in.clone(),
+            group: shared.kafka.consumer_group.clone(),
+            from_latest: true,
+        };
         let take = Arc::clone(&stage.kafka_door);
         edges.consume_raw(&source, move |delivery| take(delivery))?;
     }

@@ -60,7 +60,8 @@ impl Waiters {
         let (sender, answer) = oneshot::channel();
         let mut asks = self.0.asks.lock();
         let new = !asks.contains_key(&ask);
-        let fresh = || Waiting { digest, rows: vec![None; rows], missing: rows, callers: Vec::with_capacity(1), next: 0 };
+        let fresh =
+            || Waiting { digest, rows: vec![None; rows], missing: rows, callers: Vec::with_capacity(1), next: 0 };
         let waiting = asks.entry(ask).or_insert_with(fresh);
         if waiting.digest != digest || waiting.rows.len() != rows {
             return Err(Conflict);

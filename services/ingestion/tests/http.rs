@@ -15,7 +15,8 @@ async fn one_row_is_answered_with_its_prediction() {
     let mut mesh = Mesh::start(&[]);
     let door = mesh.serve();
     let header = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\ntracestate: a=b";
-    let body = br#"{"request_id":"r1","features":[0.1,0.2],"model":"m","model_version":"v1","priority":-2,"timeout_ms":9000}"#;
+    let body =
+        br#"{"request_id":"r1","features":[0.1,0.2],"model":"m","model_version":"v1","priority":-2,"timeout_ms":9000}"#;
     let stream = send(door.address, &format!("{PREDICT}\r\n{header}"), body).await;
     let (batch, ack) = mesh.arrived().await;
     ack.ack();
@@ -34,7 +35,11 @@ async fn one_row_is_answered_with_its_prediction() {
     let response = receive(stream).await;
     assert_eq!(response.status, 200);
     let answer = response.json();
-    assert!(response.body.starts_with(r#"{"request_id":"r1","prediction":0.30000000000000004,"model_version":"v1","timestamp":"#));
+    assert!(
+        response
+            .body
+            .starts_with(r#"{"request_id":"r1","prediction":0.30000000000000004,"model_version":"v1","timestamp":"#)
+    );
     assert_eq!(answer["trace_id"], "0af7651916cd43dd8448eb211c80319c");
     assert!(answer["latency_ms"].as_f64().unwrap() > 0.0);
     assert!(response.header("traceparent").unwrap().starts_with("00-0af7651916cd43dd8448eb211c80319c-"));

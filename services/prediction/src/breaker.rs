@@ -24,10 +24,16 @@ pub enum Admission {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Closed { failures: u32 },
-    Open { until: Instant },
+    Closed {
+        failures: u32,
+    },
+    Open {
+        until: Instant,
+    },
     /// A probe is under way; one that never reports is given up at `until`.
-    HalfOpen { until: Instant },
+    HalfOpen {
+        until: Instant,
+    },
 }
 
 /// The breaker of one version.

@@ -296,7 +296,10 @@ mod tests {
     fn a_version_with_other_features_is_no_fallback() {
         let stable = stable(&[(1, 2), (2, 3), (3, 2)], 2);
         stable.mood(1, Mood::Refuses);
-        assert_eq!(ask(&stable, 1, &[1.0]), [Err("no version of model \"m\" can answer: v1 the model cannot answer: told to".into())]);
+        assert_eq!(
+            ask(&stable, 1, &[1.0]),
+            [Err("no version of model \"m\" can answer: v1 the model cannot answer: told to".into())]
+        );
     }
 
     #[test]
@@ -308,7 +311,9 @@ mod tests {
         let pinned = Pinned { model: "m".into(), number: 1, version: Ok(Arc::clone(&version)) };
         let row = features("m", 1, &[1.0, 0.5]);
         for _ in 0..5 {
-            assert!(matches!(&inference.answer(&pinned, &[&row])[0], Verdict::Answered { version, .. } if version.number() == 1));
+            assert!(
+                matches!(&inference.answer(&pinned, &[&row])[0], Verdict::Answered { version, .. } if version.number() == 1)
+            );
         }
         assert!(version.admit(Instant::now()).is_err());
     }

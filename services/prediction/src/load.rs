@@ -128,13 +128,16 @@ impl Loader {
         let digest = view.version(number).map(|listed| listed.digest);
         match table.models.get(&view.name).and_then(|shelf| shelf.slots.get(&number)) {
             Some(Slot::Ready(version)) if Some(*version.digest()) == digest => return true,
-            Some(Slot::Failed { digest: failed, at, .. }) if *failed == digest && at.elapsed() < RELOAD => return false,
+            Some(Slot::Failed { digest: failed, at, .. }) if *failed == digest && at.elapsed() < RELOAD => {
+                return false;
+            }
             _ => {}
         }
         let started = Instant::now();
-        let loaded = registry.load(&view.name, number).map_err(|error| error.to_string()).and_then(|loaded| {
-            Version::check(loaded, self.policy, self.metrics.version(&view.name, number))
-        });
+        let loaded = registry
+            .load(&view.name, number)
+            .map_err(|error| error.to_string())
+            .and_then(|loaded| Version::check(loaded, self.policy, self.metrics.version(&view.name, number)));
         let slot = match loaded {
             Ok(version) => {
                 let (took, row_cost) = (started.elapsed(), version.row_cost());
@@ -166,7 +169,11 @@ impl Loader {
             view.map(|view| self.load(registry, &versions, &view, *number))
         });
         if found.is_none() {
-            let why = if registry.is_some() { "is not in the registry" } else { "cannot be loaded, the registry is not there" };
+            let why = if registry.is_some() {
+                "is not in the registry"
+            } else {
+                "cannot be loaded, the registry is not there"
+            };
             let slot = Slot::Failed { digest: None, at: Instant::now(), why: why.to_owned() };
             change(&versions, model, |shelf| {
                 shelf.slots.insert(*number, slot);
@@ -182,10 +189,12 @@ impl Loader {
             self.component.ready();
             return;
         }
-        let why = slots.and_then(|slots| slots.values().find_map(|slot| match slot {
-            Slot::Failed { why, .. } => Some(why.clone()),
-            Slot::Ready(_) => None,
-        }));
+        let why = slots.and_then(|slots| {
+            slots.values().find_map(|slot| match slot {
+                Slot::Failed { why, .. } => Some(why.clone()),
+                Slot::Ready(_) => None,
+            })
+        });
         let why = why.unwrap_or_else(|| "is not in the registry".to_owned());
         self.component.unready(format!("model {}: {why}", self.models.name));
     }
@@ -205,4 +214,154 @@ fn change(versions: &Versions, model: &str, change: impl FnOnce(&mut Shelf)) {
     let mut table = (*versions.table()).clone();
     change(table.models.entry(model.to_owned()).or_default());
     versions.replace(table);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::mpsc::channel;
+
+    use forebay_runtime::Lifecycle;
+
+    use super::*;
+    use crate::fakes::POLICY;
+    use crate::versions::Found;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    struct Kept {
+        versions: Arc<Versions>,
+        lifecycle: Lifecycle,
+        folder: tempfile::TempDir,
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+            let target = to.join(entry.file_name());
+            match entry.path().is_dir() {
+                true => copy(&entry.path(), &target),
+                false => _ = std::fs::copy(entry.path(), target).unwrap(),
+            }
+        }
+    }
+
+    fn kept(warm: Warm) -> Kept {
+        let folder = tempfile::tempdir().unwrap();
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../preprocessing/tests/registry"), folder.path());
+        let (loader, wanted) = channel();
+        let versions = Arc::new(Versions::new(loader));
+        let lifecycle = Lifecycle::new();
+        let registry = format!("file:{}", folder.path().display());
+        Loader {
+            versions: Arc::downgrade(&versions),
+            wanted,
+            models: ModelSettings { registry, name: "diabetes".into(), stage: "Production".into() },
+            warm,
+            every: Duration::from_millis(50),
+            policy: POLICY,
+            metrics: ModelMetrics::default(),
+            component: lifecycle.register("models"),
+        }
+        .spawn()
+        .unwrap();
+        let kept = Kept { versions, lifecycle, folder };
+        kept.until(|kept| kept.lifecycle.is_ready());
+        kept
+    }
+
+    impl Kept {
+        fn until(&self, reached: impl Fn(&Self) -> bool) {
+            let started = Instant::now();
+            while !reached(self) {
+                assert!(started.elapsed() < PATIENCE, "{:?} {:?}", self.shelf(), self.lifecycle.components());
+                std::thread::yield_now();
+            }
+        }
+
+        fn shelf(&self) -> Option<Shelf> {
+            self.versions.table().models.get("diabetes").cloned()
+        }
+
+        fn production(&self) -> Option<u32> {
+            self.shelf()?.production
+        }
+
+        fn write(&self, path: &str, content: &str) {
+            let root = self.folder.path().join("diabetes");
+            // whole or not at all, as a registry should be written
+            std::fs::write(self.folder.path().join(".new"), content).unwrap();
+            std::fs::rename(self.folder.path().join(".new"), root.join(path)).unwrap();
+        }
+
+        fn chain(&self, version: u32) -> Vec<u32> {
+            self.versions.chain("diabetes", version).iter().map(|version| version.number()).collect()
+        }
+    }
+
+    #[test]
+    fn production_is_loaded_before_readiness_and_the_rest_after() {
+        let kept = kept(Warm::All);
+        assert_eq!(kept.production(), Some(2));
+        kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 3));
+        assert_eq!((kept.chain(3), kept.chain(2)), (vec![2, 1], vec![1]));
+    }
+
+    #[test]
+    fn a_version_is_loaded_when_it_is_asked_for() {
+        let kept = kept(Warm::Production);
+        kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 2));
+        assert!(matches!(kept.versions.find("diabetes", 3), Found::Loading));
+        kept.until(|kept| matches!(kept.versions.find("diabetes", 3), Found::Ready(_)));
+        kept.until(
+            |kept| matches!(kept.versions.find("diabetes", 8), Found::Failed(why) if why == "is not in the registry"),
+        );
+        kept.until(|kept| matches!(kept.versions.find("nobody", 1), Found::Failed(_)));
+    }
+
+    #[test]
+    fn a_moved_stage_is_followed_and_the_old_version_is_the_fallback() {
+        let kept = kept(Warm::All);
+        kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 3));
+        kept.write("registered_model.yaml", "stages: {3: Production}");
+        kept.until(|kept| kept.production() == Some(3));
+        assert_eq!(kept.chain(3), [2], "the one before, not the nearest older one by chance");
+        kept.write("registered_model.yaml", "stages: {1: Production}");
+        kept.until(|kept| kept.production() == Some(1));
+        assert_eq!(kept.chain(1), [3]);
+    }
+
+    #[test]
+    fn a_broken_new_production_version_does_not_take_over() {
+        let kept = kept(Warm::All);
+        copy(&kept.folder.path().join("diabetes/3"), &kept.folder.path().join(".four"));
+        std::fs::write(kept.folder.path().join(".four/model.skops"), "not a model").unwrap();
+        std::fs::rename(kept.folder.path().join(".four"), kept.folder.path().join("diabetes/4")).unwrap();
+        kept.write("registered_model.yaml", "stages: {4: Production}");
+        kept.until(|kept| kept.shelf().is_some_and(|shelf| matches!(shelf.slots.get(&4), Some(Slot::Failed { .. }))));
+        assert_eq!(kept.production(), Some(2));
+        assert_eq!(kept.chain(4), [2, 1]);
+        assert!(kept.lifecycle.is_ready());
+    }
+
+    #[test]
+    fn a_retired_version_is_forgotten() {
+        let kept = kept(Warm::All);
+        kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 3));
+        std::fs::remove_dir_all(kept.folder.path().join("diabetes/1")).unwrap();
+        kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 2));
+        assert_eq!(kept.chain(3), [2]);
+    }
+
+    #[test]
+    fn the_thread_ends_with_the_stage() {
+        let Kept { versions, lifecycle, .. } = kept(Warm::Production);
+        drop(versions);
+        let started = Instant::now();
+        while !lifecycle.components().is_empty() {
+            assert!(started.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+        assert_eq!(lifecycle.failure(), None, "a planned end");
+    }
 }

@@ -64,10 +64,26 @@ impl ModelMetrics {
         let own = Self::default();
         metrics.register("forebay_model_rows", "Rows a version answered", own.rows.clone());
         metrics.register("forebay_model_failures", "Calls of a version that failed", own.failures.clone());
-        metrics.register("forebay_model_fallbacks", "Rows a version answered in place of another", own.fallbacks.clone());
-        metrics.register("forebay_model_breaker_open", "1 while the breaker of a version is not closed", own.open.clone());
-        metrics.register("forebay_shadow_failures", "Calls of a shadow version that failed", own.shadow_failures.clone());
-        metrics.register("forebay_shadow_dropped", "Batches not shadowed because the last one was not done", own.shadow_dropped.clone());
+        metrics.register(
+            "forebay_model_fallbacks",
+            "Rows a version answered in place of another",
+            own.fallbacks.clone(),
+        );
+        metrics.register(
+            "forebay_model_breaker_open",
+            "1 while the breaker of a version is not closed",
+            own.open.clone(),
+        );
+        metrics.register(
+            "forebay_shadow_failures",
+            "Calls of a shadow version that failed",
+            own.shadow_failures.clone(),
+        );
+        metrics.register(
+            "forebay_shadow_dropped",
+            "Batches not shadowed because the last one was not done",
+            own.shadow_dropped.clone(),
+        );
         metrics.register(
             "forebay_shadow_difference",
             "Difference of a shadow's answer to the one given, relative to the latter",

@@ -39,7 +39,11 @@ impl Queue {
         let best = *self.lanes.first_key_value()?.0;
         let late = |job: &Job| now.saturating_duration_since(job.arrived) >= self.max_age;
         let heads = self.lanes.iter().filter_map(|(priority, lane)| Some((*priority, lane.front()?)));
-        let oldest = if self.lanes.len() == 1 { None } else { heads.filter(|(_, job)| late(job)).min_by_key(|(_, job)| job.arrived) };
+        let oldest = if self.lanes.len() == 1 {
+            None
+        } else {
+            heads.filter(|(_, job)| late(job)).min_by_key(|(_, job)| job.arrived)
+        };
         let priority = oldest.map_or(best, |(priority, _)| priority);
         let lane = self.lanes.get_mut(&priority)?;
         let job = lane.pop_front();

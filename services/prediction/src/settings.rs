@@ -78,7 +78,8 @@ impl Settings {
             }
         }
         if !(1..=16 * MAX_BATCH_ITEMS).contains(&prediction.batch) {
-            problems.add("prediction.batch", format!("is {}, expected 1 to {}", prediction.batch, 16 * MAX_BATCH_ITEMS));
+            problems
+                .add("prediction.batch", format!("is {}, expected 1 to {}", prediction.batch, 16 * MAX_BATCH_ITEMS));
         }
         if !(1..=64).contains(&prediction.threads) {
             problems.add("prediction.threads", format!("is {}, expected 1 to 64", prediction.threads));
@@ -87,7 +88,8 @@ impl Settings {
         for text in &prediction.shadow {
             match shadow(text) {
                 Some(shadow) => shadows.push(shadow),
-                None => problems.add("prediction.shadow", format!("has {text:?}, expected \"model/version\" such as \"m/2\"")),
+                None => problems
+                    .add("prediction.shadow", format!("has {text:?}, expected \"model/version\" such as \"m/2\"")),
             }
         }
         Some(Self { prediction, shadows })

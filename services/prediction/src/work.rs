@@ -152,7 +152,8 @@ impl Work {
             let Some(job) = self.queue.pop(now) else { break };
             let Some(job) = self.expire(job, now_us) else { continue };
             let Features { model, version: number, .. } = &job.item.payload;
-            let known = groups.iter_mut().find(|(_, group)| group.pinned.number == *number && group.pinned.model == *model);
+            let known =
+                groups.iter_mut().find(|(_, group)| group.pinned.number == *number && group.pinned.model == *model);
             match known {
                 Some((_, group)) => group.jobs.push(job),
                 None => {
@@ -254,7 +255,8 @@ fn prediction(item: &Item<Features>, pinned: &Features, said: Result<Score, Stri
         Ok(score) => (Some(score), None),
         Err(message) => (None, Some(Failure { code: ErrorCode::ModelUnavailable.as_str().to_owned(), message })),
     };
-    let payload = Prediction { key: pinned.key.clone(), version: pinned.version, score, failure, model: pinned.model.clone() };
+    let payload =
+        Prediction { key: pinned.key.clone(), version: pinned.version, score, failure, model: pinned.model.clone() };
     Some(Item { context: item.context.clone(), parent_span: item.parent_span, attempt: item.attempt, payload })
 }
 
@@ -299,7 +301,7 @@ mod tests {
     impl Bench {
         fn deliver(&mut self, travel: u32, items: Vec<Item<Features>>) -> Receiver<AckOutcome> {
             let (tx, rx) = channel();
-            let ack = Ack::new(move |outcome| tx.send(outcome).unwrap());
+            let ack = Ack::new(move |outcome| _ = tx.send(outcome));
             self.work.take(Delivery { payload: Batch { travel, stages: Vec::new(), items }, ack });
             rx
         }
@@ -334,7 +336,8 @@ mod tests {
         assert_eq!(bench.stable.calls(1) - before, 1, "one call for both rows of version 1");
         assert_eq!(batch.travel, 5);
         assert!(batch.stages.last().unwrap().left_us > 0);
-        let mut answers: Vec<_> = batch.items.iter().map(|it| (asks.iter().position(|ask| *ask == it.context.ask()), told(it))).collect();
+        let mut answers: Vec<_> =
+            batch.items.iter().map(|it| (asks.iter().position(|ask| *ask == it.context.ask()), told(it))).collect();
         answers.sort_by_key(|(index, _)| *index);
         assert_eq!(answers[0], (Some(0), (10.5, 1, "v1", "")));
         assert_eq!(answers[1], (Some(1), (30.5, 3, "v3", "")));
@@ -435,7 +438,8 @@ mod tests {
     fn costly_versions_wait_for_a_thread_in_groups() {
         let mut bench = bench(&["prediction.inline_row=0s", "prediction.batch=2"]);
         let rows = [(1, 1, 1.0), (1, 2, 2.0), (0, 1, 3.0), (1, 1, 4.0)];
-        let _acked = bench.deliver(0, rows.map(|(priority, version, value)| item(priority, "m", version, &[value])).into());
+        let _acked =
+            bench.deliver(0, rows.map(|(priority, version, value)| item(priority, "m", version, &[value])).into());
         while bench.work.turn() {}
         assert!(bench.results.try_recv().is_err());
         let next = |bench: &mut Bench| {

@@ -1,4 +1,8 @@
 //! The stage between probes: a registry on disk, features in, outcomes and predictions out.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../../../shared/runtime/tests/collector/mod.rs"]
+mod collector;
 
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -11,7 +15,7 @@ use forebay_contract::{
 };
 use forebay_model::{Registry, Rows};
 use forebay_prediction::{BUNDLE, Settings, system};
-use forebay_runtime::{Host, Layers, SHARED_BUNDLE, Shared};
+use forebay_runtime::{Host, Layers, Lifecycle, Metrics, OtelEnvironment, Process, SHARED_BUNDLE, Shared, Telemetry};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Versions 1, 2 (Production) and 3, made by scikit-learn.
@@ -27,6 +31,10 @@ struct Probe {
 }
 
 fn start(flags: &[&str]) -> Probe {
+    traced(flags, &Telemetry::disabled())
+}
+
+fn traced(flags: &[&str], telemetry: &Telemetry) -> Probe {
     let mut flags = flags.to_vec();
     let registry = format!("models.registry={REGISTRY}");
     flags.extend([registry.as_str(), "models.name=diabetes"]);
@@ -35,7 +43,8 @@ fn start(flags: &[&str]) -> Probe {
     let settings = Settings::read(&layers, &mut problems).unwrap();
     let shared = Shared::read(&layers, &mut problems).unwrap();
     problems.into_result().unwrap();
-    let host = Host::detached(shared);
+    let process = Process::all_in_one("test");
+    let host = Host::new(process, shared, Lifecycle::new(), Metrics::new(), telemetry.clone());
     let ((results_in, results), (predictions_in, predictions)) = (channel(), channel());
     let outlets = system::Outlets {
         results: Outlet::new(move |batch, ack: Ack| {
@@ -55,7 +64,7 @@ fn start(flags: &[&str]) -> Probe {
 impl Probe {
     fn deliver(&self, items: Vec<Item<Features>>) -> Receiver<AckOutcome> {
         let (tx, rx) = channel();
-        let ack = Ack::new(move |outcome| tx.send(outcome).unwrap());
+        let ack = Ack::new(move |outcome| _ = tx.send(outcome));
         self.inlet.deliver(Delivery { payload: Batch { travel: 3, stages: Vec::new(), items }, ack });
         rx
     }
@@ -70,14 +79,24 @@ impl Probe {
     }
 }
 
+/// A sampled item.
 fn item(version: u32, raw: &[f64]) -> Item<Features> {
+    flagged(1, version, raw)
+}
+
+/// One that is not sampled.
+fn quiet(version: u32, raw: &[f64]) -> Item<Features> {
+    flagged(0, version, raw)
+}
+
+fn flagged(trace_flags: u8, version: u32, raw: &[f64]) -> Item<Features> {
     let context = Context::new(DoorContext {
         ask: AskId::random(),
         row: 0,
         rows: 1,
         request_id: Some("r".into()),
         trace_id: [1; 16],
-        trace_flags: 1,
+        trace_flags,
         accepted_us: now_us(),
         deadline_us: now_us() + PATIENCE.as_micros() as u64,
         priority: 1,
@@ -176,11 +195,42 @@ fn a_shadow_scores_the_same_rows() {
         let _acked = probe.deliver(vec![item(1, &ROW)]);
         probe.outcomes(1);
         let text = probe.host.metrics().encode().unwrap();
-        if text.contains("forebay_shadow_difference_count{model=\"diabetes\",version=\"3\"}") || started.elapsed() > PATIENCE {
+        if text.contains("forebay_shadow_difference_count{model=\"diabetes\",version=\"3\"}")
+            || started.elapsed() > PATIENCE
+        {
             break text;
         }
         std::thread::yield_now();
     };
     assert!(text.contains("forebay_shadow_difference_count{model=\"diabetes\",version=\"3\"}"), "{text}");
     assert!(text.contains("forebay_model_rows_total{model=\"diabetes\",version=\"1\"}"), "{text}");
+}
+
+#[test]
+fn a_sampled_row_has_a_span_of_its_call_that_is_linked_with_the_batch() {
+    let system = System::new();
+    let (address, requests) = collector::grpc();
+    let environment = OtelEnvironment::of([("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), address)]);
+    let shared = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", &[], &[]).unwrap();
+    let settings = Shared::read(&shared, &mut shared.problems()).unwrap().telemetry;
+    let telemetry = Telemetry::start(Process::all_in_one("test"), &settings, &environment).unwrap();
+    let probe = traced(&["prediction.warm=production"], &telemetry);
+    let mut sampled = item(2, &ROW);
+    sampled.parent_span = 0xABCD;
+    let acked = probe.deliver(vec![sampled, quiet(2, &ROW)]);
+    probe.outcomes(2);
+    assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+    system.block_on(telemetry.flush(PATIENCE));
+    let spans = collector::spans(&requests);
+    assert_eq!(spans.len(), 3, "{spans:?}");
+    assert!(spans.iter().all(|(service, _)| service == "forebay-prediction"));
+    let named = |name: &str| &spans.iter().find(|(_, span)| span.name == name).unwrap().1;
+    let (process, infer, batch) = (named("process forebay.predict"), named("infer"), named("infer batch"));
+    assert_eq!(process.parent_span_id, 0xABCDu64.to_be_bytes());
+    assert_eq!((&infer.trace_id, &infer.parent_span_id), (&process.trace_id, &process.span_id));
+    assert_eq!((infer.links.len(), &infer.links[0].span_id), (1, &batch.span_id));
+    assert_eq!((batch.links.len(), &batch.links[0].span_id), (1, &infer.span_id));
+    assert_ne!(batch.trace_id, process.trace_id);
+    let attributes: Vec<_> = infer.attributes.iter().map(|attribute| attribute.key.as_str()).collect();
+    assert_eq!(attributes, ["forebay.model", "forebay.batch.size", "forebay.version"]);
 }

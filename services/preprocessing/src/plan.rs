@@ -47,7 +47,10 @@ impl Plan {
         let mut row = Vec::with_capacity(preprocessing.output_width().max(raw.len()));
         preprocessing.prepare(raw, &mut row).map_err(|error| self.refused(&error))?;
         if row.iter().any(|value| value.is_infinite()) {
-            return Err(invalid(format!("a feature is too large for the preprocessing of {} {}", self.model, self.label)));
+            return Err(invalid(format!(
+                "a feature is too large for the preprocessing of {} {}",
+                self.model, self.label
+            )));
         }
         let same = row.len() == raw.len() && row.iter().zip(raw).all(|(a, b)| a.to_bits() == b.to_bits());
         Ok(if same { Vec::new() } else { row })

@@ -42,7 +42,11 @@ impl Refresher {
                 Err(error) => {
                     let error = error.to_string();
                     if error != told {
-                        tracing::warn!(registry = self.models.registry, error, "model registry cannot be read, trying again");
+                        tracing::warn!(
+                            registry = self.models.registry,
+                            error,
+                            "model registry cannot be read, trying again"
+                        );
                         if self.catalog.table().is_none() {
                             self.component.unready(&error);
                         }

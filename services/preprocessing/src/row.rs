@@ -46,7 +46,8 @@ impl RowShape {
     /// # Errors
     /// `invalid_features`, naming the feature.
     pub(crate) fn check(&self, values: Vec<f64>, names: &[String]) -> Result<Vec<f64>, Problem> {
-        let mut row = if names.is_empty() || names == self.names { self.unnamed(values)? } else { self.ordered(&values, names)? };
+        let mut row =
+            if names.is_empty() || names == self.names { self.unnamed(values)? } else { self.ordered(&values, names)? };
         if !row.iter().all(|value| value.is_finite()) {
             self.check_gaps(&mut row)?;
         }
@@ -74,7 +75,8 @@ impl RowShape {
         let mut row: Vec<Option<f64>> = vec![None; self.names.len()];
         for (at, (name, &value)) in names.iter().zip(values).enumerate() {
             // a client that sends all names nearly always sends them in order
-            let index = if self.names.get(at) == Some(name) { Some(at) } else { self.names.iter().position(|own| own == name) };
+            let index =
+                if self.names.get(at) == Some(name) { Some(at) } else { self.names.iter().position(|own| own == name) };
             let Some(index) = index else {
                 return Err(invalid(format!("unknown feature {}, expected {}", word(name), told(self.names.iter()))));
             };
@@ -193,8 +195,14 @@ mod tests {
     #[test]
     fn missing_values_need_a_rule() {
         let gap = || vec![1.0, f64::NAN, 3.0];
-        assert_eq!(told_of(shape(Missing::Impute, false).check(gap(), &[])), "feature sex is missing and cannot be filled in");
-        assert_eq!(told_of(shape(Missing::Reject, true).check(gap(), &[])), "feature sex is missing and cannot be filled in");
+        assert_eq!(
+            told_of(shape(Missing::Impute, false).check(gap(), &[])),
+            "feature sex is missing and cannot be filled in"
+        );
+        assert_eq!(
+            told_of(shape(Missing::Reject, true).check(gap(), &[])),
+            "feature sex is missing and cannot be filled in"
+        );
         assert!(shape(Missing::Impute, true).check(gap(), &[]).unwrap()[1].is_nan());
         assert!(shape(Missing::Impute, true).check(vec![1.0, 2.0], &names(&["age", "bmi"])).unwrap()[1].is_nan());
     }

@@ -44,7 +44,9 @@ impl Settings {
             problems.add("preprocessing.refresh", "is under 100ms, expected at least that");
         }
         for (model, ranges) in &preprocessing.ranges {
-            for (feature, (low, high)) in ranges.iter().filter(|(_, (low, high))| !(low <= high)) {
+            for (feature, (low, high)) in
+                ranges.iter().filter(|(_, (low, high))| low.partial_cmp(high).is_none_or(|order| order.is_gt()))
+            {
                 let key = format!("preprocessing.ranges.{model}.{feature}");
                 problems.add(key, format!("is [{low}, {high}], expected the lower bound first"));
             }

@@ -96,7 +96,8 @@ impl Table {
 
 impl Shelf {
     fn choose(&self, asked: &str) -> Option<Choice> {
-        let found = if asked.is_empty() { None } else { self.view.resolve(Some(asked)).ok().filter(|found| found.exact) };
+        let found =
+            if asked.is_empty() { None } else { self.view.resolve(Some(asked)).ok().filter(|found| found.exact) };
         let wanted = found.map_or(self.production, |found| found.version);
         let plan = [wanted, self.production].iter().find_map(|version| self.plans.get(version));
         let plan = Arc::clone(plan.or_else(|| self.plans.values().next_back())?);
@@ -133,7 +134,8 @@ pub(crate) mod tests {
             digest: [version as u8; 32],
         };
         let aliases = BTreeMap::from([("candidate".to_owned(), 1)]);
-        let view = ModelView { name: name.into(), generation: 1, versions: versions.iter().map(listed).collect(), aliases };
+        let view =
+            ModelView { name: name.into(), generation: 1, versions: versions.iter().map(listed).collect(), aliases };
         let meta = |&(version, ..): &(u32, Option<&str>, bool)| VersionMeta {
             name: name.into(),
             version,
@@ -202,7 +204,10 @@ pub(crate) mod tests {
     #[test]
     fn what_cannot_be_pinned_is_a_problem() {
         let unknown = table(&[(1, None, true)]).choose("nobody", "").unwrap_err();
-        assert_eq!((unknown.code, unknown.message.as_str()), (ErrorCode::UnknownModel, "unknown model \"nobody\", known: m, other"));
+        assert_eq!(
+            (unknown.code, unknown.message.as_str()),
+            (ErrorCode::UnknownModel, "unknown model \"nobody\", known: m, other")
+        );
         let none = table(&[(1, None, false)]);
         let unusable = none.choose("m", "v1").unwrap_err();
         assert_eq!(unusable.to_string(), "model_unavailable: no version of model \"m\" can be used");

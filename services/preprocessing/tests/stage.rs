@@ -1,4 +1,5 @@
 //! The stage between probes: a registry on disk, batches in, features and outcomes out.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
 
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -53,7 +54,7 @@ impl Probe {
     /// Delivers a batch and gives the way its acknowledgement comes back.
     fn deliver(&self, items: Vec<Item<Request>>) -> Receiver<AckOutcome> {
         let (tx, rx) = channel();
-        let ack = Ack::new(move |outcome| tx.send(outcome).unwrap());
+        let ack = Ack::new(move |outcome| _ = tx.send(outcome));
         self.inlet.deliver(Delivery { payload: Batch { travel: 3, stages: Vec::new(), items }, ack });
         rx
     }
@@ -140,7 +141,8 @@ fn a_mixed_batch_leaves_whole_by_two_outlets() {
     let results = probe.results.recv_timeout(PATIENCE).unwrap();
     assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
     assert_eq!((features.travel, results.travel), (3, 3));
-    let pinned: Vec<_> = features.items.iter().map(|it| (it.payload.label.as_str(), it.payload.fallback_from.as_str())).collect();
+    let pinned: Vec<_> =
+        features.items.iter().map(|it| (it.payload.label.as_str(), it.payload.fallback_from.as_str())).collect();
     assert_eq!(pinned, [("v2", ""), ("v2", ""), ("v2", "v7")]);
     assert!(features.items.iter().all(|it| it.payload.key.len() == 32 && it.payload.model == "diabetes"));
     assert!(features.items[1].payload.prepared.iter().all(|value| value.is_finite()), "imputed");
@@ -170,19 +172,51 @@ fn settings_can_refuse_missing_values_and_ranges() {
 #[test]
 fn requests_wait_for_a_registry_until_their_deadline() {
     let _system = System::new();
-    let folder = std::env::temp_dir().join(format!("forebay-registry-{}", std::process::id()));
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("registry");
     let probe = start(&format!("file:{}", folder.display()), &["preprocessing.refresh=100ms"]);
-    let acked = probe.deliver(vec![
-        item(vec![1.0; 10], "v1", Duration::from_millis(60)),
-        item(vec![1.0; 10], "v1", PATIENCE),
-    ]);
+    let acked =
+        probe.deliver(vec![item(vec![1.0; 10], "v1", Duration::from_millis(60)), item(vec![1.0; 10], "v1", PATIENCE)]);
     let late = probe.results.recv_timeout(PATIENCE).unwrap();
     assert_eq!(late.items.len(), 1);
     assert_eq!(failure(&late.items[0].payload).0, "deadline_exceeded");
     assert!(acked.try_recv().is_err(), "the other one is still under way");
     std::os::unix::fs::symlink(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/registry"), &folder).unwrap();
-    let features = probe.features.recv_timeout(PATIENCE);
-    std::fs::remove_file(&folder).unwrap();
-    assert_eq!(features.unwrap().items[0].payload.label, "v1");
+    assert_eq!(probe.features.recv_timeout(PATIENCE).unwrap().items[0].payload.label, "v1");
     assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+}
+
+/// A copy of the registry that a test may change.
+fn copied() -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/registry/diabetes");
+    let mut folders = vec![(from, copy.path().join("diabetes"))];
+    while let Some((from, to)) = folders.pop() {
+        std::fs::create_dir_all(&to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+            let target = to.join(entry.file_name());
+            match entry.path().is_dir() {
+                true => folders.push((entry.path(), target)),
+                false => drop(std::fs::copy(entry.path(), target).unwrap()),
+            }
+        }
+    }
+    copy
+}
+
+#[test]
+fn a_moved_stage_is_followed() {
+    let _system = System::new();
+    let registry = copied();
+    let probe = start(&format!("file:{}", registry.path().display()), &["preprocessing.refresh=100ms"]);
+    let ask = || {
+        let _acked = probe.deliver(vec![item(vec![1.0; 10], "", PATIENCE)]);
+        probe.features.recv_timeout(PATIENCE).unwrap().items[0].payload.version
+    };
+    assert_eq!(ask(), 2);
+    std::fs::write(registry.path().join("diabetes/registered_model.yaml"), "stages: {3: Production}\n").unwrap();
+    let started = std::time::Instant::now();
+    while ask() != 3 {
+        assert!(started.elapsed() < PATIENCE, "version 3 never answered");
+    }
 }

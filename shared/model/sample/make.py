@@ -9,6 +9,7 @@ Writes OUT_DIR/diabetes-rf-model/
         cargo run -p forebay-model --example pack_net -- OUT_DIR/diabetes-rf-model/3/weights.json OUT_DIR/diabetes-rf-model/3/model.bpk
       (then delete weights.json), and its StandardScaler under preprocessing/
   registered_model.yaml, expected.json (what the origin predicts for a few rows)
+and OUT_DIR/diabetes.csv, the data (442 rows, for training and benches).
 Same versions of the packages give the same bytes.
 """
 import json, pathlib, re, sys, warnings, zipfile
@@ -101,6 +102,8 @@ layers = [{"weight": w.tolist(), "bias": b.tolist()} for w, b in zip(coefs, bias
 write(ROOT / "3" / "weights.json", json.dumps({"features": NAMES, "activation": "relu", "layers": layers}))
 
 write(ROOT / "registered_model.yaml", "aliases:\n  champion: 3\nstages:\n  1: Archived\n  3: Production\n")
+(ROOT.parent / "diabetes.csv").write_text(",".join(NAMES + ["target"]) + "\n" + "".join(
+    ",".join(repr(float(v)) for v in [*row, t]) + "\n" for row, t in zip(X, y)))
 rows = X[::37]
 write(ROOT / "expected.json", json.dumps({"rows": rows.tolist(), "versions": {
     "1": {"exact": True, "predict": forest.predict(rows).tolist()},

@@ -1,5 +1,7 @@
 //! One model folder: MLmodel, the model's file, its example and its preprocessing, read and compiled.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,15 +32,48 @@ pub fn load_folder(path: &Path) -> Result<LoadedVersion, Fault> {
     Ok(opened.into_version(&name, 0, None).0)
 }
 
+/// Every file of a model folder, read once, so that what is compiled and what is digested are the same bytes.
+#[derive(Debug)]
+struct Snapshot {
+    files: BTreeMap<String, Cow<'static, [u8]>>,
+}
+
+impl Snapshot {
+    fn read(store: &Store, path: &str) -> Result<Self, Fault> {
+        let mut files = BTreeMap::new();
+        for file in store.files(path)? {
+            let full = if path.is_empty() { file.path.clone() } else { format!("{path}/{}", file.path) };
+            let bytes = store.read(&full)?.ok_or_else(|| Fault::new(file.path.clone(), "vanished"))?;
+            files.insert(file.path, bytes);
+        }
+        Ok(Self { files })
+    }
+
+    fn get(&self, file: &str) -> Result<&[u8], Fault> {
+        self.files.get(file).map(|b| &**b).ok_or_else(|| Fault::new(file, "no such file"))
+    }
+
+    /// BLAKE3 over path, length and content of every file below `prefix`.
+    fn digest(&self, prefix: &str) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        for (path, bytes) in &self.files {
+            let Some(path) = path.strip_prefix(prefix) else { continue };
+            hasher.update(&(path.len() as u64).to_le_bytes());
+            hasher.update(path.as_bytes());
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
+
 /// Reads and compiles the model folder at `path`.
 pub(crate) fn open(store: &Store, path: &str) -> Result<Opened, Fault> {
-    let mlmodel = read_mlmodel(store, path)?;
-    let bytes = |file: &str| -> Result<_, Fault> {
-        store.read(&join(path, file))?.ok_or_else(|| Fault::new(file, "no such file"))
-    };
+    let snapshot = Snapshot::read(store, path)?;
+    let mlmodel = MlModel::parse(snapshot.get("MLmodel")?)?;
     let file = mlmodel.file.as_deref().ok_or_else(|| Fault::new("MLmodel", "names no model file"))?;
-    let plan = formats::read_model(file, &bytes(file)?).map_err(|f| f.within(file))?;
-    let preprocessing = read_preprocessing(store, path)?.map(Arc::new);
+    let plan = formats::read_model(file, snapshot.get(file)?).map_err(|f| f.within(file))?;
+    let preprocessing = read_preprocessing(&snapshot)?.map(Arc::new);
     if let Some(p) = &preprocessing
         && p.output_width() != plan.signature().width()
     {
@@ -48,47 +83,26 @@ pub(crate) fn open(store: &Store, path: &str) -> Result<Opened, Fault> {
     let raw_width = preprocessing.as_ref().map_or(plan.signature().width(), |p| p.width());
     let signature = raw_signature(&mlmodel.inputs, &plan, raw_width)?;
     let input_example = match &mlmodel.input_example {
-        Some(file) => Some(example::parse(&bytes(file)?, &signature).map_err(|f| f.within(file))?),
+        Some(file) => Some(example::parse(snapshot.get(file)?, &signature).map_err(|f| f.within(file))?),
         None => None,
     };
-    Ok(Opened { flavor: mlmodel.flavor, digest: digest(store, path)?, plan, preprocessing, signature, input_example })
+    Ok(Opened { flavor: mlmodel.flavor, digest: snapshot.digest(""), plan, preprocessing, signature, input_example })
 }
 
 /// BLAKE3 over every file of the folder: path, length, content.
 pub(crate) fn digest(store: &Store, path: &str) -> Result<[u8; 32], Fault> {
-    let mut hasher = blake3::Hasher::new();
-    for file in store.files(path)? {
-        let bytes = store.read(&join(path, &file.path))?.ok_or_else(|| Fault::new(file.path.clone(), "vanished"))?;
-        hasher.update(&(file.path.len() as u64).to_le_bytes());
-        hasher.update(file.path.as_bytes());
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(&bytes);
-    }
-    Ok(*hasher.finalize().as_bytes())
+    Snapshot::read(store, path).map(|s| s.digest(""))
 }
 
-fn join(folder: &str, file: &str) -> String {
-    if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") }
-}
-
-fn read_mlmodel(store: &Store, path: &str) -> Result<MlModel, Fault> {
-    let bytes = store.read(&join(path, "MLmodel"))?.ok_or_else(|| Fault::new("MLmodel", "no such file"))?;
-    MlModel::parse(&bytes)
-}
-
-fn read_preprocessing(store: &Store, path: &str) -> Result<Option<Preprocessing>, Fault> {
-    let folder = join(path, "preprocessing");
-    if store.files(path)?.iter().all(|f| f.path != "preprocessing/MLmodel") {
-        return Ok(None);
-    }
+fn read_preprocessing(snapshot: &Snapshot) -> Result<Option<Preprocessing>, Fault> {
+    const FOLDER: &str = "preprocessing/";
+    let Ok(mlmodel) = snapshot.get("preprocessing/MLmodel") else { return Ok(None) };
     let within = |f: Fault| f.within("preprocessing");
-    let mlmodel = read_mlmodel(store, &folder).map_err(within)?;
+    let mlmodel = MlModel::parse(mlmodel).map_err(within)?;
     let file = mlmodel.file.ok_or_else(|| Fault::new("preprocessing: MLmodel", "names no model file"))?;
-    let bytes = store.read(&join(&folder, &file))?;
-    let bytes = bytes.ok_or_else(|| Fault::new(format!("preprocessing: {file}"), "no such file"))?;
-    let steps = formats::read_steps(&file, &bytes).map_err(|f| within(f.within(&file)))?;
-    let digest = digest(store, &folder).map_err(within)?;
-    Ok(Some(Preprocessing::new(&digest, steps.width, steps.output_width, steps.steps)))
+    let bytes = snapshot.get(&format!("{FOLDER}{file}"))?;
+    let steps = formats::read_steps(bytes).map_err(|f| within(f.within(&file)))?;
+    Ok(Some(Preprocessing::new(&snapshot.digest(FOLDER), steps.width, steps.output_width, steps.steps)))
 }
 
 /// Names come from MLmodel, else from the artefact, else they are generated; widths must agree.

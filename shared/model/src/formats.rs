@@ -21,7 +21,7 @@ pub(crate) fn read_model(file: &str, bytes: &[u8]) -> Result<Plan, Fault> {
 }
 
 /// Reads a preprocessing file.
-pub(crate) fn read_steps(_file: &str, bytes: &[u8]) -> Result<Steps, Fault> {
+pub(crate) fn read_steps(bytes: &[u8]) -> Result<Steps, Fault> {
     sklearn::compile_steps(&read_artefact(bytes)?.view())
 }
 

@@ -10,12 +10,15 @@ const MAX_WEIGHTS: usize = 1 << 28;
 /// One layer.
 #[derive(Debug, Clone)]
 pub(crate) enum Layer {
-    /// `x W + b`, weight `[in, out]`.
-    Linear {
-        weight: Tensor<2>,
-        bias: Option<Tensor<1>>,
-    },
+    Linear(Box<Linear>),
     Activation(Activation),
+}
+
+/// `x W + b`, weight `[in, out]`.
+#[derive(Debug, Clone)]
+pub(crate) struct Linear {
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
 }
 
 /// Element-wise functions (softmax: along the row).
@@ -113,7 +116,7 @@ impl NetBuilder {
         let weight = Tensor::from_data(self.data(weight, &[inputs, outputs]), (&self.device, self.dtype));
         let bias =
             (!bias.is_empty()).then(|| Tensor::from_data(self.data(bias, &[outputs]), (&self.device, self.dtype)));
-        self.layers.push(Layer::Linear { weight, bias });
+        self.layers.push(Layer::Linear(Box::new(Linear { weight, bias })));
         self.outputs = outputs;
         Ok(())
     }
@@ -129,7 +132,7 @@ impl NetBuilder {
     /// A net without a linear layer.
     pub(crate) fn finish(self) -> Result<Net, String> {
         let Self { layers, width, outputs, dtype, .. } = self;
-        if !layers.iter().any(|l| matches!(l, Layer::Linear { .. })) {
+        if !layers.iter().any(|l| matches!(l, Layer::Linear(_))) {
             return Err("has no linear layer".to_owned());
         }
         Ok(Net { layers, width, outputs, dtype })
@@ -165,7 +168,7 @@ impl Net {
     /// `[n, width]` to `[n, outputs]`, both in `dtype()`.
     pub(crate) fn forward(&self, rows: Tensor<2>) -> Tensor<2> {
         self.layers.iter().fold(rows, |x, layer| match layer {
-            Layer::Linear { weight, bias } => linear(x, weight.clone(), bias.clone()),
+            Layer::Linear(of) => linear(x, of.weight.clone(), of.bias.clone()),
             Layer::Activation(activation) => activation.apply(x),
         })
     }
@@ -173,7 +176,7 @@ impl Net {
     /// Names of the layers.
     pub(crate) fn ops(&self) -> Vec<String> {
         let name = |layer: &Layer| match layer {
-            Layer::Linear { weight, .. } => format!("Linear({}x{})", weight.dims()[0], weight.dims()[1]),
+            Layer::Linear(of) => format!("Linear({}x{})", of.weight.dims()[0], of.weight.dims()[1]),
             Layer::Activation(activation) => format!("{activation:?}"),
         };
         self.layers.iter().map(name).collect()

@@ -1,5 +1,7 @@
 //! The embedded sample registry, and the same files as a folder registry.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
 use std::path::Path;
 
 use forebay_model::{Registry, RegistryError, Rows, sample};

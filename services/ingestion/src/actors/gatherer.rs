@@ -49,8 +49,10 @@ impl Gatherer {
         match self.gathering.due(now) {
             Due::Idle => return,
             // behind whatever is in the mailbox, so that what came together leaves together
-            Due::Now => drop(ctx.notify(Leave)),
-            Due::At(at) => drop(ctx.notify_later(Leave, at - now)),
+            Due::Now => ctx.notify(Leave),
+            Due::At(at) => {
+                ctx.notify_later(Leave, at - now);
+            }
         }
         self.scheduled = true;
     }
@@ -95,10 +97,10 @@ impl Handler<Leave> for Gatherer {
         self.scheduled = false;
         let now = Instant::now();
         // a batch that was full may have left meanwhile: then the gap counts from there
-        if self.gathering.due(now) == Due::Now {
-            if let Some(flush) = self.gathering.flush(now) {
-                hand_over(flush, &self.requests, &self.metrics);
-            }
+        if self.gathering.due(now) == Due::Now
+            && let Some(flush) = self.gathering.flush(now)
+        {
+            hand_over(flush, &self.requests, &self.metrics);
         }
         self.schedule(ctx);
     }

@@ -248,7 +248,9 @@ struct Answered {
 fn result(outcome: Outcome) -> Result<Answered, Problem> {
     let incomplete = || Problem::new(ErrorCode::Internal, "the mesh gave an answer without a result");
     match outcome.result {
-        Some(outcome::Result::Answer(Answer { score: Some(mut score), model, label, fallback_from, cached, .. })) => {
+        Some(outcome::Result::Answer(Answer {
+            score: Some(mut score), model, label, fallback_from, cached, ..
+        })) => {
             let probabilities = std::mem::take(&mut score.probabilities);
             Ok(Answered { prediction: score.into(), probabilities, model, label, fallback_from, cached })
         }
@@ -273,7 +275,13 @@ mod tests {
     }
 
     fn frame() -> Frame {
-        Frame { request_id: Some("a\"b".into()), version: "v1".into(), arrived_us: 1_500_000, latency_us: 1_250, trace_id: None }
+        Frame {
+            request_id: Some("a\"b".into()),
+            version: "v1".into(),
+            arrived_us: 1_500_000,
+            latency_us: 1_250,
+            trace_id: None,
+        }
     }
 
     fn text(reply: &Reply) -> &str {
@@ -298,7 +306,9 @@ mod tests {
         let mixed = Reply::of_rows(frame(), vec![answer(1.0, "v1", true), answer(2.0, "v2", false)], true);
         assert!(text(&mixed).contains(r#""model_version":null"#));
         assert!(text(&mixed).contains(r#""model_versions":["v1","v2"]"#) && text(&mixed).contains(r#""cached":false"#));
-        assert!(text(&Reply::of_rows(frame(), vec![answer(1.0, "v1", false)], true)).contains(r#""predictions":[1.0]"#));
+        assert!(
+            text(&Reply::of_rows(frame(), vec![answer(1.0, "v1", false)], true)).contains(r#""predictions":[1.0]"#)
+        );
     }
 
     #[test]
@@ -307,7 +317,8 @@ mod tests {
         assert_eq!(one.status(), 404);
         let expected = r#"{"request_id":"a\"b","prediction":null,"model_version":"v1","timestamp":1500,"error":{"code":"unknown_model","message":"why"}}"#;
         assert_eq!(text(&one), expected);
-        let all = Reply::of_rows(frame(), vec![failure(ErrorCode::DeadlineExceeded), failure(ErrorCode::Internal)], true);
+        let all =
+            Reply::of_rows(frame(), vec![failure(ErrorCode::DeadlineExceeded), failure(ErrorCode::Internal)], true);
         assert_eq!(all.status(), 504);
         assert!(text(&all).contains(r#""errors":[{"row":0"#));
         assert_eq!(Reply::of_rows(frame(), vec![Outcome::default()], false).status(), 500);
@@ -318,6 +329,8 @@ mod tests {
         let score = Score { value: 1.0, label: Some("yes".into()), probabilities: vec![0.25, 0.75] };
         let outcome = Answer { score: Some(score), ..Answer::default() }.into();
         let reply = Reply::of_rows(frame(), vec![outcome], false);
-        assert!(text(&reply).contains(r#""prediction":"yes""#) && text(&reply).contains(r#""probabilities":[0.25,0.75]"#));
+        assert!(
+            text(&reply).contains(r#""prediction":"yes""#) && text(&reply).contains(r#""probabilities":[0.25,0.75]"#)
+        );
     }
 }

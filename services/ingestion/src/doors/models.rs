@@ -101,7 +101,8 @@ impl Catalog {
 
     /// Blocks for as long as the registry takes to read.
     fn list(&self) -> Result<Arc<ModelList>, Problem> {
-        let unavailable = |error: &dyn fmt::Display| Problem::new(ErrorCode::Unavailable, format!("model registry: {error}"));
+        let unavailable =
+            |error: &dyn fmt::Display| Problem::new(ErrorCode::Unavailable, format!("model registry: {error}"));
         let mut state = self.0.state.lock();
         if let Some((_, listing)) = state.listing.as_ref().filter(|(read, _)| read.elapsed() < FRESH) {
             return Ok(Arc::clone(listing));
@@ -167,7 +168,9 @@ pub(super) async fn models(catalog: web::Data<Catalog>) -> HttpResponse {
     let listed = web::block(move || catalog.list()).await;
     match listed {
         Ok(Ok(listing)) => HttpResponse::Ok().json(listing.as_ref()),
-        Ok(Err(problem)) => HttpResponse::ServiceUnavailable().insert_header(("Retry-After", "1")).json(PlainError::new(problem)),
+        Ok(Err(problem)) => {
+            HttpResponse::ServiceUnavailable().insert_header(("Retry-After", "1")).json(PlainError::new(problem))
+        }
         Err(_) => {
             let problem = Problem::new(ErrorCode::Internal, "the registry could not be read");
             HttpResponse::InternalServerError().json(PlainError::new(problem))

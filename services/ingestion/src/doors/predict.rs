@@ -140,20 +140,17 @@ impl PredictDoor {
         frame.version.clone_from(&ask.version);
         let key = idempotency_key(request.headers())?;
         let (rows, many) = (ask.features.rows().len(), ask.features.many());
-        let permit = Arc::new(self.permits.try_take(rows).ok_or_else(|| self.overloaded(rows))?);
-        self.waiting.set(i64::try_from(self.permits.in_use()).unwrap_or(i64::MAX));
+        let seats = Arc::new(self.seats(rows)?);
         let timeout = self.timeouts.of(ask.timeout);
         let admission = self.admit(&ask, key.as_deref(), timeout, trace, frame.arrived_us);
-        let (waiter, new) =
-            self.waiters.enter(admission.ask, rows, admission.idempotent).map_err(|_| conflict())?;
+        let (waiter, new) = self.waiters.enter(admission.ask, rows, admission.idempotent).map_err(|_| conflict())?;
         if new {
-            let ack = self.ack(admission.ask, Arc::clone(&permit));
+            let ack = self.ack(admission.ask, Arc::clone(&seats));
             (self.gather)(Offer { items: admission.items(ask), ack, spans: Vec::new() });
         }
         let spent = Duration::from_micros(now_us().saturating_sub(frame.arrived_us));
         let outcomes = waiter.rows(timeout.saturating_sub(spent)).await;
-        drop(permit);
-        self.waiting.set(i64::try_from(self.permits.in_use()).unwrap_or(i64::MAX));
+        drop(seats);
         Ok((outcomes, many))
     }
 
@@ -192,7 +189,14 @@ impl PredictDoor {
         }
     }
 
-    fn admit(&self, ask: &Ask, key: Option<&str>, timeout: Duration, trace: TraceContext, accepted_us: u64) -> Admission {
+    fn admit(
+        &self,
+        ask: &Ask,
+        key: Option<&str>,
+        timeout: Duration,
+        trace: TraceContext,
+        accepted_us: u64,
+    ) -> Admission {
         let (id, home) = match key {
             Some(key) => {
                 let id = AskId::of_key("", key);
@@ -204,21 +208,27 @@ impl PredictDoor {
         Admission { ask: id, home, origin: Origin::Http(self.origin), accepted_us, timeout, trace, idempotent }
     }
 
-    /// The permit is free when the caller has left and the mesh is done as well; a mesh that cannot take the items is
+    /// The seats are free when the caller has left and the mesh is done as well; a mesh that cannot take the items is
     /// told to the caller at once.
-    fn ack(&self, ask: AskId, permit: Arc<Permit>) -> Ack {
+    fn ack(&self, ask: AskId, seats: Arc<Seats>) -> Ack {
         let waiters = self.waiters.clone();
         Ack::new(move |outcome| {
             if outcome == AckOutcome::Failed {
                 waiters.fail(ask, &Problem::new(ErrorCode::Unavailable, "the mesh cannot take this request now"));
             }
-            drop(permit);
+            drop(seats);
         })
     }
 
-    fn overloaded(&self, rows: usize) -> Problem {
-        let limit = self.permits.limit();
-        Problem::new(ErrorCode::Overloaded, format!("{rows} more rows exceed the {limit} that may wait here (http.in_flight)"))
+    fn seats(&self, rows: usize) -> Result<Seats, Problem> {
+        let Some(permit) = self.permits.try_take(rows) else {
+            let limit = self.permits.limit();
+            let message = format!("{rows} more rows exceed the {limit} that may wait here (http.in_flight)");
+            return Err(Problem::new(ErrorCode::Overloaded, message));
+        };
+        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+        self.waiting.inc_by(rows);
+        Ok(Seats { rows, waiting: self.waiting.clone(), _permit: permit })
     }
 
     /// Requests that no batch carries are counted here.
@@ -242,6 +252,19 @@ impl PredictDoor {
             response.force_close();
         }
         response
+    }
+}
+
+/// Room for the rows of one request.
+struct Seats {
+    rows: i64,
+    waiting: Gauge,
+    _permit: Permit,
+}
+
+impl Drop for Seats {
+    fn drop(&mut self) {
+        self.waiting.dec_by(self.rows);
     }
 }
 

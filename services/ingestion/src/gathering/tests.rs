@@ -30,7 +30,9 @@ fn item(values: usize) -> Item<Request> {
 
 fn offer(items: usize, values: usize) -> (Offer, Receiver<AckOutcome>) {
     let (tx, rx) = channel();
-    let ack = Ack::new(move |outcome| tx.send(outcome).unwrap());
+    let ack = Ack::new(move |outcome| {
+        let _ = tx.send(outcome);
+    });
     (Offer { items: (0..items).map(|_| item(values)).collect(), ack, spans: vec![] }, rx)
 }
 

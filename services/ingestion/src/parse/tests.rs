@@ -1,6 +1,7 @@
 //! A table of bad inputs, and properties that hold for every input.
 
 use forebay_contract::ErrorCode;
+use forebay_contract::ErrorCode::{InvalidFeatures, InvalidRequest, PayloadTooLarge};
 use proptest::prelude::*;
 
 use super::*;
@@ -50,7 +51,9 @@ fn every_field_and_every_shape_of_features_is_read() {
 
 #[test]
 fn absent_is_null_and_a_number_may_be_a_record_s_label() {
-    let ask = http(r#"{"features":[1],"request_id":null,"model":null,"model_version":null,"priority":null,"timeout_ms":null}"#);
+    let ask = http(
+        r#"{"features":[1],"request_id":null,"model":null,"model_version":null,"priority":null,"timeout_ms":null}"#,
+    );
     assert_eq!(ask, http(r#"{"features":[1]}"#));
     let id = |text: &str| parse_record(text.as_bytes()).unwrap().request_id.unwrap();
     assert_eq!(id(r#"{"request_id":17,"features":[1]}"#), "17");
@@ -59,67 +62,85 @@ fn absent_is_null_and_a_number_may_be_a_record_s_label() {
 
 #[test]
 fn numbers_are_rounded_correctly() {
-    for text in ["0.1", "2.2250738585072011e-308", "9007199254740993", "1e23", "-0.0", "5e-324", "0.038075906433423026"] {
+    for text in ["0.1", "2.2250738585072011e-308", "9007199254740993", "1e23", "-0.0", "5e-324", "0.038075906433423026"]
+    {
         let ask = http(&format!(r#"{{"features":[{text}]}}"#)).unwrap();
         let exact: f64 = text.parse().unwrap();
         assert_eq!(ask.features.rows()[0].values[0].to_bits(), exact.to_bits(), "{text}");
     }
 }
 
+/// Input, code, and a part of the message.
+const BAD: &[(&str, ErrorCode, &str)] = &[
+    ("", InvalidRequest, "the body is empty"),
+    ("  ", InvalidRequest, "not JSON: EOF"),
+    ("{", InvalidRequest, "line 1 column 1"),
+    ("{\"features\":[1,\n 2", InvalidRequest, "features[2]: not JSON: EOF while parsing a list at line 2 column 2"),
+    ("[1,2]", InvalidRequest, "expected a JSON object with the field features"),
+    ("\"x\"", InvalidRequest, "invalid type: string"),
+    ("{}", InvalidRequest, "features: missing"),
+    (r#"{"features":[1]} {"#, InvalidRequest, "trailing characters at line 1 column 18"),
+    (r#"{"features":[1],}"#, InvalidRequest, "trailing comma at line 1 column 17"),
+    (r#"{"features":[1],"feature":[2]}"#, InvalidRequest, "unknown field \"feature\", expected one of request_id"),
+    (r#"{"features":[1],"features":[2]}"#, InvalidRequest, "features: given twice"),
+    (r#"{"features":[]}"#, InvalidFeatures, "features: empty"),
+    (r#"{"features":{}}"#, InvalidFeatures, "features: empty"),
+    (r#"{"features":[[1],[]]}"#, InvalidFeatures, "features[1]: empty"),
+    (r#"{"features":[1,2,3,"abc"]}"#, InvalidRequest, "features[3]: expected a number or null, got the string \"abc\""),
+    (r#"{"features":["1"]}"#, InvalidRequest, "features[0]: expected a number or null, got the string \"1\""),
+    (r#"{"features":[true]}"#, InvalidRequest, "features[0]: expected a number or null, got true"),
+    (r#"{"features":[1,[2]]}"#, InvalidRequest, "features[1]: expected a number or null, got an array"),
+    (r#"{"features":[[1,2],[3,{}]]}"#, InvalidRequest, "features[1][1]: expected a number or null, got an object"),
+    (r#"{"features":[[1],2]}"#, InvalidRequest, "features[1]: expected an array of numbers or an object of numbers"),
+    (r#"{"features":{"bmi":"x"}}"#, InvalidRequest, "features.bmi: expected a number or null"),
+    (
+        r#"{"features":[{"a":1},{"bmi":false}]}"#,
+        InvalidRequest,
+        "features[1].bmi: expected a number or null, got false",
+    ),
+    (r#"{"features":{"a":1,"a":2}}"#, InvalidRequest, "features.a: given twice"),
+    (r#"{"features":"1,2"}"#, InvalidRequest, "features: expected an array of numbers"),
+    (r#"{"features":7}"#, InvalidRequest, "got the number 7"),
+    (r#"{"features":null}"#, InvalidRequest, "got null"),
+    (r#"{"features":[1,NaN]}"#, InvalidFeatures, "features[1]: NaN is not a finite number"),
+    (r#"{"features":[1, -Infinity, 2]}"#, InvalidFeatures, "features[1]: -Infinity is not a finite number"),
+    ("{\"features\":[1,\n\n nan]}", InvalidFeatures, "features[1]: nan is not a finite number"),
+    (r#"{"features":[Infinity]}"#, InvalidFeatures, "features[0]: Infinity is not a finite number"),
+    (r#"{"features":[[0],[1,2,1e400]]}"#, InvalidFeatures, "features[1][2]: the number is out of the range"),
+    (r#"{"features":{"bmi":-1e400}}"#, InvalidFeatures, "features.bmi: the number is out of the range"),
+    (r#"{"features":[[1],[NaN]]}"#, InvalidFeatures, "features[1][0]: NaN is not"),
+    (r#"{"features":[01]}"#, InvalidRequest, "features[0]: not JSON: invalid number at line 1 column 15"),
+    (r#"{"features":[+1]}"#, InvalidRequest, "features[0]: not JSON: expected value at line 1 column 14"),
+    (r#"{"features":[1.]}"#, InvalidRequest, "features[0]: not JSON: invalid number"),
+    (
+        r#"{"features":[[1],[1],[1],[1],[1]]}"#,
+        PayloadTooLarge,
+        "more than 4 rows, the limit of one request (http.max_rows)",
+    ),
+    (r#"{"features":[1],"request_id":5}"#, InvalidRequest, "request_id: expected a text, got the number 5"),
+    (r#"{"features":[1],"model":["m"]}"#, InvalidRequest, "model: expected a text, got an array"),
+    (
+        r#"{"features":[1],"model_version":1.5}"#,
+        InvalidRequest,
+        "model_version: expected a text such as \"v1\" or a number, got the number 1.5",
+    ),
+    (r#"{"features":[1],"model_version":-1}"#, InvalidRequest, "model_version: expected"),
+    (
+        r#"{"features":[1],"priority":"high"}"#,
+        InvalidRequest,
+        "priority: expected an integer from -2147483648 to 2147483647, got the string \"high\"",
+    ),
+    (r#"{"features":[1],"priority":1.5}"#, InvalidRequest, "priority: expected an integer"),
+    (r#"{"features":[1],"priority":99999999999}"#, InvalidRequest, "priority: expected an integer"),
+    (r#"{"features":[1],"timeout_ms":0}"#, InvalidRequest, "timeout_ms: expected an integer from 1"),
+    (r#"{"features":[1],"timeout_ms":18446744073709551615}"#, InvalidRequest, "timeout_ms: expected an integer"),
+    (r#"{"features":[1],"request_id":"\ud800"}"#, InvalidRequest, "not JSON: "),
+    (r#"{"features":[1],"request_id":"\ud800\u0041"}"#, InvalidRequest, "not JSON: "),
+];
+
 #[test]
 fn bad_input_is_refused_with_its_place() {
-    use ErrorCode::{InvalidFeatures, InvalidRequest, PayloadTooLarge};
-    let table: &[(&str, ErrorCode, &str)] = &[
-        ("", InvalidRequest, "the body is empty"),
-        ("  ", InvalidRequest, "not JSON: EOF"),
-        ("{", InvalidRequest, "line 1 column 1"),
-        ("{\"features\":[1,\n 2", InvalidRequest, "features[2]: not JSON: EOF while parsing a list at line 2 column 2"),
-        ("[1,2]", InvalidRequest, "expected a JSON object with the field features"),
-        ("\"x\"", InvalidRequest, "invalid type: string"),
-        ("{}", InvalidRequest, "features: missing"),
-        (r#"{"features":[1]} {"#, InvalidRequest, "trailing characters at line 1 column 18"),
-        (r#"{"features":[1],}"#, InvalidRequest, "trailing comma at line 1 column 17"),
-        (r#"{"features":[1],"feature":[2]}"#, InvalidRequest, "unknown field \"feature\", expected one of request_id"),
-        (r#"{"features":[1],"features":[2]}"#, InvalidRequest, "features: given twice"),
-        (r#"{"features":[]}"#, InvalidFeatures, "features: empty"),
-        (r#"{"features":{}}"#, InvalidFeatures, "features: empty"),
-        (r#"{"features":[[1],[]]}"#, InvalidFeatures, "features[1]: empty"),
-        (r#"{"features":[1,2,3,"abc"]}"#, InvalidRequest, "features[3]: expected a number or null, got the string \"abc\""),
-        (r#"{"features":["1"]}"#, InvalidRequest, "features[0]: expected a number or null, got the string \"1\""),
-        (r#"{"features":[true]}"#, InvalidRequest, "features[0]: expected a number or null, got true"),
-        (r#"{"features":[1,[2]]}"#, InvalidRequest, "features[1]: expected a number or null, got an array"),
-        (r#"{"features":[[1,2],[3,{}]]}"#, InvalidRequest, "features[1][1]: expected a number or null, got an object"),
-        (r#"{"features":[[1],2]}"#, InvalidRequest, "features[1]: expected an array of numbers or an object of numbers"),
-        (r#"{"features":{"bmi":"x"}}"#, InvalidRequest, "features.bmi: expected a number or null"),
-        (r#"{"features":[{"a":1},{"bmi":false}]}"#, InvalidRequest, "features[1].bmi: expected a number or null, got false"),
-        (r#"{"features":{"a":1,"a":2}}"#, InvalidRequest, "features.a: given twice"),
-        (r#"{"features":"1,2"}"#, InvalidRequest, "features: expected an array of numbers"),
-        (r#"{"features":7}"#, InvalidRequest, "got the number 7"),
-        (r#"{"features":null}"#, InvalidRequest, "got null"),
-        (r#"{"features":[1,NaN]}"#, InvalidFeatures, "features[1]: NaN is not a finite number"),
-        (r#"{"features":[1, -Infinity, 2]}"#, InvalidFeatures, "features[1]: -Infinity is not a finite number"),
-        ("{\"features\":[1,\n\n nan]}", InvalidFeatures, "features[1]: nan is not a finite number"),
-        (r#"{"features":[Infinity]}"#, InvalidFeatures, "features[0]: Infinity is not a finite number"),
-        (r#"{"features":[[0],[1,2,1e400]]}"#, InvalidFeatures, "features[1][2]: the number is out of the range"),
-        (r#"{"features":{"bmi":-1e400}}"#, InvalidFeatures, "features.bmi: the number is out of the range"),
-        (r#"{"features":[[1],[NaN]]}"#, InvalidFeatures, "features[1][0]: NaN is not"),
-        (r#"{"features":[01]}"#, InvalidRequest, "features[0]: not JSON: invalid number at line 1 column 15"),
-        (r#"{"features":[+1]}"#, InvalidRequest, "features[0]: not JSON: expected value at line 1 column 14"),
-        (r#"{"features":[1.]}"#, InvalidRequest, "features[0]: not JSON: invalid number"),
-        (r#"{"features":[[1],[1],[1],[1],[1]]}"#, PayloadTooLarge, "more than 4 rows, the limit of one request (http.max_rows)"),
-        (r#"{"features":[1],"request_id":5}"#, InvalidRequest, "request_id: expected a text, got the number 5"),
-        (r#"{"features":[1],"model":["m"]}"#, InvalidRequest, "model: expected a text, got an array"),
-        (r#"{"features":[1],"model_version":1.5}"#, InvalidRequest, "model_version: expected a text such as \"v1\" or a number, got the number 1.5"),
-        (r#"{"features":[1],"model_version":-1}"#, InvalidRequest, "model_version: expected"),
-        (r#"{"features":[1],"priority":"high"}"#, InvalidRequest, "priority: expected an integer from -2147483648 to 2147483647, got the string \"high\""),
-        (r#"{"features":[1],"priority":1.5}"#, InvalidRequest, "priority: expected an integer"),
-        (r#"{"features":[1],"priority":99999999999}"#, InvalidRequest, "priority: expected an integer"),
-        (r#"{"features":[1],"timeout_ms":0}"#, InvalidRequest, "timeout_ms: expected an integer from 1"),
-        (r#"{"features":[1],"timeout_ms":18446744073709551615}"#, InvalidRequest, "timeout_ms: expected an integer"),
-        (r#"{"features":[1],"request_id":"\ud800"}"#, InvalidRequest, "not JSON: "),
-        (r#"{"features":[1],"request_id":"\ud800\u0041"}"#, InvalidRequest, "not JSON: "),
-    ];
-    for (text, code, part) in table {
+    for (text, code, part) in BAD {
         let problem = http(text).expect_err(text);
         assert_eq!(problem.code, *code, "{text}: {problem}");
         assert!(problem.message.contains(part), "{text}: {problem}");

@@ -49,7 +49,7 @@ async fn rows_come_back_in_any_order_and_once() {
     assert_eq!(waiter.rows(LONG).await, [outcome(0.0), outcome(1.0), outcome(2.0)]);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn the_deadline_answers_what_has_not_come() {
     let waiters = Waiters::new(INSTANCE);
     let ask = AskId::random();

@@ -1,5 +1,6 @@
 //! A mesh of one stage: ingestion with probes where its neighbours would be, and a plain HTTP client.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,9 +11,9 @@ use actix_rt::Arbiter;
 use forebay_bus::kafka::DeadLetters;
 use forebay_bus::{Ack, Delivery, EdgeEvents, Outlet};
 use forebay_contract::{Answer, Batch, ErrorCode, Item, Outcome, Problem, Request, Score};
+use forebay_ingestion::BUNDLE;
 use forebay_ingestion::settings::Settings;
 use forebay_ingestion::system::{HttpDoor, Ingestion, Outlets, Place, stage};
-use forebay_ingestion::BUNDLE;
 use forebay_runtime::{Host, Layers, Problems, SHARED_BUNDLE, Shared};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -54,8 +55,8 @@ impl Mesh {
         let (results_in, results) = unbounded_channel();
         let letters = Arc::new(Letters::default());
         let outlets = Outlets {
-            requests: Outlet::new(move |batch, ack| requests_in.send((batch, ack)).unwrap()),
-            results: Outlet::new(move |batch, ack| results_in.send((batch, ack)).unwrap()),
+            requests: Outlet::new(move |batch, ack| drop(requests_in.send((batch, ack)))),
+            results: Outlet::new(move |batch, ack| drop(results_in.send((batch, ack)))),
             dead_letters: DeadLetters::logged("ingestion", Arc::clone(&letters) as Arc<dyn EdgeEvents>),
         };
         let arbiter = Arbiter::new();

@@ -94,7 +94,8 @@ impl Predictor {
             }
             (Err(_), Err(why)) => {
                 let (model, number) = (&group.pinned.model, group.pinned.number);
-                let message = format!("no version of model {model:?} can answer: v{number} {why}; nor did its fallback");
+                let message =
+                    format!("no version of model {model:?} can answer: v{number} {why}; nor did its fallback");
                 self.fail(group, &Problem::new(ErrorCode::ModelUnavailable, message), start_us);
             }
         }
@@ -145,5 +146,64 @@ impl Handler<Unpark> for Predictor {
         if self.work.unpark() {
             self.turn_soon(context);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use actix_rt::System;
+    use forebay_bus::{Ack, Outlet, StageScope};
+    use forebay_contract::Stage;
+    use forebay_contract::wire::outcome::Result as Wire;
+    use forebay_runtime::{Host, Layers, SHARED_BUNDLE, Shared};
+
+    use super::*;
+    use crate::deliveries::Outlets;
+    use crate::fakes::{Mood, item, stable};
+    use crate::settings::Settings;
+
+    /// One row pinned to version 1, whose model is in this mood; Production is 3.
+    fn answered(mood: Mood, flags: &[&str]) -> (u32, String) {
+        let layers = Layers::from_parts(&[SHARED_BUNDLE, crate::BUNDLE], "", &[], flags).unwrap();
+        let mut problems = layers.problems();
+        let section = Settings::read(&layers, &mut problems).unwrap().prediction;
+        let host = Host::detached(Shared::read(&layers, &mut problems).unwrap());
+        let (tx, rx) = channel();
+        let outlets = Outlets {
+            results: Outlet::new(move |batch, ack: Ack| {
+                ack.ack();
+                tx.send(batch).unwrap();
+            }),
+            predictions: Outlet::new(|_, ack: Ack| ack.ack()),
+        };
+        let stable = stable(&[(1, 1), (3, 1)], 3);
+        stable.mood(1, mood);
+        let scope = StageScope::new(&host, Stage::Prediction, "forebay.predict");
+        let work = Work::new(scope, stable.versions.clone(), outlets, None, &section);
+        let component = host.lifecycle().register("predictor");
+        System::new().block_on(async move {
+            let predictor = Predictor::new(work, section.threads, component).start();
+            let payload = Batch { travel: 0, stages: Vec::new(), items: vec![item(1, "m", 1, &[0.5])] };
+            predictor.send(Incoming(Delivery { payload, ack: Ack::none() })).await.unwrap();
+            let received = actix_rt::task::spawn_blocking(move || rx.recv_timeout(Duration::from_secs(20)).unwrap());
+            match received.await.unwrap().items.remove(0).payload.result {
+                Some(Wire::Answer(answer)) => (answer.version, answer.label),
+                other => panic!("{other:?}"),
+            }
+        })
+    }
+
+    #[test]
+    fn a_costly_version_answers_from_a_thread() {
+        assert_eq!(answered(Mood::Well, &["prediction.inline_row=0s"]), (1, "v1".to_owned()));
+        assert_eq!(answered(Mood::Panics, &["prediction.inline_row=0s"]), (3, "v3".to_owned()));
+    }
+
+    #[test]
+    fn a_version_that_does_not_come_back_is_replaced() {
+        let flags = ["prediction.inline_row=0s", "prediction.infer_timeout=50ms"];
+        assert_eq!(answered(Mood::Sleeps(Duration::from_secs(1)), &flags), (3, "v3".to_owned()));
     }
 }

@@ -51,7 +51,9 @@ impl Preparer {
         results.items = std::mem::take(&mut entered.expired);
         let items = std::mem::take(&mut entered.batch.items);
         let (scope, spans) = (&self.scope, &mut entered.spans);
-        prepare(table, items, &mut features.items, |item, problem| results.items.push(scope.fail(item, problem, spans)));
+        prepare(table, items, &mut features.items, |item, problem| {
+            results.items.push(scope.fail(item, problem, spans))
+        });
         features.leave();
         results.leave();
         self.scope.leave(entered.entered_us);
@@ -66,7 +68,10 @@ impl Preparer {
             let mut results = entered.batch.onward::<Outcome>();
             results.items = std::mem::take(&mut entered.expired);
             for item in entered.batch.items.extract_if(.., |item| item.context.expired(now)) {
-                let problem = Problem::new(ErrorCode::DeadlineExceeded, "deadline passed before preprocessing had a model registry");
+                let problem = Problem::new(
+                    ErrorCode::DeadlineExceeded,
+                    "deadline passed before preprocessing had a model registry",
+                );
                 results.items.push(self.scope.fail(item, problem, &mut entered.spans));
             }
             results.leave();

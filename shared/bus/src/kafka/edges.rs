@@ -22,6 +22,7 @@ use crate::{Delivery, EdgeEvents, Inlet, Outlet, Permits};
 
 const METADATA: Duration = Duration::from_secs(2);
 const REFRESH: Duration = Duration::from_secs(30);
+const RETRY: Duration = Duration::from_millis(500);
 
 /// An outside topic to consume.
 #[derive(Clone, Debug)]
@@ -325,13 +326,15 @@ impl Edges {
                         Ok(_) => create = None,
                         Err(error) => {
                             events.unready(&error.to_string());
-                            pause(&lifecycle, Duration::from_secs(1));
+                            pause(&lifecycle, Duration::from_secs(1), || false);
                             continue;
                         }
                     }
                 }
                 let known = refresh_all(&sink, &client, &watched, &inner, events.as_ref());
-                pause(&lifecycle, if known { REFRESH } else { Duration::from_millis(500) });
+                let rest = if known { REFRESH } else { RETRY };
+                // edges that open while this rests are looked at as soon as they are there
+                pause(&lifecycle, rest, || known && !all_known(&sink, &watched));
             }
         };
         spawn("kafka-topics", run)
@@ -342,6 +345,10 @@ impl Edges {
 fn inner_topics(topics: &TopicSettings) -> Vec<String> {
     let TopicSettings { requests, features, predict, predictions, results, .. } = topics;
     [requests, features, predict, predictions, results].map(String::clone).into()
+}
+
+fn all_known(sink: &RecordSink, watched: &Mutex<Vec<Arc<str>>>) -> bool {
+    watched.lock().iter().all(|topic| sink.partitions(topic).is_some())
 }
 
 fn refresh_all(
@@ -387,10 +394,11 @@ fn begin_when_reachable(
     })
 }
 
-fn pause(lifecycle: &forebay_runtime::Lifecycle, time: Duration) {
-    let step = Duration::from_millis(250);
+/// Rests until `time` has passed, the process drains or `until` holds.
+fn pause(lifecycle: &forebay_runtime::Lifecycle, time: Duration, until: impl Fn() -> bool) {
+    let step = Duration::from_millis(100);
     let mut left = time;
-    while !left.is_zero() && !lifecycle.is_draining() {
+    while !left.is_zero() && !lifecycle.is_draining() && !until() {
         std::thread::sleep(step.min(left));
         left = left.saturating_sub(step);
     }

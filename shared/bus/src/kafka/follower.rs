@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use forebay_contract::decode;
@@ -22,6 +22,7 @@ use crate::{Ack, Delivery, EdgeEvents, Inlet, Permits};
 
 const BROKER: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Reads partitions of one topic and hands their batches to an inlet.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ struct Shared {
     consumer: BaseConsumer<Quiet>,
     topic: Arc<str>,
     assigned: Mutex<Vec<i32>>,
+    /// Partitions that could not be assigned yet; the reader tries again.
+    wanted: Mutex<Option<Vec<i32>>>,
     closing: AtomicBool,
     events: Arc<dyn EdgeEvents>,
 }
@@ -59,6 +62,7 @@ impl Follower {
             consumer: config.create_with_context(Quiet)?,
             topic: topic.into(),
             assigned: Mutex::default(),
+            wanted: Mutex::default(),
             closing: AtomicBool::new(false),
             events,
         });
@@ -72,28 +76,12 @@ impl Follower {
     }
 
     /// Reads exactly these partitions from now on. New ones begin at their end, taken before this returns, so that
-    /// nothing written afterwards is missed.
+    /// nothing written afterwards is missed. When that fails, the reader goes on trying.
     pub(crate) fn assign(&self, partitions: &[i32]) -> Result<(), KafkaError> {
-        let shared = &self.shared;
-        let mut assigned = shared.assigned.lock();
-        let mut arriving = TopicPartitionList::new();
-        for partition in partitions.iter().filter(|p| !assigned.contains(p)) {
-            let (_, end) = shared.consumer.fetch_watermarks(&shared.topic, *partition, BROKER)?;
-            arriving.add_partition_offset(&shared.topic, *partition, Offset::Offset(end))?;
-        }
-        let mut leaving = TopicPartitionList::new();
-        for partition in assigned.iter().filter(|p| !partitions.contains(p)) {
-            leaving.add_partition(&shared.topic, *partition);
-        }
-        if leaving.count() > 0 {
-            shared.consumer.incremental_unassign(&leaving)?;
-        }
-        if arriving.count() > 0 {
-            shared.consumer.incremental_assign(&arriving)?;
-        }
-        *assigned = partitions.to_vec();
-        shared.events.ready();
-        Ok(())
+        let mut wanted = self.shared.wanted.lock();
+        let done = self.shared.assign(partitions);
+        *wanted = done.is_err().then(|| partitions.to_vec());
+        done
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -102,6 +90,40 @@ impl Follower {
 
     pub(crate) fn close(&self) {
         self.shared.closing.store(true, Ordering::Release);
+    }
+}
+
+impl Shared {
+    fn assign(&self, partitions: &[i32]) -> Result<(), KafkaError> {
+        let mut assigned = self.assigned.lock();
+        let mut arriving = TopicPartitionList::new();
+        for partition in partitions.iter().filter(|p| !assigned.contains(p)) {
+            let (_, end) = self.consumer.fetch_watermarks(&self.topic, *partition, BROKER)?;
+            arriving.add_partition_offset(&self.topic, *partition, Offset::Offset(end))?;
+        }
+        let mut leaving = TopicPartitionList::new();
+        for partition in assigned.iter().filter(|p| !partitions.contains(p)) {
+            leaving.add_partition(&self.topic, *partition);
+        }
+        if leaving.count() > 0 {
+            self.consumer.incremental_unassign(&leaving)?;
+        }
+        if arriving.count() > 0 {
+            self.consumer.incremental_assign(&arriving)?;
+        }
+        *assigned = partitions.to_vec();
+        self.events.ready();
+        Ok(())
+    }
+
+    /// Tries again what failed.
+    fn catch_up(&self) {
+        let mut wanted = self.wanted.lock();
+        if let Some(partitions) = &*wanted
+            && self.assign(partitions).is_ok()
+        {
+            *wanted = None;
+        }
     }
 }
 
@@ -115,7 +137,12 @@ struct Reader<P> {
 
 impl<P: Payload + Default + 'static> Reader<P> {
     fn run(&self) {
+        let mut caught_up = Instant::now();
         while !self.shared.closing.load(Ordering::Acquire) {
+            if caught_up.elapsed() > AGAIN {
+                self.shared.catch_up();
+                caught_up = Instant::now();
+            }
             match self.shared.consumer.poll(POLL) {
                 Some(Ok(message)) => self.deliver(&message),
                 Some(Err(error)) => tracing::debug!(topic = &*self.shared.topic, %error, "follower reports an error"),

@@ -18,6 +18,11 @@ pub(super) fn called(graph: &Graph, name: &str, args: Id) -> Result<Option<Node>
             }
             _ => Ok(None),
         },
+        // protocol 2 has no opcode for bytes, and writes the empty ones like this
+        "__builtin__.bytes" | "builtins.bytes" | "__builtin__.bytearray" | "builtins.bytearray" => match args.first() {
+            None => Ok(Some(Node::Bytes([].into()))),
+            Some(id) => Ok(matches!(node(graph, *id), Node::Bytes(_)).then(|| node(graph, *id).clone())),
+        },
         "numpy.core.multiarray.scalar" | "numpy._core.multiarray.scalar" => {
             let Node::Bytes(data) = arg(1)? else { return Ok(None) };
             let dtype = dtype(graph, arg(0)?, 0)?.ok_or("scalar of objects")?;

@@ -128,7 +128,7 @@ impl<'b, 'g> Machine<'b, 'g> {
         self.stack.last().copied().ok_or_else(|| "stack is empty".into())
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Id>, String> {
+    fn since_mark(&mut self) -> Result<Vec<Id>, String> {
         let mark = self.marks.pop().ok_or("no mark")?;
         Ok(self.stack.split_off(mark))
     }
@@ -204,7 +204,7 @@ impl<'b, 'g> Machine<'b, 'g> {
                 self.pop()?;
             }
             op::POP_MARK => {
-                self.to_mark()?;
+                self.since_mark()?;
             }
             op::DUP => {
                 let id = self.top()?;
@@ -221,11 +221,11 @@ impl<'b, 'g> Machine<'b, 'g> {
                 self.push(Node::List(items))?;
             }
             op::TUPLE | op::LIST | op::FROZENSET => {
-                let items = self.to_mark()?;
+                let items = self.since_mark()?;
                 self.push(Node::List(items))?;
             }
             op::DICT => {
-                let items = self.to_mark()?;
+                let items = self.since_mark()?;
                 let id = self.graph.push(Node::Dict(Vec::new()))?;
                 self.set_items(id, &items)?;
                 self.stack.push(id);
@@ -235,7 +235,7 @@ impl<'b, 'g> Machine<'b, 'g> {
                 self.append(&[item])?;
             }
             op::APPENDS | op::ADDITEMS => {
-                let items = self.to_mark()?;
+                let items = self.since_mark()?;
                 self.append(&items)?;
             }
             op::SETITEM => {
@@ -243,7 +243,7 @@ impl<'b, 'g> Machine<'b, 'g> {
                 self.set_items(self.top()?, &[key, value])?;
             }
             op::SETITEMS => {
-                let items = self.to_mark()?;
+                let items = self.since_mark()?;
                 self.set_items(self.top()?, &items)?;
             }
             other => return Err(refused(other)),

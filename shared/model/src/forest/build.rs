@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::kernel::FastTables;
 use super::walk::{FullNode, FullTables, MAX_FEATURE};
-use super::{Combine, Forest, Leaves, Precision};
+use super::{Combine, Fast, Forest, Leaves, Precision};
 
 /// Nodes accepted over all trees: a gigabyte of tables is no model this serves.
 const MAX_NODES: usize = 1 << 25;
@@ -130,7 +130,10 @@ impl ForestBuilder {
         {
             return Err("starting values are not one finite number per output".to_owned());
         }
-        let fast = FastTables::new(&self.tables, self.width);
+        let fast = match self.tables.precision {
+            Precision::Single => FastTables::new(&self.tables, self.width).map_or(Fast::Unfit, Fast::Single),
+            Precision::Double => FastTables::new(&self.tables, self.width).map_or(Fast::Unfit, Fast::Double),
+        };
         let leaves = Leaves { stride: self.stride, values: self.leaves };
         Ok(Forest { width: self.width, outputs, spread, combine, full: self.tables, fast, leaves })
     }

@@ -38,8 +38,16 @@ pub(crate) struct Forest {
     spread: bool,
     combine: Combine,
     full: walk::FullTables,
-    fast: Option<kernel::FastTables>,
+    fast: Fast,
     leaves: Leaves,
+}
+
+/// Tables of the fast kernel in the float the input is compared in, if the forest fits its layout.
+#[derive(Debug)]
+enum Fast {
+    Single(kernel::FastTables<f32>),
+    Double(kernel::FastTables<f64>),
+    Unfit,
 }
 
 /// Leaf values, `stride` per leaf.
@@ -94,11 +102,11 @@ impl Forest {
             Combine::Sum(start) => out.chunks_exact_mut(self.outputs).for_each(|o| o.copy_from_slice(start)),
         }
         let sums = Sums { leaves: &self.leaves, outputs: self.outputs, spread: self.spread };
+        // a node that sends missing values left is beyond the fast kernel, which sends them right
+        let beyond = self.full.sends_missing_left && rows.iter().any(|v| v.is_nan());
         match &self.fast {
-            // a node that sends missing values left is beyond the fast kernel, which sends them right
-            Some(fast) if !(self.full.sends_missing_left && rows.iter().any(|v| v.is_nan())) => {
-                fast.sum(rows, self.width, &sums, out);
-            }
+            Fast::Single(fast) if !beyond => fast.sum(rows, self.width, &sums, out),
+            Fast::Double(fast) if !beyond => fast.sum(rows, self.width, &sums, out),
             _ => self.full.sum(rows, self.width, &sums, out),
         }
         if let Combine::Mean(count) = self.combine {

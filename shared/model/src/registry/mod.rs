@@ -37,6 +37,9 @@ pub use view::{ModelView, Resolution, VersionView};
 use crate::folder;
 use listing::Listing;
 
+/// Model, version, digest.
+type ContentKey = (String, u32, [u8; 32]);
+
 /// Access to the models of one location. Cheap to share; listing and loading are separate, and the listing
 /// stays what it was at the last `open` or `refresh`.
 #[derive(Debug)]
@@ -44,7 +47,7 @@ pub struct Registry {
     location: String,
     store: Store,
     listing: ArcSwap<Listing>,
-    described: Mutex<HashMap<(String, u32, [u8; 32]), VersionMeta>>,
+    described: Mutex<HashMap<ContentKey, VersionMeta>>,
 }
 
 impl Registry {
@@ -100,11 +103,17 @@ impl Registry {
         let before = self.listing.load_full();
         let listing = Listing::scan(&self.store, Some(&before))
             .map_err(|f| RegistryError::Location { location: self.location.clone(), reason: f.to_string() })?;
+        let listed = |(name, version, digest): &ContentKey| {
+            let view = listing.models.get(name).and_then(|m| m.view.version(*version));
+            view.is_some_and(|v| v.digest == *digest)
+        };
+        self.described.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| listed(key));
         self.listing.store(Arc::new(listing));
         Ok(())
     }
 
     /// Loads a version: reads, validates and compiles it. Milliseconds to tens of milliseconds; blocking.
+    /// Its digest is that of the bytes loaded, which differs from the listed one when the files changed since.
     ///
     /// # Errors
     /// Unknown model or version, or [`RegistryError::Artefact`] naming file and place.

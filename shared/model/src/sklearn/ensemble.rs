@@ -86,7 +86,7 @@ fn initial(view: &View<'_>, classes: usize, exponential: bool) -> Result<Vec<f64
         "sklearn.dummy.DummyRegressor" => init.attr("constant_")?.vector(1),
         "sklearn.dummy.DummyClassifier" if init.attr("strategy")?.text()? == "prior" => {
             let priors = init.attr("class_prior_")?.vector(classes)?;
-            let clip = |p: f64| p.max(f64::EPSILON).min(1.0 - f64::EPSILON);
+            let clip = |p: f64| p.clamp(f64::EPSILON, 1.0 - f64::EPSILON);
             if classes == 2 {
                 let p = clip(priors[1]);
                 let logit = (p / (1.0 - p)).ln();

@@ -86,8 +86,8 @@ fn flatten<'g>(view: &View<'g>, out: &mut Vec<View<'g>>, depth: usize) -> Result
 
 /// Values a stage takes; must agree with what the stage before gives.
 fn stage_width(stage: &View<'_>, before: Option<usize>) -> Result<usize, Fault> {
-    let own = match stage.opt("n_features_in_") {
-        Some(n) => n.count(MAX_WIDTH)?,
+    let own = match fitted_width(stage)? {
+        Some(width) => width,
         None => match before {
             Some(width) => width,
             None => return Err(stage.fault(format!("{} is not fitted or not supported", stage.kind()))),
@@ -97,6 +97,22 @@ fn stage_width(stage: &View<'_>, before: Option<usize>) -> Result<usize, Fault> 
         Some(width) if width != own => Err(stage.fault(format!("takes {own} values, the step before gives {width}"))),
         _ if own == 0 => Err(stage.fault("takes no values")),
         _ => Ok(own),
+    }
+}
+
+/// What an object says it takes; a voting committee says it through its first member.
+fn fitted_width(stage: &View<'_>) -> Result<Option<usize>, Fault> {
+    if let Some(n) = stage.opt("n_features_in_") {
+        return n.count(MAX_WIDTH).map(Some);
+    }
+    if !stage.class().ends_with(".VotingRegressor") {
+        return Ok(None);
+    }
+    let members = stage.attr("estimators_")?.items()?;
+    let first = members.first().map(stages).transpose()?;
+    match first.as_deref() {
+        Some([first, ..]) => fitted_width(first),
+        _ => Ok(None),
     }
 }
 

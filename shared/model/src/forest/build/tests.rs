@@ -59,7 +59,7 @@ fn hostile_trees_are_refused() {
 }
 
 /// A deterministic forest of random shape, without a dependency.
-fn random_forest(width: usize, trees: usize, missing: bool) -> Forest {
+fn random_forest(width: usize, trees: usize, missing: bool, precision: Precision) -> Forest {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut next = move |n: u64| {
         state ^= state << 13;
@@ -67,7 +67,7 @@ fn random_forest(width: usize, trees: usize, missing: bool) -> Forest {
         state ^= state << 17;
         state % n
     };
-    let mut b = ForestBuilder::new(width, 1, Precision::Single);
+    let mut b = ForestBuilder::new(width, 1, precision);
     for _ in 0..trees {
         let (mut left, mut right, mut feature, mut threshold, mut ml, mut values) =
             (vec![-1i64], vec![-1i64], vec![0i64], vec![0.0f64], vec![false], vec![0.0f64]);
@@ -103,29 +103,31 @@ fn random_forest(width: usize, trees: usize, missing: bool) -> Forest {
 
 #[test]
 fn both_kernels_agree_to_the_bit_at_any_width_and_batch() {
-    for width in [1, 10, 15, 16, 31, 100, 255, 300] {
-        let f = random_forest(width, 33, width % 2 == 1);
-        assert_eq!(f.fast.is_some(), width <= 255);
+    for (width, precision) in
+        [1, 10, 15, 16, 31, 100, 255, 300].map(|w| [(w, Precision::Single), (w, Precision::Double)]).concat()
+    {
+        let f = random_forest(width, 33, width % 2 == 1, precision);
+        assert_eq!(matches!(f.fast, Fast::Unfit), width > 255);
         let mut seed = 1u64;
-        let rows: Vec<f64> = (0..width * 37)
+        let rows: Vec<f64> = (0..width * 57)
             .map(|i| {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 if i % 97 == 0 { f64::NAN } else { (seed >> 33) as f64 / 2f64.powi(31) }
             })
             .collect();
-        let mut slow = vec![0.0; 37];
+        let mut slow = vec![0.0; 57];
         let sums = super::super::Sums { leaves: &f.leaves, outputs: 1, spread: false };
         f.full.sum(&rows, width, &sums, &mut slow);
         slow.iter_mut().for_each(|v| *v /= 33.0);
-        for batch in [1, 3, 7, 8, 9, 16, 37] {
-            let mut got = vec![0.0; 37];
+        for batch in [1, 3, 8, 47, 48, 57] {
+            let mut got = vec![0.0; 57];
             for (rows, out) in rows.chunks(batch * width).zip(got.chunks_mut(batch)) {
                 f.predict(rows, out);
             }
             assert_eq!(
                 got.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
                 slow.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
-                "width {width} batch {batch}"
+                "width {width} {precision:?} batch {batch}"
             );
         }
     }

@@ -1,0 +1,13 @@
+//! ONNX at run time: the graph is read with `prost`, checked, and compiled to a program over burn tensors with
+//! its values in slots. Widths are known for every value before anything runs. Nothing is generated or executed
+//! from the file, and operators that are not known are all named in one error.
+
+mod attributes;
+mod compile;
+mod nodes;
+mod program;
+mod proto;
+mod trees;
+
+pub(crate) use compile::read;
+pub(crate) use program::Program;

@@ -1,0 +1,223 @@
+//! A compiled graph: operations over slots that hold burn tensors `[rows, width]`.
+
+use std::sync::Arc;
+
+use burn::tensor::activation::{elu, gelu, leaky_relu, relu, sigmoid, softmax, softplus, tanh};
+use burn::tensor::{DType, Int, Tensor, TensorData};
+
+use crate::forest::{Forest, tree_ensemble};
+use crate::head::KernelMachine;
+use crate::step::Norm;
+
+/// Element-wise functions of one value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Function {
+    Relu,
+    LeakyRelu(f64),
+    Elu(f64),
+    Tanh,
+    Sigmoid,
+    Gelu,
+    Softplus,
+    Softmax,
+    Exp,
+    Log,
+    Sqrt,
+    Neg,
+    Abs,
+    Erf,
+    Reciprocal,
+    /// Rounds to f32 in an f64 program: a cast to float and back.
+    Single,
+    Clip(f64, f64),
+    Power(f64),
+}
+
+/// Operations of two values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arithmetic {
+    Add,
+    Sub,
+    Mul,
+    Div,
+}
+
+/// Reductions along a row, giving one value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reduction {
+    Sum,
+    Mean,
+    Product,
+}
+
+/// An operation with its constants.
+#[derive(Debug, Clone)]
+pub(super) enum Op {
+    /// `x w + b`.
+    Linear { weight: Tensor<2>, bias: Option<Tensor<2>> },
+    /// With a constant row (or a single value).
+    Constant { how: Arithmetic, row: Tensor<2>, reversed: bool },
+    /// With another slot.
+    Both(Arithmetic),
+    Function(Function),
+    /// Replaces missing values by a row's.
+    Impute { marker: Option<f64>, row: Tensor<2> },
+    Normalize(Norm),
+    Columns(Tensor<1, Int>),
+    Concat,
+    LayerNorm { scale: Tensor<2>, bias: Option<Tensor<2>>, epsilon: f64 },
+    Reduce(Reduction),
+    Forest(Arc<Forest>),
+    KernelMachine(Arc<KernelMachine>),
+    /// `[p]` to `[1 - p, p]`.
+    BothSides,
+}
+
+/// One operation and where its values are.
+#[derive(Debug, Clone)]
+pub(super) struct Instruction {
+    pub op: Op,
+    pub inputs: Vec<usize>,
+    pub output: usize,
+    /// The node it came from, for people.
+    pub name: String,
+}
+
+/// Instructions in order; slot 0 holds the rows.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(super) instructions: Vec<Instruction>,
+    pub(super) slots: usize,
+    pub(super) result: usize,
+    pub(super) width: usize,
+    pub(super) outputs: usize,
+    pub(super) dtype: DType,
+}
+
+impl Program {
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    pub(crate) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Element type the program computes in.
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Names of the instructions' nodes.
+    pub(crate) fn ops(&self) -> Vec<String> {
+        self.instructions.iter().map(|i| i.name.clone()).collect()
+    }
+
+    /// `[n, width]` to `[n, outputs]`, both in `dtype()`.
+    pub(crate) fn run(&self, rows: Tensor<2>) -> Tensor<2> {
+        let mut slots: Vec<Option<Tensor<2>>> = vec![None; self.slots];
+        let fallback = rows.clone();
+        slots[0] = Some(rows);
+        for instruction in &self.instructions {
+            // every input was written by an instruction before: the compiler gives slots in that order
+            let take = |i: usize| slots[instruction.inputs[i]].clone().unwrap_or_else(|| fallback.clone());
+            let out = match &instruction.op {
+                Op::Both(how) => how.apply(take(0), take(1)),
+                Op::Concat => Tensor::cat((0..instruction.inputs.len()).map(take).collect(), 1),
+                op => op.apply(take(0), self.dtype),
+            };
+            slots[instruction.output] = Some(out);
+        }
+        slots[self.result].take().unwrap_or(fallback)
+    }
+}
+
+impl Op {
+    fn apply(&self, x: Tensor<2>, dtype: DType) -> Tensor<2> {
+        match self {
+            Self::Linear { weight, bias } => {
+                let y = x.matmul(weight.clone());
+                bias.clone().map_or_else(|| y.clone(), |b| y.clone() + b)
+            }
+            Self::Constant { how, row, reversed: false } => how.apply(x, row.clone()),
+            Self::Constant { how, row, reversed: true } => how.apply(row.clone(), x),
+            Self::Function(function) => function.apply(x),
+            Self::Impute { marker, row } => {
+                let mask = match marker {
+                    None => x.clone().is_nan(),
+                    Some(v) => x.clone().equal_elem(*v),
+                };
+                let fill = row.clone().expand(x.dims());
+                x.mask_where(mask, fill)
+            }
+            Self::Normalize(norm) => {
+                let length = match norm {
+                    Norm::L1 => x.clone().abs().sum_dim(1),
+                    Norm::L2 => (x.clone() * x.clone()).sum_dim(1).sqrt(),
+                    Norm::Max => x.clone().abs().max_dim(1),
+                };
+                let zero = length.clone().equal_elem(0.0);
+                x / length.mask_fill(zero, 1.0)
+            }
+            Self::Columns(indices) => x.select(1, indices.clone()),
+            Self::LayerNorm { scale, bias, epsilon } => {
+                let centered = x.clone() - x.mean_dim(1);
+                let variance = (centered.clone() * centered.clone()).mean_dim(1);
+                let y = centered / (variance + *epsilon).sqrt() * scale.clone();
+                bias.clone().map_or_else(|| y.clone(), |b| y.clone() + b)
+            }
+            Self::Reduce(Reduction::Sum) => x.sum_dim(1),
+            Self::Reduce(Reduction::Mean) => x.mean_dim(1),
+            Self::Reduce(Reduction::Product) => x.prod_dim(1),
+            Self::Forest(forest) => tree_ensemble(x.cast(DType::F64), forest.clone()).cast(dtype),
+            Self::KernelMachine(machine) => on_rows(x, dtype, |row| machine.decide(row)),
+            Self::BothSides => Tensor::cat(vec![x.clone().neg() + 1.0, x], 1),
+            Self::Both(_) | Self::Concat => x,
+        }
+    }
+}
+
+/// Runs a plain function over every row, giving one value each.
+fn on_rows(x: Tensor<2>, dtype: DType, f: impl Fn(&[f64]) -> f64) -> Tensor<2> {
+    let [rows, width] = x.dims();
+    let device = x.device();
+    let values: Vec<f64> = x.cast(DType::F64).into_data().try_into_vec().unwrap_or_default();
+    let out: Vec<f64> = values.chunks_exact(width.max(1)).map(f).collect();
+    Tensor::from_data(TensorData::new(out, [rows, 1]), (&device, DType::F64)).cast(dtype)
+}
+
+impl Arithmetic {
+    fn apply(self, a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Add => a + b,
+            Self::Sub => a - b,
+            Self::Mul => a * b,
+            Self::Div => a / b,
+        }
+    }
+}
+
+impl Function {
+    fn apply(self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Relu => relu(x),
+            Self::LeakyRelu(slope) => leaky_relu(x, slope),
+            Self::Elu(alpha) => elu(x, alpha),
+            Self::Tanh => tanh(x),
+            Self::Sigmoid => sigmoid(x),
+            Self::Gelu => gelu(x),
+            Self::Softplus => softplus(x, 1.0),
+            Self::Softmax => softmax(x, 1),
+            Self::Exp => x.exp(),
+            Self::Log => x.log(),
+            Self::Sqrt => x.sqrt(),
+            Self::Neg => x.neg(),
+            Self::Abs => x.abs(),
+            Self::Erf => x.erf(),
+            Self::Reciprocal => x.recip(),
+            Self::Single => x.cast(DType::F32).cast(DType::F64),
+            Self::Clip(low, high) => x.clamp(low, high),
+            Self::Power(exponent) => x.powf_scalar(exponent),
+        }
+    }
+}
