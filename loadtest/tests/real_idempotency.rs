@@ -1,5 +1,10 @@
 //! `Idempotency-Key` across two ingestion replicas: one answer, one inference, and a conflict for another payload.
 #![cfg(feature = "real-services")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test that cannot go on stops, and tells its story in one place"
+)]
 
 mod harness;
 

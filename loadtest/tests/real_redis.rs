@@ -1,5 +1,10 @@
 //! The second level of the cache on a real Redis: shared by replicas, and missed by nobody when it is slow or dead.
 #![cfg(feature = "real-services")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test that cannot go on stops, and tells its story in one place"
+)]
 
 mod harness;
 
@@ -97,7 +102,10 @@ fn replicas_share_answers_through_redis() {
     });
     let inferences = cached.services[3].metric("forebay_stage_received_total", &["stage=\"prediction\""]);
     assert_eq!(inferences, 1.0, "one inference for {asked} questions to two replicas");
-    assert!(cached.sum("forebay_cache_hits_total", &["level=\"redis\""]) >= 1.0, "the second replica had it from Redis");
+    assert!(
+        cached.sum("forebay_cache_hits_total", &["level=\"redis\""]) >= 1.0,
+        "the second replica had it from Redis"
+    );
     stop_all(cached.services);
 }
 
@@ -106,24 +114,41 @@ fn a_redis_that_is_slow_dead_or_new_is_missed_by_nobody() {
     let mut mesh = Mesh::with_topics("bad-redis");
     let cached = Cached::start(&mut mesh);
     let load = KafkaLoad::start(&mesh, 100.0, 0.3);
-    let callers = HttpLoad::start(vec![cached.door()], 2, Duration::from_millis(20));
     let bypassed = || cached.sum("forebay_cache_bypassed_total", &[]);
     let stored = || cached.sum("forebay_cache_stored_total", &["level=\"redis\""]);
     wait_until(Duration::from_secs(10), "answers to be stored in Redis", || stored() > 20.0);
     assert_eq!(bypassed(), 0.0, "Redis is well");
+    let received = |service: &&Service| service.metric("forebay_stage_received_total", &["stage=\"caching\""]) > 10.0;
+    wait_until(Duration::from_secs(15), "both replicas to have work", || cached.replicas().iter().all(received));
+    let callers = HttpLoad::start(vec![cached.door()], 2, Duration::from_millis(20));
     let guard = RedisComesBack;
     for (how, back) in [("CLIENT PAUSE 3000 ALL", ""), ("pause", "resume"), ("kill", "up")] {
         let before = bypassed();
-        if how.starts_with("CLIENT") { drop(command(how)) } else { native(&[how, "redis"]) }
-        wait_until(Duration::from_secs(10), &format!("bypasses to be counted after {how}"), || bypassed() > before + 20.0);
+        if how.starts_with("CLIENT") {
+            drop(command(how))
+        } else {
+            native(&[how, "redis"])
+        }
+        wait_until(Duration::from_secs(10), &format!("bypasses to be counted after {how}"), || {
+            bypassed() > before + 20.0
+        });
         let answer = cached.ask(&row(77_000 + before as usize));
-        assert!(answer["prediction"].is_number() && answer["latency_ms"].as_f64().unwrap() < 2_000.0, "{how}: {answer}");
+        assert!(
+            answer["prediction"].is_number() && answer["latency_ms"].as_f64().unwrap() < 2_000.0,
+            "{how}: {answer}"
+        );
         for service in cached.replicas() {
             assert!(service.is_ready(), "a cache is no reason to be unready: {:?}", service.health());
         }
-        if back.is_empty() { std::thread::sleep(Duration::from_secs(3)) } else { native(&[back, "redis"]) }
+        if back.is_empty() {
+            std::thread::sleep(Duration::from_secs(3))
+        } else {
+            native(&[back, "redis"])
+        }
         let before = stored();
-        wait_until(Duration::from_secs(15), &format!("Redis to be used again after {how}"), || stored() > before + 20.0);
+        wait_until(Duration::from_secs(15), &format!("Redis to be used again after {how}"), || {
+            stored() > before + 20.0
+        });
     }
     drop(guard);
     let called = callers.finish();
@@ -131,6 +156,6 @@ fn a_redis_that_is_slow_dead_or_new_is_missed_by_nobody() {
     assert!(findings.clean(), "{findings}");
     assert!(called.wrong.is_empty(), "{:#?}", called.wrong);
     println!("{} HTTP calls, the slowest took {:?}; {} bypasses", called.answered, called.slowest, bypassed());
-    assert!(called.slowest < Duration::from_secs(5), "the slowest call took {:?}", called.slowest);
+    assert!(called.slowest < Duration::from_secs(1), "the slowest call took {:?}", called.slowest);
     stop_all(cached.services);
 }

@@ -1,5 +1,10 @@
 //! Two replicas of every service under load, while one replica at a time is stopped, killed and started again.
 #![cfg(feature = "real-services")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test that cannot go on stops, and tells its story in one place"
+)]
 
 mod harness;
 
@@ -41,7 +46,11 @@ fn a_rolling_restart_under_load_loses_and_repeats_nothing() {
     let load = KafkaLoad::start(&mesh, RATE, 0.3);
     let callers = HttpLoad::start(replicas.doors(), 4, Duration::from_millis(40));
     std::thread::sleep(Duration::from_secs(2)); // some ordinary traffic first
-    for stage in 0..STAGES.len() {
+    for service in replicas.of.iter().flatten() {
+        let received = service.metric("forebay_stage_received_total", &[]);
+        assert!(received > 0.0, "both replicas of {} share the work", service.name);
+    }
+    for (stage, name) in STAGES.iter().enumerate() {
         for replica in 0..2 {
             let began = Instant::now();
             if stage == 0 {
@@ -51,7 +60,7 @@ fn a_rolling_restart_under_load_loses_and_repeats_nothing() {
             replicas.of[stage][replica].stop();
             let stopped = began.elapsed();
             let ready = replicas.again(stage, replica);
-            println!("{} {replica}: stopped in {stopped:.1?}, ready again in {ready:.1?}", STAGES[stage]);
+            println!("{name} {replica}: stopped in {stopped:.1?}, ready again in {ready:.1?}");
             if stage == 0 {
                 callers.use_doors(replicas.doors());
             }
@@ -74,10 +83,10 @@ fn killed_replicas_under_load_lose_and_repeat_nothing() {
     // callers use the ingestion replica that is not killed: a connection dies with its process, and nothing can help that
     let callers = HttpLoad::start(vec![replicas.of[0][0].http], 4, Duration::from_millis(40));
     std::thread::sleep(Duration::from_secs(2));
-    for stage in 0..STAGES.len() {
+    for (stage, name) in STAGES.iter().enumerate() {
         replicas.of[stage][1].kill();
         let ready = replicas.again(stage, 1);
-        println!("{}: killed, ready again in {ready:.1?}", STAGES[stage]);
+        println!("{name}: killed, ready again in {ready:.1?}");
         // until the broker has noticed (the session) and its partitions have found an owner, they stand still
         std::thread::sleep(Duration::from_secs(7));
     }

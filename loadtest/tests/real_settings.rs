@@ -1,5 +1,10 @@
 //! Settings as the binaries take them: problems all at once, taken ports, secrets, and the legacy variables.
 #![cfg(feature = "real-services")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test that cannot go on stops, and tells its story in one place"
+)]
 
 mod harness;
 
@@ -132,7 +137,13 @@ fn the_legacy_variables_work() {
         mesh.set(name, value);
     }
     let (shown, _) = texts(&mesh.run("forebay", &["config", "show"], &[]));
-    for part in ["old-kafka:9092", "inference-consumer", "redis://redis-master.mlflow:6379", "http://mlflow:5000", "KAFKA_BROKER"] {
+    for part in [
+        "old-kafka:9092",
+        "inference-consumer",
+        "redis://redis-master.mlflow:6379",
+        "http://mlflow:5000",
+        "KAFKA_BROKER",
+    ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     let newer = [("FOREBAY__KAFKA__BROKERS", "new-kafka:9092")];

@@ -1,5 +1,10 @@
 //! One trace per request across five binaries, over both doors, as an OpenTelemetry collector sees it.
 #![cfg(feature = "real-services")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test that cannot go on stops, and tells its story in one place"
+)]
 
 mod harness;
 
@@ -97,12 +102,24 @@ impl Spans {
             }
             let names: Vec<_> = of.iter().map(|it| (it.service.as_str(), it.span.name.as_str())).collect();
             assert!(Instant::now() < deadline, "trace {trace} lacks {missing:?}; it has {names:?}");
-            let Ok(request) = self.requests.recv_timeout(Duration::from_millis(200)) else { continue };
-            for resource in request.resource_spans {
-                let service = text(&resource.resource.unwrap_or_default().attributes, "service.name").unwrap_or_default();
-                let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-                self.seen.extend(spans.map(|span| Seen { service: service.clone(), span }));
+            if let Ok(request) = self.requests.recv_timeout(Duration::from_millis(200)) {
+                self.take(request);
             }
+        }
+    }
+
+    /// What processes sent before they ended.
+    fn collect_rest(&mut self) {
+        while let Ok(request) = self.requests.try_recv() {
+            self.take(request);
+        }
+    }
+
+    fn take(&mut self, request: ExportTraceServiceRequest) {
+        for resource in request.resource_spans {
+            let service = text(&resource.resource.unwrap_or_default().attributes, "service.name").unwrap_or_default();
+            let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+            self.seen.extend(spans.map(|span| Seen { service: service.clone(), span }));
         }
     }
 }
@@ -219,7 +236,12 @@ fn one_trace_goes_through_five_binaries_over_both_doors() {
     let results = Reader::from_now(&topic("results_out"));
     let body = format!(r#"{{"request_id":"hit","features":{}}}"#, row(1));
     let headers: [(&str, &[u8]); 1] = [("traceparent", parent.as_bytes())];
-    Writer::new().write(Out { topic: &topic("requests_in"), payload: body.as_bytes(), headers: &headers, ..Out::default() });
+    Writer::new().write(Out {
+        topic: &topic("requests_in"),
+        payload: body.as_bytes(),
+        headers: &headers,
+        ..Out::default()
+    });
     let result = results.result("hit");
     assert_eq!(result.json()["trace_id"], trace, "{}", result.text());
     assert_eq!(result.json()["cached"], true, "{}", result.text());
@@ -243,16 +265,28 @@ fn one_trace_goes_through_five_binaries_over_both_doors() {
     assert!(header.starts_with(&format!("00-{trace}-")), "{header}");
     assert!(header.contains(&found[&send("results_out")].id()), "the result names the span that sent it: {header}");
 
-    // a caller who does not want to be traced is not, and a failure is told afterwards
-    let parent = "00-11111111111111111111111111111111-2222222222222222-00";
-    let body = format!(r#"{{"request_id":"quiet","features":{}}}"#, row(2));
-    let quiet = http::predict(services[0].http, &[("traceparent", parent)], &body).unwrap();
-    assert_eq!((quiet.status, quiet.json().get("trace_id")), (200, None), "{}", quiet.text());
-    stop_all(services);
-    spans.of_trace(trace, &names);
-    while let Ok(request) = spans.requests.try_recv() {
-        for span in request.resource_spans.into_iter().flat_map(|it| it.scope_spans).flat_map(|it| it.spans) {
-            assert_ne!(hex(&span.trace_id), "1".repeat(32), "{}", span.name);
-        }
+    // a caller who does not want to be traced is not; but a failure is told afterwards, from the times it carries
+    let ask = |trace: &str, features: &str| {
+        let parent = format!("00-{trace}-2222222222222222-00");
+        let body = format!(r#"{{"request_id":"quiet","features":{features}}}"#);
+        http::predict(services[0].http, &[("traceparent", &parent)], &body).unwrap()
+    };
+    let (quiet, failed) = ("1".repeat(32), "3".repeat(32));
+    let reply = ask(&quiet, &row(2));
+    assert_eq!((reply.status, reply.json().get("trace_id")), (200, None), "{}", reply.text());
+    let reply = ask(&failed, "[1,2,3]");
+    assert_eq!(reply.json()["error"]["code"], "invalid_features", "{}", reply.text());
+    let names = [door, process("requests"), process("results")];
+    let told = spans.of_trace(&failed, &names);
+    for (name, stage) in names.iter().zip(["ingestion", "preprocessing", "publishing"]) {
+        let span = told.iter().find(|it| it.span.name == *name).unwrap();
+        assert_eq!(span.service, format!("forebay-{stage}"), "{name}");
+        assert_eq!(span.attribute("forebay.afterwards").as_deref(), Some("true"), "{name}");
     }
+    let culprit = told.iter().find(|it| it.span.name == names[1]).unwrap();
+    assert_eq!(culprit.span.status.clone().unwrap_or_default().code, 2, "the stage that refused it: {culprit:?}");
+    stop_all(services);
+    spans.collect_rest();
+    let unwanted: Vec<_> = spans.seen.iter().filter(|it| hex(&it.span.trace_id) == quiet).collect();
+    assert!(unwanted.is_empty(), "{unwanted:?}");
 }

@@ -1,10 +1,15 @@
 //! `forebay up`: alone, fused between the outside topics, and with some of the stages as processes of their own.
 #![cfg(feature = "real-services")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test that cannot go on stops, and tells its story in one place"
+)]
 
 mod harness;
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::load::{HttpLoad, KafkaLoad};
 use harness::topic::{Out, Reader, Writer};
@@ -34,13 +39,15 @@ fn up_needs_nothing_and_its_banner_is_true() {
 
     let curl = line(&banner, "curl ");
     let output = Command::new("sh").args(["-c", &curl]).output().unwrap();
-    let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{curl}: {error} {output:?}"));
+    let answer: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{curl}: {error} {output:?}"));
     assert_eq!(answer["prediction"].as_f64(), Some(expected), "{curl}: {answer}");
     assert_eq!(answer["model_version"], "v3");
     let words = line(&banner, "forebay predict ");
     let words: Vec<&str> = words.split_whitespace().skip(1).collect();
     let output = Command::new(binary("forebay")).args(&words).output().unwrap();
-    let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{words:?}: {error} {output:?}"));
+    let answer: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{words:?}: {error} {output:?}"));
     assert_eq!(answer["prediction"].as_f64(), Some(expected), "{answer}");
 
     // Idempotency-Key, many rows, versions: the same mesh as over Kafka
@@ -56,12 +63,12 @@ fn up_needs_nothing_and_its_banner_is_true() {
     // whoever is waiting when it stops is answered
     let callers = HttpLoad::start(vec![up.http], 4, Duration::ZERO);
     std::thread::sleep(Duration::from_millis(300));
+    let told = Instant::now();
     up.signal("TERM");
     assert_eq!(up.wait_exit(Duration::from_secs(10)), Some(0), "{}", up.tail(20));
     let called = callers.finish();
-    // a door that is closed refuses: that is no answer lost
-    let broken = |text: &&String| !text.contains("refused") && !text.contains("shutting down") && !text.contains("reset");
-    let wrong: Vec<_> = called.wrong.iter().filter(broken).collect();
+    // who asks a door that is about to close may find it closed; who had asked before is answered
+    let wrong: Vec<_> = called.wrong.iter().filter(|it| it.asked + Duration::from_millis(20) < told).collect();
     assert!(called.answered > 20 && wrong.is_empty(), "{} answered, {wrong:#?}", called.answered);
 }
 
@@ -88,7 +95,7 @@ fn up_with_kafka_is_the_fused_form() {
     assert_eq!(letter.payload, b"\xff garbage");
 
     // stopped and started under load, then killed: everything is answered, and once
-    let load = KafkaLoad::start(&mesh, 300.0, 0.3);
+    let load = KafkaLoad::start(&mesh, 300.0, 0.3).among_others();
     std::thread::sleep(Duration::from_secs(2));
     up.stop();
     up = start();
@@ -96,22 +103,13 @@ fn up_with_kafka_is_the_fused_form() {
     up.kill();
     up = start();
     std::thread::sleep(Duration::from_secs(2));
-    let findings = judge_without(load, &["fused"]);
-    assert!(findings.is_empty(), "{findings:#?}");
+    let findings = load.judge(Duration::from_secs(40), Duration::from_secs(3));
+    assert!(findings.clean(), "{findings}");
     // nothing went through the inner topics
     for setting in ["requests", "features", "predict", "predictions", "results", "replies"] {
         assert_eq!(Reader::from_start(&mesh.topic(setting)).held(), 0, "{setting}");
     }
     up.stop();
-}
-
-/// Judges, leaving out answers to requests that this test sent itself.
-fn judge_without(load: KafkaLoad, known: &[&str]) -> Vec<String> {
-    let findings = load.judge(Duration::from_secs(40), Duration::from_secs(3));
-    let violations = findings.violations.into_iter();
-    let ours = |examples: &[String]| examples.iter().all(|id| known.contains(&id.as_str()));
-    let other = violations.filter(|(kind, (_, examples))| !(*kind == "answer to an unknown request" && ours(examples)));
-    other.map(|(kind, (count, examples))| format!("{kind}: {count} {examples:?}")).collect()
 }
 
 #[test]
@@ -126,7 +124,9 @@ fn some_stages_fused_and_others_apart() {
     let ask = |body: String| http::predict(services[0].http, &[], body).unwrap().json();
     let first = ask(format!(r#"{{"features":{ROW}}}"#));
     assert_close(&first["prediction"], ROW_V3, 1e-4);
-    wait_until(Duration::from_secs(5), "the row to be cached", || ask(format!(r#"{{"features":{ROW}}}"#))["cached"] == true);
+    wait_until(Duration::from_secs(5), "the row to be cached", || {
+        ask(format!(r#"{{"features":{ROW}}}"#))["cached"] == true
+    });
     assert_eq!(ask(format!(r#"{{"features":{ROW},"model_version":"v1"}}"#))["prediction"].as_f64(), Some(ROW_V1));
     assert_eq!(ask(r#"{"features":[1,2]}"#.to_owned())["error"]["code"], json!("invalid_features"));
     let load = KafkaLoad::start(&mesh, 300.0, 0.3);

@@ -1,6 +1,12 @@
 //! What the real-service tests share: a mesh of real binaries over the Kafka and Redis that `loadtest/real.sh` started.
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "every test file uses a part of it")]
-#![allow(missing_debug_implementations, clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
+#![allow(
+    missing_debug_implementations,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "these are tests"
+)]
 
 pub mod http;
 pub mod load;
@@ -29,7 +35,8 @@ pub const ROW_V3: f64 = 210.295_457_708_342_16;
 
 /// Rows that no other test sends, so that no cache knows them.
 pub fn row(number: usize) -> String {
-    let values: Vec<String> = (0..10).map(|i| format!("{}", 0.01 + 1e-7 * number as f64 - 0.004 * f64::from(i))).collect();
+    let values: Vec<String> =
+        (0..10).map(|i| format!("{}", 0.01 + 1e-7 * number as f64 - 0.004 * f64::from(i))).collect();
     format!("[{}]", values.join(","))
 }
 

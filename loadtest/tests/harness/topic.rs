@@ -80,8 +80,11 @@ pub fn partitions(name: &str) -> Option<usize> {
     found.map(|topic| topic.partitions().len())
 }
 
+/// A delivery report: the number of the record, and its partition and offset or why it has none.
+pub type Report = (u64, Result<(i32, i64), String>);
+
 #[derive(Default)]
-struct Reports(Mutex<Vec<(u64, Result<(i32, i64), String>)>>);
+struct Reports(Mutex<Vec<Report>>);
 
 impl ClientContext for Reports {}
 
@@ -141,7 +144,7 @@ impl Writer {
     }
 
     /// Reports that have come since the last call.
-    pub fn reports(&self) -> Vec<(u64, Result<(i32, i64), String>)> {
+    pub fn reports(&self) -> Vec<Report> {
         std::mem::take(&mut self.producer.context().0.lock().unwrap())
     }
 
@@ -160,6 +163,19 @@ impl Writer {
     /// Writes one request without key or headers.
     pub fn request(&self, topic: &str, json: &str) -> (i32, i64) {
         self.write(Out { topic, payload: json.as_bytes(), ..Out::default() })
+    }
+}
+
+/// The first and the next offset; a topic that was made a moment ago may have no leader yet.
+#[track_caller]
+fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
+    let deadline = Instant::now() + BROKER;
+    loop {
+        match consumer.fetch_watermarks(topic, partition, BROKER) {
+            Ok(marks) => return marks,
+            Err(error) => assert!(Instant::now() < deadline, "{topic}/{partition}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -190,7 +206,7 @@ impl Reader {
         assert!(count > 0, "topic {topic} does not exist");
         let mut list = TopicPartitionList::new();
         for partition in 0..count as i32 {
-            let (low, high) = consumer.fetch_watermarks(topic, partition, BROKER).unwrap();
+            let (low, high) = watermarks(&consumer, topic, partition);
             let at = if start { low } else { high };
             list.add_partition_offset(topic, partition, Offset::Offset(at)).unwrap();
         }
@@ -201,7 +217,7 @@ impl Reader {
     /// How many records the topic holds.
     pub fn held(&self) -> i64 {
         let positions = self.consumer.assignment().unwrap();
-        let marks = |p: i32| self.consumer.fetch_watermarks(&self.topic, p, BROKER).unwrap();
+        let marks = |p: i32| watermarks(&self.consumer, &self.topic, p);
         positions.elements().iter().map(|it| marks(it.partition())).map(|(low, high)| high - low).sum()
     }
 
@@ -209,7 +225,8 @@ impl Reader {
     pub fn poll(&self, within: Duration) -> Option<Record> {
         let deadline = Instant::now() + within;
         loop {
-            match self.consumer.poll(deadline.saturating_duration_since(Instant::now()).min(Duration::from_millis(100))) {
+            match self.consumer.poll(deadline.saturating_duration_since(Instant::now()).min(Duration::from_millis(100)))
+            {
                 Some(Ok(message)) => {
                     let headers = message.headers().map(|headers| {
                         let owned = |header: Header<'_, &[u8]>| {

@@ -172,6 +172,8 @@ pub struct HttpDoor {
     pub address: SocketAddr,
     server: ServerHandle,
     waiters: Waiters,
+    /// The stage's actors live as long as the door, whether or not a Kafka door holds them as well.
+    _stage: Ingestion,
 }
 
 impl HttpDoor {
@@ -228,7 +230,7 @@ impl Ingestion {
                 component.finished();
             }
         });
-        Ok(HttpDoor { address, server: handle, waiters: self.waiters.clone() })
+        Ok(HttpDoor { address, server: handle, waiters: self.waiters.clone(), _stage: self.clone() })
     }
 }
 

@@ -60,3 +60,12 @@ impl EdgeEvents for HostEvents {
         self.stage.dead_letters.inc();
     }
 }
+
+/// Dead letters count, and say nothing about readiness.
+pub(crate) struct CountOnly(pub(crate) StageMetrics);
+
+impl EdgeEvents for CountOnly {
+    fn dead_letter(&self) {
+        self.0.dead_letters.inc();
+    }
+}

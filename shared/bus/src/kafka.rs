@@ -19,6 +19,7 @@ mod source;
 mod tail;
 mod topics;
 mod tracker;
+mod upkeep;
 
 pub use client::Client;
 pub use dead_letters::{DeadLetter, DeadLetters};

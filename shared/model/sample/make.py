@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Make the sample registry: model `diabetes-rf-model`, trained on the scaled diabetes data.
 
-usage: make.py OUT_DIR      (pip: scikit-learn skops mlflow numpy)
+usage: make.py OUT_DIR      (pip: scikit-learn skops mlflow numpy skl2onnx onnxruntime)
 
 Writes OUT_DIR/diabetes-rf-model/
   1/  RandomForestRegressor(100 trees), model.skops
+  2/  GradientBoostingRegressor as model.onnx
   3/  MLP 10-64-64-1: weights.json, to be packed with
         cargo run -p forebay-model --example pack_net -- OUT_DIR/diabetes-rf-model/3/weights.json OUT_DIR/diabetes-rf-model/3/model.bpk
       (then delete weights.json), and its StandardScaler under preprocessing/
@@ -13,11 +14,12 @@ and OUT_DIR/diabetes.csv, the data (442 rows, for training and benches).
 Same versions of the packages give the same bytes.
 """
 import json, pathlib, re, sys, warnings, zipfile
-import numpy as np, mlflow.sklearn, sklearn, yaml
+import numpy as np, mlflow.sklearn, onnxruntime, sklearn, yaml
+from skl2onnx import to_onnx
 from mlflow.models import infer_signature
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
 from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.neural_network import MLPRegressor
@@ -87,6 +89,14 @@ print(f"forest R2 on held-out folds {r2_score(y, cross_val_predict(forest, X, y,
 forest.fit(X, y)
 save_sklearn(forest, ROOT / "1")
 
+boosting = GradientBoostingRegressor(n_estimators=100, max_depth=3, subsample=0.5, learning_rate=0.05, random_state=42)
+print(f"boosting R2 on held-out folds {r2_score(y, cross_val_predict(boosting, X, y, cv=folds)):.3f}")
+boosting.fit(X, y)
+exported = to_onnx(boosting, X[:1].astype(np.float32)).SerializeToString()
+describe(ROOT / "2", {"onnx": {"data": "model.onnx"}})
+(ROOT / "2" / "model.onnx").write_bytes(exported)
+session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+
 scaler = StandardScaler().fit(X)
 net = MLPRegressor(hidden_layer_sizes=(64, 64), alpha=1.0, batch_size=32, max_iter=40, random_state=42)
 net = TransformedTargetRegressor(net, transformer=StandardScaler())
@@ -101,11 +111,12 @@ biases[-1] = biases[-1] * net.transformer_.scale_ + net.transformer_.mean_
 layers = [{"weight": w.tolist(), "bias": b.tolist()} for w, b in zip(coefs, biases)]
 write(ROOT / "3" / "weights.json", json.dumps({"features": NAMES, "activation": "relu", "layers": layers}))
 
-write(ROOT / "registered_model.yaml", "aliases:\n  champion: 3\nstages:\n  1: Archived\n  3: Production\n")
+write(ROOT / "registered_model.yaml", "aliases:\n  champion: 3\nstages:\n  1: Archived\n  2: Staging\n  3: Production\n")
 (ROOT.parent / "diabetes.csv").write_text(",".join(NAMES + ["target"]) + "\n" + "".join(
     ",".join(repr(float(v)) for v in [*row, t]) + "\n" for row, t in zip(X, y)))
 rows = X[::37]
 write(ROOT / "expected.json", json.dumps({"rows": rows.tolist(), "versions": {
     "1": {"exact": True, "predict": forest.predict(rows).tolist()},
+    "2": {"exact": False, "predict": session.run(None, {"X": rows.astype(np.float32)})[0].ravel().tolist()},
     "3": {"exact": False, "predict": net.predict(scaler.transform(rows)).tolist()}}}) + "\n")
-print("row", EXAMPLE[0].tolist(), "answers", forest.predict(EXAMPLE[:1])[0], net.predict(scaler.transform(EXAMPLE[:1]))[0])
+print("row", EXAMPLE[0].tolist(), "answers", forest.predict(EXAMPLE[:1])[0], boosting.predict(EXAMPLE[:1])[0], net.predict(scaler.transform(EXAMPLE[:1]))[0])

@@ -11,6 +11,9 @@ use crate::registry::Store;
 use crate::signature::unnamed_features;
 use crate::{Fault, LoadedVersion, Model, Preprocessing, Signature, VersionMeta, example, formats};
 
+/// The largest model folder read, all files together.
+const MAX_FOLDER: u64 = 1 << 30;
+
 /// A folder read and compiled, not yet known by a registry's name and number.
 #[derive(Debug)]
 pub(crate) struct Opened {
@@ -32,6 +35,23 @@ pub fn load_folder(path: &Path) -> Result<LoadedVersion, Fault> {
     Ok(opened.into_version(&name, 0, None).0)
 }
 
+/// Loads a model file by itself (`model.skops`, `model.pkl`, `model.onnx`, `model.bpk`), under the file's name as
+/// version 0, with the names the file has for its features.
+///
+/// # Errors
+/// A [`Fault`] naming file and place.
+pub fn load_file(path: &Path) -> Result<LoadedVersion, Fault> {
+    let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    let folder = Store::Folder(path.parent().unwrap_or(Path::new("")).to_owned());
+    let bytes = folder.read(&name)?.ok_or_else(|| Fault::new(name.clone(), "no such file"))?;
+    let plan = formats::read_model(&name, &bytes).map_err(|f| f.within(&name))?;
+    let signature = plan.signature().clone();
+    let digest = *blake3::hash(&bytes).as_bytes();
+    let flavor = "unknown".to_owned();
+    let opened = Opened { flavor, digest, plan, preprocessing: None, signature, input_example: None };
+    Ok(opened.into_version(&name, 0, None).0)
+}
+
 /// Every file of a model folder, read once, so that what is compiled and what is digested are the same bytes.
 #[derive(Debug)]
 struct Snapshot {
@@ -41,7 +61,12 @@ struct Snapshot {
 impl Snapshot {
     fn read(store: &Store, path: &str) -> Result<Self, Fault> {
         let mut files = BTreeMap::new();
-        for file in store.files(path)? {
+        let stamps = store.files(path)?;
+        let size = stamps.iter().fold(0u64, |n, f| n.saturating_add(f.len));
+        if size > MAX_FOLDER {
+            return Err(Fault::new("", format!("folder is larger than {} MiB", MAX_FOLDER >> 20)));
+        }
+        for file in stamps {
             let full = if path.is_empty() { file.path.clone() } else { format!("{path}/{}", file.path) };
             let bytes = store.read(&full)?.ok_or_else(|| Fault::new(file.path.clone(), "vanished"))?;
             files.insert(file.path, bytes);

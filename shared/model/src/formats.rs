@@ -1,9 +1,9 @@
-//! Which reader a model file needs: by its first bytes, not by its name.
+//! Which reader a model file needs.
 
 use crate::artefact::{Graph, read_pickle, read_skops};
 use crate::plan::Plan;
 use crate::step::Step;
-use crate::{Fault, burnpack, sklearn};
+use crate::{Fault, burnpack, onnx, sklearn};
 
 /// Fitted steps read from an artefact.
 pub(crate) struct Steps {
@@ -16,6 +16,9 @@ pub(crate) struct Steps {
 pub(crate) fn read_model(file: &str, bytes: &[u8]) -> Result<Plan, Fault> {
     if has_extension(file, "bpk") {
         return burnpack::read(bytes);
+    }
+    if has_extension(file, "onnx") {
+        return onnx::read(bytes);
     }
     sklearn::compile_model(&read_artefact(bytes)?.view())
 }

@@ -1,5 +1,5 @@
-//! Models behind one trait: scikit-learn folders read without Python and reproduced to the bit, burn nets, and
-//! the registry they come from.
+//! Models behind one trait: scikit-learn folders read without Python and reproduced to the bit, ONNX at run time,
+//! burn nets, and the registry they come from.
 //!
 //! [`Registry`] lists and loads versions, [`LoadedVersion`] holds a [`Model`] and the [`Preprocessing`] that
 //! goes before it. Nothing here runs code from a model file, and every size a file claims is checked.
@@ -17,6 +17,7 @@ mod matrix;
 mod mlmodel;
 mod model;
 mod net;
+mod onnx;
 mod plan;
 mod preprocessing;
 mod registry;
@@ -29,7 +30,7 @@ mod step;
 
 pub use burnpack::ARCHITECTURE_KEY;
 pub use fault::Fault;
-pub use folder::load_folder;
+pub use folder::{load_file, load_folder};
 pub use model::{Model, ModelError};
 pub use preprocessing::{PrepareError, Preprocessing};
 pub use registry::{LoadedVersion, ModelView, Registry, RegistryError, Resolution, VersionMeta, VersionView};

@@ -1,6 +1,6 @@
 //! The sample registry, embedded so that binaries run from anywhere: model `diabetes-rf-model`, trained on the
-//! scaled diabetes data of scikit-learn. Version 1 is a scikit-learn forest, version 3 (Production) a burn net
-//! with a scaler before it. Made by `sample/make.py`.
+//! scaled diabetes data of scikit-learn. Version 1 is a scikit-learn forest, version 2 gradient boosting as ONNX,
+//! version 3 (Production) a burn net with a scaler before it. Made by `sample/make.py`.
 
 /// Name of the one model.
 pub const MODEL: &str = "diabetes-rf-model";
@@ -25,6 +25,9 @@ pub const ROW: [f64; 10] = [
 /// What scikit-learn's forest, version 1, answers to [`ROW`], to the bit.
 pub const ROW_ANSWER_V1: f64 = 186.26;
 
+/// What the boosted trees, version 2, answer to [`ROW`], within 1e-4.
+pub const ROW_ANSWER_V2: f64 = 208.007_638;
+
 /// What the net, version 3, answers to [`ROW`], within 1e-4.
 pub const ROW_ANSWER_V3: f64 = 210.295_457;
 
@@ -40,6 +43,9 @@ pub(crate) const FILES: &[(&str, &[u8])] = embedded![
     "diabetes-rf-model/1/MLmodel",
     "diabetes-rf-model/1/input_example.json",
     "diabetes-rf-model/1/model.skops",
+    "diabetes-rf-model/2/MLmodel",
+    "diabetes-rf-model/2/input_example.json",
+    "diabetes-rf-model/2/model.onnx",
     "diabetes-rf-model/3/MLmodel",
     "diabetes-rf-model/3/input_example.json",
     "diabetes-rf-model/3/model.bpk",

@@ -67,10 +67,11 @@ fn check_batch(
     let mut out = Vec::new();
     for i in 0..rows.len() {
         let want = &expected["predict"][first + i];
-        let same = match want.as_f64() {
+        let same = match want {
+            Value::Bool(want) => scores.label(i) == Some(if *want { "True" } else { "False" }),
+            Value::String(want) => scores.label(i) == Some(want),
             // labels are always the very same class
-            Some(want) => close(scores.values[i], want, exact || classification),
-            None => scores.label(i) == want.as_str(),
+            want => close(scores.values[i], want.as_f64().unwrap(), exact || classification),
         };
         if !same {
             out.push(format!("row {} of batch {}: got {:?}, expected {want}", first + i, rows.len(), scores.score(i)));

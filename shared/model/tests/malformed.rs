@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use forebay_model::{LoadedVersion, Rows, load_folder};
+use forebay_model::{LoadedVersion, Rows, load_file, load_folder};
 use zip::write::SimpleFileOptions;
 
 fn golden(case: &str) -> std::path::PathBuf {
@@ -195,7 +195,42 @@ fn a_folder_must_be_whole() {
     assert_eq!(load_folder(dir.path()).unwrap_err().to_string(), "model.pkl: no such file");
     std::fs::copy(golden("mlflow/tree_reg.pickle/model.pkl"), dir.path().join("model.pkl")).unwrap();
     assert!(load_folder(dir.path()).is_ok());
+    let file = load_file(&dir.path().join("model.pkl")).unwrap();
+    assert_eq!((file.name.as_str(), file.signature.width()), ("model.pkl", 10));
+    assert!(load_file(&dir.path().join("other.pkl")).unwrap_err().reason.contains("no such file"));
     write("flavors: {sklearn: {pickled_model: model.pkl}}\nsignature: {inputs: '[{\"name\": \"a\"}]'}");
     let fault = load_folder(dir.path()).unwrap_err().to_string();
     assert!(fault.contains("signature: names 1 inputs, the artefact takes 10"), "{fault}");
+}
+
+/// Short instructions that would copy a long text without end.
+#[test]
+fn amplification_is_bounded() {
+    let long = "x".repeat(1 << 20);
+    let mut memo = b"\x80\x04X".to_vec();
+    memo.extend((long.len() as u32).to_le_bytes());
+    memo.extend(long.as_bytes());
+    memo.extend(b"\x94");
+    // a text encoded to bytes again and again
+    let mut encode = memo.clone();
+    for _ in 0..100_000 {
+        encode.extend(b"c_codecs\nencode\nh\x00\x85R0");
+    }
+    // a class name made of it
+    let mut name = memo.clone();
+    for _ in 0..100_000 {
+        name.extend(b"h\x00h\x00\x930");
+    }
+    // a dict keyed by it
+    let mut keys = memo;
+    keys.extend(b"}");
+    for _ in 0..100_000 {
+        keys.extend(b"h\x00Ns");
+    }
+    keys.extend(b".");
+    for bytes in [encode, name] {
+        let fault = load("model.pkl", &bytes).unwrap_err();
+        assert!(fault.contains("without end"), "{fault}");
+    }
+    assert!(load("model.pkl", &keys).unwrap_err().contains("not supported"));
 }

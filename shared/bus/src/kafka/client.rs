@@ -42,7 +42,8 @@ impl Client {
             // incremental: members that keep their partitions go on working through a rebalance
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", session.to_string())
-            .set("heartbeat.interval.ms", (session / 5).max(200).to_string())
+            // a member learns of a rebalance with its next heartbeat, and partitions on the move stand still until then
+            .set("heartbeat.interval.ms", (session / 5).clamp(200, 500).to_string())
             .set("statistics.interval.ms", "5000");
         self.finish(config)
     }

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use forebay_contract::Outcome;
-use forebay_runtime::{Drain, Fence, Host, StageMetrics, StartError, TopicSettings};
+use forebay_runtime::{Drain, Fence, Host, StageMetrics, StartError};
 use parking_lot::Mutex;
 use prost::Message as Payload;
 
@@ -16,13 +16,10 @@ use super::outlet::{KafkaOutlet, Route, answer_undeliverable};
 use super::producer::{RecordSink, Undeliverable};
 use super::record::{RawBatch, RawRecord};
 use super::source::{RecordIntake, Source, SourceSpec, TypedIntake};
-use super::topics::planned_topics;
-use crate::host_events::HostEvents;
+use super::upkeep::Upkeep;
+use crate::host_events::{CountOnly, HostEvents};
 use crate::{Delivery, EdgeEvents, Inlet, Outlet, Permits};
 
-const METADATA: Duration = Duration::from_secs(2);
-const REFRESH: Duration = Duration::from_secs(30);
-const RETRY: Duration = Duration::from_millis(500);
 
 /// An outside topic to consume.
 #[derive(Clone, Debug)]
@@ -106,7 +103,8 @@ impl Edges {
         let sink = RecordSink::open(&client, Arc::clone(&events), move |topic| counters.sent(topic))
             .map_err(|error| StartError::setting("kafka", error.to_string()))?;
         let watched = Arc::new(Mutex::new(Vec::new()));
-        let mut edges = Self {
+        let upkeep = Upkeep::new(host, client.clone(), sink.clone(), Arc::clone(&watched));
+        let edges = Self {
             host: host.clone(),
             stage,
             client,
@@ -119,7 +117,7 @@ impl Edges {
             watched,
             _fence: Fence::arm(shared.kafka.session_timeout),
         };
-        edges.watch_topics(events)?;
+        upkeep.start(events)?;
         edges.sink.on_undeliverable(edges.bury());
         Ok(edges)
     }
@@ -309,72 +307,6 @@ impl Edges {
             letters.send(DeadLetter { code: "payload_too_large", message, topic: Arc::clone(&topic), record }, ack);
         })
     }
-
-    /// Makes the topics if settings say so, then keeps partition counts known; ready when the broker has answered for
-    /// every topic this stage writes.
-    fn watch_topics(&mut self, events: Arc<dyn EdgeEvents>) -> Result<(), StartError> {
-        let (sink, client, watched) = (self.sink.clone(), self.client.clone(), Arc::clone(&self.watched));
-        let lifecycle = self.host.lifecycle().clone();
-        let inner = inner_topics(&self.host.shared().topics);
-        let create = self.host.shared().kafka.create_topics.then(|| planned_topics(&self.host.shared().topics));
-        let run = move || {
-            let mut create = create;
-            while !lifecycle.is_draining() {
-                if let Some(topics) = &create {
-                    let settings = client.settings();
-                    match super::create_topics(&client, topics, settings.partitions, settings.replication) {
-                        Ok(_) => create = None,
-                        Err(error) => {
-                            events.unready(&error.to_string());
-                            pause(&lifecycle, Duration::from_secs(1), || false);
-                            continue;
-                        }
-                    }
-                }
-                let known = refresh_all(&sink, &client, &watched, &inner, events.as_ref());
-                let rest = if known { REFRESH } else { RETRY };
-                // edges that open while this rests are looked at as soon as they are there
-                pause(&lifecycle, rest, || known && !all_known(&sink, &watched));
-            }
-        };
-        spawn("kafka-topics", run)
-    }
-}
-
-/// Topics that share one partition count: an item's travel and home partitions are the same on each of them.
-fn inner_topics(topics: &TopicSettings) -> Vec<String> {
-    let TopicSettings { requests, features, predict, predictions, results, .. } = topics;
-    [requests, features, predict, predictions, results].map(String::clone).into()
-}
-
-fn all_known(sink: &RecordSink, watched: &Mutex<Vec<Arc<str>>>) -> bool {
-    watched.lock().iter().all(|topic| sink.partitions(topic).is_some())
-}
-
-fn refresh_all(
-    sink: &RecordSink,
-    client: &Client,
-    watched: &Mutex<Vec<Arc<str>>>,
-    inner: &[String],
-    events: &dyn EdgeEvents,
-) -> bool {
-    let expected = client.settings().partitions.unsigned_abs();
-    let topics = watched.lock().clone();
-    for topic in &topics {
-        match sink.refresh(topic, METADATA) {
-            Ok(found) if found != expected && inner.iter().any(|name| **name == **topic) => {
-                events.unready(&format!("topic {topic} has {found} partitions and kafka.partitions is {expected}"));
-                return false;
-            }
-            Ok(_) => {}
-            Err(error) => {
-                events.unready(&format!("topic {topic}: {error}"));
-                return false;
-            }
-        }
-    }
-    events.ready();
-    true
 }
 
 fn begin_when_reachable(
@@ -394,32 +326,13 @@ fn begin_when_reachable(
     })
 }
 
-/// Rests until `time` has passed, the process drains or `until` holds.
-fn pause(lifecycle: &forebay_runtime::Lifecycle, time: Duration, until: impl Fn() -> bool) {
-    let step = Duration::from_millis(100);
-    let mut left = time;
-    while !left.is_zero() && !lifecycle.is_draining() && !until() {
-        std::thread::sleep(step.min(left));
-        left = left.saturating_sub(step);
-    }
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
     std::thread::Builder::new().name(name.into()).spawn(run).map_err(|error| StartError::Failed(error.to_string()))?;
     Ok(())
 }
 
 fn refused(error: &rdkafka::error::KafkaError) -> StartError {
     StartError::setting("kafka", error.to_string())
-}
-
-/// Dead letters count, and say nothing about readiness.
-struct CountOnly(StageMetrics);
-
-impl EdgeEvents for CountOnly {
-    fn dead_letter(&self) {
-        self.0.dead_letters.inc();
-    }
 }
 
 impl Drain for Edges {

@@ -20,7 +20,7 @@ pub(super) enum Dtype {
     /// Byte strings of this length.
     Bytes(usize),
     Record {
-        fields: Vec<Field>,
+        fields: Arc<[Field]>,
         size: usize,
     },
 }
@@ -28,7 +28,7 @@ pub(super) enum Dtype {
 /// A field of a record type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Field {
-    pub name: String,
+    pub name: Arc<str>,
     pub dtype: Dtype,
     pub offset: usize,
 }
@@ -74,9 +74,9 @@ impl Dtype {
                     let dtype = Self::parse(of)?;
                     let offset = size;
                     size += dtype.size();
-                    fields.push(Field { name: name.clone(), dtype, offset });
+                    fields.push(Field { name: name.as_str().into(), dtype, offset });
                 }
-                Ok(Self::Record { fields, size })
+                Ok(Self::Record { fields: fields.into(), size })
             }
             _ => Err("element type is neither text nor a list of fields".into()),
         }
@@ -135,6 +135,11 @@ impl Array {
         Ok(Self { dtype, shape, fortran, data })
     }
 
+    /// Size of the elements in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.data.len()
+    }
+
     /// Number of elements.
     pub(crate) fn len(&self) -> usize {
         self.shape.iter().product()
@@ -189,7 +194,7 @@ impl Array {
 
     fn field<T>(&self, name: &str, read: impl Fn(&Dtype, &[u8]) -> Option<T>) -> Result<Option<Vec<T>>, String> {
         let Dtype::Record { fields, .. } = &self.dtype else { return Err("array holds no records".into()) };
-        let Some(field) = fields.iter().find(|f| f.name == name) else { return Ok(None) };
+        let Some(field) = fields.iter().find(|f| &*f.name == name) else { return Ok(None) };
         let wrong = || format!("field {name} has type {:?}", field.dtype);
         let values = self.elements().map(|b| b.get(field.offset..).and_then(|b| read(&field.dtype, b)));
         values.collect::<Option<Vec<T>>>().map(Some).ok_or_else(wrong)

@@ -17,22 +17,30 @@ const MAX_NODES: usize = 4_000_000;
 
 /// Elements and attributes one compilation may look at. Artefacts refer to shared objects, so a small file could
 /// otherwise describe a huge model.
-const MAX_EFFORT: usize = 1 << 28;
+const MAX_EFFORT: usize = 1 << 27;
+/// Bytes readers may copy within any artefact, beside twice its own size: a short instruction can name a long text
+/// again and again.
+const COPIED_BASE: usize = 16 << 20;
 /// Longest path; bounds how deep estimators nest in estimators.
 const MAX_PATH: usize = 2000;
 
 /// One value. Classes and functions are names, nothing more.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) enum Node {
+    #[default]
     None,
     Bool(bool),
     Int(i64),
     Float(f64),
-    Str(String),
+    Str(Arc<str>),
     Bytes(Arc<[u8]>),
     List(Vec<Id>),
-    Dict(Vec<(String, Id)>),
-    Object { class: Arc<str>, args: Option<Id>, state: Option<Id> },
+    Dict(Vec<(Arc<str>, Id)>),
+    Object {
+        class: Arc<str>,
+        args: Option<Id>,
+        state: Option<Id>,
+    },
     Global(Arc<str>),
     Array(Array),
 }
@@ -43,9 +51,15 @@ pub(crate) struct Graph {
     pub(super) nodes: Vec<Node>,
     pub(super) root: Id,
     effort: Cell<usize>,
+    may_copy: usize,
 }
 
 impl Graph {
+    /// An empty graph for an artefact of `bytes` bytes.
+    pub(super) fn of_file(bytes: usize) -> Self {
+        Self { may_copy: COPIED_BASE.saturating_add(bytes.saturating_mul(2)), ..Self::default() }
+    }
+
     /// Adds a node.
     pub(super) fn push(&mut self, node: Node) -> Result<Id, String> {
         if self.nodes.len() >= MAX_NODES {
@@ -53,6 +67,12 @@ impl Graph {
         }
         self.nodes.push(node);
         Ok((self.nodes.len() - 1) as Id)
+    }
+
+    /// Accounts for `n` bytes copied from one node to another.
+    pub(super) fn copy(&mut self, n: usize) -> Result<(), String> {
+        self.may_copy = self.may_copy.checked_sub(n).ok_or("repeats its contents without end")?;
+        Ok(())
     }
 
     /// The whole artefact.
@@ -132,7 +152,7 @@ impl<'g> View<'g> {
         };
         let Some(Node::Dict(pairs)) = self.graph.nodes.get(id as usize) else { return None };
         // the last one counts, as in Python
-        let (_, value) = pairs.iter().rev().find(|(k, _)| k == name)?;
+        let (_, value) = pairs.iter().rev().find(|(k, _)| &**k == name)?;
         let view = self.at(*value, &format!(".{name}"));
         (!view.is_none()).then_some(view)
     }
@@ -158,7 +178,7 @@ impl<'g> View<'g> {
     pub(crate) fn array(&self) -> Result<&'g Array, Fault> {
         match self.node() {
             Node::Array(a) => {
-                self.spend(a.len())?;
+                self.spend(a.bytes() / 8)?;
                 Ok(a)
             }
             _ => Err(self.fault(format!("is {}, not an array", self.kind()))),
@@ -168,7 +188,10 @@ impl<'g> View<'g> {
     /// Text.
     pub(crate) fn text(&self) -> Result<&'g str, Fault> {
         match self.node() {
-            Node::Str(s) => Ok(s),
+            Node::Str(s) => {
+                self.spend(s.len())?;
+                Ok(s)
+            }
             _ => Err(self.fault(format!("is {}, not text", self.kind()))),
         }
     }
@@ -250,7 +273,7 @@ impl<'g> View<'g> {
     /// One value as people write it.
     pub(crate) fn label(&self) -> Result<String, Fault> {
         Ok(match self.node() {
-            Node::Str(s) => s.clone(),
+            Node::Str(_) => self.text()?.to_owned(),
             Node::Bool(b) => if *b { "True" } else { "False" }.to_owned(),
             Node::Int(i) => i.to_string(),
             Node::Float(f) => format!("{f:?}"),

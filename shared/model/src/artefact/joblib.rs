@@ -13,16 +13,19 @@ pub(super) const WRAPPER: &str = "joblib.numpy_pickle.NumpyArrayWrapper";
 /// Reads the elements that follow a wrapper with this state.
 pub(super) fn array(machine: &mut Machine<'_, '_>, state: Id) -> Result<Node, String> {
     let Node::Dict(pairs) = machine.node(state) else { return Err("array wrapper has no attributes".into()) };
+    if pairs.len() > 32 {
+        return Err("array wrapper has too many attributes".into());
+    }
     let pairs = pairs.clone();
-    let find = |name: &str| pairs.iter().find(|(k, _)| k == name).map(|(_, id)| *id);
+    let find = |name: &str| pairs.iter().find(|(k, _)| &**k == name).map(|(_, id)| *id);
     let attr = |name: &str| find(name).ok_or_else(|| format!("array wrapper has no {name}"));
     let shape = numpy::shape(machine.graph, machine.node(attr("shape")?))?;
-    let fortran = matches!(machine.node(attr("order")?), Node::Str(order) if order == "F");
+    let fortran = matches!(machine.node(attr("order")?), Node::Str(order) if &**order == "F");
     let dtype = numpy::dtype(machine.graph, machine.node(attr("dtype")?), 0)?;
     let Some(dtype) = dtype else {
         // an array of objects is a plain pickle of its own
         let inner = machine.nested()?;
-        return Ok(machine.node(inner).clone());
+        return Ok(std::mem::take(&mut machine.graph.nodes[inner as usize]));
     };
     let aligned = find("numpy_array_alignment_bytes").is_some_and(|id| !matches!(machine.node(id), Node::None));
     if aligned {

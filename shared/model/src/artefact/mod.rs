@@ -6,6 +6,7 @@ mod joblib;
 mod literal;
 mod npy;
 mod numpy;
+mod objects;
 mod opcode;
 mod pickle;
 mod skops;

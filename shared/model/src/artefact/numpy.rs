@@ -7,17 +7,13 @@ use super::graph::{Graph, Id, Node};
 const MAX_FIELDS: usize = 64;
 
 /// What a call of `name` makes, if it is one of numpy's reconstructions or Python's latin-1 detour for bytes.
-pub(super) fn called(graph: &Graph, name: &str, args: Id) -> Result<Option<Node>, String> {
+pub(super) fn called(graph: &mut Graph, name: &str, args: Id) -> Result<Option<Node>, String> {
+    if name == "_codecs.encode" {
+        return encoded(graph, args);
+    }
     let Node::List(args) = node(graph, args) else { return Ok(None) };
     let arg = |i: usize| args.get(i).map(|id| node(graph, *id)).ok_or_else(|| format!("{name} lacks arguments"));
     match name {
-        "_codecs.encode" => match arg(0)? {
-            Node::Str(text) => {
-                let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
-                Ok(Some(Node::Bytes(bytes.ok_or("text is not latin-1")?.into())))
-            }
-            _ => Ok(None),
-        },
         // protocol 2 has no opcode for bytes, and writes the empty ones like this
         "__builtin__.bytes" | "builtins.bytes" | "__builtin__.bytearray" | "builtins.bytearray" => match args.first() {
             None => Ok(Some(Node::Bytes([].into()))),
@@ -34,11 +30,21 @@ pub(super) fn called(graph: &Graph, name: &str, args: Id) -> Result<Option<Node>
                 _ => return Err("array without its bytes (out-of-band buffers are not supported)".into()),
             };
             let dtype = dtype(graph, arg(1)?, 0)?.ok_or("buffer of objects")?;
-            let fortran = matches!(arg(3)?, Node::Str(order) if order == "F");
+            let fortran = matches!(arg(3)?, Node::Str(order) if &**order == "F");
             Array::new(dtype, shape(graph, arg(2)?)?, fortran, data).map(|a| Some(Node::Array(a)))
         }
         _ => Ok(None),
     }
+}
+
+/// Bytes written as latin-1 text.
+fn encoded(graph: &mut Graph, args: Id) -> Result<Option<Node>, String> {
+    let Node::List(args) = node(graph, args) else { return Ok(None) };
+    let Some(Node::Str(text)) = args.first().map(|id| node(graph, *id)) else { return Ok(None) };
+    let text = text.clone();
+    graph.copy(text.len())?;
+    let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
+    Ok(Some(Node::Bytes(bytes.ok_or("text is not latin-1")?.into())))
 }
 
 /// What an object of `class` becomes when it gets its state: an array, or (array of objects) a list.
@@ -56,8 +62,10 @@ pub(super) fn built(graph: &mut Graph, class: &str, state: Id) -> Result<Option<
         (Some(dtype), Node::Bytes(data)) => {
             Array::new(dtype, shape, fortran, data.clone()).map(|a| Some(Node::Array(a)))
         }
-        (None, Node::List(items)) => {
-            let items = items.clone();
+        (None, Node::List(_)) => {
+            // moved, not copied: the list is part of the array's state and nothing else looks at it
+            let list = graph.nodes.get_mut(data as usize).map(std::mem::take);
+            let Some(Node::List(items)) = list else { return Err("array without its elements".into()) };
             nested(graph, items, &shape).map(Some)
         }
         _ => Err("array without its elements".into()),
@@ -113,7 +121,7 @@ pub(super) fn dtype(graph: &Graph, of: &Node, depth: usize) -> Result<Option<Dty
         _ => &[],
     };
     let part = |i: usize| state.get(i).map_or(&Node::None, |id| node(graph, *id));
-    if matches!(part(1), Node::Str(order) if order == ">") {
+    if matches!(part(1), Node::Str(order) if &**order == ">") {
         return Err("big-endian arrays are not supported".into());
     }
     if code.starts_with('O') {
@@ -137,5 +145,5 @@ pub(super) fn dtype(graph: &Graph, of: &Node, depth: usize) -> Result<Option<Dty
         }
         out.push(Field { name: name.clone(), dtype: inner, offset });
     }
-    Ok(Some(Dtype::Record { fields: out, size }))
+    Ok(Some(Dtype::Record { fields: out.into(), size }))
 }

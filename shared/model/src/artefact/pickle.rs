@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::graph::{Graph, Id, Node};
-use super::{joblib, numpy, opcode as op};
+use super::opcode as op;
 use crate::Fault;
 
 /// Highest protocol known.
@@ -17,7 +17,7 @@ const MAX_PROTOCOL: u8 = 5;
 /// # Errors
 /// A [`Fault`] with the byte offset, for a truncated or malformed pickle and for opcodes that need the outside.
 pub(crate) fn read(bytes: &[u8]) -> Result<Graph, Fault> {
-    let mut graph = Graph::default();
+    let mut graph = Graph::of_file(bytes.len());
     let mut machine = Machine::new(bytes, &mut graph);
     let root = machine.run().map_err(|e| Fault::new(format!("byte {}", machine.at), e))?;
     graph.root = root;
@@ -102,7 +102,7 @@ impl<'b, 'g> Machine<'b, 'g> {
         self.take(usize::try_from(length).map_err(|_| "ends early")?)
     }
 
-    fn line(&mut self) -> Result<&'b str, String> {
+    pub(super) fn line(&mut self) -> Result<&'b str, String> {
         let rest = &self.bytes[self.at..];
         let end = rest.iter().position(|b| *b == b'\n').ok_or("line is not closed")?;
         self.at += end + 1;
@@ -115,7 +115,7 @@ impl<'b, 'g> Machine<'b, 'g> {
         Ok(())
     }
 
-    fn pop(&mut self) -> Result<Id, String> {
+    pub(super) fn pop(&mut self) -> Result<Id, String> {
         // nothing below an open mark may be taken
         let floor = self.marks.last().copied().unwrap_or(0);
         if self.stack.len() <= floor {
@@ -124,11 +124,11 @@ impl<'b, 'g> Machine<'b, 'g> {
         self.stack.pop().ok_or_else(|| "stack is empty".into())
     }
 
-    fn top(&self) -> Result<Id, String> {
+    pub(super) fn top(&self) -> Result<Id, String> {
         self.stack.last().copied().ok_or_else(|| "stack is empty".into())
     }
 
-    fn since_mark(&mut self) -> Result<Vec<Id>, String> {
+    pub(super) fn since_mark(&mut self) -> Result<Vec<Id>, String> {
         let mark = self.marks.pop().ok_or("no mark")?;
         Ok(self.stack.split_off(mark))
     }
@@ -164,14 +164,17 @@ impl<'b, 'g> Machine<'b, 'g> {
     }
 
     fn text(&mut self, code: u8) -> Result<(), String> {
-        let utf8 = |b: &[u8]| std::str::from_utf8(b).map(str::to_owned).map_err(|e| e.to_string());
+        let utf8 =
+            |b: &[u8]| -> Result<Arc<str>, String> { std::str::from_utf8(b).map(Arc::from).map_err(|e| e.to_string()) };
         let node = match code {
             op::SHORT_BINUNICODE => Node::Str(utf8(self.counted(1)?)?),
             op::BINUNICODE => Node::Str(utf8(self.counted(4)?)?),
             op::BINUNICODE8 => Node::Str(utf8(self.counted(8)?)?),
             // Python 2's str
-            op::SHORT_BINSTRING => Node::Str(self.counted(1)?.iter().map(|b| char::from(*b)).collect()),
-            op::BINSTRING => Node::Str(self.counted(4)?.iter().map(|b| char::from(*b)).collect()),
+            op::SHORT_BINSTRING => {
+                Node::Str(self.counted(1)?.iter().map(|b| char::from(*b)).collect::<String>().into())
+            }
+            op::BINSTRING => Node::Str(self.counted(4)?.iter().map(|b| char::from(*b)).collect::<String>().into()),
             op::SHORT_BINBYTES => Node::Bytes(self.counted(1)?.into()),
             op::BINBYTES => Node::Bytes(self.counted(4)?.into()),
             op::BINBYTES8 | op::BYTEARRAY8 => Node::Bytes(self.counted(8)?.into()),
@@ -247,123 +250,6 @@ impl<'b, 'g> Machine<'b, 'g> {
                 self.set_items(self.top()?, &items)?;
             }
             other => return Err(refused(other)),
-        }
-        Ok(())
-    }
-
-    fn append(&mut self, items: &[Id]) -> Result<(), String> {
-        let id = self.top()?;
-        match &mut self.graph.nodes[id as usize] {
-            Node::List(list) => list.extend_from_slice(items),
-            // list-like objects (deques, list subclasses) hold nothing this reader looks for
-            Node::Object { .. } => {}
-            _ => return Err("append to something that is no list".into()),
-        }
-        Ok(())
-    }
-
-    fn set_items(&mut self, id: Id, items: &[Id]) -> Result<(), String> {
-        let label = |key: &Node| match key {
-            Node::Str(s) => s.clone(),
-            Node::Int(i) => i.to_string(),
-            Node::Global(name) => name.to_string(),
-            _ => String::new(),
-        };
-        let pairs: Vec<(String, Id)> = items.chunks_exact(2).map(|p| (label(self.node(p[0])), p[1])).collect();
-        // a dict-like object keeps its items as state
-        let target = match *self.node(id) {
-            Node::Object { state: Some(state), .. } => state,
-            Node::Object { state: None, .. } => {
-                let made = self.graph.push(Node::Dict(Vec::new()))?;
-                if let Node::Object { state, .. } = &mut self.graph.nodes[id as usize] {
-                    *state = Some(made);
-                }
-                made
-            }
-            _ => id,
-        };
-        match &mut self.graph.nodes[target as usize] {
-            Node::Dict(dict) => dict.extend(pairs),
-            _ => return Err("items set on something that is no dict".into()),
-        }
-        Ok(())
-    }
-
-    fn object(&mut self, code: u8) -> Result<(), String> {
-        match code {
-            op::GLOBAL => {
-                let (module, name) = (self.line()?, self.line()?);
-                self.push(Node::Global(format!("{module}.{name}").into()))
-            }
-            op::STACK_GLOBAL => {
-                let (name, module) = (self.pop()?, self.pop()?);
-                let (Node::Str(module), Node::Str(name)) = (self.node(module), self.node(name)) else {
-                    return Err("class name is no text".into());
-                };
-                let global = format!("{module}.{name}").into();
-                self.push(Node::Global(global))
-            }
-            op::REDUCE | op::NEWOBJ => {
-                let (args, class) = (self.pop()?, self.pop()?);
-                let node = self.called(class, args)?;
-                self.push(node)
-            }
-            op::NEWOBJ_EX => {
-                let (_, args, class) = (self.pop()?, self.pop()?, self.pop()?);
-                let node = self.called(class, args)?;
-                self.push(node)
-            }
-            _ => {
-                let state = self.pop()?;
-                let object = self.top()?;
-                self.build(object, state)
-            }
-        }
-    }
-
-    /// The record of a call; numpy's own reconstructions become what they stand for.
-    fn called(&mut self, class: Id, args: Id) -> Result<Node, String> {
-        let name: Arc<str> = match self.node(class) {
-            Node::Global(name) => name.clone(),
-            // calling the result of a call: still only a record
-            Node::Object { class, .. } => class.clone(),
-            _ => return Err("call of something that is no name".into()),
-        };
-        if let Some(node) = numpy::called(self.graph, &name, args)? {
-            return Ok(node);
-        }
-        let made_of = |id: Id| match self.node(id) {
-            Node::List(items) => items.first().copied(),
-            _ => None,
-        };
-        // the class to make stands in the arguments
-        if (&*name == "copyreg._reconstructor" || &*name == "copyreg.__newobj__")
-            && let Some(Node::Global(inner)) = made_of(args).map(|id| self.node(id))
-        {
-            return Ok(Node::Object { class: inner.clone(), args: None, state: None });
-        }
-        Ok(Node::Object { class: name, args: Some(args), state: None })
-    }
-
-    fn build(&mut self, object: Id, given: Id) -> Result<(), String> {
-        let Node::Object { class, .. } = self.node(object) else {
-            return Err("state for something that is no object".into());
-        };
-        let class = class.clone();
-        if let Some(array) = numpy::built(self.graph, &class, given)? {
-            self.graph.nodes[object as usize] = array;
-            return Ok(());
-        }
-        // (attributes, slots): the attributes count
-        let given = match self.node(given) {
-            Node::List(pair) if pair.len() == 2 && matches!(self.node(pair[0]), Node::Dict(_)) => pair[0],
-            _ => given,
-        };
-        if &*class == joblib::WRAPPER {
-            let array = joblib::array(self, given)?;
-            self.graph.nodes[object as usize] = array;
-        } else if let Node::Object { state, .. } = &mut self.graph.nodes[object as usize] {
-            *state = Some(given);
         }
         Ok(())
     }

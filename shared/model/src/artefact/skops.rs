@@ -21,6 +21,8 @@ const PROTOCOLS: std::ops::RangeInclusive<i64> = 0..=2;
 const INFLATED_BASE: u64 = 64 << 20;
 /// Inflated bytes allowed per byte of the file beyond that.
 const INFLATED_RATIO: u64 = 100;
+/// Inflated bytes of the schema; a tree takes about 22 KiB of it.
+const SCHEMA_MAX: usize = 128 << 20;
 /// Inflated bytes never exceeded.
 const INFLATED_MAX: u64 = 1 << 30;
 
@@ -34,7 +36,10 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Graph, Fault> {
     let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| Fault::new("", format!("is no zip file: {e}")))?;
     let mut files = Files { zip, budget, arrays: HashMap::new() };
     let schema = files.inflate("schema.json").map_err(|e| Fault::new("schema.json", e))?;
-    let mut loader = Loader { graph: Graph::default(), ids: HashMap::new(), files, protocol: None };
+    if schema.len() > SCHEMA_MAX {
+        return Err(Fault::new("schema.json", format!("larger than {} MiB", SCHEMA_MAX >> 20)));
+    }
+    let mut loader = Loader { graph: Graph::of_file(bytes.len()), ids: HashMap::new(), files, protocol: None };
     let mut json = serde_json::Deserializer::from_slice(&schema);
     let part = PartSeed(&mut loader).deserialize(&mut json).map_err(|e| Fault::new("schema.json", e.to_string()))?;
     json.end().map_err(|e| Fault::new("schema.json", e.to_string()))?;
@@ -106,7 +111,7 @@ struct Raw {
     content: Option<Part>,
     file: Option<String>,
     id: Option<i64>,
-    children: Vec<(String, Id)>,
+    children: Vec<(Arc<str>, Id)>,
 }
 
 impl Loader<'_> {
@@ -117,7 +122,7 @@ impl Loader<'_> {
             Part::Bool(b) => Node::Bool(b),
             Part::Int(i) => Node::Int(i),
             Part::Float(f) => Node::Float(f),
-            Part::Str(s) => Node::Str(s),
+            Part::Str(s) => Node::Str(s.into()),
             Part::List(ids) => Node::List(ids),
         };
         self.graph.push(node)
@@ -174,7 +179,9 @@ fn json_scalar(text: &str) -> Result<Node, String> {
         "NaN" => Node::Float(f64::NAN),
         "Infinity" => Node::Float(f64::INFINITY),
         "-Infinity" => Node::Float(f64::NEG_INFINITY),
-        text if text.starts_with('"') => Node::Str(serde_json::from_str(text).map_err(|e| e.to_string())?),
+        text if text.starts_with('"') => {
+            Node::Str(serde_json::from_str::<String>(text).map_err(|e| e.to_string())?.into())
+        }
         text => match text.parse::<i64>() {
             Ok(i) => Node::Int(i),
             Err(_) => Node::Float(text.parse().map_err(|_| "JsonNode holds no scalar".to_owned())?),
@@ -253,14 +260,14 @@ impl<'de> Visitor<'de> for PartSeed<'_, '_> {
                 ("content", part) if raw.loader.is_some() || !matches!(part, Part::Node(_)) => raw.content = Some(part),
                 (_, part) => {
                     let id = self.0.node_of(part).map_err(A::Error::custom)?;
-                    raw.children.push((key, id));
+                    raw.children.push((key.into(), id));
                 }
             }
         }
         // content may stand before the loader
         if raw.loader.is_some()
             && raw.content.is_none()
-            && let Some(at) = raw.children.iter().position(|(k, _)| k == "content")
+            && let Some(at) = raw.children.iter().position(|(k, _)| &**k == "content")
         {
             raw.content = Some(Part::Node(raw.children.swap_remove(at).1));
         }

@@ -60,7 +60,7 @@ impl KernelMachine {
         format!("KernelMachine({:?}, {} vectors)", self.kernel, self.weights.len())
     }
 
-    pub(super) fn decide(&self, row: &[f64]) -> f64 {
+    pub(crate) fn decide(&self, row: &[f64]) -> f64 {
         let pairs = self.vectors.chunks_exact(self.width).zip(&self.weights);
         pairs.map(|(v, w)| w * self.kernel.of(row, v)).sum::<f64>() + self.intercept
     }

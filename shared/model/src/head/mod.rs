@@ -13,6 +13,7 @@ use crate::ModelError;
 use crate::forest::{Forest, tree_ensemble};
 use crate::matrix::Matrix;
 use crate::net::Net;
+use crate::onnx::Program;
 
 /// What turns prepared rows into raw outputs. Trees and nets are burn tensor programs.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(crate) enum Head {
     Net(Net),
     KernelMachine(KernelMachine),
     Committee(Committee),
+    Program(Program),
 }
 
 impl Head {
@@ -31,6 +33,7 @@ impl Head {
             Self::Net(net) => net.width(),
             Self::KernelMachine(machine) => machine.width(),
             Self::Committee(committee) => committee.width(),
+            Self::Program(program) => program.width(),
         }
     }
 
@@ -40,6 +43,7 @@ impl Head {
             Self::Forest(forest) => forest.outputs(),
             Self::Net(net) => net.outputs(),
             Self::KernelMachine(_) | Self::Committee(_) => 1,
+            Self::Program(program) => program.outputs(),
         }
     }
 
@@ -50,6 +54,7 @@ impl Head {
             Self::Net(net) => net.ops(),
             Self::KernelMachine(machine) => vec![machine.name()],
             Self::Committee(committee) => vec![committee.name()],
+            Self::Program(program) => program.ops(),
         }
     }
 
@@ -63,6 +68,7 @@ impl Head {
             Self::Net(net) => tensor::run(m, net.dtype(), |x| net.forward(x)),
             Self::KernelMachine(machine) => Ok(m.iter().map(|row| machine.decide(row)).collect()),
             Self::Committee(committee) => committee.run(&m),
+            Self::Program(program) => tensor::run(m, program.dtype(), |x| program.run(x)),
         }
     }
 }

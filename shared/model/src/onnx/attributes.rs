@@ -39,9 +39,11 @@ impl Constant {
             (element::DOUBLE, false) => raw(8, |b| f64::from_le_bytes(fixed(b))),
             (element::INT64, true) => t.int64_data.iter().map(|v| *v as f64).collect(),
             (element::INT64, false) => raw(8, |b| i64::from_le_bytes(fixed(b)) as f64),
-            (element::INT32 | element::BOOL, true) => t.int32_data.iter().map(|v| f64::from(*v)).collect(),
+            (element::INT32 | element::BOOL | element::UINT8, true) => {
+                t.int32_data.iter().map(|v| f64::from(*v)).collect()
+            }
             (element::INT32, false) => raw(4, |b| f64::from(i32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
-            (element::BOOL, false) => raw(1, |b| f64::from(b[0])),
+            (element::BOOL | element::UINT8, false) => raw(1, |b| f64::from(b[0])),
             (other, _) => return Err(format!("tensor {:?} has element type {other}, not supported", t.name)),
         };
         if dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d)) != Some(values.len()) {

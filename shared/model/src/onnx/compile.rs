@@ -7,9 +7,9 @@ use burn::tensor::DType;
 use prost::Message;
 
 use super::attributes::Constant;
+use super::nodes;
 use super::program::{Instruction, Op, Program};
 use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfo, element};
-use super::nodes;
 use crate::Fault;
 use crate::answer::{Answer, Link};
 use crate::head::Head;
@@ -19,12 +19,22 @@ use crate::signature::unnamed_features;
 
 /// Nodes accepted.
 const MAX_NODES: usize = 100_000;
+/// Values one row may need over all nodes.
+const MAX_SIZE: usize = 1 << 23;
 
 /// A value while compiling: constant, or a slot with its width.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Constant(Constant),
-    Slot { slot: usize, width: usize },
+    /// The shape of a slot, which only ConstantOfShape may ask for.
+    Shape {
+        slot: usize,
+        width: usize,
+    },
+    Slot {
+        slot: usize,
+        width: usize,
+    },
 }
 
 /// The state of a compilation.
@@ -38,6 +48,8 @@ pub(super) struct Compiler {
     pub(super) labels: Vec<String>,
     /// Missing values go into trees that have a rule for them, or are imputed.
     pub(super) takes_missing: bool,
+    /// Values of one row in all slots so far.
+    size: usize,
 }
 
 /// Reads an ONNX file.
@@ -68,6 +80,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
         dtype,
         labels: Vec::new(),
         takes_missing: false,
+        size: width,
     };
     for tensor in &graph.initializer {
         let constant = Constant::read(tensor).map_err(|e| Fault::new("initializer", e))?;
@@ -76,6 +89,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
     for (i, node) in graph.node.iter().enumerate().filter(|(i, _)| needed.contains(i)) {
         let place = |e: String| Fault::new(format!("node {i} ({})", node.kind()), e);
         nodes::compile(&mut compiler, node).map_err(place)?;
+        compiler.check_size(node).map_err(place)?;
     }
     let Some(Value::Slot { slot, width: outputs }) = compiler.values.get(&answer_name).cloned() else {
         return Err(fault(format!("output {answer_name:?} is computed by nothing")));
@@ -88,7 +102,8 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
         }
     };
     let takes_missing = compiler.takes_missing;
-    let program = Program { instructions: compiler.instructions, slots: compiler.slots, result: slot, width, outputs, dtype };
+    let program =
+        Program { instructions: compiler.instructions, slots: compiler.slots, result: slot, width, outputs, dtype };
     let features = unnamed_features(width);
     Plan::new(features, Vec::new(), Head::Program(program), answer, takes_missing).map_err(fault)
 }
@@ -169,6 +184,18 @@ fn labels(graph: &GraphProto, compiler: &Compiler, classes: usize) -> Vec<String
 }
 
 impl Compiler {
+    /// Bounds what one row can need: a few repeated concatenations would otherwise double it without end.
+    fn check_size(&mut self, node: &NodeProto) -> Result<(), String> {
+        for output in &node.output {
+            let Some(Value::Slot { width, .. }) = self.values.get(output) else { continue };
+            self.size = self.size.saturating_add(*width);
+            if *width > MAX_WIDTH || self.size > MAX_SIZE {
+                return Err(format!("gives {width} values per row, {} with those before", self.size));
+            }
+        }
+        Ok(())
+    }
+
     /// Input `i` of a node, if it has one.
     pub(super) fn input(&self, node: &NodeProto, i: usize) -> Option<&Value> {
         self.values.get(node.input.get(i).filter(|n| !n.is_empty())?)
@@ -178,7 +205,7 @@ impl Compiler {
     pub(super) fn slot(&self, node: &NodeProto, i: usize) -> Result<(usize, usize), String> {
         match self.input(node, i) {
             Some(Value::Slot { slot, width }) => Ok((*slot, *width)),
-            Some(Value::Constant(_)) => Err(format!("input {i} is constant, expected a computed value")),
+            Some(_) => Err(format!("input {i} is constant, expected a computed value")),
             None => Err(format!("input {i} is missing")),
         }
     }
@@ -187,7 +214,7 @@ impl Compiler {
     pub(super) fn constant(&self, node: &NodeProto, i: usize) -> Result<Option<&Constant>, String> {
         match self.input(node, i) {
             Some(Value::Constant(c)) => Ok(Some(c)),
-            Some(Value::Slot { .. }) => Err(format!("input {i} is computed, expected a constant")),
+            Some(_) => Err(format!("input {i} is computed, expected a constant")),
             None => Ok(None),
         }
     }

@@ -4,9 +4,11 @@
 
 mod attributes;
 mod compile;
+mod learners;
 mod nodes;
 mod program;
 mod proto;
+mod shaping;
 mod trees;
 
 pub(crate) use compile::read;

@@ -31,6 +31,8 @@ pub(super) enum Function {
     Single,
     Clip(f64, f64),
     Power(f64),
+    /// This value, whatever the input.
+    Fill(f64),
 }
 
 /// Operations of two values.
@@ -54,18 +56,32 @@ pub(super) enum Reduction {
 #[derive(Debug, Clone)]
 pub(super) enum Op {
     /// `x w + b`.
-    Linear { weight: Tensor<2>, bias: Option<Tensor<2>> },
+    Linear {
+        weight: Tensor<2>,
+        bias: Option<Tensor<2>>,
+    },
     /// With a constant row (or a single value).
-    Constant { how: Arithmetic, row: Tensor<2>, reversed: bool },
+    Constant {
+        how: Arithmetic,
+        row: Tensor<2>,
+        reversed: bool,
+    },
     /// With another slot.
     Both(Arithmetic),
     Function(Function),
     /// Replaces missing values by a row's.
-    Impute { marker: Option<f64>, row: Tensor<2> },
+    Impute {
+        marker: Option<f64>,
+        row: Tensor<2>,
+    },
     Normalize(Norm),
     Columns(Tensor<1, Int>),
     Concat,
-    LayerNorm { scale: Tensor<2>, bias: Option<Tensor<2>>, epsilon: f64 },
+    LayerNorm {
+        scale: Tensor<2>,
+        bias: Option<Tensor<2>>,
+        epsilon: f64,
+    },
     Reduce(Reduction),
     Forest(Arc<Forest>),
     KernelMachine(Arc<KernelMachine>),
@@ -183,7 +199,7 @@ fn on_rows(x: Tensor<2>, dtype: DType, f: impl Fn(&[f64]) -> f64) -> Tensor<2> {
     let device = x.device();
     let values: Vec<f64> = x.cast(DType::F64).into_data().try_into_vec().unwrap_or_default();
     let out: Vec<f64> = values.chunks_exact(width.max(1)).map(f).collect();
-    Tensor::from_data(TensorData::new(out, [rows, 1]), (&device, DType::F64)).cast(dtype)
+    Tensor::<2>::from_data(TensorData::new(out, [rows, 1]), (&device, DType::F64)).cast(dtype)
 }
 
 impl Arithmetic {
@@ -217,6 +233,7 @@ impl Function {
             Self::Reciprocal => x.recip(),
             Self::Single => x.cast(DType::F32).cast(DType::F64),
             Self::Clip(low, high) => x.clamp(low, high),
+            Self::Fill(value) => x.zeros_like() + value,
             Self::Power(exponent) => x.powf_scalar(exponent),
         }
     }

@@ -130,6 +130,7 @@ pub(super) struct Dimension {
 /// Element types of onnx.proto's `TensorProto.DataType`.
 pub(super) mod element {
     pub(crate) const FLOAT: i32 = 1;
+    pub(crate) const UINT8: i32 = 2;
     pub(crate) const INT32: i32 = 6;
     pub(crate) const INT64: i32 = 7;
     pub(crate) const STRING: i32 = 8;

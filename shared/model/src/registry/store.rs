@@ -113,7 +113,8 @@ fn walk(folder: &Path, prefix: &str, depth: usize, out: &mut Vec<FileStamp>) -> 
             if depth > 0 {
                 walk(&entry.path(), &path, depth - 1, out)?;
             }
-        } else {
+        } else if meta.is_file() {
+            // a pipe or a device would block whoever reads it
             out.push(FileStamp { path, len: meta.len(), modified: modified(&meta) });
         }
     }
@@ -123,8 +124,9 @@ fn walk(folder: &Path, prefix: &str, depth: usize, out: &mut Vec<FileStamp>) -> 
 /// Reads a file of at most [`MAX_FILE`] bytes; the bound holds even if it grows while it is read.
 fn read_file(path: &Path, shown: &str) -> Result<Option<Vec<u8>>, Fault> {
     let fault = |e: std::io::Error| Fault::new(shown, e.to_string());
-    let file = match fs::File::open(path) {
-        Ok(file) => file,
+    let file = match fs::metadata(path).map(|m| m.is_file()) {
+        Ok(true) => fs::File::open(path).map_err(fault)?,
+        Ok(false) => return Err(Fault::new(shown, "is no regular file")),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(fault(e)),
     };

@@ -26,7 +26,9 @@ pub(super) fn boosting(view: &View<'_>, width: usize, classifies: bool) -> Resul
     let forest = forest.finish(outputs, Combine::Sum(start)).map_err(|e| view.fault(e))?;
     let loss = view.attr("loss")?;
     let answer = match (loss.text()?, classifies) {
-        ("squared_error" | "absolute_error" | "quantile", false) => Answer::Number,
+        ("squared_error" | "least_squares" | "absolute_error" | "least_absolute_deviation" | "quantile", false) => {
+            Answer::Number
+        }
         ("poisson" | "gamma", false) => Answer::Exp,
         ("log_loss" | "binary_crossentropy" | "categorical_crossentropy", true) => {
             let link = if outputs == 1 { Link::Logit { zero_wins: false } } else { Link::Softmax };

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Make small model folders of every supported scikit-learn class, with what scikit-learn predicts.
 
-usage: make.py OUT_DIR [SEED]      (pip: scikit-learn skops cloudpickle joblib numpy)
+usage: make.py OUT_DIR [SEED]      (pip: scikit-learn skops cloudpickle joblib numpy pandas)
 
 For each case NAME: OUT_DIR/NAME/{MLmodel,model.skops|model.pkl} and OUT_DIR/NAME.expected.json:
   {"case", "task", "n_features", "rows": [[..|null]], "predict": [..], "predict_proba": [[..]]|null, "exact": bool}
 `exact`: to the bit; otherwise within 1e-9 relative + 1e-9 absolute. The files go round skops, joblib and the pickle protocols.
 """
 import json, pathlib, pickle, sys, warnings
-import cloudpickle, joblib, numpy as np, skops.io
+import cloudpickle, joblib, numpy as np, pandas as pd, skops.io
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.ensemble import (AdaBoostRegressor, BaggingRegressor, ExtraTreesClassifier, ExtraTreesRegressor,
@@ -43,6 +43,14 @@ def cancer():
 def cancer_named():
     X, y = cancer()
     return X, np.array(["malignant", "benign"])[y]
+
+def cancer_objects():
+    X, y = cancer()
+    return X, np.array(["malignant", "benign"], dtype=object)[y]
+
+def cancer_bool():
+    X, y = cancer()
+    return X, y == 1
 
 def wine():
     return load_wine(return_X_y=True)
@@ -103,14 +111,20 @@ def null(v):
     return [[None if np.isnan(x) else float(x) for x in r] for r in v]
 
 
-def case(name, model, data, exact=True, missing=False, fit_holes=None, edges=True, form=None):
+def case(name, model, data, exact=True, missing=False, fit_holes=None, edges=True, form=None, named=False):
     X, y = data()
-    model.fit(holes(X) if (missing if fit_holes is None else fit_holes) else X, y)
+    if named:
+        X = pd.DataFrame(X, columns=load_diabetes().feature_names)
+        model.fit(X, y)
+        X = X.to_numpy()
+    else:
+        model.fit(holes(X) if (missing if fit_holes is None else fit_holes) else X, y)
     form = form or FORMS[len(MADE) % len(FORMS)]
     R = rows(model, X, missing, edges)
-    proba = model.predict_proba(R).tolist() if hasattr(model, "predict_proba") else None
+    asked = pd.DataFrame(R, columns=model.feature_names_in_) if named else R
+    proba = model.predict_proba(asked).tolist() if hasattr(model, "predict_proba") else None
     dump(model, OUT / name, form)
-    predict = np.asarray(model.predict(R)).tolist()
+    predict = np.asarray(model.predict(asked)).tolist()
     expected = dict(case=f"{name} ({form})", task="classification" if hasattr(model, "classes_") else "regression",
                     n_features=X.shape[1], rows=null(R), predict=predict, predict_proba=proba, exact=exact)
     (OUT / f"{name}.expected.json").write_text(json.dumps(expected) + "\n")
@@ -160,6 +174,11 @@ case("columns", make_pipeline(ColumnTransformer([
     ("num", make_pipeline(SimpleImputer(), StandardScaler()), [0, 2, 3]), ("hot", OneHotEncoder(handle_unknown="ignore"), [1]),
     ("gone", "drop", [9])], remainder="passthrough"), RandomForestRegressor(5, **T, **S)), diabetes, edges=False)
 case("columns_slice", make_pipeline(ColumnTransformer([("a", MinMaxScaler(), slice(2, 5)), ("b", "passthrough", slice(7, 9))]), Ridge()), diabetes, exact=False)
+for form in ("skops", "cloudpickle", "joblib"):
+    case(f"columns_named_{form}", make_pipeline(ColumnTransformer([("a", StandardScaler(), ["bmi", "bp"]), ("b", "passthrough", ["s5"])],
+        remainder=MinMaxScaler()), DecisionTreeRegressor(max_depth=4, **S)), diabetes, edges=False, named=True, form=form)
+    case(f"labels_objects_{form}", DecisionTreeClassifier(max_depth=2, **S), cancer_objects, form=form)
+case("labels_bool", DecisionTreeClassifier(max_depth=2, **S), cancer_bool)
 case("linear", LinearRegression(), diabetes, exact=False)
 case("lasso", make_pipeline(StandardScaler(), Lasso(0.1)), diabetes, exact=False)
 case("elastic_net", make_pipeline(StandardScaler(), ElasticNet(0.1)), diabetes, exact=False)

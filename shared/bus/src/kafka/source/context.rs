@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
@@ -17,6 +17,7 @@ use crate::kafka::ledger::Ledger;
 /// Time for work in hand when its partition leaves; always well below the session timeout.
 const REVOKE_BUDGET: Duration = Duration::from_millis(800);
 const BROKER: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// Told the partitions in hand after every change, before their records are taken.
 pub(crate) type OnAssigned = Box<dyn Fn(&[i32]) + Send + Sync>;
@@ -96,6 +97,9 @@ impl SourceContext {
         if let Some(told) = &self.on_leaving {
             told();
         }
+        if lost {
+            self.events.unready("the group was lost, joining it again");
+        }
         let budget = if lost { Duration::ZERO } else { REVOKE_BUDGET };
         let done = self.ledger.revoke(&partitions, budget);
         if !lost {
@@ -117,13 +121,12 @@ impl SourceContext {
             Ok(committed) => committed,
             Err(error) => return tracing::warn!(topic = &*self.topic, %error, "committed offsets not known"),
         };
+        let deadline = Instant::now() + BROKER;
         let mut pinned = TopicPartitionList::new();
         for element in committed.elements().iter().filter(|e| !matches!(e.offset(), Offset::Offset(_))) {
             let partition = element.partition();
-            let end = consumer.fetch_watermarks(&self.topic, partition, BROKER);
-            if let Ok((_, end)) = end
-                && let Err(error) = pinned.add_partition_offset(&self.topic, partition, Offset::Offset(end))
-            {
+            let pin = |end| pinned.add_partition_offset(&self.topic, partition, Offset::Offset(end));
+            if let Err(error) = self.end_of(consumer, partition, deadline).and_then(pin) {
                 tracing::warn!(topic = &*self.topic, partition, %error, "position not pinned");
             }
         }
@@ -131,6 +134,18 @@ impl SourceContext {
             && let Err(error) = consumer.commit(&pinned, CommitMode::Sync)
         {
             tracing::warn!(topic = &*self.topic, %error, "first positions not committed");
+        }
+    }
+
+    /// The next offset of a partition. A leader that is being elected is waited for: without a pinned position the client
+    /// would start at whatever is the end later on, and requests in between would be nobody's.
+    fn end_of(&self, consumer: &BaseConsumer<Self>, partition: i32, deadline: Instant) -> KafkaResult<i64> {
+        loop {
+            match consumer.fetch_watermarks(&self.topic, partition, BROKER) {
+                Ok((_, end)) => return Ok(end),
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(_) => std::thread::sleep(AGAIN),
+            }
         }
     }
 }

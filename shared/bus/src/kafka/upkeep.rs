@@ -1,0 +1,96 @@
+//! What goes on beside the edges of a stage: making topics where settings say so, and keeping partition counts known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_contract::topics::Retention;
+use forebay_runtime::{Host, Lifecycle, StartError, TopicSettings};
+use parking_lot::Mutex;
+
+use super::client::Client;
+use super::edges::spawn;
+use super::producer::RecordSink;
+use super::topics::planned_topics;
+use crate::EdgeEvents;
+
+const METADATA: Duration = Duration::from_secs(2);
+const REFRESH: Duration = Duration::from_secs(30);
+const RETRY: Duration = Duration::from_millis(500);
+
+/// The upkeep of one stage's topics.
+pub(crate) struct Upkeep {
+    client: Client,
+    sink: RecordSink,
+    watched: Arc<Mutex<Vec<Arc<str>>>>,
+    inner: Vec<String>,
+    missing: Option<Vec<(String, Retention)>>,
+    lifecycle: Lifecycle,
+}
+
+impl Upkeep {
+    pub(crate) fn new(host: &Host, client: Client, sink: RecordSink, watched: Arc<Mutex<Vec<Arc<str>>>>) -> Self {
+        let topics = &host.shared().topics;
+        let missing = host.shared().kafka.create_topics.then(|| planned_topics(topics));
+        Self { client, sink, watched, inner: inner_topics(topics), missing, lifecycle: host.lifecycle().clone() }
+    }
+
+    /// Goes on until the process drains; ready whenever the broker has answered for every topic the stage writes.
+    pub(crate) fn start(mut self, events: Arc<dyn EdgeEvents>) -> Result<(), StartError> {
+        spawn("kafka-topics", move || {
+            while !self.lifecycle.is_draining() {
+                let known = self.make_missing(events.as_ref()) && self.refresh(events.as_ref());
+                // edges that open while this rests are looked at as soon as they are there
+                self.rest(if known { REFRESH } else { RETRY }, || known && !self.all_known());
+            }
+        })
+    }
+
+    fn make_missing(&mut self, events: &dyn EdgeEvents) -> bool {
+        let Some(topics) = &self.missing else { return true };
+        let settings = self.client.settings();
+        match super::create_topics(&self.client, topics, settings.partitions, settings.replication) {
+            Ok(_) => self.missing = None,
+            Err(error) => events.unready(&error.to_string()),
+        }
+        self.missing.is_none()
+    }
+
+    fn refresh(&self, events: &dyn EdgeEvents) -> bool {
+        let expected = self.client.settings().partitions.unsigned_abs();
+        let topics = self.watched.lock().clone();
+        for topic in &topics {
+            match self.sink.refresh(topic, METADATA) {
+                Ok(found) if found != expected && self.inner.iter().any(|name| **name == **topic) => {
+                    events.unready(&format!("topic {topic} has {found} partitions and kafka.partitions is {expected}"));
+                    return false;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    events.unready(&format!("topic {topic}: {error}"));
+                    return false;
+                }
+            }
+        }
+        events.ready();
+        true
+    }
+
+    fn all_known(&self) -> bool {
+        self.watched.lock().iter().all(|topic| self.sink.partitions(topic).is_some())
+    }
+
+    fn rest(&self, time: Duration, until: impl Fn() -> bool) {
+        let step = Duration::from_millis(100);
+        let mut left = time;
+        while !left.is_zero() && !self.lifecycle.is_draining() && !until() {
+            std::thread::sleep(step.min(left));
+            left = left.saturating_sub(step);
+        }
+    }
+}
+
+/// Topics that share one partition count: an item's travel and home partitions are the same on each of them.
+fn inner_topics(topics: &TopicSettings) -> Vec<String> {
+    let TopicSettings { requests, features, predict, predictions, results, .. } = topics;
+    [requests, features, predict, predictions, results].map(String::clone).into()
+}

@@ -1,0 +1,128 @@
+//! What pickles do to objects and containers: calls that are only recorded, states, items.
+
+use std::sync::Arc;
+
+use super::graph::{Id, Node};
+use super::pickle::Machine;
+use super::{joblib, numpy, opcode as op};
+
+impl Machine<'_, '_> {
+    pub(super) fn append(&mut self, items: &[Id]) -> Result<(), String> {
+        let id = self.top()?;
+        match &mut self.graph.nodes[id as usize] {
+            Node::List(list) => list.extend_from_slice(items),
+            // list-like objects (deques, list subclasses) hold nothing this reader looks for
+            Node::Object { .. } => {}
+            _ => return Err("append to something that is no list".into()),
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_items(&mut self, id: Id, items: &[Id]) -> Result<(), String> {
+        let label = |key: &Node| -> Arc<str> {
+            match key {
+                Node::Str(text) | Node::Global(text) => text.clone(),
+                Node::Int(i) => i.to_string().into(),
+                _ => "".into(),
+            }
+        };
+        let pairs: Vec<(Arc<str>, Id)> = items.chunks_exact(2).map(|p| (label(self.node(p[0])), p[1])).collect();
+        // a dict-like object keeps its items as state
+        let target = match *self.node(id) {
+            Node::Object { state: Some(state), .. } => state,
+            Node::Object { state: None, .. } => {
+                let made = self.graph.push(Node::Dict(Vec::new()))?;
+                if let Node::Object { state, .. } = &mut self.graph.nodes[id as usize] {
+                    *state = Some(made);
+                }
+                made
+            }
+            _ => id,
+        };
+        match &mut self.graph.nodes[target as usize] {
+            Node::Dict(dict) => dict.extend(pairs),
+            _ => return Err("items set on something that is no dict".into()),
+        }
+        Ok(())
+    }
+
+    pub(super) fn object(&mut self, code: u8) -> Result<(), String> {
+        match code {
+            op::GLOBAL => {
+                let (module, name) = (self.line()?, self.line()?);
+                self.push(Node::Global(format!("{module}.{name}").into()))
+            }
+            op::STACK_GLOBAL => {
+                let (name, module) = (self.pop()?, self.pop()?);
+                let (Node::Str(module), Node::Str(name)) = (self.node(module), self.node(name)) else {
+                    return Err("class name is no text".into());
+                };
+                let global: Arc<str> = format!("{module}.{name}").into();
+                self.graph.copy(global.len())?;
+                self.push(Node::Global(global))
+            }
+            op::REDUCE | op::NEWOBJ => {
+                let (args, class) = (self.pop()?, self.pop()?);
+                let node = self.called(class, args)?;
+                self.push(node)
+            }
+            op::NEWOBJ_EX => {
+                let (_, args, class) = (self.pop()?, self.pop()?, self.pop()?);
+                let node = self.called(class, args)?;
+                self.push(node)
+            }
+            _ => {
+                let state = self.pop()?;
+                let object = self.top()?;
+                self.build(object, state)
+            }
+        }
+    }
+
+    /// The record of a call; numpy's own reconstructions become what they stand for.
+    fn called(&mut self, class: Id, args: Id) -> Result<Node, String> {
+        let name: Arc<str> = match self.node(class) {
+            Node::Global(name) => name.clone(),
+            // calling the result of a call: still only a record
+            Node::Object { class, .. } => class.clone(),
+            _ => return Err("call of something that is no name".into()),
+        };
+        if let Some(node) = numpy::called(self.graph, &name, args)? {
+            return Ok(node);
+        }
+        let made_of = |id: Id| match self.node(id) {
+            Node::List(items) => items.first().copied(),
+            _ => None,
+        };
+        // the class to make stands in the arguments
+        if (&*name == "copyreg._reconstructor" || &*name == "copyreg.__newobj__")
+            && let Some(Node::Global(inner)) = made_of(args).map(|id| self.node(id))
+        {
+            return Ok(Node::Object { class: inner.clone(), args: None, state: None });
+        }
+        Ok(Node::Object { class: name, args: Some(args), state: None })
+    }
+
+    fn build(&mut self, object: Id, given: Id) -> Result<(), String> {
+        let Node::Object { class, .. } = self.node(object) else {
+            return Err("state for something that is no object".into());
+        };
+        let class = class.clone();
+        if let Some(array) = numpy::built(self.graph, &class, given)? {
+            self.graph.nodes[object as usize] = array;
+            return Ok(());
+        }
+        // (attributes, slots): the attributes count
+        let given = match self.node(given) {
+            Node::List(pair) if pair.len() == 2 && matches!(self.node(pair[0]), Node::Dict(_)) => pair[0],
+            _ => given,
+        };
+        if &*class == joblib::WRAPPER {
+            let array = joblib::array(self, given)?;
+            self.graph.nodes[object as usize] = array;
+        } else if let Node::Object { state, .. } = &mut self.graph.nodes[object as usize] {
+            *state = Some(given);
+        }
+        Ok(())
+    }
+}
