@@ -75,7 +75,7 @@ trap 'exit 143' TERM
 cd "$root"
 target=${CARGO_TARGET_DIR:-$root/target}
 if [ -z "${FOREBAY_BIN_DIR:-}" ]; then
-  cargo build --workspace --bins
+  cargo build --workspace --bins --tests
   export FOREBAY_BIN_DIR=$target/debug
 fi
 cargo test -p forebay-loadtest --features real-services "${tests[@]}" --no-run

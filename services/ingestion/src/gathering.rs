@@ -1,8 +1,9 @@
 //! Pacing: when pending items leave as a batch.
 //!
-//! An idle mesh never waits: the first item leaves at once. While items keep coming, a batch leaves when it is full or a
-//! gap after the one before it, so that every later hop handles a bounded number of records a second, however many
-//! requests they hold.
+//! An idle mesh never waits: the first item leaves at once. While items keep coming, a batch leaves when it is full or
+//! when its turn comes: turns are a gap apart, and a few unused ones are kept, so that jitter costs a slow stream nothing.
+//! Every later hop handles a bounded number of records a second, however many requests they hold. (The generic cell rate
+//! algorithm of ITU-T I.371, with the gap as increment and the saved turns as limit.)
 
 use std::mem;
 use std::sync::Arc;
@@ -35,6 +36,9 @@ pub struct Flush {
     pub spans: Vec<StageSpan>,
 }
 
+/// Unused turns that are kept.
+const SAVED: u32 = 3;
+
 /// When the pending items leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
@@ -52,7 +56,8 @@ pub struct Gathering {
     gap: Duration,
     partitions: u32,
     travel: Arc<AtomicU32>,
-    last: Option<Instant>,
+    /// The turn after the last one taken, were none saved.
+    next: Option<Instant>,
     pending: Pending,
 }
 
@@ -65,7 +70,7 @@ struct Pending {
 }
 
 impl Gathering {
-    /// Batches at least `gap` apart unless they are full, spread over `partitions` from the `first` on: replicas that
+    /// Batches `gap` apart unless they are full, spread over `partitions` from the `first` on: replicas that
     /// start together should not walk in step.
     pub fn new(gap: Duration, partitions: u32, first: u32) -> Self {
         let partitions = partitions.max(1);
@@ -73,7 +78,7 @@ impl Gathering {
             gap,
             partitions,
             travel: Arc::new(AtomicU32::new(first % partitions)),
-            last: None,
+            next: None,
             pending: Pending::default(),
         }
     }
@@ -116,7 +121,7 @@ impl Gathering {
         if self.pending.items.is_empty() {
             return Due::Idle;
         }
-        match self.last.map(|last| last + self.gap) {
+        match self.next.and_then(|next| next.checked_sub(self.gap * SAVED)) {
             Some(at) if now < at => Due::At(at),
             _ => Due::Now,
         }
@@ -127,7 +132,7 @@ impl Gathering {
         if self.pending.items.is_empty() {
             return None;
         }
-        self.last = Some(now);
+        self.next = Some(self.next.map_or(now, |next| next.max(now)) + self.gap);
         let Pending { items, acks, spans, .. } = mem::take(&mut self.pending);
         let travel = self.travel.load(Ordering::Relaxed);
         self.travel.store((travel + 1) % self.partitions, Ordering::Relaxed);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, AsyncContext, WeakAddr};
 use actix_rt::{Arbiter, ArbiterHandle};
-use forebay_bus::kafka::{Client, Edges, RawRecord, Route, TailError, read_since};
+use forebay_bus::kafka::{Client, Edges, FirstRecord, RawRecord, Route, TailError, read_since};
 use forebay_bus::{Inlet, Outlet, StageScope};
 use forebay_contract::{Outcome, Stage as Place, now_us};
 use forebay_runtime::{Drain, Host, StartError};
@@ -130,29 +130,57 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// What is done before the first outcome of a newly assigned partition: the window learns what its earlier owner had
 /// answered. The outcomes of that partition went to one partition outside.
-pub fn take_over(edges: &Edges, host: &Host, rebuild: Rebuild) -> impl FnMut(u32, i64) + Send + 'static {
+pub fn take_over(edges: &Edges, host: &Host, rebuild: Rebuild) -> impl FnMut(FirstRecord) + Send + 'static {
     let (client, counts) = (edges.client().clone(), edges.records());
     let topic = host.shared().topics.results_out.clone();
-    let slack = host.shared().kafka.session_timeout + TAKE_OVER;
-    move |partition, timestamp_ms| {
-        let outside = counts.partitions(&topic).map(|count| partition % count.max(1));
-        let first = if timestamp_ms > 0 { timestamp_ms } else { i64::try_from(now_us() / 1000).unwrap_or(0) };
-        let since = first - i64::try_from(slack.as_millis()).unwrap_or(i64::MAX);
-        read_answered(&client, &topic, outside, since, &rebuild);
+    let slack = i64::try_from((host.shared().kafka.session_timeout + TAKE_OVER).as_millis()).unwrap_or(i64::MAX);
+    let mut read = Read::default();
+    move |first| {
+        let Some(since) = read.needed(&first, slack) else { return };
+        let mut outside: Vec<u32> = match counts.partitions(&topic) {
+            Some(count) => first.partitions.iter().map(|partition| partition % count.max(1)).collect(),
+            None => Vec::new(),
+        };
+        outside.sort_unstable();
+        outside.dedup();
+        read_answered(&client, &topic, &outside, since, &rebuild);
+    }
+}
+
+/// What was read for the partitions that arrived last: those that came together are read for together, once.
+#[derive(Debug, Default)]
+struct Read(Option<(u64, i64)>);
+
+impl Read {
+    /// From when on results have to be read for `first`; `None` when they were, for a partition that arrived with it.
+    fn needed(&mut self, first: &FirstRecord, slack_ms: i64) -> Option<i64> {
+        let now_ms = i64::try_from(now_us() / 1000).unwrap_or(i64::MAX);
+        let time = if first.timestamp_ms > 0 { first.timestamp_ms } else { now_ms };
+        let since = time.saturating_sub(slack_ms);
+        if self.0.is_some_and(|(arrival, from)| arrival == first.arrival && from <= since) {
+            return None;
+        }
+        self.0 = Some((first.arrival, since));
+        Some(since)
     }
 }
 
 /// As [`take_over`] in the fused form, where a partition of the source topic arrives instead: its requests may have been
 /// answered on any partition outside.
-pub fn take_over_of_source(edges: &Edges, host: &Host, rebuild: Rebuild) -> impl FnMut(u32, i64) + Send + 'static {
+pub fn take_over_of_source(edges: &Edges, host: &Host, rebuild: Rebuild) -> impl FnMut(FirstRecord) + Send + 'static {
     let client = edges.client().clone();
     let topic = host.shared().topics.results_out.clone();
-    move |_, timestamp_ms| read_answered(&client, &topic, None, timestamp_ms, &rebuild)
+    let mut read = Read::default();
+    move |first| {
+        if let Some(since) = read.needed(&first, 0) {
+            read_answered(&client, &topic, &[], since, &rebuild);
+        }
+    }
 }
 
-/// Reads which items were answered on `topic` since `since_ms`, in one partition of it or all. Blocks the thread for at
+/// Reads which items were answered on `topic` since `since_ms`, in the partitions named or all. Blocks the thread for at
 /// most about ten seconds; a broker that is busy with a change of leaders is asked again.
-pub fn read_answered(client: &Client, topic: &str, partition: Option<u32>, since_ms: i64, rebuild: &Rebuild) {
+pub fn read_answered(client: &Client, topic: &str, partitions: &[u32], since_ms: i64, rebuild: &Rebuild) {
     let deadline = Instant::now() + READ;
     let mut ours = 0usize;
     loop {
@@ -160,13 +188,29 @@ pub fn read_answered(client: &Client, topic: &str, partition: Option<u32>, since
         let see = |record: &RawRecord| {
             ours += record.header(ASK_HEADER).map_or(0, |value| usize::from(rebuild.header(value)));
         };
-        match read_since(client, topic, partition, since_ms, left, see) {
-            Ok(read) => return tracing::info!(topic, ?partition, read, ours, "window rebuilt"),
+        match read_since(client, topic, partitions, since_ms, left, see) {
+            Ok(read) => return tracing::info!(topic, ?partitions, read, ours, "window rebuilt"),
             Err(error) if left.is_zero() || matches!(error, TailError::Late { .. }) => {
-                return tracing::warn!(topic, ?partition, ours, %error, "window not rebuilt in full, answers may repeat");
+                return tracing::warn!(topic, ?partitions, ours, %error, "window not rebuilt in full, answers may repeat");
             }
-            Err(error) => tracing::debug!(topic, ?partition, %error, "trying again to rebuild the window"),
+            Err(error) => tracing::debug!(topic, ?partitions, %error, "trying again to rebuild the window"),
         }
         std::thread::sleep(PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_that_arrive_together_are_read_for_once() {
+        let first = |timestamp_ms, arrival| FirstRecord { timestamp_ms, arrival, partitions: vec![0, 1] };
+        let mut read = Read::default();
+        assert_eq!(read.needed(&first(5_000, 1), 100), Some(4_900));
+        assert_eq!(read.needed(&first(5_200, 1), 100), None);
+        assert_eq!(read.needed(&first(4_000, 1), 100), Some(3_900), "an older backlog needs an earlier start");
+        assert_eq!(read.needed(&first(6_000, 2), 100), Some(5_900), "a later arrival may follow another owner");
+        assert!(read.needed(&first(-1, 3), 100).is_some());
     }
 }

@@ -27,5 +27,6 @@ pub use edges::{Assigned, Edges, Follow, RawSource};
 pub use outlet::Route;
 pub use producer::{OutRecord, RecordSink};
 pub use record::{RawBatch, RawRecord};
+pub use source::FirstRecord;
 pub use tail::{TailError, read_since};
 pub use topics::{TopicError, TopicReport, create_topics, planned_topics};

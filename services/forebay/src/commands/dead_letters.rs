@@ -34,7 +34,7 @@ pub(crate) fn run(args: &SettingsArgs, action: &DeadLetters) -> ExitCode {
     let since_ms = since.duration_since(UNIX_EPOCH).map_or(0, |age| i64::try_from(age.as_millis()).unwrap_or(0));
     let client = Client::new(&shared.kafka, "dead-letters");
     let mut letters = Vec::new();
-    let read = read_since(&client, &shared.topics.dead_letters, None, since_ms, Duration::from_secs(60), |record| {
+    let read = read_since(&client, &shared.topics.dead_letters, &[], since_ms, Duration::from_secs(60), |record| {
         letters.push((record.timestamp_ms, describe(record)));
     });
     if let Err(error) = read {

@@ -15,11 +15,10 @@ use super::follower::Follower;
 use super::outlet::{KafkaOutlet, Route, answer_undeliverable};
 use super::producer::{RecordSink, Undeliverable};
 use super::record::{RawBatch, RawRecord};
-use super::source::{RecordIntake, Source, SourceSpec, TypedIntake};
+use super::source::{FirstRecord, OnFirst, RecordIntake, Source, SourceSpec, TypedIntake};
 use super::upkeep::Upkeep;
 use crate::host_events::{CountOnly, HostEvents};
 use crate::{Delivery, EdgeEvents, Inlet, Outlet, Permits};
-
 
 /// An outside topic to consume.
 #[derive(Clone, Debug)]
@@ -63,9 +62,6 @@ impl std::fmt::Debug for Assigned {
         f.write_str("Assigned")
     }
 }
-
-/// Called with a partition and a record time in milliseconds, on the source's thread.
-type OnFirst = Box<dyn FnMut(u32, i64) + Send>;
 
 /// The Kafka edges of one stage. Draining stops intake, waits until every permit is back, flushes, commits and leaves.
 pub struct Edges {
@@ -183,7 +179,7 @@ impl Edges {
     }
 
     /// The hook of the next source: called once per partition and assignment before its first record is taken.
-    pub fn on_first(&mut self, hook: impl FnMut(u32, i64) + Send + 'static) {
+    pub fn on_first(&mut self, hook: impl FnMut(FirstRecord) + Send + 'static) {
         self.on_first = Some(Box::new(hook));
     }
 

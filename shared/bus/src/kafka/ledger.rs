@@ -23,6 +23,8 @@ pub(crate) struct Ledger {
 struct Hand {
     /// Acks of an earlier assignment, or from before a rewind, say nothing about this one.
     generation: u64,
+    /// Partitions that arrived together share it.
+    arrival: u64,
     tracker: Tracker,
     moved: bool,
     rewind: bool,
@@ -45,6 +47,7 @@ impl Ledger {
         for partition in partitions {
             let hand = Hand {
                 generation,
+                arrival: generation,
                 tracker: Tracker::default(),
                 moved: false,
                 rewind: false,
@@ -84,9 +87,14 @@ impl Ledger {
         Some(Ticket { partition, generation: hand.generation, first })
     }
 
-    /// Whether this is the first record since the partition arrived. Asked once per partition and assignment.
-    pub(crate) fn take_fresh(&self, partition: i32) -> bool {
-        self.partitions.lock().get_mut(&partition).is_some_and(|hand| std::mem::take(&mut hand.fresh))
+    /// For the first record since its partition arrived: which arrival that was, and every partition that came with it.
+    /// `None` for the records after it.
+    pub(crate) fn take_fresh(&self, partition: i32) -> Option<(u64, Vec<u32>)> {
+        let mut hands = self.partitions.lock();
+        let hand = hands.get_mut(&partition)?;
+        let arrival = std::mem::take(&mut hand.fresh).then_some(hand.arrival)?;
+        let together = hands.iter().filter(|(_, hand)| hand.arrival == arrival).map(|(p, _)| p.unsigned_abs());
+        Some((arrival, together.collect()))
     }
 
     /// Work ended.

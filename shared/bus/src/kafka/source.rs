@@ -29,6 +29,20 @@ const STALL: Duration = Duration::from_secs(600);
 /// Longest wait for the broker while leaving the group.
 const CLOSE: Duration = Duration::from_secs(5);
 
+/// The first record of a partition after it arrived.
+#[derive(Clone, Debug)]
+pub struct FirstRecord {
+    /// Its time, milliseconds; -1 when it has none.
+    pub timestamp_ms: i64,
+    /// Which arrival of partitions this is; each has a number of its own.
+    pub arrival: u64,
+    /// Every partition that arrived with it, its own included.
+    pub partitions: Vec<u32>,
+}
+
+/// Called on the source's thread before the record is taken.
+pub(crate) type OnFirst = Box<dyn FnMut(FirstRecord) + Send>;
+
 /// What a source needs to start.
 pub(crate) struct SourceSpec {
     pub(crate) config: ClientConfig,
@@ -41,7 +55,7 @@ pub(crate) struct SourceSpec {
     pub(crate) on_assigned: Option<OnAssigned>,
     pub(crate) on_leaving: Option<OnLeaving>,
     /// Called once per partition and assignment, before its first record is taken, with the record's timestamp.
-    pub(crate) on_first: Option<Box<dyn FnMut(u32, i64) + Send>>,
+    pub(crate) on_first: Option<OnFirst>,
 }
 
 /// The running source.
@@ -125,7 +139,7 @@ struct Running<I> {
     generation: Arc<AtomicU64>,
     permits: Permits,
     events: Arc<dyn EdgeEvents>,
-    on_first: Option<Box<dyn FnMut(u32, i64) + Send>>,
+    on_first: Option<OnFirst>,
     control: Arc<Control>,
     intake: I,
     backoff: Backoff,
@@ -185,10 +199,11 @@ impl<I: Intake> Running<I> {
                     break;
                 }
                 Some(Ok(message)) => {
-                    if self.ledger.take_fresh(message.partition())
+                    if let Some((arrival, partitions)) = self.ledger.take_fresh(message.partition())
                         && let Some(first) = &mut self.on_first
                     {
-                        first(message.partition().unsigned_abs(), message.timestamp().to_millis().unwrap_or(-1));
+                        let timestamp_ms = message.timestamp().to_millis().unwrap_or(-1);
+                        first(FirstRecord { timestamp_ms, arrival, partitions });
                     }
                     self.intake.add(&mut round, &message, &self.ledger);
                 }

@@ -35,27 +35,25 @@ pub enum TailError {
 }
 
 /// Hands every record of `topic` since `since_ms` (record time, milliseconds) to `see`, up to what the topic's end is
-/// now. `partition` restricts it to one partition. Blocks the thread for at most `limit`; returns how many were read.
+/// now. `partitions` restricts it; empty means all of them. Blocks the thread for at most `limit`; returns how many were read.
 ///
 /// # Errors
 /// When the broker does not answer, or the end is not reached in time.
 pub fn read_since(
     client: &Client,
     topic: &str,
-    partition: Option<u32>,
+    partitions: &[u32],
     since_ms: i64,
     limit: Duration,
     mut see: impl FnMut(&RawRecord),
 ) -> Result<usize, TailError> {
     let failed = |source| TailError::Kafka { topic: topic.to_owned(), source };
     let consumer: BaseConsumer<Quiet> = client.reader_of_partitions().create_with_context(Quiet).map_err(failed)?;
-    let partitions: Vec<i32> = match partition {
-        Some(partition) => vec![partition.cast_signed()],
-        None => {
-            let metadata = consumer.fetch_metadata(Some(topic), BROKER).map_err(failed)?;
-            metadata.topics().iter().flat_map(|t| t.partitions().iter().map(|p| p.id())).collect()
-        }
-    };
+    let mut partitions: Vec<i32> = partitions.iter().map(|partition| partition.cast_signed()).collect();
+    if partitions.is_empty() {
+        let metadata = consumer.fetch_metadata(Some(topic), BROKER).map_err(failed)?;
+        partitions.extend(metadata.topics().iter().flat_map(|t| t.partitions().iter().map(|p| p.id())));
+    }
     let mut times = TopicPartitionList::new();
     for partition in &partitions {
         times.add_partition_offset(topic, *partition, Offset::Offset(since_ms.max(0))).map_err(failed)?;

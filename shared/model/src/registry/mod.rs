@@ -146,11 +146,10 @@ impl Registry {
     fn load_listed(&self, name: &str, version: u32) -> Result<(LoadedVersion, VersionMeta), RegistryError> {
         let listed = self.listed(name, version)?;
         let path = format!("{name}/{version}");
-        let opened = folder::open(&self.store, &path).map_err(|fault| RegistryError::Artefact {
-            model: name.to_owned(),
-            version,
-            fault,
-        })?;
+        // on a thread of its own: with it goes its heap, and reading needs several times what the model keeps
+        let read = std::thread::scope(|scope| scope.spawn(|| folder::open(&self.store, &path)).join());
+        let read = read.unwrap_or_else(|_| Err(crate::fault::Fault::new(&path, "reading it failed unexpectedly")));
+        let opened = read.map_err(|fault| RegistryError::Artefact { model: name.to_owned(), version, fault })?;
         let (loaded, meta) = opened.into_version(name, version, listed.stage);
         let key = (name.to_owned(), version, loaded.digest);
         self.described.lock().unwrap_or_else(PoisonError::into_inner).insert(key, meta.clone());

@@ -1,3 +1,5 @@
+//! Building the compact form of a forest refuses what its kernel could not walk safely.
+
 use super::*;
 
 fn stump(left: i64, right: i64, feature: i64, threshold: f64) -> Result<Forest, String> {
