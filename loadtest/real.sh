@@ -78,7 +78,7 @@ if [ -z "${FOREBAY_BIN_DIR:-}" ]; then
   cargo build --workspace --bins --tests
   export FOREBAY_BIN_DIR=$target/debug
 fi
-cargo test -p forebay-loadtest --features real-services "${tests[@]}" --no-run
+cargo test --workspace --features forebay-loadtest/real-services "${tests[@]}" --no-run
 
 base=$(free_ports 3)
 export KAFKA_PORT=$base KAFKA_CONTROLLER_PORT=$((base + 1)) REDIS_PORT=$((base + 2))
@@ -91,7 +91,7 @@ export REAL_NATIVE=$native REAL_KAFKA=127.0.0.1:$KAFKA_PORT REAL_REDIS=127.0.0.1
 began=$SECONDS
 code=0
 timeout --kill-after=10 "$limit" \
-  cargo test -p forebay-loadtest --features real-services "${tests[@]}" --no-fail-fast -- --test-threads=1 "${filter[@]}" || code=$?
+  cargo test --workspace --features forebay-loadtest/real-services "${tests[@]}" --no-fail-fast -- --test-threads=1 "${filter[@]}" || code=$?
 [ "$code" != 124 ] || say "real.sh: the tests took longer than $limit s"
 say "tests took $((SECONDS - began)) s"
 exit "$code"

@@ -38,7 +38,7 @@ fn answered(edges: &Edges, topic: &str) -> BTreeMap<(AskId, u32), usize> {
         *seen.entry((item.ask, item.row)).or_default() += 1;
     };
     // a topic that was made a moment ago has no leader yet
-    if read_since(edges.client(), topic, None, 0, LONG, see).is_err() {
+    if read_since(edges.client(), topic, &[], 0, LONG, see).is_err() {
         seen.clear();
     }
     seen

@@ -100,6 +100,9 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::Location`] when the registry itself cannot be read; the listing stays as it was.
     pub fn refresh(&self) -> Result<(), RegistryError> {
+        // reading models needs much more than they keep, and mimalloc looks for what it can give back to the system only
+        // when something large is freed, a while later
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(8 << 20)));
         let before = self.listing.load_full();
         let listing = Listing::scan(&self.store, Some(&before))
             .map_err(|f| RegistryError::Location { location: self.location.clone(), reason: f.to_string() })?;
