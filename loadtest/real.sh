@@ -55,6 +55,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/forebay-real.XXXXXX")
 export FOREBAY_NATIVE_DIR=$work/native
 native=$root/compose/native.sh
 
+# shellcheck disable=SC2317  # called by the trap
 stop() {
   local code=$?
   trap - EXIT INT TERM
