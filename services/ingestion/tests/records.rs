@@ -94,7 +94,13 @@ async fn what_comes_within_the_gap_leaves_together() {
     let (first, ack) = mesh.arrived().await;
     assert_eq!(first.items.len(), 1, "an idle door does not wait");
     ack.ack();
-    let pending: Vec<_> = (1..6).map(|i| deliver(&mesh, one(i))).collect();
+    for turn in 1..4 {
+        drop(deliver(&mesh, one(turn)));
+        let (saved, ack) = mesh.arrived().await;
+        assert_eq!(saved.items.len(), 1, "turns that nobody used are kept");
+        ack.ack();
+    }
+    let pending: Vec<_> = (4..9).map(|i| deliver(&mesh, one(i))).collect();
     let (second, ack) = mesh.arrived().await;
     assert_eq!(second.items.len(), 5);
     ack.ack();
