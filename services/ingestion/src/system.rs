@@ -165,6 +165,9 @@ fn record_door(settings: &Settings, host: &Host, partitions: u32, tracer: StageT
     }
 }
 
+/// How long the door goes on refusing new requests before it closes.
+const LAST_CALL: Duration = Duration::from_millis(200);
+
 /// The HTTP door, open.
 #[derive(Debug)]
 pub struct HttpDoor {
@@ -179,6 +182,8 @@ pub struct HttpDoor {
 impl HttpDoor {
     /// Waits for callers that still wait, up to `limit`, then closes. New requests are refused once the process drains.
     pub async fn close(self, limit: Duration) {
+        // callers whose connection is just being made are told 503, and do not find a closed door
+        tokio::time::sleep(LAST_CALL.min(limit)).await;
         if tokio::time::timeout(limit, self.waiters.idle()).await.is_err() {
             tracing::warn!(asks = self.waiters.len(), "callers are left without an answer");
         }
