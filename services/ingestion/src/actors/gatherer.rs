@@ -96,7 +96,7 @@ impl Handler<Leave> for Gatherer {
     fn handle(&mut self, _: Leave, ctx: &mut Self::Context) {
         self.scheduled = false;
         let now = Instant::now();
-        // a batch that was full may have left meanwhile: then the gap counts from there
+        // a batch that was full may have left meanwhile and taken the turn
         if self.gathering.due(now) == Due::Now
             && let Some(flush) = self.gathering.flush(now)
         {

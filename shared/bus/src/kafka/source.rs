@@ -199,8 +199,9 @@ impl<I: Intake> Running<I> {
                     break;
                 }
                 Some(Ok(message)) => {
-                    if let Some((arrival, partitions)) = self.ledger.take_fresh(message.partition())
-                        && let Some(first) = &mut self.on_first
+                    // asked only where somebody wants to know: it locks the ledger for every record
+                    if let Some(first) = &mut self.on_first
+                        && let Some((arrival, partitions)) = self.ledger.take_fresh(message.partition())
                     {
                         let timestamp_ms = message.timestamp().to_millis().unwrap_or(-1);
                         first(FirstRecord { timestamp_ms, arrival, partitions });
