@@ -22,7 +22,7 @@ mod table;
 pub use catalog::Catalog;
 pub use plan::Plan;
 pub use prepare::prepare;
-pub use row::Rules;
+pub use row::{RowShape, Rules};
 pub use settings::{Missing, Preprocessing, Settings};
 pub use table::{Choice, Table};
 
