@@ -107,6 +107,7 @@ pub(crate) fn loaded(number: u32, width: usize) -> (Arc<Fake>, LoadedVersion) {
         model: fake.clone(),
         preprocessing: None,
         input_example: None,
+        expectation: None,
         accepts_missing: false,
         signature,
     };

@@ -8,6 +8,7 @@ mod answer;
 mod artefact;
 mod burnpack;
 mod example;
+mod expectation;
 mod fault;
 mod folder;
 mod forest;
@@ -29,6 +30,8 @@ mod sklearn;
 mod step;
 
 pub use burnpack::ARCHITECTURE_KEY;
+pub use example::{ExampleCheck, ExampleError, Parity};
+pub use expectation::{Expectation, Tolerance};
 pub use fault::Fault;
 pub use folder::{load_file, load_folder};
 pub use model::{Model, ModelError};
