@@ -55,7 +55,12 @@ impl Columns {
                 let (got, expected) = (header.len(), features.len());
                 return Err(format!("{got} columns, and the model, which names none, takes {expected}"));
             }
-            return Ok(Self { places: (0..header.len()).collect(), names: header.to_vec(), count: header.len(), extra: Vec::new() });
+            return Ok(Self {
+                places: (0..header.len()).collect(),
+                names: header.to_vec(),
+                count: header.len(),
+                extra: Vec::new(),
+            });
         }
         if !missing.is_empty() {
             let has = told(header, ", ");
@@ -132,14 +137,21 @@ mod tests {
     #[test]
     fn columns_are_found_by_name_in_any_order() {
         let columns = Columns::find(&names(&["b", "note", "a"]), &names(&["a", "b"])).unwrap();
-        assert_eq!((columns.places.as_slice(), columns.extra.as_slice()), ([2, 0].as_slice(), names(&["note"]).as_slice()));
+        assert_eq!(
+            (columns.places.as_slice(), columns.extra.as_slice()),
+            ([2, 0].as_slice(), names(&["note"]).as_slice())
+        );
         let mut row = Vec::new();
         let cells: [&[u8]; 3] = [b" 2.5", b"anything", b""];
         columns.read(3, |i| cells[i], &mut row).unwrap();
         assert!(row[0].is_nan() && row[1] == 2.5);
         let told = |cell: &'static [u8]| columns.read(3, |_| cell, &mut Vec::new()).unwrap_err().message;
         assert_eq!(told(b"abc"), "feature a: \"abc\" is not a number");
-        assert!(told(b"NaN").contains("empty cell") && told(b"-inf").contains("finite") && told(b"1e999").contains("finite"));
+        assert!(
+            told(b"NaN").contains("empty cell")
+                && told(b"-inf").contains("finite")
+                && told(b"1e999").contains("finite")
+        );
         assert_eq!(columns.read(2, |i| cells[i], &mut row).unwrap_err().message, "2 fields, the header has 3");
     }
 

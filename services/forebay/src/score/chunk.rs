@@ -99,7 +99,8 @@ mod tests {
         chunk.push_lost(2, "too long");
         chunk.push(5, b"", &[0]);
         chunk.push(6, b"xyz", &[0, 3]);
-        let all: Vec<(u64, Vec<&[u8]>)> = chunk.iter().map(|f| (f.line, (0..f.len()).map(|i| f.get(i)).collect())).collect();
+        let all: Vec<(u64, Vec<&[u8]>)> =
+            chunk.iter().map(|f| (f.line, (0..f.len()).map(|i| f.get(i)).collect())).collect();
         let expected: Vec<(u64, Vec<&[u8]>)> =
             vec![(1, vec![b"a", b"bc"]), (2, vec![]), (5, vec![b""]), (6, vec![b"", b"xyz"])];
         assert_eq!(all, expected);

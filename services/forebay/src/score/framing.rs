@@ -130,7 +130,9 @@ mod tests {
         let text = |f: &[u8]| String::from_utf8_lossy(f).into_owned();
         Ok(chunk
             .iter()
-            .map(|f| (f.line, f.lost.map_or_else(|| (0..f.len()).map(|i| text(f.get(i))).collect(), |l| vec![l.into()])))
+            .map(|f| {
+                (f.line, f.lost.map_or_else(|| (0..f.len()).map(|i| text(f.get(i))).collect(), |l| vec![l.into()]))
+            })
             .collect())
     }
 
@@ -138,7 +140,8 @@ mod tests {
     fn a_table_with_everything_the_format_has() {
         let text = b"\xef\xbb\xbfa,b\r\n\r\n1,\"2 \"\"x\"\"\"\r\n\"3\n3\",4\n  \n,\n5,6";
         let row = |line, a: &str, b: &str| (line, vec![a.to_owned(), b.to_owned()]);
-        let expected = vec![row(1, "a", "b"), row(3, "1", "2 \"x\""), row(4, "3\n3", "4"), row(7, "", ""), row(8, "5", "6")];
+        let expected =
+            vec![row(1, "a", "b"), row(3, "1", "2 \"x\""), row(4, "3\n3", "4"), row(7, "", ""), row(8, "5", "6")];
         for pace in [1, 2, 3, 7, 1000] {
             assert_eq!(records(Format::Csv, text, pace).unwrap(), expected, "{pace} bytes a time");
         }

@@ -7,7 +7,7 @@ use super::source::Source;
 
 /// Finds lines.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     /// Lines ended so far.
     line: u64,
     /// Bytes of the unfinished line that hold no line end.

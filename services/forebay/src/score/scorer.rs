@@ -172,7 +172,8 @@ fn unavailable(message: &str) -> Problem {
 /// classes called "0" and "1" are numbers here, whatever they were in Python.
 fn labels_as_json(labels: &[String]) -> Vec<String> {
     let integer = |label: &String| label.parse::<i64>().is_ok_and(|value| value.to_string() == *label);
-    let float = |label: &String| label.parse::<f64>().is_ok_and(|value| value.is_finite() && format!("{value:?}") == *label);
+    let float =
+        |label: &String| label.parse::<f64>().is_ok_and(|value| value.is_finite() && format!("{value:?}") == *label);
     if labels.iter().all(integer) || labels.iter().all(float) {
         return labels.to_vec();
     }

@@ -11,7 +11,7 @@ use super::source::Source;
 const MAX_FIELDS: usize = 1 << 17;
 
 /// Finds records. The parser is a state machine that stops anywhere, so a record in pieces costs nothing.
-pub(super) struct Table {
+pub(crate) struct Table {
     parser: Box<Reader>,
     /// Fields of the unfinished record.
     text: Vec<u8>,
