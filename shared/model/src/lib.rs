@@ -36,7 +36,9 @@ pub use fault::Fault;
 pub use folder::{load_file, load_folder};
 pub use model::{Model, ModelError};
 pub use preprocessing::{PrepareError, Preprocessing};
-pub use registry::{LoadedVersion, ModelView, Registry, RegistryError, Resolution, VersionMeta, VersionView};
+pub use registry::{
+    LoadedVersion, ModelView, Registry, RegistryError, RegistryWatch, Resolution, Trouble, VersionMeta, VersionView,
+};
 pub use rows::Rows;
 pub use scores::{Score, Scores};
 pub use signature::{Signature, Task};

@@ -22,6 +22,7 @@ mod listing;
 mod store;
 mod version;
 mod view;
+mod watch;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ pub use error::RegistryError;
 pub(crate) use store::Store;
 pub use version::{LoadedVersion, VersionMeta};
 pub use view::{ModelView, Resolution, VersionView};
+pub use watch::{RegistryWatch, Trouble};
 
 use crate::folder;
 use listing::Listing;
