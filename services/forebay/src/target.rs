@@ -4,8 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use forebay_model::{LoadedVersion, Registry, RegistryError, load_file, load_folder};
+use forebay_model::{LoadedVersion, ModelUri, Registry, RegistryError, load_file, load_folder};
+use forebay_prediction::registry_options;
 use forebay_runtime::Shared;
+
+use crate::columns::told;
 
 /// One model, or a registry of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,16 +19,18 @@ pub(crate) enum Target {
     Registry(PathBuf),
     /// A model file by itself.
     File(PathBuf),
-    /// `models:/NAME/VERSION` and its other forms.
-    Uri(String),
+    /// `models:/NAME/VERSION` and MLflow's other forms.
+    Uri(ModelUri),
+    /// A model of the registry, with the wish a request would have: version, alias or stage.
+    Named { name: String, asked: Option<String> },
 }
 
 impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with("models:/") {
-            return Ok(Self::Uri(text.to_owned()));
+        if let Some(address) = text.strip_prefix("models:/") {
+            return Self::address(text, address);
         }
         let path = Path::new(text.strip_prefix("file:").unwrap_or(text));
         if path.join("MLmodel").is_file() {
@@ -42,7 +47,7 @@ impl FromStr for Target {
         if path.is_file() {
             return Ok(Self::File(path.to_owned()));
         }
-        Err(format!("{text}: no such file or folder; a model of the registry is written models:/{text}/VERSION"))
+        Err(format!("{text}: no such file or folder; a model of the registry is written models:/NAME/VERSION"))
     }
 }
 
@@ -50,7 +55,9 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(path) | Self::Registry(path) | Self::File(path) => path.display().fmt(f),
-            Self::Uri(uri) => f.write_str(uri),
+            Self::Uri(uri) => uri.fmt(f),
+            Self::Named { name, asked: None } => write!(f, "models:/{name}"),
+            Self::Named { name, asked: Some(asked) } => write!(f, "models:/{name}/{asked}"),
         }
     }
 }
@@ -85,11 +92,28 @@ impl Target {
                     "{path}: is a registry, not a model; take a folder PATH/MODEL/VERSION of it, or --registry file:{path} with models:/MODEL/VERSION"
                 ))
             }
-            Self::Uri(uri) => {
-                let registry = open_registry(shared)?;
-                let (name, version) = resolve(&registry, uri)?;
-                registry.load(&name, version).map_err(|error| error.to_string())
+            Self::Uri(uri) => open_registry(shared)?.load_uri(uri).map_err(|error| error.to_string()),
+            Self::Named { name, asked } => {
+                let mut options = registry_options(&shared.models);
+                // an MLflow server lists what is served; this one is asked for
+                options.models = Some(vec![name.clone()]);
+                let registry = Registry::open_with(&options).map_err(|error| error.to_string())?;
+                let version = resolve(&registry, name, asked.as_deref())?;
+                registry.load(name, version).map_err(|error| error.to_string())
             }
+        }
+    }
+
+    /// What stands behind `models:/`. Beyond MLflow's forms, a name alone is its default version, and `v1` is version 1.
+    fn address(text: &str, address: &str) -> Result<Self, String> {
+        let named =
+            |name: &str, asked: Option<&str>| Self::Named { name: name.to_owned(), asked: asked.map(str::to_owned) };
+        match address.trim_matches('/').split_once('/') {
+            None if !address.contains('@') && !address.starts_with("m-") => Ok(named(address.trim_matches('/'), None)),
+            Some((name, version)) if version.strip_prefix(['v', 'V']).is_some_and(|n| n.parse::<u32>().is_ok()) => {
+                Ok(named(name, Some(version)))
+            }
+            _ => text.parse().map(Self::Uri).map_err(|error: RegistryError| error.to_string()),
         }
     }
 }
@@ -99,7 +123,7 @@ impl Target {
 /// # Errors
 /// Why it cannot be read.
 pub(crate) fn open_registry(shared: &Shared) -> Result<Registry, String> {
-    Registry::open(&shared.models.registry).map_err(|error: RegistryError| error.to_string())
+    Registry::open_with(&registry_options(&shared.models)).map_err(|error| error.to_string())
 }
 
 /// Opens a folder as a registry.
@@ -110,25 +134,16 @@ pub(crate) fn open_folder(path: &Path) -> Result<Registry, String> {
     Registry::open(&format!("file:{}", path.display())).map_err(|error| error.to_string())
 }
 
-/// Name and version behind `models:/NAME`, `/NAME/VERSION`, `/NAME/STAGE`, `/NAME/latest` or `/NAME@ALIAS`.
-///
-/// # Errors
-/// A model or version that the registry does not have.
-fn resolve(registry: &Registry, uri: &str) -> Result<(String, u32), String> {
-    let path = uri.strip_prefix("models:/").unwrap_or(uri).trim_matches('/');
-    let (name, asked) = match (path.split_once('@'), path.split_once('/')) {
-        (Some((name, alias)), _) => (name, Some(alias)),
-        (None, Some((name, version))) => (name, Some(version)),
-        (None, None) => (path, None),
-    };
+/// The version that answers who asks for `asked`; nothing stands in for one that is not there.
+fn resolve(registry: &Registry, name: &str, asked: Option<&str>) -> Result<u32, String> {
     let model = registry.model(name).ok_or_else(|| {
         let known: Vec<String> = registry.models().into_iter().map(|model| model.name).collect();
-        format!("the registry {} has no model {name:?}; it has {}", registry.location(), known.join(", "))
+        format!("the registry {} has no model {name:?}; it has {}", registry.location(), told(&known, ", "))
     })?;
     let resolution = model.resolve(asked).map_err(|error| error.to_string())?;
     match asked.filter(|_| !resolution.exact) {
         Some(asked) => Err(format!("model {name} has no version, alias or stage {asked:?}")),
-        None => Ok((name.to_owned(), resolution.version)),
+        None => Ok(resolution.version),
     }
 }
 
@@ -137,14 +152,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_of_a_uri() {
+    fn every_form_of_an_address() {
         let registry = Registry::open("sample").unwrap();
-        let get = |uri: &str| resolve(&registry, uri).map(|(_, version)| version);
-        let uris = ["", "/1", "/v2", "@champion", "/latest", "/production", "/Archived"];
-        let found: Vec<u32> = uris.iter().map(|it| get(&format!("models:/diabetes-rf-model{it}")).unwrap()).collect();
+        let get = |form: &str| match format!("models:/diabetes-rf-model{form}").parse::<Target>()? {
+            Target::Uri(uri) => {
+                registry.resolve_uri(&uri).map(|(_, version)| version).map_err(|error| error.to_string())
+            }
+            Target::Named { name, asked } => resolve(&registry, &name, asked.as_deref()),
+            other => Err(format!("{other:?}")),
+        };
+        let found =
+            ["", "/1", "/v2", "@champion", "/latest", "/production", "/Archived"].map(|form| get(form).unwrap());
         assert_eq!(found, [3, 1, 2, 3, 3, 3, 1]);
-        assert!(get("models:/diabetes-rf-model/9").unwrap_err().contains("no version, alias or stage \"9\""));
-        assert!(get("models:/other/1").unwrap_err().contains("it has diabetes-rf-model"));
+        assert!(get("/9").is_err() && get("@nobody").is_err() && get("/v9").is_err() && get("/1/2").is_err());
+        assert!(resolve(&registry, "other", None).unwrap_err().contains("it has diabetes-rf-model"));
+        assert!(matches!(
+            "models:/m-0123456789abcdef0123456789abcdef".parse(),
+            Ok(Target::Uri(ModelUri::LoggedModel { .. }))
+        ));
     }
 
     #[test]

@@ -146,13 +146,16 @@ fn view(model: &ModelView) -> Value {
 }
 
 fn show(shared: &Shared, model: &str, version: Option<&str>, as_json: bool) -> Result<ExitCode, String> {
+    let named = |asked: Option<&str>| Target::Named { name: model.to_owned(), asked: asked.map(str::to_owned) };
     // a bare name is a model of the registry unless something of that name lies in this folder
     let target = match (model.parse::<Target>(), version) {
         (Ok(target), None) => target,
-        (Ok(Target::Uri(uri)), Some(_)) => return Err(format!("{uri}: the version stands in the address already")),
-        (_, Some(version)) => Target::Uri(format!("models:/{model}/{version}")),
+        (Ok(target @ (Target::Uri(_) | Target::Named { .. })), Some(_)) => {
+            return Err(format!("{target}: the version stands in the address already"));
+        }
+        (_, Some(version)) => named(Some(version)),
         (Err(error), None) if model.contains(['/', '\\', '.']) => return Err(error),
-        (Err(_), None) => Target::Uri(format!("models:/{model}")),
+        (Err(_), None) => named(None),
     };
     let shown = Inspection::of(&target.to_string(), || target.load(shared));
     let text = if as_json { pretty(&json!(shown)) } else { shown.page() };
