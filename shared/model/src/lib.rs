@@ -30,7 +30,7 @@ mod step;
 
 pub use burnpack::ARCHITECTURE_KEY;
 pub use fault::Fault;
-pub use folder::{load_file, load_folder};
+pub use folder::{load_bytes, load_file, load_folder};
 pub use model::{Model, ModelError};
 pub use preprocessing::{PrepareError, Preprocessing};
 pub use registry::{LoadedVersion, ModelView, Registry, RegistryError, Resolution, VersionMeta, VersionView};

@@ -51,6 +51,12 @@ pub(super) fn classifier(view: &View<'_>, width: usize) -> Result<Estimator, Fau
 
 /// `coef_` is `[outputs, width]` (or `[width]`), `intercept_` one number, or one per output.
 fn layer(view: &View<'_>, width: usize, outputs: usize) -> Result<Head, Fault> {
+    if let Ok(&[targets, _]) = view.attr("coef_")?.array().map(|a| &*a.shape)
+        && outputs == 1
+        && targets > 1
+    {
+        return Err(view.fault(format!("{targets} outputs are not supported")));
+    }
     let coef = view.attr("coef_")?.vector(width * outputs)?;
     let mut bias = view.attr("intercept_")?.finite()?;
     if bias.len() == 1 && outputs > 1 {

@@ -27,7 +27,12 @@ pub(super) fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> R
         "OrdinalEncoder" => encode::ordinal(view, width)?,
         "ColumnTransformer" => columns(view, width)?,
         // scikit-learn's own way to write passthrough
-        "FunctionTransformer" if view.opt("func").is_none() => return Ok(width),
+        "FunctionTransformer" => {
+            return match view.opt("func") {
+                None => Ok(width),
+                Some(func) => Err(view.fault(format!("FunctionTransformer runs {}; no code is run here", func.kind()))),
+            };
+        }
         _ => return Err(view.fault(format!("{} is not supported as a step", view.kind()))),
     };
     let after = step.output_width(width);
