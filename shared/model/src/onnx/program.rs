@@ -176,7 +176,8 @@ impl Op {
                 let length = match norm {
                     Norm::L1 => x.clone().abs().sum_dim(1),
                     Norm::L2 => (x.clone() * x.clone()).sum_dim(1).sqrt(),
-                    Norm::Max => x.clone().abs().max_dim(1),
+                    // as ONNX defines it: the greatest value, not the greatest magnitude
+                    Norm::Max => x.clone().max_dim(1),
                 };
                 let zero = length.clone().equal_elem(0.0);
                 x / length.mask_fill(zero, 1.0)

@@ -22,10 +22,13 @@ pub(super) fn boosting(
     steps: &mut Vec<Step>,
 ) -> Result<Estimator, Fault> {
     if let Some(preprocessor) = view.opt("_preprocessor") {
-        let after = super::step::compile(&preprocessor, width, steps)?;
+        // scikit-learn's own: codes for the categorical columns, which come first; the others are only validated
+        let step = super::step::columns(&preprocessor, width, Some("numerical"))?;
+        let after = step.output_width(width);
         if after != width {
             return Err(preprocessor.fault(format!("gives {after} values, expected {width}")));
         }
+        steps.push(step);
     }
     let known = known_categories(view, width)?;
     let start = view.attr("_baseline_prediction")?.finite()?;

@@ -33,16 +33,19 @@ pub(super) fn logistic(view: &View<'_>, width: usize) -> Result<Estimator, Fault
     Ok(Estimator { head: layer(view, width, outputs)?, answer: Answer::Classes { labels, link }, takes_missing: false })
 }
 
-/// Linear classifiers whose scores are distances; SGD with log loss has probabilities.
+/// Linear classifiers whose scores are distances; SGD with log loss or modified Huber loss has probabilities.
 pub(super) fn classifier(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
     let labels = ensemble::labels(view)?;
     if labels.len() < 2 {
         return Err(view.fault("has fewer than two classes"));
     }
-    let log_loss = view.opt("loss").is_some_and(|l| matches!(l.text(), Ok("log_loss" | "log")));
-    let link = match (log_loss, labels.len()) {
-        (true, 2) => Link::Logit { zero_wins: false },
-        (true, _) => Link::OneVsRest,
+    // a perceptron and a support vector machine have other losses, under the same attribute
+    let sgd = view.class().ends_with(".SGDClassifier");
+    let loss = view.opt("loss").filter(|_| sgd).and_then(|l| l.text().ok()).unwrap_or("");
+    let link = match (loss, labels.len()) {
+        ("log_loss" | "log", 2) => Link::Logit { zero_wins: false },
+        ("log_loss" | "log", _) => Link::OneVsRest,
+        ("modified_huber", _) => Link::Clipped,
         _ => Link::Decision,
     };
     let outputs = if labels.len() == 2 { 1 } else { labels.len() };

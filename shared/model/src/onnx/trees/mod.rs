@@ -161,7 +161,7 @@ pub(super) fn compile(c: &mut Compiler, node: &NodeProto) -> Result<(), String> 
         let sides = if positive { Sides::Complement } else { Sides::Mirror };
         return class_scores(c, node, out, targets, sides);
     }
-    let out = transform::scores(c, node, out, targets, &post_transform(node))?;
+    let out = transform::scores(c, node, out, targets, &post_transform(node)?)?;
     c.alias(node, 0, Value::Slot { slot: out, width: targets });
     Ok(())
 }
@@ -189,14 +189,19 @@ fn aggregate(node: &NodeProto) -> Result<Combine, String> {
     }
 }
 
-fn post_transform(node: &NodeProto) -> String {
+/// The transformation's name; the newer operator numbers them.
+fn post_transform(node: &NodeProto) -> Result<String, String> {
     if node.op_type != "TreeEnsemble" {
-        return node.string("post_transform", "NONE");
+        return Ok(node.string("post_transform", "NONE"));
     }
-    let number = node.int("post_transform", 0);
-    let names = ["NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"];
-    let name = usize::try_from(number).ok().and_then(|i| names.get(i));
-    name.map_or_else(|| number.to_string(), |n| (*n).to_owned())
+    Ok(match node.int("post_transform", 0) {
+        0 => "NONE".to_owned(),
+        // the standard says softmax and logistic, onnxruntime takes them the other way round
+        number @ 1..=2 => return Err(format!("post_transform {number} is not supported, runtimes differ on it")),
+        3 => "SOFTMAX_ZERO".to_owned(),
+        4 => "PROBIT".to_owned(),
+        other => other.to_string(),
+    })
 }
 
 fn same_length(name: &str, got: usize, want: usize) -> Result<(), String> {
