@@ -1,57 +1,20 @@
-//! `model.bpk`: a burnpack file whose metadata describes the architecture, so that one file is one model.
-//!
-//! Metadata key `forebay.architecture` holds JSON:
-//!
-//! ```json
-//! {"width": 10, "task": "regression", "labels": [],
-//!  "layers": [{"linear": "layers.0"}, {"activation": "relu"}, {"linear": "layers.2"}]}
-//! ```
-//!
-//! A linear layer names tensors `<name>.weight` (`[in, out]`, f32) and `<name>.bias` (`[out]`, optional). For
-//! classification the outputs are one logit for two labels, or one score per label.
+//! From a burnpack file to a plan.
 
-use burn::store::burn_pack::{Bytes, DType as PackType, Reader};
+use burn::store::burn_pack::{Bytes, DType as PackType, Reader, Tensor};
 use burn::tensor::DType;
-use serde::Deserialize;
 
+use super::ARCHITECTURE_KEY;
+use super::architecture::{Architecture, LayerSpec, TaskName};
 use crate::Fault;
 use crate::answer::{Answer, Link};
 use crate::head::Head;
 use crate::mlmodel::MAX_WIDTH;
-use crate::net::{Activation, Dense, NetBuilder};
+use crate::net::{Activation, Dense, Net, NetBuilder};
 use crate::plan::Plan;
 use crate::signature::unnamed_features;
 
-/// Metadata key of the architecture.
-pub const ARCHITECTURE_KEY: &str = "forebay.architecture";
 /// Layers accepted.
 const MAX_LAYERS: usize = 1000;
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Architecture {
-    width: usize,
-    #[serde(default)]
-    features: Vec<String>,
-    task: TaskName,
-    #[serde(default)]
-    labels: Vec<String>,
-    layers: Vec<LayerSpec>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum TaskName {
-    Regression,
-    Classification,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum LayerSpec {
-    Linear(String),
-    Activation(String),
-}
 
 /// Reads a burnpack model.
 ///
@@ -68,6 +31,29 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
         return Err(fault(format!("width {} with {} layers", spec.width, spec.layers.len())));
     }
     let tensors = reader.into_tensors().map_err(|e| Fault::new("tensors", e.to_string()))?;
+    let net = read_net(&spec, &tensors)?;
+    let answer = match (spec.task, spec.target) {
+        (TaskName::Regression, None) => Answer::Number,
+        (TaskName::Regression, Some(target)) => {
+            let target = target.check().map_err(fault)?;
+            Answer::Scaled { scale: target.scale, center: target.center }
+        }
+        (TaskName::Classification, None) => {
+            let link = if net.outputs() == 1 { Link::Logit { zero_wins: false } } else { Link::Softmax };
+            Answer::Classes { labels: spec.labels.into(), link }
+        }
+        (TaskName::Classification, Some(_)) => return Err(fault("a classifier has no target scale".to_owned())),
+    };
+    let features = if spec.features.is_empty() { unnamed_features(spec.width) } else { spec.features };
+    if features.len() != spec.width {
+        return Err(fault(format!("{} names for width {}", features.len(), spec.width)));
+    }
+    let steps = spec.prepare.map_or_else(|| Ok(Vec::new()), |p| p.steps(spec.width)).map_err(fault)?;
+    Plan::new(features, steps, Head::Net(net), answer, false).map_err(fault)
+}
+
+fn read_net(spec: &Architecture, tensors: &[Tensor]) -> Result<Net, Fault> {
+    let fault = |reason: String| Fault::new(ARCHITECTURE_KEY, reason);
     let find = |name: String| tensors.iter().find(|t| t.name == name).map(read_tensor).transpose();
     let mut net = NetBuilder::new(spec.width, DType::F32);
     for (i, layer) in spec.layers.iter().enumerate() {
@@ -85,22 +71,10 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
             }
         }
     }
-    let net = net.finish().map_err(fault)?;
-    let answer = match spec.task {
-        TaskName::Regression => Answer::Number,
-        TaskName::Classification => {
-            let link = if net.outputs() == 1 { Link::Logit { zero_wins: false } } else { Link::Softmax };
-            Answer::Classes { labels: spec.labels.into(), link }
-        }
-    };
-    let features = if spec.features.is_empty() { unnamed_features(spec.width) } else { spec.features };
-    if features.len() != spec.width {
-        return Err(fault(format!("{} names for width {}", features.len(), spec.width)));
-    }
-    Plan::new(features, Vec::new(), Head::Net(net), answer, false).map_err(fault)
+    net.finish().map_err(fault)
 }
 
-fn read_tensor(tensor: &burn::store::burn_pack::Tensor) -> Result<(Vec<usize>, Vec<f64>), Fault> {
+fn read_tensor(tensor: &Tensor) -> Result<(Vec<usize>, Vec<f64>), Fault> {
     let fault = |reason: String| Fault::new(format!("tensor {}", tensor.name), reason);
     if tensor.dtype != PackType::F32 {
         return Err(fault(format!("has type {:?}, expected F32", tensor.dtype)));
