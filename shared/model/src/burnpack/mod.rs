@@ -19,7 +19,7 @@ mod read;
 mod write;
 
 pub use architecture::{Prepare, TargetScale};
-pub(crate) use read::read;
+pub(crate) use read::{compile, read};
 pub use write::{NetFile, NetLayer};
 
 /// Metadata key of the architecture.

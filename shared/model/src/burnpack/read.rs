@@ -25,13 +25,27 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
         .map_err(|e| Fault::new("", format!("is no burnpack file: {e}")))?;
     let json = reader.metadata().get(ARCHITECTURE_KEY).cloned();
     let json = json.ok_or_else(|| Fault::new("metadata", format!("has no {ARCHITECTURE_KEY}")))?;
+    let tensors = reader.into_tensors().map_err(|e| Fault::new("tensors", e.to_string()))?;
+    compile(&json, |name| tensors.iter().find(|t| t.name == name).map(read_tensor).transpose())
+}
+
+/// Shape and values of a tensor.
+pub(crate) type Values = (Vec<usize>, Vec<f64>);
+
+/// A plan from the architecture's JSON; `find` looks a tensor up by its name, in whatever container it stands.
+///
+/// # Errors
+/// A [`Fault`] for a wrong architecture, tensors missing, misshapen or not finite, and those of `find`.
+pub(crate) fn compile(
+    json: &str,
+    mut find: impl FnMut(&str) -> Result<Option<Values>, Fault>,
+) -> Result<Plan, Fault> {
     let fault = |reason: String| Fault::new(ARCHITECTURE_KEY, reason);
-    let spec: Architecture = serde_json::from_str(&json).map_err(|e| fault(e.to_string()))?;
+    let spec: Architecture = serde_json::from_str(json).map_err(|e| fault(e.to_string()))?;
     if spec.width == 0 || spec.width > MAX_WIDTH || spec.layers.len() > MAX_LAYERS {
         return Err(fault(format!("width {} with {} layers", spec.width, spec.layers.len())));
     }
-    let tensors = reader.into_tensors().map_err(|e| Fault::new("tensors", e.to_string()))?;
-    let net = read_net(&spec, &tensors)?;
+    let net = read_net(&spec, &mut find)?;
     let answer = match (spec.task, spec.target) {
         (TaskName::Regression, None) => Answer::Number,
         (TaskName::Regression, Some(target)) => {
@@ -52,9 +66,11 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
     Plan::new(features, steps, Head::Net(net), answer, false).map_err(fault)
 }
 
-fn read_net(spec: &Architecture, tensors: &[Tensor]) -> Result<Net, Fault> {
+fn read_net(
+    spec: &Architecture,
+    find: &mut impl FnMut(&str) -> Result<Option<Values>, Fault>,
+) -> Result<Net, Fault> {
     let fault = |reason: String| Fault::new(ARCHITECTURE_KEY, reason);
-    let find = |name: String| tensors.iter().find(|t| t.name == name).map(read_tensor).transpose();
     let mut net = NetBuilder::new(spec.width, DType::F32);
     for (i, layer) in spec.layers.iter().enumerate() {
         let place = |reason: String| fault(format!("layer {i}: {reason}"));
@@ -64,9 +80,9 @@ fn read_net(spec: &Architecture, tensors: &[Tensor]) -> Result<Net, Fault> {
             }
             LayerSpec::Linear(name) => {
                 let (shape, weight) =
-                    find(format!("{name}.weight"))?.ok_or_else(|| place(format!("no tensor {name}.weight")))?;
+                    find(&format!("{name}.weight"))?.ok_or_else(|| place(format!("no tensor {name}.weight")))?;
                 let [inputs, outputs] = shape[..] else { return Err(place(format!("weight has shape {shape:?}"))) };
-                let bias = find(format!("{name}.bias"))?.map(|(_, b)| b).unwrap_or_default();
+                let bias = find(&format!("{name}.bias"))?.map(|(_, b)| b).unwrap_or_default();
                 net.linear(Dense { inputs, outputs, weight, bias }).map_err(place)?;
             }
         }
@@ -74,7 +90,7 @@ fn read_net(spec: &Architecture, tensors: &[Tensor]) -> Result<Net, Fault> {
     net.finish().map_err(fault)
 }
 
-fn read_tensor(tensor: &Tensor) -> Result<(Vec<usize>, Vec<f64>), Fault> {
+fn read_tensor(tensor: &Tensor) -> Result<Values, Fault> {
     let fault = |reason: String| Fault::new(format!("tensor {}", tensor.name), reason);
     if tensor.dtype != PackType::F32 {
         return Err(fault(format!("has type {:?}, expected F32", tensor.dtype)));
