@@ -11,6 +11,8 @@ pub(crate) enum Answer {
     Number,
     /// One output, `exp` of it is the prediction (log link).
     Exp,
+    /// One output, `output * scale + center` is the prediction.
+    Scaled { scale: f64, center: f64 },
     /// Classes named by `labels`, read from the outputs by `link`.
     Classes { labels: Arc<[String]>, link: Link },
 }
@@ -38,7 +40,7 @@ impl Answer {
     /// Which task this is.
     pub(crate) fn task(&self) -> Task {
         match self {
-            Self::Number | Self::Exp => Task::Regression,
+            Self::Number | Self::Exp | Self::Scaled { .. } => Task::Regression,
             Self::Classes { .. } => Task::Classification,
         }
     }
@@ -46,7 +48,7 @@ impl Answer {
     /// Class labels; none for regression.
     pub(crate) fn labels(&self) -> Vec<String> {
         match self {
-            Self::Number | Self::Exp => Vec::new(),
+            Self::Number | Self::Exp | Self::Scaled { .. } => Vec::new(),
             Self::Classes { labels, .. } => labels.to_vec(),
         }
     }
@@ -54,7 +56,7 @@ impl Answer {
     /// Raw outputs per row this reads.
     pub(crate) fn outputs(&self) -> usize {
         match self {
-            Self::Number | Self::Exp => 1,
+            Self::Number | Self::Exp | Self::Scaled { .. } => 1,
             Self::Classes { labels, link } => match link {
                 Link::Logit { .. } | Link::HalfLogit => 1,
                 Link::Decision | Link::Clipped if labels.len() == 2 => 1,
@@ -79,6 +81,10 @@ impl Answer {
             Self::Number => Scores::regression(raw),
             Self::Exp => {
                 raw.iter_mut().for_each(|v| *v = v.exp());
+                Scores::regression(raw)
+            }
+            Self::Scaled { scale, center } => {
+                raw.iter_mut().for_each(|v| *v = *v * scale + center);
                 Scores::regression(raw)
             }
             Self::Classes { labels, link } => {

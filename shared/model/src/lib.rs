@@ -28,10 +28,11 @@ mod signature;
 mod sklearn;
 mod step;
 
-pub use burnpack::ARCHITECTURE_KEY;
+pub use burnpack::{ARCHITECTURE_KEY, NetFile, NetLayer, Prepare, TargetScale};
 pub use fault::Fault;
 pub use folder::{load_bytes, load_file, load_folder};
 pub use model::{Model, ModelError};
+pub use net::Dense;
 pub use preprocessing::{PrepareError, Preprocessing};
 pub use registry::{LoadedVersion, ModelView, Registry, RegistryError, Resolution, VersionMeta, VersionView};
 pub use rows::Rows;
