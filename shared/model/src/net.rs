@@ -71,8 +71,8 @@ pub(crate) struct Net {
 }
 
 /// Weights of a linear layer as a file gives them.
-#[derive(Debug)]
-pub(crate) struct Dense {
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dense {
     pub inputs: usize,
     pub outputs: usize,
     /// Row-major `[inputs, outputs]`.
