@@ -218,7 +218,13 @@ impl Wiring<'_> {
         };
         let outlets = forebay_preprocessing::system::Outlets { features, results };
         let inlet =
-            forebay_preprocessing::system::stage(&self.settings.preprocessing, self.host, &self.arbiter, outlets)?;
+            forebay_preprocessing::system::stage(
+                &self.settings.preprocessing,
+                self.host,
+                &self.arbiter,
+                outlets,
+                &self.board,
+            )?;
         if !self.stages.has(Stage::Ingestion) {
             self.edges(Stage::Preprocessing)?.consume(&topics.requests, "forebay-preprocessing", inlet.clone())?;
         }
