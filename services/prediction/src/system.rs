@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use actix::Actor;
 use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::kafka::{Edges, Route};
-use forebay_bus::{Inlet, StageScope};
+use forebay_bus::{Board, Inlet, StageScope};
 use forebay_contract::{Features, Stage};
 use forebay_runtime::{Drain, Host, StartError};
 
@@ -28,7 +28,9 @@ pub fn stage(
     host: &Host,
     arbiter: &ArbiterHandle,
     outlets: Outlets,
+    board: &Board,
 ) -> Result<Inlet<Features>, StartError> {
+    let _ = board;
     let section = &settings.prediction;
     let metrics = ModelMetrics::register(host.metrics());
     let (loader, wanted) = channel();
@@ -66,7 +68,7 @@ pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartEr
         predictions: edges.outlet(&topics.predictions, Route::Travel),
     };
     let arbiter = Arbiter::new();
-    let inlet = stage(&settings, &host, &arbiter.handle(), outlets)?;
+    let inlet = stage(&settings, &host, &arbiter.handle(), outlets, &edges.board(true)?)?;
     edges.consume(&topics.predict, "forebay-prediction", inlet)?;
     Ok(edges)
 }

@@ -3,7 +3,7 @@
 use actix::Actor;
 use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::kafka::{Edges, Route};
-use forebay_bus::{Inlet, Outlet, StageScope};
+use forebay_bus::{Board, Inlet, Outlet, StageScope};
 use forebay_contract::{Features, Outcome, Request, Stage};
 use forebay_runtime::{Drain, Host, StartError};
 
@@ -31,7 +31,9 @@ pub fn stage(
     host: &Host,
     arbiter: &ArbiterHandle,
     outlets: Outlets,
+    board: &Board,
 ) -> Result<Inlet<Request>, StartError> {
+    let _ = board;
     let catalog = Catalog::default();
     let refresher = Refresher {
         catalog: catalog.clone(),
@@ -62,7 +64,7 @@ pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartEr
         results: edges.outlet(&topics.results, Route::Home),
     };
     let arbiter = Arbiter::new();
-    let inlet = stage(&settings, &host, &arbiter.handle(), outlets)?;
+    let inlet = stage(&settings, &host, &arbiter.handle(), outlets, &edges.board(false)?)?;
     edges.consume(&topics.requests, "forebay-preprocessing", inlet)?;
     Ok(edges)
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use actix_rt::{Arbiter, System};
-use forebay_bus::{Ack, AckOutcome, Delivery, Inlet, Outlet};
+use forebay_bus::{Ack, AckOutcome, Board, Delivery, Inlet, Outlet};
 use forebay_contract::wire::outcome::Result as Wire;
 use forebay_contract::{
     AskId, Batch, Context, DoorContext, Features, Item, KafkaOrigin, Origin, Outcome, Request, Stage, now_us,
@@ -46,7 +46,7 @@ fn start(registry: &str, flags: &[&str]) -> Probe {
         }),
     };
     let arbiter = Arbiter::new();
-    let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets).unwrap();
+    let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets, &Board::new("test")).unwrap();
     Probe { inlet, features, results, _arbiter: arbiter }
 }
 
