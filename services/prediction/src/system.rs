@@ -89,8 +89,7 @@ pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartEr
         predictions: edges.outlet(&topics.predictions, Route::Travel),
     };
     let arbiter = Arbiter::new();
-    let board = Board::new(host.replica());
-    let inlet = stage(&settings, &host, &arbiter.handle(), outlets, &board)?;
+    let inlet = stage(&settings, &host, &arbiter.handle(), outlets, &edges.board(true)?)?;
     edges.consume(&topics.predict, "forebay-prediction", inlet)?;
     Ok(edges)
 }

@@ -90,8 +90,7 @@ pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartEr
         results: edges.outlet(&topics.results, Route::Home),
     };
     let arbiter = Arbiter::new();
-    let board = Board::new(host.replica());
-    let inlet = stage(&settings, &host, &arbiter.handle(), outlets, &board)?;
+    let inlet = stage(&settings, &host, &arbiter.handle(), outlets, &edges.board(false)?)?;
     edges.consume(&topics.requests, "forebay-preprocessing", inlet)?;
     Ok(edges)
 }

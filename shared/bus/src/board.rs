@@ -2,6 +2,7 @@
 //! the state of every prediction replica. In one process the stages share one board; between processes the compacted
 //! topic `forebay.models` keeps their boards equal.
 
+mod metrics;
 mod seats;
 mod views;
 
@@ -9,10 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay_contract::{BoardKey, LoadState, ModelView, ReplicaState, VersionState, now_us};
-use forebay_runtime::Wake;
+use forebay_runtime::{Host, Wake};
 use parking_lot::Mutex;
 use prost::Message;
 
+use metrics::BoardMetrics;
 use seats::Seats;
 use views::Views;
 
@@ -20,6 +22,8 @@ use views::Views;
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 /// A replica that was not heard for so long is no longer counted.
 pub const EXPIRY: Duration = Duration::from_secs(15);
+/// A replica that was not heard for so long is forgotten, and its record on the topic with it.
+pub(crate) const LONG_DEAD: Duration = EXPIRY.saturating_mul(20);
 
 /// How far the live replicas are with one version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,6 +87,13 @@ impl Board {
     pub fn expiring(replica: &str, expiry: Duration) -> Self {
         let state = State { views: Views::default(), seats: Seats::new(expiry), left: false, caught_up: true };
         Self(Arc::new(Inner { replica: replica.to_owned(), state: Mutex::new(state), changes: Wake::new() }))
+    }
+
+    /// The board of the process, with its metrics.
+    pub fn of(host: &Host) -> Self {
+        let board = Self::new(host.replica());
+        host.metrics().collect(BoardMetrics(board.clone()));
+        board
     }
 
     /// The name under which this process reports.
@@ -188,6 +199,13 @@ impl Board {
         let own = state.replica == self.0.replica;
         let changed = !own && self.0.state.lock().seats.take(state, Some(Instant::now()));
         self.tell(changed);
+    }
+
+    /// A state that was on the topic long before this process started.
+    pub(crate) fn find_dead(&self, state: ReplicaState) {
+        if state.replica != self.0.replica {
+            self.0.state.lock().seats.find_dead(state);
+        }
     }
 
     /// Another process took an entry away.

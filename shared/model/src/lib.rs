@@ -37,7 +37,8 @@ pub use folder::{load_file, load_folder};
 pub use model::{Model, ModelError};
 pub use preprocessing::{PrepareError, Preprocessing};
 pub use registry::{
-    LoadedVersion, ModelView, Registry, RegistryError, RegistryWatch, Resolution, Trouble, VersionMeta, VersionView,
+    Body, Credentials, LoadedVersion, MlflowClient, ModelUri, ModelView, Registry, RegistryError, RegistryOptions,
+    RegistryStatus, RegistryWatch, Resolution, TlsOptions, Trouble, Verb, VersionMeta, VersionView,
 };
 pub use rows::Rows;
 pub use scores::{Score, Scores};
