@@ -94,7 +94,10 @@ impl Loader {
             let missing: Vec<u32> = wanted.filter(|number| self.is_due(versions, view, *number)).collect();
             self.reporter.loading(&view.name, missing);
         }
-        self.reporter.views(&views);
+        // an old listing is no news to anybody
+        if registry.status().stale.is_none() {
+            self.reporter.views(&views);
+        }
         self.reporter.states(versions);
         for view in &views {
             let seen = Arc::new(view.clone());

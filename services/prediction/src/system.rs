@@ -15,6 +15,7 @@ use crate::actors::{Incoming, Predictor};
 pub use crate::deliveries::Outlets;
 use crate::load::{Loader, Memory};
 use crate::metrics::ModelMetrics;
+use crate::registry::registry_options;
 use crate::report::Reporter;
 use crate::settings::{Prediction, Settings};
 use crate::shadow::Shadow;
@@ -59,11 +60,11 @@ fn load(
         let versions = Arc::downgrade(&versions);
         wake.on_wake(move || versions.upgrade().iter().for_each(|versions| versions.wish(wish.clone())));
     }
-    let location = models.registry.clone();
+    let options = registry_options(&models);
     let loader = Loader {
         versions: Arc::downgrade(&versions),
         wishes,
-        watch: RegistryWatch::new(move || Registry::open(&location), models.refresh),
+        watch: RegistryWatch::new(move || Registry::open_with(&options), models.refresh),
         reporter: Reporter::new(board.clone(), models.shown()),
         models,
         warm: section.warm,

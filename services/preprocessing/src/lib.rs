@@ -17,6 +17,7 @@ mod gate;
 mod plan;
 mod prepare;
 mod refresh;
+mod registry;
 mod row;
 mod settings;
 mod split;

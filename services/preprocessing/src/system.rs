@@ -15,6 +15,7 @@ use crate::catalog::Catalog;
 use crate::gate::Gate;
 use crate::refresh::{Call, Read, Refresher};
 use crate::row::Rules;
+use crate::registry::registry_options;
 use crate::settings::Settings;
 use crate::table::Policy;
 
@@ -57,10 +58,10 @@ fn refresh(settings: &Settings, host: &Host, catalog: &Catalog, board: &Board) -
         // without the thread the process is on its way out
         wake.on_wake(move || _ = call.send(why));
     }
-    let location = models.registry.clone();
+    let options = registry_options(models);
     let refresher = Refresher {
         catalog: catalog.clone(),
-        watch: RegistryWatch::new(move || Registry::open(&location), models.refresh),
+        watch: RegistryWatch::new(move || Registry::open_with(&options), models.refresh),
         calls,
         board: board.clone(),
         gate: Gate::new(section.gate),

@@ -31,6 +31,10 @@ pub(super) struct PredictRequest {
     /// How long the client waits; the mesh caps it.
     #[schema(minimum = 1, example = 2000)]
     pub timeout_ms: Option<u64>,
+    /// Where versions share a model's requests, equal keys (a user, a session) get the same version; without it equal
+    /// request ids do.
+    #[schema(max_length = 512, example = "user-17")]
+    pub key: Option<String>,
 }
 
 /// One row or many.
