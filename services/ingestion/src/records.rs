@@ -178,6 +178,21 @@ mod tests {
     }
 
     #[test]
+    fn a_client_stays_with_its_version_by_its_key_or_that_of_its_records() {
+        let key = |text: &str, key: Option<&'static [u8]>| {
+            let record = RawRecord { key: key.map(Bytes::from_static), ..record(1, text) };
+            SplitKey::from_wire(asked(door(false).take(record, 0)).payload.split_key)
+        };
+        let (alice, bob) = (Some(SplitKey::of_text("alice")), Some(SplitKey::of_text("bob")));
+        let (with, without) = (r#"{"features":[1],"key":"alice"}"#, r#"{"features":[1]}"#);
+        assert_eq!(key(with, Some(b"bob")), alice);
+        assert_eq!(key(without, Some(b"bob")), bob);
+        for none in [None, Some(&b""[..]), Some(b"\xff")] {
+            assert_eq!(key(without, none), None);
+        }
+    }
+
+    #[test]
     fn the_caller_s_trace_goes_on() {
         let mut record = record(1, r#"{"features":[1]}"#);
         let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
