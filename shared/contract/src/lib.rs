@@ -35,5 +35,5 @@ pub mod wire {
 pub use wire::request_context::Origin;
 pub use wire::{
     Answer, BreakerState, Failure, Features, HttpOrigin, KafkaOrigin, LoadState, ModelView, Outcome, Prediction,
-    ReplicaState, Request, Score, Stage, StageTime, VersionState, ViewVersion,
+    ReplicaState, Request, RowFormat, Score, Stage, StageTime, VersionState, ViewVersion,
 };
