@@ -102,6 +102,7 @@ impl Ask {
             version: version.clone(),
             features: row.values,
             names: row.names,
+            split_key: 0,
         };
         one.into_iter().chain(many).map(request)
     }

@@ -8,15 +8,17 @@ use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::kafka::{Edges, Route};
 use forebay_bus::{Board, Inlet, StageScope};
 use forebay_contract::{Features, Stage};
+use forebay_model::{Registry, RegistryWatch};
 use forebay_runtime::{Drain, Host, StartError};
 
 use crate::actors::{Incoming, Predictor};
 pub use crate::deliveries::Outlets;
-use crate::load::Loader;
+use crate::load::{Loader, Memory};
 use crate::metrics::ModelMetrics;
-use crate::settings::Settings;
+use crate::report::Reporter;
+use crate::settings::{Prediction, Settings};
 use crate::shadow::Shadow;
-use crate::versions::Versions;
+use crate::versions::{Versions, Wish};
 use crate::work::Work;
 
 /// The stage on whatever edges it is given.
@@ -30,22 +32,9 @@ pub fn stage(
     outlets: Outlets,
     board: &Board,
 ) -> Result<Inlet<Features>, StartError> {
-    let _ = board;
     let section = &settings.prediction;
     let metrics = ModelMetrics::register(host.metrics());
-    let (loader, wanted) = channel();
-    let versions = Arc::new(Versions::new(loader));
-    let loader = Loader {
-        versions: Arc::downgrade(&versions),
-        wanted,
-        models: host.shared().models.clone(),
-        warm: section.warm,
-        every: host.shared().models.refresh,
-        policy: section.breaker(),
-        metrics: metrics.clone(),
-        component: host.lifecycle().register("prediction models"),
-    };
-    loader.spawn().map_err(StartError::failed)?;
+    let versions = load(section, host, &metrics, board)?;
     let shadow = Shadow::spawn(&settings.shadows, &versions, metrics).map_err(StartError::failed)?;
     let scope = StageScope::new(host, Stage::Prediction, &host.shared().topics.predict);
     let component = host.lifecycle().register("prediction predictor");
@@ -54,6 +43,33 @@ pub fn stage(
     #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
     let inlet = Inlet::new(move |delivery| predictor.do_send(Incoming(delivery)));
     Ok(inlet)
+}
+
+/// Starts the thread that loads versions; the registry's webhook and the board wake it.
+fn load(section: &Prediction, host: &Host, metrics: &ModelMetrics, board: &Board) -> Result<Arc<Versions>, StartError> {
+    let models = host.shared().models.clone();
+    let (wishes_in, wishes) = channel();
+    let versions = Arc::new(Versions::new(wishes_in));
+    for (wake, wish) in [(host.registry_wake(), Wish::Look), (board.changes(), Wish::Board)] {
+        let versions = Arc::downgrade(&versions);
+        wake.on_wake(move || versions.upgrade().iter().for_each(|versions| versions.wish(wish.clone())));
+    }
+    let location = models.registry.clone();
+    let loader = Loader {
+        versions: Arc::downgrade(&versions),
+        wishes,
+        watch: RegistryWatch::new(move || Registry::open(&location), models.refresh),
+        reporter: Reporter::new(board.clone(), models.shown()),
+        models,
+        warm: section.warm,
+        policy: section.breaker(),
+        grace: host.shared().delivery.timeout,
+        metrics: metrics.clone(),
+        component: host.lifecycle().register("prediction models"),
+        memory: Memory::default(),
+    };
+    loader.spawn().map_err(StartError::failed)?;
+    Ok(versions)
 }
 
 /// The stage over Kafka: the separate form.

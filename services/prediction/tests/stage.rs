@@ -57,7 +57,8 @@ fn traced(flags: &[&str], telemetry: &Telemetry) -> Probe {
         }),
     };
     let arbiter = Arbiter::new();
-    let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets, &Board::new("test")).unwrap();
+    let board = Board::new("here");
+    let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets, &board).unwrap();
     Probe { inlet, results, predictions, host, _arbiter: arbiter }
 }
 

@@ -15,6 +15,7 @@ mod code;
 mod codec;
 mod context;
 mod ids;
+mod split;
 mod time;
 pub mod topics;
 
@@ -24,6 +25,7 @@ pub use code::{ErrorCode, Problem};
 pub use codec::{DecodeError, decode, encode};
 pub use context::{Context, DoorContext};
 pub use ids::{AskId, CacheKey, CacheKeyBuilder, ItemId};
+pub use split::SplitKey;
 pub use time::{now_us, us_to_system_time};
 
 /// The generated messages of `proto/forebay.proto`.
