@@ -258,7 +258,8 @@ impl Wiring<'_> {
         let gather = if joined { Duration::ZERO } else { self.settings.ingestion.ingestion.gather };
         let place = if self.kafka { Place::replica(partitions, gather) } else { Place::memory() };
         let outlets = ingestion::Outlets { requests, results, dead_letters };
-        let stage = ingestion::stage(&self.settings.ingestion, self.host, &self.arbiter, outlets, place)?;
+        let (settings, board) = (&self.settings.ingestion, &self.board);
+        let stage = ingestion::stage(settings, self.host, &self.arbiter, outlets, place, board)?;
         if self.stages.outcomes_stay() {
             answer(stage.replies.clone());
         } else {

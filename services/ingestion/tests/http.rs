@@ -2,7 +2,7 @@
 
 mod mesh;
 
-use forebay_contract::{ErrorCode, Origin, Problem, SplitKey};
+use forebay_contract::{ErrorCode, ModelView, Origin, Problem, SplitKey};
 use forebay_runtime::StartError;
 use mesh::{Mesh, call, predict, receive, send, sum, within};
 use serde_json::json;
@@ -265,6 +265,9 @@ async fn other_paths_speak_json_as_well() {
     let document = get("/openapi.json").await.json();
     assert!(document["paths"]["/v1/predict"]["post"]["responses"]["504"].is_object());
     let models = get("/v1/models").await;
-    assert_eq!(models.status, 200, "{models:?}");
-    assert!(models.json()["models"].is_array());
+    assert_eq!((models.status, models.code().as_str()), (503, "unavailable"), "nobody has told yet");
+    assert_eq!(models.header("retry-after"), Some("1"));
+    mesh.board.hear_view(ModelView { model: "m".into(), ..ModelView::default() });
+    let models = get("/v1/models").await;
+    assert_eq!((models.status, models.json()["models"][0]["name"].as_str()), (200, Some("m")), "{models:?}");
 }

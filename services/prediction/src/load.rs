@@ -201,7 +201,14 @@ impl Loader {
     }
 
     /// A version that stays broken is tried again and again; it is told once.
-    fn is_known_failure(&self, versions: &Versions, model: &str, number: u32, digest: Option<[u8; 32]>, why: &str) -> bool {
+    fn is_known_failure(
+        &self,
+        versions: &Versions,
+        model: &str,
+        number: u32,
+        digest: Option<[u8; 32]>,
+        why: &str,
+    ) -> bool {
         match versions.table().slot(model, number) {
             Some(Slot::Failed { why: before, .. }) => before == why,
             Some(Slot::Ready(_)) => {

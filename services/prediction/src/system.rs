@@ -47,12 +47,7 @@ pub fn stage(
 }
 
 /// Starts the thread that loads versions; the registry's webhook and the board wake it.
-fn load(
-    section: &Prediction,
-    host: &Host,
-    metrics: &ModelMetrics,
-    board: &Board,
-) -> Result<Arc<Versions>, StartError> {
+fn load(section: &Prediction, host: &Host, metrics: &ModelMetrics, board: &Board) -> Result<Arc<Versions>, StartError> {
     let models = host.shared().models.clone();
     let (wishes_in, wishes) = channel();
     let versions = Arc::new(Versions::new(wishes_in));

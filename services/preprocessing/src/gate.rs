@@ -76,12 +76,23 @@ impl Gate {
         let late = waited >= self.patience;
         if other_usable && (refused || !(arrived || late)) {
             if refused && !std::mem::replace(&mut waiting.told, true) {
-                tracing::warn!(model, version, kept = passage.open, "the new production version cannot be loaded, the old one stays");
+                tracing::warn!(
+                    model,
+                    version,
+                    kept = passage.open,
+                    "the new production version cannot be loaded, the old one stays"
+                );
             }
             return passage.open;
         }
         if late && !arrived && other_usable {
-            tracing::warn!(model, version, live = tally.live, ready = tally.ready, "not every replica is ready, taking over");
+            tracing::warn!(
+                model,
+                version,
+                live = tally.live,
+                ready = tally.ready,
+                "not every replica is ready, taking over"
+            );
         }
         tracing::info!(model, version, before = passage.open, ?waited, "version takes over as production");
         *passage = Passage { open: version, waiting: None };

@@ -255,7 +255,14 @@ fn a_moved_stage_waits_for_every_replica_and_never_for_one_that_cannot() {
         let states = vec![has(2, LoadState::Ready), has(3, state), has(1, LoadState::Failed)];
         let at_ms = now_us();
         let model = "diabetes".to_owned();
-        probe.board.hear(ReplicaState { replica: "another".into(), model, at_ms, versions: states, production: 2 });
+        probe.board.hear(ReplicaState {
+            replica: "another".into(),
+            model,
+            at_ms,
+            versions: states,
+            production: 2,
+            rows: vec![],
+        });
     };
     let own = |state: LoadState| {
         let states = vec![has(2, LoadState::Ready), has(3, state), has(1, LoadState::Failed)];

@@ -2,6 +2,7 @@
 //! the state of every prediction replica. In one process the stages share one board; between processes the compacted
 //! topic `forebay.models` keeps their boards equal.
 
+mod formats;
 mod metrics;
 mod seats;
 mod views;
@@ -14,6 +15,7 @@ use forebay_runtime::{Host, Wake};
 use parking_lot::Mutex;
 use prost::Message;
 
+use formats::Formats;
 use metrics::BoardMetrics;
 use seats::Seats;
 use views::Views;
@@ -62,6 +64,7 @@ pub(crate) struct Outgoing {
 struct State {
     views: Views,
     seats: Seats,
+    formats: Formats,
     left: bool,
     caught_up: bool,
 }
@@ -85,8 +88,9 @@ impl Board {
 
     /// As [`Board::new`], with another expiry.
     pub fn expiring(replica: &str, expiry: Duration) -> Self {
-        let state = State { views: Views::default(), seats: Seats::new(expiry), left: false, caught_up: true };
-        Self(Arc::new(Inner { replica: replica.to_owned(), state: Mutex::new(state), changes: Wake::new() }))
+        let (views, seats, formats) = (Views::default(), Seats::new(expiry), Formats::default());
+        let state = Mutex::new(State { views, seats, formats, left: false, caught_up: true });
+        Self(Arc::new(Inner { replica: replica.to_owned(), state, changes: Wake::new() }))
     }
 
     /// The board of the process, with its metrics.
@@ -128,18 +132,26 @@ impl Board {
     /// Says what this replica has of `model`. `production` is the version that answers here when a request names none.
     /// The heartbeat repeats it until it changes or the process leaves.
     pub fn report(&self, model: &str, production: Option<u32>, versions: Vec<VersionState>) {
-        let state = ReplicaState {
-            replica: self.0.replica.clone(),
-            model: model.to_owned(),
-            at_ms: now_us() / 1000,
-            versions,
-            production: production.unwrap_or(0),
-        };
+        let numbers: Vec<u32> = versions.iter().map(|version| version.version).collect();
         let changed = {
             let mut inner = self.0.state.lock();
+            let state = ReplicaState {
+                replica: self.0.replica.clone(),
+                model: model.to_owned(),
+                at_ms: now_us() / 1000,
+                versions,
+                production: production.unwrap_or(0),
+                rows: inner.formats.of(model, &numbers),
+            };
             !inner.left && inner.seats.take(state, None)
         };
         self.tell(changed);
+    }
+
+    /// Says what rows a version takes: the names of a raw row's values, and whether one may be missing. Said before the
+    /// report that has the version.
+    pub fn describe(&self, model: &str, version: u32, features: Vec<String>, accepts_missing: bool) {
+        self.0.state.lock().formats.put(model, version, features, accepts_missing);
     }
 
     /// Takes this replica's states away and takes no more of them: the process ends.

@@ -24,8 +24,8 @@ pub use board::BoardKey;
 pub use code::{ErrorCode, Problem};
 pub use codec::{DecodeError, decode, encode};
 pub use context::{Context, DoorContext};
-pub use split::SplitKey;
 pub use ids::{AskId, CacheKey, CacheKeyBuilder, ItemId};
+pub use split::SplitKey;
 pub use time::{now_us, us_to_system_time};
 
 /// The generated messages of `proto/forebay.proto`.
@@ -37,5 +37,5 @@ pub mod wire {
 pub use wire::request_context::Origin;
 pub use wire::{
     Answer, BreakerState, Failure, Features, HttpOrigin, KafkaOrigin, LoadState, ModelView, Outcome, Prediction,
-    ReplicaState, Request, Score, Stage, StageTime, VersionState, ViewVersion,
+    ReplicaState, Request, RowFormat, Score, Stage, StageTime, VersionState, ViewVersion,
 };

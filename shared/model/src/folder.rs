@@ -50,7 +50,8 @@ pub fn load_file(path: &Path) -> Result<LoadedVersion, Fault> {
     let signature = plan.signature().clone();
     let digest = *blake3::hash(&bytes).as_bytes();
     let flavor = "unknown".to_owned();
-    let opened = Opened { flavor, digest, plan, preprocessing: None, signature, input_example: None, expectation: None };
+    let opened =
+        Opened { flavor, digest, plan, preprocessing: None, signature, input_example: None, expectation: None };
     Ok(opened.into_version(&name, 0, None).0)
 }
 

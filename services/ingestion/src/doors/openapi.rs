@@ -111,7 +111,9 @@ mod tests {
     fn the_document_lists_the_fields_that_are_served_in_their_order() {
         let document = serde_json::to_value(document()).unwrap();
         let schemas = &document["components"]["schemas"];
-        for name in ["OneAnswer", "ManyAnswer", "ErrorAnswer", "ModelList", "ModelEntry", "VersionEntry"] {
+        for name in
+            ["OneAnswer", "ManyAnswer", "ErrorAnswer", "ModelList", "ModelEntry", "VersionEntry", "ReplicaEntry"]
+        {
             assert!(schemas[name]["properties"].is_object(), "{name}");
         }
         assert!(schemas["OneAnswer"]["properties"]["prediction"].is_object());

@@ -38,6 +38,8 @@ impl Seats {
         let key = (state.model.clone(), state.replica.clone());
         let changed = match self.seats.get(&key) {
             Some(seat) if heard.is_some() && seat.state.at_ms > state.at_ms => return false,
+            // the writer knows by the state itself what it has written
+            Some(seat) if heard.is_none() && same(&seat.state, &state) => return false,
             Some(seat) => !seat.live || !same(&seat.state, &state),
             None => true,
         };
@@ -124,7 +126,7 @@ fn lives(seat: &Seat, now: Instant, limit: Duration) -> bool {
 
 /// Equal but for the time of sending.
 fn same(one: &ReplicaState, other: &ReplicaState) -> bool {
-    one.production == other.production && one.versions == other.versions
+    one.production == other.production && one.versions == other.versions && one.rows == other.rows
 }
 
 #[cfg(test)]
@@ -134,7 +136,7 @@ mod tests {
     const EXPIRY: Duration = Duration::from_secs(15);
 
     fn state(replica: &str, at_ms: u64) -> ReplicaState {
-        ReplicaState { replica: replica.into(), model: "m".into(), at_ms, versions: vec![], production: 0 }
+        ReplicaState { replica: replica.into(), model: "m".into(), at_ms, ..ReplicaState::default() }
     }
 
     fn names(seats: &Seats, now: Instant) -> Vec<String> {

@@ -14,7 +14,7 @@ fn has(version: u32, state: LoadState) -> Vec<VersionState> {
 }
 
 fn other(replica: &str, versions: Vec<VersionState>) -> ReplicaState {
-    ReplicaState { replica: replica.into(), model: "m".into(), at_ms: 1, versions, production: 0 }
+    ReplicaState { replica: replica.into(), model: "m".into(), at_ms: 1, versions, ..ReplicaState::default() }
 }
 
 #[test]
