@@ -78,10 +78,7 @@ fn start(registry: &Path) -> Mesh {
         ack.ack();
         _ = results_in.send(batch);
     });
-    let outlets = prediction::Outlets {
-        results: outcomes.clone(),
-        predictions: Outlet::new(|_, ack: Ack| ack.ack()),
-    };
+    let outlets = prediction::Outlets { results: outcomes.clone(), predictions: Outlet::new(|_, ack: Ack| ack.ack()) };
     let predict = prediction::stage(&after, &host, &arbiter.handle(), outlets, &board).unwrap();
     let (seen, on, watched) = (board.clone(), Arc::clone(&strict), Arc::clone(&told));
     let features = Outlet::new(move |batch: Batch<Features>, ack| {
@@ -113,7 +110,12 @@ fn item(version: &str, first: f64) -> Item<Request> {
         idempotent: None,
     });
     let features = vec![first, 2.0, 32.1, 101.0, 157.0, 93.2, 38.0, 4.0, 4.8598, 87.0];
-    Item { context, parent_span: 0, attempt: 0, payload: Request { version: version.into(), features, ..Request::default() } }
+    Item {
+        context,
+        parent_span: 0,
+        attempt: 0,
+        payload: Request { version: version.into(), features, ..Request::default() },
+    }
 }
 
 impl Mesh {

@@ -147,6 +147,9 @@ mod tests {
         assert!(requests.iter().all(|r| r.version == "v1" && r.split_key == 0));
         let key = SplitKey::of_text("alice");
         let keyed = Ask { key: Some(key), ..ask(&[&[1.0], &[2.0]]) };
-        assert!(keyed.into_requests().all(|request| request.split_key == key.to_wire()), "a client's rows stay together");
+        assert!(
+            keyed.into_requests().all(|request| request.split_key == key.to_wire()),
+            "a client's rows stay together"
+        );
     }
 }

@@ -224,7 +224,10 @@ fn rows_that_no_version_takes_are_failures() {
 #[test]
 fn a_shadow_scores_the_same_rows() {
     let _system = System::new();
-    let probe = start(&["prediction.shadow=diabetes/2, diabetes@production, diabetes@candidate", "prediction.shadow_tolerance=0"]);
+    let probe = start(&[
+        "prediction.shadow=diabetes/2, diabetes@production, diabetes@candidate",
+        "prediction.shadow_tolerance=0",
+    ]);
     let started = std::time::Instant::now();
     // the first batch asks for the shadow's version, which may not be loaded yet
     let text = loop {

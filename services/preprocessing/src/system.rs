@@ -14,8 +14,8 @@ use crate::actors::{Incoming, Preparer};
 use crate::catalog::Catalog;
 use crate::gate::Gate;
 use crate::refresh::{Call, Read, Refresher};
-use crate::row::Rules;
 use crate::registry::registry_options;
+use crate::row::Rules;
 use crate::settings::Settings;
 use crate::table::Policy;
 

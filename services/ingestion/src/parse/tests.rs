@@ -1,7 +1,7 @@
 //! A table of bad inputs, and properties that hold for every input.
 
-use forebay_contract::{ErrorCode, SplitKey};
 use forebay_contract::ErrorCode::{InvalidFeatures, InvalidRequest, PayloadTooLarge};
+use forebay_contract::{ErrorCode, SplitKey};
 use proptest::prelude::*;
 
 use super::*;
