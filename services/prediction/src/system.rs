@@ -47,12 +47,7 @@ pub fn stage(
 }
 
 /// Starts the thread that loads versions; the registry's webhook and the board wake it.
-fn load(
-    section: &Prediction,
-    host: &Host,
-    metrics: &ModelMetrics,
-    board: &Board,
-) -> Result<Arc<Versions>, StartError> {
+fn load(section: &Prediction, host: &Host, metrics: &ModelMetrics, board: &Board) -> Result<Arc<Versions>, StartError> {
     let models = host.shared().models.clone();
     let (wishes_in, wishes) = channel();
     let versions = Arc::new(Versions::new(wishes_in));
@@ -90,8 +85,7 @@ pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartEr
         predictions: edges.outlet(&topics.predictions, Route::Travel),
     };
     let arbiter = Arbiter::new();
-    let board = Board::new(host.replica());
-    let inlet = stage(&settings, &host, &arbiter.handle(), outlets, &board)?;
+    let inlet = stage(&settings, &host, &arbiter.handle(), outlets, &edges.board(true)?)?;
     edges.consume(&topics.predict, "forebay-prediction", inlet)?;
     Ok(edges)
 }

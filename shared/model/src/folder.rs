@@ -50,7 +50,8 @@ pub fn load_file(path: &Path) -> Result<LoadedVersion, Fault> {
     let signature = plan.signature().clone();
     let digest = *blake3::hash(&bytes).as_bytes();
     let flavor = "unknown".to_owned();
-    let opened = Opened { flavor, digest, plan, preprocessing: None, signature, input_example: None, expectation: None };
+    let opened =
+        Opened { flavor, digest, plan, preprocessing: None, signature, input_example: None, expectation: None };
     Ok(opened.into_version(&name, 0, None).0)
 }
 
@@ -122,7 +123,7 @@ fn compile(snapshot: &Snapshot) -> Result<Opened, Fault> {
         Some(file) => Some(example::parse(snapshot.get(file)?, &signature).map_err(|f| f.within(file))?),
         None => None,
     };
-    let expectation = read_expectation(&snapshot, input_example.as_deref(), Tolerance::of(file, &plan))?.map(Arc::new);
+    let expectation = read_expectation(snapshot, input_example.as_deref(), Tolerance::of(file, &plan))?.map(Arc::new);
     let (flavor, digest) = (mlmodel.flavor, snapshot.digest(""));
     Ok(Opened { flavor, digest, plan, preprocessing, signature, input_example, expectation })
 }

@@ -42,6 +42,7 @@ mod metrics;
 mod settings;
 mod telemetry;
 mod wake;
+mod webhook;
 
 pub use admin::{AdminError, AdminServer};
 pub use cli::{Command, ConfigCommand, Opened, ServiceSpec, SettingsArgs, check_health, open, service, service_from};

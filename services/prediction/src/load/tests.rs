@@ -170,7 +170,9 @@ fn a_broken_new_production_version_does_not_take_over() {
     let breakages: [(&str, &dyn Fn(&Path)); 6] = [
         ("neither skops nor a pickle", &|it| write(it, "model.skops", b"not a model")),
         ("model.skops", &|it| write(it, "model.skops", &whole[..whole.len() / 2])),
-        ("MLmodel: signature", &|it| write(it, "MLmodel", mlmodel.replace("\"age\"", "\"s0\"}, {\"name\": \"age\"").as_bytes())),
+        ("MLmodel: signature", &|it| {
+            write(it, "MLmodel", mlmodel.replace("\"age\"", "\"s0\"}, {\"name\": \"age\"").as_bytes())
+        }),
         ("expected 1.5", &|it| expect(it, "[1.5]")),
         ("example_output.json", &|it| expect(it, "[null]")),
         ("names no model file", &|it| write(it, "MLmodel", b"flavors: {}")),
@@ -245,7 +247,11 @@ fn news_on_the_board_make_it_look_before_its_time() {
     let generation = kept.board.view("diabetes").unwrap().generation;
     kept.board.hear_view(BoardView { generation: generation + 1, ..(*view).clone() });
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(kept.board.view("diabetes").unwrap().generation, generation + 1, "what is old news here is not repeated");
+    assert_eq!(
+        kept.board.view("diabetes").unwrap().generation,
+        generation + 1,
+        "what is old news here is not repeated"
+    );
 }
 
 #[test]
