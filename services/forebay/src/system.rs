@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::kafka::{Assigned, DeadLetters, Edges, Follow, RawSource, Route};
-use forebay_bus::{Inlet, NoEvents, Outlet, stage_name};
+use forebay_bus::{Board, Inlet, NoEvents, Outlet, stage_name};
 use forebay_contract::{Features, Outcome, Prediction, Request, Stage};
 use forebay_ingestion::system::{self as ingestion, HttpDoor, Ingestion, Place};
 use forebay_publishing::system as publishing;
@@ -56,7 +56,7 @@ pub(crate) async fn start(
     kafka: bool,
 ) -> Result<Running, StartError> {
     let arbiter = Arbiter::new();
-    let mut wiring = Wiring { settings, host, stages, kafka, arbiter: arbiter.handle(), edges: Vec::new() };
+    let mut wiring = Wiring { settings, host, stages, kafka, arbiter: arbiter.handle(), edges: Vec::new(), board: Board::new(host.replica()) };
     let (replies, answer) = late();
     let publishing = wiring.publishing(replies)?;
     let (predictions, landed) = late();
@@ -89,6 +89,7 @@ struct Wiring<'a> {
     kafka: bool,
     arbiter: ArbiterHandle,
     edges: Vec<(Stage, Edges)>,
+    board: Board,
 }
 
 impl Wiring<'_> {
@@ -156,7 +157,13 @@ impl Wiring<'_> {
             self.edges(Stage::Prediction)?.outlet(&topics.predictions, Route::Travel)
         };
         let outlets = forebay_prediction::system::Outlets { results, predictions };
-        let inlet = forebay_prediction::system::stage(&self.settings.prediction, self.host, &self.arbiter, outlets)?;
+        let inlet = forebay_prediction::system::stage(
+            &self.settings.prediction,
+            self.host,
+            &self.arbiter,
+            outlets,
+            &self.board,
+        )?;
         if !joined {
             self.edges(Stage::Prediction)?.consume(&topics.predict, "forebay-prediction", inlet.clone())?;
         }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use actix_rt::{Arbiter, System};
-use forebay_bus::{Ack, AckOutcome, Delivery, Inlet, Outlet};
+use forebay_bus::{Ack, AckOutcome, Board, Delivery, Inlet, Outlet};
 use forebay_contract::wire::outcome::Result as Wire;
 use forebay_contract::{
     Answer, AskId, Batch, Context, DoorContext, Features, Item, KafkaOrigin, Origin, Outcome, Prediction, now_us,
@@ -57,7 +57,8 @@ fn traced(flags: &[&str], telemetry: &Telemetry) -> Probe {
         }),
     };
     let arbiter = Arbiter::new();
-    let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets).unwrap();
+    let board = Board::new("here");
+    let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets, &board).unwrap();
     Probe { inlet, results, predictions, host, _arbiter: arbiter }
 }
 

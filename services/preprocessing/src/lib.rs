@@ -14,6 +14,7 @@ mod catalog;
 mod plan;
 mod prepare;
 mod refresh;
+mod registry;
 mod row;
 mod settings;
 pub mod system;

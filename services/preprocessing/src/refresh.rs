@@ -6,6 +6,7 @@ use forebay_model::{ModelView, Registry, RegistryError};
 use forebay_runtime::{Component, Lifecycle, ModelSettings};
 
 use crate::catalog::Catalog;
+use crate::registry::registry_options;
 use crate::row::Rules;
 use crate::table::Table;
 
@@ -43,7 +44,7 @@ impl Refresher {
                     let error = error.to_string();
                     if error != told {
                         tracing::warn!(
-                            registry = self.models.registry,
+                            registry = self.models.shown(),
                             error,
                             "model registry cannot be read, trying again"
                         );
@@ -66,7 +67,7 @@ impl Refresher {
                 registry.refresh()?;
                 registry
             }
-            None => registry.insert(Registry::open(&self.models.registry)?),
+            None => registry.insert(Registry::open_with(&registry_options(&self.models))?),
         };
         let views = registry.models();
         if self.catalog.table().is_some() && views == *seen {

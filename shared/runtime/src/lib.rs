@@ -41,6 +41,7 @@ mod logs;
 mod metrics;
 mod settings;
 mod telemetry;
+mod wake;
 
 pub use admin::{AdminError, AdminServer};
 pub use cli::{Command, ConfigCommand, Opened, ServiceSpec, SettingsArgs, check_health, open, service, service_from};
@@ -59,3 +60,4 @@ pub use settings::{
 pub use telemetry::{
     OtelEnvironment, SpanRecord, StageSpan, StageTracer, Telemetry, TelemetryError, TraceContext, now_us,
 };
+pub use wake::{Sleeper, Wake};

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use actix_web::{HttpResponse, web};
 use forebay_contract::{ErrorCode, Problem};
-use forebay_model::{ModelView, Registry, VersionView};
+use forebay_model::{ModelView, Registry, RegistryError, VersionView};
 use forebay_runtime::ModelSettings;
 use parking_lot::Mutex;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer::ErrorBody;
+use crate::registry::registry_options;
 
 /// How old a listing may be.
 const FRESH: Duration = Duration::from_secs(2);
@@ -89,7 +90,7 @@ impl PlainError {
 
 impl fmt::Debug for Catalog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Catalog").field("registry", &self.0.models.registry).finish_non_exhaustive()
+        f.debug_struct("Catalog").field("registry", &self.0.models.shown()).finish_non_exhaustive()
     }
 }
 
@@ -110,7 +111,7 @@ impl Catalog {
         if let Some(registry) = &state.registry {
             registry.refresh().map_err(|error| unavailable(&error))?;
         } else {
-            state.registry = Some(Registry::open(&self.0.models.registry).map_err(|error| unavailable(&error))?);
+            state.registry = Some(self.open().map_err(|error| unavailable(&error))?);
         }
         let models = state.registry.iter().flat_map(|registry| {
             registry.models().into_iter().map(|view| self.entry(registry, &view)).collect::<Vec<_>>()
@@ -118,6 +119,10 @@ impl Catalog {
         let listing = Arc::new(ModelList { models: models.collect() });
         state.listing = Some((Instant::now(), Arc::clone(&listing)));
         Ok(listing)
+    }
+
+    fn open(&self) -> Result<Registry, RegistryError> {
+        Registry::open_with(&registry_options(&self.0.models))
     }
 
     fn entry(&self, registry: &Registry, view: &ModelView) -> ModelEntry {
