@@ -20,7 +20,7 @@ venv() { # NAME PACKAGE==VERSION : a Python environment with exactly that, made 
     say "installing $2"
     rm -rf "$folder"
     mkdir -p "$cache"
-    python3 -m venv "$folder" && timeout 400 "$folder/bin/pip" install -q "$2" >&2 || die "cannot install $2"
+    if ! { python3 -m venv "$folder" && timeout 400 "$folder/bin/pip" install -q "$2" >&2; }; then die "cannot install $2"; fi
   fi
   echo "$folder"
 }
