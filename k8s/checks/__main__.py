@@ -10,7 +10,6 @@ import re
 import sys
 from pathlib import Path
 
-import kafka
 import legacy
 import mutations
 import network
@@ -19,11 +18,12 @@ import rollout
 import scaling
 import schemas
 import settings
+import strimzi
 import workloads
 from rendering import load, name_of, of_kind
 
 HERE = Path(__file__).resolve().parent
-MODULES = (kafka, legacy, network, references, rollout, scaling, settings, workloads)
+MODULES = (legacy, network, references, rollout, scaling, settings, strimzi, workloads)
 
 
 def merged(renderings):
@@ -55,7 +55,7 @@ class Renderings:
 def invariants(name, docs):
     """(rule, sentence) over one whole namespace."""
     scaled = bool(of_kind(docs, "HorizontalPodAutoscaler", "ScaledObject")) or name in ("prod", "legacy")
-    for module in (workloads, settings, references, network, kafka):
+    for module in (workloads, settings, references, network, strimzi):
         yield from module.check(docs)
     yield from scaling.check(docs, scaled)
     if name == "legacy":

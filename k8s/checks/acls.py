@@ -5,7 +5,7 @@ import sys
 
 import yaml
 from kafka import KafkaProducer
-from kafka.admin import ACL, ACLOperation, ACLPermissionType, KafkaAdminClient, ResourcePattern, ResourcePatternType, ResourceType
+from kafka.admin import ACL, ACLOperation, ACLPermissionType, ACLResourcePatternType, KafkaAdminClient, ResourcePattern, ResourceType
 from kafka.errors import TopicAuthorizationFailedError
 
 
@@ -16,9 +16,12 @@ def grant(path, broker):
     for user in users:
         for rule in user["spec"]["authorization"]["acls"]:
             resource = rule["resource"]
-            pattern = ResourcePattern(ResourceType[resource["type"].upper()], resource["name"], ResourcePatternType["PREFIXED" if resource["patternType"] == "prefix" else "LITERAL"])
+            pattern = ResourcePattern(ResourceType[resource["type"].upper()], resource["name"], ACLResourcePatternType["PREFIXED" if resource["patternType"] == "prefix" else "LITERAL"])
             for operation in rule["operations"]:
                 acls.append(ACL(f"User:{user['metadata']['name']}", "*", ACLOperation[operation.upper()], ACLPermissionType.ALLOW, pattern))
+    # the load generator's clients have a group of their own
+    load = ResourcePattern(ResourceType.GROUP, "forebay-loadtest", ACLResourcePatternType.LITERAL)
+    acls.append(ACL("User:inference-client", "*", ACLOperation.READ, ACLPermissionType.ALLOW, load))
     admin = KafkaAdminClient(bootstrap_servers=broker)
     made = admin.create_acls(acls)
     if made["failed"]:
