@@ -154,7 +154,7 @@ settings() {
 # --- rollout -----------------------------------------------------------------------------------------------------------
 
 rollout() {
-  local stage load_seconds=${REHEARSE_SECONDS:-90} code=0 began
+  local stage load_seconds=${REHEARSE_SECONDS:-120} code=0 began
   backing kafka redis
   export FOREBAY__KAFKA__BROKERS=127.0.0.1:$KAFKA_PORT FOREBAY__KAFKA__SESSION_TIMEOUT=6s FOREBAY__LOG__FORMAT=json
   export FOREBAY__REDIS__URL=redis://127.0.0.1:$REDIS_PORT

@@ -7,7 +7,7 @@ TOPICS = {name: (setting, retention) for setting, name, retention in program.top
 INNER = {"requests", "features", "predict", "predictions", "results"}
 # Topics that a stage reads and writes, by setting.
 READS = {"ingestion": {"requests_in", "replies", "models"}, "preprocessing": {"requests", "models"}, "caching": {"features", "predictions", "models"},
-         "prediction": {"predict", "models"}, "publishing": {"results", "results_out", "models"}}
+         "prediction": {"predict", "models"}, "publishing": {"results", "results_out"}}
 WRITES = {"ingestion": {"requests", "results", "dead_letters"}, "preprocessing": {"features", "results", "dead_letters"}, "caching": {"predict", "results", "dead_letters"},
           "prediction": {"predictions", "results", "models", "dead_letters"}, "publishing": {"results_out", "replies", "dead_letters"}}
 GROUPS = {"ingestion": "inference-service"}
