@@ -5,6 +5,7 @@
 //! - `answer`: the JSON of answers and errors
 //! - `models`: `GET /v1/models`
 //! - `openapi`: `/openapi.json`, generated from the types that are served
+//! - `refusals`: what is told of requests that do not get past the door
 //! - `routes`: paths, and answers to those that do not exist
 //! - `span`: the server span of a request
 
@@ -12,10 +13,12 @@ mod answer;
 mod models;
 mod openapi;
 mod predict;
+mod refusals;
 mod routes;
 mod span;
 
 pub use models::Catalog;
 pub use openapi::document;
 pub use predict::PredictDoor;
+pub(crate) use refusals::Refusals;
 pub use routes::routes;

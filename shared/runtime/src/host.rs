@@ -44,6 +44,7 @@ pub struct Host {
 impl Host {
     /// Puts the parts together.
     pub fn new(process: Process, shared: Shared, lifecycle: Lifecycle, metrics: Metrics, telemetry: Telemetry) -> Self {
+        metrics.watch(&lifecycle);
         Self { process, shared: Arc::new(shared), lifecycle, metrics, telemetry, admin: None }
     }
 

@@ -1,5 +1,9 @@
 //! The registry behind `/metrics` and the families that every stage has.
 
+mod classic;
+mod health;
+mod kafka;
+mod latency;
 mod legacy;
 mod process;
 mod stage;
@@ -10,6 +14,10 @@ use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::lifecycle::Lifecycle;
+
+pub use kafka::KafkaMetrics;
+pub use latency::Latency;
 pub use legacy::LegacyMetrics;
 pub use stage::{Seconds, StageMetrics};
 
@@ -20,6 +28,7 @@ pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
     stages: stage::Families,
     legacy: LegacyMetrics,
+    kafka: KafkaMetrics,
 }
 
 impl Default for Metrics {
@@ -34,8 +43,9 @@ impl Metrics {
         let mut registry = Registry::default();
         let stages = stage::Families::register(&mut registry);
         let legacy = LegacyMetrics::register(&mut registry);
-        registry.register_collector(Box::new(process::ProcessMetrics));
-        Self { registry: Arc::new(Mutex::new(registry)), stages, legacy }
+        let kafka = KafkaMetrics::register(&mut registry);
+        registry.register_collector(Box::new(process::ProcessMetrics::start()));
+        Self { registry: Arc::new(Mutex::new(registry)), stages, legacy, kafka }
     }
 
     /// Adds a metric; keep a clone of it. Counters get `_total` appended, so leave it out of `name`.
@@ -46,6 +56,24 @@ impl Metrics {
     /// The metrics whose names older dashboards and autoscalers know.
     pub fn legacy(&self) -> &LegacyMetrics {
         &self.legacy
+    }
+
+    /// How the brokers treat this process.
+    pub fn kafka(&self) -> &KafkaMetrics {
+        &self.kafka
+    }
+
+    /// Shows readiness as metrics from now on. Called once for each registry.
+    pub(crate) fn watch(&self, lifecycle: &Lifecycle) {
+        self.registry.lock().register_collector(Box::new(health::HealthMetrics(lifecycle.clone())));
+    }
+
+    /// Everything in the text format from before OpenMetrics, without examples.
+    ///
+    /// # Errors
+    /// As [`Metrics::encode`].
+    pub fn encode_classic(&self) -> Result<String, std::fmt::Error> {
+        Ok(classic::classic(&self.encode()?))
     }
 
     /// Everything as OpenMetrics text.

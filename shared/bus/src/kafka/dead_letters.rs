@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use forebay_runtime::TraceContext;
 use rdkafka::message::{Header, OwnedHeaders};
 
 use super::producer::{RecordSink, Sent, Undeliverable};
@@ -57,7 +58,8 @@ impl DeadLetters {
         let DeadLetter { code, message, topic, record } = letter;
         self.events.dead_letter();
         let (partition, offset) = (record.partition, record.offset);
-        tracing::warn!(topic = &*topic, partition, offset, code, message, "record goes to the dead letters");
+        let trace_id = trace_of(&record).map(|trace| trace.trace_id_hex().to_string());
+        tracing::warn!(topic = &*topic, partition, offset, code, message, trace_id, "record goes to the dead letters");
         let Some((sink, to)) = &self.to else { return ack.ack() };
         // wrapped around the topic's own count: dead letters may have fewer partitions than the source
         let count = sink.partitions(to).unwrap_or(1).max(1);
@@ -80,6 +82,11 @@ impl DeadLetters {
         let sent = Sent::once(ack, sink.counter(to), too_large);
         sink.produce(to, partition, record.key.as_deref(), &record.payload, Some(headers), sent);
     }
+}
+
+/// The sender's trace.
+fn trace_of(record: &RawRecord) -> Option<TraceContext> {
+    TraceContext::from_traceparent(std::str::from_utf8(record.header("traceparent")?).ok()?)
 }
 
 /// Kafka Connect's names with text values and Spring Kafka's names with its binary ones, so that the tools of both

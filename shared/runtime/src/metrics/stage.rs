@@ -113,6 +113,11 @@ impl StageMetrics {
         }
     }
 
+    /// The stage.
+    pub fn name(&self) -> &'static str {
+        self.stage
+    }
+
     /// The counter of items sent to `destination` (a topic, or `http`). Resolve it once and keep it.
     pub fn sent(&self, destination: &str) -> Counter {
         self.families.sent.get_or_create_owned(&self.and("destination", destination))
