@@ -19,6 +19,7 @@ mod fakes;
 mod infer;
 mod load;
 mod metrics;
+mod priority;
 mod queue;
 mod settings;
 mod shadow;
