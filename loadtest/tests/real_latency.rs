@@ -54,8 +54,7 @@ impl Example {
         for (key, value) in more {
             mesh.set(key, *value);
         }
-        let mut services = mesh.start_all();
-        services.iter_mut().for_each(|service| drop(service.wait_ready()));
+        let services = mesh.start_all();
         let topics = mesh.topic("requests").trim_end_matches("requests").to_owned();
         Self { redis, spans, services, next: std::process::id() as usize * 1_000, topics }
     }
@@ -264,11 +263,13 @@ fn slow_and_failed_requests_are_seen_at_one_percent() {
     let whole: Vec<_> = slow(&example.spans.seen).into_iter().collect();
     for trace in &whole {
         let of: Vec<&Seen> = example.spans.seen.iter().filter(|it| hex(&it.span.trace_id) == *trace).collect();
-        let longest = of.iter().filter(|it| !it.span.name.starts_with("POST")).max_by(|a, b| a.took_ms().total_cmp(&b.took_ms()));
+        let longest =
+            of.iter().filter(|it| !it.span.name.starts_with("POST")).max_by(|a, b| a.took_ms().total_cmp(&b.took_ms()));
         assert_eq!(longest.unwrap().service, "forebay-caching", "the stage that waited stands out: {of:?}");
     }
     let lines = example.services[4].output();
-    let logged = |trace: &&String| lines.contains(&format!("\"trace_id\":\"{trace}\"")) && lines.contains("request was slow");
+    let logged =
+        |trace: &&String| lines.contains(&format!("\"trace_id\":\"{trace}\"")) && lines.contains("request was slow");
     assert!(whole.iter().filter(logged).count() >= 8, "ten lines a second at most: {lines}");
 
     // the failed ones, with status and event, in the stage that refused them
@@ -276,7 +277,9 @@ fn slow_and_failed_requests_are_seen_at_one_percent() {
         let of = spans.iter().filter(|it| hex(&it.span.trace_id) == trace);
         of.filter(|it| it.span.status.clone().unwrap_or_default().code == 2).cloned().collect::<Vec<_>>()
     };
-    example.spans.until("the stories of failed requests", |spans| failed.iter().all(|it| !errors(spans, it).is_empty()));
+    example
+        .spans
+        .until("the stories of failed requests", |spans| failed.iter().all(|it| !errors(spans, it).is_empty()));
     for (index, trace) in failed.iter().enumerate() {
         let span = &errors(&example.spans.seen, trace)[0];
         let service = if index < 5 { "forebay-ingestion" } else { "forebay-preprocessing" };

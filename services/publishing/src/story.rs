@@ -225,7 +225,11 @@ mod tests {
     #[test]
     fn a_line_says_where_the_time_went() {
         let time = |stage: Stage, entered_us, left_us| StageTime { stage: stage.into(), entered_us, left_us };
-        let stages = [time(Stage::Ingestion, 1_000, 1_200), time(Stage::Caching, 2_000, 22_000), time(Stage::Publishing, 22_500, 0)];
+        let stages = [
+            time(Stage::Ingestion, 1_000, 1_200),
+            time(Stage::Caching, 2_000, 22_000),
+            time(Stage::Publishing, 22_500, 0),
+        ];
         let expected = "ingestion 0.2, edge 0.8, caching 20.0, edge 0.5, publishing 0.5";
         assert_eq!(times(1_000, &stages, 23_000), expected);
     }

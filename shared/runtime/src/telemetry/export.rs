@@ -14,9 +14,9 @@ use opentelemetry_sdk::trace::{
 };
 use tokio::runtime::Runtime;
 
-use super::{TelemetryError, TraceContext};
 use super::environment::{Endpoint, OtelEnvironment, Protocol, wrong};
 use super::sampler::Sampler;
+use super::{TelemetryError, TraceContext};
 use crate::host::Process;
 
 /// A micro-batch of 256 items ends several spans each at once; the SDK's 2048 would drop some of the second batch.
