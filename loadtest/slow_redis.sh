@@ -12,5 +12,5 @@ if ! REAL_KEEP=$kept bash "$here/real.sh" latency slow_redis >"$kept/run.log" 2>
   exit 1
 fi
 cat "$kept/slow-redis.txt"
-printf '\nwith the default settings (redis.timeout = 20ms):\n'
+printf '\nwith redis.timeout = 100ms:\n'
 cat "$kept/left-alone.txt"

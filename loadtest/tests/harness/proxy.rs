@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 /// A running proxy; its threads end with the test's process.
 pub struct SlowProxy {
@@ -37,17 +38,29 @@ impl SlowProxy {
     }
 }
 
+/// Bytes arrive when they are due and nothing waits for what came before it: latency, not a smaller capacity.
 fn copy(mut from: TcpStream, mut to: TcpStream, delay: Option<&AtomicU64>) {
     let _ = to.set_nodelay(true);
+    let (due, arriving) = channel::<(Instant, Vec<u8>)>();
+    let mut end = to.try_clone().unwrap();
+    let writer = std::thread::spawn(move || {
+        for (due, bytes) in arriving {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if to.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+    });
     let mut bytes = [0; 16 * 1024];
     while let Ok(count @ 1..) = from.read(&mut bytes) {
-        if let Some(delay) = delay {
-            std::thread::sleep(Duration::from_micros(delay.load(Ordering::Relaxed)));
-        }
-        if to.write_all(&bytes[..count]).is_err() {
+        let delay = Duration::from_micros(delay.map_or(0, |delay| delay.load(Ordering::Relaxed)));
+        if due.send((Instant::now() + delay, bytes[..count].to_vec())).is_err() {
             break;
         }
     }
+    drop(due);
+    let _ = writer.join();
     let _ = from.shutdown(Shutdown::Both);
-    let _ = to.shutdown(Shutdown::Both);
+    let _ = end.flush();
+    let _ = end.shutdown(Shutdown::Both);
 }
