@@ -87,9 +87,11 @@ ROWS = [
          [(rate("forebay_model_failures_total", "model, version"), "v{{version}} failed"), (rate("forebay_model_fallbacks_total", "model, version"), "v{{version}} stood in")], {}),
         ("Breakers", "1 while a version's breaker is not closed.", "short", [(gauge("forebay_model_breaker_open", "model, version"), "{{model}} v{{version}}")], {}),
         ("Loaded", "0 where a version cannot be loaded.", "short", [(gauge("forebay_model_version_ready", "model, version", "min"), "{{model}} v{{version}}")], {}),
+        ("Replicas that report", "Live prediction replicas on the board, by model.", "short", [(gauge("forebay_models_replicas", "model", "max"), "{{model}}")], {}),
         ("Registry", "Seconds since it was last read.", "s", [(f"time() - min by (stage) (forebay_registry_read_timestamp_seconds{{{JOB}}})", "{{stage}}")], {}),
-        ("Shadows", "P95 of the relative difference to the answer given, and failures.", "short",
-         [(quantile(0.95, "forebay_shadow_difference", "version"), "v{{version}} differs by"), (rate("forebay_shadow_failures_total", "version"), "v{{version}} failed")], {}),
+        ("Shadows", "P95 of the relative difference to the answer given, share of rows that differ, failures.", "short",
+         [(quantile(0.95, "forebay_shadow_difference", "version"), "v{{version}} differs by"), (rate("forebay_shadow_failures_total", "version"), "v{{version}} failed"),
+          (f"{rate('forebay_shadow_disagreements_total', 'version')} / {rate('forebay_shadow_rows_total', 'version')} >= 0", "v{{version}} disagrees")], {}),
     ]),
     ("Priorities", [
         ("Rows by priority", "high below 1, normal 1, low above 1.", "reqps", [(rate(STAGE + "_priority_seconds_count", "priority"), "{{priority}}")], {}),

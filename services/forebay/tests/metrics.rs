@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 #[path = "../../../loadtest/tests/harness/metric_table.rs"]
+#[allow(unreachable_pub, reason = "the tests over real services share it")]
 mod metric_table;
 
 use std::io::{Read as _, Write as _};

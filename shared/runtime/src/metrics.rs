@@ -6,11 +6,13 @@ mod kafka;
 mod latency;
 mod legacy;
 mod process;
+mod registry;
 mod stage;
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::{Metric, Registry};
 
@@ -19,6 +21,7 @@ use crate::lifecycle::Lifecycle;
 pub use kafka::KafkaMetrics;
 pub use latency::Latency;
 pub use legacy::LegacyMetrics;
+pub use registry::RegistryRead;
 pub use stage::{Seconds, StageMetrics};
 
 /// All metrics of the process. Clones share them. Families that several stages of one process have are registered once
@@ -29,6 +32,7 @@ pub struct Metrics {
     stages: stage::Families,
     legacy: LegacyMetrics,
     kafka: KafkaMetrics,
+    registry_reads: registry::RegistryReads,
 }
 
 impl Default for Metrics {
@@ -44,13 +48,19 @@ impl Metrics {
         let stages = stage::Families::register(&mut registry);
         let legacy = LegacyMetrics::register(&mut registry);
         let kafka = KafkaMetrics::register(&mut registry);
+        let registry_reads = registry::RegistryReads::register(&mut registry);
         registry.register_collector(Box::new(process::ProcessMetrics::start()));
-        Self { registry: Arc::new(Mutex::new(registry)), stages, legacy, kafka }
+        Self { registry: Arc::new(Mutex::new(registry)), stages, legacy, kafka, registry_reads }
     }
 
     /// Adds a metric; keep a clone of it. Counters get `_total` appended, so leave it out of `name`.
     pub fn register(&self, name: &str, help: &str, metric: impl Metric) {
         self.registry.lock().register(name, help, metric);
+    }
+
+    /// Adds metrics that are read when they are scraped.
+    pub fn collect(&self, collector: impl Collector) {
+        self.registry.lock().register_collector(Box::new(collector));
     }
 
     /// The metrics whose names older dashboards and autoscalers know.
@@ -61,6 +71,11 @@ impl Metrics {
     /// How the brokers treat this process.
     pub fn kafka(&self) -> &KafkaMetrics {
         &self.kafka
+    }
+
+    /// When `stage` last read the model registry. Resolve it once and keep it.
+    pub fn registry_read(&self, stage: &'static str) -> RegistryRead {
+        self.registry_reads.of(stage)
     }
 
     /// Shows readiness as metrics from now on. Called once for each registry.
