@@ -48,7 +48,8 @@ say "static checks passed"
 cd "$root"
 target=${CARGO_TARGET_DIR:-$root/target}
 if [ -z "${FOREBAY_BIN_DIR:-}" ]; then
-  cargo build --workspace --bins
+  # with a test, so that the features and so the artefacts are those of the tests
+  cargo build --workspace --bins --test metrics
   export FOREBAY_BIN_DIR=$target/debug
 fi
 
@@ -62,7 +63,10 @@ stop() {
   for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
   for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
   timeout 90 "$root/compose/native.sh" down kafka redis >"$work/down.log" 2>&1 || cat "$work/down.log" >&2
-  if [ -n "${REAL_KEEP:-}" ]; then mkdir -p "$REAL_KEEP" && cp "$work"/*.log "$work"/*.txt "$REAL_KEEP/" 2>/dev/null || true; fi
+  if [ -n "${REAL_KEEP:-}" ]; then
+    mkdir -p "$REAL_KEEP"
+    cp "$work"/*.log "$work"/*.txt "$REAL_KEEP/" 2>/dev/null || true
+  fi
   rm -rf "$work"
   exit "$code"
 }

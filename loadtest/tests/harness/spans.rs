@@ -3,13 +3,19 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use tonic::transport::Channel;
 
-struct Collector(Sender<ExportTraceServiceRequest>);
+struct Collector {
+    received: Sender<ExportTraceServiceRequest>,
+    /// A real one behind this one: `REAL_OTLP` names it.
+    behind: Option<TraceServiceClient<Channel>>,
+}
 
 #[tonic::async_trait]
 impl TraceService for Collector {
@@ -17,7 +23,11 @@ impl TraceService for Collector {
         &self,
         request: tonic::Request<ExportTraceServiceRequest>,
     ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
-        let _ = self.0.send(request.into_inner());
+        let request = request.into_inner();
+        if let Some(behind) = &self.behind {
+            behind.clone().export(request.clone()).await?;
+        }
+        let _ = self.received.send(request);
         Ok(tonic::Response::new(ExportTraceServiceResponse { partial_success: None }))
     }
 }
@@ -30,8 +40,12 @@ fn collector() -> (String, Receiver<ExportTraceServiceRequest>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let behind = std::env::var("REAL_OTLP")
+                .ok()
+                .map(|address| TraceServiceClient::new(Channel::from_shared(address).unwrap().connect_lazy()));
             bound.send(listener.local_addr().unwrap()).unwrap();
-            let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector(received)));
+            let server = tonic::transport::Server::builder()
+                .add_service(TraceServiceServer::new(Collector { received, behind }));
             server.serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener)).await.unwrap();
         });
     });

@@ -69,10 +69,11 @@ impl DeadLetters {
         let (again, name, events) = (sink.clone(), Arc::clone(to), Arc::clone(&self.events));
         // a letter over the topic's limit is sent again without its value: the headers say where the original lies
         let too_large: Undeliverable = Arc::new(move |_, error, _, ack| {
-            tracing::warn!(topic = &*name, error, "dead letter is too large, sending its headers alone");
+            tracing::warn!(topic = &*name, error, trace_id, "dead letter is too large, sending its headers alone");
+            let trace_id = trace_id.clone();
             let lost = Arc::clone(&events);
             let give_up: Undeliverable = Arc::new(move |_, error, _, ack| {
-                tracing::error!(error, "dead letter cannot be kept");
+                tracing::error!(error, trace_id, "dead letter cannot be kept");
                 lost.dead_letter();
                 ack.ack();
             });
