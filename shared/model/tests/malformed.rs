@@ -87,6 +87,33 @@ fn corrupted_files_fail_cleanly() {
     assert!(torture("model.bpk", net, 300) > 50);
 }
 
+/// Every model file of the goldens, in every format, a few times over.
+#[test]
+fn every_golden_may_be_damaged() {
+    let mut open = vec![golden(".")];
+    let mut files = Vec::new();
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.metadata().unwrap().len() < 100_000
+                && path.extension().is_some_and(|e| e == "pkl" || e == "skops" || e == "onnx")
+            {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    assert!(files.len() > 100);
+    let torn = |file: &std::path::PathBuf| {
+        let name = if file.extension().unwrap() == "onnx" { "model.onnx" } else { "model.pkl" };
+        torture(name, &std::fs::read(file).unwrap(), 8)
+    };
+    let refused: usize = files.iter().map(torn).sum();
+    assert!(refused > 2 * files.len(), "only {refused} refused");
+}
+
 /// A skops file with this schema and these other entries.
 fn skops(schema: &[u8], entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));

@@ -120,10 +120,7 @@ impl<'g> View<'g> {
         Ok(())
     }
 
-    /// Accounts for an estimator that becomes a plan of its own.
-    ///
-    /// # Errors
-    /// A [`Fault`] when the artefact describes more than its file can mean.
+    /// Accounts for an estimator that becomes a plan of its own; a fault when that is more than the file can mean.
     pub(crate) fn spend_plan(&self) -> Result<(), Fault> {
         self.spend(PLAN_EFFORT)
     }
