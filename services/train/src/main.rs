@@ -1,0 +1,2 @@
+//! starting point
+fn main() { let _ = burn::tensor::Device::flex(); }
