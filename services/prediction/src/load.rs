@@ -221,7 +221,7 @@ mod tests {
     use std::path::Path;
     use std::sync::mpsc::channel;
 
-    use forebay_runtime::Lifecycle;
+    use forebay_runtime::{Layers, Lifecycle, SHARED_BUNDLE, Shared};
 
     use super::*;
     use crate::fakes::POLICY;
@@ -246,6 +246,11 @@ mod tests {
         }
     }
 
+    fn defaults() -> ModelSettings {
+        let layers = Layers::from_parts(&[SHARED_BUNDLE], "", &[], &[]).unwrap();
+        Shared::read(&layers, &mut layers.problems()).unwrap().models
+    }
+
     fn kept(warm: Warm) -> Kept {
         let folder = tempfile::tempdir().unwrap();
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../preprocessing/tests/registry"), folder.path());
@@ -256,7 +261,7 @@ mod tests {
         Loader {
             versions: Arc::downgrade(&versions),
             wanted,
-            models: ModelSettings { registry, name: "diabetes".into(), stage: "Production".into() },
+            models: ModelSettings { registry, name: "diabetes".into(), ..defaults() },
             warm,
             every: Duration::from_millis(50),
             policy: POLICY,

@@ -24,9 +24,6 @@ pub enum Warm {
 pub struct Prediction {
     /// Which versions are loaded before they are asked for.
     pub warm: Warm,
-    /// Time between two looks at the registry.
-    #[serde(with = "duration")]
-    pub refresh: Duration,
     /// Failures in a row that open a breaker.
     pub breaker_failures: u32,
     /// How long it stays open.
@@ -62,9 +59,6 @@ impl Settings {
     /// Reads and checks the section; what is wrong goes to `problems`.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
         let prediction = layers.section::<Prediction>("prediction", problems)?;
-        if prediction.refresh < Duration::from_millis(100) {
-            problems.add("prediction.refresh", "is under 100ms, expected at least that");
-        }
         if prediction.breaker_failures == 0 {
             problems.add("prediction.breaker_failures", "is 0, expected at least 1");
         }

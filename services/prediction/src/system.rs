@@ -38,7 +38,7 @@ pub fn stage(
         wanted,
         models: host.shared().models.clone(),
         warm: section.warm,
-        every: section.refresh,
+        every: host.shared().models.refresh,
         policy: section.breaker(),
         metrics: metrics.clone(),
         component: host.lifecycle().register("prediction models"),

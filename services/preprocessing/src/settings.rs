@@ -1,7 +1,6 @@
 //! The section `[preprocessing]`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use forebay_runtime::{Layers, Problems};
 use serde::Deserialize;
@@ -22,9 +21,6 @@ pub enum Missing {
 pub struct Preprocessing {
     /// What happens to missing values.
     pub missing: Missing,
-    /// Time between two looks at the registry.
-    #[serde(with = "forebay_runtime::duration")]
-    pub refresh: Duration,
     /// Lowest and highest value by model and feature.
     pub ranges: BTreeMap<String, BTreeMap<String, (f64, f64)>>,
 }
@@ -40,9 +36,6 @@ impl Settings {
     /// Reads and checks the section; what is wrong goes to `problems`.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
         let preprocessing = layers.section::<Preprocessing>("preprocessing", problems)?;
-        if preprocessing.refresh < Duration::from_millis(100) {
-            problems.add("preprocessing.refresh", "is under 100ms, expected at least that");
-        }
         for (model, ranges) in &preprocessing.ranges {
             for (feature, (low, high)) in
                 ranges.iter().filter(|(_, (low, high))| low.partial_cmp(high).is_none_or(|order| order.is_gt()))
@@ -73,7 +66,6 @@ mod tests {
         assert_eq!(problems, [""; 0]);
         let section = settings.unwrap().preprocessing;
         assert_eq!(section.missing, Missing::Impute);
-        assert_eq!(section.refresh, Duration::from_secs(5));
         assert!(section.ranges.is_empty());
     }
 
@@ -86,7 +78,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_named() {
-        let (_, problems) = read("[preprocessing]\nmissing = \"guess\"\nrefresh = \"1ms\"");
+        let (_, problems) = read("[preprocessing]\nmissing = \"guess\"");
         assert!(problems.iter().any(|p| p.starts_with("preprocessing.missing: ")), "{problems:?}");
     }
 }

@@ -37,7 +37,7 @@ pub fn stage(
         catalog: catalog.clone(),
         models: host.shared().models.clone(),
         rules: Rules::from(&settings.preprocessing),
-        every: settings.preprocessing.refresh,
+        every: host.shared().models.refresh,
         lifecycle: host.lifecycle().clone(),
         component: host.lifecycle().register("preprocessing model registry"),
     };

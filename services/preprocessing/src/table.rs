@@ -121,8 +121,7 @@ pub(crate) mod tests {
     use forebay_model::{Signature, VersionView};
 
     pub(crate) fn rules() -> Rules {
-        let refresh = std::time::Duration::from_secs(5);
-        Rules::from(&Preprocessing { missing: Missing::Impute, refresh, ranges: BTreeMap::new() })
+        Rules::from(&Preprocessing { missing: Missing::Impute, ranges: BTreeMap::new() })
     }
 
     /// A model of versions `(number, stage, usable)` that take `age, sex, bmi`; version 2 fills in what is missing.

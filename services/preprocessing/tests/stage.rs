@@ -174,7 +174,7 @@ fn requests_wait_for_a_registry_until_their_deadline() {
     let _system = System::new();
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("registry");
-    let probe = start(&format!("file:{}", folder.display()), &["preprocessing.refresh=100ms"]);
+    let probe = start(&format!("file:{}", folder.display()), &["models.refresh=100ms"]);
     let acked =
         probe.deliver(vec![item(vec![1.0; 10], "v1", Duration::from_millis(60)), item(vec![1.0; 10], "v1", PATIENCE)]);
     let late = probe.results.recv_timeout(PATIENCE).unwrap();
@@ -208,7 +208,7 @@ fn copied() -> tempfile::TempDir {
 fn a_moved_stage_is_followed() {
     let _system = System::new();
     let registry = copied();
-    let probe = start(&format!("file:{}", registry.path().display()), &["preprocessing.refresh=100ms"]);
+    let probe = start(&format!("file:{}", registry.path().display()), &["models.refresh=100ms"]);
     let ask = || {
         let _acked = probe.deliver(vec![item(vec![1.0; 10], "", PATIENCE)]);
         probe.features.recv_timeout(PATIENCE).unwrap().items[0].payload.version

@@ -94,11 +94,20 @@ impl Snapshot {
 
 /// Reads and compiles the model folder at `path`.
 pub(crate) fn open(store: &Store, path: &str) -> Result<Opened, Fault> {
-    let snapshot = Snapshot::read(store, path)?;
+    compile(&Snapshot::read(store, path)?)
+}
+
+/// Compiles the files of a model folder, by path, under a digest that is not theirs.
+pub(crate) fn open_files(files: BTreeMap<String, Vec<u8>>, digest: [u8; 32]) -> Result<Opened, Fault> {
+    let files = files.into_iter().map(|(path, bytes)| (path, Cow::Owned(bytes))).collect();
+    Ok(Opened { digest, ..compile(&Snapshot { files })? })
+}
+
+fn compile(snapshot: &Snapshot) -> Result<Opened, Fault> {
     let mlmodel = MlModel::parse(snapshot.get("MLmodel")?)?;
     let file = mlmodel.file.as_deref().ok_or_else(|| Fault::new("MLmodel", "names no model file"))?;
     let plan = formats::read_model(file, snapshot.get(file)?).map_err(|f| f.within(file))?;
-    let preprocessing = read_preprocessing(&snapshot)?.map(Arc::new);
+    let preprocessing = read_preprocessing(snapshot)?.map(Arc::new);
     if let Some(p) = &preprocessing
         && p.output_width() != plan.signature().width()
     {

@@ -34,7 +34,10 @@ pub use folder::{load_file, load_folder};
 pub use model::{Model, ModelError};
 pub use net::Dense;
 pub use preprocessing::{PrepareError, Preprocessing};
-pub use registry::{LoadedVersion, ModelView, Registry, RegistryError, Resolution, VersionMeta, VersionView};
+pub use registry::{
+    Body, Credentials, LoadedVersion, MlflowClient, ModelUri, ModelView, Registry, RegistryError, RegistryOptions,
+    RegistryStatus, Resolution, TlsOptions, Verb, VersionMeta, VersionView,
+};
 pub use rows::Rows;
 pub use scores::{Score, Scores};
 pub use signature::{Signature, Task};

@@ -12,7 +12,7 @@ pub struct VersionMeta {
     pub stage: Option<String>,
     /// MLmodel flavor: `sklearn`, `burn`, `onnx`.
     pub flavor: String,
-    /// BLAKE3 over the names and contents of the version's files.
+    /// Says whether it is the version known already; see [`crate::Registry`] for what it is made of.
     pub digest: [u8; 32],
     /// Of the raw row, the one clients send: with a preprocessing artefact, its width and the names of MLmodel.
     pub signature: Signature,
@@ -30,7 +30,7 @@ pub struct VersionMeta {
 pub struct LoadedVersion {
     pub name: String,
     pub version: u32,
-    /// BLAKE3 over the names and contents of the version's files.
+    /// Says whether it is the version known already; see [`crate::Registry`] for what it is made of.
     pub digest: [u8; 32],
     pub model: Arc<dyn Model>,
     /// To be applied to the raw row before `model`.

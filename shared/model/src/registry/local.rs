@@ -1,24 +1,75 @@
-//! What a registry held when it was last looked at.
+//! The registries that are files: the embedded sample, and a folder.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use serde::Deserialize;
 
 use super::store::{FileStamp, Store};
 use super::{ModelView, VersionView};
+use crate::folder::{self, Opened};
 use crate::mlmodel::MlModel;
-use crate::{Fault, folder};
+use crate::Fault;
+
+/// Files and what they held when they were last looked at.
+#[derive(Debug)]
+pub(super) struct Local {
+    store: Store,
+    listing: ArcSwap<Listing>,
+}
+
+impl Local {
+    /// The sample embedded in the binary.
+    pub(super) fn sample() -> Result<Self, Fault> {
+        Self::of(Store::Embedded(crate::sample::FILES))
+    }
+
+    /// The folder at `path`.
+    pub(super) fn folder(path: PathBuf) -> Result<Self, Fault> {
+        if !path.is_dir() {
+            return Err(Fault::new(path.display().to_string(), "no such folder"));
+        }
+        Self::of(Store::Folder(path))
+    }
+
+    fn of(store: Store) -> Result<Self, Fault> {
+        let listing = Listing::scan(&store, None)?;
+        Ok(Self { store, listing: ArcSwap::from_pointee(listing) })
+    }
+
+    pub(super) fn models(&self) -> Vec<ModelView> {
+        self.listing.load().models.values().map(|model| model.view.clone()).collect()
+    }
+
+    pub(super) fn model(&self, name: &str) -> Option<ModelView> {
+        self.listing.load().models.get(name).map(|model| model.view.clone())
+    }
+
+    /// Looks again; on an error the listing stays as it was.
+    pub(super) fn refresh(&self) -> Result<(), Fault> {
+        let before = self.listing.load_full();
+        self.listing.store(Arc::new(Listing::scan(&self.store, Some(&before))?));
+        Ok(())
+    }
+
+    /// Reads and compiles a version.
+    pub(super) fn open(&self, name: &str, version: u32) -> Result<Opened, Fault> {
+        folder::open(&self.store, &format!("{name}/{version}"))
+    }
+}
 
 /// All models of a registry at one moment.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
-    pub models: BTreeMap<String, ListedModel>,
+struct Listing {
+    models: BTreeMap<String, ListedModel>,
 }
 
 /// A model's view and what it was made from, so that unchanged files are not read again.
 #[derive(Debug)]
-pub(super) struct ListedModel {
-    pub view: ModelView,
+struct ListedModel {
+    view: ModelView,
     stamps: BTreeMap<u32, Vec<FileStamp>>,
 }
 
@@ -34,7 +85,7 @@ struct Registered {
 
 impl Listing {
     /// Lists the models of `store`; a model that cannot be read keeps its listing of `before`, if any.
-    pub(super) fn scan(store: &Store, before: Option<&Self>) -> Result<Self, Fault> {
+    fn scan(store: &Store, before: Option<&Self>) -> Result<Self, Fault> {
         let mut models = BTreeMap::new();
         for name in store.folders("")?.into_iter().filter(|n| !n.starts_with('.')) {
             let old = before.and_then(|b| b.models.get(&name));
