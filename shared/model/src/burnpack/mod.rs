@@ -15,11 +15,11 @@
 //! target's own unit after it.
 
 mod architecture;
-mod read;
+pub(crate) mod read;
 mod write;
 
 pub use architecture::{Prepare, TargetScale};
-pub(crate) use read::{compile, read};
+pub(crate) use read::read;
 pub use write::{NetFile, NetLayer};
 
 /// Metadata key of the architecture.
