@@ -114,8 +114,10 @@ impl Tracking {
     }
 
     fn fill(&self, run: &str, artifacts: &str, files: &Files, log: &Log) -> Result<String, String> {
-        for (i, metrics) in log.metrics.chunks(MOST_METRICS).enumerate() {
-            let metric = |(key, value, step): &(String, f64, u64)| json!({"key": key, "value": value, "step": step, "timestamp": now()});
+        // a loss that is not finite has no place in JSON
+        let metrics: Vec<_> = log.metrics.iter().filter(|(_, value, _)| value.is_finite()).collect();
+        for (i, metrics) in metrics.chunks(MOST_METRICS).enumerate() {
+            let metric = |(key, value, step): &&(String, f64, u64)| json!({"key": key, "value": value, "step": step, "timestamp": now()});
             let params = if i == 0 { &log.params[..log.params.len().min(MOST_PARAMS)] } else { &[] };
             let param = |(key, value): &(String, String)| json!({"key": key, "value": value});
             let batch = json!({

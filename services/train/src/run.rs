@@ -64,6 +64,8 @@ fn train(asked: &Arguments) -> Result<String, Failure> {
     let Fit { evaluation, kept, finished, progress } = {
         let runs = u64::from(asked.fitting.folds) + u64::from(asked.save != Choice::Ridge);
         let progress = Progress::new(runs * u64::from(asked.fitting.epochs), asked.quiet);
+        let (rows, columns, name) = (table.rows(), table.features.len(), &table.target.name);
+        progress.note(&format!("training on {rows} rows with {columns} columns, target {name:?}"));
         for column in table.constant_columns() {
             progress.note(&format!("column {column:?} has one value in every row, it cannot help"));
         }
