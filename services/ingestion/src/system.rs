@@ -10,7 +10,7 @@ use actix_rt::{Arbiter, ArbiterHandle};
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 use forebay_bus::kafka::{DeadLetters, Edges, Follow, RawBatch, RawSource, Route};
-use forebay_bus::{Delivery, Inlet, Outlet, Permits};
+use forebay_bus::{Board, Delivery, Inlet, Outlet, Permits};
 use forebay_contract::{HttpOrigin, Outcome, Request};
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 use forebay_runtime::{Drain, Host, StageMetrics, StageTracer, StartError};
@@ -75,6 +75,7 @@ pub struct Ingestion {
     /// Callers that wait for replies.
     pub waiters: Waiters,
     predict: PredictDoor,
+    catalog: Catalog,
 }
 
 impl fmt::Debug for Ingestion {
@@ -93,6 +94,7 @@ pub fn stage(
     arbiter: &ArbiterHandle,
     outlets: Outlets,
     place: Place,
+    board: &Board,
 ) -> Result<Ingestion, StartError> {
     let Outlets { requests, results, dead_letters } = outlets;
     let metrics = StageMetrics::register(host.metrics(), "ingestion");
@@ -145,7 +147,8 @@ pub fn stage(
         settle.settle(delivery.payload);
         delivery.ack.ack();
     });
-    Ok(Ingestion { replies, kafka_door, waiters, predict })
+    let catalog = Catalog::new(board.clone(), host.shared().models.clone());
+    Ok(Ingestion { replies, kafka_door, waiters, predict, catalog })
 }
 
 fn gather(gatherer: Addr<Gatherer>) -> Gather {
@@ -200,7 +203,7 @@ impl Ingestion {
         let component = host.lifecycle().register("http door");
         let http = self.predict.http.clone();
         let door = web::Data::new(self.predict.clone());
-        let catalog = web::Data::new(Catalog::new(host.shared().models.clone()));
+        let catalog = web::Data::new(self.catalog.clone());
         let app = move || App::new().app_data(door.clone()).app_data(catalog.clone()).configure(routes);
         let server = HttpServer::new(app)
             .workers(http.workers)
@@ -255,7 +258,8 @@ pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartEr
     let partitions = u32::try_from(shared.kafka.partitions).unwrap_or(1);
     let place = Place::replica(partitions, settings.ingestion.gather);
     let arbiter = Arbiter::new();
-    let stage = stage(&settings, &host, &arbiter.handle(), outlets, place)?;
+    let board = edges.board(false)?;
+    let stage = stage(&settings, &host, &arbiter.handle(), outlets, place, &board)?;
     let mine = Follow::Partitions(vec![place.origin.reply_partition]);
     edges.follow(&topics.replies, mine, stage.replies.clone())?;
     if settings.ingestion.kafka_door {

@@ -19,6 +19,8 @@ pub struct ModelMetrics {
     fallbacks: Family<Labels, Counter>,
     open: Family<Labels, Gauge>,
     shadow_failures: Family<Labels, Counter>,
+    shadow_rows: Family<Labels, Counter>,
+    shadow_disagreements: Family<Labels, Counter>,
     shadow_dropped: Counter,
     shadow_difference: Differences,
 }
@@ -36,6 +38,10 @@ pub(crate) struct VersionMetrics {
     pub open: Gauge,
     /// Calls as a shadow that failed.
     pub shadow_failures: Counter,
+    /// Rows scored as a shadow.
+    pub shadow_rows: Counter,
+    /// Those of them whose answer was another.
+    pub shadow_disagreements: Counter,
     /// Relative difference to the version that answered.
     pub shadow_difference: Histogram,
 }
@@ -48,6 +54,8 @@ impl Default for ModelMetrics {
             fallbacks: Family::default(),
             open: Family::default(),
             shadow_failures: Family::default(),
+            shadow_rows: Family::default(),
+            shadow_disagreements: Family::default(),
             shadow_dropped: Counter::default(),
             shadow_difference: Family::new_with_constructor(differences),
         }
@@ -79,6 +87,12 @@ impl ModelMetrics {
             "Calls of a shadow version that failed",
             own.shadow_failures.clone(),
         );
+        metrics.register("forebay_shadow_rows", "Rows scored by a shadow version", own.shadow_rows.clone());
+        metrics.register(
+            "forebay_shadow_disagreements",
+            "Rows for which a shadow version gave another answer",
+            own.shadow_disagreements.clone(),
+        );
         metrics.register(
             "forebay_shadow_dropped",
             "Batches not shadowed because the last one was not done",
@@ -101,6 +115,8 @@ impl ModelMetrics {
             fallbacks: self.fallbacks.get_or_create_owned(&labels),
             open: self.open.get_or_create_owned(&labels),
             shadow_failures: self.shadow_failures.get_or_create_owned(&labels),
+            shadow_rows: self.shadow_rows.get_or_create_owned(&labels),
+            shadow_disagreements: self.shadow_disagreements.get_or_create_owned(&labels),
             shadow_difference: self.shadow_difference.get_or_create_owned(&labels),
         }
     }

@@ -271,6 +271,7 @@ mod tests {
     use super::*;
     use crate::fakes::{Mood, Stable, item, stable};
     use crate::settings::Settings;
+    use crate::versions::Wish;
 
     struct Bench {
         work: Work,
@@ -406,7 +407,7 @@ mod tests {
         let (batch, ack) = bench.results.try_recv().unwrap();
         assert_eq!(told(&batch.items[0]).1, 1, "others do not wait");
         ack.ack();
-        assert_eq!(bench.stable.wanted.try_recv(), Ok(("m".to_owned(), 7)));
+        assert_eq!(bench.stable.wanted.try_recv(), Ok(Wish::Version(("m".to_owned(), 7))));
         assert!(bench.work.is_parked() && acked.try_recv().is_err());
         let seven = stable(&[(7, 1)], 7).versions.table();
         let mut table = (*bench.stable.versions.table()).clone();

@@ -65,6 +65,11 @@ def describe(folder, flavors, signature=True):
     write(folder / "MLmodel", yaml.safe_dump(mlmodel, sort_keys=True, width=200))
 
 
+def outputs(folder, answers):
+    """What the origin answers to the input example; compared before a version is served."""
+    write(folder / "example_output.json", json.dumps(answers.tolist()) + "\n")
+
+
 def save_sklearn(model, folder, signature=True):
     import tempfile
     with tempfile.TemporaryDirectory() as tmp:
@@ -81,6 +86,7 @@ forest = RandomForestRegressor(100, random_state=42)
 print(f"forest R2 on held-out folds {r2_score(y, cross_val_predict(forest, X, y, cv=folds)):.3f}")
 forest.fit(X, y)
 save_sklearn(forest, ROOT / "1")
+outputs(ROOT / "1", forest.predict(EXAMPLE))
 
 boosting = GradientBoostingRegressor(n_estimators=100, max_depth=3, subsample=0.5, learning_rate=0.05, random_state=42)
 print(f"boosting R2 on held-out folds {r2_score(y, cross_val_predict(boosting, X, y, cv=folds)):.3f}")
@@ -89,6 +95,7 @@ exported = to_onnx(boosting, X[:1].astype(np.float32)).SerializeToString()
 describe(ROOT / "2", {"onnx": {"data": "model.onnx"}})
 (ROOT / "2" / "model.onnx").write_bytes(exported)
 session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+outputs(ROOT / "2", session.run(None, {"X": EXAMPLE.astype(np.float32)})[0].ravel())
 
 write(ROOT / "registered_model.yaml", "aliases:\n  champion: 3\nstages:\n  1: Archived\n  2: Staging\n  3: Production\n")
 (ROOT.parent / "diabetes.csv").write_text(",".join(NAMES + ["target"]) + "\n" + "".join(

@@ -8,6 +8,7 @@ mod answer;
 mod artefact;
 mod burnpack;
 mod example;
+mod expectation;
 mod fault;
 mod folder;
 mod forest;
@@ -29,6 +30,8 @@ mod sklearn;
 mod step;
 
 pub use burnpack::{ARCHITECTURE_KEY, NetFile, NetLayer, Prepare, TargetScale};
+pub use example::{ExampleCheck, ExampleError, Parity};
+pub use expectation::{Expectation, Tolerance};
 pub use fault::Fault;
 pub use folder::{load_file, load_folder};
 pub use model::{Model, ModelError};
@@ -36,7 +39,7 @@ pub use net::Dense;
 pub use preprocessing::{PrepareError, Preprocessing};
 pub use registry::{
     Body, Credentials, LoadedVersion, MlflowClient, ModelUri, ModelView, Registry, RegistryError, RegistryOptions,
-    RegistryStatus, Resolution, TlsOptions, Verb, VersionMeta, VersionView,
+    RegistryStatus, RegistryWatch, Resolution, TlsOptions, Trouble, Verb, VersionMeta, VersionView,
 };
 pub use rows::Rows;
 pub use scores::{Score, Scores};

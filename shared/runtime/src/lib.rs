@@ -41,6 +41,8 @@ mod logs;
 mod metrics;
 mod settings;
 mod telemetry;
+mod wake;
+mod webhook;
 
 pub use admin::{AdminError, AdminServer};
 pub use cli::{Command, ConfigCommand, Opened, ServiceSpec, SettingsArgs, check_health, open, service, service_from};
@@ -59,3 +61,4 @@ pub use settings::{
 pub use telemetry::{
     OtelEnvironment, SpanRecord, StageSpan, StageTracer, Telemetry, TelemetryError, TraceContext, now_us,
 };
+pub use wake::{Sleeper, Wake};

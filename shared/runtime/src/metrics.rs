@@ -7,6 +7,7 @@ mod stage;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::{Metric, Registry};
 
@@ -41,6 +42,11 @@ impl Metrics {
     /// Adds a metric; keep a clone of it. Counters get `_total` appended, so leave it out of `name`.
     pub fn register(&self, name: &str, help: &str, metric: impl Metric) {
         self.registry.lock().register(name, help, metric);
+    }
+
+    /// Adds metrics that are read when they are scraped.
+    pub fn collect(&self, collector: impl Collector) {
+        self.registry.lock().register_collector(Box::new(collector));
     }
 
     /// The metrics whose names older dashboards and autoscalers know.

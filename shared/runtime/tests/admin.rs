@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use forebay_runtime::{AdminServer, Lifecycle, Metrics, StageMetrics, StartError, check_health};
+use forebay_runtime::{AdminServer, Lifecycle, Metrics, Secret, StageMetrics, StartError, Wake, check_health};
 
 /// Asks from another thread, as the server lives on this one.
 async fn ask(address: SocketAddr, path: &'static str) -> (u16, String) {
@@ -123,4 +123,53 @@ async fn a_taken_port_names_the_setting() {
     let error = AdminServer::start(taken.local_addr().unwrap(), &Lifecycle::new(), &Metrics::new()).unwrap_err();
     let error = StartError::from(error).to_string();
     assert!(error.starts_with("admin.listen: ") && error.contains("FOREBAY__ADMIN__LISTEN"), "{error}");
+}
+
+/// Posts from another thread.
+async fn post(address: SocketAddr, headers: &'static str, body: String) -> (u16, String) {
+    let request = move || {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let head = format!("POST /webhooks/mlflow HTTP/1.0\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
+        stream.write_all(head.as_bytes()).unwrap();
+        // a refusal may come, and close the connection, before all of a large body is written
+        let _ = stream.write_all(body.as_bytes());
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text);
+        let status = text.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, text.split_once("\r\n\r\n").unwrap().1.to_owned())
+    };
+    tokio::task::spawn_blocking(request).await.unwrap()
+}
+
+#[actix_rt::test]
+async fn a_webhook_wakes_those_who_watch_the_registry() {
+    let (lifecycle, metrics, wake) = (Lifecycle::new(), Metrics::new(), Wake::new());
+    let server = AdminServer::start_with(anywhere(), &lifecycle, &metrics, &wake, &Secret::default()).unwrap();
+    let notice = || r#"{"entity": "model_version_alias", "action": "created"}"#.to_owned();
+    assert_eq!(post(server.address(), "", notice()).await.0, 404, "nobody watches");
+    let mut watcher = wake.listen();
+    assert_eq!(post(server.address(), "", notice()).await.0, 202);
+    assert!(watcher.sleep(Duration::ZERO));
+    assert_eq!(post(server.address(), "", "{not json".to_owned()).await.0, 202, "what it says does not matter");
+    assert!(watcher.sleep(Duration::ZERO));
+    let (status, body) = post(server.address(), "", "x".repeat(300 * 1024)).await;
+    assert_eq!(status, 413, "{body}");
+    assert!(!watcher.sleep(Duration::ZERO));
+    server.stop().await;
+}
+
+#[actix_rt::test]
+async fn with_a_secret_unsigned_webhooks_are_refused() {
+    let (lifecycle, metrics, wake) = (Lifecycle::new(), Metrics::new(), Wake::new());
+    let secret = Secret::new("s3cret".to_owned());
+    let server = AdminServer::start_with(anywhere(), &lifecycle, &metrics, &wake, &secret).unwrap();
+    let mut watcher = wake.listen();
+    let (status, body) = post(server.address(), "", "{}".to_owned()).await;
+    assert!(status == 401 && body.contains("X-MLflow-Signature"), "{status} {body}");
+    let forged = "X-MLflow-Signature: v1,AAAA\r\nX-MLflow-Timestamp: 1\r\nX-MLflow-Delivery-Id: d\r\n";
+    let (status, body) = post(server.address(), forged, "{}".to_owned()).await;
+    assert!(status == 401 && body.contains("X-MLflow-Timestamp"), "{status} {body}");
+    assert!(!watcher.sleep(Duration::ZERO));
+    server.stop().await;
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use forebay_model::Registry;
+use forebay_prediction::registry_options;
 use forebay_runtime::SettingsArgs;
 
 use super::{complain, open, say};
@@ -24,13 +25,13 @@ pub(crate) enum Models {
 }
 
 pub(crate) fn run(args: &SettingsArgs, action: &Models) -> ExitCode {
-    let location = match open(args) {
-        Ok(opened) => opened.shared.models.registry,
+    let models = match open(args) {
+        Ok(opened) => opened.shared.models,
         Err(code) => return code,
     };
-    let registry = match Registry::open(&location) {
+    let registry = match Registry::open_with(&registry_options(&models)) {
         Ok(registry) => registry,
-        Err(error) => return complain(&format!("registry {location}: {error}"), 1),
+        Err(error) => return complain(&format!("registry {}: {error}", models.shown()), 1),
     };
     match action {
         Models::List => list(&registry),

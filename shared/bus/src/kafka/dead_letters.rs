@@ -75,10 +75,10 @@ impl DeadLetters {
                 ack.ack();
             });
             let sent = Sent::once(ack, again.counter(&name), give_up);
-            again.produce(&name, partition, None, &[], Some(bare.clone()), sent);
+            again.produce(&name, partition, None, Some(&[]), Some(bare.clone()), sent);
         });
         let sent = Sent::once(ack, sink.counter(to), too_large);
-        sink.produce(to, partition, record.key.as_deref(), &record.payload, Some(headers), sent);
+        sink.produce(to, partition, record.key.as_deref(), Some(&record.payload), Some(headers), sent);
     }
 }
 

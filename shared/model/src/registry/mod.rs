@@ -29,6 +29,7 @@ mod store;
 mod uri;
 mod version;
 mod view;
+mod watch;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -41,6 +42,7 @@ pub(crate) use store::Store;
 pub use uri::ModelUri;
 pub use version::{LoadedVersion, VersionMeta};
 pub use view::{ModelView, Resolution, VersionView};
+pub use watch::{RegistryWatch, Trouble};
 
 use crate::Fault;
 use crate::folder::{self, Opened};
@@ -106,7 +108,8 @@ impl Registry {
             } else {
                 Err(Fault::new(location, "expected \"sample\", file:PATH or http(s)://"))
             };
-            let refused = |fault: Fault| RegistryError::Location { location: location.to_owned(), reason: fault.reason };
+            let refused =
+                |fault: Fault| RegistryError::Location { location: location.to_owned(), reason: fault.reason };
             (Source::Local(local.map_err(refused)?), location.to_owned())
         };
         Ok(Self { location, source, described: Mutex::default() })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Model, Preprocessing, Signature};
+use crate::{Expectation, Model, Preprocessing, Signature};
 
 /// What is known of a version without holding its weights.
 #[derive(Debug, Clone)]
@@ -37,6 +37,8 @@ pub struct LoadedVersion {
     pub preprocessing: Option<Arc<Preprocessing>>,
     /// Raw rows, as clients send them (before `preprocessing`); NaN = missing.
     pub input_example: Option<Vec<Vec<f64>>>,
+    /// What the model's origin answered to these rows; see [`LoadedVersion::check_example`].
+    pub expectation: Option<Arc<Expectation>>,
     /// Whether a raw row may have missing values: imputed by preprocessing, or handled by the model itself.
     pub accepts_missing: bool,
     /// Of the raw row.
