@@ -30,6 +30,8 @@ pub(crate) enum Link {
     Softmax,
     /// One score per class, each its own sigmoid, normalised to sum one.
     OneVsRest,
+    /// Distances, those within one of the border turned into probabilities (modified Huber loss); outputs as below.
+    Clipped,
     /// Scores without probabilities: one output for two classes, else one per class.
     Decision,
 }
@@ -62,7 +64,7 @@ impl Answer {
             Self::Number | Self::Exp | Self::Scaled { .. } => 1,
             Self::Classes { labels, link } => match link {
                 Link::Logit { .. } | Link::HalfLogit => 1,
-                Link::Decision if labels.len() == 2 => 1,
+                Link::Decision | Link::Clipped if labels.len() == 2 => 1,
                 _ => labels.len(),
             },
         }
@@ -124,6 +126,18 @@ impl Link {
                 out.extend(row.iter().map(|v| sigmoid(*v)));
                 let sum: f64 = out[start..].iter().sum();
                 out[start..].iter_mut().for_each(|p| *p /= sum);
+            }
+            Self::Clipped if row.len() == 1 => {
+                let p = (row[0].clamp(-1.0, 1.0) + 1.0) / 2.0;
+                out.extend([1.0 - p, p]);
+                return u32::from(row[0] > 0.0);
+            }
+            Self::Clipped => {
+                let start = out.len();
+                out.extend(row.iter().map(|v| (v.clamp(-1.0, 1.0) + 1.0) / 2.0));
+                let sum: f64 = out[start..].iter().sum();
+                let share = 1.0 / row.len() as f64;
+                out[start..].iter_mut().for_each(|p| *p = if sum == 0.0 { share } else { *p / sum });
             }
             Self::Decision if row.len() == 1 => return u32::from(row[0] > 0.0),
             Self::Decision => {}

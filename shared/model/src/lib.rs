@@ -33,7 +33,7 @@ pub use burnpack::{ARCHITECTURE_KEY, NetFile, NetLayer, Prepare, TargetScale};
 pub use example::{ExampleCheck, ExampleError, Parity};
 pub use expectation::{Expectation, Tolerance};
 pub use fault::Fault;
-pub use folder::{load_file, load_folder};
+pub use folder::{load_bytes, load_file, load_folder};
 pub use model::{Model, ModelError};
 pub use net::Dense;
 pub use preprocessing::{PrepareError, Preprocessing};

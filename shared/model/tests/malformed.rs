@@ -168,7 +168,9 @@ fn pickles_that_are_none() {
         (b"\x80\x04K\x01K\x01a.", "no list"),
         (b"\x80\x04K\x01K\x01R.", "no name"),
         (b"\x80\x04]\x94h\x00a.", "not supported"),
-        (b"\x1f\x8b\x08", "compressed"),
+        (b"\x1f\x8b\x08", "gzip: "),
+        (b"\x78\x9c", "zlib: "),
+        (b"\xfd7zXZ\x00", "compression xz"),
     ] {
         let fault = load("model.pkl", bytes).unwrap_err();
         assert!(fault.contains(what), "{bytes:?}: {fault}");

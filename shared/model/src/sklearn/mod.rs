@@ -40,7 +40,7 @@ pub(crate) fn compile_model(root: &View<'_>) -> Result<Plan, Fault> {
     }
     let first = stages.first().unwrap_or(last);
     let features = features(first)?;
-    let Estimator { head, answer, takes_missing } = estimator::compile(last, stage_width(last, width)?)?;
+    let Estimator { head, answer, takes_missing } = estimator::compile(last, stage_width(last, width)?, &mut steps)?;
     Plan::new(features, steps, head, answer, takes_missing).map_err(|e| root.fault(e))
 }
 
