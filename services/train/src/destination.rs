@@ -38,9 +38,8 @@ impl Destination {
             }
             return Ok(Self::Folder { path, replace: taken });
         };
-        let folder = |path: PathBuf| {
-            FolderRegistry::open(path, name, alias.as_deref(), stage.as_deref()).map(Self::Registry)
-        };
+        let folder =
+            |path: PathBuf| FolderRegistry::open(path, name, alias.as_deref(), stage.as_deref()).map(Self::Registry);
         match (output, registry.as_deref()) {
             (Some(path), _) => folder(path.clone()),
             (None, Some(url)) if url.starts_with("http://") || url.starts_with("https://") => {

@@ -57,7 +57,8 @@ impl Evaluation {
                 Scores::of(job.target, &test, &predicted)
             };
             let floor = job.floor(&train);
-            let (mlp, ridge, mean) = (judge(&|r| net.predict(r)), judge(&|r| ridge.predict(r)), judge(&|_| floor.clone()));
+            let (mlp, ridge, mean) =
+                (judge(&|r| net.predict(r)), judge(&|r| ridge.predict(r)), judge(&|_| floor.clone()));
             job.progress.note(&format!("fold {} of {count}: MLP {}, linear {}", fold + 1, mlp.main(), ridge.main()));
             evaluation.mlp.push(mlp);
             evaluation.ridge.push(ridge);

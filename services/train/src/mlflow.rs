@@ -127,8 +127,9 @@ impl Tracking {
             });
             self.post("runs/log-batch", &batch)?;
         }
-        let folder = proxied(artifacts)
-            .ok_or_else(|| format!("the server keeps files at {artifacts}; it must serve artifacts (--serve-artifacts)"))?;
+        let folder = proxied(artifacts).ok_or_else(|| {
+            format!("the server keeps files at {artifacts}; it must serve artifacts (--serve-artifacts)")
+        })?;
         for (name, bytes) in files {
             let path = format!("{ARTIFACTS}/{folder}/model/{name}");
             self.client.send(Verb::Put, &path, Body::Bytes(bytes)).map_err(|e| e.to_string())?;
@@ -145,7 +146,8 @@ impl Tracking {
         let version = json!({"name": self.name, "source": source, "run_id": run});
         let version = text(&self.post("model-versions/create", &version)?, &["model_version", "version"])?;
         if let Some(stage) = &self.stage {
-            let move_to = json!({"name": self.name, "version": version, "stage": stage, "archive_existing_versions": true});
+            let move_to =
+                json!({"name": self.name, "version": version, "stage": stage, "archive_existing_versions": true});
             self.post("model-versions/transition-stage", &move_to)?;
         }
         // last: whoever follows the alias finds everything in place

@@ -10,9 +10,7 @@ use burn::optim::decay::WeightDecayConfig;
 use burn::tensor::activation::{log_softmax, relu};
 use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::metric::LossMetric;
-use burn::train::{
-    InferenceStep, Interrupter, Learner, RegressionOutput, SupervisedTraining, TrainOutput, TrainStep,
-};
+use burn::train::{InferenceStep, Interrupter, Learner, RegressionOutput, SupervisedTraining, TrainOutput, TrainStep};
 use forebay_model::Dense;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};

@@ -106,7 +106,9 @@ mod tests {
             weight: weight.to_vec(),
             bias: bias.to_vec(),
         };
-        Network { layers: vec![dense(1, 2, &[1.0, -1.0], &[0.0, 0.0]), dense(2, 2, &[1.0, 2.0, 0.5, -3.0], &[0.25, 0.5])] }
+        Network {
+            layers: vec![dense(1, 2, &[1.0, -1.0], &[0.0, 0.0]), dense(2, 2, &[1.0, 2.0, 0.5, -3.0], &[0.25, 0.5])],
+        }
     }
 
     #[test]

@@ -92,14 +92,8 @@ fn train(asked: &Arguments) -> Result<String, Failure> {
     let (fitted, losses) = &finished;
     let training = training(asked, &table, &target, kept);
     let scratch = tempfile::tempdir().map_err(|e| Failure::Failed(format!("temporary folder: {e}")))?;
-    let finished = Finished {
-        fitted,
-        table: &table,
-        target: &target,
-        evaluation: &evaluation,
-        losses,
-        training: &training,
-    };
+    let finished =
+        Finished { fitted, table: &table, target: &target, evaluation: &evaluation, losses, training: &training };
     let files = files(&finished, scratch.path()).map_err(Failure::Failed)?;
     let log = log(&training, &evaluation, losses);
     let place = destination.keep(&files, &log).map_err(Failure::Failed)?;

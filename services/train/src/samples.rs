@@ -109,7 +109,11 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 fn deviation(values: impl Iterator<Item = f64>, mean: f64) -> f64 {
     let (sum, n) = values.fold((0.0, 0u64), |(sum, n), v| (sum + (v - mean).powi(2), n + 1));
     let deviation = (sum / n.max(1) as f64).sqrt();
-    if deviation.is_finite() && deviation > mean.abs() * 1e-12 && deviation > f64::MIN_POSITIVE { deviation } else { 1.0 }
+    if deviation.is_finite() && deviation > mean.abs() * 1e-12 && deviation > f64::MIN_POSITIVE {
+        deviation
+    } else {
+        1.0
+    }
 }
 
 #[cfg(test)]

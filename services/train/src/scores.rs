@@ -90,7 +90,9 @@ mod tests {
         let target = Target::Numbers(vec![1.0, 9.0, 3.0, 5.0]);
         let s = Scores::of(&target, &[0, 2, 3], &[vec![1.0], vec![5.0], vec![5.0]]);
         let Scores::Numbers { r2, rmse, mae } = s else { panic!("{s:?}") };
-        assert!((r2 - 0.5).abs() < 1e-12 && (rmse - (4.0f64 / 3.0).sqrt()).abs() < 1e-12 && (mae - 2.0 / 3.0).abs() < 1e-12);
+        assert!(
+            (r2 - 0.5).abs() < 1e-12 && (rmse - (4.0f64 / 3.0).sqrt()).abs() < 1e-12 && (mae - 2.0 / 3.0).abs() < 1e-12
+        );
         assert_eq!(Scores::of(&Target::Numbers(vec![2.0, 2.0]), &[0, 1], &[vec![2.0], vec![3.0]]).values()[0], 0.0);
         let target = Target::Classes { labels: vec!["a".into(), "b".into()], of: vec![0, 1] };
         let s = Scores::of(&target, &[0, 1], &[vec![0.5, 0.5], vec![0.75, 0.25]]);

@@ -36,7 +36,9 @@ impl LossLog {
     pub fn epochs(&self, held_out: bool) -> Vec<EpochLoss> {
         let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
         let mean = |sum: &Sum| if sum.rows == 0 { f64::NAN } else { sum.loss / sum.rows as f64 };
-        sums.iter().map(|[train, valid]| EpochLoss { train: mean(train), valid: held_out.then(|| mean(valid)) }).collect()
+        sums.iter()
+            .map(|[train, valid]| EpochLoss { train: mean(train), valid: held_out.then(|| mean(valid)) })
+            .collect()
     }
 }
 

@@ -18,11 +18,8 @@ pub fn table(evaluation: &Evaluation, table: &Table, target: &Target, asked: &Ar
         (format!("{linear} (alpha {ALPHA})"), &evaluation.ridge, Some(Choice::Ridge)),
         ("mean".to_owned(), &evaluation.mean, None),
     ];
-    let what = if target.labels().is_empty() {
-        "numbers".to_owned()
-    } else {
-        format!("{} classes", target.labels().len())
-    };
+    let what =
+        if target.labels().is_empty() { "numbers".to_owned() } else { format!("{} classes", target.labels().len()) };
     let mut text = format!(
         "{}-fold evaluation of {} rows with {} columns, target {:?} ({what})\n\n",
         asked.fitting.folds,

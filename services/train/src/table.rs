@@ -177,8 +177,14 @@ mod tests {
     #[test]
     fn a_plain_file() {
         let t = read("\u{feff}a, b,target\r\n1,2.5,x\r\n,\"3\",y\r\n").unwrap();
-        assert_eq!((t.features.as_slice(), t.rows(), t.has_missing()), (["a", "b"].map(str::to_owned).as_slice(), 2, true));
-        assert_eq!((t.row(0), t.target.values.join(""), t.target.lines.clone()), ([1.0, 2.5].as_slice(), "xy".into(), vec![2, 3]));
+        assert_eq!(
+            (t.features.as_slice(), t.rows(), t.has_missing()),
+            (["a", "b"].map(str::to_owned).as_slice(), 2, true)
+        );
+        assert_eq!(
+            (t.row(0), t.target.values.join(""), t.target.lines.clone()),
+            ([1.0, 2.5].as_slice(), "xy".into(), vec![2, 3])
+        );
         assert!(t.row(1)[0].is_nan());
         let t = Table::read("y,a\n1,7\n2,7\n".as_bytes(), Some("y")).unwrap();
         assert_eq!((t.features.as_slice(), t.constant_columns()), (["a".to_owned()].as_slice(), vec!["a"]));

@@ -80,7 +80,9 @@ fn answer(mut request: Request, seen: &Mutex<Vec<Call>>, refuse: Option<&str>) {
         "registered-models/create" => (400, error("RESOURCE_ALREADY_EXISTS", "there is one")),
         "model-versions/create" => (200, json!({"model_version": {"version": "4", "status": "READY"}})),
         _ if *request.method() == Method::Put => (200, json!({})),
-        "runs/log-batch" | "runs/update" | "registered-models/alias" | "model-versions/transition-stage" => (200, json!({})),
+        "runs/log-batch" | "runs/update" | "registered-models/alias" | "model-versions/transition-stage" => {
+            (200, json!({}))
+        }
         _ => (404, error("ENDPOINT_NOT_FOUND", "?")),
     };
     let header: Header = "content-type: application/json".parse().unwrap();
@@ -112,7 +114,10 @@ fn a_run_its_files_a_version_and_its_names() {
     let net = calls.iter().find(|c| c.path == "/api/2.0/mlflow-artifacts/artifacts/3/r1/artifacts/model/model.bpk");
     assert!(net.unwrap().body.len() > 300);
     let version = posted("model-versions/create");
-    assert_eq!(version, json!({"name": "my model", "source": "mlflow-artifacts:/3/r1/artifacts/model", "run_id": "r1"}));
+    assert_eq!(
+        version,
+        json!({"name": "my model", "source": "mlflow-artifacts:/3/r1/artifacts/model", "run_id": "r1"})
+    );
     let stage = posted("transition-stage");
     assert_eq!((&stage["stage"], &stage["archive_existing_versions"]), (&json!("Production"), &json!(true)));
     assert_eq!(posted("registered-models/alias"), json!({"name": "my model", "alias": "champion", "version": "4"}));

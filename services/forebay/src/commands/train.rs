@@ -19,12 +19,24 @@ pub(crate) struct Train {
 pub(crate) fn run(train: &Train) -> ExitCode {
     let own = std::env::current_exe().ok();
     let program = beside(own.as_deref()).unwrap_or_else(|| PathBuf::from(PROGRAM));
-    match Command::new(&program).args(&train.arguments).status() {
-        // no code: a signal ended it, the shell's way to say so is 128 and more
-        Ok(status) => ExitCode::from(status.code().map_or(130, |code| u8::try_from(code).unwrap_or(1))),
+    match hand_over(Command::new(&program).args(&train.arguments)) {
+        Ok(code) => code,
         Err(error) if error.kind() == ErrorKind::NotFound => complain(&absent(), UNUSABLE),
         Err(error) => complain(&format!("{}: {error}", program.display()), 1),
     }
+}
+
+/// The trainer becomes this process: signals reach it and its exit code is ours.
+#[cfg(unix)]
+fn hand_over(command: &mut Command) -> std::io::Result<ExitCode> {
+    use std::os::unix::process::CommandExt as _;
+    Err(command.exec())
+}
+
+#[cfg(not(unix))]
+fn hand_over(command: &mut Command) -> std::io::Result<ExitCode> {
+    let code = command.status()?.code();
+    Ok(code.map_or(ExitCode::FAILURE, |code| ExitCode::from(u8::try_from(code).unwrap_or(1))))
 }
 
 /// The trainer in the same folder as this program, if it is there.
