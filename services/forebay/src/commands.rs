@@ -6,6 +6,7 @@ pub(crate) mod models;
 pub(crate) mod predict;
 pub(crate) mod score;
 pub(crate) mod topics;
+pub(crate) mod train;
 pub(crate) mod up;
 
 use std::io::Write as _;

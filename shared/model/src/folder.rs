@@ -131,7 +131,7 @@ fn compile(snapshot: &Snapshot) -> Result<Opened, Fault> {
         Some(file) => Some(example::parse(snapshot.get(file)?, &signature).map_err(|f| f.within(file))?),
         None => None,
     };
-    let expectation = read_expectation(&snapshot, input_example.as_deref(), Tolerance::of(file, &plan))?.map(Arc::new);
+    let expectation = read_expectation(snapshot, input_example.as_deref(), Tolerance::of(file, &plan))?.map(Arc::new);
     let (flavor, digest) = (mlmodel.flavor, snapshot.digest(""));
     Ok(Opened { flavor, digest, plan, preprocessing, signature, input_example, expectation })
 }
