@@ -3,7 +3,7 @@
 use crate::artefact::{Graph, inflate_joblib, read_pickle, read_skops};
 use crate::plan::Plan;
 use crate::step::Step;
-use crate::{Fault, burnpack, onnx, sklearn};
+use crate::{Fault, burnpack, onnx, safetensors, sklearn};
 
 /// Fitted steps read from an artefact.
 pub(crate) struct Steps {
@@ -16,6 +16,9 @@ pub(crate) struct Steps {
 pub(crate) fn read_model(file: &str, bytes: &[u8]) -> Result<Plan, Fault> {
     if has_extension(file, "bpk") {
         return burnpack::read(bytes);
+    }
+    if has_extension(file, "safetensors") {
+        return safetensors::read(bytes);
     }
     if has_extension(file, "onnx") {
         return onnx::read(bytes);

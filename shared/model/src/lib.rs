@@ -23,6 +23,7 @@ mod plan;
 mod preprocessing;
 mod registry;
 mod rows;
+mod safetensors;
 pub mod sample;
 mod scores;
 mod signature;

@@ -18,6 +18,8 @@ pub(super) struct Architecture {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) prepare: Option<Prepare>,
     pub(super) layers: Vec<LayerSpec>,
+    #[serde(default, skip_serializing_if = "Layout::is_default")]
+    pub(super) layout: Layout,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) target: Option<TargetScale>,
 }
@@ -27,6 +29,23 @@ pub(super) struct Architecture {
 pub(super) enum TaskName {
     Regression,
     Classification,
+}
+
+/// Axes of a linear layer's weight.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Layout {
+    /// burn's.
+    #[default]
+    InOut,
+    /// PyTorch's.
+    OutIn,
+}
+
+impl Layout {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]

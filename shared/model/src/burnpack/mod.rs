@@ -9,7 +9,7 @@
 //!  "target": {"scale": 77.0, "center": 152.1}}
 //! ```
 //!
-//! A linear layer names tensors `<name>.weight` (`[in, out]`, f32) and `<name>.bias` (`[out]`, optional). For
+//! A linear layer names tensors `<name>.weight` (`[in, out]`, f32; `[out, in]` with `"layout": "out_in"`) and `<name>.bias` (`[out]`, optional). For
 //! classification the outputs are one logit for two labels, or one score per label. `prepare` and `target` are optional
 //! and computed in f64: missing values are filled, columns standardised before the net, the output taken back to the
 //! target's own unit after it.
@@ -19,7 +19,7 @@ pub(crate) mod read;
 mod write;
 
 pub use architecture::{Prepare, TargetScale};
-pub(crate) use read::read;
+pub(crate) use read::{Values, compile, read};
 pub use write::{NetFile, NetLayer};
 
 /// Metadata key of the architecture.

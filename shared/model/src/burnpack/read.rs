@@ -1,10 +1,12 @@
 //! From a burnpack file to a plan.
 
+use std::collections::HashSet;
+
 use burn::store::burn_pack::{Bytes, DType as PackType, Reader, Tensor};
 use burn::tensor::DType;
 
 use super::ARCHITECTURE_KEY;
-use super::architecture::{Architecture, LayerSpec, TaskName};
+use super::architecture::{Architecture, LayerSpec, Layout, TaskName};
 use crate::Fault;
 use crate::answer::{Answer, Link};
 use crate::head::Head;
@@ -66,6 +68,7 @@ pub(crate) fn compile(json: &str, mut find: impl FnMut(&str) -> Result<Option<Va
 fn read_net(spec: &Architecture, find: &mut impl FnMut(&str) -> Result<Option<Values>, Fault>) -> Result<Net, Fault> {
     let fault = |reason: String| Fault::new(ARCHITECTURE_KEY, reason);
     let mut net = NetBuilder::new(spec.width, DType::F32);
+    let mut used = HashSet::new();
     for (i, layer) in spec.layers.iter().enumerate() {
         let place = |reason: String| fault(format!("layer {i}: {reason}"));
         match layer {
@@ -73,15 +76,28 @@ fn read_net(spec: &Architecture, find: &mut impl FnMut(&str) -> Result<Option<Va
                 net.activation(Activation::named(name).ok_or_else(|| place(format!("unknown activation {name:?}")))?);
             }
             LayerSpec::Linear(name) => {
+                // a small file could describe a huge net otherwise
+                if !used.insert(name) {
+                    return Err(place(format!("uses {name} again")));
+                }
                 let (shape, weight) =
                     find(&format!("{name}.weight"))?.ok_or_else(|| place(format!("no tensor {name}.weight")))?;
-                let [inputs, outputs] = shape[..] else { return Err(place(format!("weight has shape {shape:?}"))) };
+                let [rows, columns] = shape[..] else { return Err(place(format!("weight has shape {shape:?}"))) };
+                let (inputs, outputs, weight) = match spec.layout {
+                    Layout::InOut => (rows, columns, weight),
+                    Layout::OutIn => (columns, rows, transposed(&weight, columns)),
+                };
                 let bias = find(&format!("{name}.bias"))?.map(|(_, b)| b).unwrap_or_default();
                 net.linear(Dense { inputs, outputs, weight, bias }).map_err(place)?;
             }
         }
     }
     net.finish().map_err(fault)
+}
+
+/// Rows of `columns` values as columns.
+fn transposed(values: &[f64], columns: usize) -> Vec<f64> {
+    (0..columns).flat_map(|column| values.iter().skip(column).step_by(columns)).copied().collect()
 }
 
 fn read_tensor(tensor: &Tensor) -> Result<Values, Fault> {

@@ -3,7 +3,7 @@
 use burn::store::burn_pack::{Bytes, DType as PackType, Tensor, Writer};
 
 use super::ARCHITECTURE_KEY;
-use super::architecture::{Architecture, LayerSpec, Prepare, TargetScale};
+use super::architecture::{Architecture, LayerSpec, Layout, Prepare, TargetScale};
 use crate::net::{Activation, Dense};
 use crate::{Fault, Task};
 
@@ -62,6 +62,7 @@ impl NetFile {
             labels: self.labels.clone(),
             prepare: self.prepare.clone(),
             layers,
+            layout: Layout::default(),
             target: self.target,
         };
         let failed = |e: &dyn std::fmt::Display| Fault::new("", e.to_string());
