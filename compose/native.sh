@@ -28,6 +28,7 @@ usage: compose/native.sh COMMAND [SERVICE...]     services: kafka redis rabbitmq
   kill      SIGKILL, data stays: what a crash looks like (Kafka then needs about 10 s more to start: its old session must end)
   pause     SIGSTOP: alive, but answers nothing;  resume ends it
   topics    Kafka's own topic tool, for example:  native.sh topics --list
+  python    the Python that MLflow and scikit-learn are in, for example:  native.sh python loadtest/mlflow/fill.py out.json
 
 Environment
   FOREBAY_NATIVE_DIR   data, logs and pid files (default compose/.native); one per instance, to run several side by side
@@ -415,6 +416,11 @@ if [ "$command" = topics ]; then
   [ -d "$jars" ] || die "Kafka is not here yet: native.sh up kafka"
   exec java -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$jars/*" org.apache.kafka.tools.TopicCommand \
     --bootstrap-server "127.0.0.1:$(port_of kafka)" "$@"
+fi
+
+if [ "$command" = python ]; then
+  [ -d "$mlflow" ] || die "MLflow is not here yet: native.sh install mlflow"
+  exec "$mlflow/bin/python" "$@"
 fi
 
 wipe=no
