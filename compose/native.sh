@@ -10,8 +10,8 @@ kafka_version=4.1.1
 jars=$cache/kafka-$kafka_version
 mlflow_version=3.17.2
 # the server, and what fills it: loadtest/mlflow/fill.py
-mlflow_packages=("mlflow[auth]==$mlflow_version" scikit-learn==1.9.1 skops==0.16.0 onnx==1.23.2 skl2onnx==1.20.0)
-mlflow=$cache/mlflow-$mlflow_version
+mlflow_packages=("mlflow[auth]==$mlflow_version" scikit-learn==1.9.1 skops==0.16.0 onnx==1.23.2 onnxruntime==1.32.0 skl2onnx==1.20.0)
+mlflow=$cache/mlflow-$mlflow_version-$(printf '%s\n' "${mlflow_packages[@]}" | cksum | cut -d' ' -f1)
 wait_seconds=${FOREBAY_NATIVE_WAIT:-90}
 all=(kafka redis rabbitmq)
 
