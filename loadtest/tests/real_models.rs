@@ -159,6 +159,8 @@ fn a_webhook_that_reaches_one_replica_reaches_all() {
         || generation(&services[0]) == generation(&services[1]) && generation(&services[1]) == generation(&services[2]);
     wait_until(SOON, "one view for all", one);
     let before = generation(&services[0]);
+    // replicas that started together look once more when they hear of each other's view
+    std::thread::sleep(Duration::from_secs(3));
 
     promote(2);
     std::thread::sleep(Duration::from_secs(2));

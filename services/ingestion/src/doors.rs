@@ -6,6 +6,7 @@
 //! - `models`: `GET /v1/models`
 //! - `catalog`: what it lists, from the board
 //! - `openapi`: `/openapi.json`, generated from the types that are served
+//! - `refusals`: what is told of requests that do not get past the door
 //! - `routes`: paths, and answers to those that do not exist
 //! - `span`: the server span of a request
 
@@ -14,10 +15,12 @@ mod catalog;
 mod models;
 mod openapi;
 mod predict;
+mod refusals;
 mod routes;
 mod span;
 
 pub use catalog::Catalog;
 pub use openapi::document;
 pub use predict::PredictDoor;
+pub(crate) use refusals::Refusals;
 pub use routes::routes;

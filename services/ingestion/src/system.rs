@@ -17,7 +17,7 @@ use forebay_runtime::{Drain, Host, StageMetrics, StageTracer, StartError};
 
 use crate::actors::{Gatherer, Ingester, Offered, RecordsTaken};
 use crate::admission::Timeouts;
-use crate::doors::{Catalog, PredictDoor, routes};
+use crate::doors::{Catalog, PredictDoor, Refusals, routes};
 use crate::gathering::{Gathering, Offer};
 use crate::records::RecordDoor;
 use crate::settings::Settings;
@@ -136,6 +136,7 @@ pub fn stage(
         http: settings.http.clone(),
         lifecycle: lifecycle.clone(),
         only_when_ready: !host.process().all_in_one,
+        refusals: Refusals::new(tracer.clone()),
         tracer,
         metrics,
         accepted: legacy.requests.clone(),

@@ -73,7 +73,12 @@ impl Loader {
 
     fn look(&mut self, versions: &Versions) {
         match self.watch.look() {
-            Ok(registry) => self.follow(&registry, versions),
+            Ok(registry) => {
+                if registry.status().stale.is_none() {
+                    self.metrics.registry_read.now();
+                }
+                self.follow(&registry, versions);
+            }
             Err(trouble) if trouble.is_new => {
                 let error = trouble.error.to_string();
                 tracing::warn!(registry = self.models.shown(), error, "model registry cannot be read, trying again");

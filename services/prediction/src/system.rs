@@ -14,7 +14,7 @@ use forebay_runtime::{Drain, Host, StartError};
 use crate::actors::{Incoming, Predictor};
 pub use crate::deliveries::Outlets;
 use crate::load::{Loader, Memory};
-use crate::metrics::ModelMetrics;
+use crate::metrics::{ModelMetrics, VersionStates};
 use crate::registry::registry_options;
 use crate::report::Reporter;
 use crate::settings::{Prediction, Settings};
@@ -55,6 +55,7 @@ fn load(section: &Prediction, host: &Host, metrics: &ModelMetrics, board: &Board
         let versions = Arc::downgrade(&versions);
         wake.on_wake(move || versions.upgrade().iter().for_each(|versions| versions.wish(wish.clone())));
     }
+    host.metrics().collect(VersionStates(Arc::downgrade(&versions)));
     let options = registry_options(&models);
     let loader = Loader {
         versions: Arc::downgrade(&versions),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use forebay_bus::Board;
 use forebay_model::{ModelView, Registry, RegistryWatch, VersionMeta};
-use forebay_runtime::{Component, Lifecycle};
+use forebay_runtime::{Component, Lifecycle, RegistryRead};
 
 use crate::catalog::Catalog;
 use crate::gate::{Candidate, Gate};
@@ -40,6 +40,8 @@ pub(crate) struct Refresher {
     pub lifecycle: Lifecycle,
     pub component: Component,
     pub read: Read,
+    /// When the registry was read, for the metrics.
+    pub read_at: RegistryRead,
 }
 
 /// What was read last.
@@ -104,6 +106,9 @@ impl Refresher {
     fn look(&mut self) {
         match self.watch.look() {
             Ok(registry) => {
+                if registry.status().stale.is_none() {
+                    self.read_at.now();
+                }
                 let views = registry.models();
                 let first = self.catalog.table().is_none();
                 if first || views != self.read.views {

@@ -72,6 +72,7 @@ fn refresh(settings: &Settings, host: &Host, catalog: &Catalog, board: &Board) -
             splits: settings.splits.clone(),
         },
         shown: models.shown(),
+        read_at: host.metrics().registry_read("preprocessing"),
         lifecycle: host.lifecycle().clone(),
         component: host.lifecycle().register("preprocessing model registry"),
         read: Read::default(),

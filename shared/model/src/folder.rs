@@ -46,13 +46,21 @@ pub fn load_file(path: &Path) -> Result<LoadedVersion, Fault> {
     let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let folder = Store::Folder(path.parent().unwrap_or(Path::new("")).to_owned());
     let bytes = folder.read(&name)?.ok_or_else(|| Fault::new(name.clone(), "no such file"))?;
-    let plan = formats::read_model(&name, &bytes).map_err(|f| f.within(&name))?;
+    load_bytes(&name, &bytes)
+}
+
+/// As [`load_file`], for the content of a file called `name`; the name's extension may choose the reader.
+///
+/// # Errors
+/// A [`Fault`] naming file and place.
+pub fn load_bytes(name: &str, bytes: &[u8]) -> Result<LoadedVersion, Fault> {
+    let plan = formats::read_model(name, bytes).map_err(|f| f.within(name))?;
     let signature = plan.signature().clone();
-    let digest = *blake3::hash(&bytes).as_bytes();
+    let digest = *blake3::hash(bytes).as_bytes();
     let flavor = "unknown".to_owned();
     let opened =
         Opened { flavor, digest, plan, preprocessing: None, signature, input_example: None, expectation: None };
-    Ok(opened.into_version(&name, 0, None).0)
+    Ok(opened.into_version(name, 0, None).0)
 }
 
 /// Every file of a model folder, read once, so that what is compiled and what is digested are the same bytes.

@@ -5,8 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 
 use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
+use actix_web::http::header::ACCEPT;
 use actix_web::web::{Data, get, post};
-use actix_web::{App, HttpResponse, HttpServer};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use serde_json::json;
 
 use crate::host::StartError;
@@ -17,6 +18,7 @@ use crate::wake::Wake;
 use crate::webhook::{self, Webhook};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The address of the admin endpoint cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -123,9 +125,16 @@ async fn ready(seen: Data<Seen>) -> HttpResponse {
     HttpResponse::build(code(ready)).json(json!({ "status": status, "components": components }))
 }
 
-async fn scrape(seen: Data<Seen>) -> HttpResponse {
-    match seen.metrics.encode() {
-        Ok(text) => HttpResponse::Ok().content_type(OPEN_METRICS).body(text),
+/// OpenMetrics, with examples, for those who ask for it, as Prometheus does; the older format for everybody else.
+async fn scrape(request: HttpRequest, seen: Data<Seen>) -> HttpResponse {
+    let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let open = accept.contains("application/openmetrics-text");
+    let (encoded, kind) = match open {
+        true => (seen.metrics.encode(), OPEN_METRICS),
+        false => (seen.metrics.encode_classic(), CLASSIC),
+    };
+    match encoded {
+        Ok(text) => HttpResponse::Ok().content_type(kind).body(text),
         Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
     }
 }

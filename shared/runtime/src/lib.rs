@@ -49,7 +49,7 @@ pub use cli::{Command, ConfigCommand, Opened, ServiceSpec, SettingsArgs, check_h
 pub use host::{Drain, Host, Process, StartError};
 pub use launch::launch;
 pub use lifecycle::{Component, ComponentState, Fence, Lifecycle, Phase};
-pub use metrics::{LegacyMetrics, Metrics, Seconds, StageMetrics};
+pub use metrics::{KafkaMetrics, Latency, LegacyMetrics, Metrics, RegistryRead, Seconds, StageMetrics};
 pub use opentelemetry::trace::SpanKind;
 pub use opentelemetry::{KeyValue, Value};
 pub use prometheus_client;
@@ -59,6 +59,6 @@ pub use settings::{
     duration, size, without_password,
 };
 pub use telemetry::{
-    OtelEnvironment, SpanRecord, StageSpan, StageTracer, Telemetry, TelemetryError, TraceContext, now_us,
+    Budget, OtelEnvironment, SpanRecord, StageSpan, StageTracer, Telemetry, TelemetryError, TraceContext, now_us,
 };
 pub use wake::{Sleeper, Wake};

@@ -9,6 +9,7 @@ use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, RETRY_AFTER};
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use forebay_bus::{Ack, AckOutcome, Permit, Permits};
+use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{AskId, ErrorCode, HttpOrigin, Origin, Problem, SplitKey, now_us};
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
@@ -16,6 +17,7 @@ use forebay_runtime::{Lifecycle, StageMetrics, StageTracer, TraceContext};
 
 use super::answer::{ErrorAnswer, Frame, Reply};
 use super::openapi::{PredictAnswer, PredictRequest};
+use super::refusals::Refusals;
 use super::span::RequestSpan;
 use crate::admission::{Admission, Timeouts};
 use crate::ask::Ask;
@@ -56,6 +58,8 @@ pub struct PredictDoor {
     pub only_when_ready: bool,
     /// The stage's spans.
     pub tracer: StageTracer,
+    /// Tells of requests that do not get past the door.
+    pub(crate) refusals: Refusals,
     /// What the stage counts.
     pub metrics: StageMetrics,
     /// `inference_requests_total`, for requests that no batch carries.
@@ -108,13 +112,16 @@ pub(super) async fn predict(request: HttpRequest, payload: Payload, door: Data<P
     let reply = match answered {
         Ok((rows, many)) => {
             span.set("forebay.rows", i64::try_from(rows.len()).unwrap_or(i64::MAX));
+            if rows.iter().any(|row| matches!(row.result, Some(Answered::Failure(_)))) {
+                // a failed request has spans and a log line even when it was not sampled
+                frame.trace_id = Some(span.context().trace_id_hex().to_string());
+            }
             Reply::of_rows(frame, rows, many)
         }
         Err(problem) => {
             door.count_refusal(&problem);
-            if problem.code == ErrorCode::Internal {
-                frame.trace_id = Some(span.context().trace_id_hex().to_string());
-            }
+            door.refusals.tell(span.context(), ROUTE, &problem, arrived_us, ended_us);
+            frame.trace_id = Some(span.context().trace_id_hex().to_string());
             Reply::refused(frame, problem)
         }
     };

@@ -196,6 +196,20 @@ fn a_broken_new_production_version_does_not_take_over() {
 }
 
 #[test]
+fn a_version_that_failed_is_new_only_when_its_content_is() {
+    let kept = kept(Warm::All);
+    kept.add(4, |folder| std::fs::write(folder.join("model.skops"), "broken").unwrap());
+    kept.until(|kept| kept.state(4) == LoadState::Failed);
+    let registry = Registry::open(&format!("file:{}", kept.folder.path().display())).unwrap();
+    let seen = |number| is_new(&kept.versions, &registry.model("diabetes").unwrap(), number);
+    assert!(!seen(4), "it is told as failed while it is tried again");
+    assert!(!seen(2) && seen(5));
+    let mended = std::fs::read(kept.folder.path().join("diabetes/3/model.skops")).unwrap();
+    std::fs::write(kept.folder.path().join("diabetes/4/model.skops"), mended).unwrap();
+    kept.until(|kept| kept.state(4) == LoadState::Ready);
+}
+
+#[test]
 fn content_that_breaks_in_place_leaves_the_old_one_answering() {
     let kept = kept(Warm::All);
     kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 3));

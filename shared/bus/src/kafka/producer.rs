@@ -13,6 +13,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::statistics::Statistics;
 use rdkafka::{ClientConfig, ClientContext};
 use rustc_hash::FxHashMap;
 
@@ -83,6 +84,13 @@ struct Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         client::log(level, facility, text);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.events.throttled("producer", client::throttled(&statistics));
+        if let Some(time) = client::round_trip(&statistics) {
+            self.events.round_trip(time);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -9,6 +9,8 @@ use crate::forest::{Forest, tree_ensemble};
 use crate::head::KernelMachine;
 use crate::step::Norm;
 
+use super::learners::Sides;
+
 /// Element-wise functions of one value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Function {
@@ -27,6 +29,8 @@ pub(super) enum Function {
     Abs,
     Erf,
     Reciprocal,
+    /// Quantile of the normal distribution, in onnxruntime's approximation.
+    Probit,
     /// Rounds to f32 in an f64 program: a cast to float and back.
     Single,
     Clip(f64, f64),
@@ -85,8 +89,10 @@ pub(super) enum Op {
     Reduce(Reduction),
     Forest(Arc<Forest>),
     KernelMachine(Arc<KernelMachine>),
-    /// `[p]` to `[1 - p, p]`.
-    BothSides,
+    /// `[s]` to the scores of two classes.
+    BothSides(Sides),
+    /// Softmax of the scores that are not zero; zeros stay.
+    SoftmaxZero,
 }
 
 /// One operation and where its values are.
@@ -102,26 +108,50 @@ pub(super) struct Instruction {
 /// Instructions in order; slot 0 holds the rows.
 #[derive(Debug)]
 pub(crate) struct Program {
-    pub(super) instructions: Vec<Instruction>,
-    pub(super) slots: usize,
-    pub(super) result: usize,
-    pub(super) width: usize,
-    pub(super) outputs: usize,
-    pub(super) dtype: DType,
+    instructions: Vec<Instruction>,
+    /// For each input of each instruction, whether nobody reads its slot later. Such a tensor is handed over, and
+    /// an operation that alone holds its input works in place.
+    last: Vec<Vec<bool>>,
+    shape: Shape,
+}
+
+/// What a program takes and gives.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub slots: usize,
+    /// Slot of the answer.
+    pub result: usize,
+    pub width: usize,
+    pub outputs: usize,
+    pub dtype: DType,
 }
 
 impl Program {
+    pub(super) fn new(instructions: Vec<Instruction>, shape: Shape) -> Self {
+        let mut read_later = vec![false; shape.slots];
+        read_later[shape.result] = true;
+        let mut last: Vec<Vec<bool>> = Vec::with_capacity(instructions.len());
+        for instruction in instructions.iter().rev() {
+            let inputs = instruction.inputs.iter().rev();
+            let mut flags: Vec<bool> = inputs.map(|slot| !std::mem::replace(&mut read_later[*slot], true)).collect();
+            flags.reverse();
+            last.push(flags);
+        }
+        last.reverse();
+        Self { instructions, last, shape }
+    }
+
     pub(crate) fn width(&self) -> usize {
-        self.width
+        self.shape.width
     }
 
     pub(crate) fn outputs(&self) -> usize {
-        self.outputs
+        self.shape.outputs
     }
 
     /// Element type the program computes in.
     pub(crate) fn dtype(&self) -> DType {
-        self.dtype
+        self.shape.dtype
     }
 
     /// Names of the instructions' nodes.
@@ -131,20 +161,24 @@ impl Program {
 
     /// `[n, width]` to `[n, outputs]`, both in `dtype()`.
     pub(crate) fn run(&self, rows: Tensor<2>) -> Tensor<2> {
-        let mut slots: Vec<Option<Tensor<2>>> = vec![None; self.slots];
+        let mut slots: Vec<Option<Tensor<2>>> = vec![None; self.shape.slots];
         let fallback = rows.clone();
         slots[0] = Some(rows);
-        for instruction in &self.instructions {
+        for (instruction, last) in self.instructions.iter().zip(&self.last) {
             // every input was written by an instruction before: the compiler gives slots in that order
-            let take = |i: usize| slots[instruction.inputs[i]].clone().unwrap_or_else(|| fallback.clone());
+            let mut take = |i: usize| {
+                let slot = &mut slots[instruction.inputs[i]];
+                let found = if last[i] { slot.take() } else { slot.clone() };
+                found.unwrap_or_else(|| fallback.clone())
+            };
             let out = match &instruction.op {
                 Op::Both(how) => how.apply(take(0), take(1)),
                 Op::Concat => Tensor::cat((0..instruction.inputs.len()).map(take).collect(), 1),
-                op => op.apply(take(0), self.dtype),
+                op => op.apply(take(0), self.shape.dtype),
             };
             slots[instruction.output] = Some(out);
         }
-        slots[self.result].take().unwrap_or(fallback)
+        slots[self.shape.result].take().unwrap_or(fallback)
     }
 }
 
@@ -153,7 +187,10 @@ impl Op {
         match self {
             Self::Linear { weight, bias } => {
                 let y = x.matmul(weight.clone());
-                bias.clone().map_or_else(|| y.clone(), |b| y.clone() + b)
+                match bias {
+                    Some(bias) => y + bias.clone(),
+                    None => y,
+                }
             }
             Self::Constant { how, row, reversed: false } => how.apply(x, row.clone()),
             Self::Constant { how, row, reversed: true } => how.apply(row.clone(), x),
@@ -170,7 +207,8 @@ impl Op {
                 let length = match norm {
                     Norm::L1 => x.clone().abs().sum_dim(1),
                     Norm::L2 => (x.clone() * x.clone()).sum_dim(1).sqrt(),
-                    Norm::Max => x.clone().abs().max_dim(1),
+                    // as ONNX defines it: the greatest value, not the greatest magnitude
+                    Norm::Max => x.clone().max_dim(1),
                 };
                 let zero = length.clone().equal_elem(0.0);
                 x / length.mask_fill(zero, 1.0)
@@ -180,14 +218,25 @@ impl Op {
                 let centered = x.clone() - x.mean_dim(1);
                 let variance = (centered.clone() * centered.clone()).mean_dim(1);
                 let y = centered / (variance + *epsilon).sqrt() * scale.clone();
-                bias.clone().map_or_else(|| y.clone(), |b| y.clone() + b)
+                match bias {
+                    Some(bias) => y + bias.clone(),
+                    None => y,
+                }
             }
             Self::Reduce(Reduction::Sum) => x.sum_dim(1),
             Self::Reduce(Reduction::Mean) => x.mean_dim(1),
             Self::Reduce(Reduction::Product) => x.prod_dim(1),
             Self::Forest(forest) => tree_ensemble(x.cast(DType::F64), forest.clone()).cast(dtype),
             Self::KernelMachine(machine) => on_rows(x, dtype, |row| machine.decide(row)),
-            Self::BothSides => Tensor::cat(vec![x.clone().neg() + 1.0, x], 1),
+            Self::BothSides(Sides::Complement) => Tensor::cat(vec![x.clone().neg() + 1.0, x], 1),
+            Self::BothSides(Sides::Mirror) => Tensor::cat(vec![x.clone().neg(), x], 1),
+            Self::SoftmaxZero => {
+                let zero = x.clone().abs().lower_equal_elem(1e-7);
+                let raised = (x.clone() - x.max_dim(1)).exp().mask_fill(zero, 0.0);
+                let sum = raised.clone().sum_dim(1);
+                let none = sum.clone().equal_elem(0.0);
+                raised / sum.mask_fill(none, 1.0)
+            }
             Self::Both(_) | Self::Concat => x,
         }
     }
@@ -200,6 +249,16 @@ fn on_rows(x: Tensor<2>, dtype: DType, f: impl Fn(&[f64]) -> f64) -> Tensor<2> {
     let values: Vec<f64> = x.cast(DType::F64).into_data().try_into_vec().unwrap_or_default();
     let out: Vec<f64> = values.chunks_exact(width.max(1)).map(f).collect();
     Tensor::<2>::from_data(TensorData::new(out, [rows, 1]), (&device, DType::F64)).cast(dtype)
+}
+
+/// `sqrt(2) * erfinv(2 p - 1)`, with Winitzki's approximation of erfinv (2008) as onnxruntime has it.
+fn probit(p: Tensor<2>) -> Tensor<2> {
+    const A: f64 = 0.147;
+    let x = p * 2.0 - 1.0;
+    let log = ((x.clone().neg() + 1.0) * (x.clone() + 1.0)).log();
+    let v = log.clone() * 0.5 + 2.0 / (std::f64::consts::PI * A);
+    let root = (v.clone() * v.clone() - log / A).sqrt();
+    (root - v).sqrt() * x.sign() * std::f64::consts::SQRT_2
 }
 
 impl Arithmetic {
@@ -231,6 +290,7 @@ impl Function {
             Self::Abs => x.abs(),
             Self::Erf => x.erf(),
             Self::Reciprocal => x.recip(),
+            Self::Probit => probit(x),
             Self::Single => x.cast(DType::F32).cast(DType::F64),
             Self::Clip(low, high) => x.clamp(low, high),
             Self::Fill(value) => x.zeros_like() + value,

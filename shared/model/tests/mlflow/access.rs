@@ -19,7 +19,9 @@ fn basic_and_bearer() {
     let with = |credentials| RegistryOptions { credentials, ..options(&fake) };
     assert!(open(&with(basic("p@ss"))).load(MODEL, 1).is_ok());
     let error = refused(&with(basic("hidden")));
-    assert!(matches!(&error, RegistryError::Refused { status: 401, message, .. } if message.contains("not authenticated")));
+    assert!(
+        matches!(&error, RegistryError::Refused { status: 401, message, .. } if message.contains("not authenticated"))
+    );
     assert!(!error.to_string().contains("hidden"), "{error}");
     assert!(matches!(refused(&options(&fake)), RegistryError::Refused { status: 401, .. }));
 
@@ -40,7 +42,11 @@ fn basic_and_bearer() {
 fn a_server_that_forbids_says_why() {
     let fake = Fake::start();
     fake.register(MODEL, 1, &linear());
-    fake.fault("registered-models/get", 1, Fault::Status(403, "Invalid Host header - possible DNS rebinding attack detected"));
+    fake.fault(
+        "registered-models/get",
+        1,
+        Fault::Status(403, "Invalid Host header - possible DNS rebinding attack detected"),
+    );
     let error = refused(&options(&fake));
     assert!(error.is_denied() && error.to_string().contains("status 403: Invalid Host header"), "{error}");
 }

@@ -44,7 +44,11 @@ fn a_server_that_stumbles_is_asked_again() {
         open(&options(&fake));
         assert_eq!(fake.calls("model-versions/search"), 3);
     }
-    fake.fault("model-versions/search", 100, Fault::Status(503, "{\"error_code\":\"TEMPORARILY_UNAVAILABLE\",\"message\":\"m\"}"));
+    fake.fault(
+        "model-versions/search",
+        100,
+        Fault::Status(503, "{\"error_code\":\"TEMPORARILY_UNAVAILABLE\",\"message\":\"m\"}"),
+    );
     let error = refused(&options(&fake));
     assert!(error.is_unreachable() && error.to_string().contains("status 503: m"), "{error}");
 }
@@ -80,7 +84,9 @@ fn a_post_is_sent_once() {
 fn paths_that_lead_elsewhere() {
     let fake = Fake::start();
     let error_of = |version: u32| open(&options(&fake)).load(MODEL, version).unwrap_err();
-    for (number, uri) in (1..).zip(["mlflow-artifacts:/1/../../secret", "runs:/../x", "mlflow-artifacts:/a//b", "models:/m-1/../x"]) {
+    for (number, uri) in
+        (1..).zip(["mlflow-artifacts:/1/../../secret", "runs:/../x", "mlflow-artifacts:/a//b", "models:/m-1/../x"])
+    {
         fake.version(MODEL, number, Version::new(uri, "x"));
         let error = error_of(number);
         assert!(matches!(error, RegistryError::Uri { .. }), "{uri}: {error}");
@@ -92,7 +98,10 @@ fn paths_that_lead_elsewhere() {
         let files = json!({ "files": [{ "path": name, "is_dir": false, "file_size": 3 }] }).to_string();
         fake.fault("artifacts?path=", 1, Fault::Body(files.into_bytes()));
         let error = error_of(9);
-        assert!(matches!(error, RegistryError::Uri { .. } | RegistryError::Artefact { .. } | RegistryError::Refused { .. }), "{error}");
+        assert!(
+            matches!(error, RegistryError::Uri { .. } | RegistryError::Artefact { .. } | RegistryError::Refused { .. }),
+            "{error}"
+        );
     }
     assert!(fake.content().seen.iter().all(|url| !url.contains("..")), "nothing of that was asked for");
 }

@@ -52,7 +52,11 @@ fn in_a_store_that_the_server_reads_for_us() {
     fake.version(MODEL, 3, Version::new("s3://bucket/m-0123", "s3://bucket/m-0123"));
     loads(&fake, 3, "known by name and version alone");
     assert!(fake.calls("/model-versions/get-artifact") > before);
-    assert_eq!(fake.calls("artifacts/model.pkl") + fake.calls("mlflow-artifacts/artifacts/"), 0, "the proxy was not asked");
+    assert_eq!(
+        fake.calls("artifacts/model.pkl") + fake.calls("mlflow-artifacts/artifacts/"),
+        0,
+        "the proxy was not asked"
+    );
 }
 
 #[test]
@@ -95,7 +99,9 @@ fn preprocessing_that_was_logged_by_itself() {
         answers.push(predicted(&loaded));
     }
     assert!(answers.iter().all(|a| *a == answers[0]) && answers[0] != predicted_by(&linear()), "{answers:?}");
-    for (uri, expected) in [("models:/scaler@prod", "tomorrow"), ("s3://b/scaler.pkl", "through the server"), ("x", "server")] {
+    for (uri, expected) in
+        [("models:/scaler@prod", "tomorrow"), ("s3://b/scaler.pkl", "through the server"), ("x", "server")]
+    {
         fake.content().models.get_mut(MODEL).unwrap().get_mut(&1).unwrap().tags =
             vec![("forebay.preprocessing", uri.to_owned())];
         let error = open(&options(&fake)).load(MODEL, 1).unwrap_err().to_string();

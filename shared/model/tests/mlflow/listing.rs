@@ -27,7 +27,11 @@ fn versions_aliases_and_stages() {
     assert_eq!(resolved(Some("v1")), (1, true));
     assert_eq!(resolved(Some("archived")), (1, true));
     assert_eq!(resolved(Some("v4")), (2, false));
-    assert_eq!(fake.calls("/api/2.0/mlflow-artifacts/artifacts/"), 3, "MLmodel of each version is read, and nothing else");
+    assert_eq!(
+        fake.calls("/api/2.0/mlflow-artifacts/artifacts/"),
+        3,
+        "MLmodel of each version is read, and nothing else"
+    );
 }
 
 #[test]
@@ -104,7 +108,10 @@ fn the_served_models_or_all_of_them() {
         let registry = open(&RegistryOptions { models, ..options(&fake) });
         registry.models().into_iter().map(|model| model.name).collect()
     };
-    assert_eq!(names(Some(vec![MODEL.to_owned(), "third model's".to_owned(), "absent".to_owned()])), [MODEL, "third model's"]);
+    assert_eq!(
+        names(Some(vec![MODEL.to_owned(), "third model's".to_owned(), "absent".to_owned()])),
+        [MODEL, "third model's"]
+    );
     assert_eq!(names(None), [MODEL, "other", "third model's"]);
     let registry = open(&options(&fake));
     assert!(matches!(registry.load("other", 1), Err(RegistryError::UnknownModel { .. })), "it is not served");

@@ -104,8 +104,12 @@ fn kept_files_that_changed_are_not_used() {
     let whole = std::fs::read(&model).unwrap();
     let mut flipped = whole.clone();
     *flipped.last_mut().unwrap() ^= 1;
-    let broken: [(&str, Vec<u8>); 4] =
-        [("flipped", flipped), ("short", whole[1..].to_vec()), ("long", [&whole[..], b"x"].concat()), ("empty", Vec::new())];
+    let broken: [(&str, Vec<u8>); 4] = [
+        ("flipped", flipped),
+        ("short", whole[1..].to_vec()),
+        ("long", [&whole[..], b"x"].concat()),
+        ("empty", Vec::new()),
+    ];
     for (what, bytes) in broken {
         let model = kept(cache.path(), "model.pkl").remove(0);
         std::fs::write(&model, bytes).unwrap();

@@ -183,7 +183,8 @@ fn answer(content: &Mutex<Content>, mut request: Request) {
     request.as_reader().take(1 << 20).read_to_end(&mut body).unwrap();
     let mut held = content.lock().unwrap();
     held.seen.push(format!("{} {url}", request.method()));
-    let given = request.headers().iter().find(|header| header.field.equiv("authorization")).map(|h| h.value.to_string());
+    let given =
+        request.headers().iter().find(|header| header.field.equiv("authorization")).map(|h| h.value.to_string());
     if held.authorization.is_some() && held.authorization != given {
         drop(held);
         let text = "You are not authenticated. Please see https://www.mlflow.org/docs/latest/auth/index.html";
