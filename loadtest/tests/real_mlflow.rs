@@ -39,7 +39,8 @@ fn mesh(name: &str) -> Mesh {
 #[track_caller]
 fn api(method: &str, path: &str, body: &Value) -> Value {
     let path = format!("/api/2.0/mlflow/{path}");
-    let reply = http::request(mlflow(), method, &path, &[("content-type", "application/json")], body.to_string()).unwrap();
+    let reply =
+        http::request(mlflow(), method, &path, &[("content-type", "application/json")], body.to_string()).unwrap();
     assert_eq!(reply.status, 200, "{method} {path}: {}", reply.text());
     reply.json()
 }
@@ -89,9 +90,7 @@ fn stays_with(door: SocketAddr, version: &str, time: Duration) {
 fn start_all(mesh: &Mesh) -> Vec<Service> {
     let mut services = mesh.start_all();
     // numbers of every version are compared, so all of them have to be there
-    wait_until(FOLLOWED, "the versions to be loaded", || {
-        services[3].output().matches("version loaded").count() >= 4
-    });
+    wait_until(FOLLOWED, "the versions to be loaded", || services[3].output().matches("version loaded").count() >= 4);
     services[0].wait_ready();
     services
 }
