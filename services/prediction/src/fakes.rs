@@ -31,6 +31,7 @@ pub(crate) enum Mood {
     NanAt(f64),
     TooFew,
     Sleeps(Duration),
+    SleepsAndRefuses(Duration),
 }
 
 /// A model whose mood can be changed while it is in use.
@@ -62,6 +63,10 @@ impl Model for Fake {
             Mood::Refuses => return Err(ModelError::Execution("told to".into())),
             Mood::TooFew => drop(values.pop()),
             Mood::Sleeps(time) => std::thread::sleep(time),
+            Mood::SleepsAndRefuses(time) => {
+                std::thread::sleep(time);
+                return Err(ModelError::Execution("told to".into()));
+            }
             _ => {}
         }
         Ok(Scores::regression(values))
@@ -86,7 +91,8 @@ pub(crate) fn stable(versions: &[(u32, usize)], production: u32) -> Stable {
     let (mut fakes, mut shelf) = (BTreeMap::new(), Shelf::default());
     for &(number, width) in versions {
         let (fake, loaded) = loaded(number, width);
-        let version = Version::check(loaded, POLICY, ModelMetrics::default().version("m", number), stable.bell()).unwrap();
+        let version =
+            Version::check(loaded, POLICY, ModelMetrics::default().version("m", number), stable.bell()).unwrap();
         shelf.slots.insert(number, Slot::Ready(Arc::new(version)));
         fakes.insert(number, fake);
     }

@@ -265,12 +265,45 @@ mod tests {
         assert_eq!(ask(&stable, 1, &[1.0]), [Ok((3, 31.5))]);
         assert_eq!(stable.calls(1), calls, "an open breaker keeps calls away");
         let Found::Ready(version) = stable.versions.find("m", 1) else { panic!("not ready") };
+        assert_eq!((version.metrics.open.get(), version.metrics.failures.get()), (1, 5));
         let later = Instant::now() + POLICY.open;
         assert!(version.admit(later).unwrap_err().starts_with("probe failed"));
         stable.mood(1, Mood::Well);
         assert!(version.admit(later + POLICY.open / 2).unwrap_err().starts_with("breaker is open"));
         assert_eq!(version.admit(later + POLICY.open), Ok(()));
+        assert_eq!(version.metrics.open.get(), 0);
         assert_eq!(ask(&stable, 1, &[1.0]), [Ok((1, 11.5))]);
+    }
+
+    #[test]
+    fn every_kind_of_failure_opens_the_breaker() {
+        for mood in [Mood::Nan, Mood::Panics, Mood::Refuses, Mood::TooFew, Mood::Sleeps(Duration::from_millis(5))] {
+            let stable = three();
+            stable.mood(1, mood);
+            let Found::Ready(version) = stable.versions.find("m", 1) else { panic!("not ready") };
+            let limit = if matches!(mood, Mood::Sleeps(_)) { Duration::from_millis(1) } else { TIMEOUT };
+            let inference = Inference::new(Arc::clone(&stable.versions), limit);
+            let pinned = Pinned { model: "m".into(), number: 1, version: Ok(Arc::clone(&version)) };
+            let row = features("m", 1, &[1.0, 0.5]);
+            for calls in 1..=5 {
+                assert_eq!(version.metrics.open.get(), 0, "{mood:?} after {calls} calls");
+                inference.answer(&pinned, &[&row]);
+            }
+            assert_eq!((version.metrics.open.get(), version.metrics.failures.get()), (1, 5), "{mood:?}");
+        }
+    }
+
+    #[test]
+    fn a_fallback_is_not_charged_for_the_time_of_the_version_before_it() {
+        let stable = three();
+        stable.mood(1, Mood::SleepsAndRefuses(Duration::from_millis(60)));
+        let inference = Inference::new(Arc::clone(&stable.versions), Duration::from_millis(50));
+        let Found::Ready(version) = stable.versions.find("m", 1) else { panic!("not ready") };
+        let pinned = Pinned { model: "m".into(), number: 1, version: Ok(version) };
+        let row = features("m", 1, &[1.0, 0.5]);
+        inference.answer(&pinned, &[&row]);
+        let Found::Ready(fallback) = stable.versions.find("m", 3) else { panic!("not ready") };
+        assert_eq!((fallback.metrics.rows.get(), fallback.metrics.failures.get()), (1, 0));
     }
 
     #[test]

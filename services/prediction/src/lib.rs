@@ -20,6 +20,7 @@ mod fakes;
 mod infer;
 mod load;
 mod metrics;
+mod priority;
 mod queue;
 mod registry;
 mod report;

@@ -73,7 +73,12 @@ impl Loader {
 
     fn look(&mut self, versions: &Versions) {
         match self.watch.look() {
-            Ok(registry) => self.follow(&registry, versions),
+            Ok(registry) => {
+                if registry.status().stale.is_none() {
+                    self.metrics.registry_read.now();
+                }
+                self.follow(&registry, versions);
+            }
             Err(trouble) if trouble.is_new => {
                 let error = trouble.error.to_string();
                 tracing::warn!(registry = self.models.shown(), error, "model registry cannot be read, trying again");
@@ -91,10 +96,13 @@ impl Loader {
         views.sort_by_key(|view| view.name != self.models.name);
         for view in &views {
             let wanted = self.others(versions, view).into_iter().chain(self.production(view));
-            let missing: Vec<u32> = wanted.filter(|number| self.is_due(versions, view, *number)).collect();
-            self.reporter.loading(&view.name, missing);
+            let fresh: Vec<u32> = wanted.filter(|number| is_new(versions, view, *number)).collect();
+            self.reporter.loading(&view.name, fresh);
         }
-        self.reporter.views(&views);
+        // an old listing is no news to anybody
+        if registry.status().stale.is_none() {
+            self.reporter.views(&views);
+        }
         self.reporter.states(versions);
         for view in &views {
             let seen = Arc::new(view.clone());
@@ -198,7 +206,14 @@ impl Loader {
     }
 
     /// A version that stays broken is tried again and again; it is told once.
-    fn is_known_failure(&self, versions: &Versions, model: &str, number: u32, digest: Option<[u8; 32]>, why: &str) -> bool {
+    fn is_known_failure(
+        &self,
+        versions: &Versions,
+        model: &str,
+        number: u32,
+        digest: Option<[u8; 32]>,
+        why: &str,
+    ) -> bool {
         match versions.table().slot(model, number) {
             Some(Slot::Failed { why: before, .. }) => before == why,
             Some(Slot::Ready(_)) => {
@@ -215,8 +230,10 @@ impl Loader {
         let listed = |registry: &Registry| registry.model(model).filter(|view| view.version(*number).is_some());
         let found = registry.as_deref().and_then(|registry| {
             let view = listed(registry).or_else(|| registry.refresh().ok().and_then(|()| listed(registry)))?;
-            self.reporter.loading(model, [*number]);
-            self.reporter.states(versions);
+            if is_new(versions, &view, *number) {
+                self.reporter.loading(model, [*number]);
+                self.reporter.states(versions);
+            }
             Some(self.load(registry, versions, &view, *number))
         });
         if found.is_none() {
@@ -266,6 +283,16 @@ impl Loader {
             change(versions, &view.name, |shelf| shelf.slots.retain(|number, _| !gone.contains(number)));
             tracing::info!(model = view.name, versions = ?gone, "versions that the registry has no longer are gone");
         }
+    }
+}
+
+/// Whether nothing is known yet of what the registry lists. One that failed before is still failed while it is tried
+/// again, or Production would wait for it in vain and take it in the end.
+fn is_new(versions: &Versions, view: &ModelView, number: u32) -> bool {
+    match versions.table().slot(&view.name, number) {
+        None => true,
+        Some(Slot::Failed { digest, .. }) => *digest != view.version(number).map(|listed| listed.digest),
+        Some(Slot::Ready(_)) => false,
     }
 }
 

@@ -1,10 +1,19 @@
 //! What each version did, by model and version.
 
-use forebay_runtime::Metrics;
+use std::fmt::Error;
+use std::sync::Weak;
+
+use forebay_runtime::prometheus_client::collector::Collector;
+use forebay_runtime::prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use forebay_runtime::prometheus_client::metrics::MetricType;
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::prometheus_client::metrics::family::Family;
+use forebay_runtime::prometheus_client::metrics::gauge::ConstGauge;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 use forebay_runtime::prometheus_client::metrics::histogram::Histogram;
+use forebay_runtime::{Metrics, RegistryRead};
+
+use crate::versions::{Slot, Versions};
 
 /// Model and version.
 type Labels = [(&'static str, String); 2];
@@ -23,6 +32,8 @@ pub struct ModelMetrics {
     shadow_disagreements: Family<Labels, Counter>,
     shadow_dropped: Counter,
     shadow_difference: Differences,
+    /// When the registry was read.
+    pub(crate) registry_read: RegistryRead,
 }
 
 /// Handles of one version, resolved once.
@@ -58,6 +69,7 @@ impl Default for ModelMetrics {
             shadow_disagreements: Family::default(),
             shadow_dropped: Counter::default(),
             shadow_difference: Family::new_with_constructor(differences),
+            registry_read: RegistryRead::default(),
         }
     }
 }
@@ -69,7 +81,7 @@ fn differences() -> Histogram {
 impl ModelMetrics {
     /// Registers the families.
     pub fn register(metrics: &Metrics) -> Self {
-        let own = Self::default();
+        let own = Self { registry_read: metrics.registry_read("prediction"), ..Self::default() };
         metrics.register("forebay_model_rows", "Rows a version answered", own.rows.clone());
         metrics.register("forebay_model_failures", "Calls of a version that failed", own.failures.clone());
         metrics.register(
@@ -124,5 +136,30 @@ impl ModelMetrics {
     /// A batch that no shadow saw.
     pub(crate) fn shadow_dropped(&self) {
         self.shadow_dropped.inc();
+    }
+}
+
+/// Which versions of the registry can answer, read at every scrape.
+#[derive(Debug)]
+pub(crate) struct VersionStates(pub(crate) Weak<Versions>);
+
+impl Collector for VersionStates {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let Some(versions) = self.0.upgrade() else { return Ok(()) };
+        let help = "1 while a version is loaded, 0 while it cannot be";
+        let mut family = encoder.encode_descriptor("forebay_model_version_ready", help, None, MetricType::Gauge)?;
+        for (model, shelf) in &versions.table().models {
+            for (number, slot) in &shelf.slots {
+                let ready = match slot {
+                    Slot::Ready(_) => 1,
+                    Slot::Failed { digest: Some(_), .. } => 0,
+                    // somebody asked for what the registry does not have
+                    Slot::Failed { digest: None, .. } => continue,
+                };
+                let labels = [("model", model.clone()), ("version", number.to_string())];
+                ConstGauge::new(i64::from(ready)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
     }
 }

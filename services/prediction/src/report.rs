@@ -78,20 +78,18 @@ impl Reporter {
         let now = Instant::now();
         let mut states: BTreeMap<u32, VersionState> = BTreeMap::new();
         for (number, slot) in &shelf.slots {
+            if let Slot::Ready(ready) = slot {
+                let (features, accepts_missing) = ready.row_format();
+                self.board.describe(model, *number, features, accepts_missing);
+            }
             states.insert(*number, state(*number, slot, now));
         }
         for (_, number) in self.loading.iter().filter(|(of, _)| of == model) {
-            let loading = VersionState { version: *number, state: LoadState::Loading.into(), ..VersionState::default() };
-            // one that is loaded again because it has changed goes on answering
-            states.entry(*number).and_modify(|state| retry(state, &loading)).or_insert(loading);
+            let loading =
+                VersionState { version: *number, state: LoadState::Loading.into(), ..VersionState::default() };
+            states.insert(*number, loading);
         }
         states.into_values().collect()
-    }
-}
-
-fn retry(known: &mut VersionState, loading: &VersionState) {
-    if known.state() != LoadState::Ready {
-        known.clone_from(loading);
     }
 }
 

@@ -82,8 +82,7 @@ impl Settings {
             problems.add("prediction.threads", format!("is {}, expected 1 to 64", prediction.threads));
         }
         if !(0.0..=1.0).contains(&prediction.shadow_tolerance) {
-            problems
-                .add("prediction.shadow_tolerance", format!("is {}, expected 0 to 1", prediction.shadow_tolerance));
+            problems.add("prediction.shadow_tolerance", format!("is {}, expected 0 to 1", prediction.shadow_tolerance));
         }
         let mut shadows = Shadowing { targets: Vec::new(), tolerance: prediction.shadow_tolerance };
         for text in &prediction.shadow {
@@ -133,7 +132,8 @@ mod tests {
         let targets = settings.unwrap().shadows.targets;
         let shown: Vec<String> = targets.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["m/2", "team/n/3", "m@candidate", "team/n@challenger"]);
-        let (_, problems) = read(&["prediction.shadow=m, @a, m@", "prediction.threads=0", "prediction.breaker_failures=0"]);
+        let (_, problems) =
+            read(&["prediction.shadow=m, @a, m@", "prediction.threads=0", "prediction.breaker_failures=0"]);
         assert_eq!(problems.len(), 5, "{problems:?}");
     }
 }

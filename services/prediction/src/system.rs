@@ -14,7 +14,7 @@ use forebay_runtime::{Drain, Host, StartError};
 use crate::actors::{Incoming, Predictor};
 pub use crate::deliveries::Outlets;
 use crate::load::{Loader, Memory};
-use crate::metrics::ModelMetrics;
+use crate::metrics::{ModelMetrics, VersionStates};
 use crate::registry::registry_options;
 use crate::report::Reporter;
 use crate::settings::{Prediction, Settings};
@@ -47,12 +47,7 @@ pub fn stage(
 }
 
 /// Starts the thread that loads versions; the registry's webhook and the board wake it.
-fn load(
-    section: &Prediction,
-    host: &Host,
-    metrics: &ModelMetrics,
-    board: &Board,
-) -> Result<Arc<Versions>, StartError> {
+fn load(section: &Prediction, host: &Host, metrics: &ModelMetrics, board: &Board) -> Result<Arc<Versions>, StartError> {
     let models = host.shared().models.clone();
     let (wishes_in, wishes) = channel();
     let versions = Arc::new(Versions::new(wishes_in));
@@ -60,6 +55,7 @@ fn load(
         let versions = Arc::downgrade(&versions);
         wake.on_wake(move || versions.upgrade().iter().for_each(|versions| versions.wish(wish.clone())));
     }
+    host.metrics().collect(VersionStates(Arc::downgrade(&versions)));
     let options = registry_options(&models);
     let loader = Loader {
         versions: Arc::downgrade(&versions),
@@ -90,8 +86,7 @@ pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartEr
         predictions: edges.outlet(&topics.predictions, Route::Travel),
     };
     let arbiter = Arbiter::new();
-    let board = Board::new(host.replica());
-    let inlet = stage(&settings, &host, &arbiter.handle(), outlets, &board)?;
+    let inlet = stage(&settings, &host, &arbiter.handle(), outlets, &edges.board(true)?)?;
     edges.consume(&topics.predict, "forebay-prediction", inlet)?;
     Ok(edges)
 }

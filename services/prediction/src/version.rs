@@ -76,6 +76,11 @@ impl Version {
         &self.label
     }
 
+    /// Names of the values of a raw row in order, and whether one may be missing.
+    pub(crate) fn row_format(&self) -> (Vec<String>, bool) {
+        (self.loaded.signature.features.clone(), self.loaded.accepts_missing)
+    }
+
     /// Content digest of its files.
     pub fn digest(&self) -> &[u8; 32] {
         &self.loaded.digest

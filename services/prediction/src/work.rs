@@ -11,6 +11,7 @@ use forebay_contract::{
 
 use crate::deliveries::{Deliveries, Outlets};
 use crate::infer::{Inference, Pinned, Verdict};
+use crate::priority::PriorityTimes;
 use crate::queue::{Job, Queue};
 use crate::settings::Prediction as Section;
 use crate::shadow::Shadow;
@@ -41,6 +42,7 @@ pub(crate) struct Work {
     deliveries: Deliveries,
     batch: usize,
     inline_row: Duration,
+    times: PriorityTimes,
 }
 
 impl Work {
@@ -52,6 +54,7 @@ impl Work {
         section: &Section,
     ) -> Self {
         Self {
+            times: PriorityTimes::new(scope.metrics()),
             scope,
             inference: Inference::new(Arc::clone(&versions), section.infer_timeout),
             versions,
@@ -112,6 +115,7 @@ impl Work {
     /// Gives the rows of a group their answers.
     pub(crate) fn settle(&mut self, group: Group, verdicts: Vec<Verdict>, start_us: u64) {
         trace::spans(self.scope.tracer(), &group, &verdicts, start_us, now_us());
+        self.times.observe(&group.jobs, Instant::now());
         if let Some(shadow) = &self.shadow {
             shadow.offer(&group, &verdicts);
         }

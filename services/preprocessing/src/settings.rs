@@ -1,9 +1,12 @@
 //! The section `[preprocessing]`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use forebay_runtime::{Layers, Problems};
+use forebay_runtime::{Layers, Problems, duration};
 use serde::Deserialize;
+
+use crate::split::Split;
 
 /// What happens to missing values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -21,6 +24,11 @@ pub enum Missing {
 pub struct Preprocessing {
     /// What happens to missing values.
     pub missing: Missing,
+    /// Longest wait of a moved Production for the prediction replicas.
+    #[serde(with = "duration")]
+    pub gate: Duration,
+    /// Versions and weights by model.
+    pub split: BTreeMap<String, String>,
     /// Lowest and highest value by model and feature.
     pub ranges: BTreeMap<String, BTreeMap<String, (f64, f64)>>,
 }
@@ -30,6 +38,8 @@ pub struct Preprocessing {
 pub struct Settings {
     /// The only section.
     pub preprocessing: Preprocessing,
+    /// `preprocessing.split`, read.
+    pub(crate) splits: BTreeMap<String, Split>,
 }
 
 impl Settings {
@@ -44,7 +54,14 @@ impl Settings {
                 problems.add(key, format!("is [{low}, {high}], expected the lower bound first"));
             }
         }
-        Some(Self { preprocessing })
+        let mut splits = BTreeMap::new();
+        for (model, text) in &preprocessing.split {
+            match Split::parse(text) {
+                Ok(split) => drop(splits.insert(model.clone(), split)),
+                Err(why) => problems.add(format!("preprocessing.split.{model}"), why),
+            }
+        }
+        Some(Self { preprocessing, splits })
     }
 }
 
@@ -66,7 +83,8 @@ mod tests {
         assert_eq!(problems, [""; 0]);
         let section = settings.unwrap().preprocessing;
         assert_eq!(section.missing, Missing::Impute);
-        assert!(section.ranges.is_empty());
+        assert!(section.ranges.is_empty() && section.split.is_empty());
+        assert_eq!(section.gate, Duration::from_secs(30));
     }
 
     #[test]
@@ -80,5 +98,19 @@ mod tests {
     fn what_cannot_be_used_is_named() {
         let (_, problems) = read("[preprocessing]\nmissing = \"guess\"");
         assert!(problems.iter().any(|p| p.starts_with("preprocessing.missing: ")), "{problems:?}");
+    }
+
+    #[test]
+    fn splits_are_read_and_checked() {
+        let (settings, problems) = read("[preprocessing.split]\nm = \"v3=90, v2=10\"\n\"team/n\" = \"v1\"");
+        let expected = "preprocessing.split.team/n: has \"v1\", expected version=weight such as \"v3=90, v2=10\"";
+        assert_eq!(problems, [expected]);
+        assert_eq!(settings.unwrap().splits["m"].shares().count(), 2);
+        let flags = ["preprocessing.split.m=v3=90, candidate=10"];
+        let layers = Layers::from_parts(&[SHARED_BUNDLE, crate::BUNDLE], "", &[], &flags).unwrap();
+        let mut problems = layers.problems();
+        let settings = Settings::read(&layers, &mut problems).unwrap();
+        problems.into_result().unwrap();
+        assert_eq!(settings.splits["m"].shares().next(), Some(("v3", 9000)));
     }
 }

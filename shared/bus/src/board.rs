@@ -2,6 +2,8 @@
 //! the state of every prediction replica. In one process the stages share one board; between processes the compacted
 //! topic `forebay.models` keeps their boards equal.
 
+mod formats;
+mod metrics;
 mod seats;
 mod views;
 
@@ -9,10 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay_contract::{BoardKey, LoadState, ModelView, ReplicaState, VersionState, now_us};
-use forebay_runtime::Wake;
+use forebay_runtime::{Host, Wake};
 use parking_lot::Mutex;
 use prost::Message;
 
+use formats::Formats;
+use metrics::BoardMetrics;
 use seats::Seats;
 use views::Views;
 
@@ -20,6 +24,8 @@ use views::Views;
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 /// A replica that was not heard for so long is no longer counted.
 pub const EXPIRY: Duration = Duration::from_secs(15);
+/// A replica that was not heard for so long is forgotten, and its record on the topic with it.
+pub(crate) const LONG_DEAD: Duration = EXPIRY.saturating_mul(20);
 
 /// How far the live replicas are with one version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +64,7 @@ pub(crate) struct Outgoing {
 struct State {
     views: Views,
     seats: Seats,
+    formats: Formats,
     left: bool,
     caught_up: bool,
 }
@@ -81,8 +88,16 @@ impl Board {
 
     /// As [`Board::new`], with another expiry.
     pub fn expiring(replica: &str, expiry: Duration) -> Self {
-        let state = State { views: Views::default(), seats: Seats::new(expiry), left: false, caught_up: true };
-        Self(Arc::new(Inner { replica: replica.to_owned(), state: Mutex::new(state), changes: Wake::new() }))
+        let (views, seats, formats) = (Views::default(), Seats::new(expiry), Formats::default());
+        let state = Mutex::new(State { views, seats, formats, left: false, caught_up: true });
+        Self(Arc::new(Inner { replica: replica.to_owned(), state, changes: Wake::new() }))
+    }
+
+    /// The board of the process, with its metrics.
+    pub fn of(host: &Host) -> Self {
+        let board = Self::new(host.replica());
+        host.metrics().collect(BoardMetrics(board.clone()));
+        board
     }
 
     /// The name under which this process reports.
@@ -117,18 +132,26 @@ impl Board {
     /// Says what this replica has of `model`. `production` is the version that answers here when a request names none.
     /// The heartbeat repeats it until it changes or the process leaves.
     pub fn report(&self, model: &str, production: Option<u32>, versions: Vec<VersionState>) {
-        let state = ReplicaState {
-            replica: self.0.replica.clone(),
-            model: model.to_owned(),
-            at_ms: now_us() / 1000,
-            versions,
-            production: production.unwrap_or(0),
-        };
+        let numbers: Vec<u32> = versions.iter().map(|version| version.version).collect();
         let changed = {
             let mut inner = self.0.state.lock();
+            let state = ReplicaState {
+                replica: self.0.replica.clone(),
+                model: model.to_owned(),
+                at_ms: now_us() / 1000,
+                versions,
+                production: production.unwrap_or(0),
+                rows: inner.formats.of(model, &numbers),
+            };
             !inner.left && inner.seats.take(state, None)
         };
         self.tell(changed);
+    }
+
+    /// Says what rows a version takes: the names of a raw row's values, and whether one may be missing. Said before the
+    /// report that has the version.
+    pub fn describe(&self, model: &str, version: u32, features: Vec<String>, accepts_missing: bool) {
+        self.0.state.lock().formats.put(model, version, features, accepts_missing);
     }
 
     /// Takes this replica's states away and takes no more of them: the process ends.
@@ -190,6 +213,13 @@ impl Board {
         self.tell(changed);
     }
 
+    /// A state that was on the topic long before this process started.
+    pub(crate) fn find_dead(&self, state: ReplicaState) {
+        if state.replica != self.0.replica {
+            self.0.state.lock().seats.find_dead(state);
+        }
+    }
+
     /// Another process took an entry away.
     pub(crate) fn hear_gone(&self, key: &BoardKey) {
         let changed = match key {
@@ -228,6 +258,11 @@ impl Board {
         let (states, dead) = (state.seats.own(), state.seats.take_dead(Instant::now()));
         let dead = dead.into_iter().map(|(model, replica)| BoardKey::Replica { replica, model }).collect();
         Outgoing { views: views.collect(), states, dead }
+    }
+
+    /// Every view is written again: a topic that was made anew gets them back.
+    pub(crate) fn repeat_views(&self) {
+        self.0.state.lock().views.repeat();
     }
 
     fn tell(&self, changed: bool) {

@@ -15,6 +15,7 @@ mod code;
 mod codec;
 mod context;
 mod ids;
+mod split;
 mod time;
 pub mod topics;
 
@@ -24,6 +25,7 @@ pub use code::{ErrorCode, Problem};
 pub use codec::{DecodeError, decode, encode};
 pub use context::{Context, DoorContext};
 pub use ids::{AskId, CacheKey, CacheKeyBuilder, ItemId};
+pub use split::SplitKey;
 pub use time::{now_us, us_to_system_time};
 
 /// The generated messages of `proto/forebay.proto`.
@@ -35,5 +37,5 @@ pub mod wire {
 pub use wire::request_context::Origin;
 pub use wire::{
     Answer, BreakerState, Failure, Features, HttpOrigin, KafkaOrigin, LoadState, ModelView, Outcome, Prediction,
-    ReplicaState, Request, Score, Stage, StageTime, VersionState, ViewVersion,
+    ReplicaState, Request, RowFormat, Score, Stage, StageTime, VersionState, ViewVersion,
 };

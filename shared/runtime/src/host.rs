@@ -47,6 +47,7 @@ pub struct Host {
 impl Host {
     /// Puts the parts together.
     pub fn new(process: Process, shared: Shared, lifecycle: Lifecycle, metrics: Metrics, telemetry: Telemetry) -> Self {
+        metrics.watch(&lifecycle);
         let (shared, replica, registry_wake) = (Arc::new(shared), replica_name(process).into(), Wake::new());
         Self { process, shared, lifecycle, metrics, telemetry, admin: None, replica, registry_wake }
     }

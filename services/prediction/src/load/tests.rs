@@ -170,7 +170,9 @@ fn a_broken_new_production_version_does_not_take_over() {
     let breakages: [(&str, &dyn Fn(&Path)); 6] = [
         ("neither skops nor a pickle", &|it| write(it, "model.skops", b"not a model")),
         ("model.skops", &|it| write(it, "model.skops", &whole[..whole.len() / 2])),
-        ("MLmodel: signature", &|it| write(it, "MLmodel", mlmodel.replace("\"age\"", "\"s0\"}, {\"name\": \"age\"").as_bytes())),
+        ("MLmodel: signature", &|it| {
+            write(it, "MLmodel", mlmodel.replace("\"age\"", "\"s0\"}, {\"name\": \"age\"").as_bytes())
+        }),
         ("expected 1.5", &|it| expect(it, "[1.5]")),
         ("example_output.json", &|it| expect(it, "[null]")),
         ("names no model file", &|it| write(it, "MLmodel", b"flavors: {}")),
@@ -191,6 +193,20 @@ fn a_broken_new_production_version_does_not_take_over() {
     kept.add(20, |folder| expect(folder, &format!("[{right:?}]")));
     kept.write("registered_model.yaml", "stages: {20: Production}");
     kept.until(|kept| kept.production() == Some(20));
+}
+
+#[test]
+fn a_version_that_failed_is_new_only_when_its_content_is() {
+    let kept = kept(Warm::All);
+    kept.add(4, |folder| std::fs::write(folder.join("model.skops"), "broken").unwrap());
+    kept.until(|kept| kept.state(4) == LoadState::Failed);
+    let registry = Registry::open(&format!("file:{}", kept.folder.path().display())).unwrap();
+    let seen = |number| is_new(&kept.versions, &registry.model("diabetes").unwrap(), number);
+    assert!(!seen(4), "it is told as failed while it is tried again");
+    assert!(!seen(2) && seen(5));
+    let mended = std::fs::read(kept.folder.path().join("diabetes/3/model.skops")).unwrap();
+    std::fs::write(kept.folder.path().join("diabetes/4/model.skops"), mended).unwrap();
+    kept.until(|kept| kept.state(4) == LoadState::Ready);
 }
 
 #[test]
@@ -245,7 +261,11 @@ fn news_on_the_board_make_it_look_before_its_time() {
     let generation = kept.board.view("diabetes").unwrap().generation;
     kept.board.hear_view(BoardView { generation: generation + 1, ..(*view).clone() });
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(kept.board.view("diabetes").unwrap().generation, generation + 1, "what is old news here is not repeated");
+    assert_eq!(
+        kept.board.view("diabetes").unwrap().generation,
+        generation + 1,
+        "what is old news here is not repeated"
+    );
 }
 
 #[test]

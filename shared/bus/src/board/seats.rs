@@ -1,14 +1,13 @@
 //! The replicas that serve models, and which of them are alive. Clocks of machines differ, so a replica lives by when
 //! it was heard here, never by what time it says it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay_contract::ReplicaState;
 
-/// So many expiries of silence, and the record on the topic goes as well.
-const BURY_AFTER: u32 = 20;
+use super::LONG_DEAD;
 
 struct Seat {
     state: Arc<ReplicaState>,
@@ -23,13 +22,15 @@ pub(super) struct Seats {
     expiry: Duration,
     /// By model and replica.
     seats: BTreeMap<(String, String), Seat>,
+    /// On the topic, by model and replica, though long gone.
+    dead: BTreeSet<(String, String)>,
     /// Since when nothing can be heard.
     deaf_since: Option<Instant>,
 }
 
 impl Seats {
     pub(super) fn new(expiry: Duration) -> Self {
-        Self { expiry, seats: BTreeMap::new(), deaf_since: None }
+        Self { expiry, seats: BTreeMap::new(), dead: BTreeSet::new(), deaf_since: None }
     }
 
     /// Whether this says anything new. A state older than the one that is known of the same replica is nothing.
@@ -37,15 +38,27 @@ impl Seats {
         let key = (state.model.clone(), state.replica.clone());
         let changed = match self.seats.get(&key) {
             Some(seat) if heard.is_some() && seat.state.at_ms > state.at_ms => return false,
+            // the writer knows by the state itself what it has written
+            Some(seat) if heard.is_none() && same(&seat.state, &state) => return false,
             Some(seat) => !seat.live || !same(&seat.state, &state),
             None => true,
         };
+        self.dead.remove(&key);
         self.seats.insert(key, Seat { state: Arc::new(state), heard, live: true });
         changed
     }
 
+    /// Notes a replica whose record is too old for it to be alive.
+    pub(super) fn find_dead(&mut self, state: ReplicaState) {
+        let key = (state.model, state.replica);
+        if !self.seats.contains_key(&key) {
+            self.dead.insert(key);
+        }
+    }
+
     /// Takes a replica away, from one model or from all.
     pub(super) fn remove(&mut self, replica: &str, model: Option<&str>) -> bool {
+        self.dead.retain(|(m, r)| r != replica || model.is_some_and(|model| model != m));
         let before = self.seats.len();
         self.seats.retain(|(m, r), _| r != replica || model.is_some_and(|model| model != m));
         before != self.seats.len()
@@ -75,11 +88,16 @@ impl Seats {
 
     /// Replicas that were silent for so long that nothing may be kept of them, by model and name.
     pub(super) fn take_dead(&mut self, now: Instant) -> Vec<(String, String)> {
-        let (limit, now) = (self.expiry * BURY_AFTER, self.deaf_since.unwrap_or(now));
-        let dead: Vec<_> =
-            self.seats.iter().filter(|(_, seat)| !lives(seat, now, limit)).map(|(key, _)| key.clone()).collect();
-        self.seats.retain(|_, seat| lives(seat, now, limit));
-        dead
+        let now = self.deaf_since.unwrap_or(now);
+        let mut dead = std::mem::take(&mut self.dead);
+        self.seats.retain(|key, seat| {
+            let kept = lives(seat, now, LONG_DEAD);
+            if !kept {
+                dead.insert(key.clone());
+            }
+            kept
+        });
+        dead.into_iter().collect()
     }
 
     /// The time in which nothing can be heard does not count as silence.
@@ -108,7 +126,7 @@ fn lives(seat: &Seat, now: Instant, limit: Duration) -> bool {
 
 /// Equal but for the time of sending.
 fn same(one: &ReplicaState, other: &ReplicaState) -> bool {
-    one.production == other.production && one.versions == other.versions
+    one.production == other.production && one.versions == other.versions && one.rows == other.rows
 }
 
 #[cfg(test)]
@@ -118,7 +136,7 @@ mod tests {
     const EXPIRY: Duration = Duration::from_secs(15);
 
     fn state(replica: &str, at_ms: u64) -> ReplicaState {
-        ReplicaState { replica: replica.into(), model: "m".into(), at_ms, versions: vec![], production: 0 }
+        ReplicaState { replica: replica.into(), model: "m".into(), at_ms, ..ReplicaState::default() }
     }
 
     fn names(seats: &Seats, now: Instant) -> Vec<String> {
@@ -141,7 +159,7 @@ mod tests {
         assert_eq!(seats.take_dead(late), []);
         assert!(seats.take(state("a", 6), Some(late)), "who comes back is a change");
 
-        assert_eq!(seats.take_dead(late + EXPIRY * BURY_AFTER), [("m".to_owned(), "a".to_owned())]);
+        assert_eq!(seats.take_dead(late + LONG_DEAD), [("m".to_owned(), "a".to_owned())]);
         assert_eq!(names(&seats, late), ["own"]);
     }
 

@@ -14,7 +14,7 @@ fn has(version: u32, state: LoadState) -> Vec<VersionState> {
 }
 
 fn other(replica: &str, versions: Vec<VersionState>) -> ReplicaState {
-    ReplicaState { replica: replica.into(), model: "m".into(), at_ms: 1, versions, production: 0 }
+    ReplicaState { replica: replica.into(), model: "m".into(), at_ms: 1, versions, ..ReplicaState::default() }
 }
 
 #[test]
@@ -65,6 +65,9 @@ fn an_older_view_that_comes_after_ours_is_written_over() {
     assert_eq!(key, &BoardKey::View("m".into()));
     assert_eq!(ModelView::decode(record.as_deref().unwrap()).unwrap().generation, generation);
 
+    board.repeat_views();
+    assert_eq!(board.outgoing().views.len(), 1, "a topic made anew gets it back");
+
     // a newer one is theirs to keep
     board.hear_view(ModelView { generation: generation + 2, ..view("Archived") });
     board.hear_view(ModelView { generation: generation + 1, ..view("Staging") });
@@ -100,7 +103,17 @@ fn a_silent_replica_does_not_hold_the_others_up() {
     assert_eq!(board.every_live_replica_has("m", 1), Some(true));
     board.sweep();
     assert!(changes.sleep(Duration::ZERO), "its expiry is told");
+}
+
+#[test]
+fn records_of_the_long_dead_are_taken_away_unless_they_speak_again() {
+    let board = Board::new("me");
+    board.find_dead(other("dead", vec![]));
+    board.find_dead(other("back", vec![]));
+    board.hear(other("back", vec![]));
+    assert_eq!(board.replicas("m").len(), 1);
     assert!(matches!(&board.outgoing().dead[..], [BoardKey::Replica { replica, .. }] if replica == "dead"));
+    assert!(board.outgoing().dead.is_empty(), "once");
 }
 
 #[test]

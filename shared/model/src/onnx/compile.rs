@@ -88,6 +88,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
     }
     for (i, node) in graph.node.iter().enumerate().filter(|(i, _)| needed.contains(i)) {
         let place = |e: String| Fault::new(format!("node {i} ({})", node.kind()), e);
+        node.check_numbers().map_err(place)?;
         nodes::compile(&mut compiler, node).map_err(place)?;
         compiler.check_size(node).map_err(place)?;
     }

@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use super::store::{FileStamp, Store};
 use super::{ModelView, VersionView};
+use crate::Fault;
 use crate::folder::{self, Opened};
 use crate::mlmodel::MlModel;
-use crate::Fault;
 
 /// Files and what they held when they were last looked at.
 #[derive(Debug)]

@@ -108,7 +108,8 @@ impl Registry {
             } else {
                 Err(Fault::new(location, "expected \"sample\", file:PATH or http(s)://"))
             };
-            let refused = |fault: Fault| RegistryError::Location { location: location.to_owned(), reason: fault.reason };
+            let refused =
+                |fault: Fault| RegistryError::Location { location: location.to_owned(), reason: fault.reason };
             (Source::Local(local.map_err(refused)?), location.to_owned())
         };
         Ok(Self { location, source, described: Mutex::default() })

@@ -68,9 +68,10 @@ impl ModelUri {
     /// The registered model's name; none for a logged model.
     pub fn name(&self) -> Option<&str> {
         match self {
-            Self::Version { name, .. } | Self::Alias { name, .. } | Self::Latest { name } | Self::Stage { name, .. } => {
-                Some(name)
-            }
+            Self::Version { name, .. }
+            | Self::Alias { name, .. }
+            | Self::Latest { name }
+            | Self::Stage { name, .. } => Some(name),
             Self::LoggedModel { .. } => None,
         }
     }
@@ -125,8 +126,20 @@ mod tests {
     #[test]
     fn what_is_no_model_uri() {
         for text in [
-            "", "models", "models:", "models:/", "models:/ /1", "models:/N", "models:/N/", "models:/N/1/2", "models:/@a",
-            "models:/N@", "runs:/1/model", "models:/N/99999999999", "models:/m-../..", "models:/m-xyz",
+            "",
+            "models",
+            "models:",
+            "models:/",
+            "models:/ /1",
+            "models:/N",
+            "models:/N/",
+            "models:/N/1/2",
+            "models:/@a",
+            "models:/N@",
+            "runs:/1/model",
+            "models:/N/99999999999",
+            "models:/m-../..",
+            "models:/m-xyz",
         ] {
             assert!(matches!(text.parse::<ModelUri>(), Err(RegistryError::Uri { .. })), "{text}");
         }

@@ -95,7 +95,10 @@ impl RegistryWatch {
 
 impl fmt::Debug for RegistryWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegistryWatch").field("registry", &self.registry).field("due", &self.due).finish_non_exhaustive()
+        f.debug_struct("RegistryWatch")
+            .field("registry", &self.registry)
+            .field("due", &self.due)
+            .finish_non_exhaustive()
     }
 }
 

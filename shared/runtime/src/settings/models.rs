@@ -154,8 +154,14 @@ mod tests {
             &["models.refresh=1ms", "models.versions=0", "models.server_cert=no/such.pem", "models.timeout=0s"],
         );
         let keys: Vec<_> = problems.iter().filter_map(|p| p.split_once(": ").map(|(key, _)| key)).collect();
-        let expected =
-            ["models.refresh", "models.timeout", "models.versions", "models.token", "models.username", "models.server_cert"];
+        let expected = [
+            "models.refresh",
+            "models.timeout",
+            "models.versions",
+            "models.token",
+            "models.username",
+            "models.server_cert",
+        ];
         assert_eq!(keys, expected, "{problems:?}");
     }
 

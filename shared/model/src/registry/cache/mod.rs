@@ -141,7 +141,8 @@ impl Cache {
     fn part(&self) -> io::Result<PathBuf> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let part = self.root.join(format!("{}{}-{number}-{:08x}", entry::PART, std::process::id(), rand::random::<u32>()));
+        let part =
+            self.root.join(format!("{}{}-{number}-{:08x}", entry::PART, std::process::id(), rand::random::<u32>()));
         private_folder(&part)?;
         Ok(part)
     }

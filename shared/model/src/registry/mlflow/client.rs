@@ -177,10 +177,19 @@ impl MlflowClient {
         }
     }
 
-    fn once(&self, verb: Verb, path: &str, body: Body<'_>, limit: u64, time: Duration) -> Result<Vec<u8>, RegistryError> {
+    fn once(
+        &self,
+        verb: Verb,
+        path: &str,
+        body: Body<'_>,
+        limit: u64,
+        time: Duration,
+    ) -> Result<Vec<u8>, RegistryError> {
         match body {
             Body::None => self.call(verb, path, None, SendBody::none(), limit, time),
-            Body::Json(json) => self.call(verb, path, Some("application/json"), json.to_string().as_bytes(), limit, time),
+            Body::Json(json) => {
+                self.call(verb, path, Some("application/json"), json.to_string().as_bytes(), limit, time)
+            }
             Body::Bytes(bytes) => self.call(verb, path, Some("application/octet-stream"), bytes, limit, time),
         }
     }
@@ -252,10 +261,8 @@ fn failed(url: &str, error: &ureq::Error) -> RegistryError {
 }
 
 fn refused(url: &str, status: u16, body: &[u8]) -> RegistryError {
-    let complaint = serde_json::from_slice::<Complaint>(body).unwrap_or_else(|_| Complaint {
-        message: String::from_utf8_lossy(body).into_owned(),
-        ..Complaint::default()
-    });
+    let complaint = serde_json::from_slice::<Complaint>(body)
+        .unwrap_or_else(|_| Complaint { message: String::from_utf8_lossy(body).into_owned(), ..Complaint::default() });
     let (url, message) = (url.to_owned(), shortened(&complaint.message));
     if status == 429 || status >= 500 {
         let reason = format!("status {status}: {message}");
@@ -266,7 +273,8 @@ fn refused(url: &str, status: u16, body: &[u8]) -> RegistryError {
 
 /// One line of bounded length.
 fn shortened(text: &str) -> String {
-    let line: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE + 1).collect();
+    let line: String =
+        text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE + 1).collect();
     if line.chars().count() <= MAX_MESSAGE { line } else { line.chars().take(MAX_MESSAGE).chain(['…']).collect() }
 }
 

@@ -26,11 +26,7 @@ const FOR_PYTHON_TOO: [&str; 2] = ["code", "metadata"];
 const PREPROCESSING: &str = "preprocessing";
 
 /// Everything below `place`, and the separate preprocessing artefact if there is one.
-pub(super) fn fetch(
-    client: &MlflowClient,
-    place: &Place,
-    preprocessing: Option<&str>,
-) -> Result<Files, RegistryError> {
+pub(super) fn fetch(client: &MlflowClient, place: &Place, preprocessing: Option<&str>) -> Result<Files, RegistryError> {
     let mut fetcher = Fetcher { client, files: Files::new(), total: 0 };
     fetcher.folder(place, "")?;
     if let Some(uri) = preprocessing {
@@ -106,7 +102,9 @@ impl Fetcher<'_> {
     fn optional(&mut self, place: &Place, file: &str, into: &str) -> Result<bool, RegistryError> {
         match self.file(place, file, None, into) {
             Ok(()) => Ok(true),
-            Err(error) if error.is_missing() || matches!(error, RegistryError::Unreachable { status: Some(500), .. }) => {
+            Err(error)
+                if error.is_missing() || matches!(error, RegistryError::Unreachable { status: Some(500), .. }) =>
+            {
                 tracing::debug!(file, %error, "optional file is not there");
                 Ok(false)
             }

@@ -83,7 +83,8 @@ impl Listed {
         keep: usize,
         before: Option<&Self>,
     ) -> Result<Option<Self>, RegistryError> {
-        let asked = client.get::<RegisteredModelAnswer>(&with_query(&format!("{API}/registered-models/get"), &[("name", name)]));
+        let asked = client
+            .get::<RegisteredModelAnswer>(&with_query(&format!("{API}/registered-models/get"), &[("name", name)]));
         let model = match asked {
             Ok(answer) => answer.registered_model,
             Err(error) if error.is_missing() => return Ok(None),
@@ -115,7 +116,12 @@ impl Listed {
             if version.is_ready() {
                 versions.entry(number).or_insert_with(|| Origin::of(version));
             } else if before.is_some_and(|before| before.versions.contains_key(&number)) || before.is_none() {
-                tracing::info!(model = name, version = number, status = version.status, "version is not ready, skipped");
+                tracing::info!(
+                    model = name,
+                    version = number,
+                    status = version.status,
+                    "version is not ready, skipped"
+                );
             }
         }
         let mut listed = Self { name: name.to_owned(), generation: newest.max(1), versions, aliases };
@@ -230,9 +236,7 @@ fn one(client: &MlflowClient, name: &str, version: u32) -> Result<ModelVersion, 
 pub(super) fn origin(client: &MlflowClient, name: &str, version: u32) -> Result<Origin, RegistryError> {
     match one(client, name, version) {
         Ok(found) => Ok(Origin::of(found)),
-        Err(error) if error.is_missing() => {
-            Err(RegistryError::UnknownVersion { model: name.to_owned(), version })
-        }
+        Err(error) if error.is_missing() => Err(RegistryError::UnknownVersion { model: name.to_owned(), version }),
         Err(error) => Err(error),
     }
 }

@@ -46,7 +46,8 @@ impl Place {
             if let Some(rest) = uri.strip_prefix("runs:/") {
                 let (run, path) = rest.trim_start_matches('/').split_once('/').unwrap_or((rest, ""));
                 let (run, path) = (id(&uri, run)?, checked(&uri, path)?);
-                let root = client.get::<RunAnswer>(&with_query(&format!("{API}/runs/get"), &[("run_id", run.as_str())]))?;
+                let root =
+                    client.get::<RunAnswer>(&with_query(&format!("{API}/runs/get"), &[("run_id", run.as_str())]))?;
                 uri = format!("{}/{path}", root.run.info.artifact_uri.trim_end_matches('/'));
                 fallback = Some(Self::Run { run, path });
             } else if uri.starts_with("models:") {
@@ -96,9 +97,11 @@ impl Place {
     fn listing(&self, dir: &str, token: &str) -> Option<String> {
         let (path, name, value) = match self {
             Self::Proxy(root) => (PROXY.to_owned(), "path", below(root, dir)),
-            Self::LoggedModel(id) => {
-                (format!("{API}/logged-models/{}/artifacts/directories", encode(id)), "artifact_directory_path", dir.to_owned())
-            }
+            Self::LoggedModel(id) => (
+                format!("{API}/logged-models/{}/artifacts/directories", encode(id)),
+                "artifact_directory_path",
+                dir.to_owned(),
+            ),
             Self::Run { path, .. } => (format!("{API}/artifacts/list"), "path", below(path, dir)),
             Self::Version { .. } => return None,
         };
@@ -223,14 +226,18 @@ mod tests {
         assert_eq!(proxy("mlflow-artifacts:/1/models/m-1/artifacts"), "1/models/m-1/artifacts");
         assert_eq!(proxy("mlflow-artifacts://elsewhere:80/1/r/artifacts/model/"), "1/r/artifacts/model");
         assert_eq!(proxy("http://mlflow:5000/x/api/2.0/mlflow-artifacts/artifacts/1/a"), "1/a");
-        for store in ["s3://bucket/1", "file:///var/lib/mlruns/1", "http://elsewhere/api/2.0/mlflow-artifacts/artifacts/1"] {
+        for store in
+            ["s3://bucket/1", "file:///var/lib/mlruns/1", "http://elsewhere/api/2.0/mlflow-artifacts/artifacts/1"]
+        {
             assert_eq!(Place::of_uri(&client(), store).unwrap(), None, "{store}");
         }
     }
 
     #[test]
     fn paths_that_lead_elsewhere_are_refused() {
-        for uri in ["mlflow-artifacts:/1/../2", "mlflow-artifacts:/1//2", "mlflow-artifacts:/a\\b", "runs:/../x", "runs://x"] {
+        for uri in
+            ["mlflow-artifacts:/1/../2", "mlflow-artifacts:/1//2", "mlflow-artifacts:/a\\b", "runs:/../x", "runs://x"]
+        {
             assert!(matches!(Place::of_uri(&client(), uri), Err(RegistryError::Uri { .. })), "{uri}");
         }
         assert!(Place::of_uri(&client(), "models:/n@champion").unwrap_err().to_string().contains("tomorrow"));
