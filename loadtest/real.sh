@@ -14,11 +14,14 @@ usage: loadtest/real.sh [TEST [FILTER]]
   real.sh                  all of them (about 10 minutes on two cores, after the build)
   real.sh rollout          loadtest/tests/real_rollout.rs alone
   real.sh mesh bad_input   of real_mesh.rs the tests whose name contains bad_input
+  real.sh sklearn          random models of scikit-learn and onnxruntime against the readers; needs no Kafka and no Redis
 
 Environment
   CARGO_TARGET_DIR   where cargo builds (default target/)
   FOREBAY_BIN_DIR    use the binaries in this folder and build none
   REAL_TIMEOUT       seconds the tests may take in all (default 1200)
+  REAL_PYTHON        a Python with loadtest/sklearn_requirements.txt (default: one is made in the user's cache folder)
+  REAL_SEED          seed of the random models (default 1)
   REAL_KEEP          a folder that keeps the logs of services, Kafka and Redis
   KAFKA_HEAP         as in compose/native.sh (default "-Xms256m -Xmx768m")
 TEXT
@@ -50,6 +53,29 @@ free_ports() { # COUNT : the first of so many free neighbours
   done
   die "no $1 free ports"
 }
+
+model_python() { # a virtual environment for the random models, kept between runs
+  local venv=${XDG_CACHE_HOME:-$HOME/.cache}/forebay/sklearn
+  local wanted=$here/sklearn_requirements.txt
+  if ! cmp -s "$wanted" "$venv/installed.txt"; then
+    say "installing scikit-learn and onnxruntime into $venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet -r "$wanted"
+    # the boosters' own exports are cases as well where they can be had
+    "$venv/bin/pip" install --quiet lightgbm xgboost-cpu onnxmltools || say "no LightGBM or XGBoost, their exports are left out"
+    cp "$wanted" "$venv/installed.txt"
+  fi
+  echo "$venv/bin/python"
+}
+
+if [ -z "${1:-}" ] || [ "${1#real_}" = sklearn ]; then
+  REAL_PYTHON=${REAL_PYTHON:-$(model_python)}
+  export REAL_PYTHON
+fi
+if [ "${1:-}" != "" ] && [ "${1#real_}" = sklearn ]; then
+  cd "$root"
+  exec cargo test --workspace --features forebay-loadtest/real-services --test real_sklearn -- ${2:+"$2"}
+fi
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/forebay-real.XXXXXX")
 export FOREBAY_NATIVE_DIR=$work/native

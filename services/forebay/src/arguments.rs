@@ -26,6 +26,7 @@ const EXAMPLES: &str = "Examples:
                                               some of the stages here, Kafka between them and the rest
   forebay predict 0.038 0.05 0.061 0.021 -0.044 -0.034 -0.043 -0.002 0.019 -0.017
   forebay topics create --set kafka.partitions=12
+  forebay train --data houses.csv --target price --output houses
   forebay config show                         every setting, its value and where it came from
 
 Settings come from the built-in defaults, --config FILE, FOREBAY__SECTION__KEY variables and --set, in this order.";
@@ -53,6 +54,9 @@ enum Command {
         #[command(subcommand)]
         action: commands::models::Models,
     },
+    /// Train a model on a CSV file; `forebay train --help` lists everything
+    #[command(disable_help_flag = true)]
+    Train(commands::train::Train),
     /// Records that could not be processed
     DeadLetters {
         #[command(subcommand)]
@@ -76,6 +80,7 @@ impl Arguments {
             Command::Predict(predict) => commands::predict::run(&predict),
             Command::Topics { action } => commands::topics::run(&settings, &action),
             Command::Models { action } => commands::models::run(&settings, &action),
+            Command::Train(train) => commands::train::run(&train),
             Command::DeadLetters { action } => commands::dead_letters::run(&settings, &action),
             Command::Config { action } => commands::config::run(&settings, &action),
             Command::Health => commands::config::health(&settings),

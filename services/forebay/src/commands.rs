@@ -5,6 +5,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod models;
 pub(crate) mod predict;
 pub(crate) mod topics;
+pub(crate) mod train;
 pub(crate) mod up;
 
 use std::io::Write as _;

@@ -42,7 +42,7 @@ struct Mesh {
     inlet: Inlet<Request>,
     results: Mutex<Receiver<Batch<Outcome>>>,
     board: Board,
-    host: Host,
+    hosts: [Host; 2],
     told: Arc<Told>,
     /// From now on every pinned version has to be loaded.
     strict: Arc<AtomicBool>,
@@ -60,9 +60,13 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn start(registry: &Path) -> Mesh {
+type BothSettings = (forebay_preprocessing::Settings, forebay_prediction::Settings);
+
+/// A process that looks at the registry every so often.
+fn host(registry: &Path, refresh: &str) -> (BothSettings, Host) {
     let registry = format!("models.registry=file:{}", registry.display());
-    let flags = [registry.as_str(), "models.name=diabetes", "models.refresh=100ms", "preprocessing.gate=1h"];
+    let refresh = format!("models.refresh={refresh}");
+    let flags = [registry.as_str(), refresh.as_str(), "models.name=diabetes", "preprocessing.gate=1h"];
     let bundles = [SHARED_BUNDLE, forebay_preprocessing::BUNDLE, forebay_prediction::BUNDLE];
     let layers = Layers::from_parts(&bundles, "", &[], &flags).unwrap();
     let mut problems = layers.problems();
@@ -70,7 +74,14 @@ fn start(registry: &Path) -> Mesh {
     let after = forebay_prediction::Settings::read(&layers, &mut problems).unwrap();
     let host = Host::detached(Shared::read(&layers, &mut problems).unwrap());
     problems.into_result().unwrap();
-    let (board, arbiter) = (Board::of(&host), Arbiter::new());
+    ((before, after), host)
+}
+
+fn start(registry: &Path) -> Mesh {
+    // preprocessing sees a change first and has to wait for prediction
+    let ((before, after), early) = host(registry, "100ms");
+    let (_, late) = host(registry, "700ms");
+    let (board, arbiter) = (Board::of(&late), Arbiter::new());
     let (told, strict) = (Arc::<Told>::default(), Arc::<AtomicBool>::default());
 
     let (results_in, results) = channel();
@@ -79,7 +90,7 @@ fn start(registry: &Path) -> Mesh {
         _ = results_in.send(batch);
     });
     let outlets = prediction::Outlets { results: outcomes.clone(), predictions: Outlet::new(|_, ack: Ack| ack.ack()) };
-    let predict = prediction::stage(&after, &host, &arbiter.handle(), outlets, &board).unwrap();
+    let predict = prediction::stage(&after, &late, &arbiter.handle(), outlets, &board).unwrap();
     let (seen, on, watched) = (board.clone(), Arc::clone(&strict), Arc::clone(&told));
     let features = Outlet::new(move |batch: Batch<Features>, ack| {
         for version in batch.items.iter().map(|item| item.payload.version) {
@@ -90,8 +101,8 @@ fn start(registry: &Path) -> Mesh {
         predict.deliver(Delivery { payload: batch, ack });
     });
     let outlets = preprocessing::Outlets { features, results: outcomes };
-    let inlet = preprocessing::stage(&before, &host, &arbiter.handle(), outlets, &board).unwrap();
-    Mesh { inlet, results: Mutex::new(results), board, host, told, strict, _arbiter: arbiter }
+    let inlet = preprocessing::stage(&before, &early, &arbiter.handle(), outlets, &board).unwrap();
+    Mesh { inlet, results: Mutex::new(results), board, hosts: [early, late], told, strict, _arbiter: arbiter }
 }
 
 fn item(version: &str, first: f64) -> Item<Request> {
@@ -172,6 +183,15 @@ impl Mesh {
     }
 }
 
+/// The hammer stops whatever happens, or the test would not end.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 #[test]
 fn production_moves_and_nobody_notices() {
     let _system = System::new();
@@ -193,16 +213,11 @@ fn production_moves_and_nobody_notices() {
         std::fs::rename(new, root.join(version.to_string())).unwrap();
     };
     let mesh = start(folder.path());
-    mesh.until("loaded", |mesh| mesh.host.lifecycle().is_ready() && (1..=3).all(|v| mesh.state(v) == LoadState::Ready));
+    mesh.until("loaded", |mesh| {
+        mesh.hosts.iter().all(|host| host.lifecycle().is_ready()) && (1..=3).all(|v| mesh.state(v) == LoadState::Ready)
+    });
     mesh.strict.store(true, Ordering::Release);
     let (stop, longest) = (AtomicBool::new(false), Mutex::new(Duration::ZERO));
-    // the hammer stops whatever happens, or the test would not end
-    struct Stop<'a>(&'a AtomicBool);
-    impl Drop for Stop<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Release);
-        }
-    }
     let moves = 8;
     std::thread::scope(|scope| {
         let mesh = &mesh;

@@ -18,7 +18,6 @@ pub mod doors;
 pub mod gathering;
 pub mod parse;
 pub mod records;
-mod registry;
 pub mod settings;
 pub mod system;
 pub mod waiters;

@@ -96,8 +96,8 @@ impl Loader {
         views.sort_by_key(|view| view.name != self.models.name);
         for view in &views {
             let wanted = self.others(versions, view).into_iter().chain(self.production(view));
-            let missing: Vec<u32> = wanted.filter(|number| self.is_due(versions, view, *number)).collect();
-            self.reporter.loading(&view.name, missing);
+            let fresh: Vec<u32> = wanted.filter(|number| is_new(versions, view, *number)).collect();
+            self.reporter.loading(&view.name, fresh);
         }
         // an old listing is no news to anybody
         if registry.status().stale.is_none() {
@@ -170,7 +170,7 @@ impl Loader {
         let model = &view.name;
         if !self.is_due(versions, view, number) {
             self.reporter.loaded(model, number);
-            return is_ready(versions, model, number);
+            return versions.table().is_ready(model, number);
         }
         let digest = view.version(number).map(|listed| listed.digest);
         let started = Instant::now();
@@ -202,7 +202,7 @@ impl Loader {
         });
         self.reporter.loaded(model, number);
         self.reporter.states(versions);
-        is_ready(versions, model, number)
+        versions.table().is_ready(model, number)
     }
 
     /// A version that stays broken is tried again and again; it is told once.
@@ -230,8 +230,10 @@ impl Loader {
         let listed = |registry: &Registry| registry.model(model).filter(|view| view.version(*number).is_some());
         let found = registry.as_deref().and_then(|registry| {
             let view = listed(registry).or_else(|| registry.refresh().ok().and_then(|()| listed(registry)))?;
-            self.reporter.loading(model, [*number]);
-            self.reporter.states(versions);
+            if is_new(versions, &view, *number) {
+                self.reporter.loading(model, [*number]);
+                self.reporter.states(versions);
+            }
             Some(self.load(registry, versions, &view, *number))
         });
         if found.is_none() {
@@ -284,8 +286,14 @@ impl Loader {
     }
 }
 
-fn is_ready(versions: &Versions, model: &str, number: u32) -> bool {
-    matches!(versions.table().slot(model, number), Some(Slot::Ready(_)))
+/// Whether nothing is known yet of what the registry lists. One that failed before is still failed while it is tried
+/// again, or Production would wait for it in vain and take it in the end.
+fn is_new(versions: &Versions, view: &ModelView, number: u32) -> bool {
+    match versions.table().slot(&view.name, number) {
+        None => true,
+        Some(Slot::Failed { digest, .. }) => *digest != view.version(number).map(|listed| listed.digest),
+        Some(Slot::Ready(_)) => false,
+    }
 }
 
 fn change(versions: &Versions, model: &str, change: impl FnOnce(&mut Shelf)) {

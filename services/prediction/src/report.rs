@@ -87,16 +87,9 @@ impl Reporter {
         for (_, number) in self.loading.iter().filter(|(of, _)| of == model) {
             let loading =
                 VersionState { version: *number, state: LoadState::Loading.into(), ..VersionState::default() };
-            // one that is loaded again because it has changed goes on answering
-            states.entry(*number).and_modify(|state| retry(state, &loading)).or_insert(loading);
+            states.insert(*number, loading);
         }
         states.into_values().collect()
-    }
-}
-
-fn retry(known: &mut VersionState, loading: &VersionState) {
-    if known.state() != LoadState::Ready {
-        known.clone_from(loading);
     }
 }
 

@@ -25,8 +25,8 @@ struct Passage {
 struct Waiting {
     version: u32,
     since: Instant,
-    /// It was said that it cannot.
-    told: bool,
+    /// It could not be loaded when last looked at; once mended it has its whole time again.
+    refused: bool,
 }
 
 /// What is known of a version that the registry calls Production.
@@ -65,25 +65,25 @@ impl Gate {
             passage.waiting = None;
             return version;
         }
-        let fresh = Waiting { version, since: now, told: false };
+        let fresh = Waiting { version, since: now, refused: false };
         let waiting = match &mut passage.waiting {
             Some(waiting) if waiting.version == version => waiting,
             slot => slot.insert(fresh),
         };
         let refused = !usable || tally.all_failed();
+        let was_refused = std::mem::replace(&mut waiting.refused, refused);
+        if was_refused {
+            waiting.since = now;
+        }
         let arrived = tally.live == 0 || tally.all_ready();
         let waited = now.saturating_duration_since(waiting.since);
         let late = waited >= self.patience;
         if other_usable && (refused || !(arrived || late)) {
-            if refused && !std::mem::replace(&mut waiting.told, true) {
-                tracing::warn!(
-                    model,
-                    version,
-                    kept = passage.open,
-                    "the new production version cannot be loaded, the old one stays"
-                );
+            let kept = passage.open;
+            if refused && !was_refused {
+                tracing::warn!(model, version, kept, "the new production version cannot be loaded, the old one stays");
             }
-            return passage.open;
+            return kept;
         }
         if late && !arrived && other_usable {
             tracing::warn!(
@@ -103,8 +103,12 @@ impl Gate {
     pub(crate) fn wait(&self, now: Instant) -> Duration {
         let left = |waiting: &Waiting| (waiting.since + self.patience).saturating_duration_since(now);
         let waiting = self.models.values().filter_map(|passage| passage.waiting.as_ref());
-        // a refused one has no time to wait for
-        waiting.map(left).filter(|left| !left.is_zero()).min().unwrap_or(Duration::MAX)
+        waiting
+            .filter(|waiting| !waiting.refused)
+            .map(left)
+            .filter(|left| !left.is_zero())
+            .min()
+            .unwrap_or(Duration::MAX)
     }
 }
 
@@ -149,6 +153,12 @@ mod tests {
         assert_eq!(gate.pass("m", candidate(2, 2, 0, 2), now), 1);
         assert_eq!(gate.pass("m", candidate(2, 2, 0, 2), now + PATIENCE * 9), 1);
         assert_eq!(gate.wait(now + PATIENCE * 9), Duration::MAX, "nothing to wake up for");
+        assert_eq!(
+            gate.pass("m", candidate(2, 2, 0, 0), now + PATIENCE * 9),
+            1,
+            "it is tried again, and may fail again"
+        );
+        assert_eq!(gate.pass("m", candidate(2, 2, 0, 2), now + PATIENCE * 9), 1);
         let unreadable = Candidate { usable: false, ..candidate(2, 0, 0, 0) };
         assert_eq!(gate.pass("m", unreadable, now + PATIENCE * 9), 1);
         assert_eq!(gate.pass("m", candidate(2, 2, 2, 0), now + PATIENCE * 10), 2, "until it is mended");

@@ -1,6 +1,6 @@
 //! Keeps the catalog equal to the registry, on a thread of its own: reading files has no place on the hot path.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,8 @@ use crate::catalog::Catalog;
 use crate::gate::{Candidate, Gate};
 use crate::table::{Listed, Policy, Table};
 
+/// What could not be read is tried again after so long.
+const AGAIN: Duration = Duration::from_secs(30);
 /// Longest sleep; then the thread sees that the process ends.
 const NAP: Duration = Duration::from_secs(5);
 
@@ -46,6 +48,10 @@ pub(crate) struct Refresher {
 #[derive(Debug, Default)]
 pub(crate) struct Read {
     views: Vec<ModelView>,
+    /// Versions that cannot be used, and why.
+    unusable: BTreeMap<(String, u32), String>,
+    /// When that was seen.
+    at: Option<Instant>,
     /// Generation up to which the board's view of a model is known here.
     heard: HashMap<String, u64>,
     /// Versions of splits that were said not to be there.
@@ -104,9 +110,13 @@ impl Refresher {
                     self.read_at.now();
                 }
                 let views = registry.models();
-                if self.catalog.table().is_none() || views != self.read.views {
+                let first = self.catalog.table().is_none();
+                if first || views != self.read.views {
                     tracing::info!(registry = self.shown, models = views.len(), "model registry read");
                     self.read.views = views;
+                    self.compile(&registry, Instant::now());
+                } else if !self.read.unusable.is_empty() && self.read.at.is_none_or(|at| at.elapsed() >= AGAIN) {
+                    // its files may not have been there, or could not be fetched
                     self.compile(&registry, Instant::now());
                 }
             }
@@ -151,7 +161,12 @@ impl Refresher {
     /// Makes the table anew of what was read.
     fn compile(&mut self, registry: &Registry, now: Instant) {
         let views = self.read.views.clone();
+        let known = std::mem::take(&mut self.read.unusable);
+        self.read.at = Some(now);
         let listed: Vec<Listed> = views.into_iter().filter_map(|view| self.list(registry, view, now)).collect();
+        for ((model, version), error) in self.read.unusable.iter().filter(|(name, why)| known.get(name) != Some(why)) {
+            tracing::warn!(model, version, error, "version cannot be used");
+        }
         let table = Table::new(&self.policy, listed);
         if table.missing() != self.read.missing {
             self.read.missing = table.missing().to_vec();
@@ -169,11 +184,13 @@ impl Refresher {
     }
 
     fn list(&mut self, registry: &Registry, view: ModelView, now: Instant) -> Option<Listed> {
-        let describe = |version: u32| {
-            let meta = registry.describe(&view.name, version);
-            meta.inspect_err(|error| tracing::warn!(model = view.name, version, %error, "version cannot be used")).ok()
-        };
-        let metas: Vec<VersionMeta> = view.versions.iter().filter_map(|listed| describe(listed.version)).collect();
+        let mut metas: Vec<VersionMeta> = Vec::new();
+        for version in view.versions.iter().map(|listed| listed.version) {
+            match registry.describe(&view.name, version) {
+                Ok(meta) => metas.push(meta),
+                Err(error) => drop(self.read.unusable.insert((view.name.clone(), version), error.to_string())),
+            }
+        }
         let version = view.resolve(Some(&self.policy.stage)).ok()?.version;
         let usable = |number: u32| metas.iter().any(|meta| meta.version == number);
         let candidate = Candidate {

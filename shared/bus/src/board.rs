@@ -260,6 +260,11 @@ impl Board {
         Outgoing { views: views.collect(), states, dead }
     }
 
+    /// Every view is written again: a topic that was made anew gets them back.
+    pub(crate) fn repeat_views(&self) {
+        self.0.state.lock().views.repeat();
+    }
+
     fn tell(&self, changed: bool) {
         if changed {
             self.0.changes.wake();

@@ -11,6 +11,8 @@ pub(crate) enum Answer {
     Number,
     /// One output, `exp` of it is the prediction (log link).
     Exp,
+    /// One output, `output * scale + center` is the prediction.
+    Scaled { scale: f64, center: f64 },
     /// Classes named by `labels`, read from the outputs by `link`.
     Classes { labels: Arc<[String]>, link: Link },
 }
@@ -28,6 +30,8 @@ pub(crate) enum Link {
     Softmax,
     /// One score per class, each its own sigmoid, normalised to sum one.
     OneVsRest,
+    /// Distances, those within one of the border turned into probabilities (modified Huber loss); outputs as below.
+    Clipped,
     /// Scores without probabilities: one output for two classes, else one per class.
     Decision,
 }
@@ -36,7 +40,7 @@ impl Answer {
     /// Which task this is.
     pub(crate) fn task(&self) -> Task {
         match self {
-            Self::Number | Self::Exp => Task::Regression,
+            Self::Number | Self::Exp | Self::Scaled { .. } => Task::Regression,
             Self::Classes { .. } => Task::Classification,
         }
     }
@@ -44,7 +48,7 @@ impl Answer {
     /// Class labels; none for regression.
     pub(crate) fn labels(&self) -> Vec<String> {
         match self {
-            Self::Number | Self::Exp => Vec::new(),
+            Self::Number | Self::Exp | Self::Scaled { .. } => Vec::new(),
             Self::Classes { labels, .. } => labels.to_vec(),
         }
     }
@@ -57,10 +61,10 @@ impl Answer {
     /// Raw outputs per row this reads.
     pub(crate) fn outputs(&self) -> usize {
         match self {
-            Self::Number | Self::Exp => 1,
+            Self::Number | Self::Exp | Self::Scaled { .. } => 1,
             Self::Classes { labels, link } => match link {
                 Link::Logit { .. } | Link::HalfLogit => 1,
-                Link::Decision if labels.len() == 2 => 1,
+                Link::Decision | Link::Clipped if labels.len() == 2 => 1,
                 _ => labels.len(),
             },
         }
@@ -82,6 +86,10 @@ impl Answer {
             Self::Number => Scores::regression(raw),
             Self::Exp => {
                 raw.iter_mut().for_each(|v| *v = v.exp());
+                Scores::regression(raw)
+            }
+            Self::Scaled { scale, center } => {
+                raw.iter_mut().for_each(|v| *v = *v * scale + center);
                 Scores::regression(raw)
             }
             Self::Classes { labels, link } => {
@@ -118,6 +126,18 @@ impl Link {
                 out.extend(row.iter().map(|v| sigmoid(*v)));
                 let sum: f64 = out[start..].iter().sum();
                 out[start..].iter_mut().for_each(|p| *p /= sum);
+            }
+            Self::Clipped if row.len() == 1 => {
+                let p = (row[0].clamp(-1.0, 1.0) + 1.0) / 2.0;
+                out.extend([1.0 - p, p]);
+                return u32::from(row[0] > 0.0);
+            }
+            Self::Clipped => {
+                let start = out.len();
+                out.extend(row.iter().map(|v| (v.clamp(-1.0, 1.0) + 1.0) / 2.0));
+                let sum: f64 = out[start..].iter().sum();
+                let share = 1.0 / row.len() as f64;
+                out[start..].iter_mut().for_each(|p| *p = if sum == 0.0 { share } else { *p / sum });
             }
             Self::Decision if row.len() == 1 => return u32::from(row[0] > 0.0),
             Self::Decision => {}

@@ -46,13 +46,21 @@ pub fn load_file(path: &Path) -> Result<LoadedVersion, Fault> {
     let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let folder = Store::Folder(path.parent().unwrap_or(Path::new("")).to_owned());
     let bytes = folder.read(&name)?.ok_or_else(|| Fault::new(name.clone(), "no such file"))?;
-    let plan = formats::read_model(&name, &bytes).map_err(|f| f.within(&name))?;
+    load_bytes(&name, &bytes)
+}
+
+/// As [`load_file`], for the content of a file called `name`; the name's extension may choose the reader.
+///
+/// # Errors
+/// A [`Fault`] naming file and place.
+pub fn load_bytes(name: &str, bytes: &[u8]) -> Result<LoadedVersion, Fault> {
+    let plan = formats::read_model(name, bytes).map_err(|f| f.within(name))?;
     let signature = plan.signature().clone();
-    let digest = *blake3::hash(&bytes).as_bytes();
+    let digest = *blake3::hash(bytes).as_bytes();
     let flavor = "unknown".to_owned();
     let opened =
         Opened { flavor, digest, plan, preprocessing: None, signature, input_example: None, expectation: None };
-    Ok(opened.into_version(&name, 0, None).0)
+    Ok(opened.into_version(name, 0, None).0)
 }
 
 /// Every file of a model folder, read once, so that what is compiled and what is digested are the same bytes.
@@ -123,7 +131,7 @@ fn compile(snapshot: &Snapshot) -> Result<Opened, Fault> {
         Some(file) => Some(example::parse(snapshot.get(file)?, &signature).map_err(|f| f.within(file))?),
         None => None,
     };
-    let expectation = read_expectation(&snapshot, input_example.as_deref(), Tolerance::of(file, &plan))?.map(Arc::new);
+    let expectation = read_expectation(snapshot, input_example.as_deref(), Tolerance::of(file, &plan))?.map(Arc::new);
     let (flavor, digest) = (mlmodel.flavor, snapshot.digest(""));
     Ok(Opened { flavor, digest, plan, preprocessing, signature, input_example, expectation })
 }

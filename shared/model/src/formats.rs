@@ -1,9 +1,9 @@
 //! Which reader a model file needs.
 
-use crate::artefact::{Graph, read_pickle, read_skops};
+use crate::artefact::{Graph, inflate_joblib, read_pickle, read_skops};
 use crate::plan::Plan;
 use crate::step::Step;
-use crate::{Fault, burnpack, onnx, sklearn};
+use crate::{Fault, burnpack, onnx, safetensors, sklearn};
 
 /// Fitted steps read from an artefact.
 pub(crate) struct Steps {
@@ -16,6 +16,9 @@ pub(crate) struct Steps {
 pub(crate) fn read_model(file: &str, bytes: &[u8]) -> Result<Plan, Fault> {
     if has_extension(file, "bpk") {
         return burnpack::read(bytes);
+    }
+    if has_extension(file, "safetensors") {
+        return safetensors::read(bytes);
     }
     if has_extension(file, "onnx") {
         return onnx::read(bytes);
@@ -36,12 +39,16 @@ fn read_artefact(bytes: &[u8]) -> Result<Graph, Fault> {
     if bytes.starts_with(b"PK") {
         return read_skops(bytes);
     }
+    if let Some(pickle) = inflate_joblib(bytes)? {
+        return read_raw_pickle(&pickle);
+    }
+    read_raw_pickle(bytes)
+}
+
+fn read_raw_pickle(bytes: &[u8]) -> Result<Graph, Fault> {
     match bytes {
         [0x80, 2..=5, ..] => read_pickle(bytes),
         [0x80, version, ..] => Err(Fault::new("", format!("pickle protocol {version} is not supported"))),
-        [b'Z', b'F', ..] | [0x1f, 0x8b, ..] | [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', ..] | [0x78, ..] => {
-            Err(Fault::new("", "compressed joblib files are not supported; dump with compress=0"))
-        }
         _ => Err(Fault::new("", "is neither skops nor a pickle of protocol 2 to 5")),
     }
 }

@@ -23,18 +23,20 @@ mod plan;
 mod preprocessing;
 mod registry;
 mod rows;
+mod safetensors;
 pub mod sample;
 mod scores;
 mod signature;
 mod sklearn;
 mod step;
 
-pub use burnpack::ARCHITECTURE_KEY;
+pub use burnpack::{ARCHITECTURE_KEY, NetFile, NetLayer, Prepare, TargetScale};
 pub use example::{ExampleCheck, ExampleError, Parity};
 pub use expectation::{Expectation, Tolerance};
 pub use fault::Fault;
-pub use folder::{load_file, load_folder};
+pub use folder::{load_bytes, load_file, load_folder};
 pub use model::{Model, ModelError};
+pub use net::Dense;
 pub use preprocessing::{PrepareError, Preprocessing};
 pub use registry::{
     Body, Credentials, LoadedVersion, MlflowClient, ModelUri, ModelView, Registry, RegistryError, RegistryOptions,

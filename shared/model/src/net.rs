@@ -4,7 +4,7 @@ use burn::tensor::activation::{gelu, leaky_relu, relu, sigmoid, silu, softmax, t
 use burn::tensor::module::linear;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-/// Largest layer accepted, input times output values.
+/// Weights accepted over all layers.
 const MAX_WEIGHTS: usize = 1 << 28;
 
 /// One layer.
@@ -71,8 +71,8 @@ pub(crate) struct Net {
 }
 
 /// Weights of a linear layer as a file gives them.
-#[derive(Debug)]
-pub(crate) struct Dense {
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dense {
     pub inputs: usize,
     pub outputs: usize,
     /// Row-major `[inputs, outputs]`.
@@ -89,12 +89,13 @@ pub(crate) struct NetBuilder {
     outputs: usize,
     dtype: DType,
     device: Device,
+    weights: usize,
 }
 
 impl NetBuilder {
     /// For rows of `width` values, computed in `dtype` (f32 or f64).
     pub(crate) fn new(width: usize, dtype: DType) -> Self {
-        Self { layers: Vec::new(), width, outputs: width, dtype, device: Device::flex() }
+        Self { layers: Vec::new(), width, outputs: width, dtype, device: Device::flex(), weights: 0 }
     }
 
     /// Adds a linear layer.
@@ -106,6 +107,10 @@ impl NetBuilder {
         let weights = inputs.checked_mul(outputs).filter(|n| *n > 0 && *n <= MAX_WEIGHTS);
         if weights != Some(weight.len()) || !(bias.is_empty() || bias.len() == outputs) {
             return Err(format!("{} weights and {} biases for {inputs} to {outputs}", weight.len(), bias.len()));
+        }
+        self.weights += weight.len();
+        if self.weights > MAX_WEIGHTS {
+            return Err(format!("more than {MAX_WEIGHTS} weights"));
         }
         if inputs != self.outputs {
             return Err(format!("takes {inputs} values, the layer before gives {}", self.outputs));

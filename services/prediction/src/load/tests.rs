@@ -161,13 +161,15 @@ fn expect(folder: &Path, output: &str) {
     std::fs::write(folder.join("example_output.json"), output).unwrap();
 }
 
+type Breakage<'a> = &'a dyn Fn(&Path);
+
 #[test]
 fn a_broken_new_production_version_does_not_take_over() {
     let kept = kept(Warm::All);
     let write = |folder: &Path, file: &str, content: &[u8]| std::fs::write(folder.join(file), content).unwrap();
     let whole = std::fs::read(kept.folder.path().join("diabetes/3/model.skops")).unwrap();
     let mlmodel = std::fs::read_to_string(kept.folder.path().join("diabetes/3/MLmodel")).unwrap();
-    let breakages: [(&str, &dyn Fn(&Path)); 6] = [
+    let breakages: [(&str, Breakage<'_>); 6] = [
         ("neither skops nor a pickle", &|it| write(it, "model.skops", b"not a model")),
         ("model.skops", &|it| write(it, "model.skops", &whole[..whole.len() / 2])),
         ("MLmodel: signature", &|it| {
@@ -193,6 +195,20 @@ fn a_broken_new_production_version_does_not_take_over() {
     kept.add(20, |folder| expect(folder, &format!("[{right:?}]")));
     kept.write("registered_model.yaml", "stages: {20: Production}");
     kept.until(|kept| kept.production() == Some(20));
+}
+
+#[test]
+fn a_version_that_failed_is_new_only_when_its_content_is() {
+    let kept = kept(Warm::All);
+    kept.add(4, |folder| std::fs::write(folder.join("model.skops"), "broken").unwrap());
+    kept.until(|kept| kept.state(4) == LoadState::Failed);
+    let registry = Registry::open(&format!("file:{}", kept.folder.path().display())).unwrap();
+    let seen = |number| is_new(&kept.versions, &registry.model("diabetes").unwrap(), number);
+    assert!(!seen(4), "it is told as failed while it is tried again");
+    assert!(!seen(2) && seen(5));
+    let mended = std::fs::read(kept.folder.path().join("diabetes/3/model.skops")).unwrap();
+    std::fs::write(kept.folder.path().join("diabetes/4/model.skops"), mended).unwrap();
+    kept.until(|kept| kept.state(4) == LoadState::Ready);
 }
 
 #[test]

@@ -65,6 +65,9 @@ fn an_older_view_that_comes_after_ours_is_written_over() {
     assert_eq!(key, &BoardKey::View("m".into()));
     assert_eq!(ModelView::decode(record.as_deref().unwrap()).unwrap().generation, generation);
 
+    board.repeat_views();
+    assert_eq!(board.outgoing().views.len(), 1, "a topic made anew gets it back");
+
     // a newer one is theirs to keep
     board.hear_view(ModelView { generation: generation + 2, ..view("Archived") });
     board.hear_view(ModelView { generation: generation + 1, ..view("Staging") });

@@ -80,6 +80,10 @@ impl Views {
         self.known.remove(model).is_some()
     }
 
+    pub(super) fn repeat(&mut self) {
+        self.unwritten.extend(self.known.keys().cloned());
+    }
+
     /// What has to be written, `None` where the record has to go.
     pub(super) fn take_unwritten(&mut self) -> Vec<(String, Option<Arc<ModelView>>)> {
         let models = std::mem::take(&mut self.unwritten);

@@ -15,9 +15,15 @@ pub(super) type Id = u32;
 /// Nodes accepted in one artefact; a forest of 1000 trees has about 50,000.
 const MAX_NODES: usize = 4_000_000;
 
-/// Elements and attributes one compilation may look at. Artefacts refer to shared objects, so a small file could
-/// otherwise describe a huge model.
+/// Elements and attributes one compilation may look at, whatever the file's size. Artefacts refer to shared objects, so
+/// a small file could otherwise describe a huge model.
+const EFFORT_BASE: usize = 1 << 24;
+/// Elements and attributes allowed per byte of the file beyond that.
+const EFFORT_RATIO: usize = 256;
+/// Elements and attributes never exceeded.
 const MAX_EFFORT: usize = 1 << 27;
+/// What an estimator with a plan of its own costs beside what it reads: a few KiB of memory.
+const PLAN_EFFORT: usize = 1 << 12;
 /// Bytes readers may copy within any artefact, beside twice its own size: a short instruction can name a long text
 /// again and again.
 const COPIED_BASE: usize = 16 << 20;
@@ -51,13 +57,16 @@ pub(crate) struct Graph {
     pub(super) nodes: Vec<Node>,
     pub(super) root: Id,
     effort: Cell<usize>,
+    max_effort: usize,
     may_copy: usize,
 }
 
 impl Graph {
     /// An empty graph for an artefact of `bytes` bytes.
     pub(super) fn of_file(bytes: usize) -> Self {
-        Self { may_copy: COPIED_BASE.saturating_add(bytes.saturating_mul(2)), ..Self::default() }
+        let max_effort = bytes.saturating_mul(EFFORT_RATIO).saturating_add(EFFORT_BASE).min(MAX_EFFORT);
+        let may_copy = COPIED_BASE.saturating_add(bytes.saturating_mul(2));
+        Self { max_effort, may_copy, ..Self::default() }
     }
 
     /// Adds a node.
@@ -102,13 +111,18 @@ impl<'g> View<'g> {
     fn spend(&self, n: usize) -> Result<(), Fault> {
         let spent = self.graph.effort.get().saturating_add(n).saturating_add(1);
         self.graph.effort.set(spent);
-        if spent > MAX_EFFORT {
+        if spent > self.graph.max_effort {
             return Err(self.fault("describes a model far larger than its file"));
         }
         if self.path.len() > MAX_PATH {
             return Err(self.fault("is nested too deep"));
         }
         Ok(())
+    }
+
+    /// Accounts for an estimator that becomes a plan of its own; a fault when that is more than the file can mean.
+    pub(crate) fn spend_plan(&self) -> Result<(), Fault> {
+        self.spend(PLAN_EFFORT)
     }
 
     /// A complaint about this place.

@@ -2,6 +2,7 @@
 
 mod array;
 mod graph;
+mod inflate;
 mod joblib;
 mod literal;
 mod npy;
@@ -12,5 +13,6 @@ mod pickle;
 mod skops;
 
 pub(crate) use graph::{Graph, View};
+pub(crate) use inflate::joblib as inflate_joblib;
 pub(crate) use pickle::read as read_pickle;
 pub(crate) use skops::read as read_skops;

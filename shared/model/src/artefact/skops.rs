@@ -5,26 +5,20 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use zip::ZipArchive;
 
 use super::graph::{Graph, Id, Node};
-use super::{array::Array, npy};
+use super::{array::Array, inflate, npy};
 use crate::Fault;
 
 /// Layout versions of the schema known to be read alike.
 const PROTOCOLS: std::ops::RangeInclusive<i64> = 0..=2;
-/// Inflated bytes allowed for any file, whatever its size.
-const INFLATED_BASE: u64 = 64 << 20;
-/// Inflated bytes allowed per byte of the file beyond that.
-const INFLATED_RATIO: u64 = 100;
 /// Inflated bytes of the schema; a tree takes about 22 KiB of it.
 const SCHEMA_MAX: usize = 128 << 20;
-/// Inflated bytes never exceeded.
-const INFLATED_MAX: u64 = 1 << 30;
 
 /// Reads a skops file.
 ///
@@ -32,9 +26,8 @@ const INFLATED_MAX: u64 = 1 << 30;
 /// A [`Fault`] for a broken zip, a schema that is no skops schema, arrays missing or malformed, or a file that
 /// inflates to more than it may.
 pub(crate) fn read(bytes: &[u8]) -> Result<Graph, Fault> {
-    let budget = (INFLATED_BASE + INFLATED_RATIO * bytes.len() as u64).min(INFLATED_MAX);
     let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| Fault::new("", format!("is no zip file: {e}")))?;
-    let mut files = Files { zip, budget, arrays: HashMap::new() };
+    let mut files = Files { zip, budget: inflate::budget(bytes.len()), arrays: HashMap::new() };
     let schema = files.inflate("schema.json").map_err(|e| Fault::new("schema.json", e))?;
     if schema.len() > SCHEMA_MAX {
         return Err(Fault::new("schema.json", format!("larger than {} MiB", SCHEMA_MAX >> 20)));
@@ -63,13 +56,8 @@ struct Files<'b> {
 impl Files<'_> {
     fn inflate(&mut self, name: &str) -> Result<Vec<u8>, String> {
         let file = self.zip.by_name(name).map_err(|e| e.to_string())?;
-        let mut out = Vec::new();
-        file.take(self.budget + 1).read_to_end(&mut out).map_err(|e| e.to_string())?;
-        let used = out.len() as u64;
-        if used > self.budget {
-            return Err("inflates to far more than the file's size allows".to_owned());
-        }
-        self.budget -= used;
+        let out = inflate::within(self.budget, file)?;
+        self.budget -= out.len() as u64;
         Ok(out)
     }
 

@@ -1,6 +1,6 @@
 //! Trees as files give them, checked and laid out for the kernels.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use super::kernel::FastTables;
 use super::walk::{FullNode, FullTables, MAX_FEATURE};
@@ -8,6 +8,9 @@ use super::{Combine, Fast, Forest, Leaves, Precision};
 
 /// Nodes accepted over all trees: a gigabyte of tables is no model this serves.
 const MAX_NODES: usize = 1 << 25;
+
+/// Members of sets accepted over all trees.
+const MAX_MEMBERS: usize = 1 << 24;
 
 /// One tree with its nodes as parallel arrays; node 0 is the root. All slices have the same length, `values`
 /// has `stride` per node.
@@ -20,6 +23,8 @@ pub(crate) struct RawTree<'t> {
     pub threshold: &'t [f64],
     /// Where missing values go; empty when the format does not say (right).
     pub missing_left: &'t [bool],
+    /// Nodes that split by a set instead of the threshold: members go left.
+    pub sets: Option<&'t HashMap<usize, Vec<f64>>>,
     pub values: &'t [f64],
 }
 
@@ -30,13 +35,14 @@ pub(crate) struct ForestBuilder {
     stride: usize,
     tables: FullTables,
     leaves: Vec<f64>,
+    members: usize,
 }
 
 impl ForestBuilder {
     /// For rows of `width` values and trees with `stride` values a leaf.
     pub(crate) fn new(width: usize, stride: usize, precision: Precision) -> Self {
-        let tables = FullTables { nodes: Vec::new(), roots: Vec::new(), precision, sends_missing_left: false };
-        Self { width, stride, tables, leaves: Vec::new() }
+        let tables = FullTables { nodes: Vec::new(), roots: Vec::new(), precision, sends_missing_left: false, sets: Vec::new() };
+        Self { width, stride, tables, leaves: Vec::new(), members: 0 }
     }
 
     /// Checks a tree and adds it; leaf values are multiplied by `scale`, as boosting does with its learning rate.
@@ -74,10 +80,29 @@ impl ForestBuilder {
             let missing_left = tree.missing_left.get(at).copied().unwrap_or(false);
             self.tables.sends_missing_left |= missing_left;
             let left = (base + placed) as u32;
-            self.tables.nodes.push(FullNode::split(feature as u32, tree.threshold[at], left, missing_left));
+            let node = match tree.sets.and_then(|sets| sets.get(&at)) {
+                None => FullNode::split(feature as u32, tree.threshold[at], left, missing_left),
+                Some(set) => FullNode::member(feature as u32, self.push_set(set)?, left, missing_left),
+            };
+            self.tables.nodes.push(node);
             placed += 2;
         }
         Ok(())
+    }
+
+    /// Adds a set in the float that values are rounded to; gives its index.
+    fn push_set(&mut self, set: &[f64]) -> Result<u32, String> {
+        let single = self.tables.precision == Precision::Single;
+        let mut members: Vec<f64> =
+            set.iter().filter(|v| !v.is_nan()).map(|v| if single { f64::from(*v as f32) } else { *v } + 0.0).collect();
+        members.sort_by(f64::total_cmp);
+        members.dedup();
+        self.members += members.len() + 1;
+        if self.members > MAX_MEMBERS {
+            return Err(format!("more than {MAX_MEMBERS} members of sets"));
+        }
+        self.tables.sets.push(members);
+        Ok((self.tables.sets.len() - 1) as u32)
     }
 
     fn push_leaf(&mut self, tree: &RawTree<'_>, at: usize, scale: f64) -> Result<(), String> {
@@ -139,5 +164,7 @@ impl ForestBuilder {
     }
 }
 
+#[cfg(test)]
+pub(super) mod samples;
 #[cfg(test)]
 mod tests;

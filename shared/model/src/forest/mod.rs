@@ -7,6 +7,7 @@
 mod build;
 mod kernel;
 mod op;
+mod program;
 mod walk;
 
 pub(crate) use build::{ForestBuilder, RawTree};
@@ -19,6 +20,21 @@ pub(crate) enum Combine {
     Mean(f64),
     /// Sum from these starting values, one per output: boosting.
     Sum(Vec<f64>),
+    /// The least value of any tree.
+    Least,
+    /// The greatest value of any tree.
+    Most,
+}
+
+impl Combine {
+    /// The leaf value of a tree that says nothing about an output.
+    pub(crate) fn absent(&self) -> f64 {
+        match self {
+            Self::Mean(_) | Self::Sum(_) => 0.0,
+            Self::Least => f64::MAX,
+            Self::Most => f64::MIN,
+        }
+    }
 }
 
 /// What the input is rounded to before it is compared.
@@ -100,6 +116,7 @@ impl Forest {
         match &self.combine {
             Combine::Mean(_) => out.fill(0.0),
             Combine::Sum(start) => out.chunks_exact_mut(self.outputs).for_each(|o| o.copy_from_slice(start)),
+            Combine::Least | Combine::Most => return self.extreme(rows, out),
         }
         let sums = Sums { leaves: &self.leaves, outputs: self.outputs, spread: self.spread };
         // a node that sends missing values left is beyond the fast kernel, which sends them right
@@ -112,6 +129,17 @@ impl Forest {
         if let Combine::Mean(count) = self.combine {
             out.iter_mut().for_each(|o| *o /= count);
         }
+    }
+
+    /// The least or greatest leaf of all trees; 0 where no tree says anything.
+    fn extreme(&self, rows: &[f64], out: &mut [f64]) {
+        let absent = self.combine.absent();
+        let pick = if self.combine == Combine::Least { f64::min } else { f64::max };
+        out.fill(absent);
+        self.full.visit(rows, self.width, self.outputs, out, |out, _, leaf| {
+            out.iter_mut().zip(self.leaves.of(leaf)).for_each(|(o, v)| *o = pick(*o, *v));
+        });
+        out.iter_mut().filter(|o| **o == absent).for_each(|o| *o = 0.0);
     }
 
     /// Name for people.

@@ -6,13 +6,16 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{Shape, Tensor, TensorData};
 
-use super::Forest;
+use super::{Forest, program};
 
-/// Tree ensembles on a burn backend.
+/// Tree ensembles on a burn backend. A backend without a kernel of its own gets the tensor program: implement the trait
+/// for it with an empty body and name it in the attribute.
 #[backend_extension(Flex)]
 pub(crate) trait TreeOps: Backend {
     /// Rows `[n, width]` of f64 in, `[n, outputs]` of f64 out.
-    fn tree_ensemble(rows: FloatTensor<Self>, forest: Arc<Forest>) -> FloatTensor<Self>;
+    fn tree_ensemble(rows: FloatTensor<Self>, forest: Arc<Forest>) -> FloatTensor<Self> {
+        program::run::<Self>(rows, &forest)
+    }
 }
 
 impl TreeOps for Flex {

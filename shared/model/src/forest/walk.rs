@@ -1,4 +1,5 @@
-//! The general kernel: any width, f64 thresholds, a direction for missing values. Plain indexed code.
+//! The general kernel: any width, f64 thresholds, a direction for missing values, splits by membership of a set.
+//! Plain indexed code.
 
 use super::{Precision, Sums};
 
@@ -6,9 +7,11 @@ use super::{Precision, Sums};
 const LEAF: u32 = 1 << 31;
 /// Bit of [`FullNode::feature`]: missing values go left.
 const MISSING_LEFT: u32 = 1 << 30;
+/// Bit of [`FullNode::feature`]: the threshold is the index of a set, whose members go left.
+const MEMBER: u32 = 1 << 29;
 
 /// Highest feature index the node layout holds.
-pub(super) const MAX_FEATURE: usize = (MISSING_LEFT - 1) as usize;
+pub(super) const MAX_FEATURE: usize = (MEMBER - 1) as usize;
 
 /// A split or a leaf. The right child stands behind the left one.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +26,13 @@ impl FullNode {
         Self { threshold, left, feature: feature | if missing_left { MISSING_LEFT } else { 0 } }
     }
 
+    /// A split whose set is the `set`-th of the tables.
+    pub(super) fn member(feature: u32, set: u32, left: u32, missing_left: bool) -> Self {
+        let mut node = Self::split(feature, f64::from(set), left, missing_left);
+        node.feature |= MEMBER;
+        node
+    }
+
     pub(super) fn leaf(ordinal: u32) -> Self {
         Self { threshold: 0.0, left: ordinal, feature: LEAF }
     }
@@ -32,7 +42,12 @@ impl FullNode {
     }
 
     pub(super) fn feature(self) -> u32 {
-        self.feature & (MISSING_LEFT - 1)
+        self.feature & (MEMBER - 1)
+    }
+
+    /// Index of the node's set, if it has one.
+    pub(super) fn set(self) -> Option<usize> {
+        (self.feature & MEMBER != 0).then_some(self.threshold as usize)
     }
 
     pub(super) fn missing_left(self) -> bool {
@@ -48,20 +63,34 @@ pub(super) struct FullTables {
     pub precision: Precision,
     /// Some node sends missing values left.
     pub sends_missing_left: bool,
+    /// Sets of splits by membership, each sorted, without NaN and negative zero.
+    pub sets: Vec<Vec<f64>>,
 }
 
 impl FullTables {
     /// Adds every tree's leaf for every row.
     pub(super) fn sum(&self, rows: &[f64], width: usize, sums: &Sums<'_>, out: &mut [f64]) {
+        self.visit(rows, width, sums.outputs, out, |out, tree, leaf| sums.add(out, tree, leaf));
+    }
+
+    /// Calls `f(row's outputs, tree, leaf)` for every row and tree.
+    pub(super) fn visit(
+        &self,
+        rows: &[f64],
+        width: usize,
+        outputs: usize,
+        out: &mut [f64],
+        f: impl Fn(&mut [f64], usize, u32),
+    ) {
         let mut rounded = Vec::with_capacity(width);
-        for (row, out) in rows.chunks_exact(width).zip(out.chunks_exact_mut(sums.outputs)) {
+        for (row, out) in rows.chunks_exact(width).zip(out.chunks_exact_mut(outputs)) {
             rounded.clear();
             rounded.extend(row.iter().map(|&v| match self.precision {
                 Precision::Single => f64::from(v as f32),
                 Precision::Double => v,
             }));
             for (tree, &root) in self.roots.iter().enumerate() {
-                sums.add(out, tree, self.leaf(root, &rounded));
+                f(out, tree, self.leaf(root, &rounded));
             }
         }
     }
@@ -71,7 +100,11 @@ impl FullTables {
         let mut node = self.nodes[root as usize];
         while !node.is_leaf() {
             let x = row[node.feature() as usize];
-            let left = if x.is_nan() { node.missing_left() } else { x <= node.threshold };
+            let left = match node.set() {
+                _ if x.is_nan() => node.missing_left(),
+                None => x <= node.threshold,
+                Some(set) => self.sets[set].binary_search_by(|v| v.total_cmp(&(x + 0.0))).is_ok(),
+            };
             node = self.nodes[(node.left + u32::from(!left)) as usize];
         }
         node.left

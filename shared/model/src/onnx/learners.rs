@@ -4,6 +4,7 @@ use super::compile::Compiler;
 use super::nodes::{matrix, row};
 use super::program::{Arithmetic, Function, Op};
 use super::proto::NodeProto;
+use super::transform;
 use crate::head::{Kernel, KernelMachine};
 
 /// Checks `values` against one per column, or one for all.
@@ -152,11 +153,26 @@ pub(super) fn linear_classifier(c: &mut Compiler, node: &NodeProto) -> Result<()
     let (slot, width) = c.slot(node, 0)?;
     let (op, outputs) = layer(c, node, width)?;
     let scores = c.inner(node, op, slot);
-    class_scores(c, node, scores, outputs)
+    class_scores(c, node, scores, outputs, Sides::Complement)
+}
+
+/// How one score becomes those of two classes, when nothing makes a probability of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sides {
+    /// `[1 - s, s]`: the score is a probability.
+    Complement,
+    /// `[-s, s]`: the score is a distance.
+    Mirror,
 }
 
 /// Applies a classifier's post transform to its scores, and remembers its labels.
-pub(super) fn class_scores(c: &mut Compiler, node: &NodeProto, scores: usize, outputs: usize) -> Result<(), String> {
+pub(super) fn class_scores(
+    c: &mut Compiler,
+    node: &NodeProto,
+    scores: usize,
+    outputs: usize,
+    sides: Sides,
+) -> Result<(), String> {
     let mut labels: Vec<String> = Vec::new();
     for name in ["classlabels_ints", "classlabels_int64s"] {
         labels.extend(node.ints(name).iter().map(i64::to_string));
@@ -168,17 +184,18 @@ pub(super) fn class_scores(c: &mut Compiler, node: &NodeProto, scores: usize, ou
     }
     c.labels = labels;
     let post = node.string("post_transform", "NONE");
-    let transformed = match post.as_str() {
-        "NONE" => scores,
-        "LOGISTIC" => c.inner(node, Op::Function(Function::Sigmoid), scores),
-        "SOFTMAX" if outputs > 1 => c.inner(node, Op::Function(Function::Softmax), scores),
-        other => return Err(format!("post_transform {other:?} is not supported here")),
-    };
-    if both_sides {
-        c.emit(node, 1, Op::BothSides, vec![transformed], 2);
-    } else {
+    if !both_sides {
+        let transformed = transform::scores(c, node, scores, outputs, &post)?;
         c.alias(node, 1, super::compile::Value::Slot { slot: transformed, width: outputs });
+        return Ok(());
     }
+    let (transformed, sides) = match post.as_str() {
+        "LOGISTIC" => (c.inner(node, Op::Function(Function::Sigmoid), scores), Sides::Complement),
+        // a single score is its own softmax to onnxruntime
+        "NONE" | "SOFTMAX" | "SOFTMAX_ZERO" => (scores, sides),
+        other => return Err(format!("post_transform {other:?} of a single score is not supported")),
+    };
+    c.emit(node, 1, Op::BothSides(sides), vec![transformed], 2);
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod nodes;
 mod program;
 mod proto;
 mod shaping;
+mod transform;
 mod trees;
 
 pub(crate) use compile::read;

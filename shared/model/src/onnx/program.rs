@@ -9,6 +9,8 @@ use crate::forest::{Forest, tree_ensemble};
 use crate::head::KernelMachine;
 use crate::step::Norm;
 
+use super::learners::Sides;
+
 /// Element-wise functions of one value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Function {
@@ -27,6 +29,8 @@ pub(super) enum Function {
     Abs,
     Erf,
     Reciprocal,
+    /// Quantile of the normal distribution, in onnxruntime's approximation.
+    Probit,
     /// Rounds to f32 in an f64 program: a cast to float and back.
     Single,
     Clip(f64, f64),
@@ -85,8 +89,10 @@ pub(super) enum Op {
     Reduce(Reduction),
     Forest(Arc<Forest>),
     KernelMachine(Arc<KernelMachine>),
-    /// `[p]` to `[1 - p, p]`.
-    BothSides,
+    /// `[s]` to the scores of two classes.
+    BothSides(Sides),
+    /// Softmax of the scores that are not zero; zeros stay.
+    SoftmaxZero,
 }
 
 /// One operation and where its values are.
@@ -170,7 +176,8 @@ impl Op {
                 let length = match norm {
                     Norm::L1 => x.clone().abs().sum_dim(1),
                     Norm::L2 => (x.clone() * x.clone()).sum_dim(1).sqrt(),
-                    Norm::Max => x.clone().abs().max_dim(1),
+                    // as ONNX defines it: the greatest value, not the greatest magnitude
+                    Norm::Max => x.clone().max_dim(1),
                 };
                 let zero = length.clone().equal_elem(0.0);
                 x / length.mask_fill(zero, 1.0)
@@ -187,7 +194,15 @@ impl Op {
             Self::Reduce(Reduction::Product) => x.prod_dim(1),
             Self::Forest(forest) => tree_ensemble(x.cast(DType::F64), forest.clone()).cast(dtype),
             Self::KernelMachine(machine) => on_rows(x, dtype, |row| machine.decide(row)),
-            Self::BothSides => Tensor::cat(vec![x.clone().neg() + 1.0, x], 1),
+            Self::BothSides(Sides::Complement) => Tensor::cat(vec![x.clone().neg() + 1.0, x], 1),
+            Self::BothSides(Sides::Mirror) => Tensor::cat(vec![x.clone().neg(), x], 1),
+            Self::SoftmaxZero => {
+                let zero = x.clone().abs().lower_equal_elem(1e-7);
+                let raised = (x.clone() - x.max_dim(1)).exp().mask_fill(zero, 0.0);
+                let sum = raised.clone().sum_dim(1);
+                let none = sum.clone().equal_elem(0.0);
+                raised / sum.mask_fill(none, 1.0)
+            }
             Self::Both(_) | Self::Concat => x,
         }
     }
@@ -200,6 +215,16 @@ fn on_rows(x: Tensor<2>, dtype: DType, f: impl Fn(&[f64]) -> f64) -> Tensor<2> {
     let values: Vec<f64> = x.cast(DType::F64).into_data().try_into_vec().unwrap_or_default();
     let out: Vec<f64> = values.chunks_exact(width.max(1)).map(f).collect();
     Tensor::<2>::from_data(TensorData::new(out, [rows, 1]), (&device, DType::F64)).cast(dtype)
+}
+
+/// `sqrt(2) * erfinv(2 p - 1)`, with Winitzki's approximation of erfinv (2008) as onnxruntime has it.
+fn probit(p: Tensor<2>) -> Tensor<2> {
+    const A: f64 = 0.147;
+    let x = p * 2.0 - 1.0;
+    let log = ((x.clone().neg() + 1.0) * (x.clone() + 1.0)).log();
+    let v = log.clone() * 0.5 + 2.0 / (std::f64::consts::PI * A);
+    let root = (v.clone() * v.clone() - log / A).sqrt();
+    (root - v).sqrt() * x.sign() * std::f64::consts::SQRT_2
 }
 
 impl Arithmetic {
@@ -231,6 +256,7 @@ impl Function {
             Self::Abs => x.abs(),
             Self::Erf => x.erf(),
             Self::Reciprocal => x.recip(),
+            Self::Probit => probit(x),
             Self::Single => x.cast(DType::F32).cast(DType::F64),
             Self::Clip(low, high) => x.clamp(low, high),
             Self::Fill(value) => x.zeros_like() + value,

@@ -3,12 +3,13 @@
 use super::{Estimator, committee, ensemble, histogram, linear, neural, svm};
 use crate::Fault;
 use crate::artefact::View;
+use crate::step::Step;
 
-/// Compiles the estimator at `view`, which takes `width` values.
+/// Compiles the estimator at `view`, which takes `width` values; appends steps it brings itself.
 ///
 /// # Errors
 /// A [`Fault`] naming a class that is not supported, or what is wrong inside a supported one.
-pub(super) fn compile(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
+pub(super) fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> Result<Estimator, Fault> {
     let class = view.class();
     let name = class.strip_prefix("sklearn.").and_then(|c| c.rsplit('.').next()).unwrap_or("");
     match name {
@@ -20,8 +21,8 @@ pub(super) fn compile(view: &View<'_>, width: usize) -> Result<Estimator, Fault>
         }
         "GradientBoostingRegressor" => ensemble::boosting(view, width, false),
         "GradientBoostingClassifier" => ensemble::boosting(view, width, true),
-        "HistGradientBoostingRegressor" => histogram::boosting(view, width, false),
-        "HistGradientBoostingClassifier" => histogram::boosting(view, width, true),
+        "HistGradientBoostingRegressor" => histogram::boosting(view, width, false, steps),
+        "HistGradientBoostingClassifier" => histogram::boosting(view, width, true, steps),
         "LinearRegression" | "Ridge" | "RidgeCV" | "Lasso" | "LassoCV" | "ElasticNet" | "ElasticNetCV" | "Lars"
         | "LassoLars" | "BayesianRidge" | "ARDRegression" | "HuberRegressor" | "SGDRegressor" | "LinearSVR"
         | "QuantileRegressor" | "TheilSenRegressor" => linear::regressor(view, width),

@@ -1,5 +1,6 @@
 //! Histogram gradient boosting: f64 thresholds, a direction for missing values at every split.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Estimator, ensemble};
@@ -8,9 +9,28 @@ use crate::answer::{Answer, Link};
 use crate::artefact::View;
 use crate::forest::{Combine, ForestBuilder, Precision, RawTree};
 use crate::head::Head;
+use crate::step::Step;
 
-/// A fitted histogram booster.
-pub(super) fn boosting(view: &View<'_>, width: usize, classifies: bool) -> Result<Estimator, Fault> {
+/// Words of 32 bits in a set of categories; categories are 0 to 255.
+const SET_WORDS: usize = 8;
+
+/// A fitted histogram booster. With categorical columns it brings a step of its own, which makes codes of them.
+pub(super) fn boosting(
+    view: &View<'_>,
+    width: usize,
+    classifies: bool,
+    steps: &mut Vec<Step>,
+) -> Result<Estimator, Fault> {
+    if let Some(preprocessor) = view.opt("_preprocessor") {
+        // scikit-learn's own: codes for the categorical columns, which come first; the others are only validated
+        let step = super::step::columns(&preprocessor, width, Some("numerical"))?;
+        let after = step.output_width(width);
+        if after != width {
+            return Err(preprocessor.fault(format!("gives {after} values, expected {width}")));
+        }
+        steps.push(step);
+    }
+    let known = known_categories(view, width)?;
     let start = view.attr("_baseline_prediction")?.finite()?;
     let outputs = start.len();
     let mut forest = ForestBuilder::new(width, 1, Precision::Double);
@@ -20,7 +40,7 @@ pub(super) fn boosting(view: &View<'_>, width: usize, classifies: bool) -> Resul
             return Err(iteration.fault(format!("{} trees for {outputs} outputs", trees.len())));
         }
         for tree in &trees {
-            push(tree, &mut forest)?;
+            push(tree, &known, &mut forest)?;
         }
     }
     let forest = forest.finish(outputs, Combine::Sum(start)).map_err(|e| view.fault(e))?;
@@ -39,26 +59,80 @@ pub(super) fn boosting(view: &View<'_>, width: usize, classifies: bool) -> Resul
     Ok(Estimator { head: Head::Forest(Arc::new(forest)), answer, takes_missing: true })
 }
 
-fn push(tree: &View<'_>, forest: &mut ForestBuilder) -> Result<(), Fault> {
-    let view = tree.attr("nodes")?;
-    let nodes = view.array()?;
-    let missing = |name: &str| view.fault(format!("has no field {name}"));
-    let integers = |name: &str| nodes.field_integers(name).map_err(|e| view.fault(e))?.ok_or_else(|| missing(name));
-    let numbers = |name: &str| nodes.field_numbers(name).map_err(|e| view.fault(e))?.ok_or_else(|| missing(name));
-    let leaf = integers("is_leaf")?;
-    if integers("is_categorical")?.iter().zip(&leaf).any(|(c, leaf)| *c != 0 && *leaf == 0) {
-        return Err(view.fault("categorical splits are not supported"));
+/// Codes of each column's categories, as the binning knows them; empty for columns of numbers.
+fn known_categories(view: &View<'_>, width: usize) -> Result<Vec<Vec<f64>>, Fault> {
+    let none = || vec![Vec::new(); width];
+    let Some(mapper) = view.opt("_bin_mapper") else { return Ok(none()) };
+    let Some(categorical) = mapper.opt("is_categorical_") else { return Ok(none()) };
+    let columns = mapper.attr("bin_thresholds_")?.items()?;
+    let categorical = categorical.vector(width)?;
+    if columns.len() != width {
+        return Err(mapper.fault(format!("bins {} columns, expected {width}", columns.len())));
     }
-    let mut left = integers("left")?;
+    let known = |(column, is): (&View<'_>, &f64)| if *is == 0.0 { Ok(Vec::new()) } else { column.finite() };
+    columns.iter().zip(&categorical).map(known).collect()
+}
+
+/// Numbers of a set: bit `v % 32` of word `v / 32`.
+fn members(words: &[f64]) -> Vec<f64> {
+    let bit = |v: &usize| (words[v / 32] as u32) >> (v % 32) & 1 == 1;
+    (0..32 * words.len()).filter(bit).map(|v| v as f64).collect()
+}
+
+/// Integer and float fields of the node records.
+struct Fields<'v, 'g> {
+    view: &'v View<'g>,
+}
+
+impl Fields<'_, '_> {
+    fn integers(&self, name: &str) -> Result<Vec<i64>, Fault> {
+        let field = self.view.array()?.field_integers(name).map_err(|e| self.view.fault(e))?;
+        field.ok_or_else(|| self.view.fault(format!("has no field {name}")))
+    }
+
+    fn numbers(&self, name: &str) -> Result<Vec<f64>, Fault> {
+        let field = self.view.array()?.field_numbers(name).map_err(|e| self.view.fault(e))?;
+        field.ok_or_else(|| self.view.fault(format!("has no field {name}")))
+    }
+}
+
+fn push(tree: &View<'_>, known: &[Vec<f64>], forest: &mut ForestBuilder) -> Result<(), Fault> {
+    let view = tree.attr("nodes")?;
+    let fields = Fields { view: &view };
+    let leaf = fields.integers("is_leaf")?;
+    let (mut left, mut right) = (fields.integers("left")?, fields.integers("right")?);
     left.iter_mut().zip(&leaf).filter(|(_, leaf)| **leaf != 0).for_each(|(l, _)| *l = -1);
-    let missing_left: Vec<bool> = integers("missing_go_to_left")?.iter().map(|m| *m != 0).collect();
+    let mut missing_left: Vec<bool> = fields.integers("missing_go_to_left")?.iter().map(|m| *m != 0).collect();
+    let (feature, mut threshold) = (fields.integers("feature_idx")?, fields.numbers("num_threshold")?);
+    let mut sets = HashMap::new();
+    let categorical = fields.integers("is_categorical")?;
+    if categorical.iter().zip(&leaf).any(|(c, leaf)| *c != 0 && *leaf == 0) {
+        let words_view = tree.attr("raw_left_cat_bitsets")?;
+        let (words, places) = (words_view.finite()?, fields.integers("bitset_idx")?);
+        for at in (0..leaf.len()).filter(|at| categorical[*at] != 0 && leaf[*at] == 0) {
+            let words = usize::try_from(places[at]).ok().and_then(|p| words.chunks_exact(SET_WORDS).nth(p));
+            let words = words.ok_or_else(|| words_view.fault(format!("has no set {}", places[at])))?;
+            let goes_left = members(words);
+            threshold[at] = 0.0;
+            // codes the binning does not know are missing values
+            if std::mem::replace(&mut missing_left[at], false) {
+                let column = usize::try_from(feature[at]).ok().and_then(|f| known.get(f));
+                let known = column.ok_or_else(|| view.fault(format!("node {at}: feature {}", feature[at])))?;
+                sets.insert(at, known.iter().copied().filter(|v| !goes_left.contains(v)).collect());
+                std::mem::swap(&mut left[at], &mut right[at]);
+            } else {
+                sets.insert(at, goes_left);
+            }
+        }
+    }
     let raw = RawTree {
         left: &left,
-        right: &integers("right")?,
-        feature: &integers("feature_idx")?,
-        threshold: &numbers("num_threshold")?,
+        right: &right,
+        feature: &feature,
+        threshold: &threshold,
         missing_left: &missing_left,
-        values: &numbers("value")?,
+        sets: Some(&sets),
+        values: &fields.numbers("value")?,
     };
     forest.push(&raw, 1.0).map_err(|e| tree.fault(e))
 }

@@ -33,16 +33,19 @@ pub(super) fn logistic(view: &View<'_>, width: usize) -> Result<Estimator, Fault
     Ok(Estimator { head: layer(view, width, outputs)?, answer: Answer::Classes { labels, link }, takes_missing: false })
 }
 
-/// Linear classifiers whose scores are distances; SGD with log loss has probabilities.
+/// Linear classifiers whose scores are distances; SGD with log loss or modified Huber loss has probabilities.
 pub(super) fn classifier(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
     let labels = ensemble::labels(view)?;
     if labels.len() < 2 {
         return Err(view.fault("has fewer than two classes"));
     }
-    let log_loss = view.opt("loss").is_some_and(|l| matches!(l.text(), Ok("log_loss" | "log")));
-    let link = match (log_loss, labels.len()) {
-        (true, 2) => Link::Logit { zero_wins: false },
-        (true, _) => Link::OneVsRest,
+    // a perceptron and a support vector machine have other losses, under the same attribute
+    let sgd = view.class().ends_with(".SGDClassifier");
+    let loss = view.opt("loss").filter(|_| sgd).and_then(|l| l.text().ok()).unwrap_or("");
+    let link = match (loss, labels.len()) {
+        ("log_loss" | "log", 2) => Link::Logit { zero_wins: false },
+        ("log_loss" | "log", _) => Link::OneVsRest,
+        ("modified_huber", _) => Link::Clipped,
         _ => Link::Decision,
     };
     let outputs = if labels.len() == 2 { 1 } else { labels.len() };
@@ -51,6 +54,12 @@ pub(super) fn classifier(view: &View<'_>, width: usize) -> Result<Estimator, Fau
 
 /// `coef_` is `[outputs, width]` (or `[width]`), `intercept_` one number, or one per output.
 fn layer(view: &View<'_>, width: usize, outputs: usize) -> Result<Head, Fault> {
+    if let Ok(&[targets, _]) = view.attr("coef_")?.array().map(|a| &*a.shape)
+        && outputs == 1
+        && targets > 1
+    {
+        return Err(view.fault(format!("{targets} outputs are not supported")));
+    }
     let coef = view.attr("coef_")?.vector(width * outputs)?;
     let mut bias = view.attr("intercept_")?.finite()?;
     if bias.len() == 1 && outputs > 1 {

@@ -31,6 +31,7 @@ pub(crate) struct Estimator {
 
 /// Compiles a fitted estimator, or a pipeline that ends in one.
 pub(crate) fn compile_model(root: &View<'_>) -> Result<Plan, Fault> {
+    root.spend_plan()?;
     let (mut steps, mut width) = (Vec::new(), None);
     let stages = stages(root)?;
     let Some((last, before)) = stages.split_last() else { return Err(root.fault("pipeline has no steps")) };
@@ -40,7 +41,7 @@ pub(crate) fn compile_model(root: &View<'_>) -> Result<Plan, Fault> {
     }
     let first = stages.first().unwrap_or(last);
     let features = features(first)?;
-    let Estimator { head, answer, takes_missing } = estimator::compile(last, stage_width(last, width)?)?;
+    let Estimator { head, answer, takes_missing } = estimator::compile(last, stage_width(last, width)?, &mut steps)?;
     Plan::new(features, steps, head, answer, takes_missing).map_err(|e| root.fault(e))
 }
 

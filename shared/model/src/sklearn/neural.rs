@@ -34,6 +34,9 @@ pub(super) fn perceptron(view: &View<'_>, width: usize, classifies: bool) -> Res
         net.linear(dense).map_err(|e| coef.fault(e))?;
     }
     let net = net.finish().map_err(|e| view.fault(e))?;
+    if !classifies && net.outputs() != 1 {
+        return Err(view.fault(format!("{} outputs are not supported", net.outputs())));
+    }
     let output = view.attr("out_activation_")?;
     let answer = match (output.text()?, classifies) {
         ("identity", false) => Answer::Number,

@@ -25,9 +25,14 @@ pub(super) fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> R
         "SimpleImputer" => imputer(view, width)?,
         "OneHotEncoder" => encode::one_hot(view, width)?,
         "OrdinalEncoder" => encode::ordinal(view, width)?,
-        "ColumnTransformer" => columns(view, width)?,
+        "ColumnTransformer" => columns(view, width, None)?,
         // scikit-learn's own way to write passthrough
-        "FunctionTransformer" if view.opt("func").is_none() => return Ok(width),
+        "FunctionTransformer" => {
+            return match view.opt("func") {
+                None => Ok(width),
+                Some(func) => Err(view.fault(format!("FunctionTransformer runs {}; no code is run here", func.kind()))),
+            };
+        }
         _ => return Err(view.fault(format!("{} is not supported as a step", view.kind()))),
     };
     let after = step.output_width(width);
@@ -106,7 +111,8 @@ fn imputer(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     Ok(Step::Impute(Impute { missing: (!missing.is_nan()).then_some(missing), kept, indicator }))
 }
 
-fn columns(view: &View<'_>, width: usize) -> Result<Step, Fault> {
+/// A ColumnTransformer; the part called `unchanged` hands its columns on, whatever transforms it.
+pub(super) fn columns(view: &View<'_>, width: usize, unchanged: Option<&str>) -> Result<Step, Fault> {
     let indices = view.attr("_transformer_to_input_indices")?;
     let mut parts = Vec::new();
     for entry in view.attr("transformers_")?.items()? {
@@ -117,14 +123,15 @@ fn columns(view: &View<'_>, width: usize) -> Result<Step, Fault> {
         if transformer.text() == Ok("drop") {
             continue;
         }
-        let taken = indices.attr(name.text()?)?;
+        let name = name.text()?;
+        let taken = indices.attr(name)?;
         let columns: Vec<usize> =
             taken.numbers()?.iter().map(|c| column(&taken, *c, width)).collect::<Result<_, _>>()?;
         if columns.is_empty() {
             continue;
         }
         let (mut steps, mut after) = (Vec::new(), columns.len());
-        if transformer.text() != Ok("passthrough") {
+        if transformer.text() != Ok("passthrough") && unchanged != Some(name) {
             for stage in super::stages(transformer)? {
                 after = compile(&stage, super::stage_width(&stage, Some(after))?, &mut steps)?;
             }

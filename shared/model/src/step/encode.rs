@@ -15,8 +15,10 @@ pub(crate) enum Unknown {
 #[derive(Debug, Clone)]
 pub(crate) struct Category {
     pub values: Vec<f64>,
-    /// Output column of each category, from the column's first; `None` for the dropped one.
+    /// Output column of each category, from the column's first; `None` for the dropped one. Infrequent ones share one.
     pub place: Vec<Option<usize>>,
+    /// Output column of a value that is none of them, where it counts as infrequent.
+    pub unknown: Option<usize>,
     /// Output columns of this input column.
     pub width: usize,
 }
@@ -63,14 +65,17 @@ impl OneHot {
             for (column, (v, category)) in row.iter().zip(&self.categories).enumerate() {
                 let start = out.len();
                 out.resize(start + category.width, 0.0);
-                match category.find(*v) {
-                    Some(i) => {
-                        if let Some(place) = category.place[i] {
-                            out[start + place] = 1.0;
+                let place = match category.find(*v) {
+                    Some(i) => category.place[i],
+                    None => {
+                        if self.unknown == Unknown::Refuse {
+                            refused = Some(refuse(column, *v));
                         }
+                        category.unknown
                     }
-                    None if self.unknown == Unknown::Refuse => refused = Some(refuse(column, *v)),
-                    None => {}
+                };
+                if let Some(place) = place {
+                    out[start + place] = 1.0;
                 }
             }
         });
@@ -78,7 +83,7 @@ impl OneHot {
     }
 }
 
-/// The index of the category.
+/// The index of the category, or of the group of infrequent ones.
 #[derive(Debug, Clone)]
 pub(crate) struct Ordinal {
     pub categories: Vec<Category>,
@@ -101,7 +106,7 @@ impl Ordinal {
             for (column, (v, category)) in row.iter_mut().zip(&self.categories).enumerate() {
                 *v = match (category.find(*v), self.unknown) {
                     (Some(_), _) if v.is_nan() => self.encoded_missing,
-                    (Some(i), _) => i as f64,
+                    (Some(i), _) => category.place[i].unwrap_or(i) as f64,
                     (None, Unknown::Becomes(code)) => code,
                     (None, Unknown::Refuse) => return Err(refuse(column, *v)),
                 };

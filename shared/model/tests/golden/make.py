@@ -97,8 +97,8 @@ def dump(model, folder, form):
     folder.mkdir(parents=True, exist_ok=True)
     if form == "skops":
         (folder / "model.skops").write_bytes(skops.io.dumps(model, compression=8))
-    elif form == "joblib":
-        joblib.dump(model, folder / "model.pkl")
+    elif form in ("joblib", "zlib", "gzip"):
+        joblib.dump(model, folder / "model.pkl", compress=0 if form == "joblib" else (form, 6))
     elif form == "cloudpickle":
         (folder / "model.pkl").write_bytes(cloudpickle.dumps(model))
     else:
@@ -197,4 +197,23 @@ for act in ("tanh", "logistic", "identity"):
     case(f"mlp_reg_{act}", make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(8, 5), activation=act, max_iter=60, **S)), diabetes, exact=False)
 case("mlp_clf_binary", make_pipeline(StandardScaler(), MLPClassifier(hidden_layer_sizes=(8,), max_iter=60, **S)), cancer, exact=False)
 case("mlp_clf_multi", make_pipeline(StandardScaler(), MLPClassifier(hidden_layer_sizes=(8,), max_iter=60, **S)), wine, exact=False)
+case("compressed_zlib_rf", RandomForestRegressor(4, **T, **S), diabetes, form="zlib")
+case("compressed_gzip_columns", make_pipeline(ColumnTransformer([("a", StandardScaler(), ["bmi", "bp"])], remainder="passthrough"), Ridge()), diabetes, exact=False, named=True, form="gzip")
+
+def codes():
+    X, y = categories()
+    X[:, 1] = rng.integers(0, 40, len(X)) * 2
+    return X, y + np.isin(X[:, 1], (4, 18, 20, 62)) * 5
+
+CATEGORIES = dict(max_iter=8, max_leaf_nodes=10, min_samples_leaf=3, categorical_features=[1, 3], **S)
+case("hist_reg_categories", HistGradientBoostingRegressor(**CATEGORIES), codes, missing=True)
+case("hist_clf_categories", make_pipeline(HistGradientBoostingClassifier(early_stopping=True, **CATEGORIES)), lambda: (codes()[0], np.digitize(codes()[1], [0, 4])), exact=False, missing=True, form="skops")
+
+def rare():
+    X = np.column_stack([rng.geometric(0.3, 300), rng.geometric(0.15, 300), rng.integers(0, 2, 300)]).astype(float)
+    return X, X @ [1.0, -0.5, 3.0] + rng.normal(size=300)
+
+case("one_hot_infrequent", make_pipeline(OneHotEncoder(min_frequency=20, handle_unknown="infrequent_if_exist", drop="first"), DecisionTreeRegressor(**T, **S)), rare, exact=False)
+case("ordinal_infrequent", make_pipeline(OrdinalEncoder(max_categories=4, handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2), DecisionTreeRegressor(**T, **S)), rare, missing=True)
+case("sgd_clf_modified_huber", make_pipeline(StandardScaler(), SGDClassifier(loss="modified_huber", **S)), wine, exact=False)
 print(len(MADE), "cases,", sum(f.stat().st_size for f in OUT.rglob("*") if f.is_file()) // 1024, "KiB")

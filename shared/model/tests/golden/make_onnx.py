@@ -80,7 +80,7 @@ x[:6, 1] = 0.5
 x[6:9, 0] = -0.25
 x[9:14, 2] = np.nan
 clean = np.nan_to_num(x)
-for mode in ("LEQ", "LT", "GTE", "GT"):
+for mode in ("LEQ", "LT", "GTE", "GT", "EQ", "NEQ"):
     for tracks in (0, 1):
         graph(f"mode_{mode.lower()}_{tracks}", [helper.make_node(
             "TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1,
@@ -128,4 +128,23 @@ graph("columns_and_arithmetic", [
     helper.make_node("Abs", ["all"], ["abs"]), helper.make_node("Pow", ["abs", "two"], ["sq"]),
     helper.make_node("ReduceMean", ["sq", "one"], ["y"], keepdims=1)],
     dict(one=np.array([1]), three=np.array([3]), ids=np.array([3, -4]), half=np.array([0.5], f32), two=np.array(2.0, f32)), 4, clean)
+trees = dict(domain="ai.onnx.ml", nodes_treeids=[0, 0, 0, 1, 1, 1], nodes_nodeids=[0, 1, 2] * 2, nodes_featureids=[1, 0, 0, 0, 0, 0], nodes_values=[0.5, 0, 0, -0.25, 0, 0],
+             nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF", "BRANCH_GT", "LEAF", "LEAF"], nodes_truenodeids=[1, 0, 0] * 2, nodes_falsenodeids=[2, 0, 0] * 2)
+for how in ("MIN", "MAX"):
+    graph(f"aggregate_{how.lower()}", [helper.make_node("TreeEnsembleRegressor", ["x"], ["both"], n_targets=2, aggregate_function=how, base_values=[0.25, 0.5],
+        target_treeids=[0, 0, 0, 1, 1], target_nodeids=[1, 1, 2, 1, 2], target_ids=[0, 1, 0, 1, 0], target_weights=[0.1, 0.4, 0.2, 0.3, 0.15], **trees),
+        helper.make_node("ArrayFeatureExtractor", ["both", "first"], ["y"], domain="ai.onnx.ml")], {"first": np.array([0])}, 4, clean)
+for post in ("SOFTMAX", "SOFTMAX_ZERO", "LOGISTIC", "PROBIT"):
+    graph(f"post_{post.lower()}", [helper.make_node("TreeEnsembleRegressor", ["x"], ["both"], n_targets=2, post_transform=post,
+        target_treeids=[0, 0, 0, 1, 1], target_nodeids=[1, 1, 2, 1, 2], target_ids=[0, 1, 0, 1, 1], target_weights=[0.1, 0.4, 0.2, 0.3, 0.5], **trees),
+        helper.make_node("ArrayFeatureExtractor", ["both", "second"], ["y"], domain="ai.onnx.ml")], {"second": np.array([1])}, 4, clean)
+whole = np.trunc(clean * 3)
+graph("tree_ensemble_member", [helper.make_node(
+    "TreeEnsemble", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1, aggregate_function=1, post_transform=0,
+    tree_roots=[0, 2], nodes_featureids=[1, 0, 2], nodes_modes=helper.make_tensor("m", TensorProto.UINT8, [3], [6, 5, 6]),
+    nodes_splits=helper.make_tensor("s", TensorProto.FLOAT, [3], [0.0, 1.0, 0.0]),
+    membership_values=helper.make_tensor("v", TensorProto.FLOAT, [6], [1.0, -2.0, float("nan"), 0.0, 3.0, float("nan")]),
+    nodes_truenodeids=[1, 0, 2], nodes_trueleafs=[0, 1, 1], nodes_falsenodeids=[1, 2, 3], nodes_falseleafs=[1, 1, 1],
+    leaf_targetids=[0, 0, 0, 0], leaf_weights=helper.make_tensor("w", TensorProto.FLOAT, [4], [1.0, 2.0, 4.0, 8.0]))],
+    {}, 4, whole, ml=5)
 print(sum(f.stat().st_size for f in OUT.iterdir()) // 1024, "KiB")

@@ -1,6 +1,6 @@
 //! Reads all of the topic, from its beginning and for as long as the process lives.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -56,8 +56,8 @@ pub(super) struct Reader {
     closing: Arc<AtomicBool>,
     ignored: Counter,
     assigned: BTreeSet<i32>,
-    /// Partitions whose end was not reached yet; none while nothing is assigned.
-    unread: Option<BTreeSet<i32>>,
+    /// Partitions whose end, as it was at the start, is not reached yet; none while nothing is assigned.
+    unread: Option<BTreeMap<i32, i64>>,
     deaf: bool,
 }
 
@@ -93,8 +93,14 @@ impl Reader {
                 counted = Some(Instant::now());
             }
             match self.consumer.poll(POLL) {
-                Some(Ok(message)) => self.take(&message),
-                Some(Err(KafkaError::PartitionEOF(partition))) => self.reached_end(partition),
+                Some(Ok(message)) => {
+                    self.take(&message);
+                    let (partition, next) = (message.partition(), message.offset() + 1);
+                    drop(message);
+                    self.reached(partition, next);
+                }
+                // what stood at the end may have been compacted away
+                Some(Err(KafkaError::PartitionEOF(partition))) => self.reached(partition, i64::MAX),
                 Some(Err(error)) => tracing::debug!(topic = self.topic, %error, "board reader reports an error"),
                 None => {}
             }
@@ -130,18 +136,32 @@ impl Reader {
             return if known { Ok(()) } else { Err(missing) };
         }
         let mut list = TopicPartitionList::new();
+        let mut ends = BTreeMap::new();
         for partition in &new {
+            let (begin, end) = self.consumer.fetch_watermarks(&self.topic, *partition, BROKER)?;
             list.add_partition_offset(&self.topic, *partition, Offset::Beginning)?;
+            if begin < end {
+                ends.insert(*partition, end);
+            }
         }
         self.consumer.incremental_assign(&list)?;
-        self.unread.get_or_insert_default().extend(&new);
+        self.unread.get_or_insert_default().extend(ends);
         self.assigned.extend(new);
+        self.tell_end();
         Ok(())
     }
 
-    fn reached_end(&mut self, partition: i32) {
+    /// Everything before `next` was read.
+    fn reached(&mut self, partition: i32, next: i64) {
         let Some(unread) = &mut self.unread else { return };
-        unread.remove(&partition);
+        if unread.get(&partition).is_some_and(|end| next >= *end) {
+            unread.remove(&partition);
+            self.tell_end();
+        }
+    }
+
+    fn tell_end(&mut self) {
+        let Some(unread) = &self.unread else { return };
         if unread.is_empty() && !self.board.is_caught_up() {
             self.board.caught_up(true);
             self.events.ready();

@@ -15,6 +15,8 @@ use crate::kafka::producer::{RecordSink, Sent, Undeliverable};
 use crate::{Ack, Board};
 
 const LOOK: Duration = Duration::from_millis(500);
+/// Between two writings of views that have not changed.
+const REPEAT: Duration = Duration::from_secs(600);
 /// While a record waits for the one before it.
 const SOON: Duration = Duration::from_millis(20);
 /// Longest time for the last words.
@@ -57,7 +59,12 @@ impl Writer {
 
     fn run(&mut self) {
         let mut changes = self.board.changes().listen();
+        let mut repeated = Instant::now();
         while !self.leaving.load(Ordering::Acquire) {
+            if repeated.elapsed() > REPEAT {
+                repeated = Instant::now();
+                self.board.repeat_views();
+            }
             self.write();
             changes.sleep(if self.waiting.is_empty() { LOOK } else { SOON });
         }

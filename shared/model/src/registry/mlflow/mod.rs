@@ -189,26 +189,32 @@ impl Mlflow {
             }
         };
         let mut listing = Listing::new();
+        let (mut answered, mut first) = (names.is_empty(), None);
         for name in names {
             let old = before.get(name);
             match Listed::ask(&self.client, name, self.keep, old.map(|old| &**old)) {
                 Ok(Some(model)) => {
+                    answered = true;
                     self.state().troubles.remove(name);
                     listing.insert(name.clone(), Arc::new(model));
                 }
-                Ok(None) => {}
+                Ok(None) => answered = true,
                 Err(error @ RegistryError::Unreachable { .. }) => return Err(error),
-                Err(error) if error.is_denied() && listing.is_empty() => return Err(error),
                 Err(error) => {
                     let text = error.to_string();
                     if self.state().troubles.insert(name.clone(), text.clone()).as_ref() != Some(&text) {
                         tracing::warn!(model = name, error = text, "model cannot be listed");
                     }
                     listing.extend(old.map(|old| (name.clone(), Arc::clone(old))));
+                    first = first.or(Some(error));
                 }
             }
         }
-        Ok(listing)
+        // where no call succeeds, it is not a matter of models
+        match first {
+            Some(error) if !answered => Err(error),
+            _ => Ok(listing),
+        }
     }
 
     fn accept(&self, before: &Listing, listing: Listing) {

@@ -1,0 +1,9 @@
+//! The trainer.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    forebay_train::Arguments::parse().run()
+}

@@ -1,0 +1,4 @@
+//! A pickle, joblib's arrays and compression included: any bytes are a model or a fault.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| forebay_model_fuzz::read("model.pkl", bytes));

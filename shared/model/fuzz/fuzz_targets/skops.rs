@@ -1,0 +1,4 @@
+//! A skops file, the zip around it included: any bytes are a model or a fault.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| forebay_model_fuzz::read("model.skops", bytes));

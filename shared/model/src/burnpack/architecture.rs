@@ -1,0 +1,123 @@
+//! The JSON that describes a net, as it stands in the file's metadata.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Task;
+use crate::step::{Impute, Step};
+
+/// Architecture of a net; tensors are named, not held.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Architecture {
+    pub(super) width: usize,
+    #[serde(default)]
+    pub(super) features: Vec<String>,
+    pub(super) task: TaskName,
+    #[serde(default)]
+    pub(super) labels: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) prepare: Option<Prepare>,
+    pub(super) layers: Vec<LayerSpec>,
+    #[serde(default, skip_serializing_if = "Layout::is_default")]
+    pub(super) layout: Layout,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) target: Option<TargetScale>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum TaskName {
+    Regression,
+    Classification,
+}
+
+/// Axes of a linear layer's weight.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Layout {
+    /// burn's.
+    #[default]
+    InOut,
+    /// PyTorch's.
+    OutIn,
+}
+
+impl Layout {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LayerSpec {
+    Linear(String),
+    Activation(String),
+}
+
+/// What happens to a raw row before the net, in f64: missing values filled, then `(x - center) / scale`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prepare {
+    /// One value per column in place of a missing one; without it the model refuses missing values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fill: Option<Vec<f64>>,
+    /// Subtracted, one per column.
+    pub center: Vec<f64>,
+    /// Divided by, one per column; never zero.
+    pub scale: Vec<f64>,
+}
+
+/// How a regression net's output becomes the prediction: `output * scale + center`, in f64.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetScale {
+    pub scale: f64,
+    pub center: f64,
+}
+
+impl From<Task> for TaskName {
+    fn from(task: Task) -> Self {
+        match task {
+            Task::Regression => Self::Regression,
+            Task::Classification => Self::Classification,
+        }
+    }
+}
+
+impl Prepare {
+    /// The plan's steps.
+    ///
+    /// # Errors
+    /// Lists that are not `width` long, values that are not finite, a scale of zero.
+    pub(super) fn steps(self, width: usize) -> Result<Vec<Step>, String> {
+        let Self { fill, center, scale } = self;
+        for (name, values) in [("fill", fill.as_ref()), ("center", Some(&center)), ("scale", Some(&scale))] {
+            let Some(values) = values else { continue };
+            if values.len() != width {
+                return Err(format!("prepare: {name} has {} values for width {width}", values.len()));
+            }
+            if let Some(bad) = values.iter().find(|v| !v.is_finite() || (name == "scale" && **v == 0.0)) {
+                return Err(format!("prepare: {name} holds {bad}"));
+            }
+        }
+        let mut steps = Vec::with_capacity(2);
+        if let Some(fill) = fill {
+            let kept = fill.into_iter().enumerate().collect();
+            steps.push(Step::Impute(Impute { missing: None, kept, indicator: Vec::new() }));
+        }
+        steps.push(Step::Scale { center: Some(center), scale: Some(scale), clip: None });
+        Ok(steps)
+    }
+}
+
+impl TargetScale {
+    /// # Errors
+    /// Values that are not finite, a scale of zero.
+    pub(super) fn check(self) -> Result<Self, String> {
+        if self.scale.is_finite() && self.scale != 0.0 && self.center.is_finite() {
+            return Ok(self);
+        }
+        Err(format!("target: scale {} and center {}", self.scale, self.center))
+    }
+}

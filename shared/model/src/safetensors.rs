@@ -1,0 +1,107 @@
+//! `model.safetensors`: weights as PyTorch and burn save them, the architecture in the file's `__metadata__`.
+//!
+//! Metadata key `forebay.architecture` holds the JSON of a burnpack model (see `burnpack`). PyTorch keeps a linear
+//! layer's weight as `[out, in]`; `"layout": "out_in"` in the JSON says so. Tensors are f32, f64, f16 or bf16 and are
+//! computed with in f32.
+
+use burn::tensor::{bf16, f16};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::Fault;
+use crate::burnpack::{ARCHITECTURE_KEY, Values, compile};
+use crate::plan::Plan;
+
+/// Reads a safetensors model.
+///
+/// # Errors
+/// A [`Fault`] for a broken container, no or a wrong architecture, tensors missing, misshapen or not finite.
+pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
+    let broken = |e: safetensors::SafeTensorError| Fault::new("", format!("is no safetensors file: {e}"));
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+    let json = header.metadata().as_ref().and_then(|m| m.get(ARCHITECTURE_KEY));
+    let json = json.ok_or_else(|| Fault::new("metadata", format!("has no {ARCHITECTURE_KEY}")))?;
+    let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
+    compile(json, |name| tensors.tensor(name).ok().map(|view| values(name, &view)).transpose())
+}
+
+fn values(name: &str, view: &TensorView<'_>) -> Result<Values, Fault> {
+    let data = view.data();
+    let pair = |c: &[u8]| [c[0], c[1]];
+    let numbers = match view.dtype() {
+        Dtype::F32 => data.chunks_exact(4).map(|c| f64::from(f32::from_le_bytes([c[0], c[1], c[2], c[3]]))).collect(),
+        Dtype::F64 => {
+            data.chunks_exact(8).map(|c| f64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]])).collect()
+        }
+        Dtype::F16 => data.chunks_exact(2).map(|c| f16::from_le_bytes(pair(c)).to_f64()).collect(),
+        Dtype::BF16 => data.chunks_exact(2).map(|c| bf16::from_le_bytes(pair(c)).to_f64()).collect(),
+        other => return Err(Fault::new(format!("tensor {name}"), format!("has type {other:?}, expected a float"))),
+    };
+    Ok((view.shape().to_vec(), numbers))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::{Model as _, Rows};
+
+    /// `relu(x W + b) V`, three inputs, two hidden.
+    fn file(architecture: Option<&str>, tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)]) -> Vec<u8> {
+        let views = tensors.iter().map(|(n, d, s, b)| (*n, TensorView::new(*d, s.clone(), b).unwrap()));
+        let metadata = architecture.map(|a| HashMap::from([(ARCHITECTURE_KEY.to_owned(), a.to_owned())]));
+        safetensors::serialize(views, metadata).unwrap()
+    }
+
+    fn f32s(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|v| v.to_le_bytes()).collect()
+    }
+
+    fn json(layout: &str) -> String {
+        format!(
+            r#"{{"width": 3, "task": "regression", {layout}
+                "layers": [{{"linear": "net.0"}}, {{"activation": "relu"}}, {{"linear": "net.2"}}]}}"#
+        )
+    }
+
+    fn answer(bytes: &[u8]) -> f64 {
+        read(bytes).unwrap().predict(Rows::new(3, &[1.0, 2.0, -3.0]).unwrap()).unwrap().values[0]
+    }
+
+    #[test]
+    fn both_layouts_and_every_float() {
+        let bias = ("net.0.bias", Dtype::F32, vec![2], f32s(&[0.5, -100.0]));
+        let last = |shape| ("net.2.weight", Dtype::F64, shape, [2.0f64, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect());
+        // columns of W are (1, 2, 1) and (1, 1, 1)
+        let rows = ("net.0.weight", Dtype::F32, vec![3, 2], f32s(&[1.0, 1.0, 2.0, 1.0, 1.0, 1.0]));
+        assert_eq!(answer(&file(Some(&json("")), &[rows, bias.clone(), last(vec![2, 1])])), 2.0 * (1.0 + 4.0 - 3.0 + 0.5));
+        for (dtype, bytes) in [
+            (Dtype::F16, [1.0f32, 2.0, 1.0, 1.0, 1.0, 1.0].iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect()),
+            (Dtype::BF16, [1.0f32, 2.0, 1.0, 1.0, 1.0, 1.0].iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect()),
+        ] {
+            let columns = ("net.0.weight", dtype, vec![2, 3], bytes);
+            let bytes = file(Some(&json(r#""layout": "out_in","#)), &[columns, bias.clone(), last(vec![1, 2])]);
+            assert_eq!(answer(&bytes), 5.0);
+        }
+    }
+
+    #[test]
+    fn what_is_no_model_is_refused() {
+        let weight = |dtype, bytes| [("net.0.weight", dtype, vec![3, 1], bytes)];
+        let one = r#"{"width": 3, "task": "regression", "layers": [{"linear": "net.0"}]}"#;
+        for (bytes, what) in [
+            (b"nonsense".to_vec(), "no safetensors"),
+            (Vec::new(), "no safetensors"),
+            (0xffff_ffff_ffffu64.to_le_bytes().to_vec(), "no safetensors"),
+            (file(None, &weight(Dtype::F32, f32s(&[1.0; 3]))), "has no forebay.architecture"),
+            (file(Some("{"), &[]), "EOF"),
+            (file(Some(one), &[]), "no tensor net.0.weight"),
+            (file(Some(one), &weight(Dtype::I32, vec![0; 12])), "has type I32"),
+            (file(Some(one), &weight(Dtype::F32, f32s(&[1.0, f32::NAN, 0.0]))), "not finite"),
+            (file(Some(&json("")), &weight(Dtype::F32, f32s(&[1.0; 3]))), "no tensor net.2.weight"),
+        ] {
+            let fault = read(&bytes).unwrap_err().to_string();
+            assert!(fault.contains(what), "{fault}");
+        }
+    }
+}
