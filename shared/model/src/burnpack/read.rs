@@ -38,10 +38,7 @@ pub(crate) type Values = (Vec<usize>, Vec<f64>);
 ///
 /// # Errors
 /// A [`Fault`] for a wrong architecture, tensors missing, misshapen or not finite, and those of `find`.
-pub(crate) fn compile(
-    json: &str,
-    mut find: impl FnMut(&str) -> Result<Option<Values>, Fault>,
-) -> Result<Plan, Fault> {
+pub(crate) fn compile(json: &str, mut find: impl FnMut(&str) -> Result<Option<Values>, Fault>) -> Result<Plan, Fault> {
     let fault = |reason: String| Fault::new(ARCHITECTURE_KEY, reason);
     let spec: Architecture = serde_json::from_str(json).map_err(|e| fault(e.to_string()))?;
     if spec.width == 0 || spec.width > MAX_WIDTH || spec.layers.len() > MAX_LAYERS {
@@ -68,10 +65,7 @@ pub(crate) fn compile(
     Plan::new(features, steps, Head::Net(net), answer, false).map_err(fault)
 }
 
-fn read_net(
-    spec: &Architecture,
-    find: &mut impl FnMut(&str) -> Result<Option<Values>, Fault>,
-) -> Result<Net, Fault> {
+fn read_net(spec: &Architecture, find: &mut impl FnMut(&str) -> Result<Option<Values>, Fault>) -> Result<Net, Fault> {
     let fault = |reason: String| Fault::new(ARCHITECTURE_KEY, reason);
     let mut net = NetBuilder::new(spec.width, DType::F32);
     let mut used = HashSet::new();
