@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts the backing services (Apache Kafka, Redis, RabbitMQ) on this machine without Docker, for development and tests.
+# Starts the backing services (Apache Kafka, Redis, RabbitMQ, MLflow) on this machine without Docker, for development and tests.
 # Everything listens on loopback. `native.sh help` says how it is used.
 set -euo pipefail
 
@@ -8,12 +8,16 @@ dir=${FOREBAY_NATIVE_DIR:-$here/.native}
 cache=${FOREBAY_CACHE:-$HOME/.cache/forebay}
 kafka_version=4.1.1
 jars=$cache/kafka-$kafka_version
+mlflow_version=3.17.2
+# the server, and what fills it: loadtest/mlflow/fill.py
+mlflow_packages=("mlflow[auth]==$mlflow_version" scikit-learn==1.9.1 skops==0.16.0 onnx==1.23.2 skl2onnx==1.20.0)
+mlflow=$cache/mlflow-$mlflow_version
 wait_seconds=${FOREBAY_NATIVE_WAIT:-90}
 all=(kafka redis rabbitmq)
 
 usage() {
   cat <<'TEXT'
-usage: compose/native.sh COMMAND [SERVICE...]     services: kafka redis rabbitmq (default: all)
+usage: compose/native.sh COMMAND [SERVICE...]     services: kafka redis rabbitmq (default: these three), mlflow
 
   install   fetch and install what the services need, start nothing
   up        start what is not running, wait until it answers, print addresses and exports
@@ -27,8 +31,9 @@ usage: compose/native.sh COMMAND [SERVICE...]     services: kafka redis rabbitmq
 
 Environment
   FOREBAY_NATIVE_DIR   data, logs and pid files (default compose/.native); one per instance, to run several side by side
-  FOREBAY_CACHE        downloaded Kafka jars (default ~/.cache/forebay)
-  KAFKA_PORT 9092 (controller: KAFKA_CONTROLLER_PORT, one above), REDIS_PORT 6379, RABBITMQ_PORT 5672
+  FOREBAY_CACHE        downloaded Kafka jars and MLflow's Python (1 GB) (default ~/.cache/forebay)
+  KAFKA_PORT 9092 (controller: KAFKA_CONTROLLER_PORT, one above), REDIS_PORT 6379, RABBITMQ_PORT 5672, MLFLOW_PORT 5000
+  MLFLOW_PASSWORD      basic authentication on MLflow: user admin with this password of 12 characters or more (default: none)
   KAFKA_HEAP           JVM options for memory (default "-Xms256m -Xmx1g")
   KAFKA_EXTRA          more broker properties, one `name=value` a line
   FOREBAY_NATIVE_WAIT  seconds to wait for a service to become healthy (default 90)
@@ -93,8 +98,8 @@ halt() { # SERVICE : SIGTERM, and SIGKILL when that is not heard in time
 
 # --- ports -----------------------------------------------------------------------------------------------------
 
-asked_port() { case $1 in kafka) echo "${KAFKA_PORT:-}" ;; redis) echo "${REDIS_PORT:-}" ;; rabbitmq) echo "${RABBITMQ_PORT:-}" ;; esac; }
-default_port() { case $1 in kafka) echo 9092 ;; redis) echo 6379 ;; rabbitmq) echo 5672 ;; esac; }
+asked_port() { case $1 in kafka) echo "${KAFKA_PORT:-}" ;; redis) echo "${REDIS_PORT:-}" ;; rabbitmq) echo "${RABBITMQ_PORT:-}" ;; mlflow) echo "${MLFLOW_PORT:-}" ;; esac; }
+default_port() { case $1 in kafka) echo 9092 ;; redis) echo 6379 ;; rabbitmq) echo 5672 ;; mlflow) echo 5000 ;; esac; }
 
 port_of() { # SERVICE : where it runs; else where it is asked to run, ran last, or runs by default
   local asked recorded=""
@@ -156,6 +161,26 @@ fetch_kafka() { # the jars, once per version; a half download never looks like a
       die "cannot fetch Apache Kafka, log: $dir/maven.log"
     fi
     mv "$part" "$jars"
+  fi
+  exec 8>&-
+}
+
+fetch_mlflow() { # a Python environment of its own, once per version
+  [ ! -d "$mlflow" ] || return 0
+  python3 -c 'import ensurepip, venv' 2>/dev/null || need no-such-command=python3-venv
+  mkdir -p "$cache"
+  exec 8>"$cache/mlflow.lock"
+  flock -w 1200 8 || die "another download holds $cache/mlflow.lock"
+  if [ ! -d "$mlflow" ]; then
+    say "installing MLflow $mlflow_version and scikit-learn (1 GB) into $mlflow"
+    rm -rf "$mlflow.new"
+    if ! { python3 -m venv "$mlflow.new" && timeout 1200 "$mlflow.new/bin/python" -m pip install -q --disable-pip-version-check "${mlflow_packages[@]}"; } \
+      >"$dir/pip.log" 2>&1 </dev/null 8>&- 9>&-; then
+      rm -rf "$mlflow.new"
+      tail -n 20 "$dir/pip.log" >&2
+      die "cannot install MLflow, log: $dir/pip.log"
+    fi
+    mv "$mlflow.new" "$mlflow"
   fi
   exec 8>&-
 }
@@ -247,6 +272,26 @@ start_rabbitmq() { # PORT
 
 healthy_rabbitmq() { open_port "$1" && grep -q 'Server startup complete' "$dir/rabbitmq/log"; }
 
+# --- MLflow ----------------------------------------------------------------------------------------------------
+
+start_mlflow() { # PORT
+  local home=$dir/mlflow auth=()
+  free_port mlflow "$1" MLFLOW_PORT
+  if [ -n "${MLFLOW_PASSWORD:-}" ]; then
+    printf '[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///%s\nadmin_username = admin\nadmin_password = %s\n' \
+      "$home/auth.db" "$MLFLOW_PASSWORD" > "$home/auth.ini"
+    chmod 600 "$home/auth.ini"
+    auth=(--app-name basic-auth)
+  fi
+  # by its module: the script's first line names the place where the environment was made
+  launch mlflow env MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_AUTH_CONFIG_PATH="$home/auth.ini" DO_NOT_TRACK=true \
+    MLFLOW_FLASK_SERVER_SECRET_KEY="native-$1" PYTHONWARNINGS=ignore GIT_PYTHON_REFRESH=quiet \
+    "$mlflow/bin/python" -m mlflow server --host 127.0.0.1 --port "$1" --workers 1 "${auth[@]}" \
+    --backend-store-uri "sqlite:///$home/mlflow.db" --artifacts-destination "$home/artifacts"
+}
+
+healthy_mlflow() { [ "$(timeout 3 curl -s -o /dev/null -w '%{http_code}' "http://127.0.0.1:$1/health")" = 200 ]; }
+
 # --- commands --------------------------------------------------------------------------------------------------
 
 install() {
@@ -256,6 +301,7 @@ install() {
       kafka) need java=openjdk-17-jre-headless; fetch_kafka ;;
       redis) need redis-server=redis-server redis-cli=redis-tools ;;
       rabbitmq) need rabbitmq-server=rabbitmq-server ;;
+      mlflow) need python3=python3 curl=curl; fetch_mlflow ;;
     esac
   done
 }
@@ -318,7 +364,7 @@ restart() {
   for service in "$@"; do
     port=$(port_of "$service")
     down "$service"
-    case $service in kafka) KAFKA_PORT=$port ;; redis) REDIS_PORT=$port ;; rabbitmq) RABBITMQ_PORT=$port ;; esac
+    case $service in kafka) KAFKA_PORT=$port ;; redis) REDIS_PORT=$port ;; rabbitmq) RABBITMQ_PORT=$port ;; mlflow) MLFLOW_PORT=$port ;; esac
     up_one "$service"
     settle "$service"
   done
@@ -350,6 +396,10 @@ exports() {
       kafka) echo "export FOREBAY__KAFKA__BROKERS=127.0.0.1:$port" ;;
       redis) echo "export FOREBAY__REDIS__URL=redis://127.0.0.1:$port" ;;
       rabbitmq) echo "export RABBITMQ_URL=amqp://guest:guest@127.0.0.1:$port/%2f" ;;
+      mlflow)
+        echo "export MLFLOW_TRACKING_URI=http://127.0.0.1:$port"
+        [ -z "${MLFLOW_PASSWORD:-}" ] || echo "export MLFLOW_TRACKING_USERNAME=admin MLFLOW_TRACKING_PASSWORD=$MLFLOW_PASSWORD"
+        ;;
     esac
   done
 }
@@ -371,9 +421,9 @@ wipe=no
 services=()
 for word in "$@"; do
   case $word in
-    kafka | redis | rabbitmq) services+=("$word") ;;
+    kafka | redis | rabbitmq | mlflow) services+=("$word") ;;
     --wipe) [ "$command" = down ] || die "--wipe belongs to down"; wipe=yes ;;
-    *) die "unknown service $word (there are: ${all[*]})" ;;
+    *) die "unknown service $word (there are: ${all[*]} mlflow)" ;;
   esac
 done
 named=${#services[@]}
@@ -389,7 +439,7 @@ case $command in
   status) status "${services[@]}" || [ "$named" -eq 0 ] ;;
   env) exports "${services[@]}" ;;
   kill | pause | resume)
-    [ "$named" -gt 0 ] || die "$command which service? (${all[*]})"
+    [ "$named" -gt 0 ] || die "$command which service? (${all[*]} mlflow)"
     for service in "${services[@]}"; do
       case $command in
         kill)

@@ -5,13 +5,13 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/.." && pwd)
-limit=${REAL_TIMEOUT:-900}
+limit=${REAL_TIMEOUT:-1200}
 
 usage() {
   cat <<'TEXT'
 usage: loadtest/real.sh [TEST [FILTER]]
 
-  real.sh                  all of them (about 8 minutes on two cores, after the build)
+  real.sh                  all of them (about 10 minutes on two cores, after the build)
   real.sh rollout          loadtest/tests/real_rollout.rs alone
   real.sh mesh bad_input   of real_mesh.rs the tests whose name contains bad_input
   real.sh sklearn          random models of scikit-learn and onnxruntime against the readers; needs no Kafka and no Redis
@@ -19,7 +19,7 @@ usage: loadtest/real.sh [TEST [FILTER]]
 Environment
   CARGO_TARGET_DIR   where cargo builds (default target/)
   FOREBAY_BIN_DIR    use the binaries in this folder and build none
-  REAL_TIMEOUT       seconds the tests may take in all (default 900)
+  REAL_TIMEOUT       seconds the tests may take in all (default 1200)
   REAL_PYTHON        a Python with loadtest/sklearn_requirements.txt (default: one is made in the user's cache folder)
   REAL_SEED          seed of the random models (default 1)
   REAL_KEEP          a folder that keeps the logs of services, Kafka and Redis

@@ -9,120 +9,11 @@
 mod harness;
 
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
 
+use harness::spans::{Seen, Spans, hex};
 use harness::topic::{Out, Reader, Writer};
 use harness::{Mesh, http, row, stop_all};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
-use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
-use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-
-struct Collector(Sender<ExportTraceServiceRequest>);
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: tonic::Request<ExportTraceServiceRequest>,
-    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
-        let _ = self.0.send(request.into_inner());
-        Ok(tonic::Response::new(ExportTraceServiceResponse { partial_success: None }))
-    }
-}
-
-/// A collector on a thread of its own: its address, and what arrives.
-fn collector() -> (String, Receiver<ExportTraceServiceRequest>) {
-    let (received, requests) = channel();
-    let (bound, address) = channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            bound.send(listener.local_addr().unwrap()).unwrap();
-            let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector(received)));
-            server.serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener)).await.unwrap();
-        });
-    });
-    (format!("http://{}", address.recv_timeout(Duration::from_secs(5)).unwrap()), requests)
-}
-
-/// A span with the name of the service it came from.
-#[derive(Clone, Debug)]
-struct Seen {
-    service: String,
-    span: Span,
-}
-
-impl Seen {
-    fn attribute(&self, name: &str) -> Option<String> {
-        text(&self.span.attributes, name)
-    }
-
-    fn id(&self) -> String {
-        hex(&self.span.span_id)
-    }
-
-    fn parent(&self) -> String {
-        hex(&self.span.parent_span_id)
-    }
-}
-
-fn text(attributes: &[KeyValue], name: &str) -> Option<String> {
-    match attributes.iter().find(|it| it.key == name)?.value.clone()?.value? {
-        Any::StringValue(text) => Some(text),
-        Any::IntValue(number) => Some(number.to_string()),
-        Any::BoolValue(yes) => Some(yes.to_string()),
-        other => Some(format!("{other:?}")),
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// All spans that have come, until every name in `wanted` is there.
-struct Spans {
-    requests: Receiver<ExportTraceServiceRequest>,
-    seen: Vec<Seen>,
-}
-
-impl Spans {
-    #[track_caller]
-    fn of_trace(&mut self, trace: &str, wanted: &[String]) -> Vec<Seen> {
-        let deadline = Instant::now() + Duration::from_secs(15);
-        loop {
-            let of: Vec<Seen> = self.seen.iter().filter(|it| hex(&it.span.trace_id) == trace).cloned().collect();
-            let missing: Vec<_> = wanted.iter().filter(|name| !of.iter().any(|it| it.span.name == **name)).collect();
-            if missing.is_empty() {
-                return of;
-            }
-            let names: Vec<_> = of.iter().map(|it| (it.service.as_str(), it.span.name.as_str())).collect();
-            assert!(Instant::now() < deadline, "trace {trace} lacks {missing:?}; it has {names:?}");
-            if let Ok(request) = self.requests.recv_timeout(Duration::from_millis(200)) {
-                self.take(request);
-            }
-        }
-    }
-
-    /// What processes sent before they ended.
-    fn collect_rest(&mut self) {
-        while let Ok(request) = self.requests.try_recv() {
-            self.take(request);
-        }
-    }
-
-    fn take(&mut self, request: ExportTraceServiceRequest) {
-        for resource in request.resource_spans {
-            let service = text(&resource.resource.unwrap_or_default().attributes, "service.name").unwrap_or_default();
-            let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            self.seen.extend(spans.map(|span| Seen { service: service.clone(), span }));
-        }
-    }
-}
 
 /// A row of the span table: name, service, kind, the name of its parent.
 type Row<'a> = (String, &'a str, SpanKind, String);
@@ -168,8 +59,8 @@ fn assert_messaging(span: &Seen, operation: &str, destination: &str, group: Opti
 
 #[test]
 fn one_trace_goes_through_five_binaries_over_both_doors() {
-    let (endpoint, requests) = collector();
-    let mut spans = Spans { requests, seen: Vec::new() };
+    let mut spans = Spans::collect();
+    let endpoint = spans.endpoint.clone();
     let mut mesh = Mesh::with_topics("traces");
     mesh.set("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
     mesh.set("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
@@ -285,6 +176,7 @@ fn one_trace_goes_through_five_binaries_over_both_doors() {
     }
     let culprit = told.iter().find(|it| it.span.name == names[1]).unwrap();
     assert_eq!(culprit.span.status.clone().unwrap_or_default().code, 2, "the stage that refused it: {culprit:?}");
+    assert_eq!(culprit.span.events[0].name, "exception", "{culprit:?}");
     stop_all(services);
     spans.collect_rest();
     let unwanted: Vec<_> = spans.seen.iter().filter(|it| hex(&it.span.trace_id) == quiet).collect();

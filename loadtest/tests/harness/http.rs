@@ -34,6 +34,12 @@ pub fn get(address: SocketAddr, path: &str) -> Result<Reply> {
     send(address, format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes())
 }
 
+/// `POST path` of JSON.
+pub fn post(address: SocketAddr, path: &str, body: &str) -> Result<Reply> {
+    let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+    send(address, format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes())
+}
+
 /// `POST /v1/predict`.
 pub fn predict(address: SocketAddr, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Result<Reply> {
     let body = body.as_ref();

@@ -10,7 +10,10 @@
 
 pub mod http;
 pub mod load;
+pub mod metric_table;
+pub mod proxy;
 pub mod service;
+pub mod spans;
 pub mod topic;
 
 use std::path::{Path, PathBuf};

@@ -58,7 +58,8 @@ pub(crate) fn text(shared: &Shared, http: Option<std::net::SocketAddr>, kafka: b
 }
 
 fn sample(shared: &Shared) -> Result<Sample, String> {
-    let registry = Registry::open(&shared.models.registry).map_err(|error| error.to_string())?;
+    let registry = Registry::open_with(&forebay_prediction::registry_options(&shared.models))
+        .map_err(|error| error.to_string())?;
     let name = &shared.models.name;
     let model = registry.model(name).ok_or_else(|| format!("the registry has no model {name}"))?;
     let version = model.resolve(None).map_err(|error| error.to_string())?.version;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::kafka::{Assigned, DeadLetters, Edges, Follow, RawSource, Route};
-use forebay_bus::{Inlet, NoEvents, Outlet, stage_name};
+use forebay_bus::{Board, Inlet, NoEvents, Outlet, stage_name};
 use forebay_contract::{Features, Outcome, Prediction, Request, Stage};
 use forebay_ingestion::system::{self as ingestion, HttpDoor, Ingestion, Place};
 use forebay_publishing::system as publishing;
@@ -56,7 +56,9 @@ pub(crate) async fn start(
     kafka: bool,
 ) -> Result<Running, StartError> {
     let arbiter = Arbiter::new();
-    let mut wiring = Wiring { settings, host, stages, kafka, arbiter: arbiter.handle(), edges: Vec::new() };
+    let arbiter = arbiter.handle();
+    let mut wiring = Wiring { settings, host, stages, kafka, arbiter, edges: Vec::new(), board: Board::of(host) };
+    wiring.follow_board()?;
     let (replies, answer) = late();
     let publishing = wiring.publishing(replies)?;
     let (predictions, landed) = late();
@@ -89,6 +91,7 @@ struct Wiring<'a> {
     kafka: bool,
     arbiter: ArbiterHandle,
     edges: Vec<(Stage, Edges)>,
+    board: Board,
 }
 
 impl Wiring<'_> {
@@ -99,6 +102,17 @@ impl Wiring<'_> {
         }
         let found = self.edges.iter_mut().find(|(known, _)| *known == stage);
         found.map(|(_, edges)| edges).ok_or_else(|| StartError::failed("an edge that was opened is gone"))
+    }
+
+    /// The stages here share one board. It is on the topic as well where others may read it or have to write it.
+    fn follow_board(&mut self) -> Result<(), StartError> {
+        let concerned = [Stage::Prediction, Stage::Preprocessing, Stage::Ingestion];
+        let Some(stage) = concerned.into_iter().find(|stage| self.stages.has(*stage)) else { return Ok(()) };
+        if !self.kafka && self.stages.whole() {
+            return Ok(());
+        }
+        let board = self.board.clone();
+        self.edges(stage)?.follow_board(&board, stage == Stage::Prediction)
     }
 
     /// Where `stage` sends outcomes.
@@ -156,7 +170,8 @@ impl Wiring<'_> {
             self.edges(Stage::Prediction)?.outlet(&topics.predictions, Route::Travel)
         };
         let outlets = forebay_prediction::system::Outlets { results, predictions };
-        let inlet = forebay_prediction::system::stage(&self.settings.prediction, self.host, &self.arbiter, outlets)?;
+        let (settings, board) = (&self.settings.prediction, &self.board);
+        let inlet = forebay_prediction::system::stage(settings, self.host, &self.arbiter, outlets, board)?;
         if !joined {
             self.edges(Stage::Prediction)?.consume(&topics.predict, "forebay-prediction", inlet.clone())?;
         }
@@ -210,8 +225,8 @@ impl Wiring<'_> {
             None => self.edges(Stage::Preprocessing)?.outlet(&topics.features, Route::Travel),
         };
         let outlets = forebay_preprocessing::system::Outlets { features, results };
-        let inlet =
-            forebay_preprocessing::system::stage(&self.settings.preprocessing, self.host, &self.arbiter, outlets)?;
+        let (settings, board) = (&self.settings.preprocessing, &self.board);
+        let inlet = forebay_preprocessing::system::stage(settings, self.host, &self.arbiter, outlets, board)?;
         if !self.stages.has(Stage::Ingestion) {
             self.edges(Stage::Preprocessing)?.consume(&topics.requests, "forebay-preprocessing", inlet.clone())?;
         }
@@ -243,7 +258,8 @@ impl Wiring<'_> {
         let gather = if joined { Duration::ZERO } else { self.settings.ingestion.ingestion.gather };
         let place = if self.kafka { Place::replica(partitions, gather) } else { Place::memory() };
         let outlets = ingestion::Outlets { requests, results, dead_letters };
-        let stage = ingestion::stage(&self.settings.ingestion, self.host, &self.arbiter, outlets, place)?;
+        let (settings, board) = (&self.settings.ingestion, &self.board);
+        let stage = ingestion::stage(settings, self.host, &self.arbiter, outlets, place, board)?;
         if self.stages.outcomes_stay() {
             answer(stage.replies.clone());
         } else {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay_contract::Request;
+use forebay_contract::{Request, SplitKey};
 
 /// Priority of an ask that names none; lower numbers go first.
 pub const DEFAULT_PRIORITY: i32 = 1;
@@ -18,6 +18,8 @@ pub struct Ask {
     pub version: String,
     /// Lower number first.
     pub priority: i32,
+    /// By which the client stays with one version of a weighted split.
+    pub key: Option<SplitKey>,
     /// How long the client is willing to wait.
     pub timeout: Option<Duration>,
     /// What is to be scored.
@@ -66,7 +68,7 @@ impl Features {
 
 impl Ask {
     /// First 16 bytes of the BLAKE3 of what decides the answer: model, version and the rows to the bit. The label,
-    /// the priority and the timeout are not part of it, so a retry may change them.
+    /// the key, the priority and the timeout are not part of it, so a retry may change them.
     pub fn digest(&self) -> [u8; 16] {
         let mut hash = blake3::Hasher::new_derive_key("forebay 2026 payload of ask");
         let mut text = |text: &str| {
@@ -92,7 +94,8 @@ impl Ask {
 
     /// One message a row, in order.
     pub fn into_requests(self) -> impl Iterator<Item = Request> {
-        let Self { model, version, features, .. } = self;
+        let Self { model, version, key, features, .. } = self;
+        let split_key = key.map_or(0, SplitKey::to_wire);
         let (one, many) = match features {
             Features::One(row) => (Some(row), Vec::new()),
             Features::Many(rows) => (None, rows),
@@ -102,6 +105,7 @@ impl Ask {
             version: version.clone(),
             features: row.values,
             names: row.names,
+            split_key,
         };
         one.into_iter().chain(many).map(request)
     }
@@ -118,6 +122,7 @@ mod tests {
             model: String::new(),
             version: "v1".into(),
             priority: DEFAULT_PRIORITY,
+            key: None,
             timeout: None,
             features: Features::Many(rows),
         }
@@ -126,7 +131,8 @@ mod tests {
     #[test]
     fn the_digest_tells_payloads_apart_and_ignores_labels() {
         let base = ask(&[&[1.0, 2.0], &[3.0, 4.0]]);
-        let labelled = Ask { request_id: Some("x".into()), priority: 7, ..base.clone() };
+        let key = Some(SplitKey::of_text("alice"));
+        let labelled = Ask { request_id: Some("x".into()), priority: 7, key, ..base.clone() };
         assert_eq!(base.digest(), labelled.digest());
         assert_ne!(base.digest(), ask(&[&[1.0, 2.0, 3.0], &[4.0]]).digest());
         assert_ne!(base.digest(), ask(&[&[1.0, 2.0], &[3.0, -4.0]]).digest());
@@ -138,6 +144,12 @@ mod tests {
     fn every_row_becomes_a_request_in_order() {
         let requests: Vec<_> = ask(&[&[1.0], &[2.0]]).into_requests().collect();
         assert_eq!(requests.iter().map(|r| r.features[0]).collect::<Vec<_>>(), [1.0, 2.0]);
-        assert!(requests.iter().all(|r| r.version == "v1"));
+        assert!(requests.iter().all(|r| r.version == "v1" && r.split_key == 0));
+        let key = SplitKey::of_text("alice");
+        let keyed = Ask { key: Some(key), ..ask(&[&[1.0], &[2.0]]) };
+        assert!(
+            keyed.into_requests().all(|request| request.split_key == key.to_wire()),
+            "a client's rows stay together"
+        );
     }
 }

@@ -4,18 +4,23 @@
 //! - `predict`: `POST /v1/predict`
 //! - `answer`: the JSON of answers and errors
 //! - `models`: `GET /v1/models`
+//! - `catalog`: what it lists, from the board
 //! - `openapi`: `/openapi.json`, generated from the types that are served
+//! - `refusals`: what is told of requests that do not get past the door
 //! - `routes`: paths, and answers to those that do not exist
 //! - `span`: the server span of a request
 
 mod answer;
+mod catalog;
 mod models;
 mod openapi;
 mod predict;
+mod refusals;
 mod routes;
 mod span;
 
-pub use models::Catalog;
+pub use catalog::Catalog;
 pub use openapi::document;
 pub use predict::PredictDoor;
+pub(crate) use refusals::Refusals;
 pub use routes::routes;

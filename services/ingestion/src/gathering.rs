@@ -146,7 +146,7 @@ impl Gathering {
 
 /// About how many bytes an item has on an edge.
 fn weight(item: &Item<Request>) -> usize {
-    let Request { model, version, features, names } = &item.payload;
+    let Request { model, version, features, names, .. } = &item.payload;
     let names: usize = names.iter().map(|name| name.len() + 2).sum();
     item.context.encoded().len() + model.len() + version.len() + features.len() * 8 + names + 16
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forebay_bus::kafka::{DeadLetter, RawRecord};
-use forebay_contract::{AskId, ErrorCode, Item, KafkaOrigin, Origin, Outcome, Problem, Request};
+use forebay_contract::{AskId, ErrorCode, Item, KafkaOrigin, Origin, Outcome, Problem, Request, SplitKey};
 use forebay_runtime::{SpanKind, StageSpan, StageTracer, TraceContext};
 
 use crate::admission::{Admission, Timeouts};
@@ -58,7 +58,9 @@ impl RecordDoor {
         let origin = Origin::Kafka(KafkaOrigin { partition, offset, timestamp_ms });
         let admission = Admission { ask, home, origin, accepted_us, timeout, trace, idempotent: None };
         match parsed {
-            Ok(ask) => {
+            Ok(mut ask) => {
+                // who writes the records keyed by user has said what to stay by
+                ask.key = ask.key.or_else(|| record_key(&record));
                 let Some(item) = admission.items(ask).pop() else {
                     let problem = Problem::new(ErrorCode::Internal, "the request lost its row");
                     return Taken::Refused(admission.refusal(None, problem));
@@ -112,6 +114,11 @@ impl RecordDoor {
         span.set("messaging.kafka.offset", i64::try_from(record.offset).unwrap_or(i64::MAX));
         span
     }
+}
+
+fn record_key(record: &RawRecord) -> Option<SplitKey> {
+    let key = record.key.as_ref().and_then(|key| std::str::from_utf8(key).ok());
+    key.filter(|key| !key.is_empty()).map(SplitKey::of_text)
 }
 
 #[cfg(test)]
@@ -168,6 +175,21 @@ mod tests {
         assert_eq!(one.context.home(), two.context.home());
         let nameless = asked(door(true).take(record(1, r#"{"features":[1]}"#), 0));
         assert_eq!(nameless.context.ask(), AskId::of_record("in", 1, 1, 5));
+    }
+
+    #[test]
+    fn a_client_stays_with_its_version_by_its_key_or_that_of_its_records() {
+        let key = |text: &str, key: Option<&'static [u8]>| {
+            let record = RawRecord { key: key.map(Bytes::from_static), ..record(1, text) };
+            SplitKey::from_wire(asked(door(false).take(record, 0)).payload.split_key)
+        };
+        let (alice, bob) = (Some(SplitKey::of_text("alice")), Some(SplitKey::of_text("bob")));
+        let (with, without) = (r#"{"features":[1],"key":"alice"}"#, r#"{"features":[1]}"#);
+        assert_eq!(key(with, Some(b"bob")), alice);
+        assert_eq!(key(without, Some(b"bob")), bob);
+        for none in [None, Some(&b""[..]), Some(b"\xff")] {
+            assert_eq!(key(without, none), None);
+        }
     }
 
     #[test]

@@ -10,14 +10,14 @@ use actix_rt::{Arbiter, ArbiterHandle};
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 use forebay_bus::kafka::{DeadLetters, Edges, Follow, RawBatch, RawSource, Route};
-use forebay_bus::{Delivery, Inlet, Outlet, Permits};
+use forebay_bus::{Board, Delivery, Inlet, Outlet, Permits};
 use forebay_contract::{HttpOrigin, Outcome, Request};
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 use forebay_runtime::{Drain, Host, StageMetrics, StageTracer, StartError};
 
 use crate::actors::{Gatherer, Ingester, Offered, RecordsTaken};
 use crate::admission::Timeouts;
-use crate::doors::{Catalog, PredictDoor, routes};
+use crate::doors::{Catalog, PredictDoor, Refusals, routes};
 use crate::gathering::{Gathering, Offer};
 use crate::records::RecordDoor;
 use crate::settings::Settings;
@@ -75,6 +75,7 @@ pub struct Ingestion {
     /// Callers that wait for replies.
     pub waiters: Waiters,
     predict: PredictDoor,
+    catalog: Catalog,
 }
 
 impl fmt::Debug for Ingestion {
@@ -93,6 +94,7 @@ pub fn stage(
     arbiter: &ArbiterHandle,
     outlets: Outlets,
     place: Place,
+    board: &Board,
 ) -> Result<Ingestion, StartError> {
     let Outlets { requests, results, dead_letters } = outlets;
     let metrics = StageMetrics::register(host.metrics(), "ingestion");
@@ -134,6 +136,7 @@ pub fn stage(
         http: settings.http.clone(),
         lifecycle: lifecycle.clone(),
         only_when_ready: !host.process().all_in_one,
+        refusals: Refusals::new(tracer.clone()),
         tracer,
         metrics,
         accepted: legacy.requests.clone(),
@@ -145,7 +148,8 @@ pub fn stage(
         settle.settle(delivery.payload);
         delivery.ack.ack();
     });
-    Ok(Ingestion { replies, kafka_door, waiters, predict })
+    let catalog = Catalog::new(board.clone(), host.shared().models.clone());
+    Ok(Ingestion { replies, kafka_door, waiters, predict, catalog })
 }
 
 fn gather(gatherer: Addr<Gatherer>) -> Gather {
@@ -200,7 +204,7 @@ impl Ingestion {
         let component = host.lifecycle().register("http door");
         let http = self.predict.http.clone();
         let door = web::Data::new(self.predict.clone());
-        let catalog = web::Data::new(Catalog::new(host.shared().models.clone()));
+        let catalog = web::Data::new(self.catalog.clone());
         let app = move || App::new().app_data(door.clone()).app_data(catalog.clone()).configure(routes);
         let server = HttpServer::new(app)
             .workers(http.workers)
@@ -255,7 +259,8 @@ pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartEr
     let partitions = u32::try_from(shared.kafka.partitions).unwrap_or(1);
     let place = Place::replica(partitions, settings.ingestion.gather);
     let arbiter = Arbiter::new();
-    let stage = stage(&settings, &host, &arbiter.handle(), outlets, place)?;
+    let board = edges.board(false)?;
+    let stage = stage(&settings, &host, &arbiter.handle(), outlets, place, &board)?;
     let mine = Follow::Partitions(vec![place.origin.reply_partition]);
     edges.follow(&topics.replies, mine, stage.replies.clone())?;
     if settings.ingestion.kafka_door {

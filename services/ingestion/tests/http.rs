@@ -2,7 +2,7 @@
 
 mod mesh;
 
-use forebay_contract::{ErrorCode, Origin, Problem};
+use forebay_contract::{ErrorCode, ModelView, Origin, Problem, SplitKey};
 use forebay_runtime::StartError;
 use mesh::{Mesh, call, predict, receive, send, sum, within};
 use serde_json::json;
@@ -44,6 +44,26 @@ async fn one_row_is_answered_with_its_prediction() {
     assert!(answer["latency_ms"].as_f64().unwrap() > 0.0);
     assert!(response.header("traceparent").unwrap().starts_with("00-0af7651916cd43dd8448eb211c80319c-"));
     assert_eq!(response.header("tracestate"), Some("a=b"));
+}
+
+#[actix_rt::test]
+async fn the_key_of_a_client_comes_with_the_body_or_the_header() {
+    let mut mesh = Mesh::start(&[]);
+    let door = mesh.serve();
+    let header = format!("{PREDICT}\r\nX-Forebay-Key: bob");
+    for (head, body, key) in [
+        (PREDICT, r#"{"features":[1]}"#, None),
+        (header.as_str(), r#"{"features":[[1],[2]]}"#, Some("bob")),
+        (header.as_str(), r#"{"features":[1],"key":"alice"}"#, Some("alice")),
+    ] {
+        let stream = send(door.address, head, body.as_bytes()).await;
+        let (batch, ack) = mesh.arrived().await;
+        ack.ack();
+        let key = key.map(SplitKey::of_text);
+        assert!(batch.items.iter().all(|item| SplitKey::from_wire(item.payload.split_key) == key), "{body}");
+        mesh.reply(batch.items.into_iter().map(sum).collect());
+        assert_eq!(receive(stream).await.status, 200);
+    }
 }
 
 #[actix_rt::test]
@@ -245,6 +265,9 @@ async fn other_paths_speak_json_as_well() {
     let document = get("/openapi.json").await.json();
     assert!(document["paths"]["/v1/predict"]["post"]["responses"]["504"].is_object());
     let models = get("/v1/models").await;
-    assert_eq!(models.status, 200, "{models:?}");
-    assert!(models.json()["models"].is_array());
+    assert_eq!((models.status, models.code().as_str()), (503, "unavailable"), "nobody has told yet");
+    assert_eq!(models.header("retry-after"), Some("1"));
+    mesh.board.hear_view(ModelView { model: "m".into(), ..ModelView::default() });
+    let models = get("/v1/models").await;
+    assert_eq!((models.status, models.json()["models"][0]["name"].as_str()), (200, Some("m")), "{models:?}");
 }

@@ -87,6 +87,15 @@ impl Breaker {
     pub fn is_open(&self) -> bool {
         !matches!(self.state, State::Closed { .. })
     }
+
+    /// Open, and its time is over: the next call is a probe.
+    pub fn is_half_open(&self, now: Instant) -> bool {
+        match self.state {
+            State::Closed { .. } => false,
+            State::Open { until } => now >= until,
+            State::HalfOpen { .. } => true,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -110,7 +119,8 @@ mod tests {
         let (mut breaker, now) = breaker();
         assert_eq!((0..5).map(|_| breaker.fail(now)).collect::<Vec<_>>(), [false, false, false, false, true]);
         assert_eq!(breaker.admit(now), Admission::Refused(OPEN));
-        assert!(breaker.is_open());
+        assert!(breaker.is_open() && !breaker.is_half_open(now));
+        assert!(breaker.is_half_open(now + OPEN), "a probe is due");
     }
 
     #[test]

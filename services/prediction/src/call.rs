@@ -12,13 +12,20 @@ use forebay_model::{Model, Rows, Scores};
 pub(crate) fn predict(model: &dyn Model, rows: &[f64]) -> Result<Scores, String> {
     let view = Rows::new(model.signature().width(), rows).map_err(|error| error.to_string())?;
     // the model is read-only and its scratch space is rebuilt on each call, so a broken-off call leaves nothing behind
-    let called = catch_unwind(AssertUnwindSafe(|| model.predict(view)));
-    let scores = called.map_err(|panic| format!("panicked: {}", text(&*panic)))?.map_err(|error| error.to_string())?;
+    let scores = guard(|| model.predict(view))?.map_err(|error| error.to_string())?;
     if scores.len() == view.len() {
         Ok(scores)
     } else {
         Err(format!("gave {} answers for {} rows", scores.len(), view.len()))
     }
+}
+
+/// Runs what a model does; a panic is an error.
+///
+/// # Errors
+/// What the panic said.
+pub(crate) fn guard<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| format!("panicked: {}", text(&*panic)))
 }
 
 /// Whether answer `row` can be given out.

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::breaker::BreakerPolicy;
 use crate::metrics::ModelMetrics;
 use crate::version::Version;
-use crate::versions::{Shelf, Slot, Table, VersionName, Versions};
+use crate::versions::{Shelf, Slot, Table, Versions, Wish};
 
 pub(crate) const POLICY: BreakerPolicy = BreakerPolicy { failures: 5, open: Duration::from_secs(60) };
 
@@ -31,6 +31,7 @@ pub(crate) enum Mood {
     NanAt(f64),
     TooFew,
     Sleeps(Duration),
+    SleepsAndRefuses(Duration),
 }
 
 /// A model whose mood can be changed while it is in use.
@@ -62,6 +63,10 @@ impl Model for Fake {
             Mood::Refuses => return Err(ModelError::Execution("told to".into())),
             Mood::TooFew => drop(values.pop()),
             Mood::Sleeps(time) => std::thread::sleep(time),
+            Mood::SleepsAndRefuses(time) => {
+                std::thread::sleep(time);
+                return Err(ModelError::Execution("told to".into()));
+            }
             _ => {}
         }
         Ok(Scores::regression(values))
@@ -76,7 +81,7 @@ impl Model for Fake {
 pub(crate) struct Stable {
     pub versions: Arc<Versions>,
     pub fakes: BTreeMap<u32, Arc<Fake>>,
-    pub wanted: Receiver<VersionName>,
+    pub wanted: Receiver<Wish>,
 }
 
 /// Versions of `m` that take rows of `width` values.
@@ -86,7 +91,8 @@ pub(crate) fn stable(versions: &[(u32, usize)], production: u32) -> Stable {
     let (mut fakes, mut shelf) = (BTreeMap::new(), Shelf::default());
     for &(number, width) in versions {
         let (fake, loaded) = loaded(number, width);
-        let version = Version::check(loaded, POLICY, ModelMetrics::default().version("m", number)).unwrap();
+        let version =
+            Version::check(loaded, POLICY, ModelMetrics::default().version("m", number), stable.bell()).unwrap();
         shelf.slots.insert(number, Slot::Ready(Arc::new(version)));
         fakes.insert(number, fake);
     }
@@ -107,6 +113,7 @@ pub(crate) fn loaded(number: u32, width: usize) -> (Arc<Fake>, LoadedVersion) {
         model: fake.clone(),
         preprocessing: None,
         input_example: None,
+        expectation: None,
         accepts_missing: false,
         signature,
     };

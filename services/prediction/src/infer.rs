@@ -104,8 +104,9 @@ impl Inference {
     /// One call for all rows; after an error one for each, so that a poisonous row does not condemn its neighbours.
     /// The breaker ends that when it is the version and not the row. Gives the last reason of a row without an answer.
     fn call(&self, round: &mut Round<'_>, version: &Arc<Version>, taken: &[usize], matrix: &[f64]) -> Option<String> {
+        let started = Instant::now();
         let mut why = match version.predict(matrix) {
-            Ok(scores) => return self.keep(round, version, taken, &scores),
+            Ok(scores) => return self.keep(round, version, taken, &scores, started),
             Err(why) => why,
         };
         if taken.len() == 1 {
@@ -115,8 +116,9 @@ impl Inference {
         let width = matrix.len() / taken.len();
         let mut left = false;
         for (index, row) in taken.iter().zip(matrix.chunks_exact(width)) {
+            let started = Instant::now();
             let failed = match version.predict(row) {
-                Ok(scores) => self.keep(round, version, std::slice::from_ref(index), &scores),
+                Ok(scores) => self.keep(round, version, std::slice::from_ref(index), &scores, started),
                 Err(error) => {
                     let open = version.failed(round.at);
                     why = error;
@@ -135,7 +137,14 @@ impl Inference {
     }
 
     /// Gives out the finite answers. The call counts as a failure when there is none, or when it took too long.
-    fn keep(&self, round: &mut Round<'_>, version: &Arc<Version>, taken: &[usize], scores: &Scores) -> Option<String> {
+    fn keep(
+        &self,
+        round: &mut Round<'_>,
+        version: &Arc<Version>,
+        taken: &[usize],
+        scores: &Scores,
+        started: Instant,
+    ) -> Option<String> {
         let mut good = 0;
         for (row, &index) in taken.iter().enumerate().filter(|(row, _)| finite(scores, *row)) {
             let score = Score {
@@ -146,7 +155,7 @@ impl Inference {
             round.verdicts[index] = Some(Verdict::Answered { version: Arc::clone(version), score });
             good += 1;
         }
-        if good > 0 && round.at.elapsed() <= self.timeout {
+        if good > 0 && started.elapsed() <= self.timeout {
             version.succeeded();
         } else {
             version.failed(round.at);
@@ -175,7 +184,7 @@ impl Round<'_> {
 mod tests {
     use super::*;
     use crate::fakes::{Mood, POLICY, Stable, features, stable};
-    use crate::versions::Found;
+    use crate::versions::{Found, Wish};
 
     const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -256,12 +265,45 @@ mod tests {
         assert_eq!(ask(&stable, 1, &[1.0]), [Ok((3, 31.5))]);
         assert_eq!(stable.calls(1), calls, "an open breaker keeps calls away");
         let Found::Ready(version) = stable.versions.find("m", 1) else { panic!("not ready") };
+        assert_eq!((version.metrics.open.get(), version.metrics.failures.get()), (1, 5));
         let later = Instant::now() + POLICY.open;
         assert!(version.admit(later).unwrap_err().starts_with("probe failed"));
         stable.mood(1, Mood::Well);
         assert!(version.admit(later + POLICY.open / 2).unwrap_err().starts_with("breaker is open"));
         assert_eq!(version.admit(later + POLICY.open), Ok(()));
+        assert_eq!(version.metrics.open.get(), 0);
         assert_eq!(ask(&stable, 1, &[1.0]), [Ok((1, 11.5))]);
+    }
+
+    #[test]
+    fn every_kind_of_failure_opens_the_breaker() {
+        for mood in [Mood::Nan, Mood::Panics, Mood::Refuses, Mood::TooFew, Mood::Sleeps(Duration::from_millis(5))] {
+            let stable = three();
+            stable.mood(1, mood);
+            let Found::Ready(version) = stable.versions.find("m", 1) else { panic!("not ready") };
+            let limit = if matches!(mood, Mood::Sleeps(_)) { Duration::from_millis(1) } else { TIMEOUT };
+            let inference = Inference::new(Arc::clone(&stable.versions), limit);
+            let pinned = Pinned { model: "m".into(), number: 1, version: Ok(Arc::clone(&version)) };
+            let row = features("m", 1, &[1.0, 0.5]);
+            for calls in 1..=5 {
+                assert_eq!(version.metrics.open.get(), 0, "{mood:?} after {calls} calls");
+                inference.answer(&pinned, &[&row]);
+            }
+            assert_eq!((version.metrics.open.get(), version.metrics.failures.get()), (1, 5), "{mood:?}");
+        }
+    }
+
+    #[test]
+    fn a_fallback_is_not_charged_for_the_time_of_the_version_before_it() {
+        let stable = three();
+        stable.mood(1, Mood::SleepsAndRefuses(Duration::from_millis(60)));
+        let inference = Inference::new(Arc::clone(&stable.versions), Duration::from_millis(50));
+        let Found::Ready(version) = stable.versions.find("m", 1) else { panic!("not ready") };
+        let pinned = Pinned { model: "m".into(), number: 1, version: Ok(version) };
+        let row = features("m", 1, &[1.0, 0.5]);
+        inference.answer(&pinned, &[&row]);
+        let Found::Ready(fallback) = stable.versions.find("m", 3) else { panic!("not ready") };
+        assert_eq!((fallback.metrics.rows.get(), fallback.metrics.failures.get()), (1, 0));
     }
 
     #[test]
@@ -287,7 +329,7 @@ mod tests {
     fn a_version_that_is_not_there_is_replaced() {
         let stable = three();
         assert_eq!(ask(&stable, 8, &[1.0]), [Ok((3, 31.5))]);
-        assert_eq!(stable.wanted.try_recv(), Ok(("m".to_owned(), 8)), "and asked for");
+        assert_eq!(stable.wanted.try_recv(), Ok(Wish::Version(("m".to_owned(), 8))), "and asked for");
         ask(&stable, 8, &[1.0]);
         assert!(stable.wanted.try_recv().is_err(), "once");
     }

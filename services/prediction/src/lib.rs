@@ -6,6 +6,7 @@
 //! - [`Versions`], [`Version`]: what is loaded, kept equal to the registry by a thread
 //! - [`Breaker`]: keeps a failing version out of the way
 //! - [`Inference`]: one group of rows through its chain of versions
+//! - `load`, `report`: the thread that loads versions, and what it tells the board of models and replicas
 //! - `queue`, `work`, `deliveries`: what waits, in which order, and which delivery it belongs to
 //! - `shadow`: versions that score the same rows for comparison
 //! - `actors`: the one actor, which moves batches between the edges and the above
@@ -19,7 +20,10 @@ mod fakes;
 mod infer;
 mod load;
 mod metrics;
+mod priority;
 mod queue;
+mod registry;
+mod report;
 mod settings;
 mod shadow;
 pub mod system;
@@ -31,6 +35,7 @@ mod work;
 pub use breaker::{Admission, Breaker, BreakerPolicy};
 pub use infer::{Inference, Pinned, Verdict};
 pub use metrics::ModelMetrics;
+pub use registry::registry_options;
 pub use settings::{Prediction, Settings, Warm};
 pub use version::Version;
 pub use versions::{Found, Versions};

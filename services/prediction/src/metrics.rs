@@ -1,10 +1,19 @@
 //! What each version did, by model and version.
 
-use forebay_runtime::Metrics;
+use std::fmt::Error;
+use std::sync::Weak;
+
+use forebay_runtime::prometheus_client::collector::Collector;
+use forebay_runtime::prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use forebay_runtime::prometheus_client::metrics::MetricType;
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::prometheus_client::metrics::family::Family;
+use forebay_runtime::prometheus_client::metrics::gauge::ConstGauge;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 use forebay_runtime::prometheus_client::metrics::histogram::Histogram;
+use forebay_runtime::{Metrics, RegistryRead};
+
+use crate::versions::{Slot, Versions};
 
 /// Model and version.
 type Labels = [(&'static str, String); 2];
@@ -19,8 +28,12 @@ pub struct ModelMetrics {
     fallbacks: Family<Labels, Counter>,
     open: Family<Labels, Gauge>,
     shadow_failures: Family<Labels, Counter>,
+    shadow_rows: Family<Labels, Counter>,
+    shadow_disagreements: Family<Labels, Counter>,
     shadow_dropped: Counter,
     shadow_difference: Differences,
+    /// When the registry was read.
+    pub(crate) registry_read: RegistryRead,
 }
 
 /// Handles of one version, resolved once.
@@ -36,6 +49,10 @@ pub(crate) struct VersionMetrics {
     pub open: Gauge,
     /// Calls as a shadow that failed.
     pub shadow_failures: Counter,
+    /// Rows scored as a shadow.
+    pub shadow_rows: Counter,
+    /// Those of them whose answer was another.
+    pub shadow_disagreements: Counter,
     /// Relative difference to the version that answered.
     pub shadow_difference: Histogram,
 }
@@ -48,8 +65,11 @@ impl Default for ModelMetrics {
             fallbacks: Family::default(),
             open: Family::default(),
             shadow_failures: Family::default(),
+            shadow_rows: Family::default(),
+            shadow_disagreements: Family::default(),
             shadow_dropped: Counter::default(),
             shadow_difference: Family::new_with_constructor(differences),
+            registry_read: RegistryRead::default(),
         }
     }
 }
@@ -61,7 +81,7 @@ fn differences() -> Histogram {
 impl ModelMetrics {
     /// Registers the families.
     pub fn register(metrics: &Metrics) -> Self {
-        let own = Self::default();
+        let own = Self { registry_read: metrics.registry_read("prediction"), ..Self::default() };
         metrics.register("forebay_model_rows", "Rows a version answered", own.rows.clone());
         metrics.register("forebay_model_failures", "Calls of a version that failed", own.failures.clone());
         metrics.register(
@@ -78,6 +98,12 @@ impl ModelMetrics {
             "forebay_shadow_failures",
             "Calls of a shadow version that failed",
             own.shadow_failures.clone(),
+        );
+        metrics.register("forebay_shadow_rows", "Rows scored by a shadow version", own.shadow_rows.clone());
+        metrics.register(
+            "forebay_shadow_disagreements",
+            "Rows for which a shadow version gave another answer",
+            own.shadow_disagreements.clone(),
         );
         metrics.register(
             "forebay_shadow_dropped",
@@ -101,6 +127,8 @@ impl ModelMetrics {
             fallbacks: self.fallbacks.get_or_create_owned(&labels),
             open: self.open.get_or_create_owned(&labels),
             shadow_failures: self.shadow_failures.get_or_create_owned(&labels),
+            shadow_rows: self.shadow_rows.get_or_create_owned(&labels),
+            shadow_disagreements: self.shadow_disagreements.get_or_create_owned(&labels),
             shadow_difference: self.shadow_difference.get_or_create_owned(&labels),
         }
     }
@@ -108,5 +136,30 @@ impl ModelMetrics {
     /// A batch that no shadow saw.
     pub(crate) fn shadow_dropped(&self) {
         self.shadow_dropped.inc();
+    }
+}
+
+/// Which versions of the registry can answer, read at every scrape.
+#[derive(Debug)]
+pub(crate) struct VersionStates(pub(crate) Weak<Versions>);
+
+impl Collector for VersionStates {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let Some(versions) = self.0.upgrade() else { return Ok(()) };
+        let help = "1 while a version is loaded, 0 while it cannot be";
+        let mut family = encoder.encode_descriptor("forebay_model_version_ready", help, None, MetricType::Gauge)?;
+        for (model, shelf) in &versions.table().models {
+            for (number, slot) in &shelf.slots {
+                let ready = match slot {
+                    Slot::Ready(_) => 1,
+                    Slot::Failed { digest: Some(_), .. } => 0,
+                    // somebody asked for what the registry does not have
+                    Slot::Failed { digest: None, .. } => continue,
+                };
+                let labels = [("model", model.clone()), ("version", number.to_string())];
+                ConstGauge::new(i64::from(ready)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use forebay_runtime::{Layers, Problems, duration};
 use serde::Deserialize;
 
 use crate::breaker::BreakerPolicy;
+use crate::shadow::{Shadowing, Target};
 
 /// Which versions are loaded before they are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -24,9 +25,6 @@ pub enum Warm {
 pub struct Prediction {
     /// Which versions are loaded before they are asked for.
     pub warm: Warm,
-    /// Time between two looks at the registry.
-    #[serde(with = "duration")]
-    pub refresh: Duration,
     /// Failures in a row that open a breaker.
     pub breaker_failures: u32,
     /// How long it stays open.
@@ -45,8 +43,10 @@ pub struct Prediction {
     pub inline_row: Duration,
     /// Calls of such versions at a time.
     pub threads: usize,
-    /// `model/version`
+    /// `model/version` or `model@alias`
     pub shadow: Vec<String>,
+    /// Relative difference above which a shadow's number disagrees with the answer.
+    pub shadow_tolerance: f64,
 }
 
 /// Everything this service reads beside the shared sections.
@@ -55,16 +55,13 @@ pub struct Settings {
     /// The only section.
     pub prediction: Prediction,
     /// `prediction.shadow`, read.
-    pub(crate) shadows: Vec<(String, u32)>,
+    pub(crate) shadows: Shadowing,
 }
 
 impl Settings {
     /// Reads and checks the section; what is wrong goes to `problems`.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
         let prediction = layers.section::<Prediction>("prediction", problems)?;
-        if prediction.refresh < Duration::from_millis(100) {
-            problems.add("prediction.refresh", "is under 100ms, expected at least that");
-        }
         if prediction.breaker_failures == 0 {
             problems.add("prediction.breaker_failures", "is 0, expected at least 1");
         }
@@ -84,12 +81,17 @@ impl Settings {
         if !(1..=64).contains(&prediction.threads) {
             problems.add("prediction.threads", format!("is {}, expected 1 to 64", prediction.threads));
         }
-        let mut shadows = Vec::new();
+        if !(0.0..=1.0).contains(&prediction.shadow_tolerance) {
+            problems.add("prediction.shadow_tolerance", format!("is {}, expected 0 to 1", prediction.shadow_tolerance));
+        }
+        let mut shadows = Shadowing { targets: Vec::new(), tolerance: prediction.shadow_tolerance };
         for text in &prediction.shadow {
-            match shadow(text) {
-                Some(shadow) => shadows.push(shadow),
-                None => problems
-                    .add("prediction.shadow", format!("has {text:?}, expected \"model/version\" such as \"m/2\"")),
+            match Target::parse(text) {
+                Some(target) => shadows.targets.push(target),
+                None => problems.add(
+                    "prediction.shadow",
+                    format!("has {text:?}, expected \"model/version\" such as \"m/2\" or \"model@alias\""),
+                ),
             }
         }
         Some(Self { prediction, shadows })
@@ -100,12 +102,6 @@ impl Prediction {
     pub(crate) fn breaker(&self) -> BreakerPolicy {
         BreakerPolicy { failures: self.breaker_failures, open: self.breaker_open }
     }
-}
-
-fn shadow(text: &str) -> Option<(String, u32)> {
-    let (model, version) = text.trim().rsplit_once('/')?;
-    let version = version.strip_prefix(['v', 'V']).unwrap_or(version).parse().ok()?;
-    (!model.is_empty()).then(|| (model.to_owned(), version))
 }
 
 #[cfg(test)]
@@ -131,10 +127,13 @@ mod tests {
 
     #[test]
     fn shadows_are_read_and_checked() {
-        let (settings, problems) = read(&["prediction.shadow=m/2, team/n/v3"]);
+        let (settings, problems) = read(&["prediction.shadow=m/2, team/n/v3, m@candidate, team/n@challenger"]);
         assert_eq!(problems, [""; 0]);
-        assert_eq!(settings.unwrap().shadows, [("m".to_owned(), 2), ("team/n".to_owned(), 3)]);
-        let (_, problems) = read(&["prediction.shadow=m", "prediction.threads=0", "prediction.breaker_failures=0"]);
-        assert_eq!(problems.len(), 3, "{problems:?}");
+        let targets = settings.unwrap().shadows.targets;
+        let shown: Vec<String> = targets.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["m/2", "team/n/3", "m@candidate", "team/n@challenger"]);
+        let (_, problems) =
+            read(&["prediction.shadow=m, @a, m@", "prediction.threads=0", "prediction.breaker_failures=0"]);
+        assert_eq!(problems.len(), 5, "{problems:?}");
     }
 }

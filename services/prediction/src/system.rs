@@ -6,17 +6,20 @@ use std::sync::mpsc::channel;
 use actix::Actor;
 use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::kafka::{Edges, Route};
-use forebay_bus::{Inlet, StageScope};
+use forebay_bus::{Board, Inlet, StageScope};
 use forebay_contract::{Features, Stage};
+use forebay_model::{Registry, RegistryWatch};
 use forebay_runtime::{Drain, Host, StartError};
 
 use crate::actors::{Incoming, Predictor};
 pub use crate::deliveries::Outlets;
-use crate::load::Loader;
-use crate::metrics::ModelMetrics;
-use crate::settings::Settings;
+use crate::load::{Loader, Memory};
+use crate::metrics::{ModelMetrics, VersionStates};
+use crate::registry::registry_options;
+use crate::report::Reporter;
+use crate::settings::{Prediction, Settings};
 use crate::shadow::Shadow;
-use crate::versions::Versions;
+use crate::versions::{Versions, Wish};
 use crate::work::Work;
 
 /// The stage on whatever edges it is given.
@@ -28,22 +31,11 @@ pub fn stage(
     host: &Host,
     arbiter: &ArbiterHandle,
     outlets: Outlets,
+    board: &Board,
 ) -> Result<Inlet<Features>, StartError> {
     let section = &settings.prediction;
     let metrics = ModelMetrics::register(host.metrics());
-    let (loader, wanted) = channel();
-    let versions = Arc::new(Versions::new(loader));
-    let loader = Loader {
-        versions: Arc::downgrade(&versions),
-        wanted,
-        models: host.shared().models.clone(),
-        warm: section.warm,
-        every: section.refresh,
-        policy: section.breaker(),
-        metrics: metrics.clone(),
-        component: host.lifecycle().register("prediction models"),
-    };
-    loader.spawn().map_err(StartError::failed)?;
+    let versions = load(section, host, &metrics, board)?;
     let shadow = Shadow::spawn(&settings.shadows, &versions, metrics).map_err(StartError::failed)?;
     let scope = StageScope::new(host, Stage::Prediction, &host.shared().topics.predict);
     let component = host.lifecycle().register("prediction predictor");
@@ -52,6 +44,34 @@ pub fn stage(
     #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
     let inlet = Inlet::new(move |delivery| predictor.do_send(Incoming(delivery)));
     Ok(inlet)
+}
+
+/// Starts the thread that loads versions; the registry's webhook and the board wake it.
+fn load(section: &Prediction, host: &Host, metrics: &ModelMetrics, board: &Board) -> Result<Arc<Versions>, StartError> {
+    let models = host.shared().models.clone();
+    let (wishes_in, wishes) = channel();
+    let versions = Arc::new(Versions::new(wishes_in));
+    for (wake, wish) in [(host.registry_wake(), Wish::Look), (board.changes(), Wish::Board)] {
+        let versions = Arc::downgrade(&versions);
+        wake.on_wake(move || versions.upgrade().iter().for_each(|versions| versions.wish(wish.clone())));
+    }
+    host.metrics().collect(VersionStates(Arc::downgrade(&versions)));
+    let options = registry_options(&models);
+    let loader = Loader {
+        versions: Arc::downgrade(&versions),
+        wishes,
+        watch: RegistryWatch::new(move || Registry::open_with(&options), models.refresh),
+        reporter: Reporter::new(board.clone(), models.shown()),
+        models,
+        warm: section.warm,
+        policy: section.breaker(),
+        grace: host.shared().delivery.timeout,
+        metrics: metrics.clone(),
+        component: host.lifecycle().register("prediction models"),
+        memory: Memory::default(),
+    };
+    loader.spawn().map_err(StartError::failed)?;
+    Ok(versions)
 }
 
 /// The stage over Kafka: the separate form.
@@ -66,7 +86,7 @@ pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartEr
         predictions: edges.outlet(&topics.predictions, Route::Travel),
     };
     let arbiter = Arbiter::new();
-    let inlet = stage(&settings, &host, &arbiter.handle(), outlets)?;
+    let inlet = stage(&settings, &host, &arbiter.handle(), outlets, &edges.board(true)?)?;
     edges.consume(&topics.predict, "forebay-prediction", inlet)?;
     Ok(edges)
 }

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use forebay_contract::Features;
+use forebay_contract::{BreakerState, Features};
 use forebay_model::{LoadedVersion, Scores};
 use parking_lot::Mutex;
 
 use crate::breaker::{Admission, Breaker, BreakerPolicy};
 use crate::call;
 use crate::metrics::VersionMetrics;
+use crate::versions::Bell;
 
 /// Rows of a warm-up call: a lone request, a small batch, a full one.
 const WARM_ROWS: [usize; 3] = [1, 16, 256];
@@ -23,14 +24,23 @@ pub struct Version {
     /// Prepared rows of the input example, for probes.
     example: Vec<f64>,
     pub(crate) metrics: VersionMetrics,
+    /// Rung when its breaker moves.
+    bell: Bell,
 }
 
 impl Version {
     /// Checks and warms up what was loaded. Takes some milliseconds; not for an arbiter.
     ///
     /// # Errors
-    /// When it cannot answer its own input example, or a row of zeros where it has none.
-    pub(crate) fn check(loaded: LoadedVersion, policy: BreakerPolicy, metrics: VersionMetrics) -> Result<Self, String> {
+    /// When it cannot answer its own input example, or a row of zeros where it has none, and when it answers otherwise
+    /// than the model's origin did.
+    pub(crate) fn check(
+        loaded: LoadedVersion,
+        policy: BreakerPolicy,
+        metrics: VersionMetrics,
+        bell: Bell,
+    ) -> Result<Self, String> {
+        call::guard(|| loaded.check_example())?.map_err(|error| error.to_string())?;
         let rows = loaded.input_example.clone().filter(|rows| !rows.is_empty());
         let rows = rows.unwrap_or_else(|| vec![vec![0.0; loaded.signature.width()]]);
         let mut version = Self {
@@ -39,6 +49,7 @@ impl Version {
             row_cost: Duration::ZERO,
             example: Vec::new(),
             metrics,
+            bell,
             loaded,
         };
         let mut example = Vec::new();
@@ -46,6 +57,7 @@ impl Version {
         version.example = example;
         version.answer_example()?;
         version.row_cost = version.warm_up()?;
+        version.metrics.open.set(0);
         Ok(version)
     }
 
@@ -62,6 +74,11 @@ impl Version {
     /// `v<N>`
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Names of the values of a raw row in order, and whether one may be missing.
+    pub(crate) fn row_format(&self) -> (Vec<String>, bool) {
+        (self.loaded.signature.features.clone(), self.loaded.accepts_missing)
     }
 
     /// Content digest of its files.
@@ -151,7 +168,9 @@ impl Version {
         let was_open = breaker.is_open();
         breaker.succeed();
         if was_open && !breaker.is_open() {
+            drop(breaker);
             self.metrics.open.set(0);
+            self.bell.ring();
             tracing::info!(model = self.model(), version = self.number(), "breaker is closed again");
         }
     }
@@ -159,12 +178,26 @@ impl Version {
     /// A call failed. `true` when the breaker is open now.
     pub(crate) fn failed(&self, now: Instant) -> bool {
         self.metrics.failures.inc();
-        let mut breaker = self.breaker.lock();
-        if breaker.fail(now) {
+        let (opened, open) = {
+            let mut breaker = self.breaker.lock();
+            (breaker.fail(now), breaker.is_open())
+        };
+        if opened {
             self.metrics.open.set(1);
+            self.bell.ring();
             tracing::warn!(model = self.model(), version = self.number(), "breaker is open");
         }
-        breaker.is_open()
+        open
+    }
+
+    /// Where its breaker stands.
+    pub(crate) fn breaker_state(&self, now: Instant) -> BreakerState {
+        let breaker = self.breaker.lock();
+        match (breaker.is_open(), breaker.is_half_open(now)) {
+            (false, _) => BreakerState::Closed,
+            (true, false) => BreakerState::Open,
+            (true, true) => BreakerState::HalfOpen,
+        }
     }
 
     fn answer_example(&self) -> Result<(), String> {

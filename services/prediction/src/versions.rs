@@ -7,6 +7,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use forebay_model::ModelView;
 use parking_lot::Mutex;
 
 use crate::version::Version;
@@ -16,6 +17,30 @@ pub(crate) const RELOAD: Duration = Duration::from_secs(30);
 
 /// A model and the number of one of its versions.
 pub(crate) type VersionName = (String, u32);
+
+/// What the loader is asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Load this version.
+    Version(VersionName),
+    /// Look at the registry: somebody knows that it has changed.
+    Look,
+    /// Look at the board: it says something new.
+    Board,
+    /// Tell the board how things stand here.
+    Tell,
+}
+
+/// Rung by a version when its breaker moves.
+#[derive(Debug, Clone)]
+pub(crate) struct Bell(Sender<Wish>);
+
+impl Bell {
+    pub(crate) fn ring(&self) {
+        // without a loader the process is on its way out
+        drop(self.0.send(Wish::Tell));
+    }
+}
 
 /// What is known of a version.
 #[derive(Debug, Clone)]
@@ -34,7 +59,7 @@ pub struct Versions {
     table: ArcSwap<Table>,
     /// Asked for and not answered by the loader yet.
     wanted: Mutex<HashSet<VersionName>>,
-    loader: Sender<VersionName>,
+    loader: Sender<Wish>,
 }
 
 /// Every model at one moment.
@@ -50,6 +75,8 @@ pub(crate) struct Shelf {
     pub production: Option<u32>,
     /// The one that did so before.
     pub previous: Option<u32>,
+    /// What the registry said when it was last read.
+    pub view: Option<Arc<ModelView>>,
     pub slots: BTreeMap<u32, Slot>,
 }
 
@@ -62,19 +89,19 @@ pub(crate) enum Slot {
 
 impl Versions {
     /// Nothing loaded; what is asked for goes to `loader`.
-    pub(crate) fn new(loader: Sender<VersionName>) -> Self {
+    pub(crate) fn new(loader: Sender<Wish>) -> Self {
         Self { table: ArcSwap::default(), wanted: Mutex::default(), loader }
     }
 
     /// What is known of a version; asks the loader for one it has not seen.
     pub fn find(&self, model: &str, version: u32) -> Found {
-        match self.table.load().models.get(model).and_then(|shelf| shelf.slots.get(&version)) {
+        match self.table.load().slot(model, version) {
             Some(Slot::Ready(version)) => return Found::Ready(Arc::clone(version)),
             Some(Slot::Failed { at, why, .. }) if at.elapsed() < RELOAD => return Found::Failed(why.clone()),
             Some(Slot::Failed { .. }) | None => {}
         }
         let name = (model.to_owned(), version);
-        if self.wanted.lock().insert(name.clone()) && self.loader.send(name).is_err() {
+        if self.wanted.lock().insert(name.clone()) && self.loader.send(Wish::Version(name)).is_err() {
             return Found::Failed("nothing loads versions any more".to_owned());
         }
         Found::Loading
@@ -96,6 +123,24 @@ impl Versions {
         chain
     }
 
+    /// The version that a stage, an alias or `latest` means now.
+    pub(crate) fn named(&self, model: &str, name: &str) -> Option<u32> {
+        let table = self.table.load();
+        let found = table.models.get(model)?.view.as_ref()?.resolve(Some(name)).ok()?;
+        found.exact.then_some(found.version)
+    }
+
+    /// Asks the loader for something.
+    pub(crate) fn wish(&self, wish: Wish) {
+        // without a loader the process is on its way out
+        drop(self.loader.send(wish));
+    }
+
+    /// What versions of these get.
+    pub(crate) fn bell(&self) -> Bell {
+        Bell(self.loader.clone())
+    }
+
     /// The table in use.
     pub(crate) fn table(&self) -> Arc<Table> {
         self.table.load_full()
@@ -109,6 +154,13 @@ impl Versions {
     /// The loader is done with a version.
     pub(crate) fn answered(&self, name: &VersionName) {
         self.wanted.lock().remove(name);
+    }
+}
+
+impl Table {
+    /// What is known of a version.
+    pub(crate) fn slot(&self, model: &str, version: u32) -> Option<&Slot> {
+        self.models.get(model)?.slots.get(&version)
     }
 }
 

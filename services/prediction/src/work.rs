@@ -11,6 +11,7 @@ use forebay_contract::{
 
 use crate::deliveries::{Deliveries, Outlets};
 use crate::infer::{Inference, Pinned, Verdict};
+use crate::priority::PriorityTimes;
 use crate::queue::{Job, Queue};
 use crate::settings::Prediction as Section;
 use crate::shadow::Shadow;
@@ -41,6 +42,7 @@ pub(crate) struct Work {
     deliveries: Deliveries,
     batch: usize,
     inline_row: Duration,
+    times: PriorityTimes,
 }
 
 impl Work {
@@ -52,6 +54,7 @@ impl Work {
         section: &Section,
     ) -> Self {
         Self {
+            times: PriorityTimes::new(scope.metrics()),
             scope,
             inference: Inference::new(Arc::clone(&versions), section.infer_timeout),
             versions,
@@ -112,6 +115,7 @@ impl Work {
     /// Gives the rows of a group their answers.
     pub(crate) fn settle(&mut self, group: Group, verdicts: Vec<Verdict>, start_us: u64) {
         trace::spans(self.scope.tracer(), &group, &verdicts, start_us, now_us());
+        self.times.observe(&group.jobs, Instant::now());
         if let Some(shadow) = &self.shadow {
             shadow.offer(&group, &verdicts);
         }
@@ -271,6 +275,7 @@ mod tests {
     use super::*;
     use crate::fakes::{Mood, Stable, item, stable};
     use crate::settings::Settings;
+    use crate::versions::Wish;
 
     struct Bench {
         work: Work,
@@ -406,7 +411,7 @@ mod tests {
         let (batch, ack) = bench.results.try_recv().unwrap();
         assert_eq!(told(&batch.items[0]).1, 1, "others do not wait");
         ack.ack();
-        assert_eq!(bench.stable.wanted.try_recv(), Ok(("m".to_owned(), 7)));
+        assert_eq!(bench.stable.wanted.try_recv(), Ok(Wish::Version(("m".to_owned(), 7))));
         assert!(bench.work.is_parked() && acked.try_recv().is_err());
         let seven = stable(&[(7, 1)], 7).versions.table();
         let mut table = (*bench.stable.versions.table()).clone();

@@ -4,11 +4,12 @@
 #[path = "../../../shared/runtime/tests/collector/mod.rs"]
 mod collector;
 
+use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use actix_rt::{Arbiter, System};
-use forebay_bus::{Ack, AckOutcome, Delivery, Inlet, Outlet};
+use forebay_bus::{Ack, AckOutcome, Board, Delivery, Inlet, Outlet};
 use forebay_contract::wire::outcome::Result as Wire;
 use forebay_contract::{
     Answer, AskId, Batch, Context, DoorContext, Features, Item, KafkaOrigin, Origin, Outcome, Prediction, now_us,
@@ -35,8 +36,12 @@ fn start(flags: &[&str]) -> Probe {
 }
 
 fn traced(flags: &[&str], telemetry: &Telemetry) -> Probe {
+    reading(REGISTRY, flags, telemetry)
+}
+
+fn reading(registry: &str, flags: &[&str], telemetry: &Telemetry) -> Probe {
     let mut flags = flags.to_vec();
-    let registry = format!("models.registry={REGISTRY}");
+    let registry = format!("models.registry={registry}");
     flags.extend([registry.as_str(), "models.name=diabetes"]);
     let layers = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", &[], &flags).unwrap();
     let mut problems = layers.problems();
@@ -57,7 +62,8 @@ fn traced(flags: &[&str], telemetry: &Telemetry) -> Probe {
         }),
     };
     let arbiter = Arbiter::new();
-    let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets).unwrap();
+    let board = Board::new("here");
+    let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets, &board).unwrap();
     Probe { inlet, results, predictions, host, _arbiter: arbiter }
 }
 
@@ -143,6 +149,36 @@ fn every_version_answers_as_it_does_alone() {
     }
 }
 
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => _ = std::fs::copy(entry.path(), target).unwrap(),
+        }
+    }
+}
+
+#[test]
+fn a_version_newer_than_the_last_look_is_loaded_for_who_is_pinned_to_it() {
+    let _system = System::new();
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("diabetes");
+    copy(Path::new(REGISTRY.strip_prefix("file:").unwrap()).join("diabetes").as_path(), &root);
+    let registry = format!("file:{}", folder.path().display());
+    let probe = reading(&registry, &["models.refresh=1h"], &Telemetry::disabled());
+    let _acked = probe.deliver(vec![item(2, &ROW)]);
+    assert_eq!(value(&probe.outcomes(1)[0]), expected(2, &ROW));
+    copy(&root.join("1"), &folder.path().join(".new"));
+    std::fs::rename(folder.path().join(".new"), root.join("4")).unwrap();
+    let acked = probe.deliver(vec![item(4, &ROW), item(1, &ROW)]);
+    let outcomes = probe.outcomes(2);
+    let four = outcomes.iter().find(|outcome| answer(outcome).version == 4).unwrap();
+    assert_eq!((value(four).1, answer(four).fallback_from.as_str()), (expected(1, &ROW).1, ""));
+    assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+}
+
 #[test]
 fn a_prepared_row_of_another_artefact_is_not_used() {
     let _system = System::new();
@@ -188,22 +224,31 @@ fn rows_that_no_version_takes_are_failures() {
 #[test]
 fn a_shadow_scores_the_same_rows() {
     let _system = System::new();
-    let probe = start(&["prediction.shadow=diabetes/3"]);
+    let probe = start(&[
+        "prediction.shadow=diabetes/2, diabetes@production, diabetes@candidate",
+        "prediction.shadow_tolerance=0",
+    ]);
     let started = std::time::Instant::now();
     // the first batch asks for the shadow's version, which may not be loaded yet
     let text = loop {
         let _acked = probe.deliver(vec![item(1, &ROW)]);
         probe.outcomes(1);
         let text = probe.host.metrics().encode().unwrap();
-        if text.contains("forebay_shadow_difference_count{model=\"diabetes\",version=\"3\"}")
-            || started.elapsed() > PATIENCE
-        {
+        let none = "forebay_shadow_disagreements_total{model=\"diabetes\",version=\"2\"} 0";
+        let counted = text.contains(none.trim_end_matches('0')) && !text.contains(none);
+        if counted || started.elapsed() > PATIENCE {
             break text;
         }
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(1));
     };
-    assert!(text.contains("forebay_shadow_difference_count{model=\"diabetes\",version=\"3\"}"), "{text}");
-    assert!(text.contains("forebay_model_rows_total{model=\"diabetes\",version=\"1\"}"), "{text}");
+    assert!(text.contains("forebay_shadow_difference_count{model=\"diabetes\",version=\"2\"}"), "{text}");
+    let counted = |name: &str, version: u32| {
+        let start = format!("forebay_{name}_total{{model=\"diabetes\",version=\"{version}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&start)?.parse::<u64>().ok())
+    };
+    assert!(counted("model_rows", 1) >= Some(1), "{text}");
+    assert!(counted("shadow_disagreements", 2) >= Some(1), "the versions differ: {text}");
+    assert_eq!(counted("shadow_rows", 1).unwrap_or(0), 0, "the one that answers is no shadow of itself");
 }
 
 #[test]

@@ -5,26 +5,32 @@
 //! - [`system`]: the wiring
 //! - [`Settings`]: the section `[preprocessing]`
 //! - [`Catalog`], [`Table`]: the versions of the registry, compiled for the hot path and swapped as a whole
+//! - [`Split`]: shares of the requests that ask for no version
+//! - `refresh`, `gate`: the thread that follows the registry, and when a moved Production takes effect
 //! - [`Plan`]: what one version takes: names, order, missing values, ranges, its preprocessing artefact, its cache keys
 //! - [`prepare`]: one batch of requests through the table
 //! - `actors`: the one actor, which moves batches between the edges and the above
 
 mod actors;
 mod catalog;
+mod gate;
 mod plan;
 mod prepare;
 mod refresh;
+mod registry;
 mod row;
 mod settings;
+mod split;
 pub mod system;
 mod table;
 
 pub use catalog::Catalog;
 pub use plan::Plan;
 pub use prepare::prepare;
-pub use row::Rules;
+pub use row::{RowShape, Rules};
 pub use settings::{Missing, Preprocessing, Settings};
-pub use table::{Choice, Table};
+pub use split::Split;
+pub use table::{Choice, Listed, Policy, Table};
 
 /// Defaults of this service's settings.
 pub const BUNDLE: forebay_runtime::Bundle =

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use forebay_contract::{Features, Item, Problem, Request};
+use forebay_contract::{Features, Item, Problem, Request, SplitKey};
 
 use crate::table::{Choice, Table};
 
@@ -22,7 +22,7 @@ pub fn prepare(
     let first = ready.len();
     ready.reserve(items.len());
     for mut item in items {
-        match choices.of(&item.payload).and_then(|choice| features(choice, &mut item.payload, &mut keys)) {
+        match choices.of(&item).and_then(|choice| features(choice, &mut item.payload, &mut keys)) {
             Ok(features) => ready.push(item.with(features)),
             Err(problem) => refuse(item, problem),
         }
@@ -48,7 +48,13 @@ struct Made {
 }
 
 impl Choices<'_> {
-    fn of(&mut self, request: &Request) -> Result<&Choice, Problem> {
+    fn of(&mut self, item: &Item<Request>) -> Result<&Choice, Problem> {
+        let request = &item.payload;
+        if request.version.trim().is_empty()
+            && let Some(choice) = self.table.share(&request.model, || split_key(item))
+        {
+            return Ok(choice);
+        }
         let known = self.made.iter().position(|made| made.model == request.model && made.asked == request.version);
         let index = known.unwrap_or_else(|| {
             let choice = self.table.choose(&request.model, &request.version);
@@ -57,6 +63,13 @@ impl Choices<'_> {
         });
         self.made[index].choice.as_ref().map_err(Clone::clone)
     }
+}
+
+/// What an ask stays with its version by: the client's key, else its label, else nothing that another ask has.
+fn split_key(item: &Item<Request>) -> SplitKey {
+    let key = SplitKey::from_wire(item.payload.split_key);
+    let label = || item.context.request_id().map(SplitKey::of_text);
+    key.or_else(label).unwrap_or_else(|| SplitKey::of_ask(item.context.ask()))
 }
 
 /// Features without their key, which is appended to `keys`.
@@ -81,7 +94,7 @@ fn features(choice: &Choice, request: &mut Request, keys: &mut Vec<u8>) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::tests::{model, rules};
+    use crate::table::tests::{listed, model, policy};
     use forebay_contract::{AskId, CacheKeyBuilder, Context, DoorContext, KafkaOrigin, Origin};
 
     fn item(version: &str, features: &[f64], names: &[&str]) -> Item<Request> {
@@ -104,13 +117,18 @@ mod tests {
             version: version.into(),
             features: features.to_vec(),
             names: names.iter().map(|&name| name.to_owned()).collect(),
+            split_key: 0,
         };
         Item { context, parent_span: 7, attempt: 2, payload }
     }
 
     fn run(items: Vec<Item<Request>>) -> (Vec<Item<Features>>, Vec<String>) {
+        split(items, None)
+    }
+
+    fn split(items: Vec<Item<Request>>, split: Option<&str>) -> (Vec<Item<Features>>, Vec<String>) {
         let versions = [(1, None, true), (2, None, true), (3, Some("Production"), true)];
-        let table = Table::new("m", "Production", [model("m", &versions)], &rules());
+        let table = Table::new(&policy("Production", split), [listed("Production", model("m", &versions))]);
         let (mut ready, mut refused) = (Vec::new(), Vec::new());
         prepare(&table, items, &mut ready, |_, problem| refused.push(problem.to_string()));
         (ready, refused)
@@ -163,5 +181,42 @@ mod tests {
         let mut nobody = item("", &[1.0, 2.0, 3.0], &[]);
         nobody.payload.model = "nobody".into();
         assert_eq!(run(vec![nobody]).1, ["unknown_model: unknown model \"nobody\", known: m"]);
+    }
+
+    #[test]
+    fn an_ask_stays_with_its_version_by_key_then_label_then_not_at_all() {
+        let labelled = |label: Option<&str>, key: Option<&str>| {
+            let context = Context::new(DoorContext {
+                ask: AskId::random(),
+                row: 0,
+                rows: 1,
+                request_id: label.map(str::to_owned),
+                trace_id: [0; 16],
+                trace_flags: 0,
+                accepted_us: 1,
+                deadline_us: u64::MAX,
+                priority: 1,
+                home: 0,
+                origin: Origin::Kafka(KafkaOrigin::default()),
+                idempotent: None,
+            });
+            let mut item = item("", &[1.0, 2.0, 3.0], &[]);
+            item.payload.split_key = key.map_or(0, |key| SplitKey::of_text(key).to_wire());
+            Item { context, ..item }
+        };
+        let versions = |make: &dyn Fn(usize) -> Item<Request>| -> Vec<u32> {
+            let (ready, refused) = split((0..200).map(make).collect(), Some("v1=50, v2=50"));
+            assert_eq!(refused, [""; 0]);
+            ready.iter().map(|item| item.payload.version).collect()
+        };
+        let ones = |versions: &[u32]| versions.iter().filter(|version| **version == 1).count();
+        let keyed = versions(&|i| labelled(Some(&i.to_string()), Some("alice")));
+        assert!(ones(&keyed) == 0 || ones(&keyed) == 200, "the key comes before the label");
+        let by_label = versions(&|i| labelled(Some(&format!("r{i}")), None));
+        assert_eq!(by_label, versions(&|i| labelled(Some(&format!("r{i}")), None)), "the same label, the same version");
+        assert!((60..140).contains(&ones(&by_label)));
+        assert!((60..140).contains(&ones(&versions(&|_| labelled(None, None)))));
+        let asked = split(vec![item("v3", &[1.0, 2.0, 3.0], &[])], Some("v1=50, v2=50")).0;
+        assert_eq!(asked[0].payload.version, 3);
     }
 }

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use forebay_runtime::{Layers, Problems};
+use forebay_runtime::{Layers, Problems, duration};
 use serde::Deserialize;
+
+use crate::split::Split;
 
 /// What happens to missing values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -22,9 +24,11 @@ pub enum Missing {
 pub struct Preprocessing {
     /// What happens to missing values.
     pub missing: Missing,
-    /// Time between two looks at the registry.
-    #[serde(with = "forebay_runtime::duration")]
-    pub refresh: Duration,
+    /// Longest wait of a moved Production for the prediction replicas.
+    #[serde(with = "duration")]
+    pub gate: Duration,
+    /// Versions and weights by model.
+    pub split: BTreeMap<String, String>,
     /// Lowest and highest value by model and feature.
     pub ranges: BTreeMap<String, BTreeMap<String, (f64, f64)>>,
 }
@@ -34,15 +38,14 @@ pub struct Preprocessing {
 pub struct Settings {
     /// The only section.
     pub preprocessing: Preprocessing,
+    /// `preprocessing.split`, read.
+    pub(crate) splits: BTreeMap<String, Split>,
 }
 
 impl Settings {
     /// Reads and checks the section; what is wrong goes to `problems`.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
         let preprocessing = layers.section::<Preprocessing>("preprocessing", problems)?;
-        if preprocessing.refresh < Duration::from_millis(100) {
-            problems.add("preprocessing.refresh", "is under 100ms, expected at least that");
-        }
         for (model, ranges) in &preprocessing.ranges {
             for (feature, (low, high)) in
                 ranges.iter().filter(|(_, (low, high))| low.partial_cmp(high).is_none_or(|order| order.is_gt()))
@@ -51,7 +54,14 @@ impl Settings {
                 problems.add(key, format!("is [{low}, {high}], expected the lower bound first"));
             }
         }
-        Some(Self { preprocessing })
+        let mut splits = BTreeMap::new();
+        for (model, text) in &preprocessing.split {
+            match Split::parse(text) {
+                Ok(split) => drop(splits.insert(model.clone(), split)),
+                Err(why) => problems.add(format!("preprocessing.split.{model}"), why),
+            }
+        }
+        Some(Self { preprocessing, splits })
     }
 }
 
@@ -73,8 +83,8 @@ mod tests {
         assert_eq!(problems, [""; 0]);
         let section = settings.unwrap().preprocessing;
         assert_eq!(section.missing, Missing::Impute);
-        assert_eq!(section.refresh, Duration::from_secs(5));
-        assert!(section.ranges.is_empty());
+        assert!(section.ranges.is_empty() && section.split.is_empty());
+        assert_eq!(section.gate, Duration::from_secs(30));
     }
 
     #[test]
@@ -86,7 +96,21 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_named() {
-        let (_, problems) = read("[preprocessing]\nmissing = \"guess\"\nrefresh = \"1ms\"");
+        let (_, problems) = read("[preprocessing]\nmissing = \"guess\"");
         assert!(problems.iter().any(|p| p.starts_with("preprocessing.missing: ")), "{problems:?}");
+    }
+
+    #[test]
+    fn splits_are_read_and_checked() {
+        let (settings, problems) = read("[preprocessing.split]\nm = \"v3=90, v2=10\"\n\"team/n\" = \"v1\"");
+        let expected = "preprocessing.split.team/n: has \"v1\", expected version=weight such as \"v3=90, v2=10\"";
+        assert_eq!(problems, [expected]);
+        assert_eq!(settings.unwrap().splits["m"].shares().count(), 2);
+        let flags = ["preprocessing.split.m=v3=90, candidate=10"];
+        let layers = Layers::from_parts(&[SHARED_BUNDLE, crate::BUNDLE], "", &[], &flags).unwrap();
+        let mut problems = layers.problems();
+        let settings = Settings::read(&layers, &mut problems).unwrap();
+        problems.into_result().unwrap();
+        assert_eq!(settings.splits["m"].shares().next(), Some(("v3", 9000)));
     }
 }

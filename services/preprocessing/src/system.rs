@@ -1,17 +1,23 @@
 //! The wiring: who talks to whom, and nothing else.
 
+use std::sync::mpsc::channel;
+
 use actix::Actor;
 use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::kafka::{Edges, Route};
-use forebay_bus::{Inlet, Outlet, StageScope};
+use forebay_bus::{Board, Inlet, Outlet, StageScope};
 use forebay_contract::{Features, Outcome, Request, Stage};
+use forebay_model::{Registry, RegistryWatch};
 use forebay_runtime::{Drain, Host, StartError};
 
 use crate::actors::{Incoming, Preparer};
 use crate::catalog::Catalog;
-use crate::refresh::Refresher;
+use crate::gate::Gate;
+use crate::refresh::{Call, Read, Refresher};
+use crate::registry::registry_options;
 use crate::row::Rules;
 use crate::settings::Settings;
+use crate::table::Policy;
 
 /// Where the stage sends to.
 #[derive(Debug, Clone)]
@@ -31,23 +37,47 @@ pub fn stage(
     host: &Host,
     arbiter: &ArbiterHandle,
     outlets: Outlets,
+    board: &Board,
 ) -> Result<Inlet<Request>, StartError> {
     let catalog = Catalog::default();
-    let refresher = Refresher {
-        catalog: catalog.clone(),
-        models: host.shared().models.clone(),
-        rules: Rules::from(&settings.preprocessing),
-        every: settings.preprocessing.refresh,
-        lifecycle: host.lifecycle().clone(),
-        component: host.lifecycle().register("preprocessing model registry"),
-    };
-    refresher.spawn().map_err(StartError::failed)?;
+    refresh(settings, host, &catalog, board)?;
     let scope = StageScope::new(host, Stage::Preprocessing, &host.shared().topics.requests);
     let component = host.lifecycle().register("preprocessing preparer");
     let preparer = Preparer::start_in_arbiter(arbiter, move |_| Preparer::new(scope, catalog, outlets, component));
     #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
     let inlet = Inlet::new(move |delivery| preparer.do_send(Incoming(delivery)));
     Ok(inlet)
+}
+
+/// Starts the thread that reads the registry; its webhook and the board wake it.
+fn refresh(settings: &Settings, host: &Host, catalog: &Catalog, board: &Board) -> Result<(), StartError> {
+    let (models, section) = (&host.shared().models, &settings.preprocessing);
+    let (call, calls) = channel();
+    for (wake, why) in [(host.registry_wake(), Call::Registry), (board.changes(), Call::Board)] {
+        let call = call.clone();
+        // without the thread the process is on its way out
+        wake.on_wake(move || _ = call.send(why));
+    }
+    let options = registry_options(models);
+    let refresher = Refresher {
+        catalog: catalog.clone(),
+        watch: RegistryWatch::new(move || Registry::open_with(&options), models.refresh),
+        calls,
+        board: board.clone(),
+        gate: Gate::new(section.gate),
+        policy: Policy {
+            model: models.name.clone(),
+            stage: models.stage.clone(),
+            rules: Rules::from(section),
+            splits: settings.splits.clone(),
+        },
+        shown: models.shown(),
+        read_at: host.metrics().registry_read("preprocessing"),
+        lifecycle: host.lifecycle().clone(),
+        component: host.lifecycle().register("preprocessing model registry"),
+        read: Read::default(),
+    };
+    refresher.spawn().map_err(StartError::failed)
 }
 
 /// The stage over Kafka: the separate form.
@@ -62,7 +92,7 @@ pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartEr
         results: edges.outlet(&topics.results, Route::Home),
     };
     let arbiter = Arbiter::new();
-    let inlet = stage(&settings, &host, &arbiter.handle(), outlets)?;
+    let inlet = stage(&settings, &host, &arbiter.handle(), outlets, &edges.board(false)?)?;
     edges.consume(&topics.requests, "forebay-preprocessing", inlet)?;
     Ok(edges)
 }

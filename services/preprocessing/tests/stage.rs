@@ -5,10 +5,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use actix_rt::{Arbiter, System};
-use forebay_bus::{Ack, AckOutcome, Delivery, Inlet, Outlet};
+use forebay_bus::{Ack, AckOutcome, Board, Delivery, Inlet, Outlet};
 use forebay_contract::wire::outcome::Result as Wire;
 use forebay_contract::{
-    AskId, Batch, Context, DoorContext, Features, Item, KafkaOrigin, Origin, Outcome, Request, Stage, now_us,
+    AskId, Batch, Context, DoorContext, Features, Item, KafkaOrigin, LoadState, Origin, Outcome, ReplicaState, Request,
+    SplitKey, Stage, VersionState, now_us,
 };
 use forebay_preprocessing::{BUNDLE, Settings, system};
 use forebay_runtime::{Host, Layers, SHARED_BUNDLE, Shared};
@@ -21,6 +22,8 @@ struct Probe {
     inlet: Inlet<Request>,
     features: Receiver<Batch<Features>>,
     results: Receiver<Batch<Outcome>>,
+    board: Board,
+    host: Host,
     _arbiter: Arbiter,
 }
 
@@ -46,8 +49,9 @@ fn start(registry: &str, flags: &[&str]) -> Probe {
         }),
     };
     let arbiter = Arbiter::new();
-    let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets).unwrap();
-    Probe { inlet, features, results, _arbiter: arbiter }
+    let board = Board::new("prediction");
+    let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets, &board).unwrap();
+    Probe { inlet, features, results, board, host, _arbiter: arbiter }
 }
 
 impl Probe {
@@ -57,6 +61,20 @@ impl Probe {
         let ack = Ack::new(move |outcome| _ = tx.send(outcome));
         self.inlet.deliver(Delivery { payload: Batch { travel: 3, stages: Vec::new(), items }, ack });
         rx
+    }
+
+    /// The version that answers who asks for none.
+    fn default_version(&self) -> u32 {
+        let _acked = self.deliver(vec![item(vec![1.0; 10], "", PATIENCE)]);
+        self.features.recv_timeout(PATIENCE).unwrap().items[0].payload.version
+    }
+
+    fn until(&self, version: u32) {
+        let started = std::time::Instant::now();
+        while self.default_version() != version {
+            assert!(started.elapsed() < PATIENCE, "version {version} never answered");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
@@ -75,7 +93,7 @@ fn item(features: Vec<f64>, version: &str, timeout: Duration) -> Item<Request> {
         origin: Origin::Kafka(KafkaOrigin::default()),
         idempotent: None,
     });
-    let payload = Request { model: String::new(), version: version.into(), features, names: Vec::new() };
+    let payload = Request { version: version.into(), features, ..Request::default() };
     Item { context, parent_span: 0, attempt: 0, payload }
 }
 
@@ -126,6 +144,8 @@ fn rows_are_prepared_as_scikit_learn_does_to_the_bit() {
 fn a_mixed_batch_leaves_whole_by_two_outlets() {
     let _system = System::new();
     let probe = start(REGISTRY, &[]);
+    // what comes before the registry is read leaves in parts
+    probe.until(2);
     let sound = vec![1.0; 10];
     let mut gap = sound.clone();
     gap[2] = f64::NAN;
@@ -174,7 +194,7 @@ fn requests_wait_for_a_registry_until_their_deadline() {
     let _system = System::new();
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("registry");
-    let probe = start(&format!("file:{}", folder.display()), &["preprocessing.refresh=100ms"]);
+    let probe = start(&format!("file:{}", folder.display()), &["models.refresh=100ms"]);
     let acked =
         probe.deliver(vec![item(vec![1.0; 10], "v1", Duration::from_millis(60)), item(vec![1.0; 10], "v1", PATIENCE)]);
     let late = probe.results.recv_timeout(PATIENCE).unwrap();
@@ -208,15 +228,103 @@ fn copied() -> tempfile::TempDir {
 fn a_moved_stage_is_followed() {
     let _system = System::new();
     let registry = copied();
-    let probe = start(&format!("file:{}", registry.path().display()), &["preprocessing.refresh=100ms"]);
-    let ask = || {
-        let _acked = probe.deliver(vec![item(vec![1.0; 10], "", PATIENCE)]);
-        probe.features.recv_timeout(PATIENCE).unwrap().items[0].payload.version
-    };
+    let probe = start(&format!("file:{}", registry.path().display()), &["models.refresh=100ms"]);
+    let ask = || probe.default_version();
     assert_eq!(ask(), 2);
     std::fs::write(registry.path().join("diabetes/registered_model.yaml"), "stages: {3: Production}\n").unwrap();
     let started = std::time::Instant::now();
     while ask() != 3 {
         assert!(started.elapsed() < PATIENCE, "version 3 never answered");
     }
+}
+
+fn has(version: u32, state: LoadState) -> VersionState {
+    VersionState { version, state: state.into(), ..VersionState::default() }
+}
+
+#[test]
+fn a_moved_stage_waits_for_every_replica_and_never_for_one_that_cannot() {
+    let _system = System::new();
+    let registry = copied();
+    let production = |version: u32| {
+        let text = format!("stages: {{{version}: Production}}\n");
+        std::fs::write(registry.path().join("diabetes/registered_model.yaml"), text).unwrap();
+    };
+    let probe = start(&format!("file:{}", registry.path().display()), &["models.refresh=1h", "preprocessing.gate=1h"]);
+    let others = |state: LoadState| {
+        let states = vec![has(2, LoadState::Ready), has(3, state), has(1, LoadState::Failed)];
+        let at_ms = now_us();
+        let model = "diabetes".to_owned();
+        probe.board.hear(ReplicaState {
+            replica: "another".into(),
+            model,
+            at_ms,
+            versions: states,
+            production: 2,
+            rows: vec![],
+        });
+    };
+    let own = |state: LoadState| {
+        let states = vec![has(2, LoadState::Ready), has(3, state), has(1, LoadState::Failed)];
+        probe.board.report("diabetes", Some(2), states);
+    };
+    own(LoadState::Loading);
+    others(LoadState::Loading);
+    probe.until(2);
+
+    production(3);
+    // the webhook came
+    probe.host.registry_wake().wake();
+    own(LoadState::Ready);
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(probe.default_version(), 2, "one replica is not ready");
+    let _acked = probe.deliver(vec![item(vec![1.0; 10], "v3", PATIENCE)]);
+    assert_eq!(probe.features.recv_timeout(PATIENCE).unwrap().items[0].payload.version, 3, "asked for by number");
+    others(LoadState::Ready);
+    probe.until(3);
+
+    others(LoadState::Ready);
+    probe.board.report("diabetes", Some(3), vec![has(3, LoadState::Ready), has(1, LoadState::Failed)]);
+    production(1);
+    probe.host.registry_wake().wake();
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(probe.default_version(), 3, "no replica can load version 1");
+    production(2);
+    probe.host.registry_wake().wake();
+    own(LoadState::Ready);
+    probe.until(2);
+}
+
+#[test]
+fn a_moved_stage_does_not_wait_without_end() {
+    let _system = System::new();
+    let registry = copied();
+    let flags = ["models.refresh=100ms", "preprocessing.gate=300ms"];
+    let probe = start(&format!("file:{}", registry.path().display()), &flags);
+    probe.board.report("diabetes", Some(2), vec![has(2, LoadState::Ready), has(3, LoadState::Loading)]);
+    probe.until(2);
+    std::fs::write(registry.path().join("diabetes/registered_model.yaml"), "stages: {3: Production}\n").unwrap();
+    let started = std::time::Instant::now();
+    probe.until(3);
+    assert!(started.elapsed() >= Duration::from_millis(300));
+}
+
+#[test]
+fn who_asks_for_nothing_is_shared_out_by_the_split() {
+    let _system = System::new();
+    let probe = start(REGISTRY, &["preprocessing.split.diabetes=v3=50, candidate=50"]);
+    let mut asks: Vec<Item<Request>> = (0..200).map(|_| item(vec![1.0; 10], "", PATIENCE)).collect();
+    for (user, ask) in asks.iter_mut().enumerate() {
+        ask.payload.split_key = SplitKey::of_text(&user.to_string()).to_wire();
+    }
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let _acked = probe.deliver(asks.clone());
+        let batch = probe.features.recv_timeout(PATIENCE).unwrap();
+        assert!(batch.items.iter().all(|item| item.payload.fallback_from.is_empty()));
+        seen.push(batch.items.iter().map(|item| item.payload.version).collect::<Vec<_>>());
+    }
+    assert_eq!(seen[0], seen[1]);
+    let threes = seen[0].iter().filter(|version| **version == 3).count();
+    assert!((60..140).contains(&threes) && seen[0].iter().all(|version| [1, 3].contains(version)), "{threes}");
 }

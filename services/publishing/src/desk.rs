@@ -14,6 +14,7 @@ use crate::letter::{Journey, Letter};
 use crate::outside::Outside;
 use crate::receipt::{Receipt, Settler, Traced, end_span};
 use crate::settings::{Errors, Results};
+use crate::story::Notice;
 
 /// Takes outcomes and sends them out.
 #[derive(Debug)]
@@ -163,7 +164,9 @@ impl Desk {
                 if self.outside.is_some() {
                     self.settler.counters.omitted.inc();
                 } else {
-                    tracing::warn!(ask = %receipt.id.ask, "there is no result topic to tell this result on");
+                    let trace = trace_of(&item);
+                    let trace_id = trace.trace_id_hex();
+                    tracing::warn!(ask = %receipt.id.ask, %trace_id, "there is no result topic to tell this result on");
                 }
                 self.settler.settle(receipt, AckOutcome::Done);
             }
@@ -185,8 +188,9 @@ impl Desk {
     ) -> Receipt {
         let context = &item.context;
         let failed = failure.is_some();
-        let traced = (context.sampled() || self.settler.teller.wants(context, failed, now))
-            .then(|| Box::new(Traced { context: context.clone(), failure }));
+        let notice = self.settler.teller.notice(context, failed, now);
+        let traced = (context.sampled() || notice != Notice::default())
+            .then(|| Box::new(Traced { context: context.clone(), failure, notice }));
         Receipt { id: context.item(), accepted_us: context.accepted_us(), failed, ack, journey, traced }
     }
 

@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use forebay_bus::{Ack, AckOutcome};
 use forebay_contract::{Context, Failure, ItemId, now_us};
+use forebay_runtime::TraceContext;
 
 use crate::counters::Counters;
 use crate::ledger::SharedLedger;
 use crate::letter::{Journey, Letter};
-use crate::story::Teller;
+use crate::story::{Notice, Teller};
 
 /// An item on its way.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(crate) struct Receipt {
 pub(crate) struct Traced {
     pub(crate) context: Context,
     pub(crate) failure: Option<Failure>,
+    pub(crate) notice: Notice,
 }
 
 /// Settles items when their reports are in. Called on the threads of producers, so it only ever takes the ledger for a
@@ -55,7 +57,9 @@ impl Settler {
             return self.bring_again(waiting);
         }
         let latency = now_us().saturating_sub(receipt.accepted_us);
-        self.counters.legacy.latency_seconds.observe(latency as f64 / 1e6);
+        let exported = receipt.traced.as_ref().filter(|it| it.context.sampled() || it.notice.spans);
+        let trace = exported.map(|traced| trace_context(&traced.context));
+        self.counters.legacy.latency_seconds.observe(latency as f64 / 1e6, trace);
         if receipt.failed {
             self.counters.legacy.errors.inc();
         }
@@ -86,10 +90,15 @@ impl Settler {
                     span.error("unavailable", "the result could not be sent, it is made again");
                 }
             });
-        } else if sent {
-            self.teller.tell(&traced.context, traced.failure.as_ref(), receipt.journey.stages(), now_us());
+        }
+        if sent {
+            self.teller.tell(traced, receipt.journey.stages(), now_us());
         }
     }
+}
+
+fn trace_context(context: &Context) -> TraceContext {
+    TraceContext { trace_id: context.trace_id(), span_id: [0; 8], flags: context.trace_flags() }
 }
 
 /// Ends the stage's span of a sampled item.

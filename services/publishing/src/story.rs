@@ -1,13 +1,26 @@
-//! Spans afterwards: what a slow or failed request that was not sampled went through, from the stage times it carries.
+//! What a slow or failed request went through, from the stage times it carries: a log line, and spans afterwards when it
+//! was not sampled.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fmt::Write as _;
 
 use forebay_bus::stage_name;
-use forebay_contract::{Context, Failure, Origin, Stage, StageTime};
-use forebay_runtime::{Host, KeyValue, SpanKind, SpanRecord, StageTracer, TraceContext};
+use forebay_contract::{Context, ErrorCode, Failure, Origin, Stage, StageTime};
+use forebay_runtime::{Budget, Host, KeyValue, SpanKind, SpanRecord, StageTracer, TraceContext};
 
-/// Stories told in a second at most: a flood of bad requests must not become a flood of spans.
-const A_SECOND: u64 = 50;
+use crate::receipt::Traced;
+
+/// Requests told of in a second at most: as spans, and in the log.
+const SPANS: u16 = 50;
+const LINES: u16 = 10;
+
+/// How an item is to be told of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Notice {
+    /// It was not sampled: its spans are written afterwards.
+    pub(crate) spans: bool,
+    /// A line in the log.
+    pub(crate) line: bool,
+}
 
 /// Tells such stories, each stage's part under the name of that stage.
 #[derive(Debug)]
@@ -16,8 +29,8 @@ pub(crate) struct Teller {
     from_kafka: String,
     enabled: bool,
     slow_us: u64,
-    /// Second of the last story, and how many there were in it (low 16 bits).
-    told: AtomicU64,
+    spans: Budget,
+    lines: Budget,
 }
 
 impl Teller {
@@ -36,32 +49,30 @@ impl Teller {
             from_kafka: format!("process {}", topics.requests_in),
             enabled: host.telemetry().is_enabled(),
             slow_us: u64::try_from(host.shared().telemetry.slow.as_micros()).unwrap_or(u64::MAX),
-            told: AtomicU64::new(0),
+            spans: Budget::new(SPANS),
+            lines: Budget::new(LINES),
         }
     }
 
-    /// Whether an item has a story to be told: it was not sampled, and it failed or took long.
-    pub(crate) fn wants(&self, context: &Context, failed: bool, now_us: u64) -> bool {
-        self.enabled
-            && !context.sampled()
-            && (failed || now_us.saturating_sub(context.accepted_us()) > self.slow_us)
-            && self.in_budget(now_us / 1_000_000)
-    }
-
-    /// Counts are exact enough: a race at the turn of a second tells a story more or less.
-    fn in_budget(&self, second: u64) -> bool {
-        let told = self.told.load(Ordering::Relaxed);
-        let count = if told >> 16 == second { told & 0xFFFF } else { 0 };
-        if count < A_SECOND {
-            self.told.store(second << 16 | (count + 1), Ordering::Relaxed);
+    /// Whether an item is told of, and how: it failed or took long.
+    pub(crate) fn notice(&self, context: &Context, failed: bool, now_us: u64) -> Notice {
+        if !failed && now_us.saturating_sub(context.accepted_us()) <= self.slow_us {
+            return Notice::default();
         }
-        count < A_SECOND
+        let spans = self.enabled && !context.sampled() && self.spans.take(now_us);
+        Notice { spans, line: self.lines.take(now_us) }
     }
 
-    /// Writes a span for each stage, the one before as its parent.
-    pub(crate) fn tell(&self, context: &Context, failure: Option<&Failure>, stages: &[StageTime], end_us: u64) {
-        for (record, tracer) in self.chain(context, failure, stages, end_us) {
-            tracer.record(record);
+    /// Writes what the notice asks for: a line, and a span for each stage with the one before as its parent.
+    pub(crate) fn tell(&self, traced: &Traced, stages: &[StageTime], end_us: u64) {
+        let Traced { context, failure, notice } = traced;
+        if notice.line {
+            log(context, failure.as_ref(), stages, end_us);
+        }
+        if notice.spans {
+            for (record, tracer) in self.chain(context, failure.as_ref(), stages, end_us) {
+                tracer.record(record);
+            }
         }
     }
 
@@ -104,6 +115,43 @@ impl Teller {
             Some((record, tracer))
         })
     }
+}
+
+/// The line says where the time went, so that it is of use where no traces are kept.
+fn log(context: &Context, failure: Option<&Failure>, stages: &[StageTime], end_us: u64) {
+    let trace = TraceContext { trace_id: context.trace_id(), ..TraceContext::default() };
+    let (trace_id, ask, row, request_id) = (trace.trace_id_hex(), context.ask(), context.row(), context.request_id());
+    let latency_ms = end_us.saturating_sub(context.accepted_us()) as f64 / 1e3;
+    let stages = times(context.accepted_us(), stages, end_us);
+    let Some(Failure { code, message }) = failure else {
+        return tracing::warn!(%trace_id, %ask, row, request_id, latency_ms, stages, "request was slow");
+    };
+    if ErrorCode::parse(code).status() < 500 {
+        // the client's mistake: of interest to whoever looks for it, no reason to look
+        tracing::info!(%trace_id, %ask, row, request_id, code, message, latency_ms, stages, "request was refused");
+    } else {
+        tracing::warn!(%trace_id, %ask, row, request_id, code, message, latency_ms, stages, "request failed");
+    }
+}
+
+/// `"ingestion 0.2, edge 1.1, preprocessing 0.3"`: milliseconds in each stage, and on the edges between them.
+fn times(accepted_us: u64, stages: &[StageTime], end_us: u64) -> String {
+    let mut text = String::new();
+    let mut before = accepted_us;
+    for (index, time) in stages.iter().enumerate() {
+        let edge = time.entered_us.saturating_sub(before) as f64 / 1e3;
+        let next = stages.get(index + 1).map_or(end_us, |next| next.entered_us);
+        let left = if time.left_us == 0 { next } else { time.left_us };
+        let inside = left.saturating_sub(time.entered_us) as f64 / 1e3;
+        let name = Stage::try_from(time.stage).map_or("unknown", stage_name);
+        if index > 0 {
+            // writing into a String cannot fail
+            let _ = write!(text, ", edge {edge:.1}, ");
+        }
+        let _ = write!(text, "{name} {inside:.1}");
+        before = left;
+    }
+    text
 }
 
 fn attributes(context: &Context) -> Vec<KeyValue> {
@@ -153,22 +201,36 @@ mod tests {
     }
 
     #[test]
-    fn only_slow_or_failed_unsampled_items_have_a_story() {
+    fn only_slow_or_failed_items_are_told_of() {
         let teller = teller();
+        let both = Notice { spans: true, line: true };
         let quick = kafka(AskId([1; 16])).build();
-        assert!(!teller.wants(&quick, false, quick.accepted_us() + 10));
-        assert!(teller.wants(&quick, true, quick.accepted_us() + 10));
-        assert!(teller.wants(&quick, false, quick.accepted_us() + 1_000_001));
+        assert_eq!(teller.notice(&quick, false, quick.accepted_us() + 10), Notice::default());
+        assert_eq!(teller.notice(&quick, true, quick.accepted_us() + 10), both);
+        assert_eq!(teller.notice(&quick, false, quick.accepted_us() + 1_000_001), both);
         let sampled = kafka(AskId([1; 16])).sampled().build();
-        assert!(!teller.wants(&sampled, true, sampled.accepted_us() + 5_000_000));
+        let line = Notice { spans: false, line: true };
+        assert_eq!(teller.notice(&sampled, true, sampled.accepted_us() + 5_000_000), line);
     }
 
     #[test]
     fn a_flood_is_cut_to_a_budget_a_second() {
         let teller = teller();
         let context = kafka(AskId([1; 16])).build();
-        let told = |at| (0..200).filter(|_| teller.wants(&context, true, at)).count();
-        assert_eq!(told(1_700_000_000_000_000), 50);
-        assert_eq!(told(1_700_000_001_000_000), 50);
+        let notices: Vec<_> = (0..200).map(|_| teller.notice(&context, true, 1_700_000_000_000_000)).collect();
+        assert_eq!(notices.iter().filter(|notice| notice.spans).count(), 50);
+        assert_eq!(notices.iter().filter(|notice| notice.line).count(), 10);
+    }
+
+    #[test]
+    fn a_line_says_where_the_time_went() {
+        let time = |stage: Stage, entered_us, left_us| StageTime { stage: stage.into(), entered_us, left_us };
+        let stages = [
+            time(Stage::Ingestion, 1_000, 1_200),
+            time(Stage::Caching, 2_000, 22_000),
+            time(Stage::Publishing, 22_500, 0),
+        ];
+        let expected = "ingestion 0.2, edge 0.8, caching 20.0, edge 0.5, publishing 0.5";
+        assert_eq!(times(1_000, &stages, 23_000), expected);
     }
 }

@@ -1,2 +1,9 @@
-//! starting point
-fn main() { let _ = burn::tensor::Device::flex(); }
+//! The trainer.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    forebay_train::Arguments::parse().run()
+}

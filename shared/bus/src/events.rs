@@ -16,6 +16,12 @@ pub trait EdgeEvents: Send + Sync + 'static {
     fn in_flight(&self, _items: usize) {}
     /// Records behind the end of the partition.
     fn lag(&self, _topic: &str, _partition: i32, _records: i64) {}
+    /// The partition went to another member.
+    fn forget_lag(&self, _topic: &str, _partition: i32) {}
+    /// Mean time a broker took to acknowledge a produce request lately.
+    fn round_trip(&self, _time: Duration) {}
+    /// Longest time a broker held an answer back for a quota lately; `client` is `consumer` or `producer`.
+    fn throttled(&self, _client: &'static str, _time: Duration) {}
     /// Age of the oldest record that is not done.
     fn oldest(&self, _age: Duration) {}
     /// A record went to the dead letters.

@@ -13,16 +13,19 @@ pub(crate) struct HostEvents {
     lifecycle: Lifecycle,
     metrics: Metrics,
     stage: StageMetrics,
+    name: &'static str,
 }
 
 impl HostEvents {
     /// Registers `name` as a component that is not ready yet.
     pub(crate) fn register(host: &Host, stage: &StageMetrics, name: String) -> Self {
+        let component = host.lifecycle().register(name);
         Self {
-            component: host.lifecycle().register(name),
+            component,
             lifecycle: host.lifecycle().clone(),
             metrics: host.metrics().clone(),
             stage: stage.clone(),
+            name: stage.name(),
         }
     }
 }
@@ -50,6 +53,18 @@ impl EdgeEvents for HostEvents {
 
     fn lag(&self, topic: &str, partition: i32, records: i64) {
         self.metrics.legacy().consumer_lag(topic, partition).set(records);
+    }
+
+    fn forget_lag(&self, topic: &str, partition: i32) {
+        self.metrics.legacy().forget_lag(topic, partition);
+    }
+
+    fn round_trip(&self, time: Duration) {
+        self.metrics.kafka().round_trip(self.name).set(time.as_secs_f64());
+    }
+
+    fn throttled(&self, client: &'static str, time: Duration) {
+        self.metrics.kafka().throttle(self.name, client).set(time.as_secs_f64());
     }
 
     fn oldest(&self, age: Duration) {

@@ -4,8 +4,10 @@
 //! - `source`: a group consumer on its own thread; permits before records, a watermark behind acks
 //! - `follower`: a consumer without a group, for replies and advisory messages
 //! - `producer`: one producer per stage; acks on the delivery report, retries until a deadline
+//! - `board`: the topic `forebay.models` behind a [`crate::Board`]
 //! - `ledger`, `tracker`: which records are done, and what may be committed
 
+mod board;
 mod client;
 mod dead_letters;
 mod edges;

@@ -6,9 +6,11 @@
 //! - [`Outlet`], [`Inlet`]: where a stage sends and receives; memory or Kafka behind the same face
 //! - [`StageScope`]: what every stage does with every batch
 //! - [`kafka`]: sources with a commit watermark, sinks that ack on the delivery report, dead letters, topics
+//! - [`Board`]: which versions models have, and which replicas have them
 //! - [`EdgeEvents`]: what edges tell the process that runs them
 
 mod ack;
+mod board;
 mod events;
 mod host_events;
 pub mod kafka;
@@ -17,6 +19,7 @@ mod permits;
 mod scope;
 
 pub use ack::{Ack, AckOutcome, Delivery};
+pub use board::{Board, EXPIRY, HEARTBEAT, Tally};
 pub use events::{EdgeEvents, NoEvents};
 pub use outlet::{Inlet, Outlet};
 pub use permits::{Permit, Permits};

@@ -7,20 +7,25 @@
 //! - [`AskId`], [`ItemId`], [`CacheKey`]: identities
 //! - [`ErrorCode`], [`Problem`]: the one list of errors, the same on every door
 //! - [`encode`], [`decode`]: batches to bytes and back
+//! - [`BoardKey`], [`ModelView`], [`ReplicaState`]: what the topic `forebay.models` says of models and who has them
 
 mod batch;
+mod board;
 mod code;
 mod codec;
 mod context;
 mod ids;
+mod split;
 mod time;
 pub mod topics;
 
 pub use batch::{Batch, Item, MAX_BATCH_BYTES, MAX_BATCH_ITEMS, Packing};
+pub use board::BoardKey;
 pub use code::{ErrorCode, Problem};
 pub use codec::{DecodeError, decode, encode};
 pub use context::{Context, DoorContext};
 pub use ids::{AskId, CacheKey, CacheKeyBuilder, ItemId};
+pub use split::SplitKey;
 pub use time::{now_us, us_to_system_time};
 
 /// The generated messages of `proto/forebay.proto`.
@@ -31,5 +36,6 @@ pub mod wire {
 
 pub use wire::request_context::Origin;
 pub use wire::{
-    Answer, Failure, Features, HttpOrigin, KafkaOrigin, Outcome, Prediction, Request, Score, Stage, StageTime,
+    Answer, BreakerState, Failure, Features, HttpOrigin, KafkaOrigin, LoadState, ModelView, Outcome, Prediction,
+    ReplicaState, Request, RowFormat, Score, Stage, StageTime, VersionState, ViewVersion,
 };

@@ -27,7 +27,7 @@ fn context(row: u32, request_id: Option<String>) -> Context {
 
 prop_compose! {
     fn item()(row in 0u32..9, id in proptest::option::of(".{0,12}"), span: u64, attempt in 0u32..4, features in proptest::collection::vec(any::<f64>(), 0..20), version in "v[0-9]{0,2}") -> Item<Request> {
-        Item { context: context(row, id), parent_span: span, attempt, payload: Request { model: String::new(), version, features, names: vec![] } }
+        Item { context: context(row, id), parent_span: span, attempt, payload: Request { version, features, ..Request::default() } }
     }
 }
 
@@ -103,7 +103,7 @@ fn golden_bytes_of_the_first_schema() {
             context: context(0, Some("r1".into())),
             parent_span: 1,
             attempt: 0,
-            payload: Request { model: "m".into(), version: "v1".into(), features: vec![0.5], names: vec![] },
+            payload: Request { model: "m".into(), version: "v1".into(), features: vec![0.5], ..Request::default() },
         }],
     };
     let mut record = Vec::new();

@@ -45,11 +45,6 @@ fn benches(c: &mut Criterion) {
     bench_model(c, "forest of 100 unlimited trees", &forest, &rows);
     let net = registry.load(sample::MODEL, 3).unwrap();
     bench_model(c, "net 10-64-64-1", &net, &rows);
-    let scaler = net.preprocessing.clone().unwrap();
-    let mut out = Vec::new();
-    c.bench_function("prepare one row", |b| {
-        b.iter(|| scaler.prepare(black_box(&sample::ROW), &mut out).unwrap());
-    });
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     // raw units: the rows are stretched to the models' inputs, so that splits are exercised
     let raw: Vec<f64> = rows.iter().map(|v| v * 300.0 + 50.0).collect();

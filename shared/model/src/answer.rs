@@ -53,6 +53,11 @@ impl Answer {
         }
     }
 
+    /// Whether the outputs are the answer as they are, no function computed of them.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self, Self::Number | Self::Classes { link: Link::Probabilities, .. })
+    }
+
     /// Raw outputs per row this reads.
     pub(crate) fn outputs(&self) -> usize {
         match self {

@@ -1,11 +1,14 @@
 //! `input_example.json`, the raw rows MLflow keeps beside a model: warm-up, smoke test, half-open probe.
 
+use std::fmt;
+
 use serde_json::Value;
 
-use crate::{Fault, Signature};
+use crate::expectation::{Difference, Tolerance};
+use crate::{Fault, LoadedVersion, ModelError, Rows, Signature};
 
 /// Rows kept of an example; more warm up nothing new.
-const MAX_ROWS: usize = 64;
+pub(crate) const MAX_ROWS: usize = 64;
 /// Largest example file parsed.
 const MAX_BYTES: usize = 4 << 20;
 
@@ -49,6 +52,81 @@ fn parse_row(i: usize, row: &Value, signature: &Signature) -> Result<Vec<f64>, F
         return Err(fault(format!("has {} values, the model takes {}", values.len(), signature.width())));
     }
     Ok(values)
+}
+
+/// A version answered its own input example.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExampleCheck {
+    /// Rows answered; 0 when the version has no example.
+    pub rows: usize,
+    /// How the answers compare with those of the model's origin; none when nobody wrote these down.
+    pub parity: Option<Parity>,
+}
+
+/// Answers that agree with those of the model's origin.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Parity {
+    /// Largest difference of a number.
+    pub worst: f64,
+    /// What was admitted.
+    pub tolerance: Tolerance,
+}
+
+/// Why a version must not answer anybody.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ExampleError {
+    #[error("cannot answer its input example: {0}")]
+    Model(#[from] ModelError),
+    #[error("the answer to row {row} of its input example is not finite")]
+    NotFinite { row: usize },
+    #[error("answers row {row} of its input example with {got}, expected {want}")]
+    Differs { row: usize, got: String, want: String },
+}
+
+impl fmt::Display for ExampleCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.rows, &self.parity) {
+            (0, _) => f.write_str("no input example"),
+            (rows, None) => write!(f, "{rows} rows answered, nothing to compare with"),
+            (rows, Some(Parity { tolerance: Tolerance::Exact, .. })) => write!(f, "{rows} rows equal to the bit"),
+            (rows, Some(Parity { worst, tolerance: Tolerance::Within(most) })) => {
+                write!(f, "{rows} rows equal within {worst:.1e}, {most:e} admitted")
+            }
+        }
+    }
+}
+
+impl LoadedVersion {
+    /// Answers the rows of the version's input example: every number must be finite, and where the folder has an
+    /// `example_output.json` the answers must be those of the model's origin, as closely as its kind can promise.
+    ///
+    /// # Errors
+    /// The first row that is not answered so.
+    pub fn check_example(&self) -> Result<ExampleCheck, ExampleError> {
+        let rows = self.input_example.as_deref().unwrap_or_default();
+        if rows.is_empty() {
+            return Ok(ExampleCheck { rows: 0, parity: None });
+        }
+        let scores = self.predict_raw(Rows::new(self.signature.width(), &rows.concat())?)?;
+        if scores.len() != rows.len() {
+            return Err(ModelError::Execution(format!("{} answers for {} rows", scores.len(), rows.len())).into());
+        }
+        let finite = |row: &usize| {
+            scores.values[*row].is_finite() && scores.probabilities(*row).iter().all(|value| value.is_finite())
+        };
+        if let Some(row) = (0..rows.len()).find(|row| !finite(row)) {
+            return Err(ExampleError::NotFinite { row });
+        }
+        let parity = match &self.expectation {
+            None => None,
+            Some(expected) => {
+                let worst = expected.compare(&scores);
+                let worst = worst.map_err(|Difference { row, got, want }| ExampleError::Differs { row, got, want })?;
+                Some(Parity { worst, tolerance: expected.tolerance() })
+            }
+        };
+        Ok(ExampleCheck { rows: rows.len(), parity })
+    }
 }
 
 #[cfg(test)]

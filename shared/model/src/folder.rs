@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::expectation::{self, Expectation, Tolerance};
 use crate::mlmodel::{Inputs, MlModel};
 use crate::plan::Plan;
 use crate::registry::Store;
@@ -23,6 +24,7 @@ pub(crate) struct Opened {
     preprocessing: Option<Arc<Preprocessing>>,
     signature: Signature,
     input_example: Option<Vec<Vec<f64>>>,
+    expectation: Option<Arc<Expectation>>,
 }
 
 /// Loads a model folder that no registry lists, under the folder's own name as version 0.
@@ -56,7 +58,8 @@ pub fn load_bytes(name: &str, bytes: &[u8]) -> Result<LoadedVersion, Fault> {
     let signature = plan.signature().clone();
     let digest = *blake3::hash(bytes).as_bytes();
     let flavor = "unknown".to_owned();
-    let opened = Opened { flavor, digest, plan, preprocessing: None, signature, input_example: None };
+    let opened =
+        Opened { flavor, digest, plan, preprocessing: None, signature, input_example: None, expectation: None };
     Ok(opened.into_version(name, 0, None).0)
 }
 
@@ -102,11 +105,20 @@ impl Snapshot {
 
 /// Reads and compiles the model folder at `path`.
 pub(crate) fn open(store: &Store, path: &str) -> Result<Opened, Fault> {
-    let snapshot = Snapshot::read(store, path)?;
+    compile(&Snapshot::read(store, path)?)
+}
+
+/// Compiles the files of a model folder, by path, under a digest that is not theirs.
+pub(crate) fn open_files(files: BTreeMap<String, Vec<u8>>, digest: [u8; 32]) -> Result<Opened, Fault> {
+    let files = files.into_iter().map(|(path, bytes)| (path, Cow::Owned(bytes))).collect();
+    Ok(Opened { digest, ..compile(&Snapshot { files })? })
+}
+
+fn compile(snapshot: &Snapshot) -> Result<Opened, Fault> {
     let mlmodel = MlModel::parse(snapshot.get("MLmodel")?)?;
     let file = mlmodel.file.as_deref().ok_or_else(|| Fault::new("MLmodel", "names no model file"))?;
     let plan = formats::read_model(file, snapshot.get(file)?).map_err(|f| f.within(file))?;
-    let preprocessing = read_preprocessing(&snapshot)?.map(Arc::new);
+    let preprocessing = read_preprocessing(snapshot)?.map(Arc::new);
     if let Some(p) = &preprocessing
         && p.output_width() != plan.signature().width()
     {
@@ -119,7 +131,23 @@ pub(crate) fn open(store: &Store, path: &str) -> Result<Opened, Fault> {
         Some(file) => Some(example::parse(snapshot.get(file)?, &signature).map_err(|f| f.within(file))?),
         None => None,
     };
-    Ok(Opened { flavor: mlmodel.flavor, digest: snapshot.digest(""), plan, preprocessing, signature, input_example })
+    let expectation = read_expectation(snapshot, input_example.as_deref(), Tolerance::of(file, &plan))?.map(Arc::new);
+    let (flavor, digest) = (mlmodel.flavor, snapshot.digest(""));
+    Ok(Opened { flavor, digest, plan, preprocessing, signature, input_example, expectation })
+}
+
+/// What the model's origin answered to the example, when somebody wrote it down.
+fn read_expectation(
+    snapshot: &Snapshot,
+    example: Option<&[Vec<f64>]>,
+    tolerance: Tolerance,
+) -> Result<Option<Expectation>, Fault> {
+    let Some(bytes) = snapshot.files.get(expectation::FILE) else { return Ok(None) };
+    let parsed = match example {
+        Some(rows) => Expectation::parse(bytes, rows.len(), example::MAX_ROWS, tolerance),
+        None => Err(Fault::new("", "MLmodel names no input example that this answers")),
+    };
+    parsed.map(Some).map_err(|fault| fault.within(expectation::FILE))
 }
 
 /// BLAKE3 over every file of the folder: path, length, content.
@@ -186,6 +214,7 @@ impl Opened {
             model: Arc::new(plan),
             preprocessing: self.preprocessing,
             input_example: self.input_example,
+            expectation: self.expectation,
             accepts_missing,
             signature: self.signature,
         };

@@ -8,6 +8,7 @@ mod answer;
 mod artefact;
 mod burnpack;
 mod example;
+mod expectation;
 mod fault;
 mod folder;
 mod forest;
@@ -30,12 +31,17 @@ mod sklearn;
 mod step;
 
 pub use burnpack::{ARCHITECTURE_KEY, NetFile, NetLayer, Prepare, TargetScale};
+pub use example::{ExampleCheck, ExampleError, Parity};
+pub use expectation::{Expectation, Tolerance};
 pub use fault::Fault;
 pub use folder::{load_bytes, load_file, load_folder};
 pub use model::{Model, ModelError};
 pub use net::Dense;
 pub use preprocessing::{PrepareError, Preprocessing};
-pub use registry::{LoadedVersion, ModelView, Registry, RegistryError, Resolution, VersionMeta, VersionView};
+pub use registry::{
+    Body, Credentials, LoadedVersion, MlflowClient, ModelUri, ModelView, Registry, RegistryError, RegistryOptions,
+    RegistryStatus, RegistryWatch, Resolution, TlsOptions, Trouble, Verb, VersionMeta, VersionView,
+};
 pub use rows::Rows;
 pub use scores::{Score, Scores};
 pub use signature::{Signature, Task};

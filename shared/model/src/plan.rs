@@ -49,6 +49,11 @@ impl Plan {
         }
     }
 
+    /// Whether answers are the bits of scikit-learn: trees, without a link function behind them.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.answer.is_plain() && self.head.is_exact()
+    }
+
     /// Takes over names from the model's description; the width must be the same.
     pub(crate) fn rename_features(&mut self, features: Vec<String>) {
         debug_assert_eq!(features.len(), self.signature.width());

@@ -1,6 +1,6 @@
 //! The sample registry, embedded so that binaries run from anywhere: model `diabetes-rf-model`, trained on the
 //! scaled diabetes data of scikit-learn. Version 1 is a scikit-learn forest, version 2 gradient boosting as ONNX,
-//! version 3 (Production) a burn net with a scaler before it. Made by `sample/make.py`.
+//! version 3 (Production) a burn net made by `forebay train`. Made by `sample/make.py` and `sample/make_net.py`.
 
 /// Name of the one model.
 pub const MODEL: &str = "diabetes-rf-model";
@@ -42,13 +42,16 @@ pub(crate) const FILES: &[(&str, &[u8])] = embedded![
     "diabetes-rf-model/registered_model.yaml",
     "diabetes-rf-model/1/MLmodel",
     "diabetes-rf-model/1/input_example.json",
+    "diabetes-rf-model/1/example_output.json",
     "diabetes-rf-model/1/model.skops",
     "diabetes-rf-model/2/MLmodel",
     "diabetes-rf-model/2/input_example.json",
+    "diabetes-rf-model/2/example_output.json",
     "diabetes-rf-model/2/model.onnx",
     "diabetes-rf-model/3/MLmodel",
+    "diabetes-rf-model/3/example_output.json",
     "diabetes-rf-model/3/input_example.json",
+    "diabetes-rf-model/3/metrics.json",
     "diabetes-rf-model/3/model.bpk",
-    "diabetes-rf-model/3/preprocessing/MLmodel",
-    "diabetes-rf-model/3/preprocessing/model.skops",
+    "diabetes-rf-model/3/training.json",
 ];

@@ -1,19 +1,24 @@
-//! The admin endpoint: `/health/live`, `/health/ready` and `/metrics`, on a port of its own, so that it answers
-//! whatever the doors are doing.
+//! The admin endpoint: `/health/live`, `/health/ready`, `/metrics` and the webhook of the model registry, on a port of
+//! its own, so that it answers whatever the doors are doing.
 
 use std::net::{SocketAddr, TcpListener};
 
 use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
-use actix_web::web::{Data, get};
-use actix_web::{App, HttpResponse, HttpServer};
+use actix_web::http::header::ACCEPT;
+use actix_web::web::{Data, get, post};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use serde_json::json;
 
 use crate::host::StartError;
 use crate::lifecycle::{ComponentState, Lifecycle};
 use crate::metrics::Metrics;
+use crate::settings::Secret;
+use crate::wake::Wake;
+use crate::webhook::{self, Webhook};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The address of the admin endpoint cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -53,17 +58,35 @@ impl AdminServer {
     /// # Errors
     /// When the address cannot be listened on.
     pub fn start(listen: SocketAddr, lifecycle: &Lifecycle, metrics: &Metrics) -> Result<Self, AdminError> {
+        Self::start_with(listen, lifecycle, metrics, &Wake::new(), &Secret::default())
+    }
+
+    /// As [`AdminServer::start`]; webhooks of the model registry, signed with `secret` unless it is empty, wake those who
+    /// listen to `wake`.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub fn start_with(
+        listen: SocketAddr,
+        lifecycle: &Lifecycle,
+        metrics: &Metrics,
+        wake: &Wake,
+        secret: &Secret,
+    ) -> Result<Self, AdminError> {
         let wrong = |source| AdminError { address: listen, source };
         let seen = Data::new(Seen { lifecycle: lifecycle.clone(), metrics: metrics.clone() });
+        let hook = Data::new(Webhook::new(wake.clone(), secret.clone()));
         // std's listener sets SO_REUSEADDR but not SO_REUSEPORT, so a second process is refused.
         let listener = TcpListener::bind(listen).map_err(wrong)?;
         let address = listener.local_addr().map_err(wrong)?;
         let app = move || {
             App::new()
                 .app_data(seen.clone())
+                .app_data(hook.clone())
                 .route("/health/live", get().to(live))
                 .route("/health/ready", get().to(ready))
                 .route("/metrics", get().to(scrape))
+                .route(webhook::ROUTE, post().to(webhook::notified))
         };
         let server = HttpServer::new(app).workers(1).disable_signals().shutdown_timeout(1).listen(listener);
         let server = server.map_err(wrong)?.run();
@@ -102,9 +125,16 @@ async fn ready(seen: Data<Seen>) -> HttpResponse {
     HttpResponse::build(code(ready)).json(json!({ "status": status, "components": components }))
 }
 
-async fn scrape(seen: Data<Seen>) -> HttpResponse {
-    match seen.metrics.encode() {
-        Ok(text) => HttpResponse::Ok().content_type(OPEN_METRICS).body(text),
+/// OpenMetrics, with examples, for those who ask for it, as Prometheus does; the older format for everybody else.
+async fn scrape(request: HttpRequest, seen: Data<Seen>) -> HttpResponse {
+    let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let open = accept.contains("application/openmetrics-text");
+    let (encoded, kind) = match open {
+        true => (seen.metrics.encode(), OPEN_METRICS),
+        false => (seen.metrics.encode_classic(), CLASSIC),
+    };
+    match encoded {
+        Ok(text) => HttpResponse::Ok().content_type(kind).body(text),
         Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
     }
 }

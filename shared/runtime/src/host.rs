@@ -8,6 +8,7 @@ use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::settings::Shared;
 use crate::telemetry::Telemetry;
+use crate::wake::Wake;
 
 /// Which program this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +40,16 @@ pub struct Host {
     metrics: Metrics,
     telemetry: Telemetry,
     admin: Option<SocketAddr>,
+    replica: Arc<str>,
+    registry_wake: Wake,
 }
 
 impl Host {
     /// Puts the parts together.
     pub fn new(process: Process, shared: Shared, lifecycle: Lifecycle, metrics: Metrics, telemetry: Telemetry) -> Self {
-        Self { process, shared: Arc::new(shared), lifecycle, metrics, telemetry, admin: None }
+        metrics.watch(&lifecycle);
+        let (shared, replica, registry_wake) = (Arc::new(shared), replica_name(process).into(), Wake::new());
+        Self { process, shared, lifecycle, metrics, telemetry, admin: None, replica, registry_wake }
     }
 
     /// A host without endpoint, signals or export, for tests of a system.
@@ -61,6 +66,16 @@ impl Host {
     /// Which program this is.
     pub fn process(&self) -> Process {
         self.process
+    }
+
+    /// Name of this replica, new at every start: the machine's (a pod's is the pod's), or the program's, and a random end.
+    pub fn replica(&self) -> &str {
+        &self.replica
+    }
+
+    /// Called when somebody knows that the model registry has changed. Who watches the registry listens.
+    pub fn registry_wake(&self) -> &Wake {
+        &self.registry_wake
     }
 
     /// The settings that all services share.
@@ -87,6 +102,14 @@ impl Host {
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
     }
+}
+
+fn replica_name(process: Process) -> String {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let legal = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    let machine: String = machine.trim().chars().filter(legal).take(64).collect();
+    let machine = if machine.is_empty() { process.name } else { &machine };
+    format!("{machine}-{:08x}", rand::random::<u32>())
 }
 
 /// What happens between the signal and the end: stop intake, finish work, flush, commit, leave.

@@ -50,7 +50,8 @@ where
     let shared: &Shared = host.shared();
     let (listen, deadline) = (shared.admin.listen, shared.delivery.drain);
     let lifecycle = host.lifecycle().clone();
-    let admin = AdminServer::start(listen, &lifecycle, host.metrics())?;
+    let (wake, secret) = (host.registry_wake(), &shared.models.webhook_secret);
+    let admin = AdminServer::start_with(listen, &lifecycle, host.metrics(), wake, secret)?;
     watch_signals(&lifecycle, deadline).map_err(StartError::failed)?;
     let host = host.with_admin(admin.address());
     let system = lifecycle.register("system"); // keeps the process unready until everything is wired

@@ -41,13 +41,15 @@ mod logs;
 mod metrics;
 mod settings;
 mod telemetry;
+mod wake;
+mod webhook;
 
 pub use admin::{AdminError, AdminServer};
 pub use cli::{Command, ConfigCommand, Opened, ServiceSpec, SettingsArgs, check_health, open, service, service_from};
 pub use host::{Drain, Host, Process, StartError};
 pub use launch::launch;
 pub use lifecycle::{Component, ComponentState, Fence, Lifecycle, Phase};
-pub use metrics::{LegacyMetrics, Metrics, Seconds, StageMetrics};
+pub use metrics::{KafkaMetrics, Latency, LegacyMetrics, Metrics, RegistryRead, Seconds, StageMetrics};
 pub use opentelemetry::trace::SpanKind;
 pub use opentelemetry::{KeyValue, Value};
 pub use prometheus_client;
@@ -57,5 +59,6 @@ pub use settings::{
     duration, size, without_password,
 };
 pub use telemetry::{
-    OtelEnvironment, SpanRecord, StageSpan, StageTracer, Telemetry, TelemetryError, TraceContext, now_us,
+    Budget, OtelEnvironment, SpanRecord, StageSpan, StageTracer, Telemetry, TelemetryError, TraceContext, now_us,
 };
+pub use wake::{Sleeper, Wake};

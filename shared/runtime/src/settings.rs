@@ -5,6 +5,7 @@ pub mod duration;
 mod layers;
 mod legacy;
 mod mask;
+mod models;
 mod origin;
 mod problems;
 mod schema;
@@ -19,10 +20,10 @@ pub use bundle::{Bundle, SHARED_BUNDLE};
 pub use layers::Layers;
 pub use legacy::EventHubs;
 pub use mask::without_password;
+pub use models::ModelSettings;
 pub use origin::Origin;
 pub use problems::{Problem, Problems, SettingsError};
 pub use secret::Secret;
 pub use shared::{
-    AdminSettings, DeliverySettings, KafkaSettings, LogFormat, LogSettings, ModelSettings, Shared, TelemetrySettings,
-    TopicSettings,
+    AdminSettings, DeliverySettings, KafkaSettings, LogFormat, LogSettings, Shared, TelemetrySettings, TopicSettings,
 };

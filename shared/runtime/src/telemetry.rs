@@ -1,5 +1,6 @@
 //! Traces: which requests are recorded, their spans, and how they leave the process.
 
+mod budget;
 mod context;
 mod environment;
 mod export;
@@ -17,6 +18,7 @@ use parking_lot::Mutex;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::{Layer, Registry};
 
+pub use budget::Budget;
 pub use context::{TraceContext, now_us};
 pub use environment::OtelEnvironment;
 pub use span::{SpanRecord, StageSpan};

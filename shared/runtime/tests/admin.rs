@@ -6,14 +6,21 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use forebay_runtime::{AdminServer, Lifecycle, Metrics, StageMetrics, StartError, check_health};
+use forebay_runtime::{
+    AdminServer, Host, Layers, Lifecycle, Metrics, Problems, Process, SHARED_BUNDLE, Secret, Shared, StageMetrics,
+    StartError, Telemetry, TraceContext, Wake, check_health,
+};
 
 /// Asks from another thread, as the server lives on this one.
 async fn ask(address: SocketAddr, path: &'static str) -> (u16, String) {
+    ask_for(address, path, "*/*").await
+}
+
+async fn ask_for(address: SocketAddr, path: &'static str, accept: &'static str) -> (u16, String) {
     let request = move || {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\naccept: {accept}\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         let status = text.split(' ').nth(1).unwrap().parse().unwrap();
@@ -89,7 +96,8 @@ async fn stages_of_one_process_share_families() {
     metrics.legacy().consumer_lag("inference-requests", 3).set(7);
     metrics.legacy().forget_lag("inference-requests", 3);
 
-    let (status, text) = ask(server.address(), "/metrics").await;
+    let accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
+    let (status, text) = ask_for(server.address(), "/metrics", accept).await;
     assert_eq!(status, 200);
     for line in [
         "forebay_stage_received_total{stage=\"caching\"} 4",
@@ -114,7 +122,47 @@ async fn stages_of_one_process_share_families() {
     {
         assert!(text.lines().any(|line| line.starts_with(name)), "{name}\n{text}");
     }
+    let (_, text) = ask(server.address(), "/metrics").await;
+    assert!(text.contains("# TYPE forebay_stage_received_total counter\n") && !text.contains("# EOF"), "{text}");
     server.stop().await;
+}
+
+#[actix_rt::test]
+async fn readiness_is_a_metric() {
+    let (lifecycle, metrics) = (Lifecycle::new(), Metrics::new());
+    let host = Host::new(Process::service("test"), shared(), lifecycle, metrics, Telemetry::disabled());
+    let component = host.lifecycle().register("kafka source a");
+    let twin = host.lifecycle().register("kafka source a");
+    twin.ready();
+    let has = |line: &str| host.metrics().encode().unwrap().lines().any(|found| found == line);
+    assert!(has("forebay_ready 0") && has("forebay_component_ready{component=\"kafka source a\"} 0"));
+    component.ready();
+    assert!(has("forebay_ready 1") && has("forebay_component_ready{component=\"kafka source a\"} 1"));
+    host.lifecycle().shutdown("test");
+    assert!(has("forebay_ready 0"), "a draining process takes no work");
+    (component.finished(), twin.finished());
+}
+
+#[test]
+fn a_bucket_names_a_trace_as_its_example() {
+    let metrics = Metrics::new();
+    let trace = TraceContext::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    metrics.legacy().latency_seconds.observe(0.003, trace);
+    metrics.legacy().latency_seconds.observe(0.03, None);
+    let text = metrics.encode().unwrap();
+    let bucket = |le: &str| {
+        let start = format!("inference_latency_seconds_bucket{{le=\"{le}\"}}");
+        text.lines().find(|line| line.starts_with(&start)).unwrap().to_owned()
+    };
+    let example = " 1 # {trace_id=\"0af7651916cd43dd8448eb211c80319c\"} 0.003 ";
+    assert!(bucket("0.005").contains(example), "{text}");
+    assert!(!bucket("0.05").contains('#'), "{text}");
+    assert!(!metrics.encode_classic().unwrap().contains("trace_id"));
+}
+
+fn shared() -> Shared {
+    let layers = Layers::from_parts(&[SHARED_BUNDLE], "", &[], &[]).unwrap();
+    Shared::read(&layers, &mut Problems::default()).unwrap()
 }
 
 #[actix_rt::test]
@@ -123,4 +171,53 @@ async fn a_taken_port_names_the_setting() {
     let error = AdminServer::start(taken.local_addr().unwrap(), &Lifecycle::new(), &Metrics::new()).unwrap_err();
     let error = StartError::from(error).to_string();
     assert!(error.starts_with("admin.listen: ") && error.contains("FOREBAY__ADMIN__LISTEN"), "{error}");
+}
+
+/// Posts from another thread.
+async fn post(address: SocketAddr, headers: &'static str, body: String) -> (u16, String) {
+    let request = move || {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let head = format!("POST /webhooks/mlflow HTTP/1.0\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
+        stream.write_all(head.as_bytes()).unwrap();
+        // a refusal may come, and close the connection, before all of a large body is written
+        let _ = stream.write_all(body.as_bytes());
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text);
+        let status = text.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, text.split_once("\r\n\r\n").unwrap().1.to_owned())
+    };
+    tokio::task::spawn_blocking(request).await.unwrap()
+}
+
+#[actix_rt::test]
+async fn a_webhook_wakes_those_who_watch_the_registry() {
+    let (lifecycle, metrics, wake) = (Lifecycle::new(), Metrics::new(), Wake::new());
+    let server = AdminServer::start_with(anywhere(), &lifecycle, &metrics, &wake, &Secret::default()).unwrap();
+    let notice = || r#"{"entity": "model_version_alias", "action": "created"}"#.to_owned();
+    assert_eq!(post(server.address(), "", notice()).await.0, 404, "nobody watches");
+    let mut watcher = wake.listen();
+    assert_eq!(post(server.address(), "", notice()).await.0, 202);
+    assert!(watcher.sleep(Duration::ZERO));
+    assert_eq!(post(server.address(), "", "{not json".to_owned()).await.0, 202, "what it says does not matter");
+    assert!(watcher.sleep(Duration::ZERO));
+    let (status, body) = post(server.address(), "", "x".repeat(300 * 1024)).await;
+    assert_eq!(status, 413, "{body}");
+    assert!(!watcher.sleep(Duration::ZERO));
+    server.stop().await;
+}
+
+#[actix_rt::test]
+async fn with_a_secret_unsigned_webhooks_are_refused() {
+    let (lifecycle, metrics, wake) = (Lifecycle::new(), Metrics::new(), Wake::new());
+    let secret = Secret::new("s3cret".to_owned());
+    let server = AdminServer::start_with(anywhere(), &lifecycle, &metrics, &wake, &secret).unwrap();
+    let mut watcher = wake.listen();
+    let (status, body) = post(server.address(), "", "{}".to_owned()).await;
+    assert!(status == 401 && body.contains("X-MLflow-Signature"), "{status} {body}");
+    let forged = "X-MLflow-Signature: v1,AAAA\r\nX-MLflow-Timestamp: 1\r\nX-MLflow-Delivery-Id: d\r\n";
+    let (status, body) = post(server.address(), forged, "{}".to_owned()).await;
+    assert!(status == 401 && body.contains("X-MLflow-Timestamp"), "{status} {body}");
+    assert!(!watcher.sleep(Duration::ZERO));
+    server.stop().await;
 }

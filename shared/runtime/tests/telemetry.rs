@@ -119,6 +119,11 @@ async fn a_record_is_exported_with_its_own_ids_though_not_sampled() {
     );
     assert_eq!(span.end_time_unix_nano, span.start_time_unix_nano, "no span ends before it starts");
     assert_eq!(span.flags & 1, 1);
+    assert_eq!(span.status.clone().unwrap_or_default().message, "too late");
+    let event = &span.events[0];
+    assert_eq!((event.name.as_str(), event.time_unix_nano), ("exception", span.end_time_unix_nano));
+    let keys: Vec<_> = event.attributes.iter().map(|it| it.key.as_str()).collect();
+    assert_eq!(keys, ["exception.type", "exception.message"]);
 }
 
 #[actix_rt::test]
@@ -148,6 +153,9 @@ async fn names_come_from_the_environment() {
     ] {
         let found = resource.attributes.iter().find(|it| it.key == key).unwrap();
         assert_eq!(found.value.clone().unwrap().value, Some(Any::StringValue(value.into())), "{key}");
+    }
+    for key in ["service.version", "service.instance.id", "host.name", "process.pid"] {
+        assert!(resource.attributes.iter().any(|it| it.key == key), "{key}: {resource:?}");
     }
 }
 

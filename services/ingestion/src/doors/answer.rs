@@ -114,7 +114,7 @@ pub(crate) struct ErrorAnswer {
     pub timestamp: u64,
     /// What is wrong.
     pub error: ErrorBody,
-    /// Present when the request was traced, and for `internal`.
+    /// Where spans and log lines of the request are found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
     /// The rows, when there were many.

@@ -31,6 +31,10 @@ pub(super) struct PredictRequest {
     /// How long the client waits; the mesh caps it.
     #[schema(minimum = 1, example = 2000)]
     pub timeout_ms: Option<u64>,
+    /// Where versions share a model's requests, equal keys (a user, a session) get the same version; without it equal
+    /// request ids do.
+    #[schema(max_length = 512, example = "user-17")]
+    pub key: Option<String>,
 }
 
 /// One row or many.
@@ -107,7 +111,9 @@ mod tests {
     fn the_document_lists_the_fields_that_are_served_in_their_order() {
         let document = serde_json::to_value(document()).unwrap();
         let schemas = &document["components"]["schemas"];
-        for name in ["OneAnswer", "ManyAnswer", "ErrorAnswer", "ModelList", "ModelEntry", "VersionEntry"] {
+        for name in
+            ["OneAnswer", "ManyAnswer", "ErrorAnswer", "ModelList", "ModelEntry", "VersionEntry", "ReplicaEntry"]
+        {
             assert!(schemas[name]["properties"].is_object(), "{name}");
         }
         assert!(schemas["OneAnswer"]["properties"]["prediction"].is_object());

@@ -9,13 +9,15 @@ use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, RETRY_AFTER};
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use forebay_bus::{Ack, AckOutcome, Permit, Permits};
-use forebay_contract::{AskId, ErrorCode, HttpOrigin, Origin, Problem, now_us};
+use forebay_contract::wire::outcome::Result as Answered;
+use forebay_contract::{AskId, ErrorCode, HttpOrigin, Origin, Problem, SplitKey, now_us};
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 use forebay_runtime::{Lifecycle, StageMetrics, StageTracer, TraceContext};
 
 use super::answer::{ErrorAnswer, Frame, Reply};
 use super::openapi::{PredictAnswer, PredictRequest};
+use super::refusals::Refusals;
 use super::span::RequestSpan;
 use crate::admission::{Admission, Timeouts};
 use crate::ask::Ask;
@@ -56,6 +58,8 @@ pub struct PredictDoor {
     pub only_when_ready: bool,
     /// The stage's spans.
     pub tracer: StageTracer,
+    /// Tells of requests that do not get past the door.
+    pub(crate) refusals: Refusals,
     /// What the stage counts.
     pub metrics: StageMetrics,
     /// `inference_requests_total`, for requests that no batch carries.
@@ -80,6 +84,7 @@ impl std::fmt::Debug for PredictDoor {
     request_body = PredictRequest,
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "Names the ask: the same key and payload again get the same answer"),
+        ("X-Forebay-Key" = Option<String>, Header, description = "As the field key, which comes first"),
         ("traceparent" = Option<String>, Header, description = "W3C trace context; the mesh continues the trace"),
     ),
     responses(
@@ -107,13 +112,16 @@ pub(super) async fn predict(request: HttpRequest, payload: Payload, door: Data<P
     let reply = match answered {
         Ok((rows, many)) => {
             span.set("forebay.rows", i64::try_from(rows.len()).unwrap_or(i64::MAX));
+            if rows.iter().any(|row| matches!(row.result, Some(Answered::Failure(_)))) {
+                // a failed request has spans and a log line even when it was not sampled
+                frame.trace_id = Some(span.context().trace_id_hex().to_string());
+            }
             Reply::of_rows(frame, rows, many)
         }
         Err(problem) => {
             door.count_refusal(&problem);
-            if problem.code == ErrorCode::Internal {
-                frame.trace_id = Some(span.context().trace_id_hex().to_string());
-            }
+            door.refusals.tell(span.context(), ROUTE, &problem, arrived_us, ended_us);
+            frame.trace_id = Some(span.context().trace_id_hex().to_string());
             Reply::refused(frame, problem)
         }
     };
@@ -132,13 +140,16 @@ impl PredictDoor {
     ) -> Result<(Rows, bool), Problem> {
         self.open()?;
         let body = self.body(request, payload).await?;
-        let ask = parse::parse_http(&body, self.http.max_rows).inspect_err(|_| {
+        let mut ask = parse::parse_http(&body, self.http.max_rows).inspect_err(|_| {
             frame.request_id = parse::request_id(&body);
         })?;
         drop(body);
         frame.request_id.clone_from(&ask.request_id);
         frame.version.clone_from(&ask.version);
-        let key = idempotency_key(request.headers())?;
+        if ask.key.is_none() {
+            ask.key = header(request.headers(), "x-forebay-key", "X-Forebay-Key")?.map(|key| SplitKey::of_text(&key));
+        }
+        let key = header(request.headers(), "idempotency-key", "Idempotency-Key")?;
         let (rows, many) = (ask.features.rows().len(), ask.features.many());
         let seats = Arc::new(self.seats(rows)?);
         let timeout = self.timeouts.of(ask.timeout);
@@ -272,11 +283,12 @@ fn conflict() -> Problem {
     Problem::new(ErrorCode::IdempotencyConflict, "this Idempotency-Key is in use for another payload")
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+/// A key of the client's own in the header `name`, which messages call `shown`.
+fn header(headers: &HeaderMap, name: &str, shown: &str) -> Result<Option<String>, Problem> {
+    let Some(key) = headers.get(name) else { return Ok(None) };
     let text = key.to_str().ok().map(str::trim).filter(|key| (1..=MAX_KEY_BYTES).contains(&key.len()));
     let invalid = || {
-        let message = format!("Idempotency-Key: expected 1 to {MAX_KEY_BYTES} visible ASCII characters");
+        let message = format!("{shown}: expected 1 to {MAX_KEY_BYTES} visible ASCII characters");
         Problem::new(ErrorCode::InvalidRequest, message)
     };
     text.map(|key| Some(key.to_owned())).ok_or_else(invalid)

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use forebay_contract::ErrorCode;
+use forebay_contract::{ErrorCode, SplitKey};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use super::Rules;
@@ -13,7 +13,8 @@ use super::watch::{Short, Watch};
 use crate::ask::{Ask, DEFAULT_PRIORITY, Features};
 
 /// Names as clients write them, in the order of [`Field`].
-pub(crate) const FIELDS: [&str; 6] = ["request_id", "features", "model", "model_version", "priority", "timeout_ms"];
+pub(crate) const FIELDS: [&str; 7] =
+    ["request_id", "features", "model", "model_version", "priority", "timeout_ms", "key"];
 
 enum Field {
     Known(usize),
@@ -65,6 +66,7 @@ struct Draft {
     version: Option<String>,
     priority: Option<i64>,
     timeout_ms: Option<i64>,
+    key: Option<String>,
     features: Option<Features>,
 }
 
@@ -96,6 +98,7 @@ impl<'de> Visitor<'de> for Body<'_> {
             model: draft.model.unwrap_or_default(),
             version: draft.version.unwrap_or_default(),
             priority: draft.priority.and_then(|it| it.try_into().ok()).unwrap_or(DEFAULT_PRIORITY),
+            key: draft.key.as_deref().map(SplitKey::of_text),
             timeout: draft.timeout_ms.and_then(|it| it.try_into().ok()).map(Duration::from_millis),
             features,
         })
@@ -120,6 +123,10 @@ impl Draft {
             "request_id" => {
                 let number = if rules == Rules::Record { Number::Digits } else { Number::Refused };
                 watch.request_id = map.next_value_seed(text(&mut *watch, number))?;
+            }
+            "key" => {
+                let number = if rules == Rules::Record { Number::Digits } else { Number::Refused };
+                self.key = map.next_value_seed(text(watch, number))?;
             }
             "model" => self.model = map.next_value_seed(text(watch, Number::Refused))?,
             "model_version" => self.version = map.next_value_seed(text(watch, Number::Version))?,

@@ -1,7 +1,7 @@
 //! A table of bad inputs, and properties that hold for every input.
 
-use forebay_contract::ErrorCode;
 use forebay_contract::ErrorCode::{InvalidFeatures, InvalidRequest, PayloadTooLarge};
+use forebay_contract::{ErrorCode, SplitKey};
 use proptest::prelude::*;
 
 use super::*;
@@ -31,12 +31,14 @@ fn a_legacy_record_is_read_as_it_always_was() {
 #[test]
 fn every_field_and_every_shape_of_features_is_read() {
     let ask = http(
-        r#"{"features":{"bmi":1.5,"age":null},"request_id":"é\u0041","model":"m","model_version":2,"priority":-3,"timeout_ms":250}"#,
+        r#"{"features":{"bmi":1.5,"age":null},"request_id":"é\u0041","model":"m","model_version":2,"priority":-3,"timeout_ms":250,"key":"alice"}"#,
     )
     .unwrap();
     assert_eq!(ask.request_id.as_deref(), Some("éA"));
     assert_eq!((ask.model.as_str(), ask.version.as_str(), ask.priority), ("m", "v2", -3));
     assert_eq!(ask.timeout, Some(std::time::Duration::from_millis(250)));
+    assert_eq!(ask.key, Some(SplitKey::of_text("alice")));
+    assert!(http(r#"{"features":[1],"key":["alice"]}"#).unwrap_err().message.starts_with("key: expected a text"));
     let Features::One(Row { values: row, names }) = &ask.features else { panic!("one row") };
     assert_eq!(names, &["bmi", "age"]);
     assert!(row[0] == 1.5 && row[1].is_nan());
@@ -52,7 +54,7 @@ fn every_field_and_every_shape_of_features_is_read() {
 #[test]
 fn absent_is_null_and_a_number_may_be_a_record_s_label() {
     let ask = http(
-        r#"{"features":[1],"request_id":null,"model":null,"model_version":null,"priority":null,"timeout_ms":null}"#,
+        r#"{"features":[1],"request_id":null,"model":null,"model_version":null,"priority":null,"timeout_ms":null,"key":null}"#,
     );
     assert_eq!(ask, http(r#"{"features":[1]}"#));
     let id = |text: &str| parse_record(text.as_bytes()).unwrap().request_id.unwrap();

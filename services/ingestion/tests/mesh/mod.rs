@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix_rt::Arbiter;
 use forebay_bus::kafka::DeadLetters;
-use forebay_bus::{Ack, Delivery, EdgeEvents, Outlet};
+use forebay_bus::{Ack, Board, Delivery, EdgeEvents, Outlet};
 use forebay_contract::{Answer, Batch, ErrorCode, Item, Outcome, Problem, Request, Score};
 use forebay_ingestion::BUNDLE;
 use forebay_ingestion::settings::Settings;
@@ -38,6 +38,7 @@ pub struct Mesh {
     pub requests: UnboundedReceiver<(Batch<Request>, Ack)>,
     pub results: UnboundedReceiver<(Batch<Outcome>, Ack)>,
     pub letters: Arc<Letters>,
+    pub board: Board,
     arbiter: Arbiter,
 }
 
@@ -61,8 +62,9 @@ impl Mesh {
         };
         let arbiter = Arbiter::new();
         let place = Place::replica(4, settings.ingestion.gather);
-        let stage = stage(&settings, &host, &arbiter.handle(), outlets, place).unwrap();
-        Self { host, stage, requests, results, letters, arbiter }
+        let board = Board::new("test");
+        let stage = stage(&settings, &host, &arbiter.handle(), outlets, place, &board).unwrap();
+        Self { host, stage, requests, results, letters, board, arbiter }
     }
 
     pub fn serve(&self) -> HttpDoor {

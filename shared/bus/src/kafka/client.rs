@@ -1,8 +1,11 @@
 //! Client configuration: what every consumer, producer and admin client of the mesh has in common.
 
+use std::time::Duration;
+
 use forebay_runtime::KafkaSettings;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
+use rdkafka::statistics::Statistics;
 use rdkafka::{ClientConfig, ClientContext};
 
 /// Makes client configurations from the settings. The operator's `kafka.options` come last and win.
@@ -70,7 +73,8 @@ impl Client {
             .set("message.timeout.ms", "30000")
             .set("request.timeout.ms", "10000")
             .set("retry.backoff.ms", "20")
-            .set("retry.backoff.max.ms", "500");
+            .set("retry.backoff.max.ms", "500")
+            .set("statistics.interval.ms", "5000");
         self.finish(config)
     }
 
@@ -120,6 +124,20 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, text: &str) {
         }
         _ => tracing::debug!(facility, text, "kafka client"),
     }
+}
+
+/// The longest throttling by any broker in the last interval of `statistics`.
+pub(crate) fn throttled(statistics: &Statistics) -> Duration {
+    let windows = statistics.brokers.values().filter_map(|broker| broker.throttle.as_ref());
+    let longest = windows.filter(|window| window.cnt > 0).map(|window| window.max).max().unwrap_or(0);
+    Duration::from_millis(longest.unsigned_abs())
+}
+
+/// The mean round trip to the brokers in the last interval, over all requests; `None` when there was none.
+pub(crate) fn round_trip(statistics: &Statistics) -> Option<Duration> {
+    let windows = statistics.brokers.values().filter_map(|broker| broker.rtt.as_ref());
+    let (sum, count) = windows.fold((0, 0), |(sum, count), window| (sum + window.sum, count + window.cnt));
+    (count > 0).then(|| Duration::from_micros((sum / count).unsigned_abs()))
 }
 
 /// For clients without callbacks of their own.

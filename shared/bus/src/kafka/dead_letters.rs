@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use forebay_runtime::TraceContext;
 use rdkafka::message::{Header, OwnedHeaders};
 
 use super::producer::{RecordSink, Sent, Undeliverable};
@@ -57,7 +58,8 @@ impl DeadLetters {
         let DeadLetter { code, message, topic, record } = letter;
         self.events.dead_letter();
         let (partition, offset) = (record.partition, record.offset);
-        tracing::warn!(topic = &*topic, partition, offset, code, message, "record goes to the dead letters");
+        let trace_id = trace_of(&record).map(|trace| trace.trace_id_hex().to_string());
+        tracing::warn!(topic = &*topic, partition, offset, code, message, trace_id, "record goes to the dead letters");
         let Some((sink, to)) = &self.to else { return ack.ack() };
         // wrapped around the topic's own count: dead letters may have fewer partitions than the source
         let count = sink.partitions(to).unwrap_or(1).max(1);
@@ -67,19 +69,25 @@ impl DeadLetters {
         let (again, name, events) = (sink.clone(), Arc::clone(to), Arc::clone(&self.events));
         // a letter over the topic's limit is sent again without its value: the headers say where the original lies
         let too_large: Undeliverable = Arc::new(move |_, error, _, ack| {
-            tracing::warn!(topic = &*name, error, "dead letter is too large, sending its headers alone");
+            tracing::warn!(topic = &*name, error, trace_id, "dead letter is too large, sending its headers alone");
+            let trace_id = trace_id.clone();
             let lost = Arc::clone(&events);
             let give_up: Undeliverable = Arc::new(move |_, error, _, ack| {
-                tracing::error!(error, "dead letter cannot be kept");
+                tracing::error!(error, trace_id, "dead letter cannot be kept");
                 lost.dead_letter();
                 ack.ack();
             });
             let sent = Sent::once(ack, again.counter(&name), give_up);
-            again.produce(&name, partition, None, &[], Some(bare.clone()), sent);
+            again.produce(&name, partition, None, Some(&[]), Some(bare.clone()), sent);
         });
         let sent = Sent::once(ack, sink.counter(to), too_large);
-        sink.produce(to, partition, record.key.as_deref(), &record.payload, Some(headers), sent);
+        sink.produce(to, partition, record.key.as_deref(), Some(&record.payload), Some(headers), sent);
     }
+}
+
+/// The sender's trace.
+fn trace_of(record: &RawRecord) -> Option<TraceContext> {
+    TraceContext::from_traceparent(std::str::from_utf8(record.header("traceparent")?).ok()?)
 }
 
 /// Kafka Connect's names with text values and Spring Kafka's names with its binary ones, so that the tools of both

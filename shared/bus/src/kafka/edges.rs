@@ -9,6 +9,7 @@ use forebay_runtime::{Drain, Fence, Host, StageMetrics, StartError};
 use parking_lot::Mutex;
 use prost::Message as Payload;
 
+use super::board::BoardEdge;
 use super::client::Client;
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::follower::Follower;
@@ -65,14 +66,15 @@ impl std::fmt::Debug for Assigned {
 
 /// The Kafka edges of one stage. Draining stops intake, waits until every permit is back, flushes, commits and leaves.
 pub struct Edges {
-    host: Host,
+    pub(super) host: Host,
     stage: &'static str,
-    client: Client,
-    sink: RecordSink,
-    metrics: StageMetrics,
+    pub(super) client: Client,
+    pub(super) sink: RecordSink,
+    pub(super) metrics: StageMetrics,
     permits: Permits,
     sources: Vec<Source>,
     followers: Vec<(Follower, JoinHandle<()>)>,
+    pub(super) boards: Vec<BoardEdge>,
     on_first: Option<OnFirst>,
     watched: Arc<Mutex<Vec<Arc<str>>>>,
     _fence: Fence,
@@ -109,6 +111,7 @@ impl Edges {
             permits: Permits::new(shared.delivery.in_flight),
             sources: Vec::new(),
             followers: Vec::new(),
+            boards: Vec::new(),
             on_first: None,
             watched,
             _fence: Fence::arm(shared.kafka.session_timeout),
@@ -327,15 +330,17 @@ pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(
     Ok(())
 }
 
-fn refused(error: &rdkafka::error::KafkaError) -> StartError {
+pub(super) fn refused(error: &rdkafka::error::KafkaError) -> StartError {
     StartError::setting("kafka", error.to_string())
 }
 
 impl Drain for Edges {
-    async fn drain(self) {
+    async fn drain(mut self) {
         let limit = self.host.shared().delivery.drain;
         let stage = self.stage;
         let work = move || {
+            // nobody should wait for a version on a replica that goes
+            self.boards.iter_mut().for_each(BoardEdge::leave);
             self.sources.iter().for_each(Source::stop_intake);
             // return edges stay open until the work they answer is done
             if !self.permits.wait_idle(limit.mul_f64(0.7)) {
@@ -344,6 +349,7 @@ impl Drain for Edges {
             if !self.sink.flush(limit.mul_f64(0.15)) {
                 tracing::warn!(stage, "not every record got its delivery report");
             }
+            self.boards.into_iter().for_each(BoardEdge::close);
             self.followers.iter().for_each(|(follower, _)| follower.close());
             self.sources.into_iter().for_each(Source::close);
         };

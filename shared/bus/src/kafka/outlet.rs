@@ -96,7 +96,7 @@ impl KafkaOutlet {
         BUFFER.with_borrow_mut(|buffer| {
             buffer.clear();
             encode(batch, buffer);
-            self.sink.produce(&self.topic, Some(partition % count), None, buffer, None, sent);
+            self.sink.produce(&self.topic, Some(partition % count), None, Some(buffer), None, sent);
         });
     }
 

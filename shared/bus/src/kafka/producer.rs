@@ -13,6 +13,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::statistics::Statistics;
 use rdkafka::{ClientConfig, ClientContext};
 use rustc_hash::FxHashMap;
 
@@ -83,6 +84,13 @@ struct Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         client::log(level, facility, text);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.events.throttled("producer", client::throttled(&statistics));
+        if let Some(time) = client::round_trip(&statistics) {
+            self.events.round_trip(time);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -200,15 +208,17 @@ impl RecordSink {
                 headers.insert(Header { key, value: Some(value) })
             });
         let headers = (!record.headers.is_empty()).then_some(headers);
-        self.produce(&record.topic, record.partition, record.key.as_deref(), &record.payload, headers, sent);
+        self.produce(&record.topic, record.partition, record.key.as_deref(), Some(&record.payload), headers, sent);
     }
 
+    /// As [`RecordSink::send`], for records that say themselves what to do when they cannot be sent; no payload is a
+    /// tombstone.
     pub(crate) fn produce(
         &self,
         topic: &str,
         partition: Option<u32>,
         key: Option<&[u8]>,
-        payload: &[u8],
+        payload: Option<&[u8]>,
         headers: Option<OwnedHeaders>,
         sent: Sent,
     ) {
@@ -250,11 +260,12 @@ impl Inner {
         topic: &str,
         partition: Option<i32>,
         key: Option<&[u8]>,
-        payload: &[u8],
+        payload: Option<&[u8]>,
         headers: Option<OwnedHeaders>,
         sent: Box<Sent>,
     ) {
-        let mut record = BaseRecord::<[u8], [u8], Box<Sent>>::with_opaque_to(topic, sent).payload(payload);
+        let mut record = BaseRecord::<[u8], [u8], Box<Sent>>::with_opaque_to(topic, sent);
+        record.payload = payload;
         record.partition = partition;
         record.key = key;
         record.headers = headers;
@@ -262,13 +273,13 @@ impl Inner {
         let mut sent = record.delivery_opaque;
         let permanent = is_permanent(&error);
         if permanent && let Some(give_up) = sent.undeliverable.take() {
-            return give_up(payload.to_vec(), &error.to_string(), true, sent.ack);
+            return give_up(payload.unwrap_or_default().to_vec(), &error.to_string(), true, sent.ack);
         }
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
             tracing::warn!(topic, %error, "send refused, trying again");
         }
         let owned = OwnedMessage::new(
-            Some(payload.to_vec()),
+            payload.map(<[u8]>::to_vec),
             key.map(<[u8]>::to_vec),
             topic.to_owned(),
             rdkafka::Timestamp::NotAvailable,
@@ -281,11 +292,16 @@ impl Inner {
 
     fn resend(&self, retry: Retry) {
         let Retry { record, mut sent, .. } = retry;
-        let payload = record.payload().unwrap_or_default();
+        let payload = record.payload();
         if now_us() >= sent.deadline_us
             && let Some(give_up) = sent.undeliverable.take()
         {
-            return give_up(payload.to_vec(), "deadline passed before the broker took it", false, sent.ack);
+            return give_up(
+                payload.unwrap_or_default().to_vec(),
+                "deadline passed before the broker took it",
+                false,
+                sent.ack,
+            );
         }
         let partition = Some(record.partition()).filter(|p| *p >= 0);
         let headers = record.headers().cloned();

@@ -10,6 +10,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::client::{Client, Quiet};
 
 const BROKER: Duration = Duration::from_secs(15);
+/// Within ten minutes. Without it a segment is compacted when it is a week old, and whoever starts reads a week of
+/// heartbeats; it makes the broker close segments in time as well.
+const COMPACTED: &str = "600000";
 
 /// Why topics could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +89,7 @@ pub fn create_topics(
             let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
             match kind {
                 Retention::Millis(_) => topic.set("retention.ms", ms),
-                Retention::Compacted => topic.set("cleanup.policy", "compact"),
+                Retention::Compacted => topic.set("cleanup.policy", "compact").set("max.compaction.lag.ms", COMPACTED),
             }
         })
         .collect();

@@ -15,7 +15,7 @@
 //! target's own unit after it.
 
 mod architecture;
-mod read;
+pub(crate) mod read;
 mod write;
 
 pub use architecture::{Prepare, TargetScale};

@@ -57,6 +57,11 @@ impl Committee {
         Ok(Self { width, members, rule })
     }
 
+    /// Trees of which a mean in order or a median is taken; a weighted mean is summed in another order.
+    pub(super) fn is_exact(&self) -> bool {
+        !matches!(self.rule, Rule::Weighted(_)) && self.members.iter().all(|member| member.plan.is_exact())
+    }
+
     pub(super) fn width(&self) -> usize {
         self.width
     }

@@ -58,6 +58,15 @@ impl Head {
         }
     }
 
+    /// Whether the outputs are the bits that scikit-learn computes.
+    pub(crate) fn is_exact(&self) -> bool {
+        match self {
+            Self::Forest(_) => true,
+            Self::Committee(committee) => committee.is_exact(),
+            Self::Net(_) | Self::KernelMachine(_) | Self::Program(_) => false,
+        }
+    }
+
     /// Raw outputs, row-major; `m` has at least one row of `width()` values.
     ///
     /// # Errors

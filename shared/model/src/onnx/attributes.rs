@@ -91,6 +91,14 @@ impl NodeProto {
         self.attribute.iter().find(|a| a.name == name)
     }
 
+    /// Refuses an attribute that is NaN: everything computed with it would be.
+    pub(super) fn check_numbers(&self) -> Result<(), String> {
+        match self.attribute.iter().find(|a| a.f.is_nan()) {
+            Some(bad) => Err(format!("{} is NaN", bad.name)),
+            None => Ok(()),
+        }
+    }
+
     /// Finite numbers of an attribute; empty when absent.
     pub(super) fn floats(&self, name: &str) -> Result<Vec<f64>, String> {
         // newer opsets give doubles as tensors

@@ -8,7 +8,7 @@ use prost::Message;
 
 use super::attributes::Constant;
 use super::nodes;
-use super::program::{Instruction, Op, Program};
+use super::program::{Instruction, Op, Program, Shape};
 use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfo, element};
 use crate::Fault;
 use crate::answer::{Answer, Link};
@@ -88,6 +88,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
     }
     for (i, node) in graph.node.iter().enumerate().filter(|(i, _)| needed.contains(i)) {
         let place = |e: String| Fault::new(format!("node {i} ({})", node.kind()), e);
+        node.check_numbers().map_err(place)?;
         nodes::compile(&mut compiler, node).map_err(place)?;
         compiler.check_size(node).map_err(place)?;
     }
@@ -103,7 +104,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
     };
     let takes_missing = compiler.takes_missing;
     let program =
-        Program { instructions: compiler.instructions, slots: compiler.slots, result: slot, width, outputs, dtype };
+        Program::new(compiler.instructions, Shape { slots: compiler.slots, result: slot, width, outputs, dtype });
     let features = unnamed_features(width);
     Plan::new(features, Vec::new(), Head::Program(program), answer, takes_missing).map_err(fault)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Model, Preprocessing, Signature};
+use crate::{Expectation, Model, Preprocessing, Signature};
 
 /// What is known of a version without holding its weights.
 #[derive(Debug, Clone)]
@@ -12,7 +12,7 @@ pub struct VersionMeta {
     pub stage: Option<String>,
     /// MLmodel flavor: `sklearn`, `burn`, `onnx`.
     pub flavor: String,
-    /// BLAKE3 over the names and contents of the version's files.
+    /// Says whether it is the version known already; see [`crate::Registry`] for what it is made of.
     pub digest: [u8; 32],
     /// Of the raw row, the one clients send: with a preprocessing artefact, its width and the names of MLmodel.
     pub signature: Signature,
@@ -30,13 +30,15 @@ pub struct VersionMeta {
 pub struct LoadedVersion {
     pub name: String,
     pub version: u32,
-    /// BLAKE3 over the names and contents of the version's files.
+    /// Says whether it is the version known already; see [`crate::Registry`] for what it is made of.
     pub digest: [u8; 32],
     pub model: Arc<dyn Model>,
     /// To be applied to the raw row before `model`.
     pub preprocessing: Option<Arc<Preprocessing>>,
     /// Raw rows, as clients send them (before `preprocessing`); NaN = missing.
     pub input_example: Option<Vec<Vec<f64>>>,
+    /// What the model's origin answered to these rows; see [`LoadedVersion::check_example`].
+    pub expectation: Option<Arc<Expectation>>,
     /// Whether a raw row may have missing values: imputed by preprocessing, or handled by the model itself.
     pub accepts_missing: bool,
     /// Of the raw row.

@@ -17,7 +17,7 @@ pub struct VersionView {
     pub stage: Option<String>,
     /// MLmodel flavor: `sklearn`, `burn`, `onnx`; `unknown` when MLmodel does not say.
     pub flavor: String,
-    /// BLAKE3 over the names and contents of the version's files.
+    /// Says whether it is the version known already; see [`crate::Registry`] for what it is made of.
     pub digest: [u8; 32],
 }
 
@@ -66,21 +66,28 @@ impl ModelView {
         self.versions.iter().find(|v| v.version == version)
     }
 
+    /// The version behind an alias, exactly so written.
+    pub(super) fn aliased(&self, alias: &str) -> Option<u32> {
+        self.aliases.get(alias).filter(|v| self.version(**v).is_some()).copied()
+    }
+
+    /// The highest version of a stage; `Production` may be an alias, as in [`ModelView::resolve`].
+    pub(super) fn staged(&self, stage: &str) -> Option<u32> {
+        if stage.eq_ignore_ascii_case(PRODUCTION) { self.in_production() } else { self.in_stage(stage) }
+    }
+
     fn find(&self, asked: &str) -> Option<u32> {
         let digits = asked.strip_prefix(['v', 'V']).unwrap_or(asked);
         if let Ok(number) = digits.parse::<u32>() {
             return self.version(number).map(|v| v.version);
         }
-        if let Some(&aliased) = self.aliases.get(asked).filter(|v| self.version(**v).is_some()) {
+        if let Some(aliased) = self.aliased(asked) {
             return Some(aliased);
         }
         if asked.eq_ignore_ascii_case("latest") {
             return self.versions.last().map(|v| v.version);
         }
-        if asked.eq_ignore_ascii_case(PRODUCTION) {
-            return self.in_production();
-        }
-        self.in_stage(asked)
+        self.staged(asked)
     }
 
     fn in_stage(&self, stage: &str) -> Option<u32> {

@@ -3,10 +3,9 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::stage::LATENCY_BUCKETS;
+use super::latency::Latency;
 
 /// Handles; clones share the numbers.
 #[derive(Debug, Clone)]
@@ -14,7 +13,7 @@ pub struct LegacyMetrics {
     /// `inference_requests_total`: requests accepted.
     pub requests: Counter,
     /// `inference_latency_seconds`: from acceptance to the answer.
-    pub latency_seconds: Histogram,
+    pub latency_seconds: Latency,
     /// `inference_errors_total`: requests answered with an error.
     pub errors: Counter,
     lag: Family<[(&'static str, String); 2], Gauge>,
@@ -22,15 +21,14 @@ pub struct LegacyMetrics {
 
 impl LegacyMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
+        let help = "Time from acceptance to the answer in seconds";
         let legacy = Self {
             requests: Counter::default(),
-            latency_seconds: Histogram::new(LATENCY_BUCKETS),
+            latency_seconds: Latency::register(registry, "inference_latency_seconds", help),
             errors: Counter::default(),
             lag: Family::default(),
         };
         registry.register("inference_requests", "Inference requests accepted", legacy.requests.clone());
-        let help = "Time from acceptance to the answer in seconds";
-        registry.register("inference_latency_seconds", help, legacy.latency_seconds.clone());
         registry.register("inference_errors", "Inference requests answered with an error", legacy.errors.clone());
         registry.register("kafka_consumer_lag", "Records not yet consumed, by topic and partition", legacy.lag.clone());
         legacy

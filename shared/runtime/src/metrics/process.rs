@@ -1,6 +1,8 @@
-//! Memory, CPU, file descriptors and threads of this process, read from `/proc` when asked. Elsewhere they are absent.
+//! Memory, CPU, file descriptors and threads of this process, read from `/proc` when asked (elsewhere they are absent),
+//! what its control group held back, when it started and which build it is.
 
 use std::fmt::Error;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -10,8 +12,20 @@ use prometheus_client::metrics::gauge::ConstGauge;
 /// Clock ticks a second in `/proc`; Linux shows 100 to programs on every architecture (man 5 proc_pid_stat).
 const TICKS: f64 = 100.0;
 
+/// Accounting of the control group as a container sees its own; without one there is nothing that holds back.
+const CPU_STAT: &str = "/sys/fs/cgroup/cpu.stat";
+
 #[derive(Debug)]
-pub(super) struct ProcessMetrics;
+pub(super) struct ProcessMetrics {
+    started_s: f64,
+}
+
+impl ProcessMetrics {
+    /// The process counts as started now.
+    pub(super) fn start() -> Self {
+        Self { started_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() }
+    }
+}
 
 #[derive(Debug, Default, PartialEq)]
 struct Usage {
@@ -27,20 +41,33 @@ impl Collector for ProcessMetrics {
         if let (Ok(status), Ok(stat)) = (status, stat) {
             let usage = Usage::of(&status, &stat);
             let resident = ConstGauge::new(usage.resident_bytes);
-            put(&mut encoder, "process_resident_memory_bytes", "Resident memory.", &resident)?;
-            put(&mut encoder, "process_cpu_seconds", "User and system time.", &ConstCounter::new(usage.cpu_seconds))?;
-            put(&mut encoder, "process_threads", "Threads.", &ConstGauge::new(usage.threads))?;
+            put(&mut encoder, "process_resident_memory_bytes", "Resident memory", &resident)?;
+            put(&mut encoder, "process_cpu_seconds", "User and system time", &ConstCounter::new(usage.cpu_seconds))?;
+            put(&mut encoder, "process_threads", "Threads", &ConstGauge::new(usage.threads))?;
         }
         if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
             let open = i64::try_from(entries.count()).unwrap_or(i64::MAX);
-            put(&mut encoder, "process_open_fds", "Open file descriptors.", &ConstGauge::new(open))?;
+            put(&mut encoder, "process_open_fds", "Open file descriptors", &ConstGauge::new(open))?;
         }
-        Ok(())
+        let held_back = throttled_seconds(&std::fs::read_to_string(CPU_STAT).unwrap_or_default());
+        let help = "Time the process was held back by the CPU limit of its control group";
+        put(&mut encoder, "forebay_cpu_throttled_seconds", help, &ConstCounter::new(held_back))?;
+        let started = ConstGauge::new(self.started_s);
+        put(&mut encoder, "process_start_time_seconds", "When the process started, Unix time", &started)?;
+        let build = ConstGauge::new(1_i64);
+        let mut family = encoder.encode_descriptor("forebay_build_info", "Always 1", None, build.metric_type())?;
+        build.encode(family.encode_family(&[("version", env!("CARGO_PKG_VERSION"))])?)
     }
 }
 
 fn put(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, metric: &impl EncodeMetric) -> Result<(), Error> {
     metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+}
+
+/// `throttled_usec` of version 2 of control groups.
+fn throttled_seconds(cpu_stat: &str) -> f64 {
+    let us = cpu_stat.lines().find_map(|line| line.strip_prefix("throttled_usec ")?.trim().parse::<f64>().ok());
+    us.unwrap_or(0.0) / 1e6
 }
 
 impl Usage {
@@ -70,5 +97,12 @@ mod tests {
         let stat = "12 (a b) c) S 1 1 1 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 7 0 99 1 1";
         let expected = Usage { resident_bytes: 2048 * 1024, cpu_seconds: 2.0, threads: 7 };
         assert_eq!(Usage::of(status, stat), expected);
+    }
+
+    #[test]
+    fn reads_what_the_control_group_held_back() {
+        let stat = "usage_usec 5\nnr_periods 2\nnr_throttled 1\nthrottled_usec 1500000\n";
+        assert_eq!(throttled_seconds(stat).to_bits(), 1.5_f64.to_bits());
+        assert_eq!(throttled_seconds("").to_bits(), 0.0_f64.to_bits());
     }
 }

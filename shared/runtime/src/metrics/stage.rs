@@ -31,6 +31,7 @@ pub(super) struct Families {
     duration: Family<ByStage, Histogram>,
     batch_size: Family<ByStage, Histogram>,
     oldest: Family<ByStage, Gauge64>,
+    by_priority: Family<[(&'static str, &'static str); 2], Histogram>,
     dead_letters: Family<ByStage, Counter>,
     duplicates: Family<ByStage, Counter>,
 }
@@ -50,6 +51,7 @@ impl Families {
             duration: Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS)),
             batch_size: Family::new_with_constructor(|| Histogram::new(BATCH_BUCKETS)),
             oldest: Family::default(),
+            by_priority: Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS)),
             dead_letters: Family::default(),
             duplicates: Family::default(),
         };
@@ -65,6 +67,8 @@ impl Families {
         stage.register("duration_seconds", "Time of an item in the stage", families.duration.clone());
         stage.register("batch_size", "Items in a batch", families.batch_size.clone());
         stage.register("oldest_item_age_seconds", "Age of the oldest unfinished item", families.oldest.clone());
+        let help = "Time of an item in the stage, by priority: high below 1, normal 1, low above";
+        stage.register("priority_seconds", help, families.by_priority.clone());
         stage.register("dead_letters", "Records given up on", families.dead_letters.clone());
         stage.register("duplicates", "Items that had been seen before", families.duplicates.clone());
         families
@@ -111,6 +115,16 @@ impl StageMetrics {
             duplicates: families.duplicates.get_or_create_owned(&label),
             families,
         }
+    }
+
+    /// The stage.
+    pub fn name(&self) -> &'static str {
+        self.stage
+    }
+
+    /// The time of items of a priority (`high`, `normal`, `low`) in this stage, seconds. Resolve it once and keep it.
+    pub fn priority_seconds(&self, priority: &'static str) -> Histogram {
+        self.families.by_priority.get_or_create_owned(&[("stage", self.stage), ("priority", priority)])
     }
 
     /// The counter of items sent to `destination` (a topic, or `http`). Resolve it once and keep it.

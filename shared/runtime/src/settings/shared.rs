@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{EventHubs, Layers, Problems, Secret, duration};
+use super::{EventHubs, Layers, ModelSettings, Problems, Secret, duration};
 
 /// Settings of `shared/runtime/settings.toml`, checked. That file says what each means.
 #[derive(Debug, Clone)]
@@ -79,18 +79,6 @@ pub struct AdminSettings {
     pub listen: SocketAddr,
 }
 
-/// `[models]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelSettings {
-    /// `sample`, `file:/path`, or an MLflow address.
-    pub registry: String,
-    /// Model of requests that name none.
-    pub name: String,
-    /// Stage or alias whose version answers them.
-    pub stage: String,
-}
-
 /// `[delivery]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -156,6 +144,7 @@ impl Shared {
         let log = layers.section::<LogSettings>("log", problems);
         kafka.iter().for_each(|kafka| kafka.check(problems));
         topics.iter().for_each(|topics| topics.check(problems));
+        models.iter().for_each(|models| models.check(problems));
         delivery.iter().for_each(|delivery| delivery.check(problems));
         if let Some(telemetry) = telemetry.as_ref().filter(|it| !(0.0..=1.0).contains(&it.sample_ratio)) {
             problems.add("telemetry.sample_ratio", format!("is {}, expected 0 to 1", telemetry.sample_ratio));

@@ -14,9 +14,9 @@ use opentelemetry_sdk::trace::{
 };
 use tokio::runtime::Runtime;
 
-use super::TelemetryError;
 use super::environment::{Endpoint, OtelEnvironment, Protocol, wrong};
 use super::sampler::Sampler;
+use super::{TelemetryError, TraceContext};
 use crate::host::Process;
 
 /// A micro-batch of 256 items ends several spans each at once; the SDK's 2048 would drop some of the second batch.
@@ -33,6 +33,8 @@ pub(super) struct Exporter {
     process: Process,
     endpoint: Endpoint,
     environment: OtelEnvironment,
+    /// `service.instance.id`: new with every start, the same for all stages of the process.
+    instance: String,
 }
 
 impl Exporter {
@@ -47,7 +49,8 @@ impl Exporter {
             .enable_all()
             .build()
             .map_err(|error| wrong(endpoint.variable, &format!("cannot be served, no thread: {error}")))?;
-        Ok(Self { runtime: Some(runtime), process, endpoint, environment: environment.clone() })
+        let instance = TraceContext::root(false).trace_id_hex().to_string();
+        Ok(Self { runtime: Some(runtime), process, endpoint, environment: environment.clone(), instance })
     }
 
     /// The pipe of one stage.
@@ -97,9 +100,13 @@ impl Exporter {
             own = if self.process.all_in_one { self.process.name.to_owned() } else { named.clone().unwrap_or(own) };
         }
         let namespace = named.filter(|_| self.process.all_in_one).map(|name| KeyValue::new("service.namespace", name));
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
         Resource::builder_empty()
             .with_detector(Box::new(TelemetryResourceDetector))
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+            .with_attribute(KeyValue::new("service.instance.id", self.instance.clone()))
+            .with_attribute(KeyValue::new("process.pid", i64::from(std::process::id())))
+            .with_attributes(host.map(|name| KeyValue::new("host.name", name)))
             .with_attributes(namespace)
             .with_attributes(attributes.into_iter().map(|(name, value)| KeyValue::new(name, value)))
             .with_service_name(own)

@@ -82,7 +82,7 @@ impl StageSpan {
     /// Marks it as failed with one of the project's error codes.
     pub fn error(&mut self, code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) {
         if let Some((data, _)) = &mut self.open {
-            failed(data, code.into(), message.into());
+            failed(data, code.into(), message.into(), system_time(now_us()));
         }
     }
 
@@ -123,13 +123,17 @@ pub(super) fn send(pipe: &Pipe, record: SpanRecord) {
     span.attributes = attributes;
     span.links.links = links.into_iter().map(|other| Link::new(span_context(other), Vec::new(), 0)).collect();
     if let Some((code, message)) = error {
-        failed(&mut span, code, message.into());
+        let end = span.end_time;
+        failed(&mut span, code, message.into(), end);
     }
     pipe.send(span);
 }
 
-fn failed(data: &mut SpanData, code: Cow<'static, str>, message: Cow<'static, str>) {
-    data.attributes.push(KeyValue::new("error.type", code));
+/// Status, attribute and event, so that every tool finds it where it looks.
+fn failed(data: &mut SpanData, code: Cow<'static, str>, message: Cow<'static, str>, at: SystemTime) {
+    data.attributes.push(KeyValue::new("error.type", code.clone()));
+    let what = vec![KeyValue::new("exception.type", code), KeyValue::new("exception.message", message.clone())];
+    data.events.events.push(Event::new("exception", at, what, 0));
     data.status = Status::error(message);
 }
 

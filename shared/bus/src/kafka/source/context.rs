@@ -41,6 +41,7 @@ impl ClientContext for SourceContext {
     }
 
     fn stats(&self, statistics: Statistics) {
+        self.events.throttled("consumer", client::throttled(&statistics));
         let Some(topic) = statistics.topics.get(&*self.topic) else { return };
         for (partition, state) in &topic.partitions {
             if state.consumer_lag >= 0 && self.ledger.assigned().contains(partition) {
@@ -111,6 +112,7 @@ impl SourceContext {
         if let Some(told) = &self.on_assigned {
             told(&self.ledger.assigned());
         }
+        partitions.iter().for_each(|partition| self.events.forget_lag(&self.topic, *partition));
         tracing::info!(topic = &*self.topic, ?partitions, lost, "partitions revoked");
     }
 

@@ -1,0 +1,77 @@
+"""What the program says about itself, read from its sources: settings, legacy variables, probe paths, topics, metrics."""
+
+import glob
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HOUR = 3_600_000
+
+
+def read(path):
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def defaults():
+    """Every setting with its default, by dotted name in lower case; and the prefixes of free-form tables."""
+    values, tables = {}, set()
+    files = [ROOT / "shared/runtime/settings.toml", *map(Path, sorted(glob.glob(f"{ROOT}/services/*/settings.toml")))]
+
+    def walk(prefix, table):
+        if not table and prefix:
+            tables.add(prefix + ".")
+        for key, value in table.items():
+            name = f"{prefix}.{key}" if prefix else key
+            if isinstance(value, dict):
+                walk(name, value)
+            else:
+                values[name] = value
+
+    for file in files:
+        with open(file, "rb") as handle:
+            walk("", tomllib.load(handle))
+    return values, tables
+
+
+def shared_sections():
+    """Sections that every binary accepts in one common ConfigMap."""
+    with open(ROOT / "shared/runtime/settings.toml", "rb") as handle:
+        own = set(tomllib.load(handle))
+    listed = re.search(r"PROJECT_SECTIONS[^=]*=\s*&\[(.*?)\]", read("shared/runtime/src/settings/bundle.rs"), re.S).group(1)
+    return own | set(re.findall(r'"(\w+)"', listed))
+
+
+def legacy_variables():
+    text = read("shared/runtime/src/settings/legacy.rs")
+    return set(re.findall(r'"([A-Z][A-Z_]{4,})"', text))
+
+
+def probe_paths():
+    return set(re.findall(r'\.route\("(/[\w/]+)"', read("shared/runtime/src/admin.rs")))
+
+
+def topics():
+    """Topics as (setting, default name, retention in ms or "compacted")."""
+    found = []
+    pattern = r'Topic \{ setting: "(\w+)", name: "([\w.-]+)", retention: Retention::(\w+)(?:\(([^)]*)\))? \}'
+    for setting, name, kind, expression in re.findall(pattern, read("shared/contract/src/topics.rs")):
+        found.append((setting, name, "compacted" if kind == "Compacted" else product(expression)))
+    return found
+
+
+def product(expression):
+    """`14 * 24 * HOUR`, `HOUR / 12`"""
+    value = 1
+    for sign, word in re.findall(r"([*/]?)\s*(\w+)", expression):
+        number = HOUR if word == "HOUR" else int(word.replace("_", ""))
+        value = value // number if sign == "/" else value * number
+    return value
+
+
+def metrics():
+    """Names of gauges and counters that scaling may use, as they are exposed."""
+    stage = read("shared/runtime/src/metrics/stage.rs")
+    prefix = re.search(r'sub_registry_with_prefix\("(\w+)"\)', stage).group(1)
+    names = {f"{prefix}_{name}" for name in re.findall(r'register\(\s*"(\w+)"', stage)}
+    return names | set(re.findall(r'register\(\s*"(\w+)"', read("shared/runtime/src/metrics/legacy.rs")))

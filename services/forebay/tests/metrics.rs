@@ -1,0 +1,124 @@
+//! The table of metrics in `docs/metrics.md` against what the whole mesh in one process shows, in both directions.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+#[path = "../../../loadtest/tests/harness/metric_table.rs"]
+#[allow(unreachable_pub, reason = "the tests over real services share it")]
+mod metric_table;
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use metric_table::{documented, missing, scraped, strange};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+struct Mesh {
+    child: Child,
+    admin: SocketAddr,
+    http: SocketAddr,
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+impl Mesh {
+    /// `forebay up` with memory edges, and nothing of the caller's environment.
+    fn start() -> Self {
+        let (admin, http) = (free(), free());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+        command.arg("up").env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.env("FOREBAY__ADMIN__LISTEN", admin.to_string()).env("FOREBAY__HTTP__LISTEN", http.to_string());
+        command.env("FOREBAY__PREDICTION__SHADOW", r#"["diabetes-rf-model/2"]"#);
+        let mut mesh = Self { child: command.spawn().unwrap(), admin, http };
+        let deadline = Instant::now() + LIMIT;
+        while !ask(admin, "GET /health/ready", "", "").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+            assert!(mesh.child.try_wait().unwrap().is_none(), "it ended before it was ready");
+            assert!(Instant::now() < deadline, "not ready: {:?}", ask(admin, "GET /health/ready", "", ""));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        mesh
+    }
+
+    #[track_caller]
+    fn predict(&self, headers: &str, body: &str, status: u16) -> String {
+        let answer = ask(self.http, "POST /v1/predict", headers, body).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        answer
+    }
+
+    fn metrics(&self, accept: &str) -> String {
+        let answer = ask(self.admin, "GET /metrics", &format!("accept: {accept}\r\n"), "").unwrap();
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+}
+
+/// One request on a connection of its own, and the answer as it came.
+fn ask(address: SocketAddr, line: &str, headers: &str, body: &str) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
+    stream.set_read_timeout(Some(LIMIT)).ok()?;
+    let length = body.len();
+    write!(
+        stream,
+        "{line} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}content-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    )
+    .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer).filter(|answer| !answer.is_empty())
+}
+
+#[test]
+fn the_table_of_metrics_is_what_a_mesh_shows() {
+    let mesh = Mesh::start();
+    let row = "[0.038,0.051,0.062,0.022,-0.044,-0.035,-0.043,-0.003,0.02,-0.018]";
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    mesh.predict(&format!("traceparent: 00-{trace}-b7ad6b7169203331-01\r\n"), &format!(r#"{{"features":{row}}}"#), 200);
+    mesh.predict("", &format!(r#"{{"features":{row},"model_version":"v1","priority":0}}"#), 200);
+    let refused = mesh.predict("", r#"{"features":[1,2,3]}"#, 400);
+    assert!(refused.contains(r#""trace_id":""#), "an error names its trace: {refused}");
+    let refused = mesh.predict("", "not json", 400);
+    assert!(refused.contains(r#""trace_id":""#), "an error of the door as well: {refused}");
+
+    let rows = documented(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        // a shadow answers when it has time
+        let families = scraped(&mesh.metrics("*/*"));
+        let wrong = [strange(&rows, &families), missing(&rows, &families, &["always"])].concat();
+        if wrong.is_empty() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{}", wrong.join("\n"));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let families = scraped(&mesh.metrics("*/*"));
+    assert!(!families["forebay_stage_failed_total"].labels.is_empty(), "two requests failed");
+    let open = mesh.metrics("application/openmetrics-text; version=1.0.0");
+    assert!(open.ends_with("# EOF\n") && open.contains(&format!("# {{trace_id=\"{trace}\"}}")), "{open}");
+}
+
+#[test]
+fn a_difference_between_table_and_mesh_is_seen() {
+    let rows = documented(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
+    let text = "# HELP forebay_ready Wrong type.\n# TYPE forebay_ready counter\nforebay_ready{a=\"b\"} 1\n\
+                # HELP forebay_new New.\n# TYPE forebay_new gauge\nforebay_new 1\n";
+    let families = scraped(text);
+    let found = strange(&rows, &families).join("\n");
+    for word in ["forebay_new is not in", "forebay_ready is a counter", "forebay_ready has the labels {\"a\"}"] {
+        assert!(found.contains(word), "{word}: {found}");
+    }
+    let lacking = missing(&rows, &families, &["always"]);
+    assert!(lacking.iter().any(|it| it.starts_with("inference_requests_total is not there")), "{lacking:?}");
+}

@@ -1,0 +1,251 @@
+//! Production moves while requests come without a pause: preprocessing and prediction with one board between them, on a
+//! registry that changes. Nobody fails, falls back, or meets a version that is not loaded.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use actix_rt::{Arbiter, System};
+use forebay_bus::{Ack, Board, Delivery, Inlet, Outlet};
+use forebay_contract::wire::outcome::Result as Wire;
+use forebay_contract::{
+    AskId, Batch, Context, DoorContext, Features, Item, KafkaOrigin, LoadState, Origin, Outcome, Request, now_us,
+};
+use forebay_prediction::system as prediction;
+use forebay_preprocessing::system as preprocessing;
+use forebay_runtime::{Host, Layers, SHARED_BUNDLE, Shared};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const MODEL: &str = "diabetes";
+
+/// What became of the requests so far.
+#[derive(Default)]
+struct Told {
+    answered: AtomicUsize,
+    /// The version that last answered a request that named none.
+    production: AtomicU32,
+    /// Sentences about what must not happen.
+    wrong: Mutex<Vec<String>>,
+}
+
+impl Told {
+    fn wrong(&self, what: String) {
+        self.wrong.lock().unwrap().push(what);
+    }
+}
+
+/// Both stages in one process.
+struct Mesh {
+    inlet: Inlet<Request>,
+    results: Mutex<Receiver<Batch<Outcome>>>,
+    board: Board,
+    hosts: [Host; 2],
+    told: Arc<Told>,
+    /// From now on every pinned version has to be loaded.
+    strict: Arc<AtomicBool>,
+    _arbiter: Arbiter,
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => _ = std::fs::copy(entry.path(), target).unwrap(),
+        }
+    }
+}
+
+type BothSettings = (forebay_preprocessing::Settings, forebay_prediction::Settings);
+
+/// A process that looks at the registry every so often.
+fn host(registry: &Path, refresh: &str) -> (BothSettings, Host) {
+    let registry = format!("models.registry=file:{}", registry.display());
+    let refresh = format!("models.refresh={refresh}");
+    let flags = [registry.as_str(), refresh.as_str(), "models.name=diabetes", "preprocessing.gate=1h"];
+    let bundles = [SHARED_BUNDLE, forebay_preprocessing::BUNDLE, forebay_prediction::BUNDLE];
+    let layers = Layers::from_parts(&bundles, "", &[], &flags).unwrap();
+    let mut problems = layers.problems();
+    let before = forebay_preprocessing::Settings::read(&layers, &mut problems).unwrap();
+    let after = forebay_prediction::Settings::read(&layers, &mut problems).unwrap();
+    let host = Host::detached(Shared::read(&layers, &mut problems).unwrap());
+    problems.into_result().unwrap();
+    ((before, after), host)
+}
+
+fn start(registry: &Path) -> Mesh {
+    // preprocessing sees a change first and has to wait for prediction
+    let ((before, after), early) = host(registry, "100ms");
+    let (_, late) = host(registry, "700ms");
+    let (board, arbiter) = (Board::of(&late), Arbiter::new());
+    let (told, strict) = (Arc::<Told>::default(), Arc::<AtomicBool>::default());
+
+    let (results_in, results) = channel();
+    let outcomes = Outlet::new(move |batch, ack: Ack| {
+        ack.ack();
+        _ = results_in.send(batch);
+    });
+    let outlets = prediction::Outlets { results: outcomes.clone(), predictions: Outlet::new(|_, ack: Ack| ack.ack()) };
+    let predict = prediction::stage(&after, &late, &arbiter.handle(), outlets, &board).unwrap();
+    let (seen, on, watched) = (board.clone(), Arc::clone(&strict), Arc::clone(&told));
+    let features = Outlet::new(move |batch: Batch<Features>, ack| {
+        for version in batch.items.iter().map(|item| item.payload.version) {
+            if on.load(Ordering::Acquire) && seen.every_live_replica_has(MODEL, version) != Some(true) {
+                watched.wrong(format!("pinned to v{version}, which is not loaded"));
+            }
+        }
+        predict.deliver(Delivery { payload: batch, ack });
+    });
+    let outlets = preprocessing::Outlets { features, results: outcomes };
+    let inlet = preprocessing::stage(&before, &early, &arbiter.handle(), outlets, &board).unwrap();
+    Mesh { inlet, results: Mutex::new(results), board, hosts: [early, late], told, strict, _arbiter: arbiter }
+}
+
+fn item(version: &str, first: f64) -> Item<Request> {
+    let context = Context::new(DoorContext {
+        ask: AskId::random(),
+        row: 0,
+        rows: 1,
+        request_id: Some(version.to_owned()),
+        trace_id: [1; 16],
+        trace_flags: 0,
+        accepted_us: now_us(),
+        deadline_us: now_us() + PATIENCE.as_micros() as u64,
+        priority: 1,
+        home: 2,
+        origin: Origin::Kafka(KafkaOrigin::default()),
+        idempotent: None,
+    });
+    let features = vec![first, 2.0, 32.1, 101.0, 157.0, 93.2, 38.0, 4.0, 4.8598, 87.0];
+    Item {
+        context,
+        parent_span: 0,
+        attempt: 0,
+        payload: Request { version: version.into(), features, ..Request::default() },
+    }
+}
+
+impl Mesh {
+    /// One batch after the other until told to stop; gives the longest time of one.
+    fn hammer(&self, stop: &AtomicBool) -> Duration {
+        let (mut longest, results) = (Duration::ZERO, self.results.lock().unwrap());
+        while !stop.load(Ordering::Acquire) {
+            let wishes = ["", "v1", "", "candidate", "", "3", "", "Production"];
+            let items: Vec<_> = wishes.iter().zip(20u8..).map(|(wish, age)| item(wish, f64::from(age))).collect();
+            let (count, started) = (items.len(), Instant::now());
+            let payload = Batch { travel: 0, stages: Vec::new(), items };
+            self.inlet.deliver(Delivery { payload, ack: Ack::none() });
+            let mut back = 0;
+            while back < count {
+                let Ok(batch) = results.recv_timeout(PATIENCE) else {
+                    self.told.wrong("no answer came".to_owned());
+                    return longest;
+                };
+                back += batch.items.len();
+                batch.items.iter().for_each(|outcome| self.judge(outcome));
+            }
+            longest = longest.max(started.elapsed());
+        }
+        longest
+    }
+
+    fn judge(&self, outcome: &Item<Outcome>) {
+        let asked = outcome.context.request_id().unwrap_or_default();
+        match &outcome.payload.result {
+            Some(Wire::Answer(answer)) if answer.fallback_from.is_empty() => {
+                self.told.answered.fetch_add(1, Ordering::Relaxed);
+                if asked.is_empty() {
+                    self.told.production.store(answer.version, Ordering::Release);
+                }
+            }
+            other => self.told.wrong(format!("{asked:?}: {other:?}")),
+        }
+    }
+
+    fn until(&self, what: &str, reached: impl Fn(&Self) -> bool) {
+        let started = Instant::now();
+        while !reached(self) {
+            let wrong = self.told.wrong.lock().unwrap();
+            assert!(wrong.is_empty() && started.elapsed() < PATIENCE, "{what}: {wrong:?}");
+            drop(wrong);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn state(&self, version: u32) -> LoadState {
+        let replicas = self.board.replicas(MODEL);
+        let states = replicas.iter().flat_map(|replica| &replica.versions);
+        states.filter(|state| state.version == version).map(|state| state.state()).next().unwrap_or_default()
+    }
+}
+
+#[test]
+fn production_moves_and_nobody_notices() {
+    let _system = System::new();
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join(MODEL);
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../preprocessing/tests/registry/diabetes"), &root);
+    let promote = |version: u32| {
+        // whole or not at all, as a registry should be written
+        let text = format!("aliases: {{candidate: 1}}\nstages: {{{version}: Production}}\n");
+        std::fs::write(folder.path().join(".yaml"), text).unwrap();
+        std::fs::rename(folder.path().join(".yaml"), root.join("registered_model.yaml")).unwrap();
+    };
+    let add = |version: u32, of: u32, broken: bool| {
+        let new = folder.path().join(".version");
+        copy(&root.join(of.to_string()), &new);
+        if broken {
+            std::fs::write(new.join("model.skops"), "broken").unwrap();
+        }
+        std::fs::rename(new, root.join(version.to_string())).unwrap();
+    };
+    let mesh = start(folder.path());
+    mesh.until("loaded", |mesh| {
+        mesh.hosts.iter().all(|host| host.lifecycle().is_ready()) && (1..=3).all(|v| mesh.state(v) == LoadState::Ready)
+    });
+    mesh.strict.store(true, Ordering::Release);
+    let (stop, longest) = (AtomicBool::new(false), Mutex::new(Duration::ZERO));
+    // the hammer stops whatever happens, or the test would not end
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    let moves = 8;
+    std::thread::scope(|scope| {
+        let mesh = &mesh;
+        scope.spawn(|| *longest.lock().unwrap() = mesh.hammer(&stop));
+        let _stop = Stop(&stop);
+        let follows = |version: u32| {
+            promote(version);
+            mesh.until(&format!("v{version} answers"), |mesh| mesh.told.production.load(Ordering::Acquire) == version);
+        };
+        follows(2);
+        for version in [3, 1, 2] {
+            follows(version);
+        }
+        for (version, of) in [(4, 3), (5, 1)] {
+            add(version, of, false);
+            follows(version);
+        }
+        add(6, 2, true);
+        promote(6);
+        mesh.until("v6 is found broken", |mesh| mesh.state(6) == LoadState::Failed);
+        let before = mesh.told.answered.load(Ordering::Relaxed);
+        mesh.until("requests go on", |mesh| mesh.told.answered.load(Ordering::Relaxed) > before + 100);
+        assert_eq!(mesh.told.production.load(Ordering::Acquire), 5, "a broken version does not take over");
+        follows(2);
+        std::fs::remove_dir_all(root.join("4")).unwrap();
+        std::fs::remove_dir_all(root.join("6")).unwrap();
+        follows(3);
+    });
+    let (answered, longest) = (mesh.told.answered.load(Ordering::Relaxed), *longest.lock().unwrap());
+    assert_eq!(*mesh.told.wrong.lock().unwrap(), [""; 0]);
+    assert!(answered > 100 * moves, "{answered}");
+    assert!(longest < PATIENCE / 2, "a request waited for {longest:?}");
+}

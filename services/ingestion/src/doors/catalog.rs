@@ -1,0 +1,288 @@
+//! What can be asked, as the board says: no registry is read here, so the door needs no access to one.
+
+use forebay_bus::Board;
+use forebay_contract::{BreakerState, LoadState, ModelView, ReplicaState, RowFormat, VersionState, ViewVersion};
+use forebay_runtime::ModelSettings;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use std::sync::Arc;
+
+/// The models as clients see them.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    board: Board,
+    models: ModelSettings,
+}
+
+/// Every model of the registry.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ModelList {
+    /// By name.
+    pub models: Vec<ModelEntry>,
+}
+
+/// One registered model.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ModelEntry {
+    #[schema(example = "diabetes-rf-model")]
+    pub name: String,
+    /// Whether requests that name no model are answered by this one.
+    pub default: bool,
+    /// The version that answers now when a request names none.
+    #[schema(example = "v3")]
+    pub default_version: Option<String>,
+    /// The version that the registry means instead, while replicas still load it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "v4")]
+    pub moving_to: Option<String>,
+    /// Ascending.
+    pub versions: Vec<VersionEntry>,
+}
+
+/// One version of a model.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct VersionEntry {
+    /// As `model_version` names it.
+    #[schema(example = "v3")]
+    pub version: String,
+    #[schema(example = "Production")]
+    pub stage: Option<String>,
+    /// Other names of this version.
+    pub aliases: Vec<String>,
+    /// Kind of artefact.
+    #[schema(example = "sklearn")]
+    pub flavor: String,
+    /// The values of a row in order, by name; empty until a replica has loaded the version.
+    pub features: Vec<String>,
+    /// Whether `null` is taken for a value; known once a replica has loaded the version.
+    pub accepts_missing: Option<bool>,
+    /// The live replicas that say something of it.
+    pub replicas: Vec<ReplicaEntry>,
+}
+
+/// A version on one replica.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ReplicaEntry {
+    /// Name of the replica, new at every start of it.
+    #[schema(example = "forebay-prediction-6b9f-x7x2d-1f0c4a9e")]
+    pub replica: String,
+    /// Whether it can answer with the version.
+    pub state: ReadyState,
+    /// The circuit breaker of the version there: open after failures in a row, and then asked to prove itself.
+    pub breaker: Breaker,
+    /// Why it could not be loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ReadyState {
+    Loading,
+    Ready,
+    Failed,
+    /// A newer build says something this one does not know.
+    Unknown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Breaker {
+    Closed,
+    Open,
+    HalfOpen,
+}
+
+impl Catalog {
+    /// What `board` says; `models` names the default model and the stage or alias that answers.
+    pub fn new(board: Board, models: ModelSettings) -> Self {
+        Self { board, models }
+    }
+
+    /// `None` while no prediction replica has told what the registry holds.
+    pub(super) fn list(&self) -> Option<ModelList> {
+        let views = self.board.views();
+        let models: Vec<_> = views.iter().map(|view| self.entry(view)).collect();
+        (!models.is_empty()).then_some(ModelList { models })
+    }
+
+    fn entry(&self, view: &ModelView) -> ModelEntry {
+        let replicas = self.board.replicas(&view.model);
+        let wanted = self.wanted(view);
+        let now = wanted.map(|wanted| answering(&replicas, wanted));
+        let name = |version: u32| format!("v{version}");
+        ModelEntry {
+            name: view.model.clone(),
+            default: view.model == self.models.name,
+            default_version: now.map(name),
+            moving_to: wanted.filter(|wanted| Some(*wanted) != now).map(name),
+            versions: view.versions.iter().map(|version| describe(view, version, &replicas)).collect(),
+        }
+    }
+
+    /// The version that the registry means for requests that name none.
+    fn wanted(&self, view: &ModelView) -> Option<u32> {
+        let versions = view.versions.iter().map(|listed| forebay_model::VersionView {
+            version: listed.version,
+            stage: (!listed.stage.is_empty()).then(|| listed.stage.clone()),
+            flavor: listed.flavor.clone(),
+            digest: listed.digest.as_ref().try_into().unwrap_or_default(),
+        });
+        let view = forebay_model::ModelView {
+            name: view.model.clone(),
+            generation: view.generation,
+            versions: versions.collect(),
+            aliases: view.aliases.clone(),
+        };
+        view.resolve(Some(&self.models.stage)).ok().map(|resolution| resolution.version)
+    }
+}
+
+/// What answers while replicas move to the `wanted` version: it, once all of them have it; else the version most of
+/// the live ones answer with.
+fn answering(replicas: &[Arc<ReplicaState>], wanted: u32) -> u32 {
+    let has = |state: &VersionState| state.version == wanted && state.state() == LoadState::Ready;
+    if replicas.iter().all(|replica| replica.versions.iter().any(has)) {
+        return wanted;
+    }
+    let mut said: Vec<u32> = replicas.iter().map(|replica| replica.production).filter(|version| *version > 0).collect();
+    said.sort_unstable();
+    let largest = said.chunk_by(|one, other| one == other).max_by_key(|same| same.len());
+    largest.and_then(|same| same.first()).copied().unwrap_or(wanted)
+}
+
+fn describe(view: &ModelView, version: &ViewVersion, replicas: &[Arc<ReplicaState>]) -> VersionEntry {
+    let number = version.version;
+    let aliases = view.aliases.iter().filter(|(_, target)| **target == number).map(|(alias, _)| alias.clone());
+    let takes = |format: &&RowFormat| format.versions.contains(&number);
+    let format = replicas.iter().find_map(|replica| replica.rows.iter().find(takes));
+    let said = replicas.iter().filter_map(|replica| {
+        let state = replica.versions.iter().find(|state| state.version == number)?;
+        Some(on_replica(&replica.replica, state))
+    });
+    VersionEntry {
+        version: format!("v{number}"),
+        stage: (!version.stage.is_empty()).then(|| version.stage.clone()),
+        aliases: aliases.collect(),
+        flavor: version.flavor.clone(),
+        features: format.map(|format| format.features.clone()).unwrap_or_default(),
+        accepts_missing: format.map(|format| format.accepts_missing),
+        replicas: said.collect(),
+    }
+}
+
+fn on_replica(replica: &str, state: &VersionState) -> ReplicaEntry {
+    ReplicaEntry {
+        replica: replica.to_owned(),
+        state: match state.state() {
+            LoadState::Loading => ReadyState::Loading,
+            LoadState::Ready => ReadyState::Ready,
+            LoadState::Failed => ReadyState::Failed,
+            LoadState::Unknown => ReadyState::Unknown,
+        },
+        breaker: match state.breaker() {
+            BreakerState::Closed => Breaker::Closed,
+            BreakerState::Open => Breaker::Open,
+            BreakerState::HalfOpen => Breaker::HalfOpen,
+        },
+        why: (!state.why.is_empty()).then(|| state.why.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_runtime::{Layers, Problems, SHARED_BUNDLE, Shared};
+
+    use super::*;
+
+    fn catalog(board: &Board) -> Catalog {
+        let layers = Layers::from_parts(&[SHARED_BUNDLE], "", &[], &["models.name=m"]).unwrap();
+        let models = Shared::read(&layers, &mut Problems::default()).unwrap().models;
+        Catalog::new(board.clone(), models)
+    }
+
+    fn view(production: u32) -> ModelView {
+        let version = |version| ViewVersion {
+            version,
+            stage: if version == production { "Production".into() } else { String::new() },
+            flavor: "sklearn".into(),
+            ..ViewVersion::default()
+        };
+        let aliases = [("champion".to_owned(), production)].into();
+        ModelView { model: "m".into(), versions: vec![version(1), version(2)], aliases, ..ModelView::default() }
+    }
+
+    fn replica(name: &str, production: u32, states: &[(u32, LoadState)]) -> ReplicaState {
+        let state = |(version, state): &(u32, LoadState)| VersionState {
+            version: *version,
+            state: (*state).into(),
+            ..VersionState::default()
+        };
+        ReplicaState {
+            replica: name.into(),
+            model: "m".into(),
+            production,
+            versions: states.iter().map(state).collect(),
+            ..ReplicaState::default()
+        }
+    }
+
+    fn answers(board: &Board) -> (Option<String>, Option<String>) {
+        let entry = catalog(board).list().unwrap().models.remove(0);
+        (entry.default_version, entry.moving_to)
+    }
+
+    #[test]
+    fn nothing_is_listed_before_a_replica_has_told() {
+        assert!(catalog(&Board::new("door")).list().is_none());
+    }
+
+    #[test]
+    fn a_view_alone_is_enough() {
+        let board = Board::new("door");
+        board.hear_view(view(2));
+        let entry = catalog(&board).list().unwrap().models.remove(0);
+        assert!(entry.default);
+        assert_eq!((entry.default_version.as_deref(), entry.moving_to), (Some("v2"), None));
+        assert_eq!((entry.versions[1].stage.as_deref(), entry.versions[1].aliases.len()), (Some("Production"), 1));
+        assert!(entry.versions[0].features.is_empty() && entry.versions[0].accepts_missing.is_none());
+    }
+
+    #[test]
+    fn the_old_version_answers_until_every_replica_has_the_new_one() {
+        use LoadState::{Failed, Loading, Ready};
+        let board = Board::new("door");
+        board.hear_view(view(2));
+        board.hear(replica("a", 1, &[(1, Ready), (2, Loading)]));
+        board.hear(replica("b", 2, &[(1, Ready), (2, Ready)]));
+        board.hear(replica("c", 1, &[(1, Ready), (2, Failed)]));
+        assert_eq!(answers(&board), (Some("v1".into()), Some("v2".into())));
+        board.hear(replica("a", 2, &[(1, Ready), (2, Ready)]));
+        assert_eq!(answers(&board), (Some("v2".into()), None), "most of them have moved");
+        board.hear(replica("c", 2, &[(1, Ready), (2, Ready)]));
+        assert_eq!(answers(&board), (Some("v2".into()), None));
+    }
+
+    #[test]
+    fn what_replicas_say_of_a_version_is_listed_as_json() {
+        let board = Board::new("here");
+        board.publish_view(view(2));
+        board.describe("m", 2, vec!["age".into(), "bmi".into()], true);
+        let (failed, open) = (LoadState::Failed.into(), BreakerState::HalfOpen.into());
+        let one =
+            VersionState { version: 1, state: failed, why: "model.pkl: cut off".into(), ..VersionState::default() };
+        let two = VersionState { version: 2, state: LoadState::Ready.into(), breaker: open, ..VersionState::default() };
+        board.report("m", Some(2), vec![one, two]);
+        let listed = serde_json::to_value(catalog(&board).list().unwrap()).unwrap();
+        let versions = &listed["models"][0]["versions"];
+        let why = serde_json::json!([
+            { "replica": "here", "state": "failed", "breaker": "closed", "why": "model.pkl: cut off" }
+        ]);
+        assert_eq!(versions[0]["replicas"], why);
+        assert_eq!(versions[1]["replicas"][0]["breaker"], "half_open");
+        assert_eq!(versions[1]["features"], serde_json::json!(["age", "bmi"]));
+        assert_eq!(versions[1]["accepts_missing"], true);
+        assert_eq!(versions[0]["accepts_missing"], serde_json::Value::Null);
+    }
+}

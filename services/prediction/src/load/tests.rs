@@ -1,0 +1,291 @@
+//! The loader against a registry on disk that changes.
+
+use std::path::Path;
+use std::sync::mpsc::channel;
+
+use forebay_bus::Board;
+use forebay_contract::{BreakerState, LoadState, ModelView as BoardView, VersionState};
+use forebay_runtime::{Layers, Lifecycle, SHARED_BUNDLE, Shared};
+
+use super::*;
+use crate::fakes::POLICY;
+use crate::versions::Found;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Kept {
+    versions: Arc<Versions>,
+    board: Board,
+    lifecycle: Lifecycle,
+    folder: tempfile::TempDir,
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => _ = std::fs::copy(entry.path(), target).unwrap(),
+        }
+    }
+}
+
+fn defaults() -> ModelSettings {
+    let layers = Layers::from_parts(&[SHARED_BUNDLE], "", &[], &[]).unwrap();
+    Shared::read(&layers, &mut layers.problems()).unwrap().models
+}
+
+fn kept(warm: Warm) -> Kept {
+    looking(warm, Duration::from_millis(50))
+}
+
+/// A loader that looks at a copy of the registry every so often.
+fn looking(warm: Warm, every: Duration) -> Kept {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../preprocessing/tests/registry"), folder.path());
+    let (loader, wishes) = channel();
+    let versions = Arc::new(Versions::new(loader));
+    let (lifecycle, board) = (Lifecycle::new(), Board::new("here"));
+    let woken = Arc::downgrade(&versions);
+    board.changes().on_wake(move || woken.upgrade().iter().for_each(|versions| versions.wish(Wish::Board)));
+    let registry = format!("file:{}", folder.path().display());
+    let location = registry.clone();
+    Loader {
+        versions: Arc::downgrade(&versions),
+        wishes,
+        watch: RegistryWatch::new(move || Registry::open(&location), every),
+        reporter: Reporter::new(board.clone(), registry.clone()),
+        models: ModelSettings { registry, name: "diabetes".into(), ..defaults() },
+        warm,
+        policy: POLICY,
+        grace: Duration::from_millis(100),
+        metrics: ModelMetrics::default(),
+        component: lifecycle.register("models"),
+        memory: Memory::default(),
+    }
+    .spawn()
+    .unwrap();
+    let kept = Kept { versions, board, lifecycle, folder };
+    kept.until(|kept| kept.lifecycle.is_ready());
+    kept
+}
+
+impl Kept {
+    fn until(&self, reached: impl Fn(&Self) -> bool) {
+        let started = Instant::now();
+        while !reached(self) {
+            assert!(started.elapsed() < PATIENCE, "{:?} {:?}", self.shelf(), self.lifecycle.components());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn shelf(&self) -> Option<Shelf> {
+        self.versions.table().models.get("diabetes").cloned()
+    }
+
+    fn production(&self) -> Option<u32> {
+        self.shelf()?.production
+    }
+
+    fn write(&self, path: &str, content: &str) {
+        let root = self.folder.path().join("diabetes");
+        // whole or not at all, as a registry should be written
+        std::fs::write(self.folder.path().join(".new"), content).unwrap();
+        std::fs::rename(self.folder.path().join(".new"), root.join(path)).unwrap();
+    }
+
+    /// What the board says of a version here.
+    fn reported(&self, version: u32) -> Option<VersionState> {
+        let replicas = self.board.replicas("diabetes");
+        replicas.first()?.versions.iter().find(|state| state.version == version).cloned()
+    }
+
+    fn state(&self, version: u32) -> LoadState {
+        self.reported(version).map_or(LoadState::Unknown, |state| state.state())
+    }
+
+    /// Adds a version made of version 3 and what `change` does to its folder, whole or not at all.
+    fn add(&self, version: u32, change: impl Fn(&Path)) {
+        let new = self.folder.path().join(".version");
+        copy(&self.folder.path().join("diabetes/3"), &new);
+        change(&new);
+        std::fs::rename(new, self.folder.path().join(format!("diabetes/{version}"))).unwrap();
+    }
+
+    fn chain(&self, version: u32) -> Vec<u32> {
+        self.versions.chain("diabetes", version).iter().map(|version| version.number()).collect()
+    }
+}
+
+#[test]
+fn production_is_loaded_before_readiness_and_the_rest_after() {
+    let kept = kept(Warm::All);
+    assert_eq!(kept.production(), Some(2));
+    kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 3));
+    assert_eq!((kept.chain(3), kept.chain(2)), (vec![2, 1], vec![1]));
+}
+
+#[test]
+fn a_version_is_loaded_when_it_is_asked_for() {
+    let kept = kept(Warm::Production);
+    kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 2));
+    assert!(matches!(kept.versions.find("diabetes", 3), Found::Loading));
+    kept.until(|kept| matches!(kept.versions.find("diabetes", 3), Found::Ready(_)));
+    kept.until(
+        |kept| matches!(kept.versions.find("diabetes", 8), Found::Failed(why) if why == "is not in the registry"),
+    );
+    kept.until(|kept| matches!(kept.versions.find("nobody", 1), Found::Failed(_)));
+}
+
+#[test]
+fn a_moved_stage_is_followed_and_the_old_version_is_the_fallback() {
+    let kept = kept(Warm::All);
+    kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 3));
+    kept.write("registered_model.yaml", "stages: {3: Production}");
+    kept.until(|kept| kept.production() == Some(3));
+    assert_eq!(kept.chain(3), [2], "the one before, not the nearest older one by chance");
+    kept.write("registered_model.yaml", "stages: {1: Production}");
+    kept.until(|kept| kept.production() == Some(1));
+    assert_eq!(kept.chain(1), [3]);
+}
+
+const EXAMPLE: &str = "[[59.0, 2.0, 32.1, 101.0, 157.0, 93.2, 38.0, 4.0, 4.8598, 87.0]]";
+
+/// Gives a version an input example, and says what its origin answered to it.
+fn expect(folder: &Path, output: &str) {
+    let mlmodel = std::fs::read_to_string(folder.join("MLmodel")).unwrap();
+    let mlmodel = mlmodel + "saved_input_example_info: {artifact_path: input_example.json}\n";
+    std::fs::write(folder.join("MLmodel"), mlmodel).unwrap();
+    std::fs::write(folder.join("input_example.json"), EXAMPLE).unwrap();
+    std::fs::write(folder.join("example_output.json"), output).unwrap();
+}
+
+#[test]
+fn a_broken_new_production_version_does_not_take_over() {
+    let kept = kept(Warm::All);
+    let write = |folder: &Path, file: &str, content: &[u8]| std::fs::write(folder.join(file), content).unwrap();
+    let whole = std::fs::read(kept.folder.path().join("diabetes/3/model.skops")).unwrap();
+    let mlmodel = std::fs::read_to_string(kept.folder.path().join("diabetes/3/MLmodel")).unwrap();
+    let breakages: [(&str, &dyn Fn(&Path)); 6] = [
+        ("neither skops nor a pickle", &|it| write(it, "model.skops", b"not a model")),
+        ("model.skops", &|it| write(it, "model.skops", &whole[..whole.len() / 2])),
+        ("MLmodel: signature", &|it| {
+            write(it, "MLmodel", mlmodel.replace("\"age\"", "\"s0\"}, {\"name\": \"age\"").as_bytes())
+        }),
+        ("expected 1.5", &|it| expect(it, "[1.5]")),
+        ("example_output.json", &|it| expect(it, "[null]")),
+        ("names no model file", &|it| write(it, "MLmodel", b"flavors: {}")),
+    ];
+    for (version, (what, breakage)) in (4..).zip(breakages) {
+        kept.add(version, breakage);
+        kept.write("registered_model.yaml", &format!("stages: {{{version}: Production}}"));
+        kept.until(|kept| kept.state(version) == LoadState::Failed);
+        let why = kept.reported(version).unwrap().why;
+        assert!(why.contains(what), "{what}: {why}");
+        assert_eq!(kept.production(), Some(2), "{what}");
+        assert_eq!(kept.chain(version)[0], 2);
+        assert!(kept.lifecycle.is_ready());
+    }
+    let known = Registry::open(&format!("file:{}", kept.folder.path().display())).unwrap().load("diabetes", 3).unwrap();
+    let row: Vec<Vec<f64>> = serde_json::from_str(EXAMPLE).unwrap();
+    let right = known.predict_raw(forebay_model::Rows::new(10, &row[0]).unwrap()).unwrap().values[0];
+    kept.add(20, |folder| expect(folder, &format!("[{right:?}]")));
+    kept.write("registered_model.yaml", "stages: {20: Production}");
+    kept.until(|kept| kept.production() == Some(20));
+}
+
+#[test]
+fn a_version_that_failed_is_new_only_when_its_content_is() {
+    let kept = kept(Warm::All);
+    kept.add(4, |folder| std::fs::write(folder.join("model.skops"), "broken").unwrap());
+    kept.until(|kept| kept.state(4) == LoadState::Failed);
+    let registry = Registry::open(&format!("file:{}", kept.folder.path().display())).unwrap();
+    let seen = |number| is_new(&kept.versions, &registry.model("diabetes").unwrap(), number);
+    assert!(!seen(4), "it is told as failed while it is tried again");
+    assert!(!seen(2) && seen(5));
+    let mended = std::fs::read(kept.folder.path().join("diabetes/3/model.skops")).unwrap();
+    std::fs::write(kept.folder.path().join("diabetes/4/model.skops"), mended).unwrap();
+    kept.until(|kept| kept.state(4) == LoadState::Ready);
+}
+
+#[test]
+fn content_that_breaks_in_place_leaves_the_old_one_answering() {
+    let kept = kept(Warm::All);
+    kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 3));
+    let before = kept.reported(2).unwrap();
+    kept.write("2/model.skops", "broken");
+    let generation = || kept.board.view("diabetes").unwrap().generation;
+    let old = generation();
+    kept.until(|_| generation() > old);
+    kept.write("registered_model.yaml", "stages: {1: Production}");
+    kept.until(|kept| kept.production() == Some(1));
+    assert_eq!(kept.reported(2).unwrap(), before, "still there, still what it was");
+}
+
+#[test]
+fn the_board_knows_the_registry_and_what_is_loaded_here() {
+    let kept = kept(Warm::Production);
+    kept.until(|kept| kept.state(2) == LoadState::Ready && kept.state(1) == LoadState::Ready);
+    let view = kept.board.view("diabetes").unwrap();
+    let versions: Vec<_> = view.versions.iter().map(|it| (it.version, it.stage.as_str(), it.flavor.as_str())).collect();
+    assert_eq!(versions, [(1, "", "sklearn"), (2, "Production", "sklearn"), (3, "", "sklearn")]);
+    assert_eq!(view.aliases.get("candidate"), Some(&1));
+    assert_eq!(kept.state(3), LoadState::Unknown, "nobody asked for it");
+    assert_eq!(kept.reported(2).unwrap().digest, view.versions[1].digest);
+    assert_eq!(kept.board.replicas("diabetes")[0].production, 2);
+
+    let Found::Ready(version) = kept.versions.find("diabetes", 2) else { panic!("not ready") };
+    (0..5).for_each(|_| _ = version.failed(Instant::now()));
+    kept.until(|kept| kept.reported(2).is_some_and(|state| state.breaker() == BreakerState::Open));
+    drop(version.admit(Instant::now() + POLICY.open));
+    kept.until(|kept| kept.reported(2).is_some_and(|state| state.breaker() == BreakerState::Closed));
+    kept.until(|kept| {
+        drop(kept.versions.find("diabetes", 9));
+        kept.state(9) == LoadState::Failed
+    });
+}
+
+#[test]
+fn news_on_the_board_make_it_look_before_its_time() {
+    let kept = looking(Warm::All, Duration::from_secs(3600));
+    kept.until(|kept| kept.state(3) == LoadState::Ready);
+    kept.write("registered_model.yaml", "stages: {3: Production}");
+    let view = kept.board.view("diabetes").unwrap();
+    // another replica has seen it
+    kept.board.hear_view(BoardView { generation: view.generation + 1, aliases: Default::default(), ..(*view).clone() });
+    kept.until(|kept| kept.production() == Some(3));
+    kept.write("registered_model.yaml", "stages: {1: Production}");
+    kept.versions.wish(Wish::Look);
+    kept.until(|kept| kept.production() == Some(1));
+    let generation = kept.board.view("diabetes").unwrap().generation;
+    kept.board.hear_view(BoardView { generation: generation + 1, ..(*view).clone() });
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(
+        kept.board.view("diabetes").unwrap().generation,
+        generation + 1,
+        "what is old news here is not repeated"
+    );
+}
+
+#[test]
+fn a_retired_version_is_forgotten() {
+    let kept = kept(Warm::All);
+    kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 3));
+    std::fs::remove_dir_all(kept.folder.path().join("diabetes/1")).unwrap();
+    let Found::Ready(_) = kept.versions.find("diabetes", 1) else { panic!("rows pinned to it are on their way") };
+    kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 2));
+    assert_eq!(kept.chain(3), [2]);
+}
+
+#[test]
+fn the_thread_ends_with_the_stage() {
+    let Kept { versions, lifecycle, .. } = kept(Warm::Production);
+    drop(versions);
+    let started = Instant::now();
+    while !lifecycle.components().is_empty() {
+        assert!(started.elapsed() < PATIENCE);
+        std::thread::yield_now();
+    }
+    assert_eq!(lifecycle.failure(), None, "a planned end");
+}

@@ -1,0 +1,117 @@
+//! Where a finished model goes: a folder, a folder registry, an MLflow server.
+
+use std::path::{Path, PathBuf};
+
+use crate::arguments::Keeping;
+use crate::folder_registry::FolderRegistry;
+use crate::mlflow::{Access, Tracking};
+use crate::model_folder::{Files, write};
+
+/// A place that was looked at before the training, so that a typing mistake does not cost one.
+#[derive(Debug)]
+pub enum Destination {
+    /// Nothing is kept.
+    Nowhere,
+    Folder {
+        path: PathBuf,
+        replace: bool,
+    },
+    Registry(FolderRegistry),
+    Server(Box<Tracking>),
+}
+
+impl Destination {
+    /// Reads the arguments and looks at the place.
+    ///
+    /// # Errors
+    /// A text for arguments that do not fit, a folder that is in the way, a server that does not answer.
+    pub fn open(keeping: &Keeping, access: &Access) -> Result<Self, String> {
+        let Keeping { output, register, registry, alias, stage, force } = keeping;
+        let Some(name) = register else {
+            let Some(path) = output.clone() else { return Ok(Self::Nowhere) };
+            let taken = path.exists() && (!path.is_dir() || path.read_dir().is_ok_and(|mut d| d.next().is_some()));
+            if taken && !force {
+                return Err(format!("{} exists; --force replaces it", path.display()));
+            }
+            if taken && !path.join("MLmodel").is_file() {
+                return Err(format!("{} is no model folder, it is not replaced", path.display()));
+            }
+            return Ok(Self::Folder { path, replace: taken });
+        };
+        let folder =
+            |path: PathBuf| FolderRegistry::open(path, name, alias.as_deref(), stage.as_deref()).map(Self::Registry);
+        match (output, registry.as_deref()) {
+            (Some(path), _) => folder(path.clone()),
+            (None, Some(url)) if url.starts_with("http://") || url.starts_with("https://") => {
+                Ok(Self::Server(Box::new(Tracking::open(url, access, name, alias.as_deref(), stage.as_deref())?)))
+            }
+            (None, Some(url)) => match url.strip_prefix("file:") {
+                Some(path) => folder(PathBuf::from(path)),
+                None => Err(format!("--registry {url:?} is neither http(s)://... nor file:FOLDER")),
+            },
+            (None, None) => Err("--register needs --output FOLDER, --registry URL or MLFLOW_TRACKING_URI".to_owned()),
+        }
+    }
+
+    /// Puts the model there and says where it is. `params` and `metrics` are logged where that is possible.
+    ///
+    /// # Errors
+    /// A text; nothing half-written is left under the final name.
+    pub fn keep(&self, files: &Files, log: &crate::mlflow::Log) -> Result<String, String> {
+        match self {
+            Self::Nowhere => Ok("nothing kept; --output FOLDER writes a model folder".to_owned()),
+            Self::Folder { path, replace } => {
+                let staged = Staged::beside(path)?;
+                write(files, &staged.path)?;
+                if *replace {
+                    std::fs::remove_dir_all(path).map_err(|e| format!("{}: {e}", path.display()))?;
+                }
+                staged.rename(path)?;
+                Ok(format!("model folder {}", path.display()))
+            }
+            Self::Registry(registry) => registry.add(files),
+            Self::Server(tracking) => tracking.publish(files, log),
+        }
+    }
+}
+
+/// A folder under another name until it is complete; removed when it never is.
+#[derive(Debug)]
+pub struct Staged {
+    pub path: PathBuf,
+    kept: bool,
+}
+
+impl Staged {
+    /// An empty folder beside `path`, on the same file system.
+    ///
+    /// # Errors
+    /// A text naming the folder.
+    pub fn beside(path: &Path) -> Result<Self, String> {
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
+        let name = name.ok_or_else(|| format!("{} names no folder", path.display()))?;
+        let staged = parent.join(format!(".{name}.{}", std::process::id()));
+        std::fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
+        std::fs::create_dir(&staged).map_err(|e| format!("{}: {e}", staged.display()))?;
+        Ok(Self { path: staged, kept: false })
+    }
+
+    /// Gives the folder its name.
+    ///
+    /// # Errors
+    /// A text when something is there already.
+    pub fn rename(mut self, path: &Path) -> Result<(), String> {
+        std::fs::rename(&self.path, path).map_err(|e| format!("{}: {e}", path.display()))?;
+        self.kept = true;
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.kept {
+            drop(std::fs::remove_dir_all(&self.path));
+        }
+    }
+}

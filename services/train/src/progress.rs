@@ -1,0 +1,48 @@
+//! How far the training is: a bar on a terminal, a line per fold elsewhere, nothing when quiet.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Cheap to clone; clones move the same bar.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    bar: ProgressBar,
+    lines: bool,
+}
+
+impl Progress {
+    /// For `epochs` in all, over every fold.
+    pub fn new(epochs: u64, quiet: bool) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let target = if terminal && !quiet { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(epochs), target);
+        if let Ok(style) = ProgressStyle::with_template("{msg:24} {bar:40} {pos}/{len} epochs, {eta} left") {
+            bar.set_style(style);
+        }
+        Self { bar, lines: !terminal && !quiet }
+    }
+
+    /// What is being done now.
+    pub fn stage(&self, text: String) {
+        self.bar.set_message(text);
+    }
+
+    /// One epoch more.
+    pub fn epoch(&self) {
+        self.bar.inc(1);
+    }
+
+    /// A result worth a line.
+    pub fn note(&self, text: &str) {
+        if self.lines {
+            // a closed standard error must not end a training
+            drop(writeln!(std::io::stderr(), "{text}"));
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn done(&self) {
+        self.bar.finish_and_clear();
+    }
+}

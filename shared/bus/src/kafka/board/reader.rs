@@ -1,0 +1,223 @@
+//! Reads all of the topic, from its beginning and for as long as the process lives.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use forebay_contract::{BoardKey, ModelView, ReplicaState, now_us};
+use forebay_runtime::Host;
+use forebay_runtime::prometheus_client::metrics::counter::Counter;
+use prost::Message as _;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+
+use crate::board::LONG_DEAD;
+use crate::kafka::client::{self, Client};
+use crate::{Board, EdgeEvents};
+
+const BROKER: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(100);
+/// Between two looks at who is still alive, and at a broker that went away.
+const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks for new partitions.
+const PARTITIONS: Duration = Duration::from_secs(30);
+
+/// Notes that no broker can be reached.
+struct Context {
+    lost: AtomicBool,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        client::log(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.lost.store(true, Ordering::Release);
+        }
+        tracing::debug!(%error, reason, "board reader reports an error");
+    }
+}
+
+impl ConsumerContext for Context {}
+
+/// The reader of one process.
+pub(super) struct Reader {
+    consumer: BaseConsumer<Context>,
+    topic: String,
+    board: Board,
+    events: Arc<dyn EdgeEvents>,
+    closing: Arc<AtomicBool>,
+    ignored: Counter,
+    assigned: BTreeSet<i32>,
+    /// Partitions whose end, as it was at the start, is not reached yet; none while nothing is assigned.
+    unread: Option<BTreeMap<i32, i64>>,
+    deaf: bool,
+}
+
+impl Reader {
+    pub(super) fn open(
+        client: &Client,
+        topic: &str,
+        board: Board,
+        events: Arc<dyn EdgeEvents>,
+        closing: Arc<AtomicBool>,
+        host: &Host,
+    ) -> Result<Self, KafkaError> {
+        let mut config = client.reader_of_partitions();
+        // a topic that was made anew is read anew; the end of a partition is told
+        config.set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
+        let consumer = config.create_with_context(Context { lost: AtomicBool::new(false) })?;
+        let (topic, ignored) = (topic.to_owned(), Counter::default());
+        let help = "Records of the models topic that are not understood";
+        host.metrics().register("forebay_models_records_ignored", help, ignored.clone());
+        let assigned = BTreeSet::new();
+        Ok(Self { consumer, topic, board, events, closing, ignored, assigned, unread: None, deaf: false })
+    }
+
+    pub(super) fn spawn(mut self) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name("board-reader".into()).spawn(move || self.run())
+    }
+
+    fn run(&mut self) {
+        let (mut looked, mut counted) = (Instant::now(), None::<Instant>);
+        while !self.closing.load(Ordering::Acquire) {
+            if counted.is_none_or(|at| at.elapsed() > self.patience()) {
+                self.assign();
+                counted = Some(Instant::now());
+            }
+            match self.consumer.poll(POLL) {
+                Some(Ok(message)) => {
+                    self.take(&message);
+                    let (partition, next) = (message.partition(), message.offset() + 1);
+                    drop(message);
+                    self.reached(partition, next);
+                }
+                // what stood at the end may have been compacted away
+                Some(Err(KafkaError::PartitionEOF(partition))) => self.reached(partition, i64::MAX),
+                Some(Err(error)) => tracing::debug!(topic = self.topic, %error, "board reader reports an error"),
+                None => {}
+            }
+            if looked.elapsed() > LOOK {
+                looked = Instant::now();
+                self.notice_loss();
+                self.board.sweep();
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        if self.deaf || self.unread.is_none() { LOOK / 2 } else { PARTITIONS }
+    }
+
+    /// Reads partitions that are new. An answer also says that the broker is there.
+    fn assign(&mut self) {
+        match self.new_partitions() {
+            Ok(()) => self.hear_again(),
+            // later, a broker that is away is seen by whoever needs it more
+            Err(error) if self.unread.is_none() => self.events.unready(&format!("topic {}: {error}", self.topic)),
+            Err(error) => tracing::debug!(topic = self.topic, %error, "partitions cannot be counted"),
+        }
+    }
+
+    fn new_partitions(&mut self) -> Result<(), KafkaError> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), BROKER)?;
+        let found = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id());
+        let new: BTreeSet<i32> = found.filter(|partition| !self.assigned.contains(partition)).collect();
+        if new.is_empty() {
+            let known = !self.assigned.is_empty();
+            let missing = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
+            return if known { Ok(()) } else { Err(missing) };
+        }
+        let mut list = TopicPartitionList::new();
+        let mut ends = BTreeMap::new();
+        for partition in &new {
+            let (begin, end) = self.consumer.fetch_watermarks(&self.topic, *partition, BROKER)?;
+            list.add_partition_offset(&self.topic, *partition, Offset::Beginning)?;
+            if begin < end {
+                ends.insert(*partition, end);
+            }
+        }
+        self.consumer.incremental_assign(&list)?;
+        self.unread.get_or_insert_default().extend(ends);
+        self.assigned.extend(new);
+        self.tell_end();
+        Ok(())
+    }
+
+    /// Everything before `next` was read.
+    fn reached(&mut self, partition: i32, next: i64) {
+        let Some(unread) = &mut self.unread else { return };
+        if unread.get(&partition).is_some_and(|end| next >= *end) {
+            unread.remove(&partition);
+            self.tell_end();
+        }
+    }
+
+    fn tell_end(&mut self) {
+        let Some(unread) = &self.unread else { return };
+        if unread.is_empty() && !self.board.is_caught_up() {
+            self.board.caught_up(true);
+            self.events.ready();
+            tracing::info!(topic = self.topic, models = self.board.views().len(), "models topic read to its end");
+        }
+    }
+
+    fn notice_loss(&mut self) {
+        if self.consumer.context().lost.swap(false, Ordering::AcqRel) && !self.deaf {
+            self.deaf = true;
+            self.board.connected(false);
+        }
+    }
+
+    fn hear_again(&mut self) {
+        if self.deaf {
+            self.deaf = false;
+            self.board.connected(true);
+        }
+    }
+
+    fn take(&self, message: &BorrowedMessage<'_>) {
+        if !self.understand(message) {
+            self.ignored.inc();
+            let (partition, offset) = (message.partition(), message.offset());
+            tracing::debug!(topic = self.topic, partition, offset, "record of the models topic is not understood");
+        }
+    }
+
+    /// False for a record of a kind this build does not know, or a broken one: a newer build, or a mistake of somebody's.
+    fn understand(&self, message: &BorrowedMessage<'_>) -> bool {
+        let Some(key) = message.key().and_then(BoardKey::parse) else { return false };
+        let payload = message.payload().unwrap_or_default();
+        if payload.is_empty() {
+            self.board.hear_gone(&key);
+            return true;
+        }
+        match key {
+            BoardKey::View(model) => {
+                let view = ModelView::decode(payload).ok().filter(|view| view.model == model);
+                view.map(|view| self.board.hear_view(view)).is_some()
+            }
+            BoardKey::Replica { replica, model } => {
+                let state = ReplicaState::decode(payload).ok();
+                let state = state.filter(|state| state.replica == replica && state.model == model);
+                let old = !self.board.is_caught_up() && is_old(message);
+                state.map(|state| if old { self.board.find_dead(state) } else { self.board.hear(state) }).is_some()
+            }
+        }
+    }
+}
+
+/// Whether a record that was there at the start is from a replica long gone. Clocks differ, hence the wide margin; whoever
+/// is alive after all is heard again within a heartbeat.
+fn is_old(message: &BorrowedMessage<'_>) -> bool {
+    let now_ms = i64::try_from(now_us() / 1000).unwrap_or(i64::MAX);
+    let limit = i64::try_from(LONG_DEAD.as_millis()).unwrap_or(i64::MAX);
+    message.timestamp().to_millis().is_some_and(|written| now_ms.saturating_sub(written) > limit)
+}

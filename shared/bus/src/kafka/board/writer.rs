@@ -1,0 +1,121 @@
+//! Writes what this process says. At most one record of a key is on its way, so that the last one written is the last
+//! one said, and a broker that is away costs no memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use forebay_contract::{BoardKey, ReplicaState, now_us};
+use prost::Message;
+
+use crate::board::HEARTBEAT;
+use crate::kafka::producer::{RecordSink, Sent, Undeliverable};
+use crate::{Ack, Board};
+
+const LOOK: Duration = Duration::from_millis(500);
+/// Between two writings of views that have not changed.
+const REPEAT: Duration = Duration::from_secs(600);
+/// While a record waits for the one before it.
+const SOON: Duration = Duration::from_millis(20);
+/// Longest time for the last words.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The writer of one process.
+pub(super) struct Writer {
+    board: Board,
+    sink: RecordSink,
+    topic: Arc<str>,
+    leaving: Arc<AtomicBool>,
+    give_up: Undeliverable,
+    said: BTreeMap<String, Said>,
+    /// What has to be written, the newest of each key; `None` takes the key away.
+    waiting: BTreeMap<String, Option<Vec<u8>>>,
+    on_their_way: BTreeMap<String, Arc<AtomicBool>>,
+}
+
+/// A state as it was last written.
+struct Said {
+    state: Arc<ReplicaState>,
+    at: Instant,
+}
+
+impl Writer {
+    pub(super) fn new(board: Board, sink: RecordSink, topic: &str, leaving: Arc<AtomicBool>) -> Self {
+        let name: Arc<str> = topic.into();
+        let topic = Arc::clone(&name);
+        let give_up: Undeliverable = Arc::new(move |_, error, _, ack| {
+            tracing::warn!(topic = &*name, error, "the broker does not take a record about a model");
+            ack.nack();
+        });
+        let (said, waiting, on_their_way) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { board, sink, topic, leaving, give_up, said, waiting, on_their_way }
+    }
+
+    pub(super) fn spawn(mut self) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name("board-writer".into()).spawn(move || self.run())
+    }
+
+    fn run(&mut self) {
+        let mut changes = self.board.changes().listen();
+        let mut repeated = Instant::now();
+        while !self.leaving.load(Ordering::Acquire) {
+            if repeated.elapsed() > REPEAT {
+                repeated = Instant::now();
+                self.board.repeat_views();
+            }
+            self.write();
+            changes.sleep(if self.waiting.is_empty() { LOOK } else { SOON });
+        }
+        self.board.leave();
+        let until = Instant::now() + FAREWELL;
+        self.write();
+        while !self.waiting.is_empty() && Instant::now() < until {
+            std::thread::sleep(SOON);
+            self.write();
+        }
+    }
+
+    fn write(&mut self) {
+        let out = self.board.outgoing();
+        self.waiting.extend(out.views.into_iter().map(|(key, record)| (key.to_string(), record)));
+        self.waiting.extend(out.dead.into_iter().map(|key| (key.to_string(), None)));
+        self.state_again(&out.states);
+        self.send_waiting();
+    }
+
+    /// States that are new or whose heartbeat is due, and the end of those that are no more.
+    fn state_again(&mut self, states: &[Arc<ReplicaState>]) {
+        let mut gone: Vec<String> = self.said.keys().cloned().collect();
+        for state in states {
+            let key = BoardKey::Replica { replica: state.replica.clone(), model: state.model.clone() }.to_string();
+            gone.retain(|known| *known != key);
+            let said = self.said.get(&key);
+            if said.is_some_and(|said| Arc::ptr_eq(&said.state, state) && said.at.elapsed() < HEARTBEAT) {
+                continue;
+            }
+            let record = ReplicaState { at_ms: now_us() / 1000, ..(**state).clone() };
+            self.waiting.insert(key.clone(), Some(record.encode_to_vec()));
+            self.said.insert(key, Said { state: Arc::clone(state), at: Instant::now() });
+        }
+        for key in gone {
+            self.said.remove(&key);
+            self.waiting.insert(key, None);
+        }
+    }
+
+    fn send_waiting(&mut self) {
+        self.on_their_way.retain(|_, flying| flying.load(Ordering::Acquire));
+        let ready: Vec<String> =
+            self.waiting.keys().filter(|key| !self.on_their_way.contains_key(*key)).cloned().collect();
+        for key in ready {
+            let Some(record) = self.waiting.remove(&key) else { continue };
+            let flying = Arc::new(AtomicBool::new(true));
+            self.on_their_way.insert(key.clone(), Arc::clone(&flying));
+            let ack = Ack::new(move |_| flying.store(false, Ordering::Release));
+            let sent = Sent::once(ack, self.sink.counter(&self.topic), Arc::clone(&self.give_up));
+            self.sink.produce(&self.topic, None, Some(key.as_bytes()), record.as_deref(), None, sent);
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! `example_output.json`: what a model's origin answered to the rows of its input example, and how closely the answers
+//! given here must follow.
+
+use serde_json::Value;
+
+use crate::plan::Plan;
+use crate::{Fault, Scores};
+
+/// Name of the file, beside MLmodel.
+pub(crate) const FILE: &str = "example_output.json";
+/// Largest file parsed.
+const MAX_BYTES: usize = 4 << 20;
+
+/// How far an answer may be from the expected one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Tolerance {
+    /// The same bits.
+    Exact,
+    /// `|got - want| <= t + t * |want|`
+    Within(f64),
+}
+
+impl Tolerance {
+    /// What answers of a model file can promise: the bits for scikit-learn's trees, rounding of f64 for what else
+    /// scikit-learn computes, of f32 for ONNX, and for nets in addition another order of summation.
+    pub(crate) fn of(file: &str, plan: &Plan) -> Self {
+        let extension = file.rsplit_once('.').map_or(String::new(), |(_, end)| end.to_ascii_lowercase());
+        match extension.as_str() {
+            "onnx" => Self::Within(2e-6),
+            "bpk" | "safetensors" => Self::Within(1e-5),
+            _ if plan.is_exact() => Self::Exact,
+            _ => Self::Within(1e-9),
+        }
+    }
+
+    /// Whether `got` is close enough to `want`.
+    pub fn admits(self, got: f64, want: f64) -> bool {
+        match self {
+            // both zeros are the same answer
+            Self::Exact => got == want,
+            Self::Within(t) => (got - want).abs() <= t + t * want.abs(),
+        }
+    }
+}
+
+/// The expected answers of an input example's rows, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expectation {
+    answers: Vec<Wanted>,
+    /// One row a row of the example, or none at all.
+    probabilities: Vec<Vec<f64>>,
+    tolerance: Tolerance,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Wanted {
+    Number(f64),
+    Label(String),
+}
+
+impl Expectation {
+    /// Reads an array of numbers or labels, or `{"predictions": [..], "probabilities": [[..]]}`; `rows` is the length
+    /// of the input example, of which at most `kept` rows are kept.
+    ///
+    /// # Errors
+    /// A [`Fault`] for another layout, numbers that are not finite, and another number of rows.
+    pub(crate) fn parse(bytes: &[u8], rows: usize, kept: usize, tolerance: Tolerance) -> Result<Self, Fault> {
+        if bytes.len() > MAX_BYTES {
+            return Err(Fault::new("", format!("larger than {MAX_BYTES} bytes")));
+        }
+        let json: Value = serde_json::from_slice(bytes).map_err(|e| Fault::new("", e.to_string()))?;
+        let list = |key: &str| json.get(key).and_then(Value::as_array);
+        let answers = json.as_array().or_else(|| list("predictions"));
+        let answers = answers.ok_or_else(|| Fault::new("", "is no array and has no array \"predictions\""))?;
+        let mut answers: Vec<Wanted> =
+            answers.iter().enumerate().map(|(i, v)| wanted(i, v)).collect::<Result<_, _>>()?;
+        let mut probabilities: Vec<Vec<f64>> = match list("probabilities") {
+            Some(list) => list.iter().enumerate().map(|(i, v)| numbers(i, v)).collect::<Result<_, _>>()?,
+            None => Vec::new(),
+        };
+        if rows == kept {
+            // the example may be longer than what is kept of it
+            answers.truncate(rows);
+            probabilities.truncate(rows);
+        }
+        for (what, len) in [("predictions", answers.len()), ("probabilities", probabilities.len())] {
+            if len != rows && (what == "predictions" || len > 0) {
+                return Err(Fault::new("", format!("has {len} {what} for {rows} rows of the input example")));
+            }
+        }
+        Ok(Self { answers, probabilities, tolerance })
+    }
+
+    /// How close the answers must be.
+    pub fn tolerance(&self) -> Tolerance {
+        self.tolerance
+    }
+
+    /// Compares; gives the largest difference of a number.
+    ///
+    /// # Errors
+    /// The first row that differs by more than is admitted, with both answers.
+    pub(crate) fn compare(&self, scores: &Scores) -> Result<f64, Difference> {
+        let mut worst: f64 = 0.0;
+        for (row, want) in self.answers.iter().enumerate() {
+            let differs = |got: String, want: String| Difference { row, got, want };
+            let probabilities = scores.probabilities(row);
+            match (want, scores.label(row)) {
+                (Wanted::Number(want), None) => {
+                    let got = scores.values[row];
+                    if !self.tolerance.admits(got, *want) {
+                        return Err(differs(got.to_string(), want.to_string()));
+                    }
+                    worst = worst.max((got - want).abs());
+                }
+                // a number for a class: its label, or its value
+                (Wanted::Number(want), Some(label)) if scores.values[row] == *want || label == want.to_string() => {}
+                (Wanted::Label(want), Some(label)) if label == want => {}
+                (Wanted::Label(want), Some(label)) => return Err(differs(label.to_owned(), want.clone())),
+                (Wanted::Number(want), Some(label)) => return Err(differs(label.to_owned(), want.to_string())),
+                (Wanted::Label(want), None) => return Err(differs(scores.values[row].to_string(), want.clone())),
+            }
+            let Some(wanted) = self.probabilities.get(row) else { continue };
+            let close = wanted.len() == probabilities.len()
+                && wanted.iter().zip(probabilities).all(|(want, got)| self.tolerance.admits(*got, *want));
+            if !close {
+                return Err(differs(format!("{probabilities:?}"), format!("{wanted:?}")));
+            }
+            worst = wanted.iter().zip(probabilities).fold(worst, |worst, (want, got)| worst.max((got - want).abs()));
+        }
+        Ok(worst)
+    }
+}
+
+/// A row that was answered otherwise than by the model's origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Difference {
+    pub row: usize,
+    pub got: String,
+    pub want: String,
+}
+
+fn wanted(row: usize, value: &Value) -> Result<Wanted, Fault> {
+    match value {
+        // a column of one
+        Value::Array(one) if one.len() == 1 => wanted(row, &one[0]),
+        // as Python writes a class that is a truth value
+        Value::Bool(value) => Ok(Wanted::Label(if *value { "True" } else { "False" }.to_owned())),
+        Value::String(label) => Ok(Wanted::Label(label.clone())),
+        value => number(row, value).map(Wanted::Number),
+    }
+}
+
+fn numbers(row: usize, value: &Value) -> Result<Vec<f64>, Fault> {
+    let values = value.as_array().ok_or_else(|| Fault::new(format!("row {row}"), "is no array of probabilities"))?;
+    values.iter().map(|value| number(row, value)).collect()
+}
+
+fn number(row: usize, value: &Value) -> Result<f64, Fault> {
+    let number = value.as_f64().filter(|number| number.is_finite());
+    number.ok_or_else(|| Fault::new(format!("row {row}"), format!("{value} is neither a number nor a label")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, rows: usize) -> Result<Expectation, String> {
+        Expectation::parse(text.as_bytes(), rows, 64, Tolerance::Within(1e-9)).map_err(|fault| fault.to_string())
+    }
+
+    fn classes(labels: &[&str], answers: Vec<u32>, probabilities: Vec<f64>) -> Scores {
+        Scores::classification(labels.iter().map(|&l| l.to_owned()).collect(), answers, probabilities)
+    }
+
+    #[test]
+    fn numbers_are_compared_within_the_tolerance() {
+        let expected = parse("[1.5, [2]]", 2).unwrap();
+        assert!(expected.compare(&Scores::regression(vec![1.5, 2.0])).unwrap() == 0.0);
+        let worst = expected.compare(&Scores::regression(vec![1.5, 2.0 + 1e-9])).unwrap();
+        assert!(worst > 0.9e-9 && worst < 1.1e-9, "{worst}");
+        let off = expected.compare(&Scores::regression(vec![1.5, 2.1])).unwrap_err();
+        assert_eq!(off, Difference { row: 1, got: "2.1".into(), want: "2".into() });
+        let exact = Expectation { tolerance: Tolerance::Exact, ..expected };
+        assert!(exact.compare(&Scores::regression(vec![1.5 + f64::EPSILON, 2.0])).is_err(), "one bit");
+    }
+
+    #[test]
+    fn labels_and_probabilities_are_compared() {
+        let scores = classes(&["ham", "spam"], vec![1, 0], vec![0.25, 0.75, 0.5, 0.5]);
+        assert!(parse(r#"["spam", "ham"]"#, 2).unwrap().compare(&scores).is_ok());
+        assert_eq!(parse(r#"["spam", "spam"]"#, 2).unwrap().compare(&scores).unwrap_err().row, 1);
+        let both = r#"{"predictions": ["spam", "ham"], "probabilities": [[0.25, 0.75], [0.5, 0.5]]}"#;
+        assert!(parse(both, 2).unwrap().compare(&scores).is_ok());
+        let off = parse(&both.replace("0.75", "0.76"), 2).unwrap().compare(&scores).unwrap_err();
+        assert_eq!((off.row, off.got.as_str()), (0, "[0.25, 0.75]"));
+        assert!(parse(r#"{"predictions": [1, 0]}"#, 2).unwrap().compare(&scores).is_ok(), "by index");
+        let numbered = classes(&["3", "5"], vec![1], vec![]);
+        assert!(parse("[5]", 1).unwrap().compare(&numbered).is_ok());
+        assert!(parse("[3]", 1).unwrap().compare(&numbered).is_err());
+        let truths = classes(&["False", "True"], vec![1], vec![]);
+        assert!(parse("[true]", 1).unwrap().compare(&truths).is_ok());
+        assert!(parse(r#"["x"]"#, 1).unwrap().compare(&Scores::regression(vec![1.0])).is_err());
+    }
+
+    #[test]
+    fn what_is_no_expectation_is_told() {
+        for (text, what) in [
+            ("{}", "no array"),
+            ("[1", "EOF"),
+            ("[1]", "1 predictions for 2 rows"),
+            ("[1, 2, 3]", "3 predictions for 2 rows"),
+            ("[1, null]", "row 1: null is neither"),
+            ("[1, 1e999]", "out of range"),
+            (r#"{"predictions": [1, 2], "probabilities": [[1]]}"#, "1 probabilities for 2 rows"),
+            (r#"{"predictions": [1, 2], "probabilities": [1, 2]}"#, "row 0: is no array"),
+        ] {
+            let told = parse(text, 2).unwrap_err();
+            assert!(told.contains(what), "{text}: {told}");
+        }
+        let long = serde_json::to_string(&vec![1.0; 100]).unwrap();
+        assert!(parse(&long, 64).is_ok(), "of a long example the first rows are kept");
+    }
+}

@@ -1,0 +1,101 @@
+//! How a registry is opened: where it is, which models of it, how to authenticate, what to keep on disk.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What [`crate::Registry::open_with`] takes. All but the location matters to MLflow servers alone.
+#[derive(Debug, Clone)]
+pub struct RegistryOptions {
+    /// `sample` (embedded), `file:PATH`, or the `http(s)://` address of an MLflow server, which may hold name and password.
+    pub location: String,
+    /// Names of the models served; `None` is all that the server has.
+    pub models: Option<Vec<String>>,
+    /// Newest versions of a model that are listed, beside those with a stage or an alias.
+    pub versions: usize,
+    /// Longest call, with its retries; a file may take a second more for every MiB.
+    pub timeout: Duration,
+    /// Folder of kept files and listings, shared by any number of processes; `None` keeps nothing.
+    pub cache_dir: Option<PathBuf>,
+    /// Bytes above which the longest unused files go.
+    pub cache_size: u64,
+    /// How to authenticate.
+    pub credentials: Credentials,
+    /// Whom to trust.
+    pub tls: TlsOptions,
+}
+
+/// Authentication towards an MLflow server. `Debug` shows no secret.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub enum Credentials {
+    /// Anonymous, unless the address holds name and password.
+    #[default]
+    None,
+    /// Basic authentication.
+    Basic { username: String, password: String },
+    /// A bearer token.
+    Bearer(String),
+}
+
+/// Certificates, as PEM files.
+#[derive(Debug, Clone, Default)]
+pub struct TlsOptions {
+    /// Authorities to trust instead of the usual ones.
+    pub server_cert: Option<PathBuf>,
+    /// The client's own certificates and key, in one file.
+    pub client_cert: Option<PathBuf>,
+    /// Check nothing about the server.
+    pub insecure: bool,
+}
+
+impl RegistryOptions {
+    /// Everything at `location`, anonymously, nothing kept on disk.
+    pub fn new(location: impl Into<String>) -> Self {
+        Self {
+            location: location.into(),
+            models: None,
+            versions: 50,
+            timeout: Duration::from_secs(10),
+            cache_dir: None,
+            cache_size: 5 << 30,
+            credentials: Credentials::None,
+            tls: TlsOptions::default(),
+        }
+    }
+}
+
+impl Credentials {
+    /// From settings in which empty means not set; a token comes before a name.
+    pub fn of(username: &str, password: &str, token: &str) -> Self {
+        match (username, token) {
+            (_, token) if !token.is_empty() => Self::Bearer(token.to_owned()),
+            ("", _) => Self::None,
+            (username, _) => Self::Basic { username: username.to_owned(), password: password.to_owned() },
+        }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Basic { username, .. } => f.debug_struct("Basic").field("username", username).finish_non_exhaustive(),
+            Self::Bearer(_) => f.write_str("Bearer(***)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_show_and_a_token_comes_first() {
+        let basic = Credentials::of("reader", "hidden", "");
+        assert_eq!(basic, Credentials::Basic { username: "reader".into(), password: "hidden".into() });
+        assert_eq!(Credentials::of("", "", ""), Credentials::None);
+        let bearer = Credentials::of("reader", "hidden", "hidden-too");
+        assert_eq!(bearer, Credentials::Bearer("hidden-too".into()));
+        assert!(!format!("{basic:?}{bearer:?}").contains("hidden"));
+    }
+}
