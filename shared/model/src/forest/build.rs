@@ -41,7 +41,8 @@ pub(crate) struct ForestBuilder {
 impl ForestBuilder {
     /// For rows of `width` values and trees with `stride` values a leaf.
     pub(crate) fn new(width: usize, stride: usize, precision: Precision) -> Self {
-        let tables = FullTables { nodes: Vec::new(), roots: Vec::new(), precision, sends_missing_left: false, sets: Vec::new() };
+        let tables =
+            FullTables { nodes: Vec::new(), roots: Vec::new(), precision, sends_missing_left: false, sets: Vec::new() };
         Self { width, stride, tables, leaves: Vec::new(), members: 0 }
     }
 

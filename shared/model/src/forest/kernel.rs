@@ -109,7 +109,10 @@ pub(super) struct FastTables<T> {
 impl<T: Lane> FastTables<T> {
     /// Narrows validated tables, or `None` when they need more than the narrow layout has.
     pub(super) fn new(full: &FullTables, width: usize) -> Option<Self> {
-        let fits = width <= MAX_WIDTH && full.nodes.len() < MAX_NODES && full.precision == T::PRECISION && full.sets.is_empty();
+        let fits = width <= MAX_WIDTH
+            && full.nodes.len() < MAX_NODES
+            && full.precision == T::PRECISION
+            && full.sets.is_empty();
         if !fits {
             return None;
         }

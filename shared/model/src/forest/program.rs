@@ -103,11 +103,8 @@ impl<B: Backend> Place<B> {
             } else {
                 let shape = Shape::new([n, set.len()]);
                 let members = self.floats(set.clone(), &[1, set.len()], self.compare);
-                let same = B::float_equal(
-                    B::float_expand(value, shape.clone()),
-                    B::float_expand(members, shape),
-                    self.bool,
-                );
+                let same =
+                    B::float_equal(B::float_expand(value, shape.clone()), B::float_expand(members, shape), self.bool);
                 let other = B::bool_not(B::bool_any_dim(same, 1));
                 B::bool_into_float(other, self.compare.into())
             };
@@ -123,13 +120,8 @@ pub(super) fn run<B: Backend>(rows: FloatTensor<B>, forest: &Forest) -> FloatTen
     let device = rows.device();
     let settings = get_or_init_device_settings::<B>(&device);
     let compare = if forest.full.precision == Precision::Single { DType::F32 } else { rows.dtype() };
-    let place = Place::<B> {
-        device,
-        compare,
-        sum: rows.dtype(),
-        int: settings.int_dtype.into(),
-        bool: settings.bool_dtype,
-    };
+    let place =
+        Place::<B> { device, compare, sum: rows.dtype(), int: settings.int_dtype.into(), bool: settings.bool_dtype };
     let (n, trees) = (rows.shape()[0], forest.full.roots.len());
     let mut rows = B::float_cast(rows, compare.into());
     if !forest.full.sets.is_empty() {
@@ -149,7 +141,8 @@ pub(super) fn run<B: Backend>(rows: FloatTensor<B>, forest: &Forest) -> FloatTen
         let features = B::int_reshape(B::int_select(feature.clone(), 0, at.clone()), grid.clone());
         let x = B::float_reshape(B::float_gather(1, rows.clone(), features), flat.clone());
         let missing = B::float_is_nan(x.clone(), place.bool);
-        let below: BoolTensor<B> = B::float_lower_equal(x, B::float_select(threshold.clone(), 0, at.clone()), place.bool);
+        let below: BoolTensor<B> =
+            B::float_lower_equal(x, B::float_select(threshold.clone(), 0, at.clone()), place.bool);
         let rule = B::float_select(missing_left.clone(), 0, at.clone());
         let sent_left = B::float_equal_elem(rule, 1.0.into(), place.bool);
         let goes_left = B::bool_or(below, B::bool_and(missing, sent_left));

@@ -76,7 +76,8 @@ pub(super) fn one_hot(view: &View<'_>, width: usize) -> Result<Step, Fault> {
                 continue;
             }
             let gone = super::step::column(&index, index.number()?, category.width)?;
-            let keep = |place: &mut Option<usize>| *place = place.filter(|p| *p != gone).map(|p| p - usize::from(p > gone));
+            let keep =
+                |place: &mut Option<usize>| *place = place.filter(|p| *p != gone).map(|p| p - usize::from(p > gone));
             category.place.iter_mut().for_each(keep);
             keep(&mut category.unknown);
             category.width -= 1;

@@ -51,7 +51,15 @@ fn hostile_trees_are_refused() {
         assert!(e.contains(what), "{e}");
     }
     let leaf = |values: &[f64]| {
-        let tree = RawTree { left: &[-1], right: &[-1], feature: &[0], threshold: &[0.0], missing_left: &[], sets: None, values };
+        let tree = RawTree {
+            left: &[-1],
+            right: &[-1],
+            feature: &[0],
+            threshold: &[0.0],
+            missing_left: &[],
+            sets: None,
+            values,
+        };
         let mut b = ForestBuilder::new(1, 1, Precision::Single);
         b.push(&tree, 1.0)
     };

@@ -7,12 +7,7 @@ use crate::forest::Precision;
 use crate::onnx::proto::NodeProto;
 
 /// Reads the operator's trees; a leaf that has no weight for a target gets `absent`.
-pub(super) fn read(
-    node: &NodeProto,
-    classifier: bool,
-    precision: Precision,
-    absent: f64,
-) -> Result<Ensemble, String> {
+pub(super) fn read(node: &NodeProto, classifier: bool, precision: Precision, absent: f64) -> Result<Ensemble, String> {
     let (trees, ids) = (node.ints("nodes_treeids"), node.ints("nodes_nodeids"));
     let (features, modes) = (node.ints("nodes_featureids"), node.strings("nodes_modes"));
     let (yes, no) = (node.ints("nodes_truenodeids"), node.ints("nodes_falsenodeids"));
