@@ -25,6 +25,8 @@ const EXAMPLES: &str = "Examples:
   forebay up --stages preprocessing,caching,prediction
                                               some of the stages here, Kafka between them and the rest
   forebay predict 0.038 0.05 0.061 0.021 -0.044 -0.034 -0.043 -0.002 0.019 -0.017
+  forebay score --model models:/diabetes-rf-model/1 --input rows.csv
+  forebay models check path/to/model
   forebay topics create --set kafka.partitions=12
   forebay train --data houses.csv --target price --output houses
   forebay config show                         every setting, its value and where it came from
@@ -49,11 +51,9 @@ enum Command {
         #[command(subcommand)]
         action: commands::topics::Topics,
     },
-    /// The models of the registry
-    Models {
-        #[command(subcommand)]
-        action: commands::models::Models,
-    },
+    Score(commands::score::Score),
+    /// What a folder or a registry holds, and whether it works
+    Models(commands::models::Models),
     /// Train a model on a CSV file; `forebay train --help` lists everything
     #[command(disable_help_flag = true)]
     Train(commands::train::Train),
@@ -79,8 +79,9 @@ impl Arguments {
             Command::Up { kafka, stages } => commands::up::run(&settings, kafka, stages),
             Command::Predict(predict) => commands::predict::run(&predict),
             Command::Topics { action } => commands::topics::run(&settings, &action),
-            Command::Models { action } => commands::models::run(&settings, &action),
             Command::Train(train) => commands::train::run(&train),
+            Command::Score(score) => commands::score::run(&settings, &score),
+            Command::Models(models) => commands::models::run(&settings, &models),
             Command::DeadLetters { action } => commands::dead_letters::run(&settings, &action),
             Command::Config { action } => commands::config::run(&settings, &action),
             Command::Health => commands::config::health(&settings),

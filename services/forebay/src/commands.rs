@@ -4,6 +4,7 @@ pub(crate) mod config;
 pub(crate) mod dead_letters;
 pub(crate) mod models;
 pub(crate) mod predict;
+pub(crate) mod score;
 pub(crate) mod topics;
 pub(crate) mod train;
 pub(crate) mod up;
@@ -37,4 +38,11 @@ fn complain(text: &str, code: u8) -> ExitCode {
 /// Settings, or the exit code after every problem was printed.
 fn open(args: &SettingsArgs) -> Result<Opened<Settings>, ExitCode> {
     Settings::open(args).map_err(|error| complain(&error.to_string(), UNUSABLE))
+}
+
+/// Settings with another registry, if one is given.
+fn open_with(args: &SettingsArgs, registry: Option<&str>) -> Result<Opened<Settings>, ExitCode> {
+    let mut args = args.clone();
+    args.set.extend(registry.map(|location| format!("models.registry={location}")));
+    open(&args)
 }

@@ -7,12 +7,14 @@
 //! - `body`: the object and its fields
 //! - `features`, `value`: rows of numbers, written straight into vectors
 //! - `scalar`: texts and integers
+//! - `line`: a row by itself, for scoring files
 //! - `refuse`: wrong types, named with their place
 //! - `salvage`: the request id of what is no request
 //! - `watch`: what a visitor remembers of the place where it stopped
 
 mod body;
 mod features;
+mod line;
 mod refuse;
 mod salvage;
 mod scalar;
@@ -26,6 +28,7 @@ use crate::ask::Ask;
 use body::Body;
 #[cfg(test)]
 pub(crate) use body::FIELDS;
+pub use line::parse_line;
 pub(crate) use salvage::request_id;
 use watch::Watch;
 

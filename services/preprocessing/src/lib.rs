@@ -27,7 +27,7 @@ mod table;
 pub use catalog::Catalog;
 pub use plan::Plan;
 pub use prepare::prepare;
-pub use row::Rules;
+pub use row::{RowShape, Rules};
 pub use settings::{Missing, Preprocessing, Settings};
 pub use split::Split;
 pub use table::{Choice, Listed, Policy, Table};

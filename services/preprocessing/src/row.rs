@@ -21,7 +21,7 @@ impl From<&Preprocessing> for Rules {
 
 /// The shape of a version's rows.
 #[derive(Debug, Clone)]
-pub(crate) struct RowShape {
+pub struct RowShape {
     names: Vec<String>,
     fills_missing: bool,
     /// `(feature, lowest, highest)`
@@ -34,7 +34,8 @@ const NAMES_TOLD: usize = 12;
 const WORD_TOLD: usize = 64;
 
 impl RowShape {
-    pub(crate) fn new(model: &str, names: Vec<String>, accepts_missing: bool, rules: &Rules) -> Self {
+    /// For rows of `model` with the values `names`, in this order; `accepts_missing` as the version says.
+    pub fn new(model: &str, names: Vec<String>, accepts_missing: bool, rules: &Rules) -> Self {
         let own = rules.ranges.get(model);
         let range = |(index, name): (usize, &String)| own?.get(name).map(|&(low, high)| (index, low, high));
         let ranges = names.iter().enumerate().filter_map(range).collect();
@@ -45,7 +46,7 @@ impl RowShape {
     ///
     /// # Errors
     /// `invalid_features`, naming the feature.
-    pub(crate) fn check(&self, values: Vec<f64>, names: &[String]) -> Result<Vec<f64>, Problem> {
+    pub fn check(&self, values: Vec<f64>, names: &[String]) -> Result<Vec<f64>, Problem> {
         let mut row =
             if names.is_empty() || names == self.names { self.unnamed(values)? } else { self.ordered(&values, names)? };
         if !row.iter().all(|value| value.is_finite()) {

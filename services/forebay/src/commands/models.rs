@@ -1,77 +1,210 @@
-//! `forebay models`: what the registry holds.
+//! `forebay models`: what a folder or a registry holds, and whether it works.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use forebay_model::Registry;
-use forebay_prediction::registry_options;
-use forebay_runtime::SettingsArgs;
+use forebay_model::{ModelView, Registry};
+use forebay_runtime::{SettingsArgs, Shared};
+use serde_json::{Value, json};
 
-use super::{complain, open, say};
+use super::{complain, open_with, say};
+use crate::inspection::Inspection;
+use crate::target::{Target, open_folder, open_registry};
 
 /// `forebay models ...`
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Models {
+    #[command(subcommand)]
+    action: Action,
+    /// Registry to look at, in place of the setting models.registry
+    #[arg(long, value_name = "sample|file:PATH|URL", global = true)]
+    registry: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
 #[derive(Debug, Subcommand)]
-pub(crate) enum Models {
-    /// Every model and version of the registry
-    List,
+enum Action {
+    /// Every model and version, with stages and aliases; reads no weights
+    #[command(after_help = LIST)]
+    List {
+        /// Folder that is a registry; the one of the settings without
+        folder: Option<String>,
+    },
     /// Load one version and show what it needs and answers
+    #[command(after_help = SHOW)]
     Show {
-        /// Name of the model
-        name: String,
-        /// Version, alias or stage; the default version without
+        /// A model folder, a model file, models:/NAME/VERSION, or the name of a model of the registry
+        #[arg(value_name = "FOLDER|FILE|models:/URI|NAME")]
+        model: String,
+        /// With a name: version, alias or stage; the default version without
         version: Option<String>,
+    },
+    /// Load versions, answer their input examples and compare; exit code 1 if anything fails
+    #[command(after_help = CHECK)]
+    Check {
+        /// A model folder, a model file, a version of the registry, or a folder that is a registry; without one, every version of
+        /// the registry of the settings
+        #[arg(value_name = "FOLDER|FILE|models:/URI")]
+        models: Vec<String>,
     },
 }
 
-pub(crate) fn run(args: &SettingsArgs, action: &Models) -> ExitCode {
-    let models = match open(args) {
-        Ok(opened) => opened.shared.models,
+const EXAMPLES: &str = "Examples:
+  forebay models list                                      the registry of the settings; the built-in sample by default
+  forebay models list --registry http://mlflow:5000
+  forebay models show models:/diabetes-rf-model@champion   what it takes, what it is made of, what it answers
+  forebay models check path/to/model                       before it goes into the registry
+  forebay models check                                     every version of the registry: what a replica would say at start";
+
+const LIST: &str = "Examples:
+  forebay models list
+  forebay models list path/to/registry --json | jq -r '.[].name'
+
+A registry folder has PATH/MODEL/VERSION/MLmodel, and PATH/MODEL/registered_model.yaml for stages and aliases.";
+
+const SHOW: &str = "Examples:
+  forebay models show models:/diabetes-rf-model/1
+  forebay models show diabetes-rf-model champion
+  forebay models show model.onnx
+
+Operations that Forebay does not have are all named in one error.";
+
+const CHECK: &str = "Examples:
+  forebay models check
+  forebay models check model.skops other.onnx
+  forebay models check path/to/registry --json | jq '.[] | select(.ok | not)'
+
+A version is sound when it loads, its preprocessing fits its model, and it answers its input example with finite numbers; where an
+example_output.json stands beside it, also when the answers are those: equal to the bit for scikit-learn's trees, within
+1e-9 for its other estimators, 2e-6 for ONNX, 1e-5 for nets.";
+
+pub(crate) fn run(args: &SettingsArgs, models: &Models) -> ExitCode {
+    let shared = match open_with(args, models.registry.as_deref()) {
+        Ok(opened) => opened.shared,
         Err(code) => return code,
     };
-    let registry = match Registry::open_with(&registry_options(&models)) {
-        Ok(registry) => registry,
-        Err(error) => return complain(&format!("registry {}: {error}", models.shown()), 1),
+    let done = match &models.action {
+        Action::List { folder } => list(&shared, folder.as_deref(), models.json),
+        Action::Show { model, version } => show(&shared, model, version.as_deref(), models.json),
+        Action::Check { models: which } => check(&shared, which, models.json),
     };
-    match action {
-        Models::List => list(&registry),
-        Models::Show { name, version } => {
-            show(&registry, name, version.as_deref()).unwrap_or_else(|text| complain(&text, 1))
-        }
+    done.unwrap_or_else(|error| complain(&error, 1))
+}
+
+fn registry(shared: &Shared, folder: Option<&str>) -> Result<Registry, String> {
+    match folder.map(str::parse::<Target>).transpose()? {
+        None => open_registry(shared),
+        Some(Target::Registry(path)) => open_folder(&path),
+        Some(other) => Err(format!("{other}: is one model, not a registry; `forebay models show {other}` shows it")),
     }
 }
 
-fn list(registry: &Registry) -> ExitCode {
+fn list(shared: &Shared, folder: Option<&str>, as_json: bool) -> Result<ExitCode, String> {
+    let registry = registry(shared, folder)?;
+    let models = registry.models();
+    if as_json {
+        return Ok(say(&pretty(&Value::from(models.iter().map(view).collect::<Vec<_>>()))));
+    }
     let mut text = String::new();
-    for model in registry.models() {
+    for model in &models {
+        // writing to a string cannot fail
         let _ = writeln!(text, "{}", model.name);
         for version in &model.versions {
-            let aliases = model.aliases.iter().filter(|(_, v)| **v == version.version).map(|(alias, _)| alias.as_str());
-            let names: Vec<&str> = version.stage.as_deref().into_iter().chain(aliases).collect();
-            let _ = writeln!(text, "  v{:<4} {:12} {}", version.version, version.flavor, names.join(", "));
+            let names: Vec<&str> =
+                version.stage.as_deref().into_iter().chain(aliases(model, version.version)).collect();
+            let line = format!("  v{:<4} {:12} {}", version.version, version.flavor, names.join(", "));
+            let _ = writeln!(text, "{}", line.trim_end());
         }
     }
-    say(&text)
-}
-
-fn show(registry: &Registry, name: &str, asked: Option<&str>) -> Result<ExitCode, String> {
-    let model = registry.model(name).ok_or_else(|| format!("the registry has no model {name}"))?;
-    let resolution = model.resolve(asked).map_err(|error| error.to_string())?;
-    if let Some(asked) = asked.filter(|_| !resolution.exact) {
-        return Err(format!("model {name} has no version {asked}"));
-    }
-    let loaded = registry.load(name, resolution.version).map_err(|error| error.to_string())?;
-    let signature = loaded.model.signature();
-    let mut text = format!("{name} v{}\n", loaded.version);
-    let _ = writeln!(text, "  task           {:?}", signature.task);
-    let _ = writeln!(text, "  features       {}", signature.features.join(", "));
-    let _ = writeln!(text, "  missing values {}", if loaded.accepts_missing { "handled" } else { "refused" });
-    let _ = writeln!(text, "  preprocessing  {}", loaded.preprocessing.as_ref().map_or("none", |p| p.id()));
-    let _ = writeln!(text, "  operations     {}", loaded.model.ops().join(" -> "));
-    for row in loaded.input_example.iter().flatten().take(1) {
-        let rows = forebay_model::Rows::new(row.len(), row).map_err(|error| error.to_string())?;
-        let scores = loaded.predict_raw(rows).map_err(|error| error.to_string())?;
-        let _ = writeln!(text, "  example        {row:?} -> {}", scores.score(0).value);
+    if models.is_empty() {
+        text.push_str("no models\n");
     }
     Ok(say(&text))
+}
+
+fn aliases(model: &ModelView, version: u32) -> impl Iterator<Item = &str> {
+    model.aliases.iter().filter(move |(_, v)| **v == version).map(|(alias, _)| alias.as_str())
+}
+
+fn view(model: &ModelView) -> Value {
+    let default = model.resolve(None).ok().map(|it| it.version);
+    let versions = model.versions.iter().map(|version| {
+        json!({
+            "version": version.version,
+            "flavor": version.flavor,
+            "stage": version.stage,
+            "aliases": aliases(model, version.version).collect::<Vec<_>>(),
+            "default": default == Some(version.version),
+            "digest": forebay_model::hex(&version.digest),
+        })
+    });
+    json!({ "name": model.name, "versions": versions.collect::<Vec<_>>() })
+}
+
+fn show(shared: &Shared, model: &str, version: Option<&str>, as_json: bool) -> Result<ExitCode, String> {
+    let named = |asked: Option<&str>| Target::Named { name: model.to_owned(), asked: asked.map(str::to_owned) };
+    // a bare name is a model of the registry unless something of that name lies in this folder
+    let target = match (model.parse::<Target>(), version) {
+        (Ok(target), None) => target,
+        (Ok(target @ (Target::Uri(_) | Target::Named { .. })), Some(_)) => {
+            return Err(format!("{target}: the version stands in the address already"));
+        }
+        (_, Some(version)) => named(Some(version)),
+        (Err(error), None) if model.contains(['/', '\\', '.']) => return Err(error),
+        (Err(_), None) => named(None),
+    };
+    let shown = Inspection::of(&target.to_string(), || target.load(shared));
+    let text = if as_json { pretty(&json!(shown)) } else { shown.page() };
+    Ok(verdict(&text, shown.ok))
+}
+
+fn check(shared: &Shared, which: &[String], as_json: bool) -> Result<ExitCode, String> {
+    let mut all = Vec::new();
+    if which.is_empty() {
+        every(&open_registry(shared)?, as_json, &mut all);
+    }
+    for model in which {
+        match model.parse::<Target>() {
+            Ok(Target::Registry(path)) => every(&open_folder(&path)?, as_json, &mut all),
+            Ok(target) => tell(Inspection::of(model, || target.load(shared)), as_json, &mut all),
+            Err(error) => tell(Inspection::of(model, || Err(error)), as_json, &mut all),
+        }
+    }
+    let failed = all.iter().filter(|it| !it.ok).count();
+    let text = if as_json { pretty(&json!(all)) } else { format!("{} checked, {failed} failed\n", all.len()) };
+    Ok(verdict(&text, failed == 0))
+}
+
+/// Every version a registry lists.
+fn every(registry: &Registry, quiet: bool, all: &mut Vec<Inspection>) {
+    for model in registry.models() {
+        for version in &model.versions {
+            let name = format!("{} v{}", model.name, version.version);
+            let load = || registry.load(&model.name, version.version).map_err(|error| error.to_string());
+            tell(Inspection::of(&name, load), quiet, all);
+        }
+    }
+}
+
+/// Says what was found at once: a registry may take a while.
+fn tell(inspection: Inspection, quiet: bool, all: &mut Vec<Inspection>) {
+    if !quiet {
+        let _ = say(&inspection.line());
+    }
+    all.push(inspection);
+}
+
+fn verdict(text: &str, ok: bool) -> ExitCode {
+    match (say(text), ok) {
+        (said, true) => said,
+        (_, false) => ExitCode::FAILURE,
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
 }

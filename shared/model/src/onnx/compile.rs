@@ -8,7 +8,7 @@ use prost::Message;
 
 use super::attributes::Constant;
 use super::nodes;
-use super::program::{Instruction, Op, Program};
+use super::program::{Instruction, Op, Program, Shape};
 use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfo, element};
 use crate::Fault;
 use crate::answer::{Answer, Link};
@@ -104,7 +104,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
     };
     let takes_missing = compiler.takes_missing;
     let program =
-        Program { instructions: compiler.instructions, slots: compiler.slots, result: slot, width, outputs, dtype };
+        Program::new(compiler.instructions, Shape { slots: compiler.slots, result: slot, width, outputs, dtype });
     let features = unnamed_features(width);
     Plan::new(features, Vec::new(), Head::Program(program), answer, takes_missing).map_err(fault)
 }

@@ -108,26 +108,50 @@ pub(super) struct Instruction {
 /// Instructions in order; slot 0 holds the rows.
 #[derive(Debug)]
 pub(crate) struct Program {
-    pub(super) instructions: Vec<Instruction>,
-    pub(super) slots: usize,
-    pub(super) result: usize,
-    pub(super) width: usize,
-    pub(super) outputs: usize,
-    pub(super) dtype: DType,
+    instructions: Vec<Instruction>,
+    /// For each input of each instruction, whether nobody reads its slot later. Such a tensor is handed over, and
+    /// an operation that alone holds its input works in place.
+    last: Vec<Vec<bool>>,
+    shape: Shape,
+}
+
+/// What a program takes and gives.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub slots: usize,
+    /// Slot of the answer.
+    pub result: usize,
+    pub width: usize,
+    pub outputs: usize,
+    pub dtype: DType,
 }
 
 impl Program {
+    pub(super) fn new(instructions: Vec<Instruction>, shape: Shape) -> Self {
+        let mut read_later = vec![false; shape.slots];
+        read_later[shape.result] = true;
+        let mut last: Vec<Vec<bool>> = Vec::with_capacity(instructions.len());
+        for instruction in instructions.iter().rev() {
+            let inputs = instruction.inputs.iter().rev();
+            let mut flags: Vec<bool> = inputs.map(|slot| !std::mem::replace(&mut read_later[*slot], true)).collect();
+            flags.reverse();
+            last.push(flags);
+        }
+        last.reverse();
+        Self { instructions, last, shape }
+    }
+
     pub(crate) fn width(&self) -> usize {
-        self.width
+        self.shape.width
     }
 
     pub(crate) fn outputs(&self) -> usize {
-        self.outputs
+        self.shape.outputs
     }
 
     /// Element type the program computes in.
     pub(crate) fn dtype(&self) -> DType {
-        self.dtype
+        self.shape.dtype
     }
 
     /// Names of the instructions' nodes.
@@ -137,20 +161,24 @@ impl Program {
 
     /// `[n, width]` to `[n, outputs]`, both in `dtype()`.
     pub(crate) fn run(&self, rows: Tensor<2>) -> Tensor<2> {
-        let mut slots: Vec<Option<Tensor<2>>> = vec![None; self.slots];
+        let mut slots: Vec<Option<Tensor<2>>> = vec![None; self.shape.slots];
         let fallback = rows.clone();
         slots[0] = Some(rows);
-        for instruction in &self.instructions {
+        for (instruction, last) in self.instructions.iter().zip(&self.last) {
             // every input was written by an instruction before: the compiler gives slots in that order
-            let take = |i: usize| slots[instruction.inputs[i]].clone().unwrap_or_else(|| fallback.clone());
+            let mut take = |i: usize| {
+                let slot = &mut slots[instruction.inputs[i]];
+                let found = if last[i] { slot.take() } else { slot.clone() };
+                found.unwrap_or_else(|| fallback.clone())
+            };
             let out = match &instruction.op {
                 Op::Both(how) => how.apply(take(0), take(1)),
                 Op::Concat => Tensor::cat((0..instruction.inputs.len()).map(take).collect(), 1),
-                op => op.apply(take(0), self.dtype),
+                op => op.apply(take(0), self.shape.dtype),
             };
             slots[instruction.output] = Some(out);
         }
-        slots[self.result].take().unwrap_or(fallback)
+        slots[self.shape.result].take().unwrap_or(fallback)
     }
 }
 
@@ -159,7 +187,10 @@ impl Op {
         match self {
             Self::Linear { weight, bias } => {
                 let y = x.matmul(weight.clone());
-                bias.clone().map_or_else(|| y.clone(), |b| y.clone() + b)
+                match bias {
+                    Some(bias) => y + bias.clone(),
+                    None => y,
+                }
             }
             Self::Constant { how, row, reversed: false } => how.apply(x, row.clone()),
             Self::Constant { how, row, reversed: true } => how.apply(row.clone(), x),
@@ -187,7 +218,10 @@ impl Op {
                 let centered = x.clone() - x.mean_dim(1);
                 let variance = (centered.clone() * centered.clone()).mean_dim(1);
                 let y = centered / (variance + *epsilon).sqrt() * scale.clone();
-                bias.clone().map_or_else(|| y.clone(), |b| y.clone() + b)
+                match bias {
+                    Some(bias) => y + bias.clone(),
+                    None => y,
+                }
             }
             Self::Reduce(Reduction::Sum) => x.sum_dim(1),
             Self::Reduce(Reduction::Mean) => x.mean_dim(1),

@@ -1,0 +1,173 @@
+//! `forebay score`: a file of rows through a model, without a mesh.
+
+use std::fs::File;
+use std::io::{IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use forebay_model::LoadedVersion;
+use forebay_preprocessing::Rules;
+use forebay_runtime::SettingsArgs;
+
+use super::{complain, open_with};
+use crate::columns::{Columns, told};
+use crate::score::{self, End, Format, Framing, Progress, Scorer, Source, Tally};
+use crate::target::Target;
+
+/// Answer a file of rows with a model, without a mesh: the same numbers, the same rules.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Score {
+    /// A model folder, a model file (.onnx, .skops, .pkl, .bpk), or a version of the registry: models:/NAME/VERSION
+    #[arg(long, value_name = "FOLDER|FILE|models:/URI")]
+    model: String,
+    /// The rows; - is standard input
+    #[arg(long, value_name = "FILE|-", default_value = "-")]
+    input: String,
+    /// How the rows are written
+    #[arg(long, value_enum, default_value_t = Format::Auto)]
+    format: Format,
+    /// What stands between the fields of CSV (\t for a tab)
+    #[arg(long, value_parser = delimiter, default_value = ",")]
+    delimiter: u8,
+    /// Where the answers go; - is standard output
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    output: String,
+    /// Rows a call of the model
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    batch: u32,
+    /// Threads that score; all cores without
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Exit code 1 when any row could not be answered
+    #[arg(long)]
+    strict: bool,
+    /// Registry of models:/ addresses, in place of the setting models.registry
+    #[arg(long, value_name = "sample|file:PATH|URL")]
+    registry: Option<String>,
+}
+
+const EXAMPLES: &str = r#"Rows come in as
+  CSV          with a header line; columns are found by name, in any order, others are ignored. An empty cell is a missing value.
+  JSON lines   {"features": [0.03, null, 0.06]}, {"features": {"age": 0.03, "bmi": 0.06}}, or what stands behind "features" by
+               itself; null is a missing value. Blank lines are skipped.
+
+Answers go out as JSON lines, one a row, in the order of the rows:
+  {"prediction": 151.0}
+  {"prediction": "setosa", "probabilities": [0.9, 0.1, 0.0]}       in the order of the model's classes
+  {"error": {"code": "invalid_features", "message": "feature bmi: \"x\" is not a number", "line": 7}}
+A row that cannot be answered does not stop the others. Numbers are written so that they read back as the same bits.
+
+Examples:
+  forebay score --model models:/diabetes-rf-model/1 --input patients.csv --output scores.jsonl
+  forebay score --model models/churn --input customers.csv | jq -r .prediction
+  zcat rows.csv.gz | forebay score --model model.onnx --format csv
+  echo '[0.038, 0.051, 0.062, 0.022, -0.044, -0.035, -0.043, -0.003, 0.02, -0.018]' | forebay score --model models:/diabetes-rf-model
+  forebay score --registry http://mlflow:5000 --model models:/churn@champion --input customers.csv --strict
+
+Exit code: 0 when everything was read and written, 1 when the model, the input or the output could not be used (with --strict also when
+a row failed), 2 for wrong arguments or settings."#;
+
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"\\t" => Ok(b'\t'),
+        [one] if one.is_ascii() && !matches!(one, b'"' | b'\n' | b'\r') => Ok(*one),
+        _ => Err("expected one ASCII character, no quote and no line end".to_owned()),
+    }
+}
+
+pub(crate) fn run(args: &SettingsArgs, score: &Score) -> ExitCode {
+    let opened = match open_with(args, score.registry.as_deref()) {
+        Ok(opened) => opened,
+        Err(code) => return code,
+    };
+    let rules = Rules::from(&opened.settings.preprocessing.preprocessing);
+    let loaded = match score.model.parse::<Target>().and_then(|target| target.load(&opened.shared)) {
+        Ok(loaded) => loaded,
+        Err(error) => return complain(&error, 1),
+    };
+    match score.all(loaded, &rules) {
+        Ok(code) => code,
+        Err(error) => complain(&error, 1),
+    }
+}
+
+impl Score {
+    fn all(&self, loaded: LoadedVersion, rules: &Rules) -> Result<ExitCode, String> {
+        let named = if self.input == "-" { "the input" } else { &self.input };
+        let within = |error: String| format!("{named}: {error}");
+        let mut source = Source::open(&self.input)?;
+        source.skip_mark().map_err(within)?;
+        let format = self.format.settle(&self.input, &mut source).map_err(|error| within(error.to_string()))?;
+        let mut framing = Framing::new(format, self.delimiter);
+        let columns = match format {
+            Format::Csv => {
+                let header = framing.header(&mut source).map_err(within)?;
+                Some(Columns::find(&header, &loaded.signature.features).map_err(within)?)
+            }
+            Format::Jsonl | Format::Auto => None,
+        };
+        if let Some(extra) = columns.as_ref().map(|columns| &columns.extra).filter(|extra| !extra.is_empty()) {
+            warn(&format!("columns that are no feature of the model are ignored: {}", told(extra, ", ")));
+        }
+        let output = self.open_output()?;
+        let began = Instant::now();
+        let progress = Progress::new(&source, self.shows_progress());
+        let threads =
+            self.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()), usize::from);
+        let scorer = Arc::new(Scorer::new(loaded, columns, rules));
+        let end =
+            score::run(source, framing, &scorer, (self.batch as usize, threads), output, |tally| progress.show(tally));
+        progress.finish();
+        let tally = match &end {
+            End::Unread => return Ok(ExitCode::SUCCESS),
+            End::Done(tally) | End::Broken(tally, _) => tally,
+        };
+        warn(&summary(tally, began.elapsed()));
+        match &end {
+            End::Broken(_, error) => Err(within(error.clone())),
+            _ if self.strict && tally.failed > 0 => Ok(ExitCode::FAILURE),
+            _ => Ok(ExitCode::SUCCESS),
+        }
+    }
+
+    fn open_output(&self) -> Result<Box<dyn Write>, String> {
+        if self.output == "-" {
+            return Ok(Box::new(std::io::stdout().lock()));
+        }
+        let path = PathBuf::from(&self.output);
+        if same_file(&path, Path::new(&self.input)) {
+            return Err(format!("{}: is the input as well", self.output));
+        }
+        let file = File::create(&path).map_err(|error| format!("{}: {error}", self.output))?;
+        Ok(Box::new(file))
+    }
+
+    /// A bar and answers on the same terminal would be a mess.
+    fn shows_progress(&self) -> bool {
+        std::io::stderr().is_terminal() && (self.output != "-" || !std::io::stdout().is_terminal())
+    }
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    let [a, b] = [a, b].map(|path| path.canonicalize().ok());
+    a.is_some() && a == b
+}
+
+/// Standard error may be closed; the answers do not depend on it.
+fn warn(text: &str) {
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+fn summary(tally: &Tally, took: Duration) -> String {
+    let Tally { rows, failed, first } = tally;
+    let pace = *rows as f64 / took.as_secs_f64().max(1e-9);
+    let rows_are = if *rows == 1 { "row" } else { "rows" };
+    let mut text = format!("{rows} {rows_are} in {:.2} s, {pace:.0} a second", took.as_secs_f64());
+    if let Some((line, problem)) = first {
+        text.push_str(&format!("; {failed} failed, the first on line {line}: {}", problem.message));
+    }
+    text
+}

@@ -1,0 +1,133 @@
+//! One thread finds records, some score them, the caller's writes: in order, with a bounded number of chunks on the way.
+
+use std::io::{ErrorKind, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use super::chunk::Chunk;
+use super::framing::{Framing, Step};
+use super::scorer::{Scored, Scorer};
+use super::source::Source;
+use super::tally::Tally;
+
+/// Chunks waiting in front of and behind each scoring thread.
+const QUEUED: usize = 2;
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Everything was read and written.
+    Done(Tally),
+    /// Nobody reads the output any more.
+    Unread,
+    /// The input or the output failed; what was answered until then was written.
+    Broken(Tally, String),
+}
+
+/// Scores everything `source` has, `batch` rows at a time, on `threads` threads. `told` sees the counts after each piece of
+/// output.
+///
+/// Chunk `i` goes through thread `i % threads` and is taken from there, which keeps the order. A chunk is sent on before the
+/// reader waits for more input, so a slow pipe is answered line by line.
+pub(crate) fn run(
+    source: Source,
+    framing: Framing,
+    scorer: &Arc<Scorer>,
+    (batch, threads): (usize, usize),
+    mut output: impl Write,
+    mut told: impl FnMut(&Tally),
+) -> End {
+    let mut lanes = Lanes { inputs: Vec::new(), next: 0 };
+    let (mut outputs, mut workers) = (Vec::new(), Vec::new());
+    for _ in 0..threads.max(1) {
+        let (input, chunks) = sync_channel::<Chunk>(QUEUED);
+        let (answers, answered) = sync_channel::<Scored>(QUEUED);
+        let scorer = Arc::clone(scorer);
+        workers.push(std::thread::spawn(move || work(&scorer, &chunks, &answers)));
+        lanes.inputs.push(input);
+        outputs.push(answered);
+    }
+    let reader = std::thread::spawn(move || read(source, framing, batch, &mut lanes));
+    let mut tally = Tally::default();
+    // a lane that ends has no chunk of this turn, and so no lane has a later one
+    for lane in (0..outputs.len()).cycle() {
+        let Ok(scored) = outputs[lane].recv() else { break };
+        if let Err(error) = output.write_all(&scored.text).and_then(|()| output.flush()) {
+            // the reader may wait for input for ever; the process ends without it
+            return match error.kind() {
+                ErrorKind::BrokenPipe => End::Unread,
+                _ => End::Broken(tally, format!("the output cannot be written: {error}")),
+            };
+        }
+        tally.add(scored.tally);
+        told(&tally);
+    }
+    drop(outputs);
+    match finish(reader, workers) {
+        Ok(()) => End::Done(tally),
+        Err(error) => End::Broken(tally, error),
+    }
+}
+
+fn finish(reader: JoinHandle<Result<(), String>>, workers: Vec<JoinHandle<()>>) -> Result<(), String> {
+    let panicked = workers.into_iter().filter_map(|worker| worker.join().err()).count();
+    if panicked > 0 {
+        return Err("scoring failed unexpectedly, which is a bug".to_owned());
+    }
+    reader.join().unwrap_or_else(|_| Err("reading failed unexpectedly, which is a bug".to_owned()))
+}
+
+fn work(scorer: &Scorer, chunks: &Receiver<Chunk>, answers: &SyncSender<Scored>) {
+    while let Ok(chunk) = chunks.recv() {
+        if answers.send(scorer.score(&chunk)).is_err() {
+            return;
+        }
+    }
+}
+
+/// The ways to the scoring threads, taken in turn.
+struct Lanes {
+    inputs: Vec<SyncSender<Chunk>>,
+    next: usize,
+}
+
+impl Lanes {
+    /// Sends a chunk on its way; false when nobody takes it any more.
+    fn send(&mut self, chunk: &mut Chunk) -> bool {
+        if chunk.is_empty() {
+            return true;
+        }
+        let sent = self.inputs[self.next].send(std::mem::take(chunk)).is_ok();
+        self.next = (self.next + 1) % self.inputs.len();
+        sent
+    }
+}
+
+fn read(mut source: Source, mut framing: Framing, batch: usize, lanes: &mut Lanes) -> Result<(), String> {
+    let mut chunk = Chunk::default();
+    let read = loop {
+        match framing.step(&mut source, &mut chunk) {
+            Ok(Step::Went) if !chunk.is_full(batch) => {}
+            Ok(Step::Went) => {
+                if !lanes.send(&mut chunk) {
+                    return Ok(());
+                }
+            }
+            Ok(Step::Starved) => {
+                if !lanes.send(&mut chunk) {
+                    return Ok(());
+                }
+                match source.fill() {
+                    Ok(true) => {}
+                    Ok(false) => break framing.finish(&mut source, &mut chunk),
+                    Err(error) => break Err(format!("the input cannot be read: {error}")),
+                }
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    // what was complete before the trouble is answered
+    lanes.send(&mut chunk);
+    read
+}

@@ -1,0 +1,196 @@
+//! A chunk through the rules and the model: the same rules as in the mesh, so that a row which is refused there is refused
+//! here, in the same words.
+
+use std::io::Write as _;
+
+use forebay_contract::{ErrorCode, Problem};
+use forebay_ingestion::parse::parse_line;
+use forebay_model::{LoadedVersion, ModelError, PrepareError, Rows, Scores};
+use forebay_preprocessing::{RowShape, Rules};
+
+use super::chunk::{Chunk, Fields};
+use super::tally::Tally;
+use crate::columns::Columns;
+
+/// One model and how its rows are written; shared by the threads that score.
+#[derive(Debug)]
+pub(crate) struct Scorer {
+    loaded: LoadedVersion,
+    shape: RowShape,
+    /// Where a table has the features; without it rows are JSON.
+    columns: Option<Columns>,
+    /// Class labels as JSON.
+    labels: Vec<String>,
+}
+
+/// Answers of a chunk.
+#[derive(Debug)]
+pub(super) struct Scored {
+    /// One JSON document a line.
+    pub text: Vec<u8>,
+    pub tally: Tally,
+}
+
+/// What became of a record.
+type Verdict = Result<(), Problem>;
+
+impl Scorer {
+    pub(crate) fn new(loaded: LoadedVersion, columns: Option<Columns>, rules: &Rules) -> Self {
+        let signature = &loaded.signature;
+        let shape = RowShape::new(&loaded.name, signature.features.clone(), loaded.accepts_missing, rules);
+        let labels = labels_as_json(&signature.labels);
+        Self { loaded, shape, columns, labels }
+    }
+
+    /// Answers every record of `chunk`, in order.
+    pub(super) fn score(&self, chunk: &Chunk) -> Scored {
+        let width = self.loaded.model.signature().width();
+        let mut rows = Vec::with_capacity(chunk.len() * width);
+        let mut row = Vec::new();
+        let mut verdicts: Vec<Verdict> =
+            chunk.iter().map(|fields| self.prepare(&fields, &mut row).map(|()| rows.extend_from_slice(&row))).collect();
+        let scores = self.predict(width, &rows, &mut verdicts);
+        let mut scored = Scored { text: Vec::with_capacity(chunk.len() * 48), tally: Tally::default() };
+        let mut next = scores.iter().flat_map(|scores| (0..scores.len()).map(move |index| (scores, index)));
+        for (fields, verdict) in chunk.iter().zip(verdicts) {
+            let answer = verdict.and_then(|()| match next.next() {
+                Some((scores, index)) if finite(scores, index) => Ok((scores, index)),
+                Some(_) => Err(unavailable("the model gave a result that is not finite")),
+                None => Err(Problem::new(ErrorCode::Internal, "the model gave too few answers")),
+            });
+            scored.tally.rows += 1;
+            match answer {
+                Ok((scores, index)) => self.write(scores, index, &mut scored.text),
+                Err(problem) => {
+                    scored.tally.fail(fields.line, &problem);
+                    write_error(&problem, fields.line, &mut scored.text);
+                }
+            }
+        }
+        scored
+    }
+
+    /// Reads a record into `row`, as the model takes it.
+    fn prepare(&self, fields: &Fields<'_>, row: &mut Vec<f64>) -> Verdict {
+        if let Some(why) = fields.lost {
+            return Err(Problem::new(ErrorCode::PayloadTooLarge, why));
+        }
+        let raw = match &self.columns {
+            None => {
+                let read = parse_line(fields.get(0))?;
+                self.shape.check(read.values, &read.names)?
+            }
+            Some(columns) => {
+                let mut raw = std::mem::take(row);
+                raw.clear();
+                columns.read(fields.len(), |index| fields.get(index), &mut raw)?;
+                self.shape.check(raw, &[])?
+            }
+        };
+        let Some(preprocessing) = &self.loaded.preprocessing else {
+            *row = raw;
+            return Ok(());
+        };
+        preprocessing.prepare(&raw, row).map_err(|error| match error {
+            PrepareError::Infinite { .. } => invalid("a feature is not finite".to_owned()),
+            error => invalid(format!("preprocessing: {error}")),
+        })?;
+        if row.iter().any(|value| value.is_infinite()) {
+            return Err(invalid("a feature is too large for the preprocessing".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The model's answers to the sound rows, in pieces: a batch it cannot answer is asked row by row, so that one row
+    /// does not condemn its neighbours.
+    fn predict(&self, width: usize, rows: &[f64], verdicts: &mut [Verdict]) -> Vec<Scores> {
+        let ask = |rows| Rows::new(width, rows).and_then(|rows| self.loaded.model.predict(rows));
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        if let Ok(scores) = ask(rows) {
+            return vec![scores];
+        }
+        let mut answers = Vec::new();
+        let sound = verdicts.iter_mut().filter(|verdict| verdict.is_ok());
+        for (verdict, row) in sound.zip(rows.chunks_exact(width.max(1))) {
+            match ask(row) {
+                Ok(scores) => answers.push(scores),
+                Err(ModelError::Execution(why)) => *verdict = Err(unavailable(&why)),
+                Err(error) => *verdict = Err(invalid(error.to_string())),
+            }
+        }
+        answers
+    }
+
+    fn write(&self, scores: &Scores, index: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"prediction\":");
+        let class = scores.labels.get(index).and_then(|class| self.labels.get(*class as usize));
+        match class {
+            Some(label) => out.extend_from_slice(label.as_bytes()),
+            None => json(&scores.values[index], out),
+        }
+        let probabilities = scores.probabilities(index);
+        if !probabilities.is_empty() {
+            out.extend_from_slice(b",\"probabilities\":");
+            json(probabilities, out);
+        }
+        out.extend_from_slice(b"}\n");
+    }
+}
+
+fn finite(scores: &Scores, index: usize) -> bool {
+    // the value of a class may be a label's text read as a number
+    let value = scores.labels.get(index).is_some() || scores.values[index].is_finite();
+    value && scores.probabilities(index).iter().all(|p| p.is_finite())
+}
+
+fn write_error(problem: &Problem, line: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"error\":{\"code\":");
+    json(problem.code.as_str(), out);
+    out.extend_from_slice(b",\"message\":");
+    json(problem.message.as_str(), out);
+    // writing to a vector cannot fail
+    let _ = writeln!(out, ",\"line\":{line}}}}}");
+}
+
+/// Shortest form that reads back as the same number; the values given here are finite.
+fn json<T: serde::Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
+    // writing to a vector cannot fail
+    let _ = serde_json::to_writer(out, value);
+}
+
+fn invalid(message: String) -> Problem {
+    Problem::new(ErrorCode::InvalidFeatures, message)
+}
+
+fn unavailable(message: &str) -> Problem {
+    Problem::new(ErrorCode::ModelUnavailable, message)
+}
+
+/// Labels as they stand in the model: numbers where all of them are numbers, else texts. Signatures keep them as texts, so
+/// classes called "0" and "1" are numbers here, whatever they were in Python.
+fn labels_as_json(labels: &[String]) -> Vec<String> {
+    let integer = |label: &String| label.parse::<i64>().is_ok_and(|value| value.to_string() == *label);
+    let float =
+        |label: &String| label.parse::<f64>().is_ok_and(|value| value.is_finite() && format!("{value:?}") == *label);
+    if labels.iter().all(integer) || labels.iter().all(float) {
+        return labels.to_vec();
+    }
+    labels.iter().map(|label| serde_json::Value::from(label.as_str()).to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_numbers_only_when_all_are() {
+        let json = |labels: &[&str]| labels_as_json(&labels.iter().map(|&l| l.to_owned()).collect::<Vec<_>>());
+        assert_eq!(json(&["0", "-1"]), ["0", "-1"]);
+        assert_eq!(json(&["0.0", "1.5"]), ["0.0", "1.5"]);
+        assert_eq!(json(&["0", "a\"b"]), ["\"0\"", "\"a\\\"b\""]);
+        assert_eq!(json(&["007", "8"]), ["\"007\"", "\"8\""]);
+        assert_eq!(json(&["nan", "inf"]), ["\"nan\"", "\"inf\""]);
+    }
+}

@@ -1,0 +1,116 @@
+//! `forebay models` as a user runs it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+
+fn models(args: &[&str]) -> Result<Output> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    command.arg("models").args(args);
+    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("FOREBAY__") || key.starts_with("MLFLOW_")) {
+        command.env_remove(key);
+    }
+    Ok(command.output()?)
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+#[test]
+fn the_sample_is_listed_shown_and_sound() -> Result<()> {
+    let list = models(&["list"])?;
+    ensure!(list.status.success(), "{}", err(&list));
+    assert!(out(&list).starts_with("diabetes-rf-model\n  v1    sklearn      Archived\n"), "{}", out(&list));
+    assert!(out(&list).contains("v3    burn         Production, champion"), "{}", out(&list));
+    let json: Value = serde_json::from_slice(&models(&["list", "--json"])?.stdout)?;
+    assert_eq!(json[0]["versions"][2]["default"], true);
+
+    for model in [vec!["show", "diabetes-rf-model", "v1"], vec!["show", "models:/diabetes-rf-model/1"]] {
+        let show = models(&model)?;
+        assert!(show.status.success() && out(&show).contains("TreeEnsemble(100 trees"), "{}{}", out(&show), err(&show));
+        assert!(out(&show).contains("-> 186.26"), "{}", out(&show));
+    }
+    let default: Value = serde_json::from_slice(&models(&["show", "diabetes-rf-model", "--json"])?.stdout)?;
+    assert_eq!((&default["task"], &default["ok"]), (&Value::from("regression"), &Value::from(true)));
+
+    let check = models(&["check"])?;
+    assert!(check.status.success(), "{}", out(&check));
+    assert!(
+        out(&check).contains("ok      diabetes-rf-model v1: ") && out(&check).contains("equal to the bit"),
+        "{}",
+        out(&check)
+    );
+    assert!(out(&check).ends_with("3 checked, 0 failed\n"), "{}", out(&check));
+    Ok(())
+}
+
+/// A copy of the sample's forest in a folder of its own.
+fn copy(to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for file in ["MLmodel", "model.skops", "input_example.json", "example_output.json"] {
+        std::fs::copy(repository("shared/model/sample/diabetes-rf-model/1").join(file), to.join(file))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_wrong_with_a_version_is_said_and_counts() -> Result<()> {
+    let root = tempfile::tempdir()?;
+    for version in ["m/1", "m/2", "m/3"] {
+        copy(&root.path().join(version))?;
+    }
+    let whole = std::fs::read(root.path().join("m/2/model.skops"))?;
+    std::fs::write(root.path().join("m/2/model.skops"), &whole[..whole.len() / 2])?;
+    let answers: Vec<f64> = serde_json::from_slice(&std::fs::read(root.path().join("m/3/example_output.json"))?)?;
+    let other: Vec<f64> = answers.iter().map(|v| v.next_up()).collect();
+    std::fs::write(root.path().join("m/3/example_output.json"), serde_json::to_vec(&other)?)?;
+
+    let folder = root.path().display().to_string();
+    for args in [vec!["check", &folder], vec!["check", "--registry", &format!("file:{folder}")]] {
+        let check = models(&args)?;
+        assert_eq!(check.status.code(), Some(1));
+        let text = out(&check);
+        assert!(
+            text.contains("ok      m v1: ") && text.contains("FAILED  m v2: ") && text.contains("FAILED  m v3: "),
+            "{text}"
+        );
+        assert!(text.ends_with("3 checked, 2 failed\n"), "{text}");
+    }
+    let json: Value = serde_json::from_slice(&models(&["check", "--json", &folder])?.stdout)?;
+    assert_eq!((&json[0]["ok"], &json[1]["ok"], &json[2]["ok"]), (&true.into(), &false.into(), &false.into()));
+    assert!(json[1]["error"].as_str().is_some_and(|e| e.contains("model.skops")), "{json}");
+
+    let mixed = models(&["check", &format!("{folder}/m/1"), "no/such/model"])?;
+    assert!(mixed.status.code() == Some(1) && out(&mixed).ends_with("2 checked, 1 failed\n"), "{}", out(&mixed));
+    let show = models(&["show", &format!("{folder}/m/2")])?;
+    assert!(show.status.code() == Some(1) && out(&show).contains("FAILED"), "{}", out(&show));
+    Ok(())
+}
+
+#[test]
+fn what_is_no_model_is_explained() -> Result<()> {
+    for (args, text) in [
+        (vec!["show", "nobody"], "has no model \"nobody\""),
+        (vec!["show", "no/such.onnx"], "no such file or folder"),
+        (vec!["show", "diabetes-rf-model", "v9"], "no version, alias or stage \"v9\""),
+        (vec!["show", "models:/diabetes-rf-model/1", "2"], "stands in the address already"),
+        (vec!["list", "no/such/folder"], "no such file or folder"),
+        (vec!["list", "--registry", "nonsense"], "nonsense"),
+    ] {
+        let output = models(&args)?;
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!((err(&output) + &out(&output)).contains(text), "{args:?}: {}{}", err(&output), out(&output));
+    }
+    Ok(())
+}
