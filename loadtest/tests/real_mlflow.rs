@@ -186,6 +186,26 @@ fn a_killed_server_costs_no_request_and_starts_go_on_from_the_cache() {
     stop_all(services);
 }
 
+#[test]
+fn a_signed_webhook_is_quicker_than_polling() {
+    set_champion(1);
+    let mut mesh = mesh("mlflow-webhook");
+    mesh.set("FOREBAY__MODELS__REFRESH", "1h");
+    mesh.set("FOREBAY__MODELS__WEBHOOK_SECRET", "shared with the server");
+    let services = start_all(&mesh);
+    wait_for_version(services[0].http, "v1");
+    let hook = json!({
+        "name": "forebay", "url": format!("http://{}/webhooks/mlflow", services[3].admin), "secret": "shared with the server",
+        "events": [{ "entity": "MODEL_VERSION_ALIAS", "action": "CREATED" }],
+    });
+    let id = api("POST", "webhooks", &hook)["webhook"]["webhook_id"].as_str().unwrap().to_owned();
+    set_champion(2);
+    let took = wait_for_version(services[0].http, "v2");
+    println!("alias moved to v2, told to one replica of prediction, followed by all after {took:.1?}");
+    api("DELETE", &format!("webhooks/{id}"), &json!({}));
+    stop_all(services);
+}
+
 /// Registers the sample's first version on a server with authentication.
 fn register(server: SocketAddr, authorization: &str) {
     let headers = [("authorization", authorization), ("content-type", "application/json")];
