@@ -34,7 +34,7 @@ pub const ROW: &str = "[0.038075906433423026,0.05068011873981862,0.0616962065186
 /// What version 1, a scikit-learn forest, answers to it, to the bit.
 pub const ROW_V1: f64 = 186.26;
 /// What version 3 answers, a net in single precision.
-pub const ROW_V3: f64 = 210.295_457_708_342_16;
+pub const ROW_V3: f64 = 220.385_390_867_419_83;
 
 /// Rows that no other test sends, so that no cache knows them.
 pub fn row(number: usize) -> String {

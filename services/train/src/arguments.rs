@@ -14,86 +14,86 @@ use crate::{mlflow, run};
 pub struct Arguments {
     /// CSV with a header of column names; without it the bundled diabetes data set
     #[arg(long, value_name = "FILE.csv")]
-    pub data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     /// Column to predict; without it the column named `target`, else the last one
     #[arg(long, value_name = "COLUMN")]
-    pub target: Option<String>,
+    pub(crate) target: Option<String>,
     /// Numbers or classes; without it classes for names, yes/no and 0/1
     #[arg(long, value_enum)]
-    pub task: Option<TaskChoice>,
+    pub(crate) task: Option<TaskChoice>,
     #[command(flatten)]
-    pub fitting: Fitting,
+    pub(crate) fitting: Fitting,
     /// Which model to keep; `best` takes the one with the better mean score
     #[arg(long, value_enum, default_value_t = Choice::Mlp)]
-    pub save: Choice,
+    pub(crate) save: Choice,
     #[command(flatten)]
-    pub keeping: Keeping,
+    pub(crate) keeping: Keeping,
     #[command(flatten)]
-    pub server: mlflow::Access,
+    pub(crate) server: mlflow::Access,
     /// No progress, only the summary
     #[arg(long, short)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
 }
 
 /// How the models are fitted and judged.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Fitting {
+pub(crate) struct Fitting {
     /// Parts of the cross-validation
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..=50))]
-    pub folds: u32,
+    pub(crate) folds: u32,
     /// Passes over the data
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub epochs: u32,
+    pub(crate) epochs: u32,
     /// Sizes of the hidden layers
     #[arg(long, default_value = "64,64", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=4096))]
-    pub hidden: Vec<u16>,
+    pub(crate) hidden: Vec<u16>,
     /// Step size of Adam
     #[arg(long, default_value_t = 1e-3, value_parser = positive)]
-    pub learning_rate: f64,
+    pub(crate) learning_rate: f64,
     /// Pull of the weights towards zero
     #[arg(long, default_value_t = 0.01, value_parser = not_negative)]
-    pub weight_decay: f64,
+    pub(crate) weight_decay: f64,
     /// Rows a step
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub batch: u32,
+    pub(crate) batch: u32,
     /// The same seed, data and settings give the same model file
     #[arg(long, default_value_t = 0)]
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
 /// Where the model goes.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Keeping {
+pub(crate) struct Keeping {
     /// Model folder to write, or with --register the folder of a registry
     #[arg(long, value_name = "FOLDER")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// Registered model that gets a new version
     #[arg(long, value_name = "MODEL")]
-    pub register: Option<String>,
+    pub(crate) register: Option<String>,
     /// Where --register registers without --output: an MLflow server's address, or file:FOLDER
     #[arg(long, value_name = "URL", env = "MLFLOW_TRACKING_URI")]
-    pub registry: Option<String>,
+    pub(crate) registry: Option<String>,
     /// Alias that then names the new version
     #[arg(long, requires = "register")]
-    pub alias: Option<String>,
+    pub(crate) alias: Option<String>,
     /// Stage the new version takes over, for instance Production
     #[arg(long, requires = "register")]
-    pub stage: Option<String>,
+    pub(crate) stage: Option<String>,
     /// Replace the model folder if there is one
     #[arg(long, conflicts_with = "register")]
-    pub force: bool,
+    pub(crate) force: bool,
 }
 
 /// Values of `--task`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TaskChoice {
+pub(crate) enum TaskChoice {
     Regression,
     Classification,
 }
 
 /// Values of `--save`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Choice {
+pub(crate) enum Choice {
     Mlp,
     /// Ridge regression, or for classes logistic regression
     Ridge,

@@ -9,7 +9,7 @@ use crate::model_folder::{Files, write};
 
 /// A place that was looked at before the training, so that a typing mistake does not cost one.
 #[derive(Debug)]
-pub enum Destination {
+pub(crate) enum Destination {
     /// Nothing is kept.
     Nowhere,
     Folder {
@@ -25,7 +25,7 @@ impl Destination {
     ///
     /// # Errors
     /// A text for arguments that do not fit, a folder that is in the way, a server that does not answer.
-    pub fn open(keeping: &Keeping, access: &Access) -> Result<Self, String> {
+    pub(crate) fn open(keeping: &Keeping, access: &Access) -> Result<Self, String> {
         let Keeping { output, register, registry, alias, stage, force } = keeping;
         let Some(name) = register else {
             let Some(path) = output.clone() else { return Ok(Self::Nowhere) };
@@ -57,7 +57,7 @@ impl Destination {
     ///
     /// # Errors
     /// A text; nothing half-written is left under the final name.
-    pub fn keep(&self, files: &Files, log: &crate::mlflow::Log) -> Result<String, String> {
+    pub(crate) fn keep(&self, files: &Files, log: &crate::mlflow::Log) -> Result<String, String> {
         match self {
             Self::Nowhere => Ok("nothing kept; --output FOLDER writes a model folder".to_owned()),
             Self::Folder { path, replace } => {
@@ -77,8 +77,8 @@ impl Destination {
 
 /// A folder under another name until it is complete; removed when it never is.
 #[derive(Debug)]
-pub struct Staged {
-    pub path: PathBuf,
+pub(crate) struct Staged {
+    pub(crate) path: PathBuf,
     kept: bool,
 }
 
@@ -87,7 +87,7 @@ impl Staged {
     ///
     /// # Errors
     /// A text naming the folder.
-    pub fn beside(path: &Path) -> Result<Self, String> {
+    pub(crate) fn beside(path: &Path) -> Result<Self, String> {
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
         let name = name.ok_or_else(|| format!("{} names no folder", path.display()))?;
@@ -101,7 +101,7 @@ impl Staged {
     ///
     /// # Errors
     /// A text when something is there already.
-    pub fn rename(mut self, path: &Path) -> Result<(), String> {
+    pub(crate) fn rename(mut self, path: &Path) -> Result<(), String> {
         std::fs::rename(&self.path, path).map_err(|e| format!("{}: {e}", path.display()))?;
         self.kept = true;
         Ok(())

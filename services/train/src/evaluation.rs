@@ -17,24 +17,24 @@ use crate::target::Target;
 
 /// Rows, target and how to fit.
 #[derive(Clone, Copy)]
-pub struct Job<'a> {
-    pub table: &'a Table,
-    pub target: &'a Target,
-    pub fitting: &'a Fitting,
-    pub progress: &'a Progress,
-    pub stop: &'a Interrupter,
+pub(crate) struct Job<'a> {
+    pub(crate) table: &'a Table,
+    pub(crate) target: &'a Target,
+    pub(crate) fitting: &'a Fitting,
+    pub(crate) progress: &'a Progress,
+    pub(crate) stop: &'a Interrupter,
 }
 
 /// Scores of every fold, a list per contender.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Evaluation {
-    pub mlp: Vec<Scores>,
-    pub ridge: Vec<Scores>,
+pub(crate) struct Evaluation {
+    pub(crate) mlp: Vec<Scores>,
+    pub(crate) ridge: Vec<Scores>,
     /// Always the training mean, or the training frequencies of the classes.
-    pub mean: Vec<Scores>,
+    pub(crate) mean: Vec<Scores>,
     /// Losses of the net, per fold and epoch.
     #[serde(skip)]
-    pub losses: Vec<Vec<EpochLoss>>,
+    pub(crate) losses: Vec<Vec<EpochLoss>>,
 }
 
 impl Evaluation {
@@ -42,7 +42,7 @@ impl Evaluation {
     ///
     /// # Errors
     /// [`FitError`] of a fold.
-    pub fn run(job: Job<'_>) -> Result<Self, FitError> {
+    pub(crate) fn run(job: Job<'_>) -> Result<Self, FitError> {
         let count = job.fitting.folds as usize;
         let assigned = folds::assign(job.target, job.table.rows(), count, job.fitting.seed);
         let mut evaluation = Self::default();
@@ -69,7 +69,7 @@ impl Evaluation {
     }
 
     /// Whether the net's main score is at least the baseline's.
-    pub fn net_wins(&self) -> bool {
+    pub(crate) fn net_wins(&self) -> bool {
         let mean = |of: &[Scores]| of.iter().map(Scores::merit).sum::<f64>();
         mean(&self.mlp) >= mean(&self.ridge)
     }
@@ -80,7 +80,12 @@ impl Job<'_> {
     ///
     /// # Errors
     /// [`FitError`].
-    pub fn fit_mlp(&self, rows: &[usize], watched: &[usize], seed: u64) -> Result<(Fitted, Vec<EpochLoss>), FitError> {
+    pub(crate) fn fit_mlp(
+        &self,
+        rows: &[usize],
+        watched: &[usize],
+        seed: u64,
+    ) -> Result<(Fitted, Vec<EpochLoss>), FitError> {
         let scaling = Scaling::of(self.table, self.target, rows);
         let samples = scaling.samples(self.table, self.target, rows);
         let watched = (!watched.is_empty()).then(|| scaling.samples(self.table, self.target, watched));
@@ -92,7 +97,7 @@ impl Job<'_> {
     ///
     /// # Errors
     /// [`FitError::Failed`] for columns that have no solution.
-    pub fn fit_ridge(&self, rows: &[usize]) -> Result<Fitted, FitError> {
+    pub(crate) fn fit_ridge(&self, rows: &[usize]) -> Result<Fitted, FitError> {
         let scaling = Scaling::of(self.table, self.target, rows);
         let samples = scaling.samples(self.table, self.target, rows);
         let network = linear::fit(&samples, scaling.target.is_some()).map_err(FitError::Failed)?;

@@ -13,7 +13,7 @@ const NAMES: &str = "registered_model.yaml";
 
 /// One model of a folder registry, about to get a version.
 #[derive(Debug)]
-pub struct FolderRegistry {
+pub(crate) struct FolderRegistry {
     model: PathBuf,
     name: String,
     alias: Option<String>,
@@ -33,7 +33,7 @@ struct Names {
 impl FolderRegistry {
     /// # Errors
     /// A text for a model name that is no plain folder name, and a names file that cannot be read.
-    pub fn open(root: PathBuf, name: &str, alias: Option<&str>, stage: Option<&str>) -> Result<Self, String> {
+    pub(crate) fn open(root: PathBuf, name: &str, alias: Option<&str>, stage: Option<&str>) -> Result<Self, String> {
         let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', ':']);
         if !plain {
             return Err(format!("--register {name:?} is no model name"));
@@ -49,7 +49,7 @@ impl FolderRegistry {
     ///
     /// # Errors
     /// A text naming the file.
-    pub fn add(&self, files: &Files) -> Result<String, String> {
+    pub(crate) fn add(&self, files: &Files) -> Result<String, String> {
         let staged = Staged::beside(&self.model.join("new"))?;
         write(files, &staged.path)?;
         let (version, folder) = self.claim()?;

@@ -7,7 +7,7 @@ use rand::seq::SliceRandom as _;
 use crate::target::Target;
 
 /// The fold of every row, shuffled by `seed`; classes are dealt out evenly (stratified k-fold).
-pub fn assign(target: &Target, rows: usize, folds: usize, seed: u64) -> Vec<usize> {
+pub(crate) fn assign(target: &Target, rows: usize, folds: usize, seed: u64) -> Vec<usize> {
     let mut rng = StdRng::seed_from_u64(seed);
     let groups: Vec<Vec<usize>> = match target {
         Target::Numbers(_) => vec![(0..rows).collect()],
@@ -28,7 +28,7 @@ pub fn assign(target: &Target, rows: usize, folds: usize, seed: u64) -> Vec<usiz
 }
 
 /// Rows outside and inside `fold`, each in order.
-pub fn split(assigned: &[usize], fold: usize) -> (Vec<usize>, Vec<usize>) {
+pub(crate) fn split(assigned: &[usize], fold: usize) -> (Vec<usize>, Vec<usize>) {
     (0..assigned.len()).partition(|row| assigned[*row] != fold)
 }
 

@@ -28,4 +28,4 @@ mod summary;
 mod table;
 mod target;
 
-pub use arguments::{Arguments, Choice, Fitting, Keeping, TaskChoice};
+pub use arguments::Arguments;

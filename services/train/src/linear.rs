@@ -7,7 +7,7 @@ use crate::samples::Samples;
 
 /// Penalty on the squared weights, in units of rows as scikit-learn's `Ridge(alpha)` and `LogisticRegression(C=1/alpha)`
 /// have it. Columns are standardised, so one value suits all.
-pub const ALPHA: f64 = 1.0;
+pub(crate) const ALPHA: f64 = 1.0;
 /// Steps of the logistic fit.
 const MAX_STEPS: usize = 2000;
 /// The logistic fit stops when no slope is steeper, per row.
@@ -17,7 +17,7 @@ const FLAT: f64 = 1e-7;
 ///
 /// # Errors
 /// Columns so alike that the normal equations have no solution in f64.
-pub fn fit(samples: &Samples, numbers: bool) -> Result<Network, String> {
+pub(crate) fn fit(samples: &Samples, numbers: bool) -> Result<Network, String> {
     let dense = if numbers { ridge(samples)? } else { logistic(samples) };
     Ok(Network { layers: vec![dense] })
 }

@@ -17,10 +17,10 @@ const ARTIFACTS: &str = "/api/2.0/mlflow-artifacts/artifacts";
 
 /// How to reach an MLflow server; the names are MLflow's own.
 #[derive(Clone, clap::Args)]
-pub struct Access {
+pub(crate) struct Access {
     /// Experiment that gets the run
     #[arg(long, value_name = "NAME", default_value = "forebay-train", env = "MLFLOW_EXPERIMENT_NAME")]
-    pub experiment: String,
+    pub(crate) experiment: String,
     #[arg(long, hide = true, env = "MLFLOW_TRACKING_USERNAME", hide_env_values = true, default_value = "")]
     username: String,
     #[arg(long, hide = true, env = "MLFLOW_TRACKING_PASSWORD", hide_env_values = true, default_value = "")]
@@ -43,15 +43,15 @@ impl std::fmt::Debug for Access {
 
 /// What a run records.
 #[derive(Debug, Clone, Default)]
-pub struct Log {
-    pub params: Vec<(String, String)>,
+pub(crate) struct Log {
+    pub(crate) params: Vec<(String, String)>,
     /// Name, value, step.
-    pub metrics: Vec<(String, f64, u64)>,
+    pub(crate) metrics: Vec<(String, f64, u64)>,
 }
 
 /// A server that answered, with the experiment the run will belong to.
 #[derive(Debug)]
-pub struct Tracking {
+pub(crate) struct Tracking {
     client: MlflowClient,
     experiment: String,
     name: String,
@@ -64,7 +64,7 @@ impl Tracking {
     ///
     /// # Errors
     /// A text naming URL, status and MLflow's own words.
-    pub fn open(
+    pub(crate) fn open(
         url: &str,
         access: &Access,
         name: &str,
@@ -96,7 +96,7 @@ impl Tracking {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn publish(&self, files: &Files, log: &Log) -> Result<String, String> {
+    pub(crate) fn publish(&self, files: &Files, log: &Log) -> Result<String, String> {
         let run = json!({
             "experiment_id": self.experiment,
             "run_name": self.name,

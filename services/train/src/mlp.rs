@@ -99,7 +99,7 @@ impl InferenceStep for Mlp {
 
 /// Why there is no net.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FitError {
+pub(crate) enum FitError {
     #[error("stopped")]
     Stopped,
     #[error("training diverged: the weights are no longer finite; try a smaller --learning-rate")]
@@ -115,7 +115,7 @@ pub enum FitError {
 ///
 /// # Errors
 /// [`FitError`] when stopped from outside, diverged, or failed in the backend.
-pub fn fit(
+pub(crate) fn fit(
     train: &Samples,
     valid: Option<&Samples>,
     fitting: &Fitting,

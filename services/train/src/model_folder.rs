@@ -21,25 +21,25 @@ const CLOSE: f64 = 1e-3;
 
 /// A model and what is known about it.
 #[derive(Debug)]
-pub struct Finished<'a> {
-    pub fitted: &'a Fitted,
-    pub table: &'a Table,
-    pub target: &'a Target,
-    pub evaluation: &'a Evaluation,
+pub(crate) struct Finished<'a> {
+    pub(crate) fitted: &'a Fitted,
+    pub(crate) table: &'a Table,
+    pub(crate) target: &'a Target,
+    pub(crate) evaluation: &'a Evaluation,
     /// Losses of the fit on all rows.
-    pub losses: &'a [EpochLoss],
+    pub(crate) losses: &'a [EpochLoss],
     /// Parameters of the training, `training.json`.
-    pub training: &'a Value,
+    pub(crate) training: &'a Value,
 }
 
 /// Files by name, in the order they are written.
-pub type Files = Vec<(&'static str, Vec<u8>)>;
+pub(crate) type Files = Vec<(&'static str, Vec<u8>)>;
 
 /// The files of a folder; what a client would get from them was compared with the fit.
 ///
 /// # Errors
 /// A text when the folder cannot be written to `scratch`, loaded, or answers otherwise than the fit.
-pub fn files(finished: &Finished<'_>, scratch: &Path) -> Result<Files, String> {
+pub(crate) fn files(finished: &Finished<'_>, scratch: &Path) -> Result<Files, String> {
     let Finished { fitted, table, target, .. } = finished;
     let net = fitted.net_file(&table.features, target.labels());
     let mut files: Files = vec![
@@ -63,7 +63,7 @@ pub fn files(finished: &Finished<'_>, scratch: &Path) -> Result<Files, String> {
 ///
 /// # Errors
 /// A text naming the file.
-pub fn write(files: &Files, folder: &Path) -> Result<(), String> {
+pub(crate) fn write(files: &Files, folder: &Path) -> Result<(), String> {
     files.iter().try_for_each(|(name, bytes)| {
         let path = folder.join(name);
         std::fs::write(&path, bytes).map_err(|e| format!("{}: {e}", path.display()))
@@ -139,7 +139,7 @@ fn mlmodel(finished: &Finished<'_>) -> String {
 }
 
 /// The burn this was built with; `Cargo.toml` pins it.
-pub const BURN_VERSION: &str = "0.22.1";
+pub(crate) const BURN_VERSION: &str = "0.22.1";
 
 fn metrics(finished: &Finished<'_>) -> Value {
     let Evaluation { mlp, ridge, mean, .. } = finished.evaluation;
@@ -159,7 +159,7 @@ fn metrics(finished: &Finished<'_>) -> Value {
 }
 
 /// A score's name as a key: `log loss` becomes `log_loss`.
-pub fn key(name: &str) -> String {
+pub(crate) fn key(name: &str) -> String {
     name.to_lowercase().replace(' ', "_")
 }
 

@@ -6,20 +6,20 @@ use crate::samples::Scaling;
 
 /// Linear layers with relu between them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Network {
-    pub layers: Vec<Dense>,
+pub(crate) struct Network {
+    pub(crate) layers: Vec<Dense>,
 }
 
 /// A net with the scaling it was fitted under.
 #[derive(Debug, Clone)]
-pub struct Fitted {
-    pub scaling: Scaling,
-    pub network: Network,
+pub(crate) struct Fitted {
+    pub(crate) scaling: Scaling,
+    pub(crate) network: Network,
 }
 
 impl Network {
     /// Outputs for one prepared row.
-    pub fn outputs(&self, row: &[f64]) -> Vec<f64> {
+    pub(crate) fn outputs(&self, row: &[f64]) -> Vec<f64> {
         let mut values = row.to_vec();
         for (i, Dense { inputs, outputs, weight, bias }) in self.layers.iter().enumerate() {
             if i > 0 {
@@ -36,7 +36,7 @@ impl Network {
     }
 
     /// False when a fit went astray.
-    pub fn is_finite(&self) -> bool {
+    pub(crate) fn is_finite(&self) -> bool {
         self.layers.iter().all(|l| l.weight.iter().chain(&l.bias).all(|v| (*v as f32).is_finite()))
     }
 
@@ -54,7 +54,7 @@ impl Network {
 
 impl Fitted {
     /// The prediction for a raw row: one number, or a probability per class.
-    pub fn predict(&self, row: &[f64]) -> Vec<f64> {
+    pub(crate) fn predict(&self, row: &[f64]) -> Vec<f64> {
         let mut prepared = Vec::with_capacity(row.len());
         self.scaling.prepare_into(row, &mut prepared);
         let mut out = self.network.outputs(&prepared);
@@ -66,7 +66,7 @@ impl Fitted {
     }
 
     /// The file this model is served from.
-    pub fn net_file(&self, features: &[String], labels: &[String]) -> NetFile {
+    pub(crate) fn net_file(&self, features: &[String], labels: &[String]) -> NetFile {
         let two = labels.len() == 2;
         let network = if two { self.network.as_logit() } else { self.network.clone() };
         let mut layers = Vec::new();
@@ -88,7 +88,7 @@ impl Fitted {
 }
 
 /// In place, without overflow.
-pub fn softmax(values: &mut [f64]) {
+pub(crate) fn softmax(values: &mut [f64]) {
     let highest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     values.iter_mut().for_each(|v| *v = (*v - highest).exp());
     let sum: f64 = values.iter().sum();

@@ -6,14 +6,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Cheap to clone; clones move the same bar.
 #[derive(Debug, Clone)]
-pub struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
     lines: bool,
 }
 
 impl Progress {
     /// For `epochs` in all, over every fold.
-    pub fn new(epochs: u64, quiet: bool) -> Self {
+    pub(crate) fn new(epochs: u64, quiet: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let target = if terminal && !quiet { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(epochs), target);
@@ -24,17 +24,17 @@ impl Progress {
     }
 
     /// What is being done now.
-    pub fn stage(&self, text: String) {
+    pub(crate) fn stage(&self, text: String) {
         self.bar.set_message(text);
     }
 
     /// One epoch more.
-    pub fn epoch(&self) {
+    pub(crate) fn epoch(&self) {
         self.bar.inc(1);
     }
 
     /// A result worth a line.
-    pub fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         if self.lines {
             // a closed standard error must not end a training
             drop(writeln!(std::io::stderr(), "{text}"));
@@ -42,7 +42,7 @@ impl Progress {
     }
 
     /// Takes the bar away.
-    pub fn done(&self) {
+    pub(crate) fn done(&self) {
         self.bar.finish_and_clear();
     }
 }

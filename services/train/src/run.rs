@@ -42,7 +42,7 @@ impl From<FitError> for Failure {
 }
 
 /// Runs and says how it went.
-pub fn run(asked: &Arguments) -> ExitCode {
+pub(crate) fn run(asked: &Arguments) -> ExitCode {
     let (text, code) = match train(asked) {
         Ok(text) => {
             // whoever closed standard output does not want it
@@ -148,8 +148,12 @@ fn training(asked: &Arguments, table: &Table, target: &Target, kept: Choice) -> 
     let f = &asked.fitting;
     let file = asked.data.as_ref().map(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));
     let mut values = blake3::Hasher::new();
-    table.cells.iter().for_each(|v| drop(values.update(&v.to_le_bytes())));
-    table.target.values.iter().for_each(|v| drop(values.update(v.as_bytes()).update(b"\n")));
+    for value in &table.cells {
+        values.update(&value.to_le_bytes());
+    }
+    for value in &table.target.values {
+        values.update(value.as_bytes()).update(b"\n");
+    }
     json!({
         "trainer": {"forebay_train": env!("CARGO_PKG_VERSION"), "burn": BURN_VERSION},
         "data": {

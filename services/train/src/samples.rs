@@ -7,27 +7,27 @@ use crate::target::Target;
 
 /// Training rows, all in f64.
 #[derive(Debug, Clone)]
-pub struct Samples {
-    pub width: usize,
+pub(crate) struct Samples {
+    pub(crate) width: usize,
     /// Row-major `rows x width`, filled and standardised.
-    pub inputs: Vec<f64>,
+    pub(crate) inputs: Vec<f64>,
     /// Columns of `outputs`: 1 for numbers, one per class else.
-    pub classes: usize,
+    pub(crate) classes: usize,
     /// Row-major `rows x classes`: the standardised number, or 1 in the class's column.
-    pub outputs: Vec<f64>,
+    pub(crate) outputs: Vec<f64>,
 }
 
 /// What was learnt from the rows before any model saw them.
 #[derive(Debug, Clone)]
-pub struct Scaling {
-    pub prepare: Prepare,
+pub(crate) struct Scaling {
+    pub(crate) prepare: Prepare,
     /// For numbers.
-    pub target: Option<TargetScale>,
+    pub(crate) target: Option<TargetScale>,
 }
 
 impl Scaling {
     /// Means and standard deviations of `rows`. A column with one value is centred only.
-    pub fn of(table: &Table, target: &Target, rows: &[usize]) -> Self {
+    pub(crate) fn of(table: &Table, target: &Target, rows: &[usize]) -> Self {
         let width = table.features.len();
         let column = |c: usize| rows.iter().map(move |r| table.row(*r)[c]);
         let fill: Vec<f64> = (0..width).map(|c| mean(column(c).filter(|v| !v.is_nan()))).collect();
@@ -50,7 +50,7 @@ impl Scaling {
     }
 
     /// Appends one raw row, prepared.
-    pub fn prepare_into(&self, row: &[f64], out: &mut Vec<f64>) {
+    pub(crate) fn prepare_into(&self, row: &[f64], out: &mut Vec<f64>) {
         let Prepare { fill, center, scale } = &self.prepare;
         out.extend(row.iter().enumerate().map(|(c, v)| {
             let v = if v.is_nan() { fill.as_ref().map_or(f64::NAN, |fill| fill[c]) } else { *v };
@@ -59,7 +59,7 @@ impl Scaling {
     }
 
     /// `rows` of the table, ready for a fit.
-    pub fn samples(&self, table: &Table, target: &Target, rows: &[usize]) -> Samples {
+    pub(crate) fn samples(&self, table: &Table, target: &Target, rows: &[usize]) -> Samples {
         let width = table.features.len();
         let mut inputs = Vec::with_capacity(rows.len() * width);
         rows.iter().for_each(|r| self.prepare_into(table.row(*r), &mut inputs));
@@ -80,22 +80,17 @@ impl Scaling {
 
 impl Samples {
     /// Number of rows.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.outputs.len() / self.classes
     }
 
-    /// True without rows.
-    pub fn is_empty(&self) -> bool {
-        self.outputs.is_empty()
-    }
-
     /// Inputs of row `i`.
-    pub fn input(&self, i: usize) -> &[f64] {
+    pub(crate) fn input(&self, i: usize) -> &[f64] {
         &self.inputs[i * self.width..(i + 1) * self.width]
     }
 
     /// Outputs of row `i`.
-    pub fn output(&self, i: usize) -> &[f64] {
+    pub(crate) fn output(&self, i: usize) -> &[f64] {
         &self.outputs[i * self.classes..(i + 1) * self.classes]
     }
 }

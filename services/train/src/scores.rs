@@ -7,7 +7,7 @@ use crate::target::Target;
 /// Scores on held-out rows.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum Scores {
+pub(crate) enum Scores {
     /// `r2` is 1 at best and 0 for always the mean; `rmse` and `mae` are in the target's unit.
     Numbers { r2: f64, rmse: f64, mae: f64 },
     /// `log_loss` in nats, 0 at best.
@@ -16,7 +16,7 @@ pub enum Scores {
 
 impl Scores {
     /// Scores of `predicted` (a number, or a probability per class) for `rows`, in the same order.
-    pub fn of(target: &Target, rows: &[usize], predicted: &[Vec<f64>]) -> Self {
+    pub(crate) fn of(target: &Target, rows: &[usize], predicted: &[Vec<f64>]) -> Self {
         let n = rows.len() as f64;
         match target {
             Target::Numbers(numbers) => {
@@ -45,7 +45,7 @@ impl Scores {
     }
 
     /// Names of the scores, in the order of [`values`](Self::values).
-    pub fn names(&self) -> &'static [&'static str] {
+    pub(crate) fn names(&self) -> &'static [&'static str] {
         match self {
             Self::Numbers { .. } => &["R2", "RMSE", "MAE"],
             Self::Classes { .. } => &["accuracy", "log loss"],
@@ -53,7 +53,7 @@ impl Scores {
     }
 
     /// The scores.
-    pub fn values(&self) -> Vec<f64> {
+    pub(crate) fn values(&self) -> Vec<f64> {
         match self {
             Self::Numbers { r2, rmse, mae } => vec![*r2, *rmse, *mae],
             Self::Classes { accuracy, log_loss } => vec![*accuracy, *log_loss],
@@ -61,7 +61,7 @@ impl Scores {
     }
 
     /// One number to compare by, larger is better.
-    pub fn merit(&self) -> f64 {
+    pub(crate) fn merit(&self) -> f64 {
         match self {
             Self::Numbers { r2, .. } => *r2,
             Self::Classes { log_loss, .. } => -*log_loss,
@@ -69,13 +69,13 @@ impl Scores {
     }
 
     /// The first score, for people.
-    pub fn main(&self) -> String {
+    pub(crate) fn main(&self) -> String {
         format!("{} {:.3}", self.names()[0], self.values()[0])
     }
 }
 
 /// Mean and standard deviation of the population.
-pub fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
+pub(crate) fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
     let n = values.len().max(1) as f64;
     let mean = values.iter().sum::<f64>() / n;
     (mean, (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt())

@@ -13,15 +13,16 @@ use crate::progress::Progress;
 
 /// Mean loss of one epoch.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
-pub struct EpochLoss {
-    pub train: f64,
+pub(crate) struct EpochLoss {
+    pub(crate) train: f64,
     /// On the rows held out; none in the last fit, which holds out nothing.
-    pub valid: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) valid: Option<f64>,
 }
 
 /// Collects the loss of every epoch.
 #[derive(Debug, Clone, Default)]
-pub struct LossLog {
+pub(crate) struct LossLog {
     sums: Arc<Mutex<Vec<[Sum; 2]>>>,
 }
 
@@ -33,7 +34,7 @@ struct Sum {
 
 impl LossLog {
     /// What was logged so far, an entry per epoch.
-    pub fn epochs(&self, held_out: bool) -> Vec<EpochLoss> {
+    pub(crate) fn epochs(&self, held_out: bool) -> Vec<EpochLoss> {
         let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
         let mean = |sum: &Sum| if sum.rows == 0 { f64::NAN } else { sum.loss / sum.rows as f64 };
         sums.iter()
@@ -76,8 +77,8 @@ impl MetricLogger for LossLog {
 
 /// Moves our own progress along, prints nothing itself.
 #[derive(Debug)]
-pub struct Silent {
-    pub progress: Progress,
+pub(crate) struct Silent {
+    pub(crate) progress: Progress,
 }
 
 impl MetricsRendererTraining for Silent {

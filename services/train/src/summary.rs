@@ -10,7 +10,13 @@ use crate::table::Table;
 use crate::target::Target;
 
 /// Mean and spread over the folds, a row per contender.
-pub fn table(evaluation: &Evaluation, table: &Table, target: &Target, asked: &Arguments, kept: Choice) -> String {
+pub(crate) fn table(
+    evaluation: &Evaluation,
+    table: &Table,
+    target: &Target,
+    asked: &Arguments,
+    kept: Choice,
+) -> String {
     let hidden: Vec<String> = asked.fitting.hidden.iter().map(u16::to_string).collect();
     let linear = if target.labels().is_empty() { "ridge" } else { "logistic" };
     let contenders = [
@@ -29,7 +35,9 @@ pub fn table(evaluation: &Evaluation, table: &Table, target: &Target, asked: &Ar
     );
     let names = evaluation.mean.first().map_or(&[][..], Scores::names);
     let _ = write!(text, "{:20}", "");
-    names.iter().for_each(|name| drop(write!(text, "{name:>20}")));
+    for name in names {
+        let _ = write!(text, "{name:>20}");
+    }
     text.push('\n');
     for (name, scores, choice) in contenders {
         let _ = write!(text, "{name:20}");

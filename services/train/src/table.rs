@@ -10,27 +10,27 @@ const MAX_CELLS: usize = 1 << 27;
 
 /// Feature columns as numbers, the target column as text.
 #[derive(Debug, Clone)]
-pub struct Table {
+pub(crate) struct Table {
     /// Names of the feature columns, in the file's order.
-    pub features: Vec<String>,
+    pub(crate) features: Vec<String>,
     /// Row-major, `features.len()` wide; NaN where a cell is empty.
-    pub cells: Vec<f64>,
-    pub target: Column,
+    pub(crate) cells: Vec<f64>,
+    pub(crate) target: Column,
 }
 
 /// The target column as the file has it.
 #[derive(Debug, Clone)]
-pub struct Column {
-    pub name: String,
+pub(crate) struct Column {
+    pub(crate) name: String,
     /// One per row, never empty.
-    pub values: Vec<String>,
+    pub(crate) values: Vec<String>,
     /// Line of each value.
-    pub lines: Vec<u64>,
+    pub(crate) lines: Vec<u64>,
 }
 
 /// What is wrong with a file, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TableError {
+pub(crate) enum TableError {
     #[error("{0}")]
     File(String),
     #[error("line {line}: {reason}")]
@@ -44,14 +44,24 @@ impl Table {
     ///
     /// # Errors
     /// [`TableError`] for a file without header, rows or columns, a row of another length, a cell that is no number.
-    pub fn read(input: impl Read, target: Option<&str>) -> Result<Self, TableError> {
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(input);
+    pub(crate) fn read(input: impl Read, target: Option<&str>) -> Result<Self, TableError> {
+        // lines end at \n, a \r before it is trimmed away: with CRLF as the terminator line numbers would be one too low
+        let mut reader = csv::ReaderBuilder::new();
+        let reader = reader.trim(csv::Trim::All).terminator(csv::Terminator::Any(b'\n')).flexible(true);
+        let mut reader = reader.from_reader(input);
         let header: Vec<String> = reader.headers().map_err(|e| broken(&e))?.iter().map(str::to_owned).collect();
         let at = check_header(&header, target)?;
         let (mut cells, mut values, mut lines) = (Vec::new(), Vec::new(), Vec::new());
         for record in reader.records() {
             let record = record.map_err(|e| broken(&e))?;
             let line = record.position().map_or(0, csv::Position::line);
+            if record.len() == 1 && record[0].is_empty() {
+                continue;
+            }
+            if record.len() != header.len() {
+                let reason = format!("has {} values, the header names {} columns", record.len(), header.len());
+                return Err(TableError::Line { line, reason });
+            }
             for (i, (text, name)) in record.iter().zip(&header).enumerate() {
                 if i == at {
                     if text.is_empty() {
@@ -76,22 +86,22 @@ impl Table {
     }
 
     /// Number of rows.
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.target.values.len()
     }
 
     /// Row `i`, raw.
-    pub fn row(&self, i: usize) -> &[f64] {
+    pub(crate) fn row(&self, i: usize) -> &[f64] {
         &self.cells[i * self.features.len()..(i + 1) * self.features.len()]
     }
 
     /// True when any cell is empty.
-    pub fn has_missing(&self) -> bool {
+    pub(crate) fn has_missing(&self) -> bool {
         self.cells.iter().any(|v| v.is_nan())
     }
 
     /// Feature columns that hold one value in every row: harmless, but no help either.
-    pub fn constant_columns(&self) -> Vec<&str> {
+    pub(crate) fn constant_columns(&self) -> Vec<&str> {
         let constant = |c: usize| {
             let mut values = (0..self.rows()).map(|r| self.row(r)[c]).filter(|v| !v.is_nan());
             let first = values.next();
@@ -158,9 +168,6 @@ fn cell(text: &str, line: u64, name: &str) -> Result<f64, TableError> {
 fn broken(error: &csv::Error) -> TableError {
     let line = error.position().map_or(0, csv::Position::line);
     match error.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            TableError::Line { line, reason: format!("has {len} values, the header names {expected_len} columns") }
-        }
         csv::ErrorKind::Utf8 { .. } => TableError::Line { line, reason: "is not UTF-8 text".to_owned() },
         _ => TableError::File(error.to_string()),
     }
@@ -176,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_plain_file() {
-        let t = read("\u{feff}a, b,target\r\n1,2.5,x\r\n,\"3\",y\r\n").unwrap();
+        let t = read("\u{feff}a, b,target\r\n1,2.5,x\r\n,\"3\",\"y\"\r\n\r\n").unwrap();
         assert_eq!(
             (t.features.as_slice(), t.rows(), t.has_missing()),
             (["a", "b"].map(str::to_owned).as_slice(), 2, true)

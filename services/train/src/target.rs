@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use forebay_model::Task;
-
 use crate::arguments::TaskChoice;
 use crate::table::{Column, TableError};
 
@@ -12,7 +10,7 @@ const MAX_CLASSES: usize = 100;
 
 /// The target of every row.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Target {
+pub(crate) enum Target {
     Numbers(Vec<f64>),
     /// `of[i]` indexes `labels`.
     Classes {
@@ -27,7 +25,7 @@ impl Target {
     ///
     /// # Errors
     /// [`TableError`] for a value that does not fit the task, one value only, more than 100 classes, a class with one row.
-    pub fn read(column: &Column, task: Option<TaskChoice>) -> Result<Self, TableError> {
+    pub(crate) fn read(column: &Column, task: Option<TaskChoice>) -> Result<Self, TableError> {
         let numbers: Result<Vec<f64>, TableError> = (0..column.values.len()).map(|i| number(column, i)).collect();
         let task = task.unwrap_or_else(|| match &numbers {
             Ok(numbers) if !looks_like_classes(numbers) => TaskChoice::Regression,
@@ -45,16 +43,8 @@ impl Target {
         }
     }
 
-    /// Which task this is.
-    pub fn task(&self) -> Task {
-        match self {
-            Self::Numbers(_) => Task::Regression,
-            Self::Classes { .. } => Task::Classification,
-        }
-    }
-
     /// Class labels; empty for numbers.
-    pub fn labels(&self) -> &[String] {
+    pub(crate) fn labels(&self) -> &[String] {
         match self {
             Self::Numbers(_) => &[],
             Self::Classes { labels, .. } => labels,
@@ -130,7 +120,7 @@ mod tests {
     fn numbers_and_classes_are_told_apart() {
         let read = |values: &[&str]| Target::read(&column(values), None).unwrap();
         assert_eq!(read(&["1.5", "2", "1.5"]), Target::Numbers(vec![1.5, 2.0, 1.5]));
-        assert_eq!(read(&["1", "2", "3"]).task(), Task::Regression);
+        assert_eq!(read(&["1", "2", "3"]), Target::Numbers(vec![1.0, 2.0, 3.0]));
         assert_eq!(read(&["1", "0", "1", "0"]).labels(), ["0", "1"]);
         assert_eq!(
             read(&["b", "a", "b", "a"]),
@@ -139,7 +129,7 @@ mod tests {
         let asked = Target::read(&column(&["10", "9", "9", "10"]), Some(TaskChoice::Classification)).unwrap();
         assert_eq!(asked.labels(), ["9", "10"], "numeric labels stand in the order of the numbers");
         let asked = Target::read(&column(&["1", "0"]), Some(TaskChoice::Regression)).unwrap();
-        assert_eq!(asked.task(), Task::Regression);
+        assert_eq!(asked, Target::Numbers(vec![1.0, 0.0]));
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn the_sample_row_and_the_examples() {
 
 #[test]
 fn locations_that_are_no_registry() {
-    for location in ["http://localhost:5000", "https://mlflow", "file:no/such/folder", "elsewhere", ""] {
+    for location in ["file:no/such/folder", "ftp://models", "elsewhere", ""] {
         let e = Registry::open(location).unwrap_err();
         assert!(matches!(e, RegistryError::Location { .. }), "{location}: {e}");
     }

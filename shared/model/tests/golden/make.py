@@ -213,7 +213,7 @@ def rare():
     X = np.column_stack([rng.geometric(0.3, 300), rng.geometric(0.15, 300), rng.integers(0, 2, 300)]).astype(float)
     return X, X @ [1.0, -0.5, 3.0] + rng.normal(size=300)
 
-case("one_hot_infrequent", make_pipeline(OneHotEncoder(min_frequency=20, handle_unknown="infrequent_if_exist", drop="first"), DecisionTreeRegressor(**T, **S)), rare, exact=False)
+case("one_hot_infrequent", make_pipeline(OneHotEncoder(min_frequency=20, handle_unknown="infrequent_if_exist", drop="first"), DecisionTreeRegressor(**T, **S)), rare)
 case("ordinal_infrequent", make_pipeline(OrdinalEncoder(max_categories=4, handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2), DecisionTreeRegressor(**T, **S)), rare, missing=True)
 case("sgd_clf_modified_huber", make_pipeline(StandardScaler(), SGDClassifier(loss="modified_huber", **S)), wine, exact=False)
 print(len(MADE), "cases,", sum(f.stat().st_size for f in OUT.rglob("*") if f.is_file()) // 1024, "KiB")
