@@ -253,12 +253,13 @@ fn basic_authentication_right_and_wrong() {
         assert!(!text.contains("not-the-password"), "{text}");
     }
     let mut up = mesh.launch("forebay", &["up"], &right);
-    up.wait_ready();
+    // this server hashes the password at every call
+    up.wait_ready_within(Duration::from_secs(60));
     let answer = ask(up.http, &serde_json::from_str(ROW).unwrap(), None);
     assert_eq!(answer["prediction"].as_f64(), Some(ROW_V1), "{answer}");
     up.stop();
     let mut refused = mesh.launch("forebay", &["up"], &wrong);
-    wait_until(Duration::from_secs(20), "the refusal in the log", || refused.output().contains("status 401"));
+    wait_until(Duration::from_secs(60), "the refusal in the log", || refused.output().contains("status 401"));
     assert!(!refused.is_ready(), "{:?}", refused.health());
     refused.stop();
 }
