@@ -10,8 +10,8 @@ kafka_version=4.1.1
 jars=$cache/kafka-$kafka_version
 mlflow_version=3.17.2
 # the server, and what fills it: loadtest/mlflow/fill.py
-mlflow_packages=("mlflow[auth]==$mlflow_version" scikit-learn==1.9.1 skops==0.16.0 onnx==1.23.2 skl2onnx==1.20.0)
-mlflow=$cache/mlflow-$mlflow_version
+mlflow_packages=("mlflow[auth]==$mlflow_version" scikit-learn==1.9.1 skops==0.16.0 onnx==1.23.2 onnxruntime==1.32.0 skl2onnx==1.20.0)
+mlflow=$cache/mlflow-$mlflow_version-$(printf '%s\n' "${mlflow_packages[@]}" | cksum | cut -d' ' -f1)
 wait_seconds=${FOREBAY_NATIVE_WAIT:-90}
 all=(kafka redis rabbitmq)
 
@@ -28,6 +28,7 @@ usage: compose/native.sh COMMAND [SERVICE...]     services: kafka redis rabbitmq
   kill      SIGKILL, data stays: what a crash looks like (Kafka then needs about 10 s more to start: its old session must end)
   pause     SIGSTOP: alive, but answers nothing;  resume ends it
   topics    Kafka's own topic tool, for example:  native.sh topics --list
+  python    the Python that MLflow and scikit-learn are in, for example:  native.sh python loadtest/mlflow/fill.py out.json
 
 Environment
   FOREBAY_NATIVE_DIR   data, logs and pid files (default compose/.native); one per instance, to run several side by side
@@ -415,6 +416,11 @@ if [ "$command" = topics ]; then
   [ -d "$jars" ] || die "Kafka is not here yet: native.sh up kafka"
   exec java -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$jars/*" org.apache.kafka.tools.TopicCommand \
     --bootstrap-server "127.0.0.1:$(port_of kafka)" "$@"
+fi
+
+if [ "$command" = python ]; then
+  [ -d "$mlflow" ] || die "MLflow is not here yet: native.sh install mlflow"
+  exec "$mlflow/bin/python" "$@"
 fi
 
 wipe=no

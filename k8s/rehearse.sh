@@ -228,7 +228,7 @@ authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 allow.everyone.if.no.acl.found=false
 super.users=User:ANONYMOUS" timeout 180 "$native" up kafka >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2; die "Kafka with rights did not start"; }
   FOREBAY__KAFKA__BROKERS=127.0.0.1:$inner "$old/forebay" topics create >"$work/topics.log"
-  timeout 60 "$venv/bin/python" "$here/checks/acls.py" "$plain" "127.0.0.1:$inner" >&2
+  timeout 60 "$venv/bin/python" "$here/checks/acls.py" "$plain" "127.0.0.1:$inner" "127.0.0.1:$KAFKA_PORT" >&2
   export FOREBAY__KAFKA__BROKERS=127.0.0.1:$KAFKA_PORT FOREBAY__LOG__FORMAT=json
   for stage in "${stages[@]}"; do
     readarray -t own < <(login "forebay-$stage")
@@ -244,7 +244,10 @@ super.users=User:ANONYMOUS" timeout 180 "$native" up kafka >"$work/up.log" 2>&1 
   ok "caching's user cannot write to inference-results"
   # the broker writes down whom it refused: that one record, and nothing else
   grep 'is Denied' "$FOREBAY_NATIVE_DIR/kafka/log" | sed -E 's/.*(Principal = .*)( from host).*( on resource = [^ ]+).*/\1\3/' | sort -u >"$work/denied.log" || true
-  [ "$(wc -l <"$work/denied.log")" = 1 ] && grep -q 'User:forebay-caching.*inference-results' "$work/denied.log" || { cat "$work/denied.log" >&2; die "somebody was refused what he needs"; }
+  if [ "$(wc -l <"$work/denied.log")" != 1 ] || ! grep -q 'User:forebay-caching.*inference-results' "$work/denied.log"; then
+    cat "$work/denied.log" >&2
+    die "somebody was refused what he needs"
+  fi
   ok "the broker refused nothing else"
   leave "${!pid[@]}"
   timeout 90 "$native" down --wipe kafka >"$work/down.log" 2>&1

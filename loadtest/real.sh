@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs the real-service tests: five binaries, a real Apache Kafka and a real Redis, started here on ports of their own and
+# Runs the real-service tests: five binaries, a real Apache Kafka, Redis and MLflow, started here on ports of their own and
 # stopped at the end whatever happens. `real.sh help` says how it is used.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/.." && pwd)
-limit=${REAL_TIMEOUT:-1200}
+limit=${REAL_TIMEOUT:-1500}
 
 usage() {
   cat <<'TEXT'
@@ -19,10 +19,10 @@ usage: loadtest/real.sh [TEST [FILTER]]
 Environment
   CARGO_TARGET_DIR   where cargo builds (default target/)
   FOREBAY_BIN_DIR    use the binaries in this folder and build none
-  REAL_TIMEOUT       seconds the tests may take in all (default 1200)
+  REAL_TIMEOUT       seconds the tests may take in all (default 1500)
   REAL_PYTHON        a Python with loadtest/sklearn_requirements.txt (default: one is made in the user's cache folder)
   REAL_SEED          seed of the random models (default 1)
-  REAL_KEEP          a folder that keeps the logs of services, Kafka and Redis
+  REAL_KEEP          a folder that keeps the logs of services, Kafka, Redis and MLflow
   KAFKA_HEAP         as in compose/native.sh (default "-Xms256m -Xmx768m")
 TEXT
 }
@@ -34,10 +34,12 @@ case ${1:-} in help | -h | --help) usage; exit 0 ;; esac
 
 tests=(--test 'real*')
 filter=()
+mlflow=yes # the tests of the registry need one, a gigabyte of Python the first time, and a minute to fill it
 if [ -n "${1:-}" ]; then
   name=real_${1#real_}
   [ -e "$here/tests/$name.rs" ] || die "there is no test $name; there are: $(cd "$here/tests" && echo real_*.rs)"
   tests=(--test "$name")
+  [ "$name" = real_mlflow ] || mlflow=no
   [ -z "${2:-}" ] || filter=("$2")
 fi
 
@@ -86,7 +88,8 @@ stop() {
   local code=$?
   trap - EXIT INT TERM
   "$native" resume redis >/dev/null 2>&1 || true
-  timeout 90 "$native" down kafka redis >"$work/down.log" 2>&1 || { say "real.sh: not everything stopped:"; cat "$work/down.log" >&2; }
+  FOREBAY_NATIVE_DIR=$work/native-auth timeout 60 "$native" down mlflow >/dev/null 2>&1 || say "real.sh: MLflow with authentication did not stop"
+  timeout 90 "$native" down kafka redis mlflow >"$work/down.log" 2>&1 || { say "real.sh: not everything stopped:"; cat "$work/down.log" >&2; }
   if [ -n "${REAL_KEEP:-}" ]; then
     mkdir -p "$REAL_KEEP"
     cp "$work"/native/*/log* "$REAL_KEEP/" 2>/dev/null || true
@@ -99,6 +102,18 @@ trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+fill_mlflow() { # two servers: one that Python fills, one with authentication
+  say "starting MLflow on $MLFLOW_PORT and $((MLFLOW_PORT + 1)), and filling it"
+  export REAL_MLFLOW=127.0.0.1:$MLFLOW_PORT REAL_MLFLOW_FILLED=$work/mlflow.json REAL_MLFLOW_AUTH=127.0.0.1:$((MLFLOW_PORT + 1))
+  export REAL_MLFLOW_PASSWORD=a-long-password-$RANDOM
+  REAL_MLFLOW_AUTHORIZATION="Basic $(printf 'admin:%s' "$REAL_MLFLOW_PASSWORD" | base64 -w0)"
+  export REAL_MLFLOW_AUTHORIZATION
+  "$native" install mlflow &&
+    timeout 180 "$native" up mlflow &&
+    FOREBAY_NATIVE_DIR=$work/native-auth MLFLOW_PORT=$((MLFLOW_PORT + 1)) MLFLOW_PASSWORD=$REAL_MLFLOW_PASSWORD timeout 180 "$native" up mlflow &&
+    MLFLOW_TRACKING_URI=http://$REAL_MLFLOW timeout 600 "$native" python "$here/mlflow/fill.py" "$REAL_MLFLOW_FILLED"
+}
+
 cd "$root"
 target=${CARGO_TARGET_DIR:-$root/target}
 if [ -z "${FOREBAY_BIN_DIR:-}" ]; then
@@ -107,11 +122,13 @@ if [ -z "${FOREBAY_BIN_DIR:-}" ]; then
 fi
 cargo test --workspace --features forebay-loadtest/real-services "${tests[@]}" --no-run
 
-base=$(free_ports 3)
-export KAFKA_PORT=$base KAFKA_CONTROLLER_PORT=$((base + 1)) REDIS_PORT=$((base + 2))
+base=$(free_ports 5)
+export KAFKA_PORT=$base KAFKA_CONTROLLER_PORT=$((base + 1)) REDIS_PORT=$((base + 2)) MLFLOW_PORT=$((base + 3))
 export KAFKA_HEAP=${KAFKA_HEAP:--Xms256m -Xmx768m}
 say "starting Kafka on $KAFKA_PORT and Redis on $REDIS_PORT"
 timeout 180 "$native" up kafka redis >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2; die "Kafka or Redis did not start"; }
+
+[ "$mlflow" = no ] || fill_mlflow >"$work/mlflow.log" 2>&1 || { cat "$work/mlflow.log" >&2; die "MLflow did not start"; }
 
 export REAL_NATIVE=$native REAL_KAFKA=127.0.0.1:$KAFKA_PORT REAL_REDIS=127.0.0.1:$REDIS_PORT
 [ -z "${REAL_KEEP:-}" ] || { mkdir -p "$REAL_KEEP"; REAL_KEEP=$(cd "$REAL_KEEP" && pwd); export REAL_KEEP; }

@@ -44,7 +44,7 @@ services=$(curl -fsS "http://$JAEGER_HTTP/api/v3/services" | jq -r '.services | 
 curl -fsS "http://$JAEGER_HTTP/api/traces/$trace" >"$kept/trace.json"
 printf '\nJaeger has %s services; its trace %s:\n' "$services" "$trace"
 jq -r '.data[0] | .processes as $p | .spans | sort_by(.startTime) | (.[0].startTime) as $zero | .[]
-  | "\((.startTime - $zero) / 1000 * 10 | round / 10) ms\t\(.duration / 1000 * 10 | round / 10) ms\t\($p[.processID].serviceName)\t\(.operationName)"' \
+  | "\((.startTime - $zero) / 1000 * 10 | round / 10) ms\t\(.duration / 1000 * 10 | round / 10) ms\t\($p[.processID].serviceName)\t\(.operationName | sub("slow-redis-[0-9]+-[0-9]+"; "forebay"))"' \
   "$kept/trace.json" | column -t -s "$(printf '\t')"
 longest=$(jq -r '.data[0].spans | map(select(.operationName | test("^(POST|process) ") | not)) | max_by(.duration) | .operationName' "$kept/trace.json")
 [ "$services" = 5 ] || die "Jaeger has $services services of the mesh, not 5"

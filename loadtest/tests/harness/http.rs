@@ -42,10 +42,21 @@ pub fn post(address: SocketAddr, path: &str, body: &str) -> Result<Reply> {
 
 /// `POST /v1/predict`.
 pub fn predict(address: SocketAddr, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Result<Reply> {
+    let json = [("content-type", "application/json")];
+    request(address, "POST", "/v1/predict", &[&json, headers].concat(), body)
+}
+
+/// Any request with a body.
+pub fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl AsRef<[u8]>,
+) -> Result<Reply> {
     let body = body.as_ref();
     let mut request = format!(
-        "POST /v1/predict HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\n",
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n",
         body.len()
     );
     for (name, value) in headers {

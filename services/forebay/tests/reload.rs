@@ -183,6 +183,15 @@ impl Mesh {
     }
 }
 
+/// The hammer stops whatever happens, or the test would not end.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 #[test]
 fn production_moves_and_nobody_notices() {
     let _system = System::new();
@@ -209,13 +218,6 @@ fn production_moves_and_nobody_notices() {
     });
     mesh.strict.store(true, Ordering::Release);
     let (stop, longest) = (AtomicBool::new(false), Mutex::new(Duration::ZERO));
-    // the hammer stops whatever happens, or the test would not end
-    struct Stop<'a>(&'a AtomicBool);
-    impl Drop for Stop<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Release);
-        }
-    }
     let moves = 8;
     std::thread::scope(|scope| {
         let mesh = &mesh;

@@ -170,7 +170,7 @@ impl Loader {
         let model = &view.name;
         if !self.is_due(versions, view, number) {
             self.reporter.loaded(model, number);
-            return is_ready(versions, model, number);
+            return versions.table().is_ready(model, number);
         }
         let digest = view.version(number).map(|listed| listed.digest);
         let started = Instant::now();
@@ -202,7 +202,7 @@ impl Loader {
         });
         self.reporter.loaded(model, number);
         self.reporter.states(versions);
-        is_ready(versions, model, number)
+        versions.table().is_ready(model, number)
     }
 
     /// A version that stays broken is tried again and again; it is told once.
@@ -294,10 +294,6 @@ fn is_new(versions: &Versions, view: &ModelView, number: u32) -> bool {
         Some(Slot::Failed { digest, .. }) => *digest != view.version(number).map(|listed| listed.digest),
         Some(Slot::Ready(_)) => false,
     }
-}
-
-fn is_ready(versions: &Versions, model: &str, number: u32) -> bool {
-    matches!(versions.table().slot(model, number), Some(Slot::Ready(_)))
 }
 
 fn change(versions: &Versions, model: &str, change: impl FnOnce(&mut Shelf)) {

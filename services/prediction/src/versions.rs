@@ -162,6 +162,11 @@ impl Table {
     pub(crate) fn slot(&self, model: &str, version: u32) -> Option<&Slot> {
         self.models.get(model)?.slots.get(&version)
     }
+
+    /// Whether a version can answer.
+    pub(crate) fn is_ready(&self, model: &str, version: u32) -> bool {
+        matches!(self.slot(model, version), Some(Slot::Ready(_)))
+    }
 }
 
 impl Shelf {

@@ -123,14 +123,15 @@ fn log(context: &Context, failure: Option<&Failure>, stages: &[StageTime], end_u
     let (trace_id, ask, row, request_id) = (trace.trace_id_hex(), context.ask(), context.row(), context.request_id());
     let latency_ms = end_us.saturating_sub(context.accepted_us()) as f64 / 1e3;
     let stages = times(context.accepted_us(), stages, end_us);
-    let Some(Failure { code, message }) = failure else {
+    // not `message`: that is the line itself
+    let Some(Failure { code, message: reason }) = failure else {
         return tracing::warn!(%trace_id, %ask, row, request_id, latency_ms, stages, "request was slow");
     };
     if ErrorCode::parse(code).status() < 500 {
         // the client's mistake: of interest to whoever looks for it, no reason to look
-        tracing::info!(%trace_id, %ask, row, request_id, code, message, latency_ms, stages, "request was refused");
+        tracing::info!(%trace_id, %ask, row, request_id, code, reason, latency_ms, stages, "request was refused");
     } else {
-        tracing::warn!(%trace_id, %ask, row, request_id, code, message, latency_ms, stages, "request failed");
+        tracing::warn!(%trace_id, %ask, row, request_id, code, reason, latency_ms, stages, "request failed");
     }
 }
 

@@ -71,13 +71,23 @@ mod tests {
     #[test]
     fn both_layouts_and_every_float() {
         let bias = ("net.0.bias", Dtype::F32, vec![2], f32s(&[0.5, -100.0]));
-        let last = |shape| ("net.2.weight", Dtype::F64, shape, [2.0f64, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect());
+        let last =
+            |shape| ("net.2.weight", Dtype::F64, shape, [2.0f64, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect());
         // columns of W are (1, 2, 1) and (1, 1, 1)
         let rows = ("net.0.weight", Dtype::F32, vec![3, 2], f32s(&[1.0, 1.0, 2.0, 1.0, 1.0, 1.0]));
-        assert_eq!(answer(&file(Some(&json("")), &[rows, bias.clone(), last(vec![2, 1])])), 2.0 * (1.0 + 4.0 - 3.0 + 0.5));
+        assert_eq!(
+            answer(&file(Some(&json("")), &[rows, bias.clone(), last(vec![2, 1])])),
+            2.0 * (1.0 + 4.0 - 3.0 + 0.5)
+        );
         for (dtype, bytes) in [
-            (Dtype::F16, [1.0f32, 2.0, 1.0, 1.0, 1.0, 1.0].iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect()),
-            (Dtype::BF16, [1.0f32, 2.0, 1.0, 1.0, 1.0, 1.0].iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect()),
+            (
+                Dtype::F16,
+                [1.0f32, 2.0, 1.0, 1.0, 1.0, 1.0].iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
+            ),
+            (
+                Dtype::BF16,
+                [1.0f32, 2.0, 1.0, 1.0, 1.0, 1.0].iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
+            ),
         ] {
             let columns = ("net.0.weight", dtype, vec![2, 3], bytes);
             let bytes = file(Some(&json(r#""layout": "out_in","#)), &[columns, bias.clone(), last(vec![1, 2])]);

@@ -52,7 +52,8 @@ fn every_model_agrees_with_its_origin_and_none_with_another() {
         let check = loaded.check_example().unwrap_or_else(|error| panic!("{}: {error}", expected["case"]));
         let parity = check.parity.unwrap();
         assert_eq!(check.rows, output["predictions"].as_array().unwrap().len());
-        assert_eq!(parity.tolerance == Tolerance::Exact, expected["exact"] == true, "{}", expected["case"]);
+        // what is promised to the bit is held to it; what is not may be equal all the same
+        assert!(parity.tolerance == Tolerance::Exact || expected["exact"] == false, "{}", expected["case"]);
         exact += usize::from(parity.tolerance == Tolerance::Exact);
 
         let last = check.rows - 1;

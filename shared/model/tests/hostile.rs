@@ -66,8 +66,7 @@ fn array(file: &str) -> String {
 }
 
 fn linear(coefficients: Vec<u8>, intercept: &str) -> Vec<u8> {
-    let attributes =
-        [("n_features_in_", number("2")), ("coef_", array("0.npy")), ("intercept_", number(intercept))];
+    let attributes = [("n_features_in_", number("2")), ("coef_", array("0.npy")), ("intercept_", number(intercept))];
     skops("sklearn.linear_model.Ridge", &attributes, &[("0.npy", coefficients)])
 }
 

@@ -26,8 +26,8 @@ impl Refusals {
         let [spans, lines] = &*self.budgets;
         let (code, status) = (problem.code, problem.code.status());
         if lines.take(ended_us) {
-            let (trace_id, code, message) = (trace.trace_id_hex(), code.as_str(), &problem.message);
-            tracing::info!(%trace_id, route, code, message, "request was refused at the door");
+            let (trace_id, code, reason) = (trace.trace_id_hex(), code.as_str(), &problem.message);
+            tracing::info!(%trace_id, route, code, reason, "request was refused at the door");
         }
         if trace.sampled() || !self.tracer.is_enabled() || !spans.take(ended_us) {
             return;

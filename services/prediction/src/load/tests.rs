@@ -161,13 +161,15 @@ fn expect(folder: &Path, output: &str) {
     std::fs::write(folder.join("example_output.json"), output).unwrap();
 }
 
+type Breakage<'a> = &'a dyn Fn(&Path);
+
 #[test]
 fn a_broken_new_production_version_does_not_take_over() {
     let kept = kept(Warm::All);
     let write = |folder: &Path, file: &str, content: &[u8]| std::fs::write(folder.join(file), content).unwrap();
     let whole = std::fs::read(kept.folder.path().join("diabetes/3/model.skops")).unwrap();
     let mlmodel = std::fs::read_to_string(kept.folder.path().join("diabetes/3/MLmodel")).unwrap();
-    let breakages: [(&str, &dyn Fn(&Path)); 6] = [
+    let breakages: [(&str, Breakage<'_>); 6] = [
         ("neither skops nor a pickle", &|it| write(it, "model.skops", b"not a model")),
         ("model.skops", &|it| write(it, "model.skops", &whole[..whole.len() / 2])),
         ("MLmodel: signature", &|it| {

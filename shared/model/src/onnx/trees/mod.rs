@@ -210,7 +210,7 @@ fn same_length(name: &str, got: usize, want: usize) -> Result<(), String> {
 
 /// Accounts for the leaf values of one more tree with `nodes` nodes; gives their number.
 fn leaf_values(total: &mut usize, nodes: usize, targets: usize) -> Result<usize, String> {
-    let values = nodes.checked_mul(targets).unwrap_or(usize::MAX);
+    let values = nodes.saturating_mul(targets);
     *total = total.saturating_add(values);
     if *total > MAX_VALUES {
         return Err(format!("more than {MAX_VALUES} leaf values"));
