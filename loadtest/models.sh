@@ -72,7 +72,7 @@ say "--- scikit-learn"
 
 say "--- forebay score"
 sample=$here/../shared/model/sample/diabetes.csv
-{ head -n 1 "$sample"; while :; do tail -n +2 "$sample"; done | head -n "$lines"; } >"$work/rows.csv" || true
+{ head -n 1 "$sample"; while tail -n +2 "$sample" 2>>"$work/head.log"; do :; done; } | head -n $((lines + 1)) >"$work/rows.csv" || true
 for threads in 1 "$(nproc)"; do
   printf -- '| %s | %s |\n' "$threads" "$("$CARGO_TARGET_DIR/release/forebay" score --model models:/diabetes-rf-model/1 --threads "$threads" \
     --input "$work/rows.csv" --output "$work/answers.jsonl" 2>&1 | grep ' a second')"
@@ -90,7 +90,7 @@ fi
 page() {
   printf '# Models beside onnxruntime and scikit-learn, %s\n\n' "$(date -u '+%Y-%m-%d %H:%M UTC')"
   printf 'Made by `loadtest/models.sh`%s. One thread each, the same rotating rows of the diabetes data; Forebay and onnxruntime take turns in one\n' "$([ $quick = no ] || echo ' `--quick` (proves nothing)')"
-  printf 'process (called from Rust), times are medians of %s turns of %s ms, ratios medians of the ratios within a turn.\n\n' "$rounds" "$turn"
+  printf 'process (called from Rust). Times are processor time of the thread, so that a busy machine decides nothing: medians of %s turns of %s ms, ratios\nmedians of the ratios within a turn.\n\n' "$rounds" "$turn"
   printf -- '- %s cores, %s, Linux %s; load average before the run: %s\n' "$(nproc)" "$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)" \
     "$(uname -r | cut -d- -f1)" "$load_before"
   "$python" "$here/rivals/page.py" "$work/runs.jsonl"

@@ -1,6 +1,6 @@
 """Times scikit-learn on the models of make_models.py: `python time_sklearn.py FOLDER`. One JSON line a measurement.
 
-predict on one thread, over rotating rows as everywhere else; the median of many calls, in microseconds.
+predict on one thread, over rotating rows as everywhere else; the median of many calls, in microseconds of processor time.
 """
 
 import json

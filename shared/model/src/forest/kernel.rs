@@ -94,6 +94,46 @@ struct FastNode<T> {
     packed: u32,
 }
 
+/// How a block of rows walks a tree. A step that asks whether all walks have ended costs more than one that does not, and the
+/// answer is a branch that is guessed wrong once a block.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Steps that do not ask: as many as there are to the nearest leaf, in a shallow tree to the farthest.
+    sure: u32,
+    /// Whether a walk may go on after them.
+    open: bool,
+}
+
+/// Trees as deep as this are walked to the end without asking.
+const SHALLOW: u32 = 9;
+
+impl Pace {
+    /// Levels stand one after another; were they not, a walk on a leaf stays there, and steps too many change nothing.
+    fn of(full: &FullTables, root: u32) -> Self {
+        let (mut level, mut depth, mut nearest) = (root as usize..root as usize + 1, 0, None);
+        while let Some(nodes) = full.nodes.get(level.clone()) {
+            if nodes.iter().any(|node| node.is_leaf()) {
+                nearest.get_or_insert(depth);
+            }
+            let mut splits = nodes.iter().filter(|node| !node.is_leaf());
+            let Some(first) = splits.next() else {
+                return if depth <= SHALLOW { Self { sure: depth, open: false } } else { Self::until(nearest) };
+            };
+            let last = splits.next_back().unwrap_or(first);
+            if last.left < first.left {
+                break;
+            }
+            level = first.left as usize..last.left as usize + 2;
+            depth += 1;
+        }
+        Self::until(None)
+    }
+
+    fn until(nearest: Option<u32>) -> Self {
+        Self { sure: nearest.unwrap_or(0), open: true }
+    }
+}
+
 /// Node tables of the fast kernel.
 ///
 /// Invariant, established in [`FastTables::new`] and never changed (fields are private to this module): for
@@ -103,8 +143,7 @@ struct FastNode<T> {
 pub(super) struct FastTables<T> {
     nodes: Vec<FastNode<T>>,
     roots: Vec<u32>,
-    /// Of each tree, the depth above which there is no leaf: so many steps need not ask whether the walk has ended.
-    sure: Vec<u32>,
+    pace: Vec<Pace>,
     columns: usize,
 }
 
@@ -132,8 +171,8 @@ impl<T: Lane> FastTables<T> {
         nodes.push(FastNode { threshold: T::leaf(0), packed: leaf_column });
         let in_range = |n: &FastNode<T>| (n.packed >> 8) as usize + 1 < nodes.len();
         let sound = nodes.iter().all(in_range) && full.roots.iter().all(|r| (*r as usize) < nodes.len());
-        let sure = full.roots.iter().map(|root| sure_steps(full, *root)).collect();
-        sound.then(|| Self { roots: full.roots.clone(), sure, columns, nodes })
+        let pace = full.roots.iter().map(|root| Pace::of(full, *root)).collect();
+        sound.then(|| Self { roots: full.roots.clone(), pace, columns, nodes })
     }
 
     /// Adds every tree's leaf for every row.
@@ -170,13 +209,13 @@ impl<T: Lane> FastTables<T> {
         for (p, row) in padded.iter_mut().zip(rows.chunks_exact(width)) {
             p.iter_mut().zip(row).for_each(|(p, v)| *p = T::of(*v));
         }
-        for (tree, (&root, &sure)) in self.roots.iter().zip(&self.sure).enumerate() {
+        for (tree, (&root, pace)) in self.roots.iter().zip(&self.pace).enumerate() {
             for (block, out) in padded.chunks_exact(ROWS).zip(out.chunks_mut(ROWS * outputs)) {
                 let mut at = [root; ROWS];
-                for _ in 0..sure {
+                for _ in 0..pace.sure {
                     at.iter_mut().zip(block).for_each(|(at, row)| *at = self.step(*at, row));
                 }
-                loop {
+                while pace.open {
                     let mut moved = 0;
                     for (at, row) in at.iter_mut().zip(block) {
                         let next = self.step(*at, row);
@@ -233,18 +272,6 @@ impl<T: Lane> FastTables<T> {
     fn leaf(&self, at: u32) -> u32 {
         self.nodes[at as usize].threshold.ordinal()
     }
-}
-
-/// The depth of the leaf nearest to the root. Levels stand one after another; were they not, a walk on a leaf stays there, so
-/// steps too many change nothing.
-fn sure_steps(full: &FullTables, root: u32) -> u32 {
-    let (mut level, mut depth) = (root as usize..root as usize + 1, 0);
-    while let Some(nodes) = full.nodes.get(level.clone()).filter(|nodes| !nodes.iter().any(|node| node.is_leaf())) {
-        let (Some(first), Some(last)) = (nodes.first(), nodes.last()) else { break };
-        level = first.left as usize..last.left as usize + 2;
-        depth += 1;
-    }
-    depth
 }
 
 #[cfg(test)]
