@@ -48,6 +48,7 @@ class Child:
                 self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, env=environment(dict(extra_environment))
             )
         except OSError as error:
+            self.errors.close()
             raise ChildFailed(f"{self.command[0]}: cannot be started: {error}") from error
 
     def ask(self, lines):

@@ -37,6 +37,7 @@ class Settings:
 
     def __repr__(self):
         shown = {name: value for name, value in vars(self).items() if name not in ("kafka", "child_environment")}
+        shown["registry"] = re.sub(r"//[^/@]*@", "//***@", self.registry)
         secret = re.compile(r"jaas|password|secret|token|key(?!store\.type)", re.I)
         shown["kafka"] = {name: "***" if secret.search(name) else value for name, value in self.kafka}
         return f"Settings({shown})"
