@@ -4,6 +4,7 @@ import logging
 import signal
 import time
 
+from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as f
 
@@ -19,18 +20,33 @@ WISHES = "model string, asked string"
 def run(settings):
     """Runs until it is told to stop (SIGTERM, SIGINT), or with `once` until everything is done. Raises what ended the query."""
     spark = SparkSession.builder.appName(APP).getOrCreate()
-    query = start(spark, settings)
     stopping = []
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stopping.append(True))
-    while not query.awaitTermination(1):
-        if stopping:
-            log.info("stopping")
-            query.stop()  # what was not finished is done again by the next run
-            return
+    step = Step(spark, settings)
+    while not _ended(start(spark, settings, step), step, stopping):
+        pass
 
 
-def start(spark, settings):
+def _ended(query, step, stopping):
+    """False when the query failed after it had got on: then it is worth another start. Spark 4.1 needs one after each kill,
+    as its Kafka source fails once when it reports on a micro-batch that was run again."""
+    before = step.done
+    try:
+        while not query.awaitTermination(1):
+            if stopping:
+                log.info("stopping")
+                query.stop()  # what was not finished is done again by the next run
+                return True
+        return True
+    except StreamingQueryException as error:
+        if step.done == before or stopping:
+            raise
+        log.warning("the query failed after %d micro-batches and is started again: %s", step.done - before, str(error).split("\n")[0])
+        return False
+
+
+def start(spark, settings, step):
     options = dict(settings.kafka)
     source = spark.readStream.format("kafka").options(**options)
     source = source.option("subscribe", settings.requests).option("kafka.group.id", settings.group)
@@ -39,7 +55,7 @@ def start(spark, settings):
     writer = source.load().writeStream.queryName(APP).option("checkpointLocation", settings.checkpoint)
     if settings.once:
         writer = writer.trigger(availableNow=True)
-    return writer.foreachBatch(Step(spark, settings)).start()
+    return writer.foreachBatch(step).start()
 
 
 class Step:
@@ -49,6 +65,7 @@ class Step:
         self.settings = settings
         self.shelf = pins.Shelf(spark, settings.checkpoint)
         self.chooser = pins.Chooser(settings)
+        self.done = 0  # micro-batches written by this process
 
     def __call__(self, batch, number):
         began = time.monotonic()
@@ -60,6 +77,7 @@ class Step:
             outputs.write.format("kafka").option("includeHeaders", "true").options(**dict(self.settings.kafka)).save()
         finally:
             taken.unpersist()
+        self.done += 1
         log.info("micro-batch=%d written in %.2f s, versions=%s", number, time.monotonic() - began, _told(choices))
 
     def _choices(self, taken, number):

@@ -23,7 +23,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 BROKER, FOREBAY, REGISTRY = os.environ["REAL_KAFKA"], os.environ["REAL_FOREBAY"], Path(os.environ["REAL_REGISTRY"])
 WORK, EXAMPLES, HERE = Path(os.environ["REAL_WORK"]), Path(os.environ["REAL_EXAMPLES"]), Path(__file__).resolve().parent.parent
 MODEL, REQUESTS, RESULTS, MESH = "diabetes-rf-model", "inference-requests", "inference-results-batch", "inference-results"
-COUNT, BATCH = 6000, 500
+COUNT, BATCH = 4000, 500
 ROWS = json.loads((REGISTRY / MODEL / "expected.json").read_text())["rows"]
 # what a request may look like beside a plain one; all of it must come out of the job as it comes out of the mesh
 ODD = [
@@ -182,7 +182,7 @@ class Real(unittest.TestCase):
 
         def delivered(error, message):
             assert error is None, error
-            places[message.opaque if False else (message.partition(), message.offset())] = message.value()
+            places[(message.partition(), message.offset())] = message.value()
 
         order = []
         for value in values:
