@@ -284,9 +284,13 @@ start_mlflow() { # PORT
     chmod 600 "$home/auth.ini"
     auth=(--app-name basic-auth)
   fi
+  # webhooks to this machine, which a server on the network should not send
+  [ -e "$home/webhook.key" ] || head -c 32 /dev/urandom | base64 | tr '+/' '-_' > "$home/webhook.key"
+  local webhooks=(MLFLOW_WEBHOOK_ALLOWED_SCHEMES='http,https' MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS=true MLFLOW_WEBHOOK_CACHE_TTL=1
+    MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY="$(cat "$home/webhook.key")")
   # by its module: the script's first line names the place where the environment was made
   launch mlflow env MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_AUTH_CONFIG_PATH="$home/auth.ini" DO_NOT_TRACK=true \
-    MLFLOW_FLASK_SERVER_SECRET_KEY="native-$1" PYTHONWARNINGS=ignore GIT_PYTHON_REFRESH=quiet \
+    MLFLOW_FLASK_SERVER_SECRET_KEY="native-$1" PYTHONWARNINGS=ignore GIT_PYTHON_REFRESH=quiet "${webhooks[@]}" \
     "$mlflow/bin/python" -m mlflow server --host 127.0.0.1 --port "$1" --workers 1 "${auth[@]}" \
     --backend-store-uri "sqlite:///$home/mlflow.db" --artifacts-destination "$home/artifacts"
 }

@@ -43,6 +43,8 @@ def save(name, model, x, native=None, tolerance="onnx", least=0.0):
     except Exception as e:
         return skipped.append(f"{name}: {str(e)[-160:]}")
     finite = (np.isfinite(answers) & (np.abs(answers) >= least)).all(1)
+    if finite.sum() < 4:
+        return skipped.append(f"{name}: too few answers")
     origin = None if native is None else np.asarray(native, dtype=float).reshape(len(x), -1)[finite].tolist()
     folder = OUT / f"{len(made):03d}_{name}"
     folder.mkdir(exist_ok=True)

@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::too_many_lines,
+    clippy::disallowed_methods,
     reason = "a test that cannot go on stops, and tells its story in one place"
 )]
 

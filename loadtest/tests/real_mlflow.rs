@@ -186,6 +186,26 @@ fn a_killed_server_costs_no_request_and_starts_go_on_from_the_cache() {
     stop_all(services);
 }
 
+#[test]
+fn a_signed_webhook_is_quicker_than_polling() {
+    set_champion(1);
+    let mut mesh = mesh("mlflow-webhook");
+    mesh.set("FOREBAY__MODELS__REFRESH", "1h");
+    mesh.set("FOREBAY__MODELS__WEBHOOK_SECRET", "shared with the server");
+    let services = start_all(&mesh);
+    wait_for_version(services[0].http, "v1");
+    let hook = json!({
+        "name": "forebay", "url": format!("http://{}/webhooks/mlflow", services[3].admin), "secret": "shared with the server",
+        "events": [{ "entity": "MODEL_VERSION_ALIAS", "action": "CREATED" }],
+    });
+    let id = api("POST", "webhooks", &hook)["webhook"]["webhook_id"].as_str().unwrap().to_owned();
+    set_champion(2);
+    let took = wait_for_version(services[0].http, "v2");
+    println!("alias moved to v2, told to one replica of prediction, followed by all after {took:.1?}");
+    api("DELETE", &format!("webhooks/{id}"), &json!({}));
+    stop_all(services);
+}
+
 /// Registers the sample's first version on a server with authentication.
 fn register(server: SocketAddr, authorization: &str) {
     let headers = [("authorization", authorization), ("content-type", "application/json")];
@@ -233,12 +253,13 @@ fn basic_authentication_right_and_wrong() {
         assert!(!text.contains("not-the-password"), "{text}");
     }
     let mut up = mesh.launch("forebay", &["up"], &right);
-    up.wait_ready();
+    // this server hashes the password at every call
+    up.wait_ready_within(Duration::from_secs(60));
     let answer = ask(up.http, &serde_json::from_str(ROW).unwrap(), None);
     assert_eq!(answer["prediction"].as_f64(), Some(ROW_V1), "{answer}");
     up.stop();
     let mut refused = mesh.launch("forebay", &["up"], &wrong);
-    wait_until(Duration::from_secs(20), "the refusal in the log", || refused.output().contains("status 401"));
+    wait_until(Duration::from_secs(60), "the refusal in the log", || refused.output().contains("status 401"));
     assert!(!refused.is_ready(), "{:?}", refused.health());
     refused.stop();
 }

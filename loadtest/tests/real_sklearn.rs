@@ -2,7 +2,11 @@
 //! what they predicted. `REAL_PYTHON` is a Python with `sklearn_requirements.txt`; `REAL_CASES` a folder of cases made
 //! before; `REAL_SEED` another seed than 1.
 #![cfg(feature = "real-services")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops, and tells its story in one place")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on stops, and tells its story in one place"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

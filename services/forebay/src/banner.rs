@@ -58,6 +58,10 @@ pub(crate) fn text(shared: &Shared, http: Option<std::net::SocketAddr>, kafka: b
 }
 
 fn sample(shared: &Shared) -> Result<Sample, String> {
+    if shared.models.registry.starts_with("http") {
+        // a start does not wait for a server to be asked twice
+        return Err(format!("it comes from {}", shared.models.shown()));
+    }
     let registry = Registry::open_with(&forebay_prediction::registry_options(&shared.models))
         .map_err(|error| error.to_string())?;
     let name = &shared.models.name;

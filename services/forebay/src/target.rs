@@ -180,6 +180,6 @@ mod tests {
         assert!(matches!(target("diabetes-rf-model/1").unwrap(), Target::Folder(_)));
         assert!(matches!(target("diabetes-rf-model/2/model.onnx").unwrap(), Target::File(_)));
         assert!(target("diabetes-rf-model/1/model.pkl").unwrap_err().contains("no such file or folder"));
-        assert!(target("diabetes-rf-model/3/preprocessing").is_ok());
+        assert!(target("../../../services/preprocessing/tests/registry/diabetes/2/preprocessing").is_ok());
     }
 }

@@ -41,6 +41,12 @@ impl Progress {
         }
     }
 
+    /// Something to know on a terminal as well; it stays above the bar.
+    pub(crate) fn warn(&self, text: &str) {
+        self.note(text);
+        self.bar.println(text);
+    }
+
     /// Takes the bar away.
     pub(crate) fn done(&self) {
         self.bar.finish_and_clear();

@@ -67,7 +67,7 @@ fn train(asked: &Arguments) -> Result<String, Failure> {
         let (rows, columns, name) = (table.rows(), table.features.len(), &table.target.name);
         progress.note(&format!("training on {rows} rows with {columns} columns, target {name:?}"));
         for column in table.constant_columns() {
-            progress.note(&format!("column {column:?} has one value in every row, it cannot help"));
+            progress.warn(&format!("column {column:?} has one value in every row, it cannot help"));
         }
         let job = Job { table: &table, target: &target, fitting: &asked.fitting, progress: &progress, stop: &stop };
         let evaluation = Evaluation::run(job)?;

@@ -58,7 +58,7 @@ cd "$here/.."
 for target in "${targets[@]}"; do
   dictionary=()
   [ ! -e "$here/dictionaries/$target" ] || dictionary=("-dict=$here/dictionaries/$target")
-  # names of crashing inputs go to artifacts/; a gigabyte and ten seconds are far more than any input may take
+  # names of crashing inputs go to artifacts/; a gigabyte and thirty seconds are far more than any input may take
   cargo +nightly fuzz run ${FUZZ_TARGET_DIR:+--target-dir "$FUZZ_TARGET_DIR"} "$target" -- \
-    "${dictionary[@]}" -max_total_time="$seconds" -max_len=65536 -rss_limit_mb=1536 -timeout=10 -print_final_stats=1
+    "${dictionary[@]}" -max_total_time="$seconds" -max_len=65536 -rss_limit_mb=1536 -timeout=30 -print_final_stats=1
 done

@@ -13,6 +13,7 @@ mod fault;
 mod folder;
 mod forest;
 mod formats;
+mod fused;
 mod head;
 mod matrix;
 mod mlmodel;

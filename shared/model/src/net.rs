@@ -1,8 +1,12 @@
 //! Feed-forward nets over burn tensors, built at run time.
 
+use std::sync::Arc;
+
 use burn::tensor::activation::{gelu, leaky_relu, relu, sigmoid, silu, softmax, tanh};
 use burn::tensor::module::linear;
 use burn::tensor::{DType, Device, Tensor, TensorData};
+
+use crate::fused::{Fused, Stage, fused_layers};
 
 /// Weights accepted over all layers.
 const MAX_WEIGHTS: usize = 1 << 28;
@@ -68,6 +72,8 @@ pub(crate) struct Net {
     width: usize,
     outputs: usize,
     dtype: DType,
+    /// All layers in one pass, where that is possible.
+    fused: Option<Arc<Fused>>,
 }
 
 /// Weights of a linear layer as a file gives them.
@@ -90,12 +96,22 @@ pub(crate) struct NetBuilder {
     dtype: DType,
     device: Device,
     weights: usize,
+    /// The layers so far, as long as all of them can be fused.
+    stages: Option<Vec<Stage>>,
 }
 
 impl NetBuilder {
     /// For rows of `width` values, computed in `dtype` (f32 or f64).
     pub(crate) fn new(width: usize, dtype: DType) -> Self {
-        Self { layers: Vec::new(), width, outputs: width, dtype, device: Device::flex(), weights: 0 }
+        Self {
+            layers: Vec::new(),
+            width,
+            outputs: width,
+            dtype,
+            device: Device::flex(),
+            weights: 0,
+            stages: Some(Vec::new()),
+        }
     }
 
     /// Adds a linear layer.
@@ -118,6 +134,9 @@ impl NetBuilder {
         if let Some(bad) = weight.iter().chain(&bias).find(|v| !self.holds(**v)) {
             return Err(format!("weight {bad} is not finite"));
         }
+        if let Some(stages) = &mut self.stages {
+            stages.push(Stage { inputs, outputs, weight: weight.clone(), bias: bias.clone(), rectified: false });
+        }
         let weight = Tensor::from_data(self.data(weight, &[inputs, outputs]), (&self.device, self.dtype));
         let bias =
             (!bias.is_empty()).then(|| Tensor::from_data(self.data(bias, &[outputs]), (&self.device, self.dtype)));
@@ -128,6 +147,10 @@ impl NetBuilder {
 
     /// Adds an activation.
     pub(crate) fn activation(&mut self, activation: Activation) {
+        match (activation, self.stages.as_mut().and_then(|stages| stages.last_mut())) {
+            (Activation::Relu, Some(stage)) => stage.rectified = true,
+            _ => self.stages = None,
+        }
         self.layers.push(Layer::Activation(activation));
     }
 
@@ -136,11 +159,12 @@ impl NetBuilder {
     /// # Errors
     /// A net without a linear layer.
     pub(crate) fn finish(self) -> Result<Net, String> {
-        let Self { layers, width, outputs, dtype, .. } = self;
+        let Self { layers, width, outputs, dtype, stages, .. } = self;
         if !layers.iter().any(|l| matches!(l, Layer::Linear(_))) {
             return Err("has no linear layer".to_owned());
         }
-        Ok(Net { layers, width, outputs, dtype })
+        let fused = stages.and_then(|stages| Fused::new(&stages, dtype)).map(Arc::new);
+        Ok(Net { layers, width, outputs, dtype, fused })
     }
 
     fn holds(&self, v: f64) -> bool {
@@ -172,6 +196,9 @@ impl Net {
 
     /// `[n, width]` to `[n, outputs]`, both in `dtype()`.
     pub(crate) fn forward(&self, rows: Tensor<2>) -> Tensor<2> {
+        if let Some(fused) = &self.fused {
+            return fused_layers(rows, fused.clone());
+        }
         self.layers.iter().fold(rows, |x, layer| match layer {
             Layer::Linear(of) => linear(x, of.weight.clone(), of.bias.clone()),
             Layer::Activation(activation) => activation.apply(x),

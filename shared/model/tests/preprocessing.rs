@@ -33,7 +33,8 @@ fn the_model_sees_prepared_rows() {
     scaler.prepare(&raw, &mut prepared).unwrap();
     assert!(prepared.iter().zip(&raw).all(|(p, r)| (p / r - 21.0).abs() < 0.1), "scaled by 1 / 0.0476");
     let rows = Rows::new(10, &prepared).unwrap();
-    let (direct, whole) = (loaded.model.predict(rows).unwrap(), loaded.predict_raw(Rows::new(10, &raw).unwrap()).unwrap());
+    let (direct, whole) =
+        (loaded.model.predict(rows).unwrap(), loaded.predict_raw(Rows::new(10, &raw).unwrap()).unwrap());
     assert_eq!(direct.values, whole.values);
 }
 

@@ -140,7 +140,8 @@ async fn readiness_is_a_metric() {
     assert!(has("forebay_ready 1") && has("forebay_component_ready{component=\"kafka source a\"} 1"));
     host.lifecycle().shutdown("test");
     assert!(has("forebay_ready 0"), "a draining process takes no work");
-    (component.finished(), twin.finished());
+    component.finished();
+    twin.finished();
 }
 
 #[test]

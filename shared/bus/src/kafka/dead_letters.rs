@@ -59,7 +59,15 @@ impl DeadLetters {
         self.events.dead_letter();
         let (partition, offset) = (record.partition, record.offset);
         let trace_id = trace_of(&record).map(|trace| trace.trace_id_hex().to_string());
-        tracing::warn!(topic = &*topic, partition, offset, code, reason = message, trace_id, "record goes to the dead letters");
+        tracing::warn!(
+            topic = &*topic,
+            partition,
+            offset,
+            code,
+            reason = message,
+            trace_id,
+            "record goes to the dead letters"
+        );
         let Some((sink, to)) = &self.to else { return ack.ack() };
         // wrapped around the topic's own count: dead letters may have fewer partitions than the source
         let count = sink.partitions(to).unwrap_or(1).max(1);

@@ -27,7 +27,7 @@ pub fn read(name: &str, bytes: &[u8]) {
 }
 
 /// A skops file with this schema and these arrays, stored.
-pub fn skops<'a>(schema: &[u8], arrays: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
+pub fn skops<'a>(schema: &'a [u8], arrays: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     for (name, bytes) in std::iter::once(("schema.json", schema)).chain(arrays) {

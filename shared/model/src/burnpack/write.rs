@@ -128,7 +128,7 @@ mod tests {
         assert!(refused(&|n| n.prepare.as_mut().unwrap().center = vec![0.0]).contains("1 values for width 2"));
         assert!(refused(&|n| n.target = Some(TargetScale { scale: 0.0, center: 0.0 })).contains("target"));
         assert!(refused(&|n| n.layers[1] = NetLayer::Activation("sin".into())).contains("sin"));
-        assert!(refused(&|n| n.features.push("c".into())).contains("width 3"));
+        assert!(refused(&|n| n.features.push("c".into())).contains("2 values, the layer before gives 3"));
         assert!(refused(&|n| n.task = Task::Classification).contains("target scale"));
     }
 

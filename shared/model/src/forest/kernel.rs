@@ -103,6 +103,8 @@ struct FastNode<T> {
 pub(super) struct FastTables<T> {
     nodes: Vec<FastNode<T>>,
     roots: Vec<u32>,
+    /// Of each tree, the depth above which there is no leaf: so many steps need not ask whether the walk has ended.
+    sure: Vec<u32>,
     columns: usize,
 }
 
@@ -130,28 +132,37 @@ impl<T: Lane> FastTables<T> {
         nodes.push(FastNode { threshold: T::leaf(0), packed: leaf_column });
         let in_range = |n: &FastNode<T>| (n.packed >> 8) as usize + 1 < nodes.len();
         let sound = nodes.iter().all(in_range) && full.roots.iter().all(|r| (*r as usize) < nodes.len());
-        sound.then(|| Self { roots: full.roots.clone(), columns, nodes })
+        let sure = full.roots.iter().map(|root| sure_steps(full, *root)).collect();
+        sound.then(|| Self { roots: full.roots.clone(), sure, columns, nodes })
     }
 
     /// Adds every tree's leaf for every row.
     pub(super) fn sum(&self, rows: &[f64], width: usize, sums: &Sums<'_>, out: &mut [f64]) {
-        match self.columns {
-            16 => self.sum_in::<16>(rows, width, sums, out),
-            32 => self.sum_in::<32>(rows, width, sums, out),
-            64 => self.sum_in::<64>(rows, width, sums, out),
-            128 => self.sum_in::<128>(rows, width, sums, out),
-            _ => self.sum_in::<256>(rows, width, sums, out),
+        match sums.single() {
+            true => self.sum_into::<true>(rows, width, sums, out),
+            false => self.sum_into::<false>(rows, width, sums, out),
         }
     }
 
-    fn sum_in<const W: usize>(&self, rows: &[f64], width: usize, sums: &Sums<'_>, out: &mut [f64]) {
+    fn sum_into<const ONE: bool>(&self, rows: &[f64], width: usize, sums: &Sums<'_>, out: &mut [f64]) {
+        match self.columns {
+            16 => self.sum_in::<16, ONE>(rows, width, sums, out),
+            32 => self.sum_in::<32, ONE>(rows, width, sums, out),
+            64 => self.sum_in::<64, ONE>(rows, width, sums, out),
+            128 => self.sum_in::<128, ONE>(rows, width, sums, out),
+            _ => self.sum_in::<256, ONE>(rows, width, sums, out),
+        }
+    }
+
+    fn sum_in<const W: usize, const ONE: bool>(&self, rows: &[f64], width: usize, sums: &Sums<'_>, out: &mut [f64]) {
+        let outputs = if ONE { 1 } else { sums.outputs };
         let n = rows.len() / width;
         let block_from = if self.nodes.len() > CACHED_NODES { ROWS } else { BLOCK_FROM };
         if n < block_from {
             let mut padded = [T::default(); W];
-            for (row, out) in rows.chunks_exact(width).zip(out.chunks_exact_mut(sums.outputs)) {
+            for (row, out) in rows.chunks_exact(width).zip(out.chunks_exact_mut(outputs)) {
                 padded.iter_mut().zip(row).for_each(|(p, v)| *p = T::of(*v));
-                self.sum_row(&padded, sums, out);
+                self.sum_row::<W, ONE>(&padded, sums, out);
             }
             return;
         }
@@ -159,9 +170,12 @@ impl<T: Lane> FastTables<T> {
         for (p, row) in padded.iter_mut().zip(rows.chunks_exact(width)) {
             p.iter_mut().zip(row).for_each(|(p, v)| *p = T::of(*v));
         }
-        for (tree, &root) in self.roots.iter().enumerate() {
-            for (block, out) in padded.chunks_exact(ROWS).zip(out.chunks_mut(ROWS * sums.outputs)) {
+        for (tree, (&root, &sure)) in self.roots.iter().zip(&self.sure).enumerate() {
+            for (block, out) in padded.chunks_exact(ROWS).zip(out.chunks_mut(ROWS * outputs)) {
                 let mut at = [root; ROWS];
+                for _ in 0..sure {
+                    at.iter_mut().zip(block).for_each(|(at, row)| *at = self.step(*at, row));
+                }
                 loop {
                     let mut moved = 0;
                     for (at, row) in at.iter_mut().zip(block) {
@@ -173,15 +187,15 @@ impl<T: Lane> FastTables<T> {
                         break;
                     }
                 }
-                for (at, out) in at.iter().zip(out.chunks_exact_mut(sums.outputs)) {
-                    sums.add(out, tree, self.leaf(*at));
+                for (at, out) in at.iter().zip(out.chunks_exact_mut(outputs)) {
+                    sums.add::<ONE>(out, tree, self.leaf(*at));
                 }
             }
         }
     }
 
     /// One row through all trees, `TREES` at a time.
-    fn sum_row<const W: usize>(&self, row: &[T; W], sums: &Sums<'_>, out: &mut [f64]) {
+    fn sum_row<const W: usize, const ONE: bool>(&self, row: &[T; W], sums: &Sums<'_>, out: &mut [f64]) {
         for (group, roots) in self.roots.chunks(TREES).enumerate() {
             let mut at = [roots[0]; TREES];
             at[..roots.len()].copy_from_slice(roots);
@@ -197,7 +211,7 @@ impl<T: Lane> FastTables<T> {
                 }
             }
             for (i, at) in at[..roots.len()].iter().enumerate() {
-                sums.add(out, group * TREES + i, self.leaf(*at));
+                sums.add::<ONE>(out, group * TREES + i, self.leaf(*at));
             }
         }
     }
@@ -219,6 +233,18 @@ impl<T: Lane> FastTables<T> {
     fn leaf(&self, at: u32) -> u32 {
         self.nodes[at as usize].threshold.ordinal()
     }
+}
+
+/// The depth of the leaf nearest to the root. Levels stand one after another; were they not, a walk on a leaf stays there, so
+/// steps too many change nothing.
+fn sure_steps(full: &FullTables, root: u32) -> u32 {
+    let (mut level, mut depth) = (root as usize..root as usize + 1, 0);
+    while let Some(nodes) = full.nodes.get(level.clone()).filter(|nodes| !nodes.iter().any(|node| node.is_leaf())) {
+        let (Some(first), Some(last)) = (nodes.first(), nodes.last()) else { break };
+        level = first.left as usize..last.left as usize + 2;
+        depth += 1;
+    }
+    depth
 }
 
 #[cfg(test)]

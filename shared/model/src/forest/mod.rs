@@ -87,10 +87,17 @@ struct Sums<'f> {
 }
 
 impl Sums<'_> {
-    /// Adds tree `tree`'s leaf to one row's sums.
+    /// Whether every tree adds one value to one sum, as regressors do.
+    fn single(&self) -> bool {
+        self.leaves.stride == 1 && self.outputs == 1
+    }
+
+    /// Adds tree `tree`'s leaf to one row's sums. `ONE` is [`Sums::single`], known when the loop around this is compiled.
     #[inline(always)]
-    fn add(&self, sums: &mut [f64], tree: usize, leaf: u32) {
-        if self.leaves.stride == 1 {
+    fn add<const ONE: bool>(&self, sums: &mut [f64], tree: usize, leaf: u32) {
+        if ONE {
+            sums[0] += self.leaves.values[leaf as usize];
+        } else if self.leaves.stride == 1 {
             let output = if self.spread { tree % self.outputs } else { 0 };
             sums[output] += self.leaves.values[leaf as usize];
         } else {

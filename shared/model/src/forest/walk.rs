@@ -70,7 +70,7 @@ pub(super) struct FullTables {
 impl FullTables {
     /// Adds every tree's leaf for every row.
     pub(super) fn sum(&self, rows: &[f64], width: usize, sums: &Sums<'_>, out: &mut [f64]) {
-        self.visit(rows, width, sums.outputs, out, |out, tree, leaf| sums.add(out, tree, leaf));
+        self.visit(rows, width, sums.outputs, out, |out, tree, leaf| sums.add::<false>(out, tree, leaf));
     }
 
     /// Calls `f(row's outputs, tree, leaf)` for every row and tree.

@@ -91,9 +91,10 @@ impl NodeProto {
         self.attribute.iter().find(|a| a.name == name)
     }
 
-    /// Refuses an attribute that is NaN: everything computed with it would be.
+    /// Refuses an attribute that is NaN: everything computed with it would be. An imputer's marker may be, it is
+    /// compared only.
     pub(super) fn check_numbers(&self) -> Result<(), String> {
-        match self.attribute.iter().find(|a| a.f.is_nan()) {
+        match self.attribute.iter().find(|a| a.f.is_nan() && a.name != "replaced_value_float") {
             Some(bad) => Err(format!("{} is NaN", bad.name)),
             None => Ok(()),
         }

@@ -4,6 +4,7 @@
 
 mod attributes;
 mod compile;
+mod fusing;
 mod learners;
 mod nodes;
 mod program;

@@ -6,8 +6,11 @@ use burn::tensor::activation::{elu, gelu, leaky_relu, relu, sigmoid, softmax, so
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
 use crate::forest::{Forest, tree_ensemble};
+use crate::fused::{Fused, fused_layers};
 use crate::head::KernelMachine;
 use crate::step::Norm;
+
+use super::fusing::fuse;
 
 use super::learners::Sides;
 
@@ -87,6 +90,8 @@ pub(super) enum Op {
         epsilon: f64,
     },
     Reduce(Reduction),
+    /// Linear layers in one pass.
+    Fused(Arc<Fused>),
     Forest(Arc<Forest>),
     KernelMachine(Arc<KernelMachine>),
     /// `[s]` to the scores of two classes.
@@ -128,6 +133,7 @@ pub(super) struct Shape {
 
 impl Program {
     pub(super) fn new(instructions: Vec<Instruction>, shape: Shape) -> Self {
+        let instructions = fuse(instructions, shape.result, shape.slots, shape.dtype);
         let mut read_later = vec![false; shape.slots];
         read_later[shape.result] = true;
         let mut last: Vec<Vec<bool>> = Vec::with_capacity(instructions.len());
@@ -226,6 +232,7 @@ impl Op {
             Self::Reduce(Reduction::Sum) => x.sum_dim(1),
             Self::Reduce(Reduction::Mean) => x.mean_dim(1),
             Self::Reduce(Reduction::Product) => x.prod_dim(1),
+            Self::Fused(layers) => fused_layers(x, layers.clone()),
             Self::Forest(forest) => tree_ensemble(x.cast(DType::F64), forest.clone()).cast(dtype),
             Self::KernelMachine(machine) => on_rows(x, dtype, |row| machine.decide(row)),
             Self::BothSides(Sides::Complement) => Tensor::cat(vec![x.clone().neg() + 1.0, x], 1),

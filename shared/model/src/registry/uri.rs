@@ -138,7 +138,7 @@ mod tests {
             "models:/N@",
             "runs:/1/model",
             "models:/N/99999999999",
-            "models:/m-../..",
+            "models:/m-..",
             "models:/m-xyz",
         ] {
             assert!(matches!(text.parse::<ModelUri>(), Err(RegistryError::Uri { .. })), "{text}");

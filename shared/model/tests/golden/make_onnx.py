@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import to_onnx
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import ElasticNet, LogisticRegression, Ridge
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -55,6 +56,7 @@ exported("et_clf", ExtraTreesClassifier(4, max_leaf_nodes=16, **S), load_wine)
 exported("gb_clf_binary", GradientBoostingClassifier(n_estimators=8, **S), load_breast_cancer)
 exported("gb_clf_multi", GradientBoostingClassifier(n_estimators=4, **S), load_wine)
 exported("robust_elastic", make_pipeline(RobustScaler(), ElasticNet(0.1)), load_diabetes)
+exported("imputer_ridge", make_pipeline(SimpleImputer(), StandardScaler(), Ridge()), load_diabetes, missing=True)
 exported("maxabs_ridge", make_pipeline(MaxAbsScaler(), Ridge()), load_diabetes)
 exported("normalizer_l1", make_pipeline(Normalizer("l1"), Ridge()), load_diabetes)
 exported("poly_ridge", make_pipeline(StandardScaler(), PolynomialFeatures(2), Ridge()), load_diabetes)

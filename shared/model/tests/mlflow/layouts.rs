@@ -6,9 +6,9 @@ use std::path::Path;
 
 const RUN: &str = "6245f0d1c2e94c5ab01df7d2a9f35c1b";
 
-/// The scaler beside version 3 of the sample.
+/// A scaler of ten features.
 fn scaler() -> Vec<u8> {
-    let path = "sample/diabetes-rf-model/3/preprocessing/model.skops";
+    let path = "tests/scaler/model.skops";
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 

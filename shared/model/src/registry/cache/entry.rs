@@ -120,6 +120,9 @@ pub(super) fn encoded(name: &str) -> String {
             other => text.push_str(&format!("%{other:02X}")),
         }
     }
+    if text.is_empty() {
+        text.push('%');
+    }
     // file systems take 255 bytes
     if text.len() > 200 {
         text.truncate(150);
