@@ -50,8 +50,9 @@ class Out:
 
 
 def score_command(program, registry, model, version):
-    """One thread: Spark counts a task as a core."""
-    command = [program, "score", "--model", f"models:/{model}/{version}", "--format", "jsonl", "--threads", "1"]
+    """One thread, as Spark counts a task as a core. One row at a time: the last bits of a net depend on how many rows share a call,
+    and how many do depends on timing."""
+    command = [program, "score", "--model", f"models:/{model}/{version}", "--format", "jsonl", "--threads", "1", "--batch", "1"]
     return command + (["--registry", registry] if registry else [])
 
 

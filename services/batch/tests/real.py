@@ -23,7 +23,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 BROKER, FOREBAY, REGISTRY = os.environ["REAL_KAFKA"], os.environ["REAL_FOREBAY"], Path(os.environ["REAL_REGISTRY"])
 WORK, EXAMPLES, HERE = Path(os.environ["REAL_WORK"]), Path(os.environ["REAL_EXAMPLES"]), Path(__file__).resolve().parent.parent
 MODEL, REQUESTS, RESULTS, MESH = "diabetes-rf-model", "inference-requests", "inference-results-batch", "inference-results"
-COUNT, BATCH = 4000, 500
+COUNT, BATCH = 2400, 300
 ROWS = json.loads((REGISTRY / MODEL / "expected.json").read_text())["rows"]
 # what a request may look like beside a plain one; all of it must come out of the job as it comes out of the mesh
 ODD = [
@@ -55,7 +55,7 @@ def bits(result):
 def scored(version, rows):
     """What `forebay score` prints for rows, by itself."""
     text = "".join(json.dumps({"features": row}) + "\n" for row in rows)
-    command = [FOREBAY, "score", "--registry", f"file:{REGISTRY}", "--model", f"models:/{MODEL}/{version}", "--format", "jsonl"]
+    command = [FOREBAY, "score", "--registry", f"file:{REGISTRY}", "--model", f"models:/{MODEL}/{version}", "--format", "jsonl", "--batch", "1"]
     done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=60, check=True)
     return [bits(json.loads(line)) for line in done.stdout.splitlines()]
 
