@@ -215,20 +215,28 @@ impl<T: Lane> FastTables<T> {
                 for _ in 0..pace.sure {
                     at.iter_mut().zip(block).for_each(|(at, row)| *at = self.step(*at, row));
                 }
-                while pace.open {
-                    let mut moved = 0;
-                    for (at, row) in at.iter_mut().zip(block) {
-                        let next = self.step(*at, row);
-                        moved |= next ^ *at;
-                        *at = next;
-                    }
-                    if moved == 0 {
-                        break;
-                    }
+                if pace.open {
+                    self.settle(&mut at, block);
                 }
                 for (at, out) in at.iter().zip(out.chunks_exact_mut(outputs)) {
                     sums.add::<ONE>(out, tree, self.leaf(*at));
                 }
+            }
+        }
+    }
+
+    /// Walks on until no walk moves any more.
+    #[inline(always)]
+    fn settle<const W: usize>(&self, at: &mut [u32; ROWS], block: &[[T; W]]) {
+        loop {
+            let mut moved = 0;
+            for (at, row) in at.iter_mut().zip(block) {
+                let next = self.step(*at, row);
+                moved |= next ^ *at;
+                *at = next;
+            }
+            if moved == 0 {
+                break;
             }
         }
     }
