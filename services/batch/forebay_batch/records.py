@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 MAX_TEXT_BYTES = 512
-_LABEL = re.compile(r'"request_id"\s*:\s*("(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?)', re.S)
+_LABEL = re.compile(rb'"request_id"\s*:\s*("(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?)', re.S)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _fits(text):
 
 
 def _salvaged(value):
-    found = _LABEL.search(value.decode("utf-8", "replace"))
+    found = _LABEL.search(value)
     try:
         return _label(json.loads(found.group(1))) if found else None
     except ValueError:

@@ -55,6 +55,8 @@ class Records(unittest.TestCase):
             self.assertEqual(request.problem.code, "invalid_request")
         self.assertEqual(records.read(b'{"request_id": "a\\"b", "features":[1').request_id, 'a"b')
         self.assertEqual(records.read(b'{"request_id": 12, "features":[1').request_id, "12")
+        self.assertEqual(records.read(b'{"request_id": "a", "x":"\xff"}').request_id, "a")
+        self.assertIsNone(records.read(b'{"request_id": "\xff", "features":[1]}').request_id)
         self.assertFalse(records.read(b'{"request_id":"a"}').problem.dead)
 
     def test_documents(self):
