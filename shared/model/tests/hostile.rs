@@ -92,6 +92,28 @@ fn tree(nodes: &[(i64, i64, i64, f64)], values: &[f64]) -> Vec<u8> {
     skops("sklearn.tree.DecisionTreeRegressor", &[("n_features_in_", number("2")), ("tree_", inner)], &arrays)
 }
 
+/// Files the fuzz targets found; the extension names the reader. Each is refused, or is a model that answers.
+#[test]
+fn what_fuzzing_found() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/found");
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = format!("model.{}", path.extension().unwrap().to_str().unwrap());
+        let began = Instant::now();
+        if let Ok(loaded) = load_bytes(&name, &std::fs::read(&path).unwrap()) {
+            let width = loaded.model.signature().width();
+            for value in [0.5, f64::NAN, 1e300] {
+                let row = vec![value; width];
+                let _ = loaded.model.predict(forebay_model::Rows::new(width, &row).unwrap());
+            }
+        }
+        assert!(began.elapsed() < PATIENCE, "{}", path.display());
+        files += 1;
+    }
+    assert!(files > 0);
+}
+
 #[test]
 fn the_models_these_tests_spoil_are_good() {
     for bytes in [

@@ -27,8 +27,14 @@ impl Constant {
             .iter()
             .map(|d| usize::try_from(*d).map_err(|_| format!("tensor {:?} has a negative size", t.name)))
             .collect::<Result<_, _>>()?;
+        let size = dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+        let fill = |n: usize| match size {
+            Some(size) if size == n => Ok(()),
+            _ => Err(format!("tensor {:?}: {n} values do not fill {dims:?}", t.name)),
+        };
         if t.data_type == element::STRING {
-            let texts = t.string_data.iter().map(|s| String::from_utf8_lossy(s).into_owned()).collect();
+            let texts: Vec<String> = t.string_data.iter().map(|s| String::from_utf8_lossy(s).into_owned()).collect();
+            fill(texts.len())?;
             return Ok(Self { dims, values: Vec::new(), texts });
         }
         let raw = |size: usize, read: fn(&[u8]) -> f64| t.raw_data.chunks_exact(size).map(read).collect::<Vec<f64>>();
@@ -46,14 +52,15 @@ impl Constant {
             (element::BOOL | element::UINT8, false) => raw(1, |b| f64::from(b[0])),
             (other, _) => return Err(format!("tensor {:?} has element type {other}, not supported", t.name)),
         };
-        if dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d)) != Some(values.len()) {
-            return Err(format!("tensor {:?}: {} values do not fill {dims:?}", t.name, values.len()));
-        }
+        fill(values.len())?;
         Ok(Self { dims, values, texts: Vec::new() })
     }
 
     /// Values that must all be finite.
     pub(super) fn finite(&self) -> Result<&[f64], String> {
+        if !self.texts.is_empty() {
+            return Err("constant is text".to_owned());
+        }
         match self.values.iter().find(|v| !v.is_finite()) {
             Some(bad) => Err(format!("constant holds {bad}")),
             None => Ok(&self.values),
@@ -63,6 +70,7 @@ impl Constant {
     /// Rows and columns; vectors are one row.
     pub(super) fn matrix(&self) -> Result<(usize, usize), String> {
         match *self.dims.as_slice() {
+            _ if self.dims.contains(&0) => Err("constant is empty".to_owned()),
             [] => Ok((1, 1)),
             [columns] => Ok((1, columns)),
             [rows, columns] => Ok((rows, columns)),
