@@ -30,6 +30,8 @@ struct Example {
     services: Vec<Service>,
     /// Topics by name, as settings call them: these tests have topics of their own.
     topics: String,
+    /// Its folder holds the services' logs.
+    _mesh: Mesh,
 }
 
 /// Calls in a row: what callers saw, and the trace of each.
@@ -58,7 +60,7 @@ impl Example {
         }
         let services = mesh.start_all();
         let topics = mesh.topic("requests").trim_end_matches("requests").to_owned();
-        Self { redis, spans, services, topics }
+        Self { redis, spans, services, topics, _mesh: mesh }
     }
 
     fn door(&self) -> SocketAddr {
