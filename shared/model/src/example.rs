@@ -90,7 +90,7 @@ impl fmt::Display for ExampleCheck {
             (rows, None) => write!(f, "{rows} rows answered, nothing to compare with"),
             (rows, Some(Parity { tolerance: Tolerance::Exact, .. })) => write!(f, "{rows} rows equal to the bit"),
             (rows, Some(Parity { worst, tolerance: Tolerance::Within(most) })) => {
-                write!(f, "{rows} rows equal within {worst:.1e}, {most:e} admitted")
+                write!(f, "{rows} rows equal, at most {worst:.1e} apart (admitted: {most:e} x (1 + value))")
             }
         }
     }
