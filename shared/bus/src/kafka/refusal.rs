@@ -1,0 +1,103 @@
+//! Why a broker does not let this client in, in words for people. librdkafka tells it to the error callback alone; whoever
+//! then waits for an answer learns no more than that there was none.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+/// librdkafka repeats a reason that has not changed every 30 s; an older one says nothing about now.
+const STALE: Duration = Duration::from_secs(90);
+
+/// The last refusal a client was told of. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refusal(Arc<Mutex<Option<(Instant, String)>>>);
+
+impl Refusal {
+    /// Takes what an error callback is told. Gives the reason if it is about logins or certificates.
+    pub(crate) fn note(&self, error: &KafkaError, reason: &str) -> Option<String> {
+        let text = told(error.rdkafka_error_code()?, reason)?;
+        *self.0.lock() = Some((Instant::now(), text.clone()));
+        Some(text)
+    }
+
+    /// The reason behind `error`, where one is known; else the error itself.
+    pub(crate) fn behind(&self, error: &KafkaError) -> String {
+        let known = self.0.lock();
+        match &*known {
+            Some((told, reason)) if told.elapsed() < STALE => reason.clone(),
+            _ => error.to_string(),
+        }
+    }
+
+    /// The broker answers.
+    pub(crate) fn over(&self) {
+        *self.0.lock() = None;
+    }
+}
+
+fn told(code: RDKafkaErrorCode, reason: &str) -> Option<String> {
+    use RDKafkaErrorCode::{
+        Authentication, BrokerTransportFailure, IllegalSASLState, SSL, SaslAuthenticationFailed, UnsupportedSASLMechanism,
+    };
+    let short = shortened(reason);
+    match code {
+        Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism | IllegalSASLState => {
+            Some(format!("the broker refuses the login (kafka.username, kafka.password or EVENTHUB_CONNECTION): {short}"))
+        }
+        SSL => Some(format!("no TLS connection to the broker (kafka.ca_file, kafka.client_cert_file): {short}")),
+        // hints of librdkafka at a listener that speaks something else
+        BrokerTransportFailure if reason.contains("security.protocol") || reason.contains("PLAINTEXT broker listener") => {
+            Some(format!("the broker hangs up (kafka.security_protocol): {short}"))
+        }
+        _ => None,
+    }
+}
+
+/// Without the broker's address in front, which differs from broker to broker, and the times behind, which differ always:
+/// the same trouble keeps the same words, and is logged once.
+fn shortened(reason: &str) -> &str {
+    let reason = match reason.split_once(": ") {
+        Some((address, rest)) if address.contains("://") => rest,
+        _ => reason,
+    };
+    reason.split(" (after ").next().unwrap_or(reason).trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOGIN: &str = "sasl_ssl://localhost:9093/bootstrap: SASL authentication error: Authentication failed: \
+                         Invalid username or password (after 104ms in state AUTH_REQ)";
+
+    fn global(code: rdkafka::types::RDKafkaErrorCode) -> KafkaError {
+        KafkaError::Global(code)
+    }
+
+    #[test]
+    fn a_refused_login_is_told_in_the_same_words_each_time() {
+        let refusal = Refusal::default();
+        let timeout = global(RDKafkaErrorCode::BrokerTransportFailure);
+        assert_eq!(refusal.behind(&timeout), timeout.to_string());
+        let first = refusal.note(&global(RDKafkaErrorCode::Authentication), LOGIN).unwrap();
+        assert!(first.ends_with("SASL authentication error: Authentication failed: Invalid username or password"));
+        let other = LOGIN.replace("bootstrap", "2").replace("104ms", "99ms, 3 identical error(s) suppressed");
+        assert_eq!(refusal.note(&global(RDKafkaErrorCode::Authentication), &other), Some(first.clone()));
+        assert_eq!(refusal.behind(&timeout), first);
+        refusal.over();
+        assert_eq!(refusal.behind(&timeout), timeout.to_string());
+    }
+
+    #[test]
+    fn a_broker_that_is_away_is_no_refusal() {
+        let refusal = Refusal::default();
+        let reason = "localhost:9092/bootstrap: Connect to ipv4#127.0.0.1:9092 failed: Connection refused (after 0ms in state CONNECT)";
+        assert_eq!(refusal.note(&global(RDKafkaErrorCode::BrokerTransportFailure), reason), None);
+        let wrong = "localhost:9093/bootstrap: Disconnected: requesting ApiVersion: might be caused by incorrect \
+                     security.protocol configuration (connecting to a SSL listener?)";
+        let told = refusal.note(&global(RDKafkaErrorCode::BrokerTransportFailure), wrong).unwrap();
+        assert!(told.contains("kafka.security_protocol"), "{told}");
+    }
+}
