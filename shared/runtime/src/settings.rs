@@ -20,6 +20,7 @@ mod text;
 
 pub use bundle::{Bundle, SHARED_BUNDLE};
 pub use event_hubs::EventHubs;
+pub(crate) use kafka::readable;
 pub use kafka::{KafkaSettings, SecurityProtocol};
 pub use layers::Layers;
 pub use mask::without_password;

@@ -230,7 +230,7 @@ impl KafkaSettings {
 }
 
 /// Whether a file that a library will read later can be read now.
-pub(super) fn readable(path: &Path) -> Result<(), String> {
+pub(crate) fn readable(path: &Path) -> Result<(), String> {
     match std::fs::read(path) {
         Ok(bytes) if bytes.windows(11).any(|text| text == b"-----BEGIN ") => Ok(()),
         Ok(_) => Err(format!("names {}, which is no PEM file", path.display())),
