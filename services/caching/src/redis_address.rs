@@ -42,7 +42,8 @@ impl RedisSettings {
         let encrypted = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
         let info = info.set_redis_settings(login);
         let Some(certificates) = self.certificates(encrypted)? else { return Client::open(info).map_err(unusable) };
-        Client::build_with_tls(info, certificates).map_err(|error| refused("redis.ca_file", format!("cannot be used: {error}")))
+        Client::build_with_tls(info, certificates)
+            .map_err(|error| refused("redis.ca_file", format!("cannot be used: {error}")))
     }
 
     /// The authorities to trust and the certificate to show, where the machine's own are not meant.
@@ -63,8 +64,12 @@ impl RedisSettings {
         let client_tls = match (cert, key) {
             (Some(client_cert), Some(client_key)) => Some(ClientTlsConfig { client_cert, client_key }),
             (None, None) => None,
-            (Some(_), None) => return Err(refused("redis.client_key_file", "is empty, a certificate needs its key".to_owned())),
-            (None, Some(_)) => return Err(refused("redis.client_cert_file", "is empty, a key needs its certificate".to_owned())),
+            (Some(_), None) => {
+                return Err(refused("redis.client_key_file", "is empty, a certificate needs its key".to_owned()));
+            }
+            (None, Some(_)) => {
+                return Err(refused("redis.client_cert_file", "is empty, a key needs its certificate".to_owned()));
+            }
         };
         let given = root_cert.is_some() || client_tls.is_some();
         Ok(given.then_some(TlsCertificates { client_tls, root_cert }))
@@ -78,7 +83,8 @@ fn refused(key: &'static str, text: String) -> Refused {
 /// Whether the server, or its certificate, does not let this client in: waiting does not mend it, somebody has to.
 pub(crate) fn is_refusal(error: &RedisError) -> bool {
     let tls = error.is_io_error() && !error.is_timeout() && !error.is_connection_refusal();
-    tls || error.kind() == ErrorKind::AuthenticationFailed || matches!(error.code(), Some("NOPERM" | "NOAUTH" | "WRONGPASS"))
+    tls || error.kind() == ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("NOPERM" | "NOAUTH" | "WRONGPASS"))
 }
 
 #[cfg(test)]

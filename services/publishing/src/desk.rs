@@ -141,8 +141,9 @@ impl Desk {
         let failure = failure_of(&item.payload).map(std::borrow::Cow::into_owned);
         let waited_for = item.context.reply_partition().is_some();
         let outside = self.outside.as_ref().filter(|_| self.goes_outside(waited_for, failure.is_some()));
-        let record = outside
-            .map(|outside| (outside, document_with(&item.context, &item.payload, now, self.times), self.span(&item, outside, now)));
+        let record = outside.map(|outside| {
+            (outside, document_with(&item.context, &item.payload, now, self.times), self.span(&item, outside, now))
+        });
         if let Some(failure) = &failure {
             mark(&journey, &item, failure);
         }

@@ -28,6 +28,4 @@ pub use models::ModelSettings;
 pub use origin::Origin;
 pub use problems::{Problem, Problems, SettingsError};
 pub use secret::Secret;
-pub use shared::{
-    AdminSettings, DeliverySettings, LogFormat, LogSettings, Shared, TelemetrySettings, TopicSettings,
-};
+pub use shared::{AdminSettings, DeliverySettings, LogFormat, LogSettings, Shared, TelemetrySettings, TopicSettings};

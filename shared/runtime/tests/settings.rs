@@ -246,10 +246,7 @@ fn legacy_variables_still_work() {
     ];
     let layers = layers("", &environment, &[]);
     let (shared, _, redis) = read(&layers).unwrap();
-    assert_eq!(
-        (shared.kafka.brokers.as_str(), shared.kafka.consumer_group.as_str()),
-        ("x:9093", "inference-consumer")
-    );
+    assert_eq!((shared.kafka.brokers.as_str(), shared.kafka.consumer_group.as_str()), ("x:9093", "inference-consumer"));
     assert_eq!(redis.url.expose(), "redis://redis-master.mlflow:6379");
     assert_eq!((shared.models.name.as_str(), shared.models.stage.as_str()), ("m", "Staging"));
     assert_eq!(shared.models.registry, "http://mlflow:5000");

@@ -105,7 +105,8 @@ impl Client {
             .set("reconnect.backoff.max.ms", "1000")
             .set("topic.metadata.refresh.interval.ms", "30000")
             .set("allow.auto.create.topics", "false")
-            .set("log.connection.close", "false");
+            // heard, not logged: a listener that wants TLS shows in nothing else
+            .set("log.connection.close", "true");
         config
     }
 
@@ -174,6 +175,7 @@ pub(crate) struct Quiet(pub(crate) Refusal);
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.0.hear(facility, text);
         log(level, facility, text);
     }
 

@@ -85,6 +85,7 @@ struct Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.refusal.hear(facility, text);
         client::log(level, facility, text);
     }
 

@@ -10,6 +10,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 /// librdkafka repeats a reason that has not changed every 30 s; an older one says nothing about now.
 const STALE: Duration = Duration::from_secs(90);
 
+const HUNG_UP: &str =
+    "the broker hangs up at the first request: does it want TLS or a login? (kafka.security_protocol)";
+
 /// The last refusal a client was told of. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refusal(Arc<Mutex<Option<(Instant, String)>>>);
@@ -18,6 +21,14 @@ impl Refusal {
     /// Takes what an error callback is told. Gives the reason if it is about logins or certificates.
     pub(crate) fn note(&self, error: &KafkaError, reason: &str) -> Option<String> {
         let text = told(error.rdkafka_error_code()?, reason)?;
+        *self.0.lock() = Some((Instant::now(), text.clone()));
+        Some(text)
+    }
+
+    /// Takes what a log callback is told: a listener that speaks something else is no error to librdkafka.
+    pub(crate) fn hear(&self, facility: &str, text: &str) -> Option<String> {
+        let hung_up = facility == "FAIL" && text.contains("Disconnected") && text.contains("state APIVERSION_QUERY");
+        let text = hung_up.then(|| HUNG_UP.to_owned())?;
         *self.0.lock() = Some((Instant::now(), text.clone()));
         Some(text)
     }
@@ -39,16 +50,23 @@ impl Refusal {
 
 fn told(code: RDKafkaErrorCode, reason: &str) -> Option<String> {
     use RDKafkaErrorCode::{
-        Authentication, BrokerTransportFailure, IllegalSASLState, SSL, SaslAuthenticationFailed, UnsupportedSASLMechanism,
+        Authentication, BrokerTransportFailure, IllegalSASLState, SSL, SaslAuthenticationFailed,
+        UnsupportedSASLMechanism,
     };
     let short = shortened(reason);
     match code {
-        Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism | IllegalSASLState => {
-            Some(format!("the broker refuses the login (kafka.username, kafka.password or EVENTHUB_CONNECTION): {short}"))
-        }
+        Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism | IllegalSASLState => Some(format!(
+            "the broker refuses the login (kafka.username, kafka.password or EVENTHUB_CONNECTION): {short}"
+        )),
         SSL => Some(format!("no TLS connection to the broker (kafka.ca_file, kafka.client_cert_file): {short}")),
+        // an alert of the broker comes after the handshake, as a broken connection
+        BrokerTransportFailure if reason.contains("SSL routines") => {
+            Some(format!("no TLS connection to the broker (kafka.ca_file, kafka.client_cert_file): {short}"))
+        }
         // hints of librdkafka at a listener that speaks something else
-        BrokerTransportFailure if reason.contains("security.protocol") || reason.contains("PLAINTEXT broker listener") => {
+        BrokerTransportFailure
+            if reason.contains("security.protocol") || reason.contains("PLAINTEXT broker listener") =>
+        {
             Some(format!("the broker hangs up (kafka.security_protocol): {short}"))
         }
         _ => None,
@@ -99,5 +117,17 @@ mod tests {
                      security.protocol configuration (connecting to a SSL listener?)";
         let told = refusal.note(&global(RDKafkaErrorCode::BrokerTransportFailure), wrong).unwrap();
         assert!(told.contains("kafka.security_protocol"), "{told}");
+        let log = "[thrd:localhost:9093/bootstrap]: localhost:9093/bootstrap: Disconnected: connection closed by peer: \
+                   receive 0 after POLLIN (after 0ms in state APIVERSION_QUERY)";
+        assert_eq!(refusal.hear("FAIL", log).as_deref(), Some(HUNG_UP));
+        assert_eq!(refusal.hear("FAIL", &log.replace("APIVERSION_QUERY", "UP")), None, "a broker that goes away");
+    }
+
+    #[test]
+    fn a_broker_that_wants_a_certificate_says_so_in_an_alert() {
+        let reason = "ssl://localhost:9094/bootstrap: Receive failed: ssl/record/rec_layer_s3.c:918:ssl3_read_bytes \
+                      error:0A000412:SSL routines::ssl/tls alert bad certificate: SSL alert number 42 (after 1ms in state X)";
+        let told = Refusal::default().note(&global(RDKafkaErrorCode::BrokerTransportFailure), reason).unwrap();
+        assert!(told.contains("kafka.client_cert_file") && told.ends_with("SSL alert number 42"), "{told}");
     }
 }

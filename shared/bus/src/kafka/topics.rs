@@ -71,8 +71,9 @@ pub fn create_topics(
     replication: i32,
 ) -> Result<Vec<(String, TopicReport)>, TopicError> {
     let quiet = Quiet::default();
-    let failed = |error: KafkaError| {
-        TopicError::Kafka { brokers: client.settings().brokers.clone(), why: quiet.0.behind(&error) }
+    let failed = |error: KafkaError| TopicError::Kafka {
+        brokers: client.settings().brokers.clone(),
+        why: quiet.0.behind(&error),
     };
     // a consumer, because it can be asked for what the error callback was told
     let asker: BaseConsumer<Quiet> =

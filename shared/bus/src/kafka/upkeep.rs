@@ -110,7 +110,9 @@ fn no_room(wanted: &[String], existing: &[String]) -> Option<String> {
     let (room, there) = (EventHubs::HUBS, existing.len());
     (!missing.is_empty() && there + missing.len() > room).then(|| {
         let missing = missing.join(", ");
-        format!("there are {there} hubs, these are missing: {missing}; a namespace of the Standard tier has room for {room}")
+        format!(
+            "there are {there} hubs, these are missing: {missing}; a namespace of the Standard tier has room for {room}"
+        )
     })
 }
 

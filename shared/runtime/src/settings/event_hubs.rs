@@ -84,7 +84,8 @@ pub(super) fn read(environment: &BTreeMap<String, String>, problems: &mut Proble
     };
     let named = given(NAME).map(|name| name.trim().to_owned());
     let name = named.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned());
-    let mut profile = Profile { hubs: EventHubs { enabled, connection: Secret::new(text), name }, ..Profile::default() };
+    let mut profile =
+        Profile { hubs: EventHubs { enabled, connection: Secret::new(text), name }, ..Profile::default() };
     if !enabled {
         return profile;
     }

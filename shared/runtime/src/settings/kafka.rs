@@ -165,7 +165,8 @@ impl KafkaSettings {
         }
         let mechanism_given = !mechanism.is_empty() || given(&["sasl.mechanism", "sasl.mechanisms"]);
         if !mechanism_given {
-            let text = format!("is empty, and kafka.security_protocol is {protocol}: expected {}", MECHANISMS.join(", "));
+            let text =
+                format!("is empty, and kafka.security_protocol is {protocol}: expected {}", MECHANISMS.join(", "));
             problems.add("kafka.sasl_mechanism", text);
         }
         // other mechanisms (GSSAPI, OAUTHBEARER) have no name and password, and are set in the options

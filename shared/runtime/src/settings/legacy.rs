@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::text::Key;
 use super::Origin;
+use super::text::Key;
 
 /// Settings that the legacy variables in `environment` stand for.
 pub(super) fn settings(environment: &BTreeMap<String, String>) -> Vec<(Key, String, Origin)> {

@@ -31,6 +31,7 @@ pub(crate) fn grpc() -> (String, Receiver<ExportTraceServiceRequest>) {
 }
 
 /// As [`grpc`], over TLS with this certificate and key (PEM) for `localhost`.
+#[allow(dead_code, reason = "not every test that shares this file asks for TLS")]
 pub(crate) fn grpc_tls(certificate: &str, key: &str) -> (String, Receiver<ExportTraceServiceRequest>) {
     let (port, requests) = serve(Some(Identity::from_pem(certificate, key)));
     (format!("https://localhost:{port}"), requests)

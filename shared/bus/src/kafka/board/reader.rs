@@ -36,6 +36,7 @@ struct Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.refusal.hear(facility, text);
         client::log(level, facility, text);
     }
 
@@ -76,7 +77,8 @@ impl Reader {
         let mut config = client.reader_of_partitions();
         // a topic that was made anew is read anew; the end of a partition is told
         config.set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
-        let consumer = config.create_with_context(Context { lost: AtomicBool::new(false), refusal: Refusal::default() })?;
+        let consumer =
+            config.create_with_context(Context { lost: AtomicBool::new(false), refusal: Refusal::default() })?;
         let (topic, ignored) = (topic.to_owned(), Counter::default());
         let help = "Records of the models topic that are not understood";
         host.metrics().register("forebay_models_records_ignored", help, ignored.clone());

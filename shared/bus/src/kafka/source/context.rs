@@ -41,6 +41,9 @@ pub(crate) struct SourceContext {
 
 impl ClientContext for SourceContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        if let Some(why) = self.refusal.hear(facility, text) {
+            self.not_let_in(&why);
+        }
         client::log(level, facility, text);
     }
 
@@ -55,10 +58,10 @@ impl ClientContext for SourceContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if let Some(why) = self.refusal.note(&error, reason)
-            && !self.joined.load(Ordering::Acquire)
-        {
-            self.events.unready(&why);
+        if let Some(why) = self.refusal.note(&error, reason) {
+            self.not_let_in(&why);
+        } else if reason.starts_with("JoinGroup failed") {
+            self.not_let_in(reason);
         }
         tracing::debug!(topic = &*self.topic, %error, reason, "consumer reports an error");
     }
@@ -89,6 +92,13 @@ impl ConsumerContext for SourceContext {
 }
 
 impl SourceContext {
+    /// A member that has been let in is unready only when it loses its partitions.
+    fn not_let_in(&self, why: &str) {
+        if !self.joined.load(Ordering::Acquire) {
+            self.events.unready(why);
+        }
+    }
+
     fn arrive(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
         let partitions = partitions(list);
         if self.from_latest && !partitions.is_empty() {

@@ -104,7 +104,10 @@ fn the_mesh_keeps_to_the_ten_hubs_of_a_namespace() {
     let connection = string("sb://h/", "");
     let shared = shared(&[("EVENTHUB_CONNECTION", &connection), ("EVENTHUB_NAME", "orders")], "").unwrap();
     let names: std::collections::BTreeSet<_> = shared.topics.all().iter().map(|(_, name)| *name).collect();
-    assert!(names.len() <= EventHubs::HUBS && names.contains("orders") && names.contains("orders-results"), "{names:?}");
+    assert!(
+        names.len() <= EventHubs::HUBS && names.contains("orders") && names.contains("orders-results"),
+        "{names:?}"
+    );
 }
 
 #[test]
@@ -119,7 +122,10 @@ fn the_operators_own_values_win() {
     let file = "[kafka]\nsession_timeout = \"45s\"\n[kafka.options]\nrequest.timeout.ms = 30000\n\
                 [topics]\nresults_out = \"mine\"\n";
     let shared = shared(&environment, file).unwrap();
-    assert_eq!((shared.kafka.consumer_group.as_str(), shared.kafka.session_timeout.as_secs()), ("inference-consumer", 45));
+    assert_eq!(
+        (shared.kafka.consumer_group.as_str(), shared.kafka.session_timeout.as_secs()),
+        ("inference-consumer", 45)
+    );
     assert_eq!(shared.kafka.options["message.max.bytes"].expose(), "500000");
     assert_eq!(shared.kafka.options["request.timeout.ms"].expose(), "30000");
     assert_eq!(shared.topics.results_out, "mine");
