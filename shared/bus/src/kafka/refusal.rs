@@ -13,33 +13,70 @@ const STALE: Duration = Duration::from_secs(90);
 const HUNG_UP: &str =
     "the broker hangs up at the first request: does it want TLS or a login? (kafka.security_protocol)";
 
+/// The same trouble comes in several wordings by turns; the first one stays for so long.
+const STICKY: Duration = Duration::from_secs(60);
+
+/// What is wrong, the vaguest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    HungUp,
+    Tls,
+    Login,
+}
+
+#[derive(Debug)]
+struct Known {
+    kind: Kind,
+    text: String,
+    first: Instant,
+    last: Instant,
+}
+
 /// The last refusal a client was told of. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Refusal(Arc<Mutex<Option<(Instant, String)>>>);
+pub(crate) struct Refusal(Arc<Mutex<Option<Known>>>);
 
 impl Refusal {
     /// Takes what an error callback is told. Gives the reason if it is about logins or certificates.
     pub(crate) fn note(&self, error: &KafkaError, reason: &str) -> Option<String> {
-        let text = told(error.rdkafka_error_code()?, reason)?;
-        *self.0.lock() = Some((Instant::now(), text.clone()));
-        Some(text)
+        let kind = kind_of(error.rdkafka_error_code()?, reason)?;
+        let what = match kind {
+            Kind::Login => "the broker refuses the login (kafka.username, kafka.password or EVENTHUB_CONNECTION)",
+            Kind::Tls => "no TLS connection to the broker (kafka.ca_file, kafka.client_cert_file)",
+            Kind::HungUp => "the broker hangs up (kafka.security_protocol)",
+        };
+        Some(self.keep(kind, || format!("{what}: {}", shortened(reason))))
     }
 
     /// Takes what a log callback is told: a listener that speaks something else is no error to librdkafka.
     pub(crate) fn hear(&self, facility: &str, text: &str) -> Option<String> {
         let hung_up = facility == "FAIL" && text.contains("Disconnected") && text.contains("state APIVERSION_QUERY");
-        let text = hung_up.then(|| HUNG_UP.to_owned())?;
-        *self.0.lock() = Some((Instant::now(), text.clone()));
-        Some(text)
+        hung_up.then(|| self.keep(Kind::HungUp, || HUNG_UP.to_owned()))
+    }
+
+    fn keep(&self, kind: Kind, text: impl FnOnce() -> String) -> String {
+        let (mut known, now) = (self.0.lock(), Instant::now());
+        match &mut *known {
+            Some(old) if kind <= old.kind && old.first.elapsed() < STICKY => {
+                old.last = now;
+                old.text.clone()
+            }
+            _ => known.insert(Known { kind, text: text(), first: now, last: now }).text.clone(),
+        }
     }
 
     /// The reason behind `error`, where one is known; else the error itself.
     pub(crate) fn behind(&self, error: &KafkaError) -> String {
         let known = self.0.lock();
         match &*known {
-            Some((told, reason)) if told.elapsed() < STALE => reason.clone(),
+            Some(known) if known.last.elapsed() < STALE => known.text.clone(),
             _ => error.to_string(),
         }
+    }
+
+    /// Whether the broker has said why it does not let this client in.
+    pub(crate) fn is_known(&self) -> bool {
+        self.0.lock().as_ref().is_some_and(|known| known.last.elapsed() < STALE)
     }
 
     /// The broker answers.
@@ -48,27 +85,22 @@ impl Refusal {
     }
 }
 
-fn told(code: RDKafkaErrorCode, reason: &str) -> Option<String> {
+fn kind_of(code: RDKafkaErrorCode, reason: &str) -> Option<Kind> {
     use RDKafkaErrorCode::{
         Authentication, BrokerTransportFailure, IllegalSASLState, SSL, SaslAuthenticationFailed,
         UnsupportedSASLMechanism,
     };
-    let short = shortened(reason);
     match code {
-        Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism | IllegalSASLState => Some(format!(
-            "the broker refuses the login (kafka.username, kafka.password or EVENTHUB_CONNECTION): {short}"
-        )),
-        SSL => Some(format!("no TLS connection to the broker (kafka.ca_file, kafka.client_cert_file): {short}")),
-        // an alert of the broker comes after the handshake, as a broken connection
-        BrokerTransportFailure if reason.contains("SSL routines") => {
-            Some(format!("no TLS connection to the broker (kafka.ca_file, kafka.client_cert_file): {short}"))
-        }
+        Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism | IllegalSASLState => Some(Kind::Login),
         // hints of librdkafka at a listener that speaks something else
-        BrokerTransportFailure
+        SSL | BrokerTransportFailure
             if reason.contains("security.protocol") || reason.contains("PLAINTEXT broker listener") =>
         {
-            Some(format!("the broker hangs up (kafka.security_protocol): {short}"))
+            Some(Kind::HungUp)
         }
+        SSL => Some(Kind::Tls),
+        // an alert of the broker comes after the handshake, as a broken connection
+        BrokerTransportFailure if reason.contains("SSL routines") => Some(Kind::Tls),
         _ => None,
     }
 }
@@ -103,6 +135,11 @@ mod tests {
         assert!(first.ends_with("SASL authentication error: Authentication failed: Invalid username or password"));
         let other = LOGIN.replace("bootstrap", "2").replace("104ms", "99ms, 3 identical error(s) suppressed");
         assert_eq!(refusal.note(&global(RDKafkaErrorCode::Authentication), &other), Some(first.clone()));
+        assert_eq!(refusal.behind(&timeout), first);
+        // a vaguer one does not take its place, nor another wording of the same: each change would be a line in the log
+        let code = global(RDKafkaErrorCode::Authentication);
+        assert_eq!(refusal.note(&code, "sasl_ssl://x/1: SASL PLAIN mechanism handshake failed"), Some(first.clone()));
+        assert_eq!(refusal.note(&global(RDKafkaErrorCode::SSL), "ssl://x/1: closed"), Some(first.clone()));
         assert_eq!(refusal.behind(&timeout), first);
         refusal.over();
         assert_eq!(refusal.behind(&timeout), timeout.to_string());
