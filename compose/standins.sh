@@ -6,12 +6,11 @@
 #   compose/standins.sh [--force] [debian rust kafka redis rabbitmq prometheus jaeger mlflow]      default: all but jaeger and mlflow
 #
 # JAEGER_BIN  the program of Jaeger v2, for the image jaeger (go build ./cmd/jaeger in its source)
-# CA_BUNDLE   certificates for pip, where a proxy opens TLS
+# CA_BUNDLE   certificates for pip, where a proxy opens TLS;  DEBIAN_MIRROR  where debootstrap fetches (default: what apt uses)
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${FOREBAY_CACHE:-$HOME/.cache/forebay}
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 die() { printf 'standins.sh: %s\n' "$*" >&2; exit 1; }
@@ -21,10 +20,13 @@ image_of() { # SERVICE -> the name that compose.yaml gives it
 }
 
 debian() {
+  local mirror
   command -v debootstrap >/dev/null || die "please install debootstrap"
-  debootstrap --variant=minbase bookworm "$work/root" "$mirror" >"$work/log" 2>&1 || { tail -n 5 "$work/log" >&2; die "debootstrap failed"; }
-  rm -rf "$work"/root/var/cache/apt/archives/*.deb "$work"/root/var/lib/apt/lists/*
-  tar -C "$work/root" -c . | docker import -c 'CMD ["bash"]' -c 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - "$1" >/dev/null
+  # shellcheck disable=SC2016 # apt-get fills in the $(...)
+  mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' | head -n 1)}
+  debootstrap --variant=minbase bookworm "$work/tree" "$mirror" >"$work/log" 2>&1 || { tail -n 5 "$work/log" >&2; die "debootstrap failed"; }
+  rm -rf "$work"/tree/var/cache/apt/archives/*.deb "$work"/tree/var/lib/apt/lists/*
+  tar -C "$work/tree" -c . | docker import -c 'CMD ["bash"]' -c 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - "$1" >/dev/null
 }
 
 # The build image of the Dockerfile: Debian's compilers and this machine's Rust.
@@ -68,7 +70,7 @@ make_one() { # SERVICE IMAGE
 
 force=no
 [ "${1:-}" != --force ] || { force=yes; shift; }
-case ${1:-} in -h | --help) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;; esac
+case ${1:-} in -h | --help) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;; esac
 [ $# -gt 0 ] || set -- debian rust kafka redis rabbitmq prometheus
 docker info >/dev/null 2>&1 || die "no Docker engine answers (DOCKER_HOST is ${DOCKER_HOST:-not set})"
 for service; do

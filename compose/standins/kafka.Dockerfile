@@ -7,6 +7,6 @@ RUN apt-get update -q \
     && chown -R appuser /opt/kafka/config /var/lib/kafka
 COPY jars /opt/kafka/libs
 COPY kafka-start.sh kafka-broker-api-versions.sh /opt/kafka/bin/
-USER appuser
+USER 1000
 VOLUME /var/lib/kafka/data
 CMD ["/opt/kafka/bin/kafka-start.sh"]
