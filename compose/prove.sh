@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Puts compose.yaml to the test with a real Docker engine: up from nothing, a prediction over HTTP, Kafka and RabbitMQ, one
-# trace through five services in Jaeger, Prometheus scraping all of them, `--scale prediction=3`, a container killed under load with
+# trace through five services in Jaeger, Prometheus scraping all of them, `--scale prediction=3`, containers killed under load with
 # nothing lost, an orderly stop, down with nothing left. Runs beside a mesh that is up: project and ports are its own.
 #
 #   compose/prove.sh [--build]      about four minutes with the images there
@@ -149,7 +149,16 @@ replicas=$(compose ps -q prediction | wc -l)
 if runs prometheus; then await 60 "Prometheus finds the new replicas" scraped 7; fi
 ok "--scale prediction=3: three healthy replicas, found by Prometheus"
 
-# 30 s of load on both doors; after 5 s one replica of prediction is killed, after 12 s one more, after 18 s caching
+# A crash as the engine sees it. A `docker kill` is an operator's word, which no restart policy answers, so where the host's
+# process is not ours to kill, the container is started again by hand.
+crash() { # SERVICE : its first container that runs
+  local container
+  container=$(docker ps -q --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.service=$1" | tail -n 1)
+  kill -KILL "$(docker inspect -f '{{.State.Pid}}' "$container")" 2>/dev/null ||
+    { docker kill "$container" && sleep 1 && docker start "$container"; } >/dev/null
+}
+
+# 30 s of load on both doors; meanwhile two replicas of prediction crash, and the only one of caching
 python3 - "$door" "$row" >"$work/http.json" <<'PYTHON' &
 import json, sys, threading, time, urllib.request
 
@@ -187,11 +196,11 @@ for number in range(6000):
     time.sleep(0.005)' "$row" | timeout 90 kcat -P -b "$kafka" -t inference-requests -X linger.ms=5 &
 writer=$!
 sleep 5
-docker kill "$(compose ps -q prediction | sed -n 1p)" >/dev/null
+crash prediction
 sleep 7
-docker kill "$(compose ps -q prediction | sed -n 1p)" >/dev/null
+crash prediction
 sleep 6
-docker kill "$(compose ps -q caching)" >/dev/null
+crash caching
 wait "$http" || die "the HTTP load failed"
 wait "$writer" || die "the Kafka load failed"
 results() { timeout 30 kcat -C -q -e -b "$kafka" -t inference-results -o beginning -f '%s\n' 2>/dev/null | jq -r 'select(.request_id // "" | startswith("load-")) | "\(.request_id) \(.error.code // "good")"'; }
@@ -200,11 +209,12 @@ await 90 "6,000 answers over Kafka" complete
 [ "$(wc -l <"$work/results")" = 6000 ] || die "$(($(wc -l <"$work/results") - 6000)) requests were answered twice"
 [ "$(grep -c ' good$' "$work/results")" = 6000 ] || die "errors: $(cut -d' ' -f2 "$work/results" | sort | uniq -c)"
 jq -e '.asked == .answered and .asked > 500' "$work/http.json" >/dev/null || die "over HTTP: $(cat "$work/http.json")"
-ok "two replicas of prediction and caching killed under load: 6,000 of 6,000 requests answered once over Kafka, $(jq .answered "$work/http.json") of $(jq .asked "$work/http.json") over HTTP"
+ok "prediction crashed twice and caching once under load: 6,000 of 6,000 requests answered once over Kafka, $(jq .answered "$work/http.json") of $(jq .asked "$work/http.json") over HTTP"
 
-# `restart: on-failure` does not count a `docker kill`, which is an operator's word: they are started again by hand
-compose up -d --wait --scale prediction=3 "${services[@]}" >"$work/again.log" 2>&1 || { tail "$work/again.log" >&2; die "up again failed"; }
-ok "up again brings back what was killed"
+up_again() { [ "$(docker ps -q --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.service=$1" --filter health=healthy | wc -l)" = "$2" ]; }
+await 60 "prediction is healthy again" up_again prediction 3
+await 60 "caching is healthy again" up_again caching 1
+ok "what crashed was started again and is healthy"
 
 # --- down ----------------------------------------------------------------------------------------------------------------
 
