@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Puts compose.yaml to the test with a real Docker engine: up from nothing, a prediction over HTTP, Kafka and RabbitMQ, one
 # trace through five services in Jaeger, Prometheus scraping all of them, `--scale prediction=3`, containers killed under load with
-# nothing lost, an orderly stop, down with nothing left. Runs beside a mesh that is up: project and ports are its own.
+# nothing lost, models from MLflow, an orderly stop, down with nothing left. Runs beside a mesh that is up: project and ports are its own.
 #
 #   compose/prove.sh [--build]      about four minutes with the images there
 #
@@ -18,7 +18,7 @@ project=forebay-prove
 own=(ingestion preprocessing caching prediction publishing)
 first=$((20000 + RANDOM % 9000))
 export HTTP_PORT=$first KAFKA_PORT=$((first + 1)) REDIS_PORT=$((first + 2)) RABBITMQ_PORT=$((first + 3))
-export RABBITMQ_UI_PORT=$((first + 4)) JAEGER_PORT=$((first + 5)) PROMETHEUS_PORT=$((first + 6)) GRAFANA_PORT=$((first + 7))
+export RABBITMQ_UI_PORT=$((first + 4)) JAEGER_PORT=$((first + 5)) PROMETHEUS_PORT=$((first + 6)) GRAFANA_PORT=$((first + 7)) MLFLOW_PORT=$((first + 8))
 export FOREBAY_LOG_FORMAT=json
 row='[0.038,0.051,0.062,0.022,-0.044,-0.035,-0.043,-0.003,0.02,-0.018]'
 work=$(mktemp -d "${TMPDIR:-/tmp}/forebay-prove.XXXXXX")
@@ -41,7 +41,7 @@ stop() {
   fi
   [ "$code" = 0 ] || { cat "$work/ps.log"; grep -E '"(ERROR|WARN)"|level=error' "$work/containers.log" | tail -n 30; } >&2
   if [ -n "${PROVE_KEEP:-}" ]; then mkdir -p "$PROVE_KEEP" && cp "$work"/* "$PROVE_KEEP/"; fi
-  timeout 120 docker compose -p "$project" -f "$here/compose.yaml" down -v --remove-orphans -t 5 >/dev/null 2>&1 || true
+  timeout 120 docker compose -p "$project" -f "$here/compose.yaml" --profile mlflow down -v --remove-orphans -t 5 >/dev/null 2>&1 || true
   rm -rf "$work"
   exit "$code"
 }
@@ -216,6 +216,24 @@ await 60 "prediction is healthy again" up_again prediction 3
 await 60 "caching is healthy again" up_again caching 1
 ok "what crashed was started again and is healthy"
 
+# --- a registry of one's own ---------------------------------------------------------------------------------------------
+
+image=$(compose --profile mlflow config --format json | jq -r .services.mlflow.image)
+if docker image inspect "$image" >/dev/null 2>&1 || timeout 600 docker pull -q "$image" >/dev/null 2>&1; then
+  compose --profile mlflow up -d --wait --wait-timeout 120 mlflow >"$work/mlflow.log" 2>&1 || { tail "$work/mlflow.log" >&2; die "MLflow does not start"; }
+  bash "$here/native.sh" install mlflow >/dev/null
+  MLFLOW_TRACKING_URI=http://127.0.0.1:$MLFLOW_PORT timeout 300 "$here/native.sh" python "$here/../loadtest/mlflow/fill.py" "$work/filled.json" >"$work/fill.log" 2>&1 ||
+    { tail "$work/fill.log" >&2; die "MLflow cannot be filled"; }
+  FOREBAY_REGISTRY=http://mlflow:5000 compose --profile mlflow up -d --wait --wait-timeout 120 "${services[@]}" mlflow >"$work/registry.log" 2>&1 ||
+    { tail "$work/registry.log" >&2; die "the mesh does not start with MLflow"; }
+  body=$(jq -c '{features: .rows[0], model_version: "v1"}' "$work/filled.json")
+  as_python() { curl -fsS -m 20 "$door" -d "$body" | jq -e --slurpfile filled "$work/filled.json" '.model_version == "v1" and .prediction == $filled[0].versions["1"].predict[0]'; }
+  await 60 "the answer of version 1 as in Python" as_python
+  ok "--profile mlflow: version 1 of the registered model answers to the bit as in Python"
+else
+  missing+=("mlflow ($image)")
+fi
+
 # --- down ----------------------------------------------------------------------------------------------------------------
 
 begin=$SECONDS
@@ -227,7 +245,7 @@ for name in "${own[@]}"; do
   done
 done
 ok "all replicas ended with 0 within $((SECONDS - begin)) s of a stop"
-compose down -v --remove-orphans >"$work/down.log" 2>&1 || die "down failed"
+compose --profile mlflow down -v --remove-orphans >"$work/down.log" 2>&1 || die "down failed"
 left="$(docker ps -aq --filter "label=com.docker.compose.project=$project")$(docker volume ls -q --filter "label=com.docker.compose.project=$project")$(docker network ls -q --filter "label=com.docker.compose.project=$project")"
 [ -z "$left" ] || die "down left something: $left"
 ok "down leaves no container, volume or network"
