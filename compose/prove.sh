@@ -16,7 +16,9 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 project=forebay-prove
 own=(ingestion preprocessing caching prediction publishing)
-first=$((20000 + RANDOM % 9000))
+# shellcheck source=ports.sh
+. "$here/ports.sh"
+first=$(free_ports 12)
 export HTTP_PORT=$first KAFKA_PORT=$((first + 1)) REDIS_PORT=$((first + 2)) RABBITMQ_PORT=$((first + 3))
 export RABBITMQ_UI_PORT=$((first + 4)) JAEGER_PORT=$((first + 5)) PROMETHEUS_PORT=$((first + 6)) GRAFANA_PORT=$((first + 7)) MLFLOW_PORT=$((first + 8))
 export FOREBAY_LOG_FORMAT=json
