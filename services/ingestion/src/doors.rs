@@ -3,6 +3,7 @@
 //! # Layout
 //! - `predict`: `POST /v1/predict`
 //! - `answer`: the JSON of answers and errors
+//! - `body`: reading bodies within limits; `credentials`: what a request shows of itself; `cors`: pages that may call
 //! - `models`: `GET /v1/models`
 //! - `catalog`: what it lists, from the board
 //! - `openapi`: `/openapi.json`, generated from the types that are served
@@ -11,7 +12,10 @@
 //! - `span`: the server span of a request
 
 mod answer;
+mod body;
 mod catalog;
+mod cors;
+mod credentials;
 mod models;
 mod openapi;
 mod predict;
@@ -19,7 +23,9 @@ mod refusals;
 mod routes;
 mod span;
 
+pub(crate) use body::Intake;
 pub use catalog::Catalog;
+pub(crate) use cors::cors;
 pub use openapi::document;
 pub use predict::PredictDoor;
 pub(crate) use refusals::Refusals;

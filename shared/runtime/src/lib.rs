@@ -34,6 +34,7 @@
 
 mod admin;
 mod cli;
+mod container;
 mod host;
 mod launch;
 mod lifecycle;
@@ -46,6 +47,7 @@ mod webhook;
 
 pub use admin::{AdminError, AdminServer};
 pub use cli::{Command, ConfigCommand, Opened, ServiceSpec, SettingsArgs, check_health, open, service, service_from};
+pub use container::in_container;
 pub use host::{Drain, Host, Process, StartError};
 pub use launch::launch;
 pub use lifecycle::{Component, ComponentState, Fence, Lifecycle, Phase};

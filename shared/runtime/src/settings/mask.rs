@@ -56,7 +56,7 @@ fn names_secret(key: &str) -> bool {
 
 fn holds_secret(value: &str) -> bool {
     let value = value.to_ascii_lowercase();
-    ["password=", "accesskey=", "secret=", "token="].iter().any(|mark| value.contains(mark))
+    ["password=", "accesskey=", "secret=", "token=", "private key-----", "fby_"].iter().any(|mark| value.contains(mark))
 }
 
 #[cfg(test)]
@@ -78,6 +78,9 @@ mod tests {
         {
             assert_eq!(shown(key, "value"), "***", "{key}");
         }
+        assert_eq!(shown("http.tls.key_file", "-----BEGIN PRIVATE KEY-----"), "***", "the text instead of its path");
+        assert_eq!(shown("auth.keys_file", "fby_abc"), "***", "a key instead of a path");
+        assert_eq!(shown("http.tls.key_file", "tls/key.pem"), "tls/key.pem");
         assert_eq!(shown("x.y", "Endpoint=sb://h/;SharedAccessKey=abc"), "***");
         for key in ["http.max_connections", "http.connection_timeout", "topics.keyed"] {
             assert_eq!(shown(key, "value"), "value", "{key}");
