@@ -63,6 +63,11 @@ impl Counts {
         self.refused.get_or_create(&[("reason", reason)]).inc();
     }
 
+    /// Shows the failures of `what` from now on, none so far: an alert on a rise needs where it rises from.
+    pub(super) fn expect(&self, what: &'static str) {
+        drop(self.failures.get_or_create(&[("what", what)]));
+    }
+
     /// `what` is `keys` or `jwks`.
     pub(super) fn failed(&self, what: &'static str) {
         self.failures.get_or_create(&[("what", what)]).inc();
