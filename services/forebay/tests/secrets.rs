@@ -177,12 +177,16 @@ fn no_secret_is_shown_anywhere() {
     let shown = done(&show.envs(environment.clone()).output().unwrap());
     assert!(shown.contains(&keys.display().to_string()) && shown.contains("***"), "{shown}");
     holds_none(&shown, &secrets, "config show");
-    let mistake = ("FOREBAY__AUTH__KEYS_FILE", secrets[0].clone());
-    let mut wrong = forebay(&["up"]);
-    let wrong = wrong.envs(environment.clone()).envs([mistake]).output().unwrap();
-    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
-    let text = String::from_utf8_lossy(&wrong.stderr).into_owned();
-    assert!(text.contains("auth.keys_file"), "{text}");
-    holds_none(&text, &secrets, "a key instead of its file");
+    for (variable, setting, text) in [
+        ("FOREBAY__AUTH__KEYS_FILE", "auth.keys_file", &secrets[0]),
+        ("FOREBAY__HTTP__TLS__KEY_FILE", "http.tls.key_file", &pem),
+    ] {
+        let mut wrong = forebay(&["up"]);
+        let wrong = wrong.envs(environment.clone()).env(variable, text).output().unwrap();
+        assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+        let told = String::from_utf8_lossy(&[wrong.stdout, wrong.stderr].concat()).into_owned();
+        assert!(told.contains(setting), "{told}");
+        holds_none(&told, &secrets, "the secret instead of its file");
+    }
     assert!(Path::new(&keys).exists());
 }

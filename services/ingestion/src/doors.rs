@@ -8,6 +8,7 @@
 //! - `catalog`: what it lists, from the board
 //! - `openapi`: `/openapi.json`, generated from the types that are served
 //! - `refusals`: what is told of requests that do not get past the door
+//! - `seats`: room for the rows that wait
 //! - `routes`: paths, and answers to those that do not exist
 //! - `span`: the server span of a request
 
@@ -21,6 +22,7 @@ mod openapi;
 mod predict;
 mod refusals;
 mod routes;
+mod seats;
 mod span;
 
 pub(crate) use body::Intake;
@@ -30,3 +32,4 @@ pub use openapi::document;
 pub use predict::PredictDoor;
 pub(crate) use refusals::Refusals;
 pub use routes::routes;
+pub(crate) use seats::WaitingRoom;

@@ -9,15 +9,14 @@ use std::time::Duration;
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::kafka::{DeadLetters, Edges, Follow, RawBatch, RawSource, Route};
-use forebay_bus::{Board, Delivery, Inlet, Outlet, Permits};
+use forebay_bus::{Board, Delivery, Inlet, Outlet};
 use forebay_contract::{HttpOrigin, Outcome, Request};
-use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 use forebay_runtime::{Drain, Host, StageMetrics, StageTracer, StartError};
 
 use crate::actors::{Gatherer, Ingester, Offered, RecordsTaken};
 use crate::admission::Timeouts;
 use crate::auth::Gate;
-use crate::doors::{Catalog, Intake, PredictDoor, Refusals};
+use crate::doors::{Catalog, Intake, PredictDoor, Refusals, WaitingRoom};
 use crate::gathering::{Gathering, Offer};
 use crate::records::RecordDoor;
 use crate::settings::Settings;
@@ -125,12 +124,10 @@ pub fn stage(
     let kafka_door: KafkaDoor = Arc::new(move |delivery| ingester.do_send(RecordsTaken(delivery)));
 
     let waiters = Waiters::new(place.origin.instance);
-    let waiting = Gauge::default();
-    host.metrics().register("forebay_http_waiting_rows", "Rows whose callers wait for an answer", waiting.clone());
     let predict = PredictDoor {
         gather,
         waiters: waiters.clone(),
-        permits: Permits::new(settings.http.in_flight),
+        room: WaitingRoom::new(settings.http.in_flight, host.metrics()),
         timeouts,
         partitions: place.partitions,
         travel,
@@ -146,7 +143,6 @@ pub fn stage(
         metrics,
         accepted: legacy.requests.clone(),
         errors: legacy.errors.clone(),
-        waiting,
     };
     let settle = waiters.clone();
     let replies = Inlet::new(move |delivery: Delivery<_>| {

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use forebay_runtime::shown;
 use parking_lot::Mutex;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
@@ -100,7 +101,10 @@ impl Certificates {
             Ok(true)
         });
         match renewed {
-            Ok(true) => tracing::info!(file = self.files.cert_file, "tls certificates were read again"),
+            Ok(true) => tracing::info!(
+                file = shown("http.tls.cert_file", &self.files.cert_file),
+                "tls certificates were read again"
+            ),
             Ok(false) => {}
             Err((setting, reason)) => {
                 // told once for each new reason
@@ -124,7 +128,9 @@ impl Pem {
         let read = |setting: &'static str, path: &str| {
             let mut bytes = Vec::new();
             let opened = std::fs::File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes));
-            opened.map(|_| bytes).map_err(|error| (setting, format!("{path} cannot be read: {error}")))
+            opened
+                .map(|_| bytes)
+                .map_err(|error| (setting, format!("{} cannot be read: {error}", shown(setting, path))))
         };
         let authorities =
             (!files.client_ca_file.is_empty()).then(|| read("http.tls.client_ca_file", &files.client_ca_file));

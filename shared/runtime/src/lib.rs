@@ -58,7 +58,7 @@ pub use prometheus_client;
 pub use settings::{
     AdminSettings, Bundle, DeliverySettings, EventHubs, KafkaSettings, Layers, LogFormat, LogSettings, ModelSettings,
     Origin, Problem, Problems, SHARED_BUNDLE, Secret, SettingsError, Shared, TelemetrySettings, TopicSettings,
-    duration, size, without_password,
+    duration, shown, size, without_password,
 };
 pub use telemetry::{
     Budget, OtelEnvironment, SpanRecord, StageSpan, StageTracer, Telemetry, TelemetryError, TraceContext, now_us,

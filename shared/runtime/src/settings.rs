@@ -19,7 +19,7 @@ mod text;
 pub use bundle::{Bundle, SHARED_BUNDLE};
 pub use layers::Layers;
 pub use legacy::EventHubs;
-pub use mask::without_password;
+pub use mask::{shown, without_password};
 pub use models::ModelSettings;
 pub use origin::Origin;
 pub use problems::{Problem, Problems, SettingsError};

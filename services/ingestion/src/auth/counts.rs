@@ -64,7 +64,7 @@ impl Counts {
     }
 
     /// Shows the failures of `what` from now on, none so far: an alert on a rise needs where it rises from.
-    pub(super) fn expect(&self, what: &'static str) {
+    pub(super) fn watch(&self, what: &'static str) {
         drop(self.failures.get_or_create(&[("what", what)]));
     }
 

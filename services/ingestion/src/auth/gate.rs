@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_contract::ErrorCode;
-use forebay_runtime::{Lifecycle, Metrics, StartError};
+use forebay_runtime::{Lifecycle, Metrics, StartError, shown};
 
 use super::allowance::Limits;
 use super::api_key::ApiKey;
@@ -72,7 +72,8 @@ impl Gate {
         let limits = Limits { rate: settings.rate, burst: settings.burst, daily_rows: settings.daily_rows };
         let path = &settings.keys_file;
         let ring = || KeyRing::open(path.into(), limits, counts.clone());
-        let wrong = |error: String| StartError::setting("auth.keys_file", format!("{path}: {error}"));
+        let told = shown("auth.keys_file", path);
+        let wrong = |error: String| StartError::setting("auth.keys_file", format!("{told}: {error}"));
         let keys = settings.has_keys().then(ring).transpose().map_err(wrong)?;
         let tokens = || Tokens::new(&settings.jwt, limits, counts.clone());
         let wrong = |error: String| StartError::setting("auth.jwt", error);
@@ -96,9 +97,9 @@ impl Gate {
     /// # Errors
     /// `unauthorized`, `forbidden`, `overloaded`, or `unavailable` while the issuer's keys are not known; with the
     /// caller, where that is known.
-    pub async fn admit(&self, shown: Credentials<'_>, now_s: u64) -> Result<Admitted, (Refusal, Admitted)> {
+    pub async fn admit(&self, given: Credentials<'_>, now_s: u64) -> Result<Admitted, (Refusal, Admitted)> {
         let Some(counts) = &self.counts else { return Ok(None) };
-        let caller = match self.recognise(shown, now_s).await {
+        let caller = match self.recognise(given, now_s).await {
             Ok(caller) => caller,
             Err((reason, refusal, caller)) => {
                 counts.refused(reason);
@@ -111,8 +112,8 @@ impl Gate {
         }
     }
 
-    async fn recognise(&self, shown: Credentials<'_>, now_s: u64) -> Result<Arc<Caller>, Denial> {
-        match (shown, &self.keys, &self.tokens) {
+    async fn recognise(&self, given: Credentials<'_>, now_s: u64) -> Result<Arc<Caller>, Denial> {
+        match (given, &self.keys, &self.tokens) {
             (Credentials::Key(key), Some(keys), _) => known(keys, key, now_s),
             (Credentials::Bearer(key), Some(keys), _) if ApiKey::is_meant(key) => known(keys, key, now_s),
             (Credentials::Bearer(key), Some(keys), None) => known(keys, key, now_s),

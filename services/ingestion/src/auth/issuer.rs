@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_runtime::without_password;
+use forebay_runtime::{shown, without_password};
 use ureq::Agent;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
@@ -35,9 +35,9 @@ impl Issuer {
     /// # Errors
     /// When the file of authorities cannot be used.
     pub(super) fn new(settings: &Jwt) -> Result<Self, String> {
-        let shown = settings.shown();
+        let told = settings.shown();
         if let Some(path) = settings.jwks.strip_prefix("file:") {
-            return Ok(Self { place: Place::File(path.into()), shown });
+            return Ok(Self { place: Place::File(path.into()), shown: told });
         }
         let mut tls = TlsConfig::builder();
         if !settings.ca_file.is_empty() {
@@ -55,7 +55,7 @@ impl Issuer {
             config = config.proxy(None); // this machine
         }
         let agent = Box::new(config.build().new_agent());
-        Ok(Self { place: Place::Address(settings.jwks.clone(), agent), shown })
+        Ok(Self { place: Place::Address(settings.jwks.clone(), agent), shown: told })
     }
 
     /// The place without a password, for logs.
@@ -89,7 +89,7 @@ impl Issuer {
 }
 
 fn authorities(path: &str) -> Result<Vec<ureq::tls::Certificate<'static>>, String> {
-    let wrong = |error: String| format!("{path}: {error}");
+    let wrong = |error: String| format!("{}: {error}", shown("auth.jwt.ca_file", path));
     let mut pem = Vec::new();
     let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
     file.take(LARGEST).read_to_end(&mut pem).map_err(|error| wrong(error.to_string()))?;

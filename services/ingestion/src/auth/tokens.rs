@@ -113,7 +113,7 @@ impl Tokens {
     /// When the settings cannot be used.
     pub(super) fn new(settings: &Jwt, limits: Limits, counts: Counts) -> Result<Self, String> {
         ring_provider::install();
-        counts.expect("jwks");
+        counts.watch("jwks");
         let mut rules = Vec::new();
         for name in &settings.algorithms {
             let algorithm = algorithm(name)?;

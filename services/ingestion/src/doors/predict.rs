@@ -8,11 +8,10 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use forebay_bus::{Ack, AckOutcome, Permit, Permits};
+use forebay_bus::{Ack, AckOutcome};
 use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{AskId, ErrorCode, HttpOrigin, Origin, Problem, SplitKey, now_us};
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
-use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 use forebay_runtime::{Lifecycle, StageMetrics, StageTracer, TraceContext};
 
 use super::answer::{ErrorAnswer, Frame, Reply};
@@ -20,6 +19,7 @@ use super::body::Intake;
 use super::credentials::credentials;
 use super::openapi::{PredictAnswer, PredictRequest};
 use super::refusals::Refusals;
+use super::seats::{Seats, WaitingRoom};
 use super::span::RequestSpan;
 use crate::admission::{Admission, Timeouts};
 use crate::ask::Ask;
@@ -43,7 +43,7 @@ pub struct PredictDoor {
     /// Where callers wait.
     pub waiters: Waiters,
     /// One a row that waits.
-    pub permits: Permits,
+    pub(crate) room: WaitingRoom,
     /// Of requests.
     pub timeouts: Timeouts,
     /// Of the inner topics.
@@ -74,8 +74,6 @@ pub struct PredictDoor {
     pub accepted: Counter,
     /// `inference_errors_total`, likewise.
     pub errors: Counter,
-    /// Rows that wait.
-    pub waiting: Gauge,
 }
 
 impl std::fmt::Debug for PredictDoor {
@@ -189,7 +187,7 @@ impl PredictDoor {
         let key = header(request.headers(), "idempotency-key", "Idempotency-Key")?;
         let key = key.as_deref().map(|key| (caller.map_or("", Caller::identity), key));
         let (rows, many) = (ask.features.rows().len(), ask.features.many());
-        let seats = Arc::new(self.seats(rows)?);
+        let seats = Arc::new(self.room.seats(rows)?);
         if let Some(caller) = caller {
             let model = if ask.model.is_empty() { &self.default_model } else { ask.model.as_str() };
             caller.ask(model, rows, frame.arrived_us / 1_000_000)?;
@@ -255,17 +253,6 @@ impl PredictDoor {
         })
     }
 
-    fn seats(&self, rows: usize) -> Result<Seats, Problem> {
-        let Some(permit) = self.permits.try_take(rows) else {
-            let limit = self.permits.limit();
-            let message = format!("{rows} more rows exceed the {limit} that may wait here (http.in_flight)");
-            return Err(Problem::new(ErrorCode::Overloaded, message));
-        };
-        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
-        self.waiting.inc_by(rows);
-        Ok(Seats { rows, waiting: self.waiting.clone(), _permit: permit })
-    }
-
     /// Requests that no batch carries are counted here.
     fn count_refusal(&self, problem: &Problem) {
         self.metrics.failed(problem.code.as_str()).inc();
@@ -296,19 +283,6 @@ impl PredictDoor {
             response.force_close();
         }
         response
-    }
-}
-
-/// Room for the rows of one request.
-struct Seats {
-    rows: i64,
-    waiting: Gauge,
-    _permit: Permit,
-}
-
-impl Drop for Seats {
-    fn drop(&mut self) {
-        self.waiting.dec_by(self.rows);
     }
 }
 

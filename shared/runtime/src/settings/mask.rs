@@ -2,8 +2,9 @@
 
 use super::secret::MASK;
 
-/// The value of `key` as it may be shown: `***` for a secret, the password replaced inside an address.
-pub(super) fn shown(key: &str, value: &str) -> String {
+/// The value of `key` as it may be shown: `***` for a secret, the password replaced inside an address. For errors that quote
+/// a value, a path among them: a secret may stand where its file was meant.
+pub fn shown(key: &str, value: &str) -> String {
     if value.is_empty() {
         String::new()
     } else if names_secret(key) || holds_secret(value) {
