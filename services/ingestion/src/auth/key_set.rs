@@ -115,7 +115,7 @@ mod tests {
             r#"{"kty":"new"}"#.to_owned(),
             "7".to_owned(),
         ] {
-            assert_eq!(set(&[key.clone()]).unwrap_err(), "holds no public key for signatures", "{key}");
+            assert_eq!(set(std::slice::from_ref(&key)).unwrap_err(), "holds no public key for signatures", "{key}");
             assert_eq!(set(&[key, format!(r#"{{{EC}}}"#)]).unwrap().len(), 1);
         }
         assert!(KeySet::parse(b"[]").unwrap_err().contains("is no JWK set"));
