@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use forebay_ingestion::auth::{ApiKey, KeyHash};
 use forebay_runtime::StartError;
 use mesh::{Mesh, Response, call, send, until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const PREDICT: &str = "POST /v1/predict HTTP/1.1";
 const ROW: &[u8] = br#"{"features":[1,2]}"#;
@@ -94,6 +95,29 @@ async fn a_good_key_gets_in_and_nothing_else_does() {
     assert_eq!(mesh.metric("forebay_auth_refused_total{reason=\"expired\"}"), Some(1.0));
     assert_eq!(mesh.metric("forebay_stage_failed_total{stage=\"ingestion\",code=\"unauthorized\"}"), Some(10.0));
     assert_eq!(mesh.metric("forebay_auth_keys"), Some(1.0));
+}
+
+/// The body of a refused request is not read, and must not be taken for the next one.
+#[actix_rt::test]
+async fn a_request_inside_a_refused_body_is_not_served() {
+    let keys = Keys::of(&[("app", &key(), "")]);
+    let mesh = keys.mesh(&[]);
+    let door = mesh.serve().address;
+    let inner = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    for head in [
+        format!("{PREDICT}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{inner}", inner.len()),
+        format!("{PREDICT}\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{inner}\r\n0\r\n\r\n", inner.len()),
+        format!("{PREDICT}\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n{inner}"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(door).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        mesh::within(stream.read_to_end(&mut answer)).await.unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(!answer.contains("\"documentation\""), "{head}: {answer}");
+        assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{head}: {answer}");
+    }
 }
 
 #[actix_rt::test]

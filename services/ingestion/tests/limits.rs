@@ -50,6 +50,25 @@ async fn a_slow_head_is_given_up() {
 }
 
 #[actix_rt::test]
+async fn a_head_without_end_is_cut_off() {
+    let mesh = answering(&[]);
+    let door = mesh.serve().address;
+    let mut stream = within(TcpStream::connect(door)).await.unwrap();
+    let line = format!("X-Long: {}\r\n", "a".repeat(1000));
+    drop(stream.write_all(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\n").await);
+    for _ in 0..2000 {
+        if stream.write_all(line.as_bytes()).await.is_err() {
+            break;
+        }
+    }
+    let mut answer = Vec::new();
+    drop(within(stream.read_to_end(&mut answer)).await);
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    assert_eq!(predict(door, r#"{"features":[1]}"#).await.status, 200);
+}
+
+#[actix_rt::test]
 async fn bodies_in_the_making_are_bounded_together() {
     let mesh = answering(&["http.body_memory=64KiB", "http.max_body=64KiB"]);
     let door = mesh.serve().address;

@@ -134,6 +134,9 @@ async fn the_door_speaks_tls_to_those_who_trust_its_authority() {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         assert_eq!(Client::with(&ours, None, &[version]).ask(door).await.as_deref(), Ok(OK), "{version:?}");
     }
+    let mut config = ClientConfig::clone(&client.0);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    assert_eq!(Client(Arc::new(config)).ask(door).await.as_deref(), Ok(OK), "HTTP/1.1 to those who can do more");
     let error = Client::new(&others, None).ask(door).await.unwrap_err();
     assert!(error.contains("UnknownIssuer"), "{error}");
     let plain = tokio::task::spawn_blocking(move || {

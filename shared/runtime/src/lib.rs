@@ -47,7 +47,7 @@ mod webhook;
 
 pub use admin::{AdminError, AdminServer};
 pub use cli::{Command, ConfigCommand, Opened, ServiceSpec, SettingsArgs, check_health, open, service, service_from};
-pub use container::in_container;
+pub use container::is_exposed;
 pub use host::{Drain, Host, Process, StartError};
 pub use launch::launch;
 pub use lifecycle::{Component, ComponentState, Fence, Lifecycle, Phase};

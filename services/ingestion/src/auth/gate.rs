@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_contract::ErrorCode;
-use forebay_runtime::{Lifecycle, Metrics, StartError, shown};
+use forebay_contract::{ErrorCode, now_us};
+use forebay_runtime::{Component, Lifecycle, Metrics, StartError, shown};
 
 use super::allowance::Limits;
 use super::api_key::ApiKey;
@@ -71,7 +71,7 @@ impl Gate {
         let counts = Counts::register(metrics);
         let limits = Limits { rate: settings.rate, burst: settings.burst, daily_rows: settings.daily_rows };
         let path = &settings.keys_file;
-        let ring = || KeyRing::open(path.into(), limits, counts.clone());
+        let ring = || KeyRing::open(path.into(), limits, counts.clone(), now_us() / 1_000_000);
         let told = shown("auth.keys_file", path);
         let wrong = |error: String| StartError::setting("auth.keys_file", format!("{told}: {error}"));
         let keys = settings.has_keys().then(ring).transpose().map_err(wrong)?;
@@ -141,18 +141,19 @@ impl Gate {
         let [look, read] = self.refresh;
         if let Some(keys) = &self.keys {
             let keys = Arc::clone(keys);
-            let look_at = move || keys.refresh(forebay_contract::now_us() / 1_000_000);
+            let look_at = move || keys.refresh(now_us() / 1_000_000);
             crate::follow::every(look, lifecycle, "api keys", look_at);
         }
         if let Some(tokens) = &self.tokens {
-            tokio::spawn(follow_issuer(Arc::clone(tokens), lifecycle.clone(), read));
+            // known before the first read, so that the process is not ready without the keys
+            let component = lifecycle.register("keys of the token issuer");
+            tokio::spawn(follow_issuer(Arc::clone(tokens), lifecycle.clone(), component, read));
         }
     }
 }
 
 /// Reads the issuer's keys every `pause`, and sooner while that fails.
-async fn follow_issuer(tokens: Arc<Tokens>, lifecycle: Lifecycle, pause: Duration) {
-    let component = lifecycle.register("keys of the token issuer");
+async fn follow_issuer(tokens: Arc<Tokens>, lifecycle: Lifecycle, component: Component, pause: Duration) {
     let [mut retry, slowest] = RETRIES;
     loop {
         let well = tokens.refresh(Duration::ZERO).await;

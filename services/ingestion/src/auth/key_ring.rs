@@ -51,13 +51,14 @@ impl KeyRing {
     ///
     /// # Errors
     /// What is wrong with it; never a part of a line.
-    pub(super) fn open(path: PathBuf, limits: Limits, counts: Counts) -> Result<Self, String> {
+    pub(super) fn open(path: PathBuf, limits: Limits, counts: Counts, now_s: u64) -> Result<Self, String> {
         let text = read(&path)?;
         let lines = key_file::parse(&text)?;
         let ring =
             Self { path, limits, counts, keys: ArcSwap::default(), read: Mutex::new(blake3::hash(text.as_bytes())) };
         ring.install(lines);
         ring.counts.watch("keys");
+        ring.count(now_s);
         Ok(ring)
     }
 
@@ -101,6 +102,10 @@ impl KeyRing {
                 Err(reason) => self.failed(&reason, digest),
             }
         }
+        self.count(now_s);
+    }
+
+    fn count(&self, now_s: u64) {
         self.counts.keys(self.keys.load().iter().filter(|entry| entry.counts(now_s)).count());
     }
 
@@ -126,7 +131,6 @@ impl KeyRing {
             entries.push(Entry { hash: line.hash, expires: line.expires, caller });
         }
         entries.sort_by_key(|entry| entry.hash);
-        self.counts.keys(entries.len());
         self.keys.store(Arc::new(entries));
     }
 
@@ -175,7 +179,7 @@ mod tests {
     fn ring(folder: &tempfile::TempDir, text: &str) -> KeyRing {
         let path = folder.path().join("keys");
         std::fs::write(&path, text).unwrap();
-        KeyRing::open(path, Limits::default(), Counts::default()).unwrap()
+        KeyRing::open(path, Limits::default(), Counts::default(), NOW).unwrap()
     }
 
     fn name(found: &Found) -> &str {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
-use forebay_runtime::{Component, Host, StartError, in_container};
+use forebay_runtime::{Component, Host, StartError, is_exposed};
 
 use super::Ingestion;
 use crate::doors::{cors, routes};
@@ -116,9 +116,8 @@ impl Ingestion {
         Ok((server.run(), address))
     }
 
-    /// In a container the address says nothing about who reaches it.
     fn warn_if_open(&self, address: SocketAddr, secure: bool) {
-        if address.ip().is_loopback() || in_container() {
+        if !is_exposed(address) {
             return;
         }
         if !self.predict.gate.is_on() {
