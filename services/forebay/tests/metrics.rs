@@ -128,7 +128,14 @@ fn callers_are_in_the_table_as_well() {
         ),
     )
     .unwrap();
-    let mesh = Mesh::start_with(&[("FOREBAY__AUTH__KEYS_FILE", keys.to_str().unwrap())]);
+    let jwks = folder.path().join("jwks.json");
+    std::fs::write(&jwks, r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#).unwrap();
+    let mesh = Mesh::start_with(&[
+        ("FOREBAY__AUTH__KEYS_FILE", keys.to_str().unwrap()),
+        ("FOREBAY__AUTH__JWT__JWKS", &format!("file:{}", jwks.display())),
+        ("FOREBAY__AUTH__JWT__ISSUER", "i"),
+        ("FOREBAY__AUTH__JWT__AUDIENCE", "a"),
+    ]);
     let row = r#"{"features":[0.038,0.051,0.062,0.022,-0.044,-0.035,-0.043,-0.003,0.02,-0.018]}"#;
     let good = format!("x-api-key: {}\r\n", key.expose());
     mesh.predict(&good, row, 200);

@@ -24,7 +24,8 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn register(metrics: &Metrics) -> Self {
+    /// `tokens`: with what is counted of the issuer.
+    pub(super) fn register(metrics: &Metrics, tokens: bool) -> Self {
         let counts = Self::default();
         metrics.register(
             "forebay_caller_requests",
@@ -42,8 +43,10 @@ impl Counts {
         let help = "Reads of a file or address of credentials that failed and left the old ones in use";
         metrics.register("forebay_auth_reload_failures", help, counts.failures.clone());
         metrics.register("forebay_auth_keys", "API keys that count now", counts.keys.clone());
-        let help = "When the issuer's keys were last read, Unix time";
-        metrics.register("forebay_auth_jwks_read_timestamp_seconds", help, counts.read.clone());
+        if tokens {
+            let help = "When the issuer's keys were last read, Unix time";
+            metrics.register("forebay_auth_jwks_read_timestamp_seconds", help, counts.read.clone());
+        }
         counts
     }
 

@@ -68,7 +68,7 @@ impl Gate {
         if !settings.is_on() {
             return Ok(Self::default());
         }
-        let counts = Counts::register(metrics);
+        let counts = Counts::register(metrics, settings.jwt.is_on());
         let limits = Limits { rate: settings.rate, burst: settings.burst, daily_rows: settings.daily_rows };
         let path = &settings.keys_file;
         let ring = || KeyRing::open(path.into(), limits, counts.clone(), now_us() / 1_000_000);
