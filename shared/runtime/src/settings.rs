@@ -23,7 +23,7 @@ pub use event_hubs::EventHubs;
 pub(crate) use kafka::readable;
 pub use kafka::{KafkaSettings, SecurityProtocol};
 pub use layers::Layers;
-pub use mask::without_password;
+pub use mask::{shown, without_password};
 pub use models::ModelSettings;
 pub use origin::Origin;
 pub use problems::{Problem, Problems, SettingsError};
