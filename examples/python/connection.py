@@ -41,4 +41,5 @@ def results_topic():
 
 
 def default_group():
-    return "$Default" if event_hubs() else "results-reader"
+    # not $Default: over Kafka a group is one of the whole namespace, and that one is the service's own
+    return "results-reader"
