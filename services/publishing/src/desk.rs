@@ -8,7 +8,7 @@ use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{Batch, ErrorCode, Failure, Item, Outcome, Problem, now_us};
 use forebay_runtime::{SpanKind, StageSpan};
 
-use crate::format::{document, failure_of};
+use crate::format::{Times, document_with, failure_of};
 use crate::ledger::Verdict;
 use crate::letter::{Journey, Letter};
 use crate::outside::Outside;
@@ -20,6 +20,7 @@ use crate::story::Notice;
 #[derive(Debug)]
 pub(crate) struct Desk {
     pub(crate) settings: Results,
+    pub(crate) times: Times,
     pub(crate) scope: StageScope,
     pub(crate) outside: Option<Outside>,
     pub(crate) replies: Outlet<Outcome>,
@@ -140,8 +141,9 @@ impl Desk {
         let failure = failure_of(&item.payload).map(std::borrow::Cow::into_owned);
         let waited_for = item.context.reply_partition().is_some();
         let outside = self.outside.as_ref().filter(|_| self.goes_outside(waited_for, failure.is_some()));
-        let record = outside
-            .map(|outside| (outside, document(&item.context, &item.payload, now), self.span(&item, outside, now)));
+        let record = outside.map(|outside| {
+            (outside, document_with(&item.context, &item.payload, now, self.times), self.span(&item, outside, now))
+        });
         if let Some(failure) = &failure {
             mark(&journey, &item, failure);
         }

@@ -17,6 +17,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 use super::ledger::Ledger;
+use super::refusal::Refusal;
 use super::rewind::Backoff;
 use crate::{EdgeEvents, Permits};
 
@@ -84,6 +85,8 @@ impl Source {
             events: Arc::clone(&spec.events),
             on_assigned: spec.on_assigned,
             on_leaving: spec.on_leaving,
+            refusal: Refusal::default(),
+            joined: AtomicBool::new(false),
         };
         let consumer: BaseConsumer<SourceContext> = spec.config.create_with_context(context)?;
         consumer.subscribe(&[&spec.topic])?;
@@ -102,6 +105,7 @@ impl Source {
             backoff: Backoff::new(),
             ticked: Instant::now(),
             paused: false,
+            forbidden: false,
         };
         let name = format!("source {topic}");
         let thread = std::thread::Builder::new()
@@ -145,6 +149,8 @@ struct Running<I> {
     backoff: Backoff,
     ticked: Instant,
     paused: bool,
+    /// The broker has refused records for want of rights.
+    forbidden: bool,
 }
 
 impl<I: Intake> Running<I> {
@@ -199,6 +205,9 @@ impl<I: Intake> Running<I> {
                     break;
                 }
                 Some(Ok(message)) => {
+                    if std::mem::take(&mut self.forbidden) {
+                        self.events.ready();
+                    }
                     // asked only where somebody wants to know: it locks the ledger for every record
                     if let Some(first) = &mut self.on_first
                         && let Some((arrival, partitions)) = self.ledger.take_fresh(message.partition())
@@ -301,11 +310,16 @@ impl<I: Intake> Running<I> {
         }
     }
 
-    fn note(&self, error: &KafkaError) {
+    fn note(&mut self, error: &KafkaError) {
+        use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed};
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 let why = format!("topic {} does not exist; `forebay topics create` makes it", self.topic);
                 self.events.unready(&why);
+            }
+            Some(code @ (TopicAuthorizationFailed | GroupAuthorizationFailed)) => {
+                self.forbidden = true;
+                self.events.unready(&format!("no right to read topic {} in this group: {code}", self.topic));
             }
             Some(RDKafkaErrorCode::PollExceeded) => {
                 self.events.unready("this member was too slow and lost its partitions")
