@@ -5,8 +5,7 @@ mod mesh;
 
 use std::path::{Path, PathBuf};
 
-use forebay_ingestion::auth::{ApiKey, KeyHash};
-use forebay_runtime::StartError;
+use forebay_ingestion::auth::ApiKey;
 use mesh::{Mesh, Response, call, send, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -242,14 +241,9 @@ async fn a_file_that_cannot_be_used_stops_the_start_and_shows_nothing_of_it() {
     let path = folder.path().join("keys");
     std::fs::write(&path, format!("app {}\n", secret.expose())).unwrap();
     for path in [&path as &Path, &folder.path().join("missing")] {
-        match Mesh::refused(&[&format!("auth.keys_file={}", path.display())]) {
-            StartError::Setting { key, text } => {
-                assert_eq!(key, "auth.keys_file");
-                assert!(text.contains("line 1") || text.contains("cannot be read"), "{text}");
-                assert!(!text.contains(secret.expose()), "{text}");
-            }
-            other => panic!("{other:?}"),
-        }
+        let error = Mesh::refused(&[&format!("auth.keys_file={}", path.display())]);
+        assert!(error.contains("auth.keys_file"), "{error}");
+        assert!(error.contains("line 1") || error.contains("cannot be read"), "{error}");
+        assert!(!error.contains(secret.expose()), "{error}");
     }
-    assert_ne!(KeyHash::of("a"), KeyHash::of("b"));
 }

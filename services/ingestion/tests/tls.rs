@@ -7,7 +7,6 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use forebay_runtime::StartError;
 use mesh::{LIMIT, Mesh, until};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -218,14 +217,9 @@ async fn files_that_cannot_be_used_stop_the_start() {
         let files = Files::new(&one);
         files.write("clients.pem", &ours.0.pem());
         files.write(name, text);
-        let mesh = files.mesh(true);
-        match mesh.stage.serve_http(&mesh.host) {
-            Err(StartError::Setting { key, text }) => {
-                assert_eq!(key, setting, "{name}: {text}");
-                assert!(!text.contains("BEGIN"), "{text}");
-            }
-            other => panic!("{name}: {other:?}"),
-        }
-        assert!(mesh.host.lifecycle().failure().is_none());
+        let flags = files.flags(true);
+        let error = Mesh::refused(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(error.contains(setting), "{name}: {error}");
+        assert!(!error.contains("BEGIN"), "{error}");
     }
 }
