@@ -192,6 +192,12 @@ async fn rate_and_daily_rows_are_each_callers_own() {
     assert_eq!(mesh.metric("forebay_caller_limited_total{caller=\"slow\",limit=\"rate\"}"), Some(2.0));
     assert_eq!(mesh.metric("forebay_caller_limited_total{caller=\"small\",limit=\"daily_rows\"}"), Some(1.0));
     assert_eq!(mesh.metric("forebay_caller_limited_total{caller=\"free\",limit=\"rate\"}"), Some(0.0));
+    let failed = mesh.metric("forebay_stage_failed_total{stage=\"ingestion\",code=\"overloaded\"}");
+    assert_eq!(
+        (failed, mesh.metric("inference_errors_total")),
+        (None, Some(0.0)),
+        "the mesh has not failed: nobody is to be woken"
+    );
 }
 
 #[actix_rt::test]
