@@ -138,6 +138,7 @@ struct Issuer {
     keys: Arc<Mutex<String>>,
     asked: Arc<AtomicUsize>,
     away: Arc<AtomicBool>,
+    hangs: Arc<AtomicBool>,
 }
 
 impl Issuer {
@@ -160,12 +161,25 @@ impl Issuer {
     fn start(scheme: &'static str, keys: &[&Key], exchange: impl Fn(TcpStream, &str) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let issuer = Self { address, scheme, keys: Arc::default(), asked: Arc::default(), away: Arc::default() };
+        let issuer = Self {
+            address,
+            scheme,
+            keys: Arc::default(),
+            asked: Arc::default(),
+            away: Arc::default(),
+            hangs: Arc::default(),
+        };
         issuer.serve(keys);
         let (keys, asked, away) = (Arc::clone(&issuer.keys), Arc::clone(&issuer.asked), Arc::clone(&issuer.away));
+        let hangs = Arc::clone(&issuer.hangs);
         // ends with the test's process
         std::thread::spawn(move || {
+            let mut held = Vec::new();
             for socket in listener.incoming().map_while(Result::ok) {
+                if hangs.load(Ordering::SeqCst) {
+                    held.push(socket);
+                    continue;
+                }
                 asked.fetch_add(1, Ordering::SeqCst);
                 if !away.load(Ordering::SeqCst) {
                     let body = keys.lock().unwrap().clone();
@@ -179,6 +193,11 @@ impl Issuer {
     fn serve(&self, keys: &[&Key]) {
         *self.keys.lock().unwrap() =
             json!({ "keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() }).to_string();
+    }
+
+    /// From now on it takes connections and says nothing.
+    fn hang(&self) {
+        self.hangs.store(true, Ordering::SeqCst);
     }
 
     fn asked(&self) -> usize {
@@ -373,6 +392,29 @@ async fn an_unknown_key_is_looked_up_once_in_a_while() {
         assert_eq!(answer.status, 401);
     }
     assert!((before + 1..=before + 2).contains(&issuer.asked()), "they wait for one read: {}", issuer.asked() - before);
+}
+
+/// An issuer that hangs is no lever: those with made-up keys wait in small number, and nobody else waits at all.
+#[actix_rt::test]
+async fn a_hanging_issuer_holds_up_few() {
+    let key = Key::ec("1");
+    let issuer = Issuer::new(&[&key]);
+    let mesh = issuer.mesh(&["auth.jwt.cooldown=50ms", "auth.jwt.refresh=1h"]);
+    let door = served(&mesh, &key).await;
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    issuer.hang();
+    let stranger = Key::ec("2").good();
+    let streams: Vec<_> = futures_util::future::join_all((0..100).map(|_| {
+        let head = format!("POST /v1/predict HTTP/1.1\r\nAuthorization: Bearer {stranger}");
+        async move { mesh::send(door, &head, b"{}").await }
+    }))
+    .await;
+    let refusals = "forebay_auth_refused_total{reason=\"issuer\"}";
+    until("a bound", async || mesh.metric(refusals) == Some(36.0)).await;
+    let begin = Instant::now();
+    assert_eq!(ask(door, &key.good()).await.status, 200);
+    assert!(begin.elapsed() < Duration::from_secs(2), "known keys need no issuer: {:?}", begin.elapsed());
+    drop(streams);
 }
 
 #[actix_rt::test]
