@@ -28,6 +28,7 @@ usage: compose/native.sh COMMAND [SERVICE...]     services: kafka redis rabbitmq
   kill      SIGKILL, data stays: what a crash looks like (Kafka then needs about 10 s more to start: its old session must end)
   pause     SIGSTOP: alive, but answers nothing;  resume ends it
   topics    Kafka's own topic tool, for example:  native.sh topics --list
+  acls      Kafka's own tool for rights, for example:  native.sh acls --list
   certificates  an authority and certificates for tests of TLS, in FOREBAY_NATIVE_DIR/tls
   scram     a user of Kafka's TLS listener, or a new password for it:  native.sh scram NAME PASSWORD
   python    the Python that MLflow and scikit-learn are in, for example:  native.sh python loadtest/mlflow/fill.py out.json
@@ -484,6 +485,12 @@ dir=$(cd "$dir" && pwd)
 if [ "$command" = topics ]; then
   [ -d "$jars" ] || die "Kafka is not here yet: native.sh up kafka"
   exec java -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$jars/*" org.apache.kafka.tools.TopicCommand \
+    --bootstrap-server "127.0.0.1:$(port_of kafka)" "$@"
+fi
+
+if [ "$command" = acls ]; then
+  [ -d "$jars" ] || die "Kafka is not here yet: native.sh up kafka"
+  exec java -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$jars/*" org.apache.kafka.tools.AclCommand \
     --bootstrap-server "127.0.0.1:$(port_of kafka)" "$@"
 fi
 

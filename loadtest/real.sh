@@ -130,7 +130,10 @@ start_secure() { # PORT : and six behind it
     REDIS_PORT=$(($1 + 4)) REDIS_TLS_PORT=$(($1 + 5)) KAFKA_PLAIN_USERS="\$ConnectionString=$REAL_EVENTHUB" KAFKA_EXTRA='socket.request.max.bytes=1046528
 message.max.bytes=1000000
 group.min.session.timeout.ms=30000
-connections.max.idle.ms=5000' timeout 180 "$native" up kafka redis
+connections.max.idle.ms=5000
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+super.users=User:ANONYMOUS' timeout 180 "$native" up kafka redis
 }
 
 cd "$root"

@@ -81,6 +81,31 @@ fn kafka_by_scram_right_wrong_and_put_right() {
 }
 
 #[test]
+fn rights_that_are_given_late_are_enough() {
+    native_secure(&["scram", "late", "late password"]);
+    let mesh = scram("late", "late", "late password");
+    let topics = mesh.topic("requests").trim_end_matches("requests").to_owned();
+    let rights = |user: &str| {
+        let user = format!("User:{user}");
+        let add = ["acls", "--add", "--allow-principal", &user, "--operation", "All", "--topic", &topics];
+        native_secure(&[&add[..], &["--resource-pattern-type", "prefixed"]].concat());
+    };
+    // whoever is not named has none from now on
+    rights("somebody-else");
+    let mut services = [mesh.start("ingestion"), mesh.start("caching")];
+    unready_because(&services[0], "uthorization");
+    unready_because(&services[0], &format!("kafka reader of {}", mesh.topic("replies")));
+    unready_because(&services[1], "no right to read topic");
+    rights("late");
+    for service in &mut services {
+        let waited = std::time::Instant::now();
+        service.wait_ready_within(Duration::from_secs(45));
+        println!("{} is ready {:.1?} after it got its rights", service.name, waited.elapsed());
+        service.stop();
+    }
+}
+
+#[test]
 fn kafka_by_certificates_and_what_goes_wrong_with_them() {
     let mut mesh = scram("mtls", "unused", "unused");
     for name in ["SASL_MECHANISM", "USERNAME", "PASSWORD_FILE"] {

@@ -109,7 +109,7 @@ fn kind_of(code: RDKafkaErrorCode, reason: &str) -> Option<Kind> {
 /// the same trouble keeps the same words, and is logged once.
 fn shortened(reason: &str) -> &str {
     let reason = match reason.split_once(": ") {
-        Some((address, rest)) if address.contains("://") => rest,
+        Some((address, rest)) if address.contains('/') && !address.contains(' ') => rest,
         _ => reason,
     };
     reason.split(" (after ").next().unwrap_or(reason).trim()
@@ -153,9 +153,11 @@ mod tests {
         let wrong = "localhost:9093/bootstrap: Disconnected: requesting ApiVersion: might be caused by incorrect \
                      security.protocol configuration (connecting to a SSL listener?)";
         let told = refusal.note(&global(RDKafkaErrorCode::BrokerTransportFailure), wrong).unwrap();
-        assert!(told.contains("kafka.security_protocol"), "{told}");
+        assert!(told.starts_with("the broker hangs up (kafka.security_protocol): Disconnected: requesting"), "{told}");
         let log = "[thrd:localhost:9093/bootstrap]: localhost:9093/bootstrap: Disconnected: connection closed by peer: \
                    receive 0 after POLLIN (after 0ms in state APIVERSION_QUERY)";
+        assert_eq!(refusal.hear("FAIL", log), Some(told), "the first wording stays");
+        refusal.over();
         assert_eq!(refusal.hear("FAIL", log).as_deref(), Some(HUNG_UP));
         assert_eq!(refusal.hear("FAIL", &log.replace("APIVERSION_QUERY", "UP")), None, "a broker that goes away");
     }

@@ -27,6 +27,8 @@ const TICK: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Work in hand whose watermark stands still so long ends the process: something lost its ack.
 const STALL: Duration = Duration::from_secs(600);
+/// Between two questions whether rights have been given.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Longest wait for the broker while leaving the group.
 const CLOSE: Duration = Duration::from_secs(5);
 
@@ -105,7 +107,7 @@ impl Source {
             backoff: Backoff::new(),
             ticked: Instant::now(),
             paused: false,
-            forbidden: false,
+            forbidden: None,
         };
         let name = format!("source {topic}");
         let thread = std::thread::Builder::new()
@@ -149,8 +151,8 @@ struct Running<I> {
     backoff: Backoff,
     ticked: Instant,
     paused: bool,
-    /// The broker has refused records for want of rights.
-    forbidden: bool,
+    /// The broker has refused the topic or the group for want of rights; when it was last asked again.
+    forbidden: Option<Instant>,
 }
 
 impl<I: Intake> Running<I> {
@@ -205,7 +207,7 @@ impl<I: Intake> Running<I> {
                     break;
                 }
                 Some(Ok(message)) => {
-                    if std::mem::take(&mut self.forbidden) {
+                    if self.forbidden.take().is_some() {
                         self.events.ready();
                     }
                     // asked only where somebody wants to know: it locks the ledger for every record
@@ -230,11 +232,23 @@ impl<I: Intake> Running<I> {
         self.ticked = Instant::now();
         self.store_moved();
         self.rewind_failed();
+        self.ask_for_rights();
         let stalled = self.ledger.stalled();
         self.events.oldest(stalled);
         self.events.in_flight(self.permits.in_use());
         if stalled > STALL {
             self.events.fail(&format!("topic {}: work in hand for {stalled:?} and nothing was answered", self.topic));
+        }
+    }
+
+    /// A member without rights looks at its topic only every 30 s; asked for all topics, the client looks at once.
+    fn ask_for_rights(&mut self) {
+        let Some(asked) = &mut self.forbidden else { return };
+        if asked.elapsed() > AGAIN && self.ledger.assigned().is_empty() {
+            *asked = Instant::now();
+            if let Err(error) = self.consumer.fetch_metadata(None, AGAIN) {
+                tracing::debug!(topic = &*self.topic, %error, "topics cannot be listed");
+            }
         }
     }
 
@@ -318,7 +332,7 @@ impl<I: Intake> Running<I> {
                 self.events.unready(&why);
             }
             Some(code @ (TopicAuthorizationFailed | GroupAuthorizationFailed)) => {
-                self.forbidden = true;
+                self.forbidden.get_or_insert_with(Instant::now);
                 self.events.unready(&format!("no right to read topic {} in this group: {code}", self.topic));
             }
             Some(RDKafkaErrorCode::PollExceeded) => {

@@ -123,9 +123,7 @@ impl OtelEnvironment {
     fn certificates(&self) -> Result<Certificates, TelemetryError> {
         let (mut authorities, variable) = self.pem(AUTHORITIES)?;
         if authorities.is_none() {
-            let bundle = std::env::var("SSL_CERT_FILE").ok();
-            let mut places = bundle.as_deref().into_iter().chain(BUNDLES);
-            authorities = places.find_map(|place| std::fs::read(place).ok());
+            authorities = BUNDLES.iter().find_map(|place| std::fs::read(place).ok());
         }
         let Some(authorities) = authorities else {
             return Err(wrong(&variable, "is not set, and this machine has no file of authorities to trust"));
