@@ -28,3 +28,12 @@ pub use caller::Caller;
 pub use gate::{Admitted, Credentials, Gate};
 pub use key_file::{KeyLine, Terms, parse as parse_keys, time as parse_time};
 pub(crate) use tokens::algorithm;
+
+/// Whether the file of keys at `path` can be used.
+///
+/// # Errors
+/// What is wrong with it; never a part of a line, nor a key that stands in place of the path.
+pub(crate) fn check_keys(path: &str) -> Result<(), String> {
+    let told = |error| format!("{}: {error}", forebay_runtime::shown("auth.keys_file", path));
+    key_ring::lines(path.as_ref()).map(drop).map_err(told)
+}

@@ -13,6 +13,8 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// What `WWW-Authenticate` says.
     pub challenge: Option<&'static str>,
+    /// The caller has used up what is its own: the mesh has room, and nothing failed.
+    pub used_up: bool,
 }
 
 impl Refusal {
@@ -21,10 +23,9 @@ impl Refusal {
         Self::from(Problem::new(code, message))
     }
 
-    /// With a time after which it may succeed.
-    #[must_use]
-    pub fn retry_after(self, wait: Duration) -> Self {
-        Self { retry_after: Some(wait), ..self }
+    /// The caller has used up its own, until `wait` has passed.
+    pub fn used_up(message: impl Into<String>, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), used_up: true, ..Self::new(ErrorCode::Overloaded, message) }
     }
 
     /// With a challenge.
@@ -42,6 +43,6 @@ impl Refusal {
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self { problem, retry_after: None, challenge: None }
+        Self { problem, retry_after: None, challenge: None, used_up: false }
     }
 }

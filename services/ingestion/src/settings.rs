@@ -86,6 +86,8 @@ mod tests {
             (&["auth.jwt.jwks=file:k", "auth.jwt.algorithms=HS256"], "auth.jwt.algorithms"),
             (&["auth.jwt.jwks=file:k", "auth.jwt.algorithms=none"], "auth.jwt.algorithms"),
             (&["auth.rate=5"], "auth: sets limits"),
+            (&["auth.keys_file=no/such/file"], "auth.keys_file"),
+            (&["http.tls.cert_file=no/such", "http.tls.key_file=no/such"], "http.tls.cert_file"),
             (&["http.tls.cert_file=c.pem"], "http.tls.key_file"),
             (&["http.tls.key_file=c.pem"], "http.tls.cert_file"),
             (&["http.tls.client_ca_file=c.pem"], "http.tls.client_ca_file"),

@@ -85,8 +85,15 @@ impl Certificates {
         Ok(config)
     }
 
-    /// Looks at the files and takes over what has changed.
-    pub(crate) fn refresh(&self) {
+    /// When the certificate in use ends, Unix seconds.
+    pub(crate) fn expiry_s(&self) -> Option<i64> {
+        let server = self.server.load();
+        let (_, certificate) = x509_parser::parse_x509_certificate(server.cert.first()?).ok()?;
+        Some(certificate.validity().not_after.timestamp())
+    }
+
+    /// Looks at the files and takes over what has changed. `false` when they cannot be used, for a reason that is new.
+    pub(crate) fn refresh(&self) -> bool {
         let renewed = Pem::read(&self.files).and_then(|pem| {
             let digest = pem.digest();
             if *self.read.lock() == digest {
@@ -101,17 +108,21 @@ impl Certificates {
             Ok(true)
         });
         match renewed {
-            Ok(true) => tracing::info!(
-                file = shown("http.tls.cert_file", &self.files.cert_file),
-                "tls certificates were read again"
-            ),
-            Ok(false) => {}
+            Ok(changed) => {
+                if changed {
+                    let file = shown("http.tls.cert_file", &self.files.cert_file);
+                    tracing::info!(file, "tls certificates were read again");
+                }
+                true
+            }
             Err((setting, reason)) => {
                 // told once for each new reason
                 let digest = blake3::hash(reason.as_bytes());
-                if std::mem::replace(&mut *self.read.lock(), digest) != digest {
+                let known = std::mem::replace(&mut *self.read.lock(), digest) == digest;
+                if !known {
                     tracing::error!(setting, reason, "tls certificates cannot be read, those read before stay in use");
                 }
+                known
             }
         }
     }

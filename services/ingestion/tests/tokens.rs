@@ -4,7 +4,7 @@
 
 mod mesh;
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -134,24 +134,56 @@ fn but(change: Value) -> Value {
 /// Serves a key set, and counts who asks.
 struct Issuer {
     address: SocketAddr,
+    scheme: &'static str,
     keys: Arc<Mutex<String>>,
     asked: Arc<AtomicUsize>,
     away: Arc<AtomicBool>,
+    hangs: Arc<AtomicBool>,
 }
 
 impl Issuer {
     fn new(keys: &[&Key]) -> Self {
+        Self::start("http", keys, |mut socket, body| answer(&mut socket, body))
+    }
+
+    /// Over TLS, with a certificate that `config` holds.
+    fn secure(keys: &[&Key], config: rustls::ServerConfig) -> Self {
+        let config = Arc::new(config);
+        Self::start("https", keys, move |socket, body| {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut tls = rustls::StreamOwned::new(connection, socket);
+            answer(&mut tls, body);
+            tls.conn.send_close_notify();
+            drop(tls.flush());
+        })
+    }
+
+    fn start(scheme: &'static str, keys: &[&Key], exchange: impl Fn(TcpStream, &str) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let issuer = Self { address, keys: Arc::default(), asked: Arc::default(), away: Arc::default() };
+        let issuer = Self {
+            address,
+            scheme,
+            keys: Arc::default(),
+            asked: Arc::default(),
+            away: Arc::default(),
+            hangs: Arc::default(),
+        };
         issuer.serve(keys);
         let (keys, asked, away) = (Arc::clone(&issuer.keys), Arc::clone(&issuer.asked), Arc::clone(&issuer.away));
+        let hangs = Arc::clone(&issuer.hangs);
         // ends with the test's process
         std::thread::spawn(move || {
+            let mut held = Vec::new();
             for socket in listener.incoming().map_while(Result::ok) {
+                if hangs.load(Ordering::SeqCst) {
+                    held.push(socket);
+                    continue;
+                }
                 asked.fetch_add(1, Ordering::SeqCst);
                 if !away.load(Ordering::SeqCst) {
-                    answer(socket, &keys.lock().unwrap());
+                    let body = keys.lock().unwrap().clone();
+                    exchange(socket, &body);
                 }
             }
         });
@@ -163,12 +195,17 @@ impl Issuer {
             json!({ "keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() }).to_string();
     }
 
+    /// From now on it takes connections and says nothing.
+    fn hang(&self) {
+        self.hangs.store(true, Ordering::SeqCst);
+    }
+
     fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 
     fn mesh(&self, flags: &[&str]) -> Mesh {
-        let jwks = format!("auth.jwt.jwks=http://{}/keys", self.address);
+        let jwks = format!("auth.jwt.jwks={}://localhost:{}/keys", self.scheme, self.address.port());
         let mut all = vec![jwks.as_str(), "auth.jwt.issuer=https://issuer", "auth.jwt.audience=forebay"];
         all.extend(flags);
         let mut mesh = Mesh::start(&all);
@@ -177,7 +214,7 @@ impl Issuer {
     }
 }
 
-fn answer(mut socket: TcpStream, body: &str) {
+fn answer(socket: &mut (impl Read + Write), body: &str) {
     let mut seen = Vec::new();
     let mut byte = [0];
     while !seen.ends_with(b"\r\n\r\n") && matches!(socket.read(&mut byte), Ok(1)) {
@@ -357,6 +394,29 @@ async fn an_unknown_key_is_looked_up_once_in_a_while() {
     assert!((before + 1..=before + 2).contains(&issuer.asked()), "they wait for one read: {}", issuer.asked() - before);
 }
 
+/// An issuer that hangs is no lever: those with made-up keys wait in small number, and nobody else waits at all.
+#[actix_rt::test]
+async fn a_hanging_issuer_holds_up_few() {
+    let key = Key::ec("1");
+    let issuer = Issuer::new(&[&key]);
+    let mesh = issuer.mesh(&["auth.jwt.cooldown=50ms", "auth.jwt.refresh=1h"]);
+    let door = served(&mesh, &key).await;
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    issuer.hang();
+    let stranger = Key::ec("2").good();
+    let streams: Vec<_> = futures_util::future::join_all((0..100).map(|_| {
+        let head = format!("POST /v1/predict HTTP/1.1\r\nAuthorization: Bearer {stranger}");
+        async move { mesh::send(door, &head, b"{}").await }
+    }))
+    .await;
+    let refusals = "forebay_auth_refused_total{reason=\"issuer\"}";
+    until("a bound", async || mesh.metric(refusals) == Some(36.0)).await;
+    let begin = Instant::now();
+    assert_eq!(ask(door, &key.good()).await.status, 200);
+    assert!(begin.elapsed() < Duration::from_secs(2), "known keys need no issuer: {:?}", begin.elapsed());
+    drop(streams);
+}
+
 #[actix_rt::test]
 async fn a_key_that_the_issuer_takes_back_no_longer_counts() {
     let (old, new) = (Key::ec("old"), Key::ed("new"));
@@ -397,6 +457,35 @@ async fn an_issuer_that_is_away_at_the_start_is_waited_for() {
     issuer.away.store(false, Ordering::SeqCst);
     until("the issuer", async || ask(door, &key.good()).await.status == 200).await;
     until("readiness", async || !unready(&mesh)).await;
+}
+
+/// Who stands between the door and the issuer must not be able to slip keys in.
+#[actix_rt::test]
+async fn the_issuer_shows_a_certificate_of_the_authority_that_is_trusted() {
+    let key = Key::ec("e");
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
+    let own = rcgen::KeyPair::generate().unwrap();
+    let issued =
+        rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&own, &authority).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let private = rustls::pki_types::PrivatePkcs8KeyDer::from(own.serialize_der());
+    let config = config.with_single_cert(vec![issued.der().clone()], private.into()).unwrap();
+    let issuer = Issuer::secure(&[&key], config);
+
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, authority.pem()).unwrap();
+    let trusting = issuer.mesh(&[&format!("auth.jwt.ca_file={}", ca.display())]);
+    served(&trusting, &key).await;
+
+    let doubting = issuer.mesh(&["auth.jwt.cooldown=50ms"]);
+    let door = doubting.serve().address;
+    let failures = "forebay_auth_reload_failures_total{what=\"jwks\"}";
+    until("a failure", async || doubting.metric(failures) > Some(0.0)).await;
+    refused(&ask(door, &key.good()).await, 503, "unavailable", "keys are not known yet");
 }
 
 #[actix_rt::test]

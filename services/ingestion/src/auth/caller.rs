@@ -1,7 +1,5 @@
 //! A caller that was recognised.
 
-use std::time::Duration;
-
 use forebay_contract::ErrorCode;
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 
@@ -98,7 +96,7 @@ impl Caller {
             self.refused.rate.inc();
             let message =
                 format!("more than {} requests a second, the limit of {}", self.allowance.limits().rate, self.name);
-            overloaded(message, wait)
+            Refusal::used_up(message, wait)
         })
     }
 
@@ -114,13 +112,9 @@ impl Caller {
         self.allowance.rows(rows, now_s).map_err(|wait| {
             self.refused.daily_rows.inc();
             let most = self.allowance.limits().daily_rows;
-            overloaded(format!("{rows} more rows exceed the {most} a day of {}", self.name), wait)
+            Refusal::used_up(format!("{rows} more rows exceed the {most} a day of {}", self.name), wait)
         })?;
         self.rows.inc_by(u64::try_from(rows).unwrap_or(u64::MAX));
         Ok(())
     }
-}
-
-fn overloaded(message: String, wait: Duration) -> Refusal {
-    Refusal::new(ErrorCode::Overloaded, message).retry_after(wait)
 }

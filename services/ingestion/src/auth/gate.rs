@@ -192,7 +192,7 @@ fn denied(bad: Bad) -> Denial {
             ("scope", Refusal::new(ErrorCode::Forbidden, message).challenge(NARROW), None)
         }
         Bad::NoKeys => {
-            let message = "tokens cannot be checked now: the issuer's keys are not known yet";
+            let message = "the token cannot be checked now: the issuer's keys are not known yet";
             ("issuer", Refusal::new(ErrorCode::Unavailable, message), None)
         }
     }

@@ -52,8 +52,7 @@ impl KeyRing {
     /// # Errors
     /// What is wrong with it; never a part of a line.
     pub(super) fn open(path: PathBuf, limits: Limits, counts: Counts, now_s: u64) -> Result<Self, String> {
-        let text = read(&path)?;
-        let lines = key_file::parse(&text)?;
+        let (text, lines) = lines(&path)?;
         let ring =
             Self { path, limits, counts, keys: ArcSwap::default(), read: Mutex::new(blake3::hash(text.as_bytes())) };
         ring.install(lines);
@@ -155,6 +154,16 @@ impl Entry {
     fn counts(&self, now_s: u64) -> bool {
         self.expires.is_none_or(|end| now_s < end)
     }
+}
+
+/// Reads and understands a file of keys.
+///
+/// # Errors
+/// What is wrong with it; never a part of a line.
+pub(super) fn lines(path: &std::path::Path) -> Result<(String, Vec<KeyLine>), String> {
+    let text = read(path)?;
+    let lines = key_file::parse(&text)?;
+    Ok((text, lines))
 }
 
 fn read(path: &std::path::Path) -> Result<String, String> {

@@ -19,12 +19,15 @@ use super::counts::Counts;
 use super::issuer::Issuer;
 use super::key_set::KeySet;
 use super::ring_provider;
+use crate::bound::Bound;
 use crate::settings::Jwt;
 
 /// Longer tokens are not looked at.
 const LONGEST: usize = 8192;
 /// Longest subject.
 const LONGEST_SUBJECT: usize = 256;
+/// Requests with unknown keys that wait for the issuer at once.
+const WAITING: usize = 64;
 /// Tokens that are remembered as good, so that their signature is not computed again.
 const REMEMBERED: u64 = 10_000;
 /// Subjects whose use is remembered, and for how long after the last one: a day's rows and an hour.
@@ -54,6 +57,8 @@ pub(super) struct Tokens {
     cooldown: Duration,
     issuer: Issuer,
     keys: ArcSwapOption<KeySet>,
+    /// Requests that may wait for the issuer at once: nobody without credentials holds up those who have some.
+    waiting: Bound,
     /// When the keys were last asked for, and whether they came.
     asked: Mutex<Option<(Instant, bool)>>,
     good: Cache<[u8; 32], Good>,
@@ -77,7 +82,7 @@ pub(super) enum Bad {
     Token(&'static str),
     /// It lacks the scope: 403.
     Scope(Box<str>),
-    /// The issuer's keys are not known yet: 503.
+    /// The issuer's keys are not known yet, or many wait for them already: 503.
     NoKeys,
 }
 
@@ -132,6 +137,7 @@ impl Tokens {
             cooldown: settings.cooldown,
             issuer: Issuer::new(settings)?,
             keys: ArcSwapOption::empty(),
+            waiting: Bound::new(WAITING),
             asked: Mutex::new(None),
             good: Cache::new(REMEMBERED),
             callers: Cache::builder().max_capacity(CALLERS).time_to_idle(CALLER_IDLE).build(),
@@ -165,6 +171,7 @@ impl Tokens {
         let found = match find() {
             Some(found) => Some(found),
             None => {
+                let _place = self.waiting.take(1).ok_or(Bad::NoKeys)?;
                 self.refresh(self.cooldown).await;
                 find()
             }

@@ -134,7 +134,9 @@ pub(super) async fn predict(request: HttpRequest, payload: Payload, door: Data<P
         }
         Err(refused) => {
             let problem = refused.problem.clone();
-            door.count_refusal(&problem);
+            if !refused.used_up {
+                door.count_refusal(&problem);
+            }
             door.refusals.tell(span.context(), ROUTE, caller, &problem, arrived_us, ended_us);
             frame.trace_id = Some(span.context().trace_id_hex().to_string());
             refusal = Some(refused);

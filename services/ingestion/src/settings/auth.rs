@@ -77,6 +77,11 @@ impl Auth {
         if self.burst > 0 && self.rate == 0 {
             problems.add("auth.burst", "is set without auth.rate");
         }
+        if self.has_keys()
+            && let Err(why) = crate::auth::check_keys(&self.keys_file)
+        {
+            problems.add("auth.keys_file", why);
+        }
         self.jwt.check(problems);
     }
 }

@@ -114,7 +114,12 @@ impl Tls {
                     "is set without http.tls.cert_file: clients show certificates over TLS alone",
                 );
             }
-            _ => {}
+            (false, false) => {
+                if let Err((key, why)) = crate::tls::Certificates::open(self) {
+                    problems.add(key, why);
+                }
+            }
+            (true, true) => {}
         }
         if self.refresh < Duration::from_millis(50) {
             problems.add("http.tls.refresh", "is under 50ms, expected at least that");

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
+use forebay_runtime::prometheus_client::metrics::counter::Counter;
+use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 use forebay_runtime::{Component, Host, StartError, is_exposed};
 
 use super::Ingestion;
@@ -73,7 +75,7 @@ impl Ingestion {
         self.predict.gate.follow(host.lifecycle());
         let secure = certificates.is_some();
         if let Some(certificates) = certificates {
-            follow::every(http.tls.refresh, host.lifecycle(), "tls certificates", move || certificates.refresh());
+            follow_files(certificates, http, host);
         }
         self.warn_if_open(address, secure);
         let handle = server.handle();
@@ -126,6 +128,22 @@ impl Ingestion {
             tracing::warn!(%address, "credentials pass the network in the clear: see [http.tls]");
         }
     }
+}
+
+/// Looks at the certificates' files again and again, and shows when the one in use ends.
+fn follow_files(certificates: Arc<Certificates>, http: &Http, host: &Host) {
+    let (expiry, failures) = (Gauge::<i64>::default(), Counter::<u64>::default());
+    let help = "When the certificate of the HTTP door ends, Unix time";
+    host.metrics().register("forebay_tls_certificate_expiry_timestamp_seconds", help, expiry.clone());
+    let help = "Reads of the HTTP door's certificates that failed and left the old ones in use";
+    host.metrics().register("forebay_tls_reload_failures", help, failures.clone());
+    expiry.set(certificates.expiry_s().unwrap_or_default());
+    follow::every(http.tls.refresh, host.lifecycle(), "tls certificates", move || {
+        if !certificates.refresh() {
+            failures.inc();
+        }
+        expiry.set(certificates.expiry_s().unwrap_or_default());
+    });
 }
 
 fn run(server: actix_web::dev::Server, component: Component, host: &Host, address: SocketAddr) {

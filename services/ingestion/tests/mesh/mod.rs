@@ -14,7 +14,7 @@ use forebay_contract::{Answer, Batch, ErrorCode, Item, Outcome, Problem, Request
 use forebay_ingestion::BUNDLE;
 use forebay_ingestion::settings::Settings;
 use forebay_ingestion::system::{HttpDoor, Ingestion, Outlets, Place, stage};
-use forebay_runtime::{Host, Layers, Problems, SHARED_BUNDLE, Shared, StartError};
+use forebay_runtime::{Host, Layers, Problems, SHARED_BUNDLE, Shared};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -48,18 +48,18 @@ impl Mesh {
     }
 
     /// Why these settings do not start.
-    pub fn refused(flags: &[&str]) -> StartError {
+    pub fn refused(flags: &[&str]) -> String {
         Self::try_start(flags).map(drop).unwrap_err()
     }
 
-    pub fn try_start(flags: &[&str]) -> Result<Self, StartError> {
+    pub fn try_start(flags: &[&str]) -> Result<Self, String> {
         let mut all = vec!["http.listen=127.0.0.1:0", "http.workers=1"];
         all.extend(flags);
         let layers = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", &[], &all).unwrap();
         let mut problems = Problems::default();
-        let shared = Shared::read(&layers, &mut problems).unwrap();
-        let settings = Settings::read(&layers, &mut problems).unwrap();
-        problems.into_result().unwrap();
+        let (shared, settings) = (Shared::read(&layers, &mut problems), Settings::read(&layers, &mut problems));
+        problems.into_result().map_err(|problems| problems.to_string())?;
+        let (shared, settings) = (shared.unwrap(), settings.unwrap());
         let host = Host::detached(shared);
         let (requests_in, requests) = unbounded_channel();
         let (results_in, results) = unbounded_channel();
@@ -72,7 +72,8 @@ impl Mesh {
         let arbiter = Arbiter::new();
         let place = Place::replica(4, settings.ingestion.gather);
         let board = Board::new("test");
-        let stage = stage(&settings, &host, &arbiter.handle(), outlets, place, &board)?;
+        let stage = stage(&settings, &host, &arbiter.handle(), outlets, place, &board);
+        let stage = stage.map_err(|error| error.to_string())?;
         Ok(Self { host, stage, requests, results, letters, board, arbiter })
     }
 
