@@ -55,7 +55,7 @@ pub use opentelemetry::{KeyValue, Value};
 pub use prometheus_client;
 pub use settings::{
     AdminSettings, Bundle, DeliverySettings, EventHubs, KafkaSettings, Layers, LogFormat, LogSettings, ModelSettings,
-    Origin, Problem, Problems, SHARED_BUNDLE, Secret, SettingsError, Shared, TelemetrySettings, TopicSettings,
+    Origin, Problem, Problems, RabbitSettings, SHARED_BUNDLE, Secret, SettingsError, Shared, TelemetrySettings, TopicSettings,
     duration, size, without_password,
 };
 pub use telemetry::{

@@ -8,6 +8,7 @@ mod mask;
 mod models;
 mod origin;
 mod problems;
+mod rabbitmq;
 mod schema;
 mod secret;
 mod shared;
@@ -23,6 +24,7 @@ pub use mask::without_password;
 pub use models::ModelSettings;
 pub use origin::Origin;
 pub use problems::{Problem, Problems, SettingsError};
+pub use rabbitmq::RabbitSettings;
 pub use secret::Secret;
 pub use shared::{
     AdminSettings, DeliverySettings, KafkaSettings, LogFormat, LogSettings, Shared, TelemetrySettings, TopicSettings,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{EventHubs, Layers, ModelSettings, Problems, Secret, duration};
+use super::{EventHubs, Layers, ModelSettings, Problems, RabbitSettings, Secret, duration};
 
 /// Settings of `shared/runtime/settings.toml`, checked. That file says what each means.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ pub struct Shared {
     pub kafka: KafkaSettings,
     /// Names of the edges.
     pub topics: TopicSettings,
+    /// The RabbitMQ door and its answers.
+    pub rabbitmq: RabbitSettings,
     /// Health and metrics endpoint.
     pub admin: AdminSettings,
     /// Which models, from where.
@@ -137,6 +139,7 @@ impl Shared {
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
         let kafka = layers.section::<KafkaSettings>("kafka", problems);
         let topics = layers.section::<TopicSettings>("topics", problems);
+        let rabbitmq = layers.section::<RabbitSettings>("rabbitmq", problems);
         let admin = layers.section::<AdminSettings>("admin", problems);
         let models = layers.section::<ModelSettings>("models", problems);
         let delivery = layers.section::<DeliverySettings>("delivery", problems);
@@ -144,6 +147,7 @@ impl Shared {
         let log = layers.section::<LogSettings>("log", problems);
         kafka.iter().for_each(|kafka| kafka.check(problems));
         topics.iter().for_each(|topics| topics.check(problems));
+        rabbitmq.iter().for_each(|rabbitmq| rabbitmq.check(problems));
         models.iter().for_each(|models| models.check(problems));
         delivery.iter().for_each(|delivery| delivery.check(problems));
         if let Some(telemetry) = telemetry.as_ref().filter(|it| !(0.0..=1.0).contains(&it.sample_ratio)) {
@@ -157,6 +161,7 @@ impl Shared {
         Some(Self {
             kafka: kafka?,
             topics: topics?,
+            rabbitmq: rabbitmq?,
             admin: admin?,
             models: models?,
             delivery: delivery?,
