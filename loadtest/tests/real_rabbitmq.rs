@@ -57,10 +57,7 @@ fn five_services_answer_each_message_where_it_asks_for_it() {
     // an answer, at its queue and on the exchange, in the caller's trace
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let mut headers = FieldTable::default();
-    headers.insert(
-        "traceparent".into(),
-        AMQPValue::LongString(format!("00-{trace}-b7ad6b7169203331-01").into()),
-    );
+    headers.insert("traceparent".into(), AMQPValue::LongString(format!("00-{trace}-b7ad6b7169203331-01").into()));
     client.publish(&queue, ask("v1").as_bytes(), asking(&replies, "first").with_headers(headers)).unwrap();
     let (answer, properties) = client.wait(&replies);
     assert_eq!((answer["prediction"].as_f64(), &answer["request_id"]), (Some(ROW_V1), &json!("r")), "{answer}");
@@ -84,7 +81,10 @@ fn five_services_answer_each_message_where_it_asks_for_it() {
     client.publish(&queue, ask("v1").as_bytes(), late).unwrap();
     // expired before anybody took it: the server's own business, and it shows where
     wait_until(SOON, "the expired message", || {
-        client.get(&replies).unwrap().is_some_and(|it| it.properties.correlation_id().as_ref().unwrap().as_str() == "late")
+        client
+            .get(&replies)
+            .unwrap()
+            .is_some_and(|it| it.properties.correlation_id().as_ref().unwrap().as_str() == "late")
             || client.get(&format!("{queue}.dead")).unwrap().is_some()
     });
 
@@ -166,9 +166,8 @@ fn up_alone_takes_the_urgent_first_and_keeps_what_it_has_when_it_dies() {
     }
     let mut up = mesh.launch("forebay", &["up"], &[]);
     up.wait_ready();
-    let order: Vec<String> = (0..30)
-        .map(|_| client.wait(&replies).1.correlation_id().as_ref().unwrap().as_str().to_owned())
-        .collect();
+    let order: Vec<String> =
+        (0..30).map(|_| client.wait(&replies).1.correlation_id().as_ref().unwrap().as_str().to_owned()).collect();
     assert!(order[..10].iter().all(|label| label.starts_with("9-")), "{order:?}");
     up.stop();
 
@@ -178,7 +177,11 @@ fn up_alone_takes_the_urgent_first_and_keeps_what_it_has_when_it_dies() {
     let load = Load::start(&queue, &format!("{queue}.more"), 150.0);
     wait_until(SOON, "answers", || load.answered() > 100);
     for how in ["kill", "stop"] {
-        if how == "kill" { up.kill() } else { up.stop() }
+        if how == "kill" {
+            up.kill()
+        } else {
+            up.stop()
+        }
         up = mesh.launch("forebay", &["up"], &[]);
         up.wait_ready();
     }
@@ -213,7 +216,7 @@ fn what_is_wrong_is_said_and_heals_without_a_restart() {
     // wrong credentials, never shown
     let url = format!("amqp://guest:no-such-password@127.0.0.1:{}/%2f", server().port);
     let mut up = mesh.launch("forebay", &["up"], &[("FOREBAY__RABBITMQ__URL", &url)]);
-    wait_until(SOON, "the refused user to be named", || why(&up).contains("\"guest\\\\\\\" is refused") || why(&up).contains("is refused"));
+    wait_until(SOON, "the refused user to be named", || why(&up).contains("is refused"));
     assert!(!up.output().contains("no-such-password") && !why(&up).contains("no-such-password"));
     up.stop();
 
@@ -228,7 +231,7 @@ fn what_is_wrong_is_said_and_heals_without_a_restart() {
     up.stop();
     mesh.set("FOREBAY__RABBITMQ__CA_FILE", ca);
     let mut up = mesh.launch("forebay", &["up"], &[]);
-    wait_until(SOON, "a client without a certificate to be refused", || why(&up).contains("RabbitMQ"));
+    wait_until(SOON, "a client without a certificate to be refused", || why(&up).contains("client_cert"));
     up.stop();
     mesh.set("FOREBAY__RABBITMQ__CLIENT_CERT", certificate);
     mesh.set("FOREBAY__RABBITMQ__CLIENT_KEY", key);

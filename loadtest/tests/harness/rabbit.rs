@@ -38,9 +38,14 @@ impl Server {
     fn start() -> Self {
         let folder = PathBuf::from(variable("FOREBAY_NATIVE_DIR")).join("rabbitmq-tls");
         std::fs::create_dir_all(&folder).unwrap();
-        let authority = || {
+        // names of their own: a certificate whose issuer has its own name is taken for one that signed itself
+        let named = |parameters: &mut rcgen::CertificateParams, name: &str| {
+            parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
+        };
+        let authority = |name: &str| {
             let key = rcgen::KeyPair::generate().unwrap();
             let mut parameters = rcgen::CertificateParams::new(vec![]).unwrap();
+            named(&mut parameters, name);
             parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
             let certificate = parameters.self_signed(&key).unwrap();
             (certificate.pem(), rcgen::Issuer::new(parameters, key))
@@ -50,11 +55,13 @@ impl Server {
             std::fs::write(&path, text).unwrap();
             path
         };
-        let (ca, issuer) = authority();
-        let (other, _) = authority();
+        let (ca, issuer) = authority("authority");
+        let (other, _) = authority("another authority");
         let issue = |names: Vec<String>| {
             let key = rcgen::KeyPair::generate().unwrap();
-            let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+            let mut parameters = rcgen::CertificateParams::new(names.clone()).unwrap();
+            named(&mut parameters, &names[0]);
+            let certificate = parameters.signed_by(&key, &issuer).unwrap();
             (certificate.pem(), key.serialize_pem())
         };
         let (certificate, key) = issue(vec!["localhost".into(), "127.0.0.1".into()]);
@@ -178,9 +185,8 @@ impl Client {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             if let Some(message) = self.get(queue).unwrap() {
-                let json = serde_json::from_slice(&message.data).unwrap_or_else(|_| {
-                    Value::String(String::from_utf8_lossy(&message.data).into_owned())
-                });
+                let json = serde_json::from_slice(&message.data)
+                    .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&message.data).into_owned()));
                 return (json, message.properties.clone());
             }
             assert!(Instant::now() < deadline, "nothing came to {queue}");
@@ -191,10 +197,7 @@ impl Client {
 
 /// A request's properties: where the answer goes, under which label and identity.
 pub fn asking(reply_to: &str, id: &str) -> BasicProperties {
-    BasicProperties::default()
-        .with_reply_to(reply_to.into())
-        .with_correlation_id(id.into())
-        .with_message_id(id.into())
+    BasicProperties::default().with_reply_to(reply_to.into()).with_correlation_id(id.into()).with_message_id(id.into())
 }
 
 /// Requests at a steady rate, each published until the server has confirmed it, and their answers.
@@ -224,11 +227,13 @@ impl Load {
         let stop = Arc::new(AtomicBool::new(false));
         let (sent, answers) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(BTreeMap::new())));
         let publisher = std::thread::spawn({
-            let (stop, sent, queue, replies) = (Arc::clone(&stop), Arc::clone(&sent), queue.to_owned(), replies.to_owned());
+            let (stop, sent, queue, replies) =
+                (Arc::clone(&stop), Arc::clone(&sent), queue.to_owned(), replies.to_owned());
             move || publish(client, &stop, &sent, &queue, &replies, rate)
         });
         let collector = std::thread::spawn({
-            let (stop, sent, answers, replies) = (Arc::clone(&stop), Arc::clone(&sent), Arc::clone(&answers), replies.to_owned());
+            let (stop, sent, answers, replies) =
+                (Arc::clone(&stop), Arc::clone(&sent), Arc::clone(&answers), replies.to_owned());
             move || collect(&stop, &sent, &answers, &replies)
         });
         Self { stop, sent, publisher: Some(publisher), collector: Some(collector), answers }

@@ -125,9 +125,8 @@ pub fn stage(
         let messages = message_door(host, place.partitions, Arc::clone(&travel), tracer.clone());
         let (gather, metrics, accepted) = (Arc::clone(&gather), metrics.clone(), legacy.requests.clone());
         let component = lifecycle.register("ingestion ingester");
-        let start = move |_: &mut _| {
-            Ingester { door, messages, gather, results, dead_letters, metrics, accepted, component }
-        };
+        let start =
+            move |_: &mut _| Ingester { door, messages, gather, results, dead_letters, metrics, accepted, component };
         Ingester::start_in_arbiter(arbiter, start)
     };
     let (kafka_door, rabbit_door) = record_doors(ingester);

@@ -92,14 +92,7 @@ impl Answers {
     }
 
     /// Sends one.
-    pub(crate) fn send(
-        &self,
-        context: &Context,
-        target: Target,
-        payload: Vec<u8>,
-        ack: Ack,
-        span: Option<StageSpan>,
-    ) {
+    pub(crate) fn send(&self, context: &Context, target: Target, payload: Vec<u8>, ack: Ack, span: Option<StageSpan>) {
         let correlation_id = match context.origin() {
             Some(Origin::Amqp(origin)) => Some(origin.correlation_id.clone()).filter(|id| !id.is_empty()),
             _ => None,
@@ -111,7 +104,11 @@ impl Answers {
             // every copy of an answer has the same
             message_id: format!("{}-{}", context.ask(), context.row()),
             payload,
-            traceparent: span.as_ref().map(StageSpan::context).filter(|it| it.is_valid()).map(TraceContext::to_traceparent),
+            traceparent: span
+                .as_ref()
+                .map(StageSpan::context)
+                .filter(|it| it.is_valid())
+                .map(TraceContext::to_traceparent),
             give_up_us: context.deadline_us().max(now_us()).saturating_add(patience),
         };
         (self.send)(answer, ack, span.into_iter().collect());

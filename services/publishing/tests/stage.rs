@@ -338,8 +338,11 @@ fn without_an_outside_topic_kafka_results_are_done_and_replies_work() {
     let system = System::new();
     let arbiter = Arbiter::new();
     let (reply, replies) = channel();
-    let outlets =
-        Outlets { outside: None, answers: None, replies: Outlet::new(move |batch, ack: Ack| drop(reply.send((batch, ack)))) };
+    let outlets = Outlets {
+        outside: None,
+        answers: None,
+        replies: Outlet::new(move |batch, ack: Ack| drop(reply.send((batch, ack)))),
+    };
     let settings = Settings { results: defaults() };
     let stage = stage(&settings, &Host::detached(shared(&[])), &arbiter.handle(), outlets).unwrap();
     let (tell, report) = channel();

@@ -35,7 +35,7 @@ impl Address {
             .parse()
             .map_err(|_| wrong("is no address, expected amqp://user:password@host:5672/vhost".to_owned()))?;
         if uri.query.heartbeat.is_none() {
-            uri.query.heartbeat = Some(u16::try_from(settings.heartbeat.as_secs()).unwrap_or(u16::MAX).into());
+            uri.query.heartbeat = Some(u16::try_from(settings.heartbeat.as_secs()).unwrap_or(u16::MAX));
         }
         Ok(Self { uri, settings: settings.clone(), name: name.to_owned() })
     }
@@ -92,8 +92,11 @@ impl Address {
             ErrorKind::ProtocolError(_) if text.contains("NOT_ALLOWED") || text.contains("vhost") => {
                 format!("virtual host {:?} of rabbitmq.url: {text}", self.uri.vhost)
             }
-            ErrorKind::IOError(io) if io.to_string().contains("certificate") => {
+            ErrorKind::IOError(io) if io.to_string().contains("peer certificate") => {
                 format!("TLS: {io}; rabbitmq.ca_file names the authorities that are trusted")
+            }
+            ErrorKind::IOError(io) if io.to_string().contains("alert") => {
+                format!("TLS: {io}; the server may want another rabbitmq.client_cert")
             }
             _ => text,
         }

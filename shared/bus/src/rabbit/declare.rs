@@ -26,13 +26,8 @@ pub(super) async fn declare(connection: &Connection, settings: &RabbitSettings) 
         let made = channel.exchange_declare(dead.into(), ExchangeKind::Fanout, options, FieldTable::default()).await;
         made.map_err(exists)?;
         channel.queue_declare(dead.into(), durable, FieldTable::default()).await.map_err(exists)?;
-        let bound = channel.queue_bind(
-            dead.into(),
-            dead.into(),
-            "".into(),
-            QueueBindOptions::default(),
-            FieldTable::default(),
-        );
+        let bound =
+            channel.queue_bind(dead.into(), dead.into(), "".into(), QueueBindOptions::default(), FieldTable::default());
         bound.await.map_err(exists)?;
     }
     let made = channel.queue_declare(queue.into(), durable, arguments(settings)).await;

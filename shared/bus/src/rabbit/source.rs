@@ -91,7 +91,8 @@ struct Counters {
 
 impl Counters {
     fn register(metrics: &Metrics) -> Self {
-        let counters = Self { consumed: Counter::default(), rejected: Counter::default(), requeued: Counter::default() };
+        let counters =
+            Self { consumed: Counter::default(), rejected: Counter::default(), requeued: Counter::default() };
         let add = |name: &str, help: &str, counter: &Counter| metrics.register(name, help, counter.clone());
         add("forebay_rabbitmq_consumed", "Messages taken from the queue of requests", &counters.consumed);
         add("forebay_rabbitmq_rejected", "Messages given to the dead-letter exchange", &counters.rejected);
