@@ -233,8 +233,8 @@ fn what_is_wrong_is_said_and_heals_without_a_restart() {
     let mut up = mesh.launch("forebay", &["up"], &[]);
     wait_until(SOON, "a client without a certificate to be refused", || why(&up).contains("client_cert"));
     up.stop();
-    mesh.set("FOREBAY__RABBITMQ__CLIENT_CERT", certificate);
-    mesh.set("FOREBAY__RABBITMQ__CLIENT_KEY", key);
+    mesh.set("FOREBAY__RABBITMQ__CLIENT_CERT_FILE", certificate);
+    mesh.set("FOREBAY__RABBITMQ__CLIENT_KEY_FILE", key);
     let mut up = mesh.launch("forebay", &["up"], &[]);
     up.wait_ready();
     let replies = format!("{queue}.replies");

@@ -96,7 +96,7 @@ impl Address {
                 format!("TLS: {io}; rabbitmq.ca_file names the authorities that are trusted")
             }
             ErrorKind::IOError(io) if io.to_string().contains("alert") => {
-                format!("TLS: {io}; the server may want another rabbitmq.client_cert")
+                format!("TLS: {io}; the server may want another rabbitmq.client_cert_file")
             }
             _ => text,
         }
@@ -113,12 +113,12 @@ fn connector(settings: &RabbitSettings) -> Result<RustlsConnector, String> {
         config.add_parsable_certificates(certificates("rabbitmq.ca_file", &settings.ca_file)?);
         config
     };
-    let made = if settings.client_cert.is_empty() {
+    let made = if settings.client_cert_file.is_empty() {
         config.connector_with_no_client_auth()
     } else {
-        let chain = certificates("rabbitmq.client_cert", &settings.client_cert)?;
-        let key = PrivateKeyDer::from_pem_file(&settings.client_key)
-            .map_err(|error| format!("rabbitmq.client_key {}: {error}", settings.client_key))?;
+        let chain = certificates("rabbitmq.client_cert_file", &settings.client_cert_file)?;
+        let key = PrivateKeyDer::from_pem_file(&settings.client_key_file)
+            .map_err(|error| format!("rabbitmq.client_key_file {}: {error}", settings.client_key_file))?;
         config.connector_with_single_cert(chain, key)
     };
     made.map_err(|error| format!("TLS: {error}"))

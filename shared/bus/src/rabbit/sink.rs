@@ -263,7 +263,7 @@ impl Running {
                 Target::ReplyTo(queue) => (&session.replies, "", queue.as_str()),
                 Target::Exchange => {
                     let settings = &self.settings;
-                    (&session.results, settings.results_exchange.as_str(), settings.results_routing_key.as_str())
+                    (&session.results, settings.results_exchange.as_str(), settings.results_routing.as_str())
                 }
             };
             let options = BasicPublishOptions { mandatory: true, immediate: false };

@@ -31,13 +31,13 @@ pub struct RabbitSettings {
     /// Where results go besides `reply-to`; empty is nowhere.
     pub results_exchange: String,
     /// With which routing key.
-    pub results_routing_key: String,
+    pub results_routing: String,
     /// PEM file of the authorities to trust instead of the system's; empty means the system's.
     pub ca_file: String,
     /// PEM file of this client's certificate chain; empty means none.
-    pub client_cert: String,
+    pub client_cert_file: String,
     /// PEM file of its key.
-    pub client_key: String,
+    pub client_key_file: String,
     /// Silence after which a connection is given up.
     #[serde(with = "duration")]
     pub heartbeat: Duration,
@@ -63,8 +63,9 @@ impl RabbitSettings {
         if self.prefetch == 0 {
             problems.add("rabbitmq.prefetch", "is 0, which means without a bound; expected 1 to 65535");
         }
-        if self.client_cert.is_empty() != self.client_key.is_empty() {
-            problems.add("rabbitmq.client_cert", "and rabbitmq.client_key belong together, one of them is empty");
+        if self.client_cert_file.is_empty() != self.client_key_file.is_empty() {
+            problems
+                .add("rabbitmq.client_cert_file", "and rabbitmq.client_key_file belong together, one of them is empty");
         }
         let seconds = self.heartbeat.as_secs();
         if self.heartbeat < Duration::from_secs(2) || seconds > 600 {
@@ -73,7 +74,7 @@ impl RabbitSettings {
         for (key, name) in [
             ("rabbitmq.dead_letter_exchange", &self.dead_letter_exchange),
             ("rabbitmq.results_exchange", &self.results_exchange),
-            ("rabbitmq.results_routing_key", &self.results_routing_key),
+            ("rabbitmq.results_routing", &self.results_routing),
         ] {
             if name.len() > 255 {
                 problems.add(key, "is longer than 255 bytes");
