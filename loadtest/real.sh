@@ -35,12 +35,14 @@ case ${1:-} in help | -h | --help) usage; exit 0 ;; esac
 
 tests=(--test 'real*')
 filter=()
+secure=yes # a second Kafka and Redis, with TLS and logins
 mlflow=yes # the tests of the registry need one, a gigabyte of Python the first time, and a minute to fill it
 if [ -n "${1:-}" ]; then
   name=real_${1#real_}
   [ -e "$here/tests/$name.rs" ] || die "there is no test $name; there are: $(cd "$here/tests" && echo real_*.rs)"
   tests=(--test "$name")
   [ "$name" = real_mlflow ] || mlflow=no
+  case $name in real_eventhubs | real_security) ;; *) secure=no ;; esac
   [ -z "${2:-}" ] || filter=("$2")
 fi
 
@@ -91,10 +93,12 @@ stop() {
   "$native" resume redis >/dev/null 2>&1 || true
   "$native" resume rabbitmq >/dev/null 2>&1 || true
   FOREBAY_NATIVE_DIR=$work/native-auth timeout 60 "$native" down mlflow >/dev/null 2>&1 || say "real.sh: MLflow with authentication did not stop"
+  FOREBAY_NATIVE_DIR=$work/native-secure timeout 90 "$native" down kafka redis >"$work/down-secure.log" 2>&1 || say "real.sh: Kafka or Redis with TLS did not stop"
   timeout 90 "$native" down kafka redis rabbitmq mlflow >"$work/down.log" 2>&1 || { say "real.sh: not everything stopped:"; cat "$work/down.log" >&2; }
   if [ -n "${REAL_KEEP:-}" ]; then
     mkdir -p "$REAL_KEEP"
     cp "$work"/native/*/log* "$REAL_KEEP/" 2>/dev/null || true
+    cp "$work/native-secure/kafka/log" "$REAL_KEEP/kafka-secure.log" 2>/dev/null || true
     for log in "$work"/native/*/log; do cp "$log" "$REAL_KEEP/$(basename "$(dirname "$log")").log" 2>/dev/null || true; done
   fi
   rm -rf "$work"
@@ -116,6 +120,24 @@ fill_mlflow() { # two servers: one that Python fills, one with authentication
     MLFLOW_TRACKING_URI=http://$REAL_MLFLOW timeout 600 "$native" python "$here/mlflow/fill.py" "$REAL_MLFLOW_FILLED"
 }
 
+# Listeners as those of Event Hubs and of a cluster with users. The limits are those of Event Hubs as far as a broker has them:
+# larger requests close the connection, sessions last 30 s; silent connections are cut much sooner than there.
+start_secure() { # PORT : and six behind it
+  local key
+  key=$(head -c 32 /dev/urandom | base64 -w0)
+  export REAL_SECURE_DIR=$work/native-secure REAL_SECURE_INSIDE=127.0.0.1:$1 REAL_SECURE_SASL=localhost:$(($1 + 2)) REAL_SECURE_MTLS=localhost:$(($1 + 3))
+  export REAL_SECURE_REDIS=127.0.0.1:$(($1 + 4)) REAL_SECURE_REDIS_TLS=localhost:$(($1 + 5)) REAL_TLS=$work/native-secure/tls
+  export REAL_EVENTHUB="Endpoint=sb://localhost:$(($1 + 2))/;SharedAccessKeyName=forebay;SharedAccessKey=$key"
+  FOREBAY_NATIVE_DIR=$REAL_SECURE_DIR KAFKA_PORT=$1 KAFKA_CONTROLLER_PORT=$(($1 + 1)) KAFKA_TLS_PORT=$(($1 + 2)) KAFKA_MTLS_PORT=$(($1 + 3)) \
+    REDIS_PORT=$(($1 + 4)) REDIS_TLS_PORT=$(($1 + 5)) KAFKA_PLAIN_USERS="\$ConnectionString=$REAL_EVENTHUB" KAFKA_EXTRA='socket.request.max.bytes=1046528
+message.max.bytes=1000000
+group.min.session.timeout.ms=30000
+connections.max.idle.ms=5000
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+super.users=User:ANONYMOUS' timeout 180 "$native" up kafka redis
+}
+
 cd "$root"
 target=${CARGO_TARGET_DIR:-$root/target}
 if [ -z "${FOREBAY_BIN_DIR:-}" ]; then
@@ -133,6 +155,10 @@ say "starting Kafka on $KAFKA_PORT and Redis on $REDIS_PORT"
 timeout 180 "$native" up kafka redis >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2; die "Kafka or Redis did not start"; }
 
 [ "$mlflow" = no ] || fill_mlflow >"$work/mlflow.log" 2>&1 || { cat "$work/mlflow.log" >&2; die "MLflow did not start"; }
+
+if [ "$secure" = yes ]; then
+  start_secure "$(free_ports 6)" >"$work/up-secure.log" 2>&1 || { cat "$work/up-secure.log" >&2; die "Kafka or Redis with TLS did not start"; }
+fi
 
 export REAL_NATIVE=$native REAL_KAFKA=127.0.0.1:$KAFKA_PORT REAL_REDIS=127.0.0.1:$REDIS_PORT
 [ -z "${REAL_KEEP:-}" ] || { mkdir -p "$REAL_KEEP"; REAL_KEEP=$(cd "$REAL_KEEP" && pwd); export REAL_KEEP; }

@@ -74,17 +74,6 @@ trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-free_ports() { # COUNT : the first of so many free neighbours
-  local base i
-  for _ in $(seq 200); do
-    base=$((20000 + RANDOM % 9000))
-    for ((i = 0; i < $1; i++)); do ! taken $((base + i)) || continue 2; done
-    echo "$base"
-    return 0
-  done
-  die "no $1 free ports"
-}
 await() { # SECONDS WHAT COMMAND...
   local limit=$((SECONDS + $1)) what=$2
   shift 2
@@ -94,6 +83,8 @@ await() { # SECONDS WHAT COMMAND...
   done
 }
 
+# shellcheck source=../compose/ports.sh
+. "$root/compose/ports.sh"
 base=$(free_ports 12)
 export KAFKA_PORT=$base KAFKA_CONTROLLER_PORT=$((base + 1)) REDIS_PORT=$((base + 2)) KAFKA_HEAP=${KAFKA_HEAP:--Xms256m -Xmx768m}
 http=$((base + 3)) prometheus=$((base + 4)) admin=$((base + 5))

@@ -15,11 +15,11 @@ def client_settings():
     settings = {"bootstrap.servers": os.environ.get("KAFKA_BROKER", "localhost:9092")}
     if event_hubs():
         connection = os.environ["EVENTHUB_CONNECTION"].strip()
-        host = re.search(r"Endpoint=sb://([A-Za-z0-9.-]+)", connection)
+        host = re.search(r"Endpoint=sb://([A-Za-z0-9.-]+)(?::(\d+))?", connection)
         if not host:
             raise SystemExit("EVENTHUB_CONNECTION: expected Endpoint=sb://NAMESPACE.servicebus.windows.net/;SharedAccessKeyName=...;SharedAccessKey=...")
         settings = {
-            "bootstrap.servers": f"{host.group(1)}:9093",
+            "bootstrap.servers": f"{host.group(1)}:{host.group(2) or 9093}",
             "security.protocol": "SASL_SSL",
             "sasl.mechanism": "PLAIN",
             "sasl.username": "$ConnectionString",
@@ -27,6 +27,7 @@ def client_settings():
             "socket.keepalive.enable": True,  # the gateway drops silent connections
             "connections.max.idle.ms": 180000,
             "metadata.max.age.ms": 180000,
+            "message.max.bytes": 1000000,  # it closes the connection of a larger request
         }
     return settings | dict(option.split("=", 1) for option in os.environ.get("KAFKA_OPTIONS", "").split())
 
@@ -40,4 +41,5 @@ def results_topic():
 
 
 def default_group():
-    return "$Default" if event_hubs() else "results-reader"
+    # not $Default: over Kafka a group is one of the whole namespace, and that one is the service's own
+    return "results-reader"

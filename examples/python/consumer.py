@@ -3,7 +3,7 @@
 Ends after COUNT results or SECONDS without one; without arguments it runs until it is interrupted.
 Kafka:      KAFKA_BROKER (default localhost:9092)
 Event Hubs: EVENTHUB_CONNECTION, EVENTHUB_NAME (default inference-requests; results are in EVENTHUB_NAME-results)
-RESULTS_GROUP (default results-reader; on Event Hubs $Default), RESULTS_FROM (earliest or latest, the default)
+RESULTS_GROUP (default results-reader), RESULTS_FROM (earliest or latest, the default)
 Needs:      pip install confluent-kafka
 """
 

@@ -43,7 +43,7 @@ def shared_sections():
 
 
 def legacy_variables():
-    text = read("shared/runtime/src/settings/legacy.rs")
+    text = read("shared/runtime/src/settings/legacy.rs") + read("shared/runtime/src/settings/event_hubs.rs")
     return set(re.findall(r'"([A-Z][A-Z_]{4,})"', text))
 
 

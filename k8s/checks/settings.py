@@ -40,7 +40,7 @@ def key_of(variable):
     """The setting that a variable stands for, and whether its value is the name of a file with the value."""
     key = variable.removeprefix("FOREBAY__").lower().replace("__", ".")
     if known(key):
-        return key, key.startswith(tuple(TABLES)) and key.endswith("_file")
+        return key, key.endswith("_file")
     if key.endswith("_file") and known(key.removesuffix("_file")):
         return key.removesuffix("_file"), True
     return None, False

@@ -105,6 +105,10 @@ fn five_services_answer_each_message_where_it_asks_for_it() {
     assert_eq!(properties.correlation_id().as_ref().unwrap().as_str(), "after");
     wait_until(SOON, "the returned answer to be counted", || returned() == 1.0);
 
+    // a client without any queue
+    let direct = Client::new().ask_directly(&queue, ask("v1").as_bytes());
+    assert_eq!(direct["prediction"].as_f64(), Some(ROW_V1), "{direct}");
+
     let rows = documented(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     let mut families = scraped(&http::get(services[0].admin, "/metrics").unwrap().text());
     families.extend(scraped(&http::get(services[4].admin, "/metrics").unwrap().text()));
@@ -120,6 +124,7 @@ fn five_services_answer_each_message_where_it_asks_for_it() {
 fn nothing_is_lost_when_connections_are_cut_and_the_server_dies() {
     let mut mesh = Mesh::with_topics("amqp-faults");
     let queue = with_rabbit(&mut mesh, "faults");
+    mesh.set("FOREBAY__RABBITMQ__HEARTBEAT", "2s");
     let mut services = mesh.start_all();
     let load = Load::start(&queue, &format!("{queue}.replies"), 150.0);
     wait_until(SOON, "the first answers", || load.answered() > 100);
@@ -128,6 +133,17 @@ fn nothing_is_lost_when_connections_are_cut_and_the_server_dies() {
         let before = load.answered();
         wait_until(SOON, &format!("answers after cut {cut}"), || load.answered() > before + 100);
     }
+    // it blocks whoever publishes while it is short of memory, and stops answering without a word
+    server().native(&["rabbitmqctl", "set_vm_memory_high_watermark", "absolute", "1MB"]);
+    std::thread::sleep(Duration::from_secs(2));
+    server().native(&["rabbitmqctl", "set_vm_memory_high_watermark", "absolute", "512MB"]);
+    let before = load.answered();
+    wait_until(SOON, "answers after the alarm", || load.answered() > before + 50);
+    server().native(&["pause", "rabbitmq"]);
+    wait_until(SOON, "the silence to be noticed", || !services[4].is_ready() && !services[0].is_ready());
+    server().native(&["resume", "rabbitmq"]);
+    let before = load.answered();
+    wait_until(SOON, "answers after the silence", || load.answered() > before + 50);
     server().native(&["kill", "rabbitmq"]);
     wait_until(SOON, "ingestion to say why it is not ready", || why(&services[0]).contains("RabbitMQ"));
     wait_until(SOON, "publishing to say why it is not ready", || why(&services[4]).contains("RabbitMQ"));

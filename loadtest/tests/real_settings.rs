@@ -105,7 +105,7 @@ fn secrets_are_masked_wherever_they_come_from() {
         ("FOREBAY__REDIS__URL", "redis://:hunter2@cache:6379"),
         ("FOREBAY__KAFKA__OPTIONS__SASL_PASSWORD", "hunter2"),
         ("FOREBAY__KAFKA__BROKERS_FILE", file.to_str().unwrap()),
-        ("EVENTHUB_CONNECTION", "Endpoint=sb://x;SharedAccessKey=hunter2"),
+        ("EVENTHUB_CONNECTION", "Endpoint=sb://x;SharedAccessKeyName=n;SharedAccessKey=hunter2"),
     ];
     for (name, _) in binaries() {
         let output = mesh.run(&name, &["config", "show"], &environment);

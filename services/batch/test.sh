@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tests of the batch job. `test.sh` runs the quick ones (Python alone, seconds); `test.sh real` also runs the job with Spark and the
-# examples against a Kafka started here, kills included (about three minutes on two cores).
+# examples against a Kafka started here, kills included (two minutes on two cores once Spark is there).
 #
 # FOREBAY_BIN_DIR  where the binary forebay is (default: target/debug of the workspace, built if need be)
 # FOREBAY_CACHE    Spark, its Kafka connector and Kafka are kept there (1 GB; default ~/.cache/forebay)

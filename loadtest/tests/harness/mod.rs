@@ -19,7 +19,7 @@ pub mod topic;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -49,9 +49,22 @@ pub fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `bash loadtest/real.sh`, not cargo alone"))
 }
 
-/// Address of the broker.
+/// Address of the broker: the usual one, or the inside of the one with TLS.
 pub fn brokers() -> String {
-    variable("REAL_KAFKA")
+    if SECURE.load(Ordering::Relaxed) { variable("REAL_SECURE_INSIDE") } else { variable("REAL_KAFKA") }
+}
+
+static SECURE: AtomicBool = AtomicBool::new(false);
+
+/// From now on the test's own clients use the broker with TLS, over its open listener.
+pub fn use_secure_broker() {
+    SECURE.store(true, Ordering::Relaxed);
+}
+
+/// `compose/native.sh ARGUMENTS` on the Kafka and the Redis with TLS.
+#[track_caller]
+pub fn native_secure(arguments: &[&str]) {
+    native_in(Some(&variable("REAL_SECURE_DIR")), arguments, &[]);
 }
 
 /// Address of Redis.
@@ -68,13 +81,19 @@ pub fn binary(name: &str) -> PathBuf {
 /// `compose/native.sh ARGUMENTS`, on the instance that `real.sh` started.
 #[track_caller]
 pub fn native(arguments: &[&str]) {
-    native_with(arguments, &[]);
+    native_in(None, arguments, &[]);
 }
 
 /// As [`native`], with more in its environment; what it prints.
 #[track_caller]
 pub fn native_with(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    native_in(None, arguments, environment)
+}
+
+#[track_caller]
+fn native_in(folder: Option<&str>, arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let mut command = Command::new("timeout");
+    command.envs(folder.map(|folder| ("FOREBAY_NATIVE_DIR", folder)));
     command.arg("120").arg(variable("REAL_NATIVE")).args(arguments).stdin(Stdio::null());
     command.envs(environment.iter().copied());
     // files and not pipes: what it starts inherits nothing it could keep open, and there is nothing to read forever

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
@@ -177,6 +178,18 @@ impl Client {
     /// Takes the next message off a queue, if there is one.
     pub fn get(&self, queue: &str) -> Result<Option<lapin::message::BasicGetMessage>, String> {
         self.run(self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }))
+    }
+
+    /// Asks over direct reply-to, where there is no queue at all; the answer.
+    #[track_caller]
+    pub fn ask_directly(&self, queue: &str, body: &[u8]) -> Value {
+        const DIRECT: &str = "amq.rabbitmq.reply-to";
+        let options = lapin::options::BasicConsumeOptions { no_ack: true, ..Default::default() };
+        let consume = self.channel.basic_consume(DIRECT.into(), "direct".into(), options, FieldTable::default());
+        let mut answers = self.run(consume).unwrap();
+        self.publish(queue, body, BasicProperties::default().with_reply_to(DIRECT.into())).unwrap();
+        let answer = self.run(async { answers.next().await.unwrap() }).unwrap();
+        serde_json::from_slice(&answer.data).unwrap()
     }
 
     /// Waits for the next message.

@@ -80,6 +80,13 @@ pub fn partitions(name: &str) -> Option<usize> {
     found.map(|topic| topic.partitions().len())
 }
 
+/// Whether the broker knows a consumer group.
+pub fn group_exists(name: &str) -> bool {
+    let consumer: BaseConsumer = config().create().unwrap();
+    let groups = consumer.fetch_group_list(Some(name), BROKER).unwrap();
+    groups.groups().iter().any(|group| group.name() == name && group.state() != "Dead")
+}
+
 /// A delivery report: the number of the record, and its partition and offset or why it has none.
 pub type Report = (u64, Result<(i32, i64), String>);
 

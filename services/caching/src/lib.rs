@@ -5,7 +5,7 @@
 //! - `actors/cacher.rs`: the one actor that owns everything below, so that nothing here takes a lock
 //! - `keeper.rs`: what becomes of each item: hit, wait, ask the second level, or go on to prediction
 //! - `flight.rs`, `patience.rs`: who waits for whom, and for how long
-//! - `memory_level.rs`, `second_level.rs`, `redis_level.rs`, `breaker.rs`: the two levels
+//! - `memory_level.rs`, `second_level.rs`, `redis_level.rs`, `redis_address.rs`, `breaker.rs`: the two levels
 //! - `entry.rs`: what is stored; bytes from Redis are not trusted
 //! - `journey.rs`: a batch whose items leave at different times, under one acknowledgement
 
@@ -19,6 +19,7 @@ mod memory_level;
 mod metrics;
 mod patience;
 mod policy;
+mod redis_address;
 mod redis_level;
 mod second_level;
 mod settings;

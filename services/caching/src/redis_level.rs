@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Pipeline, RedisError};
 
+use crate::redis_address::is_refusal;
 use crate::second_level::{Reply, SecondLevel, Trouble, Write};
 
 /// Longer than a look may take: a connection that is slow to open is there for a later one.
@@ -34,8 +35,15 @@ impl RedisLevel {
     /// # Errors
     /// When `url` is not the address of a Redis.
     pub fn open(url: &str, prefix: impl Into<String>) -> Result<Self, RedisError> {
-        let client = Client::open(url)?;
-        let link = connect(&client)?;
+        Self::with_client(Client::open(url)?, prefix)
+    }
+
+    /// As [`RedisLevel::open`], with the login and certificates that `client` has.
+    ///
+    /// # Errors
+    /// When the client's TLS settings cannot be used.
+    pub fn with_client(client: Client, prefix: impl Into<String>) -> Result<Self, RedisError> {
+        let link = connect(&client, true)?;
         Ok(Self { client, prefix: prefix.into(), link: Mutex::new(link) })
     }
 
@@ -74,7 +82,7 @@ impl SecondLevel for RedisLevel {
     }
 
     fn renew(&self) {
-        match connect(&self.client) {
+        match connect(&self.client, false) {
             Ok(link) => *self.link.lock() = link,
             Err(error) => tracing::warn!(%error, "redis connection cannot be renewed"),
         }
@@ -82,7 +90,7 @@ impl SecondLevel for RedisLevel {
 }
 
 /// A lazy connection whose opening goes on even when the look that wanted it has timed out.
-fn connect(client: &Client) -> Result<ConnectionManager, RedisError> {
+fn connect(client: &Client, first: bool) -> Result<ConnectionManager, RedisError> {
     let config = ConnectionManagerConfig::new()
         .set_connection_timeout(Some(CONNECT))
         .set_response_timeout(Some(CONNECT))
@@ -91,7 +99,12 @@ fn connect(client: &Client) -> Result<ConnectionManager, RedisError> {
     let mut opening = link.clone();
     tokio::spawn(async move {
         if let Err(error) = redis::cmd("PING").query_async::<()>(&mut opening).await {
-            tracing::debug!(%error, "redis is not reached yet");
+            // later refusals are told when the breaker opens, once
+            if first && is_refusal(&error) {
+                tracing::warn!(%error, "redis does not let this client in, answers are kept in memory only until it does");
+            } else {
+                tracing::debug!(%error, "redis is not reached yet");
+            }
         }
     });
     Ok(link)

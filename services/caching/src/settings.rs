@@ -1,6 +1,7 @@
 //! The sections `[cache]` and `[redis]`; `settings.toml` says what each key means.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use forebay_runtime::{Layers, Problems, Secret};
@@ -48,6 +49,16 @@ pub struct CacheSettings {
 pub struct RedisSettings {
     /// Empty: memory only.
     pub url: Secret,
+    /// Name of the ACL user; empty: the one in `url`, else the server's default user.
+    pub username: String,
+    /// Its password.
+    pub password: Secret,
+    /// PEM file of the authorities that the server's certificate comes from; empty means the machine's.
+    pub ca_file: PathBuf,
+    /// PEM file of this process's certificate with its chain; empty means none.
+    pub client_cert_file: PathBuf,
+    /// PEM file of the key to it.
+    pub client_key_file: PathBuf,
     /// The longest look or store.
     #[serde(with = "forebay_runtime::duration")]
     pub timeout: Duration,
@@ -94,8 +105,8 @@ impl Settings {
             for (key, _) in asked.into_iter().chain(models).filter(|(_, policy)| *policy == Policy::Redis) {
                 problems.add(key, "is \"redis\", but redis.url is empty");
             }
-        } else if let Err(error) = redis::Client::open(redis.url.expose()) {
-            problems.add("redis.url", format!("cannot be used: {error}"));
+        } else if let Err(refused) = redis.client() {
+            problems.add(refused.key, refused.text);
         }
     }
 }

@@ -47,21 +47,20 @@ impl Inlets {
 /// The stage on whatever edges it is given.
 ///
 /// # Errors
-/// When `redis.url` cannot be used.
+/// When one of the `redis` settings cannot be used.
 pub fn stage(
     settings: &Settings,
     host: &Host,
     arbiter: &ArbiterHandle,
     outlets: Outlets,
 ) -> Result<Inlets, StartError> {
-    let url = &settings.redis.url;
-    if url.is_empty() {
+    if settings.redis.url.is_empty() {
         return Ok(stage_with(settings, host, arbiter, outlets, || None));
     }
-    redis::Client::open(url.expose()).map_err(|error| StartError::setting("redis.url", error.to_string()))?;
-    let (url, prefix) = (url.clone(), settings.redis.prefix.clone());
+    let client = settings.redis.client().map_err(|refused| StartError::setting(refused.key, refused.text))?;
+    let prefix = settings.redis.prefix.clone();
     // The connection lives on the runtime that opens it, so it is opened on the arbiter.
-    let open = move || match RedisLevel::open(url.expose(), prefix) {
+    let open = move || match RedisLevel::with_client(client, prefix) {
         Ok(level) => Some(Arc::new(level) as Arc<dyn SecondLevel>),
         Err(error) => {
             tracing::error!(%error, "redis cannot be used, answers are kept in memory only");

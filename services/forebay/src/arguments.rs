@@ -28,6 +28,7 @@ const EXAMPLES: &str = "Examples:
   forebay score --model models:/diabetes-rf-model/1 --input rows.csv
   forebay models check path/to/model
   forebay topics create --set kafka.partitions=12
+  forebay keys new reports --expires 90d
   forebay train --data houses.csv --target price --output houses
   forebay config show                         every setting, its value and where it came from
 
@@ -57,6 +58,11 @@ enum Command {
     /// Train a model on a CSV file; `forebay train --help` lists everything
     #[command(disable_help_flag = true)]
     Train(commands::train::Train),
+    /// API keys for the HTTP door
+    Keys {
+        #[command(subcommand)]
+        action: commands::keys::Keys,
+    },
     /// Records that could not be processed
     DeadLetters {
         #[command(subcommand)]
@@ -82,6 +88,7 @@ impl Arguments {
             Command::Train(train) => commands::train::run(&train),
             Command::Score(score) => commands::score::run(&settings, &score),
             Command::Models(models) => commands::models::run(&settings, &models),
+            Command::Keys { action } => commands::keys::run(&settings, &action),
             Command::DeadLetters { action } => commands::dead_letters::run(&settings, &action),
             Command::Config { action } => commands::config::run(&settings, &action),
             Command::Health => commands::config::health(&settings),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use forebay_ingestion::system::HttpDoor;
 use forebay_model::{Registry, Rows};
 use forebay_runtime::Shared;
 
@@ -16,7 +17,7 @@ struct Sample {
 }
 
 /// The text; a registry that cannot be read yet is said, not fatal.
-pub(crate) fn text(shared: &Shared, http: Option<std::net::SocketAddr>, kafka: bool, stages: &Stages) -> String {
+pub(crate) fn text(shared: &Shared, http: Option<&HttpDoor>, kafka: bool, stages: &Stages) -> String {
     let mut text = String::new();
     // writing to a string cannot fail
     let _ = writeln!(text, "forebay {}: {}", env!("CARGO_PKG_VERSION"), stages.names());
@@ -32,7 +33,7 @@ pub(crate) fn text(shared: &Shared, http: Option<std::net::SocketAddr>, kafka: b
         }
     }
     if let Some(http) = http {
-        let _ = writeln!(text, "  http     http://{http}/v1/predict   (also /v1/models, /openapi.json)");
+        let _ = writeln!(text, "  http     {}/v1/predict   (also /v1/models, /openapi.json)", http.url());
     }
     if kafka {
         let topics = &shared.topics;
@@ -45,13 +46,19 @@ pub(crate) fn text(shared: &Shared, http: Option<std::net::SocketAddr>, kafka: b
     {
         let row = sample.row.iter().map(f64::to_string).collect::<Vec<_>>();
         let _ = writeln!(text, "\nAsk it from another terminal; the prediction is {}:", sample.answer);
+        let (url, usual) = (http.url(), http.address.port() == 8080 && !http.secure);
+        let (key, file) = match http.asks_for_credentials() {
+            true => (" -H \"X-API-Key: $KEY\"", "--api-key-file KEY "),
+            false => ("", ""),
+        };
+        let (ca, own) = if http.secure { (" --cacert CA.pem", "--ca CA.pem ") } else { ("", "") };
         let _ = writeln!(
             text,
-            "  curl -s http://{http}/v1/predict -H 'Content-Type: application/json' -d '{{\"features\":[{}]}}'",
+            "  curl -s{ca} {url}/v1/predict{key} -H 'Content-Type: application/json' -d '{{\"features\":[{}]}}'",
             row.join(",")
         );
-        let url = if http.port() == 8080 { String::new() } else { format!("--url http://{http} ") };
-        let _ = writeln!(text, "  forebay predict {url}{}", row.join(" "));
+        let to = if usual { String::new() } else { format!("--url {url} ") };
+        let _ = writeln!(text, "  forebay predict {to}{own}{file}{}", row.join(" "));
     }
     let _ = writeln!(text, "\nCtrl-C stops it after finishing what it has accepted.");
     text

@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 pub(crate) mod dead_letters;
+pub(crate) mod keys;
 pub(crate) mod models;
 pub(crate) mod predict;
 pub(crate) mod score;

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - `arguments`: what can be asked
-//! - `commands`: one file per answer: up, predict, score, topics, models, dead-letters, config
+//! - `commands`: one file per answer: up, predict, score, topics, models, keys, dead-letters, config
 //! - `score`, `columns`: offline scoring of files
 //! - `target`, `inspection`: what a command line means by a model, and a look at it
 //! - `stages`: which stages run here, and which edges between them are memory

@@ -1,7 +1,6 @@
 //! The wiring of the stages that run here, from the last to the first. An edge is memory where both its ends run here,
 //! and Kafka where one does not; the stages cannot tell.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -27,9 +26,9 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Where the HTTP door listens.
-    pub(crate) fn http(&self) -> Option<SocketAddr> {
-        self.http.as_ref().map(|http| http.address)
+    /// The HTTP door, if it is here.
+    pub(crate) fn http(&self) -> Option<&HttpDoor> {
+        self.http.as_ref()
     }
 }
 

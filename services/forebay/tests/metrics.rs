@@ -35,11 +35,16 @@ fn free() -> SocketAddr {
 impl Mesh {
     /// `forebay up` with memory edges, and nothing of the caller's environment.
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(settings: &[(&str, &str)]) -> Self {
         let (admin, http) = (free(), free());
         let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
         command.arg("up").env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.env("FOREBAY__ADMIN__LISTEN", admin.to_string()).env("FOREBAY__HTTP__LISTEN", http.to_string());
         command.env("FOREBAY__PREDICTION__SHADOW", r#"["diabetes-rf-model/2"]"#);
+        command.envs(settings.iter().copied());
         let mut mesh = Self { child: command.spawn().unwrap(), admin, http };
         let deadline = Instant::now() + LIMIT;
         while !ask(admin, "GET /health/ready", "", "").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
@@ -107,6 +112,46 @@ fn the_table_of_metrics_is_what_a_mesh_shows() {
     assert!(!families["forebay_stage_failed_total"].labels.is_empty(), "two requests failed");
     let open = mesh.metrics("application/openmetrics-text; version=1.0.0");
     assert!(open.ends_with("# EOF\n") && open.contains(&format!("# {{trace_id=\"{trace}\"}}")), "{open}");
+}
+
+/// Names of callers are labels; what they show is not.
+#[test]
+fn callers_are_in_the_table_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let (keys, key) = (folder.path().join("keys"), forebay_ingestion::auth::ApiKey::generate().unwrap());
+    std::fs::write(
+        &keys,
+        format!(
+            "app {} daily_rows=1\nold {} expires=2020-01-01\n",
+            key.hash(),
+            forebay_ingestion::auth::KeyHash::of("x")
+        ),
+    )
+    .unwrap();
+    let jwks = folder.path().join("jwks.json");
+    std::fs::write(&jwks, r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#).unwrap();
+    let mesh = Mesh::start_with(&[
+        ("FOREBAY__AUTH__KEYS_FILE", keys.to_str().unwrap()),
+        ("FOREBAY__AUTH__JWT__JWKS", &format!("file:{}", jwks.display())),
+        ("FOREBAY__AUTH__JWT__ISSUER", "i"),
+        ("FOREBAY__AUTH__JWT__AUDIENCE", "a"),
+    ]);
+    let row = r#"{"features":[0.038,0.051,0.062,0.022,-0.044,-0.035,-0.043,-0.003,0.02,-0.018]}"#;
+    let good = format!("x-api-key: {}\r\n", key.expose());
+    mesh.predict(&good, row, 200);
+    mesh.predict(&good, row, 429);
+    mesh.predict("", row, 401);
+    mesh.predict("x-api-key: x\r\n", row, 401);
+    let rows = documented(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
+    let text = mesh.metrics("*/*");
+    let families = scraped(&text);
+    assert_eq!(strange(&rows, &families), [""; 0]);
+    for name in rows.keys().filter(|name| name.starts_with("forebay_caller_") || name.starts_with("forebay_auth_")) {
+        assert!(families.contains_key(name), "{name}");
+    }
+    assert!(text.contains("forebay_caller_limited_total{caller=\"app\",limit=\"daily_rows\"} 1"), "{text}");
+    assert!(text.contains("forebay_auth_refused_total{reason=\"expired\"} 1"), "{text}");
+    assert!(!text.contains(key.expose()) && !text.contains(&key.hash().to_string()));
 }
 
 #[test]

@@ -3,6 +3,9 @@
 //!
 //! # Layout
 //! - [`ask`], [`parse`]: what a client asks, and the one parser of it
+//! - [`auth`]: who may use the HTTP door, and how much; [`refusal`]: what it answers to others
+//! - `tls`: the HTTP door's certificates, read again when they change; `follow`: looking at files
+//! - `bound`: limits of requests and of memory
 //! - [`admission`]: how an ask becomes items: identity, deadline, home partition, trace
 //! - [`gathering`]: pacing; when pending items leave as a batch
 //! - [`waiters`]: callers that wait, and the rows of their answers
@@ -14,13 +17,18 @@
 mod actors;
 pub mod admission;
 pub mod ask;
+pub mod auth;
+mod bound;
 pub mod doors;
+mod follow;
 pub mod gathering;
 pub mod messages;
 pub mod parse;
 pub mod records;
+pub mod refusal;
 pub mod settings;
 pub mod system;
+mod tls;
 pub mod waiters;
 
 /// Defaults of this service's settings.

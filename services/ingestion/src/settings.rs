@@ -1,46 +1,25 @@
 //! Settings of the doors; `settings.toml` says what each means.
 
-use std::net::SocketAddr;
+mod auth;
+mod http;
+
 use std::time::Duration;
 
-use forebay_runtime::{Layers, Problems, duration, size};
+use forebay_runtime::{Layers, Problems, duration};
 use serde::Deserialize;
 
-/// Both sections, checked.
+pub use auth::{Auth, Jwt};
+pub use http::{Http, Tls};
+
+/// All sections, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The HTTP door.
     pub http: Http,
+    /// Who may use it.
+    pub auth: Auth,
     /// The Kafka door and what both share.
     pub ingestion: Ingestion,
-}
-
-/// `[http]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Http {
-    /// Address of the door.
-    pub listen: SocketAddr,
-    /// Bytes.
-    #[serde(with = "size")]
-    pub max_body: usize,
-    /// Rows of one request.
-    pub max_rows: usize,
-    /// Rows of all requests that wait.
-    pub in_flight: usize,
-    /// Threads.
-    pub workers: usize,
-    /// Of one worker.
-    pub max_connections: usize,
-    /// Of an idle connection.
-    #[serde(with = "duration")]
-    pub keep_alive: Duration,
-    /// For the head of a request.
-    #[serde(with = "duration")]
-    pub head_timeout: Duration,
-    /// For its body.
-    #[serde(with = "duration")]
-    pub body_timeout: Duration,
 }
 
 /// `[ingestion]`
@@ -57,40 +36,18 @@ pub struct Ingestion {
 }
 
 impl Settings {
-    /// Reads and checks both sections.
+    /// Reads and checks all sections.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
         let http = layers.section::<Http>("http", problems);
+        let auth = layers.section::<Auth>("auth", problems);
         let ingestion = layers.section::<Ingestion>("ingestion", problems);
-        let (http, ingestion) = (http?, ingestion?);
+        let (http, auth, ingestion) = (http?, auth?, ingestion?);
         http.check(problems);
+        auth.check(problems);
         if ingestion.gather > Duration::from_secs(1) {
             problems.add("ingestion.gather", "is longer than 1s: every request would wait for it under load");
         }
-        Some(Self { http, ingestion })
-    }
-}
-
-impl Http {
-    fn check(&self, problems: &mut Problems) {
-        let counts = [
-            ("http.max_body", self.max_body),
-            ("http.max_rows", self.max_rows),
-            ("http.workers", self.workers),
-            ("http.max_connections", self.max_connections),
-        ];
-        for (key, _) in counts.iter().filter(|(_, value)| *value == 0) {
-            problems.add(*key, "is 0, expected at least 1");
-        }
-        for (key, time) in [("http.head_timeout", self.head_timeout), ("http.body_timeout", self.body_timeout)] {
-            if time.is_zero() {
-                problems.add(key, "is 0, expected a time");
-            }
-        }
-        if self.in_flight < self.max_rows {
-            let text =
-                format!("is {}, less than the {} rows of one request (http.max_rows)", self.in_flight, self.max_rows);
-            problems.add("http.in_flight", text);
-        }
+        Some(Self { http, auth, ingestion })
     }
 }
 
@@ -116,6 +73,30 @@ mod tests {
         assert_eq!(settings.http.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(settings.http.max_body, 1 << 20);
         assert_eq!(settings.ingestion.gather, Duration::from_millis(5));
+        assert!(!settings.auth.is_on() && !settings.http.tls.is_on() && settings.http.cors_origins.is_empty());
+    }
+
+    #[test]
+    fn half_of_a_protection_is_refused() {
+        for (flags, key) in [
+            (&["auth.jwt.jwks=https://issuer/keys", "auth.jwt.audience=us"][..], "auth.jwt.issuer"),
+            (&["auth.jwt.jwks=https://issuer/keys", "auth.jwt.issuer=i"], "auth.jwt.audience"),
+            (&["auth.jwt.jwks=http://issuer/keys"], "auth.jwt.jwks"),
+            (&["auth.jwt.jwks=http://localhost.evil.org/keys"], "auth.jwt.jwks"),
+            (&["auth.jwt.jwks=file:k", "auth.jwt.algorithms=HS256"], "auth.jwt.algorithms"),
+            (&["auth.jwt.jwks=file:k", "auth.jwt.algorithms=none"], "auth.jwt.algorithms"),
+            (&["auth.rate=5"], "auth: sets limits"),
+            (&["auth.keys_file=no/such/file"], "auth.keys_file"),
+            (&["http.tls.cert_file=no/such", "http.tls.key_file=no/such"], "http.tls.cert_file"),
+            (&["http.tls.cert_file=c.pem"], "http.tls.key_file"),
+            (&["http.tls.key_file=c.pem"], "http.tls.cert_file"),
+            (&["http.tls.client_ca_file=c.pem"], "http.tls.client_ca_file"),
+            (&["http.cors_origins=https://*.example.org"], "http.cors_origins"),
+            (&["http.body_memory=1KiB"], "http.body_memory"),
+        ] {
+            let error = read(flags).unwrap_err();
+            assert!(error.contains(key), "{flags:?}: {error}");
+        }
     }
 
     #[test]

@@ -1,30 +1,31 @@
-//! The wiring: who talks to whom, and nothing else.
+//! The wiring: who talks to whom, and nothing else. `door`: the HTTP door, opened and closed.
+
+mod door;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
-use actix_web::dev::ServerHandle;
-use actix_web::{App, HttpServer, web};
 use forebay_bus::kafka::{DeadLetters, Edges, Follow, RawBatch, RawSource, Route};
 use forebay_bus::rabbit::{RabbitMessages, RabbitSource};
 use forebay_bus::{Board, Delivery, Inlet, Outlet, Permits};
 use forebay_contract::{HttpOrigin, Outcome, Request};
-use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 use forebay_runtime::{Drain, Host, StageMetrics, StageTracer, StartError};
 
 use crate::actors::{Gatherer, Ingester, MessagesTaken, Offered, RecordsTaken};
 use crate::admission::Timeouts;
-use crate::doors::{Catalog, PredictDoor, Refusals, routes};
+use crate::auth::Gate;
+use crate::doors::{Catalog, Intake, PredictDoor, Refusals, WaitingRoom};
 use crate::gathering::{Gathering, Offer};
 use crate::messages::MessageDoor;
 use crate::records::RecordDoor;
 use crate::settings::Settings;
 use crate::waiters::Waiters;
+
+pub use door::HttpDoor;
 
 /// Takes items to the gatherer.
 pub type Gather = Arc<dyn Fn(Offer) + Send + Sync>;
@@ -95,7 +96,7 @@ impl fmt::Debug for Ingestion {
 /// The stage on whatever edges it is given.
 ///
 /// # Errors
-/// None today; a stage may refuse its settings.
+/// When a file of credentials cannot be used: names the setting.
 pub fn stage(
     settings: &Settings,
     host: &Host,
@@ -132,16 +133,17 @@ pub fn stage(
     let (kafka_door, rabbit_door) = record_doors(ingester);
 
     let waiters = Waiters::new(place.origin.instance);
-    let waiting = Gauge::default();
-    host.metrics().register("forebay_http_waiting_rows", "Rows whose callers wait for an answer", waiting.clone());
     let predict = PredictDoor {
         gather,
         waiters: waiters.clone(),
-        permits: Permits::new(settings.http.in_flight),
+        room: WaitingRoom::new(settings.http.in_flight, host.metrics()),
         timeouts,
         partitions: place.partitions,
         travel,
         origin: place.origin,
+        intake: Intake::new(&settings.http),
+        gate: Gate::open(&settings.auth, host.metrics())?,
+        default_model: host.shared().models.name.as_str().into(),
         http: settings.http.clone(),
         lifecycle: lifecycle.clone(),
         only_when_ready: !host.process().all_in_one,
@@ -150,7 +152,6 @@ pub fn stage(
         metrics,
         accepted: legacy.requests.clone(),
         errors: legacy.errors.clone(),
-        waiting,
     };
     let settle = waiters.clone();
     let replies = Inlet::new(move |delivery: Delivery<_>| {
@@ -191,32 +192,6 @@ fn record_door(settings: &Settings, host: &Host, partitions: u32, tracer: StageT
     }
 }
 
-/// How long the door goes on refusing new requests before it closes.
-const LAST_CALL: Duration = Duration::from_millis(200);
-
-/// The HTTP door, open.
-#[derive(Debug)]
-pub struct HttpDoor {
-    /// Where it listens.
-    pub address: SocketAddr,
-    server: ServerHandle,
-    waiters: Waiters,
-    /// The stage's actors live as long as the door, whether or not a Kafka door holds them as well.
-    _stage: Ingestion,
-}
-
-impl HttpDoor {
-    /// Waits for callers that still wait, up to `limit`, then closes. New requests are refused once the process drains.
-    pub async fn close(self, limit: Duration) {
-        // callers whose connection is just being made are told 503, and do not find a closed door
-        tokio::time::sleep(LAST_CALL.min(limit)).await;
-        if tokio::time::timeout(limit, self.waiters.idle()).await.is_err() {
-            tracing::warn!(asks = self.waiters.len(), "callers are left without an answer");
-        }
-        self.server.stop(true).await;
-    }
-}
-
 impl Ingestion {
     /// Takes requests from RabbitMQ where settings name one; `permits` bound what is in hand.
     ///
@@ -228,52 +203,6 @@ impl Ingestion {
         }
         let take = Arc::clone(&self.rabbit_door);
         RabbitSource::start(host, permits, move |messages| take(messages)).map(Some)
-    }
-
-    /// Opens the HTTP door on the current actix system.
-    ///
-    /// # Errors
-    /// When the address cannot be listened on: names `http.listen`.
-    pub fn serve_http(&self, host: &Host) -> Result<HttpDoor, StartError> {
-        let component = host.lifecycle().register("http door");
-        let http = self.predict.http.clone();
-        let door = web::Data::new(self.predict.clone());
-        let catalog = web::Data::new(self.catalog.clone());
-        let app = move || App::new().app_data(door.clone()).app_data(catalog.clone()).configure(routes);
-        let server = HttpServer::new(app)
-            .workers(http.workers)
-            .max_connections(http.max_connections)
-            .keep_alive(http.keep_alive)
-            .client_request_timeout(http.head_timeout)
-            .client_disconnect_timeout(Duration::from_secs(1))
-            // a caller that hangs up frees its place: its half-open connection is not served on
-            .h1_allow_half_closed(false)
-            .backlog(1024)
-            .shutdown_timeout(2)
-            .disable_signals()
-            .bind(http.listen);
-        let server = match server {
-            Ok(server) => server,
-            Err(error) => {
-                component.finished();
-                return Err(StartError::bind("http.listen", http.listen, &error));
-            }
-        };
-        let address = server.addrs().first().copied().unwrap_or(http.listen);
-        let server = server.run();
-        let handle = server.handle();
-        let lifecycle = host.lifecycle().clone();
-        actix_rt::spawn(async move {
-            component.ready();
-            tracing::info!(%address, "http door is open");
-            if let Err(error) = server.await {
-                tracing::error!(%error, "http door failed");
-            }
-            if lifecycle.is_draining() {
-                component.finished();
-            }
-        });
-        Ok(HttpDoor { address, server: handle, waiters: self.waiters.clone(), _stage: self.clone() })
     }
 }
 

@@ -115,7 +115,9 @@ async fn what_comes_within_the_gap_leaves_together() {
 
 fn message(text: &str, reply_to: Option<&str>) -> (RabbitMessage, oneshot::Receiver<AckOutcome>) {
     let (done, rx) = oneshot::channel();
-    let ack = Ack::new(move |outcome| drop(done.send(outcome)));
+    let ack = Ack::new(move |outcome| {
+        let _ = done.send(outcome);
+    });
     let mut message = RabbitMessage::new(Bytes::copy_from_slice(text.as_bytes()), ack);
     message.reply_to = reply_to.map(str::to_owned);
     (message, rx)

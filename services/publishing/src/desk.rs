@@ -10,7 +10,7 @@ use forebay_contract::{Batch, ErrorCode, Failure, Item, Outcome, Problem, now_us
 use forebay_runtime::{SpanKind, StageSpan};
 
 use crate::answers::Answers;
-use crate::format::{document, failure_of};
+use crate::format::{Times, document_with, failure_of};
 use crate::ledger::Verdict;
 use crate::letter::{Journey, Letter};
 use crate::outside::Outside;
@@ -22,6 +22,7 @@ use crate::story::Notice;
 #[derive(Debug)]
 pub(crate) struct Desk {
     pub(crate) settings: Results,
+    pub(crate) times: Times,
     pub(crate) scope: StageScope,
     pub(crate) outside: Option<Outside>,
     pub(crate) answers: Option<Answers>,
@@ -160,7 +161,7 @@ impl Desk {
             }
             return;
         }
-        let document = document(&item.context, &item.payload, now);
+        let document = document_with(&item.context, &item.payload, now, self.times);
         let ack = self.settling(receipt);
         if let Some((answers, targets)) = answers {
             for target in targets {

@@ -2,6 +2,9 @@
 //!
 //! The first four fields are those of the replaced service, in its order; clients that know only these keep working.
 
+use std::fmt::Write as _;
+use std::time::{Duration, UNIX_EPOCH};
+
 use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{Answer, Context, ErrorCode, Failure, Origin, Outcome, Problem};
 use serde::Serialize;
@@ -9,22 +12,37 @@ use serde::Serialize;
 /// About the size of a document, so that most are written without growing the buffer.
 const USUAL: usize = 320;
 
+/// How a document says when its request came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Times {
+    /// Milliseconds since 1970, a number.
+    #[default]
+    Milliseconds,
+    /// ISO 8601 with milliseconds, UTC, a string.
+    Iso8601,
+}
+
 /// The document of `outcome`, written at `now_us` (Unix microseconds).
 pub fn document(context: &Context, outcome: &Outcome, now_us: u64) -> Vec<u8> {
+    document_with(context, outcome, now_us, Times::default())
+}
+
+/// As [`document`], with the time in the form that `times` says.
+pub fn document_with(context: &Context, outcome: &Outcome, now_us: u64, times: Times) -> Vec<u8> {
     let mut out = Vec::with_capacity(USUAL);
-    write(context, outcome, now_us, &mut out);
+    write(context, outcome, now_us, times, &mut out);
     out
 }
 
 /// Appends the document of `outcome` to `out`.
-pub fn write(context: &Context, outcome: &Outcome, now_us: u64, out: &mut Vec<u8>) {
+pub fn write(context: &Context, outcome: &Outcome, now_us: u64, times: Times, out: &mut Vec<u8>) {
     match failure_of(outcome) {
         None => {
             if let Some(Answered::Answer(answer)) = &outcome.result {
-                write_answer(context, answer, now_us, out);
+                write_answer(context, answer, now_us, times, out);
             }
         }
-        Some(failure) => write_failure(context, &failure, now_us, out),
+        Some(failure) => write_failure(context, &failure, now_us, times, out),
     }
 }
 
@@ -45,7 +63,7 @@ pub fn failure_of(outcome: &Outcome) -> Option<std::borrow::Cow<'_, Failure>> {
     }
 }
 
-fn write_answer(context: &Context, answer: &Answer, now_us: u64, out: &mut Vec<u8>) {
+fn write_answer(context: &Context, answer: &Answer, now_us: u64, times: Times, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"request_id\":");
     value(&context.request_id(), out);
     out.extend_from_slice(b",\"prediction\":");
@@ -56,7 +74,7 @@ fn write_answer(context: &Context, answer: &Answer, now_us: u64, out: &mut Vec<u
     }
     out.extend_from_slice(b",\"model_version\":");
     value(&answer.label, out);
-    write_time_and_row(context, out);
+    write_time_and_row(context, times, out);
     out.extend_from_slice(b",\"model\":");
     value(&answer.model, out);
     out.extend_from_slice(if answer.cached { b",\"cached\":true" } else { b",\"cached\":false" });
@@ -73,11 +91,11 @@ fn write_answer(context: &Context, answer: &Answer, now_us: u64, out: &mut Vec<u
     out.push(b'}');
 }
 
-fn write_failure(context: &Context, failure: &Failure, now_us: u64, out: &mut Vec<u8>) {
+fn write_failure(context: &Context, failure: &Failure, now_us: u64, times: Times, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"request_id\":");
     value(&context.request_id(), out);
     out.extend_from_slice(b",\"prediction\":null,\"model_version\":null");
-    write_time_and_row(context, out);
+    write_time_and_row(context, times, out);
     write_latency(context, now_us, out);
     // a failed request has spans even when it was not sampled
     write_trace(context, true, out);
@@ -89,16 +107,35 @@ fn write_failure(context: &Context, failure: &Failure, now_us: u64, out: &mut Ve
 }
 
 /// Milliseconds of the request record, else of the arrival. Many rows share a request id, so each names its own.
-fn write_time_and_row(context: &Context, out: &mut Vec<u8>) {
+fn write_time_and_row(context: &Context, times: Times, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"timestamp\":");
-    match context.origin() {
-        Some(Origin::Kafka(record)) => value(&record.timestamp_ms, out),
-        _ => value(&(context.accepted_us() / 1000), out),
+    let accepted = i64::try_from(context.accepted_us() / 1000).unwrap_or(i64::MAX);
+    let time = match context.origin() {
+        Some(Origin::Kafka(record)) => record.timestamp_ms,
+        _ => accepted,
+    };
+    match times {
+        Times::Milliseconds => value(&time, out),
+        // a record without a time, or with one that no calendar has, came when it was accepted
+        Times::Iso8601 => match iso8601(time).or_else(|| iso8601(accepted)) {
+            Some(text) => value(&text, out),
+            None => value(&time, out),
+        },
     }
     if context.rows() > 1 {
         out.extend_from_slice(b",\"row\":");
         value(&context.row(), out);
     }
+}
+
+/// `2026-11-23T20:15:00.123+00:00`: with the offset in digits, which every parser of ISO 8601 takes; not all take a Z.
+fn iso8601(ms: i64) -> Option<String> {
+    let time = UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(ms).ok()?))?;
+    let mut text = String::with_capacity(32);
+    write!(text, "{}", humantime::format_rfc3339_millis(time)).ok()?;
+    text.truncate(text.trim_end_matches('Z').len());
+    text.push_str("+00:00");
+    Some(text)
 }
 
 /// From acceptance at the door to here, in milliseconds with three decimals.
@@ -235,6 +272,23 @@ mod tests {
         }
         let early = document(&context, &answer(1.0), 0);
         assert_eq!(serde_json::from_slice::<Value>(&early).unwrap()["latency_ms"], 0.0);
+    }
+
+    #[test]
+    fn event_hubs_times_are_iso_8601() {
+        let read = |context: &Context, outcome: &Outcome| -> Value {
+            serde_json::from_slice(&document_with(context, outcome, context.accepted_us(), Times::Iso8601)).unwrap()
+        };
+        let context = kafka(AskId([1; 16])).request_id("req_1").build();
+        for outcome in [answer(1.0), failure(ErrorCode::Internal, "x")] {
+            assert_eq!(read(&context, &outcome)["timestamp"], "2023-11-14T22:13:20.000+00:00");
+        }
+        assert_eq!(iso8601(1_709_210_096_007).unwrap(), "2024-02-29T12:34:56.007+00:00");
+        for impossible in [-1, i64::MIN, i64::MAX, 253_402_300_800_000] {
+            assert_eq!(iso8601(impossible), None, "{impossible}");
+        }
+        let accepted = iso8601((http(AskId([1; 16]), 3).build().accepted_us() / 1000) as i64).unwrap();
+        assert_eq!(read(&http(AskId([1; 16]), 3).build(), &answer(1.0))["timestamp"], accepted);
     }
 
     proptest::proptest! {

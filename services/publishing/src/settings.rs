@@ -18,6 +18,8 @@ pub struct Results {
     pub errors: Errors,
     /// Results of HTTP and RabbitMQ requests go to the result topic as well.
     pub also_http: bool,
+    /// How a result on the topic writes its time.
+    pub timestamp: Timestamp,
     /// Answered items remembered at most.
     pub window_capacity: usize,
     /// Asks with an `Idempotency-Key` whose answers are kept.
@@ -32,6 +34,18 @@ pub enum Errors {
     Send,
     /// Nothing: the replaced service sent none.
     Omit,
+}
+
+/// Form of the time of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Timestamp {
+    /// As the broker's kind has it.
+    Auto,
+    /// Milliseconds since 1970.
+    Milliseconds,
+    /// ISO 8601, UTC.
+    Iso8601,
 }
 
 /// Fewer ids than work in hand would hold intake back for good.

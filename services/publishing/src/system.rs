@@ -16,12 +16,13 @@ use crate::actors::publisher::{Again, Incoming, Publisher};
 use crate::answers::{self, Answers};
 use crate::counters::Counters;
 use crate::desk::Desk;
+use crate::format::Times;
 use crate::ledger::{Ledger, SharedLedger};
 use crate::letter::Letter;
 use crate::outside::{ASK_HEADER, Outside};
 use crate::rebuild::Rebuild;
 use crate::receipt::Settler;
-use crate::settings::{Results, Settings};
+use crate::settings::{Results, Settings, Timestamp};
 use crate::story::Teller;
 
 /// Where outcomes go.
@@ -59,18 +60,27 @@ pub fn stage(settings: &Settings, host: &Host, arbiter: &ArbiterHandle, outlets:
     let scope = StageScope::new(host, Place::Publishing, &host.shared().topics.results);
     let counters = Counters::register(host.metrics(), scope.metrics());
     let (results, teller) = (results.clone(), Teller::new(host));
+    let times = times(results.timestamp, host);
     let component = host.lifecycle().register("publisher");
     let publisher = Publisher::start_in_arbiter(arbiter, move |ctx| {
         let again = again(ctx.address().downgrade());
         let settler = Arc::new(Settler { ledger, counters, teller, again });
-        Publisher::new(desk(results, scope, outlets, settler), component)
+        Publisher::new(desk(results, times, scope, outlets, settler), component)
     });
     Ok(Stage { inlet: inlet(publisher), rebuild })
 }
 
-fn desk(settings: Results, scope: StageScope, outlets: Outlets, settler: Arc<Settler>) -> Desk {
+fn times(asked: Timestamp, host: &Host) -> Times {
+    match asked {
+        Timestamp::Auto if host.shared().event_hubs.enabled => Times::Iso8601,
+        Timestamp::Auto | Timestamp::Milliseconds => Times::Milliseconds,
+        Timestamp::Iso8601 => Times::Iso8601,
+    }
+}
+
+fn desk(settings: Results, times: Times, scope: StageScope, outlets: Outlets, settler: Arc<Settler>) -> Desk {
     let Outlets { outside, answers, replies } = outlets;
-    Desk { settings, scope, outside, answers, replies, settler }
+    Desk { settings, times, scope, outside, answers, replies, settler }
 }
 
 #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]

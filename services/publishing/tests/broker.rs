@@ -15,7 +15,7 @@ use forebay_bus::{Ack, Outlet};
 use forebay_contract::{AskId, Item, Outcome, topics};
 use forebay_publishing::BUNDLE;
 use forebay_publishing::outside::{ASK_HEADER, item_of};
-use forebay_publishing::settings::{Errors, Results, Settings};
+use forebay_publishing::settings::{Errors, Results, Settings, Timestamp};
 use forebay_publishing::system::start;
 use forebay_runtime::{Drain, Host};
 use samples::{answer, batch, kafka, shared};
@@ -77,6 +77,7 @@ fn copies_are_answered_once_across_a_take_over() {
                 also_http: false,
                 window_capacity: 10_000,
                 idempotent_answers: 10,
+                timestamp: Timestamp::Auto,
             },
         };
         let asks: Vec<_> = (0..300).map(|_| AskId::random()).collect();

@@ -16,7 +16,7 @@ use forebay_bus::{Ack, Delivery, Outlet};
 use forebay_contract::{AskId, ErrorCode, Item, Outcome, now_us};
 use forebay_publishing::BUNDLE;
 use forebay_publishing::outside::Outside;
-use forebay_publishing::settings::{Errors, Results, Settings};
+use forebay_publishing::settings::{Errors, Results, Settings, Timestamp};
 use forebay_publishing::system::{Outlets, stage};
 use forebay_runtime::{Host, Lifecycle, Metrics, OtelEnvironment, Process, Telemetry};
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -45,7 +45,13 @@ fn spans_of(item: Item<Outcome>) -> (Vec<(String, Span)>, u64) {
         },
     );
     let outlets = Outlets { outside: Some(outside), answers: None, replies: Outlet::new(|_, ack: Ack| ack.ack()) };
-    let results = Results { errors: Errors::Send, also_http: false, window_capacity: 1000, idempotent_answers: 100 };
+    let results = Results {
+        errors: Errors::Send,
+        also_http: false,
+        window_capacity: 1000,
+        idempotent_answers: 100,
+        timestamp: Timestamp::Auto,
+    };
     let stage = stage(&Settings { results }, &host, &arbiter.handle(), outlets).unwrap();
     let (tell, report) = channel();
     let ack = Ack::new(move |outcome| tell.send(outcome).unwrap_or(()));

@@ -18,7 +18,7 @@ use forebay_contract::{AskId, Batch, ErrorCode, Item, Outcome};
 use forebay_publishing::BUNDLE;
 use forebay_publishing::answers::Answers;
 use forebay_publishing::outside::{ASK_HEADER, ORIGIN_HEADER, Outside, TRACE_HEADER, header_of};
-use forebay_publishing::settings::{Errors, Results, Settings};
+use forebay_publishing::settings::{Errors, Results, Settings, Timestamp};
 use forebay_publishing::system::{Outlets, Stage, stage};
 use forebay_runtime::Host;
 use samples::{amqp, answer, batch, failure, http, kafka, shared};
@@ -42,7 +42,13 @@ struct Bench {
 type Report = Receiver<AckOutcome>;
 
 fn defaults() -> Results {
-    Results { errors: Errors::Send, also_http: false, window_capacity: 1000, idempotent_answers: 100 }
+    Results {
+        errors: Errors::Send,
+        also_http: false,
+        window_capacity: 1000,
+        idempotent_answers: 100,
+        timestamp: Timestamp::Auto,
+    }
 }
 
 fn bench(results: Results, flags: &[&str]) -> Bench {

@@ -16,6 +16,7 @@ mod ledger;
 mod outlet;
 mod producer;
 mod record;
+mod refusal;
 mod rewind;
 mod source;
 mod tail;

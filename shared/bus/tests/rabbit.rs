@@ -58,7 +58,9 @@ fn answer(give_up_us: u64) -> Answer {
 
 fn ack(told: &Sender<AckOutcome>) -> Ack {
     let told = told.clone();
-    Ack::new(move |outcome| drop(told.send(outcome)))
+    Ack::new(move |outcome| {
+        let _ = told.send(outcome);
+    })
 }
 
 #[test]

@@ -56,6 +56,10 @@ where
     let host = host.with_admin(admin.address());
     let system = lifecycle.register("system"); // keeps the process unready until everything is wired
     tracing::info!(process = host.process().name, admin = %admin.address(), "starting");
+    if crate::is_exposed(admin.address()) {
+        let address = admin.address();
+        tracing::warn!(%address, "the admin endpoint is open to the network and asks for no credentials: see admin.listen");
+    }
 
     lifecycle.set_starting(true);
     let running = tokio::select! {

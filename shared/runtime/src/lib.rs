@@ -34,6 +34,7 @@
 
 mod admin;
 mod cli;
+mod container;
 mod host;
 mod launch;
 mod lifecycle;
@@ -46,6 +47,7 @@ mod webhook;
 
 pub use admin::{AdminError, AdminServer};
 pub use cli::{Command, ConfigCommand, Opened, ServiceSpec, SettingsArgs, check_health, open, service, service_from};
+pub use container::is_exposed;
 pub use host::{Drain, Host, Process, StartError};
 pub use launch::launch;
 pub use lifecycle::{Component, ComponentState, Fence, Lifecycle, Phase};
@@ -55,8 +57,8 @@ pub use opentelemetry::{KeyValue, Value};
 pub use prometheus_client;
 pub use settings::{
     AdminSettings, Bundle, DeliverySettings, EventHubs, KafkaSettings, Layers, LogFormat, LogSettings, ModelSettings,
-    Origin, Problem, Problems, RabbitSettings, SHARED_BUNDLE, Secret, SettingsError, Shared, TelemetrySettings,
-    TopicSettings, duration, size, without_password,
+    Origin, Problem, Problems, RabbitSettings, SHARED_BUNDLE, Secret, SecurityProtocol, SettingsError, Shared,
+    TelemetrySettings, TopicSettings, duration, shown, size, without_password,
 };
 pub use telemetry::{
     Budget, OtelEnvironment, SpanRecord, StageSpan, StageTracer, Telemetry, TelemetryError, TraceContext, now_us,

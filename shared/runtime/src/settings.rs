@@ -2,6 +2,8 @@
 
 mod bundle;
 pub mod duration;
+mod event_hubs;
+mod kafka;
 mod layers;
 mod legacy;
 mod mask;
@@ -18,14 +20,14 @@ mod sources;
 mod text;
 
 pub use bundle::{Bundle, SHARED_BUNDLE};
+pub use event_hubs::EventHubs;
+pub(crate) use kafka::readable;
+pub use kafka::{KafkaSettings, SecurityProtocol};
 pub use layers::Layers;
-pub use legacy::EventHubs;
-pub use mask::without_password;
+pub use mask::{shown, without_password};
 pub use models::ModelSettings;
 pub use origin::Origin;
 pub use problems::{Problem, Problems, SettingsError};
 pub use rabbitmq::RabbitSettings;
 pub use secret::Secret;
-pub use shared::{
-    AdminSettings, DeliverySettings, KafkaSettings, LogFormat, LogSettings, Shared, TelemetrySettings, TopicSettings,
-};
+pub use shared::{AdminSettings, DeliverySettings, LogFormat, LogSettings, Shared, TelemetrySettings, TopicSettings};

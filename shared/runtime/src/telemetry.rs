@@ -64,7 +64,7 @@ impl Telemetry {
     /// the one of gRPC waits for itself at shutdown.
     ///
     /// # Errors
-    /// When a variable cannot be used: an endpoint that is no address, an unknown protocol, https (built without TLS).
+    /// When a variable cannot be used: an endpoint that is no address, an unknown protocol, a certificate that cannot be read.
     pub fn start(
         process: Process,
         settings: &TelemetrySettings,

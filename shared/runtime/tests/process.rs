@@ -297,10 +297,22 @@ fn control_plane_spans_arrive_before_the_process_ends() {
 
 #[test]
 fn an_endpoint_that_cannot_work_ends_with_2() {
-    let mut service = spawn_with("run", &[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4317")]);
-    assert_eq!(service.end().0, Some(2));
-    let text = service.seen.join("\n");
-    assert!(text.contains("OTEL_EXPORTER_OTLP_ENDPOINT: uses https"), "{text}");
+    let https = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4317");
+    for (more, told) in [
+        (
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            "OTEL_EXPORTER_OTLP_ENDPOINT: uses https with http/protobuf",
+        ),
+        (
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/ca.pem"),
+            "OTEL_EXPORTER_OTLP_CERTIFICATE: names /no/ca.pem, which cannot",
+        ),
+    ] {
+        let mut service = spawn_with("run", &[https, more]);
+        assert_eq!(service.end().0, Some(2));
+        let text = service.seen.join("\n");
+        assert!(text.contains(told), "{text}");
+    }
 }
 
 #[test]

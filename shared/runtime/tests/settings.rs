@@ -241,19 +241,17 @@ fn legacy_variables_still_work() {
         ("MODEL_NAME", "m"),
         ("MODEL_STAGE", "Staging"),
         ("MLFLOW_TRACKING_URI", "http://mlflow:5000"),
-        ("EVENTHUB_CONNECTION", "Endpoint=sb://x/;SharedAccessKey=abc"),
+        ("EVENTHUB_CONNECTION", "Endpoint=sb://x/;SharedAccessKeyName=n;SharedAccessKey=abc"),
         ("EVENTHUB_NAME", "hub"),
     ];
     let layers = layers("", &environment, &[]);
     let (shared, _, redis) = read(&layers).unwrap();
-    assert_eq!(
-        (shared.kafka.brokers.as_str(), shared.kafka.consumer_group.as_str()),
-        ("kafka.kafka:9092", "inference-consumer")
-    );
+    assert_eq!((shared.kafka.brokers.as_str(), shared.kafka.consumer_group.as_str()), ("x:9093", "inference-consumer"));
     assert_eq!(redis.url.expose(), "redis://redis-master.mlflow:6379");
     assert_eq!((shared.models.name.as_str(), shared.models.stage.as_str()), ("m", "Staging"));
     assert_eq!(shared.models.registry, "http://mlflow:5000");
     assert!(shared.event_hubs.enabled && shared.event_hubs.name == "hub");
+    assert_eq!((shared.topics.requests_in.as_str(), shared.topics.results_out.as_str()), ("hub", "hub-results"));
     assert!(!format!("{:?}", shared.event_hubs).contains("abc"));
     assert!(layers.warnings().is_empty());
 }
@@ -301,4 +299,34 @@ fn only_a_name_that_is_close_is_suggested() {
     assert_eq!(text("kafak.brokers=x"), "is no section of Forebay; did you mean kafka?");
     assert_eq!(text("xyz=1"), "is no section of Forebay");
     assert_eq!(text("kafka=1"), "is no key of Forebay");
+}
+
+#[test]
+fn how_to_log_in_and_whom_to_trust_is_checked() {
+    let told = |flags: &[&str]| read(&layers("", &[], flags)).map(|_| ()).map_err(|error| error.to_string());
+    let keys = |flags: &[&str]| {
+        let error = read(&layers("", &[], flags)).unwrap_err();
+        reported(&error).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let login = ["kafka.security_protocol=SASL_SSL", "kafka.sasl_mechanism=scram-sha-512", "kafka.username=u"];
+    assert_eq!(told(&[&login[..], &["kafka.password=p"]].concat()), Ok(()));
+    assert_eq!(keys(&login), ["kafka.password"]);
+    assert_eq!(told(&[&login[..], &["kafka.options.sasl.password=p"]].concat()), Ok(()));
+    assert_eq!(keys(&["kafka.security_protocol=sasl_ssl"]), ["kafka.sasl_mechanism"]);
+    assert_eq!(told(&["kafka.security_protocol=sasl_ssl", "kafka.options.sasl.mechanism=GSSAPI"]), Ok(()));
+    assert_eq!(keys(&["kafka.security_protocol=tls"]), ["kafka.security_protocol"]);
+    let wrong = ["kafka.security_protocol=ssl", "kafka.sasl_mechanism=MD5", "kafka.username=u"];
+    assert_eq!(keys(&wrong), ["kafka.sasl_mechanism", "kafka.sasl_mechanism", "kafka.username"]);
+    let open = ["kafka.password=hunter2", "kafka.ca_file=/no"];
+    assert_eq!(keys(&open), ["kafka.password", "kafka.ca_file"]);
+    assert!(!told(&open).unwrap_err().contains("hunter2"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    std::fs::write(&path, "no certificate").unwrap();
+    let ca = format!("kafka.ca_file={}", path.display());
+    assert!(told(&["kafka.security_protocol=ssl", &ca]).unwrap_err().contains("which is no PEM file"));
+    std::fs::write(&path, "-----BEGIN CERTIFICATE-----\n").unwrap();
+    assert_eq!(told(&["kafka.security_protocol=ssl", &ca]), Ok(()));
+    let cert = format!("kafka.client_cert_file={}", path.display());
+    assert_eq!(keys(&["kafka.security_protocol=ssl", &cert]), ["kafka.client_key_file"]);
 }

@@ -7,7 +7,7 @@ mod collector;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use collector::{grpc, spans};
+use collector::{grpc, grpc_tls, spans};
 use forebay_runtime::{
     KeyValue, OtelEnvironment, Process, SpanKind, SpanRecord, StageTracer, Telemetry, TelemetrySettings, TraceContext,
 };
@@ -197,5 +197,35 @@ fn without_an_endpoint_nothing_is_sampled_but_a_caller_is_heard() {
         assert_eq!(tracer.sample_root(Some(caller)), caller);
         let span = tracer.start("x", SpanKind::Server, caller, START_US);
         assert_eq!(span.context(), caller, "the caller stays the parent of whoever does export");
+    }
+}
+
+/// An authority in a file, and a certificate of it for `localhost` with its key.
+fn authority(folder: &std::path::Path, name: &str) -> (String, String, String) {
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let issuer = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
+    let path = folder.join(name);
+    std::fs::write(&path, issuer.pem()).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    (path.display().to_string(), certificate.pem(), key.serialize_pem())
+}
+
+#[actix_rt::test]
+async fn a_collector_behind_tls_is_trusted_by_its_authority_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (right, certificate, key) = authority(folder.path(), "right.pem");
+    let (wrong, ..) = authority(folder.path(), "wrong.pem");
+    for (ca, expected) in [(&right, 1), (&wrong, 0)] {
+        let (address, requests) = grpc_tls(&certificate, &key);
+        let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()), ("OTEL_EXPORTER_OTLP_CERTIFICATE", ca)];
+        let telemetry = start(Process::service("caching"), &variables);
+        let stage = telemetry.stage("caching");
+        let root = stage.sample_root(None);
+        stage.start("process forebay.features", SpanKind::Consumer, root, START_US).end_at(START_US + 1);
+        telemetry.flush(FLUSH).await;
+        assert_eq!(spans(&requests).len(), expected, "{ca}");
     }
 }

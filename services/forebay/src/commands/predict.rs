@@ -1,9 +1,13 @@
 //! `forebay predict`: one question to a running mesh.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_runtime::{Secret, without_password};
 use serde_json::{Value, json};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::{complain, say};
 
@@ -25,6 +29,12 @@ pub(crate) struct Predict {
     /// Give up after so many milliseconds
     #[arg(long, default_value_t = 10_000)]
     timeout_ms: u64,
+    /// File with an API key or a token, if the mesh asks for one; without it the variable FOREBAY_API_KEY is used
+    #[arg(long, value_name = "FILE", env = "FOREBAY_API_KEY_FILE")]
+    api_key_file: Option<PathBuf>,
+    /// PEM file of the authority of the mesh's certificate, instead of the usual ones
+    #[arg(long, value_name = "FILE", env = "FOREBAY_CA")]
+    ca: Option<PathBuf>,
 }
 
 pub(crate) fn run(predict: &Predict) -> ExitCode {
@@ -55,15 +65,62 @@ fn ask(predict: &Predict) -> Result<(bool, String), String> {
             body.insert(key.to_owned(), Value::from(value.as_str()));
         }
     }
+    send(predict, &body)
+}
+
+fn send(predict: &Predict, body: &Value) -> Result<(bool, String), String> {
     let limit = Duration::from_millis(predict.timeout_ms.saturating_add(2_000));
-    let client = reqwest::blocking::Client::builder().timeout(limit).build().map_err(|error| error.to_string())?;
+    let mut config =
+        ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(limit)).max_redirects(0);
+    if let Some(path) = &predict.ca {
+        let roots = RootCerts::Specific(Arc::new(authorities(path)?));
+        config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
+    }
     let url = format!("{}/v1/predict", predict.url.trim_end_matches('/'));
-    let sent = client.post(&url).json(&body).send();
-    let response = sent.map_err(|error| {
-        let hint = if error.is_connect() { "; is `forebay up` running?" } else { "" };
-        format!("{url} does not answer: {error}{hint}")
+    let shown = without_password(&url);
+    let mut request = config.build().new_agent().post(&url);
+    if let Some(key) = key(predict)? {
+        let value = ureq::http::HeaderValue::from_str(&format!("Bearer {}", key.expose()));
+        request =
+            request.header("Authorization", value.map_err(|_| "the API key has characters that no header can carry")?);
+    }
+    let sent = request.send_json(body);
+    let mut response = sent.map_err(|error| {
+        let refused = matches!(&error, ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused);
+        let hint = if refused { "; is `forebay up` running?" } else { "" };
+        format!("{shown} does not answer: {error}{hint}")
     })?;
     let fine = response.status().is_success();
-    let text = response.text().map_err(|error| format!("{url}: the answer breaks off: {error}"))?;
+    let text =
+        response.body_mut().read_to_string().map_err(|error| format!("{shown}: the answer breaks off: {error}"))?;
     Ok((fine, text))
+}
+
+/// The file's first, as it was asked for by name.
+fn key(predict: &Predict) -> Result<Option<Secret>, String> {
+    let Some(path) = &predict.api_key_file else {
+        // no flag holds a key: it would be seen in the list of processes
+        let key = std::env::var_os("FOREBAY_API_KEY").map(|key| Secret::new(key.to_string_lossy()));
+        return Ok(key.filter(|key| !key.is_empty()));
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    match text.trim() {
+        "" => Err(format!("{}: is empty, expected an API key or a token", path.display())),
+        key => Ok(Some(Secret::new(key))),
+    }
+}
+
+fn authorities(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
+    let wrong = |error: String| format!("{}: {error}", path.display());
+    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let items: Result<Vec<_>, _> = parse_pem(&pem).collect();
+    let items = items.map_err(|error| wrong(error.to_string()))?;
+    let found: Vec<_> = items
+        .into_iter()
+        .filter_map(|item| match item {
+            PemItem::Certificate(certificate) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if found.is_empty() { Err(wrong("holds no certificate in PEM form".to_owned())) } else { Ok(found) }
 }

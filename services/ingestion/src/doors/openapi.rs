@@ -4,10 +4,15 @@
 use std::collections::BTreeMap;
 
 use actix_web::HttpResponse;
+use actix_web::web::Data;
 use serde::Serialize;
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::{OpenApi, ToSchema};
 
 use super::answer::{ErrorAnswer, ManyAnswer, OneAnswer};
+use super::predict::PredictDoor;
 
 /// What is to be scored, and how.
 #[derive(ToSchema)]
@@ -80,14 +85,40 @@ pub(super) enum PredictAnswer {
 )]
 struct Document;
 
-/// The document of this build.
-pub fn document() -> utoipa::openapi::OpenApi {
-    Document::openapi()
+/// The document of this build, for a door that takes API keys, and tokens.
+pub fn document(keys: bool, tokens: bool) -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    let header = |name, text: &str| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(name, text)));
+    let bearer = |form: Option<&str>, text: &str| {
+        let builder = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(text));
+        SecurityScheme::Http(if let Some(form) = form { builder.bearer_format(form) } else { builder }.build())
+    };
+    let mut schemes = Vec::new();
+    if keys {
+        schemes.push(("api_key", header("X-API-Key", "As `forebay keys new` printed it")));
+        schemes.push(("api_key_bearer", bearer(None, "An API key as Authorization: Bearer")));
+    }
+    if tokens {
+        schemes.push(("token", bearer(Some("JWT"), "A token of the issuer that this mesh trusts")));
+    }
+    let any: Vec<_> = schemes.iter().map(|(name, _)| SecurityRequirement::new(*name, [""; 0])).collect();
+    let components = document.components.get_or_insert_default();
+    for (name, scheme) in schemes {
+        components.add_security_scheme(name, scheme);
+    }
+    if !any.is_empty() {
+        let paths = document.paths.paths.values_mut();
+        for operation in paths.flat_map(|path| path.get.iter_mut().chain(path.post.iter_mut())) {
+            operation.security = Some(any.clone());
+        }
+    }
+    document
 }
 
-/// The handler.
-pub(super) async fn openapi() -> HttpResponse {
-    HttpResponse::Ok().json(document())
+/// The handler. Open to everybody: who has no credentials yet finds here how to show them, and nothing about models.
+pub(super) async fn openapi(door: Data<PredictDoor>) -> HttpResponse {
+    let (keys, tokens) = door.gate.kinds();
+    HttpResponse::Ok().json(document(keys, tokens))
 }
 
 #[cfg(test)]
@@ -96,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_document_describes_what_the_parser_takes() {
-        let document = serde_json::to_value(document()).unwrap();
+        let document = serde_json::to_value(document(false, false)).unwrap();
         assert!(document["paths"]["/v1/predict"]["post"].is_object());
         assert!(document["paths"]["/v1/models"]["get"].is_object());
         let described = &document["components"]["schemas"]["PredictRequest"]["properties"];
@@ -108,8 +139,32 @@ mod tests {
     }
 
     #[test]
+    fn every_operation_needs_what_the_door_asks_for() {
+        let document = serde_json::to_value(document(true, true)).unwrap();
+        let schemes = &document["components"]["securitySchemes"];
+        assert_eq!((&schemes["api_key"]["name"], &schemes["api_key"]["in"]), (&"X-API-Key".into(), &"header".into()));
+        assert_eq!(schemes["token"]["bearerFormat"], "JWT");
+        let operations =
+            document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+        for operation in operations {
+            let names: Vec<_> = operation["security"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .flat_map(|it| it.as_object().unwrap().keys())
+                .collect();
+            assert_eq!(names, ["api_key", "api_key_bearer", "token"]);
+            assert!(operation["responses"]["401"].is_object() && operation["responses"]["403"].is_object());
+        }
+        let open = serde_json::to_value(super::document(false, false)).unwrap();
+        assert!(
+            open["components"]["securitySchemes"].is_null() && open["paths"]["/v1/models"]["get"]["security"].is_null()
+        );
+    }
+
+    #[test]
     fn the_document_lists_the_fields_that_are_served_in_their_order() {
-        let document = serde_json::to_value(document()).unwrap();
+        let document = serde_json::to_value(document(false, false)).unwrap();
         let schemas = &document["components"]["schemas"];
         for name in
             ["OneAnswer", "ManyAnswer", "ErrorAnswer", "ModelList", "ModelEntry", "VersionEntry", "ReplicaEntry"]

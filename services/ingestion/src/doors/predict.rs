@@ -5,32 +5,34 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, RETRY_AFTER};
-use actix_web::web::{Bytes, Data, Payload};
+use actix_web::http::header::{HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use forebay_bus::{Ack, AckOutcome, Permit, Permits};
+use forebay_bus::{Ack, AckOutcome};
 use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{AskId, ErrorCode, HttpOrigin, Origin, Problem, SplitKey, now_us};
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
-use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 use forebay_runtime::{Lifecycle, StageMetrics, StageTracer, TraceContext};
 
 use super::answer::{ErrorAnswer, Frame, Reply};
+use super::body::Intake;
+use super::credentials::credentials;
 use super::openapi::{PredictAnswer, PredictRequest};
 use super::refusals::Refusals;
+use super::seats::{Seats, WaitingRoom};
 use super::span::RequestSpan;
 use crate::admission::{Admission, Timeouts};
 use crate::ask::Ask;
+use crate::auth::{Caller, Gate};
 use crate::gathering::Offer;
 use crate::parse;
+use crate::refusal::Refusal;
 use crate::settings::Http;
 use crate::system::Gather;
 use crate::waiters::{Rows, Waiters};
 
 /// Path of this door.
 pub(super) const ROUTE: &str = "/v1/predict";
-/// Seconds after which a shed request may come again.
-const RETRY_SECONDS: &str = "1";
 const MAX_KEY_BYTES: usize = 255;
 
 /// What every request needs; shared by the workers.
@@ -41,7 +43,7 @@ pub struct PredictDoor {
     /// Where callers wait.
     pub waiters: Waiters,
     /// One a row that waits.
-    pub permits: Permits,
+    pub(crate) room: WaitingRoom,
     /// Of requests.
     pub timeouts: Timeouts,
     /// Of the inner topics.
@@ -52,6 +54,12 @@ pub struct PredictDoor {
     pub origin: HttpOrigin,
     /// Limits.
     pub http: Http,
+    /// What is taken in at once.
+    pub(crate) intake: Intake,
+    /// Who may ask.
+    pub gate: Gate,
+    /// What a request that names no model asks.
+    pub default_model: Arc<str>,
     /// The process.
     pub lifecycle: Lifecycle,
     /// Refuse work while a component is not ready: the edges of this process are its own.
@@ -66,8 +74,6 @@ pub struct PredictDoor {
     pub accepted: Counter,
     /// `inference_errors_total`, likewise.
     pub errors: Counter,
-    /// Rows that wait.
-    pub waiting: Gauge,
 }
 
 impl std::fmt::Debug for PredictDoor {
@@ -90,6 +96,8 @@ impl std::fmt::Debug for PredictDoor {
     responses(
         (status = 200, description = "One prediction, or one a row", body = PredictAnswer),
         (status = 400, description = "invalid_request, invalid_features", body = ErrorAnswer),
+        (status = 401, description = "unauthorized: no or wrong credentials; see WWW-Authenticate", body = ErrorAnswer),
+        (status = 403, description = "forbidden: credentials that do not allow this", body = ErrorAnswer),
         (status = 404, description = "unknown_model", body = ErrorAnswer),
         (status = 409, description = "idempotency_conflict", body = ErrorAnswer),
         (status = 413, description = "payload_too_large", body = ErrorAnswer),
@@ -101,14 +109,20 @@ impl std::fmt::Debug for PredictDoor {
 )]
 pub(super) async fn predict(request: HttpRequest, payload: Payload, door: Data<PredictDoor>) -> HttpResponse {
     let arrived_us = now_us();
-    let mut span = RequestSpan::open(&door.tracer, request.headers(), ROUTE, arrived_us);
+    let scheme = if door.http.tls.is_on() { "https" } else { "http" };
+    let mut span = RequestSpan::open(&door.tracer, request.headers(), ROUTE, scheme, arrived_us);
     let mut frame = Frame { arrived_us, trace_id: span.trace_id(), ..Frame::default() };
-    let answered = door.answer(&request, payload, span.context(), &mut frame).await;
+    let (answered, caller) = door.admit_and_answer(&request, payload, span.context(), &mut frame).await;
+    let caller = caller.as_deref().map(Caller::name);
     let ended_us = now_us();
     frame.latency_us = ended_us.saturating_sub(arrived_us);
     if let Some(label) = &frame.request_id {
         span.set("forebay.request_id", label.clone());
     }
+    if let Some(name) = caller {
+        span.set("forebay.caller", name.to_owned());
+    }
+    let mut refusal = None;
     let reply = match answered {
         Ok((rows, many)) => {
             span.set("forebay.rows", i64::try_from(rows.len()).unwrap_or(i64::MAX));
@@ -118,42 +132,70 @@ pub(super) async fn predict(request: HttpRequest, payload: Payload, door: Data<P
             }
             Reply::of_rows(frame, rows, many)
         }
-        Err(problem) => {
-            door.count_refusal(&problem);
-            door.refusals.tell(span.context(), ROUTE, &problem, arrived_us, ended_us);
+        Err(refused) => {
+            let problem = refused.problem.clone();
+            if !refused.used_up {
+                door.count_refusal(&problem);
+            }
+            door.refusals.tell(span.context(), ROUTE, caller, &problem, arrived_us, ended_us);
             frame.trace_id = Some(span.context().trace_id_hex().to_string());
+            refusal = Some(refused);
             Reply::refused(frame, problem)
         }
     };
-    let mut response = door.respond(&request, &span, &reply);
+    let mut response = door.respond(&request, &span, &reply, refusal.as_ref());
     span.end(reply.status(), reply.code, ended_us);
     response.body(reply.json)
 }
 
 impl PredictDoor {
+    /// The answer, and who asked, where that is known.
+    async fn admit_and_answer(
+        &self,
+        request: &HttpRequest,
+        payload: Payload,
+        trace: TraceContext,
+        frame: &mut Frame,
+    ) -> (Result<(Rows, bool), Refusal>, Option<Arc<Caller>>) {
+        let _place = match self.intake.enter() {
+            Ok(place) => place,
+            Err(problem) => return (Err(problem.into()), None),
+        };
+        match self.gate.admit(credentials(request.headers()), frame.arrived_us / 1_000_000).await {
+            Ok(caller) => (self.answer(request, payload, trace, frame, caller.as_deref()).await, caller),
+            Err((refusal, caller)) => (Err(refusal), caller),
+        }
+    }
+
     async fn answer(
         &self,
         request: &HttpRequest,
         payload: Payload,
         trace: TraceContext,
         frame: &mut Frame,
-    ) -> Result<(Rows, bool), Problem> {
+        caller: Option<&Caller>,
+    ) -> Result<(Rows, bool), Refusal> {
         self.open()?;
-        let body = self.body(request, payload).await?;
+        let (body, memory) = self.intake.body(request, payload).await?;
         let mut ask = parse::parse_http(&body, self.http.max_rows).inspect_err(|_| {
             frame.request_id = parse::request_id(&body);
         })?;
-        drop(body);
+        drop((body, memory));
         frame.request_id.clone_from(&ask.request_id);
         frame.version.clone_from(&ask.version);
         if ask.key.is_none() {
             ask.key = header(request.headers(), "x-forebay-key", "X-Forebay-Key")?.map(|key| SplitKey::of_text(&key));
         }
         let key = header(request.headers(), "idempotency-key", "Idempotency-Key")?;
+        let key = key.as_deref().map(|key| (caller.map_or("", Caller::identity), key));
         let (rows, many) = (ask.features.rows().len(), ask.features.many());
-        let seats = Arc::new(self.seats(rows)?);
+        let seats = Arc::new(self.room.seats(rows)?);
+        if let Some(caller) = caller {
+            let model = if ask.model.is_empty() { &self.default_model } else { ask.model.as_str() };
+            caller.ask(model, rows, frame.arrived_us / 1_000_000)?;
+        }
         let timeout = self.timeouts.of(ask.timeout);
-        let admission = self.admit(&ask, key.as_deref(), timeout, trace, frame.arrived_us);
+        let admission = self.admit(&ask, key, timeout, trace, frame.arrived_us);
         let (waiter, new) = self.waiters.enter(admission.ask, rows, admission.idempotent).map_err(|_| conflict())?;
         if new {
             let ack = self.ack(admission.ask, Arc::clone(&seats));
@@ -181,36 +223,18 @@ impl PredictDoor {
         Ok(())
     }
 
-    async fn body(&self, request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem> {
-        let Http { max_body, body_timeout, .. } = self.http;
-        let too_large = || {
-            let message = format!("the body is larger than {max_body} bytes, the limit of one request (http.max_body)");
-            Problem::new(ErrorCode::PayloadTooLarge, message)
-        };
-        let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if length.is_some_and(|length| length > max_body as u64) {
-            return Err(too_large());
-        }
-        let invalid = |message| Problem::new(ErrorCode::InvalidRequest, message);
-        match tokio::time::timeout(body_timeout, payload.to_bytes_limited(max_body)).await {
-            Ok(Ok(Ok(body))) => Ok(body),
-            Ok(Ok(Err(error))) => Err(invalid(format!("the body cannot be read: {error}"))),
-            Ok(Err(_)) => Err(too_large()),
-            Err(_) => Err(invalid(format!("the body did not arrive within {} ms", body_timeout.as_millis()))),
-        }
-    }
-
+    /// `key` is the caller and its `Idempotency-Key`.
     fn admit(
         &self,
         ask: &Ask,
-        key: Option<&str>,
+        key: Option<(&str, &str)>,
         timeout: Duration,
         trace: TraceContext,
         accepted_us: u64,
     ) -> Admission {
         let (id, home) = match key {
-            Some(key) => {
-                let id = AskId::of_key("", key);
+            Some((caller, key)) => {
+                let id = AskId::of_key(caller, key);
                 (id, id.home(self.partitions))
             }
             None => (AskId::random(), self.travel.load(Ordering::Relaxed)),
@@ -231,17 +255,6 @@ impl PredictDoor {
         })
     }
 
-    fn seats(&self, rows: usize) -> Result<Seats, Problem> {
-        let Some(permit) = self.permits.try_take(rows) else {
-            let limit = self.permits.limit();
-            let message = format!("{rows} more rows exceed the {limit} that may wait here (http.in_flight)");
-            return Err(Problem::new(ErrorCode::Overloaded, message));
-        };
-        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
-        self.waiting.inc_by(rows);
-        Ok(Seats { rows, waiting: self.waiting.clone(), _permit: permit })
-    }
-
     /// Requests that no batch carries are counted here.
     fn count_refusal(&self, problem: &Problem) {
         self.metrics.failed(problem.code.as_str()).inc();
@@ -249,12 +262,21 @@ impl PredictDoor {
         self.errors.inc();
     }
 
-    fn respond(&self, request: &HttpRequest, span: &RequestSpan, reply: &Reply) -> actix_web::HttpResponseBuilder {
+    fn respond(
+        &self,
+        request: &HttpRequest,
+        span: &RequestSpan,
+        reply: &Reply,
+        refusal: Option<&Refusal>,
+    ) -> actix_web::HttpResponseBuilder {
         let status = StatusCode::from_u16(reply.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = HttpResponse::build(status);
         response.content_type("application/json");
         if matches!(reply.status(), 429 | 503) {
-            response.insert_header((RETRY_AFTER, RETRY_SECONDS));
+            response.insert_header((RETRY_AFTER, refusal.map_or(1, Refusal::retry_seconds)));
+        }
+        if let Some(challenge) = refusal.and_then(|refusal| refusal.challenge) {
+            response.insert_header((WWW_AUTHENTICATE, challenge));
         }
         for header in span.headers(request.headers()) {
             response.insert_header(header);
@@ -263,19 +285,6 @@ impl PredictDoor {
             response.force_close();
         }
         response
-    }
-}
-
-/// Room for the rows of one request.
-struct Seats {
-    rows: i64,
-    waiting: Gauge,
-    _permit: Permit,
-}
-
-impl Drop for Seats {
-    fn drop(&mut self) {
-        self.waiting.dec_by(self.rows);
     }
 }
 

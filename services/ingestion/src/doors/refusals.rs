@@ -22,22 +22,31 @@ impl Refusals {
     }
 
     /// Logs the refusal of a request that arrived and ended at these times, and writes its span when it was not sampled.
-    pub(super) fn tell(&self, trace: TraceContext, route: &str, problem: &Problem, arrived_us: u64, ended_us: u64) {
+    pub(super) fn tell(
+        &self,
+        trace: TraceContext,
+        route: &str,
+        caller: Option<&str>,
+        problem: &Problem,
+        arrived_us: u64,
+        ended_us: u64,
+    ) {
         let [spans, lines] = &*self.budgets;
         let (code, status) = (problem.code, problem.code.status());
         if lines.take(ended_us) {
             let (trace_id, code, reason) = (trace.trace_id_hex(), code.as_str(), &problem.message);
-            tracing::info!(%trace_id, route, code, reason, "request was refused at the door");
+            tracing::info!(%trace_id, route, caller, code, reason, "request was refused at the door");
         }
         if trace.sampled() || !self.tracer.is_enabled() || !spans.take(ended_us) {
             return;
         }
-        let attributes = vec![
+        let mut attributes = vec![
             KeyValue::new("http.request.method", "POST"),
             KeyValue::new("http.route", route.to_owned()),
             KeyValue::new("http.response.status_code", i64::from(status)),
             KeyValue::new("forebay.afterwards", true),
         ];
+        attributes.extend(caller.map(|caller| KeyValue::new("forebay.caller", caller.to_owned())));
         self.tracer.record(SpanRecord {
             name: format!("POST {route}").into(),
             kind: SpanKind::Server,

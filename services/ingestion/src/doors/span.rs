@@ -15,7 +15,13 @@ pub(super) struct RequestSpan {
 }
 
 impl RequestSpan {
-    pub(super) fn open(tracer: &StageTracer, headers: &HeaderMap, route: &'static str, arrived_us: u64) -> Self {
+    pub(super) fn open(
+        tracer: &StageTracer,
+        headers: &HeaderMap,
+        route: &'static str,
+        scheme: &'static str,
+        arrived_us: u64,
+    ) -> Self {
         let caller = headers.get(TRACEPARENT).and_then(|header| header.to_str().ok());
         let root = tracer.sample_root(caller.and_then(TraceContext::from_traceparent));
         if !root.sampled() {
@@ -25,7 +31,7 @@ impl RequestSpan {
         span.set("http.request.method", "POST");
         span.set("http.route", route);
         span.set("url.path", route);
-        span.set("url.scheme", "http");
+        span.set("url.scheme", scheme);
         Self { context: span.context(), span: Some(span) }
     }
 

@@ -44,13 +44,22 @@ pub struct Mesh {
 
 impl Mesh {
     pub fn start(flags: &[&str]) -> Self {
+        Self::try_start(flags).unwrap()
+    }
+
+    /// Why these settings do not start.
+    pub fn refused(flags: &[&str]) -> String {
+        Self::try_start(flags).map(drop).unwrap_err()
+    }
+
+    pub fn try_start(flags: &[&str]) -> Result<Self, String> {
         let mut all = vec!["http.listen=127.0.0.1:0", "http.workers=1"];
         all.extend(flags);
         let layers = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", &[], &all).unwrap();
         let mut problems = Problems::default();
-        let shared = Shared::read(&layers, &mut problems).unwrap();
-        let settings = Settings::read(&layers, &mut problems).unwrap();
-        problems.into_result().unwrap();
+        let (shared, settings) = (Shared::read(&layers, &mut problems), Settings::read(&layers, &mut problems));
+        problems.into_result().map_err(|problems| problems.to_string())?;
+        let (shared, settings) = (shared.unwrap(), settings.unwrap());
         let host = Host::detached(shared);
         let (requests_in, requests) = unbounded_channel();
         let (results_in, results) = unbounded_channel();
@@ -63,12 +72,32 @@ impl Mesh {
         let arbiter = Arbiter::new();
         let place = Place::replica(4, settings.ingestion.gather);
         let board = Board::new("test");
-        let stage = stage(&settings, &host, &arbiter.handle(), outlets, place, &board).unwrap();
-        Self { host, stage, requests, results, letters, board, arbiter }
+        let stage = stage(&settings, &host, &arbiter.handle(), outlets, place, &board);
+        let stage = stage.map_err(|error| error.to_string())?;
+        Ok(Self { host, stage, requests, results, letters, board, arbiter })
     }
 
     pub fn serve(&self) -> HttpDoor {
         self.stage.serve_http(&self.host).unwrap()
+    }
+
+    /// From now on every request is answered with its sum; nothing arrives at the test any more.
+    pub fn answer_all(&mut self) {
+        let (_, empty) = unbounded_channel();
+        let (mut requests, replies) = (std::mem::replace(&mut self.requests, empty), self.stage.replies.clone());
+        actix_rt::spawn(async move {
+            while let Some((batch, ack)) = requests.recv().await {
+                ack.ack();
+                let payload = Batch { travel: 0, stages: vec![], items: batch.items.into_iter().map(sum).collect() };
+                replies.deliver(Delivery { payload, ack: Ack::none() });
+            }
+        });
+    }
+
+    /// The value of a metric, as `name{label="value"} 1` would show it.
+    pub fn metric(&self, series: &str) -> Option<f64> {
+        let text = self.host.metrics().encode().unwrap();
+        text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
     }
 
     pub async fn arrived(&mut self) -> (Batch<Request>, Ack) {
@@ -102,6 +131,15 @@ pub fn sum(item: Item<Request>) -> Item<Outcome> {
     let label = if item.payload.version.is_empty() { "v3".to_owned() } else { item.payload.version.clone() };
     let score = Some(Score { value, ..Score::default() });
     item.with(Answer { score, model: "m".into(), label, ..Answer::default() }.into())
+}
+
+/// Waits until `true`.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = std::time::Instant::now() + LIMIT;
+    while !holds().await {
+        assert!(std::time::Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 pub async fn within<F: Future>(future: F) -> F::Output {

@@ -8,6 +8,8 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::statistics::Statistics;
 use rdkafka::{ClientConfig, ClientContext};
 
+use super::refusal::Refusal;
+
 /// Makes client configurations from the settings. The operator's `kafka.options` come last and win.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -103,12 +105,39 @@ impl Client {
             .set("reconnect.backoff.max.ms", "1000")
             .set("topic.metadata.refresh.interval.ms", "30000")
             .set("allow.auto.create.topics", "false")
-            .set("log.connection.close", "false");
+            // heard, not logged: a listener that wants TLS shows in nothing else
+            .set("log.connection.close", "true");
         config
     }
 
+    /// Encryption and login, as far as they are set; librdkafka reads the files when a client is made.
+    fn secure(&self, config: &mut ClientConfig) {
+        let KafkaSettings { security_protocol, sasl_mechanism, username, password, .. } = &self.settings;
+        let KafkaSettings { ca_file, client_cert_file, client_key_file, client_key_password, .. } = &self.settings;
+        config.set("security.protocol", security_protocol.as_str());
+        let files = [ca_file, client_cert_file, client_key_file].map(|path| path.to_string_lossy());
+        let [ca, cert, key] = files.each_ref().map(AsRef::as_ref);
+        for (property, value) in [
+            ("sasl.mechanisms", sasl_mechanism.trim().to_ascii_uppercase().as_str()),
+            ("sasl.username", username.as_str()),
+            ("sasl.password", password.expose()),
+            ("ssl.ca.location", ca),
+            ("ssl.certificate.location", cert),
+            ("ssl.key.location", key),
+            ("ssl.key.password", client_key_password.expose()),
+        ] {
+            if !value.is_empty() {
+                config.set(property, value);
+            }
+        }
+    }
+
     fn finish(&self, mut config: ClientConfig) -> ClientConfig {
+        self.secure(&mut config);
         for (key, value) in &self.settings.options {
+            if key == "sasl.mechanism" {
+                config.remove("sasl.mechanisms"); // the same property by its other name
+            }
             config.set(key, value.expose());
         }
         config
@@ -140,18 +169,94 @@ pub(crate) fn round_trip(statistics: &Statistics) -> Option<Duration> {
     (count > 0).then(|| Duration::from_micros((sum / count).unsigned_abs()))
 }
 
-/// For clients without callbacks of their own.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Quiet;
+/// For clients without callbacks of their own: remembers why a broker does not let them in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Quiet(pub(crate) Refusal);
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.0.hear(facility, text);
         log(level, facility, text);
     }
 
     fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
+        self.0.note(&error, reason);
         tracing::debug!(%error, reason, "kafka client reports an error");
     }
 }
 
 impl ConsumerContext for Quiet {}
+
+#[cfg(test)]
+mod tests {
+    use forebay_runtime::{Layers, SHARED_BUNDLE, Shared};
+
+    use super::*;
+
+    fn client(environment: &[(&str, &str)], flags: &[&str]) -> Client {
+        let layers = Layers::from_parts(&[SHARED_BUNDLE], "", environment, flags).unwrap();
+        let mut problems = layers.problems();
+        let shared = Shared::read(&layers, &mut problems).unwrap();
+        problems.into_result().unwrap();
+        Client::new(&shared.kafka, "caching")
+    }
+
+    fn all(client: &Client) -> [ClientConfig; 4] {
+        [client.producer(), client.consumer("g", "earliest"), client.reader_of_partitions(), client.admin()]
+    }
+
+    #[test]
+    fn without_settings_nothing_is_encrypted_and_nobody_logs_in() {
+        for config in all(&client(&[], &[])) {
+            assert_eq!(config.get("security.protocol"), Some("plaintext"));
+            assert_eq!((config.get("sasl.mechanisms"), config.get("ssl.ca.location")), (None, None));
+        }
+    }
+
+    #[test]
+    fn event_hubs_gets_what_it_wants_on_every_client() {
+        let connection = "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=n;SharedAccessKey=k";
+        let client = client(&[("EVENTHUB_CONNECTION", connection)], &[]);
+        for config in all(&client) {
+            for (name, value) in [
+                ("bootstrap.servers", "ns.servicebus.windows.net:9093"),
+                ("security.protocol", "sasl_ssl"),
+                ("sasl.mechanisms", "PLAIN"),
+                ("sasl.username", "$ConnectionString"),
+                ("sasl.password", connection),
+                ("connections.max.idle.ms", "180000"),
+                ("metadata.max.age.ms", "180000"),
+                ("socket.keepalive.enable", "true"),
+                ("message.max.bytes", "1000000"),
+                ("compression.type", "none"),
+            ] {
+                assert_eq!(config.get(name), Some(value), "{name}");
+            }
+        }
+        assert_eq!(client.producer().get("request.timeout.ms"), Some("60000"));
+        assert_eq!(client.producer().get("message.timeout.ms"), Some("60000"));
+        assert_eq!(client.consumer("g", "earliest").get("session.timeout.ms"), Some("30000"));
+        assert_eq!(client.consumer("g", "earliest").get("auto.commit.interval.ms"), Some("1000"));
+        // librdkafka takes all of it, TLS and PLAIN included
+        let _: rdkafka::producer::BaseProducer = client.producer().create().unwrap();
+        let _: rdkafka::consumer::BaseConsumer = client.consumer("g", "earliest").create().unwrap();
+    }
+
+    #[test]
+    fn a_login_by_scram_and_options_that_win() {
+        let flags = [
+            "kafka.security_protocol=SASL_SSL",
+            "kafka.sasl_mechanism=scram-sha-512",
+            "kafka.username=u",
+            "kafka.password=p",
+        ];
+        let config = client(&[], &flags).producer();
+        assert_eq!(config.get("sasl.mechanisms"), Some("SCRAM-SHA-512"));
+        assert_eq!((config.get("sasl.username"), config.get("sasl.password")), (Some("u"), Some("p")));
+        let more = [&flags[..], &["kafka.options.sasl.mechanism=PLAIN", "kafka.options.sasl.password=q"]].concat();
+        let config = client(&[], &more).producer();
+        assert_eq!((config.get("sasl.mechanisms"), config.get("sasl.mechanism")), (None, Some("PLAIN")));
+        assert_eq!(config.get("sasl.password"), Some("q"));
+        let _: rdkafka::producer::BaseProducer = config.create().unwrap();
+    }
+}

@@ -316,7 +316,7 @@ fn begin_when_reachable(
 ) -> Result<(), StartError> {
     spawn("kafka-follow", move || {
         while let Err(error) = follower.assign(&partitions) {
-            events.unready(&format!("topic {topic}: {error}"));
+            events.unready(&format!("topic {topic}: {}", follower.behind(&error)));
             std::thread::sleep(Duration::from_millis(500));
             if follower.is_closing() {
                 return;

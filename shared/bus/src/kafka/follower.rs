@@ -11,7 +11,7 @@ use forebay_contract::decode;
 use parking_lot::Mutex;
 use prost::Message as Payload;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -59,7 +59,7 @@ impl Follower {
         dead_letters: DeadLetters,
     ) -> Result<(Self, JoinHandle<()>), KafkaError> {
         let shared = Arc::new(Shared {
-            consumer: config.create_with_context(Quiet)?,
+            consumer: config.create_with_context(Quiet::default())?,
             topic: topic.into(),
             assigned: Mutex::default(),
             wanted: Mutex::default(),
@@ -84,6 +84,11 @@ impl Follower {
         done
     }
 
+    /// Why `error` came about, where the broker has said so.
+    pub(crate) fn behind(&self, error: &KafkaError) -> String {
+        self.shared.consumer.context().0.behind(error)
+    }
+
     pub(crate) fn is_closing(&self) -> bool {
         self.shared.closing.load(Ordering::Acquire)
     }
@@ -97,7 +102,11 @@ impl Shared {
     fn assign(&self, partitions: &[i32]) -> Result<(), KafkaError> {
         let mut assigned = self.assigned.lock();
         let mut arriving = TopicPartitionList::new();
-        for partition in partitions.iter().filter(|p| !assigned.contains(p)) {
+        let new: Vec<i32> = partitions.iter().filter(|p| !assigned.contains(p)).copied().collect();
+        if !new.is_empty() {
+            self.look_up(&new)?;
+        }
+        for partition in &new {
             let (_, end) = self.consumer.fetch_watermarks(&self.topic, *partition, BROKER)?;
             arriving.add_partition_offset(&self.topic, *partition, Offset::Offset(end))?;
         }
@@ -114,6 +123,20 @@ impl Shared {
         *assigned = partitions.to_vec();
         self.events.ready();
         Ok(())
+    }
+
+    /// Asks the broker for the topic anew: the client remembers for a long time that a topic was not there, or not for it,
+    /// and answers from that memory.
+    fn look_up(&self, partitions: &[i32]) -> Result<(), KafkaError> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), BROKER)?;
+        self.consumer.context().0.over();
+        let unknown = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
+        let Some(topic) = metadata.topics().first() else { return Err(unknown) };
+        if let Some(code) = topic.error() {
+            return Err(KafkaError::MetadataFetch(code.into()));
+        }
+        let known = |partition: &i32| topic.partitions().iter().any(|it| it.id() == *partition);
+        if partitions.iter().all(known) { Ok(()) } else { Err(unknown) }
     }
 
     /// Tries again what failed.

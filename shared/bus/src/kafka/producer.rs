@@ -18,6 +18,7 @@ use rdkafka::{ClientConfig, ClientContext};
 use rustc_hash::FxHashMap;
 
 use super::client::{self, Client};
+use super::refusal::Refusal;
 use crate::{Ack, EdgeEvents};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -79,10 +80,12 @@ struct Retry {
 struct Context {
     retries: Mutex<Sender<Retry>>,
     events: Arc<dyn EdgeEvents>,
+    refusal: Refusal,
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.refusal.hear(facility, text);
         client::log(level, facility, text);
     }
 
@@ -97,6 +100,7 @@ impl ClientContext for Context {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.events.fail(&format!("producer: {reason}"));
         }
+        self.refusal.note(&error, reason);
         tracing::debug!(%error, reason, "producer reports an error");
     }
 }
@@ -164,7 +168,8 @@ impl RecordSink {
     ) -> Result<Self, KafkaError> {
         let (retries, due) = channel();
         let config: ClientConfig = client.producer();
-        let producer = Arc::new(config.create_with_context(Context { retries: Mutex::new(retries), events })?);
+        let context = Context { retries: Mutex::new(retries), events, refusal: Refusal::default() };
+        let producer = Arc::new(config.create_with_context(context)?);
         serve_reports(&producer)?;
         let inner = Arc::new(Inner {
             producer,
@@ -239,13 +244,31 @@ impl RecordSink {
     /// Asks the broker for the partitions of `topic`.
     pub(crate) fn refresh(&self, topic: &str, limit: Duration) -> Result<u32, KafkaError> {
         let metadata = self.0.producer.client().fetch_metadata(Some(topic), limit)?;
-        let found = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        self.0.producer.context().refusal.over();
+        let topics = metadata.topics();
+        // a topic that this client has no right to is another matter than one that is not there
+        if let Some(code) = topics.first().and_then(|topic| topic.error()) {
+            return Err(KafkaError::MetadataFetch(code.into()));
+        }
+        let found = topics.first().map_or(0, |topic| topic.partitions().len());
         if found == 0 {
             return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
         }
         let found = u32::try_from(found).unwrap_or(u32::MAX);
         self.0.partitions.lock().insert(topic.to_owned(), found);
         Ok(found)
+    }
+
+    /// Why `error` came about, where the broker has said so.
+    pub(crate) fn behind(&self, error: &KafkaError) -> String {
+        self.0.producer.context().refusal.behind(error)
+    }
+
+    /// Names of all topics that this client may see; the broker's own are left out.
+    pub(crate) fn topics(&self, limit: Duration) -> Result<Vec<String>, KafkaError> {
+        let metadata = self.0.producer.client().fetch_metadata(None, limit)?;
+        let names = metadata.topics().iter().map(|topic| topic.name());
+        Ok(names.filter(|name| !name.starts_with("__")).map(str::to_owned).collect())
     }
 
     /// Waits until every record has its delivery report; `false` when `limit` passed first.

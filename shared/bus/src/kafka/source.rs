@@ -17,6 +17,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 use super::ledger::Ledger;
+use super::refusal::Refusal;
 use super::rewind::Backoff;
 use crate::{EdgeEvents, Permits};
 
@@ -26,6 +27,8 @@ const TICK: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Work in hand whose watermark stands still so long ends the process: something lost its ack.
 const STALL: Duration = Duration::from_secs(600);
+/// Between two questions whether rights have been given.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Longest wait for the broker while leaving the group.
 const CLOSE: Duration = Duration::from_secs(5);
 
@@ -84,6 +87,8 @@ impl Source {
             events: Arc::clone(&spec.events),
             on_assigned: spec.on_assigned,
             on_leaving: spec.on_leaving,
+            refusal: Refusal::default(),
+            joined: AtomicBool::new(false),
         };
         let consumer: BaseConsumer<SourceContext> = spec.config.create_with_context(context)?;
         consumer.subscribe(&[&spec.topic])?;
@@ -102,6 +107,7 @@ impl Source {
             backoff: Backoff::new(),
             ticked: Instant::now(),
             paused: false,
+            forbidden: None,
         };
         let name = format!("source {topic}");
         let thread = std::thread::Builder::new()
@@ -145,6 +151,8 @@ struct Running<I> {
     backoff: Backoff,
     ticked: Instant,
     paused: bool,
+    /// The broker has refused the topic or the group for want of rights; when it was last asked again.
+    forbidden: Option<Instant>,
 }
 
 impl<I: Intake> Running<I> {
@@ -199,6 +207,9 @@ impl<I: Intake> Running<I> {
                     break;
                 }
                 Some(Ok(message)) => {
+                    if self.forbidden.take().is_some() {
+                        self.events.ready();
+                    }
                     // asked only where somebody wants to know: it locks the ledger for every record
                     if let Some(first) = &mut self.on_first
                         && let Some((arrival, partitions)) = self.ledger.take_fresh(message.partition())
@@ -221,11 +232,23 @@ impl<I: Intake> Running<I> {
         self.ticked = Instant::now();
         self.store_moved();
         self.rewind_failed();
+        self.ask_for_rights();
         let stalled = self.ledger.stalled();
         self.events.oldest(stalled);
         self.events.in_flight(self.permits.in_use());
         if stalled > STALL {
             self.events.fail(&format!("topic {}: work in hand for {stalled:?} and nothing was answered", self.topic));
+        }
+    }
+
+    /// A member without rights looks at its topic only every 30 s; asked for all topics, the client looks at once.
+    fn ask_for_rights(&mut self) {
+        let Some(asked) = &mut self.forbidden else { return };
+        if asked.elapsed() > AGAIN && self.ledger.assigned().is_empty() {
+            *asked = Instant::now();
+            if let Err(error) = self.consumer.fetch_metadata(None, AGAIN) {
+                tracing::debug!(topic = &*self.topic, %error, "topics cannot be listed");
+            }
         }
     }
 
@@ -301,11 +324,16 @@ impl<I: Intake> Running<I> {
         }
     }
 
-    fn note(&self, error: &KafkaError) {
+    fn note(&mut self, error: &KafkaError) {
+        use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed};
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 let why = format!("topic {} does not exist; `forebay topics create` makes it", self.topic);
                 self.events.unready(&why);
+            }
+            Some(code @ (TopicAuthorizationFailed | GroupAuthorizationFailed)) => {
+                self.forbidden.get_or_insert_with(Instant::now);
+                self.events.unready(&format!("no right to read topic {} in this group: {code}", self.topic));
             }
             Some(RDKafkaErrorCode::PollExceeded) => {
                 self.events.unready("this member was too slow and lost its partitions")

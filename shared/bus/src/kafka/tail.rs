@@ -48,7 +48,8 @@ pub fn read_since(
     mut see: impl FnMut(&RawRecord),
 ) -> Result<usize, TailError> {
     let failed = |source| TailError::Kafka { topic: topic.to_owned(), source };
-    let consumer: BaseConsumer<Quiet> = client.reader_of_partitions().create_with_context(Quiet).map_err(failed)?;
+    let consumer: BaseConsumer<Quiet> =
+        client.reader_of_partitions().create_with_context(Quiet::default()).map_err(failed)?;
     let mut partitions: Vec<i32> = partitions.iter().map(|partition| partition.cast_signed()).collect();
     if partitions.is_empty() {
         let metadata = consumer.fetch_metadata(Some(topic), BROKER).map_err(failed)?;

@@ -1,15 +1,20 @@
 //! Making the topics, and checking those that exist.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use forebay_contract::topics::{self, Retention};
 use forebay_runtime::TopicSettings;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
 
 use super::client::{Client, Quiet};
 
 const BROKER: Duration = Duration::from_secs(15);
+const STEP: Duration = Duration::from_secs(2);
+/// Time for hearing errors, between two steps.
+const ERRORS: Duration = Duration::from_millis(100);
 /// Within ten minutes. Without it a segment is compacted when it is a week old, and whoever starts reads a week of
 /// heartbeats; it makes the broker close segments in time as well.
 const COMPACTED: &str = "600000";
@@ -17,13 +22,13 @@ const COMPACTED: &str = "600000";
 /// Why topics could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TopicError {
-    /// The broker does not answer or the client cannot be made.
-    #[error("kafka at {brokers}: {source}")]
+    /// The broker does not answer, does not let this client in, or the client cannot be made.
+    #[error("kafka at {brokers}: {why}")]
     Kafka {
         /// Bootstrap servers.
         brokers: String,
-        /// What the client says.
-        source: KafkaError,
+        /// The broker's reason where there is one, else the client's.
+        why: String,
     },
     /// The broker refuses a topic.
     #[error("topic {topic} cannot be created: {code}")]
@@ -67,9 +72,13 @@ pub fn create_topics(
     partitions: i32,
     replication: i32,
 ) -> Result<Vec<(String, TopicReport)>, TopicError> {
-    let failed = |source| TopicError::Kafka { brokers: client.settings().brokers.clone(), source };
-    let admin: AdminClient<Quiet> = client.admin().create_with_context(Quiet).map_err(failed)?;
-    let metadata = admin.inner().fetch_metadata(None, BROKER).map_err(failed)?;
+    let quiet = Quiet::default();
+    let failed = |error: KafkaError| TopicError::Kafka {
+        brokers: client.settings().brokers.clone(),
+        why: quiet.0.behind(&error),
+    };
+    let metadata = all_topics(client, &quiet).map_err(failed)?;
+    let admin: AdminClient<Quiet> = client.admin().create_with_context(quiet.clone()).map_err(failed)?;
     let existing = |name: &str| {
         let found = metadata.topics().iter().find(|topic| topic.name() == name && topic.error().is_none());
         found.map(|topic| i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX))
@@ -106,6 +115,27 @@ pub fn create_topics(
         (name.clone(), report)
     };
     Ok(topics.iter().map(report).collect())
+}
+
+/// Metadata of every topic. Does not wait for a broker that has said that it will not let this client in.
+fn all_topics(client: &Client, quiet: &Quiet) -> Result<Metadata, KafkaError> {
+    // a consumer, because it can be asked for what the error callback is told
+    let asker: BaseConsumer<Quiet> = client.reader_of_partitions().create_with_context(quiet.clone())?;
+    let deadline = Instant::now() + BROKER;
+    loop {
+        let error = match asker.fetch_metadata(None, STEP) {
+            Ok(metadata) => return Ok(metadata),
+            Err(error) => error,
+        };
+        // the callback is called in here; errors go on coming, so it ends by the clock
+        let heard = Instant::now();
+        while heard.elapsed() < ERRORS {
+            asker.poll(ERRORS / 10);
+        }
+        if quiet.0.is_known() || Instant::now() >= deadline {
+            return Err(error);
+        }
+    }
 }
 
 fn wait(admin: &AdminClient<Quiet>, missing: &[NewTopic<'_>]) -> Result<Vec<rdkafka::admin::TopicResult>, KafkaError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_contract::topics::Retention;
-use forebay_runtime::{Host, Lifecycle, StartError, TopicSettings};
+use forebay_runtime::{EventHubs, Host, Lifecycle, StartError, TopicSettings};
 use parking_lot::Mutex;
 
 use super::client::Client;
@@ -23,6 +23,8 @@ pub(crate) struct Upkeep {
     sink: RecordSink,
     watched: Arc<Mutex<Vec<Arc<str>>>>,
     inner: Vec<String>,
+    /// The topics to find room for in a namespace of Event Hubs; none when that is no Event Hubs, or looked at.
+    hubs: Option<Vec<String>>,
     missing: Option<Vec<(String, Retention)>>,
     lifecycle: Lifecycle,
 }
@@ -31,13 +33,16 @@ impl Upkeep {
     pub(crate) fn new(host: &Host, client: Client, sink: RecordSink, watched: Arc<Mutex<Vec<Arc<str>>>>) -> Self {
         let topics = &host.shared().topics;
         let missing = host.shared().kafka.create_topics.then(|| planned_topics(topics));
-        Self { client, sink, watched, inner: inner_topics(topics), missing, lifecycle: host.lifecycle().clone() }
+        let hubs = host.shared().event_hubs.enabled.then(|| topics.all().map(|(_, name)| name.to_owned()).into());
+        let (inner, lifecycle) = (inner_topics(topics), host.lifecycle().clone());
+        Self { client, sink, watched, inner, hubs, missing, lifecycle }
     }
 
     /// Goes on until the process drains; ready whenever the broker has answered for every topic the stage writes.
     pub(crate) fn start(mut self, events: Arc<dyn EdgeEvents>) -> Result<(), StartError> {
         spawn("kafka-topics", move || {
             while !self.lifecycle.is_draining() {
+                self.count_hubs();
                 let known = self.make_missing(events.as_ref()) && self.refresh(events.as_ref());
                 // edges that open while this rests are looked at as soon as they are there
                 self.rest(if known { REFRESH } else { RETRY }, || known && !self.all_known());
@@ -55,6 +60,16 @@ impl Upkeep {
         self.missing.is_none()
     }
 
+    /// Says once that a namespace is too full for the hubs that are missing. That one is missing shows as unready.
+    fn count_hubs(&mut self) {
+        let Some(wanted) = &self.hubs else { return };
+        let Ok(existing) = self.sink.topics(METADATA) else { return };
+        if let Some(text) = no_room(wanted, &existing) {
+            tracing::warn!(text, "event hubs namespace");
+        }
+        self.hubs = None;
+    }
+
     fn refresh(&self, events: &dyn EdgeEvents) -> bool {
         let expected = self.client.settings().partitions.unsigned_abs();
         let topics = self.watched.lock().clone();
@@ -66,7 +81,7 @@ impl Upkeep {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    events.unready(&format!("topic {topic}: {error}"));
+                    events.unready(&format!("topic {topic}: {}", self.sink.behind(&error)));
                     return false;
                 }
             }
@@ -89,8 +104,37 @@ impl Upkeep {
     }
 }
 
+/// What to say when the hubs that are missing do not fit beside those that exist.
+fn no_room(wanted: &[String], existing: &[String]) -> Option<String> {
+    let missing: Vec<&str> = wanted.iter().filter(|name| !existing.contains(name)).map(String::as_str).collect();
+    let (room, there) = (EventHubs::HUBS, existing.len());
+    (!missing.is_empty() && there + missing.len() > room).then(|| {
+        let missing = missing.join(", ");
+        format!(
+            "there are {there} hubs, these are missing: {missing}; a namespace of the Standard tier has room for {room}"
+        )
+    })
+}
+
 /// Topics that share one partition count: an item's travel and home partitions are the same on each of them.
 fn inner_topics(topics: &TopicSettings) -> Vec<String> {
     let TopicSettings { requests, features, predict, predictions, results, .. } = topics;
     [requests, features, predict, predictions, results].map(String::clone).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_without_room_is_told_with_what_is_missing() {
+        let names = |count: usize| (0..count).map(|i| format!("hub{i}")).collect::<Vec<_>>();
+        assert_eq!(no_room(&names(10), &names(10)), None);
+        assert_eq!(no_room(&names(10), &names(4)), None, "six are missing, and there is room for them");
+        // a namespace of a larger tier, where nothing is missing
+        assert_eq!(no_room(&names(10), &names(40)), None);
+        let strangers: Vec<String> = names(8).into_iter().chain(["theirs".to_owned()]).collect();
+        let told = no_room(&names(10), &strangers).unwrap();
+        assert!(told.contains("9 hubs") && told.contains("hub8, hub9"), "{told}");
+    }
 }

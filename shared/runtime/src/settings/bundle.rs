@@ -13,5 +13,16 @@ pub struct Bundle {
 pub const SHARED_BUNDLE: Bundle = Bundle { name: "runtime", toml: include_str!("../../settings.toml") };
 
 /// Sections of other Forebay binaries. One file or ConfigMap fits all of them, so each ignores what is not its own.
-pub(super) const PROJECT_SECTIONS: &[&str] =
-    &["http", "ingestion", "preprocessing", "cache", "redis", "prediction", "publishing", "results", "rabbitmq", "up"];
+pub(super) const PROJECT_SECTIONS: &[&str] = &[
+    "http",
+    "auth",
+    "ingestion",
+    "preprocessing",
+    "cache",
+    "redis",
+    "prediction",
+    "publishing",
+    "results",
+    "rabbitmq",
+    "up",
+];

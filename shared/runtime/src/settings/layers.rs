@@ -26,6 +26,8 @@ pub struct Layers {
     pub(super) problems: Problems,
     pub(super) warnings: Vec<String>,
     pub(super) event_hubs: EventHubs,
+    /// Defaults that take effect when all layers are read.
+    pub(super) broker_defaults: Vec<(Key, Value)>,
 }
 
 impl Layers {
@@ -77,10 +79,12 @@ impl Layers {
         let entry = |value: &Value| Entry { value: value.clone(), origin: Origin::Default };
         let values = schema.defaults.iter().map(|(key, value)| (key.clone(), entry(value))).collect();
         let (problems, warnings) = (Problems::default(), Vec::new());
-        Ok(Self { schema, values, problems, warnings, event_hubs: EventHubs::default() })
+        let (event_hubs, broker_defaults) = (EventHubs::default(), Vec::new());
+        Ok(Self { schema, values, problems, warnings, event_hubs, broker_defaults })
     }
 
     fn finish(mut self) -> Self {
+        self.add_broker_defaults();
         let origins = self.values.iter().map(|(key, entry)| (key.to_string(), entry.origin.clone())).collect();
         let found = self.problems.iter().cloned().collect();
         self.problems = Problems::with_origins(found, origins);

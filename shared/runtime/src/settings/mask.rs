@@ -2,8 +2,9 @@
 
 use super::secret::MASK;
 
-/// The value of `key` as it may be shown: `***` for a secret, the password replaced inside an address.
-pub(super) fn shown(key: &str, value: &str) -> String {
+/// The value of `key` as it may be shown: `***` for a secret, the password replaced inside an address. For errors that quote
+/// a value, a path among them: a secret may stand where its file was meant.
+pub fn shown(key: &str, value: &str) -> String {
     if value.is_empty() {
         String::new()
     } else if names_secret(key) || holds_secret(value) {
@@ -56,7 +57,7 @@ fn names_secret(key: &str) -> bool {
 
 fn holds_secret(value: &str) -> bool {
     let value = value.to_ascii_lowercase();
-    ["password=", "accesskey=", "secret=", "token="].iter().any(|mark| value.contains(mark))
+    ["password=", "accesskey=", "secret=", "token=", "private key-----", "fby_"].iter().any(|mark| value.contains(mark))
 }
 
 #[cfg(test)]
@@ -78,6 +79,9 @@ mod tests {
         {
             assert_eq!(shown(key, "value"), "***", "{key}");
         }
+        assert_eq!(shown("http.tls.key_file", "-----BEGIN PRIVATE KEY-----"), "***", "the text instead of its path");
+        assert_eq!(shown("auth.keys_file", "fby_abc"), "***", "a key instead of a path");
+        assert_eq!(shown("http.tls.key_file", "tls/key.pem"), "tls/key.pem");
         assert_eq!(shown("x.y", "Endpoint=sb://h/;SharedAccessKey=abc"), "***");
         for key in ["http.max_connections", "http.connection_timeout", "topics.keyed"] {
             assert_eq!(shown(key, "value"), "value", "{key}");

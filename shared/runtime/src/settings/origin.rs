@@ -17,6 +17,8 @@ pub enum Origin {
     },
     /// A variable of an older deployment, such as `KAFKA_BROKER`.
     Legacy(String),
+    /// What Event Hubs wants otherwise than Kafka.
+    EventHubs,
     /// A `FOREBAY__` variable.
     Environment(String),
     /// A file that a `FOREBAY__..._FILE` variable named; its content is treated as a secret.
@@ -36,6 +38,7 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("default"),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Legacy(variable) => write!(f, "legacy variable {variable}"),
+            Self::EventHubs => f.write_str("default for Event Hubs"),
             Self::Environment(variable) => write!(f, "environment {variable}"),
             Self::SecretFile { variable, path } => write!(f, "{} named by {variable}", path.display()),
             Self::Flag => f.write_str("--set"),

@@ -1,12 +1,11 @@
 //! The sections that every service has.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{EventHubs, Layers, ModelSettings, Problems, RabbitSettings, Secret, duration};
+use super::{EventHubs, KafkaSettings, Layers, ModelSettings, Problems, RabbitSettings, duration};
 
 /// Settings of `shared/runtime/settings.toml`, checked. That file says what each means.
 #[derive(Debug, Clone)]
@@ -27,33 +26,8 @@ pub struct Shared {
     pub telemetry: TelemetrySettings,
     /// What is logged, and how.
     pub log: LogSettings,
-    /// The legacy Event Hubs variables.
+    /// Azure Event Hubs, when it is the broker.
     pub event_hubs: EventHubs,
-}
-
-/// `[kafka]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KafkaSettings {
-    /// Bootstrap servers, comma separated.
-    pub brokers: String,
-    /// Group on the outside request topic.
-    pub consumer_group: String,
-    /// Create missing inner topics.
-    pub create_topics: bool,
-    /// Partitions of each inner topic.
-    pub partitions: i32,
-    /// Replicas of a created topic.
-    pub replication: i32,
-    /// Silence after which a member loses its partitions.
-    #[serde(with = "duration")]
-    pub session_timeout: Duration,
-    /// Time between commits.
-    #[serde(with = "duration")]
-    pub commit_interval: Duration,
-    /// librdkafka properties by their own names; values may be secrets.
-    #[serde(deserialize_with = "options")]
-    pub options: BTreeMap<String, Secret>,
 }
 
 /// `[topics]`
@@ -145,7 +119,7 @@ impl Shared {
         let delivery = layers.section::<DeliverySettings>("delivery", problems);
         let telemetry = layers.section::<TelemetrySettings>("telemetry", problems);
         let log = layers.section::<LogSettings>("log", problems);
-        kafka.iter().for_each(|kafka| kafka.check(problems));
+        kafka.iter().for_each(|kafka| kafka.check(layers.event_hubs(), problems));
         topics.iter().for_each(|topics| topics.check(problems));
         rabbitmq.iter().for_each(|rabbitmq| rabbitmq.check(problems));
         models.iter().for_each(|models| models.check(problems));
@@ -169,27 +143,6 @@ impl Shared {
             log: log?,
             event_hubs,
         })
-    }
-}
-
-impl KafkaSettings {
-    fn check(&self, problems: &mut Problems) {
-        for (key, value) in [("kafka.brokers", &self.brokers), ("kafka.consumer_group", &self.consumer_group)] {
-            if value.trim().is_empty() {
-                problems.add(key, "is empty, expected a name");
-            }
-        }
-        for (key, value) in [("kafka.partitions", self.partitions), ("kafka.replication", self.replication)] {
-            if value < 1 {
-                problems.add(key, format!("is {value}, expected at least 1"));
-            }
-        }
-        if self.session_timeout < Duration::from_secs(1) {
-            problems.add("kafka.session_timeout", "is under 1s: any pause would cost the partitions");
-        }
-        if self.commit_interval.is_zero() || self.commit_interval >= self.session_timeout {
-            problems.add("kafka.commit_interval", "is not between 0 and kafka.session_timeout");
-        }
     }
 }
 
@@ -243,35 +196,4 @@ impl DeliverySettings {
             problems.add("delivery.timeout", "is longer than delivery.max_timeout");
         }
     }
-}
-
-/// Values of any scalar type as text. Names from the environment have `_` for `.`; librdkafka's own have no `_`.
-fn options<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Secret>, D::Error> {
-    use serde::de::Error;
-    let given = BTreeMap::<String, toml::Value>::deserialize(deserializer)?;
-    let mut options = BTreeMap::new();
-    for (name, value) in given {
-        flatten_option(name.replace('_', "."), value, &mut options).map_err(D::Error::custom)?;
-    }
-    Ok(options)
-}
-
-/// An unquoted `security.protocol = ".."` is a nested table in TOML; the property is the joined path.
-fn flatten_option(name: String, value: toml::Value, into: &mut BTreeMap<String, Secret>) -> Result<(), String> {
-    let text = match value {
-        toml::Value::String(text) => text,
-        toml::Value::Integer(number) => number.to_string(),
-        toml::Value::Float(number) => number.to_string(),
-        toml::Value::Boolean(flag) => flag.to_string(),
-        toml::Value::Table(table) => {
-            return table
-                .into_iter()
-                .try_for_each(|(inner, value)| flatten_option(format!("{name}.{inner}"), value, into));
-        }
-        toml::Value::Array(_) | toml::Value::Datetime(_) => {
-            return Err(format!("{name} is not text, a number or a flag"));
-        }
-    };
-    into.insert(name, Secret::new(text));
-    Ok(())
 }

@@ -8,7 +8,7 @@ use toml::Value;
 use super::layers::Entry;
 use super::schema::Place;
 use super::text::{Key, fit, flatten, guessed, typed};
-use super::{Layers, Origin, legacy};
+use super::{Layers, Origin, event_hubs, legacy};
 
 const PREFIX: &str = "FOREBAY__";
 const FILE_SUFFIX: &str = "_FILE";
@@ -29,14 +29,17 @@ impl Layers {
     }
 
     pub(super) fn add_environment(&mut self, environment: BTreeMap<String, String>) {
-        self.event_hubs = legacy::event_hubs(&environment, &mut self.problems);
+        let profile = event_hubs::read(&environment, &mut self.problems);
         let mut modern = Vec::new();
         for (variable, value) in &environment {
             if let Some(path) = variable.strip_prefix(PREFIX) {
                 self.read_variable(variable, path, value, &mut modern);
             }
         }
-        for (key, value, origin) in legacy::settings(&environment) {
+        let stated = profile.stated.iter().map(|(key, ..)| key.clone()).collect::<Vec<_>>();
+        // the manifests of old set both brokers always, and used Event Hubs when it had a connection
+        let legacy = legacy::settings(&environment).into_iter().filter(|(key, ..)| !stated.contains(key));
+        for (key, value, origin) in legacy.chain(profile.stated) {
             match modern.iter().find(|(other, ..)| *other == key) {
                 Some((_, other, _)) if *other == value => {}
                 Some((.., newer)) => self.warnings.push(format!("{origin} is ignored, {newer} sets {key} differently")),
@@ -45,6 +48,21 @@ impl Layers {
         }
         for (key, value, origin) in modern {
             self.set_text(key, &value, origin);
+        }
+        (self.event_hubs, self.broker_defaults) = (profile.hubs, profile.defaults);
+        self.warnings.extend(profile.warnings);
+    }
+
+    /// Defaults of the kind of broker, wherever nobody has said anything else.
+    pub(super) fn add_broker_defaults(&mut self) {
+        for (key, value) in std::mem::take(&mut self.broker_defaults) {
+            let name = key.property();
+            let said = |(known, entry): (&Key, &Entry)| {
+                entry.origin != Origin::Default && (*known == key || name.is_some() && known.property() == name)
+            };
+            if !self.values.iter().any(said) {
+                self.values.insert(key, Entry { value, origin: Origin::EventHubs });
+            }
         }
     }
 

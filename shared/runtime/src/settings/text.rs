@@ -15,6 +15,16 @@ impl Key {
         Self(parts.into_iter().map(str::to_owned).collect())
     }
 
+    /// Name of the property of the Kafka client that this sets in `kafka.options`, however it was written.
+    pub(super) fn property(&self) -> Option<String> {
+        match self.0.as_slice() {
+            [section, table, name @ ..] if section == "kafka" && table == "options" && !name.is_empty() => {
+                Some(name.join(".").replace('_', "."))
+            }
+            _ => None,
+        }
+    }
+
     /// The section, which is the first part.
     pub(super) fn section(&self) -> &str {
         self.0.first().map_or("", String::as_str)

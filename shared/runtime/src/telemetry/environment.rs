@@ -2,6 +2,7 @@
 //! compression (`OTEL_EXPORTER_OTLP_*`) and the batch sizes (`OTEL_BSP_*`).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::TelemetryError;
 
@@ -25,10 +26,37 @@ pub(super) struct Endpoint {
     pub(super) protocol: Protocol,
     /// The variable that named it, for messages.
     pub(super) variable: &'static str,
+    /// For an address with https.
+    pub(super) tls: Option<Certificates>,
+}
+
+/// PEM texts for a connection over TLS.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Certificates {
+    pub(super) authorities: Vec<u8>,
+    /// The client's certificate and its key.
+    pub(super) identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl std::fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificates").field("identity", &self.identity.is_some()).finish_non_exhaustive()
+    }
 }
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+/// What follows `OTEL_EXPORTER_OTLP_` or `OTEL_EXPORTER_OTLP_TRACES_` for certificates.
+const AUTHORITIES: &str = "CERTIFICATE";
+const CERTIFICATE: &str = "CLIENT_CERTIFICATE";
+const KEY: &str = "CLIENT_KEY";
+/// Where distributions keep the authorities that the machine trusts.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
 const TRACES_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
 
@@ -69,10 +97,11 @@ impl OtelEnvironment {
         let mut url = match named.split_once("://") {
             Some(("http", _)) => named.to_owned(),
             None if insecure => format!("http://{named}"),
+            Some(("https", _)) if protocol == Protocol::Grpc => named.to_owned(),
             Some(("https", _)) => {
                 return Err(wrong(
                     variable,
-                    "uses https, and this program is built without TLS; send to a collector nearby with http://",
+                    "uses https with http/protobuf; over TLS spans are sent with grpc, set OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
                 ));
             }
             _ => {
@@ -86,7 +115,40 @@ impl OtelEnvironment {
         if protocol == Protocol::Http && variable == ENDPOINT {
             url = format!("{}/v1/traces", url.trim_end_matches('/'));
         }
-        Ok(Some(Endpoint { url, protocol, variable }))
+        let tls = if url.starts_with("https://") { Some(self.certificates()?) } else { None };
+        Ok(Some(Endpoint { url, protocol, variable, tls }))
+    }
+
+    /// Whom to trust and what to show over TLS; without a variable the machine's authorities.
+    fn certificates(&self) -> Result<Certificates, TelemetryError> {
+        let (mut authorities, variable) = self.pem(AUTHORITIES)?;
+        if authorities.is_none() {
+            authorities = BUNDLES.iter().find_map(|place| std::fs::read(place).ok());
+        }
+        let Some(authorities) = authorities else {
+            return Err(wrong(&variable, "is not set, and this machine has no file of authorities to trust"));
+        };
+        let ((certificate, _), (key, key_variable)) = (self.pem(CERTIFICATE)?, self.pem(KEY)?);
+        let identity = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => return Err(wrong(&key_variable, "and the variable of the client's certificate need each other")),
+        };
+        Ok(Certificates { authorities, identity })
+    }
+
+    /// The PEM file that a variable names, the one for traces first; with the variable's name.
+    fn pem(&self, kind: &str) -> Result<(Option<Vec<u8>>, String), TelemetryError> {
+        let names = ["OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"].map(|prefix| format!("{prefix}{kind}"));
+        let [_, general] = &names;
+        for name in &names {
+            if let Some(path) = self.get(name) {
+                crate::settings::readable(Path::new(path)).map_err(|text| wrong(name, &text))?;
+                let bytes = std::fs::read(path).map_err(|error| wrong(name, &format!("{path}: {error}")))?;
+                return Ok((Some(bytes), name.clone()));
+            }
+        }
+        Ok((None, general.clone()))
     }
 
     /// `OTEL_RESOURCE_ATTRIBUTES`: `name=value` pairs; what is no pair is left out.
@@ -142,8 +204,11 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_named() {
-        let secure = of(&[(ENDPOINT, "https://c:4317")]).traces_endpoint().unwrap_err();
-        assert_eq!(secure.variable, ENDPOINT);
+        let secure = [(ENDPOINT, "https://c:4318"), (PROTOCOL, "http/protobuf")];
+        assert!(of(&secure).traces_endpoint().unwrap_err().text.contains("grpc"));
+        let file = [(ENDPOINT, "https://c:4317"), ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/does/not/exist")];
+        let told = of(&file).traces_endpoint().unwrap_err().to_string();
+        assert!(told.contains("OTEL_EXPORTER_OTLP_CERTIFICATE") && told.contains("/does/not/exist"), "{told}");
         let json = of(&[(ENDPOINT, "http://c"), (PROTOCOL, "http/json")]).traces_endpoint().unwrap_err();
         assert_eq!(json.to_string(), "OTEL_EXPORTER_OTLP_PROTOCOL: is \"http/json\", expected grpc or http/protobuf");
         assert!(of(&[(TRACES_ENDPOINT, "collector:4317")]).traces_endpoint().is_err());

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
-use opentelemetry_otlp::{Protocol as OtlpProtocol, SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig, Identity};
+use opentelemetry_otlp::{Protocol as OtlpProtocol, SpanExporter, WithExportConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
@@ -14,7 +15,7 @@ use opentelemetry_sdk::trace::{
 };
 use tokio::runtime::Runtime;
 
-use super::environment::{Endpoint, OtelEnvironment, Protocol, wrong};
+use super::environment::{Certificates, Endpoint, OtelEnvironment, Protocol, wrong};
 use super::sampler::Sampler;
 use super::{TelemetryError, TraceContext};
 use crate::host::Process;
@@ -56,13 +57,17 @@ impl Exporter {
     /// The pipe of one stage.
     pub(super) fn pipe(&self, stage: &str) -> Result<Pipe, TelemetryError> {
         let failed = |error: String| wrong(self.endpoint.variable, &error);
-        let (url, protocol) = (self.endpoint.url.clone(), self.endpoint.protocol);
+        let Endpoint { url, protocol, tls, .. } = self.endpoint.clone();
         let handle = self.runtime.as_ref().map(|runtime| runtime.handle().clone());
         // On a thread of its own, because a blocking HTTP client must not be made inside any runtime.
         let build = move || match protocol {
             Protocol::Grpc => {
                 let _entered = handle.as_ref().map(tokio::runtime::Handle::enter);
-                SpanExporter::builder().with_tonic().with_endpoint(url).build()
+                let grpc = SpanExporter::builder().with_tonic().with_endpoint(url);
+                match tls {
+                    Some(tls) => grpc.with_tls_config(client_tls(tls)).build(),
+                    None => grpc.build(),
+                }
             }
             Protocol::Http => {
                 let http = SpanExporter::builder().with_http().with_endpoint(url);
@@ -111,6 +116,14 @@ impl Exporter {
             .with_attributes(attributes.into_iter().map(|(name, value)| KeyValue::new(name, value)))
             .with_service_name(own)
             .build()
+    }
+}
+
+fn client_tls(Certificates { authorities, identity }: Certificates) -> ClientTlsConfig {
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authorities));
+    match identity {
+        Some((certificate, key)) => tls.identity(Identity::from_pem(certificate, key)),
+        None => tls,
     }
 }
 

@@ -7,6 +7,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{Tra
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use tonic::transport::{Identity, ServerTlsConfig};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -25,6 +26,18 @@ impl TraceService for Collector {
 
 /// A gRPC receiver on a thread of its own; gives its address and what arrives.
 pub(crate) fn grpc() -> (String, Receiver<ExportTraceServiceRequest>) {
+    let (port, requests) = serve(None);
+    (format!("http://127.0.0.1:{port}"), requests)
+}
+
+/// As [`grpc`], over TLS with this certificate and key (PEM) for `localhost`.
+#[allow(dead_code, reason = "not every test that shares this file asks for TLS")]
+pub(crate) fn grpc_tls(certificate: &str, key: &str) -> (String, Receiver<ExportTraceServiceRequest>) {
+    let (port, requests) = serve(Some(Identity::from_pem(certificate, key)));
+    (format!("https://localhost:{port}"), requests)
+}
+
+fn serve(identity: Option<Identity>) -> (u16, Receiver<ExportTraceServiceRequest>) {
     let (received, requests) = channel();
     let (bound, address) = channel();
     std::thread::spawn(move || {
@@ -32,11 +45,15 @@ pub(crate) fn grpc() -> (String, Receiver<ExportTraceServiceRequest>) {
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             bound.send(listener.local_addr().unwrap()).unwrap();
-            let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector(received)));
+            let mut server = tonic::transport::Server::builder();
+            if let Some(identity) = identity {
+                server = server.tls_config(ServerTlsConfig::new().identity(identity)).unwrap();
+            }
+            let server = server.add_service(TraceServiceServer::new(Collector(received)));
             server.serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener)).await.unwrap();
         });
     });
-    (format!("http://{}", address.recv_timeout(PATIENCE).unwrap()), requests)
+    (address.recv_timeout(PATIENCE).unwrap().port(), requests)
 }
 
 /// All spans that have arrived, with their service's name.

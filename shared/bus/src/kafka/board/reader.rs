@@ -18,6 +18,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use crate::board::LONG_DEAD;
 use crate::kafka::client::{self, Client};
+use crate::kafka::refusal::Refusal;
 use crate::{Board, EdgeEvents};
 
 const BROKER: Duration = Duration::from_secs(5);
@@ -30,10 +31,12 @@ const PARTITIONS: Duration = Duration::from_secs(30);
 /// Notes that no broker can be reached.
 struct Context {
     lost: AtomicBool,
+    refusal: Refusal,
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.refusal.hear(facility, text);
         client::log(level, facility, text);
     }
 
@@ -41,6 +44,7 @@ impl ClientContext for Context {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             self.lost.store(true, Ordering::Release);
         }
+        self.refusal.note(&error, reason);
         tracing::debug!(%error, reason, "board reader reports an error");
     }
 }
@@ -73,7 +77,8 @@ impl Reader {
         let mut config = client.reader_of_partitions();
         // a topic that was made anew is read anew; the end of a partition is told
         config.set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
-        let consumer = config.create_with_context(Context { lost: AtomicBool::new(false) })?;
+        let consumer =
+            config.create_with_context(Context { lost: AtomicBool::new(false), refusal: Refusal::default() })?;
         let (topic, ignored) = (topic.to_owned(), Counter::default());
         let help = "Records of the models topic that are not understood";
         host.metrics().register("forebay_models_records_ignored", help, ignored.clone());
@@ -121,13 +126,17 @@ impl Reader {
         match self.new_partitions() {
             Ok(()) => self.hear_again(),
             // later, a broker that is away is seen by whoever needs it more
-            Err(error) if self.unread.is_none() => self.events.unready(&format!("topic {}: {error}", self.topic)),
+            Err(error) if self.unread.is_none() => {
+                let why = self.consumer.context().refusal.behind(&error);
+                self.events.unready(&format!("topic {}: {why}", self.topic));
+            }
             Err(error) => tracing::debug!(topic = self.topic, %error, "partitions cannot be counted"),
         }
     }
 
     fn new_partitions(&mut self) -> Result<(), KafkaError> {
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), BROKER)?;
+        self.consumer.context().refusal.over();
         let found = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id());
         let new: BTreeSet<i32> = found.filter(|partition| !self.assigned.contains(partition)).collect();
         if new.is_empty() {

@@ -1,7 +1,7 @@
 //! The callbacks of a source's consumer: partitions arrive and leave, statistics come by.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
@@ -13,6 +13,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use crate::EdgeEvents;
 use crate::kafka::client;
 use crate::kafka::ledger::Ledger;
+use crate::kafka::refusal::Refusal;
 
 /// Time for work in hand when its partition leaves; always well below the session timeout.
 const REVOKE_BUDGET: Duration = Duration::from_millis(800);
@@ -33,10 +34,16 @@ pub(crate) struct SourceContext {
     pub(crate) events: Arc<dyn EdgeEvents>,
     pub(crate) on_assigned: Option<OnAssigned>,
     pub(crate) on_leaving: Option<OnLeaving>,
+    pub(crate) refusal: Refusal,
+    /// Whether the group has let this member in; afterwards a broken connection is the group's business.
+    pub(crate) joined: AtomicBool,
 }
 
 impl ClientContext for SourceContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        if let Some(why) = self.refusal.hear(facility, text) {
+            self.not_let_in(&why);
+        }
         client::log(level, facility, text);
     }
 
@@ -51,6 +58,11 @@ impl ClientContext for SourceContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if let Some(why) = self.refusal.note(&error, reason) {
+            self.not_let_in(&why);
+        } else if reason.starts_with("JoinGroup failed") {
+            self.not_let_in(reason);
+        }
         tracing::debug!(topic = &*self.topic, %error, reason, "consumer reports an error");
     }
 }
@@ -66,6 +78,7 @@ impl ConsumerContext for SourceContext {
 
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if matches!(rebalance, Rebalance::Assign(_)) {
+            self.joined.store(true, Ordering::Release);
             // a member without partitions is a ready one: there are more replicas than partitions
             self.events.ready();
         }
@@ -79,6 +92,13 @@ impl ConsumerContext for SourceContext {
 }
 
 impl SourceContext {
+    /// A member that has been let in is unready only when it loses its partitions.
+    fn not_let_in(&self, why: &str) {
+        if !self.joined.load(Ordering::Acquire) {
+            self.events.unready(why);
+        }
+    }
+
     fn arrive(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
         let partitions = partitions(list);
         if self.from_latest && !partitions.is_empty() {
@@ -99,6 +119,7 @@ impl SourceContext {
             told();
         }
         if lost {
+            self.joined.store(false, Ordering::Release);
             self.events.unready("the group was lost, joining it again");
         }
         let budget = if lost { Duration::ZERO } else { REVOKE_BUDGET };

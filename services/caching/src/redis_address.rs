@@ -1,0 +1,131 @@
+//! Where Redis is and how this process proves who it is: the settings as a client of the library.
+
+use std::path::Path;
+
+use redis::{Client, ClientTlsConfig, ConnectionAddr, ErrorKind, IntoConnectionInfo as _, RedisError, TlsCertificates};
+
+use crate::settings::RedisSettings;
+
+/// A setting that cannot be used. The text quotes no password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Refused {
+    /// Its key.
+    pub(crate) key: &'static str,
+    /// What is wrong with it.
+    pub(crate) text: String,
+}
+
+impl RedisSettings {
+    /// The client; nothing is connected yet. Files are read here, so a changed one counts from the next start.
+    pub(crate) fn client(&self) -> Result<Client, Refused> {
+        let unusable = |error: RedisError| refused("redis.url", format!("cannot be used: {error}"));
+        let info = self.url.expose().into_connection_info().map_err(unusable)?;
+        let mut login = info.redis_settings().clone();
+        for (key, inside, here) in [
+            ("redis.username", login.username().is_some(), self.username.is_empty()),
+            ("redis.password", login.password().is_some(), self.password.is_empty()),
+        ] {
+            if inside && !here {
+                return Err(refused(key, "is set, and redis.url has one as well".to_owned()));
+            }
+        }
+        if !self.username.is_empty() {
+            if self.password.is_empty() && login.password().is_none() {
+                return Err(refused("redis.username", "is set, and there is no redis.password".to_owned()));
+            }
+            login = login.set_username(&self.username);
+        }
+        if !self.password.is_empty() {
+            login = login.set_password(self.password.expose());
+        }
+        let encrypted = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+        let info = info.set_redis_settings(login);
+        let Some(certificates) = self.certificates(encrypted)? else { return Client::open(info).map_err(unusable) };
+        Client::build_with_tls(info, certificates)
+            .map_err(|error| refused("redis.ca_file", format!("cannot be used: {error}")))
+    }
+
+    /// The authorities to trust and the certificate to show, where the machine's own are not meant.
+    fn certificates(&self, encrypted: bool) -> Result<Option<TlsCertificates>, Refused> {
+        let read = |key, path: &Path| -> Result<Option<Vec<u8>>, Refused> {
+            if path.as_os_str().is_empty() {
+                return Ok(None);
+            }
+            if !encrypted {
+                return Err(refused(key, "is set, but redis.url does not begin with rediss://".to_owned()));
+            }
+            let bytes = std::fs::read(path).map_err(|error| refused(key, format!("{}: {error}", path.display())))?;
+            Ok(Some(bytes))
+        };
+        let root_cert = read("redis.ca_file", &self.ca_file)?;
+        let cert = read("redis.client_cert_file", &self.client_cert_file)?;
+        let key = read("redis.client_key_file", &self.client_key_file)?;
+        let client_tls = match (cert, key) {
+            (Some(client_cert), Some(client_key)) => Some(ClientTlsConfig { client_cert, client_key }),
+            (None, None) => None,
+            (Some(_), None) => {
+                return Err(refused("redis.client_key_file", "is empty, a certificate needs its key".to_owned()));
+            }
+            (None, Some(_)) => {
+                return Err(refused("redis.client_cert_file", "is empty, a key needs its certificate".to_owned()));
+            }
+        };
+        let given = root_cert.is_some() || client_tls.is_some();
+        Ok(given.then_some(TlsCertificates { client_tls, root_cert }))
+    }
+}
+
+fn refused(key: &'static str, text: String) -> Refused {
+    Refused { key, text }
+}
+
+/// Whether the server, or its certificate, does not let this client in: waiting does not mend it, somebody has to.
+pub(crate) fn is_refusal(error: &RedisError) -> bool {
+    let tls = error.is_io_error() && !error.is_timeout() && !error.is_connection_refusal();
+    tls || error.kind() == ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("NOPERM" | "NOAUTH" | "WRONGPASS"))
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_runtime::{Layers, Problems, SHARED_BUNDLE};
+
+    use super::*;
+    use crate::BUNDLE;
+
+    fn client(flags: &[&str]) -> Result<Client, Refused> {
+        let layers = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", &[], flags).unwrap();
+        layers.section::<RedisSettings>("redis", &mut Problems::default()).unwrap().client()
+    }
+
+    fn key(flags: &[&str]) -> &'static str {
+        client(flags).unwrap_err().key
+    }
+
+    #[test]
+    fn a_login_may_stand_beside_the_address() {
+        let flags = ["redis.url=rediss://cache:6380/2", "redis.username=forebay", "redis.password=p@ss:w/rd"];
+        let client = client(&flags).unwrap();
+        let info = client.get_connection_info();
+        assert_eq!(info.addr().to_string(), "cache:6380");
+        assert_eq!(info.redis_settings().username(), Some("forebay"));
+        assert_eq!((info.redis_settings().password(), info.redis_settings().db()), (Some("p@ss:w/rd"), 2));
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_named() {
+        assert_eq!(key(&["redis.url=redis://u:p@h", "redis.password=q"]), "redis.password");
+        assert_eq!(key(&["redis.url=redis://h", "redis.username=u"]), "redis.username");
+        assert_eq!(key(&["redis.url=redis://h", "redis.ca_file=/ca.pem"]), "redis.ca_file");
+        assert_eq!(key(&["redis.url=rediss://h", "redis.ca_file=/does/not/exist"]), "redis.ca_file");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.pem");
+        std::fs::write(&file, "no certificate").unwrap();
+        let cert = format!("redis.client_cert_file={}", file.display());
+        assert_eq!(key(&["redis.url=rediss://h", &cert]), "redis.client_key_file");
+        assert_eq!(key(&["redis.url=nonsense"]), "redis.url");
+        let told = client(&["redis.url=redis://u:hunter2@h", "redis.password=hunter3"]).unwrap_err().to_string();
+        assert!(!told.contains("hunter"), "{told}");
+    }
+}

@@ -1,0 +1,255 @@
+//! API keys at the HTTP door: who gets in, how much each may ask, and what is told to the others.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops")]
+
+mod mesh;
+
+use std::path::{Path, PathBuf};
+
+use forebay_ingestion::auth::ApiKey;
+use mesh::{Mesh, Response, call, send, until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+const PREDICT: &str = "POST /v1/predict HTTP/1.1";
+const ROW: &[u8] = br#"{"features":[1,2]}"#;
+
+/// A file of keys in a folder of its own.
+struct Keys {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Keys {
+    fn of(lines: &[(&str, &ApiKey, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = Self { path: folder.path().join("keys"), _folder: folder };
+        keys.write(lines);
+        keys
+    }
+
+    fn write(&self, lines: &[(&str, &ApiKey, &str)]) {
+        let text: String = lines.iter().map(|(name, key, more)| format!("{name} {} {more}\n", key.hash())).collect();
+        std::fs::write(&self.path, text).unwrap();
+    }
+
+    fn mesh(&self, flags: &[&str]) -> Mesh {
+        let file = format!("auth.keys_file={}", self.path.display());
+        let mut all = vec![file.as_str(), "auth.refresh=50ms"];
+        all.extend(flags);
+        let mut mesh = Mesh::start(&all);
+        mesh.answer_all();
+        mesh
+    }
+}
+
+fn key() -> ApiKey {
+    ApiKey::generate().unwrap()
+}
+
+async fn ask(door: std::net::SocketAddr, header: &str, body: &[u8]) -> Response {
+    let head = if header.is_empty() { PREDICT.to_owned() } else { format!("{PREDICT}\r\n{header}") };
+    call(door, &head, body).await
+}
+
+fn by_header(key: &ApiKey) -> String {
+    format!("X-API-Key: {}", key.expose())
+}
+
+#[actix_rt::test]
+async fn a_good_key_gets_in_and_nothing_else_does() {
+    let (good, old, stranger) = (key(), key(), key());
+    let keys = Keys::of(&[("app", &good, ""), ("old", &old, "expires=2020-01-01")]);
+    let mesh = keys.mesh(&[]);
+    let door = mesh.serve().address;
+    for header in [
+        by_header(&good),
+        format!("Authorization: Bearer {}", good.expose()),
+        format!("authorization: bearer {}", good.expose()),
+    ] {
+        let fine = ask(door, &header, ROW).await;
+        assert_eq!((fine.status, fine.json()["prediction"].as_f64()), (200, Some(3.0)), "{fine:?}");
+    }
+    let almost = format!("X-API-Key: {}x", &good.expose()[..good.expose().len() - 1]);
+    for (header, why) in [
+        (String::new(), "an API key is needed"),
+        (by_header(&stranger), "not known"),
+        (almost, "not known"),
+        (format!("X-API-Key: {}", good.hash()), "not known"),
+        (by_header(&old), "old has expired"),
+        ("X-API-Key: ".to_owned() + &"a".repeat(3000), "not known"),
+        (format!("Authorization: Basic {}", good.expose()), "expected Bearer"),
+        (format!("Authorization: Bearer {}\r\n{}", stranger.expose(), by_header(&good)), "expected one of"),
+        (format!("{}\r\n{}", by_header(&good), by_header(&good)), "expected one of"),
+    ] {
+        // without credentials a body is not even read
+        let refused = ask(door, &header, b"{").await;
+        assert_eq!((refused.status, refused.code().as_str()), (401, "unauthorized"), "{header}: {refused:?}");
+        assert!(refused.body.contains(why), "{header}: {refused:?}");
+        assert!(refused.header("www-authenticate").unwrap().starts_with("Bearer realm=\"forebay\""), "{refused:?}");
+        assert!(!refused.body.contains(&good.expose()[4..20]), "{refused:?}");
+    }
+    let in_query = call(door, &format!("POST /v1/predict?api_key={} HTTP/1.1", good.expose()), ROW).await;
+    assert_eq!(in_query.status, 401, "addresses end up in logs");
+    assert_eq!(mesh.metric("forebay_caller_requests_total{caller=\"app\"}"), Some(3.0));
+    assert_eq!(mesh.metric("forebay_caller_rows_total{caller=\"app\"}"), Some(3.0));
+    assert_eq!(mesh.metric("forebay_auth_refused_total{reason=\"expired\"}"), Some(1.0));
+    assert_eq!(mesh.metric("forebay_stage_failed_total{stage=\"ingestion\",code=\"unauthorized\"}"), Some(10.0));
+    assert_eq!(mesh.metric("forebay_auth_keys"), Some(1.0));
+}
+
+/// The body of a refused request is not read, and must not be taken for the next one.
+#[actix_rt::test]
+async fn a_request_inside_a_refused_body_is_not_served() {
+    let keys = Keys::of(&[("app", &key(), "")]);
+    let mesh = keys.mesh(&[]);
+    let door = mesh.serve().address;
+    let inner = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    for head in [
+        format!("{PREDICT}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{inner}", inner.len()),
+        format!("{PREDICT}\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{inner}\r\n0\r\n\r\n", inner.len()),
+        format!("{PREDICT}\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n{inner}"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(door).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        mesh::within(stream.read_to_end(&mut answer)).await.unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(!answer.contains("\"documentation\""), "{head}: {answer}");
+        assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{head}: {answer}");
+    }
+}
+
+#[actix_rt::test]
+async fn every_documented_path_needs_credentials_and_the_document_does_not() {
+    let good = key();
+    let keys = Keys::of(&[("app", &good, "")]);
+    let mesh = keys.mesh(&[]);
+    mesh.board.hear_view(forebay_contract::ModelView { model: "m".into(), ..Default::default() });
+    let door = mesh.serve().address;
+    let document = call(door, "GET /openapi.json HTTP/1.1", b"").await;
+    assert_eq!(document.status, 200);
+    assert_eq!(call(door, "GET / HTTP/1.1", b"").await.status, 200);
+    let document = document.json();
+    assert_eq!(document["components"]["securitySchemes"]["api_key"]["name"], "X-API-Key");
+    assert!(document["components"]["securitySchemes"]["token"].is_null());
+    let mut seen = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let line = format!("{} {path} HTTP/1.1", method.to_ascii_uppercase());
+            let refused = call(door, &line, b"").await;
+            assert_eq!((refused.status, refused.code().as_str()), (401, "unauthorized"), "{line}");
+            assert!(refused.header("www-authenticate").is_some(), "{line}");
+            assert_ne!(call(door, &format!("{line}\r\n{}", by_header(&good)), ROW).await.status, 401, "{line}");
+            assert_eq!(operation["security"][0], serde_json::json!({ "api_key": [] }), "{line}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 2);
+}
+
+#[actix_rt::test]
+async fn a_changed_file_counts_within_its_time() {
+    let (one, two) = (key(), key());
+    let keys = Keys::of(&[("app", &one, "")]);
+    let mesh = keys.mesh(&[]);
+    let door = mesh.serve().address;
+    assert_eq!(ask(door, &by_header(&one), ROW).await.status, 200);
+    keys.write(&[("app", &one, ""), ("new", &two, "")]);
+    until("the new key", async || ask(door, &by_header(&two), ROW).await.status == 200).await;
+    std::fs::write(&keys.path, "app sha256:broken").unwrap();
+    until("a failure", async || mesh.metric("forebay_auth_reload_failures_total{what=\"keys\"}") == Some(1.0)).await;
+    assert_eq!(ask(door, &by_header(&one), ROW).await.status, 200, "a broken file revokes nothing");
+    keys.write(&[("new", &two, "")]);
+    until("the revocation", async || ask(door, &by_header(&one), ROW).await.status == 401).await;
+    assert_eq!(ask(door, &by_header(&two), ROW).await.status, 200);
+}
+
+#[actix_rt::test]
+async fn rate_and_daily_rows_are_each_callers_own() {
+    let (slow, small, free) = (key(), key(), key());
+    let lines =
+        [("slow", &slow, "rate=1 burst=2"), ("small", &small, "daily_rows=5"), ("free", &free, "rate=0 daily_rows=0")];
+    let keys = Keys::of(&lines);
+    let mesh = keys.mesh(&["auth.rate=1000", "auth.daily_rows=1000"]);
+    let door = mesh.serve().address;
+    assert_eq!(ask(door, &by_header(&slow), ROW).await.status, 200);
+    assert_eq!(ask(door, &by_header(&slow), ROW).await.status, 200);
+    let shed = ask(door, &by_header(&slow), ROW).await;
+    assert_eq!((shed.status, shed.code().as_str(), shed.header("retry-after")), (429, "overloaded", Some("1")));
+    let models = call(door, &format!("GET /v1/models HTTP/1.1\r\n{}", by_header(&slow)), b"").await;
+    assert_eq!((models.status, models.header("retry-after")), (429, Some("1")), "one rate for all paths");
+
+    assert_eq!(ask(door, &by_header(&small), br#"{"features":[[1],[2],[3]]}"#).await.status, 200);
+    let over = ask(door, &by_header(&small), br#"{"features":[[1],[2],[3]]}"#).await;
+    assert_eq!((over.status, over.code().as_str()), (429, "overloaded"));
+    assert!(over.body.contains("5 a day of small"), "{over:?}");
+    let wait: u64 = over.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=86_400).contains(&wait), "until midnight: {wait}");
+    assert_eq!(ask(door, &by_header(&small), br#"{"features":[[1],[2]]}"#).await.status, 200, "what is left");
+    for _ in 0..10 {
+        assert_eq!(ask(door, &by_header(&free), ROW).await.status, 200);
+    }
+    assert_eq!(mesh.metric("forebay_caller_limited_total{caller=\"slow\",limit=\"rate\"}"), Some(2.0));
+    assert_eq!(mesh.metric("forebay_caller_limited_total{caller=\"small\",limit=\"daily_rows\"}"), Some(1.0));
+    assert_eq!(mesh.metric("forebay_caller_limited_total{caller=\"free\",limit=\"rate\"}"), Some(0.0));
+    let failed = mesh.metric("forebay_stage_failed_total{stage=\"ingestion\",code=\"overloaded\"}");
+    assert_eq!(
+        (failed, mesh.metric("inference_errors_total")),
+        (None, Some(0.0)),
+        "the mesh has not failed: nobody is to be woken"
+    );
+}
+
+#[actix_rt::test]
+async fn a_key_for_some_models_asks_and_sees_no_other() {
+    let narrow = key();
+    let keys = Keys::of(&[("narrow", &narrow, "models=mine,too")]);
+    let mesh = keys.mesh(&["models.name=main"]);
+    for model in ["mine", "other"] {
+        mesh.board.hear_view(forebay_contract::ModelView { model: model.into(), ..Default::default() });
+    }
+    let door = mesh.serve().address;
+    assert_eq!(ask(door, &by_header(&narrow), br#"{"features":[1],"model":"mine"}"#).await.status, 200);
+    for body in [&br#"{"features":[1],"model":"other"}"#[..], br#"{"features":[1]}"#] {
+        let refused = ask(door, &by_header(&narrow), body).await;
+        assert_eq!((refused.status, refused.code().as_str()), (403, "forbidden"), "{refused:?}");
+    }
+    let models = call(door, &format!("GET /v1/models HTTP/1.1\r\n{}", by_header(&narrow)), b"").await.json();
+    let names: Vec<_> =
+        models["models"].as_array().unwrap().iter().map(|model| model["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["mine"]);
+}
+
+/// Two callers that choose the same `Idempotency-Key` must not see each other's answers.
+#[actix_rt::test]
+async fn an_idempotency_key_is_its_callers_own() {
+    let (alice, alice_too, bob) = (key(), key(), key());
+    let keys = Keys::of(&[("alice", &alice, ""), ("alice", &alice_too, ""), ("bob", &bob, "")]);
+    let file = format!("auth.keys_file={}", keys.path.display());
+    let mut mesh = Mesh::start(&[&file]);
+    let door = mesh.serve().address;
+    let mut asks = Vec::new();
+    for key in [&alice, &bob, &alice_too] {
+        let stream = send(door, &format!("{PREDICT}\r\nIdempotency-Key: 1\r\n{}", by_header(key)), ROW).await;
+        let items = mesh.items(1).await;
+        asks.push(items[0].context.ask());
+        mesh.reply(items.into_iter().map(mesh::sum).collect());
+        assert_eq!(mesh::receive(stream).await.status, 200);
+    }
+    assert_ne!(asks[0], asks[1], "two callers");
+    assert_eq!(asks[0], asks[2], "one caller with two keys");
+}
+
+#[actix_rt::test]
+async fn a_file_that_cannot_be_used_stops_the_start_and_shows_nothing_of_it() {
+    let secret = key();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys");
+    std::fs::write(&path, format!("app {}\n", secret.expose())).unwrap();
+    for path in [&path as &Path, &folder.path().join("missing")] {
+        let error = Mesh::refused(&[&format!("auth.keys_file={}", path.display())]);
+        assert!(error.contains("auth.keys_file"), "{error}");
+        assert!(error.contains("line 1") || error.contains("cannot be read"), "{error}");
+        assert!(!error.contains(secret.expose()), "{error}");
+    }
+}

@@ -1,0 +1,250 @@
+//! Azure Event Hubs: the variables that name it, its connection string, and the settings that these two stand for.
+//!
+//! Limits and recommended values: Microsoft, "Recommended configurations for Apache Kafka clients" (Event Hubs).
+
+use std::collections::BTreeMap;
+
+use super::text::Key;
+use super::{Origin, Problems, Secret};
+
+const CONNECTION: &str = "EVENTHUB_CONNECTION";
+const CONNECTION_FILE: &str = "EVENTHUB_CONNECTION_FILE";
+const NAME: &str = "EVENTHUB_NAME";
+const SWITCH: &str = "USE_EVENTHUB";
+const DEFAULT_NAME: &str = "inference-requests";
+/// Where a namespace speaks Kafka, and where the emulator does.
+const PORTS: [u16; 2] = [9093, 9092];
+const EXPECTED: &str =
+    "expected Endpoint=sb://NAMESPACE.servicebus.windows.net/;SharedAccessKeyName=NAME;SharedAccessKey=KEY";
+
+/// What the Event Hubs variables come to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventHubs {
+    /// Whether the mesh works over Event Hubs: `USE_EVENTHUB`; when that is not set, true exactly if there is a connection
+    /// string.
+    pub enabled: bool,
+    /// `EVENTHUB_CONNECTION`, or the content of the file that `EVENTHUB_CONNECTION_FILE` names.
+    pub connection: Secret,
+    /// The hub of the requests: `EVENTHUB_NAME`, else the one that the connection string names, else `inference-requests`.
+    pub name: String,
+}
+
+impl EventHubs {
+    /// As many hubs as a namespace of the Standard tier has room for; the mesh uses all of them.
+    pub const HUBS: usize = 10;
+}
+
+/// A connection string taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Connection {
+    host: String,
+    port: Option<u16>,
+    /// The hub it is for, when it is not for all of the namespace.
+    entity: Option<String>,
+    emulator: bool,
+    /// The string without the hub: what the broker wants as password.
+    password: Secret,
+}
+
+/// A setting that a variable stands for.
+pub(super) type Stated = (Key, String, Origin);
+
+/// What was read: the variables, the settings that they state, and defaults of this kind of broker.
+#[derive(Debug, Default)]
+pub(super) struct Profile {
+    pub(super) hubs: EventHubs,
+    pub(super) stated: Vec<Stated>,
+    pub(super) defaults: Vec<(Key, toml::Value)>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Reads the variables. What is wrong is told without the key.
+pub(super) fn read(environment: &BTreeMap<String, String>, problems: &mut Problems) -> Profile {
+    let given = |name: &str| environment.get(name).filter(|value| !value.trim().is_empty());
+    let from_file = given(CONNECTION_FILE).filter(|_| given(CONNECTION).is_none());
+    let variable = if from_file.is_some() { CONNECTION_FILE } else { CONNECTION };
+    let text = match from_file.map(std::fs::read_to_string) {
+        None => given(CONNECTION).cloned().unwrap_or_default(),
+        Some(Ok(text)) => text,
+        Some(Err(error)) => {
+            problems.push(variable, None, format!("names a file that cannot be read: {error}"));
+            return Profile::default();
+        }
+    };
+    let text = text.trim();
+    let enabled = match given(SWITCH).map(|text| text.trim().to_ascii_lowercase()).as_deref() {
+        None => !text.is_empty(),
+        Some("true" | "1" | "yes") => true,
+        Some("false" | "0" | "no") => false,
+        Some(other) => {
+            let text = format!("is {other:?}, expected true or false");
+            problems.push(SWITCH, Some(Origin::Legacy(SWITCH.into())), text);
+            false
+        }
+    };
+    let named = given(NAME).map(|name| name.trim().to_owned());
+    let name = named.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned());
+    let mut profile =
+        Profile { hubs: EventHubs { enabled, connection: Secret::new(text), name }, ..Profile::default() };
+    if !enabled {
+        return profile;
+    }
+    if text.is_empty() {
+        problems.push(CONNECTION, None, "is not set, and USE_EVENTHUB is true");
+        return profile;
+    }
+    match Connection::parse(text) {
+        Ok(connection) => profile.apply(&connection, named.as_deref(), variable, problems),
+        Err(wrong) => wrong.into_iter().for_each(|text| problems.push(variable, None, text)),
+    }
+    profile
+}
+
+impl Profile {
+    fn apply(&mut self, connection: &Connection, named: Option<&str>, variable: &str, problems: &mut Problems) {
+        match (&connection.entity, named) {
+            (Some(entity), Some(name)) if entity != name => {
+                let text = format!("names the hub {entity:?} (EntityPath), and {NAME} is {name:?}");
+                problems.push(variable, None, text);
+            }
+            (Some(entity), _) => {
+                self.hubs.name.clone_from(entity);
+                self.warnings.push(format!(
+                    "{variable} names one hub (EntityPath); the mesh opens ten, so its rule must be one of the namespace"
+                ));
+            }
+            (None, _) => {}
+        }
+        let origin = || Origin::Legacy(variable.to_owned());
+        let port = connection.port.unwrap_or(PORTS[usize::from(connection.emulator)]);
+        let protocol = if connection.emulator { "sasl_plaintext" } else { "sasl_ssl" };
+        for (name, value) in [
+            ("brokers", format!("{}:{port}", connection.host).as_str()),
+            ("security_protocol", protocol),
+            ("sasl_mechanism", "PLAIN"),
+            ("username", "$ConnectionString"),
+            ("password", connection.password.expose()),
+        ] {
+            self.stated.push((Key::of(["kafka", name]), value.to_owned(), origin()));
+        }
+        let topics = [("requests_in", self.hubs.name.clone()), ("results_out", format!("{}-results", self.hubs.name))];
+        for (topic, name) in topics {
+            let key = Key::of(["topics", topic]);
+            if named.is_some() {
+                self.stated.push((key, name, Origin::Legacy(NAME.to_owned())));
+            } else {
+                self.defaults.push((key, toml::Value::String(name)));
+            }
+        }
+        self.defaults.extend(defaults());
+    }
+}
+
+/// What Event Hubs wants otherwise than Kafka. The operator's own values win.
+fn defaults() -> impl Iterator<Item = (Key, toml::Value)> {
+    let settings = [
+        ("consumer_group", "$Default"),
+        // the service treats shorter ones as this
+        ("session_timeout", "30s"),
+        // a group's offsets are written at a limited rate
+        ("commit_interval", "1s"),
+    ];
+    let options = [
+        // the gateway closes connections that were silent for 240 s
+        ("connections.max.idle.ms", 180_000),
+        ("metadata.max.age.ms", 180_000),
+        ("socket.keepalive.enable", 1),
+        // and those whose requests are larger than 1,046,528 bytes
+        ("message.max.bytes", 1_000_000),
+        ("request.timeout.ms", 60_000),
+        ("message.timeout.ms", 60_000),
+        ("heartbeat.interval.ms", 3_000),
+        // a gateway that refuses is asked less and less often
+        ("reconnect.backoff.max.ms", 10_000),
+    ];
+    let settings = settings.map(|(name, value)| (Key::of(["kafka", name]), toml::Value::String(value.to_owned())));
+    let options = options.map(|(name, value)| (Key::of(["kafka", "options", name]), option(name, value)));
+    let open = (Key::of(["kafka", "options", "compression.type"]), toml::Value::String("none".to_owned()));
+    settings.into_iter().chain(options).chain([open])
+}
+
+fn option(name: &str, value: i64) -> toml::Value {
+    if name.ends_with(".enable") { toml::Value::Boolean(value != 0) } else { toml::Value::Integer(value) }
+}
+
+impl Connection {
+    /// Every error names the part and none quotes a value: one that stands in the wrong place may be the key.
+    fn parse(text: &str) -> Result<Self, Vec<String>> {
+        if text.starts_with(['"', '\'']) {
+            return Err(vec!["begins with a quotation mark, which is no part of it".to_owned()]);
+        }
+        let mut wrong = Vec::new();
+        let mut parts: BTreeMap<String, &str> = BTreeMap::new();
+        let mut kept = Vec::new();
+        for (index, part) in text.split(';').map(str::trim).enumerate().filter(|(_, part)| !part.is_empty()) {
+            let Some((name, value)) = part.split_once('=') else {
+                wrong.push(format!("part {} of it is not NAME=VALUE, {EXPECTED}", index + 1));
+                continue;
+            };
+            let name = name.trim().to_ascii_lowercase();
+            if name != "entitypath" {
+                kept.push(part);
+            }
+            if parts.insert(name, value.trim()).is_some() {
+                wrong.push(format!("part {} of it repeats the name of an earlier one", index + 1));
+            }
+        }
+        let part = |name: &str| parts.get(&name.to_ascii_lowercase()).copied().filter(|value| !value.is_empty());
+        let endpoint = match part("Endpoint") {
+            None => Err(format!("has no Endpoint, {EXPECTED}")),
+            Some(address) => host_and_port(address),
+        };
+        for name in ["SharedAccessKeyName", "SharedAccessKey"] {
+            match part(name) {
+                Some(_) => {}
+                None if part("SharedAccessSignature").is_some() => {
+                    wrong.push(format!("has no {name}; a SharedAccessSignature expires and cannot be used here"));
+                }
+                None => wrong.push(format!("has no {name}, {EXPECTED}")),
+            }
+        }
+        let entity = part("EntityPath").map(str::to_owned);
+        if parts.contains_key("entitypath") && entity.is_none() {
+            wrong.push("has an EntityPath without a name, expected the name of a hub or no EntityPath".to_owned());
+        }
+        let emulator = part("UseDevelopmentEmulator").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        match endpoint {
+            Ok((host, port)) if wrong.is_empty() => {
+                Ok(Self { host, port, entity, emulator, password: Secret::new(kept.join(";")) })
+            }
+            Ok(_) => Err(wrong),
+            Err(first) => {
+                wrong.insert(0, first);
+                Err(wrong)
+            }
+        }
+    }
+}
+
+/// `sb://host[:port][/]`; a port is for a gateway of one's own and for the emulator.
+fn host_and_port(address: &str) -> Result<(String, Option<u16>), String> {
+    let scheme = address.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("sb://"));
+    let Some(rest) = scheme.and_then(|_| address.get(5..)) else {
+        return Err("its Endpoint does not begin with sb://".to_owned());
+    };
+    let (host, port) = match rest.trim_end_matches('/').rsplit_once(':') {
+        None => (rest.trim_end_matches('/'), None),
+        Some((host, port)) => match port.parse::<u16>().ok().filter(|port| *port > 0) {
+            Some(port) => (host, Some(port)),
+            None => return Err("the port of its Endpoint is no number from 1 to 65535".to_owned()),
+        },
+    };
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if host.is_empty() || !host.chars().all(legal) {
+        return Err("its Endpoint names no host, expected sb://NAMESPACE.servicebus.windows.net/".to_owned());
+    }
+    Ok((host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests;
