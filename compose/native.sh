@@ -28,6 +28,7 @@ usage: compose/native.sh COMMAND [SERVICE...]     services: kafka redis rabbitmq
   kill      SIGKILL, data stays: what a crash looks like (Kafka then needs about 10 s more to start: its old session must end)
   pause     SIGSTOP: alive, but answers nothing;  resume ends it
   topics    Kafka's own topic tool, for example:  native.sh topics --list
+  rabbitmqctl  RabbitMQ's own tool, for example:  native.sh rabbitmqctl close_all_connections "a test"
   acls      Kafka's own tool for rights, for example:  native.sh acls --list
   certificates  an authority and certificates for tests of TLS, in FOREBAY_NATIVE_DIR/tls
   scram     a user of Kafka's TLS listener, or a new password for it:  native.sh scram NAME PASSWORD
@@ -44,6 +45,7 @@ Environment
   KAFKA_PLAIN_USERS    users of PLAIN, one `name=password` a line
   REDIS_TLS_PORT       one more port of Redis, with TLS; a client's certificate is checked if it shows one
   KAFKA_EXTRA          more broker properties, one `name=value` a line
+  RABBITMQ_EXTRA       more lines of rabbitmq.conf, for example of a TLS listener
   FOREBAY_NATIVE_WAIT  seconds to wait for a service to become healthy (default 90)
 TEXT
 }
@@ -330,8 +332,8 @@ start_rabbitmq() { # PORT
   free_port rabbitmq "$1" RABBITMQ_PORT
   free_port "rabbitmq (inter-node)" "$(($1 + 20000))" RABBITMQ_PORT
   mkdir -p "$home/data" "$home/logs"
-  printf 'log.console = true\nlog.console.level = info\nlog.file = false\nvm_memory_high_watermark.absolute = 512MB\ndisk_free_limit.absolute = 100MB\n' \
-    > "$home/rabbitmq.conf"
+  printf 'log.console = true\nlog.console.level = info\nlog.file = false\nvm_memory_high_watermark.absolute = 512MB\ndisk_free_limit.absolute = 100MB\n%s\n' \
+    "${RABBITMQ_EXTRA:-}" > "$home/rabbitmq.conf"
   printf '[].\n' > "$home/enabled_plugins"
   rabbitmq_env "$1"
   launch rabbitmq env "${rabbitmq_env[@]}" /usr/lib/rabbitmq/bin/rabbitmq-server
@@ -486,6 +488,12 @@ if [ "$command" = topics ]; then
   [ -d "$jars" ] || die "Kafka is not here yet: native.sh up kafka"
   exec java -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$jars/*" org.apache.kafka.tools.TopicCommand \
     --bootstrap-server "127.0.0.1:$(port_of kafka)" "$@"
+fi
+
+if [ "$command" = rabbitmqctl ]; then
+  [ -d "$dir/rabbitmq" ] || die "RabbitMQ is not here yet: native.sh up rabbitmq"
+  rabbitmq_env "$(port_of rabbitmq)"
+  exec env "${rabbitmq_env[@]}" /usr/lib/rabbitmq/bin/rabbitmqctl -q -n "forebay-$(port_of rabbitmq)@localhost" "$@"
 fi
 
 if [ "$command" = acls ]; then

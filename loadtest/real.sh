@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the real-service tests: five binaries, a real Apache Kafka, Redis and MLflow, started here on ports of their own and
+# Runs the real-service tests: five binaries, a real Apache Kafka, Redis, RabbitMQ and MLflow, started here on ports of their own and
 # stopped at the end whatever happens. `real.sh help` says how it is used.
 set -euo pipefail
 
@@ -14,6 +14,7 @@ usage: loadtest/real.sh [TEST [FILTER]]
   real.sh                  all of them (about 10 minutes on two cores, after the build)
   real.sh rollout          loadtest/tests/real_rollout.rs alone
   real.sh mesh bad_input   of real_mesh.rs the tests whose name contains bad_input
+  real.sh rabbitmq         the RabbitMQ door and its server's faults (about 90 s)
   real.sh sklearn          random models of scikit-learn and onnxruntime against the readers; needs no Kafka and no Redis
 
 Environment
@@ -22,7 +23,7 @@ Environment
   REAL_TIMEOUT       seconds the tests may take in all (default 1500)
   REAL_PYTHON        a Python with loadtest/sklearn_requirements.txt (default: one is made in the user's cache folder)
   REAL_SEED          seed of the random models (default 1)
-  REAL_KEEP          a folder that keeps the logs of services, Kafka, Redis and MLflow
+  REAL_KEEP          a folder that keeps the logs of services, Kafka, Redis, RabbitMQ and MLflow
   KAFKA_HEAP         as in compose/native.sh (default "-Xms256m -Xmx768m")
 TEXT
 }
@@ -90,9 +91,10 @@ stop() {
   local code=$?
   trap - EXIT INT TERM
   "$native" resume redis >/dev/null 2>&1 || true
+  "$native" resume rabbitmq >/dev/null 2>&1 || true
   FOREBAY_NATIVE_DIR=$work/native-auth timeout 60 "$native" down mlflow >/dev/null 2>&1 || say "real.sh: MLflow with authentication did not stop"
   FOREBAY_NATIVE_DIR=$work/native-secure timeout 90 "$native" down kafka redis >"$work/down-secure.log" 2>&1 || say "real.sh: Kafka or Redis with TLS did not stop"
-  timeout 90 "$native" down kafka redis mlflow >"$work/down.log" 2>&1 || { say "real.sh: not everything stopped:"; cat "$work/down.log" >&2; }
+  timeout 90 "$native" down kafka redis rabbitmq mlflow >"$work/down.log" 2>&1 || { say "real.sh: not everything stopped:"; cat "$work/down.log" >&2; }
   if [ -n "${REAL_KEEP:-}" ]; then
     mkdir -p "$REAL_KEEP"
     cp "$work"/native/*/log* "$REAL_KEEP/" 2>/dev/null || true
@@ -144,8 +146,10 @@ if [ -z "${FOREBAY_BIN_DIR:-}" ]; then
 fi
 cargo test --workspace --features forebay-loadtest/real-services "${tests[@]}" --no-run
 
-base=$(free_ports 5)
+base=$(free_ports 9)
 export KAFKA_PORT=$base KAFKA_CONTROLLER_PORT=$((base + 1)) REDIS_PORT=$((base + 2)) MLFLOW_PORT=$((base + 3))
+# the tests of RabbitMQ start it themselves, with certificates of their own: a listener, one with TLS, and a port mapper
+export RABBITMQ_PORT=$((base + 5)) REAL_RABBITMQ_TLS=$((base + 6))
 export KAFKA_HEAP=${KAFKA_HEAP:--Xms256m -Xmx768m}
 say "starting Kafka on $KAFKA_PORT and Redis on $REDIS_PORT"
 timeout 180 "$native" up kafka redis >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2; die "Kafka or Redis did not start"; }

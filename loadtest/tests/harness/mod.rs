@@ -12,6 +12,7 @@ pub mod http;
 pub mod load;
 pub mod metric_table;
 pub mod proxy;
+pub mod rabbit;
 pub mod service;
 pub mod spans;
 pub mod topic;
@@ -63,7 +64,7 @@ pub fn use_secure_broker() {
 /// `compose/native.sh ARGUMENTS` on the Kafka and the Redis with TLS.
 #[track_caller]
 pub fn native_secure(arguments: &[&str]) {
-    native_in(Some(&variable("REAL_SECURE_DIR")), arguments);
+    native_in(Some(&variable("REAL_SECURE_DIR")), arguments, &[]);
 }
 
 /// Address of Redis.
@@ -80,20 +81,28 @@ pub fn binary(name: &str) -> PathBuf {
 /// `compose/native.sh ARGUMENTS`, on the instance that `real.sh` started.
 #[track_caller]
 pub fn native(arguments: &[&str]) {
-    native_in(None, arguments);
+    native_in(None, arguments, &[]);
+}
+
+/// As [`native`], with more in its environment; what it prints.
+#[track_caller]
+pub fn native_with(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    native_in(None, arguments, environment)
 }
 
 #[track_caller]
-fn native_in(folder: Option<&str>, arguments: &[&str]) {
+fn native_in(folder: Option<&str>, arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let mut command = Command::new("timeout");
     command.envs(folder.map(|folder| ("FOREBAY_NATIVE_DIR", folder)));
     command.arg("120").arg(variable("REAL_NATIVE")).args(arguments).stdin(Stdio::null());
+    command.envs(environment.iter().copied());
     // files and not pipes: what it starts inherits nothing it could keep open, and there is nothing to read forever
     let log = std::env::temp_dir().join(format!("forebay-native-{}.log", std::process::id()));
     let file = std::fs::File::create(&log).unwrap();
     let status = command.stdout(file.try_clone().unwrap()).stderr(file).status().unwrap();
     let text = std::fs::read_to_string(&log).unwrap_or_default();
     assert!(status.success(), "native.sh {arguments:?}: {status}: {text}");
+    text
 }
 
 /// Waits, in small steps, until `done`.

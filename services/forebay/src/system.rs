@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::kafka::{Assigned, DeadLetters, Edges, Follow, RawSource, Route};
-use forebay_bus::{Board, Inlet, NoEvents, Outlet, stage_name};
+use forebay_bus::rabbit::{RabbitSink, RabbitSource};
+use forebay_bus::{Board, Inlet, NoEvents, Outlet, Permits, stage_name};
 use forebay_contract::{Features, Outcome, Prediction, Request, Stage};
 use forebay_ingestion::system::{self as ingestion, HttpDoor, Ingestion, Place};
-use forebay_publishing::system as publishing;
+use forebay_publishing::{answers as publishing_answers, system as publishing};
 use forebay_runtime::{Drain, Host, StartError};
 
 use crate::settings::Settings;
@@ -19,6 +20,8 @@ use crate::stages::Stages;
 pub(crate) struct Running {
     http: Option<HttpDoor>,
     edges: Vec<Edges>,
+    source: Option<RabbitSource>,
+    sink: Option<RabbitSink>,
     limit: Duration,
 }
 
@@ -33,10 +36,14 @@ impl Drain for Running {
     /// Intake stops everywhere; the doors stay open for answers until nobody waits, and only then are the edges closed.
     async fn drain(self) {
         let holds: Vec<_> = self.edges.iter().filter_map(|edges| edges.permits().try_take(1)).collect();
+        let limit = self.limit.mul_f64(0.6);
         let callers = async move {
-            if let Some(http) = self.http {
-                http.close(self.limit.mul_f64(0.6)).await;
-            }
+            let http = async {
+                if let Some(http) = self.http {
+                    http.close(limit).await;
+                }
+            };
+            tokio::join!(http, ingestion::finish(self.source, limit));
             drop(holds);
         };
         let edges = async move {
@@ -44,6 +51,8 @@ impl Drain for Running {
             futures_util::future::join_all(drains).await;
         };
         tokio::join!(callers, edges);
+        // the last: what drained before was answered over it
+        publishing::leave(self.sink).await;
     }
 }
 
@@ -56,7 +65,8 @@ pub(crate) async fn start(
 ) -> Result<Running, StartError> {
     let arbiter = Arbiter::new();
     let arbiter = arbiter.handle();
-    let mut wiring = Wiring { settings, host, stages, kafka, arbiter, edges: Vec::new(), board: Board::of(host) };
+    let (edges, board) = (Vec::new(), Board::of(host));
+    let mut wiring = Wiring { settings, host, stages, kafka, arbiter, edges, board, source: None, sink: None };
     wiring.follow_board()?;
     let (replies, answer) = late();
     let publishing = wiring.publishing(replies)?;
@@ -65,8 +75,9 @@ pub(crate) async fn start(
     let caching = wiring.caching(publishing.as_ref(), prediction, landed)?;
     let preprocessing = wiring.preprocessing(publishing.as_ref(), caching)?;
     let http = wiring.ingestion(publishing, preprocessing, answer)?;
-    let edges = wiring.edges.into_iter().map(|(_, edges)| edges).collect();
-    Ok(Running { http, edges, limit: host.shared().delivery.drain })
+    let Wiring { edges, source, sink, .. } = wiring;
+    let edges = edges.into_iter().map(|(_, edges)| edges).collect();
+    Ok(Running { http, edges, source, sink, limit: host.shared().delivery.drain })
 }
 
 /// An outlet to a stage that is not built yet: the path has two loops, replies and predictions. Nothing is sent before
@@ -91,6 +102,8 @@ struct Wiring<'a> {
     arbiter: ArbiterHandle,
     edges: Vec<(Stage, Edges)>,
     board: Board,
+    source: Option<RabbitSource>,
+    sink: Option<RabbitSink>,
 }
 
 impl Wiring<'_> {
@@ -135,7 +148,10 @@ impl Wiring<'_> {
             true => Some(publishing::outside(self.edges(Stage::Publishing)?, &topics.results_out)),
             false => None,
         };
-        let outlets = publishing::Outlets { outside, replies };
+        let letters = if self.kafka { Some(self.edges(Stage::Publishing)?.dead_letters()) } else { None };
+        let (answers, sink) = publishing_answers::open(self.host, letters)?.unzip();
+        self.sink = sink;
+        let outlets = publishing::Outlets { outside, answers, replies };
         let stage = publishing::stage(&self.settings.publishing, self.host, &self.arbiter, outlets)?;
         let host = self.host;
         if !stay {
@@ -276,6 +292,11 @@ impl Wiring<'_> {
             let source = RawSource { topic, group, from_latest: true };
             self.edges(Stage::Ingestion)?.consume_raw(&source, move |delivery| take(delivery))?;
         }
+        let permits = match self.edges.iter().find(|(stage, _)| *stage == Stage::Ingestion) {
+            Some((_, edges)) => edges.permits().clone(),
+            None => Permits::new(shared.delivery.in_flight),
+        };
+        self.source = stage.serve_rabbit(self.host, permits)?;
         stage.serve_http(self.host).map(Some)
     }
 }

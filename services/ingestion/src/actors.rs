@@ -4,4 +4,4 @@ mod gatherer;
 mod ingester;
 
 pub(crate) use gatherer::{Gatherer, Offered};
-pub(crate) use ingester::{Ingester, RecordsTaken};
+pub(crate) use ingester::{Ingester, MessagesTaken, RecordsTaken};

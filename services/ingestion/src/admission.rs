@@ -85,7 +85,7 @@ impl Admission {
             deadline_us: self.accepted_us.saturating_add(timeout),
             priority,
             home: self.home,
-            origin: self.origin,
+            origin: self.origin.clone(),
             idempotent: self.idempotent,
         })
     }

@@ -1,4 +1,4 @@
-//! The first stage: requests come in over HTTP and Kafka, are understood, and leave in batches. HTTP callers wait here
+//! The first stage: requests come in over HTTP, Kafka and RabbitMQ, are understood, and leave in batches. HTTP callers wait here
 //! for their answers.
 //!
 //! # Layout
@@ -9,9 +9,9 @@
 //! - [`admission`]: how an ask becomes items: identity, deadline, home partition, trace
 //! - [`gathering`]: pacing; when pending items leave as a batch
 //! - [`waiters`]: callers that wait, and the rows of their answers
-//! - [`records`]: the Kafka door's work on one record
+//! - [`records`], [`messages`]: the work of the Kafka and the RabbitMQ door on one record or message
 //! - [`doors`]: the HTTP door
-//! - `actors`: the ingester (Kafka records) and the gatherer (batches), both thin
+//! - `actors`: the ingester (records and messages) and the gatherer (batches), both thin
 //! - [`system`]: the wiring
 
 mod actors;
@@ -22,6 +22,7 @@ mod bound;
 pub mod doors;
 mod follow;
 pub mod gathering;
+pub mod messages;
 pub mod parse;
 pub mod records;
 pub mod refusal;

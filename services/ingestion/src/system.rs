@@ -4,20 +4,23 @@ mod door;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::kafka::{DeadLetters, Edges, Follow, RawBatch, RawSource, Route};
-use forebay_bus::{Board, Delivery, Inlet, Outlet};
+use forebay_bus::rabbit::{RabbitMessages, RabbitSource};
+use forebay_bus::{Board, Delivery, Inlet, Outlet, Permits};
 use forebay_contract::{HttpOrigin, Outcome, Request};
 use forebay_runtime::{Drain, Host, StageMetrics, StageTracer, StartError};
 
-use crate::actors::{Gatherer, Ingester, Offered, RecordsTaken};
+use crate::actors::{Gatherer, Ingester, MessagesTaken, Offered, RecordsTaken};
 use crate::admission::Timeouts;
 use crate::auth::Gate;
 use crate::doors::{Catalog, Intake, PredictDoor, Refusals, WaitingRoom};
 use crate::gathering::{Gathering, Offer};
+use crate::messages::MessageDoor;
 use crate::records::RecordDoor;
 use crate::settings::Settings;
 use crate::waiters::Waiters;
@@ -28,6 +31,9 @@ pub use door::HttpDoor;
 pub type Gather = Arc<dyn Fn(Offer) + Send + Sync>;
 /// Takes records of the outside topic.
 pub type KafkaDoor = Arc<dyn Fn(Delivery<RawBatch>) + Send + Sync>;
+
+/// Takes messages of RabbitMQ.
+pub type RabbitDoor = Arc<dyn Fn(RabbitMessages) + Send + Sync>;
 
 /// Where the stage sends.
 #[derive(Clone, Debug)]
@@ -73,6 +79,8 @@ pub struct Ingestion {
     pub replies: Inlet<Outcome>,
     /// Where records of the outside topic come in.
     pub kafka_door: KafkaDoor,
+    /// Where messages of RabbitMQ come in.
+    pub rabbit_door: RabbitDoor,
     /// Callers that wait for replies.
     pub waiters: Waiters,
     predict: PredictDoor,
@@ -115,13 +123,14 @@ pub fn stage(
 
     let ingester = {
         let door = record_door(settings, host, place.partitions, tracer.clone());
+        let messages = message_door(host, place.partitions, Arc::clone(&travel), tracer.clone());
         let (gather, metrics, accepted) = (Arc::clone(&gather), metrics.clone(), legacy.requests.clone());
         let component = lifecycle.register("ingestion ingester");
-        let start = move |_: &mut _| Ingester { door, gather, results, dead_letters, metrics, accepted, component };
+        let start =
+            move |_: &mut _| Ingester { door, messages, gather, results, dead_letters, metrics, accepted, component };
         Ingester::start_in_arbiter(arbiter, start)
     };
-    #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
-    let kafka_door: KafkaDoor = Arc::new(move |delivery| ingester.do_send(RecordsTaken(delivery)));
+    let (kafka_door, rabbit_door) = record_doors(ingester);
 
     let waiters = Waiters::new(place.origin.instance);
     let predict = PredictDoor {
@@ -150,7 +159,20 @@ pub fn stage(
         delivery.ack.ack();
     });
     let catalog = Catalog::new(board.clone(), host.shared().models.clone());
-    Ok(Ingestion { replies, kafka_door, waiters, predict, catalog })
+    Ok(Ingestion { replies, kafka_door, rabbit_door, waiters, predict, catalog })
+}
+
+#[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
+fn record_doors(ingester: Addr<Ingester>) -> (KafkaDoor, RabbitDoor) {
+    let other = ingester.clone();
+    let kafka = Arc::new(move |delivery| ingester.do_send(RecordsTaken(delivery)));
+    (kafka, Arc::new(move |messages| other.do_send(MessagesTaken(messages))))
+}
+
+fn message_door(host: &Host, partitions: u32, travel: Arc<AtomicU32>, tracer: StageTracer) -> MessageDoor {
+    let shared = host.shared();
+    let queue = shared.rabbitmq.queue.as_str().into();
+    MessageDoor { queue, partitions, travel, timeouts: Timeouts::from(&shared.delivery), tracer }
 }
 
 fn gather(gatherer: Addr<Gatherer>) -> Gather {
@@ -167,6 +189,20 @@ fn record_door(settings: &Settings, host: &Host, partitions: u32, tracer: StageT
         timeouts: Timeouts::from(&shared.delivery),
         label_is_identity: settings.ingestion.request_id_is_identity,
         tracer,
+    }
+}
+
+impl Ingestion {
+    /// Takes requests from RabbitMQ where settings name one; `permits` bound what is in hand.
+    ///
+    /// # Errors
+    /// When `rabbitmq.url` is no address.
+    pub fn serve_rabbit(&self, host: &Host, permits: Permits) -> Result<Option<RabbitSource>, StartError> {
+        if !host.shared().rabbitmq.enabled() {
+            return Ok(None);
+        }
+        let take = Arc::clone(&self.rabbit_door);
+        RabbitSource::start(host, permits, move |messages| take(messages)).map(Some)
     }
 }
 
@@ -199,17 +235,25 @@ pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartEr
         let take = Arc::clone(&stage.kafka_door);
         edges.consume_raw(&source, move |delivery| take(delivery))?;
     }
+    let rabbit = stage.serve_rabbit(&host, edges.permits().clone())?;
     let http = stage.serve_http(&host)?;
     let limit = shared.delivery.drain.mul_f64(0.6);
-    Ok(move || drain(edges, http, limit))
+    Ok(move || drain(edges, http, rabbit, limit))
 }
 
 /// Intake stops; replies are read until nobody waits for one. A permit held meanwhile keeps the edges open.
-async fn drain(edges: Edges, http: HttpDoor, limit: Duration) {
+async fn drain(edges: Edges, http: HttpDoor, rabbit: Option<RabbitSource>, limit: Duration) {
     let hold = edges.permits().try_take(1);
     let callers = async move {
-        http.close(limit).await;
+        tokio::join!(http.close(limit), finish(rabbit, limit));
         drop(hold);
     };
     tokio::join!(callers, edges.drain());
+}
+
+/// Messages in hand are settled, no more are taken.
+pub async fn finish(rabbit: Option<RabbitSource>, limit: Duration) {
+    if let Some(rabbit) = rabbit {
+        rabbit.drain(limit).await;
+    }
 }

@@ -1,4 +1,4 @@
-//! The Kafka door and the gatherer between probes.
+//! The Kafka door, the RabbitMQ door and the gatherer between probes.
 
 mod mesh;
 
@@ -6,8 +6,10 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use forebay_bus::kafka::{RawBatch, RawRecord};
+use forebay_bus::rabbit::RabbitMessage;
 use forebay_bus::{Ack, AckOutcome, Delivery};
 use forebay_contract::wire::outcome;
+use forebay_contract::{AmqpOrigin, Origin};
 use mesh::{Mesh, within};
 use tokio::sync::oneshot;
 
@@ -109,4 +111,39 @@ async fn what_comes_within_the_gap_leaves_together() {
     }
     let stamps = |batch: &forebay_contract::Batch<_>| batch.stages[0];
     assert!(stamps(&second).left_us - stamps(&first).left_us >= 295_000);
+}
+
+fn message(text: &str, reply_to: Option<&str>) -> (RabbitMessage, oneshot::Receiver<AckOutcome>) {
+    let (done, rx) = oneshot::channel();
+    let ack = Ack::new(move |outcome| {
+        let _ = done.send(outcome);
+    });
+    let mut message = RabbitMessage::new(Bytes::copy_from_slice(text.as_bytes()), ack);
+    message.reply_to = reply_to.map(str::to_owned);
+    (message, rx)
+}
+
+#[actix_rt::test]
+async fn a_message_is_done_when_its_own_work_is_safe() {
+    let mut mesh = Mesh::start(&[]);
+    let (good, mut good_done) = message(r#"{"request_id":"good","features":[1]}"#, Some("answers"));
+    let (typo, mut typo_done) = message(r#"{"features":["1"]}"#, Some("answers"));
+    let (garbage, mut garbage_done) = message("garbage", Some("answers"));
+    let (nobody, nobody_done) = message("garbage", None);
+    (mesh.stage.rabbit_door)(vec![good, typo, garbage, nobody]);
+    let (batch, requests_ack) = mesh.arrived().await;
+    let origin = AmqpOrigin { reply_to: "answers".into(), correlation_id: String::new() };
+    assert_eq!(batch.items.len(), 1);
+    assert_eq!(batch.items[0].context.origin(), Some(&Origin::Amqp(origin)));
+    let (refused, results_ack) = within(mesh.results.recv()).await.unwrap();
+    assert_eq!(refused.items.len(), 2, "a queue that waits is told, whatever was sent");
+    assert_eq!(within(nobody_done).await, Ok(AckOutcome::Done));
+    assert_eq!(mesh.letters.0.load(Ordering::SeqCst), 2);
+    for done in [&mut good_done, &mut typo_done, &mut garbage_done] {
+        assert!(done.try_recv().is_err(), "done before it was safe");
+    }
+    requests_ack.nack();
+    assert_eq!(within(good_done).await, Ok(AckOutcome::Failed));
+    results_ack.ack();
+    assert_eq!((within(typo_done).await, within(garbage_done).await), (Ok(AckOutcome::Done), Ok(AckOutcome::Done)));
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use forebay_bus::rabbit::Target;
 use forebay_bus::{Ack, AckOutcome, Delivery, Outlet, StageScope, trace_of};
 use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{Batch, ErrorCode, Failure, Item, Outcome, Problem, now_us};
 use forebay_runtime::{SpanKind, StageSpan};
 
+use crate::answers::Answers;
 use crate::format::{Times, document_with, failure_of};
 use crate::ledger::Verdict;
 use crate::letter::{Journey, Letter};
@@ -23,6 +25,7 @@ pub(crate) struct Desk {
     pub(crate) times: Times,
     pub(crate) scope: StageScope,
     pub(crate) outside: Option<Outside>,
+    pub(crate) answers: Option<Answers>,
     pub(crate) replies: Outlet<Outcome>,
     pub(crate) settler: Arc<Settler>,
 }
@@ -139,44 +142,57 @@ impl Desk {
     fn send_first(&self, letter: Letter, now: u64, replies: &mut Replies) {
         let Letter { item, ack, journey } = letter;
         let failure = failure_of(&item.payload).map(std::borrow::Cow::into_owned);
+        let failed = failure.is_some();
         let waited_for = item.context.reply_partition().is_some();
-        let outside = self.outside.as_ref().filter(|_| self.goes_outside(waited_for, failure.is_some()));
-        let record = outside.map(|outside| {
-            (outside, document_with(&item.context, &item.payload, now, self.times), self.span(&item, outside, now))
-        });
+        let all = !(failed && self.settings.errors == Errors::Omit);
+        let answers = self.answers.as_ref().map(|answers| (answers, answers.targets(&item.context, all)));
+        let answers = answers.filter(|(_, targets)| !targets.is_empty());
+        let outside = self.outside.as_ref().filter(|_| self.goes_outside(waited_for || answers.is_some(), failed));
         if let Some(failure) = &failure {
             mark(&journey, &item, failure);
         }
         let receipt = self.receipt(&item, failure, ack, journey, now);
-        match (record, waited_for) {
-            (Some((outside, document, span)), false) => {
-                outside.send(&item.context, document, self.settling(receipt), span);
-            }
-            (Some((outside, document, span)), true) => {
-                let ack = self.settling(receipt);
-                outside.send(&item.context, document, ack.share(), span);
-                replies.items.push(item);
-                replies.acks.push(ack);
-            }
-            (None, true) => {
+        if outside.is_none() && answers.is_none() {
+            if waited_for {
                 replies.items.push(item);
                 replies.receipts.push(receipt);
+            } else {
+                self.tell_nobody(&item, receipt);
             }
-            (None, false) => {
-                if self.outside.is_some() {
-                    self.settler.counters.omitted.inc();
-                } else {
-                    let trace = trace_of(&item);
-                    let trace_id = trace.trace_id_hex();
-                    tracing::warn!(ask = %receipt.id.ask, %trace_id, "there is no result topic to tell this result on");
-                }
-                self.settler.settle(receipt, AckOutcome::Done);
+            return;
+        }
+        let document = document_with(&item.context, &item.payload, now, self.times);
+        let ack = self.settling(receipt);
+        if let Some((answers, targets)) = answers {
+            for target in targets {
+                let span = self.answer_span(&item, answers, &target, now);
+                answers.send(&item.context, target, document.clone(), ack.share(), span);
             }
+        }
+        if let Some(outside) = outside {
+            outside.send(&item.context, document, ack.share(), self.span(&item, outside, now));
+        }
+        if waited_for {
+            replies.items.push(item);
+            replies.acks.push(ack);
+        } else {
+            ack.ack();
         }
     }
 
-    fn goes_outside(&self, waited_for: bool, failed: bool) -> bool {
-        let wanted = !waited_for || self.settings.also_http;
+    fn tell_nobody(&self, item: &Item<Outcome>, receipt: Receipt) {
+        if self.outside.is_some() {
+            self.settler.counters.omitted.inc();
+        } else {
+            let trace = trace_of(item);
+            let trace_id = trace.trace_id_hex();
+            tracing::warn!(ask = %receipt.id.ask, %trace_id, "there is no result topic to tell this result on");
+        }
+        self.settler.settle(receipt, AckOutcome::Done);
+    }
+
+    fn goes_outside(&self, told_elsewhere: bool, failed: bool) -> bool {
+        let wanted = !told_elsewhere || self.settings.also_http;
         wanted && !(failed && self.settings.errors == Errors::Omit)
     }
 
@@ -200,6 +216,22 @@ impl Desk {
     fn settling(&self, receipt: Receipt) -> Ack {
         let settler = Arc::clone(&self.settler);
         Ack::new(move |outcome| settler.settle(receipt, outcome))
+    }
+
+    fn answer_span(&self, item: &Item<Outcome>, answers: &Answers, target: &Target, now: u64) -> Option<StageSpan> {
+        if !item.context.sampled() {
+            return None;
+        }
+        let (destination, reply) = answers.destination(target);
+        // queues of replies come and go: a name of its own for each would be of no use
+        let name = if reply { "send reply-to".to_owned() } else { format!("send {destination}") };
+        let mut span = self.scope.tracer().start(name, SpanKind::Producer, trace_of(item), now);
+        span.set("messaging.system", "rabbitmq");
+        span.set("messaging.operation.name", "send");
+        span.set("messaging.operation.type", "send");
+        span.set("messaging.destination.name", destination.to_owned());
+        span.set("messaging.destination.temporary", reply);
+        Some(span)
     }
 
     fn span(&self, item: &Item<Outcome>, outside: &Outside, now: u64) -> Option<StageSpan> {

@@ -7,10 +7,11 @@
 //! - `desk`: judges outcomes and sends them where their origin says
 //! - `ledger`: `window` and `ring` (ids), `kept` (answers under an `Idempotency-Key`), [`rebuild`] after a take-over
 //! - `letter`, `receipt`: an outcome before it is sent, and until its delivery report
-//! - [`outside`], [`mod@format`]: records on the result topic and the JSON in them
+//! - [`outside`], [`answers`], [`mod@format`]: records on the result topic, answers over RabbitMQ, the JSON in them
 //! - `story`, `counters`: spans of slow and failed requests, metrics
 
 mod actors;
+pub mod answers;
 mod counters;
 mod desk;
 pub mod format;

@@ -10,7 +10,7 @@ use forebay_runtime::{StageSpan, TraceContext};
 
 /// Header with the ask id (16 bytes) and the row (4 bytes, big endian) that a record answers.
 pub const ASK_HEADER: &str = "forebay-ask";
-/// Header that says where the request came from: `kafka:<partition>:<offset>` or `http`.
+/// Header that says where the request came from: `kafka:<partition>:<offset>`, `http` or `amqp`.
 pub const ORIGIN_HEADER: &str = "forebay-origin";
 /// W3C trace context of the span that sent the record, when the request is sampled.
 pub const TRACE_HEADER: &str = "traceparent";
@@ -78,6 +78,7 @@ fn origin_of(context: &Context) -> Vec<u8> {
     match context.origin() {
         Some(Origin::Kafka(record)) => format!("kafka:{}:{}", record.partition, record.offset).into_bytes(),
         Some(Origin::Http(_)) => b"http".to_vec(),
+        Some(Origin::Amqp(_)) => b"amqp".to_vec(),
         None => b"unknown".to_vec(),
     }
 }

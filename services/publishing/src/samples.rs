@@ -1,6 +1,6 @@
 //! Items for tests.
 
-use forebay_contract::wire::{HttpOrigin, KafkaOrigin, Stage, StageTime};
+use forebay_contract::wire::{AmqpOrigin, HttpOrigin, KafkaOrigin, Stage, StageTime};
 use forebay_contract::{
     Answer, AskId, Batch, Context, DoorContext, ErrorCode, Item, Origin, Outcome, Problem, Score, now_us,
 };
@@ -35,6 +35,12 @@ pub(crate) fn kafka(ask: AskId) -> Sample {
 /// An item that a connection waits for.
 pub(crate) fn http(ask: AskId, reply_partition: u32) -> Sample {
     sample(ask, Origin::Http(HttpOrigin { instance: 9, reply_partition }))
+}
+
+/// An item that came over RabbitMQ.
+pub(crate) fn amqp(ask: AskId, reply_to: &str, correlation_id: &str) -> Sample {
+    let origin = AmqpOrigin { reply_to: reply_to.into(), correlation_id: correlation_id.into() };
+    sample(ask, Origin::Amqp(origin))
 }
 
 impl Sample {

@@ -16,7 +16,7 @@ pub struct Settings {
 pub struct Results {
     /// Errors of requests that came over Kafka.
     pub errors: Errors,
-    /// Results of HTTP requests go to the result topic as well.
+    /// Results of HTTP and RabbitMQ requests go to the result topic as well.
     pub also_http: bool,
     /// How a result on the topic writes its time.
     pub timestamp: Timestamp,

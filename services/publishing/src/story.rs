@@ -27,6 +27,7 @@ pub(crate) struct Notice {
 pub(crate) struct Teller {
     parts: Vec<(Stage, StageTracer, String)>,
     from_kafka: String,
+    from_rabbit: String,
     enabled: bool,
     slow_us: u64,
     spans: Budget,
@@ -47,6 +48,7 @@ impl Teller {
         Self {
             parts: stages.into_iter().map(part).collect(),
             from_kafka: format!("process {}", topics.requests_in),
+            from_rabbit: format!("process {}", host.shared().rabbitmq.queue),
             enabled: host.telemetry().is_enabled(),
             slow_us: u64::try_from(host.shared().telemetry.slow.as_micros()).unwrap_or(u64::MAX),
             spans: Budget::new(SPANS),
@@ -86,10 +88,10 @@ impl Teller {
         let mut parent_span_id = [0; 8];
         stages.iter().enumerate().filter_map(move |(index, time)| {
             let (stage, tracer, name) = self.parts.iter().find(|(stage, ..)| i32::from(*stage) == time.stage)?;
-            let from_kafka = matches!(context.origin(), Some(Origin::Kafka(_)));
-            let (name, kind) = match stage {
-                Stage::Ingestion if from_kafka => (&self.from_kafka, SpanKind::Consumer),
-                Stage::Ingestion => (name, SpanKind::Server),
+            let (name, kind) = match (stage, context.origin()) {
+                (Stage::Ingestion, Some(Origin::Kafka(_))) => (&self.from_kafka, SpanKind::Consumer),
+                (Stage::Ingestion, Some(Origin::Amqp(_))) => (&self.from_rabbit, SpanKind::Consumer),
+                (Stage::Ingestion, _) => (name, SpanKind::Server),
                 _ => (name, SpanKind::Consumer),
             };
             let next = stages.get(index + 1).map_or(end_us, |next| next.entered_us);

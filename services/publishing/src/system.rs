@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, AsyncContext, WeakAddr};
 use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::kafka::{Client, Edges, FirstRecord, RawRecord, Route, TailError, read_since};
+use forebay_bus::rabbit::RabbitSink;
 use forebay_bus::{Inlet, Outlet, StageScope};
 use forebay_contract::{Outcome, Stage as Place, now_us};
 use forebay_runtime::{Drain, Host, StartError};
 use parking_lot::Mutex;
 
 use crate::actors::publisher::{Again, Incoming, Publisher};
+use crate::answers::{self, Answers};
 use crate::counters::Counters;
 use crate::desk::Desk;
 use crate::format::Times;
@@ -28,6 +30,8 @@ use crate::story::Teller;
 pub struct Outlets {
     /// The topic for clients; absent when there is no Kafka.
     pub outside: Option<Outside>,
+    /// To clients of RabbitMQ; absent without one.
+    pub answers: Option<Answers>,
     /// To the ingestion replica that holds the caller.
     pub replies: Outlet<Outcome>,
 }
@@ -75,7 +79,8 @@ fn times(asked: Timestamp, host: &Host) -> Times {
 }
 
 fn desk(settings: Results, times: Times, scope: StageScope, outlets: Outlets, settler: Arc<Settler>) -> Desk {
-    Desk { settings, times, scope, outside: outlets.outside, replies: outlets.replies, settler }
+    let Outlets { outside, answers, replies } = outlets;
+    Desk { settings, times, scope, outside, answers, replies, settler }
 }
 
 #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
@@ -110,14 +115,29 @@ pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartEr
     let mut edges = Edges::open(&host, "publishing")?;
     let topics = &host.shared().topics;
     let arbiter = Arbiter::new();
+    let (answers, rabbit) = answers::open(&host, Some(edges.dead_letters()))?.unzip();
     let outlets = Outlets {
         outside: Some(outside(&edges, &topics.results_out)),
+        answers,
         replies: edges.outlet(&topics.replies, Route::Reply),
     };
     let stage = stage(&settings, &host, &arbiter.handle(), outlets)?;
     edges.on_first(take_over(&edges, &host, stage.rebuild));
     edges.consume(&topics.results, "forebay-publishing", stage.inlet)?;
-    Ok(edges)
+    Ok(move || async move {
+        edges.drain().await;
+        leave(rabbit).await;
+    })
+}
+
+/// Longest time for answers that are handed over and not confirmed when everything else has ended.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// Leaves RabbitMQ, if there is one, after everything that could be sent there was.
+pub async fn leave(rabbit: Option<RabbitSink>) {
+    if let Some(rabbit) = rabbit {
+        rabbit.close(LAST_ANSWERS).await;
+    }
 }
 
 /// The outside topic over the producer of `edges`.

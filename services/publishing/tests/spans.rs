@@ -44,7 +44,7 @@ fn spans_of(item: Item<Outcome>) -> (Vec<(String, Span)>, u64) {
             sent.send((ack, spans)).unwrap();
         },
     );
-    let outlets = Outlets { outside: Some(outside), replies: Outlet::new(|_, ack: Ack| ack.ack()) };
+    let outlets = Outlets { outside: Some(outside), answers: None, replies: Outlet::new(|_, ack: Ack| ack.ack()) };
     let results = Results {
         errors: Errors::Send,
         also_http: false,

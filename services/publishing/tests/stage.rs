@@ -11,15 +11,17 @@ use std::time::{Duration, Instant};
 
 use actix_rt::{Arbiter, System};
 use forebay_bus::kafka::OutRecord;
+use forebay_bus::rabbit::{Answer, Target};
 use forebay_bus::{Ack, AckOutcome, Delivery, Outlet};
 use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{AskId, Batch, ErrorCode, Item, Outcome};
 use forebay_publishing::BUNDLE;
+use forebay_publishing::answers::Answers;
 use forebay_publishing::outside::{ASK_HEADER, ORIGIN_HEADER, Outside, TRACE_HEADER, header_of};
 use forebay_publishing::settings::{Errors, Results, Settings, Timestamp};
 use forebay_publishing::system::{Outlets, Stage, stage};
 use forebay_runtime::Host;
-use samples::{answer, batch, failure, http, kafka, shared};
+use samples::{amqp, answer, batch, failure, http, kafka, shared};
 use serde_json::Value;
 
 const LONG: Duration = Duration::from_secs(10);
@@ -50,6 +52,10 @@ fn defaults() -> Results {
 }
 
 fn bench(results: Results, flags: &[&str]) -> Bench {
+    bench_with(results, flags, None)
+}
+
+fn bench_with(results: Results, flags: &[&str], rabbit: Option<Answers>) -> Bench {
     let system = System::new();
     let arbiter = Arbiter::new();
     let host = Host::detached(shared(flags));
@@ -58,6 +64,7 @@ fn bench(results: Results, flags: &[&str]) -> Bench {
     let send = move |out, ack, _| drop(record.send((out, ack)));
     let outlets = Outlets {
         outside: Some(Outside::new("inference-results", |_| Some(4), send)),
+        answers: rabbit,
         replies: Outlet::new(move |batch, ack| drop(reply.send((batch, ack)))),
     };
     let stage = stage(&Settings { results }, &host, &arbiter.handle(), outlets).unwrap();
@@ -337,8 +344,11 @@ fn without_an_outside_topic_kafka_results_are_done_and_replies_work() {
     let system = System::new();
     let arbiter = Arbiter::new();
     let (reply, replies) = channel();
-    let outlets =
-        Outlets { outside: None, replies: Outlet::new(move |batch, ack: Ack| drop(reply.send((batch, ack)))) };
+    let outlets = Outlets {
+        outside: None,
+        answers: None,
+        replies: Outlet::new(move |batch, ack: Ack| drop(reply.send((batch, ack)))),
+    };
     let settings = Settings { results: defaults() };
     let stage = stage(&settings, &Host::detached(shared(&[])), &arbiter.handle(), outlets).unwrap();
     let (tell, report) = channel();
@@ -349,4 +359,73 @@ fn without_an_outside_topic_kafka_results_are_done_and_replies_work() {
     ack.ack();
     done(&report);
     drop(system);
+}
+
+/// A stage with RabbitMQ, and what it sends there.
+fn with_rabbit(results: Results, exchange: Option<&str>) -> (Bench, Receiver<(Answer, Ack)>) {
+    let (answer, answers) = channel();
+    let rabbit = Answers::new(exchange, move |out, ack, _| drop(answer.send((out, ack))));
+    (bench_with(results, &[], Some(rabbit)), answers)
+}
+
+#[test]
+fn an_amqp_ask_is_answered_at_its_queue_and_done_with_the_confirm() {
+    let (bench, answers) = with_rabbit(defaults(), None);
+    let report = bench.deliver(vec![amqp(ASK, "answers", "c1").request_id("r").item(answer(150.0))]);
+    let (sent, ack) = answers.recv_timeout(LONG).unwrap();
+    assert_eq!((&sent.target, sent.correlation_id.as_deref()), (&Target::ReplyTo("answers".into()), Some("c1")));
+    assert_eq!(sent.message_id, format!("{ASK}-0"));
+    let json: Value = serde_json::from_slice(&sent.payload).unwrap();
+    assert_eq!((&json["prediction"], &json["request_id"]), (&150.0.into(), &"r".into()));
+    assert!(report.try_recv().is_err(), "done before the confirm");
+    ack.ack();
+    done(&report);
+    done(&bench.deliver(vec![amqp(ASK, "answers", "c1").item(answer(150.0))]));
+    bench.nothing_more_was_sent();
+    assert!(answers.try_recv().is_err(), "a copy was sent");
+}
+
+#[test]
+fn an_amqp_ask_may_go_to_an_exchange_and_the_topic_as_well_and_waits_for_all() {
+    let (bench, answers) = with_rabbit(Results { also_http: true, ..defaults() }, Some("results"));
+    let report = bench.deliver(vec![amqp(ASK, "answers", "").item(answer(1.0))]);
+    let (json, record, recorded) = bench.record();
+    assert_eq!(json["prediction"], 1.0);
+    assert!(record.headers.contains(&(ORIGIN_HEADER, b"amqp".to_vec())));
+    let (first, replied) = answers.recv_timeout(LONG).unwrap();
+    let (second, published) = answers.recv_timeout(LONG).unwrap();
+    assert_eq!((first.target, second.target), (Target::ReplyTo("answers".into()), Target::Exchange));
+    assert_eq!(first.correlation_id, None);
+    recorded.ack();
+    replied.ack();
+    assert!(report.try_recv().is_err());
+    published.nack();
+    assert_eq!(report.recv_timeout(LONG), Ok(AckOutcome::Failed));
+}
+
+#[test]
+fn an_amqp_ask_that_names_no_queue_goes_to_the_topic() {
+    let (bench, answers) = with_rabbit(defaults(), None);
+    let report = bench.deliver(vec![amqp(ASK, "", "c").item(answer(1.0))]);
+    let (_, _, ack) = bench.record();
+    ack.ack();
+    done(&report);
+    assert!(answers.try_recv().is_err());
+}
+
+#[test]
+fn errors_kept_off_the_topic_reach_the_queue_that_waits_and_not_the_exchange() {
+    let (bench, answers) = with_rabbit(Results { errors: Errors::Omit, ..defaults() }, Some("results"));
+    let report = bench.deliver(vec![
+        amqp(ASK, "answers", "c").item(failure(ErrorCode::InvalidFeatures, "bmi is missing")),
+        amqp(OTHER, "", "").item(failure(ErrorCode::InvalidFeatures, "bmi is missing")),
+    ]);
+    let (sent, ack) = answers.recv_timeout(LONG).unwrap();
+    assert_eq!(sent.target, Target::ReplyTo("answers".into()));
+    let json: Value = serde_json::from_slice(&sent.payload).unwrap();
+    assert_eq!(json["error"]["code"], "invalid_features");
+    ack.ack();
+    done(&report);
+    assert!(answers.try_recv().is_err());
+    bench.nothing_more_was_sent();
 }

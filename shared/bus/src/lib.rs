@@ -6,6 +6,7 @@
 //! - [`Outlet`], [`Inlet`]: where a stage sends and receives; memory or Kafka behind the same face
 //! - [`StageScope`]: what every stage does with every batch
 //! - [`kafka`]: sources with a commit watermark, sinks that ack on the delivery report, dead letters, topics
+//! - [`rabbit`]: a source of requests and a sink for answers over RabbitMQ
 //! - [`Board`]: which versions models have, and which replicas have them
 //! - [`EdgeEvents`]: what edges tell the process that runs them
 
@@ -16,6 +17,7 @@ mod host_events;
 pub mod kafka;
 mod outlet;
 mod permits;
+pub mod rabbit;
 mod scope;
 
 pub use ack::{Ack, AckOutcome, Delivery};

@@ -36,6 +36,6 @@ pub mod wire {
 
 pub use wire::request_context::Origin;
 pub use wire::{
-    Answer, BreakerState, Failure, Features, HttpOrigin, KafkaOrigin, LoadState, ModelView, Outcome, Prediction,
-    ReplicaState, Request, RowFormat, Score, Stage, StageTime, VersionState, ViewVersion,
+    AmqpOrigin, Answer, BreakerState, Failure, Features, HttpOrigin, KafkaOrigin, LoadState, ModelView, Outcome,
+    Prediction, ReplicaState, Request, RowFormat, Score, Stage, StageTime, VersionState, ViewVersion,
 };

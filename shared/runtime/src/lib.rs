@@ -57,8 +57,8 @@ pub use opentelemetry::{KeyValue, Value};
 pub use prometheus_client;
 pub use settings::{
     AdminSettings, Bundle, DeliverySettings, EventHubs, KafkaSettings, Layers, LogFormat, LogSettings, ModelSettings,
-    Origin, Problem, Problems, SHARED_BUNDLE, Secret, SecurityProtocol, SettingsError, Shared, TelemetrySettings,
-    TopicSettings, duration, shown, size, without_password,
+    Origin, Problem, Problems, RabbitSettings, SHARED_BUNDLE, Secret, SecurityProtocol, SettingsError, Shared,
+    TelemetrySettings, TopicSettings, duration, shown, size, without_password,
 };
 pub use telemetry::{
     Budget, OtelEnvironment, SpanRecord, StageSpan, StageTracer, Telemetry, TelemetryError, TraceContext, now_us,

@@ -11,8 +11,9 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 use crate::settings::{LogFormat, LogSettings};
 use crate::telemetry::Telemetry;
 
-/// Said at every start and of no use to an operator; `log.level` may still name the target to get them.
-const QUIET: &str = "actix_server=warn";
+/// Said at every start and of no use to an operator, or said with the bodies of messages and said again by our own lines;
+/// `log.level` may still name the target to get them.
+const QUIET: &str = "actix_server=warn,lapin=off";
 
 /// Reads the directives of `log.level`.
 pub(crate) fn directives(level: &str) -> Result<EnvFilter, ParseError> {

@@ -1,13 +1,16 @@
-//! The ingester: records of the outside topic become items, errors or dead letters, on its arbiter.
+//! The ingester: records of the outside topic and messages of RabbitMQ become items, errors or dead letters, on its
+//! arbiter.
 
 use actix::{Actor, Context, Handler, Message};
 use forebay_bus::kafka::{DeadLetters, RawBatch};
+use forebay_bus::rabbit::RabbitMessages;
 use forebay_bus::{Ack, Delivery, Outlet};
 use forebay_contract::{Batch, Item, MAX_BATCH_ITEMS, Outcome, Stage, StageTime, now_us, wire::outcome};
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::{Component, StageMetrics};
 
 use crate::gathering::Offer;
+use crate::messages::MessageDoor;
 use crate::records::{RecordDoor, Taken};
 use crate::system::Gather;
 
@@ -16,9 +19,15 @@ use crate::system::Gather;
 #[rtype(result = "()")]
 pub(crate) struct RecordsTaken(pub Delivery<RawBatch>);
 
+/// Messages at hand, each with an acknowledgement of its own.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct MessagesTaken(pub RabbitMessages);
+
 /// Where records go.
 pub(crate) struct Ingester {
     pub door: RecordDoor,
+    pub messages: MessageDoor,
     pub gather: Gather,
     pub results: Outlet<Outcome>,
     pub dead_letters: DeadLetters,
@@ -81,5 +90,46 @@ impl Handler<RecordsTaken> for Ingester {
             return ack.ack();
         }
         (self.gather)(Offer { items, ack, spans });
+    }
+}
+
+impl Handler<MessagesTaken> for Ingester {
+    type Result = ();
+
+    fn handle(&mut self, MessagesTaken(messages): MessagesTaken, _: &mut Self::Context) {
+        let accepted_us = now_us();
+        let (mut items, mut acks) = (Vec::with_capacity(messages.len()), Vec::with_capacity(messages.len()));
+        let (mut spans, mut refused, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        for message in messages {
+            match self.messages.take(&message, accepted_us) {
+                Taken::Asked(item, span) => {
+                    items.push(item);
+                    acks.push(message.ack);
+                    spans.extend(span);
+                }
+                Taken::Refused(item) => {
+                    refused.push(item);
+                    told.push(message.ack);
+                }
+                Taken::Dead(letter, item) => {
+                    message.reject();
+                    if let Some(item) = item {
+                        refused.push(item);
+                        told.push(message.ack.share());
+                    }
+                    self.dead_letters.send(letter, message.ack);
+                }
+            }
+        }
+        if !refused.is_empty() {
+            self.metrics.received.inc_by(refused.len() as u64);
+            self.accepted.inc_by(refused.len() as u64);
+            let ack = Ack::join(told);
+            self.answer(refused, accepted_us, &ack);
+            ack.ack();
+        }
+        if !items.is_empty() {
+            (self.gather)(Offer { items, ack: Ack::join(acks), spans });
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{EventHubs, KafkaSettings, Layers, ModelSettings, Problems, duration};
+use super::{EventHubs, KafkaSettings, Layers, ModelSettings, Problems, RabbitSettings, duration};
 
 /// Settings of `shared/runtime/settings.toml`, checked. That file says what each means.
 #[derive(Debug, Clone)]
@@ -14,6 +14,8 @@ pub struct Shared {
     pub kafka: KafkaSettings,
     /// Names of the edges.
     pub topics: TopicSettings,
+    /// The RabbitMQ door and its answers.
+    pub rabbitmq: RabbitSettings,
     /// Health and metrics endpoint.
     pub admin: AdminSettings,
     /// Which models, from where.
@@ -111,6 +113,7 @@ impl Shared {
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
         let kafka = layers.section::<KafkaSettings>("kafka", problems);
         let topics = layers.section::<TopicSettings>("topics", problems);
+        let rabbitmq = layers.section::<RabbitSettings>("rabbitmq", problems);
         let admin = layers.section::<AdminSettings>("admin", problems);
         let models = layers.section::<ModelSettings>("models", problems);
         let delivery = layers.section::<DeliverySettings>("delivery", problems);
@@ -118,6 +121,7 @@ impl Shared {
         let log = layers.section::<LogSettings>("log", problems);
         kafka.iter().for_each(|kafka| kafka.check(layers.event_hubs(), problems));
         topics.iter().for_each(|topics| topics.check(problems));
+        rabbitmq.iter().for_each(|rabbitmq| rabbitmq.check(problems));
         models.iter().for_each(|models| models.check(problems));
         delivery.iter().for_each(|delivery| delivery.check(problems));
         if let Some(telemetry) = telemetry.as_ref().filter(|it| !(0.0..=1.0).contains(&it.sample_ratio)) {
@@ -131,6 +135,7 @@ impl Shared {
         Some(Self {
             kafka: kafka?,
             topics: topics?,
+            rabbitmq: rabbitmq?,
             admin: admin?,
             models: models?,
             delivery: delivery?,

@@ -1,0 +1,261 @@
+//! The RabbitMQ door and its answers over a real server, and what they do when that server fails.
+#![cfg(feature = "real-services")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test that cannot go on stops, and tells its story in one place"
+)]
+
+mod harness;
+
+use std::path::Path;
+use std::time::Duration;
+
+use harness::metric_table::{documented, missing, scraped, strange};
+use harness::rabbit::{Client, Load, asking, server};
+use harness::spans::Spans;
+use harness::topic::Reader;
+use harness::{Mesh, ROW, ROW_V1, Service, http, row, stop_all, wait_until};
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
+use serde_json::json;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// Queues of their own.
+fn with_rabbit(mesh: &mut Mesh, name: &str) -> String {
+    let queue = format!("{name}-{}", std::process::id());
+    mesh.set("FOREBAY__RABBITMQ__URL", server().url());
+    mesh.set("FOREBAY__RABBITMQ__QUEUE", &queue);
+    mesh.set("FOREBAY__RABBITMQ__DEAD_LETTER_EXCHANGE", format!("{queue}.dead"));
+    queue
+}
+
+fn ask(version: &str) -> String {
+    format!(r#"{{"request_id":"r","features":{ROW},"model_version":"{version}"}}"#)
+}
+
+/// Of one service; what it says of itself.
+fn why(service: &Service) -> String {
+    service.health().map(|(_, health)| health.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn five_services_answer_each_message_where_it_asks_for_it() {
+    let mut mesh = Mesh::with_topics("amqp");
+    let queue = with_rabbit(&mut mesh, "amqp");
+    mesh.set("FOREBAY__RABBITMQ__RESULTS_EXCHANGE", format!("{queue}.results"));
+    let mut collected = Spans::collect();
+    mesh.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collected.endpoint);
+    let services = mesh.start_all();
+    let client = Client::new();
+    let (replies, copies) = (format!("{queue}.replies"), format!("{queue}.copies"));
+    client.declare(&replies);
+    client.declare(&copies);
+    client.bind(&copies, &format!("{queue}.results"), "#");
+
+    // an answer, at its queue and on the exchange, in the caller's trace
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let mut headers = FieldTable::default();
+    headers.insert("traceparent".into(), AMQPValue::LongString(format!("00-{trace}-b7ad6b7169203331-01").into()));
+    client.publish(&queue, ask("v1").as_bytes(), asking(&replies, "first").with_headers(headers)).unwrap();
+    let (answer, properties) = client.wait(&replies);
+    assert_eq!((answer["prediction"].as_f64(), &answer["request_id"]), (Some(ROW_V1), &json!("r")), "{answer}");
+    assert_eq!(answer["trace_id"], trace);
+    assert_eq!(properties.correlation_id().as_ref().unwrap().as_str(), "first");
+    let (copy, copied) = client.wait(&copies);
+    assert_eq!((&copy, copied.message_id()), (&answer, properties.message_id()));
+    let wanted = [format!("process {queue}"), "send reply-to".to_owned(), format!("send {queue}.results")];
+    let spans = collected.of_trace(trace, &wanted);
+    let door = spans.iter().find(|it| it.span.name == format!("process {queue}")).unwrap();
+    assert_eq!(door.attribute("messaging.system").as_deref(), Some("rabbitmq"));
+    assert_eq!((door.parent().as_str(), door.service.as_str()), ("b7ad6b7169203331", "forebay-ingestion"));
+
+    // the same message id again is silent, another one is not; errors are answers
+    client.publish(&queue, ask("v1").as_bytes(), asking(&replies, "first")).unwrap();
+    client.publish(&queue, br#"{"features":[1]}"#, asking(&replies, "second")).unwrap();
+    let (answer, properties) = client.wait(&replies);
+    assert_eq!(properties.correlation_id().as_ref().unwrap().as_str(), "second", "a replay was answered: {answer}");
+    assert_eq!(answer["error"]["code"], "invalid_features");
+    let late = asking(&replies, "late").with_expiration("0".into());
+    client.publish(&queue, ask("v1").as_bytes(), late).unwrap();
+    // expired before anybody took it: the server's own business, and it shows where
+    wait_until(SOON, "the expired message", || {
+        client
+            .get(&replies)
+            .unwrap()
+            .is_some_and(|it| it.properties.correlation_id().as_ref().unwrap().as_str() == "late")
+            || client.get(&format!("{queue}.dead")).unwrap().is_some()
+    });
+
+    // no JSON: an error to whoever waits, the bytes to the dead-letter queue and to the topic
+    client.publish(&queue, b"\x01 garbage", asking(&replies, "bad")).unwrap();
+    let (answer, _) = client.wait(&replies);
+    assert_eq!(answer["error"]["code"], "invalid_request");
+    let (dead, _) = client.wait(&format!("{queue}.dead"));
+    assert_eq!(dead, json!("\u{1} garbage"));
+    let letter = Reader::from_start(&mesh.topic("dead_letters")).find(SOON, "the letter", |_| true);
+    assert_eq!(letter.payload, b"\x01 garbage");
+
+    // the queue that waits is gone: counted, and nobody else waits for it
+    let returned = || services[4].metric("forebay_rabbitmq_returned_total", &[]);
+    client.publish(&queue, ask("v1").as_bytes(), asking("nowhere", "gone")).unwrap();
+    client.publish(&queue, ask("v1").as_bytes(), asking(&replies, "after")).unwrap();
+    let (_, properties) = client.wait(&replies);
+    assert_eq!(properties.correlation_id().as_ref().unwrap().as_str(), "after");
+    wait_until(SOON, "the returned answer to be counted", || returned() == 1.0);
+
+    // a client without any queue
+    let direct = Client::new().ask_directly(&queue, ask("v1").as_bytes());
+    assert_eq!(direct["prediction"].as_f64(), Some(ROW_V1), "{direct}");
+
+    let rows = documented(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    let mut families = scraped(&http::get(services[0].admin, "/metrics").unwrap().text());
+    families.extend(scraped(&http::get(services[4].admin, "/metrics").unwrap().text()));
+    assert_eq!(missing(&rows, &families, &["rabbitmq"]), Vec::<String>::new());
+    assert_eq!(strange(&rows, &families), Vec::<String>::new());
+    assert_eq!(services[0].metric("forebay_rabbitmq_rejected_total", &[]), 1.0);
+    // everything was acknowledged: nothing comes back when the services go
+    stop_all(services);
+    assert!(client.get(&queue).unwrap().is_none());
+}
+
+#[test]
+fn nothing_is_lost_when_connections_are_cut_and_the_server_dies() {
+    let mut mesh = Mesh::with_topics("amqp-faults");
+    let queue = with_rabbit(&mut mesh, "faults");
+    mesh.set("FOREBAY__RABBITMQ__HEARTBEAT", "2s");
+    let mut services = mesh.start_all();
+    let load = Load::start(&queue, &format!("{queue}.replies"), 150.0);
+    wait_until(SOON, "the first answers", || load.answered() > 100);
+    for cut in 0..3 {
+        server().native(&["rabbitmqctl", "close_all_connections", "a test"]);
+        let before = load.answered();
+        wait_until(SOON, &format!("answers after cut {cut}"), || load.answered() > before + 100);
+    }
+    // it blocks whoever publishes while it is short of memory, and stops answering without a word
+    server().native(&["rabbitmqctl", "set_vm_memory_high_watermark", "absolute", "1MB"]);
+    std::thread::sleep(Duration::from_secs(2));
+    server().native(&["rabbitmqctl", "set_vm_memory_high_watermark", "absolute", "512MB"]);
+    let before = load.answered();
+    wait_until(SOON, "answers after the alarm", || load.answered() > before + 50);
+    server().native(&["pause", "rabbitmq"]);
+    wait_until(SOON, "the silence to be noticed", || !services[4].is_ready() && !services[0].is_ready());
+    server().native(&["resume", "rabbitmq"]);
+    let before = load.answered();
+    wait_until(SOON, "answers after the silence", || load.answered() > before + 50);
+    server().native(&["kill", "rabbitmq"]);
+    wait_until(SOON, "ingestion to say why it is not ready", || why(&services[0]).contains("RabbitMQ"));
+    wait_until(SOON, "publishing to say why it is not ready", || why(&services[4]).contains("RabbitMQ"));
+    server().native(&["up", "rabbitmq"]);
+    let before = load.answered();
+    wait_until(SOON, "answers after the crash", || load.answered() > before + 50);
+    // and ours: killed with messages and answers in hand
+    for stage in [0, 4] {
+        services[stage].kill();
+        services[stage] = mesh.start(harness::STAGES[stage]);
+        services[stage].wait_ready();
+    }
+    let judged = load.judge(Duration::from_secs(40));
+    println!("{} sent, {} answered more than once", judged.sent, judged.repeated);
+    assert!(judged.lost.is_empty(), "lost {} of {}: {:?}", judged.lost.len(), judged.sent, judged.lost);
+    assert!(judged.strange.is_empty(), "{:?}", judged.strange);
+    assert!(judged.repeated * 5 < judged.sent as usize, "{} of {} repeated", judged.repeated, judged.sent);
+    stop_all(services);
+}
+
+#[test]
+fn up_alone_takes_the_urgent_first_and_keeps_what_it_has_when_it_dies() {
+    let mut mesh = Mesh::unset("amqp-up");
+    let queue = with_rabbit(&mut mesh, "up");
+    mesh.set("FOREBAY__RABBITMQ__DECLARE", "false");
+    mesh.set("FOREBAY__RABBITMQ__PREFETCH", "1");
+    let client = Client::new();
+    let replies = format!("{queue}.replies");
+    client.declare(&replies);
+    client.declare_with(&queue, &[("x-max-priority", 10)]);
+    for number in 0..30 {
+        let level = if number % 3 == 0 { 9 } else { 1 };
+        let body = format!(r#"{{"features":{}}}"#, row(number));
+        let properties = asking(&replies, &format!("{level}-{number}")).with_priority(level);
+        client.publish(&queue, body.as_bytes(), properties).unwrap();
+    }
+    let mut up = mesh.launch("forebay", &["up"], &[]);
+    up.wait_ready();
+    let order: Vec<String> =
+        (0..30).map(|_| client.wait(&replies).1.correlation_id().as_ref().unwrap().as_str().to_owned()).collect();
+    assert!(order[..10].iter().all(|label| label.starts_with("9-")), "{order:?}");
+    up.stop();
+
+    mesh.set("FOREBAY__RABBITMQ__PREFETCH", "64");
+    let mut up = mesh.launch("forebay", &["up"], &[]);
+    up.wait_ready();
+    let load = Load::start(&queue, &format!("{queue}.more"), 150.0);
+    wait_until(SOON, "answers", || load.answered() > 100);
+    for how in ["kill", "stop"] {
+        if how == "kill" {
+            up.kill()
+        } else {
+            up.stop()
+        }
+        up = mesh.launch("forebay", &["up"], &[]);
+        up.wait_ready();
+    }
+    let judged = load.judge(Duration::from_secs(20));
+    println!("{} sent, {} answered more than once", judged.sent, judged.repeated);
+    assert!(judged.lost.is_empty() && judged.strange.is_empty(), "{judged:?}");
+    // what was in hand when it was killed: at most what was prefetched
+    assert!(judged.repeated <= 64, "{} repeated", judged.repeated);
+    up.stop();
+}
+
+#[test]
+fn what_is_wrong_is_said_and_heals_without_a_restart() {
+    let client = Client::new();
+    // a queue with other arguments
+    let mut mesh = Mesh::unset("amqp-wrong");
+    let queue = with_rabbit(&mut mesh, "wrong");
+    client.declare_with(&queue, &[("x-max-priority", 3)]);
+    let mut up = mesh.launch("forebay", &["up"], &[]);
+    wait_until(SOON, "the other arguments to be named", || why(&up).contains("exists with other arguments"));
+    assert!(up.is_live() && !up.is_ready());
+    client.delete(&queue);
+    up.wait_ready();
+    // the queue is deleted under it, and declared again
+    client.delete(&queue);
+    wait_until(SOON, "the queue to be there again", || {
+        let body = ask("v1");
+        client.publish(&queue, body.as_bytes(), BasicProperties::default()).is_ok()
+    });
+    up.stop();
+
+    // wrong credentials, never shown
+    let url = format!("amqp://guest:no-such-password@127.0.0.1:{}/%2f", server().port);
+    let mut up = mesh.launch("forebay", &["up"], &[("FOREBAY__RABBITMQ__URL", &url)]);
+    wait_until(SOON, "the refused user to be named", || why(&up).contains("is refused"));
+    assert!(!up.output().contains("no-such-password") && !why(&up).contains("no-such-password"));
+    up.stop();
+
+    // TLS: another authority, no certificate of ours, and both right
+    let (tls, server) = (format!("amqps://guest:guest@localhost:{}/%2f", server().tls_port), server());
+    let file = |path: &Path| path.display().to_string();
+    let (ca, other) = (file(&server.ca), file(&server.other_ca));
+    let (certificate, key) = (file(&server.client_cert), file(&server.client_key));
+    mesh.set("FOREBAY__RABBITMQ__URL", tls);
+    let mut up = mesh.launch("forebay", &["up"], &[("FOREBAY__RABBITMQ__CA_FILE", &other)]);
+    wait_until(SOON, "the unknown authority to be named", || why(&up).contains("rabbitmq.ca_file"));
+    up.stop();
+    mesh.set("FOREBAY__RABBITMQ__CA_FILE", ca);
+    let mut up = mesh.launch("forebay", &["up"], &[]);
+    wait_until(SOON, "a client without a certificate to be refused", || why(&up).contains("client_cert"));
+    up.stop();
+    mesh.set("FOREBAY__RABBITMQ__CLIENT_CERT_FILE", certificate);
+    mesh.set("FOREBAY__RABBITMQ__CLIENT_KEY_FILE", key);
+    let mut up = mesh.launch("forebay", &["up"], &[]);
+    up.wait_ready();
+    let replies = format!("{queue}.replies");
+    client.declare(&replies);
+    client.publish(&queue, ask("v1").as_bytes(), asking(&replies, "tls")).unwrap();
+    assert_eq!(client.wait(&replies).0["prediction"].as_f64(), Some(ROW_V1));
+    up.stop();
+}

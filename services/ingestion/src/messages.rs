@@ -1,0 +1,229 @@
+//! The RabbitMQ door's work on one message: an item, an error outcome, or a dead letter. What a body may hold is what a
+//! Kafka record may hold.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use forebay_bus::kafka::DeadLetter;
+use forebay_bus::rabbit::RabbitMessage;
+use forebay_contract::{AmqpOrigin, AskId, ErrorCode, Origin, Problem};
+use forebay_runtime::{SpanKind, StageSpan, StageTracer, TraceContext};
+
+use crate::admission::{Admission, Timeouts};
+use crate::ask::{Ask, DEFAULT_PRIORITY};
+use crate::parse::{Rejected, parse_record};
+use crate::records::Taken;
+
+/// What the door knows of its queue.
+#[derive(Clone, Debug)]
+pub struct MessageDoor {
+    /// The queue.
+    pub queue: Arc<str>,
+    /// Of the inner topics.
+    pub partitions: u32,
+    /// Travel partition of the batch that gathers now.
+    pub travel: Arc<AtomicU32>,
+    /// Of requests.
+    pub timeouts: Timeouts,
+    /// The stage's spans.
+    pub tracer: StageTracer,
+}
+
+impl MessageDoor {
+    /// Reads one message, accepted at `accepted_us`.
+    pub fn take(&self, message: &RabbitMessage, accepted_us: u64) -> Taken {
+        let caller = message.header("traceparent").and_then(TraceContext::from_traceparent);
+        let root = self.tracer.sample_root(caller);
+        let parsed = parse_record(&message.payload);
+        let mut span = root.sampled().then(|| self.span(root, message, accepted_us));
+        let trace = span.as_ref().map_or(root, StageSpan::context);
+        let asked = parsed.as_ref().ok().and_then(|ask| ask.timeout);
+        let timeout = self.timeouts.of(shorter(asked, message.expiration));
+        let (ask, home) = self.identity(message);
+        let origin = Origin::Amqp(AmqpOrigin {
+            reply_to: message.reply_to.clone().unwrap_or_default(),
+            correlation_id: message.correlation_id.clone().unwrap_or_default(),
+        });
+        let admission = Admission { ask, home, origin, accepted_us, timeout, trace, idempotent: None };
+        match parsed {
+            Ok(ask) => {
+                let ask = Ask { priority: turned(message.priority, ask.priority), ..ask };
+                let Some(item) = admission.items(ask).pop() else {
+                    let problem = Problem::new(ErrorCode::Internal, "the request lost its row");
+                    return Taken::Refused(admission.refusal(None, problem));
+                };
+                if let (Some(span), Some(label)) = (&mut span, item.context.request_id()) {
+                    span.set("messaging.message.conversation_id", label.to_owned());
+                }
+                Taken::Asked(item, span)
+            }
+            Err(rejected) => self.reject(message, rejected, &admission, span),
+        }
+    }
+
+    fn reject(
+        &self,
+        message: &RabbitMessage,
+        rejected: Rejected,
+        admission: &Admission,
+        span: Option<StageSpan>,
+    ) -> Taken {
+        let Rejected { problem, request_id, undecodable } = rejected;
+        if let Some(mut span) = span {
+            span.error(problem.code.as_str(), problem.message.clone());
+        }
+        if !undecodable {
+            return Taken::Refused(admission.refusal(request_id, problem));
+        }
+        let (code, text, topic) = (problem.code.as_str(), problem.message.clone(), Arc::clone(&self.queue));
+        // a queue that waits can be told even where no name could be read
+        let known = request_id.is_some() || message.reply_to.is_some();
+        let told = known.then(|| admission.refusal(request_id, problem));
+        Taken::Dead(DeadLetter { code, message: text, topic, record: message.to_record() }, told)
+    }
+
+    /// A message id names the ask of the client that waits at its queue; ids such as `1` are no rarer elsewhere. Without
+    /// one the ask is new every time, also when the server gives the message again.
+    fn identity(&self, message: &RabbitMessage) -> (AskId, u32) {
+        match &message.message_id {
+            Some(id) => {
+                let caller = format!("amqp:{}", message.reply_to.as_deref().unwrap_or_default());
+                let ask = AskId::of_key(&caller, id);
+                (ask, ask.home(self.partitions))
+            }
+            None => (AskId::random(), self.travel.load(Ordering::Relaxed)),
+        }
+    }
+
+    fn span(&self, root: TraceContext, message: &RabbitMessage, start_us: u64) -> StageSpan {
+        let mut span = self.tracer.start(format!("process {}", self.queue), SpanKind::Consumer, root, start_us);
+        span.set("messaging.system", "rabbitmq");
+        span.set("messaging.operation.name", "process");
+        span.set("messaging.operation.type", "process");
+        span.set("messaging.destination.name", self.queue.to_string());
+        span.set("messaging.rabbitmq.message.delivery_tag", i64::try_from(message.tag).unwrap_or(i64::MAX));
+        if let Some(id) = &message.message_id {
+            span.set("messaging.message.id", id.clone());
+        }
+        span
+    }
+}
+
+/// AMQP has higher numbers first and 0 for what has none; here lower numbers go first and 1 is the default. So 0 leaves
+/// the body's own priority, and 1 to 9 become 0 to -8, before everything that names none.
+fn turned(property: Option<u8>, body: i32) -> i32 {
+    match property {
+        None | Some(0) => body,
+        Some(level) => DEFAULT_PRIORITY - i32::from(level),
+    }
+}
+
+fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use forebay_bus::Ack;
+    use forebay_contract::{Item, Request};
+
+    fn door() -> MessageDoor {
+        MessageDoor {
+            queue: "in".into(),
+            partitions: 4,
+            travel: Arc::new(AtomicU32::new(3)),
+            timeouts: Timeouts { default: Duration::from_secs(60), most: Duration::from_secs(300) },
+            tracer: StageTracer::disabled(),
+        }
+    }
+
+    fn message(text: &str) -> RabbitMessage {
+        RabbitMessage::new(Bytes::copy_from_slice(text.as_bytes()), Ack::none())
+    }
+
+    fn asked(taken: Taken) -> Item<Request> {
+        match taken {
+            Taken::Asked(item, _) => item,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_way_back_is_carried() {
+        let mut message = message(r#"{"request_id":"a","features":[1,2]}"#);
+        (message.reply_to, message.correlation_id) = (Some("answers".into()), Some("c1".into()));
+        let item = asked(door().take(&message, 1_000));
+        let origin = AmqpOrigin { reply_to: "answers".into(), correlation_id: "c1".into() };
+        assert_eq!(item.context.origin(), Some(&Origin::Amqp(origin)));
+        assert_eq!((item.context.home(), item.context.request_id()), (3, Some("a")));
+    }
+
+    #[test]
+    fn a_message_id_is_the_identity_at_its_queue() {
+        let with = |id: &str, queue: &str| {
+            let mut message = message(r#"{"features":[1]}"#);
+            (message.message_id, message.reply_to) = (Some(id.into()), Some(queue.into()));
+            asked(door().take(&message, 0)).context
+        };
+        assert_eq!(with("1", "q").ask(), with("1", "q").ask());
+        assert_eq!(with("1", "q").home(), with("1", "q").home());
+        assert_ne!(with("1", "q").ask(), with("1", "other").ask());
+        assert_ne!(with("1", "q").ask(), with("2", "q").ask());
+        let nameless = || asked(door().take(&message(r#"{"features":[1]}"#), 0)).context.ask();
+        assert_ne!(nameless(), nameless());
+    }
+
+    #[test]
+    fn expiration_shortens_the_deadline_and_never_lengthens_it() {
+        let deadline = |text: &str, millis: Option<u64>| {
+            let mut message = message(text);
+            message.expiration = millis.map(Duration::from_millis);
+            asked(door().take(&message, 0)).context.deadline_us() / 1000
+        };
+        assert_eq!(deadline(r#"{"features":[1]}"#, None), 60_000);
+        assert_eq!(deadline(r#"{"features":[1]}"#, Some(1500)), 1500);
+        assert_eq!(deadline(r#"{"features":[1],"timeout_ms":700}"#, Some(1500)), 700);
+        assert_eq!(deadline(r#"{"features":[1],"timeout_ms":9000}"#, Some(1500)), 1500);
+        assert_eq!(deadline(r#"{"features":[1]}"#, Some(u64::MAX)), 300_000);
+        assert_eq!(deadline(r#"{"features":[1]}"#, Some(0)), 0, "no time at all is answered as too late");
+    }
+
+    #[test]
+    fn priorities_are_turned_around() {
+        let priority = |text: &str, property| {
+            let mut message = message(text);
+            message.priority = property;
+            asked(door().take(&message, 0)).context.priority()
+        };
+        let (plain, own) = (r#"{"features":[1]}"#, r#"{"features":[1],"priority":5}"#);
+        assert_eq!([None, Some(0), Some(1), Some(9)].map(|it| priority(plain, it)), [1, 1, 0, -8]);
+        assert_eq!([None, Some(0), Some(9)].map(|it| priority(own, it)), [5, 5, -8]);
+    }
+
+    #[test]
+    fn the_caller_s_trace_goes_on() {
+        let mut message = message(r#"{"features":[1]}"#);
+        let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        message.headers.push(("traceparent".into(), Bytes::from_static(header.as_bytes())));
+        let item = asked(door().take(&message, 0));
+        assert!(item.context.sampled());
+        assert_eq!(item.parent_span, 0xb7ad_6b71_6920_3331);
+    }
+
+    #[test]
+    fn what_is_no_json_is_dead_and_told_where_somebody_waits() {
+        let mut broken = message("\u{0}garbage");
+        assert!(matches!(door().take(&broken, 0), Taken::Dead(_, None)));
+        broken.reply_to = Some("answers".into());
+        let Taken::Dead(letter, Some(told)) = door().take(&broken, 0) else { panic!() };
+        assert_eq!((&*letter.topic, &letter.record.payload[..]), ("in", &b"\0garbage"[..]));
+        assert!(matches!(told.context.origin(), Some(Origin::Amqp(_))));
+        assert!(matches!(door().take(&message(r#"{"features":["x"]}"#), 0), Taken::Refused(_)));
+    }
+}

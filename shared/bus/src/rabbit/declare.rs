@@ -1,0 +1,58 @@
+//! The queue of requests: declared, or found as it is.
+
+use std::time::Duration;
+
+use forebay_runtime::RabbitSettings;
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Connection, ExchangeKind};
+
+/// A channel on which the queue is known to exist. A refusal closes the channel, so the caller starts anew.
+pub(super) async fn declare(connection: &Connection, settings: &RabbitSettings) -> Result<Channel, String> {
+    let failed = |error: lapin::Error| format!("RabbitMQ: {error}");
+    let channel = connection.create_channel().await.map_err(failed)?;
+    let queue = settings.queue.as_str();
+    if !settings.declare {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let found = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
+        found.map_err(|error| format!("RabbitMQ: queue {queue:?} (rabbitmq.declare is off): {error}"))?;
+        return Ok(channel);
+    }
+    let dead = settings.dead_letter_exchange.as_str();
+    let durable = QueueDeclareOptions::durable();
+    if !dead.is_empty() {
+        let exists = |error: lapin::Error| format!("RabbitMQ: rabbitmq.dead_letter_exchange {dead:?}: {error}");
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let made = channel.exchange_declare(dead.into(), ExchangeKind::Fanout, options, FieldTable::default()).await;
+        made.map_err(exists)?;
+        channel.queue_declare(dead.into(), durable, FieldTable::default()).await.map_err(exists)?;
+        let bound =
+            channel.queue_bind(dead.into(), dead.into(), "".into(), QueueBindOptions::default(), FieldTable::default());
+        bound.await.map_err(exists)?;
+    }
+    let made = channel.queue_declare(queue.into(), durable, arguments(settings)).await;
+    made.map_err(|error| {
+        format!(
+            "RabbitMQ: queue {queue:?} exists with other arguments than rabbitmq.max_priority, message_ttl and \
+             dead_letter_exchange say; set them as the queue has them, or rabbitmq.declare=false: {error}"
+        )
+    })?;
+    Ok(channel)
+}
+
+/// What a declared queue is given. The library writes integers with their size; the server compares values alone.
+fn arguments(settings: &RabbitSettings) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    if settings.max_priority > 0 {
+        arguments.insert("x-max-priority".into(), AMQPValue::LongInt(settings.max_priority.into()));
+    }
+    if settings.message_ttl > Duration::ZERO {
+        let millis = i64::try_from(settings.message_ttl.as_millis()).unwrap_or(i64::MAX);
+        arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(millis));
+    }
+    if !settings.dead_letter_exchange.is_empty() {
+        let name = AMQPValue::LongString(settings.dead_letter_exchange.as_str().into());
+        arguments.insert("x-dead-letter-exchange".into(), name);
+    }
+    arguments
+}

@@ -1,0 +1,141 @@
+//! RabbitMQ edges without a server: they say why, give up in time, and end when they are told to.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
+
+use forebay_bus::rabbit::{Answer, RabbitSink, RabbitSource, Target};
+use forebay_bus::{Ack, AckOutcome, Permits};
+use forebay_contract::now_us;
+use forebay_runtime::{Host, Layers, Problems, SHARED_BUNDLE, Shared};
+
+const LONG: Duration = Duration::from_secs(10);
+
+fn host(url: &str) -> Host {
+    let layers = Layers::from_parts(&[SHARED_BUNDLE], "", &[], &[url]).unwrap();
+    let mut problems = Problems::default();
+    let shared = Shared::read(&layers, &mut problems).unwrap();
+    problems.into_result().unwrap();
+    Host::detached(shared)
+}
+
+/// Nobody listens there.
+fn nowhere() -> String {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    format!("rabbitmq.url=amqp://user:secret-word@{address}/%2f")
+}
+
+fn reason(host: &Host, name: &str) -> Option<String> {
+    let components = host.lifecycle().components();
+    components.into_iter().find(|it| it.name.starts_with(name)).and_then(|it| it.unready)
+}
+
+#[track_caller]
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn now<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+fn answer(give_up_us: u64) -> Answer {
+    Answer {
+        target: Target::ReplyTo("answers".into()),
+        correlation_id: None,
+        message_id: "m".into(),
+        payload: b"{}".to_vec(),
+        traceparent: None,
+        give_up_us,
+    }
+}
+
+fn ack(told: &Sender<AckOutcome>) -> Ack {
+    let told = told.clone();
+    Ack::new(move |outcome| {
+        let _ = told.send(outcome);
+    })
+}
+
+#[test]
+fn without_a_server_the_reason_is_told_and_the_end_does_not_wait() {
+    let host = host(&nowhere());
+    let source = RabbitSource::start(&host, Permits::new(8), |_| {}).unwrap();
+    let sink = RabbitSink::start(&host, Arc::new(|_, _, ack: Ack| ack.nack())).unwrap();
+    for name in ["rabbitmq source", "rabbitmq answers"] {
+        let told = |it: String| it.contains("refused") && it.contains("127.0.0.1");
+        until("the reason", || reason(&host, name).is_some_and(told));
+        assert!(!reason(&host, name).unwrap().contains("secret-word"));
+    }
+    let began = Instant::now();
+    now(async {
+        source.drain(LONG).await;
+        sink.close(LONG).await;
+    });
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_connection_that_is_not_made_holds_no_end_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = host(&format!("rabbitmq.url=amqp://127.0.0.1:{}", listener.local_addr().unwrap().port()));
+    let source = RabbitSource::start(&host, Permits::new(8), |_| {}).unwrap();
+    let (_silent, _) = listener.accept().unwrap();
+    let began = Instant::now();
+    now(source.drain(LONG));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[test]
+fn answers_are_given_up_when_their_time_is_over_and_not_before() {
+    let host = host(&nowhere());
+    let (given_up, letters) = channel();
+    let give_up = move |answer: Answer, why: &str, ack: Ack| {
+        given_up.send((answer.message_id, why.to_owned())).unwrap();
+        ack.ack();
+    };
+    let sink = RabbitSink::start(&host, Arc::new(give_up)).unwrap();
+    let (told, report) = channel();
+    sink.send(answer(now_us() + 900_000), ack(&told), Vec::new());
+    assert!(letters.recv_timeout(Duration::from_millis(400)).is_err(), "given up too early");
+    let (id, why) = letters.recv_timeout(LONG).unwrap();
+    assert!(id == "m" && why.contains("refused"), "{why}");
+    assert_eq!(report.recv_timeout(LONG), Ok(AckOutcome::Done));
+    // what still waits when the process ends is not done
+    sink.send(answer(u64::MAX), ack(&told), Vec::new());
+    now(sink.close(LONG));
+    assert_eq!(report.recv_timeout(LONG), Ok(AckOutcome::Failed));
+}
+
+#[test]
+fn a_wrong_address_is_an_error_that_does_not_quote_it() {
+    let host = host("rabbitmq.url=amqp://user:secret-word@host:port/");
+    let error = RabbitSource::start(&host, Permits::new(8), |_| {}).unwrap_err().to_string();
+    assert!(error.contains("rabbitmq.url") && !error.contains("secret-word"), "{error}");
+}
+
+#[test]
+fn wrong_settings_are_all_named() {
+    let wrong = [
+        ("url", "http://x"),
+        ("prefetch", "0"),
+        ("max_priority", "99"),
+        ("client_cert_file", "a"),
+        ("heartbeat", "1s"),
+    ];
+    let flags: Vec<String> = wrong.iter().map(|(key, value)| format!("rabbitmq.{key}={value}")).collect();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let layers = Layers::from_parts(&[SHARED_BUNDLE], "", &[], &flags).unwrap();
+    let mut problems = Problems::default();
+    Shared::read(&layers, &mut problems);
+    let text = problems.into_result().unwrap_err().to_string();
+    for (key, _) in wrong {
+        assert!(text.contains(&format!("rabbitmq.{key}")), "{key}: {text}");
+    }
+}
