@@ -130,6 +130,10 @@ impl Client {
                 config.set(property, value);
             }
         }
+        // the OpenSSL inside looks for the machine's authorities where nobody has them (/usr/local/ssl)
+        if ca.is_empty() && !self.settings.options.contains_key("ssl.ca.pem") {
+            config.set("ssl.ca.location", "probe");
+        }
     }
 
     fn finish(&self, mut config: ClientConfig) -> ClientConfig {
@@ -209,7 +213,9 @@ mod tests {
     fn without_settings_nothing_is_encrypted_and_nobody_logs_in() {
         for config in all(&client(&[], &[])) {
             assert_eq!(config.get("security.protocol"), Some("plaintext"));
-            assert_eq!((config.get("sasl.mechanisms"), config.get("ssl.ca.location")), (None, None));
+            assert_eq!((config.get("sasl.mechanisms"), config.get("sasl.password")), (None, None));
+            // whoever asks for TLS in the options alone trusts the machine's authorities as well
+            assert_eq!(config.get("ssl.ca.location"), Some("probe"));
         }
     }
 
@@ -229,6 +235,7 @@ mod tests {
                 ("socket.keepalive.enable", "true"),
                 ("message.max.bytes", "1000000"),
                 ("compression.type", "none"),
+                ("ssl.ca.location", "probe"),
             ] {
                 assert_eq!(config.get(name), Some(value), "{name}");
             }

@@ -28,8 +28,9 @@ impl Fence {
     fn with(limit: Duration, fenced: impl Fn(Duration) + Send + 'static) -> Self {
         let (stop, stopped) = channel::<()>();
         let tick = (limit / 8).clamp(Duration::from_millis(1), Duration::from_millis(250));
+        // from here and not from the thread's first turn: a pause in between counts as well
+        let mut before = Instant::now();
         let run = move || {
-            let mut before = Instant::now();
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(tick) {
                 let now = Instant::now();
                 let gap = now.saturating_duration_since(before);
