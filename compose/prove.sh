@@ -3,7 +3,7 @@
 # trace through five services in Jaeger, Prometheus scraping all of them, `--scale prediction=3`, containers killed under load with
 # nothing lost, models from MLflow, an orderly stop, down with nothing left. Runs beside a mesh that is up: project and ports are its own.
 #
-#   compose/prove.sh [--build]      about four minutes with the images there
+#   compose/prove.sh [--build]      about five minutes with the images there
 #
 # --build            builds the images of the Dockerfile first (ten minutes and more when nothing is cached)
 # CA_BUNDLE          certificates for the build, where a proxy opens TLS
@@ -121,6 +121,19 @@ result_of() { timeout 20 kcat -C -q -e -b "$kafka" -t inference-results -o begin
 await 30 "a result over Kafka" result_of over-kafka
 [ "$(result_of over-kafka | jq -r .prediction)" = "$(jq -r .prediction <<<"$answer")" ] || die "another answer over Kafka than over HTTP"
 ok "the same prediction over Kafka, from the host's side"
+
+if runs rabbitmq; then
+  # over the management interface of the server, so that no client has to be installed
+  rabbit() { curl -fsS -m 10 -u forebay:forebay -H 'content-type: application/json' "http://127.0.0.1:$RABBITMQ_UI_PORT/api/$1" "${@:2}"; }
+  rabbit queues/%2f/prove -X PUT -d '{"auto_delete":false,"durable":true}'
+  jq -n --arg row "$row" '{routing_key: "inference-requests", payload_encoding: "string", payload: "{\"request_id\":\"over-rabbitmq\",\"features\":\($row)}",
+    properties: {reply_to: "prove", correlation_id: "c-1", message_id: "m-1", priority: 5}}' | rabbit exchanges/%2f/amq.default/publish -d @- | jq -e .routed >/dev/null || die "RabbitMQ has no request queue"
+  replied() { rabbit queues/%2f/prove/get -d '{"count":1,"ackmode":"ack_requeue_true","encoding":"auto"}' >"$work/reply.json" && jq -e length==1 "$work/reply.json"; }
+  await 30 "a reply over RabbitMQ" replied
+  jq -e --argjson answer "$answer" '.[0] | .properties.correlation_id == "c-1" and (.payload | fromjson | .prediction == $answer.prediction and .request_id == "over-rabbitmq")' \
+    "$work/reply.json" >/dev/null || die "over RabbitMQ: $(cat "$work/reply.json")"
+  ok "the same prediction over RabbitMQ, with its correlation id"
+fi
 
 if runs jaeger; then
   known() { curl -fsS -m 5 "http://127.0.0.1:$JAEGER_PORT/api/traces/$trace" | jq -r '[.data[0].processes[].serviceName] | unique | length' | grep -qx 5; }
