@@ -39,6 +39,9 @@ pub(crate) fn text(shared: &Shared, http: Option<&HttpDoor>, kafka: bool, stages
         let topics = &shared.topics;
         let _ = writeln!(text, "  kafka    {}: {} -> {}", shared.kafka.brokers, topics.requests_in, topics.results_out);
     }
+    if shared.rabbitmq.enabled() {
+        let _ = writeln!(text, "  rabbitmq queue {}: answers to reply-to", shared.rabbitmq.queue);
+    }
     let admin = shared.admin.listen;
     let _ = writeln!(text, "  health   http://{admin}/health/ready   metrics http://{admin}/metrics");
     if let Ok(sample) = &sample

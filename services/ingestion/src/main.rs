@@ -8,7 +8,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SPEC: ServiceSpec = ServiceSpec {
     name: "ingestion",
-    about: "takes requests over HTTP and Kafka and hands them to the mesh",
+    about: "takes requests over HTTP, Kafka and RabbitMQ and hands them to the mesh",
     bundle: forebay_ingestion::BUNDLE,
 };
 
