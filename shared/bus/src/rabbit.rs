@@ -4,6 +4,7 @@
 //! - [`RabbitSink`]: sends answers with publisher confirms; what is not confirmed is sent again
 //! - `connection`: an address, TLS, and what is said when it does not work
 //! - `declare`: the queue of requests
+//! - `standing`: what an outage means for the process
 //! - `hand`: the messages of one connection that are not settled yet
 //!
 //! Connections are made again here and not by the library: everything that belongs to a connection (delivery tags,
@@ -16,6 +17,7 @@ mod message;
 mod pause;
 mod sink;
 mod source;
+mod standing;
 
 pub use message::{Answer, RabbitMessage, RabbitMessages, Target};
 pub use sink::{GiveUp, RabbitSink};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use forebay_contract::now_us;
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
-use forebay_runtime::{Host, Metrics, RabbitSettings, StageMetrics, StageSpan, StartError};
+use forebay_runtime::{Host, Metrics, RabbitSettings, StageSpan, StartError};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -22,8 +22,8 @@ use tokio::sync::watch;
 use super::connection::{Address, Thread, say_once};
 use super::message::{Answer, Target};
 use super::pause::Pause;
-use crate::host_events::HostEvents;
-use crate::{Ack, EdgeEvents};
+use super::standing::Standing;
+use crate::Ack;
 
 /// Answers sent and not confirmed at most; the rest waits here.
 const WINDOW: usize = 2048;
@@ -71,14 +71,14 @@ impl RabbitSink {
     pub fn start(host: &Host, give_up: GiveUp) -> Result<Self, StartError> {
         let settings = host.shared().rabbitmq.clone();
         let address = Address::read(&settings, "forebay-publishing")?;
-        let stage = StageMetrics::register(host.metrics(), "publishing");
-        let events = HostEvents::register(host, &stage, "rabbitmq answers".to_owned());
+        let name = "rabbitmq answers".to_owned();
+        let standing = Standing::register(host, "publishing", name, "forebay_rabbitmq_answers_connected");
         let exchange = Some(settings.results_exchange.clone()).filter(|name| !name.is_empty());
         let (jobs, incoming) = unbounded_channel();
         let (stop, stopped) = watch::channel(false);
         let counters = Counters::register(host.metrics());
         let waiting = VecDeque::new();
-        let running = Running { address, settings, events, counters, incoming, stopped, waiting, give_up };
+        let running = Running { address, settings, standing, counters, incoming, stopped, waiting, give_up };
         let thread = Mutex::new(Some(Thread::start("rabbitmq-sink", running.run())?));
         Ok(Self(Arc::new(Inner { jobs, stop, thread, exchange })))
     }
@@ -129,7 +129,7 @@ impl Counters {
 struct Running {
     address: Address,
     settings: RabbitSettings,
-    events: HostEvents,
+    standing: Standing,
     counters: Counters,
     incoming: UnboundedReceiver<Job>,
     stopped: watch::Receiver<bool>,
@@ -155,7 +155,7 @@ impl Running {
         loop {
             let ended = match self.open().await {
                 Ok(mut session) => {
-                    self.events.ready();
+                    self.standing.ready();
                     pause.reset();
                     said.clear();
                     let ended = self.serve(&mut session).await;
@@ -168,7 +168,7 @@ impl Running {
                 Err(why) => Err(why),
             };
             let Err(why) = ended else { return };
-            self.events.unready(&why);
+            self.standing.lost(&why);
             say_once(&mut said, &why);
             let rest = Instant::now() + pause.next();
             while Instant::now() < rest {

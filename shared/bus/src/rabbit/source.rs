@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use forebay_contract::MAX_BATCH_ITEMS;
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
-use forebay_runtime::{Host, Metrics, RabbitSettings, StageMetrics, StartError};
+use forebay_runtime::{Host, Metrics, RabbitSettings, StartError};
 use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::message::Delivery;
 use lapin::options::{
@@ -23,8 +23,8 @@ use super::declare::declare;
 use super::hand::{Hand, Word};
 use super::message::{RabbitMessage, RabbitMessages};
 use super::pause::Pause;
-use crate::host_events::HostEvents;
-use crate::{Ack, AckOutcome, EdgeEvents, Permit, Permits};
+use super::standing::Standing;
+use crate::{Ack, AckOutcome, Permit, Permits};
 
 /// Between two looks at permits when there are none.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -61,11 +61,11 @@ impl RabbitSource {
     ) -> Result<Self, StartError> {
         let settings = host.shared().rabbitmq.clone();
         let address = Address::read(&settings, "forebay-ingestion")?;
-        let stage = StageMetrics::register(host.metrics(), "ingestion");
-        let events = HostEvents::register(host, &stage, format!("rabbitmq source {}", settings.queue));
+        let name = format!("rabbitmq source {}", settings.queue);
+        let standing = Standing::register(host, "ingestion", name, "forebay_rabbitmq_source_connected");
         let (phase, phases) = watch::channel(Phase::Taking);
         let counters = Counters::register(host.metrics());
-        let running = Running { address, settings, permits, events, counters, phases, take, pause: Pause::new() };
+        let running = Running { address, settings, permits, standing, counters, phases, take, pause: Pause::new() };
         let thread = Thread::start("rabbitmq-source", running.run())?;
         Ok(Self { phase, thread })
     }
@@ -112,7 +112,7 @@ struct Running<F> {
     address: Address,
     settings: RabbitSettings,
     permits: Permits,
-    events: HostEvents,
+    standing: Standing,
     counters: Counters,
     phases: watch::Receiver<Phase>,
     take: F,
@@ -150,7 +150,7 @@ impl<F: Fn(RabbitMessages) + Send + Sync + 'static> Running<F> {
                 Err(why) => Err(why),
             };
             let Err(why) = ended else { return };
-            self.events.unready(&why);
+            self.standing.lost(&why);
             say_once(&mut said, &why);
             tokio::select! {
                 () = tokio::time::sleep(self.pause.next()) => {}
@@ -176,7 +176,7 @@ impl<F: Fn(RabbitMessages) + Send + Sync + 'static> Running<F> {
 
     /// `Ok` when the process stops and everything in hand is settled, or has to be left.
     async fn serve(&mut self, mut session: Session) -> Result<(), String> {
-        self.events.ready();
+        self.standing.ready();
         self.pause.reset();
         let queue = self.settings.queue.clone();
         let lost = |error: lapin::Error| format!("the connection to RabbitMQ ended: {error}");
@@ -267,7 +267,7 @@ impl Session {
                 AckOutcome::Done => self.hand.done(tag),
                 AckOutcome::Failed => {
                     if !self.failing {
-                        running.events.unready("requests from RabbitMQ could not be passed on, they are given back");
+                        running.standing.stuck("requests from RabbitMQ could not be passed on, they are given back");
                     }
                     self.failing = true;
                     self.again.push((Instant::now() + self.failures.next(), tag));
@@ -278,7 +278,7 @@ impl Session {
         let words = self.hand.words();
         if !words.is_empty() && std::mem::take(&mut self.failing) {
             self.failures.reset();
-            running.events.ready();
+            running.standing.ready();
         }
         for word in words {
             self.say(word).await?;

@@ -1,0 +1,49 @@
+//! What a RabbitMQ that is away means for the process. Until the first connection it is not ready, so that wrong settings
+//! stop a rollout. From then on an outage is told by the log and by a gauge alone: a process that is not ready is sent
+//! no requests over HTTP either, and those can do without RabbitMQ.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
+use forebay_runtime::{Host, StageMetrics};
+
+use crate::EdgeEvents as _;
+use crate::host_events::HostEvents;
+
+/// How one end stands with its server.
+#[derive(Debug)]
+pub(super) struct Standing {
+    events: HostEvents,
+    connected: Gauge,
+    before: AtomicBool,
+}
+
+impl Standing {
+    /// Registers the component `name` of `stage`, and the gauge `metric`.
+    pub(super) fn register(host: &Host, stage: &'static str, name: String, metric: &str) -> Self {
+        let metrics = StageMetrics::register(host.metrics(), stage);
+        let connected = Gauge::default();
+        host.metrics().register(metric, "1 while there is a connection to RabbitMQ", connected.clone());
+        Self { events: HostEvents::register(host, &metrics, name), connected, before: AtomicBool::new(false) }
+    }
+
+    /// There is a connection, and work passes.
+    pub(super) fn ready(&self) {
+        self.before.store(true, Ordering::Relaxed);
+        self.connected.set(1);
+        self.events.ready();
+    }
+
+    /// There is no connection.
+    pub(super) fn lost(&self, why: &str) {
+        self.connected.set(0);
+        if !self.before.load(Ordering::Relaxed) {
+            self.events.unready(why);
+        }
+    }
+
+    /// The connection stands, and what came over it cannot be passed on: that concerns every door.
+    pub(super) fn stuck(&self, why: &str) {
+        self.events.unready(why);
+    }
+}
