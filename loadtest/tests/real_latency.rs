@@ -255,10 +255,16 @@ fn slow_and_failed_requests_are_seen_at_one_percent() {
     let bad = |body: &str| http::predict(example.services[0].http, &[], body).unwrap();
     let mut failed: Vec<String> = Vec::new();
     for body in ["not json", r#"{"features":[1,2,3]}"#] {
-        for _ in 0..5 {
+        let mut told = 0;
+        while told < 5 {
             let reply = bad(body);
             assert_eq!(reply.status, 400, "{}", reply.text());
+            // one in a hundred is sampled by chance and has its usual spans; an answer names a span of such a trace
+            if reply.header("traceparent").is_some() {
+                continue;
+            }
             failed.push(reply.json()["trace_id"].as_str().unwrap_or_else(|| panic!("{}", reply.text())).to_owned());
+            told += 1;
         }
     }
 

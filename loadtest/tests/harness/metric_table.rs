@@ -8,7 +8,7 @@ use std::path::Path;
 pub struct Row {
     pub kind: String,
     pub labels: BTreeSet<String>,
-    /// When there is a sample: `always`, `kafka`, `rabbitmq`, `event`.
+    /// When there is a sample: `always`, `kafka`, `rabbitmq`, `auth`, `tls`, `event`.
     pub seen: String,
     pub meaning: String,
 }
@@ -32,7 +32,7 @@ pub fn documented(root: &Path) -> BTreeMap<String, Row> {
         let [name, kind, _unit, labels, seen, meaning] = cells[..] else { panic!("six cells a row: {line}") };
         let labels = labels.split(',').map(|label| label.trim().to_owned()).filter(|label| !label.is_empty()).collect();
         let row = Row { kind: kind.to_owned(), labels, seen: seen.to_owned(), meaning: meaning.to_owned() };
-        assert!(["always", "kafka", "rabbitmq", "event"].contains(&seen), "{line}");
+        assert!(["always", "kafka", "rabbitmq", "auth", "tls", "event"].contains(&seen), "{line}");
         assert!(rows.insert(name.trim_matches('`').to_owned(), row).is_none(), "twice: {line}");
     }
     assert!(rows.len() > 30, "the table was not read");
