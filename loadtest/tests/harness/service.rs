@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -36,9 +37,18 @@ pub struct Launch<'a> {
     pub log: PathBuf,
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago. Below the range from which outgoing connections take theirs, which would take it
+/// before the service does, and below the one that the scripts use.
 pub fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..10_000 {
+        let turn = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(97));
+        let address = SocketAddr::from(([127, 0, 0, 1], 10_000 + (turn % 10_000) as u16));
+        if std::net::TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no free port between 10000 and 19999");
 }
 
 impl Service {
