@@ -321,7 +321,7 @@ rabbitmq_env() { # PORT : sets the array `rabbitmq_env`
   rabbitmq_env=(
     HOME="$home" ERL_CRASH_DUMP="$home/erl_crash.dump" ERL_EPMD_PORT="$(($1 + 2))" ERL_EPMD_ADDRESS=127.0.0.1
     RABBITMQ_NODENAME="forebay-$1@localhost" RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 RABBITMQ_NODE_PORT="$1"
-    RABBITMQ_DIST_PORT="$(($1 + 20000))" RABBITMQ_MNESIA_BASE="$home/data" RABBITMQ_LOG_BASE="$home/logs"
+    RABBITMQ_DIST_PORT="$(($1 + 3))" RABBITMQ_MNESIA_BASE="$home/data" RABBITMQ_LOG_BASE="$home/logs"
     RABBITMQ_PID_FILE="$home/server.pid" RABBITMQ_CONFIG_FILE="$home/rabbitmq" RABBITMQ_CONF_ENV_FILE=/dev/null
     RABBITMQ_ENABLED_PLUGINS_FILE="$home/enabled_plugins" RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="$loopback"
   )
@@ -330,7 +330,7 @@ rabbitmq_env() { # PORT : sets the array `rabbitmq_env`
 start_rabbitmq() { # PORT
   local home=$dir/rabbitmq
   free_port rabbitmq "$1" RABBITMQ_PORT
-  free_port "rabbitmq (inter-node)" "$(($1 + 20000))" RABBITMQ_PORT
+  free_port "rabbitmq (inter-node)" "$(($1 + 3))" RABBITMQ_PORT
   mkdir -p "$home/data" "$home/logs"
   printf 'log.console = true\nlog.console.level = info\nlog.file = false\nvm_memory_high_watermark.absolute = 512MB\ndisk_free_limit.absolute = 100MB\n%s\n' \
     "${RABBITMQ_EXTRA:-}" > "$home/rabbitmq.conf"

@@ -4,7 +4,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 FOREBAY_NATIVE_DIR=$(mktemp -d)
-base=$((20000 + RANDOM % 8000)) # below the ephemeral ports; RabbitMQ takes base + 20 and base + 20020 as well
+base=$((20000 + RANDOM % 8000)) # below the ephemeral ports; RabbitMQ takes base + 20, 22 and 23
 export FOREBAY_NATIVE_DIR KAFKA_PORT=$base REDIS_PORT=$((base + 10)) RABBITMQ_PORT=$((base + 20))
 export KAFKA_TLS_PORT=$((base + 2)) KAFKA_MTLS_PORT=$((base + 3)) REDIS_TLS_PORT=$((base + 11)) KAFKA_PLAIN_USERS="\$ConnectionString=a=b;c"
 native() { bash "$here/native.sh" "$@"; }

@@ -63,7 +63,8 @@ ok() { passed=$((passed + 1)); say "ok: $*"; }
 
 # --- processes ---------------------------------------------------------------------------------------------------------
 
-taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+# shellcheck source=../compose/ports.sh
+. "$root/compose/ports.sh"
 
 next_port=$((21000 + RANDOM % 8000))
 free_port() { # sets `port`
@@ -154,9 +155,9 @@ settings() {
 # --- rollout -----------------------------------------------------------------------------------------------------------
 
 rollout() {
-  local stage load_seconds=${REHEARSE_SECONDS:-120} code=0 began
+  local stage load_seconds=${REHEARSE_SECONDS:-150} code=0 began
   backing kafka redis
-  export FOREBAY__KAFKA__BROKERS=127.0.0.1:$KAFKA_PORT FOREBAY__KAFKA__SESSION_TIMEOUT=6s FOREBAY__LOG__FORMAT=json
+  export FOREBAY__KAFKA__BROKERS=127.0.0.1:$KAFKA_PORT FOREBAY__KAFKA__SESSION_TIMEOUT=30s FOREBAY__LOG__FORMAT=json
   export FOREBAY__REDIS__URL=redis://127.0.0.1:$REDIS_PORT
   "$old/forebay" topics create >"$work/topics.log"
   for stage in "${stages[@]}"; do start "$stage/old/0"; start "$stage/old/1"; done

@@ -5,13 +5,13 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/.." && pwd)
-limit=${REAL_TIMEOUT:-1500}
+limit=${REAL_TIMEOUT:-2100}
 
 usage() {
   cat <<'TEXT'
 usage: loadtest/real.sh [TEST [FILTER]]
 
-  real.sh                  all of them (about 10 minutes on two cores, after the build)
+  real.sh                  all of them (about 12 minutes on two cores, after the build)
   real.sh rollout          loadtest/tests/real_rollout.rs alone
   real.sh mesh bad_input   of real_mesh.rs the tests whose name contains bad_input
   real.sh rabbitmq         the RabbitMQ door and its server's faults (about 90 s)
@@ -20,7 +20,7 @@ usage: loadtest/real.sh [TEST [FILTER]]
 Environment
   CARGO_TARGET_DIR   where cargo builds (default target/)
   FOREBAY_BIN_DIR    use the binaries in this folder and build none
-  REAL_TIMEOUT       seconds the tests may take in all (default 1500)
+  REAL_TIMEOUT       seconds the tests may take in all (default 2100)
   REAL_PYTHON        a Python with loadtest/sklearn_requirements.txt (default: one is made in the user's cache folder)
   REAL_SEED          seed of the random models (default 1)
   REAL_KEEP          a folder that keeps the logs of services, Kafka, Redis, RabbitMQ and MLflow
@@ -46,18 +46,8 @@ if [ -n "${1:-}" ]; then
   [ -z "${2:-}" ] || filter=("$2")
 fi
 
-taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-
-free_ports() { # COUNT : the first of so many free neighbours
-  local base i
-  for _ in $(seq 200); do
-    base=$((20000 + RANDOM % 9000))
-    for ((i = 0; i < $1; i++)); do ! taken $((base + i)) || continue 2; done
-    echo "$base"
-    return 0
-  done
-  die "no $1 free ports"
-}
+# shellcheck source=../compose/ports.sh
+. "$here/../compose/ports.sh"
 
 model_python() { # a virtual environment for the random models, kept between runs
   local venv=${XDG_CACHE_HOME:-$HOME/.cache}/forebay/sklearn

@@ -118,15 +118,16 @@ say "load for $seconds s"
 "$bin/forebay-loadtest" kafka --brokers "$FOREBAY__KAFKA__BROKERS" --rate 200 --seconds "$seconds" --warmup 1 --repeat-ratio 0.4 >"$work/load.log" 2>&1 &
 load=$!
 pids+=("$load")
-python3 "$here/check.py" callers "$http" "$seconds" &
+# the callers go on while the expressions are asked: many of them look at the last half minute
+python3 "$here/check.py" callers "$http" "$((seconds + 15))" &
 callers=$!
 pids+=("$callers")
 wait "$load" || { cat "$work/load.log" >&2; die "the load test was not clean"; }
-wait "$callers" || die "the callers over HTTP were not answered"
 
+python3 "$here/check.py" ask "http://127.0.0.1:$prometheus"
+wait "$callers" || die "the callers over HTTP were not answered"
 for i in "${!stages[@]}"; do
   curl -fsS "http://127.0.0.1:$((admin + i))/metrics" >"$work/${stages[$i]}.metrics.txt"
   promtool check metrics <"$work/${stages[$i]}.metrics.txt" || die "promtool finds fault with the metrics of ${stages[$i]}"
 done
 say "promtool check metrics: clean"
-python3 "$here/check.py" ask "http://127.0.0.1:$prometheus"

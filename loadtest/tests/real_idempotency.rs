@@ -53,7 +53,8 @@ fn one_key_is_one_ask_wherever_it_is_asked() {
     for reply in &replies {
         assert_eq!(prediction(reply), answer, "{}", reply.text());
     }
-    assert_eq!(outside.rest(QUIET).len(), 1, "one result outside for twelve askers");
+    assert!(outside.poll(Duration::from_secs(20)).is_some(), "a result outside");
+    assert_eq!(outside.rest(QUIET).len(), 0, "one result outside for twelve askers");
 
     // later, on both
     for door in doors {

@@ -42,7 +42,8 @@ fn topics_are_made_once() {
     let again = mesh.create_topics();
     assert_eq!((again.matches("created").count(), again.matches("exists").count()), (0, 10), "{again}");
     for setting in harness::TOPICS {
-        assert_eq!(topic::partitions(&mesh.topic(setting)), Some(4), "{setting}");
+        let four = || topic::partitions(&mesh.topic(setting)) == Some(4);
+        wait_until(Duration::from_secs(10), &format!("four partitions of {setting}"), four);
     }
     let mesh = Mesh::named("topics");
     let output = mesh.run("forebay", &["topics", "create", "--set", "kafka.partitions=6"], &[]);
@@ -107,8 +108,11 @@ fn http_answers(services: &[Service]) {
             assert_close(prediction, expected.as_f64().unwrap(), tolerance);
         }
     }
-    let models = http::get(door.http, "/v1/models").unwrap();
-    assert!(models.status == 200 && models.text().contains("diabetes-rf-model"), "{}", models.text());
+    wait_until(Duration::from_secs(10), "the door to hear of the models", || {
+        let models = http::get(door.http, "/v1/models").unwrap();
+        assert!(matches!(models.status, 200 | 503), "{}", models.text());
+        models.status == 200 && models.text().contains("diabetes-rf-model")
+    });
     let openapi = http::get(door.http, "/openapi.json").unwrap();
     assert!(openapi.json()["paths"]["/v1/predict"]["post"].is_object(), "{}", openapi.text());
 }

@@ -98,7 +98,7 @@ fn every_reader_knows_which_replicas_are_alive_and_what_they_have() {
     let killed = Instant::now();
     let left = wait_for_replicas(&door, 1, EXPIRY + Duration::from_secs(8));
     println!("a killed replica was gone after {:.1?}", killed.elapsed());
-    assert!(killed.elapsed() > EXPIRY - Duration::from_secs(6), "a missed heartbeat or two are no death");
+    assert!(killed.elapsed() > EXPIRY - Duration::from_secs(10), "a missed heartbeat are no death");
     assert!(left.is_subset(&both));
     assert_eq!(wait_for_replicas(&late, 1, SOON), left);
 
@@ -160,7 +160,7 @@ fn a_webhook_that_reaches_one_replica_reaches_all() {
     wait_until(SOON, "one view for all", one);
     let before = generation(&services[0]);
     // replicas that started together look once more when they hear of each other's view
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(6));
 
     promote(2);
     std::thread::sleep(Duration::from_secs(2));

@@ -20,7 +20,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Brings Kafka back however the test ends: other tests need it.
 struct KafkaComesBack;
@@ -136,8 +136,11 @@ fn connected(service: &harness::Service) -> bool {
 #[test]
 fn nothing_is_lost_when_connections_are_cut_and_servers_die() {
     let mut mesh = Mesh::with_topics("amqp-faults");
+    mesh.short_sessions();
     let queue = with_rabbit(&mut mesh, "faults");
     mesh.set("FOREBAY__RABBITMQ__HEARTBEAT", "2s");
+    // Kafka's crash may take longer than the default of a minute on a busy machine, and then late requests are errors
+    mesh.set("FOREBAY__DELIVERY__TIMEOUT", "4m");
     let mut services = mesh.start_all();
     let load = Load::start(&queue, &format!("{queue}.replies"), 150.0);
     wait_until(SOON, "the first answers", || load.answered() > 100);
@@ -151,7 +154,7 @@ fn nothing_is_lost_when_connections_are_cut_and_servers_die() {
     std::thread::sleep(Duration::from_secs(2));
     drop(guard);
     let before = load.answered();
-    wait_until(Duration::from_secs(30), "answers after Kafka's crash", || load.answered() > before + 300);
+    wait_until(Duration::from_secs(120), "answers after Kafka's crash", || load.answered() > before + 300);
     // it blocks whoever publishes while it is short of memory, and stops answering without a word
     server().native(&["rabbitmqctl", "set_vm_memory_high_watermark", "absolute", "1MB"]);
     std::thread::sleep(Duration::from_secs(2));
@@ -178,7 +181,7 @@ fn nothing_is_lost_when_connections_are_cut_and_servers_die() {
         services[stage] = mesh.start(harness::STAGES[stage]);
         services[stage].wait_ready();
     }
-    let judged = load.judge(Duration::from_secs(40));
+    let judged = load.judge(Duration::from_secs(120));
     println!("{} sent, {} answered more than once", judged.sent, judged.repeated);
     assert!(judged.lost.is_empty(), "lost {} of {}: {:?}", judged.lost.len(), judged.sent, judged.lost);
     assert!(judged.strange.is_empty(), "{:?}", judged.strange);
@@ -223,7 +226,7 @@ fn up_alone_takes_the_urgent_first_and_keeps_what_it_has_when_it_dies() {
     up.stop();
     let mut up = mesh.launch("forebay", &["up"], &[]);
     up.wait_ready();
-    let judged = load.judge(Duration::from_secs(30));
+    let judged = load.judge(Duration::from_secs(90));
     println!("{} sent, {} answered more than once", judged.sent, judged.repeated);
     assert!(judged.lost.is_empty(), "lost {} of {}: {:?}", judged.lost.len(), judged.sent, judged.lost);
     assert!(judged.strange.is_empty(), "{:?}", judged.strange);

@@ -51,9 +51,11 @@ struct Cached {
 }
 
 impl Cached {
-    /// One replica of each service, and two of caching, with Redis behind them.
-    fn start(mesh: &mut Mesh) -> Self {
+    /// One replica of each service, and two of caching, with Redis behind them, which may take `timeout`: the default of
+    /// 20 ms is reached by a Redis that is well where the machine has much else to do.
+    fn start(mesh: &mut Mesh, timeout: &str) -> Self {
         mesh.set("FOREBAY__REDIS__URL", format!("redis://{}", redis()));
+        mesh.set("FOREBAY__REDIS__TIMEOUT", timeout);
         mesh.set("FOREBAY__REDIS__BREAKER_OPEN", "1s");
         let mut services = mesh.start_all();
         services.push(mesh.start("caching"));
@@ -84,7 +86,7 @@ impl Cached {
 fn replicas_share_answers_through_redis() {
     let mut mesh = Mesh::with_topics("shared-cache");
     assert_eq!(command("FLUSHALL"), "+OK");
-    let cached = Cached::start(&mut mesh);
+    let cached = Cached::start(&mut mesh, "5s");
     let first = cached.ask(ROW);
     assert_close(&first["prediction"], ROW_V3, 1e-4);
     wait_until(Duration::from_secs(10), "the answer to lie in Redis", || keys() == 1);
@@ -112,7 +114,7 @@ fn replicas_share_answers_through_redis() {
 #[test]
 fn a_redis_that_is_slow_dead_or_new_is_missed_by_nobody() {
     let mut mesh = Mesh::with_topics("bad-redis");
-    let cached = Cached::start(&mut mesh);
+    let cached = Cached::start(&mut mesh, "300ms");
     let load = KafkaLoad::start(&mesh, 100.0, 0.3);
     let bypassed = || cached.sum("forebay_cache_bypassed_total", &[]);
     let stored = || cached.sum("forebay_cache_stored_total", &["level=\"redis\""]);
@@ -122,31 +124,31 @@ fn a_redis_that_is_slow_dead_or_new_is_missed_by_nobody() {
     wait_until(Duration::from_secs(15), "both replicas to have work", || cached.replicas().iter().all(received));
     let callers = HttpLoad::start(vec![cached.door()], 2, Duration::from_millis(20));
     let guard = RedisComesBack;
-    for (how, back) in [("CLIENT PAUSE 3000 ALL", ""), ("pause", "resume"), ("kill", "up")] {
+    for (how, back) in [("CLIENT PAUSE 10000 ALL", ""), ("pause", "resume"), ("kill", "up")] {
         let before = bypassed();
         if how.starts_with("CLIENT") {
             drop(command(how))
         } else {
             native(&[how, "redis"])
         }
-        wait_until(Duration::from_secs(10), &format!("bypasses to be counted after {how}"), || {
+        wait_until(Duration::from_secs(9), &format!("bypasses to be counted after {how}"), || {
             bypassed() > before + 20.0
         });
         let answer = cached.ask(&row(77_000 + before as usize));
         assert!(
-            answer["prediction"].is_number() && answer["latency_ms"].as_f64().unwrap() < 2_000.0,
+            answer["prediction"].is_number() && answer["latency_ms"].as_f64().unwrap() < 8_000.0,
             "{how}: {answer}"
         );
         for service in cached.replicas() {
             assert!(service.is_ready(), "a cache is no reason to be unready: {:?}", service.health());
         }
         if back.is_empty() {
-            std::thread::sleep(Duration::from_secs(3))
+            drop(command("CLIENT UNPAUSE"))
         } else {
             native(&[back, "redis"])
         }
         let before = stored();
-        wait_until(Duration::from_secs(15), &format!("Redis to be used again after {how}"), || {
+        wait_until(Duration::from_secs(30), &format!("Redis to be used again after {how}"), || {
             stored() > before + 20.0
         });
     }
@@ -156,6 +158,7 @@ fn a_redis_that_is_slow_dead_or_new_is_missed_by_nobody() {
     assert!(findings.clean(), "{findings}");
     assert!(called.wrong.is_empty(), "{:#?}", called.wrong);
     println!("{} HTTP calls, the slowest took {:?}; {} bypasses", called.answered, called.slowest, bypassed());
-    assert!(called.slowest < Duration::from_secs(1), "the slowest call took {:?}", called.slowest);
+    // who waited for Redis would have waited ten seconds
+    assert!(called.slowest < Duration::from_secs(8), "the slowest call took {:?}", called.slowest);
     stop_all(cached.services);
 }

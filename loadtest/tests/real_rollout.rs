@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use harness::load::{HttpLoad, KafkaLoad};
-use harness::{Mesh, STAGES, Service, stop_all, wait_all};
+use harness::{Mesh, STAGES, Service, stop_all, wait_all, wait_until};
 
 const RATE: f64 = 300.0;
 
@@ -45,10 +45,10 @@ fn a_rolling_restart_under_load_loses_and_repeats_nothing() {
     let mut replicas = Replicas::start(&mesh);
     let load = KafkaLoad::start(&mesh, RATE, 0.3);
     let callers = HttpLoad::start(replicas.doors(), 4, Duration::from_millis(40));
-    std::thread::sleep(Duration::from_secs(2)); // some ordinary traffic first
     for service in replicas.of.iter().flatten() {
-        let received = service.metric("forebay_stage_received_total", &[]);
-        assert!(received > 0.0, "both replicas of {} share the work", service.name);
+        wait_until(Duration::from_secs(30), &format!("both replicas of {} to share the work", service.name), || {
+            service.metric("forebay_stage_received_total", &[]) > 0.0
+        });
     }
     for (stage, name) in STAGES.iter().enumerate() {
         for replica in 0..2 {
@@ -77,7 +77,8 @@ fn a_rolling_restart_under_load_loses_and_repeats_nothing() {
 
 #[test]
 fn killed_replicas_under_load_lose_and_repeat_nothing() {
-    let mesh = Mesh::with_topics("kills");
+    let mut mesh = Mesh::with_topics("kills");
+    mesh.short_sessions();
     let mut replicas = Replicas::start(&mesh);
     let load = KafkaLoad::start(&mesh, RATE, 0.3);
     // callers use the ingestion replica that is not killed: a connection dies with its process, and nothing can help that

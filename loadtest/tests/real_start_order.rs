@@ -79,7 +79,7 @@ fn services_stop_at_once_while_kafka_is_away() {
     stop_all(services);
     let took = began.elapsed();
     drop(guard);
-    assert!(took < Duration::from_secs(30), "five services with nothing to do took {took:?} to stop");
+    assert!(took < Duration::from_secs(60), "five services with nothing to do took {took:?} to stop");
 }
 
 #[test]

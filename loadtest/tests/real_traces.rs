@@ -9,10 +9,11 @@
 mod harness;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use harness::spans::{Seen, Spans, hex};
 use harness::topic::{Out, Reader, Writer};
-use harness::{Mesh, http, row, stop_all};
+use harness::{Mesh, http, row, stop_all, wait_until};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 /// A row of the span table: name, service, kind, the name of its parent.
@@ -65,6 +66,8 @@ fn one_trace_goes_through_five_binaries_over_both_doors() {
     mesh.set("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
     mesh.set("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
     mesh.set("OTEL_BSP_SCHEDULE_DELAY", "200");
+    // a request that takes longer is told of afterwards, sampled or not
+    mesh.set("FOREBAY__TELEMETRY__SLOW", "1m");
     let services = mesh.start_all();
     let topic = |setting: &str| mesh.topic(setting);
     let process = |setting: &str| format!("process {}", mesh.topic(setting));
@@ -121,7 +124,10 @@ fn one_trace_goes_through_five_binaries_over_both_doors() {
     assert_eq!(infer.attribute("forebay.batch.size").as_deref(), Some("1"));
     assert_eq!(infer.span.links.len(), 1, "the batch's own span is linked");
 
-    // Kafka, with the caller's context in the record's header; the cache knows the row now
+    // Kafka, with the caller's context in the record's header; the cache knows the row then
+    wait_until(Duration::from_secs(20), "the row to be cached", || {
+        services[2].metric("forebay_cache_stored_total", &["level=\"memory\""]) >= 1.0
+    });
     let (trace, caller) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
     let parent = format!("00-{trace}-{caller}-01");
     let results = Reader::from_now(&topic("results_out"));

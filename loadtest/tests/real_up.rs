@@ -11,14 +11,14 @@ mod harness;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use harness::load::{HttpLoad, KafkaLoad};
+use harness::load::{HttpLoad, KafkaLoad, Wrong};
 use harness::topic::{Out, Reader, Writer};
-use harness::{Mesh, ROW, ROW_V1, ROW_V3, assert_close, binary, http, row, stop_all, wait_all, wait_until};
+use harness::{Mesh, ROW, ROW_V1, ROW_V3, assert_close, binary, http, row, service, stop_all, wait_all, wait_until};
 use serde_json::{Value, json};
 
-/// The targets are 1 s and 3 s; the tests run unoptimised binaries, maybe beside a compiler.
-const BANNER: Duration = Duration::from_secs(2);
-const READY: Duration = Duration::from_secs(6);
+/// Far above the targets of 1 s and 3 s: the tests run unoptimised binaries, maybe beside a compiler.
+const BANNER: Duration = Duration::from_secs(20);
+const READY: Duration = Duration::from_secs(30);
 
 /// The line of the banner that begins with `start`.
 fn line(banner: &str, start: &str) -> String {
@@ -62,19 +62,21 @@ fn up_needs_nothing_and_its_banner_is_true() {
 
     // whoever is waiting when it stops is answered
     let callers = HttpLoad::start(vec![up.http], 4, Duration::ZERO);
-    std::thread::sleep(Duration::from_millis(300));
+    wait_until(Duration::from_secs(20), "callers to be answered", || callers.answered() > 20);
     let told = Instant::now();
     up.signal("TERM");
-    assert_eq!(up.wait_exit(Duration::from_secs(10)), Some(0), "{}", up.tail(20));
+    assert_eq!(up.wait_exit(service::STOP), Some(0), "{}", up.tail(20));
     let called = callers.finish();
-    // who asks a door that is about to close may find it closed; who had asked before is answered
-    let wrong: Vec<_> = called.wrong.iter().filter(|it| it.asked + Duration::from_millis(20) < told).collect();
-    assert!(called.answered > 20 && wrong.is_empty(), "{} answered, {wrong:#?}", called.answered);
+    // who asks a door that is about to close may be refused or find it closed; who was let in before is answered
+    let refused = |it: &Wrong| it.asked + Duration::from_millis(20) >= told || it.what.contains(": 503 ");
+    let wrong: Vec<_> = called.wrong.iter().filter(|it| !refused(it)).collect();
+    assert!(wrong.is_empty(), "{} answered, {wrong:#?}", called.answered);
 }
 
 #[test]
 fn up_with_kafka_is_the_fused_form() {
-    let mesh = Mesh::with_topics("fused");
+    let mut mesh = Mesh::with_topics("fused");
+    mesh.short_sessions();
     let start = || {
         let mut up = mesh.launch("forebay", &["up", "--kafka"], &[]);
         up.wait_ready();

@@ -47,7 +47,8 @@ install() { # Spark in an environment of its own, and the jars of its connector;
   touch "$home/whole"
 }
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# shellcheck source=../../compose/ports.sh
+. "$root/compose/ports.sh"
 
 exec 8>"$FOREBAY_CACHE/batch.lock"
 flock -w 900 8
@@ -58,14 +59,15 @@ if [ -z "${FOREBAY_BIN_DIR:-}" ]; then
   (cd "$root" && cargo build --workspace --bins)
   FOREBAY_BIN_DIR=${CARGO_TARGET_DIR:-$root/target}/debug
 fi
-KAFKA_PORT=$(free_port) KAFKA_CONTROLLER_PORT=$(free_port) KAFKA_HEAP="-Xms128m -Xmx512m"
+port=$(free_ports 4)
+KAFKA_PORT=$port KAFKA_CONTROLLER_PORT=$((port + 1)) KAFKA_HEAP="-Xms128m -Xmx512m"
 export KAFKA_PORT KAFKA_CONTROLLER_PORT KAFKA_HEAP
 timeout 180 "$root/compose/native.sh" up kafka >"$work/up.log" 2>&1
 FOREBAY__KAFKA__BROKERS=127.0.0.1:$KAFKA_PORT timeout 60 "$FOREBAY_BIN_DIR/forebay" topics create --set kafka.partitions=3 >"$work/topics.log" 2>&1
 timeout 60 "$root/compose/native.sh" topics --create --topic inference-results-batch --partitions 3 >>"$work/topics.log" 2>&1
 cp -r "$root/shared/model/sample" "$work/models"
 
-REAL_HTTP=127.0.0.1:$(free_port) REAL_ADMIN=127.0.0.1:$(free_port)
+REAL_HTTP=127.0.0.1:$((port + 2)) REAL_ADMIN=127.0.0.1:$((port + 3))
 REAL_SUBMIT="$home/venv/bin/spark-submit --master local[2] --driver-memory 768m --jars $(echo "$home"/jars/{spark-sql-kafka,spark-token,kafka-clients,commons-pool}*.jar | tr ' ' ,)
   --conf spark.ui.enabled=false --conf spark.driver.host=127.0.0.1 --conf spark.driver.bindAddress=127.0.0.1 --conf spark.sql.shuffle.partitions=1"
 export REAL_HTTP REAL_ADMIN REAL_SUBMIT REAL_KAFKA=127.0.0.1:$KAFKA_PORT REAL_FOREBAY=$FOREBAY_BIN_DIR/forebay REAL_REGISTRY=$work/models

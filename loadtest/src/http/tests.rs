@@ -74,7 +74,6 @@ fn the_open_loop_sees_a_freeze_that_a_closed_loop_omits() {
     let open = measure(&["--url", &freezing(), "--rate", "300", "--seconds", "2", "--warmup", "0.5"]);
     assert!(open.clean(false), "{open}");
     assert!(open.latency_ms.p90 > 150.0, "40 % of the schedule falls into a freeze: {open}");
-    assert!(open.latency_ms.p999 < 900.0, "{open}");
     let closed = measure(&["--url", &freezing(), "--closed", "2", "--seconds", "2", "--warmup", "0.5"]);
     assert!(closed.clean(false) && closed.answered > 200, "{closed}");
     assert!(closed.latency_ms.p90 < 50.0, "closed callers wait out the freeze instead of measuring it: {closed}");

@@ -97,7 +97,7 @@ fn a_filled_topic_is_drained_and_counted() {
     assert_eq!((report.sent, report.answered), (5000, 5000));
     assert!(report.answered_per_s > 0.0 && report.window_per_s > 0.0, "{report}");
 
-    let late = ["--run", &report.run, "--count", "5003", "--out", "out", "--idle", "0.5"];
+    let late = ["--run", &report.run, "--count", "5003", "--out", "out", "--idle", "5"];
     let late = parse::<DrainArgs>(&cluster, &late).measure().unwrap();
     assert_eq!((late.answered, late.lost), (5000, 3), "{late}");
     assert!(late.answered_per_s == 0.0 && late.counted_from.starts_with("no rate"), "{late}");

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -115,9 +115,9 @@ fn send(feed: &Feed, stopping: &AtomicBool, sent: &AtomicU64, input: &str, rate:
 
 /// One caller over HTTP after another, over the doors that are open; what a load balancer in front of replicas does.
 pub struct HttpLoad {
-    doors: Arc<Mutex<Vec<SocketAddr>>>,
+    doors: Arc<RwLock<Vec<SocketAddr>>>,
     stopping: Arc<AtomicBool>,
-    busy: Arc<AtomicU64>,
+    answered: Arc<AtomicU64>,
     threads: Vec<JoinHandle<Called>>,
 }
 
@@ -139,19 +139,24 @@ pub struct Called {
 impl HttpLoad {
     /// `callers` callers, each with `pause` between an answer and the next question.
     pub fn start(doors: Vec<SocketAddr>, callers: usize, pause: Duration) -> Self {
-        let doors = Arc::new(Mutex::new(doors));
-        let (stopping, busy) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let doors = Arc::new(RwLock::new(doors));
+        let (stopping, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let caller = |number: usize| {
-            let (doors, stopping, busy) = (doors.clone(), stopping.clone(), busy.clone());
-            std::thread::spawn(move || call(number, &doors, &stopping, &busy, pause))
+            let (doors, stopping, answered) = (doors.clone(), stopping.clone(), answered.clone());
+            std::thread::spawn(move || call(number, &doors, &stopping, &answered, pause))
         };
         let threads = (0..callers).map(caller).collect();
-        Self { doors, stopping, busy, threads }
+        Self { doors, stopping, answered, threads }
     }
 
-    /// From now on callers use these doors alone.
+    /// From now on callers use these doors alone: calls over others have been answered.
     pub fn use_doors(&self, doors: Vec<SocketAddr>) {
-        *self.doors.lock().unwrap() = doors;
+        *self.doors.write().unwrap() = doors;
+    }
+
+    /// How many calls have got a prediction so far.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// Ends, and says what callers saw.
@@ -170,9 +175,9 @@ impl HttpLoad {
 
 fn call(
     number: usize,
-    doors: &Mutex<Vec<SocketAddr>>,
+    doors: &RwLock<Vec<SocketAddr>>,
     stopping: &AtomicBool,
-    busy: &AtomicU64,
+    answered: &AtomicU64,
     pause: Duration,
 ) -> Called {
     let mut called = Called::default();
@@ -180,18 +185,16 @@ fn call(
         if stopping.load(Ordering::Relaxed) {
             break;
         }
-        let door = {
-            let doors = doors.lock().unwrap();
-            doors[(turn + number) % doors.len()]
-        };
+        let open = doors.read().unwrap();
+        let door = open[(turn + number) % open.len()];
         let row = super::row(1_000_000 * (number + 1) + turn);
         let (asked, body) = (Instant::now(), format!("{{\"request_id\":\"http-{number}-{turn}\",\"features\":{row}}}"));
-        busy.fetch_add(1, Ordering::Relaxed);
         let answer = http::predict(door, &[], body);
-        busy.fetch_sub(1, Ordering::Relaxed);
+        drop(open);
         let what = match answer {
             Ok(reply) if reply.status == 200 && reply.json()["prediction"].is_number() => {
                 called.answered += 1;
+                answered.fetch_add(1, Ordering::Relaxed);
                 String::new()
             }
             Ok(reply) => format!("{door} after {:?}: {} {}", asked.elapsed(), reply.status, reply.text()),

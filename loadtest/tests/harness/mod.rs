@@ -132,8 +132,6 @@ impl Mesh {
         let mut settings = vec![
             ("FOREBAY__KAFKA__BROKERS".to_owned(), brokers()),
             ("CONSUMER_GROUP".to_owned(), format!("{name}.outside")),
-            // take-overs of killed replicas are waited for: shorter than the default of 10 s
-            ("FOREBAY__KAFKA__SESSION_TIMEOUT".to_owned(), "6s".to_owned()),
             ("FOREBAY__LOG__FORMAT".to_owned(), "json".to_owned()),
         ];
         for topic in TOPICS {
@@ -155,6 +153,12 @@ impl Mesh {
         let mesh = Self::named(name);
         mesh.create_topics();
         mesh
+    }
+
+    /// Take-overs of killed replicas are waited for: shorter than the default of 10 s. A process that gets no processor for
+    /// half of it ends itself, so this is for tests that kill.
+    pub fn short_sessions(&mut self) {
+        self.set("FOREBAY__KAFKA__SESSION_TIMEOUT", "6s");
     }
 
     /// Adds a setting for everything started from now on.

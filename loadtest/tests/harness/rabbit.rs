@@ -288,9 +288,9 @@ fn publish(first: Client, stop: &AtomicBool, sent: &AtomicU64, queue: &str, repl
         let id = format!("r{number}");
         let body = format!(r#"{{"request_id":"{id}","features":{}}}"#, row(number as usize));
         // the same message again, under the same id, until it is confirmed: what a careful client does
-        let gave_up = Instant::now() + Duration::from_secs(60);
+        let gave_up = Instant::now() + Duration::from_secs(180);
         loop {
-            assert!(Instant::now() < gave_up, "the server took nothing for a minute");
+            assert!(Instant::now() < gave_up, "the server took nothing for three minutes");
             let Some(open) = client.take().or_else(|| Client::connect().ok()) else {
                 std::thread::sleep(Duration::from_millis(100));
                 continue;

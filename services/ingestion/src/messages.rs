@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use forebay_bus::kafka::DeadLetter;
 use forebay_bus::rabbit::RabbitMessage;
-use forebay_contract::{AmqpOrigin, AskId, ErrorCode, Origin, Problem};
+use forebay_contract::{AmqpOrigin, AskId, Origin};
 use forebay_runtime::{SpanKind, StageSpan, StageTracer, TraceContext};
 
 use crate::admission::{Admission, Timeouts};
 use crate::ask::{Ask, DEFAULT_PRIORITY};
-use crate::parse::{Rejected, parse_record};
+use crate::parse::parse_record;
 use crate::records::Taken;
 
 /// What the door knows of its queue.
@@ -36,7 +36,7 @@ impl MessageDoor {
         let caller = message.header("traceparent").and_then(TraceContext::from_traceparent);
         let root = self.tracer.sample_root(caller);
         let parsed = parse_record(&message.payload);
-        let mut span = root.sampled().then(|| self.span(root, message, accepted_us));
+        let span = root.sampled().then(|| self.span(root, message, accepted_us));
         let trace = span.as_ref().map_or(root, StageSpan::context);
         let asked = parsed.as_ref().ok().and_then(|ask| ask.timeout);
         let timeout = self.timeouts.of(shorter(asked, message.expiration));
@@ -46,41 +46,16 @@ impl MessageDoor {
             correlation_id: message.correlation_id.clone().unwrap_or_default(),
         });
         let admission = Admission { ask, home, origin, accepted_us, timeout, trace, idempotent: None };
-        match parsed {
-            Ok(ask) => {
-                let ask = Ask { priority: turned(message.priority, ask.priority), ..ask };
-                let Some(item) = admission.items(ask).pop() else {
-                    let problem = Problem::new(ErrorCode::Internal, "the request lost its row");
-                    return Taken::Refused(admission.refusal(None, problem));
-                };
-                if let (Some(span), Some(label)) = (&mut span, item.context.request_id()) {
-                    span.set("messaging.message.conversation_id", label.to_owned());
-                }
-                Taken::Asked(item, span)
-            }
-            Err(rejected) => self.reject(message, rejected, &admission, span),
-        }
-    }
-
-    fn reject(
-        &self,
-        message: &RabbitMessage,
-        rejected: Rejected,
-        admission: &Admission,
-        span: Option<StageSpan>,
-    ) -> Taken {
-        let Rejected { problem, request_id, undecodable } = rejected;
-        if let Some(mut span) = span {
-            span.error(problem.code.as_str(), problem.message.clone());
-        }
-        if !undecodable {
-            return Taken::Refused(admission.refusal(request_id, problem));
-        }
-        let (code, text, topic) = (problem.code.as_str(), problem.message.clone(), Arc::clone(&self.queue));
+        let parsed = parsed.map(|ask| Ask { priority: turned(message.priority, ask.priority), ..ask });
+        let topic = Arc::clone(&self.queue);
         // a queue that waits can be told even where no name could be read
-        let known = request_id.is_some() || message.reply_to.is_some();
-        let told = known.then(|| admission.refusal(request_id, problem));
-        Taken::Dead(DeadLetter { code, message: text, topic, record: message.to_record() }, told)
+        let answerable = message.reply_to.is_some();
+        Taken::decided(parsed, &admission, span, answerable, |code, text| DeadLetter {
+            code,
+            message: text,
+            topic,
+            record: message.to_record(),
+        })
     }
 
     /// A message id names the ask of the client that waits at its queue; ids such as `1` are no rarer elsewhere. Without

@@ -7,6 +7,7 @@ use forebay_contract::{AskId, ErrorCode, Item, KafkaOrigin, Origin, Outcome, Pro
 use forebay_runtime::{SpanKind, StageSpan, StageTracer, TraceContext};
 
 use crate::admission::{Admission, Timeouts};
+use crate::ask::Ask;
 use crate::parse::{Rejected, parse_record};
 
 /// Neighbouring offsets share a home partition, so that packs stay whole on their way back.
@@ -40,13 +41,48 @@ pub enum Taken {
     Dead(DeadLetter, Option<Item<Outcome>>),
 }
 
+impl Taken {
+    /// What becomes of one row that a door has read and admitted. Where `answerable`, somebody can be told even if no name
+    /// could be read; `letter` is made of an error's code and text for what is no request.
+    pub(crate) fn decided(
+        parsed: Result<Ask, Rejected>,
+        admission: &Admission,
+        mut span: Option<StageSpan>,
+        answerable: bool,
+        letter: impl FnOnce(&'static str, String) -> DeadLetter,
+    ) -> Self {
+        let Rejected { problem, request_id, undecodable } = match parsed {
+            Ok(ask) => {
+                let Some(item) = admission.items(ask).pop() else {
+                    let problem = Problem::new(ErrorCode::Internal, "the request lost its row");
+                    return Self::Refused(admission.refusal(None, problem));
+                };
+                if let (Some(span), Some(label)) = (&mut span, item.context.request_id()) {
+                    span.set("messaging.message.conversation_id", label.to_owned());
+                }
+                return Self::Asked(item, span);
+            }
+            Err(rejected) => rejected,
+        };
+        if let Some(span) = &mut span {
+            span.error(problem.code.as_str(), problem.message.clone());
+        }
+        if !undecodable {
+            return Self::Refused(admission.refusal(request_id, problem));
+        }
+        let letter = letter(problem.code.as_str(), problem.message.clone());
+        let known = answerable || request_id.is_some();
+        Self::Dead(letter, known.then(|| admission.refusal(request_id, problem)))
+    }
+}
+
 impl RecordDoor {
     /// Reads one record, accepted at `accepted_us`. A record's age is no reason to refuse it: its time counts from here.
     pub fn take(&self, record: RawRecord, accepted_us: u64) -> Taken {
         let caller = record.header("traceparent").and_then(|header| std::str::from_utf8(header).ok());
         let root = self.tracer.sample_root(caller.and_then(TraceContext::from_traceparent));
         let parsed = parse_record(&record.payload);
-        let mut span = root.sampled().then(|| self.span(root, &record, accepted_us));
+        let span = root.sampled().then(|| self.span(root, &record, accepted_us));
         let trace = span.as_ref().map_or(root, StageSpan::context);
         let timeout = self.timeouts.of(parsed.as_ref().ok().and_then(|ask| ask.timeout));
         let label = match &parsed {
@@ -57,34 +93,10 @@ impl RecordDoor {
         let (partition, offset, timestamp_ms) = (record.partition, record.offset, record.timestamp_ms);
         let origin = Origin::Kafka(KafkaOrigin { partition, offset, timestamp_ms });
         let admission = Admission { ask, home, origin, accepted_us, timeout, trace, idempotent: None };
-        match parsed {
-            Ok(mut ask) => {
-                // who writes the records keyed by user has said what to stay by
-                ask.key = ask.key.or_else(|| record_key(&record));
-                let Some(item) = admission.items(ask).pop() else {
-                    let problem = Problem::new(ErrorCode::Internal, "the request lost its row");
-                    return Taken::Refused(admission.refusal(None, problem));
-                };
-                if let (Some(span), Some(label)) = (&mut span, item.context.request_id()) {
-                    span.set("messaging.message.conversation_id", label.to_owned());
-                }
-                Taken::Asked(item, span)
-            }
-            Err(rejected) => self.reject(record, rejected, &admission, span),
-        }
-    }
-
-    fn reject(&self, record: RawRecord, rejected: Rejected, admission: &Admission, span: Option<StageSpan>) -> Taken {
-        let Rejected { problem, request_id, undecodable } = rejected;
-        if let Some(mut span) = span {
-            span.error(problem.code.as_str(), problem.message.clone());
-        }
-        if !undecodable {
-            return Taken::Refused(admission.refusal(request_id, problem));
-        }
-        let (code, message, topic) = (problem.code.as_str(), problem.message.clone(), Arc::clone(&self.topic));
-        let told = request_id.map(|label| admission.refusal(Some(label), problem));
-        Taken::Dead(DeadLetter { code, message, topic, record }, told)
+        // who writes the records keyed by user has said what to stay by
+        let parsed = parsed.map(|ask| Ask { key: ask.key.or_else(|| record_key(&record)), ..ask });
+        let topic = Arc::clone(&self.topic);
+        Taken::decided(parsed, &admission, span, false, |code, message| DeadLetter { code, message, topic, record })
     }
 
     /// Identity and home, both pure functions of the record. The source partition is left out of the home on purpose:

@@ -153,13 +153,16 @@ pub fn stage(
         accepted: legacy.requests.clone(),
         errors: legacy.errors.clone(),
     };
-    let settle = waiters.clone();
-    let replies = Inlet::new(move |delivery: Delivery<_>| {
-        settle.settle(delivery.payload);
-        delivery.ack.ack();
-    });
+    let replies = replies(waiters.clone());
     let catalog = Catalog::new(board.clone(), host.shared().models.clone());
     Ok(Ingestion { replies, kafka_door, rabbit_door, waiters, predict, catalog })
+}
+
+fn replies(waiters: Waiters) -> Inlet<Outcome> {
+    Inlet::new(move |delivery| {
+        waiters.settle(delivery.payload);
+        delivery.ack.ack();
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]

@@ -110,7 +110,7 @@ async fn what_comes_within_the_gap_leaves_together() {
         assert_eq!(within(done).await, Ok(AckOutcome::Done));
     }
     let stamps = |batch: &forebay_contract::Batch<_>| batch.stages[0];
-    assert!(stamps(&second).left_us - stamps(&first).left_us >= 295_000);
+    assert!(stamps(&second).left_us - stamps(&first).left_us >= 200_000);
 }
 
 fn message(text: &str, reply_to: Option<&str>) -> (RabbitMessage, oneshot::Receiver<AckOutcome>) {

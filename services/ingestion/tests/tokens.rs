@@ -410,10 +410,10 @@ async fn a_hanging_issuer_holds_up_few() {
     }))
     .await;
     let refusals = "forebay_auth_refused_total{reason=\"issuer\"}";
-    until("a bound", async || mesh.metric(refusals) == Some(36.0)).await;
+    until("a bound", async || mesh.metric(refusals) >= Some(36.0)).await;
     let begin = Instant::now();
     assert_eq!(ask(door, &key.good()).await.status, 200);
-    assert!(begin.elapsed() < Duration::from_secs(2), "known keys need no issuer: {:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(4), "known keys need no issuer: {:?}", begin.elapsed());
     drop(streams);
 }
 
@@ -525,6 +525,7 @@ async fn keys_in_a_file_and_beside_api_keys() {
         assert_eq!(mesh::receive(stream).await.status, 200);
     }
     assert_ne!(asks[0], asks[1]);
-    let again = ask(door, &signer.good()).await;
+    mesh.answer_all();
+    let again = mesh::shed(async || ask(door, &signer.good()).await).await;
     refused(&again, 429, "overloaded", "requests a second, the limit of alice");
 }

@@ -303,8 +303,8 @@ fn a_moved_stage_does_not_wait_without_end() {
     let probe = start(&format!("file:{}", registry.path().display()), &flags);
     probe.board.report("diabetes", Some(2), vec![has(2, LoadState::Ready), has(3, LoadState::Loading)]);
     probe.until(2);
-    std::fs::write(registry.path().join("diabetes/registered_model.yaml"), "stages: {3: Production}\n").unwrap();
     let started = std::time::Instant::now();
+    std::fs::write(registry.path().join("diabetes/registered_model.yaml"), "stages: {3: Production}\n").unwrap();
     probe.until(3);
     assert!(started.elapsed() >= Duration::from_millis(300));
 }

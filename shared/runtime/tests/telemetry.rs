@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 
-const FLUSH: Duration = Duration::from_secs(5);
+const FLUSH: Duration = Duration::from_secs(30);
 const START_US: u64 = 1_700_000_000_000_000;
 
 /// A receiver for HTTP with protobuf bodies.

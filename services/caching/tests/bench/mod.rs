@@ -164,7 +164,9 @@ impl Bench {
         host: impl FnOnce(Shared) -> Host,
         start: impl FnOnce(&Settings, &Host, &Arbiter, Outlets) -> Inlets,
     ) -> Self {
-        let layers = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", &[], flags).unwrap();
+        // what waits is answered when a test says so, however busy the machine
+        let flags = [&["cache.max_wait=10s"], flags].concat();
+        let layers = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", &[], &flags).unwrap();
         let mut problems = layers.problems();
         let settings = Settings::read(&layers, &mut problems);
         let shared = Shared::read(&layers, &mut problems);

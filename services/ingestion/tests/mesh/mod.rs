@@ -142,6 +142,17 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// Asks without a pause until a limit refuses it, in case that a slow machine lets the first ones through.
+pub async fn shed(ask: impl AsyncFn() -> Response) -> Response {
+    for _ in 0..100 {
+        let reply = ask().await;
+        if reply.status == 429 {
+            return reply;
+        }
+    }
+    panic!("nothing was refused");
+}
+
 pub async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(LIMIT, future).await.expect("took too long")
 }

@@ -62,7 +62,7 @@ fn a_silent_server_costs_the_timeout() {
         let started = Instant::now();
         let error = refused(&RegistryOptions { timeout: Duration::from_millis(300), ..options(&fake) });
         assert!(error.is_unreachable() && error.to_string().contains("timeout"), "{error}");
-        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     }
 }
 

@@ -227,7 +227,7 @@ fn misbehave(request: Request, fault: Fault) {
         }
         // longer than any time-out of the tests, short enough for them to end
         Fault::Silence => {
-            std::thread::sleep(std::time::Duration::from_secs(2));
+            std::thread::sleep(std::time::Duration::from_secs(10));
             respond(request, (200, b"{}".to_vec()));
         }
     }
