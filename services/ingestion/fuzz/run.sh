@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Runs the fuzz targets of the doors and of the inner edges one after another: `run.sh [SECONDS [TARGET..]]` (default
+# 300, all). Needs cargo-fuzz, a nightly compiler and python3. The corpus starts with what the guides send and grows in
+# corpus/.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+seconds=${1:-300}
+shift || true
+targets=("$@")
+[ ${#targets[@]} -gt 0 ] || targets=(http_body kafka_record inner_batch)
+
+python3 - "$here/corpus" "$here/../../../shared/contract/tests/golden_batch.hex" <<'PY'
+import json, pathlib, sys
+
+corpus, golden = map(pathlib.Path, sys.argv[1:])
+named = {"age": 0.04, "bmi": None, "s1": -1.5e-3}
+asks = [
+    {"features": [0.1, -2, 3e-7, None]},
+    {"request_id": "r1", "features": named, "model_version": "v1", "priority": 0, "timeout_ms": 500},
+    {"request_id": "r2", "features": [[1, 2], [3, 4]], "model": "diabetes"},
+    {"request_id": "r3", "features": [named, named], "key": "alice"},
+    {"request_id": 7, "features": [1e308, -0.0, 5e-324], "unknown": {"a": [True, "\u00e9\u2028", {}]}},
+]
+
+def seed(target, name, data):
+    (corpus / target).mkdir(parents=True, exist_ok=True)
+    (corpus / target / name).write_bytes(data)
+
+for index, ask in enumerate(asks):
+    for target in ("http_body", "kafka_record"):
+        seed(target, f"ask-{index}", json.dumps(ask).encode())
+seed("inner_batch", "golden", bytes.fromhex(golden.read_text().strip()))
+PY
+
+cd "$here/.."
+for target in "${targets[@]}"; do
+  # no sanitizer: these crates have no unsafe code, and without one, more is seen in the same time;
+  # crashing inputs go to artifacts/; a gigabyte and ten seconds are far more than any input may take
+  cargo +nightly fuzz run -s none ${FUZZ_TARGET_DIR:+--target-dir "$FUZZ_TARGET_DIR"} "$target" -- \
+    -max_total_time="$seconds" -max_len=16384 -rss_limit_mb=1024 -timeout=10 -print_final_stats=1
+done
