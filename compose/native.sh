@@ -5,6 +5,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 dir=${FOREBAY_NATIVE_DIR:-$here/.native}
+rabbitmq_bin=${RABBITMQ_BIN:-/usr/lib/rabbitmq/bin}
 cache=${FOREBAY_CACHE:-$HOME/.cache/forebay}
 kafka_version=4.1.1
 jars=$cache/kafka-$kafka_version
@@ -46,6 +47,7 @@ Environment
   REDIS_TLS_PORT       one more port of Redis, with TLS; a client's certificate is checked if it shows one
   KAFKA_EXTRA          more broker properties, one `name=value` a line
   RABBITMQ_EXTRA       more lines of rabbitmq.conf, for example of a TLS listener
+  RABBITMQ_BIN         folder of rabbitmq-server and rabbitmqctl, for another version (default /usr/lib/rabbitmq/bin)
   FOREBAY_NATIVE_WAIT  seconds to wait for a service to become healthy (default 90)
 TEXT
 }
@@ -131,7 +133,7 @@ free_port() { # SERVICE PORT VARIABLE
 need() { # COMMAND=PACKAGE... : installs the packages whose command is absent
   local pair missing=()
   for pair in "$@"; do
-    command -v "${pair%%=*}" >/dev/null 2>&1 || [ -x "/usr/lib/rabbitmq/bin/${pair%%=*}" ] || missing+=("${pair#*=}")
+    command -v "${pair%%=*}" >/dev/null 2>&1 || [ -x "$rabbitmq_bin/${pair%%=*}" ] || missing+=("${pair#*=}")
   done
   [ ${#missing[@]} -gt 0 ] || return 0
   local root=()
@@ -336,7 +338,7 @@ start_rabbitmq() { # PORT
     "${RABBITMQ_EXTRA:-}" > "$home/rabbitmq.conf"
   printf '[].\n' > "$home/enabled_plugins"
   rabbitmq_env "$1"
-  launch rabbitmq env "${rabbitmq_env[@]}" /usr/lib/rabbitmq/bin/rabbitmq-server
+  launch rabbitmq env "${rabbitmq_env[@]}" "$rabbitmq_bin"/rabbitmq-server
 }
 
 healthy_rabbitmq() { open_port "$1" && grep -q 'Server startup complete' "$dir/rabbitmq/log"; }
@@ -493,7 +495,7 @@ fi
 if [ "$command" = rabbitmqctl ]; then
   [ -d "$dir/rabbitmq" ] || die "RabbitMQ is not here yet: native.sh up rabbitmq"
   rabbitmq_env "$(port_of rabbitmq)"
-  exec env "${rabbitmq_env[@]}" /usr/lib/rabbitmq/bin/rabbitmqctl -q -n "forebay-$(port_of rabbitmq)@localhost" "$@"
+  exec env "${rabbitmq_env[@]}" "$rabbitmq_bin"/rabbitmqctl -q -n "forebay-$(port_of rabbitmq)@localhost" "$@"
 fi
 
 if [ "$command" = acls ]; then

@@ -11,6 +11,9 @@ mod harness;
 use std::path::Path;
 use std::time::Duration;
 
+use forebay_bus::Permits;
+use forebay_bus::rabbit::RabbitSource;
+use forebay_runtime::{Host, Layers, Problems, SHARED_BUNDLE, Shared};
 use harness::metric_table::{documented, missing, scraped, strange};
 use harness::rabbit::{Client, Load, asking, server};
 use harness::spans::Spans;
@@ -187,6 +190,45 @@ fn nothing_is_lost_when_connections_are_cut_and_servers_die() {
     assert!(judged.strange.is_empty(), "{:?}", judged.strange);
     assert!(judged.repeated * 5 < judged.sent as usize, "{} of {} repeated", judged.repeated, judged.sent);
     stop_all(services);
+}
+
+/// A message that came back is counted by the server, and dropped when that was too often.
+#[test]
+fn a_quorum_queue_drops_nothing_that_fails_again_and_again() {
+    let client = Client::new();
+    let queue = format!("quorum-{}", std::process::id());
+    client.declare_quorum(&queue, 2);
+    let url = format!("rabbitmq.url={}", server().url());
+    let flags = [&url, &format!("rabbitmq.queue={queue}"), "rabbitmq.declare=false"];
+    let mut problems = Problems::default();
+    let layers = Layers::from_parts(&[SHARED_BUNDLE], "", &[], &flags).unwrap();
+    let host = Host::detached(Shared::read(&layers, &mut problems).unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    let source = RabbitSource::start(&host, Permits::new(8), move |messages| {
+        messages.into_iter().for_each(|message| tell.send(message).unwrap());
+    })
+    .unwrap();
+    for id in ["a", "b"] {
+        client.publish(&queue, id.as_bytes(), asking("nobody", id)).unwrap();
+    }
+    let next = || told.recv_timeout(SOON).unwrap();
+    // two messages, four failures each
+    for _ in 0..8 {
+        next().ack.nack();
+    }
+    let unready = || host.lifecycle().components().into_iter().find_map(|it| it.unready).unwrap_or_default();
+    wait_until(SOON, "the reason", || unready().contains("could not be passed on"));
+    let mut last: Vec<_> = (0..2).map(|_| next()).collect();
+    last.sort_by(|one, other| one.message_id.cmp(&other.message_id));
+    assert_eq!([&last[0].payload[..], &last[1].payload[..]], [b"a", b"b"]);
+    // one succeeds, the other fails once more and is given back at the end: others may have it
+    last.pop().unwrap().ack.ack();
+    wait_until(SOON, "it to be well again", || unready().is_empty());
+    last.pop().unwrap().ack.nack();
+    tokio::runtime::Runtime::new().unwrap().block_on(source.drain(SOON));
+    let left = client.get(&queue).unwrap().unwrap();
+    assert_eq!((&left.data[..], left.redelivered), (&b"a"[..], true));
+    assert!(client.get(&queue).unwrap().is_none());
 }
 
 #[test]

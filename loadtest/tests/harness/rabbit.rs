@@ -142,9 +142,22 @@ impl Client {
 
     #[track_caller]
     pub fn declare_with(&self, queue: &str, arguments: &[(&str, i64)]) {
+        let arguments: Vec<_> = arguments.iter().map(|(key, value)| (*key, AMQPValue::LongLongInt(*value))).collect();
+        self.declare_any(queue, arguments);
+    }
+
+    /// A quorum queue that drops what comes back more than `limit` times.
+    #[track_caller]
+    pub fn declare_quorum(&self, queue: &str, limit: i64) {
+        let kind = ("x-queue-type", AMQPValue::LongString("quorum".into()));
+        self.declare_any(queue, vec![kind, ("x-delivery-limit", AMQPValue::LongLongInt(limit))]);
+    }
+
+    #[track_caller]
+    fn declare_any(&self, queue: &str, arguments: Vec<(&str, AMQPValue)>) {
         let mut table = FieldTable::default();
         for (key, value) in arguments {
-            table.insert((*key).into(), AMQPValue::LongLongInt(*value));
+            table.insert(key.into(), value);
         }
         self.run(self.channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), table)).unwrap();
     }

@@ -5,7 +5,7 @@
 //! - `connection`: an address, TLS, and what is said when it does not work
 //! - `declare`: the queue of requests
 //! - `standing`: what an outage means for the process
-//! - `hand`: the messages of one connection that are not settled yet
+//! - `session`: the messages of one connection; `hand`: those that are not settled yet
 //!
 //! Connections are made again here and not by the library: everything that belongs to a connection (delivery tags,
 //! unanswered confirms) ends with it, so nothing of an old one can be mistaken for something of a new one.
@@ -15,6 +15,7 @@ mod declare;
 mod hand;
 mod message;
 mod pause;
+mod session;
 mod sink;
 mod source;
 mod standing;

@@ -43,9 +43,7 @@ pub type RabbitMessages = Vec<RabbitMessage>;
 impl RabbitMessage {
     /// A message without properties: what tests begin with.
     pub fn new(payload: Bytes, ack: Ack) -> Self {
-        let mut message = Self::read(&BasicProperties::default(), Vec::new(), 0, ack, Arc::default());
-        message.payload = payload;
-        message
+        Self::read(&BasicProperties::default(), payload, 0, ack, Arc::default())
     }
 
     /// Whether [`RabbitMessage::reject`] was called.
@@ -82,7 +80,7 @@ impl RabbitMessage {
     /// Reads a delivery's properties; what is malformed is as if it were not there.
     pub(super) fn read(
         properties: &BasicProperties,
-        data: Vec<u8>,
+        payload: Bytes,
         tag: u64,
         ack: Ack,
         reject: Arc<AtomicBool>,
@@ -92,7 +90,7 @@ impl RabbitMessage {
         };
         let expiration = properties.expiration().as_ref().and_then(|it| it.as_str().trim().parse().ok());
         Self {
-            payload: data.into(),
+            payload,
             reply_to: text(properties.reply_to()),
             correlation_id: text(properties.correlation_id()),
             message_id: text(properties.message_id()),
@@ -176,7 +174,7 @@ mod tests {
     use super::*;
 
     fn read(properties: &BasicProperties) -> RabbitMessage {
-        RabbitMessage::read(properties, b"{}".to_vec(), 7, Ack::none(), Arc::default())
+        RabbitMessage::read(properties, Bytes::from_static(b"{}"), 7, Ack::none(), Arc::default())
     }
 
     #[test]
