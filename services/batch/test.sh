@@ -27,6 +27,8 @@ stop() {
   timeout 60 "$root/compose/native.sh" down kafka >/dev/null 2>&1 || echo "test.sh: Kafka did not stop" >&2
   if [ "$code" != 0 ]; then
     for log in "$work"/*.log; do [ ! -e "$log" ] || { echo "--- the last lines of $(basename "$log")"; grep -vE ' INFO |^\s+at ' "$log" | tail -n 40; } >&2; done
+    # what failed is the last thing one reads
+    [ ! -e "$work/real.out" ] || { echo "--- what the tests said"; tail -n 40 "$work/real.out"; } >&2
   fi
   [ -n "${BATCH_KEEP:-}" ] || rm -rf "$work"
   exit "$code"
@@ -72,4 +74,4 @@ REAL_SUBMIT="$home/venv/bin/spark-submit --master local[2] --driver-memory 768m 
   --conf spark.ui.enabled=false --conf spark.driver.host=127.0.0.1 --conf spark.driver.bindAddress=127.0.0.1 --conf spark.sql.shuffle.partitions=1"
 export REAL_HTTP REAL_ADMIN REAL_SUBMIT REAL_KAFKA=127.0.0.1:$KAFKA_PORT REAL_FOREBAY=$FOREBAY_BIN_DIR/forebay REAL_REGISTRY=$work/models
 export REAL_WORK=$work REAL_EXAMPLES=$root/examples/python
-timeout --kill-after=10 "${BATCH_TIMEOUT:-480}" "$home/venv/bin/python" "$here/tests/real.py"
+timeout --kill-after=10 "${BATCH_TIMEOUT:-480}" "$home/venv/bin/python" "$here/tests/real.py" 2> >(tee "$work/real.out" >&2)

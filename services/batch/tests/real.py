@@ -23,7 +23,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 BROKER, FOREBAY, REGISTRY = os.environ["REAL_KAFKA"], os.environ["REAL_FOREBAY"], Path(os.environ["REAL_REGISTRY"])
 WORK, EXAMPLES, HERE = Path(os.environ["REAL_WORK"]), Path(os.environ["REAL_EXAMPLES"]), Path(__file__).resolve().parent.parent
 MODEL, REQUESTS, RESULTS, MESH = "diabetes-rf-model", "inference-requests", "inference-results-batch", "inference-results"
-COUNT, BATCH = 2400, 300
+COUNT, BATCH, PARTITIONS = 2400, 300, 3
 ROWS = json.loads((REGISTRY / MODEL / "expected.json").read_text())["rows"]
 # what a request may look like beside a plain one; all of it must come out of the job as it comes out of the mesh
 ODD = [
@@ -176,7 +176,8 @@ class Real(unittest.TestCase):
                 self.assertEqual(short(mine), short(theirs), sent)
 
     def produce(self, values):
-        """The place of each record, in order; a dictionary from place to value."""
+        """The place of each record, in order; a dictionary from place to value. In turn over the partitions: the job takes a share of
+        each, so the first records are in its first batches."""
         places = {}
         producer = Producer({"bootstrap.servers": BROKER, "enable.idempotence": True})
 
@@ -186,7 +187,7 @@ class Real(unittest.TestCase):
 
         order = []
         for value in values:
-            producer.produce(REQUESTS, value, on_delivery=lambda error, message, at=len(order): (delivered(error, message), order.__setitem__(at, (message.partition(), message.offset()))))
+            producer.produce(REQUESTS, value, partition=len(order) % PARTITIONS, on_delivery=lambda error, message, at=len(order): (delivered(error, message), order.__setitem__(at, (message.partition(), message.offset()))))
             order.append(None)
             producer.poll(0)
         self.assertEqual(producer.flush(30), 0)
