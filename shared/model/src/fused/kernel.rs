@@ -1,75 +1,125 @@
-//! The numbers of a kernel: pairs of vectors of 256 bits, with fused multiplication and addition. Everything here is inlined into
-//! a function that `pulp` compiles for processors with these instructions and enters only there.
+//! The numbers of a kernel: pairs of vectors of 256 or 512 bits, with fused multiplication and addition. Everything here is inlined
+//! into a function that `pulp` compiles for processors with these instructions and enters only there.
 
-use pulp::x86::V3;
+use std::fmt::Debug;
 
-/// A float and the vectors of it.
-pub(crate) trait Real: Copy + Default + std::fmt::Debug + Send + Sync + 'static {
-    /// Floats of a [`Pair`].
-    const LANES: usize;
-    /// One vector.
-    type Vector: Copy + std::fmt::Debug + Send + Sync;
+use pulp::NullaryFnOnce;
+use pulp::x86::{V3, V4};
+
+/// A float, and sums of products in one order on every processor: over pairs of the narrowest vectors.
+pub(crate) trait Real: Copy + Default + Debug + Send + Sync + 'static {
+    /// A pair of the narrowest vectors.
+    type Short: Copy + Debug + Send + Sync;
+    /// Floats of it.
+    const SHORT: usize;
 
     fn of(value: f64) -> Self;
 
-    /// A pair of vectors from `LANES` values.
-    fn pair(value: impl Fn(usize) -> Self) -> [Self::Vector; 2];
-
-    fn splat(v3: V3, value: Self) -> Self::Vector;
-
-    /// `a * b + c`, rounded once.
-    fn multiply_add(v3: V3, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
-
-    /// Zero where the value is below; what is not a number stays.
-    fn rectify(v3: V3, value: Self::Vector) -> Self::Vector;
-
-    /// Writes the pair to the first `LANES` of `out`.
-    fn store(pair: [Self::Vector; 2], out: &mut [Self]);
-
     fn plus(self, other: Self) -> Self;
 
-    /// Sum of products of two rows whose length is a multiple of `LANES`.
-    fn dot(v3: V3, row: &[Self], weights: &[[Self::Vector; 2]]) -> Self;
+    /// From `SHORT` values.
+    fn short(value: impl Fn(usize) -> Self) -> Self::Short;
+
+    /// Sum of products of two rows; the first is padded to a multiple of `SHORT`.
+    fn dot(v3: V3, row: &[Self], weights: &[Self::Short]) -> Self;
 }
 
-macro_rules! real {
-    ($float:ty, $vector:ident, $lanes:literal, $splat:ident, $fma:ident, $le:ident, $select:ident) => {
-        impl Real for $float {
+/// The instructions of a processor for vectors of `T`.
+pub(crate) trait Vectors<T: Real>: Copy + Debug + Send + Sync + 'static {
+    /// Floats of a pair.
+    const LANES: usize;
+    /// Whether there are registers for the sums of a tile of twice the height.
+    const TALL: bool;
+    /// One vector.
+    type Vector: Copy + Debug + Send + Sync;
+
+    /// If this processor has them.
+    fn find() -> Option<Self>;
+
+    /// Runs `work` compiled for them.
+    fn run<W: NullaryFnOnce>(self, work: W) -> W::Output;
+
+    /// A pair of vectors from `LANES` values.
+    fn pair(value: impl Fn(usize) -> T) -> [Self::Vector; 2];
+
+    fn splat(self, value: T) -> Self::Vector;
+
+    /// `a * b + c`, rounded once.
+    fn multiply_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+
+    /// Zero where the value is below; what is not a number stays.
+    fn rectify(self, value: Self::Vector) -> Self::Vector;
+
+    /// Writes the pair to the first `LANES` of `out`.
+    fn store(pair: [Self::Vector; 2], out: &mut [T]);
+
+    /// The narrowest ones.
+    fn narrow(self) -> V3;
+}
+
+macro_rules! vectors {
+    ($float:ty, $token:ident, $vector:ident, $lanes:literal, $tall:literal, $splat:ident, $fma:ident, $le:ident, $select:ident) => {
+        impl Vectors<$float> for $token {
             const LANES: usize = 2 * $lanes;
+            const TALL: bool = $tall;
             type Vector = pulp::$vector;
 
-            #[inline(always)]
-            fn of(value: f64) -> Self {
-                value as $float
+            fn find() -> Option<Self> {
+                Self::try_new()
             }
 
             #[inline(always)]
-            fn pair(value: impl Fn(usize) -> Self) -> [Self::Vector; 2] {
+            fn run<W: NullaryFnOnce>(self, work: W) -> W::Output {
+                self.vectorize(work)
+            }
+
+            #[inline(always)]
+            fn pair(value: impl Fn(usize) -> $float) -> [Self::Vector; 2] {
                 let array = |base: usize| -> [$float; $lanes] { std::array::from_fn(|i| value(base + i)) };
                 [pulp::cast(array(0)), pulp::cast(array($lanes))]
             }
 
             #[inline(always)]
-            fn splat(v3: V3, value: Self) -> Self::Vector {
-                v3.$splat(value)
+            fn splat(self, value: $float) -> Self::Vector {
+                self.$splat(value)
             }
 
             #[inline(always)]
-            fn multiply_add(v3: V3, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
-                v3.$fma(a, b, c)
+            fn multiply_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
+                self.$fma(a, b, c)
             }
 
             #[inline(always)]
-            fn rectify(v3: V3, value: Self::Vector) -> Self::Vector {
-                let zero = v3.$splat(0.0);
-                v3.$select(v3.$le(value, zero), zero, value)
+            fn rectify(self, value: Self::Vector) -> Self::Vector {
+                let zero = self.$splat(0.0);
+                self.$select(self.$le(value, zero), zero, value)
             }
 
             #[inline(always)]
-            fn store(pair: [Self::Vector; 2], out: &mut [Self]) {
+            fn store(pair: [Self::Vector; 2], out: &mut [$float]) {
                 let (low, high) = out.split_at_mut($lanes);
                 low.copy_from_slice(&pulp::cast::<_, [$float; $lanes]>(pair[0]));
                 high[..$lanes].copy_from_slice(&pulp::cast::<_, [$float; $lanes]>(pair[1]));
+            }
+
+            #[inline(always)]
+            fn narrow(self) -> V3 {
+                let narrow: &V3 = &self;
+                *narrow
+            }
+        }
+    };
+}
+
+macro_rules! real {
+    ($float:ty, $vector:ident, $lanes:literal, $splat:ident, $fma:ident) => {
+        impl Real for $float {
+            type Short = [pulp::$vector; 2];
+            const SHORT: usize = 2 * $lanes;
+
+            #[inline(always)]
+            fn of(value: f64) -> Self {
+                value as $float
             }
 
             #[inline(always)]
@@ -78,7 +128,12 @@ macro_rules! real {
             }
 
             #[inline(always)]
-            fn dot(v3: V3, row: &[Self], weights: &[[Self::Vector; 2]]) -> Self {
+            fn short(value: impl Fn(usize) -> Self) -> Self::Short {
+                <V3 as Vectors<Self>>::pair(value)
+            }
+
+            #[inline(always)]
+            fn dot(v3: V3, row: &[Self], weights: &[Self::Short]) -> Self {
                 let mut sums = [v3.$splat(0.0); 2];
                 for (x, w) in row.as_chunks::<{ 2 * $lanes }>().0.iter().zip(weights) {
                     let x: [[$float; $lanes]; 2] = pulp::cast(*x);
@@ -100,5 +155,9 @@ macro_rules! real {
     };
 }
 
-real!(f32, f32x8, 8, splat_f32x8, mul_add_f32x8, cmp_le_f32x8, select_f32x8);
-real!(f64, f64x4, 4, splat_f64x4, mul_add_f64x4, cmp_le_f64x4, select_f64x4);
+real!(f32, f32x8, 8, splat_f32x8, mul_add_f32x8);
+real!(f64, f64x4, 4, splat_f64x4, mul_add_f64x4);
+vectors!(f32, V3, f32x8, 8, false, splat_f32x8, mul_add_f32x8, cmp_le_f32x8, select_f32x8);
+vectors!(f64, V3, f64x4, 4, false, splat_f64x4, mul_add_f64x4, cmp_le_f64x4, select_f64x4);
+vectors!(f32, V4, f32x16, 16, true, splat_f32x16, mul_add_f32x16, cmp_le_f32x16, select_f32x16);
+vectors!(f64, V4, f64x8, 8, true, splat_f64x8, mul_add_f64x8, cmp_le_f64x8, select_f64x8);

@@ -75,11 +75,11 @@ mod tests {
     use burn::tensor::{Device, Tensor, TensorData};
 
     /// Numbers between -1 and 1 that look like weights.
-    fn numbers(count: usize, seed: f64) -> Vec<f64> {
+    pub(super) fn numbers(count: usize, seed: f64) -> Vec<f64> {
         (0..count).map(|i| ((i as f64).mul_add(12.9898, seed).sin() * 43_758.545).fract()).collect()
     }
 
-    fn stages(widths: &[usize]) -> Vec<Stage> {
+    pub(super) fn stages(widths: &[usize]) -> Vec<Stage> {
         let pairs = widths.windows(2).enumerate();
         pairs
             .map(|(i, w)| Stage {

@@ -1,27 +1,69 @@
 //! Layers packed for the kernel, and the walk over them.
 //!
-//! Outputs stand in panels of two vectors, a panel's weights one input after another. A tile of six rows keeps its twelve sums in
-//! registers while the inputs go by. Rows travel through all layers a block at a time, so that what one layer gives is still in the
-//! nearest cache when the next one takes it. The sums of a row are formed in the same order in every tile.
+//! Outputs stand in panels of two vectors, a panel's weights one input after another. A tile of six rows, or of twelve where there
+//! are registers for that, keeps its sums there while the inputs go by. Rows travel through all layers a block at a time, so that what one layer gives is still in the
+//! nearest cache when the next one takes it. The sums of a row are formed in the same order in every tile, with vectors of
+//! every width.
+
+use std::fmt::Debug;
 
 use pulp::NullaryFnOnce;
-use pulp::x86::V3;
+use pulp::x86::{V3, V4};
 
 use super::Stage;
-use super::kernel::Real;
+use super::kernel::{Real, Vectors};
 
 /// Rows of a tile.
 const TILE: usize = 6;
+/// Rows of a tall one.
+const TALL: usize = 2 * TILE;
 /// Rows that go through all layers together.
-const BLOCK: usize = 8 * TILE;
+const BLOCK: usize = 4 * TALL;
 /// Layers with so few outputs are computed output by output; a panel would be mostly empty.
 const FEW: usize = 3;
 
-/// A run of layers.
+/// A run of layers, packed for the widest vectors that this processor has.
 #[derive(Debug)]
-pub(crate) struct Layers<T: Real> {
-    v3: V3,
-    layers: Vec<Layer<T>>,
+pub(crate) struct Layers<T>(Box<dyn Walk<T>>);
+
+trait Walk<T>: Debug + Send + Sync {
+    fn width(&self) -> usize;
+    fn outputs(&self) -> usize;
+    fn run(&self, rows: &[T], out: &mut [T]);
+}
+
+impl<T: Real> Layers<T> {
+    /// Packs the stages, if this processor has what the kernel needs.
+    pub(super) fn new(stages: &[Stage]) -> Option<Self>
+    where
+        V3: Vectors<T>,
+        V4: Vectors<T>,
+    {
+        Self::packed::<V4>(stages).or_else(|| Self::packed::<V3>(stages))
+    }
+
+    fn packed<V: Vectors<T>>(stages: &[Stage]) -> Option<Self> {
+        Some(Self(Box::new(Packed::<T, V>::new(stages)?)))
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.0.width()
+    }
+
+    pub(super) fn outputs(&self) -> usize {
+        self.0.outputs()
+    }
+
+    /// Answers `rows`, row-major, into `out`, `outputs()` a row.
+    pub(super) fn run(&self, rows: &[T], out: &mut [T]) {
+        self.0.run(rows, out);
+    }
+}
+
+#[derive(Debug)]
+struct Packed<T: Real, V: Vectors<T>> {
+    token: V,
+    layers: Vec<Layer<T, V>>,
     width: usize,
     outputs: usize,
     /// Longest padded row between layers.
@@ -29,51 +71,37 @@ pub(crate) struct Layers<T: Real> {
 }
 
 #[derive(Debug)]
-struct Layer<T: Real> {
+struct Layer<T: Real, V: Vectors<T>> {
     inputs: usize,
     /// Length of a padded row of inputs, and of outputs.
     strides: (usize, usize),
     rectified: bool,
-    bias: Vec<[T::Vector; 2]>,
-    weights: Weights<T>,
+    bias: Vec<[V::Vector; 2]>,
+    weights: Weights<T, V>,
 }
 
 #[derive(Debug)]
-enum Weights<T: Real> {
+enum Weights<T: Real, V: Vectors<T>> {
     /// `[panel][input]`
-    Panels(Vec<[T::Vector; 2]>),
+    Panels(Vec<[V::Vector; 2]>),
     /// `[output][padded input]`, and one bias an output.
-    Few(Vec<[T::Vector; 2]>, Vec<T>),
+    Few(Vec<T::Short>, Vec<T>),
 }
 
-impl<T: Real> Layers<T> {
-    /// Packs the stages, if this processor has what the kernel needs.
-    pub(super) fn new(stages: &[Stage]) -> Option<Self> {
-        let v3 = V3::try_new()?;
+impl<T: Real, V: Vectors<T>> Packed<T, V> {
+    fn new(stages: &[Stage]) -> Option<Self> {
+        let token = V::find()?;
         let (first, last) = (stages.first()?, stages.last()?);
-        let layers: Vec<Layer<T>> = stages.iter().map(Layer::new).collect();
+        let layers: Vec<Layer<T, V>> = stages.iter().map(Layer::new).collect();
         let widest = layers.iter().map(|layer| layer.strides.0.max(layer.strides.1)).max()?;
-        Some(Self { v3, layers, width: first.inputs, outputs: last.outputs, widest })
-    }
-
-    pub(super) fn width(&self) -> usize {
-        self.width
-    }
-
-    pub(super) fn outputs(&self) -> usize {
-        self.outputs
-    }
-
-    /// Answers `rows`, row-major, into `out`, `outputs()` a row.
-    pub(super) fn run(&self, rows: &[T], out: &mut [T]) {
-        self.v3.vectorize(Run { layers: self, rows, out });
+        Some(Self { token, layers, width: first.inputs, outputs: last.outputs, widest })
     }
 
     #[inline(always)]
     fn blocks(&self, rows: &[T], out: &mut [T]) {
         let block = (rows.len() / self.width).min(BLOCK) * self.widest;
         let (mut from, mut to) = (vec![T::default(); block], vec![T::default(); block]);
-        let padded = self.width.next_multiple_of(T::LANES);
+        let padded = self.width.next_multiple_of(V::LANES);
         for (rows, out) in rows.chunks(BLOCK * self.width).zip(out.chunks_mut(BLOCK * self.outputs)) {
             let n = rows.len() / self.width;
             for (from, row) in from.chunks_exact_mut(padded).zip(rows.chunks_exact(self.width)) {
@@ -83,7 +111,7 @@ impl<T: Real> Layers<T> {
             }
             let mut stride = padded;
             for layer in &self.layers {
-                layer.run(self.v3, n, &from, &mut to);
+                layer.run(self.token, n, &from, &mut to);
                 std::mem::swap(&mut from, &mut to);
                 stride = layer.strides.1;
             }
@@ -94,14 +122,28 @@ impl<T: Real> Layers<T> {
     }
 }
 
+impl<T: Real, V: Vectors<T>> Walk<T> for Packed<T, V> {
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    fn run(&self, rows: &[T], out: &mut [T]) {
+        self.token.run(Run { layers: self, rows, out });
+    }
+}
+
 /// The walk as something that can be compiled for other instructions.
-struct Run<'r, T: Real> {
-    layers: &'r Layers<T>,
+struct Run<'r, T: Real, V: Vectors<T>> {
+    layers: &'r Packed<T, V>,
     rows: &'r [T],
     out: &'r mut [T],
 }
 
-impl<T: Real> NullaryFnOnce for Run<'_, T> {
+impl<T: Real, V: Vectors<T>> NullaryFnOnce for Run<'_, T, V> {
     type Output = ();
 
     #[inline(always)]
@@ -110,62 +152,66 @@ impl<T: Real> NullaryFnOnce for Run<'_, T> {
     }
 }
 
-impl<T: Real> Layer<T> {
+impl<T: Real, V: Vectors<T>> Layer<T, V> {
     fn new(stage: &Stage) -> Self {
         let Stage { inputs, outputs, weight, bias, rectified } = stage;
-        let pad = |n: usize| n.next_multiple_of(T::LANES);
+        let pad = |n: usize| n.next_multiple_of(V::LANES);
         let bias = |o: usize| T::of(bias.get(o).copied().unwrap_or(0.0));
         let at = |i: usize, o: usize| {
             if i < *inputs && o < *outputs { T::of(weight[i * outputs + o]) } else { T::default() }
         };
-        let panels = 0..outputs.div_ceil(T::LANES);
+        let panels = 0..outputs.div_ceil(V::LANES);
         let weights = if *outputs <= FEW {
-            let chunks =
-                |o| (0..pad(*inputs) / T::LANES).map(move |chunk| T::pair(|lane| at(chunk * T::LANES + lane, o)));
+            let short = |o, chunk: usize| T::short(|lane| at(chunk * T::SHORT + lane, o));
+            let chunks = |o| (0..inputs.div_ceil(T::SHORT)).map(move |chunk| short(o, chunk));
             Weights::Few((0..*outputs).flat_map(chunks).collect(), (0..*outputs).map(bias).collect())
         } else {
-            let panel = |p| (0..*inputs).map(move |i| T::pair(|lane| at(i, p * T::LANES + lane)));
+            let panel = |p| (0..*inputs).map(move |i| V::pair(|lane| at(i, p * V::LANES + lane)));
             Weights::Panels(panels.clone().flat_map(panel).collect())
         };
         Self {
             inputs: *inputs,
             strides: (pad(*inputs), pad(*outputs)),
             rectified: *rectified,
-            bias: panels.map(|p| T::pair(|lane| bias(p * T::LANES + lane))).collect(),
+            bias: panels.map(|p| V::pair(|lane| bias(p * V::LANES + lane))).collect(),
             weights,
         }
     }
 
     /// `n` padded rows to padded rows.
     #[inline(always)]
-    fn run(&self, v3: V3, n: usize, rows: &[T], out: &mut [T]) {
+    fn run(&self, token: V, n: usize, rows: &[T], out: &mut [T]) {
         let (taken, given) = self.strides;
         match &self.weights {
             Weights::Panels(weights) => {
                 let mut at = 0;
+                while V::TALL && at + TALL <= n {
+                    self.tile::<TALL>(token, weights, &rows[at * taken..], &mut out[at * given..]);
+                    at += TALL;
+                }
                 while at + TILE <= n {
-                    self.tile::<TILE>(v3, weights, &rows[at * taken..], &mut out[at * given..]);
+                    self.tile::<TILE>(token, weights, &rows[at * taken..], &mut out[at * given..]);
                     at += TILE;
                 }
                 let (rows, out) = (&rows[at * taken..], &mut out[at * given..]);
                 match n - at {
-                    1 => self.tile::<1>(v3, weights, rows, out),
-                    2 => self.tile::<2>(v3, weights, rows, out),
-                    3 => self.tile::<3>(v3, weights, rows, out),
-                    4 => self.tile::<4>(v3, weights, rows, out),
-                    5 => self.tile::<5>(v3, weights, rows, out),
+                    1 => self.tile::<1>(token, weights, rows, out),
+                    2 => self.tile::<2>(token, weights, rows, out),
+                    3 => self.tile::<3>(token, weights, rows, out),
+                    4 => self.tile::<4>(token, weights, rows, out),
+                    5 => self.tile::<5>(token, weights, rows, out),
                     _ => {}
                 }
             }
             Weights::Few(weights, bias) => {
+                let chunks = self.inputs.div_ceil(T::SHORT);
                 for (row, out) in rows.chunks_exact(taken).zip(out.chunks_exact_mut(given)).take(n) {
                     let mut sums = [T::default(); FEW];
-                    for ((sum, weights), bias) in sums.iter_mut().zip(weights.chunks_exact(taken / T::LANES)).zip(bias)
-                    {
-                        *sum = T::plus(T::dot(v3, row, weights), *bias);
+                    for ((sum, weights), bias) in sums.iter_mut().zip(weights.chunks_exact(chunks)).zip(bias) {
+                        *sum = T::plus(T::dot(token.narrow(), row, weights), *bias);
                     }
-                    let pair = T::pair(|lane| sums.get(lane).copied().unwrap_or_default());
-                    T::store(if self.rectified { pair.map(|v| T::rectify(v3, v)) } else { pair }, out);
+                    let pair = V::pair(|lane| sums.get(lane).copied().unwrap_or_default());
+                    V::store(if self.rectified { pair.map(|v| token.rectify(v)) } else { pair }, out);
                 }
             }
         }
@@ -173,7 +219,7 @@ impl<T: Real> Layer<T> {
 
     /// `R` rows through every panel.
     #[inline(always)]
-    fn tile<const R: usize>(&self, v3: V3, weights: &[[T::Vector; 2]], rows: &[T], out: &mut [T]) {
+    fn tile<const R: usize>(&self, token: V, weights: &[[V::Vector; 2]], rows: &[T], out: &mut [T]) {
         let (taken, given) = self.strides;
         let inputs = self.inputs;
         let rows: [&[T]; R] = std::array::from_fn(|r| &rows[r * taken..][..inputs]);
@@ -183,14 +229,48 @@ impl<T: Real> Layer<T> {
             for i in 0..inputs {
                 let [low, high] = weights[i];
                 for r in 0..R {
-                    let x = T::splat(v3, rows[r][i]);
-                    sums[r] = [T::multiply_add(v3, x, low, sums[r][0]), T::multiply_add(v3, x, high, sums[r][1])];
+                    let x = token.splat(rows[r][i]);
+                    sums[r] = [token.multiply_add(x, low, sums[r][0]), token.multiply_add(x, high, sums[r][1])];
                 }
             }
             for (r, sums) in sums.into_iter().enumerate() {
-                let sums = if self.rectified { sums.map(|v| T::rectify(v3, v)) } else { sums };
-                T::store(sums, &mut out[r * given + p * T::LANES..]);
+                let sums = if self.rectified { sums.map(|v| token.rectify(v)) } else { sums };
+                V::store(sums, &mut out[r * given + p * V::LANES..]);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{numbers, stages};
+    use super::*;
+
+    fn same<T: Real + PartialEq>()
+    where
+        V3: Vectors<T>,
+        V4: Vectors<T>,
+    {
+        for widths in [&[10, 64, 64, 1][..], &[3, 5, 2], &[7, 33, 17, 4], &[20, 16, 40]] {
+            let stages = stages(widths);
+            let packed = [Layers::<T>::packed::<V4>(&stages), Layers::<T>::packed::<V3>(&stages)];
+            // a processor without the instructions has nothing to compare
+            let [Some(wide), Some(narrow)] = packed else { return };
+            for n in 1..40 {
+                let rows: Vec<T> = numbers(n * widths[0], 3.0).into_iter().map(T::of).collect();
+                let answer = |layers: &Layers<T>| {
+                    let mut out = vec![T::default(); n * layers.outputs()];
+                    layers.run(&rows, &mut out);
+                    out
+                };
+                assert!(answer(&wide) == answer(&narrow), "{n} rows through {widths:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn vectors_of_every_width_give_the_same_bits() {
+        same::<f32>();
+        same::<f64>();
     }
 }
