@@ -54,6 +54,11 @@ impl Plan {
         self.answer.is_plain() && self.head.is_exact()
     }
 
+    #[cfg(test)]
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+
     /// Takes over names from the model's description; the width must be the same.
     pub(crate) fn rename_features(&mut self, features: Vec<String>) {
         debug_assert_eq!(features.len(), self.signature.width());

@@ -12,6 +12,8 @@ mod proto;
 mod shaping;
 mod transform;
 mod trees;
+mod trees_alone;
 
 pub(crate) use compile::read;
 pub(crate) use program::Program;
+pub(crate) use trees_alone::Trees;

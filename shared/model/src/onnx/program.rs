@@ -11,8 +11,8 @@ use crate::head::KernelMachine;
 use crate::step::Norm;
 
 use super::fusing::fuse;
-
 use super::learners::Sides;
+use super::trees_alone::Trees;
 
 /// Element-wise functions of one value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -117,6 +117,7 @@ pub(crate) struct Program {
     /// For each input of each instruction, whether nobody reads its slot later. Such a tensor is handed over, and
     /// an operation that alone holds its input works in place.
     last: Vec<Vec<bool>>,
+    trees: Option<Trees>,
     shape: Shape,
 }
 
@@ -144,7 +145,8 @@ impl Program {
             last.push(flags);
         }
         last.reverse();
-        Self { instructions, last, shape }
+        let trees = Trees::alone(&instructions, &shape);
+        Self { instructions, last, trees, shape }
     }
 
     pub(crate) fn width(&self) -> usize {
@@ -158,6 +160,11 @@ impl Program {
     /// Element type the program computes in.
     pub(crate) fn dtype(&self) -> DType {
         self.shape.dtype
+    }
+
+    /// The trees, if there is nothing else.
+    pub(crate) fn trees_alone(&self) -> Option<&Trees> {
+        self.trees.as_ref()
     }
 
     /// Names of the instructions' nodes.
