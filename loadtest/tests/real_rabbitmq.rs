@@ -12,8 +12,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use forebay_bus::Permits;
-use forebay_bus::rabbit::RabbitSource;
-use forebay_runtime::{Host, Layers, Problems, SHARED_BUNDLE, Shared};
+use forebay_bus::amqp::AmqpSource;
+use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Host, Layers, Problems};
 use harness::metric_table::{documented, missing, scraped, strange};
 use harness::rabbit::{Client, Load, asking, server};
 use harness::spans::Spans;
@@ -201,10 +201,10 @@ fn a_quorum_queue_drops_nothing_that_fails_again_and_again() {
     let url = format!("rabbitmq.url={}", server().url());
     let flags = [&url, &format!("rabbitmq.queue={queue}"), "rabbitmq.declare=false"];
     let mut problems = Problems::default();
-    let layers = Layers::from_parts(&[SHARED_BUNDLE], "", &[], &flags).unwrap();
-    let host = Host::detached(Shared::read(&layers, &mut problems).unwrap());
+    let layers = Layers::from_parts(&[COMMON_DEFAULTS], "", &[], &flags).unwrap();
+    let host = Host::detached(CommonSettings::read(&layers, &mut problems).unwrap());
     let (tell, told) = std::sync::mpsc::channel();
-    let source = RabbitSource::start(&host, Permits::new(8), move |messages| {
+    let source = AmqpSource::start(&host, Permits::new(8), move |messages| {
         messages.into_iter().for_each(|message| tell.send(message).unwrap());
     })
     .unwrap();

@@ -14,7 +14,7 @@ use crate::system::Outlets;
 /// What the items of one batch share. It ends, and its time is counted, when the last of them has left.
 #[derive(Debug)]
 pub(crate) struct Journey {
-    travel: u32,
+    batch_partition: u32,
     stages: Vec<StageTime>,
     entered_us: u64,
     spans: RefCell<Spans>,
@@ -33,9 +33,9 @@ impl Journey {
         scope: &Rc<StageScope>,
         entered: Entered<Features>,
     ) -> (Rc<Self>, Vec<Item<Features>>, Vec<Item<Outcome>>) {
-        let Entered { batch: Batch { travel, stages, items }, expired, spans, entered_us } = entered;
+        let Entered { batch: Batch { batch_partition, stages, items }, expired, spans, entered_us } = entered;
         let (spans, scope) = (RefCell::new(spans), Rc::clone(scope));
-        (Rc::new(Self { travel, stages, entered_us, spans, scope }), items, expired)
+        (Rc::new(Self { batch_partition, stages, entered_us, spans, scope }), items, expired)
     }
 
     /// Notes on the item's span, if it is sampled, what the cache did, and ends it.
@@ -57,7 +57,7 @@ impl Journey {
     }
 
     fn onward<P>(&self, items: Vec<Item<P>>) -> Batch<P> {
-        let mut batch = Batch { travel: self.travel, stages: self.stages.clone(), items };
+        let mut batch = Batch { batch_partition: self.batch_partition, stages: self.stages.clone(), items };
         batch.leave();
         batch
     }

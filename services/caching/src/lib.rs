@@ -33,5 +33,5 @@ pub use settings::{CacheSettings, RedisSettings, Settings};
 pub use system::{Inlets, Outlets};
 
 /// The service's own settings with their defaults.
-pub const BUNDLE: forebay_runtime::Bundle =
-    forebay_runtime::Bundle { name: "caching", toml: include_str!("../settings.toml") };
+pub const DEFAULTS: forebay_runtime::DefaultSettings =
+    forebay_runtime::DefaultSettings { name: "caching", toml: include_str!("../settings.toml") };

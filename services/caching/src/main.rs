@@ -1,13 +1,13 @@
 //! The caching service's binary.
 
-use forebay_caching::{BUNDLE, Settings, system};
+use forebay_caching::{DEFAULTS, Settings, system};
 use forebay_runtime::{ServiceSpec, service};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SPEC: ServiceSpec =
-    ServiceSpec { name: "caching", about: "answers repeated questions from memory or Redis", bundle: BUNDLE };
+    ServiceSpec { name: "caching", about: "answers repeated questions from memory or Redis", defaults: DEFAULTS };
 
 fn main() -> std::process::ExitCode {
     service(SPEC, Settings::read, system::start)

@@ -89,13 +89,13 @@ pub(crate) fn is_refusal(error: &RedisError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use forebay_runtime::{Layers, Problems, SHARED_BUNDLE};
+    use forebay_runtime::{COMMON_DEFAULTS, Layers, Problems};
 
     use super::*;
-    use crate::BUNDLE;
+    use crate::DEFAULTS;
 
     fn client(flags: &[&str]) -> Result<Client, Refused> {
-        let layers = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", &[], flags).unwrap();
+        let layers = Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], "", &[], flags).unwrap();
         layers.section::<RedisSettings>("redis", &mut Problems::default()).unwrap().client()
     }
 

@@ -113,13 +113,13 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use forebay_runtime::SHARED_BUNDLE;
+    use forebay_runtime::COMMON_DEFAULTS;
 
     use super::*;
-    use crate::BUNDLE;
+    use crate::DEFAULTS;
 
     fn read(environment: &[(&str, &str)], flags: &[&str]) -> Result<Settings, String> {
-        let layers = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", environment, flags).unwrap();
+        let layers = Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], "", environment, flags).unwrap();
         let mut problems = layers.problems();
         let settings = Settings::read(&layers, &mut problems);
         let told: Vec<String> = problems.iter().map(|problem| format!("{problem:?}")).collect();

@@ -78,7 +78,7 @@ pub fn stage_with(
     outlets: Outlets,
     open: impl FnOnce() -> Option<Arc<dyn SecondLevel>> + Send + 'static,
 ) -> Inlets {
-    let scope = StageScope::new(host, Stage::Caching, &host.shared().topics.features);
+    let scope = StageScope::new(host, Stage::Caching, &host.settings().topics.features);
     let metrics = CacheMetrics::register(host.metrics());
     let dropped = metrics.dropped_predictions.clone();
     let component = host.lifecycle().register("cacher");
@@ -116,11 +116,11 @@ pub fn stage_with(
 /// When Redis or the Kafka client refuses its settings.
 pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
     let mut edges = Edges::open(&host, "caching")?;
-    let topics = &host.shared().topics;
+    let topics = &host.settings().topics;
     let arbiter = Arbiter::new();
     let outlets = Outlets {
-        predict: edges.outlet(&topics.predict, Route::Travel),
-        results: edges.outlet(&topics.results, Route::Home),
+        predict: edges.outlet(&topics.predict, Route::BatchPartition),
+        results: edges.outlet(&topics.results, Route::ResultPartition),
     };
     let inlets = stage(&settings, &host, &arbiter.handle(), outlets)?;
     // The follower stands before the source: it reads a partition's predictions from before its first question is taken.

@@ -11,10 +11,10 @@ use bench::{Ended, LONG, features, item, value};
 use bytes::Bytes;
 use forebay_bus::kafka::{Edges, Route};
 use forebay_bus::{AckOutcome, Delivery, Inlet};
-use forebay_caching::{BUNDLE, Settings, system};
+use forebay_caching::{DEFAULTS, Settings, system};
 use forebay_contract::wire::outcome::Result as Answered;
-use forebay_contract::{AskId, Batch, Features, Item, Outcome, Prediction};
-use forebay_runtime::{Drain, Host, Layers, SHARED_BUNDLE, Shared};
+use forebay_contract::{Batch, Features, Item, Outcome, Prediction, RequestId};
+use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Drain, Host, Layers};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 fn process(topics: &str) -> (Settings, Host) {
@@ -25,10 +25,10 @@ fn process(topics: &str) -> (Settings, Host) {
         flags.push(format!("topics.{}={topics}.{}", topic.setting, topic.setting));
     }
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let layers = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", &[], &flags).unwrap();
+    let layers = Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], "", &[], &flags).unwrap();
     let mut problems = layers.problems();
     let settings = Settings::read(&layers, &mut problems).unwrap();
-    let shared = Shared::read(&layers, &mut problems).unwrap();
+    let shared = CommonSettings::read(&layers, &mut problems).unwrap();
     assert_eq!(problems.iter().count(), 0);
     (settings, Host::detached(shared))
 }
@@ -58,19 +58,19 @@ fn cached(item: &Item<Outcome>) -> f64 {
 #[ignore = "needs a real Kafka: FOREBAY_TEST_KAFKA"]
 fn one_of_equal_asks_is_predicted_and_the_prediction_serves_the_others() {
     actix_rt::System::new().block_on(async {
-        let topics = format!("caching-test-{}", AskId::random());
+        let topics = format!("caching-test-{}", RequestId::random());
         let (settings, host) = process(&topics);
         let caching = system::start(settings, host).await.unwrap();
 
         let (_, host) = process(&topics);
         let mut edges = Edges::open(&host, "test").unwrap();
-        let names = &host.shared().topics;
+        let names = &host.settings().topics;
         let (inlet, mut predicted) = collector::<Features>();
         edges.consume(&names.predict, "test", inlet).unwrap();
         let (inlet, mut answered) = collector::<Outcome>();
         edges.consume(&names.results, "test", inlet).unwrap();
-        let asks = edges.outlet::<Features>(&names.features, Route::Travel);
-        let predictions = edges.outlet::<Prediction>(&names.predictions, Route::Travel);
+        let asks = edges.outlet::<Features>(&names.features, Route::BatchPartition);
+        let predictions = edges.outlet::<Prediction>(&names.predictions, Route::BatchPartition);
         let since = Instant::now();
         while edges.partitions(&names.features).is_none() || edges.partitions(&names.predictions).is_none() {
             assert!(since.elapsed() < LONG, "no topics");
@@ -79,7 +79,7 @@ fn one_of_equal_asks_is_predicted_and_the_prediction_serves_the_others() {
 
         let send = |items: Vec<Item<Features>>| {
             let (ack, ended) = Ended::new();
-            asks.send(Batch { travel: 1, stages: Vec::new(), items }, ack);
+            asks.send(Batch { batch_partition: 1, stages: Vec::new(), items }, ack);
             ended
         };
         // The settings of a waiter's patience are short of a real broker's first round trip, so this asks until it is in time.
@@ -97,7 +97,7 @@ fn one_of_equal_asks_is_predicted_and_the_prediction_serves_the_others() {
             };
             let items = vec![item(features(key)).with(said)];
             let (ack, _) = Ended::new();
-            predictions.send(Batch { travel: 1, stages: Vec::new(), items }, ack);
+            predictions.send(Batch { batch_partition: 1, stages: Vec::new(), items }, ack);
             let served = tokio::select! {
                 items = next(&mut answered) => Some(items),
                 items = next(&mut predicted) => { assert_eq!(items.len(), 2); None }

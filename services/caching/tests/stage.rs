@@ -48,7 +48,7 @@ fn an_answer_is_given_again_with_the_askers_own_labels() {
         assert_eq!(cached(&answers.batch.items[0].payload), (4.5, "Production".into(), true));
         let Some(Answered::Answer(answer)) = &answers.batch.items[0].payload.result else { panic!() };
         assert_eq!((answer.fallback_from.as_str(), answer.version), ("v9", 3));
-        assert_eq!(answers.batch.travel, 2);
+        assert_eq!(answers.batch.batch_partition, 2);
         assert!(answers.batch.stages.iter().all(|stage| stage.left_us >= stage.entered_us && stage.left_us > 0));
         second.pending();
         answers.done();

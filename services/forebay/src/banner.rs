@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use forebay_ingestion::system::HttpDoor;
 use forebay_model::{Registry, Rows};
-use forebay_runtime::Shared;
+use forebay_runtime::CommonSettings;
 
 use crate::stages::Stages;
 
@@ -17,7 +17,7 @@ struct Sample {
 }
 
 /// The text; a registry that cannot be read yet is said, not fatal.
-pub(crate) fn text(shared: &Shared, http: Option<&HttpDoor>, kafka: bool, stages: &Stages) -> String {
+pub(crate) fn text(shared: &CommonSettings, http: Option<&HttpDoor>, kafka: bool, stages: &Stages) -> String {
     let mut text = String::new();
     // writing to a string cannot fail
     let _ = writeln!(text, "forebay {}: {}", env!("CARGO_PKG_VERSION"), stages.names());
@@ -67,7 +67,7 @@ pub(crate) fn text(shared: &Shared, http: Option<&HttpDoor>, kafka: bool, stages
     text
 }
 
-fn sample(shared: &Shared) -> Result<Sample, String> {
+fn sample(shared: &CommonSettings) -> Result<Sample, String> {
     if shared.models.registry.starts_with("http") {
         // a start does not wait for a server to be asked twice
         return Err(format!("it comes from {}", shared.models.shown()));

@@ -1,6 +1,6 @@
 //! The settings of all five services, read once.
 
-use forebay_runtime::{Bundle, Layers, Opened, Problems, SettingsArgs, SettingsError, open};
+use forebay_runtime::{DefaultSettings, Layers, Opened, Problems, SettingsArgs, SettingsError, open};
 
 /// The settings of each service.
 #[derive(Debug, Clone)]
@@ -12,12 +12,12 @@ pub(crate) struct Settings {
     pub(crate) publishing: forebay_publishing::settings::Settings,
 }
 
-const BUNDLES: [Bundle; 5] = [
-    forebay_ingestion::BUNDLE,
-    forebay_preprocessing::BUNDLE,
-    forebay_caching::BUNDLE,
-    forebay_prediction::BUNDLE,
-    forebay_publishing::BUNDLE,
+const BUNDLES: [DefaultSettings; 5] = [
+    forebay_ingestion::DEFAULTS,
+    forebay_preprocessing::DEFAULTS,
+    forebay_caching::DEFAULTS,
+    forebay_prediction::DEFAULTS,
+    forebay_publishing::DEFAULTS,
 ];
 
 impl Settings {
@@ -45,16 +45,16 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forebay_runtime::SHARED_BUNDLE;
+    use forebay_runtime::COMMON_DEFAULTS;
 
     /// A ConfigMap with the settings of all services must fit each of them: a binary ignores the sections of the others.
     #[test]
     fn every_service_accepts_the_settings_of_all() {
-        let everything: String = BUNDLES.iter().map(|bundle| bundle.toml).collect();
-        for bundle in BUNDLES {
-            let layers = Layers::from_parts(&[SHARED_BUNDLE, bundle], &everything, &[], &[]);
+        let everything: String = BUNDLES.iter().map(|defaults| defaults.toml).collect();
+        for defaults in BUNDLES {
+            let layers = Layers::from_parts(&[COMMON_DEFAULTS, defaults], &everything, &[], &[]);
             let problems = layers.map(|layers| layers.problems().into_result());
-            assert!(matches!(problems, Ok(Ok(()))), "{}: {problems:?}", bundle.name);
+            assert!(matches!(problems, Ok(Ok(()))), "{}: {problems:?}", defaults.name);
         }
     }
 }

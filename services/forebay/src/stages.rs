@@ -34,7 +34,7 @@ impl Stages {
     }
 
     /// Whether outcomes stay in this process: only when everything that makes them does, because one publishing replica
-    /// must see every copy of an ask.
+    /// must see every copy of a request.
     pub(crate) fn outcomes_stay(&self) -> bool {
         self.whole()
     }

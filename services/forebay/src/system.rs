@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix_rt::{Arbiter, ArbiterHandle};
+use forebay_bus::amqp::{AmqpSink, AmqpSource};
 use forebay_bus::kafka::{Assigned, DeadLetters, Edges, Follow, RawSource, Route};
-use forebay_bus::rabbit::{RabbitSink, RabbitSource};
-use forebay_bus::{Board, Inlet, NoEvents, Outlet, Permits, stage_name};
+use forebay_bus::{Inlet, ModelDirectory, NoEvents, Outlet, Permits, stage_name};
 use forebay_contract::{Features, Outcome, Prediction, Request, Stage};
 use forebay_ingestion::system::{self as ingestion, HttpDoor, Ingestion, Place};
 use forebay_publishing::{answers as publishing_answers, system as publishing};
@@ -20,8 +20,8 @@ use crate::stages::Stages;
 pub(crate) struct Running {
     http: Option<HttpDoor>,
     edges: Vec<Edges>,
-    source: Option<RabbitSource>,
-    sink: Option<RabbitSink>,
+    source: Option<AmqpSource>,
+    sink: Option<AmqpSink>,
     limit: Duration,
 }
 
@@ -65,9 +65,9 @@ pub(crate) async fn start(
 ) -> Result<Running, StartError> {
     let arbiter = Arbiter::new();
     let arbiter = arbiter.handle();
-    let (edges, board) = (Vec::new(), Board::of(host));
-    let mut wiring = Wiring { settings, host, stages, kafka, arbiter, edges, board, source: None, sink: None };
-    wiring.follow_board()?;
+    let (edges, directory) = (Vec::new(), ModelDirectory::of(host));
+    let mut wiring = Wiring { settings, host, stages, kafka, arbiter, edges, directory, source: None, sink: None };
+    wiring.follow_directory()?;
     let (replies, answer) = late();
     let publishing = wiring.publishing(replies)?;
     let (predictions, landed) = late();
@@ -77,7 +77,7 @@ pub(crate) async fn start(
     let http = wiring.ingestion(publishing, preprocessing, answer)?;
     let Wiring { edges, source, sink, .. } = wiring;
     let edges = edges.into_iter().map(|(_, edges)| edges).collect();
-    Ok(Running { http, edges, source, sink, limit: host.shared().delivery.drain })
+    Ok(Running { http, edges, source, sink, limit: host.settings().delivery.drain })
 }
 
 /// An outlet to a stage that is not built yet: the path has two loops, replies and predictions. Nothing is sent before
@@ -101,9 +101,9 @@ struct Wiring<'a> {
     kafka: bool,
     arbiter: ArbiterHandle,
     edges: Vec<(Stage, Edges)>,
-    board: Board,
-    source: Option<RabbitSource>,
-    sink: Option<RabbitSink>,
+    directory: ModelDirectory,
+    source: Option<AmqpSource>,
+    sink: Option<AmqpSink>,
 }
 
 impl Wiring<'_> {
@@ -116,15 +116,15 @@ impl Wiring<'_> {
         found.map(|(_, edges)| edges).ok_or_else(|| StartError::failed("an edge that was opened is gone"))
     }
 
-    /// The stages here share one board. It is on the topic as well where others may read it or have to write it.
-    fn follow_board(&mut self) -> Result<(), StartError> {
+    /// The stages here share one model directory. It is on the topic as well where others may read it or have to write it.
+    fn follow_directory(&mut self) -> Result<(), StartError> {
         let concerned = [Stage::Prediction, Stage::Preprocessing, Stage::Ingestion];
         let Some(stage) = concerned.into_iter().find(|stage| self.stages.has(*stage)) else { return Ok(()) };
         if !self.kafka && self.stages.whole() {
             return Ok(());
         }
-        let board = self.board.clone();
-        self.edges(stage)?.follow_board(&board, stage == Stage::Prediction)
+        let directory = self.directory.clone();
+        self.edges(stage)?.follow_directory(&directory, stage == Stage::Prediction)
     }
 
     /// Where `stage` sends outcomes.
@@ -132,8 +132,8 @@ impl Wiring<'_> {
         match publishing.filter(|_| self.stages.outcomes_stay()) {
             Some(inlet) => Ok(Outlet::memory(inlet.clone())),
             None => {
-                let topic = self.host.shared().topics.results.clone();
-                Ok(self.edges(stage)?.outlet(&topic, Route::Home))
+                let topic = self.host.settings().topics.results.clone();
+                Ok(self.edges(stage)?.outlet(&topic, Route::ResultPartition))
             }
         }
     }
@@ -142,8 +142,9 @@ impl Wiring<'_> {
         if !self.stages.has(Stage::Publishing) {
             return Ok(None);
         }
-        let (stay, topics) = (self.stages.outcomes_stay(), &self.host.shared().topics);
-        let replies = if stay { replies } else { self.edges(Stage::Publishing)?.outlet(&topics.replies, Route::Reply) };
+        let (stay, topics) = (self.stages.outcomes_stay(), &self.host.settings().topics);
+        let replies =
+            if stay { replies } else { self.edges(Stage::Publishing)?.outlet(&topics.replies, Route::ReplyPartition) };
         let outside = match self.kafka {
             true => Some(publishing::outside(self.edges(Stage::Publishing)?, &topics.results_out)),
             false => None,
@@ -177,16 +178,16 @@ impl Wiring<'_> {
             return Ok(None);
         }
         let joined = self.stages.joined(Stage::Caching, Stage::Prediction);
-        let topics = &self.host.shared().topics;
+        let topics = &self.host.settings().topics;
         let results = self.results(Stage::Prediction, publishing)?;
         let predictions = if joined {
             predictions
         } else {
-            self.edges(Stage::Prediction)?.outlet(&topics.predictions, Route::Travel)
+            self.edges(Stage::Prediction)?.outlet(&topics.predictions, Route::BatchPartition)
         };
         let outlets = forebay_prediction::system::Outlets { results, predictions };
-        let (settings, board) = (&self.settings.prediction, &self.board);
-        let inlet = forebay_prediction::system::stage(settings, self.host, &self.arbiter, outlets, board)?;
+        let (settings, directory) = (&self.settings.prediction, &self.directory);
+        let inlet = forebay_prediction::system::stage(settings, self.host, &self.arbiter, outlets, directory)?;
         if !joined {
             self.edges(Stage::Prediction)?.consume(&topics.predict, "forebay-prediction", inlet.clone())?;
         }
@@ -202,12 +203,12 @@ impl Wiring<'_> {
         if !self.stages.has(Stage::Caching) {
             return Ok(None);
         }
-        let topics = &self.host.shared().topics;
+        let topics = &self.host.settings().topics;
         let results = self.results(Stage::Caching, publishing)?;
         let joined = prediction.is_some();
         let predict = match prediction {
             Some(inlet) => Outlet::memory(inlet),
-            None => self.edges(Stage::Caching)?.outlet(&topics.predict, Route::Travel),
+            None => self.edges(Stage::Caching)?.outlet(&topics.predict, Route::BatchPartition),
         };
         let outlets = forebay_caching::system::Outlets { predict, results };
         let inlets = forebay_caching::system::stage(&self.settings.caching, self.host, &self.arbiter, outlets)?;
@@ -233,15 +234,15 @@ impl Wiring<'_> {
         if !self.stages.has(Stage::Preprocessing) {
             return Ok(None);
         }
-        let topics = &self.host.shared().topics;
+        let topics = &self.host.settings().topics;
         let results = self.results(Stage::Preprocessing, publishing)?;
         let features = match caching {
             Some(inlet) => Outlet::memory(inlet),
-            None => self.edges(Stage::Preprocessing)?.outlet(&topics.features, Route::Travel),
+            None => self.edges(Stage::Preprocessing)?.outlet(&topics.features, Route::BatchPartition),
         };
         let outlets = forebay_preprocessing::system::Outlets { features, results };
-        let (settings, board) = (&self.settings.preprocessing, &self.board);
-        let inlet = forebay_preprocessing::system::stage(settings, self.host, &self.arbiter, outlets, board)?;
+        let (settings, directory) = (&self.settings.preprocessing, &self.directory);
+        let inlet = forebay_preprocessing::system::stage(settings, self.host, &self.arbiter, outlets, directory)?;
         if !self.stages.has(Stage::Ingestion) {
             self.edges(Stage::Preprocessing)?.consume(&topics.requests, "forebay-preprocessing", inlet.clone())?;
         }
@@ -257,13 +258,13 @@ impl Wiring<'_> {
         if !self.stages.has(Stage::Ingestion) {
             return Ok(None);
         }
-        let shared = self.host.shared();
+        let shared = self.host.settings();
         let topics = &shared.topics;
         let results = self.results(Stage::Ingestion, publishing.as_ref())?;
         let joined = preprocessing.is_some();
         let requests = match preprocessing {
             Some(inlet) => Outlet::memory(inlet),
-            None => self.edges(Stage::Ingestion)?.outlet(&topics.requests, Route::Travel),
+            None => self.edges(Stage::Ingestion)?.outlet(&topics.requests, Route::BatchPartition),
         };
         let dead_letters = match self.kafka {
             true => self.edges(Stage::Ingestion)?.dead_letters(),
@@ -273,8 +274,8 @@ impl Wiring<'_> {
         let gather = if joined { Duration::ZERO } else { self.settings.ingestion.ingestion.gather };
         let place = if self.kafka { Place::replica(partitions, gather) } else { Place::memory() };
         let outlets = ingestion::Outlets { requests, results, dead_letters };
-        let (settings, board) = (&self.settings.ingestion, &self.board);
-        let stage = ingestion::stage(settings, self.host, &self.arbiter, outlets, place, board)?;
+        let (settings, directory) = (&self.settings.ingestion, &self.directory);
+        let stage = ingestion::stage(settings, self.host, &self.arbiter, outlets, place, directory)?;
         if self.stages.outcomes_stay() {
             answer(stage.replies.clone());
         } else {
@@ -285,7 +286,7 @@ impl Wiring<'_> {
     }
 
     fn doors(&mut self, stage: &Ingestion) -> Result<Option<HttpDoor>, StartError> {
-        let shared = self.host.shared();
+        let shared = self.host.settings();
         if self.kafka && self.settings.ingestion.ingestion.kafka_door {
             let (topic, group) = (shared.topics.requests_in.clone(), shared.kafka.consumer_group.clone());
             let take = Arc::clone(&stage.kafka_door);
@@ -296,7 +297,7 @@ impl Wiring<'_> {
             Some((_, edges)) => edges.permits().clone(),
             None => Permits::new(shared.delivery.in_flight),
         };
-        self.source = stage.serve_rabbit(self.host, permits)?;
+        self.source = stage.serve_amqp(self.host, permits)?;
         stage.serve_http(self.host).map(Some)
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use forebay_model::{LoadedVersion, ModelUri, Registry, RegistryError, load_file, load_folder};
 use forebay_prediction::registry_options;
-use forebay_runtime::Shared;
+use forebay_runtime::CommonSettings;
 
 use crate::columns::told;
 
@@ -82,7 +82,7 @@ impl Target {
     ///
     /// # Errors
     /// What is wrong with it, and where.
-    pub(crate) fn load(&self, shared: &Shared) -> Result<LoadedVersion, String> {
+    pub(crate) fn load(&self, shared: &CommonSettings) -> Result<LoadedVersion, String> {
         match self {
             Self::Folder(path) => load_folder(path).map_err(|fault| format!("{self}: {fault}")),
             Self::File(path) => load_file(path).map_err(|fault| format!("{self}: {fault}")),
@@ -122,7 +122,7 @@ impl Target {
 ///
 /// # Errors
 /// Why it cannot be read.
-pub(crate) fn open_registry(shared: &Shared) -> Result<Registry, String> {
+pub(crate) fn open_registry(shared: &CommonSettings) -> Result<Registry, String> {
     Registry::open_with(&registry_options(&shared.models)).map_err(|error| error.to_string())
 }
 

@@ -1,4 +1,4 @@
-//! Production moves while requests come without a pause: preprocessing and prediction with one board between them, on a
+//! Production moves while requests come without a pause: preprocessing and prediction with one model directory between them, on a
 //! registry that changes. Nobody fails, falls back, or meets a version that is not loaded.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix_rt::{Arbiter, System};
-use forebay_bus::{Ack, Board, Delivery, Inlet, Outlet};
+use forebay_bus::{Ack, Delivery, Inlet, ModelDirectory, Outlet};
 use forebay_contract::wire::outcome::Result as Wire;
 use forebay_contract::{
-    AskId, Batch, Context, DoorContext, Features, Item, KafkaOrigin, LoadState, Origin, Outcome, Request, now_us,
+    Batch, Context, ContextFields, Features, Item, KafkaOrigin, LoadState, Origin, Outcome, Request, RequestId, now_us,
 };
 use forebay_prediction::system as prediction;
 use forebay_preprocessing::system as preprocessing;
-use forebay_runtime::{Host, Layers, SHARED_BUNDLE, Shared};
+use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Host, Layers};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const MODEL: &str = "diabetes";
@@ -41,7 +41,7 @@ impl Told {
 struct Mesh {
     inlet: Inlet<Request>,
     results: Mutex<Receiver<Batch<Outcome>>>,
-    board: Board,
+    directory: ModelDirectory,
     hosts: [Host; 2],
     told: Arc<Told>,
     /// From now on every pinned version has to be loaded.
@@ -67,12 +67,12 @@ fn host(registry: &Path, refresh: &str) -> (BothSettings, Host) {
     let registry = format!("models.registry=file:{}", registry.display());
     let refresh = format!("models.refresh={refresh}");
     let flags = [registry.as_str(), refresh.as_str(), "models.name=diabetes", "preprocessing.gate=1h"];
-    let bundles = [SHARED_BUNDLE, forebay_preprocessing::BUNDLE, forebay_prediction::BUNDLE];
+    let bundles = [COMMON_DEFAULTS, forebay_preprocessing::DEFAULTS, forebay_prediction::DEFAULTS];
     let layers = Layers::from_parts(&bundles, "", &[], &flags).unwrap();
     let mut problems = layers.problems();
     let before = forebay_preprocessing::Settings::read(&layers, &mut problems).unwrap();
     let after = forebay_prediction::Settings::read(&layers, &mut problems).unwrap();
-    let host = Host::detached(Shared::read(&layers, &mut problems).unwrap());
+    let host = Host::detached(CommonSettings::read(&layers, &mut problems).unwrap());
     problems.into_result().unwrap();
     ((before, after), host)
 }
@@ -81,7 +81,7 @@ fn start(registry: &Path) -> Mesh {
     // preprocessing sees a change first and has to wait for prediction
     let ((before, after), early) = host(registry, "100ms");
     let (_, late) = host(registry, "700ms");
-    let (board, arbiter) = (Board::of(&late), Arbiter::new());
+    let (directory, arbiter) = (ModelDirectory::of(&late), Arbiter::new());
     let (told, strict) = (Arc::<Told>::default(), Arc::<AtomicBool>::default());
 
     let (results_in, results) = channel();
@@ -90,8 +90,8 @@ fn start(registry: &Path) -> Mesh {
         _ = results_in.send(batch);
     });
     let outlets = prediction::Outlets { results: outcomes.clone(), predictions: Outlet::new(|_, ack: Ack| ack.ack()) };
-    let predict = prediction::stage(&after, &late, &arbiter.handle(), outlets, &board).unwrap();
-    let (seen, on, watched) = (board.clone(), Arc::clone(&strict), Arc::clone(&told));
+    let predict = prediction::stage(&after, &late, &arbiter.handle(), outlets, &directory).unwrap();
+    let (seen, on, watched) = (directory.clone(), Arc::clone(&strict), Arc::clone(&told));
     let features = Outlet::new(move |batch: Batch<Features>, ack| {
         for version in batch.items.iter().map(|item| item.payload.version) {
             if on.load(Ordering::Acquire) && seen.every_live_replica_has(MODEL, version) != Some(true) {
@@ -101,22 +101,22 @@ fn start(registry: &Path) -> Mesh {
         predict.deliver(Delivery { payload: batch, ack });
     });
     let outlets = preprocessing::Outlets { features, results: outcomes };
-    let inlet = preprocessing::stage(&before, &early, &arbiter.handle(), outlets, &board).unwrap();
-    Mesh { inlet, results: Mutex::new(results), board, hosts: [early, late], told, strict, _arbiter: arbiter }
+    let inlet = preprocessing::stage(&before, &early, &arbiter.handle(), outlets, &directory).unwrap();
+    Mesh { inlet, results: Mutex::new(results), directory, hosts: [early, late], told, strict, _arbiter: arbiter }
 }
 
 fn item(version: &str, first: f64) -> Item<Request> {
-    let context = Context::new(DoorContext {
-        ask: AskId::random(),
+    let context = Context::new(ContextFields {
+        request_id: RequestId::random(),
         row: 0,
         rows: 1,
-        request_id: Some(version.to_owned()),
+        client_request_id: Some(version.to_owned()),
         trace_id: [1; 16],
         trace_flags: 0,
         accepted_us: now_us(),
         deadline_us: now_us() + PATIENCE.as_micros() as u64,
         priority: 1,
-        home: 2,
+        result_partition: 2,
         origin: Origin::Kafka(KafkaOrigin::default()),
         idempotent: None,
     });
@@ -137,7 +137,7 @@ impl Mesh {
             let wishes = ["", "v1", "", "candidate", "", "3", "", "Production"];
             let items: Vec<_> = wishes.iter().zip(20u8..).map(|(wish, age)| item(wish, f64::from(age))).collect();
             let (count, started) = (items.len(), Instant::now());
-            let payload = Batch { travel: 0, stages: Vec::new(), items };
+            let payload = Batch { batch_partition: 0, stages: Vec::new(), items };
             self.inlet.deliver(Delivery { payload, ack: Ack::none() });
             let mut back = 0;
             while back < count {
@@ -154,7 +154,7 @@ impl Mesh {
     }
 
     fn judge(&self, outcome: &Item<Outcome>) {
-        let asked = outcome.context.request_id().unwrap_or_default();
+        let asked = outcome.context.client_request_id().unwrap_or_default();
         match &outcome.payload.result {
             Some(Wire::Answer(answer)) if answer.fallback_from.is_empty() => {
                 self.told.answered.fetch_add(1, Ordering::Relaxed);
@@ -177,7 +177,7 @@ impl Mesh {
     }
 
     fn state(&self, version: u32) -> LoadState {
-        let replicas = self.board.replicas(MODEL);
+        let replicas = self.directory.replicas(MODEL);
         let states = replicas.iter().flat_map(|replica| &replica.versions);
         states.filter(|state| state.version == version).map(|state| state.state()).next().unwrap_or_default()
     }

@@ -1,8 +1,8 @@
-//! How an ask becomes items: identity, deadline, home partition and trace, all decided here and once.
+//! How a request becomes items: identity, deadline, result partition and trace, all decided here and once.
 
 use std::time::Duration;
 
-use forebay_contract::{AskId, Context, DoorContext, Item, Origin, Outcome, Problem, Request};
+use forebay_contract::{Context, ContextFields, Item, Origin, Outcome, Problem, Request, RequestId};
 use forebay_runtime::{DeliverySettings, TraceContext};
 
 use crate::ask::Ask;
@@ -33,9 +33,9 @@ impl Timeouts {
 #[derive(Clone, Debug)]
 pub struct Admission {
     /// Identity.
-    pub ask: AskId,
+    pub ask: RequestId,
     /// Partition of the results topic.
-    pub home: u32,
+    pub result_partition: u32,
     /// How the answer finds its way back.
     pub origin: Origin,
     /// Unix microseconds.
@@ -44,7 +44,7 @@ pub struct Admission {
     pub timeout: Duration,
     /// The door's span, or where it would be.
     pub trace: TraceContext,
-    /// The digest of an ask with a key.
+    /// The digest of a request with a key.
     pub idempotent: Option<[u8; 16]>,
 }
 
@@ -74,17 +74,17 @@ impl Admission {
 
     fn context(&self, row: usize, rows: usize, request_id: Option<String>, priority: i32) -> Context {
         let timeout = u64::try_from(self.timeout.as_micros()).unwrap_or(u64::MAX);
-        Context::new(DoorContext {
-            ask: self.ask,
+        Context::new(ContextFields {
+            request_id: self.ask,
             row: u32::try_from(row).unwrap_or(u32::MAX),
             rows: u32::try_from(rows).unwrap_or(u32::MAX),
-            request_id,
+            client_request_id: request_id,
             trace_id: self.trace.trace_id,
             trace_flags: self.trace.flags,
             accepted_us: self.accepted_us,
             deadline_us: self.accepted_us.saturating_add(timeout),
             priority,
-            home: self.home,
+            result_partition: self.result_partition,
             origin: self.origin.clone(),
             idempotent: self.idempotent,
         })
@@ -107,8 +107,8 @@ mod tests {
     #[test]
     fn every_row_carries_the_decisions() {
         let admission = Admission {
-            ask: AskId([7; 16]),
-            home: 3,
+            ask: RequestId([7; 16]),
+            result_partition: 3,
             origin: Origin::Http(HttpOrigin { instance: 9, reply_partition: 2 }),
             accepted_us: 1_000_000,
             timeout: Duration::from_millis(250),
@@ -120,9 +120,9 @@ mod tests {
         assert_eq!(items.len(), 2);
         for (row, item) in items.iter().enumerate() {
             let context = &item.context;
-            assert_eq!((context.row() as usize, context.rows(), context.home()), (row, 2, 3));
+            assert_eq!((context.row() as usize, context.rows(), context.result_partition()), (row, 2, 3));
             assert_eq!((context.accepted_us(), context.deadline_us()), (1_000_000, 1_250_000));
-            assert_eq!((context.request_id(), context.priority()), (Some("r"), 5));
+            assert_eq!((context.client_request_id(), context.priority()), (Some("r"), 5));
             assert_eq!(context.reply_partition(), Some(2));
             assert_eq!(context.payload_digest(), Some([1; 16]));
             assert_eq!(context.trace_id(), admission.trace.trace_id);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use forebay_contract::{Request, SplitKey};
 
-/// Priority of an ask that names none; lower numbers go first.
+/// Priority of a request that names none; lower numbers go first.
 pub const DEFAULT_PRIORITY: i32 = 1;
 
 /// A request as its door understood it.

@@ -5,7 +5,7 @@
 //! - `answer`: the JSON of answers and errors
 //! - `body`: reading bodies within limits; `credentials`: what a request shows of itself; `cors`: pages that may call
 //! - `models`: `GET /v1/models`
-//! - `catalog`: what it lists, from the board
+//! - `catalog`: what it lists, from the model directory
 //! - `openapi`: `/openapi.json`, generated from the types that are served
 //! - `refusals`: what is told of requests that do not get past the door
 //! - `seats`: room for the rows that wait

@@ -28,7 +28,7 @@ pub struct Offer {
 /// A batch that leaves.
 #[derive(Debug)]
 pub struct Flush {
-    /// One travel partition, at most 256 items.
+    /// One batch partition, at most 256 items.
     pub batch: Batch<Request>,
     /// Of every offer that has items in it.
     pub ack: Ack,
@@ -55,7 +55,7 @@ pub enum Due {
 pub struct Gathering {
     gap: Duration,
     partitions: u32,
-    travel: Arc<AtomicU32>,
+    batch_partition: Arc<AtomicU32>,
     /// The turn after the last one taken, were none saved.
     next: Option<Instant>,
     pending: Pending,
@@ -77,15 +77,15 @@ impl Gathering {
         Self {
             gap,
             partitions,
-            travel: Arc::new(AtomicU32::new(first % partitions)),
+            batch_partition: Arc::new(AtomicU32::new(first % partitions)),
             next: None,
             pending: Pending::default(),
         }
     }
 
-    /// Travel partition of the batch that is gathering now, for whoever wants to follow it.
-    pub fn travel(&self) -> Arc<AtomicU32> {
-        Arc::clone(&self.travel)
+    /// Batch partition of the batch that is gathering now, for whoever wants to follow it.
+    pub fn batch_partition(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.batch_partition)
     }
 
     /// Takes an offer; batches that are full leave through `full`.
@@ -134,13 +134,13 @@ impl Gathering {
         }
         self.next = Some(self.next.map_or(now, |next| next.max(now)) + self.gap);
         let Pending { items, acks, spans, .. } = mem::take(&mut self.pending);
-        let travel = self.travel.load(Ordering::Relaxed);
-        self.travel.store((travel + 1) % self.partitions, Ordering::Relaxed);
+        let batch_partition = self.batch_partition.load(Ordering::Relaxed);
+        self.batch_partition.store((batch_partition + 1) % self.partitions, Ordering::Relaxed);
         let entered_us = items.iter().map(|item| item.context.accepted_us()).min().unwrap_or_default();
         // room for the entries of the four stages to come
         let mut stages = Vec::with_capacity(5);
         stages.push(StageTime { stage: Stage::Ingestion.into(), entered_us, left_us: now_us() });
-        Some(Flush { batch: Batch { travel, stages, items }, ack: Ack::join(acks), spans })
+        Some(Flush { batch: Batch { batch_partition, stages, items }, ack: Ack::join(acks), spans })
     }
 }
 

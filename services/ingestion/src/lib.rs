@@ -6,7 +6,7 @@
 //! - [`auth`]: who may use the HTTP door, and how much; [`refusal`]: what it answers to others
 //! - `tls`: the HTTP door's certificates, read again when they change; `follow`: looking at files
 //! - `bound`: limits of requests and of memory
-//! - [`admission`]: how an ask becomes items: identity, deadline, home partition, trace
+//! - [`admission`]: how a request becomes items: identity, deadline, result partition, trace
 //! - [`gathering`]: pacing; when pending items leave as a batch
 //! - [`waiters`]: callers that wait, and the rows of their answers
 //! - [`records`], [`messages`]: the work of the Kafka and the RabbitMQ door on one record or message
@@ -32,5 +32,5 @@ mod tls;
 pub mod waiters;
 
 /// Defaults of this service's settings.
-pub const BUNDLE: forebay_runtime::Bundle =
-    forebay_runtime::Bundle { name: "ingestion", toml: include_str!("../settings.toml") };
+pub const DEFAULTS: forebay_runtime::DefaultSettings =
+    forebay_runtime::DefaultSettings { name: "ingestion", toml: include_str!("../settings.toml") };

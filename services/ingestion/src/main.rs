@@ -9,7 +9,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SPEC: ServiceSpec = ServiceSpec {
     name: "ingestion",
     about: "takes requests over HTTP, Kafka and RabbitMQ and hands them to the mesh",
-    bundle: forebay_ingestion::BUNDLE,
+    defaults: forebay_ingestion::DEFAULTS,
 };
 
 fn main() -> std::process::ExitCode {

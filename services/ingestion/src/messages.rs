@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use forebay_bus::amqp::AmqpMessage;
 use forebay_bus::kafka::DeadLetter;
-use forebay_bus::rabbit::RabbitMessage;
-use forebay_contract::{AmqpOrigin, AskId, Origin};
+use forebay_contract::{AmqpOrigin, Origin, RequestId};
 use forebay_runtime::{SpanKind, StageSpan, StageTracer, TraceContext};
 
 use crate::admission::{Admission, Timeouts};
@@ -22,8 +22,8 @@ pub struct MessageDoor {
     pub queue: Arc<str>,
     /// Of the inner topics.
     pub partitions: u32,
-    /// Travel partition of the batch that gathers now.
-    pub travel: Arc<AtomicU32>,
+    /// Batch partition of the batch that gathers now.
+    pub batch_partition: Arc<AtomicU32>,
     /// Of requests.
     pub timeouts: Timeouts,
     /// The stage's spans.
@@ -32,7 +32,7 @@ pub struct MessageDoor {
 
 impl MessageDoor {
     /// Reads one message, accepted at `accepted_us`.
-    pub fn take(&self, message: &RabbitMessage, accepted_us: u64) -> Taken {
+    pub fn take(&self, message: &AmqpMessage, accepted_us: u64) -> Taken {
         let caller = message.header("traceparent").and_then(TraceContext::from_traceparent);
         let root = self.tracer.sample_root(caller);
         let parsed = parse_record(&message.payload);
@@ -40,12 +40,12 @@ impl MessageDoor {
         let trace = span.as_ref().map_or(root, StageSpan::context);
         let asked = parsed.as_ref().ok().and_then(|ask| ask.timeout);
         let timeout = self.timeouts.of(shorter(asked, message.expiration));
-        let (ask, home) = self.identity(message);
+        let (ask, result_partition) = self.identity(message);
         let origin = Origin::Amqp(AmqpOrigin {
             reply_to: message.reply_to.clone().unwrap_or_default(),
             correlation_id: message.correlation_id.clone().unwrap_or_default(),
         });
-        let admission = Admission { ask, home, origin, accepted_us, timeout, trace, idempotent: None };
+        let admission = Admission { ask, result_partition, origin, accepted_us, timeout, trace, idempotent: None };
         let parsed = parsed.map(|ask| Ask { priority: turned(message.priority, ask.priority), ..ask });
         let topic = Arc::clone(&self.queue);
         // a queue that waits can be told even where no name could be read
@@ -58,20 +58,20 @@ impl MessageDoor {
         })
     }
 
-    /// A message id names the ask of the client that waits at its queue; ids such as `1` are no rarer elsewhere. Without
-    /// one the ask is new every time, also when the server gives the message again.
-    fn identity(&self, message: &RabbitMessage) -> (AskId, u32) {
+    /// A message id names the request of the client that waits at its queue; ids such as `1` are no rarer elsewhere. Without
+    /// one the request is new every time, also when the server gives the message again.
+    fn identity(&self, message: &AmqpMessage) -> (RequestId, u32) {
         match &message.message_id {
             Some(id) => {
                 let caller = format!("amqp:{}", message.reply_to.as_deref().unwrap_or_default());
-                let ask = AskId::of_key(&caller, id);
-                (ask, ask.home(self.partitions))
+                let ask = RequestId::of_key(&caller, id);
+                (ask, ask.result_partition(self.partitions))
             }
-            None => (AskId::random(), self.travel.load(Ordering::Relaxed)),
+            None => (RequestId::random(), self.batch_partition.load(Ordering::Relaxed)),
         }
     }
 
-    fn span(&self, root: TraceContext, message: &RabbitMessage, start_us: u64) -> StageSpan {
+    fn span(&self, root: TraceContext, message: &AmqpMessage, start_us: u64) -> StageSpan {
         let mut span = self.tracer.start(format!("process {}", self.queue), SpanKind::Consumer, root, start_us);
         span.set("messaging.system", "rabbitmq");
         span.set("messaging.operation.name", "process");
@@ -112,14 +112,14 @@ mod tests {
         MessageDoor {
             queue: "in".into(),
             partitions: 4,
-            travel: Arc::new(AtomicU32::new(3)),
+            batch_partition: Arc::new(AtomicU32::new(3)),
             timeouts: Timeouts { default: Duration::from_secs(60), most: Duration::from_secs(300) },
             tracer: StageTracer::disabled(),
         }
     }
 
-    fn message(text: &str) -> RabbitMessage {
-        RabbitMessage::new(Bytes::copy_from_slice(text.as_bytes()), Ack::none())
+    fn message(text: &str) -> AmqpMessage {
+        AmqpMessage::new(Bytes::copy_from_slice(text.as_bytes()), Ack::none())
     }
 
     fn asked(taken: Taken) -> Item<Request> {
@@ -136,7 +136,7 @@ mod tests {
         let item = asked(door().take(&message, 1_000));
         let origin = AmqpOrigin { reply_to: "answers".into(), correlation_id: "c1".into() };
         assert_eq!(item.context.origin(), Some(&Origin::Amqp(origin)));
-        assert_eq!((item.context.home(), item.context.request_id()), (3, Some("a")));
+        assert_eq!((item.context.result_partition(), item.context.client_request_id()), (3, Some("a")));
     }
 
     #[test]
@@ -146,11 +146,11 @@ mod tests {
             (message.message_id, message.reply_to) = (Some(id.into()), Some(queue.into()));
             asked(door().take(&message, 0)).context
         };
-        assert_eq!(with("1", "q").ask(), with("1", "q").ask());
-        assert_eq!(with("1", "q").home(), with("1", "q").home());
-        assert_ne!(with("1", "q").ask(), with("1", "other").ask());
-        assert_ne!(with("1", "q").ask(), with("2", "q").ask());
-        let nameless = || asked(door().take(&message(r#"{"features":[1]}"#), 0)).context.ask();
+        assert_eq!(with("1", "q").request_id(), with("1", "q").request_id());
+        assert_eq!(with("1", "q").result_partition(), with("1", "q").result_partition());
+        assert_ne!(with("1", "q").request_id(), with("1", "other").request_id());
+        assert_ne!(with("1", "q").request_id(), with("2", "q").request_id());
+        let nameless = || asked(door().take(&message(r#"{"features":[1]}"#), 0)).context.request_id();
         assert_ne!(nameless(), nameless());
     }
 

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use forebay_bus::kafka::{DeadLetter, RawRecord};
-use forebay_contract::{AskId, ErrorCode, Item, KafkaOrigin, Origin, Outcome, Problem, Request, SplitKey};
+use forebay_contract::{ErrorCode, Item, KafkaOrigin, Origin, Outcome, Problem, Request, RequestId, SplitKey};
 use forebay_runtime::{SpanKind, StageSpan, StageTracer, TraceContext};
 
 use crate::admission::{Admission, Timeouts};
 use crate::ask::Ask;
 use crate::parse::{Rejected, parse_record};
 
-/// Neighbouring offsets share a home partition, so that packs stay whole on their way back.
+/// Neighbouring offsets share a result partition, so that packs stay whole on their way back.
 const NEIGHBOURS: u32 = 8;
 
 /// What the door knows of its topic.
@@ -24,7 +24,7 @@ pub struct RecordDoor {
     pub partitions: u32,
     /// Of requests.
     pub timeouts: Timeouts,
-    /// Whether the client's label names the ask.
+    /// Whether the client's label names the request.
     pub label_is_identity: bool,
     /// The stage's spans.
     pub tracer: StageTracer,
@@ -57,7 +57,7 @@ impl Taken {
                     let problem = Problem::new(ErrorCode::Internal, "the request lost its row");
                     return Self::Refused(admission.refusal(None, problem));
                 };
-                if let (Some(span), Some(label)) = (&mut span, item.context.request_id()) {
+                if let (Some(span), Some(label)) = (&mut span, item.context.client_request_id()) {
                     span.set("messaging.message.conversation_id", label.to_owned());
                 }
                 return Self::Asked(item, span);
@@ -89,10 +89,10 @@ impl RecordDoor {
             Ok(ask) => ask.request_id.as_deref(),
             Err(rejected) => rejected.request_id.as_deref(),
         };
-        let (ask, home) = self.identity(&record, label);
+        let (ask, result_partition) = self.identity(&record, label);
         let (partition, offset, timestamp_ms) = (record.partition, record.offset, record.timestamp_ms);
         let origin = Origin::Kafka(KafkaOrigin { partition, offset, timestamp_ms });
-        let admission = Admission { ask, home, origin, accepted_us, timeout, trace, idempotent: None };
+        let admission = Admission { ask, result_partition, origin, accepted_us, timeout, trace, idempotent: None };
         // who writes the records keyed by user has said what to stay by
         let parsed = parsed.map(|ask| Ask { key: ask.key.or_else(|| record_key(&record)), ..ask });
         let topic = Arc::clone(&self.topic);
@@ -101,15 +101,15 @@ impl RecordDoor {
 
     /// Identity and home, both pure functions of the record. The source partition is left out of the home on purpose:
     /// all source partitions advance together.
-    fn identity(&self, record: &RawRecord, label: Option<&str>) -> (AskId, u32) {
+    fn identity(&self, record: &RawRecord, label: Option<&str>) -> (RequestId, u32) {
         let partitions = self.partitions.max(1);
         match label.filter(|_| self.label_is_identity) {
             Some(label) => {
-                let ask = AskId::of_key("kafka", label);
-                (ask, ask.home(partitions))
+                let ask = RequestId::of_key("kafka", label);
+                (ask, ask.result_partition(partitions))
             }
             None => {
-                let ask = AskId::of_record(&self.topic, record.partition, record.offset, record.timestamp_ms);
+                let ask = RequestId::of_record(&self.topic, record.partition, record.offset, record.timestamp_ms);
                 (ask, ((record.offset >> NEIGHBOURS) % u64::from(partitions)) as u32)
             }
         }
@@ -168,25 +168,25 @@ mod tests {
     fn a_record_becomes_an_item_whose_identity_is_its_place() {
         let text = r#"{"request_id":"load_test_0","features":[1,2],"model_version":"v1","timeout_ms":100}"#;
         let item = asked(door(false).take(record(700, text), 1_000));
-        assert_eq!(item.context.ask(), AskId::of_record("in", 1, 700, 5));
-        assert_eq!((item.context.home(), item.context.deadline_us()), (2, 101_000));
-        assert_eq!(item.context.request_id(), Some("load_test_0"));
+        assert_eq!(item.context.request_id(), RequestId::of_record("in", 1, 700, 5));
+        assert_eq!((item.context.result_partition(), item.context.deadline_us()), (2, 101_000));
+        assert_eq!(item.context.client_request_id(), Some("load_test_0"));
         let origin = Origin::Kafka(KafkaOrigin { partition: 1, offset: 700, timestamp_ms: 5 });
         assert_eq!(item.context.origin(), Some(&origin));
         assert_eq!((item.payload.version.as_str(), item.payload.features.as_slice()), ("v1", &[1.0, 2.0][..]));
         let again = asked(door(false).take(record(701, text), 1_000));
-        assert_ne!(again.context.ask(), item.context.ask(), "clients reuse their labels");
-        assert_eq!(again.context.home(), item.context.home(), "neighbours stay together");
+        assert_ne!(again.context.request_id(), item.context.request_id(), "clients reuse their labels");
+        assert_eq!(again.context.result_partition(), item.context.result_partition(), "neighbours stay together");
     }
 
     #[test]
     fn a_label_is_the_identity_only_where_settings_say_so() {
         let text = r#"{"request_id":"a","features":[1]}"#;
         let (one, two) = (asked(door(true).take(record(1, text), 0)), asked(door(true).take(record(999, text), 0)));
-        assert_eq!(one.context.ask(), two.context.ask());
-        assert_eq!(one.context.home(), two.context.home());
+        assert_eq!(one.context.request_id(), two.context.request_id());
+        assert_eq!(one.context.result_partition(), two.context.result_partition());
         let nameless = asked(door(true).take(record(1, r#"{"features":[1]}"#), 0));
-        assert_eq!(nameless.context.ask(), AskId::of_record("in", 1, 1, 5));
+        assert_eq!(nameless.context.request_id(), RequestId::of_record("in", 1, 1, 5));
     }
 
     #[test]
@@ -218,13 +218,13 @@ mod tests {
     fn what_is_understood_is_answered_and_what_is_not_is_kept() {
         let refused = door(false).take(record(1, r#"{"request_id":"a","features":["x"]}"#), 0);
         let Taken::Refused(item) = refused else { panic!("{refused:?}") };
-        assert_eq!(item.context.request_id(), Some("a"));
+        assert_eq!(item.context.client_request_id(), Some("a"));
 
         let dead = door(false).take(record(1, r#"{"request_id":"a","features":[1"#), 0);
         let Taken::Dead(letter, Some(told)) = dead else { panic!("{dead:?}") };
         assert_eq!((letter.code, &*letter.topic, letter.record.offset), ("invalid_request", "in", 1));
         assert_eq!(&letter.record.payload[..], br#"{"request_id":"a","features":[1"#);
-        assert_eq!(told.context.request_id(), Some("a"));
+        assert_eq!(told.context.client_request_id(), Some("a"));
 
         for nobody in ["", "\u{0}\u{1}", "[]"] {
             assert!(matches!(door(false).take(record(1, nobody), 0), Taken::Dead(_, None)), "{nobody:?}");

@@ -53,13 +53,13 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use forebay_runtime::{Bundle, SHARED_BUNDLE};
+    use forebay_runtime::{COMMON_DEFAULTS, DefaultSettings};
 
     use super::*;
-    use crate::BUNDLE;
+    use crate::DEFAULTS;
 
     fn read(flags: &[&str]) -> Result<Settings, String> {
-        let bundles: [Bundle; 2] = [SHARED_BUNDLE, BUNDLE];
+        let bundles: [DefaultSettings; 2] = [COMMON_DEFAULTS, DEFAULTS];
         let layers = Layers::from_parts(&bundles, "", &[], flags).map_err(|e| e.to_string())?;
         let mut problems = Problems::default();
         let settings = Settings::read(&layers, &mut problems);

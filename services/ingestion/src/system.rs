@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
+use forebay_bus::amqp::{AmqpMessages, AmqpSource};
 use forebay_bus::kafka::{DeadLetters, Edges, Follow, RawBatch, RawSource, Route};
-use forebay_bus::rabbit::{RabbitMessages, RabbitSource};
-use forebay_bus::{Board, Delivery, Inlet, Outlet, Permits};
+use forebay_bus::{Delivery, Inlet, ModelDirectory, Outlet, Permits};
 use forebay_contract::{HttpOrigin, Outcome, Request};
 use forebay_runtime::{Drain, Host, StageMetrics, StageTracer, StartError};
 
@@ -33,7 +33,7 @@ pub type Gather = Arc<dyn Fn(Offer) + Send + Sync>;
 pub type KafkaDoor = Arc<dyn Fn(Delivery<RawBatch>) + Send + Sync>;
 
 /// Takes messages of RabbitMQ.
-pub type RabbitDoor = Arc<dyn Fn(RabbitMessages) + Send + Sync>;
+pub type RabbitDoor = Arc<dyn Fn(AmqpMessages) + Send + Sync>;
 
 /// Where the stage sends.
 #[derive(Clone, Debug)]
@@ -80,7 +80,7 @@ pub struct Ingestion {
     /// Where records of the outside topic come in.
     pub kafka_door: KafkaDoor,
     /// Where messages of RabbitMQ come in.
-    pub rabbit_door: RabbitDoor,
+    pub amqp_door: RabbitDoor,
     /// Callers that wait for replies.
     pub waiters: Waiters,
     predict: PredictDoor,
@@ -103,16 +103,16 @@ pub fn stage(
     arbiter: &ArbiterHandle,
     outlets: Outlets,
     place: Place,
-    board: &Board,
+    directory: &ModelDirectory,
 ) -> Result<Ingestion, StartError> {
     let Outlets { requests, results, dead_letters } = outlets;
     let metrics = StageMetrics::register(host.metrics(), "ingestion");
     let tracer = host.telemetry().stage("ingestion");
     let (legacy, lifecycle) = (host.metrics().legacy(), host.lifecycle());
-    let timeouts = Timeouts::from(&host.shared().delivery);
+    let timeouts = Timeouts::from(&host.settings().delivery);
 
     let gathering = Gathering::new(place.gather, place.partitions, rand::random());
-    let travel = gathering.travel();
+    let batch_partition = gathering.batch_partition();
     let gatherer = {
         let (metrics, accepted) = (metrics.clone(), legacy.requests.clone());
         let component = lifecycle.register("ingestion gatherer");
@@ -123,14 +123,14 @@ pub fn stage(
 
     let ingester = {
         let door = record_door(settings, host, place.partitions, tracer.clone());
-        let messages = message_door(host, place.partitions, Arc::clone(&travel), tracer.clone());
+        let messages = message_door(host, place.partitions, Arc::clone(&batch_partition), tracer.clone());
         let (gather, metrics, accepted) = (Arc::clone(&gather), metrics.clone(), legacy.requests.clone());
         let component = lifecycle.register("ingestion ingester");
         let start =
             move |_: &mut _| Ingester { door, messages, gather, results, dead_letters, metrics, accepted, component };
         Ingester::start_in_arbiter(arbiter, start)
     };
-    let (kafka_door, rabbit_door) = record_doors(ingester);
+    let (kafka_door, amqp_door) = record_doors(ingester);
 
     let waiters = Waiters::new(place.origin.instance);
     let predict = PredictDoor {
@@ -139,11 +139,11 @@ pub fn stage(
         room: WaitingRoom::new(settings.http.in_flight, host.metrics()),
         timeouts,
         partitions: place.partitions,
-        travel,
+        batch_partition,
         origin: place.origin,
         intake: Intake::new(&settings.http),
         gate: Gate::open(&settings.auth, host.metrics())?,
-        default_model: host.shared().models.name.as_str().into(),
+        default_model: host.settings().models.name.as_str().into(),
         http: settings.http.clone(),
         lifecycle: lifecycle.clone(),
         only_when_ready: !host.process().all_in_one,
@@ -154,8 +154,8 @@ pub fn stage(
         errors: legacy.errors.clone(),
     };
     let replies = replies(waiters.clone());
-    let catalog = Catalog::new(board.clone(), host.shared().models.clone());
-    Ok(Ingestion { replies, kafka_door, rabbit_door, waiters, predict, catalog })
+    let catalog = Catalog::new(directory.clone(), host.settings().models.clone());
+    Ok(Ingestion { replies, kafka_door, amqp_door, waiters, predict, catalog })
 }
 
 fn replies(waiters: Waiters) -> Inlet<Outcome> {
@@ -172,10 +172,10 @@ fn record_doors(ingester: Addr<Ingester>) -> (KafkaDoor, RabbitDoor) {
     (kafka, Arc::new(move |messages| other.do_send(MessagesTaken(messages))))
 }
 
-fn message_door(host: &Host, partitions: u32, travel: Arc<AtomicU32>, tracer: StageTracer) -> MessageDoor {
-    let shared = host.shared();
+fn message_door(host: &Host, partitions: u32, batch_partition: Arc<AtomicU32>, tracer: StageTracer) -> MessageDoor {
+    let shared = host.settings();
     let queue = shared.rabbitmq.queue.as_str().into();
-    MessageDoor { queue, partitions, travel, timeouts: Timeouts::from(&shared.delivery), tracer }
+    MessageDoor { queue, partitions, batch_partition, timeouts: Timeouts::from(&shared.delivery), tracer }
 }
 
 fn gather(gatherer: Addr<Gatherer>) -> Gather {
@@ -184,7 +184,7 @@ fn gather(gatherer: Addr<Gatherer>) -> Gather {
 }
 
 fn record_door(settings: &Settings, host: &Host, partitions: u32, tracer: StageTracer) -> RecordDoor {
-    let shared = host.shared();
+    let shared = host.settings();
     RecordDoor {
         topic: shared.topics.requests_in.as_str().into(),
         group: shared.kafka.consumer_group.as_str().into(),
@@ -200,12 +200,12 @@ impl Ingestion {
     ///
     /// # Errors
     /// When `rabbitmq.url` is no address.
-    pub fn serve_rabbit(&self, host: &Host, permits: Permits) -> Result<Option<RabbitSource>, StartError> {
-        if !host.shared().rabbitmq.enabled() {
+    pub fn serve_amqp(&self, host: &Host, permits: Permits) -> Result<Option<AmqpSource>, StartError> {
+        if !host.settings().rabbitmq.enabled() {
             return Ok(None);
         }
-        let take = Arc::clone(&self.rabbit_door);
-        RabbitSource::start(host, permits, move |messages| take(messages)).map(Some)
+        let take = Arc::clone(&self.amqp_door);
+        AmqpSource::start(host, permits, move |messages| take(messages)).map(Some)
     }
 }
 
@@ -215,18 +215,18 @@ impl Ingestion {
 /// When an edge or a door cannot open.
 pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
     let mut edges = Edges::open(&host, "ingestion")?;
-    let shared = host.shared();
+    let shared = host.settings();
     let topics = &shared.topics;
     let outlets = Outlets {
-        requests: edges.outlet(&topics.requests, Route::Travel),
-        results: edges.outlet(&topics.results, Route::Home),
+        requests: edges.outlet(&topics.requests, Route::BatchPartition),
+        results: edges.outlet(&topics.results, Route::ResultPartition),
         dead_letters: edges.dead_letters(),
     };
     let partitions = u32::try_from(shared.kafka.partitions).unwrap_or(1);
     let place = Place::replica(partitions, settings.ingestion.gather);
     let arbiter = Arbiter::new();
-    let board = edges.board(false)?;
-    let stage = stage(&settings, &host, &arbiter.handle(), outlets, place, &board)?;
+    let directory = edges.directory(false)?;
+    let stage = stage(&settings, &host, &arbiter.handle(), outlets, place, &directory)?;
     let mine = Follow::Partitions(vec![place.origin.reply_partition]);
     edges.follow(&topics.replies, mine, stage.replies.clone())?;
     if settings.ingestion.kafka_door {
@@ -238,25 +238,25 @@ pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartEr
         let take = Arc::clone(&stage.kafka_door);
         edges.consume_raw(&source, move |delivery| take(delivery))?;
     }
-    let rabbit = stage.serve_rabbit(&host, edges.permits().clone())?;
+    let amqp = stage.serve_amqp(&host, edges.permits().clone())?;
     let http = stage.serve_http(&host)?;
     let limit = shared.delivery.drain.mul_f64(0.6);
-    Ok(move || drain(edges, http, rabbit, limit))
+    Ok(move || drain(edges, http, amqp, limit))
 }
 
 /// Intake stops; replies are read until nobody waits for one. A permit held meanwhile keeps the edges open.
-async fn drain(edges: Edges, http: HttpDoor, rabbit: Option<RabbitSource>, limit: Duration) {
+async fn drain(edges: Edges, http: HttpDoor, amqp: Option<AmqpSource>, limit: Duration) {
     let hold = edges.permits().try_take(1);
     let callers = async move {
-        tokio::join!(http.close(limit), finish(rabbit, limit));
+        tokio::join!(http.close(limit), finish(amqp, limit));
         drop(hold);
     };
     tokio::join!(callers, edges.drain());
 }
 
 /// Messages in hand are settled, no more are taken.
-pub async fn finish(rabbit: Option<RabbitSource>, limit: Duration) {
-    if let Some(rabbit) = rabbit {
-        rabbit.drain(limit).await;
+pub async fn finish(amqp: Option<AmqpSource>, limit: Duration) {
+    if let Some(amqp) = amqp {
+        amqp.drain(limit).await;
     }
 }

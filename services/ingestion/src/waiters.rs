@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use forebay_contract::{AskId, Batch, ErrorCode, Origin, Outcome, Problem};
+use forebay_contract::{Batch, ErrorCode, Origin, Outcome, Problem, RequestId};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, oneshot};
@@ -20,7 +20,7 @@ pub struct Waiters(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     instance: u64,
-    asks: Mutex<FxHashMap<AskId, Waiting>>,
+    asks: Mutex<FxHashMap<RequestId, Waiting>>,
     idle: Notify,
 }
 
@@ -41,7 +41,7 @@ pub struct Conflict;
 #[derive(Debug)]
 pub struct Waiter {
     waiters: Waiters,
-    ask: AskId,
+    ask: RequestId,
     number: u64,
     answer: oneshot::Receiver<Rows>,
 }
@@ -52,11 +52,11 @@ impl Waiters {
         Self(Arc::new(Shared { instance, asks: Mutex::default(), idle: Notify::new() }))
     }
 
-    /// Takes a place. The flag says whether the ask is new here, so that its items must be sent.
+    /// Takes a place. The flag says whether the request is new here, so that its items must be sent.
     ///
     /// # Errors
     /// [`Conflict`] when the same ask is waited for with another payload.
-    pub fn enter(&self, ask: AskId, rows: usize, digest: Option<[u8; 16]>) -> Result<(Waiter, bool), Conflict> {
+    pub fn enter(&self, ask: RequestId, rows: usize, digest: Option<[u8; 16]>) -> Result<(Waiter, bool), Conflict> {
         let (sender, answer) = oneshot::channel();
         let mut asks = self.0.asks.lock();
         let new = !asks.contains_key(&ask);
@@ -79,7 +79,7 @@ impl Waiters {
         let mut asks = self.0.asks.lock();
         for item in batch.items {
             let ours = matches!(item.context.origin(), Some(Origin::Http(http)) if http.instance == self.0.instance);
-            let ask = item.context.ask();
+            let ask = item.context.request_id();
             let Some(waiting) = asks.get_mut(&ask).filter(|_| ours) else { continue };
             let Some(row @ None) = waiting.rows.get_mut(item.context.row() as usize) else { continue };
             *row = Some(item.payload);
@@ -93,8 +93,8 @@ impl Waiters {
         complete.into_iter().for_each(Waiting::answer);
     }
 
-    /// The ask's items could not be handed to the mesh: nobody else will answer.
-    pub fn fail(&self, ask: AskId, problem: &Problem) {
+    /// The request's items could not be handed to the mesh: nobody else will answer.
+    pub fn fail(&self, ask: RequestId, problem: &Problem) {
         let mut asks = self.0.asks.lock();
         let failed = asks.remove(&ask);
         self.finish(asks.is_empty());
@@ -132,8 +132,8 @@ impl Waiters {
         }
     }
 
-    /// Removes a caller and, with the last one, the ask; returns the rows that have come so far.
-    fn leave(&self, ask: AskId, number: u64) -> Option<Vec<Option<Outcome>>> {
+    /// Removes a caller and, with the last one, the request; returns the rows that have come so far.
+    fn leave(&self, ask: RequestId, number: u64) -> Option<Vec<Option<Outcome>>> {
         let mut asks = self.0.asks.lock();
         let waiting = asks.get_mut(&ask)?;
         let at = waiting.callers.iter().position(|(caller, _)| *caller == number)?;

@@ -25,9 +25,9 @@ async fn one_row_is_answered_with_its_prediction() {
     assert_eq!((item.payload.model.as_str(), item.payload.version.as_str()), ("m", "v1"));
     assert_eq!(item.payload.features, [0.1, 0.2]);
     let context = &item.context;
-    assert_eq!((context.request_id(), context.priority(), context.rows()), (Some("r1"), -2, 1));
+    assert_eq!((context.client_request_id(), context.priority(), context.rows()), (Some("r1"), -2, 1));
     assert_eq!(context.deadline_us() - context.accepted_us(), 9_000_000);
-    assert_eq!(context.home(), batch.travel, "without a key the home follows the batch");
+    assert_eq!(context.result_partition(), batch.batch_partition, "without a key the home follows the batch");
     assert!(context.sampled() && item.parent_span == 0xb7ad_6b71_6920_3331);
     assert!(matches!(context.origin(), Some(Origin::Http(_))));
     mesh.reply(batch.items.into_iter().map(sum).collect());
@@ -193,7 +193,7 @@ async fn one_key_is_one_ask() {
         }
     })
     .await;
-    let ask = batch.items[0].context.ask();
+    let ask = batch.items[0].context.request_id();
     mesh.reply(batch.items.into_iter().map(sum).collect());
     let (first, second) = (receive(first).await.json(), receive(second).await.json());
     assert_eq!((&first["prediction"], &second["prediction"]), (&json!(3.0), &json!(3.0)));
@@ -203,7 +203,7 @@ async fn one_key_is_one_ask() {
     // later again: the same ask goes into the mesh, where publishing knows it
     let third = send(door.address, &keyed, br#"{"features":[9]}"#).await;
     let item = mesh.items(1).await.remove(0);
-    assert_eq!(item.context.ask(), ask);
+    assert_eq!(item.context.request_id(), ask);
     mesh.reply(vec![item.with(Problem::new(ErrorCode::IdempotencyConflict, "other payload").into())]);
     assert_eq!(receive(third).await.status, 409);
 }
@@ -267,7 +267,7 @@ async fn other_paths_speak_json_as_well() {
     let models = get("/v1/models").await;
     assert_eq!((models.status, models.code().as_str()), (503, "unavailable"), "nobody has told yet");
     assert_eq!(models.header("retry-after"), Some("1"));
-    mesh.board.hear_view(ModelView { model: "m".into(), ..ModelView::default() });
+    mesh.directory.hear_view(ModelView { model: "m".into(), ..ModelView::default() });
     let models = get("/v1/models").await;
     assert_eq!((models.status, models.json()["models"][0]["name"].as_str()), (200, Some("m")), "{models:?}");
 }

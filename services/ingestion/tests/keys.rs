@@ -131,7 +131,7 @@ async fn every_documented_path_needs_credentials_and_the_document_does_not() {
     let good = key();
     let keys = Keys::of(&[("app", &good, "")]);
     let mesh = keys.mesh(&[]);
-    mesh.board.hear_view(forebay_contract::ModelView { model: "m".into(), ..Default::default() });
+    mesh.directory.hear_view(forebay_contract::ModelView { model: "m".into(), ..Default::default() });
     let door = mesh.serve().address;
     let document = call(door, "GET /openapi.json HTTP/1.1", b"").await;
     assert_eq!(document.status, 200);
@@ -214,7 +214,7 @@ async fn a_key_for_some_models_asks_and_sees_no_other() {
     let keys = Keys::of(&[("narrow", &narrow, "models=mine,too")]);
     let mesh = keys.mesh(&["models.name=main"]);
     for model in ["mine", "other"] {
-        mesh.board.hear_view(forebay_contract::ModelView { model: model.into(), ..Default::default() });
+        mesh.directory.hear_view(forebay_contract::ModelView { model: model.into(), ..Default::default() });
     }
     let door = mesh.serve().address;
     assert_eq!(ask(door, &by_header(&narrow), br#"{"features":[1],"model":"mine"}"#).await.status, 200);
@@ -240,7 +240,7 @@ async fn an_idempotency_key_is_its_callers_own() {
     for key in [&alice, &bob, &alice_too] {
         let stream = send(door, &format!("{PREDICT}\r\nIdempotency-Key: 1\r\n{}", by_header(key)), ROW).await;
         let items = mesh.items(1).await;
-        asks.push(items[0].context.ask());
+        asks.push(items[0].context.request_id());
         mesh.reply(items.into_iter().map(mesh::sum).collect());
         assert_eq!(mesh::receive(stream).await.status, 200);
     }

@@ -5,8 +5,8 @@ mod mesh;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use forebay_bus::amqp::AmqpMessage;
 use forebay_bus::kafka::{RawBatch, RawRecord};
-use forebay_bus::rabbit::RabbitMessage;
 use forebay_bus::{Ack, AckOutcome, Delivery};
 use forebay_contract::wire::outcome;
 use forebay_contract::{AmqpOrigin, Origin};
@@ -33,17 +33,17 @@ async fn a_large_delivery_leaves_in_full_batches_and_is_done_with_the_last_one()
     let records = (0..600).map(|i| record(i, &format!(r#"{{"request_id":"{i}","features":[{i}]}}"#))).collect();
     let mut done = deliver(&mesh, records);
     let mut acks = Vec::new();
-    let (mut sizes, mut travels, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut sizes, mut batch_partitions, mut ids) = (Vec::new(), Vec::new(), Vec::new());
     while ids.len() < 600 {
         let (batch, ack) = mesh.arrived().await;
         sizes.push(batch.items.len());
-        travels.push(batch.travel);
-        ids.extend(batch.items.iter().map(|item| item.context.request_id().unwrap().parse::<u64>().unwrap()));
+        batch_partitions.push(batch.batch_partition);
+        ids.extend(batch.items.iter().map(|item| item.context.client_request_id().unwrap().parse::<u64>().unwrap()));
         acks.push(ack);
     }
     assert_eq!(sizes, [256, 256, 88]);
     assert_eq!(ids, (0..600).collect::<Vec<_>>());
-    assert!(travels.windows(2).all(|pair| pair[1] == (pair[0] + 1) % 4), "{travels:?}");
+    assert!(batch_partitions.windows(2).all(|pair| pair[1] == (pair[0] + 1) % 4), "{batch_partitions:?}");
     let last = acks.pop().unwrap();
     acks.into_iter().for_each(Ack::ack);
     assert!(done.try_recv().is_err());
@@ -63,13 +63,15 @@ async fn bad_records_do_not_touch_their_neighbours() {
     ];
     let done = deliver(&mesh, records);
     let (batch, requests_ack) = mesh.arrived().await;
-    assert_eq!(batch.items.iter().map(|item| item.context.request_id()).collect::<Vec<_>>(), [Some("good")]);
+    assert_eq!(batch.items.iter().map(|item| item.context.client_request_id()).collect::<Vec<_>>(), [Some("good")]);
     let (refused, results_ack) = within(mesh.results.recv()).await.unwrap();
     let codes: Vec<_> = refused
         .items
         .iter()
         .map(|item| match &item.payload.result {
-            Some(outcome::Result::Failure(failure)) => (item.context.request_id().unwrap(), failure.code.as_str()),
+            Some(outcome::Result::Failure(failure)) => {
+                (item.context.client_request_id().unwrap(), failure.code.as_str())
+            }
             other => panic!("{other:?}"),
         })
         .collect();
@@ -113,12 +115,12 @@ async fn what_comes_within_the_gap_leaves_together() {
     assert!(stamps(&second).left_us - stamps(&first).left_us >= 200_000);
 }
 
-fn message(text: &str, reply_to: Option<&str>) -> (RabbitMessage, oneshot::Receiver<AckOutcome>) {
+fn message(text: &str, reply_to: Option<&str>) -> (AmqpMessage, oneshot::Receiver<AckOutcome>) {
     let (done, rx) = oneshot::channel();
     let ack = Ack::new(move |outcome| {
         let _ = done.send(outcome);
     });
-    let mut message = RabbitMessage::new(Bytes::copy_from_slice(text.as_bytes()), ack);
+    let mut message = AmqpMessage::new(Bytes::copy_from_slice(text.as_bytes()), ack);
     message.reply_to = reply_to.map(str::to_owned);
     (message, rx)
 }
@@ -130,7 +132,7 @@ async fn a_message_is_done_when_its_own_work_is_safe() {
     let (typo, mut typo_done) = message(r#"{"features":["1"]}"#, Some("answers"));
     let (garbage, mut garbage_done) = message("garbage", Some("answers"));
     let (nobody, nobody_done) = message("garbage", None);
-    (mesh.stage.rabbit_door)(vec![good, typo, garbage, nobody]);
+    (mesh.stage.amqp_door)(vec![good, typo, garbage, nobody]);
     let (batch, requests_ack) = mesh.arrived().await;
     let origin = AmqpOrigin { reply_to: "answers".into(), correlation_id: String::new() };
     assert_eq!(batch.items.len(), 1);

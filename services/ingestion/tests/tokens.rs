@@ -520,7 +520,7 @@ async fn keys_in_a_file_and_beside_api_keys() {
         let head = format!("POST /v1/predict HTTP/1.1\r\nIdempotency-Key: k\r\nAuthorization: {credential}");
         let stream = mesh::send(door, &head, br#"{"features":[1]}"#).await;
         let items = mesh.items(1).await;
-        asks.push(items[0].context.ask());
+        asks.push(items[0].context.request_id());
         mesh.reply(items.into_iter().map(mesh::sum).collect());
         assert_eq!(mesh::receive(stream).await.status, 200);
     }

@@ -24,7 +24,7 @@ pub(crate) struct Deliveries {
 
 #[derive(Debug)]
 struct Open {
-    /// Travel partition and stage times; its items are in the queue.
+    /// Batch partition and stage times; its items are in the queue.
     head: Batch<Features>,
     spans: Spans,
     entered_us: u64,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use forebay_contract::{AskId, Context, DoorContext, Features, Item, KafkaOrigin, Origin, now_us};
+use forebay_contract::{Context, ContextFields, Features, Item, KafkaOrigin, Origin, RequestId, now_us};
 use forebay_model::{LoadedVersion, Model, ModelError, Rows, Scores, Signature};
 use parking_lot::Mutex;
 
@@ -152,17 +152,17 @@ pub(crate) fn late_context() -> Context {
 }
 
 fn context(priority: i32, deadline_us: u64) -> Context {
-    Context::new(DoorContext {
-        ask: AskId::random(),
+    Context::new(ContextFields {
+        request_id: RequestId::random(),
         row: 0,
         rows: 1,
-        request_id: None,
+        client_request_id: None,
         trace_id: [1; 16],
         trace_flags: 0,
         accepted_us: now_us(),
         deadline_us,
         priority,
-        home: 0,
+        result_partition: 0,
         origin: Origin::Kafka(KafkaOrigin::default()),
         idempotent: None,
     })

@@ -6,7 +6,7 @@
 //! - [`Versions`], [`Version`]: what is loaded, kept equal to the registry by a thread
 //! - [`Breaker`]: keeps a failing version out of the way
 //! - [`Inference`]: one group of rows through its chain of versions
-//! - `load`, `report`: the thread that loads versions, and what it tells the board of models and replicas
+//! - `load`, `report`: the thread that loads versions, and what it tells the model directory of models and replicas
 //! - `queue`, `work`, `deliveries`: what waits, in which order, and which delivery it belongs to
 //! - `shadow`: versions that score the same rows for comparison
 //! - `actors`: the one actor, which moves batches between the edges and the above
@@ -41,5 +41,5 @@ pub use version::Version;
 pub use versions::{Found, Versions};
 
 /// Defaults of this service's settings.
-pub const BUNDLE: forebay_runtime::Bundle =
-    forebay_runtime::Bundle { name: "prediction", toml: include_str!("../settings.toml") };
+pub const DEFAULTS: forebay_runtime::DefaultSettings =
+    forebay_runtime::DefaultSettings { name: "prediction", toml: include_str!("../settings.toml") };

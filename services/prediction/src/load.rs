@@ -65,8 +65,8 @@ impl Loader {
         match wish {
             Wish::Version(name) => self.supply(&versions, &name),
             Wish::Look => self.watch.hurry(),
-            Wish::Board if self.reporter.heard_news() => self.watch.hurry(),
-            Wish::Board => {}
+            Wish::ModelDirectory if self.reporter.heard_news() => self.watch.hurry(),
+            Wish::ModelDirectory => {}
             Wish::Tell => self.reporter.states(&versions),
         }
     }

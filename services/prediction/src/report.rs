@@ -1,42 +1,42 @@
-//! What this replica tells the board: the registry as it was read here, and what it has of every model.
+//! What this replica tells the model directory: the registry as it was read here, and what it has of every model.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
-use forebay_bus::Board;
+use forebay_bus::ModelDirectory;
 use forebay_contract::{LoadState, ModelView as BoardView, VersionState, ViewVersion};
 use forebay_model::{ModelView, VersionView};
 
 use crate::versions::{Shelf, Slot, VersionName, Versions};
 
-/// Keeps the board equal to what the loader knows.
+/// Keeps the model directory equal to what the loader knows.
 #[derive(Debug)]
 pub(crate) struct Reporter {
-    board: Board,
+    directory: ModelDirectory,
     /// Where views come from, without credentials.
     registry: String,
     /// Versions that are being loaded, or will be in this look.
     loading: BTreeSet<VersionName>,
     /// The views of the last look.
     listed: Vec<ModelView>,
-    /// Generation up to which the board's view of a model is known here.
+    /// Generation up to which the model directory's view of a model is known here.
     heard: HashMap<String, u64>,
 }
 
 impl Reporter {
-    pub(crate) fn new(board: Board, registry: String) -> Self {
-        Self { board, registry, loading: BTreeSet::new(), listed: Vec::new(), heard: HashMap::new() }
+    pub(crate) fn new(directory: ModelDirectory, registry: String) -> Self {
+        Self { directory, registry, loading: BTreeSet::new(), listed: Vec::new(), heard: HashMap::new() }
     }
 
-    /// Puts what the registry lists on the board where it is new here. What is not new is not repeated: a replica whose
+    /// Puts what the registry lists on the model directory where it is new here. What is not new is not repeated: a replica whose
     /// registry lags would argue with the others without end.
     pub(crate) fn views(&mut self, views: &[ModelView]) {
         for view in views.iter().filter(|view| !self.listed.contains(view)) {
-            let generation = self.board.publish_view(board_view(view, &self.registry));
+            let generation = self.directory.publish_view(directory_view(view, &self.registry));
             self.heard.insert(view.name.clone(), generation);
         }
         for gone in self.listed.iter().filter(|old| !views.iter().any(|view| view.name == old.name)) {
-            self.board.withdraw_view(&gone.name);
+            self.directory.withdraw_view(&gone.name);
         }
         self.listed = views.to_vec();
     }
@@ -44,7 +44,7 @@ impl Reporter {
     /// Whether another replica has read something newer than what is known here; asked once for each view.
     pub(crate) fn heard_news(&mut self) -> bool {
         let mut news = false;
-        for view in self.board.views() {
+        for view in self.directory.views() {
             let known = self.heard.entry(view.model.clone()).or_insert(0);
             news |= view.generation > *known;
             *known = view.generation.max(*known);
@@ -66,11 +66,11 @@ impl Reporter {
     pub(crate) fn states(&self, versions: &Versions) {
         let table = versions.table();
         for (model, shelf) in &table.models {
-            self.board.report(model, shelf.production, self.of(model, shelf));
+            self.directory.report(model, shelf.production, self.of(model, shelf));
         }
         let unknown = self.loading.iter().filter(|(model, _)| !table.models.contains_key(model));
         for model in unknown.map(|(model, _)| model).collect::<BTreeSet<_>>() {
-            self.board.report(model, None, self.of(model, &Shelf::default()));
+            self.directory.report(model, None, self.of(model, &Shelf::default()));
         }
     }
 
@@ -80,7 +80,7 @@ impl Reporter {
         for (number, slot) in &shelf.slots {
             if let Slot::Ready(ready) = slot {
                 let (features, accepts_missing) = ready.row_format();
-                self.board.describe(model, *number, features, accepts_missing);
+                self.directory.describe(model, *number, features, accepts_missing);
             }
             states.insert(*number, state(*number, slot, now));
         }
@@ -108,7 +108,7 @@ fn state(version: u32, slot: &Slot, now: Instant) -> VersionState {
     }
 }
 
-fn board_view(view: &ModelView, registry: &str) -> BoardView {
+fn directory_view(view: &ModelView, registry: &str) -> BoardView {
     let version = |listed: &VersionView| ViewVersion {
         version: listed.version,
         stage: listed.stage.clone().unwrap_or_default(),

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use actix::Actor;
 use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::kafka::{Edges, Route};
-use forebay_bus::{Board, Inlet, StageScope};
+use forebay_bus::{Inlet, ModelDirectory, StageScope};
 use forebay_contract::{Features, Stage};
 use forebay_model::{Registry, RegistryWatch};
 use forebay_runtime::{Drain, Host, StartError};
@@ -31,13 +31,13 @@ pub fn stage(
     host: &Host,
     arbiter: &ArbiterHandle,
     outlets: Outlets,
-    board: &Board,
+    directory: &ModelDirectory,
 ) -> Result<Inlet<Features>, StartError> {
     let section = &settings.prediction;
     let metrics = ModelMetrics::register(host.metrics());
-    let versions = load(section, host, &metrics, board)?;
+    let versions = load(section, host, &metrics, directory)?;
     let shadow = Shadow::spawn(&settings.shadows, &versions, metrics).map_err(StartError::failed)?;
-    let scope = StageScope::new(host, Stage::Prediction, &host.shared().topics.predict);
+    let scope = StageScope::new(host, Stage::Prediction, &host.settings().topics.predict);
     let component = host.lifecycle().register("prediction predictor");
     let (work, threads) = (Work::new(scope, versions, outlets, shadow, section), section.threads);
     let predictor = Predictor::start_in_arbiter(arbiter, move |_| Predictor::new(work, threads, component));
@@ -46,14 +46,19 @@ pub fn stage(
     Ok(inlet)
 }
 
-/// Starts the thread that loads versions; the registry's webhook and the board wake it.
-fn load(section: &Prediction, host: &Host, metrics: &ModelMetrics, board: &Board) -> Result<Arc<Versions>, StartError> {
-    let models = host.shared().models.clone();
+/// Starts the thread that loads versions; the registry's webhook and the model directory wake it.
+fn load(
+    section: &Prediction,
+    host: &Host,
+    metrics: &ModelMetrics,
+    directory: &ModelDirectory,
+) -> Result<Arc<Versions>, StartError> {
+    let models = host.settings().models.clone();
     let (wishes_in, wishes) = channel();
     let versions = Arc::new(Versions::new(wishes_in));
-    for (wake, wish) in [(host.registry_wake(), Wish::Look), (board.changes(), Wish::Board)] {
+    for (notifier, wish) in [(host.registry_notifier(), Wish::Look), (directory.changes(), Wish::ModelDirectory)] {
         let versions = Arc::downgrade(&versions);
-        wake.on_wake(move || versions.upgrade().iter().for_each(|versions| versions.wish(wish.clone())));
+        notifier.on_notify(move || versions.upgrade().iter().for_each(|versions| versions.wish(wish.clone())));
     }
     host.metrics().collect(VersionStates(Arc::downgrade(&versions)));
     let options = registry_options(&models);
@@ -61,11 +66,11 @@ fn load(section: &Prediction, host: &Host, metrics: &ModelMetrics, board: &Board
         versions: Arc::downgrade(&versions),
         wishes,
         watch: RegistryWatch::new(move || Registry::open_with(&options), models.refresh),
-        reporter: Reporter::new(board.clone(), models.shown()),
+        reporter: Reporter::new(directory.clone(), models.shown()),
         models,
         warm: section.warm,
         policy: section.breaker(),
-        grace: host.shared().delivery.timeout,
+        grace: host.settings().delivery.timeout,
         metrics: metrics.clone(),
         component: host.lifecycle().register("prediction models"),
         memory: Memory::default(),
@@ -80,13 +85,13 @@ fn load(section: &Prediction, host: &Host, metrics: &ModelMetrics, board: &Board
 /// When an edge or the stage cannot start.
 pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
     let mut edges = Edges::open(&host, "prediction")?;
-    let topics = &host.shared().topics;
+    let topics = &host.settings().topics;
     let outlets = Outlets {
-        results: edges.outlet(&topics.results, Route::Home),
-        predictions: edges.outlet(&topics.predictions, Route::Travel),
+        results: edges.outlet(&topics.results, Route::ResultPartition),
+        predictions: edges.outlet(&topics.predictions, Route::BatchPartition),
     };
     let arbiter = Arbiter::new();
-    let inlet = stage(&settings, &host, &arbiter.handle(), outlets, &edges.board(true)?)?;
+    let inlet = stage(&settings, &host, &arbiter.handle(), outlets, &edges.directory(true)?)?;
     edges.consume(&topics.predict, "forebay-prediction", inlet)?;
     Ok(edges)
 }

@@ -25,9 +25,9 @@ pub(crate) enum Wish {
     Version(VersionName),
     /// Look at the registry: somebody knows that it has changed.
     Look,
-    /// Look at the board: it says something new.
-    Board,
-    /// Tell the board how things stand here.
+    /// Look at the model directory: it says something new.
+    ModelDirectory,
+    /// Tell the model directory how things stand here.
     Tell,
 }
 

@@ -270,7 +270,7 @@ mod tests {
 
     use forebay_bus::{Ack, AckOutcome, Outlet};
     use forebay_contract::wire::outcome::Result as Wire;
-    use forebay_runtime::{Host, Layers, SHARED_BUNDLE, Shared};
+    use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Host, Layers};
 
     use super::*;
     use crate::fakes::{Mood, Stable, item, stable};
@@ -285,10 +285,10 @@ mod tests {
     }
 
     fn bench(flags: &[&str]) -> Bench {
-        let layers = Layers::from_parts(&[SHARED_BUNDLE, crate::BUNDLE], "", &[], flags).unwrap();
+        let layers = Layers::from_parts(&[COMMON_DEFAULTS, crate::DEFAULTS], "", &[], flags).unwrap();
         let mut problems = layers.problems();
         let section = Settings::read(&layers, &mut problems).unwrap().prediction;
-        let host = Host::detached(Shared::read(&layers, &mut problems).unwrap());
+        let host = Host::detached(CommonSettings::read(&layers, &mut problems).unwrap());
         let ((results_in, results), (predictions_in, predictions)) = (channel(), channel());
         let outlets = Outlets {
             results: Outlet::new(move |batch, ack| results_in.send((batch, ack)).unwrap()),
@@ -304,10 +304,10 @@ mod tests {
     }
 
     impl Bench {
-        fn deliver(&mut self, travel: u32, items: Vec<Item<Features>>) -> Receiver<AckOutcome> {
+        fn deliver(&mut self, batch_partition: u32, items: Vec<Item<Features>>) -> Receiver<AckOutcome> {
             let (tx, rx) = channel();
             let ack = Ack::new(move |outcome| _ = tx.send(outcome));
-            self.work.take(Delivery { payload: Batch { travel, stages: Vec::new(), items }, ack });
+            self.work.take(Delivery { payload: Batch { batch_partition, stages: Vec::new(), items }, ack });
             rx
         }
     }
@@ -333,16 +333,19 @@ mod tests {
     fn a_delivery_of_mixed_versions_leaves_as_one_batch() {
         let mut bench = bench(&[]);
         let items = vec![item(1, "m", 1, &[0.5]), item(1, "m", 3, &[0.5]), item(1, "m", 1, &[0.25])];
-        let asks: Vec<_> = items.iter().map(|it| it.context.ask()).collect();
+        let asks: Vec<_> = items.iter().map(|it| it.context.request_id()).collect();
         let before = bench.stable.calls(1);
         let acked = bench.deliver(5, items);
         assert!(!bench.work.turn());
         let (batch, ack) = bench.results.try_recv().unwrap();
         assert_eq!(bench.stable.calls(1) - before, 1, "one call for both rows of version 1");
-        assert_eq!(batch.travel, 5);
+        assert_eq!(batch.batch_partition, 5);
         assert!(batch.stages.last().unwrap().left_us > 0);
-        let mut answers: Vec<_> =
-            batch.items.iter().map(|it| (asks.iter().position(|ask| *ask == it.context.ask()), told(it))).collect();
+        let mut answers: Vec<_> = batch
+            .items
+            .iter()
+            .map(|it| (asks.iter().position(|ask| *ask == it.context.request_id()), told(it)))
+            .collect();
         answers.sort_by_key(|(index, _)| *index);
         assert_eq!(answers[0], (Some(0), (10.5, 1, "v1", "")));
         assert_eq!(answers[1], (Some(1), (30.5, 3, "v3", "")));
@@ -351,7 +354,7 @@ mod tests {
         ack.ack();
         assert_eq!(acked.try_recv(), Ok(AckOutcome::Done));
         let predictions = bench.predictions.try_recv().unwrap();
-        assert_eq!((predictions.travel, predictions.items.len()), (5, 3));
+        assert_eq!((predictions.batch_partition, predictions.items.len()), (5, 3));
         assert!(predictions.items.iter().all(|it| it.payload.score.is_some() && it.payload.key.len() == 32));
     }
 
@@ -391,8 +394,8 @@ mod tests {
         let _fast = bench.deliver(2, vec![item(-1, "m", 3, &[4.0])]);
         assert!(bench.work.turn());
         let mut first: Vec<_> = bench.results.try_iter().collect();
-        first.sort_by_key(|(batch, _)| batch.travel);
-        let values: Vec<_> = first.iter().map(|(batch, _)| (batch.travel, told(&batch.items[0]).0)).collect();
+        first.sort_by_key(|(batch, _)| batch.batch_partition);
+        let values: Vec<_> = first.iter().map(|(batch, _)| (batch.batch_partition, told(&batch.items[0]).0)).collect();
         assert_eq!(values, [(1, 32.0), (2, 34.0)]);
         assert!(!bench.work.turn());
         let (rest, last) = bench.results.try_recv().unwrap();

@@ -9,14 +9,16 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use actix_rt::{Arbiter, System};
-use forebay_bus::{Ack, AckOutcome, Board, Delivery, Inlet, Outlet};
+use forebay_bus::{Ack, AckOutcome, Delivery, Inlet, ModelDirectory, Outlet};
 use forebay_contract::wire::outcome::Result as Wire;
 use forebay_contract::{
-    Answer, AskId, Batch, Context, DoorContext, Features, Item, KafkaOrigin, Origin, Outcome, Prediction, now_us,
+    Answer, Batch, Context, ContextFields, Features, Item, KafkaOrigin, Origin, Outcome, Prediction, RequestId, now_us,
 };
 use forebay_model::{Registry, Rows};
-use forebay_prediction::{BUNDLE, Settings, system};
-use forebay_runtime::{Host, Layers, Lifecycle, Metrics, OtelEnvironment, Process, SHARED_BUNDLE, Shared, Telemetry};
+use forebay_prediction::{DEFAULTS, Settings, system};
+use forebay_runtime::{
+    COMMON_DEFAULTS, CommonSettings, Host, Layers, Lifecycle, Metrics, OtelEnvironment, Process, Telemetry,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Versions 1, 2 (Production) and 3, made by scikit-learn.
@@ -43,10 +45,10 @@ fn reading(registry: &str, flags: &[&str], telemetry: &Telemetry) -> Probe {
     let mut flags = flags.to_vec();
     let registry = format!("models.registry={registry}");
     flags.extend([registry.as_str(), "models.name=diabetes"]);
-    let layers = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", &[], &flags).unwrap();
+    let layers = Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], "", &[], &flags).unwrap();
     let mut problems = layers.problems();
     let settings = Settings::read(&layers, &mut problems).unwrap();
-    let shared = Shared::read(&layers, &mut problems).unwrap();
+    let shared = CommonSettings::read(&layers, &mut problems).unwrap();
     problems.into_result().unwrap();
     let process = Process::all_in_one("test");
     let host = Host::new(process, shared, Lifecycle::new(), Metrics::new(), telemetry.clone());
@@ -62,8 +64,8 @@ fn reading(registry: &str, flags: &[&str], telemetry: &Telemetry) -> Probe {
         }),
     };
     let arbiter = Arbiter::new();
-    let board = Board::new("here");
-    let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets, &board).unwrap();
+    let directory = ModelDirectory::new("here");
+    let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets, &directory).unwrap();
     Probe { inlet, results, predictions, host, _arbiter: arbiter }
 }
 
@@ -71,7 +73,7 @@ impl Probe {
     fn deliver(&self, items: Vec<Item<Features>>) -> Receiver<AckOutcome> {
         let (tx, rx) = channel();
         let ack = Ack::new(move |outcome| _ = tx.send(outcome));
-        self.inlet.deliver(Delivery { payload: Batch { travel: 3, stages: Vec::new(), items }, ack });
+        self.inlet.deliver(Delivery { payload: Batch { batch_partition: 3, stages: Vec::new(), items }, ack });
         rx
     }
 
@@ -96,17 +98,17 @@ fn quiet(version: u32, raw: &[f64]) -> Item<Features> {
 }
 
 fn flagged(trace_flags: u8, version: u32, raw: &[f64]) -> Item<Features> {
-    let context = Context::new(DoorContext {
-        ask: AskId::random(),
+    let context = Context::new(ContextFields {
+        request_id: RequestId::random(),
         row: 0,
         rows: 1,
-        request_id: Some("r".into()),
+        client_request_id: Some("r".into()),
         trace_id: [1; 16],
         trace_flags,
         accepted_us: now_us(),
         deadline_us: now_us() + PATIENCE.as_micros() as u64,
         priority: 1,
-        home: 2,
+        result_partition: 2,
         origin: Origin::Kafka(KafkaOrigin::default()),
         idempotent: None,
     });
@@ -256,8 +258,8 @@ fn a_sampled_row_has_a_span_of_its_call_that_is_linked_with_the_batch() {
     let system = System::new();
     let (address, requests) = collector::grpc();
     let environment = OtelEnvironment::of([("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), address)]);
-    let shared = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", &[], &[]).unwrap();
-    let settings = Shared::read(&shared, &mut shared.problems()).unwrap().telemetry;
+    let shared = Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], "", &[], &[]).unwrap();
+    let settings = CommonSettings::read(&shared, &mut shared.problems()).unwrap().telemetry;
     let telemetry = Telemetry::start(Process::all_in_one("test"), &settings, &environment).unwrap();
     let probe = traced(&["prediction.warm=production"], &telemetry);
     let mut sampled = item(2, &ROW);

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use forebay_bus::Tally;
+use forebay_bus::ReadyCount;
 
 /// The Production versions in effect, by model.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(crate) struct Candidate {
     /// It could be read here.
     pub usable: bool,
     /// How far the prediction replicas are with it.
-    pub tally: Tally,
+    pub ready_count: ReadyCount,
     /// The version in effect can still be used.
     pub other_usable: bool,
 }
@@ -55,7 +55,7 @@ impl Gate {
 
     /// Lets a candidate take over or not; gives the version in effect.
     pub(crate) fn pass(&mut self, model: &str, candidate: Candidate, now: Instant) -> u32 {
-        let Candidate { version, usable, tally, other_usable } = candidate;
+        let Candidate { version, usable, ready_count, other_usable } = candidate;
         let Some(passage) = self.models.get_mut(model) else {
             // nothing is in effect yet that could be kept
             self.models.insert(model.to_owned(), Passage { open: version, waiting: None });
@@ -70,12 +70,12 @@ impl Gate {
             Some(waiting) if waiting.version == version => waiting,
             slot => slot.insert(fresh),
         };
-        let refused = !usable || tally.all_failed();
+        let refused = !usable || ready_count.all_failed();
         let was_refused = std::mem::replace(&mut waiting.refused, refused);
         if was_refused {
             waiting.since = now;
         }
-        let arrived = tally.live == 0 || tally.all_ready();
+        let arrived = ready_count.live == 0 || ready_count.all_ready();
         let waited = now.saturating_duration_since(waiting.since);
         let late = waited >= self.patience;
         if other_usable && (refused || !(arrived || late)) {
@@ -89,8 +89,8 @@ impl Gate {
             tracing::warn!(
                 model,
                 version,
-                live = tally.live,
-                ready = tally.ready,
+                live = ready_count.live,
+                ready = ready_count.ready,
                 "not every replica is ready, taking over"
             );
         }
@@ -119,7 +119,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     fn candidate(version: u32, live: usize, ready: usize, failed: usize) -> Candidate {
-        Candidate { version, usable: true, tally: Tally { live, ready, failed }, other_usable: true }
+        Candidate { version, usable: true, ready_count: ReadyCount { live, ready, failed }, other_usable: true }
     }
 
     fn gate() -> (Gate, Instant) {

@@ -33,5 +33,5 @@ pub use split::Split;
 pub use table::{Choice, Listed, Policy, Table};
 
 /// Defaults of this service's settings.
-pub const BUNDLE: forebay_runtime::Bundle =
-    forebay_runtime::Bundle { name: "preprocessing", toml: include_str!("../settings.toml") };
+pub const DEFAULTS: forebay_runtime::DefaultSettings =
+    forebay_runtime::DefaultSettings { name: "preprocessing", toml: include_str!("../settings.toml") };

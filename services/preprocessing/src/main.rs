@@ -1,6 +1,6 @@
 //! The preprocessing service's binary.
 
-use forebay_preprocessing::{BUNDLE, Settings, system};
+use forebay_preprocessing::{DEFAULTS, Settings, system};
 use forebay_runtime::{ServiceSpec, service};
 
 #[global_allocator]
@@ -9,7 +9,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SPEC: ServiceSpec = ServiceSpec {
     name: "preprocessing",
     about: "validates rows, pins the model version and prepares what it takes",
-    bundle: BUNDLE,
+    defaults: DEFAULTS,
 };
 
 fn main() -> std::process::ExitCode {

@@ -65,11 +65,11 @@ impl Choices<'_> {
     }
 }
 
-/// What an ask stays with its version by: the client's key, else its label, else nothing that another ask has.
+/// What a request stays with its version by: the client's key, else its label, else nothing that another ask has.
 fn split_key(item: &Item<Request>) -> SplitKey {
     let key = SplitKey::from_wire(item.payload.split_key);
-    let label = || item.context.request_id().map(SplitKey::of_text);
-    key.or_else(label).unwrap_or_else(|| SplitKey::of_ask(item.context.ask()))
+    let label = || item.context.client_request_id().map(SplitKey::of_text);
+    key.or_else(label).unwrap_or_else(|| SplitKey::of_request(item.context.request_id()))
 }
 
 /// Features without their key, which is appended to `keys`.
@@ -95,20 +95,20 @@ fn features(choice: &Choice, request: &mut Request, keys: &mut Vec<u8>) -> Resul
 mod tests {
     use super::*;
     use crate::table::tests::{listed, model, policy};
-    use forebay_contract::{AskId, CacheKeyBuilder, Context, DoorContext, KafkaOrigin, Origin};
+    use forebay_contract::{CacheKeyBuilder, Context, ContextFields, KafkaOrigin, Origin, RequestId};
 
     fn item(version: &str, features: &[f64], names: &[&str]) -> Item<Request> {
-        let context = Context::new(DoorContext {
-            ask: AskId::random(),
+        let context = Context::new(ContextFields {
+            request_id: RequestId::random(),
             row: 0,
             rows: 1,
-            request_id: None,
+            client_request_id: None,
             trace_id: [0; 16],
             trace_flags: 0,
             accepted_us: 1,
             deadline_us: u64::MAX,
             priority: 1,
-            home: 0,
+            result_partition: 0,
             origin: Origin::Kafka(KafkaOrigin::default()),
             idempotent: None,
         });
@@ -186,17 +186,17 @@ mod tests {
     #[test]
     fn an_ask_stays_with_its_version_by_key_then_label_then_not_at_all() {
         let labelled = |label: Option<&str>, key: Option<&str>| {
-            let context = Context::new(DoorContext {
-                ask: AskId::random(),
+            let context = Context::new(ContextFields {
+                request_id: RequestId::random(),
                 row: 0,
                 rows: 1,
-                request_id: label.map(str::to_owned),
+                client_request_id: label.map(str::to_owned),
                 trace_id: [0; 16],
                 trace_flags: 0,
                 accepted_us: 1,
                 deadline_us: u64::MAX,
                 priority: 1,
-                home: 0,
+                result_partition: 0,
                 origin: Origin::Kafka(KafkaOrigin::default()),
                 idempotent: None,
             });

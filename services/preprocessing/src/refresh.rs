@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use forebay_bus::Board;
+use forebay_bus::ModelDirectory;
 use forebay_model::{ModelView, Registry, RegistryWatch, VersionMeta};
 use forebay_runtime::{Component, Lifecycle, RegistryRead};
 
@@ -22,8 +22,8 @@ const NAP: Duration = Duration::from_secs(5);
 pub(crate) enum Call {
     /// Somebody knows that the registry has changed.
     Registry,
-    /// The board says something new.
-    Board,
+    /// The model directory says something new.
+    ModelDirectory,
 }
 
 /// What the thread works with.
@@ -32,7 +32,7 @@ pub(crate) struct Refresher {
     pub catalog: Catalog,
     pub watch: RegistryWatch,
     pub calls: Receiver<Call>,
-    pub board: Board,
+    pub directory: ModelDirectory,
     pub gate: Gate,
     pub policy: Policy,
     /// Where the registry is, without credentials.
@@ -52,7 +52,7 @@ pub(crate) struct Read {
     unusable: BTreeMap<(String, u32), String>,
     /// When that was seen.
     at: Option<Instant>,
-    /// Generation up to which the board's view of a model is known here.
+    /// Generation up to which the model directory's view of a model is known here.
     heard: HashMap<String, u64>,
     /// Versions of splits that were said not to be there.
     missing: Vec<String>,
@@ -95,7 +95,7 @@ impl Refresher {
     /// Whether prediction has read something newer than what is known here; asked once for each view.
     fn heard_news(&mut self) -> bool {
         let mut news = false;
-        for view in self.board.views() {
+        for view in self.directory.views() {
             let known = self.read.heard.entry(view.model.clone()).or_insert(0);
             news |= view.generation > *known;
             *known = view.generation.max(*known);
@@ -134,7 +134,7 @@ impl Refresher {
     /// A Production that waited may have arrived.
     fn open_gates(&mut self, now: Instant) {
         let Some(registry) = self.watch.registry().filter(|_| self.catalog.table().is_some()) else { return };
-        let (policy, board, catalog) = (&self.policy, &self.board, &self.catalog);
+        let (policy, directory, catalog) = (&self.policy, &self.directory, &self.catalog);
         let table = catalog.table();
         let usable = |model: &str, version: u32| table.as_ref().is_some_and(|table| table.has(model, version));
         let mut moved = false;
@@ -146,7 +146,7 @@ impl Refresher {
                 let candidate = Candidate {
                     version: wanted.version,
                     usable: usable(&view.name, wanted.version),
-                    tally: board.tally(&view.name, wanted.version),
+                    ready_count: directory.ready_count(&view.name, wanted.version),
                     other_usable: usable(&view.name, open),
                 };
                 moved |= self.gate.pass(&view.name, candidate, now) != open;
@@ -196,7 +196,7 @@ impl Refresher {
         let candidate = Candidate {
             version,
             usable: usable(version),
-            tally: self.board.tally(&view.name, version),
+            ready_count: self.directory.ready_count(&view.name, version),
             other_usable: self.gate.open(&view.name).is_some_and(usable),
         };
         let production = self.gate.pass(&view.name, candidate, now);

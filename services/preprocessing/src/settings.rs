@@ -68,10 +68,10 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forebay_runtime::SHARED_BUNDLE;
+    use forebay_runtime::COMMON_DEFAULTS;
 
     fn read(file: &str) -> (Option<Settings>, Vec<String>) {
-        let layers = Layers::from_parts(&[SHARED_BUNDLE, crate::BUNDLE], file, &[], &[]).unwrap();
+        let layers = Layers::from_parts(&[COMMON_DEFAULTS, crate::DEFAULTS], file, &[], &[]).unwrap();
         let mut problems = layers.problems();
         let settings = Settings::read(&layers, &mut problems);
         (settings, problems.iter().map(|p| format!("{}: {}", p.key, p.text)).collect())
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(problems, [expected]);
         assert_eq!(settings.unwrap().splits["m"].shares().count(), 2);
         let flags = ["preprocessing.split.m=v3=90, candidate=10"];
-        let layers = Layers::from_parts(&[SHARED_BUNDLE, crate::BUNDLE], "", &[], &flags).unwrap();
+        let layers = Layers::from_parts(&[COMMON_DEFAULTS, crate::DEFAULTS], "", &[], &flags).unwrap();
         let mut problems = layers.problems();
         let settings = Settings::read(&layers, &mut problems).unwrap();
         problems.into_result().unwrap();

@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use actix::Actor;
 use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::kafka::{Edges, Route};
-use forebay_bus::{Board, Inlet, Outlet, StageScope};
+use forebay_bus::{Inlet, ModelDirectory, Outlet, StageScope};
 use forebay_contract::{Features, Outcome, Request, Stage};
 use forebay_model::{Registry, RegistryWatch};
 use forebay_runtime::{Drain, Host, StartError};
@@ -37,11 +37,11 @@ pub fn stage(
     host: &Host,
     arbiter: &ArbiterHandle,
     outlets: Outlets,
-    board: &Board,
+    directory: &ModelDirectory,
 ) -> Result<Inlet<Request>, StartError> {
     let catalog = Catalog::default();
-    refresh(settings, host, &catalog, board)?;
-    let scope = StageScope::new(host, Stage::Preprocessing, &host.shared().topics.requests);
+    refresh(settings, host, &catalog, directory)?;
+    let scope = StageScope::new(host, Stage::Preprocessing, &host.settings().topics.requests);
     let component = host.lifecycle().register("preprocessing preparer");
     let preparer = Preparer::start_in_arbiter(arbiter, move |_| Preparer::new(scope, catalog, outlets, component));
     #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
@@ -49,21 +49,21 @@ pub fn stage(
     Ok(inlet)
 }
 
-/// Starts the thread that reads the registry; its webhook and the board wake it.
-fn refresh(settings: &Settings, host: &Host, catalog: &Catalog, board: &Board) -> Result<(), StartError> {
-    let (models, section) = (&host.shared().models, &settings.preprocessing);
+/// Starts the thread that reads the registry; its webhook and the model directory wake it.
+fn refresh(settings: &Settings, host: &Host, catalog: &Catalog, directory: &ModelDirectory) -> Result<(), StartError> {
+    let (models, section) = (&host.settings().models, &settings.preprocessing);
     let (call, calls) = channel();
-    for (wake, why) in [(host.registry_wake(), Call::Registry), (board.changes(), Call::Board)] {
+    for (notifier, why) in [(host.registry_notifier(), Call::Registry), (directory.changes(), Call::ModelDirectory)] {
         let call = call.clone();
         // without the thread the process is on its way out
-        wake.on_wake(move || _ = call.send(why));
+        notifier.on_notify(move || _ = call.send(why));
     }
     let options = registry_options(models);
     let refresher = Refresher {
         catalog: catalog.clone(),
         watch: RegistryWatch::new(move || Registry::open_with(&options), models.refresh),
         calls,
-        board: board.clone(),
+        directory: directory.clone(),
         gate: Gate::new(section.gate),
         policy: Policy {
             model: models.name.clone(),
@@ -86,13 +86,13 @@ fn refresh(settings: &Settings, host: &Host, catalog: &Catalog, board: &Board) -
 /// When an edge or the stage cannot start.
 pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
     let mut edges = Edges::open(&host, "preprocessing")?;
-    let topics = &host.shared().topics;
+    let topics = &host.settings().topics;
     let outlets = Outlets {
-        features: edges.outlet(&topics.features, Route::Travel),
-        results: edges.outlet(&topics.results, Route::Home),
+        features: edges.outlet(&topics.features, Route::BatchPartition),
+        results: edges.outlet(&topics.results, Route::ResultPartition),
     };
     let arbiter = Arbiter::new();
-    let inlet = stage(&settings, &host, &arbiter.handle(), outlets, &edges.board(false)?)?;
+    let inlet = stage(&settings, &host, &arbiter.handle(), outlets, &edges.directory(false)?)?;
     edges.consume(&topics.requests, "forebay-preprocessing", inlet)?;
     Ok(edges)
 }

@@ -5,14 +5,14 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use actix_rt::{Arbiter, System};
-use forebay_bus::{Ack, AckOutcome, Board, Delivery, Inlet, Outlet};
+use forebay_bus::{Ack, AckOutcome, Delivery, Inlet, ModelDirectory, Outlet};
 use forebay_contract::wire::outcome::Result as Wire;
 use forebay_contract::{
-    AskId, Batch, Context, DoorContext, Features, Item, KafkaOrigin, LoadState, Origin, Outcome, ReplicaState, Request,
-    SplitKey, Stage, VersionState, now_us,
+    Batch, Context, ContextFields, Features, Item, KafkaOrigin, LoadState, Origin, Outcome, ReplicaState, Request,
+    RequestId, SplitKey, Stage, VersionState, now_us,
 };
-use forebay_preprocessing::{BUNDLE, Settings, system};
-use forebay_runtime::{Host, Layers, SHARED_BUNDLE, Shared};
+use forebay_preprocessing::{DEFAULTS, Settings, system};
+use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Host, Layers};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const REGISTRY: &str = concat!("file:", env!("CARGO_MANIFEST_DIR"), "/tests/registry");
@@ -22,7 +22,7 @@ struct Probe {
     inlet: Inlet<Request>,
     features: Receiver<Batch<Features>>,
     results: Receiver<Batch<Outcome>>,
-    board: Board,
+    directory: ModelDirectory,
     host: Host,
     _arbiter: Arbiter,
 }
@@ -31,10 +31,10 @@ fn start(registry: &str, flags: &[&str]) -> Probe {
     let mut flags = flags.to_vec();
     let registry = format!("models.registry={registry}");
     flags.extend([registry.as_str(), "models.name=diabetes"]);
-    let layers = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", &[], &flags).unwrap();
+    let layers = Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], "", &[], &flags).unwrap();
     let mut problems = layers.problems();
     let settings = Settings::read(&layers, &mut problems).unwrap();
-    let shared = Shared::read(&layers, &mut problems).unwrap();
+    let shared = CommonSettings::read(&layers, &mut problems).unwrap();
     problems.into_result().unwrap();
     let host = Host::detached(shared);
     let ((features_in, features), (results_in, results)) = (channel(), channel());
@@ -49,9 +49,9 @@ fn start(registry: &str, flags: &[&str]) -> Probe {
         }),
     };
     let arbiter = Arbiter::new();
-    let board = Board::new("prediction");
-    let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets, &board).unwrap();
-    Probe { inlet, features, results, board, host, _arbiter: arbiter }
+    let directory = ModelDirectory::new("prediction");
+    let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets, &directory).unwrap();
+    Probe { inlet, features, results, directory, host, _arbiter: arbiter }
 }
 
 impl Probe {
@@ -59,7 +59,7 @@ impl Probe {
     fn deliver(&self, items: Vec<Item<Request>>) -> Receiver<AckOutcome> {
         let (tx, rx) = channel();
         let ack = Ack::new(move |outcome| _ = tx.send(outcome));
-        self.inlet.deliver(Delivery { payload: Batch { travel: 3, stages: Vec::new(), items }, ack });
+        self.inlet.deliver(Delivery { payload: Batch { batch_partition: 3, stages: Vec::new(), items }, ack });
         rx
     }
 
@@ -79,17 +79,17 @@ impl Probe {
 }
 
 fn item(features: Vec<f64>, version: &str, timeout: Duration) -> Item<Request> {
-    let context = Context::new(DoorContext {
-        ask: AskId::random(),
+    let context = Context::new(ContextFields {
+        request_id: RequestId::random(),
         row: 0,
         rows: 1,
-        request_id: Some("r".into()),
+        client_request_id: Some("r".into()),
         trace_id: [1; 16],
         trace_flags: 0,
         accepted_us: now_us(),
         deadline_us: now_us() + timeout.as_micros() as u64,
         priority: 1,
-        home: 2,
+        result_partition: 2,
         origin: Origin::Kafka(KafkaOrigin::default()),
         idempotent: None,
     });
@@ -160,7 +160,7 @@ fn a_mixed_batch_leaves_whole_by_two_outlets() {
     let features = probe.features.recv_timeout(PATIENCE).unwrap();
     let results = probe.results.recv_timeout(PATIENCE).unwrap();
     assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
-    assert_eq!((features.travel, results.travel), (3, 3));
+    assert_eq!((features.batch_partition, results.batch_partition), (3, 3));
     let pinned: Vec<_> =
         features.items.iter().map(|it| (it.payload.label.as_str(), it.payload.fallback_from.as_str())).collect();
     assert_eq!(pinned, [("v2", ""), ("v2", ""), ("v2", "v7")]);
@@ -255,7 +255,7 @@ fn a_moved_stage_waits_for_every_replica_and_never_for_one_that_cannot() {
         let states = vec![has(2, LoadState::Ready), has(3, state), has(1, LoadState::Failed)];
         let at_ms = now_us();
         let model = "diabetes".to_owned();
-        probe.board.hear(ReplicaState {
+        probe.directory.hear(ReplicaState {
             replica: "another".into(),
             model,
             at_ms,
@@ -266,7 +266,7 @@ fn a_moved_stage_waits_for_every_replica_and_never_for_one_that_cannot() {
     };
     let own = |state: LoadState| {
         let states = vec![has(2, LoadState::Ready), has(3, state), has(1, LoadState::Failed)];
-        probe.board.report("diabetes", Some(2), states);
+        probe.directory.report("diabetes", Some(2), states);
     };
     own(LoadState::Loading);
     others(LoadState::Loading);
@@ -274,7 +274,7 @@ fn a_moved_stage_waits_for_every_replica_and_never_for_one_that_cannot() {
 
     production(3);
     // the webhook came
-    probe.host.registry_wake().wake();
+    probe.host.registry_notifier().notify();
     own(LoadState::Ready);
     std::thread::sleep(Duration::from_millis(400));
     assert_eq!(probe.default_version(), 2, "one replica is not ready");
@@ -284,13 +284,13 @@ fn a_moved_stage_waits_for_every_replica_and_never_for_one_that_cannot() {
     probe.until(3);
 
     others(LoadState::Ready);
-    probe.board.report("diabetes", Some(3), vec![has(3, LoadState::Ready), has(1, LoadState::Failed)]);
+    probe.directory.report("diabetes", Some(3), vec![has(3, LoadState::Ready), has(1, LoadState::Failed)]);
     production(1);
-    probe.host.registry_wake().wake();
+    probe.host.registry_notifier().notify();
     std::thread::sleep(Duration::from_millis(400));
     assert_eq!(probe.default_version(), 3, "no replica can load version 1");
     production(2);
-    probe.host.registry_wake().wake();
+    probe.host.registry_notifier().notify();
     own(LoadState::Ready);
     probe.until(2);
 }
@@ -301,7 +301,7 @@ fn a_moved_stage_does_not_wait_without_end() {
     let registry = copied();
     let flags = ["models.refresh=100ms", "preprocessing.gate=300ms"];
     let probe = start(&format!("file:{}", registry.path().display()), &flags);
-    probe.board.report("diabetes", Some(2), vec![has(2, LoadState::Ready), has(3, LoadState::Loading)]);
+    probe.directory.report("diabetes", Some(2), vec![has(2, LoadState::Ready), has(3, LoadState::Loading)]);
     probe.until(2);
     let started = std::time::Instant::now();
     std::fs::write(registry.path().join("diabetes/registered_model.yaml"), "stages: {3: Production}\n").unwrap();

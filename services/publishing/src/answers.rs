@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_bus::Ack;
+use forebay_bus::amqp::{AmqpSink, Answer, GiveUp, Target};
 use forebay_bus::kafka::{DeadLetter, DeadLetters, RawRecord};
-use forebay_bus::rabbit::{Answer, GiveUp, RabbitSink, Target};
 use forebay_contract::{Context, Origin, now_us};
 use forebay_runtime::{Host, StageSpan, StartError, TraceContext};
 
@@ -34,8 +34,8 @@ impl fmt::Debug for Answers {
 ///
 /// # Errors
 /// When `rabbitmq.url` is no address.
-pub fn open(host: &Host, letters: Option<DeadLetters>) -> Result<Option<(Answers, RabbitSink)>, StartError> {
-    if !host.shared().rabbitmq.enabled() {
+pub fn open(host: &Host, letters: Option<DeadLetters>) -> Result<Option<(Answers, AmqpSink)>, StartError> {
+    if !host.settings().rabbitmq.enabled() {
         return Ok(None);
     }
     let give_up: GiveUp = Arc::new(move |answer, why, ack| match &letters {
@@ -45,7 +45,7 @@ pub fn open(host: &Host, letters: Option<DeadLetters>) -> Result<Option<(Answers
             ack.nack();
         }
     });
-    let sink = RabbitSink::start(host, give_up)?;
+    let sink = AmqpSink::start(host, give_up)?;
     let sender = sink.clone();
     let answers = Answers::new(sink.exchange(), move |answer, ack, spans| sender.send(answer, ack, spans));
     Ok(Some((answers, sink)))
@@ -102,7 +102,7 @@ impl Answers {
             target,
             correlation_id,
             // every copy of an answer has the same
-            message_id: format!("{}-{}", context.ask(), context.row()),
+            message_id: format!("{}-{}", context.request_id(), context.row()),
             payload,
             traceparent: span
                 .as_ref()

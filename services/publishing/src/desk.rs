@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use forebay_bus::rabbit::Target;
+use forebay_bus::amqp::Target;
 use forebay_bus::{Ack, AckOutcome, Delivery, Outlet, StageScope, trace_of};
 use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{Batch, ErrorCode, Failure, Item, Outcome, Problem, now_us};
@@ -186,7 +186,7 @@ impl Desk {
         } else {
             let trace = trace_of(item);
             let trace_id = trace.trace_id_hex();
-            tracing::warn!(ask = %receipt.id.ask, %trace_id, "there is no result topic to tell this result on");
+            tracing::warn!(ask = %receipt.id.request_id, %trace_id, "there is no result topic to tell this result on");
         }
         self.settler.settle(receipt, AckOutcome::Done);
     }

@@ -65,7 +65,7 @@ pub fn failure_of(outcome: &Outcome) -> Option<std::borrow::Cow<'_, Failure>> {
 
 fn write_answer(context: &Context, answer: &Answer, now_us: u64, times: Times, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"request_id\":");
-    value(&context.request_id(), out);
+    value(&context.client_request_id(), out);
     out.extend_from_slice(b",\"prediction\":");
     let score = answer.score.as_ref();
     match score.and_then(|score| score.label.as_deref()) {
@@ -93,7 +93,7 @@ fn write_answer(context: &Context, answer: &Answer, now_us: u64, times: Times, o
 
 fn write_failure(context: &Context, failure: &Failure, now_us: u64, times: Times, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"request_id\":");
-    value(&context.request_id(), out);
+    value(&context.client_request_id(), out);
     out.extend_from_slice(b",\"prediction\":null,\"model_version\":null");
     write_time_and_row(context, times, out);
     write_latency(context, now_us, out);
@@ -174,7 +174,7 @@ fn value<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::samples::{answer, failure, http, kafka};
-    use forebay_contract::{AskId, Score};
+    use forebay_contract::{RequestId, Score};
     use serde_json::Value;
 
     fn text(context: &Context, outcome: &Outcome) -> String {
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_legacy_fields_come_first_and_in_order() {
-        let context = kafka(AskId([1; 16])).request_id("req_1").build();
+        let context = kafka(RequestId([1; 16])).request_id("req_1").build();
         assert_eq!(
             text(&context, &answer(150.0)),
             "{\"request_id\":\"req_1\",\"prediction\":150.0,\"model_version\":\"v1\",\"timestamp\":1700000000000,\
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_request_without_an_id_gets_null_and_http_its_arrival() {
-        let context = http(AskId([1; 16]), 3).build();
+        let context = http(RequestId([1; 16]), 3).build();
         let read = read(&context, &answer(1.0));
         assert_eq!(read["request_id"], Value::Null);
         assert_eq!(read["timestamp"], context.accepted_us() / 1000);
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn an_error_has_a_null_prediction_and_names_its_code() {
-        let context = kafka(AskId([1; 16])).request_id("req_1").build();
+        let context = kafka(RequestId([1; 16])).request_id("req_1").build();
         assert_eq!(
             text(&context, &failure(ErrorCode::InvalidFeatures, "bmi is missing")),
             "{\"request_id\":\"req_1\",\"prediction\":null,\"model_version\":null,\"timestamp\":1700000000000,\
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn sampled_fallback_and_probabilities_are_told() {
-        let context = kafka(AskId([1; 16])).sampled().build();
+        let context = kafka(RequestId([1; 16])).sampled().build();
         let outcome = Answer {
             score: Some(Score { value: 1.0, label: Some("yes \"\u{7}\"".into()), probabilities: vec![0.25, 0.75] }),
             model: "m".into(),
@@ -242,7 +242,7 @@ mod tests {
         for number in
             [-0.0, 0.0, 1e-7, 150.0, 1e16, 1e300, f64::MIN_POSITIVE, f64::MAX, 0.1 + 0.2, -152.133_484_162_895_67]
         {
-            let context = kafka(AskId([1; 16])).build();
+            let context = kafka(RequestId([1; 16])).build();
             let back = read(&context, &scored(Score { value: number, ..Score::default() }));
             assert_eq!(back["prediction"].as_f64().unwrap().to_bits(), number.to_bits(), "{number}");
         }
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_a_bug_and_never_nan() {
-        let context = kafka(AskId([1; 16])).build();
+        let context = kafka(RequestId([1; 16])).build();
         for outcome in [
             scored(Score { value: f64::NAN, ..Score::default() }),
             scored(Score { value: f64::INFINITY, ..Score::default() }),
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn short_latencies_keep_their_zeros() {
-        let context = kafka(AskId([1; 16])).build();
+        let context = kafka(RequestId([1; 16])).build();
         for (us, expected) in [(0, "0.000"), (7, "0.007"), (1_050, "1.050"), (60_000_999, "60000.999")] {
             let text = String::from_utf8(document(&context, &answer(1.0), context.accepted_us() + us)).unwrap();
             assert!(text.contains(&format!("\"latency_ms\":{expected}")), "{text}");
@@ -279,7 +279,7 @@ mod tests {
         let read = |context: &Context, outcome: &Outcome| -> Value {
             serde_json::from_slice(&document_with(context, outcome, context.accepted_us(), Times::Iso8601)).unwrap()
         };
-        let context = kafka(AskId([1; 16])).request_id("req_1").build();
+        let context = kafka(RequestId([1; 16])).request_id("req_1").build();
         for outcome in [answer(1.0), failure(ErrorCode::Internal, "x")] {
             assert_eq!(read(&context, &outcome)["timestamp"], "2023-11-14T22:13:20.000+00:00");
         }
@@ -287,14 +287,14 @@ mod tests {
         for impossible in [-1, i64::MIN, i64::MAX, 253_402_300_800_000] {
             assert_eq!(iso8601(impossible), None, "{impossible}");
         }
-        let accepted = iso8601((http(AskId([1; 16]), 3).build().accepted_us() / 1000) as i64).unwrap();
-        assert_eq!(read(&http(AskId([1; 16]), 3).build(), &answer(1.0))["timestamp"], accepted);
+        let accepted = iso8601((http(RequestId([1; 16]), 3).build().accepted_us() / 1000) as i64).unwrap();
+        assert_eq!(read(&http(RequestId([1; 16]), 3).build(), &answer(1.0))["timestamp"], accepted);
     }
 
     proptest::proptest! {
         #[test]
         fn any_text_and_number_read_back(id in ".*", message in ".*", bits: u64) {
-            let context = kafka(AskId([1; 16])).request_id(&id).build();
+            let context = kafka(RequestId([1; 16])).request_id(&id).build();
             let failed = read(&context, &failure(ErrorCode::Internal, &message));
             proptest::prop_assert_eq!(&failed["request_id"], &id);
             proptest::prop_assert_eq!(&failed["error"]["message"], &message);

@@ -1,22 +1,22 @@
-//! Answers of asks with an `Idempotency-Key`: the same question from another connection gets the same answer, another
+//! Answers of requests with an `Idempotency-Key`: the same question from another connection gets the same answer, another
 //! question under the same key is a conflict.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use forebay_contract::wire::outcome::Result as Answered;
-use forebay_contract::{AskId, ErrorCode, ItemId, Outcome};
+use forebay_contract::{ErrorCode, ItemId, Outcome, RequestId};
 use rustc_hash::FxHashMap;
 
-/// First 16 bytes of the BLAKE3 of an ask's payload.
+/// First 16 bytes of the BLAKE3 of a request's payload.
 pub(crate) type Digest = [u8; 16];
 
 /// Kept answers, oldest first out. Unlike ids they may be dropped early: then a caller gets the answer that was computed
 /// for it instead of the kept one, and only the check for conflicts is lost.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    asks: FxHashMap<AskId, Ask>,
-    order: VecDeque<(Instant, AskId)>,
+    asks: FxHashMap<RequestId, Ask>,
+    order: VecDeque<(Instant, RequestId)>,
     lifetime: Duration,
     capacity: usize,
 }
@@ -33,8 +33,8 @@ impl Kept {
         Self { asks: FxHashMap::default(), order: VecDeque::new(), lifetime, capacity }
     }
 
-    /// Whether the ask was made before with another payload.
-    pub(crate) fn conflicts(&self, ask: AskId, digest: Digest) -> bool {
+    /// Whether the request was made before with another payload.
+    pub(crate) fn conflicts(&self, ask: RequestId, digest: Digest) -> bool {
         self.asks.get(&ask).is_some_and(|known| known.digest != digest)
     }
 
@@ -44,8 +44,8 @@ impl Kept {
             return;
         }
         let order = &mut self.order;
-        let ask = self.asks.entry(item.ask).or_insert_with(|| {
-            order.push_back((now, item.ask));
+        let ask = self.asks.entry(item.request_id).or_insert_with(|| {
+            order.push_back((now, item.request_id));
             Ask { digest, rows: Vec::with_capacity(1) }
         });
         match ask.rows.iter_mut().find(|(row, _)| *row == item.row) {
@@ -59,7 +59,8 @@ impl Kept {
 
     /// What another connection gets: the kept outcome, or `own` where none is kept or the kept one was worth another try.
     pub(crate) fn again(&mut self, item: ItemId, own: Outcome) -> Outcome {
-        let kept = self.asks.get_mut(&item.ask).and_then(|ask| ask.rows.iter_mut().find(|(row, _)| *row == item.row));
+        let kept =
+            self.asks.get_mut(&item.request_id).and_then(|ask| ask.rows.iter_mut().find(|(row, _)| *row == item.row));
         match kept {
             Some((_, kept)) if worth_another_try(kept) => {
                 kept.clone_from(&own);
@@ -98,7 +99,7 @@ mod tests {
     use forebay_contract::{Answer, Problem};
 
     fn item(ask: u8) -> ItemId {
-        ItemId { ask: AskId([ask; 16]), row: 0 }
+        ItemId { request_id: RequestId([ask; 16]), row: 0 }
     }
 
     fn answer(version: u32) -> Outcome {
@@ -113,10 +114,10 @@ mod tests {
     fn the_first_answer_is_given_again() {
         let (mut kept, now) = kept(10);
         kept.keep(item(1), [7; 16], &answer(1), now);
-        assert!(!kept.conflicts(item(1).ask, [7; 16]));
+        assert!(!kept.conflicts(item(1).request_id, [7; 16]));
         assert_eq!(kept.again(item(1), answer(2)), answer(1));
-        assert!(kept.conflicts(item(1).ask, [8; 16]));
-        assert!(!kept.conflicts(item(2).ask, [8; 16]));
+        assert!(kept.conflicts(item(1).request_id, [8; 16]));
+        assert!(!kept.conflicts(item(2).request_id, [8; 16]));
     }
 
     #[test]

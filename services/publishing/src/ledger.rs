@@ -46,7 +46,7 @@ impl Ledger {
     pub(crate) fn judge(&mut self, mut letter: Letter, now: Instant) -> Verdict {
         let id = letter.id();
         let digest = letter.idempotency();
-        if digest.is_some_and(|digest| self.kept.conflicts(id.ask, digest)) {
+        if digest.is_some_and(|digest| self.kept.conflicts(id.request_id, digest)) {
             let text = "this Idempotency-Key was used before with another payload";
             letter.item.payload = Problem::new(ErrorCode::IdempotencyConflict, text).into();
             return Verdict::Again(letter);

@@ -18,7 +18,7 @@ pub(crate) struct Letter {
 
 /// What the items of one delivery have in common. It ends with the last of them.
 pub(crate) struct Journey {
-    travel: u32,
+    batch_partition: u32,
     stages: Vec<StageTime>,
     scope: StageScope,
     entered_us: u64,
@@ -28,19 +28,22 @@ pub(crate) struct Journey {
 
 impl std::fmt::Debug for Journey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Journey").field("travel", &self.travel).field("stages", &self.stages).finish_non_exhaustive()
+        f.debug_struct("Journey")
+            .field("travel", &self.batch_partition)
+            .field("stages", &self.stages)
+            .finish_non_exhaustive()
     }
 }
 
 impl Journey {
     pub(crate) fn new(batch: &Batch<Outcome>, scope: StageScope, entered_us: u64, spans: Spans) -> Self {
         let stages = batch.stages.clone();
-        Self { travel: batch.travel, stages, scope, entered_us, spans: Mutex::new(spans) }
+        Self { batch_partition: batch.batch_partition, stages, scope, entered_us, spans: Mutex::new(spans) }
     }
 
     /// A batch that goes on from here now.
     pub(crate) fn onward(&self, items: Vec<Item<Outcome>>) -> Batch<Outcome> {
-        let mut batch = Batch { travel: self.travel, stages: self.stages.clone(), items };
+        let mut batch = Batch { batch_partition: self.batch_partition, stages: self.stages.clone(), items };
         batch.leave();
         batch
     }

@@ -1,4 +1,4 @@
-//! Publishing: the last stage. Answers every ask once, whichever door it came through.
+//! Publishing: the last stage. Answers every request once, whichever door it came through.
 //!
 //! # Layout
 //! - [`system`]: the wiring
@@ -30,7 +30,7 @@ mod story;
 pub mod system;
 mod window;
 
-use forebay_runtime::Bundle;
+use forebay_runtime::DefaultSettings;
 
 /// The settings this service has, with their defaults.
-pub const BUNDLE: Bundle = Bundle { name: "publishing", toml: include_str!("../settings.toml") };
+pub const DEFAULTS: DefaultSettings = DefaultSettings { name: "publishing", toml: include_str!("../settings.toml") };

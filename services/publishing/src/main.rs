@@ -10,7 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SPEC: ServiceSpec = ServiceSpec {
     name: "publishing",
     about: "answers every request once, on the door it came through",
-    bundle: forebay_publishing::BUNDLE,
+    defaults: forebay_publishing::DEFAULTS,
 };
 
 fn main() -> std::process::ExitCode {

@@ -1,14 +1,14 @@
-//! Records on the outside topic: one result each, with headers that name the ask.
+//! Records on the outside topic: one result each, with headers that name the request.
 
 use std::fmt;
 use std::sync::Arc;
 
 use forebay_bus::Ack;
 use forebay_bus::kafka::OutRecord;
-use forebay_contract::{AskId, Context, ItemId, Origin};
+use forebay_contract::{Context, ItemId, Origin, RequestId};
 use forebay_runtime::{StageSpan, TraceContext};
 
-/// Header with the ask id (16 bytes) and the row (4 bytes, big endian) that a record answers.
+/// Header with the request id (16 bytes) and the row (4 bytes, big endian) that a record answers.
 pub const ASK_HEADER: &str = "forebay-ask";
 /// Header that says where the request came from: `kafka:<partition>:<offset>`, `http` or `amqp`.
 pub const ORIGIN_HEADER: &str = "forebay-origin";
@@ -56,7 +56,7 @@ impl Outside {
     }
 
     /// Sends the result `payload` of the item `context`. Results have no key, as before: the partition follows from the
-    /// ask, so that one of an ask's copies is where its others are.
+    /// ask, so that one of a request's copies is where its others are.
     pub(crate) fn send(&self, context: &Context, payload: Vec<u8>, ack: Ack, span: Option<StageSpan>) {
         let mut headers = Vec::with_capacity(3);
         headers.push((ASK_HEADER, header_of(context.item()).to_vec()));
@@ -64,7 +64,7 @@ impl Outside {
         if let Some(trace) = span.as_ref().map(StageSpan::context).filter(|trace| is_complete(*trace)) {
             headers.push((TRACE_HEADER, trace.to_traceparent().into_bytes()));
         }
-        let partition = (self.partitions)(&self.topic).map(|count| context.home() % count.max(1));
+        let partition = (self.partitions)(&self.topic).map(|count| context.result_partition() % count.max(1));
         let record = OutRecord { topic: Arc::clone(&self.topic), partition, key: None, payload, headers };
         (self.send)(record, ack, span.into_iter().collect());
     }
@@ -87,7 +87,7 @@ fn origin_of(context: &Context) -> Vec<u8> {
 pub fn header_of(item: ItemId) -> [u8; 20] {
     let mut value = [0; 20];
     let (ask, row) = value.split_at_mut(16);
-    ask.copy_from_slice(&item.ask.0);
+    ask.copy_from_slice(&item.request_id.0);
     row.copy_from_slice(&item.row.to_be_bytes());
     value
 }
@@ -95,7 +95,7 @@ pub fn header_of(item: ItemId) -> [u8; 20] {
 /// Reads the value of [`ASK_HEADER`]; `None` when it is not one of ours.
 pub fn item_of(header: &[u8]) -> Option<ItemId> {
     let (ask, row) = header.split_at_checked(16)?;
-    Some(ItemId { ask: AskId::from_slice(ask)?, row: u32::from_be_bytes(row.try_into().ok()?) })
+    Some(ItemId { request_id: RequestId::from_slice(ask)?, row: u32::from_be_bytes(row.try_into().ok()?) })
 }
 
 #[cfg(test)]
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_ask_header_reads_back() {
-        let item = ItemId { ask: AskId::random(), row: 70_000 };
+        let item = ItemId { request_id: RequestId::random(), row: 70_000 };
         assert_eq!(item_of(&header_of(item)), Some(item));
         for bad in [&b""[..], &[0; 16], &[0; 19], &[0; 21]] {
             assert_eq!(item_of(bad), None);

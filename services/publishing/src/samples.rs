@@ -2,50 +2,50 @@
 
 use forebay_contract::wire::{AmqpOrigin, HttpOrigin, KafkaOrigin, Stage, StageTime};
 use forebay_contract::{
-    Answer, AskId, Batch, Context, DoorContext, ErrorCode, Item, Origin, Outcome, Problem, Score, now_us,
+    Answer, Batch, Context, ContextFields, ErrorCode, Item, Origin, Outcome, Problem, RequestId, Score, now_us,
 };
-use forebay_runtime::{Layers, Problems, SHARED_BUNDLE, Shared};
+use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Layers, Problems};
 
 /// A context in the making.
-pub(crate) struct Sample(DoorContext);
+pub(crate) struct Sample(ContextFields);
 
-fn sample(ask: AskId, origin: Origin) -> Sample {
+fn sample(ask: RequestId, origin: Origin) -> Sample {
     let accepted_us = now_us();
-    Sample(DoorContext {
-        ask,
+    Sample(ContextFields {
+        request_id: ask,
         row: 0,
         rows: 1,
-        request_id: None,
+        client_request_id: None,
         trace_id: [7; 16],
         trace_flags: 0,
         accepted_us,
         deadline_us: accepted_us + 60_000_000,
         priority: 1,
-        home: 5,
+        result_partition: 5,
         origin,
         idempotent: None,
     })
 }
 
 /// An item that came from the legacy topic.
-pub(crate) fn kafka(ask: AskId) -> Sample {
+pub(crate) fn kafka(ask: RequestId) -> Sample {
     sample(ask, Origin::Kafka(KafkaOrigin { partition: 3, offset: 77, timestamp_ms: 1_700_000_000_000 }))
 }
 
 /// An item that a connection waits for.
-pub(crate) fn http(ask: AskId, reply_partition: u32) -> Sample {
+pub(crate) fn http(ask: RequestId, reply_partition: u32) -> Sample {
     sample(ask, Origin::Http(HttpOrigin { instance: 9, reply_partition }))
 }
 
 /// An item that came over RabbitMQ.
-pub(crate) fn amqp(ask: AskId, reply_to: &str, correlation_id: &str) -> Sample {
+pub(crate) fn amqp(ask: RequestId, reply_to: &str, correlation_id: &str) -> Sample {
     let origin = AmqpOrigin { reply_to: reply_to.into(), correlation_id: correlation_id.into() };
     sample(ask, Origin::Amqp(origin))
 }
 
 impl Sample {
     pub(crate) fn request_id(mut self, id: &str) -> Self {
-        self.0.request_id = Some(id.to_owned());
+        self.0.client_request_id = Some(id.to_owned());
         self
     }
 
@@ -95,11 +95,15 @@ pub(crate) fn batch(items: Vec<Item<Outcome>>) -> Batch<Outcome> {
         entered_us: now - entered,
         left_us: now - left,
     };
-    Batch { travel: 2, stages: vec![time(Stage::Ingestion, 900, 800), time(Stage::Prediction, 700, 500)], items }
+    Batch {
+        batch_partition: 2,
+        stages: vec![time(Stage::Ingestion, 900, 800), time(Stage::Prediction, 700, 500)],
+        items,
+    }
 }
 
 /// Shared settings with `flags` on top.
-pub(crate) fn shared(flags: &[&str]) -> Shared {
-    let layers = Layers::from_parts(&[SHARED_BUNDLE, crate::BUNDLE], "", &[], flags).unwrap();
-    Shared::read(&layers, &mut Problems::default()).unwrap()
+pub(crate) fn shared(flags: &[&str]) -> CommonSettings {
+    let layers = Layers::from_parts(&[COMMON_DEFAULTS, crate::DEFAULTS], "", &[], flags).unwrap();
+    CommonSettings::read(&layers, &mut Problems::default()).unwrap()
 }

@@ -66,10 +66,10 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forebay_runtime::SHARED_BUNDLE;
+    use forebay_runtime::COMMON_DEFAULTS;
 
     fn read(flags: &[&str]) -> (Option<Settings>, Problems) {
-        let layers = Layers::from_parts(&[SHARED_BUNDLE, crate::BUNDLE], "", &[], flags).unwrap();
+        let layers = Layers::from_parts(&[COMMON_DEFAULTS, crate::DEFAULTS], "", &[], flags).unwrap();
         let mut problems = Problems::default();
         (Settings::read(&layers, &mut problems), problems)
     }

@@ -27,7 +27,7 @@ pub(crate) struct Notice {
 pub(crate) struct Teller {
     parts: Vec<(Stage, StageTracer, String)>,
     from_kafka: String,
-    from_rabbit: String,
+    from_amqp: String,
     enabled: bool,
     slow_us: u64,
     spans: Budget,
@@ -36,7 +36,7 @@ pub(crate) struct Teller {
 
 impl Teller {
     pub(crate) fn new(host: &Host) -> Self {
-        let topics = &host.shared().topics;
+        let topics = &host.settings().topics;
         let stages = [
             (Stage::Ingestion, "POST /v1/predict".to_owned()),
             (Stage::Preprocessing, format!("process {}", topics.requests)),
@@ -48,9 +48,9 @@ impl Teller {
         Self {
             parts: stages.into_iter().map(part).collect(),
             from_kafka: format!("process {}", topics.requests_in),
-            from_rabbit: format!("process {}", host.shared().rabbitmq.queue),
+            from_amqp: format!("process {}", host.settings().rabbitmq.queue),
             enabled: host.telemetry().is_enabled(),
-            slow_us: u64::try_from(host.shared().telemetry.slow.as_micros()).unwrap_or(u64::MAX),
+            slow_us: u64::try_from(host.settings().telemetry.slow.as_micros()).unwrap_or(u64::MAX),
             spans: Budget::new(SPANS),
             lines: Budget::new(LINES),
         }
@@ -90,7 +90,7 @@ impl Teller {
             let (stage, tracer, name) = self.parts.iter().find(|(stage, ..)| i32::from(*stage) == time.stage)?;
             let (name, kind) = match (stage, context.origin()) {
                 (Stage::Ingestion, Some(Origin::Kafka(_))) => (&self.from_kafka, SpanKind::Consumer),
-                (Stage::Ingestion, Some(Origin::Amqp(_))) => (&self.from_rabbit, SpanKind::Consumer),
+                (Stage::Ingestion, Some(Origin::Amqp(_))) => (&self.from_amqp, SpanKind::Consumer),
                 (Stage::Ingestion, _) => (name, SpanKind::Server),
                 _ => (name, SpanKind::Consumer),
             };
@@ -122,7 +122,8 @@ impl Teller {
 /// The line says where the time went, so that it is of use where no traces are kept.
 fn log(context: &Context, failure: Option<&Failure>, stages: &[StageTime], end_us: u64) {
     let trace = TraceContext { trace_id: context.trace_id(), ..TraceContext::default() };
-    let (trace_id, ask, row, request_id) = (trace.trace_id_hex(), context.ask(), context.row(), context.request_id());
+    let (trace_id, ask, row, request_id) =
+        (trace.trace_id_hex(), context.request_id(), context.row(), context.client_request_id());
     let latency_ms = end_us.saturating_sub(context.accepted_us()) as f64 / 1e3;
     let stages = times(context.accepted_us(), stages, end_us);
     // not `message`: that is the line itself
@@ -159,11 +160,11 @@ fn times(accepted_us: u64, stages: &[StageTime], end_us: u64) -> String {
 
 fn attributes(context: &Context) -> Vec<KeyValue> {
     let mut attributes = vec![
-        KeyValue::new("forebay.ask", context.ask().to_string()),
+        KeyValue::new("forebay.ask", context.request_id().to_string()),
         KeyValue::new("forebay.row", i64::from(context.row())),
         KeyValue::new("forebay.afterwards", true),
     ];
-    if let Some(id) = context.request_id() {
+    if let Some(id) = context.client_request_id() {
         attributes.push(KeyValue::new("messaging.message.conversation_id", id.to_owned()));
     }
     attributes
@@ -173,7 +174,7 @@ fn attributes(context: &Context) -> Vec<KeyValue> {
 mod tests {
     use super::*;
     use crate::samples::{batch, http, kafka, shared};
-    use forebay_contract::{AskId, ErrorCode, Problem, now_us};
+    use forebay_contract::{ErrorCode, Problem, RequestId, now_us};
 
     fn teller() -> Teller {
         let mut teller = Teller::new(&Host::detached(shared(&[])));
@@ -184,7 +185,7 @@ mod tests {
     #[test]
     fn the_chain_has_a_span_of_each_stage_below_the_one_before() {
         let teller = teller();
-        let context = kafka(AskId([1; 16])).request_id("r").build();
+        let context = kafka(RequestId([1; 16])).request_id("r").build();
         let mut batch = batch(Vec::new());
         batch.enter(Stage::Publishing);
         let failure = Problem::new(ErrorCode::ModelUnavailable, "every version is open").into();
@@ -199,7 +200,7 @@ mod tests {
         assert_eq!(spans[2].end_us, end);
         assert_eq!(spans[1].error.as_ref().map(|(code, _)| code.as_ref()), Some("model_unavailable"));
         assert!(spans[0].error.is_none() && spans[2].error.is_none());
-        let http = http(AskId([1; 16]), 0).build();
+        let http = http(RequestId([1; 16]), 0).build();
         assert_eq!(teller.chain(&http, None, &batch.stages, end).next().unwrap().0.name, "POST /v1/predict");
     }
 
@@ -207,11 +208,11 @@ mod tests {
     fn only_slow_or_failed_items_are_told_of() {
         let teller = teller();
         let both = Notice { spans: true, line: true };
-        let quick = kafka(AskId([1; 16])).build();
+        let quick = kafka(RequestId([1; 16])).build();
         assert_eq!(teller.notice(&quick, false, quick.accepted_us() + 10), Notice::default());
         assert_eq!(teller.notice(&quick, true, quick.accepted_us() + 10), both);
         assert_eq!(teller.notice(&quick, false, quick.accepted_us() + 1_000_001), both);
-        let sampled = kafka(AskId([1; 16])).sampled().build();
+        let sampled = kafka(RequestId([1; 16])).sampled().build();
         let line = Notice { spans: false, line: true };
         assert_eq!(teller.notice(&sampled, true, sampled.accepted_us() + 5_000_000), line);
     }
@@ -219,7 +220,7 @@ mod tests {
     #[test]
     fn a_flood_is_cut_to_a_budget_a_second() {
         let teller = teller();
-        let context = kafka(AskId([1; 16])).build();
+        let context = kafka(RequestId([1; 16])).build();
         let notices: Vec<_> = (0..200).map(|_| teller.notice(&context, true, 1_700_000_000_000_000)).collect();
         assert_eq!(notices.iter().filter(|notice| notice.spans).count(), 50);
         assert_eq!(notices.iter().filter(|notice| notice.line).count(), 10);

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, AsyncContext, WeakAddr};
 use actix_rt::{Arbiter, ArbiterHandle};
+use forebay_bus::amqp::AmqpSink;
 use forebay_bus::kafka::{Client, Edges, FirstRecord, RawRecord, Route, TailError, read_since};
-use forebay_bus::rabbit::RabbitSink;
 use forebay_bus::{Inlet, Outlet, StageScope};
 use forebay_contract::{Outcome, Stage as Place, now_us};
 use forebay_runtime::{Drain, Host, StartError};
@@ -50,14 +50,14 @@ pub struct Stage {
 /// # Errors
 /// None at present.
 pub fn stage(settings: &Settings, host: &Host, arbiter: &ArbiterHandle, outlets: Outlets) -> Result<Stage, StartError> {
-    let delivery = &host.shared().delivery;
+    let delivery = &host.settings().delivery;
     let results = &settings.results;
     warn_of_short_window(host);
     let ledger =
         Ledger::new(delivery.dedupe_window, results.window_capacity, results.idempotent_answers, Instant::now());
     let ledger: SharedLedger = Arc::new(Mutex::new(ledger));
     let rebuild = Rebuild(Arc::clone(&ledger));
-    let scope = StageScope::new(host, Place::Publishing, &host.shared().topics.results);
+    let scope = StageScope::new(host, Place::Publishing, &host.settings().topics.results);
     let counters = Counters::register(host.metrics(), scope.metrics());
     let (results, teller) = (results.clone(), Teller::new(host));
     let times = times(results.timestamp, host);
@@ -72,7 +72,7 @@ pub fn stage(settings: &Settings, host: &Host, arbiter: &ArbiterHandle, outlets:
 
 fn times(asked: Timestamp, host: &Host) -> Times {
     match asked {
-        Timestamp::Auto if host.shared().event_hubs.enabled => Times::Iso8601,
+        Timestamp::Auto if host.settings().event_hubs.enabled => Times::Iso8601,
         Timestamp::Auto | Timestamp::Milliseconds => Times::Milliseconds,
         Timestamp::Iso8601 => Times::Iso8601,
     }
@@ -99,8 +99,8 @@ fn again(publisher: WeakAddr<Publisher>) -> Box<dyn Fn(Vec<Letter>) + Send + Syn
 }
 
 fn warn_of_short_window(host: &Host) {
-    let delivery = &host.shared().delivery;
-    let needed = delivery.timeout + host.shared().kafka.session_timeout;
+    let delivery = &host.settings().delivery;
+    let needed = delivery.timeout + host.settings().kafka.session_timeout;
     if delivery.dedupe_window < needed {
         let window = delivery.dedupe_window;
         tracing::warn!(?window, ?needed, "delivery.dedupe_window is shorter than a request may be under way");
@@ -113,20 +113,20 @@ fn warn_of_short_window(host: &Host) {
 /// When the Kafka client refuses the settings.
 pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
     let mut edges = Edges::open(&host, "publishing")?;
-    let topics = &host.shared().topics;
+    let topics = &host.settings().topics;
     let arbiter = Arbiter::new();
-    let (answers, rabbit) = answers::open(&host, Some(edges.dead_letters()))?.unzip();
+    let (answers, amqp) = answers::open(&host, Some(edges.dead_letters()))?.unzip();
     let outlets = Outlets {
         outside: Some(outside(&edges, &topics.results_out)),
         answers,
-        replies: edges.outlet(&topics.replies, Route::Reply),
+        replies: edges.outlet(&topics.replies, Route::ReplyPartition),
     };
     let stage = stage(&settings, &host, &arbiter.handle(), outlets)?;
     edges.on_first(take_over(&edges, &host, stage.rebuild));
     edges.consume(&topics.results, "forebay-publishing", stage.inlet)?;
     Ok(move || async move {
         edges.drain().await;
-        leave(rabbit).await;
+        leave(amqp).await;
     })
 }
 
@@ -134,9 +134,9 @@ pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartEr
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Leaves RabbitMQ, if there is one, after everything that could be sent there was.
-pub async fn leave(rabbit: Option<RabbitSink>) {
-    if let Some(rabbit) = rabbit {
-        rabbit.close(LAST_ANSWERS).await;
+pub async fn leave(amqp: Option<AmqpSink>) {
+    if let Some(amqp) = amqp {
+        amqp.close(LAST_ANSWERS).await;
     }
 }
 
@@ -162,8 +162,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// answered. The outcomes of that partition went to one partition outside.
 pub fn take_over(edges: &Edges, host: &Host, rebuild: Rebuild) -> impl FnMut(FirstRecord) + Send + 'static {
     let (client, counts) = (edges.client().clone(), edges.records());
-    let topic = host.shared().topics.results_out.clone();
-    let slack = i64::try_from((host.shared().kafka.session_timeout + TAKE_OVER).as_millis()).unwrap_or(i64::MAX);
+    let topic = host.settings().topics.results_out.clone();
+    let slack = i64::try_from((host.settings().kafka.session_timeout + TAKE_OVER).as_millis()).unwrap_or(i64::MAX);
     let mut read = Read::default();
     move |first| {
         let Some(since) = read.needed(&first, slack) else { return };
@@ -199,7 +199,7 @@ impl Read {
 /// answered on any partition outside.
 pub fn take_over_of_source(edges: &Edges, host: &Host, rebuild: Rebuild) -> impl FnMut(FirstRecord) + Send + 'static {
     let client = edges.client().clone();
-    let topic = host.shared().topics.results_out.clone();
+    let topic = host.settings().topics.results_out.clone();
     let mut read = Read::default();
     move |first| {
         if let Some(since) = read.needed(&first, 0) {

@@ -32,9 +32,10 @@ pub(crate) struct Window<C> {
     capacity: usize,
 }
 
-/// An ask id is a hash or random, so the row can be mixed in without making two items equal.
+/// A request id is a hash or random, so the row can be mixed in without making two items equal.
 fn key(item: ItemId) -> u128 {
-    u128::from_le_bytes(item.ask.0) ^ u128::from(item.row).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835)
+    u128::from_le_bytes(item.request_id.0)
+        ^ u128::from(item.row).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835)
 }
 
 impl<C> Window<C> {
@@ -100,10 +101,10 @@ mod model;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forebay_contract::AskId;
+    use forebay_contract::RequestId;
 
     fn item(ask: u8, row: u32) -> ItemId {
-        ItemId { ask: AskId([ask; 16]), row }
+        ItemId { request_id: RequestId([ask; 16]), row }
     }
 
     fn window(capacity: usize) -> (Window<u32>, Instant) {

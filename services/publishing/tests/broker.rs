@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use actix_rt::System;
 use forebay_bus::kafka::{Edges, Route, read_since};
 use forebay_bus::{Ack, Outlet};
-use forebay_contract::{AskId, Item, Outcome, topics};
-use forebay_publishing::BUNDLE;
+use forebay_contract::{Item, Outcome, RequestId, topics};
+use forebay_publishing::DEFAULTS;
 use forebay_publishing::outside::{ASK_HEADER, item_of};
 use forebay_publishing::settings::{Errors, Results, Settings, Timestamp};
 use forebay_publishing::system::start;
@@ -22,7 +22,7 @@ use samples::{answer, batch, kafka, shared};
 
 const LONG: Duration = Duration::from_secs(60);
 
-fn host(brokers: &str, run: &AskId) -> Host {
+fn host(brokers: &str, run: &RequestId) -> Host {
     let mut flags = vec![format!("kafka.brokers={brokers}"), "kafka.create_topics=true".to_owned()];
     for topic in topics::ALL {
         flags.push(format!("topics.{}=test-{run}-{}", topic.setting, topic.setting));
@@ -31,11 +31,11 @@ fn host(brokers: &str, run: &AskId) -> Host {
 }
 
 /// How often each item was answered outside.
-fn answered(edges: &Edges, topic: &str) -> BTreeMap<(AskId, u32), usize> {
+fn answered(edges: &Edges, topic: &str) -> BTreeMap<(RequestId, u32), usize> {
     let mut seen = BTreeMap::new();
     let see = |record: &forebay_bus::kafka::RawRecord| {
         let item = item_of(record.header(ASK_HEADER).unwrap()).unwrap();
-        *seen.entry((item.ask, item.row)).or_default() += 1;
+        *seen.entry((item.request_id, item.row)).or_default() += 1;
     };
     // a topic that was made a moment ago has no leader yet
     if read_since(edges.client(), topic, &[], 0, LONG, see).is_err() {
@@ -52,11 +52,11 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn items(asks: &[AskId]) -> Vec<Item<Outcome>> {
+fn items(asks: &[RequestId]) -> Vec<Item<Outcome>> {
     asks.iter().map(|ask| kafka(*ask).item(answer(1.0))).collect()
 }
 
-fn send(outlet: &Outlet<Outcome>, asks: &[AskId]) {
+fn send(outlet: &Outlet<Outcome>, asks: &[RequestId]) {
     asks.chunks(50).for_each(|asks| outlet.send(batch(items(asks)), Ack::none()));
 }
 
@@ -65,11 +65,11 @@ fn send(outlet: &Outlet<Outcome>, asks: &[AskId]) {
 #[expect(clippy::disallowed_methods, reason = "the address of a test's broker is not a setting")]
 fn copies_are_answered_once_across_a_take_over() {
     let brokers = std::env::var("FOREBAY_TEST_KAFKA").unwrap();
-    let host = host(&brokers, &AskId::random());
-    let names = host.shared().topics.clone();
+    let host = host(&brokers, &RequestId::random());
+    let names = host.settings().topics.clone();
     System::new().block_on(async {
         let feeder = Edges::open(&host, "prediction").unwrap();
-        let outlet = feeder.outlet::<Outcome>(&names.results, Route::Home);
+        let outlet = feeder.outlet::<Outcome>(&names.results, Route::ResultPartition);
         until("partitions", || feeder.partitions(&names.results) == Some(4)).await;
         let settings = || Settings {
             results: Results {
@@ -80,7 +80,7 @@ fn copies_are_answered_once_across_a_take_over() {
                 timestamp: Timestamp::Auto,
             },
         };
-        let asks: Vec<_> = (0..300).map(|_| AskId::random()).collect();
+        let asks: Vec<_> = (0..300).map(|_| RequestId::random()).collect();
         let first = start(settings(), host.clone()).await.unwrap();
         send(&outlet, &asks);
         send(&outlet, &asks);
@@ -88,7 +88,7 @@ fn copies_are_answered_once_across_a_take_over() {
         first.drain().await;
         let second = start(settings(), host.clone()).await.unwrap();
         send(&outlet, &asks);
-        let last = AskId::random();
+        let last = RequestId::random();
         send(&outlet, &[last]);
         until("the last result", || answered(&feeder, &names.results_out).contains_key(&(last, 0))).await;
         second.drain().await;

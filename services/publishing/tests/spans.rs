@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use actix_rt::{Arbiter, System};
 use forebay_bus::{Ack, Delivery, Outlet};
-use forebay_contract::{AskId, ErrorCode, Item, Outcome, now_us};
-use forebay_publishing::BUNDLE;
+use forebay_contract::{ErrorCode, Item, Outcome, RequestId, now_us};
+use forebay_publishing::DEFAULTS;
 use forebay_publishing::outside::Outside;
 use forebay_publishing::settings::{Errors, Results, Settings, Timestamp};
 use forebay_publishing::system::{Outlets, stage};
@@ -67,7 +67,7 @@ fn spans_of(item: Item<Outcome>) -> (Vec<(String, Span)>, u64) {
 
 #[test]
 fn a_sampled_item_has_its_span_until_the_report_and_one_for_the_send() {
-    let mut item = kafka(AskId([1; 16])).sampled().item(answer(1.0));
+    let mut item = kafka(RequestId([1; 16])).sampled().item(answer(1.0));
     item.parent_span = 0xABCD;
     let (spans, reported) = spans_of(item);
     assert_eq!(spans.len(), 2, "{spans:?}");
@@ -83,7 +83,7 @@ fn a_sampled_item_has_its_span_until_the_report_and_one_for_the_send() {
 
 #[test]
 fn a_failed_item_that_was_not_sampled_has_its_story_told_by_every_stage() {
-    let item = kafka(AskId([1; 16])).item(failure(ErrorCode::ModelUnavailable, "every version is open"));
+    let item = kafka(RequestId([1; 16])).item(failure(ErrorCode::ModelUnavailable, "every version is open"));
     let (mut spans, _) = spans_of(item);
     spans.sort_by_key(|(_, span)| span.start_time_unix_nano);
     let told: Vec<_> = spans.iter().map(|(service, span)| (service.as_str(), span.name.as_str())).collect();

@@ -10,12 +10,12 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use actix_rt::{Arbiter, System};
+use forebay_bus::amqp::{Answer, Target};
 use forebay_bus::kafka::OutRecord;
-use forebay_bus::rabbit::{Answer, Target};
 use forebay_bus::{Ack, AckOutcome, Delivery, Outlet};
 use forebay_contract::wire::outcome::Result as Answered;
-use forebay_contract::{AskId, Batch, ErrorCode, Item, Outcome};
-use forebay_publishing::BUNDLE;
+use forebay_contract::{Batch, ErrorCode, Item, Outcome, RequestId};
+use forebay_publishing::DEFAULTS;
 use forebay_publishing::answers::Answers;
 use forebay_publishing::outside::{ASK_HEADER, ORIGIN_HEADER, Outside, TRACE_HEADER, header_of};
 use forebay_publishing::settings::{Errors, Results, Settings, Timestamp};
@@ -25,9 +25,9 @@ use samples::{amqp, answer, batch, failure, http, kafka, shared};
 use serde_json::Value;
 
 const LONG: Duration = Duration::from_secs(10);
-const ASK: AskId = AskId([1; 16]);
-const OTHER: AskId = AskId([2; 16]);
-const LAST: AskId = AskId([9; 16]);
+const ASK: RequestId = RequestId([1; 16]);
+const OTHER: RequestId = RequestId([2; 16]);
+const LAST: RequestId = RequestId([9; 16]);
 
 /// The stage, and what it sends.
 struct Bench {
@@ -55,7 +55,7 @@ fn bench(results: Results, flags: &[&str]) -> Bench {
     bench_with(results, flags, None)
 }
 
-fn bench_with(results: Results, flags: &[&str], rabbit: Option<Answers>) -> Bench {
+fn bench_with(results: Results, flags: &[&str], amqp: Option<Answers>) -> Bench {
     let system = System::new();
     let arbiter = Arbiter::new();
     let host = Host::detached(shared(flags));
@@ -64,7 +64,7 @@ fn bench_with(results: Results, flags: &[&str], rabbit: Option<Answers>) -> Benc
     let send = move |out, ack, _| drop(record.send((out, ack)));
     let outlets = Outlets {
         outside: Some(Outside::new("inference-results", |_| Some(4), send)),
-        answers: rabbit,
+        answers: amqp,
         replies: Outlet::new(move |batch, ack| drop(reply.send((batch, ack)))),
     };
     let stage = stage(&Settings { results }, &host, &arbiter.handle(), outlets).unwrap();
@@ -280,7 +280,7 @@ fn the_same_key_with_another_payload_is_a_conflict() {
 #[test]
 fn a_full_window_holds_intake_back_until_ids_go() {
     let bench = bench(Results { window_capacity: 2, ..defaults() }, &["delivery.dedupe_window=800ms"]);
-    let numbered = |n: u8| kafka(AskId([n; 16])).item(answer(f64::from(n)));
+    let numbered = |n: u8| kafka(RequestId([n; 16])).item(answer(f64::from(n)));
     let first = bench.deliver((1..=4).map(numbered).collect());
     let second = bench.deliver(vec![numbered(5)]);
     let start = Instant::now();
@@ -362,15 +362,15 @@ fn without_an_outside_topic_kafka_results_are_done_and_replies_work() {
 }
 
 /// A stage with RabbitMQ, and what it sends there.
-fn with_rabbit(results: Results, exchange: Option<&str>) -> (Bench, Receiver<(Answer, Ack)>) {
+fn with_amqp(results: Results, exchange: Option<&str>) -> (Bench, Receiver<(Answer, Ack)>) {
     let (answer, answers) = channel();
-    let rabbit = Answers::new(exchange, move |out, ack, _| drop(answer.send((out, ack))));
-    (bench_with(results, &[], Some(rabbit)), answers)
+    let amqp = Answers::new(exchange, move |out, ack, _| drop(answer.send((out, ack))));
+    (bench_with(results, &[], Some(amqp)), answers)
 }
 
 #[test]
 fn an_amqp_ask_is_answered_at_its_queue_and_done_with_the_confirm() {
-    let (bench, answers) = with_rabbit(defaults(), None);
+    let (bench, answers) = with_amqp(defaults(), None);
     let report = bench.deliver(vec![amqp(ASK, "answers", "c1").request_id("r").item(answer(150.0))]);
     let (sent, ack) = answers.recv_timeout(LONG).unwrap();
     assert_eq!((&sent.target, sent.correlation_id.as_deref()), (&Target::ReplyTo("answers".into()), Some("c1")));
@@ -387,7 +387,7 @@ fn an_amqp_ask_is_answered_at_its_queue_and_done_with_the_confirm() {
 
 #[test]
 fn an_amqp_ask_may_go_to_an_exchange_and_the_topic_as_well_and_waits_for_all() {
-    let (bench, answers) = with_rabbit(Results { also_http: true, ..defaults() }, Some("results"));
+    let (bench, answers) = with_amqp(Results { also_http: true, ..defaults() }, Some("results"));
     let report = bench.deliver(vec![amqp(ASK, "answers", "").item(answer(1.0))]);
     let (json, record, recorded) = bench.record();
     assert_eq!(json["prediction"], 1.0);
@@ -405,7 +405,7 @@ fn an_amqp_ask_may_go_to_an_exchange_and_the_topic_as_well_and_waits_for_all() {
 
 #[test]
 fn an_amqp_ask_that_names_no_queue_goes_to_the_topic() {
-    let (bench, answers) = with_rabbit(defaults(), None);
+    let (bench, answers) = with_amqp(defaults(), None);
     let report = bench.deliver(vec![amqp(ASK, "", "c").item(answer(1.0))]);
     let (_, _, ack) = bench.record();
     ack.ack();
@@ -415,7 +415,7 @@ fn an_amqp_ask_that_names_no_queue_goes_to_the_topic() {
 
 #[test]
 fn errors_kept_off_the_topic_reach_the_queue_that_waits_and_not_the_exchange() {
-    let (bench, answers) = with_rabbit(Results { errors: Errors::Omit, ..defaults() }, Some("results"));
+    let (bench, answers) = with_amqp(Results { errors: Errors::Omit, ..defaults() }, Some("results"));
     let report = bench.deliver(vec![
         amqp(ASK, "answers", "c").item(failure(ErrorCode::InvalidFeatures, "bmi is missing")),
         amqp(OTHER, "", "").item(failure(ErrorCode::InvalidFeatures, "bmi is missing")),

@@ -2,17 +2,17 @@
 //!
 //! - [`Edges`]: the Kafka edges of one stage, opened from settings, drained in order
 //! - `source`: a group consumer on its own thread; permits before records, a watermark behind acks
-//! - `follower`: a consumer without a group, for replies and advisory messages
+//! - `assigned_consumer`: a consumer without a group, for replies and advisory messages
 //! - `producer`: one producer per stage; acks on the delivery report, retries until a deadline
-//! - `board`: the topic `forebay.models` behind a [`crate::Board`]
-//! - `ledger`, `tracker`: which records are done, and what may be committed
+//! - `directory`: the topic `forebay.models` behind a [`crate::ModelDirectory`]
+//! - `offset_tracker`, `watermark`: which records are done, and what may be committed
 
-mod board;
+mod assigned_consumer;
 mod client;
 mod dead_letters;
+mod directory;
 mod edges;
-mod follower;
-mod ledger;
+mod offset_tracker;
 mod outlet;
 mod producer;
 mod record;
@@ -20,9 +20,9 @@ mod refusal;
 mod rewind;
 mod source;
 mod tail;
+mod topic_monitor;
 mod topics;
-mod tracker;
-mod upkeep;
+mod watermark;
 
 pub use client::Client;
 pub use dead_letters::{DeadLetter, DeadLetters};

@@ -6,22 +6,22 @@
 //! - [`Outlet`], [`Inlet`]: where a stage sends and receives; memory or Kafka behind the same face
 //! - [`StageScope`]: what every stage does with every batch
 //! - [`kafka`]: sources with a commit watermark, sinks that ack on the delivery report, dead letters, topics
-//! - [`rabbit`]: a source of requests and a sink for answers over RabbitMQ
-//! - [`Board`]: which versions models have, and which replicas have them
+//! - [`amqp`]: a source of requests and a sink for answers over RabbitMQ
+//! - [`ModelDirectory`]: which versions models have, and which replicas have them
 //! - [`EdgeEvents`]: what edges tell the process that runs them
 
 mod ack;
-mod board;
+pub mod amqp;
+mod directory;
 mod events;
 mod host_events;
 pub mod kafka;
 mod outlet;
 mod permits;
-pub mod rabbit;
 mod scope;
 
 pub use ack::{Ack, AckOutcome, Delivery};
-pub use board::{Board, EXPIRY, HEARTBEAT, Tally};
+pub use directory::{EXPIRY, HEARTBEAT, ModelDirectory, ReadyCount};
 pub use events::{EdgeEvents, NoEvents};
 pub use outlet::{Inlet, Outlet};
 pub use permits::{Permit, Permits};

@@ -132,7 +132,7 @@ impl StageScope {
         let mut spans = Spans::default();
         if batch.items.iter().any(|item| item.context.sampled()) {
             for item in batch.items.iter_mut().filter(|item| item.context.sampled()) {
-                let span = self.span(item, batch.travel, entered_us);
+                let span = self.span(item, batch.batch_partition, entered_us);
                 item.parent_span = span_id_of(&span);
                 spans.0.insert(item.context.item(), span);
             }
@@ -154,16 +154,16 @@ impl StageScope {
         item.with(problem.into())
     }
 
-    fn span<P>(&self, item: &Item<P>, travel: u32, start_us: u64) -> StageSpan {
+    fn span<P>(&self, item: &Item<P>, batch_partition: u32, start_us: u64) -> StageSpan {
         let mut span = self.tracer.start(self.span_name.to_string(), SpanKind::Consumer, trace_of(item), start_us);
         span.set("messaging.system", self.system);
         span.set("messaging.operation.name", "process");
         span.set("messaging.operation.type", "process");
         span.set("messaging.destination.name", self.topic.to_string());
         span.set("messaging.consumer.group.name", self.group.to_string());
-        let partition = if self.stage == Stage::Publishing { item.context.home() } else { travel };
+        let partition = if self.stage == Stage::Publishing { item.context.result_partition() } else { batch_partition };
         span.set("messaging.destination.partition.id", partition.to_string());
-        if let Some(id) = item.context.request_id() {
+        if let Some(id) = item.context.client_request_id() {
             span.set("messaging.message.conversation_id", id.to_owned());
         }
         span

@@ -12,7 +12,7 @@ pub const MAX_BATCH_BYTES: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub struct Batch<P> {
     /// Partition that every inner topic but `results` and `replies` keeps.
-    pub travel: u32,
+    pub batch_partition: u32,
     /// One entry per stage so far; the last one is open until the batch leaves.
     pub stages: Vec<StageTime>,
     /// The items; never empty on an edge.
@@ -42,7 +42,7 @@ impl<P> Item<P> {
 impl<P> Batch<P> {
     /// A batch without items that continues the journey of this one.
     pub fn onward<Q>(&self) -> Batch<Q> {
-        Batch { travel: self.travel, stages: self.stages.clone(), items: Vec::new() }
+        Batch { batch_partition: self.batch_partition, stages: self.stages.clone(), items: Vec::new() }
     }
 
     /// Notes that the batch entered a stage now.

@@ -29,7 +29,7 @@ pub enum DecodeError {
     Count(usize),
 }
 
-const TRAVEL: u32 = 1;
+const BATCH_PARTITION: u32 = 1;
 const STAGES: u32 = 2;
 const ITEMS: u32 = 3;
 const CONTEXT: u32 = 1;
@@ -59,8 +59,8 @@ fn delimited(tag: u32, len: usize, out: &mut Vec<u8>) {
 
 /// Appends the record of `batch` to `out`.
 pub fn encode<P: Message>(batch: &Batch<P>, out: &mut Vec<u8>) {
-    if batch.travel != 0 {
-        prost::encoding::uint32::encode(TRAVEL, &batch.travel, out);
+    if batch.batch_partition != 0 {
+        prost::encoding::uint32::encode(BATCH_PARTITION, &batch.batch_partition, out);
     }
     prost::encoding::message::encode_repeated(STAGES, &batch.stages, out);
     for item in &batch.items {
@@ -99,5 +99,5 @@ pub fn decode<P: Message + Default>(record: impl Into<Bytes>) -> Result<Batch<P>
             payload: P::decode(item.payload).map_err(broken("payload"))?,
         })
     });
-    Ok(Batch { travel: frame.travel, stages: frame.stages, items: items.collect::<Result<_, _>>()? })
+    Ok(Batch { batch_partition: frame.batch_partition, stages: frame.stages, items: items.collect::<Result<_, _>>()? })
 }

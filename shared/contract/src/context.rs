@@ -4,9 +4,9 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::wire::{self, RequestContext, request_context::Origin};
-use crate::{AskId, ItemId};
+use crate::{ItemId, RequestId};
 
-/// The context of one item: read-only after the door. The encoded form is kept and handed on byte for byte, so that
+/// The context of one item: read-only after the fields. The encoded form is kept and handed on byte for byte, so that
 /// fields of a newer schema survive an older stage.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -16,15 +16,15 @@ pub struct Context {
 
 /// What a door knows of an item; [`Context::new`] turns it into the context that travels.
 #[derive(Clone, Debug)]
-pub struct DoorContext {
-    /// Identity of the ask.
-    pub ask: AskId,
-    /// Row in the ask, from 0, and how many rows the ask has.
+pub struct ContextFields {
+    /// Identity of the request.
+    pub request_id: RequestId,
+    /// Row in the request, from 0, and how many rows the request has.
     pub row: u32,
-    /// Rows of the ask.
+    /// Rows of the request.
     pub rows: u32,
     /// The client's label.
-    pub request_id: Option<String>,
+    pub client_request_id: Option<String>,
     /// W3C trace id.
     pub trace_id: [u8; 16],
     /// W3C trace flags; 1 is sampled.
@@ -36,32 +36,32 @@ pub struct DoorContext {
     /// Lower number first.
     pub priority: i32,
     /// Partition of the results topic.
-    pub home: u32,
+    pub result_partition: u32,
     /// How the answer finds its way back.
     pub origin: Origin,
-    /// First 16 bytes of the BLAKE3 of the payload, for an ask with an `Idempotency-Key`.
+    /// First 16 bytes of the BLAKE3 of the payload, for a request with an `Idempotency-Key`.
     pub idempotent: Option<[u8; 16]>,
 }
 
 impl Context {
-    /// Encodes the context once, at the door.
-    pub fn new(door: DoorContext) -> Self {
-        let fields = RequestContext {
-            ask: Bytes::copy_from_slice(&door.ask.0),
-            row: door.row,
-            rows: door.rows,
-            request_id: door.request_id,
-            trace_id: Bytes::copy_from_slice(&door.trace_id),
-            trace_flags: u32::from(door.trace_flags),
-            accepted_us: door.accepted_us,
-            deadline_us: door.deadline_us,
-            priority: door.priority,
-            home: door.home,
-            idempotent: door.idempotent.is_some(),
-            payload_digest: door.idempotent.map(|digest| Bytes::copy_from_slice(&digest)).unwrap_or_default(),
-            origin: Some(door.origin),
+    /// Encodes the context once, at the fields.
+    pub fn new(fields: ContextFields) -> Self {
+        let wire_fields = RequestContext {
+            request_id: Bytes::copy_from_slice(&fields.request_id.0),
+            row: fields.row,
+            rows: fields.rows,
+            client_request_id: fields.client_request_id,
+            trace_id: Bytes::copy_from_slice(&fields.trace_id),
+            trace_flags: u32::from(fields.trace_flags),
+            accepted_us: fields.accepted_us,
+            deadline_us: fields.deadline_us,
+            priority: fields.priority,
+            result_partition: fields.result_partition,
+            idempotent: fields.idempotent.is_some(),
+            payload_digest: fields.idempotent.map(|digest| Bytes::copy_from_slice(&digest)).unwrap_or_default(),
+            origin: Some(fields.origin),
         };
-        Self { encoded: fields.encode_to_vec().into(), fields }
+        Self { encoded: wire_fields.encode_to_vec().into(), fields: wire_fields }
     }
 
     /// Reads a context that came over an edge.
@@ -70,7 +70,7 @@ impl Context {
     /// When the bytes are not a context, or its ask or trace id has the wrong length.
     pub fn decode(encoded: Bytes) -> Result<Self, prost::DecodeError> {
         let fields = RequestContext::decode(encoded.clone())?;
-        let sound = fields.ask.len() == 16 && fields.trace_id.len() == 16 && fields.row < fields.rows.max(1);
+        let sound = fields.request_id.len() == 16 && fields.trace_id.len() == 16 && fields.row < fields.rows.max(1);
         if !sound {
             #[allow(deprecated, reason = "prost offers no other public constructor")]
             return Err(prost::DecodeError::new("context without a 16-byte ask, a 16-byte trace id or a row in range"));
@@ -83,29 +83,29 @@ impl Context {
         &self.encoded
     }
 
-    /// The ask.
-    pub fn ask(&self) -> AskId {
-        AskId::from_slice(&self.fields.ask).unwrap_or(AskId([0; 16]))
+    /// The request.
+    pub fn request_id(&self) -> RequestId {
+        RequestId::from_slice(&self.fields.request_id).unwrap_or(RequestId([0; 16]))
     }
 
     /// What is answered exactly once.
     pub fn item(&self) -> ItemId {
-        ItemId { ask: self.ask(), row: self.fields.row }
+        ItemId { request_id: self.request_id(), row: self.fields.row }
     }
 
-    /// Row in the ask.
+    /// Row in the request.
     pub fn row(&self) -> u32 {
         self.fields.row
     }
 
-    /// Rows of the ask.
+    /// Rows of the request.
     pub fn rows(&self) -> u32 {
         self.fields.rows.max(1)
     }
 
     /// The client's label.
-    pub fn request_id(&self) -> Option<&str> {
-        self.fields.request_id.as_deref()
+    pub fn client_request_id(&self) -> Option<&str> {
+        self.fields.client_request_id.as_deref()
     }
 
     /// W3C trace id.
@@ -123,7 +123,7 @@ impl Context {
         self.fields.trace_flags & 1 == 1
     }
 
-    /// When the door accepted the ask, Unix microseconds.
+    /// When the door accepted the request, Unix microseconds.
     pub fn accepted_us(&self) -> u64 {
         self.fields.accepted_us
     }
@@ -144,8 +144,8 @@ impl Context {
     }
 
     /// Partition of the results topic.
-    pub fn home(&self) -> u32 {
-        self.fields.home
+    pub fn result_partition(&self) -> u32 {
+        self.fields.result_partition
     }
 
     /// How the answer finds its way back; `None` for an origin this build does not know.
@@ -153,7 +153,7 @@ impl Context {
         self.fields.origin.as_ref()
     }
 
-    /// Partition of the replies topic, for asks that a connection waits for.
+    /// Partition of the replies topic, for requests that a connection waits for.
     pub fn reply_partition(&self) -> Option<u32> {
         match self.origin() {
             Some(Origin::Http(wire::HttpOrigin { reply_partition, .. })) => Some(*reply_partition),
@@ -161,7 +161,7 @@ impl Context {
         }
     }
 
-    /// Digest of the payload of an ask with an `Idempotency-Key`.
+    /// Digest of the payload of a request with an `Idempotency-Key`.
     pub fn payload_digest(&self) -> Option<[u8; 16]> {
         if self.fields.idempotent { self.fields.payload_digest.as_ref().try_into().ok() } else { None }
     }

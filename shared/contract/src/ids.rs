@@ -1,18 +1,18 @@
-//! Identities: of an ask, of one row of it, and of a cached answer.
+//! Identities: of a request, of one row of it, and of a cached answer.
 
 use std::fmt;
 
-/// Identity of an ask, 128 bits. The same id again is a replay of the same ask and is answered once.
+/// Identity of a request, 128 bits. The same id again is a replay of the same ask and is answered once.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AskId(pub [u8; 16]);
+pub struct RequestId(pub [u8; 16]);
 
-impl AskId {
-    /// An ask nobody can send again: HTTP without `Idempotency-Key`.
+impl RequestId {
+    /// A request nobody can send again: HTTP without `Idempotency-Key`.
     pub fn random() -> Self {
         Self(rand::random())
     }
 
-    /// The ask that a record is. The timestamp tells a record from one at the same offset of a re-created topic.
+    /// The request that a record is. The timestamp tells a record from one at the same offset of a re-created topic.
     pub fn of_record(topic: &str, partition: u32, offset: u64, timestamp_ms: i64) -> Self {
         let mut hash = blake3::Hasher::new_derive_key("forebay 2026 ask of record");
         hash.update(&(topic.len() as u64).to_le_bytes()).update(topic.as_bytes());
@@ -20,7 +20,7 @@ impl AskId {
         Self::first_half(&hash)
     }
 
-    /// The ask that a caller names by a key of its own: `Idempotency-Key`, or a request id where settings say so.
+    /// The request that a caller names by a key of its own: `Idempotency-Key`, or a request id where settings say so.
     pub fn of_key(caller: &str, key: &str) -> Self {
         let mut hash = blake3::Hasher::new_derive_key("forebay 2026 ask of key");
         hash.update(&(caller.len() as u64).to_le_bytes()).update(caller.as_bytes()).update(key.as_bytes());
@@ -32,8 +32,8 @@ impl AskId {
         bytes.try_into().ok().map(Self)
     }
 
-    /// Home partition of an ask that has no place in a source topic.
-    pub fn home(&self, partitions: u32) -> u32 {
+    /// Home partition of a request that has no place in a source topic.
+    pub fn result_partition(&self, partitions: u32) -> u32 {
         let [a, b, c, d, ..] = self.0;
         u32::from_le_bytes([a, b, c, d]) % partitions.max(1)
     }
@@ -46,19 +46,19 @@ impl AskId {
 }
 
 /// Lower-case hexadecimal, 32 digits.
-impl fmt::Display for AskId {
+impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-impl fmt::Debug for AskId {
+impl fmt::Debug for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl std::str::FromStr for AskId {
+impl std::str::FromStr for RequestId {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -74,11 +74,11 @@ impl std::str::FromStr for AskId {
     }
 }
 
-/// Identity of one row of an ask: what is answered exactly once.
+/// Identity of one row of a request: what is answered exactly once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ItemId {
-    /// The ask.
-    pub ask: AskId,
+    /// The request.
+    pub request_id: RequestId,
     /// The row in it, from 0.
     pub row: u32,
 }
@@ -134,13 +134,13 @@ mod tests {
 
     #[test]
     fn an_ask_of_a_record_depends_on_every_part() {
-        let base = AskId::of_record("t", 0, 1, 2);
-        assert_eq!(base, AskId::of_record("t", 0, 1, 2));
+        let base = RequestId::of_record("t", 0, 1, 2);
+        assert_eq!(base, RequestId::of_record("t", 0, 1, 2));
         for other in [
-            AskId::of_record("u", 0, 1, 2),
-            AskId::of_record("t", 1, 1, 2),
-            AskId::of_record("t", 0, 2, 2),
-            AskId::of_record("t", 0, 1, 3),
+            RequestId::of_record("u", 0, 1, 2),
+            RequestId::of_record("t", 1, 1, 2),
+            RequestId::of_record("t", 0, 2, 2),
+            RequestId::of_record("t", 0, 1, 3),
         ] {
             assert_ne!(base, other);
         }
@@ -148,10 +148,10 @@ mod tests {
 
     #[test]
     fn an_ask_reads_back_from_its_text() {
-        let id = AskId::random();
+        let id = RequestId::random();
         assert_eq!(id.to_string().parse(), Ok(id));
-        assert!("xyz".parse::<AskId>().is_err());
-        assert!("+1".repeat(16).parse::<AskId>().is_err() || "+1".repeat(16).parse::<AskId>() != Ok(id));
+        assert!("xyz".parse::<RequestId>().is_err());
+        assert!("+1".repeat(16).parse::<RequestId>().is_err() || "+1".repeat(16).parse::<RequestId>() != Ok(id));
     }
 
     #[test]

@@ -4,27 +4,27 @@
 //! - [`topics`]: the inner topics in the order a request meets them
 //! - [`Batch`], [`Item`]: one record on an inner topic and one row of one request in it
 //! - [`Context`]: what every item carries from the door to its answer
-//! - [`AskId`], [`ItemId`], [`CacheKey`]: identities
+//! - [`RequestId`], [`ItemId`], [`CacheKey`]: identities
 //! - [`ErrorCode`], [`Problem`]: the one list of errors, the same on every door
 //! - [`encode`], [`decode`]: batches to bytes and back
 //! - [`BoardKey`], [`ModelView`], [`ReplicaState`]: what the topic `forebay.models` says of models and who has them
 
 mod batch;
-mod board;
 mod code;
 mod codec;
 mod context;
+mod directory;
 mod ids;
 mod split;
 mod time;
 pub mod topics;
 
 pub use batch::{Batch, Item, MAX_BATCH_BYTES, MAX_BATCH_ITEMS, Packing};
-pub use board::BoardKey;
 pub use code::{ErrorCode, Problem};
 pub use codec::{DecodeError, decode, encode};
-pub use context::{Context, DoorContext};
-pub use ids::{AskId, CacheKey, CacheKeyBuilder, ItemId};
+pub use context::{Context, ContextFields};
+pub use directory::DirectoryKey;
+pub use ids::{CacheKey, CacheKeyBuilder, ItemId, RequestId};
 pub use split::SplitKey;
 pub use time::{now_us, us_to_system_time};
 

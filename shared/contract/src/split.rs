@@ -1,6 +1,6 @@
-//! Which share of a weighted split between versions an ask belongs to.
+//! Which share of a weighted split between versions a request belongs to.
 
-use crate::AskId;
+use crate::RequestId;
 
 /// A sticky key: asks with the same key stay with the same version as long as its share covers their bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,8 +15,8 @@ impl SplitKey {
         Self::first_of(blake3::Hasher::new_derive_key("forebay 2026 split key").update(text.as_bytes()))
     }
 
-    /// Of an ask that names nothing to stay by: every ask decides anew.
-    pub fn of_ask(ask: AskId) -> Self {
+    /// Of a request that names nothing to stay by: every request decides anew.
+    pub fn of_request(ask: RequestId) -> Self {
         Self::first_of(blake3::Hasher::new_derive_key("forebay 2026 split key of ask").update(&ask.0))
     }
 

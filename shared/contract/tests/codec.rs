@@ -2,24 +2,24 @@
 
 use bytes::Bytes;
 use forebay_contract::{
-    AskId, Batch, Context, DoorContext, Features, Item, KafkaOrigin, Origin, Request, Stage, StageTime, decode, encode,
-    wire,
+    Batch, Context, ContextFields, Features, Item, KafkaOrigin, Origin, Request, RequestId, Stage, StageTime, decode,
+    encode, wire,
 };
 use proptest::prelude::*;
 use prost::Message;
 
 fn context(row: u32, request_id: Option<String>) -> Context {
-    Context::new(DoorContext {
-        ask: AskId([7; 16]),
+    Context::new(ContextFields {
+        request_id: RequestId([7; 16]),
         row,
         rows: row + 1,
-        request_id,
+        client_request_id: request_id,
         trace_id: [9; 16],
         trace_flags: 1,
         accepted_us: 1_000_000,
         deadline_us: 2_000_000,
         priority: -3,
-        home: 5,
+        result_partition: 5,
         origin: Origin::Kafka(KafkaOrigin { partition: 2, offset: 77, timestamp_ms: -1 }),
         idempotent: None,
     })
@@ -33,15 +33,15 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn a_batch_reads_back_equal(travel in 0u32..100, items in proptest::collection::vec(item(), 1..9)) {
+    fn a_batch_reads_back_equal(batch_partition in 0u32..100, items in proptest::collection::vec(item(), 1..9)) {
         let stages = vec![StageTime { stage: Stage::Ingestion.into(), entered_us: 1, left_us: 2 }];
-        let batch = Batch { travel, stages, items };
+        let batch = Batch { batch_partition, stages, items };
         let mut record = Vec::new();
         encode(&batch, &mut record);
         // the hand-written encoder and the schema's own agree
         prop_assert!(wire::Batch::decode(record.as_slice()).is_ok());
         let back: Batch<Request> = decode(record).unwrap();
-        prop_assert_eq!(back.travel, batch.travel);
+        prop_assert_eq!(back.batch_partition, batch.batch_partition);
         prop_assert_eq!(&back.stages, &batch.stages);
         for (a, b) in back.items.iter().zip(&batch.items) {
             prop_assert_eq!(a.context.encoded(), b.context.encoded());
@@ -61,7 +61,7 @@ proptest! {
 
     #[test]
     fn a_truncated_record_is_an_error_or_a_shorter_batch(items in proptest::collection::vec(item(), 1..4), cut in 0usize..200) {
-        let batch = Batch { travel: 1, stages: vec![], items };
+        let batch = Batch { batch_partition: 1, stages: vec![], items };
         let mut record = Vec::new();
         encode(&batch, &mut record);
         let cut = cut.min(record.len().saturating_sub(1));
@@ -82,7 +82,7 @@ fn fields_of_a_newer_context_survive_an_older_stage() {
         payload: Request::default(),
     };
     let mut record = Vec::new();
-    encode(&Batch { travel: 0, stages: vec![], items: vec![item] }, &mut record);
+    encode(&Batch { batch_partition: 0, stages: vec![], items: vec![item] }, &mut record);
     let back: Batch<Features> = {
         let requests: Batch<Request> = decode(record).unwrap();
         let mut onward = requests.onward();
@@ -97,7 +97,7 @@ fn fields_of_a_newer_context_survive_an_older_stage() {
 #[test]
 fn golden_bytes_of_the_first_schema() {
     let batch = Batch {
-        travel: 3,
+        batch_partition: 3,
         stages: vec![],
         items: vec![Item {
             context: context(0, Some("r1".into())),

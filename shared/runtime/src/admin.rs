@@ -13,8 +13,8 @@ use serde_json::json;
 use crate::host::StartError;
 use crate::lifecycle::{ComponentState, Lifecycle};
 use crate::metrics::Metrics;
+use crate::notifier::Notifier;
 use crate::settings::Secret;
-use crate::wake::Wake;
 use crate::webhook::{self, Webhook};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -58,7 +58,7 @@ impl AdminServer {
     /// # Errors
     /// When the address cannot be listened on.
     pub fn start(listen: SocketAddr, lifecycle: &Lifecycle, metrics: &Metrics) -> Result<Self, AdminError> {
-        Self::start_with(listen, lifecycle, metrics, &Wake::new(), &Secret::default())
+        Self::start_with(listen, lifecycle, metrics, &Notifier::new(), &Secret::default())
     }
 
     /// As [`AdminServer::start`]; webhooks of the model registry, signed with `secret` unless it is empty, wake those who
@@ -70,12 +70,12 @@ impl AdminServer {
         listen: SocketAddr,
         lifecycle: &Lifecycle,
         metrics: &Metrics,
-        wake: &Wake,
+        notifier: &Notifier,
         secret: &Secret,
     ) -> Result<Self, AdminError> {
         let wrong = |source| AdminError { address: listen, source };
         let seen = Data::new(Seen { lifecycle: lifecycle.clone(), metrics: metrics.clone() });
-        let hook = Data::new(Webhook::new(wake.clone(), secret.clone()));
+        let hook = Data::new(Webhook::new(notifier.clone(), secret.clone()));
         // std's listener sets SO_REUSEADDR but not SO_REUSEPORT, so a second process is refused.
         let listener = TcpListener::bind(listen).map_err(wrong)?;
         let address = listener.local_addr().map_err(wrong)?;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
-use crate::settings::Shared;
+use crate::notifier::Notifier;
+use crate::settings::CommonSettings;
 use crate::telemetry::Telemetry;
-use crate::wake::Wake;
 
 /// Which program this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,25 +35,31 @@ impl Process {
 #[derive(Debug, Clone)]
 pub struct Host {
     process: Process,
-    shared: Arc<Shared>,
+    shared: Arc<CommonSettings>,
     lifecycle: Lifecycle,
     metrics: Metrics,
     telemetry: Telemetry,
     admin: Option<SocketAddr>,
     replica: Arc<str>,
-    registry_wake: Wake,
+    registry_notifier: Notifier,
 }
 
 impl Host {
     /// Puts the parts together.
-    pub fn new(process: Process, shared: Shared, lifecycle: Lifecycle, metrics: Metrics, telemetry: Telemetry) -> Self {
+    pub fn new(
+        process: Process,
+        shared: CommonSettings,
+        lifecycle: Lifecycle,
+        metrics: Metrics,
+        telemetry: Telemetry,
+    ) -> Self {
         metrics.watch(&lifecycle);
-        let (shared, replica, registry_wake) = (Arc::new(shared), replica_name(process).into(), Wake::new());
-        Self { process, shared, lifecycle, metrics, telemetry, admin: None, replica, registry_wake }
+        let (shared, replica, registry_notifier) = (Arc::new(shared), replica_name(process).into(), Notifier::new());
+        Self { process, shared, lifecycle, metrics, telemetry, admin: None, replica, registry_notifier }
     }
 
     /// A host without endpoint, signals or export, for tests of a system.
-    pub fn detached(shared: Shared) -> Self {
+    pub fn detached(shared: CommonSettings) -> Self {
         let process = Process::all_in_one("test");
         Self::new(process, shared, Lifecycle::new(), Metrics::new(), Telemetry::disabled())
     }
@@ -74,12 +80,12 @@ impl Host {
     }
 
     /// Called when somebody knows that the model registry has changed. Who watches the registry listens.
-    pub fn registry_wake(&self) -> &Wake {
-        &self.registry_wake
+    pub fn registry_notifier(&self) -> &Notifier {
+        &self.registry_notifier
     }
 
     /// The settings that all services share.
-    pub fn shared(&self) -> &Shared {
+    pub fn settings(&self) -> &CommonSettings {
         &self.shared
     }
 

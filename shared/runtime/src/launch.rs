@@ -9,7 +9,7 @@ use crate::cli::Opened;
 use crate::host::{Drain, Host, Process, StartError};
 use crate::lifecycle::{Lifecycle, watch_signals};
 use crate::metrics::Metrics;
-use crate::settings::{Layers, Shared};
+use crate::settings::{CommonSettings, Layers};
 use crate::telemetry::{OtelEnvironment, Telemetry};
 use crate::{cli, logs};
 
@@ -47,11 +47,11 @@ where
     Started: Future<Output = Result<D, StartError>>,
     D: Drain,
 {
-    let shared: &Shared = host.shared();
+    let shared: &CommonSettings = host.settings();
     let (listen, deadline) = (shared.admin.listen, shared.delivery.drain);
     let lifecycle = host.lifecycle().clone();
-    let (wake, secret) = (host.registry_wake(), &shared.models.webhook_secret);
-    let admin = AdminServer::start_with(listen, &lifecycle, host.metrics(), wake, secret)?;
+    let (notifier, secret) = (host.registry_notifier(), &shared.models.webhook_secret);
+    let admin = AdminServer::start_with(listen, &lifecycle, host.metrics(), notifier, secret)?;
     watch_signals(&lifecycle, deadline).map_err(StartError::failed)?;
     let host = host.with_admin(admin.address());
     let system = lifecycle.register("system"); // keeps the process unready until everything is wired

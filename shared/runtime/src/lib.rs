@@ -4,7 +4,7 @@
 //! The parts know nothing of Kafka or models, so tests can use each of them alone.
 //!
 //! ```no_run
-//! use forebay_runtime::{Bundle, Drain, Host, Layers, Problems, ServiceSpec, StartError, service};
+//! use forebay_runtime::{DefaultSettings, Drain, Host, Layers, Problems, ServiceSpec, StartError, service};
 //!
 //! #[derive(serde::Deserialize)]
 //! #[serde(deny_unknown_fields)]
@@ -27,7 +27,7 @@
 //! }
 //!
 //! fn main() -> std::process::ExitCode {
-//!     let bundle = Bundle { name: "caching", toml: "[cache]\ncapacity = 1000\n" };
+//!     let bundle = DefaultSettings { name: "caching", toml: "[cache]\ncapacity = 1000\n" };
 //!     service(ServiceSpec { name: "caching", about: "answers repeated questions", bundle }, read, start)
 //! }
 //! ```
@@ -40,9 +40,9 @@ mod launch;
 mod lifecycle;
 mod logs;
 mod metrics;
+mod notifier;
 mod settings;
 mod telemetry;
-mod wake;
 mod webhook;
 
 pub use admin::{AdminError, AdminServer};
@@ -52,15 +52,15 @@ pub use host::{Drain, Host, Process, StartError};
 pub use launch::launch;
 pub use lifecycle::{Component, ComponentState, Fence, Lifecycle, Phase};
 pub use metrics::{KafkaMetrics, Latency, LegacyMetrics, Metrics, RegistryRead, Seconds, StageMetrics};
+pub use notifier::{NotificationReceiver, Notifier};
 pub use opentelemetry::trace::SpanKind;
 pub use opentelemetry::{KeyValue, Value};
 pub use prometheus_client;
 pub use settings::{
-    AdminSettings, Bundle, DeliverySettings, EventHubs, KafkaSettings, Layers, LogFormat, LogSettings, ModelSettings,
-    Origin, Problem, Problems, RabbitSettings, SHARED_BUNDLE, Secret, SecurityProtocol, SettingsError, Shared,
-    TelemetrySettings, TopicSettings, duration, shown, size, without_password,
+    AdminSettings, COMMON_DEFAULTS, CommonSettings, DefaultSettings, DeliverySettings, EventHubs, KafkaSettings,
+    Layers, LogFormat, LogSettings, ModelSettings, Origin, Problem, Problems, RabbitMqSettings, Secret,
+    SecurityProtocol, SettingsError, TelemetrySettings, TopicSettings, duration, shown, size, without_password,
 };
 pub use telemetry::{
     Budget, OtelEnvironment, SpanRecord, StageSpan, StageTracer, Telemetry, TelemetryError, TraceContext, now_us,
 };
-pub use wake::{Sleeper, Wake};

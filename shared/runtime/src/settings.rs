@@ -1,6 +1,7 @@
 //! Settings in layers: embedded defaults, a file, the environment, flags. Every value remembers where it came from.
 
-mod bundle;
+mod common;
+mod defaults;
 pub mod duration;
 mod event_hubs;
 mod kafka;
@@ -13,13 +14,15 @@ mod problems;
 mod rabbitmq;
 mod schema;
 mod secret;
-mod shared;
 mod show;
 pub mod size;
 mod sources;
 mod text;
 
-pub use bundle::{Bundle, SHARED_BUNDLE};
+pub use common::{
+    AdminSettings, CommonSettings, DeliverySettings, LogFormat, LogSettings, TelemetrySettings, TopicSettings,
+};
+pub use defaults::{COMMON_DEFAULTS, DefaultSettings};
 pub use event_hubs::EventHubs;
 pub(crate) use kafka::readable;
 pub use kafka::{KafkaSettings, SecurityProtocol};
@@ -28,6 +31,5 @@ pub use mask::{shown, without_password};
 pub use models::ModelSettings;
 pub use origin::Origin;
 pub use problems::{Problem, Problems, SettingsError};
-pub use rabbitmq::RabbitSettings;
+pub use rabbitmq::RabbitMqSettings;
 pub use secret::Secret;
-pub use shared::{AdminSettings, DeliverySettings, LogFormat, LogSettings, Shared, TelemetrySettings, TopicSettings};

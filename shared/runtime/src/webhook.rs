@@ -18,8 +18,8 @@ use serde::Deserialize;
 use serde_json::json;
 use sha2::Sha256;
 
+use crate::notifier::Notifier;
 use crate::settings::Secret;
-use crate::wake::Wake;
 
 pub(crate) const ROUTE: &str = "/webhooks/mlflow";
 const SIGNATURE: &str = "X-MLflow-Signature";
@@ -34,7 +34,7 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 /// Takes notices of a model registry.
 #[derive(Clone, Debug)]
 pub(crate) struct Webhook {
-    wake: Wake,
+    notifier: Notifier,
     secret: Secret,
 }
 
@@ -60,8 +60,8 @@ struct Notice {
 
 impl Webhook {
     /// Notices wake those who listen to `wake`; with a `secret` only signed ones do.
-    pub(crate) fn new(wake: Wake, secret: Secret) -> Self {
-        Self { wake, secret }
+    pub(crate) fn new(notifier: Notifier, secret: Secret) -> Self {
+        Self { notifier, secret }
     }
 
     fn check(&self, headers: &HeaderMap, body: &[u8], now_s: u64) -> Result<(), Refusal> {
@@ -90,7 +90,7 @@ impl Webhook {
 
 /// The handler.
 pub(crate) async fn notified(request: HttpRequest, payload: Payload, webhook: Data<Webhook>) -> HttpResponse {
-    if !webhook.wake.is_heard() {
+    if !webhook.notifier.is_heard() {
         return answer(StatusCode::NOT_FOUND, "nothing in this process watches a model registry");
     }
     let body = match actix_rt::time::timeout(BODY_TIME, payload.to_bytes_limited(LARGEST)).await {
@@ -106,7 +106,7 @@ pub(crate) async fn notified(request: HttpRequest, payload: Payload, webhook: Da
     let notice: Notice = serde_json::from_slice(&body).unwrap_or_default();
     let short = |text: &str| text.chars().take(64).collect::<String>();
     tracing::info!(entity = short(&notice.entity), action = short(&notice.action), "registry webhook");
-    webhook.wake.wake();
+    webhook.notifier.notify();
     HttpResponse::Accepted().json(json!({ "status": "accepted" }))
 }
 
@@ -134,7 +134,7 @@ mod tests {
     }
 
     fn webhook(secret: &str) -> Webhook {
-        Webhook::new(Wake::new(), Secret::new(secret.to_owned()))
+        Webhook::new(Notifier::new(), Secret::new(secret.to_owned()))
     }
 
     #[test]

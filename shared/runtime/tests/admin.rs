@@ -7,8 +7,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use forebay_runtime::{
-    AdminServer, Host, Layers, Lifecycle, Metrics, Problems, Process, SHARED_BUNDLE, Secret, Shared, StageMetrics,
-    StartError, Telemetry, TraceContext, Wake, check_health,
+    AdminServer, COMMON_DEFAULTS, CommonSettings, Host, Layers, Lifecycle, Metrics, Notifier, Problems, Process,
+    Secret, StageMetrics, StartError, Telemetry, TraceContext, check_health,
 };
 
 /// Asks from another thread, as the server lives on this one.
@@ -161,9 +161,9 @@ fn a_bucket_names_a_trace_as_its_example() {
     assert!(!metrics.encode_classic().unwrap().contains("trace_id"));
 }
 
-fn shared() -> Shared {
-    let layers = Layers::from_parts(&[SHARED_BUNDLE], "", &[], &[]).unwrap();
-    Shared::read(&layers, &mut Problems::default()).unwrap()
+fn shared() -> CommonSettings {
+    let layers = Layers::from_parts(&[COMMON_DEFAULTS], "", &[], &[]).unwrap();
+    CommonSettings::read(&layers, &mut Problems::default()).unwrap()
 }
 
 #[actix_rt::test]
@@ -193,11 +193,11 @@ async fn post(address: SocketAddr, headers: &'static str, body: String) -> (u16,
 
 #[actix_rt::test]
 async fn a_webhook_wakes_those_who_watch_the_registry() {
-    let (lifecycle, metrics, wake) = (Lifecycle::new(), Metrics::new(), Wake::new());
-    let server = AdminServer::start_with(anywhere(), &lifecycle, &metrics, &wake, &Secret::default()).unwrap();
+    let (lifecycle, metrics, notifier) = (Lifecycle::new(), Metrics::new(), Notifier::new());
+    let server = AdminServer::start_with(anywhere(), &lifecycle, &metrics, &notifier, &Secret::default()).unwrap();
     let notice = || r#"{"entity": "model_version_alias", "action": "created"}"#.to_owned();
     assert_eq!(post(server.address(), "", notice()).await.0, 404, "nobody watches");
-    let mut watcher = wake.listen();
+    let mut watcher = notifier.listen();
     assert_eq!(post(server.address(), "", notice()).await.0, 202);
     assert!(watcher.sleep(Duration::ZERO));
     assert_eq!(post(server.address(), "", "{not json".to_owned()).await.0, 202, "what it says does not matter");
@@ -210,10 +210,10 @@ async fn a_webhook_wakes_those_who_watch_the_registry() {
 
 #[actix_rt::test]
 async fn with_a_secret_unsigned_webhooks_are_refused() {
-    let (lifecycle, metrics, wake) = (Lifecycle::new(), Metrics::new(), Wake::new());
+    let (lifecycle, metrics, notifier) = (Lifecycle::new(), Metrics::new(), Notifier::new());
     let secret = Secret::new("s3cret".to_owned());
-    let server = AdminServer::start_with(anywhere(), &lifecycle, &metrics, &wake, &secret).unwrap();
-    let mut watcher = wake.listen();
+    let server = AdminServer::start_with(anywhere(), &lifecycle, &metrics, &notifier, &secret).unwrap();
+    let mut watcher = notifier.listen();
     let (status, body) = post(server.address(), "", "{}".to_owned()).await;
     assert!(status == 401 && body.contains("X-MLflow-Signature"), "{status} {body}");
     let forged = "X-MLflow-Signature: v1,AAAA\r\nX-MLflow-Timestamp: 1\r\nX-MLflow-Delivery-Id: d\r\n";

@@ -10,7 +10,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use forebay_runtime::{
-    Bundle, Component, Drain, Fence, Host, Layers, Problems, ServiceSpec, StartError, check_health, service_from,
+    Component, DefaultSettings, Drain, Fence, Host, Layers, Problems, ServiceSpec, StartError, check_health,
+    service_from,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -19,7 +20,7 @@ const ARGUMENTS: &str = "RUNTIME_TEST_ARGUMENTS";
 const SPEC: ServiceSpec = ServiceSpec {
     name: "caching",
     about: "does nothing, for tests",
-    bundle: Bundle { name: "caching", toml: "[cache]\nmode = \"idle\"\n" },
+    defaults: DefaultSettings { name: "caching", toml: "[cache]\nmode = \"idle\"\n" },
 };
 
 #[derive(serde::Deserialize)]

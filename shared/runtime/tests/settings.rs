@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
-use forebay_runtime::{Bundle, Layers, Origin, Problems, SHARED_BUNDLE, Secret, SettingsError, Shared, duration, size};
+use forebay_runtime::{
+    COMMON_DEFAULTS, CommonSettings, DefaultSettings, Layers, Origin, Problems, Secret, SettingsError, duration, size,
+};
 use serde::Deserialize;
 
-const BUNDLE: Bundle = Bundle {
+const DEFAULTS: DefaultSettings = DefaultSettings {
     name: "caching",
     toml: r#"
 [cache]
@@ -60,12 +62,12 @@ struct Redis {
 }
 
 fn layers(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> Layers {
-    Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], file, environment, flags).unwrap()
+    Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], file, environment, flags).unwrap()
 }
 
-fn read(layers: &Layers) -> Result<(Shared, Cache, Redis), SettingsError> {
+fn read(layers: &Layers) -> Result<(CommonSettings, Cache, Redis), SettingsError> {
     let mut problems = layers.problems();
-    let shared = Shared::read(layers, &mut problems);
+    let shared = CommonSettings::read(layers, &mut problems);
     let cache = layers.section::<Cache>("cache", &mut problems);
     let redis = layers.section::<Redis>("redis", &mut problems);
     problems.into_result()?;
@@ -196,7 +198,7 @@ fn secrets_come_from_files_and_never_show() {
     }
     assert!(shown.contains("url = \"redis://app:***@cache:6379\""), "{shown}");
     assert!(shown.contains("# environment FOREBAY__REDIS__URL\n"), "{shown}");
-    let kafka = Shared::read(&layers, &mut problems).unwrap().kafka;
+    let kafka = CommonSettings::read(&layers, &mut problems).unwrap().kafka;
     assert_eq!(kafka.options["sasl.password"].expose(), "hunter4");
     assert!(!format!("{kafka:?}").contains("hunter4"));
 }

@@ -8,13 +8,13 @@ use std::time::Duration;
 use actix_rt::Arbiter;
 use bytes::Bytes;
 use forebay_bus::{Ack, AckOutcome, Delivery, Outlet};
-use forebay_caching::{BUNDLE, Inlets, Outlets, Reply, SecondLevel, Settings, Trouble, Write, system};
+use forebay_caching::{DEFAULTS, Inlets, Outlets, Reply, SecondLevel, Settings, Trouble, Write, system};
 use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{
-    AskId, Batch, CacheKey, Context, DoorContext, Failure, Features, Item, ItemId, KafkaOrigin, Origin, Outcome,
-    Prediction, Score, now_us,
+    Batch, CacheKey, Context, ContextFields, Failure, Features, Item, ItemId, KafkaOrigin, Origin, Outcome, Prediction,
+    RequestId, Score, now_us,
 };
-use forebay_runtime::{Host, Layers, Lifecycle, Metrics, Process, SHARED_BUNDLE, Shared, Telemetry};
+use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Host, Layers, Lifecycle, Metrics, Process, Telemetry};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
@@ -46,17 +46,17 @@ pub fn sampled_item(payload: Features) -> Item<Features> {
 
 fn item_of(payload: Features, deadline: Duration, trace_flags: u8) -> Item<Features> {
     let now = now_us();
-    let context = Context::new(DoorContext {
-        ask: AskId::random(),
+    let context = Context::new(ContextFields {
+        request_id: RequestId::random(),
         row: 0,
         rows: 1,
-        request_id: Some("r".into()),
+        client_request_id: Some("r".into()),
         trace_id: [1; 16],
         trace_flags,
         accepted_us: now,
         deadline_us: now + deadline.as_micros() as u64,
         priority: 1,
-        home: 0,
+        result_partition: 0,
         origin: Origin::Kafka(KafkaOrigin::default()),
         idempotent: None,
     });
@@ -161,15 +161,15 @@ impl Bench {
 
     fn build_on(
         flags: &[&str],
-        host: impl FnOnce(Shared) -> Host,
+        host: impl FnOnce(CommonSettings) -> Host,
         start: impl FnOnce(&Settings, &Host, &Arbiter, Outlets) -> Inlets,
     ) -> Self {
         // what waits is answered when a test says so, however busy the machine
         let flags = [&["cache.max_wait=10s"], flags].concat();
-        let layers = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", &[], &flags).unwrap();
+        let layers = Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], "", &[], &flags).unwrap();
         let mut problems = layers.problems();
         let settings = Settings::read(&layers, &mut problems);
-        let shared = Shared::read(&layers, &mut problems);
+        let shared = CommonSettings::read(&layers, &mut problems);
         let told: Vec<_> = problems.iter().collect();
         assert!(told.is_empty(), "{told:?}");
         let host = host(shared.unwrap());
@@ -182,7 +182,7 @@ impl Bench {
 
     pub fn ask(&self, items: Vec<Item<Features>>) -> Ended {
         let (ack, ended) = Ended::new();
-        let payload = Batch { travel: 2, stages: Vec::new(), items };
+        let payload = Batch { batch_partition: 2, stages: Vec::new(), items };
         self.inlets.features.deliver(Delivery { payload, ack });
         ended
     }
@@ -200,7 +200,9 @@ impl Bench {
         let prediction = Prediction { key, version, score, failure, model: "m".into() };
         let items = vec![item(Features::default()).with(prediction)];
         let (ack, ended) = Ended::new();
-        self.inlets.predictions.deliver(Delivery { payload: Batch { travel: 2, stages: Vec::new(), items }, ack });
+        self.inlets
+            .predictions
+            .deliver(Delivery { payload: Batch { batch_partition: 2, stages: Vec::new(), items }, ack });
         ended
     }
 

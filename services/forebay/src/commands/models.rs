@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use forebay_model::{ModelView, Registry};
-use forebay_runtime::{SettingsArgs, Shared};
+use forebay_runtime::{CommonSettings, SettingsArgs};
 use serde_json::{Value, json};
 
 use super::{complain, open_with, say};
@@ -95,7 +95,7 @@ pub(crate) fn run(args: &SettingsArgs, models: &Models) -> ExitCode {
     done.unwrap_or_else(|error| complain(&error, 1))
 }
 
-fn registry(shared: &Shared, folder: Option<&str>) -> Result<Registry, String> {
+fn registry(shared: &CommonSettings, folder: Option<&str>) -> Result<Registry, String> {
     match folder.map(str::parse::<Target>).transpose()? {
         None => open_registry(shared),
         Some(Target::Registry(path)) => open_folder(&path),
@@ -103,7 +103,7 @@ fn registry(shared: &Shared, folder: Option<&str>) -> Result<Registry, String> {
     }
 }
 
-fn list(shared: &Shared, folder: Option<&str>, as_json: bool) -> Result<ExitCode, String> {
+fn list(shared: &CommonSettings, folder: Option<&str>, as_json: bool) -> Result<ExitCode, String> {
     let registry = registry(shared, folder)?;
     let models = registry.models();
     if as_json {
@@ -145,7 +145,7 @@ fn view(model: &ModelView) -> Value {
     json!({ "name": model.name, "versions": versions.collect::<Vec<_>>() })
 }
 
-fn show(shared: &Shared, model: &str, version: Option<&str>, as_json: bool) -> Result<ExitCode, String> {
+fn show(shared: &CommonSettings, model: &str, version: Option<&str>, as_json: bool) -> Result<ExitCode, String> {
     let named = |asked: Option<&str>| Target::Named { name: model.to_owned(), asked: asked.map(str::to_owned) };
     // a bare name is a model of the registry unless something of that name lies in this folder
     let target = match (model.parse::<Target>(), version) {
@@ -162,7 +162,7 @@ fn show(shared: &Shared, model: &str, version: Option<&str>, as_json: bool) -> R
     Ok(verdict(&text, shown.ok))
 }
 
-fn check(shared: &Shared, which: &[String], as_json: bool) -> Result<ExitCode, String> {
+fn check(shared: &CommonSettings, which: &[String], as_json: bool) -> Result<ExitCode, String> {
     let mut all = Vec::new();
     if which.is_empty() {
         every(&open_registry(shared)?, as_json, &mut all);

@@ -19,7 +19,7 @@ pub(crate) fn run(args: &SettingsArgs, kafka: bool, stages: Option<Stages>) -> E
     let kafka = kafka || named || !stages.whole();
     launch(Process::all_in_one("forebay"), opened, async move |settings, host| {
         let running = system::start(settings, &host, &stages, kafka).await?;
-        say(&banner::text(host.shared(), running.http(), kafka, &stages));
+        say(&banner::text(host.settings(), running.http(), kafka, &stages));
         Ok(running)
     })
 }

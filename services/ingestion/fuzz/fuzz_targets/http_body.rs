@@ -1,4 +1,4 @@
-//! Any HTTP body is an ask of finite or missing values, or a problem with a sentence; and what this door takes as one
+//! Any HTTP body is a request of finite or missing values, or a problem with a sentence; and what this door takes as one
 //! labelled row, the record door takes for the same ask.
 #![no_main]
 

@@ -2,8 +2,8 @@
 //! arbiter.
 
 use actix::{Actor, Context, Handler, Message};
+use forebay_bus::amqp::AmqpMessages;
 use forebay_bus::kafka::{DeadLetters, RawBatch};
-use forebay_bus::rabbit::RabbitMessages;
 use forebay_bus::{Ack, Delivery, Outlet};
 use forebay_contract::{Batch, Item, MAX_BATCH_ITEMS, Outcome, Stage, StageTime, now_us, wire::outcome};
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
@@ -22,7 +22,7 @@ pub(crate) struct RecordsTaken(pub Delivery<RawBatch>);
 /// Messages at hand, each with an acknowledgement of its own.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct MessagesTaken(pub RabbitMessages);
+pub(crate) struct MessagesTaken(pub AmqpMessages);
 
 /// Where records go.
 pub(crate) struct Ingester {
@@ -48,7 +48,7 @@ impl Ingester {
                 }
             }
             let stages = vec![StageTime { stage: Stage::Ingestion.into(), entered_us, left_us: now_us() }];
-            self.results.send(Batch { travel: 0, stages, items }, ack.share());
+            self.results.send(Batch { batch_partition: 0, stages, items }, ack.share());
         }
     }
 }

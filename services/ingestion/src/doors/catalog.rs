@@ -1,6 +1,6 @@
-//! What can be asked, as the board says: no registry is read here, so the door needs no access to one.
+//! What can be asked, as the model directory says: no registry is read here, so the door needs no access to one.
 
-use forebay_bus::Board;
+use forebay_bus::ModelDirectory;
 use forebay_contract::{BreakerState, LoadState, ModelView, ReplicaState, RowFormat, VersionState, ViewVersion};
 use forebay_runtime::ModelSettings;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// The models as clients see them.
 #[derive(Clone, Debug)]
 pub struct Catalog {
-    board: Board,
+    directory: ModelDirectory,
     models: ModelSettings,
 }
 
@@ -96,19 +96,19 @@ pub(super) enum Breaker {
 
 impl Catalog {
     /// What `board` says; `models` names the default model and the stage or alias that answers.
-    pub fn new(board: Board, models: ModelSettings) -> Self {
-        Self { board, models }
+    pub fn new(directory: ModelDirectory, models: ModelSettings) -> Self {
+        Self { directory, models }
     }
 
     /// `None` while no prediction replica has told what the registry holds.
     pub(super) fn list(&self) -> Option<ModelList> {
-        let views = self.board.views();
+        let views = self.directory.views();
         let models: Vec<_> = views.iter().map(|view| self.entry(view)).collect();
         (!models.is_empty()).then_some(ModelList { models })
     }
 
     fn entry(&self, view: &ModelView) -> ModelEntry {
-        let replicas = self.board.replicas(&view.model);
+        let replicas = self.directory.replicas(&view.model);
         let wanted = self.wanted(view);
         let now = wanted.map(|wanted| answering(&replicas, wanted));
         let name = |version: u32| format!("v{version}");
@@ -192,14 +192,14 @@ fn on_replica(replica: &str, state: &VersionState) -> ReplicaEntry {
 
 #[cfg(test)]
 mod tests {
-    use forebay_runtime::{Layers, Problems, SHARED_BUNDLE, Shared};
+    use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Layers, Problems};
 
     use super::*;
 
-    fn catalog(board: &Board) -> Catalog {
-        let layers = Layers::from_parts(&[SHARED_BUNDLE], "", &[], &["models.name=m"]).unwrap();
-        let models = Shared::read(&layers, &mut Problems::default()).unwrap().models;
-        Catalog::new(board.clone(), models)
+    fn catalog(directory: &ModelDirectory) -> Catalog {
+        let layers = Layers::from_parts(&[COMMON_DEFAULTS], "", &[], &["models.name=m"]).unwrap();
+        let models = CommonSettings::read(&layers, &mut Problems::default()).unwrap().models;
+        Catalog::new(directory.clone(), models)
     }
 
     fn view(production: u32) -> ModelView {
@@ -228,21 +228,21 @@ mod tests {
         }
     }
 
-    fn answers(board: &Board) -> (Option<String>, Option<String>) {
-        let entry = catalog(board).list().unwrap().models.remove(0);
+    fn answers(directory: &ModelDirectory) -> (Option<String>, Option<String>) {
+        let entry = catalog(directory).list().unwrap().models.remove(0);
         (entry.default_version, entry.moving_to)
     }
 
     #[test]
     fn nothing_is_listed_before_a_replica_has_told() {
-        assert!(catalog(&Board::new("door")).list().is_none());
+        assert!(catalog(&ModelDirectory::new("door")).list().is_none());
     }
 
     #[test]
     fn a_view_alone_is_enough() {
-        let board = Board::new("door");
-        board.hear_view(view(2));
-        let entry = catalog(&board).list().unwrap().models.remove(0);
+        let directory = ModelDirectory::new("door");
+        directory.hear_view(view(2));
+        let entry = catalog(&directory).list().unwrap().models.remove(0);
         assert!(entry.default);
         assert_eq!((entry.default_version.as_deref(), entry.moving_to), (Some("v2"), None));
         assert_eq!((entry.versions[1].stage.as_deref(), entry.versions[1].aliases.len()), (Some("Production"), 1));
@@ -252,29 +252,29 @@ mod tests {
     #[test]
     fn the_old_version_answers_until_every_replica_has_the_new_one() {
         use LoadState::{Failed, Loading, Ready};
-        let board = Board::new("door");
-        board.hear_view(view(2));
-        board.hear(replica("a", 1, &[(1, Ready), (2, Loading)]));
-        board.hear(replica("b", 2, &[(1, Ready), (2, Ready)]));
-        board.hear(replica("c", 1, &[(1, Ready), (2, Failed)]));
-        assert_eq!(answers(&board), (Some("v1".into()), Some("v2".into())));
-        board.hear(replica("a", 2, &[(1, Ready), (2, Ready)]));
-        assert_eq!(answers(&board), (Some("v2".into()), None), "most of them have moved");
-        board.hear(replica("c", 2, &[(1, Ready), (2, Ready)]));
-        assert_eq!(answers(&board), (Some("v2".into()), None));
+        let directory = ModelDirectory::new("door");
+        directory.hear_view(view(2));
+        directory.hear(replica("a", 1, &[(1, Ready), (2, Loading)]));
+        directory.hear(replica("b", 2, &[(1, Ready), (2, Ready)]));
+        directory.hear(replica("c", 1, &[(1, Ready), (2, Failed)]));
+        assert_eq!(answers(&directory), (Some("v1".into()), Some("v2".into())));
+        directory.hear(replica("a", 2, &[(1, Ready), (2, Ready)]));
+        assert_eq!(answers(&directory), (Some("v2".into()), None), "most of them have moved");
+        directory.hear(replica("c", 2, &[(1, Ready), (2, Ready)]));
+        assert_eq!(answers(&directory), (Some("v2".into()), None));
     }
 
     #[test]
     fn what_replicas_say_of_a_version_is_listed_as_json() {
-        let board = Board::new("here");
-        board.publish_view(view(2));
-        board.describe("m", 2, vec!["age".into(), "bmi".into()], true);
+        let directory = ModelDirectory::new("here");
+        directory.publish_view(view(2));
+        directory.describe("m", 2, vec!["age".into(), "bmi".into()], true);
         let (failed, open) = (LoadState::Failed.into(), BreakerState::HalfOpen.into());
         let one =
             VersionState { version: 1, state: failed, why: "model.pkl: cut off".into(), ..VersionState::default() };
         let two = VersionState { version: 2, state: LoadState::Ready.into(), breaker: open, ..VersionState::default() };
-        board.report("m", Some(2), vec![one, two]);
-        let listed = serde_json::to_value(catalog(&board).list().unwrap()).unwrap();
+        directory.report("m", Some(2), vec![one, two]);
+        let listed = serde_json::to_value(catalog(&directory).list().unwrap()).unwrap();
         let versions = &listed["models"][0]["versions"];
         let why = serde_json::json!([
             { "replica": "here", "state": "failed", "breaker": "closed", "why": "model.pkl: cut off" }

@@ -10,7 +10,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use forebay_bus::{Ack, AckOutcome};
 use forebay_contract::wire::outcome::Result as Answered;
-use forebay_contract::{AskId, ErrorCode, HttpOrigin, Origin, Problem, SplitKey, now_us};
+use forebay_contract::{ErrorCode, HttpOrigin, Origin, Problem, RequestId, SplitKey, now_us};
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::{Lifecycle, StageMetrics, StageTracer, TraceContext};
 
@@ -48,8 +48,8 @@ pub struct PredictDoor {
     pub timeouts: Timeouts,
     /// Of the inner topics.
     pub partitions: u32,
-    /// Travel partition of the batch that is gathering now: the home of asks without a key, so that packs stay whole.
-    pub travel: Arc<AtomicU32>,
+    /// Batch partition of the batch that is gathering now: the home of requests without a key, so that packs stay whole.
+    pub batch_partition: Arc<AtomicU32>,
     /// Where replies to this replica go.
     pub origin: HttpOrigin,
     /// Limits.
@@ -89,7 +89,7 @@ impl std::fmt::Debug for PredictDoor {
     tag = "predict",
     request_body = PredictRequest,
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Names the ask: the same key and payload again get the same answer"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Names the request: the same key and payload again get the same answer"),
         ("X-Forebay-Key" = Option<String>, Header, description = "As the field key, which comes first"),
         ("traceparent" = Option<String>, Header, description = "W3C trace context; the mesh continues the trace"),
     ),
@@ -232,20 +232,28 @@ impl PredictDoor {
         trace: TraceContext,
         accepted_us: u64,
     ) -> Admission {
-        let (id, home) = match key {
+        let (id, result_partition) = match key {
             Some((caller, key)) => {
-                let id = AskId::of_key(caller, key);
-                (id, id.home(self.partitions))
+                let id = RequestId::of_key(caller, key);
+                (id, id.result_partition(self.partitions))
             }
-            None => (AskId::random(), self.travel.load(Ordering::Relaxed)),
+            None => (RequestId::random(), self.batch_partition.load(Ordering::Relaxed)),
         };
         let idempotent = key.map(|_| ask.digest());
-        Admission { ask: id, home, origin: Origin::Http(self.origin), accepted_us, timeout, trace, idempotent }
+        Admission {
+            ask: id,
+            result_partition,
+            origin: Origin::Http(self.origin),
+            accepted_us,
+            timeout,
+            trace,
+            idempotent,
+        }
     }
 
     /// The seats are free when the caller has left and the mesh is done as well; a mesh that cannot take the items is
     /// told to the caller at once.
-    fn ack(&self, ask: AskId, seats: Arc<Seats>) -> Ack {
+    fn ack(&self, ask: RequestId, seats: Arc<Seats>) -> Ack {
         let waiters = self.waiters.clone();
         Ack::new(move |outcome| {
             if outcome == AckOutcome::Failed {

@@ -3,24 +3,24 @@
 use std::sync::mpsc::{Receiver, channel};
 
 use forebay_bus::AckOutcome;
-use forebay_contract::{AskId, Context, DoorContext, KafkaOrigin, Origin};
+use forebay_contract::{Context, ContextFields, KafkaOrigin, Origin, RequestId};
 
 use super::*;
 
 const GAP: Duration = Duration::from_millis(5);
 
 fn item(values: usize) -> Item<Request> {
-    let context = Context::new(DoorContext {
-        ask: AskId::random(),
+    let context = Context::new(ContextFields {
+        request_id: RequestId::random(),
         row: 0,
         rows: 1,
-        request_id: None,
+        client_request_id: None,
         trace_id: [1; 16],
         trace_flags: 0,
         accepted_us: 7,
         deadline_us: 8,
         priority: 1,
-        home: 0,
+        result_partition: 0,
         origin: Origin::Kafka(KafkaOrigin { partition: 0, offset: 0, timestamp_ms: 0 }),
         idempotent: None,
     });
@@ -62,7 +62,7 @@ fn an_idle_door_hands_over_at_once_and_a_busy_one_every_gap() {
     }
     assert_eq!(gathering.due(start + GAP), Due::Now);
     let flush = gathering.flush(start + GAP).unwrap();
-    assert_eq!((flush.batch.items.len(), flush.batch.travel), (6, 0));
+    assert_eq!((flush.batch.items.len(), flush.batch.batch_partition), (6, 0));
     assert!(gathering.flush(start + GAP).is_none());
 
     let later = start + Duration::from_secs(1);
@@ -97,7 +97,7 @@ fn a_large_delivery_leaves_in_full_batches_and_is_done_when_all_are() {
     add(&mut gathering, one, now);
     let full = add(&mut gathering, many, now);
     assert_eq!(full.iter().map(|flush| flush.batch.items.len()).collect::<Vec<_>>(), [256, 256]);
-    assert_eq!(full.iter().map(|flush| flush.batch.travel).collect::<Vec<_>>(), [1, 0]);
+    assert_eq!(full.iter().map(|flush| flush.batch.batch_partition).collect::<Vec<_>>(), [1, 0]);
     full.into_iter().for_each(|flush| flush.ack.ack());
     assert_eq!(done_one.try_recv(), Ok(AckOutcome::Done));
     assert!(done_many.try_recv().is_err());

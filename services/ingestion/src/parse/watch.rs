@@ -10,7 +10,7 @@ use super::Rejected;
 /// Filled in by whoever stops first.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// Most rows of an ask.
+    /// Most rows of a request.
     pub max_rows: usize,
     /// The client's label, once it was read.
     pub request_id: Option<String>,

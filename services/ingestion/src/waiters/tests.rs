@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay_contract::{Answer, Context, DoorContext, HttpOrigin, Item, Score};
+use forebay_contract::{Answer, Context, ContextFields, HttpOrigin, Item, Score};
 
 use super::*;
 
@@ -13,36 +13,36 @@ fn outcome(value: f64) -> Outcome {
     Answer { score: Some(Score { value, ..Score::default() }), ..Answer::default() }.into()
 }
 
-fn reply(ask: AskId, instance: u64, rows: &[(u32, f64)]) -> Batch<Outcome> {
+fn reply(ask: RequestId, instance: u64, rows: &[(u32, f64)]) -> Batch<Outcome> {
     let item = |(row, value): &(u32, f64)| {
-        let context = Context::new(DoorContext {
-            ask,
+        let context = Context::new(ContextFields {
+            request_id: ask,
             row: *row,
             rows: 3,
-            request_id: None,
+            client_request_id: None,
             trace_id: [1; 16],
             trace_flags: 0,
             accepted_us: 0,
             deadline_us: 0,
             priority: 1,
-            home: 0,
+            result_partition: 0,
             origin: Origin::Http(HttpOrigin { instance, reply_partition: 0 }),
             idempotent: None,
         });
         Item { context, parent_span: 0, attempt: 0, payload: outcome(*value) }
     };
-    Batch { travel: 0, stages: vec![], items: rows.iter().map(item).collect() }
+    Batch { batch_partition: 0, stages: vec![], items: rows.iter().map(item).collect() }
 }
 
 #[tokio::test]
 async fn rows_come_back_in_any_order_and_once() {
     let waiters = Waiters::new(INSTANCE);
-    let ask = AskId::random();
+    let ask = RequestId::random();
     let (waiter, new) = waiters.enter(ask, 3, None).unwrap();
     assert!(new);
     waiters.settle(reply(ask, INSTANCE, &[(2, 2.0), (2, 9.0)]));
     waiters.settle(reply(ask, INSTANCE + 1, &[(0, 9.0), (1, 9.0)]));
-    waiters.settle(reply(AskId::random(), INSTANCE, &[(0, 9.0), (7, 9.0)]));
+    waiters.settle(reply(RequestId::random(), INSTANCE, &[(0, 9.0), (7, 9.0)]));
     assert_eq!(waiters.len(), 1);
     waiters.settle(reply(ask, INSTANCE, &[(0, 0.0), (1, 1.0)]));
     assert!(waiters.is_empty());
@@ -52,7 +52,7 @@ async fn rows_come_back_in_any_order_and_once() {
 #[tokio::test]
 async fn the_deadline_answers_what_has_not_come() {
     let waiters = Waiters::new(INSTANCE);
-    let ask = AskId::random();
+    let ask = RequestId::random();
     let (waiter, _) = waiters.enter(ask, 3, None).unwrap();
     waiters.settle(reply(ask, INSTANCE, &[(1, 1.0)]));
     let rows = waiter.rows(Duration::from_millis(50)).await;
@@ -65,7 +65,7 @@ async fn the_deadline_answers_what_has_not_come() {
 #[tokio::test]
 async fn a_second_caller_of_a_key_shares_the_answer_and_another_payload_conflicts() {
     let waiters = Waiters::new(INSTANCE);
-    let ask = AskId::of_key("", "k");
+    let ask = RequestId::of_key("", "k");
     let (first, _) = waiters.enter(ask, 1, Some([1; 16])).unwrap();
     let (second, new) = waiters.enter(ask, 1, Some([1; 16])).unwrap();
     assert!(!new);
@@ -79,7 +79,7 @@ async fn a_second_caller_of_a_key_shares_the_answer_and_another_payload_conflict
 #[tokio::test]
 async fn who_leaves_frees_the_place_and_idle_is_told() {
     let waiters = Waiters::new(INSTANCE);
-    let (waiter, _) = waiters.enter(AskId::random(), 1, None).unwrap();
+    let (waiter, _) = waiters.enter(RequestId::random(), 1, None).unwrap();
     let idle = tokio::spawn({
         let waiters = waiters.clone();
         async move { waiters.idle().await }
@@ -93,7 +93,7 @@ async fn who_leaves_frees_the_place_and_idle_is_told() {
 #[tokio::test]
 async fn a_failed_hand_over_is_told() {
     let waiters = Waiters::new(INSTANCE);
-    let ask = AskId::random();
+    let ask = RequestId::random();
     let (waiter, _) = waiters.enter(ask, 1, None).unwrap();
     let problem = Problem::new(ErrorCode::Unavailable, "x");
     waiters.fail(ask, &problem);

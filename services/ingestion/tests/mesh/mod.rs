@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use actix_rt::Arbiter;
 use forebay_bus::kafka::DeadLetters;
-use forebay_bus::{Ack, Board, Delivery, EdgeEvents, Outlet};
+use forebay_bus::{Ack, Delivery, EdgeEvents, ModelDirectory, Outlet};
 use forebay_contract::{Answer, Batch, ErrorCode, Item, Outcome, Problem, Request, Score};
-use forebay_ingestion::BUNDLE;
+use forebay_ingestion::DEFAULTS;
 use forebay_ingestion::settings::Settings;
 use forebay_ingestion::system::{HttpDoor, Ingestion, Outlets, Place, stage};
-use forebay_runtime::{Host, Layers, Problems, SHARED_BUNDLE, Shared};
+use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Host, Layers, Problems};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -38,7 +38,7 @@ pub struct Mesh {
     pub requests: UnboundedReceiver<(Batch<Request>, Ack)>,
     pub results: UnboundedReceiver<(Batch<Outcome>, Ack)>,
     pub letters: Arc<Letters>,
-    pub board: Board,
+    pub directory: ModelDirectory,
     arbiter: Arbiter,
 }
 
@@ -55,9 +55,9 @@ impl Mesh {
     pub fn try_start(flags: &[&str]) -> Result<Self, String> {
         let mut all = vec!["http.listen=127.0.0.1:0", "http.workers=1"];
         all.extend(flags);
-        let layers = Layers::from_parts(&[SHARED_BUNDLE, BUNDLE], "", &[], &all).unwrap();
+        let layers = Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], "", &[], &all).unwrap();
         let mut problems = Problems::default();
-        let (shared, settings) = (Shared::read(&layers, &mut problems), Settings::read(&layers, &mut problems));
+        let (shared, settings) = (CommonSettings::read(&layers, &mut problems), Settings::read(&layers, &mut problems));
         problems.into_result().map_err(|problems| problems.to_string())?;
         let (shared, settings) = (shared.unwrap(), settings.unwrap());
         let host = Host::detached(shared);
@@ -71,10 +71,10 @@ impl Mesh {
         };
         let arbiter = Arbiter::new();
         let place = Place::replica(4, settings.ingestion.gather);
-        let board = Board::new("test");
-        let stage = stage(&settings, &host, &arbiter.handle(), outlets, place, &board);
+        let directory = ModelDirectory::new("test");
+        let stage = stage(&settings, &host, &arbiter.handle(), outlets, place, &directory);
         let stage = stage.map_err(|error| error.to_string())?;
-        Ok(Self { host, stage, requests, results, letters, board, arbiter })
+        Ok(Self { host, stage, requests, results, letters, directory, arbiter })
     }
 
     pub fn serve(&self) -> HttpDoor {
@@ -88,7 +88,8 @@ impl Mesh {
         actix_rt::spawn(async move {
             while let Some((batch, ack)) = requests.recv().await {
                 ack.ack();
-                let payload = Batch { travel: 0, stages: vec![], items: batch.items.into_iter().map(sum).collect() };
+                let payload =
+                    Batch { batch_partition: 0, stages: vec![], items: batch.items.into_iter().map(sum).collect() };
                 replies.deliver(Delivery { payload, ack: Ack::none() });
             }
         });
@@ -117,7 +118,7 @@ impl Mesh {
     }
 
     pub fn reply(&self, items: Vec<Item<Outcome>>) {
-        let payload = Batch { travel: 0, stages: vec![], items };
+        let payload = Batch { batch_partition: 0, stages: vec![], items };
         self.stage.replies.deliver(Delivery { payload, ack: Ack::none() });
     }
 }

@@ -157,7 +157,7 @@ mod tests {
     use forebay_bus::{Ack, Outlet, StageScope};
     use forebay_contract::Stage;
     use forebay_contract::wire::outcome::Result as Wire;
-    use forebay_runtime::{Host, Layers, SHARED_BUNDLE, Shared};
+    use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Host, Layers};
 
     use super::*;
     use crate::deliveries::Outlets;
@@ -166,10 +166,10 @@ mod tests {
 
     /// One row pinned to version 1, whose model is in this mood; Production is 3.
     fn answered(mood: Mood, flags: &[&str]) -> (u32, String) {
-        let layers = Layers::from_parts(&[SHARED_BUNDLE, crate::BUNDLE], "", &[], flags).unwrap();
+        let layers = Layers::from_parts(&[COMMON_DEFAULTS, crate::DEFAULTS], "", &[], flags).unwrap();
         let mut problems = layers.problems();
         let section = Settings::read(&layers, &mut problems).unwrap().prediction;
-        let host = Host::detached(Shared::read(&layers, &mut problems).unwrap());
+        let host = Host::detached(CommonSettings::read(&layers, &mut problems).unwrap());
         let (tx, rx) = channel();
         let outlets = Outlets {
             results: Outlet::new(move |batch, ack: Ack| {
@@ -185,7 +185,7 @@ mod tests {
         let component = host.lifecycle().register("predictor");
         System::new().block_on(async move {
             let predictor = Predictor::new(work, section.threads, component).start();
-            let payload = Batch { travel: 0, stages: Vec::new(), items: vec![item(1, "m", 1, &[0.5])] };
+            let payload = Batch { batch_partition: 0, stages: Vec::new(), items: vec![item(1, "m", 1, &[0.5])] };
             predictor.send(Incoming(Delivery { payload, ack: Ack::none() })).await.unwrap();
             let received = actix_rt::task::spawn_blocking(move || rx.recv_timeout(Duration::from_secs(20)).unwrap());
             match received.await.unwrap().items.remove(0).payload.result {

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::mpsc::channel;
 
-use forebay_bus::Board;
+use forebay_bus::ModelDirectory;
 use forebay_contract::{BreakerState, LoadState, ModelView as BoardView, VersionState};
-use forebay_runtime::{Layers, Lifecycle, SHARED_BUNDLE, Shared};
+use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Layers, Lifecycle};
 
 use super::*;
 use crate::fakes::POLICY;
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Kept {
     versions: Arc<Versions>,
-    board: Board,
+    directory: ModelDirectory,
     lifecycle: Lifecycle,
     folder: tempfile::TempDir,
 }
@@ -32,8 +32,8 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn defaults() -> ModelSettings {
-    let layers = Layers::from_parts(&[SHARED_BUNDLE], "", &[], &[]).unwrap();
-    Shared::read(&layers, &mut layers.problems()).unwrap().models
+    let layers = Layers::from_parts(&[COMMON_DEFAULTS], "", &[], &[]).unwrap();
+    CommonSettings::read(&layers, &mut layers.problems()).unwrap().models
 }
 
 fn kept(warm: Warm) -> Kept {
@@ -46,16 +46,18 @@ fn looking(warm: Warm, every: Duration) -> Kept {
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../preprocessing/tests/registry"), folder.path());
     let (loader, wishes) = channel();
     let versions = Arc::new(Versions::new(loader));
-    let (lifecycle, board) = (Lifecycle::new(), Board::new("here"));
+    let (lifecycle, directory) = (Lifecycle::new(), ModelDirectory::new("here"));
     let woken = Arc::downgrade(&versions);
-    board.changes().on_wake(move || woken.upgrade().iter().for_each(|versions| versions.wish(Wish::Board)));
+    directory
+        .changes()
+        .on_notify(move || woken.upgrade().iter().for_each(|versions| versions.wish(Wish::ModelDirectory)));
     let registry = format!("file:{}", folder.path().display());
     let location = registry.clone();
     Loader {
         versions: Arc::downgrade(&versions),
         wishes,
         watch: RegistryWatch::new(move || Registry::open(&location), every),
-        reporter: Reporter::new(board.clone(), registry.clone()),
+        reporter: Reporter::new(directory.clone(), registry.clone()),
         models: ModelSettings { registry, name: "diabetes".into(), ..defaults() },
         warm,
         policy: POLICY,
@@ -66,7 +68,7 @@ fn looking(warm: Warm, every: Duration) -> Kept {
     }
     .spawn()
     .unwrap();
-    let kept = Kept { versions, board, lifecycle, folder };
+    let kept = Kept { versions, directory, lifecycle, folder };
     kept.until(|kept| kept.lifecycle.is_ready());
     kept
 }
@@ -95,9 +97,9 @@ impl Kept {
         std::fs::rename(self.folder.path().join(".new"), root.join(path)).unwrap();
     }
 
-    /// What the board says of a version here.
+    /// What the model directory says of a version here.
     fn reported(&self, version: u32) -> Option<VersionState> {
-        let replicas = self.board.replicas("diabetes");
+        let replicas = self.directory.replicas("diabetes");
         replicas.first()?.versions.iter().find(|state| state.version == version).cloned()
     }
 
@@ -217,7 +219,7 @@ fn content_that_breaks_in_place_leaves_the_old_one_answering() {
     kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 3));
     let before = kept.reported(2).unwrap();
     kept.write("2/model.skops", "broken");
-    let generation = || kept.board.view("diabetes").unwrap().generation;
+    let generation = || kept.directory.view("diabetes").unwrap().generation;
     let old = generation();
     kept.until(|_| generation() > old);
     kept.write("registered_model.yaml", "stages: {1: Production}");
@@ -226,16 +228,16 @@ fn content_that_breaks_in_place_leaves_the_old_one_answering() {
 }
 
 #[test]
-fn the_board_knows_the_registry_and_what_is_loaded_here() {
+fn the_directory_knows_the_registry_and_what_is_loaded_here() {
     let kept = kept(Warm::Production);
     kept.until(|kept| kept.state(2) == LoadState::Ready && kept.state(1) == LoadState::Ready);
-    let view = kept.board.view("diabetes").unwrap();
+    let view = kept.directory.view("diabetes").unwrap();
     let versions: Vec<_> = view.versions.iter().map(|it| (it.version, it.stage.as_str(), it.flavor.as_str())).collect();
     assert_eq!(versions, [(1, "", "sklearn"), (2, "Production", "sklearn"), (3, "", "sklearn")]);
     assert_eq!(view.aliases.get("candidate"), Some(&1));
     assert_eq!(kept.state(3), LoadState::Unknown, "nobody asked for it");
     assert_eq!(kept.reported(2).unwrap().digest, view.versions[1].digest);
-    assert_eq!(kept.board.replicas("diabetes")[0].production, 2);
+    assert_eq!(kept.directory.replicas("diabetes")[0].production, 2);
 
     let Found::Ready(version) = kept.versions.find("diabetes", 2) else { panic!("not ready") };
     (0..5).for_each(|_| _ = version.failed(Instant::now()));
@@ -249,22 +251,26 @@ fn the_board_knows_the_registry_and_what_is_loaded_here() {
 }
 
 #[test]
-fn news_on_the_board_make_it_look_before_its_time() {
+fn news_on_the_directory_make_it_look_before_its_time() {
     let kept = looking(Warm::All, Duration::from_secs(3600));
     kept.until(|kept| kept.state(3) == LoadState::Ready);
     kept.write("registered_model.yaml", "stages: {3: Production}");
-    let view = kept.board.view("diabetes").unwrap();
+    let view = kept.directory.view("diabetes").unwrap();
     // another replica has seen it
-    kept.board.hear_view(BoardView { generation: view.generation + 1, aliases: Default::default(), ..(*view).clone() });
+    kept.directory.hear_view(BoardView {
+        generation: view.generation + 1,
+        aliases: Default::default(),
+        ..(*view).clone()
+    });
     kept.until(|kept| kept.production() == Some(3));
     kept.write("registered_model.yaml", "stages: {1: Production}");
     kept.versions.wish(Wish::Look);
     kept.until(|kept| kept.production() == Some(1));
-    let generation = kept.board.view("diabetes").unwrap().generation;
-    kept.board.hear_view(BoardView { generation: generation + 1, ..(*view).clone() });
+    let generation = kept.directory.view("diabetes").unwrap().generation;
+    kept.directory.hear_view(BoardView { generation: generation + 1, ..(*view).clone() });
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(
-        kept.board.view("diabetes").unwrap().generation,
+        kept.directory.view("diabetes").unwrap().generation,
         generation + 1,
         "what is old news here is not repeated"
     );

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use forebay_contract::{AskId, ItemId};
+use forebay_contract::{ItemId, RequestId};
 use proptest::prelude::*;
 
 use super::{Offer, Window};
@@ -46,7 +46,7 @@ impl Model {
 }
 
 fn item(id: u8) -> ItemId {
-    ItemId { ask: AskId([id / 2; 16]), row: u32::from(id % 2) }
+    ItemId { request_id: RequestId([id / 2; 16]), row: u32::from(id % 2) }
 }
 
 fn offer(window: &mut Window<u32>, model: &mut Model, id: u8, copy: u32, now: Instant) -> Result<(), TestCaseError> {

@@ -193,14 +193,14 @@ impl ConsumerContext for Quiet {}
 
 #[cfg(test)]
 mod tests {
-    use forebay_runtime::{Layers, SHARED_BUNDLE, Shared};
+    use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Layers};
 
     use super::*;
 
     fn client(environment: &[(&str, &str)], flags: &[&str]) -> Client {
-        let layers = Layers::from_parts(&[SHARED_BUNDLE], "", environment, flags).unwrap();
+        let layers = Layers::from_parts(&[COMMON_DEFAULTS], "", environment, flags).unwrap();
         let mut problems = layers.problems();
-        let shared = Shared::read(&layers, &mut problems).unwrap();
+        let shared = CommonSettings::read(&layers, &mut problems).unwrap();
         problems.into_result().unwrap();
         Client::new(&shared.kafka, "caching")
     }

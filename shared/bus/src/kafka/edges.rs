@@ -9,15 +9,15 @@ use forebay_runtime::{Drain, Fence, Host, StageMetrics, StartError};
 use parking_lot::Mutex;
 use prost::Message as Payload;
 
-use super::board::BoardEdge;
+use super::assigned_consumer::AssignedConsumer;
 use super::client::Client;
 use super::dead_letters::{DeadLetter, DeadLetters};
-use super::follower::Follower;
+use super::directory::DirectoryEdge;
 use super::outlet::{KafkaOutlet, Route, answer_undeliverable};
 use super::producer::{RecordSink, Undeliverable};
 use super::record::{RawBatch, RawRecord};
 use super::source::{FirstRecord, OnFirst, RecordIntake, Source, SourceSpec, TypedIntake};
-use super::upkeep::Upkeep;
+use super::topic_monitor::TopicMonitor;
 use crate::host_events::{CountOnly, HostEvents};
 use crate::{Delivery, EdgeEvents, Inlet, Outlet, Permits};
 
@@ -45,7 +45,7 @@ pub enum Follow {
 /// The partitions a source has in hand, for those who follow it.
 #[derive(Clone, Default)]
 pub struct Assigned {
-    followers: Arc<Mutex<Vec<Follower>>>,
+    assigned_consumers: Arc<Mutex<Vec<AssignedConsumer>>>,
     leaving: Arc<Mutex<Vec<Leaving>>>,
 }
 
@@ -73,8 +73,8 @@ pub struct Edges {
     pub(super) metrics: StageMetrics,
     permits: Permits,
     sources: Vec<Source>,
-    followers: Vec<(Follower, JoinHandle<()>)>,
-    pub(super) boards: Vec<BoardEdge>,
+    assigned_consumers: Vec<(AssignedConsumer, JoinHandle<()>)>,
+    pub(super) directories: Vec<DirectoryEdge>,
     on_first: Option<OnFirst>,
     watched: Arc<Mutex<Vec<Arc<str>>>>,
     _fence: Fence,
@@ -92,7 +92,7 @@ impl Edges {
     /// # Errors
     /// When the client refuses the settings.
     pub fn open(host: &Host, stage: &'static str) -> Result<Self, StartError> {
-        let shared = host.shared();
+        let shared = host.settings();
         let client = Client::new(&shared.kafka, stage);
         let metrics = StageMetrics::register(host.metrics(), stage);
         let events: Arc<dyn EdgeEvents> =
@@ -101,7 +101,7 @@ impl Edges {
         let sink = RecordSink::open(&client, Arc::clone(&events), move |topic| counters.sent(topic))
             .map_err(|error| StartError::setting("kafka", error.to_string()))?;
         let watched = Arc::new(Mutex::new(Vec::new()));
-        let upkeep = Upkeep::new(host, client.clone(), sink.clone(), Arc::clone(&watched));
+        let topic_monitor = TopicMonitor::new(host, client.clone(), sink.clone(), Arc::clone(&watched));
         let edges = Self {
             host: host.clone(),
             stage,
@@ -110,13 +110,13 @@ impl Edges {
             metrics,
             permits: Permits::new(shared.delivery.in_flight),
             sources: Vec::new(),
-            followers: Vec::new(),
-            boards: Vec::new(),
+            assigned_consumers: Vec::new(),
+            directories: Vec::new(),
             on_first: None,
             watched,
             _fence: Fence::arm(shared.kafka.session_timeout),
         };
-        upkeep.start(events)?;
+        topic_monitor.start(events)?;
         edges.sink.on_undeliverable(edges.bury());
         Ok(edges)
     }
@@ -152,7 +152,7 @@ impl Edges {
 
     /// Where this stage's dead letters go.
     pub fn dead_letters(&self) -> DeadLetters {
-        let topic = &self.host.shared().topics.dead_letters;
+        let topic = &self.host.settings().topics.dead_letters;
         self.watch(topic);
         let events = Arc::new(CountOnly(self.metrics.clone()));
         DeadLetters::to_topic(self.stage, &format!("forebay-{}", self.stage), self.sink.clone(), topic, events)
@@ -161,9 +161,12 @@ impl Edges {
     /// An edge to an inner topic. What cannot be sent on before its deadline is answered with an error over the results
     /// topic; what cannot be sent there either is read again from the source.
     pub fn outlet<P: Payload + Default + 'static>(&self, topic: &str, route: Route) -> Outlet<P> {
-        let results = self.host.shared().topics.results.clone();
-        let undeliverable = (route == Route::Travel && topic != results).then(|| {
-            answer_undeliverable::<P>(topic, self.kafka_outlet(&results, Route::Home, None).into_outlet::<Outcome>())
+        let results = self.host.settings().topics.results.clone();
+        let undeliverable = (route == Route::BatchPartition && topic != results).then(|| {
+            answer_undeliverable::<P>(
+                topic,
+                self.kafka_outlet(&results, Route::ResultPartition, None).into_outlet::<Outcome>(),
+            )
         });
         self.kafka_outlet(topic, route, undeliverable).into_outlet()
     }
@@ -247,23 +250,23 @@ impl Edges {
         let events: Arc<dyn EdgeEvents> =
             Arc::new(HostEvents::register(&self.host, &self.metrics, format!("kafka reader of {topic}")));
         let config = self.client.reader_of_partitions();
-        let permits = Permits::new(self.host.shared().delivery.in_flight);
+        let permits = Permits::new(self.host.settings().delivery.in_flight);
         let advisory = matches!(follow, Follow::Assigned(_));
         let letters = self.dead_letters();
-        let (follower, thread) =
-            Follower::start(&config, topic, inlet, permits, advisory, Arc::clone(&events), letters)
+        let (assigned_consumer, thread) =
+            AssignedConsumer::start(&config, topic, inlet, permits, advisory, Arc::clone(&events), letters)
                 .map_err(|error| refused(&error))?;
         match follow {
             Follow::Assigned(assigned) => {
                 events.ready();
-                assigned.followers.lock().push(follower.clone());
+                assigned.assigned_consumers.lock().push(assigned_consumer.clone());
             }
             Follow::Partitions(partitions) => {
                 let partitions = partitions.iter().map(|p| p.cast_signed()).collect();
-                begin_when_reachable(follower.clone(), topic.to_owned(), partitions, events)?;
+                begin_when_reachable(assigned_consumer.clone(), topic.to_owned(), partitions, events)?;
             }
         }
-        self.followers.push((follower, thread));
+        self.assigned_consumers.push((assigned_consumer, thread));
         Ok(())
     }
 
@@ -277,8 +280,8 @@ impl Edges {
         });
         let on_assigned = assigned.map(|assigned| -> super::source::OnAssigned {
             Box::new(move |partitions| {
-                for follower in assigned.followers.lock().iter() {
-                    if let Err(error) = follower.assign(partitions) {
+                for assigned_consumer in assigned.assigned_consumers.lock().iter() {
+                    if let Err(error) = assigned_consumer.assign(partitions) {
                         // advisory: waiters of these partitions go on as misses
                         tracing::warn!(%error, "advisory topic cannot be followed");
                     }
@@ -292,7 +295,7 @@ impl Edges {
     /// Records of outside topics that the broker will never take go to the dead letters.
     fn bury(&self) -> Undeliverable {
         let letters = self.dead_letters();
-        let topic: Arc<str> = self.host.shared().topics.results_out.as_str().into();
+        let topic: Arc<str> = self.host.settings().topics.results_out.as_str().into();
         Arc::new(move |payload, error, _, ack| {
             let record = RawRecord {
                 payload: payload.into(),
@@ -309,16 +312,16 @@ impl Edges {
 }
 
 fn begin_when_reachable(
-    follower: Follower,
+    assigned_consumer: AssignedConsumer,
     topic: String,
     partitions: Vec<i32>,
     events: Arc<dyn EdgeEvents>,
 ) -> Result<(), StartError> {
     spawn("kafka-follow", move || {
-        while let Err(error) = follower.assign(&partitions) {
-            events.unready(&format!("topic {topic}: {}", follower.behind(&error)));
+        while let Err(error) = assigned_consumer.assign(&partitions) {
+            events.unready(&format!("topic {topic}: {}", assigned_consumer.behind(&error)));
             std::thread::sleep(Duration::from_millis(500));
-            if follower.is_closing() {
+            if assigned_consumer.is_closing() {
                 return;
             }
         }
@@ -336,11 +339,11 @@ pub(super) fn refused(error: &rdkafka::error::KafkaError) -> StartError {
 
 impl Drain for Edges {
     async fn drain(mut self) {
-        let limit = self.host.shared().delivery.drain;
+        let limit = self.host.settings().delivery.drain;
         let stage = self.stage;
         let work = move || {
             // nobody should wait for a version on a replica that goes
-            self.boards.iter_mut().for_each(BoardEdge::leave);
+            self.directories.iter_mut().for_each(DirectoryEdge::leave);
             self.sources.iter().for_each(Source::stop_intake);
             // return edges stay open until the work they answer is done
             if !self.permits.wait_idle(limit.mul_f64(0.7)) {
@@ -349,8 +352,8 @@ impl Drain for Edges {
             if !self.sink.flush(limit.mul_f64(0.15)) {
                 tracing::warn!(stage, "not every record got its delivery report");
             }
-            self.boards.into_iter().for_each(BoardEdge::close);
-            self.followers.iter().for_each(|(follower, _)| follower.close());
+            self.directories.into_iter().for_each(DirectoryEdge::close);
+            self.assigned_consumers.iter().for_each(|(assigned_consumer, _)| assigned_consumer.close());
             self.sources.into_iter().for_each(Source::close);
         };
         if tokio::task::spawn_blocking(work).await.is_err() {

@@ -15,12 +15,12 @@ use crate::{Ack, Outlet};
 /// Which partition a batch goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// The batch's travel partition: it stays whole.
-    Travel,
-    /// Each item's home partition: one publishing replica sees every copy of an ask.
-    Home,
+    /// The batch's batch partition: it stays whole.
+    BatchPartition,
+    /// Each item's result partition: one publishing replica sees every copy of a request.
+    ResultPartition,
     /// The partition of the replica that waits; items nobody waits for are done.
-    Reply,
+    ReplyPartition,
 }
 
 /// An outlet's parts, shared by every send.
@@ -44,12 +44,12 @@ impl KafkaOutlet {
     }
 
     fn send<P: Message + Default>(&self, mut batch: Batch<P>, ack: Ack) {
-        if self.route == Route::Travel && batch.items.len() <= MAX_BATCH_ITEMS {
-            let partition = batch.travel;
+        if self.route == Route::BatchPartition && batch.items.len() <= MAX_BATCH_ITEMS {
+            let partition = batch.batch_partition;
             return self.produce(partition, &batch, ack);
         }
         let items = std::mem::take(&mut batch.items);
-        for (partition, items) in self.split(items, batch.travel) {
+        for (partition, items) in self.split(items, batch.batch_partition) {
             batch.items = items;
             self.produce(partition, &batch, ack.share());
         }
@@ -57,13 +57,13 @@ impl KafkaOutlet {
     }
 
     /// Groups items by partition, in records of at most [`MAX_BATCH_ITEMS`].
-    fn split<P>(&self, mut items: Vec<Item<P>>, travel: u32) -> Vec<(u32, Vec<Item<P>>)> {
+    fn split<P>(&self, mut items: Vec<Item<P>>, batch_partition: u32) -> Vec<(u32, Vec<Item<P>>)> {
         // not known yet: the doors have counted with the number of partitions that all inner topics share
         let count = self.sink.partitions(&self.topic).unwrap_or(u32::MAX).max(1);
         let partition = |item: &Item<P>| match self.route {
-            Route::Travel => Some(travel),
-            Route::Home => Some(item.context.home() % count),
-            Route::Reply => item.context.reply_partition().map(|p| p % count),
+            Route::BatchPartition => Some(batch_partition),
+            Route::ResultPartition => Some(item.context.result_partition() % count),
+            Route::ReplyPartition => item.context.reply_partition().map(|p| p % count),
         };
         let first = items.first().and_then(partition);
         if items.len() <= MAX_BATCH_ITEMS && items.iter().all(|item| partition(item) == first) {

@@ -16,7 +16,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
-use super::ledger::Ledger;
+use super::offset_tracker::OffsetTracker;
 use super::refusal::Refusal;
 use super::rewind::Backoff;
 use crate::{EdgeEvents, Permits};
@@ -77,11 +77,11 @@ struct Control {
 
 impl Source {
     pub(crate) fn start(spec: SourceSpec, intake: impl Intake) -> Result<Self, KafkaError> {
-        let ledger = Arc::new(Ledger::default());
+        let offset_tracker = Arc::new(OffsetTracker::default());
         let generation = Arc::new(AtomicU64::new(0));
         let context = SourceContext {
             topic: Arc::clone(&spec.topic),
-            ledger: Arc::clone(&ledger),
+            offset_tracker: Arc::clone(&offset_tracker),
             generation: Arc::clone(&generation),
             from_latest: spec.from_latest,
             events: Arc::clone(&spec.events),
@@ -97,7 +97,7 @@ impl Source {
         let mut running = Running {
             consumer,
             topic: spec.topic,
-            ledger,
+            offset_tracker,
             generation,
             permits: spec.permits,
             events: spec.events,
@@ -141,7 +141,7 @@ impl Source {
 struct Running<I> {
     consumer: BaseConsumer<SourceContext>,
     topic: Arc<str>,
-    ledger: Arc<Ledger>,
+    offset_tracker: Arc<OffsetTracker>,
     generation: Arc<AtomicU64>,
     permits: Permits,
     events: Arc<dyn EdgeEvents>,
@@ -161,7 +161,7 @@ impl<I: Intake> Running<I> {
             self.tick();
             let held_back = self.control.intake_stopped.load(Ordering::Acquire)
                 || !self.backoff.left(Instant::now()).is_zero()
-                || self.ledger.full();
+                || self.offset_tracker.full();
             if held_back {
                 self.serve_paused(TICK);
             } else {
@@ -212,17 +212,17 @@ impl<I: Intake> Running<I> {
                     }
                     // asked only where somebody wants to know: it locks the ledger for every record
                     if let Some(first) = &mut self.on_first
-                        && let Some((arrival, partitions)) = self.ledger.take_fresh(message.partition())
+                        && let Some((arrival, partitions)) = self.offset_tracker.take_fresh(message.partition())
                     {
                         let timestamp_ms = message.timestamp().to_millis().unwrap_or(-1);
                         first(FirstRecord { timestamp_ms, arrival, partitions });
                     }
-                    self.intake.add(&mut round, &message, &self.ledger);
+                    self.intake.add(&mut round, &message, &self.offset_tracker);
                 }
             }
             wait = Duration::ZERO;
         }
-        self.intake.finish(round, &self.ledger);
+        self.intake.finish(round, &self.offset_tracker);
     }
 
     fn tick(&mut self) {
@@ -233,7 +233,7 @@ impl<I: Intake> Running<I> {
         self.store_moved();
         self.rewind_failed();
         self.ask_for_rights();
-        let stalled = self.ledger.stalled();
+        let stalled = self.offset_tracker.stalled();
         self.events.oldest(stalled);
         self.events.in_flight(self.permits.in_use());
         if stalled > STALL {
@@ -244,7 +244,7 @@ impl<I: Intake> Running<I> {
     /// A member without rights looks at its topic only every 30 s; asked for all topics, the client looks at once.
     fn ask_for_rights(&mut self) {
         let Some(asked) = &mut self.forbidden else { return };
-        if asked.elapsed() > AGAIN && self.ledger.assigned().is_empty() {
+        if asked.elapsed() > AGAIN && self.offset_tracker.assigned().is_empty() {
             *asked = Instant::now();
             if let Err(error) = self.consumer.fetch_metadata(None, AGAIN) {
                 tracing::debug!(topic = &*self.topic, %error, "topics cannot be listed");
@@ -254,7 +254,7 @@ impl<I: Intake> Running<I> {
 
     /// Hands the watermarks to librdkafka, which commits them on its interval and whenever partitions leave.
     fn store_moved(&mut self) {
-        let moved = self.ledger.take_moved();
+        let moved = self.offset_tracker.take_moved();
         if moved.is_empty() {
             return;
         }
@@ -271,7 +271,7 @@ impl<I: Intake> Running<I> {
 
     fn rewind_failed(&mut self) {
         let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
-        let rewinds = self.ledger.take_rewinds(generation);
+        let rewinds = self.offset_tracker.take_rewinds(generation);
         if rewinds.is_empty() {
             return;
         }
@@ -280,7 +280,7 @@ impl<I: Intake> Running<I> {
         for (partition, offset) in rewinds {
             tracing::warn!(topic = &*self.topic, partition, offset, "work failed, reading again from the watermark");
             if let Err(error) = self.consumer.seek(&self.topic, partition, Offset::Offset(offset), CLOSE) {
-                if !self.ledger.assigned().contains(&partition) {
+                if !self.offset_tracker.assigned().contains(&partition) {
                     continue;
                 }
                 self.events.fail(&format!("topic {} partition {partition}: cannot seek: {error}", self.topic));

@@ -1,6 +1,6 @@
 //! Settings, read completely before anything starts.
 
-use crate::settings::{Bundle, Layers, Problems, SHARED_BUNDLE, SettingsError, Shared};
+use crate::settings::{COMMON_DEFAULTS, CommonSettings, DefaultSettings, Layers, Problems, SettingsError};
 
 use super::SettingsArgs;
 
@@ -8,7 +8,7 @@ use super::SettingsArgs;
 #[derive(Debug, Clone)]
 pub struct Opened<S> {
     /// What all services share.
-    pub shared: Shared,
+    pub shared: CommonSettings,
     /// The binary's own.
     pub settings: S,
     /// The layers behind both, for origins and `config show`.
@@ -20,15 +20,15 @@ pub struct Opened<S> {
 /// # Errors
 /// Every problem at once: of the sources, of the shared sections and of those that `read` found.
 pub fn open<S>(
-    bundles: &[Bundle],
+    defaults: &[DefaultSettings],
     args: &SettingsArgs,
     read: impl FnOnce(&Layers, &mut Problems) -> Option<S>,
 ) -> Result<Opened<S>, SettingsError> {
-    let mut all = vec![SHARED_BUNDLE];
-    all.extend(bundles.iter().filter(|bundle| bundle.name != SHARED_BUNDLE.name));
+    let mut all = vec![COMMON_DEFAULTS];
+    all.extend(defaults.iter().filter(|defaults| defaults.name != COMMON_DEFAULTS.name));
     let layers = Layers::load(&all, args)?;
     let mut problems = layers.problems();
-    let shared = Shared::read(&layers, &mut problems);
+    let shared = CommonSettings::read(&layers, &mut problems);
     let settings = read(&layers, &mut problems);
     if settings.is_none() && problems.is_empty() {
         problems.add("settings", "were refused without a reason, which is a bug of the service");

@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 
 use super::{Command, ConfigCommand, Opened, SettingsArgs, check_health, open};
 use crate::host::{Drain, Host, Process, StartError};
-use crate::settings::{Bundle, Layers, Problems};
+use crate::settings::{DefaultSettings, Layers, Problems};
 
 /// Exit code of settings that cannot be used.
 pub(crate) const EXIT_SETTINGS: u8 = 2;
@@ -21,7 +21,7 @@ pub struct ServiceSpec {
     /// What it does, for `--help`.
     pub about: &'static str,
     /// Its own defaults.
-    pub bundle: Bundle,
+    pub defaults: DefaultSettings,
 }
 
 #[derive(Debug, clap::Parser)]
@@ -70,7 +70,7 @@ where
     if let Command::Version = command {
         return say(&format!("forebay-{} {}\n", spec.name, env!("CARGO_PKG_VERSION")));
     }
-    let opened = match open(&[spec.bundle], &arguments.settings, read) {
+    let opened = match open(&[spec.defaults], &arguments.settings, read) {
         Ok(opened) => opened,
         Err(error) => return complain(&error.to_string(), EXIT_SETTINGS),
     };

@@ -9,7 +9,7 @@ use toml::Value;
 use super::mask::shown;
 use super::schema::Schema;
 use super::text::Key;
-use super::{Bundle, EventHubs, Origin, Problem, Problems, SettingsError};
+use super::{DefaultSettings, EventHubs, Origin, Problem, Problems, SettingsError};
 use crate::cli::SettingsArgs;
 
 #[derive(Debug, Clone)]
@@ -36,11 +36,11 @@ impl Layers {
     /// # Errors
     /// Only when an embedded default is broken, which is a bug. What a person got wrong is in [`Layers::problems`],
     /// so that it can be reported together with what the sections find.
-    pub fn load(bundles: &[Bundle], args: &SettingsArgs) -> Result<Self, SettingsError> {
+    pub fn load(defaults: &[DefaultSettings], args: &SettingsArgs) -> Result<Self, SettingsError> {
         // A variable that is not Unicode cannot be one of ours, except by mistake: then its value is refused as text.
         let environment = std::env::vars_os()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
-        let mut layers = Self::defaults(bundles)?;
+        let mut layers = Self::defaults(defaults)?;
         if let Some(path) = args.config.as_deref().filter(|path| !path.as_os_str().is_empty()) {
             match std::fs::read_to_string(path) {
                 Ok(text) => layers.add_file(path, &text),
@@ -59,20 +59,20 @@ impl Layers {
     /// # Errors
     /// As [`Layers::load`].
     pub fn from_parts(
-        bundles: &[Bundle],
+        defaults: &[DefaultSettings],
         file: &str,
         environment: &[(&str, &str)],
         flags: &[&str],
     ) -> Result<Self, SettingsError> {
-        let mut layers = Self::defaults(bundles)?;
+        let mut layers = Self::defaults(defaults)?;
         layers.add_file(Path::new("settings.toml"), file);
         layers.add_environment(environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect());
         layers.add_flags(&flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>());
         Ok(layers.finish())
     }
 
-    fn defaults(bundles: &[Bundle]) -> Result<Self, SettingsError> {
-        let schema = Schema::of(bundles).map_err(|(name, text)| {
+    fn defaults(defaults: &[DefaultSettings]) -> Result<Self, SettingsError> {
+        let schema = Schema::of(defaults).map_err(|(name, text)| {
             let problem = Problem { key: format!("settings.toml of {name}"), origin: Some(Origin::Default), text };
             SettingsError { problems: vec![problem] }
         })?;

@@ -117,12 +117,12 @@ impl ModelSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Layers, SHARED_BUNDLE, Shared};
+    use crate::settings::{COMMON_DEFAULTS, CommonSettings, Layers};
 
     fn read(environment: &[(&str, &str)], flags: &[&str]) -> (Option<ModelSettings>, Vec<String>) {
-        let layers = Layers::from_parts(&[SHARED_BUNDLE], "", environment, flags).unwrap();
+        let layers = Layers::from_parts(&[COMMON_DEFAULTS], "", environment, flags).unwrap();
         let mut problems = layers.problems();
-        let shared = Shared::read(&layers, &mut problems);
+        let shared = CommonSettings::read(&layers, &mut problems);
         (shared.map(|shared| shared.models), problems.iter().map(|p| format!("{}: {}", p.key, p.text)).collect())
     }
 

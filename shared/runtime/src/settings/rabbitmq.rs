@@ -12,7 +12,7 @@ const MOST_LEVELS: u8 = 10;
 /// `[rabbitmq]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RabbitSettings {
+pub struct RabbitMqSettings {
     /// `amqp://` or `amqps://`, with user, password and virtual host; empty means off.
     pub url: Secret,
     /// The queue of requests.
@@ -43,7 +43,7 @@ pub struct RabbitSettings {
     pub heartbeat: Duration,
 }
 
-impl RabbitSettings {
+impl RabbitMqSettings {
     /// Whether there is a RabbitMQ at all.
     pub fn enabled(&self) -> bool {
         !self.url.is_empty()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::Value;
 
-use super::bundle::{Bundle, PROJECT_SECTIONS};
+use super::defaults::{DefaultSettings, PROJECT_SECTIONS};
 use super::text::{Key, flatten};
 
 /// Names further apart than this are not suggested.
@@ -35,10 +35,10 @@ impl Schema {
     ///
     /// # Errors
     /// When one of them is not TOML (a test of that crate should have found it), with its name.
-    pub(super) fn of(bundles: &[Bundle]) -> Result<Self, (&'static str, String)> {
+    pub(super) fn of(defaults: &[DefaultSettings]) -> Result<Self, (&'static str, String)> {
         let mut schema = Self::default();
-        for bundle in bundles {
-            for flat in flatten(bundle.toml).map_err(|text| (bundle.name, text))? {
+        for defaults in defaults {
+            for flat in flatten(defaults.toml).map_err(|text| (defaults.name, text))? {
                 schema.sections.insert(flat.key.section().to_owned());
                 if flat.value.as_table().is_some() {
                     schema.open.insert(flat.key);

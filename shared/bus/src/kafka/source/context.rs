@@ -12,7 +12,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use crate::EdgeEvents;
 use crate::kafka::client;
-use crate::kafka::ledger::Ledger;
+use crate::kafka::offset_tracker::OffsetTracker;
 use crate::kafka::refusal::Refusal;
 
 /// Time for work in hand when its partition leaves; always well below the session timeout.
@@ -28,7 +28,7 @@ pub(crate) type OnLeaving = Box<dyn Fn() + Send + Sync>;
 
 pub(crate) struct SourceContext {
     pub(crate) topic: Arc<str>,
-    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) offset_tracker: Arc<OffsetTracker>,
     pub(crate) generation: Arc<AtomicU64>,
     pub(crate) from_latest: bool,
     pub(crate) events: Arc<dyn EdgeEvents>,
@@ -51,7 +51,7 @@ impl ClientContext for SourceContext {
         self.events.throttled("consumer", client::throttled(&statistics));
         let Some(topic) = statistics.topics.get(&*self.topic) else { return };
         for (partition, state) in &topic.partitions {
-            if state.consumer_lag >= 0 && self.ledger.assigned().contains(partition) {
+            if state.consumer_lag >= 0 && self.offset_tracker.assigned().contains(partition) {
                 self.events.lag(&self.topic, *partition, state.consumer_lag);
             }
         }
@@ -105,9 +105,9 @@ impl SourceContext {
             self.pin_positions(consumer, list);
         }
         let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
-        self.ledger.assign(&partitions, generation);
+        self.offset_tracker.assign(&partitions, generation);
         if let Some(told) = &self.on_assigned {
-            told(&self.ledger.assigned());
+            told(&self.offset_tracker.assigned());
         }
         tracing::info!(topic = &*self.topic, ?partitions, "partitions assigned");
     }
@@ -123,7 +123,7 @@ impl SourceContext {
             self.events.unready("the group was lost, joining it again");
         }
         let budget = if lost { Duration::ZERO } else { REVOKE_BUDGET };
-        let done = self.ledger.revoke(&partitions, budget);
+        let done = self.offset_tracker.revoke(&partitions, budget);
         if !lost {
             // stored here, committed by librdkafka while it lets the partitions go
             for (partition, offset) in done {
@@ -131,7 +131,7 @@ impl SourceContext {
             }
         }
         if let Some(told) = &self.on_assigned {
-            told(&self.ledger.assigned());
+            told(&self.offset_tracker.assigned());
         }
         partitions.iter().for_each(|partition| self.events.forget_lag(&self.topic, *partition));
         tracing::info!(topic = &*self.topic, ?partitions, lost, "partitions revoked");

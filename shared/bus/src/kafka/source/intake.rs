@@ -9,7 +9,7 @@ use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
 
 use crate::kafka::dead_letters::{DeadLetter, DeadLetters};
-use crate::kafka::ledger::{Ledger, Ticket};
+use crate::kafka::offset_tracker::{OffsetTracker, Ticket};
 use crate::kafka::record::{RawBatch, copy_record};
 use crate::{Ack, AckOutcome, Delivery, Inlet, Permit};
 
@@ -22,8 +22,8 @@ pub(crate) trait Intake: Send + 'static {
 
     fn round(&mut self, permit: Permit) -> Self::Round;
     fn wants_more(&self, round: &Self::Round) -> bool;
-    fn add(&mut self, round: &mut Self::Round, message: &BorrowedMessage<'_>, ledger: &Arc<Ledger>);
-    fn finish(&mut self, round: Self::Round, ledger: &Arc<Ledger>);
+    fn add(&mut self, round: &mut Self::Round, message: &BorrowedMessage<'_>, offset_tracker: &Arc<OffsetTracker>);
+    fn finish(&mut self, round: Self::Round, offset_tracker: &Arc<OffsetTracker>);
 }
 
 /// Inner topics: a record is a batch.
@@ -45,19 +45,21 @@ impl<P: Payload + Default + 'static> Intake for TypedIntake<P> {
         round.is_some()
     }
 
-    fn add(&mut self, round: &mut Option<Permit>, message: &BorrowedMessage<'_>, ledger: &Arc<Ledger>) {
+    fn add(&mut self, round: &mut Option<Permit>, message: &BorrowedMessage<'_>, offset_tracker: &Arc<OffsetTracker>) {
         let Some(mut permit) = round.take() else { return };
-        let Some(ticket) = ledger.begin(message.partition(), message.offset(), message.offset()) else { return };
+        let Some(ticket) = offset_tracker.begin(message.partition(), message.offset(), message.offset()) else {
+            return;
+        };
         let record = bytes::Bytes::copy_from_slice(message.payload().unwrap_or_default());
         match decode::<P>(record) {
             Ok(batch) => {
                 permit.keep(batch.items.len());
-                let ack = ack_of(vec![ticket], Arc::clone(ledger), permit);
+                let ack = ack_of(vec![ticket], Arc::clone(offset_tracker), permit);
                 self.inlet.deliver(Delivery { payload: batch, ack });
             }
             Err(error) => {
                 permit.keep(1);
-                let ack = ack_of(vec![ticket], Arc::clone(ledger), permit);
+                let ack = ack_of(vec![ticket], Arc::clone(offset_tracker), permit);
                 let letter = DeadLetter {
                     code: "invalid_request",
                     message: error.to_string(),
@@ -69,7 +71,7 @@ impl<P: Payload + Default + 'static> Intake for TypedIntake<P> {
         }
     }
 
-    fn finish(&mut self, _: Option<Permit>, _: &Arc<Ledger>) {}
+    fn finish(&mut self, _: Option<Permit>, _: &Arc<OffsetTracker>) {}
 }
 
 /// Outside topics: every record at hand, up to a full batch, is one delivery.
@@ -97,7 +99,7 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
         round.batch.records.len() < MAX_BATCH_ITEMS
     }
 
-    fn add(&mut self, round: &mut RecordRound, message: &BorrowedMessage<'_>, _: &Arc<Ledger>) {
+    fn add(&mut self, round: &mut RecordRound, message: &BorrowedMessage<'_>, _: &Arc<OffsetTracker>) {
         if round.batch.records.is_empty() {
             round.batch.records.reserve(16);
         }
@@ -109,29 +111,29 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
         }
     }
 
-    fn finish(&mut self, mut round: RecordRound, ledger: &Arc<Ledger>) {
+    fn finish(&mut self, mut round: RecordRound, offset_tracker: &Arc<OffsetTracker>) {
         if round.batch.records.is_empty() {
             return;
         }
         let mut tickets = Vec::with_capacity(round.spans.len());
         for (partition, first, last) in round.spans {
-            match ledger.begin(partition, first, last) {
+            match offset_tracker.begin(partition, first, last) {
                 Some(ticket) => tickets.push(ticket),
                 // the partition left during the round: its next owner reads these records
                 None => round.batch.records.retain(|record| record.partition != partition.unsigned_abs()),
             }
         }
         round.permit.keep(round.batch.records.len());
-        let ack = ack_of(tickets, Arc::clone(ledger), round.permit);
+        let ack = ack_of(tickets, Arc::clone(offset_tracker), round.permit);
         (self.take)(Delivery { payload: round.batch, ack });
     }
 }
 
 /// An ack that ends the tickets and gives the permits back.
-fn ack_of(tickets: Vec<Ticket>, ledger: Arc<Ledger>, permit: Permit) -> Ack {
+fn ack_of(tickets: Vec<Ticket>, offset_tracker: Arc<OffsetTracker>, permit: Permit) -> Ack {
     Ack::new(move |outcome: AckOutcome| {
         for ticket in tickets {
-            ledger.end(ticket, outcome);
+            offset_tracker.end(ticket, outcome);
         }
         drop(permit);
     })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::settings::{Layers, SHARED_BUNDLE, Shared};
+use crate::settings::{COMMON_DEFAULTS, CommonSettings, Layers};
 
 const KEY: &str = "c2VjcmV0LWtleS1vZi10aGUtbmFtZXNwYWNl=";
 
@@ -18,13 +18,13 @@ fn wrong(text: &str) -> String {
 }
 
 fn layers(environment: &[(&str, &str)], file: &str) -> Layers {
-    Layers::from_parts(&[SHARED_BUNDLE], file, environment, &[]).unwrap()
+    Layers::from_parts(&[COMMON_DEFAULTS], file, environment, &[]).unwrap()
 }
 
-fn shared(environment: &[(&str, &str)], file: &str) -> Result<Shared, String> {
+fn shared(environment: &[(&str, &str)], file: &str) -> Result<CommonSettings, String> {
     let layers = layers(environment, file);
     let mut problems = layers.problems();
-    let shared = Shared::read(&layers, &mut problems);
+    let shared = CommonSettings::read(&layers, &mut problems);
     problems.into_result().map_err(|error| error.to_string()).map(|()| shared.unwrap())
 }
 

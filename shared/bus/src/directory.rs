@@ -1,5 +1,5 @@
 //! What is known of models and of the replicas that serve them: the views that prediction reads from the registry, and
-//! the state of every prediction replica. In one process the stages share one board; between processes the compacted
+//! the state of every prediction replica. In one process the stages share one model directory; between processes the compacted
 //! topic `forebay.models` keeps their boards equal.
 
 mod formats;
@@ -10,13 +10,13 @@ mod views;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use forebay_contract::{BoardKey, LoadState, ModelView, ReplicaState, VersionState, now_us};
-use forebay_runtime::{Host, Wake};
+use forebay_contract::{DirectoryKey, LoadState, ModelView, ReplicaState, VersionState, now_us};
+use forebay_runtime::{Host, Notifier};
 use parking_lot::Mutex;
 use prost::Message;
 
 use formats::Formats;
-use metrics::BoardMetrics;
+use metrics::DirectoryMetrics;
 use seats::Seats;
 use views::Views;
 
@@ -29,7 +29,7 @@ pub(crate) const LONG_DEAD: Duration = EXPIRY.saturating_mul(20);
 
 /// How far the live replicas are with one version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct ReadyCount {
     /// Live replicas of the model.
     pub live: usize,
     /// Those that can answer with the version.
@@ -38,7 +38,7 @@ pub struct Tally {
     pub failed: usize,
 }
 
-impl Tally {
+impl ReadyCount {
     /// Every live replica can answer with it, and there is one.
     pub fn all_ready(&self) -> bool {
         self.live > 0 && self.ready == self.live
@@ -54,11 +54,11 @@ impl Tally {
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     /// Views whose record on the topic is not what it should be.
-    pub(crate) views: Vec<(BoardKey, Option<Vec<u8>>)>,
+    pub(crate) views: Vec<(DirectoryKey, Option<Vec<u8>>)>,
     /// States of this replica.
     pub(crate) states: Vec<Arc<ReplicaState>>,
     /// Replicas that ended without a word, long ago.
-    pub(crate) dead: Vec<BoardKey>,
+    pub(crate) dead: Vec<DirectoryKey>,
 }
 
 struct State {
@@ -72,32 +72,32 @@ struct State {
 struct Inner {
     replica: String,
     state: Mutex<State>,
-    changes: Wake,
+    changes: Notifier,
 }
 
-/// The board of this process. Clones share it; no call blocks.
+/// The model directory of this process. Clones share it; no call blocks.
 #[derive(Clone)]
-pub struct Board(Arc<Inner>);
+pub struct ModelDirectory(Arc<Inner>);
 
-impl Board {
+impl ModelDirectory {
     /// A board that nothing but this process writes. `replica` names the process to others:
     /// [`forebay_runtime::Host::replica`].
     pub fn new(replica: &str) -> Self {
         Self::expiring(replica, EXPIRY)
     }
 
-    /// As [`Board::new`], with another expiry.
+    /// As [`ModelDirectory::new`], with another expiry.
     pub fn expiring(replica: &str, expiry: Duration) -> Self {
         let (views, seats, formats) = (Views::default(), Seats::new(expiry), Formats::default());
         let state = Mutex::new(State { views, seats, formats, left: false, caught_up: true });
-        Self(Arc::new(Inner { replica: replica.to_owned(), state, changes: Wake::new() }))
+        Self(Arc::new(Inner { replica: replica.to_owned(), state, changes: Notifier::new() }))
     }
 
-    /// The board of the process, with its metrics.
+    /// The model directory of the process, with its metrics.
     pub fn of(host: &Host) -> Self {
-        let board = Self::new(host.replica());
-        host.metrics().collect(BoardMetrics(board.clone()));
-        board
+        let directory = Self::new(host.replica());
+        host.metrics().collect(DirectoryMetrics(directory.clone()));
+        directory
     }
 
     /// The name under which this process reports.
@@ -106,7 +106,7 @@ impl Board {
     }
 
     /// Called when a view or what a replica reports has changed; not by heartbeats.
-    pub fn changes(&self) -> &Wake {
+    pub fn changes(&self) -> &Notifier {
         &self.0.changes
     }
 
@@ -115,7 +115,7 @@ impl Board {
         self.0.state.lock().caught_up
     }
 
-    /// Makes `view` the view of its model, unless it says what the board says already. Its generation is set here, above
+    /// Makes `view` the view of its model, unless it says what the model directory says already. Its generation is set here, above
     /// that of the view before and not below the clock. Returns the generation that counts now.
     pub fn publish_view(&self, view: ModelView) -> u64 {
         let (generation, changed) = self.0.state.lock().views.publish(view, now_us() / 1000);
@@ -180,24 +180,24 @@ impl Board {
     }
 
     /// How far the live replicas are with a version.
-    pub fn tally(&self, model: &str, version: u32) -> Tally {
-        let mut tally = Tally::default();
+    pub fn ready_count(&self, model: &str, version: u32) -> ReadyCount {
+        let mut ready_count = ReadyCount::default();
         for replica in self.replicas(model) {
-            tally.live += 1;
+            ready_count.live += 1;
             let found = replica.versions.iter().find(|state| state.version == version);
             match found.map(VersionState::state) {
-                Some(LoadState::Ready) => tally.ready += 1,
-                Some(LoadState::Failed) => tally.failed += 1,
+                Some(LoadState::Ready) => ready_count.ready += 1,
+                Some(LoadState::Failed) => ready_count.failed += 1,
                 _ => {}
             }
         }
-        tally
+        ready_count
     }
 
     /// Whether every live replica can answer with a version; `None` when no live replica of the model is known.
     pub fn every_live_replica_has(&self, model: &str, version: u32) -> Option<bool> {
-        let tally = self.tally(model, version);
-        (tally.live > 0).then(|| tally.all_ready())
+        let ready_count = self.ready_count(model, version);
+        (ready_count.live > 0).then(|| ready_count.all_ready())
     }
 
     /// Takes a view that another process published. The newer of two counts, whatever the order they come in.
@@ -221,11 +221,11 @@ impl Board {
     }
 
     /// Another process took an entry away.
-    pub(crate) fn hear_gone(&self, key: &BoardKey) {
+    pub(crate) fn hear_gone(&self, key: &DirectoryKey) {
         let changed = match key {
-            BoardKey::View(model) => self.0.state.lock().views.forget(model),
-            BoardKey::Replica { replica, .. } if *replica == self.0.replica => false,
-            BoardKey::Replica { replica, model } => self.0.state.lock().seats.remove(replica, Some(model)),
+            DirectoryKey::View(model) => self.0.state.lock().views.forget(model),
+            DirectoryKey::Replica { replica, .. } if *replica == self.0.replica => false,
+            DirectoryKey::Replica { replica, model } => self.0.state.lock().seats.remove(replica, Some(model)),
         };
         self.tell(changed);
     }
@@ -254,9 +254,9 @@ impl Board {
             return Outgoing::default();
         }
         let views = state.views.take_unwritten().into_iter();
-        let views = views.map(|(model, view)| (BoardKey::View(model), view.map(|view| view.encode_to_vec())));
+        let views = views.map(|(model, view)| (DirectoryKey::View(model), view.map(|view| view.encode_to_vec())));
         let (states, dead) = (state.seats.own(), state.seats.take_dead(Instant::now()));
-        let dead = dead.into_iter().map(|(model, replica)| BoardKey::Replica { replica, model }).collect();
+        let dead = dead.into_iter().map(|(model, replica)| DirectoryKey::Replica { replica, model }).collect();
         Outgoing { views: views.collect(), states, dead }
     }
 
@@ -267,14 +267,14 @@ impl Board {
 
     fn tell(&self, changed: bool) {
         if changed {
-            self.0.changes.wake();
+            self.0.changes.notify();
         }
     }
 }
 
-impl std::fmt::Debug for Board {
+impl std::fmt::Debug for ModelDirectory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Board").field("replica", &self.0.replica).finish_non_exhaustive()
+        f.debug_struct("ModelDirectory").field("replica", &self.0.replica).finish_non_exhaustive()
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use forebay_runtime::{RabbitSettings, StartError};
+use forebay_runtime::{RabbitMqSettings, StartError};
 use lapin::runtime::default_runtime;
 use lapin::tcp::{RustlsConnector, RustlsConnectorConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
@@ -20,13 +20,13 @@ const CONNECT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(super) struct Address {
     uri: AMQPUri,
-    settings: RabbitSettings,
+    settings: RabbitMqSettings,
     name: String,
 }
 
 impl Address {
     /// Reads `rabbitmq.url`; `name` is what the server's operators see.
-    pub(super) fn read(settings: &RabbitSettings, name: &str) -> Result<Self, StartError> {
+    pub(super) fn read(settings: &RabbitMqSettings, name: &str) -> Result<Self, StartError> {
         let wrong = |text: String| StartError::setting("rabbitmq.url", text);
         // the error may quote what it could not read, and that may be the password
         let mut uri: AMQPUri = settings
@@ -105,7 +105,7 @@ impl Address {
 
 /// TLS as settings say: only the authorities of `ca_file` where there is one, else those of the system. Files are read
 /// at every connection, so that a renewed certificate needs no restart.
-fn connector(settings: &RabbitSettings) -> Result<RustlsConnector, String> {
+fn connector(settings: &RabbitMqSettings) -> Result<RustlsConnector, String> {
     let config = if settings.ca_file.is_empty() {
         RustlsConnectorConfig::new_with_native_certs().map_err(|error| format!("the system's authorities: {error}"))?
     } else {

@@ -19,16 +19,16 @@ struct Inner {
 
 /// Says "look now" to everyone who listens. Clones share it. A call between two sleeps is not lost.
 #[derive(Clone, Default)]
-pub struct Wake(Arc<Inner>);
+pub struct Notifier(Arc<Inner>);
 
-impl Wake {
+impl Notifier {
     /// Nobody listens yet.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Wakes everyone. Callbacks run on this thread.
-    pub fn wake(&self) {
+    pub fn notify(&self) {
         *self.0.calls.lock() += 1;
         self.0.called.notify_all();
         let told = self.0.told.lock().clone();
@@ -36,15 +36,15 @@ impl Wake {
     }
 
     /// Calls `told` on every call from now on; it must not block.
-    pub fn on_wake(&self, told: impl Fn() + Send + Sync + 'static) {
+    pub fn on_notify(&self, told: impl Fn() + Send + Sync + 'static) {
         self.0.told.lock().push(Arc::new(told));
     }
 
     /// Listens from now on, from a thread of its own.
-    pub fn listen(&self) -> Sleeper {
+    pub fn listen(&self) -> NotificationReceiver {
         self.0.sleepers.fetch_add(1, Ordering::AcqRel);
         let seen = *self.0.calls.lock();
-        Sleeper { wake: self.clone(), seen }
+        NotificationReceiver { notifier: self.clone(), seen }
     }
 
     /// Whether anyone listens.
@@ -53,26 +53,26 @@ impl Wake {
     }
 }
 
-impl fmt::Debug for Wake {
+impl fmt::Debug for Notifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wake").field("is_heard", &self.is_heard()).finish_non_exhaustive()
+        f.debug_struct("Notifier").field("is_heard", &self.is_heard()).finish_non_exhaustive()
     }
 }
 
-/// One who listens to a [`Wake`].
+/// One who listens to a [`Notifier`].
 #[derive(Debug)]
-pub struct Sleeper {
-    wake: Wake,
+pub struct NotificationReceiver {
+    notifier: Notifier,
     seen: u64,
 }
 
-impl Sleeper {
+impl NotificationReceiver {
     /// Sleeps until woken, at most for `limit`; true when there was a call since the last sleep. Several calls are one.
     pub fn sleep(&mut self, limit: Duration) -> bool {
         let until = Instant::now() + limit;
-        let mut calls = self.wake.0.calls.lock();
+        let mut calls = self.notifier.0.calls.lock();
         while *calls == self.seen {
-            if self.wake.0.called.wait_until(&mut calls, until).timed_out() {
+            if self.notifier.0.called.wait_until(&mut calls, until).timed_out() {
                 break;
             }
         }
@@ -82,9 +82,9 @@ impl Sleeper {
     }
 }
 
-impl Drop for Sleeper {
+impl Drop for NotificationReceiver {
     fn drop(&mut self) {
-        self.wake.0.sleepers.fetch_sub(1, Ordering::AcqRel);
+        self.notifier.0.sleepers.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -94,26 +94,26 @@ mod tests {
 
     #[test]
     fn every_listener_hears_a_call_once_also_one_made_while_it_was_awake() {
-        let wake = Wake::new();
-        assert!(!wake.is_heard());
-        let (mut one, mut two) = (wake.listen(), wake.listen());
-        wake.wake();
-        wake.wake();
+        let notifier = Notifier::new();
+        assert!(!notifier.is_heard());
+        let (mut one, mut two) = (notifier.listen(), notifier.listen());
+        notifier.notify();
+        notifier.notify();
         for sleeper in [&mut one, &mut two] {
             assert!(sleeper.sleep(Duration::ZERO));
             assert!(!sleeper.sleep(Duration::ZERO));
         }
         drop((one, two));
-        assert!(!wake.is_heard());
-        wake.on_wake(|| {});
-        assert!(wake.is_heard());
+        assert!(!notifier.is_heard());
+        notifier.on_notify(|| {});
+        assert!(notifier.is_heard());
     }
 
     #[test]
     fn a_sleeper_wakes_before_its_time() {
-        let wake = Wake::new();
-        let mut sleeper = wake.listen();
-        let caller = std::thread::spawn(move || wake.wake());
+        let notifier = Notifier::new();
+        let mut sleeper = notifier.listen();
+        let caller = std::thread::spawn(move || notifier.notify());
         assert!(sleeper.sleep(Duration::from_secs(20)));
         caller.join().unwrap();
     }

@@ -13,7 +13,7 @@ use crate::kafka::RawRecord;
 
 /// A request as it came. Its ack is answered when its work is safe elsewhere; then the server forgets the message.
 #[derive(Debug)]
-pub struct RabbitMessage {
+pub struct AmqpMessage {
     /// The body.
     pub payload: Bytes,
     /// Where the client waits for its answer.
@@ -38,15 +38,15 @@ pub struct RabbitMessage {
 }
 
 /// Messages at hand, each with an ack of its own.
-pub type RabbitMessages = Vec<RabbitMessage>;
+pub type AmqpMessages = Vec<AmqpMessage>;
 
-impl RabbitMessage {
+impl AmqpMessage {
     /// A message without properties: what tests begin with.
     pub fn new(payload: Bytes, ack: Ack) -> Self {
         Self::read(&BasicProperties::default(), payload, 0, ack, Arc::default())
     }
 
-    /// Whether [`RabbitMessage::reject`] was called.
+    /// Whether [`AmqpMessage::reject`] was called.
     pub fn is_rejected(&self) -> bool {
         self.reject.load(Ordering::Acquire)
     }
@@ -173,8 +173,8 @@ impl Answer {
 mod tests {
     use super::*;
 
-    fn read(properties: &BasicProperties) -> RabbitMessage {
-        RabbitMessage::read(properties, Bytes::from_static(b"{}"), 7, Ack::none(), Arc::default())
+    fn read(properties: &BasicProperties) -> AmqpMessage {
+        AmqpMessage::read(properties, Bytes::from_static(b"{}"), 7, Ack::none(), Arc::default())
     }
 
     #[test]

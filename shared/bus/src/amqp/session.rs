@@ -16,10 +16,10 @@ use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicNackOptions, Basi
 use lapin::{BasicProperties, Channel, Connection, Consumer};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::connection_status::ConnectionStatus;
 use super::hand::{Hand, Word};
-use super::message::{RabbitMessage, RabbitMessages};
+use super::message::{AmqpMessage, AmqpMessages};
 use super::pause::Pause;
-use super::standing::Standing;
 use crate::{Ack, AckOutcome, Permit, Permits};
 
 /// Longest time for the last words on a connection.
@@ -99,7 +99,7 @@ impl Session {
         permit: Permit,
         permits: &Permits,
         counters: &Counters,
-    ) -> RabbitMessages {
+    ) -> AmqpMessages {
         let mut messages = Vec::with_capacity(1);
         messages.push(self.take(first, permit));
         while messages.len() < MAX_BATCH_ITEMS
@@ -114,7 +114,7 @@ impl Session {
 
     /// What failed and is to be handed on once more, after a pause: what failed a moment ago will most likely fail again
     /// at once.
-    pub(super) fn due(&mut self, counters: &Counters) -> impl Iterator<Item = RabbitMessages> {
+    pub(super) fn due(&mut self, counters: &Counters) -> impl Iterator<Item = AmqpMessages> {
         let mut due = Vec::new();
         if !self.again.is_empty() {
             let now = Instant::now();
@@ -125,16 +125,15 @@ impl Session {
         std::iter::from_fn(move || due.peek().is_some().then(|| due.by_ref().take(MAX_BATCH_ITEMS).collect()))
     }
 
-    fn take(&mut self, delivery: Delivery, permit: Permit) -> RabbitMessage {
+    fn take(&mut self, delivery: Delivery, permit: Permit) -> AmqpMessage {
         self.hand.begin(delivery.delivery_tag);
         let kept = Kept { properties: delivery.properties, data: delivery.data.into(), _permit: permit };
         self.hand_on(delivery.delivery_tag, kept)
     }
 
-    fn hand_on(&self, tag: u64, kept: Kept) -> RabbitMessage {
+    fn hand_on(&self, tag: u64, kept: Kept) -> AmqpMessage {
         let (settled, reject) = (self.settled.clone(), Arc::new(AtomicBool::new(false)));
-        let mut message =
-            RabbitMessage::read(&kept.properties, kept.data.clone(), tag, Ack::none(), Arc::clone(&reject));
+        let mut message = AmqpMessage::read(&kept.properties, kept.data.clone(), tag, Ack::none(), Arc::clone(&reject));
         message.ack = Ack::new(move |outcome| {
             let ending = match outcome {
                 AckOutcome::Done if reject.load(Ordering::Acquire) => Ending::Rejected,
@@ -151,7 +150,7 @@ impl Session {
     pub(super) async fn settle(
         &mut self,
         first: Settled,
-        standing: &Standing,
+        connection_status: &ConnectionStatus,
         counters: &Counters,
     ) -> lapin::Result<()> {
         let mut next = Some(first);
@@ -165,7 +164,7 @@ impl Session {
                 Ending::Safe => self.hand.done(tag),
                 Ending::Failed(kept) => {
                     if !self.failing {
-                        standing.stuck("requests from RabbitMQ could not be passed on, they are tried again");
+                        connection_status.stuck("requests from RabbitMQ could not be passed on, they are tried again");
                     }
                     self.failing = true;
                     self.again.push((Instant::now() + self.failures.next(), tag, kept));
@@ -176,7 +175,7 @@ impl Session {
         let words = self.hand.words();
         if !words.is_empty() && std::mem::take(&mut self.failing) {
             self.failures.reset();
-            standing.ready();
+            connection_status.ready();
         }
         for word in words {
             self.say(word).await?;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use forebay_runtime::RabbitSettings;
+use forebay_runtime::RabbitMqSettings;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
 
 /// A channel on which the queue is known to exist. A refusal closes the channel, so the caller starts anew.
-pub(super) async fn declare(connection: &Connection, settings: &RabbitSettings) -> Result<Channel, String> {
+pub(super) async fn declare(connection: &Connection, settings: &RabbitMqSettings) -> Result<Channel, String> {
     let failed = |error: lapin::Error| format!("RabbitMQ: {error}");
     let channel = connection.create_channel().await.map_err(failed)?;
     let queue = settings.queue.as_str();
@@ -41,7 +41,7 @@ pub(super) async fn declare(connection: &Connection, settings: &RabbitSettings) 
 }
 
 /// What a declared queue is given. The library writes integers with their size; the server compares values alone.
-fn arguments(settings: &RabbitSettings) -> FieldTable {
+fn arguments(settings: &RabbitMqSettings) -> FieldTable {
     let mut arguments = FieldTable::default();
     if settings.max_priority > 0 {
         arguments.insert("x-max-priority".into(), AMQPValue::LongInt(settings.max_priority.into()));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use forebay_contract::{BoardKey, ModelView, ReplicaState, now_us};
+use forebay_contract::{DirectoryKey, ModelView, ReplicaState, now_us};
 use forebay_runtime::Host;
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use prost::Message as _;
@@ -16,10 +16,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
-use crate::board::LONG_DEAD;
+use crate::directory::LONG_DEAD;
 use crate::kafka::client::{self, Client};
 use crate::kafka::refusal::Refusal;
-use crate::{Board, EdgeEvents};
+use crate::{EdgeEvents, ModelDirectory};
 
 const BROKER: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
@@ -45,7 +45,7 @@ impl ClientContext for Context {
             self.lost.store(true, Ordering::Release);
         }
         self.refusal.note(&error, reason);
-        tracing::debug!(%error, reason, "board reader reports an error");
+        tracing::debug!(%error, reason, "directory reader reports an error");
     }
 }
 
@@ -55,7 +55,7 @@ impl ConsumerContext for Context {}
 pub(super) struct Reader {
     consumer: BaseConsumer<Context>,
     topic: String,
-    board: Board,
+    directory: ModelDirectory,
     events: Arc<dyn EdgeEvents>,
     closing: Arc<AtomicBool>,
     ignored: Counter,
@@ -69,7 +69,7 @@ impl Reader {
     pub(super) fn open(
         client: &Client,
         topic: &str,
-        board: Board,
+        directory: ModelDirectory,
         events: Arc<dyn EdgeEvents>,
         closing: Arc<AtomicBool>,
         host: &Host,
@@ -83,11 +83,11 @@ impl Reader {
         let help = "Records of the models topic that are not understood";
         host.metrics().register("forebay_models_records_ignored", help, ignored.clone());
         let assigned = BTreeSet::new();
-        Ok(Self { consumer, topic, board, events, closing, ignored, assigned, unread: None, deaf: false })
+        Ok(Self { consumer, topic, directory, events, closing, ignored, assigned, unread: None, deaf: false })
     }
 
     pub(super) fn spawn(mut self) -> std::io::Result<JoinHandle<()>> {
-        std::thread::Builder::new().name("board-reader".into()).spawn(move || self.run())
+        std::thread::Builder::new().name("directory-reader".into()).spawn(move || self.run())
     }
 
     fn run(&mut self) {
@@ -106,13 +106,13 @@ impl Reader {
                 }
                 // what stood at the end may have been compacted away
                 Some(Err(KafkaError::PartitionEOF(partition))) => self.reached(partition, i64::MAX),
-                Some(Err(error)) => tracing::debug!(topic = self.topic, %error, "board reader reports an error"),
+                Some(Err(error)) => tracing::debug!(topic = self.topic, %error, "directory reader reports an error"),
                 None => {}
             }
             if looked.elapsed() > LOOK {
                 looked = Instant::now();
                 self.notice_loss();
-                self.board.sweep();
+                self.directory.sweep();
             }
         }
     }
@@ -171,24 +171,24 @@ impl Reader {
 
     fn tell_end(&mut self) {
         let Some(unread) = &self.unread else { return };
-        if unread.is_empty() && !self.board.is_caught_up() {
-            self.board.caught_up(true);
+        if unread.is_empty() && !self.directory.is_caught_up() {
+            self.directory.caught_up(true);
             self.events.ready();
-            tracing::info!(topic = self.topic, models = self.board.views().len(), "models topic read to its end");
+            tracing::info!(topic = self.topic, models = self.directory.views().len(), "models topic read to its end");
         }
     }
 
     fn notice_loss(&mut self) {
         if self.consumer.context().lost.swap(false, Ordering::AcqRel) && !self.deaf {
             self.deaf = true;
-            self.board.connected(false);
+            self.directory.connected(false);
         }
     }
 
     fn hear_again(&mut self) {
         if self.deaf {
             self.deaf = false;
-            self.board.connected(true);
+            self.directory.connected(true);
         }
     }
 
@@ -202,22 +202,24 @@ impl Reader {
 
     /// False for a record of a kind this build does not know, or a broken one: a newer build, or a mistake of somebody's.
     fn understand(&self, message: &BorrowedMessage<'_>) -> bool {
-        let Some(key) = message.key().and_then(BoardKey::parse) else { return false };
+        let Some(key) = message.key().and_then(DirectoryKey::parse) else { return false };
         let payload = message.payload().unwrap_or_default();
         if payload.is_empty() {
-            self.board.hear_gone(&key);
+            self.directory.hear_gone(&key);
             return true;
         }
         match key {
-            BoardKey::View(model) => {
+            DirectoryKey::View(model) => {
                 let view = ModelView::decode(payload).ok().filter(|view| view.model == model);
-                view.map(|view| self.board.hear_view(view)).is_some()
+                view.map(|view| self.directory.hear_view(view)).is_some()
             }
-            BoardKey::Replica { replica, model } => {
+            DirectoryKey::Replica { replica, model } => {
                 let state = ReplicaState::decode(payload).ok();
                 let state = state.filter(|state| state.replica == replica && state.model == model);
-                let old = !self.board.is_caught_up() && is_old(message);
-                state.map(|state| if old { self.board.find_dead(state) } else { self.board.hear(state) }).is_some()
+                let old = !self.directory.is_caught_up() && is_old(message);
+                state
+                    .map(|state| if old { self.directory.find_dead(state) } else { self.directory.hear(state) })
+                    .is_some()
             }
         }
     }

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use forebay_contract::{BoardKey, ReplicaState, now_us};
+use forebay_contract::{DirectoryKey, ReplicaState, now_us};
 use prost::Message;
 
-use crate::board::HEARTBEAT;
+use crate::directory::HEARTBEAT;
 use crate::kafka::producer::{RecordSink, Sent, Undeliverable};
-use crate::{Ack, Board};
+use crate::{Ack, ModelDirectory};
 
 const LOOK: Duration = Duration::from_millis(500);
 /// Between two writings of views that have not changed.
@@ -24,7 +24,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The writer of one process.
 pub(super) struct Writer {
-    board: Board,
+    directory: ModelDirectory,
     sink: RecordSink,
     topic: Arc<str>,
     leaving: Arc<AtomicBool>,
@@ -42,7 +42,7 @@ struct Said {
 }
 
 impl Writer {
-    pub(super) fn new(board: Board, sink: RecordSink, topic: &str, leaving: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(directory: ModelDirectory, sink: RecordSink, topic: &str, leaving: Arc<AtomicBool>) -> Self {
         let name: Arc<str> = topic.into();
         let topic = Arc::clone(&name);
         let give_up: Undeliverable = Arc::new(move |_, error, _, ack| {
@@ -50,25 +50,25 @@ impl Writer {
             ack.nack();
         });
         let (said, waiting, on_their_way) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { board, sink, topic, leaving, give_up, said, waiting, on_their_way }
+        Self { directory, sink, topic, leaving, give_up, said, waiting, on_their_way }
     }
 
     pub(super) fn spawn(mut self) -> std::io::Result<JoinHandle<()>> {
-        std::thread::Builder::new().name("board-writer".into()).spawn(move || self.run())
+        std::thread::Builder::new().name("directory-writer".into()).spawn(move || self.run())
     }
 
     fn run(&mut self) {
-        let mut changes = self.board.changes().listen();
+        let mut changes = self.directory.changes().listen();
         let mut repeated = Instant::now();
         while !self.leaving.load(Ordering::Acquire) {
             if repeated.elapsed() > REPEAT {
                 repeated = Instant::now();
-                self.board.repeat_views();
+                self.directory.repeat_views();
             }
             self.write();
             changes.sleep(if self.waiting.is_empty() { LOOK } else { SOON });
         }
-        self.board.leave();
+        self.directory.leave();
         let until = Instant::now() + FAREWELL;
         self.write();
         while !self.waiting.is_empty() && Instant::now() < until {
@@ -78,7 +78,7 @@ impl Writer {
     }
 
     fn write(&mut self) {
-        let out = self.board.outgoing();
+        let out = self.directory.outgoing();
         self.waiting.extend(out.views.into_iter().map(|(key, record)| (key.to_string(), record)));
         self.waiting.extend(out.dead.into_iter().map(|key| (key.to_string(), None)));
         self.state_again(&out.states);
@@ -89,7 +89,7 @@ impl Writer {
     fn state_again(&mut self, states: &[Arc<ReplicaState>]) {
         let mut gone: Vec<String> = self.said.keys().cloned().collect();
         for state in states {
-            let key = BoardKey::Replica { replica: state.replica.clone(), model: state.model.clone() }.to_string();
+            let key = DirectoryKey::Replica { replica: state.replica.clone(), model: state.model.clone() }.to_string();
             gone.retain(|known| *known != key);
             let said = self.said.get(&key);
             if said.is_some_and(|said| Arc::ptr_eq(&said.state, state) && said.at.elapsed() < HEARTBEAT) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use forebay_contract::now_us;
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
-use forebay_runtime::{Host, Metrics, RabbitSettings, StageSpan, StartError};
+use forebay_runtime::{Host, Metrics, RabbitMqSettings, StageSpan, StartError};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -20,9 +20,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use super::connection::{Address, Thread, say_once};
+use super::connection_status::ConnectionStatus;
 use super::message::{Answer, Target};
 use super::pause::Pause;
-use super::standing::Standing;
 use crate::Ack;
 
 /// Answers sent and not confirmed at most; the rest waits here.
@@ -48,7 +48,7 @@ struct Job {
 
 /// The way to RabbitMQ. Cheap to clone.
 #[derive(Clone)]
-pub struct RabbitSink(Arc<Inner>);
+pub struct AmqpSink(Arc<Inner>);
 
 struct Inner {
     jobs: UnboundedSender<Job>,
@@ -57,28 +57,29 @@ struct Inner {
     exchange: Option<String>,
 }
 
-impl std::fmt::Debug for RabbitSink {
+impl std::fmt::Debug for AmqpSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RabbitSink").field("exchange", &self.0.exchange).finish_non_exhaustive()
+        f.debug_struct("AmqpSink").field("exchange", &self.0.exchange).finish_non_exhaustive()
     }
 }
 
-impl RabbitSink {
+impl AmqpSink {
     /// The server need not be there yet.
     ///
     /// # Errors
     /// When `rabbitmq.url` is no address, or there is no thread.
     pub fn start(host: &Host, give_up: GiveUp) -> Result<Self, StartError> {
-        let settings = host.shared().rabbitmq.clone();
+        let settings = host.settings().rabbitmq.clone();
         let address = Address::read(&settings, "forebay-publishing")?;
         let name = "rabbitmq answers".to_owned();
-        let standing = Standing::register(host, "publishing", name, "forebay_rabbitmq_answers_connected");
+        let connection_status =
+            ConnectionStatus::register(host, "publishing", name, "forebay_rabbitmq_answers_connected");
         let exchange = Some(settings.results_exchange.clone()).filter(|name| !name.is_empty());
         let (jobs, incoming) = unbounded_channel();
         let (stop, stopped) = watch::channel(false);
         let counters = Counters::register(host.metrics());
         let waiting = VecDeque::new();
-        let running = Running { address, settings, standing, counters, incoming, stopped, waiting, give_up };
+        let running = Running { address, settings, connection_status, counters, incoming, stopped, waiting, give_up };
         let thread = Mutex::new(Some(Thread::start("rabbitmq-sink", running.run())?));
         Ok(Self(Arc::new(Inner { jobs, stop, thread, exchange })))
     }
@@ -128,8 +129,8 @@ impl Counters {
 
 struct Running {
     address: Address,
-    settings: RabbitSettings,
-    standing: Standing,
+    settings: RabbitMqSettings,
+    connection_status: ConnectionStatus,
     counters: Counters,
     incoming: UnboundedReceiver<Job>,
     stopped: watch::Receiver<bool>,
@@ -155,7 +156,7 @@ impl Running {
         loop {
             let ended = match self.open().await {
                 Ok(mut session) => {
-                    self.standing.ready();
+                    self.connection_status.ready();
                     pause.reset();
                     said.clear();
                     let ended = self.serve(&mut session).await;
@@ -168,7 +169,7 @@ impl Running {
                 Err(why) => Err(why),
             };
             let Err(why) = ended else { return };
-            self.standing.lost(&why);
+            self.connection_status.lost(&why);
             say_once(&mut said, &why);
             let rest = Instant::now() + pause.next();
             while Instant::now() < rest {

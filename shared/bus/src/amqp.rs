@@ -1,7 +1,7 @@
 //! RabbitMQ edges.
 //!
-//! - [`RabbitSource`]: takes requests from a queue; a message is acknowledged when its work is safe elsewhere
-//! - [`RabbitSink`]: sends answers with publisher confirms; what is not confirmed is sent again
+//! - [`AmqpSource`]: takes requests from a queue; a message is acknowledged when its work is safe elsewhere
+//! - [`AmqpSink`]: sends answers with publisher confirms; what is not confirmed is sent again
 //! - `connection`: an address, TLS, and what is said when it does not work
 //! - `declare`: the queue of requests
 //! - `standing`: what an outage means for the process
@@ -11,6 +11,7 @@
 //! unanswered confirms) ends with it, so nothing of an old one can be mistaken for something of a new one.
 
 mod connection;
+mod connection_status;
 mod declare;
 mod hand;
 mod message;
@@ -18,8 +19,7 @@ mod pause;
 mod session;
 mod sink;
 mod source;
-mod standing;
 
-pub use message::{Answer, RabbitMessage, RabbitMessages, Target};
-pub use sink::{GiveUp, RabbitSink};
-pub use source::RabbitSource;
+pub use message::{AmqpMessage, AmqpMessages, Answer, Target};
+pub use sink::{AmqpSink, GiveUp};
+pub use source::AmqpSource;

@@ -3,17 +3,17 @@
 
 use std::time::Duration;
 
-use forebay_runtime::{Host, RabbitSettings, StartError};
+use forebay_runtime::{Host, RabbitMqSettings, StartError};
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use tokio::sync::watch;
 
 use super::connection::{Address, Thread, say_once};
+use super::connection_status::ConnectionStatus;
 use super::declare::declare;
-use super::message::RabbitMessages;
+use super::message::AmqpMessages;
 use super::pause::Pause;
 use super::session::{CLOSE, Counters, Session, next};
-use super::standing::Standing;
 use crate::{Permit, Permits};
 
 /// Between two looks at permits when there are none.
@@ -29,14 +29,14 @@ enum Phase {
     Closing,
 }
 
-/// The running source. Dropped, it takes nothing more; [`RabbitSource::drain`] waits for what is in hand.
+/// The running source. Dropped, it takes nothing more; [`AmqpSource::drain`] waits for what is in hand.
 #[derive(Debug)]
-pub struct RabbitSource {
+pub struct AmqpSource {
     phase: watch::Sender<Phase>,
     thread: Thread,
 }
 
-impl RabbitSource {
+impl AmqpSource {
     /// Takes messages from `rabbitmq.queue` and hands those at hand, at most 256, to `take`. The server need not be
     /// there yet.
     ///
@@ -45,15 +45,17 @@ impl RabbitSource {
     pub fn start(
         host: &Host,
         permits: Permits,
-        take: impl Fn(RabbitMessages) + Send + Sync + 'static,
+        take: impl Fn(AmqpMessages) + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
-        let settings = host.shared().rabbitmq.clone();
+        let settings = host.settings().rabbitmq.clone();
         let address = Address::read(&settings, "forebay-ingestion")?;
         let name = format!("rabbitmq source {}", settings.queue);
-        let standing = Standing::register(host, "ingestion", name, "forebay_rabbitmq_source_connected");
+        let connection_status =
+            ConnectionStatus::register(host, "ingestion", name, "forebay_rabbitmq_source_connected");
         let (phase, phases) = watch::channel(Phase::Taking);
         let counters = Counters::register(host.metrics());
-        let running = Running { address, settings, permits, standing, counters, phases, take, pause: Pause::new() };
+        let running =
+            Running { address, settings, permits, connection_status, counters, phases, take, pause: Pause::new() };
         let thread = Thread::start("rabbitmq-source", running.run())?;
         Ok(Self { phase, thread })
     }
@@ -72,16 +74,16 @@ impl RabbitSource {
 
 struct Running<F> {
     address: Address,
-    settings: RabbitSettings,
+    settings: RabbitMqSettings,
     permits: Permits,
-    standing: Standing,
+    connection_status: ConnectionStatus,
     counters: Counters,
     phases: watch::Receiver<Phase>,
     take: F,
     pause: Pause,
 }
 
-impl<F: Fn(RabbitMessages) + Send + Sync + 'static> Running<F> {
+impl<F: Fn(AmqpMessages) + Send + Sync + 'static> Running<F> {
     async fn run(mut self) {
         let mut said = String::new();
         while *self.phases.borrow() == Phase::Taking {
@@ -98,7 +100,7 @@ impl<F: Fn(RabbitMessages) + Send + Sync + 'static> Running<F> {
                 Err(why) => Err(why),
             };
             let Err(why) = ended else { return };
-            self.standing.lost(&why);
+            self.connection_status.lost(&why);
             say_once(&mut said, &why);
             tokio::select! {
                 () = tokio::time::sleep(self.pause.next()) => {}
@@ -122,7 +124,7 @@ impl<F: Fn(RabbitMessages) + Send + Sync + 'static> Running<F> {
 
     /// `Ok` when the process stops and everything in hand is settled, or has to be left.
     async fn serve(&mut self, mut session: Session) -> Result<(), String> {
-        self.standing.ready();
+        self.connection_status.ready();
         self.pause.reset();
         let queue = self.settings.queue.clone();
         let lost = |error: lapin::Error| format!("the connection to RabbitMQ ended: {error}");
@@ -146,7 +148,7 @@ impl<F: Fn(RabbitMessages) + Send + Sync + 'static> Running<F> {
             tokio::select! {
                 biased;
                 Some(first) = session.endings.recv() => {
-                    session.settle(first, &self.standing, &self.counters).await.map_err(lost)?;
+                    session.settle(first, &self.connection_status, &self.counters).await.map_err(lost)?;
                 }
                 arrived = next(&mut session.consumer), if permit.is_some() => match arrived {
                     Some(Ok(delivery)) => {

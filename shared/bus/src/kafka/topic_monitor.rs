@@ -18,7 +18,7 @@ const REFRESH: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(500);
 
 /// The upkeep of one stage's topics.
-pub(crate) struct Upkeep {
+pub(crate) struct TopicMonitor {
     client: Client,
     sink: RecordSink,
     watched: Arc<Mutex<Vec<Arc<str>>>>,
@@ -29,11 +29,11 @@ pub(crate) struct Upkeep {
     lifecycle: Lifecycle,
 }
 
-impl Upkeep {
+impl TopicMonitor {
     pub(crate) fn new(host: &Host, client: Client, sink: RecordSink, watched: Arc<Mutex<Vec<Arc<str>>>>) -> Self {
-        let topics = &host.shared().topics;
-        let missing = host.shared().kafka.create_topics.then(|| planned_topics(topics));
-        let hubs = host.shared().event_hubs.enabled.then(|| topics.all().map(|(_, name)| name.to_owned()).into());
+        let topics = &host.settings().topics;
+        let missing = host.settings().kafka.create_topics.then(|| planned_topics(topics));
+        let hubs = host.settings().event_hubs.enabled.then(|| topics.all().map(|(_, name)| name.to_owned()).into());
         let (inner, lifecycle) = (inner_topics(topics), host.lifecycle().clone());
         Self { client, sink, watched, inner, hubs, missing, lifecycle }
     }

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{EventHubs, KafkaSettings, Layers, ModelSettings, Problems, RabbitSettings, duration};
+use super::{EventHubs, KafkaSettings, Layers, ModelSettings, Problems, RabbitMqSettings, duration};
 
 /// Settings of `shared/runtime/settings.toml`, checked. That file says what each means.
 #[derive(Debug, Clone)]
-pub struct Shared {
+pub struct CommonSettings {
     /// The broker and how this process behaves towards it.
     pub kafka: KafkaSettings,
     /// Names of the edges.
     pub topics: TopicSettings,
     /// The RabbitMQ door and its answers.
-    pub rabbitmq: RabbitSettings,
+    pub rabbitmq: RabbitMqSettings,
     /// Health and metrics endpoint.
     pub admin: AdminSettings,
     /// Which models, from where.
@@ -108,12 +108,12 @@ pub enum LogFormat {
     Pretty,
 }
 
-impl Shared {
+impl CommonSettings {
     /// Reads and checks the shared sections; what is wrong goes to `problems`.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
         let kafka = layers.section::<KafkaSettings>("kafka", problems);
         let topics = layers.section::<TopicSettings>("topics", problems);
-        let rabbitmq = layers.section::<RabbitSettings>("rabbitmq", problems);
+        let rabbitmq = layers.section::<RabbitMqSettings>("rabbitmq", problems);
         let admin = layers.section::<AdminSettings>("admin", problems);
         let models = layers.section::<ModelSettings>("models", problems);
         let delivery = layers.section::<DeliverySettings>("delivery", problems);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
 
-use super::tracker::Tracker;
+use super::watermark::Watermark;
 use crate::AckOutcome;
 
 /// Done but not committable work a partition may pile up behind one slow item before it is held back.
@@ -14,7 +14,7 @@ const MAX_SPAN: usize = 65_536;
 
 /// Shared by a source, its rebalance callback and the acks of its deliveries.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub(crate) struct OffsetTracker {
     partitions: Mutex<FxHashMap<i32, Hand>>,
     ended: Condvar,
 }
@@ -25,7 +25,7 @@ struct Hand {
     generation: u64,
     /// Partitions that arrived together share it.
     arrival: u64,
-    tracker: Tracker,
+    watermark: Watermark,
     moved: bool,
     rewind: bool,
     fresh: bool,
@@ -40,7 +40,7 @@ pub(crate) struct Ticket {
     first: i64,
 }
 
-impl Ledger {
+impl OffsetTracker {
     /// Partitions arrive.
     pub(crate) fn assign(&self, partitions: &[i32], generation: u64) {
         let mut hands = self.partitions.lock();
@@ -48,7 +48,7 @@ impl Ledger {
             let hand = Hand {
                 generation,
                 arrival: generation,
-                tracker: Tracker::default(),
+                watermark: Watermark::default(),
                 moved: false,
                 rewind: false,
                 fresh: true,
@@ -64,10 +64,10 @@ impl Ledger {
         let deadline = Instant::now() + budget;
         let mut hands = self.partitions.lock();
         let busy = |hands: &FxHashMap<i32, Hand>| {
-            partitions.iter().any(|p| hands.get(p).is_some_and(|hand| hand.tracker.busy() && !hand.rewind))
+            partitions.iter().any(|p| hands.get(p).is_some_and(|hand| hand.watermark.busy() && !hand.rewind))
         };
         while busy(&hands) && !self.ended.wait_until(&mut hands, deadline).timed_out() {}
-        let left = |p: &i32| hands.remove(p).and_then(|hand| hand.tracker.watermark()).map(|offset| (*p, offset));
+        let left = |p: &i32| hands.remove(p).and_then(|hand| hand.watermark.watermark()).map(|offset| (*p, offset));
         partitions.iter().filter_map(left).collect()
     }
 
@@ -80,10 +80,10 @@ impl Ledger {
     pub(crate) fn begin(&self, partition: i32, first: i64, last: i64) -> Option<Ticket> {
         let mut hands = self.partitions.lock();
         let hand = hands.get_mut(&partition)?;
-        if !hand.tracker.busy() {
+        if !hand.watermark.busy() {
             hand.moved_at = Instant::now();
         }
-        hand.tracker.begin(first, last);
+        hand.watermark.begin(first, last);
         Some(Ticket { partition, generation: hand.generation, first })
     }
 
@@ -105,14 +105,14 @@ impl Ledger {
         };
         match outcome {
             AckOutcome::Done => {
-                if hand.tracker.done(ticket.first) {
+                if hand.watermark.done(ticket.first) {
                     hand.moved = true;
                     hand.moved_at = Instant::now();
                 }
             }
             AckOutcome::Failed => hand.rewind = true,
         }
-        if !hand.tracker.busy() || hand.rewind {
+        if !hand.watermark.busy() || hand.rewind {
             self.ended.notify_all();
         }
     }
@@ -122,7 +122,7 @@ impl Ledger {
         let mut hands = self.partitions.lock();
         let moved = |(partition, hand): (&i32, &mut Hand)| {
             std::mem::take(&mut hand.moved).then_some(())?;
-            Some((*partition, hand.tracker.watermark()?))
+            Some((*partition, hand.watermark.watermark()?))
         };
         hands.iter_mut().filter_map(moved).collect()
     }
@@ -133,21 +133,21 @@ impl Ledger {
         let rewound = |(partition, hand): (&i32, &mut Hand)| {
             std::mem::take(&mut hand.rewind).then_some(())?;
             hand.generation = generation;
-            hand.tracker.rewind();
-            Some((*partition, hand.tracker.watermark()?))
+            hand.watermark.rewind();
+            Some((*partition, hand.watermark.watermark()?))
         };
         hands.iter_mut().filter_map(rewound).collect()
     }
 
     /// Whether some partition has piled up all it may behind one slow item.
     pub(crate) fn full(&self) -> bool {
-        self.partitions.lock().values().any(|hand| hand.tracker.span() >= MAX_SPAN)
+        self.partitions.lock().values().any(|hand| hand.watermark.span() >= MAX_SPAN)
     }
 
     /// How long the most stuck partition has had work in hand without its watermark moving.
     pub(crate) fn stalled(&self) -> Duration {
         let hands = self.partitions.lock();
-        let stuck = hands.values().filter(|hand| hand.tracker.busy()).map(|hand| hand.moved_at.elapsed());
+        let stuck = hands.values().filter(|hand| hand.watermark.busy()).map(|hand| hand.moved_at.elapsed());
         stuck.max().unwrap_or_default()
     }
 }
@@ -158,38 +158,38 @@ mod tests {
 
     #[test]
     fn acks_of_an_earlier_assignment_change_nothing() {
-        let ledger = Ledger::default();
-        ledger.assign(&[0], 1);
-        let old = ledger.begin(0, 10, 10).unwrap();
-        assert_eq!(ledger.revoke(&[0], Duration::ZERO), [(0, 10)]);
-        ledger.assign(&[0], 2);
-        ledger.begin(0, 10, 10).unwrap();
-        ledger.end(old, AckOutcome::Done);
-        assert!(ledger.take_moved().is_empty());
+        let offset_tracker = OffsetTracker::default();
+        offset_tracker.assign(&[0], 1);
+        let old = offset_tracker.begin(0, 10, 10).unwrap();
+        assert_eq!(offset_tracker.revoke(&[0], Duration::ZERO), [(0, 10)]);
+        offset_tracker.assign(&[0], 2);
+        offset_tracker.begin(0, 10, 10).unwrap();
+        offset_tracker.end(old, AckOutcome::Done);
+        assert!(offset_tracker.take_moved().is_empty());
     }
 
     #[test]
     fn a_failed_record_rewinds_to_the_watermark() {
-        let ledger = Ledger::default();
-        ledger.assign(&[0], 1);
-        let a = ledger.begin(0, 0, 4).unwrap();
-        let b = ledger.begin(0, 5, 5).unwrap();
-        let c = ledger.begin(0, 6, 6).unwrap();
-        ledger.end(a, AckOutcome::Done);
-        ledger.end(b, AckOutcome::Failed);
-        assert_eq!(ledger.take_rewinds(2), [(0, 5)]);
-        ledger.end(c, AckOutcome::Done);
-        assert_eq!(ledger.take_moved(), [(0, 5)]);
+        let offset_tracker = OffsetTracker::default();
+        offset_tracker.assign(&[0], 1);
+        let a = offset_tracker.begin(0, 0, 4).unwrap();
+        let b = offset_tracker.begin(0, 5, 5).unwrap();
+        let c = offset_tracker.begin(0, 6, 6).unwrap();
+        offset_tracker.end(a, AckOutcome::Done);
+        offset_tracker.end(b, AckOutcome::Failed);
+        assert_eq!(offset_tracker.take_rewinds(2), [(0, 5)]);
+        offset_tracker.end(c, AckOutcome::Done);
+        assert_eq!(offset_tracker.take_moved(), [(0, 5)]);
     }
 
     #[test]
     fn a_revocation_waits_for_work_within_its_budget() {
-        let ledger = std::sync::Arc::new(Ledger::default());
-        ledger.assign(&[0, 1], 1);
-        let ticket = ledger.begin(0, 3, 3).unwrap();
-        let other = std::sync::Arc::clone(&ledger);
+        let offset_tracker = std::sync::Arc::new(OffsetTracker::default());
+        offset_tracker.assign(&[0, 1], 1);
+        let ticket = offset_tracker.begin(0, 3, 3).unwrap();
+        let other = std::sync::Arc::clone(&offset_tracker);
         let worker = std::thread::spawn(move || other.end(ticket, AckOutcome::Done));
-        assert_eq!(ledger.revoke(&[0, 1], Duration::from_secs(10)), [(0, 4)]);
+        assert_eq!(offset_tracker.revoke(&[0, 1], Duration::from_secs(10)), [(0, 4)]);
         worker.join().unwrap();
     }
 }

@@ -1,17 +1,17 @@
-//! What the board shows of itself.
+//! What the model directory shows of itself.
 
 use forebay_runtime::prometheus_client::collector::Collector;
 use forebay_runtime::prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use forebay_runtime::prometheus_client::metrics::MetricType;
 use forebay_runtime::prometheus_client::metrics::gauge::ConstGauge;
 
-use super::Board;
+use super::ModelDirectory;
 
 /// Read at every scrape.
 #[derive(Debug)]
-pub(super) struct BoardMetrics(pub(super) Board);
+pub(super) struct DirectoryMetrics(pub(super) ModelDirectory);
 
-impl Collector for BoardMetrics {
+impl Collector for DirectoryMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let views = self.0.views();
         let help = "Generation of the registry view that counts, in milliseconds of its writer's clock";

@@ -2,7 +2,7 @@
 
 /// A `settings.toml` compiled into the binary. It is the schema as well: a key that no bundle has does not exist.
 #[derive(Debug, Clone, Copy)]
-pub struct Bundle {
+pub struct DefaultSettings {
     /// Folder name of the part, for messages.
     pub name: &'static str,
     /// Text of its `settings.toml`: every key with its default.
@@ -10,7 +10,8 @@ pub struct Bundle {
 }
 
 /// The sections that all services share.
-pub const SHARED_BUNDLE: Bundle = Bundle { name: "runtime", toml: include_str!("../../settings.toml") };
+pub const COMMON_DEFAULTS: DefaultSettings =
+    DefaultSettings { name: "runtime", toml: include_str!("../../settings.toml") };
 
 /// Sections of other Forebay binaries. One file or ConfigMap fits all of them, so each ignores what is not its own.
 pub(super) const PROJECT_SECTIONS: &[&str] = &[

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// What a record of `forebay.models` is about. The last record of a key counts; an empty one takes the entry away.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum BoardKey {
+pub enum DirectoryKey {
     /// `view/<model>`: the record is a [`crate::ModelView`].
     View(String),
     /// `replica/<replica>/<model>`: the record is a [`crate::ReplicaState`].
@@ -16,7 +16,7 @@ pub enum BoardKey {
     },
 }
 
-impl BoardKey {
+impl DirectoryKey {
     /// `None` for a key of another kind, which a newer build may have written.
     pub fn parse(key: &[u8]) -> Option<Self> {
         let (kind, rest) = std::str::from_utf8(key).ok()?.split_once('/')?;
@@ -32,7 +32,7 @@ impl BoardKey {
     }
 }
 
-impl fmt::Display for BoardKey {
+impl fmt::Display for DirectoryKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::View(model) => write!(f, "view/{model}"),
@@ -47,14 +47,14 @@ mod tests {
 
     #[test]
     fn a_key_reads_back_and_strange_ones_are_nothing() {
-        let replica = BoardKey::Replica { replica: "pod-7f-a1".into(), model: "a/b".into() };
-        for key in [BoardKey::View("diabetes".into()), replica] {
-            assert_eq!(BoardKey::parse(key.to_string().as_bytes()), Some(key));
+        let replica = DirectoryKey::Replica { replica: "pod-7f-a1".into(), model: "a/b".into() };
+        for key in [DirectoryKey::View("diabetes".into()), replica] {
+            assert_eq!(DirectoryKey::parse(key.to_string().as_bytes()), Some(key));
         }
         for strange in
             [&b""[..], b"view", b"view/", b"replica/a", b"replica//m", b"replica/a/", b"other/x", b"view/\xff"]
         {
-            assert_eq!(BoardKey::parse(strange), None, "{strange:?}");
+            assert_eq!(DirectoryKey::parse(strange), None, "{strange:?}");
         }
     }
 }

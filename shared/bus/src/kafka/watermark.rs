@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 /// Which offsets of a partition are done. Work may end in any order; the watermark follows the oldest open one.
 #[derive(Debug, Default)]
-pub(crate) struct Tracker {
+pub(crate) struct Watermark {
     spans: VecDeque<Span>,
     watermark: Option<i64>,
 }
@@ -16,7 +16,7 @@ struct Span {
     done: bool,
 }
 
-impl Tracker {
+impl Watermark {
     /// Work on the offsets `first..=last` begins. Offsets only grow; gaps are fine (compaction, aborted transactions).
     pub(crate) fn begin(&mut self, first: i64, last: i64) {
         if self.watermark.is_none() {
@@ -66,46 +66,46 @@ mod tests {
 
     #[test]
     fn the_watermark_waits_for_the_oldest() {
-        let mut tracker = Tracker::default();
-        tracker.begin(5, 7);
-        tracker.begin(8, 8);
-        tracker.begin(12, 13);
-        assert_eq!(tracker.watermark(), Some(5));
-        assert!(!tracker.done(8));
-        assert_eq!(tracker.watermark(), Some(5));
-        assert!(tracker.done(5));
-        assert_eq!(tracker.watermark(), Some(9));
-        assert!(tracker.done(12));
-        assert_eq!(tracker.watermark(), Some(14));
-        assert!(!tracker.busy());
+        let mut watermark = Watermark::default();
+        watermark.begin(5, 7);
+        watermark.begin(8, 8);
+        watermark.begin(12, 13);
+        assert_eq!(watermark.watermark(), Some(5));
+        assert!(!watermark.done(8));
+        assert_eq!(watermark.watermark(), Some(5));
+        assert!(watermark.done(5));
+        assert_eq!(watermark.watermark(), Some(9));
+        assert!(watermark.done(12));
+        assert_eq!(watermark.watermark(), Some(14));
+        assert!(!watermark.busy());
     }
 
     proptest! {
         /// Against the naive model: the watermark is the first offset of the oldest open span.
         #[test]
         fn agrees_with_the_naive_model(lens in proptest::collection::vec((1i64..4, 0i64..3), 1..60), order in any::<u64>()) {
-            let mut tracker = Tracker::default();
+            let mut watermark = Watermark::default();
             let mut open = Vec::new();
             let mut next = 10;
             for (len, gap) in lens {
                 let first = next + gap;
-                tracker.begin(first, first + len - 1);
+                watermark.begin(first, first + len - 1);
                 open.push((first, first + len));
                 next = first + len;
             }
-            let mut last = tracker.watermark();
+            let mut last = watermark.watermark();
             let mut seed = order;
             while !open.is_empty() {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let (first, _) = open.remove((seed >> 33) as usize % open.len());
-                tracker.done(first);
+                watermark.done(first);
                 if let Some((oldest, _)) = open.iter().min() {
-                    prop_assert!(tracker.watermark() <= Some(*oldest));
+                    prop_assert!(watermark.watermark() <= Some(*oldest));
                 } else {
-                    prop_assert_eq!(tracker.watermark(), Some(next));
+                    prop_assert_eq!(watermark.watermark(), Some(next));
                 }
-                prop_assert!(tracker.watermark() >= last);
-                last = tracker.watermark();
+                prop_assert!(watermark.watermark() >= last);
+                last = watermark.watermark();
             }
         }
     }

@@ -26,7 +26,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// Reads partitions of one topic and hands their batches to an inlet.
 #[derive(Clone)]
-pub(crate) struct Follower {
+pub(crate) struct AssignedConsumer {
     shared: Arc<Shared>,
 }
 
@@ -40,13 +40,13 @@ struct Shared {
     events: Arc<dyn EdgeEvents>,
 }
 
-impl std::fmt::Debug for Follower {
+impl std::fmt::Debug for AssignedConsumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Follower")
     }
 }
 
-impl Follower {
+impl AssignedConsumer {
     /// Starts the reader. `permits` bound what it has handed over; when they are used up it drops and counts where
     /// `advisory`, else it waits.
     pub(crate) fn start<P: Payload + Default + 'static>(
@@ -66,13 +66,13 @@ impl Follower {
             closing: AtomicBool::new(false),
             events,
         });
-        let follower = Self { shared: Arc::clone(&shared) };
+        let assigned_consumer = Self { shared: Arc::clone(&shared) };
         let reader = Reader { shared, inlet, permits, advisory, dead_letters };
         let thread = std::thread::Builder::new()
             .name(format!("follow {topic}").chars().take(15).collect())
             .spawn(move || reader.run())
             .map_err(|error| KafkaError::ClientCreation(format!("follower thread: {error}")))?;
-        Ok((follower, thread))
+        Ok((assigned_consumer, thread))
     }
 
     /// Reads exactly these partitions from now on. New ones begin at their end, taken before this returns, so that

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
-use forebay_bus::rabbit::{Answer, RabbitSink, RabbitSource, Target};
+use forebay_bus::amqp::{AmqpSink, AmqpSource, Answer, Target};
 use forebay_bus::{Ack, AckOutcome, Permits};
 use forebay_contract::now_us;
-use forebay_runtime::{Host, Layers, Problems, SHARED_BUNDLE, Shared};
+use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Host, Layers, Problems};
 
 const LONG: Duration = Duration::from_secs(10);
 
 fn host(url: &str) -> Host {
-    let layers = Layers::from_parts(&[SHARED_BUNDLE], "", &[], &[url]).unwrap();
+    let layers = Layers::from_parts(&[COMMON_DEFAULTS], "", &[], &[url]).unwrap();
     let mut problems = Problems::default();
-    let shared = Shared::read(&layers, &mut problems).unwrap();
+    let shared = CommonSettings::read(&layers, &mut problems).unwrap();
     problems.into_result().unwrap();
     Host::detached(shared)
 }
@@ -66,8 +66,8 @@ fn ack(told: &Sender<AckOutcome>) -> Ack {
 #[test]
 fn without_a_server_the_reason_is_told_and_the_end_does_not_wait() {
     let host = host(&nowhere());
-    let source = RabbitSource::start(&host, Permits::new(8), |_| {}).unwrap();
-    let sink = RabbitSink::start(&host, Arc::new(|_, _, ack: Ack| ack.nack())).unwrap();
+    let source = AmqpSource::start(&host, Permits::new(8), |_| {}).unwrap();
+    let sink = AmqpSink::start(&host, Arc::new(|_, _, ack: Ack| ack.nack())).unwrap();
     for name in ["rabbitmq source", "rabbitmq answers"] {
         let told = |it: String| it.contains("refused") && it.contains("127.0.0.1");
         until("the reason", || reason(&host, name).is_some_and(told));
@@ -85,7 +85,7 @@ fn without_a_server_the_reason_is_told_and_the_end_does_not_wait() {
 fn a_connection_that_is_not_made_holds_no_end_up() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = host(&format!("rabbitmq.url=amqp://127.0.0.1:{}", listener.local_addr().unwrap().port()));
-    let source = RabbitSource::start(&host, Permits::new(8), |_| {}).unwrap();
+    let source = AmqpSource::start(&host, Permits::new(8), |_| {}).unwrap();
     let (_silent, _) = listener.accept().unwrap();
     let began = Instant::now();
     now(source.drain(LONG));
@@ -100,7 +100,7 @@ fn answers_are_given_up_when_their_time_is_over_and_not_before() {
         given_up.send((answer.message_id, why.to_owned())).unwrap();
         ack.ack();
     };
-    let sink = RabbitSink::start(&host, Arc::new(give_up)).unwrap();
+    let sink = AmqpSink::start(&host, Arc::new(give_up)).unwrap();
     let (told, report) = channel();
     let until = now_us() + 900_000;
     sink.send(answer(until), ack(&told), Vec::new());
@@ -117,7 +117,7 @@ fn answers_are_given_up_when_their_time_is_over_and_not_before() {
 #[test]
 fn a_wrong_address_is_an_error_that_does_not_quote_it() {
     let host = host("rabbitmq.url=amqp://user:secret-word@host:port/");
-    let error = RabbitSource::start(&host, Permits::new(8), |_| {}).unwrap_err().to_string();
+    let error = AmqpSource::start(&host, Permits::new(8), |_| {}).unwrap_err().to_string();
     assert!(error.contains("rabbitmq.url") && !error.contains("secret-word"), "{error}");
 }
 
@@ -132,9 +132,9 @@ fn wrong_settings_are_all_named() {
     ];
     let flags: Vec<String> = wrong.iter().map(|(key, value)| format!("rabbitmq.{key}={value}")).collect();
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let layers = Layers::from_parts(&[SHARED_BUNDLE], "", &[], &flags).unwrap();
+    let layers = Layers::from_parts(&[COMMON_DEFAULTS], "", &[], &flags).unwrap();
     let mut problems = Problems::default();
-    Shared::read(&layers, &mut problems);
+    CommonSettings::read(&layers, &mut problems);
     let text = problems.into_result().unwrap_err().to_string();
     for (key, _) in wrong {
         assert!(text.contains(&format!("rabbitmq.{key}")), "{key}: {text}");

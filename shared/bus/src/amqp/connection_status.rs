@@ -12,13 +12,13 @@ use crate::host_events::HostEvents;
 
 /// How one end stands with its server.
 #[derive(Debug)]
-pub(super) struct Standing {
+pub(super) struct ConnectionStatus {
     events: HostEvents,
     connected: Gauge,
     before: AtomicBool,
 }
 
-impl Standing {
+impl ConnectionStatus {
     /// Registers the component `name` of `stage`, and the gauge `metric`.
     pub(super) fn register(host: &Host, stage: &'static str, name: String, metric: &str) -> Self {
         let metrics = StageMetrics::register(host.metrics(), stage);
