@@ -68,7 +68,7 @@ def problems(services, dockerfile):
             yield "missing", f"{name}: not in compose.yaml"
         else:
             yield from own_problems(name, services[name])
-    names = re.search(r"- names: \[(.*?)\]", (ROOT / "monitoring/prometheus.yml").read_text(encoding="utf-8")).group(1).split(", ")
+    names = re.search(r"- names: \[(.*?)\]", (ROOT / "compose/monitoring/prometheus.yml").read_text(encoding="utf-8")).group(1).split(", ")
     for name in names:
         if name not in services:
             yield "scraped", f"prometheus.yml scrapes {name}, which compose.yaml does not have"

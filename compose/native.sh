@@ -10,7 +10,7 @@ cache=${FOREBAY_CACHE:-$HOME/.cache/forebay}
 kafka_version=4.1.1
 jars=$cache/kafka-$kafka_version
 mlflow_version=3.17.2
-# the server, and what fills it: loadtest/mlflow/fill.py
+# the server, and what fills it: loadtest/suites/mlflow_fill.py
 mlflow_packages=("mlflow[auth]==$mlflow_version" scikit-learn==1.9.1 skops==0.16.0 onnx==1.23.2 onnxruntime==1.32.0 skl2onnx==1.20.0)
 mlflow=$cache/mlflow-$mlflow_version-$(printf '%s\n' "${mlflow_packages[@]}" | cksum | cut -d' ' -f1)
 wait_seconds=${FOREBAY_NATIVE_WAIT:-90}
@@ -33,7 +33,7 @@ usage: compose/native.sh COMMAND [SERVICE...]     services: kafka redis rabbitmq
   acls      Kafka's own tool for rights, for example:  native.sh acls --list
   certificates  an authority and certificates for tests of TLS, in FOREBAY_NATIVE_DIR/tls
   scram     a user of Kafka's TLS listener, or a new password for it:  native.sh scram NAME PASSWORD
-  python    the Python that MLflow and scikit-learn are in, for example:  native.sh python loadtest/mlflow/fill.py out.json
+  python    the Python that MLflow and scikit-learn are in, for example:  native.sh python loadtest/suites/mlflow_fill.py out.json
 
 Environment
   FOREBAY_NATIVE_DIR   data, logs and pid files (default compose/.native); one per instance, to run several side by side
@@ -211,7 +211,7 @@ signed() { # NAME EXTENSIONS : by the authority `ca`
     cat "$1-key.pem" "$1.pem" > "$1-both.pem" # Kafka wants key and certificate in one file
 }
 
-certificates() { # an authority, one that nobody asked, a server's certificate for localhost and a client's
+certificates() { # an authority, one that nothing trusts, a server's certificate for localhost and a client's
   [ ! -e "$dir/tls/ca.pem" ] || return 0
   need openssl=openssl
   rm -rf "$dir/tls.new"

@@ -109,8 +109,8 @@ for name in "${own[@]}"; do
 done
 ok "five services are healthy, read-only, without capabilities, within limits of memory and CPU"
 
-door=http://127.0.0.1:$HTTP_PORT/v1/predict
-answer=$(curl -fsS -m 20 "$door" -d "{\"features\":$row}")
+predict_url=http://127.0.0.1:$HTTP_PORT/v1/predict
+answer=$(curl -fsS -m 20 "$predict_url" -d "{\"features\":$row}")
 trace=$(jq -er .trace_id <<<"$answer")
 jq -e '.prediction > 0 and .model_version == "v3"' <<<"$answer" >/dev/null || die "over HTTP: $answer"
 ok "a prediction over HTTP: $(jq -r '"\(.prediction) from \(.model_version)"' <<<"$answer")"
@@ -173,11 +173,11 @@ crash() { # SERVICE : its first container that runs
     { docker kill "$container" && sleep 1 && docker start "$container"; } >/dev/null
 }
 
-# 30 s of load on both doors; meanwhile two replicas of prediction crash, and the only one of caching
-python3 - "$door" "$row" >"$work/http.json" <<'PYTHON' &
+# 30 s of load over HTTP and Kafka; meanwhile two replicas of prediction crash, and the only one of caching
+python3 - "$predict_url" "$row" >"$work/http.json" <<'PYTHON' &
 import json, sys, threading, time, urllib.request
 
-door, row = sys.argv[1], json.loads(sys.argv[2])
+url, row = sys.argv[1], json.loads(sys.argv[2])
 end, counts, wrong, lock = time.time() + 30, {"asked": 0, "answered": 0}, [], threading.Lock()
 
 def ask(thread):
@@ -187,7 +187,7 @@ def ask(thread):
         features = [row[0] + (thread * 1000 + number) / 1e6, *row[1:]]
         body = json.dumps({"features": features, "request_id": f"http-{thread}-{number}"}).encode()
         try:
-            with urllib.request.urlopen(urllib.request.Request(door, body), timeout=70) as answer:
+            with urllib.request.urlopen(urllib.request.Request(url, body), timeout=70) as answer:
                 good = json.load(answer)["prediction"] is not None
         except Exception as error:
             good = False
@@ -237,12 +237,12 @@ image=$(compose --profile mlflow config --format json | jq -r .services.mlflow.i
 if docker image inspect "$image" >/dev/null 2>&1 || timeout 600 docker pull -q "$image" >/dev/null 2>&1; then
   compose --profile mlflow up -d --wait --wait-timeout 120 mlflow >"$work/mlflow.log" 2>&1 || { tail "$work/mlflow.log" >&2; die "MLflow does not start"; }
   bash "$here/native.sh" install mlflow >/dev/null
-  MLFLOW_TRACKING_URI=http://127.0.0.1:$MLFLOW_PORT timeout 300 "$here/native.sh" python "$here/../loadtest/mlflow/fill.py" "$work/filled.json" >"$work/fill.log" 2>&1 ||
+  MLFLOW_TRACKING_URI=http://127.0.0.1:$MLFLOW_PORT timeout 300 "$here/native.sh" python "$here/../loadtest/suites/mlflow_fill.py" "$work/filled.json" >"$work/fill.log" 2>&1 ||
     { tail "$work/fill.log" >&2; die "MLflow cannot be filled"; }
   FOREBAY_REGISTRY=http://mlflow:5000 compose --profile mlflow up -d --wait --wait-timeout 120 "${services[@]}" mlflow >"$work/registry.log" 2>&1 ||
     { tail "$work/registry.log" >&2; die "the mesh does not start with MLflow"; }
   body=$(jq -c '{features: .rows[0], model_version: "v1"}' "$work/filled.json")
-  as_python() { curl -fsS -m 20 "$door" -d "$body" | jq -e --slurpfile filled "$work/filled.json" '.model_version == "v1" and .prediction == $filled[0].versions["1"].predict[0]'; }
+  as_python() { curl -fsS -m 20 "$predict_url" -d "$body" | jq -e --slurpfile filled "$work/filled.json" '.model_version == "v1" and .prediction == $filled[0].versions["1"].predict[0]'; }
   await 60 "the answer of version 1 as in Python" as_python
   ok "--profile mlflow: version 1 of the registered model answers to the bit as in Python"
 else

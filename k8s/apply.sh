@@ -99,7 +99,7 @@ objects=$(wc -l <"$work/out")
 versions forebay-dev >"$work/before"
 apply dev
 versions forebay-dev >"$work/after"
-# by versions: kubectl says "configured" of a disruption budget whose selector it sends anew, and nothing changes
+# by versions: kubectl says "configured" of a disruption budget whose selector it sends again, and nothing changes
 cmp -s "$work/before" "$work/after" || { diff "$work/before" "$work/after" >&2; die "a second apply of dev changes something"; }
 ok "overlays/dev: $objects objects taken without a warning, a second apply changes nothing"
 ok "overlays/dev: $(admitted forebay-dev) pods admitted under pod security $(kubectl get namespace forebay-dev -o jsonpath='{.metadata.labels.pod-security\.kubernetes\.io/enforce}')"

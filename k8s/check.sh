@@ -5,7 +5,7 @@
 #              strictly against Kubernetes 1.30 and 1.37 and the custom resources' schemas, and checks what no schema knows
 #   policy     checkov's rules for Kubernetes on the overlays
 #   azure      the scripts in k8s/azure, with stand-ins for az, kubectl and helm
-#   monitoring the wrapping of monitoring/ for the Prometheus operator
+#   monitoring the wrapping of compose/monitoring/ for the Prometheus operator
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -69,7 +69,7 @@ render_combinations() {
       done
     done
   done
-  combination door api-keys http-tls
+  combination credentials api-keys http-tls
   export -f render say die
   # shellcheck disable=SC2016
   find "$out/kustomizations" -mindepth 1 -maxdepth 1 -printf '%f\n' | xargs -P 4 -I{} bash -c 'render "$1/kustomizations/$2" "$1/combinations/$2.yaml"' _ "$out" {}
@@ -110,7 +110,7 @@ azure() { timeout 60 bash "$here/azure/test.sh"; }
 
 monitoring() {
   local python
-  [ -d "$here/../monitoring/rules" ] || { say "monitoring: there is no monitoring/rules, nothing to wrap"; return 0; }
+  [ -d "$here/../compose/monitoring/rules" ] || { say "monitoring: there is no compose/monitoring/rules, nothing to wrap"; return 0; }
   python=$(venv k8s-venv kubernetes-validate==1.37.0)/bin/python
   timeout 60 bash "$here/monitoring.sh" print > "$out/monitoring.yaml"
   (cd "$here/checks" && timeout 60 "$python" -c '

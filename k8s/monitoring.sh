@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The rules and the dashboard of monitoring/ as objects for the Prometheus operator and for Grafana's sidecar:
+# The rules and the dashboard of compose/monitoring/ as objects for the Prometheus operator and for Grafana's sidecar:
 #   k8s/monitoring.sh print [NAMESPACE]    YAML on stdout
 #   k8s/monitoring.sh apply [NAMESPACE]    kubectl apply (default namespace: monitoring)
 # The operator takes rules from namespaces and with labels that its Prometheus selects; LABELS adds some: LABELS="release: prometheus".
@@ -16,12 +16,12 @@ head_of() { # API KIND NAME [LABEL]
 
 print() {
   local file
-  for file in "$root"/monitoring/rules/*.yml; do
+  for file in "$root"/compose/monitoring/rules/*.yml; do
     head_of monitoring.coreos.com/v1 PrometheusRule "forebay-$(basename "$file" .yml)" "${LABELS:-}"
     printf 'spec:\n'
     sed 's/^/  /' "$file"
   done
-  for file in "$root"/monitoring/grafana/dashboards/*.json; do
+  for file in "$root"/compose/monitoring/grafana/dashboards/*.json; do
     head_of v1 ConfigMap "forebay-dashboard-$(basename "$file" .json)" 'grafana_dashboard: "1"'
     printf 'data:\n  %s: |\n' "$(basename "$file")"
     sed 's/^/    /' "$file"

@@ -20,7 +20,7 @@ usage: k8s/rehearse.sh [settings] [rollout] [acls]     (all three without a word
   settings  every binary accepts the environment that each overlay gives it (`config check`)
   rollout   under load, with a new build beside the old one: a canary of prediction comes and is taken back; then every
             service is rolled out, one pod more and one pod less as `maxSurge: 1` does it; then prediction is rolled back.
-            Each process that is told to stop must end with 0, and every request must have exactly one answer
+            Each process that is stopped must end with 0, and every request must have exactly one answer
   acls      the five services, each as its own user, against a Kafka that enforces components/strimzi/users: requests are
             answered, and caching's user cannot write to the clients' result topic
 

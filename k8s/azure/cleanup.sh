@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Takes away everything that create.sh made, and the services. Without --apply it only prints the commands.
+# Removes everything that create.sh made, and the services. Without --apply it only prints the commands.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

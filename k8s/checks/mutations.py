@@ -56,7 +56,7 @@ WORKLOADS = [
     ("spread-selector", "prod", D, "caching", put(f"{POD}/topologySpreadConstraints/0/labelSelector/matchLabels", {"app": "x"})),
     ("pod-token", "prod", D, "caching", put(f"{POD}/automountServiceAccountToken", True)),
     ("service-links", "prod", D, "caching", drop(f"{POD}/enableServiceLinks")),
-    ("account", "prod", D, "caching", put(f"{POD}/serviceAccountName", "nobody")),
+    ("account", "prod", D, "caching", put(f"{POD}/serviceAccountName", "absent")),
     ("account-token", "prod", "ServiceAccount", "caching", drop("automountServiceAccountToken")),
     ("user", "prod", D, "caching", put(f"{POD}/securityContext/runAsUser", 0)),
     ("seccomp", "prod", D, "caching", drop(f"{POD}/securityContext/seccompProfile")),

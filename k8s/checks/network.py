@@ -4,7 +4,7 @@ import re
 
 from rendering import config_of, name_of, of_kind, pod_labels, selects, services, stage_of
 
-# Ports that belong to some stages and to nobody else.
+# Ports that only some stages may use.
 ONLY = {6379: ("caching", "fused"), 6380: ("caching", "fused"), 5671: ("ingestion", "publishing", "fused"), 5672: ("ingestion", "publishing", "fused")}
 
 

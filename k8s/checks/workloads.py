@@ -108,12 +108,12 @@ def check_container(name, stage, container, config):
 
 
 def check_shutdown(deployment, config):
-    """The kubelet must not kill before the service gave up by itself, and a door must be out of the load balancer first."""
+    """The kubelet must not kill before the service's own deadline, and a service with HTTP must be out of the load balancer first."""
     name, pod = name_of(deployment), pod_of(deployment)
     drain = seconds(config.get("FOREBAY__DELIVERY__DRAIN") or DRAIN)
     stop = max(c.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0) for c in pod["containers"])
     if any(port["name"] == "http" for c in pod["containers"] for port in c.get("ports", [])) and stop < 5:
-        yield "pre-stop", f"{name}: has an HTTP door and leaves without waiting for load balancers"
+        yield "pre-stop", f"{name}: serves HTTP and stops without waiting for load balancers"
     grace, needed = pod.get("terminationGracePeriodSeconds", 30), stop + drain + FLUSH_SECONDS
     if grace < needed:
         yield "grace", f"{name}: grace period {grace} s is below preStop {stop} s + drain {drain:g} s + {FLUSH_SECONDS} s"

@@ -1,4 +1,4 @@
-"""Makes the page of loadtest/models.sh from the measurements: `python page.py MEASUREMENTS.jsonl`."""
+"""Makes the page of loadtest/suites/models.sh from the measurements: `python page.py MEASUREMENTS.jsonl`."""
 
 import json
 import sys

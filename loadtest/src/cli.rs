@@ -1,12 +1,15 @@
 //! The command line.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
 use crate::error::LoadtestError;
 use crate::http::HttpArgs;
 use crate::kafka::{DrainArgs, FillArgs, JudgeArgs, KafkaArgs, ThroughputArgs, TopicsArgs};
 use crate::relay::{RelayArgs, RelayChainArgs};
 use crate::table::TableArgs;
 use crate::usage::WatchArgs;
-use clap::{Args, Parser, Subcommand};
-use std::time::Duration;
 
 /// Load tests for Forebay: at a fixed rate (open loop, latency from the scheduled send), from a filled topic, against a bare relay, and a
 /// judge for losses and duplicates.
@@ -20,7 +23,7 @@ WHICH COMMAND
   How much can it do?                           throughput (Kafka), http --closed 8
   What would a chain of bare processes take?    relay-chain, then kafka against its topics
   Was anything lost or answered twice?          kafka --oracle FILE, then judge --oracle FILE
-  Everything, as a report                       loadtest/bench.sh
+  Everything, as a report                       loadtest/suites/bench.sh
 
 Request topics hold {\"request_id\", \"features\"}; result topics {\"request_id\", \"prediction\", ...} or {\"request_id\", \"error\": {\"code\"}}."
 )]
@@ -41,7 +44,7 @@ enum Command {
     Relay(RelayArgs),
     RelayChain(RelayChainArgs),
     Topics(TopicsArgs),
-    Usage(UsageArgs),
+    ProcessUsage(UsageArgs),
     Table(TableArgs),
 }
 
@@ -81,7 +84,7 @@ impl Cli {
             Command::Relay(args) => args.run(),
             Command::RelayChain(args) => args.run(),
             Command::Topics(args) => args.run(),
-            Command::Usage(args) => args.run(),
+            Command::ProcessUsage(args) => args.run(),
             Command::Table(args) => args.run(),
         }
     }

@@ -1,6 +1,8 @@
 //! What can stop a measurement, worded for the person who started it.
-use rdkafka::error::KafkaError;
+
 use std::path::{Path, PathBuf};
+
+use rdkafka::error::KafkaError;
 
 /// Why a command could not do its work (exit code 2). A run that finished but found losses is not an error but a verdict.
 #[derive(Debug, thiserror::Error)]

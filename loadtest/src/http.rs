@@ -1,8 +1,8 @@
 //! The HTTP side: a thin HTTP/1.1 client that leaves the processor to the system under test.
 mod closed_loop;
 mod command;
+mod connection;
 mod exchange;
-mod line;
 mod open_loop;
 mod wire;
 

@@ -1,15 +1,18 @@
-//! Conservation: every accepted request is answered exactly once, nobody else is, and equal features get equal predictions.
-use crate::answer::{Answer, Verdict};
-use crate::oracle::Event;
-use serde::Deserialize;
+//! Conservation: every accepted request is answered exactly once, nothing else is answered, and equal features get equal predictions.
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
-/// What is tolerated.
+use serde::Deserialize;
+
+use crate::oracle::OracleEvent;
+use crate::received_result::{ReceivedResult, ResultStatus};
+
+/// Which violations are tolerated.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Rules {
-    /// Answers to requests of runs that no oracle knows are other people's, not violations.
+pub struct JudgeRules {
+    /// Answers to runs that no oracle knows belong to other clients and are not violations.
     pub ignore_other_runs: bool,
     /// A request that is in the dead letters only counts as accounted for.
     pub allow_dead_letters: bool,
@@ -18,28 +21,28 @@ pub struct Rules {
 }
 
 #[derive(Debug, Default)]
-struct Case {
+struct RequestRecord {
     checksum: Option<u64>,
     accepted: bool,
     answers: u32,
     dead_letters: u32,
 }
 
-/// Collects the evidence.
+/// Compares the oracles with what is in the topics.
 #[derive(Debug, Default)]
 pub struct Judge {
-    rules: Rules,
-    cases: HashMap<String, Case>,
+    rules: JudgeRules,
+    cases: HashMap<String, RequestRecord>,
     /// Run ids that the oracles know.
     runs: HashSet<String>,
     /// First prediction seen for (features, answering version).
     predictions: HashMap<(u64, String), (u64, String)>,
-    findings: Findings,
+    findings: JudgeFindings,
 }
 
 /// The outcome: counts, and a few examples of each kind of violation.
 #[derive(Debug, Default, Clone)]
-pub struct Findings {
+pub struct JudgeFindings {
     /// Requests in the oracles.
     pub sent: u64,
     /// Those that were accepted.
@@ -57,7 +60,7 @@ pub struct Findings {
 const EXAMPLES: usize = 5;
 
 #[derive(Deserialize)]
-struct Labelled<'a> {
+struct LabelledRecord<'a> {
     #[serde(borrow)]
     request_id: Cow<'a, str>,
 }
@@ -65,16 +68,16 @@ struct Labelled<'a> {
 impl Judge {
     /// A judge with these rules.
     #[must_use]
-    pub fn new(rules: Rules) -> Self {
+    pub fn new(rules: JudgeRules) -> Self {
         Self { rules, ..Self::default() }
     }
 
     /// Takes one line of an oracle.
-    pub fn event(&mut self, event: Event) {
+    pub fn event(&mut self, event: OracleEvent) {
         let (id, checksum, accepted) = match event {
-            Event::Sent { id, checksum, .. } => (id, Some(checksum), false),
-            Event::Accepted(id) => (id, None, true),
-            Event::Refused(id) => (id, None, false),
+            OracleEvent::Sent { id, checksum, .. } => (id, Some(checksum), false),
+            OracleEvent::Accepted(id) => (id, None, true),
+            OracleEvent::Refused(id) => (id, None, false),
         };
         if let Some((run, _)) = id.rsplit_once('-')
             && !self.runs.contains(run)
@@ -88,7 +91,7 @@ impl Judge {
 
     /// Takes one record of the result topic.
     pub fn answer(&mut self, bytes: &[u8]) {
-        let Ok(answer) = Answer::parse(bytes) else {
+        let Ok(answer) = ReceivedResult::parse(bytes) else {
             return self
                 .findings
                 .add("unreadable result", String::from_utf8_lossy(&bytes[..bytes.len().min(120)]).into_owned());
@@ -113,7 +116,7 @@ impl Judge {
         if case.answers > 1 {
             return self.findings.add("answered more than once", id.to_owned());
         }
-        if let Verdict::Failed(code) = answer.verdict(1)
+        if let ResultStatus::Failed(code) = answer.status(1)
             && answer.error.is_some()
         {
             return *self.findings.errors.entry(code).or_default() += 1;
@@ -131,16 +134,16 @@ impl Judge {
 
     /// Takes the payload of one dead letter.
     pub fn dead_letter(&mut self, bytes: &[u8]) {
-        let labelled: Option<Labelled<'_>> = serde_json::from_slice(bytes).ok();
+        let labelled: Option<LabelledRecord<'_>> = serde_json::from_slice(bytes).ok();
         match labelled.and_then(|labelled| self.cases.get_mut(labelled.request_id.as_ref())) {
             Some(case) => case.dead_letters += 1,
             None => self.findings.anonymous_dead_letters += 1,
         }
     }
 
-    /// Weighs the evidence.
+    /// Checks every request of the oracles, and returns all violations.
     #[must_use]
-    pub fn findings(mut self) -> Findings {
+    pub fn findings(mut self) -> JudgeFindings {
         for (id, case) in self.cases {
             self.findings.sent += 1;
             self.findings.accepted += u64::from(case.accepted);
@@ -163,7 +166,7 @@ impl Judge {
     }
 }
 
-impl Findings {
+impl JudgeFindings {
     fn add(&mut self, kind: &'static str, example: String) {
         let (count, examples) = self.violations.entry(kind).or_default();
         *count += 1;
@@ -179,11 +182,11 @@ impl Findings {
     }
 }
 
-impl fmt::Display for Findings {
+impl fmt::Display for JudgeFindings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sent, accepted, answered_once, anonymous_dead_letters, .. } = self;
         writeln!(f, "sent {sent}  accepted {accepted}  answered once {answered_once}")?;
-        writeln!(f, "error answers {:?}  dead letters of nobody {anonymous_dead_letters}", self.errors)?;
+        writeln!(f, "error answers {:?}  dead letters without a known request {anonymous_dead_letters}", self.errors)?;
         for (kind, (count, examples)) in &self.violations {
             writeln!(f, "VIOLATION {kind}: {count}, for example {}", examples.join(" | "))?;
         }
@@ -195,11 +198,11 @@ impl fmt::Display for Findings {
 mod tests {
     use super::*;
 
-    fn judge(rules: Rules) -> Judge {
+    fn judge(rules: JudgeRules) -> Judge {
         let mut judge = Judge::new(rules);
         for index in 0..4 {
-            judge.event(Event::Sent { id: format!("run-{index}"), checksum: index / 2, at_us: 0 });
-            judge.event(Event::Accepted(format!("run-{index}")));
+            judge.event(OracleEvent::Sent { id: format!("run-{index}"), checksum: index / 2, at_us: 0 });
+            judge.event(OracleEvent::Accepted(format!("run-{index}")));
         }
         judge
     }
@@ -213,7 +216,7 @@ mod tests {
     }
 
     fn answered() -> Judge {
-        let mut judge = judge(Rules::default());
+        let mut judge = judge(JudgeRules::default());
         for (id, prediction) in [("run-0", "1.5"), ("run-1", "1.5"), ("run-2", "2.5"), ("run-3", "2.5")] {
             judge.answer(&answer(id, prediction));
         }
@@ -229,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_lost_request_is_found() {
-        let mut judge = judge(Rules::default());
+        let mut judge = judge(JudgeRules::default());
         judge.answer(&answer("run-0", "1.5"));
         let findings = judge.findings();
         assert_eq!(findings.violations["accepted and never answered"].0, 3);
@@ -249,7 +252,7 @@ mod tests {
         strict.answer(&answer("other-1", "1.0"));
         assert_eq!(kinds(strict), vec!["answer to an unknown request"]);
         for (id, expected) in [("other-1", 0), ("run-99", 1)] {
-            let mut lenient = judge(Rules { ignore_other_runs: true, ..Rules::default() });
+            let mut lenient = judge(JudgeRules { ignore_other_runs: true, ..JudgeRules::default() });
             (0..4).for_each(|index| lenient.answer(&answer(&format!("run-{index}"), "1.0")));
             lenient.answer(&answer(id, "1.0"));
             assert_eq!(kinds(lenient).len(), expected, "{id}");
@@ -258,7 +261,7 @@ mod tests {
 
     #[test]
     fn one_differing_bit_for_equal_features_is_found() {
-        let mut judge = judge(Rules::default());
+        let mut judge = judge(JudgeRules::default());
         for (id, prediction) in [("run-0", "0.1"), ("run-1", "0.10000000000000002"), ("run-2", "2.5"), ("run-3", "2.5")]
         {
             judge.answer(&answer(id, prediction));
@@ -270,8 +273,8 @@ mod tests {
     fn refused_requests_may_be_answered_or_not() {
         let mut judge = answered();
         for id in ["run-8", "run-9"] {
-            judge.event(Event::Sent { id: id.into(), checksum: 77, at_us: 0 });
-            judge.event(Event::Refused(id.into()));
+            judge.event(OracleEvent::Sent { id: id.into(), checksum: 77, at_us: 0 });
+            judge.event(OracleEvent::Refused(id.into()));
         }
         judge.answer(&answer("run-8", "9.0"));
         assert!(judge.findings().clean());
@@ -280,7 +283,7 @@ mod tests {
     #[test]
     fn dead_letters_account_for_a_request_only_when_allowed() {
         for (allow_dead_letters, clean) in [(false, false), (true, true)] {
-            let mut judge = judge(Rules { allow_dead_letters, ..Rules::default() });
+            let mut judge = judge(JudgeRules { allow_dead_letters, ..JudgeRules::default() });
             (0..3).for_each(|index| judge.answer(&answer(&format!("run-{index}"), "1.0")));
             judge.dead_letter(br#"{"request_id":"run-3","features":"no"}"#);
             judge.dead_letter(b"garbage");
@@ -292,7 +295,7 @@ mod tests {
     #[test]
     fn error_answers_count_as_answers_up_to_the_limit() {
         for (limit, clean) in [(None, true), (Some(1), true), (Some(0), false)] {
-            let mut judge = judge(Rules { max_errors: limit, ..Rules::default() });
+            let mut judge = judge(JudgeRules { max_errors: limit, ..JudgeRules::default() });
             (0..3).for_each(|index| judge.answer(&answer(&format!("run-{index}"), "1.0")));
             judge.answer(br#"{"request_id":"run-3","prediction":null,"error":{"code":"internal","message":"x"}}"#);
             assert_eq!(judge.findings().clean(), clean, "limit {limit:?}");
@@ -301,7 +304,7 @@ mod tests {
 
     #[test]
     fn an_answer_with_neither_prediction_nor_error_and_garbage_are_found() {
-        let mut judge = judge(Rules::default());
+        let mut judge = judge(JudgeRules::default());
         (0..3).for_each(|index| judge.answer(&answer(&format!("run-{index}"), "1.0")));
         judge.answer(&answer("run-3", "null"));
         judge.answer(b"{");

@@ -1,8 +1,10 @@
 //! Latency histograms and the percentiles a report shows.
-use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
+
 use std::fmt;
 use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 /// Microseconds, three significant digits, up to an hour.
 #[derive(Debug)]

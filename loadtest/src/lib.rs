@@ -1,36 +1,38 @@
 //! Load generation for Forebay, and for anything else with its outside contract: open-loop generators over HTTP and Kafka, a filled-topic
 //! throughput test, a bare relay as the floor, and a judge that checks that nothing was lost and nothing answered twice.
 //!
-//! This crate knows only what clients know: the JSON of the request and result topics, and the HTTP door. It shares no code with the system
+//! This crate knows only what clients know: the JSON of the request and result topics, and the HTTP endpoint. It shares no code with the system
 //! it measures, so that a mistake cannot be on both sides.
-mod answer;
+mod answer_tally;
 pub mod cli;
 mod error;
-mod feed;
+mod feature_rows;
 pub mod http;
 mod judge;
 pub mod kafka;
 mod latency;
 mod oracle;
+mod received_result;
 pub mod relay;
 mod report;
-mod rows;
+mod request_generator;
 mod run;
 mod schedule;
 mod table;
-mod tally;
 mod usage;
+mod workload;
 
-pub use answer::{Answer, AnswerError, Verdict};
+pub use answer_tally::AnswerTally;
 pub use error::LoadtestError;
-pub use feed::{Feed, FeedOptions};
-pub use judge::{Findings, Judge, Rules};
+pub use feature_rows::FeatureRows;
+pub use judge::{Judge, JudgeFindings, JudgeRules};
 pub use latency::{Latencies, Percentiles};
-pub use oracle::{Event, Oracle};
+pub use oracle::{Oracle, OracleEvent};
+pub use received_result::{ReceivedError, ReceivedResult, ResultStatus};
 pub use report::{OutputArgs, Report};
-pub use rows::Rows;
-pub use run::{Owner, RunId};
+pub use request_generator::{RequestGenerator, RequestOptions};
+pub use run::{ResultOwner, RunId};
 pub use schedule::Schedule;
 pub use table::TableArgs;
-pub use tally::Tally;
-pub use usage::{Sample, Usage, WatchArgs};
+pub use usage::{CpuSample, ProcessUsage, WatchArgs};
+pub use workload::WorkloadArgs;

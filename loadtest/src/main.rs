@@ -1,7 +1,9 @@
 //! `forebay-loadtest`: exit code 0 clean, 1 the system under test lost, duplicated or failed something, 2 the run could not be done.
+
+use std::process::ExitCode;
+
 use clap::Parser as _;
 use forebay_loadtest::cli::Cli;
-use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

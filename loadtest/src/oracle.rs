@@ -1,14 +1,17 @@
-//! The oracle: an append-only file that says what was sent and what was accepted, written while a run goes on and read by the judge.
+//! The oracle: an append-only file that says what was sent and what was accepted, written during a run and read by the judge.
 //!
 //! One event a line: `S <request id> <checksum, hex> <sent at, microseconds since 1970>` when a request goes out, `A <request id>` when
 //! it was accepted (Kafka: the broker's delivery report; HTTP: an answer), `X <request id>` when it was refused.
-use crate::error::LoadtestError;
-use crate::feed::Feed;
-use parking_lot::Mutex;
+
 use std::fs::File;
 use std::io::{BufRead, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+
+use crate::error::LoadtestError;
+use crate::request_generator::RequestGenerator;
 
 /// The writing side. Can be shared by threads.
 #[derive(Debug)]
@@ -19,12 +22,12 @@ pub struct Oracle {
 
 /// One line of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum OracleEvent {
     /// A request went out.
     Sent {
         /// Its request id.
         id: String,
-        /// Of its features.
+        /// Checksum of its features.
         checksum: u64,
         /// Microseconds since 1970.
         at_us: u64,
@@ -43,20 +46,20 @@ impl Oracle {
         Ok(Self { path: path.to_path_buf(), file })
     }
 
-    /// Request `index` of `feed` goes out now.
-    pub fn sent(&self, feed: &Feed, index: u64) -> Result<(), LoadtestError> {
+    /// Request `index` of `requests` goes out now.
+    pub fn sent(&self, requests: &RequestGenerator, index: u64) -> Result<(), LoadtestError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-        self.line(format_args!("S {}-{index} {:016x} {now}", feed.run(), feed.checksum(index)))
+        self.line(format_args!("S {}-{index} {:016x} {now}", requests.run(), requests.checksum(index)))
     }
 
     /// Request `index` was accepted.
-    pub fn accepted(&self, feed: &Feed, index: u64) -> Result<(), LoadtestError> {
-        self.line(format_args!("A {}-{index}", feed.run()))
+    pub fn accepted(&self, requests: &RequestGenerator, index: u64) -> Result<(), LoadtestError> {
+        self.line(format_args!("A {}-{index}", requests.run()))
     }
 
     /// Request `index` was refused.
-    pub fn refused(&self, feed: &Feed, index: u64) -> Result<(), LoadtestError> {
-        self.line(format_args!("X {}-{index}", feed.run()))
+    pub fn refused(&self, requests: &RequestGenerator, index: u64) -> Result<(), LoadtestError> {
+        self.line(format_args!("X {}-{index}", requests.run()))
     }
 
     /// Writes out what is buffered.
@@ -70,7 +73,7 @@ impl Oracle {
 }
 
 /// Reads an oracle, line by line. A torn last line (the generator was killed) is ignored; any other is an error with its number.
-pub(crate) fn read(path: &Path, mut event: impl FnMut(Event)) -> Result<(), LoadtestError> {
+pub(crate) fn read(path: &Path, mut event: impl FnMut(OracleEvent)) -> Result<(), LoadtestError> {
     let file = File::open(path).map_err(LoadtestError::file(path))?;
     let mut lines = std::io::BufReader::new(file).lines().enumerate().peekable();
     while let Some((index, line)) = lines.next() {
@@ -87,16 +90,16 @@ pub(crate) fn read(path: &Path, mut event: impl FnMut(Event)) -> Result<(), Load
     Ok(())
 }
 
-fn parse(line: &str) -> Option<Event> {
+fn parse(line: &str) -> Option<OracleEvent> {
     let mut words = line.split(' ');
     let (kind, id) = (words.next()?, words.next()?.to_owned());
     match kind {
         "S" => {
             let checksum = u64::from_str_radix(words.next().filter(|hex| hex.len() == 16)?, 16).ok()?;
-            Some(Event::Sent { id, checksum, at_us: words.next()?.parse().ok()? })
+            Some(OracleEvent::Sent { id, checksum, at_us: words.next()?.parse().ok()? })
         }
-        "A" => Some(Event::Accepted(id)),
-        "X" => Some(Event::Refused(id)),
+        "A" => Some(OracleEvent::Accepted(id)),
+        "X" => Some(OracleEvent::Refused(id)),
         _ => None,
     }
 }
@@ -104,8 +107,8 @@ fn parse(line: &str) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::FeedOptions;
-    use crate::rows::Rows;
+    use crate::feature_rows::FeatureRows;
+    use crate::request_generator::RequestOptions;
     use crate::run::RunId;
 
     #[test]
@@ -113,11 +116,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("oracle.log");
         let run = RunId::parse("ab12cd34").unwrap();
-        let feed = Feed::new(Rows::scaled().unwrap(), run, &FeedOptions::default()).unwrap();
+        let requests = RequestGenerator::new(FeatureRows::scaled().unwrap(), run, &RequestOptions::default()).unwrap();
         let oracle = Oracle::append(&path).unwrap();
-        oracle.sent(&feed, 5).unwrap();
-        oracle.accepted(&feed, 5).unwrap();
-        oracle.refused(&feed, 6).unwrap();
+        oracle.sent(&requests, 5).unwrap();
+        oracle.accepted(&requests, 5).unwrap();
+        oracle.refused(&requests, 6).unwrap();
         oracle.flush().unwrap();
         std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"S ab12cd34-7 00ff").unwrap();
 
@@ -125,10 +128,10 @@ mod tests {
         read(&path, |event| events.push(event)).unwrap();
         assert_eq!(events.len(), 3);
         assert!(
-            matches!(&events[0], Event::Sent { id, checksum, .. } if id == "ab12cd34-5" && *checksum == feed.checksum(5))
+            matches!(&events[0], OracleEvent::Sent { id, checksum, .. } if id == "ab12cd34-5" && *checksum == requests.checksum(5))
         );
-        assert_eq!(events[1], Event::Accepted("ab12cd34-5".into()));
-        assert_eq!(events[2], Event::Refused("ab12cd34-6".into()));
+        assert_eq!(events[1], OracleEvent::Accepted("ab12cd34-5".into()));
+        assert_eq!(events[2], OracleEvent::Refused("ab12cd34-6".into()));
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! What a run found: for people on the terminal, for scripts as one JSON line.
-use crate::error::LoadtestError;
-use crate::latency::Percentiles;
-use crate::usage::Usage;
-use clap::Args;
-use serde::{Deserialize, Serialize};
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write as _;
 use std::path::PathBuf;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use crate::error::LoadtestError;
+use crate::latency::Percentiles;
+use crate::usage::ProcessUsage;
 
 /// A generator that is itself later than this at the 99th percentile measures itself.
 const LATE_LIMIT_MS: f64 = 5.0;
@@ -38,7 +41,7 @@ pub struct Report {
     pub run: String,
     /// Requests per second asked for; 0 = as fast as possible.
     pub rate: f64,
-    /// Rows in a request.
+    /// FeatureRows in a request.
     pub rows: usize,
     /// Requests sent, warm-up included.
     pub sent: u64,
@@ -48,9 +51,9 @@ pub struct Report {
     pub answered: u64,
     /// Accepted and not answered.
     pub lost: u64,
-    /// Answers too many.
+    /// Second and further answers to the same request.
     pub duplicates: u64,
-    /// Answers to requests that were never sent, or to somebody else's.
+    /// Answers to requests that were never sent, or to requests of another client.
     pub unknown: u64,
     /// Result records that are not JSON.
     pub unreadable: u64,
@@ -66,12 +69,12 @@ pub struct Report {
     pub latency_ms: Percentiles,
     /// From the scheduled send to the real one.
     pub late_ms: Percentiles,
-    /// Of a filled topic: answers per second between 50 % and 95 % of the answers.
+    /// With a filled topic, answers per second between 50 % and 95 % of the answers; 0 otherwise.
     pub window_per_s: f64,
-    /// Of a filled topic: what `answered_per_s` counts from.
+    /// With a filled topic, what `answered_per_s` counts from; empty otherwise.
     pub counted_from: String,
     /// Watched processes.
-    pub usage: Vec<Usage>,
+    pub usage: Vec<ProcessUsage>,
 }
 
 impl Report {
@@ -135,7 +138,7 @@ impl fmt::Display for Report {
         if self.window_per_s > 0.0 {
             write!(f, " from {}; {:.0}/s from 50 % to 95 % of the answers", self.counted_from, self.window_per_s)?;
         }
-        for Usage { name, cpu_seconds, cpu_per_1000, rss_mib, .. } in &self.usage {
+        for ProcessUsage { name, cpu_seconds, cpu_per_1000, rss_mib, .. } in &self.usage {
             write!(
                 f,
                 "\n  {name}: {cpu_seconds:.2} CPU s, {cpu_per_1000:.4} per 1,000 requests, {rss_mib:.1} MiB resident"

@@ -1,7 +1,9 @@
-//! The name of a run, carried in every request id, so that runs on one topic can be told apart.
-use crate::error::LoadtestError;
+//! The name of a run, carried in every request id, so that runs on one topic can be distinguished.
+
 use std::fmt;
 use std::io::Write as _;
+
+use crate::error::LoadtestError;
 
 /// Eight hexadecimal digits. Request `i` of the run has the id `<run>-<i>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -9,7 +11,7 @@ pub struct RunId(String);
 
 /// Whose answer a request id belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
+pub enum ResultOwner {
     /// Ours, with the number of the request.
     Ours(u64),
     /// It has our prefix, but no number that we could have sent.
@@ -52,10 +54,10 @@ impl RunId {
 
     /// Tells whose `request_id` is.
     #[must_use]
-    pub fn owner(&self, request_id: &str) -> Owner {
-        let Some(rest) = request_id.strip_prefix(self.0.as_str()) else { return Owner::Foreign };
+    pub fn owner(&self, request_id: &str) -> ResultOwner {
+        let Some(rest) = request_id.strip_prefix(self.0.as_str()) else { return ResultOwner::Foreign };
         let digits = rest.strip_prefix('-').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-        digits.and_then(|digits| digits.parse().ok()).map_or(Owner::Garbled, Owner::Ours)
+        digits.and_then(|digits| digits.parse().ok()).map_or(ResultOwner::Garbled, ResultOwner::Ours)
     }
 }
 
@@ -75,10 +77,10 @@ mod tests {
         let mut id = Vec::new();
         run.write_request_id(42, &mut id);
         assert_eq!(id, b"0a1b2c3d-42");
-        assert_eq!(run.owner("0a1b2c3d-42"), Owner::Ours(42));
-        assert_eq!(run.owner("0a1b2c3d-4x"), Owner::Garbled);
-        assert_eq!(run.owner("0a1b2c3d42"), Owner::Garbled);
-        assert_eq!(run.owner("load_test_0"), Owner::Foreign);
+        assert_eq!(run.owner("0a1b2c3d-42"), ResultOwner::Ours(42));
+        assert_eq!(run.owner("0a1b2c3d-4x"), ResultOwner::Garbled);
+        assert_eq!(run.owner("0a1b2c3d42"), ResultOwner::Garbled);
+        assert_eq!(run.owner("load_test_0"), ResultOwner::Foreign);
         assert!(RunId::parse("short").is_err());
     }
 }

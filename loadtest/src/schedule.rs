@@ -1,4 +1,5 @@
 //! The open-loop schedule: when each request is due, whatever the system under test does.
+
 use std::time::{Duration, Instant};
 
 /// Request `i` is due at `start + i / rate`. Latency counts from there, or a system that stops would stop being measured

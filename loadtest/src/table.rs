@@ -1,9 +1,12 @@
 //! Markdown tables from reports.
-use crate::error::LoadtestError;
-use crate::report::Report;
-use clap::Args;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::error::LoadtestError;
+use crate::report::Report;
 
 /// Prints the reports of a JSON-lines file as Markdown: latency runs, throughput runs, and processes.
 #[derive(Debug, Args)]
@@ -168,7 +171,7 @@ mod tests {
         let text = comparison(&reports, "relay", "mesh");
         assert!(text.contains("| 200 | 5.00 | 7.50 | 1.50 | 10.00 | 15.00 | 1.50 |"), "{text}");
         assert!(!text.contains("| 9 |"), "{text}");
-        assert_eq!(comparison(&reports, "relay", "nobody"), "");
+        assert_eq!(comparison(&reports, "relay", "absent"), "");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Processor time and memory of watched processes, from `/proc`.
-use crate::error::LoadtestError;
+
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+
+use crate::error::LoadtestError;
 
 /// Ticks per second of `/proc/PID/stat`: fixed at 100 in the kernel's user interface.
 const TICKS: f64 = 100.0;
@@ -13,14 +16,14 @@ pub struct WatchArgs {
     /// Watch a process: report its CPU seconds per 1,000 requests and its resident memory. May be given several times
     #[arg(long, value_name = "NAME=PID")]
     pub watch: Vec<String>,
-    /// The same from a file, one NAME=PID a line; may appear or grow while the run goes on
+    /// The same from a file, one NAME=PID a line; may appear or grow during the run
     #[arg(long, value_name = "FILE")]
     pub watch_file: Option<PathBuf>,
 }
 
 /// What one process used.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Usage {
+pub struct ProcessUsage {
     /// Its name in the report.
     pub name: String,
     /// Its process id.
@@ -35,22 +38,22 @@ pub struct Usage {
 
 /// Processor time of the watched processes at one moment.
 #[derive(Debug, Default)]
-pub struct Sample(Vec<(String, u32, f64)>);
+pub struct CpuSample(Vec<(String, u32, f64)>);
 
 impl WatchArgs {
     /// Reads the processor time now. A process that is gone is left out; a malformed entry is an error.
-    pub fn sample(&self) -> Result<Sample, LoadtestError> {
+    pub fn sample(&self) -> Result<CpuSample, LoadtestError> {
         let mut sample = Vec::new();
         for (name, pid) in self.processes()? {
             if let Some(cpu) = cpu_seconds(pid) {
                 sample.push((name, pid, cpu));
             }
         }
-        Ok(Sample(sample))
+        Ok(CpuSample(sample))
     }
 
     /// What was used since `before`, over `requests` requests. A process that was not there before counts from its start.
-    pub fn since(&self, before: &Sample, requests: u64) -> Result<Vec<Usage>, LoadtestError> {
+    pub fn since(&self, before: &CpuSample, requests: u64) -> Result<Vec<ProcessUsage>, LoadtestError> {
         Ok(self.sample()?.since(before, requests))
     }
 
@@ -68,15 +71,21 @@ impl WatchArgs {
     }
 }
 
-impl Sample {
+impl CpuSample {
     /// What was used between `before` and this sample, over `requests` requests.
     #[must_use]
-    pub fn since(&self, before: &Sample, requests: u64) -> Vec<Usage> {
+    pub fn since(&self, before: &CpuSample, requests: u64) -> Vec<ProcessUsage> {
         let used = |pid: u32, now: f64| now - before.0.iter().find(|old| old.1 == pid).map_or(0.0, |old| old.2);
         let usage = |(name, pid, now): &(String, u32, f64)| {
             let cpu_seconds = used(*pid, *now);
             let cpu_per_1000 = if requests == 0 { 0.0 } else { cpu_seconds * 1e3 / requests as f64 };
-            Usage { name: name.clone(), pid: *pid, cpu_seconds, cpu_per_1000, rss_mib: rss_mib(*pid).unwrap_or(0.0) }
+            ProcessUsage {
+                name: name.clone(),
+                pid: *pid,
+                cpu_seconds,
+                cpu_per_1000,
+                rss_mib: rss_mib(*pid).unwrap_or(0.0),
+            }
         };
         self.0.iter().map(usage).collect()
     }

@@ -141,7 +141,7 @@ fn own_ms(span: &Seen, trace: &[Seen]) -> f64 {
     (end - start).saturating_sub(covered) as f64 / 1e6
 }
 
-/// Tells the person who runs `loadtest/slow_redis.sh`.
+/// Tells the person who runs `loadtest/suites/slow_redis.sh`.
 fn tell(file: &str, text: &str) {
     println!("{text}");
     if let Ok(folder) = std::env::var("REAL_KEEP") {

@@ -69,7 +69,7 @@ fn cases(script: &str) -> (PathBuf, Option<tempfile::TempDir>) {
     let python = std::env::var("REAL_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let seed = std::env::var("REAL_SEED").unwrap_or_else(|_| "1".to_owned());
     let folder = tempfile::tempdir().unwrap();
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{script}_cases.py"));
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("suites/{script}_cases.py"));
     let mut command = Command::new(python);
     // one thread each: the fits are small, and there may be neighbours
     command.arg(program).arg(folder.path()).arg(seed).env("OMP_NUM_THREADS", "1");

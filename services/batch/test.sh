@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Tests of the batch job. `test.sh` runs the quick ones (Python alone, seconds); `test.sh real` also runs the job with Spark and the
-# examples against a Kafka started here, kills included (two minutes on two cores once Spark is there).
+# examples against a Kafka started here, kills included (two minutes on two cores once Spark is there). `test.sh install` only
+# fetches Spark.
 #
 # FOREBAY_BIN_DIR  where the binary forebay is (default: target/debug of the workspace, built if need be)
 # FOREBAY_CACHE    Spark, its Kafka connector and Kafka are kept there (1 GB; default ~/.cache/forebay)
@@ -11,9 +12,11 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 export FOREBAY_CACHE=${FOREBAY_CACHE:-$HOME/.cache/forebay} PYTHONDONTWRITEBYTECODE=1
 
-timeout 120 python3 -m unittest discover -s "$here/tests"
-bash "$here/submit/dry_run_test.sh"
-[ "${1:-}" = real ] || exit 0
+if [ "${1:-}" != install ]; then
+  timeout 120 python3 -m unittest discover -s "$here/tests"
+  bash "$here/submit/dry_run_test.sh"
+fi
+case ${1:-} in real | install) ;; *) exit 0 ;; esac
 
 spark_version=$(sed -n 's/^pyspark==//p' "$here/requirements.txt")
 home=$FOREBAY_CACHE/batch-$(cat "$here/requirements.txt" "$here/connector.pom.xml" | cksum | cut -d' ' -f1)
@@ -52,10 +55,12 @@ install() { # Spark in an environment of its own, and the jars of its connector;
 # shellcheck source=../../compose/ports.sh
 . "$root/compose/ports.sh"
 
+mkdir -p "$FOREBAY_CACHE"
 exec 8>"$FOREBAY_CACHE/batch.lock"
 flock -w 900 8
 install
 exec 8>&-
+[ "$1" = real ] || exit 0
 
 if [ -z "${FOREBAY_BIN_DIR:-}" ]; then
   (cd "$root" && cargo build --workspace --bins)
@@ -73,5 +78,5 @@ REAL_HTTP=127.0.0.1:$((port + 2)) REAL_ADMIN=127.0.0.1:$((port + 3))
 REAL_SUBMIT="$home/venv/bin/spark-submit --master local[2] --driver-memory 768m --jars $(echo "$home"/jars/{spark-sql-kafka,spark-token,kafka-clients,commons-pool}*.jar | tr ' ' ,)
   --conf spark.ui.enabled=false --conf spark.driver.host=127.0.0.1 --conf spark.driver.bindAddress=127.0.0.1 --conf spark.sql.shuffle.partitions=1"
 export REAL_HTTP REAL_ADMIN REAL_SUBMIT REAL_KAFKA=127.0.0.1:$KAFKA_PORT REAL_FOREBAY=$FOREBAY_BIN_DIR/forebay REAL_REGISTRY=$work/models
-export REAL_WORK=$work REAL_EXAMPLES=$root/examples/python
+export REAL_WORK=$work REAL_EXAMPLES=$root/docs/examples/python
 timeout --kill-after=10 "${BATCH_TIMEOUT:-480}" "$home/venv/bin/python" "$here/tests/real.py" 2> >(tee "$work/real.out" >&2)

@@ -1,6 +1,6 @@
 //! Forebay's models beside onnxruntime: one process, one thread each, in turns, the same rows. Prints JSON lines, one a measurement.
 //!
-//! `loadtest/models.sh` runs it together with the rest and makes a page of it.
+//! `loadtest/suites/models.sh` runs it together with the rest and makes a page of it.
 
 mod engine;
 mod sampler;

@@ -1,24 +1,26 @@
 //! `http`: the command line of the two HTTP loops.
-use super::closed_loop;
-use super::exchange::AnswerFile;
-use super::open_loop::{Lines, Pool};
-use super::wire::Target;
-use crate::error::LoadtestError;
-use crate::feed::{Feed, FeedOptions};
-use crate::latency::Latencies;
-use crate::oracle::Oracle;
-use crate::report::{OutputArgs, Report};
-use crate::rows::Rows;
-use crate::run::RunId;
-use crate::schedule::Schedule;
-use crate::tally::Tally;
-use crate::usage::{Usage, WatchArgs};
-use clap::Args;
-use parking_lot::Mutex;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use clap::Args;
+use parking_lot::Mutex;
 use tokio::runtime::Runtime;
+
+use super::closed_loop;
+use super::exchange::AnswerFile;
+use super::open_loop::{Connections, Pool};
+use super::wire::Endpoint;
+use crate::answer_tally::AnswerTally;
+use crate::error::LoadtestError;
+use crate::latency::Latencies;
+use crate::oracle::Oracle;
+use crate::report::{OutputArgs, Report};
+use crate::request_generator::RequestGenerator;
+use crate::schedule::Schedule;
+use crate::usage::{ProcessUsage, WatchArgs};
+use crate::workload::WorkloadArgs;
 
 /// Open loop over HTTP keep-alive connections: a request leaves at its scheduled time whatever the system does, and its latency counts
 /// from that time. With --closed N, N callers send as soon as they are answered, to find the capacity.
@@ -30,13 +32,13 @@ EXAMPLES
 
 Exit code: 0 clean, 1 something was lost, duplicated or failed, 2 the run could not be done.")]
 pub struct HttpArgs {
-    /// Where to; without a path, /v1/predict
+    /// URL to send requests to; without a path, /v1/predict
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     pub(crate) url: String,
     /// Requests per second
     #[arg(long, required_unless_present = "closed")]
     pub(crate) rate: Option<f64>,
-    /// Find the capacity with so many callers, instead of sending at a rate
+    /// Find the capacity with this many concurrent callers, instead of sending at a rate
     #[arg(long, value_name = "CALLERS", conflicts_with = "rate")]
     pub(crate) closed: Option<usize>,
     /// Measured seconds
@@ -45,30 +47,17 @@ pub struct HttpArgs {
     /// Seconds in front of them that are sent but not measured
     #[arg(long, default_value_t = 2.0)]
     pub(crate) warmup: f64,
-    /// Rows in each request
+    /// FeatureRows in each request
     #[arg(long, default_value_t = 1)]
     pub(crate) rows: usize,
-    /// `scaled` (the 442 scaled diabetes rows, varied so that no two are equal) or a CSV file with a header line
-    #[arg(long, default_value = "scaled", value_name = "scaled|FILE")]
-    pub(crate) data: String,
-    /// Share of rows, 0 to 1, that repeat one of 50 rows: what a cache can answer
-    #[arg(long, default_value_t = 0.0)]
-    pub(crate) repeat_ratio: f64,
-    /// Send this model_version
-    #[arg(long)]
-    pub(crate) model_version: Option<String>,
-    /// Send this model
-    #[arg(long)]
-    pub(crate) model: Option<String>,
+    #[command(flatten)]
+    pub(crate) workload: WorkloadArgs,
     /// Most connections; when all are busy a due request waits, and the wait counts as latency
     #[arg(long, default_value_t = 256)]
     pub(crate) concurrency_cap: usize,
-    /// Wait so many seconds for the last answers
+    /// Wait this many seconds for the last answers
     #[arg(long, default_value_t = 15.0)]
     pub(crate) drain: f64,
-    /// Append what was sent and answered to this file, for `judge`
-    #[arg(long, value_name = "FILE")]
-    pub(crate) oracle: Option<PathBuf>,
     /// Write the response bodies to this file, one a line, for `judge --answers`
     #[arg(long, value_name = "FILE")]
     pub(crate) answers: Option<PathBuf>,
@@ -86,23 +75,17 @@ impl HttpArgs {
 
     /// Does the run and returns what it found.
     pub fn measure(&self) -> Result<Report, LoadtestError> {
-        let options = FeedOptions {
-            batch: if self.rows <= 1 { 0 } else { self.rows },
-            repeat_ratio: self.repeat_ratio,
-            model_version: self.model_version.clone(),
-            model: self.model.clone(),
-        };
-        let feed = Arc::new(Feed::new(Rows::open(&self.data)?, RunId::random(), &options)?);
-        let target = Target::parse(&self.url)?;
+        let requests = self.workload.generator(if self.rows <= 1 { 0 } else { self.rows })?;
+        let endpoint = Endpoint::parse(&self.url)?;
         let [warmup, measured] =
             [("warmup", self.warmup), ("seconds", self.seconds)].map(|(name, value)| duration(name, value));
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime =
             runtime.worker_threads(1).enable_all().build().map_err(LoadtestError::system("start a runtime"))?;
         match (self.closed, self.rate) {
-            (Some(callers), _) => self.closed(&runtime, feed, target, callers.max(1), [warmup?, measured?]),
+            (Some(callers), _) => self.closed(&runtime, requests, endpoint, callers.max(1), [warmup?, measured?]),
             (None, Some(rate)) if rate.is_finite() && rate > 0.0 => {
-                self.open(&runtime, feed, target, rate, [warmup?, measured?])
+                self.open(&runtime, requests, endpoint, rate, [warmup?, measured?])
             }
             (None, rate) => Err(LoadtestError::Input(format!("--rate {rate:?}: expected more than 0"))),
         }
@@ -111,13 +94,13 @@ impl HttpArgs {
     fn closed(
         &self,
         runtime: &Runtime,
-        feed: Arc<Feed>,
-        target: Target,
+        requests: Arc<RequestGenerator>,
+        endpoint: Endpoint,
         callers: usize,
         [warmup, measured]: [Duration; 2],
     ) -> Result<Report, LoadtestError> {
         let before = self.watch.sample()?;
-        let mut report = runtime.block_on(closed_loop::run(feed, target, callers, warmup, measured))?;
+        let mut report = runtime.block_on(closed_loop::run(requests, endpoint, callers, warmup, measured))?;
         report.usage = self.watch.since(&before, report.answered)?;
         Ok(report)
     }
@@ -125,23 +108,23 @@ impl HttpArgs {
     fn open(
         &self,
         runtime: &Runtime,
-        feed: Arc<Feed>,
-        target: Target,
+        requests: Arc<RequestGenerator>,
+        endpoint: Endpoint,
         rate: f64,
         [warmup, measured]: [Duration; 2],
     ) -> Result<Report, LoadtestError> {
         let start = Instant::now() + Duration::from_millis(100);
         let schedule = Schedule::new(start, rate, warmup, measured);
-        let tally = Tally::new(feed.run().clone(), feed.batch(), schedule.count(), start);
+        let tally = AnswerTally::new(requests.run().clone(), requests.batch(), schedule.count(), start);
         let pool = Arc::new(Pool {
-            feed,
-            target,
+            requests,
+            endpoint,
             cap: self.concurrency_cap.max(1),
             runtime: runtime.handle().clone(),
             tally: Mutex::new(tally),
-            oracle: self.oracle.as_deref().map(Oracle::append).transpose()?,
+            oracle: self.workload.oracle()?,
             answers: self.answers.as_deref().map(AnswerFile::create).transpose()?,
-            lines: Mutex::new(Lines::default()),
+            connections: Mutex::new(Connections::default()),
         });
         let (late, usage) = self.send(&pool, &schedule)?;
         pool.wait(schedule.count(), duration("drain", self.drain)?);
@@ -150,7 +133,7 @@ impl HttpArgs {
         Ok(report(&pool, &schedule, rate, &late, usage))
     }
 
-    fn send(&self, pool: &Arc<Pool>, schedule: &Schedule) -> Result<(Latencies, Vec<Usage>), LoadtestError> {
+    fn send(&self, pool: &Arc<Pool>, schedule: &Schedule) -> Result<(Latencies, Vec<ProcessUsage>), LoadtestError> {
         let (mut late, mut before) = (Latencies::new(), self.watch.sample()?);
         schedule.run(|index, lateness| {
             if index == schedule.warmup() {
@@ -171,23 +154,23 @@ fn duration(name: &str, value: f64) -> Result<Duration, LoadtestError> {
     Duration::try_from_secs_f64(value).map_err(|error| LoadtestError::Input(format!("--{name} {value}: {error}")))
 }
 
-fn report(pool: &Pool, schedule: &Schedule, rate: f64, late: &Latencies, usage: Vec<Usage>) -> Report {
-    let (tally, lines) = (pool.tally.lock(), pool.lines.lock());
-    if let Some(trouble) = &lines.trouble {
-        eprintln!("{trouble}");
+fn report(pool: &Pool, schedule: &Schedule, rate: f64, late: &Latencies, usage: Vec<ProcessUsage>) -> Report {
+    let (tally, connections) = (pool.tally.lock(), pool.connections.lock());
+    if let Some(first_error) = &connections.first_error {
+        eprintln!("{first_error}");
     }
-    if lines.held_back > 0 {
-        eprintln!("{} requests waited for one of {} connections (--concurrency-cap)", lines.held_back, pool.cap);
+    if connections.held_back > 0 {
+        eprintln!("{} requests waited for one of {} connections (--concurrency-cap)", connections.held_back, pool.cap);
     }
-    let lost = schedule.count().saturating_sub(tally.answered + lines.refused);
+    let lost = schedule.count().saturating_sub(tally.answered + connections.refused);
     let span = tally.last_arrival().map_or(0.0, |last| last.as_secs_f64());
     Report {
         kind: "http".to_owned(),
         run: tally.run().to_string(),
         rate,
-        rows: pool.feed.batch(),
+        rows: pool.requests.batch(),
         sent: schedule.count(),
-        refused: lines.refused,
+        refused: connections.refused,
         answered: tally.answered,
         lost,
         duplicates: tally.duplicates,

@@ -1,41 +1,44 @@
 //! What a response means for the request it answers.
-use super::wire::Response;
-use crate::answer::{Answer, Verdict};
-use crate::error::LoadtestError;
-use crate::feed::Feed;
-use crate::run::Owner;
-use parking_lot::Mutex;
+
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-/// A response, weighed.
+use parking_lot::Mutex;
+
+use super::wire::Response;
+use crate::error::LoadtestError;
+use crate::received_result::{ReceivedResult, ResultStatus};
+use crate::request_generator::RequestGenerator;
+use crate::run::ResultOwner;
+
+/// A response, compared with the request it came for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Weighed {
+pub(crate) enum Classified {
     /// It answers the request.
-    Answer(Verdict),
-    /// It answers somebody else's.
-    Strange,
+    Answer(ResultStatus),
+    /// It answers another request.
+    Foreign,
 }
 
-/// Weighs the response to request `index`; `body` is its body.
-pub(crate) fn weigh(feed: &Feed, index: u64, response: Response, body: &[u8]) -> Weighed {
-    let Ok(answer) = Answer::parse(body) else {
-        return Weighed::Answer(Verdict::Failed(format!("http_{}", response.status)));
+/// Classifies the response to request `index`; `body` is its body.
+pub(crate) fn classify(requests: &RequestGenerator, index: u64, response: Response, body: &[u8]) -> Classified {
+    let Ok(answer) = ReceivedResult::parse(body) else {
+        return Classified::Answer(ResultStatus::Failed(format!("http_{}", response.status)));
     };
     if let Some(id) = answer.request_id.as_deref()
-        && feed.run().owner(id) != Owner::Ours(index)
+        && requests.run().owner(id) != ResultOwner::Ours(index)
     {
-        return Weighed::Strange;
+        return Classified::Foreign;
     }
-    match answer.verdict(feed.batch()) {
-        Verdict::Predicted { .. } if response.status != 200 => {
-            Weighed::Answer(Verdict::Failed(format!("http_{}", response.status)))
+    match answer.status(requests.batch()) {
+        ResultStatus::Predicted { .. } if response.status != 200 => {
+            Classified::Answer(ResultStatus::Failed(format!("http_{}", response.status)))
         }
-        Verdict::Failed(_) if answer.error.is_none() && response.status != 200 => {
-            Weighed::Answer(Verdict::Failed(format!("http_{}", response.status)))
+        ResultStatus::Failed(_) if answer.error.is_none() && response.status != 200 => {
+            Classified::Answer(ResultStatus::Failed(format!("http_{}", response.status)))
         }
-        verdict => Weighed::Answer(verdict),
+        status => Classified::Answer(status),
     }
 }
 
@@ -65,24 +68,25 @@ impl AnswerFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::FeedOptions;
-    use crate::rows::Rows;
+    use crate::feature_rows::FeatureRows;
+    use crate::request_generator::RequestOptions;
     use crate::run::RunId;
 
     #[test]
     fn wrong_callers_and_bad_statuses_are_seen() {
         let run = RunId::parse("ab12cd34").unwrap();
-        let feed = Feed::new(Rows::scaled().unwrap(), run, &FeedOptions::default()).unwrap();
-        let weighed =
-            |status, body: &str| weigh(&feed, 7, Response { status, body: 0, end: 0, close: false }, body.as_bytes());
-        let failed = |code: &str| Weighed::Answer(Verdict::Failed(code.into()));
+        let requests = RequestGenerator::new(FeatureRows::scaled().unwrap(), run, &RequestOptions::default()).unwrap();
+        let classified = |status, body: &str| {
+            classify(&requests, 7, Response { status, body: 0, end: 0, close: false }, body.as_bytes())
+        };
+        let failed = |code: &str| Classified::Answer(ResultStatus::Failed(code.into()));
         assert_eq!(
-            weighed(200, r#"{"request_id":"ab12cd34-7","prediction":1}"#),
-            Weighed::Answer(Verdict::Predicted { cached: false })
+            classified(200, r#"{"request_id":"ab12cd34-7","prediction":1}"#),
+            Classified::Answer(ResultStatus::Predicted { cached: false })
         );
-        assert_eq!(weighed(200, r#"{"request_id":"ab12cd34-8","prediction":1}"#), Weighed::Strange);
-        assert_eq!(weighed(429, r#"{"error":{"code":"overloaded","message":""}}"#), failed("overloaded"));
-        assert_eq!(weighed(502, "<html>"), failed("http_502"));
-        assert_eq!(weighed(404, "{}"), failed("http_404"));
+        assert_eq!(classified(200, r#"{"request_id":"ab12cd34-8","prediction":1}"#), Classified::Foreign);
+        assert_eq!(classified(429, r#"{"error":{"code":"overloaded","message":""}}"#), failed("overloaded"));
+        assert_eq!(classified(502, "<html>"), failed("http_502"));
+        assert_eq!(classified(404, "{}"), failed("http_404"));
     }
 }

@@ -1,21 +1,24 @@
 //! The HTTP loops against small servers in this process.
-use super::HttpArgs;
-use crate::report::Report;
-use clap::Parser;
+
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use clap::Parser;
+
+use super::HttpArgs;
+use crate::report::Report;
+
 #[derive(Debug, Parser)]
-struct Line {
+struct TestCommandLine {
     #[command(flatten)]
     args: HttpArgs,
 }
 
 fn measure(arguments: &[&str]) -> Report {
-    let line = Line::try_parse_from([&["test"], arguments].concat()).unwrap();
+    let line = TestCommandLine::try_parse_from([&["test"], arguments].concat()).unwrap();
     line.args.measure().unwrap()
 }
 

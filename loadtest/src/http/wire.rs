@@ -1,11 +1,13 @@
 //! HTTP/1.1 as far as a load generator needs it: one request form, responses with a length.
-use crate::error::LoadtestError;
+
 use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use crate::error::LoadtestError;
+
 /// Where requests go.
 #[derive(Debug, Clone)]
-pub(crate) struct Target {
+pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
     head: String,
 }
@@ -22,7 +24,7 @@ pub(crate) struct Response {
     pub(crate) close: bool,
 }
 
-impl Target {
+impl Endpoint {
     /// Takes `http://host:port[/path]`; without a path, `/v1/predict`.
     pub(crate) fn parse(url: &str) -> Result<Self, LoadtestError> {
         let wrong = |why: String| LoadtestError::Input(format!("--url {url:?}: {why}"));
@@ -102,14 +104,14 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let target = Target::parse("http://127.0.0.1:8080").unwrap();
+        let endpoint = Endpoint::parse("http://127.0.0.1:8080").unwrap();
         let mut out = Vec::new();
-        target.write_request(b"{}", &mut out);
+        endpoint.write_request(b"{}", &mut out);
         assert!(
             out.starts_with(b"POST /v1/predict HTTP/1.1\r\nhost: 127.0.0.1:8080\r\n")
                 && out.ends_with(b"content-length: 2\r\n\r\n{}")
         );
-        assert_eq!(Target::parse("http://127.0.0.1/x").unwrap().address.port(), 80);
-        assert!(Target::parse("https://127.0.0.1").is_err());
+        assert_eq!(Endpoint::parse("http://127.0.0.1/x").unwrap().address.port(), 80);
+        assert!(Endpoint::parse("https://127.0.0.1").is_err());
     }
 }

@@ -1,11 +1,14 @@
 //! Consumers and producers, with the settings that the measurements rest on.
-use crate::error::LoadtestError;
+
+use std::time::Duration;
+
 use clap::Args;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{ProducerContext, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::time::Duration;
+
+use crate::error::LoadtestError;
 
 /// How long metadata and administration may take.
 pub(crate) const ADMIN_TIMEOUT: Duration = Duration::from_secs(15);
@@ -21,17 +24,19 @@ pub struct BrokerArgs {
     pub options: Vec<String>,
 }
 
-/// From where a consumer reads.
+/// Where a consumer starts to read a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum From {
+pub(crate) enum StartOffset {
     Beginning,
     End,
 }
 
-/// Whether a consumer wants records at once or cheaply.
+/// What a consumer's fetches are tuned for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fetch {
+pub(crate) enum FetchMode {
+    /// Low latency: a fetch returns as soon as there is a record.
     AtOnce,
+    /// Few requests: a fetch waits until there is 100 kB.
     InBulk,
 }
 
@@ -49,8 +54,8 @@ impl BrokerArgs {
     }
 
     /// A consumer outside any group's rebalancing; `group` matters only where offsets are read or written.
-    pub(crate) fn consumer(&self, group: &str, fetch: Fetch) -> Result<BaseConsumer, LoadtestError> {
-        let (min, wait) = if fetch == Fetch::AtOnce { ("1", "50") } else { ("100000", "50") };
+    pub(crate) fn consumer(&self, group: &str, fetch: FetchMode) -> Result<BaseConsumer, LoadtestError> {
+        let (min, wait) = if fetch == FetchMode::AtOnce { ("1", "50") } else { ("100000", "50") };
         let mut config = self.config()?;
         config.set("group.id", group).set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
         config.set("fetch.min.bytes", min).set("fetch.wait.max.ms", wait).set("fetch.queue.backoff.ms", "2");
@@ -58,11 +63,16 @@ impl BrokerArgs {
     }
 
     /// A consumer that has every partition of `topic` assigned, from concrete offsets: whatever is written from now on is read.
-    pub(crate) fn assigned(&self, topic: &str, from: From, fetch: Fetch) -> Result<BaseConsumer, LoadtestError> {
+    pub(crate) fn assigned(
+        &self,
+        topic: &str,
+        from: StartOffset,
+        fetch: FetchMode,
+    ) -> Result<BaseConsumer, LoadtestError> {
         let consumer = self.consumer("forebay-loadtest", fetch)?;
         let mut list = TopicPartitionList::new();
         for (partition, low, high) in watermarks(&consumer, topic)? {
-            let offset = if from == From::Beginning { low } else { high };
+            let offset = if from == StartOffset::Beginning { low } else { high };
             list.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(LoadtestError::kafka(topic))?;
         }
         consumer.assign(&list).map_err(LoadtestError::kafka(format!("assign {topic}")))?;

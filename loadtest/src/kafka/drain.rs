@@ -1,16 +1,19 @@
 //! `drain`: counts the answers to a filled topic and says how fast they came.
-use super::clients::{ADMIN_TIMEOUT, BrokerArgs, Fetch, From, partitions, watermarks};
-use super::reader::{Goal, Patience, read_answers};
-use crate::error::LoadtestError;
-use crate::report::{OutputArgs, Report};
-use crate::run::RunId;
-use crate::tally::Tally;
-use crate::usage::WatchArgs;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use clap::Args;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+
+use super::clients::{ADMIN_TIMEOUT, BrokerArgs, FetchMode, StartOffset, partitions, watermarks};
+use super::reader::{Goal, ReadTimeouts, read_answers};
+use crate::answer_tally::AnswerTally;
+use crate::error::LoadtestError;
+use crate::report::{OutputArgs, Report};
+use crate::run::RunId;
+use crate::usage::WatchArgs;
 
 /// Reads the result topic from its beginning until all answers to a `fill` are there, and reports the sustained rate, losses,
 /// duplicates and errors.
@@ -48,18 +51,18 @@ pub(crate) struct ClockArgs {
     /// Request topic that this group reads
     #[arg(long = "group-topic", default_value = "inference-requests", value_name = "TOPIC")]
     pub(crate) group_topic: String,
-    /// Give up when no answer has come for so many seconds
+    /// Give up when no answer has come for this many seconds
     #[arg(long, default_value_t = 60.0)]
     pub(crate) idle: f64,
-    /// Go on reading for so many seconds after the last answer, to see duplicates
+    /// Keep reading for this many seconds after the last answer, to see duplicates
     #[arg(long, default_value_t = 2.0)]
     pub(crate) settle: f64,
 }
 
 impl ClockArgs {
-    pub(crate) fn patience(&self) -> Result<Patience, LoadtestError> {
+    pub(crate) fn timeouts(&self) -> Result<ReadTimeouts, LoadtestError> {
         let drain = super::open_loop::seconds("idle", self.idle)?;
-        Ok(Patience { drain, settle: super::open_loop::seconds("settle", self.settle)? })
+        Ok(ReadTimeouts { drain, settle: super::open_loop::seconds("settle", self.settle)? })
     }
 }
 
@@ -72,14 +75,14 @@ impl DrainArgs {
     /// Counts, and returns what it found.
     pub fn measure(&self) -> Result<Report, LoadtestError> {
         let run = RunId::parse(&self.run)?;
-        let consumer = self.broker.assigned(&self.output_topic, From::Beginning, Fetch::InBulk)?;
+        let consumer = self.broker.assigned(&self.output_topic, StartOffset::Beginning, FetchMode::InBulk)?;
         let early = watermarks(&consumer, &self.output_topic)?.iter().map(|(_, low, high)| high.abs_diff(*low)).sum();
         let origin = Instant::now();
         let before = self.watch.sample()?;
-        let tally = Tally::new(run, 1, self.count, origin);
+        let tally = AnswerTally::new(run, 1, self.count, origin);
         let goal = || Some(Goal { accepted: self.count, sent: origin });
         let clock = GroupClock::new(&self.broker, &self.clock)?;
-        let (tally, first) = clock.beside(|| read_answers(&consumer, tally, goal, self.clock.patience()?, true))?;
+        let (tally, first) = clock.beside(|| read_answers(&consumer, tally, goal, self.clock.timeouts()?, true))?;
         let mut report = filled_report(&tally, first, origin);
         report.sent = self.count;
         report.lost = self.count.saturating_sub(tally.answered);
@@ -102,7 +105,7 @@ fn withhold_rates(report: &mut Report, early: u64) {
 }
 
 /// Rates and counts of a drained topic. `first` is when the first input was seen to be consumed.
-pub(crate) fn filled_report(tally: &Tally, first: Option<Instant>, origin: Instant) -> Report {
+pub(crate) fn filled_report(tally: &AnswerTally, first: Option<Instant>, origin: Instant) -> Report {
     let order = tally.ordered_arrivals();
     let first = first.map(|at| u64::try_from(at.saturating_duration_since(origin).as_micros()).unwrap_or(u64::MAX));
     let (rate, counted_from) = whole_rate(&order, first);
@@ -153,7 +156,7 @@ pub(crate) struct GroupClock {
 impl GroupClock {
     pub(crate) fn new(broker: &BrokerArgs, clock: &ClockArgs) -> Result<Self, LoadtestError> {
         let Some(group) = &clock.group else { return Ok(Self { watched: None }) };
-        let consumer = broker.consumer(group, Fetch::AtOnce)?;
+        let consumer = broker.consumer(group, FetchMode::AtOnce)?;
         let mut list = TopicPartitionList::new();
         list.add_partition_range(&clock.group_topic, 0, partitions(&consumer, &clock.group_topic)? - 1);
         Ok(Self { watched: Some((consumer, list)) })

@@ -1,14 +1,17 @@
 //! `fill`: puts many requests into the request topic as fast as the broker takes them.
-use super::clients::{BrokerArgs, Fetch, partitions, watermarks};
-use super::ledger::{Deliveries, Ledger, Target};
-use super::open_loop::RequestArgs;
-use crate::error::LoadtestError;
-use crate::feed::Feed;
+
+use std::sync::Arc;
+use std::time::Instant;
+
 use clap::Args;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::sync::Arc;
-use std::time::Instant;
+
+use super::clients::{BrokerArgs, FetchMode, partitions, watermarks};
+use super::delivery_recorder::{DeliveryRecorder, DeliveryReports, Destination};
+use crate::error::LoadtestError;
+use crate::request_generator::RequestGenerator;
+use crate::workload::WorkloadArgs;
 
 /// Consecutive requests that go to one partition, so that the client fills large batches.
 const STRETCH: u64 = 1000;
@@ -30,7 +33,7 @@ pub struct FillArgs {
     #[arg(long = "in", default_value = "inference-requests", value_name = "TOPIC")]
     pub(crate) input: String,
     #[command(flatten)]
-    pub(crate) requests: RequestArgs,
+    pub(crate) workload: WorkloadArgs,
     /// Before filling, commit the end of the topic as this consumer group's position, so that services of the group which start
     /// later begin with the first filled request (a new group would begin behind the last). The group must have no members
     #[arg(long, value_name = "GROUP")]
@@ -40,34 +43,38 @@ pub struct FillArgs {
 impl FillArgs {
     /// Fills, and prints the run id on standard output.
     pub fn run(&self) -> Result<bool, LoadtestError> {
-        let feed = self.requests.feed()?;
-        let ledger = Ledger::new(Arc::clone(&feed), self.requests.oracle()?);
-        self.fill(&feed, &ledger)?;
-        println!("{}", feed.run());
-        Ok(ledger.refused() == 0)
+        let requests = self.workload.generator(0)?;
+        let recorder = DeliveryRecorder::new(Arc::clone(&requests), self.workload.oracle()?);
+        self.fill(&requests, &recorder)?;
+        println!("{}", requests.run());
+        Ok(recorder.refused() == 0)
     }
 
-    pub(crate) fn fill(&self, feed: &Feed, ledger: &Arc<Ledger>) -> Result<(), LoadtestError> {
+    pub(crate) fn fill(
+        &self,
+        requests: &RequestGenerator,
+        recorder: &Arc<DeliveryRecorder>,
+    ) -> Result<(), LoadtestError> {
         if let Some(group) = &self.commit_group {
             commit_end(&self.broker, group, &self.input)?;
         }
-        let consumer = self.broker.consumer("forebay-loadtest", Fetch::AtOnce)?;
+        let consumer = self.broker.consumer("forebay-loadtest", FetchMode::AtOnce)?;
         let partitions = u64::from(partitions(&consumer, &self.input)?.unsigned_abs());
-        let producer = self.broker.producer(5, Deliveries(Arc::clone(ledger)))?;
+        let producer = self.broker.producer(5, DeliveryReports(Arc::clone(recorder)))?;
         let start = Instant::now();
         let mut body = Vec::with_capacity(512);
         for index in 0..self.count {
             body.clear();
-            feed.write_body(index, &mut body);
+            requests.write_body(index, &mut body);
             let partition = i32::try_from(index / STRETCH % partitions).ok();
-            ledger.produce(&producer, Target { topic: &self.input, key: None, partition }, index, &body)?;
+            recorder.produce(&producer, Destination { topic: &self.input, key: None, partition }, index, &body)?;
         }
-        ledger.settle(&producer)?;
-        let (seconds, accepted) = (start.elapsed().as_secs_f64(), ledger.accepted());
+        recorder.settle(&producer)?;
+        let (seconds, accepted) = (start.elapsed().as_secs_f64(), recorder.accepted());
         eprintln!(
             "filled {accepted} requests in {seconds:.1} s, {:.0}/s, refused {}",
             accepted as f64 / seconds,
-            ledger.refused()
+            recorder.refused()
         );
         Ok(())
     }
@@ -75,7 +82,7 @@ impl FillArgs {
 
 /// Commits the high watermarks of `topic` for `group`.
 pub(crate) fn commit_end(broker: &BrokerArgs, group: &str, topic: &str) -> Result<(), LoadtestError> {
-    let consumer = broker.consumer(group, Fetch::AtOnce)?;
+    let consumer = broker.consumer(group, FetchMode::AtOnce)?;
     let what = format!("commit the end of {topic} for group {group}");
     let mut list = TopicPartitionList::new();
     for (partition, _, high) in watermarks(&consumer, topic)? {

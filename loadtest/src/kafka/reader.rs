@@ -1,16 +1,19 @@
 //! The thread that reads answers.
-use crate::error::LoadtestError;
-use crate::tally::Tally;
+
+use std::time::{Duration, Instant};
+
 use rdkafka::Message;
 use rdkafka::consumer::BaseConsumer;
-use std::time::{Duration, Instant};
+
+use crate::answer_tally::AnswerTally;
+use crate::error::LoadtestError;
 
 /// When to stop reading.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct ReadTimeouts {
     /// How long to wait for answers after the last one that came, once everything is sent.
     pub(crate) drain: Duration,
-    /// How long to go on reading after the last expected answer: that is when duplicates come.
+    /// How long to keep reading after the last expected answer, which is when duplicates arrive.
     pub(crate) settle: Duration,
 }
 
@@ -27,11 +30,11 @@ pub(crate) struct Goal {
 /// `quick` looks into successful answers only as far as needed to count them.
 pub(crate) fn read_answers(
     consumer: &BaseConsumer,
-    mut tally: Tally,
+    mut tally: AnswerTally,
     goal: impl Fn() -> Option<Goal>,
-    patience: Patience,
+    timeouts: ReadTimeouts,
     quick: bool,
-) -> Result<Tally, LoadtestError> {
+) -> Result<AnswerTally, LoadtestError> {
     let mut progress = Instant::now();
     let mut complete = None;
     loop {
@@ -51,10 +54,10 @@ pub(crate) fn read_answers(
             None => {}
         }
         let Some(goal) = goal() else { continue };
-        if tally.answered >= goal.accepted && complete.get_or_insert_with(Instant::now).elapsed() >= patience.settle {
+        if tally.answered >= goal.accepted && complete.get_or_insert_with(Instant::now).elapsed() >= timeouts.settle {
             return Ok(tally);
         }
-        if progress.max(goal.sent).elapsed() > patience.drain {
+        if progress.max(goal.sent).elapsed() > timeouts.drain {
             return Ok(tally);
         }
     }

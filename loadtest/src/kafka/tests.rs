@@ -1,25 +1,28 @@
 //! The Kafka commands against the client library's mock broker, with a relay as the system under test.
-use super::{DrainArgs, FillArgs, JudgeArgs, KafkaArgs, ThroughputArgs, read_topic};
-use crate::kafka::BrokerArgs;
-use crate::relay::RelayArgs;
-use clap::{Args, Parser};
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use clap::{Args, Parser};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+
+use super::{DrainArgs, FillArgs, JudgeArgs, KafkaArgs, ThroughputArgs, read_topic};
+use crate::kafka::BrokerArgs;
+use crate::relay::RelayArgs;
+
 #[derive(Debug, Parser)]
-struct Line<T: Args> {
+struct TestCommandLine<T: Args> {
     #[command(flatten)]
     args: T,
 }
 
 fn parse<T: Args>(cluster: &MockCluster<'_, DefaultProducerContext>, arguments: &[&str]) -> T {
     let servers = cluster.bootstrap_servers();
-    Line::<T>::try_parse_from([&["test", "--brokers", &servers], arguments].concat()).unwrap().args
+    TestCommandLine::<T>::try_parse_from([&["test", "--brokers", &servers], arguments].concat()).unwrap().args
 }
 
 fn cluster(topics: &[&str]) -> MockCluster<'static, DefaultProducerContext> {

@@ -1,17 +1,21 @@
 //! `throughput`: fill and drain in one command.
-use super::clients::{BrokerArgs, Fetch, From};
-use super::drain::{ClockArgs, GroupClock, filled_report};
-use super::fill::FillArgs;
-use super::ledger::Ledger;
-use super::open_loop::{RequestArgs, counts};
-use super::reader::{Goal, read_answers};
-use crate::error::LoadtestError;
-use crate::report::{OutputArgs, Report};
-use crate::tally::Tally;
-use crate::usage::WatchArgs;
-use clap::Args;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
+
+use clap::Args;
+
+use super::clients::{BrokerArgs, FetchMode, StartOffset};
+use super::delivery_recorder::DeliveryRecorder;
+use super::drain::{ClockArgs, GroupClock, filled_report};
+use super::fill::FillArgs;
+use super::open_loop::counts;
+use super::reader::{Goal, read_answers};
+use crate::answer_tally::AnswerTally;
+use crate::error::LoadtestError;
+use crate::report::{OutputArgs, Report};
+use crate::usage::WatchArgs;
+use crate::workload::WorkloadArgs;
 
 /// Fills the request topic, then counts the answers to it. The services may run already (then filling and answering overlap) or be
 /// started once the line `filled ...` is printed: give --group, and they will begin with the first filled request.
@@ -36,8 +40,8 @@ pub struct ThroughputArgs {
     #[arg(long, value_name = "GROUP")]
     pub(crate) group: Option<String>,
     #[command(flatten)]
-    pub(crate) requests: RequestArgs,
-    /// Give up when no answer has come for so many seconds
+    pub(crate) workload: WorkloadArgs,
+    /// Give up when no answer has come for this many seconds
     #[arg(long, default_value_t = 60.0)]
     pub(crate) idle: f64,
     #[command(flatten)]
@@ -54,25 +58,25 @@ impl ThroughputArgs {
 
     /// Fills and drains, and returns what it found.
     pub fn measure(&self) -> Result<Report, LoadtestError> {
-        let feed = self.requests.feed()?;
-        let ledger = Ledger::new(Arc::clone(&feed), self.requests.oracle()?);
-        let consumer = self.broker.assigned(&self.output_topic, From::End, Fetch::InBulk)?;
+        let requests = self.workload.generator(0)?;
+        let recorder = DeliveryRecorder::new(Arc::clone(&requests), self.workload.oracle()?);
+        let consumer = self.broker.assigned(&self.output_topic, StartOffset::End, FetchMode::InBulk)?;
         let (fill, clock) = (self.filling(), self.clock());
         if let Some(group) = &self.group
             && let Err(error) = super::fill::commit_end(&self.broker, group, &self.input)
         {
-            eprintln!("{error}; going on, since a group with members keeps its own position");
+            eprintln!("{error}; continuing, since a group with members keeps its own position");
         }
-        let (clock, patience) = (GroupClock::new(&self.broker, &clock)?, clock.patience()?);
+        let (clock, timeouts) = (GroupClock::new(&self.broker, &clock)?, clock.timeouts()?);
         let (origin, before) = (Instant::now(), self.watch.sample()?);
-        let tally = Tally::new(feed.run().clone(), 1, self.count, origin);
+        let tally = AnswerTally::new(requests.run().clone(), 1, self.count, origin);
         let all_sent = OnceLock::new();
-        let goal = || all_sent.get().map(|sent| Goal { accepted: ledger.accepted(), sent: *sent });
+        let goal = || all_sent.get().map(|sent| Goal { accepted: recorder.accepted(), sent: *sent });
         let (tally, first) = clock.beside(|| {
             std::thread::scope(|scope| {
-                let reader = scope.spawn(|| read_answers(&consumer, tally, goal, patience, true));
-                let filled = fill.fill(&feed, &ledger);
-                println!("filled {} requests of run {}", ledger.accepted(), feed.run());
+                let reader = scope.spawn(|| read_answers(&consumer, tally, goal, timeouts, true));
+                let filled = fill.fill(&requests, &recorder);
+                println!("filled {} requests of run {}", recorder.accepted(), requests.run());
                 let _first = all_sent.set(Instant::now());
                 let tally = reader
                     .join()
@@ -83,12 +87,12 @@ impl ThroughputArgs {
         let rates = filled_report(&tally, first, origin);
         let usage = self.watch.since(&before, tally.answered)?;
         let Report { kind, answered_per_s, counted_from, window_per_s, .. } = rates;
-        Ok(Report { kind, answered_per_s, counted_from, window_per_s, usage, ..counts(&tally, self.count, &ledger) })
+        Ok(Report { kind, answered_per_s, counted_from, window_per_s, usage, ..counts(&tally, self.count, &recorder) })
     }
 
     fn filling(&self) -> FillArgs {
         let (broker, input) = (self.broker.clone(), self.input.clone());
-        FillArgs { broker, count: self.count, input, requests: self.requests.clone(), commit_group: None }
+        FillArgs { broker, count: self.count, input, workload: self.workload.clone(), commit_group: None }
     }
 
     fn clock(&self) -> ClockArgs {

@@ -1,10 +1,12 @@
 //! `topics`: creates and deletes the topics of a measurement.
-use super::clients::{ADMIN_TIMEOUT, BrokerArgs};
-use crate::error::LoadtestError;
+
 use clap::{Args, Subcommand};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
+
+use super::clients::{ADMIN_TIMEOUT, BrokerArgs};
+use crate::error::LoadtestError;
 
 /// Creates or deletes topics, for measurements with topics of their own.
 #[derive(Debug, Args)]

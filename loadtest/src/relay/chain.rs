@@ -1,15 +1,18 @@
 //! `relay-chain`: five relay processes in a row, each a child of this one.
-use super::stage::PacingArgs;
-use crate::error::LoadtestError;
-use crate::kafka::{BrokerArgs, TopicSpec, create_topics};
-use crate::run::RunId;
-use clap::Args;
+
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::process::PacingArgs;
+use crate::error::LoadtestError;
+use crate::kafka::{BrokerArgs, TopicSpec, create_topics};
+use crate::run::RunId;
 
 /// How long the five processes may take to get partitions.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -44,12 +47,12 @@ pub struct RelayChainArgs {
     pacing: PacingArgs,
 }
 
-struct Stage {
+struct RelayProcess {
     name: String,
     child: Child,
 }
 
-impl Drop for Stage {
+impl Drop for RelayProcess {
     fn drop(&mut self) {
         let _gone = self.child.kill();
         let _status = self.child.wait();
@@ -66,27 +69,27 @@ impl RelayChainArgs {
             &hops,
             TopicSpec { partitions: self.partitions, replication: 1, compacted: false },
         )?;
-        let mut stages = self.start(&prefix, &hops)?;
-        wait_ready(&mut stages)?;
+        let mut processes = self.start(&prefix, &hops)?;
+        wait_ready(&mut processes)?;
         if let Some(path) = &self.pids {
             let mut lines = String::new();
-            for stage in &stages {
-                let _infallible = writeln!(lines, "{}={}", stage.name, stage.child.id());
+            for process in &processes {
+                let _infallible = writeln!(lines, "{}={}", process.name, process.child.id());
             }
             std::fs::write(path, lines).map_err(LoadtestError::file(path))?;
         }
         println!("READY");
         loop {
-            for stage in &mut stages {
-                if let Ok(Some(status)) = stage.child.try_wait() {
-                    return Err(LoadtestError::Input(format!("{} ended: {status}", stage.name)));
+            for process in &mut processes {
+                if let Ok(Some(status)) = process.child.try_wait() {
+                    return Err(LoadtestError::Input(format!("{} ended: {status}", process.name)));
                 }
             }
             std::thread::sleep(Duration::from_millis(200));
         }
     }
 
-    fn start(&self, prefix: &str, hops: &[String]) -> Result<Vec<Stage>, LoadtestError> {
+    fn start(&self, prefix: &str, hops: &[String]) -> Result<Vec<RelayProcess>, LoadtestError> {
         let topics: Vec<&String> = [&self.input].into_iter().chain(hops).chain([&self.output]).collect();
         let roles = ["pack", "fwd", "fwd", "fwd", "unpack"];
         let links = roles.iter().zip(topics.windows(2)).enumerate();
@@ -95,7 +98,7 @@ impl RelayChainArgs {
             .collect()
     }
 
-    fn spawn(&self, group: &str, role: &str, input: &str, output: &str) -> Result<Stage, LoadtestError> {
+    fn spawn(&self, group: &str, role: &str, input: &str, output: &str) -> Result<RelayProcess, LoadtestError> {
         let program = std::env::current_exe().map_err(LoadtestError::system("find this program"))?;
         let pacing = &self.pacing;
         let mut command = Command::new(program);
@@ -107,14 +110,14 @@ impl RelayChainArgs {
         }
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let name = format!("relay-{}-{role}", group.rsplit('-').next().unwrap_or_default());
-        Ok(Stage { name, child: child.map_err(LoadtestError::system(format!("start relay {role}")))? })
+        Ok(RelayProcess { name, child: child.map_err(LoadtestError::system(format!("start relay {role}")))? })
     }
 }
 
-fn wait_ready(stages: &mut [Stage]) -> Result<(), LoadtestError> {
+fn wait_ready(processes: &mut [RelayProcess]) -> Result<(), LoadtestError> {
     let (ready, readies) = mpsc::channel();
-    for (index, stage) in stages.iter_mut().enumerate() {
-        let Some(output) = stage.child.stdout.take() else { continue };
+    for (index, process) in processes.iter_mut().enumerate() {
+        let Some(output) = process.child.stdout.take() else { continue };
         let ready = ready.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
@@ -126,10 +129,10 @@ fn wait_ready(stages: &mut [Stage]) -> Result<(), LoadtestError> {
     }
     drop(ready);
     let limit = Instant::now() + START_LIMIT;
-    for done in 0..stages.len() {
+    for done in 0..processes.len() {
         let left = limit.saturating_duration_since(Instant::now());
         readies.recv_timeout(left).map_err(|_| {
-            let count = stages.len();
+            let count = processes.len();
             LoadtestError::Input(format!("only {done} of {count} relay processes became ready within {START_LIMIT:?}"))
         })?;
     }

@@ -53,7 +53,7 @@ mod tests {
         let mut out = Vec::new();
         for request in [&br#"{"request_id":"a-1","features":[1]}"#[..], br#"{"features":[1],"request_id":"a-1"}"#] {
             answer(request, &mut out);
-            let parsed = crate::answer::Answer::parse(&out).unwrap();
+            let parsed = crate::received_result::ReceivedResult::parse(&out).unwrap();
             assert_eq!(parsed.request_id.as_deref(), Some("a-1"));
             assert_eq!(parsed.prediction.unwrap().get(), "0.0");
         }

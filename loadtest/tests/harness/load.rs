@@ -6,14 +6,16 @@ use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use forebay_loadtest::{Event, Feed, FeedOptions, Findings, Judge, Rows, Rules, RunId};
+use forebay_loadtest::{
+    FeatureRows, Judge, JudgeFindings, JudgeRules, OracleEvent, RequestGenerator, RequestOptions, RunId,
+};
 
 use super::topic::{Out, Reader, Writer};
 use super::{Mesh, http, wait_until};
 
 /// Requests on the outside topic at a fixed rate, from a thread of their own.
 pub struct KafkaLoad {
-    feed: Arc<Feed>,
+    feed: Arc<RequestGenerator>,
     stopping: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     input: String,
@@ -24,10 +26,10 @@ pub struct KafkaLoad {
 }
 
 impl KafkaLoad {
-    /// Starts at once. A share of the rows, as `FeedOptions::repeat_ratio` says, repeat.
+    /// Starts at once. A share of the rows, as `RequestOptions::repeat_ratio` says, repeat.
     pub fn start(mesh: &Mesh, rate: f64, repeat_ratio: f64) -> Self {
-        let options = FeedOptions { repeat_ratio, ..FeedOptions::default() };
-        let feed = Arc::new(Feed::new(Rows::scaled().unwrap(), RunId::random(), &options).unwrap());
+        let options = RequestOptions { repeat_ratio, ..RequestOptions::default() };
+        let feed = Arc::new(RequestGenerator::new(FeatureRows::scaled().unwrap(), RunId::random(), &options).unwrap());
         let (stopping, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (input, output) = (mesh.topic("requests_in"), mesh.topic("results_out"));
         let run = {
@@ -50,7 +52,7 @@ impl KafkaLoad {
     /// Stops sending, waits until every accepted request has been answered (and `settle` longer, which is when
     /// duplicates come), and judges the whole result topic.
     #[track_caller]
-    pub fn judge(mut self, within: Duration, settle: Duration) -> Findings {
+    pub fn judge(mut self, within: Duration, settle: Duration) -> JudgeFindings {
         self.stopping.store(true, Ordering::Relaxed);
         let accepted = self.thread.take().unwrap().join().unwrap();
         let reader = Reader::from_start(&self.output);
@@ -60,14 +62,17 @@ impl KafkaLoad {
             answers.extend(reader.poll(Duration::from_millis(500)));
         }
         answers.extend(reader.rest(settle));
-        let mut judge =
-            Judge::new(Rules { max_errors: Some(0), ignore_other_runs: self.among_others, ..Rules::default() });
+        let mut judge = Judge::new(JudgeRules {
+            max_errors: Some(0),
+            ignore_other_runs: self.among_others,
+            ..JudgeRules::default()
+        });
         for index in 0..self.sent() {
             let id = format!("{}-{index}", self.feed.run());
-            judge.event(Event::Sent { id, checksum: self.feed.checksum(index), at_us: 0 });
+            judge.event(OracleEvent::Sent { id, checksum: self.feed.checksum(index), at_us: 0 });
         }
         for index in &accepted {
-            judge.event(Event::Accepted(format!("{}-{index}", self.feed.run())));
+            judge.event(OracleEvent::Accepted(format!("{}-{index}", self.feed.run())));
         }
         for answer in &answers {
             judge.answer(&answer.payload);
@@ -93,7 +98,7 @@ impl Drop for KafkaLoad {
 }
 
 /// The numbers of the requests that the broker acknowledged.
-fn send(feed: &Feed, stopping: &AtomicBool, sent: &AtomicU64, input: &str, rate: f64) -> Vec<u64> {
+fn send(feed: &RequestGenerator, stopping: &AtomicBool, sent: &AtomicU64, input: &str, rate: f64) -> Vec<u64> {
     let writer = Writer::new();
     let (start, mut accepted, mut body) = (Instant::now(), Vec::new(), Vec::new());
     for index in 0.. {

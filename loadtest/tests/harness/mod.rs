@@ -1,4 +1,4 @@
-//! What the real-service tests share: a mesh of real binaries over the Kafka and Redis that `loadtest/real.sh` started.
+//! What the real-service tests share: a mesh of real binaries over the Kafka and Redis that `loadtest/suites/real.sh` started.
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "every test file uses a part of it")]
 #![allow(
     missing_debug_implementations,
@@ -46,7 +46,8 @@ pub fn row(number: usize) -> String {
 
 /// `name` of the environment that `real.sh` prepares.
 pub fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `bash loadtest/real.sh`, not cargo alone"))
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run `bash loadtest/suites/real.sh`, not cargo alone"))
 }
 
 /// Address of the broker: the usual one, or the inside of the one with TLS.

@@ -42,7 +42,7 @@ class Child:
         self.command, self.timeout = list(command), timeout
         self.sent = 0
         self.timed_out = False
-        self.errors = tempfile.TemporaryFile()  # a pipe that nobody reads would fill
+        self.errors = tempfile.TemporaryFile()  # a pipe without a reader would fill
         try:
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, env=environment(dict(extra_environment))

@@ -8,7 +8,7 @@ _NUMBER = re.compile(r"[vV]?\+?([0-9]+)")
 
 @dataclass(frozen=True)
 class Choice:
-    """The version that answers a wish and what its results say; `code` and `message` instead when none can."""
+    """The version that a selector (model, requested version) resolves to, and what its results say; `code` and `message` instead when none can."""
 
     model: str = ""
     version: int = 0
@@ -29,7 +29,7 @@ class Registry:
         self.default_model, self.stage = default_model, stage
 
     def choose(self, model, asked, usable):
-        """The choice for a wish; `usable(model, version)` says whether a version can be loaded."""
+        """The choice for a selector; `usable(model, version)` says whether a version can be loaded."""
         model = model or self.default_model
         versions = self.models.get(model)
         if versions is None:

@@ -14,11 +14,11 @@ from .settings import APP
 log = logging.getLogger("forebay_batch")
 
 OUT = "topic string, key binary, value binary, headers array<struct<key: string, value: binary>>"
-WISHES = "model string, asked string"
+SELECTORS = "model string, asked string"
 
 
 def run(settings):
-    """Runs until it is told to stop (SIGTERM, SIGINT), or with `once` until everything is done. Raises what ended the query."""
+    """Runs until SIGTERM or SIGINT, or with `once` until everything is done. Raises what ended the query."""
     spark = SparkSession.builder.appName(APP).getOrCreate()
     stopping = []
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -69,7 +69,7 @@ class Step:
 
     def __call__(self, batch, number):
         began = time.monotonic()
-        # read once: the wishes are found in the same records that are scored
+        # read once: the selectors are found in the same records that are scored
         taken = batch.select("topic", "partition", "offset", f.unix_millis("timestamp").alias("timestamp_ms"), "key", "value").persist()
         try:
             choices = self._choices(taken, number)
@@ -83,14 +83,14 @@ class Step:
     def _choices(self, taken, number):
         choices = self.shelf.get(number)
         if choices is None:
-            rows = taken.select("value").mapInArrow(wishes, WISHES).distinct().collect()
+            rows = taken.select("value").mapInArrow(selectors, SELECTORS).distinct().collect()
             choices = self.chooser.choices({(row.model, row.asked) for row in rows})
             self.shelf.put(number, choices)
         return choices
 
     def _plan(self, choices):
         settings = self.settings
-        fields = {wish: choice.as_dict() for wish, choice in choices.items()}
+        fields = {selector: choice.as_dict() for selector, choice in choices.items()}
         places = {"results": settings.results, "dead_letters": settings.dead_letters, "group": settings.group}
         return scoring.Plan(settings.forebay, settings.registry, settings.timeout, settings.child_environment, fields, **places)
 
@@ -99,12 +99,12 @@ def _told(choices):
     return ",".join(sorted({f"{it.model}/{it.version}" if it.version else it.code for it in choices.values()})) or "none"
 
 
-def wishes(batches):
+def selectors(batches):
     import pyarrow
 
     for batch in batches:
-        found = sorted(scoring.wishes(batch.column("value").to_pylist()))
-        columns = [pyarrow.array([wish[at] for wish in found], pyarrow.string()) for at in (0, 1)]
+        found = sorted(scoring.selectors(batch.column("value").to_pylist()))
+        columns = [pyarrow.array([selector[at] for selector in found], pyarrow.string()) for at in (0, 1)]
         yield pyarrow.RecordBatch.from_arrays(columns, ["model", "asked"])
 
 

@@ -21,8 +21,8 @@ class Chooser:
     def __init__(self, settings, run=subprocess.run):
         self.settings, self.run, self.loads = settings, run, {}
 
-    def choices(self, wishes):
-        """(model, asked) to a Choice for every wish."""
+    def choices(self, selectors):
+        """(model, asked) to a Choice for every selector."""
         registry = self._registry()
         refused = set()
 
@@ -34,7 +34,7 @@ class Chooser:
                 return False
             return True
 
-        return {wish: registry.choose(*wish, usable) for wish in sorted(wishes)}
+        return {selector: registry.choose(*selector, usable) for selector in sorted(selectors)}
 
     def _registry(self):
         command = [find(self.settings.forebay), "models", "list", "--json"]

@@ -56,7 +56,7 @@ def score_command(program, registry, model, version):
     return command + (["--registry", registry] if registry else [])
 
 
-def wishes(values):
+def selectors(values):
     """The distinct (model, asked) of records that reach a model."""
     requests = (records.read(value) for value in values)
     return {(request.model, request.asked) for request in requests if request.problem is None}

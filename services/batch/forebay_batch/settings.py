@@ -54,7 +54,7 @@ def parser():
     add("--checkpoint", help="folder that survives the job (FOREBAY_BATCH_CHECKPOINT; default /mnt/checkpoints/batch-inference)")
     add("--max-offsets", type=int, default=1000, help="most records of a micro-batch (default 1000)")
     add("--starting", choices=["earliest", "latest"], default="earliest", help="where a job without a checkpoint begins")
-    add("--allow-data-loss", action="store_true", help="go on when records were deleted before they were read")
+    add("--allow-data-loss", action="store_true", help="continue when records were deleted before they were read")
     add("--once", action="store_true", help="end when everything that was there at the start is done")
     add("--forebay", help="the forebay binary: a path, or a name to find among --files and in PATH (FOREBAY_BATCH_BINARY; default forebay)")
     add("--registry", help="registry of models (FOREBAY__MODELS__REGISTRY, MLFLOW_TRACKING_URI; default: the built-in sample)")

@@ -29,7 +29,7 @@ ROWS = json.loads((REGISTRY / MODEL / "expected.json").read_text())["rows"]
 ODD = [
     b"", b"x", b"[]", b'{"request_id":"cut","features":[1', b'{"request_id":"none"}', b'{"request_id":"short","features":[1]}',
     b'{"request_id":"nan","features":[NaN,1,1,1,1,1,1,1,1,1]}', b'{"request_id":"over","features":[1e999,1,1,1,1,1,1,1,1,1]}',
-    b'{"request_id":"text","features":["x",1,1,1,1,1,1,1,1,1]}', b'{"request_id":"who","model":"nobody","features":[1]}',
+    b'{"request_id":"text","features":["x",1,1,1,1,1,1,1,1,1]}', b'{"request_id":"who","model":"absent","features":[1]}',
     b'{"request_id":"null","features":[null,1,1,1,1,1,1,1,1,1]}', b'{"request_id":"type","model_version":true,"features":[1,1,1,1,1,1,1,1,1,1]}',
     b'{"request_id":"twice","features":[1,1,1,1,1,1,1,1,1,1],"features":[1]}', b'{"request_id":"half\\ud800","features":[1]}',
     b'{"request_id":"many","features":[[1,1,1,1,1,1,1,1,1,1],[1,1,1,1,1,1,1,1,1,1]]}', b'{"request_id":"\xff","features":[1]}',
@@ -127,7 +127,7 @@ class Real(unittest.TestCase):
         mesh = self.mesh()
         self.examples()
         odd = self.produce(ODD + [json.dumps({"request_id": f"version {it!r}", "features": ROWS[0], "model_version": it}).encode() for it in VERSIONS])
-        silent = 5  # odd ones that are dead letters alone: nobody to tell
+        silent = 5  # odd ones that are dead letters alone: no client to answer
         until(60, "the mesh's answers", lambda: Topic(MESH).end() >= self.clients + len(odd) - silent)
         told = Topic(MESH).results()
         self.assertEqual(mesh.end(signal.SIGTERM), 0)

@@ -146,9 +146,9 @@ class Running(unittest.TestCase):
 class Scoring(unittest.TestCase):
     def score(self, values, dead_letters="dead"):
         made = {("", ""): (1, "v1", ""), ("", "v9"): (1, "v1", "v9"), ("", "v2"): (2, "v2", "")}
-        choices = {wish: choice.Choice("m", *rest).as_dict() for wish, rest in made.items()}
+        choices = {selector: choice.Choice("m", *rest).as_dict() for selector, rest in made.items()}
         choices[("no", "")] = choice.Choice(code="unknown_model", message="who").as_dict()
-        self.assertLessEqual(scoring.wishes(values), set(choices))
+        self.assertLessEqual(scoring.selectors(values), set(choices))
         plan = scoring.Plan("f", "", 5, (), choices, "results", dead_letters, "g")
 
         class Fake:

@@ -1,4 +1,4 @@
-//! What `forebay up` prints when it starts: what it serves, where, and a question to paste with the answer to expect.
+//! What `forebay up` prints when it starts: what it serves, where, and a request to paste with the answer to expect.
 
 use std::fmt::Write as _;
 
@@ -48,7 +48,7 @@ pub(crate) fn text(shared: &CommonSettings, http: Option<&HttpDoor>, kafka: bool
         && let Some(http) = http
     {
         let row = sample.row.iter().map(f64::to_string).collect::<Vec<_>>();
-        let _ = writeln!(text, "\nAsk it from another terminal; the prediction is {}:", sample.answer);
+        let _ = writeln!(text, "\nTry it from another terminal; the prediction is {}:", sample.answer);
         let (url, usual) = (http.url(), http.address.port() == 8080 && !http.secure);
         let (key, file) = match http.asks_for_credentials() {
             true => (" -H \"X-API-Key: $KEY\"", "--api-key-file KEY "),
@@ -69,7 +69,7 @@ pub(crate) fn text(shared: &CommonSettings, http: Option<&HttpDoor>, kafka: bool
 
 fn sample(shared: &CommonSettings) -> Result<Sample, String> {
     if shared.models.registry.starts_with("http") {
-        // a start does not wait for a server to be asked twice
+        // the start does not wait for a second request to the server
         return Err(format!("it comes from {}", shared.models.shown()));
     }
     let registry = Registry::open_with(&forebay_prediction::registry_options(&shared.models))

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use forebay_contract::{ErrorCode, Problem};
 
-/// Names told in one message.
-const NAMES_TOLD: usize = 12;
+/// Names name_list in one message.
+const MAX_NAMES: usize = 12;
 
-/// The features' places in a record.
+/// Where a record has the features.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Columns {
-    /// Of each feature, in the model's order.
+    /// The index of each feature's field, in the model's order.
     places: Vec<usize>,
     /// Names of the features.
     names: Vec<String>,
@@ -25,7 +25,7 @@ impl Columns {
     /// are taken as they stand, and there must be as many.
     ///
     /// # Errors
-    /// No header, a missing column, or one that stands twice.
+    /// No header, a missing column, or one that occurs twice.
     pub(crate) fn find(header: &[String], features: &[String]) -> Result<Self, String> {
         let number = |name: &String| name.parse::<f64>().is_ok();
         if header.is_empty() {
@@ -35,7 +35,7 @@ impl Columns {
         if header.iter().any(number) && !header.iter().any(|name| known(&name)) {
             return Err(format!(
                 "the first line holds numbers, not names: a header line is needed, such as {}",
-                told(features, ",")
+                name_list(features, ",")
             ));
         }
         let mut at: HashMap<&str, usize> = HashMap::new();
@@ -46,7 +46,7 @@ impl Columns {
             }
         }
         if let Some(name) = twice {
-            return Err(format!("column {name:?} stands twice in the header"));
+            return Err(format!("column {name:?} occurs twice in the header"));
         }
         let missing: Vec<String> = features.iter().filter(|name| !at.contains_key(name.as_str())).cloned().collect();
         let nameless = features.iter().enumerate().all(|(index, name)| *name == format!("f{index}"));
@@ -63,13 +63,13 @@ impl Columns {
             });
         }
         if !missing.is_empty() {
-            let has = told(header, ", ");
+            let has = name_list(header, ", ");
             let hint = if header.len() == 1 && header[0].contains([';', '\t', '|']) {
                 "; --delimiter sets another one than the comma"
             } else {
                 ""
             };
-            return Err(format!("the header lacks {}; it has {has}{hint}", told(&missing, ", ")));
+            return Err(format!("the header lacks {}; it has {has}{hint}", name_list(&missing, ", ")));
         }
         let places = features.iter().map(|name| at[name.as_str()]).collect();
         let extra = header.iter().filter(|name| !known(name)).cloned().collect();
@@ -118,10 +118,10 @@ fn invalid(message: String) -> Problem {
 }
 
 /// The first names, and how many more there are.
-pub(crate) fn told(names: &[String], between: &str) -> String {
-    let mut text = names.iter().take(NAMES_TOLD).map(String::as_str).collect::<Vec<_>>().join(between);
-    if names.len() > NAMES_TOLD {
-        text.push_str(&format!(" and {} more", names.len() - NAMES_TOLD));
+pub(crate) fn name_list(names: &[String], between: &str) -> String {
+    let mut text = names.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(between);
+    if names.len() > MAX_NAMES {
+        text.push_str(&format!(" and {} more", names.len() - MAX_NAMES));
     }
     text
 }
@@ -145,24 +145,25 @@ mod tests {
         let cells: [&[u8]; 3] = [b" 2.5", b"anything", b""];
         columns.read(3, |i| cells[i], &mut row).unwrap();
         assert!(row[0].is_nan() && row[1] == 2.5);
-        let told = |cell: &'static [u8]| columns.read(3, |_| cell, &mut Vec::new()).unwrap_err().message;
-        assert_eq!(told(b"abc"), "feature a: \"abc\" is not a number");
+        let error_of = |cell: &'static [u8]| columns.read(3, |_| cell, &mut Vec::new()).unwrap_err().message;
+        assert_eq!(error_of(b"abc"), "feature a: \"abc\" is not a number");
         assert!(
-            told(b"NaN").contains("empty cell")
-                && told(b"-inf").contains("finite")
-                && told(b"1e999").contains("finite")
+            error_of(b"NaN").contains("empty cell")
+                && error_of(b"-inf").contains("finite")
+                && error_of(b"1e999").contains("finite")
         );
         assert_eq!(columns.read(2, |i| cells[i], &mut row).unwrap_err().message, "2 fields, the header has 3");
     }
 
     #[test]
     fn a_header_that_does_not_fit_is_explained() {
-        let told = |header: &[&str], features: &[&str]| Columns::find(&names(header), &names(features)).unwrap_err();
-        assert_eq!(told(&["a", "c"], &["a", "b"]), "the header lacks b; it has a, c");
-        assert_eq!(told(&["a", "b", "a"], &["a", "b"]), "column \"a\" stands twice in the header");
-        assert!(told(&["1.5", "2"], &["a", "b"]).contains("a header line is needed, such as a,b"));
-        assert!(told(&[], &["a"]).contains("empty"));
-        assert!(told(&["a;b"], &["a", "b"]).contains("--delimiter"));
+        let error_of =
+            |header: &[&str], features: &[&str]| Columns::find(&names(header), &names(features)).unwrap_err();
+        assert_eq!(error_of(&["a", "c"], &["a", "b"]), "the header lacks b; it has a, c");
+        assert_eq!(error_of(&["a", "b", "a"], &["a", "b"]), "column \"a\" occurs twice in the header");
+        assert!(error_of(&["1.5", "2"], &["a", "b"]).contains("a header line is needed, such as a,b"));
+        assert!(error_of(&[], &["a"]).contains("empty"));
+        assert!(error_of(&["a;b"], &["a", "b"]).contains("--delimiter"));
     }
 
     #[test]

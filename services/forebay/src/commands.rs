@@ -21,7 +21,7 @@ use crate::settings::Settings;
 const UNUSABLE: u8 = 2;
 
 /// Prints to standard output; a closed pipe is a failure, not a panic.
-fn say(text: &str) -> ExitCode {
+fn print(text: &str) -> ExitCode {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -30,7 +30,7 @@ fn say(text: &str) -> ExitCode {
 }
 
 /// Prints to standard error.
-fn complain(text: &str, code: u8) -> ExitCode {
+fn eprint(text: &str, code: u8) -> ExitCode {
     // standard error may be closed; the exit code still says what happened
     drop(writeln!(std::io::stderr(), "{}", text.trim_end()));
     ExitCode::from(code)
@@ -38,7 +38,7 @@ fn complain(text: &str, code: u8) -> ExitCode {
 
 /// Settings, or the exit code after every problem was printed.
 fn open(args: &SettingsArgs) -> Result<Opened<Settings>, ExitCode> {
-    Settings::open(args).map_err(|error| complain(&error.to_string(), UNUSABLE))
+    Settings::open(args).map_err(|error| eprint(&error.to_string(), UNUSABLE))
 }
 
 /// Settings with another registry, if one is given.

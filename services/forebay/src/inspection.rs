@@ -7,7 +7,7 @@ use std::time::Instant;
 use forebay_model::{LoadedVersion, Rows, Task};
 use serde::Serialize;
 
-use crate::columns::told;
+use crate::columns::name_list;
 
 /// One version, looked at.
 #[derive(Debug, Serialize)]
@@ -41,7 +41,7 @@ struct About {
 }
 
 impl Inspection {
-    /// Loads a version and asks it its example.
+    /// Loads a version and lets it answer its input example.
     pub(crate) fn of(name: &str, load: impl FnOnce() -> Result<LoadedVersion, String>) -> Self {
         let began = Instant::now();
         let loaded =
@@ -94,9 +94,9 @@ impl Inspection {
         // writing to a string cannot fail
         if let Some(about) = &self.about {
             let _ = writeln!(text, "  task           {}", about.task);
-            let _ = writeln!(text, "  features       {}: {}", about.features.len(), told(&about.features, ", "));
+            let _ = writeln!(text, "  features       {}: {}", about.features.len(), name_list(&about.features, ", "));
             if !about.labels.is_empty() {
-                let _ = writeln!(text, "  classes        {}: {}", about.labels.len(), told(&about.labels, ", "));
+                let _ = writeln!(text, "  classes        {}: {}", about.labels.len(), name_list(&about.labels, ", "));
             }
             let _ = writeln!(text, "  missing values {}", about.missing_values);
             let steps =

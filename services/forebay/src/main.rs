@@ -8,5 +8,5 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    forebay::Arguments::parse().run()
+    forebay::CommandLine::parse().run()
 }

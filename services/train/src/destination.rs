@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::arguments::Keeping;
 use crate::folder_registry::FolderRegistry;
-use crate::mlflow::{Access, Tracking};
+use crate::mlflow::{MlflowAccess, Tracking};
 use crate::model_folder::{Files, write};
+use crate::training_arguments::DestinationArgs;
 
 /// A place that was looked at before the training, so that a typing mistake does not cost one.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ impl Destination {
     ///
     /// # Errors
     /// A text for arguments that do not fit, a folder that is in the way, a server that does not answer.
-    pub(crate) fn open(keeping: &Keeping, access: &Access) -> Result<Self, String> {
-        let Keeping { output, register, registry, alias, stage, force } = keeping;
+    pub(crate) fn open(keeping: &DestinationArgs, access: &MlflowAccess) -> Result<Self, String> {
+        let DestinationArgs { output, register, registry, alias, stage, force } = keeping;
         let Some(name) = register else {
             let Some(path) = output.clone() else { return Ok(Self::Nowhere) };
             let taken = path.exists() && (!path.is_dir() || path.read_dir().is_ok_and(|mut d| d.next().is_some()));
@@ -57,7 +57,7 @@ impl Destination {
     ///
     /// # Errors
     /// A text; nothing half-written is left under the final name.
-    pub(crate) fn keep(&self, files: &Files, log: &crate::mlflow::Log) -> Result<String, String> {
+    pub(crate) fn keep(&self, files: &Files, log: &crate::mlflow::RunLog) -> Result<String, String> {
         match self {
             Self::Nowhere => Ok("nothing kept; --output FOLDER writes a model folder".to_owned()),
             Self::Folder { path, replace } => {

@@ -3,35 +3,35 @@
 use burn::train::Interrupter;
 use serde::Serialize;
 
-use crate::arguments::Fitting;
+use crate::dataset::Dataset;
 use crate::folds;
 use crate::linear;
+use crate::loss_log::EpochLoss;
 use crate::mlp::{self, FitError};
 use crate::network::Fitted;
-use crate::progress::Progress;
+use crate::progress::TrainingProgress;
 use crate::samples::Scaling;
-use crate::scores::Scores;
-use crate::silence::EpochLoss;
-use crate::table::Table;
-use crate::target::Target;
+use crate::scores::FoldScores;
+use crate::target_values::TargetValues;
+use crate::training_arguments::FittingArgs;
 
 /// Rows, target and how to fit.
 #[derive(Clone, Copy)]
-pub(crate) struct Job<'a> {
-    pub(crate) table: &'a Table,
-    pub(crate) target: &'a Target,
-    pub(crate) fitting: &'a Fitting,
-    pub(crate) progress: &'a Progress,
+pub(crate) struct TrainingJob<'a> {
+    pub(crate) table: &'a Dataset,
+    pub(crate) target: &'a TargetValues,
+    pub(crate) fitting: &'a FittingArgs,
+    pub(crate) progress: &'a TrainingProgress,
     pub(crate) stop: &'a Interrupter,
 }
 
 /// Scores of every fold, a list per contender.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Evaluation {
-    pub(crate) mlp: Vec<Scores>,
-    pub(crate) ridge: Vec<Scores>,
+    pub(crate) mlp: Vec<FoldScores>,
+    pub(crate) ridge: Vec<FoldScores>,
     /// Always the training mean, or the training frequencies of the classes.
-    pub(crate) mean: Vec<Scores>,
+    pub(crate) mean: Vec<FoldScores>,
     /// Losses of the net, per fold and epoch.
     #[serde(skip)]
     pub(crate) losses: Vec<Vec<EpochLoss>>,
@@ -42,7 +42,7 @@ impl Evaluation {
     ///
     /// # Errors
     /// [`FitError`] of a fold.
-    pub(crate) fn run(job: Job<'_>) -> Result<Self, FitError> {
+    pub(crate) fn run(job: TrainingJob<'_>) -> Result<Self, FitError> {
         let count = job.fitting.folds as usize;
         let assigned = folds::assign(job.target, job.table.rows(), count, job.fitting.seed);
         let mut evaluation = Self::default();
@@ -54,7 +54,7 @@ impl Evaluation {
             let ridge = job.fit_ridge(&train)?;
             let judge = |of: &dyn Fn(&[f64]) -> Vec<f64>| {
                 let predicted: Vec<Vec<f64>> = test.iter().map(|r| of(job.table.row(*r))).collect();
-                Scores::of(job.target, &test, &predicted)
+                FoldScores::of(job.target, &test, &predicted)
             };
             let floor = job.floor(&train);
             let (mlp, ridge, mean) =
@@ -70,12 +70,12 @@ impl Evaluation {
 
     /// Whether the net's main score is at least the baseline's.
     pub(crate) fn net_wins(&self) -> bool {
-        let mean = |of: &[Scores]| of.iter().map(Scores::merit).sum::<f64>();
+        let mean = |of: &[FoldScores]| of.iter().map(FoldScores::merit).sum::<f64>();
         mean(&self.mlp) >= mean(&self.ridge)
     }
 }
 
-impl Job<'_> {
+impl TrainingJob<'_> {
     /// The net on `rows`; `watched` rows only show how it does on what it does not see.
     ///
     /// # Errors
@@ -106,8 +106,8 @@ impl Job<'_> {
 
     fn floor(&self, rows: &[usize]) -> Vec<f64> {
         match self.target {
-            Target::Numbers(numbers) => vec![rows.iter().map(|r| numbers[*r]).sum::<f64>() / rows.len() as f64],
-            Target::Classes { labels, of } => {
+            TargetValues::Numbers(numbers) => vec![rows.iter().map(|r| numbers[*r]).sum::<f64>() / rows.len() as f64],
+            TargetValues::Classes { labels, of } => {
                 let share = |class| rows.iter().filter(|r| of[**r] == class).count() as f64 / rows.len() as f64;
                 (0..labels.len()).map(share).collect()
             }

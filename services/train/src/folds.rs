@@ -4,14 +4,14 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 
-use crate::target::Target;
+use crate::target_values::TargetValues;
 
 /// The fold of every row, shuffled by `seed`; classes are dealt out evenly (stratified k-fold).
-pub(crate) fn assign(target: &Target, rows: usize, folds: usize, seed: u64) -> Vec<usize> {
+pub(crate) fn assign(target: &TargetValues, rows: usize, folds: usize, seed: u64) -> Vec<usize> {
     let mut rng = StdRng::seed_from_u64(seed);
     let groups: Vec<Vec<usize>> = match target {
-        Target::Numbers(_) => vec![(0..rows).collect()],
-        Target::Classes { labels, of } => {
+        TargetValues::Numbers(_) => vec![(0..rows).collect()],
+        TargetValues::Classes { labels, of } => {
             (0..labels.len()).map(|class| (0..rows).filter(|r| of[*r] == class).collect()).collect()
         }
     };
@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn every_row_is_held_out_once_and_classes_are_spread() {
         let of: Vec<usize> = (0..53).map(|i| usize::from(i < 10)).collect();
-        let target = Target::Classes { labels: vec!["a".into(), "b".into()], of: of.clone() };
+        let target = TargetValues::Classes { labels: vec!["a".into(), "b".into()], of: of.clone() };
         let folds = assign(&target, 53, 5, 7);
         assert_eq!(folds, assign(&target, 53, 5, 7));
         assert_ne!(folds, assign(&target, 53, 5, 8));
@@ -51,7 +51,7 @@ mod tests {
             held += test.len();
         }
         assert_eq!(held, 53);
-        let numbers = Target::Numbers(vec![0.0; 7]);
+        let numbers = TargetValues::Numbers(vec![0.0; 7]);
         assert!((0..3).all(|f| split(&assign(&numbers, 7, 3, 0), f).1.len() >= 2));
     }
 }

@@ -110,7 +110,7 @@ fn slope(samples: &Samples, w: &[f64]) -> Vec<f64> {
     slope
 }
 
-/// Of `X'X / n`, by power iteration, a little above.
+/// An upper bound on the largest eigenvalue of `X'X / n`, by power iteration with a small margin.
 fn largest_eigenvalue(samples: &Samples) -> f64 {
     let mut v = vec![1.0 / (samples.width as f64).sqrt(); samples.width];
     let mut value = 0.0;

@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    forebay_train::Arguments::parse().run()
+    forebay_train::TrainingArguments::parse().run()
 }

@@ -17,7 +17,7 @@ const ARTIFACTS: &str = "/api/2.0/mlflow-artifacts/artifacts";
 
 /// How to reach an MLflow server; the names are MLflow's own.
 #[derive(Clone, clap::Args)]
-pub(crate) struct Access {
+pub(crate) struct MlflowAccess {
     /// Experiment that gets the run
     #[arg(long, value_name = "NAME", default_value = "forebay-train", env = "MLFLOW_EXPERIMENT_NAME")]
     pub(crate) experiment: String,
@@ -35,15 +35,15 @@ pub(crate) struct Access {
     insecure_tls: bool,
 }
 
-impl std::fmt::Debug for Access {
+impl std::fmt::Debug for MlflowAccess {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Access").field("experiment", &self.experiment).finish_non_exhaustive()
+        f.debug_struct("MlflowAccess").field("experiment", &self.experiment).finish_non_exhaustive()
     }
 }
 
 /// What a run records.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Log {
+pub(crate) struct RunLog {
     pub(crate) params: Vec<(String, String)>,
     /// Name, value, step.
     pub(crate) metrics: Vec<(String, f64, u64)>,
@@ -66,7 +66,7 @@ impl Tracking {
     /// A text naming URL, status and MLflow's own words.
     pub(crate) fn open(
         url: &str,
-        access: &Access,
+        access: &MlflowAccess,
         name: &str,
         alias: Option<&str>,
         stage: Option<&str>,
@@ -96,7 +96,7 @@ impl Tracking {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub(crate) fn publish(&self, files: &Files, log: &Log) -> Result<String, String> {
+    pub(crate) fn publish(&self, files: &Files, log: &RunLog) -> Result<String, String> {
         let run = json!({
             "experiment_id": self.experiment,
             "run_name": self.name,
@@ -113,7 +113,7 @@ impl Tracking {
         Ok(format!("version {version} of {} at {}, run {id}", self.name, self.client.base()))
     }
 
-    fn fill(&self, run: &str, artifacts: &str, files: &Files, log: &Log) -> Result<String, String> {
+    fn fill(&self, run: &str, artifacts: &str, files: &Files, log: &RunLog) -> Result<String, String> {
         // a loss that is not finite has no place in JSON
         let metrics: Vec<_> = log.metrics.iter().filter(|(_, value, _)| value.is_finite()).collect();
         for (i, metrics) in metrics.chunks(MOST_METRICS).enumerate() {

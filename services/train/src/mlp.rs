@@ -1,5 +1,7 @@
 //! The net, trained by burn-train: Adam on mini-batches, weights decaying.
 
+use std::sync::Arc;
+
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
 use burn::data::dataset::InMemDataset;
@@ -14,24 +16,23 @@ use burn::train::{InferenceStep, Interrupter, Learner, RegressionOutput, Supervi
 use forebay_model::Dense;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use std::sync::Arc;
 
-use crate::arguments::Fitting;
+use crate::loss_log::{EpochLoss, LossLog, QuietRenderer};
 use crate::network::Network;
-use crate::progress::Progress;
+use crate::progress::TrainingProgress;
 use crate::samples::Samples;
-use crate::silence::{EpochLoss, LossLog, Silent};
+use crate::training_arguments::FittingArgs;
 
 /// One row as the loader holds it.
 #[derive(Clone, Debug)]
-struct Row {
+struct SampleRow {
     x: Vec<f32>,
     y: Vec<f32>,
 }
 
 /// `x` is `[rows, width]`, `y` `[rows, outputs]`.
 #[derive(Clone, Debug)]
-struct Batch {
+struct SampleBatch {
     x: Tensor<2>,
     y: Tensor<2>,
 }
@@ -39,14 +40,14 @@ struct Batch {
 #[derive(Clone)]
 struct Stack;
 
-impl Batcher<Row, Batch> for Stack {
-    fn batch(&self, rows: Vec<Row>, device: &Device) -> Batch {
-        let stack = |pick: fn(&Row) -> &Vec<f32>| {
+impl Batcher<SampleRow, SampleBatch> for Stack {
+    fn batch(&self, rows: Vec<SampleRow>, device: &Device) -> SampleBatch {
+        let stack = |pick: fn(&SampleRow) -> &Vec<f32>| {
             let width = rows.first().map_or(0, |r| pick(r).len());
             let values: Vec<f32> = rows.iter().flat_map(|r| pick(r).iter().copied()).collect();
             Tensor::from_data(TensorData::new(values, [rows.len(), width]), device)
         };
-        Batch { x: stack(|r| &r.x), y: stack(|r| &r.y) }
+        SampleBatch { x: stack(|r| &r.x), y: stack(|r| &r.y) }
     }
 }
 
@@ -67,7 +68,7 @@ impl Mlp {
     }
 
     /// Mean squared error, or cross-entropy against one-hot rows.
-    fn judge(&self, batch: Batch) -> RegressionOutput {
+    fn judge(&self, batch: SampleBatch) -> RegressionOutput {
         let output = self.forward(batch.x);
         let loss = if self.classes {
             (log_softmax(output.clone(), 1) * batch.y.clone()).sum_dim(1).mean().neg()
@@ -79,20 +80,20 @@ impl Mlp {
 }
 
 impl TrainStep for Mlp {
-    type Input = Batch;
+    type Input = SampleBatch;
     type Output = RegressionOutput;
 
-    fn step(&self, batch: Batch) -> TrainOutput<RegressionOutput> {
+    fn step(&self, batch: SampleBatch) -> TrainOutput<RegressionOutput> {
         let judged = self.judge(batch);
         TrainOutput::new(self, judged.loss.backward(), judged)
     }
 }
 
 impl InferenceStep for Mlp {
-    type Input = Batch;
+    type Input = SampleBatch;
     type Output = RegressionOutput;
 
-    fn step(&self, batch: Batch) -> RegressionOutput {
+    fn step(&self, batch: SampleBatch) -> RegressionOutput {
         self.judge(batch)
     }
 }
@@ -118,9 +119,9 @@ pub(crate) enum FitError {
 pub(crate) fn fit(
     train: &Samples,
     valid: Option<&Samples>,
-    fitting: &Fitting,
+    fitting: &FittingArgs,
     seed: u64,
-    progress: &Progress,
+    progress: &TrainingProgress,
     stop: &Interrupter,
 ) -> Result<(Network, Vec<EpochLoss>), FitError> {
     let failed = |e: &dyn std::fmt::Display| FitError::Failed(e.to_string());
@@ -140,7 +141,7 @@ pub(crate) fn fit(
     .with_metric_logger(losses.clone())
     .metric_train_numeric(LossMetric::new())
     .metric_valid_numeric(LossMetric::new())
-    .renderer(Box::new(Silent { progress: progress.clone() }))
+    .renderer(Box::new(QuietRenderer { progress: progress.clone() }))
     .with_interrupter(stop.clone())
     .num_epochs(fitting.epochs as usize)
     .launch(Learner::new(
@@ -171,7 +172,7 @@ pub(crate) fn fit(
     Ok((network, losses.epochs(valid.is_some())))
 }
 
-fn initial(samples: &Samples, fitting: &Fitting, seed: u64, device: &Device) -> Mlp {
+fn initial(samples: &Samples, fitting: &FittingArgs, seed: u64, device: &Device) -> Mlp {
     let mut rng = StdRng::seed_from_u64(seed);
     let hidden = fitting.hidden.iter().map(|n| usize::from(*n));
     let sizes: Vec<usize> = [samples.width].into_iter().chain(hidden).chain([samples.classes]).collect();
@@ -187,13 +188,20 @@ fn initial(samples: &Samples, fitting: &Fitting, seed: u64, device: &Device) -> 
     Mlp { layers: layers.collect(), classes: samples.classes > 1 }
 }
 
-fn rows(samples: &Samples, most: usize) -> Vec<Row> {
+fn rows(samples: &Samples, most: usize) -> Vec<SampleRow> {
     let single = |values: &[f64]| values.iter().map(|v| *v as f32).collect();
-    (0..samples.len().min(most)).map(|i| Row { x: single(samples.input(i)), y: single(samples.output(i)) }).collect()
+    (0..samples.len().min(most))
+        .map(|i| SampleRow { x: single(samples.input(i)), y: single(samples.output(i)) })
+        .collect()
 }
 
 /// In this thread: a loader thread would gain nothing on rows in memory.
-fn loader(rows: Vec<Row>, batch: usize, shuffle: Option<u64>, device: &Device) -> Arc<dyn DataLoader<Batch>> {
+fn loader(
+    rows: Vec<SampleRow>,
+    batch: usize,
+    shuffle: Option<u64>,
+    device: &Device,
+) -> Arc<dyn DataLoader<SampleBatch>> {
     let builder = DataLoaderBuilder::new(Stack).batch_size(batch).num_workers(0).set_device(device.clone());
     let builder = match shuffle {
         Some(seed) => builder.shuffle(seed),

@@ -5,12 +5,12 @@ use std::path::Path;
 use forebay_model::{LoadedVersion, Rows, load_folder};
 use serde_json::{Value, json};
 
+use crate::dataset::Dataset;
 use crate::evaluation::Evaluation;
+use crate::loss_log::EpochLoss;
 use crate::network::Fitted;
-use crate::scores::{Scores, mean_and_deviation};
-use crate::silence::EpochLoss;
-use crate::table::Table;
-use crate::target::Target;
+use crate::scores::{FoldScores, mean_and_deviation};
+use crate::target_values::TargetValues;
 
 /// Rows of the input example.
 const EXAMPLE_ROWS: usize = 5;
@@ -23,8 +23,8 @@ const CLOSE: f64 = 1e-3;
 #[derive(Debug)]
 pub(crate) struct Finished<'a> {
     pub(crate) fitted: &'a Fitted,
-    pub(crate) table: &'a Table,
-    pub(crate) target: &'a Target,
+    pub(crate) table: &'a Dataset,
+    pub(crate) target: &'a TargetValues,
     pub(crate) evaluation: &'a Evaluation,
     /// Losses of the fit on all rows.
     pub(crate) losses: &'a [EpochLoss],
@@ -102,7 +102,7 @@ fn compare(served: &LoadedVersion, finished: &Finished<'_>, rows: &[usize]) -> R
     Ok(if chosen.is_empty() { vec![0] } else { chosen })
 }
 
-fn example(table: &Table, rows: &[usize]) -> Vec<u8> {
+fn example(table: &Dataset, rows: &[usize]) -> Vec<u8> {
     // a missing value is NaN, which JSON writes as null
     let data: Vec<&[f64]> = rows.iter().map(|r| table.row(*r)).collect();
     line(&json!({"columns": table.features, "data": data}))
@@ -143,8 +143,8 @@ pub(crate) const BURN_VERSION: &str = "0.22.1";
 
 fn metrics(finished: &Finished<'_>) -> Value {
     let Evaluation { mlp, ridge, mean, .. } = finished.evaluation;
-    let contender = |scores: &[Scores]| {
-        let names = scores.first().map_or(&[][..], Scores::names);
+    let contender = |scores: &[FoldScores]| {
+        let names = scores.first().map_or(&[][..], FoldScores::names);
         let of = |i: usize| {
             let values: Vec<f64> = scores.iter().map(|s| s.values()[i]).collect();
             let (mean, deviation) = mean_and_deviation(&values);

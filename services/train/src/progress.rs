@@ -6,13 +6,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Cheap to clone; clones move the same bar.
 #[derive(Debug, Clone)]
-pub(crate) struct Progress {
+pub(crate) struct TrainingProgress {
     bar: ProgressBar,
     lines: bool,
 }
 
-impl Progress {
-    /// For `epochs` in all, over every fold.
+impl TrainingProgress {
+    /// A bar for `epochs` epochs in all, over every fold.
     pub(crate) fn new(epochs: u64, quiet: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let target = if terminal && !quiet { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -23,17 +23,17 @@ impl Progress {
         Self { bar, lines: !terminal && !quiet }
     }
 
-    /// What is being done now.
+    /// Sets the description of the current work.
     pub(crate) fn stage(&self, text: String) {
         self.bar.set_message(text);
     }
 
-    /// One epoch more.
+    /// Counts one epoch.
     pub(crate) fn epoch(&self) {
         self.bar.inc(1);
     }
 
-    /// A result worth a line.
+    /// Prints a line unless quiet.
     pub(crate) fn note(&self, text: &str) {
         if self.lines {
             // a closed standard error must not end a training
@@ -41,13 +41,13 @@ impl Progress {
         }
     }
 
-    /// Something to know on a terminal as well; it stays above the bar.
+    /// Prints a warning that stays above the bar, on a terminal as well.
     pub(crate) fn warn(&self, text: &str) {
         self.note(text);
         self.bar.println(text);
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn done(&self) {
         self.bar.finish_and_clear();
     }

@@ -7,18 +7,18 @@ use std::process::ExitCode;
 use burn::train::Interrupter;
 use serde_json::{Value, json};
 
-use crate::arguments::{Arguments, Choice};
+use crate::dataset::Dataset;
 use crate::destination::Destination;
-use crate::evaluation::{Evaluation, Job};
-use crate::mlflow::Log;
+use crate::evaluation::{Evaluation, TrainingJob};
+use crate::loss_log::EpochLoss;
+use crate::mlflow::RunLog;
 use crate::mlp::FitError;
 use crate::model_folder::{BURN_VERSION, Finished, files, key};
-use crate::progress::Progress;
-use crate::scores::{Scores, mean_and_deviation};
-use crate::silence::EpochLoss;
+use crate::progress::TrainingProgress;
+use crate::scores::{FoldScores, mean_and_deviation};
 use crate::summary;
-use crate::table::Table;
-use crate::target::Target;
+use crate::target_values::TargetValues;
+use crate::training_arguments::{ModelChoice, TrainingArguments};
 
 /// The data set without `--data`: 442 rows, ten standardised columns, a number to predict.
 const BUNDLED: &str = include_str!("../../../shared/model/sample/diabetes.csv");
@@ -41,11 +41,11 @@ impl From<FitError> for Failure {
     }
 }
 
-/// Runs and says how it went.
-pub(crate) fn run(asked: &Arguments) -> ExitCode {
-    let (text, code) = match train(asked) {
+/// Runs a training and prints its result.
+pub(crate) fn run(arguments: &TrainingArguments) -> ExitCode {
+    let (text, code) = match train(arguments) {
         Ok(text) => {
-            // whoever closed standard output does not want it
+            // a closed standard output is no failure of the training
             drop(std::io::stdout().write_all(text.as_bytes()));
             return ExitCode::SUCCESS;
         }
@@ -57,30 +57,36 @@ pub(crate) fn run(asked: &Arguments) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn train(asked: &Arguments) -> Result<String, Failure> {
-    let (table, target) = read(asked)?;
-    let destination = Destination::open(&asked.keeping, &asked.server).map_err(Failure::Unusable)?;
+fn train(arguments: &TrainingArguments) -> Result<String, Failure> {
+    let (table, target) = read(arguments)?;
+    let destination = Destination::open(&arguments.keeping, &arguments.server).map_err(Failure::Unusable)?;
     let stop = stop_on_interrupt();
     let Fit { evaluation, kept, finished, progress } = {
-        let runs = u64::from(asked.fitting.folds) + u64::from(asked.save != Choice::Ridge);
-        let progress = Progress::new(runs * u64::from(asked.fitting.epochs), asked.quiet);
+        let runs = u64::from(arguments.fitting.folds) + u64::from(arguments.save != ModelChoice::Ridge);
+        let progress = TrainingProgress::new(runs * u64::from(arguments.fitting.epochs), arguments.quiet);
         let (rows, columns, name) = (table.rows(), table.features.len(), &table.target.name);
         progress.note(&format!("training on {rows} rows with {columns} columns, target {name:?}"));
         for column in table.constant_columns() {
             progress.warn(&format!("column {column:?} has one value in every row, it cannot help"));
         }
-        let job = Job { table: &table, target: &target, fitting: &asked.fitting, progress: &progress, stop: &stop };
+        let job = TrainingJob {
+            table: &table,
+            target: &target,
+            fitting: &arguments.fitting,
+            progress: &progress,
+            stop: &stop,
+        };
         let evaluation = Evaluation::run(job)?;
-        let kept = match asked.save {
-            Choice::Best if evaluation.net_wins() => Choice::Mlp,
-            Choice::Best => Choice::Ridge,
+        let kept = match arguments.save {
+            ModelChoice::Best if evaluation.net_wins() => ModelChoice::Mlp,
+            ModelChoice::Best => ModelChoice::Ridge,
             choice => choice,
         };
         progress.stage("on all rows".to_owned());
         let all: Vec<usize> = (0..table.rows()).collect();
         let finished = match kept {
-            Choice::Ridge => (job.fit_ridge(&all)?, Vec::new()),
-            _ => job.fit_mlp(&all, &[], asked.fitting.seed)?,
+            ModelChoice::Ridge => (job.fit_ridge(&all)?, Vec::new()),
+            _ => job.fit_mlp(&all, &[], arguments.fitting.seed)?,
         };
         Fit { evaluation, kept, finished, progress }
     };
@@ -88,9 +94,9 @@ fn train(asked: &Arguments) -> Result<String, Failure> {
     if stop.should_stop() {
         return Err(Failure::Stopped);
     }
-    let mut text = summary::table(&evaluation, &table, &target, asked, kept);
+    let mut text = summary::table(&evaluation, &table, &target, arguments, kept);
     let (fitted, losses) = &finished;
-    let training = training(asked, &table, &target, kept);
+    let training = training(arguments, &table, &target, kept);
     let scratch = tempfile::tempdir().map_err(|e| Failure::Failed(format!("temporary folder: {e}")))?;
     let finished =
         Finished { fitted, table: &table, target: &target, evaluation: &evaluation, losses, training: &training };
@@ -106,26 +112,26 @@ fn train(asked: &Arguments) -> Result<String, Failure> {
 
 struct Fit {
     evaluation: Evaluation,
-    kept: Choice,
+    kept: ModelChoice,
     finished: (crate::network::Fitted, Vec<EpochLoss>),
-    progress: Progress,
+    progress: TrainingProgress,
 }
 
-fn read(asked: &Arguments) -> Result<(Table, Target), Failure> {
-    let name = asked.data.as_ref().map_or_else(|| "bundled data".to_owned(), |path| path.display().to_string());
+fn read(arguments: &TrainingArguments) -> Result<(Dataset, TargetValues), Failure> {
+    let name = arguments.data.as_ref().map_or_else(|| "bundled data".to_owned(), |path| path.display().to_string());
     let unusable = |e: &dyn std::fmt::Display| Failure::Unusable(format!("{name}: {e}"));
-    let target = asked.target.as_deref();
-    let table = match &asked.data {
-        None => Table::read(BUNDLED.as_bytes(), target),
-        Some(path) => Table::read(File::open(path).map_err(|e| unusable(&e))?, target),
+    let target = arguments.target.as_deref();
+    let table = match &arguments.data {
+        None => Dataset::read(BUNDLED.as_bytes(), target),
+        Some(path) => Dataset::read(File::open(path).map_err(|e| unusable(&e))?, target),
     };
     let table = table.map_err(|e| unusable(&e))?;
-    let needed = 2 * asked.fitting.folds as usize;
+    let needed = 2 * arguments.fitting.folds as usize;
     if table.rows() < needed {
-        let (rows, folds) = (table.rows(), asked.fitting.folds);
+        let (rows, folds) = (table.rows(), arguments.fitting.folds);
         return Err(unusable(&format!("has {rows} rows, {folds} folds need at least {needed}")));
     }
-    let target = Target::read(&table.target, asked.task).map_err(|e| unusable(&e))?;
+    let target = TargetValues::read(&table.target, arguments.task).map_err(|e| unusable(&e))?;
     Ok((table, target))
 }
 
@@ -143,10 +149,10 @@ fn stop_on_interrupt() -> Interrupter {
     stop
 }
 
-/// What a reader needs to make the model again. No time and no path, so that the same training gives the same folder.
-fn training(asked: &Arguments, table: &Table, target: &Target, kept: Choice) -> Value {
-    let f = &asked.fitting;
-    let file = asked.data.as_ref().map(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));
+/// Everything needed to reproduce the model. It holds no time and no path, so that the same training writes the same folder.
+fn training(arguments: &TrainingArguments, table: &Dataset, target: &TargetValues, kept: ModelChoice) -> Value {
+    let f = &arguments.fitting;
+    let file = arguments.data.as_ref().map(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));
     let mut values = blake3::Hasher::new();
     for value in &table.cells {
         values.update(&value.to_le_bytes());
@@ -165,7 +171,7 @@ fn training(asked: &Arguments, table: &Table, target: &Target, kept: Choice) -> 
             "blake3_of_values": values.finalize().to_hex().to_string(),
         },
         "task": if target.labels().is_empty() { "regression" } else { "classification" },
-        "model": if kept == Choice::Ridge { "ridge" } else { "mlp" },
+        "model": if kept == ModelChoice::Ridge { "ridge" } else { "mlp" },
         "parameters": {
             "folds": f.folds,
             "epochs": f.epochs,
@@ -179,7 +185,7 @@ fn training(asked: &Arguments, table: &Table, target: &Target, kept: Choice) -> 
 }
 
 /// What an MLflow run records: parameters, the losses of every epoch, means over the folds.
-fn log(training: &Value, evaluation: &Evaluation, losses: &[EpochLoss]) -> Log {
+fn log(training: &Value, evaluation: &Evaluation, losses: &[EpochLoss]) -> RunLog {
     let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
     let mut params = vec![("task".to_owned(), text(&training["task"])), ("model".to_owned(), text(&training["model"]))];
     for (name, value) in training["parameters"].as_object().into_iter().flatten() {
@@ -194,10 +200,10 @@ fn log(training: &Value, evaluation: &Evaluation, losses: &[EpochLoss]) -> Log {
     }
     metrics.extend(losses.iter().enumerate().map(|(i, l)| ("train_loss".to_owned(), l.train, i as u64 + 1)));
     for (who, scores) in [("mlp", &evaluation.mlp), ("ridge", &evaluation.ridge), ("mean", &evaluation.mean)] {
-        for (i, name) in scores.first().map_or(&[][..], Scores::names).iter().enumerate() {
+        for (i, name) in scores.first().map_or(&[][..], FoldScores::names).iter().enumerate() {
             let values: Vec<f64> = scores.iter().map(|s| s.values()[i]).collect();
             metrics.push((format!("{who}_{}", key(name)), mean_and_deviation(&values).0, 0));
         }
     }
-    Log { params, metrics }
+    RunLog { params, metrics }
 }

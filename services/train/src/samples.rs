@@ -2,8 +2,8 @@
 
 use forebay_model::{Prepare, TargetScale};
 
-use crate::table::Table;
-use crate::target::Target;
+use crate::dataset::Dataset;
+use crate::target_values::TargetValues;
 
 /// Training rows, all in f64.
 #[derive(Debug, Clone)]
@@ -17,17 +17,17 @@ pub(crate) struct Samples {
     pub(crate) outputs: Vec<f64>,
 }
 
-/// What was learnt from the rows before any model saw them.
+/// Statistics of the training rows that prepare rows for a fit.
 #[derive(Debug, Clone)]
 pub(crate) struct Scaling {
     pub(crate) prepare: Prepare,
-    /// For numbers.
+    /// Mean and standard deviation of the target; `None` for classes.
     pub(crate) target: Option<TargetScale>,
 }
 
 impl Scaling {
     /// Means and standard deviations of `rows`. A column with one value is centred only.
-    pub(crate) fn of(table: &Table, target: &Target, rows: &[usize]) -> Self {
+    pub(crate) fn of(table: &Dataset, target: &TargetValues, rows: &[usize]) -> Self {
         let width = table.features.len();
         let column = |c: usize| rows.iter().map(move |r| table.row(*r)[c]);
         let fill: Vec<f64> = (0..width).map(|c| mean(column(c).filter(|v| !v.is_nan()))).collect();
@@ -39,12 +39,12 @@ impl Scaling {
             scale.push(deviation(filled(c, *fill), m));
         }
         let target = match target {
-            Target::Numbers(numbers) => {
+            TargetValues::Numbers(numbers) => {
                 let values = || rows.iter().map(|r| numbers[*r]);
                 let center = mean(values());
                 Some(TargetScale { scale: deviation(values(), center), center })
             }
-            Target::Classes { .. } => None,
+            TargetValues::Classes { .. } => None,
         };
         Self { prepare: Prepare { fill: table.has_missing().then_some(fill), center, scale }, target }
     }
@@ -59,17 +59,17 @@ impl Scaling {
     }
 
     /// `rows` of the table, ready for a fit.
-    pub(crate) fn samples(&self, table: &Table, target: &Target, rows: &[usize]) -> Samples {
+    pub(crate) fn samples(&self, table: &Dataset, target: &TargetValues, rows: &[usize]) -> Samples {
         let width = table.features.len();
         let mut inputs = Vec::with_capacity(rows.len() * width);
         rows.iter().for_each(|r| self.prepare_into(table.row(*r), &mut inputs));
         let (classes, outputs) = match (target, self.target) {
-            (Target::Classes { labels, of }, _) => {
+            (TargetValues::Classes { labels, of }, _) => {
                 let mut outputs = vec![0.0; rows.len() * labels.len()];
                 rows.iter().enumerate().for_each(|(i, r)| outputs[i * labels.len() + of[*r]] = 1.0);
                 (labels.len(), outputs)
             }
-            (Target::Numbers(numbers), scale) => {
+            (TargetValues::Numbers(numbers), scale) => {
                 let TargetScale { scale, center } = scale.unwrap_or(TargetScale { scale: 1.0, center: 0.0 });
                 (1, rows.iter().map(|r| (numbers[*r] - center) / scale).collect())
             }
@@ -117,8 +117,8 @@ mod tests {
 
     #[test]
     fn columns_are_filled_and_standardised() {
-        let table = Table::read("a,b,y\n1,5,10\n,5,20\n5,5,30\n9,5,99.5\n".as_bytes(), None).unwrap();
-        let target = Target::read(&table.target, None).unwrap();
+        let table = Dataset::read("a,b,y\n1,5,10\n,5,20\n5,5,30\n9,5,99.5\n".as_bytes(), None).unwrap();
+        let target = TargetValues::read(&table.target, None).unwrap();
         let scaling = Scaling::of(&table, &target, &[0, 1, 2]);
         assert_eq!(scaling.prepare.fill, Some(vec![3.0, 5.0]));
         assert_eq!((scaling.prepare.center[0], scaling.prepare.scale[1]), (3.0, 1.0));
@@ -126,8 +126,8 @@ mod tests {
         assert_eq!((samples.len(), samples.input(0)), (2, [0.0, 0.0].as_slice()));
         assert!((samples.input(1)[0] - 2.0 / (8.0f64 / 3.0).sqrt()).abs() < 1e-12);
         assert_eq!(samples.output(0), [0.0]);
-        let table = Table::read("a,y\n1,p\n2,q\n3,p\n4,q\n".as_bytes(), None).unwrap();
-        let target = Target::read(&table.target, None).unwrap();
+        let table = Dataset::read("a,y\n1,p\n2,q\n3,p\n4,q\n".as_bytes(), None).unwrap();
+        let target = TargetValues::read(&table.target, None).unwrap();
         let scaling = Scaling::of(&table, &target, &[0, 1, 2, 3]);
         assert!(scaling.prepare.fill.is_none() && scaling.target.is_none());
         assert_eq!(scaling.samples(&table, &target, &[1]).output(0), [0.0, 1.0]);

@@ -2,24 +2,24 @@
 
 use serde::Serialize;
 
-use crate::target::Target;
+use crate::target_values::TargetValues;
 
 /// Scores on held-out rows.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(untagged)]
-pub(crate) enum Scores {
+pub(crate) enum FoldScores {
     /// `r2` is 1 at best and 0 for always the mean; `rmse` and `mae` are in the target's unit.
     Numbers { r2: f64, rmse: f64, mae: f64 },
     /// `log_loss` in nats, 0 at best.
     Classes { accuracy: f64, log_loss: f64 },
 }
 
-impl Scores {
+impl FoldScores {
     /// Scores of `predicted` (a number, or a probability per class) for `rows`, in the same order.
-    pub(crate) fn of(target: &Target, rows: &[usize], predicted: &[Vec<f64>]) -> Self {
+    pub(crate) fn of(target: &TargetValues, rows: &[usize], predicted: &[Vec<f64>]) -> Self {
         let n = rows.len() as f64;
         match target {
-            Target::Numbers(numbers) => {
+            TargetValues::Numbers(numbers) => {
                 let truth: Vec<f64> = rows.iter().map(|r| numbers[*r]).collect();
                 let mean = truth.iter().sum::<f64>() / n;
                 let errors: Vec<f64> = truth.iter().zip(predicted).map(|(y, p)| p[0] - y).collect();
@@ -33,7 +33,7 @@ impl Scores {
                 };
                 Self::Numbers { r2, rmse: (squares / n).sqrt(), mae: errors.iter().map(|e| e.abs()).sum::<f64>() / n }
             }
-            Target::Classes { of, .. } => {
+            TargetValues::Classes { of, .. } => {
                 let cases = || rows.iter().map(|r| of[*r]).zip(predicted);
                 let right = |(class, p): &(usize, &Vec<f64>)| {
                     (0..p.len()).fold(0, |best, i| if p[i] > p[best] { i } else { best }) == *class
@@ -87,16 +87,19 @@ mod tests {
 
     #[test]
     fn scores_by_hand() {
-        let target = Target::Numbers(vec![1.0, 9.0, 3.0, 5.0]);
-        let s = Scores::of(&target, &[0, 2, 3], &[vec![1.0], vec![5.0], vec![5.0]]);
-        let Scores::Numbers { r2, rmse, mae } = s else { panic!("{s:?}") };
+        let target = TargetValues::Numbers(vec![1.0, 9.0, 3.0, 5.0]);
+        let s = FoldScores::of(&target, &[0, 2, 3], &[vec![1.0], vec![5.0], vec![5.0]]);
+        let FoldScores::Numbers { r2, rmse, mae } = s else { panic!("{s:?}") };
         assert!(
             (r2 - 0.5).abs() < 1e-12 && (rmse - (4.0f64 / 3.0).sqrt()).abs() < 1e-12 && (mae - 2.0 / 3.0).abs() < 1e-12
         );
-        assert_eq!(Scores::of(&Target::Numbers(vec![2.0, 2.0]), &[0, 1], &[vec![2.0], vec![3.0]]).values()[0], 0.0);
-        let target = Target::Classes { labels: vec!["a".into(), "b".into()], of: vec![0, 1] };
-        let s = Scores::of(&target, &[0, 1], &[vec![0.5, 0.5], vec![0.75, 0.25]]);
-        assert_eq!(s, Scores::Classes { accuracy: 0.5, log_loss: (2f64.ln() + 4f64.ln()) / 2.0 });
+        assert_eq!(
+            FoldScores::of(&TargetValues::Numbers(vec![2.0, 2.0]), &[0, 1], &[vec![2.0], vec![3.0]]).values()[0],
+            0.0
+        );
+        let target = TargetValues::Classes { labels: vec!["a".into(), "b".into()], of: vec![0, 1] };
+        let s = FoldScores::of(&target, &[0, 1], &[vec![0.5, 0.5], vec![0.75, 0.25]]);
+        assert_eq!(s, FoldScores::Classes { accuracy: 0.5, log_loss: (2f64.ln() + 4f64.ln()) / 2.0 });
         assert_eq!(mean_and_deviation(&[1.0, 3.0]), (2.0, 1.0));
     }
 }

@@ -2,38 +2,38 @@
 
 use std::fmt::Write as _;
 
-use crate::arguments::{Arguments, Choice};
+use crate::dataset::Dataset;
 use crate::evaluation::Evaluation;
 use crate::linear::ALPHA;
-use crate::scores::{Scores, mean_and_deviation};
-use crate::table::Table;
-use crate::target::Target;
+use crate::scores::{FoldScores, mean_and_deviation};
+use crate::target_values::TargetValues;
+use crate::training_arguments::{ModelChoice, TrainingArguments};
 
 /// Mean and spread over the folds, a row per contender.
 pub(crate) fn table(
     evaluation: &Evaluation,
-    table: &Table,
-    target: &Target,
-    asked: &Arguments,
-    kept: Choice,
+    table: &Dataset,
+    target: &TargetValues,
+    arguments: &TrainingArguments,
+    kept: ModelChoice,
 ) -> String {
-    let hidden: Vec<String> = asked.fitting.hidden.iter().map(u16::to_string).collect();
+    let hidden: Vec<String> = arguments.fitting.hidden.iter().map(u16::to_string).collect();
     let linear = if target.labels().is_empty() { "ridge" } else { "logistic" };
     let contenders = [
-        (format!("MLP {}", hidden.join("-")), &evaluation.mlp, Some(Choice::Mlp)),
-        (format!("{linear} (alpha {ALPHA})"), &evaluation.ridge, Some(Choice::Ridge)),
+        (format!("MLP {}", hidden.join("-")), &evaluation.mlp, Some(ModelChoice::Mlp)),
+        (format!("{linear} (alpha {ALPHA})"), &evaluation.ridge, Some(ModelChoice::Ridge)),
         ("mean".to_owned(), &evaluation.mean, None),
     ];
     let what =
         if target.labels().is_empty() { "numbers".to_owned() } else { format!("{} classes", target.labels().len()) };
     let mut text = format!(
         "{}-fold evaluation of {} rows with {} columns, target {:?} ({what})\n\n",
-        asked.fitting.folds,
+        arguments.fitting.folds,
         table.rows(),
         table.features.len(),
         table.target.name
     );
-    let names = evaluation.mean.first().map_or(&[][..], Scores::names);
+    let names = evaluation.mean.first().map_or(&[][..], FoldScores::names);
     let _ = write!(text, "{:20}", "");
     for name in names {
         let _ = write!(text, "{name:>20}");

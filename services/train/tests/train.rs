@@ -168,7 +168,7 @@ fn a_folder_registry_gets_the_next_version() {
 }
 
 #[test]
-fn mistakes_are_told_before_any_training() {
+fn mistakes_are_reported_before_any_training() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("bad.csv");
     let case = |csv: &str, more: &[&str]| {

@@ -4,20 +4,20 @@ use std::process::ExitCode;
 
 use forebay_runtime::{ConfigCommand, SettingsArgs, check_health};
 
-use super::{complain, open, say};
+use super::{eprint, open, print};
 
 pub(crate) fn run(args: &SettingsArgs, action: &ConfigCommand) -> ExitCode {
     match (open(args), action) {
         (Err(code), _) => code,
-        (Ok(_), ConfigCommand::Check) => say("the settings are in order\n"),
-        (Ok(opened), ConfigCommand::Show) => say(&opened.layers.show()),
+        (Ok(_), ConfigCommand::Check) => print("the settings are in order\n"),
+        (Ok(opened), ConfigCommand::Show) => print(&opened.layers.show()),
     }
 }
 
 pub(crate) fn health(args: &SettingsArgs) -> ExitCode {
     match open(args).map(|opened| check_health(opened.shared.admin.listen)) {
         Err(code) => code,
-        Ok(Ok(report)) => say(&format!("{report}\n")),
-        Ok(Err(report)) => complain(&report, 1),
+        Ok(Ok(report)) => print(&format!("{report}\n")),
+        Ok(Err(report)) => eprint(&report, 1),
     }
 }

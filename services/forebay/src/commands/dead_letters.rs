@@ -8,17 +8,17 @@ use clap::Subcommand;
 use forebay_bus::kafka::{Client, RawRecord, read_since};
 use forebay_runtime::SettingsArgs;
 
-use super::{complain, open, say};
+use super::{eprint, open, print};
 
 /// `forebay dead-letters ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadLetters {
-    /// Print the letters of the last hours, newest last
+    /// Print the dead letters of the last hours, newest last
     List {
         /// How many hours back
         #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=336))]
         hours: u32,
-        /// At most so many
+        /// Print at most this many
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &SettingsArgs, action: &DeadLetters) -> ExitCode {
         letters.push((record.timestamp_ms, describe(record)));
     });
     if let Err(error) = read {
-        return complain(&error.to_string(), 1);
+        return eprint(&error.to_string(), 1);
     }
     letters.sort_by_key(|(at, _)| *at);
     let skipped = letters.len().saturating_sub(*limit);
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &SettingsArgs, action: &DeadLetters) -> ExitCode {
     if text.is_empty() {
         let _ = writeln!(text, "no dead letters in the last {hours} hours");
     }
-    say(&text)
+    print(&text)
 }
 
 fn describe(record: &RawRecord) -> String {

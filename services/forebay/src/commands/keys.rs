@@ -1,4 +1,4 @@
-//! `forebay keys`: API keys for the HTTP door.
+//! `forebay keys`: API keys for the HTTP API.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
@@ -10,7 +10,7 @@ use clap::Subcommand;
 use forebay_ingestion::auth::{ApiKey, KeyLine, parse_keys, parse_time};
 use forebay_runtime::SettingsArgs;
 
-use super::{complain, open, say};
+use super::{eprint, open, print};
 
 /// `forebay keys ...`
 #[derive(Debug, Subcommand)]
@@ -27,7 +27,7 @@ pub(crate) enum Keys {
         #[arg(long, value_name = "FILE")]
         append: Option<PathBuf>,
     },
-    /// Read the file of keys as the door would, and list who has one; exit code 1 if anything is wrong
+    /// Read the file of keys as ingestion does, and list the names in it; exit code 1 if anything is wrong
     #[command(after_help = CHECK)]
     Check {
         /// The file; without it the one of the settings (auth.keys_file)
@@ -42,11 +42,11 @@ const NEW: &str = "Examples:
   forebay keys new reports --expires 90d
   forebay keys new reports --append keys.txt > reports.key     the key alone into a file of its own
 
-The door knows the key by its SHA-256 alone: a lost key cannot be shown again. Behind the line may stand
+The file holds only the SHA-256 of the key: a lost key cannot be shown again. Behind the line may stand
   rate=N burst=N       requests a second, and at once
   daily_rows=N         rows between midnights (UTC)
   models=A,B           the models it may ask
-To revoke a key, take its line out; the door reads the file again by itself (auth.refresh).";
+To revoke a key, remove its line; ingestion reads the file again after a change (auth.refresh).";
 
 const CHECK: &str = "Examples:
   forebay keys check keys.txt
@@ -54,7 +54,9 @@ const CHECK: &str = "Examples:
 
 pub(crate) fn run(args: &SettingsArgs, action: &Keys) -> ExitCode {
     let done = match action {
-        Keys::New { name, expires, append } => new(name, expires.as_deref(), append.as_deref()).map(|text| say(&text)),
+        Keys::New { name, expires, append } => {
+            new(name, expires.as_deref(), append.as_deref()).map(|text| print(&text))
+        }
         Keys::Check { file, stdin } => {
             let file = match file {
                 Some(file) => file.clone(),
@@ -63,10 +65,10 @@ pub(crate) fn run(args: &SettingsArgs, action: &Keys) -> ExitCode {
                     Err(code) => return code,
                 },
             };
-            check(&file, *stdin).map(|text| say(&text))
+            check(&file, *stdin).map(|text| print(&text))
         }
     };
-    done.unwrap_or_else(|error| complain(&error, 1))
+    done.unwrap_or_else(|error| eprint(&error, 1))
 }
 
 fn new(name: &str, expires: Option<&str>, append: Option<&Path>) -> Result<String, String> {
@@ -86,7 +88,7 @@ fn new(name: &str, expires: Option<&str>, append: Option<&Path>) -> Result<Strin
         Err(error) => return Err(wrong(error)),
     };
     let gap = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
-    // a line that the door would refuse must not get into a file that is in use
+    // a line that ingestion would refuse must not get into a file that is in use
     parse_keys(&format!("{before}{gap}{line}\n")).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(wrong)?;
     file.write_all(format!("{gap}{line}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(wrong)?;
@@ -120,14 +122,14 @@ fn check(path: &Path, stdin: bool) -> Result<String, String> {
     let mut shown = String::new();
     for key in &keys {
         // writing to a string cannot fail
-        let _ = writeln!(shown, "{:24} line {:<4} {}", key.name, key.line, standing(key, now));
+        let _ = writeln!(shown, "{:24} line {:<4} {}", key.name, key.line, expiry(key, now));
     }
     let counting = keys.iter().filter(|key| key.expires.is_none_or(|end| end > now)).count();
     let _ = writeln!(shown, "{} keys, {counting} of them count", keys.len());
     Ok(shown)
 }
 
-fn standing(key: &KeyLine, now_s: u64) -> String {
+fn expiry(key: &KeyLine, now_s: u64) -> String {
     match (key.expires, key.expiry()) {
         (Some(end), Some(expiry)) if end <= now_s => format!("expired {expiry}"),
         (Some(end), Some(expiry)) => {
@@ -143,7 +145,7 @@ fn whose(keys: &[KeyLine], now_s: u64) -> Result<String, String> {
     std::io::stdin().take(4096).read_to_string(&mut text).map_err(|error| format!("standard input: {error}"))?;
     let hash = forebay_ingestion::auth::KeyHash::of(text.trim());
     match keys.iter().find(|key| key.hash == hash) {
-        Some(key) => Ok(format!("{} (line {}), {}\n", key.name, key.line, standing(key, now_s))),
+        Some(key) => Ok(format!("{} (line {}), {}\n", key.name, key.line, expiry(key, now_s))),
         None => Err("the key on standard input is none of these".to_owned()),
     }
 }

@@ -8,9 +8,9 @@ use forebay_model::{ModelView, Registry};
 use forebay_runtime::{CommonSettings, SettingsArgs};
 use serde_json::{Value, json};
 
-use super::{complain, open_with, say};
+use super::{eprint, open_with, print};
 use crate::inspection::Inspection;
-use crate::target::{Target, open_folder, open_registry};
+use crate::model_source::{ModelSource, open_folder, open_registry};
 
 /// `forebay models ...`
 #[derive(Debug, clap::Args)]
@@ -92,13 +92,13 @@ pub(crate) fn run(args: &SettingsArgs, models: &Models) -> ExitCode {
         Action::Show { model, version } => show(&shared, model, version.as_deref(), models.json),
         Action::Check { models: which } => check(&shared, which, models.json),
     };
-    done.unwrap_or_else(|error| complain(&error, 1))
+    done.unwrap_or_else(|error| eprint(&error, 1))
 }
 
 fn registry(shared: &CommonSettings, folder: Option<&str>) -> Result<Registry, String> {
-    match folder.map(str::parse::<Target>).transpose()? {
+    match folder.map(str::parse::<ModelSource>).transpose()? {
         None => open_registry(shared),
-        Some(Target::Registry(path)) => open_folder(&path),
+        Some(ModelSource::Registry(path)) => open_folder(&path),
         Some(other) => Err(format!("{other}: is one model, not a registry; `forebay models show {other}` shows it")),
     }
 }
@@ -107,7 +107,7 @@ fn list(shared: &CommonSettings, folder: Option<&str>, as_json: bool) -> Result<
     let registry = registry(shared, folder)?;
     let models = registry.models();
     if as_json {
-        return Ok(say(&pretty(&Value::from(models.iter().map(view).collect::<Vec<_>>()))));
+        return Ok(print(&pretty(&Value::from(models.iter().map(view).collect::<Vec<_>>()))));
     }
     let mut text = String::new();
     for model in &models {
@@ -123,7 +123,7 @@ fn list(shared: &CommonSettings, folder: Option<&str>, as_json: bool) -> Result<
     if models.is_empty() {
         text.push_str("no models\n");
     }
-    Ok(say(&text))
+    Ok(print(&text))
 }
 
 fn aliases(model: &ModelView, version: u32) -> impl Iterator<Item = &str> {
@@ -146,11 +146,14 @@ fn view(model: &ModelView) -> Value {
 }
 
 fn show(shared: &CommonSettings, model: &str, version: Option<&str>, as_json: bool) -> Result<ExitCode, String> {
-    let named = |asked: Option<&str>| Target::Named { name: model.to_owned(), asked: asked.map(str::to_owned) };
+    let named = |requested: Option<&str>| ModelSource::Named {
+        name: model.to_owned(),
+        requested: requested.map(str::to_owned),
+    };
     // a bare name is a model of the registry unless something of that name lies in this folder
-    let target = match (model.parse::<Target>(), version) {
+    let target = match (model.parse::<ModelSource>(), version) {
         (Ok(target), None) => target,
-        (Ok(target @ (Target::Uri(_) | Target::Named { .. })), Some(_)) => {
+        (Ok(target @ (ModelSource::Uri(_) | ModelSource::Named { .. })), Some(_)) => {
             return Err(format!("{target}: the version stands in the address already"));
         }
         (_, Some(version)) => named(Some(version)),
@@ -168,8 +171,8 @@ fn check(shared: &CommonSettings, which: &[String], as_json: bool) -> Result<Exi
         every(&open_registry(shared)?, as_json, &mut all);
     }
     for model in which {
-        match model.parse::<Target>() {
-            Ok(Target::Registry(path)) => every(&open_folder(&path)?, as_json, &mut all),
+        match model.parse::<ModelSource>() {
+            Ok(ModelSource::Registry(path)) => every(&open_folder(&path)?, as_json, &mut all),
             Ok(target) => tell(Inspection::of(model, || target.load(shared)), as_json, &mut all),
             Err(error) => tell(Inspection::of(model, || Err(error)), as_json, &mut all),
         }
@@ -193,13 +196,13 @@ fn every(registry: &Registry, quiet: bool, all: &mut Vec<Inspection>) {
 /// Says what was found at once: a registry may take a while.
 fn tell(inspection: Inspection, quiet: bool, all: &mut Vec<Inspection>) {
     if !quiet {
-        let _ = say(&inspection.line());
+        let _ = print(&inspection.line());
     }
     all.push(inspection);
 }
 
 fn verdict(text: &str, ok: bool) -> ExitCode {
-    match (say(text), ok) {
+    match (print(text), ok) {
         (said, true) => said,
         (_, false) => ExitCode::FAILURE,
     }

@@ -9,7 +9,7 @@ use forebay_runtime::{Secret, without_password};
 use serde_json::{Value, json};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
-use super::{complain, say};
+use super::{eprint, print};
 
 /// Ask a running mesh for one prediction.
 #[derive(Debug, clap::Args)]
@@ -38,15 +38,15 @@ pub(crate) struct Predict {
 }
 
 pub(crate) fn run(predict: &Predict) -> ExitCode {
-    match ask(predict) {
-        Ok((true, answer)) => say(&format!("{answer}\n")),
-        Ok((false, answer)) => complain(&answer, 1),
-        Err(error) => complain(&error, 1),
+    match request_prediction(predict) {
+        Ok((true, answer)) => print(&format!("{answer}\n")),
+        Ok((false, answer)) => eprint(&answer, 1),
+        Err(error) => eprint(&error, 1),
     }
 }
 
 /// The answer, and whether it is a prediction.
-fn ask(predict: &Predict) -> Result<(bool, String), String> {
+fn request_prediction(predict: &Predict) -> Result<(bool, String), String> {
     let values =
         predict.row.iter().flat_map(|text| text.split([',', ' '])).map(str::trim).filter(|text| !text.is_empty());
     let number = |(index, text): (usize, &str)| match text {

@@ -11,10 +11,10 @@ use forebay_model::LoadedVersion;
 use forebay_preprocessing::Rules;
 use forebay_runtime::SettingsArgs;
 
-use super::{complain, open_with};
-use crate::columns::{Columns, told};
-use crate::score::{self, End, Format, Framing, Progress, Scorer, Source, Tally};
-use crate::target::Target;
+use super::{eprint, open_with};
+use crate::columns::{Columns, name_list};
+use crate::model_row_source::ModelSource;
+use crate::score::{self, Format, Framing, RowCounts, RowSource, ScoreEnd, ScoreProgress, Scorer};
 
 /// Answer a file of rows with a model, without a mesh: the same numbers, the same rules.
 #[derive(Debug, clap::Args)]
@@ -84,13 +84,13 @@ pub(crate) fn run(args: &SettingsArgs, score: &Score) -> ExitCode {
         Err(code) => return code,
     };
     let rules = Rules::from(&opened.settings.preprocessing.preprocessing);
-    let loaded = match score.model.parse::<Target>().and_then(|target| target.load(&opened.shared)) {
+    let loaded = match score.model.parse::<ModelSource>().and_then(|target| target.load(&opened.shared)) {
         Ok(loaded) => loaded,
-        Err(error) => return complain(&error, 1),
+        Err(error) => return eprint(&error, 1),
     };
     match score.all(loaded, &rules) {
         Ok(code) => code,
-        Err(error) => complain(&error, 1),
+        Err(error) => eprint(&error, 1),
     }
 }
 
@@ -98,7 +98,7 @@ impl Score {
     fn all(&self, loaded: LoadedVersion, rules: &Rules) -> Result<ExitCode, String> {
         let named = if self.input == "-" { "the input" } else { &self.input };
         let within = |error: String| format!("{named}: {error}");
-        let mut source = Source::open(&self.input)?;
+        let mut source = RowSource::open(&self.input)?;
         source.skip_mark().map_err(within)?;
         let format = self.format.settle(&self.input, &mut source).map_err(|error| within(error.to_string()))?;
         let mut framing = Framing::new(format, self.delimiter);
@@ -110,25 +110,26 @@ impl Score {
             Format::Jsonl | Format::Auto => None,
         };
         if let Some(extra) = columns.as_ref().map(|columns| &columns.extra).filter(|extra| !extra.is_empty()) {
-            warn(&format!("columns that are no feature of the model are ignored: {}", told(extra, ", ")));
+            warn(&format!("columns that are no feature of the model are ignored: {}", name_list(extra, ", ")));
         }
         let output = self.open_output()?;
         let began = Instant::now();
-        let progress = Progress::new(&source, self.shows_progress());
+        let progress = ScoreProgress::new(&source, self.shows_progress());
         let threads =
             self.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()), usize::from);
         let scorer = Arc::new(Scorer::new(loaded, columns, rules));
-        let end =
-            score::run(source, framing, &scorer, (self.batch as usize, threads), output, |tally| progress.show(tally));
+        let end = score::run(source, framing, &scorer, (self.batch as usize, threads), output, |counts| {
+            progress.show(counts)
+        });
         progress.finish();
-        let tally = match &end {
-            End::Unread => return Ok(ExitCode::SUCCESS),
-            End::Done(tally) | End::Broken(tally, _) => tally,
+        let counts = match &end {
+            ScoreEnd::Unread => return Ok(ExitCode::SUCCESS),
+            ScoreEnd::Done(counts) | ScoreEnd::Broken(counts, _) => counts,
         };
-        warn(&summary(tally, began.elapsed()));
+        warn(&summary(counts, began.elapsed()));
         match &end {
-            End::Broken(_, error) => Err(within(error.clone())),
-            _ if self.strict && tally.failed > 0 => Ok(ExitCode::FAILURE),
+            ScoreEnd::Broken(_, error) => Err(within(error.clone())),
+            _ if self.strict && counts.failed > 0 => Ok(ExitCode::FAILURE),
             _ => Ok(ExitCode::SUCCESS),
         }
     }
@@ -161,8 +162,8 @@ fn warn(text: &str) {
     drop(writeln!(std::io::stderr(), "{text}"));
 }
 
-fn summary(tally: &Tally, took: Duration) -> String {
-    let Tally { rows, failed, first } = tally;
+fn summary(counts: &RowCounts, took: Duration) -> String {
+    let RowCounts { rows, failed, first } = counts;
     let pace = *rows as f64 / took.as_secs_f64().max(1e-9);
     let rows_are = if *rows == 1 { "row" } else { "rows" };
     let mut text = format!("{rows} {rows_are} in {:.2} s, {pace:.0} a second", took.as_secs_f64());

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use forebay_bus::kafka::{Client, TopicReport, create_topics, planned_topics};
 use forebay_runtime::SettingsArgs;
 
-use super::{complain, open, say};
+use super::{eprint, open, print};
 
 /// `forebay topics ...`
 #[derive(Debug, Subcommand)]
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &SettingsArgs, Topics::Create: &Topics) -> ExitCode {
     let report =
         match create_topics(&client, &planned_topics(&shared.topics), settings.partitions, settings.replication) {
             Ok(report) => report,
-            Err(error) => return complain(&error.to_string(), 1),
+            Err(error) => return eprint(&error.to_string(), 1),
         };
     let mut text = String::new();
     let mut uneven = Vec::new();
@@ -49,5 +49,5 @@ pub(crate) fn run(args: &SettingsArgs, Topics::Create: &Topics) -> ExitCode {
             uneven.join(", ")
         );
     }
-    say(&text)
+    print(&text)
 }

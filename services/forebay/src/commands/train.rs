@@ -5,11 +5,11 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use super::{UNUSABLE, complain};
+use super::{UNUSABLE, eprint};
 
 const PROGRAM: &str = "forebay-train";
 
-/// Arguments go to the trainer as they are.
+/// CommandLine go to the trainer as they are.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Train {
     #[arg(value_name = "ARGUMENTS", trailing_var_arg = true, allow_hyphen_values = true)]
@@ -21,8 +21,8 @@ pub(crate) fn run(train: &Train) -> ExitCode {
     let program = beside(own.as_deref()).unwrap_or_else(|| PathBuf::from(PROGRAM));
     match hand_over(Command::new(&program).args(&train.arguments)) {
         Ok(code) => code,
-        Err(error) if error.kind() == ErrorKind::NotFound => complain(&absent(), UNUSABLE),
-        Err(error) => complain(&format!("{}: {error}", program.display()), 1),
+        Err(error) if error.kind() == ErrorKind::NotFound => eprint(&absent(), UNUSABLE),
+        Err(error) => eprint(&format!("{}: {error}", program.display()), 1),
     }
 }
 

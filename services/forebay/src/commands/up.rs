@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use forebay_runtime::{Origin, Process, SettingsArgs, launch};
 
-use super::{open, say};
+use super::{open, print};
 use crate::stages::Stages;
 use crate::{banner, system};
 
@@ -14,12 +14,12 @@ pub(crate) fn run(args: &SettingsArgs, kafka: bool, stages: Option<Stages>) -> E
         Err(code) => return code,
     };
     let stages = stages.unwrap_or_else(Stages::all);
-    // brokers that somebody set are meant to be used; the built-in default is not a wish
+    // brokers that somebody set are meant to be used; the built-in default is not
     let named = opened.layers.origin("kafka.brokers").is_some_and(|origin| *origin != Origin::Default);
     let kafka = kafka || named || !stages.whole();
     launch(Process::all_in_one("forebay"), opened, async move |settings, host| {
         let running = system::start(settings, &host, &stages, kafka).await?;
-        say(&banner::text(host.settings(), running.http(), kafka, &stages));
+        print(&banner::text(host.settings(), running.http(), kafka, &stages));
         Ok(running)
     })
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use clap::ValueEnum;
 
 use super::chunk::Chunk;
-use super::lines::Lines;
-use super::source::Source;
-use super::table::Table;
+use super::csv_records::CsvRecords;
+use super::json_lines::JsonLines;
+use super::row_source::RowSource;
 
 /// How the rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -25,7 +25,7 @@ impl Format {
     ///
     /// # Errors
     /// The system's.
-    pub(crate) fn settle(self, path: &str, source: &mut Source) -> std::io::Result<Self> {
+    pub(crate) fn settle(self, path: &str, source: &mut RowSource) -> std::io::Result<Self> {
         if self != Self::Auto {
             return Ok(self);
         }
@@ -52,30 +52,30 @@ pub(super) enum Step {
 
 /// Finds records of one format.
 pub(crate) enum Framing {
-    Table(Box<Table>),
-    Lines(Lines),
+    CsvRecords(Box<CsvRecords>),
+    JsonLines(JsonLines),
 }
 
 impl Framing {
     /// For `format`, with `delimiter` between the fields of CSV.
     pub(crate) fn new(format: Format, delimiter: u8) -> Self {
         match format {
-            Format::Csv => Self::Table(Box::new(Table::new(delimiter))),
-            Format::Jsonl | Format::Auto => Self::Lines(Lines::default()),
+            Format::Csv => Self::CsvRecords(Box::new(CsvRecords::new(delimiter))),
+            Format::Jsonl | Format::Auto => Self::JsonLines(JsonLines::default()),
         }
     }
 
-    pub(super) fn step(&mut self, source: &mut Source, chunk: &mut Chunk) -> Result<Step, String> {
+    pub(super) fn step(&mut self, source: &mut RowSource, chunk: &mut Chunk) -> Result<Step, String> {
         match self {
-            Self::Table(table) => table.step(source, chunk),
-            Self::Lines(lines) => Ok(lines.step(source, chunk)),
+            Self::CsvRecords(table) => table.step(source, chunk),
+            Self::JsonLines(lines) => Ok(lines.step(source, chunk)),
         }
     }
 
-    pub(super) fn finish(&mut self, source: &mut Source, chunk: &mut Chunk) -> Result<(), String> {
+    pub(super) fn finish(&mut self, source: &mut RowSource, chunk: &mut Chunk) -> Result<(), String> {
         match self {
-            Self::Table(table) => table.finish(chunk),
-            Self::Lines(lines) => {
+            Self::CsvRecords(table) => table.finish(chunk),
+            Self::JsonLines(lines) => {
                 lines.finish(source, chunk);
                 Ok(())
             }
@@ -86,7 +86,7 @@ impl Framing {
     ///
     /// # Errors
     /// The system's, or a record that does not end.
-    pub(crate) fn header(&mut self, source: &mut Source) -> Result<Vec<String>, String> {
+    pub(crate) fn header(&mut self, source: &mut RowSource) -> Result<Vec<String>, String> {
         let mut chunk = Chunk::default();
         while chunk.is_empty() {
             if self.step(source, &mut chunk)? == Step::Starved && !source.fill().map_err(|error| error.to_string())? {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     fn records(format: Format, text: &[u8], pace: usize) -> Result<Vec<(u64, Vec<String>)>, String> {
-        let mut source = Source::new(Box::new(Trickle(text.to_vec(), pace)), None);
+        let mut source = RowSource::new(Box::new(Trickle(text.to_vec(), pace)), None);
         source.skip_mark()?;
         let (mut framing, mut chunk) = (Framing::new(format, b','), Chunk::default());
         loop {

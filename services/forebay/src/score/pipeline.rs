@@ -7,37 +7,37 @@ use std::thread::JoinHandle;
 
 use super::chunk::Chunk;
 use super::framing::{Framing, Step};
+use super::row_counts::RowCounts;
+use super::row_source::RowSource;
 use super::scorer::{Scored, Scorer};
-use super::source::Source;
-use super::tally::Tally;
 
 /// Chunks waiting in front of and behind each scoring thread.
 const QUEUED: usize = 2;
 
 /// How a run ended.
 #[derive(Debug)]
-pub(crate) enum End {
+pub(crate) enum ScoreEnd {
     /// Everything was read and written.
-    Done(Tally),
-    /// Nobody reads the output any more.
+    Done(RowCounts),
+    /// The reader of the output is gone.
     Unread,
     /// The input or the output failed; what was answered until then was written.
-    Broken(Tally, String),
+    Broken(RowCounts, String),
 }
 
-/// Scores everything `source` has, `batch` rows at a time, on `threads` threads. `told` sees the counts after each piece of
+/// Scores everything `source` has, `batch` rows at a time, on `threads` threads. `on_counts` sees the counts after each piece of
 /// output.
 ///
 /// Chunk `i` goes through thread `i % threads` and is taken from there, which keeps the order. A chunk is sent on before the
 /// reader waits for more input, so a slow pipe is answered line by line.
 pub(crate) fn run(
-    source: Source,
+    source: RowSource,
     framing: Framing,
     scorer: &Arc<Scorer>,
     (batch, threads): (usize, usize),
     mut output: impl Write,
-    mut told: impl FnMut(&Tally),
-) -> End {
+    mut on_counts: impl FnMut(&RowCounts),
+) -> ScoreEnd {
     let mut lanes = Lanes { inputs: Vec::new(), next: 0 };
     let (mut outputs, mut workers) = (Vec::new(), Vec::new());
     for _ in 0..threads.max(1) {
@@ -49,24 +49,24 @@ pub(crate) fn run(
         outputs.push(answered);
     }
     let reader = std::thread::spawn(move || read(source, framing, batch, &mut lanes));
-    let mut tally = Tally::default();
+    let mut counts = RowCounts::default();
     // a lane that ends has no chunk of this turn, and so no lane has a later one
     for lane in (0..outputs.len()).cycle() {
         let Ok(scored) = outputs[lane].recv() else { break };
         if let Err(error) = output.write_all(&scored.text).and_then(|()| output.flush()) {
             // the reader may wait for input for ever; the process ends without it
             return match error.kind() {
-                ErrorKind::BrokenPipe => End::Unread,
-                _ => End::Broken(tally, format!("the output cannot be written: {error}")),
+                ErrorKind::BrokenPipe => ScoreEnd::Unread,
+                _ => ScoreEnd::Broken(counts, format!("the output cannot be written: {error}")),
             };
         }
-        tally.add(scored.tally);
-        told(&tally);
+        counts.add(scored.counts);
+        on_counts(&counts);
     }
     drop(outputs);
     match finish(reader, workers) {
-        Ok(()) => End::Done(tally),
-        Err(error) => End::Broken(tally, error),
+        Ok(()) => ScoreEnd::Done(counts),
+        Err(error) => ScoreEnd::Broken(counts, error),
     }
 }
 
@@ -93,7 +93,7 @@ struct Lanes {
 }
 
 impl Lanes {
-    /// Sends a chunk on its way; false when nobody takes it any more.
+    /// Sends a chunk on its way; false when its thread is gone.
     fn send(&mut self, chunk: &mut Chunk) -> bool {
         if chunk.is_empty() {
             return true;
@@ -104,7 +104,7 @@ impl Lanes {
     }
 }
 
-fn read(mut source: Source, mut framing: Framing, batch: usize, lanes: &mut Lanes) -> Result<(), String> {
+fn read(mut source: RowSource, mut framing: Framing, batch: usize, lanes: &mut Lanes) -> Result<(), String> {
     let mut chunk = Chunk::default();
     let read = loop {
         match framing.step(&mut source, &mut chunk) {

@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::source::Source;
-use super::tally::Tally;
+use super::row_counts::RowCounts;
+use super::row_source::RowSource;
 
 /// A bar on standard error, or nothing.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub(crate) struct ScoreProgress {
     bar: ProgressBar,
     read: Arc<AtomicU64>,
     sized: bool,
 }
 
-impl Progress {
+impl ScoreProgress {
     /// For `source`; `shown` is whether anybody looks.
-    pub(crate) fn new(source: &Source, shown: bool) -> Self {
+    pub(crate) fn new(source: &RowSource, shown: bool) -> Self {
         let target = if shown { ProgressDrawTarget::stderr_with_hz(8) } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(source.size(), target);
         let template = match source.size() {
@@ -37,12 +37,12 @@ impl Progress {
     }
 
     /// Shows the counts.
-    pub(crate) fn show(&self, tally: &Tally) {
+    pub(crate) fn show(&self, counts: &RowCounts) {
         if self.bar.is_hidden() {
             return;
         }
-        let failed = if tally.failed == 0 { String::new() } else { format!(", {} failed", HumanCount(tally.failed)) };
-        self.bar.set_message(format!("{} rows{failed}", HumanCount(tally.rows)));
+        let failed = if counts.failed == 0 { String::new() } else { format!(", {} failed", HumanCount(counts.failed)) };
+        self.bar.set_message(format!("{} rows{failed}", HumanCount(counts.rows)));
         if self.sized {
             self.bar.set_position(self.read.load(Ordering::Relaxed));
         }

@@ -9,7 +9,7 @@ use forebay_model::{LoadedVersion, ModelError, PrepareError, Rows, Scores};
 use forebay_preprocessing::{RowShape, Rules};
 
 use super::chunk::{Chunk, Fields};
-use super::tally::Tally;
+use super::row_counts::RowCounts;
 use crate::columns::Columns;
 
 /// One model and how its rows are written; shared by the threads that score.
@@ -28,11 +28,11 @@ pub(crate) struct Scorer {
 pub(super) struct Scored {
     /// One JSON document a line.
     pub text: Vec<u8>,
-    pub tally: Tally,
+    pub counts: RowCounts,
 }
 
 /// What became of a record.
-type Verdict = Result<(), Problem>;
+type RowOutcome = Result<(), Problem>;
 
 impl Scorer {
     pub(crate) fn new(loaded: LoadedVersion, columns: Option<Columns>, rules: &Rules) -> Self {
@@ -47,10 +47,10 @@ impl Scorer {
         let width = self.loaded.model.signature().width();
         let mut rows = Vec::with_capacity(chunk.len() * width);
         let mut row = Vec::new();
-        let mut verdicts: Vec<Verdict> =
+        let mut verdicts: Vec<RowOutcome> =
             chunk.iter().map(|fields| self.prepare(&fields, &mut row).map(|()| rows.extend_from_slice(&row))).collect();
         let scores = self.predict(width, &rows, &mut verdicts);
-        let mut scored = Scored { text: Vec::with_capacity(chunk.len() * 48), tally: Tally::default() };
+        let mut scored = Scored { text: Vec::with_capacity(chunk.len() * 48), counts: RowCounts::default() };
         let mut next = scores.iter().flat_map(|scores| (0..scores.len()).map(move |index| (scores, index)));
         for (fields, verdict) in chunk.iter().zip(verdicts) {
             let answer = verdict.and_then(|()| match next.next() {
@@ -58,11 +58,11 @@ impl Scorer {
                 Some(_) => Err(unavailable("the model gave a result that is not finite")),
                 None => Err(Problem::new(ErrorCode::Internal, "the model gave too few answers")),
             });
-            scored.tally.rows += 1;
+            scored.counts.rows += 1;
             match answer {
                 Ok((scores, index)) => self.write(scores, index, &mut scored.text),
                 Err(problem) => {
-                    scored.tally.fail(fields.line, &problem);
+                    scored.counts.fail(fields.line, &problem);
                     write_error(&problem, fields.line, &mut scored.text);
                 }
             }
@@ -71,7 +71,7 @@ impl Scorer {
     }
 
     /// Reads a record into `row`, as the model takes it.
-    fn prepare(&self, fields: &Fields<'_>, row: &mut Vec<f64>) -> Verdict {
+    fn prepare(&self, fields: &Fields<'_>, row: &mut Vec<f64>) -> RowOutcome {
         if let Some(why) = fields.lost {
             return Err(Problem::new(ErrorCode::PayloadTooLarge, why));
         }
@@ -103,18 +103,18 @@ impl Scorer {
 
     /// The model's answers to the sound rows, in pieces: a batch it cannot answer is asked row by row, so that one row
     /// does not condemn its neighbours.
-    fn predict(&self, width: usize, rows: &[f64], verdicts: &mut [Verdict]) -> Vec<Scores> {
-        let ask = |rows| Rows::new(width, rows).and_then(|rows| self.loaded.model.predict(rows));
+    fn predict(&self, width: usize, rows: &[f64], verdicts: &mut [RowOutcome]) -> Vec<Scores> {
+        let predict = |rows| Rows::new(width, rows).and_then(|rows| self.loaded.model.predict(rows));
         if rows.is_empty() {
             return Vec::new();
         }
-        if let Ok(scores) = ask(rows) {
+        if let Ok(scores) = predict(rows) {
             return vec![scores];
         }
         let mut answers = Vec::new();
         let sound = verdicts.iter_mut().filter(|verdict| verdict.is_ok());
         for (verdict, row) in sound.zip(rows.chunks_exact(width.max(1))) {
-            match ask(row) {
+            match predict(row) {
                 Ok(scores) => answers.push(scores),
                 Err(ModelError::Execution(why)) => *verdict = Err(unavailable(&why)),
                 Err(error) => *verdict = Err(invalid(error.to_string())),

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use burn::store::burn_pack::{Bytes, DType as PackType, Reader, Tensor};
 use burn::tensor::DType;
+use burn_pack::{Bytes, DType as PackType, Reader, Tensor};
 
 use super::ARCHITECTURE_KEY;
 use super::architecture::{Architecture, LayerSpec, Layout, TaskName};

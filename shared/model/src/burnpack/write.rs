@@ -1,6 +1,6 @@
 //! From a trained net to a burnpack file.
 
-use burn::store::burn_pack::{Bytes, DType as PackType, Tensor, Writer};
+use burn_pack::{Bytes, DType as PackType, Tensor, Writer};
 
 use super::ARCHITECTURE_KEY;
 use super::architecture::{Architecture, LayerSpec, Layout, Prepare, TargetScale};

@@ -1,0 +1,108 @@
+//! The command line of `forebay`: subcommands and their arguments.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use forebay_runtime::{ConfigCommand, SettingsArgs};
+
+use crate::commands;
+use crate::stages::Stages;
+
+/// Real-time inference over Kafka: five actor services, or all of them in this one process.
+#[derive(Debug, Parser)]
+#[command(name = "forebay", version, after_help = EXAMPLES)]
+pub struct CommandLine {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  forebay up                                  the whole mesh here, over HTTP; nothing else needed
+  forebay up --kafka --set kafka.brokers=localhost:9092
+                                              the same, and requests over Kafka topics as well
+  forebay up --stages preprocessing,caching,prediction
+                                              some of the stages here, Kafka between them and the rest
+  forebay predict 0.038 0.05 0.061 0.021 -0.044 -0.034 -0.043 -0.002 0.019 -0.017
+  forebay score --model models:/diabetes-rf-model/1 --input rows.csv
+  forebay models check path/to/model
+  forebay topics create --set kafka.partitions=12
+  forebay keys new reports --expires 90d
+  forebay train --data houses.csv --target price --output houses
+  forebay config show                         every setting, its value and where it came from
+
+Settings come from the built-in defaults, --config FILE, FOREBAY__SECTION__KEY variables and --set, in this order.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the mesh in this process
+    Up {
+        /// Take requests over Kafka as well (implied when brokers are set)
+        #[arg(long)]
+        kafka: bool,
+        /// Run only these stages, with Kafka at their outer edges: ingestion, preprocessing, caching, prediction, publishing
+        #[arg(long, value_name = "A,B,C")]
+        stages: Option<Stages>,
+    },
+    /// Ask a running mesh for one prediction
+    Predict(commands::predict::Predict),
+    /// The Kafka topics of the mesh
+    Topics {
+        #[command(subcommand)]
+        action: commands::topics::Topics,
+    },
+    Score(commands::score::Score),
+    /// What a folder or a registry holds, and whether it works
+    Models(commands::models::Models),
+    /// Train a model on a CSV file; `forebay train --help` lists everything
+    #[command(disable_help_flag = true)]
+    Train(commands::train::Train),
+    /// API keys for the HTTP API
+    Keys {
+        #[command(subcommand)]
+        action: commands::keys::Keys,
+    },
+    /// Records that could not be processed
+    DeadLetters {
+        #[command(subcommand)]
+        action: commands::dead_letters::DeadLetters,
+    },
+    /// Look at the settings without starting
+    Config {
+        #[command(subcommand)]
+        action: ConfigCommand,
+    },
+    /// Ask a running mesh whether it is ready; exit code 0 if so, else 1
+    Health,
+}
+
+impl CommandLine {
+    /// Runs the subcommand.
+    pub fn run(self) -> ExitCode {
+        let settings = self.settings;
+        match self.command {
+            Command::Up { kafka, stages } => commands::up::run(&settings, kafka, stages),
+            Command::Predict(predict) => commands::predict::run(&predict),
+            Command::Topics { action } => commands::topics::run(&settings, &action),
+            Command::Train(train) => commands::train::run(&train),
+            Command::Score(score) => commands::score::run(&settings, &score),
+            Command::Models(models) => commands::models::run(&settings, &models),
+            Command::Keys { action } => commands::keys::run(&settings, &action),
+            Command::DeadLetters { action } => commands::dead_letters::run(&settings, &action),
+            Command::Config { action } => commands::config::run(&settings, &action),
+            Command::Health => commands::config::health(&settings),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        CommandLine::command().debug_assert();
+    }
+}
