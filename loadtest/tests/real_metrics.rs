@@ -1,6 +1,5 @@
 //! The table of metrics in `docs/metrics.md` against five services over a real Kafka and Redis.
-#![cfg(feature = "real-services")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![cfg(all(test, feature = "real-services"))]
 
 mod harness;
 
@@ -8,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use harness::metric_table::{Family, documented, missing, scraped, strange};
+use forebay_testkit::metric_table::{MetricFamily as Family, documented, missing, scraped, strange};
 use harness::proxy::SlowProxy;
 use harness::topic::{Out, Reader, Writer};
 use harness::{Mesh, ROW, Service, http, redis, row, stop_all};

@@ -1,10 +1,6 @@
 //! The RabbitMQ door and its answers over a real server, and what they do when that server fails.
-#![cfg(feature = "real-services")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::too_many_lines,
-    reason = "a test that cannot go on stops, and tells its story in one place"
-)]
+#![cfg(all(test, feature = "real-services"))]
+#![allow(clippy::too_many_lines, reason = "a test is one scenario from start to end")]
 
 mod harness;
 
@@ -13,8 +9,8 @@ use std::time::Duration;
 
 use forebay_bus::Permits;
 use forebay_bus::amqp::AmqpSource;
-use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Host, Layers, Problems};
-use harness::metric_table::{documented, missing, scraped, strange};
+use forebay_testkit::metric_table::{documented, missing, scraped, strange};
+use forebay_testkit::settings;
 use harness::rabbit::{Client, Load, asking, server};
 use harness::spans::Spans;
 use harness::topic::Reader;
@@ -200,9 +196,7 @@ fn a_quorum_queue_drops_nothing_that_fails_again_and_again() {
     client.declare_quorum(&queue, 2);
     let url = format!("rabbitmq.url={}", server().url());
     let flags = [&url, &format!("rabbitmq.queue={queue}"), "rabbitmq.declare=false"];
-    let mut problems = Problems::default();
-    let layers = Layers::from_parts(&[COMMON_DEFAULTS], "", &[], &flags).unwrap();
-    let host = Host::detached(CommonSettings::read(&layers, &mut problems).unwrap());
+    let host = settings(&[]).flags(&flags).host();
     let (tell, told) = std::sync::mpsc::channel();
     let source = AmqpSource::start(&host, Permits::new(8), move |messages| {
         messages.into_iter().for_each(|message| tell.send(message).unwrap());

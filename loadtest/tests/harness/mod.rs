@@ -1,16 +1,9 @@
 //! What the real-service tests share: a mesh of real binaries over the Kafka and Redis that `loadtest/suites/real.sh` started.
-#![allow(dead_code, unused_imports, unreachable_pub, reason = "every test file uses a part of it")]
-#![allow(
-    missing_debug_implementations,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::disallowed_methods,
-    reason = "these are tests"
-)]
+#![allow(dead_code, unused_imports, unreachable_pub, missing_debug_implementations, reason = "each test uses a part")]
+#![allow(clippy::disallowed_methods, reason = "what a test reads from the environment is no setting")]
 
 pub mod http;
 pub mod load;
-pub mod metric_table;
 pub mod proxy;
 pub mod rabbit;
 pub mod service;

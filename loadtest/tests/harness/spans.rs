@@ -1,56 +1,12 @@
 //! An OpenTelemetry collector for tests, and what it has received.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
-use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+pub use forebay_testkit::collector::hex;
+use forebay_testkit::collector::{attribute, grpc_before, spans_of};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
-use tonic::transport::Channel;
-
-struct Collector {
-    received: Sender<ExportTraceServiceRequest>,
-    /// A real one behind this one: `REAL_OTLP` names it.
-    behind: Option<TraceServiceClient<Channel>>,
-}
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: tonic::Request<ExportTraceServiceRequest>,
-    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
-        let request = request.into_inner();
-        if let Some(behind) = &self.behind {
-            behind.clone().export(request.clone()).await?;
-        }
-        let _ = self.received.send(request);
-        Ok(tonic::Response::new(ExportTraceServiceResponse { partial_success: None }))
-    }
-}
-
-/// A collector on a thread of its own: its address, and what arrives.
-fn collector() -> (String, Receiver<ExportTraceServiceRequest>) {
-    let (received, requests) = channel();
-    let (bound, address) = channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let behind = std::env::var("REAL_OTLP")
-                .ok()
-                .map(|address| TraceServiceClient::new(Channel::from_shared(address).unwrap().connect_lazy()));
-            bound.send(listener.local_addr().unwrap()).unwrap();
-            let server = tonic::transport::Server::builder()
-                .add_service(TraceServiceServer::new(Collector { received, behind }));
-            server.serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener)).await.unwrap();
-        });
-    });
-    (format!("http://{}", address.recv_timeout(Duration::from_secs(5)).unwrap()), requests)
-}
 
 /// A span with the name of the service it came from.
 #[derive(Clone, Debug)]
@@ -61,7 +17,7 @@ pub struct Seen {
 
 impl Seen {
     pub fn attribute(&self, name: &str) -> Option<String> {
-        text(&self.span.attributes, name)
+        attribute(&self.span.attributes, name)
     }
 
     /// Milliseconds from start to end.
@@ -78,19 +34,6 @@ impl Seen {
     }
 }
 
-fn text(attributes: &[KeyValue], name: &str) -> Option<String> {
-    match attributes.iter().find(|it| it.key == name)?.value.clone()?.value? {
-        Any::StringValue(text) => Some(text),
-        Any::IntValue(number) => Some(number.to_string()),
-        Any::BoolValue(yes) => Some(yes.to_string()),
-        other => Some(format!("{other:?}")),
-    }
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// All spans that have come.
 pub struct Spans {
     /// Where services send them.
@@ -100,9 +43,9 @@ pub struct Spans {
 }
 
 impl Spans {
-    /// Starts a collector.
+    /// Starts a collector. A real one behind it gets everything as well: `REAL_OTLP` is its address.
     pub fn collect() -> Self {
-        let (endpoint, requests) = collector();
+        let (endpoint, requests) = grpc_before(std::env::var("REAL_OTLP").ok());
         Self { endpoint, seen: Vec::new(), requests }
     }
 
@@ -144,10 +87,6 @@ impl Spans {
     }
 
     fn take(&mut self, request: ExportTraceServiceRequest) {
-        for resource in request.resource_spans {
-            let service = text(&resource.resource.unwrap_or_default().attributes, "service.name").unwrap_or_default();
-            let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            self.seen.extend(spans.map(|span| Seen { service: service.clone(), span }));
-        }
+        self.seen.extend(spans_of(request).into_iter().map(|(service, span)| Seen { service, span }));
     }
 }

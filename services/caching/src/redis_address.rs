@@ -89,14 +89,15 @@ pub(crate) fn is_refusal(error: &RedisError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use forebay_runtime::{COMMON_DEFAULTS, Layers, Problems};
+    use forebay_runtime::{Layers, Problems};
+    use forebay_testkit::settings;
 
     use super::*;
     use crate::DEFAULTS;
 
     fn client(flags: &[&str]) -> Result<Client, Refused> {
-        let layers = Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], "", &[], flags).unwrap();
-        layers.section::<RedisSettings>("redis", &mut Problems::default()).unwrap().client()
+        let section = |layers: &Layers, problems: &mut Problems| layers.section::<RedisSettings>("redis", problems);
+        settings(&[DEFAULTS]).flags(flags).read(section).unwrap().client()
     }
 
     fn key(flags: &[&str]) -> &'static str {

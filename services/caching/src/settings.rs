@@ -113,17 +113,14 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use forebay_runtime::COMMON_DEFAULTS;
+    use forebay_testkit::settings;
 
     use super::*;
     use crate::DEFAULTS;
 
     fn read(environment: &[(&str, &str)], flags: &[&str]) -> Result<Settings, String> {
-        let layers = Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], "", environment, flags).unwrap();
-        let mut problems = layers.problems();
-        let settings = Settings::read(&layers, &mut problems);
-        let told: Vec<String> = problems.iter().map(|problem| format!("{problem:?}")).collect();
-        if told.is_empty() { Ok(settings.unwrap()) } else { Err(told.join("\n")) }
+        let sources = settings(&[DEFAULTS]).environment(environment).flags(flags);
+        sources.read(Settings::read).map_err(|error| format!("{:?}", error.problems))
     }
 
     #[test]

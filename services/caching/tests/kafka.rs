@@ -1,7 +1,6 @@
 //! The separate form over a real Kafka: `FOREBAY_TEST_KAFKA=localhost:9092 cargo test -p forebay-caching --test kafka --
 //! --ignored`. The topics are the test's own.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops")]
+#![cfg(test)]
 
 mod bench;
 
@@ -9,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use bench::{Ended, LONG, features, item, value};
 use bytes::Bytes;
+use forebay_bus::AckOutcome;
 use forebay_bus::kafka::{Edges, Route};
-use forebay_bus::{AckOutcome, Delivery, Inlet};
 use forebay_caching::{DEFAULTS, Settings, system};
 use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{Batch, Features, Item, Outcome, Prediction, RequestId};
-use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Drain, Host, Layers};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use forebay_runtime::{Drain, Host};
+use forebay_testkit::{probe, settings};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 fn process(topics: &str) -> (Settings, Host) {
     let brokers = std::env::var_os("FOREBAY_TEST_KAFKA").unwrap_or_else(|| "localhost:9092".into());
@@ -25,22 +25,8 @@ fn process(topics: &str) -> (Settings, Host) {
         flags.push(format!("topics.{}={topics}.{}", topic.setting, topic.setting));
     }
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let layers = Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], "", &[], &flags).unwrap();
-    let mut problems = layers.problems();
-    let settings = Settings::read(&layers, &mut problems).unwrap();
-    let shared = CommonSettings::read(&layers, &mut problems).unwrap();
-    assert_eq!(problems.iter().count(), 0);
-    (settings, Host::detached(shared))
-}
-
-/// An inlet whose batches a test awaits; they are acked when they arrive.
-fn collector<P: Send + 'static>() -> (Inlet<P>, UnboundedReceiver<Batch<P>>) {
-    let (tx, rx) = unbounded_channel();
-    let inlet = Inlet::new(move |Delivery { payload, ack }| {
-        ack.ack();
-        _ = tx.send(payload);
-    });
-    (inlet, rx)
+    let sources = settings(&[DEFAULTS]).flags(&flags);
+    (sources.read(Settings::read).unwrap(), sources.host())
 }
 
 async fn next<P>(batches: &mut UnboundedReceiver<Batch<P>>) -> Vec<Item<P>> {
@@ -65,9 +51,9 @@ fn one_of_equal_asks_is_predicted_and_the_prediction_serves_the_others() {
         let (_, host) = process(&topics);
         let mut edges = Edges::open(&host, "test").unwrap();
         let names = &host.settings().topics;
-        let (inlet, mut predicted) = collector::<Features>();
+        let (inlet, mut predicted) = probe::acking_inlet::<Features>();
         edges.consume(&names.predict, "test", inlet).unwrap();
-        let (inlet, mut answered) = collector::<Outcome>();
+        let (inlet, mut answered) = probe::acking_inlet::<Outcome>();
         edges.consume(&names.results, "test", inlet).unwrap();
         let asks = edges.outlet::<Features>(&names.features, Route::BatchPartition);
         let predictions = edges.outlet::<Prediction>(&names.predictions, Route::BatchPartition);

@@ -1,7 +1,6 @@
 //! The stage over a real Redis that is slow, frozen, killed, restarted, or not there yet. Each test starts its own
 //! `redis-server` on a free port: `cargo test -p forebay-caching --test redis -- --ignored`.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops")]
+#![cfg(test)]
 
 mod bench;
 

@@ -1,11 +1,9 @@
 //! What a trace shows of this stage: one span for each item that says what the cache did, and the look into Redis below
 //! the spans of those for whom it was asked.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops")]
+#![cfg(test)]
 
 mod bench;
 
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use bench::{Bench, LONG, Level, Says, features, item, sampled_item, score, value};
@@ -13,51 +11,17 @@ use forebay_bus::AckOutcome;
 use forebay_caching::Entry;
 use forebay_contract::CacheKey;
 use forebay_runtime::{OtelEnvironment, Process, Telemetry, TelemetrySettings};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
-use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use forebay_testkit::collector;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
-struct Collector(Sender<ExportTraceServiceRequest>);
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: tonic::Request<ExportTraceServiceRequest>,
-    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
-        self.0.send(request.into_inner()).unwrap();
-        Ok(tonic::Response::new(ExportTraceServiceResponse { partial_success: None }))
-    }
-}
-
-fn receiver() -> (String, Receiver<ExportTraceServiceRequest>) {
-    let (received, requests) = channel();
-    let (bound, address) = channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            bound.send(listener.local_addr().unwrap()).unwrap();
-            let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector(received)));
-            server.serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener)).await.unwrap();
-        });
-    });
-    (format!("http://{}", address.recv_timeout(LONG).unwrap()), requests)
-}
-
 fn text(span: &Span, key: &str) -> Option<String> {
-    match span.attributes.iter().find(|it| it.key == key)?.value.as_ref()?.value.as_ref()? {
-        Any::StringValue(text) => Some(text.clone()),
-        Any::IntValue(number) => Some(number.to_string()),
-        _ => None,
-    }
+    collector::attribute(&span.attributes, key)
 }
 
 #[test]
 fn each_sampled_item_has_a_span_that_says_what_the_cache_did() {
-    let (url, requests) = receiver();
+    let (url, requests) = collector::grpc();
     let environment = OtelEnvironment::of([("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), url)]);
     let settings = TelemetrySettings { sample_ratio: 1.0, slow: Duration::from_secs(1) };
     let telemetry = Telemetry::start(Process::all_in_one("test"), &settings, &environment).unwrap();
@@ -79,8 +43,7 @@ fn each_sampled_item_has_a_span_that_says_what_the_cache_did() {
         bench.answered().await.done();
         telemetry.flush(LONG).await;
     });
-    let inner = requests.try_iter().flat_map(|request| request.resource_spans).flat_map(|it| it.scope_spans);
-    let spans: Vec<Span> = inner.flat_map(|scope| scope.spans).collect();
+    let spans: Vec<Span> = collector::spans(&requests).into_iter().map(|(_, span)| span).collect();
     let stage: Vec<&Span> = spans.iter().filter(|span| span.name == "process forebay.features").collect();
     let mut said: Vec<String> = stage.iter().filter_map(|span| text(span, "forebay.cache")).collect();
     said.sort();

@@ -182,6 +182,6 @@ mod tests {
         assert!(matches!(target("diabetes-rf-model/1").unwrap(), Target::Folder(_)));
         assert!(matches!(target("diabetes-rf-model/2/model.onnx").unwrap(), Target::File(_)));
         assert!(target("diabetes-rf-model/1/model.pkl").unwrap_err().contains("no such file or folder"));
-        assert!(target("../../../services/preprocessing/tests/registry/diabetes/2/preprocessing").is_ok());
+        assert!(target("../../testkit/registry/diabetes/2/preprocessing").is_ok());
     }
 }

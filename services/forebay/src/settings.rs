@@ -45,16 +45,15 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forebay_runtime::COMMON_DEFAULTS;
+    use forebay_testkit::settings;
 
     /// A ConfigMap with the settings of all services must fit each of them: a binary ignores the sections of the others.
     #[test]
     fn every_service_accepts_the_settings_of_all() {
         let everything: String = BUNDLES.iter().map(|defaults| defaults.toml).collect();
         for defaults in BUNDLES {
-            let layers = Layers::from_parts(&[COMMON_DEFAULTS, defaults], &everything, &[], &[]);
-            let problems = layers.map(|layers| layers.problems().into_result());
-            assert!(matches!(problems, Ok(Ok(()))), "{}: {problems:?}", defaults.name);
+            let problems = settings(&[defaults]).file(&everything).layers().problems().into_result();
+            assert!(problems.is_ok(), "{}: {problems:?}", defaults.name);
         }
     }
 }

@@ -1,9 +1,5 @@
 //! The table of metrics in `docs/metrics.md` against what the whole mesh in one process shows, in both directions.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
-
-#[path = "../../../loadtest/tests/harness/metric_table.rs"]
-#[allow(unreachable_pub, reason = "the tests over real services share it")]
-mod metric_table;
+#![cfg(test)]
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use metric_table::{documented, missing, scraped, strange};
+use forebay_testkit::metric_table::{documented, missing, scraped, strange};
 
 const LIMIT: Duration = Duration::from_secs(30);
 

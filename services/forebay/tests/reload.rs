@@ -1,22 +1,22 @@
 //! Production moves while requests come without a pause: preprocessing and prediction with one model directory between them, on a
 //! registry that changes. Nobody fails, falls back, or meets a version that is not loaded.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![cfg(test)]
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix_rt::{Arbiter, System};
 use forebay_bus::{Ack, Delivery, Inlet, ModelDirectory, Outlet};
 use forebay_contract::wire::outcome::Result as Wire;
-use forebay_contract::{
-    Batch, Context, ContextFields, Features, Item, KafkaOrigin, LoadState, Origin, Outcome, Request, RequestId, now_us,
-};
+use forebay_contract::{Batch, Features, Item, LoadState, Outcome, Request};
 use forebay_prediction::system as prediction;
 use forebay_preprocessing::system as preprocessing;
-use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Host, Layers};
+use forebay_runtime::Host;
+use forebay_testkit::registry::{copied, copy};
+use forebay_testkit::{context, probe, settings};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const MODEL: &str = "diabetes";
@@ -49,17 +49,6 @@ struct Mesh {
     _arbiter: Arbiter,
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        match entry.path().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => _ = std::fs::copy(entry.path(), target).unwrap(),
-        }
-    }
-}
-
 type BothSettings = (forebay_preprocessing::Settings, forebay_prediction::Settings);
 
 /// A process that looks at the registry every so often.
@@ -67,14 +56,10 @@ fn host(registry: &Path, refresh: &str) -> (BothSettings, Host) {
     let registry = format!("models.registry=file:{}", registry.display());
     let refresh = format!("models.refresh={refresh}");
     let flags = [registry.as_str(), refresh.as_str(), "models.name=diabetes", "preprocessing.gate=1h"];
-    let bundles = [COMMON_DEFAULTS, forebay_preprocessing::DEFAULTS, forebay_prediction::DEFAULTS];
-    let layers = Layers::from_parts(&bundles, "", &[], &flags).unwrap();
-    let mut problems = layers.problems();
-    let before = forebay_preprocessing::Settings::read(&layers, &mut problems).unwrap();
-    let after = forebay_prediction::Settings::read(&layers, &mut problems).unwrap();
-    let host = Host::detached(CommonSettings::read(&layers, &mut problems).unwrap());
-    problems.into_result().unwrap();
-    ((before, after), host)
+    let sources = settings(&[forebay_preprocessing::DEFAULTS, forebay_prediction::DEFAULTS]).flags(&flags);
+    let before = sources.read(forebay_preprocessing::Settings::read).unwrap();
+    let after = sources.read(forebay_prediction::Settings::read).unwrap();
+    ((before, after), sources.host())
 }
 
 fn start(registry: &Path) -> Mesh {
@@ -84,12 +69,8 @@ fn start(registry: &Path) -> Mesh {
     let (directory, arbiter) = (ModelDirectory::of(&late), Arbiter::new());
     let (told, strict) = (Arc::<Told>::default(), Arc::<AtomicBool>::default());
 
-    let (results_in, results) = channel();
-    let outcomes = Outlet::new(move |batch, ack: Ack| {
-        ack.ack();
-        _ = results_in.send(batch);
-    });
-    let outlets = prediction::Outlets { results: outcomes.clone(), predictions: Outlet::new(|_, ack: Ack| ack.ack()) };
+    let (outcomes, results) = probe::acking_outlet();
+    let outlets = prediction::Outlets { results: outcomes.clone(), predictions: probe::acking_outlet().0 };
     let predict = prediction::stage(&after, &late, &arbiter.handle(), outlets, &directory).unwrap();
     let (seen, on, watched) = (directory.clone(), Arc::clone(&strict), Arc::clone(&told));
     let features = Outlet::new(move |batch: Batch<Features>, ack| {
@@ -106,27 +87,9 @@ fn start(registry: &Path) -> Mesh {
 }
 
 fn item(version: &str, first: f64) -> Item<Request> {
-    let context = Context::new(ContextFields {
-        request_id: RequestId::random(),
-        row: 0,
-        rows: 1,
-        client_request_id: Some(version.to_owned()),
-        trace_id: [1; 16],
-        trace_flags: 0,
-        accepted_us: now_us(),
-        deadline_us: now_us() + PATIENCE.as_micros() as u64,
-        priority: 1,
-        result_partition: 2,
-        origin: Origin::Kafka(KafkaOrigin::default()),
-        idempotent: None,
-    });
     let features = vec![first, 2.0, 32.1, 101.0, 157.0, 93.2, 38.0, 4.0, 4.8598, 87.0];
-    Item {
-        context,
-        parent_span: 0,
-        attempt: 0,
-        payload: Request { version: version.into(), features, ..Request::default() },
-    }
+    let payload = Request { version: version.into(), features, ..Request::default() };
+    context().client_request_id(version).timeout(PATIENCE).item(payload)
 }
 
 impl Mesh {
@@ -195,9 +158,8 @@ impl Drop for Stop<'_> {
 #[test]
 fn production_moves_and_nobody_notices() {
     let _system = System::new();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = copied();
     let root = folder.path().join(MODEL);
-    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../preprocessing/tests/registry/diabetes"), &root);
     let promote = |version: u32| {
         // whole or not at all, as a registry should be written
         let text = format!("aliases: {{candidate: 1}}\nstages: {{{version}: Production}}\n");

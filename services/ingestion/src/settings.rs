@@ -53,18 +53,13 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use forebay_runtime::{COMMON_DEFAULTS, DefaultSettings};
+    use forebay_testkit::settings;
 
     use super::*;
     use crate::DEFAULTS;
 
     fn read(flags: &[&str]) -> Result<Settings, String> {
-        let bundles: [DefaultSettings; 2] = [COMMON_DEFAULTS, DEFAULTS];
-        let layers = Layers::from_parts(&bundles, "", &[], flags).map_err(|e| e.to_string())?;
-        let mut problems = Problems::default();
-        let settings = Settings::read(&layers, &mut problems);
-        problems.into_result().map_err(|e| e.to_string())?;
-        settings.ok_or_else(|| "none".to_owned())
+        settings(&[DEFAULTS]).flags(flags).read(Settings::read).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! The HTTP door against a fake mesh.
+#![cfg(test)]
 
 mod mesh;
 

@@ -1,5 +1,5 @@
 //! What one client can take of the HTTP door: size, time, memory, connections, and pages that may call.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops")]
+#![cfg(test)]
 
 mod mesh;
 

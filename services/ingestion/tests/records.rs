@@ -1,4 +1,5 @@
 //! The Kafka door, the RabbitMQ door and the gatherer between probes.
+#![cfg(test)]
 
 mod mesh;
 
@@ -10,6 +11,7 @@ use forebay_bus::kafka::{RawBatch, RawRecord};
 use forebay_bus::{Ack, AckOutcome, Delivery};
 use forebay_contract::wire::outcome;
 use forebay_contract::{AmqpOrigin, Origin};
+use forebay_testkit::probe;
 use mesh::{Mesh, within};
 use tokio::sync::oneshot;
 
@@ -19,10 +21,7 @@ fn record(offset: u64, text: &str) -> RawRecord {
 }
 
 fn deliver(mesh: &Mesh, records: Vec<RawRecord>) -> oneshot::Receiver<AckOutcome> {
-    let (done, rx) = oneshot::channel();
-    let ack = Ack::new(move |outcome| {
-        let _ = done.send(outcome);
-    });
+    let (ack, rx) = probe::async_ack();
     (mesh.stage.kafka_door)(Delivery { payload: RawBatch { records }, ack });
     rx
 }
@@ -116,10 +115,7 @@ async fn what_comes_within_the_gap_leaves_together() {
 }
 
 fn message(text: &str, reply_to: Option<&str>) -> (AmqpMessage, oneshot::Receiver<AckOutcome>) {
-    let (done, rx) = oneshot::channel();
-    let ack = Ack::new(move |outcome| {
-        let _ = done.send(outcome);
-    });
+    let (ack, rx) = probe::async_ack();
     let mut message = AmqpMessage::new(Bytes::copy_from_slice(text.as_bytes()), ack);
     message.reply_to = reply_to.map(str::to_owned);
     (message, rx)

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use forebay_contract::{Context, ContextFields, Features, Item, KafkaOrigin, Origin, RequestId, now_us};
+use forebay_contract::{Context, Features, Item};
 use forebay_model::{LoadedVersion, Model, ModelError, Rows, Scores, Signature};
+use forebay_testkit::context;
 use parking_lot::Mutex;
 
 use crate::breaker::BreakerPolicy;
@@ -142,28 +143,10 @@ pub(crate) fn features(model: &str, version: u32, raw: &[f64]) -> Features {
 }
 
 pub(crate) fn item(priority: i32, model: &str, version: u32, raw: &[f64]) -> Item<Features> {
-    let context = context(priority, now_us() + 60_000_000);
-    Item { context, parent_span: 0, attempt: 0, payload: features(model, version, raw) }
+    context().priority(priority).item(features(model, version, raw))
 }
 
 /// The context of an item whose time is over.
 pub(crate) fn late_context() -> Context {
-    context(1, 1)
-}
-
-fn context(priority: i32, deadline_us: u64) -> Context {
-    Context::new(ContextFields {
-        request_id: RequestId::random(),
-        row: 0,
-        rows: 1,
-        client_request_id: None,
-        trace_id: [1; 16],
-        trace_flags: 0,
-        accepted_us: now_us(),
-        deadline_us,
-        priority,
-        result_partition: 0,
-        origin: Origin::Kafka(KafkaOrigin::default()),
-        idempotent: None,
-    })
+    context().expired().build()
 }

@@ -107,13 +107,10 @@ impl Prediction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forebay_runtime::COMMON_DEFAULTS;
+    use forebay_testkit::settings;
 
     fn read(flags: &[&str]) -> (Option<Settings>, Vec<String>) {
-        let layers = Layers::from_parts(&[COMMON_DEFAULTS, crate::DEFAULTS], "", &[], flags).unwrap();
-        let mut problems = layers.problems();
-        let settings = Settings::read(&layers, &mut problems);
-        (settings, problems.iter().map(|p| format!("{}: {}", p.key, p.text)).collect())
+        settings(&[crate::DEFAULTS]).flags(flags).read_all(Settings::read)
     }
 
     #[test]

@@ -266,11 +266,11 @@ fn prediction(item: &Item<Features>, pinned: &Features, said: Result<Score, Stri
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Receiver, channel};
+    use std::sync::mpsc::Receiver;
 
-    use forebay_bus::{Ack, AckOutcome, Outlet};
+    use forebay_bus::{Ack, AckOutcome};
     use forebay_contract::wire::outcome::Result as Wire;
-    use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Host, Layers};
+    use forebay_testkit::{probe, settings};
 
     use super::*;
     use crate::fakes::{Mood, Stable, item, stable};
@@ -285,18 +285,12 @@ mod tests {
     }
 
     fn bench(flags: &[&str]) -> Bench {
-        let layers = Layers::from_parts(&[COMMON_DEFAULTS, crate::DEFAULTS], "", &[], flags).unwrap();
-        let mut problems = layers.problems();
-        let section = Settings::read(&layers, &mut problems).unwrap().prediction;
-        let host = Host::detached(CommonSettings::read(&layers, &mut problems).unwrap());
-        let ((results_in, results), (predictions_in, predictions)) = (channel(), channel());
-        let outlets = Outlets {
-            results: Outlet::new(move |batch, ack| results_in.send((batch, ack)).unwrap()),
-            predictions: Outlet::new(move |batch, ack: Ack| {
-                ack.ack();
-                predictions_in.send(batch).unwrap();
-            }),
-        };
+        let sources = settings(&[crate::DEFAULTS]).flags(flags);
+        let section = sources.read(Settings::read).unwrap().prediction;
+        let host = sources.host();
+        let (results_out, results) = probe::outlet();
+        let (predictions_out, predictions) = probe::acking_outlet();
+        let outlets = Outlets { results: results_out, predictions: predictions_out };
         let stable = stable(&[(1, 1), (2, 1), (3, 1)], 3);
         let scope = StageScope::new(&host, forebay_contract::Stage::Prediction, "forebay.predict");
         let work = Work::new(scope, Arc::clone(&stable.versions), outlets, None, &section);
@@ -305,10 +299,9 @@ mod tests {
 
     impl Bench {
         fn deliver(&mut self, batch_partition: u32, items: Vec<Item<Features>>) -> Receiver<AckOutcome> {
-            let (tx, rx) = channel();
-            let ack = Ack::new(move |outcome| _ = tx.send(outcome));
-            self.work.take(Delivery { payload: Batch { batch_partition, stages: Vec::new(), items }, ack });
-            rx
+            let (delivery, outcome) = probe::delivery(batch_partition, items);
+            self.work.take(delivery);
+            outcome
         }
     }
 

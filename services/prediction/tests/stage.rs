@@ -1,28 +1,20 @@
 //! The stage between probes: a registry on disk, features in, outcomes and predictions out.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![cfg(test)]
 
-#[path = "../../../shared/runtime/tests/collector/mod.rs"]
-mod collector;
-
-use std::path::Path;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use actix_rt::{Arbiter, System};
-use forebay_bus::{Ack, AckOutcome, Delivery, Inlet, ModelDirectory, Outlet};
+use forebay_bus::{AckOutcome, Inlet, ModelDirectory};
 use forebay_contract::wire::outcome::Result as Wire;
-use forebay_contract::{
-    Answer, Batch, Context, ContextFields, Features, Item, KafkaOrigin, Origin, Outcome, Prediction, RequestId, now_us,
-};
+use forebay_contract::{Answer, Batch, Features, Item, Outcome, Prediction};
 use forebay_model::{Registry, Rows};
 use forebay_prediction::{DEFAULTS, Settings, system};
-use forebay_runtime::{
-    COMMON_DEFAULTS, CommonSettings, Host, Layers, Lifecycle, Metrics, OtelEnvironment, Process, Telemetry,
-};
+use forebay_runtime::{Host, Lifecycle, Metrics, OtelEnvironment, Process, Telemetry};
+use forebay_testkit::registry::{URL as REGISTRY, copied, copy, url};
+use forebay_testkit::{ContextBuilder, collector, context, probe, settings};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Versions 1, 2 (Production) and 3, made by scikit-learn.
-const REGISTRY: &str = concat!("file:", env!("CARGO_MANIFEST_DIR"), "/../preprocessing/tests/registry");
 const ROW: [f64; 10] = [59.0, 2.0, 32.1, 101.0, 157.0, 93.2, 38.0, 4.0, 4.8598, 87.0];
 
 struct Probe {
@@ -45,24 +37,13 @@ fn reading(registry: &str, flags: &[&str], telemetry: &Telemetry) -> Probe {
     let mut flags = flags.to_vec();
     let registry = format!("models.registry={registry}");
     flags.extend([registry.as_str(), "models.name=diabetes"]);
-    let layers = Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], "", &[], &flags).unwrap();
-    let mut problems = layers.problems();
-    let settings = Settings::read(&layers, &mut problems).unwrap();
-    let shared = CommonSettings::read(&layers, &mut problems).unwrap();
-    problems.into_result().unwrap();
+    let sources = settings(&[DEFAULTS]).flags(&flags);
+    let settings = sources.read(Settings::read).unwrap();
     let process = Process::all_in_one("test");
-    let host = Host::new(process, shared, Lifecycle::new(), Metrics::new(), telemetry.clone());
-    let ((results_in, results), (predictions_in, predictions)) = (channel(), channel());
-    let outlets = system::Outlets {
-        results: Outlet::new(move |batch, ack: Ack| {
-            results_in.send(batch).unwrap();
-            ack.ack();
-        }),
-        predictions: Outlet::new(move |batch, ack: Ack| {
-            predictions_in.send(batch).unwrap();
-            ack.ack();
-        }),
-    };
+    let host = Host::new(process, sources.common(), Lifecycle::new(), Metrics::new(), telemetry.clone());
+    let (results_out, results) = probe::acking_outlet();
+    let (predictions_out, predictions) = probe::acking_outlet();
+    let outlets = system::Outlets { results: results_out, predictions: predictions_out };
     let arbiter = Arbiter::new();
     let directory = ModelDirectory::new("here");
     let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets, &directory).unwrap();
@@ -71,10 +52,9 @@ fn reading(registry: &str, flags: &[&str], telemetry: &Telemetry) -> Probe {
 
 impl Probe {
     fn deliver(&self, items: Vec<Item<Features>>) -> Receiver<AckOutcome> {
-        let (tx, rx) = channel();
-        let ack = Ack::new(move |outcome| _ = tx.send(outcome));
-        self.inlet.deliver(Delivery { payload: Batch { batch_partition: 3, stages: Vec::new(), items }, ack });
-        rx
+        let (delivery, outcome) = probe::delivery(3, items);
+        self.inlet.deliver(delivery);
+        outcome
     }
 
     /// As many outcomes, in however many batches they come.
@@ -89,32 +69,18 @@ impl Probe {
 
 /// A sampled item.
 fn item(version: u32, raw: &[f64]) -> Item<Features> {
-    flagged(1, version, raw)
+    item_of(context().sampled(), version, raw)
 }
 
 /// One that is not sampled.
 fn quiet(version: u32, raw: &[f64]) -> Item<Features> {
-    flagged(0, version, raw)
+    item_of(context(), version, raw)
 }
 
-fn flagged(trace_flags: u8, version: u32, raw: &[f64]) -> Item<Features> {
-    let context = Context::new(ContextFields {
-        request_id: RequestId::random(),
-        row: 0,
-        rows: 1,
-        client_request_id: Some("r".into()),
-        trace_id: [1; 16],
-        trace_flags,
-        accepted_us: now_us(),
-        deadline_us: now_us() + PATIENCE.as_micros() as u64,
-        priority: 1,
-        result_partition: 2,
-        origin: Origin::Kafka(KafkaOrigin::default()),
-        idempotent: None,
-    });
+fn item_of(context: ContextBuilder, version: u32, raw: &[f64]) -> Item<Features> {
     let (model, label) = ("diabetes".to_owned(), format!("v{version}"));
     let payload = Features { model, version, label, raw: raw.to_vec(), key: vec![7; 32].into(), ..Features::default() };
-    Item { context, parent_span: 0, attempt: 0, payload }
+    context.client_request_id("r").item(payload)
 }
 
 fn answer(outcome: &Item<Outcome>) -> &Answer {
@@ -151,24 +117,12 @@ fn every_version_answers_as_it_does_alone() {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        match entry.path().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => _ = std::fs::copy(entry.path(), target).unwrap(),
-        }
-    }
-}
-
 #[test]
 fn a_version_newer_than_the_last_look_is_loaded_for_who_is_pinned_to_it() {
     let _system = System::new();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = copied();
     let root = folder.path().join("diabetes");
-    copy(Path::new(REGISTRY.strip_prefix("file:").unwrap()).join("diabetes").as_path(), &root);
-    let registry = format!("file:{}", folder.path().display());
+    let registry = url(folder.path());
     let probe = reading(&registry, &["models.refresh=1h"], &Telemetry::disabled());
     let _acked = probe.deliver(vec![item(2, &ROW)]);
     assert_eq!(value(&probe.outcomes(1)[0]), expected(2, &ROW));
@@ -258,8 +212,7 @@ fn a_sampled_row_has_a_span_of_its_call_that_is_linked_with_the_batch() {
     let system = System::new();
     let (address, requests) = collector::grpc();
     let environment = OtelEnvironment::of([("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), address)]);
-    let shared = Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], "", &[], &[]).unwrap();
-    let settings = CommonSettings::read(&shared, &mut shared.problems()).unwrap().telemetry;
+    let settings = settings(&[]).common().telemetry;
     let telemetry = Telemetry::start(Process::all_in_one("test"), &settings, &environment).unwrap();
     let probe = traced(&["prediction.warm=production"], &telemetry);
     let mut sampled = item(2, &ROW);

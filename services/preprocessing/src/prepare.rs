@@ -95,23 +95,10 @@ fn features(choice: &Choice, request: &mut Request, keys: &mut Vec<u8>) -> Resul
 mod tests {
     use super::*;
     use crate::table::tests::{listed, model, policy};
-    use forebay_contract::{CacheKeyBuilder, Context, ContextFields, KafkaOrigin, Origin, RequestId};
+    use forebay_contract::CacheKeyBuilder;
+    use forebay_testkit::context;
 
     fn item(version: &str, features: &[f64], names: &[&str]) -> Item<Request> {
-        let context = Context::new(ContextFields {
-            request_id: RequestId::random(),
-            row: 0,
-            rows: 1,
-            client_request_id: None,
-            trace_id: [0; 16],
-            trace_flags: 0,
-            accepted_us: 1,
-            deadline_us: u64::MAX,
-            priority: 1,
-            result_partition: 0,
-            origin: Origin::Kafka(KafkaOrigin::default()),
-            idempotent: None,
-        });
         let payload = Request {
             model: String::new(),
             version: version.into(),
@@ -119,7 +106,7 @@ mod tests {
             names: names.iter().map(|&name| name.to_owned()).collect(),
             split_key: 0,
         };
-        Item { context, parent_span: 7, attempt: 2, payload }
+        Item { parent_span: 7, attempt: 2, ..context().item(payload) }
     }
 
     fn run(items: Vec<Item<Request>>) -> (Vec<Item<Features>>, Vec<String>) {
@@ -186,22 +173,9 @@ mod tests {
     #[test]
     fn an_ask_stays_with_its_version_by_key_then_label_then_not_at_all() {
         let labelled = |label: Option<&str>, key: Option<&str>| {
-            let context = Context::new(ContextFields {
-                request_id: RequestId::random(),
-                row: 0,
-                rows: 1,
-                client_request_id: label.map(str::to_owned),
-                trace_id: [0; 16],
-                trace_flags: 0,
-                accepted_us: 1,
-                deadline_us: u64::MAX,
-                priority: 1,
-                result_partition: 0,
-                origin: Origin::Kafka(KafkaOrigin::default()),
-                idempotent: None,
-            });
             let mut item = item("", &[1.0, 2.0, 3.0], &[]);
             item.payload.split_key = key.map_or(0, |key| SplitKey::of_text(key).to_wire());
+            let context = label.map_or_else(context, |label| context().client_request_id(label)).build();
             Item { context, ..item }
         };
         let versions = |make: &dyn Fn(usize) -> Item<Request>| -> Vec<u32> {

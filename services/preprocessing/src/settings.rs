@@ -68,13 +68,10 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forebay_runtime::COMMON_DEFAULTS;
+    use forebay_testkit::settings;
 
     fn read(file: &str) -> (Option<Settings>, Vec<String>) {
-        let layers = Layers::from_parts(&[COMMON_DEFAULTS, crate::DEFAULTS], file, &[], &[]).unwrap();
-        let mut problems = layers.problems();
-        let settings = Settings::read(&layers, &mut problems);
-        (settings, problems.iter().map(|p| format!("{}: {}", p.key, p.text)).collect())
+        settings(&[crate::DEFAULTS]).file(file).read_all(Settings::read)
     }
 
     #[test]
@@ -102,15 +99,12 @@ mod tests {
 
     #[test]
     fn splits_are_read_and_checked() {
-        let (settings, problems) = read("[preprocessing.split]\nm = \"v3=90, v2=10\"\n\"team/n\" = \"v1\"");
+        let (set, problems) = read("[preprocessing.split]\nm = \"v3=90, v2=10\"\n\"team/n\" = \"v1\"");
         let expected = "preprocessing.split.team/n: has \"v1\", expected version=weight such as \"v3=90, v2=10\"";
         assert_eq!(problems, [expected]);
-        assert_eq!(settings.unwrap().splits["m"].shares().count(), 2);
+        assert_eq!(set.unwrap().splits["m"].shares().count(), 2);
         let flags = ["preprocessing.split.m=v3=90, candidate=10"];
-        let layers = Layers::from_parts(&[COMMON_DEFAULTS, crate::DEFAULTS], "", &[], &flags).unwrap();
-        let mut problems = layers.problems();
-        let settings = Settings::read(&layers, &mut problems).unwrap();
-        problems.into_result().unwrap();
-        assert_eq!(settings.splits["m"].shares().next(), Some(("v3", 9000)));
+        let read = settings(&[crate::DEFAULTS]).flags(&flags).read(Settings::read).unwrap();
+        assert_eq!(read.splits["m"].shares().next(), Some(("v3", 9000)));
     }
 }

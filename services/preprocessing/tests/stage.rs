@@ -1,21 +1,21 @@
 //! The stage between probes: a registry on disk, batches in, features and outcomes out.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
+#![cfg(test)]
 
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use actix_rt::{Arbiter, System};
-use forebay_bus::{Ack, AckOutcome, Delivery, Inlet, ModelDirectory, Outlet};
+use forebay_bus::{AckOutcome, Inlet, ModelDirectory};
 use forebay_contract::wire::outcome::Result as Wire;
 use forebay_contract::{
-    Batch, Context, ContextFields, Features, Item, KafkaOrigin, LoadState, Origin, Outcome, ReplicaState, Request,
-    RequestId, SplitKey, Stage, VersionState, now_us,
+    Batch, Features, Item, LoadState, Outcome, ReplicaState, Request, SplitKey, Stage, VersionState, now_us,
 };
 use forebay_preprocessing::{DEFAULTS, Settings, system};
-use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Host, Layers};
+use forebay_runtime::Host;
+use forebay_testkit::registry::{self, URL as REGISTRY, copied};
+use forebay_testkit::{context, probe, settings};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-const REGISTRY: &str = concat!("file:", env!("CARGO_MANIFEST_DIR"), "/tests/registry");
 
 /// The running stage and what leaves it.
 struct Probe {
@@ -31,23 +31,12 @@ fn start(registry: &str, flags: &[&str]) -> Probe {
     let mut flags = flags.to_vec();
     let registry = format!("models.registry={registry}");
     flags.extend([registry.as_str(), "models.name=diabetes"]);
-    let layers = Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], "", &[], &flags).unwrap();
-    let mut problems = layers.problems();
-    let settings = Settings::read(&layers, &mut problems).unwrap();
-    let shared = CommonSettings::read(&layers, &mut problems).unwrap();
-    problems.into_result().unwrap();
-    let host = Host::detached(shared);
-    let ((features_in, features), (results_in, results)) = (channel(), channel());
-    let outlets = system::Outlets {
-        features: Outlet::new(move |batch, ack: Ack| {
-            features_in.send(batch).unwrap();
-            ack.ack();
-        }),
-        results: Outlet::new(move |batch, ack: Ack| {
-            results_in.send(batch).unwrap();
-            ack.ack();
-        }),
-    };
+    let sources = settings(&[DEFAULTS]).flags(&flags);
+    let settings = sources.read(Settings::read).unwrap();
+    let host = sources.host();
+    let (features_out, features) = probe::acking_outlet();
+    let (results_out, results) = probe::acking_outlet();
+    let outlets = system::Outlets { features: features_out, results: results_out };
     let arbiter = Arbiter::new();
     let directory = ModelDirectory::new("prediction");
     let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets, &directory).unwrap();
@@ -57,10 +46,9 @@ fn start(registry: &str, flags: &[&str]) -> Probe {
 impl Probe {
     /// Delivers a batch and gives the way its acknowledgement comes back.
     fn deliver(&self, items: Vec<Item<Request>>) -> Receiver<AckOutcome> {
-        let (tx, rx) = channel();
-        let ack = Ack::new(move |outcome| _ = tx.send(outcome));
-        self.inlet.deliver(Delivery { payload: Batch { batch_partition: 3, stages: Vec::new(), items }, ack });
-        rx
+        let (delivery, outcome) = probe::delivery(3, items);
+        self.inlet.deliver(delivery);
+        outcome
     }
 
     /// The version that answers who asks for none.
@@ -79,22 +67,8 @@ impl Probe {
 }
 
 fn item(features: Vec<f64>, version: &str, timeout: Duration) -> Item<Request> {
-    let context = Context::new(ContextFields {
-        request_id: RequestId::random(),
-        row: 0,
-        rows: 1,
-        client_request_id: Some("r".into()),
-        trace_id: [1; 16],
-        trace_flags: 0,
-        accepted_us: now_us(),
-        deadline_us: now_us() + timeout.as_micros() as u64,
-        priority: 1,
-        result_partition: 2,
-        origin: Origin::Kafka(KafkaOrigin::default()),
-        idempotent: None,
-    });
     let payload = Request { version: version.into(), features, ..Request::default() };
-    Item { context, parent_span: 0, attempt: 0, payload }
+    context().client_request_id("r").timeout(timeout).item(payload)
 }
 
 fn failure(outcome: &Outcome) -> (&str, &str) {
@@ -123,7 +97,7 @@ fn bits(row: &[f64]) -> Vec<u64> {
 fn rows_are_prepared_as_scikit_learn_does_to_the_bit() {
     let _system = System::new();
     let probe = start(REGISTRY, &[]);
-    let golden: Vec<Golden> = serde_json::from_str(include_str!("registry/golden.json")).unwrap();
+    let golden: Vec<Golden> = serde_json::from_str(registry::GOLDEN).unwrap();
     for cases in golden.chunks(100) {
         let ask = |case: &Golden| item(row(&case.raw), &format!("v{}", case.version), PATIENCE);
         let acked = probe.deliver(cases.iter().map(ask).collect());
@@ -201,27 +175,9 @@ fn requests_wait_for_a_registry_until_their_deadline() {
     assert_eq!(late.items.len(), 1);
     assert_eq!(failure(&late.items[0].payload).0, "deadline_exceeded");
     assert!(acked.try_recv().is_err(), "the other one is still under way");
-    std::os::unix::fs::symlink(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/registry"), &folder).unwrap();
+    std::os::unix::fs::symlink(registry::folder(), &folder).unwrap();
     assert_eq!(probe.features.recv_timeout(PATIENCE).unwrap().items[0].payload.label, "v1");
     assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
-}
-
-/// A copy of the registry that a test may change.
-fn copied() -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/registry/diabetes");
-    let mut folders = vec![(from, copy.path().join("diabetes"))];
-    while let Some((from, to)) = folders.pop() {
-        std::fs::create_dir_all(&to).unwrap();
-        for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-            let target = to.join(entry.file_name());
-            match entry.path().is_dir() {
-                true => folders.push((entry.path(), target)),
-                false => drop(std::fs::copy(entry.path(), target).unwrap()),
-            }
-        }
-    }
-    copy
 }
 
 #[test]

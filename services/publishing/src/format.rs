@@ -173,8 +173,8 @@ fn value<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{answer, failure, http, kafka};
     use forebay_contract::{RequestId, Score};
+    use forebay_testkit::{answer, failure, http, kafka};
     use serde_json::Value;
 
     fn text(context: &Context, outcome: &Outcome) -> String {
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_legacy_fields_come_first_and_in_order() {
-        let context = kafka(RequestId([1; 16])).request_id("req_1").build();
+        let context = kafka(RequestId([1; 16])).client_request_id("req_1").build();
         assert_eq!(
             text(&context, &answer(150.0)),
             "{\"request_id\":\"req_1\",\"prediction\":150.0,\"model_version\":\"v1\",\"timestamp\":1700000000000,\
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn an_error_has_a_null_prediction_and_names_its_code() {
-        let context = kafka(RequestId([1; 16])).request_id("req_1").build();
+        let context = kafka(RequestId([1; 16])).client_request_id("req_1").build();
         assert_eq!(
             text(&context, &failure(ErrorCode::InvalidFeatures, "bmi is missing")),
             "{\"request_id\":\"req_1\",\"prediction\":null,\"model_version\":null,\"timestamp\":1700000000000,\
@@ -279,7 +279,7 @@ mod tests {
         let read = |context: &Context, outcome: &Outcome| -> Value {
             serde_json::from_slice(&document_with(context, outcome, context.accepted_us(), Times::Iso8601)).unwrap()
         };
-        let context = kafka(RequestId([1; 16])).request_id("req_1").build();
+        let context = kafka(RequestId([1; 16])).client_request_id("req_1").build();
         for outcome in [answer(1.0), failure(ErrorCode::Internal, "x")] {
             assert_eq!(read(&context, &outcome)["timestamp"], "2023-11-14T22:13:20.000+00:00");
         }
@@ -294,7 +294,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_text_and_number_read_back(id in ".*", message in ".*", bits: u64) {
-            let context = kafka(RequestId([1; 16])).request_id(&id).build();
+            let context = kafka(RequestId([1; 16])).client_request_id(&id).build();
             let failed = read(&context, &failure(ErrorCode::Internal, &message));
             proptest::prop_assert_eq!(&failed["request_id"], &id);
             proptest::prop_assert_eq!(&failed["error"]["message"], &message);

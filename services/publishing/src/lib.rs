@@ -22,9 +22,6 @@ pub mod outside;
 pub mod rebuild;
 mod receipt;
 mod ring;
-#[cfg(test)]
-#[allow(dead_code, reason = "the stage tests use the rest")]
-mod samples;
 pub mod settings;
 mod story;
 pub mod system;

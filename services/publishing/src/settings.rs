@@ -66,12 +66,10 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forebay_runtime::COMMON_DEFAULTS;
+    use forebay_testkit::settings;
 
-    fn read(flags: &[&str]) -> (Option<Settings>, Problems) {
-        let layers = Layers::from_parts(&[COMMON_DEFAULTS, crate::DEFAULTS], "", &[], flags).unwrap();
-        let mut problems = Problems::default();
-        (Settings::read(&layers, &mut problems), problems)
+    fn read(flags: &[&str]) -> (Option<Settings>, Vec<String>) {
+        settings(&[crate::DEFAULTS]).flags(flags).read_all(Settings::read)
     }
 
     #[test]

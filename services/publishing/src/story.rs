@@ -173,11 +173,11 @@ fn attributes(context: &Context) -> Vec<KeyValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{batch, http, kafka, shared};
     use forebay_contract::{ErrorCode, Problem, RequestId, now_us};
+    use forebay_testkit::{http, kafka, results as batch, settings};
 
     fn teller() -> Teller {
-        let mut teller = Teller::new(&Host::detached(shared(&[])));
+        let mut teller = Teller::new(&settings(&[]).host());
         teller.enabled = true;
         teller
     }
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn the_chain_has_a_span_of_each_stage_below_the_one_before() {
         let teller = teller();
-        let context = kafka(RequestId([1; 16])).request_id("r").build();
+        let context = kafka(RequestId([1; 16])).client_request_id("r").build();
         let mut batch = batch(Vec::new());
         batch.enter(Stage::Publishing);
         let failure = Problem::new(ErrorCode::ModelUnavailable, "every version is open").into();

@@ -1,10 +1,5 @@
 //! The separate form against a real broker: results outside, and what a successor knows of its predecessor's.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-#[allow(dead_code, reason = "the unit tests use the rest")]
-#[path = "../src/samples.rs"]
-mod samples;
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,12 +8,11 @@ use actix_rt::System;
 use forebay_bus::kafka::{Edges, Route, read_since};
 use forebay_bus::{Ack, Outlet};
 use forebay_contract::{Item, Outcome, RequestId, topics};
-use forebay_publishing::DEFAULTS;
 use forebay_publishing::outside::{ASK_HEADER, item_of};
 use forebay_publishing::settings::{Errors, Results, Settings, Timestamp};
 use forebay_publishing::system::start;
 use forebay_runtime::{Drain, Host};
-use samples::{answer, batch, kafka, shared};
+use forebay_testkit::{answer, kafka, results as batch, settings};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -27,7 +21,7 @@ fn host(brokers: &str, run: &RequestId) -> Host {
     for topic in topics::ALL {
         flags.push(format!("topics.{}=test-{run}-{}", topic.setting, topic.setting));
     }
-    Host::detached(shared(&flags.iter().map(String::as_str).collect::<Vec<_>>()))
+    settings(&[]).flags(&flags.iter().map(String::as_str).collect::<Vec<_>>()).host()
 }
 
 /// How often each item was answered outside.
@@ -71,7 +65,7 @@ fn copies_are_answered_once_across_a_take_over() {
         let feeder = Edges::open(&host, "prediction").unwrap();
         let outlet = feeder.outlet::<Outcome>(&names.results, Route::ResultPartition);
         until("partitions", || feeder.partitions(&names.results) == Some(4)).await;
-        let settings = || Settings {
+        let results = || Settings {
             results: Results {
                 errors: Errors::Send,
                 also_http: false,
@@ -81,12 +75,12 @@ fn copies_are_answered_once_across_a_take_over() {
             },
         };
         let asks: Vec<_> = (0..300).map(|_| RequestId::random()).collect();
-        let first = start(settings(), host.clone()).await.unwrap();
+        let first = start(results(), host.clone()).await.unwrap();
         send(&outlet, &asks);
         send(&outlet, &asks);
         until("300 results", || answered(&feeder, &names.results_out).len() == 300).await;
         first.drain().await;
-        let second = start(settings(), host.clone()).await.unwrap();
+        let second = start(results(), host.clone()).await.unwrap();
         send(&outlet, &asks);
         let last = RequestId::random();
         send(&outlet, &[last]);

@@ -1,12 +1,5 @@
 //! Spans of the stage as a collector gets them: those of sampled items, and those written afterwards.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-#[path = "../../../shared/runtime/tests/collector/mod.rs"]
-mod collector;
-#[allow(dead_code, reason = "the unit tests use the rest")]
-#[path = "../src/samples.rs"]
-mod samples;
+#![cfg(test)]
 
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -14,22 +7,21 @@ use std::time::Duration;
 use actix_rt::{Arbiter, System};
 use forebay_bus::{Ack, Delivery, Outlet};
 use forebay_contract::{ErrorCode, Item, Outcome, RequestId, now_us};
-use forebay_publishing::DEFAULTS;
 use forebay_publishing::outside::Outside;
 use forebay_publishing::settings::{Errors, Results, Settings, Timestamp};
 use forebay_publishing::system::{Outlets, stage};
 use forebay_runtime::{Host, Lifecycle, Metrics, OtelEnvironment, Process, Telemetry};
+use forebay_testkit::{answer, collector, failure, kafka, probe, results as batch, settings};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use samples::{answer, batch, failure, kafka, shared};
 
 const LONG: Duration = Duration::from_secs(10);
 
 /// The spans that publishing `item` leaves, and when its delivery report was given (Unix nanoseconds).
 fn spans_of(item: Item<Outcome>) -> (Vec<(String, Span)>, u64) {
     let (address, requests) = collector::grpc();
-    let shared = shared(&[]);
+    let shared = settings(&[]).common();
     let environment = OtelEnvironment::of([("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), address)]);
     let process = Process::all_in_one("test");
     let telemetry = Telemetry::start(process, &shared.telemetry, &environment).unwrap();
@@ -53,8 +45,7 @@ fn spans_of(item: Item<Outcome>) -> (Vec<(String, Span)>, u64) {
         timestamp: Timestamp::Auto,
     };
     let stage = stage(&Settings { results }, &host, &arbiter.handle(), outlets).unwrap();
-    let (tell, report) = channel();
-    let ack = Ack::new(move |outcome| tell.send(outcome).unwrap_or(()));
+    let (ack, report) = probe::ack();
     stage.inlet.deliver(Delivery { payload: batch(vec![item]), ack });
     let (ack, spans) = records.recv_timeout(LONG).unwrap();
     drop(spans);

@@ -1,10 +1,5 @@
 //! The stage between probes: what goes out for what comes in, and when deliveries are acked.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-#[allow(dead_code, reason = "the unit tests use the rest")]
-#[path = "../src/samples.rs"]
-mod samples;
+#![cfg(test)]
 
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -12,16 +7,15 @@ use std::time::{Duration, Instant};
 use actix_rt::{Arbiter, System};
 use forebay_bus::amqp::{Answer, Target};
 use forebay_bus::kafka::OutRecord;
-use forebay_bus::{Ack, AckOutcome, Delivery, Outlet};
+use forebay_bus::{Ack, AckOutcome, Delivery};
 use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{Batch, ErrorCode, Item, Outcome, RequestId};
-use forebay_publishing::DEFAULTS;
 use forebay_publishing::answers::Answers;
 use forebay_publishing::outside::{ASK_HEADER, ORIGIN_HEADER, Outside, TRACE_HEADER, header_of};
 use forebay_publishing::settings::{Errors, Results, Settings, Timestamp};
 use forebay_publishing::system::{Outlets, Stage, stage};
 use forebay_runtime::Host;
-use samples::{amqp, answer, batch, failure, http, kafka, shared};
+use forebay_testkit::{amqp, answer, failure, http, kafka, probe, results as batch, settings};
 use serde_json::Value;
 
 const LONG: Duration = Duration::from_secs(10);
@@ -58,23 +52,19 @@ fn bench(results: Results, flags: &[&str]) -> Bench {
 fn bench_with(results: Results, flags: &[&str], amqp: Option<Answers>) -> Bench {
     let system = System::new();
     let arbiter = Arbiter::new();
-    let host = Host::detached(shared(flags));
+    let host = settings(&[]).flags(flags).host();
     let (record, records) = channel();
-    let (reply, replies) = channel();
+    let (reply, replies) = probe::outlet();
     let send = move |out, ack, _| drop(record.send((out, ack)));
-    let outlets = Outlets {
-        outside: Some(Outside::new("inference-results", |_| Some(4), send)),
-        answers: amqp,
-        replies: Outlet::new(move |batch, ack| drop(reply.send((batch, ack)))),
-    };
+    let outlets =
+        Outlets { outside: Some(Outside::new("inference-results", |_| Some(4), send)), answers: amqp, replies: reply };
     let stage = stage(&Settings { results }, &host, &arbiter.handle(), outlets).unwrap();
     Bench { stage, host, records, replies, _arbiter: arbiter, _system: system }
 }
 
 impl Bench {
     fn deliver(&self, items: Vec<Item<Outcome>>) -> Report {
-        let (tell, report) = channel();
-        let ack = Ack::new(move |outcome| tell.send(outcome).unwrap_or(()));
+        let (ack, report) = probe::ack();
         self.stage.inlet.deliver(Delivery { payload: batch(items), ack });
         report
     }
@@ -90,7 +80,7 @@ impl Bench {
 
     /// The actor works in order: when this has passed, everything before it was handled.
     fn nothing_more_was_sent(&self) {
-        let last = self.deliver(vec![kafka(LAST).request_id("last").item(answer(0.0))]);
+        let last = self.deliver(vec![kafka(LAST).client_request_id("last").item(answer(0.0))]);
         let (json, _, ack) = self.record();
         assert_eq!(json["request_id"], "last", "sent before: {json}");
         ack.ack();
@@ -124,7 +114,7 @@ fn code_of(item: &Item<Outcome>) -> &str {
 #[test]
 fn a_kafka_ask_becomes_a_record_and_is_acked_by_its_report() {
     let bench = bench(defaults(), &[]);
-    let mut item = kafka(ASK).request_id("req_1").sampled().item(answer(150.0));
+    let mut item = kafka(ASK).client_request_id("req_1").sampled().item(answer(150.0));
     item.parent_span = 0xABCD;
     let id = item.context.item();
     let report = bench.deliver(vec![item]);
@@ -343,16 +333,10 @@ fn a_late_answer_is_an_error_and_a_late_error_keeps_its_code() {
 fn without_an_outside_topic_kafka_results_are_done_and_replies_work() {
     let system = System::new();
     let arbiter = Arbiter::new();
-    let (reply, replies) = channel();
-    let outlets = Outlets {
-        outside: None,
-        answers: None,
-        replies: Outlet::new(move |batch, ack: Ack| drop(reply.send((batch, ack)))),
-    };
-    let settings = Settings { results: defaults() };
-    let stage = stage(&settings, &Host::detached(shared(&[])), &arbiter.handle(), outlets).unwrap();
-    let (tell, report) = channel();
-    let ack = Ack::new(move |outcome| tell.send(outcome).unwrap_or(()));
+    let (reply, replies) = probe::outlet();
+    let outlets = Outlets { outside: None, answers: None, replies: reply };
+    let stage = stage(&Settings { results: defaults() }, &settings(&[]).host(), &arbiter.handle(), outlets).unwrap();
+    let (ack, report) = probe::ack();
     let items = vec![kafka(ASK).item(answer(1.0)), http(OTHER, 0).item(answer(2.0))];
     stage.inlet.deliver(Delivery { payload: batch(items), ack });
     let (_, ack): (Batch<Outcome>, Ack) = replies.recv_timeout(LONG).unwrap();
@@ -371,7 +355,7 @@ fn with_amqp(results: Results, exchange: Option<&str>) -> (Bench, Receiver<(Answ
 #[test]
 fn an_amqp_ask_is_answered_at_its_queue_and_done_with_the_confirm() {
     let (bench, answers) = with_amqp(defaults(), None);
-    let report = bench.deliver(vec![amqp(ASK, "answers", "c1").request_id("r").item(answer(150.0))]);
+    let report = bench.deliver(vec![amqp(ASK, "answers", "c1").client_request_id("r").item(answer(150.0))]);
     let (sent, ack) = answers.recv_timeout(LONG).unwrap();
     assert_eq!((&sent.target, sent.correlation_id.as_deref()), (&Target::ReplyTo("answers".into()), Some("c1")));
     assert_eq!(sent.message_id, format!("{ASK}-0"));

@@ -75,7 +75,7 @@ fn serve(files: &Files, scratch: &Path) -> Result<LoadedVersion, String> {
     load_folder(scratch).map_err(|e| format!("the finished model does not load: {e}"))
 }
 
-fn predict(served: &LoadedVersion, row: &[f64]) -> Result<forebay_model::Score, String> {
+fn predict(served: &LoadedVersion, row: &[f64]) -> Result<forebay_model::RowScore, String> {
     let rows = Rows::new(row.len(), row).map_err(|e| e.to_string())?;
     Ok(served.predict_raw(rows).map_err(|e| e.to_string())?.score(0))
 }

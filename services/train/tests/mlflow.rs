@@ -1,5 +1,5 @@
 //! Registering at an MLflow server, played by a small HTTP server that answers as the real one does.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
+#![cfg(test)]
 
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,5 @@
 //! The trainer as people run it: files in, a model folder out that the serving crate reads.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
+#![cfg(test)]
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! RabbitMQ edges without a server: they say why, give up in time, and end when they are told to.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![cfg(test)]
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -9,16 +9,13 @@ use std::time::{Duration, Instant};
 use forebay_bus::amqp::{AmqpSink, AmqpSource, Answer, Target};
 use forebay_bus::{Ack, AckOutcome, Permits};
 use forebay_contract::now_us;
-use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Host, Layers, Problems};
+use forebay_runtime::{CommonSettings, Host};
+use forebay_testkit::settings;
 
 const LONG: Duration = Duration::from_secs(10);
 
 fn host(url: &str) -> Host {
-    let layers = Layers::from_parts(&[COMMON_DEFAULTS], "", &[], &[url]).unwrap();
-    let mut problems = Problems::default();
-    let shared = CommonSettings::read(&layers, &mut problems).unwrap();
-    problems.into_result().unwrap();
-    Host::detached(shared)
+    settings(&[]).flags(&[url]).host()
 }
 
 /// Nobody listens there.
@@ -132,10 +129,7 @@ fn wrong_settings_are_all_named() {
     ];
     let flags: Vec<String> = wrong.iter().map(|(key, value)| format!("rabbitmq.{key}={value}")).collect();
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let layers = Layers::from_parts(&[COMMON_DEFAULTS], "", &[], &flags).unwrap();
-    let mut problems = Problems::default();
-    CommonSettings::read(&layers, &mut problems);
-    let text = problems.into_result().unwrap_err().to_string();
+    let text = settings(&[]).flags(&flags).read(CommonSettings::read).unwrap_err().to_string();
     for (key, _) in wrong {
         assert!(text.contains(&format!("rabbitmq.{key}")), "{key}: {text}");
     }

@@ -24,7 +24,7 @@ pub use code::{ErrorCode, Problem};
 pub use codec::{DecodeError, decode, encode};
 pub use context::{Context, ContextFields};
 pub use directory::DirectoryKey;
-pub use ids::{CacheKey, CacheKeyBuilder, ItemId, RequestId};
+pub use ids::{CacheKey, CacheKeyBuilder, Hex, ItemId, RequestId};
 pub use split::SplitKey;
 pub use time::{now_us, us_to_system_time};
 

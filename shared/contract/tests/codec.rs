@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use forebay_contract::{
-    Batch, Context, ContextFields, Features, Item, KafkaOrigin, Origin, Request, RequestId, Stage, StageTime, decode,
-    encode, wire,
+    Batch, Context, ContextFields, Features, Hex, Item, KafkaOrigin, Origin, Request, RequestId, Stage, StageTime,
+    decode, encode, wire,
 };
 use proptest::prelude::*;
 use prost::Message;
@@ -108,6 +108,5 @@ fn golden_bytes_of_the_first_schema() {
     };
     let mut record = Vec::new();
     encode(&batch, &mut record);
-    let hex: String = record.iter().map(|b| format!("{b:02x}")).collect();
-    assert_eq!(hex, include_str!("golden_batch.hex").trim());
+    assert_eq!(Hex(&record).to_string(), include_str!("golden_batch.hex").trim());
 }

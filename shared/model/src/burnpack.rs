@@ -1,4 +1,4 @@
-//! `model.bpk`: a burnpack file whose metadata describes the architecture, so that one file is one model.
+//! `model.bpk`: a burnpack file whose metadata holds the architecture, so that one file is a complete model.
 //!
 //! Metadata key `forebay.architecture` holds JSON:
 //!
@@ -9,18 +9,15 @@
 //!  "target": {"scale": 77.0, "center": 152.1}}
 //! ```
 //!
-//! A linear layer names tensors `<name>.weight` (`[in, out]`, f32; `[out, in]` with `"layout": "out_in"`) and `<name>.bias` (`[out]`, optional). For
-//! classification the outputs are one logit for two labels, or one score per label. `prepare` and `target` are optional
-//! and computed in f64: missing values are filled, columns standardised before the net, the output taken back to the
-//! target's own unit after it.
+//! A linear layer has the tensors `<name>.weight` (f32, `[in, out]`, or `[out, in]` with `"layout": "out_in"`) and
+//! `<name>.bias` (`[out]`, optional). For classification the outputs are one logit for two labels, or one score per
+//! label. `prepare` and `target` are optional and computed in f64: `prepare` fills missing values and standardises
+//! columns before the net, `target` converts the output back to the unit of the target.
 
 mod architecture;
 pub(crate) mod read;
 mod write;
 
-pub use architecture::{Prepare, TargetScale};
+pub use architecture::{ARCHITECTURE_KEY, Prepare, TargetScale};
 pub(crate) use read::{Values, compile, read};
 pub use write::{NetFile, NetLayer};
-
-/// Metadata key of the architecture.
-pub const ARCHITECTURE_KEY: &str = "forebay.architecture";

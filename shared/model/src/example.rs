@@ -1,4 +1,5 @@
-//! `input_example.json`, the raw rows MLflow keeps beside a model: warm-up, smoke test, half-open probe.
+//! `input_example.json`, the raw rows that MLflow stores beside a model. They warm it up, test it after loading and
+//! probe it while its circuit breaker is half open.
 
 use std::fmt;
 
@@ -7,16 +8,16 @@ use serde_json::Value;
 use crate::expectation::{Difference, Tolerance};
 use crate::{Fault, LoadedVersion, ModelError, Rows, Signature};
 
-/// Rows kept of an example; more warm up nothing new.
+/// The most rows of an example that are kept. More would warm up nothing new.
 pub(crate) const MAX_ROWS: usize = 64;
-/// Largest example file parsed.
+/// The size in bytes of the largest example file that is parsed.
 const MAX_BYTES: usize = 4 << 20;
 
-/// Reads rows in any layout MLflow writes: a bare array of rows, `{"columns": .., "data": ..}` (split
+/// Reads rows in any layout that MLflow writes: a bare array of rows, `{"columns": .., "data": ..}` (split
 /// orientation), or `{"inputs": ..}`. `null` becomes NaN.
 ///
 /// # Errors
-/// A [`Fault`] for other layouts, values that are no numbers, rows of another width than the signature's.
+/// A [`Fault`] when the layout is another one, a value is not a number or a row has another width than the signature.
 pub(crate) fn parse(bytes: &[u8], signature: &Signature) -> Result<Vec<Vec<f64>>, Fault> {
     if bytes.len() > MAX_BYTES {
         return Err(Fault::new("", format!("larger than {MAX_BYTES} bytes")));
@@ -28,7 +29,7 @@ pub(crate) fn parse(bytes: &[u8], signature: &Signature) -> Result<Vec<Vec<f64>>
             let rows = ["data", "inputs", "instances"].iter().find_map(|k| o.get(*k)?.as_array());
             rows.ok_or_else(|| Fault::new("", "has no rows under data, inputs or instances"))?
         }
-        _ => return Err(Fault::new("", "is neither an array of rows nor an object with them")),
+        _ => return Err(Fault::new("", "is neither an array of rows nor an object with rows")),
     };
     rows.iter().take(MAX_ROWS).enumerate().map(|(i, row)| parse_row(i, row, signature)).collect()
 }
@@ -37,7 +38,7 @@ fn parse_row(i: usize, row: &Value, signature: &Signature) -> Result<Vec<f64>, F
     let fault = |reason: String| Fault::new(format!("row {i}"), reason);
     let number = |v: &Value| match v {
         Value::Null => Ok(f64::NAN),
-        v => v.as_f64().ok_or_else(|| fault(format!("{v} is no number"))),
+        v => v.as_f64().ok_or_else(|| fault(format!("{v} is not a number"))),
     };
     let values: Vec<f64> = match row {
         Value::Array(values) => values.iter().map(number).collect::<Result<_, _>>()?,
@@ -46,7 +47,7 @@ fn parse_row(i: usize, row: &Value, signature: &Signature) -> Result<Vec<f64>, F
             let named = |name: &String| fields.get(name).ok_or_else(|| fault(format!("lacks {name}")));
             signature.features.iter().map(|name| number(named(name)?)).collect::<Result<_, _>>()?
         }
-        _ => return Err(fault("is no row".to_owned())),
+        _ => return Err(fault("is not a row".to_owned())),
     };
     if values.len() != signature.width() {
         return Err(fault(format!("has {} values, the model takes {}", values.len(), signature.width())));
@@ -54,25 +55,25 @@ fn parse_row(i: usize, row: &Value, signature: &Signature) -> Result<Vec<f64>, F
     Ok(values)
 }
 
-/// A version answered its own input example.
+/// The result of a version's check against its input example.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ExampleCheck {
-    /// Rows answered; 0 when the version has no example.
+    /// The number of predicted rows; 0 if the version has no example.
     pub rows: usize,
-    /// How the answers compare with those of the model's origin; none when nobody wrote these down.
+    /// How close the predictions are to the expected ones; `None` if the version has no `example_output.json`.
     pub parity: Option<Parity>,
 }
 
-/// Answers that agree with those of the model's origin.
+/// Predictions that agree with the expected ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Parity {
-    /// Largest difference of a number.
+    /// The largest difference between two numbers.
     pub worst: f64,
-    /// What was admitted.
+    /// The tolerance that applied.
     pub tolerance: Tolerance,
 }
 
-/// Why a version must not answer anybody.
+/// Why a version must not serve requests.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ExampleError {
     #[error("cannot answer its input example: {0}")]
@@ -97,11 +98,11 @@ impl fmt::Display for ExampleCheck {
 }
 
 impl LoadedVersion {
-    /// Answers the rows of the version's input example: every number must be finite, and where the folder has an
-    /// `example_output.json` the answers must be those of the model's origin, as closely as its kind can promise.
+    /// Predicts the rows of the version's input example. Every number must be finite, and if the folder has an
+    /// `example_output.json`, the predictions must match it within the tolerance of the model's kind.
     ///
     /// # Errors
-    /// The first row that is not answered so.
+    /// The first row for which that does not hold.
     pub fn check_example(&self) -> Result<ExampleCheck, ExampleError> {
         let rows = self.input_example.as_deref().unwrap_or_default();
         if rows.is_empty() {

@@ -1,28 +1,28 @@
-//! `example_output.json`: what a model's origin answered to the rows of its input example, and how closely the answers
-//! given here must follow.
+//! `example_output.json`: what the library that a model came from predicted for the rows of its input example, and how
+//! close the predictions here must be.
 
 use serde_json::Value;
 
 use crate::plan::Plan;
 use crate::{Fault, Scores};
 
-/// Name of the file, beside MLmodel.
+/// The name of the file beside MLmodel.
 pub(crate) const FILE: &str = "example_output.json";
-/// Largest file parsed.
+/// The size in bytes of the largest file that is parsed.
 const MAX_BYTES: usize = 4 << 20;
 
-/// How far an answer may be from the expected one.
+/// How far a prediction may be from the expected one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Tolerance {
-    /// The same bits.
+    /// Bit-identical.
     Exact,
     /// `|got - want| <= t + t * |want|`
     Within(f64),
 }
 
 impl Tolerance {
-    /// What answers of a model file can promise: the bits for scikit-learn's trees, rounding of f64 for what else
-    /// scikit-learn computes, of f32 for ONNX, and for nets in addition another order of summation.
+    /// The tolerance of a kind of model file: none for scikit-learn's trees, the rounding of f64 for other scikit-learn
+    /// models and of f32 for ONNX, and for nets in addition another order of summation.
     pub(crate) fn of(file: &str, plan: &Plan) -> Self {
         let extension = file.rsplit_once('.').map_or(String::new(), |(_, end)| end.to_ascii_lowercase());
         match extension.as_str() {
@@ -36,18 +36,18 @@ impl Tolerance {
     /// Whether `got` is close enough to `want`.
     pub fn admits(self, got: f64, want: f64) -> bool {
         match self {
-            // both zeros are the same answer
+            // both zeros are the same prediction
             Self::Exact => got == want,
             Self::Within(t) => (got - want).abs() <= t + t * want.abs(),
         }
     }
 }
 
-/// The expected answers of an input example's rows, in order.
+/// The expected predictions for the rows of an input example, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expectation {
     answers: Vec<Wanted>,
-    /// One row a row of the example, or none at all.
+    /// One per row of the example, or empty.
     probabilities: Vec<Vec<f64>>,
     tolerance: Tolerance,
 }
@@ -59,11 +59,11 @@ enum Wanted {
 }
 
 impl Expectation {
-    /// Reads an array of numbers or labels, or `{"predictions": [..], "probabilities": [[..]]}`; `rows` is the length
-    /// of the input example, of which at most `kept` rows are kept.
+    /// Reads an array of numbers or labels, or `{"predictions": [..], "probabilities": [[..]]}`; `rows` is the
+    /// length of the input example; at most `kept` of its rows are kept.
     ///
     /// # Errors
-    /// A [`Fault`] for another layout, numbers that are not finite, and another number of rows.
+    /// A [`Fault`] when the layout, a number that is not finite or the number of rows is wrong.
     pub(crate) fn parse(bytes: &[u8], rows: usize, kept: usize, tolerance: Tolerance) -> Result<Self, Fault> {
         if bytes.len() > MAX_BYTES {
             return Err(Fault::new("", format!("larger than {MAX_BYTES} bytes")));
@@ -79,7 +79,7 @@ impl Expectation {
             None => Vec::new(),
         };
         if rows == kept {
-            // the example may be longer than what is kept of it
+            // the example may be longer than its kept part
             answers.truncate(rows);
             probabilities.truncate(rows);
         }
@@ -91,15 +91,15 @@ impl Expectation {
         Ok(Self { answers, probabilities, tolerance })
     }
 
-    /// How close the answers must be.
+    /// How close the predictions must be.
     pub fn tolerance(&self) -> Tolerance {
         self.tolerance
     }
 
-    /// Compares; gives the largest difference of a number.
+    /// Compares the scores. Returns the largest difference between two numbers.
     ///
     /// # Errors
-    /// The first row that differs by more than is admitted, with both answers.
+    /// The first row that differs by more than the tolerance, with both predictions.
     pub(crate) fn compare(&self, scores: &Scores) -> Result<f64, Difference> {
         let mut worst: f64 = 0.0;
         for (row, want) in self.answers.iter().enumerate() {
@@ -113,7 +113,7 @@ impl Expectation {
                     }
                     worst = worst.max((got - want).abs());
                 }
-                // a number for a class: its label, or its value
+                // a class may be given as a number: its label, or its value
                 (Wanted::Number(want), Some(label)) if scores.values[row] == *want || label == want.to_string() => {}
                 (Wanted::Label(want), Some(label)) if label == want => {}
                 (Wanted::Label(want), Some(label)) => return Err(differs(label.to_owned(), want.clone())),
@@ -132,7 +132,7 @@ impl Expectation {
     }
 }
 
-/// A row that was answered otherwise than by the model's origin.
+/// A row whose prediction differs from the expected one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Difference {
     pub row: usize,
@@ -142,9 +142,9 @@ pub(crate) struct Difference {
 
 fn wanted(row: usize, value: &Value) -> Result<Wanted, Fault> {
     match value {
-        // a column of one
+        // a column vector
         Value::Array(one) if one.len() == 1 => wanted(row, &one[0]),
-        // as Python writes a class that is a truth value
+        // Python's spelling of a class that is a boolean
         Value::Bool(value) => Ok(Wanted::Label(if *value { "True" } else { "False" }.to_owned())),
         Value::String(label) => Ok(Wanted::Label(label.clone())),
         value => number(row, value).map(Wanted::Number),
@@ -152,7 +152,8 @@ fn wanted(row: usize, value: &Value) -> Result<Wanted, Fault> {
 }
 
 fn numbers(row: usize, value: &Value) -> Result<Vec<f64>, Fault> {
-    let values = value.as_array().ok_or_else(|| Fault::new(format!("row {row}"), "is no array of probabilities"))?;
+    let values =
+        value.as_array().ok_or_else(|| Fault::new(format!("row {row}"), "is not an array of probabilities"))?;
     values.iter().map(|value| number(row, value)).collect()
 }
 
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expectation_is_told() {
+    fn what_is_not_an_expectation_is_reported() {
         for (text, what) in [
             ("{}", "no array"),
             ("[1", "EOF"),
@@ -215,8 +216,8 @@ mod tests {
             (r#"{"predictions": [1, 2], "probabilities": [[1]]}"#, "1 probabilities for 2 rows"),
             (r#"{"predictions": [1, 2], "probabilities": [1, 2]}"#, "row 0: is no array"),
         ] {
-            let told = parse(text, 2).unwrap_err();
-            assert!(told.contains(what), "{text}: {told}");
+            let message = parse(text, 2).unwrap_err();
+            assert!(message.contains(what), "{text}: {message}");
         }
         let long = serde_json::to_string(&vec![1.0; 100]).unwrap();
         assert!(parse(&long, 64).is_ok(), "of a long example the first rows are kept");

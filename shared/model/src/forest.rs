@@ -13,31 +13,31 @@ mod walk;
 pub(crate) use build::{ForestBuilder, RawTree};
 pub(crate) use op::tree_ensemble;
 
-/// How the trees' values become the forest's.
+/// How the values of the trees are aggregated.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Combine {
-    /// Sum from zero, divided by this count: forests, single trees.
+pub(crate) enum Aggregate {
+    /// The sum divided by this count: forests and single trees.
     Mean(f64),
-    /// Sum from these starting values, one per output: boosting.
+    /// The sum with these start values, one per output: boosting.
     Sum(Vec<f64>),
-    /// The least value of any tree.
-    Least,
-    /// The greatest value of any tree.
-    Most,
+    /// The lowest value of any tree.
+    Min,
+    /// The highest value of any tree.
+    Max,
 }
 
-impl Combine {
-    /// The leaf value of a tree that says nothing about an output.
+impl Aggregate {
+    /// The leaf value of a tree that has no value for an output.
     pub(crate) fn absent(&self) -> f64 {
         match self {
             Self::Mean(_) | Self::Sum(_) => 0.0,
-            Self::Least => f64::MAX,
-            Self::Most => f64::MIN,
+            Self::Min => f64::MAX,
+            Self::Max => f64::MIN,
         }
     }
 }
 
-/// What the input is rounded to before it is compared.
+/// The type that the input is rounded to before it is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Precision {
     /// scikit-learn's trees compare the f32 of a value with an f64 threshold.
@@ -46,19 +46,20 @@ pub(crate) enum Precision {
     Double,
 }
 
-/// A validated ensemble. All trees give `outputs` values, or (boosting) one value for output `tree % outputs`.
+/// A validated ensemble of trees. Each tree gives `outputs` values, or, in boosting, one value for output `tree %
+/// outputs`.
 #[derive(Debug)]
 pub(crate) struct Forest {
     width: usize,
     outputs: usize,
     spread: bool,
-    combine: Combine,
+    aggregate: Aggregate,
     full: walk::FullTables,
     fast: Fast,
     leaves: Leaves,
 }
 
-/// Tables of the fast kernel in the float the input is compared in, if the forest fits its layout.
+/// The tables of the fast kernel, in the type that the input is compared in, if the forest fits their layout.
 #[derive(Debug)]
 enum Fast {
     Single(kernel::FastTables<f32>),
@@ -66,7 +67,7 @@ enum Fast {
     Unfit,
 }
 
-/// Leaf values, `stride` per leaf.
+/// The values of the leaves, `stride` per leaf.
 #[derive(Debug)]
 struct Leaves {
     stride: usize,
@@ -79,7 +80,7 @@ impl Leaves {
     }
 }
 
-/// Where a kernel puts the leaf each tree arrived at.
+/// Adds the leaves that a kernel arrives at to the sums of a row.
 struct Sums<'f> {
     leaves: &'f Leaves,
     outputs: usize,
@@ -87,12 +88,13 @@ struct Sums<'f> {
 }
 
 impl Sums<'_> {
-    /// Whether every tree adds one value to one sum, as regressors do.
+    /// Whether every tree adds one value to a single sum, as in a regressor.
     fn single(&self) -> bool {
         self.leaves.stride == 1 && self.outputs == 1
     }
 
-    /// Adds tree `tree`'s leaf to one row's sums. `ONE` is [`Sums::single`], known when the loop around this is compiled.
+    /// Adds the leaf of tree `tree` to the sums of one row. `ONE` is [`Sums::single`] as a constant of the calling
+    /// loop.
     #[inline(always)]
     fn add<const ONE: bool>(&self, sums: &mut [f64], tree: usize, leaf: u32) {
         if ONE {
@@ -107,41 +109,41 @@ impl Sums<'_> {
 }
 
 impl Forest {
-    /// Values per row.
+    /// The number of values in a row.
     pub(crate) fn width(&self) -> usize {
         self.width
     }
 
-    /// Values answered per row.
+    /// The number of outputs per row.
     pub(crate) fn outputs(&self) -> usize {
         self.outputs
     }
 
-    /// Answers rows given row-major, `out.len() / outputs` of them.
+    /// Predicts `out.len() / outputs` rows, which are row-major.
     pub(crate) fn predict(&self, rows: &[f64], out: &mut [f64]) {
         debug_assert_eq!(rows.len() / self.width, out.len() / self.outputs);
-        match &self.combine {
-            Combine::Mean(_) => out.fill(0.0),
-            Combine::Sum(start) => out.chunks_exact_mut(self.outputs).for_each(|o| o.copy_from_slice(start)),
-            Combine::Least | Combine::Most => return self.extreme(rows, out),
+        match &self.aggregate {
+            Aggregate::Mean(_) => out.fill(0.0),
+            Aggregate::Sum(start) => out.chunks_exact_mut(self.outputs).for_each(|o| o.copy_from_slice(start)),
+            Aggregate::Min | Aggregate::Max => return self.extreme(rows, out),
         }
         let sums = Sums { leaves: &self.leaves, outputs: self.outputs, spread: self.spread };
-        // a node that sends missing values left is beyond the fast kernel, which sends them right
+        // the fast kernel always sends missing values right
         let beyond = self.full.sends_missing_left && rows.iter().any(|v| v.is_nan());
         match &self.fast {
             Fast::Single(fast) if !beyond => fast.sum(rows, self.width, &sums, out),
             Fast::Double(fast) if !beyond => fast.sum(rows, self.width, &sums, out),
             _ => self.full.sum(rows, self.width, &sums, out),
         }
-        if let Combine::Mean(count) = self.combine {
+        if let Aggregate::Mean(count) = self.aggregate {
             out.iter_mut().for_each(|o| *o /= count);
         }
     }
 
-    /// The least or greatest leaf of all trees; 0 where no tree says anything.
+    /// The lowest or highest leaf of all trees; 0 where no tree has a value.
     fn extreme(&self, rows: &[f64], out: &mut [f64]) {
-        let absent = self.combine.absent();
-        let pick = if self.combine == Combine::Least { f64::min } else { f64::max };
+        let absent = self.aggregate.absent();
+        let pick = if self.aggregate == Aggregate::Min { f64::min } else { f64::max };
         out.fill(absent);
         self.full.visit(rows, self.width, self.outputs, out, |out, _, leaf| {
             out.iter_mut().zip(self.leaves.of(leaf)).for_each(|(o, v)| *o = pick(*o, *v));
@@ -149,7 +151,7 @@ impl Forest {
         out.iter_mut().filter(|o| **o == absent).for_each(|o| *o = 0.0);
     }
 
-    /// Name for people.
+    /// The name that `ops` shows.
     pub(crate) fn name(&self) -> String {
         format!("TreeEnsemble({} trees, {} nodes)", self.full.roots.len(), self.full.nodes.len())
     }

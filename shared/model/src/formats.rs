@@ -1,7 +1,9 @@
 //! Which reader a model file needs.
 
 use crate::artefact::{Graph, inflate_joblib, read_pickle, read_skops};
+use crate::head::Head;
 use crate::plan::Plan;
+use crate::signature::unnamed_features;
 use crate::step::Step;
 use crate::{Fault, burnpack, onnx, safetensors, sklearn};
 
@@ -21,7 +23,10 @@ pub(crate) fn read_model(file: &str, bytes: &[u8]) -> Result<Plan, Fault> {
         return safetensors::read(bytes);
     }
     if has_extension(file, "onnx") {
-        return onnx::read(bytes);
+        let onnx::Compiled { program, transform, takes_missing } = onnx::read(bytes)?;
+        let features = unnamed_features(program.width());
+        let plan = Plan::new(features, Vec::new(), Head::Program(program), transform, takes_missing);
+        return plan.map_err(|error| Fault::new("graph", error));
     }
     sklearn::compile_model(&read_artefact(bytes)?.view())
 }

@@ -4,7 +4,6 @@
 //! [`Registry`] lists and loads versions, [`LoadedVersion`] holds a [`Model`] and the [`Preprocessing`] that
 //! goes before it. Nothing here runs code from a model file, and every size a file claims is checked.
 
-mod answer;
 mod artefact;
 mod burnpack;
 mod example;
@@ -15,11 +14,13 @@ mod forest;
 mod formats;
 mod fused;
 mod head;
+mod kernel_machine;
 mod matrix;
 mod mlmodel;
 mod model;
 mod net;
 mod onnx;
+mod output_transform;
 mod plan;
 mod preprocessing;
 mod registry;
@@ -30,6 +31,7 @@ mod scores;
 mod signature;
 mod sklearn;
 mod step;
+mod tensor;
 
 pub use burnpack::{ARCHITECTURE_KEY, NetFile, NetLayer, Prepare, TargetScale};
 pub use example::{ExampleCheck, ExampleError, Parity};
@@ -44,7 +46,7 @@ pub use registry::{
     RegistryStatus, RegistryWatch, Resolution, TlsOptions, Trouble, Verb, VersionMeta, VersionView,
 };
 pub use rows::Rows;
-pub use scores::{Score, Scores};
+pub use scores::{RowScore, Scores};
 pub use signature::{Signature, Task};
 
 /// Lower-case hex of a digest.

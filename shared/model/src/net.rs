@@ -1,4 +1,4 @@
-//! Feed-forward nets over burn tensors, built at run time.
+//! Feed-forward networks over burn tensors, built at run time.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use burn::tensor::activation::{gelu, leaky_relu, relu, sigmoid, silu, softmax, t
 use burn::tensor::module::linear;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use crate::fused::{Fused, Stage, fused_layers};
+use crate::fused::{DenseLayer, Fused, fused_layers};
 
-/// Weights accepted over all layers.
+/// The most weights that all layers together may have.
 const MAX_WEIGHTS: usize = 1 << 28;
 
 /// One layer.
@@ -18,14 +18,14 @@ pub(crate) enum Layer {
     Activation(Activation),
 }
 
-/// `x W + b`, weight `[in, out]`.
+/// `x W + b` with a weight of shape `[in, out]`.
 #[derive(Debug, Clone)]
 pub(crate) struct Linear {
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 }
 
-/// Element-wise functions (softmax: along the row).
+/// Element-wise functions, and softmax, which runs along the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Activation {
     Relu,
@@ -38,7 +38,7 @@ pub(crate) enum Activation {
 }
 
 impl Activation {
-    /// By its name in an architecture, case-insensitive.
+    /// The function with this name in an architecture, in any case.
     pub(crate) fn named(name: &str) -> Option<Self> {
         Some(match name.to_ascii_lowercase().as_str() {
             "relu" => Self::Relu,
@@ -72,18 +72,18 @@ pub(crate) struct Net {
     width: usize,
     outputs: usize,
     dtype: DType,
-    /// All layers in one pass, where that is possible.
+    /// All layers in one pass, if that is possible here.
     fused: Option<Arc<Fused>>,
 }
 
-/// Weights of a linear layer as a file gives them.
+/// The weights of a linear layer, as read from a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dense {
     pub inputs: usize,
     pub outputs: usize,
     /// Row-major `[inputs, outputs]`.
     pub weight: Vec<f64>,
-    /// Empty, or one per output.
+    /// One per output, or empty.
     pub bias: Vec<f64>,
 }
 
@@ -96,12 +96,12 @@ pub(crate) struct NetBuilder {
     dtype: DType,
     device: Device,
     weights: usize,
-    /// The layers so far, as long as all of them can be fused.
-    stages: Option<Vec<Stage>>,
+    /// The layers so far, while all of them can be fused.
+    fusible: Option<Vec<DenseLayer>>,
 }
 
 impl NetBuilder {
-    /// For rows of `width` values, computed in `dtype` (f32 or f64).
+    /// A net for rows of `width` values that computes in `dtype` (f32 or f64).
     pub(crate) fn new(width: usize, dtype: DType) -> Self {
         Self {
             layers: Vec::new(),
@@ -110,14 +110,14 @@ impl NetBuilder {
             dtype,
             device: Device::flex(),
             weights: 0,
-            stages: Some(Vec::new()),
+            fusible: Some(Vec::new()),
         }
     }
 
     /// Adds a linear layer.
     ///
     /// # Errors
-    /// Shapes that do not fit the layer before, or weights that are not finite.
+    /// When the shape does not match the previous layer, or a weight is not finite.
     pub(crate) fn linear(&mut self, dense: Dense) -> Result<(), String> {
         let Dense { inputs, outputs, weight, bias } = dense;
         let weights = inputs.checked_mul(outputs).filter(|n| *n > 0 && *n <= MAX_WEIGHTS);
@@ -129,13 +129,13 @@ impl NetBuilder {
             return Err(format!("more than {MAX_WEIGHTS} weights"));
         }
         if inputs != self.outputs {
-            return Err(format!("takes {inputs} values, the layer before gives {}", self.outputs));
+            return Err(format!("takes {inputs} values, the previous layer gives {}", self.outputs));
         }
         if let Some(bad) = weight.iter().chain(&bias).find(|v| !self.holds(**v)) {
             return Err(format!("weight {bad} is not finite"));
         }
-        if let Some(stages) = &mut self.stages {
-            stages.push(Stage { inputs, outputs, weight: weight.clone(), bias: bias.clone(), rectified: false });
+        if let Some(fusible) = &mut self.fusible {
+            fusible.push(DenseLayer { inputs, outputs, weight: weight.clone(), bias: bias.clone(), rectified: false });
         }
         let weight = Tensor::from_data(self.data(weight, &[inputs, outputs]), (&self.device, self.dtype));
         let bias =
@@ -147,23 +147,23 @@ impl NetBuilder {
 
     /// Adds an activation.
     pub(crate) fn activation(&mut self, activation: Activation) {
-        match (activation, self.stages.as_mut().and_then(|stages| stages.last_mut())) {
-            (Activation::Relu, Some(stage)) => stage.rectified = true,
-            _ => self.stages = None,
+        match (activation, self.fusible.as_mut().and_then(|fusible| fusible.last_mut())) {
+            (Activation::Relu, Some(layer)) => layer.rectified = true,
+            _ => self.fusible = None,
         }
         self.layers.push(Layer::Activation(activation));
     }
 
-    /// The net.
+    /// Finishes the net.
     ///
     /// # Errors
-    /// A net without a linear layer.
+    /// When there is no linear layer.
     pub(crate) fn finish(self) -> Result<Net, String> {
-        let Self { layers, width, outputs, dtype, stages, .. } = self;
+        let Self { layers, width, outputs, dtype, fusible, .. } = self;
         if !layers.iter().any(|l| matches!(l, Layer::Linear(_))) {
             return Err("has no linear layer".to_owned());
         }
-        let fused = stages.and_then(|stages| Fused::new(&stages, dtype)).map(Arc::new);
+        let fused = fusible.and_then(|fusible| Fused::new(&fusible, dtype)).map(Arc::new);
         Ok(Net { layers, width, outputs, dtype, fused })
     }
 
@@ -189,7 +189,7 @@ impl Net {
         self.outputs
     }
 
-    /// Element type the net computes in.
+    /// The element type that the net computes in.
     pub(crate) fn dtype(&self) -> DType {
         self.dtype
     }
@@ -205,7 +205,7 @@ impl Net {
         })
     }
 
-    /// Names of the layers.
+    /// The names of the layers.
     pub(crate) fn ops(&self) -> Vec<String> {
         let name = |layer: &Layer| match layer {
             Layer::Linear(of) => format!("Linear({}x{})", of.weight.dims()[0], of.weight.dims()[1]),

@@ -1,12 +1,13 @@
-//! ONNX at run time: the graph is read with `prost`, checked, and compiled to a program over burn tensors with
-//! its values in slots. Widths are known for every value before anything runs. Nothing is generated or executed
-//! from the file, and operators that are not known are all named in one error.
+//! ONNX at run time. The graph is read with `prost`, checked, and compiled to a program over burn tensors that keeps
+//! its values in slots. The width of every value is known before anything runs. No code is generated, nothing in the
+//! file is executed, and one error names all operators that are not supported.
 
 mod attributes;
 mod compile;
 mod fusing;
 mod learners;
 mod nodes;
+mod operation;
 mod program;
 mod proto;
 mod shaping;
@@ -14,6 +15,5 @@ mod transform;
 mod trees;
 mod trees_alone;
 
-pub(crate) use compile::read;
+pub(crate) use compile::{Compiled, read};
 pub(crate) use program::Program;
-pub(crate) use trees_alone::Trees;

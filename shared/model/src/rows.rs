@@ -1,8 +1,8 @@
-//! A batch of feature rows as a model reads it.
+//! A batch of rows of features, as a model reads it.
 
 use crate::ModelError;
 
-/// Borrowed rows: dense, row-major f64, `len x width`. NaN means missing.
+/// Borrowed rows: dense, row-major f64, `len x width`. NaN is a missing value.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'a> {
     width: usize,
@@ -13,7 +13,7 @@ impl<'a> Rows<'a> {
     /// Views `values` as rows of `width` values.
     ///
     /// # Errors
-    /// [`ModelError::Ragged`] when `width` is 0 or the values are no whole number of rows.
+    /// [`ModelError::Ragged`] when `width` is 0 or the values do not make whole rows.
     pub fn new(width: usize, values: &'a [f64]) -> Result<Self, ModelError> {
         if width == 0 || !values.len().is_multiple_of(width) {
             return Err(ModelError::Ragged { width, values: values.len() });
@@ -21,17 +21,17 @@ impl<'a> Rows<'a> {
         Ok(Self { width, values })
     }
 
-    /// Number of rows.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.values.len() / self.width
     }
 
-    /// True for a batch without rows.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
 
-    /// Values in a row.
+    /// The number of values in a row.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -44,12 +44,12 @@ impl<'a> Rows<'a> {
         &self.values[i * self.width..(i + 1) * self.width]
     }
 
-    /// All rows one after another.
+    /// An iterator over the rows.
     pub fn iter(&self) -> std::slice::ChunksExact<'a, f64> {
         self.values.chunks_exact(self.width)
     }
 
-    /// The values behind the rows, row-major.
+    /// The values of all rows, row-major.
     pub fn values(&self) -> &'a [f64] {
         self.values
     }

@@ -1,8 +1,8 @@
-//! `model.safetensors`: weights as PyTorch and burn save them, the architecture in the file's `__metadata__`.
+//! `model.safetensors`: weights as PyTorch and burn save them, with the architecture in the file's `__metadata__`.
 //!
-//! Metadata key `forebay.architecture` holds the JSON of a burnpack model (see `burnpack`). PyTorch keeps a linear
-//! layer's weight as `[out, in]`; `"layout": "out_in"` in the JSON says so. Tensors are f32, f64, f16 or bf16 and are
-//! computed with in f32.
+//! Metadata key `forebay.architecture` holds the same JSON as in a burnpack model (see `burnpack`). PyTorch stores the
+//! weight of a linear layer as `[out, in]`, which `"layout": "out_in"` declares. Tensors are f32, f64, f16 or bf16;
+//! they are converted to f32.
 
 use burn::tensor::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -14,9 +14,10 @@ use crate::plan::Plan;
 /// Reads a safetensors model.
 ///
 /// # Errors
-/// A [`Fault`] for a broken container, no or a wrong architecture, tensors missing, misshapen or not finite.
+/// A [`Fault`] when the container is broken, the architecture is missing or wrong, or a tensor is missing, has another
+/// shape or is not finite.
 pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
-    let broken = |e: safetensors::SafeTensorError| Fault::new("", format!("is no safetensors file: {e}"));
+    let broken = |e: safetensors::SafeTensorError| Fault::new("", format!("is not a safetensors file: {e}"));
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
     let json = header.metadata().as_ref().and_then(|m| m.get(ARCHITECTURE_KEY));
     let json = json.ok_or_else(|| Fault::new("metadata", format!("has no {ARCHITECTURE_KEY}")))?;
@@ -100,9 +101,9 @@ mod tests {
         let weight = |dtype, bytes| [("net.0.weight", dtype, vec![3, 1], bytes)];
         let one = r#"{"width": 3, "task": "regression", "layers": [{"linear": "net.0"}]}"#;
         for (bytes, what) in [
-            (b"nonsense".to_vec(), "no safetensors"),
-            (Vec::new(), "no safetensors"),
-            (0xffff_ffff_ffffu64.to_le_bytes().to_vec(), "no safetensors"),
+            (b"nonsense".to_vec(), "not a safetensors"),
+            (Vec::new(), "not a safetensors"),
+            (0xffff_ffff_ffffu64.to_le_bytes().to_vec(), "not a safetensors"),
             (file(None, &weight(Dtype::F32, f32s(&[1.0; 3]))), "has no forebay.architecture"),
             (file(Some("{"), &[]), "EOF"),
             (file(Some(one), &[]), "no tensor net.0.weight"),

@@ -1,31 +1,31 @@
-//! From an inert scikit-learn artefact to a plan.
+//! Compiles an inert scikit-learn artefact to a plan.
 
-mod committee;
 mod encode;
-mod ensemble;
 mod estimator;
+mod forest;
 mod histogram;
 mod linear;
+mod meta_estimator;
 mod neural;
 mod step;
 mod svm;
 mod tree;
 
 use crate::Fault;
-use crate::answer::Answer;
 use crate::artefact::View;
 use crate::formats::Steps;
 use crate::head::Head;
 use crate::mlmodel::MAX_WIDTH;
+use crate::output_transform::OutputTransform;
 use crate::plan::Plan;
 use crate::signature::unnamed_features;
 use crate::step::Step;
 
-/// An estimator without its place in a pipeline.
+/// A compiled estimator, without the steps before it.
 pub(crate) struct Estimator {
     pub head: Head,
-    pub answer: Answer,
-    /// NaN may reach the head.
+    pub transform: OutputTransform,
+    /// Whether the head accepts missing values.
     pub takes_missing: bool,
 }
 
@@ -41,8 +41,8 @@ pub(crate) fn compile_model(root: &View<'_>) -> Result<Plan, Fault> {
     }
     let first = stages.first().unwrap_or(last);
     let features = features(first)?;
-    let Estimator { head, answer, takes_missing } = estimator::compile(last, stage_width(last, width)?, &mut steps)?;
-    Plan::new(features, steps, head, answer, takes_missing).map_err(|e| root.fault(e))
+    let Estimator { head, transform, takes_missing } = estimator::compile(last, stage_width(last, width)?, &mut steps)?;
+    Plan::new(features, steps, head, transform, takes_missing).map_err(|e| root.fault(e))
 }
 
 /// Compiles a fitted transformer, or a pipeline of them.
@@ -101,7 +101,7 @@ fn stage_width(stage: &View<'_>, before: Option<usize>) -> Result<usize, Fault> 
     }
 }
 
-/// What an object says it takes; a voting committee says it through its first member.
+/// The width that an object was fitted with; that of a voting regressor is in its first estimator.
 fn fitted_width(stage: &View<'_>) -> Result<Option<usize>, Fault> {
     if let Some(n) = stage.opt("n_features_in_") {
         return n.count(MAX_WIDTH).map(Some);

@@ -1,7 +1,6 @@
-//! A version is compared with what its origin answered to the input example: every golden model agrees with itself, and
-//! none with an answer that is off.
-
-#![expect(clippy::unwrap_used, reason = "test code")]
+//! A version is compared with the expected predictions of its input example: every golden model agrees with its own,
+//! and none with altered ones.
+#![cfg(test)]
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +15,7 @@ fn golden(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The model folder of a case with its first rows as the input example and `output` as what its origin answered.
+/// The model folder of a case with its first rows as the input example and `output` as the expected predictions.
 fn with_example(case: &Path, expected: &Value, output: &Value) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     let folder = case.to_str().unwrap().strip_suffix(".expected.json").unwrap().to_owned();
@@ -52,7 +51,7 @@ fn every_model_agrees_with_its_origin_and_none_with_another() {
         let check = loaded.check_example().unwrap_or_else(|error| panic!("{}: {error}", expected["case"]));
         let parity = check.parity.unwrap();
         assert_eq!(check.rows, output["predictions"].as_array().unwrap().len());
-        // what is promised to the bit is held to it; what is not may be equal all the same
+        // an exact tolerance rejects any difference; another one may also meet equal predictions
         assert!(parity.tolerance == Tolerance::Exact || expected["exact"] == false, "{}", expected["case"]);
         exact += usize::from(parity.tolerance == Tolerance::Exact);
 
@@ -72,21 +71,25 @@ fn every_model_agrees_with_its_origin_and_none_with_another() {
 #[test]
 fn the_sample_agrees_with_its_origins() {
     let registry = Registry::open("sample").unwrap();
-    let told = |version| registry.load(sample::MODEL, version).unwrap().check_example().unwrap().to_string();
-    assert_eq!(told(1), "5 rows equal to the bit");
-    assert!(told(2).starts_with("5 rows equal, at most ") && told(2).ends_with("2e-6 x (1 + value))"), "{}", told(2));
-    assert!(told(3).starts_with("5 rows "), "{}", told(3));
+    let message = |version| registry.load(sample::MODEL, version).unwrap().check_example().unwrap().to_string();
+    assert_eq!(message(1), "5 rows equal to the bit");
+    assert!(
+        message(2).starts_with("5 rows equal, at most ") && message(2).ends_with("2e-6 x (1 + value))"),
+        "{}",
+        message(2)
+    );
+    assert!(message(3).starts_with("5 rows "), "{}", message(3));
 }
 
 #[test]
-fn a_broken_expectation_is_told_at_load() {
+fn a_broken_expectation_is_reported_at_load() {
     let case = golden("classes").remove(0);
     let expected: Value = serde_json::from_slice(&std::fs::read(&case).unwrap()).unwrap();
     let folder = with_example(&case, &expected, &json!([1.0]));
-    let told = load_folder(folder.path()).unwrap_err().to_string();
-    assert!(told.starts_with("example_output.json: has 1 predictions for "), "{told}");
+    let message = load_folder(folder.path()).unwrap_err().to_string();
+    assert!(message.starts_with("example_output.json: has 1 predictions for "), "{message}");
     let model = if folder.path().join("model.skops").exists() { "model.skops" } else { "model.pkl" };
     std::fs::write(folder.path().join("MLmodel"), format!("flavors: {{sklearn: {{pickled_model: {model}}}}}")).unwrap();
-    let told = load_folder(folder.path()).unwrap_err().to_string();
-    assert_eq!(told, "example_output.json: MLmodel names no input example that this answers");
+    let message = load_folder(folder.path()).unwrap_err().to_string();
+    assert_eq!(message, "example_output.json: MLmodel names no input example that this answers");
 }

@@ -1,9 +1,8 @@
-//! Models of scikit-learn against what it predicted: to the bit where the case says so. `golden/mlflow` are folders
-//! as MLflow saves them, `golden/classes` one or more small models of every supported class (`golden/make.py`).
+//! scikit-learn models against scikit-learn's predictions, bit-identical where the case says so. `golden/mlflow` has
+//! folders as MLflow saves them, `golden/classes` one or more small models of every supported class (`golden/make.py`).
 //!
 //! `GOLDEN_DIR` at compile time may point to another set of the same layout.
-
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![cfg(test)]
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +18,7 @@ fn close(got: f64, want: f64, exact: bool) -> bool {
     if exact { got.to_bits() == want.to_bits() } else { (got - want).abs() <= 1e-9 + 1e-9 * want.abs() }
 }
 
-/// Every `NAME.expected.json` to be checked.
+/// All `NAME.expected.json` files.
 fn cases() -> Vec<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let folders = match option_env!("GOLDEN_DIR") {
@@ -32,7 +31,7 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
-/// Differences of one case, empty when all is well; every row is asked alone, and all together.
+/// The differences of one case; empty if there are none. Every row is predicted alone, and all together.
 fn differences(path: &Path, expected: &Value) -> Vec<String> {
     let exact = expected["exact"].as_bool().unwrap();
     let loaded = match load_folder(path) {
@@ -70,7 +69,7 @@ fn check_batch(
         let same = match want {
             Value::Bool(want) => scores.label(i) == Some(if *want { "True" } else { "False" }),
             Value::String(want) => scores.label(i) == Some(want),
-            // labels are always the very same class
+            // labels must always be equal
             want => close(scores.values[i], want.as_f64().unwrap(), exact || classification),
         };
         if !same {

@@ -1,7 +1,6 @@
-//! Files made to do harm: claims of sizes that are not there, bombs of every kind, trees that lead nowhere. Each is
-//! refused for the right reason, in little time and memory.
-
-#![expect(clippy::unwrap_used, reason = "test code")]
+//! Files that were made to do harm: sizes without data, compressed bombs, trees that lead nowhere. Each is rejected for
+//! the right reason, in little time and memory.
+#![cfg(test)]
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -10,14 +9,14 @@ use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use forebay_model::load_bytes;
 
-/// Longer than any of these may take, however slow the machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest that any of these may take, even on a slow machine.
+const LIMIT: Duration = Duration::from_secs(20);
 
-/// The fault of a file, which must come soon.
+/// The fault of a file, which must be found within the limit.
 fn fault(name: &str, bytes: &[u8]) -> String {
     let began = Instant::now();
     let fault = load_bytes(name, bytes).map(|_| "it is a model").unwrap_err().to_string();
-    assert!(began.elapsed() < PATIENCE, "took {:?}: {fault}", began.elapsed());
+    assert!(began.elapsed() < LIMIT, "took {:?}: {fault}", began.elapsed());
     fault
 }
 
@@ -92,7 +91,7 @@ fn tree(nodes: &[(i64, i64, i64, f64)], values: &[f64]) -> Vec<u8> {
     skops("sklearn.tree.DecisionTreeRegressor", &[("n_features_in_", number("2")), ("tree_", inner)], &arrays)
 }
 
-/// Files the fuzz targets found; the extension names the reader. Each is refused, or is a model that answers.
+/// Files that the fuzz targets found; the extension selects the reader. Each is rejected, or is a model that predicts.
 #[test]
 fn what_fuzzing_found() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/found");
@@ -108,7 +107,7 @@ fn what_fuzzing_found() {
                 let _ = loaded.model.predict(forebay_model::Rows::new(width, &row).unwrap());
             }
         }
-        assert!(began.elapsed() < PATIENCE, "{}", path.display());
+        assert!(began.elapsed() < LIMIT, "{}", path.display());
         files += 1;
     }
     assert!(files > 0);
@@ -178,19 +177,19 @@ fn claims_of_bytes_that_are_not_there() {
     refused("model.pkl", b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f.", "stack is empty");
     refused("model.pkl", b"\x80\x04Nr\xff\xff\xff\xff0.", "stack is empty");
     // lengths of protobuf fields: the graph, an initializer's data, its sizes
-    refused("model.onnx", b"\x3a\xff\xff\xff\xff\x07", "no ONNX file");
+    refused("model.onnx", b"\x3a\xff\xff\xff\xff\x07", "not an ONNX file");
     let tensor = [b"\x08\x80\x80\x80\x80\x08\x10\x01\x42\x01w\x4a\x04".as_slice(), &[0; 4]].concat();
     let graph = [b"\x2a".as_slice(), &[tensor.len() as u8], &tensor].concat();
     assert!(fault("model.onnx", &[b"\x3a".as_slice(), &[graph.len() as u8], &graph].concat()).contains("inputs"));
     // a safetensors header, and a tensor behind the end
-    refused("model.safetensors", &big, "no safetensors file");
+    refused("model.safetensors", &big, "not a safetensors file");
     let header = br#"{"a":{"dtype":"F32","shape":[536870912],"data_offsets":[0,2147483648]}}"#;
     let file = [(header.len() as u64).to_le_bytes().as_slice(), header].concat();
-    refused("model.safetensors", &file, "no safetensors file");
+    refused("model.safetensors", &file, "not a safetensors file");
     // a burnpack header
     let mut pack = include_bytes!("../sample/diabetes-rf-model/3/model.bpk").to_vec();
     pack[4..12].fill(0xff);
-    refused("model.bpk", &pack, "no burnpack file");
+    refused("model.bpk", &pack, "not a burnpack file");
 }
 
 #[test]
@@ -209,7 +208,7 @@ fn compressed_bombs() {
     refused("model.pkl", &twice.finish().unwrap(), "neither");
 }
 
-/// Objects that hold others many times over, level by level: small to write, endless to walk.
+/// Objects that refer to others many times over, level by level: small on disk, endless to walk.
 #[test]
 fn shared_objects_that_multiply() {
     // a list of ten references to the list before, thirty times
@@ -220,9 +219,9 @@ fn shared_objects_that_multiply() {
         lists.extend(b"e\x94");
     }
     lists.extend(b"sb.");
-    let told = fault("model.pkl", &lists);
-    assert!(told.starts_with("model.pkl: "), "{told}");
-    // committees of committees
+    let message = fault("model.pkl", &lists);
+    assert!(message.starts_with("model.pkl: "), "{message}");
+    // ensembles of ensembles
     let mut nested = b"\x80\x04".to_vec();
     nested.extend(b"csklearn.linear_model.LinearRegression\nLinearRegression\n)\x81}X\x05\0\0\0coef_]G\x3f\xf0\0\0\0\0\0\0asX\x0a\0\0\0intercept_K\x01sX\x0e\0\0\0n_features_in_K\x01sb\x94");
     for level in 0..40u8 {
@@ -231,8 +230,8 @@ fn shared_objects_that_multiply() {
         nested.extend(b"esX\x0e\0\0\0n_features_in_K\x01sb\x94");
     }
     nested.push(b'.');
-    let told = fault("model.pkl", &nested);
-    assert!(told.contains("far larger") || told.contains("too deep"), "{told}");
+    let message = fault("model.pkl", &nested);
+    assert!(message.contains("far larger") || message.contains("too deep"), "{message}");
 }
 
 #[test]
@@ -256,7 +255,7 @@ fn nesting_without_end() {
     let fault = fault("model.pkl", &pipelines);
     assert!(fault.starts_with("model.pkl: "), "{fault}");
     // groups in groups, which protobuf allows
-    refused("model.onnx", &vec![0x0b; 1_000_000], "no ONNX file");
+    refused("model.onnx", &vec![0x0b; 1_000_000], "not an ONNX file");
     let mut layers = br#"{"width": 1, "task": "regression", "layers": "#.to_vec();
     layers.extend(std::iter::repeat_n(b'[', 200_000));
     let header = serde_json::json!({"__metadata__": {"forebay.architecture": String::from_utf8(layers).unwrap()}});

@@ -1,6 +1,5 @@
-//! Broken and hostile artefacts: a clear error that names file and place, no panic, no unbounded memory.
-
-#![expect(clippy::unwrap_used, reason = "test code")]
+//! Broken and hostile artefacts: a clear error that names the file and the place, no panic, and bounded memory.
+#![cfg(test)]
 
 use std::io::Write;
 use std::path::Path;
@@ -16,7 +15,7 @@ fn load(name: &str, bytes: &[u8]) -> Result<LoadedVersion, String> {
     load_bytes(name, bytes).map_err(|f| f.to_string())
 }
 
-/// A small generator; the tests must not depend on chance.
+/// A small pseudo-random generator, so that the tests are deterministic.
 struct Chaos(u64);
 
 impl Chaos {
@@ -28,7 +27,7 @@ impl Chaos {
     }
 }
 
-/// Every mutation must load or fail cleanly, and what loads must answer.
+/// Every mutation must fail cleanly, or load and predict.
 fn torture(name: &str, whole: &[u8], rounds: usize) -> usize {
     let mut chaos = Chaos(0x1234_5678_9abc_def1);
     let mut refused = 0;
@@ -87,7 +86,7 @@ fn corrupted_files_fail_cleanly() {
     assert!(torture("model.bpk", net, 300) > 50);
 }
 
-/// Every model file of the goldens, in every format, a few times over.
+/// Every golden model file, in every format, with a few mutations each.
 #[test]
 fn every_golden_may_be_damaged() {
     let mut open = vec![golden(".")];

@@ -1,9 +1,8 @@
-//! ONNX files against what onnxruntime predicts, or the library the model came from, which onnxruntime's f32 sums
-//! sometimes miss by more: within 2e-6 of one of them, for a row alone and for all together.
+//! ONNX files against the predictions of onnxruntime or of the original library, which differ by more than that where
+//! onnxruntime sums in f32: within 2e-6 of one of the two, for each row alone and for all together.
 //!
 //! `ONNX_GOLDEN_DIR` at compile time may point to another set of the same layout.
-
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![cfg(test)]
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +17,7 @@ fn matrix(v: &Value) -> Vec<Vec<f64>> {
     v.as_array().unwrap().iter().map(numbers).collect()
 }
 
-/// Loads an ONNX file as MLflow keeps it.
+/// Loads an ONNX file as MLflow stores it.
 fn load(bytes: &[u8]) -> Result<LoadedVersion, String> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("MLmodel"), "flavors: {onnx: {data: model.onnx}}").unwrap();
@@ -118,5 +117,5 @@ fn broken_files_fail_cleanly() {
         assert!(refused > 40, "{name}: only {refused} refused");
     }
     assert!(load(b"").unwrap_err().contains("no graph"));
-    assert!(load(b"PK\x03\x04 nonsense").unwrap_err().contains("no ONNX file"));
+    assert!(load(b"PK\x03\x04 nonsense").unwrap_err().contains("not an ONNX file"));
 }

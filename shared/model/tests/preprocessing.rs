@@ -1,6 +1,5 @@
 //! A preprocessing artefact beside a model: applied to the raw row before it.
-
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![cfg(test)]
 
 use std::path::Path;
 

@@ -1,6 +1,5 @@
 //! The embedded sample registry, and the same files as a folder registry.
-
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![cfg(test)]
 
 use std::path::Path;
 

@@ -1,7 +1,6 @@
-//! What a file says is checked at load: a model with a weight that is no number, or with trees that leave their nodes or
-//! go in circles, is refused and never answers.
-
-#![expect(clippy::unwrap_used, reason = "test code")]
+//! Files are checked when they are loaded: a model is rejected if a weight is not a number or a tree has a child out of
+//! range or a cycle.
+#![cfg(test)]
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -19,7 +18,7 @@ fn load(name: &str, bytes: &[u8]) -> Result<LoadedVersion, String> {
     load_file(&file).map_err(|fault| fault.to_string())
 }
 
-/// Entries of a skops file, by name.
+/// The entries of a skops file, by name.
 fn entries(case: &str) -> Vec<(String, Vec<u8>)> {
     let file = std::fs::File::open(golden(case).join("model.skops")).unwrap();
     let mut zip = zip::ZipArchive::new(file).unwrap();
@@ -33,7 +32,7 @@ fn entries(case: &str) -> Vec<(String, Vec<u8>)> {
     (0..count).map(read).collect()
 }
 
-/// The file again, once for each array of `size` bytes, with `change` done to the array's data.
+/// One copy of the file for each array of `size` bytes, with `change` applied to the array's data.
 fn changed(entries: &[(String, Vec<u8>)], size: usize, change: impl Fn(&mut [u8])) -> Vec<Vec<u8>> {
     // the header of an npy file is 128 bytes long, that of an array of records more
     let fits = |(name, bytes): &(String, Vec<u8>)| {
@@ -79,7 +78,8 @@ fn trees_that_leave_their_nodes_or_go_in_circles_are_refused() {
         assert_eq!(files.len(), 1);
         load("model.skops", &files[0]).unwrap_err()
     };
-    // left child, right child and feature are the first three numbers of a node of 64 bytes, the threshold is the fourth
+    // left child, right child and feature are the first three numbers of a node of 64 bytes, the threshold is the
+    // fourth
     for (at, value, what) in [
         (0, 109i64.to_le_bytes(), "out of range"),
         (8, i64::MAX.to_le_bytes(), "out of range"),
@@ -101,7 +101,7 @@ fn trees_that_leave_their_nodes_or_go_in_circles_are_refused() {
     assert!(load("model.skops", &leaves[0]).unwrap_err().contains("leaf value is NaN"));
 }
 
-/// Wherever a NaN stands in a net or an ONNX file: it is refused, or it changes no answer into one that is not finite.
+/// A NaN anywhere in a net or an ONNX file is rejected, or every prediction stays finite.
 #[test]
 fn no_file_with_a_nan_in_it_answers_with_one() {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("sample/diabetes-rf-model");

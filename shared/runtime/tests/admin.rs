@@ -1,15 +1,15 @@
 //! The admin endpoint on a free port, asked over the wire.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![cfg(test)]
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use forebay_runtime::{
-    AdminServer, COMMON_DEFAULTS, CommonSettings, Host, Layers, Lifecycle, Metrics, Notifier, Problems, Process,
-    Secret, StageMetrics, StartError, Telemetry, TraceContext, check_health,
+    AdminServer, CommonSettings, Host, Lifecycle, Metrics, Notifier, Process, Secret, StageMetrics, StartError,
+    Telemetry, TraceContext, check_health,
 };
+use forebay_testkit::settings;
 
 /// Asks from another thread, as the server lives on this one.
 async fn ask(address: SocketAddr, path: &'static str) -> (u16, String) {
@@ -162,8 +162,7 @@ fn a_bucket_names_a_trace_as_its_example() {
 }
 
 fn shared() -> CommonSettings {
-    let layers = Layers::from_parts(&[COMMON_DEFAULTS], "", &[], &[]).unwrap();
-    CommonSettings::read(&layers, &mut Problems::default()).unwrap()
+    settings(&[]).common()
 }
 
 #[actix_rt::test]

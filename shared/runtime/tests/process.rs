@@ -1,8 +1,5 @@
 //! Whole processes: exit codes, signals, deadlines. The test binary starts itself again as the service under test.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
-
-mod collector;
+#![cfg(test)]
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -13,6 +10,7 @@ use forebay_runtime::{
     Component, DefaultSettings, Drain, Fence, Host, Layers, Problems, ServiceSpec, StartError, check_health,
     service_from,
 };
+use forebay_testkit::collector;
 
 const LIMIT: Duration = Duration::from_secs(20);
 const ARGUMENTS: &str = "RUNTIME_TEST_ARGUMENTS";

@@ -1,6 +1,5 @@
 //! Settings from the outside: precedence, complete reports, secrets, legacy variables.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![cfg(test)]
 
 use std::time::Duration;
 

@@ -1,16 +1,13 @@
 //! Spans against receivers in this process, sent from inside an actix system, which is where exporters used to hang.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
-
-mod collector;
+#![cfg(test)]
 
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use collector::{grpc, grpc_tls, spans};
 use forebay_runtime::{
     KeyValue, OtelEnvironment, Process, SpanKind, SpanRecord, StageTracer, Telemetry, TelemetrySettings, TraceContext,
 };
+use forebay_testkit::collector::{grpc, grpc_tls, spans};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span;

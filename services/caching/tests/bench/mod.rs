@@ -7,14 +7,12 @@ use std::time::Duration;
 
 use actix_rt::Arbiter;
 use bytes::Bytes;
-use forebay_bus::{Ack, AckOutcome, Delivery, Outlet};
+use forebay_bus::{Ack, AckOutcome, Delivery};
 use forebay_caching::{DEFAULTS, Inlets, Outlets, Reply, SecondLevel, Settings, Trouble, Write, system};
 use forebay_contract::wire::outcome::Result as Answered;
-use forebay_contract::{
-    Batch, CacheKey, Context, ContextFields, Failure, Features, Item, ItemId, KafkaOrigin, Origin, Outcome, Prediction,
-    RequestId, Score, now_us,
-};
-use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Host, Layers, Lifecycle, Metrics, Process, Telemetry};
+use forebay_contract::{Batch, CacheKey, Failure, Features, Item, ItemId, Outcome, Prediction, Score};
+use forebay_runtime::{CommonSettings, Host, Lifecycle, Metrics, Process, Telemetry};
+use forebay_testkit::{ContextBuilder, context, probe, settings};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
@@ -37,30 +35,15 @@ pub fn item(payload: Features) -> Item<Features> {
 }
 
 pub fn item_within(payload: Features, deadline: Duration) -> Item<Features> {
-    item_of(payload, deadline, 0)
+    item_of(payload, context().timeout(deadline))
 }
 
 pub fn sampled_item(payload: Features) -> Item<Features> {
-    item_of(payload, Duration::from_secs(60), 1)
+    item_of(payload, context().sampled())
 }
 
-fn item_of(payload: Features, deadline: Duration, trace_flags: u8) -> Item<Features> {
-    let now = now_us();
-    let context = Context::new(ContextFields {
-        request_id: RequestId::random(),
-        row: 0,
-        rows: 1,
-        client_request_id: Some("r".into()),
-        trace_id: [1; 16],
-        trace_flags,
-        accepted_us: now,
-        deadline_us: now + deadline.as_micros() as u64,
-        priority: 1,
-        result_partition: 0,
-        origin: Origin::Kafka(KafkaOrigin::default()),
-        idempotent: None,
-    });
-    Item { context, parent_span: 0x0102_0304_0506_0708, attempt: 0, payload }
+fn item_of(payload: Features, context: ContextBuilder) -> Item<Features> {
+    Item { parent_span: 0x0102_0304_0506_0708, ..context.client_request_id("r").item(payload) }
 }
 
 pub fn value(value: f64) -> Score {
@@ -90,6 +73,12 @@ pub struct Left<P> {
     pub ack: Ack,
 }
 
+impl<P> From<(Batch<P>, Ack)> for Left<P> {
+    fn from((batch, ack): (Batch<P>, Ack)) -> Self {
+        Self { batch, ack }
+    }
+}
+
 impl<P> Left<P> {
     /// Acks it; how many items it had.
     pub fn done(self) -> usize {
@@ -103,8 +92,8 @@ pub struct Ended(oneshot::Receiver<AckOutcome>);
 
 impl Ended {
     pub fn new() -> (Ack, Self) {
-        let (tx, rx) = oneshot::channel();
-        (Ack::new(move |outcome| _ = tx.send(outcome)), Self(rx))
+        let (ack, outcome) = probe::async_ack();
+        (ack, Self(outcome))
     }
 
     pub async fn expect(self, outcome: AckOutcome) {
@@ -121,8 +110,8 @@ impl Ended {
 pub struct Bench {
     pub inlets: Inlets,
     pub host: Host,
-    predicted: UnboundedReceiver<Left<Features>>,
-    answered: UnboundedReceiver<Left<Outcome>>,
+    predicted: UnboundedReceiver<(Batch<Features>, Ack)>,
+    answered: UnboundedReceiver<(Batch<Outcome>, Ack)>,
 }
 
 impl Bench {
@@ -166,17 +155,13 @@ impl Bench {
     ) -> Self {
         // what waits is answered when a test says so, however busy the machine
         let flags = [&["cache.max_wait=10s"], flags].concat();
-        let layers = Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], "", &[], &flags).unwrap();
-        let mut problems = layers.problems();
-        let settings = Settings::read(&layers, &mut problems);
-        let shared = CommonSettings::read(&layers, &mut problems);
-        let told: Vec<_> = problems.iter().collect();
-        assert!(told.is_empty(), "{told:?}");
-        let host = host(shared.unwrap());
-        let (predict, predicted) = probe();
-        let (results, answered) = probe();
+        let sources = settings(&[DEFAULTS]).flags(&flags);
+        let settings = sources.read(Settings::read).unwrap();
+        let host = host(sources.common());
+        let (predict, predicted) = probe::async_outlet();
+        let (results, answered) = probe::async_outlet();
         let arbiter = Arbiter::new();
-        let inlets = start(&settings.unwrap(), &host, &arbiter, Outlets { predict, results });
+        let inlets = start(&settings, &host, &arbiter, Outlets { predict, results });
         Self { inlets, host, predicted, answered }
     }
 
@@ -207,18 +192,18 @@ impl Bench {
     }
 
     pub async fn predicted(&mut self) -> Left<Features> {
-        tokio::time::timeout(LONG, self.predicted.recv()).await.expect("nothing to predict").unwrap()
+        tokio::time::timeout(LONG, self.predicted.recv()).await.expect("nothing to predict").unwrap().into()
     }
 
     pub async fn answered(&mut self) -> Left<Outcome> {
-        tokio::time::timeout(LONG, self.answered.recv()).await.expect("no answer").unwrap()
+        tokio::time::timeout(LONG, self.answered.recv()).await.expect("no answer").unwrap().into()
     }
 
     /// The items of the next batch on either way, acked.
     pub async fn anything(&mut self) -> Vec<ItemId> {
-        fn ids<P>(left: Left<P>) -> Vec<ItemId> {
-            left.ack.ack();
-            left.batch.items.iter().map(|item| item.context.item()).collect()
+        fn ids<P>((batch, ack): (Batch<P>, Ack)) -> Vec<ItemId> {
+            ack.ack();
+            batch.items.iter().map(|item| item.context.item()).collect()
         }
         let next = async {
             tokio::select! {
@@ -241,11 +226,6 @@ impl Bench {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap_or("0");
         line.trim().parse().unwrap()
     }
-}
-
-fn probe<P: Send + 'static>() -> (Outlet<P>, UnboundedReceiver<Left<P>>) {
-    let (tx, rx): (UnboundedSender<Left<P>>, _) = unbounded_channel();
-    (Outlet::new(move |batch, ack| _ = tx.send(Left { batch, ack })), rx)
 }
 
 /// What a second level does.

@@ -192,14 +192,12 @@ fn on_replica(replica: &str, state: &VersionState) -> ReplicaEntry {
 
 #[cfg(test)]
 mod tests {
-    use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Layers, Problems};
+    use forebay_testkit::settings;
 
     use super::*;
 
     fn catalog(directory: &ModelDirectory) -> Catalog {
-        let layers = Layers::from_parts(&[COMMON_DEFAULTS], "", &[], &["models.name=m"]).unwrap();
-        let models = CommonSettings::read(&layers, &mut Problems::default()).unwrap().models;
-        Catalog::new(directory.clone(), models)
+        Catalog::new(directory.clone(), settings(&[]).flags(&["models.name=m"]).common().models)
     }
 
     fn view(production: u32) -> ModelView {

@@ -1,38 +1,21 @@
 //! Pacing on a clock of its own.
 
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 
 use forebay_bus::AckOutcome;
-use forebay_contract::{Context, ContextFields, KafkaOrigin, Origin, RequestId};
+use forebay_testkit::{context, probe};
 
 use super::*;
 
 const GAP: Duration = Duration::from_millis(5);
 
 fn item(values: usize) -> Item<Request> {
-    let context = Context::new(ContextFields {
-        request_id: RequestId::random(),
-        row: 0,
-        rows: 1,
-        client_request_id: None,
-        trace_id: [1; 16],
-        trace_flags: 0,
-        accepted_us: 7,
-        deadline_us: 8,
-        priority: 1,
-        result_partition: 0,
-        origin: Origin::Kafka(KafkaOrigin { partition: 0, offset: 0, timestamp_ms: 0 }),
-        idempotent: None,
-    });
     let payload = Request { features: vec![0.0; values], ..Request::default() };
-    Item { context, parent_span: 0, attempt: 0, payload }
+    context().item(payload)
 }
 
 fn offer(items: usize, values: usize) -> (Offer, Receiver<AckOutcome>) {
-    let (tx, rx) = channel();
-    let ack = Ack::new(move |outcome| {
-        let _ = tx.send(outcome);
-    });
+    let (ack, rx) = probe::ack();
     (Offer { items: (0..items).map(|_| item(values)).collect(), ack, spans: vec![] }, rx)
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use forebay_contract::{Answer, Context, ContextFields, HttpOrigin, Item, Score};
+use forebay_contract::{Answer, HttpOrigin, Origin, Score};
+use forebay_testkit::context;
 
 use super::*;
 
@@ -15,21 +16,8 @@ fn outcome(value: f64) -> Outcome {
 
 fn reply(ask: RequestId, instance: u64, rows: &[(u32, f64)]) -> Batch<Outcome> {
     let item = |(row, value): &(u32, f64)| {
-        let context = Context::new(ContextFields {
-            request_id: ask,
-            row: *row,
-            rows: 3,
-            client_request_id: None,
-            trace_id: [1; 16],
-            trace_flags: 0,
-            accepted_us: 0,
-            deadline_us: 0,
-            priority: 1,
-            result_partition: 0,
-            origin: Origin::Http(HttpOrigin { instance, reply_partition: 0 }),
-            idempotent: None,
-        });
-        Item { context, parent_span: 0, attempt: 0, payload: outcome(*value) }
+        let origin = Origin::Http(HttpOrigin { instance, reply_partition: 0 });
+        context().request(ask).row(*row, 3).origin(origin).item(outcome(*value))
     };
     Batch { batch_partition: 0, stages: vec![], items: rows.iter().map(item).collect() }
 }

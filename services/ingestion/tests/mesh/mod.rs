@@ -1,6 +1,5 @@
 //! A mesh of one stage: ingestion with probes where its neighbours would be, and a plain HTTP client.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,12 +8,13 @@ use std::time::Duration;
 
 use actix_rt::Arbiter;
 use forebay_bus::kafka::DeadLetters;
-use forebay_bus::{Ack, Delivery, EdgeEvents, ModelDirectory, Outlet};
+use forebay_bus::{Ack, Delivery, EdgeEvents, ModelDirectory};
 use forebay_contract::{Answer, Batch, ErrorCode, Item, Outcome, Problem, Request, Score};
 use forebay_ingestion::DEFAULTS;
 use forebay_ingestion::settings::Settings;
 use forebay_ingestion::system::{HttpDoor, Ingestion, Outlets, Place, stage};
-use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Host, Layers, Problems};
+use forebay_runtime::Host;
+use forebay_testkit::{probe, settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -55,18 +55,15 @@ impl Mesh {
     pub fn try_start(flags: &[&str]) -> Result<Self, String> {
         let mut all = vec!["http.listen=127.0.0.1:0", "http.workers=1"];
         all.extend(flags);
-        let layers = Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], "", &[], &all).unwrap();
-        let mut problems = Problems::default();
-        let (shared, settings) = (CommonSettings::read(&layers, &mut problems), Settings::read(&layers, &mut problems));
-        problems.into_result().map_err(|problems| problems.to_string())?;
-        let (shared, settings) = (shared.unwrap(), settings.unwrap());
-        let host = Host::detached(shared);
-        let (requests_in, requests) = unbounded_channel();
-        let (results_in, results) = unbounded_channel();
+        let sources = settings(&[DEFAULTS]).flags(&all);
+        let settings = sources.read(Settings::read).map_err(|problems| problems.to_string())?;
+        let host = sources.host();
+        let (requests_out, requests) = probe::async_outlet();
+        let (results_out, results) = probe::async_outlet();
         let letters = Arc::new(Letters::default());
         let outlets = Outlets {
-            requests: Outlet::new(move |batch, ack| drop(requests_in.send((batch, ack)))),
-            results: Outlet::new(move |batch, ack| drop(results_in.send((batch, ack)))),
+            requests: requests_out,
+            results: results_out,
             dead_letters: DeadLetters::logged("ingestion", Arc::clone(&letters) as Arc<dyn EdgeEvents>),
         };
         let arbiter = Arbiter::new();

@@ -151,13 +151,11 @@ impl Handler<Unpark> for Predictor {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
-
     use actix_rt::System;
-    use forebay_bus::{Ack, Outlet, StageScope};
+    use forebay_bus::{Ack, StageScope};
     use forebay_contract::Stage;
     use forebay_contract::wire::outcome::Result as Wire;
-    use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Host, Layers};
+    use forebay_testkit::{probe, settings};
 
     use super::*;
     use crate::deliveries::Outlets;
@@ -166,18 +164,11 @@ mod tests {
 
     /// One row pinned to version 1, whose model is in this mood; Production is 3.
     fn answered(mood: Mood, flags: &[&str]) -> (u32, String) {
-        let layers = Layers::from_parts(&[COMMON_DEFAULTS, crate::DEFAULTS], "", &[], flags).unwrap();
-        let mut problems = layers.problems();
-        let section = Settings::read(&layers, &mut problems).unwrap().prediction;
-        let host = Host::detached(CommonSettings::read(&layers, &mut problems).unwrap());
-        let (tx, rx) = channel();
-        let outlets = Outlets {
-            results: Outlet::new(move |batch, ack: Ack| {
-                ack.ack();
-                tx.send(batch).unwrap();
-            }),
-            predictions: Outlet::new(|_, ack: Ack| ack.ack()),
-        };
+        let sources = settings(&[crate::DEFAULTS]).flags(flags);
+        let section = sources.read(Settings::read).unwrap().prediction;
+        let host = sources.host();
+        let (results, rx) = probe::acking_outlet();
+        let outlets = Outlets { results, predictions: probe::acking_outlet().0 };
         let stable = stable(&[(1, 1), (3, 1)], 3);
         stable.mood(1, mood);
         let scope = StageScope::new(&host, Stage::Prediction, "forebay.predict");

@@ -5,7 +5,9 @@ use std::sync::mpsc::channel;
 
 use forebay_bus::ModelDirectory;
 use forebay_contract::{BreakerState, LoadState, ModelView as BoardView, VersionState};
-use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Layers, Lifecycle};
+use forebay_runtime::Lifecycle;
+use forebay_testkit::registry::{copied, copy};
+use forebay_testkit::settings;
 
 use super::*;
 use crate::fakes::POLICY;
@@ -20,20 +22,8 @@ struct Kept {
     folder: tempfile::TempDir,
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        match entry.path().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => _ = std::fs::copy(entry.path(), target).unwrap(),
-        }
-    }
-}
-
 fn defaults() -> ModelSettings {
-    let layers = Layers::from_parts(&[COMMON_DEFAULTS], "", &[], &[]).unwrap();
-    CommonSettings::read(&layers, &mut layers.problems()).unwrap().models
+    settings(&[]).common().models
 }
 
 fn kept(warm: Warm) -> Kept {
@@ -42,8 +32,7 @@ fn kept(warm: Warm) -> Kept {
 
 /// A loader that looks at a copy of the registry every so often.
 fn looking(warm: Warm, every: Duration) -> Kept {
-    let folder = tempfile::tempdir().unwrap();
-    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../preprocessing/tests/registry"), folder.path());
+    let folder = copied();
     let (loader, wishes) = channel();
     let versions = Arc::new(Versions::new(loader));
     let (lifecycle, directory) = (Lifecycle::new(), ModelDirectory::new("here"));

@@ -193,16 +193,12 @@ impl ConsumerContext for Quiet {}
 
 #[cfg(test)]
 mod tests {
-    use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Layers};
+    use forebay_testkit::settings;
 
     use super::*;
 
     fn client(environment: &[(&str, &str)], flags: &[&str]) -> Client {
-        let layers = Layers::from_parts(&[COMMON_DEFAULTS], "", environment, flags).unwrap();
-        let mut problems = layers.problems();
-        let shared = CommonSettings::read(&layers, &mut problems).unwrap();
-        problems.into_result().unwrap();
-        Client::new(&shared.kafka, "caching")
+        Client::new(&settings(&[]).environment(environment).flags(flags).common().kafka, "caching")
     }
 
     fn all(client: &Client) -> [ClientConfig; 4] {

@@ -1,15 +1,15 @@
-//! What every target does with a file: it is refused with a sentence, or it is a model that answers.
+//! What every target checks of a file: it is rejected with a reason, or it is a model that predicts.
 
 use std::io::{Cursor, Write};
 
 use forebay_model::{Rows, load_bytes};
 
-/// Rows asked of a model that loads, each repeated to the model's width.
+/// The rows for a model that loads; each is repeated up to the width of the model.
 const VALUES: [f64; 6] = [0.5, f64::NAN, -1e30, 3.0, 5e-324, 1e300];
-/// Wider models answer too, but it says nothing new.
+/// Models wider than this are not run: they would find nothing new.
 const WIDEST: usize = 4096;
 
-/// Reads `bytes` as a file called `name`; a model must answer every row it is given, or say why not.
+/// Reads `bytes` as a file called `name`. A model must predict every row or say why not.
 pub fn read(name: &str, bytes: &[u8]) {
     match load_bytes(name, bytes) {
         Err(fault) => assert!(fault.to_string().starts_with(name)),

@@ -1,11 +1,14 @@
-//! The JSON that describes a net, as it stands in the file's metadata.
+//! The JSON in a file's metadata that describes a net.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Task;
 use crate::step::{Impute, Step};
 
-/// Architecture of a net; tensors are named, not held.
+/// The metadata key of the architecture.
+pub const ARCHITECTURE_KEY: &str = "forebay.architecture";
+
+/// The architecture of a net. It names the tensors; the file holds them.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Architecture {
@@ -31,14 +34,14 @@ pub(super) enum TaskName {
     Classification,
 }
 
-/// Axes of a linear layer's weight.
+/// The order of the axes of a linear layer's weight.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Layout {
-    /// burn's.
+    /// The order in burn.
     #[default]
     InOut,
-    /// PyTorch's.
+    /// The order in PyTorch.
     OutIn,
 }
 
@@ -55,16 +58,16 @@ pub(super) enum LayerSpec {
     Activation(String),
 }
 
-/// What happens to a raw row before the net, in f64: missing values filled, then `(x - center) / scale`.
+/// The preparation of a raw row for the net, in f64: missing values are filled, then `(x - center) / scale`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prepare {
-    /// One value per column in place of a missing one; without it the model refuses missing values.
+    /// The value that replaces a missing one, per column. Without it the model rejects missing values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fill: Option<Vec<f64>>,
-    /// Subtracted, one per column.
+    /// The value that is subtracted, per column.
     pub center: Vec<f64>,
-    /// Divided by, one per column; never zero.
+    /// The divisor, per column; never zero.
     pub scale: Vec<f64>,
 }
 
@@ -86,10 +89,10 @@ impl From<Task> for TaskName {
 }
 
 impl Prepare {
-    /// The plan's steps.
+    /// The steps of the plan.
     ///
     /// # Errors
-    /// Lists that are not `width` long, values that are not finite, a scale of zero.
+    /// When a list is not `width` long, a value is not finite or a scale is zero.
     pub(super) fn steps(self, width: usize) -> Result<Vec<Step>, String> {
         let Self { fill, center, scale } = self;
         for (name, values) in [("fill", fill.as_ref()), ("center", Some(&center)), ("scale", Some(&scale))] {

@@ -1,43 +1,44 @@
-//! From a burnpack file to a plan.
+//! Compiles a burnpack file to a plan.
 
 use std::collections::HashSet;
 
 use burn::tensor::DType;
 use burn_pack::{Bytes, DType as PackType, Reader, Tensor};
 
-use super::ARCHITECTURE_KEY;
-use super::architecture::{Architecture, LayerSpec, Layout, TaskName};
+use super::architecture::{ARCHITECTURE_KEY, Architecture, LayerSpec, Layout, TaskName};
 use crate::Fault;
-use crate::answer::{Answer, Link};
 use crate::head::Head;
 use crate::mlmodel::MAX_WIDTH;
 use crate::net::{Activation, Dense, Net, NetBuilder};
+use crate::output_transform::{Link, OutputTransform};
 use crate::plan::Plan;
 use crate::signature::unnamed_features;
 
-/// Layers accepted.
+/// The most layers of a net.
 const MAX_LAYERS: usize = 1000;
 
 /// Reads a burnpack model.
 ///
 /// # Errors
-/// A [`Fault`] for a broken container, no or a wrong architecture, tensors missing, misshapen or not finite.
+/// A [`Fault`] when the container is broken, the architecture is missing or wrong, or a tensor is missing, has another
+/// shape or is not finite.
 pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
     let reader = Reader::from_bytes(Bytes::from_bytes_vec(bytes.to_vec()))
-        .map_err(|e| Fault::new("", format!("is no burnpack file: {e}")))?;
+        .map_err(|e| Fault::new("", format!("is not a burnpack file: {e}")))?;
     let json = reader.metadata().get(ARCHITECTURE_KEY).cloned();
     let json = json.ok_or_else(|| Fault::new("metadata", format!("has no {ARCHITECTURE_KEY}")))?;
     let tensors = reader.into_tensors().map_err(|e| Fault::new("tensors", e.to_string()))?;
     compile(&json, |name| tensors.iter().find(|t| t.name == name).map(read_tensor).transpose())
 }
 
-/// Shape and values of a tensor.
+/// The shape and the values of a tensor.
 pub(crate) type Values = (Vec<usize>, Vec<f64>);
 
-/// A plan from the architecture's JSON; `find` looks a tensor up by its name, in whatever container it stands.
+/// Compiles the JSON of an architecture to a plan. `find` looks up a tensor by name, whatever the container.
 ///
 /// # Errors
-/// A [`Fault`] for a wrong architecture, tensors missing, misshapen or not finite, and those of `find`.
+/// A [`Fault`] when the architecture is wrong, a tensor is missing, has another shape or is not finite, and those of
+/// `find`.
 pub(crate) fn compile(json: &str, mut find: impl FnMut(&str) -> Result<Option<Values>, Fault>) -> Result<Plan, Fault> {
     let fault = |reason: String| Fault::new(ARCHITECTURE_KEY, reason);
     let spec: Architecture = serde_json::from_str(json).map_err(|e| fault(e.to_string()))?;
@@ -45,15 +46,15 @@ pub(crate) fn compile(json: &str, mut find: impl FnMut(&str) -> Result<Option<Va
         return Err(fault(format!("width {} with {} layers", spec.width, spec.layers.len())));
     }
     let net = read_net(&spec, &mut find)?;
-    let answer = match (spec.task, spec.target) {
-        (TaskName::Regression, None) => Answer::Number,
+    let transform = match (spec.task, spec.target) {
+        (TaskName::Regression, None) => OutputTransform::Number,
         (TaskName::Regression, Some(target)) => {
             let target = target.check().map_err(fault)?;
-            Answer::Scaled { scale: target.scale, center: target.center }
+            OutputTransform::Scaled { scale: target.scale, center: target.center }
         }
         (TaskName::Classification, None) => {
             let link = if net.outputs() == 1 { Link::Logit { zero_wins: false } } else { Link::Softmax };
-            Answer::Classes { labels: spec.labels.into(), link }
+            OutputTransform::Classes { labels: spec.labels.into(), link }
         }
         (TaskName::Classification, Some(_)) => return Err(fault("a classifier has no target scale".to_owned())),
     };
@@ -62,7 +63,7 @@ pub(crate) fn compile(json: &str, mut find: impl FnMut(&str) -> Result<Option<Va
         return Err(fault(format!("{} names for width {}", features.len(), spec.width)));
     }
     let steps = spec.prepare.map_or_else(|| Ok(Vec::new()), |p| p.steps(spec.width)).map_err(fault)?;
-    Plan::new(features, steps, Head::Net(net), answer, false).map_err(fault)
+    Plan::new(features, steps, Head::Net(net), transform, false).map_err(fault)
 }
 
 fn read_net(spec: &Architecture, find: &mut impl FnMut(&str) -> Result<Option<Values>, Fault>) -> Result<Net, Fault> {
@@ -76,7 +77,7 @@ fn read_net(spec: &Architecture, find: &mut impl FnMut(&str) -> Result<Option<Va
                 net.activation(Activation::named(name).ok_or_else(|| place(format!("unknown activation {name:?}")))?);
             }
             LayerSpec::Linear(name) => {
-                // a small file could describe a huge net otherwise
+                // otherwise a small file could describe a huge net
                 if !used.insert(name) {
                     return Err(place(format!("uses {name} again")));
                 }
@@ -95,7 +96,7 @@ fn read_net(spec: &Architecture, find: &mut impl FnMut(&str) -> Result<Option<Va
     net.finish().map_err(fault)
 }
 
-/// Rows of `columns` values as columns.
+/// Transposes a row-major matrix with `columns` columns.
 fn transposed(values: &[f64], columns: usize) -> Vec<f64> {
     (0..columns).flat_map(|column| values.iter().skip(column).step_by(columns)).copied().collect()
 }

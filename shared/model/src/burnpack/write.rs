@@ -1,28 +1,27 @@
-//! From a trained net to a burnpack file.
+//! Writes a trained net to a burnpack file.
 
 use burn_pack::{Bytes, DType as PackType, Tensor, Writer};
 
-use super::ARCHITECTURE_KEY;
-use super::architecture::{Architecture, LayerSpec, Layout, Prepare, TargetScale};
+use super::architecture::{ARCHITECTURE_KEY, Architecture, LayerSpec, Layout, Prepare, TargetScale};
 use crate::net::{Activation, Dense};
 use crate::{Fault, Task};
 
-/// A feed-forward net with everything needed to serve it, ready to become `model.bpk`.
+/// A feed-forward net with everything that is needed to serve it, as the content of a `model.bpk`.
 #[derive(Debug)]
 pub struct NetFile {
-    /// Names in the order of a row; their number is the width.
+    /// The names of the features, in the order of a row; their number is the width.
     pub features: Vec<String>,
     pub task: Task,
-    /// Class labels; empty for regression.
+    /// The class labels; empty for regression.
     pub labels: Vec<String>,
-    /// Applied to raw rows before the first layer.
+    /// What is applied to raw rows before the first layer.
     pub prepare: Option<Prepare>,
     pub layers: Vec<NetLayer>,
-    /// Applied to a regression's output.
+    /// What is applied to the output of a regression.
     pub target: Option<TargetScale>,
 }
 
-/// One layer of a [`NetFile`].
+/// A layer of a [`NetFile`].
 #[derive(Debug)]
 pub enum NetLayer {
     Linear(Dense),
@@ -34,8 +33,8 @@ impl NetFile {
     /// The bytes of a `model.bpk`; the same net gives the same bytes. Weights are stored as f32.
     ///
     /// # Errors
-    /// A [`Fault`] for a net that could not be loaded again: shapes that do not fit, values that are not finite, an
-    /// unknown activation.
+    /// A [`Fault`] when the net could not be loaded again: shapes do not match, a value is not finite, or an activation
+    /// is unknown.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Fault> {
         let (mut layers, mut tensors) = (Vec::new(), Vec::new());
         for (i, layer) in self.layers.iter().enumerate() {
@@ -128,7 +127,7 @@ mod tests {
         assert!(refused(&|n| n.prepare.as_mut().unwrap().center = vec![0.0]).contains("1 values for width 2"));
         assert!(refused(&|n| n.target = Some(TargetScale { scale: 0.0, center: 0.0 })).contains("target"));
         assert!(refused(&|n| n.layers[1] = NetLayer::Activation("sin".into())).contains("sin"));
-        assert!(refused(&|n| n.features.push("c".into())).contains("2 values, the layer before gives 3"));
+        assert!(refused(&|n| n.features.push("c".into())).contains("2 values, the previous layer gives 3"));
         assert!(refused(&|n| n.task = Task::Classification).contains("target scale"));
     }
 

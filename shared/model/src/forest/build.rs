@@ -1,29 +1,29 @@
-//! Trees as files give them, checked and laid out for the kernels.
+//! Checks trees that were read from a file and lays them out for the kernels.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::kernel::FastTables;
 use super::walk::{FullNode, FullTables, MAX_FEATURE};
-use super::{Combine, Fast, Forest, Leaves, Precision};
+use super::{Aggregate, Fast, Forest, Leaves, Precision};
 
-/// Nodes accepted over all trees: a gigabyte of tables is no model this serves.
+/// The most nodes that all trees together may have: a gigabyte of tables.
 const MAX_NODES: usize = 1 << 25;
 
-/// Members of sets accepted over all trees.
+/// The most set members that all trees together may have.
 const MAX_MEMBERS: usize = 1 << 24;
 
-/// One tree with its nodes as parallel arrays; node 0 is the root. All slices have the same length, `values`
-/// has `stride` per node.
+/// One tree with its nodes as parallel arrays; node 0 is the root. All slices have the same length, except that
+/// `values` has `stride` values per node.
 #[derive(Debug)]
 pub(crate) struct RawTree<'t> {
-    /// Index of the left child; negative for a leaf.
+    /// The index of the left child; negative for a leaf.
     pub left: &'t [i64],
     pub right: &'t [i64],
     pub feature: &'t [i64],
     pub threshold: &'t [f64],
-    /// Where missing values go; empty when the format does not say (right).
+    /// Whether missing values go left; empty if the format does not say, and then they go right.
     pub missing_left: &'t [bool],
-    /// Nodes that split by a set instead of the threshold: members go left.
+    /// The nodes that split by a set instead of a threshold: members go left.
     pub sets: Option<&'t HashMap<usize, Vec<f64>>>,
     pub values: &'t [f64],
 }
@@ -39,7 +39,7 @@ pub(crate) struct ForestBuilder {
 }
 
 impl ForestBuilder {
-    /// For rows of `width` values and trees with `stride` values a leaf.
+    /// A forest for rows of `width` values whose trees have `stride` values per leaf.
     pub(crate) fn new(width: usize, stride: usize, precision: Precision) -> Self {
         let tables =
             FullTables { nodes: Vec::new(), roots: Vec::new(), precision, sends_missing_left: false, sets: Vec::new() };
@@ -49,8 +49,8 @@ impl ForestBuilder {
     /// Checks a tree and adds it; leaf values are multiplied by `scale`, as boosting does with its learning rate.
     ///
     /// # Errors
-    /// What is wrong with the tree: lengths, a child or feature out of range, a node reached twice (which
-    /// covers cycles), a threshold that is NaN, a leaf value that is not finite.
+    /// When lengths differ, a child or feature is out of range, a node is reached twice (which covers cycles), a
+    /// threshold is NaN or a leaf value is not finite.
     pub(crate) fn push(&mut self, tree: &RawTree<'_>, scale: f64) -> Result<(), String> {
         self.check_lengths(tree)?;
         let base = self.tables.nodes.len();
@@ -91,7 +91,7 @@ impl ForestBuilder {
         Ok(())
     }
 
-    /// Adds a set in the float that values are rounded to; gives its index.
+    /// Adds a set, rounded as values are. Returns its index.
     fn push_set(&mut self, set: &[f64]) -> Result<u32, String> {
         let single = self.tables.precision == Precision::Single;
         let mut members: Vec<f64> =
@@ -131,13 +131,14 @@ impl ForestBuilder {
         Ok(())
     }
 
-    /// The forest, when it has trees and its widths can be served.
+    /// Finishes the forest.
     ///
-    /// `outputs` is the stride, or for boosting with one value a leaf the number of outputs trees take turns in.
+    /// `outputs` is the stride, or, for boosting with one value per leaf, the number of outputs that the trees
+    /// alternate over.
     ///
     /// # Errors
-    /// No trees, too wide, or starting values that do not fit.
-    pub(crate) fn finish(self, outputs: usize, combine: Combine) -> Result<Forest, String> {
+    /// When there are no trees, rows are too wide, or the start values do not match.
+    pub(crate) fn finish(self, outputs: usize, aggregate: Aggregate) -> Result<Forest, String> {
         if self.tables.roots.is_empty() {
             return Err("has no trees".to_owned());
         }
@@ -146,22 +147,22 @@ impl ForestBuilder {
         }
         let spread = self.stride == 1 && outputs > 1;
         if !spread && outputs != self.stride {
-            return Err(format!("{} values a leaf for {outputs} outputs", self.stride));
+            return Err(format!("{} values per leaf for {outputs} outputs", self.stride));
         }
         if spread && !self.tables.roots.len().is_multiple_of(outputs) {
             return Err(format!("{} trees for {outputs} outputs", self.tables.roots.len()));
         }
-        if let Combine::Sum(start) = &combine
+        if let Aggregate::Sum(start) = &aggregate
             && (start.len() != outputs || start.iter().any(|v| !v.is_finite()))
         {
-            return Err("starting values are not one finite number per output".to_owned());
+            return Err("start values are not one finite number per output".to_owned());
         }
         let fast = match self.tables.precision {
             Precision::Single => FastTables::new(&self.tables, self.width).map_or(Fast::Unfit, Fast::Single),
             Precision::Double => FastTables::new(&self.tables, self.width).map_or(Fast::Unfit, Fast::Double),
         };
         let leaves = Leaves { stride: self.stride, values: self.leaves };
-        Ok(Forest { width: self.width, outputs, spread, combine, full: self.tables, fast, leaves })
+        Ok(Forest { width: self.width, outputs, spread, aggregate, full: self.tables, fast, leaves })
     }
 }
 

@@ -2,9 +2,9 @@
 //! (predication and interleaving as in VPred: Asadi, Lin, de Vries, "Runtime Optimizations for Tree-Based
 //! Machine Learning Models", TKDE 2014).
 //!
-//! A node is `{threshold, feature in 8 bits | left child in 24 bits}`; the right child stands behind the left one,
-//! so a step is `left + !(x <= threshold)`. Where the input is f32, thresholds are rounded toward minus infinity
-//! to f32, which keeps `f32 x <= f64 t` as it was. Rows are copied to a fixed width of floats whose last column is
+//! A node is `{threshold, feature in 8 bits | left child in 24 bits}`; the right child comes after the left one,
+//! so a step is `left + !(x <= threshold)`. If the input is f32, thresholds are rounded toward minus infinity
+//! to f32, which keeps the result of `f32 x <= f64 t`. Rows are copied to a fixed width of floats whose last column is
 //! 0.0; a leaf tests that column against a positive number and names itself as left child, so a walk that has
 //! arrived stays. The positive number also encodes which leaf it is.
 
@@ -13,22 +13,23 @@
 use super::walk::FullTables;
 use super::{Precision, Sums};
 
-/// Walks interleaved for one row (several trees).
+/// The number of walks that are interleaved for one row, over several trees.
 const TREES: usize = 20;
-/// Walks interleaved for one tree (several rows).
+/// The number of walks that are interleaved for one tree, over several rows.
 const ROWS: usize = 8;
-/// Batches below this walk row by row, all trees for one row.
+/// Batches of fewer rows are walked row by row: all trees for one row.
 const BLOCK_FROM: usize = 48;
-/// With more nodes than this the tables leave the cache from row to row; then blocks of rows pay off at once.
+/// With more nodes than this, the tables do not stay in the cache from one row to the next, and blocks of rows always
+/// pay off.
 const CACHED_NODES: usize = 100_000;
 /// Children are addressed with 24 bits.
 const MAX_NODES: usize = 1 << 24;
-/// Features are addressed with 8 bits and one column is the leaves' own.
+/// Features are addressed with 8 bits, and leaves need one column.
 const MAX_WIDTH: usize = 255;
 
-/// The float rows and thresholds are compared in.
+/// The float type that rows and thresholds are compared in.
 pub(super) trait Lane: Copy + PartialOrd + Default + std::fmt::Debug + 'static {
-    /// Which input this is the right comparison for.
+    /// The precision of the forests that this type is right for.
     const PRECISION: Precision;
     /// A feature value.
     fn of(value: f64) -> Self;
@@ -36,7 +37,7 @@ pub(super) trait Lane: Copy + PartialOrd + Default + std::fmt::Debug + 'static {
     fn floor(threshold: f64) -> Self;
     /// A finite number of at least 1 that encodes a leaf.
     fn leaf(ordinal: u32) -> Self;
-    /// The leaf encoded by [`Lane::leaf`].
+    /// The leaf that [`Lane::leaf`] encoded.
     fn ordinal(self) -> u32;
 }
 
@@ -94,21 +95,22 @@ struct FastNode<T> {
     packed: u32,
 }
 
-/// How a block of rows walks a tree. A step that asks whether all walks have ended costs more than one that does not, and the
-/// answer is a branch that is guessed wrong once a block.
+/// How a block of rows walks a tree. A step that checks whether all walks have ended costs more than one that does not,
+/// and the branch on the result is mispredicted once per block.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
-    /// Steps that do not ask: as many as there are to the nearest leaf, in a shallow tree to the farthest.
+    /// The number of steps without a check: the depth of the nearest leaf, in a shallow tree that of the farthest.
     sure: u32,
-    /// Whether a walk may go on after them.
+    /// Whether walks may continue after them.
     open: bool,
 }
 
-/// Trees as deep as this are walked to the end without asking.
+/// Trees up to this depth are walked to the end without a check.
 const SHALLOW: u32 = 9;
 
 impl Pace {
-    /// Levels stand one after another; were they not, a walk on a leaf stays there, and steps too many change nothing.
+    /// Levels are stored one after another. If they were not, surplus steps would still change nothing: a walk on a leaf
+    /// stays there.
     fn of(full: &FullTables, root: u32) -> Self {
         let (mut level, mut depth, mut nearest) = (root as usize..root as usize + 1, 0, None);
         while let Some(nodes) = full.nodes.get(level.clone()) {
@@ -134,7 +136,7 @@ impl Pace {
     }
 }
 
-/// Node tables of the fast kernel.
+/// The node tables of the fast kernel.
 ///
 /// Invariant, established in [`FastTables::new`] and never changed (fields are private to this module): for
 /// every node, `(packed >> 8) + 1 < nodes.len()`, and every root is below `nodes.len()`. Hence whatever a step
@@ -148,7 +150,7 @@ pub(super) struct FastTables<T> {
 }
 
 impl<T: Lane> FastTables<T> {
-    /// Narrows validated tables, or `None` when they need more than the narrow layout has.
+    /// Narrows validated tables. Returns `None` if they exceed the narrow layout.
     pub(super) fn new(full: &FullTables, width: usize) -> Option<Self> {
         let fits = width <= MAX_WIDTH
             && full.nodes.len() < MAX_NODES
@@ -167,7 +169,7 @@ impl<T: Lane> FastTables<T> {
                 FastNode { threshold: T::floor(node.threshold), packed: node.left << 8 | node.feature() }
             });
         }
-        // one node behind the last, so that even a leaf's "right child" exists
+        // one node after the last, so that even a leaf's "right child" exists
         nodes.push(FastNode { threshold: T::leaf(0), packed: leaf_column });
         let in_range = |n: &FastNode<T>| (n.packed >> 8) as usize + 1 < nodes.len();
         let sound = nodes.iter().all(in_range) && full.roots.iter().all(|r| (*r as usize) < nodes.len());
@@ -175,7 +177,7 @@ impl<T: Lane> FastTables<T> {
         sound.then(|| Self { roots: full.roots.clone(), pace, columns, nodes })
     }
 
-    /// Adds every tree's leaf for every row.
+    /// Adds the leaf of every tree for every row.
     pub(super) fn sum(&self, rows: &[f64], width: usize, sums: &Sums<'_>, out: &mut [f64]) {
         match sums.single() {
             true => self.sum_into::<true>(rows, width, sums, out),
@@ -225,7 +227,7 @@ impl<T: Lane> FastTables<T> {
         }
     }
 
-    /// Walks on until no walk moves any more.
+    /// Walks until no walk moves any more.
     #[inline(always)]
     fn settle<const W: usize>(&self, at: &mut [u32; ROWS], block: &[[T; W]]) {
         loop {
@@ -241,7 +243,7 @@ impl<T: Lane> FastTables<T> {
         }
     }
 
-    /// One row through all trees, `TREES` at a time.
+    /// Walks one row through all trees, `TREES` at a time.
     fn sum_row<const W: usize, const ONE: bool>(&self, row: &[T; W], sums: &Sums<'_>, out: &mut [f64]) {
         for (group, roots) in self.roots.chunks(TREES).enumerate() {
             let mut at = [roots[0]; TREES];
@@ -263,7 +265,7 @@ impl<T: Lane> FastTables<T> {
         }
     }
 
-    /// One step of a walk; a walk on a leaf stays there. NaN goes right.
+    /// One step of a walk. A walk on a leaf stays there; NaN goes right.
     #[inline(always)]
     #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "NaN must go right, and this form needs no branch")]
     fn step<const W: usize>(&self, at: u32, row: &[T; W]) -> u32 {
@@ -275,7 +277,7 @@ impl<T: Lane> FastTables<T> {
         (node.packed >> 8) + u32::from(!(x <= node.threshold))
     }
 
-    /// Ordinal of the leaf a walk arrived at.
+    /// The ordinal of the leaf that a walk arrived at.
     #[inline(always)]
     fn leaf(&self, at: u32) -> u32 {
         self.nodes[at as usize].threshold.ordinal()

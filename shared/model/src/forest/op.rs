@@ -8,11 +8,11 @@ use burn::tensor::{Shape, Tensor, TensorData};
 
 use super::{Forest, program};
 
-/// Tree ensembles on a burn backend. A backend without a kernel of its own gets the tensor program: implement the trait
-/// for it with an empty body and name it in the attribute.
+/// Tree ensembles on a burn backend. For a backend without a kernel, implement the trait with an empty body and name
+/// the backend in the attribute: it runs the tensor program.
 #[backend_extension(Flex)]
 pub(crate) trait TreeOps: Backend {
-    /// Rows `[n, width]` of f64 in, `[n, outputs]` of f64 out.
+    /// f64 rows `[n, width]` in, f64 `[n, outputs]` out.
     fn tree_ensemble(rows: FloatTensor<Self>, forest: Arc<Forest>) -> FloatTensor<Self> {
         program::run::<Self>(rows, &forest)
     }
@@ -31,7 +31,7 @@ impl TreeOps for Flex {
 /// Runs `forest` over `rows`: f64 `[n, width]` to f64 `[n, outputs]`.
 ///
 /// # Panics
-/// When the tensor is not f64 or not on a backend with the operation; the plan makes both sure.
+/// When the tensor is not f64 or its backend does not have the operation; the plan prevents both.
 pub(crate) fn tree_ensemble(rows: Tensor<2>, forest: Arc<Forest>) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as TreeOps>::tree_ensemble(rows.into_dispatch(), forest))
 }

@@ -1,9 +1,9 @@
-//! The forest as a tensor program: what a burn backend without a kernel for it runs.
+//! The forest as a tensor program, for burn backends without a kernel for it.
 //!
-//! Node tables lie flat over all trees; every walk takes one step a round, for as many rounds as the deepest tree has
-//! levels, and leaves point at themselves (tree traversal of Hummingbird: Nakandala et al., "A Tensor Compiler for
-//! Unified Machine Learning Prediction Serving", OSDI 2020). Sums are in the rows' float. On a CPU it is an order of
-//! magnitude slower than the kernel, and the tables are uploaded at every call.
+//! The nodes of all trees are in one flat table. Every walk takes one step per round, for as many rounds as the deepest
+//! tree has levels, and leaves point at themselves (tree traversal of Hummingbird: Nakandala et al., "A Tensor Compiler
+//! for Unified Machine Learning Prediction Serving", OSDI 2020). Sums are in the type of the rows. On a CPU this is an
+//! order of magnitude slower than the kernel, and every call uploads the tables.
 
 use burn::backend::tensor::{BoolTensor, Device, FloatTensor, IntTensor};
 use burn::backend::{Backend, DType, TensorMetadata, get_or_init_device_settings};
@@ -11,22 +11,23 @@ use burn::tensor::{Shape, TensorData};
 
 use super::kernel::Lane;
 use super::walk::FullTables;
-use super::{Combine, Forest, Precision};
+use super::{Aggregate, Forest, Precision};
 
-/// Node tables, one entry per node of all trees; a leaf is a split that leads back to itself whatever the row.
+/// Node tables, one entry per node of all trees. A leaf is a split that leads back to itself for every row.
 #[derive(Debug, Default)]
 struct Tables {
     feature: Vec<i64>,
     threshold: Vec<f64>,
     missing_left: Vec<f64>,
     left: Vec<i64>,
-    /// `stride` per node.
+    /// `stride` values per node.
     values: Vec<f64>,
     depth: usize,
 }
 
 impl Tables {
-    /// Splits by membership read a column of their own, one per set, behind the row's `width`: 0 for members, else 1.
+    /// The tables of `forest`. A split by membership reads an additional column after the row's `width`, one per set: 0
+    /// for members, otherwise 1.
     fn of(forest: &Forest) -> Self {
         let full: &FullTables = &forest.full;
         let stride = forest.leaves.stride;
@@ -48,7 +49,7 @@ impl Tables {
                 tables.values.extend_from_slice(forest.leaves.of(node.left));
             } else {
                 tables.values.extend(std::iter::repeat_n(0.0, stride));
-                // children stand behind their parents
+                // children come after their parents
                 let below = depths[at] + 1;
                 depths[left as usize..=left as usize + 1].fill(below);
                 tables.depth = tables.depth.max(below);
@@ -62,18 +63,18 @@ impl Tables {
     }
 }
 
-/// Where and in which types a backend computes.
-struct Place<B: Backend> {
+/// The device and the types that a backend computes with.
+struct BackendTypes<B: Backend> {
     device: Device<B>,
-    /// Of comparisons.
+    /// The type of comparisons.
     compare: DType,
-    /// Of sums.
+    /// The type of sums.
     sum: DType,
     int: DType,
     bool: burn::backend::BoolDType,
 }
 
-impl<B: Backend> Place<B> {
+impl<B: Backend> BackendTypes<B> {
     fn floats(&self, values: Vec<f64>, shape: &[usize], dtype: DType) -> FloatTensor<B> {
         let data = match dtype {
             DType::F64 => TensorData::new(values, shape.to_vec()),
@@ -88,7 +89,7 @@ impl<B: Backend> Place<B> {
         B::int_from_data(TensorData::new(values, shape).convert_dtype(self.int), &self.device)
     }
 
-    /// The rows with one more column per set, see [`Tables::of`]; missing values stay missing.
+    /// Appends one column per set to the rows, see [`Tables::of`]. Missing values stay missing.
     fn with_sets(&self, rows: FloatTensor<B>, forest: &Forest) -> FloatTensor<B> {
         let n = rows.shape()[0];
         let splits = forest.full.nodes.iter().filter_map(|node| Some((node.set()?, node.feature())));
@@ -114,67 +115,72 @@ impl<B: Backend> Place<B> {
     }
 }
 
-/// Runs `forest` over rows `[n, width]`; gives `[n, outputs]` in the rows' type. Where f32 rows are compared with f64
-/// thresholds the comparison is exact in f32; f64 comparisons are as exact as the rows' type.
+/// Runs `forest` over rows `[n, width]` and returns `[n, outputs]` in the type of the rows. Comparisons of f32 rows
+/// with f64 thresholds are exact in f32; comparisons in f64 are as exact as the type of the rows.
 pub(super) fn run<B: Backend>(rows: FloatTensor<B>, forest: &Forest) -> FloatTensor<B> {
     let device = rows.device();
     let settings = get_or_init_device_settings::<B>(&device);
     let compare = if forest.full.precision == Precision::Single { DType::F32 } else { rows.dtype() };
-    let place =
-        Place::<B> { device, compare, sum: rows.dtype(), int: settings.int_dtype.into(), bool: settings.bool_dtype };
+    let types = BackendTypes::<B> {
+        device,
+        compare,
+        sum: rows.dtype(),
+        int: settings.int_dtype.into(),
+        bool: settings.bool_dtype,
+    };
     let (n, trees) = (rows.shape()[0], forest.full.roots.len());
     let mut rows = B::float_cast(rows, compare.into());
     if !forest.full.sets.is_empty() {
-        rows = place.with_sets(rows, forest);
+        rows = types.with_sets(rows, forest);
     }
     let tables = Tables::of(forest);
-    let values = place.floats(tables.values, &[tables.left.len(), forest.leaves.stride], place.sum);
-    let threshold = place.floats(tables.threshold, &[tables.left.len()], compare);
-    let missing_left = place.floats(tables.missing_left, &[tables.left.len()], compare);
-    let (feature, left) = (place.ints(tables.feature), place.ints(tables.left));
+    let values = types.floats(tables.values, &[tables.left.len(), forest.leaves.stride], types.sum);
+    let threshold = types.floats(tables.threshold, &[tables.left.len()], compare);
+    let missing_left = types.floats(tables.missing_left, &[tables.left.len()], compare);
+    let (feature, left) = (types.ints(tables.feature), types.ints(tables.left));
 
     let (flat, grid) = (Shape::new([n * trees]), Shape::new([n, trees]));
-    let roots = place.ints(forest.full.roots.iter().map(|r| i64::from(*r)).collect());
+    let roots = types.ints(forest.full.roots.iter().map(|r| i64::from(*r)).collect());
     let roots = B::int_expand(B::int_reshape(roots, Shape::new([1, trees])), grid.clone());
     let mut at = B::int_reshape(roots, flat.clone());
     for _ in 0..tables.depth {
         let features = B::int_reshape(B::int_select(feature.clone(), 0, at.clone()), grid.clone());
         let x = B::float_reshape(B::float_gather(1, rows.clone(), features), flat.clone());
-        let missing = B::float_is_nan(x.clone(), place.bool);
+        let missing = B::float_is_nan(x.clone(), types.bool);
         let below: BoolTensor<B> =
-            B::float_lower_equal(x, B::float_select(threshold.clone(), 0, at.clone()), place.bool);
+            B::float_lower_equal(x, B::float_select(threshold.clone(), 0, at.clone()), types.bool);
         let rule = B::float_select(missing_left.clone(), 0, at.clone());
-        let sent_left = B::float_equal_elem(rule, 1.0.into(), place.bool);
+        let sent_left = B::float_equal_elem(rule, 1.0.into(), types.bool);
         let goes_left = B::bool_or(below, B::bool_and(missing, sent_left));
         let left = B::int_select(left.clone(), 0, at);
-        // the right child stands behind the left one
+        // the right child comes after the left one
         at = B::int_mask_where(B::int_add_scalar(left.clone(), 1.into()), goes_left, left);
     }
-    combine::<B>(B::float_select(values, 0, at), n, forest, &place)
+    aggregate::<B>(B::float_select(values, 0, at), n, forest, &types)
 }
 
-/// From the leaves' values, `[n * trees, stride]`, to `[n, outputs]`.
-fn combine<B: Backend>(leaves: FloatTensor<B>, n: usize, forest: &Forest, place: &Place<B>) -> FloatTensor<B> {
+/// Aggregates the values of the leaves, `[n * trees, stride]`, to `[n, outputs]`.
+fn aggregate<B: Backend>(leaves: FloatTensor<B>, n: usize, forest: &Forest, types: &BackendTypes<B>) -> FloatTensor<B> {
     let outputs = forest.outputs;
     let trees = forest.full.roots.len();
     let groups = if forest.spread { trees / outputs } else { trees };
     let leaves = B::float_reshape(leaves, Shape::new([n, groups, outputs]));
     let whole = Shape::new([n, outputs]);
     let flat = |x| B::float_reshape(x, whole.clone());
-    match &forest.combine {
-        Combine::Mean(count) => B::float_div_scalar(flat(B::float_sum_dim(leaves, 1)), (*count).into()),
-        Combine::Sum(start) => {
-            let start = B::float_expand(place.floats(start.clone(), &[1, outputs], place.sum), whole.clone());
+    match &forest.aggregate {
+        Aggregate::Mean(count) => B::float_div_scalar(flat(B::float_sum_dim(leaves, 1)), (*count).into()),
+        Aggregate::Sum(start) => {
+            let start = B::float_expand(types.floats(start.clone(), &[1, outputs], types.sum), whole.clone());
             B::float_add(flat(B::float_sum_dim(leaves, 1)), start)
         }
-        Combine::Least | Combine::Most => {
-            let absent = forest.combine.absent();
-            let picked = match forest.combine {
-                Combine::Least => B::float_min_dim(leaves, 1),
+        Aggregate::Min | Aggregate::Max => {
+            let absent = forest.aggregate.absent();
+            let picked = match forest.aggregate {
+                Aggregate::Min => B::float_min_dim(leaves, 1),
                 _ => B::float_max_dim(leaves, 1),
             };
             let picked = flat(picked);
-            let nothing = B::float_equal_elem(picked.clone(), absent.into(), place.bool);
+            let nothing = B::float_equal_elem(picked.clone(), absent.into(), types.bool);
             B::float_mask_fill(picked, nothing, 0.0.into())
         }
     }

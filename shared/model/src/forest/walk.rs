@@ -1,19 +1,19 @@
-//! The general kernel: any width, f64 thresholds, a direction for missing values, splits by membership of a set.
-//! Plain indexed code.
+//! The general kernel, in plain indexed code: any width, f64 thresholds, a direction for missing values, splits by
+//! membership in a set.
 
 use super::{Precision, Sums};
 
-/// Bit of [`FullNode::feature`]: the node is a leaf, `left` is its ordinal.
+/// Bit of [`FullNode::feature`]: the node is a leaf, and `left` is its ordinal.
 const LEAF: u32 = 1 << 31;
 /// Bit of [`FullNode::feature`]: missing values go left.
 const MISSING_LEFT: u32 = 1 << 30;
 /// Bit of [`FullNode::feature`]: the threshold is the index of a set, whose members go left.
 const MEMBER: u32 = 1 << 29;
 
-/// Highest feature index the node layout holds.
+/// The highest feature index that the node layout can hold.
 pub(super) const MAX_FEATURE: usize = (MEMBER - 1) as usize;
 
-/// A split or a leaf. The right child stands behind the left one.
+/// A split or a leaf. The right child comes after the left one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FullNode {
     pub threshold: f64,
@@ -26,7 +26,7 @@ impl FullNode {
         Self { threshold, left, feature: feature | if missing_left { MISSING_LEFT } else { 0 } }
     }
 
-    /// A split whose set is the `set`-th of the tables.
+    /// A split by membership in set number `set` of the tables.
     pub(super) fn member(feature: u32, set: u32, left: u32, missing_left: bool) -> Self {
         let mut node = Self::split(feature, f64::from(set), left, missing_left);
         node.feature |= MEMBER;
@@ -45,7 +45,7 @@ impl FullNode {
         self.feature & (MEMBER - 1)
     }
 
-    /// Index of the node's set, if it has one.
+    /// The index of the node's set, if it has one.
     pub(super) fn set(self) -> Option<usize> {
         (self.feature & MEMBER != 0).then_some(self.threshold as usize)
     }
@@ -55,25 +55,25 @@ impl FullNode {
     }
 }
 
-/// All trees' nodes one after another; each tree breadth-first with siblings adjacent.
+/// The nodes of all trees, one tree after another; each tree is breadth-first with siblings adjacent.
 #[derive(Debug)]
 pub(super) struct FullTables {
     pub nodes: Vec<FullNode>,
     pub roots: Vec<u32>,
     pub precision: Precision,
-    /// Some node sends missing values left.
+    /// Whether any node sends missing values left.
     pub sends_missing_left: bool,
-    /// Sets of splits by membership, each sorted, without NaN and negative zero.
+    /// The sets of splits by membership, each sorted, without NaN and negative zero.
     pub sets: Vec<Vec<f64>>,
 }
 
 impl FullTables {
-    /// Adds every tree's leaf for every row.
+    /// Adds the leaf of every tree for every row.
     pub(super) fn sum(&self, rows: &[f64], width: usize, sums: &Sums<'_>, out: &mut [f64]) {
         self.visit(rows, width, sums.outputs, out, |out, tree, leaf| sums.add::<false>(out, tree, leaf));
     }
 
-    /// Calls `f(row's outputs, tree, leaf)` for every row and tree.
+    /// Calls `f(outputs of the row, tree, leaf)` for every row and tree.
     pub(super) fn visit(
         &self,
         rows: &[f64],
@@ -95,7 +95,7 @@ impl FullTables {
         }
     }
 
-    /// Ordinal of the leaf a row reaches; ends because children stand behind their parents.
+    /// The ordinal of the leaf that a row reaches. This ends because children come after their parents.
     fn leaf(&self, root: u32, row: &[f64]) -> u32 {
         let mut node = self.nodes[root as usize];
         while !node.is_leaf() {

@@ -1,16 +1,16 @@
-//! No kernel for this processor: nothing is ever packed.
+//! The stand-in on processors without a kernel: nothing is ever packed.
 
-use super::Stage;
+use super::DenseLayer;
 
-/// Cannot be made.
+/// Has no values.
 #[derive(Debug)]
-pub(crate) struct Layers<T> {
+pub(crate) struct PackedLayers<T> {
     never: std::convert::Infallible,
     of: std::marker::PhantomData<T>,
 }
 
-impl<T> Layers<T> {
-    pub(super) fn new(_: &[Stage]) -> Option<Self> {
+impl<T> PackedLayers<T> {
+    pub(super) fn new(_: &[DenseLayer]) -> Option<Self> {
         None
     }
 

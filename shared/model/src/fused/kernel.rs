@@ -1,5 +1,5 @@
-//! The numbers of a kernel: pairs of vectors of 256 or 512 bits, with fused multiplication and addition. Everything here is inlined
-//! into a function that `pulp` compiles for processors with these instructions and enters only there.
+//! The numbers of a kernel: pairs of vectors of 256 or 512 bits, with fused multiplication and addition. Everything
+//! here is inlined into a function that `pulp` compiles for processors with these instructions and enters only there.
 
 use std::fmt::Debug;
 
@@ -10,33 +10,33 @@ use pulp::x86::{V3, V4};
 pub(crate) trait Real: Copy + Default + Debug + Send + Sync + 'static {
     /// A pair of the narrowest vectors.
     type Short: Copy + Debug + Send + Sync;
-    /// Floats of it.
+    /// The number of floats in it.
     const SHORT: usize;
 
     fn of(value: f64) -> Self;
 
     fn plus(self, other: Self) -> Self;
 
-    /// From `SHORT` values.
+    /// A pair from `SHORT` values.
     fn short(value: impl Fn(usize) -> Self) -> Self::Short;
 
-    /// Sum of products of two rows; the first is padded to a multiple of `SHORT`.
+    /// The sum of products of two rows; the first is padded to a multiple of `SHORT`.
     fn dot(v3: V3, row: &[Self], weights: &[Self::Short]) -> Self;
 }
 
 /// The instructions of a processor for vectors of `T`.
 pub(crate) trait Vectors<T: Real>: Copy + Debug + Send + Sync + 'static {
-    /// Floats of a pair.
+    /// The number of floats in a pair.
     const LANES: usize;
-    /// Whether there are registers for the sums of a tile of twice the height.
+    /// Whether there are enough registers for the sums of a tall tile.
     const TALL: bool;
     /// One vector.
     type Vector: Copy + Debug + Send + Sync;
 
-    /// If this processor has them.
+    /// The token of the instructions, if this processor has them.
     fn find() -> Option<Self>;
 
-    /// Runs `work` compiled for them.
+    /// Runs `work`, compiled for these instructions.
     fn run<W: NullaryFnOnce>(self, work: W) -> W::Output;
 
     /// A pair of vectors from `LANES` values.
@@ -47,13 +47,13 @@ pub(crate) trait Vectors<T: Real>: Copy + Debug + Send + Sync + 'static {
     /// `a * b + c`, rounded once.
     fn multiply_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
 
-    /// Zero where the value is below; what is not a number stays.
+    /// Replaces negative values by zero; NaN stays NaN.
     fn rectify(self, value: Self::Vector) -> Self::Vector;
 
     /// Writes the pair to the first `LANES` of `out`.
     fn store(pair: [Self::Vector; 2], out: &mut [T]);
 
-    /// The narrowest ones.
+    /// The instructions for the narrowest vectors.
     fn narrow(self) -> V3;
 }
 

@@ -8,10 +8,10 @@ use burn::tensor::{Shape, Tensor, TensorData};
 
 use super::Fused;
 
-/// Runs of layers on a burn backend.
+/// Fused layers on a burn backend.
 #[backend_extension(Flex)]
 pub(crate) trait LayerOps: Backend {
-    /// Rows `[n, width]` in, `[n, outputs]` out, both of the type the layers were packed for.
+    /// Rows `[n, width]` in, `[n, outputs]` out, both in the type that the layers were packed for.
     fn fused_layers(rows: FloatTensor<Self>, layers: Arc<Fused>) -> FloatTensor<Self>;
 }
 
@@ -40,7 +40,8 @@ impl LayerOps for Flex {
 /// Runs `layers` over `rows`.
 ///
 /// # Panics
-/// When the tensor is of another type than the layers, or not on a backend with the operation; their owners make both sure.
+/// When the type of the tensor is not that of the layers, or its backend does not have the operation; callers prevent
+/// both.
 pub(crate) fn fused_layers(rows: Tensor<2>, layers: Arc<Fused>) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as LayerOps>::fused_layers(rows.into_dispatch(), layers))
 }

@@ -1,49 +1,49 @@
-//! Layers packed for the kernel, and the walk over them.
+//! Layers packed for the kernel, and the loops over them.
 //!
-//! Outputs stand in panels of two vectors, a panel's weights one input after another. A tile of six rows, or of twelve where there
-//! are registers for that, keeps its sums there while the inputs go by. Rows travel through all layers a block at a time, so that what one layer gives is still in the
-//! nearest cache when the next one takes it. The sums of a row are formed in the same order in every tile, with vectors of
-//! every width.
+//! Outputs are grouped in panels of two vectors; the weights of a panel are ordered by input. A tile of six rows, or of
+//! twelve where there are enough registers, keeps its sums in registers while it iterates over the inputs. Rows pass
+//! through all layers in blocks, so that the output of one layer is still in the L1 cache when the next one reads it.
+//! The sums of a row are formed in the same order in every tile and with vectors of every width.
 
 use std::fmt::Debug;
 
 use pulp::NullaryFnOnce;
 use pulp::x86::{V3, V4};
 
-use super::Stage;
+use super::DenseLayer;
 use super::kernel::{Real, Vectors};
 
-/// Rows of a tile.
+/// The number of rows in a tile.
 const TILE: usize = 6;
-/// Rows of a tall one.
+/// The number of rows in a tall tile.
 const TALL: usize = 2 * TILE;
-/// Rows that go through all layers together.
+/// The number of rows that pass through all layers together.
 const BLOCK: usize = 4 * TALL;
-/// Layers with so few outputs are computed output by output; a panel would be mostly empty.
+/// Layers with at most this many outputs are computed output by output: a panel would be mostly empty.
 const FEW: usize = 3;
 
-/// A run of layers, packed for the widest vectors that this processor has.
+/// A sequence of layers, packed for the widest vectors of this processor.
 #[derive(Debug)]
-pub(crate) struct Layers<T>(Box<dyn Walk<T>>);
+pub(crate) struct PackedLayers<T>(Box<dyn RunLayers<T>>);
 
-trait Walk<T>: Debug + Send + Sync {
+trait RunLayers<T>: Debug + Send + Sync {
     fn width(&self) -> usize;
     fn outputs(&self) -> usize;
     fn run(&self, rows: &[T], out: &mut [T]);
 }
 
-impl<T: Real> Layers<T> {
-    /// Packs the stages, if this processor has what the kernel needs.
-    pub(super) fn new(stages: &[Stage]) -> Option<Self>
+impl<T: Real> PackedLayers<T> {
+    /// Packs the layers, if this processor has the instructions that the kernel needs.
+    pub(super) fn new(dense: &[DenseLayer]) -> Option<Self>
     where
         V3: Vectors<T>,
         V4: Vectors<T>,
     {
-        Self::packed::<V4>(stages).or_else(|| Self::packed::<V3>(stages))
+        Self::packed::<V4>(dense).or_else(|| Self::packed::<V3>(dense))
     }
 
-    fn packed<V: Vectors<T>>(stages: &[Stage]) -> Option<Self> {
-        Some(Self(Box::new(Packed::<T, V>::new(stages)?)))
+    fn packed<V: Vectors<T>>(dense: &[DenseLayer]) -> Option<Self> {
+        Some(Self(Box::new(VectorLayers::<T, V>::new(dense)?)))
     }
 
     pub(super) fn width(&self) -> usize {
@@ -54,26 +54,26 @@ impl<T: Real> Layers<T> {
         self.0.outputs()
     }
 
-    /// Answers `rows`, row-major, into `out`, `outputs()` a row.
+    /// Computes `outputs()` values for each of `rows`, row-major, into `out`.
     pub(super) fn run(&self, rows: &[T], out: &mut [T]) {
         self.0.run(rows, out);
     }
 }
 
 #[derive(Debug)]
-struct Packed<T: Real, V: Vectors<T>> {
+struct VectorLayers<T: Real, V: Vectors<T>> {
     token: V,
-    layers: Vec<Layer<T, V>>,
+    layers: Vec<PackedLayer<T, V>>,
     width: usize,
     outputs: usize,
-    /// Longest padded row between layers.
+    /// The length of the longest padded row between layers.
     widest: usize,
 }
 
 #[derive(Debug)]
-struct Layer<T: Real, V: Vectors<T>> {
+struct PackedLayer<T: Real, V: Vectors<T>> {
     inputs: usize,
-    /// Length of a padded row of inputs, and of outputs.
+    /// The lengths of a padded row of inputs and of outputs.
     strides: (usize, usize),
     rectified: bool,
     bias: Vec<[V::Vector; 2]>,
@@ -84,15 +84,15 @@ struct Layer<T: Real, V: Vectors<T>> {
 enum Weights<T: Real, V: Vectors<T>> {
     /// `[panel][input]`
     Panels(Vec<[V::Vector; 2]>),
-    /// `[output][padded input]`, and one bias an output.
+    /// `[output][padded input]`, and one bias per output.
     Few(Vec<T::Short>, Vec<T>),
 }
 
-impl<T: Real, V: Vectors<T>> Packed<T, V> {
-    fn new(stages: &[Stage]) -> Option<Self> {
+impl<T: Real, V: Vectors<T>> VectorLayers<T, V> {
+    fn new(dense: &[DenseLayer]) -> Option<Self> {
         let token = V::find()?;
-        let (first, last) = (stages.first()?, stages.last()?);
-        let layers: Vec<Layer<T, V>> = stages.iter().map(Layer::new).collect();
+        let (first, last) = (dense.first()?, dense.last()?);
+        let layers: Vec<PackedLayer<T, V>> = dense.iter().map(PackedLayer::new).collect();
         let widest = layers.iter().map(|layer| layer.strides.0.max(layer.strides.1)).max()?;
         Some(Self { token, layers, width: first.inputs, outputs: last.outputs, widest })
     }
@@ -122,7 +122,7 @@ impl<T: Real, V: Vectors<T>> Packed<T, V> {
     }
 }
 
-impl<T: Real, V: Vectors<T>> Walk<T> for Packed<T, V> {
+impl<T: Real, V: Vectors<T>> RunLayers<T> for VectorLayers<T, V> {
     fn width(&self) -> usize {
         self.width
     }
@@ -132,18 +132,18 @@ impl<T: Real, V: Vectors<T>> Walk<T> for Packed<T, V> {
     }
 
     fn run(&self, rows: &[T], out: &mut [T]) {
-        self.token.run(Run { layers: self, rows, out });
+        self.token.run(RunBlocks { layers: self, rows, out });
     }
 }
 
-/// The walk as something that can be compiled for other instructions.
-struct Run<'r, T: Real, V: Vectors<T>> {
-    layers: &'r Packed<T, V>,
+/// The loops as a value that `pulp` can compile for other instructions.
+struct RunBlocks<'r, T: Real, V: Vectors<T>> {
+    layers: &'r VectorLayers<T, V>,
     rows: &'r [T],
     out: &'r mut [T],
 }
 
-impl<T: Real, V: Vectors<T>> NullaryFnOnce for Run<'_, T, V> {
+impl<T: Real, V: Vectors<T>> NullaryFnOnce for RunBlocks<'_, T, V> {
     type Output = ();
 
     #[inline(always)]
@@ -152,9 +152,9 @@ impl<T: Real, V: Vectors<T>> NullaryFnOnce for Run<'_, T, V> {
     }
 }
 
-impl<T: Real, V: Vectors<T>> Layer<T, V> {
-    fn new(stage: &Stage) -> Self {
-        let Stage { inputs, outputs, weight, bias, rectified } = stage;
+impl<T: Real, V: Vectors<T>> PackedLayer<T, V> {
+    fn new(layer: &DenseLayer) -> Self {
+        let DenseLayer { inputs, outputs, weight, bias, rectified } = layer;
         let pad = |n: usize| n.next_multiple_of(V::LANES);
         let bias = |o: usize| T::of(bias.get(o).copied().unwrap_or(0.0));
         let at = |i: usize, o: usize| {
@@ -178,7 +178,7 @@ impl<T: Real, V: Vectors<T>> Layer<T, V> {
         }
     }
 
-    /// `n` padded rows to padded rows.
+    /// Computes `n` padded rows of outputs from padded rows of inputs.
     #[inline(always)]
     fn run(&self, token: V, n: usize, rows: &[T], out: &mut [T]) {
         let (taken, given) = self.strides;
@@ -217,7 +217,7 @@ impl<T: Real, V: Vectors<T>> Layer<T, V> {
         }
     }
 
-    /// `R` rows through every panel.
+    /// Computes `R` rows, panel by panel.
     #[inline(always)]
     fn tile<const R: usize>(&self, token: V, weights: &[[V::Vector; 2]], rows: &[T], out: &mut [T]) {
         let (taken, given) = self.strides;
@@ -243,7 +243,7 @@ impl<T: Real, V: Vectors<T>> Layer<T, V> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{numbers, stages};
+    use super::super::tests::{dense, numbers};
     use super::*;
 
     fn same<T: Real + PartialEq>()
@@ -252,13 +252,13 @@ mod tests {
         V4: Vectors<T>,
     {
         for widths in [&[10, 64, 64, 1][..], &[3, 5, 2], &[7, 33, 17, 4], &[20, 16, 40]] {
-            let stages = stages(widths);
-            let packed = [Layers::<T>::packed::<V4>(&stages), Layers::<T>::packed::<V3>(&stages)];
+            let dense = dense(widths);
+            let packed = [PackedLayers::<T>::packed::<V4>(&dense), PackedLayers::<T>::packed::<V3>(&dense)];
             // a processor without the instructions has nothing to compare
             let [Some(wide), Some(narrow)] = packed else { return };
             for n in 1..40 {
                 let rows: Vec<T> = numbers(n * widths[0], 3.0).into_iter().map(T::of).collect();
-                let answer = |layers: &Layers<T>| {
+                let answer = |layers: &PackedLayers<T>| {
                     let mut out = vec![T::default(); n * layers.outputs()];
                     layers.run(&rows, &mut out);
                     out

@@ -1,13 +1,13 @@
-//! Attributes and constants of nodes, checked as they are read.
+//! Attributes and constants of nodes, checked when they are read.
 
 use super::proto::{AttributeProto, NodeProto, TensorProto, element};
 
-/// A constant tensor, numbers as f64.
+/// A constant tensor, with numbers as f64.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Constant {
     pub dims: Vec<usize>,
     pub values: Vec<f64>,
-    /// Set instead of values for text.
+    /// The strings of a tensor of strings, whose `values` are empty.
     pub texts: Vec<String>,
 }
 
@@ -17,7 +17,7 @@ impl Constant {
         Self { dims: vec![values.len()], values, texts: Vec::new() }
     }
 
-    /// Reads an initializer or attribute; data must fill the dims, and lie in the file itself.
+    /// Reads an initializer or attribute. The data must fill the dims and be in the file itself.
     pub(super) fn read(t: &TensorProto) -> Result<Self, String> {
         if t.data_location != 0 {
             return Err(format!("tensor {:?} keeps its data outside the file", t.name));
@@ -56,7 +56,7 @@ impl Constant {
         Ok(Self { dims, values, texts: Vec::new() })
     }
 
-    /// Values that must all be finite.
+    /// The values, if all are finite.
     pub(super) fn finite(&self) -> Result<&[f64], String> {
         if !self.texts.is_empty() {
             return Err("constant is text".to_owned());
@@ -67,7 +67,7 @@ impl Constant {
         }
     }
 
-    /// Rows and columns; vectors are one row.
+    /// The numbers of rows and columns; a vector is one row.
     pub(super) fn matrix(&self) -> Result<(usize, usize), String> {
         match *self.dims.as_slice() {
             _ if self.dims.contains(&0) => Err("constant is empty".to_owned()),
@@ -86,7 +86,7 @@ fn fixed(b: &[u8]) -> [u8; 8] {
 }
 
 impl NodeProto {
-    /// `domain:Op`, or just the name in ONNX's own domain.
+    /// `domain:Op`, or the name alone in the default domain.
     pub(super) fn kind(&self) -> String {
         if self.domain.is_empty() || self.domain == "ai.onnx" {
             self.op_type.clone()
@@ -99,8 +99,8 @@ impl NodeProto {
         self.attribute.iter().find(|a| a.name == name)
     }
 
-    /// Refuses an attribute that is NaN: everything computed with it would be. An imputer's marker may be, it is
-    /// compared only.
+    /// Rejects an attribute that is NaN, as every result would be NaN. The marker of an imputer may be NaN: it is only
+    /// compared.
     pub(super) fn check_numbers(&self) -> Result<(), String> {
         match self.attribute.iter().find(|a| a.f.is_nan() && a.name != "replaced_value_float") {
             Some(bad) => Err(format!("{} is NaN", bad.name)),
@@ -108,9 +108,9 @@ impl NodeProto {
         }
     }
 
-    /// Finite numbers of an attribute; empty when absent.
+    /// The numbers of an attribute, which must be finite; empty if it is absent.
     pub(super) fn floats(&self, name: &str) -> Result<Vec<f64>, String> {
-        // newer opsets give doubles as tensors
+        // newer opsets have doubles as tensors
         let values: Vec<f64> = match self.attribute(name) {
             None => Vec::new(),
             Some(AttributeProto { t: Some(t), .. }) => Constant::read(t)?.values,
@@ -122,7 +122,7 @@ impl NodeProto {
         }
     }
 
-    /// As [`Self::floats`], also under the name of the f64 variant (`NAME_as_tensor`).
+    /// As [`Self::floats`], or under the name of the f64 variant (`NAME_as_tensor`).
     pub(super) fn floats_or_tensor(&self, name: &str) -> Result<Vec<f64>, String> {
         let plain = self.floats(name)?;
         if plain.is_empty() { self.floats(&format!("{name}_as_tensor")) } else { Ok(plain) }

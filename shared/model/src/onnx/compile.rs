@@ -1,4 +1,4 @@
-//! From a decoded graph to a program: which output is the answer, which nodes it needs, and their order.
+//! Compiles a decoded graph to a program: finds the output that is the prediction and the nodes that it depends on.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -8,25 +8,23 @@ use prost::Message;
 
 use super::attributes::Constant;
 use super::nodes;
-use super::program::{Instruction, Op, Program, Shape};
+use super::operation::Op;
+use super::program::{Instruction, Program, Shape};
 use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfo, element};
 use crate::Fault;
-use crate::answer::{Answer, Link};
-use crate::head::Head;
 use crate::mlmodel::MAX_WIDTH;
-use crate::plan::Plan;
-use crate::signature::unnamed_features;
+use crate::output_transform::{Link, OutputTransform};
 
-/// Nodes accepted.
+/// The most nodes of a graph.
 const MAX_NODES: usize = 100_000;
-/// Values one row may need over all nodes.
+/// The most values that one row may need over all nodes.
 const MAX_SIZE: usize = 1 << 23;
 
-/// A value while compiling: constant, or a slot with its width.
+/// A value during compilation: a constant, or a slot with its width.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Constant(Constant),
-    /// The shape of a slot, which only ConstantOfShape may ask for.
+    /// The shape of a slot; only ConstantOfShape may read it.
     Shape {
         slot: usize,
         width: usize,
@@ -44,20 +42,29 @@ pub(super) struct Compiler {
     pub(super) instructions: Vec<Instruction>,
     slots: usize,
     pub(super) dtype: DType,
-    /// Labels a classifier node names.
+    /// The labels of a classifier node.
     pub(super) labels: Vec<String>,
-    /// Missing values go into trees that have a rule for them, or are imputed.
+    /// Whether missing values are imputed, or go into trees with a direction for them.
     pub(super) takes_missing: bool,
-    /// Values of one row in all slots so far.
+    /// The number of values of one row in all slots so far.
     size: usize,
+}
+
+/// A compiled ONNX file.
+pub(crate) struct Compiled {
+    pub program: Program,
+    pub transform: OutputTransform,
+    /// Whether the program accepts missing values.
+    pub takes_missing: bool,
 }
 
 /// Reads an ONNX file.
 ///
 /// # Errors
-/// A [`Fault`] for a file that is no ONNX model, operators or shapes not supported, constants that do not fit.
-pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
-    let model = ModelProto::decode(bytes).map_err(|e| Fault::new("", format!("is no ONNX file: {e}")))?;
+/// A [`Fault`] when the file is not an ONNX model, an operator or a shape is not supported, or a constant does not
+/// match.
+pub(crate) fn read(bytes: &[u8]) -> Result<Compiled, Fault> {
+    let model = ModelProto::decode(bytes).map_err(|e| Fault::new("", format!("is not an ONNX file: {e}")))?;
     let graph = model.graph.ok_or_else(|| Fault::new("", "has no graph"))?;
     if graph.node.len() > MAX_NODES {
         return Err(Fault::new("graph", format!("{} nodes, at most {MAX_NODES}", graph.node.len())));
@@ -93,25 +100,24 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
         compiler.check_size(node).map_err(place)?;
     }
     let Some(Value::Slot { slot, width: outputs }) = compiler.values.get(&answer_name).cloned() else {
-        return Err(fault(format!("output {answer_name:?} is computed by nothing")));
+        return Err(fault(format!("output {answer_name:?} is not computed by any node")));
     };
-    let answer = match label_name {
-        None => Answer::Number,
+    let transform = match label_name {
+        None => OutputTransform::Number,
         Some(_) => {
             let labels = labels(&graph, &compiler, outputs);
-            Answer::Classes { labels: labels.into(), link: Link::Probabilities }
+            OutputTransform::Classes { labels: labels.into(), link: Link::Probabilities }
         }
     };
     let takes_missing = compiler.takes_missing;
     let program =
         Program::new(compiler.instructions, Shape { slots: compiler.slots, result: slot, width, outputs, dtype });
-    let features = unnamed_features(width);
-    Plan::new(features, Vec::new(), Head::Program(program), answer, takes_missing).map_err(fault)
+    Ok(Compiled { program, transform, takes_missing })
 }
 
-/// Width and element type of the rows.
+/// The width and the element type of the rows.
 fn input_type(input: &ValueInfo) -> Result<(usize, DType), String> {
-    let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).ok_or("input is no tensor")?;
+    let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).ok_or("input is not a tensor")?;
     let dtype = match tensor.elem_type {
         element::FLOAT => DType::F32,
         element::DOUBLE => DType::F64,
@@ -125,7 +131,7 @@ fn input_type(input: &ValueInfo) -> Result<(usize, DType), String> {
     }
 }
 
-/// The output that answers, and for classifiers the output that names the class.
+/// The output with the prediction, and for classifiers the output with the class.
 fn outputs(graph: &GraphProto) -> Result<(String, Option<String>), String> {
     let is_label = |o: &&ValueInfo| {
         let tensor = o.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
@@ -140,7 +146,7 @@ fn outputs(graph: &GraphProto) -> Result<(String, Option<String>), String> {
     }
 }
 
-/// Indices of the nodes the answer depends on.
+/// The indices of the nodes that the prediction depends on.
 fn needed(graph: &GraphProto, answer: &str) -> BTreeSet<usize> {
     let mut makers: HashMap<&str, usize> = HashMap::new();
     for (i, node) in graph.node.iter().enumerate() {
@@ -170,7 +176,7 @@ fn refuse_unknown(graph: &GraphProto, needed: &BTreeSet<usize>) -> Result<(), Fa
     Err(Fault::new("graph", format!("operators not supported: {list}")))
 }
 
-/// Class labels: a classifier node's, else the constant the label is looked up in, else 0, 1, ...
+/// The class labels: those of a classifier node, else the constant that the label is looked up in, else 0, 1, ...
 fn labels(graph: &GraphProto, compiler: &Compiler, classes: usize) -> Vec<String> {
     if compiler.labels.len() == classes {
         return compiler.labels.clone();
@@ -185,13 +191,13 @@ fn labels(graph: &GraphProto, compiler: &Compiler, classes: usize) -> Vec<String
 }
 
 impl Compiler {
-    /// Bounds what one row can need: a few repeated concatenations would otherwise double it without end.
+    /// Bounds the memory of one row: otherwise a few repeated concatenations would double it again and again.
     fn check_size(&mut self, node: &NodeProto) -> Result<(), String> {
         for output in &node.output {
             let Some(Value::Slot { width, .. }) = self.values.get(output) else { continue };
             self.size = self.size.saturating_add(*width);
             if *width > MAX_WIDTH || self.size > MAX_SIZE {
-                return Err(format!("gives {width} values per row, {} with those before", self.size));
+                return Err(format!("gives {width} values per row, {} in all nodes so far", self.size));
             }
         }
         Ok(())
@@ -220,7 +226,7 @@ impl Compiler {
         }
     }
 
-    /// Adds an instruction that gives the node's output `output`, `width` wide.
+    /// Adds an instruction that computes output number `output` of the node, which is `width` wide.
     pub(super) fn emit(&mut self, node: &NodeProto, output: usize, op: Op, inputs: Vec<usize>, width: usize) {
         let slot = self.slots;
         self.slots += 1;
@@ -230,7 +236,7 @@ impl Compiler {
         }
     }
 
-    /// Adds an instruction between nodes; gives its slot.
+    /// Adds an instruction whose result is not an output of the node. Returns its slot.
     pub(super) fn inner(&mut self, node: &NodeProto, op: Op, input: usize) -> usize {
         let slot = self.slots;
         self.slots += 1;
@@ -238,7 +244,7 @@ impl Compiler {
         slot
     }
 
-    /// Names an existing value as the node's output.
+    /// Makes an existing value output number `output` of the node.
     pub(super) fn alias(&mut self, node: &NodeProto, output: usize, value: Value) {
         if let Some(name) = node.output.get(output) {
             self.values.insert(name.clone(), value);

@@ -1,13 +1,14 @@
-//! Runs of linear layers in a program become one operation each: `MatMul`, `Add`, `Relu`, `MatMul`, ... as exporters write nets.
+//! Fuses sequences of linear layers in a program: `MatMul`, `Add`, `Relu`, `MatMul`, ... as exporters write nets.
 
 use std::sync::Arc;
 
 use burn::tensor::{DType, Tensor};
 
-use super::program::{Arithmetic, Function, Instruction, Op};
-use crate::fused::{Fused, Stage};
+use super::operation::{Arithmetic, Function, Op};
+use super::program::Instruction;
+use crate::fused::{DenseLayer, Fused};
 
-/// The same program with its runs of layers fused, where that brings something.
+/// The same program with its sequences of layers fused, where that is faster.
 pub(super) fn fuse(instructions: Vec<Instruction>, result: usize, slots: usize, dtype: DType) -> Vec<Instruction> {
     let mut readers = vec![0usize; slots];
     readers[result] += 1;
@@ -15,8 +16,8 @@ pub(super) fn fuse(instructions: Vec<Instruction>, result: usize, slots: usize, 
     let mut fused = Vec::with_capacity(instructions.len());
     let mut at = 0;
     while at < instructions.len() {
-        let (stages, count) = run(&instructions[at..], &readers);
-        match Fused::new(&stages, dtype) {
+        let (dense, count) = run(&instructions[at..], &readers);
+        match Fused::new(&dense, dtype) {
             Some(layers) => {
                 let taken = &instructions[at..at + count];
                 fused.push(Instruction {
@@ -36,25 +37,25 @@ pub(super) fn fuse(instructions: Vec<Instruction>, result: usize, slots: usize, 
     fused
 }
 
-/// The layers at the beginning of `instructions`, each read by nobody but the next one, and how many instructions they are.
-fn run(instructions: &[Instruction], readers: &[usize]) -> (Vec<Stage>, usize) {
-    let mut stages: Vec<Stage> = Vec::new();
+/// The layers at the beginning of `instructions`, each read only by the next one, and the number of their instructions.
+fn run(instructions: &[Instruction], readers: &[usize]) -> (Vec<DenseLayer>, usize) {
+    let mut dense: Vec<DenseLayer> = Vec::new();
     let mut count = 0;
     let mut last: Option<usize> = None;
     for instruction in instructions {
         let follows = last.is_none_or(|slot| instruction.inputs == [slot] && readers[slot] == 1);
-        if !follows || !take(&mut stages, &instruction.op) {
+        if !follows || !take(&mut dense, &instruction.op) {
             break;
         }
         last = Some(instruction.output);
         count += 1;
     }
-    (stages, count)
+    (dense, count)
 }
 
-/// Adds an operation to the run; false when it does not fit there.
-fn take(stages: &mut Vec<Stage>, op: &Op) -> bool {
-    match (op, stages.last_mut()) {
+/// Adds an operation to the sequence. Returns false if it does not fit.
+fn take(dense: &mut Vec<DenseLayer>, op: &Op) -> bool {
+    match (op, dense.last_mut()) {
         (Op::Linear { weight, bias }, _) => {
             let [inputs, outputs] = weight.dims();
             let (Some(weight), Some(bias)) = (values(weight), bias.as_ref().map_or(Some(Vec::new()), values)) else {
@@ -63,33 +64,33 @@ fn take(stages: &mut Vec<Stage>, op: &Op) -> bool {
             if bias.len() > 1 && bias.len() != outputs {
                 return false;
             }
-            let mut stage = Stage { inputs, outputs, weight, bias: Vec::new(), rectified: false };
-            add(&mut stage, &bias);
-            stages.push(stage);
+            let mut layer = DenseLayer { inputs, outputs, weight, bias: Vec::new(), rectified: false };
+            add(&mut layer, &bias);
+            dense.push(layer);
             true
         }
-        (Op::Constant { how: Arithmetic::Add, row, .. }, Some(stage)) if !stage.rectified => {
-            let row = values(row).filter(|row| row.len() == 1 || row.len() == stage.outputs);
+        (Op::Constant { how: Arithmetic::Add, row, .. }, Some(layer)) if !layer.rectified => {
+            let row = values(row).filter(|row| row.len() == 1 || row.len() == layer.outputs);
             row.is_some_and(|row| {
-                add(stage, &row);
+                add(layer, &row);
                 true
             })
         }
-        (Op::Function(Function::Relu), Some(stage)) => {
-            stage.rectified = true;
+        (Op::Function(Function::Relu), Some(layer)) => {
+            layer.rectified = true;
             true
         }
         _ => false,
     }
 }
 
-/// Adds a row, or one value for all outputs, to the bias.
-fn add(stage: &mut Stage, row: &[f64]) {
+/// Adds a row, or a single value for all outputs, to the bias.
+fn add(layer: &mut DenseLayer, row: &[f64]) {
     if row.is_empty() {
         return;
     }
-    stage.bias.resize(stage.outputs, 0.0);
-    stage.bias.iter_mut().zip(row.iter().cycle()).for_each(|(bias, value)| *bias += value);
+    layer.bias.resize(layer.outputs, 0.0);
+    layer.bias.iter_mut().zip(row.iter().cycle()).for_each(|(bias, value)| *bias += value);
 }
 
 fn values(tensor: &Tensor<2>) -> Option<Vec<f64>> {

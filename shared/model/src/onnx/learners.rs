@@ -1,13 +1,13 @@
-//! Operators with weights: linear layers and models, scalers, support vector machines.
+//! Operators with weights: linear layers, linear models, scalers, support vector machines.
 
 use super::compile::Compiler;
 use super::nodes::{matrix, row};
-use super::program::{Arithmetic, Function, Op};
+use super::operation::{Arithmetic, Function, Op};
 use super::proto::NodeProto;
 use super::transform;
-use crate::head::{Kernel, KernelMachine};
+use crate::kernel_machine::{Kernel, KernelMachine};
 
-/// Checks `values` against one per column, or one for all.
+/// Checks that there is one value per column, or one for all columns.
 fn per_column(values: &[f64], width: usize, name: &str) -> Result<(), String> {
     if values.len() == width || values.len() == 1 {
         return Ok(());
@@ -15,7 +15,7 @@ fn per_column(values: &[f64], width: usize, name: &str) -> Result<(), String> {
     Err(format!("{name} has {} values for {width} columns", values.len()))
 }
 
-/// `x W`, `W` constant.
+/// `x W` with a constant `W`.
 pub(super) fn matmul(c: &mut Compiler, node: &NodeProto) -> Result<(), String> {
     let (slot, width) = c.slot(node, 0)?;
     let weight = c.constant(node, 1)?.ok_or("has no weights")?;
@@ -28,7 +28,7 @@ pub(super) fn matmul(c: &mut Compiler, node: &NodeProto) -> Result<(), String> {
     Ok(())
 }
 
-/// `alpha x W + beta b`, `W` perhaps transposed.
+/// `alpha x W + beta b`, with `W` transposed or not.
 pub(super) fn gemm(c: &mut Compiler, node: &NodeProto) -> Result<(), String> {
     let (slot, width) = c.slot(node, 0)?;
     let (alpha, beta) = (node.float("alpha", 1.0), node.float("beta", 1.0));
@@ -54,7 +54,7 @@ pub(super) fn gemm(c: &mut Compiler, node: &NodeProto) -> Result<(), String> {
     Ok(())
 }
 
-/// Inference form: a factor and an offset per column.
+/// Batch normalisation at inference: a factor and an offset per column.
 pub(super) fn batch_norm(c: &mut Compiler, node: &NodeProto) -> Result<(), String> {
     let (slot, width) = c.slot(node, 0)?;
     let part = |i: usize| -> Result<Vec<f64>, String> {
@@ -75,11 +75,11 @@ pub(super) fn batch_norm(c: &mut Compiler, node: &NodeProto) -> Result<(), Strin
     Ok(())
 }
 
-/// Over the last axis.
+/// Layer normalisation over the last axis.
 pub(super) fn layer_norm(c: &mut Compiler, node: &NodeProto) -> Result<(), String> {
     let (slot, width) = c.slot(node, 0)?;
     if !matches!(node.int("axis", -1), -1 | 1) {
-        return Err("normalises another axis than the last".to_owned());
+        return Err("normalises an axis other than the last".to_owned());
     }
     let scale = c.constant(node, 1)?.ok_or("has no scale")?.finite()?;
     per_column(scale, width, "scale")?;
@@ -95,7 +95,7 @@ pub(super) fn layer_norm(c: &mut Compiler, node: &NodeProto) -> Result<(), Strin
     Ok(())
 }
 
-/// `(x - offset) * scale`.
+/// The scaler: `(x - offset) * scale`.
 pub(super) fn scaler(c: &mut Compiler, node: &NodeProto) -> Result<(), String> {
     let (slot, width) = c.slot(node, 0)?;
     let (offset, scale) = (node.floats("offset")?, node.floats("scale")?);
@@ -108,7 +108,7 @@ pub(super) fn scaler(c: &mut Compiler, node: &NodeProto) -> Result<(), String> {
     Ok(())
 }
 
-/// Replaces one marker, NaN by default.
+/// Replaces one marker value, by default NaN.
 pub(super) fn imputer(c: &mut Compiler, node: &NodeProto) -> Result<(), String> {
     let (slot, width) = c.slot(node, 0)?;
     let fill = node.floats("imputed_value_floats")?;
@@ -120,7 +120,7 @@ pub(super) fn imputer(c: &mut Compiler, node: &NodeProto) -> Result<(), String> 
     Ok(())
 }
 
-/// Weights `[outputs, width]` of ai.onnx.ml's linear models, as a layer.
+/// The layer of a linear model of ai.onnx.ml, whose weights are `[outputs, width]`.
 fn layer(c: &Compiler, node: &NodeProto, width: usize) -> Result<(Op, usize), String> {
     let coefficients = node.floats("coefficients")?;
     let outputs = coefficients.len() / width;
@@ -136,7 +136,7 @@ fn layer(c: &Compiler, node: &NodeProto, width: usize) -> Result<(Op, usize), St
     Ok((Op::Linear { weight, bias }, outputs))
 }
 
-/// Output without a transformation.
+/// A linear regressor, whose output must not be transformed.
 pub(super) fn linear_regressor(c: &mut Compiler, node: &NodeProto) -> Result<(), String> {
     let (slot, width) = c.slot(node, 0)?;
     let (op, outputs) = layer(c, node, width)?;
@@ -148,7 +148,7 @@ pub(super) fn linear_regressor(c: &mut Compiler, node: &NodeProto) -> Result<(),
     Ok(())
 }
 
-/// Scores (output 1) of a linear classifier; the class (output 0) follows from them.
+/// The scores (output 1) of a linear classifier; the class (output 0) follows from them.
 pub(super) fn linear_classifier(c: &mut Compiler, node: &NodeProto) -> Result<(), String> {
     let (slot, width) = c.slot(node, 0)?;
     let (op, outputs) = layer(c, node, width)?;
@@ -156,7 +156,7 @@ pub(super) fn linear_classifier(c: &mut Compiler, node: &NodeProto) -> Result<()
     class_scores(c, node, scores, outputs, Sides::Complement)
 }
 
-/// How one score becomes those of two classes, when nothing makes a probability of it.
+/// How one score becomes the scores of two classes if no post transform makes it a probability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sides {
     /// `[1 - s, s]`: the score is a probability.
@@ -165,7 +165,7 @@ pub(super) enum Sides {
     Mirror,
 }
 
-/// Applies a classifier's post transform to its scores, and remembers its labels.
+/// Applies the post transform of a classifier to its scores and keeps its labels.
 pub(super) fn class_scores(
     c: &mut Compiler,
     node: &NodeProto,
@@ -191,7 +191,7 @@ pub(super) fn class_scores(
     }
     let (transformed, sides) = match post.as_str() {
         "LOGISTIC" => (c.inner(node, Op::Function(Function::Sigmoid), scores), Sides::Complement),
-        // a single score is its own softmax to onnxruntime
+        // onnxruntime leaves a single score as it is
         "NONE" | "SOFTMAX" | "SOFTMAX_ZERO" => (scores, sides),
         other => return Err(format!("post_transform {other:?} of a single score is not supported")),
     };

@@ -1,16 +1,16 @@
-//! The operator table: one node in, instructions out, widths checked.
+//! The operator table: compiles a node to instructions and checks widths.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::compile::{Compiler, Value};
 use super::learners;
-use super::program::{Arithmetic, Function, Op, Reduction};
+use super::operation::{Arithmetic, Function, Op, Reduction};
 use super::proto::NodeProto;
 use super::shaping;
 use super::trees;
 use crate::step::Norm;
 
-/// Operators [`compile`] handles.
+/// The operators that [`compile`] supports.
 const KNOWN: &[&str] = &[
     "Abs",
     "Add",
@@ -115,18 +115,18 @@ pub(super) fn compile(c: &mut Compiler, node: &NodeProto) -> Result<(), String> 
     }
 }
 
-/// A constant row `[1, n]` in the program's type.
+/// A constant row `[1, n]` in the type of the program.
 pub(super) fn row(c: &Compiler, values: &[f64]) -> Tensor<2> {
     matrix(c, values, 1, values.len())
 }
 
-/// A constant matrix in the program's type; `values` is row-major `rows x columns`.
+/// A constant matrix in the type of the program; `values` is row-major `rows x columns`.
 pub(super) fn matrix(c: &Compiler, values: &[f64], rows: usize, columns: usize) -> Tensor<2> {
     let data = TensorData::new(values.to_vec(), [rows, columns]);
     Tensor::<2>::from_data(data, (&Device::flex(), DType::F64)).cast(c.dtype)
 }
 
-/// An axis attribute that must be the row's.
+/// Checks that an axis attribute is the axis along the row.
 pub(super) fn axis(node: &NodeProto, name: &str, default: i64) -> Result<(), String> {
     match node.int(name, default) {
         1 | -1 => Ok(()),
@@ -163,7 +163,7 @@ fn function(c: &mut Compiler, node: &NodeProto) -> Result<(), String> {
     Ok(())
 }
 
-/// A constant input with one value.
+/// The value of a constant input that must have one value.
 fn scalar(c: &Compiler, node: &NodeProto, i: usize) -> Result<Option<f64>, String> {
     match c.constant(node, i)? {
         None => Ok(None),

@@ -1,4 +1,4 @@
-//! The part of onnx.proto that models for serving use. Fields not listed are skipped by the decoder.
+//! The part of onnx.proto that inference needs. The decoder skips all other fields.
 
 #![allow(missing_docs, reason = "names are onnx.proto's")]
 
@@ -122,7 +122,7 @@ pub(super) struct TensorShape {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Dimension {
-    /// 0 when the dimension has a name instead.
+    /// 0 if the dimension has a name instead.
     #[prost(int64, tag = "1")]
     pub dim_value: i64,
 }

@@ -1,11 +1,11 @@
-//! Operators that move values without computing: constants, casts, shapes, choices of columns.
+//! Operators that move values without computing: constants, casts, shapes, column selection.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::attributes::Constant;
 use super::compile::{Compiler, Value};
 use super::nodes::axis;
-use super::program::{Function, Op};
+use super::operation::{Function, Op};
 use super::proto::{NodeProto, element};
 
 pub(super) fn constant(c: &mut Compiler, node: &NodeProto) -> Result<(), String> {
@@ -26,7 +26,7 @@ pub(super) fn constant(c: &mut Compiler, node: &NodeProto) -> Result<(), String>
     Ok(())
 }
 
-/// A value for every element of another value.
+/// A constant with the shape of a computed value.
 pub(super) fn constant_of_shape(c: &mut Compiler, node: &NodeProto) -> Result<(), String> {
     let Some(&Value::Shape { slot, width }) = c.input(node, 0) else {
         return Err("shape is not that of a computed value".to_owned());
@@ -39,7 +39,7 @@ pub(super) fn constant_of_shape(c: &mut Compiler, node: &NodeProto) -> Result<()
     Ok(())
 }
 
-/// Operators that change nothing about rows of values.
+/// Operators that leave rows of values as they are.
 pub(super) fn same(c: &mut Compiler, node: &NodeProto) -> Result<(), String> {
     let value = c.input(node, 0).cloned().ok_or("input is missing")?;
     if node.op_type == "Flatten" {
@@ -114,7 +114,7 @@ pub(super) fn slice(c: &mut Compiler, node: &NodeProto) -> Result<(), String> {
     columns_of(c, node, (place(start)..place(end)).map(|i| i as f64).collect())
 }
 
-/// Emits a choice of columns.
+/// Emits a selection of columns.
 fn columns_of(c: &mut Compiler, node: &NodeProto, columns: Vec<f64>) -> Result<(), String> {
     let (slot, width) = c.slot(node, 0)?;
     if let Some(bad) = columns.iter().find(|v| v.fract() != 0.0 || **v < 0.0 || **v >= width as f64) {

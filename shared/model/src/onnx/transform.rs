@@ -1,13 +1,13 @@
-//! What ai.onnx.ml's learners do to their scores at the end: `post_transform`, as onnxruntime computes it.
+//! `post_transform`, the last operation of ai.onnx.ml's learners, as onnxruntime computes it.
 
 use super::compile::Compiler;
-use super::program::{Function, Op};
+use super::operation::{Function, Op};
 use super::proto::NodeProto;
 
-/// Applies `post` to `width` scores; gives the slot of the result.
+/// Applies `post` to `width` scores. Returns the slot of the result.
 ///
 /// # Errors
-/// A transformation that is not known, or one that onnxruntime leaves out for a single score while others apply it.
+/// When the transform is not known, or onnxruntime skips it for a single score while other runtimes apply it.
 pub(super) fn scores(
     c: &mut Compiler,
     node: &NodeProto,

@@ -1,4 +1,4 @@
-//! The tree operators of both generations as forests.
+//! Compiles the tree operators of both generations to forests.
 
 mod flat;
 mod merged;
@@ -10,17 +10,17 @@ use burn::tensor::DType;
 use super::compile::{Compiler, Value};
 use super::learners::{Sides, class_scores};
 use super::nodes::row;
-use super::program::{Arithmetic, Op};
+use super::operation::{Arithmetic, Op};
 use super::proto::NodeProto;
 use super::transform;
-use crate::forest::{Combine, ForestBuilder, Precision, RawTree};
+use crate::forest::{Aggregate, ForestBuilder, Precision, RawTree};
 
-/// Targets accepted.
+/// The most targets of a tree operator.
 const MAX_TARGETS: usize = 10_000;
-/// Leaf values accepted over all trees while they are read.
+/// The most leaf values that all trees together may have.
 const MAX_VALUES: usize = 1 << 26;
 
-/// One tree while it is put together; see [`RawTree`].
+/// A tree under construction; see [`RawTree`].
 #[derive(Debug, Default)]
 struct Tree {
     left: Vec<i64>,
@@ -32,12 +32,12 @@ struct Tree {
     values: Vec<f64>,
 }
 
-/// Trees by id, and what their leaves say.
+/// The trees by id, and the meaning of their leaves.
 #[derive(Debug)]
 struct Ensemble {
     trees: BTreeMap<i64, Tree>,
     targets: usize,
-    /// One of two classes has all the weights, and none is negative.
+    /// Whether one of two classes has all the weights and none is negative.
     positive: bool,
 }
 
@@ -50,16 +50,16 @@ enum Mode {
     Gt,
     Eq,
     Neq,
-    /// One of these values.
+    /// Membership in this set.
     Member(Vec<f64>),
 }
 
-/// A split before its mode is applied.
+/// A split as the file has it.
 #[derive(Debug, Clone, Copy)]
 struct Split {
     feature: i64,
     threshold: f64,
-    /// Missing values take the true branch, whatever the comparison says.
+    /// Whether missing values take the true branch.
     missing_true: bool,
     yes: i64,
     no: i64,
@@ -80,9 +80,9 @@ impl Mode {
 }
 
 impl Tree {
-    /// Adds a split. Every mode becomes `x <= t` or membership of a set: a strict comparison moves the threshold down
-    /// by one float, a greater-than or not-equal swaps the branches. NaN compares false (and is unequal to anything)
-    /// unless it is said to track the true branch.
+    /// Adds a split. Every mode becomes `x <= t` or membership in a set: a strict comparison moves the threshold down
+    /// by one float, greater-than and not-equal swap the branches. NaN compares false (and is unequal to anything),
+    /// unless the split sends missing values to the true branch.
     fn split(&mut self, mode: Mode, split: Split, precision: Precision) {
         let Split { feature, threshold, missing_true, yes, no } = split;
         let below = match precision {
@@ -129,7 +129,7 @@ pub(super) fn compile(c: &mut Compiler, node: &NodeProto) -> Result<(), String> 
         "TreeEnsemble" => merged::read(node, precision, aggregate.absent())?,
         _ => flat::read(node, classifier, precision, aggregate.absent())?,
     };
-    // exporters write the attribute for learners without a rule as well, all zero
+    // exporters also write the attribute for learners without a rule, with all zeros
     c.takes_missing |= node.ints("nodes_missing_value_tracks_true").iter().any(|t| *t != 0);
     let mut builder = ForestBuilder::new(width, targets, precision);
     for (id, tree) in &trees {
@@ -145,7 +145,7 @@ pub(super) fn compile(c: &mut Compiler, node: &NodeProto) -> Result<(), String> 
         builder.push(&raw, 1.0).map_err(|e| format!("tree {id}: {e}"))?;
     }
     let combine = match aggregate {
-        Combine::Mean(_) if average(node) => Combine::Mean(trees.len() as f64),
+        Aggregate::Mean(_) if average(node) => Aggregate::Mean(trees.len() as f64),
         other => other,
     };
     let forest = builder.finish(targets, combine)?;
@@ -166,7 +166,7 @@ pub(super) fn compile(c: &mut Compiler, node: &NodeProto) -> Result<(), String> 
     Ok(())
 }
 
-/// The aggregation's name; the newer operator numbers them.
+/// The name of the aggregate function; the newer operator has a number.
 fn aggregate_name(node: &NodeProto) -> String {
     if node.op_type != "TreeEnsemble" {
         return node.string("aggregate_function", "SUM");
@@ -180,23 +180,23 @@ fn average(node: &NodeProto) -> bool {
     aggregate_name(node) == "AVERAGE"
 }
 
-fn aggregate(node: &NodeProto) -> Result<Combine, String> {
+fn aggregate(node: &NodeProto) -> Result<Aggregate, String> {
     match aggregate_name(node).as_str() {
-        "SUM" | "AVERAGE" => Ok(Combine::Mean(1.0)),
-        "MIN" => Ok(Combine::Least),
-        "MAX" => Ok(Combine::Most),
+        "SUM" | "AVERAGE" => Ok(Aggregate::Mean(1.0)),
+        "MIN" => Ok(Aggregate::Min),
+        "MAX" => Ok(Aggregate::Max),
         other => Err(format!("aggregate_function {other:?} is not supported")),
     }
 }
 
-/// The transformation's name; the newer operator numbers them.
+/// The name of the post transform; the newer operator has a number.
 fn post_transform(node: &NodeProto) -> Result<String, String> {
     if node.op_type != "TreeEnsemble" {
         return Ok(node.string("post_transform", "NONE"));
     }
     Ok(match node.int("post_transform", 0) {
         0 => "NONE".to_owned(),
-        // the standard says softmax and logistic, onnxruntime takes them the other way round
+        // softmax and logistic in the standard, the other way round in onnxruntime
         number @ 1..=2 => return Err(format!("post_transform {number} is not supported, runtimes differ on it")),
         3 => "SOFTMAX_ZERO".to_owned(),
         4 => "PROBIT".to_owned(),
@@ -208,7 +208,7 @@ fn same_length(name: &str, got: usize, want: usize) -> Result<(), String> {
     if got == want { Ok(()) } else { Err(format!("{name} has {got} entries, expected {want}")) }
 }
 
-/// Accounts for the leaf values of one more tree with `nodes` nodes; gives their number.
+/// Counts the leaf values of one more tree with `nodes` nodes. Returns their number.
 fn leaf_values(total: &mut usize, nodes: usize, targets: usize) -> Result<usize, String> {
     let values = nodes.saturating_mul(targets);
     *total = total.saturating_add(values);

@@ -1,20 +1,20 @@
-//! Histogram gradient boosting: f64 thresholds, a direction for missing values at every split.
+//! Histogram gradient boosting: f64 thresholds, and a direction for missing values at every split.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Estimator, ensemble};
+use super::{Estimator, forest};
 use crate::Fault;
-use crate::answer::{Answer, Link};
 use crate::artefact::View;
-use crate::forest::{Combine, ForestBuilder, Precision, RawTree};
+use crate::forest::{Aggregate, ForestBuilder, Precision, RawTree};
 use crate::head::Head;
+use crate::output_transform::{Link, OutputTransform};
 use crate::step::Step;
 
-/// Words of 32 bits in a set of categories; categories are 0 to 255.
+/// The number of 32-bit words in a set of categories; categories are 0 to 255.
 const SET_WORDS: usize = 8;
 
-/// A fitted histogram booster. With categorical columns it brings a step of its own, which makes codes of them.
+/// A fitted histogram booster. If it has categorical columns, it adds a step that encodes them.
 pub(super) fn boosting(
     view: &View<'_>,
     width: usize,
@@ -22,7 +22,7 @@ pub(super) fn boosting(
     steps: &mut Vec<Step>,
 ) -> Result<Estimator, Fault> {
     if let Some(preprocessor) = view.opt("_preprocessor") {
-        // scikit-learn's own: codes for the categorical columns, which come first; the others are only validated
+        // scikit-learn's own step encodes the categorical columns, which come first, and only validates the others
         let step = super::step::columns(&preprocessor, width, Some("numerical"))?;
         let after = step.output_width(width);
         if after != width {
@@ -43,23 +43,23 @@ pub(super) fn boosting(
             push(tree, &known, &mut forest)?;
         }
     }
-    let forest = forest.finish(outputs, Combine::Sum(start)).map_err(|e| view.fault(e))?;
+    let forest = forest.finish(outputs, Aggregate::Sum(start)).map_err(|e| view.fault(e))?;
     let loss = view.attr("loss")?;
-    let answer = match (loss.text()?, classifies) {
+    let transform = match (loss.text()?, classifies) {
         ("squared_error" | "least_squares" | "absolute_error" | "least_absolute_deviation" | "quantile", false) => {
-            Answer::Number
+            OutputTransform::Number
         }
-        ("poisson" | "gamma", false) => Answer::Exp,
+        ("poisson" | "gamma", false) => OutputTransform::Exp,
         ("log_loss" | "binary_crossentropy" | "categorical_crossentropy", true) => {
             let link = if outputs == 1 { Link::Logit { zero_wins: false } } else { Link::Softmax };
-            Answer::Classes { labels: ensemble::labels(view)?, link }
+            OutputTransform::Classes { labels: forest::labels(view)?, link }
         }
         (name, _) => return Err(loss.fault(format!("loss {name:?} is not supported"))),
     };
-    Ok(Estimator { head: Head::Forest(Arc::new(forest)), answer, takes_missing: true })
+    Ok(Estimator { head: Head::Forest(Arc::new(forest)), transform, takes_missing: true })
 }
 
-/// Codes of each column's categories, as the binning knows them; empty for columns of numbers.
+/// The codes of each column's categories that the binning knows; empty for numeric columns.
 fn known_categories(view: &View<'_>, width: usize) -> Result<Vec<Vec<f64>>, Fault> {
     let none = || vec![Vec::new(); width];
     let Some(mapper) = view.opt("_bin_mapper") else { return Ok(none()) };
@@ -73,13 +73,13 @@ fn known_categories(view: &View<'_>, width: usize) -> Result<Vec<Vec<f64>>, Faul
     columns.iter().zip(&categorical).map(known).collect()
 }
 
-/// Numbers of a set: bit `v % 32` of word `v / 32`.
+/// The numbers in a set: bit `v % 32` of word `v / 32`.
 fn members(words: &[f64]) -> Vec<f64> {
     let bit = |v: &usize| (words[v / 32] as u32) >> (v % 32) & 1 == 1;
     (0..32 * words.len()).filter(bit).map(|v| v as f64).collect()
 }
 
-/// Integer and float fields of the node records.
+/// The integer and float fields of the node records.
 struct Fields<'v, 'g> {
     view: &'v View<'g>,
 }
@@ -114,7 +114,7 @@ fn push(tree: &View<'_>, known: &[Vec<f64>], forest: &mut ForestBuilder) -> Resu
             let words = words.ok_or_else(|| words_view.fault(format!("has no set {}", places[at])))?;
             let goes_left = members(words);
             threshold[at] = 0.0;
-            // codes the binning does not know are missing values
+            // codes that the binning does not know are missing values
             if std::mem::replace(&mut missing_left[at], false) {
                 let column = usize::try_from(feature[at]).ok().and_then(|f| known.get(f));
                 let known = column.ok_or_else(|| view.fault(format!("node {at}: feature {}", feature[at])))?;

@@ -1,23 +1,23 @@
-//! Linear models: one weight per feature and output, an intercept.
+//! Linear models: one weight per feature and output, and an intercept.
 
 use burn::tensor::DType;
 
-use super::{Estimator, ensemble};
+use super::{Estimator, forest};
 use crate::Fault;
-use crate::answer::{Answer, Link};
 use crate::artefact::View;
 use crate::head::Head;
 use crate::net::{Dense, NetBuilder};
+use crate::output_transform::{Link, OutputTransform};
 
-/// Linear regression of any kind: `x w + b`.
+/// A linear regressor: `x w + b`.
 pub(super) fn regressor(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
     let head = layer(view, width, 1)?;
-    Ok(Estimator { head, answer: Answer::Number, takes_missing: false })
+    Ok(Estimator { head, transform: OutputTransform::Number, takes_missing: false })
 }
 
 /// Logistic regression: sigmoid for two classes; softmax, or (old one-vs-rest fits) normalised sigmoids, for more.
 pub(super) fn logistic(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
-    let labels = ensemble::labels(view)?;
+    let labels = forest::labels(view)?;
     let multi_class = view.opt("multi_class").and_then(|m| m.text().ok()).unwrap_or("auto");
     let liblinear = view.opt("solver").is_some_and(|s| s.text() == Ok("liblinear"));
     let link = match labels.len() {
@@ -30,16 +30,20 @@ pub(super) fn logistic(view: &View<'_>, width: usize) -> Result<Estimator, Fault
         _ => Link::Softmax,
     };
     let outputs = if labels.len() == 2 { 1 } else { labels.len() };
-    Ok(Estimator { head: layer(view, width, outputs)?, answer: Answer::Classes { labels, link }, takes_missing: false })
+    Ok(Estimator {
+        head: layer(view, width, outputs)?,
+        transform: OutputTransform::Classes { labels, link },
+        takes_missing: false,
+    })
 }
 
 /// Linear classifiers whose scores are distances; SGD with log loss or modified Huber loss has probabilities.
 pub(super) fn classifier(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
-    let labels = ensemble::labels(view)?;
+    let labels = forest::labels(view)?;
     if labels.len() < 2 {
         return Err(view.fault("has fewer than two classes"));
     }
-    // a perceptron and a support vector machine have other losses, under the same attribute
+    // perceptrons and support vector machines have other losses in the same attribute
     let sgd = view.class().ends_with(".SGDClassifier");
     let loss = view.opt("loss").filter(|_| sgd).and_then(|l| l.text().ok()).unwrap_or("");
     let link = match (loss, labels.len()) {
@@ -49,7 +53,11 @@ pub(super) fn classifier(view: &View<'_>, width: usize) -> Result<Estimator, Fau
         _ => Link::Decision,
     };
     let outputs = if labels.len() == 2 { 1 } else { labels.len() };
-    Ok(Estimator { head: layer(view, width, outputs)?, answer: Answer::Classes { labels, link }, takes_missing: false })
+    Ok(Estimator {
+        head: layer(view, width, outputs)?,
+        transform: OutputTransform::Classes { labels, link },
+        takes_missing: false,
+    })
 }
 
 /// `coef_` is `[outputs, width]` (or `[width]`), `intercept_` one number, or one per output.

@@ -2,15 +2,15 @@
 
 use burn::tensor::DType;
 
-use super::{Estimator, ensemble};
+use super::{Estimator, forest};
 use crate::Fault;
-use crate::answer::{Answer, Link};
 use crate::artefact::View;
 use crate::head::Head;
 use crate::mlmodel::MAX_WIDTH;
 use crate::net::{Activation, Dense, NetBuilder};
+use crate::output_transform::{Link, OutputTransform};
 
-/// A perceptron; the output function becomes the answer's link.
+/// A perceptron. Its output function becomes the link of the output transform.
 pub(super) fn perceptron(view: &View<'_>, width: usize, classifies: bool) -> Result<Estimator, Fault> {
     let activation = view.attr("activation")?;
     let hidden = match activation.text()? {
@@ -26,7 +26,7 @@ pub(super) fn perceptron(view: &View<'_>, width: usize, classifies: bool) -> Res
         if let (Some(hidden), 1..) = (hidden, i) {
             net.activation(hidden);
         }
-        let [inputs, outputs] = coef.array()?.shape[..] else { return Err(coef.fault("is no matrix")) };
+        let [inputs, outputs] = coef.array()?.shape[..] else { return Err(coef.fault("is not a matrix")) };
         if inputs.max(outputs) > MAX_WIDTH {
             return Err(coef.fault(format!("is {inputs} x {outputs}")));
         }
@@ -38,14 +38,14 @@ pub(super) fn perceptron(view: &View<'_>, width: usize, classifies: bool) -> Res
         return Err(view.fault(format!("{} outputs are not supported", net.outputs())));
     }
     let output = view.attr("out_activation_")?;
-    let answer = match (output.text()?, classifies) {
-        ("identity", false) => Answer::Number,
-        ("exp", false) => Answer::Exp,
+    let transform = match (output.text()?, classifies) {
+        ("identity", false) => OutputTransform::Number,
+        ("exp", false) => OutputTransform::Exp,
         ("logistic", true) => {
-            Answer::Classes { labels: ensemble::labels(view)?, link: Link::Logit { zero_wins: false } }
+            OutputTransform::Classes { labels: forest::labels(view)?, link: Link::Logit { zero_wins: false } }
         }
-        ("softmax", true) => Answer::Classes { labels: ensemble::labels(view)?, link: Link::Softmax },
+        ("softmax", true) => OutputTransform::Classes { labels: forest::labels(view)?, link: Link::Softmax },
         (name, _) => return Err(output.fault(format!("{name:?} is not supported"))),
     };
-    Ok(Estimator { head: Head::Net(net), answer, takes_missing: false })
+    Ok(Estimator { head: Head::Net(net), transform, takes_missing: false })
 }

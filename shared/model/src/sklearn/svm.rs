@@ -2,9 +2,10 @@
 
 use super::Estimator;
 use crate::Fault;
-use crate::answer::Answer;
 use crate::artefact::View;
-use crate::head::{Head, Kernel, KernelMachine};
+use crate::head::Head;
+use crate::kernel_machine::{Kernel, KernelMachine};
+use crate::output_transform::OutputTransform;
 
 /// SVR and NuSVR with one of libsvm's kernels.
 pub(super) fn regressor(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
@@ -25,5 +26,5 @@ pub(super) fn regressor(view: &View<'_>, width: usize) -> Result<Estimator, Faul
     let weights = view.attr("_dual_coef_")?.finite()?;
     let intercept = view.attr("_intercept_")?.vector(1)?[0];
     let machine = KernelMachine::new(kernel, width, vectors, weights, intercept).map_err(|e| view.fault(e))?;
-    Ok(Estimator { head: Head::KernelMachine(machine), answer: Answer::Number, takes_missing: false })
+    Ok(Estimator { head: Head::KernelMachine(machine), transform: OutputTransform::Number, takes_missing: false })
 }

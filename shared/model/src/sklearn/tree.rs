@@ -1,16 +1,16 @@
-//! scikit-learn's `Tree`: one record per node and one value vector per node.
+//! scikit-learn's `Tree`: a record and a vector of values per node.
 
 use crate::Fault;
 use crate::artefact::View;
 use crate::forest::{ForestBuilder, RawTree};
 
-/// First version whose classification trees store fractions; before, they stored weighted counts.
+/// The first version whose classification trees store fractions instead of weighted counts.
 const FRACTIONS_SINCE: (u32, u32) = (1, 3);
 
 /// Adds the `tree_` of a decision tree to a forest whose leaves hold `stride` values.
 ///
 /// # Errors
-/// A [`Fault`] naming the place: fields missing or of the wrong type, or a tree the builder refuses.
+/// A [`Fault`] that names the place when a field is missing or has the wrong type, or the builder rejects the tree.
 pub(super) fn push(estimator: &View<'_>, stride: usize, scale: f64, forest: &mut ForestBuilder) -> Result<(), Fault> {
     let tree = estimator.attr("tree_")?;
     let nodes_view = tree.attr("nodes")?;
@@ -22,7 +22,7 @@ pub(super) fn push(estimator: &View<'_>, stride: usize, scale: f64, forest: &mut
     let right = integers("right_child")?;
     let feature = integers("feature")?;
     let threshold = nodes.field_numbers("threshold").map_err(fault)?.ok_or_else(|| missing("threshold"))?;
-    // trees before 1.3 have no direction for missing values
+    // trees from before 1.3 have no direction for missing values
     let direction = nodes.field_integers("missing_go_to_left").map_err(fault)?.unwrap_or_default();
     let missing_left: Vec<bool> = direction.iter().map(|v| *v != 0).collect();
     let values_view = tree.attr("values")?;
@@ -52,7 +52,7 @@ pub(super) fn push(estimator: &View<'_>, stride: usize, scale: f64, forest: &mut
     forest.push(&raw, scale).map_err(|e| tree.fault(e))
 }
 
-/// Whether trees of this artefact accept missing values: their nodes have a direction for them.
+/// Whether the trees of this artefact accept missing values: then their nodes have a direction for them.
 pub(super) fn takes_missing(estimator: &View<'_>) -> bool {
     let nodes = estimator.opt("tree_").and_then(|t| t.opt("nodes"));
     let has_direction =
@@ -60,7 +60,7 @@ pub(super) fn takes_missing(estimator: &View<'_>) -> bool {
     has_direction && estimator.opt("monotonic_cst").is_none()
 }
 
-/// Major and minor version of scikit-learn an estimator was fitted with.
+/// The major and minor version of scikit-learn that an estimator was fitted with.
 pub(super) fn version(estimator: &View<'_>) -> Option<(u32, u32)> {
     let version = estimator.opt("_sklearn_version")?;
     let mut parts = version.text().ok()?.split('.').map(|p| p.parse::<u32>().ok());

@@ -1,6 +1,5 @@
 //! The registry of an MLflow server, against a small server that answers as a real one does.
-
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![cfg(test)]
 
 mod access;
 mod bench;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A deterministic forest of random shape, without a dependency.
+/// A forest of pseudo-random shape, the same for the same arguments.
 pub(in crate::forest) fn random_forest(width: usize, trees: usize, missing: bool, precision: Precision) -> Forest {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut next = move |n: u64| {
@@ -43,5 +43,5 @@ pub(in crate::forest) fn random_forest(width: usize, trees: usize, missing: bool
         };
         b.push(&tree, 1.0).unwrap();
     }
-    b.finish(1, Combine::Mean(trees as f64)).unwrap()
+    b.finish(1, Aggregate::Mean(trees as f64)).unwrap()
 }

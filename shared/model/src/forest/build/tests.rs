@@ -15,7 +15,7 @@ fn stump(left: i64, right: i64, feature: i64, threshold: f64) -> Result<Forest, 
     };
     let mut b = ForestBuilder::new(2, 1, Precision::Single);
     b.push(&tree, 1.0)?;
-    b.finish(1, Combine::Mean(1.0))
+    b.finish(1, Aggregate::Mean(1.0))
 }
 
 fn one(f: &Forest, row: [f64; 2]) -> f64 {
@@ -30,7 +30,7 @@ fn a_stump_splits_and_routes_missing_values() {
     assert_eq!(one(&f, [9.0, 0.5]), 10.0);
     assert_eq!(one(&f, [9.0, 0.6]), 20.0);
     assert_eq!(one(&f, [9.0, f64::NAN]), 10.0, "missing goes left here");
-    assert_eq!(one(&f, [f64::NAN, 0.6]), 20.0, "a missing value nobody asks for changes nothing");
+    assert_eq!(one(&f, [f64::NAN, 0.6]), 20.0, "a missing value that no split reads changes nothing");
     let swapped = stump(2, 1, 1, 0.5).unwrap();
     assert_eq!(one(&swapped, [9.0, 0.5]), 20.0);
 }
@@ -66,7 +66,7 @@ fn hostile_trees_are_refused() {
     assert!(leaf(&[f64::INFINITY]).unwrap_err().contains("leaf value"));
     assert!(leaf(&[]).unwrap_err().contains("length"));
     assert!(
-        ForestBuilder::new(1, 1, Precision::Single).finish(1, Combine::Mean(1.0)).unwrap_err().contains("no trees")
+        ForestBuilder::new(1, 1, Precision::Single).finish(1, Aggregate::Mean(1.0)).unwrap_err().contains("no trees")
     );
 }
 

@@ -7,7 +7,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::super::build::samples::random_forest;
-use super::super::{Combine, Forest, ForestBuilder, Precision, RawTree, tree_ensemble};
+use super::super::{Aggregate, Forest, ForestBuilder, Precision, RawTree, tree_ensemble};
 use super::*;
 
 /// The default body on flex, as a backend without a kernel would run it.
@@ -50,7 +50,7 @@ fn random_forests_with_and_without_missing_values() {
 }
 
 /// Two stumps, one by membership, over rows of two values.
-fn small(combine: Combine, stride: usize, outputs: usize) -> Forest {
+fn small(aggregate: Aggregate, stride: usize, outputs: usize) -> Forest {
     let mut b = ForestBuilder::new(2, stride, Precision::Single);
     let members = HashMap::from([(0, vec![3.0, 1.0, -0.0])]);
     for (sets, missing_left) in [(Some(&members), true), (None, false), (Some(&members), false), (None, true)] {
@@ -66,22 +66,22 @@ fn small(combine: Combine, stride: usize, outputs: usize) -> Forest {
         };
         b.push(&tree, 1.0).unwrap();
     }
-    b.finish(outputs, combine).unwrap()
+    b.finish(outputs, aggregate).unwrap()
 }
 
 #[test]
 fn sets_strides_turns_and_extremes() {
     let rows = [0.5, 1.0, 0.6, 2.0, f64::NAN, 3.0, 9.0, 0.0, f64::NAN, f64::NAN, 0.0, -0.0];
-    for (combine, stride, outputs) in [
-        (Combine::Mean(4.0), 1, 1),
-        (Combine::Mean(1.0), 3, 3),
-        (Combine::Sum(vec![0.5, -2.0]), 1, 2),
-        (Combine::Least, 1, 1),
-        (Combine::Most, 2, 2),
+    for (aggregate, stride, outputs) in [
+        (Aggregate::Mean(4.0), 1, 1),
+        (Aggregate::Mean(1.0), 3, 3),
+        (Aggregate::Sum(vec![0.5, -2.0]), 1, 2),
+        (Aggregate::Min, 1, 1),
+        (Aggregate::Max, 2, 2),
     ] {
-        agree(&small(combine, stride, outputs), &rows);
+        agree(&small(aggregate, stride, outputs), &rows);
     }
-    let stump = small(Combine::Mean(1.0), 1, 1);
+    let stump = small(Aggregate::Mean(1.0), 1, 1);
     // members go left (-0.5) in both trees by membership
     assert_eq!(kernel(&stump, &[0.6, 0.0]), [-0.5 + 0.5 - 0.5 + 0.5]);
     assert_eq!(kernel(&stump, &[0.6, 0.25]), [4.0 * 0.5]);

@@ -1,4 +1,4 @@
-//! TreeEnsembleRegressor and TreeEnsembleClassifier: nodes by (tree, node) id, leaf weights apart from them.
+//! TreeEnsembleRegressor and TreeEnsembleClassifier: nodes by (tree, node) id, with leaf weights in separate arrays.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,7 +6,7 @@ use super::{Ensemble, MAX_TARGETS, Mode, Split, Tree, leaf_values, same_length};
 use crate::forest::Precision;
 use crate::onnx::proto::NodeProto;
 
-/// Reads the operator's trees; a leaf that has no weight for a target gets `absent`.
+/// Reads the trees of the operator. A leaf without a weight for a target gets `absent`.
 pub(super) fn read(node: &NodeProto, classifier: bool, precision: Precision, absent: f64) -> Result<Ensemble, String> {
     let (trees, ids) = (node.ints("nodes_treeids"), node.ints("nodes_nodeids"));
     let (features, modes) = (node.ints("nodes_featureids"), node.strings("nodes_modes"));
@@ -43,7 +43,7 @@ pub(super) fn read(node: &NodeProto, classifier: bool, precision: Precision, abs
     weights(node, classifier, out, &places, absent)
 }
 
-/// Positions of nodes in their own tree; the first node of a tree is its root.
+/// The positions of nodes in their trees; the first node of a tree is its root.
 struct Places(HashMap<(i64, i64), i64>);
 
 impl Places {
@@ -53,7 +53,7 @@ impl Places {
         for key in trees.iter().copied().zip(ids.iter().copied()) {
             let size = sizes.entry(key.0).or_default();
             if at.insert(key, *size).is_some() {
-                return Err(format!("node {} of tree {} is there twice", key.1, key.0));
+                return Err(format!("node {} of tree {} is defined twice", key.1, key.0));
             }
             *size += 1;
         }
@@ -65,7 +65,7 @@ impl Places {
     }
 }
 
-/// Puts leaf weights into the trees.
+/// Adds the leaf weights to the trees.
 fn weights(
     node: &NodeProto,
     classifier: bool,
@@ -82,7 +82,7 @@ fn weights(
     }
     let classes = node.ints("classlabels_int64s").len().max(node.strings("classlabels_strings").len());
     let mut targets = if classifier { classes } else { usize::try_from(node.int("n_targets", 1)).unwrap_or(0) };
-    // two classes with weights for the first of them alone: one score, the second class's
+    // two classes with weights for the first one alone: one score, which is that of the second class
     if classifier && classes == 2 && !ids.is_empty() {
         if ids.iter().all(|id| *id == 1) {
             return Err("has weights for the second of two classes alone, which runtimes read differently".to_owned());

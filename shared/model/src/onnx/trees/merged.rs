@@ -1,11 +1,11 @@
-//! TreeEnsemble (ai.onnx.ml 5): splits and leaves in arrays of their own, roots named.
+//! TreeEnsemble (ai.onnx.ml 5): separate arrays for splits and leaves, and a list of roots.
 
 use super::{Ensemble, MAX_TARGETS, Mode, Split, Tree, leaf_values, same_length};
 use crate::forest::Precision;
 use crate::onnx::attributes::Constant;
 use crate::onnx::proto::NodeProto;
 
-/// The operator's arrays.
+/// The arrays of the operator.
 struct Arrays {
     modes: Vec<Mode>,
     splits: Vec<f64>,
@@ -20,7 +20,7 @@ struct Arrays {
     targets: usize,
 }
 
-/// Reads the operator's trees; a leaf has one weight, its other targets get `absent`.
+/// Reads the trees of the operator. A leaf has one weight; its other targets get `absent`.
 pub(super) fn read(node: &NodeProto, precision: Precision, absent: f64) -> Result<Ensemble, String> {
     let arrays = Arrays::read(node)?;
     let mut trees = std::collections::BTreeMap::new();
@@ -63,10 +63,10 @@ impl Arrays {
         Ok(arrays)
     }
 
-    /// The tree below `root`, its nodes in the order they are met.
+    /// The tree below `root`, with its nodes in the order in which they are reached.
     fn tree(&self, root: i64, precision: Precision, absent: f64, total: &mut usize) -> Result<Tree, String> {
         let mut tree = Tree::default();
-        // (index, is a leaf); children are appended
+        // (index, whether it is a leaf); children are appended
         let mut order = vec![(root, false)];
         let mut next = 0;
         while let Some(&(index, is_leaf)) = order.get(next) {
@@ -101,7 +101,7 @@ impl Arrays {
     }
 }
 
-/// Modes by number. Sets stand one after another in `membership_values`, NaN between them.
+/// The comparisons by number. `membership_values` holds one set after another, separated by NaN.
 fn named(numbers: &[f64], node: &NodeProto) -> Result<Vec<Mode>, String> {
     let values = match node.attribute("membership_values").and_then(|a| a.t.as_ref()) {
         Some(t) => Constant::read(t)?.values,

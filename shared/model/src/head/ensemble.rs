@@ -1,41 +1,42 @@
-//! Several regressors and a rule that makes one answer of theirs: bagging, voting, AdaBoost.
+//! An ensemble of regressors whose predictions are averaged: bagging, voting, AdaBoost.
 
 use crate::matrix::Matrix;
 use crate::plan::Plan;
 use crate::{Model, ModelError, Rows};
 
-/// How members' answers become one.
+/// How the members' predictions are averaged.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Rule {
-    /// Sum in order, divided by the number of members.
+pub(crate) enum Average {
+    /// The sum in the order of the members, divided by their number.
     Mean,
-    /// Weighted mean.
-    Weighted(Vec<f64>),
-    /// The answer at which half of the weight is reached (AdaBoost.R2).
+    /// The weighted mean.
+    WeightedMean(Vec<f64>),
+    /// The lowest prediction at which half of the total weight is reached (AdaBoost.R2).
     WeightedMedian(Vec<f64>),
 }
 
-/// A regressor and the columns it sees, all when `None`.
+/// A regressor and the columns that it reads, or `None` if it reads all of them.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub columns: Option<Vec<usize>>,
     pub plan: Plan,
 }
 
-/// Members and rule, with checked widths.
+/// Regressors and how they are averaged; their widths were checked.
 #[derive(Debug)]
-pub(crate) struct Committee {
+pub(crate) struct Ensemble {
     width: usize,
     members: Vec<Member>,
-    rule: Rule,
+    average: Average,
 }
 
-impl Committee {
-    /// For rows of `width` values.
+impl Ensemble {
+    /// An ensemble for rows of `width` values.
     ///
     /// # Errors
-    /// No members, members that see other columns than they take, classifiers among them, weights that do not fit.
-    pub(crate) fn new(width: usize, members: Vec<Member>, rule: Rule) -> Result<Self, String> {
+    /// When there are no members, a member is a classifier or reads columns that do not exist or do not match its
+    /// width, or the weights do not match.
+    pub(crate) fn new(width: usize, members: Vec<Member>, average: Average) -> Result<Self, String> {
         if members.is_empty() {
             return Err("has no estimators".to_owned());
         }
@@ -49,17 +50,18 @@ impl Committee {
                 return Err(format!("estimator {i} sees columns beyond {width}"));
             }
         }
-        if let Rule::Weighted(weights) | Rule::WeightedMedian(weights) = &rule
+        if let Average::WeightedMean(weights) | Average::WeightedMedian(weights) = &average
             && (weights.len() < members.len() || weights.iter().sum::<f64>() == 0.0)
         {
             return Err(format!("{} weights for {} estimators", weights.len(), members.len()));
         }
-        Ok(Self { width, members, rule })
+        Ok(Self { width, members, average })
     }
 
-    /// Trees of which a mean in order or a median is taken; a weighted mean is summed in another order.
+    /// Whether predictions are bit-identical to scikit-learn's. numpy sums a weighted mean in another order than this
+    /// does.
     pub(super) fn is_exact(&self) -> bool {
-        !matches!(self.rule, Rule::Weighted(_)) && self.members.iter().all(|member| member.plan.is_exact())
+        !matches!(self.average, Average::WeightedMean(_)) && self.members.iter().all(|member| member.plan.is_exact())
     }
 
     pub(super) fn width(&self) -> usize {
@@ -67,13 +69,13 @@ impl Committee {
     }
 
     pub(super) fn name(&self) -> String {
-        let rule = match self.rule {
-            Rule::Mean => "mean",
-            Rule::Weighted(_) => "weighted mean",
-            Rule::WeightedMedian(_) => "weighted median",
+        let average = match self.average {
+            Average::Mean => "mean",
+            Average::WeightedMean(_) => "weighted mean",
+            Average::WeightedMedian(_) => "weighted median",
         };
         let first = self.members.first().map(|m| m.plan.ops().join("+")).unwrap_or_default();
-        format!("Committee({rule} of {}: {first}, ..)", self.members.len())
+        format!("Ensemble({average} of {}: {first}, ..)", self.members.len())
     }
 
     pub(super) fn run(&self, m: &Matrix) -> Result<Vec<f64>, ModelError> {
@@ -89,15 +91,15 @@ impl Committee {
             };
             answers.push(scores.values);
         }
-        Ok((0..m.rows()).map(|row| self.rule.decide(&answers, row)).collect())
+        Ok((0..m.rows()).map(|row| self.average.decide(&answers, row)).collect())
     }
 }
 
-impl Rule {
+impl Average {
     fn decide(&self, answers: &[Vec<f64>], row: usize) -> f64 {
         match self {
             Self::Mean => answers.iter().map(|a| a[row]).fold(0.0, |s, v| s + v) / answers.len() as f64,
-            Self::Weighted(weights) => {
+            Self::WeightedMean(weights) => {
                 let weighted = answers.iter().zip(weights).map(|(a, w)| a[row] * w).sum::<f64>();
                 weighted / weights.iter().take(answers.len()).sum::<f64>()
             }

@@ -1,4 +1,4 @@
-//! From rows to burn tensors and back.
+//! Runs a tensor program over rows.
 
 use std::sync::LazyLock;
 
@@ -7,11 +7,11 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use crate::ModelError;
 use crate::matrix::Matrix;
 
-/// The CPU backend; one value for the process, so that a call does not look it up.
+/// The CPU backend. It is kept for the whole process, because looking it up costs time in every call.
 static DEVICE: LazyLock<Device> = LazyLock::new(Device::flex);
 
-/// Runs `program` on the rows as a tensor of `dtype` (f64, else f32); gives its values as f64.
-pub(super) fn run(
+/// Runs `program` over the rows as a tensor of `dtype`, which is f64 or else f32. Returns the result as f64.
+pub(crate) fn run(
     m: Matrix,
     dtype: DType,
     program: impl FnOnce(Tensor<2>) -> Tensor<2>,

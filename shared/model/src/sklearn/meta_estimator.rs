@@ -1,17 +1,17 @@
-//! Estimators made of estimators: bagging, voting, AdaBoost (regressors).
+//! Meta-estimators of regressors: bagging, voting, AdaBoost.
 
 use super::{Estimator, compile_model};
 use crate::Fault;
-use crate::answer::Answer;
 use crate::artefact::View;
-use crate::head::{Committee, Head, Member, Rule};
+use crate::head::{Average, Ensemble, Head, Member};
+use crate::output_transform::OutputTransform;
 
-/// Bagging: the mean of members that may each see some of the columns.
+/// Bagging: the mean of estimators that may each read a part of the columns.
 pub(super) fn bagging(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
     let estimators = view.attr("estimators_")?.items()?;
     let features = view.attr("estimators_features_")?.items()?;
     if estimators.len() != features.len() {
-        return Err(view.fault(format!("{} estimators see {} sets of columns", estimators.len(), features.len())));
+        return Err(view.fault(format!("{} estimators for {} sets of columns", estimators.len(), features.len())));
     }
     let mut members = Vec::with_capacity(estimators.len());
     for (estimator, columns) in estimators.iter().zip(&features) {
@@ -19,20 +19,20 @@ pub(super) fn bagging(view: &View<'_>, width: usize) -> Result<Estimator, Fault>
             columns.finite()?.iter().map(|c| super::step::column(columns, *c, width)).collect::<Result<_, _>>()?;
         members.push(Member { columns: Some(seen), plan: compile_model(estimator)? });
     }
-    finish(view, width, members, Rule::Mean)
+    finish(view, width, members, Average::Mean)
 }
 
 /// Voting: the (weighted) mean.
 pub(super) fn voting(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
     let members = members(view)?;
-    let rule = match view.opt("weights") {
-        Some(weights) => Rule::Weighted(kept_weights(view, &weights)?),
-        None => Rule::Mean,
+    let average = match view.opt("weights") {
+        Some(weights) => Average::WeightedMean(kept_weights(view, &weights)?),
+        None => Average::Mean,
     };
-    finish(view, width, members, rule)
+    finish(view, width, members, average)
 }
 
-/// Weights of the estimators that were not dropped.
+/// The weights of the estimators that were not dropped.
 fn kept_weights(view: &View<'_>, weights: &View<'_>) -> Result<Vec<f64>, Fault> {
     let weights = weights.finite()?;
     let named = view.attr("estimators")?.items()?;
@@ -49,7 +49,7 @@ fn kept_weights(view: &View<'_>, weights: &View<'_>) -> Result<Vec<f64>, Fault> 
 pub(super) fn adaboost(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
     let members = members(view)?;
     let weights = view.attr("estimator_weights_")?.finite()?;
-    finish(view, width, members, Rule::WeightedMedian(weights))
+    finish(view, width, members, Average::WeightedMedian(weights))
 }
 
 fn members(view: &View<'_>) -> Result<Vec<Member>, Fault> {
@@ -57,8 +57,8 @@ fn members(view: &View<'_>) -> Result<Vec<Member>, Fault> {
     estimators.iter().map(|e| Ok(Member { columns: None, plan: compile_model(e)? })).collect()
 }
 
-fn finish(view: &View<'_>, width: usize, members: Vec<Member>, rule: Rule) -> Result<Estimator, Fault> {
+fn finish(view: &View<'_>, width: usize, members: Vec<Member>, average: Average) -> Result<Estimator, Fault> {
     let takes_missing = members.iter().all(|m| m.plan.accepts_missing());
-    let committee = Committee::new(width, members, rule).map_err(|e| view.fault(e))?;
-    Ok(Estimator { head: Head::Committee(committee), answer: Answer::Number, takes_missing })
+    let ensemble = Ensemble::new(width, members, average).map_err(|e| view.fault(e))?;
+    Ok(Estimator { head: Head::Ensemble(ensemble), transform: OutputTransform::Number, takes_missing })
 }

@@ -1,6 +1,6 @@
 //! Support vector regression, as libsvm computes it.
 
-/// Similarity of two rows.
+/// The similarity of two rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Kernel {
     Linear,
@@ -24,7 +24,7 @@ impl Kernel {
     }
 }
 
-/// Weighted similarities to the support vectors.
+/// A support vector regressor: the weighted sum of the similarities to its support vectors.
 #[derive(Debug)]
 pub(crate) struct KernelMachine {
     kernel: Kernel,
@@ -35,10 +35,10 @@ pub(crate) struct KernelMachine {
 }
 
 impl KernelMachine {
-    /// `vectors` is row-major, one row of `width` per weight.
+    /// `vectors` is row-major, with one row of `width` values for each weight.
     ///
     /// # Errors
-    /// Lengths that do not fit.
+    /// When the lengths do not match.
     pub(crate) fn new(
         kernel: Kernel,
         width: usize,
@@ -52,11 +52,11 @@ impl KernelMachine {
         Ok(Self { kernel, width, vectors, weights, intercept })
     }
 
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
     }
 
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("KernelMachine({:?}, {} vectors)", self.kernel, self.weights.len())
     }
 

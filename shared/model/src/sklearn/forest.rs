@@ -1,15 +1,15 @@
-//! Decision trees, averaged forests, gradient boosting.
+//! Decision trees, random forests, gradient boosting.
 
 use std::sync::Arc;
 
 use super::{Estimator, tree};
 use crate::Fault;
-use crate::answer::{Answer, Link};
 use crate::artefact::View;
-use crate::forest::{Combine, ForestBuilder, Precision};
+use crate::forest::{Aggregate, ForestBuilder, Precision};
 use crate::head::Head;
+use crate::output_transform::{Link, OutputTransform};
 
-/// Trees or stages accepted.
+/// The most trees of a boosting stage.
 const MAX_TREES: usize = 1_000_000;
 
 /// A single tree, or a forest that averages its trees.
@@ -26,15 +26,15 @@ pub(super) fn average(view: &View<'_>, width: usize, classifier: bool) -> Result
         tree::push(one, stride, 1.0, &mut forest)?;
     }
     let takes_missing = !trees.is_empty() && trees.iter().all(tree::takes_missing) && forests_take_missing(view);
-    let forest = forest.finish(stride, Combine::Mean(trees.len() as f64)).map_err(|e| view.fault(e))?;
-    let answer = match labels {
-        Some(labels) => Answer::Classes { labels, link: Link::Probabilities },
-        None => Answer::Number,
+    let forest = forest.finish(stride, Aggregate::Mean(trees.len() as f64)).map_err(|e| view.fault(e))?;
+    let transform = match labels {
+        Some(labels) => OutputTransform::Classes { labels, link: Link::Probabilities },
+        None => OutputTransform::Number,
     };
-    Ok(Estimator { head: Head::Forest(Arc::new(forest)), answer, takes_missing })
+    Ok(Estimator { head: Head::Forest(Arc::new(forest)), transform, takes_missing })
 }
 
-/// Extremely randomised trees take missing values since 1.6; before, scikit-learn refuses them.
+/// Extremely randomised trees accept missing values since scikit-learn 1.6.
 fn forests_take_missing(view: &View<'_>) -> bool {
     let extra = view.class().rsplit('.').next().is_some_and(|c| c.starts_with("Extra"));
     !extra || tree::version(view).is_some_and(|v| v >= (1, 6))
@@ -60,22 +60,22 @@ pub(super) fn boosting(view: &View<'_>, width: usize, classifier: bool) -> Resul
             tree::push(one, 1, rate, &mut forest)?;
         }
     }
-    let forest = forest.finish(outputs, Combine::Sum(start)).map_err(|e| view.fault(e))?;
-    let answer = match labels {
-        None => Answer::Number,
+    let forest = forest.finish(outputs, Aggregate::Sum(start)).map_err(|e| view.fault(e))?;
+    let transform = match labels {
+        None => OutputTransform::Number,
         Some(labels) => {
             let link = match (outputs, exponential) {
                 (1, true) => Link::HalfLogit,
                 (1, false) => Link::Logit { zero_wins: true },
                 _ => Link::Softmax,
             };
-            Answer::Classes { labels, link }
+            OutputTransform::Classes { labels, link }
         }
     };
-    Ok(Estimator { head: Head::Forest(Arc::new(forest)), answer, takes_missing: false })
+    Ok(Estimator { head: Head::Forest(Arc::new(forest)), transform, takes_missing: false })
 }
 
-/// Raw prediction before the first stage.
+/// The raw prediction before the first stage.
 fn initial(view: &View<'_>, classes: usize, exponential: bool) -> Result<Vec<f64>, Fault> {
     let outputs = if classes <= 2 { 1 } else { classes };
     let init = view.attr("init_")?;
@@ -100,7 +100,7 @@ fn initial(view: &View<'_>, classes: usize, exponential: bool) -> Result<Vec<f64
     }
 }
 
-/// Labels of a classifier with one output.
+/// The labels of a classifier with one output.
 pub(super) fn labels(view: &View<'_>) -> Result<Arc<[String]>, Fault> {
     let labels = view.attr("classes_")?.texts()?;
     if labels.is_empty() {

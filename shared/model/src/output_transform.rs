@@ -1,43 +1,44 @@
-//! From a head's raw outputs to scores: links, labels, probabilities.
+//! Transforms the raw outputs of a head to scores: links, labels, probabilities.
 
 use std::sync::Arc;
 
 use crate::{Scores, Task};
 
-/// What raw outputs mean.
+/// The meaning of a head's raw outputs.
 #[derive(Debug, Clone)]
-pub(crate) enum Answer {
-    /// One output, the prediction itself.
+pub(crate) enum OutputTransform {
+    /// One output, which is the prediction.
     Number,
-    /// One output, `exp` of it is the prediction (log link).
+    /// One output, whose `exp` is the prediction (log link).
     Exp,
-    /// One output, `output * scale + center` is the prediction.
+    /// One output; `output * scale + center` is the prediction.
     Scaled { scale: f64, center: f64 },
-    /// Classes named by `labels`, read from the outputs by `link`.
+    /// The classes `labels`, which `link` computes from the outputs.
     Classes { labels: Arc<[String]>, link: Link },
 }
 
-/// How raw outputs become probabilities and a class.
+/// How raw outputs become class probabilities and a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Link {
-    /// Outputs are probabilities, one per class; the first highest wins.
+    /// Outputs are probabilities, one per class. The first of the highest wins.
     Probabilities,
-    /// One output, a log-odds: the second class wins above zero, or at zero too when `zero_wins`.
+    /// One output, a log-odds. The second class wins above zero, and at zero if `zero_wins`.
     Logit { zero_wins: bool },
     /// One output, half a log-odds (exponential loss).
     HalfLogit,
-    /// One score per class, softmax of them.
+    /// One score per class; their softmax are the probabilities.
     Softmax,
-    /// One score per class, each its own sigmoid, normalised to sum one.
+    /// One score per class; each goes through a sigmoid, and the results are normalised to a sum of one.
     OneVsRest,
-    /// Distances, those within one of the border turned into probabilities (modified Huber loss); outputs as below.
+    /// Distances, clipped to -1..1 and mapped to probabilities (modified Huber loss). As many outputs as `Decision`
+    /// has.
     Clipped,
-    /// Scores without probabilities: one output for two classes, else one per class.
+    /// Scores without probabilities: one output for two classes, otherwise one per class.
     Decision,
 }
 
-impl Answer {
-    /// Which task this is.
+impl OutputTransform {
+    /// The task of the model.
     pub(crate) fn task(&self) -> Task {
         match self {
             Self::Number | Self::Exp | Self::Scaled { .. } => Task::Regression,
@@ -45,7 +46,7 @@ impl Answer {
         }
     }
 
-    /// Class labels; none for regression.
+    /// The class labels; empty for regression.
     pub(crate) fn labels(&self) -> Vec<String> {
         match self {
             Self::Number | Self::Exp | Self::Scaled { .. } => Vec::new(),
@@ -53,12 +54,12 @@ impl Answer {
         }
     }
 
-    /// Whether the outputs are the answer as they are, no function computed of them.
+    /// Whether the outputs are the scores, without a function in between.
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self, Self::Number | Self::Classes { link: Link::Probabilities, .. })
     }
 
-    /// Raw outputs per row this reads.
+    /// The number of raw outputs per row.
     pub(crate) fn outputs(&self) -> usize {
         match self {
             Self::Number | Self::Exp | Self::Scaled { .. } => 1,
@@ -80,7 +81,7 @@ impl Answer {
         Ok(())
     }
 
-    /// Scores of raw outputs, row-major `rows x outputs()`.
+    /// The scores of raw outputs, which are row-major `rows x outputs()`.
     pub(crate) fn scores(&self, mut raw: Vec<f64>) -> Scores {
         match self {
             Self::Number => Scores::regression(raw),
@@ -106,7 +107,7 @@ impl Answer {
 }
 
 impl Link {
-    /// Class of one row; appends its probabilities, if there are any.
+    /// The class of one row. Appends the probabilities, if there are any, to `out`.
     fn read(self, row: &[f64], out: &mut Vec<f64>) -> u32 {
         match self {
             Self::Probabilities => out.extend_from_slice(row),
@@ -146,7 +147,7 @@ impl Link {
     }
 }
 
-/// Index of the first highest value.
+/// The index of the first of the highest values.
 fn argmax(row: &[f64]) -> u32 {
     let mut best = 0;
     for (i, v) in row.iter().enumerate() {
@@ -157,7 +158,7 @@ fn argmax(row: &[f64]) -> u32 {
     best as u32
 }
 
-/// The logistic function, without overflow at either end.
+/// The logistic function; it does not overflow.
 pub(crate) fn sigmoid(x: f64) -> f64 {
     if x >= 0.0 {
         1.0 / (1.0 + (-x).exp())
@@ -182,7 +183,7 @@ mod tests {
     #[test]
     fn links_give_labels_and_probabilities() {
         let classes =
-            |link, n: usize| Answer::Classes { labels: (0..n).map(|i| format!("{}", i * 10)).collect(), link };
+            |link, n: usize| OutputTransform::Classes { labels: (0..n).map(|i| format!("{}", i * 10)).collect(), link };
         let s = classes(Link::Logit { zero_wins: false }, 2).scores(vec![0.0, 800.0, -800.0]);
         assert_eq!((s.labels.as_slice(), s.values.as_slice()), ([0u32, 1, 0].as_slice(), [0., 10., 0.].as_slice()));
         assert_eq!(s.probabilities(1), [0.0, 1.0]);
