@@ -53,11 +53,10 @@ def probe_paths():
 
 def topics():
     """Topics as (setting, default name, retention in ms or "compacted")."""
-    found = []
-    pattern = r'Topic \{ setting: "(\w+)", name: "([\w.-]+)", retention: Retention::(\w+)(?:\(([^)]*)\))? \}'
-    for setting, name, kind, expression in re.findall(pattern, read("shared/contract/src/topics.rs")):
-        found.append((setting, name, "compacted" if kind == "Compacted" else product(expression)))
-    return found
+    text = read("shared/contract/src/edges.rs")
+    timed = re.findall(r'topic: topic\("(\w+)", "([\w.-]+)", ([^)]+)\)', text)
+    compacted = re.findall(r'topic: Topic \{ setting: "(\w+)", name: "([\w.-]+)", retention: Retention::Compacted \}', text)
+    return [(setting, name, product(expression)) for setting, name, expression in timed] + [(*names, "compacted") for names in compacted]
 
 
 def product(expression):

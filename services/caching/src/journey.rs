@@ -9,7 +9,7 @@ use forebay_runtime::TraceContext;
 use rustc_hash::FxHashMap;
 
 use crate::entry::Entry;
-use crate::system::Outlets;
+use crate::outlets::Outlets;
 
 /// What the items of one batch share. It ends, and its time is counted, when the last of them has left.
 #[derive(Debug)]

@@ -16,11 +16,11 @@ use crate::flight::{Flights, Turn};
 use crate::journey::{Departures, Journey, Parcel, Waiter};
 use crate::memory_level::MemoryLevel;
 use crate::metrics::CacheMetrics;
+use crate::outlets::Outlets;
 use crate::patience::Patience;
 use crate::policy::{Policies, Policy};
 use crate::second_level::{Lifetime, Write};
 use crate::settings::Settings;
-use crate::system::Outlets;
 
 pub(crate) use consult::Question;
 

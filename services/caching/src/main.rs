@@ -10,5 +10,5 @@ const SPEC: ServiceSpec =
     ServiceSpec { name: "caching", about: "answers repeated questions from memory or Redis", defaults: DEFAULTS };
 
 fn main() -> std::process::ExitCode {
-    service(SPEC, Settings::read, system::start)
+    service(SPEC, Settings::read, system::run)
 }

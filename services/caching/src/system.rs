@@ -4,26 +4,18 @@ use std::sync::Arc;
 
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
-use forebay_bus::kafka::{Assigned, Edges, Follow, Route};
-use forebay_bus::{Inlet, Outlet, Permits, StageScope};
-use forebay_contract::{Features, Outcome, Prediction, Stage};
+use forebay_bus::{Inlet, Mesh, Permits, StageScope};
+use forebay_contract::edges::{FEATURES, PREDICT, PREDICTIONS, RESULTS};
+use forebay_contract::{Features, Prediction, Stage};
 use forebay_runtime::{Drain, Host, StartError};
 
 use crate::actors::{Cacher, Landed, Lookup, Release};
 use crate::keeper::Keeper;
 use crate::metrics::CacheMetrics;
+pub use crate::outlets::Outlets;
 use crate::redis_level::RedisLevel;
 use crate::second_level::SecondLevel;
 use crate::settings::Settings;
-
-/// Where the stage sends.
-#[derive(Clone, Debug)]
-pub struct Outlets {
-    /// What has to be predicted.
-    pub predict: Outlet<Features>,
-    /// Answers, and errors.
-    pub results: Outlet<Outcome>,
-}
 
 /// Where the stage receives.
 #[derive(Clone, Debug)]
@@ -110,24 +102,30 @@ pub fn stage_with(
     Inlets { features, predictions, cacher }
 }
 
-/// The stage over Kafka: the separate form.
+/// The stage on the edges of its process.
 ///
 /// # Errors
 /// When Redis or the Kafka client refuses its settings.
-pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
-    let mut edges = Edges::open(&host, "caching")?;
-    let topics = &host.settings().topics;
-    let arbiter = Arbiter::new();
-    let outlets = Outlets {
-        predict: edges.outlet(&topics.predict, Route::BatchPartition),
-        results: edges.outlet(&topics.results, Route::ResultPartition),
-    };
-    let inlets = stage(&settings, &host, &arbiter.handle(), outlets)?;
-    // The follower stands before the source: it reads a partition's predictions from before its first question is taken.
-    let assigned = Assigned::default();
-    let waiting = inlets.clone();
-    assigned.on_leaving(move || waiting.release_all());
-    edges.follow(&topics.predictions, Follow::Assigned(assigned.clone()), inlets.predictions)?;
-    edges.consume_with(&topics.features, "forebay-caching", inlets.features, &assigned)?;
-    Ok(edges)
+pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> Result<(), StartError> {
+    let host = mesh.host().clone();
+    let outlets =
+        Outlets { predict: mesh.outlet(Stage::Caching, &PREDICT)?, results: mesh.outlet(Stage::Caching, &RESULTS)? };
+    let inlets = stage(settings, &host, arbiter, outlets)?;
+    if !mesh.is_in_memory(PREDICTIONS.spec()) {
+        // the partitions go to another replica, and their predictions with them
+        let waiting = inlets.clone();
+        mesh.on_revoke(Stage::Caching, move || waiting.release_all())?;
+    }
+    mesh.serve(&PREDICTIONS, inlets.predictions)?;
+    mesh.serve(&FEATURES, inlets.features)
+}
+
+/// The stage as the only one of its process.
+///
+/// # Errors
+/// As [`start`].
+pub async fn run(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
+    let mut mesh = Mesh::of_stage(&host, Stage::Caching);
+    start(&settings, &mut mesh, &Arbiter::new().handle())?;
+    mesh.run()
 }

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use bench::{Ended, LONG, features, item, value};
 use bytes::Bytes;
+use forebay_bus::kafka::Edges;
 use forebay_bus::AckOutcome;
-use forebay_bus::kafka::{Edges, Route};
 use forebay_caching::{DEFAULTS, Settings, system};
+use forebay_contract::edges::{FEATURES, PREDICT, PREDICTIONS, RESULTS};
 use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{Batch, Features, Item, Outcome, Prediction, RequestId};
 use forebay_runtime::{Drain, Host};
@@ -21,8 +22,8 @@ fn process(topics: &str) -> (Settings, Host) {
     let brokers = std::env::var_os("FOREBAY_TEST_KAFKA").unwrap_or_else(|| "localhost:9092".into());
     let mut flags = vec![format!("kafka.brokers={}", brokers.to_string_lossy())];
     flags.extend(["kafka.create_topics=true".into(), "kafka.partitions=2".into(), "delivery.drain=5s".into()]);
-    for topic in forebay_contract::topics::ALL {
-        flags.push(format!("topics.{}={topics}.{}", topic.setting, topic.setting));
+    for edge in forebay_contract::edges::EDGES {
+        flags.push(format!("topics.{}={topics}.{}", edge.topic.setting, edge.topic.setting));
     }
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let sources = settings(&[DEFAULTS]).flags(&flags);
@@ -46,17 +47,17 @@ fn one_of_equal_asks_is_predicted_and_the_prediction_serves_the_others() {
     actix_rt::System::new().block_on(async {
         let topics = format!("caching-test-{}", RequestId::random());
         let (settings, host) = process(&topics);
-        let caching = system::start(settings, host).await.unwrap();
+        let caching = system::run(settings, host).await.unwrap();
 
         let (_, host) = process(&topics);
         let mut edges = Edges::open(&host, "test").unwrap();
         let names = &host.settings().topics;
         let (inlet, mut predicted) = probe::acking_inlet::<Features>();
-        edges.consume(&names.predict, "test", inlet).unwrap();
+        edges.consume(&PREDICT, inlet).unwrap();
         let (inlet, mut answered) = probe::acking_inlet::<Outcome>();
-        edges.consume(&names.results, "test", inlet).unwrap();
-        let asks = edges.outlet::<Features>(&names.features, Route::BatchPartition);
-        let predictions = edges.outlet::<Prediction>(&names.predictions, Route::BatchPartition);
+        edges.consume(&RESULTS, inlet).unwrap();
+        let asks = edges.outlet(&FEATURES);
+        let predictions = edges.outlet(&PREDICTIONS);
         let since = Instant::now();
         while edges.partitions(&names.features).is_none() || edges.partitions(&names.predictions).is_none() {
             assert!(since.elapsed() < LONG, "no topics");

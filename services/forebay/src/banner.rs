@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 
+use forebay_bus::Stages;
 use forebay_ingestion::system::HttpDoor;
 use forebay_model::{Registry, Rows};
 use forebay_runtime::CommonSettings;
-
-use crate::stages::Stages;
 
 /// A row of the default model and what it predicts.
 struct Sample {

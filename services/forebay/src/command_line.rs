@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use forebay_bus::Stages;
 use forebay_runtime::{ConfigCommand, SettingsArgs};
 
 use crate::commands;
-use crate::stages::Stages;
 
 /// Real-time inference over Kafka: five actor services, or all of them in this one process.
 #[derive(Debug, Parser)]

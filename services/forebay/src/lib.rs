@@ -5,9 +5,8 @@
 //! - `commands`: one file for each subcommand: up, predict, score, topics, models, keys, dead-letters, config
 //! - `score`, `columns`: offline scoring of files
 //! - `model_source`, `inspection`: where a model on the command line comes from, and a report on it
-//! - `stages`: which stages run here, and which edges between them are memory
 //! - `settings`: the settings of all five services, read once
-//! - `system`: the wiring of the stages that run here
+//! - `system`: the stages that run here, on the edges of one mesh
 
 mod banner;
 mod columns;
@@ -17,7 +16,6 @@ mod inspection;
 mod model_source;
 mod score;
 mod settings;
-mod stages;
 mod system;
 
 pub use command_line::CommandLine;

@@ -25,6 +25,9 @@ pub struct Offer {
     pub spans: Vec<StageSpan>,
 }
 
+/// Takes items to the gatherer.
+pub type Gather = Arc<dyn Fn(Offer) + Send + Sync>;
+
 /// A batch that leaves.
 #[derive(Debug)]
 pub struct Flush {

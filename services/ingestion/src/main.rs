@@ -13,5 +13,5 @@ const SPEC: ServiceSpec = ServiceSpec {
 };
 
 fn main() -> std::process::ExitCode {
-    service(SPEC, Settings::read, system::start)
+    service(SPEC, Settings::read, system::run)
 }

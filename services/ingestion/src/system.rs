@@ -9,17 +9,18 @@ use std::time::Duration;
 
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
-use forebay_bus::amqp::{AmqpMessages, AmqpSource};
-use forebay_bus::kafka::{DeadLetters, Edges, Follow, RawBatch, RawSource, Route};
-use forebay_bus::{Delivery, Inlet, ModelDirectory, Outlet, Permits};
-use forebay_contract::{HttpOrigin, Outcome, Request};
+use forebay_bus::amqp::AmqpMessages;
+use forebay_bus::kafka::{DeadLetters, RawBatch};
+use forebay_bus::{Delivery, Inlet, Mesh, ModelDirectory, Outlet};
+use forebay_contract::edges::{REPLIES, REQUESTS, REQUESTS_IN, RESULTS};
+use forebay_contract::{HttpOrigin, Outcome, Request, Stage};
 use forebay_runtime::{Drain, Host, StageMetrics, StageTracer, StartError};
 
 use crate::actors::{Gatherer, Ingester, MessagesTaken, Offered, RecordsTaken};
 use crate::admission::Timeouts;
 use crate::auth::Gate;
 use crate::doors::{Catalog, Intake, PredictDoor, Refusals, WaitingRoom};
-use crate::gathering::{Gathering, Offer};
+use crate::gathering::{Gather, Gathering};
 use crate::messages::MessageDoor;
 use crate::records::RecordDoor;
 use crate::settings::Settings;
@@ -27,8 +28,6 @@ use crate::waiters::Waiters;
 
 pub use door::HttpDoor;
 
-/// Takes items to the gatherer.
-pub type Gather = Arc<dyn Fn(Offer) + Send + Sync>;
 /// Takes records of the outside topic.
 pub type KafkaDoor = Arc<dyn Fn(Delivery<RawBatch>) + Send + Sync>;
 
@@ -195,68 +194,42 @@ fn record_door(settings: &Settings, host: &Host, partitions: u32, tracer: StageT
     }
 }
 
-impl Ingestion {
-    /// Takes requests from RabbitMQ where settings name one; `permits` bound what is in hand.
-    ///
-    /// # Errors
-    /// When `rabbitmq.url` is no address.
-    pub fn serve_amqp(&self, host: &Host, permits: Permits) -> Result<Option<AmqpSource>, StartError> {
-        if !host.settings().rabbitmq.enabled() {
-            return Ok(None);
-        }
-        let take = Arc::clone(&self.amqp_door);
-        AmqpSource::start(host, permits, move |messages| take(messages)).map(Some)
-    }
-}
-
-/// The stage over Kafka: the separate form.
+/// The stage on the edges of its process, and its HTTP endpoint, which is closed with the mesh. It opens here: in a
+/// process with several stages this one starts last.
 ///
 /// # Errors
-/// When an edge or a door cannot open.
-pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
-    let mut edges = Edges::open(&host, "ingestion")?;
+/// When an edge or an endpoint cannot open.
+pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> Result<HttpDoor, StartError> {
+    let host = mesh.host().clone();
     let shared = host.settings();
-    let topics = &shared.topics;
     let outlets = Outlets {
-        requests: edges.outlet(&topics.requests, Route::BatchPartition),
-        results: edges.outlet(&topics.results, Route::ResultPartition),
-        dead_letters: edges.dead_letters(),
+        requests: mesh.outlet(Stage::Ingestion, &REQUESTS)?,
+        results: mesh.outlet(Stage::Ingestion, &RESULTS)?,
+        dead_letters: mesh.dead_letters(Stage::Ingestion)?,
     };
+    let gather = if mesh.is_in_memory(REQUESTS.spec()) { Duration::ZERO } else { settings.ingestion.gather };
     let partitions = u32::try_from(shared.kafka.partitions).unwrap_or(1);
-    let place = Place::replica(partitions, settings.ingestion.gather);
-    let arbiter = Arbiter::new();
-    let directory = edges.directory(false)?;
-    let stage = stage(&settings, &host, &arbiter.handle(), outlets, place, &directory)?;
-    let mine = Follow::Partitions(vec![place.origin.reply_partition]);
-    edges.follow(&topics.replies, mine, stage.replies.clone())?;
+    let place = if mesh.has_kafka() { Place::replica(partitions, gather) } else { Place::memory() };
+    let stage = stage(settings, &host, arbiter, outlets, place, &mesh.directory()?)?;
+    mesh.serve_partition(&REPLIES, place.origin.reply_partition, stage.replies.clone())?;
     if settings.ingestion.kafka_door {
-        let source = RawSource {
-            topic: topics.requests_in.clone(),
-            group: shared.kafka.consumer_group.clone(),
-            from_latest: true,
-        };
         let take = Arc::clone(&stage.kafka_door);
-        edges.consume_raw(&source, move |delivery| take(delivery))?;
+        mesh.serve_records(&REQUESTS_IN, &shared.kafka.consumer_group, move |delivery| take(delivery))?;
     }
-    let amqp = stage.serve_amqp(&host, edges.permits().clone())?;
+    let take = Arc::clone(&stage.amqp_door);
+    mesh.serve_messages(Stage::Ingestion, move |messages| take(messages));
     let http = stage.serve_http(&host)?;
-    let limit = shared.delivery.drain.mul_f64(0.6);
-    Ok(move || drain(edges, http, amqp, limit))
+    let closed = http.clone();
+    mesh.close_with(move |limit| closed.close(limit));
+    Ok(http)
 }
 
-/// Intake stops; replies are read until nobody waits for one. A permit held meanwhile keeps the edges open.
-async fn drain(edges: Edges, http: HttpDoor, amqp: Option<AmqpSource>, limit: Duration) {
-    let hold = edges.permits().try_take(1);
-    let callers = async move {
-        tokio::join!(http.close(limit), finish(amqp, limit));
-        drop(hold);
-    };
-    tokio::join!(callers, edges.drain());
-}
-
-/// Messages in hand are settled, no more are taken.
-pub async fn finish(amqp: Option<AmqpSource>, limit: Duration) {
-    if let Some(amqp) = amqp {
-        amqp.drain(limit).await;
-    }
+/// The stage as the only one of its process.
+///
+/// # Errors
+/// As [`start`].
+pub async fn run(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
+    let mut mesh = Mesh::of_stage(&host, Stage::Ingestion);
+    start(&settings, &mut mesh, &Arbiter::new().handle())?;
+    mesh.run()
 }

@@ -10,5 +10,5 @@ const SPEC: ServiceSpec =
     ServiceSpec { name: "prediction", about: "answers rows with the pinned version of a model", defaults: DEFAULTS };
 
 fn main() -> std::process::ExitCode {
-    service(SPEC, Settings::read, system::start)
+    service(SPEC, Settings::read, system::run)
 }

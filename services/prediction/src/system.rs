@@ -5,8 +5,8 @@ use std::sync::mpsc::channel;
 
 use actix::Actor;
 use actix_rt::{Arbiter, ArbiterHandle};
-use forebay_bus::kafka::{Edges, Route};
-use forebay_bus::{Inlet, ModelDirectory, StageScope};
+use forebay_bus::{Inlet, Mesh, ModelDirectory, StageScope};
+use forebay_contract::edges::{PREDICT, PREDICTIONS, RESULTS};
 use forebay_contract::{Features, Stage};
 use forebay_model::{Registry, RegistryWatch};
 use forebay_runtime::{Drain, Host, StartError};
@@ -79,19 +79,26 @@ fn load(
     Ok(versions)
 }
 
-/// The stage over Kafka: the separate form.
+/// The stage on the edges of its process.
 ///
 /// # Errors
 /// When an edge or the stage cannot start.
-pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
-    let mut edges = Edges::open(&host, "prediction")?;
-    let topics = &host.settings().topics;
+pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> Result<(), StartError> {
+    let host = mesh.host().clone();
     let outlets = Outlets {
-        results: edges.outlet(&topics.results, Route::ResultPartition),
-        predictions: edges.outlet(&topics.predictions, Route::BatchPartition),
+        results: mesh.outlet(Stage::Prediction, &RESULTS)?,
+        predictions: mesh.outlet(Stage::Prediction, &PREDICTIONS)?,
     };
-    let arbiter = Arbiter::new();
-    let inlet = stage(&settings, &host, &arbiter.handle(), outlets, &edges.directory(true)?)?;
-    edges.consume(&topics.predict, "forebay-prediction", inlet)?;
-    Ok(edges)
+    let inlet = stage(settings, &host, arbiter, outlets, &mesh.directory()?)?;
+    mesh.serve(&PREDICT, inlet)
+}
+
+/// The stage as the only one of its process.
+///
+/// # Errors
+/// As [`start`].
+pub async fn run(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
+    let mut mesh = Mesh::of_stage(&host, Stage::Prediction);
+    start(&settings, &mut mesh, &Arbiter::new().handle())?;
+    mesh.run()
 }

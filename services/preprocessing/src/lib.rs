@@ -2,7 +2,7 @@
 //! wants it.
 //!
 //! # Layout
-//! - [`system`]: the wiring
+//! - [`system`]: the wiring; `outlets`: the edges that the stage sends to
 //! - [`Settings`]: the section `[preprocessing]`
 //! - [`Catalog`], [`Table`]: the versions of the registry, compiled for the hot path and swapped as a whole
 //! - [`Split`]: shares of the requests that ask for no version
@@ -14,6 +14,7 @@
 mod actors;
 mod catalog;
 mod gate;
+mod outlets;
 mod plan;
 mod prepare;
 mod refresh;

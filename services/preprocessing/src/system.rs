@@ -4,29 +4,21 @@ use std::sync::mpsc::channel;
 
 use actix::Actor;
 use actix_rt::{Arbiter, ArbiterHandle};
-use forebay_bus::kafka::{Edges, Route};
-use forebay_bus::{Inlet, ModelDirectory, Outlet, StageScope};
-use forebay_contract::{Features, Outcome, Request, Stage};
+use forebay_bus::{Inlet, Mesh, ModelDirectory, StageScope};
+use forebay_contract::edges::{FEATURES, REQUESTS, RESULTS};
+use forebay_contract::{Request, Stage};
 use forebay_model::{Registry, RegistryWatch};
 use forebay_runtime::{Drain, Host, StartError};
 
 use crate::actors::{Incoming, Preparer};
 use crate::catalog::Catalog;
 use crate::gate::Gate;
+pub use crate::outlets::Outlets;
 use crate::refresh::{Call, Read, Refresher};
 use crate::registry::registry_options;
 use crate::row::Rules;
 use crate::settings::Settings;
 use crate::table::Policy;
-
-/// Where the stage sends to.
-#[derive(Debug, Clone)]
-pub struct Outlets {
-    /// Rows that a model can answer.
-    pub features: Outlet<Features>,
-    /// Outcomes of everything else.
-    pub results: Outlet<Outcome>,
-}
 
 /// The stage on whatever edges it is given.
 ///
@@ -80,19 +72,26 @@ fn refresh(settings: &Settings, host: &Host, catalog: &Catalog, directory: &Mode
     refresher.spawn().map_err(StartError::failed)
 }
 
-/// The stage over Kafka: the separate form.
+/// The stage on the edges of its process.
 ///
 /// # Errors
 /// When an edge or the stage cannot start.
-pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
-    let mut edges = Edges::open(&host, "preprocessing")?;
-    let topics = &host.settings().topics;
+pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> Result<(), StartError> {
+    let host = mesh.host().clone();
     let outlets = Outlets {
-        features: edges.outlet(&topics.features, Route::BatchPartition),
-        results: edges.outlet(&topics.results, Route::ResultPartition),
+        features: mesh.outlet(Stage::Preprocessing, &FEATURES)?,
+        results: mesh.outlet(Stage::Preprocessing, &RESULTS)?,
     };
-    let arbiter = Arbiter::new();
-    let inlet = stage(&settings, &host, &arbiter.handle(), outlets, &edges.directory(false)?)?;
-    edges.consume(&topics.requests, "forebay-preprocessing", inlet)?;
-    Ok(edges)
+    let inlet = stage(settings, &host, arbiter, outlets, &mesh.directory()?)?;
+    mesh.serve(&REQUESTS, inlet)
+}
+
+/// The stage as the only one of its process.
+///
+/// # Errors
+/// As [`start`].
+pub async fn run(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
+    let mut mesh = Mesh::of_stage(&host, Stage::Preprocessing);
+    start(&settings, &mut mesh, &Arbiter::new().handle())?;
+    mesh.run()
 }

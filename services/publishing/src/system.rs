@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, AsyncContext, WeakAddr};
 use actix_rt::{Arbiter, ArbiterHandle};
-use forebay_bus::amqp::AmqpSink;
-use forebay_bus::kafka::{Client, Edges, FirstRecord, RawRecord, Route, TailError, read_since};
-use forebay_bus::{Inlet, Outlet, StageScope};
+use forebay_bus::kafka::{Client, FirstRecord, RawRecord, RecordSink, TailError, read_since};
+use forebay_bus::{Inlet, Mesh, Outlet, StageScope};
+use forebay_contract::edges::{REPLIES, REQUESTS_IN, RESULTS, RESULTS_OUT};
 use forebay_contract::{Outcome, Stage as Place, now_us};
 use forebay_runtime::{Drain, Host, StartError};
 use parking_lot::Mutex;
@@ -107,45 +107,48 @@ fn warn_of_short_window(host: &Host) {
     }
 }
 
-/// The stage over Kafka: the separate form.
+/// The stage on the edges of its process.
 ///
 /// # Errors
-/// When the Kafka client refuses the settings.
-pub async fn start(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
-    let mut edges = Edges::open(&host, "publishing")?;
-    let topics = &host.settings().topics;
-    let arbiter = Arbiter::new();
-    let (answers, amqp) = answers::open(&host, Some(edges.dead_letters()))?.unzip();
+/// When Kafka or RabbitMQ refuses its settings.
+pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> Result<(), StartError> {
+    let host = mesh.host().clone();
+    let outside = mesh.records(Place::Publishing, &RESULTS_OUT)?;
+    let letters = if mesh.has_kafka() { Some(mesh.dead_letters(Place::Publishing)?) } else { None };
+    let (answers, amqp) = answers::open(&host, letters)?.unzip();
+    amqp.into_iter().for_each(|sink| mesh.close_last(sink));
     let outlets = Outlets {
-        outside: Some(outside(&edges, &topics.results_out)),
+        outside: outside.clone().map(|sink| results_out(&host, sink)),
         answers,
-        replies: edges.outlet(&topics.replies, Route::ReplyPartition),
+        replies: mesh.outlet(Place::Publishing, &REPLIES)?,
     };
-    let stage = stage(&settings, &host, &arbiter.handle(), outlets)?;
-    edges.on_first(take_over(&edges, &host, stage.rebuild));
-    edges.consume(&topics.results, "forebay-publishing", stage.inlet)?;
-    Ok(move || async move {
-        edges.drain().await;
-        leave(amqp).await;
-    })
-}
-
-/// Longest time for answers that are handed over and not confirmed when everything else has ended.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
-
-/// Leaves RabbitMQ, if there is one, after everything that could be sent there was.
-pub async fn leave(amqp: Option<AmqpSink>) {
-    if let Some(amqp) = amqp {
-        amqp.close(LAST_ANSWERS).await;
+    let Stage { inlet, rebuild } = stage(settings, &host, arbiter, outlets)?;
+    if !mesh.is_in_memory(RESULTS.spec()) {
+        if let Some((client, counts)) = mesh.client(Place::Publishing)?.zip(outside) {
+            mesh.on_first(RESULTS.spec(), take_over(client, counts, &host, rebuild));
+        }
+    } else if let Some(client) = mesh.client(Place::Ingestion)? {
+        // here a partition of the source topic stands for a take-over: its requests may have been answered before
+        mesh.on_first(&REQUESTS_IN, take_over_of_source(client, &host, rebuild));
     }
+    mesh.serve(&RESULTS, inlet)
 }
 
-/// The outside topic over the producer of `edges`.
-pub fn outside(edges: &Edges, topic: &str) -> Outside {
-    edges.watch(topic);
-    let (sink, counts) = (edges.records(), edges.records());
+/// The stage as the only one of its process.
+///
+/// # Errors
+/// As [`start`].
+pub async fn run(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
+    let mut mesh = Mesh::of_stage(&host, Place::Publishing);
+    start(&settings, &mut mesh, &Arbiter::new().handle())?;
+    mesh.run()
+}
+
+/// The topic of clients over the producer of the stage.
+fn results_out(host: &Host, sink: RecordSink) -> Outside {
+    let counts = sink.clone();
     Outside::new(
-        topic,
+        &host.settings().topics.results_out,
         move |topic| counts.partitions(topic),
         move |record, ack, spans| sink.send_with_spans(record, ack, spans),
     )
@@ -160,8 +163,12 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// What is done before the first outcome of a newly assigned partition: the window learns what its earlier owner had
 /// answered. The outcomes of that partition went to one partition outside.
-pub fn take_over(edges: &Edges, host: &Host, rebuild: Rebuild) -> impl FnMut(FirstRecord) + Send + 'static {
-    let (client, counts) = (edges.client().clone(), edges.records());
+fn take_over(
+    client: Client,
+    counts: RecordSink,
+    host: &Host,
+    rebuild: Rebuild,
+) -> impl FnMut(FirstRecord) + Send + use<> {
     let topic = host.settings().topics.results_out.clone();
     let slack = i64::try_from((host.settings().kafka.session_timeout + TAKE_OVER).as_millis()).unwrap_or(i64::MAX);
     let mut read = Read::default();
@@ -197,8 +204,7 @@ impl Read {
 
 /// As [`take_over`] in the fused form, where a partition of the source topic arrives instead: its requests may have been
 /// answered on any partition outside.
-pub fn take_over_of_source(edges: &Edges, host: &Host, rebuild: Rebuild) -> impl FnMut(FirstRecord) + Send + 'static {
-    let client = edges.client().clone();
+fn take_over_of_source(client: Client, host: &Host, rebuild: Rebuild) -> impl FnMut(FirstRecord) + Send + use<> {
     let topic = host.settings().topics.results_out.clone();
     let mut read = Read::default();
     move |first| {
@@ -210,7 +216,7 @@ pub fn take_over_of_source(edges: &Edges, host: &Host, rebuild: Rebuild) -> impl
 
 /// Reads which items were answered on `topic` since `since_ms`, in the partitions named or all. Blocks the thread for at
 /// most about ten seconds; a broker that is busy with a change of leaders is asked again.
-pub fn read_answered(client: &Client, topic: &str, partitions: &[u32], since_ms: i64, rebuild: &Rebuild) {
+fn read_answered(client: &Client, topic: &str, partitions: &[u32], since_ms: i64, rebuild: &Rebuild) {
     let deadline = Instant::now() + READ;
     let mut ours = 0usize;
     loop {

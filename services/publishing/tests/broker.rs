@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use actix_rt::System;
-use forebay_bus::kafka::{Edges, Route, read_since};
+use forebay_bus::kafka::{Edges, read_since};
 use forebay_bus::{Ack, Outlet};
-use forebay_contract::{Item, Outcome, RequestId, topics};
+use forebay_contract::edges::{EDGES, RESULTS};
+use forebay_contract::{Item, Outcome, RequestId};
 use forebay_publishing::outside::{ASK_HEADER, item_of};
 use forebay_publishing::settings::{Errors, Results, Settings, Timestamp};
-use forebay_publishing::system::start;
+use forebay_publishing::system::run;
 use forebay_runtime::{Drain, Host};
 use forebay_testkit::{answer, kafka, results as batch, settings};
 
@@ -18,8 +19,8 @@ const LONG: Duration = Duration::from_secs(60);
 
 fn host(brokers: &str, run: &RequestId) -> Host {
     let mut flags = vec![format!("kafka.brokers={brokers}"), "kafka.create_topics=true".to_owned()];
-    for topic in topics::ALL {
-        flags.push(format!("topics.{}=test-{run}-{}", topic.setting, topic.setting));
+    for edge in EDGES {
+        flags.push(format!("topics.{}=test-{run}-{}", edge.topic.setting, edge.topic.setting));
     }
     settings(&[]).flags(&flags.iter().map(String::as_str).collect::<Vec<_>>()).host()
 }
@@ -63,7 +64,7 @@ fn copies_are_answered_once_across_a_take_over() {
     let names = host.settings().topics.clone();
     System::new().block_on(async {
         let feeder = Edges::open(&host, "prediction").unwrap();
-        let outlet = feeder.outlet::<Outcome>(&names.results, Route::ResultPartition);
+        let outlet = feeder.outlet(&RESULTS);
         until("partitions", || feeder.partitions(&names.results) == Some(4)).await;
         let results = || Settings {
             results: Results {
@@ -75,12 +76,12 @@ fn copies_are_answered_once_across_a_take_over() {
             },
         };
         let asks: Vec<_> = (0..300).map(|_| RequestId::random()).collect();
-        let first = start(results(), host.clone()).await.unwrap();
+        let first = run(results(), host.clone()).await.unwrap();
         send(&outlet, &asks);
         send(&outlet, &asks);
         until("300 results", || answered(&feeder, &names.results_out).len() == 300).await;
         first.drain().await;
-        let second = start(results(), host.clone()).await.unwrap();
+        let second = run(results(), host.clone()).await.unwrap();
         send(&outlet, &asks);
         let last = RequestId::random();
         send(&outlet, &[last]);

@@ -1,6 +1,7 @@
 //! Kafka edges.
 //!
 //! - [`Edges`]: the Kafka edges of one stage, opened from settings, drained in order
+//! - `assignment`: the partitions of a source, for those who follow it
 //! - `source`: a group consumer on its own thread; permits before records, a watermark behind acks
 //! - `assigned_consumer`: a consumer without a group, for replies and advisory messages
 //! - `producer`: one producer per stage; acks on the delivery report, retries until a deadline
@@ -8,6 +9,7 @@
 //! - `offset_tracker`, `watermark`: which records are done, and what may be committed
 
 mod assigned_consumer;
+mod assignment;
 mod client;
 mod dead_letters;
 mod directory;
@@ -24,12 +26,11 @@ mod topic_monitor;
 mod topics;
 mod watermark;
 
-pub use client::Client;
+pub use client::{Client, reader_group};
 pub use dead_letters::{DeadLetter, DeadLetters};
-pub use edges::{Assigned, Edges, Follow, RawSource};
-pub use outlet::Route;
+pub use edges::{Edges, RawSource, consumer_group};
 pub use producer::{OutRecord, RecordSink};
 pub use record::{RawBatch, RawRecord};
-pub use source::FirstRecord;
+pub use source::{FirstRecord, OnFirst};
 pub use tail::{TailError, read_since};
-pub use topics::{TopicError, TopicReport, create_topics, planned_topics};
+pub use topics::{TopicError, TopicReport, create_topics, planned_topics, topic_name};

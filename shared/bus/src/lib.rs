@@ -5,6 +5,7 @@
 //! - [`Permits`]: room for unfinished work, taken before a record is
 //! - [`Outlet`], [`Inlet`]: where a stage sends and receives; memory or Kafka behind the same face
 //! - [`StageScope`]: what every stage does with every batch
+//! - [`Mesh`], [`Stages`]: the edges of one process, memory or Kafka by the topology
 //! - [`kafka`]: sources with a commit watermark, sinks that ack on the delivery report, dead letters, topics
 //! - [`amqp`]: a source of requests and a sink for answers over RabbitMQ
 //! - [`ModelDirectory`]: which versions models have, and which replicas have them
@@ -16,6 +17,7 @@ mod directory;
 mod events;
 mod host_events;
 pub mod kafka;
+mod mesh;
 mod outlet;
 mod permits;
 mod scope;
@@ -23,6 +25,7 @@ mod scope;
 pub use ack::{Ack, AckOutcome, Delivery};
 pub use directory::{EXPIRY, HEARTBEAT, ModelDirectory, ReadyCount};
 pub use events::{EdgeEvents, NoEvents};
+pub use mesh::{EdgePayload, Mesh, Stages};
 pub use outlet::{Inlet, Outlet};
 pub use permits::{Permit, Permits};
 pub use scope::{Entered, Spans, StageScope, span_id_of, stage_name, trace_of};

@@ -1,7 +1,7 @@
-//! What crosses a service boundary, and nothing else: messages, topics, ids, error codes and their codec.
+//! What crosses a service boundary, and nothing else: messages, edges, ids, error codes and their codec.
 //!
 //! # Layout
-//! - [`topics`]: the inner topics in the order a request meets them
+//! - [`edges`]: the topology: every edge, its topic, and who writes and reads it
 //! - [`Batch`], [`Item`]: one record on an inner topic and one row of one request in it
 //! - [`Context`]: what every item carries from the door to its answer
 //! - [`RequestId`], [`ItemId`], [`CacheKey`]: identities
@@ -14,10 +14,10 @@ mod code;
 mod codec;
 mod context;
 mod directory;
+pub mod edges;
 mod ids;
 mod split;
 mod time;
-pub mod topics;
 
 pub use batch::{Batch, Item, MAX_BATCH_BYTES, MAX_BATCH_ITEMS, Packing};
 pub use code::{ErrorCode, Problem};

@@ -49,14 +49,14 @@ impl ContextBuilder {
     /// Sets the id of the request.
     #[must_use]
     pub fn request(mut self, id: RequestId) -> Self {
-        self.0.ask = id;
+        self.0.request_id = id;
         self
     }
 
     /// Sets the client's label of the request.
     #[must_use]
     pub fn client_request_id(mut self, id: &str) -> Self {
-        self.0.request_id = Some(id.to_owned());
+        self.0.client_request_id = Some(id.to_owned());
         self
     }
 

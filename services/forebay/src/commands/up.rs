@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
+use forebay_bus::Stages;
 use forebay_runtime::{Origin, Process, SettingsArgs, launch};
 
 use super::{open, print};
-use crate::stages::Stages;
 use crate::{banner, system};
 
 pub(crate) fn run(args: &SettingsArgs, kafka: bool, stages: Option<Stages>) -> ExitCode {
@@ -16,10 +16,10 @@ pub(crate) fn run(args: &SettingsArgs, kafka: bool, stages: Option<Stages>) -> E
     let stages = stages.unwrap_or_else(Stages::all);
     // brokers that somebody set are meant to be used; the built-in default is not
     let named = opened.layers.origin("kafka.brokers").is_some_and(|origin| *origin != Origin::Default);
-    let kafka = kafka || named || !stages.whole();
+    let kafka = kafka || named || !stages.is_whole();
     launch(Process::all_in_one("forebay"), opened, async move |settings, host| {
-        let running = system::start(settings, &host, &stages, kafka).await?;
-        print(&banner::text(host.settings(), running.http(), kafka, &stages));
+        let (http, running) = system::start(&settings, &host, stages.clone(), kafka)?;
+        print(&banner::text(host.settings(), http.as_ref(), kafka, &stages));
         Ok(running)
     })
 }

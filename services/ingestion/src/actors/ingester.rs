@@ -9,10 +9,9 @@ use forebay_contract::{Batch, Item, MAX_BATCH_ITEMS, Outcome, Stage, StageTime, 
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::{Component, StageMetrics};
 
-use crate::gathering::Offer;
+use crate::gathering::{Gather, Offer};
 use crate::messages::MessageDoor;
 use crate::records::{RecordDoor, Taken};
-use crate::system::Gather;
 
 /// Records at hand, under one acknowledgement.
 #[derive(Message)]

@@ -24,11 +24,10 @@ use super::span::RequestSpan;
 use crate::admission::{Admission, Timeouts};
 use crate::ask::Ask;
 use crate::auth::{Caller, Gate};
-use crate::gathering::Offer;
+use crate::gathering::{Gather, Offer};
 use crate::parse;
 use crate::refusal::Refusal;
 use crate::settings::Http;
-use crate::system::Gather;
 use crate::waiters::{Rows, Waiters};
 
 /// Path of this door.

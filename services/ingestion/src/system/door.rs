@@ -21,7 +21,7 @@ use crate::waiters::Waiters;
 const LAST_CALL: Duration = Duration::from_millis(200);
 
 /// The HTTP door, open.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HttpDoor {
     /// Where it listens.
     pub address: SocketAddr,

@@ -8,8 +8,8 @@ use forebay_contract::{Batch, ErrorCode, Features, Outcome, Problem, Request, no
 use forebay_runtime::Component;
 
 use crate::catalog::Catalog;
+use crate::outlets::Outlets;
 use crate::prepare::prepare;
-use crate::system::Outlets;
 
 /// A delivery for the stage.
 #[derive(Debug, Message)]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use forebay_contract::decode;
+use forebay_runtime::StartError;
 use parking_lot::Mutex;
 use prost::Message as Payload;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -15,7 +16,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::client::Quiet;
+use super::client::{Quiet, spawn};
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::record::copy_record;
 use crate::{Ack, Delivery, EdgeEvents, Inlet, Permits};
@@ -46,18 +47,25 @@ impl std::fmt::Debug for AssignedConsumer {
     }
 }
 
+/// What a follower reads, and for whom.
+pub(crate) struct Reading<'a, P> {
+    pub(crate) topic: &'a str,
+    pub(crate) inlet: Inlet<P>,
+    /// Bound what was handed over and is not finished.
+    pub(crate) permits: Permits,
+    /// Whether a batch without permits is dropped and counted; otherwise it waits for them.
+    pub(crate) advisory: bool,
+    pub(crate) dead_letters: DeadLetters,
+}
+
 impl AssignedConsumer {
-    /// Starts the reader. `permits` bound what it has handed over; when they are used up it drops and counts where
-    /// `advisory`, else it waits.
+    /// Starts the thread that reads; no partition is assigned yet.
     pub(crate) fn start<P: Payload + Default + 'static>(
         config: &ClientConfig,
-        topic: &str,
-        inlet: Inlet<P>,
-        permits: Permits,
-        advisory: bool,
+        reading: Reading<'_, P>,
         events: Arc<dyn EdgeEvents>,
-        dead_letters: DeadLetters,
     ) -> Result<(Self, JoinHandle<()>), KafkaError> {
+        let Reading { topic, inlet, permits, advisory, dead_letters } = reading;
         let shared = Arc::new(Shared {
             consumer: config.create_with_context(Quiet::default())?,
             topic: topic.into(),
@@ -75,6 +83,25 @@ impl AssignedConsumer {
         Ok((assigned_consumer, thread))
     }
 
+    /// Ready without any partition: the first ones come with an assignment.
+    pub(crate) fn ready(&self) {
+        self.shared.events.ready();
+    }
+
+    /// Assigns `partitions` as soon as the broker knows them; unready until then.
+    pub(crate) fn assign_when_reachable(self, partitions: Vec<i32>) -> Result<(), StartError> {
+        spawn("kafka-follow", move || {
+            while let Err(error) = self.assign(&partitions) {
+                let why = self.shared.consumer.context().0.behind(&error);
+                self.shared.events.unready(&format!("topic {}: {why}", self.shared.topic));
+                std::thread::sleep(AGAIN);
+                if self.shared.closing.load(Ordering::Acquire) {
+                    return;
+                }
+            }
+        })
+    }
+
     /// Reads exactly these partitions from now on. New ones begin at their end, taken before this returns, so that
     /// nothing written afterwards is missed. When that fails, the reader goes on trying.
     pub(crate) fn assign(&self, partitions: &[i32]) -> Result<(), KafkaError> {
@@ -84,15 +111,7 @@ impl AssignedConsumer {
         done
     }
 
-    /// Why `error` came about, where the broker has said so.
-    pub(crate) fn behind(&self, error: &KafkaError) -> String {
-        self.shared.consumer.context().0.behind(error)
-    }
-
-    pub(crate) fn is_closing(&self) -> bool {
-        self.shared.closing.load(Ordering::Acquire)
-    }
-
+    /// Ends the thread with its next poll.
     pub(crate) fn close(&self) {
         self.shared.closing.store(true, Ordering::Release);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay_runtime::KafkaSettings;
+use forebay_runtime::{KafkaSettings, StartError};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::statistics::Statistics;
@@ -56,7 +56,7 @@ impl Client {
     /// A reader of partitions it chooses itself; it commits nothing.
     pub fn reader_of_partitions(&self) -> ClientConfig {
         let mut config = self.reader();
-        config.set("group.id", format!("{}-follower", self.id)).set("enable.auto.commit", "false");
+        config.set("group.id", reader_group(&self.id)).set("enable.auto.commit", "false");
         config.set("auto.offset.reset", "latest");
         self.finish(config)
     }
@@ -146,6 +146,22 @@ impl Client {
         }
         config
     }
+}
+
+/// The group id of a stage's readers without a group: librdkafka wants one, and asks the broker about it.
+pub fn reader_group(stage: &str) -> String {
+    format!("{stage}-follower")
+}
+
+/// Runs `run` on a thread of its own.
+pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+    std::thread::Builder::new().name(name.into()).spawn(run).map_err(StartError::failed)?;
+    Ok(())
+}
+
+/// A client that could not be created: one of the settings cannot be used.
+pub(crate) fn refused(error: &rdkafka::error::KafkaError) -> StartError {
+    StartError::setting("kafka", error.to_string())
 }
 
 /// librdkafka repeats itself many times a second while a broker is away; what matters reaches the log once, as the

@@ -53,6 +53,23 @@ impl DeadLetters {
         Self { stage, group: "".into(), to: None, events }
     }
 
+    /// Takes records for `topic` that the broker will never take.
+    pub(crate) fn take_undeliverable(self, topic: &str) -> Undeliverable {
+        let topic: Arc<str> = topic.into();
+        Arc::new(move |payload, error, _, ack| {
+            let record = RawRecord {
+                payload: payload.into(),
+                key: None,
+                partition: 0,
+                offset: 0,
+                timestamp_ms: -1,
+                headers: Vec::new(),
+            };
+            let message = format!("the broker does not take this record: {error}");
+            self.send(DeadLetter { code: "payload_too_large", message, topic: Arc::clone(&topic), record }, ack);
+        })
+    }
+
     /// Sends one; `ack` is answered when it is safe.
     pub fn send(&self, letter: DeadLetter, ack: Ack) {
         let DeadLetter { code, message, topic, record } = letter;

@@ -2,26 +2,32 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use forebay_contract::Outcome;
+use forebay_contract::edges::{DEAD_LETTERS, Edge, EdgeSpec, MODELS, Partitioning, RESULTS, RESULTS_OUT};
 use forebay_runtime::{Drain, Fence, Host, StageMetrics, StartError};
 use parking_lot::Mutex;
 use prost::Message as Payload;
 
-use super::assigned_consumer::AssignedConsumer;
-use super::client::Client;
-use super::dead_letters::{DeadLetter, DeadLetters};
+use super::assigned_consumer::{AssignedConsumer, Reading};
+use super::assignment::Assignment;
+use super::client::{Client, refused};
+use super::dead_letters::DeadLetters;
 use super::directory::DirectoryEdge;
-use super::outlet::{KafkaOutlet, Route, answer_undeliverable};
+use super::outlet::{KafkaOutlet, answer_undeliverable};
 use super::producer::{RecordSink, Undeliverable};
-use super::record::{RawBatch, RawRecord};
-use super::source::{FirstRecord, OnFirst, RecordIntake, Source, SourceSpec, TypedIntake};
+use super::record::RawBatch;
+use super::source::{OnFirst, RecordIntake, Source, SourceSpec, TypedIntake};
 use super::topic_monitor::TopicMonitor;
+use super::topics::topic_name;
 use crate::host_events::{CountOnly, HostEvents};
-use crate::{Delivery, EdgeEvents, Inlet, Outlet, Permits};
+use crate::{Delivery, EdgeEvents, Inlet, ModelDirectory, Outlet, Permits};
 
-/// An outside topic to consume.
+/// The consumer group of a stage on the topics between stages.
+pub fn consumer_group(stage: &str) -> String {
+    format!("forebay-{stage}")
+}
+
+/// A topic of clients to consume.
 #[derive(Clone, Debug)]
 pub struct RawSource {
     /// The topic.
@@ -32,49 +38,18 @@ pub struct RawSource {
     pub from_latest: bool,
 }
 
-/// Partitions to follow.
-#[derive(Clone, Debug)]
-pub enum Follow {
-    /// Always these; waits rather than drops when its permits are used up.
-    Partitions(Vec<u32>),
-    /// Those this replica is assigned on the source with which the [`Assigned`] was opened. Advisory: dropped and
-    /// counted when its permits are used up.
-    Assigned(Assigned),
-}
-
-/// The partitions a source has in hand, for those who follow it.
-#[derive(Clone, Default)]
-pub struct Assigned {
-    assigned_consumers: Arc<Mutex<Vec<AssignedConsumer>>>,
-    leaving: Arc<Mutex<Vec<Leaving>>>,
-}
-
-type Leaving = Box<dyn Fn() + Send>;
-
-impl Assigned {
-    /// `told` is called when partitions are about to leave, before their work in hand gets its last moment.
-    pub fn on_leaving(&self, told: impl Fn() + Send + 'static) {
-        self.leaving.lock().push(Box::new(told));
-    }
-}
-
-impl std::fmt::Debug for Assigned {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Assigned")
-    }
-}
-
 /// The Kafka edges of one stage. Draining stops intake, waits until every permit is back, flushes, commits and leaves.
 pub struct Edges {
-    pub(super) host: Host,
+    host: Host,
     stage: &'static str,
-    pub(super) client: Client,
-    pub(super) sink: RecordSink,
-    pub(super) metrics: StageMetrics,
+    client: Client,
+    sink: RecordSink,
+    metrics: StageMetrics,
     permits: Permits,
+    assignment: Assignment,
     sources: Vec<Source>,
     assigned_consumers: Vec<(AssignedConsumer, JoinHandle<()>)>,
-    pub(super) directories: Vec<DirectoryEdge>,
+    directories: Vec<DirectoryEdge>,
     on_first: Option<OnFirst>,
     watched: Arc<Mutex<Vec<Arc<str>>>>,
     _fence: Fence,
@@ -99,7 +74,7 @@ impl Edges {
             Arc::new(HostEvents::register(host, &metrics, format!("kafka producer of {stage}")));
         let counters = metrics.clone();
         let sink = RecordSink::open(&client, Arc::clone(&events), move |topic| counters.sent(topic))
-            .map_err(|error| StartError::setting("kafka", error.to_string()))?;
+            .map_err(|error| refused(&error))?;
         let watched = Arc::new(Mutex::new(Vec::new()));
         let topic_monitor = TopicMonitor::new(host, client.clone(), sink.clone(), Arc::clone(&watched));
         let edges = Self {
@@ -109,6 +84,7 @@ impl Edges {
             sink,
             metrics,
             permits: Permits::new(shared.delivery.in_flight),
+            assignment: Assignment::default(),
             sources: Vec::new(),
             assigned_consumers: Vec::new(),
             directories: Vec::new(),
@@ -117,8 +93,13 @@ impl Edges {
             _fence: Fence::arm(shared.kafka.session_timeout),
         };
         topic_monitor.start(events)?;
-        edges.sink.on_undeliverable(edges.bury());
+        let rejected = edges.dead_letters().take_undeliverable(edges.name(&RESULTS_OUT));
+        edges.sink.on_undeliverable(rejected);
         Ok(edges)
+    }
+
+    fn name(&self, edge: &EdgeSpec) -> &str {
+        topic_name(&self.host.settings().topics, edge)
     }
 
     /// The permits that bound this stage's unfinished work.
@@ -131,7 +112,7 @@ impl Edges {
         &self.client
     }
 
-    /// Raw records to outside topics. Name the topics with [`Edges::watch`] for their partition counts.
+    /// Raw records to topics of clients. Name the topics with [`Edges::watch`] for their partition counts.
     pub fn records(&self) -> RecordSink {
         self.sink.clone()
     }
@@ -152,31 +133,29 @@ impl Edges {
 
     /// Where this stage's dead letters go.
     pub fn dead_letters(&self) -> DeadLetters {
-        let topic = &self.host.settings().topics.dead_letters;
+        let topic = self.name(&DEAD_LETTERS);
         self.watch(topic);
         let events = Arc::new(CountOnly(self.metrics.clone()));
-        DeadLetters::to_topic(self.stage, &format!("forebay-{}", self.stage), self.sink.clone(), topic, events)
+        DeadLetters::to_topic(self.stage, &consumer_group(self.stage), self.sink.clone(), topic, events)
     }
 
-    /// An edge to an inner topic. What cannot be sent on before its deadline is answered with an error over the results
-    /// topic; what cannot be sent there either is read again from the source.
-    pub fn outlet<P: Payload + Default + 'static>(&self, topic: &str, route: Route) -> Outlet<P> {
-        let results = self.host.settings().topics.results.clone();
-        let undeliverable = (route == Route::BatchPartition && topic != results).then(|| {
-            answer_undeliverable::<P>(
-                topic,
-                self.kafka_outlet(&results, Route::ResultPartition, None).into_outlet::<Outcome>(),
-            )
+    /// The sending end of an edge. A batch that cannot be sent on before its deadline is answered with an error over the
+    /// results topic; what cannot be sent there either is read again from the source.
+    pub fn outlet<P: Payload + Default + 'static>(&self, edge: &Edge<P>) -> Outlet<P> {
+        let undeliverable = (edge.spec().partitioning == Partitioning::Batch).then(|| {
+            let results = self.kafka_outlet(RESULTS.spec(), None).into_outlet();
+            answer_undeliverable::<P>(self.name(edge.spec()), results)
         });
-        self.kafka_outlet(topic, route, undeliverable).into_outlet()
+        self.kafka_outlet(edge.spec(), undeliverable).into_outlet()
     }
 
-    fn kafka_outlet(&self, topic: &str, route: Route, undeliverable: Option<Undeliverable>) -> KafkaOutlet {
+    fn kafka_outlet(&self, edge: &EdgeSpec, undeliverable: Option<Undeliverable>) -> KafkaOutlet {
+        let topic = self.name(edge);
         self.watch(topic);
         KafkaOutlet {
             sink: self.sink.clone(),
             topic: topic.into(),
-            route,
+            partitioning: edge.partitioning,
             tracer: self.host.telemetry().stage(self.stage),
             span_name: format!("send {topic}").into(),
             counter: self.metrics.sent(topic),
@@ -185,43 +164,33 @@ impl Edges {
     }
 
     /// The hook of the next source: called once per partition and assignment before its first record is taken.
-    pub fn on_first(&mut self, hook: impl FnMut(FirstRecord) + Send + 'static) {
-        self.on_first = Some(Box::new(hook));
+    pub fn on_first(&mut self, hook: OnFirst) {
+        self.on_first = Some(hook);
     }
 
-    /// Consumes an inner topic in `group`, from the earliest record the group has not committed.
+    /// Calls `hook` whenever partitions of this stage's source are about to leave, before the work in flight on them is
+    /// waited for.
+    pub fn on_revoke(&self, hook: impl Fn() + Send + 'static) {
+        self.assignment.on_revoke(hook);
+    }
+
+    /// Consumes an edge in the group of this stage, from the earliest record the group has not committed.
     ///
     /// # Errors
     /// When the client refuses the settings.
     pub fn consume<P: Payload + Default + 'static>(
         &mut self,
-        topic: &str,
-        group: &str,
+        edge: &Edge<P>,
         inlet: Inlet<P>,
     ) -> Result<(), StartError> {
-        self.consume_with(topic, group, inlet, &Assigned::default())
-    }
-
-    /// As [`Edges::consume`]; whoever follows `assigned` reads the same partitions of another topic, from before the
-    /// first record of a new partition is taken.
-    ///
-    /// # Errors
-    /// When the client refuses the settings.
-    pub fn consume_with<P: Payload + Default + 'static>(
-        &mut self,
-        topic: &str,
-        group: &str,
-        inlet: Inlet<P>,
-        assigned: &Assigned,
-    ) -> Result<(), StartError> {
-        let intake = TypedIntake { topic: topic.into(), inlet, dead_letters: self.dead_letters() };
-        let spec = self.spec(topic, group, false, Some(assigned.clone()));
-        let source = Source::start(spec, intake).map_err(|error| refused(&error))?;
-        self.sources.push(source);
+        let topic = self.name(edge.spec()).to_owned();
+        let intake = TypedIntake { topic: topic.as_str().into(), inlet, dead_letters: self.dead_letters() };
+        let spec = self.source(&topic, &consumer_group(self.stage), false);
+        self.sources.push(Source::start(spec, intake).map_err(|error| refused(&error))?);
         Ok(())
     }
 
-    /// Consumes an outside topic; `take` gets the records at hand, up to 256, under one ack.
+    /// Consumes a topic of clients; `take` gets the records that are available, up to 256, under one ack.
     ///
     /// # Errors
     /// When the client refuses the settings.
@@ -230,111 +199,85 @@ impl Edges {
         source: &RawSource,
         take: impl Fn(Delivery<RawBatch>) + Send + 'static,
     ) -> Result<(), StartError> {
-        let spec = self.spec(&source.topic, &source.group, source.from_latest, None);
+        let spec = self.source(&source.topic, &source.group, source.from_latest);
         let intake = RecordIntake { take, arena: bytes::BytesMut::new() };
-        let source = Source::start(spec, intake).map_err(|error| refused(&error))?;
-        self.sources.push(source);
+        self.sources.push(Source::start(spec, intake).map_err(|error| refused(&error))?);
         Ok(())
     }
 
-    /// Reads partitions of `topic` from their end, without a group.
+    /// Reads an edge without a group, from the end of the partitions that this stage is assigned on the topic it
+    /// consumes, and from before their first record is taken. Advisory: dropped and counted without permits.
     ///
     /// # Errors
     /// When the client refuses the settings.
-    pub fn follow<P: Payload + Default + 'static>(
+    pub fn follow_assignment<P: Payload + Default + 'static>(
         &mut self,
-        topic: &str,
-        follow: Follow,
+        edge: &Edge<P>,
         inlet: Inlet<P>,
     ) -> Result<(), StartError> {
-        let events: Arc<dyn EdgeEvents> =
-            Arc::new(HostEvents::register(&self.host, &self.metrics, format!("kafka reader of {topic}")));
-        let config = self.client.reader_of_partitions();
-        let permits = Permits::new(self.host.settings().delivery.in_flight);
-        let advisory = matches!(follow, Follow::Assigned(_));
-        let letters = self.dead_letters();
-        let (assigned_consumer, thread) =
-            AssignedConsumer::start(&config, topic, inlet, permits, advisory, Arc::clone(&events), letters)
-                .map_err(|error| refused(&error))?;
-        match follow {
-            Follow::Assigned(assigned) => {
-                events.ready();
-                assigned.assigned_consumers.lock().push(assigned_consumer.clone());
-            }
-            Follow::Partitions(partitions) => {
-                let partitions = partitions.iter().map(|p| p.cast_signed()).collect();
-                begin_when_reachable(assigned_consumer.clone(), topic.to_owned(), partitions, events)?;
-            }
-        }
-        self.assigned_consumers.push((assigned_consumer, thread));
+        let assigned_consumer = self.read(edge.spec(), inlet, true)?;
+        assigned_consumer.ready();
+        self.assignment.follow(assigned_consumer);
         Ok(())
     }
 
-    fn spec(&mut self, topic: &str, group: &str, from_latest: bool, assigned: Option<Assigned>) -> SourceSpec {
+    /// Reads one partition of an edge without a group, from its end. Waits while its permits are used up.
+    ///
+    /// # Errors
+    /// When the client refuses the settings.
+    pub fn read_partition<P: Payload + Default + 'static>(
+        &mut self,
+        edge: &Edge<P>,
+        partition: u32,
+        inlet: Inlet<P>,
+    ) -> Result<(), StartError> {
+        let assigned_consumer = self.read(edge.spec(), inlet, false)?;
+        assigned_consumer.assign_when_reachable(vec![partition.cast_signed()])
+    }
+
+    fn read<P: Payload + Default + 'static>(
+        &mut self,
+        edge: &EdgeSpec,
+        inlet: Inlet<P>,
+        advisory: bool,
+    ) -> Result<AssignedConsumer, StartError> {
+        let topic = self.name(edge).to_owned();
+        let name = format!("kafka reader of {topic}");
+        let events: Arc<dyn EdgeEvents> = Arc::new(HostEvents::register(&self.host, &self.metrics, name));
+        let permits = Permits::new(self.host.settings().delivery.in_flight);
+        let reading = Reading { topic: &topic, inlet, permits, advisory, dead_letters: self.dead_letters() };
+        let config = self.client.reader_of_partitions();
+        let (assigned_consumer, thread) =
+            AssignedConsumer::start(&config, reading, events).map_err(|error| refused(&error))?;
+        self.assigned_consumers.push((assigned_consumer.clone(), thread));
+        Ok(assigned_consumer)
+    }
+
+    fn source(&mut self, topic: &str, group: &str, from_latest: bool) -> SourceSpec {
         let events: Arc<dyn EdgeEvents> =
             Arc::new(HostEvents::register(&self.host, &self.metrics, format!("kafka source {topic}")));
         let config = self.client.consumer(group, if from_latest { "latest" } else { "earliest" });
-        let leaving = assigned.clone();
-        let on_leaving = leaving.map(|assigned| -> super::source::OnLeaving {
-            Box::new(move || assigned.leaving.lock().iter().for_each(|told| told()))
-        });
-        let on_assigned = assigned.map(|assigned| -> super::source::OnAssigned {
-            Box::new(move |partitions| {
-                for assigned_consumer in assigned.assigned_consumers.lock().iter() {
-                    if let Err(error) = assigned_consumer.assign(partitions) {
-                        // advisory: waiters of these partitions go on as misses
-                        tracing::warn!(%error, "advisory topic cannot be followed");
-                    }
-                }
-            })
-        });
+        let (on_assigned, on_leaving) = self.assignment.hooks();
         let (permits, on_first) = (self.permits.clone(), self.on_first.take());
         SourceSpec { config, topic: topic.into(), from_latest, permits, events, on_assigned, on_leaving, on_first }
     }
 
-    /// Records of outside topics that the broker will never take go to the dead letters.
-    fn bury(&self) -> Undeliverable {
-        let letters = self.dead_letters();
-        let topic: Arc<str> = self.host.settings().topics.results_out.as_str().into();
-        Arc::new(move |payload, error, _, ack| {
-            let record = RawRecord {
-                payload: payload.into(),
-                key: None,
-                partition: 0,
-                offset: 0,
-                timestamp_ms: -1,
-                headers: Vec::new(),
-            };
-            let message = format!("the broker does not take this record: {error}");
-            letters.send(DeadLetter { code: "payload_too_large", message, topic: Arc::clone(&topic), record }, ack);
-        })
-    }
-}
-
-fn begin_when_reachable(
-    assigned_consumer: AssignedConsumer,
-    topic: String,
-    partitions: Vec<i32>,
-    events: Arc<dyn EdgeEvents>,
-) -> Result<(), StartError> {
-    spawn("kafka-follow", move || {
-        while let Err(error) = assigned_consumer.assign(&partitions) {
-            events.unready(&format!("topic {topic}: {}", assigned_consumer.behind(&error)));
-            std::thread::sleep(Duration::from_millis(500));
-            if assigned_consumer.is_closing() {
-                return;
-            }
+    /// Keeps `directory` equal to its topic; once for each process. What this process says is written where it `writes`.
+    ///
+    /// # Errors
+    /// When the client refuses the settings or there can be no more threads.
+    pub fn follow_directory(&mut self, directory: &ModelDirectory, writes: bool) -> Result<(), StartError> {
+        let topic = self.name(&MODELS).to_owned();
+        let events: Arc<dyn EdgeEvents> =
+            Arc::new(HostEvents::register(&self.host, &self.metrics, format!("kafka model directory {topic}")));
+        let mut edge = DirectoryEdge::read(&self.client, &topic, directory, events, &self.host)?;
+        if writes {
+            self.watch(&topic);
+            edge.write(directory, self.sink.clone(), &topic)?;
         }
-    })
-}
-
-pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
-    std::thread::Builder::new().name(name.into()).spawn(run).map_err(|error| StartError::Failed(error.to_string()))?;
-    Ok(())
-}
-
-pub(super) fn refused(error: &rdkafka::error::KafkaError) -> StartError {
-    StartError::setting("kafka", error.to_string())
+        self.directories.push(edge);
+        Ok(())
+    }
 }
 
 impl Drain for Edges {
@@ -342,7 +285,7 @@ impl Drain for Edges {
         let limit = self.host.settings().delivery.drain;
         let stage = self.stage;
         let work = move || {
-            // nobody should wait for a version on a replica that goes
+            // no stage should wait for a version on a replica that is leaving
             self.directories.iter_mut().for_each(DirectoryEdge::leave);
             self.sources.iter().for_each(Source::stop_intake);
             // return edges stay open until the work they answer is done

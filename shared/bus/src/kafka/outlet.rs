@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use forebay_contract::edges::Partitioning;
 use forebay_contract::{Batch, ErrorCode, Item, MAX_BATCH_ITEMS, Outcome, Problem, decode, encode, now_us};
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::{SpanKind, StageSpan, StageTracer};
@@ -12,22 +13,11 @@ use super::producer::{RecordSink, Sent, Undeliverable};
 use crate::scope::trace_of;
 use crate::{Ack, Outlet};
 
-/// Which partition a batch goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// The batch's batch partition: it stays whole.
-    BatchPartition,
-    /// Each item's result partition: one publishing replica sees every copy of a request.
-    ResultPartition,
-    /// The partition of the replica that waits; items nobody waits for are done.
-    ReplyPartition,
-}
-
 /// An outlet's parts, shared by every send.
 pub(crate) struct KafkaOutlet {
     pub(crate) sink: RecordSink,
     pub(crate) topic: Arc<str>,
-    pub(crate) route: Route,
+    pub(crate) partitioning: Partitioning,
     pub(crate) tracer: StageTracer,
     pub(crate) span_name: Arc<str>,
     pub(crate) counter: Counter,
@@ -44,7 +34,7 @@ impl KafkaOutlet {
     }
 
     fn send<P: Message + Default>(&self, mut batch: Batch<P>, ack: Ack) {
-        if self.route == Route::BatchPartition && batch.items.len() <= MAX_BATCH_ITEMS {
+        if self.partitioning == Partitioning::Batch && batch.items.len() <= MAX_BATCH_ITEMS {
             let partition = batch.batch_partition;
             return self.produce(partition, &batch, ack);
         }
@@ -60,10 +50,12 @@ impl KafkaOutlet {
     fn split<P>(&self, mut items: Vec<Item<P>>, batch_partition: u32) -> Vec<(u32, Vec<Item<P>>)> {
         // not known yet: the doors have counted with the number of partitions that all inner topics share
         let count = self.sink.partitions(&self.topic).unwrap_or(u32::MAX).max(1);
-        let partition = |item: &Item<P>| match self.route {
-            Route::BatchPartition => Some(batch_partition),
-            Route::ResultPartition => Some(item.context.result_partition() % count),
-            Route::ReplyPartition => item.context.reply_partition().map(|p| p % count),
+        let partition = |item: &Item<P>| match self.partitioning {
+            Partitioning::Result => Some(item.context.result_partition() % count),
+            // items without a waiting caller are done
+            Partitioning::Reply => item.context.reply_partition().map(|p| p % count),
+            // between stages there is no other
+            _ => Some(batch_partition),
         };
         let first = items.first().and_then(partition);
         if items.len() <= MAX_BATCH_ITEMS && items.iter().all(|item| partition(item) == first) {
@@ -116,7 +108,7 @@ impl KafkaOutlet {
     }
 }
 
-/// Turns a record that cannot be delivered into error outcomes for the people who wait for it.
+/// Turns a record that cannot be delivered into error outcomes for the callers that wait for it.
 pub(crate) fn answer_undeliverable<P: Message + Default + 'static>(
     topic: &str,
     results: Outlet<Outcome>,

@@ -44,7 +44,7 @@ pub struct FirstRecord {
 }
 
 /// Called on the source's thread before the record is taken.
-pub(crate) type OnFirst = Box<dyn FnMut(FirstRecord) + Send>;
+pub type OnFirst = Box<dyn FnMut(FirstRecord) + Send>;
 
 /// What a source needs to start.
 pub(crate) struct SourceSpec {
@@ -55,8 +55,8 @@ pub(crate) struct SourceSpec {
     pub(crate) from_latest: bool,
     pub(crate) permits: Permits,
     pub(crate) events: Arc<dyn EdgeEvents>,
-    pub(crate) on_assigned: Option<OnAssigned>,
-    pub(crate) on_leaving: Option<OnLeaving>,
+    pub(crate) on_assigned: OnAssigned,
+    pub(crate) on_leaving: OnLeaving,
     /// Called once per partition and assignment, before its first record is taken, with the record's timestamp.
     pub(crate) on_first: Option<OnFirst>,
 }

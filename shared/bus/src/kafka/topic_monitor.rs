@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_contract::topics::Retention;
+use forebay_contract::edges::{EDGES, Retention};
 use forebay_runtime::{EventHubs, Host, Lifecycle, StartError, TopicSettings};
 use parking_lot::Mutex;
 
-use super::client::Client;
-use super::edges::spawn;
+use super::client::{Client, spawn};
 use super::producer::RecordSink;
-use super::topics::planned_topics;
+use super::topics::{planned_topics, topic_name};
 use crate::EdgeEvents;
 
 const METADATA: Duration = Duration::from_secs(2);
@@ -116,10 +115,10 @@ fn no_room(wanted: &[String], existing: &[String]) -> Option<String> {
     })
 }
 
-/// Topics that share one partition count: an item's travel and home partitions are the same on each of them.
+/// The topics whose number of partitions has to be `kafka.partitions`.
 fn inner_topics(topics: &TopicSettings) -> Vec<String> {
-    let TopicSettings { requests, features, predict, predictions, results, .. } = topics;
-    [requests, features, predict, predictions, results].map(String::clone).into()
+    let shared = EDGES.iter().filter(|edge| edge.shares_partition_count());
+    shared.map(|edge| topic_name(topics, edge).to_owned()).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use forebay_contract::topics::{self, Retention};
+use forebay_contract::edges::{EDGES, EdgeSpec, Retention};
 use forebay_runtime::TopicSettings;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -49,17 +49,15 @@ pub enum TopicReport {
     Exists(i32),
 }
 
+/// The name that settings give to the topic of an edge.
+pub fn topic_name<'a>(settings: &'a TopicSettings, edge: &EdgeSpec) -> &'a str {
+    let named = |(key, _): &(&str, &str)| key.strip_prefix("topics.") == Some(edge.topic.setting);
+    settings.all().into_iter().find(named).map_or(edge.topic.name, |(_, name)| name)
+}
+
 /// Every topic of the mesh by the name that settings give it, with its retention, in data-path order.
 pub fn planned_topics(settings: &TopicSettings) -> Vec<(String, Retention)> {
-    let names = settings.all();
-    let named = |topic: &topics::Topic| {
-        let name = names
-            .iter()
-            .find(|(key, _)| key.strip_prefix("topics.") == Some(topic.setting))
-            .map_or(topic.name, |(_, name)| name);
-        (name.to_owned(), topic.retention)
-    };
-    topics::ALL.iter().map(named).collect()
+    EDGES.iter().map(|edge| (topic_name(settings, edge).to_owned(), edge.topic.retention)).collect()
 }
 
 /// Makes the topics that are missing and reports every one, in the order given. Existing topics are left as they are.

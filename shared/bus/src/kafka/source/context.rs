@@ -32,8 +32,8 @@ pub(crate) struct SourceContext {
     pub(crate) generation: Arc<AtomicU64>,
     pub(crate) from_latest: bool,
     pub(crate) events: Arc<dyn EdgeEvents>,
-    pub(crate) on_assigned: Option<OnAssigned>,
-    pub(crate) on_leaving: Option<OnLeaving>,
+    pub(crate) on_assigned: OnAssigned,
+    pub(crate) on_leaving: OnLeaving,
     pub(crate) refusal: Refusal,
     /// Whether the group has let this member in; afterwards a broken connection is the group's business.
     pub(crate) joined: AtomicBool,
@@ -106,18 +106,14 @@ impl SourceContext {
         }
         let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
         self.offset_tracker.assign(&partitions, generation);
-        if let Some(told) = &self.on_assigned {
-            told(&self.offset_tracker.assigned());
-        }
+        (self.on_assigned)(&self.offset_tracker.assigned());
         tracing::info!(topic = &*self.topic, ?partitions, "partitions assigned");
     }
 
     fn leave(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
         let partitions = partitions(list);
         let lost = consumer.assignment_lost();
-        if let Some(told) = &self.on_leaving {
-            told();
-        }
+        (self.on_leaving)();
         if lost {
             self.joined.store(false, Ordering::Release);
             self.events.unready("the group was lost, joining it again");
@@ -130,9 +126,7 @@ impl SourceContext {
                 let _ = consumer.store_offset(&self.topic, partition, offset - 1);
             }
         }
-        if let Some(told) = &self.on_assigned {
-            told(&self.offset_tracker.assigned());
-        }
+        (self.on_assigned)(&self.offset_tracker.assigned());
         partitions.iter().for_each(|partition| self.events.forget_lag(&self.topic, *partition));
         tracing::info!(topic = &*self.topic, ?partitions, lost, "partitions revoked");
     }

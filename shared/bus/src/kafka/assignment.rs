@@ -1,0 +1,44 @@
+//! The partitions that a stage is assigned on the topic it consumes, for the readers and the hooks that follow them.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::assigned_consumer::AssignedConsumer;
+use super::source::{OnAssigned, OnLeaving};
+
+type Hook = Box<dyn Fn() + Send>;
+
+/// Shared by a stage's source and those who follow it.
+#[derive(Clone, Default)]
+pub(super) struct Assignment {
+    assigned_consumers: Arc<Mutex<Vec<AssignedConsumer>>>,
+    on_revoke: Arc<Mutex<Vec<Hook>>>,
+}
+
+impl Assignment {
+    /// From the next assignment on, `assigned_consumer` reads the same partitions of its topic.
+    pub(super) fn follow(&self, assigned_consumer: AssignedConsumer) {
+        self.assigned_consumers.lock().push(assigned_consumer);
+    }
+
+    /// Calls `hook` when partitions are about to leave.
+    pub(super) fn on_revoke(&self, hook: impl Fn() + Send + 'static) {
+        self.on_revoke.lock().push(Box::new(hook));
+    }
+
+    /// The hooks of the source.
+    pub(super) fn hooks(&self) -> (OnAssigned, OnLeaving) {
+        let (followed, left) = (self.clone(), self.clone());
+        let on_assigned = move |partitions: &[i32]| {
+            for assigned_consumer in followed.assigned_consumers.lock().iter() {
+                if let Err(error) = assigned_consumer.assign(partitions) {
+                    // advisory: requests that wait for these partitions are predicted after all
+                    tracing::warn!(%error, "advisory topic cannot be followed");
+                }
+            }
+        };
+        let on_leaving = move || left.on_revoke.lock().iter().for_each(|hook| hook());
+        (Box::new(on_assigned), Box::new(on_leaving))
+    }
+}

@@ -1,0 +1,328 @@
+//! The edges of one process. An edge is memory where the topology allows it and both its ends run here, else Kafka; the
+//! stages cannot tell which.
+//!
+//! Every stage asks for the edges it sends to and serves those it receives from, in any order: a memory edge finds its
+//! reader when the first batch passes, and sources start when the whole mesh is wired, in [`Mesh::run`].
+
+mod drain;
+mod memory;
+mod stages;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_contract::Stage;
+use forebay_contract::edges::{Edge, EdgeSpec, Kind, MODELS};
+use forebay_runtime::{Drain, Host, StartError};
+use futures_util::FutureExt as _;
+
+pub use memory::EdgePayload;
+pub use stages::Stages;
+
+use crate::amqp::{AmqpMessages, AmqpSink, AmqpSource};
+use crate::kafka::{Client, DeadLetters, Edges, FirstRecord, OnFirst, RawBatch, RawSource, RecordSink, topic_name};
+use crate::{Delivery, Inlet, ModelDirectory, NoEvents, Outlet, Permits, stage_name};
+use drain::{Close, Running};
+use memory::MemoryEdges;
+
+type StartSource = Box<dyn FnOnce(&mut Edges) -> Result<(), StartError>>;
+type TakeMessages = Box<dyn Fn(AmqpMessages) + Send + Sync>;
+
+/// A source that starts when everything is wired.
+struct Source {
+    stage: Stage,
+    /// Setting of the topic that it consumes.
+    topic: &'static str,
+    start: StartSource,
+}
+
+/// The edges of one process, while they are wired.
+pub struct Mesh {
+    host: Host,
+    stages: Stages,
+    kafka: bool,
+    memory: MemoryEdges,
+    edges: Vec<(Stage, Edges)>,
+    directory: Option<ModelDirectory>,
+    sources: Vec<Source>,
+    /// Hooks of sources, by the setting of their topic.
+    on_first: BTreeMap<&'static str, OnFirst>,
+    messages: Option<(Stage, TakeMessages)>,
+    endpoints: Vec<Close>,
+    replies: Option<AmqpSink>,
+}
+
+impl std::fmt::Debug for Mesh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mesh").field("stages", &self.stages).field("kafka", &self.kafka).finish_non_exhaustive()
+    }
+}
+
+impl Mesh {
+    /// The edges of a process in which `stages` run. Without `kafka` there are only memory edges, which takes all stages.
+    pub fn new(host: &Host, stages: Stages, kafka: bool) -> Self {
+        let kafka = kafka || !stages.is_whole();
+        Self {
+            host: host.clone(),
+            stages,
+            kafka,
+            memory: MemoryEdges::default(),
+            edges: Vec::new(),
+            directory: None,
+            sources: Vec::new(),
+            on_first: BTreeMap::new(),
+            messages: None,
+            endpoints: Vec::new(),
+            replies: None,
+        }
+    }
+
+    /// The edges of a process with one stage.
+    pub fn of_stage(host: &Host, stage: Stage) -> Self {
+        Self::new(host, Stages::one(stage), true)
+    }
+
+    /// The process.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Whether this process talks to Kafka.
+    pub fn has_kafka(&self) -> bool {
+        self.kafka
+    }
+
+    /// Whether an edge stays in this process.
+    pub fn is_in_memory(&self, edge: &EdgeSpec) -> bool {
+        self.stages.share(edge)
+    }
+
+    /// The sending end of an edge for `stage`.
+    ///
+    /// # Errors
+    /// When the stage does not write to the edge, or the Kafka client refuses the settings.
+    pub fn outlet<P: EdgePayload>(&mut self, stage: Stage, edge: &Edge<P>) -> Result<Outlet<P>, StartError> {
+        if !edge.spec().is_written_by(stage) {
+            return Err(not_in_topology(stage, edge.spec(), "write to"));
+        }
+        match self.is_in_memory(edge.spec()) {
+            true => Ok(self.memory.outlet(edge)),
+            false => Ok(self.edges(stage)?.outlet(edge)),
+        }
+    }
+
+    /// The receiving end of an edge. Work comes through the stage's consumer group; advice is read on the partitions
+    /// that the stage is assigned on the topic it consumes.
+    ///
+    /// # Errors
+    /// When no stage that runs here reads the edge, or the Kafka client refuses the settings.
+    pub fn serve<P: EdgePayload>(&mut self, edge: &'static Edge<P>, inlet: Inlet<P>) -> Result<(), StartError> {
+        let stage = self.reader(edge.spec())?;
+        if self.is_in_memory(edge.spec()) {
+            self.memory.serve(edge, inlet);
+            return Ok(());
+        }
+        match edge.spec().kind {
+            // from here on it follows the stage's source, which starts later
+            Kind::Advisory => self.edges(stage)?.follow_assignment(edge, inlet),
+            Kind::Work => {
+                self.start_later(stage, edge.spec(), move |edges| edges.consume(edge, inlet));
+                Ok(())
+            }
+        }
+    }
+
+    /// The receiving end of an edge of which this process reads one partition, without a group.
+    ///
+    /// # Errors
+    /// When no stage that runs here reads the edge, or the Kafka client refuses the settings.
+    pub fn serve_partition<P: EdgePayload>(
+        &mut self,
+        edge: &'static Edge<P>,
+        partition: u32,
+        inlet: Inlet<P>,
+    ) -> Result<(), StartError> {
+        let stage = self.reader(edge.spec())?;
+        if self.is_in_memory(edge.spec()) {
+            self.memory.serve(edge, inlet);
+            return Ok(());
+        }
+        self.edges(stage)?.read_partition(edge, partition, inlet)
+    }
+
+    /// Consumes a topic of clients in `group`, which begins at the end. Without Kafka there is none.
+    ///
+    /// # Errors
+    /// When no stage that runs here reads the topic.
+    pub fn serve_records(
+        &mut self,
+        edge: &EdgeSpec,
+        group: &str,
+        take: impl Fn(Delivery<RawBatch>) + Send + 'static,
+    ) -> Result<(), StartError> {
+        let stage = self.reader(edge)?;
+        if self.kafka {
+            let topic = topic_name(&self.host.settings().topics, edge).to_owned();
+            let source = RawSource { topic, group: group.to_owned(), from_latest: true };
+            self.start_later(stage, edge, move |edges| edges.consume_raw(&source, take));
+        }
+        Ok(())
+    }
+
+    /// Takes requests from RabbitMQ for `stage` where settings name a server.
+    pub fn serve_messages(&mut self, stage: Stage, take: impl Fn(AmqpMessages) + Send + Sync + 'static) {
+        if self.host.settings().rabbitmq.enabled() {
+            self.messages = Some((stage, Box::new(take)));
+        }
+    }
+
+    /// Calls `hook` before the first record of every partition that the source of `edge` is assigned.
+    pub fn on_first(&mut self, edge: &EdgeSpec, hook: impl FnMut(FirstRecord) + Send + 'static) {
+        self.on_first.insert(edge.topic.setting, Box::new(hook));
+    }
+
+    /// Calls `hook` when partitions leave the source of `stage`, before the work in flight on them is waited for.
+    ///
+    /// # Errors
+    /// When the Kafka client refuses the settings.
+    pub fn on_revoke(&mut self, stage: Stage, hook: impl Fn() + Send + 'static) -> Result<(), StartError> {
+        self.edges(stage)?.on_revoke(hook);
+        Ok(())
+    }
+
+    /// Records of `stage` to a topic of clients, whose partition count is kept known. None without Kafka.
+    ///
+    /// # Errors
+    /// When the stage does not write to the topic, or the Kafka client refuses the settings.
+    pub fn records(&mut self, stage: Stage, edge: &EdgeSpec) -> Result<Option<RecordSink>, StartError> {
+        if !edge.is_written_by(stage) {
+            return Err(not_in_topology(stage, edge, "write to"));
+        }
+        if !self.kafka {
+            return Ok(None);
+        }
+        let topic = topic_name(&self.host.settings().topics, edge).to_owned();
+        let edges = self.edges(stage)?;
+        edges.watch(&topic);
+        Ok(Some(edges.records()))
+    }
+
+    /// Where the dead letters of `stage` go. Without Kafka they are logged and counted.
+    ///
+    /// # Errors
+    /// When the Kafka client refuses the settings.
+    pub fn dead_letters(&mut self, stage: Stage) -> Result<DeadLetters, StartError> {
+        match self.kafka {
+            true => Ok(self.edges(stage)?.dead_letters()),
+            false => Ok(DeadLetters::logged(stage_name(stage), Arc::new(NoEvents))),
+        }
+    }
+
+    /// The Kafka client of `stage`, for reading beside its edges. None without Kafka.
+    ///
+    /// # Errors
+    /// When the client refuses the settings.
+    pub fn client(&mut self, stage: Stage) -> Result<Option<Client>, StartError> {
+        self.kafka.then(|| Ok(self.edges(stage)?.client().clone())).transpose()
+    }
+
+    /// The model directory of this process, which its stages share. With Kafka it is equal to that of the other processes, and
+    /// has what the stages here report.
+    ///
+    /// # Errors
+    /// When the Kafka client refuses the settings or there can be no more threads.
+    pub fn directory(&mut self) -> Result<ModelDirectory, StartError> {
+        if let Some(directory) = &self.directory {
+            return Ok(directory.clone());
+        }
+        let directory = ModelDirectory::of(&self.host);
+        // the last stage of the path that has to do with it
+        let Some(stage) = self.stages.iter().rev().find(|stage| MODELS.is_read_by(*stage)) else {
+            return Err(StartError::failed("no stage that runs here reads the model directory"));
+        };
+        if self.kafka {
+            self.edges(stage)?.follow_directory(&directory, MODELS.is_written_by(stage))?;
+        }
+        self.directory = Some(directory.clone());
+        Ok(directory)
+    }
+
+    /// An endpoint that callers are connected to. When the process ends, `close` gets the time that callers may still
+    /// be answered in; meanwhile every edge stays open.
+    pub fn close_with<Closed>(&mut self, close: impl FnOnce(Duration) -> Closed + 'static)
+    where
+        Closed: Future<Output = ()> + 'static,
+    {
+        self.endpoints.push(Box::new(|limit| close(limit).boxed_local()));
+    }
+
+    /// The way of answers over RabbitMQ. It is closed when everything that could send to it has ended.
+    pub fn close_last(&mut self, sink: AmqpSink) {
+        self.replies = Some(sink);
+    }
+
+    /// Starts the sources. From now on work comes in.
+    ///
+    /// # Errors
+    /// When a memory edge has no reader, or the Kafka client or RabbitMQ's address is refused.
+    pub fn run(mut self) -> Result<impl Drain, StartError> {
+        if let Some(topic) = self.memory.unserved() {
+            return Err(StartError::failed(format!("no stage serves the edge {topic}")));
+        }
+        for source in std::mem::take(&mut self.sources) {
+            let hook = self.on_first.remove(source.topic);
+            let edges = self.edges(source.stage)?;
+            hook.into_iter().for_each(|hook| edges.on_first(hook));
+            (source.start)(edges)?;
+        }
+        let messages = self.messages.take().map(|(stage, take)| {
+            let edges = self.edges.iter().find(|(known, _)| *known == stage);
+            let new = || Permits::new(self.host.settings().delivery.in_flight);
+            let permits = edges.map_or_else(new, |(_, edges)| edges.permits().clone());
+            AmqpSource::start(&self.host, permits, take)
+        });
+        Ok(Running {
+            messages: messages.transpose()?,
+            endpoints: self.endpoints,
+            edges: self.edges.into_iter().map(|(_, edges)| edges).collect(),
+            replies: self.replies,
+            limit: self.host.settings().delivery.drain,
+        })
+    }
+
+    fn start_later(
+        &mut self,
+        stage: Stage,
+        edge: &EdgeSpec,
+        start: impl FnOnce(&mut Edges) -> Result<(), StartError> + 'static,
+    ) {
+        self.sources.push(Source { stage, topic: edge.topic.setting, start: Box::new(start) });
+    }
+
+    /// The stage here that reads `edge`.
+    fn reader(&self, edge: &EdgeSpec) -> Result<Stage, StartError> {
+        let here = self.stages.iter().find(|stage| edge.is_read_by(*stage));
+        here.ok_or_else(|| StartError::failed(format!("no stage that runs here reads {}", edge.topic.name)))
+    }
+
+    /// The Kafka edges of a stage, opened when the first is needed.
+    fn edges(&mut self, stage: Stage) -> Result<&mut Edges, StartError> {
+        let place = match self.edges.iter().position(|(known, _)| *known == stage) {
+            Some(place) => place,
+            None => {
+                self.edges.push((stage, Edges::open(&self.host, stage_name(stage))?));
+                self.edges.len() - 1
+            }
+        };
+        let found = self.edges.get_mut(place).map(|(_, edges)| edges);
+        found.ok_or_else(|| StartError::failed("the edges of a stage are gone"))
+    }
+}
+
+fn not_in_topology(stage: Stage, edge: &EdgeSpec, what: &str) -> StartError {
+    let (stage, topic) = (stage_name(stage), edge.topic.name);
+    StartError::failed(format!("{stage} does not {what} {topic}: see shared/contract/src/edges.rs"))
+}
