@@ -130,12 +130,12 @@ fn legacy_answers(mesh: &Mesh) {
     let json = first.json();
     assert_eq!((json["prediction"].as_f64(), &json["model_version"]), (Some(ROW_V1), &json!("v1")));
     assert_eq!(json["timestamp"].as_i64(), Some(sent.timestamp_ms), "the record's own time");
-    assert_eq!(first.header("forebay-ask").map(<[u8]>::len), Some(20));
+    assert_eq!(first.header("forebay-request-id").map(<[u8]>::len), Some(20));
 
     writer.request(&input, &body);
     let second = results.result("req_1");
     assert_eq!(second.json()["prediction"], json["prediction"], "clients reuse their ids");
-    assert_ne!(first.header("forebay-ask"), second.header("forebay-ask"));
+    assert_ne!(first.header("forebay-request-id"), second.header("forebay-ask"));
 
     for (id, more, version, prediction) in [
         ("bare", "", "v3", ROW_V3),

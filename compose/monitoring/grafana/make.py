@@ -79,7 +79,7 @@ ROWS = [
          [(rate("forebay_cache_stored_total", "level"), "{{level}}"), (rate("forebay_cache_dropped_predictions_total"), "dropped")], {}),
         ("Entries in memory", "Falls when capacity makes the least useful ones go.", "short", [(gauge("forebay_cache_entries", "instance"), "{{instance}}")], {}),
         ("Waiting for an equal row", "Now, and waits that ended without an answer.", "short",
-         [(f"sum(forebay_cache_waiting{{{JOB}}})", "waiting"), (rate("forebay_cache_gave_up_total"), "gave up /s"), (rate("forebay_cache_crowded_total"), "no room /s")], {}),
+         [(f"sum(forebay_cache_waiting{{{JOB}}})", "waiting"), (rate("forebay_cache_gave_up_total"), "gave up /s"), (rate("forebay_cache_waiters_full_total"), "no room /s")], {}),
     ]),
     ("Versions and breakers", [
         ("Rows by version", "Who answers; a rollout shows as one line giving way to another.", "reqps", [(rate("forebay_model_rows_total", "model, version"), "{{model}} v{{version}}")], {}),

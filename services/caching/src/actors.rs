@@ -1,5 +1,5 @@
-//! The stage's actors.
+//! The stage's actor.
 
-mod cacher;
+mod cache;
 
-pub(crate) use cacher::{Cacher, Landed, Lookup, Release};
+pub(crate) use cache::{CacheActor, LookUp, ReleaseWaiters, StorePredictions};

@@ -1,12 +1,12 @@
-//! A cached answer and its bytes.
+//! A cached answer and its encoding.
 //!
-//! Layout, little endian: format (1), flags (1), model length (2), version (4), value (8), label length (2), number of
-//! probabilities (2), model, label, probabilities (8 each), checksum (8). The checksum is keyed with the cache key, so
-//! that bytes which were stored under another key do not pass either.
+//! Layout in bytes, little endian: format (1), flags (1), model length (2), version (4), value (8), label length (2),
+//! number of probabilities (2), model, label, probabilities (8 each), checksum (8). The checksum is keyed with the
+//! cache key, so that bytes stored under another key are rejected, too.
 
 use forebay_contract::{Answer, CacheKey, Features, Score};
 
-/// Larger answers are not stored outside the process, and larger bytes are not looked at.
+/// Largest encoding: larger entries are not written to the L2 cache, and larger values are not read.
 pub(crate) const MAX_BYTES: usize = 16 * 1024;
 
 const FORMAT: u8 = 1;
@@ -14,58 +14,58 @@ const HAS_LABEL: u8 = 1;
 const HEAD: usize = 20;
 const CHECKSUM: usize = 8;
 
-/// What a model version said to one row.
+/// The answer of a model version to one row.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct CacheEntry {
     /// The model.
     pub model: String,
-    /// The version that gave the score.
+    /// The version that computed the score.
     pub version: u32,
     /// The score.
     pub score: Score,
 }
 
-/// Why bytes are not an entry.
+/// Why bytes cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Corrupt {
-    /// Too short, too long, or lengths that do not add up.
-    #[error("the size is wrong")]
+pub enum CorruptEntry {
+    /// The value is too short or too long, or its lengths do not add up.
+    #[error("wrong size")]
     Size,
-    /// Written by another build.
-    #[error("the format is not known")]
+    /// The value was written by a build with another format.
+    #[error("unknown format")]
     Format,
-    /// Damaged, or stored under another key.
-    #[error("the checksum is wrong")]
+    /// The value is damaged, or was stored under another key.
+    #[error("wrong checksum")]
     Checksum,
-    /// Text that is not UTF-8, or a number that is not finite.
-    #[error("the content is wrong")]
+    /// A text is not UTF-8, or a number is not finite.
+    #[error("invalid content")]
     Content,
 }
 
-impl Entry {
-    /// Whether this is the answer to `features`: by the model and the version that they are pinned to.
+impl CacheEntry {
+    /// Whether this is the answer of the model and version that `features` is pinned to.
     pub fn answers(&self, features: &Features) -> bool {
         self.version == features.version && self.model == features.model
     }
 
-    /// The answer as the asker's result names it.
+    /// The answer to `features`, with the model and label that its request used.
     pub(crate) fn answer(&self, features: Features) -> Answer {
         let Features { model, version, label, fallback_from, .. } = features;
         Answer { score: Some(self.score.clone()), model, version, label, fallback_from, cached: true }
     }
 
-    /// Whether every number is finite. Others are never stored.
-    pub(crate) fn finite(&self) -> bool {
+    /// Whether all numbers are finite. Other entries are never stored.
+    pub(crate) fn is_finite(&self) -> bool {
         self.score.value.is_finite() && self.score.probabilities.iter().all(|probability| probability.is_finite())
     }
 
-    /// Bytes on the heap, about.
-    pub(crate) fn heap(&self) -> usize {
+    /// Approximate size on the heap, in bytes.
+    pub(crate) fn heap_size(&self) -> usize {
         let label = self.score.label.as_ref().map_or(0, String::capacity);
         self.model.capacity() + label + self.score.probabilities.capacity() * 8
     }
 
-    /// The bytes to store under `key`; none when they would be too many.
+    /// Encodes the entry for `key`; `None` if it is larger than 16 KiB.
     pub fn encode(&self, key: &CacheKey) -> Option<Vec<u8>> {
         let label = self.score.label.as_deref().unwrap_or_default();
         let probabilities = &self.score.probabilities;
@@ -92,22 +92,22 @@ impl Entry {
         Some(out)
     }
 
-    /// Reads what was found under `key`.
+    /// Decodes a value that was found under `key`.
     ///
     /// # Errors
-    /// Whatever the bytes are: never a panic, never an answer that was not encoded for this key.
-    pub fn decode(key: &CacheKey, bytes: &[u8]) -> Result<Self, Corrupt> {
+    /// Returns an error for all bytes that were not encoded for this key. Never panics.
+    pub fn decode(key: &CacheKey, bytes: &[u8]) -> Result<Self, CorruptEntry> {
         if bytes.len() > MAX_BYTES {
-            return Err(Corrupt::Size);
+            return Err(CorruptEntry::Size);
         }
-        let (body, sum) = bytes.split_last_chunk::<CHECKSUM>().ok_or(Corrupt::Size)?;
+        let (body, sum) = bytes.split_last_chunk::<CHECKSUM>().ok_or(CorruptEntry::Size)?;
         let mut rest = body;
         let [format, flags] = take::<2>(&mut rest)?;
         if format != FORMAT {
-            return Err(Corrupt::Format);
+            return Err(CorruptEntry::Format);
         }
         if checksum(key, body) != *sum {
-            return Err(Corrupt::Checksum);
+            return Err(CorruptEntry::Checksum);
         }
         let model_length = usize::from(u16::from_le_bytes(take(&mut rest)?));
         let version = u32::from_le_bytes(take(&mut rest)?);
@@ -117,26 +117,26 @@ impl Entry {
         let model = text(&mut rest, model_length)?;
         let label = text(&mut rest, label_length)?;
         if rest.len() != count * 8 {
-            return Err(Corrupt::Size);
+            return Err(CorruptEntry::Size);
         }
         let (numbers, _) = rest.as_chunks::<8>();
         let probabilities = numbers.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
         let label = (flags & HAS_LABEL != 0).then_some(label);
         let entry = Self { model, version, score: Score { value, label, probabilities } };
-        if entry.finite() { Ok(entry) } else { Err(Corrupt::Content) }
+        if entry.is_finite() { Ok(entry) } else { Err(CorruptEntry::Content) }
     }
 }
 
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Corrupt> {
-    let (head, tail) = rest.split_first_chunk::<N>().ok_or(Corrupt::Size)?;
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], CorruptEntry> {
+    let (head, tail) = rest.split_first_chunk::<N>().ok_or(CorruptEntry::Size)?;
     *rest = tail;
     Ok(*head)
 }
 
-fn text(rest: &mut &[u8], length: usize) -> Result<String, Corrupt> {
-    let (head, tail) = rest.split_at_checked(length).ok_or(Corrupt::Size)?;
+fn text(rest: &mut &[u8], length: usize) -> Result<String, CorruptEntry> {
+    let (head, tail) = rest.split_at_checked(length).ok_or(CorruptEntry::Size)?;
     *rest = tail;
-    std::str::from_utf8(head).map(str::to_owned).map_err(|_| Corrupt::Content)
+    std::str::from_utf8(head).map(str::to_owned).map_err(|_| CorruptEntry::Content)
 }
 
 fn checksum(key: &CacheKey, body: &[u8]) -> [u8; CHECKSUM] {
@@ -152,16 +152,16 @@ mod tests {
 
     const KEY: CacheKey = CacheKey([7; 32]);
 
-    fn entry() -> Entry {
+    fn entry() -> CacheEntry {
         let score = Score { value: 152.25, label: Some("high".into()), probabilities: vec![0.25, 0.75] };
-        Entry { model: "diabetes-rf-model".into(), version: 3, score }
+        CacheEntry { model: "diabetes-rf-model".into(), version: 3, score }
     }
 
     #[test]
     fn reads_back_under_its_key_only() {
         let bytes = entry().encode(&KEY).unwrap();
-        assert_eq!(Entry::decode(&KEY, &bytes), Ok(entry()));
-        assert_eq!(Entry::decode(&CacheKey([8; 32]), &bytes), Err(Corrupt::Checksum));
+        assert_eq!(CacheEntry::decode(&KEY, &bytes), Ok(entry()));
+        assert_eq!(CacheEntry::decode(&CacheKey([8; 32]), &bytes), Err(CorruptEntry::Checksum));
     }
 
     #[test]
@@ -169,7 +169,7 @@ mod tests {
         for label in [None, Some(String::new())] {
             let mut one = entry();
             one.score.label = label;
-            assert_eq!(Entry::decode(&KEY, &one.encode(&KEY).unwrap()), Ok(one));
+            assert_eq!(CacheEntry::decode(&KEY, &one.encode(&KEY).unwrap()), Ok(one));
         }
     }
 
@@ -179,10 +179,10 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(Entry::decode(&KEY, &damaged).is_err(), "bit {bit}");
+            assert!(CacheEntry::decode(&KEY, &damaged).is_err(), "bit {bit}");
         }
         for length in 0..bytes.len() {
-            assert!(Entry::decode(&KEY, &bytes[..length]).is_err(), "cut to {length}");
+            assert!(CacheEntry::decode(&KEY, &bytes[..length]).is_err(), "cut to {length}");
         }
     }
 
@@ -193,29 +193,29 @@ mod tests {
         body[2..4].copy_from_slice(&u16::MAX.to_le_bytes());
         let sum = checksum(&KEY, &body);
         body.extend_from_slice(&sum);
-        assert_eq!(Entry::decode(&KEY, &body), Err(Corrupt::Size));
+        assert_eq!(CacheEntry::decode(&KEY, &body), Err(CorruptEntry::Size));
     }
 
     #[test]
-    fn too_large_is_neither_written_nor_read() {
+    fn large_entries_are_neither_written_nor_read() {
         let mut large = entry();
         large.score.probabilities = vec![0.5; MAX_BYTES];
         assert_eq!(large.encode(&KEY), None);
-        assert_eq!(Entry::decode(&KEY, &vec![FORMAT; MAX_BYTES + 1]), Err(Corrupt::Size));
+        assert_eq!(CacheEntry::decode(&KEY, &vec![FORMAT; MAX_BYTES + 1]), Err(CorruptEntry::Size));
     }
 
     #[test]
     fn a_number_that_is_not_finite_is_refused() {
         let mut odd = entry();
         odd.score.value = f64::NAN;
-        assert!(!odd.finite());
-        assert_eq!(Entry::decode(&KEY, &odd.encode(&KEY).unwrap()), Err(Corrupt::Content));
+        assert!(!odd.is_finite());
+        assert_eq!(CacheEntry::decode(&KEY, &odd.encode(&KEY).unwrap()), Err(CorruptEntry::Content));
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(Entry::decode(&KEY, &bytes).is_err());
+        fn any_bytes_are_rejected_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(CacheEntry::decode(&KEY, &bytes).is_err());
         }
 
         #[test]
@@ -223,8 +223,8 @@ mod tests {
             model in ".{0,40}", version: u32, value in -1e300..1e300f64,
             label in proptest::option::of(".{0,40}"), probabilities in proptest::collection::vec(0.0..1.0f64, 0..20),
         ) {
-            let entry = Entry { model, version, score: Score { value, label, probabilities } };
-            prop_assert_eq!(Entry::decode(&KEY, &entry.encode(&KEY).unwrap()), Ok(entry));
+            let entry = CacheEntry { model, version, score: Score { value, label, probabilities } };
+            prop_assert_eq!(CacheEntry::decode(&KEY, &entry.encode(&KEY).unwrap()), Ok(entry));
         }
     }
 }

@@ -1,39 +1,41 @@
-//! The caching stage: repeated questions are answered from memory or Redis, equal ones in flight share one inference.
+//! The caching stage: repeated rows are answered from memory or Redis, and equal rows in flight share one prediction.
 //!
 //! # Layout
-//! - [`system`]: the wiring; `outlets.rs`: the edges that the stage sends to
-//! - `actors/cacher.rs`: the one actor that owns everything below, so that nothing here takes a lock
-//! - `keeper.rs`: what becomes of each item: hit, wait, ask the second level, or go on to prediction
-//! - `flight.rs`, `patience.rs`: who waits for whom, and for how long
-//! - `memory_level.rs`, `second_level.rs`, `redis_level.rs`, `redis_address.rs`, `breaker.rs`: the two levels
+//! - [`system`]: what the stage takes and sends; `outlets.rs`: the edges it sends to
+//! - `actors/cache.rs`: the one actor, which owns everything below, so that nothing here takes a lock
+//! - `lookup.rs`: the path of a batch: hit, wait, L2 lookup, or prediction
+//! - `store.rs`: the way back: predictions are stored and answer those that wait
+//! - `outgoing.rs`: the batches that leave, under the acknowledgement of those that arrived
+//! - `single_flight.rs`, `adaptive_timeout.rs`: who waits for whom, and for how long
+//! - `memory_cache.rs`: L1. `remote.rs`, `redis_cache.rs`, `redis_client.rs`: L2
 //! - `entry.rs`: what is stored; bytes from Redis are not trusted
-//! - `journey.rs`: a batch whose items leave at different times, under one acknowledgement
+//! - `cache_policy.rs`, `settings.rs`, `metrics.rs`: where each model is cached, `[cache]` and `[redis]`, counters
 
 mod actors;
-mod breaker;
+mod adaptive_timeout;
+mod cache_policy;
 mod entry;
-mod flight;
-mod journey;
-mod keeper;
-mod memory_level;
+mod lookup;
+mod memory_cache;
 mod metrics;
+mod outgoing;
 mod outlets;
-mod patience;
-mod policy;
-mod redis_address;
-mod redis_level;
-mod second_level;
+mod redis_cache;
+mod redis_client;
+mod remote;
 mod settings;
+mod single_flight;
+mod store;
 pub mod system;
 
-pub use entry::{Corrupt, Entry};
+pub use cache_policy::CachePolicy;
+pub use entry::{CacheEntry, CorruptEntry};
 pub use outlets::Outlets;
-pub use policy::Policy;
-pub use redis_level::RedisLevel;
-pub use second_level::{Reply, SecondLevel, Trouble, Write};
+pub use redis_cache::RedisCache;
+pub use remote::{CacheError, CacheFuture, CacheWrite, RemoteCache};
 pub use settings::{CacheSettings, RedisSettings, Settings};
 pub use system::Inlets;
 
-/// The service's own settings with their defaults.
+/// The service's settings with their defaults.
 pub const DEFAULTS: forebay_runtime::DefaultSettings =
     forebay_runtime::DefaultSettings { name: "caching", toml: include_str!("../settings.toml") };

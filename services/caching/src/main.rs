@@ -7,7 +7,7 @@ use forebay_runtime::{ServiceSpec, service};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SPEC: ServiceSpec =
-    ServiceSpec { name: "caching", about: "answers repeated questions from memory or Redis", defaults: DEFAULTS };
+    ServiceSpec { name: "caching", about: "answers repeated rows from memory or Redis", defaults: DEFAULTS };
 
 fn main() -> std::process::ExitCode {
     service(SPEC, Settings::read, system::run)

@@ -1,4 +1,4 @@
-//! The sections `[cache]` and `[redis]`; `settings.toml` says what each key means.
+//! The sections `[cache]` and `[redis]`; `settings.toml` documents each key.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,9 +7,9 @@ use std::time::Duration;
 use forebay_runtime::{Layers, Problems, Secret};
 use serde::Deserialize;
 
-use crate::policy::Policy;
+use crate::cache_policy::CachePolicy;
 
-/// What the caching stage needs to know.
+/// The settings of the caching stage.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `[cache]`
@@ -22,57 +22,55 @@ pub struct Settings {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CacheSettings {
-    /// Where answers are kept, unless `models` says otherwise.
-    pub policy: Policy,
-    /// Memory for answers, bytes.
+    /// Where answers are cached, except for the models in `models`.
+    pub policy: CachePolicy,
+    /// Memory for answers in bytes.
     #[serde(with = "forebay_runtime::size")]
     pub capacity: u64,
-    /// How long an answer is kept.
+    /// Lifetime of an answer.
     #[serde(with = "forebay_runtime::duration")]
     pub ttl: Duration,
-    /// Share of the ttl by which it varies in Redis, 0 to 0.5.
-    pub ttl_jitter: f64,
-    /// Most requests that wait for an equal one.
+    /// Most requests that may wait for an equal one at a time.
     pub waiters: usize,
-    /// The longest such a wait.
+    /// Longest time that a request waits for an equal one.
     #[serde(with = "forebay_runtime::duration")]
     pub max_wait: Duration,
-    /// Most predictions that wait to be stored.
+    /// Most predictions that may wait to be stored.
     pub pending_stores: usize,
-    /// Policies of single models.
-    pub models: BTreeMap<String, Policy>,
+    /// Policies of individual models by name.
+    pub models: BTreeMap<String, CachePolicy>,
 }
 
 /// `[redis]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisSettings {
-    /// Empty: memory only.
+    /// Address of the server; empty means that answers are cached in memory only.
     pub url: Secret,
-    /// Name of the ACL user; empty: the one in `url`, else the server's default user.
+    /// Name of the ACL user; empty means the one in `url`, else the server's default user.
     pub username: String,
-    /// Its password.
+    /// Password of the user; empty means the one in `url`, if any.
     pub password: Secret,
-    /// PEM file of the authorities that the server's certificate comes from; empty means the machine's.
+    /// PEM file of the authorities that may sign the server's certificate; empty means the machine's.
     pub ca_file: PathBuf,
-    /// PEM file of this process's certificate with its chain; empty means none.
+    /// PEM file of the client certificate with its chain; empty means none.
     pub client_cert_file: PathBuf,
-    /// PEM file of the key to it.
+    /// PEM file of the client certificate's private key.
     pub client_key_file: PathBuf,
-    /// The longest look or store.
+    /// Longest time for one lookup or one store.
     #[serde(with = "forebay_runtime::duration")]
     pub timeout: Duration,
-    /// Failures in a row that open the breaker.
+    /// Consecutive failures that open the circuit breaker.
     pub breaker_failures: u32,
-    /// How long it stays open.
+    /// How long the circuit breaker stays open before a probe.
     #[serde(with = "forebay_runtime::duration")]
     pub breaker_open: Duration,
-    /// In front of every key.
+    /// Prefix of every key.
     pub prefix: String,
 }
 
 impl Settings {
-    /// Reads and checks the sections; everything that is wrong goes to `problems`.
+    /// Reads and checks the sections; adds everything that is wrong to `problems`.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
         let cache = layers.section::<CacheSettings>("cache", problems);
         let redis = layers.section::<RedisSettings>("redis", problems);
@@ -84,14 +82,13 @@ impl Settings {
     fn check(&self, problems: &mut Problems) {
         let Self { cache, redis } = self;
         if cache.ttl < Duration::from_secs(1) {
-            problems
-                .add("cache.ttl", "is shorter than a second, expected at least \"1s\"; policy = \"off\" keeps nothing");
-        }
-        if !(0.0..=0.5).contains(&cache.ttl_jitter) {
-            problems.add("cache.ttl_jitter", format!("is {}, expected a share from 0 to 0.5", cache.ttl_jitter));
+            problems.add(
+                "cache.ttl",
+                "is shorter than a second, expected at least \"1s\"; policy = \"off\" disables the cache",
+            );
         }
         if cache.max_wait.is_zero() || cache.max_wait > Duration::from_secs(10) {
-            problems.add("cache.max_wait", "is out of range, expected more than nothing and at most \"10s\"");
+            problems.add("cache.max_wait", "is out of range, expected more than 0 and at most \"10s\"");
         }
         if redis.timeout.is_zero() {
             problems.add("redis.timeout", "is 0, expected a duration such as \"20ms\"");
@@ -100,13 +97,13 @@ impl Settings {
             problems.add("redis.breaker_failures", "is 0, expected at least 1");
         }
         if redis.url.is_empty() {
-            let asked = [("cache.policy".to_owned(), cache.policy)];
+            let default = [("cache.policy".to_owned(), cache.policy)];
             let models = cache.models.iter().map(|(model, policy)| (format!("cache.models.{model}"), *policy));
-            for (key, _) in asked.into_iter().chain(models).filter(|(_, policy)| *policy == Policy::Redis) {
+            for (key, _) in default.into_iter().chain(models).filter(|(_, policy)| *policy == CachePolicy::Redis) {
                 problems.add(key, "is \"redis\", but redis.url is empty");
             }
-        } else if let Err(refused) = redis.client() {
-            problems.add(refused.key, refused.text);
+        } else if let Err(invalid) = redis.client() {
+            problems.add(invalid.key, invalid.text);
         }
     }
 }
@@ -124,21 +121,21 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_sound() {
+    fn the_defaults_are_valid() {
         let settings = read(&[], &[]).unwrap();
-        assert_eq!(settings.cache.policy, Policy::Auto);
+        assert_eq!(settings.cache.policy, CachePolicy::Auto);
         assert_eq!(settings.cache.ttl, Duration::from_secs(3600));
         assert!(settings.redis.url.is_empty());
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told_at_once() {
-        let told = read(&[("FOREBAY__REDIS__URL", "http://:secret-word@x")], &["cache.ttl=0s", "cache.ttl_jitter=2.0"]);
-        let told = told.unwrap_err();
-        for key in ["redis.url", "cache.ttl\"", "cache.ttl_jitter"] {
-            assert!(told.contains(key), "{key} in {told}");
+    fn all_problems_are_reported_at_once() {
+        let found = read(&[("FOREBAY__REDIS__URL", "http://:secret-word@x")], &["cache.ttl=0s", "cache.max_wait=0s"]);
+        let found = found.unwrap_err();
+        for key in ["redis.url", "cache.ttl\"", "cache.max_wait"] {
+            assert!(found.contains(key), "{key} in {found}");
         }
-        assert!(!told.contains("secret-word"), "{told}");
+        assert!(!found.contains("secret-word"), "{found}");
     }
 
     #[test]

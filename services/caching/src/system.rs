@@ -9,37 +9,37 @@ use forebay_contract::edges::{FEATURES, PREDICT, PREDICTIONS, RESULTS};
 use forebay_contract::{Features, Prediction, Stage};
 use forebay_runtime::{Drain, Host, StartError};
 
-use crate::actors::{Cacher, Landed, Lookup, Release};
-use crate::keeper::Keeper;
+use crate::actors::{CacheActor, LookUp, ReleaseWaiters, StorePredictions};
+use crate::lookup::CacheStage;
 use crate::metrics::CacheMetrics;
 pub use crate::outlets::Outlets;
-use crate::redis_level::RedisLevel;
-use crate::second_level::SecondLevel;
+use crate::redis_cache::RedisCache;
+use crate::remote::RemoteCache;
 use crate::settings::Settings;
 
 /// Where the stage receives.
 #[derive(Clone, Debug)]
 pub struct Inlets {
-    /// Questions.
+    /// Rows to answer, from preprocessing.
     pub features: Inlet<Features>,
-    /// What prediction said, for the store and for those who wait. Advisory: acked at hand-over, dropped and counted when
-    /// too many wait.
+    /// Predictions to store, which also answer waiting rows. Advisory: acknowledged on receipt, and dropped and counted
+    /// if too many are pending.
     pub predictions: Inlet<Prediction>,
-    cacher: Addr<Cacher>,
+    actor: Addr<CacheActor>,
 }
 
 impl Inlets {
-    /// Sends every waiter on as a miss: the partitions go to another replica, and the answers with them.
+    /// Sends every waiter on as a miss: the partitions move to another replica, and so do the answers.
     #[expect(clippy::disallowed_methods, reason = "one message per rebalance")]
     pub fn release_all(&self) {
-        self.cacher.do_send(Release);
+        self.actor.do_send(ReleaseWaiters);
     }
 }
 
-/// The stage on whatever edges it is given.
+/// Starts the stage on the given edges.
 ///
 /// # Errors
-/// When one of the `redis` settings cannot be used.
+/// Returns an error if one of the `redis` settings cannot be used.
 pub fn stage(
     settings: &Settings,
     host: &Host,
@@ -49,57 +49,57 @@ pub fn stage(
     if settings.redis.url.is_empty() {
         return Ok(stage_with(settings, host, arbiter, outlets, || None));
     }
-    let client = settings.redis.client().map_err(|refused| StartError::setting(refused.key, refused.text))?;
+    let client = settings.redis.client().map_err(|invalid| StartError::setting(invalid.key, invalid.text))?;
     let prefix = settings.redis.prefix.clone();
-    // The connection lives on the runtime that opens it, so it is opened on the arbiter.
-    let open = move || match RedisLevel::with_client(client, prefix) {
-        Ok(level) => Some(Arc::new(level) as Arc<dyn SecondLevel>),
+    // a connection belongs to the runtime that opens it, so it is opened on the arbiter
+    let open = move || match RedisCache::with_client(client, prefix) {
+        Ok(cache) => Some(Arc::new(cache) as Arc<dyn RemoteCache>),
         Err(error) => {
-            tracing::error!(%error, "redis cannot be used, answers are kept in memory only");
+            tracing::error!(%error, "redis cannot be used, answers are cached in memory only");
             None
         }
     };
     Ok(stage_with(settings, host, arbiter, outlets, open))
 }
 
-/// The stage with a second level of the caller's choice, which is opened on the arbiter.
+/// Starts the stage with the L2 cache that `open` returns; it is called on the arbiter.
 pub fn stage_with(
     settings: &Settings,
     host: &Host,
     arbiter: &ArbiterHandle,
     outlets: Outlets,
-    open: impl FnOnce() -> Option<Arc<dyn SecondLevel>> + Send + 'static,
+    open: impl FnOnce() -> Option<Arc<dyn RemoteCache>> + Send + 'static,
 ) -> Inlets {
     let scope = StageScope::new(host, Stage::Caching, &host.settings().topics.features);
     let metrics = CacheMetrics::register(host.metrics());
     let dropped = metrics.dropped_predictions.clone();
-    let component = host.lifecycle().register("cacher");
-    let timeout = settings.redis.timeout;
+    let component = host.lifecycle().register("cache");
+    let l2_timeout = settings.redis.timeout;
     let owned = settings.clone();
-    let cacher = Cacher::start_in_arbiter(arbiter, move |_| {
-        let second = open();
-        let keeper = Keeper::new(&owned, second.is_some(), scope, metrics.clone(), outlets);
-        Cacher { keeper, second, timeout, metrics, component, storing: 0, armed: None }
+    let actor = CacheActor::start_in_arbiter(arbiter, move |_| {
+        let l2 = open();
+        let stage = CacheStage::new(&owned, l2.is_some(), scope, metrics.clone(), outlets);
+        CacheActor { stage, l2, l2_timeout, metrics, component, writing: 0, timer: None }
     });
     let features = Inlet::new({
-        let cacher = cacher.clone();
+        let actor = actor.clone();
         #[expect(clippy::disallowed_methods, reason = "the permits of unfinished work bound the mailbox")]
-        move |delivery| cacher.do_send(Lookup(delivery))
+        move |delivery| actor.do_send(LookUp(delivery))
     });
     let pending = Permits::new(settings.cache.pending_stores);
     let predictions = Inlet::new({
-        let cacher = cacher.clone();
-        #[expect(clippy::disallowed_methods, reason = "a pool of permits of their own bounds them in the mailbox")]
+        let actor = actor.clone();
+        #[expect(clippy::disallowed_methods, reason = "separate permits bound them in the mailbox")]
         move |delivery: forebay_bus::Delivery<forebay_contract::Batch<Prediction>>| {
             let items = delivery.payload.items;
             delivery.ack.ack();
             match pending.try_take(items.len()) {
-                Some(permit) => cacher.do_send(Landed(items, permit)),
+                Some(permit) => actor.do_send(StorePredictions(items, permit)),
                 None => _ = dropped.inc_by(items.len() as u64),
             }
         }
     });
-    Inlets { features, predictions, cacher }
+    Inlets { features, predictions, actor }
 }
 
 /// The stage on the edges of its process.

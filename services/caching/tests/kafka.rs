@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use bench::{Ended, LONG, features, item, value};
 use bytes::Bytes;
-use forebay_bus::kafka::Edges;
 use forebay_bus::AckOutcome;
+use forebay_bus::kafka::Edges;
 use forebay_caching::{DEFAULTS, Settings, system};
 use forebay_contract::edges::{FEATURES, PREDICT, PREDICTIONS, RESULTS};
 use forebay_contract::wire::outcome::Result as Answered;

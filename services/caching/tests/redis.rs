@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bench::{Bench, LONG, features, item, score};
 use forebay_bus::AckOutcome;
-use forebay_caching::Entry;
+use forebay_caching::CacheEntry;
 use forebay_contract::CacheKey;
 
 /// A server that is killed when dropped.
@@ -72,7 +72,7 @@ impl Server {
     fn fill(&self, keys: std::ops::Range<u8>) {
         let mut connection = redis::Client::open(self.url()).unwrap().get_connection().unwrap();
         for n in keys {
-            let entry = Entry { model: "m".into(), version: 3, score: bench::value(f64::from(n)) };
+            let entry = CacheEntry { model: "m".into(), version: 3, score: bench::value(f64::from(n)) };
             let bytes = entry.encode(&CacheKey([n; 32])).unwrap();
             redis::cmd("SET").arg(name(n)).arg(bytes).exec(&mut connection).unwrap();
         }
@@ -149,7 +149,7 @@ fn replicas_share_answers_and_entries_expire_around_the_ttl() {
 fn an_entry_goes_after_its_ttl() {
     run(async {
         let server = Server::running();
-        let bench = Bench::redis(&server.url(), &["cache.ttl=1s", "cache.ttl_jitter=0.0"]);
+        let bench = Bench::redis(&server.url(), &["cache.ttl=1s"]);
         store(&bench, &server, 1).await;
         let since = Instant::now();
         while server.ask::<bool>(&["EXISTS", &name(1)]) {

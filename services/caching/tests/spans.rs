@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bench::{Bench, LONG, Level, Says, features, item, sampled_item, score, value};
 use forebay_bus::AckOutcome;
-use forebay_caching::Entry;
+use forebay_caching::CacheEntry;
 use forebay_contract::CacheKey;
 use forebay_runtime::{OtelEnvironment, Process, Telemetry, TelemetrySettings};
 use forebay_testkit::collector;
@@ -27,7 +27,7 @@ fn each_sampled_item_has_a_span_that_says_what_the_cache_did() {
     let telemetry = Telemetry::start(Process::all_in_one("test"), &settings, &environment).unwrap();
     actix_rt::System::new().block_on(async {
         let key = CacheKey([2; 32]);
-        let stored = Entry { model: "m".into(), version: 3, score: value(1.0) };
+        let stored = CacheEntry { model: "m".into(), version: 3, score: value(1.0) };
         let level = Level::new(Says::Values(vec![(key, stored.encode(&key).unwrap())]));
         let mut bench = Bench::traced(&level, telemetry.clone());
         // a miss with a waiter, a hit of the second level, and one that is not sampled

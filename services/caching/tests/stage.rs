@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bench::{Bench, Level, Says, failure, features, item, outcome, score};
 use forebay_bus::AckOutcome;
-use forebay_caching::Entry;
+use forebay_caching::CacheEntry;
 use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{CacheKey, Outcome};
 
@@ -288,7 +288,7 @@ fn a_score_that_is_not_finite_is_not_kept() {
 #[test]
 fn the_second_level_answers_once_and_then_memory_does() {
     run(async {
-        let entry = Entry { model: "m".into(), version: 3, score: bench::value(9.5) };
+        let entry = CacheEntry { model: "m".into(), version: 3, score: bench::value(9.5) };
         let key = CacheKey([1; 32]);
         let level = Level::new(Says::Values(vec![(key, entry.encode(&key).unwrap())]));
         let mut bench = Bench::with(&level, &[]);
@@ -325,7 +325,7 @@ fn predictions_go_to_the_second_level_but_failures_do_not() {
         let key = CacheKey([1; 32]);
         assert_eq!(writes[0].key, key);
         assert!((3240..=3960).contains(&writes[0].ttl_s), "{}", writes[0].ttl_s);
-        let entry = Entry::decode(&key, &writes[0].bytes).unwrap();
+        let entry = CacheEntry::decode(&key, &writes[0].bytes).unwrap();
         assert_eq!((entry.score.value, entry.version, entry.model.as_str()), (4.0, 3, "m"));
     });
 }
@@ -377,8 +377,8 @@ fn a_broken_second_level_is_left_alone_and_tried_again() {
 fn corrupt_values_are_misses() {
     run(async {
         let (one, two) = (CacheKey([1; 32]), CacheKey([2; 32]));
-        let entry = Entry { model: "m".into(), version: 3, score: bench::value(1.0) };
-        let old = Entry { version: 2, ..entry.clone() };
+        let entry = CacheEntry { model: "m".into(), version: 3, score: bench::value(1.0) };
+        let old = CacheEntry { version: 2, ..entry.clone() };
         let moved = entry.encode(&two).unwrap();
         let values = vec![(one, moved), (two, old.encode(&two).unwrap()), (CacheKey([3; 32]), vec![0xff; 40])];
         let level = Level::new(Says::Values(values));

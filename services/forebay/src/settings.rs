@@ -9,7 +9,7 @@ pub(crate) struct Settings {
     pub(crate) preprocessing: forebay_preprocessing::Settings,
     pub(crate) caching: forebay_caching::Settings,
     pub(crate) prediction: forebay_prediction::Settings,
-    pub(crate) publishing: forebay_publishing::settings::Settings,
+    pub(crate) publishing: forebay_publishing::Settings,
 }
 
 const BUNDLES: [DefaultSettings; 5] = [
@@ -31,7 +31,7 @@ impl Settings {
         let preprocessing = forebay_preprocessing::Settings::read(layers, problems);
         let caching = forebay_caching::Settings::read(layers, problems);
         let prediction = forebay_prediction::Settings::read(layers, problems);
-        let publishing = forebay_publishing::settings::Settings::read(layers, problems);
+        let publishing = forebay_publishing::Settings::read(layers, problems);
         Some(Self {
             ingestion: ingestion?,
             preprocessing: preprocessing?,

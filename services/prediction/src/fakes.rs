@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use forebay_contract::{Context, Features, Item};
 use forebay_model::{LoadedVersion, Model, ModelError, Rows, Scores, Signature};
+use forebay_runtime::CircuitPolicy;
 use forebay_testkit::context;
 use parking_lot::Mutex;
 
-use crate::breaker::BreakerPolicy;
 use crate::metrics::ModelMetrics;
 use crate::version::Version;
 use crate::versions::{Shelf, Slot, Table, Versions, Wish};
 
-pub(crate) const POLICY: BreakerPolicy = BreakerPolicy { failures: 5, open: Duration::from_secs(60) };
+pub(crate) const POLICY: CircuitPolicy = CircuitPolicy { failures: 5, open: Duration::from_secs(60) };
 
 /// How a model answers.
 #[derive(Debug, Clone, Copy, PartialEq)]

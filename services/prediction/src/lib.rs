@@ -4,7 +4,6 @@
 //! - [`system`]: the wiring
 //! - [`Settings`]: the section `[prediction]`
 //! - [`Versions`], [`Version`]: what is loaded, kept equal to the registry by a thread
-//! - [`Breaker`]: keeps a failing version out of the way
 //! - [`Inference`]: one group of rows through its chain of versions
 //! - `load`, `report`: the thread that loads versions, and what it tells the model directory of models and replicas
 //! - `queue`, `work`, `deliveries`: what waits, in which order, and which delivery it belongs to
@@ -12,7 +11,6 @@
 //! - `actors`: the one actor, which moves batches between the edges and the above
 
 mod actors;
-mod breaker;
 mod call;
 mod deliveries;
 #[cfg(test)]
@@ -32,7 +30,6 @@ mod version;
 mod versions;
 mod work;
 
-pub use breaker::{Admission, Breaker, BreakerPolicy};
 pub use infer::{Inference, Pinned, Verdict};
 pub use metrics::ModelMetrics;
 pub use registry::registry_options;

@@ -8,9 +8,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use forebay_model::{ModelView, Registry, RegistryWatch};
-use forebay_runtime::{Component, ModelSettings};
+use forebay_runtime::{CircuitPolicy, Component, ModelSettings};
 
-use crate::breaker::BreakerPolicy;
 use crate::metrics::ModelMetrics;
 use crate::report::Reporter;
 use crate::settings::Warm;
@@ -27,7 +26,7 @@ pub(crate) struct Loader {
     pub reporter: Reporter,
     pub models: ModelSettings,
     pub warm: Warm,
-    pub policy: BreakerPolicy,
+    pub policy: CircuitPolicy,
     /// A version that the registry lists no longer answers for so long what was pinned to it before.
     pub grace: Duration,
     pub metrics: ModelMetrics,

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use forebay_contract::MAX_BATCH_ITEMS;
-use forebay_runtime::{Layers, Problems, duration};
+use forebay_runtime::{CircuitPolicy, Layers, Problems, duration};
 use serde::Deserialize;
 
-use crate::breaker::BreakerPolicy;
 use crate::shadow::{Shadowing, Target};
 
 /// Which versions are loaded before they are asked for.
@@ -99,8 +98,8 @@ impl Settings {
 }
 
 impl Prediction {
-    pub(crate) fn breaker(&self) -> BreakerPolicy {
-        BreakerPolicy { failures: self.breaker_failures, open: self.breaker_open }
+    pub(crate) fn breaker(&self) -> CircuitPolicy {
+        CircuitPolicy { failures: self.breaker_failures, open: self.breaker_open }
     }
 }
 

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use forebay_contract::{BreakerState, Features};
 use forebay_model::{LoadedVersion, Scores};
+use forebay_runtime::{CircuitAdmission, CircuitBreaker, CircuitPolicy};
 use parking_lot::Mutex;
 
-use crate::breaker::{Admission, Breaker, BreakerPolicy};
 use crate::call;
 use crate::metrics::VersionMetrics;
 use crate::versions::Bell;
@@ -19,7 +19,7 @@ const WARM_ROWS: [usize; 3] = [1, 16, 256];
 pub struct Version {
     loaded: LoadedVersion,
     label: String,
-    breaker: Mutex<Breaker>,
+    breaker: Mutex<CircuitBreaker>,
     row_cost: Duration,
     /// Prepared rows of the input example, for probes.
     example: Vec<f64>,
@@ -36,7 +36,7 @@ impl Version {
     /// than the model's origin did.
     pub(crate) fn check(
         loaded: LoadedVersion,
-        policy: BreakerPolicy,
+        policy: CircuitPolicy,
         metrics: VersionMetrics,
         bell: Bell,
     ) -> Result<Self, String> {
@@ -45,7 +45,7 @@ impl Version {
         let rows = rows.unwrap_or_else(|| vec![vec![0.0; loaded.signature.width()]]);
         let mut version = Self {
             label: format!("v{}", loaded.version),
-            breaker: Mutex::new(Breaker::new(policy)),
+            breaker: Mutex::new(CircuitBreaker::new(policy)),
             row_cost: Duration::ZERO,
             example: Vec::new(),
             metrics,
@@ -147,9 +147,9 @@ impl Version {
     pub(crate) fn admit(&self, now: Instant) -> Result<(), String> {
         let admission = self.breaker.lock().admit(now);
         match admission {
-            Admission::Allowed => Ok(()),
-            Admission::Refused(left) => Err(format!("breaker is open for another {:.1} s", left.as_secs_f64())),
-            Admission::Probe => match self.answer_example() {
+            CircuitAdmission::Allowed => Ok(()),
+            CircuitAdmission::Refused(left) => Err(format!("breaker is open for another {:.1} s", left.as_secs_f64())),
+            CircuitAdmission::Probe => match self.answer_example() {
                 Ok(()) => {
                     self.succeeded();
                     Ok(())
@@ -164,11 +164,8 @@ impl Version {
 
     /// A call gave at least one usable answer.
     pub(crate) fn succeeded(&self) {
-        let mut breaker = self.breaker.lock();
-        let was_open = breaker.is_open();
-        breaker.succeed();
-        if was_open && !breaker.is_open() {
-            drop(breaker);
+        let closed = self.breaker.lock().succeed();
+        if closed {
             self.metrics.open.set(0);
             self.bell.ring();
             tracing::info!(model = self.model(), version = self.number(), "breaker is closed again");

@@ -1,3 +1,3 @@
-//! The actor of this stage.
+//! The stage's actor.
 
 pub(crate) mod publisher;

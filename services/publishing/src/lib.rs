@@ -1,33 +1,35 @@
-//! Publishing: the last stage. Answers every request once, whichever door it came through.
+//! The publishing stage, the last one: sends the result of each request once, to where the request came from.
 //!
 //! # Layout
 //! - [`system`]: the wiring
 //! - [`settings`]: the section `[results]`
-//! - `actors`: the publisher
-//! - `desk`: judges outcomes and sends them where their origin says
-//! - `ledger`: `window` and `ring` (ids), `kept` (answers under an `Idempotency-Key`), [`rebuild`] after a take-over
-//! - `letter`, `receipt`: an outcome before it is sent, and until its delivery report
-//! - [`outside`], [`answers`], [`mod@format`]: records on the result topic, answers over RabbitMQ, the JSON in them
-//! - `story`, `counters`: spans of slow and failed requests, metrics
+//! - `actors/publisher.rs`: the one actor
+//! - `dispatcher.rs`: the path of an outcome: deduplicated, then sent to its destinations
+//! - `pending.rs`, `delivery_tracker.rs`: a result before it is sent, and until it is confirmed
+//! - `dedupe.rs`: finds duplicates. `dedupe/window.rs` and `expiring_ids.rs` hold the ids of sent results,
+//!   `idempotency.rs` the answers under an `Idempotency-Key`; [`rebuild`] fills the window after a take-over
+//! - [`kafka_results`], [`amqp_results`], [`mod@format`]: results on the result topic and over RabbitMQ, and their JSON
+//! - `slow_requests.rs`, `metrics.rs`: reports of slow and failed requests, counters
 
 mod actors;
-pub mod answers;
-mod counters;
-mod desk;
+pub mod amqp_results;
+mod dedupe;
+mod delivery_tracker;
+mod dispatcher;
+mod expiring_ids;
 pub mod format;
-mod kept;
-mod ledger;
-mod letter;
-pub mod outside;
+mod idempotency;
+pub mod kafka_results;
+mod metrics;
+mod pending;
 pub mod rebuild;
-mod receipt;
-mod ring;
 pub mod settings;
-mod story;
+mod slow_requests;
 pub mod system;
-mod window;
+
+pub use settings::Settings;
 
 use forebay_runtime::DefaultSettings;
 
-/// The settings this service has, with their defaults.
+/// The service's settings with their defaults.
 pub const DEFAULTS: DefaultSettings = DefaultSettings { name: "publishing", toml: include_str!("../settings.toml") };

@@ -1,7 +1,6 @@
 //! The publishing service's binary.
 
-use forebay_publishing::settings::Settings;
-use forebay_publishing::system;
+use forebay_publishing::{Settings, system};
 use forebay_runtime::{ServiceSpec, service};
 
 #[global_allocator]
@@ -9,7 +8,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SPEC: ServiceSpec = ServiceSpec {
     name: "publishing",
-    about: "answers every request once, on the door it came through",
+    about: "sends the result of each request once, to where the request came from",
     defaults: forebay_publishing::DEFAULTS,
 };
 

@@ -1,46 +1,46 @@
-//! Settings of the publishing service.
+//! The section `[results]`; `settings.toml` documents each key.
 
 use forebay_runtime::{Layers, Problems};
 use serde::Deserialize;
 
-/// All of them.
+/// The settings of the publishing service.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `[results]`
-    pub results: Results,
+    pub results: ResultSettings,
 }
 
 /// `[results]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Results {
-    /// Errors of requests that came over Kafka.
-    pub errors: Errors,
-    /// Results of HTTP and RabbitMQ requests go to the result topic as well.
+pub struct ResultSettings {
+    /// Whether errors of requests from Kafka are sent to the result topic.
+    pub errors: ErrorResults,
+    /// Whether results of HTTP and RabbitMQ requests are sent to the result topic as well.
     pub also_http: bool,
-    /// How a result on the topic writes its time.
-    pub timestamp: Timestamp,
-    /// Answered items remembered at most.
+    /// Format of the time in a result on the result topic.
+    pub timestamp: TimestampFormat,
+    /// Most ids that the dedupe window holds.
     pub window_capacity: usize,
-    /// Asks with an `Idempotency-Key` whose answers are kept.
+    /// Most requests with an `Idempotency-Key` whose answers are cached.
     pub idempotent_answers: usize,
 }
 
-/// What happens to an error on the result topic.
+/// What happens to errors of requests from Kafka.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Errors {
-    /// A result that says so.
+pub enum ErrorResults {
+    /// They are sent as results without a prediction.
     Send,
-    /// Nothing: the replaced service sent none.
+    /// They are not sent, as by the replaced service.
     Omit,
 }
 
-/// Form of the time of a result.
+/// Format of the time in a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Timestamp {
-    /// As the broker's kind has it.
+pub enum TimestampFormat {
+    /// ISO 8601 on Event Hubs, milliseconds on Kafka, as in the replaced service.
     Auto,
     /// Milliseconds since 1970.
     Milliseconds,
@@ -48,15 +48,15 @@ pub enum Timestamp {
     Iso8601,
 }
 
-/// Fewer ids than work in hand would hold intake back for good.
-const LEAST_CAPACITY: usize = 1024;
+/// A window smaller than the work in flight would hold intake back for ever.
+const MIN_CAPACITY: usize = 1024;
 
 impl Settings {
-    /// Reads and checks the section; what is wrong goes to `problems`.
+    /// Reads and checks the section; adds everything that is wrong to `problems`.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
-        let results = layers.section::<Results>("results", problems)?;
-        if results.window_capacity < LEAST_CAPACITY {
-            let text = format!("is {}, expected at least {LEAST_CAPACITY}", results.window_capacity);
+        let results = layers.section::<ResultSettings>("results", problems)?;
+        if results.window_capacity < MIN_CAPACITY {
+            let text = format!("is {}, expected at least {MIN_CAPACITY}", results.window_capacity);
             problems.add("results.window_capacity", text);
         }
         Some(Self { results })
@@ -73,18 +73,18 @@ mod tests {
     }
 
     #[test]
-    fn the_embedded_file_is_the_default() {
+    fn the_defaults_are_valid() {
         let (settings, problems) = read(&[]);
         assert!(problems.is_empty());
         let results = settings.unwrap().results;
-        assert_eq!(results.errors, Errors::Send);
+        assert_eq!(results.errors, ErrorResults::Send);
         assert!(!results.also_http);
     }
 
     #[test]
-    fn wrong_values_are_named() {
+    fn invalid_values_are_reported() {
         let (settings, problems) = read(&["results.errors=omit", "results.window_capacity=3"]);
-        assert_eq!(settings.unwrap().results.errors, Errors::Omit);
+        assert_eq!(settings.unwrap().results.errors, ErrorResults::Omit);
         assert!(!problems.is_empty());
         let (settings, problems) = read(&["results.errors=drop"]);
         assert!(settings.is_none() && !problems.is_empty());

@@ -8,92 +8,96 @@ use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::kafka::{Client, FirstRecord, RawRecord, RecordSink, TailError, read_since};
 use forebay_bus::{Inlet, Mesh, Outlet, StageScope};
 use forebay_contract::edges::{REPLIES, REQUESTS_IN, RESULTS, RESULTS_OUT};
-use forebay_contract::{Outcome, Stage as Place, now_us};
+use forebay_contract::{Outcome, Stage, now_us};
 use forebay_runtime::{Drain, Host, StartError};
 use parking_lot::Mutex;
 
-use crate::actors::publisher::{Again, Incoming, Publisher};
-use crate::answers::{self, Answers};
-use crate::counters::Counters;
-use crate::desk::Desk;
+use crate::actors::publisher::{Publish, Publisher, Redispatch};
+use crate::amqp_results::{self, AmqpReplies};
+use crate::dedupe::{Deduplicator, SharedDeduplicator};
+use crate::delivery_tracker::DeliveryTracker;
+use crate::dispatcher::Dispatcher;
 use crate::format::Times;
-use crate::ledger::{Ledger, SharedLedger};
-use crate::letter::Letter;
-use crate::outside::{ASK_HEADER, Outside};
-use crate::rebuild::Rebuild;
-use crate::receipt::Settler;
-use crate::settings::{Results, Settings, Timestamp};
-use crate::story::Teller;
+use crate::kafka_results::{REQUEST_ID_HEADER, ResultTopic};
+use crate::metrics::PublishingMetrics;
+use crate::pending::PendingResult;
+use crate::rebuild::WindowRebuild;
+use crate::settings::{ResultSettings, Settings, TimestampFormat};
+use crate::slow_requests::SlowRequestReporter;
 
-/// Where outcomes go.
+/// Where the stage sends.
 #[derive(Clone, Debug)]
 pub struct Outlets {
-    /// The topic for clients; absent when there is no Kafka.
-    pub outside: Option<Outside>,
-    /// To clients of RabbitMQ; absent without one.
-    pub answers: Option<Answers>,
-    /// To the ingestion replica that holds the caller.
+    /// The result topic, for clients; `None` without Kafka.
+    pub result_topic: Option<ResultTopic>,
+    /// Replies to RabbitMQ clients; `None` without RabbitMQ.
+    pub amqp_replies: Option<AmqpReplies>,
+    /// Replies to the ingestion replica that holds the HTTP connection.
     pub replies: Outlet<Outcome>,
 }
 
-/// The stage at work.
+/// The running stage.
 #[derive(Clone, Debug)]
-pub struct Stage {
+pub struct PublishingStage {
     /// Takes outcomes.
     pub inlet: Inlet<Outcome>,
-    /// Fills the window after a take-over.
-    pub rebuild: Rebuild,
+    /// Fills the dedupe window after a take-over.
+    pub rebuild: WindowRebuild,
 }
 
-/// The stage on whatever edges it is given.
-///
-/// # Errors
-/// None at present.
-pub fn stage(settings: &Settings, host: &Host, arbiter: &ArbiterHandle, outlets: Outlets) -> Result<Stage, StartError> {
+/// Starts the stage on the given edges.
+pub fn stage(settings: &Settings, host: &Host, arbiter: &ArbiterHandle, outlets: Outlets) -> PublishingStage {
     let delivery = &host.settings().delivery;
     let results = &settings.results;
     warn_of_short_window(host);
-    let ledger =
-        Ledger::new(delivery.dedupe_window, results.window_capacity, results.idempotent_answers, Instant::now());
-    let ledger: SharedLedger = Arc::new(Mutex::new(ledger));
-    let rebuild = Rebuild(Arc::clone(&ledger));
-    let scope = StageScope::new(host, Place::Publishing, &host.settings().topics.results);
-    let counters = Counters::register(host.metrics(), scope.metrics());
-    let (results, teller) = (results.clone(), Teller::new(host));
+    let (window, answers) = (delivery.dedupe_window, results.idempotent_answers);
+    let deduplicator = Deduplicator::new(window, results.window_capacity, answers, Instant::now());
+    let deduplicator: SharedDeduplicator = Arc::new(Mutex::new(deduplicator));
+    let rebuild = WindowRebuild(Arc::clone(&deduplicator));
+    let scope = StageScope::new(host, Stage::Publishing, &host.settings().topics.results);
+    let metrics = PublishingMetrics::register(host.metrics(), scope.metrics());
+    let (results, reporter) = (results.clone(), SlowRequestReporter::new(host));
     let times = times(results.timestamp, host);
     let component = host.lifecycle().register("publisher");
     let publisher = Publisher::start_in_arbiter(arbiter, move |ctx| {
-        let again = again(ctx.address().downgrade());
-        let settler = Arc::new(Settler { ledger, counters, teller, again });
-        Publisher::new(desk(results, times, scope, outlets, settler), component)
+        let redispatch = redispatch(ctx.address().downgrade());
+        let tracker = Arc::new(DeliveryTracker { deduplicator, metrics, reporter, redispatch });
+        Publisher::new(dispatcher(results, times, scope, outlets, tracker), component)
     });
-    Ok(Stage { inlet: inlet(publisher), rebuild })
+    PublishingStage { inlet: inlet(publisher), rebuild }
 }
 
-fn times(asked: Timestamp, host: &Host) -> Times {
-    match asked {
-        Timestamp::Auto if host.settings().event_hubs.enabled => Times::Iso8601,
-        Timestamp::Auto | Timestamp::Milliseconds => Times::Milliseconds,
-        Timestamp::Iso8601 => Times::Iso8601,
+fn times(format: TimestampFormat, host: &Host) -> Times {
+    match format {
+        TimestampFormat::Auto if host.settings().event_hubs.enabled => Times::Iso8601,
+        TimestampFormat::Auto | TimestampFormat::Milliseconds => Times::Milliseconds,
+        TimestampFormat::Iso8601 => Times::Iso8601,
     }
 }
 
-fn desk(settings: Results, times: Times, scope: StageScope, outlets: Outlets, settler: Arc<Settler>) -> Desk {
-    let Outlets { outside, answers, replies } = outlets;
-    Desk { settings, times, scope, outside, answers, replies, settler }
+fn dispatcher(
+    settings: ResultSettings,
+    times: Times,
+    scope: StageScope,
+    outlets: Outlets,
+    tracker: Arc<DeliveryTracker>,
+) -> Dispatcher {
+    let Outlets { result_topic, amqp_replies, replies } = outlets;
+    Dispatcher { settings, times, scope, result_topic, amqp_replies, replies, tracker }
 }
 
 #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
 fn inlet(publisher: Addr<Publisher>) -> Inlet<Outcome> {
-    Inlet::new(move |delivery| publisher.do_send(Incoming(delivery)))
+    Inlet::new(move |delivery| publisher.do_send(Publish(delivery)))
 }
 
-/// Letters go back to the publisher. Weak, because what it sends must not keep it alive; dropped letters are nacked.
-#[expect(clippy::disallowed_methods, reason = "these letters hold permits already")]
-fn again(publisher: WeakAddr<Publisher>) -> Box<dyn Fn(Vec<Letter>) + Send + Sync> {
-    Box::new(move |letters| {
+/// Sends results back to the publisher. The address is weak, because what the publisher sends must not keep it alive;
+/// results that are dropped are nacked.
+#[expect(clippy::disallowed_methods, reason = "these results hold permits already")]
+fn redispatch(publisher: WeakAddr<Publisher>) -> Box<dyn Fn(Vec<PendingResult>) + Send + Sync> {
+    Box::new(move |results| {
         if let Some(publisher) = publisher.upgrade() {
-            publisher.do_send(Again(letters));
+            publisher.do_send(Redispatch(results));
         }
     })
 }
@@ -103,7 +107,7 @@ fn warn_of_short_window(host: &Host) {
     let needed = delivery.timeout + host.settings().kafka.session_timeout;
     if delivery.dedupe_window < needed {
         let window = delivery.dedupe_window;
-        tracing::warn!(?window, ?needed, "delivery.dedupe_window is shorter than a request may be under way");
+        tracing::warn!(?window, ?needed, "delivery.dedupe_window is shorter than a request may be in flight");
     }
 }
 
@@ -113,21 +117,21 @@ fn warn_of_short_window(host: &Host) {
 /// When Kafka or RabbitMQ refuses its settings.
 pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> Result<(), StartError> {
     let host = mesh.host().clone();
-    let outside = mesh.records(Place::Publishing, &RESULTS_OUT)?;
-    let letters = if mesh.has_kafka() { Some(mesh.dead_letters(Place::Publishing)?) } else { None };
-    let (answers, amqp) = answers::open(&host, letters)?.unzip();
+    let outside = mesh.records(Stage::Publishing, &RESULTS_OUT)?;
+    let letters = if mesh.has_kafka() { Some(mesh.dead_letters(Stage::Publishing)?) } else { None };
+    let (amqp_replies, amqp) = amqp_results::open(&host, letters)?.unzip();
     amqp.into_iter().for_each(|sink| mesh.close_last(sink));
     let outlets = Outlets {
-        outside: outside.clone().map(|sink| results_out(&host, sink)),
-        answers,
-        replies: mesh.outlet(Place::Publishing, &REPLIES)?,
+        result_topic: outside.clone().map(|sink| results_out(&host, sink)),
+        amqp_replies,
+        replies: mesh.outlet(Stage::Publishing, &REPLIES)?,
     };
-    let Stage { inlet, rebuild } = stage(settings, &host, arbiter, outlets)?;
+    let PublishingStage { inlet, rebuild } = stage(settings, &host, arbiter, outlets);
     if !mesh.is_in_memory(RESULTS.spec()) {
-        if let Some((client, counts)) = mesh.client(Place::Publishing)?.zip(outside) {
+        if let Some((client, counts)) = mesh.client(Stage::Publishing)?.zip(outside) {
             mesh.on_first(RESULTS.spec(), take_over(client, counts, &host, rebuild));
         }
-    } else if let Some(client) = mesh.client(Place::Ingestion)? {
+    } else if let Some(client) = mesh.client(Stage::Ingestion)? {
         // here a partition of the source topic stands for a take-over: its requests may have been answered before
         mesh.on_first(&REQUESTS_IN, take_over_of_source(client, &host, rebuild));
     }
@@ -139,15 +143,15 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
 /// # Errors
 /// As [`start`].
 pub async fn run(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
-    let mut mesh = Mesh::of_stage(&host, Place::Publishing);
+    let mut mesh = Mesh::of_stage(&host, Stage::Publishing);
     start(&settings, &mut mesh, &Arbiter::new().handle())?;
     mesh.run()
 }
 
 /// The topic of clients over the producer of the stage.
-fn results_out(host: &Host, sink: RecordSink) -> Outside {
+fn results_out(host: &Host, sink: RecordSink) -> ResultTopic {
     let counts = sink.clone();
-    Outside::new(
+    ResultTopic::new(
         &host.settings().topics.results_out,
         move |topic| counts.partitions(topic),
         move |record, ack, spans| sink.send_with_spans(record, ack, spans),
@@ -167,7 +171,7 @@ fn take_over(
     client: Client,
     counts: RecordSink,
     host: &Host,
-    rebuild: Rebuild,
+    rebuild: WindowRebuild,
 ) -> impl FnMut(FirstRecord) + Send + use<> {
     let topic = host.settings().topics.results_out.clone();
     let slack = i64::try_from((host.settings().kafka.session_timeout + TAKE_OVER).as_millis()).unwrap_or(i64::MAX);
@@ -204,7 +208,7 @@ impl Read {
 
 /// As [`take_over`] in the fused form, where a partition of the source topic arrives instead: its requests may have been
 /// answered on any partition outside.
-fn take_over_of_source(client: Client, host: &Host, rebuild: Rebuild) -> impl FnMut(FirstRecord) + Send + use<> {
+fn take_over_of_source(client: Client, host: &Host, rebuild: WindowRebuild) -> impl FnMut(FirstRecord) + Send + use<> {
     let topic = host.settings().topics.results_out.clone();
     let mut read = Read::default();
     move |first| {
@@ -216,13 +220,13 @@ fn take_over_of_source(client: Client, host: &Host, rebuild: Rebuild) -> impl Fn
 
 /// Reads which items were answered on `topic` since `since_ms`, in the partitions named or all. Blocks the thread for at
 /// most about ten seconds; a broker that is busy with a change of leaders is asked again.
-fn read_answered(client: &Client, topic: &str, partitions: &[u32], since_ms: i64, rebuild: &Rebuild) {
+fn read_answered(client: &Client, topic: &str, partitions: &[u32], since_ms: i64, rebuild: &WindowRebuild) {
     let deadline = Instant::now() + READ;
     let mut ours = 0usize;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let see = |record: &RawRecord| {
-            ours += record.header(ASK_HEADER).map_or(0, |value| usize::from(rebuild.header(value)));
+            ours += record.header(REQUEST_ID_HEADER).map_or(0, |value| usize::from(rebuild.header(value)));
         };
         match read_since(client, topic, partitions, since_ms, left, see) {
             Ok(read) => return tracing::info!(topic, ?partitions, read, ours, "window rebuilt"),

@@ -9,8 +9,8 @@ use forebay_bus::kafka::{Edges, read_since};
 use forebay_bus::{Ack, Outlet};
 use forebay_contract::edges::{EDGES, RESULTS};
 use forebay_contract::{Item, Outcome, RequestId};
-use forebay_publishing::outside::{ASK_HEADER, item_of};
-use forebay_publishing::settings::{Errors, Results, Settings, Timestamp};
+use forebay_publishing::kafka_results::{REQUEST_ID_HEADER, parse_request_id_header};
+use forebay_publishing::settings::{ErrorResults, ResultSettings, Settings, TimestampFormat};
 use forebay_publishing::system::run;
 use forebay_runtime::{Drain, Host};
 use forebay_testkit::{answer, kafka, results as batch, settings};
@@ -29,7 +29,7 @@ fn host(brokers: &str, run: &RequestId) -> Host {
 fn answered(edges: &Edges, topic: &str) -> BTreeMap<(RequestId, u32), usize> {
     let mut seen = BTreeMap::new();
     let see = |record: &forebay_bus::kafka::RawRecord| {
-        let item = item_of(record.header(ASK_HEADER).unwrap()).unwrap();
+        let item = parse_request_id_header(record.header(REQUEST_ID_HEADER).unwrap()).unwrap();
         *seen.entry((item.request_id, item.row)).or_default() += 1;
     };
     // a topic that was made a moment ago has no leader yet
@@ -67,12 +67,12 @@ fn copies_are_answered_once_across_a_take_over() {
         let outlet = feeder.outlet(&RESULTS);
         until("partitions", || feeder.partitions(&names.results) == Some(4)).await;
         let results = || Settings {
-            results: Results {
-                errors: Errors::Send,
+            results: ResultSettings {
+                errors: ErrorResults::Send,
                 also_http: false,
                 window_capacity: 10_000,
                 idempotent_answers: 10,
-                timestamp: Timestamp::Auto,
+                timestamp: TimestampFormat::Auto,
             },
         };
         let asks: Vec<_> = (0..300).map(|_| RequestId::random()).collect();

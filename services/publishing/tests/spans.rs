@@ -7,8 +7,8 @@ use std::time::Duration;
 use actix_rt::{Arbiter, System};
 use forebay_bus::{Ack, Delivery, Outlet};
 use forebay_contract::{ErrorCode, Item, Outcome, RequestId, now_us};
-use forebay_publishing::outside::Outside;
-use forebay_publishing::settings::{Errors, Results, Settings, Timestamp};
+use forebay_publishing::kafka_results::ResultTopic;
+use forebay_publishing::settings::{ErrorResults, ResultSettings, Settings, TimestampFormat};
 use forebay_publishing::system::{Outlets, stage};
 use forebay_runtime::{Host, Lifecycle, Metrics, OtelEnvironment, Process, Telemetry};
 use forebay_testkit::{answer, collector, failure, kafka, probe, results as batch, settings};
@@ -29,22 +29,23 @@ fn spans_of(item: Item<Outcome>) -> (Vec<(String, Span)>, u64) {
     let system = System::new();
     let arbiter = Arbiter::new();
     let (sent, records) = channel();
-    let outside = Outside::new(
+    let result_topic = ResultTopic::new(
         "inference-results",
         |_| Some(4),
         move |_, ack, spans| {
             sent.send((ack, spans)).unwrap();
         },
     );
-    let outlets = Outlets { outside: Some(outside), answers: None, replies: Outlet::new(|_, ack: Ack| ack.ack()) };
-    let results = Results {
-        errors: Errors::Send,
+    let outlets =
+        Outlets { result_topic: Some(result_topic), amqp_replies: None, replies: Outlet::new(|_, ack: Ack| ack.ack()) };
+    let results = ResultSettings {
+        errors: ErrorResults::Send,
         also_http: false,
         window_capacity: 1000,
         idempotent_answers: 100,
-        timestamp: Timestamp::Auto,
+        timestamp: TimestampFormat::Auto,
     };
-    let stage = stage(&Settings { results }, &host, &arbiter.handle(), outlets).unwrap();
+    let stage = stage(&Settings { results }, &host, &arbiter.handle(), outlets);
     let (ack, report) = probe::ack();
     stage.inlet.deliver(Delivery { payload: batch(vec![item]), ack });
     let (ack, spans) = records.recv_timeout(LONG).unwrap();

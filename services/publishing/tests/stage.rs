@@ -10,10 +10,12 @@ use forebay_bus::kafka::OutRecord;
 use forebay_bus::{Ack, AckOutcome, Delivery};
 use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{Batch, ErrorCode, Item, Outcome, RequestId};
-use forebay_publishing::answers::Answers;
-use forebay_publishing::outside::{ASK_HEADER, ORIGIN_HEADER, Outside, TRACE_HEADER, header_of};
-use forebay_publishing::settings::{Errors, Results, Settings, Timestamp};
-use forebay_publishing::system::{Outlets, Stage, stage};
+use forebay_publishing::amqp_results::AmqpReplies;
+use forebay_publishing::kafka_results::{
+    ORIGIN_HEADER, REQUEST_ID_HEADER, ResultTopic, TRACE_HEADER, request_id_header,
+};
+use forebay_publishing::settings::{ErrorResults, ResultSettings, Settings, TimestampFormat};
+use forebay_publishing::system::{Outlets, PublishingStage, stage};
 use forebay_runtime::Host;
 use forebay_testkit::{amqp, answer, failure, http, kafka, probe, results as batch, settings};
 use serde_json::Value;
@@ -25,7 +27,7 @@ const LAST: RequestId = RequestId([9; 16]);
 
 /// The stage, and what it sends.
 struct Bench {
-    stage: Stage,
+    stage: PublishingStage,
     host: Host,
     records: Receiver<(OutRecord, Ack)>,
     replies: Receiver<(Batch<Outcome>, Ack)>,
@@ -35,30 +37,33 @@ struct Bench {
 
 type Report = Receiver<AckOutcome>;
 
-fn defaults() -> Results {
-    Results {
-        errors: Errors::Send,
+fn defaults() -> ResultSettings {
+    ResultSettings {
+        errors: ErrorResults::Send,
         also_http: false,
         window_capacity: 1000,
         idempotent_answers: 100,
-        timestamp: Timestamp::Auto,
+        timestamp: TimestampFormat::Auto,
     }
 }
 
-fn bench(results: Results, flags: &[&str]) -> Bench {
+fn bench(results: ResultSettings, flags: &[&str]) -> Bench {
     bench_with(results, flags, None)
 }
 
-fn bench_with(results: Results, flags: &[&str], amqp: Option<Answers>) -> Bench {
+fn bench_with(results: ResultSettings, flags: &[&str], amqp: Option<AmqpReplies>) -> Bench {
     let system = System::new();
     let arbiter = Arbiter::new();
     let host = settings(&[]).flags(flags).host();
     let (record, records) = channel();
     let (reply, replies) = probe::outlet();
     let send = move |out, ack, _| drop(record.send((out, ack)));
-    let outlets =
-        Outlets { outside: Some(Outside::new("inference-results", |_| Some(4), send)), answers: amqp, replies: reply };
-    let stage = stage(&Settings { results }, &host, &arbiter.handle(), outlets).unwrap();
+    let outlets = Outlets {
+        result_topic: Some(ResultTopic::new("inference-results", |_| Some(4), send)),
+        amqp_replies: amqp,
+        replies: reply,
+    };
+    let stage = stage(&Settings { results }, &host, &arbiter.handle(), outlets);
     Bench { stage, host, records, replies, _arbiter: arbiter, _system: system }
 }
 
@@ -123,7 +128,7 @@ fn a_kafka_ask_becomes_a_record_and_is_acked_by_its_report() {
     assert_eq!(json["request_id"], "req_1");
     assert_eq!((&*record.topic, record.partition, &record.key), ("inference-results", Some(5 % 4), &None));
     let header = |name| record.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_slice());
-    assert_eq!(header(ASK_HEADER), Some(&header_of(id)[..]));
+    assert_eq!(header(REQUEST_ID_HEADER), Some(&request_id_header(id)[..]));
     assert_eq!(header(ORIGIN_HEADER), Some(&b"kafka:3:77"[..]));
     let traceparent = format!("00-{}-000000000000abcd-01", "07".repeat(16));
     assert_eq!(header(TRACE_HEADER), Some(traceparent.as_bytes()));
@@ -210,7 +215,7 @@ fn http_callers_are_replied_to_in_one_batch_and_replays_are_silent() {
 
 #[test]
 fn results_of_http_asks_go_outside_as_well_when_so_set() {
-    let bench = bench(Results { also_http: true, ..defaults() }, &[]);
+    let bench = bench(ResultSettings { also_http: true, ..defaults() }, &[]);
     let report = bench.deliver(vec![http(ASK, 1).item(answer(1.0))]);
     let (json, record, recorded) = bench.record();
     assert_eq!(json["prediction"], 1.0);
@@ -224,7 +229,7 @@ fn results_of_http_asks_go_outside_as_well_when_so_set() {
 
 #[test]
 fn the_same_key_and_payload_get_the_same_answer_and_nothing_new_goes_outside() {
-    let bench = bench(Results { also_http: true, ..defaults() }, &[]);
+    let bench = bench(ResultSettings { also_http: true, ..defaults() }, &[]);
     let first = bench.deliver(vec![http(ASK, 1).idempotent([7; 16]).item(answer(1.0))]);
     let (_, recorded) = bench.records.recv_timeout(LONG).unwrap();
     let (_, replied) = bench.reply();
@@ -269,7 +274,7 @@ fn the_same_key_with_another_payload_is_a_conflict() {
 
 #[test]
 fn a_full_window_holds_intake_back_until_ids_go() {
-    let bench = bench(Results { window_capacity: 2, ..defaults() }, &["delivery.dedupe_window=800ms"]);
+    let bench = bench(ResultSettings { window_capacity: 2, ..defaults() }, &["delivery.dedupe_window=800ms"]);
     let numbered = |n: u8| kafka(RequestId([n; 16])).item(answer(f64::from(n)));
     let first = bench.deliver((1..=4).map(numbered).collect());
     let second = bench.deliver(vec![numbered(5)]);
@@ -293,7 +298,7 @@ fn a_full_window_holds_intake_back_until_ids_go() {
 fn what_an_earlier_owner_answered_is_silent() {
     let bench = bench(defaults(), &[]);
     let item = kafka(ASK).item(answer(1.0));
-    assert!(bench.stage.rebuild.header(&header_of(item.context.item())));
+    assert!(bench.stage.rebuild.header(&request_id_header(item.context.item())));
     assert!(!bench.stage.rebuild.header(b"not ours"));
     done(&bench.deliver(vec![item]));
     bench.nothing_more_was_sent();
@@ -301,7 +306,7 @@ fn what_an_earlier_owner_answered_is_silent() {
 
 #[test]
 fn errors_can_be_kept_off_the_topic_but_not_from_callers() {
-    let bench = bench(Results { errors: Errors::Omit, ..defaults() }, &[]);
+    let bench = bench(ResultSettings { errors: ErrorResults::Omit, ..defaults() }, &[]);
     let broken = || failure(ErrorCode::InvalidFeatures, "bmi is missing");
     done(&bench.deliver(vec![kafka(ASK).item(broken())]));
     let report = bench.deliver(vec![http(OTHER, 0).item(broken())]);
@@ -334,8 +339,8 @@ fn without_an_outside_topic_kafka_results_are_done_and_replies_work() {
     let system = System::new();
     let arbiter = Arbiter::new();
     let (reply, replies) = probe::outlet();
-    let outlets = Outlets { outside: None, answers: None, replies: reply };
-    let stage = stage(&Settings { results: defaults() }, &settings(&[]).host(), &arbiter.handle(), outlets).unwrap();
+    let outlets = Outlets { result_topic: None, amqp_replies: None, replies: reply };
+    let stage = stage(&Settings { results: defaults() }, &settings(&[]).host(), &arbiter.handle(), outlets);
     let (ack, report) = probe::ack();
     let items = vec![kafka(ASK).item(answer(1.0)), http(OTHER, 0).item(answer(2.0))];
     stage.inlet.deliver(Delivery { payload: batch(items), ack });
@@ -346,9 +351,9 @@ fn without_an_outside_topic_kafka_results_are_done_and_replies_work() {
 }
 
 /// A stage with RabbitMQ, and what it sends there.
-fn with_amqp(results: Results, exchange: Option<&str>) -> (Bench, Receiver<(Answer, Ack)>) {
+fn with_amqp(results: ResultSettings, exchange: Option<&str>) -> (Bench, Receiver<(Answer, Ack)>) {
     let (answer, answers) = channel();
-    let amqp = Answers::new(exchange, move |out, ack, _| drop(answer.send((out, ack))));
+    let amqp = AmqpReplies::new(exchange, move |out, ack, _| drop(answer.send((out, ack))));
     (bench_with(results, &[], Some(amqp)), answers)
 }
 
@@ -371,7 +376,7 @@ fn an_amqp_ask_is_answered_at_its_queue_and_done_with_the_confirm() {
 
 #[test]
 fn an_amqp_ask_may_go_to_an_exchange_and_the_topic_as_well_and_waits_for_all() {
-    let (bench, answers) = with_amqp(Results { also_http: true, ..defaults() }, Some("results"));
+    let (bench, answers) = with_amqp(ResultSettings { also_http: true, ..defaults() }, Some("results"));
     let report = bench.deliver(vec![amqp(ASK, "answers", "").item(answer(1.0))]);
     let (json, record, recorded) = bench.record();
     assert_eq!(json["prediction"], 1.0);
@@ -399,7 +404,7 @@ fn an_amqp_ask_that_names_no_queue_goes_to_the_topic() {
 
 #[test]
 fn errors_kept_off_the_topic_reach_the_queue_that_waits_and_not_the_exchange() {
-    let (bench, answers) = with_amqp(Results { errors: Errors::Omit, ..defaults() }, Some("results"));
+    let (bench, answers) = with_amqp(ResultSettings { errors: ErrorResults::Omit, ..defaults() }, Some("results"));
     let report = bench.deliver(vec![
         amqp(ASK, "answers", "c").item(failure(ErrorCode::InvalidFeatures, "bmi is missing")),
         amqp(OTHER, "", "").item(failure(ErrorCode::InvalidFeatures, "bmi is missing")),

@@ -15,7 +15,6 @@ mod connection_status;
 mod declare;
 mod hand;
 mod message;
-mod pause;
 mod session;
 mod sink;
 mod source;

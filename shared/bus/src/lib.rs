@@ -9,15 +9,18 @@
 //! - [`kafka`]: sources with a commit watermark, sinks that ack on the delivery report, dead letters, topics
 //! - [`amqp`]: a source of requests and a sink for answers over RabbitMQ
 //! - [`ModelDirectory`]: which versions models have, and which replicas have them
+//! - [`messaging`]: attributes of messaging spans
 //! - [`EdgeEvents`]: what edges tell the process that runs them
 
 mod ack;
 pub mod amqp;
+mod backoff;
 mod directory;
 mod events;
 mod host_events;
 pub mod kafka;
 mod mesh;
+pub mod messaging;
 mod outlet;
 mod permits;
 mod scope;

@@ -6,6 +6,8 @@ use forebay_contract::{Batch, Context, ErrorCode, Item, ItemId, Outcome, Problem
 use forebay_runtime::{Host, SpanKind, StageMetrics, StageSpan, StageTracer, TraceContext};
 use rustc_hash::FxHashMap;
 
+use crate::messaging::{MessagingOperation, set_consumer_group, set_conversation, set_messaging, set_partition};
+
 /// The trace context an item's next span continues.
 pub fn trace_of<P>(item: &Item<P>) -> TraceContext {
     TraceContext {
@@ -156,16 +158,11 @@ impl StageScope {
 
     fn span<P>(&self, item: &Item<P>, batch_partition: u32, start_us: u64) -> StageSpan {
         let mut span = self.tracer.start(self.span_name.to_string(), SpanKind::Consumer, trace_of(item), start_us);
-        span.set("messaging.system", self.system);
-        span.set("messaging.operation.name", "process");
-        span.set("messaging.operation.type", "process");
-        span.set("messaging.destination.name", self.topic.to_string());
-        span.set("messaging.consumer.group.name", self.group.to_string());
+        set_messaging(&mut span, self.system, MessagingOperation::Process, &self.topic);
+        set_consumer_group(&mut span, &self.group);
         let partition = if self.stage == Stage::Publishing { item.context.result_partition() } else { batch_partition };
-        span.set("messaging.destination.partition.id", partition.to_string());
-        if let Some(id) = item.context.client_request_id() {
-            span.set("messaging.message.conversation_id", id.to_owned());
-        }
+        set_partition(&mut span, partition);
+        set_conversation(&mut span, item.context.client_request_id());
         span
     }
 }

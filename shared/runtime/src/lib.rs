@@ -33,12 +33,14 @@
 //! ```
 
 mod admin;
+mod circuit_breaker;
 mod cli;
 mod container;
 mod host;
 mod launch;
 mod lifecycle;
 mod logs;
+mod metric_group;
 mod metrics;
 mod notifier;
 mod settings;
@@ -46,11 +48,13 @@ mod telemetry;
 mod webhook;
 
 pub use admin::{AdminError, AdminServer};
+pub use circuit_breaker::{CircuitAdmission, CircuitBreaker, CircuitPolicy};
 pub use cli::{Command, ConfigCommand, Opened, ServiceSpec, SettingsArgs, check_health, open, service, service_from};
 pub use container::is_exposed;
 pub use host::{Drain, Host, Process, StartError};
 pub use launch::launch;
 pub use lifecycle::{Component, ComponentState, Fence, Lifecycle, Phase};
+pub use metric_group::MetricGroup;
 pub use metrics::{KafkaMetrics, Latency, LegacyMetrics, Metrics, RegistryRead, Seconds, StageMetrics};
 pub use notifier::{NotificationReceiver, Notifier};
 pub use opentelemetry::trace::SpanKind;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_rt::Arbiter;
 use bytes::Bytes;
 use forebay_bus::{Ack, AckOutcome, Delivery};
-use forebay_caching::{DEFAULTS, Inlets, Outlets, Reply, SecondLevel, Settings, Trouble, Write, system};
+use forebay_caching::{CacheError, CacheFuture, CacheWrite, DEFAULTS, Inlets, Outlets, RemoteCache, Settings, system};
 use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{Batch, CacheKey, Failure, Features, Item, ItemId, Outcome, Prediction, Score};
 use forebay_runtime::{CommonSettings, Host, Lifecycle, Metrics, Process, Telemetry};
@@ -122,7 +122,7 @@ impl Bench {
     }
 
     pub fn with(level: &Level, flags: &[&str]) -> Self {
-        let level: Arc<dyn SecondLevel> = Arc::new(level.clone());
+        let level: Arc<dyn RemoteCache> = Arc::new(level.clone());
         Self::build(flags, move |settings, host, arbiter, outlets| {
             system::stage_with(settings, host, &arbiter.handle(), outlets, move || Some(level))
         })
@@ -137,7 +137,7 @@ impl Bench {
 
     /// With spans that go to `telemetry`.
     pub fn traced(level: &Level, telemetry: Telemetry) -> Self {
-        let level: Arc<dyn SecondLevel> = Arc::new(level.clone());
+        let level: Arc<dyn RemoteCache> = Arc::new(level.clone());
         let host = |shared| Host::new(Process::all_in_one("test"), shared, Lifecycle::new(), Metrics::new(), telemetry);
         Self::build_on(&[], host, move |settings, host, arbiter, outlets| {
             system::stage_with(settings, host, &arbiter.handle(), outlets, move || Some(level))
@@ -243,8 +243,8 @@ struct Inner {
     says: parking_lot::Mutex<Says>,
     looks: parking_lot::Mutex<Vec<usize>>,
     renewals: AtomicUsize,
-    writes: UnboundedSender<Vec<Write>>,
-    written: tokio::sync::Mutex<UnboundedReceiver<Vec<Write>>>,
+    writes: UnboundedSender<Vec<CacheWrite>>,
+    written: tokio::sync::Mutex<UnboundedReceiver<Vec<CacheWrite>>>,
 }
 
 impl Level {
@@ -273,17 +273,17 @@ impl Level {
     }
 
     /// What was stored next.
-    pub async fn written(&self) -> Vec<Write> {
+    pub async fn written(&self) -> Vec<CacheWrite> {
         tokio::time::timeout(LONG, async { self.0.written.lock().await.recv().await }).await.expect("no write").unwrap()
     }
 }
 
-impl SecondLevel for Level {
-    fn get(&self, keys: Vec<CacheKey>) -> Reply<Vec<Option<Vec<u8>>>> {
+impl RemoteCache for Level {
+    fn get(&self, keys: Vec<CacheKey>) -> CacheFuture<Vec<Option<Vec<u8>>>> {
         self.0.looks.lock().push(keys.len());
         match &*self.0.says.lock() {
             Says::Nothing => Box::pin(std::future::pending()),
-            Says::Error => Box::pin(async { Err(Trouble::Failed("connection refused".into())) }),
+            Says::Error => Box::pin(async { Err(CacheError::Failed("connection refused".into())) }),
             Says::TooFew => Box::pin(async { Ok(Vec::new()) }),
             Says::Values(values) => {
                 let find = |key| values.iter().find(|(known, _)| known == key).map(|(_, bytes)| bytes.clone());
@@ -293,12 +293,12 @@ impl SecondLevel for Level {
         }
     }
 
-    fn put(&self, writes: Vec<Write>) -> Reply<()> {
+    fn put(&self, writes: Vec<CacheWrite>) -> CacheFuture<()> {
         _ = self.0.writes.send(writes);
         Box::pin(async { Ok(()) })
     }
 
-    fn renew(&self) {
+    fn reconnect(&self) {
         self.0.renewals.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -1,4 +1,5 @@
-//! Publishes outcomes: one actor, so that a partition's outcomes are judged in their order.
+//! The one actor of the stage: carries messages to the [`Dispatcher`]. It is one, so that the outcomes of a partition
+//! are deduplicated in their order.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,39 +9,39 @@ use forebay_bus::Delivery;
 use forebay_contract::{Batch, Outcome};
 use forebay_runtime::Component;
 
-use crate::desk::Desk;
-use crate::letter::Letter;
+use crate::dispatcher::Dispatcher;
+use crate::pending::PendingResult;
 
-/// Between two looks at the clock: old ids go, and what was held back gets its chance.
+/// How often expired ids are removed and results that are held back are tried again.
 const TICK: Duration = Duration::from_millis(250);
 
-/// A delivery from the results edge.
+/// Publish this batch of the results edge.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Incoming(pub(crate) Delivery<Batch<Outcome>>);
+pub(crate) struct Publish(pub(crate) Delivery<Batch<Outcome>>);
 
-/// Letters that were waiting for another copy of theirs.
+/// Dispatch these results again: they waited for another copy of theirs.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Again(pub(crate) Vec<Letter>);
+pub(crate) struct Redispatch(pub(crate) Vec<PendingResult>);
 
-/// The actor.
+/// Owns the dispatcher, and holds results back while the dedupe window is full.
 pub(crate) struct Publisher {
-    desk: Desk,
-    /// Held back while the window is full, in the order of arrival. Permits bound it.
+    dispatcher: Dispatcher,
+    /// Held back in their order of arrival. Bounded by the permits of unfinished work.
     held: VecDeque<Held>,
-    /// Dropped with the actor: a publisher that dies takes the process down.
+    /// Dropped with the actor: an actor that dies takes the process down.
     component: Component,
 }
 
 enum Held {
-    Letters(Vec<Letter>),
+    Results(Vec<PendingResult>),
     Delivery(Delivery<Batch<Outcome>>),
 }
 
 impl Publisher {
-    pub(crate) fn new(desk: Desk, component: Component) -> Self {
-        Self { desk, held: VecDeque::new(), component }
+    pub(crate) fn new(dispatcher: Dispatcher, component: Component) -> Self {
+        Self { dispatcher, held: VecDeque::new(), component }
     }
 
     fn hold(&mut self, held: Held, first: bool) {
@@ -49,29 +50,29 @@ impl Publisher {
         } else {
             self.held.push_back(held)
         }
-        self.note_held();
+        self.show_held();
     }
 
-    fn note_held(&self) {
+    fn show_held(&self) {
         let items = |held: &Held| match held {
-            Held::Letters(letters) => letters.len(),
+            Held::Results(results) => results.len(),
             Held::Delivery(delivery) => delivery.payload.items.len(),
         };
-        self.desk.note_held(self.held.iter().map(items).sum());
+        self.dispatcher.show_held(self.held.iter().map(items).sum());
     }
 
     fn tick(&mut self) {
-        let mut room = self.desk.advance();
+        let mut room = self.dispatcher.advance();
         while room && let Some(held) = self.held.pop_front() {
             let rest = match held {
-                Held::Letters(letters) => self.desk.admit(letters),
-                Held::Delivery(delivery) => self.desk.take(delivery),
+                Held::Results(results) => self.dispatcher.dispatch(results),
+                Held::Delivery(delivery) => self.dispatcher.take(delivery),
             };
             room = rest.is_empty();
             if !room {
-                self.held.push_front(Held::Letters(rest));
+                self.held.push_front(Held::Results(rest));
             }
-            self.note_held();
+            self.show_held();
         }
     }
 }
@@ -85,29 +86,29 @@ impl Actor for Publisher {
     }
 }
 
-impl Handler<Incoming> for Publisher {
+impl Handler<Publish> for Publisher {
     type Result = ();
 
-    fn handle(&mut self, Incoming(delivery): Incoming, _: &mut Self::Context) {
+    fn handle(&mut self, Publish(delivery): Publish, _: &mut Self::Context) {
         if !self.held.is_empty() {
             return self.hold(Held::Delivery(delivery), false);
         }
-        let rest = self.desk.take(delivery);
+        let rest = self.dispatcher.take(delivery);
         if !rest.is_empty() {
-            tracing::warn!(items = rest.len(), "the window of answered items is full, holding intake back");
-            self.hold(Held::Letters(rest), true);
+            tracing::warn!(items = rest.len(), "dedupe window is full, holding intake back");
+            self.hold(Held::Results(rest), true);
         }
     }
 }
 
-impl Handler<Again> for Publisher {
+impl Handler<Redispatch> for Publisher {
     type Result = ();
 
-    fn handle(&mut self, Again(letters): Again, _: &mut Self::Context) {
-        // not behind what is held back: their ids are in the window, or were a moment ago
-        let rest = self.desk.admit(letters);
+    fn handle(&mut self, Redispatch(results): Redispatch, _: &mut Self::Context) {
+        // ahead of what is held back: their ids are in the window, or were a moment ago
+        let rest = self.dispatcher.dispatch(results);
         if !rest.is_empty() {
-            self.hold(Held::Letters(rest), true);
+            self.hold(Held::Results(rest), true);
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::connection_status::ConnectionStatus;
 use super::hand::{Hand, Word};
 use super::message::{AmqpMessage, AmqpMessages};
-use super::pause::Pause;
+use crate::backoff::Backoff;
 use crate::{Ack, AckOutcome, Permit, Permits};
 
 /// Longest time for the last words on a connection.
@@ -72,7 +72,7 @@ pub(super) struct Session {
     pub(super) endings: UnboundedReceiver<Settled>,
     /// Failed messages, and when they are tried again.
     again: Vec<(Instant, u64, Box<Kept>)>,
-    failures: Pause,
+    failures: Backoff,
     failing: bool,
 }
 
@@ -87,7 +87,7 @@ impl Session {
             settled,
             endings,
             again: Vec::new(),
-            failures: Pause::new(),
+            failures: Backoff::new(),
             failing: false,
         }
     }

@@ -22,8 +22,8 @@ use tokio::sync::watch;
 use super::connection::{Address, Thread, say_once};
 use super::connection_status::ConnectionStatus;
 use super::message::{Answer, Target};
-use super::pause::Pause;
 use crate::Ack;
+use crate::backoff::Backoff;
 
 /// Answers sent and not confirmed at most; the rest waits here.
 const WINDOW: usize = 2048;
@@ -152,7 +152,7 @@ struct Session {
 
 impl Running {
     async fn run(mut self) {
-        let (mut said, mut pause) = (String::new(), Pause::new());
+        let (mut said, mut pause) = (String::new(), Backoff::new());
         loop {
             let ended = match self.open().await {
                 Ok(mut session) => {

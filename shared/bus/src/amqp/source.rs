@@ -12,8 +12,8 @@ use super::connection::{Address, Thread, say_once};
 use super::connection_status::ConnectionStatus;
 use super::declare::declare;
 use super::message::AmqpMessages;
-use super::pause::Pause;
 use super::session::{CLOSE, Counters, Session, next};
+use crate::backoff::Backoff;
 use crate::{Permit, Permits};
 
 /// Between two looks at permits when there are none.
@@ -55,7 +55,7 @@ impl AmqpSource {
         let (phase, phases) = watch::channel(Phase::Taking);
         let counters = Counters::register(host.metrics());
         let running =
-            Running { address, settings, permits, connection_status, counters, phases, take, pause: Pause::new() };
+            Running { address, settings, permits, connection_status, counters, phases, take, pause: Backoff::new() };
         let thread = Thread::start("rabbitmq-source", running.run())?;
         Ok(Self { phase, thread })
     }
@@ -80,7 +80,7 @@ struct Running<F> {
     counters: Counters,
     phases: watch::Receiver<Phase>,
     take: F,
-    pause: Pause,
+    pause: Backoff,
 }
 
 impl<F: Fn(AmqpMessages) + Send + Sync + 'static> Running<F> {

@@ -10,6 +10,7 @@ use forebay_runtime::{SpanKind, StageSpan, StageTracer};
 use prost::Message;
 
 use super::producer::{RecordSink, Sent, Undeliverable};
+use crate::messaging::{self, MessagingOperation, set_messaging};
 use crate::scope::trace_of;
 use crate::{Ack, Outlet};
 
@@ -97,10 +98,7 @@ impl KafkaOutlet {
         let start = |item: &Item<P>| {
             let name = self.span_name.to_string();
             let mut span = self.tracer.start(name, SpanKind::Producer, trace_of(item), now_us());
-            span.set("messaging.system", "kafka");
-            span.set("messaging.operation.name", "send");
-            span.set("messaging.operation.type", "send");
-            span.set("messaging.destination.name", self.topic.to_string());
+            set_messaging(&mut span, messaging::KAFKA, MessagingOperation::Send, &self.topic);
             span.set("messaging.batch.message_count", batch.items.len() as i64);
             span
         };

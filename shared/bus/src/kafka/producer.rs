@@ -19,10 +19,9 @@ use rustc_hash::FxHashMap;
 
 use super::client::{self, Client};
 use super::refusal::Refusal;
+use crate::backoff::resend_delay;
+use crate::messaging::{set_offset, set_partition};
 use crate::{Ack, EdgeEvents};
-
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A record for an outside topic.
 #[derive(Debug)]
@@ -64,8 +63,8 @@ impl Sent {
     fn done(mut self, partition: i32, offset: i64) {
         self.counter.inc_by(self.items);
         for mut span in self.spans.drain(..) {
-            span.set("messaging.destination.partition.id", partition.to_string());
-            span.set("messaging.kafka.offset", offset);
+            set_partition(&mut span, partition);
+            set_offset(&mut span, offset);
         }
         self.ack.ack();
     }
@@ -129,10 +128,10 @@ impl ProducerContext for Context {
 
 impl Context {
     fn retry(&self, record: OwnedMessage, mut sent: Box<Sent>) {
-        let pause = (FIRST_PAUSE * 2u32.saturating_pow(sent.attempts.min(8))).min(LONGEST_PAUSE);
+        let due = Instant::now() + resend_delay(sent.attempts);
         sent.attempts += 1;
         // a closed channel means the process is ending: the dropped ack is a nack, nothing is lost
-        let _ = self.retries.lock().send(Retry { due: Instant::now() + pause, record, sent });
+        let _ = self.retries.lock().send(Retry { due, record, sent });
     }
 }
 

@@ -2,35 +2,33 @@
 
 use std::time::{Duration, Instant};
 
-const FIRST: Duration = Duration::from_millis(200);
-const LONGEST: Duration = Duration::from_secs(5);
+use crate::backoff::Backoff;
 
 /// The growing pause between rewinds: what failed a moment ago will most likely fail again at once.
 #[derive(Debug)]
-pub(crate) struct Backoff {
-    pause: Duration,
+pub(crate) struct RewindPause {
+    backoff: Backoff,
     until: Option<Instant>,
 }
 
-impl Backoff {
+impl RewindPause {
     pub(crate) fn new() -> Self {
-        Self { pause: FIRST, until: None }
+        Self { backoff: Backoff::new(), until: None }
     }
 
-    /// Work failed at `now`: nothing is taken for a while.
+    /// Work failed at `now`: nothing is read until the pause is over.
     pub(crate) fn failed(&mut self, now: Instant) {
-        self.until = Some(now + self.pause);
-        self.pause = (self.pause * 2).min(LONGEST);
+        self.until = Some(now + self.backoff.next());
     }
 
-    /// Time left to wait at `now`.
+    /// Rest of the pause at `now`.
     pub(crate) fn left(&self, now: Instant) -> Duration {
         self.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 
-    /// Work was done: the next failure starts over. `true` when there had been a failure.
+    /// Work succeeded: the next failure starts with the shortest pause. Returns `true` if there had been a failure.
     pub(crate) fn recovered(&mut self) -> bool {
-        self.pause = FIRST;
+        self.backoff.reset();
         self.until.take().is_some()
     }
 }
@@ -41,16 +39,17 @@ mod tests {
 
     #[test]
     fn the_pause_grows_and_starts_over() {
+        let first = Duration::from_millis(200);
         let now = Instant::now();
-        let mut backoff = Backoff::new();
-        backoff.failed(now);
-        assert_eq!(backoff.left(now), FIRST);
-        backoff.failed(now);
-        assert_eq!(backoff.left(now), FIRST * 2);
-        (0..20).for_each(|_| backoff.failed(now));
-        assert_eq!(backoff.left(now), LONGEST);
-        assert!(backoff.recovered());
-        assert!(!backoff.recovered());
-        assert_eq!(backoff.left(now), Duration::ZERO);
+        let mut pause = RewindPause::new();
+        pause.failed(now);
+        assert_eq!(pause.left(now), first);
+        pause.failed(now);
+        assert_eq!(pause.left(now), first * 2);
+        (0..20).for_each(|_| pause.failed(now));
+        assert_eq!(pause.left(now), Duration::from_secs(5));
+        assert!(pause.recovered());
+        assert!(!pause.recovered());
+        assert_eq!(pause.left(now), Duration::ZERO);
     }
 }

@@ -18,7 +18,7 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 use super::offset_tracker::OffsetTracker;
 use super::refusal::Refusal;
-use super::rewind::Backoff;
+use super::rewind::RewindPause;
 use crate::{EdgeEvents, Permits};
 
 /// Between two looks at acks, rewinds and the clock.
@@ -104,7 +104,7 @@ impl Source {
             on_first: spec.on_first,
             control: Arc::clone(&control),
             intake,
-            backoff: Backoff::new(),
+            rewind_pause: RewindPause::new(),
             ticked: Instant::now(),
             paused: false,
             forbidden: None,
@@ -148,7 +148,7 @@ struct Running<I> {
     on_first: Option<OnFirst>,
     control: Arc<Control>,
     intake: I,
-    backoff: Backoff,
+    rewind_pause: RewindPause,
     ticked: Instant,
     paused: bool,
     /// The broker has refused the topic or the group for want of rights; when it was last asked again.
@@ -160,7 +160,7 @@ impl<I: Intake> Running<I> {
         while !self.control.closing.load(Ordering::Acquire) {
             self.tick();
             let held_back = self.control.intake_stopped.load(Ordering::Acquire)
-                || !self.backoff.left(Instant::now()).is_zero()
+                || !self.rewind_pause.left(Instant::now()).is_zero()
                 || self.offset_tracker.full();
             if held_back {
                 self.serve_paused(TICK);
@@ -258,7 +258,7 @@ impl<I: Intake> Running<I> {
         if moved.is_empty() {
             return;
         }
-        if self.backoff.left(Instant::now()).is_zero() && self.backoff.recovered() {
+        if self.rewind_pause.left(Instant::now()).is_zero() && self.rewind_pause.recovered() {
             self.events.ready();
         }
         for (partition, offset) in moved {
@@ -275,7 +275,7 @@ impl<I: Intake> Running<I> {
         if rewinds.is_empty() {
             return;
         }
-        self.backoff.failed(Instant::now());
+        self.rewind_pause.failed(Instant::now());
         self.events.unready("work could not be passed on, reading it again");
         for (partition, offset) in rewinds {
             tracing::warn!(topic = &*self.topic, partition, offset, "work failed, reading again from the watermark");

@@ -1,4 +1,4 @@
-//! The window against a naive model of it.
+//! The dedupe window against a naive model of it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use forebay_contract::{ItemId, RequestId};
 use proptest::prelude::*;
 
-use super::{Offer, Window};
+use super::{DedupeWindow, OfferResult};
 
 const WINDOW: Duration = Duration::from_millis(400);
 const CAPACITY: usize = 4;
@@ -30,11 +30,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..200)
 }
 
-/// What the window should do, written with no thought of memory or speed.
+/// What the window should do, written without regard to memory or speed.
 #[derive(Default)]
 struct Model {
-    /// Copies that wait for the one on its way.
-    sending: BTreeMap<u8, VecDeque<u32>>,
+    /// Ids in flight, with the copies that wait.
+    in_flight: BTreeMap<u8, VecDeque<u32>>,
     /// When an id was answered last.
     answered: BTreeMap<u8, Instant>,
 }
@@ -49,30 +49,36 @@ fn item(id: u8) -> ItemId {
     ItemId { request_id: RequestId([id / 2; 16]), row: u32::from(id % 2) }
 }
 
-fn offer(window: &mut Window<u32>, model: &mut Model, id: u8, copy: u32, now: Instant) -> Result<(), TestCaseError> {
+fn offer(
+    window: &mut DedupeWindow<u32>,
+    model: &mut Model,
+    id: u8,
+    copy: u32,
+    now: Instant,
+) -> Result<(), TestCaseError> {
     let held = window.len();
     let age = model.age(id, now);
     match window.offer(item(id), copy) {
-        Offer::Waits => match model.sending.get_mut(&id) {
+        OfferResult::Waits => match model.in_flight.get_mut(&id) {
             Some(waiting) => waiting.push_back(copy),
-            None => prop_assert!(false, "nothing is on its way for {}", id),
+            None => prop_assert!(false, "nothing is in flight for {}", id),
         },
-        Offer::Send(same) => {
+        OfferResult::Send(same) => {
             prop_assert_eq!(same, copy);
-            prop_assert!(!model.sending.contains_key(&id), "two copies of {} on their way", id);
+            prop_assert!(!model.in_flight.contains_key(&id), "two copies of {} in flight", id);
             prop_assert!(age.is_none_or(|age| age > WINDOW), "{} sent again after {:?}", id, age);
             prop_assert!(held < CAPACITY);
-            model.sending.insert(id, VecDeque::new());
+            model.in_flight.insert(id, VecDeque::new());
         }
-        Offer::Answered(same) => {
+        OfferResult::Answered(same) => {
             prop_assert_eq!(same, copy);
-            prop_assert!(!model.sending.contains_key(&id));
+            prop_assert!(!model.in_flight.contains_key(&id));
             prop_assert!(age.is_some_and(|age| age <= WINDOW * 5 / 4), "{} remembered after {:?}", id, age);
         }
-        Offer::Full(same) => {
+        OfferResult::Full(same) => {
             prop_assert_eq!(same, copy);
             prop_assert!(held >= CAPACITY, "refused with room for {}", CAPACITY - held);
-            prop_assert!(!model.sending.contains_key(&id));
+            prop_assert!(!model.in_flight.contains_key(&id));
             prop_assert!(age.is_none_or(|age| age > WINDOW), "{} is alive and was not recognised", id);
         }
     }
@@ -81,15 +87,15 @@ fn offer(window: &mut Window<u32>, model: &mut Model, id: u8, copy: u32, now: In
 
 proptest! {
     #[test]
-    fn no_item_is_on_its_way_twice_or_again_within_the_window(steps in steps()) {
+    fn no_item_is_in_flight_twice_or_sent_again_within_the_window(steps in steps()) {
         let mut now = Instant::now();
-        let mut window = Window::new(WINDOW, CAPACITY, now);
+        let mut window = DedupeWindow::new(WINDOW, CAPACITY, now);
         let mut model = Model::default();
         for (copy, step) in (0u32..).zip(steps) {
             match step {
                 Step::Offer(id) => offer(&mut window, &mut model, id, copy, now)?,
                 Step::Settle(id, sent) => {
-                    let Some(waiting) = model.sending.remove(&id) else { continue };
+                    let Some(waiting) = model.in_flight.remove(&id) else { continue };
                     prop_assert_eq!(window.settle(item(id), sent), Vec::from(waiting), "each copy once, in order");
                     if sent {
                         model.answered.insert(id, now);
@@ -98,10 +104,10 @@ proptest! {
                 Step::Restore(id) => {
                     // a restored id that is known keeps its time
                     let known = model.age(id, now).is_some_and(|age| age <= WINDOW * 5 / 4);
-                    let remembered = matches!(window.offer(item(id), copy), Offer::Answered(_));
-                    if remembered || model.sending.contains_key(&id) || known {
-                        // nothing to learn: undo the probe where it changed something
-                        if let Some(waiting) = model.sending.get_mut(&id) {
+                    let remembered = matches!(window.offer(item(id), copy), OfferResult::Answered(_));
+                    if remembered || model.in_flight.contains_key(&id) || known {
+                        // nothing to learn: undo the probe if it changed something
+                        if let Some(waiting) = model.in_flight.get_mut(&id) {
                             waiting.push_back(copy);
                         } else if !remembered {
                             window.settle(item(id), false);

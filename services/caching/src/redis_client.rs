@@ -1,4 +1,4 @@
-//! Where Redis is and how this process proves who it is: the settings as a client of the library.
+//! The Redis client of the settings: address, credentials and certificates.
 
 use std::path::Path;
 
@@ -6,20 +6,21 @@ use redis::{Client, ClientTlsConfig, ConnectionAddr, ErrorKind, IntoConnectionIn
 
 use crate::settings::RedisSettings;
 
-/// A setting that cannot be used. The text quotes no password.
+/// A `redis` setting that cannot be used. The text contains no password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
-pub(crate) struct Refused {
-    /// Its key.
+pub(crate) struct InvalidRedisSetting {
+    /// The setting's key.
     pub(crate) key: &'static str,
     /// What is wrong with it.
     pub(crate) text: String,
 }
 
 impl RedisSettings {
-    /// The client; nothing is connected yet. Files are read here, so a changed one counts from the next start.
-    pub(crate) fn client(&self) -> Result<Client, Refused> {
-        let unusable = |error: RedisError| refused("redis.url", format!("cannot be used: {error}"));
+    /// Builds the client, without connecting. The certificate files are read here, so changes take effect at the next
+    /// start.
+    pub(crate) fn client(&self) -> Result<Client, InvalidRedisSetting> {
+        let unusable = |error: RedisError| invalid("redis.url", format!("cannot be used: {error}"));
         let info = self.url.expose().into_connection_info().map_err(unusable)?;
         let mut login = info.redis_settings().clone();
         for (key, inside, here) in [
@@ -27,12 +28,12 @@ impl RedisSettings {
             ("redis.password", login.password().is_some(), self.password.is_empty()),
         ] {
             if inside && !here {
-                return Err(refused(key, "is set, and redis.url has one as well".to_owned()));
+                return Err(invalid(key, "is set, but redis.url contains one as well: remove one of them".to_owned()));
             }
         }
         if !self.username.is_empty() {
             if self.password.is_empty() && login.password().is_none() {
-                return Err(refused("redis.username", "is set, and there is no redis.password".to_owned()));
+                return Err(invalid("redis.username", "is set, but redis.password is empty".to_owned()));
             }
             login = login.set_username(&self.username);
         }
@@ -43,19 +44,20 @@ impl RedisSettings {
         let info = info.set_redis_settings(login);
         let Some(certificates) = self.certificates(encrypted)? else { return Client::open(info).map_err(unusable) };
         Client::build_with_tls(info, certificates)
-            .map_err(|error| refused("redis.ca_file", format!("cannot be used: {error}")))
+            .map_err(|error| invalid("redis.ca_file", format!("cannot be used: {error}")))
     }
 
-    /// The authorities to trust and the certificate to show, where the machine's own are not meant.
-    fn certificates(&self, encrypted: bool) -> Result<Option<TlsCertificates>, Refused> {
-        let read = |key, path: &Path| -> Result<Option<Vec<u8>>, Refused> {
+    /// The certificate authorities to trust and the client certificate; `None` for the machine's authorities and no
+    /// client certificate.
+    fn certificates(&self, encrypted: bool) -> Result<Option<TlsCertificates>, InvalidRedisSetting> {
+        let read = |key, path: &Path| -> Result<Option<Vec<u8>>, InvalidRedisSetting> {
             if path.as_os_str().is_empty() {
                 return Ok(None);
             }
             if !encrypted {
-                return Err(refused(key, "is set, but redis.url does not begin with rediss://".to_owned()));
+                return Err(invalid(key, "is set, but redis.url does not use TLS (rediss://)".to_owned()));
             }
-            let bytes = std::fs::read(path).map_err(|error| refused(key, format!("{}: {error}", path.display())))?;
+            let bytes = std::fs::read(path).map_err(|error| invalid(key, format!("{}: {error}", path.display())))?;
             Ok(Some(bytes))
         };
         let root_cert = read("redis.ca_file", &self.ca_file)?;
@@ -65,23 +67,24 @@ impl RedisSettings {
             (Some(client_cert), Some(client_key)) => Some(ClientTlsConfig { client_cert, client_key }),
             (None, None) => None,
             (Some(_), None) => {
-                return Err(refused("redis.client_key_file", "is empty, a certificate needs its key".to_owned()));
+                return Err(invalid("redis.client_key_file", "is empty, but redis.client_cert_file is set".to_owned()));
             }
             (None, Some(_)) => {
-                return Err(refused("redis.client_cert_file", "is empty, a key needs its certificate".to_owned()));
+                return Err(invalid("redis.client_cert_file", "is empty, but redis.client_key_file is set".to_owned()));
             }
         };
-        let given = root_cert.is_some() || client_tls.is_some();
-        Ok(given.then_some(TlsCertificates { client_tls, root_cert }))
+        let is_set = root_cert.is_some() || client_tls.is_some();
+        Ok(is_set.then_some(TlsCertificates { client_tls, root_cert }))
     }
 }
 
-fn refused(key: &'static str, text: String) -> Refused {
-    Refused { key, text }
+fn invalid(key: &'static str, text: String) -> InvalidRedisSetting {
+    InvalidRedisSetting { key, text }
 }
 
-/// Whether the server, or its certificate, does not let this client in: waiting does not mend it, somebody has to.
-pub(crate) fn is_refusal(error: &RedisError) -> bool {
+/// Whether the server rejects this client, or this client the server's certificate. Waiting does not help; somebody has
+/// to change a setting.
+pub(crate) fn is_rejected(error: &RedisError) -> bool {
     let tls = error.is_io_error() && !error.is_timeout() && !error.is_connection_refusal();
     tls || error.kind() == ErrorKind::AuthenticationFailed
         || matches!(error.code(), Some("NOPERM" | "NOAUTH" | "WRONGPASS"))
@@ -95,7 +98,7 @@ mod tests {
     use super::*;
     use crate::DEFAULTS;
 
-    fn client(flags: &[&str]) -> Result<Client, Refused> {
+    fn client(flags: &[&str]) -> Result<Client, InvalidRedisSetting> {
         let section = |layers: &Layers, problems: &mut Problems| layers.section::<RedisSettings>("redis", problems);
         settings(&[DEFAULTS]).flags(flags).read(section).unwrap().client()
     }
@@ -105,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_may_stand_beside_the_address() {
+    fn credentials_may_be_set_apart_from_the_address() {
         let flags = ["redis.url=rediss://cache:6380/2", "redis.username=forebay", "redis.password=p@ss:w/rd"];
         let client = client(&flags).unwrap();
         let info = client.get_connection_info();
@@ -115,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_contradicts_itself_is_named() {
+    fn contradictions_are_named() {
         assert_eq!(key(&["redis.url=redis://u:p@h", "redis.password=q"]), "redis.password");
         assert_eq!(key(&["redis.url=redis://h", "redis.username=u"]), "redis.username");
         assert_eq!(key(&["redis.url=redis://h", "redis.ca_file=/ca.pem"]), "redis.ca_file");
@@ -126,7 +129,7 @@ mod tests {
         let cert = format!("redis.client_cert_file={}", file.display());
         assert_eq!(key(&["redis.url=rediss://h", &cert]), "redis.client_key_file");
         assert_eq!(key(&["redis.url=nonsense"]), "redis.url");
-        let told = client(&["redis.url=redis://u:hunter2@h", "redis.password=hunter3"]).unwrap_err().to_string();
-        assert!(!told.contains("hunter"), "{told}");
+        let message = client(&["redis.url=redis://u:hunter2@h", "redis.password=hunter3"]).unwrap_err().to_string();
+        assert!(!message.contains("hunter"), "{message}");
     }
 }

@@ -1,4 +1,4 @@
-//! One outcome on its way out, with its share of the acknowledgement.
+//! A result that has not been sent yet, with its share of the acknowledgement.
 
 use std::sync::Arc;
 
@@ -6,49 +6,50 @@ use forebay_bus::{Ack, Spans, StageScope};
 use forebay_contract::{Batch, Item, ItemId, Outcome, StageTime};
 use parking_lot::Mutex;
 
-use crate::kept::Digest;
+use crate::idempotency::PayloadDigest;
 
-/// An outcome, and what is owed to the delivery it came with.
+/// An outcome, and what it shares with the others of its batch.
 #[derive(Debug)]
-pub(crate) struct Letter {
+pub(crate) struct PendingResult {
     pub(crate) item: Item<Outcome>,
     pub(crate) ack: Ack,
-    pub(crate) journey: Arc<Journey>,
+    pub(crate) scope: Arc<BatchScope>,
 }
 
-/// What the items of one delivery have in common. It ends with the last of them.
-pub(crate) struct Journey {
+/// What the items of one incoming batch share. Dropped with the last of them, which records the time that the batch
+/// spent in the stage.
+pub(crate) struct BatchScope {
     batch_partition: u32,
     stages: Vec<StageTime>,
     scope: StageScope,
     entered_us: u64,
-    /// Spans of sampled items, open until their delivery reports.
+    /// Spans of sampled items, open until the results are confirmed.
     spans: Mutex<Spans>,
 }
 
-impl std::fmt::Debug for Journey {
+impl std::fmt::Debug for BatchScope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Journey")
+        f.debug_struct("BatchScope")
             .field("travel", &self.batch_partition)
             .field("stages", &self.stages)
             .finish_non_exhaustive()
     }
 }
 
-impl Journey {
+impl BatchScope {
     pub(crate) fn new(batch: &Batch<Outcome>, scope: StageScope, entered_us: u64, spans: Spans) -> Self {
         let stages = batch.stages.clone();
         Self { batch_partition: batch.batch_partition, stages, scope, entered_us, spans: Mutex::new(spans) }
     }
 
-    /// A batch that goes on from here now.
-    pub(crate) fn onward(&self, items: Vec<Item<Outcome>>) -> Batch<Outcome> {
+    /// A batch of `items` that leaves now.
+    pub(crate) fn leave_with(&self, items: Vec<Item<Outcome>>) -> Batch<Outcome> {
         let mut batch = Batch { batch_partition: self.batch_partition, stages: self.stages.clone(), items };
         batch.leave();
         batch
     }
 
-    /// When the items entered and left each stage; the last entry is this stage and still open.
+    /// When the batch entered and left each stage. The last entry is this stage and has no end yet.
     pub(crate) fn stages(&self) -> &[StageTime] {
         &self.stages
     }
@@ -58,19 +59,20 @@ impl Journey {
     }
 }
 
-impl Drop for Journey {
+impl Drop for BatchScope {
     fn drop(&mut self) {
         self.scope.leave(self.entered_us);
     }
 }
 
-impl Letter {
+impl PendingResult {
     pub(crate) fn id(&self) -> ItemId {
         self.item.context.item()
     }
 
-    /// The payload's digest when a connection waits under an `Idempotency-Key`: such a caller is answered again.
-    pub(crate) fn idempotency(&self) -> Option<Digest> {
+    /// The digest of the request's payload if a caller with an `Idempotency-Key` waits for the result: such a caller
+    /// gets an answer even if the result is a duplicate.
+    pub(crate) fn idempotency_digest(&self) -> Option<PayloadDigest> {
         self.item.context.reply_partition().and_then(|_| self.item.context.payload_digest())
     }
 }

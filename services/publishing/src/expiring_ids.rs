@@ -1,22 +1,22 @@
-//! Ids of the last minutes in time buckets: old ones go a bucket at a time, and the memory of a dropped bucket is used
-//! again, so that a steady load neither allocates nor re-hashes.
+//! A set of recent ids in time buckets. Old ids are dropped a bucket at a time, and the memory of a dropped bucket is
+//! reused, so that a steady load neither allocates nor re-hashes.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashSet;
 
-/// Complete buckets that are remembered besides the one that fills: an id lives for the window and up to a quarter more.
+/// Full buckets that are kept besides the one being filled: an id lives for the window and up to a quarter longer.
 const COMPLETE: u32 = 4;
-/// Parts of a bucket. They grow one at a time, so that no single insert moves more than a sixteenth of the ids.
+/// Parts of a bucket. Each grows separately, so that no single insert moves more than a sixteenth of the ids.
 const PARTS: usize = 16;
 
-/// A set of ids that forgets. About 20 to 40 bytes an id.
+/// A set whose ids expire. Takes about 20 to 40 bytes per id.
 #[derive(Debug)]
-pub(crate) struct Ring {
+pub(crate) struct ExpiringIdSet {
     /// Time that one bucket covers.
     width: Duration,
-    /// When the newest bucket began.
+    /// When the newest bucket was started.
     began: Instant,
     /// Newest first; never empty.
     buckets: VecDeque<Bucket>,
@@ -47,19 +47,19 @@ impl Bucket {
     }
 }
 
-impl Ring {
-    /// A ring that remembers each id for at least `window`.
+impl ExpiringIdSet {
+    /// A set that keeps each id for at least `window`.
     pub(crate) fn new(window: Duration, now: Instant) -> Self {
         let width = (window / COMPLETE).max(Duration::from_millis(1));
         Self { width, began: now, buckets: VecDeque::from([Bucket::default()]), ids: 0 }
     }
 
-    /// Forgets what is older than the window.
+    /// Removes ids that are older than the window.
     pub(crate) fn advance(&mut self, now: Instant) {
         let mut turns = 0;
         while now.saturating_duration_since(self.began) >= self.width {
             if turns > COMPLETE {
-                self.began = now; // everything is forgotten already, the idle time in between needs no turns
+                self.began = now; // everything has expired already, the rest of the idle time needs no turns
                 break;
             }
             turns += 1;
@@ -85,7 +85,7 @@ impl Ring {
         self.buckets.iter().any(|bucket| bucket.parts[part].contains(&id))
     }
 
-    /// Remembers `id` from now on.
+    /// Adds `id`; its time starts now.
     pub(crate) fn insert(&mut self, id: u128) {
         if let Some(newest) = self.buckets.front_mut()
             && newest.parts[part_of(id)].insert(id)
@@ -94,7 +94,7 @@ impl Ring {
         }
     }
 
-    /// Ids remembered.
+    /// Number of ids.
     pub(crate) fn len(&self) -> usize {
         self.ids
     }
@@ -107,59 +107,59 @@ mod tests {
     const WINDOW: Duration = Duration::from_secs(120);
 
     #[test]
-    fn an_id_lives_for_the_window_and_at_most_a_quarter_more() {
+    fn an_id_lives_for_the_window_and_at_most_a_quarter_longer() {
         let start = Instant::now();
         for offset in [0, 1, 29, 30, 31, 77] {
-            let mut ring = Ring::new(WINDOW, start);
+            let mut set = ExpiringIdSet::new(WINDOW, start);
             let born = start + Duration::from_secs(offset);
-            ring.advance(born);
-            ring.insert(7);
-            ring.advance(born + WINDOW);
-            assert!(ring.contains(7), "forgotten too early, born at {offset}");
-            ring.advance(born + WINDOW * 5 / 4 + Duration::from_millis(1));
-            assert!(!ring.contains(7), "kept too long, born at {offset}");
-            assert_eq!(ring.len(), 0);
+            set.advance(born);
+            set.insert(7);
+            set.advance(born + WINDOW);
+            assert!(set.contains(7), "expired too early, born at {offset}");
+            set.advance(born + WINDOW * 5 / 4 + Duration::from_millis(1));
+            assert!(!set.contains(7), "kept too long, born at {offset}");
+            assert_eq!(set.len(), 0);
         }
     }
 
     #[test]
-    fn a_long_idle_time_forgets_everything_at_once() {
+    fn after_a_long_idle_time_everything_has_expired() {
         let start = Instant::now();
-        let mut ring = Ring::new(WINDOW, start);
-        ring.insert(1);
-        ring.advance(start + WINDOW * 1000);
-        assert_eq!(ring.len(), 0);
-        ring.insert(2);
-        ring.advance(start + WINDOW * 1001);
-        assert!(ring.contains(2));
+        let mut set = ExpiringIdSet::new(WINDOW, start);
+        set.insert(1);
+        set.advance(start + WINDOW * 1000);
+        assert_eq!(set.len(), 0);
+        set.insert(2);
+        set.advance(start + WINDOW * 1001);
+        assert!(set.contains(2));
     }
 
     #[test]
-    fn a_clock_that_stands_still_or_goes_back_forgets_nothing() {
+    fn nothing_expires_when_the_clock_stops_or_goes_back() {
         let start = Instant::now() + WINDOW;
-        let mut ring = Ring::new(WINDOW, start);
-        ring.insert(1);
-        ring.advance(start);
-        ring.advance(start - WINDOW);
-        assert!(ring.contains(1));
+        let mut set = ExpiringIdSet::new(WINDOW, start);
+        set.insert(1);
+        set.advance(start);
+        set.advance(start - WINDOW);
+        assert!(set.contains(1));
     }
 
     #[test]
     fn two_minutes_at_thirty_thousand_a_second_fit_in_200_mb() {
         let start = Instant::now();
-        let mut ring = Ring::new(WINDOW, start);
+        let mut set = ExpiringIdSet::new(WINDOW, start);
         let mut id = 1u128;
         // one id stands for ten, so that the test is quick: capacity grows in proportion
         for second in 0..180 {
-            ring.advance(start + Duration::from_secs(second));
+            set.advance(start + Duration::from_secs(second));
             for _ in 0..3_000 {
                 id = id.wrapping_mul(0x2360_ED05_1FC6_5DA4_4385_DF64_9FCC_F645).wrapping_add(0x5851_F42D_4C95_7F2D);
-                ring.insert(id);
+                set.insert(id);
             }
         }
-        assert!(ring.len() >= 360_000, "{}", ring.len());
+        assert!(set.len() >= 360_000, "{}", set.len());
         // a slot is 16 bytes and a control byte, and a table has 8/7 slots of its capacity
-        let bytes: usize = ring.buckets.iter().map(|bucket| bucket.capacity() * 8 / 7 * 17).sum();
+        let bytes: usize = set.buckets.iter().map(|bucket| bucket.capacity() * 8 / 7 * 17).sum();
         assert!(bytes * 10 < 200 << 20, "{} MiB", (bytes * 10) >> 20);
     }
 }

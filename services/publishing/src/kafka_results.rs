@@ -1,4 +1,4 @@
-//! Records on the outside topic: one result each, with headers that name the request.
+//! Records on the result topic: one result each, with headers that identify its request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,33 +9,33 @@ use forebay_contract::{Context, ItemId, Origin, RequestId};
 use forebay_runtime::{StageSpan, TraceContext};
 
 /// Header with the request id (16 bytes) and the row (4 bytes, big endian) that a record answers.
-pub const ASK_HEADER: &str = "forebay-ask";
-/// Header that says where the request came from: `kafka:<partition>:<offset>`, `http` or `amqp`.
+pub const REQUEST_ID_HEADER: &str = "forebay-request-id";
+/// Header with the origin of the request: `kafka:<partition>:<offset>`, `http` or `amqp`.
 pub const ORIGIN_HEADER: &str = "forebay-origin";
-/// W3C trace context of the span that sent the record, when the request is sampled.
+/// Header with the W3C trace context of the span that sent the record, if the request is sampled.
 pub const TRACE_HEADER: &str = "traceparent";
 
 type Send = dyn Fn(OutRecord, Ack, Vec<StageSpan>) + std::marker::Send + Sync;
 type Partitions = dyn Fn(&str) -> Option<u32> + std::marker::Send + Sync;
 
-/// The way to the outside topic.
+/// Sends results to the topic `topics.results_out`. Cheap to clone.
 #[derive(Clone)]
-pub struct Outside {
+pub struct ResultTopic {
     topic: Arc<str>,
     span_name: Arc<str>,
     partitions: Arc<Partitions>,
     send: Arc<Send>,
 }
 
-impl fmt::Debug for Outside {
+impl fmt::Debug for ResultTopic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outside").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("ResultTopic").field("topic", &self.topic).finish_non_exhaustive()
     }
 }
 
-impl Outside {
-    /// Records go to `topic` through `send`, which ends the spans and answers the ack with the delivery report.
-    /// `partitions` tells how many partitions the topic has, once that is known.
+impl ResultTopic {
+    /// Records go to `topic` through `send`, which ends the spans and acknowledges with the delivery report.
+    /// `partitions` returns the number of partitions of a topic once that is known.
     pub fn new(
         topic: &str,
         partitions: impl Fn(&str) -> Option<u32> + std::marker::Send + Sync + 'static,
@@ -45,21 +45,21 @@ impl Outside {
         Self { topic: topic.into(), span_name, partitions: Arc::new(partitions), send: Arc::new(send) }
     }
 
-    /// Name of the topic.
+    /// The topic's name.
     pub fn topic(&self) -> &Arc<str> {
         &self.topic
     }
 
-    /// Name of the span of a produce.
+    /// The name of spans that send to the topic.
     pub(crate) fn span_name(&self) -> &str {
         &self.span_name
     }
 
-    /// Sends the result `payload` of the item `context`. Results have no key, as before: the partition follows from the
-    /// ask, so that one of a request's copies is where its others are.
+    /// Sends the result `payload` of the item with `context`. Like the replaced service's results, records have no key.
+    /// The partition follows from the request, so that all copies of a result are on one partition.
     pub(crate) fn send(&self, context: &Context, payload: Vec<u8>, ack: Ack, span: Option<StageSpan>) {
         let mut headers = Vec::with_capacity(3);
-        headers.push((ASK_HEADER, header_of(context.item()).to_vec()));
+        headers.push((REQUEST_ID_HEADER, request_id_header(context.item()).to_vec()));
         headers.push((ORIGIN_HEADER, origin_of(context)));
         if let Some(trace) = span.as_ref().map(StageSpan::context).filter(|trace| is_complete(*trace)) {
             headers.push((TRACE_HEADER, trace.to_traceparent().into_bytes()));
@@ -83,19 +83,19 @@ fn origin_of(context: &Context) -> Vec<u8> {
     }
 }
 
-/// Value of [`ASK_HEADER`].
-pub fn header_of(item: ItemId) -> [u8; 20] {
+/// The value of [`REQUEST_ID_HEADER`] for `item`.
+pub fn request_id_header(item: ItemId) -> [u8; 20] {
     let mut value = [0; 20];
-    let (ask, row) = value.split_at_mut(16);
-    ask.copy_from_slice(&item.request_id.0);
+    let (id, row) = value.split_at_mut(16);
+    id.copy_from_slice(&item.request_id.0);
     row.copy_from_slice(&item.row.to_be_bytes());
     value
 }
 
-/// Reads the value of [`ASK_HEADER`]; `None` when it is not one of ours.
-pub fn item_of(header: &[u8]) -> Option<ItemId> {
-    let (ask, row) = header.split_at_checked(16)?;
-    Some(ItemId { request_id: RequestId::from_slice(ask)?, row: u32::from_be_bytes(row.try_into().ok()?) })
+/// Parses the value of [`REQUEST_ID_HEADER`]; `None` if it is malformed.
+pub fn parse_request_id_header(header: &[u8]) -> Option<ItemId> {
+    let (id, row) = header.split_at_checked(16)?;
+    Some(ItemId { request_id: RequestId::from_slice(id)?, row: u32::from_be_bytes(row.try_into().ok()?) })
 }
 
 #[cfg(test)]
@@ -103,11 +103,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ask_header_reads_back() {
+    fn the_request_id_header_reads_back() {
         let item = ItemId { request_id: RequestId::random(), row: 70_000 };
-        assert_eq!(item_of(&header_of(item)), Some(item));
+        assert_eq!(parse_request_id_header(&request_id_header(item)), Some(item));
         for bad in [&b""[..], &[0; 16], &[0; 19], &[0; 21]] {
-            assert_eq!(item_of(bad), None);
+            assert_eq!(parse_request_id_header(bad), None);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Answers over RabbitMQ: to the queue that a client named, and to the exchange of the settings.
+//! Results over RabbitMQ: to the reply queue that the client named, and to `rabbitmq.results_exchange`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,47 +11,48 @@ use forebay_bus::kafka::{DeadLetter, DeadLetters, RawRecord};
 use forebay_contract::{Context, Origin, now_us};
 use forebay_runtime::{Host, StageSpan, StartError, TraceContext};
 
-/// After its deadline an answer is tried for so long; a server that stays away must not keep the other doors waiting.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long sending is retried after a request's deadline. Bounded, because a RabbitMQ server that stays away must not
+/// hold up the results of Kafka and HTTP requests.
+const RETRY_AFTER_DEADLINE: Duration = Duration::from_secs(60);
 
 type Send = dyn Fn(Answer, Ack, Vec<StageSpan>) + std::marker::Send + Sync;
 
-/// The way to RabbitMQ.
+/// Sends results to RabbitMQ. Cheap to clone.
 #[derive(Clone)]
-pub struct Answers {
+pub struct AmqpReplies {
     exchange: Option<Arc<str>>,
     send: Arc<Send>,
 }
 
-impl fmt::Debug for Answers {
+impl fmt::Debug for AmqpReplies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answers").field("exchange", &self.exchange).finish_non_exhaustive()
+        f.debug_struct("AmqpReplies").field("exchange", &self.exchange).finish_non_exhaustive()
     }
 }
 
-/// Opens the way to RabbitMQ where settings name one. An answer that cannot be sent until its time is over goes to
-/// `letters`; without them it counts as not sent, and its request is given again.
+/// Connects to RabbitMQ in the background if `rabbitmq.url` is set. A result that cannot be sent in time goes to
+/// `dead_letters`; without those its request is processed again.
 ///
 /// # Errors
-/// When `rabbitmq.url` is no address.
-pub fn open(host: &Host, letters: Option<DeadLetters>) -> Result<Option<(Answers, AmqpSink)>, StartError> {
+/// Returns an error if `rabbitmq.url` is not an address.
+pub fn open(host: &Host, dead_letters: Option<DeadLetters>) -> Result<Option<(AmqpReplies, AmqpSink)>, StartError> {
     if !host.settings().rabbitmq.enabled() {
         return Ok(None);
     }
-    let give_up: GiveUp = Arc::new(move |answer, why, ack| match &letters {
-        Some(letters) => letters.send(letter(answer, why), ack),
+    let give_up: GiveUp = Arc::new(move |answer, why, ack| match &dead_letters {
+        Some(dead_letters) => dead_letters.send(dead_letter(answer, why), ack),
         None => {
-            tracing::warn!(message = answer.message_id, why, "answer cannot be sent, its request is given again");
+            tracing::warn!(message = answer.message_id, why, "result cannot be sent, its request is processed again");
             ack.nack();
         }
     });
     let sink = AmqpSink::start(host, give_up)?;
     let sender = sink.clone();
-    let answers = Answers::new(sink.exchange(), move |answer, ack, spans| sender.send(answer, ack, spans));
-    Ok(Some((answers, sink)))
+    let replies = AmqpReplies::new(sink.exchange(), move |answer, ack, spans| sender.send(answer, ack, spans));
+    Ok(Some((replies, sink)))
 }
 
-fn letter(answer: Answer, why: &str) -> DeadLetter {
+fn dead_letter(answer: Answer, why: &str) -> DeadLetter {
     let to = match answer.target {
         Target::ReplyTo(queue) => queue,
         Target::Exchange => "(rabbitmq.results_exchange)".to_owned(),
@@ -62,12 +63,12 @@ fn letter(answer: Answer, why: &str) -> DeadLetter {
     headers.extend(answer.traceparent.map(|trace| ("traceparent".to_owned(), trace.into())));
     let payload = answer.payload.into();
     let record = RawRecord { payload, key: None, partition: 0, offset: 0, timestamp_ms: -1, headers };
-    let message = format!("the answer could not be sent in time: {why}");
+    let message = format!("the result could not be sent in time: {why}");
     DeadLetter { code: "unavailable", message, topic: "rabbitmq".into(), record }
 }
 
-impl Answers {
-    /// Answers leave through `send`, which ends the spans and answers the ack with the server's confirm.
+impl AmqpReplies {
+    /// Results are sent with `send`, which ends the spans and acknowledges when the server confirms.
     pub fn new(
         exchange: Option<&str>,
         send: impl Fn(Answer, Ack, Vec<StageSpan>) + std::marker::Send + Sync + 'static,
@@ -75,7 +76,8 @@ impl Answers {
         Self { exchange: exchange.map(Into::into), send: Arc::new(send) }
     }
 
-    /// Where the answer of an item goes: nowhere unless it came over RabbitMQ. The exchange takes errors only if `all`.
+    /// The targets of an item's result: none unless the request came over RabbitMQ. The exchange is a target only if
+    /// `all`.
     pub(crate) fn targets(&self, context: &Context, all: bool) -> Vec<Target> {
         let Some(Origin::Amqp(origin)) = context.origin() else { return Vec::new() };
         let reply = Some(&origin.reply_to).filter(|queue| !queue.is_empty());
@@ -83,7 +85,7 @@ impl Answers {
         reply.map(|queue| Target::ReplyTo(queue.clone())).into_iter().chain(exchange).collect()
     }
 
-    /// Name of the destination, for spans.
+    /// The destination's name for spans, and whether it is temporary.
     pub(crate) fn destination<'a>(&'a self, target: &'a Target) -> (&'a str, bool) {
         match target {
             Target::ReplyTo(queue) => (queue, true),
@@ -91,17 +93,17 @@ impl Answers {
         }
     }
 
-    /// Sends one.
+    /// Sends the result `payload` of the item with `context`.
     pub(crate) fn send(&self, context: &Context, target: Target, payload: Vec<u8>, ack: Ack, span: Option<StageSpan>) {
         let correlation_id = match context.origin() {
             Some(Origin::Amqp(origin)) => Some(origin.correlation_id.clone()).filter(|id| !id.is_empty()),
             _ => None,
         };
-        let patience = u64::try_from(PATIENCE.as_micros()).unwrap_or(u64::MAX);
+        let retry_us = u64::try_from(RETRY_AFTER_DEADLINE.as_micros()).unwrap_or(u64::MAX);
         let answer = Answer {
             target,
             correlation_id,
-            // every copy of an answer has the same
+            // the same for every copy of a result
             message_id: format!("{}-{}", context.request_id(), context.row()),
             payload,
             traceparent: span
@@ -109,7 +111,7 @@ impl Answers {
                 .map(StageSpan::context)
                 .filter(|it| it.is_valid())
                 .map(TraceContext::to_traceparent),
-            give_up_us: context.deadline_us().max(now_us()).saturating_add(patience),
+            give_up_us: context.deadline_us().max(now_us()).saturating_add(retry_us),
         };
         (self.send)(answer, ack, span.into_iter().collect());
     }

@@ -1,5 +1,5 @@
-//! What a slow or failed request went through, from the stage times it carries: a log line, and spans afterwards when it
-//! was not sampled.
+//! Reports slow and failed requests, from the stage times that they carry: a log line, and, if the request was not
+//! sampled, spans that are written afterwards.
 
 use std::fmt::Write as _;
 
@@ -7,34 +7,45 @@ use forebay_bus::stage_name;
 use forebay_contract::{Context, ErrorCode, Failure, Origin, Stage, StageTime};
 use forebay_runtime::{Budget, Host, KeyValue, SpanKind, SpanRecord, StageTracer, TraceContext};
 
-use crate::receipt::Traced;
+/// Most requests per second that are reported as spans.
+const SPANS_PER_SECOND: u16 = 50;
+/// Most requests per second that are reported in the log.
+const LINES_PER_SECOND: u16 = 10;
 
-/// Requests told of in a second at most: as spans, and in the log.
-const SPANS: u16 = 50;
-const LINES: u16 = 10;
-
-/// How an item is to be told of.
+/// How a request is reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Notice {
-    /// It was not sampled: its spans are written afterwards.
+pub(crate) struct SlowRequestReport {
+    /// As spans: the request was not sampled.
     pub(crate) spans: bool,
-    /// A line in the log.
+    /// As a log line.
     pub(crate) line: bool,
 }
 
-/// Tells such stories, each stage's part under the name of that stage.
+/// An item that has a span to end, or is to be reported once its result is confirmed.
 #[derive(Debug)]
-pub(crate) struct Teller {
-    parts: Vec<(Stage, StageTracer, String)>,
+pub(crate) struct ReportedRequest {
+    pub(crate) context: Context,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) report: SlowRequestReport,
+}
+
+/// Writes the reports. Each stage's span has the name and service name that the stage itself uses.
+#[derive(Debug)]
+pub(crate) struct SlowRequestReporter {
+    /// The tracer and span name of each stage.
+    stages: Vec<(Stage, StageTracer, String)>,
+    /// Ingestion's span name for requests from Kafka, and from RabbitMQ.
     from_kafka: String,
     from_amqp: String,
+    /// Whether spans are exported.
     enabled: bool,
+    /// Latency above which a request is slow, in microseconds.
     slow_us: u64,
     spans: Budget,
     lines: Budget,
 }
 
-impl Teller {
+impl SlowRequestReporter {
     pub(crate) fn new(host: &Host) -> Self {
         let topics = &host.settings().topics;
         let stages = [
@@ -44,41 +55,41 @@ impl Teller {
             (Stage::Prediction, format!("process {}", topics.predict)),
             (Stage::Publishing, format!("process {}", topics.results)),
         ];
-        let part = |(stage, name)| (stage, host.telemetry().stage(stage_name(stage)), name);
+        let with_tracer = |(stage, name)| (stage, host.telemetry().stage(stage_name(stage)), name);
         Self {
-            parts: stages.into_iter().map(part).collect(),
+            stages: stages.into_iter().map(with_tracer).collect(),
             from_kafka: format!("process {}", topics.requests_in),
             from_amqp: format!("process {}", host.settings().rabbitmq.queue),
             enabled: host.telemetry().is_enabled(),
             slow_us: u64::try_from(host.settings().telemetry.slow.as_micros()).unwrap_or(u64::MAX),
-            spans: Budget::new(SPANS),
-            lines: Budget::new(LINES),
+            spans: Budget::new(SPANS_PER_SECOND),
+            lines: Budget::new(LINES_PER_SECOND),
         }
     }
 
-    /// Whether an item is told of, and how: it failed or took long.
-    pub(crate) fn notice(&self, context: &Context, failed: bool, now_us: u64) -> Notice {
+    /// Decides whether and how a request is reported: only if it failed or was slow, and within the budgets.
+    pub(crate) fn plan(&self, context: &Context, failed: bool, now_us: u64) -> SlowRequestReport {
         if !failed && now_us.saturating_sub(context.accepted_us()) <= self.slow_us {
-            return Notice::default();
+            return SlowRequestReport::default();
         }
         let spans = self.enabled && !context.sampled() && self.spans.take(now_us);
-        Notice { spans, line: self.lines.take(now_us) }
+        SlowRequestReport { spans, line: self.lines.take(now_us) }
     }
 
-    /// Writes what the notice asks for: a line, and a span for each stage with the one before as its parent.
-    pub(crate) fn tell(&self, traced: &Traced, stages: &[StageTime], end_us: u64) {
-        let Traced { context, failure, notice } = traced;
-        if notice.line {
+    /// Writes the report: a log line, and a span for each stage with that of the stage before as its parent.
+    pub(crate) fn report(&self, request: &ReportedRequest, stages: &[StageTime], end_us: u64) {
+        let ReportedRequest { context, failure, report } = request;
+        if report.line {
             log(context, failure.as_ref(), stages, end_us);
         }
-        if notice.spans {
-            for (record, tracer) in self.chain(context, failure.as_ref(), stages, end_us) {
+        if report.spans {
+            for (record, tracer) in self.span_chain(context, failure.as_ref(), stages, end_us) {
                 tracer.record(record);
             }
         }
     }
 
-    fn chain<'a>(
+    fn span_chain<'a>(
         &'a self,
         context: &'a Context,
         failure: Option<&'a Failure>,
@@ -87,7 +98,7 @@ impl Teller {
     ) -> impl Iterator<Item = (SpanRecord, &'a StageTracer)> {
         let mut parent_span_id = [0; 8];
         stages.iter().enumerate().filter_map(move |(index, time)| {
-            let (stage, tracer, name) = self.parts.iter().find(|(stage, ..)| i32::from(*stage) == time.stage)?;
+            let (stage, tracer, name) = self.stages.iter().find(|(stage, ..)| i32::from(*stage) == time.stage)?;
             let (name, kind) = match (stage, context.origin()) {
                 (Stage::Ingestion, Some(Origin::Kafka(_))) => (&self.from_kafka, SpanKind::Consumer),
                 (Stage::Ingestion, Some(Origin::Amqp(_))) => (&self.from_amqp, SpanKind::Consumer),
@@ -95,9 +106,9 @@ impl Teller {
                 _ => (name, SpanKind::Consumer),
             };
             let next = stages.get(index + 1).map_or(end_us, |next| next.entered_us);
-            // an error comes from the last stage before this one
-            let culprit = index + 2 == stages.len() || stages.len() == 1;
-            let error = failure.filter(|_| culprit).map(|f| (f.code.clone().into(), f.message.clone()));
+            // the error comes from the last stage before publishing
+            let has_failed = index + 2 == stages.len() || stages.len() == 1;
+            let error = failure.filter(|_| has_failed).map(|f| (f.code.clone().into(), f.message.clone()));
             let own = TraceContext {
                 trace_id: context.trace_id(),
                 span_id: TraceContext::new_span_id(),
@@ -119,27 +130,27 @@ impl Teller {
     }
 }
 
-/// The line says where the time went, so that it is of use where no traces are kept.
+/// Logs the request with the time it spent in each stage, for installations that keep no traces.
 fn log(context: &Context, failure: Option<&Failure>, stages: &[StageTime], end_us: u64) {
     let trace = TraceContext { trace_id: context.trace_id(), ..TraceContext::default() };
     let (trace_id, ask, row, request_id) =
         (trace.trace_id_hex(), context.request_id(), context.row(), context.client_request_id());
     let latency_ms = end_us.saturating_sub(context.accepted_us()) as f64 / 1e3;
-    let stages = times(context.accepted_us(), stages, end_us);
-    // not `message`: that is the line itself
+    let stages = stage_times(context.accepted_us(), stages, end_us);
+    // not `message`, which is the name of the log text
     let Some(Failure { code, message: reason }) = failure else {
         return tracing::warn!(%trace_id, %ask, row, request_id, latency_ms, stages, "request was slow");
     };
     if ErrorCode::parse(code).status() < 500 {
-        // the client's mistake: of interest to whoever looks for it, no reason to look
-        tracing::info!(%trace_id, %ask, row, request_id, code, reason, latency_ms, stages, "request was refused");
+        // the client's mistake: no warning
+        tracing::info!(%trace_id, %ask, row, request_id, code, reason, latency_ms, stages, "request was rejected");
     } else {
         tracing::warn!(%trace_id, %ask, row, request_id, code, reason, latency_ms, stages, "request failed");
     }
 }
 
-/// `"ingestion 0.2, edge 1.1, preprocessing 0.3"`: milliseconds in each stage, and on the edges between them.
-fn times(accepted_us: u64, stages: &[StageTime], end_us: u64) -> String {
+/// The milliseconds spent in each stage and on the edges between them: `"ingestion 0.2, edge 1.1, preprocessing 0.3"`.
+fn stage_times(accepted_us: u64, stages: &[StageTime], end_us: u64) -> String {
     let mut text = String::new();
     let mut before = accepted_us;
     for (index, time) in stages.iter().enumerate() {
@@ -176,21 +187,22 @@ mod tests {
     use forebay_contract::{ErrorCode, Problem, RequestId, now_us};
     use forebay_testkit::{http, kafka, results as batch, settings};
 
-    fn teller() -> Teller {
-        let mut teller = Teller::new(&settings(&[]).host());
-        teller.enabled = true;
-        teller
+    fn reporter() -> SlowRequestReporter {
+        let mut reporter = SlowRequestReporter::new(&settings(&[]).host());
+        reporter.enabled = true;
+        reporter
     }
 
     #[test]
-    fn the_chain_has_a_span_of_each_stage_below_the_one_before() {
-        let teller = teller();
+    fn each_stage_has_a_span_below_that_of_the_stage_before() {
+        let reporter = reporter();
         let context = kafka(RequestId([1; 16])).client_request_id("r").build();
         let mut batch = batch(Vec::new());
         batch.enter(Stage::Publishing);
         let failure = Problem::new(ErrorCode::ModelUnavailable, "every version is open").into();
         let end = now_us() + 5;
-        let spans: Vec<_> = teller.chain(&context, Some(&failure), &batch.stages, end).map(|(span, _)| span).collect();
+        let spans: Vec<_> =
+            reporter.span_chain(&context, Some(&failure), &batch.stages, end).map(|(span, _)| span).collect();
         let names: Vec<_> = spans.iter().map(|span| span.name.as_ref()).collect();
         assert_eq!(names, ["process inference-requests", "process forebay.predict", "process forebay.results"]);
         assert_eq!(spans[0].parent_span_id, [0; 8]);
@@ -201,33 +213,33 @@ mod tests {
         assert_eq!(spans[1].error.as_ref().map(|(code, _)| code.as_ref()), Some("model_unavailable"));
         assert!(spans[0].error.is_none() && spans[2].error.is_none());
         let http = http(RequestId([1; 16]), 0).build();
-        assert_eq!(teller.chain(&http, None, &batch.stages, end).next().unwrap().0.name, "POST /v1/predict");
+        assert_eq!(reporter.span_chain(&http, None, &batch.stages, end).next().unwrap().0.name, "POST /v1/predict");
     }
 
     #[test]
-    fn only_slow_or_failed_items_are_told_of() {
-        let teller = teller();
-        let both = Notice { spans: true, line: true };
+    fn only_slow_or_failed_requests_are_reported() {
+        let reporter = reporter();
+        let both = SlowRequestReport { spans: true, line: true };
         let quick = kafka(RequestId([1; 16])).build();
-        assert_eq!(teller.notice(&quick, false, quick.accepted_us() + 10), Notice::default());
-        assert_eq!(teller.notice(&quick, true, quick.accepted_us() + 10), both);
-        assert_eq!(teller.notice(&quick, false, quick.accepted_us() + 1_000_001), both);
+        assert_eq!(reporter.plan(&quick, false, quick.accepted_us() + 10), SlowRequestReport::default());
+        assert_eq!(reporter.plan(&quick, true, quick.accepted_us() + 10), both);
+        assert_eq!(reporter.plan(&quick, false, quick.accepted_us() + 1_000_001), both);
         let sampled = kafka(RequestId([1; 16])).sampled().build();
-        let line = Notice { spans: false, line: true };
-        assert_eq!(teller.notice(&sampled, true, sampled.accepted_us() + 5_000_000), line);
+        let line = SlowRequestReport { spans: false, line: true };
+        assert_eq!(reporter.plan(&sampled, true, sampled.accepted_us() + 5_000_000), line);
     }
 
     #[test]
-    fn a_flood_is_cut_to_a_budget_a_second() {
-        let teller = teller();
+    fn reports_have_a_budget_per_second() {
+        let reporter = reporter();
         let context = kafka(RequestId([1; 16])).build();
-        let notices: Vec<_> = (0..200).map(|_| teller.notice(&context, true, 1_700_000_000_000_000)).collect();
-        assert_eq!(notices.iter().filter(|notice| notice.spans).count(), 50);
-        assert_eq!(notices.iter().filter(|notice| notice.line).count(), 10);
+        let reports: Vec<_> = (0..200).map(|_| reporter.plan(&context, true, 1_700_000_000_000_000)).collect();
+        assert_eq!(reports.iter().filter(|report| report.spans).count(), 50);
+        assert_eq!(reports.iter().filter(|report| report.line).count(), 10);
     }
 
     #[test]
-    fn a_line_says_where_the_time_went() {
+    fn a_line_shows_where_the_time_was_spent() {
         let time = |stage: Stage, entered_us, left_us| StageTime { stage: stage.into(), entered_us, left_us };
         let stages = [
             time(Stage::Ingestion, 1_000, 1_200),
@@ -235,6 +247,6 @@ mod tests {
             time(Stage::Publishing, 22_500, 0),
         ];
         let expected = "ingestion 0.2, edge 0.8, caching 20.0, edge 0.5, publishing 0.5";
-        assert_eq!(times(1_000, &stages, 23_000), expected);
+        assert_eq!(stage_times(1_000, &stages, 23_000), expected);
     }
 }

@@ -1,0 +1,36 @@
+//! The metrics of publishing, besides those that every stage has.
+
+use forebay_runtime::prometheus_client::metrics::counter::Counter;
+use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
+use forebay_runtime::{LegacyMetrics, Metrics, StageMetrics};
+
+/// Handles, resolved once. The metrics' names start with `forebay_publishing_`.
+#[derive(Clone, Debug)]
+pub(crate) struct PublishingMetrics {
+    /// Copies of results that were sent before.
+    pub(crate) duplicates: Counter,
+    /// Callers with an `Idempotency-Key` that got a cached answer.
+    pub(crate) replayed: Counter,
+    /// Errors that `results.errors = "omit"` keeps off the result topic.
+    pub(crate) omitted: Counter,
+    /// Ids in the dedupe window.
+    pub(crate) ids: Gauge,
+    /// Results held back because the dedupe window is full.
+    pub(crate) held: Gauge,
+    /// Latency and errors of all requests, under the replaced service's names.
+    pub(crate) legacy: LegacyMetrics,
+}
+
+impl PublishingMetrics {
+    pub(crate) fn register(metrics: &Metrics, stage: &StageMetrics) -> Self {
+        let group = metrics.group("forebay_publishing_");
+        Self {
+            duplicates: stage.duplicates.clone(),
+            replayed: group.add("answered_again", "Callers that got a cached answer"),
+            omitted: group.add("omitted", "Errors kept off the result topic by results.errors"),
+            ids: group.add("window_ids", "Ids in the dedupe window"),
+            held: group.add("held", "Results held back because the dedupe window is full"),
+            legacy: metrics.legacy().clone(),
+        }
+    }
+}
