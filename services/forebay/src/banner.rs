@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use forebay_bus::Stages;
-use forebay_ingestion::system::HttpDoor;
+use forebay_ingestion::system::HttpListener;
 use forebay_model::{Registry, Rows};
 use forebay_runtime::CommonSettings;
 
@@ -16,7 +16,7 @@ struct Sample {
 }
 
 /// The text; a registry that cannot be read yet is said, not fatal.
-pub(crate) fn text(shared: &CommonSettings, http: Option<&HttpDoor>, kafka: bool, stages: &Stages) -> String {
+pub(crate) fn text(shared: &CommonSettings, http: Option<&HttpListener>, kafka: bool, stages: &Stages) -> String {
     let mut text = String::new();
     // writing to a string cannot fail
     let _ = writeln!(text, "forebay {}: {}", env!("CARGO_PKG_VERSION"), stages.names());
@@ -49,7 +49,7 @@ pub(crate) fn text(shared: &CommonSettings, http: Option<&HttpDoor>, kafka: bool
         let row = sample.row.iter().map(f64::to_string).collect::<Vec<_>>();
         let _ = writeln!(text, "\nTry it from another terminal; the prediction is {}:", sample.answer);
         let (url, usual) = (http.url(), http.address.port() == 8080 && !http.secure);
-        let (key, file) = match http.asks_for_credentials() {
+        let (key, file) = match http.needs_credentials() {
             true => (" -H \"X-API-Key: $KEY\"", "--api-key-file KEY "),
             false => ("", ""),
         };

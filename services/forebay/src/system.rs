@@ -3,7 +3,7 @@
 use actix_rt::Arbiter;
 use forebay_bus::{Mesh, Stages};
 use forebay_contract::Stage;
-use forebay_ingestion::system::HttpDoor;
+use forebay_ingestion::system::HttpListener;
 use forebay_runtime::{Drain, Host, StartError};
 
 use crate::settings::Settings;
@@ -15,7 +15,7 @@ pub(crate) fn start(
     host: &Host,
     stages: Stages,
     kafka: bool,
-) -> Result<(Option<HttpDoor>, impl Drain + use<>), StartError> {
+) -> Result<(Option<HttpListener>, impl Drain + use<>), StartError> {
     let arbiter = Arbiter::new().handle();
     let mut http = None;
     let mut mesh = Mesh::new(host, stages.clone(), kafka);

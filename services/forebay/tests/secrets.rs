@@ -177,7 +177,7 @@ fn no_secret_is_shown_anywhere() {
     secrets.extend(pem.lines().filter(|line| line.len() > 30 && !line.starts_with('-')).map(str::to_owned));
     assert!(secrets.len() >= 5);
     let logged = folder.read("log.txt") + &folder.read("out.txt");
-    assert!(logged.contains("request was refused"), "{logged}");
+    assert!(logged.contains("request rejected"), "{logged}");
     holds_none(&logged, &secrets, "the log");
     holds_none(&told, &secrets, "predict");
 

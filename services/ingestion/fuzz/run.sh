@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the fuzz targets of the doors and of the inner edges one after another: `run.sh [SECONDS [TARGET..]]` (default
-# 300, all). Needs cargo-fuzz, a nightly compiler and python3. The corpus starts with what the guides send and grows in
-# corpus/.
+# Runs the fuzz targets of the request parser and of the inner edges one after another: `run.sh [SECONDS [TARGET..]]`
+# (default 300, all). Needs cargo-fuzz, a nightly compiler and python3. The corpus starts with the requests of the guides
+# and grows in corpus/.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -15,7 +15,7 @@ import json, pathlib, sys
 
 corpus, golden = map(pathlib.Path, sys.argv[1:])
 named = {"age": 0.04, "bmi": None, "s1": -1.5e-3}
-asks = [
+requests = [
     {"features": [0.1, -2, 3e-7, None]},
     {"request_id": "r1", "features": named, "model_version": "v1", "priority": 0, "timeout_ms": 500},
     {"request_id": "r2", "features": [[1, 2], [3, 4]], "model": "diabetes"},
@@ -27,16 +27,16 @@ def seed(target, name, data):
     (corpus / target).mkdir(parents=True, exist_ok=True)
     (corpus / target / name).write_bytes(data)
 
-for index, ask in enumerate(asks):
+for index, request in enumerate(requests):
     for target in ("http_body", "kafka_record"):
-        seed(target, f"ask-{index}", json.dumps(ask).encode())
+        seed(target, f"request-{index}", json.dumps(request).encode())
 seed("inner_batch", "golden", bytes.fromhex(golden.read_text().strip()))
 PY
 
 cd "$here/.."
 for target in "${targets[@]}"; do
-  # no sanitizer: these crates have no unsafe code, and without one, more is seen in the same time;
-  # crashing inputs go to artifacts/; a gigabyte and ten seconds are far more than any input may take
+  # no sanitizer: these crates have no unsafe code, and more inputs are tried in the same time without one;
+  # crashing inputs go to artifacts/; a gigabyte and ten seconds are far more than any input may need
   cargo +nightly fuzz run -s none ${FUZZ_TARGET_DIR:+--target-dir "$FUZZ_TARGET_DIR"} "$target" -- \
     -max_total_time="$seconds" -max_len=16384 -rss_limit_mb=1024 -timeout=10 -print_final_stats=1
 done

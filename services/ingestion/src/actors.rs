@@ -1,7 +1,7 @@
-//! The stage's actors, thin: they own state and timers, the work is in the plain modules.
+//! The actors of this stage. They own state and timers; the work itself is in the plain modules.
 
-mod gatherer;
+mod batcher;
 mod ingester;
 
-pub(crate) use gatherer::{Gatherer, Offered};
-pub(crate) use ingester::{Ingester, MessagesTaken, RecordsTaken};
+pub(crate) use batcher::{AddItems, BatcherActor};
+pub(crate) use ingester::{DeliverMessages, DeliverRecords, Ingester};

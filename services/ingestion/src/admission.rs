@@ -1,69 +1,69 @@
-//! How a request becomes items: identity, deadline, result partition and trace, all decided here and once.
+//! Turns a request into items: identity, deadline, partitions and trace are decided here, once.
 
 use std::time::Duration;
 
 use forebay_contract::{Context, ContextFields, Item, Origin, Outcome, Problem, Request, RequestId};
 use forebay_runtime::{DeliverySettings, TraceContext};
 
-use crate::ask::Ask;
+use crate::request::{DEFAULT_PRIORITY, ParsedRequest};
 
 /// How long a request may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// Of a request that does not say.
+    /// Applies to a request that names no timeout.
     pub default: Duration,
-    /// Of a request that says more.
-    pub most: Duration,
+    /// Caps the timeout that a request names.
+    pub max: Duration,
 }
 
 impl From<&DeliverySettings> for Timeouts {
     fn from(delivery: &DeliverySettings) -> Self {
-        Self { default: delivery.timeout, most: delivery.max_timeout }
+        Self { default: delivery.timeout, max: delivery.max_timeout }
     }
 }
 
 impl Timeouts {
-    /// What a request is given.
-    pub fn of(&self, asked: Option<Duration>) -> Duration {
-        asked.unwrap_or(self.default).min(self.most)
+    /// The timeout of a request that named `requested`.
+    pub fn effective(&self, requested: Option<Duration>) -> Duration {
+        requested.unwrap_or(self.default).min(self.max)
     }
 }
 
-/// A door's decisions about one ask.
+/// Everything about a request that its entry point decides; each item carries it unchanged through the mesh.
 #[derive(Clone, Debug)]
-pub struct Admission {
-    /// Identity.
-    pub ask: RequestId,
-    /// Partition of the results topic.
+pub struct RequestAdmission {
+    /// Identity of the request inside the mesh.
+    pub id: RequestId,
+    /// Partition of the results topic, and so the publishing replica that sees every copy of this request.
     pub result_partition: u32,
-    /// How the answer finds its way back.
+    /// Where the answer is sent.
     pub origin: Origin,
-    /// Unix microseconds.
+    /// When the request arrived, Unix microseconds.
     pub accepted_us: u64,
-    /// From then on.
+    /// How long the request may take, counted from `accepted_us`.
     pub timeout: Duration,
-    /// The door's span, or where it would be.
+    /// The span of the entry point; only the trace id counts if the trace is not sampled.
     pub trace: TraceContext,
-    /// The digest of a request with a key.
+    /// Digest of the payload, for a request with an `Idempotency-Key`.
     pub idempotent: Option<[u8; 16]>,
 }
 
-impl Admission {
-    /// One item a row.
-    pub fn items(&self, ask: Ask) -> Vec<Item<Request>> {
-        let rows = ask.features.rows().len();
-        let (request_id, priority) = (ask.request_id.clone(), ask.priority);
+impl RequestAdmission {
+    /// One item for each row.
+    pub fn items(&self, request: ParsedRequest) -> Vec<Item<Request>> {
+        let rows = request.features.rows().len();
+        let (request_id, priority) = (request.request_id.clone(), request.priority);
         let mut items = Vec::with_capacity(rows);
-        for payload in ask.into_requests() {
+        for payload in request.into_requests() {
             let context = self.context(items.len(), rows, request_id.clone(), priority);
             items.push(self.item(context, payload));
         }
         items
     }
 
-    /// The answer to a request that goes no further.
-    pub fn refusal(&self, request_id: Option<String>, problem: Problem) -> Item<Outcome> {
-        let context = self.context(0, 1, request_id, crate::ask::DEFAULT_PRIORITY);
+    /// The error outcome of a request that does not enter the mesh.
+    pub fn rejection(&self, request_id: Option<String>, problem: Problem) -> Item<Outcome> {
+        let context = self.context(0, 1, request_id, DEFAULT_PRIORITY);
         self.item(context, problem.into())
     }
 
@@ -75,7 +75,7 @@ impl Admission {
     fn context(&self, row: usize, rows: usize, request_id: Option<String>, priority: i32) -> Context {
         let timeout = u64::try_from(self.timeout.as_micros()).unwrap_or(u64::MAX);
         Context::new(ContextFields {
-            request_id: self.ask,
+            request_id: self.id,
             row: u32::try_from(row).unwrap_or(u32::MAX),
             rows: u32::try_from(rows).unwrap_or(u32::MAX),
             client_request_id: request_id,
@@ -97,17 +97,17 @@ mod tests {
     use forebay_contract::HttpOrigin;
 
     #[test]
-    fn a_request_gets_what_it_asks_for_up_to_the_limit() {
-        let timeouts = Timeouts { default: Duration::from_secs(60), most: Duration::from_secs(300) };
-        assert_eq!(timeouts.of(None), Duration::from_secs(60));
-        assert_eq!(timeouts.of(Some(Duration::from_millis(5))), Duration::from_millis(5));
-        assert_eq!(timeouts.of(Some(Duration::from_secs(9999))), Duration::from_secs(300));
+    fn a_request_gets_the_timeout_it_names_up_to_the_limit() {
+        let timeouts = Timeouts { default: Duration::from_secs(60), max: Duration::from_secs(300) };
+        assert_eq!(timeouts.effective(None), Duration::from_secs(60));
+        assert_eq!(timeouts.effective(Some(Duration::from_millis(5))), Duration::from_millis(5));
+        assert_eq!(timeouts.effective(Some(Duration::from_secs(9999))), Duration::from_secs(300));
     }
 
     #[test]
     fn every_row_carries_the_decisions() {
-        let admission = Admission {
-            ask: RequestId([7; 16]),
+        let admission = RequestAdmission {
+            id: RequestId([7; 16]),
             result_partition: 3,
             origin: Origin::Http(HttpOrigin { instance: 9, reply_partition: 2 }),
             accepted_us: 1_000_000,
@@ -115,8 +115,8 @@ mod tests {
             trace: TraceContext::root(true).child(),
             idempotent: Some([1; 16]),
         };
-        let ask = crate::parse::parse_http(br#"{"features":[[1],[2]],"request_id":"r","priority":5}"#, 2).unwrap();
-        let items = admission.items(ask);
+        let request = crate::parse::parse_http(br#"{"features":[[1],[2]],"request_id":"r","priority":5}"#, 2).unwrap();
+        let items = admission.items(request);
         assert_eq!(items.len(), 2);
         for (row, item) in items.iter().enumerate() {
             let context = &item.context;

@@ -1,39 +1,92 @@
-//! Who asks at the HTTP door, and how much each may ask.
+//! Who calls the HTTP server, and how much each caller may use.
 //!
-//! A caller shows an API key or a token (JWT). Keys are random and of 256 bits, so the door keeps their SHA-256 alone; tokens
-//! are checked against the issuer's public keys. Nothing here knows HTTP: `doors` reads the headers.
+//! A caller presents an API key or a token (JWT). Keys are 256 random bits, so storing their SHA-256 is enough; tokens are
+//! checked against the public keys of their issuer. This module does not depend on HTTP: `http` reads the headers.
 //!
 //! # Layout
-//! - [`Gate`]: the check of one request
-//! - [`Caller`]: who was recognised; `allowance`: how much is left of what it may do
-//! - [`ApiKey`]: the text of a key and its hash; `key_file`: the lines of the file; `key_ring`: the keys that count now
-//! - `tokens`: what a token must be; `key_set`: the issuer's keys; `issuer`: where they are read; `ring_provider`: their
-//!   arithmetic
-//! - `counts`: metrics
+//! - [`Authenticator`]: checks one request
+//! - [`Caller`]: who was recognised; `rate_limit`: how much of its limits is left
+//! - [`ApiKey`]: the text of a key and its hash; `key_file`: the lines of the file; `key_ring`: the keys in use
+//! - `tokens`: the rules for tokens; `key_set`: the keys of the issuer; `jwks_source`: where they are read;
+//!   `ring_provider`: signature verification with ring
+//! - `metrics`: what is counted
 
-mod allowance;
 mod api_key;
+mod authenticator;
 mod caller;
-mod counts;
-mod gate;
-mod issuer;
+mod jwks_source;
 mod key_file;
 mod key_ring;
 mod key_set;
+mod metrics;
+mod rate_limit;
 mod ring_provider;
 mod tokens;
 
-pub use api_key::{ApiKey, KeyHash};
-pub use caller::Caller;
-pub use gate::{Admitted, Credentials, Gate};
-pub use key_file::{KeyLine, Terms, parse as parse_keys, time as parse_time};
-pub(crate) use tokens::algorithm;
+use std::time::Duration;
 
-/// Whether the file of keys at `path` can be used.
-///
-/// # Errors
-/// What is wrong with it; never a part of a line, nor a key that stands in place of the path.
-pub(crate) fn check_keys(path: &str) -> Result<(), String> {
-    let told = |error| format!("{}: {error}", forebay_runtime::shown("auth.keys_file", path));
-    key_ring::lines(path.as_ref()).map(drop).map_err(told)
+use forebay_runtime::Problems;
+
+use crate::settings::{AuthSettings, JwtSettings};
+
+pub use api_key::{ApiKey, KeyHash};
+pub use authenticator::{AuthenticatedCaller, Authenticator, RequestCredentials};
+pub use caller::Caller;
+pub use key_file::{KeyLine, KeyOptions, parse as parse_keys, time as parse_time};
+
+/// Checks the section `[auth]`, files included. No message shows a part of a key.
+pub(crate) fn check(auth: &AuthSettings, problems: &mut Problems) {
+    if auth.refresh < Duration::from_millis(50) {
+        problems.add("auth.refresh", "is shorter than 50ms, the minimum");
+    }
+    let limited = auth.rate > 0 || auth.burst > 0 || auth.daily_rows > 0;
+    if limited && !auth.is_on() {
+        problems.add(
+            "auth",
+            "sets limits for callers, but nothing identifies callers: set auth.keys_file or auth.jwt.jwks",
+        );
+    }
+    if auth.burst > 0 && auth.rate == 0 {
+        problems.add("auth.burst", "is set without auth.rate");
+    }
+    if auth.has_keys()
+        && let Err(error) = key_ring::lines(auth.keys_file.as_ref())
+    {
+        let file = forebay_runtime::shown("auth.keys_file", &auth.keys_file);
+        problems.add("auth.keys_file", format!("{file}: {error}"));
+    }
+    check_jwt(&auth.jwt, problems);
+}
+
+fn check_jwt(jwt: &JwtSettings, problems: &mut Problems) {
+    if !jwt.is_on() {
+        return;
+    }
+    for (key, value) in [("auth.jwt.issuer", &jwt.issuer), ("auth.jwt.audience", &jwt.audience)] {
+        if value.trim().is_empty() {
+            problems.add(key, "is empty: tokens issued for other services would be accepted");
+        }
+    }
+    if jwt.algorithms.is_empty() {
+        problems.add("auth.jwt.algorithms", "is empty, expected at least one");
+    }
+    for name in &jwt.algorithms {
+        if let Err(why) = tokens::algorithm(name) {
+            problems.add("auth.jwt.algorithms", why);
+        }
+    }
+    let local = ["http://127.0.0.1", "http://localhost", "http://[::1]"]
+        .iter()
+        .any(|host| jwt.jwks.strip_prefix(host).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ':'])));
+    if !(jwt.jwks.starts_with("https://") || jwt.jwks.starts_with("file:") || local) {
+        problems.add("auth.jwt.jwks", "is neither https://... nor file:PATH (http:// only on this machine)");
+    }
+    if jwt.leeway > Duration::from_secs(600) {
+        problems.add("auth.jwt.leeway", "is longer than 10m");
+    }
+    for (key, time) in [("auth.jwt.refresh", jwt.refresh), ("auth.jwt.cooldown", jwt.cooldown)] {
+        if time < Duration::from_millis(50) {
+            problems.add(key, "is shorter than 50ms, the minimum");
+        }
+    }
 }

@@ -1,35 +1,34 @@
-//! The first stage: requests come in over HTTP, Kafka and RabbitMQ, are understood, and leave in batches. HTTP callers wait here
-//! for their answers.
+//! The first stage. Requests arrive over HTTP, Kafka and RabbitMQ, are parsed and leave in batches. HTTP callers wait in
+//! this stage for their answers.
 //!
 //! # Layout
-//! - [`ask`], [`parse`]: what a client asks, and the one parser of it
-//! - [`auth`]: who may use the HTTP door, and how much; [`refusal`]: what it answers to others
-//! - `tls`: the HTTP door's certificates, read again when they change; `follow`: looking at files
-//! - `bound`: limits of requests and of memory
-//! - [`admission`]: how a request becomes items: identity, deadline, result partition, trace
-//! - [`gathering`]: pacing; when pending items leave as a batch
-//! - [`waiters`]: callers that wait, and the rows of their answers
-//! - [`records`], [`messages`]: the work of the Kafka and the RabbitMQ door on one record or message
-//! - [`doors`]: the HTTP door
-//! - `actors`: the ingester (records and messages) and the gatherer (batches), both thin
+//! - [`http`]: the HTTP server; [`kafka`] and [`amqp`]: what becomes of one record or message, over [`inbound`]
+//! - [`auth`]: who may use the HTTP server, and how much; [`rejection`]: how it answers everyone else
+//! - [`request`], [`parse`]: a request as the client meant it, and the one parser for all three entry points
+//! - [`admission`]: turns a request into items: identity, deadline, partitions, trace
+//! - [`batching`]: when pending items leave as a batch
+//! - [`pending`]: HTTP requests that wait for their rows
+//! - `periodic`: repeated work on threads that may block
+//! - `actors`: the ingester (records and messages) and the batcher, both thin
 //! - [`system`]: the wiring
 
 mod actors;
 pub mod admission;
-pub mod ask;
+pub mod amqp;
 pub mod auth;
-mod bound;
-pub mod doors;
-mod follow;
-pub mod gathering;
-pub mod messages;
+pub mod batching;
+pub mod http;
+pub mod inbound;
+pub mod kafka;
 pub mod parse;
-pub mod records;
-pub mod refusal;
+pub mod pending;
+mod periodic;
+pub mod rejection;
+pub mod request;
 pub mod settings;
 pub mod system;
-mod tls;
-pub mod waiters;
+
+pub use settings::Settings;
 
 /// Defaults of this service's settings.
 pub const DEFAULTS: forebay_runtime::DefaultSettings =

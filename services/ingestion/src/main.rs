@@ -1,6 +1,6 @@
-//! The ingestion service's binary.
+//! The binary of the ingestion service.
 
-use forebay_ingestion::{settings::Settings, system};
+use forebay_ingestion::{Settings, system};
 use forebay_runtime::{ServiceSpec, service};
 
 #[global_allocator]
@@ -8,7 +8,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SPEC: ServiceSpec = ServiceSpec {
     name: "ingestion",
-    about: "takes requests over HTTP, Kafka and RabbitMQ and hands them to the mesh",
+    about: "accepts requests over HTTP, Kafka and RabbitMQ and passes them to the mesh",
     defaults: forebay_ingestion::DEFAULTS,
 };
 

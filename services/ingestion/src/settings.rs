@@ -1,4 +1,4 @@
-//! Settings of the doors; `settings.toml` says what each means.
+//! Settings of this service; `settings.toml` says what each means.
 
 mod auth;
 mod http;
@@ -8,44 +8,46 @@ use std::time::Duration;
 use forebay_runtime::{Layers, Problems, duration};
 use serde::Deserialize;
 
-pub use auth::{Auth, Jwt};
-pub use http::{Http, Tls};
+pub use auth::{AuthSettings, JwtSettings};
+pub use http::{HttpSettings, HttpTlsSettings};
 
 /// All sections, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The HTTP door.
-    pub http: Http,
+    /// The HTTP server.
+    pub http: HttpSettings,
     /// Who may use it.
-    pub auth: Auth,
-    /// The Kafka door and what both share.
-    pub ingestion: Ingestion,
+    pub auth: AuthSettings,
+    /// The outside topic, and batching.
+    pub ingestion: IngestionSettings,
 }
 
 /// `[ingestion]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ingestion {
-    /// Whether the outside topic is read.
-    pub kafka_door: bool,
-    /// Pacing gap between two batches.
+pub struct IngestionSettings {
+    /// Whether requests are read from the outside topic.
+    pub kafka: bool,
+    /// Interval between two batches under load.
     #[serde(with = "duration")]
-    pub gather: Duration,
-    /// Whether the client's label names a Kafka ask.
+    pub batch_interval: Duration,
+    /// Whether the client's `request_id` identifies a Kafka request.
     pub request_id_is_identity: bool,
 }
 
 impl Settings {
     /// Reads and checks all sections.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
-        let http = layers.section::<Http>("http", problems);
-        let auth = layers.section::<Auth>("auth", problems);
-        let ingestion = layers.section::<Ingestion>("ingestion", problems);
+        let http = layers.section::<HttpSettings>("http", problems);
+        let auth = layers.section::<AuthSettings>("auth", problems);
+        let ingestion = layers.section::<IngestionSettings>("ingestion", problems);
         let (http, auth, ingestion) = (http?, auth?, ingestion?);
         http.check(problems);
-        auth.check(problems);
-        if ingestion.gather > Duration::from_secs(1) {
-            problems.add("ingestion.gather", "is longer than 1s: every request would wait for it under load");
+        crate::http::tls::check(&http.tls, problems);
+        crate::auth::check(&auth, problems);
+        if ingestion.batch_interval > Duration::from_secs(1) {
+            let text = "is longer than 1s: under load every request would wait that long";
+            problems.add("ingestion.batch_interval", text);
         }
         Some(Self { http, auth, ingestion })
     }
@@ -63,16 +65,16 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_sound() {
+    fn the_defaults_are_valid() {
         let settings = read(&[]).unwrap();
         assert_eq!(settings.http.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(settings.http.max_body, 1 << 20);
-        assert_eq!(settings.ingestion.gather, Duration::from_millis(5));
+        assert_eq!(settings.ingestion.batch_interval, Duration::from_millis(5));
         assert!(!settings.auth.is_on() && !settings.http.tls.is_on() && settings.http.cors_origins.is_empty());
     }
 
     #[test]
-    fn half_of_a_protection_is_refused() {
+    fn incomplete_protection_is_rejected() {
         for (flags, key) in [
             (&["auth.jwt.jwks=https://issuer/keys", "auth.jwt.audience=us"][..], "auth.jwt.issuer"),
             (&["auth.jwt.jwks=https://issuer/keys", "auth.jwt.issuer=i"], "auth.jwt.audience"),
@@ -96,8 +98,8 @@ mod tests {
 
     #[test]
     fn all_problems_are_reported_at_once() {
-        let error = read(&["http.workers=0", "http.in_flight=10", "ingestion.gather=2s"]).unwrap_err();
-        for key in ["http.workers", "http.in_flight", "ingestion.gather"] {
+        let error = read(&["http.workers=0", "http.in_flight=10", "ingestion.batch_interval=2s"]).unwrap_err();
+        for key in ["http.workers", "http.in_flight", "ingestion.batch_interval"] {
             assert!(error.contains(key), "{error}");
         }
     }

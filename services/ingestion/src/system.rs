@@ -1,6 +1,4 @@
-//! The wiring: who talks to whom, and nothing else. `door`: the HTTP door, opened and closed.
-
-mod door;
+//! The wiring: who sends to whom, and nothing else.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,190 +14,198 @@ use forebay_contract::edges::{REPLIES, REQUESTS, REQUESTS_IN, RESULTS};
 use forebay_contract::{HttpOrigin, Outcome, Request, Stage};
 use forebay_runtime::{Drain, Host, StageMetrics, StageTracer, StartError};
 
-use crate::actors::{Gatherer, Ingester, MessagesTaken, Offered, RecordsTaken};
+use crate::actors::{AddItems, BatcherActor, DeliverMessages, DeliverRecords, Ingester};
 use crate::admission::Timeouts;
-use crate::auth::Gate;
-use crate::doors::{Catalog, Intake, PredictDoor, Refusals, WaitingRoom};
-use crate::gathering::{Gather, Gathering};
-use crate::messages::MessageDoor;
-use crate::records::RecordDoor;
+use crate::amqp::AmqpIngress;
+use crate::auth::Authenticator;
+use crate::batching::{Batcher, Gather};
+pub use crate::http::HttpListener;
+use crate::http::{AdmissionLimits, HttpState, ModelListing, RejectionReporter, serve};
+use crate::kafka::KafkaIngress;
+use crate::pending::PendingRequests;
 use crate::settings::Settings;
-use crate::waiters::Waiters;
 
-pub use door::HttpDoor;
+/// Accepts records of the outside topic.
+pub type KafkaHandler = Arc<dyn Fn(Delivery<RawBatch>) + Send + Sync>;
 
-/// Takes records of the outside topic.
-pub type KafkaDoor = Arc<dyn Fn(Delivery<RawBatch>) + Send + Sync>;
-
-/// Takes messages of RabbitMQ.
-pub type RabbitDoor = Arc<dyn Fn(AmqpMessages) + Send + Sync>;
+/// Accepts messages from RabbitMQ.
+pub type AmqpHandler = Arc<dyn Fn(AmqpMessages) + Send + Sync>;
 
 /// Where the stage sends.
 #[derive(Clone, Debug)]
 pub struct Outlets {
-    /// Requests on their way.
+    /// Requests, to preprocessing.
     pub requests: Outlet<Request>,
-    /// Errors of the Kafka door.
+    /// Error outcomes, to publishing.
     pub results: Outlet<Outcome>,
-    /// Records that are no requests.
+    /// Records and messages that are not requests.
     pub dead_letters: DeadLetters,
 }
 
-/// Where the stage stands in the mesh.
+/// Where the stage is in the mesh.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
-    /// Partitions of the inner topics; 1 on memory edges.
+pub struct StagePlacement {
+    /// Number of partitions of the inner topics; 1 on memory edges.
     pub partitions: u32,
-    /// Gap between two batches; none on memory edges, where a record costs nothing.
-    pub gather: Duration,
-    /// This replica, and its partition of the replies topic.
+    /// Interval between two batches under load; zero on memory edges, where a record costs nothing.
+    pub batch_interval: Duration,
+    /// This replica's instance number and its partition of the replies topic.
     pub origin: HttpOrigin,
 }
 
-impl Place {
+impl StagePlacement {
     /// In the same process as the stages after it.
     pub fn memory() -> Self {
         let origin = HttpOrigin { instance: rand::random(), reply_partition: 0 };
-        Self { partitions: 1, gather: Duration::ZERO, origin }
+        Self { partitions: 1, batch_interval: Duration::ZERO, origin }
     }
 
-    /// A replica of its own: a new instance, whose replies come over a partition of `partitions`.
-    pub fn replica(partitions: u32, gather: Duration) -> Self {
+    /// A separate replica with a random instance number, whose replies arrive on one of `partitions`.
+    pub fn replica(partitions: u32, batch_interval: Duration) -> Self {
         let (instance, partitions) = (rand::random::<u64>(), partitions.max(1));
         let reply_partition = (instance % u64::from(partitions)) as u32;
-        Self { partitions, gather, origin: HttpOrigin { instance, reply_partition } }
+        Self { partitions, batch_interval, origin: HttpOrigin { instance, reply_partition } }
     }
 }
 
-/// The stage, before its doors open.
+/// The stage, before it accepts requests. Clones share its actors and state.
 #[derive(Clone)]
-pub struct Ingestion {
-    /// Where replies come in.
+pub struct IngestionStage {
+    /// Accepts replies.
     pub replies: Inlet<Outcome>,
-    /// Where records of the outside topic come in.
-    pub kafka_door: KafkaDoor,
-    /// Where messages of RabbitMQ come in.
-    pub amqp_door: RabbitDoor,
-    /// Callers that wait for replies.
-    pub waiters: Waiters,
-    predict: PredictDoor,
-    catalog: Catalog,
+    /// Accepts records of the outside topic.
+    pub kafka: KafkaHandler,
+    /// Accepts messages from RabbitMQ.
+    pub amqp: AmqpHandler,
+    /// HTTP requests that wait for replies.
+    pub pending: PendingRequests,
+    http: HttpState,
+    models: ModelListing,
 }
 
-impl fmt::Debug for Ingestion {
+impl fmt::Debug for IngestionStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Ingestion")
+        f.write_str("IngestionStage")
     }
 }
 
-/// The stage on whatever edges it is given.
+/// The stage on the given edges.
 ///
 /// # Errors
-/// When a file of credentials cannot be used: names the setting.
+/// If a file of credentials cannot be used; the error names the setting.
 pub fn stage(
     settings: &Settings,
     host: &Host,
     arbiter: &ArbiterHandle,
     outlets: Outlets,
-    place: Place,
+    placement: StagePlacement,
     directory: &ModelDirectory,
-) -> Result<Ingestion, StartError> {
+) -> Result<IngestionStage, StartError> {
     let Outlets { requests, results, dead_letters } = outlets;
     let metrics = StageMetrics::register(host.metrics(), "ingestion");
     let tracer = host.telemetry().stage("ingestion");
     let (legacy, lifecycle) = (host.metrics().legacy(), host.lifecycle());
     let timeouts = Timeouts::from(&host.settings().delivery);
 
-    let gathering = Gathering::new(place.gather, place.partitions, rand::random());
-    let batch_partition = gathering.batch_partition();
-    let gatherer = {
+    let batcher = Batcher::new(placement.batch_interval, placement.partitions, rand::random());
+    let batch_partition = batcher.batch_partition();
+    let batcher = {
         let (metrics, accepted) = (metrics.clone(), legacy.requests.clone());
-        let component = lifecycle.register("ingestion gatherer");
-        let start = move |_: &mut _| Gatherer::new(gathering, requests, metrics, accepted, component);
-        Gatherer::start_in_arbiter(arbiter, start)
+        let component = lifecycle.register("ingestion batcher");
+        let start = move |_: &mut _| BatcherActor::new(batcher, requests, metrics, accepted, component);
+        BatcherActor::start_in_arbiter(arbiter, start)
     };
-    let gather = gather(gatherer);
+    let gather = gather(batcher);
 
     let ingester = {
-        let door = record_door(settings, host, place.partitions, tracer.clone());
-        let messages = message_door(host, place.partitions, Arc::clone(&batch_partition), tracer.clone());
+        let kafka = kafka_ingress(settings, host, placement.partitions, tracer.clone());
+        let amqp = amqp_ingress(host, placement.partitions, Arc::clone(&batch_partition), tracer.clone());
         let (gather, metrics, accepted) = (Arc::clone(&gather), metrics.clone(), legacy.requests.clone());
         let component = lifecycle.register("ingestion ingester");
         let start =
-            move |_: &mut _| Ingester { door, messages, gather, results, dead_letters, metrics, accepted, component };
+            move |_: &mut _| Ingester { kafka, amqp, gather, results, dead_letters, metrics, accepted, component };
         Ingester::start_in_arbiter(arbiter, start)
     };
-    let (kafka_door, amqp_door) = record_doors(ingester);
+    let (kafka, amqp) = handlers(ingester);
 
-    let waiters = Waiters::new(place.origin.instance);
-    let predict = PredictDoor {
+    let pending = PendingRequests::new(placement.origin.instance);
+    let http = HttpState {
         gather,
-        waiters: waiters.clone(),
-        room: WaitingRoom::new(settings.http.in_flight, host.metrics()),
+        pending: pending.clone(),
+        limits: AdmissionLimits::new(&settings.http, host.metrics()),
         timeouts,
-        partitions: place.partitions,
+        partitions: placement.partitions,
         batch_partition,
-        origin: place.origin,
-        intake: Intake::new(&settings.http),
-        gate: Gate::open(&settings.auth, host.metrics())?,
+        origin: placement.origin,
+        authenticator: Authenticator::open(&settings.auth, host.metrics())?,
         default_model: host.settings().models.name.as_str().into(),
         http: settings.http.clone(),
         lifecycle: lifecycle.clone(),
         only_when_ready: !host.process().all_in_one,
-        refusals: Refusals::new(tracer.clone()),
+        rejections: RejectionReporter::new(tracer.clone()),
         tracer,
         metrics,
         accepted: legacy.requests.clone(),
         errors: legacy.errors.clone(),
     };
-    let replies = replies(waiters.clone());
-    let catalog = Catalog::new(directory.clone(), host.settings().models.clone());
-    Ok(Ingestion { replies, kafka_door, amqp_door, waiters, predict, catalog })
+    let replies = replies(pending.clone());
+    let models = ModelListing::new(directory.clone(), host.settings().models.clone());
+    Ok(IngestionStage { replies, kafka, amqp, pending, http, models })
 }
 
-fn replies(waiters: Waiters) -> Inlet<Outcome> {
+fn replies(pending: PendingRequests) -> Inlet<Outcome> {
     Inlet::new(move |delivery| {
-        waiters.settle(delivery.payload);
+        pending.on_replies(delivery.payload);
         delivery.ack.ack();
     })
 }
 
 #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
-fn record_doors(ingester: Addr<Ingester>) -> (KafkaDoor, RabbitDoor) {
+fn handlers(ingester: Addr<Ingester>) -> (KafkaHandler, AmqpHandler) {
     let other = ingester.clone();
-    let kafka = Arc::new(move |delivery| ingester.do_send(RecordsTaken(delivery)));
-    (kafka, Arc::new(move |messages| other.do_send(MessagesTaken(messages))))
+    let kafka = Arc::new(move |delivery| ingester.do_send(DeliverRecords(delivery)));
+    (kafka, Arc::new(move |messages| other.do_send(DeliverMessages(messages))))
 }
 
-fn message_door(host: &Host, partitions: u32, batch_partition: Arc<AtomicU32>, tracer: StageTracer) -> MessageDoor {
+fn amqp_ingress(host: &Host, partitions: u32, batch_partition: Arc<AtomicU32>, tracer: StageTracer) -> AmqpIngress {
     let shared = host.settings();
     let queue = shared.rabbitmq.queue.as_str().into();
-    MessageDoor { queue, partitions, batch_partition, timeouts: Timeouts::from(&shared.delivery), tracer }
+    AmqpIngress { queue, partitions, batch_partition, timeouts: Timeouts::from(&shared.delivery), tracer }
 }
 
-fn gather(gatherer: Addr<Gatherer>) -> Gather {
+fn gather(batcher: Addr<BatcherActor>) -> Gather {
     #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
-    Arc::new(move |offer| gatherer.do_send(Offered(offer)))
+    Arc::new(move |items| batcher.do_send(AddItems(items)))
 }
 
-fn record_door(settings: &Settings, host: &Host, partitions: u32, tracer: StageTracer) -> RecordDoor {
+fn kafka_ingress(settings: &Settings, host: &Host, partitions: u32, tracer: StageTracer) -> KafkaIngress {
     let shared = host.settings();
-    RecordDoor {
+    KafkaIngress {
         topic: shared.topics.requests_in.as_str().into(),
         group: shared.kafka.consumer_group.as_str().into(),
         partitions,
         timeouts: Timeouts::from(&shared.delivery),
-        label_is_identity: settings.ingestion.request_id_is_identity,
+        request_id_is_identity: settings.ingestion.request_id_is_identity,
         tracer,
     }
 }
 
-/// The stage on the edges of its process, and its HTTP endpoint, which is closed with the mesh. It opens here: in a
-/// process with several stages this one starts last.
+impl IngestionStage {
+    /// Opens the HTTP listener on the current actix system. The stage lives as long as the listener.
+    ///
+    /// # Errors
+    /// If the address cannot be bound or a certificate cannot be used; the error names the setting.
+    pub fn serve_http(&self, host: &Host) -> Result<HttpListener, StartError> {
+        serve(self.http.clone(), self.models.clone(), host, Arc::new(self.clone()))
+    }
+}
+
+/// The stage on the edges of its process, and its HTTP listener, which is closed with the mesh. The listener opens here: in
+/// a process with several stages this one starts last.
 ///
 /// # Errors
-/// When an edge or an endpoint cannot open.
-pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> Result<HttpDoor, StartError> {
+/// If an edge or the listener cannot be opened.
+pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> Result<HttpListener, StartError> {
     let host = mesh.host().clone();
     let shared = host.settings();
     let outlets = Outlets {
@@ -207,16 +213,19 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
         results: mesh.outlet(Stage::Ingestion, &RESULTS)?,
         dead_letters: mesh.dead_letters(Stage::Ingestion)?,
     };
-    let gather = if mesh.is_in_memory(REQUESTS.spec()) { Duration::ZERO } else { settings.ingestion.gather };
+    let interval = if mesh.is_in_memory(REQUESTS.spec()) { Duration::ZERO } else { settings.ingestion.batch_interval };
     let partitions = u32::try_from(shared.kafka.partitions).unwrap_or(1);
-    let place = if mesh.has_kafka() { Place::replica(partitions, gather) } else { Place::memory() };
-    let stage = stage(settings, &host, arbiter, outlets, place, &mesh.directory()?)?;
-    mesh.serve_partition(&REPLIES, place.origin.reply_partition, stage.replies.clone())?;
-    if settings.ingestion.kafka_door {
-        let take = Arc::clone(&stage.kafka_door);
+    let placement = match mesh.has_kafka() {
+        true => StagePlacement::replica(partitions, interval),
+        false => StagePlacement::memory(),
+    };
+    let stage = stage(settings, &host, arbiter, outlets, placement, &mesh.directory()?)?;
+    mesh.serve_partition(&REPLIES, placement.origin.reply_partition, stage.replies.clone())?;
+    if settings.ingestion.kafka {
+        let take = Arc::clone(&stage.kafka);
         mesh.serve_records(&REQUESTS_IN, &shared.kafka.consumer_group, move |delivery| take(delivery))?;
     }
-    let take = Arc::clone(&stage.amqp_door);
+    let take = Arc::clone(&stage.amqp);
     mesh.serve_messages(Stage::Ingestion, move |messages| take(messages));
     let http = stage.serve_http(&host)?;
     let closed = http.clone();

@@ -1,4 +1,4 @@
-//! The HTTP door against a fake mesh.
+//! The HTTP server against a fake mesh.
 #![cfg(test)]
 
 mod mesh;
@@ -14,11 +14,11 @@ const PREDICT: &str = "POST /v1/predict HTTP/1.1";
 #[actix_rt::test]
 async fn one_row_is_answered_with_its_prediction() {
     let mut mesh = Mesh::start(&[]);
-    let door = mesh.serve();
+    let server = mesh.serve();
     let header = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\ntracestate: a=b";
     let body =
         br#"{"request_id":"r1","features":[0.1,0.2],"model":"m","model_version":"v1","priority":-2,"timeout_ms":9000}"#;
-    let stream = send(door.address, &format!("{PREDICT}\r\n{header}"), body).await;
+    let stream = send(server.address, &format!("{PREDICT}\r\n{header}"), body).await;
     let (batch, ack) = mesh.arrived().await;
     ack.ack();
     assert_eq!((batch.items.len(), batch.stages.len()), (1, 1));
@@ -28,7 +28,11 @@ async fn one_row_is_answered_with_its_prediction() {
     let context = &item.context;
     assert_eq!((context.client_request_id(), context.priority(), context.rows()), (Some("r1"), -2, 1));
     assert_eq!(context.deadline_us() - context.accepted_us(), 9_000_000);
-    assert_eq!(context.result_partition(), batch.batch_partition, "without a key the home follows the batch");
+    assert_eq!(
+        context.result_partition(),
+        batch.batch_partition,
+        "without a key the results partition is that of the batch"
+    );
     assert!(context.sampled() && item.parent_span == 0xb7ad_6b71_6920_3331);
     assert!(matches!(context.origin(), Some(Origin::Http(_))));
     mesh.reply(batch.items.into_iter().map(sum).collect());
@@ -50,14 +54,14 @@ async fn one_row_is_answered_with_its_prediction() {
 #[actix_rt::test]
 async fn the_key_of_a_client_comes_with_the_body_or_the_header() {
     let mut mesh = Mesh::start(&[]);
-    let door = mesh.serve();
+    let server = mesh.serve();
     let header = format!("{PREDICT}\r\nX-Forebay-Key: bob");
     for (head, body, key) in [
         (PREDICT, r#"{"features":[1]}"#, None),
         (header.as_str(), r#"{"features":[[1],[2]]}"#, Some("bob")),
         (header.as_str(), r#"{"features":[1],"key":"alice"}"#, Some("alice")),
     ] {
-        let stream = send(door.address, head, body.as_bytes()).await;
+        let stream = send(server.address, head, body.as_bytes()).await;
         let (batch, ack) = mesh.arrived().await;
         ack.ack();
         let key = key.map(SplitKey::of_text);
@@ -70,10 +74,10 @@ async fn the_key_of_a_client_comes_with_the_body_or_the_header() {
 #[actix_rt::test]
 async fn many_rows_are_split_and_joined_again() {
     let mut mesh = Mesh::start(&[]);
-    let door = mesh.serve();
+    let server = mesh.serve();
     let rows: Vec<_> = (0..600).map(|row| if row == 7 { json!([-1.0]) } else { json!([row, 0.5]) }).collect();
     let body = json!({ "features": rows }).to_string();
-    let stream = send(door.address, PREDICT, body.as_bytes()).await;
+    let stream = send(server.address, PREDICT, body.as_bytes()).await;
     let mut items = mesh.items(600).await;
     // back in another order, some twice
     items.reverse();
@@ -95,38 +99,38 @@ async fn many_rows_are_split_and_joined_again() {
 #[actix_rt::test]
 async fn a_silent_mesh_is_answered_for_at_the_deadline() {
     let mut mesh = Mesh::start(&["delivery.timeout=200ms"]);
-    let door = mesh.serve();
-    let response = predict(door.address, r#"{"features":[1],"request_id":"r"}"#).await;
+    let server = mesh.serve();
+    let response = predict(server.address, r#"{"features":[1],"request_id":"r"}"#).await;
     assert_eq!((response.status, response.code().as_str()), (504, "deadline_exceeded"));
     assert_eq!(response.json()["request_id"], "r");
-    assert!(mesh.stage.waiters.is_empty());
-    let shorter = predict(door.address, r#"{"features":[[1],[2]],"timeout_ms":1,"model_version":"v9"}"#).await;
+    assert!(mesh.stage.pending.is_empty());
+    let shorter = predict(server.address, r#"{"features":[[1],[2]],"timeout_ms":1,"model_version":"v9"}"#).await;
     assert_eq!((shorter.status, &shorter.json()["model_version"]), (504, &json!("v9")));
     assert_eq!(mesh.items(3).await.len(), 3);
 }
 
 #[actix_rt::test]
-async fn above_its_bound_the_door_sheds() {
+async fn the_server_sheds_above_its_limit() {
     let mut mesh = Mesh::start(&["http.in_flight=2", "http.max_rows=2"]);
-    let door = mesh.serve();
-    let held = send(door.address, PREDICT, br#"{"features":[[1],[2]]}"#).await;
+    let server = mesh.serve();
+    let held = send(server.address, PREDICT, br#"{"features":[[1],[2]]}"#).await;
     let items = mesh.items(2).await;
-    let shed = predict(door.address, r#"{"features":[1],"request_id":"late"}"#).await;
+    let shed = predict(server.address, r#"{"features":[1],"request_id":"late"}"#).await;
     assert_eq!((shed.status, shed.code().as_str(), shed.header("retry-after")), (429, "overloaded", Some("1")));
     assert_eq!(shed.json()["request_id"], "late");
     mesh.reply(items.into_iter().map(sum).collect());
     assert_eq!(receive(held).await.status, 200);
-    let next = send(door.address, PREDICT, br#"{"features":[5]}"#).await;
+    let next = send(server.address, PREDICT, br#"{"features":[5]}"#).await;
     let items = mesh.items(1).await;
     mesh.reply(items.into_iter().map(sum).collect());
     assert_eq!(receive(next).await.json()["prediction"], 5.0);
 }
 
 #[actix_rt::test]
-async fn a_mesh_that_cannot_take_a_request_is_told_at_once() {
+async fn a_request_that_the_mesh_cannot_accept_is_answered_at_once() {
     let mut mesh = Mesh::start(&[]);
-    let door = mesh.serve();
-    let stream = send(door.address, PREDICT, br#"{"features":[1]}"#).await;
+    let server = mesh.serve();
+    let stream = send(server.address, PREDICT, br#"{"features":[1]}"#).await;
     mesh.arrived().await.1.nack();
     let response = receive(stream).await;
     assert_eq!((response.status, response.code().as_str()), (503, "unavailable"));
@@ -136,7 +140,7 @@ async fn a_mesh_that_cannot_take_a_request_is_told_at_once() {
 #[actix_rt::test]
 async fn bad_input_gets_a_clear_error_and_never_reaches_the_mesh() {
     let mut mesh = Mesh::start(&["http.max_body=4KiB", "http.max_rows=3"]);
-    let door = mesh.serve();
+    let server = mesh.serve();
     let large = format!(r#"{{"features":[{}1]}}"#, "1,".repeat(3000));
     let table: &[(&str, u16, &str, &str)] = &[
         ("", 400, "invalid_request", "the body is empty"),
@@ -149,15 +153,15 @@ async fn bad_input_gets_a_clear_error_and_never_reaches_the_mesh() {
         (&large, 413, "payload_too_large", "http.max_body"),
     ];
     for (body, status, code, part) in table {
-        let response = predict(door.address, body).await;
+        let response = predict(server.address, body).await;
         assert_eq!((response.status, response.code().as_str()), (*status, *code), "{response:?}");
         let answer = response.json();
         assert!(answer["error"]["message"].as_str().unwrap().contains(part), "{response:?}");
         assert!(answer["prediction"].is_null() && answer["timestamp"].is_u64());
     }
-    let labelled = predict(door.address, r#"{"request_id":"me","features":["a"]}"#).await;
+    let labelled = predict(server.address, r#"{"request_id":"me","features":["a"]}"#).await;
     assert_eq!(labelled.json()["request_id"], "me");
-    let key = call(door.address, &format!("{PREDICT}\r\nIdempotency-Key: \r\nX: y"), br#"{"features":[1]}"#).await;
+    let key = call(server.address, &format!("{PREDICT}\r\nIdempotency-Key: \r\nX: y"), br#"{"features":[1]}"#).await;
     assert_eq!((key.status, key.code().as_str()), (400, "invalid_request"));
     assert!(mesh.requests.try_recv().is_err());
 }
@@ -165,8 +169,8 @@ async fn bad_input_gets_a_clear_error_and_never_reaches_the_mesh() {
 #[actix_rt::test]
 async fn a_chunked_body_over_the_limit_is_refused_too() {
     let mesh = Mesh::start(&["http.max_body=1KiB"]);
-    let door = mesh.serve();
-    let mut stream = within(tokio::net::TcpStream::connect(door.address)).await.unwrap();
+    let server = mesh.serve();
+    let mut stream = within(tokio::net::TcpStream::connect(server.address)).await.unwrap();
     let head = format!("{PREDICT}\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n800\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&[b' '; 0x800]).await.unwrap();
@@ -176,65 +180,65 @@ async fn a_chunked_body_over_the_limit_is_refused_too() {
 }
 
 #[actix_rt::test]
-async fn one_key_is_one_ask() {
+async fn one_key_is_one_request() {
     let mut mesh = Mesh::start(&[]);
-    let door = mesh.serve();
+    let server = mesh.serve();
     let keyed = format!("{PREDICT}\r\nIdempotency-Key: k1");
-    let first = send(door.address, &keyed, br#"{"features":[1,2]}"#).await;
+    let first = send(server.address, &keyed, br#"{"features":[1,2]}"#).await;
     let (batch, ack) = mesh.arrived().await;
     ack.ack();
     assert!(batch.items[0].context.payload_digest().is_some());
-    let second = send(door.address, &keyed, br#"{"features":[1.0,2],"request_id":"retry"}"#).await;
-    let other = call(door.address, &keyed, br#"{"features":[1,3]}"#).await;
+    let second = send(server.address, &keyed, br#"{"features":[1.0,2],"request_id":"retry"}"#).await;
+    let other = call(server.address, &keyed, br#"{"features":[1,3]}"#).await;
     assert_eq!((other.status, other.code().as_str()), (409, "idempotency_conflict"));
-    // the conflict came after the second caller on its own connection; wait until that one is in as well
+    // the second caller is on another connection than the conflict; wait until it is registered as well
     within(async {
         while mesh.host.metrics().encode().unwrap().lines().all(|line| line != "forebay_http_waiting_rows 2") {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     })
     .await;
-    let ask = batch.items[0].context.request_id();
+    let id = batch.items[0].context.request_id();
     mesh.reply(batch.items.into_iter().map(sum).collect());
     let (first, second) = (receive(first).await.json(), receive(second).await.json());
     assert_eq!((&first["prediction"], &second["prediction"]), (&json!(3.0), &json!(3.0)));
     assert_eq!(second["request_id"], "retry");
     assert!(mesh.requests.try_recv().is_err(), "the second caller adds no work");
 
-    // later again: the same ask goes into the mesh, where publishing knows it
-    let third = send(door.address, &keyed, br#"{"features":[9]}"#).await;
+    // later the same request goes into the mesh again, where publishing recognises it
+    let third = send(server.address, &keyed, br#"{"features":[9]}"#).await;
     let item = mesh.items(1).await.remove(0);
-    assert_eq!(item.context.request_id(), ask);
+    assert_eq!(item.context.request_id(), id);
     mesh.reply(vec![item.with(Problem::new(ErrorCode::IdempotencyConflict, "other payload").into())]);
     assert_eq!(receive(third).await.status, 409);
 }
 
 #[actix_rt::test]
-async fn a_caller_that_hangs_up_frees_its_place() {
+async fn a_caller_that_hangs_up_releases_its_permits() {
     let mut mesh = Mesh::start(&["http.in_flight=1", "http.max_rows=1"]);
-    let door = mesh.serve();
-    let stream = send(door.address, PREDICT, br#"{"features":[1]}"#).await;
+    let server = mesh.serve();
+    let stream = send(server.address, PREDICT, br#"{"features":[1]}"#).await;
     mesh.items(1).await;
-    assert_eq!(mesh.stage.waiters.len(), 1);
+    assert_eq!(mesh.stage.pending.len(), 1);
     drop(stream);
-    within(mesh.stage.waiters.idle()).await;
-    let next = send(door.address, PREDICT, br#"{"features":[2]}"#).await;
+    within(mesh.stage.pending.idle()).await;
+    let next = send(server.address, PREDICT, br#"{"features":[2]}"#).await;
     let items = mesh.items(1).await;
     mesh.reply(items.into_iter().map(sum).collect());
     assert_eq!(receive(next).await.status, 200);
 }
 
 #[actix_rt::test]
-async fn a_draining_replica_finishes_what_it_has_and_takes_nothing_new() {
+async fn a_draining_replica_finishes_pending_requests_and_accepts_no_new_ones() {
     let mut mesh = Mesh::start(&[]);
-    let door = mesh.serve();
-    let address = door.address;
+    let server = mesh.serve();
+    let address = server.address;
     let held = send(address, PREDICT, br#"{"features":[4]}"#).await;
     let items = mesh.items(1).await;
     mesh.host.lifecycle().shutdown("test");
     let refused = predict(address, r#"{"features":[1]}"#).await;
     assert_eq!((refused.status, refused.code().as_str()), (503, "unavailable"));
-    let closing = actix_rt::spawn(door.close(mesh::LIMIT));
+    let closing = actix_rt::spawn(server.close(mesh::LIMIT));
     mesh.reply(items.into_iter().map(sum).collect());
     assert_eq!(receive(held).await.json()["prediction"], 4.0);
     within(closing).await.unwrap();
@@ -254,10 +258,10 @@ async fn a_taken_port_names_its_setting() {
 }
 
 #[actix_rt::test]
-async fn other_paths_speak_json_as_well() {
+async fn other_paths_answer_with_json_too() {
     let mesh = Mesh::start(&[]);
-    let door = mesh.serve();
-    let get = async |path: &str| call(door.address, &format!("GET {path} HTTP/1.1"), b"").await;
+    let server = mesh.serve();
+    let get = async |path: &str| call(server.address, &format!("GET {path} HTTP/1.1"), b"").await;
     let missing = get("/nope").await;
     assert_eq!((missing.status, missing.code().as_str()), (404, "invalid_request"));
     let wrong = get("/v1/predict").await;
@@ -266,7 +270,7 @@ async fn other_paths_speak_json_as_well() {
     let document = get("/openapi.json").await.json();
     assert!(document["paths"]["/v1/predict"]["post"]["responses"]["504"].is_object());
     let models = get("/v1/models").await;
-    assert_eq!((models.status, models.code().as_str()), (503, "unavailable"), "nobody has told yet");
+    assert_eq!((models.status, models.code().as_str()), (503, "unavailable"), "no replica has reported yet");
     assert_eq!(models.header("retry-after"), Some("1"));
     mesh.directory.hear_view(ModelView { model: "m".into(), ..ModelView::default() });
     let models = get("/v1/models").await;

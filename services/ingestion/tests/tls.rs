@@ -1,4 +1,4 @@
-//! The HTTP door over TLS: real handshakes over loopback, with certificates of authorities made here.
+//! The HTTP server over TLS: real handshakes on loopback, with certificates from authorities made here.
 #![cfg(test)]
 
 mod mesh;
@@ -37,7 +37,7 @@ impl Authority {
     }
 }
 
-/// Files of a door.
+/// Files of a server.
 struct Files(tempfile::TempDir);
 
 impl Files {
@@ -97,15 +97,15 @@ impl Client {
         Self(Arc::new(config))
     }
 
-    /// One prediction on a connection of its own: the status line, or why there is none.
-    async fn ask(&self, door: SocketAddr) -> Result<String, String> {
+    /// One prediction on a separate connection: the status line, or why there is none.
+    async fn ask(&self, server: SocketAddr) -> Result<String, String> {
         let config = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || exchange(config, door).map_err(|error| error.to_string())).await.unwrap()
+        tokio::task::spawn_blocking(move || exchange(config, server).map_err(|error| error.to_string())).await.unwrap()
     }
 }
 
-fn exchange(config: Arc<ClientConfig>, door: SocketAddr) -> std::io::Result<String> {
-    let socket = TcpStream::connect(door)?;
+fn exchange(config: Arc<ClientConfig>, server: SocketAddr) -> std::io::Result<String> {
+    let socket = TcpStream::connect(server)?;
     socket.set_read_timeout(Some(LIMIT))?;
     let name = ServerName::try_from("localhost").unwrap();
     let connection = ClientConnection::new(config, name).map_err(std::io::Error::other)?;
@@ -122,24 +122,24 @@ fn exchange(config: Arc<ClientConfig>, door: SocketAddr) -> std::io::Result<Stri
 const OK: &str = "HTTP/1.1 200 OK";
 
 #[actix_rt::test]
-async fn the_door_speaks_tls_to_those_who_trust_its_authority() {
+async fn clients_that_trust_the_authority_connect_over_tls() {
     let (ours, others) = (Authority::new("ours"), Authority::new("others"));
     let files = Files::new(&ours.issue("localhost"));
     let mesh = files.mesh(false);
-    let door = mesh.serve();
-    assert!(door.secure && door.url().starts_with("https://127.0.0.1:"));
-    let (client, door) = (Client::new(&ours, None), door.address);
-    assert_eq!(client.ask(door).await.as_deref(), Ok(OK));
+    let server = mesh.serve();
+    assert!(server.secure && server.url().starts_with("https://127.0.0.1:"));
+    let (client, server) = (Client::new(&ours, None), server.address);
+    assert_eq!(client.ask(server).await.as_deref(), Ok(OK));
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        assert_eq!(Client::with(&ours, None, &[version]).ask(door).await.as_deref(), Ok(OK), "{version:?}");
+        assert_eq!(Client::with(&ours, None, &[version]).ask(server).await.as_deref(), Ok(OK), "{version:?}");
     }
     let mut config = ClientConfig::clone(&client.0);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    assert_eq!(Client(Arc::new(config)).ask(door).await.as_deref(), Ok(OK), "HTTP/1.1 to those who can do more");
-    let error = Client::new(&others, None).ask(door).await.unwrap_err();
+    assert_eq!(Client(Arc::new(config)).ask(server).await.as_deref(), Ok(OK), "HTTP/1.1 for clients that offer more");
+    let error = Client::new(&others, None).ask(server).await.unwrap_err();
     assert!(error.contains("UnknownIssuer"), "{error}");
     let plain = tokio::task::spawn_blocking(move || {
-        let mut socket = TcpStream::connect(door)?;
+        let mut socket = TcpStream::connect(server)?;
         socket.set_read_timeout(Some(LIMIT))?;
         socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")?;
         let mut answer = Vec::new();
@@ -147,21 +147,21 @@ async fn the_door_speaks_tls_to_those_who_trust_its_authority() {
         std::io::Result::Ok(answer)
     });
     let answer = plain.await.unwrap().unwrap_or_default();
-    assert!(!answer.starts_with(b"HTTP"), "no word in the clear");
+    assert!(!answer.starts_with(b"HTTP"), "no answer without encryption");
 }
 
 #[actix_rt::test]
-async fn a_client_authority_lets_its_own_in() {
+async fn only_certificates_of_the_client_authority_are_accepted() {
     let (ours, clients, others) = (Authority::new("ours"), Authority::new("clients"), Authority::new("others"));
     let files = Files::new(&ours.issue("localhost"));
     files.write("clients.pem", &clients.0.pem());
     let mesh = files.mesh(true);
-    let door = mesh.serve().address;
-    assert_eq!(Client::new(&ours, Some(&clients.issue("client"))).ask(door).await.as_deref(), Ok(OK));
+    let server = mesh.serve().address;
+    assert_eq!(Client::new(&ours, Some(&clients.issue("client"))).ask(server).await.as_deref(), Ok(OK));
     let stranger = Client::new(&ours, Some(&others.issue("client")));
-    for (who, client) in [("nobody", Client::new(&ours, None)), ("a stranger", stranger)] {
+    for (who, client) in [("no certificate", Client::new(&ours, None)), ("a stranger", stranger)] {
         for _ in 0..2 {
-            assert!(client.ask(door).await.is_err(), "{who}");
+            assert!(client.ask(server).await.is_err(), "{who}");
         }
     }
 }
@@ -171,18 +171,18 @@ async fn certificates_that_change_are_used_by_new_connections() {
     let (old, new) = (Authority::new("old"), Authority::new("new"));
     let files = Files::new(&old.issue("localhost"));
     let mesh = files.mesh(false);
-    let door = mesh.serve().address;
-    assert_eq!(Client::new(&old, None).ask(door).await.as_deref(), Ok(OK));
-    // half of a change: the key does not go with the certificate
+    let server = mesh.serve().address;
+    assert_eq!(Client::new(&old, None).ask(server).await.as_deref(), Ok(OK));
+    // half of a change: the key does not match the certificate
     let next = new.issue("localhost");
     files.write("cert.pem", &next.chain);
     let failures = "forebay_tls_reload_failures_total";
     until("a failure", async || mesh.metric(failures) == Some(1.0)).await;
-    assert_eq!(Client::new(&old, None).ask(door).await.as_deref(), Ok(OK), "the old pair stays in use");
+    assert_eq!(Client::new(&old, None).ask(server).await.as_deref(), Ok(OK), "the old pair stays in use");
     files.write("key.pem", &next.key);
-    until("the new certificate", async || Client::new(&new, None).ask(door).await.as_deref() == Ok(OK)).await;
-    assert!(Client::new(&old, None).ask(door).await.is_err());
-    // what rcgen gives a certificate that is asked for no end: the first day of the year 4096
+    until("the new certificate", async || Client::new(&new, None).ask(server).await.as_deref() == Ok(OK)).await;
+    assert!(Client::new(&old, None).ask(server).await.is_err());
+    // the default expiry of rcgen: the first day of the year 4096
     assert_eq!(mesh.metric("forebay_tls_certificate_expiry_timestamp_seconds"), Some(67_090_118_400.0));
 }
 
@@ -192,17 +192,17 @@ async fn an_authority_that_is_taken_out_ends_its_clients_sessions() {
     let files = Files::new(&ours.issue("localhost"));
     files.write("clients.pem", &before.0.pem());
     let mesh = files.mesh(true);
-    let door = mesh.serve().address;
+    let server = mesh.serve().address;
     let clients = [&rustls::version::TLS12, &rustls::version::TLS13]
         .map(|version| Client::with(&ours, Some(&before.issue("client")), &[version]));
     for client in &clients {
-        assert_eq!(client.ask(door).await.as_deref(), Ok(OK));
+        assert_eq!(client.ask(server).await.as_deref(), Ok(OK));
     }
     files.write("clients.pem", &after.0.pem());
     let fresh = Client::new(&ours, Some(&after.issue("client")));
-    until("the new authority", async || fresh.ask(door).await.as_deref() == Ok(OK)).await;
+    until("the new authority", async || fresh.ask(server).await.as_deref() == Ok(OK)).await;
     for client in &clients {
-        assert!(client.ask(door).await.is_err(), "a session from before is not resumed");
+        assert!(client.ask(server).await.is_err(), "an earlier session must not be resumed");
     }
 }
 

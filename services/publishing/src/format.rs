@@ -1,21 +1,22 @@
-//! The JSON document of a result, as it stands in one record of the outside topic.
-//!
-//! The first four fields are those of the replaced service, in its order; clients that know only these keep working.
+//! Writes the JSON document of a result: one record of the outside topic, or the body of one RabbitMQ reply.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
 
-use forebay_contract::wire::outcome::Result as Answered;
-use forebay_contract::{Answer, Context, ErrorCode, Failure, Origin, Outcome, Problem};
-use serde::Serialize;
+use forebay_contract::wire::outcome::Result as RowResult;
+use forebay_contract::{
+    Answer, Context, ErrorCode, ErrorDetail, Failure, FailureDocument, LatencyMs, Origin, Outcome, PredictedValue,
+    Problem, ResultDocument, Score, Timestamp,
+};
 
-/// About the size of a document, so that most are written without growing the buffer.
-const USUAL: usize = 320;
+/// Typical size of a document, so that most are written without growing the buffer.
+const TYPICAL_SIZE: usize = 320;
 
-/// How a document says when its request came.
+/// How a document writes the time of its request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Times {
-    /// Milliseconds since 1970, a number.
+    /// Unix milliseconds, a number.
     #[default]
     Milliseconds,
     /// ISO 8601 with milliseconds, UTC, a string.
@@ -27,108 +28,94 @@ pub fn document(context: &Context, outcome: &Outcome, now_us: u64) -> Vec<u8> {
     document_with(context, outcome, now_us, Times::default())
 }
 
-/// As [`document`], with the time in the form that `times` says.
+/// Like [`document`], with the time in the form that `times` selects.
 pub fn document_with(context: &Context, outcome: &Outcome, now_us: u64, times: Times) -> Vec<u8> {
-    let mut out = Vec::with_capacity(USUAL);
+    let mut out = Vec::with_capacity(TYPICAL_SIZE);
     write(context, outcome, now_us, times, &mut out);
     out
 }
 
 /// Appends the document of `outcome` to `out`.
 pub fn write(context: &Context, outcome: &Outcome, now_us: u64, times: Times, out: &mut Vec<u8>) {
-    match failure_of(outcome) {
-        None => {
-            if let Some(Answered::Answer(answer)) = &outcome.result {
-                write_answer(context, answer, now_us, times, out);
-            }
-        }
-        Some(failure) => write_failure(context, &failure, now_us, times, out),
-    }
+    let (ms, text) = time(context, times);
+    let timestamp = text.as_deref().map_or(Timestamp::Milliseconds(ms), Timestamp::Iso8601);
+    // many rows share a request id, so each names its own
+    let row = (context.rows() > 1).then(|| context.row());
+    let latency_ms = LatencyMs::ThreeDecimals(now_us.saturating_sub(context.accepted_us()));
+    let trace_id = hex(context.trace_id());
+    let trace_id = std::str::from_utf8(&trace_id).ok().filter(|_| context.trace_id() != [0; 16]);
+    let request_id = context.client_request_id();
+    let written = match usable(outcome) {
+        Ok((answer, score)) => serde_json::to_writer(
+            &mut *out,
+            &ResultDocument {
+                request_id,
+                prediction: PredictedValue::from(score),
+                model_version: &answer.label,
+                timestamp,
+                row,
+                model: &answer.model,
+                cached: answer.cached,
+                latency_ms,
+                trace_id: trace_id.filter(|_| context.sampled()),
+                fallback_from: Some(answer.fallback_from.as_str()).filter(|version| !version.is_empty()),
+                probabilities: &score.probabilities,
+            },
+        ),
+        Err(failure) => serde_json::to_writer(
+            &mut *out,
+            &FailureDocument {
+                request_id,
+                prediction: (),
+                model_version: (),
+                timestamp,
+                row,
+                latency_ms,
+                // a failed request has spans even if it was not sampled
+                trace_id,
+                error: ErrorDetail { code: failure.code.as_str().into(), message: failure.message.as_str().into() },
+            },
+        ),
+    };
+    debug_assert!(written.is_ok(), "text keys, numbers and strings always serialize into a vector");
 }
 
-/// What went wrong, if anything did; an outcome without a usable score is a bug of the stage that made it.
-pub fn failure_of(outcome: &Outcome) -> Option<std::borrow::Cow<'_, Failure>> {
-    use std::borrow::Cow;
-    let bug = |text: &str| Some(Cow::Owned(Problem::new(ErrorCode::Internal, text).into()));
+/// The failure of an outcome, or `None` if it has a usable score. An outcome without one is a bug of the stage that made
+/// it.
+pub fn failure_of(outcome: &Outcome) -> Option<Cow<'_, Failure>> {
+    usable(outcome).err()
+}
+
+fn usable(outcome: &Outcome) -> Result<(&Answer, &Score), Cow<'_, Failure>> {
+    let bug = |text: &str| Err(Cow::Owned(Problem::new(ErrorCode::Internal, text).into()));
     match &outcome.result {
-        Some(Answered::Failure(failure)) => Some(Cow::Borrowed(failure)),
-        Some(Answered::Answer(Answer { score: None, .. })) => bug("publishing: the answer has no score"),
-        Some(Answered::Answer(Answer { score: Some(score), .. }))
-            if !score.value.is_finite() && score.label.is_none() =>
-        {
-            bug("publishing: the prediction is not a finite number")
-        }
-        Some(Answered::Answer(_)) => None,
+        Some(RowResult::Failure(failure)) => Err(Cow::Borrowed(failure)),
+        Some(RowResult::Answer(answer)) => match &answer.score {
+            None => bug("publishing: the answer has no score"),
+            Some(score) if !score.value.is_finite() && score.label.is_none() => {
+                bug("publishing: the prediction is not a finite number")
+            }
+            Some(score) => Ok((answer, score)),
+        },
         None => bug("publishing: the outcome has neither an answer nor an error"),
     }
 }
 
-fn write_answer(context: &Context, answer: &Answer, now_us: u64, times: Times, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"request_id\":");
-    value(&context.client_request_id(), out);
-    out.extend_from_slice(b",\"prediction\":");
-    let score = answer.score.as_ref();
-    match score.and_then(|score| score.label.as_deref()) {
-        Some(label) => value(label, out),
-        None => value(&score.map(|score| score.value), out),
-    }
-    out.extend_from_slice(b",\"model_version\":");
-    value(&answer.label, out);
-    write_time_and_row(context, times, out);
-    out.extend_from_slice(b",\"model\":");
-    value(&answer.model, out);
-    out.extend_from_slice(if answer.cached { b",\"cached\":true" } else { b",\"cached\":false" });
-    write_latency(context, now_us, out);
-    write_trace(context, context.sampled(), out);
-    if !answer.fallback_from.is_empty() {
-        out.extend_from_slice(b",\"fallback_from\":");
-        value(&answer.fallback_from, out);
-    }
-    if let Some(score) = score.filter(|score| !score.probabilities.is_empty()) {
-        out.extend_from_slice(b",\"probabilities\":");
-        value(&score.probabilities, out);
-    }
-    out.push(b'}');
-}
-
-fn write_failure(context: &Context, failure: &Failure, now_us: u64, times: Times, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"request_id\":");
-    value(&context.client_request_id(), out);
-    out.extend_from_slice(b",\"prediction\":null,\"model_version\":null");
-    write_time_and_row(context, times, out);
-    write_latency(context, now_us, out);
-    // a failed request has spans even when it was not sampled
-    write_trace(context, true, out);
-    out.extend_from_slice(b",\"error\":{\"code\":");
-    value(&failure.code, out);
-    out.extend_from_slice(b",\"message\":");
-    value(&failure.message, out);
-    out.extend_from_slice(b"}}");
-}
-
-/// Milliseconds of the request record, else of the arrival. Many rows share a request id, so each names its own.
-fn write_time_and_row(context: &Context, times: Times, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"timestamp\":");
+/// The time of a request: of the Kafka record if it came from one, else of its arrival. The text is present for ISO 8601.
+fn time(context: &Context, times: Times) -> (i64, Option<String>) {
     let accepted = i64::try_from(context.accepted_us() / 1000).unwrap_or(i64::MAX);
-    let time = match context.origin() {
+    let ms = match context.origin() {
         Some(Origin::Kafka(record)) => record.timestamp_ms,
         _ => accepted,
     };
     match times {
-        Times::Milliseconds => value(&time, out),
-        // a record without a time, or with one that no calendar has, came when it was accepted
-        Times::Iso8601 => match iso8601(time).or_else(|| iso8601(accepted)) {
-            Some(text) => value(&text, out),
-            None => value(&time, out),
-        },
-    }
-    if context.rows() > 1 {
-        out.extend_from_slice(b",\"row\":");
-        value(&context.row(), out);
+        Times::Milliseconds => (ms, None),
+        // a record without a timestamp, or with one outside the calendar, gets the time of its arrival
+        Times::Iso8601 => (ms, iso8601(ms).or_else(|| iso8601(accepted))),
     }
 }
 
-/// `2026-11-23T20:15:00.123+00:00`: with the offset in digits, which every parser of ISO 8601 takes; not all take a Z.
+/// `2026-11-23T20:15:00.123+00:00`, with a numeric offset because not every ISO 8601 parser accepts `Z`.
 fn iso8601(ms: i64) -> Option<String> {
     let time = UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(ms).ok()?))?;
     let mut text = String::with_capacity(32);
@@ -138,36 +125,13 @@ fn iso8601(ms: i64) -> Option<String> {
     Some(text)
 }
 
-/// From acceptance at the door to here, in milliseconds with three decimals.
-fn write_latency(context: &Context, now_us: u64, out: &mut Vec<u8>) {
-    let us = now_us.saturating_sub(context.accepted_us());
-    out.extend_from_slice(b",\"latency_ms\":");
-    value(&(us / 1000), out);
-    let [tens, ones] = [(us % 100 / 10) as u8, (us % 10) as u8];
-    out.extend_from_slice(&[b'.', b'0' + (us % 1000 / 100) as u8, b'0' + tens, b'0' + ones]);
-}
-
-fn write_trace(context: &Context, wanted: bool, out: &mut Vec<u8>) {
+fn hex(trace: [u8; 16]) -> [u8; 32] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let trace = context.trace_id();
-    if !wanted || trace == [0; 16] {
-        return;
+    let mut text = [0; 32];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(trace) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
-    out.extend_from_slice(b",\"trace_id\":\"");
-    for byte in trace {
-        out.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-    }
-    out.push(b'"');
-}
-
-/// One JSON value: strings escaped, floats as the shortest text that reads back to the same bits.
-fn value<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
-    let before = out.len();
-    if serde_json::to_writer(&mut *out, value).is_err() {
-        // numbers, strings and lists of numbers cannot fail into a vector; the document stays JSON whatever happens
-        out.truncate(before);
-        out.extend_from_slice(b"null");
-    }
+    text
 }
 
 #[cfg(test)]
@@ -199,6 +163,45 @@ mod tests {
         );
     }
 
+    /// Exact bytes of documents with every optional field: the order of the fields and the digits are part of the contract.
+    #[test]
+    fn documents_are_these_bytes() {
+        let probabilities = vec![0.1 + 0.2, 1e-7, 1e21, 0.0, -0.0];
+        let full = Answer {
+            score: Some(Score { value: 1.0, label: Some("y\"\u{e9}\n\u{7f}\u{1}".into()), probabilities }),
+            model: "m/\u{2028}".into(),
+            version: 3,
+            label: "v3".into(),
+            fallback_from: "v9".into(),
+            cached: true,
+        };
+        let number = |value| scored(Score { value, ..Score::default() });
+        let sampled = kafka(RequestId([1; 16])).client_request_id("req_1").sampled().row(2, 3).build();
+        let bare = http(RequestId([1; 16]), 3).build();
+        let failed = failure(ErrorCode::InvalidFeatures, "bmi \"is\" missing");
+        let mut lines = Vec::new();
+        for (context, outcome, us) in [
+            (&sampled, Outcome::from(full), 12_345),
+            (&bare, number(-0.0), 0),
+            (&bare, number(1e16), 1_050),
+            (&bare, number(1e15), 1_050),
+            (&bare, number(1e-7), 60_000_999),
+            (&bare, number(0.1 + 0.2), 7),
+            (&bare, number(f64::MAX), 7),
+            (&bare, number(f64::NAN), 7),
+            (&sampled, failed.clone(), 100),
+            (&bare, failed, 100),
+            (&bare, Outcome::default(), 100),
+        ] {
+            for times in [Times::Milliseconds, Times::Iso8601] {
+                let bytes = document_with(context, &outcome, context.accepted_us() + us, times);
+                lines.push(String::from_utf8(bytes).unwrap());
+            }
+        }
+        let expected: Vec<_> = include_str!("format/expected.jsonl").lines().collect();
+        assert_eq!(lines, expected);
+    }
+
     #[test]
     fn a_request_without_an_id_gets_null_and_http_its_arrival() {
         let context = http(RequestId([1; 16]), 3).build();
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn sampled_fallback_and_probabilities_are_told() {
+    fn trace_fallback_and_probabilities_are_written() {
         let context = kafka(RequestId([1; 16])).sampled().build();
         let outcome = Answer {
             score: Some(Score { value: 1.0, label: Some("yes \"\u{7}\"".into()), probabilities: vec![0.25, 0.75] }),

@@ -7,6 +7,7 @@
 //! - [`RequestId`], [`ItemId`], [`CacheKey`]: identities
 //! - [`ErrorCode`], [`Problem`]: the one list of errors, the same on every door
 //! - [`encode`], [`decode`]: batches to bytes and back
+//! - [`ResultDocument`], [`FailureDocument`]: the JSON that clients read
 //! - [`BoardKey`], [`ModelView`], [`ReplicaState`]: what the topic `forebay.models` says of models and who has them
 
 mod batch;
@@ -16,6 +17,7 @@ mod context;
 mod directory;
 pub mod edges;
 mod ids;
+mod result_document;
 mod split;
 mod time;
 
@@ -25,6 +27,7 @@ pub use codec::{DecodeError, decode, encode};
 pub use context::{Context, ContextFields};
 pub use directory::DirectoryKey;
 pub use ids::{CacheKey, CacheKeyBuilder, Hex, ItemId, RequestId};
+pub use result_document::{ErrorDetail, FailureDocument, LatencyMs, PredictedValue, ResultDocument, Timestamp};
 pub use split::SplitKey;
 pub use time::{now_us, us_to_system_time};
 

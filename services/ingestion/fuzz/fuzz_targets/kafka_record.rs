@@ -1,4 +1,4 @@
-//! Any record is a request, or is refused with a sentence.
+//! Any record is a request, or is rejected with a message.
 #![no_main]
 
 use forebay_ingestion::parse::parse_record;

@@ -1,5 +1,4 @@
-//! The ingester: records of the outside topic and messages of RabbitMQ become items, errors or dead letters, on its
-//! arbiter.
+//! The ingester actor: Kafka records and RabbitMQ messages become items, errors or dead letters on its arbiter.
 
 use actix::{Actor, Context, Handler, Message};
 use forebay_bus::amqp::AmqpMessages;
@@ -9,38 +8,45 @@ use forebay_contract::{Batch, Item, MAX_BATCH_ITEMS, Outcome, Stage, StageTime, 
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::{Component, StageMetrics};
 
-use crate::gathering::{Gather, Offer};
-use crate::messages::MessageDoor;
-use crate::records::{RecordDoor, Taken};
+use crate::amqp::AmqpIngress;
+use crate::batching::{Gather, PendingItems};
+use crate::inbound::Inbound;
+use crate::kafka::KafkaIngress;
 
-/// Records at hand, under one acknowledgement.
+/// Records that share one acknowledgement.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct RecordsTaken(pub Delivery<RawBatch>);
+pub(crate) struct DeliverRecords(pub Delivery<RawBatch>);
 
-/// Messages at hand, each with an acknowledgement of its own.
+/// Messages, each with its own acknowledgement.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct MessagesTaken(pub AmqpMessages);
+pub(crate) struct DeliverMessages(pub AmqpMessages);
 
-/// Where records go.
+/// Parses records and messages and passes on what they turn out to be.
 pub(crate) struct Ingester {
-    pub door: RecordDoor,
-    pub messages: MessageDoor,
+    pub kafka: KafkaIngress,
+    pub amqp: AmqpIngress,
+    /// Passes items to the batcher.
     pub gather: Gather,
+    /// Takes error outcomes to publishing.
     pub results: Outlet<Outcome>,
     pub dead_letters: DeadLetters,
     pub metrics: StageMetrics,
+    /// `inference_requests_total`, for requests that never reach the batcher.
     pub accepted: Counter,
     pub component: Component,
 }
 
 impl Ingester {
-    /// Errors go to publishing like any answer, in batches of their own.
-    fn answer(&self, refused: Vec<Item<Outcome>>, entered_us: u64, ack: &Ack) {
-        let mut refused = refused.into_iter().peekable();
-        while refused.peek().is_some() {
-            let items: Vec<_> = refused.by_ref().take(MAX_BATCH_ITEMS).collect();
+    /// Sends errors to publishing like any other outcome, in separate batches.
+    fn send_errors(&self, rejected: Vec<Item<Outcome>>, entered_us: u64, ack: &Ack) {
+        let count = rejected.len() as u64;
+        self.metrics.received.inc_by(count);
+        self.accepted.inc_by(count);
+        let mut rejected = rejected.into_iter().peekable();
+        while rejected.peek().is_some() {
+            let items: Vec<_> = rejected.by_ref().take(MAX_BATCH_ITEMS).collect();
             for item in &items {
                 if let Some(outcome::Result::Failure(failure)) = &item.payload.result {
                     self.metrics.failed(&failure.code).inc();
@@ -60,75 +66,71 @@ impl Actor for Ingester {
     }
 }
 
-impl Handler<RecordsTaken> for Ingester {
+impl Handler<DeliverRecords> for Ingester {
     type Result = ();
 
-    fn handle(&mut self, RecordsTaken(Delivery { payload, ack }): RecordsTaken, _: &mut Self::Context) {
+    fn handle(&mut self, DeliverRecords(Delivery { payload, ack }): DeliverRecords, _: &mut Self::Context) {
         let accepted_us = now_us();
         let mut items = Vec::with_capacity(payload.records.len());
-        let (mut spans, mut refused) = (Vec::new(), Vec::new());
+        let (mut spans, mut rejected) = (Vec::new(), Vec::new());
         for record in payload.records {
-            match self.door.take(record, accepted_us) {
-                Taken::Asked(item, span) => {
+            match self.kafka.accept(record, accepted_us) {
+                Inbound::Accepted(item, span) => {
                     items.push(item);
                     spans.extend(span);
                 }
-                Taken::Refused(item) => refused.push(item),
-                Taken::Dead(letter, told) => {
-                    refused.extend(told);
-                    self.dead_letters.send(letter, ack.share());
+                Inbound::Rejected(item) => rejected.push(item),
+                Inbound::Undecodable(dead_letter, item) => {
+                    rejected.extend(item);
+                    self.dead_letters.send(dead_letter, ack.share());
                 }
             }
         }
-        if !refused.is_empty() {
-            self.metrics.received.inc_by(refused.len() as u64);
-            self.accepted.inc_by(refused.len() as u64);
-            self.answer(refused, accepted_us, &ack);
+        if !rejected.is_empty() {
+            self.send_errors(rejected, accepted_us, &ack);
         }
         if items.is_empty() {
             return ack.ack();
         }
-        (self.gather)(Offer { items, ack, spans });
+        (self.gather)(PendingItems { items, ack, spans });
     }
 }
 
-impl Handler<MessagesTaken> for Ingester {
+impl Handler<DeliverMessages> for Ingester {
     type Result = ();
 
-    fn handle(&mut self, MessagesTaken(messages): MessagesTaken, _: &mut Self::Context) {
+    fn handle(&mut self, DeliverMessages(messages): DeliverMessages, _: &mut Self::Context) {
         let accepted_us = now_us();
         let (mut items, mut acks) = (Vec::with_capacity(messages.len()), Vec::with_capacity(messages.len()));
-        let (mut spans, mut refused, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut spans, mut rejected, mut rejected_acks) = (Vec::new(), Vec::new(), Vec::new());
         for message in messages {
-            match self.messages.take(&message, accepted_us) {
-                Taken::Asked(item, span) => {
+            match self.amqp.accept(&message, accepted_us) {
+                Inbound::Accepted(item, span) => {
                     items.push(item);
                     acks.push(message.ack);
                     spans.extend(span);
                 }
-                Taken::Refused(item) => {
-                    refused.push(item);
-                    told.push(message.ack);
+                Inbound::Rejected(item) => {
+                    rejected.push(item);
+                    rejected_acks.push(message.ack);
                 }
-                Taken::Dead(letter, item) => {
+                Inbound::Undecodable(dead_letter, item) => {
                     message.reject();
                     if let Some(item) = item {
-                        refused.push(item);
-                        told.push(message.ack.share());
+                        rejected.push(item);
+                        rejected_acks.push(message.ack.share());
                     }
-                    self.dead_letters.send(letter, message.ack);
+                    self.dead_letters.send(dead_letter, message.ack);
                 }
             }
         }
-        if !refused.is_empty() {
-            self.metrics.received.inc_by(refused.len() as u64);
-            self.accepted.inc_by(refused.len() as u64);
-            let ack = Ack::join(told);
-            self.answer(refused, accepted_us, &ack);
+        if !rejected.is_empty() {
+            let ack = Ack::join(rejected_acks);
+            self.send_errors(rejected, accepted_us, &ack);
             ack.ack();
         }
         if !items.is_empty() {
-            (self.gather)(Offer { items, ack: Ack::join(acks), spans });
+            (self.gather)(PendingItems { items, ack: Ack::join(acks), spans });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The text of an API key, and what of it is kept.
+//! The text of an API key, and the hash that is stored.
 
 use std::fmt;
 
@@ -7,41 +7,41 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-/// How every key begins, so that a key is known where it does not belong: in a repository, in a log.
+/// Prefix of every key, so that scanners recognise a key in a repository or a log.
 const PREFIX: &str = "fby_";
-/// Random bytes behind it.
+/// Number of random bytes after the prefix.
 const BYTES: usize = 32;
 
-/// A key. It shows itself only by [`ApiKey::expose`].
+/// An API key. Only [`ApiKey::expose`] shows it.
 pub struct ApiKey(String);
 
-/// SHA-256 of a key's text. As keys are random, no slow hash is needed: there is nothing to guess.
+/// SHA-256 of the text of a key. Keys are random, so they cannot be guessed and no slow hash is needed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyHash(pub(super) [u8; 32]);
 
 impl ApiKey {
-    /// A new one.
+    /// A new random key.
     ///
     /// # Errors
-    /// When the system gives no random bytes.
+    /// If the system provides no random bytes.
     pub fn generate() -> Result<Self, String> {
         let mut bytes = [0; BYTES];
-        SystemRandom::new().fill(&mut bytes).map_err(|_| "the system gives no random bytes".to_owned())?;
+        SystemRandom::new().fill(&mut bytes).map_err(|_| "the system provides no random bytes".to_owned())?;
         Ok(Self(format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes))))
     }
 
-    /// The key itself, to be told once.
+    /// The key itself, to show once.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What is kept of it.
+    /// The hash that is stored.
     pub fn hash(&self) -> KeyHash {
         KeyHash::of(&self.0)
     }
 
-    /// Whether `text` is an API key rather than a token.
-    pub fn is_meant(text: &str) -> bool {
+    /// Whether `text` starts like an API key, and so is not a token.
+    pub fn has_prefix(text: &str) -> bool {
         text.starts_with(PREFIX)
     }
 }
@@ -53,10 +53,10 @@ impl fmt::Debug for ApiKey {
 }
 
 impl KeyHash {
-    /// Of a key as it was shown.
-    pub fn of(shown: &str) -> Self {
+    /// The hash of the text of a key.
+    pub fn of(text: &str) -> Self {
         let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, shown.as_bytes()).as_ref());
+        hash.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
         Self(hash)
     }
 
@@ -71,7 +71,7 @@ impl KeyHash {
         Some(Self(hash))
     }
 
-    /// The part that finds the hash among others.
+    /// The first 8 bytes, by which hashes are searched.
     pub(super) fn index(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
@@ -96,17 +96,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_new_each_time_and_do_not_show() {
+    fn keys_are_random_and_hidden() {
         let (one, other) = (ApiKey::generate().unwrap(), ApiKey::generate().unwrap());
         assert_eq!(one.expose().len(), 47);
-        assert!(ApiKey::is_meant(one.expose()));
+        assert!(ApiKey::has_prefix(one.expose()));
         assert_ne!(one.expose(), other.expose());
         assert_eq!(format!("{one:?}"), "***");
         assert_eq!(KeyHash::parse(&one.hash().to_string()), Some(one.hash()));
     }
 
     #[test]
-    fn the_hash_is_the_one_of_sha256sum() {
+    fn the_hash_equals_that_of_sha256sum() {
         // printf %s fby_test | sha256sum
         let known = "sha256:69bf9f7c1206a8e5c3fde4e7d4600f9b2d6b3719f3417e9ac72a31345b58a532";
         assert_eq!(KeyHash::of("fby_test").to_string(), known);
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_text_with_a_key_in_front_is_another_key() {
+    fn a_text_that_starts_with_a_key_is_another_key() {
         let key = ApiKey::generate().unwrap();
         assert_ne!(KeyHash::of(&format!("{}x", key.expose())), key.hash());
         assert_ne!(KeyHash::of(&key.expose()[..46]), key.hash());

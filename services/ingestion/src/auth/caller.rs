@@ -1,118 +1,124 @@
-//! A caller that was recognised.
+//! A caller that was identified.
 
 use forebay_contract::ErrorCode;
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 
-use super::allowance::{Allowance, Limits};
-use super::counts::Counts;
-use crate::refusal::Refusal;
+use super::metrics::AuthMetrics;
+use super::rate_limit::{CallerLimits, CallerRateLimit};
+use crate::rejection::HttpRejection;
 
-/// Whoever holds a key of this name, or a token with this subject.
+/// The holder of a key with this name, or of a token with this subject. Shared by all its requests.
 #[derive(Debug)]
 pub struct Caller {
     name: Box<str>,
     identity: Box<str>,
     models: Option<Vec<String>>,
-    allowance: Allowance,
+    rate_limit: CallerRateLimit,
     requests: Counter,
     rows: Counter,
-    refused: Refused,
+    rejected: RejectedRequests,
 }
 
-/// Counters of what this caller was refused.
+/// Counters of rejected requests of this caller, by the limit that it exceeded.
 #[derive(Debug)]
-struct Refused {
+struct RejectedRequests {
     rate: Counter,
     daily_rows: Counter,
     models: Counter,
 }
 
-/// What tells one caller from another.
-pub(super) enum Kind {
-    /// The name of a key.
-    Key,
-    /// The subject of a token.
-    Token,
+/// How a caller is identified.
+pub(super) enum CallerKind {
+    /// By the name of a key.
+    ApiKey,
+    /// By the subject of a token.
+    TokenSubject,
 }
 
 impl Caller {
-    /// `before` is the same caller until now: what it has used stays used.
+    /// A caller. Pass the previous state of the same caller as `before` to keep what it has used.
     pub(super) fn new(
-        kind: &Kind,
+        kind: &CallerKind,
         name: &str,
-        limits: Limits,
+        limits: CallerLimits,
         models: Option<Vec<String>>,
-        counts: &Counts,
+        metrics: &AuthMetrics,
         before: Option<&Self>,
     ) -> Self {
         let (prefix, label) = match kind {
-            Kind::Key => ("key", name),
-            // subjects are too many for a label
-            Kind::Token => ("jwt", "jwt"),
+            CallerKind::ApiKey => ("key", name),
+            // there are too many subjects for a label
+            CallerKind::TokenSubject => ("jwt", "jwt"),
         };
-        let allowance = before.map_or_else(|| Allowance::new(limits), |before| before.allowance.with(limits));
+        let rate_limit = before.map_or_else(|| CallerRateLimit::new(limits), |before| before.rate_limit.with(limits));
         Self {
             name: name.into(),
             identity: format!("{prefix}:{name}").into(),
             models,
-            allowance,
-            requests: counts.requests(label),
-            rows: counts.rows(label),
-            refused: Refused {
-                rate: counts.limited(label, "rate"),
-                daily_rows: counts.limited(label, "daily_rows"),
-                models: counts.limited(label, "models"),
+            rate_limit,
+            requests: metrics.requests(label),
+            rows: metrics.rows(label),
+            rejected: RejectedRequests {
+                rate: metrics.limited(label, "rate"),
+                daily_rows: metrics.limited(label, "daily_rows"),
+                models: metrics.limited(label, "models"),
             },
         }
     }
 
-    /// For logs and traces.
+    /// Name for logs and traces.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Two callers never share one: keys and tokens are told apart.
+    /// Unique among all callers: a key and a token with the same name differ.
     pub fn identity(&self) -> &str {
         &self.identity
     }
 
-    /// Whether it is still this one after its line was read again.
-    pub(super) fn fits(&self, limits: Limits, models: Option<&Vec<String>>) -> bool {
-        self.allowance.limits() == limits && self.models.as_ref() == models
+    /// Whether limits and models are the same as these.
+    pub(super) fn has(&self, limits: CallerLimits, models: Option<&Vec<String>>) -> bool {
+        self.rate_limit.limits() == limits && self.models.as_ref() == models
     }
 
-    /// Whether `model` may be asked.
-    pub fn sees(&self, model: &str) -> bool {
+    /// Whether the caller may use `model`.
+    pub fn may_use(&self, model: &str) -> bool {
         self.models.as_ref().is_none_or(|models| models.iter().any(|known| known == model))
     }
 
-    /// Takes one request of its rate.
+    /// Counts one request against the rate.
     ///
     /// # Errors
     /// `overloaded`, with the time to wait.
-    pub(super) fn request(&self) -> Result<(), Refusal> {
+    pub(super) fn count_request(&self) -> Result<(), HttpRejection> {
         self.requests.inc();
-        self.allowance.request().map_err(|wait| {
-            self.refused.rate.inc();
-            let message =
-                format!("more than {} requests a second, the limit of {}", self.allowance.limits().rate, self.name);
-            Refusal::used_up(message, wait)
+        self.rate_limit.request().map_err(|wait| {
+            self.rejected.rate.inc();
+            let rate = self.rate_limit.limits().rate;
+            let message = format!("more than {rate} requests per second, the limit of {}", self.name);
+            HttpRejection::limit_exceeded(message, wait)
         })
     }
 
-    /// Takes `rows` for `model` of what it may ask.
+    /// Checks that the caller may use `model`, and counts `rows` against its daily rows.
     ///
     /// # Errors
-    /// `forbidden` for a model that is not its own; `overloaded` when the day's rows are used up.
-    pub fn ask(&self, model: &str, rows: usize, now_s: u64) -> Result<(), Refusal> {
-        if !self.sees(model) {
-            self.refused.models.inc();
-            return Err(Refusal::new(ErrorCode::Forbidden, format!("{} may not ask the model {model:?}", self.name)));
+    /// `forbidden` for a model that it may not use; `overloaded` if the daily rows are used up.
+    pub fn authorize(&self, model: &str, rows: usize, now_s: u64) -> Result<(), HttpRejection> {
+        if !self.may_use(model) {
+            self.rejected.models.inc();
+            return Err(HttpRejection::new(
+                ErrorCode::Forbidden,
+                format!("{} is not allowed to use model {model:?}", self.name),
+            ));
         }
-        self.allowance.rows(rows, now_s).map_err(|wait| {
-            self.refused.daily_rows.inc();
-            let most = self.allowance.limits().daily_rows;
-            Refusal::used_up(format!("{rows} more rows exceed the {most} a day of {}", self.name), wait)
+        self.rate_limit.rows(rows, now_s).map_err(|wait| {
+            self.rejected.daily_rows.inc();
+            let limit = self.rate_limit.limits().daily_rows;
+            HttpRejection::limit_exceeded(
+                format!("{rows} more rows exceed the daily limit of {} ({limit})", self.name),
+                wait,
+            )
         })?;
         self.rows.inc_by(u64::try_from(rows).unwrap_or(u64::MAX));
         Ok(())

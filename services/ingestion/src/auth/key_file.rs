@@ -1,46 +1,46 @@
-//! The file of API keys: one line a key, `NAME sha256:HASH`, and behind it what is particular about it.
+//! The file of API keys: one key per line, `NAME sha256:HASH`, followed by the options of that key.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::api_key::KeyHash;
 
-/// Most keys in a file.
-const MOST: usize = 10_000;
-/// Names that stand for something else in metrics.
+/// Maximum number of keys in a file.
+const MAX_KEYS: usize = 10_000;
+/// Names that have another meaning in metrics.
 const RESERVED: [&str; 2] = ["jwt", "none"];
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyLine {
-    /// From 1.
+    /// Number of the line, from 1.
     pub line: usize,
-    /// Whom the key stands for. Two keys of one name are the same caller, so that a key can be replaced without a gap.
+    /// Name of the caller. Two keys with one name belong to the same caller, so that a key can be replaced without a gap.
     pub name: String,
-    /// Of the key.
+    /// Hash of the key.
     pub hash: KeyHash,
-    /// Unix seconds from which it no longer counts.
+    /// When the key expires, Unix seconds.
     pub expires: Option<u64>,
-    /// What the caller may do.
-    pub terms: Terms,
+    /// Limits and models of the caller.
+    pub options: KeyOptions,
 }
 
-/// What a caller may do, as far as its line says something else than the settings.
+/// Limits and models of a caller, where its line overrides the settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Terms {
-    /// Requests a second; 0 for no limit.
+pub struct KeyOptions {
+    /// Requests per second; 0 for no limit.
     pub rate: Option<u32>,
-    /// Requests at once; 0 for one second's worth.
+    /// Requests in a burst; 0 for one second's worth.
     pub burst: Option<u32>,
-    /// Rows a day; 0 for no limit.
+    /// Rows per day; 0 for no limit.
     pub daily_rows: Option<u64>,
-    /// Models it may ask; none for all.
+    /// Models that the caller may use; `None` for all.
     pub models: Option<Vec<String>>,
 }
 
-/// Reads a whole file. Empty lines and lines that start with `#` say nothing.
+/// Parses a whole file. Empty lines and lines that start with `#` are ignored.
 ///
 /// # Errors
-/// What is wrong, with the number of the line; never what stands in it, as it might be a key.
+/// What is wrong, with the line number but without the content of the line, which might be a key.
 pub fn parse(text: &str) -> Result<Vec<KeyLine>, String> {
     let mut keys: Vec<KeyLine> = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -49,8 +49,8 @@ pub fn parse(text: &str) -> Result<Vec<KeyLine>, String> {
             continue;
         }
         let key = parse_line(index + 1, line).map_err(|why| format!("line {}: {why}", index + 1))?;
-        if keys.len() == MOST {
-            return Err(format!("line {}: more than {MOST} keys", key.line));
+        if keys.len() == MAX_KEYS {
+            return Err(format!("line {}: more than {MAX_KEYS} keys", key.line));
         }
         keys.push(key);
     }
@@ -58,7 +58,7 @@ pub fn parse(text: &str) -> Result<Vec<KeyLine>, String> {
     Ok(keys)
 }
 
-/// No key twice, and one caller has one set of terms.
+/// Checks that no key appears twice and that all lines of a caller have the same options.
 fn check(keys: &[KeyLine]) -> Result<(), String> {
     let mut by_hash: Vec<_> = keys.iter().collect();
     by_hash.sort_by_key(|key| key.hash);
@@ -67,7 +67,7 @@ fn check(keys: &[KeyLine]) -> Result<(), String> {
     }
     let mut by_name: Vec<_> = keys.iter().collect();
     by_name.sort_by(|one, other| one.name.cmp(&other.name));
-    let differ = |[one, other]: &&[&KeyLine; 2]| one.name == other.name && one.terms != other.terms;
+    let differ = |[one, other]: &&[&KeyLine; 2]| one.name == other.name && one.options != other.options;
     match by_name.array_windows().find(differ) {
         Some([one, other]) => Err(format!(
             "lines {} and {}: two keys of {} with different rate, burst, daily_rows or models",
@@ -82,47 +82,49 @@ fn parse_line(line: usize, text: &str) -> Result<KeyLine, String> {
     let name = words.next().unwrap_or_default();
     check_name(name)?;
     let hash = words.next().and_then(KeyHash::parse);
-    let hash = hash.ok_or("expected sha256: and 64 hexadecimal digits behind the name")?;
-    let (mut expires, mut terms) = (None, Terms::default());
-    for (place, word) in words.enumerate() {
+    let hash = hash.ok_or("expected sha256: and 64 hexadecimal digits after the name")?;
+    let (mut expires, mut options) = (None, KeyOptions::default());
+    for (position, word) in words.enumerate() {
         let Some((key, value)) = word.split_once('=') else {
-            return Err(format!("word {}: expected key=value", place + 3));
+            return Err(format!("word {}: expected key=value", position + 3));
         };
         let number = || value.parse().map_err(|_| format!("{key}: expected a whole number"));
         let small = |number: u64| u32::try_from(number).map_err(|_| format!("{key}: too large"));
         match key {
             "expires" => expires = Some(time(value)?),
-            "rate" => terms.rate = Some(small(number()?)?),
-            "burst" => terms.burst = Some(small(number()?)?),
-            "daily_rows" => terms.daily_rows = Some(number()?),
+            "rate" => options.rate = Some(small(number()?)?),
+            "burst" => options.burst = Some(small(number()?)?),
+            "daily_rows" => options.daily_rows = Some(number()?),
             "models" => {
                 let mut models: Vec<_> =
                     value.split(',').filter(|model| !model.is_empty()).map(str::to_owned).collect();
                 models.sort();
-                terms.models = Some(models);
+                options.models = Some(models);
             }
-            _ => return Err(format!("word {}: expected expires=, rate=, burst=, daily_rows= or models=", place + 3)),
+            _ => {
+                return Err(format!("word {}: expected expires=, rate=, burst=, daily_rows= or models=", position + 3));
+            }
         }
     }
-    Ok(KeyLine { line, name: name.to_owned(), hash, expires, terms })
+    Ok(KeyLine { line, name: name.to_owned(), hash, expires, options })
 }
 
-/// A name becomes a label of metrics and stands in logs.
+/// Names become labels of metrics and appear in logs.
 fn check_name(name: &str) -> Result<(), String> {
     let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
-    if !(1..=64).contains(&name.len()) || !name.bytes().all(legal) || super::ApiKey::is_meant(name) {
-        return Err("expected a name of 1 to 64 letters, digits, dots, dashes and underscores first".to_owned());
+    if !(1..=64).contains(&name.len()) || !name.bytes().all(legal) || super::ApiKey::has_prefix(name) {
+        return Err("expected a name of 1 to 64 letters, digits, dots, dashes and underscores at the start".to_owned());
     }
     if RESERVED.contains(&name) {
-        return Err(format!("the name {name} stands for something else in metrics"));
+        return Err(format!("the name {name} is reserved for metrics"));
     }
     Ok(())
 }
 
-/// A moment as Unix seconds: `2027-01-31`, `2027-01-31T12:00:00Z`.
+/// Parses a date or time (`2027-01-31`, `2027-01-31T12:00:00Z`) to Unix seconds.
 ///
 /// # Errors
-/// When it is neither.
+/// If the text is neither.
 pub fn time(text: &str) -> Result<u64, String> {
     let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
     let when = humantime::parse_rfc3339_weak(&whole)
@@ -131,16 +133,16 @@ pub fn time(text: &str) -> Result<u64, String> {
 }
 
 impl KeyLine {
-    /// A line for a new key.
+    /// A line for a new key, without options.
     ///
     /// # Errors
-    /// When the name cannot be one.
+    /// If the name is invalid.
     pub fn new(name: &str, hash: KeyHash, expires: Option<u64>) -> Result<Self, String> {
         check_name(name)?;
-        Ok(Self { line: 0, name: name.to_owned(), hash, expires, terms: Terms::default() })
+        Ok(Self { line: 0, name: name.to_owned(), hash, expires, options: KeyOptions::default() })
     }
 
-    /// When the key ends, as text.
+    /// When the key expires, as text.
     pub fn expiry(&self) -> Option<String> {
         let when = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.expires?))?;
         Some(humantime::format_rfc3339_seconds(when).to_string())
@@ -153,18 +155,18 @@ impl std::fmt::Display for KeyLine {
         if let Some(expiry) = self.expiry() {
             write!(f, " expires={expiry}")?;
         }
-        let terms = &self.terms;
+        let options = &self.options;
         let numbers = [
-            ("rate", terms.rate.map(u64::from)),
-            ("burst", terms.burst.map(u64::from)),
-            ("daily_rows", terms.daily_rows),
+            ("rate", options.rate.map(u64::from)),
+            ("burst", options.burst.map(u64::from)),
+            ("daily_rows", options.daily_rows),
         ];
         for (key, number) in numbers {
             if let Some(number) = number {
                 write!(f, " {key}={number}")?;
             }
         }
-        terms.models.as_ref().map_or(Ok(()), |models| write!(f, " models={}", models.join(",")))
+        options.models.as_ref().map_or(Ok(()), |models| write!(f, " models={}", models.join(",")))
     }
 }
 
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_read_back_as_they_were_written() {
+    fn lines_round_trip() {
         let text = format!(
             "# callers\n\n  {}\n{}\n",
             line("reports", "a", "expires=2027-01-31 rate=5 burst=10 daily_rows=1000 models=b,a"),
@@ -186,14 +188,14 @@ mod tests {
         let keys = parse(&text).unwrap();
         assert_eq!((keys[0].line, keys[0].name.as_str(), keys[0].expires), (3, "reports", Some(1_801_353_600)));
         let models = Some(vec!["a".to_owned(), "b".to_owned()]);
-        assert_eq!(keys[0].terms, Terms { rate: Some(5), burst: Some(10), daily_rows: Some(1000), models });
+        assert_eq!(keys[0].options, KeyOptions { rate: Some(5), burst: Some(10), daily_rows: Some(1000), models });
         assert_eq!(keys[1].expiry().as_deref(), Some("2027-01-31T12:00:00Z"));
         let again: Vec<_> = keys.iter().map(|key| parse(&key.to_string()).unwrap().remove(0)).collect();
-        assert!(keys.iter().zip(&again).all(|(one, other)| (one.hash, &one.terms) == (other.hash, &other.terms)));
+        assert!(keys.iter().zip(&again).all(|(one, other)| (one.hash, &one.options) == (other.hash, &other.options)));
     }
 
     #[test]
-    fn what_is_wrong_is_told_without_what_stands_there() {
+    fn errors_do_not_quote_the_line() {
         let secret = "fby_0123456789012345678901234567890123456789012";
         for (text, part) in [
             ("bob".to_owned(), "line 1: expected sha256:"),
@@ -205,7 +207,7 @@ mod tests {
             (line("bob", "a", "expires=soon"), "expires: expected a date"),
             (line("bob", "a", "rate=-1"), "rate: expected a whole number"),
             (line("bob", "a", "rate=99999999999"), "rate: too large"),
-            (line("jwt", "a", ""), "stands for something else"),
+            (line("jwt", "a", ""), "is reserved for metrics"),
             (format!("{}\n{}", line("a", "k", ""), line("b", "k", "")), "lines 1 and 2: the same key twice"),
             (format!("{}\n{}", line("a", "k", "rate=1"), line("a", "l", "rate=2")), "two keys of a with different"),
         ] {

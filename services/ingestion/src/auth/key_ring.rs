@@ -1,4 +1,4 @@
-//! The API keys that count now. Readers never wait: a changed file is read aside and then swapped in.
+//! The API keys in use. Readers never wait: a changed file is parsed separately and then swapped in.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,27 +8,27 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use subtle::ConstantTimeEq as _;
 
-use super::allowance::Limits;
 use super::api_key::KeyHash;
-use super::caller::{Caller, Kind};
-use super::counts::Counts;
+use super::caller::{Caller, CallerKind};
 use super::key_file::{self, KeyLine};
+use super::metrics::AuthMetrics;
+use super::rate_limit::CallerLimits;
 
-/// The largest file of keys.
+/// Maximum size of the key file, in bytes.
 const MAX_FILE: u64 = 4 << 20;
-/// No key is longer; what is longer is not hashed.
+/// Longer texts are not hashed, because no key is that long.
 const MAX_KEY: usize = 512;
 
-/// All keys, and where they come from.
+/// All keys, and the file that they come from.
 #[derive(Debug)]
 pub(super) struct KeyRing {
     path: PathBuf,
-    limits: Limits,
-    counts: Counts,
-    /// Ascending by hash.
+    limits: CallerLimits,
+    metrics: AuthMetrics,
+    /// Sorted by hash.
     keys: ArcSwap<Vec<Entry>>,
-    /// Digest of the text that was read last, good or not.
-    read: Mutex<blake3::Hash>,
+    /// Digest of the last read, valid or not: its content, or the error.
+    last_read: Mutex<blake3::Hash>,
 }
 
 #[derive(Debug)]
@@ -38,10 +38,10 @@ struct Entry {
     caller: Arc<Caller>,
 }
 
-/// What a key turned out to be.
+/// The result of looking a key up.
 #[derive(Debug)]
-pub(super) enum Found {
-    Known(Arc<Caller>),
+pub(super) enum KeyLookup {
+    Valid(Arc<Caller>),
     Expired(Arc<Caller>),
     Unknown,
 }
@@ -51,23 +51,28 @@ impl KeyRing {
     ///
     /// # Errors
     /// What is wrong with it; never a part of a line.
-    pub(super) fn open(path: PathBuf, limits: Limits, counts: Counts, now_s: u64) -> Result<Self, String> {
+    pub(super) fn open(path: PathBuf, limits: CallerLimits, metrics: AuthMetrics, now_s: u64) -> Result<Self, String> {
         let (text, lines) = lines(&path)?;
-        let ring =
-            Self { path, limits, counts, keys: ArcSwap::default(), read: Mutex::new(blake3::hash(text.as_bytes())) };
+        let ring = Self {
+            path,
+            limits,
+            metrics,
+            keys: ArcSwap::default(),
+            last_read: Mutex::new(blake3::hash(text.as_bytes())),
+        };
         ring.install(lines);
-        ring.counts.watch("keys");
-        ring.count(now_s);
+        ring.metrics.init_failures("keys");
+        ring.export_count(now_s);
         Ok(ring)
     }
 
-    /// Whose key `shown` is. Takes as long for a wrong key as for a right one, but for the search by the first bytes of
-    /// the hash, which nobody can choose.
-    pub(super) fn find(&self, shown: &str, now_s: u64) -> Found {
-        if shown.len() > MAX_KEY {
-            return Found::Unknown;
+    /// Finds the caller of the key `text`. Apart from the search by the first bytes of the hash, which nobody can choose, an
+    /// invalid key takes as long as a valid one.
+    pub(super) fn find(&self, text: &str, now_s: u64) -> KeyLookup {
+        if text.len() > MAX_KEY {
+            return KeyLookup::Unknown;
         }
-        let hash = KeyHash::of(shown);
+        let hash = KeyHash::of(text);
         let keys = self.keys.load();
         let first = keys.partition_point(|entry| entry.hash.index() < hash.index());
         let same = keys.iter().skip(first).take_while(|entry| entry.hash.index() == hash.index());
@@ -78,46 +83,46 @@ impl KeyRing {
             }
         }
         match found {
-            Some(entry) if entry.counts(now_s) => Found::Known(Arc::clone(&entry.caller)),
-            Some(entry) => Found::Expired(Arc::clone(&entry.caller)),
-            None => Found::Unknown,
+            Some(entry) if entry.is_valid(now_s) => KeyLookup::Valid(Arc::clone(&entry.caller)),
+            Some(entry) => KeyLookup::Expired(Arc::clone(&entry.caller)),
+            None => KeyLookup::Unknown,
         }
     }
 
-    /// Looks at the file and takes over what has changed. What cannot be read leaves the keys as they are.
+    /// Reloads the file if it has changed. If it is missing or invalid, the previous keys stay in use.
     pub(super) fn refresh(&self, now_s: u64) {
         let text = match read(&self.path) {
             Ok(text) => text,
             Err(reason) => return self.failed(&reason, blake3::hash(reason.as_bytes())),
         };
         let digest = blake3::hash(text.as_bytes());
-        if *self.read.lock() != digest {
+        if *self.last_read.lock() != digest {
             match key_file::parse(&text) {
                 Ok(lines) => {
-                    *self.read.lock() = digest;
+                    *self.last_read.lock() = digest;
                     self.install(lines);
-                    tracing::info!(keys = self.keys.load().len(), "api keys were read again");
+                    tracing::info!(keys = self.keys.load().len(), "api keys reloaded");
                 }
                 Err(reason) => self.failed(&reason, digest),
             }
         }
-        self.count(now_s);
+        self.export_count(now_s);
     }
 
-    fn count(&self, now_s: u64) {
-        self.counts.keys(self.keys.load().iter().filter(|entry| entry.counts(now_s)).count());
+    fn export_count(&self, now_s: u64) {
+        self.metrics.set_keys(self.keys.load().iter().filter(|entry| entry.is_valid(now_s)).count());
     }
 
-    /// Told once for each new reason, not at every look.
+    /// Logs each new reason once, not at every check.
     fn failed(&self, reason: &str, digest: blake3::Hash) {
-        if std::mem::replace(&mut *self.read.lock(), digest) != digest {
-            self.counts.failed("keys");
+        if std::mem::replace(&mut *self.last_read.lock(), digest) != digest {
+            self.metrics.reload_failed("keys");
             let path = self.path.display();
-            tracing::error!(%path, reason, "api keys cannot be read, those read before stay in use");
+            tracing::error!(%path, reason, "api keys cannot be read, the previous ones stay in use");
         }
     }
 
-    /// A caller whose line says the same as before stays who it is, with what it has used.
+    /// A caller whose line has not changed is kept, with what it has used.
     fn install(&self, lines: Vec<KeyLine>) {
         let before = self.keys.load();
         let known: FxHashMap<&str, &Arc<Caller>> =
@@ -134,29 +139,36 @@ impl KeyRing {
     }
 
     fn caller(&self, line: &KeyLine, before: Option<&Arc<Caller>>) -> Arc<Caller> {
-        let terms = &line.terms;
-        let limits = Limits {
-            rate: terms.rate.unwrap_or(self.limits.rate),
-            burst: terms.burst.unwrap_or(self.limits.burst),
-            daily_rows: terms.daily_rows.unwrap_or(self.limits.daily_rows),
+        let options = &line.options;
+        let limits = CallerLimits {
+            rate: options.rate.unwrap_or(self.limits.rate),
+            burst: options.burst.unwrap_or(self.limits.burst),
+            daily_rows: options.daily_rows.unwrap_or(self.limits.daily_rows),
         };
-        match before.filter(|before| before.fits(limits, terms.models.as_ref())) {
+        match before.filter(|before| before.has(limits, options.models.as_ref())) {
             Some(same) => Arc::clone(same),
             None => {
                 let before = before.map(AsRef::as_ref);
-                Arc::new(Caller::new(&Kind::Key, &line.name, limits, terms.models.clone(), &self.counts, before))
+                Arc::new(Caller::new(
+                    &CallerKind::ApiKey,
+                    &line.name,
+                    limits,
+                    options.models.clone(),
+                    &self.metrics,
+                    before,
+                ))
             }
         }
     }
 }
 
 impl Entry {
-    fn counts(&self, now_s: u64) -> bool {
+    fn is_valid(&self, now_s: u64) -> bool {
         self.expires.is_none_or(|end| now_s < end)
     }
 }
 
-/// Reads and understands a file of keys.
+/// Reads and parses a key file.
 ///
 /// # Errors
 /// What is wrong with it; never a part of a line.
@@ -188,14 +200,14 @@ mod tests {
     fn ring(folder: &tempfile::TempDir, text: &str) -> KeyRing {
         let path = folder.path().join("keys");
         std::fs::write(&path, text).unwrap();
-        KeyRing::open(path, Limits::default(), Counts::default(), NOW).unwrap()
+        KeyRing::open(path, CallerLimits::default(), AuthMetrics::default(), NOW).unwrap()
     }
 
-    fn name(found: &Found) -> &str {
+    fn name(found: &KeyLookup) -> &str {
         match found {
-            Found::Known(caller) => caller.name(),
-            Found::Expired(_) => "(expired)",
-            Found::Unknown => "(unknown)",
+            KeyLookup::Valid(caller) => caller.name(),
+            KeyLookup::Expired(_) => "(expired)",
+            KeyLookup::Unknown => "(unknown)",
         }
     }
 
@@ -215,30 +227,30 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_file_counts_and_a_broken_one_does_not() {
+    fn a_changed_file_is_used_and_an_invalid_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let ring = ring(&folder, &(line("a", "ka", "daily_rows=10") + &line("b", "kb", "")));
         let write = |text: &str| std::fs::write(folder.path().join("keys"), text).unwrap();
-        let Found::Known(a) = ring.find("ka", NOW) else { panic!() };
-        a.ask("m", 9, NOW).unwrap();
+        let KeyLookup::Valid(a) = ring.find("ka", NOW) else { panic!() };
+        a.authorize("m", 9, NOW).unwrap();
 
         write("a sha256:broken");
         ring.refresh(NOW);
         assert_eq!((name(&ring.find("ka", NOW)), name(&ring.find("kb", NOW))), ("a", "b"));
         std::fs::remove_file(folder.path().join("keys")).unwrap();
         ring.refresh(NOW);
-        assert_eq!(name(&ring.find("kb", NOW)), "b", "a file that is away for a moment revokes nothing");
+        assert_eq!(name(&ring.find("kb", NOW)), "b", "a file that is missing for a moment revokes nothing");
 
         write(&(line("a", "ka", "daily_rows=10") + &line("a", "ka2", "daily_rows=10")));
         ring.refresh(NOW);
         assert_eq!(name(&ring.find("kb", NOW)), "(unknown)", "revoked");
-        let Found::Known(again) = ring.find("ka2", NOW) else { panic!() };
-        assert!(again.ask("m", 2, NOW).is_err(), "a second key has no rows of its own");
+        let KeyLookup::Valid(again) = ring.find("ka2", NOW) else { panic!() };
+        assert!(again.authorize("m", 2, NOW).is_err(), "a second key has no separate rows");
         write(&line("a", "ka2", "daily_rows=11"));
         ring.refresh(NOW);
-        let Found::Known(again) = ring.find("ka2", NOW) else { panic!() };
-        assert!(again.ask("m", 3, NOW).is_err() && again.ask("m", 2, NOW).is_ok(), "used rows stay used");
-        write("# nobody");
+        let KeyLookup::Valid(again) = ring.find("ka2", NOW) else { panic!() };
+        assert!(again.authorize("m", 3, NOW).is_err() && again.authorize("m", 2, NOW).is_ok(), "used rows stay used");
+        write("# none");
         ring.refresh(NOW);
         assert_eq!(name(&ring.find("ka2", NOW)), "(unknown)");
     }

@@ -1,17 +1,17 @@
-//! The issuer's public keys: a JWK set (RFC 7517), of which only keys for signatures are taken.
+//! The issuer's public keys: a JWK set (RFC 7517), of which only signature keys are used.
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 
-/// Most keys of a set that are taken.
-const MOST: usize = 64;
+/// Maximum number of keys used from one set.
+const MAX_KEYS: usize = 64;
 
-/// Keys by their ids.
+/// The usable keys of a set.
 #[derive(Debug)]
 pub(super) struct KeySet {
     keys: Vec<Key>,
-    /// Of the text, to tell whether anything has changed.
+    /// Digest of the text, to detect changes.
     pub(super) digest: blake3::Hash,
 }
 
@@ -23,30 +23,31 @@ struct Key {
 }
 
 #[derive(Deserialize)]
-struct Document {
+struct JwkSetDocument {
     keys: Vec<serde_json::Value>,
 }
 
 impl KeySet {
-    /// Reads a set. Keys of other kinds (encryption, shared secrets, curves unknown here) are passed over.
+    /// Parses a set. Other kinds of keys (encryption, shared secrets, unknown curves) are skipped.
     ///
     /// # Errors
-    /// When it is no set, or no key of it can be used.
+    /// If it is not a JWK set, or none of its keys can be used.
     pub(super) fn parse(json: &[u8]) -> Result<Self, String> {
-        let document: Document = serde_json::from_slice(json).map_err(|error| format!("is no JWK set: {error}"))?;
-        let keys: Vec<_> = document.keys.into_iter().filter_map(usable).take(MOST).collect();
+        let document: JwkSetDocument =
+            serde_json::from_slice(json).map_err(|error| format!("is not a JWK set: {error}"))?;
+        let keys: Vec<_> = document.keys.into_iter().filter_map(usable).take(MAX_KEYS).collect();
         if keys.is_empty() {
             return Err("holds no public key for signatures".to_owned());
         }
         Ok(Self { keys, digest: blake3::hash(json) })
     }
 
-    /// How many keys can be used.
+    /// Number of usable keys.
     pub(super) fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// The key of that id for that algorithm. A token that names none gets the one key there is for its algorithm.
+    /// The key with this id for this algorithm. Without an id, the only key for the algorithm, if there is exactly one.
     pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&DecodingKey> {
         let mut fitting = self.keys.iter().filter(|key| key.algorithms.contains(&algorithm));
         match id {
@@ -71,7 +72,7 @@ fn usable(value: serde_json::Value) -> Option<Key> {
     Some(Key { id: common.key_id.clone(), algorithms, key: DecodingKey::from_jwk(&jwk).ok()? })
 }
 
-/// What a key of this kind can verify. A shared secret verifies nothing here, whatever the set says.
+/// The algorithms that a key of this kind can verify. A shared secret verifies nothing, whatever the set says.
 fn algorithms(parameters: &AlgorithmParameters) -> Vec<Algorithm> {
     use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
     match parameters {
@@ -99,13 +100,13 @@ mod tests {
         assert!(two.find(Some("a"), Algorithm::ES256).is_some() && two.find(Some("b"), Algorithm::ES256).is_some());
         assert!(two.find(Some("c"), Algorithm::ES256).is_none());
         assert!(two.find(Some("a"), Algorithm::RS256).is_none() && two.find(Some("a"), Algorithm::HS256).is_none());
-        assert!(two.find(None, Algorithm::ES256).is_none(), "there are two");
+        assert!(two.find(None, Algorithm::ES256).is_none(), "two keys match");
         let one = set(&[format!(r#"{{"kid":"a",{EC}}}"#)]).unwrap();
         assert!(one.find(None, Algorithm::ES256).is_some());
     }
 
     #[test]
-    fn keys_that_are_not_for_signatures_are_passed_over() {
+    fn keys_that_are_not_for_signatures_are_skipped() {
         for key in [
             format!(r#"{{"use":"enc",{EC}}}"#),
             format!(r#"{{"key_ops":["encrypt"],{EC}}}"#),
@@ -118,6 +119,6 @@ mod tests {
             assert_eq!(set(std::slice::from_ref(&key)).unwrap_err(), "holds no public key for signatures", "{key}");
             assert_eq!(set(&[key, format!(r#"{{{EC}}}"#)]).unwrap().len(), 1);
         }
-        assert!(KeySet::parse(b"[]").unwrap_err().contains("is no JWK set"));
+        assert!(KeySet::parse(b"[]").unwrap_err().contains("is not a JWK set"));
     }
 }

@@ -1,5 +1,6 @@
-//! The arithmetic of token signatures, by ring: the library for tokens leaves it to its user, and ring is here already for
-//! TLS. Tokens are checked and never made, so there is no signing.
+//! Verification of token signatures with ring, as a crypto provider for `jsonwebtoken`. ring is already linked for TLS; the
+//! providers that come with `jsonwebtoken` would add a second implementation (see the table of libraries in
+//! ARCHITECTURE.md). Tokens are only verified, so there is no signing.
 
 use std::sync::Once;
 
@@ -7,12 +8,12 @@ use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result};
 use jsonwebtoken::signature::{Error as SignatureError, Verifier};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, EncodingKey};
-use ring::signature::{self as by_ring, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm};
+use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm};
 
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: no_signer,
     verifier_factory: verifier,
-    // for making key sets out of private keys, which nothing here does
+    // these derive key sets from private keys, which this crate never does
     key_utils: KeyUtils {
         rsa_pub_components_from_private_key: |_| Err(ErrorKind::UnsupportedAlgorithm.into()),
         rsa_pub_components_from_public_key: |_| Err(ErrorKind::UnsupportedAlgorithm.into()),
@@ -22,11 +23,11 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     },
 };
 
-/// Makes the token library use ring. Once is enough, more does no harm.
+/// Installs the provider for the process. Calling it again does nothing.
 pub(super) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // refused only when there is one already
+        // fails only if a provider is already installed
         let _ = PROVIDER.install_default();
     });
 }
@@ -40,31 +41,31 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
     if algorithm.family() != key.family() {
         return Err(ErrorKind::InvalidKeyFormat.into());
     }
-    match (plain(algorithm), rsa(algorithm)) {
+    match (elliptic_curve(algorithm), rsa(algorithm)) {
         (None, None) => Err(ErrorKind::UnsupportedAlgorithm.into()),
-        _ => Ok(Box::new(ByRing { algorithm, key })),
+        _ => Ok(Box::new(RingVerifier { algorithm, key })),
     }
 }
 
-/// One algorithm with one key.
-struct ByRing {
+/// Verifies one algorithm with one key.
+struct RingVerifier {
     algorithm: Algorithm,
     key: DecodingKey,
 }
 
-impl JwtVerifier for ByRing {
+impl JwtVerifier for RingVerifier {
     fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 }
 
-impl Verifier<Vec<u8>> for ByRing {
+impl Verifier<Vec<u8>> for RingVerifier {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> std::result::Result<(), SignatureError> {
-        let verified = match (self.key.kind(), plain(self.algorithm), rsa(self.algorithm)) {
+        let verified = match (self.key.kind(), elliptic_curve(self.algorithm), rsa(self.algorithm)) {
             (DecodingKeyKind::SecretOrDer(key), Some(algorithm), _) => {
                 UnparsedPublicKey::new(algorithm, key).verify(message, signature)
             }
-            // ring refuses a modulus under 2048 bits
+            // ring rejects a modulus below 2048 bits
             (DecodingKeyKind::RsaModulusExponent { n, e }, _, Some(parameters)) => {
                 RsaPublicKeyComponents { n, e }.verify(parameters, message, signature)
             }
@@ -74,23 +75,23 @@ impl Verifier<Vec<u8>> for ByRing {
     }
 }
 
-fn plain(algorithm: Algorithm) -> Option<&'static dyn VerificationAlgorithm> {
+fn elliptic_curve(algorithm: Algorithm) -> Option<&'static dyn VerificationAlgorithm> {
     match algorithm {
-        Algorithm::ES256 => Some(&by_ring::ECDSA_P256_SHA256_FIXED),
-        Algorithm::ES384 => Some(&by_ring::ECDSA_P384_SHA384_FIXED),
-        Algorithm::EdDSA => Some(&by_ring::ED25519),
+        Algorithm::ES256 => Some(&signature::ECDSA_P256_SHA256_FIXED),
+        Algorithm::ES384 => Some(&signature::ECDSA_P384_SHA384_FIXED),
+        Algorithm::EdDSA => Some(&signature::ED25519),
         _ => None,
     }
 }
 
-fn rsa(algorithm: Algorithm) -> Option<&'static by_ring::RsaParameters> {
+fn rsa(algorithm: Algorithm) -> Option<&'static signature::RsaParameters> {
     match algorithm {
-        Algorithm::RS256 => Some(&by_ring::RSA_PKCS1_2048_8192_SHA256),
-        Algorithm::RS384 => Some(&by_ring::RSA_PKCS1_2048_8192_SHA384),
-        Algorithm::RS512 => Some(&by_ring::RSA_PKCS1_2048_8192_SHA512),
-        Algorithm::PS256 => Some(&by_ring::RSA_PSS_2048_8192_SHA256),
-        Algorithm::PS384 => Some(&by_ring::RSA_PSS_2048_8192_SHA384),
-        Algorithm::PS512 => Some(&by_ring::RSA_PSS_2048_8192_SHA512),
+        Algorithm::RS256 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),
+        Algorithm::RS384 => Some(&signature::RSA_PKCS1_2048_8192_SHA384),
+        Algorithm::RS512 => Some(&signature::RSA_PKCS1_2048_8192_SHA512),
+        Algorithm::PS256 => Some(&signature::RSA_PSS_2048_8192_SHA256),
+        Algorithm::PS384 => Some(&signature::RSA_PSS_2048_8192_SHA384),
+        Algorithm::PS512 => Some(&signature::RSA_PSS_2048_8192_SHA512),
         _ => None,
     }
 }

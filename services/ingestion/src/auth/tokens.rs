@@ -1,6 +1,6 @@
-//! Tokens (JWT, RFC 7519) of one issuer. What must hold follows RFC 8725: the algorithm comes from the settings and the
-//! key, never from the token alone; issuer, audience and expiry are always asked for; keys that a token brings along
-//! (`jwk`, `jku`, `x5c`) are never used.
+//! Tokens (JWT, RFC 7519) of one issuer. The rules follow RFC 8725: the algorithm comes from the settings and the key, never
+//! from the token alone; issuer, audience and expiry are always required; keys inside a token (`jwk`, `jku`, `x5c`) are
+//! never used.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,34 +11,34 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Header, Validation, 
 use moka::sync::Cache;
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
-use super::allowance::Limits;
-use super::caller::{Caller, Kind};
-use super::counts::Counts;
-use super::issuer::Issuer;
+use super::caller::{Caller, CallerKind};
+use super::jwks_source::JwksSource;
 use super::key_set::KeySet;
+use super::metrics::AuthMetrics;
+use super::rate_limit::CallerLimits;
 use super::ring_provider;
-use crate::bound::Bound;
-use crate::settings::Jwt;
+use crate::settings::JwtSettings;
 
-/// Longer tokens are not looked at.
-const LONGEST: usize = 8192;
-/// Longest subject.
-const LONGEST_SUBJECT: usize = 256;
-/// Requests with unknown keys that wait for the issuer at once.
-const WAITING: usize = 64;
-/// Tokens that are remembered as good, so that their signature is not computed again.
-const REMEMBERED: u64 = 10_000;
-/// Subjects whose use is remembered, and for how long after the last one: a day's rows and an hour.
-const CALLERS: u64 = 100_000;
+/// Longer tokens are rejected unread.
+const MAX_TOKEN: usize = 8192;
+/// Maximum length of a subject, in bytes.
+const MAX_SUBJECT: usize = 256;
+/// Maximum number of requests with unknown keys that wait for the issuer at once.
+const MAX_WAITING: usize = 64;
+/// Maximum number of verified tokens to remember, so that their signature is not verified again.
+const MAX_VERIFIED: u64 = 10_000;
+/// Maximum number of subjects whose use is remembered, and for how long after the last request: a day, for the daily rows,
+/// and an hour.
+const MAX_CALLERS: u64 = 100_000;
 const CALLER_IDLE: Duration = Duration::from_secs(25 * 3600);
 
-/// The algorithm of that name, if tokens may be signed with it.
+/// The algorithm with this name, if tokens may be signed with it.
 ///
 /// # Errors
-/// For shared secrets, for `none`, and for what is unknown.
-pub(crate) fn algorithm(name: &str) -> Result<Algorithm, String> {
+/// For algorithms with shared secrets, for `none`, and for unknown names.
+pub(super) fn algorithm(name: &str) -> Result<Algorithm, String> {
     match name.parse::<Algorithm>() {
         Ok(algorithm) if algorithm.family() == AlgorithmFamily::Hmac => Err(format!(
             "holds {name}, which signs with a shared secret: expected a public key algorithm such as RS256"
@@ -48,41 +48,45 @@ pub(crate) fn algorithm(name: &str) -> Result<Algorithm, String> {
     }
 }
 
-/// The check of tokens.
+/// Verifies tokens. The keys of the issuer are replaced by `refresh`.
 #[derive(Debug)]
-pub(super) struct Tokens {
+pub(super) struct TokenVerifier {
+    /// One set of rules for each accepted algorithm.
     rules: Vec<(Algorithm, Validation)>,
     scope: Option<String>,
     leeway_s: u64,
     cooldown: Duration,
-    issuer: Issuer,
+    source: JwksSource,
     keys: ArcSwapOption<KeySet>,
-    /// Requests that may wait for the issuer at once: nobody without credentials holds up those who have some.
-    waiting: Bound,
-    /// When the keys were last asked for, and whether they came.
-    asked: Mutex<Option<(Instant, bool)>>,
-    good: Cache<[u8; 32], Good>,
+    /// Permits for requests that wait for the issuer, so that callers without credentials cannot delay the others.
+    waiting: Semaphore,
+    /// When the keys were last requested, and whether that succeeded. Locked during the read.
+    last_read: Mutex<Option<(Instant, bool)>>,
+    /// Verified tokens by their SHA-256.
+    verified: Cache<[u8; 32], VerifiedToken>,
+    /// Callers by their subject.
     callers: Cache<String, Arc<Caller>>,
-    limits: Limits,
-    counts: Counts,
+    limits: CallerLimits,
+    metrics: AuthMetrics,
 }
 
-/// A token that was found good.
+/// A token that was verified.
 #[derive(Clone, Debug)]
-struct Good {
+struct VerifiedToken {
     caller: Arc<Caller>,
-    until_s: u64,
+    expires_s: u64,
+    /// Digest of the key set that verified it.
     keys: blake3::Hash,
 }
 
-/// Why a token is not taken.
+/// Why a token is rejected.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Bad {
-    /// For the reason: 401.
-    Token(&'static str),
-    /// It lacks the scope: 403.
+pub(super) enum TokenError {
+    /// It is invalid for this reason: 401.
+    Invalid(&'static str),
+    /// It lacks the required scope; holds the subject: 403.
     Scope(Box<str>),
-    /// The issuer's keys are not known yet, or many wait for them already: 503.
+    /// The issuer's keys are not known yet, or too many requests wait for them: 503.
     NoKeys,
 }
 
@@ -90,35 +94,35 @@ pub(super) enum Bad {
 struct Claims {
     sub: String,
     exp: f64,
-    scope: Option<Words>,
-    scp: Option<Words>,
+    scope: Option<Scopes>,
+    scp: Option<Scopes>,
 }
 
-/// Words in one text, or a list of them.
+/// Scopes separated by spaces, or a list of them.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Words {
+enum Scopes {
     Text(String),
     List(Vec<String>),
 }
 
-impl Words {
-    fn has(&self, wanted: &str) -> bool {
+impl Scopes {
+    fn contains(&self, required: &str) -> bool {
         match self {
-            Self::Text(text) => text.split(' ').any(|word| word == wanted),
-            Self::List(words) => words.iter().any(|word| word == wanted),
+            Self::Text(text) => text.split(' ').any(|scope| scope == required),
+            Self::List(list) => list.iter().any(|scope| scope == required),
         }
     }
 }
 
-impl Tokens {
-    /// Prepares the check; keys are read by [`Tokens::refresh`].
+impl TokenVerifier {
+    /// A verifier without keys; [`TokenVerifier::refresh`] reads them.
     ///
     /// # Errors
-    /// When the settings cannot be used.
-    pub(super) fn new(settings: &Jwt, limits: Limits, counts: Counts) -> Result<Self, String> {
+    /// If the settings cannot be used.
+    pub(super) fn new(settings: &JwtSettings, limits: CallerLimits, metrics: AuthMetrics) -> Result<Self, String> {
         ring_provider::install();
-        counts.watch("jwks");
+        metrics.init_failures("jwks");
         let mut rules = Vec::new();
         for name in &settings.algorithms {
             let algorithm = algorithm(name)?;
@@ -135,34 +139,34 @@ impl Tokens {
             scope: Some(settings.scope.clone()).filter(|scope| !scope.is_empty()),
             leeway_s: settings.leeway.as_secs(),
             cooldown: settings.cooldown,
-            issuer: Issuer::new(settings)?,
+            source: JwksSource::new(settings)?,
             keys: ArcSwapOption::empty(),
-            waiting: Bound::new(WAITING),
-            asked: Mutex::new(None),
-            good: Cache::new(REMEMBERED),
-            callers: Cache::builder().max_capacity(CALLERS).time_to_idle(CALLER_IDLE).build(),
+            waiting: Semaphore::new(MAX_WAITING),
+            last_read: Mutex::new(None),
+            verified: Cache::new(MAX_VERIFIED),
+            callers: Cache::builder().max_capacity(MAX_CALLERS).time_to_idle(CALLER_IDLE).build(),
             limits,
-            counts,
+            metrics,
         })
     }
 
-    /// Whose token this is. May wait for the issuer when the token names a key that is not known.
+    /// The caller of this token. May wait for the issuer if the token names an unknown key.
     ///
     /// # Errors
-    /// Why it is not taken.
-    pub(super) async fn check(self: &Arc<Self>, token: &str, now_s: u64) -> Result<Arc<Caller>, Bad> {
-        if token.len() > LONGEST {
-            return Err(Bad::Token("it is too long"));
+    /// Why the token is rejected.
+    pub(super) async fn verify(self: &Arc<Self>, token: &str, now_s: u64) -> Result<Arc<Caller>, TokenError> {
+        if token.len() > MAX_TOKEN {
+            return Err(TokenError::Invalid("it is too long"));
         }
-        let mut print = [0; 32];
-        print.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-        if let Some(good) = self.good.get(&print)
-            && now_s < good.until_s
-            && self.keys.load().as_ref().is_some_and(|keys| keys.digest == good.keys)
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        if let Some(verified) = self.verified.get(&fingerprint)
+            && now_s < verified.expires_s
+            && self.keys.load().as_ref().is_some_and(|keys| keys.digest == verified.keys)
         {
-            return Ok(good.caller);
+            return Ok(verified.caller);
         }
-        let header = decode_header(token).map_err(|_| Bad::Token("it is no token that can be read"))?;
+        let header = decode_header(token).map_err(|_| TokenError::Invalid("it is not a readable token"))?;
         let rule = self.rule(&header)?;
         let find = || {
             let keys = self.keys.load_full()?;
@@ -171,20 +175,20 @@ impl Tokens {
         let found = match find() {
             Some(found) => Some(found),
             None => {
-                let _place = self.waiting.take(1).ok_or(Bad::NoKeys)?;
+                let _permit = self.waiting.try_acquire().map_err(|_| TokenError::NoKeys)?;
                 self.refresh(self.cooldown).await;
                 find()
             }
         };
         let Some((keys, key)) = found else {
             return Err(if self.has_keys() {
-                Bad::Token("it is signed with a key that the issuer does not have")
+                TokenError::Invalid("it is signed with a key that the issuer does not have")
             } else {
-                Bad::NoKeys
+                TokenError::NoKeys
             });
         };
-        let (caller, until_s) = self.verify(token, &key, rule)?;
-        self.good.insert(print, Good { caller: Arc::clone(&caller), until_s, keys });
+        let (caller, expires_s) = self.verify_with(token, &key, rule)?;
+        self.verified.insert(fingerprint, VerifiedToken { caller: Arc::clone(&caller), expires_s, keys });
         Ok(caller)
     }
 
@@ -193,82 +197,84 @@ impl Tokens {
         self.keys.load().is_some()
     }
 
-    fn rule(&self, header: &Header) -> Result<&Validation, Bad> {
+    fn rule(&self, header: &Header) -> Result<&Validation, TokenError> {
         if header.crit.is_some() || header.enc.is_some() || header.zip.is_some() {
-            return Err(Bad::Token("it needs extensions that are not known here"));
+            return Err(TokenError::Invalid("it needs unknown extensions"));
         }
         let kind = header.typ.as_deref().map(|kind| kind.to_ascii_lowercase());
         if !matches!(kind.as_deref(), None | Some("jwt" | "at+jwt" | "application/at+jwt")) {
-            return Err(Bad::Token("it is a token for something else (typ)"));
+            return Err(TokenError::Invalid("it is a token for another purpose (typ)"));
         }
         let rule = self.rules.iter().find(|(algorithm, _)| *algorithm == header.alg);
-        rule.map(|(_, rule)| rule).ok_or(Bad::Token("its algorithm is not accepted here"))
+        rule.map(|(_, rule)| rule).ok_or(TokenError::Invalid("its algorithm is not accepted"))
     }
 
-    fn verify(&self, token: &str, key: &DecodingKey, rule: &Validation) -> Result<(Arc<Caller>, u64), Bad> {
-        let claims = decode::<Claims>(token, key, rule).map_err(|error| Bad::Token(told(error.kind())))?.claims;
-        let legal = (1..=LONGEST_SUBJECT).contains(&claims.sub.len()) && !claims.sub.chars().any(char::is_control);
-        if !legal {
-            return Err(Bad::Token("its subject is empty, too long or not printable"));
+    fn verify_with(&self, token: &str, key: &DecodingKey, rule: &Validation) -> Result<(Arc<Caller>, u64), TokenError> {
+        let claims =
+            decode::<Claims>(token, key, rule).map_err(|error| TokenError::Invalid(reason(error.kind())))?.claims;
+        let valid = (1..=MAX_SUBJECT).contains(&claims.sub.len()) && !claims.sub.chars().any(char::is_control);
+        if !valid {
+            return Err(TokenError::Invalid("its subject is empty, too long or not printable"));
         }
-        if let Some(wanted) = &self.scope
-            && ![&claims.scope, &claims.scp].into_iter().flatten().any(|words| words.has(wanted))
+        if let Some(required) = &self.scope
+            && ![&claims.scope, &claims.scp].into_iter().flatten().any(|scopes| scopes.contains(required))
         {
-            return Err(Bad::Scope(claims.sub.into()));
+            return Err(TokenError::Scope(claims.sub.into()));
         }
-        let new = || Arc::new(Caller::new(&Kind::Token, &claims.sub, self.limits, None, &self.counts, None));
+        let new =
+            || Arc::new(Caller::new(&CallerKind::TokenSubject, &claims.sub, self.limits, None, &self.metrics, None));
         let caller = self.callers.get_with_by_ref(&claims.sub, new);
         Ok((caller, (claims.exp as u64).saturating_add(self.leeway_s)))
     }
 
-    /// Reads the issuer's keys, unless they were asked for within `rest`. Who comes meanwhile waits for the same read. Tells
-    /// whether the last read went well.
-    pub(super) async fn refresh(self: &Arc<Self>, rest: Duration) -> bool {
-        let mut asked = self.asked.lock().await;
-        if let Some((at, well)) = *asked
-            && at.elapsed() < rest
+    /// Reads the issuer's keys, unless they were requested within the last `cooldown`. Concurrent calls share one read.
+    /// Returns whether the last read succeeded.
+    pub(super) async fn refresh(self: &Arc<Self>, cooldown: Duration) -> bool {
+        let mut last_read = self.last_read.lock().await;
+        if let Some((at, succeeded)) = *last_read
+            && at.elapsed() < cooldown
         {
-            return well;
+            return succeeded;
         }
-        *asked = Some((Instant::now(), false));
+        *last_read = Some((Instant::now(), false));
         let tokens = Arc::clone(self);
-        // a panic in there is told by the panic hook; the keys stay as they were
-        let well = tokio::task::spawn_blocking(move || tokens.read()).await.unwrap_or(false);
-        *asked = Some((Instant::now(), well));
-        well
+        // a panic in `read` is reported by the panic hook; the keys stay as they were
+        let succeeded = tokio::task::spawn_blocking(move || tokens.read()).await.unwrap_or(false);
+        *last_read = Some((Instant::now(), succeeded));
+        succeeded
     }
 
     fn read(&self) -> bool {
-        let shown = self.issuer.shown();
-        match self.issuer.read() {
+        let source = self.source.shown();
+        match self.source.read() {
             Ok(keys) => {
-                self.counts.jwks_read();
+                self.metrics.set_jwks_read();
                 if self.keys.load().as_ref().is_none_or(|before| before.digest != keys.digest) {
-                    tracing::info!(from = shown, keys = keys.len(), "the issuer's keys were read");
+                    tracing::info!(source, keys = keys.len(), "issuer keys loaded");
                     self.keys.store(Some(Arc::new(keys)));
-                    self.good.invalidate_all();
+                    self.verified.invalidate_all();
                 }
                 true
             }
             Err(reason) => {
-                self.counts.failed("jwks");
-                tracing::warn!(from = shown, reason, known = self.has_keys(), "the issuer's keys cannot be read");
+                self.metrics.reload_failed("jwks");
+                tracing::warn!(source, reason, known = self.has_keys(), "the issuer's keys cannot be read");
                 false
             }
         }
     }
 }
 
-fn told(error: &ErrorKind) -> &'static str {
+fn reason(error: &ErrorKind) -> &'static str {
     match error {
         ErrorKind::ExpiredSignature => "it has expired",
         ErrorKind::ImmatureSignature => "it is not valid yet",
-        ErrorKind::InvalidIssuer => "it is of another issuer",
+        ErrorKind::InvalidIssuer => "it is from another issuer",
         ErrorKind::InvalidAudience => "it is for another audience",
-        ErrorKind::InvalidSignature => "its signature is wrong",
+        ErrorKind::InvalidSignature => "its signature is invalid",
         ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidClaimFormat(_) | ErrorKind::Json(_) => {
-            "exp, iss, aud or sub is missing or is none"
+            "exp, iss, aud or sub is missing or invalid"
         }
-        _ => "it is no token that can be read",
+        _ => "it is not a readable token",
     }
 }

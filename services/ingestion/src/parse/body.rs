@@ -1,4 +1,4 @@
-//! The object and its fields.
+//! The JSON object and its fields.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,16 +7,17 @@ use forebay_contract::{ErrorCode, SplitKey};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use super::Rules;
+use super::error_context::{ErrorContext, Excerpt};
 use super::features::FeaturesSeed;
 use super::scalar::{IntegerSeed, Number, TextSeed};
-use super::watch::{Short, Watch};
-use crate::ask::{Ask, DEFAULT_PRIORITY, Features};
+use crate::request::{DEFAULT_PRIORITY, FeatureRows, ParsedRequest};
 
-/// Names as clients write them, in the order of [`Field`].
+/// Names of the fields, as clients write them.
 pub(crate) const FIELDS: [&str; 7] =
     ["request_id", "features", "model", "model_version", "priority", "timeout_ms", "key"];
 
 enum Field {
+    /// Index into [`FIELDS`].
     Known(usize),
     Unknown(String),
 }
@@ -40,25 +41,25 @@ impl Visitor<'_> for FieldSeed {
 
     fn visit_str<E: Error>(self, name: &str) -> Result<Field, E> {
         let known = FIELDS.iter().position(|field| *field == name);
-        Ok(known.map_or_else(|| Field::Unknown(Short(name).to_string()), Field::Known))
+        Ok(known.map_or_else(|| Field::Unknown(Excerpt(name).to_string()), Field::Known))
     }
 }
 
 /// The whole document.
-pub(super) struct Body<'w> {
-    pub watch: &'w mut Watch,
+pub(super) struct Body<'c> {
+    pub context: &'c mut ErrorContext,
     pub rules: Rules,
 }
 
 impl<'de> DeserializeSeed<'de> for Body<'_> {
-    type Value = Ask;
+    type Value = ParsedRequest;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Ask, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<ParsedRequest, D::Error> {
         json.deserialize_map(self)
     }
 }
 
-/// Fields read so far.
+/// The fields read so far.
 #[derive(Default)]
 struct Draft {
     seen: [bool; FIELDS.len()],
@@ -67,34 +68,34 @@ struct Draft {
     priority: Option<i64>,
     timeout_ms: Option<i64>,
     key: Option<String>,
-    features: Option<Features>,
+    features: Option<FeatureRows>,
 }
 
 impl<'de> Visitor<'de> for Body<'_> {
-    type Value = Ask;
+    type Value = ParsedRequest;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object with the field features")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ask, A::Error> {
-        let Self { watch, rules } = self;
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ParsedRequest, A::Error> {
+        let Self { context, rules } = self;
         let mut draft = Draft::default();
         while let Some(field) = map.next_key_seed(FieldSeed)? {
             match field {
-                Field::Known(field) => draft.take(field, &mut map, watch, rules)?,
+                Field::Known(field) => draft.take(field, &mut map, context, rules)?,
                 Field::Unknown(_) if rules == Rules::Record => drop(map.next_value::<IgnoredAny>()?),
                 Field::Unknown(name) => {
                     let message = format!("unknown field {name:?}, expected one of {}", FIELDS.join(", "));
-                    return Err(watch.refuse(ErrorCode::InvalidRequest, message));
+                    return Err(context.fail(ErrorCode::InvalidRequest, message));
                 }
             }
         }
         let Some(features) = draft.features else {
-            return Err(watch.refuse(ErrorCode::InvalidRequest, "features: missing"));
+            return Err(context.fail(ErrorCode::InvalidRequest, "features: missing"));
         };
-        Ok(Ask {
-            request_id: watch.request_id.take(),
+        Ok(ParsedRequest {
+            request_id: context.request_id.take(),
             model: draft.model.unwrap_or_default(),
             version: draft.version.unwrap_or_default(),
             priority: draft.priority.and_then(|it| it.try_into().ok()).unwrap_or(DEFAULT_PRIORITY),
@@ -110,31 +111,31 @@ impl Draft {
         &mut self,
         field: usize,
         map: &mut A,
-        watch: &mut Watch,
+        context: &mut ErrorContext,
         rules: Rules,
     ) -> Result<(), A::Error> {
         let name = FIELDS[field];
         if std::mem::replace(&mut self.seen[field], true) {
-            return Err(watch.refuse(ErrorCode::InvalidRequest, format_args!("{name}: given twice")));
+            return Err(context.fail(ErrorCode::InvalidRequest, format_args!("{name}: given twice")));
         }
-        let text = |watch, number| TextSeed { watch, field: name, number };
-        let integer = |watch, least, most| IntegerSeed { watch, field: name, least, most };
+        let text = |context, number| TextSeed { context, field: name, number };
+        let integer = |context, least, most| IntegerSeed { context, field: name, least, most };
         match name {
             "request_id" => {
-                let number = if rules == Rules::Record { Number::Digits } else { Number::Refused };
-                watch.request_id = map.next_value_seed(text(&mut *watch, number))?;
+                let number = if rules == Rules::Record { Number::Digits } else { Number::Rejected };
+                context.request_id = map.next_value_seed(text(&mut *context, number))?;
             }
             "key" => {
-                let number = if rules == Rules::Record { Number::Digits } else { Number::Refused };
-                self.key = map.next_value_seed(text(watch, number))?;
+                let number = if rules == Rules::Record { Number::Digits } else { Number::Rejected };
+                self.key = map.next_value_seed(text(context, number))?;
             }
-            "model" => self.model = map.next_value_seed(text(watch, Number::Refused))?,
-            "model_version" => self.version = map.next_value_seed(text(watch, Number::Version))?,
+            "model" => self.model = map.next_value_seed(text(context, Number::Rejected))?,
+            "model_version" => self.version = map.next_value_seed(text(context, Number::Version))?,
             "priority" => {
-                self.priority = map.next_value_seed(integer(watch, i32::MIN.into(), i32::MAX.into()))?;
+                self.priority = map.next_value_seed(integer(context, i32::MIN.into(), i32::MAX.into()))?;
             }
-            "timeout_ms" => self.timeout_ms = map.next_value_seed(integer(watch, 1, i64::MAX))?,
-            _ => self.features = Some(map.next_value_seed(FeaturesSeed { watch })?),
+            "timeout_ms" => self.timeout_ms = map.next_value_seed(integer(context, 1, i64::MAX))?,
+            _ => self.features = Some(map.next_value_seed(FeaturesSeed { context })?),
         }
         Ok(())
     }

@@ -1,71 +1,71 @@
-//! Rows of numbers, written straight into vectors: no value tree, no second pass.
+//! Rows of numbers, read directly into vectors without an intermediate tree.
 
 use std::fmt;
 
 use forebay_contract::ErrorCode;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 
-use super::MAX_ROW_BYTES;
-use super::refuse::{name, refuse};
+use super::error_context::{ErrorContext, PathEnd, ValuePath};
+use super::limits::MAX_ROW_BYTES;
+use super::type_mismatch::{name, type_mismatch};
 use super::value::{First, FirstSeed, ValueSeed};
-use super::watch::{At, Place, Watch};
-use crate::ask::{Features, Row};
+use crate::request::{FeatureRows, Row};
 
 const ROW_OF_NUMBERS: &str = "an array of numbers or an object of numbers";
 
 /// The field `features`.
-pub(super) struct FeaturesSeed<'w> {
-    pub watch: &'w mut Watch,
+pub(super) struct FeaturesSeed<'c> {
+    pub context: &'c mut ErrorContext,
 }
 
 impl<'de> DeserializeSeed<'de> for FeaturesSeed<'_> {
-    type Value = Features;
+    type Value = FeatureRows;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Features, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<FeatureRows, D::Error> {
         json.deserialize_any(self)
     }
 }
 
 impl FeaturesSeed<'_> {
-    fn refused<E: serde::de::Error>(self, got: Unexpected<'_>) -> E {
+    fn mismatch<E: serde::de::Error>(self, got: Unexpected<'_>) -> E {
         let message = format!("features: expected {ROW_OF_NUMBERS}, or an array of such rows, got {}", name(got));
-        self.watch.refuse(ErrorCode::InvalidRequest, message)
+        self.context.fail(ErrorCode::InvalidRequest, message)
     }
 }
 
 impl<'de> Visitor<'de> for FeaturesSeed<'_> {
-    type Value = Features;
+    type Value = FeatureRows;
 
-    refuse!(scalars);
+    type_mismatch!(scalars);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(ROW_OF_NUMBERS)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Features, A::Error> {
-        let watch = self.watch;
-        let place = Place { row: None, value: At::Index(0) };
-        let first = seq.next_element_seed(FirstSeed { watch: &mut *watch });
-        match first.map_err(|error| watch.stopped(place, error))? {
-            None => Err(empty(watch, None)),
-            Some(First::Value(value)) => Ok(Features::One(values(seq, watch, None, Some(value))?)),
-            Some(First::Row(row)) => Ok(Features::Many(rows(seq, watch, row)?)),
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<FeatureRows, A::Error> {
+        let context = self.context;
+        let path = ValuePath { row: None, value: PathEnd::Index(0) };
+        let first = seq.next_element_seed(FirstSeed { context: &mut *context });
+        match first.map_err(|error| context.note_path(path, error))? {
+            None => Err(empty(context, None)),
+            Some(First::Value(value)) => Ok(FeatureRows::One(values(seq, context, None, Some(value))?)),
+            Some(First::Row(row)) => Ok(FeatureRows::Many(rows(seq, context, row)?)),
         }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Features, A::Error> {
-        named(map, self.watch, None).map(Features::One)
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FeatureRows, A::Error> {
+        named(map, self.context, None).map(FeatureRows::One)
     }
 }
 
 /// The rest of an array of rows.
-fn rows<'de, A: SeqAccess<'de>>(mut seq: A, watch: &mut Watch, first: Row) -> Result<Vec<Row>, A::Error> {
+fn rows<'de, A: SeqAccess<'de>>(mut seq: A, context: &mut ErrorContext, first: Row) -> Result<Vec<Row>, A::Error> {
     let mut rows = vec![first];
     loop {
         let row = rows.len();
-        let next = seq.next_element_seed(RowSeed { watch: &mut *watch, row });
-        let place = Place { row: Some(row), value: At::Row };
-        let Some(next) = next.map_err(|error| watch.stopped(place, error))? else { return Ok(rows) };
+        let next = seq.next_element_seed(RowSeed { context: &mut *context, row });
+        let path = ValuePath { row: Some(row), value: PathEnd::Row };
+        let Some(next) = next.map_err(|error| context.note_path(path, error))? else { return Ok(rows) };
         rows.push(next);
     }
 }
@@ -73,54 +73,54 @@ fn rows<'de, A: SeqAccess<'de>>(mut seq: A, watch: &mut Watch, first: Row) -> Re
 /// The rest of an array of numbers.
 pub(super) fn values<'de, A: SeqAccess<'de>>(
     mut seq: A,
-    watch: &mut Watch,
+    context: &mut ErrorContext,
     row: Option<usize>,
     first: Option<f64>,
 ) -> Result<Row, A::Error> {
     let mut values = Vec::with_capacity(16);
     values.extend(first);
     loop {
-        let place = Place { row, value: At::Index(values.len()) };
-        let next = seq.next_element_seed(ValueSeed { watch: &mut *watch, place });
-        let Some(value) = next.map_err(|error| watch.stopped(place, error))? else { break };
+        let path = ValuePath { row, value: PathEnd::Index(values.len()) };
+        let next = seq.next_element_seed(ValueSeed { context: &mut *context, path });
+        let Some(value) = next.map_err(|error| context.note_path(path, error))? else { break };
         values.push(value);
         if values.len() * 8 > MAX_ROW_BYTES {
-            return Err(too_large(watch, row));
+            return Err(too_large(context, row));
         }
     }
-    if values.is_empty() { Err(empty(watch, row)) } else { Ok(Row { values, names: Vec::new() }) }
+    if values.is_empty() { Err(empty(context, row)) } else { Ok(Row { values, names: Vec::new() }) }
 }
 
 /// An object of numbers.
 pub(super) fn named<'de, A: MapAccess<'de>>(
     mut map: A,
-    watch: &mut Watch,
+    context: &mut ErrorContext,
     row: Option<usize>,
 ) -> Result<Row, A::Error> {
     let mut read = Row { values: Vec::with_capacity(16), names: Vec::with_capacity(16) };
     let mut weight = 0;
     loop {
-        let own = Place { row, value: At::Row };
+        let own = ValuePath { row, value: PathEnd::Row };
         let key = map.next_key::<String>();
-        let Some(name) = key.map_err(|error| watch.stopped(own, error))? else { break };
-        let place = Place { row, value: At::Name(&name) };
-        let value = map.next_value_seed(ValueSeed { watch: &mut *watch, place });
-        let value = value.map_err(|error| watch.stopped(place, error))?;
+        let Some(name) = key.map_err(|error| context.note_path(own, error))? else { break };
+        let path = ValuePath { row, value: PathEnd::Name(&name) };
+        let value = map.next_value_seed(ValueSeed { context: &mut *context, path });
+        let value = value.map_err(|error| context.note_path(path, error))?;
         weight += name.len() + 10;
         read.values.push(value);
         read.names.push(name);
         if weight > MAX_ROW_BYTES {
-            return Err(too_large(watch, row));
+            return Err(too_large(context, row));
         }
     }
     if let Some(twice) = repeated(&read.names) {
-        let place = Place { row, value: At::Name(twice) };
-        return Err(watch.refuse(ErrorCode::InvalidRequest, format_args!("{place}: given twice")));
+        let path = ValuePath { row, value: PathEnd::Name(twice) };
+        return Err(context.fail(ErrorCode::InvalidRequest, format_args!("{path}: given twice")));
     }
-    if read.values.is_empty() { Err(empty(watch, row)) } else { Ok(read) }
+    if read.values.is_empty() { Err(empty(context, row)) } else { Ok(read) }
 }
 
-/// The first name that stands twice.
+/// The first name that occurs twice.
 fn repeated(names: &[String]) -> Option<&str> {
     if names.len() <= 32 {
         let twice = |(index, name): &(usize, &String)| names[..*index].contains(name);
@@ -130,20 +130,20 @@ fn repeated(names: &[String]) -> Option<&str> {
     names.iter().find(|name| !seen.insert(name.as_str())).map(String::as_str)
 }
 
-fn empty<E: serde::de::Error>(watch: &mut Watch, row: Option<usize>) -> E {
-    let place = Place { row, value: At::Row };
-    watch.refuse(ErrorCode::InvalidFeatures, format_args!("{place}: empty, expected at least one number"))
+fn empty<E: serde::de::Error>(context: &mut ErrorContext, row: Option<usize>) -> E {
+    let path = ValuePath { row, value: PathEnd::Row };
+    context.fail(ErrorCode::InvalidFeatures, format_args!("{path}: empty, expected at least one number"))
 }
 
-fn too_large<E: serde::de::Error>(watch: &mut Watch, row: Option<usize>) -> E {
-    let place = Place { row, value: At::Row };
-    let message = format_args!("{place}: one row holds at most {} KiB", MAX_ROW_BYTES / 1024);
-    watch.refuse(ErrorCode::PayloadTooLarge, message)
+fn too_large<E: serde::de::Error>(context: &mut ErrorContext, row: Option<usize>) -> E {
+    let path = ValuePath { row, value: PathEnd::Row };
+    let message = format_args!("{path}: one row holds at most {} KiB", MAX_ROW_BYTES / 1024);
+    context.fail(ErrorCode::PayloadTooLarge, message)
 }
 
 /// One of many rows.
-struct RowSeed<'w> {
-    watch: &'w mut Watch,
+struct RowSeed<'c> {
+    context: &'c mut ErrorContext,
     row: usize,
 }
 
@@ -151,39 +151,39 @@ impl<'de> DeserializeSeed<'de> for RowSeed<'_> {
     type Value = Row;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Row, D::Error> {
-        if self.row >= self.watch.max_rows {
-            let message = match self.watch.max_rows {
+        if self.row >= self.context.max_rows {
+            let message = match self.context.max_rows {
                 1 => "features: more than one row; a record holds one row".to_owned(),
                 most => format!("features: more than {most} rows, the limit of one request (http.max_rows)"),
             };
-            return Err(self.watch.refuse(ErrorCode::PayloadTooLarge, message));
+            return Err(self.context.fail(ErrorCode::PayloadTooLarge, message));
         }
         json.deserialize_any(self)
     }
 }
 
 impl RowSeed<'_> {
-    fn refused<E: serde::de::Error>(self, got: Unexpected<'_>) -> E {
-        let place = Place { row: Some(self.row), value: At::Row };
-        let message = format!("{place}: expected {ROW_OF_NUMBERS} like the rows before it, got {}", name(got));
-        self.watch.refuse(ErrorCode::InvalidRequest, message)
+    fn mismatch<E: serde::de::Error>(self, got: Unexpected<'_>) -> E {
+        let path = ValuePath { row: Some(self.row), value: PathEnd::Row };
+        let message = format!("{path}: expected {ROW_OF_NUMBERS} like the rows before it, got {}", name(got));
+        self.context.fail(ErrorCode::InvalidRequest, message)
     }
 }
 
 impl<'de> Visitor<'de> for RowSeed<'_> {
     type Value = Row;
 
-    refuse!(scalars);
+    type_mismatch!(scalars);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(ROW_OF_NUMBERS)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Row, A::Error> {
-        values(seq, self.watch, Some(self.row), None)
+        values(seq, self.context, Some(self.row), None)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Row, A::Error> {
-        named(map, self.watch, Some(self.row))
+        named(map, self.context, Some(self.row))
     }
 }

@@ -1,32 +1,32 @@
-//! A row by itself, as a line of a file: the fields of a request, or the bare features.
+//! A single row, as on a line of a file: the fields of a request, or only the features.
 
 use forebay_contract::Problem;
 use serde::de::DeserializeSeed;
 
+use super::error_context::ErrorContext;
 use super::features::FeaturesSeed;
 use super::parse_record;
-use super::watch::Watch;
-use crate::ask::{Features, Row};
+use crate::request::{FeatureRows, Row};
 
-/// Reads `{"features": ...}`, other fields ignored, or what may stand there: an array of numbers, an object of named
-/// numbers. `null` is a missing value.
+/// Reads `{"features": ...}`, ignoring other fields, or only the row: an array of numbers or an object of named numbers.
+/// `null` is a missing value.
 ///
 /// # Errors
-/// `invalid_request` or `invalid_features`, with the place; more than one row is `payload_too_large`.
+/// `invalid_request` or `invalid_features`, with the path of the error; more than one row is `payload_too_large`.
 pub fn parse_line(bytes: &[u8]) -> Result<Row, Problem> {
     const FIELD: &[u8] = b"\"features\"";
     let wrapped = bytes.trim_ascii_start().first() == Some(&b'{') && bytes.windows(FIELD.len()).any(|it| it == FIELD);
     let features = if wrapped {
         parse_record(bytes).map_err(|rejected| rejected.problem)?.features
     } else {
-        let mut watch = Watch::new(1);
+        let mut context = ErrorContext::new(1);
         let mut json = serde_json::Deserializer::from_slice(bytes);
-        let read = FeaturesSeed { watch: &mut watch }.deserialize(&mut json);
-        read.and_then(|it| json.end().map(|()| it)).map_err(|error| watch.reject(bytes, &error).problem)?
+        let read = FeaturesSeed { context: &mut context }.deserialize(&mut json);
+        read.and_then(|it| json.end().map(|()| it)).map_err(|error| context.into_rejected(bytes, &error).problem)?
     };
     Ok(match features {
-        Features::One(row) => row,
-        Features::Many(rows) => rows.into_iter().next().unwrap_or_default(),
+        FeatureRows::One(row) => row,
+        FeatureRows::Many(rows) => rows.into_iter().next().unwrap_or_default(),
     })
 }
 
@@ -46,14 +46,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_row_is_named() {
-        let told = |text: &str| parse_line(text.as_bytes()).unwrap_err().message;
-        assert!(told("[1, \"x\"]").starts_with("features[1]: expected a number or null"), "{}", told("[1, \"x\"]"));
-        assert!(told("[1, NaN]").contains("not a finite number"));
-        assert!(told("{\"a\": true}").starts_with("features.a: "));
-        assert!(told("[[1], [2]]").contains("more than one row"));
-        assert!(told("hello").starts_with("not JSON"));
-        assert!(told("[1] [2]").starts_with("not JSON"));
-        assert!(told("7").starts_with("features: expected"));
+    fn errors_name_the_value() {
+        let message = |text: &str| parse_line(text.as_bytes()).unwrap_err().message;
+        assert!(
+            message("[1, \"x\"]").starts_with("features[1]: expected a number or null"),
+            "{}",
+            message("[1, \"x\"]")
+        );
+        assert!(message("[1, NaN]").contains("not a finite number"));
+        assert!(message("{\"a\": true}").starts_with("features.a: "));
+        assert!(message("[[1], [2]]").contains("more than one row"));
+        assert!(message("hello").starts_with("not JSON"));
+        assert!(message("[1] [2]").starts_with("not JSON"));
+        assert!(message("7").starts_with("features: expected"));
     }
 }

@@ -1,27 +1,27 @@
-//! Texts and integers of a request.
+//! Strings and integers of a request.
 
 use std::fmt;
 
 use forebay_contract::ErrorCode;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::MAX_TEXT_BYTES;
-use super::watch::{Short, Watch};
+use super::error_context::{ErrorContext, Excerpt};
+use super::limits::MAX_TEXT_BYTES;
 
-/// What a number in the place of a text means.
+/// How a number is handled where a string is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Number {
-    /// A mistake.
-    Refused,
-    /// Its digits.
+    /// It is an error.
+    Rejected,
+    /// Its digits become the string.
     Digits,
-    /// `1` is `v1`.
+    /// `1` becomes `v1`.
     Version,
 }
 
-/// A text or `null`.
-pub(super) struct TextSeed<'w> {
-    pub watch: &'w mut Watch,
+/// A string or `null`.
+pub(super) struct TextSeed<'c> {
+    pub context: &'c mut ErrorContext,
     pub field: &'static str,
     pub number: Number,
 }
@@ -36,19 +36,19 @@ impl<'de> DeserializeSeed<'de> for TextSeed<'_> {
 
 impl TextSeed<'_> {
     fn expected(number: Number) -> &'static str {
-        if number == Number::Version { "a text such as \"v1\" or a number" } else { "a text" }
+        if number == Number::Version { "a string such as \"v1\" or a number" } else { "a string" }
     }
 
-    fn refused<E: Error>(self, got: impl fmt::Display) -> E {
+    fn mismatch<E: Error>(self, got: impl fmt::Display) -> E {
         let message = format!("{}: expected {}, got {got}", self.field, Self::expected(self.number));
-        self.watch.refuse(ErrorCode::InvalidRequest, message)
+        self.context.fail(ErrorCode::InvalidRequest, message)
     }
 
     fn number<E: Error>(self, whole: bool, digits: impl fmt::Display) -> Result<Option<String>, E> {
         match self.number {
             Number::Digits => Ok(Some(digits.to_string())),
             Number::Version if whole => Ok(Some(format!("v{digits}"))),
-            Number::Version | Number::Refused => Err(self.refused(format_args!("the number {digits}"))),
+            Number::Version | Number::Rejected => Err(self.mismatch(format_args!("the number {digits}"))),
         }
     }
 }
@@ -63,7 +63,7 @@ impl<'de> Visitor<'de> for TextSeed<'_> {
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
         if text.len() > MAX_TEXT_BYTES {
             let message = format!("{}: {} bytes, at most {MAX_TEXT_BYTES} are allowed", self.field, text.len());
-            return Err(self.watch.refuse(ErrorCode::InvalidRequest, message));
+            return Err(self.context.fail(ErrorCode::InvalidRequest, message));
         }
         Ok(Some(text.to_owned()))
     }
@@ -85,21 +85,21 @@ impl<'de> Visitor<'de> for TextSeed<'_> {
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
-        Err(self.refused(value))
+        Err(self.mismatch(value))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
-        Err(self.refused("an array"))
+        Err(self.mismatch("an array"))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
-        Err(self.refused("an object"))
+        Err(self.mismatch("an object"))
     }
 }
 
 /// An integer from `least` to `most`, or `null`.
-pub(super) struct IntegerSeed<'w> {
-    pub watch: &'w mut Watch,
+pub(super) struct IntegerSeed<'c> {
+    pub context: &'c mut ErrorContext,
     pub field: &'static str,
     pub least: i64,
     pub most: i64,
@@ -114,10 +114,10 @@ impl<'de> DeserializeSeed<'de> for IntegerSeed<'_> {
 }
 
 impl IntegerSeed<'_> {
-    fn refused<E: Error>(self, got: impl fmt::Display) -> E {
-        let Self { watch, field, least, most } = self;
+    fn mismatch<E: Error>(self, got: impl fmt::Display) -> E {
+        let Self { context, field, least, most } = self;
         let message = format!("{field}: expected an integer from {least} to {most}, got {got}");
-        watch.refuse(ErrorCode::InvalidRequest, message)
+        context.fail(ErrorCode::InvalidRequest, message)
     }
 }
 
@@ -133,34 +133,34 @@ impl<'de> Visitor<'de> for IntegerSeed<'_> {
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
-        if (self.least..=self.most).contains(&value) { Ok(Some(value)) } else { Err(self.refused(value)) }
+        if (self.least..=self.most).contains(&value) { Ok(Some(value)) } else { Err(self.mismatch(value)) }
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
         match i64::try_from(value) {
             Ok(value) => self.visit_i64(value),
-            Err(_) => Err(self.refused(value)),
+            Err(_) => Err(self.mismatch(value)),
         }
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
-        Err(self.refused(value))
+        Err(self.mismatch(value))
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
-        Err(self.refused(value))
+        Err(self.mismatch(value))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        let short = Short(text).to_string();
-        Err(self.refused(format_args!("the string {short:?}")))
+        let short = Excerpt(text).to_string();
+        Err(self.mismatch(format_args!("the string {short:?}")))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
-        Err(self.refused("an array"))
+        Err(self.mismatch("an array"))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
-        Err(self.refused("an object"))
+        Err(self.mismatch("an object"))
     }
 }

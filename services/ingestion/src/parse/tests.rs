@@ -5,41 +5,42 @@ use forebay_contract::{ErrorCode, SplitKey};
 use proptest::prelude::*;
 
 use super::*;
-use crate::ask::{Features, Row};
+use crate::request::{FeatureRows, Row};
 
 const MAX_ROWS: usize = 4;
 
-fn http(text: &str) -> Result<Ask, Problem> {
+fn http(text: &str) -> Result<ParsedRequest, Problem> {
     parse_http(text.as_bytes(), MAX_ROWS)
 }
 
-fn values(ask: &Ask) -> Vec<Vec<f64>> {
-    ask.features.rows().iter().map(|row| row.values.clone()).collect()
+fn values(request: &ParsedRequest) -> Vec<Vec<f64>> {
+    request.features.rows().iter().map(|row| row.values.clone()).collect()
 }
 
 #[test]
-fn a_legacy_record_is_read_as_it_always_was() {
-    let ask = parse_record(br#"{"request_id": "req_1", "features": [0.1, -2, 3e-2], "model_version": "v1"}"#).unwrap();
-    assert_eq!(ask.request_id.as_deref(), Some("req_1"));
-    assert_eq!(ask.version, "v1");
-    assert_eq!(ask.priority, 1);
-    assert_eq!(values(&ask), [[0.1, -2.0, 3e-2]]);
+fn a_legacy_record_is_still_read() {
+    let request =
+        parse_record(br#"{"request_id": "req_1", "features": [0.1, -2, 3e-2], "model_version": "v1"}"#).unwrap();
+    assert_eq!(request.request_id.as_deref(), Some("req_1"));
+    assert_eq!(request.version, "v1");
+    assert_eq!(request.priority, 1);
+    assert_eq!(values(&request), [[0.1, -2.0, 3e-2]]);
     let bare = parse_record(br#"{"features":[1]}"#).unwrap();
     assert_eq!((bare.request_id, bare.model, bare.version), (None, String::new(), String::new()));
 }
 
 #[test]
 fn every_field_and_every_shape_of_features_is_read() {
-    let ask = http(
+    let request = http(
         r#"{"features":{"bmi":1.5,"age":null},"request_id":"é\u0041","model":"m","model_version":2,"priority":-3,"timeout_ms":250,"key":"alice"}"#,
     )
     .unwrap();
-    assert_eq!(ask.request_id.as_deref(), Some("éA"));
-    assert_eq!((ask.model.as_str(), ask.version.as_str(), ask.priority), ("m", "v2", -3));
-    assert_eq!(ask.timeout, Some(std::time::Duration::from_millis(250)));
-    assert_eq!(ask.key, Some(SplitKey::of_text("alice")));
-    assert!(http(r#"{"features":[1],"key":["alice"]}"#).unwrap_err().message.starts_with("key: expected a text"));
-    let Features::One(Row { values: row, names }) = &ask.features else { panic!("one row") };
+    assert_eq!(request.request_id.as_deref(), Some("éA"));
+    assert_eq!((request.model.as_str(), request.version.as_str(), request.priority), ("m", "v2", -3));
+    assert_eq!(request.timeout, Some(std::time::Duration::from_millis(250)));
+    assert_eq!(request.key, Some(SplitKey::of_text("alice")));
+    assert!(http(r#"{"features":[1],"key":["alice"]}"#).unwrap_err().message.starts_with("key: expected a string"));
+    let FeatureRows::One(Row { values: row, names }) = &request.features else { panic!("one row") };
     assert_eq!(names, &["bmi", "age"]);
     assert!(row[0] == 1.5 && row[1].is_nan());
 
@@ -52,11 +53,11 @@ fn every_field_and_every_shape_of_features_is_read() {
 }
 
 #[test]
-fn absent_is_null_and_a_number_may_be_a_record_s_label() {
-    let ask = http(
+fn absent_is_null_and_a_number_may_be_the_id_of_a_record() {
+    let request = http(
         r#"{"features":[1],"request_id":null,"model":null,"model_version":null,"priority":null,"timeout_ms":null,"key":null}"#,
     );
-    assert_eq!(ask, http(r#"{"features":[1]}"#));
+    assert_eq!(request, http(r#"{"features":[1]}"#));
     let id = |text: &str| parse_record(text.as_bytes()).unwrap().request_id.unwrap();
     assert_eq!(id(r#"{"request_id":17,"features":[1]}"#), "17");
     assert_eq!(id(r#"{"request_id":-1,"features":[1],"surplus":{"deep":[1,{}]}}"#), "-1");
@@ -66,9 +67,9 @@ fn absent_is_null_and_a_number_may_be_a_record_s_label() {
 fn numbers_are_rounded_correctly() {
     for text in ["0.1", "2.2250738585072011e-308", "9007199254740993", "1e23", "-0.0", "5e-324", "0.038075906433423026"]
     {
-        let ask = http(&format!(r#"{{"features":[{text}]}}"#)).unwrap();
+        let request = http(&format!(r#"{{"features":[{text}]}}"#)).unwrap();
         let exact: f64 = text.parse().unwrap();
-        assert_eq!(ask.features.rows()[0].values[0].to_bits(), exact.to_bits(), "{text}");
+        assert_eq!(request.features.rows()[0].values[0].to_bits(), exact.to_bits(), "{text}");
     }
 }
 
@@ -119,12 +120,12 @@ const BAD: &[(&str, ErrorCode, &str)] = &[
         PayloadTooLarge,
         "more than 4 rows, the limit of one request (http.max_rows)",
     ),
-    (r#"{"features":[1],"request_id":5}"#, InvalidRequest, "request_id: expected a text, got the number 5"),
-    (r#"{"features":[1],"model":["m"]}"#, InvalidRequest, "model: expected a text, got an array"),
+    (r#"{"features":[1],"request_id":5}"#, InvalidRequest, "request_id: expected a string, got the number 5"),
+    (r#"{"features":[1],"model":["m"]}"#, InvalidRequest, "model: expected a string, got an array"),
     (
         r#"{"features":[1],"model_version":1.5}"#,
         InvalidRequest,
-        "model_version: expected a text such as \"v1\" or a number, got the number 1.5",
+        "model_version: expected a string such as \"v1\" or a number, got the number 1.5",
     ),
     (r#"{"features":[1],"model_version":-1}"#, InvalidRequest, "model_version: expected"),
     (
@@ -210,9 +211,9 @@ proptest! {
         id in ".{0,40}",
     ) {
         let text = serde_json::json!({ "request_id": id, "features": rows }).to_string();
-        let ask = http(&text).unwrap();
+        let request = http(&text).unwrap();
         let bits = |rows: &[Vec<f64>]| rows.iter().flatten().map(|value| value.to_bits()).collect::<Vec<_>>();
-        prop_assert_eq!(bits(&values(&ask)), bits(&rows));
-        prop_assert_eq!(ask.request_id, Some(id));
+        prop_assert_eq!(bits(&values(&request)), bits(&rows));
+        prop_assert_eq!(request.request_id, Some(id));
     }
 }

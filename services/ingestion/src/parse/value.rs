@@ -1,19 +1,19 @@
-//! One value of a row, and the first element of an array, which decides what the array is.
+//! One value of a row, and the first element of an array.
 
 use std::fmt;
 
 use forebay_contract::ErrorCode;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 
+use super::error_context::{ErrorContext, PathEnd, ValuePath};
 use super::features::{named, values};
-use super::refuse::{name, refuse};
-use super::watch::{At, Place, Watch};
-use crate::ask::Row;
+use super::type_mismatch::{name, type_mismatch};
+use crate::request::Row;
 
 /// One value of a row.
-pub(super) struct ValueSeed<'w, 'n> {
-    pub watch: &'w mut Watch,
-    pub place: Place<'n>,
+pub(super) struct ValueSeed<'c, 'n> {
+    pub context: &'c mut ErrorContext,
+    pub path: ValuePath<'n>,
 }
 
 impl<'de> DeserializeSeed<'de> for ValueSeed<'_, '_> {
@@ -25,17 +25,17 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_, '_> {
 }
 
 impl ValueSeed<'_, '_> {
-    fn refused<E: serde::de::Error>(self, got: Unexpected<'_>) -> E {
-        let message = format!("{}: expected a number or null, got {}", self.place, name(got));
-        self.watch.refuse(ErrorCode::InvalidRequest, message)
+    fn mismatch<E: serde::de::Error>(self, got: Unexpected<'_>) -> E {
+        let message = format!("{}: expected a number or null, got {}", self.path, name(got));
+        self.context.fail(ErrorCode::InvalidRequest, message)
     }
 }
 
 impl<'de> Visitor<'de> for ValueSeed<'_, '_> {
     type Value = f64;
 
-    refuse!(@one seed, visit_bool(bool), Unexpected::Bool);
-    refuse!(texts);
+    type_mismatch!(@one seed, visit_bool(bool), Unexpected::Bool);
+    type_mismatch!(texts);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a number or null")
@@ -58,22 +58,22 @@ impl<'de> Visitor<'de> for ValueSeed<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<f64, A::Error> {
-        Err(self.refused(Unexpected::Seq))
+        Err(self.mismatch(Unexpected::Seq))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<f64, A::Error> {
-        Err(self.refused(Unexpected::Map))
+        Err(self.mismatch(Unexpected::Map))
     }
 }
 
-/// The first element of the array decides whether it is a row or the first of many rows.
+/// The first element of an array, which decides whether the array is one row or many.
 pub(super) enum First {
     Value(f64),
     Row(Row),
 }
 
-pub(super) struct FirstSeed<'w> {
-    pub watch: &'w mut Watch,
+pub(super) struct FirstSeed<'c> {
+    pub context: &'c mut ErrorContext,
 }
 
 impl<'de> DeserializeSeed<'de> for FirstSeed<'_> {
@@ -85,16 +85,16 @@ impl<'de> DeserializeSeed<'de> for FirstSeed<'_> {
 }
 
 impl FirstSeed<'_> {
-    fn refused<E: serde::de::Error>(self, got: Unexpected<'_>) -> E {
-        ValueSeed { watch: self.watch, place: Place { row: None, value: At::Index(0) } }.refused(got)
+    fn mismatch<E: serde::de::Error>(self, got: Unexpected<'_>) -> E {
+        ValueSeed { context: self.context, path: ValuePath { row: None, value: PathEnd::Index(0) } }.mismatch(got)
     }
 }
 
 impl<'de> Visitor<'de> for FirstSeed<'_> {
     type Value = First;
 
-    refuse!(@one seed, visit_bool(bool), Unexpected::Bool);
-    refuse!(texts);
+    type_mismatch!(@one seed, visit_bool(bool), Unexpected::Bool);
+    type_mismatch!(texts);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a number, null or a row")
@@ -117,10 +117,10 @@ impl<'de> Visitor<'de> for FirstSeed<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<First, A::Error> {
-        values(seq, self.watch, Some(0), None).map(First::Row)
+        values(seq, self.context, Some(0), None).map(First::Row)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<First, A::Error> {
-        named(map, self.watch, Some(0)).map(First::Row)
+        named(map, self.context, Some(0)).map(First::Row)
     }
 }

@@ -1,4 +1,4 @@
-//! The section `[http]`: the HTTP door, its limits and its TLS.
+//! The section `[http]`: the HTTP server, its limits and its TLS.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,63 +9,64 @@ use serde::Deserialize;
 /// `[http]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Http {
-    /// Address of the door.
+pub struct HttpSettings {
+    /// Address to listen on.
     pub listen: SocketAddr,
-    /// Bytes.
+    /// Maximum size of one body, in bytes.
     #[serde(with = "size")]
     pub max_body: usize,
-    /// Rows of one request.
+    /// Maximum number of rows in one request.
     pub max_rows: usize,
-    /// Rows of all requests that wait.
+    /// Maximum number of rows that wait for an answer, over all requests.
     pub in_flight: usize,
-    /// Requests that are read or wait.
+    /// Maximum number of requests that are read or wait.
     pub max_requests: usize,
-    /// Bytes of all bodies that are being read.
+    /// Maximum memory for bodies that are being read, over all requests, in bytes.
     #[serde(with = "size")]
     pub body_memory: usize,
-    /// Threads.
+    /// Number of worker threads.
     pub workers: usize,
-    /// Of one worker.
+    /// Maximum number of connections of one worker.
     pub max_connections: usize,
-    /// Of an idle connection.
+    /// How long an idle connection stays open.
     #[serde(with = "duration")]
     pub keep_alive: Duration,
-    /// For the head of a request.
+    /// How long a client may take to send the head of a request.
     #[serde(with = "duration")]
     pub head_timeout: Duration,
-    /// For its body.
+    /// How long a client may take to send the body.
     #[serde(with = "duration")]
     pub body_timeout: Duration,
-    /// Origins of pages that may call; `*` is any, none is no CORS.
+    /// Origins that may call from a browser; `*` for any, empty for no CORS.
     pub cors_origins: Vec<String>,
     /// Certificates.
-    pub tls: Tls,
+    pub tls: HttpTlsSettings,
 }
 
 /// `[http.tls]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Tls {
-    /// PEM file of the chain; empty for no TLS.
+pub struct HttpTlsSettings {
+    /// PEM file of the certificate chain; empty for no TLS.
     pub cert_file: String,
-    /// PEM file of its key.
+    /// PEM file of the private key.
     pub key_file: String,
-    /// PEM file of the authorities of clients; empty asks clients for no certificate.
+    /// PEM file of the authorities for client certificates; if empty, clients need no certificate.
     pub client_ca_file: String,
-    /// Between two looks at the files.
+    /// Interval between two checks of the files.
     #[serde(with = "duration")]
     pub refresh: Duration,
 }
 
-impl Tls {
-    /// Whether the door speaks TLS.
+impl HttpTlsSettings {
+    /// Whether the server speaks TLS.
     pub fn is_on(&self) -> bool {
         !self.cert_file.is_empty()
     }
 }
 
-impl Http {
+impl HttpSettings {
+    /// Checks everything but the files.
     pub(super) fn check(&self, problems: &mut Problems) {
         let counts = [
             ("http.max_body", self.max_body),
@@ -79,50 +80,27 @@ impl Http {
         }
         for (key, time) in [("http.head_timeout", self.head_timeout), ("http.body_timeout", self.body_timeout)] {
             if time.is_zero() {
-                problems.add(key, "is 0, expected a time");
+                problems.add(key, "is 0, expected a duration");
             }
         }
         if self.in_flight < self.max_rows {
-            let text =
-                format!("is {}, less than the {} rows of one request (http.max_rows)", self.in_flight, self.max_rows);
+            let text = format!(
+                "is {}, less than the {} rows that one request may have (http.max_rows)",
+                self.in_flight, self.max_rows
+            );
             problems.add("http.in_flight", text);
         }
         if self.body_memory < self.max_body {
-            let text = format!("is {}, less than one body may have (http.max_body)", self.body_memory);
+            let text = format!("is {}, less than the size that one body may have (http.max_body)", self.body_memory);
             problems.add("http.body_memory", text);
         }
         for origin in &self.cors_origins {
             let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-            let fine =
+            let valid =
                 origin == "*" || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', '?', '#', '@']));
-            if !fine {
+            if !valid {
                 problems.add("http.cors_origins", format!("holds {origin:?}, expected scheme and host, or \"*\""));
             }
-        }
-        self.tls.check(problems);
-    }
-}
-
-impl Tls {
-    fn check(&self, problems: &mut Problems) {
-        match (self.cert_file.is_empty(), self.key_file.is_empty()) {
-            (true, false) => problems.add("http.tls.cert_file", "is empty while http.tls.key_file is set"),
-            (false, true) => problems.add("http.tls.key_file", "is empty while http.tls.cert_file is set"),
-            (true, true) if !self.client_ca_file.is_empty() => {
-                problems.add(
-                    "http.tls.client_ca_file",
-                    "is set without http.tls.cert_file: clients show certificates over TLS alone",
-                );
-            }
-            (false, false) => {
-                if let Err((key, why)) = crate::tls::Certificates::open(self) {
-                    problems.add(key, why);
-                }
-            }
-            (true, true) => {}
-        }
-        if self.refresh < Duration::from_millis(50) {
-            problems.add("http.tls.refresh", "is under 50ms, expected at least that");
         }
     }
 }

@@ -11,15 +11,15 @@ use forebay_bus::kafka::DeadLetters;
 use forebay_bus::{Ack, Delivery, EdgeEvents, ModelDirectory};
 use forebay_contract::{Answer, Batch, ErrorCode, Item, Outcome, Problem, Request, Score};
 use forebay_ingestion::DEFAULTS;
-use forebay_ingestion::settings::Settings;
-use forebay_ingestion::system::{HttpDoor, Ingestion, Outlets, Place, stage};
+use forebay_ingestion::Settings;
+use forebay_ingestion::system::{HttpListener, IngestionStage, Outlets, StagePlacement, stage};
 use forebay_runtime::Host;
 use forebay_testkit::{probe, settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-/// Nothing here may take so long.
+/// Upper bound of every wait in these tests.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// Counts dead letters.
@@ -34,7 +34,7 @@ impl EdgeEvents for Letters {
 
 pub struct Mesh {
     pub host: Host,
-    pub stage: Ingestion,
+    pub stage: IngestionStage,
     pub requests: UnboundedReceiver<(Batch<Request>, Ack)>,
     pub results: UnboundedReceiver<(Batch<Outcome>, Ack)>,
     pub letters: Arc<Letters>,
@@ -67,14 +67,14 @@ impl Mesh {
             dead_letters: DeadLetters::logged("ingestion", Arc::clone(&letters) as Arc<dyn EdgeEvents>),
         };
         let arbiter = Arbiter::new();
-        let place = Place::replica(4, settings.ingestion.gather);
+        let placement = StagePlacement::replica(4, settings.ingestion.batch_interval);
         let directory = ModelDirectory::new("test");
-        let stage = stage(&settings, &host, &arbiter.handle(), outlets, place, &directory);
+        let stage = stage(&settings, &host, &arbiter.handle(), outlets, placement, &directory);
         let stage = stage.map_err(|error| error.to_string())?;
         Ok(Self { host, stage, requests, results, letters, directory, arbiter })
     }
 
-    pub fn serve(&self) -> HttpDoor {
+    pub fn serve(&self) -> HttpListener {
         self.stage.serve_http(&self.host).unwrap()
     }
 
@@ -102,7 +102,7 @@ impl Mesh {
         within(self.requests.recv()).await.unwrap()
     }
 
-    /// So many items, however they are packed; acked.
+    /// Receives `count` items, however they are batched, and acknowledges them.
     pub async fn items(&mut self, count: usize) -> Vec<Item<Request>> {
         let mut items = Vec::new();
         while items.len() < count {
@@ -140,7 +140,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Asks without a pause until a limit refuses it, in case that a slow machine lets the first ones through.
+/// Repeats the request until a limit rejects it, because a slow machine may let the first ones through.
 pub async fn shed(ask: impl AsyncFn() -> Response) -> Response {
     for _ in 0..100 {
         let reply = ask().await;

@@ -1,0 +1,108 @@
+//! The batcher actor: items from every entry point leave as batches, at a limited rate.
+
+use std::time::Instant;
+
+use actix::{Actor, AsyncContext, Context, Handler, Message};
+use forebay_bus::Outlet;
+use forebay_contract::{Request, now_us};
+use forebay_runtime::prometheus_client::metrics::counter::Counter;
+use forebay_runtime::{Component, StageMetrics};
+
+use crate::batching::{Batcher, FlushTime, PendingItems, ReadyBatch};
+
+/// Items from an entry point.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct AddItems(pub PendingItems);
+
+/// Sends the pending items if they are due.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Flush;
+
+/// Owns the pending items between two batches.
+pub(crate) struct BatcherActor {
+    batcher: Batcher,
+    requests: Outlet<Request>,
+    metrics: StageMetrics,
+    accepted: Counter,
+    /// A `Flush` is on its way.
+    scheduled: bool,
+    component: Component,
+}
+
+impl BatcherActor {
+    pub(crate) fn new(
+        batcher: Batcher,
+        requests: Outlet<Request>,
+        metrics: StageMetrics,
+        accepted: Counter,
+        component: Component,
+    ) -> Self {
+        Self { batcher, requests, metrics, accepted, scheduled: false, component }
+    }
+
+    fn schedule(&mut self, ctx: &mut Context<Self>) {
+        if self.scheduled {
+            return;
+        }
+        let now = Instant::now();
+        match self.batcher.flush_time(now) {
+            FlushTime::Idle => return,
+            // queued behind the rest of the mailbox, so that items that arrived together leave together
+            FlushTime::Now => ctx.notify(Flush),
+            FlushTime::At(at) => {
+                ctx.notify_later(Flush, at - now);
+            }
+        }
+        self.scheduled = true;
+    }
+}
+
+fn send(ready: ReadyBatch, requests: &Outlet<Request>, metrics: &StageMetrics) {
+    let ReadyBatch { batch, ack, spans } = ready;
+    metrics.batch_size.observe(batch.items.len() as f64);
+    let now = now_us();
+    let waited = batch.stages.first().map_or(0, |stage| now.saturating_sub(stage.entered_us));
+    metrics.duration_seconds.observe(waited as f64 / 1e6);
+    requests.send(batch, ack);
+    spans.into_iter().for_each(|span| span.end_at(now));
+}
+
+impl Actor for BatcherActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // permits bound how many items wait here; the mailbox does not
+        ctx.set_mailbox_capacity(1024);
+        self.component.ready();
+    }
+}
+
+impl Handler<AddItems> for BatcherActor {
+    type Result = ();
+
+    fn handle(&mut self, AddItems(pending): AddItems, ctx: &mut Self::Context) {
+        self.metrics.received.inc_by(pending.items.len() as u64);
+        self.accepted.inc_by(pending.items.len() as u64);
+        let Self { batcher, requests, metrics, .. } = self;
+        batcher.add(pending, Instant::now(), |ready| send(ready, requests, metrics));
+        self.schedule(ctx);
+    }
+}
+
+impl Handler<Flush> for BatcherActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Flush, ctx: &mut Self::Context) {
+        self.scheduled = false;
+        let now = Instant::now();
+        // a full batch may have left in the meantime and used up the rate
+        if self.batcher.flush_time(now) == FlushTime::Now
+            && let Some(ready) = self.batcher.flush(now)
+        {
+            send(ready, &self.requests, &self.metrics);
+        }
+        self.schedule(ctx);
+    }
+}

@@ -1,0 +1,38 @@
+//! The HTTP server.
+//!
+//! # Layout
+//! - `server`: the listener, opened and closed; `tls`: its certificates
+//! - `state`: what the handlers share
+//! - `routes`: paths, and answers to unknown ones
+//! - `predict`: `POST /v1/predict`; `response`: the JSON of its answers
+//! - `models`: `GET /v1/models`; `model_list`: the list, from the model directory
+//! - `openapi`: `/openapi.json`; `schema`: bodies that other modules parse or write, described for it
+//! - `body`: reading bodies; `limits`: how many requests, bytes and rows are admitted at once
+//! - `credentials`: the credentials of a request; `cors`: origins that may call from a browser
+//! - `rejections`: logs and traces of rejected requests; `span`: the server span of a request
+
+mod body;
+mod cors;
+mod credentials;
+mod limits;
+mod model_list;
+mod models;
+mod openapi;
+mod predict;
+mod rejections;
+mod response;
+mod routes;
+mod schema;
+mod server;
+mod span;
+mod state;
+pub(crate) mod tls;
+
+pub(crate) use limits::AdmissionLimits;
+pub use model_list::ModelListing;
+pub use openapi::document;
+pub(crate) use rejections::RejectionReporter;
+pub use routes::routes;
+pub use server::HttpListener;
+pub(crate) use server::serve;
+pub use state::HttpState;

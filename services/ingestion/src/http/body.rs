@@ -1,0 +1,64 @@
+//! Reading the body of a request, within the limits of size, time and memory.
+
+use actix_web::HttpRequest;
+use actix_web::http::header::CONTENT_LENGTH;
+use actix_web::web::{Bytes, BytesMut, Payload};
+use forebay_contract::{ErrorCode, Problem};
+use futures_util::StreamExt as _;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::limits::AdmissionLimits;
+use crate::settings::HttpSettings;
+
+/// Reads the body, and acquires permits for its bytes that must be held as long as the body is.
+///
+/// # Errors
+/// `payload_too_large`, `overloaded`, or `invalid_request` for a body that does not arrive in time.
+pub(super) async fn read(
+    request: &HttpRequest,
+    payload: Payload,
+    http: &HttpSettings,
+    limits: &AdmissionLimits,
+) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > http.max_body as u64) {
+        return Err(too_large(http.max_body));
+    }
+    match tokio::time::timeout(http.body_timeout, collect(payload, http.max_body, limits)).await {
+        Ok(read) => read,
+        Err(_) => Err(invalid(format!("the body did not arrive within {} ms", http.body_timeout.as_millis()))),
+    }
+}
+
+/// A body that arrives in a single chunk, as most do, is not copied.
+async fn collect(
+    mut payload: Payload,
+    max_body: usize,
+    limits: &AdmissionLimits,
+) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+    let mut permits = limits.acquire_bytes(0)?;
+    let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| invalid(format!("the body cannot be read: {error}")))?;
+        if first.len() + whole.len() + chunk.len() > max_body {
+            return Err(too_large(max_body));
+        }
+        permits.merge(limits.acquire_bytes(chunk.len())?);
+        if first.is_empty() && whole.is_empty() {
+            first = chunk;
+        } else {
+            whole.extend_from_slice(&std::mem::take(&mut first));
+            whole.extend_from_slice(&chunk);
+        }
+    }
+    Ok((if whole.is_empty() { first } else { whole.freeze() }, permits))
+}
+
+fn too_large(max_body: usize) -> Problem {
+    let message = format!("the body is larger than {max_body} bytes, the limit for one request (http.max_body)");
+    Problem::new(ErrorCode::PayloadTooLarge, message)
+}
+
+fn invalid(message: String) -> Problem {
+    Problem::new(ErrorCode::InvalidRequest, message)
+}

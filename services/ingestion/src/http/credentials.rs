@@ -1,0 +1,63 @@
+//! The credentials of a request, from its headers. They are never read from the URL, because URLs end up in logs.
+
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+
+use crate::auth::RequestCredentials;
+
+/// The header of an API key.
+pub(super) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// The one credential of a request, or why it cannot be used.
+pub(super) fn credentials(headers: &HeaderMap) -> RequestCredentials<'_> {
+    let (mut keys, mut others) = (headers.get_all(API_KEY), headers.get_all(AUTHORIZATION));
+    let (key, other) = (keys.next(), others.next());
+    if keys.next().is_some() || others.next().is_some() || (key.is_some() && other.is_some()) {
+        return RequestCredentials::Malformed("expected either X-API-Key or Authorization, once");
+    }
+    match (key.map(|key| key.to_str()), other.map(|other| other.to_str())) {
+        (None, None) => RequestCredentials::None,
+        (Some(Ok(key)), _) => RequestCredentials::Key(key.trim()),
+        (None, Some(Ok(other))) => match other.trim().split_once(' ') {
+            Some((scheme, text)) if scheme.eq_ignore_ascii_case("bearer") => RequestCredentials::Bearer(text.trim()),
+            _ => RequestCredentials::Malformed("Authorization: expected Bearer followed by a key or a token"),
+        },
+        _ => RequestCredentials::Malformed("the credentials hold characters other than visible ASCII"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    fn shown(given: &[(&'static str, &'static str)]) -> String {
+        let mut headers = HeaderMap::new();
+        for (name, value) in given {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        match credentials(&headers) {
+            RequestCredentials::None => "none".into(),
+            RequestCredentials::Key(key) => format!("key {key}"),
+            RequestCredentials::Bearer(text) => format!("bearer {text}"),
+            RequestCredentials::Malformed(_) => "malformed".into(),
+        }
+    }
+
+    #[test]
+    fn there_is_one_credential_or_none() {
+        assert_eq!(shown(&[]), "none");
+        assert_eq!(shown(&[("x-api-key", " k ")]), "key k");
+        assert_eq!(shown(&[("authorization", "bEaReR  t")]), "bearer t");
+        for twice in [
+            &[("x-api-key", "a"), ("x-api-key", "a")][..],
+            &[("authorization", "Bearer a"), ("authorization", "Bearer b")],
+            &[("x-api-key", "a"), ("authorization", "Bearer a")],
+            &[("authorization", "Basic YTpi")],
+            &[("authorization", "Bearer")],
+            &[("authorization", "token")],
+        ] {
+            assert_eq!(shown(twice), "malformed", "{twice:?}");
+        }
+    }
+}

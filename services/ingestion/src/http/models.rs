@@ -1,0 +1,72 @@
+//! `GET /v1/models`: the models, the version that answers, and the replicas that have loaded it.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::{HttpRequest, HttpResponse, web};
+use forebay_contract::{ErrorCode, ErrorDetail, Problem, now_us};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::credentials::credentials;
+use super::model_list::{ModelList, ModelListing};
+use super::schema::ErrorBody;
+use super::state::HttpState;
+use crate::rejection::HttpRejection;
+
+/// The body of an error, outside of predictions.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PlainError {
+    #[schema(value_type = ErrorBody)]
+    pub error: ErrorDetail<'static>,
+}
+
+impl From<Problem> for PlainError {
+    fn from(problem: Problem) -> Self {
+        Self { error: problem.into() }
+    }
+}
+
+/// The handler.
+#[utoipa::path(
+    get,
+    path = "/v1/models",
+    tag = "models",
+    responses(
+        (status = 200, description = "Models, their versions, the rows they accept and the replicas that have loaded them", body = ModelList),
+        (status = 401, description = "unauthorized: missing or invalid credentials; see WWW-Authenticate", body = PlainError),
+        (status = 403, description = "forbidden: the credentials do not allow this", body = PlainError),
+        (status = 429, description = "overloaded; see Retry-After", body = PlainError),
+        (status = 503, description = "unavailable: no prediction replica has reported yet", body = PlainError),
+    ),
+)]
+pub(super) async fn models(
+    request: HttpRequest,
+    listing: web::Data<ModelListing>,
+    state: web::Data<HttpState>,
+) -> HttpResponse {
+    let now_s = now_us() / 1_000_000;
+    let caller = match state.authenticator.authenticate(credentials(request.headers()), now_s).await {
+        Ok(caller) => caller,
+        Err((rejection, _)) => return rejected(rejection),
+    };
+    let Some(mut list) = listing.list() else {
+        let message = "no prediction replica has reported yet what the registry holds";
+        return rejected(HttpRejection::new(ErrorCode::Unavailable, message));
+    };
+    if let Some(caller) = caller {
+        list.models.retain(|model| caller.may_use(&model.name));
+    }
+    HttpResponse::Ok().json(list)
+}
+
+fn rejected(rejection: HttpRejection) -> HttpResponse {
+    let status = rejection.problem.code.status();
+    let mut response = HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+    if matches!(status, 429 | 503) {
+        response.insert_header((RETRY_AFTER, rejection.retry_seconds()));
+    }
+    if let Some(challenge) = rejection.challenge {
+        response.insert_header((WWW_AUTHENTICATE, challenge));
+    }
+    response.json(PlainError::from(rejection.problem))
+}

@@ -1,0 +1,132 @@
+//! `/openapi.json`, generated from the types that are served and from the descriptions in `schema`.
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
+
+use super::response::{ErrorAnswer, ManyAnswer};
+use super::schema::OneAnswer;
+use super::state::HttpState;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Forebay", description = "Predictions from the models behind the mesh."),
+    paths(super::predict::predict, super::models::models),
+    components(schemas(OneAnswer, ManyAnswer, ErrorAnswer)),
+    tags((name = "predict", description = "Score one row or many"), (name = "models", description = "The models and who serves them")),
+)]
+struct ApiDocument;
+
+/// The document of this build, for a server that accepts API keys (`keys`) and tokens.
+pub fn document(keys: bool, tokens: bool) -> utoipa::openapi::OpenApi {
+    let mut document = ApiDocument::openapi();
+    let header = |name, text: &str| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(name, text)));
+    let bearer = |form: Option<&str>, text: &str| {
+        let builder = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(text));
+        SecurityScheme::Http(if let Some(form) = form { builder.bearer_format(form) } else { builder }.build())
+    };
+    let mut schemes = Vec::new();
+    if keys {
+        schemes.push(("api_key", header("X-API-Key", "As `forebay keys new` printed it")));
+        schemes.push(("api_key_bearer", bearer(None, "An API key as Authorization: Bearer")));
+    }
+    if tokens {
+        schemes.push(("token", bearer(Some("JWT"), "A token from the issuer that this mesh trusts")));
+    }
+    let any: Vec<_> = schemes.iter().map(|(name, _)| SecurityRequirement::new(*name, [""; 0])).collect();
+    let components = document.components.get_or_insert_default();
+    for (name, scheme) in schemes {
+        components.add_security_scheme(name, scheme);
+    }
+    if !any.is_empty() {
+        let paths = document.paths.paths.values_mut();
+        for operation in paths.flat_map(|path| path.get.iter_mut().chain(path.post.iter_mut())) {
+            operation.security = Some(any.clone());
+        }
+    }
+    document
+}
+
+/// The handler. Needs no credentials: the document says how to send them, and nothing about the models.
+pub(super) async fn openapi(state: Data<HttpState>) -> HttpResponse {
+    let (keys, tokens) = state.authenticator.accepts();
+    HttpResponse::Ok().json(document(keys, tokens))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_describes_what_the_parser_accepts() {
+        let document = serde_json::to_value(document(false, false)).unwrap();
+        assert!(document["paths"]["/v1/predict"]["post"].is_object());
+        assert!(document["paths"]["/v1/models"]["get"].is_object());
+        let described = &document["components"]["schemas"]["PredictRequest"]["properties"];
+        let mut described: Vec<_> = described.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut taken = crate::parse::FIELDS.to_vec();
+        described.sort_unstable();
+        taken.sort_unstable();
+        assert_eq!(described, taken);
+    }
+
+    #[test]
+    fn every_operation_needs_the_credentials_that_the_server_accepts() {
+        let document = serde_json::to_value(document(true, true)).unwrap();
+        let schemes = &document["components"]["securitySchemes"];
+        assert_eq!((&schemes["api_key"]["name"], &schemes["api_key"]["in"]), (&"X-API-Key".into(), &"header".into()));
+        assert_eq!(schemes["token"]["bearerFormat"], "JWT");
+        let operations =
+            document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+        for operation in operations {
+            let names: Vec<_> = operation["security"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .flat_map(|it| it.as_object().unwrap().keys())
+                .collect();
+            assert_eq!(names, ["api_key", "api_key_bearer", "token"]);
+            assert!(operation["responses"]["401"].is_object() && operation["responses"]["403"].is_object());
+        }
+        let open = serde_json::to_value(super::document(false, false)).unwrap();
+        assert!(
+            open["components"]["securitySchemes"].is_null() && open["paths"]["/v1/models"]["get"]["security"].is_null()
+        );
+    }
+
+    #[test]
+    fn the_document_lists_the_fields_that_are_served_in_their_order() {
+        let document = serde_json::to_value(document(false, false)).unwrap();
+        let schemas = &document["components"]["schemas"];
+        for name in
+            ["OneAnswer", "ManyAnswer", "ErrorAnswer", "ModelList", "ModelEntry", "VersionEntry", "ReplicaEntry"]
+        {
+            assert!(schemas[name]["properties"].is_object(), "{name}");
+        }
+        assert!(schemas["OneAnswer"]["properties"]["prediction"].is_object());
+    }
+
+    #[test]
+    fn the_description_of_an_answer_has_the_fields_of_the_result_document() {
+        let result = forebay_contract::ResultDocument {
+            request_id: Some("r"),
+            prediction: forebay_contract::PredictedValue::Number(1.0),
+            model_version: "v1",
+            timestamp: forebay_contract::Timestamp::Milliseconds(1),
+            row: None,
+            model: "m",
+            cached: false,
+            latency_ms: forebay_contract::LatencyMs::Shortest(1),
+            trace_id: Some("t"),
+            fallback_from: Some("v2"),
+            probabilities: &[1.0],
+        };
+        let (result, document) = (serde_json::to_value(result).unwrap(), document(false, false));
+        let described = serde_json::to_value(document).unwrap()["components"]["schemas"]["OneAnswer"].take();
+        let names = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&described["properties"]), names(&result));
+    }
+}

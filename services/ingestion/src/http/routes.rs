@@ -1,0 +1,54 @@
+//! Paths, and answers to unknown ones. Every answer is JSON, errors included.
+
+use actix_web::http::header::ALLOW;
+use actix_web::{HttpRequest, HttpResponse, web};
+use forebay_contract::{ErrorCode, Problem};
+use serde::Serialize;
+
+use super::models::{PlainError, models};
+use super::openapi::openapi;
+use super::predict::{ROUTE, predict};
+
+#[derive(Serialize)]
+struct Welcome {
+    service: &'static str,
+    version: &'static str,
+    predict: &'static str,
+    models: &'static str,
+    documentation: &'static str,
+}
+
+/// Mounts the paths of the server.
+pub fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(resource(ROUTE, "POST").route(web::post().to(predict)))
+        .service(resource("/v1/models", "GET").route(web::get().to(models)))
+        .service(resource("/openapi.json", "GET").route(web::get().to(openapi)))
+        .service(resource("/", "GET").route(web::get().to(welcome)))
+        .default_service(web::to(unknown_path));
+}
+
+fn resource(path: &str, allowed: &'static str) -> actix_web::Resource {
+    web::resource(path).default_service(web::to(move |request: HttpRequest| wrong_method(request, allowed)))
+}
+
+async fn welcome() -> HttpResponse {
+    HttpResponse::Ok().json(Welcome {
+        service: "forebay",
+        version: env!("CARGO_PKG_VERSION"),
+        predict: "POST /v1/predict",
+        models: "GET /v1/models",
+        documentation: "GET /openapi.json",
+    })
+}
+
+async fn wrong_method(request: HttpRequest, allowed: &'static str) -> HttpResponse {
+    let message = format!("{} does not support {}, only {allowed}", request.path(), request.method());
+    let body = PlainError::from(Problem::new(ErrorCode::InvalidRequest, message));
+    HttpResponse::MethodNotAllowed().insert_header((ALLOW, allowed)).json(body)
+}
+
+async fn unknown_path(request: HttpRequest) -> HttpResponse {
+    let message = format!("unknown path {}; see /openapi.json", request.path());
+    HttpResponse::NotFound().json(PlainError::from(Problem::new(ErrorCode::InvalidRequest, message)))
+}

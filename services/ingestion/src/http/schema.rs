@@ -1,0 +1,123 @@
+//! Bodies that other modules parse or write, described for `/openapi.json`. Tests hold the descriptions and the code
+//! together.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::response::ManyAnswer;
+
+/// A request for predictions.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what the parser accepts")]
+pub(super) struct PredictRequest {
+    /// One row (an array of numbers, or an object of named numbers) or many rows (an array of rows). `null` is a missing
+    /// value.
+    pub features: FeaturesBody,
+    /// An id that the client chooses, echoed in the answer.
+    #[schema(max_length = 512, example = "req_1")]
+    pub request_id: Option<String>,
+    /// A registered model; the default model of the mesh if absent.
+    #[schema(max_length = 512, example = "diabetes-rf-model")]
+    pub model: Option<String>,
+    /// A version ("v1" or 1), an alias or a stage; Production if absent.
+    #[schema(max_length = 512, example = "v1")]
+    pub model_version: Option<String>,
+    /// Lower numbers go first.
+    #[schema(default = 1)]
+    pub priority: Option<i32>,
+    /// How long the client waits, up to a limit of the mesh.
+    #[schema(minimum = 1, example = 2000)]
+    pub timeout_ms: Option<u64>,
+    /// If several versions share the requests of a model, equal keys (a user, a session) get the same version; equal request
+    /// ids do if absent.
+    #[schema(max_length = 512, example = "user-17")]
+    pub key: Option<String>,
+}
+
+/// One row or many.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what the parser accepts")]
+pub(super) enum FeaturesBody {
+    /// One row in the order of the model.
+    #[schema(example = json!([0.0381, 0.0507, 0.0617, 0.0219, -0.0442, -0.0348, -0.0434, -0.0026, 0.0199, -0.0176]))]
+    Values(Vec<Option<f64>>),
+    /// One row by name.
+    Named(BTreeMap<String, Option<f64>>),
+    /// Many rows.
+    Rows(Vec<RowBody>),
+}
+
+/// One of many rows.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what the parser accepts")]
+pub(super) enum RowBody {
+    /// In the order of the model.
+    Values(Vec<Option<f64>>),
+    /// By name.
+    Named(BTreeMap<String, Option<f64>>),
+}
+
+/// One prediction, or one for each row if `features` holds many.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "names the two bodies of one status")]
+pub(super) enum PredictAnswer {
+    One(OneAnswer),
+    Many(ManyAnswer),
+}
+
+/// The answer to a request with one row: [`forebay_contract::ResultDocument`].
+#[derive(Serialize, ToSchema)]
+pub(super) struct OneAnswer {
+    /// As sent by the client.
+    pub request_id: Option<String>,
+    /// Number or class label.
+    pub prediction: PredictionBody,
+    /// The version that answered.
+    #[schema(example = "v3")]
+    pub model_version: String,
+    /// When the request arrived, Unix milliseconds.
+    pub timestamp: u64,
+    /// The model that answered.
+    pub model: String,
+    /// Whether the prediction came from the cache.
+    pub cached: bool,
+    /// Time from arrival to answer.
+    pub latency_ms: f64,
+    /// Present if the request was traced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// The version that was requested, if another one answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback_from: Option<String>,
+    /// Probability of each class, for a classification.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub probabilities: Vec<f64>,
+}
+
+/// A number, or the label of a class.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = Prediction)]
+#[expect(dead_code, reason = "describes the result document")]
+pub(super) enum PredictionBody {
+    /// Result of a regression; reads back to the same bits.
+    Number(f64),
+    /// Result of a classification.
+    Label(String),
+}
+
+/// Why there is no prediction.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ErrorBody {
+    /// One of the documented codes, such as `invalid_features`.
+    #[schema(example = "invalid_features")]
+    pub code: String,
+    /// What is wrong and where.
+    #[schema(example = "expected 10 features, got 9")]
+    pub message: String,
+}

@@ -1,0 +1,173 @@
+//! The listener: opened, followed and closed.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{App, HttpServer, web};
+use forebay_runtime::prometheus_client::metrics::counter::Counter;
+use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
+use forebay_runtime::{Component, Host, StartError, is_exposed};
+
+use super::cors::cors;
+use super::model_list::ModelListing;
+use super::routes::routes;
+use super::state::HttpState;
+use super::tls::ServerCertificates;
+use crate::periodic;
+use crate::settings::HttpSettings;
+
+/// How long the listener keeps answering new requests with 503 before it closes.
+const CLOSE_DELAY: Duration = Duration::from_millis(200);
+
+/// The open HTTP listener. Clones are the same listener.
+#[derive(Clone)]
+pub struct HttpListener {
+    /// The address it listens on.
+    pub address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub secure: bool,
+    server: ServerHandle,
+    state: HttpState,
+    /// Keeps the actors of the stage alive for as long as the listener, even if nothing else does.
+    _stage: Arc<dyn Any + Send + Sync>,
+}
+
+impl std::fmt::Debug for HttpListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpListener").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl HttpListener {
+    /// The URL under which clients on this machine reach it.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.secure { "https" } else { "http" }, self.address)
+    }
+
+    /// Whether callers need credentials.
+    pub fn needs_credentials(&self) -> bool {
+        self.state.authenticator.is_on()
+    }
+
+    /// Waits up to `limit` for pending requests, then closes. New requests are rejected once the process drains.
+    pub async fn close(self, limit: Duration) {
+        // callers that are just connecting get a 503 instead of a refused connection
+        tokio::time::sleep(CLOSE_DELAY.min(limit)).await;
+        if tokio::time::timeout(limit, self.state.pending.idle()).await.is_err() {
+            tracing::warn!(requests = self.state.pending.len(), "http requests left unanswered at shutdown");
+        }
+        self.server.stop(true).await;
+    }
+}
+
+/// Opens the listener on the current actix system and starts reloading its credentials and certificates. `stage` is dropped
+/// with the listener.
+///
+/// # Errors
+/// If the address cannot be bound or a certificate cannot be used; the error names the setting.
+pub(crate) fn serve(
+    state: HttpState,
+    models: ModelListing,
+    host: &Host,
+    stage: Arc<dyn Any + Send + Sync>,
+) -> Result<HttpListener, StartError> {
+    let http = &state.http;
+    let certificates = http.tls.is_on().then(|| ServerCertificates::open(&http.tls)).transpose();
+    let certificates = certificates.map_err(|(key, text)| StartError::setting(key, text))?;
+    let component = host.lifecycle().register("http server");
+    let (server, address) = match listen(&state, models, certificates.as_ref()) {
+        Ok(listening) => listening,
+        Err(error) => {
+            component.finished();
+            return Err(error);
+        }
+    };
+    state.authenticator.follow(host.lifecycle());
+    let secure = certificates.is_some();
+    if let Some(certificates) = certificates {
+        follow_certificates(certificates, http, host);
+    }
+    warn_if_exposed(&state, address, secure);
+    let handle = server.handle();
+    run(server, component, host, address);
+    Ok(HttpListener { address, secure, server: handle, state, _stage: stage })
+}
+
+fn listen(
+    state: &HttpState,
+    models: ModelListing,
+    certificates: Option<&Arc<ServerCertificates>>,
+) -> Result<(Server, SocketAddr), StartError> {
+    let http = &state.http;
+    let (state, models) = (web::Data::new(state.clone()), web::Data::new(models));
+    let origins = http.cors_origins.clone();
+    let app =
+        move || App::new().app_data(state.clone()).app_data(models.clone()).configure(routes).wrap(cors(&origins));
+    let server = HttpServer::new(app)
+        .workers(http.workers)
+        .max_connections(http.max_connections)
+        .keep_alive(http.keep_alive)
+        .client_request_timeout(http.head_timeout)
+        .tls_handshake_timeout(http.head_timeout)
+        .client_disconnect_timeout(Duration::from_secs(1))
+        // a caller that hangs up releases its permits: its half-open connection is not served any further
+        .h1_allow_half_closed(false)
+        .backlog(1024)
+        .shutdown_timeout(2)
+        .disable_signals();
+    let bound = match certificates {
+        None => server.bind(http.listen),
+        Some(certificates) => {
+            let config = certificates.config();
+            let config = config.map_err(|error| StartError::setting("http.tls.cert_file", error.to_string()))?;
+            server.bind_rustls_0_23(http.listen, config)
+        }
+    };
+    let server = bound.map_err(|error| StartError::bind("http.listen", http.listen, &error))?;
+    let address = server.addrs().first().copied().unwrap_or(http.listen);
+    Ok((server.run(), address))
+}
+
+fn warn_if_exposed(state: &HttpState, address: SocketAddr, secure: bool) {
+    if !is_exposed(address) {
+        return;
+    }
+    if !state.authenticator.is_on() {
+        tracing::warn!(%address, "http listener is exposed to the network without authentication: see [auth]");
+    } else if !secure {
+        tracing::warn!(%address, "credentials cross the network unencrypted: see [http.tls]");
+    }
+}
+
+/// Reloads the certificate files when they change, and exports when the certificate in use expires.
+fn follow_certificates(certificates: Arc<ServerCertificates>, http: &HttpSettings, host: &Host) {
+    let (expiry, failures) = (Gauge::<i64>::default(), Counter::<u64>::default());
+    let help = "When the certificate of the HTTP listener expires, Unix time";
+    host.metrics().register("forebay_tls_certificate_expiry_timestamp_seconds", help, expiry.clone());
+    let help = "Failed reloads of the HTTP listener's certificates; the previous ones stay in use";
+    host.metrics().register("forebay_tls_reload_failures", help, failures.clone());
+    expiry.set(certificates.expiry_s().unwrap_or_default());
+    periodic::every(http.tls.refresh, host.lifecycle(), "tls certificates", move || {
+        if !certificates.refresh() {
+            failures.inc();
+        }
+        expiry.set(certificates.expiry_s().unwrap_or_default());
+    });
+}
+
+fn run(server: Server, component: Component, host: &Host, address: SocketAddr) {
+    let lifecycle = host.lifecycle().clone();
+    actix_web::rt::spawn(async move {
+        component.ready();
+        tracing::info!(%address, "http listener open");
+        if let Err(error) = server.await {
+            tracing::error!(%error, "http server failed");
+        }
+        if lifecycle.is_draining() {
+            component.finished();
+        }
+    });
+}

@@ -1,0 +1,55 @@
+//! What a Kafka record or a RabbitMQ message turns out to be, decided by the same rules for both.
+
+use forebay_bus::kafka::DeadLetter;
+use forebay_contract::{ErrorCode, Item, Outcome, Problem, Request};
+use forebay_runtime::StageSpan;
+
+use crate::admission::RequestAdmission;
+use crate::parse::Rejected;
+use crate::request::ParsedRequest;
+
+/// The result of reading one record or message.
+#[derive(Debug)]
+pub enum Inbound {
+    /// A request for the mesh, and its span if the trace is sampled.
+    Accepted(Item<Request>, Option<StageSpan>),
+    /// A request that is answered with an error.
+    Rejected(Item<Outcome>),
+    /// Bytes that are no request. The error outcome is present if the sender can be answered.
+    Undecodable(DeadLetter, Option<Item<Outcome>>),
+}
+
+impl Inbound {
+    /// Classifies one row that was parsed and admitted. `answerable` says that the sender can be answered even if no
+    /// request id could be read; `dead_letter` makes one from the error's code and message.
+    pub(crate) fn from_parsed(
+        parsed: Result<ParsedRequest, Rejected>,
+        admission: &RequestAdmission,
+        mut span: Option<StageSpan>,
+        answerable: bool,
+        dead_letter: impl FnOnce(&'static str, String) -> DeadLetter,
+    ) -> Self {
+        let Rejected { problem, request_id, undecodable } = match parsed {
+            Ok(request) => {
+                let Some(item) = admission.items(request).pop() else {
+                    let problem = Problem::new(ErrorCode::Internal, "the request lost its row");
+                    return Self::Rejected(admission.rejection(None, problem));
+                };
+                if let (Some(span), Some(label)) = (&mut span, item.context.client_request_id()) {
+                    span.set("messaging.message.conversation_id", label.to_owned());
+                }
+                return Self::Accepted(item, span);
+            }
+            Err(rejected) => rejected,
+        };
+        if let Some(span) = &mut span {
+            span.error(problem.code.as_str(), problem.message.clone());
+        }
+        if !undecodable {
+            return Self::Rejected(admission.rejection(request_id, problem));
+        }
+        let dead_letter = dead_letter(problem.code.as_str(), problem.message.clone());
+        let answerable = answerable || request_id.is_some();
+        Self::Undecodable(dead_letter, answerable.then(|| admission.rejection(request_id, problem)))
+    }
+}

@@ -1,0 +1,199 @@
+//! What becomes of one record of the outside topic: an item, an error outcome or a dead letter.
+
+use std::sync::Arc;
+
+use forebay_bus::kafka::{DeadLetter, RawRecord};
+use forebay_contract::{KafkaOrigin, Origin, RequestId, SplitKey};
+use forebay_runtime::{SpanKind, StageSpan, StageTracer, TraceContext};
+
+use crate::admission::{RequestAdmission, Timeouts};
+use crate::inbound::Inbound;
+use crate::parse::parse_record;
+use crate::request::ParsedRequest;
+
+/// Runs of 2^8 offsets share a results partition, so that a batch stays whole on its way back.
+const NEIGHBOUR_BITS: u32 = 8;
+
+/// Reads records of one topic.
+#[derive(Clone, Debug)]
+pub struct KafkaIngress {
+    /// The outside topic.
+    pub topic: Arc<str>,
+    /// The consumer group that reads it.
+    pub group: Arc<str>,
+    /// Number of partitions of the inner topics.
+    pub partitions: u32,
+    /// Timeouts of requests.
+    pub timeouts: Timeouts,
+    /// Whether the client's `request_id` identifies a request (`ingestion.request_id_is_identity`).
+    pub request_id_is_identity: bool,
+    /// Makes the spans of this stage.
+    pub tracer: StageTracer,
+}
+
+impl KafkaIngress {
+    /// Reads one record, accepted at `accepted_us`. A record is never rejected for its age: its timeout starts here.
+    pub fn accept(&self, record: RawRecord, accepted_us: u64) -> Inbound {
+        let caller = record.header("traceparent").and_then(|header| std::str::from_utf8(header).ok());
+        let root = self.tracer.sample_root(caller.and_then(TraceContext::from_traceparent));
+        let parsed = parse_record(&record.payload);
+        let span = root.sampled().then(|| self.span(root, &record, accepted_us));
+        let trace = span.as_ref().map_or(root, StageSpan::context);
+        let timeout = self.timeouts.effective(parsed.as_ref().ok().and_then(|request| request.timeout));
+        let request_id = match &parsed {
+            Ok(request) => request.request_id.as_deref(),
+            Err(rejected) => rejected.request_id.as_deref(),
+        };
+        let (id, result_partition) = self.identity(&record, request_id);
+        let (partition, offset, timestamp_ms) = (record.partition, record.offset, record.timestamp_ms);
+        let origin = Origin::Kafka(KafkaOrigin { partition, offset, timestamp_ms });
+        let admission =
+            RequestAdmission { id, result_partition, origin, accepted_us, timeout, trace, idempotent: None };
+        // a producer that keys its records has already said which requests belong together
+        let parsed = parsed.map(|it| ParsedRequest { key: it.key.or_else(|| record_key(&record)), ..it });
+        let topic = Arc::clone(&self.topic);
+        Inbound::from_parsed(parsed, &admission, span, false, |code, message| DeadLetter {
+            code,
+            message,
+            topic,
+            record,
+        })
+    }
+
+    /// Identity and results partition, both pure functions of the record. The source partition is left out of the latter
+    /// on purpose: all source partitions advance together.
+    fn identity(&self, record: &RawRecord, request_id: Option<&str>) -> (RequestId, u32) {
+        let partitions = self.partitions.max(1);
+        match request_id.filter(|_| self.request_id_is_identity) {
+            Some(request_id) => {
+                let id = RequestId::of_key("kafka", request_id);
+                (id, id.result_partition(partitions))
+            }
+            None => {
+                let id = RequestId::of_record(&self.topic, record.partition, record.offset, record.timestamp_ms);
+                (id, ((record.offset >> NEIGHBOUR_BITS) % u64::from(partitions)) as u32)
+            }
+        }
+    }
+
+    fn span(&self, root: TraceContext, record: &RawRecord, start_us: u64) -> StageSpan {
+        let mut span = self.tracer.start(format!("process {}", self.topic), SpanKind::Consumer, root, start_us);
+        span.set("messaging.system", "kafka");
+        span.set("messaging.operation.name", "process");
+        span.set("messaging.operation.type", "process");
+        span.set("messaging.destination.name", self.topic.to_string());
+        span.set("messaging.consumer.group.name", self.group.to_string());
+        span.set("messaging.destination.partition.id", record.partition.to_string());
+        span.set("messaging.kafka.offset", i64::try_from(record.offset).unwrap_or(i64::MAX));
+        span
+    }
+}
+
+fn record_key(record: &RawRecord) -> Option<SplitKey> {
+    let key = record.key.as_ref().and_then(|key| std::str::from_utf8(key).ok());
+    key.filter(|key| !key.is_empty()).map(SplitKey::of_text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use forebay_contract::{Item, Request};
+
+    use super::*;
+
+    fn ingress(request_id_is_identity: bool) -> KafkaIngress {
+        KafkaIngress {
+            topic: "in".into(),
+            group: "g".into(),
+            partitions: 4,
+            timeouts: Timeouts { default: Duration::from_secs(60), max: Duration::from_secs(300) },
+            request_id_is_identity,
+            tracer: StageTracer::disabled(),
+        }
+    }
+
+    fn record(offset: u64, text: &str) -> RawRecord {
+        let payload = Bytes::copy_from_slice(text.as_bytes());
+        RawRecord { payload, key: None, partition: 1, offset, timestamp_ms: 5, headers: vec![] }
+    }
+
+    fn accepted(taken: Inbound) -> Item<Request> {
+        match taken {
+            Inbound::Accepted(item, _) => item,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_record_becomes_an_item_identified_by_its_position() {
+        let text = r#"{"request_id":"load_test_0","features":[1,2],"model_version":"v1","timeout_ms":100}"#;
+        let item = accepted(ingress(false).accept(record(700, text), 1_000));
+        assert_eq!(item.context.request_id(), RequestId::of_record("in", 1, 700, 5));
+        assert_eq!((item.context.result_partition(), item.context.deadline_us()), (2, 101_000));
+        assert_eq!(item.context.client_request_id(), Some("load_test_0"));
+        let origin = Origin::Kafka(KafkaOrigin { partition: 1, offset: 700, timestamp_ms: 5 });
+        assert_eq!(item.context.origin(), Some(&origin));
+        assert_eq!((item.payload.version.as_str(), item.payload.features.as_slice()), ("v1", &[1.0, 2.0][..]));
+        let again = accepted(ingress(false).accept(record(701, text), 1_000));
+        assert_ne!(again.context.request_id(), item.context.request_id(), "clients reuse their request ids");
+        assert_eq!(again.context.result_partition(), item.context.result_partition(), "neighbours stay together");
+    }
+
+    #[test]
+    fn a_request_id_is_the_identity_only_if_settings_say_so() {
+        let text = r#"{"request_id":"a","features":[1]}"#;
+        let (one, two) =
+            (accepted(ingress(true).accept(record(1, text), 0)), accepted(ingress(true).accept(record(999, text), 0)));
+        assert_eq!(one.context.request_id(), two.context.request_id());
+        assert_eq!(one.context.result_partition(), two.context.result_partition());
+        let nameless = accepted(ingress(true).accept(record(1, r#"{"features":[1]}"#), 0));
+        assert_eq!(nameless.context.request_id(), RequestId::of_record("in", 1, 1, 5));
+    }
+
+    #[test]
+    fn a_client_stays_with_its_version_by_its_key_or_the_record_key() {
+        let key = |text: &str, key: Option<&'static [u8]>| {
+            let record = RawRecord { key: key.map(Bytes::from_static), ..record(1, text) };
+            SplitKey::from_wire(accepted(ingress(false).accept(record, 0)).payload.split_key)
+        };
+        let (alice, bob) = (Some(SplitKey::of_text("alice")), Some(SplitKey::of_text("bob")));
+        let (with, without) = (r#"{"features":[1],"key":"alice"}"#, r#"{"features":[1]}"#);
+        assert_eq!(key(with, Some(b"bob")), alice);
+        assert_eq!(key(without, Some(b"bob")), bob);
+        for none in [None, Some(&b""[..]), Some(b"\xff")] {
+            assert_eq!(key(without, none), None);
+        }
+    }
+
+    #[test]
+    fn the_trace_of_the_caller_is_continued() {
+        let mut record = record(1, r#"{"features":[1]}"#);
+        let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        record.headers.push(("traceparent".into(), Bytes::from_static(header.as_bytes())));
+        let item = accepted(ingress(false).accept(record, 0));
+        assert!(item.context.sampled());
+        assert_eq!(item.parent_span, 0xb7ad_6b71_6920_3331);
+    }
+
+    #[test]
+    fn a_bad_request_is_answered_and_an_undecodable_record_is_a_dead_letter() {
+        let rejected = ingress(false).accept(record(1, r#"{"request_id":"a","features":["x"]}"#), 0);
+        let Inbound::Rejected(item) = rejected else { panic!("{rejected:?}") };
+        assert_eq!(item.context.client_request_id(), Some("a"));
+
+        let dead = ingress(false).accept(record(1, r#"{"request_id":"a","features":[1"#), 0);
+        let Inbound::Undecodable(letter, Some(answer)) = dead else { panic!("{dead:?}") };
+        assert_eq!((letter.code, &*letter.topic, letter.record.offset), ("invalid_request", "in", 1));
+        assert_eq!(&letter.record.payload[..], br#"{"request_id":"a","features":[1"#);
+        assert_eq!(answer.context.client_request_id(), Some("a"));
+
+        for anonymous in ["", "\u{0}\u{1}", "[]"] {
+            assert!(
+                matches!(ingress(false).accept(record(1, anonymous), 0), Inbound::Undecodable(_, None)),
+                "{anonymous:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Kafka records, RabbitMQ messages and the batcher, between probes.
+#![cfg(test)]
+
+mod mesh;
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use forebay_bus::amqp::AmqpMessage;
+use forebay_bus::kafka::{RawBatch, RawRecord};
+use forebay_bus::{Ack, AckOutcome, Delivery};
+use forebay_contract::wire::outcome;
+use forebay_contract::{AmqpOrigin, Origin};
+use forebay_testkit::probe;
+use mesh::{Mesh, within};
+use tokio::sync::oneshot;
+
+fn record(offset: u64, text: &str) -> RawRecord {
+    let payload = Bytes::copy_from_slice(text.as_bytes());
+    RawRecord { payload, key: None, partition: 0, offset, timestamp_ms: 1, headers: vec![] }
+}
+
+fn deliver(mesh: &Mesh, records: Vec<RawRecord>) -> oneshot::Receiver<AckOutcome> {
+    let (ack, rx) = probe::async_ack();
+    (mesh.stage.kafka)(Delivery { payload: RawBatch { records }, ack });
+    rx
+}
+
+#[actix_rt::test]
+async fn a_large_delivery_leaves_in_full_batches_and_is_done_with_the_last_one() {
+    let mut mesh = Mesh::start(&[]);
+    let records = (0..600).map(|i| record(i, &format!(r#"{{"request_id":"{i}","features":[{i}]}}"#))).collect();
+    let mut done = deliver(&mesh, records);
+    let mut acks = Vec::new();
+    let (mut sizes, mut partitions, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+    while ids.len() < 600 {
+        let (batch, ack) = mesh.arrived().await;
+        sizes.push(batch.items.len());
+        partitions.push(batch.batch_partition);
+        ids.extend(batch.items.iter().map(|item| item.context.client_request_id().unwrap().parse::<u64>().unwrap()));
+        acks.push(ack);
+    }
+    assert_eq!(sizes, [256, 256, 88]);
+    assert_eq!(ids, (0..600).collect::<Vec<_>>());
+    assert!(partitions.windows(2).all(|pair| pair[1] == (pair[0] + 1) % 4), "{partitions:?}");
+    let last = acks.pop().unwrap();
+    acks.into_iter().for_each(Ack::ack);
+    assert!(done.try_recv().is_err());
+    last.ack();
+    assert_eq!(within(done).await, Ok(AckOutcome::Done));
+}
+
+#[actix_rt::test]
+async fn bad_records_do_not_touch_their_neighbours() {
+    let mut mesh = Mesh::start(&[]);
+    let records = vec![
+        record(0, r#"{"request_id":"good","features":[1],"surplus":true}"#),
+        record(1, r#"{"request_id":"typo","features":["1"]}"#),
+        record(2, r#"{"request_id":"cut","features":[1"#),
+        record(3, "\u{0}garbage"),
+        record(4, ""),
+    ];
+    let done = deliver(&mesh, records);
+    let (batch, requests_ack) = mesh.arrived().await;
+    assert_eq!(batch.items.iter().map(|item| item.context.client_request_id()).collect::<Vec<_>>(), [Some("good")]);
+    let (refused, results_ack) = within(mesh.results.recv()).await.unwrap();
+    let codes: Vec<_> = refused
+        .items
+        .iter()
+        .map(|item| match &item.payload.result {
+            Some(outcome::Result::Failure(failure)) => {
+                (item.context.client_request_id().unwrap(), failure.code.as_str())
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(codes, [("typo", "invalid_request"), ("cut", "invalid_request")]);
+    assert_eq!(mesh.letters.0.load(Ordering::SeqCst), 3);
+    requests_ack.ack();
+    results_ack.nack();
+    assert_eq!(within(done).await, Ok(AckOutcome::Failed), "an unconfirmed error answer is not done");
+}
+
+#[actix_rt::test]
+async fn a_delivery_without_any_request_is_done_at_once() {
+    let mesh = Mesh::start(&[]);
+    assert_eq!(within(deliver(&mesh, vec![record(0, "{"), record(1, "x")])).await, Ok(AckOutcome::Done));
+    assert_eq!(within(deliver(&mesh, vec![])).await, Ok(AckOutcome::Done));
+    assert_eq!(mesh.letters.0.load(Ordering::SeqCst), 2);
+}
+
+#[actix_rt::test]
+async fn items_that_arrive_within_the_interval_leave_together() {
+    let mut mesh = Mesh::start(&["ingestion.batch_interval=300ms"]);
+    let one = |i: u64| vec![record(i, r#"{"features":[1]}"#)];
+    drop(deliver(&mesh, one(0)));
+    let (first, ack) = mesh.arrived().await;
+    assert_eq!(first.items.len(), 1, "an idle batcher does not wait");
+    ack.ack();
+    for turn in 1..4 {
+        drop(deliver(&mesh, one(turn)));
+        let (saved, ack) = mesh.arrived().await;
+        assert_eq!(saved.items.len(), 1, "an unused burst is kept");
+        ack.ack();
+    }
+    let pending: Vec<_> = (4..9).map(|i| deliver(&mesh, one(i))).collect();
+    let (second, ack) = mesh.arrived().await;
+    assert_eq!(second.items.len(), 5);
+    ack.ack();
+    for done in pending {
+        assert_eq!(within(done).await, Ok(AckOutcome::Done));
+    }
+    let stamps = |batch: &forebay_contract::Batch<_>| batch.stages[0];
+    assert!(stamps(&second).left_us - stamps(&first).left_us >= 200_000);
+}
+
+fn message(text: &str, reply_to: Option<&str>) -> (AmqpMessage, oneshot::Receiver<AckOutcome>) {
+    let (ack, rx) = probe::async_ack();
+    let mut message = AmqpMessage::new(Bytes::copy_from_slice(text.as_bytes()), ack);
+    message.reply_to = reply_to.map(str::to_owned);
+    (message, rx)
+}
+
+#[actix_rt::test]
+async fn each_message_is_done_when_its_own_work_is_confirmed() {
+    let mut mesh = Mesh::start(&[]);
+    let (good, mut good_done) = message(r#"{"request_id":"good","features":[1]}"#, Some("answers"));
+    let (typo, mut typo_done) = message(r#"{"features":["1"]}"#, Some("answers"));
+    let (garbage, mut garbage_done) = message("garbage", Some("answers"));
+    let (anonymous, anonymous_done) = message("garbage", None);
+    (mesh.stage.amqp)(vec![good, typo, garbage, anonymous]);
+    let (batch, requests_ack) = mesh.arrived().await;
+    let origin = AmqpOrigin { reply_to: "answers".into(), correlation_id: String::new() };
+    assert_eq!(batch.items.len(), 1);
+    assert_eq!(batch.items[0].context.origin(), Some(&Origin::Amqp(origin)));
+    let (refused, results_ack) = within(mesh.results.recv()).await.unwrap();
+    assert_eq!(refused.items.len(), 2, "a reply queue is answered, whatever was sent");
+    assert_eq!(within(anonymous_done).await, Ok(AckOutcome::Done));
+    assert_eq!(mesh.letters.0.load(Ordering::SeqCst), 2);
+    for done in [&mut good_done, &mut typo_done, &mut garbage_done] {
+        assert!(done.try_recv().is_err(), "done before it was confirmed");
+    }
+    requests_ack.nack();
+    assert_eq!(within(good_done).await, Ok(AckOutcome::Failed));
+    results_ack.ack();
+    assert_eq!((within(typo_done).await, within(garbage_done).await), (Ok(AckOutcome::Done), Ok(AckOutcome::Done)));
+}

@@ -1,0 +1,71 @@
+//! Which claims of a validly signed token are accepted.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+use ring::signature::RSA_PSS_SHA256;
+use serde_json::json;
+
+use crate::issuer::{Issuer, Key, ask, but, claims, message, now, refused, served};
+
+#[actix_rt::test]
+async fn valid_tokens_are_accepted() {
+    let keys = [Key::ec("e"), Key::ed("d"), Key::rsa("r")];
+    let issuer = Issuer::new(&keys.each_ref());
+    let mesh = issuer.mesh(&["auth.jwt.algorithms=RS256,PS256,ES256,EdDSA", "auth.jwt.scope=score"]);
+    let server = served(&mesh, &keys[0]).await;
+    for key in &keys {
+        for claims in [
+            claims(),
+            but(json!({ "aud": ["other", "forebay"] })),
+            but(json!({ "nbf": null })),
+            but(json!({ "exp": now() - 10 })), // within the leeway
+            but(json!({ "scope": null, "scp": ["score"] })),
+        ] {
+            let fine = ask(server, &key.token(&key.header(), &claims)).await;
+            assert_eq!(fine.status, 200, "{} {claims}: {fine:?}", key.id);
+        }
+        let typed = json!({ "alg": key.algorithm(), "typ": "at+JWT", "kid": key.id });
+        assert_eq!(ask(server, &key.token(&typed, &claims())).await.status, 200);
+        let nameless = json!({ "alg": key.algorithm() });
+        assert_eq!(ask(server, &key.token(&nameless, &claims())).await.status, 200, "one key fits");
+    }
+    let pss = message(&json!({ "alg": "PS256", "kid": "r" }), &claims());
+    let signature = keys[2].sign_as(pss.as_bytes(), &RSA_PSS_SHA256);
+    assert_eq!(ask(server, &format!("{pss}.{}", BASE64.encode(signature))).await.status, 200);
+    assert_eq!(issuer.requests(), 1, "the keys were read once");
+    assert!(mesh.metric("forebay_caller_requests_total{caller=\"jwt\"}").unwrap() > 20.0);
+    let text = mesh.host.metrics().encode().unwrap();
+    assert!(!text.contains("alice"), "subjects are no labels");
+}
+
+#[actix_rt::test]
+async fn invalid_claims_are_rejected() {
+    let key = Key::ec("e");
+    let issuer = Issuer::new(&[&key]);
+    let mesh = issuer.mesh(&["auth.jwt.scope=score", "auth.jwt.leeway=1s"]);
+    let server = served(&mesh, &key).await;
+    for (change, why) in [
+        (json!({ "exp": now() - 10 }), "has expired"),
+        (json!({ "exp": null }), "exp, iss, aud or sub"),
+        (json!({ "exp": "tomorrow" }), "exp, iss, aud or sub"),
+        (json!({ "nbf": now() + 600 }), "not valid yet"),
+        (json!({ "iss": "https://issuer.evil" }), "another issuer"),
+        (json!({ "iss": null }), "exp, iss, aud or sub"),
+        (json!({ "aud": "forebay2" }), "another audience"),
+        (json!({ "aud": null }), "exp, iss, aud or sub"),
+        (json!({ "sub": null }), "the token was rejected"),
+        (json!({ "sub": "" }), "subject"),
+        (json!({ "sub": "a\nb" }), "subject"),
+        (json!({ "sub": 7 }), "the token was rejected"),
+        (json!({ "sub": "a".repeat(300) }), "subject"),
+    ] {
+        let answer = ask(server, &key.token(&key.header(), &but(change))).await;
+        refused(&answer, 401, "unauthorized", why);
+        assert!(answer.header("www-authenticate").unwrap().contains("invalid_token"), "{answer:?}");
+    }
+    for change in [json!({ "scope": "read" }), json!({ "scope": null }), json!({ "scope": "scores" })] {
+        let answer = ask(server, &key.token(&key.header(), &but(change))).await;
+        refused(&answer, 403, "forbidden", "lacks the scope");
+        assert!(answer.header("www-authenticate").unwrap().contains("insufficient_scope"), "{answer:?}");
+    }
+}

@@ -1,0 +1,181 @@
+//! The JSON document of a result, on the result topic, in RabbitMQ replies and in HTTP answers to a single row.
+//!
+//! The order of the fields is part of the contract. The first four are those of the service that Forebay replaced, in its
+//! order; clients that know only these keep working.
+
+use std::borrow::Cow;
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::{Problem, Score};
+
+/// A row's prediction.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ResultDocument<'a> {
+    /// The id that the client chose.
+    pub request_id: Option<&'a str>,
+    /// Number or class label.
+    pub prediction: PredictedValue<'a>,
+    /// The version that answered.
+    pub model_version: &'a str,
+    /// When the request arrived.
+    pub timestamp: Timestamp<'a>,
+    /// Position of the row, on topics where the rows of one request are separate documents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<u32>,
+    /// The model that answered.
+    pub model: &'a str,
+    /// Whether the prediction came from the cache.
+    pub cached: bool,
+    /// Time from arrival to answer.
+    pub latency_ms: LatencyMs,
+    /// Present if the request was traced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<&'a str>,
+    /// The version that was requested, if another one answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback_from: Option<&'a str>,
+    /// Probability of each class, for a classification.
+    #[serde(skip_serializing_if = "<[f64]>::is_empty")]
+    pub probabilities: &'a [f64],
+}
+
+/// A row without a prediction, on the result topic and in RabbitMQ replies. HTTP error answers have no latency and name the
+/// trace last, so they are a type of the HTTP server.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FailureDocument<'a> {
+    /// The id that the client chose, if it could be read.
+    pub request_id: Option<&'a str>,
+    /// Always `null`.
+    pub prediction: (),
+    /// Always `null`.
+    pub model_version: (),
+    /// When the request arrived.
+    pub timestamp: Timestamp<'a>,
+    /// Position of the row, if the request had many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<u32>,
+    /// Time from arrival to answer.
+    pub latency_ms: LatencyMs,
+    /// The trace with the spans and log lines of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<&'a str>,
+    /// Why there is no prediction.
+    pub error: ErrorDetail<'a>,
+}
+
+/// A number, or the label of a class.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum PredictedValue<'a> {
+    /// Result of a regression, written as the shortest text that reads back to the same bits.
+    Number(f64),
+    /// Result of a classification.
+    Label(Cow<'a, str>),
+}
+
+/// When a request arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Timestamp<'a> {
+    /// Unix milliseconds, a number.
+    Milliseconds(i64),
+    /// ISO 8601, a string.
+    Iso8601(&'a str),
+}
+
+/// Microseconds, written as a number of milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LatencyMs {
+    /// As few digits as needed: `1.25`.
+    Shortest(u64),
+    /// Always three decimals: `1.250`.
+    ThreeDecimals(u64),
+}
+
+/// Why there is no prediction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ErrorDetail<'a> {
+    /// One of the documented codes.
+    pub code: Cow<'a, str>,
+    /// What is wrong and where.
+    pub message: Cow<'a, str>,
+}
+
+impl<'a> From<&'a Score> for PredictedValue<'a> {
+    fn from(score: &'a Score) -> Self {
+        score.label.as_deref().map_or(Self::Number(score.value), |label| Self::Label(label.into()))
+    }
+}
+
+impl From<Problem> for ErrorDetail<'static> {
+    fn from(problem: Problem) -> Self {
+        Self { code: problem.code.as_str().into(), message: problem.message.into() }
+    }
+}
+
+impl Serialize for LatencyMs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Self::Shortest(us) => serializer.serialize_f64(us as f64 / 1e3),
+            Self::ThreeDecimals(us) => {
+                // an f64 would lose trailing zeros, so the digits are passed through as they are
+                let mut text = [0; 24];
+                let raw: &RawValue =
+                    serde_json::from_str(three_decimals(us, &mut text)).map_err(serde::ser::Error::custom)?;
+                raw.serialize(serializer)
+            }
+        }
+    }
+}
+
+/// The digits of `us` with a point before the last three. Formatting with `write!` takes several times as long.
+fn three_decimals(mut us: u64, text: &mut [u8; 24]) -> &str {
+    let mut start = text.len();
+    for place in 0.. {
+        if place == 3 {
+            start -= 1;
+            text[start] = b'.';
+        }
+        start -= 1;
+        text[start] = b'0' + (us % 10) as u8;
+        us /= 10;
+        if us == 0 && place >= 3 {
+            break;
+        }
+    }
+    std::str::from_utf8(&text[start..]).unwrap_or("0.000")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(value: &impl Serialize) -> String {
+        serde_json::to_string(value).unwrap()
+    }
+
+    #[test]
+    fn latencies_have_the_digits_of_their_form() {
+        for (us, three, shortest) in [
+            (0, "0.000", "0.0"),
+            (7, "0.007", "0.007"),
+            (1_050, "1.050", "1.05"),
+            (60_000_999, "60000.999", "60000.999"),
+            (u64::MAX, "18446744073709551.615", "1.8446744073709552e16"),
+        ] {
+            assert_eq!(text(&LatencyMs::ThreeDecimals(us)), three);
+            assert_eq!(text(&LatencyMs::Shortest(us)), shortest);
+        }
+    }
+
+    #[test]
+    fn values_are_numbers_or_labels() {
+        assert_eq!(text(&PredictedValue::Number(0.1 + 0.2)), "0.30000000000000004");
+        let score = Score { value: 1.0, label: Some("a\"b".into()), probabilities: vec![] };
+        assert_eq!(text(&PredictedValue::from(&score)), r#""a\"b""#);
+        assert_eq!(text(&Timestamp::Milliseconds(-1)), "-1");
+        assert_eq!(text(&Timestamp::Iso8601("x")), "\"x\"");
+    }
+}
