@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks compose.yaml and the Dockerfile: docker compose accepts it, the rendered form keeps the promises that its head makes
-# (check.py), hadolint is content. Needs no Docker engine; prove.sh runs all of it with one. Where compose v2 is not installed, a Debian machine fetches its package and unpacks it into the cache.
+# (check.py), hadolint has no findings. Needs no Docker engine; prove.sh runs all of it with one. Where compose v2 is not installed, a Debian machine fetches its package and unpacks it into the cache.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts compose.yaml to the test with a real Docker engine: up from nothing, a prediction over HTTP, Kafka and RabbitMQ, one
+# Tests compose.yaml with a real Docker engine: up from nothing, a prediction over HTTP, Kafka and RabbitMQ, one
 # trace through five services in Jaeger, Prometheus scraping all of them, `--scale prediction=3`, containers killed under load with
 # nothing lost, models from MLflow, an orderly stop, down with nothing left. Runs beside a mesh that is up: project and ports are its own.
 #

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Applies the overlays, word for word as README says it, to a real API server with etcd behind it: started here on loopback,
-# without nodes and controllers, and taken away afterwards. Shows that a server takes every object without a warning, that a
+# without nodes and controllers, and removed afterwards. Shows that a server takes every object without a warning, that a
 # second apply changes nothing, that `apply -k k8s/overlays/prod/SERVICE` touches no other service, that pod security
 # `restricted` admits every pod, that cleanup leaves nothing. What only nodes can show (pods that run) it does not.
 #

@@ -243,7 +243,7 @@ super.users=User:ANONYMOUS" timeout 180 "$native" up kafka >"$work/up.log" 2>&1 
   ok "requests of inference-client are answered"
   timeout 60 "$venv/bin/python" "$here/checks/acls.py" --refused "127.0.0.1:$KAFKA_PORT" forebay-caching inference-results >&2
   ok "caching's user cannot write to inference-results"
-  # the broker writes down whom it refused: that one record, and nothing else
+  # the broker logs which user it refused: this check reads only that record
   grep 'is Denied' "$FOREBAY_NATIVE_DIR/kafka/log" | sed -E 's/.*(Principal = .*)( from host).*( on resource = [^ ]+).*/\1\3/' | sort -u >"$work/denied.log" || true
   if [ "$(wc -l <"$work/denied.log")" != 1 ] || ! grep -q 'User:forebay-caching.*inference-results' "$work/denied.log"; then
     cat "$work/denied.log" >&2

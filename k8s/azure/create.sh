@@ -53,7 +53,7 @@ eventhubs() {
   local at=(--resource-group "$group" --namespace-name "$namespace") name connection
   check_names
   needs az kubectl
-  # one that exists is somebody's: it gets no tag, so that cleanup.sh leaves it alone
+  # a group that exists already is not ours: it gets no tag, so that cleanup.sh keeps it
   if [ "$mode" = dry-run ] || [ "$(az group exists --name "$group")" = false ]; then
     run az group create --name "$group" --location "$location" --tags made-for=forebay --output none
   fi

@@ -1,4 +1,6 @@
-//! The HTTP side: a thin HTTP/1.1 client that leaves the processor to the system under test.
+//! The HTTP side, over a minimal HTTP/1.1 client of this crate: a library's client would take more of the processor, and the
+//! generator must cost less than what it measures.
+
 mod closed_loop;
 mod command;
 mod connection;

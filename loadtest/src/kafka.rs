@@ -1,4 +1,5 @@
 //! The Kafka side: the outside topics as any client sees them.
+
 mod clients;
 mod delivery_recorder;
 mod drain;

@@ -3,6 +3,7 @@
 //!
 //! This crate knows only what clients know: the JSON of the request and result topics, and the HTTP endpoint. It shares no code with the system
 //! it measures, so that a mistake cannot be on both sides.
+
 mod answer_tally;
 pub mod cli;
 mod error;

@@ -1,4 +1,5 @@
 //! The bare relay: what a chain of five processes costs that only hand bytes on, at least once. The floor for the mesh.
+
 mod chain;
 mod commit_tracker;
 mod pack;

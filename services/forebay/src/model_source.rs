@@ -12,7 +12,7 @@ use crate::columns::name_list;
 
 /// One model, or a registry of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum ModelSource {
     /// A folder with an `MLmodel` file.
     Folder(PathBuf),
     /// A folder of such folders, laid out as a registry.
@@ -25,7 +25,7 @@ pub(crate) enum Target {
     Named { name: String, requested: Option<String> },
 }
 
-impl FromStr for Target {
+impl FromStr for ModelSource {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -51,7 +51,7 @@ impl FromStr for Target {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for ModelSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(path) | Self::Registry(path) | Self::File(path) => path.display().fmt(f),
@@ -77,7 +77,7 @@ fn is_registry(path: &Path) -> bool {
     folders(path).flat_map(|model| folders(&model)).take(LOOKED_AT).any(|version| version.join("MLmodel").is_file())
 }
 
-impl Target {
+impl ModelSource {
     /// Reads and compiles the model; `shared` says where the registry is.
     ///
     /// # Errors
@@ -156,11 +156,11 @@ mod tests {
     #[test]
     fn every_form_of_an_address() {
         let registry = Registry::open("sample").unwrap();
-        let get = |form: &str| match format!("models:/diabetes-rf-model{form}").parse::<Target>()? {
-            Target::Uri(uri) => {
+        let get = |form: &str| match format!("models:/diabetes-rf-model{form}").parse::<ModelSource>()? {
+            ModelSource::Uri(uri) => {
                 registry.resolve_uri(&uri).map(|(_, version)| version).map_err(|error| error.to_string())
             }
-            Target::Named { name, requested } => resolve(&registry, &name, requested.as_deref()),
+            ModelSource::Named { name, requested } => resolve(&registry, &name, requested.as_deref()),
             other => Err(format!("{other:?}")),
         };
         let found =
@@ -170,17 +170,17 @@ mod tests {
         assert!(resolve(&registry, "other", None).unwrap_err().contains("it has diabetes-rf-model"));
         assert!(matches!(
             "models:/m-0123456789abcdef0123456789abcdef".parse(),
-            Ok(Target::Uri(ModelUri::LoggedModel { .. }))
+            Ok(ModelSource::Uri(ModelUri::LoggedModel { .. }))
         ));
     }
 
     #[test]
     fn paths_are_distinguished() {
         let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/model/sample");
-        let target = |below: &str| sample.join(below).display().to_string().parse::<Target>();
-        assert!(matches!(target("").unwrap(), Target::Registry(_)));
-        assert!(matches!(target("diabetes-rf-model/1").unwrap(), Target::Folder(_)));
-        assert!(matches!(target("diabetes-rf-model/2/model.onnx").unwrap(), Target::File(_)));
+        let target = |below: &str| sample.join(below).display().to_string().parse::<ModelSource>();
+        assert!(matches!(target("").unwrap(), ModelSource::Registry(_)));
+        assert!(matches!(target("diabetes-rf-model/1").unwrap(), ModelSource::Folder(_)));
+        assert!(matches!(target("diabetes-rf-model/2/model.onnx").unwrap(), ModelSource::File(_)));
         assert!(target("diabetes-rf-model/1/model.pkl").unwrap_err().contains("no such file or folder"));
         assert!(target("../../testkit/registry/diabetes/2/preprocessing").is_ok());
     }

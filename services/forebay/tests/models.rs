@@ -101,7 +101,7 @@ fn what_is_wrong_with_a_version_is_said_and_counts() -> Result<()> {
 #[test]
 fn what_is_no_model_is_explained() -> Result<()> {
     for (args, text) in [
-        (vec!["show", "nobody"], "has no model \"nobody\""),
+        (vec!["show", "absent"], "has no model \"absent\""),
         (vec!["show", "no/such.onnx"], "no such file or folder"),
         (vec!["show", "diabetes-rf-model", "v9"], "no version, alias or stage \"v9\""),
         (vec!["show", "models:/diabetes-rf-model/1", "2"], "stands in the address already"),

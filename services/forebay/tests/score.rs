@@ -206,7 +206,7 @@ fn json_lines_that_are_no_rows_are_named() -> Result<()> {
     let output = run(&["--model", FOREST, "--format", "jsonl", "--set", REJECT], input.as_bytes())?;
     ensure!(output.status.success(), "{}", said(&output));
     let answers = lines(&output)?;
-    let told = |index: usize| {
+    let error_of = |index: usize| {
         let error = &answers[index]["error"];
         format!(
             "{} {} {}",
@@ -215,12 +215,12 @@ fn json_lines_that_are_no_rows_are_named() -> Result<()> {
             error["message"].as_str().unwrap_or("")
         )
     };
-    assert!(told(0).starts_with("1 invalid_features expected 10 features"), "{}", told(0));
-    assert!(told(1).starts_with("2 invalid_request not JSON"), "{}", told(1));
-    assert!(told(2).starts_with("3 invalid_features feature s6 is missing"), "{}", told(2));
-    assert!(told(3).starts_with("4 invalid_features features sex, bmi"), "{}", told(3));
-    assert!(told(4).starts_with("5 payload_too_large features: more than one row"), "{}", told(4));
-    assert!(told(5).starts_with("7 invalid_features unknown feature \"colour\""), "{}", told(5));
+    assert!(error_of(0).starts_with("1 invalid_features expected 10 features"), "{}", error_of(0));
+    assert!(error_of(1).starts_with("2 invalid_request not JSON"), "{}", error_of(1));
+    assert!(error_of(2).starts_with("3 invalid_features feature s6 is missing"), "{}", error_of(2));
+    assert!(error_of(3).starts_with("4 invalid_features features sex, bmi"), "{}", error_of(3));
+    assert!(error_of(4).starts_with("5 payload_too_large features: more than one row"), "{}", error_of(4));
+    assert!(error_of(5).starts_with("7 invalid_features unknown feature \"colour\""), "{}", error_of(5));
     assert_eq!(answers.len(), 6);
     Ok(())
 }
@@ -260,7 +260,7 @@ fn what_cannot_be_used_is_said_before_the_first_row() -> Result<()> {
         (vec!["--model", FOREST], NAMES.join(";"), 1, "--delimiter"),
         (vec!["--model", FOREST, "--input", "no/such.csv"], String::new(), 1, "no/such.csv: No such file"),
         (vec!["--model", "no/such/model"], String::new(), 1, "no such file or folder"),
-        (vec!["--model", "models:/nobody/1"], String::new(), 1, "nobody"),
+        (vec!["--model", "models:/absent/1"], String::new(), 1, "absent"),
         (vec!["--model", "models:/diabetes-rf-model/9"], String::new(), 1, "no version 9"),
         (vec!["--model", FOREST, "--registry", "nonsense"], String::new(), 1, "nonsense"),
         (vec!["--model", FOREST, "--batch", "0"], String::new(), 2, "--batch"),
@@ -343,7 +343,7 @@ fn a_slow_pipe_is_answered_row_by_row() -> Result<()> {
 }
 
 #[test]
-fn nobody_reads_on_is_no_error_and_no_noise() -> Result<()> {
+fn absent_reads_on_is_no_error_and_no_noise() -> Result<()> {
     let (rows, _) = sample("1")?;
     let mut child = Running(forebay(&["--model", FOREST, "--batch", "1"]).spawn()?);
     let mut stdin = child.0.stdin.take().context("stdin")?;

@@ -1,4 +1,4 @@
-//! The mesh as an operator runs it with everything of the HTTP door on: `forebay keys`, `forebay predict` over TLS, and no
+//! The mesh as an operator runs it with every protection of the HTTP API on: `forebay keys`, `forebay predict` over TLS, and no
 //! secret in any log line, error or `config show`.
 #![cfg(test)]
 
@@ -119,7 +119,7 @@ fn holds_none(text: &str, secrets: &[String], of: &str) {
     }
 }
 
-/// Two keys: one in the file of keys, one that nobody knows.
+/// Two keys: one in the file of keys, one that is not in it.
 fn make_keys(folder: &Folder) -> PathBuf {
     let keys = folder.path("keys.txt");
     let path = keys.to_str().unwrap();
@@ -132,12 +132,12 @@ fn make_keys(folder: &Folder) -> PathBuf {
     keys
 }
 
-/// Asks with good and bad credentials, and breaks the files of the running mesh; returns what clients were told.
+/// Sends requests with good and bad credentials, and breaks the files of the running mesh; returns what the clients printed.
 fn use_it(folder: &Folder, url: &str) -> String {
     until("a prediction", || predict(folder, url, "reports.key").status.success());
     let refused = predict(folder, url, "stranger.key");
-    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success() && told.contains("unauthorized"), "{refused:?}");
+    let output = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && output.contains("unauthorized"), "{refused:?}");
     let token = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJzaWtyZXQtdG9rZW4ifQ.c2lrcmV0LXNpZ25hdHVyZQ";
     folder.write("token", token);
     assert!(!predict(folder, url, "token").status.success(), "the issuer is away");
@@ -151,7 +151,7 @@ fn use_it(folder: &Folder, url: &str) -> String {
     until("a broken file of keys", || loud("api keys cannot be read"));
     until("a broken certificate", || loud("tls certificates cannot be read"));
     assert!(predict(folder, url, "reports.key").status.success(), "the old ones stay in use");
-    told
+    output
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn no_secret_is_shown_anywhere() {
     let file = |name: &str| std::fs::File::create(folder.path(name)).unwrap();
     command.stdout(file("out.txt")).stderr(file("log.txt"));
     let mesh = Mesh(command.spawn().unwrap());
-    let told = use_it(&folder, &format!("https://localhost:{}", http.port()));
+    let output = use_it(&folder, &format!("https://localhost:{}", http.port()));
     drop(mesh);
 
     let mut secrets: Vec<String> =
@@ -179,7 +179,7 @@ fn no_secret_is_shown_anywhere() {
     let logged = folder.read("log.txt") + &folder.read("out.txt");
     assert!(logged.contains("request rejected"), "{logged}");
     holds_none(&logged, &secrets, "the log");
-    holds_none(&told, &secrets, "predict");
+    holds_none(&output, &secrets, "predict");
 
     folder.write("keys.txt", &line);
     certificates(&folder);
@@ -192,8 +192,8 @@ fn no_secret_is_shown_anywhere() {
     ] {
         let wrong = forebay(&["up"]).envs(environment.clone()).env(variable, text).output().unwrap();
         assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
-        let told = String::from_utf8_lossy(&[wrong.stdout, wrong.stderr].concat()).into_owned();
-        assert!(told.contains(setting), "{told}");
-        holds_none(&told, &secrets, "the secret instead of its file");
+        let output = String::from_utf8_lossy(&[wrong.stdout, wrong.stderr].concat()).into_owned();
+        assert!(output.contains(setting), "{output}");
+        holds_none(&output, &secrets, "the secret instead of its file");
     }
 }

@@ -13,7 +13,7 @@ use forebay_runtime::SettingsArgs;
 
 use super::{eprint, open_with};
 use crate::columns::{Columns, name_list};
-use crate::model_row_source::ModelSource;
+use crate::model_source::ModelSource;
 use crate::score::{self, Format, Framing, RowCounts, RowSource, ScoreEnd, ScoreProgress, Scorer};
 
 /// Answer a file of rows with a model, without a mesh: the same numbers, the same rules.

@@ -67,7 +67,7 @@ impl CsvRecords {
             ReadRecordResult::InputEmpty => return Ok(Step::Starved),
             ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => self.grow()?,
             ReadRecordResult::Record => self.take(chunk),
-            ReadRecordResult::ScoreEnd => self.inside = false,
+            ReadRecordResult::End => self.inside = false,
         }
         Ok(Step::Went)
     }
@@ -84,7 +84,7 @@ impl CsvRecords {
             match result {
                 ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => self.grow()?,
                 ReadRecordResult::Record => self.take(chunk),
-                ReadRecordResult::InputEmpty | ReadRecordResult::ScoreEnd => self.inside = false,
+                ReadRecordResult::InputEmpty | ReadRecordResult::End => self.inside = false,
             }
         }
         Ok(())
