@@ -27,7 +27,7 @@ impl Backoff {
 
     /// How long to wait before the next attempt.
     pub(crate) fn next(&mut self) -> Duration {
-        self.0.next().unwrap_or(LONGEST)
+        self.0.next().map_or(LONGEST, whole_ms)
     }
 
     /// An attempt succeeded: the next failure starts with the shortest delay.
@@ -39,7 +39,12 @@ impl Backoff {
 /// How long to wait before a record is produced again after `attempts` earlier resends: 50 ms, 100 ms, ... 2 s. A
 /// function of the count, so that records that are delivered at once carry no state for this.
 pub(crate) fn resend_delay(attempts: u32) -> Duration {
-    RESEND.build().nth(attempts.min(16) as usize).unwrap_or(LONGEST_RESEND)
+    RESEND.build().nth(attempts.min(16) as usize).map_or(LONGEST_RESEND, whole_ms)
+}
+
+/// The builder multiplies as `f32`, which adds some nanoseconds.
+fn whole_ms(delay: Duration) -> Duration {
+    Duration::from_millis((delay.as_secs_f64() * 1e3).round() as u64)
 }
 
 #[cfg(test)]
