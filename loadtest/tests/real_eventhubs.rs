@@ -1,8 +1,12 @@
 //! Event Hubs from its two variables, on a Kafka that behaves like it as far as a broker can: SASL_SSL with a certificate of
 //! an authority of its own, PLAIN for `$ConnectionString`, connections closed for large requests and for silence, sessions of
 //! 30 s at least, no topic made by itself.
-#![cfg(all(test, feature = "real-services"))]
-#![allow(clippy::too_many_lines, reason = "a test is one scenario from start to end")]
+#![cfg(feature = "real-services")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test that cannot go on stops, and tells its story in one place"
+)]
 
 mod harness;
 

@@ -1,9 +1,10 @@
 //! Finding out why requests are slow, with a Redis made slow on purpose: the example of `docs/latency.md`.
-#![cfg(all(test, feature = "real-services"))]
+#![cfg(feature = "real-services")]
 #![allow(
+    clippy::unwrap_used,
     clippy::too_many_lines,
     clippy::disallowed_methods,
-    reason = "a test is one scenario from start to end, and what it reads from the environment is no setting"
+    reason = "a test that cannot go on stops, and tells its story in one place"
 )]
 
 mod harness;

@@ -1,5 +1,6 @@
 //! The table of metrics in `docs/metrics.md` against five services over a real Kafka and Redis.
-#![cfg(all(test, feature = "real-services"))]
+#![cfg(feature = "real-services")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod harness;
 

@@ -1,7 +1,11 @@
 //! A real MLflow server, filled by Python (`loadtest/suites/mlflow_fill.py`) and served by the five binaries: the same numbers, moved
 //! aliases, a broken version, the server killed under load, starts while it is down, and basic authentication.
-#![cfg(all(test, feature = "real-services"))]
-#![allow(clippy::too_many_lines, reason = "a test is one scenario from start to end")]
+#![cfg(feature = "real-services")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test that cannot go on stops, and tells its story in one place"
+)]
 
 mod harness;
 

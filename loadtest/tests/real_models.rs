@@ -1,7 +1,11 @@
 //! The models topic over a real Kafka: replicas tell what they have, the dead expire, those who leave say so, and who comes
 //! late reads it all.
-#![cfg(all(test, feature = "real-services"))]
-#![allow(clippy::too_many_lines, reason = "a test is one scenario from start to end")]
+#![cfg(feature = "real-services")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test that cannot go on stops, and tells its story in one place"
+)]
 
 mod harness;
 

@@ -1,6 +1,10 @@
 //! The second level of the cache on a real Redis: shared by replicas, and missed by nobody when it is slow or dead.
-#![cfg(all(test, feature = "real-services"))]
-#![allow(clippy::too_many_lines, reason = "a test is one scenario from start to end")]
+#![cfg(feature = "real-services")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test that cannot go on stops, and tells its story in one place"
+)]
 
 mod harness;
 

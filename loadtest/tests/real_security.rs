@@ -1,7 +1,11 @@
 //! TLS and logins of the backing services, with the right and with the wrong credentials: Kafka by SCRAM and by certificates,
 //! Redis by certificates and as an ACL user with no more rights than docs/connections.md asks for.
-#![cfg(all(test, feature = "real-services"))]
-#![allow(clippy::too_many_lines, reason = "a test is one scenario from start to end")]
+#![cfg(feature = "real-services")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test that cannot go on stops, and tells its story in one place"
+)]
 
 mod harness;
 

@@ -1,8 +1,12 @@
 //! scikit-learn and onnxruntime themselves against the model readers: random models of every class, in every form, and
 //! what they predicted. `REAL_PYTHON` is a Python with `sklearn_requirements.txt`; `REAL_CASES` a folder of cases made
 //! before; `REAL_SEED` another seed than 1.
-#![cfg(all(test, feature = "real-services"))]
-#![allow(clippy::disallowed_methods, reason = "what a test reads from the environment is no setting")]
+#![cfg(feature = "real-services")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on stops, and tells its story in one place"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

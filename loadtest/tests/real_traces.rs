@@ -1,6 +1,10 @@
 //! One trace per request across five binaries, over both doors, as an OpenTelemetry collector sees it.
-#![cfg(all(test, feature = "real-services"))]
-#![allow(clippy::too_many_lines, reason = "a test is one scenario from start to end")]
+#![cfg(feature = "real-services")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test that cannot go on stops, and tells its story in one place"
+)]
 
 mod harness;
 

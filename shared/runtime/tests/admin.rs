@@ -1,5 +1,6 @@
 //! The admin endpoint on a free port, asked over the wire.
-#![cfg(test)]
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

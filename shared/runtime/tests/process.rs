@@ -1,5 +1,6 @@
 //! Whole processes: exit codes, signals, deadlines. The test binary starts itself again as the service under test.
-#![cfg(test)]
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, ExitCode, Stdio};

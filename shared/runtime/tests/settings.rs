@@ -1,5 +1,6 @@
 //! Settings from the outside: precedence, complete reports, secrets, legacy variables.
-#![cfg(test)]
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! Spans against receivers in this process, sent from inside an actix system, which is where exporters used to hang.
-#![cfg(test)]
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};

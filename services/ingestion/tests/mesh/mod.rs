@@ -1,5 +1,6 @@
 //! A mesh of one stage: ingestion with probes where its neighbours would be, and a plain HTTP client.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
