@@ -38,13 +38,13 @@ def shared_sections():
     """Sections that every binary accepts in one common ConfigMap."""
     with open(ROOT / "shared/runtime/settings.toml", "rb") as handle:
         own = set(tomllib.load(handle))
-    listed = re.search(r"PROJECT_SECTIONS[^=]*=\s*&\[(.*?)\]", read("shared/runtime/src/settings/bundle.rs"), re.S).group(1)
+    listed = re.search(r"PROJECT_SECTIONS[^=]*=\s*&\[(.*?)\]", read("shared/runtime/src/settings/schema.rs"), re.S).group(1)
     return own | set(re.findall(r'"(\w+)"', listed))
 
 
 def legacy_variables():
-    text = read("shared/runtime/src/settings/legacy.rs") + read("shared/runtime/src/settings/event_hubs.rs")
-    return set(re.findall(r'"([A-Z][A-Z_]{4,})"', text))
+    listed = re.findall(r'\("([A-Z_]+)", \[', read("shared/runtime/src/settings/environment.rs"))
+    return set(listed) | set(re.findall(r'"([A-Z][A-Z_]{4,})"', read("shared/runtime/src/settings/event_hubs.rs")))
 
 
 def probe_paths():

@@ -13,7 +13,7 @@ pub(crate) mod up;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use forebay_runtime::{Opened, SettingsArgs};
+use forebay_runtime::{LoadedSettings, SettingsArgs};
 
 use crate::settings::Settings;
 
@@ -37,12 +37,12 @@ fn eprint(text: &str, code: u8) -> ExitCode {
 }
 
 /// Settings, or the exit code after every problem was printed.
-fn open(args: &SettingsArgs) -> Result<Opened<Settings>, ExitCode> {
+fn open(args: &SettingsArgs) -> Result<LoadedSettings<Settings>, ExitCode> {
     Settings::open(args).map_err(|error| eprint(&error.to_string(), UNUSABLE))
 }
 
 /// Settings with another registry, if one is given.
-fn open_with(args: &SettingsArgs, registry: Option<&str>) -> Result<Opened<Settings>, ExitCode> {
+fn open_with(args: &SettingsArgs, registry: Option<&str>) -> Result<LoadedSettings<Settings>, ExitCode> {
     let mut args = args.clone();
     args.set.extend(registry.map(|location| format!("models.registry={location}")));
     open(&args)

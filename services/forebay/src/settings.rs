@@ -1,6 +1,6 @@
 //! The settings of all five services, read once.
 
-use forebay_runtime::{DefaultSettings, Layers, Opened, Problems, SettingsArgs, SettingsError, open};
+use forebay_runtime::{DefaultSettings, Layers, LoadedSettings, Problems, SettingsArgs, SettingsError, load_settings};
 
 /// The settings of each service.
 #[derive(Debug, Clone)]
@@ -22,8 +22,8 @@ const BUNDLES: [DefaultSettings; 5] = [
 
 impl Settings {
     /// Reads every layer and reports all problems at once.
-    pub(crate) fn open(args: &SettingsArgs) -> Result<Opened<Self>, SettingsError> {
-        open(&BUNDLES, args, Self::read)
+    pub(crate) fn open(args: &SettingsArgs) -> Result<LoadedSettings<Self>, SettingsError> {
+        load_settings(&BUNDLES, args, Self::read)
     }
 
     fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {

@@ -7,9 +7,7 @@ use forebay_runtime::ModelSettings;
 pub fn registry_options(models: &ModelSettings) -> RegistryOptions {
     let path = |text: &str| (!text.is_empty()).then(|| text.into());
     RegistryOptions {
-        location: models.registry.clone(),
         models: models.served(),
-        versions: models.versions,
         timeout: models.timeout,
         cache_dir: models.cache_folder(),
         cache_size: models.cache_size,
@@ -19,5 +17,6 @@ pub fn registry_options(models: &ModelSettings) -> RegistryOptions {
             client_cert: path(&models.client_cert),
             insecure: models.insecure_tls,
         },
+        ..RegistryOptions::new(models.registry.clone())
     }
 }

@@ -1,5 +1,5 @@
-//! The admin endpoint: `/health/live`, `/health/ready`, `/metrics` and the webhook of the model registry, on a port of
-//! its own, so that it answers whatever the doors are doing.
+//! The admin endpoint: `/health/live`, `/health/ready`, `/metrics` and the webhook of the model registry. It has a
+//! separate port and thread, so that it answers however busy the HTTP endpoint for requests is.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -18,9 +18,9 @@ use crate::settings::Secret;
 use crate::webhook::{self, Webhook};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The address of the admin endpoint cannot be listened on.
+/// The admin endpoint cannot listen on its address.
 #[derive(Debug, thiserror::Error)]
 #[error("admin.listen {address}: {source}")]
 pub struct AdminError {
@@ -47,13 +47,14 @@ pub struct AdminServer {
     handle: ServerHandle,
 }
 
-struct Seen {
+/// The parts that the handlers read.
+struct AdminState {
     lifecycle: Lifecycle,
     metrics: Metrics,
 }
 
 impl AdminServer {
-    /// Listens on `listen` (port 0 takes a free one) with one worker thread. Must be called inside an actix system.
+    /// Listens on `listen` (port 0 takes a free port) with one worker thread. Must be called inside an actix system.
     ///
     /// # Errors
     /// When the address cannot be listened on.
@@ -61,8 +62,8 @@ impl AdminServer {
         Self::start_with(listen, lifecycle, metrics, &Notifier::new(), &Secret::default())
     }
 
-    /// As [`AdminServer::start`]; webhooks of the model registry, signed with `secret` unless it is empty, wake those who
-    /// listen to `wake`.
+    /// As [`AdminServer::start`]; webhooks of the model registry, signed with `secret` unless it is empty, wake those
+    /// who listen to `wake`.
     ///
     /// # Errors
     /// When the address cannot be listened on.
@@ -74,14 +75,14 @@ impl AdminServer {
         secret: &Secret,
     ) -> Result<Self, AdminError> {
         let wrong = |source| AdminError { address: listen, source };
-        let seen = Data::new(Seen { lifecycle: lifecycle.clone(), metrics: metrics.clone() });
+        let state = Data::new(AdminState { lifecycle: lifecycle.clone(), metrics: metrics.clone() });
         let hook = Data::new(Webhook::new(notifier.clone(), secret.clone()));
-        // std's listener sets SO_REUSEADDR but not SO_REUSEPORT, so a second process is refused.
+        // std's listener sets SO_REUSEADDR but not SO_REUSEPORT, so a second process cannot listen as well.
         let listener = TcpListener::bind(listen).map_err(wrong)?;
         let address = listener.local_addr().map_err(wrong)?;
         let app = move || {
             App::new()
-                .app_data(seen.clone())
+                .app_data(state.clone())
                 .app_data(hook.clone())
                 .route("/health/live", get().to(live))
                 .route("/health/ready", get().to(ready))
@@ -106,32 +107,33 @@ impl AdminServer {
     }
 }
 
-async fn live(seen: Data<Seen>) -> HttpResponse {
-    let alive = seen.lifecycle.is_alive();
-    let silent: Vec<_> = seen.lifecycle.components().into_iter().filter(|it| it.stalled).map(|it| it.name).collect();
+async fn live(state: Data<AdminState>) -> HttpResponse {
+    let alive = state.lifecycle.is_alive();
+    let silent: Vec<_> = state.lifecycle.components().into_iter().filter(|it| it.stalled).map(|it| it.name).collect();
     let status = if alive { "alive" } else { "stalled" };
     HttpResponse::build(code(alive)).json(json!({ "status": status, "stalled": silent }))
 }
 
-async fn ready(seen: Data<Seen>) -> HttpResponse {
-    let ready = seen.lifecycle.is_ready();
-    let status = match (seen.lifecycle.is_draining(), ready) {
+async fn ready(state: Data<AdminState>) -> HttpResponse {
+    let ready = state.lifecycle.is_ready();
+    let status = match (state.lifecycle.is_draining(), ready) {
         (true, _) => "draining",
         (false, true) => "ready",
         (false, false) => "unready",
     };
-    let told = |it: ComponentState| json!({ "name": it.name, "ready": it.unready.is_none(), "reason": it.unready });
-    let components: Vec<_> = seen.lifecycle.components().into_iter().map(told).collect();
+    let component =
+        |it: ComponentState| json!({ "name": it.name, "ready": it.unready.is_none(), "reason": it.unready });
+    let components: Vec<_> = state.lifecycle.components().into_iter().map(component).collect();
     HttpResponse::build(code(ready)).json(json!({ "status": status, "components": components }))
 }
 
-/// OpenMetrics, with examples, for those who ask for it, as Prometheus does; the older format for everybody else.
-async fn scrape(request: HttpRequest, seen: Data<Seen>) -> HttpResponse {
+/// OpenMetrics with exemplars if the client accepts it, as Prometheus does; else Prometheus' text format.
+async fn scrape(request: HttpRequest, state: Data<AdminState>) -> HttpResponse {
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let open = accept.contains("application/openmetrics-text");
     let (encoded, kind) = match open {
-        true => (seen.metrics.encode(), OPEN_METRICS),
-        false => (seen.metrics.encode_classic(), CLASSIC),
+        true => (state.metrics.encode(), OPEN_METRICS),
+        false => (state.metrics.encode_prometheus_text(), PROMETHEUS_TEXT),
     };
     match encoded {
         Ok(text) => HttpResponse::Ok().content_type(kind).body(text),

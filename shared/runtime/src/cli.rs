@@ -2,11 +2,11 @@
 
 mod args;
 mod health;
-mod open;
+mod load;
 mod service;
 
 pub use args::{Command, ConfigCommand, SettingsArgs};
 pub use health::check_health;
-pub use open::{Opened, open};
-pub(crate) use service::{EXIT_SETTINGS, complain};
+pub use load::{LoadedSettings, load_settings};
+pub(crate) use service::{EXIT_SETTINGS, print_stderr};
 pub use service::{ServiceSpec, service, service_from};

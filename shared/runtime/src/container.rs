@@ -1,10 +1,10 @@
-//! Who can reach an address that this process listens on.
+//! Whether an address that this process listens on can be reached from the network.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// Whether an address is open to the network. In a container it says nothing about that: there it has to be open, and the
-/// container's network decides.
+/// Whether an address can be reached from the network. False in a container: there the address has to be open, and the
+/// container's network decides who reaches it.
 pub fn is_exposed(address: SocketAddr) -> bool {
     exposed(address, in_container())
 }
@@ -13,7 +13,7 @@ fn exposed(address: SocketAddr, contained: bool) -> bool {
     !address.ip().to_canonical().is_loopback() && !contained
 }
 
-/// As Docker, Podman and Kubernetes let a process know.
+/// Docker, Podman and Kubernetes leave these files and variables.
 fn in_container() -> bool {
     let files = ["/.dockerenv", "/run/.containerenv"];
     let variables = ["KUBERNETES_SERVICE_HOST", "container"];

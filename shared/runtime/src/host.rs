@@ -1,4 +1,4 @@
-//! What a stage gets from the process it runs in, and what it gives back.
+//! What a stage gets from the process that it runs in, and the drain that it returns.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,31 +7,11 @@ use std::sync::Arc;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::notifier::Notifier;
+use crate::process::Process;
 use crate::settings::CommonSettings;
 use crate::telemetry::Telemetry;
 
-/// Which program this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Process {
-    /// `"caching"` for a service, `"forebay"` for the all-in-one.
-    pub name: &'static str,
-    /// True when stages of several services run in it.
-    pub all_in_one: bool,
-}
-
-impl Process {
-    /// A binary with the one stage `name`.
-    pub const fn service(name: &'static str) -> Self {
-        Self { name, all_in_one: false }
-    }
-
-    /// A binary with several stages.
-    pub const fn all_in_one(name: &'static str) -> Self {
-        Self { name, all_in_one: true }
-    }
-}
-
-/// The process as its stages see it. Cheap to clone; in `forebay up` all five stages share one.
+/// The parts of the process that its stages share. Cheap to clone; in `forebay up` all five stages share one.
 #[derive(Debug, Clone)]
 pub struct Host {
     process: Process,
@@ -45,7 +25,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Puts the parts together.
+    /// A host of these parts. It registers the readiness metrics of `lifecycle`.
     pub fn new(
         process: Process,
         shared: CommonSettings,
@@ -58,7 +38,7 @@ impl Host {
         Self { process, shared, lifecycle, metrics, telemetry, admin: None, replica, registry_notifier }
     }
 
-    /// A host without endpoint, signals or export, for tests of a system.
+    /// A host without an admin endpoint, signals or export, for tests of a system.
     pub fn detached(shared: CommonSettings) -> Self {
         let process = Process::all_in_one("test");
         Self::new(process, shared, Lifecycle::new(), Metrics::new(), Telemetry::disabled())
@@ -74,12 +54,13 @@ impl Host {
         self.process
     }
 
-    /// Name of this replica, new at every start: the machine's (a pod's is the pod's), or the program's, and a random end.
+    /// Name of this replica, different after every start: the host name (in Kubernetes the pod's name), else the
+    /// program's, and a random suffix.
     pub fn replica(&self) -> &str {
         &self.replica
     }
 
-    /// Called when somebody knows that the model registry has changed. Who watches the registry listens.
+    /// Notified when the model registry has changed, by its webhook. Stages that watch the registry subscribe to it.
     pub fn registry_notifier(&self) -> &Notifier {
         &self.registry_notifier
     }
@@ -89,7 +70,7 @@ impl Host {
         &self.shared
     }
 
-    /// Components, readiness and the end.
+    /// Components, readiness and shutdown.
     pub fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
     }
@@ -99,12 +80,12 @@ impl Host {
         &self.metrics
     }
 
-    /// Traces.
+    /// Tracing.
     pub fn telemetry(&self) -> &Telemetry {
         &self.telemetry
     }
 
-    /// Where the admin endpoint listens; none in a detached host.
+    /// The address of the admin endpoint; `None` in a detached host.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
     }
@@ -118,11 +99,12 @@ fn replica_name(process: Process) -> String {
     format!("{machine}-{:08x}", rand::random::<u32>())
 }
 
-/// What happens between the signal and the end: stop intake, finish work, flush, commit, leave.
+/// The work between the shutdown signal and the exit: stop intake, finish work in flight, flush, commit, leave the
+/// group.
 ///
 /// Closures that return a future are drains: `Ok(move || async move { source.stop().await })`.
 pub trait Drain {
-    /// Finishes. The process gives it `delivery.drain` and then goes without it.
+    /// Drains the stage. After `delivery.drain` the process exits without waiting any longer.
     fn drain(self) -> impl Future<Output = ()>;
 }
 

@@ -5,28 +5,33 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::admin::AdminServer;
-use crate::cli::Opened;
-use crate::host::{Drain, Host, Process, StartError};
+use crate::cli::LoadedSettings;
+use crate::host::{Drain, Host, StartError};
 use crate::lifecycle::{Lifecycle, watch_signals};
 use crate::metrics::Metrics;
+use crate::process::Process;
 use crate::settings::{CommonSettings, Layers};
 use crate::telemetry::{OtelEnvironment, Telemetry};
 use crate::{cli, logs};
 
-/// Time for sending the last spans.
+/// Time limit for exporting the last spans.
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// Runs `start` inside an actix system on this thread, with logs, traces, metrics, health endpoints and signals around
 /// it, until a signal or a failure; then drains, flushes and returns the exit code.
-pub fn launch<S, D, Started>(process: Process, opened: Opened<S>, start: impl FnOnce(S, Host) -> Started) -> ExitCode
+pub fn launch<S, D, Started>(
+    process: Process,
+    loaded: LoadedSettings<S>,
+    start: impl FnOnce(S, Host) -> Started,
+) -> ExitCode
 where
     Started: Future<Output = Result<D, StartError>>,
     D: Drain,
 {
-    let Opened { shared, settings, layers } = opened;
+    let LoadedSettings { shared, settings, layers } = loaded;
     let telemetry = match Telemetry::start(process, &shared.telemetry, &OtelEnvironment::load()) {
         Ok(telemetry) => telemetry,
-        Err(error) => return cli::complain(&format!("{error}\n"), cli::EXIT_SETTINGS),
+        Err(error) => return cli::print_stderr(&format!("{error}\n"), cli::EXIT_SETTINGS),
     };
     logs::start(&shared.log, &telemetry);
     for warning in layers.warnings() {
@@ -58,13 +63,13 @@ where
     tracing::info!(process = host.process().name, admin = %admin.address(), "starting");
     if crate::is_exposed(admin.address()) {
         let address = admin.address();
-        tracing::warn!(%address, "the admin endpoint is open to the network and asks for no credentials: see admin.listen");
+        tracing::warn!(%address, "the admin endpoint is reachable from the network and needs no credentials: see admin.listen");
     }
 
     lifecycle.set_starting(true);
     let running = tokio::select! {
         running = start(host.clone()) => Some(running),
-        () = lifecycle.draining() => None, // stopped while starting: there is nothing to finish yet
+        () = lifecycle.draining() => None, // shut down while starting: there is nothing to drain yet
     };
     let running = match running.transpose() {
         Ok(running) => running,
@@ -86,17 +91,17 @@ where
         None => true,
     };
     if !in_time {
-        tracing::error!(deadline_ms = millis(deadline), "the drain took too long, unfinished work is left");
+        tracing::error!(deadline_ms = millis(deadline), "the drain took too long, unfinished work is abandoned");
     }
     host.telemetry().flush(FLUSH).await;
     admin.stop().await;
     Ok(match lifecycle.failure() {
         None if in_time => {
-            tracing::info!("ended in order");
+            tracing::info!("shut down in order");
             ExitCode::SUCCESS
         }
         failure => {
-            tracing::error!(failure, in_time, "ended");
+            tracing::error!(failure, in_time, "shut down with a failure");
             ExitCode::FAILURE
         }
     })
@@ -107,7 +112,7 @@ fn refused(error: &StartError, layers: &Layers) -> ExitCode {
         StartError::Setting { key, text } => {
             let origin = layers.origin(key).map(|origin| format!(" ({origin})")).unwrap_or_default();
             tracing::error!(key, text, "a setting cannot be used");
-            cli::complain(&format!("{key}{origin}: {text}\n"), cli::EXIT_SETTINGS)
+            cli::print_stderr(&format!("{key}{origin}: {text}\n"), cli::EXIT_SETTINGS)
         }
         StartError::Failed(text) => {
             tracing::error!(error = text, "the process could not start");

@@ -1,7 +1,7 @@
-//! What every Forebay main needs: settings, logs, traces, metrics, health endpoints, signals and an orderly stop.
+//! What every Forebay binary needs: settings, logs, traces, metrics, health endpoints, signals and an orderly shutdown.
 //!
-//! A service binary is [`service`] with a [`ServiceSpec`]; the all-in-one binary uses [`open`] and [`launch`].
-//! The parts know nothing of Kafka or models, so tests can use each of them alone.
+//! A service binary is [`service`] with a [`ServiceSpec`]; the all-in-one binary uses [`load_settings`] and [`launch`].
+//! The parts do not depend on Kafka or models, so tests can use each of them separately.
 //!
 //! ```no_run
 //! use forebay_runtime::{DefaultSettings, Drain, Host, Layers, Problems, ServiceSpec, StartError, service};
@@ -43,27 +43,32 @@ mod logs;
 mod metric_group;
 mod metrics;
 mod notifier;
+mod process;
 mod settings;
 mod telemetry;
 mod webhook;
 
 pub use admin::{AdminError, AdminServer};
 pub use circuit_breaker::{CircuitAdmission, CircuitBreaker, CircuitPolicy};
-pub use cli::{Command, ConfigCommand, Opened, ServiceSpec, SettingsArgs, check_health, open, service, service_from};
+pub use cli::{
+    Command, ConfigCommand, LoadedSettings, ServiceSpec, SettingsArgs, check_health, load_settings, service,
+    service_from,
+};
 pub use container::is_exposed;
-pub use host::{Drain, Host, Process, StartError};
+pub use host::{Drain, Host, StartError};
 pub use launch::launch;
 pub use lifecycle::{Component, ComponentState, Fence, Lifecycle, Phase};
 pub use metric_group::MetricGroup;
 pub use metrics::{KafkaMetrics, Latency, LegacyMetrics, Metrics, RegistryRead, Seconds, StageMetrics};
-pub use notifier::{NotificationReceiver, Notifier};
+pub use notifier::Notifier;
 pub use opentelemetry::trace::SpanKind;
 pub use opentelemetry::{KeyValue, Value};
+pub use process::Process;
 pub use prometheus_client;
 pub use settings::{
     AdminSettings, COMMON_DEFAULTS, CommonSettings, DefaultSettings, DeliverySettings, EventHubs, KafkaSettings,
-    Layers, LogFormat, LogSettings, ModelSettings, Origin, Problem, Problems, RabbitMqSettings, Secret,
-    SecurityProtocol, SettingsError, TelemetrySettings, TopicSettings, duration, shown, size, without_password,
+    Layers, LogFormat, LogSettings, ModelSettings, Problems, RabbitMqSettings, Secret, SecurityProtocol, SettingOrigin,
+    SettingProblem, SettingsError, TelemetrySettings, TopicSettings, duration, shown, size, without_password,
 };
 pub use telemetry::{
     Budget, OtelEnvironment, SpanRecord, StageSpan, StageTracer, Telemetry, TelemetryError, TraceContext, now_us,

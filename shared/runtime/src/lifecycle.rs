@@ -1,4 +1,4 @@
-//! Components, readiness, liveness and the phases of an orderly end.
+//! Components, readiness, liveness and the phases of an orderly shutdown.
 
 mod component;
 mod fence;
@@ -15,28 +15,28 @@ pub use component::Component;
 pub use fence::Fence;
 pub(crate) use signals::watch_signals;
 
-/// Where the process is between start and end.
+/// Phases of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Taking work, as far as its components are ready.
+    /// The process takes work when all of its components are ready.
     Running,
-    /// Not ready any more, finishing what it has.
+    /// The process is shutting down: it is no longer ready and finishes the work in flight.
     Draining,
 }
 
 /// A component as the health endpoints report it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ComponentState {
-    /// As it was registered.
+    /// The name that it was registered with.
     pub name: String,
-    /// Why it is not ready; none when it is.
+    /// Why it is not ready; `None` when it is.
     pub unready: Option<String>,
-    /// True when it was silent for longer than it promised.
+    /// Whether it missed the interval of beats that it promised.
     pub stalled: bool,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Registered {
     name: String,
     unready: Option<String>,
     watch: Option<Duration>,
@@ -46,7 +46,7 @@ struct Entry {
 #[derive(Debug)]
 struct State {
     next: u64,
-    components: BTreeMap<u64, Entry>,
+    components: BTreeMap<u64, Registered>,
     failure: Option<String>,
     starting: bool,
 }
@@ -57,7 +57,7 @@ struct Inner {
     phase: watch::Sender<Phase>,
 }
 
-/// The life of the process. Clones share it.
+/// The components and the phase of the process. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
     inner: Arc<Inner>,
@@ -70,31 +70,31 @@ impl Default for Lifecycle {
 }
 
 impl Lifecycle {
-    /// A running process without components.
+    /// A lifecycle in [`Phase::Running`] without components.
     pub fn new() -> Self {
         let state = State { next: 0, components: BTreeMap::new(), failure: None, starting: false };
         Self { inner: Arc::new(Inner { state: Mutex::new(state), phase: watch::Sender::new(Phase::Running) }) }
     }
 
-    /// Adds a component, not ready yet. The name says what it is: `"kafka source forebay.features"`.
+    /// Adds a component, which is not ready yet. The name says what it is: `"kafka source forebay.features"`.
     pub fn register(&self, name: impl Into<String>) -> Component {
         let mut state = self.inner.state.lock();
         let id = state.next;
         state.next += 1;
         let unready = Some("starting".to_owned());
-        state.components.insert(id, Entry { name: name.into(), unready, watch: None, beaten: Instant::now() });
+        state.components.insert(id, Registered { name: name.into(), unready, watch: None, beaten: Instant::now() });
         Component::new(self.clone(), id)
     }
 
-    /// Ends the process in order because something is broken; its exit code will be 1. The first reason is kept.
+    /// Shuts the process down because of a failure; its exit code will be 1. The first reason is kept.
     pub fn fail(&self, why: impl Into<String>) {
         let why = why.into();
-        tracing::error!(why, "the process goes down");
+        tracing::error!(why, "shutting down because of a failure");
         self.record_failure(why);
     }
 
-    /// A component went away. While the system is being wired that is most often the consequence of an error that is
-    /// about to be told; the loud line would then point away from the cause.
+    /// A component was dropped. While the system is being wired, that is most often the consequence of an error that is
+    /// about to be reported; an error line here would point away from the cause.
     fn died(&self, why: String, panicked: bool) {
         if panicked || !self.inner.state.lock().starting {
             return self.fail(why);
@@ -108,12 +108,12 @@ impl Lifecycle {
         self.inner.phase.send_replace(Phase::Draining);
     }
 
-    /// Tells whether the system is being wired.
+    /// Sets whether the system is being wired.
     pub(crate) fn set_starting(&self, starting: bool) {
         self.inner.state.lock().starting = starting;
     }
 
-    /// Ends the process in order because it was asked to.
+    /// Shuts the process down on request.
     pub fn shutdown(&self, why: &str) {
         if self.is_draining() {
             return;
@@ -122,44 +122,44 @@ impl Lifecycle {
         self.inner.phase.send_replace(Phase::Draining);
     }
 
-    /// Where the process is.
+    /// The phase of the process.
     pub fn phase(&self) -> Phase {
         *self.inner.phase.borrow()
     }
 
-    /// True from the first word of the end.
+    /// Whether the shutdown has begun.
     pub fn is_draining(&self) -> bool {
         self.phase() == Phase::Draining
     }
 
-    /// Waits for the end to begin. Any number of tasks may wait, on any runtime.
+    /// Waits for the shutdown to begin. Any number of tasks may wait, on any runtime.
     pub async fn draining(&self) {
         let mut phase = self.inner.phase.subscribe();
         // The sender lives in `self`, so this cannot fail while we wait.
         drop(phase.wait_for(|phase| *phase == Phase::Draining).await);
     }
 
-    /// Why the process failed, if it did.
+    /// The reason of the failure, if there was one.
     pub fn failure(&self) -> Option<String> {
         self.inner.state.lock().failure.clone()
     }
 
-    /// True when every component is ready and the end has not begun.
+    /// Whether every component is ready and the shutdown has not begun.
     pub fn is_ready(&self) -> bool {
         !self.is_draining() && self.inner.state.lock().components.values().all(|entry| entry.unready.is_none())
     }
 
-    /// True unless a component is silent for longer than it promised.
+    /// Whether no component has stalled.
     pub fn is_alive(&self) -> bool {
         let now = Instant::now();
         !self.inner.state.lock().components.values().any(|entry| entry.stalled(now))
     }
 
-    /// All components, in the order they were registered.
+    /// All components, in the order of registration.
     pub fn components(&self) -> Vec<ComponentState> {
         let now = Instant::now();
         let state = self.inner.state.lock();
-        let report = |entry: &Entry| ComponentState {
+        let report = |entry: &Registered| ComponentState {
             name: entry.name.clone(),
             unready: entry.unready.clone(),
             stalled: entry.stalled(now),
@@ -167,7 +167,7 @@ impl Lifecycle {
         state.components.values().map(report).collect()
     }
 
-    fn change(&self, id: u64, change: impl FnOnce(&mut Entry)) {
+    fn change(&self, id: u64, change: impl FnOnce(&mut Registered)) {
         if let Some(entry) = self.inner.state.lock().components.get_mut(&id) {
             change(entry);
         }
@@ -178,7 +178,7 @@ impl Lifecycle {
     }
 }
 
-impl Entry {
+impl Registered {
     fn stalled(&self, now: Instant) -> bool {
         self.watch.is_some_and(|watch| now.saturating_duration_since(self.beaten) > watch)
     }

@@ -1,26 +1,16 @@
-//! Log lines on standard error: JSON for machines, pretty for people.
+//! Writes log lines to standard error, as JSON or in a form for people.
 
 use std::io::IsTerminal as _;
 use std::sync::Once;
 
-use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-use crate::settings::{LogFormat, LogSettings};
+use crate::settings::{LogFormat, LogSettings, directives};
 use crate::telemetry::Telemetry;
 
-/// Said at every start and of no use to an operator, or said with the bodies of messages and said again by our own lines;
-/// `log.level` may still name the target to get them.
-const QUIET: &str = "actix_server=warn,lapin=off";
-
-/// Reads the directives of `log.level`.
-pub(crate) fn directives(level: &str) -> Result<EnvFilter, ParseError> {
-    EnvFilter::builder().parse(format!("{QUIET},{level}"))
-}
-
-/// Starts logging and the export of control-plane spans. A second call, as in tests, changes nothing.
+/// Starts logging and the export of control-plane spans. A second call, which tests make, has no effect.
 pub(crate) fn start(settings: &LogSettings, telemetry: &Telemetry) {
     let filter = directives(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let json = match settings.format {
@@ -41,15 +31,15 @@ pub(crate) fn start(settings: &LogSettings, telemetry: &Telemetry) {
     }
 }
 
-/// A panic becomes a log line like any other, so that it is found where the rest of the story is.
+/// Logs panics like any other event, so that they are found beside the lines that led to them.
 fn log_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(|info| {
             let text = info.payload_as_str().unwrap_or("no text");
-            let place = info.location().map(ToString::to_string);
+            let location = info.location().map(ToString::to_string);
             let thread = std::thread::current();
-            tracing::error!(panic = text, place, thread = thread.name(), "a thread panicked");
+            tracing::error!(panic = text, location, thread = thread.name(), "a thread panicked");
         }));
     });
 }

@@ -1,12 +1,9 @@
 //! The registry behind `/metrics` and the families that every stage has.
 
-mod classic;
-mod health;
-mod kafka;
-mod latency;
+mod dependencies;
 mod legacy;
 mod process;
-mod registry;
+mod prometheus_text;
 mod stage;
 
 use std::sync::Arc;
@@ -18,21 +15,19 @@ use prometheus_client::registry::{Metric, Registry};
 
 use crate::lifecycle::Lifecycle;
 
-pub use kafka::KafkaMetrics;
-pub use latency::Latency;
+pub use dependencies::{KafkaMetrics, RegistryRead};
 pub use legacy::LegacyMetrics;
-pub use registry::RegistryRead;
-pub use stage::{Seconds, StageMetrics};
+pub use stage::{Latency, Seconds, StageMetrics};
 
-/// All metrics of the process. Clones share them. Families that several stages of one process have are registered once
-/// here, so that `/metrics` shows one family with a label set for each stage.
+/// The metrics of the process. Clones share them. Families of several stages are registered here once, so that
+/// `/metrics` shows one family with a label set for each stage.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
     stages: stage::Families,
     legacy: LegacyMetrics,
     kafka: KafkaMetrics,
-    registry_reads: registry::RegistryReads,
+    registry_reads: dependencies::RegistryReads,
 }
 
 impl Default for Metrics {
@@ -48,53 +43,54 @@ impl Metrics {
         let stages = stage::Families::register(&mut registry);
         let legacy = LegacyMetrics::register(&mut registry);
         let kafka = KafkaMetrics::register(&mut registry);
-        let registry_reads = registry::RegistryReads::register(&mut registry);
+        let registry_reads = dependencies::RegistryReads::register(&mut registry);
         registry.register_collector(Box::new(process::ProcessMetrics::start()));
         Self { registry: Arc::new(Mutex::new(registry)), stages, legacy, kafka, registry_reads }
     }
 
-    /// Adds a metric; keep a clone of it. Counters get `_total` appended, so leave it out of `name`.
+    /// Adds a metric; keep a clone of it. The encoder appends `_total` to the names of counters, so `name` must not
+    /// have it.
     pub fn register(&self, name: &str, help: &str, metric: impl Metric) {
         self.registry.lock().register(name, help, metric);
     }
 
-    /// Adds metrics that are read when they are scraped.
+    /// Adds metrics whose values are read at every scrape.
     pub fn collect(&self, collector: impl Collector) {
         self.registry.lock().register_collector(Box::new(collector));
     }
 
-    /// The metrics whose names older dashboards and autoscalers know.
+    /// The metrics whose names dashboards and autoscalers from before Forebay use.
     pub fn legacy(&self) -> &LegacyMetrics {
         &self.legacy
     }
 
-    /// How the brokers treat this process.
+    /// The metrics of the connections to the brokers.
     pub fn kafka(&self) -> &KafkaMetrics {
         &self.kafka
     }
 
-    /// When `stage` last read the model registry. Resolve it once and keep it.
+    /// The time when `stage` last read the model registry. Resolve it once and keep it.
     pub fn registry_read(&self, stage: &'static str) -> RegistryRead {
         self.registry_reads.of(stage)
     }
 
-    /// Shows readiness as metrics from now on. Called once for each registry.
+    /// Adds the readiness metrics of `lifecycle`. Called once for each registry.
     pub(crate) fn watch(&self, lifecycle: &Lifecycle) {
-        self.registry.lock().register_collector(Box::new(health::HealthMetrics(lifecycle.clone())));
+        self.registry.lock().register_collector(Box::new(process::HealthMetrics(lifecycle.clone())));
     }
 
-    /// Everything in the text format from before OpenMetrics, without examples.
+    /// All metrics in Prometheus' text format 0.0.4, without exemplars.
     ///
     /// # Errors
     /// As [`Metrics::encode`].
-    pub fn encode_classic(&self) -> Result<String, std::fmt::Error> {
-        Ok(classic::classic(&self.encode()?))
+    pub fn encode_prometheus_text(&self) -> Result<String, std::fmt::Error> {
+        Ok(prometheus_text::from_open_metrics(&self.encode()?))
     }
 
-    /// Everything as OpenMetrics text.
+    /// All metrics as OpenMetrics text.
     ///
     /// # Errors
-    /// When a metric cannot be encoded, which is a bug in it.
+    /// When a metric cannot be encoded, which is a bug of the metric.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry.lock())?;

@@ -1,120 +1,63 @@
-//! Wakes threads that sleep between two looks at something.
+//! Notifies subscribers of changes, for example of the model registry.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
-type Told = Arc<dyn Fn() + Send + Sync>;
+type Callback = Arc<dyn Fn() + Send + Sync>;
 
-#[derive(Default)]
-struct Inner {
-    calls: Mutex<u64>,
-    called: Condvar,
-    sleepers: AtomicUsize,
-    told: Mutex<Vec<Told>>,
-}
-
-/// Says "look now" to everyone who listens. Clones share it. A call between two sleeps is not lost.
+/// A list of callbacks to run on every change. Clones share it.
 #[derive(Clone, Default)]
-pub struct Notifier(Arc<Inner>);
+pub struct Notifier(Arc<Mutex<Vec<Callback>>>);
 
 impl Notifier {
-    /// Nobody listens yet.
+    /// A notifier without subscribers.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Wakes everyone. Callbacks run on this thread.
+    /// Runs every callback on this thread.
     pub fn notify(&self) {
-        *self.0.calls.lock() += 1;
-        self.0.called.notify_all();
-        let told = self.0.told.lock().clone();
-        told.iter().for_each(|told| told());
+        let callbacks = self.0.lock().clone();
+        callbacks.iter().for_each(|callback| callback());
     }
 
-    /// Calls `told` on every call from now on; it must not block.
-    pub fn on_notify(&self, told: impl Fn() + Send + Sync + 'static) {
-        self.0.told.lock().push(Arc::new(told));
+    /// Adds a callback, which stays for good and must not block.
+    pub fn on_notify(&self, callback: impl Fn() + Send + Sync + 'static) {
+        self.0.lock().push(Arc::new(callback));
     }
 
-    /// Listens from now on, from a thread of its own.
-    pub fn listen(&self) -> NotificationReceiver {
-        self.0.sleepers.fetch_add(1, Ordering::AcqRel);
-        let seen = *self.0.calls.lock();
-        NotificationReceiver { notifier: self.clone(), seen }
-    }
-
-    /// Whether anyone listens.
-    pub fn is_heard(&self) -> bool {
-        self.0.sleepers.load(Ordering::Acquire) > 0 || !self.0.told.lock().is_empty()
+    /// Whether there is a callback.
+    pub fn has_subscribers(&self) -> bool {
+        !self.0.lock().is_empty()
     }
 }
 
 impl fmt::Debug for Notifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Notifier").field("is_heard", &self.is_heard()).finish_non_exhaustive()
-    }
-}
-
-/// One who listens to a [`Notifier`].
-#[derive(Debug)]
-pub struct NotificationReceiver {
-    notifier: Notifier,
-    seen: u64,
-}
-
-impl NotificationReceiver {
-    /// Sleeps until woken, at most for `limit`; true when there was a call since the last sleep. Several calls are one.
-    pub fn sleep(&mut self, limit: Duration) -> bool {
-        let until = Instant::now() + limit;
-        let mut calls = self.notifier.0.calls.lock();
-        while *calls == self.seen {
-            if self.notifier.0.called.wait_until(&mut calls, until).timed_out() {
-                break;
-            }
-        }
-        let woken = *calls != self.seen;
-        self.seen = *calls;
-        woken
-    }
-}
-
-impl Drop for NotificationReceiver {
-    fn drop(&mut self) {
-        self.notifier.0.sleepers.fetch_sub(1, Ordering::AcqRel);
+        f.debug_struct("Notifier").field("subscribers", &self.0.lock().len()).finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
-    fn every_listener_hears_a_call_once_also_one_made_while_it_was_awake() {
+    fn every_subscriber_is_called_on_every_change() {
         let notifier = Notifier::new();
-        assert!(!notifier.is_heard());
-        let (mut one, mut two) = (notifier.listen(), notifier.listen());
-        notifier.notify();
-        notifier.notify();
-        for sleeper in [&mut one, &mut two] {
-            assert!(sleeper.sleep(Duration::ZERO));
-            assert!(!sleeper.sleep(Duration::ZERO));
+        assert!(!notifier.has_subscribers());
+        let calls = Arc::new(AtomicUsize::new(0));
+        for _ in 0..2 {
+            let calls = Arc::clone(&calls);
+            notifier.on_notify(move || _ = calls.fetch_add(1, Ordering::Relaxed));
         }
-        drop((one, two));
-        assert!(!notifier.is_heard());
-        notifier.on_notify(|| {});
-        assert!(notifier.is_heard());
-    }
-
-    #[test]
-    fn a_sleeper_wakes_before_its_time() {
-        let notifier = Notifier::new();
-        let mut sleeper = notifier.listen();
-        let caller = std::thread::spawn(move || notifier.notify());
-        assert!(sleeper.sleep(Duration::from_secs(20)));
-        caller.join().unwrap();
+        notifier.clone().notify();
+        notifier.notify();
+        assert_eq!(calls.load(Ordering::Relaxed), 4);
+        assert!(notifier.has_subscribers());
     }
 }

@@ -1,35 +1,31 @@
-//! Settings in layers: embedded defaults, a file, the environment, flags. Every value remembers where it came from.
+//! Settings in layers: embedded defaults, a file, the environment, flags. Every value remembers which of them it came
+//! from.
 
 mod common;
-mod defaults;
-pub mod duration;
+mod environment;
 mod event_hubs;
 mod kafka;
+mod layer;
 mod layers;
-mod legacy;
-mod mask;
+mod log;
 mod models;
-mod origin;
 mod problems;
 mod rabbitmq;
 mod schema;
 mod secret;
-mod show;
-pub mod size;
-mod sources;
-mod text;
+mod units;
+mod value;
 
-pub use common::{
-    AdminSettings, CommonSettings, DeliverySettings, LogFormat, LogSettings, TelemetrySettings, TopicSettings,
-};
-pub use defaults::{COMMON_DEFAULTS, DefaultSettings};
+pub use common::{AdminSettings, CommonSettings, DeliverySettings, TelemetrySettings, TopicSettings};
 pub use event_hubs::EventHubs;
 pub(crate) use kafka::readable;
 pub use kafka::{KafkaSettings, SecurityProtocol};
 pub use layers::Layers;
-pub use mask::{shown, without_password};
+pub(crate) use log::directives;
+pub use log::{LogFormat, LogSettings};
 pub use models::ModelSettings;
-pub use origin::Origin;
-pub use problems::{Problem, Problems, SettingsError};
+pub use problems::{Problems, SettingOrigin, SettingProblem, SettingsError};
 pub use rabbitmq::RabbitMqSettings;
-pub use secret::Secret;
+pub use schema::{COMMON_DEFAULTS, DefaultSettings};
+pub use secret::{Secret, shown, without_password};
+pub use units::{duration, size};

@@ -1,4 +1,4 @@
-//! Traces: which requests are recorded, their spans, and how they leave the process.
+//! Traces: which requests are recorded, their spans, and the export of the spans.
 
 mod budget;
 mod context;
@@ -24,22 +24,22 @@ pub use environment::OtelEnvironment;
 pub use span::{SpanRecord, StageSpan};
 pub use stage::StageTracer;
 
-use crate::host::Process;
+use crate::process::Process;
 use crate::settings::TelemetrySettings;
-use export::{Exporter, Pipe};
+use export::{Exporter, SpanQueue};
 use sampler::Sampler;
 
-/// Spans cannot be exported as the environment asks.
+/// Spans cannot be exported with the variables of the environment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {text}")]
 pub struct TelemetryError {
     /// The `OTEL_` variable.
     pub variable: String,
-    /// What is wrong.
+    /// What is wrong with its value.
     pub text: String,
 }
 
-/// The traces of the process. Clones share them. Without an endpoint it is off, and everything in it costs nothing.
+/// The tracing of the process. Clones share it. Without an endpoint it is off and does nothing.
 #[derive(Debug, Clone)]
 pub struct Telemetry {
     inner: Arc<Inner>,
@@ -50,21 +50,22 @@ struct Inner {
     process: Process,
     sampler: Sampler,
     exporter: Option<Exporter>,
-    pipes: Mutex<HashMap<String, Arc<Pipe>>>,
+    queues: Mutex<HashMap<String, Arc<SpanQueue>>>,
 }
 
 impl Telemetry {
-    /// No export; new traces are not sampled.
+    /// Tracing without an export: new traces are not sampled.
     pub fn disabled() -> Self {
         let process = Process::all_in_one("forebay");
-        Self { inner: Arc::new(Inner { process, sampler: Sampler::never(), exporter: None, pipes: Mutex::default() }) }
+        Self { inner: Arc::new(Inner { process, sampler: Sampler::never(), exporter: None, queues: Mutex::default() }) }
     }
 
-    /// Reads what `environment` asks for. The exporters live on a runtime of their own, because inside an actix system
-    /// the one of gRPC waits for itself at shutdown.
+    /// Starts the export that `environment` specifies. The exporters have a separate runtime, because inside an actix
+    /// system the gRPC exporter would wait for itself at shutdown.
     ///
     /// # Errors
-    /// When a variable cannot be used: an endpoint that is no address, an unknown protocol, a certificate that cannot be read.
+    /// When a variable cannot be used: an endpoint that is not an address, an unknown protocol, a certificate that
+    /// cannot be read.
     pub fn start(
         process: Process,
         settings: &TelemetrySettings,
@@ -75,66 +76,67 @@ impl Telemetry {
         };
         let sampler = Sampler::of(environment, settings.sample_ratio)?;
         let exporter = Exporter::new(process, endpoint, environment)?;
-        let inner = Inner { process, sampler, exporter: Some(exporter), pipes: Mutex::default() };
+        let inner = Inner { process, sampler, exporter: Some(exporter), queues: Mutex::default() };
         let telemetry = Self { inner: Arc::new(inner) };
-        telemetry.pipe(process.name)?; // so that a wrong endpoint is an error at start, not a silence later
+        telemetry.queue(process.name)?; // a wrong endpoint must be an error at start, not missing traces later
         Ok(telemetry)
     }
 
-    /// True when spans leave the process.
+    /// Whether spans are exported.
     pub fn is_enabled(&self) -> bool {
         self.inner.exporter.is_some()
     }
 
-    /// The tracer of a stage, whose `service.name` is `forebay-<stage>` whichever process asks for it.
+    /// The tracer of a stage, whose `service.name` is `forebay-<stage>` in every process.
     pub fn stage(&self, stage: &'static str) -> StageTracer {
-        let pipe = self.pipe(stage).unwrap_or_else(|error| {
+        let queue = self.queue(stage).unwrap_or_else(|error| {
             tracing::error!(stage, %error, "spans of this stage are not exported");
             None
         });
-        StageTracer::new(self.inner.sampler, pipe)
+        StageTracer::new(self.inner.sampler, queue)
     }
 
-    fn pipe(&self, stage: &str) -> Result<Option<Arc<Pipe>>, TelemetryError> {
+    fn queue(&self, stage: &str) -> Result<Option<Arc<SpanQueue>>, TelemetryError> {
         let Some(exporter) = &self.inner.exporter else { return Ok(None) };
-        let mut pipes = self.inner.pipes.lock();
-        if let Some(pipe) = pipes.get(stage) {
-            return Ok(Some(pipe.clone()));
+        let mut queues = self.inner.queues.lock();
+        if let Some(queue) = queues.get(stage) {
+            return Ok(Some(queue.clone()));
         }
-        let pipe = Arc::new(exporter.pipe(stage)?);
-        pipes.insert(stage.to_owned(), pipe.clone());
-        Ok(Some(pipe))
+        let queue = Arc::new(exporter.queue(stage)?);
+        queues.insert(stage.to_owned(), queue.clone());
+        Ok(Some(queue))
     }
 
-    /// Sends what is queued, for at most `limit`, and ends the export. Safe inside an actix system: the waiting is done
-    /// on other threads.
+    /// Exports the queued spans, for at most `limit`, and ends the export. Safe inside an actix system: other threads
+    /// do the waiting.
     pub async fn flush(&self, limit: Duration) {
-        let pipes: Vec<_> = self.inner.pipes.lock().values().cloned().collect();
-        if pipes.is_empty() {
+        let queues: Vec<_> = self.inner.queues.lock().values().cloned().collect();
+        if queues.is_empty() {
             return;
         }
         let (done, all_done) = tokio::sync::oneshot::channel();
         let work = move || {
             let threads: Vec<_> =
-                pipes.into_iter().map(|pipe| std::thread::spawn(move || pipe.shutdown(limit))).collect();
+                queues.into_iter().map(|queue| std::thread::spawn(move || queue.shutdown(limit))).collect();
             for thread in threads {
                 drop(thread.join());
             }
-            done.send(()).ok(); // the waiter may have given up
+            done.send(()).ok(); // the receiver is gone after the time limit
         };
         if std::thread::Builder::new().name("otel-flush".into()).spawn(work).is_err() {
             return;
         }
         if tokio::time::timeout(limit, all_done).await.is_err() {
-            tracing::warn!("the last spans could not be sent in time");
+            tracing::warn!("the last spans could not be exported in time");
         }
     }
 
     /// The layer that exports `tracing` spans of the control plane and of HTTP handlers under the process's own name.
-    /// Only spans of Forebay's crates at info and above; the stages' hot path uses [`StageTracer`] instead.
+    /// It takes spans of Forebay's crates at level info and above; the stages use [`StageTracer`] on the hot path
+    /// instead.
     pub(crate) fn span_layer(&self) -> Option<Box<dyn Layer<Registry> + Send + Sync>> {
-        let pipe = self.pipe(self.inner.process.name).ok().flatten()?;
-        let tracer: SdkTracer = pipe.provider(self.inner.sampler).tracer("forebay");
+        let queue = self.queue(self.inner.process.name).ok().flatten()?;
+        let tracer: SdkTracer = queue.provider(self.inner.sampler).tracer("forebay");
         let layer = tracing_opentelemetry::layer()
             .with_tracer(tracer)
             .with_location(false)

@@ -90,7 +90,7 @@ impl Webhook {
 
 /// The handler.
 pub(crate) async fn notified(request: HttpRequest, payload: Payload, webhook: Data<Webhook>) -> HttpResponse {
-    if !webhook.notifier.is_heard() {
+    if !webhook.notifier.has_subscribers() {
         return answer(StatusCode::NOT_FOUND, "nothing in this process watches a model registry");
     }
     let body = match actix_rt::time::timeout(BODY_TIME, payload.to_bytes_limited(LARGEST)).await {

@@ -1,9 +1,10 @@
-//! The admin endpoint on a free port, asked over the wire.
+//! The admin endpoint on a free port, called over TCP.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue stops")]
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use forebay_runtime::{
@@ -12,12 +13,12 @@ use forebay_runtime::{
 };
 use forebay_testkit::settings;
 
-/// Asks from another thread, as the server lives on this one.
-async fn ask(address: SocketAddr, path: &'static str) -> (u16, String) {
-    ask_for(address, path, "*/*").await
+/// Requests from another thread, because the server runs on this one.
+async fn get(address: SocketAddr, path: &'static str) -> (u16, String) {
+    get_as(address, path, "*/*").await
 }
 
-async fn ask_for(address: SocketAddr, path: &'static str, accept: &'static str) -> (u16, String) {
+async fn get_as(address: SocketAddr, path: &'static str, accept: &'static str) -> (u16, String) {
     let request = move || {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -46,23 +47,23 @@ async fn health_follows_the_lifecycle() {
     let source = lifecycle.register("kafka source forebay.features");
     source.unready("broker not reached");
 
-    let (status, body) = ask(address, "/health/ready").await;
+    let (status, body) = get(address, "/health/ready").await;
     let report: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!((status, &report["status"]), (503, &"unready".into()));
     let expected =
         serde_json::json!({ "name": "kafka source forebay.features", "ready": false, "reason": "broker not reached" });
     assert_eq!(report["components"][0], expected);
-    assert_eq!(ask(address, "/health/live").await.0, 200);
+    assert_eq!(get(address, "/health/live").await.0, 200);
     assert!(health(address).await.unwrap_err().contains("broker not reached"));
 
     source.ready();
-    assert_eq!(ask(address, "/health/ready").await.0, 200);
+    assert_eq!(get(address, "/health/ready").await.0, 200);
     assert!(health(address).await.unwrap().contains("\"ready\""));
 
     lifecycle.shutdown("test");
-    let (status, body) = ask(address, "/health/ready").await;
+    let (status, body) = get(address, "/health/ready").await;
     assert!(status == 503 && body.contains("draining"), "{body}");
-    assert_eq!(ask(address, "/health/live").await.0, 200, "a draining process must not be killed");
+    assert_eq!(get(address, "/health/live").await.0, 200, "a draining process must not be killed");
     source.finished();
     server.stop().await;
     assert!(health(address).await.unwrap_err().contains("does not answer"));
@@ -73,7 +74,7 @@ async fn a_stalled_component_fails_liveness() {
     let (lifecycle, metrics) = (Lifecycle::new(), Metrics::new());
     let server = AdminServer::start(anywhere(), &lifecycle, &metrics).unwrap();
     let poller = lifecycle.register("poller").stall_after(Duration::ZERO);
-    let (status, body) = ask(server.address(), "/health/live").await;
+    let (status, body) = get(server.address(), "/health/live").await;
     assert!(status == 503 && body.contains("poller"), "{body}");
     poller.finished();
     server.stop().await;
@@ -98,7 +99,7 @@ async fn stages_of_one_process_share_families() {
     metrics.legacy().forget_lag("inference-requests", 3);
 
     let accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
-    let (status, text) = ask_for(server.address(), "/metrics", accept).await;
+    let (status, text) = get_as(server.address(), "/metrics", accept).await;
     assert_eq!(status, 200);
     for line in [
         "forebay_stage_received_total{stage=\"caching\"} 4",
@@ -123,7 +124,7 @@ async fn stages_of_one_process_share_families() {
     {
         assert!(text.lines().any(|line| line.starts_with(name)), "{name}\n{text}");
     }
-    let (_, text) = ask(server.address(), "/metrics").await;
+    let (_, text) = get(server.address(), "/metrics").await;
     assert!(text.contains("# TYPE forebay_stage_received_total counter\n") && !text.contains("# EOF"), "{text}");
     server.stop().await;
 }
@@ -159,7 +160,7 @@ fn a_bucket_names_a_trace_as_its_example() {
     let example = " 1 # {trace_id=\"0af7651916cd43dd8448eb211c80319c\"} 0.003 ";
     assert!(bucket("0.005").contains(example), "{text}");
     assert!(!bucket("0.05").contains('#'), "{text}");
-    assert!(!metrics.encode_classic().unwrap().contains("trace_id"));
+    assert!(!metrics.encode_prometheus_text().unwrap().contains("trace_id"));
 }
 
 fn shared() -> CommonSettings {
@@ -191,20 +192,27 @@ async fn post(address: SocketAddr, headers: &'static str, body: String) -> (u16,
     tokio::task::spawn_blocking(request).await.unwrap()
 }
 
+/// Receives once after any number of changes.
+fn watcher_of(notifier: &Notifier) -> Receiver<()> {
+    let (change, changes) = sync_channel(1);
+    notifier.on_notify(move || _ = change.try_send(()));
+    changes
+}
+
 #[actix_rt::test]
 async fn a_webhook_wakes_those_who_watch_the_registry() {
     let (lifecycle, metrics, notifier) = (Lifecycle::new(), Metrics::new(), Notifier::new());
     let server = AdminServer::start_with(anywhere(), &lifecycle, &metrics, &notifier, &Secret::default()).unwrap();
     let notice = || r#"{"entity": "model_version_alias", "action": "created"}"#.to_owned();
-    assert_eq!(post(server.address(), "", notice()).await.0, 404, "nobody watches");
-    let mut watcher = notifier.listen();
+    assert_eq!(post(server.address(), "", notice()).await.0, 404, "nothing watches");
+    let watcher = watcher_of(&notifier);
     assert_eq!(post(server.address(), "", notice()).await.0, 202);
-    assert!(watcher.sleep(Duration::ZERO));
+    assert!(watcher.try_recv().is_ok());
     assert_eq!(post(server.address(), "", "{not json".to_owned()).await.0, 202, "what it says does not matter");
-    assert!(watcher.sleep(Duration::ZERO));
+    assert!(watcher.try_recv().is_ok());
     let (status, body) = post(server.address(), "", "x".repeat(300 * 1024)).await;
     assert_eq!(status, 413, "{body}");
-    assert!(!watcher.sleep(Duration::ZERO));
+    assert!(watcher.try_recv().is_err());
     server.stop().await;
 }
 
@@ -213,12 +221,12 @@ async fn with_a_secret_unsigned_webhooks_are_refused() {
     let (lifecycle, metrics, notifier) = (Lifecycle::new(), Metrics::new(), Notifier::new());
     let secret = Secret::new("s3cret".to_owned());
     let server = AdminServer::start_with(anywhere(), &lifecycle, &metrics, &notifier, &secret).unwrap();
-    let mut watcher = notifier.listen();
+    let watcher = watcher_of(&notifier);
     let (status, body) = post(server.address(), "", "{}".to_owned()).await;
     assert!(status == 401 && body.contains("X-MLflow-Signature"), "{status} {body}");
     let forged = "X-MLflow-Signature: v1,AAAA\r\nX-MLflow-Timestamp: 1\r\nX-MLflow-Delivery-Id: d\r\n";
     let (status, body) = post(server.address(), forged, "{}".to_owned()).await;
     assert!(status == 401 && body.contains("X-MLflow-Timestamp"), "{status} {body}");
-    assert!(!watcher.sleep(Duration::ZERO));
+    assert!(watcher.try_recv().is_err());
     server.stop().await;
 }

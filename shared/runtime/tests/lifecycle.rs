@@ -19,7 +19,7 @@ async fn a_dropped_component_takes_the_process_down() {
     drop(component);
     tokio::time::timeout(SOON, waiter).await.unwrap().unwrap();
     assert_eq!(lifecycle.phase(), Phase::Draining);
-    assert_eq!(lifecycle.failure().as_deref(), Some("kafka source forebay.features ended unasked"));
+    assert_eq!(lifecycle.failure().as_deref(), Some("kafka source forebay.features ended unexpectedly"));
     assert!(!lifecycle.is_ready());
 }
 

@@ -1,6 +1,6 @@
-//! Whole processes: exit codes, signals, deadlines. The test binary starts itself again as the service under test.
+//! Whole processes: exit codes, signals, deadlines. The test binary starts itself as the service under test.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue stops")]
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -67,7 +67,7 @@ async fn idle(settings: Cache, host: Host) -> Result<impl Drain, StartError> {
     Ok(finish(settings.mode, Some(worker), fence))
 }
 
-/// Not a test: what the other tests start. Does nothing when the test runner starts it.
+/// The process that the other tests start. It does nothing when the test runner starts it.
 #[test]
 fn child() {
     let Some((_, arguments)) = std::env::vars().find(|(name, _)| name == ARGUMENTS) else { return };
@@ -131,7 +131,7 @@ impl Running {
                 return (status.code(), text);
             }
             assert!(Instant::now() < deadline, "it does not end");
-            std::thread::sleep(Duration::from_millis(10)); // a child's end cannot be awaited without blocking for ever
+            std::thread::sleep(Duration::from_millis(10)); // std cannot wait for a child with a timeout
         }
     }
 
@@ -167,7 +167,7 @@ fn sigterm_drains_and_ends_well() {
 fn a_dead_component_ends_the_process_with_1_and_says_so() {
     let mut service = spawn("--set cache.mode=dies");
     service.wait_for("on purpose");
-    let line = service.wait_for("the process goes down");
+    let line = service.wait_for("shutting down because of a failure");
     assert!(line.contains("worker panicked"), "{line}");
     assert_eq!(service.end().0, Some(1));
 }
@@ -198,7 +198,7 @@ fn a_blocked_main_thread_does_not_outlive_the_deadline() {
     let mut service = spawn("--set cache.mode=stuck --set delivery.drain=100ms");
     service.admin();
     service.signal("TERM");
-    service.wait_for("the main thread did not come to its end");
+    service.wait_for("the main thread did not exit in time");
     assert_eq!(service.end().0, Some(1));
 }
 
@@ -219,7 +219,7 @@ fn a_paused_process_fences_itself() {
     service.signal("STOP");
     std::thread::sleep(Duration::from_millis(1200)); // the pause itself is what is tested
     service.signal("CONT");
-    let line = service.wait_for("fences itself");
+    let line = service.wait_for("paused for too long");
     let gap = serde_json::from_str::<serde_json::Value>(&line).unwrap()["gap_ms"].as_u64().unwrap();
     assert!(gap > 500, "{gap}");
     assert_eq!(service.end().0, Some(70));
@@ -230,7 +230,7 @@ fn settings_that_cannot_be_used_end_with_2() {
     let mut service = spawn("--set cache.mod=x --set kafka.partitions=0");
     assert_eq!(service.end().0, Some(2));
     let text = service.seen.join("\n");
-    assert!(text.contains("cache.mod (--set): is no key of Forebay; did you mean cache.mode?"), "{text}");
+    assert!(text.contains("cache.mod (--set): is not a known key; did you mean cache.mode?"), "{text}");
     assert!(text.contains("kafka.partitions (--set): is 0, expected at least 1"), "{text}");
 
     let mut service = spawn("--set cache.mode=taken");
@@ -277,9 +277,9 @@ fn the_other_commands_answer_and_end() {
     assert!(code == Some(0) && text.contains("\"status\":\"ready\""), "{text}");
     service.signal("TERM");
     assert_eq!(service.end().0, Some(0));
-    let mut nobody = spawn(&format!("health --set admin.listen={admin}"));
-    assert_eq!(nobody.end().0, Some(1));
-    assert!(nobody.seen.iter().any(|line| line.contains("does not answer")), "{:#?}", nobody.seen);
+    let mut unanswered = spawn(&format!("health --set admin.listen={admin}"));
+    assert_eq!(unanswered.end().0, Some(1));
+    assert!(unanswered.seen.iter().any(|line| line.contains("does not answer")), "{:#?}", unanswered.seen);
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn control_plane_spans_arrive_before_the_process_ends() {
 #[test]
 fn an_endpoint_that_cannot_work_ends_with_2() {
     let https = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4317");
-    for (more, told) in [
+    for (more, expected) in [
         (
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
             "OTEL_EXPORTER_OTLP_ENDPOINT: uses https with http/protobuf",
@@ -311,7 +311,7 @@ fn an_endpoint_that_cannot_work_ends_with_2() {
         let mut service = spawn_with("run", &[https, more]);
         assert_eq!(service.end().0, Some(2));
         let text = service.seen.join("\n");
-        assert!(text.contains(told), "{text}");
+        assert!(text.contains(expected), "{text}");
     }
 }
 

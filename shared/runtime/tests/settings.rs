@@ -1,11 +1,12 @@
 //! Settings from the outside: precedence, complete reports, secrets, legacy variables.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue stops")]
 
 use std::time::Duration;
 
 use forebay_runtime::{
-    COMMON_DEFAULTS, CommonSettings, DefaultSettings, Layers, Origin, Problems, Secret, SettingsError, duration, size,
+    COMMON_DEFAULTS, CommonSettings, DefaultSettings, Layers, Problems, Secret, SettingOrigin, SettingsError, duration,
+    size,
 };
 use serde::Deserialize;
 
@@ -104,10 +105,10 @@ fn each_layer_lies_over_the_one_before() {
     assert_eq!((cache.capacity, cache.ttl), (1, Duration::from_secs(180)));
     assert_eq!((cache.ratio, cache.kinds), (1.0, vec!["redis".to_owned(), "memory".to_owned()]));
     assert_eq!(shared.kafka.brokers, "old:9092");
-    assert_eq!(layers.origin("cache.ttl"), Some(&Origin::Flag));
+    assert_eq!(layers.origin("cache.ttl"), Some(&SettingOrigin::Flag));
     assert_eq!(layers.origin("cache.ratio").unwrap().to_string(), "settings.toml:4");
-    assert_eq!(layers.origin("kafka.brokers"), Some(&Origin::Legacy("KAFKA_BROKER".into())));
-    assert_eq!(layers.origin("kafka.partitions"), Some(&Origin::Default));
+    assert_eq!(layers.origin("kafka.brokers"), Some(&SettingOrigin::Legacy("KAFKA_BROKER".into())));
+    assert_eq!(layers.origin("kafka.partitions"), Some(&SettingOrigin::Default));
 }
 
 #[test]
@@ -146,8 +147,8 @@ fn everything_that_is_wrong_is_reported_at_once_with_its_origin() {
     for line in [
         "15 problems in the settings:",
         "cache.ttl (settings.toml:2): \"soon\" is not a duration, expected a number with a unit",
-        "cash.x (settings.toml:8): is no section of Forebay; did you mean cache?",
-        "kafka.broker (environment FOREBAY__KAFKA__BROKER): is no key of Forebay; did you mean kafka.brokers?",
+        "cash.x (settings.toml:8): is not a known section; did you mean cache?",
+        "kafka.broker (environment FOREBAY__KAFKA__BROKER): is not a known key; did you mean kafka.brokers?",
         "kafka.partitions (environment FOREBAY__KAFKA__PARTITIONS): is text that cannot be read as a whole number",
         "cache.kinds (settings.toml:6): is a string, expected a list",
         "delivery.timeout (environment FOREBAY__DELIVERY__TIMEOUT): is longer than delivery.max_timeout",
@@ -296,39 +297,39 @@ fn two_edges_cannot_share_a_topic() {
 #[test]
 fn only_a_name_that_is_close_is_suggested() {
     let text = |flag: &str| read(&layers("", &[], &[flag])).unwrap_err().problems.remove(0).text;
-    assert_eq!(text("cache.capacty=1"), "is no key of Forebay; did you mean cache.capacity?");
-    assert_eq!(text("cache.zzz=1"), "is no key of Forebay");
-    assert_eq!(text("kafak.brokers=x"), "is no section of Forebay; did you mean kafka?");
-    assert_eq!(text("xyz=1"), "is no section of Forebay");
-    assert_eq!(text("kafka=1"), "is no key of Forebay");
+    assert_eq!(text("cache.capacty=1"), "is not a known key; did you mean cache.capacity?");
+    assert_eq!(text("cache.zzz=1"), "is not a known key");
+    assert_eq!(text("kafak.brokers=x"), "is not a known section; did you mean kafka?");
+    assert_eq!(text("xyz=1"), "is not a known section");
+    assert_eq!(text("kafka=1"), "is not a known key");
 }
 
 #[test]
 fn how_to_log_in_and_whom_to_trust_is_checked() {
-    let told = |flags: &[&str]| read(&layers("", &[], flags)).map(|_| ()).map_err(|error| error.to_string());
+    let outcome = |flags: &[&str]| read(&layers("", &[], flags)).map(|_| ()).map_err(|error| error.to_string());
     let keys = |flags: &[&str]| {
         let error = read(&layers("", &[], flags)).unwrap_err();
         reported(&error).into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     let login = ["kafka.security_protocol=SASL_SSL", "kafka.sasl_mechanism=scram-sha-512", "kafka.username=u"];
-    assert_eq!(told(&[&login[..], &["kafka.password=p"]].concat()), Ok(()));
+    assert_eq!(outcome(&[&login[..], &["kafka.password=p"]].concat()), Ok(()));
     assert_eq!(keys(&login), ["kafka.password"]);
-    assert_eq!(told(&[&login[..], &["kafka.options.sasl.password=p"]].concat()), Ok(()));
+    assert_eq!(outcome(&[&login[..], &["kafka.options.sasl.password=p"]].concat()), Ok(()));
     assert_eq!(keys(&["kafka.security_protocol=sasl_ssl"]), ["kafka.sasl_mechanism"]);
-    assert_eq!(told(&["kafka.security_protocol=sasl_ssl", "kafka.options.sasl.mechanism=GSSAPI"]), Ok(()));
+    assert_eq!(outcome(&["kafka.security_protocol=sasl_ssl", "kafka.options.sasl.mechanism=GSSAPI"]), Ok(()));
     assert_eq!(keys(&["kafka.security_protocol=tls"]), ["kafka.security_protocol"]);
     let wrong = ["kafka.security_protocol=ssl", "kafka.sasl_mechanism=MD5", "kafka.username=u"];
     assert_eq!(keys(&wrong), ["kafka.sasl_mechanism", "kafka.sasl_mechanism", "kafka.username"]);
     let open = ["kafka.password=hunter2", "kafka.ca_file=/no"];
     assert_eq!(keys(&open), ["kafka.password", "kafka.ca_file"]);
-    assert!(!told(&open).unwrap_err().contains("hunter2"));
+    assert!(!outcome(&open).unwrap_err().contains("hunter2"));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ca.pem");
     std::fs::write(&path, "no certificate").unwrap();
     let ca = format!("kafka.ca_file={}", path.display());
-    assert!(told(&["kafka.security_protocol=ssl", &ca]).unwrap_err().contains("which is no PEM file"));
+    assert!(outcome(&["kafka.security_protocol=ssl", &ca]).unwrap_err().contains("which is no PEM file"));
     std::fs::write(&path, "-----BEGIN CERTIFICATE-----\n").unwrap();
-    assert_eq!(told(&["kafka.security_protocol=ssl", &ca]), Ok(()));
+    assert_eq!(outcome(&["kafka.security_protocol=ssl", &ca]), Ok(()));
     let cert = format!("kafka.client_cert_file={}", path.display());
     assert_eq!(keys(&["kafka.security_protocol=ssl", &cert]), ["kafka.client_key_file"]);
 }

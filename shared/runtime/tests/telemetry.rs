@@ -1,6 +1,6 @@
 //! Spans against receivers in this process, sent from inside an actix system, which is where exporters used to hang.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue stops")]
 
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ async fn one_request_is_one_trace_over_two_stages() {
 
     let mut lookup = caching.start("process forebay.features", SpanKind::Consumer, root, START_US);
     lookup.set("forebay.cache", "miss");
-    lookup.event("asked redis", &[KeyValue::new("keys", 3)]);
+    lookup.event("redis queried", &[KeyValue::new("keys", 3)]);
     let mut infer = prediction.start("process forebay.predict", SpanKind::Consumer, lookup.context(), START_US + 50);
     let batch = TraceContext::root(true).child();
     infer.link(batch);
@@ -81,7 +81,7 @@ async fn one_request_is_one_trace_over_two_stages() {
     assert!(lookup.parent_span_id.is_empty(), "the first span is the root");
     assert_eq!((lookup.start_time_unix_nano, lookup.end_time_unix_nano), (START_US * 1000, (START_US + 100) * 1000));
     assert_eq!(attribute(lookup, "forebay.cache"), Some(&Any::StringValue("miss".into())));
-    assert_eq!(lookup.events[0].name, "asked redis");
+    assert_eq!(lookup.events[0].name, "redis queried");
     assert_eq!((&infer.trace_id, &infer.parent_span_id), (&lookup.trace_id, &lookup.span_id));
     assert_eq!(infer.links[0].span_id, batch.span_id);
     assert_eq!(attribute(infer, "error.type"), Some(&Any::StringValue("model_unavailable".into())));
@@ -194,7 +194,7 @@ fn without_an_endpoint_nothing_is_sampled_but_a_caller_is_heard() {
         let caller = TraceContext::root(true).child();
         assert_eq!(tracer.sample_root(Some(caller)), caller);
         let span = tracer.start("x", SpanKind::Server, caller, START_US);
-        assert_eq!(span.context(), caller, "the caller stays the parent of whoever does export");
+        assert_eq!(span.context(), caller, "the caller stays the parent for a service that exports");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use forebay_bus::Stages;
-use forebay_runtime::{Origin, Process, SettingsArgs, launch};
+use forebay_runtime::{Process, SettingOrigin, SettingsArgs, launch};
 
 use super::{open, print};
 use crate::{banner, system};
@@ -15,7 +15,7 @@ pub(crate) fn run(args: &SettingsArgs, kafka: bool, stages: Option<Stages>) -> E
     };
     let stages = stages.unwrap_or_else(Stages::all);
     // brokers that somebody set are meant to be used; the built-in default is not
-    let named = opened.layers.origin("kafka.brokers").is_some_and(|origin| *origin != Origin::Default);
+    let named = opened.layers.origin("kafka.brokers").is_some_and(|origin| *origin != SettingOrigin::Default);
     let kafka = kafka || named || !stages.is_whole();
     launch(Process::all_in_one("forebay"), opened, async move |settings, host| {
         let (http, running) = system::start(&settings, &host, stages.clone(), kafka)?;

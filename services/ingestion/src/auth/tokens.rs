@@ -48,13 +48,15 @@ pub(super) fn algorithm(name: &str) -> Result<Algorithm, String> {
     }
 }
 
+/// How many seconds the issuer's clock may differ from this machine's (`exp`, `nbf`).
+const CLOCK_LEEWAY_S: u64 = 30;
+
 /// Verifies tokens. The keys of the issuer are replaced by `refresh`.
 #[derive(Debug)]
 pub(super) struct TokenVerifier {
     /// One set of rules for each accepted algorithm.
     rules: Vec<(Algorithm, Validation)>,
     scope: Option<String>,
-    leeway_s: u64,
     cooldown: Duration,
     source: JwksSource,
     keys: ArcSwapOption<KeySet>,
@@ -127,7 +129,7 @@ impl TokenVerifier {
         for name in &settings.algorithms {
             let algorithm = algorithm(name)?;
             let mut rule = Validation::new(algorithm);
-            rule.leeway = settings.leeway.as_secs();
+            rule.leeway = CLOCK_LEEWAY_S;
             rule.validate_nbf = true;
             rule.set_issuer(&[&settings.issuer]);
             rule.set_audience(&[&settings.audience]);
@@ -137,7 +139,6 @@ impl TokenVerifier {
         Ok(Self {
             rules,
             scope: Some(settings.scope.clone()).filter(|scope| !scope.is_empty()),
-            leeway_s: settings.leeway.as_secs(),
             cooldown: settings.cooldown,
             source: JwksSource::new(settings)?,
             keys: ArcSwapOption::empty(),
@@ -224,7 +225,7 @@ impl TokenVerifier {
         let new =
             || Arc::new(Caller::new(&CallerKind::TokenSubject, &claims.sub, self.limits, None, &self.metrics, None));
         let caller = self.callers.get_with_by_ref(&claims.sub, new);
-        Ok((caller, (claims.exp as u64).saturating_add(self.leeway_s)))
+        Ok((caller, (claims.exp as u64).saturating_add(CLOCK_LEEWAY_S)))
     }
 
     /// Reads the issuer's keys, unless they were requested within the last `cooldown`. Concurrent calls share one read.

@@ -24,6 +24,14 @@ pub struct AuthSettings {
     pub jwt: JwtSettings,
 }
 
+/// Minimum interval between two reads of the issuer's keys that tokens with unknown keys cause, so that such tokens cannot
+/// flood the issuer.
+const UNKNOWN_KEY_COOLDOWN: Duration = Duration::from_secs(10);
+
+fn unknown_key_cooldown() -> Duration {
+    UNKNOWN_KEY_COOLDOWN
+}
+
 /// `[auth.jwt]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,14 +47,11 @@ pub struct JwtSettings {
     pub algorithms: Vec<String>,
     /// Required scope; empty for none.
     pub scope: String,
-    /// Tolerated difference between clocks.
-    #[serde(with = "duration")]
-    pub leeway: Duration,
     /// Interval between two reads of the keys.
     #[serde(with = "duration")]
     pub refresh: Duration,
-    /// Minimum interval between two reads that unknown keys cause.
-    #[serde(with = "duration")]
+    /// Minimum interval between two reads that unknown keys cause. Not a setting: only tests change it.
+    #[serde(skip, default = "unknown_key_cooldown")]
     pub cooldown: Duration,
     /// File of authorities for `https://`; empty for the usual ones.
     pub ca_file: String,

@@ -17,15 +17,22 @@ fn other(replica: &str, versions: Vec<VersionState>) -> ReplicaState {
     ReplicaState { replica: replica.into(), model: "m".into(), at_ms: 1, versions, ..ReplicaState::default() }
 }
 
+/// Receives once after any number of changes.
+fn changes_of(directory: &ModelDirectory) -> std::sync::mpsc::Receiver<()> {
+    let (change, changes) = std::sync::mpsc::sync_channel(1);
+    directory.changes().on_notify(move || _ = change.try_send(()));
+    changes
+}
+
 #[test]
 fn a_view_is_published_when_it_says_something_new_and_its_generation_grows() {
     let directory = ModelDirectory::new("me");
-    let mut changes = directory.changes().listen();
+    let changes = changes_of(&directory);
     let first = directory.publish_view(view("Staging"));
     assert!(first > 1_700_000_000_000, "not below the clock: {first}");
-    assert!(changes.sleep(Duration::ZERO));
+    assert!(changes.try_recv().is_ok());
     assert_eq!(directory.publish_view(view("Staging")), first);
-    assert!(!changes.sleep(Duration::ZERO), "nothing new");
+    assert!(changes.try_recv().is_err(), "nothing new");
     let second = directory.publish_view(view("Production"));
     assert!(second > first);
     assert_eq!(directory.view("m").unwrap().versions[0].stage, "Production");
@@ -96,13 +103,13 @@ fn a_version_is_everywhere_when_every_live_replica_has_it() {
 #[test]
 fn a_silent_replica_does_not_hold_the_others_up() {
     let directory = ModelDirectory::expiring("me", Duration::ZERO);
-    let mut changes = directory.changes().listen();
+    let changes = changes_of(&directory);
     directory.report("m", None, has(1, LoadState::Ready));
     directory.hear(other("dead", has(1, LoadState::Loading)));
-    assert!(changes.sleep(Duration::ZERO));
+    assert!(changes.try_recv().is_ok());
     assert_eq!(directory.every_live_replica_has("m", 1), Some(true));
     directory.sweep();
-    assert!(changes.sleep(Duration::ZERO), "its expiry is told");
+    assert!(changes.try_recv().is_ok(), "its expiry is told");
 }
 
 #[test]

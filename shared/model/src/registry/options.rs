@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Newest versions of a model of an MLflow server that are listed, beside those with a stage or an alias.
+const NEWEST_VERSIONS: usize = 50;
+
 /// What [`crate::Registry::open_with`] takes. All but the location matters to MLflow servers alone.
 #[derive(Debug, Clone)]
 pub struct RegistryOptions {
@@ -54,7 +57,7 @@ impl RegistryOptions {
         Self {
             location: location.into(),
             models: None,
-            versions: 50,
+            versions: NEWEST_VERSIONS,
             timeout: Duration::from_secs(10),
             cache_dir: None,
             cache_size: 5 << 30,

@@ -13,29 +13,29 @@ pub struct SettingsArgs {
     pub set: Vec<String>,
 }
 
-/// What a service binary can be asked to do.
+/// Subcommands of a service binary.
 #[derive(Debug, Clone, Default, clap::Subcommand)]
 pub enum Command {
     /// Run the service (the default)
     #[default]
     Run,
-    /// Look at the settings without starting
+    /// Inspect the settings without starting
     Config {
-        /// What to do with them.
+        /// What to do with the settings.
         #[command(subcommand)]
         action: ConfigCommand,
     },
-    /// Ask the running service whether it is ready; exit code 0 if so, else 1
+    /// Check whether the running service is ready; exit code 0 if it is, else 1
     Health,
     /// Print the version
     Version,
 }
 
-/// `config ...`
+/// Subcommands of `config`.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum ConfigCommand {
-    /// Report everything that is wrong with the settings; exit code 2 if anything is
+    /// Report every problem of the settings; exit code 2 if there is one
     Check,
-    /// Print the effective settings and where each came from, secrets masked
+    /// Print the effective settings with their origins, secrets masked
     Show,
 }

@@ -1,4 +1,4 @@
-//! A service binary: arguments, settings, then the system.
+//! The `main` of a service binary: arguments, settings, then the system.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -6,21 +6,22 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 
-use super::{Command, ConfigCommand, Opened, SettingsArgs, check_health, open};
-use crate::host::{Drain, Host, Process, StartError};
+use super::{Command, ConfigCommand, LoadedSettings, SettingsArgs, check_health, load_settings};
+use crate::host::{Drain, Host, StartError};
+use crate::process::Process;
 use crate::settings::{DefaultSettings, Layers, Problems};
 
-/// Exit code of settings that cannot be used.
+/// Exit code when the settings cannot be used.
 pub(crate) const EXIT_SETTINGS: u8 = 2;
 
-/// What distinguishes one service binary from another.
+/// Describes one service binary.
 #[derive(Debug, Clone, Copy)]
 pub struct ServiceSpec {
     /// Folder name, `"caching"`: the binary is `forebay-caching`, and so is its `service.name`.
     pub name: &'static str,
-    /// What it does, for `--help`.
+    /// Description of the service, for `--help`.
     pub about: &'static str,
-    /// Its own defaults.
+    /// Defaults of the service's own settings.
     pub defaults: DefaultSettings,
 }
 
@@ -32,10 +33,11 @@ struct Arguments {
     command: Option<Command>,
 }
 
-/// The whole `main` of a service. `read` takes the service's settings from the layers, `start` wires its system inside
-/// an actix system on the main thread and returns what to do at the end.
+/// Runs a service: the whole `main` of its binary. `read` takes the service's settings from the layers, `start` wires
+/// its system inside an actix system on the main thread and returns the drain to run at the end.
 ///
-/// Exit codes: 0 ended as asked, 1 a component died or the drain took too long, 2 settings.
+/// Exit codes: 0 after an orderly shutdown, 1 when a component died or the drain took too long, 2 for unusable
+/// settings.
 pub fn service<S, D, Started>(
     spec: ServiceSpec,
     read: impl FnOnce(&Layers, &mut Problems) -> Option<S>,
@@ -68,19 +70,19 @@ where
     };
     let command = arguments.command.unwrap_or_default();
     if let Command::Version = command {
-        return say(&format!("forebay-{} {}\n", spec.name, env!("CARGO_PKG_VERSION")));
+        return print_stdout(&format!("forebay-{} {}\n", spec.name, env!("CARGO_PKG_VERSION")));
     }
-    let opened = match open(&[spec.defaults], &arguments.settings, read) {
-        Ok(opened) => opened,
-        Err(error) => return complain(&error.to_string(), EXIT_SETTINGS),
+    let loaded = match load_settings(&[spec.defaults], &arguments.settings, read) {
+        Ok(loaded) => loaded,
+        Err(error) => return print_stderr(&error.to_string(), EXIT_SETTINGS),
     };
-    act(&command, spec, opened, start)
+    act(&command, spec, loaded, start)
 }
 
 fn act<S, D, Started>(
     command: &Command,
     spec: ServiceSpec,
-    opened: Opened<S>,
+    loaded: LoadedSettings<S>,
     start: impl FnOnce(S, Host) -> Started,
 ) -> ExitCode
 where
@@ -88,29 +90,29 @@ where
     D: Drain,
 {
     match command {
-        Command::Run => crate::launch(Process::service(spec.name), opened, start),
+        Command::Run => crate::launch(Process::service(spec.name), loaded, start),
         Command::Config { action: ConfigCommand::Check } => {
-            let mut text: String = opened.layers.warnings().iter().map(|it| format!("warning: {it}\n")).collect();
+            let mut text: String = loaded.layers.warnings().iter().map(|it| format!("warning: {it}\n")).collect();
             text.push_str("the settings are in order\n");
-            say(&text)
+            print_stdout(&text)
         }
-        Command::Config { action: ConfigCommand::Show } => say(&opened.layers.show()),
+        Command::Config { action: ConfigCommand::Show } => print_stdout(&loaded.layers.show()),
         Command::Version => ExitCode::SUCCESS,
-        Command::Health => match check_health(opened.shared.admin.listen) {
-            Ok(report) => say(&format!("{report}\n")),
-            Err(report) => complain(&format!("{report}\n"), 1),
+        Command::Health => match check_health(loaded.shared.admin.listen) {
+            Ok(report) => print_stdout(&format!("{report}\n")),
+            Err(report) => print_stderr(&format!("{report}\n"), 1),
         },
     }
 }
 
-fn say(text: &str) -> ExitCode {
+fn print_stdout(text: &str) -> ExitCode {
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE, // a closed pipe: nobody is left to be told
+        Err(_) => ExitCode::FAILURE, // a closed pipe
     }
 }
 
-pub(crate) fn complain(text: &str, code: u8) -> ExitCode {
+pub(crate) fn print_stderr(text: &str, code: u8) -> ExitCode {
     // Standard error may be closed; the exit code still says what happened.
     drop(std::io::stderr().write_all(text.as_bytes()));
     ExitCode::from(code)

@@ -1,11 +1,11 @@
-//! One part of the process that can be ready, silent, finished or dead.
+//! One part of the process, which can be ready, stalled, finished or dead.
 
 use std::time::{Duration, Instant};
 
 use super::Lifecycle;
 
-/// Held by the part itself. Dropped while the process runs, without [`Component::finished`], it means that the part
-/// died (a panic, a task that returned): the process then goes down visibly instead of living on half dead.
+/// A handle that the part itself holds. When it is dropped while the process runs, without [`Component::finished`], the
+/// part has died (a panic, a task that returned): the process then shuts down instead of running on without it.
 #[derive(Debug)]
 #[must_use = "dropping a component means that it died"]
 pub struct Component {
@@ -28,7 +28,7 @@ impl Component {
         self
     }
 
-    /// It can do its work.
+    /// Marks the component as ready.
     pub fn ready(&self) {
         self.lifecycle.change(self.id, |entry| {
             if let Some(why) = entry.unready.take() {
@@ -37,7 +37,8 @@ impl Component {
         });
     }
 
-    /// It cannot do its work now. The reason is shown by `/health/ready` and, when it is a new one, logged.
+    /// Marks the component as not ready. `/health/ready` shows the reason; a reason that differs from the last one is
+    /// logged.
     pub fn unready(&self, why: impl Into<String>) {
         let why = why.into();
         self.lifecycle.change(self.id, |entry| {
@@ -53,7 +54,7 @@ impl Component {
         self.lifecycle.change(self.id, |entry| entry.beaten = Instant::now());
     }
 
-    /// It ended as planned.
+    /// Ends the component as planned.
     pub fn finished(mut self) {
         self.finished = true;
     }
@@ -64,7 +65,7 @@ impl Drop for Component {
         let name = self.lifecycle.remove(self.id).unwrap_or_default();
         if !self.finished && !self.lifecycle.is_draining() {
             let panicked = std::thread::panicking();
-            let how = if panicked { "panicked" } else { "ended unasked" };
+            let how = if panicked { "panicked" } else { "ended unexpectedly" };
             self.lifecycle.died(format!("{name} {how}"), panicked);
         }
     }

@@ -1,4 +1,4 @@
-//! A process that was paused for too long ends itself: others have taken over its partitions meanwhile.
+//! Exits a process that was paused for too long, because other replicas have taken over its partitions meanwhile.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -7,20 +7,20 @@ use std::time::{Duration, Instant};
 /// Exit code of a fenced process (EX_SOFTWARE).
 pub(crate) const EXIT_FENCED: i32 = 70;
 
-/// A thread that looks at the clock. Dropping the fence ends it.
+/// A thread that watches the clock. It ends when the fence is dropped.
 #[derive(Debug)]
 pub struct Fence {
     _stop: Sender<()>,
 }
 
 impl Fence {
-    /// Ends the process with code 70 when a pause (SIGSTOP, a freezer, a starved machine) takes longer than half of
-    /// `session_timeout`: by then a rebalance may be under way, and what this process still sends would come twice.
-    /// There is no drain, since every further step could be a zombie's.
+    /// Exits the process with code 70 when a pause (SIGSTOP, a freezer, a starved machine) takes longer than half of
+    /// `session_timeout`: by then a rebalance may have started, and whatever this process still sends would be sent
+    /// twice. It does not drain, since other replicas own its partitions.
     pub fn arm(session_timeout: Duration) -> Self {
         Self::with(session_timeout / 2, |gap| {
             let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
-            tracing::error!(gap_ms, "the process was paused for too long and fences itself");
+            tracing::error!(gap_ms, "the process was paused for too long: exiting");
             std::process::exit(EXIT_FENCED);
         })
     }
@@ -28,7 +28,7 @@ impl Fence {
     fn with(limit: Duration, fenced: impl Fn(Duration) + Send + 'static) -> Self {
         let (stop, stopped) = channel::<()>();
         let tick = (limit / 8).clamp(Duration::from_millis(1), Duration::from_millis(250));
-        // from here and not from the thread's first turn: a pause in between counts as well
+        // taken here and not in the thread, so that a pause before its first iteration counts as well
         let mut before = Instant::now();
         let run = move || {
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(tick) {
@@ -41,7 +41,7 @@ impl Fence {
             }
         };
         if let Err(error) = thread::Builder::new().name("fence".into()).spawn(run) {
-            tracing::error!(%error, "the fence could not be started, a paused process will not end itself");
+            tracing::error!(%error, "the fence thread could not be started: a paused process will not exit");
         }
         Self { _stop: stop }
     }

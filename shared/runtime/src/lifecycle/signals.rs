@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT, on a thread of their own: a blocked main thread must not make the process unstoppable.
+//! Handles SIGTERM and SIGINT on a separate thread, so that a blocked main thread does not make the process
+//! unstoppable.
 
 use std::thread;
 use std::time::Duration;
@@ -7,11 +8,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Lifecycle;
 
-/// After the drain deadline, time for telemetry and the exit itself before the thread here ends the process.
+/// Time after the drain deadline for the telemetry and the exit, before this thread exits the process.
 const GRACE: Duration = Duration::from_secs(8);
 
-/// Starts the watch. The first signal begins the end, a second one ends the process at once with code 1, and so does a
-/// main thread that has not come to the end `drain` and a grace after it began.
+/// Starts the thread. The first signal begins the shutdown. The thread exits the process with code 1 on a second
+/// signal, or when the main thread has not exited within `drain` and [`GRACE`].
 ///
 /// # Errors
 /// When the thread, its runtime or the signal handlers cannot be set up.
@@ -32,9 +33,9 @@ pub(crate) fn watch_signals(lifecycle: &Lifecycle, drain: Duration) -> std::io::
             let why = tokio::select! {
                 _ = terminate.recv() => "a second signal",
                 _ = interrupt.recv() => "a second signal",
-                () = tokio::time::sleep(drain + GRACE) => "the main thread did not come to its end",
+                () = tokio::time::sleep(drain + GRACE) => "the main thread did not exit in time",
             };
-            tracing::error!(why, "ending at once");
+            tracing::error!(why, "exiting at once");
             std::process::exit(1);
         });
     })?;

@@ -1,18 +1,18 @@
-//! Metric names that existed before Forebay and that dashboards and autoscalers rely on.
+//! Metrics with names from before Forebay, which dashboards and autoscalers rely on.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::latency::Latency;
+use super::stage::Latency;
 
-/// Handles; clones share the numbers.
+/// Handles of these metrics. Clones share the numbers.
 #[derive(Debug, Clone)]
 pub struct LegacyMetrics {
-    /// `inference_requests_total`: requests accepted.
+    /// `inference_requests_total`: accepted requests.
     pub requests: Counter,
-    /// `inference_latency_seconds`: from acceptance to the answer.
+    /// `inference_latency_seconds`: time from the acceptance of a request to its answer.
     pub latency_seconds: Latency,
     /// `inference_errors_total`: requests answered with an error.
     pub errors: Counter,
@@ -39,7 +39,7 @@ impl LegacyMetrics {
         self.lag.get_or_create_owned(&lag_labels(topic, partition))
     }
 
-    /// Forgets a partition that went to another member, so that it is not counted twice.
+    /// Removes a partition that another member has taken over, so that it is not counted twice.
     pub fn forget_lag(&self, topic: &str, partition: i32) {
         self.lag.remove(&lag_labels(topic, partition));
     }

@@ -1,14 +1,17 @@
-//! What every stage counts.
+//! The metrics that every stage has.
 
 use std::sync::atomic::AtomicU64;
+use std::time::SystemTime;
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::Metrics;
+use crate::telemetry::TraceContext;
 
 /// A counter of seconds.
 pub type Seconds = Counter<f64, AtomicU64>;
@@ -16,8 +19,8 @@ pub type Seconds = Counter<f64, AtomicU64>;
 type ByStage = [(&'static str, &'static str); 1];
 type Gauge64 = Gauge<f64, AtomicU64>;
 
-/// Seconds from the cost of a memory edge to the longest default timeout.
-pub(super) const LATENCY_BUCKETS: [f64; 17] =
+/// Bounds in seconds, from the cost of an in-memory edge to the default timeout.
+const LATENCY_BUCKETS: [f64; 17] =
     [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0, 60.0];
 const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
@@ -36,7 +39,7 @@ pub(super) struct Families {
     duplicates: Family<ByStage, Counter>,
 }
 
-/// Stage and one more label, which is a topic or an error code.
+/// The labels of a stage and of a destination or error code.
 type Pair = [(&'static str, String); 2];
 
 impl Families {
@@ -75,31 +78,32 @@ impl Families {
     }
 }
 
-/// The handles of one stage. Clones share the numbers; nothing is looked up when one is counted.
+/// The handles of one stage. Clones share the numbers. Counting needs no look-up.
 #[derive(Debug, Clone)]
 pub struct StageMetrics {
     stage: &'static str,
     families: Families,
-    /// Items taken in.
+    /// Items received.
     pub received: Counter,
-    /// Items of unfinished work.
+    /// Items in flight.
     pub in_flight: Gauge,
-    /// Time that intake was held back.
+    /// Time for which intake waited because of the limit on items in flight.
     pub waited_seconds: Seconds,
-    /// Time of an item in the stage, seconds.
+    /// Time of an item in the stage, in seconds.
     pub duration_seconds: Histogram,
     /// Items in a batch.
     pub batch_size: Histogram,
-    /// Age of the oldest unfinished item, seconds.
+    /// Age of the oldest item in flight, in seconds.
     pub oldest_item_age_seconds: Gauge<f64, AtomicU64>,
-    /// Records given up on.
+    /// Records that were sent to the dead-letter topic.
     pub dead_letters: Counter,
-    /// Items that had been seen before.
+    /// Items that were duplicates.
     pub duplicates: Counter,
 }
 
 impl StageMetrics {
-    /// The handles of `stage`, which becomes the label of that name. Asking twice gives the same numbers.
+    /// The handles of `stage`, which is the value of the label `stage`. A second call returns handles of the same
+    /// numbers.
     pub fn register(metrics: &Metrics, stage: &'static str) -> Self {
         let families = metrics.stages.clone();
         let label = [("stage", stage)];
@@ -117,12 +121,13 @@ impl StageMetrics {
         }
     }
 
-    /// The stage.
+    /// Name of the stage.
     pub fn name(&self) -> &'static str {
         self.stage
     }
 
-    /// The time of items of a priority (`high`, `normal`, `low`) in this stage, seconds. Resolve it once and keep it.
+    /// The time of items of a priority (`high`, `normal`, `low`) in this stage, in seconds. Resolve it once and keep
+    /// it.
     pub fn priority_seconds(&self, priority: &'static str) -> Histogram {
         self.families.by_priority.get_or_create_owned(&[("stage", self.stage), ("priority", priority)])
     }
@@ -139,5 +144,26 @@ impl StageMetrics {
 
     fn and(&self, label: &'static str, value: &str) -> Pair {
         [("stage", self.stage.to_owned()), (label, value.to_owned())]
+    }
+}
+
+/// A histogram of seconds whose buckets name a trace each, so that a slow bucket leads to a slow request. Clones share
+/// it.
+#[derive(Debug, Clone)]
+pub struct Latency(HistogramWithExemplars<[(&'static str, String); 1]>);
+
+impl Latency {
+    pub(super) fn register(registry: &mut Registry, name: &str, help: &str) -> Self {
+        let histogram = HistogramWithExemplars::new(LATENCY_BUCKETS.into_iter());
+        registry.register(name, help, histogram.clone());
+        Self(histogram)
+    }
+
+    /// Counts a request. If its spans are exported, `trace` becomes the exemplar of the bucket (label `trace_id`).
+    /// Without a trace this does not allocate.
+    pub fn observe(&self, seconds: f64, trace: Option<TraceContext>) {
+        let exemplar = trace.map(|trace| [("trace_id", trace.trace_id_hex().to_string())]);
+        let at = exemplar.is_some().then(SystemTime::now);
+        self.0.observe(seconds, exemplar, at);
     }
 }

@@ -1,32 +1,32 @@
-//! The sections that every service has.
+//! The sections that all services share.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{EventHubs, KafkaSettings, Layers, ModelSettings, Problems, RabbitMqSettings, duration};
+use super::{EventHubs, KafkaSettings, Layers, LogSettings, ModelSettings, Problems, RabbitMqSettings, duration};
 
-/// Settings of `shared/runtime/settings.toml`, checked. That file says what each means.
+/// The settings of `shared/runtime/settings.toml`, checked. That file describes each of them.
 #[derive(Debug, Clone)]
 pub struct CommonSettings {
     /// The broker and how this process behaves towards it.
     pub kafka: KafkaSettings,
-    /// Names of the edges.
+    /// Names of the topics.
     pub topics: TopicSettings,
-    /// The RabbitMQ door and its answers.
+    /// RabbitMQ, for requests and results.
     pub rabbitmq: RabbitMqSettings,
-    /// Health and metrics endpoint.
+    /// The endpoint for health and metrics.
     pub admin: AdminSettings,
     /// Which models, from where.
     pub models: ModelSettings,
-    /// Bounds of time and unfinished work.
+    /// Limits on time and on items in flight.
     pub delivery: DeliverySettings,
-    /// What is traced.
+    /// Sampling of traces.
     pub telemetry: TelemetrySettings,
-    /// What is logged, and how.
+    /// Level and format of log lines.
     pub log: LogSettings,
-    /// Azure Event Hubs, when it is the broker.
+    /// Azure Event Hubs, if it is the broker.
     pub event_hubs: EventHubs,
 }
 
@@ -51,7 +51,7 @@ pub struct TopicSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdminSettings {
-    /// Address of the health and metrics endpoint; port 0 takes a free one.
+    /// Address of the endpoint for health and metrics; port 0 takes a free port.
     pub listen: SocketAddr,
 }
 
@@ -59,18 +59,18 @@ pub struct AdminSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeliverySettings {
-    /// Items of unfinished work in one stage, at most.
+    /// Most items in flight in one stage.
     pub in_flight: usize,
-    /// Default time of a request.
+    /// Default timeout of a request.
     #[serde(with = "duration")]
     pub timeout: Duration,
-    /// Longest time a request may ask for.
+    /// Longest timeout that a request may specify.
     #[serde(with = "duration")]
     pub max_timeout: Duration,
-    /// Time for finishing work at a stop.
+    /// Time limit of the drain at shutdown.
     #[serde(with = "duration")]
     pub drain: Duration,
-    /// How long answers are remembered.
+    /// How long ids of answered requests are kept to recognise duplicates.
     #[serde(with = "duration")]
     pub dedupe_window: Duration,
 }
@@ -79,37 +79,15 @@ pub struct DeliverySettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TelemetrySettings {
-    /// Share of new traces that are recorded, 0 to 1.
+    /// Share of new traces that are sampled, 0 to 1.
     pub sample_ratio: f64,
-    /// Slower requests are recorded afterwards.
+    /// Requests slower than this are recorded even if they were not sampled.
     #[serde(with = "duration")]
     pub slow: Duration,
 }
 
-/// `[log]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogSettings {
-    /// Level or directives.
-    pub level: String,
-    /// Form of a line.
-    pub format: LogFormat,
-}
-
-/// Form of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Pretty on a terminal, else JSON.
-    Auto,
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Pretty,
-}
-
 impl CommonSettings {
-    /// Reads and checks the shared sections; what is wrong goes to `problems`.
+    /// Reads and checks the shared sections, and adds what is wrong to `problems`.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
         let kafka = layers.section::<KafkaSettings>("kafka", problems);
         let topics = layers.section::<TopicSettings>("topics", problems);
@@ -127,10 +105,7 @@ impl CommonSettings {
         if let Some(telemetry) = telemetry.as_ref().filter(|it| !(0.0..=1.0).contains(&it.sample_ratio)) {
             problems.add("telemetry.sample_ratio", format!("is {}, expected 0 to 1", telemetry.sample_ratio));
         }
-        if let Some(error) = log.as_ref().and_then(|log| crate::logs::directives(&log.level).err()) {
-            problems
-                .add("log.level", format!("{error}, expected a level such as \"info\" or \"info,forebay_bus=debug\""));
-        }
+        log.iter().for_each(|log| log.check(problems));
         let event_hubs = layers.event_hubs().clone();
         Some(Self {
             kafka: kafka?,
@@ -171,8 +146,7 @@ impl TopicSettings {
                 problems.add(*key, format!("is {name:?}, expected 1 to 249 letters, digits, '.', '_' or '-'"));
             }
             if let Some((other, _)) = all.iter().take(index).find(|(_, earlier)| earlier == name) {
-                problems
-                    .add(*key, format!("is {name:?}, which {other} is already; each edge needs a topic of its own"));
+                problems.add(*key, format!("is {name:?}, which {other} has already; each edge needs a separate topic"));
             }
         }
     }

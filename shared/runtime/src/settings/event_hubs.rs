@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use super::text::Key;
-use super::{Origin, Problems, Secret};
+use super::environment::TextSetting;
+use super::schema::KeyPath;
+use super::{Problems, Secret, SettingOrigin};
 
 const CONNECTION: &str = "EVENTHUB_CONNECTION";
 const CONNECTION_FILE: &str = "EVENTHUB_CONNECTION_FILE";
@@ -20,12 +21,13 @@ const EXPECTED: &str =
 /// What the Event Hubs variables come to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventHubs {
-    /// Whether the mesh works over Event Hubs: `USE_EVENTHUB`; when that is not set, true exactly if there is a connection
-    /// string.
+    /// Whether the mesh works over Event Hubs: `USE_EVENTHUB`; when that is not set, true exactly if there is a
+    /// connection string.
     pub enabled: bool,
     /// `EVENTHUB_CONNECTION`, or the content of the file that `EVENTHUB_CONNECTION_FILE` names.
     pub connection: Secret,
-    /// The hub of the requests: `EVENTHUB_NAME`, else the one that the connection string names, else `inference-requests`.
+    /// The hub of the requests: `EVENTHUB_NAME`, else the one that the connection string names, else
+    /// `inference-requests`.
     pub name: String,
 }
 
@@ -46,15 +48,12 @@ struct Connection {
     password: Secret,
 }
 
-/// A setting that a variable stands for.
-pub(super) type Stated = (Key, String, Origin);
-
-/// What was read: the variables, the settings that they state, and defaults of this kind of broker.
+/// What was read: the variables, the settings that they imply, and the defaults of this kind of broker.
 #[derive(Debug, Default)]
 pub(super) struct Profile {
     pub(super) hubs: EventHubs,
-    pub(super) stated: Vec<Stated>,
-    pub(super) defaults: Vec<(Key, toml::Value)>,
+    pub(super) implied: Vec<TextSetting>,
+    pub(super) defaults: Vec<(KeyPath, toml::Value)>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -78,7 +77,7 @@ pub(super) fn read(environment: &BTreeMap<String, String>, problems: &mut Proble
         Some("false" | "0" | "no") => false,
         Some(other) => {
             let text = format!("is {other:?}, expected true or false");
-            problems.push(SWITCH, Some(Origin::Legacy(SWITCH.into())), text);
+            problems.push(SWITCH, Some(SettingOrigin::Legacy(SWITCH.into())), text);
             false
         }
     };
@@ -115,7 +114,7 @@ impl Profile {
             }
             (None, _) => {}
         }
-        let origin = || Origin::Legacy(variable.to_owned());
+        let origin = || SettingOrigin::Legacy(variable.to_owned());
         let port = connection.port.unwrap_or(PORTS[usize::from(connection.emulator)]);
         let protocol = if connection.emulator { "sasl_plaintext" } else { "sasl_ssl" };
         for (name, value) in [
@@ -125,13 +124,13 @@ impl Profile {
             ("username", "$ConnectionString"),
             ("password", connection.password.expose()),
         ] {
-            self.stated.push((Key::of(["kafka", name]), value.to_owned(), origin()));
+            self.implied.push((KeyPath::of(["kafka", name]), value.to_owned(), origin()));
         }
         let topics = [("requests_in", self.hubs.name.clone()), ("results_out", format!("{}-results", self.hubs.name))];
         for (topic, name) in topics {
-            let key = Key::of(["topics", topic]);
+            let key = KeyPath::of(["topics", topic]);
             if named.is_some() {
-                self.stated.push((key, name, Origin::Legacy(NAME.to_owned())));
+                self.implied.push((key, name, SettingOrigin::Legacy(NAME.to_owned())));
             } else {
                 self.defaults.push((key, toml::Value::String(name)));
             }
@@ -141,7 +140,7 @@ impl Profile {
 }
 
 /// What Event Hubs wants otherwise than Kafka. The operator's own values win.
-fn defaults() -> impl Iterator<Item = (Key, toml::Value)> {
+fn defaults() -> impl Iterator<Item = (KeyPath, toml::Value)> {
     let settings = [
         ("consumer_group", "$Default"),
         // the service treats shorter ones as this
@@ -162,9 +161,9 @@ fn defaults() -> impl Iterator<Item = (Key, toml::Value)> {
         // a gateway that refuses is asked less and less often
         ("reconnect.backoff.max.ms", 10_000),
     ];
-    let settings = settings.map(|(name, value)| (Key::of(["kafka", name]), toml::Value::String(value.to_owned())));
-    let options = options.map(|(name, value)| (Key::of(["kafka", "options", name]), option(name, value)));
-    let open = (Key::of(["kafka", "options", "compression.type"]), toml::Value::String("none".to_owned()));
+    let settings = settings.map(|(name, value)| (KeyPath::of(["kafka", name]), toml::Value::String(value.to_owned())));
+    let options = options.map(|(name, value)| (KeyPath::of(["kafka", "options", name]), option(name, value)));
+    let open = (KeyPath::of(["kafka", "options", "compression.type"]), toml::Value::String("none".to_owned()));
     settings.into_iter().chain(options).chain([open])
 }
 

@@ -19,8 +19,6 @@ pub struct ModelSettings {
     pub stage: String,
     /// Models of an MLflow server that are served beside `name`; `*` is all.
     pub serve: Vec<String>,
-    /// Newest versions of a model of an MLflow server that are looked at.
-    pub versions: usize,
     /// Time between two looks at the registry, before jitter.
     #[serde(with = "duration")]
     pub refresh: Duration,
@@ -94,9 +92,6 @@ impl ModelSettings {
         if self.timeout < Duration::from_millis(100) {
             problems.add("models.timeout", "is under 100ms, expected at least that");
         }
-        if self.versions == 0 {
-            problems.add("models.versions", "is 0, expected at least 1");
-        }
         if !self.token.is_empty() && !self.username.is_empty() {
             problems.add("models.token", "is set beside models.username, expected one of them");
         }
@@ -151,17 +146,10 @@ mod tests {
     fn what_cannot_be_used_is_named() {
         let (_, problems) = read(
             &[("MLFLOW_TRACKING_TOKEN", "t"), ("MLFLOW_TRACKING_USERNAME", "a:b")],
-            &["models.refresh=1ms", "models.versions=0", "models.server_cert=no/such.pem", "models.timeout=0s"],
+            &["models.refresh=1ms", "models.server_cert=no/such.pem", "models.timeout=0s"],
         );
         let keys: Vec<_> = problems.iter().filter_map(|p| p.split_once(": ").map(|(key, _)| key)).collect();
-        let expected = [
-            "models.refresh",
-            "models.timeout",
-            "models.versions",
-            "models.token",
-            "models.username",
-            "models.server_cert",
-        ];
+        let expected = ["models.refresh", "models.timeout", "models.token", "models.username", "models.server_cert"];
         assert_eq!(keys, expected, "{problems:?}");
     }
 

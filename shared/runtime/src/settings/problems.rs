@@ -1,69 +1,118 @@
-//! Everything that is wrong with the settings, collected so that one start shows all of it.
+//! Problems of the settings, collected so that one start reports all of them, and the origins of values.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Origin;
-
-/// One thing that is wrong.
+/// The layer, and the place in it, that gave a setting its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// Dotted key, or the name of the file or variable that cannot be used at all.
+pub enum SettingOrigin {
+    /// The embedded `settings.toml`.
+    Default,
+    /// A settings file; `line` counts from 1.
+    File {
+        /// The path as the operator gave it.
+        path: PathBuf,
+        /// Line of the key.
+        line: usize,
+    },
+    /// A variable of an older deployment, such as `KAFKA_BROKER`.
+    Legacy(String),
+    /// A default of Event Hubs that differs from that of Kafka.
+    EventHubs,
+    /// A `FOREBAY__` variable.
+    Environment(String),
+    /// A file that a `FOREBAY__..._FILE` variable names; its content is treated as a secret.
+    SecretFile {
+        /// The variable.
+        variable: String,
+        /// The file that it names.
+        path: PathBuf,
+    },
+    /// `--set`.
+    Flag,
+}
+
+impl fmt::Display for SettingOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Legacy(variable) => write!(f, "legacy variable {variable}"),
+            Self::EventHubs => f.write_str("default for Event Hubs"),
+            Self::Environment(variable) => write!(f, "environment {variable}"),
+            Self::SecretFile { variable, path } => write!(f, "{} named by {variable}", path.display()),
+            Self::Flag => f.write_str("--set"),
+        }
+    }
+}
+
+/// One problem of the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingProblem {
+    /// The dotted key, or the name of a file or variable that cannot be used at all.
     pub key: String,
-    /// Where the value came from, when the key has one.
-    pub origin: Option<Origin>,
+    /// SettingOrigin of the value, if the key has one.
+    pub origin: Option<SettingOrigin>,
     /// What is wrong and what was expected.
     pub text: String,
 }
 
-/// A collector of [`Problem`]s.
+/// A list of problems, with the origins of all values.
 #[derive(Debug, Clone, Default)]
 pub struct Problems {
-    found: Vec<Problem>,
-    origins: Arc<BTreeMap<String, Origin>>,
+    found: Vec<SettingProblem>,
+    origins: Arc<BTreeMap<String, SettingOrigin>>,
 }
 
 impl Problems {
-    pub(super) fn with_origins(found: Vec<Problem>, origins: BTreeMap<String, Origin>) -> Self {
+    pub(super) fn with_origins(found: Vec<SettingProblem>, origins: BTreeMap<String, SettingOrigin>) -> Self {
         Self { found, origins: Arc::new(origins) }
     }
 
-    /// Adds a problem of the setting `key` (dotted, `"cache.capacity"`); its origin is looked up.
+    /// Adds a problem of the setting `key` (dotted, such as `"cache.capacity"`) with the origin of its value.
     pub fn add(&mut self, key: impl Into<String>, text: impl Into<String>) {
         let key = key.into();
         let origin = self.origins.get(&key).cloned();
-        self.found.push(Problem { key, origin, text: text.into() });
+        self.found.push(SettingProblem { key, origin, text: text.into() });
     }
 
-    pub(super) fn push(&mut self, key: impl Into<String>, origin: Option<Origin>, text: impl Into<String>) {
-        self.found.push(Problem { key: key.into(), origin, text: text.into() });
+    pub(super) fn push(&mut self, key: impl Into<String>, origin: Option<SettingOrigin>, text: impl Into<String>) {
+        self.found.push(SettingProblem { key: key.into(), origin, text: text.into() });
     }
 
-    /// True while nothing was found.
+    /// Whether there are no problems.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
-    /// What was found so far, in the order it was found.
-    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+    /// The problems so far, in the order in which they were added.
+    pub fn iter(&self) -> impl Iterator<Item = &SettingProblem> {
         self.found.iter()
     }
 
-    /// All problems as one error, or nothing.
+    /// All problems as one error.
     ///
     /// # Errors
-    /// When at least one problem was added.
+    /// If at least one problem was added.
     pub fn into_result(self) -> Result<(), SettingsError> {
         if self.found.is_empty() { Ok(()) } else { Err(SettingsError { problems: self.found }) }
     }
 }
 
-/// The settings cannot be used. Displays every problem on a line of its own.
+/// The settings cannot be used. `Display` prints one line per problem.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct SettingsError {
-    /// At least one.
-    pub problems: Vec<Problem>,
+    /// At least one problem.
+    pub problems: Vec<SettingProblem>,
+}
+
+impl SettingsError {
+    /// A problem that is a bug, which an operator cannot correct.
+    pub(super) fn broken(what: impl Into<String>, text: String) -> Self {
+        Self { problems: vec![SettingProblem { key: what.into(), origin: Some(SettingOrigin::Default), text }] }
+    }
 }
 
 impl fmt::Display for SettingsError {

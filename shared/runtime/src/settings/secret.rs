@@ -1,4 +1,4 @@
-//! A value that must not reach a log.
+//! Values that must not reach a log: a type for them, and masks for texts that may hold one.
 
 use std::fmt;
 
@@ -6,23 +6,23 @@ use serde::{Deserialize, Serialize, Serializer};
 
 pub(super) const MASK: &str = "***";
 
-/// Text that shows as `***` in `Debug`, `Display` and serialised forms. Empty means not set.
+/// Text that `Debug`, `Display` and serialisation show as `***`. Empty means unset.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps a value.
+    /// Makes a secret of a value.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
 
-    /// The value itself, for the library that needs it.
+    /// The value, for the library that needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// True when nothing was set.
+    /// Whether it is unset.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -43,5 +43,96 @@ impl fmt::Display for Secret {
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+// The masks work on names and texts, because they are needed before a value has a type.
+
+/// The value of `key` in a form that may be shown: `***` for a secret, an address without its password. Errors that
+/// quote a value use it, those that quote a path included: an operator may have set a secret instead of the path of its
+/// file.
+pub fn shown(key: &str, value: &str) -> String {
+    if value.is_empty() {
+        String::new()
+    } else if names_secret(key) || holds_secret(value) {
+        MASK.to_owned()
+    } else {
+        without_password(value)
+    }
+}
+
+/// Replaces the password of every address in `text`: `redis://user:pass@host` becomes `redis://user:***@host`. For log
+/// lines and errors that quote an address.
+pub fn without_password(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for part in text.split_inclusive([',', ' ', '\n', '"']) {
+        let Some((scheme, rest)) = part.split_once("://") else {
+            shown.push_str(part);
+            continue;
+        };
+        shown.push_str(scheme);
+        shown.push_str("://");
+        // The last @, not the first: an unescaped one inside the password must not end it early.
+        match rest.rsplit_once('@') {
+            Some((user, host)) => {
+                match user.split_once(':') {
+                    Some((name, _)) => shown.push_str(&format!("{name}:{MASK}")),
+                    None => shown.push_str(MASK),
+                }
+                shown.push('@');
+                shown.push_str(host);
+            }
+            None => shown.push_str(rest),
+        }
+    }
+    shown
+}
+
+fn names_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    let mut words = key.split(['.', '_', '-', '"']).filter(|word| !word.is_empty()).peekable();
+    while let Some(word) = words.next() {
+        let last = words.peek().is_none();
+        match word {
+            "password" | "passwd" | "secret" | "token" | "credential" | "credentials" | "pem" | "jaas" => return true,
+            "key" | "connection" if last => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+fn holds_secret(value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    ["password=", "accesskey=", "secret=", "token=", "private key-----", "fby_"].iter().any(|mark| value.contains(mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_inside_addresses_are_replaced() {
+        assert_eq!(shown("redis.url", "redis://app:pa:s@s@cache:6379/0"), "redis://app:***@cache:6379/0");
+        assert_eq!(shown("redis.url", "redis://:pass@cache:6379"), "redis://:***@cache:6379");
+        assert_eq!(shown("redis.url", "redis://token@cache"), "redis://***@cache");
+        assert_eq!(shown("redis.url", "redis://cache:6379"), "redis://cache:6379");
+        assert_eq!(shown("x.urls", "a://b:c@d,e://f:g@h"), "a://b:***@d,e://f:***@h");
+    }
+
+    #[test]
+    fn secrets_are_recognised_by_their_name_or_their_text() {
+        for key in ["kafka.options.\"sasl.password\"", "x.api_key", "x.client_secret", "x.connection", "o.ssl.key.pem"]
+        {
+            assert_eq!(shown(key, "value"), "***", "{key}");
+        }
+        assert_eq!(shown("http.tls.key_file", "-----BEGIN PRIVATE KEY-----"), "***", "the text instead of its path");
+        assert_eq!(shown("auth.keys_file", "fby_abc"), "***", "a key instead of a path");
+        assert_eq!(shown("http.tls.key_file", "tls/key.pem"), "tls/key.pem");
+        assert_eq!(shown("x.y", "Endpoint=sb://h/;SharedAccessKey=abc"), "***");
+        for key in ["http.max_connections", "http.connection_timeout", "topics.keyed"] {
+            assert_eq!(shown(key, "value"), "value", "{key}");
+        }
+        assert_eq!(shown("x.password", ""), "");
     }
 }

@@ -1,11 +1,11 @@
-//! The trace a request belongs to, as it travels with it (W3C Trace Context, <https://www.w3.org/TR/trace-context/>).
+//! The trace context that travels with a request (W3C Trace Context, <https://www.w3.org/TR/trace-context/>).
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const SAMPLED: u8 = 1;
 
-/// Trace, parent span and flags. `span_id` is zero at the root, before there is a span.
+/// A trace, its current span and flags. `span_id` is zero at the root, before there is a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TraceContext {
     /// Trace id, not zero in a valid context.
@@ -17,23 +17,23 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// A new trace without a span yet.
+    /// A new trace that has no span yet.
     pub fn root(sampled: bool) -> Self {
         Self { trace_id: fresh(), span_id: [0; 8], flags: if sampled { SAMPLED } else { 0 } }
     }
 
-    /// True when spans of this trace are recorded.
+    /// Whether spans of this trace are recorded.
     pub fn sampled(self) -> bool {
         self.flags & SAMPLED != 0
     }
 
-    /// True when it names a trace.
+    /// Whether it names a trace.
     pub fn is_valid(self) -> bool {
         self.trace_id != [0; 16]
     }
 
-    /// Reads a `traceparent` header. None when it is malformed, of the forbidden version ff, or all zero; a newer
-    /// version is read as far as this one goes.
+    /// Parses a `traceparent` header. `None` if it is malformed, has the forbidden version ff, or is all zero; of a
+    /// newer version the fields that version 00 has are read.
     pub fn from_traceparent(header: &str) -> Option<Self> {
         let header = header.trim();
         let mut parts = header.split('-');
@@ -48,22 +48,22 @@ impl TraceContext {
         (context.is_valid() && context.span_id != [0; 8]).then_some(context)
     }
 
-    /// The `traceparent` header. A root context has no span id to name; take one with [`TraceContext::child`] first.
+    /// The `traceparent` header. A root context has no span id; get one with [`TraceContext::child`] first.
     pub fn to_traceparent(self) -> String {
         format!("00-{}-{}-{:02x}", self.trace_id_hex(), Hex(&self.span_id), self.flags)
     }
 
-    /// The trace id as 32 hexadecimal digits, for logs and error answers.
+    /// The trace id as 32 hexadecimal digits, for logs and error responses.
     pub fn trace_id_hex(&self) -> impl fmt::Display + fmt::Debug + use<'_> {
         Hex(&self.trace_id)
     }
 
-    /// The same trace with a span id of its own.
+    /// The same trace with a new span id.
     pub fn child(self) -> Self {
         Self { span_id: Self::new_span_id(), ..self }
     }
 
-    /// The same context with the decision made anew.
+    /// The same context with another sampling decision.
     pub fn with_sampled(self, sampled: bool) -> Self {
         Self { flags: if sampled { self.flags | SAMPLED } else { self.flags & !SAMPLED }, ..self }
     }
@@ -82,7 +82,7 @@ fn fresh<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Lower case only, as the specification demands.
+/// Accepts lower case only, as the specification requires.
 fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.as_bytes();
     if digits.len() != 2 * N {
@@ -110,13 +110,13 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
-/// Microseconds since 1970, the unit of all span times here.
+/// Unix time in microseconds, the unit of all span times here.
 pub fn now_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The clock's form of [`now_us`].
+/// Converts a time of [`now_us`].
 pub(super) fn system_time(us: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_micros(us)
 }

@@ -1,4 +1,4 @@
-//! The standard `OTEL_` variables that Forebay reads itself. The exporter reads the rest of its own: headers, timeout,
+//! The standard `OTEL_` variables that Forebay reads itself. The exporter itself reads the others: headers, timeout,
 //! compression (`OTEL_EXPORTER_OTLP_*`) and the batch sizes (`OTEL_BSP_*`).
 
 use std::collections::BTreeMap;
@@ -6,27 +6,27 @@ use std::path::Path;
 
 use super::TelemetryError;
 
-/// Variables whose names begin with `OTEL_`; an empty one counts as not set, as the specification says.
+/// Variables whose names begin with `OTEL_`; an empty one counts as unset, as the specification says.
 #[derive(Debug, Clone, Default)]
 pub struct OtelEnvironment {
     variables: BTreeMap<String, String>,
 }
 
-/// How spans travel.
+/// Protocol of the export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     Grpc,
     Http,
 }
 
-/// Where spans go.
+/// The receiver of the spans.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
     pub(super) url: String,
     pub(super) protocol: Protocol,
     /// The variable that named it, for messages.
     pub(super) variable: &'static str,
-    /// For an address with https.
+    /// Certificates for an https address.
     pub(super) tls: Option<Certificates>,
 }
 
@@ -51,7 +51,7 @@ const AUTHORITIES: &str = "CERTIFICATE";
 const CERTIFICATE: &str = "CLIENT_CERTIFICATE";
 const KEY: &str = "CLIENT_KEY";
 /// Where distributions keep the authorities that the machine trusts.
-const BUNDLES: [&str; 4] = [
+const SYSTEM_AUTHORITIES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",
@@ -61,7 +61,7 @@ const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
 const TRACES_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
 
 impl OtelEnvironment {
-    /// From the process.
+    /// The variables of the process.
     pub fn load() -> Self {
         let unicode = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
@@ -69,7 +69,7 @@ impl OtelEnvironment {
         Self::of(std::env::vars_os().filter_map(unicode))
     }
 
-    /// From given variables.
+    /// Of the given variables, those that matter here.
     pub fn of(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         let ours = |(name, value): &(String, String)| name.starts_with("OTEL_") && !value.trim().is_empty();
         Self { variables: variables.into_iter().filter(ours).collect() }
@@ -79,7 +79,7 @@ impl OtelEnvironment {
         self.variables.get(name).map(|value| value.trim())
     }
 
-    /// The endpoint of traces, none when export is off.
+    /// The endpoint of traces; `None` when the export is off.
     pub(super) fn traces_endpoint(&self) -> Result<Option<Endpoint>, TelemetryError> {
         let off = self.get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         if off || self.get("OTEL_TRACES_EXPORTER").is_some_and(|value| value.eq_ignore_ascii_case("none")) {
@@ -111,7 +111,7 @@ impl OtelEnvironment {
                 ));
             }
         };
-        // The general variable is a base address for HTTP, the one for traces is taken as it is.
+        // The general variable is a base address for HTTP, the one for traces is the full address.
         if protocol == Protocol::Http && variable == ENDPOINT {
             url = format!("{}/v1/traces", url.trim_end_matches('/'));
         }
@@ -119,11 +119,11 @@ impl OtelEnvironment {
         Ok(Some(Endpoint { url, protocol, variable, tls }))
     }
 
-    /// Whom to trust and what to show over TLS; without a variable the machine's authorities.
+    /// The certificates of a TLS connection; without a variable the machine's authorities are trusted.
     fn certificates(&self) -> Result<Certificates, TelemetryError> {
         let (mut authorities, variable) = self.pem(AUTHORITIES)?;
         if authorities.is_none() {
-            authorities = BUNDLES.iter().find_map(|place| std::fs::read(place).ok());
+            authorities = SYSTEM_AUTHORITIES.iter().find_map(|path| std::fs::read(path).ok());
         }
         let Some(authorities) = authorities else {
             return Err(wrong(&variable, "is not set, and this machine has no file of authorities to trust"));
@@ -137,7 +137,7 @@ impl OtelEnvironment {
         Ok(Certificates { authorities, identity })
     }
 
-    /// The PEM file that a variable names, the one for traces first; with the variable's name.
+    /// The PEM file that a variable names, and the variable's name. The variable for traces comes first.
     fn pem(&self, kind: &str) -> Result<(Option<Vec<u8>>, String), TelemetryError> {
         let names = ["OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"].map(|prefix| format!("{prefix}{kind}"));
         let [_, general] = &names;
@@ -151,7 +151,7 @@ impl OtelEnvironment {
         Ok((None, general.clone()))
     }
 
-    /// `OTEL_RESOURCE_ATTRIBUTES`: `name=value` pairs; what is no pair is left out.
+    /// `OTEL_RESOURCE_ATTRIBUTES`: `name=value` pairs; anything else is ignored.
     pub(super) fn resource_attributes(&self) -> Vec<(String, String)> {
         let list = self.get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
         let pairs = list.split(',').filter_map(|pair| pair.split_once('='));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variable_for_traces_wins_and_is_taken_as_it_is() {
+    fn the_variable_for_traces_wins_and_is_the_full_address() {
         let http = (PROTOCOL, "http/protobuf");
         let general = of(&[(ENDPOINT, "http://c:4318/"), http]).traces_endpoint().unwrap().unwrap();
         assert_eq!((general.url.as_str(), general.protocol), ("http://c:4318/v1/traces", Protocol::Http));
@@ -207,8 +207,8 @@ mod tests {
         let secure = [(ENDPOINT, "https://c:4318"), (PROTOCOL, "http/protobuf")];
         assert!(of(&secure).traces_endpoint().unwrap_err().text.contains("grpc"));
         let file = [(ENDPOINT, "https://c:4317"), ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/does/not/exist")];
-        let told = of(&file).traces_endpoint().unwrap_err().to_string();
-        assert!(told.contains("OTEL_EXPORTER_OTLP_CERTIFICATE") && told.contains("/does/not/exist"), "{told}");
+        let message = of(&file).traces_endpoint().unwrap_err().to_string();
+        assert!(message.contains("OTEL_EXPORTER_OTLP_CERTIFICATE") && message.contains("/does/not/exist"), "{message}");
         let json = of(&[(ENDPOINT, "http://c"), (PROTOCOL, "http/json")]).traces_endpoint().unwrap_err();
         assert_eq!(json.to_string(), "OTEL_EXPORTER_OTLP_PROTOCOL: is \"http/json\", expected grpc or http/protobuf");
         assert!(of(&[(TRACES_ENDPOINT, "collector:4317")]).traces_endpoint().is_err());

@@ -1,4 +1,4 @@
-//! The way of a finished span out of the process: a queue and a thread for each stage, one runtime for all of them.
+//! The export of finished spans: a queue and a thread for each stage, one runtime for all of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,18 +18,19 @@ use tokio::runtime::Runtime;
 use super::environment::{Certificates, Endpoint, OtelEnvironment, Protocol, wrong};
 use super::sampler::Sampler;
 use super::{TelemetryError, TraceContext};
-use crate::host::Process;
+use crate::process::Process;
 
-/// A micro-batch of 256 items ends several spans each at once; the SDK's 2048 would drop some of the second batch.
-const QUEUE: usize = 16_384;
-/// A trace should be visible when a person who has just sent a request looks for it.
+/// Spans in a queue. A micro-batch of 256 items ends several spans per item at once; with the SDK's default of 2048 a
+/// second batch would lose spans.
+const QUEUE_SIZE: usize = 16_384;
+/// Time between two exports: short enough that a request's trace is visible by the time somebody looks for it.
 const DELAY: Duration = Duration::from_secs(1);
 
-/// Makes pipes.
+/// Makes the queues of the stages.
 #[derive(Debug)]
 pub(super) struct Exporter {
-    /// The gRPC channel lives here and not on the caller's runtime: an actix system is single-threaded, and waiting in
-    /// it for the last export would stop the very task that does it. Taken only by `drop`.
+    /// Runs the gRPC channel. The caller's runtime could not: an actix system is single-threaded, and waiting in it for
+    /// the last export would block the task that does it. Only `drop` takes it.
     runtime: Option<Runtime>,
     process: Process,
     endpoint: Endpoint,
@@ -49,17 +50,17 @@ impl Exporter {
             .thread_name("otel")
             .enable_all()
             .build()
-            .map_err(|error| wrong(endpoint.variable, &format!("cannot be served, no thread: {error}")))?;
+            .map_err(|error| wrong(endpoint.variable, &format!("cannot be used: no runtime: {error}")))?;
         let instance = TraceContext::root(false).trace_id_hex().to_string();
         Ok(Self { runtime: Some(runtime), process, endpoint, environment: environment.clone(), instance })
     }
 
-    /// The pipe of one stage.
-    pub(super) fn pipe(&self, stage: &str) -> Result<Pipe, TelemetryError> {
+    /// The queue of one stage.
+    pub(super) fn queue(&self, stage: &str) -> Result<SpanQueue, TelemetryError> {
         let failed = |error: String| wrong(self.endpoint.variable, &error);
         let Endpoint { url, protocol, tls, .. } = self.endpoint.clone();
         let handle = self.runtime.as_ref().map(|runtime| runtime.handle().clone());
-        // On a thread of its own, because a blocking HTTP client must not be made inside any runtime.
+        // On a separate thread, because a blocking HTTP client must not be created inside a runtime.
         let build = move || match protocol {
             Protocol::Grpc => {
                 let _entered = handle.as_ref().map(tokio::runtime::Handle::enter);
@@ -81,7 +82,7 @@ impl Exporter {
         };
         let mut config = BatchConfigBuilder::default(); // reads OTEL_BSP_*
         if self.environment.get("OTEL_BSP_MAX_QUEUE_SIZE").is_none() {
-            config = config.with_max_queue_size(QUEUE);
+            config = config.with_max_queue_size(QUEUE_SIZE);
         }
         if self.environment.get("OTEL_BSP_SCHEDULE_DELAY").is_none() {
             config = config.with_scheduled_delay(DELAY);
@@ -91,7 +92,7 @@ impl Exporter {
         processor.set_resource(&resource);
         let version = env!("CARGO_PKG_VERSION");
         let scope = InstrumentationScope::builder("forebay").with_version(version).build();
-        Ok(Pipe { processor, resource, scope, closed: AtomicBool::new(false) })
+        Ok(SpanQueue { processor, resource, scope, closed: AtomicBool::new(false) })
     }
 
     /// `OTEL_SERVICE_NAME` names the one service of a binary. The all-in-one has five, so there it names their
@@ -137,47 +138,47 @@ impl Drop for Exporter {
 
 /// The queue of one stage and the thread that empties it.
 #[derive(Debug)]
-pub(super) struct Pipe {
+pub(super) struct SpanQueue {
     processor: BatchSpanProcessor,
     resource: Resource,
     scope: InstrumentationScope,
     closed: AtomicBool,
 }
 
-impl Pipe {
+impl SpanQueue {
     pub(super) fn scope(&self) -> InstrumentationScope {
         self.scope.clone()
     }
 
-    /// Queues a finished span; never blocks, drops it when the queue is full.
+    /// Queues a finished span. It never blocks, and drops the span if the queue is full.
     pub(super) fn send(&self, span: SpanData) {
         if !self.closed.load(Ordering::Relaxed) {
             self.processor.on_end(span);
         }
     }
 
-    /// Sends what is queued and ends. Blocks.
+    /// Exports the queued spans and ends the thread. Blocks.
     pub(super) fn shutdown(&self, limit: Duration) {
         if self.closed.swap(true, Ordering::Relaxed) {
             return;
         }
         if let Err(error) = self.processor.shutdown_with_timeout(limit) {
-            tracing::warn!(%error, "the last spans could not be sent");
+            tracing::warn!(%error, "the last spans could not be exported");
         }
     }
 
-    /// A provider for libraries that want one; it shares this queue.
+    /// A provider for libraries that need one; it shares this queue.
     pub(super) fn provider(self: &Arc<Self>, sampler: Sampler) -> SdkTracerProvider {
-        let builder = SdkTracerProvider::builder().with_span_processor(Shared(self.clone()));
+        let builder = SdkTracerProvider::builder().with_span_processor(QueueProcessor(self.clone()));
         builder.with_sampler(sampler.for_sdk()).with_resource(self.resource.clone()).build()
     }
 }
 
-/// A processor that is only a way into the pipe; the pipe's end is the telemetry's business.
+/// A processor that forwards spans to the queue. It does not shut the queue down; [`super::Telemetry::flush`] does.
 #[derive(Debug)]
-struct Shared(Arc<Pipe>);
+struct QueueProcessor(Arc<SpanQueue>);
 
-impl SpanProcessor for Shared {
+impl SpanProcessor for QueueProcessor {
     fn on_start(&self, _span: &mut Span, _context: &Context) {}
 
     fn on_end(&self, span: SpanData) {

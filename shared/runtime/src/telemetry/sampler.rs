@@ -1,4 +1,4 @@
-//! Which traces are recorded. Decided once, at the door; everybody behind it looks at one bit.
+//! Which traces are recorded. Decided once, where a request enters; all later stages read one bit.
 
 use opentelemetry_sdk::trace::Sampler as SdkSampler;
 
@@ -6,7 +6,7 @@ use super::TelemetryError;
 use super::TraceContext;
 use super::environment::{OtelEnvironment, wrong};
 
-/// Parent-based or not, and the share of traces taken.
+/// Whether the caller's decision is followed, and the share of traces that is sampled.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Sampler {
     parent_based: bool,
@@ -40,7 +40,7 @@ impl Sampler {
         Ok(Self { parent_based, ratio })
     }
 
-    /// The context a request starts with: its caller's, or a new trace.
+    /// The context of a new request: its caller's, or a new trace.
     pub(super) fn decide(&self, remote: Option<TraceContext>) -> TraceContext {
         match remote {
             Some(parent) if self.parent_based => parent,
@@ -52,7 +52,7 @@ impl Sampler {
         }
     }
 
-    /// The same arithmetic as the SDK's sampler, so that other services with the same ratio take the same traces.
+    /// The same arithmetic as the SDK's sampler, so that other services with the same ratio sample the same traces.
     fn takes(&self, trace_id: &[u8; 16]) -> bool {
         if self.ratio >= 1.0 {
             return true;
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_rules_over_the_setting() {
+    fn the_environment_overrides_the_setting() {
         assert_eq!(sampler("", "").unwrap(), Sampler { parent_based: true, ratio: 0.5 });
         assert_eq!(sampler("always_off", "").unwrap(), Sampler { parent_based: false, ratio: 0.0 });
         assert_eq!(sampler("parentbased_traceidratio", "0.25").unwrap(), Sampler { parent_based: true, ratio: 0.25 });
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_decides_unless_told_otherwise() {
+    fn a_parent_decides_if_the_sampler_is_parent_based() {
         let yes = TraceContext::root(true).child();
         let no = TraceContext::root(false).child();
         let parent_based = Sampler { parent_based: true, ratio: 0.0 };
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_takes_about_that_share() {
+    fn a_ratio_samples_about_that_share() {
         let sampler = Sampler { parent_based: true, ratio: 0.25 };
         let taken = (0..20_000).filter(|_| sampler.decide(None).sampled()).count();
         assert!((4_500..5_500).contains(&taken), "{taken}");

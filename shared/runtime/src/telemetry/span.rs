@@ -1,4 +1,4 @@
-//! Spans of the hot path: plain values, filled in and queued, without the machinery of `tracing`.
+//! Spans of the hot path: plain values that are filled in and queued, without `tracing`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use opentelemetry::{InstrumentationScope, KeyValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::context::system_time;
-use super::export::Pipe;
+use super::export::SpanQueue;
 use super::{TraceContext, now_us};
 
-/// A span that is written when everything about it is known, such as one of a slow request that was not sampled.
+/// A span that is recorded after it has ended, such as one of a slow request that was not sampled.
 #[derive(Debug, Clone)]
 pub struct SpanRecord {
-    /// `"process forebay.features"`.
+    /// Name, such as `"process forebay.features"`.
     pub name: Cow<'static, str>,
-    /// Its role.
+    /// Kind of the span.
     pub kind: SpanKind,
     /// Its trace and its own span id.
     pub context: TraceContext,
@@ -27,20 +27,20 @@ pub struct SpanRecord {
     pub start_us: u64,
     /// Unix time in microseconds; not before the start.
     pub end_us: u64,
-    /// What is known about it.
+    /// Attributes of the span.
     pub attributes: Vec<KeyValue>,
     /// Error code and message, if it failed.
     pub error: Option<(Cow<'static, str>, String)>,
-    /// Spans that are related without being its cause.
+    /// Related spans that are not its cause.
     pub links: Vec<TraceContext>,
 }
 
-/// A span under way. Ends when dropped, or at the time given to [`StageSpan::end_at`]. When the trace is not sampled or
-/// nothing is exported it is empty and every call on it does nothing.
+/// A span that has not ended. It ends when it is dropped, or at the time given to [`StageSpan::end_at`]. If the trace
+/// is not sampled or nothing is exported, it is empty and its methods do nothing.
 #[derive(Debug)]
 pub struct StageSpan {
     context: TraceContext,
-    open: Option<(Box<SpanData>, Arc<Pipe>)>,
+    open: Option<(Box<SpanData>, Arc<SpanQueue>)>,
 }
 
 impl StageSpan {
@@ -49,18 +49,18 @@ impl StageSpan {
     }
 
     pub(super) fn open(
-        pipe: &Arc<Pipe>,
+        queue: &Arc<SpanQueue>,
         name: Cow<'static, str>,
         kind: SpanKind,
         parent: TraceContext,
         start_us: u64,
     ) -> Self {
         let context = parent.child();
-        let data = data(name, kind, context, parent.span_id, system_time(start_us), pipe.scope());
-        Self { context, open: Some((Box::new(data), pipe.clone())) }
+        let data = data(name, kind, context, parent.span_id, system_time(start_us), queue.scope());
+        Self { context, open: Some((Box::new(data), queue.clone())) }
     }
 
-    /// The context for whatever this span causes; an empty span passes its parent on.
+    /// The parent context for spans that this one causes. An empty span returns the context of its parent.
     pub fn context(&self) -> TraceContext {
         self.context
     }
@@ -72,36 +72,36 @@ impl StageSpan {
         }
     }
 
-    /// Adds an event at the present time.
+    /// Adds an event with the current time.
     pub fn event(&mut self, name: &'static str, attributes: &[KeyValue]) {
         if let Some((data, _)) = &mut self.open {
             data.events.events.push(Event::new(name, system_time(now_us()), attributes.to_vec(), 0));
         }
     }
 
-    /// Marks it as failed with one of the project's error codes.
+    /// Marks the span as failed with one of the project's error codes.
     pub fn error(&mut self, code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) {
         if let Some((data, _)) = &mut self.open {
             failed(data, code.into(), message.into(), system_time(now_us()));
         }
     }
 
-    /// Relates it to another span that is not its cause, such as that of the batch it was in.
+    /// Links a span that is not its cause, such as that of the batch it was in.
     pub fn link(&mut self, other: TraceContext) {
         if let Some((data, _)) = &mut self.open {
             data.links.links.push(Link::new(span_context(other), Vec::new(), 0));
         }
     }
 
-    /// Ends it at a time in Unix microseconds.
+    /// Ends the span at a Unix time in microseconds.
     pub fn end_at(mut self, end_us: u64) {
         self.finish(system_time(end_us));
     }
 
     fn finish(&mut self, end: SystemTime) {
-        if let Some((mut data, pipe)) = self.open.take() {
+        if let Some((mut data, queue)) = self.open.take() {
             data.end_time = end.max(data.start_time);
-            pipe.send(*data);
+            queue.send(*data);
         }
     }
 }
@@ -114,11 +114,11 @@ impl Drop for StageSpan {
     }
 }
 
-/// Queues a record. It is marked as sampled, whatever its context says: exporters skip what is not.
-pub(super) fn send(pipe: &Pipe, record: SpanRecord) {
+/// Queues a record. It is marked as sampled, whatever its context says, because exporters skip other spans.
+pub(super) fn send(queue: &SpanQueue, record: SpanRecord) {
     let SpanRecord { name, kind, context, parent_span_id, start_us, end_us, attributes, error, links } = record;
     let start = system_time(start_us);
-    let mut span = data(name, kind, context.with_sampled(true), parent_span_id, start, pipe.scope());
+    let mut span = data(name, kind, context.with_sampled(true), parent_span_id, start, queue.scope());
     span.end_time = system_time(end_us).max(start);
     span.attributes = attributes;
     span.links.links = links.into_iter().map(|other| Link::new(span_context(other), Vec::new(), 0)).collect();
@@ -126,10 +126,10 @@ pub(super) fn send(pipe: &Pipe, record: SpanRecord) {
         let end = span.end_time;
         failed(&mut span, code, message.into(), end);
     }
-    pipe.send(span);
+    queue.send(span);
 }
 
-/// Status, attribute and event, so that every tool finds it where it looks.
+/// Records a failure as status, attribute and event, because tools look in different places.
 fn failed(data: &mut SpanData, code: Cow<'static, str>, message: Cow<'static, str>, at: SystemTime) {
     data.attributes.push(KeyValue::new("error.type", code.clone()));
     let what = vec![KeyValue::new("exception.type", code), KeyValue::new("exception.message", message.clone())];

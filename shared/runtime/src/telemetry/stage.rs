@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use opentelemetry::trace::SpanKind;
 
-use super::export::Pipe;
+use super::export::SpanQueue;
 use super::sampler::Sampler;
 use super::{SpanRecord, StageSpan, TraceContext, span};
 
-/// Makes spans under the stage's own `service.name`. Clones share its queue.
+/// Starts spans under the `service.name` of one stage. Clones share the stage's queue.
 #[derive(Debug, Clone)]
 pub struct StageTracer {
     sampler: Sampler,
-    pipe: Option<Arc<Pipe>>,
+    queue: Option<Arc<SpanQueue>>,
 }
 
 impl StageTracer {
-    pub(super) fn new(sampler: Sampler, pipe: Option<Arc<Pipe>>) -> Self {
-        Self { sampler, pipe }
+    pub(super) fn new(sampler: Sampler, queue: Option<Arc<SpanQueue>>) -> Self {
+        Self { sampler, queue }
     }
 
     /// A tracer that does nothing, for tests of a stage.
@@ -26,23 +26,23 @@ impl StageTracer {
         Self::new(Sampler::never(), None)
     }
 
-    /// True when spans leave the process.
+    /// Whether spans are exported.
     pub fn is_enabled(&self) -> bool {
-        self.pipe.is_some()
+        self.queue.is_some()
     }
 
-    /// The context a request starts with, and with it the decision whether it is recorded: the caller's context when
-    /// there is one (unless the sampler is not parent-based), else a new trace. A new one has a zero `span_id`, which
-    /// makes the first span its root. Without export new traces are not sampled, but a caller's bit is passed on.
+    /// The context of a new request, which says whether it is recorded: the caller's context if there is one (unless
+    /// the sampler is not parent-based), else a new trace. A new trace has a zero `span_id`, so its first span becomes
+    /// the root. Without an export new traces are not sampled, but a caller's context is passed on unchanged.
     pub fn sample_root(&self, remote: Option<TraceContext>) -> TraceContext {
-        match (remote, &self.pipe) {
+        match (remote, &self.queue) {
             (Some(remote), None) => remote,
             (remote, _) => self.sampler.decide(remote),
         }
     }
 
-    /// Begins a span at `start_us` (Unix microseconds) below `parent`. Ask [`TraceContext::sampled`] first: for a trace
-    /// that is not sampled this gives an empty span.
+    /// Starts a span at `start_us` (Unix time in microseconds) below `parent`. The span is empty if the trace is not
+    /// sampled; check [`TraceContext::sampled`] first where preparing its attributes costs something.
     pub fn start(
         &self,
         name: impl Into<Cow<'static, str>>,
@@ -50,17 +50,17 @@ impl StageTracer {
         parent: TraceContext,
         start_us: u64,
     ) -> StageSpan {
-        match &self.pipe {
-            Some(pipe) if parent.sampled() => StageSpan::open(pipe, name.into(), kind, parent, start_us),
+        match &self.queue {
+            Some(queue) if parent.sampled() => StageSpan::open(queue, name.into(), kind, parent, start_us),
             _ => StageSpan::empty(parent),
         }
     }
 
-    /// Writes a span afterwards, with ids and times of the caller's choice. It is exported even if its trace was not
-    /// sampled; that is what it is for.
+    /// Records a span that has ended, with the ids and times of the record. It is exported even if its trace was not
+    /// sampled, so that slow requests can be recorded afterwards.
     pub fn record(&self, record: SpanRecord) {
-        if let Some(pipe) = &self.pipe {
-            span::send(pipe, record);
+        if let Some(queue) = &self.queue {
+            span::send(queue, record);
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -58,7 +59,8 @@ impl Writer {
     }
 
     fn run(&mut self) {
-        let mut changes = self.directory.changes().listen();
+        let (change, changes) = sync_channel(1); // one waiting change stands for all of them
+        self.directory.changes().on_notify(move || _ = change.try_send(()));
         let mut repeated = Instant::now();
         while !self.leaving.load(Ordering::Acquire) {
             if repeated.elapsed() > REPEAT {
@@ -66,7 +68,7 @@ impl Writer {
                 self.directory.repeat_views();
             }
             self.write();
-            changes.sleep(if self.waiting.is_empty() { LOOK } else { SOON });
+            let _ = changes.recv_timeout(if self.waiting.is_empty() { LOOK } else { SOON });
         }
         self.directory.leave();
         let until = Instant::now() + FAREWELL;

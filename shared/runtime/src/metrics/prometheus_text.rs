@@ -1,11 +1,11 @@
-//! The text format from before OpenMetrics, for scrapers that do not ask for the newer one
-//! (<https://prometheus.io/docs/instrumenting/exposition_formats/>): counters carry `_total` in their family's name, and
-//! there are no examples, units or end mark.
+//! Prometheus' text format 0.0.4, for scrapers that do not request OpenMetrics
+//! (<https://prometheus.io/docs/instrumenting/exposition_formats/>): counters carry `_total` in their family's name,
+//! and there are no exemplars, units or end marker. The client library writes OpenMetrics only.
 
 use std::collections::HashSet;
 
 /// Rewrites OpenMetrics text.
-pub(super) fn classic(open_metrics: &str) -> String {
+pub(super) fn from_open_metrics(open_metrics: &str) -> String {
     let counter = |line: &str| line.strip_prefix("# TYPE ")?.strip_suffix(" counter").map(str::to_owned);
     let counters: HashSet<String> = open_metrics.lines().filter_map(counter).collect();
     let mut text = String::with_capacity(open_metrics.len());
@@ -26,7 +26,7 @@ pub(super) fn classic(open_metrics: &str) -> String {
     text
 }
 
-/// A sample without its example, which stands behind ` # ` after the labels.
+/// A sample without its exemplar, which follows ` # ` after the labels.
 fn sample(line: &str) -> &str {
     let behind = line.find('{').map_or(0, |open| open + labels_end(&line[open..]));
     line[behind..].find(" # ").map_or(line, |at| &line[..behind + at])
@@ -52,12 +52,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_are_renamed_and_examples_left_out() {
-        let open = "# HELP asks Asked.\n# TYPE asks counter\nasks_total{a=\"x } # {\\\"\"} 3 # {trace_id=\"ab\"} 1 2.5\n\
+    fn counters_are_renamed_and_exemplars_left_out() {
+        let open = "# HELP items Items.\n# TYPE items counter\nitems_total{a=\"x } # {\\\"\"} 3 # {trace_id=\"ab\"} 1 2\n\
                     # HELP took Took.\n# TYPE took histogram\n# UNIT took seconds\ntook_bucket{le=\"1\"} 4 # {t=\"c\"} 0.5\n\
                     took_count 4\n# EOF\n";
-        let expected = "# HELP asks_total Asked.\n# TYPE asks_total counter\nasks_total{a=\"x } # {\\\"\"} 3\n\
+        let expected = "# HELP items_total Items.\n# TYPE items_total counter\nitems_total{a=\"x } # {\\\"\"} 3\n\
                         # HELP took Took.\n# TYPE took histogram\ntook_bucket{le=\"1\"} 4\ntook_count 4\n";
-        assert_eq!(classic(open), expected);
+        assert_eq!(from_open_metrics(open), expected);
     }
 }

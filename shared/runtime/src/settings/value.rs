@@ -1,72 +1,37 @@
-//! TOML text into flat entries, and environment text into typed values.
+//! Values of settings: parsed from TOML, read from the text of variables and flags, and converted for the store.
 
-use std::fmt;
-
+use config::ValueKind;
 use toml::Value;
 use toml::de::{DeTable, DeValue};
 
-/// Path of a setting: section, key, and further names inside tables.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key(pub(super) Vec<String>);
+use super::schema::KeyPath;
 
-impl Key {
-    /// A path out of its parts.
-    pub(super) fn of<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
-        Self(parts.into_iter().map(str::to_owned).collect())
-    }
-
-    /// Name of the property of the Kafka client that this sets in `kafka.options`, however it was written.
-    pub(super) fn property(&self) -> Option<String> {
-        match self.0.as_slice() {
-            [section, table, name @ ..] if section == "kafka" && table == "options" && !name.is_empty() => {
-                Some(name.join(".").replace('_', "."))
-            }
-            _ => None,
-        }
-    }
-
-    /// The section, which is the first part.
-    pub(super) fn section(&self) -> &str {
-        self.0.first().map_or("", String::as_str)
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, part) in self.0.iter().enumerate() {
-            let dot = if index == 0 { "" } else { "." };
-            if part.contains('.') { write!(f, "{dot}\"{part}\"")? } else { write!(f, "{dot}{part}")? }
-        }
-        Ok(())
-    }
-}
-
-/// A value with its path and its line (from 1). An empty table is an entry of its own.
-pub(super) struct Flat {
-    pub(super) key: Key,
+/// A value with its path and its line (from 1). An empty table is a leaf.
+pub(super) struct Leaf {
+    pub(super) key: KeyPath,
     pub(super) value: Value,
     pub(super) line: usize,
 }
 
-/// Parses TOML into its leaves.
+/// Parses TOML into a list of leaves.
 ///
 /// # Errors
 /// The parser's message, which names line and column.
-pub(super) fn flatten(text: &str) -> Result<Vec<Flat>, String> {
+pub(super) fn flatten(text: &str) -> Result<Vec<Leaf>, String> {
     let document = DeTable::parse(text).map_err(|error| error.to_string().trim_end().to_owned())?;
     let mut leaves = Vec::new();
     collect(text, document.get_ref(), &mut Vec::new(), &mut leaves);
     Ok(leaves)
 }
 
-fn collect(text: &str, table: &DeTable<'_>, path: &mut Vec<String>, leaves: &mut Vec<Flat>) {
+fn collect(text: &str, table: &DeTable<'_>, path: &mut Vec<String>, leaves: &mut Vec<Leaf>) {
     for (name, value) in table {
         path.push(name.get_ref().to_string());
         match value.get_ref() {
             DeValue::Table(inner) if !inner.is_empty() => collect(text, inner, path, leaves),
             leaf => {
                 let line = 1 + text.bytes().take(name.span().start).filter(|&byte| byte == b'\n').count();
-                leaves.push(Flat { key: Key(path.clone()), value: owned(leaf), line });
+                leaves.push(Leaf { key: KeyPath(path.clone()), value: owned(leaf), line });
             }
         }
         path.pop();
@@ -76,7 +41,7 @@ fn collect(text: &str, table: &DeTable<'_>, path: &mut Vec<String>, leaves: &mut
 fn owned(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::String(text.to_string()),
-        // Out of range for i64 stays text, so that the type check reports it instead of a wrapped number.
+        // A number out of the range of i64 stays text, which the type check then reports.
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
             .map_or_else(|_| Value::String(number.to_string()), Value::Integer),
         DeValue::Float(number) => {
@@ -91,7 +56,7 @@ fn owned(value: &DeValue<'_>) -> Value {
     }
 }
 
-/// Fits a value from a file to the type of its default.
+/// Checks that a value from a file has the type of its default. A whole number may stand for a number.
 ///
 /// # Errors
 /// The name of the expected type.
@@ -103,10 +68,10 @@ pub(super) fn fit(value: Value, default: &Value) -> Result<Value, String> {
     }
 }
 
-/// Reads text from the environment or a flag as the type of its default.
+/// Reads the text of a variable or flag as the type of its default.
 ///
 /// # Errors
-/// What the text is and what was expected.
+/// The expected type.
 pub(super) fn typed(text: &str, default: &Value) -> Result<Value, String> {
     let wrong = || format!("is text that cannot be read as {}", named(default));
     match default {
@@ -129,7 +94,7 @@ pub(super) fn typed(text: &str, default: &Value) -> Result<Value, String> {
     }
 }
 
-/// Reads text for a free-form key: a TOML literal where it is one, else a string.
+/// Reads the text of an entry of a free-form table: as a TOML value if it is one, else as a string.
 pub(super) fn guessed(text: &str) -> Value {
     literal(text).unwrap_or_else(|| Value::String(text.to_owned()))
 }
@@ -137,6 +102,37 @@ pub(super) fn guessed(text: &str) -> Value {
 fn literal(text: &str) -> Option<Value> {
     let mut table: toml::Table = toml::from_str(&format!("value = {text}")).ok()?;
     if table.len() == 1 { table.remove("value") } else { None }
+}
+
+/// The value for the store: each part of it carries `origin`. The store has no dates, so a date becomes its text.
+pub(super) fn stored(value: &Value, origin: &String) -> config::Value {
+    let kind = match value {
+        Value::String(text) => ValueKind::String(text.clone()),
+        Value::Integer(number) => ValueKind::I64(*number),
+        Value::Float(number) => ValueKind::Float(*number),
+        Value::Boolean(flag) => ValueKind::Boolean(*flag),
+        Value::Datetime(when) => ValueKind::String(when.to_string()),
+        Value::Array(items) => ValueKind::Array(items.iter().map(|item| stored(item, origin)).collect()),
+        Value::Table(table) => {
+            ValueKind::Table(table.iter().map(|(name, item)| (name.clone(), stored(item, origin))).collect())
+        }
+    };
+    config::Value::new(Some(origin), kind)
+}
+
+/// The value out of the store, as [`stored`] put it there.
+pub(super) fn restored(value: &config::Value) -> Value {
+    match &value.kind {
+        ValueKind::String(text) => Value::String(text.clone()),
+        ValueKind::I64(number) => Value::Integer(*number),
+        ValueKind::Float(number) => Value::Float(*number),
+        ValueKind::Boolean(flag) => Value::Boolean(*flag),
+        ValueKind::Array(items) => Value::Array(items.iter().map(restored).collect()),
+        ValueKind::Table(table) => {
+            Value::Table(table.iter().map(|(name, item)| (name.clone(), restored(item))).collect())
+        }
+        other => Value::String(other.to_string()), // none of ours
+    }
 }
 
 fn named(value: &Value) -> &'static str {
