@@ -1,4 +1,5 @@
-//! The separate form over a real Kafka: `FOREBAY_TEST_KAFKA=localhost:9092 cargo test -p forebay-caching --test kafka --
+//! The separate form over a real Kafka: `FOREBAY_TEST_KAFKA=localhost:9092 cargo test -p forebay-caching --test kafka
+//! --
 //! --ignored`. The topics are the test's own.
 #![cfg(test)]
 
@@ -69,7 +70,8 @@ fn one_of_equal_asks_is_predicted_and_the_prediction_serves_the_others() {
             asks.send(Batch { batch_partition: 1, stages: Vec::new(), items }, ack);
             ended
         };
-        // The settings of a waiter's patience are short of a real broker's first round trip, so this asks until it is in time.
+        // The settings of a waiter's patience are short of a real broker's first round trip, so this asks until it is
+        // in time.
         let mut key = 0;
         loop {
             key += 1;

@@ -41,7 +41,8 @@ enum Command {
         /// Take requests over Kafka as well (implied when brokers are set)
         #[arg(long)]
         kafka: bool,
-        /// Run only these stages, with Kafka at their outer edges: ingestion, preprocessing, caching, prediction, publishing
+        /// Run only these stages, with Kafka at their outer edges: ingestion, preprocessing, caching, prediction,
+        /// publishing
         #[arg(long, value_name = "A,B,C")]
         stages: Option<Stages>,
     },

@@ -75,7 +75,7 @@ fn start(registry: &Path) -> Mesh {
     let (seen, on, watched) = (directory.clone(), Arc::clone(&strict), Arc::clone(&told));
     let features = Outlet::new(move |batch: Batch<Features>, ack| {
         for version in batch.items.iter().map(|item| item.payload.version) {
-            if on.load(Ordering::Acquire) && seen.every_live_replica_has(MODEL, version) != Some(true) {
+            if on.load(Ordering::Acquire) && !seen.ready_count(MODEL, version).all_ready() {
                 watched.wrong(format!("pinned to v{version}, which is not loaded"));
             }
         }

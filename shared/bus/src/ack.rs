@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 pub struct Delivery<T> {
     /// The work.
     pub payload: T,
-    /// To be answered when the work is safe elsewhere.
+    /// Answered when the work is safe elsewhere.
     pub ack: Ack,
 }
 
@@ -26,7 +26,7 @@ impl<T> Delivery<T> {
 pub enum AckOutcome {
     /// Every part is safe.
     Done,
-    /// At least one part is not; the source gives the work again.
+    /// At least one part is not; the source delivers the work again.
     Failed,
 }
 
@@ -67,7 +67,7 @@ enum Shares {
 }
 
 impl Ack {
-    /// `on_end` runs once, on the thread that gives the last answer.
+    /// `on_end` runs once, on the thread that answers the last share.
     pub fn new(on_end: impl FnOnce(AckOutcome) + Send + 'static) -> Self {
         let state = State {
             open: AtomicUsize::new(1),
@@ -77,7 +77,7 @@ impl Ack {
         Self { states: Shares::One(Arc::new(state)) }
     }
 
-    /// An ack nobody waits for: advisory messages.
+    /// An ack without effect, for advisory messages.
     pub fn none() -> Self {
         Self { states: Shares::None }
     }
@@ -118,7 +118,7 @@ impl Ack {
         self.close(true);
     }
 
-    /// The work of this share is not safe: give it again.
+    /// The work of this share is not safe: it must be delivered again.
     pub fn nack(mut self) {
         self.close(false);
     }

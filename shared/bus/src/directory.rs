@@ -1,11 +1,11 @@
-//! What is known of models and of the replicas that serve them: the views that prediction reads from the registry, and
-//! the state of every prediction replica. In one process the stages share one model directory; between processes the compacted
-//! topic `forebay.models` keeps their boards equal.
+//! What is known about the models and the replicas that serve them: the views that prediction reads from the registry,
+//! and the state of every prediction replica. In one process the stages share one model directory; between processes the
+//! compacted topic `forebay.models` keeps their boards equal.
 
-mod formats;
 mod metrics;
-mod seats;
-mod views;
+mod replica_table;
+mod row_formats;
+mod view_table;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,19 +15,19 @@ use forebay_runtime::{Host, Notifier};
 use parking_lot::Mutex;
 use prost::Message;
 
-use formats::Formats;
 use metrics::DirectoryMetrics;
-use seats::Seats;
-use views::Views;
+use replica_table::ReplicaTable;
+use row_formats::RowFormats;
+use view_table::ViewTable;
 
-/// How often a replica repeats its state on the topic. A constant: readers of other services count with it.
+/// How often a replica repeats its state on the topic. A constant, because readers in other services rely on it.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
-/// A replica that was not heard for so long is no longer counted.
+/// A replica that has been silent for this long no longer counts.
 pub const EXPIRY: Duration = Duration::from_secs(15);
-/// A replica that was not heard for so long is forgotten, and its record on the topic with it.
+/// A replica that has been silent for this long is forgotten and its record removed from the topic.
 pub(crate) const LONG_DEAD: Duration = EXPIRY.saturating_mul(20);
 
-/// How far the live replicas are with one version.
+/// How many live replicas have loaded a version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadyCount {
     /// Live replicas of the model.
@@ -53,18 +53,18 @@ impl ReadyCount {
 /// Records this process has to put on the topic.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
-    /// Views whose record on the topic is not what it should be.
+    /// Views whose record on the topic has to be written or removed.
     pub(crate) views: Vec<(DirectoryKey, Option<Vec<u8>>)>,
-    /// States of this replica.
+    /// The states of this replica.
     pub(crate) states: Vec<Arc<ReplicaState>>,
-    /// Replicas that ended without a word, long ago.
+    /// Replicas that ended long ago without removing their record.
     pub(crate) dead: Vec<DirectoryKey>,
 }
 
 struct State {
-    views: Views,
-    seats: Seats,
-    formats: Formats,
+    views: ViewTable,
+    replicas: ReplicaTable,
+    formats: RowFormats,
     left: bool,
     caught_up: bool,
 }
@@ -80,7 +80,7 @@ struct Inner {
 pub struct ModelDirectory(Arc<Inner>);
 
 impl ModelDirectory {
-    /// A board that nothing but this process writes. `replica` names the process to others:
+    /// A board that only this process writes. `replica` names the process to others:
     /// [`forebay_runtime::Host::replica`].
     pub fn new(replica: &str) -> Self {
         Self::expiring(replica, EXPIRY)
@@ -88,8 +88,8 @@ impl ModelDirectory {
 
     /// As [`ModelDirectory::new`], with another expiry.
     pub fn expiring(replica: &str, expiry: Duration) -> Self {
-        let (views, seats, formats) = (Views::default(), Seats::new(expiry), Formats::default());
-        let state = Mutex::new(State { views, seats, formats, left: false, caught_up: true });
+        let (views, replicas, formats) = (ViewTable::default(), ReplicaTable::new(expiry), RowFormats::default());
+        let state = Mutex::new(State { views, replicas, formats, left: false, caught_up: true });
         Self(Arc::new(Inner { replica: replica.to_owned(), state, changes: Notifier::new() }))
     }
 
@@ -105,7 +105,7 @@ impl ModelDirectory {
         &self.0.replica
     }
 
-    /// Called when a view or what a replica reports has changed; not by heartbeats.
+    /// Notified when a view or the report of a replica has changed; heartbeats do not count.
     pub fn changes(&self) -> &Notifier {
         &self.0.changes
     }
@@ -115,22 +115,22 @@ impl ModelDirectory {
         self.0.state.lock().caught_up
     }
 
-    /// Makes `view` the view of its model, unless it says what the model directory says already. Its generation is set here, above
-    /// that of the view before and not below the clock. Returns the generation that counts now.
+    /// Makes `view` the view of its model, unless it says what the model directory says already. Its generation is set here,
+    /// above that of the view before and not below the clock. Returns the generation that counts now.
     pub fn publish_view(&self, view: ModelView) -> u64 {
         let (generation, changed) = self.0.state.lock().views.publish(view, now_us() / 1000);
-        self.tell(changed);
+        self.notify(changed);
         generation
     }
 
-    /// Takes the view of a model away: the registry has it no longer.
+    /// Removes the view of a model that is no longer in the registry.
     pub fn withdraw_view(&self, model: &str) {
         let changed = self.0.state.lock().views.withdraw(model);
-        self.tell(changed);
+        self.notify(changed);
     }
 
-    /// Says what this replica has of `model`. `production` is the version that answers here when a request names none.
-    /// The heartbeat repeats it until it changes or the process leaves.
+    /// Reports what this replica has of `model`. `production` is the version that answers here when a request names
+    /// none. The heartbeat repeats it until it changes or the process leaves.
     pub fn report(&self, model: &str, production: Option<u32>, versions: Vec<VersionState>) {
         let numbers: Vec<u32> = versions.iter().map(|version| version.version).collect();
         let changed = {
@@ -143,25 +143,25 @@ impl ModelDirectory {
                 production: production.unwrap_or(0),
                 rows: inner.formats.of(model, &numbers),
             };
-            !inner.left && inner.seats.take(state, None)
+            !inner.left && inner.replicas.take(state, None)
         };
-        self.tell(changed);
+        self.notify(changed);
     }
 
-    /// Says what rows a version takes: the names of a raw row's values, and whether one may be missing. Said before the
-    /// report that has the version.
+    /// Reports what rows a version takes: the names of a raw row's values, and whether one may be missing. Call it
+    /// before the report that lists the version.
     pub fn describe(&self, model: &str, version: u32, features: Vec<String>, accepts_missing: bool) {
         self.0.state.lock().formats.put(model, version, features, accepts_missing);
     }
 
-    /// Takes this replica's states away and takes no more of them: the process ends.
+    /// Removes this replica's states and accepts no more of them: the process is ending.
     pub fn leave(&self) {
         let changed = {
             let mut inner = self.0.state.lock();
             inner.left = true;
-            inner.seats.remove(&self.0.replica, None)
+            inner.replicas.remove(&self.0.replica, None)
         };
-        self.tell(changed);
+        self.notify(changed);
     }
 
     /// The view of every model, by name.
@@ -176,7 +176,7 @@ impl ModelDirectory {
 
     /// What the live replicas report of `model`, by name of the replica.
     pub fn replicas(&self, model: &str) -> Vec<Arc<ReplicaState>> {
-        self.0.state.lock().seats.live(model, Instant::now())
+        self.0.state.lock().replicas.live(model, Instant::now())
     }
 
     /// How far the live replicas are with a version.
@@ -194,60 +194,54 @@ impl ModelDirectory {
         ready_count
     }
 
-    /// Whether every live replica can answer with a version; `None` when no live replica of the model is known.
-    pub fn every_live_replica_has(&self, model: &str, version: u32) -> Option<bool> {
-        let ready_count = self.ready_count(model, version);
-        (ready_count.live > 0).then(|| ready_count.all_ready())
-    }
-
-    /// Takes a view that another process published. The newer of two counts, whatever the order they come in.
+    /// Stores a view that another process published. The newer of two counts, in whichever order they arrive.
     pub fn hear_view(&self, view: ModelView) {
         let changed = self.0.state.lock().views.hear(view);
-        self.tell(changed);
+        self.notify(changed);
     }
 
-    /// Takes the state of another replica, as heard now.
+    /// Stores the state of another replica, which arrived now.
     pub fn hear(&self, state: ReplicaState) {
         let own = state.replica == self.0.replica;
-        let changed = !own && self.0.state.lock().seats.take(state, Some(Instant::now()));
-        self.tell(changed);
+        let changed = !own && self.0.state.lock().replicas.take(state, Some(Instant::now()));
+        self.notify(changed);
     }
 
-    /// A state that was on the topic long before this process started.
-    pub(crate) fn find_dead(&self, state: ReplicaState) {
+    /// Notes a state that was on the topic long before this process started.
+    pub(crate) fn on_stale(&self, state: ReplicaState) {
         if state.replica != self.0.replica {
-            self.0.state.lock().seats.find_dead(state);
+            self.0.state.lock().replicas.note_stale(state);
         }
     }
 
-    /// Another process took an entry away.
-    pub(crate) fn hear_gone(&self, key: &DirectoryKey) {
+    /// Removes an entry that another process removed from the topic.
+    pub(crate) fn on_removed(&self, key: &DirectoryKey) {
         let changed = match key {
             DirectoryKey::View(model) => self.0.state.lock().views.forget(model),
             DirectoryKey::Replica { replica, .. } if *replica == self.0.replica => false,
-            DirectoryKey::Replica { replica, model } => self.0.state.lock().seats.remove(replica, Some(model)),
+            DirectoryKey::Replica { replica, model } => self.0.state.lock().replicas.remove(replica, Some(model)),
         };
-        self.tell(changed);
+        self.notify(changed);
     }
 
-    /// Replicas that expired since the last call are told as a change.
+    /// Notifies of a change if a replica has expired since the last call.
     pub(crate) fn sweep(&self) {
-        let changed = self.0.state.lock().seats.sweep(Instant::now());
-        self.tell(changed);
+        let changed = self.0.state.lock().replicas.sweep(Instant::now());
+        self.notify(changed);
     }
 
-    /// While the topic cannot be read nobody expires.
+    /// Whether the topic can be read; while it cannot, no replica expires.
     pub(crate) fn connected(&self, connected: bool) {
-        self.0.state.lock().seats.connected(connected, Instant::now());
+        self.0.state.lock().replicas.connected(connected, Instant::now());
     }
 
-    /// Whether the beginning has been read; until then nothing is written.
+    /// Sets whether everything that was on the topic at the start has been read; until then nothing is written.
     pub(crate) fn caught_up(&self, caught_up: bool) {
         self.0.state.lock().caught_up = caught_up;
-        self.tell(true);
+        self.notify(true);
     }
 
-    /// What has to be written now. Views are given once, states every time.
+    /// The records to write now. A view is returned once, states every time.
     pub(crate) fn outgoing(&self) -> Outgoing {
         let mut state = self.0.state.lock();
         if !state.caught_up {
@@ -255,17 +249,17 @@ impl ModelDirectory {
         }
         let views = state.views.take_unwritten().into_iter();
         let views = views.map(|(model, view)| (DirectoryKey::View(model), view.map(|view| view.encode_to_vec())));
-        let (states, dead) = (state.seats.own(), state.seats.take_dead(Instant::now()));
+        let (states, dead) = (state.replicas.own(), state.replicas.take_dead(Instant::now()));
         let dead = dead.into_iter().map(|(model, replica)| DirectoryKey::Replica { replica, model }).collect();
         Outgoing { views: views.collect(), states, dead }
     }
 
-    /// Every view is written again: a topic that was made anew gets them back.
+    /// Marks every view to be written again, which restores a topic that was deleted and created again.
     pub(crate) fn repeat_views(&self) {
         self.0.state.lock().views.repeat();
     }
 
-    fn tell(&self, changed: bool) {
+    fn notify(&self, changed: bool) {
         if changed {
             self.0.changes.notify();
         }

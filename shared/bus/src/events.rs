@@ -1,14 +1,14 @@
-//! What edges tell the process that runs them: readiness, failure, and what the metrics count.
+//! What edges report to their process: readiness, failures and metrics.
 
 use std::time::Duration;
 
-/// Told by sources and sinks. Every method may be called from any thread and must not block.
+/// Called by sources and sinks, from any thread. No method may block.
 pub trait EdgeEvents: Send + Sync + 'static {
     /// The edge works: assigned, caught up, connected.
     fn ready(&self) {}
-    /// The edge does not work now and says why; it goes on trying.
+    /// The edge does not work at present, for this reason, and keeps trying.
     fn unready(&self, _why: &str) {}
-    /// The edge cannot go on: the process must end.
+    /// The edge has failed for good: the process must end.
     fn fail(&self, _why: &str) {}
     /// Time a source waited for permits.
     fn waited(&self, _time: Duration) {}
@@ -16,11 +16,12 @@ pub trait EdgeEvents: Send + Sync + 'static {
     fn in_flight(&self, _items: usize) {}
     /// Records behind the end of the partition.
     fn lag(&self, _topic: &str, _partition: i32, _records: i64) {}
-    /// The partition went to another member.
+    /// The partition is no longer assigned to this process.
     fn forget_lag(&self, _topic: &str, _partition: i32) {}
-    /// Mean time a broker took to acknowledge a produce request lately.
+    /// Mean time in which the brokers answered during the last interval.
     fn round_trip(&self, _time: Duration) {}
-    /// Longest time a broker held an answer back for a quota lately; `client` is `consumer` or `producer`.
+    /// Longest time for which a broker delayed an answer because of a quota during the last interval; `client` is
+    /// `consumer` or `producer`.
     fn throttled(&self, _client: &'static str, _time: Duration) {}
     /// Age of the oldest record that is not done.
     fn oldest(&self, _age: Duration) {}
@@ -28,7 +29,7 @@ pub trait EdgeEvents: Send + Sync + 'static {
     fn dead_letter(&self) {}
 }
 
-/// Tells nobody.
+/// Ignores every event.
 #[derive(Clone, Copy, Debug)]
 pub struct NoEvents;
 

@@ -1,4 +1,4 @@
-//! Edges that tell the process they run in: readiness, failure and metrics.
+//! Reports the events of edges to the process: readiness, failure and metrics.
 
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ impl EdgeEvents for HostEvents {
     }
 }
 
-/// Dead letters count, and say nothing about readiness.
+/// Counts dead letters, which do not affect readiness.
 pub(crate) struct CountOnly(pub(crate) StageMetrics);
 
 impl EdgeEvents for CountOnly {

@@ -1,15 +1,16 @@
 //! Kafka edges.
 //!
 //! - [`Edges`]: the Kafka edges of one stage, opened from settings, drained in order
-//! - `assignment`: the partitions of a source, for those who follow it
+//! - `assignment`: the partitions of a source, for its followers
 //! - `source`: a group consumer on its own thread; permits before records, a watermark behind acks
 //! - `assigned_consumer`: a consumer without a group, for replies and advisory messages
 //! - `producer`: one producer per stage; acks on the delivery report, retries until a deadline
 //! - `directory`: the topic `forebay.models` behind a [`crate::ModelDirectory`]
-//! - `offset_tracker`, `watermark`: which records are done, and what may be committed
+//! - `offset_tracker`, `watermark`: the records in flight, and the offset that may be committed
 
 mod assigned_consumer;
 mod assignment;
+mod auth_failure;
 mod client;
 mod dead_letters;
 mod directory;
@@ -18,7 +19,6 @@ mod offset_tracker;
 mod outlet;
 mod producer;
 mod record;
-mod refusal;
 mod rewind;
 mod source;
 mod tail;

@@ -1,16 +1,16 @@
-//! Edges between stages: at-least-once over Kafka or memory, and a stage cannot tell which.
+//! Edges between stages: at-least-once delivery over Kafka or memory. A stage cannot tell which.
 //!
 //! # Layout
 //! - [`Ack`], [`Delivery`]: the acknowledgement travels with the work; dropped unanswered it counts as a nack
-//! - [`Permits`]: room for unfinished work, taken before a record is
-//! - [`Outlet`], [`Inlet`]: where a stage sends and receives; memory or Kafka behind the same face
+//! - [`Permits`]: bounds on unfinished work, taken before a record is
+//! - [`Outlet`], [`Inlet`]: where a stage sends and receives; memory or Kafka behind the same type
 //! - [`StageScope`]: what every stage does with every batch
 //! - [`Mesh`], [`Stages`]: the edges of one process, memory or Kafka by the topology
 //! - [`kafka`]: sources with a commit watermark, sinks that ack on the delivery report, dead letters, topics
 //! - [`amqp`]: a source of requests and a sink for answers over RabbitMQ
 //! - [`ModelDirectory`]: which versions models have, and which replicas have them
 //! - [`messaging`]: attributes of messaging spans
-//! - [`EdgeEvents`]: what edges tell the process that runs them
+//! - [`EdgeEvents`]: what edges report to their process
 
 mod ack;
 pub mod amqp;

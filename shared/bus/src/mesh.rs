@@ -1,7 +1,7 @@
 //! The edges of one process. An edge is memory where the topology allows it and both its ends run here, else Kafka; the
 //! stages cannot tell which.
 //!
-//! Every stage asks for the edges it sends to and serves those it receives from, in any order: a memory edge finds its
+//! Every stage opens the edges it sends to and serves those it receives from, in any order: a memory edge finds its
 //! reader when the first batch passes, and sources start when the whole mesh is wired, in [`Mesh::run`].
 
 mod drain;
@@ -62,7 +62,8 @@ impl std::fmt::Debug for Mesh {
 }
 
 impl Mesh {
-    /// The edges of a process in which `stages` run. Without `kafka` there are only memory edges, which takes all stages.
+    /// The edges of a process in which `stages` run. Without `kafka` there are only memory edges, which takes all
+    /// stages.
     pub fn new(host: &Host, stages: Stages, kafka: bool) -> Self {
         let kafka = kafka || !stages.is_whole();
         Self {

@@ -1,4 +1,4 @@
-//! Where a stage receives and sends. Behind an outlet is the next stage's inlet or a Kafka topic.
+//! The two ends of an edge. Behind an outlet is the next stage's inlet or a Kafka topic.
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ impl<P: 'static> Outlet<P> {
         Self(Arc::new(send))
     }
 
-    /// A memory edge: the ack goes on to the next stage.
+    /// A memory edge: the next stage inherits the ack.
     pub fn memory(inlet: Inlet<P>) -> Self {
         Self::new(move |payload, ack| inlet.deliver(Delivery { payload, ack }))
     }

@@ -1,5 +1,5 @@
-//! Room for unfinished work. A source takes permits before it takes a record and the work's ack gives them back, so the
-//! mailboxes behind it are bounded by construction.
+//! Bounds on unfinished work. A source takes permits before it takes a record, and the ack of the work returns them, so
+//! the mailboxes behind it are bounded by construction.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -69,7 +69,7 @@ impl Permits {
     }
 }
 
-/// Permits in use; dropped, they are free again.
+/// Permits in use. Dropping it returns them.
 #[derive(Debug)]
 pub struct Permit {
     pool: Arc<Pool>,
@@ -77,7 +77,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Keeps `n` of the permits and gives the rest back: the maximum was reserved before the size was known.
+    /// Keeps `n` of the permits and returns the rest: the maximum was reserved before the size was known.
     pub fn keep(&mut self, n: usize) {
         if n < self.held {
             self.give(self.held - n);

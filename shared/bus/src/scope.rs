@@ -1,4 +1,5 @@
-//! What every stage does with every batch: note the time, count, set expired items apart, open the spans of sampled items.
+//! What every stage does with every batch: note the time, count, set expired items apart, open the spans of sampled
+//! items.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ pub fn trace_of<P>(item: &Item<P>) -> TraceContext {
     }
 }
 
-/// The span id of `span` as it travels in an item.
+/// The span id of `span` as an item carries it.
 pub fn span_id_of(span: &StageSpan) -> u64 {
     u64::from_be_bytes(span.context().span_id)
 }
@@ -100,12 +101,12 @@ impl StageScope {
         }
     }
 
-    /// What the stage counts.
+    /// The metrics of the stage.
     pub fn metrics(&self) -> &StageMetrics {
         &self.metrics
     }
 
-    /// The stage's spans.
+    /// The tracer of the stage.
     pub fn tracer(&self) -> &StageTracer {
         &self.tracer
     }
@@ -126,7 +127,7 @@ impl StageScope {
         entered
     }
 
-    /// Opens a batch of outcomes at the last stage, where a late answer is for the stage to judge.
+    /// Opens a batch of outcomes at the last stage, which decides about late answers itself.
     pub fn enter_last<P>(&self, mut batch: Batch<P>) -> Entered<P> {
         let entered_us = batch.enter(self.stage);
         self.metrics.received.inc_by(batch.items.len() as u64);
@@ -147,7 +148,7 @@ impl StageScope {
         self.metrics.duration_seconds.observe(now_us().saturating_sub(entered_us) as f64 / 1e6);
     }
 
-    /// The answer of an item that cannot go on.
+    /// The outcome of an item that cannot be processed further.
     pub fn fail<P>(&self, item: Item<P>, problem: Problem, spans: &mut Spans) -> Item<Outcome> {
         self.metrics.failed(problem.code.as_str()).inc();
         if let Some(mut span) = spans.take(&item.context) {

@@ -1,17 +1,17 @@
-//! One record on an inner topic: items that travel together.
+//! One record on a topic between stages: items that are sent together.
 
 use crate::wire::{Stage, StageTime};
 use crate::{Context, now_us};
 
 /// The most items one batch holds.
 pub const MAX_BATCH_ITEMS: usize = 256;
-/// About the most bytes of rows one batch holds; a single larger item still travels, alone.
+/// About the most bytes of rows one batch holds; a single larger item is sent alone.
 pub const MAX_BATCH_BYTES: usize = 64 * 1024;
 
-/// Items that travel together, and when they entered and left each stage.
+/// Items that are sent together, and when they entered and left each stage.
 #[derive(Clone, Debug)]
 pub struct Batch<P> {
-    /// Partition that every inner topic but `results` and `replies` keeps.
+    /// Partition that the batch keeps on every topic between stages but `results` and `replies`.
     pub batch_partition: u32,
     /// One entry per stage so far; the last one is open until the batch leaves.
     pub stages: Vec<StageTime>,
@@ -22,11 +22,11 @@ pub struct Batch<P> {
 /// One row of one request.
 #[derive(Clone, Debug)]
 pub struct Item<P> {
-    /// Unchanged from the door on.
+    /// Written by ingestion and never changed.
     pub context: Context,
     /// Span of the stage before; 0 when the request is not sampled.
     pub parent_span: u64,
-    /// Starts before this one that did not complete.
+    /// How often processing this item was started before without completing.
     pub attempt: u32,
     /// What this stage works on.
     pub payload: P,
@@ -40,7 +40,7 @@ impl<P> Item<P> {
 }
 
 impl<P> Batch<P> {
-    /// A batch without items that continues the journey of this one.
+    /// A batch without items, with the partition and the stage times of this one.
     pub fn onward<Q>(&self) -> Batch<Q> {
         Batch { batch_partition: self.batch_partition, stages: self.stages.clone(), items: Vec::new() }
     }

@@ -1,4 +1,4 @@
-//! The one list of error codes, the same on every door.
+//! The error codes, the same over every protocol.
 
 use std::fmt;
 
@@ -7,29 +7,29 @@ use crate::wire;
 /// Why a request has no prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
-    /// Not JSON, an unknown field (HTTP), a wrong type.
+    /// The body is not JSON, or a field is unknown (HTTP) or has the wrong type.
     InvalidRequest,
-    /// Width, name, missing value without a rule, not finite, out of range.
+    /// A row has the wrong width or a wrong name, or a value is missing without a rule, not finite or out of range.
     InvalidFeatures,
-    /// No or wrong credentials.
+    /// The credentials are missing or wrong.
     Unauthorized,
-    /// Credentials that do not allow this.
+    /// The credentials do not allow this request.
     Forbidden,
     /// The registry has no such model.
     UnknownModel,
-    /// The same `Idempotency-Key` with another payload.
+    /// The `Idempotency-Key` was used with another payload.
     IdempotencyConflict,
-    /// Body, row count or record over the limit.
+    /// The body, the number of rows or a record exceeds its limit.
     PayloadTooLarge,
-    /// The door's bound of unfinished work is reached.
+    /// The bound on unfinished work is reached.
     Overloaded,
-    /// The mesh cannot take work now.
+    /// The mesh cannot accept work at present.
     Unavailable,
     /// No version of the fallback chain can answer.
     ModelUnavailable,
     /// The deadline passed before there was an answer.
     DeadlineExceeded,
-    /// A bug.
+    /// An internal error, which is a bug.
     Internal,
 }
 
@@ -50,7 +50,7 @@ impl ErrorCode {
         Self::Internal,
     ];
 
-    /// The code as it stands in results.
+    /// The code as it is written in results.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InvalidRequest => "invalid_request",
@@ -73,7 +73,7 @@ impl ErrorCode {
         Self::ALL.into_iter().find(|code| code.as_str() == name).unwrap_or(Self::Internal)
     }
 
-    /// HTTP status.
+    /// The HTTP status.
     pub fn status(self) -> u16 {
         match self {
             Self::InvalidRequest | Self::InvalidFeatures => 400,
@@ -89,7 +89,7 @@ impl ErrorCode {
         }
     }
 
-    /// Whether the same request may succeed later.
+    /// Whether the same request may succeed when it is sent again later.
     pub fn retryable(self) -> bool {
         self.status() == 429 || self.status() >= 500
     }
@@ -101,18 +101,18 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// A code and the sentence that goes with it: what is wrong and where.
+/// A code, and a message that says what is wrong and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct Problem {
     /// The code.
     pub code: ErrorCode,
-    /// For people.
+    /// The message for the client.
     pub message: String,
 }
 
 impl Problem {
-    /// A problem with its sentence.
+    /// A problem with its message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }

@@ -1,4 +1,4 @@
-//! Batches to bytes and back. The layout is the message `Batch` of the schema; it is written here without building that
+//! Encodes and decodes batches. The layout is the message `Batch` of the schema; it is written here without building that
 //! message first, because a batch is encoded and decoded on every edge.
 
 use bytes::{Buf, Bytes};
@@ -21,10 +21,10 @@ pub enum DecodeError {
         index: usize,
         /// `context` or `payload`.
         part: &'static str,
-        /// What the decoder says.
+        /// The error of the decoder.
         source: prost::DecodeError,
     },
-    /// A record without work, or with more than a stage has reserved room for.
+    /// The record has no items, or more than a stage takes permits for.
     #[error("a batch holds 1 to {MAX_BATCH_ITEMS} items, this one {0}")]
     Count(usize),
 }
@@ -79,10 +79,10 @@ pub fn encode<P: Message>(batch: &Batch<P>, out: &mut Vec<u8>) {
     }
 }
 
-/// Reads a record. Contexts and byte fields share the record's buffer.
+/// Decodes a record. Contexts and byte fields share the record's buffer.
 ///
 /// # Errors
-/// Names the item and the part that is broken; never panics, whatever the bytes are.
+/// Names the item and the part that is broken; never panics.
 pub fn decode<P: Message + Default>(record: impl Into<Bytes>) -> Result<Batch<P>, DecodeError> {
     let mut record: Bytes = record.into();
     let frame = wire::Batch::decode(&mut record).map_err(DecodeError::Frame)?;

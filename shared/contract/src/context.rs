@@ -1,4 +1,4 @@
-//! What an item carries from the door to its answer.
+//! What an item carries from ingestion to its answer.
 
 use bytes::Bytes;
 use prost::Message;
@@ -6,7 +6,7 @@ use prost::Message;
 use crate::wire::{self, RequestContext, request_context::Origin};
 use crate::{ItemId, RequestId};
 
-/// The context of one item: read-only after the fields. The encoded form is kept and handed on byte for byte, so that
+/// The context of one item, read-only after ingestion. The encoded form is kept and passed on byte for byte, so that
 /// fields of a newer schema survive an older stage.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -14,14 +14,14 @@ pub struct Context {
     fields: RequestContext,
 }
 
-/// What a door knows of an item; [`Context::new`] turns it into the context that travels.
+/// What ingestion knows about an item; [`Context::new`] encodes it.
 #[derive(Clone, Debug)]
 pub struct ContextFields {
     /// Identity of the request.
     pub request_id: RequestId,
-    /// Row in the request, from 0, and how many rows the request has.
+    /// Number of the row in the request, from 0.
     pub row: u32,
-    /// Rows of the request.
+    /// Number of rows in the request.
     pub rows: u32,
     /// The client's label.
     pub client_request_id: Option<String>,
@@ -29,22 +29,22 @@ pub struct ContextFields {
     pub trace_id: [u8; 16],
     /// W3C trace flags; 1 is sampled.
     pub trace_flags: u8,
-    /// Unix microseconds.
+    /// When the request was accepted, in Unix microseconds.
     pub accepted_us: u64,
-    /// Unix microseconds.
+    /// Until when an answer is useful, in Unix microseconds.
     pub deadline_us: u64,
-    /// Lower number first.
+    /// Priority; lower numbers are processed first.
     pub priority: i32,
     /// Partition of the results topic.
     pub result_partition: u32,
-    /// How the answer finds its way back.
+    /// Where the answer goes.
     pub origin: Origin,
     /// First 16 bytes of the BLAKE3 of the payload, for a request with an `Idempotency-Key`.
     pub idempotent: Option<[u8; 16]>,
 }
 
 impl Context {
-    /// Encodes the context once, at the fields.
+    /// Encodes the context once, in ingestion.
     pub fn new(fields: ContextFields) -> Self {
         let wire_fields = RequestContext {
             request_id: Bytes::copy_from_slice(&fields.request_id.0),
@@ -67,7 +67,7 @@ impl Context {
     /// Reads a context that came over an edge.
     ///
     /// # Errors
-    /// When the bytes are not a context, or its ask or trace id has the wrong length.
+    /// When the bytes are not a context, or its request id or trace id has the wrong length.
     pub fn decode(encoded: Bytes) -> Result<Self, prost::DecodeError> {
         let fields = RequestContext::decode(encoded.clone())?;
         let sound = fields.request_id.len() == 16 && fields.trace_id.len() == 16 && fields.row < fields.rows.max(1);
@@ -83,7 +83,7 @@ impl Context {
         &self.encoded
     }
 
-    /// The request.
+    /// Identity of the request.
     pub fn request_id(&self) -> RequestId {
         RequestId::from_slice(&self.fields.request_id).unwrap_or(RequestId([0; 16]))
     }
@@ -93,12 +93,12 @@ impl Context {
         ItemId { request_id: self.request_id(), row: self.fields.row }
     }
 
-    /// Row in the request.
+    /// Number of the row in the request, from 0.
     pub fn row(&self) -> u32 {
         self.fields.row
     }
 
-    /// Rows of the request.
+    /// Number of rows in the request.
     pub fn rows(&self) -> u32 {
         self.fields.rows.max(1)
     }
@@ -118,17 +118,17 @@ impl Context {
         self.fields.trace_flags as u8
     }
 
-    /// Whether spans are written for this item. The first thing to ask before any tracing work.
+    /// Whether spans are written for this item. Check it before any tracing work.
     pub fn sampled(&self) -> bool {
         self.fields.trace_flags & 1 == 1
     }
 
-    /// When the door accepted the request, Unix microseconds.
+    /// When the request was accepted, in Unix microseconds.
     pub fn accepted_us(&self) -> u64 {
         self.fields.accepted_us
     }
 
-    /// Until when an answer is of use, Unix microseconds.
+    /// Until when an answer is useful, in Unix microseconds.
     pub fn deadline_us(&self) -> u64 {
         self.fields.deadline_us
     }
@@ -138,7 +138,7 @@ impl Context {
         now_us >= self.fields.deadline_us
     }
 
-    /// Lower number first.
+    /// Priority; lower numbers are processed first.
     pub fn priority(&self) -> i32 {
         self.fields.priority
     }
@@ -148,12 +148,12 @@ impl Context {
         self.fields.result_partition
     }
 
-    /// How the answer finds its way back; `None` for an origin this build does not know.
+    /// Where the answer goes; `None` for an origin this build does not know.
     pub fn origin(&self) -> Option<&Origin> {
         self.fields.origin.as_ref()
     }
 
-    /// Partition of the replies topic, for requests that a connection waits for.
+    /// Partition of the replies topic, for requests whose caller waits on a connection.
     pub fn reply_partition(&self) -> Option<u32> {
         match self.origin() {
             Some(Origin::Http(wire::HttpOrigin { reply_partition, .. })) => Some(*reply_partition),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What a record of `forebay.models` is about. The last record of a key counts; an empty one takes the entry away.
+/// What a record of `forebay.models` is about. The last record of a key counts; an empty one removes the entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DirectoryKey {
     /// `view/<model>`: the record is a [`crate::ModelView`].

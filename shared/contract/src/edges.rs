@@ -1,5 +1,5 @@
-//! The topology of the mesh: every edge, in the order in which a request meets them. The wiring, `forebay topics create`,
-//! the tables in the documentation and the rights of the Kafka users all follow this list.
+//! The topology of the mesh: every edge, in the order in which a request meets them. The wiring, `forebay topics
+//! create`, the tables in the documentation and the rights of the Kafka users all follow this list.
 
 use std::marker::PhantomData;
 

@@ -2,13 +2,14 @@
 //!
 //! # Layout
 //! - [`edges`]: the topology: every edge, its topic, and who writes and reads it
-//! - [`Batch`], [`Item`]: one record on an inner topic and one row of one request in it
-//! - [`Context`]: what every item carries from the door to its answer
+//! - [`Batch`], [`Item`]: one record on a topic between stages, and one row of one request in it
+//! - [`Context`]: what every item carries from ingestion to its answer
 //! - [`RequestId`], [`ItemId`], [`CacheKey`]: identities
-//! - [`ErrorCode`], [`Problem`]: the one list of errors, the same on every door
+//! - [`ErrorCode`], [`Problem`]: the errors, the same over every protocol
 //! - [`encode`], [`decode`]: batches to bytes and back
 //! - [`ResultDocument`], [`FailureDocument`]: the JSON that clients read
-//! - [`BoardKey`], [`ModelView`], [`ReplicaState`]: what the topic `forebay.models` says of models and who has them
+//! - [`DirectoryKey`], [`ModelView`], [`ReplicaState`]: the records of the topic `forebay.models`: models, and the
+//!   replicas that have loaded them
 
 mod batch;
 mod code;

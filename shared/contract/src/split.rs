@@ -2,35 +2,35 @@
 
 use crate::RequestId;
 
-/// A sticky key: asks with the same key stay with the same version as long as its share covers their bucket.
+/// A sticky key: requests with the same key stay with the same version as long as its share covers their bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SplitKey(u64);
 
 impl SplitKey {
-    /// Shares are parts of so many buckets.
+    /// Number of buckets that the shares divide.
     pub const BUCKETS: u16 = 10_000;
 
-    /// Of what a client calls itself, its user or its session.
+    /// The key of a name that the client chose for itself, its user or its session.
     pub fn of_text(text: &str) -> Self {
         Self::first_of(blake3::Hasher::new_derive_key("forebay 2026 split key").update(text.as_bytes()))
     }
 
-    /// Of a request that names nothing to stay by: every request decides anew.
+    /// The key of a request without such a name: every request is assigned independently.
     pub fn of_request(ask: RequestId) -> Self {
         Self::first_of(blake3::Hasher::new_derive_key("forebay 2026 split key of ask").update(&ask.0))
     }
 
-    /// As it travels; `None` for 0, which says that the client gave no key.
+    /// Reads the wire format; `None` for 0, which means that the client gave no key.
     pub fn from_wire(wire: u64) -> Option<Self> {
         (wire != 0).then_some(Self(wire))
     }
 
-    /// As it travels: never 0.
+    /// The wire format, never 0.
     pub fn to_wire(self) -> u64 {
         self.0
     }
 
-    /// Bucket of `model`, below [`Self::BUCKETS`]. Models are independent: who is in the first percent of one is
+    /// Bucket of `model`, below [`Self::BUCKETS`]. Models are independent: a key in the first percent of one is
     /// anywhere in another.
     pub fn bucket(self, model: &str) -> u16 {
         let mut hash = blake3::Hasher::new_derive_key("forebay 2026 split bucket");

@@ -1,4 +1,4 @@
-//! Where RabbitMQ is, how a connection to it is made, and why it could not be.
+//! The address of RabbitMQ, connections to it, and the reasons why they fail.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,7 +13,7 @@ use lapin::{AsyncTcpStream, Connection, ConnectionProperties, ErrorKind};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Longest time for address, TLS and the greeting together.
+/// Longest time for name lookup, TLS and the AMQP handshake together.
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// A server, as settings describe it.
@@ -40,12 +40,12 @@ impl Address {
         Ok(Self { uri, settings: settings.clone(), name: name.to_owned() })
     }
 
-    /// `host:port`, for texts.
+    /// `host:port`, for messages.
     pub(super) fn shown(&self) -> String {
         format!("{}:{}", self.uri.authority.host, self.uri.authority.port)
     }
 
-    /// One try, within ten seconds; the text says what failed and where.
+    /// Connects once, within ten seconds; the error says what failed and where.
     pub(super) async fn connect(&self) -> Result<Connection, String> {
         let tried = tokio::time::timeout(CONNECT, self.try_once()).await;
         let text = match tried {
@@ -81,7 +81,7 @@ impl Address {
         open.await.map_err(|error| self.told(&error))
     }
 
-    /// What the library says, in words that name the setting where one is likely to be wrong.
+    /// The library's error, with the setting that is likely to be wrong.
     fn told(&self, error: &lapin::Error) -> String {
         let text = error.to_string();
         match error.kind() {
@@ -131,7 +131,7 @@ fn certificates(setting: &str, file: &str) -> Result<Vec<CertificateDer<'static>
     if found.is_empty() { Err(wrong(&"holds no certificate")) } else { Ok(found) }
 }
 
-/// Logs why there is no connection, once a reason.
+/// Logs why there is no connection, once for each reason.
 pub(super) fn say_once(said: &mut String, why: &str) {
     if said != why {
         tracing::warn!(why, "rabbitmq is not in reach, trying again");
@@ -139,7 +139,7 @@ pub(super) fn say_once(said: &mut String, why: &str) {
     }
 }
 
-/// A thread with a runtime of its own: the library's tasks neither wait for actors nor keep them waiting.
+/// A thread with its own runtime: the library's tasks neither wait for actors nor delay them.
 #[derive(Debug)]
 pub(super) struct Thread(JoinHandle<()>);
 

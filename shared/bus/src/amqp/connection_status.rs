@@ -1,6 +1,6 @@
-//! What a RabbitMQ that is away means for the process. Until the first connection it is not ready, so that wrong settings
-//! stop a rollout. From then on an outage is told by the log and by a gauge alone: a process that is not ready is sent
-//! no requests over HTTP either, and those can do without RabbitMQ.
+//! What an outage of RabbitMQ means for the process. Until the first connection the process is unready, so that wrong
+//! settings stop a rollout. After that an outage shows in the log and in a gauge only: an unready process would get no
+//! requests over HTTP either, and those do not need RabbitMQ.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +10,7 @@ use forebay_runtime::{Host, StageMetrics};
 use crate::EdgeEvents as _;
 use crate::host_events::HostEvents;
 
-/// How one end stands with its server.
+/// The state of one connection to RabbitMQ.
 #[derive(Debug)]
 pub(super) struct ConnectionStatus {
     events: HostEvents,
@@ -27,7 +27,7 @@ impl ConnectionStatus {
         Self { events: HostEvents::register(host, &metrics, name), connected, before: AtomicBool::new(false) }
     }
 
-    /// There is a connection, and work passes.
+    /// There is a connection, and work gets through.
     pub(super) fn ready(&self) {
         self.before.store(true, Ordering::Relaxed);
         self.connected.set(1);
@@ -42,7 +42,7 @@ impl ConnectionStatus {
         }
     }
 
-    /// The connection stands, and what came over it cannot be passed on: that concerns every door.
+    /// There is a connection, but its requests cannot be passed on, which affects every endpoint.
     pub(super) fn stuck(&self, why: &str) {
         self.events.unready(why);
     }

@@ -1,4 +1,4 @@
-//! The queue of requests: declared, or found as it is.
+//! The queue of requests, which is declared here or exists already.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
 
-/// A channel on which the queue is known to exist. A refusal closes the channel, so the caller starts anew.
+/// A channel on which the queue is known to exist. A refusal closes the channel, so the caller starts again.
 pub(super) async fn declare(connection: &Connection, settings: &RabbitMqSettings) -> Result<Channel, String> {
     let failed = |error: lapin::Error| format!("RabbitMQ: {error}");
     let channel = connection.create_channel().await.map_err(failed)?;
@@ -40,7 +40,7 @@ pub(super) async fn declare(connection: &Connection, settings: &RabbitMqSettings
     Ok(channel)
 }
 
-/// What a declared queue is given. The library writes integers with their size; the server compares values alone.
+/// The arguments of a declared queue. The library writes integers with their size; the server compares values alone.
 fn arguments(settings: &RabbitMqSettings) -> FieldTable {
     let mut arguments = FieldTable::default();
     if settings.max_priority > 0 {

@@ -1,4 +1,4 @@
-//! What comes from RabbitMQ and what goes there, without the library's types.
+//! Messages from and to RabbitMQ, without the library's types.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use crate::Ack;
 use crate::kafka::RawRecord;
 
-/// A request as it came. Its ack is answered when its work is safe elsewhere; then the server forgets the message.
+/// A request. Its ack is answered when its work is safe elsewhere; then the message is acknowledged to the server.
 #[derive(Debug)]
 pub struct AmqpMessage {
     /// The body.
@@ -24,31 +24,26 @@ pub struct AmqpMessage {
     pub message_id: Option<String>,
     /// 0 to 9 and above, higher first.
     pub priority: Option<u8>,
-    /// How long the message is of use.
+    /// How long the message is valid.
     pub expiration: Option<Duration>,
     /// Seconds since 1970, as the client wrote it.
     pub timestamp: Option<u64>,
     /// Text and binary headers.
     pub headers: Vec<(String, Bytes)>,
-    /// The server's number of it on its connection.
+    /// The delivery tag, a number on its connection.
     pub tag: u64,
-    /// To be answered when its work is safe.
+    /// Answered when its work is safe.
     pub ack: Ack,
     pub(super) reject: Arc<AtomicBool>,
 }
 
-/// Messages at hand, each with an ack of its own.
+/// Messages that have arrived, each with its own ack.
 pub type AmqpMessages = Vec<AmqpMessage>;
 
 impl AmqpMessage {
     /// A message without properties: what tests begin with.
     pub fn new(payload: Bytes, ack: Ack) -> Self {
         Self::read(&BasicProperties::default(), payload, 0, ack, Arc::default())
-    }
-
-    /// Whether [`AmqpMessage::reject`] was called.
-    pub fn is_rejected(&self) -> bool {
-        self.reject.load(Ordering::Acquire)
     }
 
     /// When the ack is answered, the message goes to the queue's dead-letter exchange instead of being forgotten.
@@ -140,7 +135,7 @@ pub struct Answer {
     pub payload: Vec<u8>,
     /// W3C trace context of the span that sends it.
     pub traceparent: Option<String>,
-    /// Unix microseconds; an answer that could not be sent until then is given up.
+    /// When to stop trying to send it, in Unix microseconds.
     pub give_up_us: u64,
 }
 

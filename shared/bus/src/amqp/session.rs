@@ -1,6 +1,7 @@
-//! The messages of one connection: handed on, settled, tried again. One is acknowledged when its work is safe elsewhere and
-//! tried again here when it is not; the server gives it again when the connection ends. It is not sent back for another
-//! try: a quorum queue counts that, and from RabbitMQ 4 on drops a message that came back twenty times.
+//! The messages of one connection: handed on, settled, retried. A message is acknowledged when its work is safe
+//! elsewhere, and retried here when it is not; the server redelivers it when the connection ends. It is not returned to
+//! the queue for a retry: a quorum queue counts that, and from RabbitMQ 4 on drops a message that was returned twenty
+//! times.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,12 +18,12 @@ use lapin::{BasicProperties, Channel, Connection, Consumer};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::connection_status::ConnectionStatus;
-use super::hand::{Hand, Word};
 use super::message::{AmqpMessage, AmqpMessages};
+use super::unsettled::{Settlement, UnsettledTags};
 use crate::backoff::Backoff;
 use crate::{Ack, AckOutcome, Permit, Permits};
 
-/// Longest time for the last words on a connection.
+/// Longest time for closing a connection.
 pub(super) const CLOSE: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
@@ -52,26 +53,26 @@ pub(super) struct Settled {
 enum Ending {
     Safe,
     Rejected,
-    Failed(Box<Kept>),
+    Failed(Box<Original>),
 }
 
-/// What a message is made of once more when it failed, with its place among the permits.
-struct Kept {
+/// The parts that a message is built from again when it failed, with its permit.
+struct Original {
     properties: BasicProperties,
     data: Bytes,
     _permit: Permit,
 }
 
-/// One connection's worth of work.
+/// The work of one connection.
 pub(super) struct Session {
     connection: Connection,
     pub(super) channel: Channel,
     pub(super) consumer: Option<Consumer>,
-    pub(super) hand: Hand,
+    pub(super) unsettled: UnsettledTags,
     settled: UnboundedSender<Settled>,
     pub(super) endings: UnboundedReceiver<Settled>,
     /// Failed messages, and when they are tried again.
-    again: Vec<(Instant, u64, Box<Kept>)>,
+    again: Vec<(Instant, u64, Box<Original>)>,
     failures: Backoff,
     failing: bool,
 }
@@ -83,7 +84,7 @@ impl Session {
             connection,
             channel,
             consumer: Some(consumer),
-            hand: Hand::default(),
+            unsettled: UnsettledTags::default(),
             settled,
             endings,
             again: Vec::new(),
@@ -92,7 +93,7 @@ impl Session {
         }
     }
 
-    /// `first` and what is at hand behind it.
+    /// `first` and the deliveries that have arrived behind it.
     pub(super) fn gather(
         &mut self,
         first: Delivery,
@@ -112,8 +113,8 @@ impl Session {
         messages
     }
 
-    /// What failed and is to be handed on once more, after a pause: what failed a moment ago will most likely fail again
-    /// at once.
+    /// Failed messages whose pause is over. There is a pause because what failed a moment ago would most likely fail
+    /// again at once.
     pub(super) fn due(&mut self, counters: &Counters) -> impl Iterator<Item = AmqpMessages> {
         let mut due = Vec::new();
         if !self.again.is_empty() {
@@ -121,32 +122,33 @@ impl Session {
             due.extend(self.again.extract_if(.., |(due, ..)| *due <= now));
             counters.retried.inc_by(due.len() as u64);
         }
-        let mut due = due.into_iter().map(|(_, tag, kept)| self.hand_on(tag, *kept)).peekable();
+        let mut due = due.into_iter().map(|(_, tag, original)| self.hand_on(tag, *original)).peekable();
         std::iter::from_fn(move || due.peek().is_some().then(|| due.by_ref().take(MAX_BATCH_ITEMS).collect()))
     }
 
     fn take(&mut self, delivery: Delivery, permit: Permit) -> AmqpMessage {
-        self.hand.begin(delivery.delivery_tag);
-        let kept = Kept { properties: delivery.properties, data: delivery.data.into(), _permit: permit };
-        self.hand_on(delivery.delivery_tag, kept)
+        self.unsettled.begin(delivery.delivery_tag);
+        let original = Original { properties: delivery.properties, data: delivery.data.into(), _permit: permit };
+        self.hand_on(delivery.delivery_tag, original)
     }
 
-    fn hand_on(&self, tag: u64, kept: Kept) -> AmqpMessage {
+    fn hand_on(&self, tag: u64, original: Original) -> AmqpMessage {
         let (settled, reject) = (self.settled.clone(), Arc::new(AtomicBool::new(false)));
-        let mut message = AmqpMessage::read(&kept.properties, kept.data.clone(), tag, Ack::none(), Arc::clone(&reject));
+        let mut message =
+            AmqpMessage::read(&original.properties, original.data.clone(), tag, Ack::none(), Arc::clone(&reject));
         message.ack = Ack::new(move |outcome| {
             let ending = match outcome {
                 AckOutcome::Done if reject.load(Ordering::Acquire) => Ending::Rejected,
                 AckOutcome::Done => Ending::Safe,
-                AckOutcome::Failed => Ending::Failed(Box::new(kept)),
+                AckOutcome::Failed => Ending::Failed(Box::new(original)),
             };
-            // a connection that has ended is not told: its server gives the message again
+            // after the end of a connection there is no receiver: the server redelivers the message
             let _ = settled.send(Settled { tag, ending });
         });
         message
     }
 
-    /// Tells the server about `first` and everything else that has ended by now.
+    /// Settles `first` and everything else that has ended by now.
     pub(super) async fn settle(
         &mut self,
         first: Settled,
@@ -158,52 +160,52 @@ impl Session {
             match ending {
                 Ending::Rejected => {
                     counters.rejected.inc();
-                    self.say(Word::Reject(tag)).await?;
-                    self.hand.leave(tag);
+                    self.send(Settlement::Reject(tag)).await?;
+                    self.unsettled.remove(tag);
                 }
-                Ending::Safe => self.hand.done(tag),
-                Ending::Failed(kept) => {
+                Ending::Safe => self.unsettled.done(tag),
+                Ending::Failed(original) => {
                     if !self.failing {
                         connection_status.stuck("requests from RabbitMQ could not be passed on, they are tried again");
                     }
                     self.failing = true;
-                    self.again.push((Instant::now() + self.failures.next(), tag, kept));
+                    self.again.push((Instant::now() + self.failures.next(), tag, original));
                 }
             }
             next = self.endings.try_recv().ok();
         }
-        let words = self.hand.words();
-        if !words.is_empty() && std::mem::take(&mut self.failing) {
+        let settlements = self.unsettled.settlements();
+        if !settlements.is_empty() && std::mem::take(&mut self.failing) {
             self.failures.reset();
             connection_status.ready();
         }
-        for word in words {
-            self.say(word).await?;
+        for settlement in settlements {
+            self.send(settlement).await?;
         }
         Ok(())
     }
 
-    /// At the end others may try what failed here.
+    /// Returns the failed messages to the queue, so that another consumer may try them.
     pub(super) async fn give_back(&mut self) -> lapin::Result<()> {
         for (_, tag, _) in std::mem::take(&mut self.again) {
-            self.say(Word::Requeue(tag)).await?;
+            self.send(Settlement::Requeue(tag)).await?;
             // only now: an acknowledgement of a run must not cover it
-            self.hand.leave(tag);
+            self.unsettled.remove(tag);
         }
         Ok(())
     }
 
-    async fn say(&self, word: Word) -> lapin::Result<()> {
-        match word {
-            Word::Ack(tag, multiple) => self.channel.basic_ack(tag, BasicAckOptions { multiple }).await,
-            Word::Reject(tag) => self.channel.basic_reject(tag, BasicRejectOptions { requeue: false }).await,
-            Word::Requeue(tag) => {
+    async fn send(&self, settlement: Settlement) -> lapin::Result<()> {
+        match settlement {
+            Settlement::Ack(tag, multiple) => self.channel.basic_ack(tag, BasicAckOptions { multiple }).await,
+            Settlement::Reject(tag) => self.channel.basic_reject(tag, BasicRejectOptions { requeue: false }).await,
+            Settlement::Requeue(tag) => {
                 self.channel.basic_nack(tag, BasicNackOptions { multiple: false, requeue: true }).await
             }
         }
     }
 
-    /// What was sent here and not handed on goes back when the connection closes.
+    /// Stops consuming. Messages that arrived and were not handed on are redelivered when the connection closes.
     pub(super) async fn stop_intake(&mut self) {
         if let Some(consumer) = self.consumer.take() {
             let cancelled = self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());

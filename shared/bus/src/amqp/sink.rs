@@ -1,4 +1,4 @@
-//! Sends answers on a connection and a thread of its own. An answer is done when the server confirms it; what was not
+//! Sends answers, on its own connection and thread. An answer is done when the server confirms it; what was not
 //! confirmed when a connection ended is sent again on the next one.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -25,18 +25,19 @@ use super::message::{Answer, Target};
 use crate::Ack;
 use crate::backoff::Backoff;
 
-/// Answers sent and not confirmed at most; the rest waits here.
+/// Most answers that are sent and not confirmed; the rest waits here.
 const WINDOW: usize = 2048;
-/// Between two looks at the connection and the clock.
+/// Interval between checks of the connection and the clock.
 const TICK: Duration = Duration::from_millis(100);
-/// A server that takes nothing for so long is left: it blocks who publishes while it is short of memory or disk.
+/// The connection is closed when the server takes nothing for this long: it blocks publishers while it is short of
+/// memory or disk.
 const STUCK: Duration = Duration::from_secs(15);
-/// Rest of an answer that the server refused, for example because its queue is full.
+/// Pause before an answer that the server refused is sent again, for example because its queue was full.
 const REFUSED: Duration = Duration::from_millis(500);
-/// Longest time for the last words on a connection.
+/// Longest time for closing a connection.
 const CLOSE: Duration = Duration::from_secs(3);
 
-/// What to do with an answer that could not be sent until its time was over, and why it could not.
+/// Takes an answer that could not be sent in time, and the reason.
 pub type GiveUp = Arc<dyn Fn(Answer, &str, Ack) + Send + Sync>;
 
 struct Job {
@@ -46,7 +47,7 @@ struct Job {
     not_before: Option<Instant>,
 }
 
-/// The way to RabbitMQ. Cheap to clone.
+/// Sends answers to RabbitMQ. Cheap to clone.
 #[derive(Clone)]
 pub struct AmqpSink(Arc<Inner>);
 
@@ -64,10 +65,10 @@ impl std::fmt::Debug for AmqpSink {
 }
 
 impl AmqpSink {
-    /// The server need not be there yet.
+    /// Starts the thread that connects and sends. The server need not be reachable yet.
     ///
     /// # Errors
-    /// When `rabbitmq.url` is no address, or there is no thread.
+    /// When `rabbitmq.url` is not an address, or the thread cannot start.
     pub fn start(host: &Host, give_up: GiveUp) -> Result<Self, StartError> {
         let settings = host.settings().rabbitmq.clone();
         let address = Address::read(&settings, "forebay-publishing")?;
@@ -90,19 +91,19 @@ impl AmqpSink {
     }
 
     /// Sends an answer; `ack` is answered, and `spans` end, when the server has confirmed it, or has said that there is
-    /// no such queue any more: then nobody waits for it.
+    /// no such queue any more: then the client no longer waits.
     pub fn send(&self, answer: Answer, ack: Ack, spans: Vec<StageSpan>) {
         // a closed channel means the process is ending: the dropped ack is a nack, nothing is lost
         let _ = self.0.jobs.send(Job { answer, ack, spans, not_before: None });
     }
 
-    /// Leaves after what was handed over is confirmed, or after `limit`.
+    /// Disconnects when every answer is confirmed, or after `limit`.
     pub async fn close(self, limit: Duration) {
         let thread = self.0.thread.lock().take();
         self.0.stop.send_replace(true);
         let Some(thread) = thread else { return };
         if !thread.ended_within(limit).await {
-            tracing::warn!("not every answer over rabbitmq was confirmed, they are made again");
+            tracing::warn!("not every answer over rabbitmq was confirmed, the rest is made again");
         }
     }
 }
@@ -185,7 +186,7 @@ impl Running {
         }
     }
 
-    /// Whether nobody can hand anything over or wait for it any more.
+    /// Whether the sink was closed or every handle to it dropped.
     fn gone(&self) -> bool {
         *self.stopped.borrow() || self.stopped.has_changed().is_err()
     }
@@ -194,7 +195,7 @@ impl Running {
         let connection = self.address.connect().await?;
         let failed = |error: lapin::Error| format!("RabbitMQ at {}: {error}", self.address.shown());
         let replies = connection.create_channel().await.map_err(failed)?;
-        // a channel of its own: an exchange that goes takes the channel with it
+        // a separate channel: deleting the exchange closes the channel
         let results = connection.create_channel().await.map_err(failed)?;
         let exchange = self.settings.results_exchange.as_str();
         if !exchange.is_empty() {
@@ -273,7 +274,7 @@ impl Running {
             let sent = tokio::time::timeout(STUCK, sent).await;
             let id = session.next;
             session.next += 1;
-            // in hand before anything can fail
+            // recorded before anything can fail
             session.open.insert(id, job);
             let confirm = sent.map_err(|_| "RabbitMQ takes nothing; it may be short of memory or disk".to_owned())?;
             let confirm = confirm.map_err(|error| format!("the connection to RabbitMQ ended: {error}"))?;
@@ -316,7 +317,7 @@ impl Running {
         Ok(())
     }
 
-    /// Answers whose time is over, so that a server that does not come back does not keep the others waiting.
+    /// Gives up the answers whose time is over, so that the edges do not wait for a server that does not come back.
     fn give_up_late(&mut self, why: &str) {
         let now = now_us();
         if self.waiting.iter().all(|job| now < job.answer.give_up_us) {

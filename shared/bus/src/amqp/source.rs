@@ -1,4 +1,4 @@
-//! Takes requests from a queue, on a thread of its own. Permits are taken before messages; connections are made again
+//! Consumes requests from a queue, on its own thread. Permits are taken before messages; connections are made again
 //! when they end.
 
 use std::time::Duration;
@@ -16,12 +16,12 @@ use super::session::{CLOSE, Counters, Session, next};
 use crate::backoff::Backoff;
 use crate::{Permit, Permits};
 
-/// Between two looks at permits when there are none.
+/// Interval between checks for permits when there are none.
 const PATIENCE: Duration = Duration::from_millis(5);
-/// Between two looks at what is to be tried again.
+/// Interval between checks for messages to retry.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How far the end has come.
+/// The phase of shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 enum Phase {
     Taking,
@@ -29,7 +29,7 @@ enum Phase {
     Closing,
 }
 
-/// The running source. Dropped, it takes nothing more; [`AmqpSource::drain`] waits for what is in hand.
+/// The running source. Dropping it stops intake; [`AmqpSource::drain`] waits for the messages in flight.
 #[derive(Debug)]
 pub struct AmqpSource {
     phase: watch::Sender<Phase>,
@@ -37,11 +37,11 @@ pub struct AmqpSource {
 }
 
 impl AmqpSource {
-    /// Takes messages from `rabbitmq.queue` and hands those at hand, at most 256, to `take`. The server need not be
-    /// there yet.
+    /// Takes messages from `rabbitmq.queue` and hands those that have arrived, at most 256, to `take`. The server need
+    /// not be reachable yet.
     ///
     /// # Errors
-    /// When `rabbitmq.url` is no address, or there is no thread.
+    /// When `rabbitmq.url` is not an address, or the thread cannot start.
     pub fn start(
         host: &Host,
         permits: Permits,
@@ -60,12 +60,12 @@ impl AmqpSource {
         Ok(Self { phase, thread })
     }
 
-    /// Takes no more messages, waits up to `limit` until those in hand are settled, and leaves. What is not settled
-    /// then is given again by the server.
+    /// Stops intake, waits up to `limit` until the messages in flight are settled, and disconnects. The server
+    /// redelivers what is not settled by then.
     pub async fn drain(self, limit: Duration) {
         self.phase.send_replace(Phase::Finishing);
         if !self.thread.ended_within(limit).await {
-            tracing::warn!("requests from rabbitmq are not all settled, the server gives them again");
+            tracing::warn!("not all requests from rabbitmq are settled, the server redelivers the rest");
             self.phase.send_replace(Phase::Closing);
             self.thread.ended_within(CLOSE).await;
         }
@@ -122,7 +122,7 @@ impl<F: Fn(AmqpMessages) + Send + Sync + 'static> Running<F> {
         Ok(Session::new(connection, channel, consumer))
     }
 
-    /// `Ok` when the process stops and everything in hand is settled, or has to be left.
+    /// `Ok` when the process stops and everything in flight is settled, or has to be abandoned.
     async fn serve(&mut self, mut session: Session) -> Result<(), String> {
         self.connection_status.ready();
         self.pause.reset();
@@ -138,7 +138,7 @@ impl<F: Fn(AmqpMessages) + Send + Sync + 'static> Running<F> {
             } else {
                 session.due(&self.counters).for_each(|messages| (self.take)(messages));
             }
-            if phase == Phase::Closing || (phase == Phase::Finishing && session.hand.is_empty()) {
+            if phase == Phase::Closing || (phase == Phase::Finishing && session.unsettled.is_empty()) {
                 return session.close().await;
             }
             if permit.is_none() && phase == Phase::Taking {

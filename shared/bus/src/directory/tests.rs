@@ -24,6 +24,12 @@ fn changes_of(directory: &ModelDirectory) -> std::sync::mpsc::Receiver<()> {
     changes
 }
 
+/// Whether every live replica can answer with a version; `None` when there is no live replica of the model.
+fn everywhere(directory: &ModelDirectory, model: &str, version: u32) -> Option<bool> {
+    let ready_count = directory.ready_count(model, version);
+    (ready_count.live > 0).then(|| ready_count.all_ready())
+}
+
 #[test]
 fn a_view_is_published_when_it_says_something_new_and_its_generation_grows() {
     let directory = ModelDirectory::new("me");
@@ -86,18 +92,18 @@ fn an_older_view_that_comes_after_ours_is_written_over() {
 #[test]
 fn a_version_is_everywhere_when_every_live_replica_has_it() {
     let directory = ModelDirectory::expiring("me", Duration::from_secs(60));
-    assert_eq!(directory.every_live_replica_has("m", 1), None);
+    assert_eq!(everywhere(&directory, "m", 1), None);
     directory.report("m", Some(1), has(1, LoadState::Ready));
-    assert_eq!(directory.every_live_replica_has("m", 1), Some(true));
+    assert_eq!(everywhere(&directory, "m", 1), Some(true));
     directory.hear(other("b", has(1, LoadState::Loading)));
-    assert_eq!(directory.every_live_replica_has("m", 1), Some(false));
+    assert_eq!(everywhere(&directory, "m", 1), Some(false));
     directory.hear(other("b", has(1, LoadState::Failed)));
     assert_eq!(directory.ready_count("m", 1), ReadyCount { live: 2, ready: 1, failed: 1 });
     assert!(!directory.ready_count("m", 1).all_failed());
-    assert_eq!(directory.every_live_replica_has("m", 2), Some(false), "a version nobody speaks of");
-    directory.hear_gone(&DirectoryKey::Replica { replica: "b".into(), model: "m".into() });
-    assert_eq!(directory.every_live_replica_has("m", 1), Some(true));
-    assert_eq!(directory.every_live_replica_has("other", 1), None);
+    assert_eq!(everywhere(&directory, "m", 2), Some(false), "a version nobody speaks of");
+    directory.on_removed(&DirectoryKey::Replica { replica: "b".into(), model: "m".into() });
+    assert_eq!(everywhere(&directory, "m", 1), Some(true));
+    assert_eq!(everywhere(&directory, "other", 1), None);
 }
 
 #[test]
@@ -107,7 +113,7 @@ fn a_silent_replica_does_not_hold_the_others_up() {
     directory.report("m", None, has(1, LoadState::Ready));
     directory.hear(other("dead", has(1, LoadState::Loading)));
     assert!(changes.try_recv().is_ok());
-    assert_eq!(directory.every_live_replica_has("m", 1), Some(true));
+    assert_eq!(everywhere(&directory, "m", 1), Some(true));
     directory.sweep();
     assert!(changes.try_recv().is_ok(), "its expiry is told");
 }
@@ -115,8 +121,8 @@ fn a_silent_replica_does_not_hold_the_others_up() {
 #[test]
 fn records_of_the_long_dead_are_taken_away_unless_they_speak_again() {
     let directory = ModelDirectory::new("me");
-    directory.find_dead(other("dead", vec![]));
-    directory.find_dead(other("back", vec![]));
+    directory.on_stale(other("dead", vec![]));
+    directory.on_stale(other("back", vec![]));
     directory.hear(other("back", vec![]));
     assert_eq!(directory.replicas("m").len(), 1);
     assert!(matches!(&directory.outgoing().dead[..], [DirectoryKey::Replica { replica, .. }] if replica == "dead"));
@@ -149,6 +155,6 @@ fn echoes_of_this_replica_change_nothing() {
     let directory = ModelDirectory::new("me");
     directory.report("m", Some(2), has(2, LoadState::Ready));
     directory.hear(other("me", has(1, LoadState::Failed)));
-    directory.hear_gone(&DirectoryKey::Replica { replica: "me".into(), model: "m".into() });
+    directory.on_removed(&DirectoryKey::Replica { replica: "me".into(), model: "m".into() });
     assert_eq!(directory.replicas("m")[0].production, 2);
 }

@@ -1,5 +1,5 @@
-//! A reader of partitions it is told to read, from their end and without a group: replies to one ingestion replica, and
-//! what prediction tells caching. It commits nothing: what it misses was answered by someone else or is advisory.
+//! A reader of given partitions, from their end and without a group: replies to one ingestion replica, and the
+//! predictions for caching. It commits nothing: a record that it misses was answered elsewhere or is advisory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -92,7 +92,7 @@ impl AssignedConsumer {
     pub(crate) fn assign_when_reachable(self, partitions: Vec<i32>) -> Result<(), StartError> {
         spawn("kafka-follow", move || {
             while let Err(error) = self.assign(&partitions) {
-                let why = self.shared.consumer.context().0.behind(&error);
+                let why = self.shared.consumer.context().0.explain(&error);
                 self.shared.events.unready(&format!("topic {}: {why}", self.shared.topic));
                 std::thread::sleep(AGAIN);
                 if self.shared.closing.load(Ordering::Acquire) {
@@ -103,7 +103,7 @@ impl AssignedConsumer {
     }
 
     /// Reads exactly these partitions from now on. New ones begin at their end, taken before this returns, so that
-    /// nothing written afterwards is missed. When that fails, the reader goes on trying.
+    /// nothing written afterwards is missed. When that fails, the reader keeps trying.
     pub(crate) fn assign(&self, partitions: &[i32]) -> Result<(), KafkaError> {
         let mut wanted = self.shared.wanted.lock();
         let done = self.shared.assign(partitions);
@@ -144,11 +144,11 @@ impl Shared {
         Ok(())
     }
 
-    /// Asks the broker for the topic anew: the client remembers for a long time that a topic was not there, or not for it,
-    /// and answers from that memory.
+    /// Fetches the topic's metadata from the broker: the client caches for a long time that a topic is missing, or that
+    /// it has no access to it.
     fn look_up(&self, partitions: &[i32]) -> Result<(), KafkaError> {
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), BROKER)?;
-        self.consumer.context().0.over();
+        self.consumer.context().0.clear();
         let unknown = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
         let Some(topic) = metadata.topics().first() else { return Err(unknown) };
         if let Some(code) = topic.error() {
@@ -158,7 +158,7 @@ impl Shared {
         if partitions.iter().all(known) { Ok(()) } else { Err(unknown) }
     }
 
-    /// Tries again what failed.
+    /// Tries the partitions that could not be assigned again.
     fn catch_up(&self) {
         let mut wanted = self.wanted.lock();
         if let Some(partitions) = &*wanted

@@ -8,7 +8,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::statistics::Statistics;
 use rdkafka::{ClientConfig, ClientContext};
 
-use super::refusal::Refusal;
+use super::auth_failure::AuthFailure;
 
 /// Makes client configurations from the settings. The operator's `kafka.options` come last and win.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl Client {
             .set("enable.auto.commit", "true")
             .set("auto.commit.interval.ms", self.settings.commit_interval.as_millis().to_string())
             .set("enable.auto.offset.store", "false")
-            // incremental: members that keep their partitions go on working through a rebalance
+            // incremental: members keep working on the partitions that they keep during a rebalance
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", session.to_string())
             // a member learns of a rebalance with its next heartbeat, and partitions on the move stand still until then
@@ -67,7 +67,7 @@ impl Client {
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            // batches are made at the door; waiting again on every hop only adds latency
+            // batches are made by ingestion; waiting again on every hop would only add latency
             .set("linger.ms", "0")
             .set("compression.type", "none")
             .set("queue.buffering.max.messages", "100000")
@@ -105,7 +105,7 @@ impl Client {
             .set("reconnect.backoff.max.ms", "1000")
             .set("topic.metadata.refresh.interval.ms", "30000")
             .set("allow.auto.create.topics", "false")
-            // heard, not logged: a listener that wants TLS shows in nothing else
+            // recorded, not logged: the only sign of a listener that expects TLS
             .set("log.connection.close", "true");
         config
     }
@@ -130,7 +130,7 @@ impl Client {
                 config.set(property, value);
             }
         }
-        // the OpenSSL inside looks for the machine's authorities where nobody has them (/usr/local/ssl)
+        // the bundled OpenSSL looks for the machine's authorities in /usr/local/ssl, where there are none
         if ca.is_empty() && !self.settings.options.contains_key("ssl.ca.pem") {
             config.set("ssl.ca.location", "probe");
         }
@@ -148,12 +148,12 @@ impl Client {
     }
 }
 
-/// The group id of a stage's readers without a group: librdkafka wants one, and asks the broker about it.
+/// The group id of a stage's readers without a group: librdkafka requires one, and looks its coordinator up.
 pub fn reader_group(stage: &str) -> String {
     format!("{stage}-follower")
 }
 
-/// Runs `run` on a thread of its own.
+/// Runs `run` on a new thread.
 pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
     std::thread::Builder::new().name(name.into()).spawn(run).map_err(StartError::failed)?;
     Ok(())
@@ -164,8 +164,8 @@ pub(crate) fn refused(error: &rdkafka::error::KafkaError) -> StartError {
     StartError::setting("kafka", error.to_string())
 }
 
-/// librdkafka repeats itself many times a second while a broker is away; what matters reaches the log once, as the
-/// component that becomes unready.
+/// librdkafka logs many times a second while a broker cannot be reached; what matters is logged once, when the
+/// component becomes unready.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, text: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
@@ -189,18 +189,18 @@ pub(crate) fn round_trip(statistics: &Statistics) -> Option<Duration> {
     (count > 0).then(|| Duration::from_micros((sum / count).unsigned_abs()))
 }
 
-/// For clients without callbacks of their own: remembers why a broker does not let them in.
+/// The context of clients without further callbacks: remembers why a broker rejects them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Quiet(pub(crate) Refusal);
+pub(crate) struct Quiet(pub(crate) AuthFailure);
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        self.0.hear(facility, text);
+        self.0.record_log(facility, text);
         log(level, facility, text);
     }
 
     fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
-        self.0.note(&error, reason);
+        self.0.record_error(&error, reason);
         tracing::debug!(%error, reason, "kafka client reports an error");
     }
 }
@@ -226,7 +226,7 @@ mod tests {
         for config in all(&client(&[], &[])) {
             assert_eq!(config.get("security.protocol"), Some("plaintext"));
             assert_eq!((config.get("sasl.mechanisms"), config.get("sasl.password")), (None, None));
-            // whoever asks for TLS in the options alone trusts the machine's authorities as well
+            // TLS that is set in the options alone trusts the machine's authorities as well
             assert_eq!(config.get("ssl.ca.location"), Some("probe"));
         }
     }

@@ -1,4 +1,4 @@
-//! Dead letters: what nobody can be answered for, with the original bytes and why.
+//! Dead letters: records that cannot be processed, with the original bytes and the reason.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct DeadLetter {
     pub record: RawRecord,
 }
 
-/// Where dead letters go. Cheap to clone.
+/// Sends dead letters to their topic. Cheap to clone.
 #[derive(Clone)]
 pub struct DeadLetters {
     stage: &'static str,
@@ -70,7 +70,7 @@ impl DeadLetters {
         })
     }
 
-    /// Sends one; `ack` is answered when it is safe.
+    /// Sends a dead letter; `ack` is answered when the broker has it.
     pub fn send(&self, letter: DeadLetter, ack: Ack) {
         let DeadLetter { code, message, topic, record } = letter;
         self.events.dead_letter();
@@ -83,7 +83,7 @@ impl DeadLetters {
             code,
             reason = message,
             trace_id,
-            "record goes to the dead letters"
+            "record sent to the dead letters"
         );
         let Some((sink, to)) = &self.to else { return ack.ack() };
         // wrapped around the topic's own count: dead letters may have fewer partitions than the source
@@ -92,7 +92,7 @@ impl DeadLetters {
         let headers = headers(self.stage, &self.group, code, &message, &topic, &record);
         let bare = headers.clone().insert(Header { key: "forebay-truncated", value: Some("true") });
         let (again, name, events) = (sink.clone(), Arc::clone(to), Arc::clone(&self.events));
-        // a letter over the topic's limit is sent again without its value: the headers say where the original lies
+        // one over the topic's limit is sent again without its value: the headers name the original record
         let too_large: Undeliverable = Arc::new(move |_, error, _, ack| {
             tracing::warn!(topic = &*name, error, trace_id, "dead letter is too large, sending its headers alone");
             let trace_id = trace_id.clone();

@@ -1,7 +1,7 @@
 //! The model directory of a process on the compacted topic `forebay.models`.
 //!
-//! Every process reads all partitions from the beginning, without a group, and is ready at the end. Those with prediction
-//! in them write as well.
+//! Every process reads all partitions from the beginning, without a group, and is ready when it has reached the end.
+//! Those that run prediction write as well.
 
 mod reader;
 mod writer;
@@ -55,11 +55,11 @@ impl DirectoryEdge {
         Ok(())
     }
 
-    /// Takes this replica's states away and waits, for a moment, until that is on its way. Reading goes on.
+    /// Removes this replica's states from the topic and waits a moment until the broker has that. Reading continues.
     pub(super) fn leave(&mut self) {
         self.leaving.store(true, Ordering::Release);
         if let Some(writer) = self.writer.take() {
-            // it bounds itself
+            // the writer bounds its own time
             let _ = writer.join();
         }
     }

@@ -139,8 +139,8 @@ impl Edges {
         DeadLetters::to_topic(self.stage, &consumer_group(self.stage), self.sink.clone(), topic, events)
     }
 
-    /// The sending end of an edge. A batch that cannot be sent on before its deadline is answered with an error over the
-    /// results topic; what cannot be sent there either is read again from the source.
+    /// The sending end of an edge. A batch that cannot be sent on before its deadline is answered with an error over
+    /// the results topic; what cannot be sent there either is read again from the source.
     pub fn outlet<P: Payload + Default + 'static>(&self, edge: &Edge<P>) -> Outlet<P> {
         let undeliverable = (edge.spec().partitioning == Partitioning::Batch).then(|| {
             let results = self.kafka_outlet(RESULTS.spec(), None).into_outlet();

@@ -1,5 +1,5 @@
-//! What one consumer has in hand, per partition. The source's thread begins work and commits; acks end work from any
-//! thread.
+//! The records that one consumer has in flight, per partition. The source's thread begins work and commits; acks end
+//! work from any thread.
 
 use std::time::{Duration, Instant};
 
@@ -9,21 +9,21 @@ use rustc_hash::FxHashMap;
 use super::watermark::Watermark;
 use crate::AckOutcome;
 
-/// Done but not committable work a partition may pile up behind one slow item before it is held back.
+/// Number of offsets that a partition may run ahead of its watermark before no more records are taken.
 const MAX_SPAN: usize = 65_536;
 
 /// Shared by a source, its rebalance callback and the acks of its deliveries.
 #[derive(Debug, Default)]
 pub(crate) struct OffsetTracker {
-    partitions: Mutex<FxHashMap<i32, Hand>>,
+    partitions: Mutex<FxHashMap<i32, PartitionState>>,
     ended: Condvar,
 }
 
 #[derive(Debug)]
-struct Hand {
-    /// Acks of an earlier assignment, or from before a rewind, say nothing about this one.
+struct PartitionState {
+    /// Changes with every assignment and rewind, so that acks from before are ignored.
     generation: u64,
-    /// Partitions that arrived together share it.
+    /// Number of the assignment; partitions that were assigned together share it.
     arrival: u64,
     watermark: Watermark,
     moved: bool,
@@ -32,20 +32,20 @@ struct Hand {
     moved_at: Instant,
 }
 
-/// One record, or a run of records, in hand.
+/// One record, or a run of records, in flight.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ticket {
+pub(crate) struct InFlightRecord {
     partition: i32,
     generation: u64,
     first: i64,
 }
 
 impl OffsetTracker {
-    /// Partitions arrive.
+    /// Adds newly assigned partitions.
     pub(crate) fn assign(&self, partitions: &[i32], generation: u64) {
-        let mut hands = self.partitions.lock();
+        let mut states = self.partitions.lock();
         for partition in partitions {
-            let hand = Hand {
+            let state = PartitionState {
                 generation,
                 arrival: generation,
                 watermark: Watermark::default(),
@@ -54,100 +54,101 @@ impl OffsetTracker {
                 fresh: true,
                 moved_at: Instant::now(),
             };
-            hands.insert(*partition, hand);
+            states.insert(*partition, state);
         }
     }
 
-    /// Partitions leave. Waits up to `budget` for their work, then returns what may be stored for each; later acks are
-    /// of an earlier generation and change nothing.
+    /// Removes revoked partitions. Waits up to `budget` for their work, then returns the offset that may be stored for
+    /// each; later acks belong to an earlier generation and change nothing.
     pub(crate) fn revoke(&self, partitions: &[i32], budget: Duration) -> Vec<(i32, i64)> {
         let deadline = Instant::now() + budget;
-        let mut hands = self.partitions.lock();
-        let busy = |hands: &FxHashMap<i32, Hand>| {
-            partitions.iter().any(|p| hands.get(p).is_some_and(|hand| hand.watermark.busy() && !hand.rewind))
+        let mut states = self.partitions.lock();
+        let busy = |states: &FxHashMap<i32, PartitionState>| {
+            partitions.iter().any(|p| states.get(p).is_some_and(|state| state.watermark.busy() && !state.rewind))
         };
-        while busy(&hands) && !self.ended.wait_until(&mut hands, deadline).timed_out() {}
-        let left = |p: &i32| hands.remove(p).and_then(|hand| hand.watermark.watermark()).map(|offset| (*p, offset));
+        while busy(&states) && !self.ended.wait_until(&mut states, deadline).timed_out() {}
+        let left = |p: &i32| states.remove(p).and_then(|state| state.watermark.watermark()).map(|offset| (*p, offset));
         partitions.iter().filter_map(left).collect()
     }
 
-    /// The partitions in hand.
+    /// The assigned partitions.
     pub(crate) fn assigned(&self) -> Vec<i32> {
         self.partitions.lock().keys().copied().collect()
     }
 
     /// Work on `first..=last` begins; `None` when the partition has just left.
-    pub(crate) fn begin(&self, partition: i32, first: i64, last: i64) -> Option<Ticket> {
-        let mut hands = self.partitions.lock();
-        let hand = hands.get_mut(&partition)?;
-        if !hand.watermark.busy() {
-            hand.moved_at = Instant::now();
+    pub(crate) fn begin(&self, partition: i32, first: i64, last: i64) -> Option<InFlightRecord> {
+        let mut states = self.partitions.lock();
+        let state = states.get_mut(&partition)?;
+        if !state.watermark.busy() {
+            state.moved_at = Instant::now();
         }
-        hand.watermark.begin(first, last);
-        Some(Ticket { partition, generation: hand.generation, first })
+        state.watermark.begin(first, last);
+        Some(InFlightRecord { partition, generation: state.generation, first })
     }
 
-    /// For the first record since its partition arrived: which arrival that was, and every partition that came with it.
+    /// For the first record since its partition was assigned: the number of that assignment and all its partitions.
     /// `None` for the records after it.
     pub(crate) fn take_fresh(&self, partition: i32) -> Option<(u64, Vec<u32>)> {
-        let mut hands = self.partitions.lock();
-        let hand = hands.get_mut(&partition)?;
-        let arrival = std::mem::take(&mut hand.fresh).then_some(hand.arrival)?;
-        let together = hands.iter().filter(|(_, hand)| hand.arrival == arrival).map(|(p, _)| p.unsigned_abs());
+        let mut states = self.partitions.lock();
+        let state = states.get_mut(&partition)?;
+        let arrival = std::mem::take(&mut state.fresh).then_some(state.arrival)?;
+        let together = states.iter().filter(|(_, state)| state.arrival == arrival).map(|(p, _)| p.unsigned_abs());
         Some((arrival, together.collect()))
     }
 
-    /// Work ended.
-    pub(crate) fn end(&self, ticket: Ticket, outcome: AckOutcome) {
-        let mut hands = self.partitions.lock();
-        let Some(hand) = hands.get_mut(&ticket.partition).filter(|hand| hand.generation == ticket.generation) else {
+    /// Ends work on a record.
+    pub(crate) fn end(&self, record: InFlightRecord, outcome: AckOutcome) {
+        let mut states = self.partitions.lock();
+        let Some(state) = states.get_mut(&record.partition).filter(|state| state.generation == record.generation)
+        else {
             return;
         };
         match outcome {
             AckOutcome::Done => {
-                if hand.watermark.done(ticket.first) {
-                    hand.moved = true;
-                    hand.moved_at = Instant::now();
+                if state.watermark.done(record.first) {
+                    state.moved = true;
+                    state.moved_at = Instant::now();
                 }
             }
-            AckOutcome::Failed => hand.rewind = true,
+            AckOutcome::Failed => state.rewind = true,
         }
-        if !hand.watermark.busy() || hand.rewind {
+        if !state.watermark.busy() || state.rewind {
             self.ended.notify_all();
         }
     }
 
-    /// Offsets that moved since the last call: what the source stores for the next commit.
+    /// Watermarks that moved since the last call: the offsets that the source stores for the next commit.
     pub(crate) fn take_moved(&self) -> Vec<(i32, i64)> {
-        let mut hands = self.partitions.lock();
-        let moved = |(partition, hand): (&i32, &mut Hand)| {
-            std::mem::take(&mut hand.moved).then_some(())?;
-            Some((*partition, hand.watermark.watermark()?))
+        let mut states = self.partitions.lock();
+        let moved = |(partition, state): (&i32, &mut PartitionState)| {
+            std::mem::take(&mut state.moved).then_some(())?;
+            Some((*partition, state.watermark.watermark()?))
         };
-        hands.iter_mut().filter_map(moved).collect()
+        states.iter_mut().filter_map(moved).collect()
     }
 
-    /// Partitions whose work failed, with the offset to read again from. Their open work is forgotten.
+    /// Partitions whose work failed, with the offset to read again from. Their records in flight are forgotten.
     pub(crate) fn take_rewinds(&self, generation: u64) -> Vec<(i32, i64)> {
-        let mut hands = self.partitions.lock();
-        let rewound = |(partition, hand): (&i32, &mut Hand)| {
-            std::mem::take(&mut hand.rewind).then_some(())?;
-            hand.generation = generation;
-            hand.watermark.rewind();
-            Some((*partition, hand.watermark.watermark()?))
+        let mut states = self.partitions.lock();
+        let rewound = |(partition, state): (&i32, &mut PartitionState)| {
+            std::mem::take(&mut state.rewind).then_some(())?;
+            state.generation = generation;
+            state.watermark.rewind();
+            Some((*partition, state.watermark.watermark()?))
         };
-        hands.iter_mut().filter_map(rewound).collect()
+        states.iter_mut().filter_map(rewound).collect()
     }
 
-    /// Whether some partition has piled up all it may behind one slow item.
+    /// Whether a partition is as far ahead of its watermark as it may be.
     pub(crate) fn full(&self) -> bool {
-        self.partitions.lock().values().any(|hand| hand.watermark.span() >= MAX_SPAN)
+        self.partitions.lock().values().any(|state| state.watermark.span() >= MAX_SPAN)
     }
 
-    /// How long the most stuck partition has had work in hand without its watermark moving.
+    /// The longest time for which a partition has had work in flight without its watermark moving.
     pub(crate) fn stalled(&self) -> Duration {
-        let hands = self.partitions.lock();
-        let stuck = hands.values().filter(|hand| hand.watermark.busy()).map(|hand| hand.moved_at.elapsed());
+        let states = self.partitions.lock();
+        let stuck = states.values().filter(|state| state.watermark.busy()).map(|state| state.moved_at.elapsed());
         stuck.max().unwrap_or_default()
     }
 }
@@ -186,9 +187,9 @@ mod tests {
     fn a_revocation_waits_for_work_within_its_budget() {
         let offset_tracker = std::sync::Arc::new(OffsetTracker::default());
         offset_tracker.assign(&[0, 1], 1);
-        let ticket = offset_tracker.begin(0, 3, 3).unwrap();
+        let record = offset_tracker.begin(0, 3, 3).unwrap();
         let other = std::sync::Arc::clone(&offset_tracker);
-        let worker = std::thread::spawn(move || other.end(ticket, AckOutcome::Done));
+        let worker = std::thread::spawn(move || other.end(record, AckOutcome::Done));
         assert_eq!(offset_tracker.revoke(&[0, 1], Duration::from_secs(10)), [(0, 4)]);
         worker.join().unwrap();
     }

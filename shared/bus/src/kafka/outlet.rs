@@ -1,4 +1,4 @@
-//! Batches to inner topics.
+//! Sends batches to topics between stages.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl KafkaOutlet {
 
     /// Groups items by partition, in records of at most [`MAX_BATCH_ITEMS`].
     fn split<P>(&self, mut items: Vec<Item<P>>, batch_partition: u32) -> Vec<(u32, Vec<Item<P>>)> {
-        // not known yet: the doors have counted with the number of partitions that all inner topics share
+        // while it is unknown: ingestion used the number of partitions that all these topics share
         let count = self.sink.partitions(&self.topic).unwrap_or(u32::MAX).max(1);
         let partition = |item: &Item<P>| match self.partitioning {
             Partitioning::Result => Some(item.context.result_partition() % count),

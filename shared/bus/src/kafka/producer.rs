@@ -17,8 +17,8 @@ use rdkafka::statistics::Statistics;
 use rdkafka::{ClientConfig, ClientContext};
 use rustc_hash::FxHashMap;
 
+use super::auth_failure::AuthFailure;
 use super::client::{self, Client};
-use super::refusal::Refusal;
 use crate::backoff::resend_delay;
 use crate::messaging::{set_offset, set_partition};
 use crate::{Ack, EdgeEvents};
@@ -79,12 +79,12 @@ struct Retry {
 struct Context {
     retries: Mutex<Sender<Retry>>,
     events: Arc<dyn EdgeEvents>,
-    refusal: Refusal,
+    auth_failure: AuthFailure,
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        self.refusal.hear(facility, text);
+        self.auth_failure.record_log(facility, text);
         client::log(level, facility, text);
     }
 
@@ -99,7 +99,7 @@ impl ClientContext for Context {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.events.fail(&format!("producer: {reason}"));
         }
-        self.refusal.note(&error, reason);
+        self.auth_failure.record_error(&error, reason);
         tracing::debug!(%error, reason, "producer reports an error");
     }
 }
@@ -167,7 +167,7 @@ impl RecordSink {
     ) -> Result<Self, KafkaError> {
         let (retries, due) = channel();
         let config: ClientConfig = client.producer();
-        let context = Context { retries: Mutex::new(retries), events, refusal: Refusal::default() };
+        let context = Context { retries: Mutex::new(retries), events, auth_failure: AuthFailure::default() };
         let producer = Arc::new(config.create_with_context(context)?);
         serve_reports(&producer)?;
         let inner = Arc::new(Inner {
@@ -243,7 +243,7 @@ impl RecordSink {
     /// Asks the broker for the partitions of `topic`.
     pub(crate) fn refresh(&self, topic: &str, limit: Duration) -> Result<u32, KafkaError> {
         let metadata = self.0.producer.client().fetch_metadata(Some(topic), limit)?;
-        self.0.producer.context().refusal.over();
+        self.0.producer.context().auth_failure.clear();
         let topics = metadata.topics();
         // a topic that this client has no right to is another matter than one that is not there
         if let Some(code) = topics.first().and_then(|topic| topic.error()) {
@@ -259,8 +259,8 @@ impl RecordSink {
     }
 
     /// Why `error` came about, where the broker has said so.
-    pub(crate) fn behind(&self, error: &KafkaError) -> String {
-        self.0.producer.context().refusal.behind(error)
+    pub(crate) fn explain(&self, error: &KafkaError) -> String {
+        self.0.producer.context().auth_failure.explain(error)
     }
 
     /// Names of all topics that this client may see; the broker's own are left out.
@@ -332,7 +332,8 @@ impl Inner {
 }
 
 /// Delivery reports are served on a thread of their own, for as long as somebody holds the producer. The client's own
-/// thread for this waits 100 ms at a time and spins through the last of them, which is a core's percent on an idle service.
+/// thread for this waits 100 ms at a time and spins through the last of them, which is a core's percent on an idle
+/// service.
 fn serve_reports(producer: &Arc<BaseProducer<Context>>) -> Result<(), KafkaError> {
     let producer = Arc::downgrade(producer);
     let serve = move || {

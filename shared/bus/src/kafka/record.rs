@@ -1,4 +1,4 @@
-//! Records of outside topics, as they came.
+//! Records of clients, unparsed.
 
 use bytes::{Bytes, BytesMut};
 use rdkafka::Message;
@@ -20,11 +20,11 @@ pub struct RawRecord {
     pub key: Option<Bytes>,
     /// Partition of the source topic.
     pub partition: u32,
-    /// Offset in it.
+    /// Offset in the partition.
     pub offset: u64,
     /// Record timestamp in milliseconds, -1 when there is none.
     pub timestamp_ms: i64,
-    /// Headers in their order.
+    /// Headers in the order of the record.
     pub headers: Vec<(String, Bytes)>,
 }
 

@@ -1,5 +1,5 @@
-//! A member of a consumer group on a thread of its own. It takes permits before records, gives each record an ack, and
-//! commits the watermark behind those acks.
+//! A member of a consumer group, on its own thread. It takes permits before records, gives each record an ack, and
+//! commits the watermark that follows from those acks.
 
 mod context;
 mod intake;
@@ -16,34 +16,34 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
+use super::auth_failure::AuthFailure;
 use super::offset_tracker::OffsetTracker;
-use super::refusal::Refusal;
 use super::rewind::RewindPause;
 use crate::{EdgeEvents, Permits};
 
-/// Between two looks at acks, rewinds and the clock.
+/// Interval between checks of acks, rewinds and the clock.
 const TICK: Duration = Duration::from_millis(50);
-/// A source without permits keeps its prefetched records so long; then it pauses, and goes on serving rebalances.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Work in hand whose watermark stands still so long ends the process: something lost its ack.
+/// A source without permits keeps its prefetched records for this long; then it pauses, and still serves rebalances.
+const PREFETCH_HOLD: Duration = Duration::from_secs(1);
+/// The process ends when the watermark of work in flight has not moved for this long: an ack was lost.
 const STALL: Duration = Duration::from_secs(600);
-/// Between two questions whether rights have been given.
-const AGAIN: Duration = Duration::from_secs(1);
+/// Interval between retries after an authorization failure.
+const RETRY_ACCESS: Duration = Duration::from_secs(1);
 /// Longest wait for the broker while leaving the group.
 const CLOSE: Duration = Duration::from_secs(5);
 
-/// The first record of a partition after it arrived.
+/// The first record of a partition after it was assigned.
 #[derive(Clone, Debug)]
 pub struct FirstRecord {
-    /// Its time, milliseconds; -1 when it has none.
+    /// Its timestamp in milliseconds; -1 when it has none.
     pub timestamp_ms: i64,
-    /// Which arrival of partitions this is; each has a number of its own.
+    /// Number of the assignment in which the partition arrived.
     pub arrival: u64,
-    /// Every partition that arrived with it, its own included.
+    /// Every partition of that assignment, its own included.
     pub partitions: Vec<u32>,
 }
 
-/// Called on the source's thread before the record is taken.
+/// Called on the source's thread before the first record of a partition is taken.
 pub type OnFirst = Box<dyn FnMut(FirstRecord) + Send>;
 
 /// What a source needs to start.
@@ -77,17 +77,17 @@ struct Control {
 
 impl Source {
     pub(crate) fn start(spec: SourceSpec, intake: impl Intake) -> Result<Self, KafkaError> {
-        let offset_tracker = Arc::new(OffsetTracker::default());
+        let offsets = Arc::new(OffsetTracker::default());
         let generation = Arc::new(AtomicU64::new(0));
         let context = SourceContext {
             topic: Arc::clone(&spec.topic),
-            offset_tracker: Arc::clone(&offset_tracker),
+            offsets: Arc::clone(&offsets),
             generation: Arc::clone(&generation),
             from_latest: spec.from_latest,
             events: Arc::clone(&spec.events),
             on_assigned: spec.on_assigned,
             on_leaving: spec.on_leaving,
-            refusal: Refusal::default(),
+            auth_failure: AuthFailure::default(),
             joined: AtomicBool::new(false),
         };
         let consumer: BaseConsumer<SourceContext> = spec.config.create_with_context(context)?;
@@ -97,7 +97,7 @@ impl Source {
         let mut running = Running {
             consumer,
             topic: spec.topic,
-            offset_tracker,
+            offsets,
             generation,
             permits: spec.permits,
             events: spec.events,
@@ -117,20 +117,20 @@ impl Source {
         Ok(Self { topic, control, thread: Some(thread) })
     }
 
-    /// Takes no more records; rebalances and acks are still served.
+    /// Stops taking records; rebalances and acks are still served.
     pub(crate) fn stop_intake(&self) {
         self.control.intake_stopped.store(true, Ordering::Release);
     }
 
-    /// Commits what is done and leaves the group, within a bound. A close that hangs is left behind: correctness never
-    /// rests on it.
+    /// Commits finished work and leaves the group, within a bound. A close that hangs is abandoned: correctness does
+    /// not depend on it.
     pub(crate) fn close(mut self) {
         self.control.closing.store(true, Ordering::Release);
         let Some(thread) = self.thread.take() else { return };
         let deadline = Instant::now() + CLOSE;
         while !thread.is_finished() {
             if Instant::now() > deadline {
-                tracing::warn!(topic = &*self.topic, "leaving the group takes too long, going on without");
+                tracing::warn!(topic = &*self.topic, "leaving the group takes too long, closing without it");
                 return;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -141,7 +141,7 @@ impl Source {
 struct Running<I> {
     consumer: BaseConsumer<SourceContext>,
     topic: Arc<str>,
-    offset_tracker: Arc<OffsetTracker>,
+    offsets: Arc<OffsetTracker>,
     generation: Arc<AtomicU64>,
     permits: Permits,
     events: Arc<dyn EdgeEvents>,
@@ -151,7 +151,7 @@ struct Running<I> {
     rewind_pause: RewindPause,
     ticked: Instant,
     paused: bool,
-    /// The broker has refused the topic or the group for want of rights; when it was last asked again.
+    /// When access to the topic or the group, which the broker has denied, was last tried again.
     forbidden: Option<Instant>,
 }
 
@@ -161,7 +161,7 @@ impl<I: Intake> Running<I> {
             self.tick();
             let held_back = self.control.intake_stopped.load(Ordering::Acquire)
                 || !self.rewind_pause.left(Instant::now()).is_zero()
-                || self.offset_tracker.full();
+                || self.offsets.full();
             if held_back {
                 self.serve_paused(TICK);
             } else {
@@ -187,7 +187,7 @@ impl<I: Intake> Running<I> {
             if self.control.intake_stopped.load(Ordering::Acquire) || self.control.closing.load(Ordering::Acquire) {
                 return;
             }
-            if waiting.elapsed() > PATIENCE {
+            if waiting.elapsed() > PREFETCH_HOLD {
                 self.serve_paused(Duration::ZERO);
             }
         };
@@ -210,19 +210,19 @@ impl<I: Intake> Running<I> {
                     if self.forbidden.take().is_some() {
                         self.events.ready();
                     }
-                    // asked only where somebody wants to know: it locks the ledger for every record
+                    // only with a hook, because it locks the offsets for every record
                     if let Some(first) = &mut self.on_first
-                        && let Some((arrival, partitions)) = self.offset_tracker.take_fresh(message.partition())
+                        && let Some((arrival, partitions)) = self.offsets.take_fresh(message.partition())
                     {
                         let timestamp_ms = message.timestamp().to_millis().unwrap_or(-1);
                         first(FirstRecord { timestamp_ms, arrival, partitions });
                     }
-                    self.intake.add(&mut round, &message, &self.offset_tracker);
+                    self.intake.add(&mut round, &message, &self.offsets);
                 }
             }
             wait = Duration::ZERO;
         }
-        self.intake.finish(round, &self.offset_tracker);
+        self.intake.finish(round, &self.offsets);
     }
 
     fn tick(&mut self) {
@@ -233,28 +233,32 @@ impl<I: Intake> Running<I> {
         self.store_moved();
         self.rewind_failed();
         self.ask_for_rights();
-        let stalled = self.offset_tracker.stalled();
+        let stalled = self.offsets.stalled();
         self.events.oldest(stalled);
         self.events.in_flight(self.permits.in_use());
         if stalled > STALL {
-            self.events.fail(&format!("topic {}: work in hand for {stalled:?} and nothing was answered", self.topic));
+            self.events.fail(&format!(
+                "topic {}: work has been in flight for {stalled:?} without an acknowledgement",
+                self.topic
+            ));
         }
     }
 
-    /// A member without rights looks at its topic only every 30 s; asked for all topics, the client looks at once.
+    /// A member without access checks its topic only every 30 s; a request for the metadata of all topics makes it
+    /// check at once.
     fn ask_for_rights(&mut self) {
         let Some(asked) = &mut self.forbidden else { return };
-        if asked.elapsed() > AGAIN && self.offset_tracker.assigned().is_empty() {
+        if asked.elapsed() > RETRY_ACCESS && self.offsets.assigned().is_empty() {
             *asked = Instant::now();
-            if let Err(error) = self.consumer.fetch_metadata(None, AGAIN) {
+            if let Err(error) = self.consumer.fetch_metadata(None, RETRY_ACCESS) {
                 tracing::debug!(topic = &*self.topic, %error, "topics cannot be listed");
             }
         }
     }
 
-    /// Hands the watermarks to librdkafka, which commits them on its interval and whenever partitions leave.
+    /// Stores the watermarks in librdkafka, which commits them on its interval and whenever partitions are revoked.
     fn store_moved(&mut self) {
-        let moved = self.offset_tracker.take_moved();
+        let moved = self.offsets.take_moved();
         if moved.is_empty() {
             return;
         }
@@ -271,7 +275,7 @@ impl<I: Intake> Running<I> {
 
     fn rewind_failed(&mut self) {
         let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
-        let rewinds = self.offset_tracker.take_rewinds(generation);
+        let rewinds = self.offsets.take_rewinds(generation);
         if rewinds.is_empty() {
             return;
         }
@@ -280,7 +284,7 @@ impl<I: Intake> Running<I> {
         for (partition, offset) in rewinds {
             tracing::warn!(topic = &*self.topic, partition, offset, "work failed, reading again from the watermark");
             if let Err(error) = self.consumer.seek(&self.topic, partition, Offset::Offset(offset), CLOSE) {
-                if !self.offset_tracker.assigned().contains(&partition) {
+                if !self.offsets.assigned().contains(&partition) {
                     continue;
                 }
                 self.events.fail(&format!("topic {} partition {partition}: cannot seek: {error}", self.topic));
@@ -288,7 +292,7 @@ impl<I: Intake> Running<I> {
         }
     }
 
-    /// Goes on polling, so that rebalances are served and the member stays in the group, without taking records.
+    /// Polls without taking records, so that rebalances are served and the member stays in the group.
     fn serve_paused(&mut self, wait: Duration) {
         if !self.paused {
             self.paused = true;

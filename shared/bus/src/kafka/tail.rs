@@ -1,4 +1,4 @@
-//! Reading the end of a topic once: how the window of answered asks is rebuilt.
+//! Reads the end of a topic once, which is how the window of answered requests is rebuilt.
 
 use std::time::{Duration, Instant};
 
@@ -13,15 +13,15 @@ use super::record::{RawRecord, copy_record};
 
 const BROKER: Duration = Duration::from_secs(5);
 
-/// Why a tail could not be read to its end.
+/// Why the end of a topic could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TailError {
-    /// The broker does not answer or refuses.
+    /// The broker does not answer, or refuses the request.
     #[error("topic {topic}: {source}")]
     Kafka {
         /// The topic.
         topic: String,
-        /// What the client says.
+        /// The client's error.
         source: KafkaError,
     },
     /// The end was not reached within the limit.
@@ -34,8 +34,9 @@ pub enum TailError {
     },
 }
 
-/// Hands every record of `topic` since `since_ms` (record time, milliseconds) to `see`, up to what the topic's end is
-/// now. `partitions` restricts it; empty means all of them. Blocks the thread for at most `limit`; returns how many were read.
+/// Hands every record of `topic` since `since_ms` (record time, milliseconds) to `see`, up to the current end of the
+/// topic. `partitions` restricts it; empty means all of them. Blocks the thread for at most `limit`; returns how many
+/// were read.
 ///
 /// # Errors
 /// When the broker does not answer, or the end is not reached in time.

@@ -1,4 +1,5 @@
-//! What goes on beside the edges of a stage: making topics where settings say so, and keeping partition counts known.
+//! Background work for the topics of a stage: creates them where settings say so, and keeps their partition counts
+//! known.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +17,13 @@ const METADATA: Duration = Duration::from_secs(2);
 const REFRESH: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(500);
 
-/// The upkeep of one stage's topics.
+/// The background thread of one stage's topics.
 pub(crate) struct TopicMonitor {
     client: Client,
     sink: RecordSink,
     watched: Arc<Mutex<Vec<Arc<str>>>>,
     inner: Vec<String>,
-    /// The topics to find room for in a namespace of Event Hubs; none when that is no Event Hubs, or looked at.
+    /// The topics that must fit into the Event Hubs namespace; `None` without Event Hubs, or once that was checked.
     hubs: Option<Vec<String>>,
     missing: Option<Vec<(String, Retention)>>,
     lifecycle: Lifecycle,
@@ -37,13 +38,13 @@ impl TopicMonitor {
         Self { client, sink, watched, inner, hubs, missing, lifecycle }
     }
 
-    /// Goes on until the process drains; ready whenever the broker has answered for every topic the stage writes.
+    /// Runs until the process drains; ready whenever the broker has answered for every topic that the stage writes.
     pub(crate) fn start(mut self, events: Arc<dyn EdgeEvents>) -> Result<(), StartError> {
         spawn("kafka-topics", move || {
             while !self.lifecycle.is_draining() {
                 self.count_hubs();
                 let known = self.make_missing(events.as_ref()) && self.refresh(events.as_ref());
-                // edges that open while this rests are looked at as soon as they are there
+                // edges that open during the pause are checked at once
                 self.rest(if known { REFRESH } else { RETRY }, || known && !self.all_known());
             }
         })
@@ -59,7 +60,7 @@ impl TopicMonitor {
         self.missing.is_none()
     }
 
-    /// Says once that a namespace is too full for the hubs that are missing. That one is missing shows as unready.
+    /// Logs once that a namespace has no room for the missing hubs. A missing hub itself makes the component unready.
     fn count_hubs(&mut self) {
         let Some(wanted) = &self.hubs else { return };
         let Ok(existing) = self.sink.topics(METADATA) else { return };
@@ -80,7 +81,7 @@ impl TopicMonitor {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    events.unready(&format!("topic {topic}: {}", self.sink.behind(&error)));
+                    events.unready(&format!("topic {topic}: {}", self.sink.explain(&error)));
                     return false;
                 }
             }
@@ -103,7 +104,7 @@ impl TopicMonitor {
     }
 }
 
-/// What to say when the hubs that are missing do not fit beside those that exist.
+/// The warning when the missing hubs do not fit beside the existing ones.
 fn no_room(wanted: &[String], existing: &[String]) -> Option<String> {
     let missing: Vec<&str> = wanted.iter().filter(|name| !existing.contains(name)).map(String::as_str).collect();
     let (room, there) = (EventHubs::HUBS, existing.len());

@@ -1,4 +1,4 @@
-//! Making the topics, and checking those that exist.
+//! Creates the topics, and checks those that exist.
 
 use std::time::{Duration, Instant};
 
@@ -13,16 +13,16 @@ use super::client::{Client, Quiet};
 
 const BROKER: Duration = Duration::from_secs(15);
 const STEP: Duration = Duration::from_secs(2);
-/// Time for hearing errors, between two steps.
+/// Time for error callbacks between two steps.
 const ERRORS: Duration = Duration::from_millis(100);
-/// Within ten minutes. Without it a segment is compacted when it is a week old, and whoever starts reads a week of
-/// heartbeats; it makes the broker close segments in time as well.
+/// Compaction within ten minutes. By default a segment is compacted when it is a week old, and a starting reader would
+/// read a week of heartbeats; the setting makes the broker close segments in time as well.
 const COMPACTED: &str = "600000";
 
-/// Why topics could not be made.
+/// Why topics could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum TopicError {
-    /// The broker does not answer, does not let this client in, or the client cannot be made.
+    /// The broker does not answer or rejects this client, or the client cannot be created.
     #[error("kafka at {brokers}: {why}")]
     Kafka {
         /// Bootstrap servers.
@@ -40,12 +40,12 @@ pub enum TopicError {
     },
 }
 
-/// What became of one topic.
+/// Whether a topic was created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TopicReport {
-    /// It was made now, with so many partitions.
+    /// It was created now, with this number of partitions.
     Created(i32),
-    /// It exists, with so many partitions.
+    /// It exists, with this number of partitions.
     Exists(i32),
 }
 
@@ -60,7 +60,7 @@ pub fn planned_topics(settings: &TopicSettings) -> Vec<(String, Retention)> {
     EDGES.iter().map(|edge| (topic_name(settings, edge).to_owned(), edge.topic.retention)).collect()
 }
 
-/// Makes the topics that are missing and reports every one, in the order given. Existing topics are left as they are.
+/// Creates the topics that are missing and reports every one, in the order given. Existing topics are not changed.
 ///
 /// # Errors
 /// When the broker does not answer within 15 seconds or refuses a topic.
@@ -73,7 +73,7 @@ pub fn create_topics(
     let quiet = Quiet::default();
     let failed = |error: KafkaError| TopicError::Kafka {
         brokers: client.settings().brokers.clone(),
-        why: quiet.0.behind(&error),
+        why: quiet.0.explain(&error),
     };
     let metadata = all_topics(client, &quiet).map_err(failed)?;
     let admin: AdminClient<Quiet> = client.admin().create_with_context(quiet.clone()).map_err(failed)?;
@@ -103,7 +103,7 @@ pub fn create_topics(
     let made = if missing.is_empty() { Vec::new() } else { wait(&admin, &missing).map_err(failed)? };
     for result in made {
         match result {
-            // another replica was faster: that is what idempotent means
+            // another replica was faster
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((topic, code)) => return Err(TopicError::Refused { topic, code }),
         }
@@ -115,9 +115,9 @@ pub fn create_topics(
     Ok(topics.iter().map(report).collect())
 }
 
-/// Metadata of every topic. Does not wait for a broker that has said that it will not let this client in.
+/// Metadata of every topic. Returns early when the broker has rejected this client.
 fn all_topics(client: &Client, quiet: &Quiet) -> Result<Metadata, KafkaError> {
-    // a consumer, because it can be asked for what the error callback is told
+    // a consumer, because polling it serves the error callback
     let asker: BaseConsumer<Quiet> = client.reader_of_partitions().create_with_context(quiet.clone())?;
     let deadline = Instant::now() + BROKER;
     loop {
@@ -125,7 +125,7 @@ fn all_topics(client: &Client, quiet: &Quiet) -> Result<Metadata, KafkaError> {
             Ok(metadata) => return Ok(metadata),
             Err(error) => error,
         };
-        // the callback is called in here; errors go on coming, so it ends by the clock
+        // polling serves the callback; errors keep coming, so the loop ends by the clock
         let heard = Instant::now();
         while heard.elapsed() < ERRORS {
             asker.poll(ERRORS / 10);

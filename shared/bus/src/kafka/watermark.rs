@@ -48,7 +48,7 @@ impl Watermark {
         !self.spans.is_empty()
     }
 
-    /// Done and open work behind the watermark.
+    /// Number of offsets, done and open, from the watermark on.
     pub(crate) fn span(&self) -> usize {
         self.spans.len()
     }

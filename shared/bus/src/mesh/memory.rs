@@ -21,7 +21,7 @@ impl<P> Default for Readers<P> {
 }
 
 impl<P> Readers<P> {
-    /// An edge that somebody sends to and nobody reads.
+    /// An edge with a writer and without a reader.
     fn unserved(&self) -> Option<&'static str> {
         self.0.iter().find(|(_, reader)| reader.get().is_none()).map(|(topic, _)| *topic)
     }
@@ -84,7 +84,7 @@ impl MemoryEdges {
         drop(self.reader(edge).set(inlet));
     }
 
-    /// The setting of an edge that somebody sends to and nobody reads.
+    /// The setting of an edge with a writer and without a reader.
     pub(super) fn unserved(&self) -> Option<&'static str> {
         let Self { requests, features, predictions, outcomes } = self;
         let first = requests.unserved().or(features.unserved());

@@ -1,4 +1,4 @@
-//! Reads all of the topic, from its beginning and for as long as the process lives.
+//! Reads the whole topic from its beginning, until the process ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,26 +17,26 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use crate::directory::LONG_DEAD;
+use crate::kafka::auth_failure::AuthFailure;
 use crate::kafka::client::{self, Client};
-use crate::kafka::refusal::Refusal;
 use crate::{EdgeEvents, ModelDirectory};
 
 const BROKER: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
-/// Between two looks at who is still alive, and at a broker that went away.
+/// Interval between checks of the replicas' liveness and of a broker that cannot be reached.
 const LOOK: Duration = Duration::from_secs(1);
-/// Between two looks for new partitions.
+/// Interval between checks for new partitions.
 const PARTITIONS: Duration = Duration::from_secs(30);
 
-/// Notes that no broker can be reached.
+/// Notes when no broker can be reached.
 struct Context {
     lost: AtomicBool,
-    refusal: Refusal,
+    auth_failure: AuthFailure,
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        self.refusal.hear(facility, text);
+        self.auth_failure.record_log(facility, text);
         client::log(level, facility, text);
     }
 
@@ -44,7 +44,7 @@ impl ClientContext for Context {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             self.lost.store(true, Ordering::Release);
         }
-        self.refusal.note(&error, reason);
+        self.auth_failure.record_error(&error, reason);
         tracing::debug!(%error, reason, "directory reader reports an error");
     }
 }
@@ -75,10 +75,10 @@ impl Reader {
         host: &Host,
     ) -> Result<Self, KafkaError> {
         let mut config = client.reader_of_partitions();
-        // a topic that was made anew is read anew; the end of a partition is told
+        // a topic that was deleted and created again is read from its beginning; the end of a partition is an event
         config.set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
-        let consumer =
-            config.create_with_context(Context { lost: AtomicBool::new(false), refusal: Refusal::default() })?;
+        let consumer = config
+            .create_with_context(Context { lost: AtomicBool::new(false), auth_failure: AuthFailure::default() })?;
         let (topic, ignored) = (topic.to_owned(), Counter::default());
         let help = "Records of the models topic that are not understood";
         host.metrics().register("forebay_models_records_ignored", help, ignored.clone());
@@ -104,7 +104,7 @@ impl Reader {
                     drop(message);
                     self.reached(partition, next);
                 }
-                // what stood at the end may have been compacted away
+                // the last records may have been removed by compaction
                 Some(Err(KafkaError::PartitionEOF(partition))) => self.reached(partition, i64::MAX),
                 Some(Err(error)) => tracing::debug!(topic = self.topic, %error, "directory reader reports an error"),
                 None => {}
@@ -125,9 +125,9 @@ impl Reader {
     fn assign(&mut self) {
         match self.new_partitions() {
             Ok(()) => self.hear_again(),
-            // later, a broker that is away is seen by whoever needs it more
+            // later, the other edges report a broker that cannot be reached
             Err(error) if self.unread.is_none() => {
-                let why = self.consumer.context().refusal.behind(&error);
+                let why = self.consumer.context().auth_failure.explain(&error);
                 self.events.unready(&format!("topic {}: {why}", self.topic));
             }
             Err(error) => tracing::debug!(topic = self.topic, %error, "partitions cannot be counted"),
@@ -136,7 +136,7 @@ impl Reader {
 
     fn new_partitions(&mut self) -> Result<(), KafkaError> {
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), BROKER)?;
-        self.consumer.context().refusal.over();
+        self.consumer.context().auth_failure.clear();
         let found = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id());
         let new: BTreeSet<i32> = found.filter(|partition| !self.assigned.contains(partition)).collect();
         if new.is_empty() {
@@ -200,12 +200,13 @@ impl Reader {
         }
     }
 
-    /// False for a record of a kind this build does not know, or a broken one: a newer build, or a mistake of somebody's.
+    /// False for a record of a kind this build does not know, or a broken one: a newer build, or a mistake of
+    /// somebody's.
     fn understand(&self, message: &BorrowedMessage<'_>) -> bool {
         let Some(key) = message.key().and_then(DirectoryKey::parse) else { return false };
         let payload = message.payload().unwrap_or_default();
         if payload.is_empty() {
-            self.directory.hear_gone(&key);
+            self.directory.on_removed(&key);
             return true;
         }
         match key {
@@ -218,15 +219,15 @@ impl Reader {
                 let state = state.filter(|state| state.replica == replica && state.model == model);
                 let old = !self.directory.is_caught_up() && is_old(message);
                 state
-                    .map(|state| if old { self.directory.find_dead(state) } else { self.directory.hear(state) })
+                    .map(|state| if old { self.directory.on_stale(state) } else { self.directory.hear(state) })
                     .is_some()
             }
         }
     }
 }
 
-/// Whether a record that was there at the start is from a replica long gone. Clocks differ, hence the wide margin; whoever
-/// is alive after all is heard again within a heartbeat.
+/// Whether a record that was there at the start is from a replica long gone. Clocks differ, hence the wide margin;
+/// whoever is alive after all is heard again within a heartbeat.
 fn is_old(message: &BorrowedMessage<'_>) -> bool {
     let now_ms = i64::try_from(now_us() / 1000).unwrap_or(i64::MAX);
     let limit = i64::try_from(LONG_DEAD.as_millis()).unwrap_or(i64::MAX);

@@ -1,5 +1,5 @@
-//! Writes what this process says. At most one record of a key is on its way, so that the last one written is the last
-//! one said, and a broker that is away costs no memory.
+//! Writes what this process reports. At most one record of a key is in flight, so that records keep their order, and an
+//! unreachable broker costs no memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::kafka::producer::{RecordSink, Sent, Undeliverable};
 use crate::{Ack, ModelDirectory};
 
 const LOOK: Duration = Duration::from_millis(500);
-/// Between two writings of views that have not changed.
+/// Interval after which unchanged views are written again.
 const REPEAT: Duration = Duration::from_secs(600);
-/// While a record waits for the one before it.
+/// Interval between checks while a record waits for the one before it.
 const SOON: Duration = Duration::from_millis(20);
-/// Longest time for the last words.
+/// Longest time for removing this replica's records at the end.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The writer of one process.
@@ -31,12 +31,12 @@ pub(super) struct Writer {
     leaving: Arc<AtomicBool>,
     give_up: Undeliverable,
     said: BTreeMap<String, Said>,
-    /// What has to be written, the newest of each key; `None` takes the key away.
+    /// The newest record to write for each key; `None` removes the key.
     waiting: BTreeMap<String, Option<Vec<u8>>>,
     on_their_way: BTreeMap<String, Arc<AtomicBool>>,
 }
 
-/// A state as it was last written.
+/// A state as it was written last.
 struct Said {
     state: Arc<ReplicaState>,
     at: Instant,

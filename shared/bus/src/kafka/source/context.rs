@@ -1,4 +1,4 @@
-//! The callbacks of a source's consumer: partitions arrive and leave, statistics come by.
+//! The callbacks of a source's consumer: assignment, revocation, statistics, errors.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,38 +11,38 @@ use rdkafka::statistics::Statistics;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use crate::EdgeEvents;
+use crate::kafka::auth_failure::AuthFailure;
 use crate::kafka::client;
 use crate::kafka::offset_tracker::OffsetTracker;
-use crate::kafka::refusal::Refusal;
 
-/// Time for work in hand when its partition leaves; always well below the session timeout.
+/// Time for finishing the work in flight of a revoked partition; always well below the session timeout.
 const REVOKE_BUDGET: Duration = Duration::from_millis(800);
 const BROKER: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// Told the partitions in hand after every change, before their records are taken.
+/// Called with all assigned partitions after every change, before the first of their records is taken.
 pub(crate) type OnAssigned = Box<dyn Fn(&[i32]) + Send + Sync>;
 
-/// Told that partitions are about to leave.
+/// Called when partitions are about to be revoked.
 pub(crate) type OnLeaving = Box<dyn Fn() + Send + Sync>;
 
 pub(crate) struct SourceContext {
     pub(crate) topic: Arc<str>,
-    pub(crate) offset_tracker: Arc<OffsetTracker>,
+    pub(crate) offsets: Arc<OffsetTracker>,
     pub(crate) generation: Arc<AtomicU64>,
     pub(crate) from_latest: bool,
     pub(crate) events: Arc<dyn EdgeEvents>,
     pub(crate) on_assigned: OnAssigned,
     pub(crate) on_leaving: OnLeaving,
-    pub(crate) refusal: Refusal,
-    /// Whether the group has let this member in; afterwards a broken connection is the group's business.
+    pub(crate) auth_failure: AuthFailure,
+    /// Whether this member has joined the group; from then on the group handles a broken connection.
     pub(crate) joined: AtomicBool,
 }
 
 impl ClientContext for SourceContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        if let Some(why) = self.refusal.hear(facility, text) {
-            self.not_let_in(&why);
+        if let Some(why) = self.auth_failure.record_log(facility, text) {
+            self.not_joined(&why);
         }
         client::log(level, facility, text);
     }
@@ -51,17 +51,17 @@ impl ClientContext for SourceContext {
         self.events.throttled("consumer", client::throttled(&statistics));
         let Some(topic) = statistics.topics.get(&*self.topic) else { return };
         for (partition, state) in &topic.partitions {
-            if state.consumer_lag >= 0 && self.offset_tracker.assigned().contains(partition) {
+            if state.consumer_lag >= 0 && self.offsets.assigned().contains(partition) {
                 self.events.lag(&self.topic, *partition, state.consumer_lag);
             }
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if let Some(why) = self.refusal.note(&error, reason) {
-            self.not_let_in(&why);
+        if let Some(why) = self.auth_failure.record_error(&error, reason) {
+            self.not_joined(&why);
         } else if reason.starts_with("JoinGroup failed") {
-            self.not_let_in(reason);
+            self.not_joined(reason);
         }
         tracing::debug!(topic = &*self.topic, %error, reason, "consumer reports an error");
     }
@@ -92,8 +92,8 @@ impl ConsumerContext for SourceContext {
 }
 
 impl SourceContext {
-    /// A member that has been let in is unready only when it loses its partitions.
-    fn not_let_in(&self, why: &str) {
+    /// A member that has joined is unready only when it loses its partitions.
+    fn not_joined(&self, why: &str) {
         if !self.joined.load(Ordering::Acquire) {
             self.events.unready(why);
         }
@@ -105,8 +105,8 @@ impl SourceContext {
             self.pin_positions(consumer, list);
         }
         let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
-        self.offset_tracker.assign(&partitions, generation);
-        (self.on_assigned)(&self.offset_tracker.assigned());
+        self.offsets.assign(&partitions, generation);
+        (self.on_assigned)(&self.offsets.assigned());
         tracing::info!(topic = &*self.topic, ?partitions, "partitions assigned");
     }
 
@@ -119,20 +119,20 @@ impl SourceContext {
             self.events.unready("the group was lost, joining it again");
         }
         let budget = if lost { Duration::ZERO } else { REVOKE_BUDGET };
-        let done = self.offset_tracker.revoke(&partitions, budget);
+        let done = self.offsets.revoke(&partitions, budget);
         if !lost {
             // stored here, committed by librdkafka while it lets the partitions go
             for (partition, offset) in done {
                 let _ = consumer.store_offset(&self.topic, partition, offset - 1);
             }
         }
-        (self.on_assigned)(&self.offset_tracker.assigned());
+        (self.on_assigned)(&self.offsets.assigned());
         partitions.iter().for_each(|partition| self.events.forget_lag(&self.topic, *partition));
         tracing::info!(topic = &*self.topic, ?partitions, lost, "partitions revoked");
     }
 
-    /// Commits the end of each partition that has no committed offset yet, before the first record is fetched: from then
-    /// on a kill loses nothing.
+    /// Commits the end of each partition that has no committed offset yet, before the first record is fetched: from
+    /// then on a kill loses nothing.
     fn pin_positions(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
         let committed = match consumer.committed_offsets(list.clone(), BROKER) {
             Ok(committed) => committed,
@@ -154,8 +154,8 @@ impl SourceContext {
         }
     }
 
-    /// The next offset of a partition. A leader that is being elected is waited for: without a pinned position the client
-    /// would start at whatever is the end later on, and requests in between would be nobody's.
+    /// The next offset of a partition. A leader that is being elected is waited for: without a pinned position the
+    /// client would start at whatever is the end later on, and requests in between would be lost.
     fn end_of(&self, consumer: &BaseConsumer<Self>, partition: i32, deadline: Instant) -> KafkaResult<i64> {
         loop {
             match consumer.fetch_watermarks(&self.topic, partition, BROKER) {

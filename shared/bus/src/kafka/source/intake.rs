@@ -1,4 +1,5 @@
-//! How records become deliveries: one batch per record on inner topics, many raw records per delivery outside.
+//! How records become deliveries: one batch per record between stages, many raw records per delivery on topics of
+//! clients.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
 
 use crate::kafka::dead_letters::{DeadLetter, DeadLetters};
-use crate::kafka::offset_tracker::{OffsetTracker, Ticket};
+use crate::kafka::offset_tracker::{InFlightRecord, OffsetTracker};
 use crate::kafka::record::{RawBatch, copy_record};
 use crate::{Ack, AckOutcome, Delivery, Inlet, Permit};
 
@@ -22,11 +23,11 @@ pub(crate) trait Intake: Send + 'static {
 
     fn round(&mut self, permit: Permit) -> Self::Round;
     fn wants_more(&self, round: &Self::Round) -> bool;
-    fn add(&mut self, round: &mut Self::Round, message: &BorrowedMessage<'_>, offset_tracker: &Arc<OffsetTracker>);
-    fn finish(&mut self, round: Self::Round, offset_tracker: &Arc<OffsetTracker>);
+    fn add(&mut self, round: &mut Self::Round, message: &BorrowedMessage<'_>, offsets: &Arc<OffsetTracker>);
+    fn finish(&mut self, round: Self::Round, offsets: &Arc<OffsetTracker>);
 }
 
-/// Inner topics: a record is a batch.
+/// Topics between stages: a record is a batch.
 pub(crate) struct TypedIntake<P> {
     pub(crate) topic: Arc<str>,
     pub(crate) inlet: Inlet<P>,
@@ -45,21 +46,19 @@ impl<P: Payload + Default + 'static> Intake for TypedIntake<P> {
         round.is_some()
     }
 
-    fn add(&mut self, round: &mut Option<Permit>, message: &BorrowedMessage<'_>, offset_tracker: &Arc<OffsetTracker>) {
+    fn add(&mut self, round: &mut Option<Permit>, message: &BorrowedMessage<'_>, offsets: &Arc<OffsetTracker>) {
         let Some(mut permit) = round.take() else { return };
-        let Some(ticket) = offset_tracker.begin(message.partition(), message.offset(), message.offset()) else {
-            return;
-        };
+        let Some(in_flight) = offsets.begin(message.partition(), message.offset(), message.offset()) else { return };
         let record = bytes::Bytes::copy_from_slice(message.payload().unwrap_or_default());
         match decode::<P>(record) {
             Ok(batch) => {
                 permit.keep(batch.items.len());
-                let ack = ack_of(vec![ticket], Arc::clone(offset_tracker), permit);
+                let ack = ack_of(vec![in_flight], Arc::clone(offsets), permit);
                 self.inlet.deliver(Delivery { payload: batch, ack });
             }
             Err(error) => {
                 permit.keep(1);
-                let ack = ack_of(vec![ticket], Arc::clone(offset_tracker), permit);
+                let ack = ack_of(vec![in_flight], Arc::clone(offsets), permit);
                 let letter = DeadLetter {
                     code: "invalid_request",
                     message: error.to_string(),
@@ -74,7 +73,7 @@ impl<P: Payload + Default + 'static> Intake for TypedIntake<P> {
     fn finish(&mut self, _: Option<Permit>, _: &Arc<OffsetTracker>) {}
 }
 
-/// Outside topics: every record at hand, up to a full batch, is one delivery.
+/// Topics of clients: all records that are available, up to a full batch, are one delivery.
 pub(crate) struct RecordIntake<F> {
     pub(crate) take: F,
     pub(crate) arena: BytesMut,
@@ -111,29 +110,29 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
         }
     }
 
-    fn finish(&mut self, mut round: RecordRound, offset_tracker: &Arc<OffsetTracker>) {
+    fn finish(&mut self, mut round: RecordRound, offsets: &Arc<OffsetTracker>) {
         if round.batch.records.is_empty() {
             return;
         }
-        let mut tickets = Vec::with_capacity(round.spans.len());
+        let mut in_flight = Vec::with_capacity(round.spans.len());
         for (partition, first, last) in round.spans {
-            match offset_tracker.begin(partition, first, last) {
-                Some(ticket) => tickets.push(ticket),
+            match offsets.begin(partition, first, last) {
+                Some(record) => in_flight.push(record),
                 // the partition left during the round: its next owner reads these records
                 None => round.batch.records.retain(|record| record.partition != partition.unsigned_abs()),
             }
         }
         round.permit.keep(round.batch.records.len());
-        let ack = ack_of(tickets, Arc::clone(offset_tracker), round.permit);
+        let ack = ack_of(in_flight, Arc::clone(offsets), round.permit);
         (self.take)(Delivery { payload: round.batch, ack });
     }
 }
 
-/// An ack that ends the tickets and gives the permits back.
-fn ack_of(tickets: Vec<Ticket>, offset_tracker: Arc<OffsetTracker>, permit: Permit) -> Ack {
+/// An ack that ends the work on these records and returns the permits.
+fn ack_of(in_flight: Vec<InFlightRecord>, offsets: Arc<OffsetTracker>, permit: Permit) -> Ack {
     Ack::new(move |outcome: AckOutcome| {
-        for ticket in tickets {
-            offset_tracker.end(ticket, outcome);
+        for record in in_flight {
+            offsets.end(record, outcome);
         }
         drop(permit);
     })

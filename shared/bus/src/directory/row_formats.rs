@@ -1,24 +1,24 @@
-//! What rows of this replica's versions look like, as it is reported.
+//! The row formats of the versions on this replica, as it reports them.
 
 use std::collections::BTreeMap;
 
 use forebay_contract::RowFormat;
 
-/// Names of one model are reported up to so many bytes: a state has to fit into a record.
+/// Most bytes of feature names reported for one model: a state has to fit into a record.
 const LARGEST: usize = 256 * 1024;
 
 type Row = (Vec<String>, bool);
 
-/// What is known, by model and version.
+/// Row formats by model and version.
 #[derive(Default)]
-pub(super) struct Formats(BTreeMap<(String, u32), Row>);
+pub(super) struct RowFormats(BTreeMap<(String, u32), Row>);
 
-impl Formats {
+impl RowFormats {
     pub(super) fn put(&mut self, model: &str, version: u32, features: Vec<String>, accepts_missing: bool) {
         self.0.insert((model.to_owned(), version), (features, accepts_missing));
     }
 
-    /// For these versions of `model`, equal ones together; of other versions nothing is kept.
+    /// The formats of these versions of `model`, one for all versions with equal rows. Other versions are forgotten.
     pub(super) fn of(&mut self, model: &str, versions: &[u32]) -> Vec<RowFormat> {
         self.0.retain(|(known, version), _| known != model || versions.contains(version));
         let mut formats: BTreeMap<&Row, Vec<u32>> = BTreeMap::new();
@@ -48,13 +48,13 @@ mod tests {
 
     #[test]
     fn equal_rows_stand_together_and_what_is_too_large_stays_away() {
-        let mut formats = Formats::default();
+        let mut formats = RowFormats::default();
         for version in 1..=3 {
             formats.put("m", version, vec!["age".into(), "bmi".into()], version == 3);
         }
         formats.put("m", 4, vec!["x".repeat(LARGEST)], false);
         formats.put("other", 1, vec![], false);
-        let of = |formats: &mut Formats, versions: &[u32]| {
+        let of = |formats: &mut RowFormats, versions: &[u32]| {
             formats.of("m", versions).into_iter().map(|format| format.versions).collect::<Vec<_>>()
         };
         assert_eq!(of(&mut formats, &[1, 2, 3, 4]), [vec![1, 2], vec![3]]);

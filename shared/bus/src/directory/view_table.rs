@@ -1,4 +1,4 @@
-//! The views of the models, and which of them this process has to write.
+//! The views of the models, and which of them this process has to write to the topic.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use prost::Message;
 
 struct Known {
     view: Arc<ModelView>,
-    /// Published by this process: it answers for the record on the topic.
+    /// Published by this process, which keeps the record on the topic up to date.
     mine: bool,
 }
 
 /// The newest view of every model.
 #[derive(Default)]
-pub(super) struct Views {
+pub(super) struct ViewTable {
     known: BTreeMap<String, Known>,
     unwritten: BTreeSet<String>,
 }
 
-impl Views {
+impl ViewTable {
     pub(super) fn all(&self) -> Vec<Arc<ModelView>> {
         self.known.values().map(|known| Arc::clone(&known.view)).collect()
     }
@@ -28,7 +28,7 @@ impl Views {
         self.known.get(model).map(|known| Arc::clone(&known.view))
     }
 
-    /// The generation that counts now, and whether anything changed.
+    /// Returns the current generation, and whether the view changed.
     pub(super) fn publish(&mut self, mut view: ModelView, now_ms: u64) -> (u64, bool) {
         if let Some(known) = self.known.get(&view.model) {
             view.generation = known.view.generation;
@@ -52,7 +52,7 @@ impl Views {
         gone
     }
 
-    /// A view from elsewhere.
+    /// Stores a view of another process, and returns whether anything but its generation changed.
     pub(super) fn hear(&mut self, view: ModelView) -> bool {
         let Some(known) = self.known.get_mut(&view.model) else {
             self.known.insert(view.model.clone(), Known { view: Arc::new(view), mine: false });
@@ -84,7 +84,7 @@ impl Views {
         self.unwritten.extend(self.known.keys().cloned());
     }
 
-    /// What has to be written, `None` where the record has to go.
+    /// The views to write; `None` where the record has to be removed.
     pub(super) fn take_unwritten(&mut self) -> Vec<(String, Option<Arc<ModelView>>)> {
         let models = std::mem::take(&mut self.unwritten);
         models.into_iter().map(|model| (model.clone(), self.get(&model))).collect()

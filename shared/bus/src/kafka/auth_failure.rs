@@ -1,5 +1,5 @@
-//! Why a broker does not let this client in, in words for people. librdkafka tells it to the error callback alone; whoever
-//! then waits for an answer learns no more than that there was none.
+//! Why a broker rejects this client, as a message for operators. librdkafka reports the reason to the error callback
+//! only; the call that waits for an answer just times out.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ const STALE: Duration = Duration::from_secs(90);
 const HUNG_UP: &str =
     "the broker hangs up at the first request: does it want TLS or a login? (kafka.security_protocol)";
 
-/// The same trouble comes in several wordings by turns; the first one stays for so long.
+/// librdkafka alternates between several wordings of the same failure; the first one is kept for this long.
 const STICKY: Duration = Duration::from_secs(60);
 
-/// What is wrong, the vaguest first.
+/// What is wrong, from the vaguest to the most specific.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     HungUp,
@@ -32,13 +32,13 @@ struct Known {
     last: Instant,
 }
 
-/// The last refusal a client was told of. Clones share it.
+/// The last failure that was reported to a client. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Refusal(Arc<Mutex<Option<Known>>>);
+pub(crate) struct AuthFailure(Arc<Mutex<Option<Known>>>);
 
-impl Refusal {
-    /// Takes what an error callback is told. Gives the reason if it is about logins or certificates.
-    pub(crate) fn note(&self, error: &KafkaError, reason: &str) -> Option<String> {
+impl AuthFailure {
+    /// Records what the error callback reports. Returns the reason if it is about logins or certificates.
+    pub(crate) fn record_error(&self, error: &KafkaError, reason: &str) -> Option<String> {
         let kind = kind_of(error.rdkafka_error_code()?, reason)?;
         let what = match kind {
             Kind::Login => "the broker refuses the login (kafka.username, kafka.password or EVENTHUB_CONNECTION)",
@@ -48,8 +48,8 @@ impl Refusal {
         Some(self.keep(kind, || format!("{what}: {}", shortened(reason))))
     }
 
-    /// Takes what a log callback is told: a listener that speaks something else is no error to librdkafka.
-    pub(crate) fn hear(&self, facility: &str, text: &str) -> Option<String> {
+    /// Records what the log callback reports: a listener of another protocol is no error to librdkafka.
+    pub(crate) fn record_log(&self, facility: &str, text: &str) -> Option<String> {
         let hung_up = facility == "FAIL" && text.contains("Disconnected") && text.contains("state APIVERSION_QUERY");
         hung_up.then(|| self.keep(Kind::HungUp, || HUNG_UP.to_owned()))
     }
@@ -65,8 +65,8 @@ impl Refusal {
         }
     }
 
-    /// The reason behind `error`, where one is known; else the error itself.
-    pub(crate) fn behind(&self, error: &KafkaError) -> String {
+    /// The reason for `error` if one is known, otherwise the error itself.
+    pub(crate) fn explain(&self, error: &KafkaError) -> String {
         let known = self.0.lock();
         match &*known {
             Some(known) if known.last.elapsed() < STALE => known.text.clone(),
@@ -74,13 +74,13 @@ impl Refusal {
         }
     }
 
-    /// Whether the broker has said why it does not let this client in.
+    /// Whether the broker has given a reason for rejecting this client.
     pub(crate) fn is_known(&self) -> bool {
         self.0.lock().as_ref().is_some_and(|known| known.last.elapsed() < STALE)
     }
 
-    /// The broker answers.
-    pub(crate) fn over(&self) {
+    /// Forgets the reason: the broker answers.
+    pub(crate) fn clear(&self) {
         *self.0.lock() = None;
     }
 }
@@ -105,8 +105,8 @@ fn kind_of(code: RDKafkaErrorCode, reason: &str) -> Option<Kind> {
     }
 }
 
-/// Without the broker's address in front, which differs from broker to broker, and the times behind, which differ always:
-/// the same trouble keeps the same words, and is logged once.
+/// Without the broker's address and the times, which differ between reports of the same failure: it keeps the same text
+/// and is logged once.
 fn shortened(reason: &str) -> &str {
     let reason = match reason.split_once(": ") {
         Some((address, rest)) if address.contains('/') && !address.contains(' ') => rest,
@@ -128,45 +128,53 @@ mod tests {
 
     #[test]
     fn a_refused_login_is_told_in_the_same_words_each_time() {
-        let refusal = Refusal::default();
+        let auth_failure = AuthFailure::default();
         let timeout = global(RDKafkaErrorCode::BrokerTransportFailure);
-        assert_eq!(refusal.behind(&timeout), timeout.to_string());
-        let first = refusal.note(&global(RDKafkaErrorCode::Authentication), LOGIN).unwrap();
+        assert_eq!(auth_failure.explain(&timeout), timeout.to_string());
+        let first = auth_failure.record_error(&global(RDKafkaErrorCode::Authentication), LOGIN).unwrap();
         assert!(first.ends_with("SASL authentication error: Authentication failed: Invalid username or password"));
         let other = LOGIN.replace("bootstrap", "2").replace("104ms", "99ms, 3 identical error(s) suppressed");
-        assert_eq!(refusal.note(&global(RDKafkaErrorCode::Authentication), &other), Some(first.clone()));
-        assert_eq!(refusal.behind(&timeout), first);
+        assert_eq!(auth_failure.record_error(&global(RDKafkaErrorCode::Authentication), &other), Some(first.clone()));
+        assert_eq!(auth_failure.explain(&timeout), first);
         // a vaguer one does not take its place, nor another wording of the same: each change would be a line in the log
         let code = global(RDKafkaErrorCode::Authentication);
-        assert_eq!(refusal.note(&code, "sasl_ssl://x/1: SASL PLAIN mechanism handshake failed"), Some(first.clone()));
-        assert_eq!(refusal.note(&global(RDKafkaErrorCode::SSL), "ssl://x/1: closed"), Some(first.clone()));
-        assert_eq!(refusal.behind(&timeout), first);
-        refusal.over();
-        assert_eq!(refusal.behind(&timeout), timeout.to_string());
+        assert_eq!(
+            auth_failure.record_error(&code, "sasl_ssl://x/1: SASL PLAIN mechanism handshake failed"),
+            Some(first.clone())
+        );
+        assert_eq!(auth_failure.record_error(&global(RDKafkaErrorCode::SSL), "ssl://x/1: closed"), Some(first.clone()));
+        assert_eq!(auth_failure.explain(&timeout), first);
+        auth_failure.clear();
+        assert_eq!(auth_failure.explain(&timeout), timeout.to_string());
     }
 
     #[test]
     fn a_broker_that_is_away_is_no_refusal() {
-        let refusal = Refusal::default();
+        let auth_failure = AuthFailure::default();
         let reason = "localhost:9092/bootstrap: Connect to ipv4#127.0.0.1:9092 failed: Connection refused (after 0ms in state CONNECT)";
-        assert_eq!(refusal.note(&global(RDKafkaErrorCode::BrokerTransportFailure), reason), None);
+        assert_eq!(auth_failure.record_error(&global(RDKafkaErrorCode::BrokerTransportFailure), reason), None);
         let wrong = "localhost:9093/bootstrap: Disconnected: requesting ApiVersion: might be caused by incorrect \
                      security.protocol configuration (connecting to a SSL listener?)";
-        let told = refusal.note(&global(RDKafkaErrorCode::BrokerTransportFailure), wrong).unwrap();
+        let told = auth_failure.record_error(&global(RDKafkaErrorCode::BrokerTransportFailure), wrong).unwrap();
         assert!(told.starts_with("the broker hangs up (kafka.security_protocol): Disconnected: requesting"), "{told}");
         let log = "[thrd:localhost:9093/bootstrap]: localhost:9093/bootstrap: Disconnected: connection closed by peer: \
                    receive 0 after POLLIN (after 0ms in state APIVERSION_QUERY)";
-        assert_eq!(refusal.hear("FAIL", log), Some(told), "the first wording stays");
-        refusal.over();
-        assert_eq!(refusal.hear("FAIL", log).as_deref(), Some(HUNG_UP));
-        assert_eq!(refusal.hear("FAIL", &log.replace("APIVERSION_QUERY", "UP")), None, "a broker that goes away");
+        assert_eq!(auth_failure.record_log("FAIL", log), Some(told), "the first wording stays");
+        auth_failure.clear();
+        assert_eq!(auth_failure.record_log("FAIL", log).as_deref(), Some(HUNG_UP));
+        assert_eq!(
+            auth_failure.record_log("FAIL", &log.replace("APIVERSION_QUERY", "UP")),
+            None,
+            "a broker that goes away"
+        );
     }
 
     #[test]
     fn a_broker_that_wants_a_certificate_says_so_in_an_alert() {
         let reason = "ssl://localhost:9094/bootstrap: Receive failed: ssl/record/rec_layer_s3.c:918:ssl3_read_bytes \
                       error:0A000412:SSL routines::ssl/tls alert bad certificate: SSL alert number 42 (after 1ms in state X)";
-        let told = Refusal::default().note(&global(RDKafkaErrorCode::BrokerTransportFailure), reason).unwrap();
+        let told =
+            AuthFailure::default().record_error(&global(RDKafkaErrorCode::BrokerTransportFailure), reason).unwrap();
         assert!(told.contains("kafka.client_cert_file") && told.ends_with("SSL alert number 42"), "{told}");
     }
 }
