@@ -28,6 +28,9 @@ pub struct PendingItems {
     pub spans: Vec<StageSpan>,
 }
 
+/// Passes items to the batcher, which sends them into the mesh.
+pub type BatcherHandle = Arc<dyn Fn(PendingItems) + Send + Sync>;
+
 /// A batch that is ready to be sent.
 #[derive(Debug)]
 pub struct ReadyBatch {

@@ -18,7 +18,7 @@ use crate::actors::{AddItems, BatcherActor, DeliverMessages, DeliverRecords, Ing
 use crate::admission::Timeouts;
 use crate::amqp::AmqpIngress;
 use crate::auth::Authenticator;
-use crate::batching::{Batcher, Gather};
+use crate::batching::{Batcher, BatcherHandle};
 pub use crate::http::HttpListener;
 use crate::http::{AdmissionLimits, HttpState, ModelListing, RejectionReporter, serve};
 use crate::kafka::KafkaIngress;
@@ -115,22 +115,22 @@ pub fn stage(
         let start = move |_: &mut _| BatcherActor::new(batcher, requests, metrics, accepted, component);
         BatcherActor::start_in_arbiter(arbiter, start)
     };
-    let gather = gather(batcher);
+    let batcher = batcher_handle(batcher);
 
     let ingester = {
         let kafka = kafka_ingress(settings, host, placement.partitions, tracer.clone());
         let amqp = amqp_ingress(host, placement.partitions, Arc::clone(&batch_partition), tracer.clone());
-        let (gather, metrics, accepted) = (Arc::clone(&gather), metrics.clone(), legacy.requests.clone());
+        let (batcher, metrics, accepted) = (Arc::clone(&batcher), metrics.clone(), legacy.requests.clone());
         let component = lifecycle.register("ingestion ingester");
         let start =
-            move |_: &mut _| Ingester { kafka, amqp, gather, results, dead_letters, metrics, accepted, component };
+            move |_: &mut _| Ingester { kafka, amqp, batcher, results, dead_letters, metrics, accepted, component };
         Ingester::start_in_arbiter(arbiter, start)
     };
     let (kafka, amqp) = handlers(ingester);
 
     let pending = PendingRequests::new(placement.origin.instance);
     let http = HttpState {
-        gather,
+        batcher,
         pending: pending.clone(),
         limits: AdmissionLimits::new(&settings.http, host.metrics()),
         timeouts,
@@ -173,7 +173,7 @@ fn amqp_ingress(host: &Host, partitions: u32, batch_partition: Arc<AtomicU32>, t
     AmqpIngress { queue, partitions, batch_partition, timeouts: Timeouts::from(&shared.delivery), tracer }
 }
 
-fn gather(batcher: Addr<BatcherActor>) -> Gather {
+fn batcher_handle(batcher: Addr<BatcherActor>) -> BatcherHandle {
     #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
     Arc::new(move |items| batcher.do_send(AddItems(items)))
 }

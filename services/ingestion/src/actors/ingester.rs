@@ -9,7 +9,7 @@ use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::{Component, StageMetrics};
 
 use crate::amqp::AmqpIngress;
-use crate::batching::{Gather, PendingItems};
+use crate::batching::{BatcherHandle, PendingItems};
 use crate::inbound::Inbound;
 use crate::kafka::KafkaIngress;
 
@@ -27,8 +27,7 @@ pub(crate) struct DeliverMessages(pub AmqpMessages);
 pub(crate) struct Ingester {
     pub kafka: KafkaIngress,
     pub amqp: AmqpIngress,
-    /// Passes items to the batcher.
-    pub gather: Gather,
+    pub batcher: BatcherHandle,
     /// Takes error outcomes to publishing.
     pub results: Outlet<Outcome>,
     pub dead_letters: DeadLetters,
@@ -92,7 +91,7 @@ impl Handler<DeliverRecords> for Ingester {
         if items.is_empty() {
             return ack.ack();
         }
-        (self.gather)(PendingItems { items, ack, spans });
+        (self.batcher)(PendingItems { items, ack, spans });
     }
 }
 
@@ -130,7 +129,7 @@ impl Handler<DeliverMessages> for Ingester {
             ack.ack();
         }
         if !items.is_empty() {
-            (self.gather)(PendingItems { items, ack: Ack::join(acks), spans });
+            (self.batcher)(PendingItems { items, ack: Ack::join(acks), spans });
         }
     }
 }

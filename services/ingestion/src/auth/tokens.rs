@@ -25,6 +25,8 @@ use crate::settings::JwtSettings;
 const MAX_TOKEN: usize = 8192;
 /// Maximum length of a subject, in bytes.
 const MAX_SUBJECT: usize = 256;
+/// Tolerated difference between the clocks of the issuer and this machine (`exp`, `nbf`), in seconds.
+const CLOCK_LEEWAY_S: u64 = 30;
 /// Maximum number of requests with unknown keys that wait for the issuer at once.
 const MAX_WAITING: usize = 64;
 /// Maximum number of verified tokens to remember, so that their signature is not verified again.

@@ -151,7 +151,7 @@ async fn answer(
     let (pending, new) = registered.map_err(|_| payload_conflict())?;
     if new {
         let ack = ack(state, admission.id, Arc::clone(&row_permits));
-        (state.gather)(PendingItems { items: admission.items(parsed), ack, spans: Vec::new() });
+        (state.batcher)(PendingItems { items: admission.items(parsed), ack, spans: Vec::new() });
     }
     let elapsed = Duration::from_micros(now_us().saturating_sub(head.arrived_us));
     let outcomes = pending.rows(timeout.saturating_sub(elapsed)).await;

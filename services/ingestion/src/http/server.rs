@@ -22,7 +22,7 @@ use crate::settings::HttpSettings;
 /// How long the listener keeps answering new requests with 503 before it closes.
 const CLOSE_DELAY: Duration = Duration::from_millis(200);
 
-/// The open HTTP listener. Clones are the same listener.
+/// The open HTTP listener. Clones refer to the same one.
 #[derive(Clone)]
 pub struct HttpListener {
     /// The address it listens on.
@@ -63,8 +63,8 @@ impl HttpListener {
     }
 }
 
-/// Opens the listener on the current actix system and starts reloading its credentials and certificates. `stage` is dropped
-/// with the listener.
+/// Opens the listener on the current actix system and starts reloading its credentials and certificates. `stage` lives at
+/// least as long as the listener.
 ///
 /// # Errors
 /// If the address cannot be bound or a certificate cannot be used; the error names the setting.

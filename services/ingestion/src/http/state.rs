@@ -11,7 +11,7 @@ use super::limits::AdmissionLimits;
 use super::rejections::RejectionReporter;
 use crate::admission::Timeouts;
 use crate::auth::Authenticator;
-use crate::batching::Gather;
+use crate::batching::BatcherHandle;
 use crate::pending::PendingRequests;
 use crate::settings::HttpSettings;
 
@@ -19,7 +19,7 @@ use crate::settings::HttpSettings;
 #[derive(Clone)]
 pub struct HttpState {
     /// Passes items to the batcher, which sends them into the mesh.
-    pub gather: Gather,
+    pub batcher: BatcherHandle,
     /// Requests that wait for replies, shared with the inlet of the replies topic.
     pub pending: PendingRequests,
     /// How many requests, body bytes and waiting rows this replica admits at once.

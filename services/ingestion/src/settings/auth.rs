@@ -24,8 +24,8 @@ pub struct AuthSettings {
     pub jwt: JwtSettings,
 }
 
-/// Minimum interval between two reads of the issuer's keys that tokens with unknown keys cause, so that such tokens cannot
-/// flood the issuer.
+/// Minimum interval between two reads of the issuer's keys that tokens with unknown keys cause, so that such tokens do not
+/// flood the issuer with requests.
 const UNKNOWN_KEY_COOLDOWN: Duration = Duration::from_secs(10);
 
 fn unknown_key_cooldown() -> Duration {

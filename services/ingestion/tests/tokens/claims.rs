@@ -65,7 +65,7 @@ async fn invalid_claims_are_rejected() {
     }
     for change in [json!({ "scope": "read" }), json!({ "scope": null }), json!({ "scope": "scores" })] {
         let answer = ask(server, &key.token(&key.header(), &but(change))).await;
-        refused(&answer, 403, "forbidden", "lacks the scope");
+        refused(&answer, 403, "forbidden", "lacks the required scope");
         assert!(answer.header("www-authenticate").unwrap().contains("insufficient_scope"), "{answer:?}");
     }
 }
