@@ -50,9 +50,6 @@ pub(super) fn algorithm(name: &str) -> Result<Algorithm, String> {
     }
 }
 
-/// How many seconds the issuer's clock may differ from this machine's (`exp`, `nbf`).
-const CLOCK_LEEWAY_S: u64 = 30;
-
 /// Verifies tokens. The keys of the issuer are replaced by `refresh`.
 #[derive(Debug)]
 pub(super) struct TokenVerifier {
