@@ -60,7 +60,7 @@ def check_users(users):
         for setting in WRITES[stage]:
             wanted["topic", names[setting]].add("Write")
         wanted["group", GROUPS.get(stage, f"forebay-{stage}")] = {"Read"}
-        wanted["group", f"{stage}-follower"] = {"Read"}
+        wanted["group", f"{stage}-reader"] = {"Read"}
         for resource in sorted(set(granted) | set(wanted)):
             if granted.get(resource, set()) != wanted.get(resource, set()):
                 yield "rights", f"KafkaUser forebay-{stage}: {' '.join(resource)} has {sorted(granted.get(resource, set()))}, expected {sorted(wanted.get(resource, set()))}"

@@ -150,7 +150,7 @@ impl Client {
 
 /// The group id of a stage's readers without a group: librdkafka requires one, and looks its coordinator up.
 pub fn reader_group(stage: &str) -> String {
-    format!("{stage}-follower")
+    format!("{stage}-reader")
 }
 
 /// Runs `run` on a new thread.
