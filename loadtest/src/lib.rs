@@ -1,13 +1,12 @@
-//! Load generation for Forebay, and for anything else with its outside contract: open-loop generators over HTTP and Kafka, a filled-topic
+//! Load generation for Forebay, and for any other system with the same interface: open-loop generators over HTTP and Kafka, a filled-topic
 //! throughput test, a bare relay as the floor, and a judge that checks that nothing was lost and nothing answered twice.
 //!
-//! This crate knows only what clients know: the JSON of the request and result topics, and the HTTP endpoint. It shares no code with the system
-//! it measures, so that a mistake cannot be on both sides.
+//! This crate knows only what clients know: the JSON of the request and result topics, and the HTTP endpoint. It shares no code with
+//! the system it measures, so that a mistake cannot be on both sides.
 
 mod answer_tally;
 pub mod cli;
 mod error;
-mod feature_rows;
 pub mod http;
 mod judge;
 pub mod kafka;
@@ -22,10 +21,10 @@ mod schedule;
 mod table;
 mod usage;
 mod workload;
+mod workload_rows;
 
 pub use answer_tally::AnswerTally;
 pub use error::LoadtestError;
-pub use feature_rows::FeatureRows;
 pub use judge::{Judge, JudgeFindings, JudgeRules};
 pub use latency::{Latencies, Percentiles};
 pub use oracle::{Oracle, OracleEvent};
@@ -37,3 +36,4 @@ pub use schedule::Schedule;
 pub use table::TableArgs;
 pub use usage::{CpuSample, ProcessUsage, WatchArgs};
 pub use workload::WorkloadArgs;
+pub use workload_rows::WorkloadRows;

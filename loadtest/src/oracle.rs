@@ -107,16 +107,16 @@ fn parse(line: &str) -> Option<OracleEvent> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feature_rows::FeatureRows;
     use crate::request_generator::RequestOptions;
     use crate::run::RunId;
+    use crate::workload_rows::WorkloadRows;
 
     #[test]
     fn what_is_written_reads_back_and_a_torn_end_is_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("oracle.log");
         let run = RunId::parse("ab12cd34").unwrap();
-        let requests = RequestGenerator::new(FeatureRows::scaled().unwrap(), run, &RequestOptions::default()).unwrap();
+        let requests = RequestGenerator::new(WorkloadRows::scaled().unwrap(), run, &RequestOptions::default()).unwrap();
         let oracle = Oracle::append(&path).unwrap();
         oracle.sent(&requests, 5).unwrap();
         oracle.accepted(&requests, 5).unwrap();

@@ -10,7 +10,7 @@ use crate::run::{ResultOwner, RunId};
 /// The fields of a result that a load test looks at; all others are ignored.
 #[derive(Debug, Deserialize)]
 pub struct ReceivedResult<'a> {
-    /// As the client sent it.
+    /// The request id, as the client sent it.
     #[serde(borrow, default)]
     pub request_id: Option<Cow<'a, str>>,
     /// `null` for an error; one number or an array of them.
@@ -78,7 +78,7 @@ impl<'a> ReceivedResult<'a> {
         }
     }
 
-    /// The prediction, comparable to the bit: of one row the number's bits, of several a hash of their texts.
+    /// A fingerprint of the prediction for comparing to the bit: the number's bits for one row, a hash of the texts for several.
     #[must_use]
     pub fn fingerprint(&self) -> Option<u64> {
         if let Some(list) = &self.predictions {

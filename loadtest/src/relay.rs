@@ -1,4 +1,4 @@
-//! The bare relay: what a chain of five processes costs that only hand bytes on, at least once. The floor for the mesh.
+//! The bare relay: what a chain of five processes costs that only forward bytes, at least once. It is the lower bound for the mesh.
 
 mod chain;
 mod commit_tracker;

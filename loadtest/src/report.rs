@@ -41,7 +41,7 @@ pub struct Report {
     pub run: String,
     /// Requests per second asked for; 0 = as fast as possible.
     pub rate: f64,
-    /// FeatureRows in a request.
+    /// Rows in a request.
     pub rows: usize,
     /// Requests sent, warm-up included.
     pub sent: u64,

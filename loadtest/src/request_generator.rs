@@ -4,8 +4,8 @@
 use std::io::Write as _;
 
 use crate::error::LoadtestError;
-use crate::feature_rows::FeatureRows;
 use crate::run::RunId;
+use crate::workload_rows::WorkloadRows;
 
 /// How many rows are "hot", that is, sent repeatedly when there is a repeat ratio.
 const HOT_ROWS: u64 = 50;
@@ -17,9 +17,9 @@ const SALT_STEP: f64 = 1e-15;
 /// Writes request bodies.
 #[derive(Debug)]
 pub struct RequestGenerator {
-    rows: FeatureRows,
+    rows: WorkloadRows,
     run: RunId,
-    /// FeatureRows per request.
+    /// Rows per request.
     batch: usize,
     repeat_ratio: f64,
     /// `,"model_version":"v1"` and the like, put behind the features.
@@ -30,7 +30,7 @@ pub struct RequestGenerator {
 /// What the requests of a run have in common.
 #[derive(Debug, Clone, Default)]
 pub struct RequestOptions {
-    /// FeatureRows per request; 0 writes one row as a flat array (the legacy form), 1 and more an array of rows.
+    /// Rows per request; 0 writes one row as a flat array (the legacy form), 1 and more an array of rows.
     pub batch: usize,
     /// Share of rows, 0 to 1, that are taken from 50 rows that never change.
     pub repeat_ratio: f64,
@@ -42,7 +42,7 @@ pub struct RequestOptions {
 
 impl RequestGenerator {
     /// Creates a generator that draws from `rows`; `run` gives the request ids and the salt.
-    pub fn new(rows: FeatureRows, run: RunId, options: &RequestOptions) -> Result<Self, LoadtestError> {
+    pub fn new(rows: WorkloadRows, run: RunId, options: &RequestOptions) -> Result<Self, LoadtestError> {
         if !(0.0..=1.0).contains(&options.repeat_ratio) {
             return Err(LoadtestError::Input(format!(
                 "--repeat-ratio {} is not between 0 and 1",
@@ -65,7 +65,7 @@ impl RequestGenerator {
         &self.run
     }
 
-    /// FeatureRows in each request.
+    /// Rows in each request.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.batch
@@ -157,7 +157,7 @@ mod tests {
     use std::collections::HashSet;
 
     fn requests(options: &RequestOptions) -> RequestGenerator {
-        RequestGenerator::new(FeatureRows::scaled().unwrap(), RunId::parse("ab12cd34").unwrap(), options).unwrap()
+        RequestGenerator::new(WorkloadRows::scaled().unwrap(), RunId::parse("ab12cd34").unwrap(), options).unwrap()
     }
 
     #[test]
@@ -186,8 +186,8 @@ mod tests {
     #[test]
     fn two_runs_do_not_share_rows() {
         let (one, other) = (RunId::parse("00000001").unwrap(), RunId::parse("00000002").unwrap());
-        let one = RequestGenerator::new(FeatureRows::scaled().unwrap(), one, &RequestOptions::default()).unwrap();
-        let other = RequestGenerator::new(FeatureRows::scaled().unwrap(), other, &RequestOptions::default()).unwrap();
+        let one = RequestGenerator::new(WorkloadRows::scaled().unwrap(), one, &RequestOptions::default()).unwrap();
+        let other = RequestGenerator::new(WorkloadRows::scaled().unwrap(), other, &RequestOptions::default()).unwrap();
         let sums: HashSet<u64> = (0..10_000).map(|i| one.checksum(i)).collect();
         assert!((0..10_000).all(|i| !sums.contains(&other.checksum(i))));
     }
@@ -206,6 +206,6 @@ mod tests {
     fn a_repeat_ratio_outside_its_range_is_refused() {
         let options = RequestOptions { repeat_ratio: 1.5, ..RequestOptions::default() };
         let run = RunId::parse("ab12cd34").unwrap();
-        assert!(RequestGenerator::new(FeatureRows::scaled().unwrap(), run, &options).is_err());
+        assert!(RequestGenerator::new(WorkloadRows::scaled().unwrap(), run, &options).is_err());
     }
 }

@@ -64,7 +64,7 @@ impl WatchArgs {
             lines.extend(text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
         }
         if !lines.is_empty() {
-            // What the generator takes from the shared processors belongs into the picture.
+            // What the generator takes from the shared processors belongs in the report.
             lines.push(format!("generator={}", std::process::id()));
         }
         lines.iter().map(|line| named_pid(line)).collect()

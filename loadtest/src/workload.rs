@@ -6,10 +6,10 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::error::LoadtestError;
-use crate::feature_rows::FeatureRows;
 use crate::oracle::Oracle;
 use crate::request_generator::{RequestGenerator, RequestOptions};
 use crate::run::RunId;
+use crate::workload_rows::WorkloadRows;
 
 /// What the requests of a run hold.
 #[derive(Debug, Clone, Args)]
@@ -44,7 +44,7 @@ impl WorkloadArgs {
             model_version: self.model_version.clone(),
             model: self.model.clone(),
         };
-        RequestGenerator::new(FeatureRows::open(&self.data)?, run, &options).map(Arc::new)
+        RequestGenerator::new(WorkloadRows::open(&self.data)?, run, &options).map(Arc::new)
     }
 
     /// Opens the oracle's file, if one is wanted.

@@ -20,6 +20,7 @@ usage: loadtest/suites/real.sh [TEST [FILTER]]
   real.sh rabbitmq         RabbitMQ as request source and reply sink, and its server's faults (about 90 s)
   real.sh stages           parts of the mesh in one process and the rest apart, two replicas of each
   real.sh install          fetch what the tests need beside the services, and run none
+  real.sh stages           parts of the mesh in one process, the rest apart
   real.sh sklearn          random models of scikit-learn and onnxruntime against the readers; needs no Kafka and no Redis
 
 Environment
@@ -29,6 +30,8 @@ Environment
   REAL_WORKERS       how many tests run side by side (default 2; one test alone always has one)
   REAL_PYTHON        a Python with loadtest/suites/sklearn_requirements.txt (default: one is made in the user's cache folder)
   REAL_SEED          seed of the random models (default 1)
+  REAL_OUTAGE        seconds for which everything hangs in the test of liveness (default 25, with a bound of 10 s; 300 takes
+                     the default bound)
   REAL_KEEP          a folder that keeps the logs of services, Kafka, Redis, RabbitMQ and MLflow
   KAFKA_HEAP         as in compose/native.sh (default "-Xms256m -Xmx768m")
 TEXT
@@ -127,13 +130,13 @@ trap 'exit 143' TERM
 
 start_mlflow() { # two servers: one that Python fills, one with authentication
   say "starting MLflow on $MLFLOW_PORT and $((MLFLOW_PORT + 1)), and filling it"
-  export REAL_MLFLOW=127.0.0.1:$MLFLOW_PORT REAL_MLFLOW_FILLED=$work/mlflow.json REAL_MLFLOW_AUTH=127.0.0.1:$((MLFLOW_PORT + 1))
+  export REAL_MLFLOW=127.0.0.1:$MLFLOW_PORT REAL_MLFLOW_FILLED=$FOREBAY_NATIVE_DIR/filled.json REAL_MLFLOW_AUTH=127.0.0.1:$((MLFLOW_PORT + 1))
   export REAL_MLFLOW_PASSWORD=a-long-password-$RANDOM
   REAL_MLFLOW_AUTHORIZATION="Basic $(printf 'admin:%s' "$REAL_MLFLOW_PASSWORD" | base64 -w0)"
   export REAL_MLFLOW_AUTHORIZATION
   "$native" install mlflow &&
     timeout 180 "$native" up mlflow &&
-    FOREBAY_NATIVE_DIR=$work/native-auth MLFLOW_PORT=$((MLFLOW_PORT + 1)) MLFLOW_PASSWORD=$REAL_MLFLOW_PASSWORD timeout 180 "$native" up mlflow &&
+    FOREBAY_NATIVE_DIR=$FOREBAY_NATIVE_DIR-auth MLFLOW_PORT=$((MLFLOW_PORT + 1)) MLFLOW_PASSWORD=$REAL_MLFLOW_PASSWORD timeout 180 "$native" up mlflow &&
     MLFLOW_TRACKING_URI=http://$REAL_MLFLOW timeout 600 "$native" python "$here/mlflow_fill.py" "$REAL_MLFLOW_FILLED"
 }
 
@@ -167,7 +170,7 @@ start_kafka_and_redis() { # WORKER PORT : and eight behind it; exports what the 
 
 prepare() { # TEST : starts what it needs beside Kafka and Redis
   case $1 in
-    real_mlflow) start_mlflow ;;
+    real_mlflow | real_liveness) [ -n "${REAL_MLFLOW:-}" ] || start_mlflow ;;
     real_eventhubs | real_security) [ -n "${REAL_SECURE_DIR:-}" ] || start_secure ;;
     real_sklearn)
       REAL_PYTHON=${REAL_PYTHON:-$(model_python)} || return 1
@@ -223,7 +226,7 @@ if [ -z "${FOREBAY_BIN_DIR:-}" ]; then
   export FOREBAY_BIN_DIR=$target/debug
 fi
 tests=(--test "${chosen:-real*}")
-cargo test "${features[@]}" "${tests[@]}" --no-run 2>&1 | tee "$work/build.log"
+CARGO_TERM_COLOR=never cargo test "${features[@]}" "${tests[@]}" --no-run 2>&1 | tee "$work/build.log"
 declare -A executable=()
 while read -r name path; do
   executable[$name]=$(realpath "$path")

@@ -43,7 +43,7 @@ struct Counts {
     latencies: Latencies,
 }
 
-/// Lets `callers` callers go for `warmup + measured`.
+/// Runs `callers` callers for `warmup + measured` and reports what they saw.
 pub(crate) async fn run(
     requests: Arc<RequestGenerator>,
     endpoint: Endpoint,

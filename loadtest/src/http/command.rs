@@ -44,15 +44,15 @@ pub struct HttpArgs {
     /// Measured seconds
     #[arg(long, default_value_t = 10.0)]
     pub(crate) seconds: f64,
-    /// Seconds in front of them that are sent but not measured
+    /// Seconds of warm-up before them: requests are sent but not measured
     #[arg(long, default_value_t = 2.0)]
     pub(crate) warmup: f64,
-    /// FeatureRows in each request
+    /// Rows in each request
     #[arg(long, default_value_t = 1)]
     pub(crate) rows: usize,
     #[command(flatten)]
     pub(crate) workload: WorkloadArgs,
-    /// Most connections; when all are busy a due request waits, and the wait counts as latency
+    /// Maximum number of connections; when all are busy a due request waits, and the wait counts as latency
     #[arg(long, default_value_t = 256)]
     pub(crate) concurrency_cap: usize,
     /// Wait this many seconds for the last answers
@@ -68,12 +68,12 @@ pub struct HttpArgs {
 }
 
 impl HttpArgs {
-    /// Does the run; `true` when it was clean.
+    /// Runs the measurement and publishes its report; `true` when it was clean.
     pub fn run(&self) -> Result<bool, LoadtestError> {
         self.measure()?.publish(&self.output)
     }
 
-    /// Does the run and returns what it found.
+    /// Runs the measurement and returns its report.
     pub fn measure(&self) -> Result<Report, LoadtestError> {
         let requests = self.workload.generator(if self.rows <= 1 { 0 } else { self.rows })?;
         let endpoint = Endpoint::parse(&self.url)?;

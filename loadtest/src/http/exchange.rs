@@ -68,14 +68,14 @@ impl AnswerFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feature_rows::FeatureRows;
     use crate::request_generator::RequestOptions;
     use crate::run::RunId;
+    use crate::workload_rows::WorkloadRows;
 
     #[test]
     fn wrong_callers_and_bad_statuses_are_seen() {
         let run = RunId::parse("ab12cd34").unwrap();
-        let requests = RequestGenerator::new(FeatureRows::scaled().unwrap(), run, &RequestOptions::default()).unwrap();
+        let requests = RequestGenerator::new(WorkloadRows::scaled().unwrap(), run, &RequestOptions::default()).unwrap();
         let classified = |status, body: &str| {
             classify(&requests, 7, Response { status, body: 0, end: 0, close: false }, body.as_bytes())
         };

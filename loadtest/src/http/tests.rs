@@ -88,7 +88,7 @@ fn waiting_for_a_connection_counts_as_latency() {
         std::thread::sleep(Duration::from_millis(20));
         Some(result(id))
     });
-    // 2 connections of 20 ms each carry 100/s; 200/s are asked for
+    // 2 connections of 20 ms each carry 100/s; the schedule wants 200/s
     let report =
         measure(&["--url", &url, "--rate", "200", "--seconds", "1", "--warmup", "0", "--concurrency-cap", "2"]);
     assert_eq!((report.sent, report.answered, report.lost), (200, 200, 0), "{report}");

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use crate::error::LoadtestError;
 
-/// Where requests go.
+/// The address that requests go to, and the head of each request.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
@@ -25,7 +25,7 @@ pub(crate) struct Response {
 }
 
 impl Endpoint {
-    /// Takes `http://host:port[/path]`; without a path, `/v1/predict`.
+    /// Parses `http://host:port[/path]`; without a path, `/v1/predict`.
     pub(crate) fn parse(url: &str) -> Result<Self, LoadtestError> {
         let wrong = |why: String| LoadtestError::Input(format!("--url {url:?}: {why}"));
         let rest = url.strip_prefix("http://").ok_or_else(|| wrong("expected http://HOST:PORT".to_owned()))?;
@@ -43,7 +43,7 @@ impl Endpoint {
         Ok(Self { address, head })
     }
 
-    /// Puts a whole request into `out`, which is cleared first.
+    /// Writes a whole request into `out`, which is cleared first.
     pub(crate) fn write_request(&self, body: &[u8], out: &mut Vec<u8>) {
         out.clear();
         out.extend_from_slice(self.head.as_bytes());

@@ -1,4 +1,4 @@
-//! What the broker acknowledged of what was produced.
+//! Records which produced requests the broker acknowledged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +26,7 @@ pub(crate) struct DeliveryRecorder {
 #[derive(Debug, Clone)]
 pub(crate) struct DeliveryReports(pub(crate) Arc<DeliveryRecorder>);
 
-/// A producer that keeps a recorder.
+/// A producer whose delivery reports go to a recorder.
 pub(crate) type RecordingProducer = ThreadedProducer<DeliveryReports>;
 
 impl DeliveryRecorder {

@@ -42,7 +42,7 @@ pub struct DrainArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// From when on, and for how long, a filled topic is measured.
+/// When the measurement of a filled topic starts and ends.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ClockArgs {
     /// Consumer group of the first stage; its first commit starts the clock
@@ -93,8 +93,8 @@ impl DrainArgs {
     }
 }
 
-/// Answers that were there before the counting began came at an unknown time: more than 5 % of them, and the rate would be that of
-/// the reader and not of the system.
+/// Answers that were in the topic before counting began arrived at an unknown time. With more than 5 % of them the rate would be the
+/// reader's and not the system's, so none is reported.
 fn withhold_rates(report: &mut Report, early: u64) {
     if early > report.sent / 20 {
         (report.answered_per_s, report.window_per_s) = (0.0, 0.0);

@@ -12,7 +12,7 @@ use super::clients::{BrokerArgs, FetchMode, StartOffset, watermarks};
 use crate::error::LoadtestError;
 use crate::judge::{Judge, JudgeRules};
 
-/// How long a full read may stand still.
+/// How long a full read may make no progress.
 const STALL: Duration = Duration::from_secs(30);
 
 /// Checks conservation: every request that the oracle knows as accepted has exactly one answer in the result topic, no other
@@ -105,7 +105,7 @@ pub fn read_topic(broker: &BrokerArgs, topic: &str, mut record: impl FnMut(&[u8]
         }
         if progress.elapsed() > STALL {
             return Err(LoadtestError::Input(format!(
-                "reading {topic} stands still, partitions {:?} not at their end",
+                "reading {topic} makes no progress, partitions {:?} not at their end",
                 open.keys()
             )));
         }

@@ -34,7 +34,7 @@ pub struct KafkaArgs {
     /// Measured seconds
     #[arg(long, default_value_t = 10.0)]
     pub(crate) seconds: f64,
-    /// Seconds in front of them that are sent but not measured
+    /// Seconds of warm-up before them: requests are sent but not measured
     #[arg(long, default_value_t = 3.0)]
     pub(crate) warmup: f64,
     /// Request topic
@@ -74,12 +74,12 @@ pub(crate) fn rate(value: f64) -> Result<f64, LoadtestError> {
 }
 
 impl KafkaArgs {
-    /// Does the run; `true` when it was clean.
+    /// Runs the measurement and publishes its report; `true` when it was clean.
     pub fn run(&self) -> Result<bool, LoadtestError> {
         self.measure()?.publish(&self.output)
     }
 
-    /// Does the run and returns what it found.
+    /// Runs the measurement and returns its report.
     pub fn measure(&self) -> Result<Report, LoadtestError> {
         let requests = self.workload.generator(0)?;
         let recorder = DeliveryRecorder::new(Arc::clone(&requests), self.workload.oracle()?);

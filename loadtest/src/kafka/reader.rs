@@ -17,12 +17,12 @@ pub(crate) struct ReadTimeouts {
     pub(crate) settle: Duration,
 }
 
-/// What there is to wait for, known once everything is sent.
+/// What the reader waits for, known once everything is sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Goal {
     /// Requests that were accepted and so have to be answered.
     pub(crate) accepted: u64,
-    /// Since when everything is sent.
+    /// When the last request was sent.
     pub(crate) sent: Instant,
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn read_answers(
                 if tally.answered > before {
                     progress = now;
                 }
-                if !tally.answered.is_multiple_of(GLANCE) {
+                if !tally.answered.is_multiple_of(CHECK_EVERY) {
                     continue;
                 }
             }
@@ -63,8 +63,8 @@ pub(crate) fn read_answers(
     }
 }
 
-/// How often the goal is looked at while answers stream in.
-const GLANCE: u64 = 64;
+/// Answers between two checks of the goal while they stream in.
+const CHECK_EVERY: u64 = 64;
 
 fn fatal(error: &rdkafka::error::KafkaError) -> bool {
     matches!(

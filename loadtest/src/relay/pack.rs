@@ -17,7 +17,7 @@ pub(crate) fn requests(mut pack: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Turns a request into a result by a string edit: the prediction goes behind the request id, or at the end if that is not in front.
+/// Turns a request into a result by a string edit: the prediction follows the request id, or comes last if the id is not the first field.
 pub(crate) fn answer(request: &[u8], out: &mut Vec<u8>) {
     const FRONT: &[u8] = b"{\"request_id\":\"";
     out.clear();

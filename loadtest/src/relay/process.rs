@@ -40,7 +40,7 @@ pub enum RelayRole {
 pub struct RelayArgs {
     #[command(flatten)]
     pub(crate) broker: BrokerArgs,
-    /// What to do
+    /// What the process does with records
     #[arg(long)]
     pub(crate) role: RelayRole,
     /// Topic to read
@@ -54,7 +54,7 @@ pub struct RelayArgs {
     pub(crate) group: String,
     #[command(flatten)]
     pub(crate) pacing: PacingArgs,
-    /// End when standard input ends, that is, when the starter is gone
+    /// End when standard input ends, that is, when the parent process is gone
     #[arg(long)]
     pub(crate) until_stdin_ends: bool,
 }
@@ -62,7 +62,7 @@ pub struct RelayArgs {
 /// How much a relay packs and waits.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PacingArgs {
-    /// Most requests in one pack
+    /// Maximum number of requests in one pack
     #[arg(long, default_value_t = 32)]
     pub(crate) pack: usize,
     /// Milliseconds in which requests gather in front of the packing stage; 0 packs what has arrived

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use forebay_loadtest::{
-    FeatureRows, Judge, JudgeFindings, JudgeRules, OracleEvent, RequestGenerator, RequestOptions, RunId,
+    Judge, JudgeFindings, JudgeRules, OracleEvent, RequestGenerator, RequestOptions, RunId, WorkloadRows,
 };
 
 use super::topic::{Out, Reader, Writer};
@@ -29,7 +29,7 @@ impl KafkaLoad {
     /// Starts at once. A share of the rows, as `RequestOptions::repeat_ratio` says, repeat.
     pub fn start(mesh: &Mesh, rate: f64, repeat_ratio: f64) -> Self {
         let options = RequestOptions { repeat_ratio, ..RequestOptions::default() };
-        let feed = Arc::new(RequestGenerator::new(FeatureRows::scaled().unwrap(), RunId::random(), &options).unwrap());
+        let feed = Arc::new(RequestGenerator::new(WorkloadRows::scaled().unwrap(), RunId::random(), &options).unwrap());
         let (stopping, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (input, output) = (mesh.topic("requests_in"), mesh.topic("results_out"));
         let run = {

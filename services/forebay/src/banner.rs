@@ -15,7 +15,7 @@ struct Sample {
     answer: String,
 }
 
-/// The text; a registry that cannot be read yet is said, not fatal.
+/// The text. A registry that cannot be read yet is mentioned in it and is no error.
 pub(crate) fn text(shared: &CommonSettings, http: Option<&HttpListener>, kafka: bool, stages: &Stages) -> String {
     let mut text = String::new();
     // writing to a string cannot fail

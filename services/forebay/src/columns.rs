@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use forebay_contract::{ErrorCode, Problem};
 
-/// Names name_list in one message.
+/// Most names that one message lists.
 const MAX_NAMES: usize = 12;
 
 /// Where a record has the features.
@@ -14,15 +14,15 @@ pub(crate) struct Columns {
     places: Vec<usize>,
     /// Names of the features.
     names: Vec<String>,
-    /// Fields of a record.
+    /// Number of fields in a record.
     count: usize,
-    /// Names of columns that are no feature.
+    /// Columns that are not features of the model.
     pub(crate) extra: Vec<String>,
 }
 
 impl Columns {
     /// Finds `features` in a header, by name and in any order. Where the model has no names of its own (`f0`, `f1`, ...), columns
-    /// are taken as they stand, and there must be as many.
+    /// are matched by position, and their number must be the model's.
     ///
     /// # Errors
     /// No header, a missing column, or one that occurs twice.
@@ -100,7 +100,7 @@ impl Columns {
     }
 }
 
-/// One cell.
+/// Parses one cell.
 fn number(cell: &[u8]) -> Result<f64, &'static str> {
     let cell = cell.trim_ascii();
     if cell.is_empty() {
@@ -117,7 +117,7 @@ fn invalid(message: String) -> Problem {
     Problem::new(ErrorCode::InvalidFeatures, message)
 }
 
-/// The first names, and how many more there are.
+/// Joins the first names and adds how many more there are.
 pub(crate) fn name_list(names: &[String], between: &str) -> String {
     let mut text = names.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(between);
     if names.len() > MAX_NAMES {

@@ -36,12 +36,12 @@ fn eprint(text: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Settings, or the exit code after every problem was printed.
+/// Reads the settings. On failure every problem is printed and the exit code is returned.
 fn open(args: &SettingsArgs) -> Result<LoadedSettings<Settings>, ExitCode> {
     Settings::open(args).map_err(|error| eprint(&error.to_string(), UNUSABLE))
 }
 
-/// Settings with another registry, if one is given.
+/// Reads the settings, with another registry if one is given.
 fn open_with(args: &SettingsArgs, registry: Option<&str>) -> Result<LoadedSettings<Settings>, ExitCode> {
     let mut args = args.clone();
     args.set.extend(registry.map(|location| format!("models.registry={location}")));

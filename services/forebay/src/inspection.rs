@@ -1,4 +1,4 @@
-//! What a look at a version shows: whether it loads, what it needs, whether it answers as its origin did.
+//! A report on a model version: whether it loads, what it needs, and whether it predicts what its input example expects.
 
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,21 +9,21 @@ use serde::Serialize;
 
 use crate::columns::name_list;
 
-/// One version, looked at.
+/// The report on one version.
 #[derive(Debug, Serialize)]
 pub(crate) struct Inspection {
     /// `NAME vN`, or the path.
     pub(crate) name: String,
     /// Whether it loads, and answers its example as it should.
     pub(crate) ok: bool,
-    /// Why not.
+    /// Why it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
     #[serde(flatten)]
     about: Option<About>,
 }
 
-/// What is known once it is loaded.
+/// What is known once the version is loaded.
 #[derive(Debug, Serialize)]
 struct About {
     task: &'static str,
@@ -76,7 +76,7 @@ impl Inspection {
         Self { name: name.to_owned(), ok: error.is_none(), error, about: Some(about) }
     }
 
-    /// One line.
+    /// The report as one line.
     pub(crate) fn line(&self) -> String {
         match (&self.error, &self.about) {
             (Some(error), _) => format!("FAILED  {}: {error}\n", self.name),
@@ -88,7 +88,7 @@ impl Inspection {
         }
     }
 
-    /// Everything, for people.
+    /// The full report as text.
     pub(crate) fn page(&self) -> String {
         let mut text = format!("{}\n", self.name);
         // writing to a string cannot fail

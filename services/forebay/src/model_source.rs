@@ -62,7 +62,8 @@ impl fmt::Display for ModelSource {
     }
 }
 
-/// Whether a model's version stands somewhere two levels below. A folder of anything else may be large: few are looked at.
+/// Whether a folder two levels below `path` holds a model version. Only a limited number of folders is checked, since any other
+/// folder may be large.
 fn is_registry(path: &Path) -> bool {
     const LOOKED_AT: usize = 1000;
     let folders = |path: &Path| {
@@ -81,7 +82,7 @@ impl ModelSource {
     /// Reads and compiles the model; `shared` says where the registry is.
     ///
     /// # Errors
-    /// What is wrong with it, and where.
+    /// What is wrong with the model, and where.
     pub(crate) fn load(&self, shared: &CommonSettings) -> Result<LoadedVersion, String> {
         match self {
             Self::Folder(path) => load_folder(path).map_err(|fault| format!("{self}: {fault}")),
@@ -95,7 +96,7 @@ impl ModelSource {
             Self::Uri(uri) => open_registry(shared)?.load_uri(uri).map_err(|error| error.to_string()),
             Self::Named { name, requested } => {
                 let mut options = registry_options(&shared.models);
-                // an MLflow server lists what is served; this one is requested for
+                // an MLflow server lists what is served; this one is requested by name
                 options.models = Some(vec![name.clone()]);
                 let registry = Registry::open_with(&options).map_err(|error| error.to_string())?;
                 let version = resolve(&registry, name, requested.as_deref())?;

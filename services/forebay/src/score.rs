@@ -3,11 +3,11 @@
 //! # Layout
 //! - `row_source`: the bytes that come in, a buffer at a time
 //! - `framing`: where a record begins and ends: `csv_records` for CSV, `json_lines` for JSON lines
-//! - `chunk`: the unit of work, a few hundred records as they stood in the file
-//! - `scorer`: a chunk through the rules and the model; the only part that understands a record
+//! - `chunk`: the unit of work, a few hundred records in the file's order
+//! - `scorer`: applies the rules and the model to a chunk; the only part that interprets records
 //! - `row_counts`: how many rows were answered, and what was wrong with the first that was not
 //! - `pipeline`: one thread that frames, some that score, one that writes
-//! - `progress`: what a terminal sees meanwhile
+//! - `progress`: the progress bar on a terminal
 
 mod chunk;
 mod csv_records;
@@ -26,5 +26,5 @@ pub(crate) use row_counts::RowCounts;
 pub(crate) use row_source::RowSource;
 pub(crate) use scorer::Scorer;
 
-/// Longest record accepted; it bounds what a quote that is never closed can take.
+/// Longest record accepted, in bytes. It bounds the memory that an unclosed quote can take.
 const MAX_RECORD: usize = 4 << 20;

@@ -22,9 +22,9 @@ pub(crate) struct Dataset {
 #[derive(Debug, Clone)]
 pub(crate) struct DatasetColumn {
     pub(crate) name: String,
-    /// One per row, never empty.
+    /// One value per row, never empty.
     pub(crate) values: Vec<String>,
-    /// Line of each value.
+    /// The line of each value in the file.
     pub(crate) lines: Vec<u64>,
 }
 
@@ -90,7 +90,7 @@ impl Dataset {
         self.target.values.len()
     }
 
-    /// SampleRow `i`, raw.
+    /// Row `i`, raw.
     pub(crate) fn row(&self, i: usize) -> &[f64] {
         &self.cells[i * self.features.len()..(i + 1) * self.features.len()]
     }

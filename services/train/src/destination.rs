@@ -7,7 +7,7 @@ use crate::mlflow::{MlflowAccess, Tracking};
 use crate::model_folder::{Files, write};
 use crate::training_arguments::DestinationArgs;
 
-/// A place that was looked at before the training, so that a typing mistake does not cost one.
+/// Where the model goes. It is checked before the training, so that a typing mistake does not waste one.
 #[derive(Debug)]
 pub(crate) enum Destination {
     /// Nothing is kept.
@@ -21,7 +21,7 @@ pub(crate) enum Destination {
 }
 
 impl Destination {
-    /// Reads the arguments and looks at the place.
+    /// Reads the arguments and checks the destination.
     ///
     /// # Errors
     /// A text for arguments that do not fit, a folder that is in the way, a server that does not answer.
@@ -53,7 +53,7 @@ impl Destination {
         }
     }
 
-    /// Puts the model there and says where it is. `params` and `metrics` are logged where that is possible.
+    /// Stores the model and returns where it is. `params` and `metrics` are logged where that is possible.
     ///
     /// # Errors
     /// A text; nothing half-written is left under the final name.

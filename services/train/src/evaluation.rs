@@ -30,7 +30,7 @@ pub(crate) struct TrainingJob<'a> {
 pub(crate) struct Evaluation {
     pub(crate) mlp: Vec<FoldScores>,
     pub(crate) ridge: Vec<FoldScores>,
-    /// Always the training mean, or the training frequencies of the classes.
+    /// Scores of a baseline that always predicts the training mean, or the training frequencies of the classes.
     pub(crate) mean: Vec<FoldScores>,
     /// Losses of the net, per fold and epoch.
     #[serde(skip)]
@@ -76,7 +76,7 @@ impl Evaluation {
 }
 
 impl TrainingJob<'_> {
-    /// The net on `rows`; `watched` rows only show how it does on what it does not see.
+    /// Fits the net on `rows`. The loss on the `watched` rows is recorded and does not influence the fit.
     ///
     /// # Errors
     /// [`FitError`].
@@ -93,7 +93,7 @@ impl TrainingJob<'_> {
         Ok((Fitted { scaling, network }, losses))
     }
 
-    /// The baseline on `rows`.
+    /// Fits the baseline on `rows`.
     ///
     /// # Errors
     /// [`FitError::Failed`] for columns that have no solution.

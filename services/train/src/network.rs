@@ -35,7 +35,7 @@ impl Network {
         values
     }
 
-    /// False when a fit went astray.
+    /// Whether all weights are finite; false after a fit that diverged.
     pub(crate) fn is_finite(&self) -> bool {
         self.layers.iter().all(|l| l.weight.iter().chain(&l.bias).all(|v| (*v as f32).is_finite()))
     }

@@ -15,7 +15,7 @@ pub struct TrainingArguments {
     /// CSV with a header of column names; without it the bundled diabetes data set
     #[arg(long, value_name = "FILE.csv")]
     pub(crate) data: Option<PathBuf>,
-    /// DatasetColumn to predict; without it the column named `target`, else the last one
+    /// Column to predict; without it the column named `target`, else the last one
     #[arg(long, value_name = "COLUMN")]
     pub(crate) target: Option<String>,
     /// Numbers or classes; without it classes for names, yes/no and 0/1
@@ -35,7 +35,7 @@ pub struct TrainingArguments {
     pub(crate) quiet: bool,
 }
 
-/// How the models are fitted and judged.
+/// How the models are fitted and evaluated.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct FittingArgs {
     /// Parts of the cross-validation
@@ -50,10 +50,10 @@ pub(crate) struct FittingArgs {
     /// Step size of Adam
     #[arg(long, default_value_t = 1e-3, value_parser = positive)]
     pub(crate) learning_rate: f64,
-    /// Pull of the weights towards zero
+    /// Weight decay: how strongly weights are pulled towards zero
     #[arg(long, default_value_t = 0.01, value_parser = not_negative)]
     pub(crate) weight_decay: f64,
-    /// Rows a step
+    /// Rows in each step
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) batch: u32,
     /// The same seed, data and settings give the same model file
@@ -123,7 +123,7 @@ fn not_negative(text: &str) -> Result<f64, String> {
 }
 
 impl TrainingArguments {
-    /// Does what was arguments. Exit code 1 when it failed, 2 for arguments that cannot be used, 130 when stopped.
+    /// Runs the training. Exit code 1 when it failed, 2 for arguments that cannot be used, 130 when stopped.
     pub fn run(self) -> ExitCode {
         run::run(&self)
     }

@@ -9,7 +9,7 @@ use super::{UNUSABLE, eprint};
 
 const PROGRAM: &str = "forebay-train";
 
-/// CommandLine go to the trainer as they are.
+/// Arguments that are passed to the trainer unchanged.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Train {
     #[arg(value_name = "ARGUMENTS", trailing_var_arg = true, allow_hyphen_values = true)]

@@ -1,6 +1,6 @@
-//! The unit of work: some records as they stood in the file.
+//! The unit of work: consecutive records of the file.
 
-/// Text at which a chunk is full, whatever the number of its records.
+/// Bytes of text at which a chunk is full, whatever the number of its records.
 const MAX_TEXT: usize = 1 << 20;
 
 /// Records one after another.
@@ -58,7 +58,7 @@ impl Chunk {
         self.records.len()
     }
 
-    /// Whether it should be sent on, given the number of records wished for.
+    /// Whether the chunk is full, `records` being the wanted number.
     pub(super) fn is_full(&self, records: usize) -> bool {
         self.records.len() >= records || self.text.len() >= MAX_TEXT
     }

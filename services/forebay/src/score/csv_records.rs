@@ -18,11 +18,11 @@ pub(crate) struct CsvRecords {
     ends: Vec<usize>,
     filled: usize,
     ended: usize,
-    /// Line ends passed.
+    /// Number of line ends seen so far.
     passed: u64,
     /// Line the unfinished record begins on.
     began: u64,
-    /// It begins with a quote.
+    /// Whether the unfinished record begins with a quote.
     quoted: bool,
     inside: bool,
 }

@@ -24,7 +24,7 @@ impl Format {
     /// What `auto` means for this file: its name decides, else its first character.
     ///
     /// # Errors
-    /// The system's.
+    /// The I/O error.
     pub(crate) fn settle(self, path: &str, source: &mut RowSource) -> std::io::Result<Self> {
         if self != Self::Auto {
             return Ok(self);
@@ -41,7 +41,7 @@ impl Format {
     }
 }
 
-/// What a look at the buffer led to.
+/// The result of one step over the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// Something was taken; there may be more.
@@ -82,10 +82,10 @@ impl Framing {
         }
     }
 
-    /// The first record by itself: the header of a table.
+    /// Reads the first record alone: the header of a table.
     ///
     /// # Errors
-    /// The system's, or a record that does not end.
+    /// The I/O error, or a record that does not end.
     pub(crate) fn header(&mut self, source: &mut RowSource) -> Result<Vec<String>, String> {
         let mut chunk = Chunk::default();
         while chunk.is_empty() {

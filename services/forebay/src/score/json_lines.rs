@@ -5,14 +5,14 @@ use super::chunk::Chunk;
 use super::framing::Step;
 use super::row_source::RowSource;
 
-/// Finds lines.
+/// Splits the input into lines.
 #[derive(Debug, Default)]
 pub(crate) struct JsonLines {
-    /// JsonLines ended so far.
+    /// Number of complete lines so far.
     line: u64,
-    /// Bytes of the unfinished line that hold no line end.
+    /// Bytes of the unfinished line that were searched for a line end already.
     scanned: usize,
-    /// The line is too long and what comes of it is dropped.
+    /// True while the rest of a line that is too long is dropped.
     dropping: bool,
 }
 

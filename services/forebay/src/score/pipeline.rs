@@ -1,4 +1,5 @@
-//! One thread finds records, some score them, the caller's writes: in order, with a bounded number of chunks on the way.
+//! One thread finds records, some threads score them, and the caller's thread writes the answers in order. The number of chunks in
+//! flight is bounded.
 
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
@@ -25,11 +26,11 @@ pub(crate) enum ScoreEnd {
     Broken(RowCounts, String),
 }
 
-/// Scores everything `source` has, `batch` rows at a time, on `threads` threads. `on_counts` sees the counts after each piece of
-/// output.
+/// Scores everything `source` has, `batch` rows at a time, on `threads` threads. `on_counts` is called with the counts after each
+/// piece of output.
 ///
 /// Chunk `i` goes through thread `i % threads` and is taken from there, which keeps the order. A chunk is sent on before the
-/// reader waits for more input, so a slow pipe is answered line by line.
+/// reader waits for more input, so a slow pipe gets its answers line by line.
 pub(crate) fn run(
     source: RowSource,
     framing: Framing,
@@ -54,7 +55,7 @@ pub(crate) fn run(
     for lane in (0..outputs.len()).cycle() {
         let Ok(scored) = outputs[lane].recv() else { break };
         if let Err(error) = output.write_all(&scored.text).and_then(|()| output.flush()) {
-            // the reader may wait for input for ever; the process ends without it
+            // the reader may wait for input forever; the process ends without joining it
             return match error.kind() {
                 ErrorKind::BrokenPipe => ScoreEnd::Unread,
                 _ => ScoreEnd::Broken(counts, format!("the output cannot be written: {error}")),
@@ -86,7 +87,7 @@ fn work(scorer: &Scorer, chunks: &Receiver<Chunk>, answers: &SyncSender<Scored>)
     }
 }
 
-/// The ways to the scoring threads, taken in turn.
+/// The channels to the scoring threads, used in turn.
 struct Lanes {
     inputs: Vec<SyncSender<Chunk>>,
     next: usize,
@@ -127,7 +128,7 @@ fn read(mut source: RowSource, mut framing: Framing, batch: usize, lanes: &mut L
             Err(error) => break Err(error),
         }
     };
-    // what was complete before the trouble is answered
+    // records that were complete before the error are answered
     lanes.send(&mut chunk);
     read
 }

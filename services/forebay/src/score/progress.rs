@@ -1,4 +1,4 @@
-//! What a terminal sees while rows are scored: a bar when the size of the input is known, else a count.
+//! The progress display on a terminal: a bar when the size of the input is known, else a count.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ pub(crate) struct ScoreProgress {
 }
 
 impl ScoreProgress {
-    /// For `source`; `shown` is whether anybody looks.
+    /// A display for `source`; hidden unless `shown`.
     pub(crate) fn new(source: &RowSource, shown: bool) -> Self {
         let target = if shown { ProgressDrawTarget::stderr_with_hz(8) } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(source.size(), target);

@@ -20,7 +20,7 @@ impl RowCounts {
         self.first.get_or_insert_with(|| (line, problem.clone()));
     }
 
-    /// Adds what was counted after this.
+    /// Adds the counts of a later part.
     pub(super) fn add(&mut self, later: Self) {
         self.rows += later.rows;
         self.failed += later.failed;

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes asked of the system at once.
+/// Size of one read, in bytes.
 const READ: usize = 256 << 10;
 
-/// A file or a pipe with what was read of it and not yet used.
+/// A file or a pipe, and a buffer of what was read from it but not yet used.
 pub(crate) struct RowSource {
     from: Box<dyn Read + Send>,
     buffer: Vec<u8>,
@@ -46,7 +46,7 @@ impl RowSource {
         self.size
     }
 
-    /// Bytes read so far, for others to watch.
+    /// Counter of the bytes read so far, shared with the progress bar.
     pub(crate) fn read(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.read)
     }
@@ -64,7 +64,7 @@ impl RowSource {
     /// Waits for more bytes; false at the end. What is not used stays, so callers use what they can first.
     ///
     /// # Errors
-    /// The system's.
+    /// The I/O error.
     pub(crate) fn fill(&mut self) -> std::io::Result<bool> {
         self.buffer.drain(..self.start);
         self.start = 0;
@@ -85,7 +85,7 @@ impl RowSource {
     /// Skips a byte order mark, so that the first name or bracket is what it looks like.
     ///
     /// # Errors
-    /// The system's, or that this is no text in UTF-8.
+    /// The I/O error, or that this is no text in UTF-8.
     pub(crate) fn skip_mark(&mut self) -> Result<(), String> {
         while self.bytes().len() < 3 && self.fill().map_err(|error| error.to_string())? {}
         match self.bytes() {
@@ -103,7 +103,7 @@ impl RowSource {
     /// The first byte that is no white space; white space in front of it is kept.
     ///
     /// # Errors
-    /// The system's.
+    /// The I/O error.
     pub(crate) fn first(&mut self) -> std::io::Result<Option<u8>> {
         loop {
             if let Some(first) = self.bytes().iter().copied().find(|byte| !byte.is_ascii_whitespace()) {

@@ -1,5 +1,5 @@
-//! A chunk through the rules and the model: the same rules as in the mesh, so that a row which is refused there is refused
-//! here, in the same words.
+//! Applies the rules and the model to a chunk. The rules are those of the mesh, so that a row which is refused there is refused
+//! here, with the same message.
 
 use std::io::Write as _;
 
@@ -17,7 +17,7 @@ use crate::columns::Columns;
 pub(crate) struct Scorer {
     loaded: LoadedVersion,
     shape: RowShape,
-    /// Where a table has the features; without it rows are JSON.
+    /// Where a CSV record has the features; `None` when rows are JSON.
     columns: Option<Columns>,
     /// Class labels as JSON.
     labels: Vec<String>,
@@ -31,7 +31,7 @@ pub(super) struct Scored {
     pub counts: RowCounts,
 }
 
-/// What became of a record.
+/// Whether a record can be scored.
 type RowOutcome = Result<(), Problem>;
 
 impl Scorer {
@@ -101,8 +101,8 @@ impl Scorer {
         Ok(())
     }
 
-    /// The model's answers to the sound rows, in pieces: a batch it cannot answer is asked row by row, so that one row
-    /// does not condemn its neighbours.
+    /// The model's answers to the sound rows, in pieces: a batch that fails is predicted row by row, so that one row
+    /// does not fail its neighbours.
     fn predict(&self, width: usize, rows: &[f64], verdicts: &mut [RowOutcome]) -> Vec<Scores> {
         let predict = |rows| Rows::new(width, rows).and_then(|rows| self.loaded.model.predict(rows));
         if rows.is_empty() {
@@ -168,7 +168,7 @@ fn unavailable(message: &str) -> Problem {
     Problem::new(ErrorCode::ModelUnavailable, message)
 }
 
-/// Labels as they stand in the model: numbers where all of them are numbers, else texts. Signatures keep them as texts, so
+/// The labels as JSON: numbers where all of them are numbers, else texts. Signatures keep them as texts, so
 /// classes called "0" and "1" are numbers here, whatever they were in Python.
 fn labels_as_json(labels: &[String]) -> Vec<String> {
     let integer = |label: &String| label.parse::<i64>().is_ok_and(|value| value.to_string() == *label);

@@ -8,14 +8,14 @@ const SCALED: &str = include_str!("../data/diabetes_scaled.csv");
 
 /// A table of feature rows. Shape: n rows x `width` finite numbers; at least one of each.
 #[derive(Debug)]
-pub struct FeatureRows {
+pub struct WorkloadRows {
     width: usize,
-    rows: Vec<FeatureRow>,
+    rows: Vec<WorkloadRow>,
 }
 
 /// One row, with its JSON array cut around the feature that is varied from request to request.
 #[derive(Debug)]
-pub(crate) struct FeatureRow {
+pub(crate) struct WorkloadRow {
     pub(crate) values: Vec<f64>,
     /// `[0.1,0.2,` : everything in front of the varied number.
     pub(crate) head: String,
@@ -23,7 +23,7 @@ pub(crate) struct FeatureRow {
     pub(crate) tail: String,
 }
 
-impl FeatureRows {
+impl WorkloadRows {
     /// The 442 x 10 scaled diabetes rows of scikit-learn, the values that legacy clients send.
     pub fn scaled() -> Result<Self, LoadtestError> {
         Self::parse(SCALED, "embedded diabetes_scaled.csv")
@@ -50,7 +50,7 @@ impl FeatureRows {
             if values.len() != width {
                 return Err(place(format!("{} values under {width} names", values.len())));
             }
-            rows.push(FeatureRow::cut(values));
+            rows.push(WorkloadRow::cut(values));
         }
         if rows.is_empty() {
             return Err(LoadtestError::Input(format!("{origin}: no rows under the header line")));
@@ -81,7 +81,7 @@ impl FeatureRows {
         varied(self.width)
     }
 
-    pub(crate) fn row(&self, index: usize) -> &FeatureRow {
+    pub(crate) fn row(&self, index: usize) -> &WorkloadRow {
         &self.rows[index]
     }
 }
@@ -97,7 +97,7 @@ fn number(cell: &str) -> Result<f64, String> {
     }
 }
 
-impl FeatureRow {
+impl WorkloadRow {
     fn cut(values: Vec<f64>) -> Self {
         let at = varied(values.len());
         let (mut head, mut tail) = (String::from("["), String::new());
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn embedded_rows_have_the_shape_of_the_data_set() {
-        let rows = FeatureRows::scaled().unwrap();
+        let rows = WorkloadRows::scaled().unwrap();
         assert_eq!((rows.len(), rows.width()), (442, 10));
         assert_eq!(rows.row(0).values[0].to_bits(), 0.038_075_906_433_423_026_f64.to_bits());
         for index in 0..rows.len() {
@@ -131,10 +131,10 @@ mod tests {
 
     #[test]
     fn a_wrong_cell_is_named_with_its_line() {
-        let message = FeatureRows::parse("a,b\n1,2\n3,x\n", "t.csv").unwrap_err().to_string();
+        let message = WorkloadRows::parse("a,b\n1,2\n3,x\n", "t.csv").unwrap_err().to_string();
         assert!(message.contains("t.csv, line 3") && message.contains("\"x\""), "{message}");
-        assert!(FeatureRows::parse("a,b\n1\n", "t.csv").unwrap_err().to_string().contains("1 values under 2 names"));
-        assert!(FeatureRows::parse("a,b\n1,inf\n", "t.csv").is_err());
-        assert!(FeatureRows::parse("a,b\n", "t.csv").unwrap_err().to_string().contains("no rows"));
+        assert!(WorkloadRows::parse("a,b\n1\n", "t.csv").unwrap_err().to_string().contains("1 values under 2 names"));
+        assert!(WorkloadRows::parse("a,b\n1,inf\n", "t.csv").is_err());
+        assert!(WorkloadRows::parse("a,b\n", "t.csv").unwrap_err().to_string().contains("no rows"));
     }
 }
