@@ -74,12 +74,13 @@ pub fn stage_with(
     let metrics = CacheMetrics::register(host.metrics());
     let dropped = metrics.dropped_predictions.clone();
     let component = host.lifecycle().register("cache");
+    let heartbeat = component.heartbeat();
     let l2_timeout = settings.redis.timeout;
     let owned = settings.clone();
     let actor = CacheActor::start_in_arbiter(arbiter, move |_| {
         let l2 = open();
         let stage = CacheStage::new(&owned, l2.is_some(), scope, metrics.clone(), outlets);
-        CacheActor { stage, l2, l2_timeout, metrics, component, writing: 0, timer: None }
+        CacheActor { stage, l2, l2_timeout, metrics, component, heartbeat, writing: 0, timer: None }
     });
     let features = Inlet::new({
         let actor = actor.clone();

@@ -4,11 +4,13 @@
 
 mod bench;
 
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bench::{Bench, Level, Says, failure, features, item, outcome, score};
 use forebay_bus::AckOutcome;
-use forebay_caching::CacheEntry;
+use forebay_caching::{CacheEntry, CacheFuture, CacheWrite, RemoteCache, system};
 use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{CacheKey, Outcome};
 
@@ -453,4 +455,50 @@ fn outcomes_carry_their_own_context() {
         assert_eq!(answers.batch.items.iter().map(|item| item.context.item()).collect::<Vec<_>>(), ids);
         assert_eq!(outcome(&answers.batch.items[0]).0, 1.0);
     });
+}
+
+/// How long the arbiter may stand still; idle, it beats once a second.
+const STALL_AFTER: Duration = Duration::from_secs(3);
+
+/// An L2 cache whose lookups block their caller until the gate is open.
+struct Blocking(Mutex<Receiver<()>>);
+
+impl RemoteCache for Blocking {
+    fn get(&self, keys: Vec<CacheKey>) -> CacheFuture<Vec<Option<Vec<u8>>>> {
+        _ = self.0.lock().unwrap().recv();
+        Box::pin(async move { Ok(vec![None; keys.len()]) })
+    }
+
+    fn put(&self, _: Vec<CacheWrite>) -> CacheFuture<()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn reconnect(&self) {}
+}
+
+#[test]
+fn a_handler_that_blocks_its_arbiter_fails_liveness_and_an_idle_one_does_not() {
+    let (open, gate) = channel::<()>();
+    let level: Arc<dyn RemoteCache> = Arc::new(Blocking(Mutex::new(gate)));
+    run(async {
+        let bench = Bench::build(&[], move |settings, host, arbiter, outlets| {
+            system::stage_with(settings, host, &arbiter.handle(), outlets, move || Some(level))
+        });
+        let lifecycle = bench.host.lifecycle();
+        lifecycle.watch_stalls(STALL_AFTER).unwrap();
+        tokio::time::sleep(STALL_AFTER + STALL_AFTER / 2).await;
+        assert_eq!(lifecycle.stalled(), [""; 0], "an idle stage turns");
+        let _asked = bench.ask(vec![item(features(1))]);
+        until(|| lifecycle.stalled() == ["cache"]).await;
+        drop(open);
+        until(|| lifecycle.is_alive()).await;
+    });
+}
+
+async fn until(reached: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + bench::LONG;
+    while !reached() {
+        assert!(std::time::Instant::now() < deadline, "waited in vain");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

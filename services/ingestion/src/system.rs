@@ -122,8 +122,18 @@ pub fn stage(
         let amqp = amqp_ingress(host, placement.partitions, Arc::clone(&batch_partition), tracer.clone());
         let (batcher, metrics, accepted) = (Arc::clone(&batcher), metrics.clone(), legacy.requests.clone());
         let component = lifecycle.register("ingestion ingester");
-        let start =
-            move |_: &mut _| Ingester { kafka, amqp, batcher, results, dead_letters, metrics, accepted, component };
+        let heartbeat = component.heartbeat();
+        let start = move |_: &mut _| Ingester {
+            kafka,
+            amqp,
+            batcher,
+            results,
+            dead_letters,
+            metrics,
+            accepted,
+            component,
+            heartbeat,
+        };
         Ingester::start_in_arbiter(arbiter, start)
     };
     let (kafka, amqp) = handlers(ingester);

@@ -4,6 +4,7 @@
 mod mesh;
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_bus::amqp::AmqpMessage;
@@ -12,7 +13,7 @@ use forebay_bus::{Ack, AckOutcome, Delivery};
 use forebay_contract::wire::outcome;
 use forebay_contract::{AmqpOrigin, Origin};
 use forebay_testkit::probe;
-use mesh::{Mesh, within};
+use mesh::{Mesh, until, within};
 use tokio::sync::oneshot;
 
 fn record(offset: u64, text: &str) -> RawRecord {
@@ -144,4 +145,24 @@ async fn each_message_is_done_when_its_own_work_is_confirmed() {
     assert_eq!(within(good_done).await, Ok(AckOutcome::Failed));
     results_ack.ack();
     assert_eq!((within(typo_done).await, within(garbage_done).await), (Ok(AckOutcome::Done), Ok(AckOutcome::Done)));
+}
+
+/// How long a loop may stand still; idle, it beats once a second.
+const STALL_AFTER: Duration = Duration::from_secs(3);
+
+#[actix_rt::test]
+async fn a_blocked_arbiter_fails_liveness_and_an_idle_one_does_not() {
+    let mesh = Mesh::start(&[]);
+    let lifecycle = mesh.host.lifecycle();
+    lifecycle.watch_stalls(STALL_AFTER).unwrap();
+    let listener = mesh.serve();
+    tokio::time::sleep(STALL_AFTER + STALL_AFTER / 2).await;
+    assert_eq!(lifecycle.stalled(), [""; 0], "an idle stage turns");
+
+    let open = mesh.block();
+    until("the stall", async || lifecycle.stalled() == ["ingestion batcher", "ingestion ingester"]).await;
+    drop(open);
+    until("the recovery", async || lifecycle.is_alive()).await;
+
+    listener.close(Duration::ZERO).await;
 }

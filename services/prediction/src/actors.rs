@@ -1,5 +1,5 @@
-//! The actors of this service; each is thin and the work is elsewhere.
+//! The actors of this service. They only move messages; the work is done elsewhere.
 
 mod predictor;
 
-pub(crate) use predictor::{Incoming, Predictor};
+pub(crate) use predictor::{FeaturesReceived, Predictor};

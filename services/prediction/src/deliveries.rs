@@ -1,34 +1,34 @@
-//! Deliveries under way. Rows of one delivery may be answered in several turns and at different times; each part leaves
-//! as soon as it is there, and the last one ends the delivery.
+//! Deliveries in progress. The rows of one delivery may be answered in several turns and at different times; each part
+//! is sent as soon as it is ready, and the last one ends the delivery.
 
 use forebay_bus::{Ack, Entered, Outlet, Spans, StageScope};
 use forebay_contract::{Batch, Features, Item, Outcome, Prediction};
 
-/// Where the stage sends to.
+/// The outlets of the stage.
 #[derive(Debug, Clone)]
 pub struct Outlets {
-    /// Outcomes of every item.
+    /// Takes the outcome of every item.
     pub results: Outlet<Outcome>,
-    /// What became of each miss, for the cache; nobody waits for it.
+    /// Takes the score or failure of each row, for the cache. Advisory: it is not waited for.
     pub predictions: Outlet<Prediction>,
 }
 
-/// Numbered places, used again when free.
+/// The deliveries, by an index that is reused when a delivery ends.
 #[derive(Debug, Default)]
 pub(crate) struct Deliveries {
-    places: Vec<Option<Open>>,
+    open: Vec<Option<OpenDelivery>>,
     free: Vec<usize>,
-    /// Places with something to send.
+    /// Indexes of the deliveries with something to send.
     touched: Vec<usize>,
 }
 
 #[derive(Debug)]
-struct Open {
-    /// Batch partition and stage times; its items are in the queue.
+struct OpenDelivery {
+    /// Its partition and stage times; its items are in the queue.
     head: Batch<Features>,
     spans: Spans,
     entered_us: u64,
-    /// Items without an outcome.
+    /// How many items have no outcome yet.
     left: usize,
     ack: Ack,
     results: Vec<Item<Outcome>>,
@@ -37,44 +37,45 @@ struct Open {
 }
 
 impl Deliveries {
-    /// Takes a delivery in and gives its place and its items.
+    /// Takes a delivery in; returns its index and its items.
     pub(crate) fn open(&mut self, entered: Entered<Features>, ack: Ack) -> (usize, Vec<Item<Features>>) {
         let Entered { batch: mut head, expired, spans, entered_us } = entered;
         let items = std::mem::take(&mut head.items);
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.places.push(None);
-            self.places.len() - 1
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.open.push(None);
+            self.open.len() - 1
         });
         let touched = items.is_empty() || !expired.is_empty();
         if touched {
-            self.touched.push(place);
+            self.touched.push(index);
         }
         let (left, predictions) = (items.len(), Vec::new());
-        self.places[place] = Some(Open { head, spans, entered_us, left, ack, results: expired, predictions, touched });
-        (place, items)
+        self.open[index] =
+            Some(OpenDelivery { head, spans, entered_us, left, ack, results: expired, predictions, touched });
+        (index, items)
     }
 
     /// The spans of a delivery's items.
-    pub(crate) fn spans(&mut self, place: usize) -> Option<&mut Spans> {
-        self.places.get_mut(place)?.as_mut().map(|open| &mut open.spans)
+    pub(crate) fn spans(&mut self, index: usize) -> Option<&mut Spans> {
+        self.open.get_mut(index)?.as_mut().map(|delivery| &mut delivery.spans)
     }
 
-    /// An item has its outcome.
-    pub(crate) fn done(&mut self, place: usize, outcome: Item<Outcome>, prediction: Option<Item<Prediction>>) {
-        let Some(open) = self.places.get_mut(place).and_then(Option::as_mut) else { return };
+    /// Adds the outcome of an item.
+    pub(crate) fn done(&mut self, index: usize, outcome: Item<Outcome>, prediction: Option<Item<Prediction>>) {
+        let Some(open) = self.open.get_mut(index).and_then(Option::as_mut) else { return };
         open.left -= 1;
         open.results.push(outcome);
         open.predictions.extend(prediction);
         if !open.touched {
             open.touched = true;
-            self.touched.push(place);
+            self.touched.push(index);
         }
     }
 
-    /// Sends what there is, a batch for each delivery.
+    /// Sends what is ready, a batch for each delivery.
     pub(crate) fn flush(&mut self, outlets: &Outlets, scope: &StageScope) {
-        for place in self.touched.drain(..) {
-            let Some(mut open) = self.places[place].take() else { continue };
+        for index in self.touched.drain(..) {
+            let Some(mut open) = self.open[index].take() else { continue };
             let mut results = open.head.onward::<Outcome>();
             let mut predictions = open.head.onward::<Prediction>();
             results.items = std::mem::take(&mut open.results);
@@ -83,12 +84,12 @@ impl Deliveries {
             predictions.leave();
             if open.left == 0 {
                 scope.leave(open.entered_us);
-                self.free.push(place);
+                self.free.push(index);
                 outlets.results.send(results, open.ack);
             } else {
                 outlets.results.send(results, open.ack.share());
                 open.touched = false;
-                self.places[place] = Some(open);
+                self.open[index] = Some(open);
             }
             outlets.predictions.send(predictions, Ack::none());
         }

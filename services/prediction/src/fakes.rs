@@ -1,4 +1,4 @@
-//! Models that do as they are told, and rows for them.
+//! Models that behave as a test sets them, and rows for them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,61 +12,62 @@ use forebay_runtime::CircuitPolicy;
 use forebay_testkit::context;
 use parking_lot::Mutex;
 
+use crate::loader_commands::LoaderCommand;
 use crate::metrics::ModelMetrics;
 use crate::version::Version;
-use crate::versions::{Shelf, Slot, Table, Versions, Wish};
+use crate::versions::{ModelVersions, VersionSlot, Versions, VersionsSnapshot};
 
 pub(crate) const POLICY: CircuitPolicy = CircuitPolicy { failures: 5, open: Duration::from_secs(60) };
 
-/// How a model answers.
+/// How a fake model behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Mood {
-    /// Ten times the version and the sum of the row.
-    Well,
+pub(crate) enum Behavior {
+    /// Answers with ten times the version plus the sum of the row.
+    Correct,
     Nan,
     Panics,
-    Refuses,
+    Fails,
     /// Panics when a row begins with this value, answers others.
     PanicsAt(f64),
     /// Gives NaN for rows that begin with this value.
     NanAt(f64),
     TooFew,
     Sleeps(Duration),
-    SleepsAndRefuses(Duration),
+    SleepsAndFails(Duration),
 }
 
-/// A model whose mood can be changed while it is in use.
+/// A model whose behavior a test can change while it is in use.
 #[derive(Debug)]
-pub(crate) struct Fake {
+pub(crate) struct FakeModel {
     signature: Signature,
     factor: f64,
-    pub mood: Mutex<Mood>,
+    pub behavior: Mutex<Behavior>,
     pub calls: AtomicUsize,
 }
 
-impl Model for Fake {
+impl Model for FakeModel {
     fn signature(&self) -> &Signature {
         &self.signature
     }
 
     fn predict(&self, rows: Rows<'_>) -> Result<Scores, ModelError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let mood = *self.mood.lock();
-        let one = |row: &[f64]| match mood {
-            Mood::Nan => f64::NAN,
-            Mood::NanAt(value) if row[0] == value => f64::NAN,
+        let behavior = *self.behavior.lock();
+        let one = |row: &[f64]| match behavior {
+            Behavior::Nan => f64::NAN,
+            Behavior::NanAt(value) if row[0] == value => f64::NAN,
             _ => self.factor * 10.0 + row.iter().sum::<f64>(),
         };
         let mut values: Vec<f64> = rows.iter().map(one).collect();
-        match mood {
-            Mood::Panics => panic!("told to"),
-            Mood::PanicsAt(value) if rows.iter().any(|row| row[0] == value) => panic!("poison"),
-            Mood::Refuses => return Err(ModelError::Execution("told to".into())),
-            Mood::TooFew => drop(values.pop()),
-            Mood::Sleeps(time) => std::thread::sleep(time),
-            Mood::SleepsAndRefuses(time) => {
+        match behavior {
+            Behavior::Panics => panic!("on purpose"),
+            Behavior::PanicsAt(value) if rows.iter().any(|row| row[0] == value) => panic!("poison"),
+            Behavior::Fails => return Err(ModelError::Execution("on purpose".into())),
+            Behavior::TooFew => drop(values.pop()),
+            Behavior::Sleeps(time) => std::thread::sleep(time),
+            Behavior::SleepsAndFails(time) => {
                 std::thread::sleep(time);
-                return Err(ModelError::Execution("told to".into()));
+                return Err(ModelError::Execution("on purpose".into()));
             }
             _ => {}
         }
@@ -74,39 +75,40 @@ impl Model for Fake {
     }
 
     fn ops(&self) -> Vec<String> {
-        vec!["Fake".into()]
+        vec!["FakeModel".into()]
     }
 }
 
-/// A model `m` with a fake behind each version.
-pub(crate) struct Stable {
+/// The versions of a model `m`, each with a fake model.
+pub(crate) struct FakeVersions {
     pub versions: Arc<Versions>,
-    pub fakes: BTreeMap<u32, Arc<Fake>>,
-    pub wanted: Receiver<Wish>,
+    pub fakes: BTreeMap<u32, Arc<FakeModel>>,
+    pub wanted: Receiver<LoaderCommand>,
 }
 
 /// Versions of `m` that take rows of `width` values.
-pub(crate) fn stable(versions: &[(u32, usize)], production: u32) -> Stable {
+pub(crate) fn fake_versions(versions: &[(u32, usize)], production: u32) -> FakeVersions {
     let (tx, wanted) = channel();
-    let stable = Arc::new(Versions::new(tx));
-    let (mut fakes, mut shelf) = (BTreeMap::new(), Shelf::default());
+    let fake_versions = Arc::new(Versions::new(tx));
+    let (mut fakes, mut model_versions) = (BTreeMap::new(), ModelVersions::default());
     for &(number, width) in versions {
         let (fake, loaded) = loaded(number, width);
         let version =
-            Version::check(loaded, POLICY, ModelMetrics::default().version("m", number), stable.bell()).unwrap();
-        shelf.slots.insert(number, Slot::Ready(Arc::new(version)));
+            Version::check(loaded, POLICY, ModelMetrics::default().version("m", number), fake_versions.notifier())
+                .unwrap();
+        model_versions.slots.insert(number, VersionSlot::Ready(Arc::new(version)));
         fakes.insert(number, fake);
     }
-    shelf.production = Some(production);
-    stable.replace(Table { models: [("m".to_owned(), shelf)].into() });
-    Stable { versions: stable, fakes, wanted }
+    model_versions.production = Some(production);
+    fake_versions.replace(VersionsSnapshot { models: [("m".to_owned(), model_versions)].into() });
+    FakeVersions { versions: fake_versions, fakes, wanted }
 }
 
 /// A fake and the version that holds it.
-pub(crate) fn loaded(number: u32, width: usize) -> (Arc<Fake>, LoadedVersion) {
+pub(crate) fn loaded(number: u32, width: usize) -> (Arc<FakeModel>, LoadedVersion) {
     let signature = Signature::unnamed(width);
-    let (mood, calls) = (Mutex::new(Mood::Well), AtomicUsize::new(0));
-    let fake = Arc::new(Fake { signature: signature.clone(), factor: f64::from(number), mood, calls });
+    let (behavior, calls) = (Mutex::new(Behavior::Correct), AtomicUsize::new(0));
+    let fake = Arc::new(FakeModel { signature: signature.clone(), factor: f64::from(number), behavior, calls });
     let loaded = LoadedVersion {
         name: "m".into(),
         version: number,
@@ -121,9 +123,9 @@ pub(crate) fn loaded(number: u32, width: usize) -> (Arc<Fake>, LoadedVersion) {
     (fake, loaded)
 }
 
-impl Stable {
-    pub(crate) fn mood(&self, version: u32, mood: Mood) {
-        *self.fakes[&version].mood.lock() = mood;
+impl FakeVersions {
+    pub(crate) fn set_behavior(&self, version: u32, behavior: Behavior) {
+        *self.fakes[&version].behavior.lock() = behavior;
     }
 
     pub(crate) fn calls(&self, version: u32) -> usize {

@@ -1,23 +1,25 @@
-//! The prediction stage: answers each row with the version pinned for it, or with the next version of its fallback chain.
+//! The prediction stage: answers each row with the version pinned for it, or with the next version of its fallback
+//! chain.
 //!
 //! # Layout
 //! - [`system`]: the wiring
 //! - [`Settings`]: the section `[prediction]`
-//! - [`Versions`], [`Version`]: what is loaded, kept equal to the registry by a thread
-//! - [`Inference`]: one group of rows through its chain of versions
-//! - `load`, `report`: the thread that loads versions, and what it tells the model directory of models and replicas
-//! - `queue`, `work`, `deliveries`: what waits, in which order, and which delivery it belongs to
+//! - [`Versions`], [`Version`]: the loaded versions, which a thread keeps up to date with the registry
+//! - [`Inference`]: answers one group of rows with the versions of its fallback chain
+//! - `loader`, `report`: the thread that loads versions, and what it reports to the model directory
+//! - `queue`, `work`, `deliveries`: the rows that wait, their order, and the deliveries they belong to
 //! - `shadow`: versions that score the same rows for comparison
-//! - `actors`: the one actor, which moves batches between the edges and the above
+//! - `actors`: the one actor, which moves batches between the edges and `work`
 
 mod actors;
-mod call;
 mod deliveries;
 #[cfg(test)]
 mod fakes;
 mod infer;
-mod load;
+mod loader;
+mod loader_commands;
 mod metrics;
+mod model_call;
 mod priority;
 mod queue;
 mod registry;
@@ -30,12 +32,12 @@ mod version;
 mod versions;
 mod work;
 
-pub use infer::{Inference, Pinned, Verdict};
+pub use infer::{Inference, PinnedVersion, RowResult};
 pub use metrics::ModelMetrics;
 pub use registry::registry_options;
-pub use settings::{Prediction, Settings, Warm};
+pub use settings::{PredictionSettings, Settings, Warm};
 pub use version::Version;
-pub use versions::{Found, Versions};
+pub use versions::{VersionLookup, Versions};
 
 /// Defaults of this service's settings.
 pub const DEFAULTS: forebay_runtime::DefaultSettings =

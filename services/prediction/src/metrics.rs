@@ -1,26 +1,17 @@
-//! What each version did, by model and version.
+//! Metrics by model and version.
 
-use std::fmt::Error;
-use std::sync::Weak;
-
-use forebay_runtime::prometheus_client::collector::Collector;
-use forebay_runtime::prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use forebay_runtime::prometheus_client::metrics::MetricType;
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::prometheus_client::metrics::family::Family;
-use forebay_runtime::prometheus_client::metrics::gauge::ConstGauge;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 use forebay_runtime::prometheus_client::metrics::histogram::Histogram;
 use forebay_runtime::{Metrics, RegistryRead};
 
-use crate::versions::{Slot, Versions};
-
-/// Model and version.
+/// The labels `model` and `version`.
 type Labels = [(&'static str, String); 2];
 
 type Differences = Family<Labels, Histogram, fn() -> Histogram>;
 
-/// The families. Cheap to clone.
+/// The metric families, shared by all versions. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ModelMetrics {
     rows: Family<Labels, Counter>,
@@ -32,28 +23,28 @@ pub struct ModelMetrics {
     shadow_disagreements: Family<Labels, Counter>,
     shadow_dropped: Counter,
     shadow_difference: Differences,
-    /// When the registry was read.
+    /// Time of the last successful read of the registry.
     pub(crate) registry_read: RegistryRead,
 }
 
-/// Handles of one version, resolved once.
+/// The metrics of one version, looked up once.
 #[derive(Debug, Clone)]
 pub(crate) struct VersionMetrics {
-    /// Rows answered.
+    /// Rows it has answered.
     pub rows: Counter,
-    /// Calls that failed.
+    /// Calls of it that failed.
     pub failures: Counter,
-    /// Rows answered in place of another version.
+    /// Rows it has answered in place of another version.
     pub fallbacks: Counter,
-    /// 1 while its breaker is not closed.
+    /// 1 while its circuit breaker is not closed.
     pub open: Gauge,
-    /// Calls as a shadow that failed.
+    /// Calls of it as a shadow that failed.
     pub shadow_failures: Counter,
-    /// Rows scored as a shadow.
+    /// Rows it has scored as a shadow.
     pub shadow_rows: Counter,
-    /// Those of them whose answer was another.
+    /// Rows it has scored as a shadow with another answer than the one given.
     pub shadow_disagreements: Counter,
-    /// Relative difference to the version that answered.
+    /// Difference between its answer as a shadow and the one given, relative to the latter.
     pub shadow_difference: Histogram,
 }
 
@@ -118,7 +109,7 @@ impl ModelMetrics {
         own
     }
 
-    /// The handles of a version.
+    /// The metrics of a version.
     pub(crate) fn version(&self, model: &str, version: u32) -> VersionMetrics {
         let labels = [("model", model.to_owned()), ("version", version.to_string())];
         VersionMetrics {
@@ -133,33 +124,8 @@ impl ModelMetrics {
         }
     }
 
-    /// A batch that no shadow saw.
+    /// Counts a batch that was not shown to the shadows.
     pub(crate) fn shadow_dropped(&self) {
         self.shadow_dropped.inc();
-    }
-}
-
-/// Which versions of the registry can answer, read at every scrape.
-#[derive(Debug)]
-pub(crate) struct VersionStates(pub(crate) Weak<Versions>);
-
-impl Collector for VersionStates {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let Some(versions) = self.0.upgrade() else { return Ok(()) };
-        let help = "1 while a version is loaded, 0 while it cannot be";
-        let mut family = encoder.encode_descriptor("forebay_model_version_ready", help, None, MetricType::Gauge)?;
-        for (model, shelf) in &versions.table().models {
-            for (number, slot) in &shelf.slots {
-                let ready = match slot {
-                    Slot::Ready(_) => 1,
-                    Slot::Failed { digest: Some(_), .. } => 0,
-                    // somebody asked for what the registry does not have
-                    Slot::Failed { digest: None, .. } => continue,
-                };
-                let labels = [("model", model.clone()), ("version", number.to_string())];
-                ConstGauge::new(i64::from(ready)).encode(family.encode_family(&labels)?)?;
-            }
-        }
-        Ok(())
     }
 }

@@ -1,13 +1,13 @@
-//! How long rows of each priority take here: what the ordered queue is for.
+//! Measures how long rows of each priority spend in this stage.
 
 use std::time::Instant;
 
 use forebay_runtime::StageMetrics;
 use forebay_runtime::prometheus_client::metrics::histogram::Histogram;
 
-use crate::queue::Job;
+use crate::queue::QueuedRow;
 
-/// Handles, resolved once.
+/// A histogram for each class of priority, looked up once.
 #[derive(Debug)]
 pub(crate) struct PriorityTimes {
     high: Histogram,
@@ -21,15 +21,15 @@ impl PriorityTimes {
         Self { high: of("high"), normal: of("normal"), low: of("low") }
     }
 
-    /// Counts rows that are answered at `now`.
-    pub(crate) fn observe(&self, jobs: &[Job], now: Instant) {
-        for job in jobs {
-            let times = match job.item.context.priority() {
+    /// Records rows that are answered at `now`.
+    pub(crate) fn observe(&self, rows: &[QueuedRow], now: Instant) {
+        for row in rows {
+            let times = match row.item.context.priority() {
                 ..=0 => &self.high,
                 1 => &self.normal,
                 _ => &self.low,
             };
-            times.observe(now.saturating_duration_since(job.arrived).as_secs_f64());
+            times.observe(now.saturating_duration_since(row.arrived).as_secs_f64());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What this replica tells the model directory: the registry as it was read here, and what it has of every model.
+//! Reports to the model directory: the registry as this replica has read it, and the state of its versions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
@@ -7,19 +7,20 @@ use forebay_bus::ModelDirectory;
 use forebay_contract::{LoadState, ModelView as BoardView, VersionState, ViewVersion};
 use forebay_model::{ModelView, VersionView};
 
-use crate::versions::{Shelf, Slot, VersionName, Versions};
+use crate::loader_commands::VersionName;
+use crate::versions::{ModelVersions, VersionSlot, Versions};
 
-/// Keeps the model directory equal to what the loader knows.
+/// Keeps the model directory up to date with what the loader knows.
 #[derive(Debug)]
 pub(crate) struct Reporter {
     directory: ModelDirectory,
-    /// Where views come from, without credentials.
+    /// The address of the registry, without credentials.
     registry: String,
-    /// Versions that are being loaded, or will be in this look.
+    /// Versions that are being loaded or will be as a result of the current read.
     loading: BTreeSet<VersionName>,
-    /// The views of the last look.
+    /// The views of the last read of the registry.
     listed: Vec<ModelView>,
-    /// Generation up to which the model directory's view of a model is known here.
+    /// The newest generation of each model's view that was seen in the directory.
     heard: HashMap<String, u64>,
 }
 
@@ -28,8 +29,8 @@ impl Reporter {
         Self { directory, registry, loading: BTreeSet::new(), listed: Vec::new(), heard: HashMap::new() }
     }
 
-    /// Puts what the registry lists on the model directory where it is new here. What is not new is not repeated: a replica whose
-    /// registry lags would argue with the others without end.
+    /// Publishes the views that have changed since the last read. Unchanged views are not published again: replicas
+    /// whose registries lag behind one another would overwrite each other's views forever.
     pub(crate) fn views(&mut self, views: &[ModelView]) {
         for view in views.iter().filter(|view| !self.listed.contains(view)) {
             let generation = self.directory.publish_view(directory_view(view, &self.registry));
@@ -41,7 +42,7 @@ impl Reporter {
         self.listed = views.to_vec();
     }
 
-    /// Whether another replica has read something newer than what is known here; asked once for each view.
+    /// Whether another replica has published a view that is newer than those seen so far. True once for each view.
     pub(crate) fn heard_news(&mut self) -> bool {
         let mut news = false;
         for view in self.directory.views() {
@@ -52,33 +53,33 @@ impl Reporter {
         news
     }
 
-    /// These versions will be loaded.
+    /// Notes versions that will be loaded.
     pub(crate) fn loading(&mut self, model: &str, numbers: impl IntoIterator<Item = u32>) {
         self.loading.extend(numbers.into_iter().map(|number| (model.to_owned(), number)));
     }
 
-    /// This one is loaded, or cannot be.
+    /// Notes that a version has been loaded, or could not be.
     pub(crate) fn loaded(&mut self, model: &str, number: u32) {
         self.loading.remove(&(model.to_owned(), number));
     }
 
-    /// Tells what this replica has of every model.
+    /// Reports the state of the versions of every model.
     pub(crate) fn states(&self, versions: &Versions) {
-        let table = versions.table();
-        for (model, shelf) in &table.models {
-            self.directory.report(model, shelf.production, self.of(model, shelf));
+        let snapshot = versions.snapshot();
+        for (model, model_versions) in &snapshot.models {
+            self.directory.report(model, model_versions.production, self.of(model, model_versions));
         }
-        let unknown = self.loading.iter().filter(|(model, _)| !table.models.contains_key(model));
+        let unknown = self.loading.iter().filter(|(model, _)| !snapshot.models.contains_key(model));
         for model in unknown.map(|(model, _)| model).collect::<BTreeSet<_>>() {
-            self.directory.report(model, None, self.of(model, &Shelf::default()));
+            self.directory.report(model, None, self.of(model, &ModelVersions::default()));
         }
     }
 
-    fn of(&self, model: &str, shelf: &Shelf) -> Vec<VersionState> {
+    fn of(&self, model: &str, model_versions: &ModelVersions) -> Vec<VersionState> {
         let now = Instant::now();
         let mut states: BTreeMap<u32, VersionState> = BTreeMap::new();
-        for (number, slot) in &shelf.slots {
-            if let Slot::Ready(ready) = slot {
+        for (number, slot) in &model_versions.slots {
+            if let VersionSlot::Ready(ready) = slot {
                 let (features, accepts_missing) = ready.row_format();
                 self.directory.describe(model, *number, features, accepts_missing);
             }
@@ -93,16 +94,16 @@ impl Reporter {
     }
 }
 
-fn state(version: u32, slot: &Slot, now: Instant) -> VersionState {
+fn state(version: u32, slot: &VersionSlot, now: Instant) -> VersionState {
     match slot {
-        Slot::Ready(ready) => VersionState {
+        VersionSlot::Ready(ready) => VersionState {
             version,
             state: LoadState::Ready.into(),
             digest: ready.digest().to_vec().into(),
             why: String::new(),
             breaker: ready.breaker_state(now).into(),
         },
-        Slot::Failed { why, .. } => {
+        VersionSlot::Failed { why, .. } => {
             VersionState { version, state: LoadState::Failed.into(), why: why.clone(), ..VersionState::default() }
         }
     }

@@ -1,66 +1,68 @@
 //! The section `[prediction]`.
 
+mod shadow;
+
 use std::time::Duration;
 
 use forebay_contract::MAX_BATCH_ITEMS;
 use forebay_runtime::{CircuitPolicy, Layers, Problems, duration};
 use serde::Deserialize;
 
-use crate::shadow::{Shadowing, Target};
+pub(crate) use shadow::{ShadowSettings, ShadowTarget, ShadowVersion};
 
-/// Which versions are loaded before they are asked for.
+/// Which versions are loaded before a row needs them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Warm {
-    /// All that the registry lists.
+    /// Every version that the registry lists.
     All,
-    /// Production and the version before it.
+    /// The production version and the one before it.
     Production,
 }
 
-/// `[prediction]`; `settings.toml` says what each key means.
+/// `[prediction]`. `settings.toml` describes each key.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Prediction {
-    /// Which versions are loaded before they are asked for.
+pub struct PredictionSettings {
+    /// Which versions are loaded before a row needs them.
     pub warm: Warm,
-    /// Failures in a row that open a breaker.
+    /// Consecutive failures that open the breaker of a version.
     pub breaker_failures: u32,
-    /// How long it stays open.
+    /// How long a breaker stays open.
     #[serde(with = "duration")]
     pub breaker_open: Duration,
-    /// Longest call of a model.
+    /// Longest time a call of a model may take.
     #[serde(with = "duration")]
     pub infer_timeout: Duration,
-    /// Most rows of one call.
+    /// Largest number of rows in one call.
     pub batch: usize,
-    /// Age at which an item goes first.
+    /// Time after which a waiting row goes first, whatever its priority.
     #[serde(with = "duration")]
     pub max_age: Duration,
-    /// Time for a row above which a version runs on threads of its own.
+    /// Time for one row above which a version runs on separate threads.
     #[serde(with = "duration")]
     pub inline_row: Duration,
-    /// Calls of such versions at a time.
+    /// Number of those threads.
     pub threads: usize,
-    /// `model/version` or `model@alias`
+    /// Shadow versions, as `model/version` or `model@alias`.
     pub shadow: Vec<String>,
     /// Relative difference above which a shadow's number disagrees with the answer.
     pub shadow_tolerance: f64,
 }
 
-/// Everything this service reads beside the shared sections.
+/// The settings of this service beside the shared sections.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The only section.
-    pub prediction: Prediction,
-    /// `prediction.shadow`, read.
-    pub(crate) shadows: Shadowing,
+    /// The section `[prediction]`.
+    pub prediction: PredictionSettings,
+    /// `prediction.shadow`, parsed.
+    pub(crate) shadows: ShadowSettings,
 }
 
 impl Settings {
-    /// Reads and checks the section; what is wrong goes to `problems`.
+    /// Reads and checks the section. Errors are added to `problems`.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
-        let prediction = layers.section::<Prediction>("prediction", problems)?;
+        let prediction = layers.section::<PredictionSettings>("prediction", problems)?;
         if prediction.breaker_failures == 0 {
             problems.add("prediction.breaker_failures", "is 0, expected at least 1");
         }
@@ -83,9 +85,9 @@ impl Settings {
         if !(0.0..=1.0).contains(&prediction.shadow_tolerance) {
             problems.add("prediction.shadow_tolerance", format!("is {}, expected 0 to 1", prediction.shadow_tolerance));
         }
-        let mut shadows = Shadowing { targets: Vec::new(), tolerance: prediction.shadow_tolerance };
+        let mut shadows = ShadowSettings { targets: Vec::new(), tolerance: prediction.shadow_tolerance };
         for text in &prediction.shadow {
-            match Target::parse(text) {
+            match ShadowTarget::parse(text) {
                 Some(target) => shadows.targets.push(target),
                 None => problems.add(
                     "prediction.shadow",
@@ -97,7 +99,7 @@ impl Settings {
     }
 }
 
-impl Prediction {
+impl PredictionSettings {
     pub(crate) fn breaker(&self) -> CircuitPolicy {
         CircuitPolicy { failures: self.breaker_failures, open: self.breaker_open }
     }

@@ -11,15 +11,16 @@ use forebay_contract::{Features, Stage};
 use forebay_model::{Registry, RegistryWatch};
 use forebay_runtime::{Drain, Host, StartError};
 
-use crate::actors::{Incoming, Predictor};
+use crate::actors::{FeaturesReceived, Predictor};
 pub use crate::deliveries::Outlets;
-use crate::load::{Loader, Memory};
-use crate::metrics::{ModelMetrics, VersionStates};
+use crate::loader::{LoadHistory, Loader};
+use crate::loader_commands::LoaderCommand;
+use crate::metrics::ModelMetrics;
 use crate::registry::registry_options;
 use crate::report::Reporter;
-use crate::settings::{Prediction, Settings};
-use crate::shadow::Shadow;
-use crate::versions::{Versions, Wish};
+use crate::settings::{PredictionSettings, Settings};
+use crate::shadow::ShadowScorer;
+use crate::versions::{VersionStates, Versions};
 use crate::work::Work;
 
 /// The stage on whatever edges it is given.
@@ -36,35 +37,38 @@ pub fn stage(
     let section = &settings.prediction;
     let metrics = ModelMetrics::register(host.metrics());
     let versions = load(section, host, &metrics, directory)?;
-    let shadow = Shadow::spawn(&settings.shadows, &versions, metrics).map_err(StartError::failed)?;
+    let shadow = ShadowScorer::spawn(&settings.shadows, &versions, metrics).map_err(StartError::failed)?;
     let scope = StageScope::new(host, Stage::Prediction, &host.settings().topics.predict);
     let component = host.lifecycle().register("prediction predictor");
     let (work, threads) = (Work::new(scope, versions, outlets, shadow, section), section.threads);
     let predictor = Predictor::start_in_arbiter(arbiter, move |_| Predictor::new(work, threads, component));
     #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
-    let inlet = Inlet::new(move |delivery| predictor.do_send(Incoming(delivery)));
+    let inlet = Inlet::new(move |delivery| predictor.do_send(FeaturesReceived(delivery)));
     Ok(inlet)
 }
 
 /// Starts the thread that loads versions; the registry's webhook and the model directory wake it.
 fn load(
-    section: &Prediction,
+    section: &PredictionSettings,
     host: &Host,
     metrics: &ModelMetrics,
     directory: &ModelDirectory,
 ) -> Result<Arc<Versions>, StartError> {
     let models = host.settings().models.clone();
-    let (wishes_in, wishes) = channel();
-    let versions = Arc::new(Versions::new(wishes_in));
-    for (notifier, wish) in [(host.registry_notifier(), Wish::Look), (directory.changes(), Wish::ModelDirectory)] {
+    let (commands_in, commands) = channel();
+    let versions = Arc::new(Versions::new(commands_in));
+    for (notifier, command) in
+        [(host.registry_notifier(), LoaderCommand::ReadRegistry), (directory.changes(), LoaderCommand::ReadDirectory)]
+    {
         let versions = Arc::downgrade(&versions);
-        notifier.on_notify(move || versions.upgrade().iter().for_each(|versions| versions.wish(wish.clone())));
+        notifier.on_notify(move || versions.upgrade().iter().for_each(|versions| versions.send(command.clone())));
     }
     host.metrics().collect(VersionStates(Arc::downgrade(&versions)));
     let options = registry_options(&models);
+    let component = host.lifecycle().register("prediction models");
     let loader = Loader {
         versions: Arc::downgrade(&versions),
-        wishes,
+        commands,
         watch: RegistryWatch::new(move || Registry::open_with(&options), models.refresh),
         reporter: Reporter::new(directory.clone(), models.shown()),
         models,
@@ -72,8 +76,9 @@ fn load(
         policy: section.breaker(),
         grace: host.settings().delivery.timeout,
         metrics: metrics.clone(),
-        component: host.lifecycle().register("prediction models"),
-        memory: Memory::default(),
+        heartbeat: component.heartbeat(),
+        component,
+        history: LoadHistory::default(),
     };
     loader.spawn().map_err(StartError::failed)?;
     Ok(versions)

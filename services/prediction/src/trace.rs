@@ -1,31 +1,32 @@
-//! Spans of a call: one for each sampled row below its own, and one for the batch, linked both ways.
+//! The spans of a call: one for each sampled row, as a child of the span of its stage, and one for the batch, which
+//! links to them.
 
 use forebay_bus::trace_of;
 use forebay_runtime::{KeyValue, SpanKind, SpanRecord, StageTracer, TraceContext};
 
-use crate::infer::Verdict;
-use crate::work::Group;
+use crate::infer::RowResult;
+use crate::queue::RowGroup;
 
-/// Writes the spans of a call that ran from `start_us` to `end_us`. Costs a byte test a row when none is sampled.
-pub(crate) fn spans(tracer: &StageTracer, group: &Group, verdicts: &[Verdict], start_us: u64, end_us: u64) {
-    if !group.jobs.iter().any(|job| job.item.context.sampled()) {
+/// Records the spans of a call that ran from `start_us` to `end_us`. When no row is sampled it costs one test for each.
+pub(crate) fn spans(tracer: &StageTracer, group: &RowGroup, results: &[RowResult], start_us: u64, end_us: u64) {
+    if !group.rows.iter().any(|row| row.item.context.sampled()) {
         return;
     }
     let batch = TraceContext::root(true).child();
-    let rows = i64::try_from(group.jobs.len()).unwrap_or(i64::MAX);
+    let rows = i64::try_from(group.rows.len()).unwrap_or(i64::MAX);
     let mut links = Vec::new();
-    for (job, verdict) in group.jobs.iter().zip(verdicts).filter(|(job, _)| job.item.context.sampled()) {
-        let mut span = tracer.start("infer", SpanKind::Internal, trace_of(&job.item), start_us);
+    for (row, result) in group.rows.iter().zip(results).filter(|(row, _)| row.item.context.sampled()) {
+        let mut span = tracer.start("infer", SpanKind::Internal, trace_of(&row.item), start_us);
         span.set("forebay.model", group.pinned.model.clone());
         span.set("forebay.batch.size", rows);
-        match verdict {
-            Verdict::Answered { version, .. } => {
+        match result {
+            RowResult::Answered { version, .. } => {
                 span.set("forebay.version", i64::from(version.number()));
                 if version.number() != group.pinned.number {
                     span.set("forebay.fallback_from", i64::from(group.pinned.number));
                 }
             }
-            Verdict::Failed(problem) => {
+            RowResult::Failed(problem) => {
                 span.set("forebay.version", i64::from(group.pinned.number));
                 span.error(problem.code.as_str(), problem.message.clone());
             }

@@ -1,4 +1,4 @@
-//! One loaded version: checked, warm, with its breaker.
+//! One loaded version with its circuit breaker, checked and warmed up.
 
 use std::time::{Duration, Instant};
 
@@ -7,11 +7,11 @@ use forebay_model::{LoadedVersion, Scores};
 use forebay_runtime::{CircuitAdmission, CircuitBreaker, CircuitPolicy};
 use parking_lot::Mutex;
 
-use crate::call;
+use crate::loader_commands::StateNotifier;
 use crate::metrics::VersionMetrics;
-use crate::versions::Bell;
+use crate::model_call;
 
-/// Rows of a warm-up call: a lone request, a small batch, a full one.
+/// Rows of the warm-up calls: a single request, a small batch, a full batch.
 const WARM_ROWS: [usize; 3] = [1, 16, 256];
 
 /// A version that can answer.
@@ -21,26 +21,26 @@ pub struct Version {
     label: String,
     breaker: Mutex<CircuitBreaker>,
     row_cost: Duration,
-    /// Prepared rows of the input example, for probes.
+    /// Prepared rows of the input example, with which the breaker probes the version.
     example: Vec<f64>,
     pub(crate) metrics: VersionMetrics,
-    /// Rung when its breaker moves.
-    bell: Bell,
+    /// Notified when its breaker changes.
+    notifier: StateNotifier,
 }
 
 impl Version {
-    /// Checks and warms up what was loaded. Takes some milliseconds; not for an arbiter.
+    /// Checks and warms up a version that was loaded. Takes milliseconds or more, so it must not run on an arbiter.
     ///
     /// # Errors
-    /// When it cannot answer its own input example, or a row of zeros where it has none, and when it answers otherwise
-    /// than the model's origin did.
+    /// When it cannot answer its own input example (or a row of zeros where it has none), and when its answers differ
+    /// from those of the model's origin.
     pub(crate) fn check(
         loaded: LoadedVersion,
         policy: CircuitPolicy,
         metrics: VersionMetrics,
-        bell: Bell,
+        notifier: StateNotifier,
     ) -> Result<Self, String> {
-        call::guard(|| loaded.check_example())?.map_err(|error| error.to_string())?;
+        model_call::guard(|| loaded.check_example())?.map_err(|error| error.to_string())?;
         let rows = loaded.input_example.clone().filter(|rows| !rows.is_empty());
         let rows = rows.unwrap_or_else(|| vec![vec![0.0; loaded.signature.width()]]);
         let mut version = Self {
@@ -49,7 +49,7 @@ impl Version {
             row_cost: Duration::ZERO,
             example: Vec::new(),
             metrics,
-            bell,
+            notifier,
             loaded,
         };
         let mut example = Vec::new();
@@ -61,7 +61,7 @@ impl Version {
         Ok(version)
     }
 
-    /// Model it is a version of.
+    /// The name of its model.
     pub fn model(&self) -> &str {
         &self.loaded.name
     }
@@ -76,23 +76,23 @@ impl Version {
         &self.label
     }
 
-    /// Names of the values of a raw row in order, and whether one may be missing.
+    /// The names of the values of a raw row in order, and whether values may be missing.
     pub(crate) fn row_format(&self) -> (Vec<String>, bool) {
         (self.loaded.signature.features.clone(), self.loaded.accepts_missing)
     }
 
-    /// Content digest of its files.
+    /// The digest of the content of its files.
     pub fn digest(&self) -> &[u8; 32] {
         &self.loaded.digest
     }
 
-    /// Time for one row of a full batch, measured at warm-up.
+    /// The time for one row of a full batch, measured at warm-up.
     pub fn row_cost(&self) -> Duration {
         self.row_cost
     }
 
-    /// Appends the row of an item as the model takes it. The row that was prepared before is used when it was made by
-    /// the artefact that this version has; else the raw row is prepared here.
+    /// Appends the row of an item as the model takes it. A row that preprocessing has prepared is used if it was
+    /// prepared with the artefact of this version; otherwise the raw row is prepared here.
     ///
     /// # Errors
     /// When the row does not fit this version. `out` is unchanged then.
@@ -127,7 +127,7 @@ impl Version {
         Ok(())
     }
 
-    /// Whether a row with these feature names in mind can be given to this version.
+    /// Whether this version takes the same features in the same order.
     pub(crate) fn takes_rows_of(&self, other: &Version) -> bool {
         self.loaded.signature.features == other.loaded.signature.features
     }
@@ -135,12 +135,13 @@ impl Version {
     /// Answers prepared rows.
     ///
     /// # Errors
-    /// A sentence for people.
+    /// The error or panic of the model as text.
     pub(crate) fn predict(&self, rows: &[f64]) -> Result<Scores, String> {
-        call::predict(&*self.loaded.model, rows)
+        model_call::predict(&*self.loaded.model, rows)
     }
 
-    /// Whether a call may be made. A due probe is made here, with the input example, so that no client's row is at stake.
+    /// Whether the breaker allows a call. A probe that is due is made here with the input example, so that no row of a
+    /// client is at risk.
     ///
     /// # Errors
     /// Why not.
@@ -162,17 +163,17 @@ impl Version {
         }
     }
 
-    /// A call gave at least one usable answer.
+    /// Notes a call with at least one usable answer.
     pub(crate) fn succeeded(&self) {
         let closed = self.breaker.lock().succeed();
         if closed {
             self.metrics.open.set(0);
-            self.bell.ring();
+            self.notifier.notify();
             tracing::info!(model = self.model(), version = self.number(), "breaker is closed again");
         }
     }
 
-    /// A call failed. `true` when the breaker is open now.
+    /// Notes a call that failed; `true` when the breaker is open now.
     pub(crate) fn failed(&self, now: Instant) -> bool {
         self.metrics.failures.inc();
         let (opened, open) = {
@@ -181,13 +182,13 @@ impl Version {
         };
         if opened {
             self.metrics.open.set(1);
-            self.bell.ring();
+            self.notifier.notify();
             tracing::warn!(model = self.model(), version = self.number(), "breaker is open");
         }
         open
     }
 
-    /// Where its breaker stands.
+    /// The state of its breaker.
     pub(crate) fn breaker_state(&self, now: Instant) -> BreakerState {
         let breaker = self.breaker.lock();
         match (breaker.is_open(), breaker.is_half_open(now)) {
@@ -199,13 +200,14 @@ impl Version {
 
     fn answer_example(&self) -> Result<(), String> {
         let scores = self.predict(&self.example)?;
-        match (0..scores.len()).find(|&row| !call::finite(&scores, row)) {
+        match (0..scores.len()).find(|&row| !model_call::finite(&scores, row)) {
             Some(row) => Err(format!("the answer to row {row} of its input example is not finite")),
             None => Ok(()),
         }
     }
 
-    /// Lets caches, branch predictors and lazily made tables see each shape; the time of the last counts.
+    /// Calls the model with each batch size, so that caches and lazily built tables are filled. Returns the time for
+    /// one row of the last one.
     fn warm_up(&self) -> Result<Duration, String> {
         let mut cost = Duration::ZERO;
         for rows in WARM_ROWS {

@@ -1,11 +1,11 @@
 //! The stage between probes: a registry on disk, features in, outcomes and predictions out.
 #![cfg(test)]
 
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use actix_rt::{Arbiter, System};
-use forebay_bus::{AckOutcome, Inlet, ModelDirectory};
+use forebay_bus::{Ack, AckOutcome, Delivery, Inlet, ModelDirectory};
 use forebay_contract::wire::outcome::Result as Wire;
 use forebay_contract::{Answer, Batch, Features, Item, Outcome, Prediction};
 use forebay_model::{Registry, Rows};
@@ -233,4 +233,35 @@ fn a_sampled_row_has_a_span_of_its_call_that_is_linked_with_the_batch() {
     assert_ne!(batch.trace_id, process.trace_id);
     let attributes: Vec<_> = infer.attributes.iter().map(|attribute| attribute.key.as_str()).collect();
     assert_eq!(attributes, ["forebay.model", "forebay.batch.size", "forebay.version"]);
+}
+
+/// How long the arbiter may stand still; idle, it beats once a second.
+const STALL_AFTER: Duration = Duration::from_secs(3);
+
+#[test]
+fn a_handler_that_blocks_its_arbiter_fails_liveness_and_an_idle_one_does_not() {
+    let _system = System::new();
+    let probe = start(&[]);
+    let lifecycle = probe.host.lifecycle();
+    lifecycle.watch_stalls(STALL_AFTER).unwrap();
+    std::thread::sleep(STALL_AFTER + STALL_AFTER / 2);
+    assert_eq!(lifecycle.stalled(), [""; 0], "an idle stage turns");
+
+    // acknowledged by the handler, as the outlets here do not keep it
+    let (open, gate) = channel::<()>();
+    let ack = Ack::new(move |_| _ = gate.recv());
+    let items = vec![quiet(2, &ROW)];
+    probe.inlet.deliver(Delivery { payload: Batch { batch_partition: 3, stages: Vec::new(), items }, ack });
+    until(|| lifecycle.stalled() == ["prediction predictor"]);
+    drop(open);
+    until(|| lifecycle.is_alive());
+}
+
+#[track_caller]
+fn until(reached: impl Fn() -> bool) {
+    let started = std::time::Instant::now();
+    while !reached() {
+        assert!(started.elapsed() < PATIENCE, "waited in vain");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use forebay_bus::ModelDirectory;
 use forebay_model::{ModelView, Registry, RegistryWatch, VersionMeta};
-use forebay_runtime::{Component, Lifecycle, RegistryRead};
+use forebay_runtime::{Component, Heartbeat, Lifecycle, RegistryRead};
 
 use crate::catalog::Catalog;
 use crate::gate::{Candidate, Gate};
@@ -39,6 +39,9 @@ pub(crate) struct Refresher {
     pub shown: String,
     pub lifecycle: Lifecycle,
     pub component: Component,
+    pub heartbeat: Heartbeat,
+    /// Longest time for reading the registry once.
+    pub longest_read: Duration,
     pub read: Read,
     /// When the registry was read, for the metrics.
     pub read_at: RegistryRead,
@@ -68,13 +71,16 @@ impl Refresher {
     }
 
     fn run(mut self) {
+        let heartbeat = self.heartbeat.clone();
         while !self.lifecycle.is_draining() {
+            let waiting = heartbeat.waiting(self.longest_read);
             if self.watch.is_due() {
                 self.look();
             }
             let now = Instant::now();
             self.open_gates(now);
-            let nap = self.watch.wait().min(self.gate.wait(now)).min(NAP);
+            drop(waiting);
+            let nap = self.watch.wait().min(self.gate.wait(now)).min(NAP).min(heartbeat.interval());
             match self.calls.recv_timeout(nap) {
                 Ok(call) => self.answer(call),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -186,6 +192,7 @@ impl Refresher {
     fn list(&mut self, registry: &Registry, view: ModelView, now: Instant) -> Option<Listed> {
         let mut metas: Vec<VersionMeta> = Vec::new();
         for version in view.versions.iter().map(|listed| listed.version) {
+            self.heartbeat.beat();
             match registry.describe(&view.name, version) {
                 Ok(meta) => metas.push(meta),
                 Err(error) => drop(self.read.unusable.insert((view.name.clone(), version), error.to_string())),

@@ -51,6 +51,7 @@ fn refresh(settings: &Settings, host: &Host, catalog: &Catalog, directory: &Mode
         notifier.on_notify(move || _ = call.send(why));
     }
     let options = registry_options(models);
+    let component = host.lifecycle().register("preprocessing model registry");
     let refresher = Refresher {
         catalog: catalog.clone(),
         watch: RegistryWatch::new(move || Registry::open_with(&options), models.refresh),
@@ -66,7 +67,9 @@ fn refresh(settings: &Settings, host: &Host, catalog: &Catalog, directory: &Mode
         shown: models.shown(),
         read_at: host.metrics().registry_read("preprocessing"),
         lifecycle: host.lifecycle().clone(),
-        component: host.lifecycle().register("preprocessing model registry"),
+        heartbeat: component.heartbeat(),
+        component,
+        longest_read: models.longest_read(),
         read: Read::default(),
     };
     refresher.spawn().map_err(StartError::failed)

@@ -1,11 +1,11 @@
 //! The stage between probes: a registry on disk, batches in, features and outcomes out.
 #![cfg(test)]
 
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use actix_rt::{Arbiter, System};
-use forebay_bus::{AckOutcome, Inlet, ModelDirectory};
+use forebay_bus::{Ack, AckOutcome, Delivery, Inlet, ModelDirectory};
 use forebay_contract::wire::outcome::Result as Wire;
 use forebay_contract::{
     Batch, Features, Item, LoadState, Outcome, ReplicaState, Request, SplitKey, Stage, VersionState, now_us,
@@ -283,4 +283,35 @@ fn who_asks_for_nothing_is_shared_out_by_the_split() {
     assert_eq!(seen[0], seen[1]);
     let threes = seen[0].iter().filter(|version| **version == 3).count();
     assert!((60..140).contains(&threes) && seen[0].iter().all(|version| [1, 3].contains(version)), "{threes}");
+}
+
+/// How long the arbiter may stand still; idle, it beats once a second.
+const STALL_AFTER: Duration = Duration::from_secs(3);
+
+#[test]
+fn a_handler_that_blocks_its_arbiter_fails_liveness_and_an_idle_one_does_not() {
+    let _system = System::new();
+    let probe = start(REGISTRY, &[]);
+    let lifecycle = probe.host.lifecycle();
+    lifecycle.watch_stalls(STALL_AFTER).unwrap();
+    std::thread::sleep(STALL_AFTER + STALL_AFTER / 2);
+    assert_eq!(lifecycle.stalled(), [""; 0], "an idle stage turns");
+
+    // acknowledged by the handler, as the outlets here do not keep it
+    let (open, gate) = channel::<()>();
+    let ack = Ack::new(move |_| _ = gate.recv());
+    let items = vec![item(vec![1.0; 10], "", PATIENCE)];
+    probe.inlet.deliver(Delivery { payload: Batch { batch_partition: 3, stages: Vec::new(), items }, ack });
+    until(|| lifecycle.stalled() == ["preprocessing preparer"]);
+    drop(open);
+    until(|| lifecycle.is_alive());
+}
+
+#[track_caller]
+fn until(reached: impl Fn() -> bool) {
+    let started = std::time::Instant::now();
+    while !reached() {
+        assert!(started.elapsed() < PATIENCE, "waited in vain");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

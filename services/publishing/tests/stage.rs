@@ -31,7 +31,7 @@ struct Bench {
     host: Host,
     records: Receiver<(OutRecord, Ack)>,
     replies: Receiver<(Batch<Outcome>, Ack)>,
-    _arbiter: Arbiter,
+    arbiter: Arbiter,
     _system: actix_rt::SystemRunner,
 }
 
@@ -64,7 +64,7 @@ fn bench_with(results: ResultSettings, flags: &[&str], amqp: Option<AmqpReplies>
         replies: reply,
     };
     let stage = stage(&Settings { results }, &host, &arbiter.handle(), outlets);
-    Bench { stage, host, records, replies, _arbiter: arbiter, _system: system }
+    Bench { stage, host, records, replies, arbiter, _system: system }
 }
 
 impl Bench {
@@ -417,4 +417,32 @@ fn errors_kept_off_the_topic_reach_the_queue_that_waits_and_not_the_exchange() {
     done(&report);
     assert!(answers.try_recv().is_err());
     bench.nothing_more_was_sent();
+}
+
+/// How long the arbiter may stand still; idle, it beats once a second.
+const STALL_AFTER: Duration = Duration::from_secs(3);
+
+#[test]
+fn a_blocked_arbiter_fails_liveness_and_an_idle_one_does_not() {
+    let bench = bench(defaults(), &[]);
+    let lifecycle = bench.host.lifecycle();
+    lifecycle.watch_stalls(STALL_AFTER).unwrap();
+    std::thread::sleep(STALL_AFTER + STALL_AFTER / 2);
+    assert_eq!(lifecycle.stalled(), [""; 0], "an idle stage turns");
+
+    // what a handler does that blocks
+    let (open, gate) = channel::<()>();
+    bench.arbiter.spawn_fn(move || _ = gate.recv());
+    until(|| lifecycle.stalled() == ["publisher"]);
+    drop(open);
+    until(|| lifecycle.is_alive());
+}
+
+#[track_caller]
+fn until(reached: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !reached() {
+        assert!(started.elapsed() < LONG, "waited in vain");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay_runtime::{Component, Host, Lifecycle, Metrics, StageMetrics};
+use forebay_runtime::{Component, Heartbeat, Host, Lifecycle, Metrics, StageMetrics};
 
 use crate::EdgeEvents;
 
@@ -27,6 +27,11 @@ impl HostEvents {
             stage: stage.clone(),
             name: stage.name(),
         }
+    }
+
+    /// Watches a loop of this edge.
+    pub(crate) fn heartbeat(&self) -> Heartbeat {
+        self.component.heartbeat()
     }
 }
 

@@ -108,10 +108,10 @@ impl AdminServer {
 }
 
 async fn live(state: Data<AdminState>) -> HttpResponse {
-    let alive = state.lifecycle.is_alive();
-    let silent: Vec<_> = state.lifecycle.components().into_iter().filter(|it| it.stalled).map(|it| it.name).collect();
+    let stalled = state.lifecycle.stalled();
+    let alive = stalled.is_empty();
     let status = if alive { "alive" } else { "stalled" };
-    HttpResponse::build(code(alive)).json(json!({ "status": status, "stalled": silent }))
+    HttpResponse::build(code(alive)).json(json!({ "status": status, "stalled": stalled }))
 }
 
 async fn ready(state: Data<AdminState>) -> HttpResponse {

@@ -121,7 +121,7 @@ where
 /// Why a system could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A setting cannot be used in this place, such as a taken port. Exit code 2.
+    /// A setting cannot be used here, such as a port that is taken. Exit code 2.
     #[error("{key}: {text}")]
     Setting {
         /// Dotted key.

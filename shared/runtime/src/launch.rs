@@ -37,7 +37,7 @@ where
     for warning in layers.warnings() {
         tracing::warn!(warning, "settings");
     }
-    // Never dropped: its drop would wait for blocking tasks that may never end, after everything else has.
+    // Never dropped: its drop would wait for blocking tasks, and those may never end.
     let system = ManuallyDrop::new(actix_rt::System::new());
     let lifecycle = Lifecycle::new();
     let host = Host::new(process, shared, lifecycle, Metrics::new(), telemetry);
@@ -58,7 +58,9 @@ where
     let (notifier, secret) = (host.registry_notifier(), &shared.models.webhook_secret);
     let admin = AdminServer::start_with(listen, &lifecycle, host.metrics(), notifier, secret)?;
     watch_signals(&lifecycle, deadline).map_err(StartError::failed)?;
+    lifecycle.watch_stalls(shared.admin.stall_after).map_err(StartError::failed)?;
     let host = host.with_admin(admin.address());
+    actix_rt::spawn(lifecycle.heartbeat("main thread").beat_from_task());
     let system = lifecycle.register("system"); // keeps the process unready until everything is wired
     tracing::info!(process = host.process().name, admin = %admin.address(), "starting");
     if crate::is_exposed(admin.address()) {

@@ -57,7 +57,7 @@ pub use cli::{
 pub use container::is_exposed;
 pub use host::{Drain, Host, StartError};
 pub use launch::launch;
-pub use lifecycle::{Component, ComponentState, Fence, Lifecycle, Phase};
+pub use lifecycle::{Component, ComponentState, Fence, Heartbeat, LONGEST_UNMARKED_WAIT, Lifecycle, Phase, Waiting};
 pub use metric_group::MetricGroup;
 pub use metrics::{KafkaMetrics, Latency, LegacyMetrics, Metrics, RegistryRead, Seconds, StageMetrics};
 pub use notifier::Notifier;

@@ -73,10 +73,17 @@ async fn health_follows_the_lifecycle() {
 async fn a_stalled_component_fails_liveness() {
     let (lifecycle, metrics) = (Lifecycle::new(), Metrics::new());
     let server = AdminServer::start(anywhere(), &lifecycle, &metrics).unwrap();
-    let poller = lifecycle.register("poller").stall_after(Duration::ZERO);
-    let (status, body) = get(server.address(), "/health/live").await;
-    assert!(status == 503 && body.contains("poller"), "{body}");
-    poller.finished();
+    lifecycle.watch_stalls(Duration::from_millis(100)).unwrap();
+    let poller = lifecycle.heartbeat("poller");
+    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    let (mut status, mut body) = get(server.address(), "/health/live").await;
+    assert_eq!((status, body.as_str()), (200, r#"{"stalled":[],"status":"alive"}"#));
+    while status == 200 && std::time::Instant::now() < deadline {
+        (status, body) = get(server.address(), "/health/live").await;
+    }
+    assert_eq!((status, body.as_str()), (503, r#"{"stalled":["poller"],"status":"stalled"}"#));
+    drop(poller);
+    assert_eq!(get(server.address(), "/health/live").await.0, 200);
     server.stop().await;
 }
 

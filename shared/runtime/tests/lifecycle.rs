@@ -1,10 +1,21 @@
 //! Components that die, finish, stall and drain.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 use std::time::Duration;
 
-use forebay_runtime::{Lifecycle, Phase};
+use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Layers, Lifecycle, Phase};
 
 const SOON: Duration = Duration::from_secs(5);
+const BOUND: Duration = Duration::from_millis(300);
+
+#[track_caller]
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + SOON;
+    while !done() {
+        assert!(std::time::Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
 
 #[tokio::test]
 async fn a_dropped_component_takes_the_process_down() {
@@ -67,19 +78,44 @@ fn readiness_needs_every_component_and_says_why_not() {
 #[test]
 fn a_silent_component_is_stalled_until_it_beats() {
     let lifecycle = Lifecycle::new();
-    let poller = lifecycle.register("poller").stall_after(Duration::from_millis(300));
-    let patient = lifecycle.register("patient").stall_after(Duration::from_secs(600));
-    let deadline = std::time::Instant::now() + SOON;
-    while lifecycle.is_alive() {
-        assert!(std::time::Instant::now() < deadline, "the silence was not seen");
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
-    let stalled: Vec<_> = lifecycle.components().into_iter().filter(|it| it.stalled).map(|it| it.name).collect();
-    assert_eq!(stalled, ["poller"]);
-    poller.beat();
-    assert!(lifecycle.is_alive());
+    lifecycle.watch_stalls(BOUND).unwrap();
+    let (poller, loader) = (lifecycle.register("poller"), lifecycle.register("loader"));
+    let (polls, loads) = (poller.heartbeat(), loader.heartbeat());
+    let load = loads.waiting(SOON * 100);
+    until("the silence to be seen", || !lifecycle.is_alive());
+    assert_eq!(lifecycle.stalled(), ["poller"]);
+    until("the recovery", || {
+        polls.beat();
+        lifecycle.is_alive()
+    });
+    drop(load);
     poller.finished();
-    patient.finished();
+    loader.finished();
+}
+
+#[test]
+fn nothing_new_stalls_while_the_process_drains() {
+    let lifecycle = Lifecycle::new();
+    lifecycle.watch_stalls(BOUND).unwrap();
+    let source = lifecycle.heartbeat("source");
+    lifecycle.shutdown("SIGTERM");
+    std::thread::sleep(BOUND * 3);
+    assert!(lifecycle.is_alive(), "the drain has its own deadline");
+    drop(source);
+}
+
+#[tokio::test]
+async fn a_task_beats_while_its_executor_turns() {
+    let lifecycle = Lifecycle::new();
+    lifecycle.watch_stalls(BOUND).unwrap();
+    let beats = tokio::spawn(lifecycle.heartbeat("main thread").beat_from_task());
+    tokio::time::sleep(BOUND * 3).await;
+    assert!(lifecycle.is_alive(), "an idle executor turns");
+    // what a handler that blocks does to all other tasks of its thread
+    until("the blocked executor to be seen", || lifecycle.stalled() == ["main thread"]);
+    tokio::time::sleep(BOUND).await;
+    assert!(lifecycle.is_alive());
+    beats.abort();
 }
 
 #[tokio::test]
@@ -87,4 +123,18 @@ async fn draining_is_seen_by_those_who_ask_later() {
     let lifecycle = Lifecycle::new();
     lifecycle.shutdown("asked to");
     tokio::time::timeout(SOON, lifecycle.draining()).await.unwrap();
+}
+
+#[test]
+fn the_bound_is_longer_than_every_wait_that_is_not_marked() {
+    let problems = |flag: &str| -> Vec<String> {
+        let layers = Layers::from_parts(&[COMMON_DEFAULTS], "", &[], &[flag]).unwrap();
+        let mut problems = layers.problems();
+        let shared = CommonSettings::read(&layers, &mut problems).unwrap();
+        assert!(shared.admin.stall_after > Duration::ZERO);
+        problems.iter().map(|problem| problem.key.clone()).collect()
+    };
+    assert_eq!(problems("admin.stall_after=10s"), [""; 0]);
+    assert_eq!(problems("admin.stall_after=9s"), ["admin.stall_after"]);
+    assert_eq!(problems("admin.stall_after=11m"), ["admin.stall_after"]);
 }

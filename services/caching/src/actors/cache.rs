@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use forebay_bus::{Delivery, Permit};
 use forebay_contract::{Batch, Features, Item, Prediction};
-use forebay_runtime::Component;
+use forebay_runtime::{Component, Heartbeat};
 
 use crate::lookup::{CacheStage, L2Lookup};
 use crate::metrics::CacheMetrics;
@@ -27,6 +27,7 @@ pub(crate) struct CacheActor {
     pub(crate) metrics: CacheMetrics,
     /// Dropped with the actor: an actor that dies takes the process down.
     pub(crate) component: Component,
+    pub(crate) heartbeat: Heartbeat,
     /// L2 writes in flight.
     pub(crate) writing: usize,
     /// When the pending timer fires.
@@ -51,7 +52,8 @@ pub(crate) struct ReleaseWaiters;
 impl Actor for CacheActor {
     type Context = Context<Self>;
 
-    fn started(&mut self, _: &mut Context<Self>) {
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(self.heartbeat.interval(), |actor, _| actor.heartbeat.beat());
         self.component.ready();
     }
 }
@@ -112,6 +114,8 @@ impl Handler<LookUp> for CacheActor {
     type Result = ();
 
     fn handle(&mut self, LookUp(delivery): LookUp, ctx: &mut Context<Self>) {
+        // here as well: no timer runs while the mailbox is never empty
+        self.heartbeat.beat();
         if let Some(lookup) = self.stage.look_up(delivery, Instant::now()) {
             self.look_up_l2(lookup, ctx);
         }

@@ -144,7 +144,7 @@ impl Bench {
         })
     }
 
-    fn build(flags: &[&str], start: impl FnOnce(&Settings, &Host, &Arbiter, Outlets) -> Inlets) -> Self {
+    pub fn build(flags: &[&str], start: impl FnOnce(&Settings, &Host, &Arbiter, Outlets) -> Inlets) -> Self {
         Self::build_on(flags, Host::detached, start)
     }
 

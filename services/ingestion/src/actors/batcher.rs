@@ -6,7 +6,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message};
 use forebay_bus::Outlet;
 use forebay_contract::{Request, now_us};
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
-use forebay_runtime::{Component, StageMetrics};
+use forebay_runtime::{Component, Heartbeat, StageMetrics};
 
 use crate::batching::{Batcher, FlushTime, PendingItems, ReadyBatch};
 
@@ -29,6 +29,7 @@ pub(crate) struct BatcherActor {
     /// A `Flush` is on its way.
     scheduled: bool,
     component: Component,
+    heartbeat: Heartbeat,
 }
 
 impl BatcherActor {
@@ -39,7 +40,8 @@ impl BatcherActor {
         accepted: Counter,
         component: Component,
     ) -> Self {
-        Self { batcher, requests, metrics, accepted, scheduled: false, component }
+        let heartbeat = component.heartbeat();
+        Self { batcher, requests, metrics, accepted, scheduled: false, component, heartbeat }
     }
 
     fn schedule(&mut self, ctx: &mut Context<Self>) {
@@ -75,6 +77,7 @@ impl Actor for BatcherActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         // permits bound how many items wait here; the mailbox does not
         ctx.set_mailbox_capacity(1024);
+        ctx.run_interval(self.heartbeat.interval(), |actor, _| actor.heartbeat.beat());
         self.component.ready();
     }
 }
@@ -83,6 +86,8 @@ impl Handler<AddItems> for BatcherActor {
     type Result = ();
 
     fn handle(&mut self, AddItems(pending): AddItems, ctx: &mut Self::Context) {
+        // here as well: no timer runs while the mailbox is never empty
+        self.heartbeat.beat();
         self.metrics.received.inc_by(pending.items.len() as u64);
         self.accepted.inc_by(pending.items.len() as u64);
         let Self { batcher, requests, metrics, .. } = self;

@@ -1,12 +1,12 @@
 //! The ingester actor: Kafka records and RabbitMQ messages become items, errors or dead letters on its arbiter.
 
-use actix::{Actor, Context, Handler, Message};
+use actix::{Actor, AsyncContext, Context, Handler, Message};
 use forebay_bus::amqp::AmqpMessages;
 use forebay_bus::kafka::{DeadLetters, RawBatch};
 use forebay_bus::{Ack, Delivery, Outlet};
 use forebay_contract::{Batch, Item, MAX_BATCH_ITEMS, Outcome, Stage, StageTime, now_us, wire::outcome};
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
-use forebay_runtime::{Component, StageMetrics};
+use forebay_runtime::{Component, Heartbeat, StageMetrics};
 
 use crate::amqp::AmqpIngress;
 use crate::batching::{BatcherHandle, PendingItems};
@@ -35,6 +35,7 @@ pub(crate) struct Ingester {
     /// `inference_requests_total`, for requests that never reach the batcher.
     pub accepted: Counter,
     pub component: Component,
+    pub heartbeat: Heartbeat,
 }
 
 impl Ingester {
@@ -60,8 +61,9 @@ impl Ingester {
 impl Actor for Ingester {
     type Context = Context<Self>;
 
-    fn started(&mut self, _: &mut Self::Context) {
+    fn started(&mut self, ctx: &mut Self::Context) {
         self.component.ready();
+        ctx.run_interval(self.heartbeat.interval(), |actor, _| actor.heartbeat.beat());
     }
 }
 
@@ -69,6 +71,8 @@ impl Handler<DeliverRecords> for Ingester {
     type Result = ();
 
     fn handle(&mut self, DeliverRecords(Delivery { payload, ack }): DeliverRecords, _: &mut Self::Context) {
+        // here as well: no timer runs while the mailbox is never empty
+        self.heartbeat.beat();
         let accepted_us = now_us();
         let mut items = Vec::with_capacity(payload.records.len());
         let (mut spans, mut rejected) = (Vec::new(), Vec::new());
@@ -99,6 +103,7 @@ impl Handler<DeliverMessages> for Ingester {
     type Result = ();
 
     fn handle(&mut self, DeliverMessages(messages): DeliverMessages, _: &mut Self::Context) {
+        self.heartbeat.beat();
         let accepted_us = now_us();
         let (mut items, mut acks) = (Vec::with_capacity(messages.len()), Vec::with_capacity(messages.len()));
         let (mut spans, mut rejected, mut rejected_acks) = (Vec::new(), Vec::new(), Vec::new());

@@ -9,7 +9,7 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpServer, web};
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
-use forebay_runtime::{Component, Host, StartError, is_exposed};
+use forebay_runtime::{Component, Host, Lifecycle, StartError, is_exposed};
 
 use super::cors::cors;
 use super::model_list::ModelListing;
@@ -78,7 +78,7 @@ pub(crate) fn serve(
     let certificates = http.tls.is_on().then(|| ServerCertificates::open(&http.tls)).transpose();
     let certificates = certificates.map_err(|(key, text)| StartError::setting(key, text))?;
     let component = host.lifecycle().register("http server");
-    let (server, address) = match listen(&state, models, certificates.as_ref()) {
+    let (server, address) = match listen(&state, models, certificates.as_ref(), host.lifecycle()) {
         Ok(listening) => listening,
         Err(error) => {
             component.finished();
@@ -100,12 +100,17 @@ fn listen(
     state: &HttpState,
     models: ModelListing,
     certificates: Option<&Arc<ServerCertificates>>,
+    lifecycle: &Lifecycle,
 ) -> Result<(Server, SocketAddr), StartError> {
     let http = &state.http;
     let (state, models) = (web::Data::new(state.clone()), web::Data::new(models));
     let origins = http.cors_origins.clone();
-    let app =
-        move || App::new().app_data(state.clone()).app_data(models.clone()).configure(routes).wrap(cors(&origins));
+    let lifecycle = lifecycle.clone();
+    let app = move || {
+        // called on the thread of each worker as it starts; the task ends with the worker
+        actix_rt::spawn(lifecycle.heartbeat("http worker").beat_from_task());
+        App::new().app_data(state.clone()).app_data(models.clone()).configure(routes).wrap(cors(&origins))
+    };
     let server = HttpServer::new(app)
         .workers(http.workers)
         .max_connections(http.max_connections)

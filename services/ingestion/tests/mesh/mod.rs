@@ -83,6 +83,13 @@ impl Mesh {
         self.stage.serve_http(&self.host).unwrap()
     }
 
+    /// Blocks the arbiter of the actors until the sender is dropped.
+    pub fn block(&self) -> std::sync::mpsc::Sender<()> {
+        let (open, gate) = std::sync::mpsc::channel();
+        self.arbiter.spawn_fn(move || _ = gate.recv());
+        open
+    }
+
     /// From now on every request is answered with its sum; nothing arrives at the test any more.
     pub fn answer_all(&mut self) {
         let (_, empty) = unbounded_channel();

@@ -1,4 +1,4 @@
-//! Takes batches of features, gives turns to the work, and puts costly calls on threads of their own.
+//! Takes batches of features, lets the work answer them, and runs slow calls on separate threads.
 
 use std::time::Duration;
 
@@ -6,66 +6,71 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Wrap
 use actix_rt::task::JoinError;
 use forebay_bus::Delivery;
 use forebay_contract::{Batch, ErrorCode, Features, Problem, now_us};
-use forebay_runtime::Component;
+use forebay_runtime::{Component, Heartbeat};
 use tokio::time::error::Elapsed;
 
-use crate::infer::Verdict;
-use crate::work::{Group, Work};
+use crate::infer::RowResult;
+use crate::queue::RowGroup;
+use crate::work::Work;
 
-/// A delivery for the stage.
+/// A delivery for the stage has arrived.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Incoming(pub Delivery<Batch<Features>>);
+pub(crate) struct FeaturesReceived(pub Delivery<Batch<Features>>);
 
-/// Answers what is queued. Sent by the actor to itself, so that everything that has arrived is in the queue first.
+/// Answers queued rows. The actor sends it to itself, behind the deliveries that have arrived, so their rows are queued
+/// first.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-struct Turn;
+struct AnswerQueued;
 
-/// Looks again at rows whose version is being loaded.
+/// Queues the rows again whose version is being loaded.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-struct Unpark;
+struct RetryParked;
 
-/// Time between two looks.
-const UNPARK: Duration = Duration::from_millis(20);
+/// Time between two tries of those rows.
+const RETRY: Duration = Duration::from_millis(20);
 
-/// The stage's one actor.
+/// The one actor of the stage.
 pub(crate) struct Predictor {
     work: Work,
-    /// A turn is on its way.
+    /// Whether an [`AnswerQueued`] is in the mailbox.
     turning: bool,
-    /// A look at the parked rows is on its way.
+    /// Whether a [`RetryParked`] is scheduled.
     watching: bool,
     running: usize,
     threads: usize,
-    /// Dropped with the actor: then the process goes down.
+    heartbeat: Heartbeat,
+    /// Dropping it, with the actor, ends the process.
     _component: Component,
 }
 
 impl Predictor {
     pub(crate) fn new(work: Work, threads: usize, component: Component) -> Self {
         component.ready();
-        Self { work, turning: false, watching: false, running: 0, threads, _component: component }
+        let heartbeat = component.heartbeat();
+        Self { work, turning: false, watching: false, running: 0, threads, heartbeat, _component: component }
     }
 
     fn turn_soon(&mut self, context: &mut Context<Self>) {
         if !std::mem::replace(&mut self.turning, true) {
-            context.notify(Turn);
+            context.notify(AnswerQueued);
         }
     }
 
-    fn start_costly(&mut self, context: &mut Context<Self>) {
+    fn start_slow(&mut self, context: &mut Context<Self>) {
         while self.running < self.threads {
-            let Some(group) = self.work.next_costly() else { break };
+            let Some(group) = self.work.next_slow() else { break };
             self.running += 1;
             self.call(group, context);
         }
     }
 
-    /// The thread gets a copy of the rows: when it takes too long they are answered without it.
-    fn call(&self, group: Group, context: &mut Context<Self>) {
-        let rows: Vec<Features> = group.jobs.iter().map(|job| job.item.payload.clone()).collect();
+    /// Calls the model on another thread, which gets a copy of the rows: when it takes too long they are answered
+    /// without it.
+    fn call(&self, group: RowGroup, context: &mut Context<Self>) {
+        let rows: Vec<Features> = group.rows.iter().map(|row| row.item.payload.clone()).collect();
         let (pinned, inference, start_us) = (group.pinned.clone(), self.work.inference().clone(), now_us());
         let limit = inference.timeout();
         let call = actix_rt::task::spawn_blocking(move || inference.answer(&pinned, &rows.iter().collect::<Vec<_>>()));
@@ -76,13 +81,13 @@ impl Predictor {
 
     fn ended(
         &mut self,
-        mut group: Group,
-        ended: Result<Result<Vec<Verdict>, JoinError>, Elapsed>,
+        mut group: RowGroup,
+        ended: Result<Result<Vec<RowResult>, JoinError>, Elapsed>,
         start_us: u64,
         context: &mut Context<Self>,
     ) {
         match (ended, &group.pinned.version) {
-            (Ok(Ok(verdicts)), _) => self.work.settle(group, verdicts, start_us),
+            (Ok(Ok(results)), _) => self.work.settle(group, results, start_us),
             (Ok(Err(error)), _) => {
                 let problem = Problem::new(ErrorCode::Internal, format!("inference ended without an answer: {error}"));
                 self.fail(group, &problem, start_us);
@@ -101,47 +106,53 @@ impl Predictor {
         }
         self.work.flush();
         self.running -= 1;
-        self.start_costly(context);
+        self.start_slow(context);
     }
 
-    fn fail(&mut self, group: Group, problem: &Problem, start_us: u64) {
-        let verdicts = group.jobs.iter().map(|_| Verdict::Failed(problem.clone())).collect();
-        self.work.settle(group, verdicts, start_us);
+    fn fail(&mut self, group: RowGroup, problem: &Problem, start_us: u64) {
+        let results = group.rows.iter().map(|_| RowResult::Failed(problem.clone())).collect();
+        self.work.settle(group, results, start_us);
     }
 }
 
 impl Actor for Predictor {
     type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.run_interval(self.heartbeat.interval(), |actor, _| actor.heartbeat.beat());
+    }
 }
 
-impl Handler<Incoming> for Predictor {
+impl Handler<FeaturesReceived> for Predictor {
     type Result = ();
 
-    fn handle(&mut self, Incoming(delivery): Incoming, context: &mut Self::Context) {
+    fn handle(&mut self, FeaturesReceived(delivery): FeaturesReceived, context: &mut Self::Context) {
+        // here as well: no timer runs while the mailbox is never empty
+        self.heartbeat.beat();
         self.work.take(delivery);
         self.turn_soon(context);
     }
 }
 
-impl Handler<Turn> for Predictor {
+impl Handler<AnswerQueued> for Predictor {
     type Result = ();
 
-    fn handle(&mut self, _: Turn, context: &mut Self::Context) {
+    fn handle(&mut self, _: AnswerQueued, context: &mut Self::Context) {
         self.turning = false;
         if self.work.turn() {
             self.turn_soon(context);
         }
-        self.start_costly(context);
+        self.start_slow(context);
         if self.work.is_parked() && !std::mem::replace(&mut self.watching, true) {
-            context.notify_later(Unpark, UNPARK);
+            context.notify_later(RetryParked, RETRY);
         }
     }
 }
 
-impl Handler<Unpark> for Predictor {
+impl Handler<RetryParked> for Predictor {
     type Result = ();
 
-    fn handle(&mut self, _: Unpark, context: &mut Self::Context) {
+    fn handle(&mut self, _: RetryParked, context: &mut Self::Context) {
         self.watching = false;
         if self.work.unpark() {
             self.turn_soon(context);
@@ -159,25 +170,25 @@ mod tests {
 
     use super::*;
     use crate::deliveries::Outlets;
-    use crate::fakes::{Mood, item, stable};
+    use crate::fakes::{Behavior, fake_versions, item};
     use crate::settings::Settings;
 
-    /// One row pinned to version 1, whose model is in this mood; Production is 3.
-    fn answered(mood: Mood, flags: &[&str]) -> (u32, String) {
+    /// The answer to one row that is pinned to version 1, whose model behaves so; production is version 3.
+    fn answered(behavior: Behavior, flags: &[&str]) -> (u32, String) {
         let sources = settings(&[crate::DEFAULTS]).flags(flags);
         let section = sources.read(Settings::read).unwrap().prediction;
         let host = sources.host();
         let (results, rx) = probe::acking_outlet();
         let outlets = Outlets { results, predictions: probe::acking_outlet().0 };
-        let stable = stable(&[(1, 1), (3, 1)], 3);
-        stable.mood(1, mood);
+        let fake_versions = fake_versions(&[(1, 1), (3, 1)], 3);
+        fake_versions.set_behavior(1, behavior);
         let scope = StageScope::new(&host, Stage::Prediction, "forebay.predict");
-        let work = Work::new(scope, stable.versions.clone(), outlets, None, &section);
+        let work = Work::new(scope, fake_versions.versions.clone(), outlets, None, &section);
         let component = host.lifecycle().register("predictor");
         System::new().block_on(async move {
             let predictor = Predictor::new(work, section.threads, component).start();
             let payload = Batch { batch_partition: 0, stages: Vec::new(), items: vec![item(1, "m", 1, &[0.5])] };
-            predictor.send(Incoming(Delivery { payload, ack: Ack::none() })).await.unwrap();
+            predictor.send(FeaturesReceived(Delivery { payload, ack: Ack::none() })).await.unwrap();
             let received = actix_rt::task::spawn_blocking(move || rx.recv_timeout(Duration::from_secs(20)).unwrap());
             match received.await.unwrap().items.remove(0).payload.result {
                 Some(Wire::Answer(answer)) => (answer.version, answer.label),
@@ -187,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn a_costly_version_answers_from_a_thread() {
-        assert_eq!(answered(Mood::Well, &["prediction.inline_row=0s"]), (1, "v1".to_owned()));
-        assert_eq!(answered(Mood::Panics, &["prediction.inline_row=0s"]), (3, "v3".to_owned()));
+    fn a_slow_version_answers_from_a_thread() {
+        assert_eq!(answered(Behavior::Correct, &["prediction.inline_row=0s"]), (1, "v1".to_owned()));
+        assert_eq!(answered(Behavior::Panics, &["prediction.inline_row=0s"]), (3, "v3".to_owned()));
     }
 
     #[test]
     fn a_version_that_does_not_come_back_is_replaced() {
         let flags = ["prediction.inline_row=0s", "prediction.infer_timeout=50ms"];
-        assert_eq!(answered(Mood::Sleeps(Duration::from_secs(1)), &flags), (3, "v3".to_owned()));
+        assert_eq!(answered(Behavior::Sleeps(Duration::from_secs(1)), &flags), (3, "v3".to_owned()));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 use forebay_bus::{Ack, Delivery, Entered, StageScope};
 use forebay_contract::{Batch, ErrorCode, Features, Outcome, Problem, Request, now_us};
-use forebay_runtime::Component;
+use forebay_runtime::{Component, Heartbeat};
 
 use crate::catalog::Catalog;
 use crate::outlets::Outlets;
@@ -31,6 +31,7 @@ pub(crate) struct Preparer {
     outlets: Outlets,
     /// What came before the registry was read; permits bound it.
     held: Vec<(Entered<Request>, Ack)>,
+    heartbeat: Heartbeat,
     /// Dropped with the actor: then the process goes down.
     _component: Component,
 }
@@ -38,7 +39,8 @@ pub(crate) struct Preparer {
 impl Preparer {
     pub(crate) fn new(scope: StageScope, catalog: Catalog, outlets: Outlets, component: Component) -> Self {
         component.ready();
-        Self { scope, catalog, outlets, held: Vec::new(), _component: component }
+        let heartbeat = component.heartbeat();
+        Self { scope, catalog, outlets, held: Vec::new(), heartbeat, _component: component }
     }
 
     fn work(&mut self, mut entered: Entered<Request>, ack: Ack) {
@@ -86,12 +88,18 @@ impl Preparer {
 
 impl Actor for Preparer {
     type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.run_interval(self.heartbeat.interval(), |actor, _| actor.heartbeat.beat());
+    }
 }
 
 impl Handler<Incoming> for Preparer {
     type Result = ();
 
     fn handle(&mut self, Incoming(delivery): Incoming, context: &mut Self::Context) {
+        // here as well: no timer runs while the mailbox is never empty
+        self.heartbeat.beat();
         let idle = self.held.is_empty();
         let entered = self.scope.enter(delivery.payload);
         self.work(entered, delivery.ack);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 use forebay_bus::Delivery;
 use forebay_contract::{Batch, Outcome};
-use forebay_runtime::Component;
+use forebay_runtime::{Component, Heartbeat};
 
 use crate::dispatcher::Dispatcher;
 use crate::pending::PendingResult;
@@ -32,6 +32,7 @@ pub(crate) struct Publisher {
     held: VecDeque<Held>,
     /// Dropped with the actor: an actor that dies takes the process down.
     component: Component,
+    heartbeat: Heartbeat,
 }
 
 enum Held {
@@ -41,7 +42,8 @@ enum Held {
 
 impl Publisher {
     pub(crate) fn new(dispatcher: Dispatcher, component: Component) -> Self {
-        Self { dispatcher, held: VecDeque::new(), component }
+        let heartbeat = component.heartbeat();
+        Self { dispatcher, held: VecDeque::new(), component, heartbeat }
     }
 
     fn hold(&mut self, held: Held, first: bool) {
@@ -83,6 +85,7 @@ impl Actor for Publisher {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.component.ready();
         ctx.run_interval(TICK, |publisher, _| publisher.tick());
+        ctx.run_interval(self.heartbeat.interval(), |publisher, _| publisher.heartbeat.beat());
     }
 }
 
@@ -90,6 +93,8 @@ impl Handler<Publish> for Publisher {
     type Result = ();
 
     fn handle(&mut self, Publish(delivery): Publish, _: &mut Self::Context) {
+        // here as well: no timer runs while the mailbox is never empty
+        self.heartbeat.beat();
         if !self.held.is_empty() {
             return self.hold(Held::Delivery(delivery), false);
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use forebay_runtime::{RabbitMqSettings, StartError};
+use forebay_runtime::{Heartbeat, RabbitMqSettings, StartError};
 use lapin::runtime::default_runtime;
 use lapin::tcp::{RustlsConnector, RustlsConnectorConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
@@ -144,11 +144,21 @@ pub(super) fn say_once(said: &mut String, why: &str) {
 pub(super) struct Thread(JoinHandle<()>);
 
 impl Thread {
-    pub(super) fn start(name: &str, work: impl Future<Output = ()> + Send + 'static) -> Result<Self, StartError> {
+    /// `heartbeat` beats while the thread turns its tasks, whatever these wait for.
+    pub(super) fn start(
+        name: &str,
+        heartbeat: Heartbeat,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Self, StartError> {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).thread_name(name).enable_all().build().map_err(StartError::failed)?;
         let run = move || {
-            runtime.block_on(work);
+            runtime.block_on(async {
+                tokio::select! {
+                    () = work => {}
+                    () = heartbeat.beat_from_task() => {}
+                }
+            });
             runtime.shutdown_timeout(Duration::from_millis(200));
         };
         std::thread::Builder::new().name(name.into()).spawn(run).map(Self).map_err(StartError::failed)

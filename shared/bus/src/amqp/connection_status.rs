@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
-use forebay_runtime::{Host, StageMetrics};
+use forebay_runtime::{Heartbeat, Host, StageMetrics};
 
 use crate::EdgeEvents as _;
 use crate::host_events::HostEvents;
@@ -25,6 +25,11 @@ impl ConnectionStatus {
         let connected = Gauge::default();
         host.metrics().register(metric, "1 while there is a connection to RabbitMQ", connected.clone());
         Self { events: HostEvents::register(host, &metrics, name), connected, before: AtomicBool::new(false) }
+    }
+
+    /// The heartbeat of this end's thread.
+    pub(super) fn heartbeat(&self) -> Heartbeat {
+        self.events.heartbeat()
     }
 
     /// There is a connection, and work gets through.

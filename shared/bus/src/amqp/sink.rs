@@ -80,8 +80,9 @@ impl AmqpSink {
         let (stop, stopped) = watch::channel(false);
         let counters = Counters::register(host.metrics());
         let waiting = VecDeque::new();
+        let heartbeat = connection_status.heartbeat();
         let running = Running { address, settings, connection_status, counters, incoming, stopped, waiting, give_up };
-        let thread = Mutex::new(Some(Thread::start("rabbitmq-sink", running.run())?));
+        let thread = Mutex::new(Some(Thread::start("rabbitmq-sink", heartbeat, running.run())?));
         Ok(Self(Arc::new(Inner { jobs, stop, thread, exchange })))
     }
 

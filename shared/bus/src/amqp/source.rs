@@ -54,9 +54,10 @@ impl AmqpSource {
             ConnectionStatus::register(host, "ingestion", name, "forebay_rabbitmq_source_connected");
         let (phase, phases) = watch::channel(Phase::Taking);
         let counters = Counters::register(host.metrics());
+        let heartbeat = connection_status.heartbeat();
         let running =
             Running { address, settings, permits, connection_status, counters, phases, take, pause: Backoff::new() };
-        let thread = Thread::start("rabbitmq-source", running.run())?;
+        let thread = Thread::start("rabbitmq-source", heartbeat, running.run())?;
         Ok(Self { phase, thread })
     }
 

@@ -2,13 +2,13 @@
 //! predictions for caching. It commits nothing: a record that it misses was answered elsewhere or is advisory.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use forebay_contract::decode;
-use forebay_runtime::StartError;
+use forebay_runtime::{Heartbeat, StartError};
 use parking_lot::Mutex;
 use prost::Message as Payload;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -37,6 +37,8 @@ struct Shared {
     assigned: Mutex<Vec<i32>>,
     /// Partitions that could not be assigned yet; the reader tries again.
     wanted: Mutex<Option<Vec<i32>>>,
+    /// Most partitions that were ever wanted at once.
+    most_wanted: AtomicUsize,
     closing: AtomicBool,
     events: Arc<dyn EdgeEvents>,
 }
@@ -47,7 +49,7 @@ impl std::fmt::Debug for AssignedConsumer {
     }
 }
 
-/// What a follower reads, and for whom.
+/// What an assigned consumer reads, and for whom.
 pub(crate) struct Reading<'a, P> {
     pub(crate) topic: &'a str,
     pub(crate) inlet: Inlet<P>,
@@ -56,6 +58,8 @@ pub(crate) struct Reading<'a, P> {
     /// Whether a batch without permits is dropped and counted; otherwise it waits for them.
     pub(crate) advisory: bool,
     pub(crate) dead_letters: DeadLetters,
+    /// The heartbeat of the thread that reads.
+    pub(crate) heartbeat: Heartbeat,
 }
 
 impl AssignedConsumer {
@@ -65,17 +69,18 @@ impl AssignedConsumer {
         reading: Reading<'_, P>,
         events: Arc<dyn EdgeEvents>,
     ) -> Result<(Self, JoinHandle<()>), KafkaError> {
-        let Reading { topic, inlet, permits, advisory, dead_letters } = reading;
+        let Reading { topic, inlet, permits, advisory, dead_letters, heartbeat } = reading;
         let shared = Arc::new(Shared {
             consumer: config.create_with_context(Quiet::default())?,
             topic: topic.into(),
             assigned: Mutex::default(),
             wanted: Mutex::default(),
+            most_wanted: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             events,
         });
         let assigned_consumer = Self { shared: Arc::clone(&shared) };
-        let reader = Reader { shared, inlet, permits, advisory, dead_letters };
+        let reader = Reader { shared, inlet, permits, advisory, dead_letters, heartbeat };
         let thread = std::thread::Builder::new()
             .name(format!("follow {topic}").chars().take(15).collect())
             .spawn(move || reader.run())
@@ -89,9 +94,13 @@ impl AssignedConsumer {
     }
 
     /// Assigns `partitions` as soon as the broker knows them; unready until then.
-    pub(crate) fn assign_when_reachable(self, partitions: Vec<i32>) -> Result<(), StartError> {
-        spawn("kafka-follow", move || {
-            while let Err(error) = self.assign(&partitions) {
+    pub(crate) fn assign_when_reachable(self, partitions: Vec<i32>, heartbeat: Heartbeat) -> Result<(), StartError> {
+        spawn("kafka-assign", move || {
+            let assign = || {
+                let _waiting = heartbeat.waiting(longest_assignment(partitions.len()));
+                self.assign(&partitions)
+            };
+            while let Err(error) = assign() {
                 let why = self.shared.consumer.context().0.explain(&error);
                 self.shared.events.unready(&format!("topic {}: {why}", self.shared.topic));
                 std::thread::sleep(AGAIN);
@@ -105,6 +114,7 @@ impl AssignedConsumer {
     /// Reads exactly these partitions from now on. New ones begin at their end, taken before this returns, so that
     /// nothing written afterwards is missed. When that fails, the reader keeps trying.
     pub(crate) fn assign(&self, partitions: &[i32]) -> Result<(), KafkaError> {
+        self.shared.most_wanted.fetch_max(partitions.len(), Ordering::Relaxed);
         let mut wanted = self.shared.wanted.lock();
         let done = self.shared.assign(partitions);
         *wanted = done.is_err().then(|| partitions.to_vec());
@@ -159,7 +169,9 @@ impl Shared {
     }
 
     /// Tries the partitions that could not be assigned again.
-    fn catch_up(&self) {
+    fn catch_up(&self, heartbeat: &Heartbeat) {
+        // a rebalance, which blocks its thread in here, may hold both locks
+        let _waiting = heartbeat.waiting(longest_assignment(self.most_wanted.load(Ordering::Relaxed)));
         let mut wanted = self.wanted.lock();
         if let Some(partitions) = &*wanted
             && self.assign(partitions).is_ok()
@@ -169,20 +181,28 @@ impl Shared {
     }
 }
 
+/// Longest time that [`Follower::assign`] takes: a call to the broker for the topic and one for each partition, twice
+/// where another assignment is under way.
+pub(crate) fn longest_assignment(partitions: usize) -> Duration {
+    BROKER * (2 * u32::try_from(partitions).unwrap_or(u32::MAX / 8).min(u32::MAX / 8) + 2)
+}
+
 struct Reader<P> {
     shared: Arc<Shared>,
     inlet: Inlet<P>,
     permits: Permits,
     advisory: bool,
     dead_letters: DeadLetters,
+    heartbeat: Heartbeat,
 }
 
 impl<P: Payload + Default + 'static> Reader<P> {
     fn run(&self) {
         let mut caught_up = Instant::now();
         while !self.shared.closing.load(Ordering::Acquire) {
+            self.heartbeat.beat();
             if caught_up.elapsed() > AGAIN {
-                self.shared.catch_up();
+                self.shared.catch_up(&self.heartbeat);
                 caught_up = Instant::now();
             }
             match self.shared.consumer.poll(POLL) {
@@ -208,6 +228,7 @@ impl<P: Payload + Default + 'static> Reader<P> {
             }
         };
         let permit = loop {
+            self.heartbeat.beat();
             match self.permits.take_within(batch.items.len(), POLL) {
                 Some(permit) => break permit,
                 None if self.advisory || self.shared.closing.load(Ordering::Acquire) => return,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use forebay_runtime::{Host, StartError};
+use forebay_runtime::{Heartbeat, Host, StartError};
 
 use super::client::{Client, refused};
 use super::producer::RecordSink;
@@ -18,7 +18,7 @@ use crate::{EdgeEvents, ModelDirectory};
 use reader::Reader;
 use writer::Writer;
 
-/// A board's threads.
+/// The threads of a model directory.
 #[derive(Debug)]
 pub(super) struct DirectoryEdge {
     leaving: Arc<AtomicBool>,
@@ -33,12 +33,13 @@ impl DirectoryEdge {
         client: &Client,
         topic: &str,
         directory: &ModelDirectory,
-        events: Arc<dyn EdgeEvents>,
+        (events, heartbeat): (Arc<dyn EdgeEvents>, Heartbeat),
         host: &Host,
     ) -> Result<Self, StartError> {
         directory.caught_up(false);
         let [leaving, closing] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-        let reader = Reader::open(client, topic, directory.clone(), events, Arc::clone(&closing), host);
+        let edge = (events, heartbeat);
+        let reader = Reader::open(client, topic, directory.clone(), edge, Arc::clone(&closing), host);
         let reader = reader.map_err(|error| refused(&error))?.spawn().map_err(StartError::failed)?;
         Ok(Self { leaving, closing, reader, writer: None })
     }
@@ -49,8 +50,9 @@ impl DirectoryEdge {
         directory: &ModelDirectory,
         sink: RecordSink,
         topic: &str,
+        heartbeat: Heartbeat,
     ) -> Result<(), StartError> {
-        let writer = Writer::new(directory.clone(), sink, topic, Arc::clone(&self.leaving));
+        let writer = Writer::new(directory.clone(), sink, topic, Arc::clone(&self.leaving), heartbeat);
         self.writer = Some(writer.spawn().map_err(StartError::failed)?);
         Ok(())
     }

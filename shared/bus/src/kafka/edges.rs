@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use forebay_contract::edges::{DEAD_LETTERS, Edge, EdgeSpec, MODELS, Partitioning, RESULTS, RESULTS_OUT};
-use forebay_runtime::{Drain, Fence, Host, StageMetrics, StartError};
+use forebay_runtime::{Drain, Fence, Heartbeat, Host, StageMetrics, StartError};
 use parking_lot::Mutex;
 use prost::Message as Payload;
 
@@ -70,11 +70,14 @@ impl Edges {
         let shared = host.settings();
         let client = Client::new(&shared.kafka, stage);
         let metrics = StageMetrics::register(host.metrics(), stage);
-        let events: Arc<dyn EdgeEvents> =
-            Arc::new(HostEvents::register(host, &metrics, format!("kafka producer of {stage}")));
+        let registered = HostEvents::register(host, &metrics, format!("kafka producer of {stage}"));
+        let heartbeats = [(); 3].map(|()| registered.heartbeat());
+        let events: Arc<dyn EdgeEvents> = Arc::new(registered);
         let counters = metrics.clone();
-        let sink = RecordSink::open(&client, Arc::clone(&events), move |topic| counters.sent(topic))
-            .map_err(|error| refused(&error))?;
+        let [reports, retries, topics] = heartbeats;
+        let sink =
+            RecordSink::open(&client, Arc::clone(&events), [reports, retries], move |topic| counters.sent(topic))
+                .map_err(|error| refused(&error))?;
         let watched = Arc::new(Mutex::new(Vec::new()));
         let topic_monitor = TopicMonitor::new(host, client.clone(), sink.clone(), Arc::clone(&watched));
         let edges = Self {
@@ -92,7 +95,7 @@ impl Edges {
             watched,
             _fence: Fence::arm(shared.kafka.session_timeout),
         };
-        topic_monitor.start(events)?;
+        topic_monitor.start(events, topics)?;
         let rejected = edges.dead_letters().take_undeliverable(edges.name(&RESULTS_OUT));
         edges.sink.on_undeliverable(rejected);
         Ok(edges)
@@ -215,7 +218,7 @@ impl Edges {
         edge: &Edge<P>,
         inlet: Inlet<P>,
     ) -> Result<(), StartError> {
-        let assigned_consumer = self.read(edge.spec(), inlet, true)?;
+        let (assigned_consumer, _) = self.read(edge.spec(), inlet, true)?;
         assigned_consumer.ready();
         self.assignment.follow(assigned_consumer);
         Ok(())
@@ -231,35 +234,40 @@ impl Edges {
         partition: u32,
         inlet: Inlet<P>,
     ) -> Result<(), StartError> {
-        let assigned_consumer = self.read(edge.spec(), inlet, false)?;
-        assigned_consumer.assign_when_reachable(vec![partition.cast_signed()])
+        let (assigned_consumer, assigning) = self.read(edge.spec(), inlet, false)?;
+        assigned_consumer.assign_when_reachable(vec![partition.cast_signed()], assigning)
     }
 
+    /// Starts the thread that reads, and a heartbeat for the one that assigns.
     fn read<P: Payload + Default + 'static>(
         &mut self,
         edge: &EdgeSpec,
         inlet: Inlet<P>,
         advisory: bool,
-    ) -> Result<AssignedConsumer, StartError> {
+    ) -> Result<(AssignedConsumer, Heartbeat), StartError> {
         let topic = self.name(edge).to_owned();
-        let name = format!("kafka reader of {topic}");
-        let events: Arc<dyn EdgeEvents> = Arc::new(HostEvents::register(&self.host, &self.metrics, name));
+        let registered = HostEvents::register(&self.host, &self.metrics, format!("kafka reader of {topic}"));
+        let [heartbeat, assigning] = [(); 2].map(|()| registered.heartbeat());
+        let events: Arc<dyn EdgeEvents> = Arc::new(registered);
         let permits = Permits::new(self.host.settings().delivery.in_flight);
-        let reading = Reading { topic: &topic, inlet, permits, advisory, dead_letters: self.dead_letters() };
+        let dead_letters = self.dead_letters();
+        let reading = Reading { topic: &topic, inlet, permits, advisory, dead_letters, heartbeat };
         let config = self.client.reader_of_partitions();
         let (assigned_consumer, thread) =
             AssignedConsumer::start(&config, reading, events).map_err(|error| refused(&error))?;
         self.assigned_consumers.push((assigned_consumer.clone(), thread));
-        Ok(assigned_consumer)
+        Ok((assigned_consumer, assigning))
     }
 
     fn source(&mut self, topic: &str, group: &str, from_latest: bool) -> SourceSpec {
-        let events: Arc<dyn EdgeEvents> =
-            Arc::new(HostEvents::register(&self.host, &self.metrics, format!("kafka source {topic}")));
+        let registered = HostEvents::register(&self.host, &self.metrics, format!("kafka source {topic}"));
+        let heartbeat = registered.heartbeat();
+        let events: Arc<dyn EdgeEvents> = Arc::new(registered);
         let config = self.client.consumer(group, if from_latest { "latest" } else { "earliest" });
         let (on_assigned, on_leaving) = self.assignment.hooks();
         let (permits, on_first) = (self.permits.clone(), self.on_first.take());
-        SourceSpec { config, topic: topic.into(), from_latest, permits, events, on_assigned, on_leaving, on_first }
+        let topic = topic.into();
+        SourceSpec { config, topic, from_latest, permits, events, heartbeat, on_assigned, on_leaving, on_first }
     }
 
     /// Keeps `directory` equal to its topic; once for each process. What this process says is written where it `writes`.
@@ -268,12 +276,13 @@ impl Edges {
     /// When the client refuses the settings or there can be no more threads.
     pub fn follow_directory(&mut self, directory: &ModelDirectory, writes: bool) -> Result<(), StartError> {
         let topic = self.name(&MODELS).to_owned();
-        let events: Arc<dyn EdgeEvents> =
-            Arc::new(HostEvents::register(&self.host, &self.metrics, format!("kafka model directory {topic}")));
-        let mut edge = DirectoryEdge::read(&self.client, &topic, directory, events, &self.host)?;
+        let registered = HostEvents::register(&self.host, &self.metrics, format!("kafka model directory {topic}"));
+        let [reading, writing] = [(); 2].map(|()| registered.heartbeat());
+        let events: Arc<dyn EdgeEvents> = Arc::new(registered);
+        let mut edge = DirectoryEdge::read(&self.client, &topic, directory, (events, reading), &self.host)?;
         if writes {
             self.watch(&topic);
-            edge.write(directory, self.sink.clone(), &topic)?;
+            edge.write(directory, self.sink.clone(), &topic, writing)?;
         }
         self.directories.push(edge);
         Ok(())

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use forebay_contract::now_us;
-use forebay_runtime::{StageSpan, prometheus_client::metrics::counter::Counter};
+use forebay_runtime::{Heartbeat, StageSpan, prometheus_client::metrics::counter::Counter};
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -163,13 +163,14 @@ impl RecordSink {
     pub(crate) fn open(
         client: &Client,
         events: Arc<dyn EdgeEvents>,
+        [reports, resends]: [Heartbeat; 2],
         new_counter: impl Fn(&str) -> Counter + Send + Sync + 'static,
     ) -> Result<Self, KafkaError> {
         let (retries, due) = channel();
         let config: ClientConfig = client.producer();
         let context = Context { retries: Mutex::new(retries), events, auth_failure: AuthFailure::default() };
         let producer = Arc::new(config.create_with_context(context)?);
-        serve_reports(&producer)?;
+        serve_reports(&producer, reports)?;
         let inner = Arc::new(Inner {
             producer,
             partitions: Mutex::default(),
@@ -179,7 +180,7 @@ impl RecordSink {
         });
         let resend = Arc::downgrade(&inner);
         let spawned = std::thread::Builder::new().name("kafka-retry".into()).spawn(move || {
-            resend_loop(&due, &|retry| {
+            resend_loop(&due, &resends, &|retry| {
                 if let Some(inner) = resend.upgrade() {
                     inner.resend(retry);
                 }
@@ -334,10 +335,11 @@ impl Inner {
 /// Delivery reports are served on a thread of their own, for as long as somebody holds the producer. The client's own
 /// thread for this waits 100 ms at a time and spins through the last of them, which is a core's percent on an idle
 /// service.
-fn serve_reports(producer: &Arc<BaseProducer<Context>>) -> Result<(), KafkaError> {
+fn serve_reports(producer: &Arc<BaseProducer<Context>>, heartbeat: Heartbeat) -> Result<(), KafkaError> {
     let producer = Arc::downgrade(producer);
     let serve = move || {
         while let Some(producer) = producer.upgrade() {
+            heartbeat.beat();
             producer.poll(Duration::from_secs(1));
         }
     };
@@ -345,11 +347,12 @@ fn serve_reports(producer: &Arc<BaseProducer<Context>>) -> Result<(), KafkaError
     spawned.map(drop).map_err(|error| KafkaError::ClientCreation(format!("report thread: {error}")))
 }
 
-fn resend_loop(due: &Receiver<Retry>, resend: &dyn Fn(Retry)) {
+fn resend_loop(due: &Receiver<Retry>, heartbeat: &Heartbeat, resend: &dyn Fn(Retry)) {
     let mut waiting: Vec<Retry> = Vec::new();
     loop {
         let now = Instant::now();
-        let mut next = Duration::from_secs(3600);
+        let mut next = heartbeat.interval();
+        heartbeat.beat();
         for index in (0..waiting.len()).rev() {
             match waiting.get(index).map(|retry| retry.due.saturating_duration_since(now)) {
                 Some(Duration::ZERO) => resend(waiting.swap_remove(index)),

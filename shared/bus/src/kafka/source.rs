@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use forebay_runtime::{Heartbeat, LONGEST_UNMARKED_WAIT};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
@@ -25,12 +26,16 @@ use crate::{EdgeEvents, Permits};
 const TICK: Duration = Duration::from_millis(50);
 /// A source without permits keeps its prefetched records for this long; then it pauses, and still serves rebalances.
 const PREFETCH_HOLD: Duration = Duration::from_secs(1);
-/// The process ends when the watermark of work in flight has not moved for this long: an ack was lost.
-const STALL: Duration = Duration::from_secs(600);
+/// The process ends when the watermark of work in flight has not moved for this long: an ack was lost, and only a restart
+/// reads the record again. This is about work that does not flow; the heartbeat is about a loop that has stopped.
+const LOST_ACK: Duration = Duration::from_secs(600);
 /// Interval between retries after an authorization failure.
 const RETRY_ACCESS: Duration = Duration::from_secs(1);
 /// Longest wait for the broker while leaving the group.
 const CLOSE: Duration = Duration::from_secs(5);
+const _: () = assert!(CLOSE.as_millis() <= LONGEST_UNMARKED_WAIT.as_millis());
+/// Longest time that a call of [`OnFirst`] may take.
+const FIRST: Duration = Duration::from_secs(60);
 
 /// The first record of a partition after it was assigned.
 #[derive(Clone, Debug)]
@@ -43,7 +48,7 @@ pub struct FirstRecord {
     pub partitions: Vec<u32>,
 }
 
-/// Called on the source's thread before the first record of a partition is taken.
+/// Called on the source's thread before the first record of a partition is taken. It may block for at most a minute.
 pub type OnFirst = Box<dyn FnMut(FirstRecord) + Send>;
 
 /// What a source needs to start.
@@ -55,6 +60,7 @@ pub(crate) struct SourceSpec {
     pub(crate) from_latest: bool,
     pub(crate) permits: Permits,
     pub(crate) events: Arc<dyn EdgeEvents>,
+    pub(crate) heartbeat: Heartbeat,
     pub(crate) on_assigned: OnAssigned,
     pub(crate) on_leaving: OnLeaving,
     /// Called once per partition and assignment, before its first record is taken, with the record's timestamp.
@@ -85,6 +91,7 @@ impl Source {
             generation: Arc::clone(&generation),
             from_latest: spec.from_latest,
             events: Arc::clone(&spec.events),
+            heartbeat: spec.heartbeat.clone(),
             on_assigned: spec.on_assigned,
             on_leaving: spec.on_leaving,
             auth_failure: AuthFailure::default(),
@@ -101,6 +108,7 @@ impl Source {
             generation,
             permits: spec.permits,
             events: spec.events,
+            heartbeat: spec.heartbeat,
             on_first: spec.on_first,
             control: Arc::clone(&control),
             intake,
@@ -145,6 +153,7 @@ struct Running<I> {
     generation: Arc<AtomicU64>,
     permits: Permits,
     events: Arc<dyn EdgeEvents>,
+    heartbeat: Heartbeat,
     on_first: Option<OnFirst>,
     control: Arc<Control>,
     intake: I,
@@ -215,6 +224,7 @@ impl<I: Intake> Running<I> {
                         && let Some((arrival, partitions)) = self.offsets.take_fresh(message.partition())
                     {
                         let timestamp_ms = message.timestamp().to_millis().unwrap_or(-1);
+                        let _waiting = self.heartbeat.waiting(FIRST);
                         first(FirstRecord { timestamp_ms, arrival, partitions });
                     }
                     self.intake.add(&mut round, &message, &self.offsets);
@@ -226,6 +236,7 @@ impl<I: Intake> Running<I> {
     }
 
     fn tick(&mut self) {
+        self.heartbeat.beat();
         if self.ticked.elapsed() < TICK {
             return;
         }
@@ -233,12 +244,12 @@ impl<I: Intake> Running<I> {
         self.store_moved();
         self.rewind_failed();
         self.ask_for_rights();
-        let stalled = self.offsets.stalled();
-        self.events.oldest(stalled);
+        let oldest = self.offsets.stalled();
+        self.events.oldest(oldest);
         self.events.in_flight(self.permits.in_use());
-        if stalled > STALL {
+        if oldest > LOST_ACK {
             self.events.fail(&format!(
-                "topic {}: work has been in flight for {stalled:?} without an acknowledgement",
+                "topic {}: work has been in flight for {oldest:?} without an acknowledgement",
                 self.topic
             ));
         }
@@ -283,6 +294,7 @@ impl<I: Intake> Running<I> {
         self.events.unready("work could not be passed on, reading it again");
         for (partition, offset) in rewinds {
             tracing::warn!(topic = &*self.topic, partition, offset, "work failed, reading again from the watermark");
+            self.heartbeat.beat();
             if let Err(error) = self.consumer.seek(&self.topic, partition, Offset::Offset(offset), CLOSE) {
                 if !self.offsets.assigned().contains(&partition) {
                     continue;
@@ -349,3 +361,6 @@ impl<I: Intake> Running<I> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_contract::edges::{EDGES, Retention};
-use forebay_runtime::{EventHubs, Host, Lifecycle, StartError, TopicSettings};
+use forebay_runtime::{EventHubs, Heartbeat, Host, Lifecycle, StartError, TopicSettings};
 use parking_lot::Mutex;
 
 use super::client::{Client, spawn};
@@ -14,6 +14,8 @@ use super::topics::{planned_topics, topic_name};
 use crate::EdgeEvents;
 
 const METADATA: Duration = Duration::from_secs(2);
+/// Longest time for listing the topics and creating those that are missing.
+const CREATE: Duration = Duration::from_secs(60);
 const REFRESH: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -39,13 +41,21 @@ impl TopicMonitor {
     }
 
     /// Runs until the process drains; ready whenever the broker has answered for every topic that the stage writes.
-    pub(crate) fn start(mut self, events: Arc<dyn EdgeEvents>) -> Result<(), StartError> {
+    pub(crate) fn start(mut self, events: Arc<dyn EdgeEvents>, heartbeat: Heartbeat) -> Result<(), StartError> {
         spawn("kafka-topics", move || {
             while !self.lifecycle.is_draining() {
+                heartbeat.beat();
                 self.count_hubs();
-                let known = self.make_missing(events.as_ref()) && self.refresh(events.as_ref());
+                let made = {
+                    let _waiting = heartbeat.waiting(CREATE);
+                    self.make_missing(events.as_ref())
+                };
+                let known = made && self.refresh(events.as_ref(), &heartbeat);
                 // edges that open during the pause are checked at once
-                self.rest(if known { REFRESH } else { RETRY }, || known && !self.all_known());
+                self.rest(if known { REFRESH } else { RETRY }, || {
+                    heartbeat.beat();
+                    known && !self.all_known()
+                });
             }
         })
     }
@@ -70,10 +80,11 @@ impl TopicMonitor {
         self.hubs = None;
     }
 
-    fn refresh(&self, events: &dyn EdgeEvents) -> bool {
+    fn refresh(&self, events: &dyn EdgeEvents, heartbeat: &Heartbeat) -> bool {
         let expected = self.client.settings().partitions.unsigned_abs();
         let topics = self.watched.lock().clone();
         for topic in &topics {
+            heartbeat.beat();
             match self.sink.refresh(topic, METADATA) {
                 Ok(found) if found != expected && self.inner.iter().any(|name| **name == **topic) => {
                     events.unready(&format!("topic {topic} has {found} partitions and kafka.partitions is {expected}"));

@@ -1,11 +1,10 @@
-//! One part of the process, which can be ready, stalled, finished or dead.
+//! One part of the process that can be ready, finished or dead.
 
-use std::time::{Duration, Instant};
+use super::{Heartbeat, Lifecycle};
 
-use super::Lifecycle;
-
-/// A handle that the part itself holds. When it is dropped while the process runs, without [`Component::finished`], the
-/// part has died (a panic, a task that returned): the process then shuts down instead of running on without it.
+/// Held by the part itself. Dropping it while the process runs, without [`Component::finished`], means that the part
+/// has died (a panic, a task that returned): the process then ends with an error instead of running on with a part
+/// missing.
 #[derive(Debug)]
 #[must_use = "dropping a component means that it died"]
 pub struct Component {
@@ -19,16 +18,12 @@ impl Component {
         Self { lifecycle, id, finished: false }
     }
 
-    /// Promises a [`Component::beat`] at least this often; liveness fails when it is missing.
-    pub fn stall_after(self, silence: Duration) -> Self {
-        self.lifecycle.change(self.id, |entry| {
-            entry.watch = Some(silence);
-            entry.beaten = Instant::now();
-        });
-        self
+    /// Watches a loop of this component under its name.
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.lifecycle.heartbeat(self.lifecycle.name(self.id))
     }
 
-    /// Marks the component as ready.
+    /// The component can do its work.
     pub fn ready(&self) {
         self.lifecycle.change(self.id, |entry| {
             if let Some(why) = entry.unready.take() {
@@ -37,8 +32,7 @@ impl Component {
         });
     }
 
-    /// Marks the component as not ready. `/health/ready` shows the reason; a reason that differs from the last one is
-    /// logged.
+    /// The component cannot do its work now. `/health/ready` shows the reason, and the log does when it is a new one.
     pub fn unready(&self, why: impl Into<String>) {
         let why = why.into();
         self.lifecycle.change(self.id, |entry| {
@@ -49,12 +43,7 @@ impl Component {
         });
     }
 
-    /// It still turns.
-    pub fn beat(&self) {
-        self.lifecycle.change(self.id, |entry| entry.beaten = Instant::now());
-    }
-
-    /// Ends the component as planned.
+    /// The component has ended as planned.
     pub fn finished(mut self) {
         self.finished = true;
     }

@@ -1,5 +1,4 @@
-//! Handles SIGTERM and SIGINT on a separate thread, so that a blocked main thread does not make the process
-//! unstoppable.
+//! Handles SIGTERM and SIGINT on a separate thread: a blocked main thread must not make the process unstoppable.
 
 use std::thread;
 use std::time::Duration;
@@ -8,11 +7,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Lifecycle;
 
-/// Time after the drain deadline for the telemetry and the exit, before this thread exits the process.
+/// Time after the drain deadline for telemetry and the exit itself, before this thread ends the process.
 const GRACE: Duration = Duration::from_secs(8);
 
-/// Starts the thread. The first signal begins the shutdown. The thread exits the process with code 1 on a second
-/// signal, or when the main thread has not exited within `drain` and [`GRACE`].
+/// Starts the thread. The first signal begins an orderly end. A second signal ends the process at once with code 1; so
+/// does a main thread that is not done within `drain` and a grace period.
 ///
 /// # Errors
 /// When the thread, its runtime or the signal handlers cannot be set up.
@@ -33,9 +32,9 @@ pub(crate) fn watch_signals(lifecycle: &Lifecycle, drain: Duration) -> std::io::
             let why = tokio::select! {
                 _ = terminate.recv() => "a second signal",
                 _ = interrupt.recv() => "a second signal",
-                () = tokio::time::sleep(drain + GRACE) => "the main thread did not exit in time",
+                () = tokio::time::sleep(drain + GRACE) => "the main thread did not end in time",
             };
-            tracing::error!(why, "exiting at once");
+            tracing::error!(why, "ending at once");
             std::process::exit(1);
         });
     })?;

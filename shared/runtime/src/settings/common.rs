@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{EventHubs, KafkaSettings, Layers, LogSettings, ModelSettings, Problems, RabbitMqSettings, duration};
+use crate::lifecycle::LONGEST_UNMARKED_WAIT;
 
 /// The settings of `shared/runtime/settings.toml`, checked. That file describes each of them.
 #[derive(Debug, Clone)]
@@ -53,6 +54,9 @@ pub struct TopicSettings {
 pub struct AdminSettings {
     /// Address of the endpoint for health and metrics; port 0 takes a free port.
     pub listen: SocketAddr,
+    /// How long a loop may be silent before liveness fails.
+    #[serde(with = "duration")]
+    pub stall_after: Duration,
 }
 
 /// `[delivery]`
@@ -100,6 +104,7 @@ impl CommonSettings {
         kafka.iter().for_each(|kafka| kafka.check(layers.event_hubs(), problems));
         topics.iter().for_each(|topics| topics.check(problems));
         rabbitmq.iter().for_each(|rabbitmq| rabbitmq.check(problems));
+        admin.iter().for_each(|admin| admin.check(problems));
         models.iter().for_each(|models| models.check(problems));
         delivery.iter().for_each(|delivery| delivery.check(problems));
         if let Some(telemetry) = telemetry.as_ref().filter(|it| !(0.0..=1.0).contains(&it.sample_ratio)) {
@@ -148,6 +153,17 @@ impl TopicSettings {
             if let Some((other, _)) = all.iter().take(index).find(|(_, earlier)| earlier == name) {
                 problems.add(*key, format!("is {name:?}, which {other} has already; each edge needs a separate topic"));
             }
+        }
+    }
+}
+
+impl AdminSettings {
+    /// Longer waits are marked where they are done and have their own bounds, so this bound depends on no other setting.
+    fn check(&self, problems: &mut Problems) {
+        let (shortest, longest) = (LONGEST_UNMARKED_WAIT * 2, Duration::from_secs(600));
+        if self.stall_after < shortest || self.stall_after > longest {
+            let text = format!("is {:?}, expected 10s to 10m: one call to a broker may take 5s", self.stall_after);
+            problems.add("admin.stall_after", text);
         }
     }
 }

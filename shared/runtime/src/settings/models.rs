@@ -77,6 +77,16 @@ impl ModelSettings {
         }
     }
 
+    /// Longest time for which one look at the registry, or the load of one version, may block its thread: every file of
+    /// a version takes `timeout`, and a second more for every MiB of the largest version; then it is checked and warmed
+    /// up.
+    pub fn longest_read(&self) -> Duration {
+        const CALLS: u32 = 256;
+        const TRANSFER: Duration = Duration::from_secs(1024);
+        const CHECK: Duration = Duration::from_secs(600);
+        self.timeout.saturating_mul(CALLS).saturating_add(TRANSFER).saturating_add(CHECK)
+    }
+
     /// The registry's address without its password, for logs.
     pub fn shown(&self) -> String {
         without_password(&self.registry)

@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use forebay_contract::{DirectoryKey, ModelView, ReplicaState, now_us};
-use forebay_runtime::Host;
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
+use forebay_runtime::{Heartbeat, Host, LONGEST_UNMARKED_WAIT};
 use prost::Message as _;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -22,6 +22,7 @@ use crate::kafka::client::{self, Client};
 use crate::{EdgeEvents, ModelDirectory};
 
 const BROKER: Duration = Duration::from_secs(5);
+const _: () = assert!(BROKER.as_millis() <= LONGEST_UNMARKED_WAIT.as_millis());
 const POLL: Duration = Duration::from_millis(100);
 /// Interval between checks of the replicas' liveness and of a broker that cannot be reached.
 const LOOK: Duration = Duration::from_secs(1);
@@ -57,6 +58,7 @@ pub(super) struct Reader {
     topic: String,
     directory: ModelDirectory,
     events: Arc<dyn EdgeEvents>,
+    heartbeat: Heartbeat,
     closing: Arc<AtomicBool>,
     ignored: Counter,
     assigned: BTreeSet<i32>,
@@ -70,7 +72,7 @@ impl Reader {
         client: &Client,
         topic: &str,
         directory: ModelDirectory,
-        events: Arc<dyn EdgeEvents>,
+        (events, heartbeat): (Arc<dyn EdgeEvents>, Heartbeat),
         closing: Arc<AtomicBool>,
         host: &Host,
     ) -> Result<Self, KafkaError> {
@@ -83,7 +85,18 @@ impl Reader {
         let help = "Records of the models topic that are not understood";
         host.metrics().register("forebay_models_records_ignored", help, ignored.clone());
         let assigned = BTreeSet::new();
-        Ok(Self { consumer, topic, directory, events, closing, ignored, assigned, unread: None, deaf: false })
+        Ok(Self {
+            consumer,
+            topic,
+            directory,
+            events,
+            heartbeat,
+            closing,
+            ignored,
+            assigned,
+            unread: None,
+            deaf: false,
+        })
     }
 
     pub(super) fn spawn(mut self) -> std::io::Result<JoinHandle<()>> {
@@ -93,6 +106,7 @@ impl Reader {
     fn run(&mut self) {
         let (mut looked, mut counted) = (Instant::now(), None::<Instant>);
         while !self.closing.load(Ordering::Acquire) {
+            self.heartbeat.beat();
             if counted.is_none_or(|at| at.elapsed() > self.patience()) {
                 self.assign();
                 counted = Some(Instant::now());
@@ -147,6 +161,7 @@ impl Reader {
         let mut list = TopicPartitionList::new();
         let mut ends = BTreeMap::new();
         for partition in &new {
+            self.heartbeat.beat();
             let (begin, end) = self.consumer.fetch_watermarks(&self.topic, *partition, BROKER)?;
             list.add_partition_offset(&self.topic, *partition, Offset::Beginning)?;
             if begin < end {

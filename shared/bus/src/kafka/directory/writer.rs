@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use forebay_contract::{DirectoryKey, ReplicaState, now_us};
+use forebay_runtime::Heartbeat;
 use prost::Message;
 
 use crate::directory::HEARTBEAT;
@@ -29,6 +30,7 @@ pub(super) struct Writer {
     sink: RecordSink,
     topic: Arc<str>,
     leaving: Arc<AtomicBool>,
+    heartbeat: Heartbeat,
     give_up: Undeliverable,
     said: BTreeMap<String, Said>,
     /// The newest record to write for each key; `None` removes the key.
@@ -43,7 +45,13 @@ struct Said {
 }
 
 impl Writer {
-    pub(super) fn new(directory: ModelDirectory, sink: RecordSink, topic: &str, leaving: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        directory: ModelDirectory,
+        sink: RecordSink,
+        topic: &str,
+        leaving: Arc<AtomicBool>,
+        heartbeat: Heartbeat,
+    ) -> Self {
         let name: Arc<str> = topic.into();
         let topic = Arc::clone(&name);
         let give_up: Undeliverable = Arc::new(move |_, error, _, ack| {
@@ -51,7 +59,7 @@ impl Writer {
             ack.nack();
         });
         let (said, waiting, on_their_way) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { directory, sink, topic, leaving, give_up, said, waiting, on_their_way }
+        Self { directory, sink, topic, leaving, heartbeat, give_up, said, waiting, on_their_way }
     }
 
     pub(super) fn spawn(mut self) -> std::io::Result<JoinHandle<()>> {
@@ -63,6 +71,7 @@ impl Writer {
         self.directory.changes().on_notify(move || _ = change.try_send(()));
         let mut repeated = Instant::now();
         while !self.leaving.load(Ordering::Acquire) {
+            self.heartbeat.beat();
             if repeated.elapsed() > REPEAT {
                 repeated = Instant::now();
                 self.directory.repeat_views();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use forebay_runtime::Heartbeat;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -32,6 +33,8 @@ pub(crate) struct SourceContext {
     pub(crate) generation: Arc<AtomicU64>,
     pub(crate) from_latest: bool,
     pub(crate) events: Arc<dyn EdgeEvents>,
+    /// The heartbeat of the source's thread, on which the callbacks run as well.
+    pub(crate) heartbeat: Heartbeat,
     pub(crate) on_assigned: OnAssigned,
     pub(crate) on_leaving: OnLeaving,
     pub(crate) auth_failure: AuthFailure,
@@ -69,6 +72,7 @@ impl ClientContext for SourceContext {
 
 impl ConsumerContext for SourceContext {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let _waiting = self.heartbeat.waiting(longest_rebalance(rebalance));
         match rebalance {
             Rebalance::Assign(list) => self.arrive(consumer, list),
             Rebalance::Revoke(list) => self.leave(consumer, list),
@@ -165,6 +169,16 @@ impl SourceContext {
             }
         }
     }
+}
+
+/// Two calls to the broker for each partition (its end, here and on a topic that is followed), and those for all of
+/// them.
+fn longest_rebalance(rebalance: &Rebalance<'_>) -> Duration {
+    let partitions = match rebalance {
+        Rebalance::Assign(list) | Rebalance::Revoke(list) => list.count(),
+        Rebalance::Error(_) => 0,
+    };
+    REVOKE_BUDGET + BROKER * (2 * u32::try_from(partitions).unwrap_or(u32::MAX / 8).min(u32::MAX / 8) + 6)
 }
 
 fn partitions(list: &TopicPartitionList) -> Vec<i32> {

@@ -1,37 +1,38 @@
-//! What the loader remembers of versions beside what is in the table.
+//! What the loader remembers about versions beyond the snapshot.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use crate::versions::{RELOAD, VersionName};
+use crate::loader_commands::VersionName;
+use crate::versions::RELOAD;
 
-/// Of all models.
+/// Failed replacements and removals, of all models.
 #[derive(Debug, Default)]
-pub(crate) struct Memory {
-    /// Content that could not be loaded in place of what goes on answering, and when that was.
+pub(crate) struct LoadHistory {
+    /// Content that could not replace a loaded version, which stays in use, and when that was tried.
     refused: HashMap<VersionName, ([u8; 32], Instant)>,
-    /// When a version was first missed in the registry.
+    /// When a version was first missing from the registry.
     missed: HashMap<VersionName, Instant>,
 }
 
-impl Memory {
-    /// Content that could not be loaded.
+impl LoadHistory {
+    /// Notes content that could not be loaded.
     pub(super) fn refuse(&mut self, name: VersionName, digest: [u8; 32]) {
         self.refused.insert(name, (digest, Instant::now()));
     }
 
-    /// Whether this content could not be loaded.
+    /// Whether this content could not be loaded before.
     pub(super) fn has_refused(&self, name: &VersionName, digest: &[u8; 32]) -> bool {
         self.refused.get(name).is_some_and(|(refused, _)| refused == digest)
     }
 
-    /// Whether it could not be loaded a moment ago.
+    /// Whether this content could not be loaded so recently that it is not tried again yet.
     pub(super) fn just_refused(&self, name: &VersionName, digest: &[u8; 32]) -> bool {
         self.refused.get(name).is_some_and(|(refused, at)| refused == digest && at.elapsed() < RELOAD)
     }
 
-    /// Which of the `missing` versions of a model the registry has not had for `grace`; the others are listed, or still
-    /// have time.
+    /// The versions among `missing`, the loaded ones that the registry does not list, that have been missing for
+    /// `grace`.
     pub(super) fn overdue(&mut self, model: &str, missing: &BTreeSet<u32>, grace: Duration) -> BTreeSet<u32> {
         self.missed.retain(|(of, number), _| of != model || missing.contains(number));
         let gone = |number: &u32| {

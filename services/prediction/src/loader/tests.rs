@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::mpsc::channel;
+use std::time::Instant;
 
 use forebay_bus::ModelDirectory;
 use forebay_contract::{BreakerState, LoadState, ModelView as BoardView, VersionState};
@@ -11,7 +12,7 @@ use forebay_testkit::settings;
 
 use super::*;
 use crate::fakes::POLICY;
-use crate::versions::Found;
+use crate::versions::{ModelVersions, VersionLookup};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -32,28 +33,38 @@ fn kept(warm: Warm) -> Kept {
 
 /// A loader that looks at a copy of the registry every so often.
 fn looking(warm: Warm, every: Duration) -> Kept {
+    opening(Lifecycle::new(), warm, every, Duration::ZERO)
+}
+
+/// As [`looking`], with a registry that takes `takes` to open.
+fn opening(lifecycle: Lifecycle, warm: Warm, every: Duration, takes: Duration) -> Kept {
     let folder = copied();
-    let (loader, wishes) = channel();
+    let (loader, commands) = channel();
     let versions = Arc::new(Versions::new(loader));
-    let (lifecycle, directory) = (Lifecycle::new(), ModelDirectory::new("here"));
+    let directory = ModelDirectory::new("here");
     let woken = Arc::downgrade(&versions);
     directory
         .changes()
-        .on_notify(move || woken.upgrade().iter().for_each(|versions| versions.wish(Wish::ModelDirectory)));
+        .on_notify(move || woken.upgrade().iter().for_each(|versions| versions.send(LoaderCommand::ReadDirectory)));
     let registry = format!("file:{}", folder.path().display());
     let location = registry.clone();
+    let open = move || {
+        std::thread::sleep(takes);
+        Registry::open(&location)
+    };
     Loader {
         versions: Arc::downgrade(&versions),
-        wishes,
-        watch: RegistryWatch::new(move || Registry::open(&location), every),
+        commands,
+        watch: RegistryWatch::new(open, every),
         reporter: Reporter::new(directory.clone(), registry.clone()),
         models: ModelSettings { registry, name: "diabetes".into(), ..defaults() },
         warm,
         policy: POLICY,
         grace: Duration::from_millis(100),
         metrics: ModelMetrics::default(),
+        heartbeat: lifecycle.heartbeat("models"),
         component: lifecycle.register("models"),
-        memory: Memory::default(),
+        history: LoadHistory::default(),
     }
     .spawn()
     .unwrap();
@@ -66,17 +77,17 @@ impl Kept {
     fn until(&self, reached: impl Fn(&Self) -> bool) {
         let started = Instant::now();
         while !reached(self) {
-            assert!(started.elapsed() < PATIENCE, "{:?} {:?}", self.shelf(), self.lifecycle.components());
+            assert!(started.elapsed() < PATIENCE, "{:?} {:?}", self.model_versions(), self.lifecycle.components());
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    fn shelf(&self) -> Option<Shelf> {
-        self.versions.table().models.get("diabetes").cloned()
+    fn model_versions(&self) -> Option<ModelVersions> {
+        self.versions.snapshot().models.get("diabetes").cloned()
     }
 
     fn production(&self) -> Option<u32> {
-        self.shelf()?.production
+        self.model_versions()?.production
     }
 
     fn write(&self, path: &str, content: &str) {
@@ -113,26 +124,26 @@ impl Kept {
 fn production_is_loaded_before_readiness_and_the_rest_after() {
     let kept = kept(Warm::All);
     assert_eq!(kept.production(), Some(2));
-    kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 3));
+    kept.until(|kept| kept.model_versions().is_some_and(|model_versions| model_versions.slots.len() == 3));
     assert_eq!((kept.chain(3), kept.chain(2)), (vec![2, 1], vec![1]));
 }
 
 #[test]
 fn a_version_is_loaded_when_it_is_asked_for() {
     let kept = kept(Warm::Production);
-    kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 2));
-    assert!(matches!(kept.versions.find("diabetes", 3), Found::Loading));
-    kept.until(|kept| matches!(kept.versions.find("diabetes", 3), Found::Ready(_)));
+    kept.until(|kept| kept.model_versions().is_some_and(|model_versions| model_versions.slots.len() == 2));
+    assert!(matches!(kept.versions.find("diabetes", 3), VersionLookup::Loading));
+    kept.until(|kept| matches!(kept.versions.find("diabetes", 3), VersionLookup::Ready(_)));
     kept.until(
-        |kept| matches!(kept.versions.find("diabetes", 8), Found::Failed(why) if why == "is not in the registry"),
+        |kept| matches!(kept.versions.find("diabetes", 8), VersionLookup::Failed(why) if why == "is not in the registry"),
     );
-    kept.until(|kept| matches!(kept.versions.find("nobody", 1), Found::Failed(_)));
+    kept.until(|kept| matches!(kept.versions.find("nobody", 1), VersionLookup::Failed(_)));
 }
 
 #[test]
 fn a_moved_stage_is_followed_and_the_old_version_is_the_fallback() {
     let kept = kept(Warm::All);
-    kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 3));
+    kept.until(|kept| kept.model_versions().is_some_and(|model_versions| model_versions.slots.len() == 3));
     kept.write("registered_model.yaml", "stages: {3: Production}");
     kept.until(|kept| kept.production() == Some(3));
     assert_eq!(kept.chain(3), [2], "the one before, not the nearest older one by chance");
@@ -195,7 +206,7 @@ fn a_version_that_failed_is_new_only_when_its_content_is() {
     kept.until(|kept| kept.state(4) == LoadState::Failed);
     let registry = Registry::open(&format!("file:{}", kept.folder.path().display())).unwrap();
     let seen = |number| is_new(&kept.versions, &registry.model("diabetes").unwrap(), number);
-    assert!(!seen(4), "it is told as failed while it is tried again");
+    assert!(!seen(4), "it is reported as failed while it is tried again");
     assert!(!seen(2) && seen(5));
     let mended = std::fs::read(kept.folder.path().join("diabetes/3/model.skops")).unwrap();
     std::fs::write(kept.folder.path().join("diabetes/4/model.skops"), mended).unwrap();
@@ -205,7 +216,7 @@ fn a_version_that_failed_is_new_only_when_its_content_is() {
 #[test]
 fn content_that_breaks_in_place_leaves_the_old_one_answering() {
     let kept = kept(Warm::All);
-    kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 3));
+    kept.until(|kept| kept.model_versions().is_some_and(|model_versions| model_versions.slots.len() == 3));
     let before = kept.reported(2).unwrap();
     kept.write("2/model.skops", "broken");
     let generation = || kept.directory.view("diabetes").unwrap().generation;
@@ -224,11 +235,11 @@ fn the_directory_knows_the_registry_and_what_is_loaded_here() {
     let versions: Vec<_> = view.versions.iter().map(|it| (it.version, it.stage.as_str(), it.flavor.as_str())).collect();
     assert_eq!(versions, [(1, "", "sklearn"), (2, "Production", "sklearn"), (3, "", "sklearn")]);
     assert_eq!(view.aliases.get("candidate"), Some(&1));
-    assert_eq!(kept.state(3), LoadState::Unknown, "nobody asked for it");
+    assert_eq!(kept.state(3), LoadState::Unknown, "no row has needed it");
     assert_eq!(kept.reported(2).unwrap().digest, view.versions[1].digest);
     assert_eq!(kept.directory.replicas("diabetes")[0].production, 2);
 
-    let Found::Ready(version) = kept.versions.find("diabetes", 2) else { panic!("not ready") };
+    let VersionLookup::Ready(version) = kept.versions.find("diabetes", 2) else { panic!("not ready") };
     (0..5).for_each(|_| _ = version.failed(Instant::now()));
     kept.until(|kept| kept.reported(2).is_some_and(|state| state.breaker() == BreakerState::Open));
     drop(version.admit(Instant::now() + POLICY.open));
@@ -253,7 +264,7 @@ fn news_on_the_directory_make_it_look_before_its_time() {
     });
     kept.until(|kept| kept.production() == Some(3));
     kept.write("registered_model.yaml", "stages: {1: Production}");
-    kept.versions.wish(Wish::Look);
+    kept.versions.send(LoaderCommand::ReadRegistry);
     kept.until(|kept| kept.production() == Some(1));
     let generation = kept.directory.view("diabetes").unwrap().generation;
     kept.directory.hear_view(BoardView { generation: generation + 1, ..(*view).clone() });
@@ -268,10 +279,12 @@ fn news_on_the_directory_make_it_look_before_its_time() {
 #[test]
 fn a_retired_version_is_forgotten() {
     let kept = kept(Warm::All);
-    kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 3));
+    kept.until(|kept| kept.model_versions().is_some_and(|model_versions| model_versions.slots.len() == 3));
     std::fs::remove_dir_all(kept.folder.path().join("diabetes/1")).unwrap();
-    let Found::Ready(_) = kept.versions.find("diabetes", 1) else { panic!("rows pinned to it are on their way") };
-    kept.until(|kept| kept.shelf().is_some_and(|shelf| shelf.slots.len() == 2));
+    let VersionLookup::Ready(_) = kept.versions.find("diabetes", 1) else {
+        panic!("rows pinned to it are on their way")
+    };
+    kept.until(|kept| kept.model_versions().is_some_and(|model_versions| model_versions.slots.len() == 2));
     assert_eq!(kept.chain(3), [2]);
 }
 
@@ -285,4 +298,25 @@ fn the_thread_ends_with_the_stage() {
         std::thread::yield_now();
     }
     assert_eq!(lifecycle.failure(), None, "a planned end");
+}
+
+#[test]
+fn a_registry_and_models_that_take_longer_than_the_bound_are_no_stall() {
+    let lifecycle = Lifecycle::new();
+    let bound = Duration::from_millis(200);
+    lifecycle.watch_stalls(bound).unwrap();
+    let watched = lifecycle.clone();
+    let stalled = std::thread::spawn(move || {
+        let started = Instant::now();
+        while started.elapsed() < bound * 10 {
+            if !watched.is_alive() {
+                return watched.stalled();
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Vec::new()
+    });
+    let kept = opening(lifecycle, Warm::All, Duration::from_secs(60), bound * 5);
+    assert_eq!(kept.production(), Some(2));
+    assert_eq!(stalled.join().unwrap(), [""; 0], "neither while the registry opens, nor while the loader is idle");
 }

@@ -1,17 +1,17 @@
-//! Calling a model so that nothing it does reaches the stage but an answer for every row, or an error.
+//! Calls a model such that its caller gets an answer for every row or an error, whatever the model does.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use forebay_model::{Model, Rows, Scores};
 
-/// Answers `rows` (row-major) with `model`. A panic and a wrong number of answers are errors; whether the answers are
-/// finite is left to the caller, who knows what to do with a part of them.
+/// Answers `rows` (row-major) with `model`. A panic and a wrong number of answers are errors. Whether the answers are
+/// finite is left to the caller, which may use some of them.
 ///
 /// # Errors
-/// A sentence for people.
+/// The error or panic of the model as text.
 pub(crate) fn predict(model: &dyn Model, rows: &[f64]) -> Result<Scores, String> {
     let view = Rows::new(model.signature().width(), rows).map_err(|error| error.to_string())?;
-    // the model is read-only and its scratch space is rebuilt on each call, so a broken-off call leaves nothing behind
+    // the model is read-only and rebuilds its scratch space on each call, so a call that panicked leaves nothing behind
     let scores = guard(|| model.predict(view))?.map_err(|error| error.to_string())?;
     if scores.len() == view.len() {
         Ok(scores)
@@ -20,15 +20,15 @@ pub(crate) fn predict(model: &dyn Model, rows: &[f64]) -> Result<Scores, String>
     }
 }
 
-/// Runs what a model does; a panic is an error.
+/// Runs code of a model and turns a panic into an error.
 ///
 /// # Errors
-/// What the panic said.
+/// The message of the panic.
 pub(crate) fn guard<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| format!("panicked: {}", text(&*panic)))
 }
 
-/// Whether answer `row` can be given out.
+/// Whether all numbers of the answer to `row` are finite.
 pub(crate) fn finite(scores: &Scores, row: usize) -> bool {
     scores.values[row].is_finite() && scores.probabilities(row).iter().all(|value| value.is_finite())
 }

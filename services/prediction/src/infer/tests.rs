@@ -1,0 +1,186 @@
+//! Rows of one group through the chain of versions, with models that fail on purpose.
+
+use super::*;
+use crate::fakes::{Behavior, FakeVersions, POLICY, fake_versions, features};
+use crate::loader_commands::LoaderCommand;
+use crate::versions::VersionLookup;
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Versions 1, 2 and 3 (Production).
+fn three() -> FakeVersions {
+    fake_versions(&[(1, 2), (2, 2), (3, 2)], 3)
+}
+
+/// Asks `version` for rows that begin with each of `firsts`; `Ok((answering version, value))`.
+fn ask(fake_versions: &FakeVersions, version: u32, firsts: &[f64]) -> Vec<Result<(u32, f64), String>> {
+    let rows: Vec<Features> = firsts.iter().map(|first| features("m", version, &[*first, 0.5])).collect();
+    let found = match fake_versions.versions.find("m", version) {
+        VersionLookup::Ready(version) => Ok(version),
+        VersionLookup::Loading => Err("is still being loaded".to_owned()),
+        VersionLookup::Failed(why) => Err(why),
+    };
+    let pinned = PinnedVersion { model: "m".into(), number: version, version: found };
+    let inference = Inference::new(Arc::clone(&fake_versions.versions), TIMEOUT);
+    let results = inference.answer(&pinned, &rows.iter().collect::<Vec<_>>());
+    let told = |result| match result {
+        RowResult::Answered { version, score } => Ok((version.number(), score.value)),
+        RowResult::Failed(problem) => {
+            assert_eq!(problem.code, ErrorCode::ModelUnavailable);
+            Err(problem.message)
+        }
+    };
+    results.into_iter().map(told).collect()
+}
+
+#[test]
+fn one_call_answers_a_group_in_order() {
+    let fake_versions = three();
+    let before = fake_versions.calls(1);
+    assert_eq!(ask(&fake_versions, 1, &[1.0, 2.0, 3.0]), [Ok((1, 11.5)), Ok((1, 12.5)), Ok((1, 13.5))]);
+    assert_eq!(fake_versions.calls(1) - before, 1);
+}
+
+#[test]
+fn the_chain_is_pinned_then_production_then_the_one_before() {
+    let fake_versions = three();
+    fake_versions.set_behavior(1, Behavior::Fails);
+    assert_eq!(ask(&fake_versions, 1, &[1.0]), [Ok((3, 31.5))]);
+    fake_versions.set_behavior(3, Behavior::Panics);
+    assert_eq!(ask(&fake_versions, 1, &[1.0]), [Ok((2, 21.5))]);
+    fake_versions.set_behavior(2, Behavior::Nan);
+    let told = ask(&fake_versions, 1, &[1.0])[0].clone().unwrap_err();
+    let expected = "no version of model \"m\" can answer: v1 the model cannot answer: on purpose; v3 panicked: on purpose; \
+                    v2 gave a result that is not finite";
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn every_kind_of_failure_falls_back() {
+    for behavior in [Behavior::Nan, Behavior::Panics, Behavior::Fails, Behavior::TooFew] {
+        let fake_versions = three();
+        fake_versions.set_behavior(1, behavior);
+        assert_eq!(ask(&fake_versions, 1, &[1.0, 2.0]), [Ok((3, 31.5)), Ok((3, 32.5))], "{behavior:?}");
+    }
+}
+
+#[test]
+fn a_poisonous_row_does_not_condemn_its_neighbours() {
+    for behavior in [Behavior::PanicsAt(9.0), Behavior::NanAt(9.0)] {
+        let fake_versions = three();
+        fake_versions.set_behavior(1, behavior);
+        assert_eq!(
+            ask(&fake_versions, 1, &[1.0, 9.0, 2.0]),
+            [Ok((1, 11.5)), Ok((3, 39.5)), Ok((1, 12.5))],
+            "{behavior:?}"
+        );
+        assert_eq!(fake_versions.versions.chain("m", 1).len(), 2);
+        assert_eq!(ask(&fake_versions, 1, &[1.0]), [Ok((1, 11.5))], "its breaker stays closed");
+    }
+}
+
+#[test]
+fn five_failures_in_a_row_open_the_breaker_and_a_probe_closes_it() {
+    let fake_versions = three();
+    fake_versions.set_behavior(1, Behavior::Nan);
+    (0..5).for_each(|_| assert_eq!(ask(&fake_versions, 1, &[1.0]), [Ok((3, 31.5))]));
+    let calls = fake_versions.calls(1);
+    assert_eq!(ask(&fake_versions, 1, &[1.0]), [Ok((3, 31.5))]);
+    assert_eq!(fake_versions.calls(1), calls, "an open breaker keeps calls away");
+    let VersionLookup::Ready(version) = fake_versions.versions.find("m", 1) else { panic!("not ready") };
+    assert_eq!((version.metrics.open.get(), version.metrics.failures.get()), (1, 5));
+    let later = Instant::now() + POLICY.open;
+    assert!(version.admit(later).unwrap_err().starts_with("probe failed"));
+    fake_versions.set_behavior(1, Behavior::Correct);
+    assert!(version.admit(later + POLICY.open / 2).unwrap_err().starts_with("breaker is open"));
+    assert_eq!(version.admit(later + POLICY.open), Ok(()));
+    assert_eq!(version.metrics.open.get(), 0);
+    assert_eq!(ask(&fake_versions, 1, &[1.0]), [Ok((1, 11.5))]);
+}
+
+#[test]
+fn every_kind_of_failure_opens_the_breaker() {
+    for behavior in
+        [Behavior::Nan, Behavior::Panics, Behavior::Fails, Behavior::TooFew, Behavior::Sleeps(Duration::from_millis(5))]
+    {
+        let fake_versions = three();
+        fake_versions.set_behavior(1, behavior);
+        let VersionLookup::Ready(version) = fake_versions.versions.find("m", 1) else { panic!("not ready") };
+        let limit = if matches!(behavior, Behavior::Sleeps(_)) { Duration::from_millis(1) } else { TIMEOUT };
+        let inference = Inference::new(Arc::clone(&fake_versions.versions), limit);
+        let pinned = PinnedVersion { model: "m".into(), number: 1, version: Ok(Arc::clone(&version)) };
+        let row = features("m", 1, &[1.0, 0.5]);
+        for calls in 1..=5 {
+            assert_eq!(version.metrics.open.get(), 0, "{behavior:?} after {calls} calls");
+            inference.answer(&pinned, &[&row]);
+        }
+        assert_eq!((version.metrics.open.get(), version.metrics.failures.get()), (1, 5), "{behavior:?}");
+    }
+}
+
+#[test]
+fn a_fallback_is_not_charged_for_the_time_of_the_version_before_it() {
+    let fake_versions = three();
+    fake_versions.set_behavior(1, Behavior::SleepsAndFails(Duration::from_millis(60)));
+    let inference = Inference::new(Arc::clone(&fake_versions.versions), Duration::from_millis(50));
+    let VersionLookup::Ready(version) = fake_versions.versions.find("m", 1) else { panic!("not ready") };
+    let pinned = PinnedVersion { model: "m".into(), number: 1, version: Ok(version) };
+    let row = features("m", 1, &[1.0, 0.5]);
+    inference.answer(&pinned, &[&row]);
+    let VersionLookup::Ready(fallback) = fake_versions.versions.find("m", 3) else { panic!("not ready") };
+    assert_eq!((fallback.metrics.rows.get(), fallback.metrics.failures.get()), (1, 0));
+}
+
+#[test]
+fn a_batch_that_always_panics_costs_no_more_calls_than_the_breaker_allows() {
+    let fake_versions = three();
+    fake_versions.set_behavior(1, Behavior::Panics);
+    let before = fake_versions.calls(1);
+    let rows: Vec<f64> = (0..100).map(f64::from).collect();
+    assert!(ask(&fake_versions, 1, &rows).iter().all(|answer| matches!(answer, Ok((3, _)))));
+    assert_eq!(fake_versions.calls(1) - before, 6);
+}
+
+#[test]
+fn with_every_breaker_open_the_message_says_so() {
+    let fake_versions = three();
+    (1..=3).for_each(|version| fake_versions.set_behavior(version, Behavior::Fails));
+    (0..5).for_each(|_| assert!(ask(&fake_versions, 3, &[1.0])[0].is_err()));
+    let told = ask(&fake_versions, 3, &[1.0])[0].clone().unwrap_err();
+    assert!(told.contains("v3 breaker is open for another") && told.contains("; v2 breaker is open"), "{told}");
+}
+
+#[test]
+fn a_version_that_is_not_there_is_replaced() {
+    let fake_versions = three();
+    assert_eq!(ask(&fake_versions, 8, &[1.0]), [Ok((3, 31.5))]);
+    assert_eq!(fake_versions.wanted.try_recv(), Ok(LoaderCommand::Load(("m".to_owned(), 8))), "and asked for");
+    ask(&fake_versions, 8, &[1.0]);
+    assert!(fake_versions.wanted.try_recv().is_err(), "once");
+}
+
+#[test]
+fn a_version_with_other_features_is_no_fallback() {
+    let fake_versions = fake_versions(&[(1, 2), (2, 3), (3, 2)], 2);
+    fake_versions.set_behavior(1, Behavior::Fails);
+    assert_eq!(
+        ask(&fake_versions, 1, &[1.0]),
+        [Err("no version of model \"m\" can answer: v1 the model cannot answer: on purpose".into())]
+    );
+}
+
+#[test]
+fn a_slow_call_is_answered_and_counted_as_a_failure() {
+    let fake_versions = three();
+    fake_versions.set_behavior(1, Behavior::Sleeps(Duration::from_millis(5)));
+    let VersionLookup::Ready(version) = fake_versions.versions.find("m", 1) else { panic!("not ready") };
+    let inference = Inference::new(Arc::clone(&fake_versions.versions), Duration::from_millis(1));
+    let pinned = PinnedVersion { model: "m".into(), number: 1, version: Ok(Arc::clone(&version)) };
+    let row = features("m", 1, &[1.0, 0.5]);
+    for _ in 0..5 {
+        assert!(
+            matches!(&inference.answer(&pinned, &[&row])[0], RowResult::Answered { version, .. } if version.number() == 1)
+        );
+    }
+    assert!(version.admit(Instant::now()).is_err());
+}

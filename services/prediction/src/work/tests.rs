@@ -1,0 +1,192 @@
+//! Deliveries, priorities, parking and deadlines, with models that fail on purpose.
+
+use std::sync::mpsc::Receiver;
+
+use forebay_bus::{Ack, AckOutcome};
+use forebay_contract::wire::outcome::Result as Wire;
+use forebay_testkit::{probe, settings};
+
+use super::*;
+use crate::fakes::{Behavior, FakeVersions, fake_versions, item};
+use crate::loader_commands::LoaderCommand;
+use crate::settings::Settings;
+
+struct Bench {
+    work: Work,
+    fake_versions: FakeVersions,
+    results: Receiver<(Batch<Outcome>, Ack)>,
+    predictions: Receiver<Batch<Prediction>>,
+}
+
+fn bench(flags: &[&str]) -> Bench {
+    let sources = settings(&[crate::DEFAULTS]).flags(flags);
+    let section = sources.read(Settings::read).unwrap().prediction;
+    let host = sources.host();
+    let (results_out, results) = probe::outlet();
+    let (predictions_out, predictions) = probe::acking_outlet();
+    let outlets = Outlets { results: results_out, predictions: predictions_out };
+    let fake_versions = fake_versions(&[(1, 1), (2, 1), (3, 1)], 3);
+    let scope = StageScope::new(&host, forebay_contract::Stage::Prediction, "forebay.predict");
+    let work = Work::new(scope, Arc::clone(&fake_versions.versions), outlets, None, &section);
+    Bench { work, fake_versions, results, predictions }
+}
+
+impl Bench {
+    fn deliver(&mut self, batch_partition: u32, items: Vec<Item<Features>>) -> Receiver<AckOutcome> {
+        let (delivery, outcome) = probe::delivery(batch_partition, items);
+        self.work.take(delivery);
+        outcome
+    }
+}
+
+fn told(outcome: &Item<Outcome>) -> (f64, u32, &str, &str) {
+    match &outcome.payload.result {
+        Some(Wire::Answer(answer)) => {
+            assert!(!answer.cached && answer.model == "m");
+            (answer.score.as_ref().unwrap().value, answer.version, &answer.label, &answer.fallback_from)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn code(outcome: &Item<Outcome>) -> &str {
+    match &outcome.payload.result {
+        Some(Wire::Failure(failure)) => &failure.code,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_delivery_of_mixed_versions_leaves_as_one_batch() {
+    let mut bench = bench(&[]);
+    let items = vec![item(1, "m", 1, &[0.5]), item(1, "m", 3, &[0.5]), item(1, "m", 1, &[0.25])];
+    let asks: Vec<_> = items.iter().map(|it| it.context.request_id()).collect();
+    let before = bench.fake_versions.calls(1);
+    let acked = bench.deliver(5, items);
+    assert!(!bench.work.turn());
+    let (batch, ack) = bench.results.try_recv().unwrap();
+    assert_eq!(bench.fake_versions.calls(1) - before, 1, "one call for both rows of version 1");
+    assert_eq!(batch.batch_partition, 5);
+    assert!(batch.stages.last().unwrap().left_us > 0);
+    let mut answers: Vec<_> =
+        batch.items.iter().map(|it| (asks.iter().position(|ask| *ask == it.context.request_id()), told(it))).collect();
+    answers.sort_by_key(|(index, _)| *index);
+    assert_eq!(answers[0], (Some(0), (10.5, 1, "v1", "")));
+    assert_eq!(answers[1], (Some(1), (30.5, 3, "v3", "")));
+    assert_eq!(answers[2], (Some(2), (10.25, 1, "v1", "")));
+    assert!(acked.try_recv().is_err(), "the ack belongs to the outlet");
+    ack.ack();
+    assert_eq!(acked.try_recv(), Ok(AckOutcome::Done));
+    let predictions = bench.predictions.try_recv().unwrap();
+    assert_eq!((predictions.batch_partition, predictions.items.len()), (5, 3));
+    assert!(predictions.items.iter().all(|it| it.payload.score.is_some() && it.payload.key.len() == 32));
+}
+
+#[test]
+fn a_fallback_answers_the_caller_and_fails_the_key() {
+    let mut bench = bench(&[]);
+    bench.fake_versions.set_behavior(1, Behavior::Panics);
+    let mut pinned_for_another = item(1, "m", 1, &[0.5]);
+    pinned_for_another.payload.fallback_from = "v9".into();
+    let _acked = bench.deliver(0, vec![item(1, "m", 1, &[0.5]), pinned_for_another]);
+    bench.work.turn();
+    let (batch, ack) = bench.results.try_recv().unwrap();
+    ack.ack();
+    assert_eq!(told(&batch.items[0]), (30.5, 3, "v3", "v1"));
+    assert_eq!(told(&batch.items[1]), (30.5, 3, "v3", "v9"), "what the client asked for");
+    let prediction = &bench.predictions.try_recv().unwrap().items[0].payload;
+    assert_eq!((prediction.version, &prediction.score), (1, &None));
+    assert_eq!(prediction.failure.as_ref().unwrap().message, "v3 answered in place of v1");
+}
+
+#[test]
+fn with_nobody_left_the_outcome_and_the_prediction_are_failures() {
+    let mut bench = bench(&[]);
+    (1..=3).for_each(|version| bench.fake_versions.set_behavior(version, Behavior::Fails));
+    let _acked = bench.deliver(0, vec![item(1, "m", 3, &[0.5])]);
+    bench.work.turn();
+    let (batch, ack) = bench.results.try_recv().unwrap();
+    ack.ack();
+    assert_eq!(code(&batch.items[0]), "model_unavailable");
+    assert!(bench.predictions.try_recv().unwrap().items[0].payload.failure.is_some());
+}
+
+#[test]
+fn urgent_rows_of_a_later_delivery_go_first_and_parts_leave_early() {
+    let mut bench = bench(&["prediction.batch=2", "prediction.max_age=1h"]);
+    let slow = bench.deliver(1, vec![item(5, "m", 3, &[1.0]), item(1, "m", 3, &[2.0]), item(5, "m", 3, &[3.0])]);
+    let _fast = bench.deliver(2, vec![item(-1, "m", 3, &[4.0])]);
+    assert!(bench.work.turn());
+    let mut first: Vec<_> = bench.results.try_iter().collect();
+    first.sort_by_key(|(batch, _)| batch.batch_partition);
+    let values: Vec<_> = first.iter().map(|(batch, _)| (batch.batch_partition, told(&batch.items[0]).0)).collect();
+    assert_eq!(values, [(1, 32.0), (2, 34.0)]);
+    assert!(!bench.work.turn());
+    let (rest, last) = bench.results.try_recv().unwrap();
+    assert_eq!(rest.items.iter().map(|it| told(it).0).collect::<Vec<_>>(), [31.0, 33.0]);
+    first.into_iter().for_each(|(_, ack)| ack.ack());
+    assert!(slow.try_recv().is_err(), "not before its last part is safe");
+    last.ack();
+    assert_eq!(slow.try_recv(), Ok(AckOutcome::Done));
+}
+
+#[test]
+fn rows_of_a_version_that_is_not_loaded_wait_for_it() {
+    let mut bench = bench(&[]);
+    let acked = bench.deliver(0, vec![item(1, "m", 7, &[0.5]), item(1, "m", 1, &[0.5])]);
+    assert!(!bench.work.turn());
+    let (batch, ack) = bench.results.try_recv().unwrap();
+    assert_eq!(told(&batch.items[0]).1, 1, "others do not wait");
+    ack.ack();
+    assert_eq!(bench.fake_versions.wanted.try_recv(), Ok(LoaderCommand::Load(("m".to_owned(), 7))));
+    assert!(bench.work.is_parked() && acked.try_recv().is_err());
+    let seven = fake_versions(&[(7, 1)], 7).versions.snapshot();
+    let mut snapshot = (*bench.fake_versions.versions.snapshot()).clone();
+    let slots = &mut snapshot.models.get_mut("m").unwrap().slots;
+    slots.extend(seven.models["m"].slots.clone());
+    bench.fake_versions.versions.replace(snapshot);
+    assert!(bench.work.unpark());
+    bench.work.turn();
+    let (batch, ack) = bench.results.try_recv().unwrap();
+    assert_eq!(told(&batch.items[0]), (70.5, 7, "v7", ""));
+    ack.ack();
+    assert_eq!(acked.try_recv(), Ok(AckOutcome::Done));
+}
+
+#[test]
+fn an_expired_delivery_is_answered_at_once() {
+    let mut bench = bench(&[]);
+    let late = Item { context: crate::fakes::late_context(), ..item(1, "m", 1, &[0.5]) };
+    let acked = bench.deliver(0, vec![late]);
+    bench.work.turn();
+    let (batch, ack) = bench.results.try_recv().unwrap();
+    assert_eq!(code(&batch.items[0]), "deadline_exceeded");
+    ack.ack();
+    assert_eq!(acked.try_recv(), Ok(AckOutcome::Done));
+    assert_eq!(bench.fake_versions.calls(1), bench.fake_versions.calls(3), "nothing was computed");
+}
+
+#[test]
+fn costly_versions_wait_for_a_thread_in_groups() {
+    let mut bench = bench(&["prediction.inline_row=0s", "prediction.batch=2"]);
+    let rows = [(1, 1, 1.0), (1, 2, 2.0), (0, 1, 3.0), (1, 1, 4.0)];
+    let _acked = bench.deliver(0, rows.map(|(priority, version, value)| item(priority, "m", version, &[value])).into());
+    while bench.work.turn() {}
+    assert!(bench.results.try_recv().is_err());
+    let next = |bench: &mut Bench| {
+        let group = bench.work.next_slow().unwrap();
+        let rows: Vec<f64> = group.rows.iter().map(|row| row.item.payload.raw[0]).collect();
+        let asked: Vec<Features> = group.rows.iter().map(|row| row.item.payload.clone()).collect();
+        let results = bench.work.inference().answer(&group.pinned, &asked.iter().collect::<Vec<_>>());
+        bench.work.settle(group, results, 0);
+        rows
+    };
+    assert_eq!(next(&mut bench), [3.0, 1.0]);
+    assert_eq!(next(&mut bench), [2.0]);
+    assert_eq!(next(&mut bench), [4.0]);
+    assert!(bench.work.next_slow().is_none());
+    bench.work.flush();
+    let (batch, ack) = bench.results.try_recv().unwrap();
+    assert_eq!(batch.items.len(), 4);
+    ack.ack();
+}
