@@ -1,4 +1,4 @@
-//! The wiring: one actor, two ways in, two ways out.
+//! The wiring of the stage: its edges and its actor.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::redis_cache::RedisCache;
 use crate::remote::RemoteCache;
 use crate::settings::Settings;
 
-/// Where the stage receives.
+/// The edges that the stage receives from.
 #[derive(Clone, Debug)]
 pub struct Inlets {
     /// Rows to answer, from preprocessing.

@@ -31,7 +31,7 @@ pub type KafkaHandler = Arc<dyn Fn(Delivery<RawBatch>) + Send + Sync>;
 /// Accepts messages from RabbitMQ.
 pub type AmqpHandler = Arc<dyn Fn(AmqpMessages) + Send + Sync>;
 
-/// Where the stage sends.
+/// The edges that the stage sends to.
 #[derive(Clone, Debug)]
 pub struct Outlets {
     /// Requests, to preprocessing.

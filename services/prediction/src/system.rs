@@ -1,4 +1,4 @@
-//! The wiring: who talks to whom, and nothing else.
+//! The wiring of the stage: its edges, its actor and its threads.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -23,7 +23,7 @@ use crate::shadow::ShadowScorer;
 use crate::versions::{VersionStates, Versions};
 use crate::work::Work;
 
-/// The stage on whatever edges it is given.
+/// Builds the stage on the given edges.
 ///
 /// # Errors
 /// When one of its threads cannot start.

@@ -1,4 +1,4 @@
-//! The wiring: who talks to whom, and nothing else.
+//! The wiring of the stage: its edges, its actor and its thread.
 
 use std::sync::mpsc::channel;
 
@@ -20,7 +20,7 @@ use crate::row::Rules;
 use crate::settings::Settings;
 use crate::table::Policy;
 
-/// The stage on whatever edges it is given.
+/// Builds the stage on the given edges.
 ///
 /// # Errors
 /// When the thread that reads the registry cannot start.

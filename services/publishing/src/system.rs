@@ -1,4 +1,4 @@
-//! The wiring of the stage, from the last actor to the first.
+//! The wiring of the stage: its edges and its actor.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -158,15 +158,15 @@ fn results_out(host: &Host, sink: RecordSink) -> ResultTopic {
     )
 }
 
-/// A take-over takes as long as the session of the member that went, and what follows.
+/// Time that a take-over needs besides the session timeout of the member that left.
 const TAKE_OVER: Duration = Duration::from_secs(5);
 /// Longest time for reading the results of an earlier owner.
 const READ: Duration = Duration::from_secs(10);
-/// Between two tries of it.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What is done before the first outcome of a newly assigned partition: the window learns what its earlier owner had
-/// answered. The outcomes of that partition went to one partition outside.
+/// The hook before the first outcome of a newly assigned partition: the window learns what the earlier owner had
+/// answered. The outcomes of that partition went to one partition of the clients' topic.
 fn take_over(
     client: Client,
     counts: RecordSink,
@@ -188,12 +188,13 @@ fn take_over(
     }
 }
 
-/// What was read for the partitions that arrived last: those that came together are read for together, once.
+/// The last read. Partitions that were assigned together need only one.
 #[derive(Debug, Default)]
 struct Read(Option<(u64, i64)>);
 
 impl Read {
-    /// From when on results have to be read for `first`; `None` when they were, for a partition that arrived with it.
+    /// The time from which results have to be read for `first`; `None` if the read for a partition of the same
+    /// assignment covers it.
     fn needed(&mut self, first: &FirstRecord, slack_ms: i64) -> Option<i64> {
         let now_ms = i64::try_from(now_us() / 1000).unwrap_or(i64::MAX);
         let time = if first.timestamp_ms > 0 { first.timestamp_ms } else { now_ms };

@@ -26,11 +26,11 @@ mod topic_monitor;
 mod topics;
 mod watermark;
 
-pub use client::{Client, reader_group};
+pub use client::{Client, consumer_group, reader_group};
 pub use dead_letters::{DeadLetter, DeadLetters};
-pub use edges::{Edges, RawSource, consumer_group};
+pub use edges::Edges;
 pub use producer::{OutRecord, RecordSink};
 pub use record::{RawBatch, RawRecord};
-pub use source::{FirstRecord, OnFirst};
+pub use source::{FirstRecord, OnFirst, RawSource};
 pub use tail::{TailError, read_since};
 pub use topics::{TopicError, TopicReport, create_topics, planned_topics, topic_name};

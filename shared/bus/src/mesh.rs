@@ -6,11 +6,12 @@
 
 mod drain;
 mod memory;
+mod sources;
+mod stage_edges;
 mod stages;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,22 +23,13 @@ use futures_util::FutureExt as _;
 pub use memory::EdgePayload;
 pub use stages::Stages;
 
-use crate::amqp::{AmqpMessages, AmqpSink, AmqpSource};
-use crate::kafka::{Client, DeadLetters, Edges, FirstRecord, OnFirst, RawBatch, RawSource, RecordSink, topic_name};
-use crate::{Delivery, Inlet, ModelDirectory, NoEvents, Outlet, Permits, stage_name};
+use crate::amqp::{AmqpMessages, AmqpSink};
+use crate::kafka::{Client, DeadLetters, Edges, FirstRecord, RawBatch, RawSource, RecordSink, topic_name};
+use crate::{Delivery, Inlet, ModelDirectory, NoEvents, Outlet, stage_name};
 use drain::{Close, Running};
 use memory::MemoryEdges;
-
-type StartSource = Box<dyn FnOnce(&mut Edges) -> Result<(), StartError>>;
-type TakeMessages = Box<dyn Fn(AmqpMessages) + Send + Sync>;
-
-/// A source that starts when everything is wired.
-struct Source {
-    stage: Stage,
-    /// Setting of the topic that it consumes.
-    topic: &'static str,
-    start: StartSource,
-}
+use sources::Sources;
+use stage_edges::StageEdges;
 
 /// The edges of one process, while they are wired.
 pub struct Mesh {
@@ -45,12 +37,9 @@ pub struct Mesh {
     stages: Stages,
     kafka: bool,
     memory: MemoryEdges,
-    edges: Vec<(Stage, Edges)>,
+    edges: StageEdges,
     directory: Option<ModelDirectory>,
-    sources: Vec<Source>,
-    /// Hooks of sources, by the setting of their topic.
-    on_first: BTreeMap<&'static str, OnFirst>,
-    messages: Option<(Stage, TakeMessages)>,
+    sources: Sources,
     endpoints: Vec<Close>,
     replies: Option<AmqpSink>,
 }
@@ -71,11 +60,9 @@ impl Mesh {
             stages,
             kafka,
             memory: MemoryEdges::default(),
-            edges: Vec::new(),
+            edges: StageEdges::default(),
             directory: None,
-            sources: Vec::new(),
-            on_first: BTreeMap::new(),
-            messages: None,
+            sources: Sources::default(),
             endpoints: Vec::new(),
             replies: None,
         }
@@ -130,7 +117,7 @@ impl Mesh {
             // from here on it follows the stage's source, which starts later
             Kind::Advisory => self.edges(stage)?.follow_assignment(edge, inlet),
             Kind::Work => {
-                self.start_later(stage, edge.spec(), move |edges| edges.consume(edge, inlet));
+                self.sources.add(stage, edge.spec(), move |edges| edges.consume(edge, inlet));
                 Ok(())
             }
         }
@@ -168,7 +155,7 @@ impl Mesh {
         if self.kafka {
             let topic = topic_name(&self.host.settings().topics, edge).to_owned();
             let source = RawSource { topic, group: group.to_owned(), from_latest: true };
-            self.start_later(stage, edge, move |edges| edges.consume_raw(&source, take));
+            self.sources.add(stage, edge, move |edges| edges.consume_raw(&source, take));
         }
         Ok(())
     }
@@ -176,13 +163,13 @@ impl Mesh {
     /// Takes requests from RabbitMQ for `stage` where settings name a server.
     pub fn serve_messages(&mut self, stage: Stage, take: impl Fn(AmqpMessages) + Send + Sync + 'static) {
         if self.host.settings().rabbitmq.enabled() {
-            self.messages = Some((stage, Box::new(take)));
+            self.sources.add_amqp(stage, Box::new(take));
         }
     }
 
     /// Calls `hook` before the first record of every partition that the source of `edge` is assigned.
     pub fn on_first(&mut self, edge: &EdgeSpec, hook: impl FnMut(FirstRecord) + Send + 'static) {
-        self.on_first.insert(edge.topic.setting, Box::new(hook));
+        self.sources.on_first(edge, Box::new(hook));
     }
 
     /// Calls `hook` when partitions leave the source of `stage`, before the work in flight on them is waited for.
@@ -273,34 +260,14 @@ impl Mesh {
         if let Some(topic) = self.memory.unserved() {
             return Err(StartError::failed(format!("no stage serves the edge {topic}")));
         }
-        for source in std::mem::take(&mut self.sources) {
-            let hook = self.on_first.remove(source.topic);
-            let edges = self.edges(source.stage)?;
-            hook.into_iter().for_each(|hook| edges.on_first(hook));
-            (source.start)(edges)?;
-        }
-        let messages = self.messages.take().map(|(stage, take)| {
-            let edges = self.edges.iter().find(|(known, _)| *known == stage);
-            let new = || Permits::new(self.host.settings().delivery.in_flight);
-            let permits = edges.map_or_else(new, |(_, edges)| edges.permits().clone());
-            AmqpSource::start(&self.host, permits, take)
-        });
+        let messages = self.sources.start(&self.host, &mut self.edges)?;
         Ok(Running {
-            messages: messages.transpose()?,
+            messages,
             endpoints: self.endpoints,
-            edges: self.edges.into_iter().map(|(_, edges)| edges).collect(),
+            edges: self.edges.into_edges(),
             replies: self.replies,
             limit: self.host.settings().delivery.drain,
         })
-    }
-
-    fn start_later(
-        &mut self,
-        stage: Stage,
-        edge: &EdgeSpec,
-        start: impl FnOnce(&mut Edges) -> Result<(), StartError> + 'static,
-    ) {
-        self.sources.push(Source { stage, topic: edge.topic.setting, start: Box::new(start) });
     }
 
     /// The stage here that reads `edge`.
@@ -309,17 +276,8 @@ impl Mesh {
         here.ok_or_else(|| StartError::failed(format!("no stage that runs here reads {}", edge.topic.name)))
     }
 
-    /// The Kafka edges of a stage, opened when the first is needed.
     fn edges(&mut self, stage: Stage) -> Result<&mut Edges, StartError> {
-        let place = match self.edges.iter().position(|(known, _)| *known == stage) {
-            Some(place) => place,
-            None => {
-                self.edges.push((stage, Edges::open(&self.host, stage_name(stage))?));
-                self.edges.len() - 1
-            }
-        };
-        let found = self.edges.get_mut(place).map(|(_, edges)| edges);
-        found.ok_or_else(|| StartError::failed("the edges of a stage are gone"))
+        self.edges.open(&self.host, stage)
     }
 }
 

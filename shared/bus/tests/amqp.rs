@@ -53,21 +53,21 @@ fn answer(give_up_us: u64) -> Answer {
     }
 }
 
-fn ack(told: &Sender<AckOutcome>) -> Ack {
-    let told = told.clone();
+fn ack(outcomes: &Sender<AckOutcome>) -> Ack {
+    let outcomes = outcomes.clone();
     Ack::new(move |outcome| {
-        let _ = told.send(outcome);
+        let _ = outcomes.send(outcome);
     })
 }
 
 #[test]
-fn without_a_server_the_reason_is_told_and_the_end_does_not_wait() {
+fn without_a_server_the_reason_is_reported_and_the_end_does_not_wait() {
     let host = host(&nowhere());
     let source = AmqpSource::start(&host, Permits::new(8), |_| {}).unwrap();
     let sink = AmqpSink::start(&host, Arc::new(|_, _, ack: Ack| ack.nack())).unwrap();
     for name in ["rabbitmq source", "rabbitmq answers"] {
-        let told = |it: String| it.contains("refused") && it.contains("127.0.0.1");
-        until("the reason", || reason(&host, name).is_some_and(told));
+        let refused = |it: String| it.contains("refused") && it.contains("127.0.0.1");
+        until("the reason", || reason(&host, name).is_some_and(refused));
         assert!(!reason(&host, name).unwrap().contains("secret-word"));
     }
     let began = Instant::now();
@@ -98,15 +98,15 @@ fn answers_are_given_up_when_their_time_is_over_and_not_before() {
         ack.ack();
     };
     let sink = AmqpSink::start(&host, Arc::new(give_up)).unwrap();
-    let (told, report) = channel();
+    let (outcomes, report) = channel();
     let until = now_us() + 900_000;
-    sink.send(answer(until), ack(&told), Vec::new());
+    sink.send(answer(until), ack(&outcomes), Vec::new());
     let (id, why) = letters.recv_timeout(LONG).unwrap();
     assert!(now_us() >= until, "given up too early");
     assert!(id == "m" && why.contains("refused"), "{why}");
     assert_eq!(report.recv_timeout(LONG), Ok(AckOutcome::Done));
     // what still waits when the process ends is not done
-    sink.send(answer(u64::MAX), ack(&told), Vec::new());
+    sink.send(answer(u64::MAX), ack(&outcomes), Vec::new());
     now(sink.close(LONG));
     assert_eq!(report.recv_timeout(LONG), Ok(AckOutcome::Failed));
 }

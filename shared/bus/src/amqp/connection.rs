@@ -78,11 +78,11 @@ impl Address {
             },
             options,
         );
-        open.await.map_err(|error| self.told(&error))
+        open.await.map_err(|error| self.explain(&error))
     }
 
     /// The library's error, with the setting that is likely to be wrong.
-    fn told(&self, error: &lapin::Error) -> String {
+    fn explain(&self, error: &lapin::Error) -> String {
         let text = error.to_string();
         match error.kind() {
             ErrorKind::ProtocolError(_) if text.contains("ACCESS_REFUSED") => {

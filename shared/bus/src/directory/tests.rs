@@ -79,7 +79,7 @@ fn an_older_view_that_comes_after_ours_is_written_over() {
     assert_eq!(ModelView::decode(record.as_deref().unwrap()).unwrap().generation, generation);
 
     directory.repeat_views();
-    assert_eq!(directory.outgoing().views.len(), 1, "a topic made anew gets it back");
+    assert_eq!(directory.outgoing().views.len(), 1, "a topic that was created again gets it back");
 
     // a newer one is theirs to keep
     directory.hear_view(ModelView { generation: generation + 2, ..view("Archived") });
@@ -100,7 +100,7 @@ fn a_version_is_everywhere_when_every_live_replica_has_it() {
     directory.hear(other("b", has(1, LoadState::Failed)));
     assert_eq!(directory.ready_count("m", 1), ReadyCount { live: 2, ready: 1, failed: 1 });
     assert!(!directory.ready_count("m", 1).all_failed());
-    assert_eq!(everywhere(&directory, "m", 2), Some(false), "a version nobody speaks of");
+    assert_eq!(everywhere(&directory, "m", 2), Some(false), "a version that no replica reports");
     directory.on_removed(&DirectoryKey::Replica { replica: "b".into(), model: "m".into() });
     assert_eq!(everywhere(&directory, "m", 1), Some(true));
     assert_eq!(everywhere(&directory, "other", 1), None);
@@ -115,7 +115,7 @@ fn a_silent_replica_does_not_hold_the_others_up() {
     assert!(changes.try_recv().is_ok());
     assert_eq!(everywhere(&directory, "m", 1), Some(true));
     directory.sweep();
-    assert!(changes.try_recv().is_ok(), "its expiry is told");
+    assert!(changes.try_recv().is_ok(), "its expiry is a change");
 }
 
 #[test]

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_login_is_told_in_the_same_words_each_time() {
+    fn a_rejected_login_is_reported_with_the_same_text_each_time() {
         let auth_failure = AuthFailure::default();
         let timeout = global(RDKafkaErrorCode::BrokerTransportFailure);
         assert_eq!(auth_failure.explain(&timeout), timeout.to_string());
@@ -155,11 +155,11 @@ mod tests {
         assert_eq!(auth_failure.record_error(&global(RDKafkaErrorCode::BrokerTransportFailure), reason), None);
         let wrong = "localhost:9093/bootstrap: Disconnected: requesting ApiVersion: might be caused by incorrect \
                      security.protocol configuration (connecting to a SSL listener?)";
-        let told = auth_failure.record_error(&global(RDKafkaErrorCode::BrokerTransportFailure), wrong).unwrap();
-        assert!(told.starts_with("the broker hangs up (kafka.security_protocol): Disconnected: requesting"), "{told}");
+        let text = auth_failure.record_error(&global(RDKafkaErrorCode::BrokerTransportFailure), wrong).unwrap();
+        assert!(text.starts_with("the broker hangs up (kafka.security_protocol): Disconnected: requesting"), "{text}");
         let log = "[thrd:localhost:9093/bootstrap]: localhost:9093/bootstrap: Disconnected: connection closed by peer: \
                    receive 0 after POLLIN (after 0ms in state APIVERSION_QUERY)";
-        assert_eq!(auth_failure.record_log("FAIL", log), Some(told), "the first wording stays");
+        assert_eq!(auth_failure.record_log("FAIL", log), Some(text), "the first wording stays");
         auth_failure.clear();
         assert_eq!(auth_failure.record_log("FAIL", log).as_deref(), Some(HUNG_UP));
         assert_eq!(
@@ -173,8 +173,8 @@ mod tests {
     fn a_broker_that_wants_a_certificate_says_so_in_an_alert() {
         let reason = "ssl://localhost:9094/bootstrap: Receive failed: ssl/record/rec_layer_s3.c:918:ssl3_read_bytes \
                       error:0A000412:SSL routines::ssl/tls alert bad certificate: SSL alert number 42 (after 1ms in state X)";
-        let told =
+        let text =
             AuthFailure::default().record_error(&global(RDKafkaErrorCode::BrokerTransportFailure), reason).unwrap();
-        assert!(told.contains("kafka.client_cert_file") && told.ends_with("SSL alert number 42"), "{told}");
+        assert!(text.contains("kafka.client_cert_file") && text.ends_with("SSL alert number 42"), "{text}");
     }
 }

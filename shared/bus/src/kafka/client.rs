@@ -148,6 +148,11 @@ impl Client {
     }
 }
 
+/// The consumer group of a stage on the topics between stages.
+pub fn consumer_group(stage: &str) -> String {
+    format!("forebay-{stage}")
+}
+
 /// The group id of a stage's readers without a group: librdkafka requires one, and looks its coordinator up.
 pub fn reader_group(stage: &str) -> String {
     format!("{stage}-reader")

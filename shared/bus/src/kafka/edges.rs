@@ -10,33 +10,17 @@ use prost::Message as Payload;
 
 use super::assigned_consumer::{AssignedConsumer, Reading};
 use super::assignment::Assignment;
-use super::client::{Client, refused};
+use super::client::{Client, consumer_group, refused};
 use super::dead_letters::DeadLetters;
 use super::directory::DirectoryEdge;
 use super::outlet::{KafkaOutlet, answer_undeliverable};
 use super::producer::{RecordSink, Undeliverable};
 use super::record::RawBatch;
-use super::source::{OnFirst, RecordIntake, Source, SourceSpec, TypedIntake};
+use super::source::{OnFirst, RawSource, RecordIntake, Source, SourceSpec, TypedIntake};
 use super::topic_monitor::TopicMonitor;
 use super::topics::topic_name;
 use crate::host_events::{CountOnly, HostEvents};
 use crate::{Delivery, EdgeEvents, Inlet, ModelDirectory, Outlet, Permits};
-
-/// The consumer group of a stage on the topics between stages.
-pub fn consumer_group(stage: &str) -> String {
-    format!("forebay-{stage}")
-}
-
-/// A topic of clients to consume.
-#[derive(Clone, Debug)]
-pub struct RawSource {
-    /// The topic.
-    pub topic: String,
-    /// The consumer group.
-    pub group: String,
-    /// Where a group without committed offsets begins: at the end, or at the beginning.
-    pub from_latest: bool,
-}
 
 /// The Kafka edges of one stage. Draining stops intake, waits until every permit is back, flushes, commits and leaves.
 pub struct Edges {

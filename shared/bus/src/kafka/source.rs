@@ -5,6 +5,7 @@ mod context;
 mod intake;
 
 pub(crate) use context::{OnAssigned, OnLeaving, SourceContext};
+pub use intake::RawSource;
 pub(crate) use intake::{Intake, RecordIntake, TypedIntake};
 
 use std::sync::Arc;

@@ -145,7 +145,7 @@ mod tests {
         // a namespace of a larger tier, where nothing is missing
         assert_eq!(no_room(&names(10), &names(40)), None);
         let strangers: Vec<String> = names(8).into_iter().chain(["theirs".to_owned()]).collect();
-        let told = no_room(&names(10), &strangers).unwrap();
-        assert!(told.contains("9 hubs") && told.contains("hub8, hub9"), "{told}");
+        let message = no_room(&names(10), &strangers).unwrap();
+        assert!(message.contains("9 hubs") && message.contains("hub8, hub9"), "{message}");
     }
 }

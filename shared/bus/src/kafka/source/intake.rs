@@ -14,6 +14,17 @@ use crate::kafka::offset_tracker::{InFlightRecord, OffsetTracker};
 use crate::kafka::record::{RawBatch, copy_record};
 use crate::{Ack, AckOutcome, Delivery, Inlet, Permit};
 
+/// A topic of clients to consume.
+#[derive(Clone, Debug)]
+pub struct RawSource {
+    /// The topic.
+    pub topic: String,
+    /// The consumer group.
+    pub group: String,
+    /// Where a group without committed offsets begins: at the end, or at the beginning.
+    pub from_latest: bool,
+}
+
 /// Turns the records of one round of polling into deliveries.
 pub(crate) trait Intake: Send + 'static {
     /// Permits to take before a round: the most items it can bring.
