@@ -5,7 +5,12 @@
 //! The default is an outage of 25 s with a bound of 10 s. `REAL_OUTAGE=300 bash loadtest/real.sh liveness` is the long
 //! run: five minutes with the default bound.
 #![cfg(feature = "real-services")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on stops, and tells its story in one place"
+)]
 
 mod harness;
 
@@ -79,7 +84,9 @@ fn nothing_that_hangs_around_the_mesh_fails_its_liveness() {
     let callers = HttpLoad::start(vec![up.http], 2, Duration::from_millis(20));
     wait_until(SOON, "answers over http", || callers.answered() > 50);
 
-    AROUND.iter().for_each(|service| native(&["pause", service]));
+    for service in AROUND {
+        native(&["pause", service]);
+    }
     server().native(&["pause", "rabbitmq"]);
     let (began, answered) = (Instant::now(), callers.answered());
     while began.elapsed() < time {
@@ -98,7 +105,9 @@ fn nothing_that_hangs_around_the_mesh_fails_its_liveness() {
     );
     assert!(callers.answered() > answered + 50, "the process without Kafka has to answer");
 
-    AROUND.iter().for_each(|service| native(&["resume", service]));
+    for service in AROUND {
+        native(&["resume", service]);
+    }
     server().native(&["resume", "rabbitmq"]);
     let resumed = Instant::now();
     wait_all(services.iter_mut().chain([&mut up]));

@@ -1,4 +1,4 @@
-//! Finds the loops that have stopped to beat. Silence is counted in ticks of the watch's own thread: when the whole
+//! Finds the loops that no longer beat. Silence is counted in ticks of the watch's own thread: when the whole
 //! process was paused (SIGSTOP, a frozen machine), the gap counts as two ticks, so every loop gets time to beat again.
 
 use std::sync::{Arc, Weak};
@@ -102,7 +102,7 @@ impl Watched {
     }
 }
 
-/// Ticks until `stalls` is gone or `stop` says so.
+/// Starts the thread that calls `tick` with the time since the last call, every `interval`, until `owner` is gone.
 ///
 /// # Errors
 /// When there can be no more threads.
