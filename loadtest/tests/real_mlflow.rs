@@ -183,7 +183,7 @@ fn a_killed_server_costs_no_request_and_starts_go_on_from_the_cache() {
     assert!(findings.clean(), "{findings}");
     assert!(called.wrong.is_empty(), "{} of {} callers: {:#?}", called.wrong.len(), called.answered, called.wrong);
     for stage in [1, 3] {
-        assert!(services[stage].output().contains("model registry answers again"));
+        assert!(services[stage].output().contains("model registry responds again"));
     }
     stop_all(services);
 }

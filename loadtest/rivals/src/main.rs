@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use forebay_model::{Registry, load_file, sample};
+use forebay_model::load_file;
+use forebay_registry::{Registry, sample};
 use ort::environment::Environment;
 use serde_json::json;
 
@@ -73,7 +74,7 @@ impl Arguments {
         let mut engines: Vec<Box<dyn Engine>> = Vec::new();
         for &file in files {
             let loaded = match file {
-                "sample" => Registry::open("sample")?.load(sample::MODEL, 3)?,
+                "sample" => Registry::open("sample")?.load(sample::MODEL, 3, forebay_model::open)?,
                 file => load_file(&self.models.join(file)).with_context(|| file.to_owned())?,
             };
             engines.push(Box::new(Forebay::new(file, loaded)));

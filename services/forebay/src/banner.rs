@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use forebay_bus::Stages;
 use forebay_ingestion::system::HttpListener;
-use forebay_model::{Registry, Rows};
+use forebay_model::Rows;
+use forebay_registry::{ModelSettings, Registry};
 use forebay_runtime::CommonSettings;
 
 /// A row of the default model and what it predicts.
@@ -16,16 +17,22 @@ struct Sample {
 }
 
 /// The text. A registry that cannot be read yet is mentioned in it and is no error.
-pub(crate) fn text(shared: &CommonSettings, http: Option<&HttpListener>, kafka: bool, stages: &Stages) -> String {
+pub(crate) fn text(
+    shared: &CommonSettings,
+    models: &ModelSettings,
+    http: Option<&HttpListener>,
+    kafka: bool,
+    stages: &Stages,
+) -> String {
     let mut text = String::new();
     // writing to a string cannot fail
     let _ = writeln!(text, "forebay {}: {}", env!("CARGO_PKG_VERSION"), stages.names());
-    let model = &shared.models.name;
-    let sample = sample(shared);
+    let model = &models.name;
+    let sample = sample(models);
     match &sample {
         Ok(sample) => {
             let features = sample.features.join(", ");
-            let _ = writeln!(text, "  model    {model} v{} ({}): {features}", sample.version, shared.models.stage);
+            let _ = writeln!(text, "  model    {model} v{} ({}): {features}", sample.version, models.stage);
         }
         Err(error) => {
             let _ = writeln!(text, "  model    {model}: not loaded yet: {error}");
@@ -66,17 +73,16 @@ pub(crate) fn text(shared: &CommonSettings, http: Option<&HttpListener>, kafka: 
     text
 }
 
-fn sample(shared: &CommonSettings) -> Result<Sample, String> {
-    if shared.models.registry.starts_with("http") {
+fn sample(models: &ModelSettings) -> Result<Sample, String> {
+    if models.registry.starts_with("http") {
         // the start does not wait for a second request to the server
-        return Err(format!("it comes from {}", shared.models.shown()));
+        return Err(format!("it comes from {}", models.shown()));
     }
-    let registry = Registry::open_with(&forebay_prediction::registry_options(&shared.models))
-        .map_err(|error| error.to_string())?;
-    let name = &shared.models.name;
+    let registry = Registry::open_with(&models.registry_options()).map_err(|error| error.to_string())?;
+    let name = &models.name;
     let model = registry.model(name).ok_or_else(|| format!("the registry has no model {name}"))?;
     let version = model.resolve(None).map_err(|error| error.to_string())?.version;
-    let loaded = registry.load(name, version).map_err(|error| error.to_string())?;
+    let loaded = registry.load(name, version, forebay_model::open).map_err(|error| error.to_string())?;
     let example = loaded.input_example.clone().unwrap_or_default();
     let row = example.into_iter().next().ok_or("the version has no input example")?;
     let rows = Rows::new(row.len(), &row).map_err(|error| error.to_string())?;

@@ -4,9 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use forebay_model::{LoadedVersion, ModelUri, Registry, RegistryError, load_file, load_folder};
-use forebay_prediction::registry_options;
-use forebay_runtime::CommonSettings;
+use forebay_model::{LoadedVersion, load_file, load_folder};
+use forebay_registry::{ModelSettings, ModelUri, Registry, RegistryError};
 
 use crate::columns::name_list;
 
@@ -79,11 +78,11 @@ fn is_registry(path: &Path) -> bool {
 }
 
 impl ModelSource {
-    /// Reads and compiles the model; `shared` says where the registry is.
+    /// Reads and compiles the model; `models` says where the registry is.
     ///
     /// # Errors
     /// What is wrong with the model, and where.
-    pub(crate) fn load(&self, shared: &CommonSettings) -> Result<LoadedVersion, String> {
+    pub(crate) fn load(&self, models: &ModelSettings) -> Result<LoadedVersion, String> {
         match self {
             Self::Folder(path) => load_folder(path).map_err(|fault| format!("{self}: {fault}")),
             Self::File(path) => load_file(path).map_err(|fault| format!("{self}: {fault}")),
@@ -93,14 +92,16 @@ impl ModelSource {
                     "{path}: is a registry, not a model; take a folder PATH/MODEL/VERSION of it, or --registry file:{path} with models:/MODEL/VERSION"
                 ))
             }
-            Self::Uri(uri) => open_registry(shared)?.load_uri(uri).map_err(|error| error.to_string()),
+            Self::Uri(uri) => {
+                open_registry(models)?.load_uri(uri, forebay_model::open).map_err(|error| error.to_string())
+            }
             Self::Named { name, requested } => {
-                let mut options = registry_options(&shared.models);
+                let mut options = models.registry_options();
                 // an MLflow server lists what is served; this one is requested by name
                 options.models = Some(vec![name.clone()]);
                 let registry = Registry::open_with(&options).map_err(|error| error.to_string())?;
                 let version = resolve(&registry, name, requested.as_deref())?;
-                registry.load(name, version).map_err(|error| error.to_string())
+                registry.load(name, version, forebay_model::open).map_err(|error| error.to_string())
             }
         }
     }
@@ -125,8 +126,8 @@ impl ModelSource {
 ///
 /// # Errors
 /// Why it cannot be read.
-pub(crate) fn open_registry(shared: &CommonSettings) -> Result<Registry, String> {
-    Registry::open_with(&registry_options(&shared.models)).map_err(|error| error.to_string())
+pub(crate) fn open_registry(models: &ModelSettings) -> Result<Registry, String> {
+    Registry::open_with(&models.registry_options()).map_err(|error| error.to_string())
 }
 
 /// Opens a folder as a registry.

@@ -1,5 +1,6 @@
 //! The settings of all five services, read once.
 
+use forebay_registry::ModelSettings;
 use forebay_runtime::{DefaultSettings, Layers, LoadedSettings, Problems, SettingsArgs, SettingsError, load_settings};
 
 /// The settings of each service.
@@ -21,6 +22,11 @@ const BUNDLES: [DefaultSettings; 5] = [
 ];
 
 impl Settings {
+    /// The section `[models]`, which several services read.
+    pub(crate) fn models(&self) -> &ModelSettings {
+        &self.prediction.models
+    }
+
     /// Reads every layer and reports all problems at once.
     pub(crate) fn open(args: &SettingsArgs) -> Result<LoadedSettings<Self>, SettingsError> {
         load_settings(&BUNDLES, args, Self::read)

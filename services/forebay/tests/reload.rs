@@ -64,8 +64,8 @@ fn host(registry: &Path, refresh: &str) -> (BothSettings, Host) {
 
 fn start(registry: &Path) -> Mesh {
     // preprocessing sees a change first and has to wait for prediction
-    let ((before, after), early) = host(registry, "100ms");
-    let (_, late) = host(registry, "700ms");
+    let ((before, _), early) = host(registry, "100ms");
+    let ((_, after), late) = host(registry, "700ms");
     let (directory, arbiter) = (ModelDirectory::of(&late), Arbiter::new());
     let (told, strict) = (Arc::<Told>::default(), Arc::<AtomicBool>::default());
 

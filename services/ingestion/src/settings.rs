@@ -5,6 +5,7 @@ mod http;
 
 use std::time::Duration;
 
+use forebay_registry::ModelSettings;
 use forebay_runtime::{Layers, Problems, duration};
 use serde::Deserialize;
 
@@ -20,6 +21,8 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// The outside topic, and batching.
     pub ingestion: IngestionSettings,
+    /// The default model, and the stage or alias that answers for it.
+    pub models: ModelSettings,
 }
 
 /// `[ingestion]`
@@ -41,7 +44,8 @@ impl Settings {
         let http = layers.section::<HttpSettings>("http", problems);
         let auth = layers.section::<AuthSettings>("auth", problems);
         let ingestion = layers.section::<IngestionSettings>("ingestion", problems);
-        let (http, auth, ingestion) = (http?, auth?, ingestion?);
+        let models = ModelSettings::read(layers, problems);
+        let (http, auth, ingestion, models) = (http?, auth?, ingestion?, models?);
         http.check(problems);
         crate::http::tls::check(&http.tls, problems);
         crate::auth::check(&auth, problems);
@@ -49,7 +53,7 @@ impl Settings {
             let text = "is longer than 1s: under load every request would wait that long";
             problems.add("ingestion.batch_interval", text);
         }
-        Some(Self { http, auth, ingestion })
+        Some(Self { http, auth, ingestion, models })
     }
 }
 

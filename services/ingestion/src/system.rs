@@ -148,7 +148,7 @@ pub fn stage(
         batch_partition,
         origin: placement.origin,
         authenticator: Authenticator::open(&settings.auth, host.metrics())?,
-        default_model: host.settings().models.name.as_str().into(),
+        default_model: settings.models.name.as_str().into(),
         http: settings.http.clone(),
         lifecycle: lifecycle.clone(),
         only_when_ready: !host.process().all_in_one,
@@ -159,7 +159,7 @@ pub fn stage(
         errors: legacy.errors.clone(),
     };
     let replies = replies(pending.clone());
-    let models = ModelListing::new(directory.clone(), host.settings().models.clone());
+    let models = ModelListing::new(directory.clone(), settings.models.clone());
     Ok(IngestionStage { replies, kafka, amqp, pending, http, models })
 }
 

@@ -22,7 +22,6 @@ mod metrics;
 mod model_call;
 mod priority;
 mod queue;
-mod registry;
 mod report;
 mod settings;
 mod shadow;
@@ -34,7 +33,6 @@ mod work;
 
 pub use infer::{Inference, PinnedVersion, RowResult};
 pub use metrics::ModelMetrics;
-pub use registry::registry_options;
 pub use settings::{PredictionSettings, Settings, Warm};
 pub use version::Version;
 pub use versions::{VersionLookup, Versions};

@@ -8,8 +8,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use forebay_model::{ModelView, Registry, RegistryWatch};
-use forebay_runtime::{CircuitPolicy, Component, Heartbeat, ModelSettings};
+use forebay_registry::{ModelSettings, ModelView, Registry, RegistryWatch};
+use forebay_runtime::{CircuitPolicy, Component, Heartbeat};
 
 use crate::loader_commands::LoaderCommand;
 use crate::metrics::ModelMetrics;

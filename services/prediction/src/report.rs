@@ -1,11 +1,11 @@
 //! Reports to the model directory: the registry as this replica has read it, and the state of its versions.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use forebay_bus::ModelDirectory;
+use forebay_bus::{ModelDirectory, SeenGenerations};
 use forebay_contract::{LoadState, ModelView as BoardView, VersionState, ViewVersion};
-use forebay_model::{ModelView, VersionView};
+use forebay_registry::{ModelView, VersionView};
 
 use crate::loader_commands::VersionName;
 use crate::versions::{ModelVersions, VersionSlot, Versions};
@@ -20,13 +20,13 @@ pub(crate) struct Reporter {
     loading: BTreeSet<VersionName>,
     /// The views of the last read of the registry.
     listed: Vec<ModelView>,
-    /// The newest generation of each model's view that was seen in the directory.
-    heard: HashMap<String, u64>,
+    /// The views of the directory that have been read from the registry here as well.
+    seen: SeenGenerations,
 }
 
 impl Reporter {
     pub(crate) fn new(directory: ModelDirectory, registry: String) -> Self {
-        Self { directory, registry, loading: BTreeSet::new(), listed: Vec::new(), heard: HashMap::new() }
+        Self { directory, registry, loading: BTreeSet::new(), listed: Vec::new(), seen: SeenGenerations::default() }
     }
 
     /// Publishes the views that have changed since the last read. Unchanged views are not published again: replicas
@@ -34,7 +34,7 @@ impl Reporter {
     pub(crate) fn views(&mut self, views: &[ModelView]) {
         for view in views.iter().filter(|view| !self.listed.contains(view)) {
             let generation = self.directory.publish_view(directory_view(view, &self.registry));
-            self.heard.insert(view.name.clone(), generation);
+            self.seen.saw(&view.name, generation);
         }
         for gone in self.listed.iter().filter(|old| !views.iter().any(|view| view.name == old.name)) {
             self.directory.withdraw_view(&gone.name);
@@ -44,13 +44,7 @@ impl Reporter {
 
     /// Whether another replica has published a view that is newer than those seen so far. True once for each view.
     pub(crate) fn heard_news(&mut self) -> bool {
-        let mut news = false;
-        for view in self.directory.views() {
-            let known = self.heard.entry(view.model.clone()).or_insert(0);
-            news |= view.generation > *known;
-            *known = view.generation.max(*known);
-        }
-        news
+        self.seen.has_news(&self.directory)
     }
 
     /// Notes versions that will be loaded.

@@ -5,6 +5,7 @@ mod shadow;
 use std::time::Duration;
 
 use forebay_contract::MAX_BATCH_ITEMS;
+use forebay_registry::ModelSettings;
 use forebay_runtime::{CircuitPolicy, Layers, Problems, duration};
 use serde::Deserialize;
 
@@ -55,6 +56,8 @@ pub struct PredictionSettings {
 pub struct Settings {
     /// The section `[prediction]`.
     pub prediction: PredictionSettings,
+    /// The section `[models]`.
+    pub models: ModelSettings,
     /// `prediction.shadow`, parsed.
     pub(crate) shadows: ShadowSettings,
 }
@@ -62,7 +65,9 @@ pub struct Settings {
 impl Settings {
     /// Reads and checks the section. Errors are added to `problems`.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
-        let prediction = layers.section::<PredictionSettings>("prediction", problems)?;
+        let prediction = layers.section::<PredictionSettings>("prediction", problems);
+        let models = ModelSettings::read(layers, problems);
+        let prediction = prediction?;
         if prediction.breaker_failures == 0 {
             problems.add("prediction.breaker_failures", "is 0, expected at least 1");
         }
@@ -95,7 +100,7 @@ impl Settings {
                 ),
             }
         }
-        Some(Self { prediction, shadows })
+        Some(Self { prediction, models: models?, shadows })
     }
 }
 

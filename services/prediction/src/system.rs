@@ -8,7 +8,7 @@ use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::{Inlet, Mesh, ModelDirectory, StageScope};
 use forebay_contract::edges::{PREDICT, PREDICTIONS, RESULTS};
 use forebay_contract::{Features, Stage};
-use forebay_model::{Registry, RegistryWatch};
+use forebay_registry::{Registry, RegistryWatch, webhook};
 use forebay_runtime::{Drain, Host, StartError};
 
 use crate::actors::{FeaturesReceived, Predictor};
@@ -16,9 +16,8 @@ pub use crate::deliveries::Outlets;
 use crate::loader::{LoadHistory, Loader};
 use crate::loader_commands::LoaderCommand;
 use crate::metrics::ModelMetrics;
-use crate::registry::registry_options;
 use crate::report::Reporter;
-use crate::settings::{PredictionSettings, Settings};
+use crate::settings::Settings;
 use crate::shadow::ShadowScorer;
 use crate::versions::{VersionStates, Versions};
 use crate::work::Work;
@@ -36,7 +35,7 @@ pub fn stage(
 ) -> Result<Inlet<Features>, StartError> {
     let section = &settings.prediction;
     let metrics = ModelMetrics::register(host.metrics());
-    let versions = load(section, host, &metrics, directory)?;
+    let versions = load(settings, host, &metrics, directory)?;
     let shadow = ShadowScorer::spawn(&settings.shadows, &versions, metrics).map_err(StartError::failed)?;
     let scope = StageScope::new(host, Stage::Prediction, &host.settings().topics.predict);
     let component = host.lifecycle().register("prediction predictor");
@@ -49,12 +48,13 @@ pub fn stage(
 
 /// Starts the thread that loads versions; the registry's webhook and the model directory wake it.
 fn load(
-    section: &PredictionSettings,
+    settings: &Settings,
     host: &Host,
     metrics: &ModelMetrics,
     directory: &ModelDirectory,
 ) -> Result<Arc<Versions>, StartError> {
-    let models = host.settings().models.clone();
+    let (section, models) = (&settings.prediction, settings.models.clone());
+    webhook::serve(host, &models);
     let (commands_in, commands) = channel();
     let versions = Arc::new(Versions::new(commands_in));
     for (notifier, command) in
@@ -64,7 +64,7 @@ fn load(
         notifier.on_notify(move || versions.upgrade().iter().for_each(|versions| versions.send(command.clone())));
     }
     host.metrics().collect(VersionStates(Arc::downgrade(&versions)));
-    let options = registry_options(&models);
+    let options = models.registry_options();
     let component = host.lifecycle().register("prediction models");
     let loader = Loader {
         versions: Arc::downgrade(&versions),

@@ -98,7 +98,8 @@ impl Version {
     /// When the row does not fit this version. `out` is unchanged then.
     pub(crate) fn append(&self, features: &Features, pinned: bool, out: &mut Vec<f64>) -> Result<(), String> {
         let artefact = self.loaded.preprocessing.as_ref().map_or("", |it| it.id());
-        if pinned && features.preprocessing == artefact {
+        // preprocessing passes missing values on while it does not know whether this version accepts them
+        if pinned && features.preprocessing == artefact && self.accepts(&features.raw) {
             let row = if features.prepared.is_empty() { &features.raw } else { &features.prepared };
             if row.len() == self.loaded.model.signature().width() {
                 out.extend_from_slice(row);
@@ -113,7 +114,7 @@ impl Version {
         if got != width {
             return Err(format!("takes {width} features, the row has {got}"));
         }
-        if !self.loaded.accepts_missing && raw.iter().any(|value| value.is_nan()) {
+        if !self.accepts(raw) {
             return Err("cannot fill in missing features".to_owned());
         }
         match &self.loaded.preprocessing {
@@ -125,6 +126,11 @@ impl Version {
             }
         }
         Ok(())
+    }
+
+    /// Whether a raw row has no missing values, or only such as this version fills in.
+    fn accepts(&self, raw: &[f64]) -> bool {
+        self.loaded.accepts_missing || !raw.iter().any(|value| value.is_nan())
     }
 
     /// Whether this version takes the same features in the same order.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use forebay_model::ModelView;
+use forebay_registry::ModelView;
 use forebay_runtime::prometheus_client::collector::Collector;
 use forebay_runtime::prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use forebay_runtime::prometheus_client::metrics::MetricType;

@@ -8,8 +8,9 @@ use actix_rt::{Arbiter, System};
 use forebay_bus::{Ack, AckOutcome, Delivery, Inlet, ModelDirectory};
 use forebay_contract::wire::outcome::Result as Wire;
 use forebay_contract::{Answer, Batch, Features, Item, Outcome, Prediction};
-use forebay_model::{Registry, Rows};
+use forebay_model::Rows;
 use forebay_prediction::{DEFAULTS, Settings, system};
+use forebay_registry::Registry;
 use forebay_runtime::{Host, Lifecycle, Metrics, OtelEnvironment, Process, Telemetry};
 use forebay_testkit::registry::{URL as REGISTRY, copied, copy, url};
 use forebay_testkit::{ContextBuilder, collector, context, probe, settings};
@@ -97,7 +98,7 @@ fn value(outcome: &Item<Outcome>) -> (u32, u64) {
 
 /// What the version answers when it is asked directly.
 fn expected(version: u32, raw: &[f64]) -> (u32, u64) {
-    let loaded = Registry::open(REGISTRY).unwrap().load("diabetes", version).unwrap();
+    let loaded = Registry::open(REGISTRY).unwrap().load("diabetes", version, forebay_model::open).unwrap();
     (version, loaded.predict_raw(Rows::new(raw.len(), raw).unwrap()).unwrap().values[0].to_bits())
 }
 

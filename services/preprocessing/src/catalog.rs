@@ -1,23 +1,30 @@
-//! The table in use. Readers take it without a lock; the refresher replaces it.
+//! The catalog of models: the snapshot that requests are resolved with. The stage reads it without a lock; the refresher
+//! replaces it as a whole.
+
+mod model_versions;
+#[cfg(test)]
+pub(crate) mod samples;
+mod snapshot;
 
 use std::sync::Arc;
 
 use arc_swap::{ArcSwapOption, Guard};
 
-use crate::table::Table;
+pub use model_versions::ResolvedVersion;
+pub use snapshot::{CatalogPolicy, CatalogSnapshot, ListedModel};
 
 /// Shared between the stage and the refresher. Empty until the registry was read for the first time.
 #[derive(Debug, Clone, Default)]
-pub struct Catalog(Arc<ArcSwapOption<Table>>);
+pub struct ModelCatalog(Arc<ArcSwapOption<CatalogSnapshot>>);
 
-impl Catalog {
-    /// The table in use, once there is one.
-    pub fn table(&self) -> Guard<Option<Arc<Table>>> {
+impl ModelCatalog {
+    /// The snapshot in use, once there is one.
+    pub fn snapshot(&self) -> Guard<Option<Arc<CatalogSnapshot>>> {
         self.0.load()
     }
 
-    /// Replaces the table. Batches that are being prepared keep the one they have.
-    pub fn replace(&self, table: Table) {
-        self.0.store(Some(Arc::new(table)));
+    /// Replaces the snapshot. Batches that are being prepared keep the one they have.
+    pub fn replace(&self, snapshot: CatalogSnapshot) {
+        self.0.store(Some(Arc::new(snapshot)));
     }
 }

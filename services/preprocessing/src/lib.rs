@@ -1,37 +1,39 @@
 //! The preprocessing stage: validates a row, pins the version that will answer it, and prepares the row as that version
-//! wants it.
+//! takes it. It reads the files beside a model and never the model itself.
 //!
 //! # Layout
 //! - [`system`]: the wiring; `outlets`: the edges that the stage sends to
 //! - [`Settings`]: the section `[preprocessing]`
-//! - [`Catalog`], [`Table`]: the versions of the registry, compiled for the hot path and swapped as a whole
-//! - [`Split`]: shares of the requests that ask for no version
-//! - `refresh`, `gate`: the thread that follows the registry, and when a moved Production takes effect
-//! - [`Plan`]: what one version takes: names, order, missing values, ranges, its preprocessing artefact, its cache keys
-//! - [`prepare`]: one batch of requests through the table
+//! - [`ModelCatalog`], [`CatalogSnapshot`]: the versions of the registry, compiled for the hot path and swapped as a whole
+//! - [`TrafficSplit`]: shares of the requests that name no version
+//! - `refresh`: the thread that follows the registry and the model directory
+//! - `promotion`: when a new Production version takes effect
+//! - `reported`: what the prediction replicas report of versions
+//! - [`ServedVersion`]: what one version takes: names, order, missing values, ranges, its preprocessing artefact, its
+//!   cache keys
+//! - [`RowShape`], [`RowRules`]: the checks of a row
+//! - [`prepare`]: one batch of requests through a snapshot
 //! - `actors`: the one actor, which moves batches between the edges and the above
 
 mod actors;
 mod catalog;
-mod gate;
 mod outlets;
-mod plan;
 mod prepare;
+mod promotion;
 mod refresh;
-mod registry;
+mod reported;
 mod row;
+mod served_version;
 mod settings;
-mod split;
 pub mod system;
-mod table;
+mod traffic_split;
 
-pub use catalog::Catalog;
-pub use plan::Plan;
+pub use catalog::{CatalogPolicy, CatalogSnapshot, ListedModel, ModelCatalog, ResolvedVersion};
 pub use prepare::prepare;
-pub use row::{RowShape, Rules};
-pub use settings::{Missing, Preprocessing, Settings};
-pub use split::Split;
-pub use table::{Choice, Listed, Policy, Table};
+pub use row::{RowRules, RowShape};
+pub use served_version::{DescribedVersion, ServedVersion};
+pub use settings::{MissingValues, PreprocessingSettings, Settings};
+pub use traffic_split::TrafficSplit;
 
 /// Defaults of this service's settings.
 pub const DEFAULTS: forebay_runtime::DefaultSettings =

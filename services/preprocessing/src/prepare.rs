@@ -1,28 +1,29 @@
-//! One batch of requests becomes features, and problems for the requests that cannot.
+//! Turns a batch of requests into features, and into problems for those that cannot be answered.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use forebay_contract::{Features, Item, Problem, Request, SplitKey};
 
-use crate::table::{Choice, Table};
+use crate::catalog::{CatalogSnapshot, ResolvedVersion};
 
+/// Bytes of a cache key.
 const KEY_LEN: usize = 32;
 
-/// Validates, pins and prepares `items` in order. What can go on is pushed to `ready`; everything else is handed to
+/// Validates, pins and prepares `items` in order. An item that can be answered is pushed to `ready`, any other is passed to
 /// `refuse`, so that each item leaves exactly once.
 pub fn prepare(
-    table: &Table,
+    snapshot: &CatalogSnapshot,
     items: Vec<Item<Request>>,
     ready: &mut Vec<Item<Features>>,
     mut refuse: impl FnMut(Item<Request>, Problem),
 ) {
-    let mut choices = Choices { table, made: Vec::new() };
+    let mut resolutions = Resolutions { snapshot, known: Vec::new() };
     let mut keys = Vec::with_capacity(items.len() * KEY_LEN);
     let first = ready.len();
     ready.reserve(items.len());
     for mut item in items {
-        match choices.of(&item).and_then(|choice| features(choice, &mut item.payload, &mut keys)) {
+        match resolutions.of(&item).and_then(|resolved| features(resolved, &mut item.payload, &mut keys)) {
             Ok(features) => ready.push(item.with(features)),
             Err(problem) => refuse(item, problem),
         }
@@ -35,58 +36,58 @@ pub fn prepare(
     }
 }
 
-/// What was chosen for each distinct wish of the batch.
-struct Choices<'t> {
-    table: &'t Table,
-    made: Vec<Made>,
+/// The version of each distinct pair of model and requested version in the batch.
+struct Resolutions<'c> {
+    snapshot: &'c CatalogSnapshot,
+    known: Vec<KnownResolution>,
 }
 
-struct Made {
+struct KnownResolution {
     model: String,
-    asked: String,
-    choice: Result<Choice, Problem>,
+    requested: String,
+    result: Result<ResolvedVersion, Problem>,
 }
 
-impl Choices<'_> {
-    fn of(&mut self, item: &Item<Request>) -> Result<&Choice, Problem> {
-        let request = &item.payload;
-        if request.version.trim().is_empty()
-            && let Some(choice) = self.table.share(&request.model, || split_key(item))
+impl Resolutions<'_> {
+    fn of(&mut self, item: &Item<Request>) -> Result<&ResolvedVersion, Problem> {
+        let Request { model, version, .. } = &item.payload;
+        if version.trim().is_empty()
+            && let Some(resolved) = self.snapshot.split(model, || split_key(item))
         {
-            return Ok(choice);
+            return Ok(resolved);
         }
-        let known = self.made.iter().position(|made| made.model == request.model && made.asked == request.version);
+        let known = self.known.iter().position(|known| known.model == *model && known.requested == *version);
         let index = known.unwrap_or_else(|| {
-            let choice = self.table.choose(&request.model, &request.version);
-            self.made.push(Made { model: request.model.clone(), asked: request.version.clone(), choice });
-            self.made.len() - 1
+            let result = self.snapshot.resolve(model, version);
+            self.known.push(KnownResolution { model: model.clone(), requested: version.clone(), result });
+            self.known.len() - 1
         });
-        self.made[index].choice.as_ref().map_err(Clone::clone)
+        self.known[index].result.as_ref().map_err(Clone::clone)
     }
 }
 
-/// What a request stays with its version by: the client's key, else its label, else nothing that another ask has.
+/// The sticky-routing key: the client's key, else its request id, else a value that no other request has.
 fn split_key(item: &Item<Request>) -> SplitKey {
     let key = SplitKey::from_wire(item.payload.split_key);
     let label = || item.context.client_request_id().map(SplitKey::of_text);
     key.or_else(label).unwrap_or_else(|| SplitKey::of_request(item.context.request_id()))
 }
 
-/// Features without their key, which is appended to `keys`.
-fn features(choice: &Choice, request: &mut Request, keys: &mut Vec<u8>) -> Result<Features, Problem> {
-    let plan = &choice.plan;
-    let raw = plan.shape.check(std::mem::take(&mut request.features), &request.names)?;
-    let prepared = plan.prepared(&raw)?;
-    keys.extend_from_slice(&plan.keys.key(&raw).0);
+/// The features of a request without their cache key, which is appended to `keys`.
+fn features(resolved: &ResolvedVersion, request: &mut Request, keys: &mut Vec<u8>) -> Result<Features, Problem> {
+    let version = &resolved.version;
+    let raw = version.shape.check(std::mem::take(&mut request.features), &request.names)?;
+    let prepared = version.prepared(&raw)?;
+    keys.extend_from_slice(&version.keys.key(&raw).0);
     let model = std::mem::take(&mut request.model);
     Ok(Features {
-        model: if model.is_empty() { plan.model.clone() } else { model },
-        version: plan.version,
-        label: choice.label.clone(),
-        fallback_from: choice.fallback_from.clone(),
+        model: if model.is_empty() { version.model.clone() } else { model },
+        version: version.version,
+        label: resolved.label.clone(),
+        fallback_from: resolved.fallback_from.clone(),
         raw,
         prepared,
-        preprocessing: plan.preprocessing_id.clone(),
+        preprocessing: version.preprocessing_id.clone(),
         key: Bytes::new(),
     })
 }
@@ -94,7 +95,7 @@ fn features(choice: &Choice, request: &mut Request, keys: &mut Vec<u8>) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::tests::{listed, model, policy};
+    use crate::catalog::samples::{listed, model, policy};
     use forebay_contract::CacheKeyBuilder;
     use forebay_testkit::context;
 
@@ -115,9 +116,10 @@ mod tests {
 
     fn split(items: Vec<Item<Request>>, split: Option<&str>) -> (Vec<Item<Features>>, Vec<String>) {
         let versions = [(1, None, true), (2, None, true), (3, Some("Production"), true)];
-        let table = Table::new(&policy("Production", split), [listed("Production", model("m", &versions))]);
+        let snapshot =
+            CatalogSnapshot::new(&policy("Production", split), [listed("Production", model("m", &versions))]);
         let (mut ready, mut refused) = (Vec::new(), Vec::new());
-        prepare(&table, items, &mut ready, |_, problem| refused.push(problem.to_string()));
+        prepare(&snapshot, items, &mut ready, |_, problem| refused.push(problem.to_string()));
         (ready, refused)
     }
 

@@ -1,63 +1,70 @@
-//! Keeps the catalog equal to the registry, on a thread of its own: reading files has no place on the hot path.
+//! Keeps the catalog equal to the registry and to what the prediction replicas report, on a thread of its own: reading
+//! files has no place on the hot path.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use forebay_bus::ModelDirectory;
-use forebay_model::{ModelView, Registry, RegistryWatch, VersionMeta};
+use forebay_bus::{ModelDirectory, SeenGenerations};
+use forebay_registry::{ModelView, Registry, RegistryWatch};
 use forebay_runtime::{Component, Heartbeat, Lifecycle, RegistryRead};
 
-use crate::catalog::Catalog;
-use crate::gate::{Candidate, Gate};
-use crate::table::{Listed, Policy, Table};
+use crate::catalog::{CatalogPolicy, CatalogSnapshot, ListedModel, ModelCatalog};
+use crate::promotion::{PromotionCandidate, PromotionGate};
+use crate::reported::ReportedVersions;
+use crate::served_version::DescribedVersion;
 
-/// What could not be read is tried again after so long.
-const AGAIN: Duration = Duration::from_secs(30);
-/// Longest sleep; then the thread sees that the process ends.
-const NAP: Duration = Duration::from_secs(5);
+/// Time after which versions that could not be read are tried again.
+const RETRY: Duration = Duration::from_secs(30);
+/// Longest sleep, after which the thread checks whether the process ends.
+const MAX_SLEEP: Duration = Duration::from_secs(5);
 
 /// Why the thread is woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Call {
-    /// Somebody knows that the registry has changed.
+pub(crate) enum WakeReason {
+    /// A webhook says that the registry has changed.
     Registry,
-    /// The model directory says something new.
-    ModelDirectory,
+    /// The model directory has changed.
+    Directory,
 }
 
 /// What the thread works with.
 #[derive(Debug)]
 pub(crate) struct Refresher {
-    pub catalog: Catalog,
+    pub catalog: ModelCatalog,
     pub watch: RegistryWatch,
-    pub calls: Receiver<Call>,
+    pub wakes: Receiver<WakeReason>,
     pub directory: ModelDirectory,
-    pub gate: Gate,
-    pub policy: Policy,
+    pub gate: PromotionGate,
+    pub policy: CatalogPolicy,
     /// Where the registry is, without credentials.
-    pub shown: String,
+    pub location: String,
     pub lifecycle: Lifecycle,
     pub component: Component,
     pub heartbeat: Heartbeat,
     /// Longest time for reading the registry once.
     pub longest_read: Duration,
-    pub read: Read,
+    pub state: RefreshState,
     /// When the registry was read, for the metrics.
     pub read_at: RegistryRead,
 }
 
 /// What was read last.
 #[derive(Debug, Default)]
-pub(crate) struct Read {
+pub(crate) struct RefreshState {
     views: Vec<ModelView>,
+    /// What the prediction replicas reported of these.
+    reported: ReportedVersions,
     /// Versions that cannot be used, and why.
     unusable: BTreeMap<(String, u32), String>,
-    /// When that was seen.
-    at: Option<Instant>,
-    /// Generation up to which the model directory's view of a model is known here.
-    heard: HashMap<String, u64>,
-    /// Versions of splits that were said not to be there.
+    /// Versions that cannot be used before prediction has reported the names of their features.
+    unreported: BTreeSet<(String, u32)>,
+    /// When the catalog was compiled.
+    compiled: Option<Instant>,
+    /// Which views of the directory were read from the registry here as well.
+    seen: SeenGenerations,
+    /// Versions of splits that were logged as missing.
     missing: Vec<String>,
 }
 
@@ -78,11 +85,12 @@ impl Refresher {
                 self.look();
             }
             let now = Instant::now();
-            self.open_gates(now);
+            self.follow_reports(now);
+            self.promote_pending(now);
             drop(waiting);
-            let nap = self.watch.wait().min(self.gate.wait(now)).min(NAP).min(heartbeat.interval());
-            match self.calls.recv_timeout(nap) {
-                Ok(call) => self.answer(call),
+            let sleep = self.watch.wait().min(self.gate.wait(now)).min(MAX_SLEEP).min(heartbeat.interval());
+            match self.wakes.recv_timeout(sleep) {
+                Ok(reason) => self.woken(reason),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -90,23 +98,12 @@ impl Refresher {
         self.component.finished();
     }
 
-    /// Several calls are one.
-    fn answer(&mut self, first: Call) {
-        let calls: Vec<Call> = std::iter::once(first).chain(self.calls.try_iter()).collect();
-        if calls.contains(&Call::Registry) || self.heard_news() {
+    /// Makes the next look at the registry due if there may be something new in it. Wakes that have piled up count once.
+    fn woken(&mut self, first: WakeReason) {
+        let reasons: Vec<WakeReason> = std::iter::once(first).chain(self.wakes.try_iter()).collect();
+        if reasons.contains(&WakeReason::Registry) || self.state.seen.has_news(&self.directory) {
             self.watch.hurry();
         }
-    }
-
-    /// Whether prediction has read something newer than what is known here; asked once for each view.
-    fn heard_news(&mut self) -> bool {
-        let mut news = false;
-        for view in self.directory.views() {
-            let known = self.read.heard.entry(view.model.clone()).or_insert(0);
-            news |= view.generation > *known;
-            *known = view.generation.max(*known);
-        }
-        news
     }
 
     fn look(&mut self) {
@@ -116,20 +113,21 @@ impl Refresher {
                     self.read_at.now();
                 }
                 let views = registry.models();
-                let first = self.catalog.table().is_none();
-                if first || views != self.read.views {
-                    tracing::info!(registry = self.shown, models = views.len(), "model registry read");
-                    self.read.views = views;
+                let first = self.catalog.snapshot().is_none();
+                if first || views != self.state.views {
+                    tracing::info!(registry = self.location, models = views.len(), "model registry read");
+                    self.state.views = views;
                     self.compile(&registry, Instant::now());
-                } else if !self.read.unusable.is_empty() && self.read.at.is_none_or(|at| at.elapsed() >= AGAIN) {
+                } else if !self.state.unusable.is_empty() && self.state.compiled.is_none_or(|at| at.elapsed() >= RETRY)
+                {
                     // its files may not have been there, or could not be fetched
                     self.compile(&registry, Instant::now());
                 }
             }
-            Err(trouble) if trouble.is_new => {
-                let error = trouble.error.to_string();
-                tracing::warn!(registry = self.shown, error, "model registry cannot be read, trying again");
-                if self.catalog.table().is_none() {
+            Err(failed) if failed.is_new => {
+                let error = failed.error.to_string();
+                tracing::warn!(registry = self.location, error, "model registry cannot be read, trying again");
+                if self.catalog.snapshot().is_none() {
                     self.component.unready(error);
                 }
             }
@@ -137,76 +135,115 @@ impl Refresher {
         }
     }
 
-    /// A Production that waited may have arrived.
-    fn open_gates(&mut self, now: Instant) {
-        let Some(registry) = self.watch.registry().filter(|_| self.catalog.table().is_some()) else { return };
-        let (policy, directory, catalog) = (&self.policy, &self.directory, &self.catalog);
-        let table = catalog.table();
-        let usable = |model: &str, version: u32| table.as_ref().is_some_and(|table| table.has(model, version));
+    /// The registry, once the catalog was compiled from it.
+    fn compiled(&self) -> Option<Arc<Registry>> {
+        self.watch.registry().filter(|_| self.catalog.snapshot().is_some())
+    }
+
+    /// Compiles the catalog again when the replicas report something else of its versions.
+    fn follow_reports(&mut self, now: Instant) {
+        let Some(registry) = self.compiled() else { return };
+        if ReportedVersions::read(&self.directory, &self.state.views) != self.state.reported {
+            self.compile(&registry, now);
+        }
+    }
+
+    /// Compiles the catalog again when a Production version that was waiting takes effect.
+    fn promote_pending(&mut self, now: Instant) {
+        let Some(registry) = self.compiled() else { return };
+        let snapshot = self.catalog.snapshot();
+        let usable = |model: &str, version: u32| snapshot.as_ref().is_some_and(|snapshot| snapshot.has(model, version));
         let mut moved = false;
-        for view in &self.read.views {
-            let (Ok(wanted), Some(open)) = (view.resolve(Some(&policy.stage)), self.gate.open(&view.name)) else {
+        for view in &self.state.views {
+            let (Ok(wanted), Some(current)) =
+                (view.resolve(Some(&self.policy.stage)), self.gate.production(&view.name))
+            else {
                 continue;
             };
-            if wanted.version != open {
-                let candidate = Candidate {
+            if wanted.version != current {
+                let candidate = PromotionCandidate {
                     version: wanted.version,
                     usable: usable(&view.name, wanted.version),
-                    ready_count: directory.ready_count(&view.name, wanted.version),
-                    other_usable: usable(&view.name, open),
+                    ready_count: self.directory.ready_count(&view.name, wanted.version),
+                    current_usable: usable(&view.name, current),
                 };
-                moved |= self.gate.pass(&view.name, candidate, now) != open;
+                moved |= self.gate.decide(&view.name, candidate, now) != current;
             }
         }
-        drop(table);
+        drop(snapshot);
         if moved {
             self.compile(&registry, now);
         }
     }
 
-    /// Makes the table anew of what was read.
+    /// Compiles a new snapshot of what was read and reported.
     fn compile(&mut self, registry: &Registry, now: Instant) {
-        let views = self.read.views.clone();
-        let known = std::mem::take(&mut self.read.unusable);
-        self.read.at = Some(now);
-        let listed: Vec<Listed> = views.into_iter().filter_map(|view| self.list(registry, view, now)).collect();
-        for ((model, version), error) in self.read.unusable.iter().filter(|(name, why)| known.get(name) != Some(why)) {
+        let views = self.state.views.clone();
+        self.state.reported = ReportedVersions::read(&self.directory, &views);
+        let unusable = std::mem::take(&mut self.state.unusable);
+        let unreported = std::mem::take(&mut self.state.unreported);
+        self.state.compiled = Some(now);
+        let listed: Vec<ListedModel> = views.into_iter().filter_map(|view| self.list(registry, view, now)).collect();
+        for ((model, version), error) in
+            self.state.unusable.iter().filter(|(name, why)| unusable.get(name) != Some(why))
+        {
             tracing::warn!(model, version, error, "version cannot be used");
         }
-        let table = Table::new(&self.policy, listed);
-        if table.missing() != self.read.missing {
-            self.read.missing = table.missing().to_vec();
-            if !self.read.missing.is_empty() {
-                let missing = self.read.missing.join(", ");
-                tracing::warn!(missing, "a split names what is not in the registry, production answers in its place");
+        for (model, version) in self.state.unreported.difference(&unreported) {
+            tracing::info!(model, version, "version has no signature, waiting for a prediction replica to load it");
+        }
+        let snapshot = CatalogSnapshot::new(&self.policy, listed);
+        if snapshot.missing() != self.state.missing {
+            self.state.missing = snapshot.missing().to_vec();
+            if !self.state.missing.is_empty() {
+                let missing = self.state.missing.join(", ");
+                tracing::warn!(missing, "a split names versions that cannot be used, production answers instead");
             }
         }
-        let ready = table.ready();
-        self.catalog.replace(table);
+        let ready = snapshot.ready();
+        self.catalog.replace(snapshot);
         match ready {
             Ok(()) => self.component.ready(),
             Err(why) => self.component.unready(why),
         }
     }
 
-    fn list(&mut self, registry: &Registry, view: ModelView, now: Instant) -> Option<Listed> {
-        let mut metas: Vec<VersionMeta> = Vec::new();
-        for version in view.versions.iter().map(|listed| listed.version) {
-            self.heartbeat.beat();
-            match registry.describe(&view.name, version) {
-                Ok(meta) => metas.push(meta),
-                Err(error) => drop(self.read.unusable.insert((view.name.clone(), version), error.to_string())),
-            }
-        }
+    fn list(&mut self, registry: &Registry, view: ModelView, now: Instant) -> Option<ListedModel> {
+        let numbers = view.versions.iter().map(|listed| listed.version);
+        let versions: Vec<_> = numbers.filter_map(|number| self.describe(registry, &view.name, number)).collect();
         let version = view.resolve(Some(&self.policy.stage)).ok()?.version;
-        let usable = |number: u32| metas.iter().any(|meta| meta.version == number);
-        let candidate = Candidate {
+        let usable = |number: u32| versions.iter().any(|described| described.meta.version == number);
+        let candidate = PromotionCandidate {
             version,
             usable: usable(version),
             ready_count: self.directory.ready_count(&view.name, version),
-            other_usable: self.gate.open(&view.name).is_some_and(usable),
+            current_usable: self.gate.production(&view.name).is_some_and(usable),
         };
-        let production = self.gate.pass(&view.name, candidate, now);
-        Some(Listed { view, metas, production })
+        let production = self.gate.decide(&view.name, candidate, now);
+        Some(ListedModel { view, versions, production })
+    }
+
+    /// What is known of a version; `None` when it cannot be used, or not yet.
+    fn describe(&mut self, registry: &Registry, model: &str, version: u32) -> Option<DescribedVersion> {
+        self.heartbeat.beat();
+        let name = (model.to_owned(), version);
+        let reported = self.state.reported.get(model, version).cloned().unwrap_or_default();
+        let meta = match registry.describe(model, version) {
+            Ok(_) if reported.failed => Err("no prediction replica can load it".to_owned()),
+            Ok(meta) => Ok(meta),
+            Err(error) => Err(error.to_string()),
+        };
+        let meta = match meta {
+            Ok(meta) => meta,
+            Err(why) => {
+                self.state.unusable.insert(name, why);
+                return None;
+            }
+        };
+        let described = DescribedVersion::new(meta, reported.format.as_ref());
+        if described.is_none() {
+            self.state.unreported.insert(name);
+        }
+        described
     }
 }

@@ -1,20 +1,20 @@
-//! The rules a row has to keep, and the sentences that say how one was broken.
+//! The rules that a row has to satisfy, and the error messages for rows that do not.
 
 use std::collections::BTreeMap;
 
 use forebay_contract::{ErrorCode, Problem};
 
-use crate::settings::{Missing, Preprocessing};
+use crate::settings::{MissingValues, PreprocessingSettings};
 
-/// What settings say about rows, whatever the version.
+/// Rules from the settings, which hold for the rows of every version.
 #[derive(Debug, Clone)]
-pub struct Rules {
-    missing: Missing,
+pub struct RowRules {
+    missing: MissingValues,
     ranges: BTreeMap<String, BTreeMap<String, (f64, f64)>>,
 }
 
-impl From<&Preprocessing> for Rules {
-    fn from(settings: &Preprocessing) -> Self {
+impl From<&PreprocessingSettings> for RowRules {
+    fn from(settings: &PreprocessingSettings) -> Self {
         Self { missing: settings.missing, ranges: settings.ranges.clone() }
     }
 }
@@ -28,21 +28,22 @@ pub struct RowShape {
     ranges: Vec<(usize, f64, f64)>,
 }
 
-/// Names told in one message; a model may have thousands of features.
-const NAMES_TOLD: usize = 12;
-/// Characters of a client's own word that a message repeats.
-const WORD_TOLD: usize = 64;
+/// Largest number of names in one message; a model may have thousands of features.
+const NAMES_LISTED: usize = 12;
+/// Largest number of characters that a message repeats of a client's text.
+const QUOTED_CHARS: usize = 64;
 
 impl RowShape {
-    /// For rows of `model` with the values `names`, in this order; `accepts_missing` as the version says.
-    pub fn new(model: &str, names: Vec<String>, accepts_missing: bool, rules: &Rules) -> Self {
+    /// For rows of `model` with the values `names`, in this order; `accepts_missing` says whether the version fills in
+    /// missing values.
+    pub fn new(model: &str, names: Vec<String>, accepts_missing: bool, rules: &RowRules) -> Self {
         let own = rules.ranges.get(model);
         let range = |(index, name): (usize, &String)| own?.get(name).map(|&(low, high)| (index, low, high));
         let ranges = names.iter().enumerate().filter_map(range).collect();
-        Self { fills_missing: accepts_missing && rules.missing == Missing::Impute, ranges, names }
+        Self { fills_missing: accepts_missing && rules.missing == MissingValues::Impute, ranges, names }
     }
 
-    /// The row in the version's order with every rule kept; a missing value is NaN, always the same one.
+    /// Checks a row and puts it into the version's order. A missing value becomes NaN, always with the same bits.
     ///
     /// # Errors
     /// `invalid_features`, naming the feature.
@@ -66,7 +67,7 @@ impl RowShape {
             return Ok(values);
         }
         let (expected, got) = (self.names.len(), values.len());
-        Err(invalid(format!("expected {expected} features ({}), got {got}", told(self.names.iter()))))
+        Err(invalid(format!("expected {expected} features ({}), got {got}", list_names(self.names.iter()))))
     }
 
     fn ordered(&self, values: &[f64], names: &[String]) -> Result<Vec<f64>, Problem> {
@@ -79,16 +80,20 @@ impl RowShape {
             let index =
                 if self.names.get(at) == Some(name) { Some(at) } else { self.names.iter().position(|own| own == name) };
             let Some(index) = index else {
-                return Err(invalid(format!("unknown feature {}, expected {}", word(name), told(self.names.iter()))));
+                return Err(invalid(format!(
+                    "unknown feature {}, expected {}",
+                    quoted(name),
+                    list_names(self.names.iter())
+                )));
             };
             if row[index].replace(value).is_some() {
-                return Err(invalid(format!("feature {} is given twice", word(name))));
+                return Err(invalid(format!("feature {} is given twice", quoted(name))));
             }
         }
         Ok(row.into_iter().map(|value| value.unwrap_or(f64::NAN)).collect())
     }
 
-    /// Infinite values are refused, missing ones as well unless the version fills them in.
+    /// Refuses infinite values, and missing ones unless the version fills them in.
     fn check_gaps(&self, row: &mut [f64]) -> Result<(), Problem> {
         if let Some(index) = row.iter().position(|value| value.is_infinite()) {
             return Err(invalid(format!("feature {} is not finite", self.names[index])));
@@ -97,8 +102,8 @@ impl RowShape {
             let missing: Vec<&String> =
                 self.names.iter().zip(&*row).filter(|(_, value)| value.is_nan()).map(|(name, _)| name).collect();
             return Err(invalid(match missing.len() {
-                1 => format!("feature {} is missing and cannot be filled in", told(missing.into_iter())),
-                _ => format!("features {} are missing and cannot be filled in", told(missing.into_iter())),
+                1 => format!("feature {} is missing and cannot be filled in", list_names(missing.into_iter())),
+                _ => format!("features {} are missing and cannot be filled in", list_names(missing.into_iter())),
             }));
         }
         // equal questions must have equal bits, and NaN has many
@@ -111,18 +116,18 @@ pub(crate) fn invalid(message: String) -> Problem {
     Problem::new(ErrorCode::InvalidFeatures, message)
 }
 
-/// A client's own word in quotes, cut where it would flood the message.
-pub(crate) fn word(text: &str) -> String {
-    match text.char_indices().nth(WORD_TOLD) {
+/// A client's text in quotes, cut after [`QUOTED_CHARS`].
+pub(crate) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_CHARS) {
         Some((end, _)) => format!("{:?}...", &text[..end]),
         None => format!("{text:?}"),
     }
 }
 
-/// The first names, and how many more there are.
-pub(crate) fn told<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> String {
-    let more = names.len().saturating_sub(NAMES_TOLD);
-    let mut text = names.take(NAMES_TOLD).map(String::as_str).collect::<Vec<_>>().join(", ");
+/// The first [`NAMES_LISTED`] names, and how many more there are.
+pub(crate) fn list_names<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> String {
+    let more = names.len().saturating_sub(NAMES_LISTED);
+    let mut text = names.take(NAMES_LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
     if more > 0 {
         text.push_str(&format!(" and {more} more"));
     }
@@ -133,17 +138,17 @@ pub(crate) fn told<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> Stri
 mod tests {
     use super::*;
 
-    fn shape(missing: Missing, accepts: bool) -> RowShape {
+    fn shape(missing: MissingValues, accepts: bool) -> RowShape {
         let ranges = BTreeMap::from([("m".into(), BTreeMap::from([("bmi".into(), (0.0, 50.0))]))]);
         let names = ["age", "sex", "bmi"].map(str::to_owned).to_vec();
-        RowShape::new("m", names, accepts, &Rules { missing, ranges })
+        RowShape::new("m", names, accepts, &RowRules { missing, ranges })
     }
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
-    fn told_of(result: Result<Vec<f64>, Problem>) -> String {
+    fn message_of(result: Result<Vec<f64>, Problem>) -> String {
         let problem = result.unwrap_err();
         assert_eq!(problem.code, ErrorCode::InvalidFeatures);
         problem.message
@@ -151,44 +156,45 @@ mod tests {
 
     #[test]
     fn a_sound_row_passes_as_it_is() {
-        let shape = shape(Missing::Impute, false);
+        let shape = shape(MissingValues::Impute, false);
         assert_eq!(shape.check(vec![1.0, -0.0, 3.0], &[]).unwrap()[1].to_bits(), (-0.0f64).to_bits());
         let in_order = names(&["age", "sex", "bmi"]);
         assert_eq!(shape.check(vec![1.0, 2.0, 3.0], &in_order).unwrap(), [1.0, 2.0, 3.0]);
     }
 
     #[test]
-    fn the_width_is_told_with_the_names() {
-        let shape = shape(Missing::Impute, true);
-        assert_eq!(told_of(shape.check(vec![1.0; 2], &[])), "expected 3 features (age, sex, bmi), got 2");
-        assert_eq!(told_of(shape.check(vec![1.0; 4], &[])), "expected 3 features (age, sex, bmi), got 4");
-        assert_eq!(told_of(shape.check(vec![], &[])), "expected 3 features (age, sex, bmi), got 0");
+    fn a_wrong_width_is_reported_with_the_names() {
+        let shape = shape(MissingValues::Impute, true);
+        assert_eq!(message_of(shape.check(vec![1.0; 2], &[])), "expected 3 features (age, sex, bmi), got 2");
+        assert_eq!(message_of(shape.check(vec![1.0; 4], &[])), "expected 3 features (age, sex, bmi), got 4");
+        assert_eq!(message_of(shape.check(vec![], &[])), "expected 3 features (age, sex, bmi), got 0");
     }
 
     #[test]
     fn many_names_are_cut() {
         let all: Vec<String> = (0..100).map(|i| format!("f{i}")).collect();
-        let shape = RowShape::new("w", all, false, &Rules { missing: Missing::Impute, ranges: BTreeMap::new() });
-        let text = told_of(shape.check(vec![], &[]));
+        let shape =
+            RowShape::new("w", all, false, &RowRules { missing: MissingValues::Impute, ranges: BTreeMap::new() });
+        let text = message_of(shape.check(vec![], &[]));
         assert!(text.contains("f11 and 88 more") && text.len() < 200, "{text}");
     }
 
     #[test]
     fn named_values_are_put_in_order() {
-        let shape = shape(Missing::Impute, false);
+        let shape = shape(MissingValues::Impute, false);
         let row = shape.check(vec![3.0, 1.0, 2.0], &names(&["bmi", "age", "sex"])).unwrap();
         assert_eq!(row, [1.0, 2.0, 3.0]);
     }
 
     #[test]
     fn wrong_names_are_named() {
-        let shape = shape(Missing::Impute, false);
-        let check = |given: &[&str]| told_of(shape.check(vec![1.0; given.len()], &names(given)));
+        let shape = shape(MissingValues::Impute, false);
+        let check = |given: &[&str]| message_of(shape.check(vec![1.0; given.len()], &names(given)));
         assert_eq!(check(&["age", "sex", "height"]), "unknown feature \"height\", expected age, sex, bmi");
         assert_eq!(check(&["age", "sex", "age"]), "feature \"age\" is given twice");
         assert_eq!(check(&["age", "sex"]), "feature bmi is missing and cannot be filled in");
         assert_eq!(check(&["sex"]), "features age, bmi are missing and cannot be filled in");
-        assert_eq!(told_of(shape.check(vec![1.0], &names(&["age", "sex"]))), "2 names for 1 values");
+        assert_eq!(message_of(shape.check(vec![1.0], &names(&["age", "sex"]))), "2 names for 1 values");
         let long = "x".repeat(10_000);
         assert!(check(&[&long]).len() < 200);
     }
@@ -197,29 +203,29 @@ mod tests {
     fn missing_values_need_a_rule() {
         let gap = || vec![1.0, f64::NAN, 3.0];
         assert_eq!(
-            told_of(shape(Missing::Impute, false).check(gap(), &[])),
+            message_of(shape(MissingValues::Impute, false).check(gap(), &[])),
             "feature sex is missing and cannot be filled in"
         );
         assert_eq!(
-            told_of(shape(Missing::Reject, true).check(gap(), &[])),
+            message_of(shape(MissingValues::Reject, true).check(gap(), &[])),
             "feature sex is missing and cannot be filled in"
         );
-        assert!(shape(Missing::Impute, true).check(gap(), &[]).unwrap()[1].is_nan());
-        assert!(shape(Missing::Impute, true).check(vec![1.0, 2.0], &names(&["age", "bmi"])).unwrap()[1].is_nan());
+        assert!(shape(MissingValues::Impute, true).check(gap(), &[]).unwrap()[1].is_nan());
+        assert!(shape(MissingValues::Impute, true).check(vec![1.0, 2.0], &names(&["age", "bmi"])).unwrap()[1].is_nan());
     }
 
     #[test]
     fn every_nan_is_the_same() {
         let other = f64::from_bits(f64::NAN.to_bits() | 0xbeef);
-        let row = shape(Missing::Impute, true).check(vec![1.0, other, -f64::NAN], &[]).unwrap();
+        let row = shape(MissingValues::Impute, true).check(vec![1.0, other, -f64::NAN], &[]).unwrap();
         assert!(row[1..].iter().all(|value| value.to_bits() == f64::NAN.to_bits()));
     }
 
     #[test]
     fn values_out_of_range_are_named() {
-        let shape = shape(Missing::Impute, true);
-        assert_eq!(told_of(shape.check(vec![1.0, 2.0, 50.5], &[])), "feature bmi is 50.5, expected 0 to 50");
-        assert_eq!(told_of(shape.check(vec![1.0, f64::INFINITY, 1.0], &[])), "feature sex is not finite");
+        let shape = shape(MissingValues::Impute, true);
+        assert_eq!(message_of(shape.check(vec![1.0, 2.0, 50.5], &[])), "feature bmi is 50.5, expected 0 to 50");
+        assert_eq!(message_of(shape.check(vec![1.0, f64::INFINITY, 1.0], &[])), "feature sex is not finite");
         assert!(shape.check(vec![1.0, 2.0, f64::NAN], &[]).is_ok(), "a missing value is in every range");
     }
 }

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use forebay_registry::ModelSettings;
 use forebay_runtime::{Layers, Problems, duration};
 use serde::Deserialize;
 
-use crate::split::Split;
+use crate::traffic_split::TrafficSplit;
 
 /// What happens to missing values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Missing {
+pub enum MissingValues {
     /// Filled in by the version's preprocessing artefact or its model, where one of them does that.
     Impute,
     /// Refused, whatever the version can do.
@@ -21,10 +22,10 @@ pub enum Missing {
 /// `[preprocessing]`; `settings.toml` says what each key means.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Preprocessing {
+pub struct PreprocessingSettings {
     /// What happens to missing values.
-    pub missing: Missing,
-    /// Longest wait of a moved Production for the prediction replicas.
+    pub missing: MissingValues,
+    /// How long a new Production version waits for the prediction replicas, at most.
     #[serde(with = "duration")]
     pub gate: Duration,
     /// Versions and weights by model.
@@ -33,19 +34,22 @@ pub struct Preprocessing {
     pub ranges: BTreeMap<String, BTreeMap<String, (f64, f64)>>,
 }
 
-/// Everything this service reads beside the shared sections.
+/// The sections that this service reads in addition to the common ones.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The only section.
-    pub preprocessing: Preprocessing,
-    /// `preprocessing.split`, read.
-    pub(crate) splits: BTreeMap<String, Split>,
+    /// The section `[models]`.
+    pub models: ModelSettings,
+    /// The section `[preprocessing]`.
+    pub preprocessing: PreprocessingSettings,
+    /// `preprocessing.split`, parsed.
+    pub(crate) splits: BTreeMap<String, TrafficSplit>,
 }
 
 impl Settings {
     /// Reads and checks the section; what is wrong goes to `problems`.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
-        let preprocessing = layers.section::<Preprocessing>("preprocessing", problems)?;
+        let models = ModelSettings::read(layers, problems);
+        let preprocessing = layers.section::<PreprocessingSettings>("preprocessing", problems)?;
         for (model, ranges) in &preprocessing.ranges {
             for (feature, (low, high)) in
                 ranges.iter().filter(|(_, (low, high))| low.partial_cmp(high).is_none_or(|order| order.is_gt()))
@@ -56,12 +60,12 @@ impl Settings {
         }
         let mut splits = BTreeMap::new();
         for (model, text) in &preprocessing.split {
-            match Split::parse(text) {
+            match TrafficSplit::parse(text) {
                 Ok(split) => drop(splits.insert(model.clone(), split)),
                 Err(why) => problems.add(format!("preprocessing.split.{model}"), why),
             }
         }
-        Some(Self { preprocessing, splits })
+        Some(Self { models: models?, preprocessing, splits })
     }
 }
 
@@ -79,7 +83,7 @@ mod tests {
         let (settings, problems) = read("");
         assert_eq!(problems, [""; 0]);
         let section = settings.unwrap().preprocessing;
-        assert_eq!(section.missing, Missing::Impute);
+        assert_eq!(section.missing, MissingValues::Impute);
         assert!(section.ranges.is_empty() && section.split.is_empty());
         assert_eq!(section.gate, Duration::from_secs(30));
     }

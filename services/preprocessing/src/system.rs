@@ -7,18 +7,16 @@ use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::{Inlet, Mesh, ModelDirectory, StageScope};
 use forebay_contract::edges::{FEATURES, REQUESTS, RESULTS};
 use forebay_contract::{Request, Stage};
-use forebay_model::{Registry, RegistryWatch};
+use forebay_registry::{Registry, RegistryWatch, webhook};
 use forebay_runtime::{Drain, Host, StartError};
 
 use crate::actors::{Incoming, Preparer};
-use crate::catalog::Catalog;
-use crate::gate::Gate;
+use crate::catalog::{CatalogPolicy, ModelCatalog};
 pub use crate::outlets::Outlets;
-use crate::refresh::{Call, Read, Refresher};
-use crate::registry::registry_options;
-use crate::row::Rules;
+use crate::promotion::PromotionGate;
+use crate::refresh::{RefreshState, Refresher, WakeReason};
+use crate::row::RowRules;
 use crate::settings::Settings;
-use crate::table::Policy;
 
 /// Builds the stage on the given edges.
 ///
@@ -31,7 +29,7 @@ pub fn stage(
     outlets: Outlets,
     directory: &ModelDirectory,
 ) -> Result<Inlet<Request>, StartError> {
-    let catalog = Catalog::default();
+    let catalog = ModelCatalog::default();
     refresh(settings, host, &catalog, directory)?;
     let scope = StageScope::new(host, Stage::Preprocessing, &host.settings().topics.requests);
     let component = host.lifecycle().register("preprocessing preparer");
@@ -42,35 +40,43 @@ pub fn stage(
 }
 
 /// Starts the thread that reads the registry; its webhook and the model directory wake it.
-fn refresh(settings: &Settings, host: &Host, catalog: &Catalog, directory: &ModelDirectory) -> Result<(), StartError> {
-    let (models, section) = (&host.settings().models, &settings.preprocessing);
-    let (call, calls) = channel();
-    for (notifier, why) in [(host.registry_notifier(), Call::Registry), (directory.changes(), Call::ModelDirectory)] {
-        let call = call.clone();
+fn refresh(
+    settings: &Settings,
+    host: &Host,
+    catalog: &ModelCatalog,
+    directory: &ModelDirectory,
+) -> Result<(), StartError> {
+    let (models, section) = (&settings.models, &settings.preprocessing);
+    webhook::serve(host, models);
+    let (wake_up, wakes) = channel();
+    for (notifier, why) in
+        [(host.registry_notifier(), WakeReason::Registry), (directory.changes(), WakeReason::Directory)]
+    {
+        let wake_up = wake_up.clone();
         // without the thread the process is on its way out
-        notifier.on_notify(move || _ = call.send(why));
+        notifier.on_notify(move || _ = wake_up.send(why));
     }
-    let options = registry_options(models);
+    let options = models.registry_options();
     let component = host.lifecycle().register("preprocessing model registry");
     let refresher = Refresher {
         catalog: catalog.clone(),
         watch: RegistryWatch::new(move || Registry::open_with(&options), models.refresh),
-        calls,
+        wakes,
         directory: directory.clone(),
-        gate: Gate::new(section.gate),
-        policy: Policy {
+        gate: PromotionGate::new(section.gate),
+        policy: CatalogPolicy {
             model: models.name.clone(),
             stage: models.stage.clone(),
-            rules: Rules::from(section),
+            rules: RowRules::from(section),
             splits: settings.splits.clone(),
         },
-        shown: models.shown(),
+        location: models.shown(),
         read_at: host.metrics().registry_read("preprocessing"),
         lifecycle: host.lifecycle().clone(),
         heartbeat: component.heartbeat(),
         component,
         longest_read: models.longest_read(),
-        read: Read::default(),
+        state: RefreshState::default(),
     };
     refresher.spawn().map_err(StartError::failed)
 }

@@ -16,6 +16,7 @@ use forebay_testkit::registry::{self, URL as REGISTRY, copied};
 use forebay_testkit::{context, probe, settings};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+const NAMES: [&str; 10] = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"];
 
 /// The running stage and what leaves it.
 struct Probe {
@@ -55,6 +56,21 @@ impl Probe {
     fn default_version(&self) -> u32 {
         let _acked = self.deliver(vec![item(vec![1.0; 10], "", PATIENCE)]);
         self.features.recv_timeout(PATIENCE).unwrap().items[0].payload.version
+    }
+
+    /// Repeats a row until it is refused.
+    fn until_refused(&self, row: Vec<f64>, version: &str) {
+        let started = std::time::Instant::now();
+        loop {
+            let acked = self.deliver(vec![item(row.clone(), version, PATIENCE)]);
+            assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+            let refused = self.results.try_iter().any(|batch| !batch.items.is_empty());
+            if self.features.try_iter().all(|batch| batch.items.is_empty()) && refused {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "the row was never refused");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn until(&self, version: u32) {
@@ -120,6 +136,13 @@ fn a_mixed_batch_leaves_whole_by_two_outlets() {
     let probe = start(REGISTRY, &[]);
     // what comes before the registry is read leaves in parts
     probe.until(2);
+    // what version 1 does with missing values is known to its model alone
+    probe.directory.describe("diabetes", 1, NAMES.map(str::to_owned).to_vec(), false);
+    let states = [1, 2, 3].map(|version| has(version, LoadState::Ready)).to_vec();
+    probe.directory.report("diabetes", Some(2), states);
+    let mut gap = vec![1.0; 10];
+    gap[0] = f64::NAN;
+    probe.until_refused(gap, "v1");
     let sound = vec![1.0; 10];
     let mut gap = sound.clone();
     gap[2] = f64::NAN;
@@ -283,6 +306,106 @@ fn who_asks_for_nothing_is_shared_out_by_the_split() {
     assert_eq!(seen[0], seen[1]);
     let threes = seen[0].iter().filter(|version| **version == 3).count();
     assert!((60..140).contains(&threes) && seen[0].iter().all(|version| [1, 3].contains(version)), "{threes}");
+}
+
+/// Rewrites the MLmodel of a version without its signature.
+fn without_signature(registry: &tempfile::TempDir, version: u32) {
+    let path = registry.path().join(format!("diabetes/{version}/MLmodel"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (text, _) = text.split_once("signature:").unwrap();
+    std::fs::write(&path, text).unwrap();
+}
+
+#[test]
+fn a_version_without_a_signature_answers_once_the_directory_has_its_names() {
+    let _system = System::new();
+    let registry = copied();
+    without_signature(&registry, 3);
+    let probe = start(&format!("file:{}", registry.path().display()), &["models.refresh=1h"]);
+    probe.until(2);
+    let named = |version: &str| {
+        let mut item = item(vec![7.0], version, PATIENCE);
+        item.payload.names = vec!["only".to_owned()];
+        item
+    };
+    let _acked = probe.deliver(vec![item(vec![1.0; 10], "v3", PATIENCE)]);
+    let features = probe.features.recv_timeout(PATIENCE).unwrap();
+    let pinned = &features.items[0].payload;
+    assert_eq!((pinned.version, pinned.fallback_from.as_str()), (2, "v3"), "production answers");
+
+    probe.directory.report("diabetes", Some(2), vec![has(2, LoadState::Ready), has(3, LoadState::Loading)]);
+    std::thread::sleep(Duration::from_millis(100));
+    let _acked = probe.deliver(vec![item(vec![1.0; 10], "v3", PATIENCE)]);
+    assert_eq!(probe.features.recv_timeout(PATIENCE).unwrap().items[0].payload.version, 2, "it is still loading");
+
+    probe.directory.describe("diabetes", 3, vec!["only".to_owned()], true);
+    probe.directory.report("diabetes", Some(2), vec![has(2, LoadState::Ready), has(3, LoadState::Ready)]);
+    let started = std::time::Instant::now();
+    loop {
+        let _acked = probe.deliver(vec![named("v3")]);
+        if let Ok(batch) = probe.features.recv_timeout(Duration::from_millis(100))
+            && let Some(item) = batch.items.first()
+        {
+            assert_eq!((item.payload.version, item.payload.raw.as_slice()), (3, [7.0].as_slice()));
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "version 3 never answered");
+    }
+    while probe.results.try_recv().is_ok() {}
+    while probe.features.try_recv().is_ok() {}
+    let _acked = probe.deliver(vec![item(vec![1.0; 2], "v3", PATIENCE), item(vec![f64::NAN], "v3", PATIENCE)]);
+    assert!(
+        probe.features.recv_timeout(PATIENCE).unwrap().items[0].payload.raw[0].is_nan(),
+        "it fills in what is missing"
+    );
+    let results = probe.results.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(failure(&results.items[0].payload).1, "expected 1 features (only), got 2");
+}
+
+#[test]
+fn a_production_without_a_signature_makes_the_stage_ready_when_it_is_loaded() {
+    let _system = System::new();
+    let registry = copied();
+    for version in 1..=3 {
+        without_signature(&registry, version);
+    }
+    let probe = start(&format!("file:{}", registry.path().display()), &["models.refresh=1h"]);
+    let acked = probe.deliver(vec![item(vec![1.0; 10], "", PATIENCE)]);
+    assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+    let results = probe.results.recv_timeout(PATIENCE).unwrap();
+    let expected = ("model_unavailable", "no version of model \"diabetes\" can be used");
+    assert_eq!(failure(&results.items[0].payload), expected);
+    let ready = || probe.host.lifecycle().components().into_iter().all(|component| component.unready.is_none());
+    assert!(!ready());
+    probe.directory.describe("diabetes", 2, NAMES.map(str::to_owned).to_vec(), true);
+    probe.directory.report("diabetes", Some(2), vec![has(2, LoadState::Ready)]);
+    let started = std::time::Instant::now();
+    while !ready() {
+        assert!(started.elapsed() < PATIENCE, "the stage never became ready");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    while probe.features.try_recv().is_ok() {}
+    let _acked = probe.deliver(vec![item(vec![1.0; 10], "", PATIENCE)]);
+    assert_eq!(probe.features.recv_timeout(PATIENCE).unwrap().items[0].payload.version, 2);
+}
+
+#[test]
+fn a_version_that_no_replica_can_load_is_replaced() {
+    let _system = System::new();
+    let probe = start(REGISTRY, &[]);
+    probe.until(2);
+    probe.directory.report("diabetes", Some(2), vec![has(2, LoadState::Ready), has(3, LoadState::Failed)]);
+    let started = std::time::Instant::now();
+    loop {
+        let _acked = probe.deliver(vec![item(vec![1.0; 10], "v3", PATIENCE)]);
+        let batch = probe.features.recv_timeout(PATIENCE).unwrap();
+        let pinned = &batch.items[0].payload;
+        if (pinned.version, pinned.fallback_from.as_str()) == (2, "v3") {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "version 3 goes on answering");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// How long the arbiter may stand still; idle, it beats once a second.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use forebay_model::{Body, Credentials, MlflowClient, RegistryError, RegistryOptions, TlsOptions, Verb};
+use forebay_registry::{Body, MlflowClient, RegistryCredentials, RegistryError, RegistryOptions, TlsOptions, Verb};
 use serde_json::{Value, json};
 
 use crate::model_folder::Files;
@@ -76,7 +76,7 @@ impl Tracking {
             client_cert: access.client_cert.clone(),
             insecure: access.insecure_tls,
         };
-        let credentials = Credentials::of(&access.username, &access.password, &access.token);
+        let credentials = RegistryCredentials::of(&access.username, &access.password, &access.token);
         let options = RegistryOptions { credentials, tls, ..RegistryOptions::new(url.trim_end_matches('/')) };
         let client = MlflowClient::new(&options).map_err(|e| e.to_string())?;
         let path = format!("/api/2.0/mlflow/experiments/get-by-name?experiment_name={}", encode(&access.experiment));

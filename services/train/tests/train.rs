@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use forebay_model::{Registry, Rows, Task, load_folder};
+use forebay_model::{Rows, Task, load_folder};
+use forebay_registry::Registry;
 use serde_json::Value;
 
 const QUICK: [&str; 6] = ["--epochs", "4", "--hidden", "8", "--folds", "3"];
@@ -164,7 +165,7 @@ fn a_folder_registry_gets_the_next_version() {
     assert_eq!(view.versions.iter().map(|v| v.version).collect::<Vec<_>>(), [1, 2]);
     assert_eq!((view.aliases["champion"], view.resolve(None).unwrap().version), (2, 2));
     assert_eq!(view.version(1).unwrap().stage.as_deref(), Some("Archived"));
-    assert_eq!(registry.load("diabetes", 2).unwrap().signature.features[2], "bmi");
+    assert_eq!(registry.load("diabetes", 2, forebay_model::open).unwrap().signature.features[2], "bmi");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! and the state of every prediction replica. In one process the stages share one model directory; between processes the
 //! compacted topic `forebay.models` keeps their boards equal.
 
+mod generations;
 mod metrics;
 mod replica_table;
 mod row_formats;
@@ -15,6 +16,7 @@ use forebay_runtime::{Host, Notifier};
 use parking_lot::Mutex;
 use prost::Message;
 
+pub use generations::SeenGenerations;
 use metrics::DirectoryMetrics;
 use replica_table::ReplicaTable;
 use row_formats::RowFormats;

@@ -26,7 +26,7 @@ mod permits;
 mod scope;
 
 pub use ack::{Ack, AckOutcome, Delivery};
-pub use directory::{EXPIRY, HEARTBEAT, ModelDirectory, ReadyCount};
+pub use directory::{EXPIRY, HEARTBEAT, ModelDirectory, ReadyCount, SeenGenerations};
 pub use events::{EdgeEvents, NoEvents};
 pub use mesh::{EdgePayload, Mesh, Stages};
 pub use outlet::{Inlet, Outlet};

@@ -8,7 +8,8 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use forebay_model::{LoadedVersion, Registry, Rows, load_folder, sample};
+use forebay_model::{LoadedVersion, Rows, load_folder, open};
+use forebay_registry::{Registry, sample};
 
 const BATCHES: [usize; 4] = [1, 16, 64, 256];
 
@@ -41,9 +42,9 @@ fn bench_model(c: &mut Criterion, name: &str, loaded: &LoadedVersion, rows: &[f6
 fn benches(c: &mut Criterion) {
     let rows = diabetes();
     let registry = Registry::open("sample").unwrap();
-    let forest = registry.load(sample::MODEL, 1).unwrap();
+    let forest = registry.load(sample::MODEL, 1, open).unwrap();
     bench_model(c, "forest of 100 unlimited trees", &forest, &rows);
-    let net = registry.load(sample::MODEL, 3).unwrap();
+    let net = registry.load(sample::MODEL, 3, open).unwrap();
     bench_model(c, "net 10-64-64-1", &net, &rows);
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     // raw units: the rows are stretched to the models' inputs, so that splits are exercised
@@ -52,7 +53,7 @@ fn benches(c: &mut Criterion) {
     bench_model(c, "histogram boosting, 40 trees", &histogram, &raw);
     let boosting = load_folder(&golden.join("classes/gbr_depth_one")).unwrap();
     bench_model(c, "gradient boosting, 20 stumps", &boosting, &raw);
-    c.bench_function("load the forest", |b| b.iter(|| registry.load(sample::MODEL, 1).unwrap()));
+    c.bench_function("load the forest", |b| b.iter(|| registry.load(sample::MODEL, 1, open).unwrap()));
 }
 
 criterion_group!(all, benches);

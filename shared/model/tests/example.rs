@@ -4,7 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use forebay_model::{ExampleError, Registry, Tolerance, load_folder, sample};
+use forebay_model::{ExampleError, Tolerance, load_folder, open};
+use forebay_registry::{Registry, sample};
 use serde_json::{Value, json};
 
 fn golden(folder: &str) -> Vec<PathBuf> {
@@ -71,7 +72,7 @@ fn every_model_agrees_with_its_origin_and_none_with_another() {
 #[test]
 fn the_sample_agrees_with_its_origins() {
     let registry = Registry::open("sample").unwrap();
-    let message = |version| registry.load(sample::MODEL, version).unwrap().check_example().unwrap().to_string();
+    let message = |version| registry.load(sample::MODEL, version, open).unwrap().check_example().unwrap().to_string();
     assert_eq!(message(1), "5 rows equal to the bit");
     assert!(
         message(2).starts_with("5 rows equal, at most ") && message(2).ends_with("2e-6 x (1 + value))"),

@@ -1,22 +1,29 @@
-//! The admin endpoint: `/health/live`, `/health/ready`, `/metrics` and the webhook of the model registry. It has a
-//! separate port and thread, so that it answers however busy the HTTP endpoint for requests is.
+//! The admin endpoint: `/health/live`, `/health/ready`, `/metrics` and the routes that services add. It has a separate
+//! port and thread, so that it answers however busy the HTTP endpoint for requests is.
+
+mod routes;
 
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use actix_web::http::Method;
 use actix_web::http::StatusCode;
-use actix_web::http::header::ACCEPT;
-use actix_web::web::{Data, get, post};
+use actix_web::http::header::{ACCEPT, HeaderName, HeaderValue};
+use actix_web::web::{Data, Payload, get, to};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use serde_json::json;
+
+pub use routes::{AdminRoutes, PostRequest, PostResponse};
 
 use crate::host::StartError;
 use crate::lifecycle::{ComponentState, Lifecycle};
 use crate::metrics::Metrics;
-use crate::notifier::Notifier;
-use crate::settings::Secret;
-use crate::webhook::{self, Webhook};
 
+/// The largest body of a request to a route that a service added, in bytes.
+const LARGEST_BODY: usize = 256 * 1024;
+/// How long such a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(10);
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -59,11 +66,10 @@ impl AdminServer {
     /// # Errors
     /// When the address cannot be listened on.
     pub fn start(listen: SocketAddr, lifecycle: &Lifecycle, metrics: &Metrics) -> Result<Self, AdminError> {
-        Self::start_with(listen, lifecycle, metrics, &Notifier::new(), &Secret::default())
+        Self::start_with(listen, lifecycle, metrics, &AdminRoutes::default())
     }
 
-    /// As [`AdminServer::start`]; webhooks of the model registry, signed with `secret` unless it is empty, wake those
-    /// who listen to `wake`.
+    /// As [`AdminServer::start`], with the routes that services have added or will add.
     ///
     /// # Errors
     /// When the address cannot be listened on.
@@ -71,23 +77,22 @@ impl AdminServer {
         listen: SocketAddr,
         lifecycle: &Lifecycle,
         metrics: &Metrics,
-        notifier: &Notifier,
-        secret: &Secret,
+        routes: &AdminRoutes,
     ) -> Result<Self, AdminError> {
         let wrong = |source| AdminError { address: listen, source };
         let state = Data::new(AdminState { lifecycle: lifecycle.clone(), metrics: metrics.clone() });
-        let hook = Data::new(Webhook::new(notifier.clone(), secret.clone()));
+        let routes = Data::new(routes.clone());
         // std's listener sets SO_REUSEADDR but not SO_REUSEPORT, so a second process cannot listen as well.
         let listener = TcpListener::bind(listen).map_err(wrong)?;
         let address = listener.local_addr().map_err(wrong)?;
         let app = move || {
             App::new()
                 .app_data(state.clone())
-                .app_data(hook.clone())
+                .app_data(routes.clone())
                 .route("/health/live", get().to(live))
                 .route("/health/ready", get().to(ready))
                 .route("/metrics", get().to(scrape))
-                .route(webhook::ROUTE, post().to(webhook::notified))
+                .default_service(to(added))
         };
         let server = HttpServer::new(app).workers(1).disable_signals().shutdown_timeout(1).listen(listener);
         let server = server.map_err(wrong)?.run();
@@ -139,6 +144,38 @@ async fn scrape(request: HttpRequest, state: Data<AdminState>) -> HttpResponse {
         Ok(text) => HttpResponse::Ok().content_type(kind).body(text),
         Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
     }
+}
+
+/// Answers with the route that a service added for the path.
+async fn added(request: HttpRequest, payload: Payload, routes: Data<AdminRoutes>) -> HttpResponse {
+    let path = request.path();
+    if !routes.has(path) {
+        return HttpResponse::NotFound().finish();
+    }
+    if request.method() != Method::POST {
+        return HttpResponse::MethodNotAllowed().finish();
+    }
+    let body = match actix_rt::time::timeout(BODY_TIME, payload.to_bytes_limited(LARGEST_BODY)).await {
+        Ok(Ok(Ok(body))) => body,
+        Ok(Ok(Err(_))) => return refused(StatusCode::BAD_REQUEST, "the body cannot be read"),
+        Ok(Err(_)) => return refused(StatusCode::PAYLOAD_TOO_LARGE, "the body has more than 256 KiB"),
+        Err(_) => return refused(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
+    };
+    let text = |(name, value)| Some((HeaderName::as_str(name), HeaderValue::to_str(value).ok()?));
+    let headers: Vec<(&str, &str)> = request.headers().iter().filter_map(text).collect();
+    let posted = PostRequest { headers: &headers, body: &body, peer: request.peer_addr() };
+    match routes.answer(path, &posted) {
+        Some(response) => HttpResponse::build(status(response.status)).json(response.body),
+        None => HttpResponse::NotFound().finish(),
+    }
+}
+
+fn refused(status: StatusCode, why: &str) -> HttpResponse {
+    HttpResponse::build(status).json(json!({ "error": why }))
+}
+
+fn status(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 fn code(good: bool) -> StatusCode {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::admin::AdminRoutes;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::notifier::Notifier;
@@ -22,6 +23,7 @@ pub struct Host {
     admin: Option<SocketAddr>,
     replica: Arc<str>,
     registry_notifier: Notifier,
+    admin_routes: AdminRoutes,
 }
 
 impl Host {
@@ -35,7 +37,8 @@ impl Host {
     ) -> Self {
         metrics.watch(&lifecycle);
         let (shared, replica, registry_notifier) = (Arc::new(shared), replica_name(process).into(), Notifier::new());
-        Self { process, shared, lifecycle, metrics, telemetry, admin: None, replica, registry_notifier }
+        let admin_routes = AdminRoutes::default();
+        Self { process, shared, lifecycle, metrics, telemetry, admin: None, replica, registry_notifier, admin_routes }
     }
 
     /// A host without an admin endpoint, signals or export, for tests of a system.
@@ -63,6 +66,11 @@ impl Host {
     /// Notified when the model registry has changed, by its webhook. Stages that watch the registry subscribe to it.
     pub fn registry_notifier(&self) -> &Notifier {
         &self.registry_notifier
+    }
+
+    /// Routes of the admin endpoint that services add.
+    pub fn admin_routes(&self) -> &AdminRoutes {
+        &self.admin_routes
     }
 
     /// The settings that all services share.

@@ -55,8 +55,7 @@ where
     let shared: &CommonSettings = host.settings();
     let (listen, deadline) = (shared.admin.listen, shared.delivery.drain);
     let lifecycle = host.lifecycle().clone();
-    let (notifier, secret) = (host.registry_notifier(), &shared.models.webhook_secret);
-    let admin = AdminServer::start_with(listen, &lifecycle, host.metrics(), notifier, secret)?;
+    let admin = AdminServer::start_with(listen, &lifecycle, host.metrics(), host.admin_routes())?;
     watch_signals(&lifecycle, deadline).map_err(StartError::failed)?;
     lifecycle.watch_stalls(shared.admin.stall_after).map_err(StartError::failed)?;
     let host = host.with_admin(admin.address());

@@ -46,9 +46,8 @@ mod notifier;
 mod process;
 mod settings;
 mod telemetry;
-mod webhook;
 
-pub use admin::{AdminError, AdminServer};
+pub use admin::{AdminError, AdminRoutes, AdminServer, PostRequest, PostResponse};
 pub use circuit_breaker::{CircuitAdmission, CircuitBreaker, CircuitPolicy};
 pub use cli::{
     Command, ConfigCommand, LoadedSettings, ServiceSpec, SettingsArgs, check_health, load_settings, service,
@@ -67,7 +66,7 @@ pub use process::Process;
 pub use prometheus_client;
 pub use settings::{
     AdminSettings, COMMON_DEFAULTS, CommonSettings, DefaultSettings, DeliverySettings, EventHubs, KafkaSettings,
-    Layers, LogFormat, LogSettings, ModelSettings, Problems, RabbitMqSettings, Secret, SecurityProtocol, SettingOrigin,
+    Layers, LogFormat, LogSettings, Problems, RabbitMqSettings, Secret, SecurityProtocol, SettingOrigin,
     SettingProblem, SettingsError, TelemetrySettings, TopicSettings, duration, shown, size, without_password,
 };
 pub use telemetry::{

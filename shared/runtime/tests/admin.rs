@@ -4,14 +4,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use forebay_runtime::{
-    AdminServer, CommonSettings, Host, Lifecycle, Metrics, Notifier, Process, Secret, StageMetrics, StartError,
-    Telemetry, TraceContext, check_health,
+    AdminRoutes, AdminServer, CommonSettings, Host, Lifecycle, Metrics, PostResponse, Process, StageMetrics,
+    StartError, Telemetry, TraceContext, check_health,
 };
 use forebay_testkit::settings;
+use serde_json::json;
 
 /// Requests from another thread, because the server runs on this one.
 async fn get(address: SocketAddr, path: &'static str) -> (u16, String) {
@@ -187,7 +187,7 @@ async fn post(address: SocketAddr, headers: &'static str, body: String) -> (u16,
     let request = move || {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let head = format!("POST /webhooks/mlflow HTTP/1.0\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
+        let head = format!("POST /posted HTTP/1.0\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
         stream.write_all(head.as_bytes()).unwrap();
         // a refusal may come, and close the connection, before all of a large body is written
         let _ = stream.write_all(body.as_bytes());
@@ -199,41 +199,20 @@ async fn post(address: SocketAddr, headers: &'static str, body: String) -> (u16,
     tokio::task::spawn_blocking(request).await.unwrap()
 }
 
-/// Receives once after any number of changes.
-fn watcher_of(notifier: &Notifier) -> Receiver<()> {
-    let (change, changes) = sync_channel(1);
-    notifier.on_notify(move || _ = change.try_send(()));
-    changes
-}
-
 #[actix_rt::test]
-async fn a_webhook_wakes_those_who_watch_the_registry() {
-    let (lifecycle, metrics, notifier) = (Lifecycle::new(), Metrics::new(), Notifier::new());
-    let server = AdminServer::start_with(anywhere(), &lifecycle, &metrics, &notifier, &Secret::default()).unwrap();
-    let notice = || r#"{"entity": "model_version_alias", "action": "created"}"#.to_owned();
-    assert_eq!(post(server.address(), "", notice()).await.0, 404, "nothing watches");
-    let watcher = watcher_of(&notifier);
-    assert_eq!(post(server.address(), "", notice()).await.0, 202);
-    assert!(watcher.try_recv().is_ok());
-    assert_eq!(post(server.address(), "", "{not json".to_owned()).await.0, 202, "what it says does not matter");
-    assert!(watcher.try_recv().is_ok());
+async fn posts_reach_the_route_that_a_service_added() {
+    let (lifecycle, metrics, routes) = (Lifecycle::new(), Metrics::new(), AdminRoutes::default());
+    let server = AdminServer::start_with(anywhere(), &lifecycle, &metrics, &routes).unwrap();
+    assert_eq!(post(server.address(), "", "{}".to_owned()).await.0, 404, "there is no route");
+    routes.post("/posted", |request| {
+        let body =
+            json!({ "length": request.body.len(), "header": request.header("x-one"), "peer": request.peer.is_some() });
+        PostResponse { status: 202, body }
+    });
+    let (status, body) = post(server.address(), "X-One: 1\r\n", "{not json".to_owned()).await;
+    assert_eq!((status, body.as_str()), (202, r#"{"header":"1","length":9,"peer":true}"#));
+    assert_eq!(get(server.address(), "/posted").await.0, 405);
     let (status, body) = post(server.address(), "", "x".repeat(300 * 1024)).await;
     assert_eq!(status, 413, "{body}");
-    assert!(watcher.try_recv().is_err());
-    server.stop().await;
-}
-
-#[actix_rt::test]
-async fn with_a_secret_unsigned_webhooks_are_refused() {
-    let (lifecycle, metrics, notifier) = (Lifecycle::new(), Metrics::new(), Notifier::new());
-    let secret = Secret::new("s3cret".to_owned());
-    let server = AdminServer::start_with(anywhere(), &lifecycle, &metrics, &notifier, &secret).unwrap();
-    let watcher = watcher_of(&notifier);
-    let (status, body) = post(server.address(), "", "{}".to_owned()).await;
-    assert!(status == 401 && body.contains("X-MLflow-Signature"), "{status} {body}");
-    let forged = "X-MLflow-Signature: v1,AAAA\r\nX-MLflow-Timestamp: 1\r\nX-MLflow-Delivery-Id: d\r\n";
-    let (status, body) = post(server.address(), forged, "{}".to_owned()).await;
-    assert!(status == 401 && body.contains("X-MLflow-Timestamp"), "{status} {body}");
-    assert!(watcher.try_recv().is_err());
     server.stop().await;
 }

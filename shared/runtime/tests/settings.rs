@@ -235,6 +235,14 @@ fn kafka_options_may_be_written_quoted_nested_or_with_underscores() {
     assert_eq!(options, [("enable.idempotence", "true"), ("linger.ms", "5"), ("security.protocol", "ssl")]);
 }
 
+/// The keys of the section `[models]` that have legacy variables.
+#[derive(Deserialize)]
+struct Models {
+    name: String,
+    stage: String,
+    registry: String,
+}
+
 #[test]
 fn legacy_variables_still_work() {
     let environment = [
@@ -251,8 +259,9 @@ fn legacy_variables_still_work() {
     let (shared, _, redis) = read(&layers).unwrap();
     assert_eq!((shared.kafka.brokers.as_str(), shared.kafka.consumer_group.as_str()), ("x:9093", "inference-consumer"));
     assert_eq!(redis.url.expose(), "redis://redis-master.mlflow:6379");
-    assert_eq!((shared.models.name.as_str(), shared.models.stage.as_str()), ("m", "Staging"));
-    assert_eq!(shared.models.registry, "http://mlflow:5000");
+    let models: Models = layers.section("models", &mut layers.problems()).unwrap();
+    assert_eq!((models.name.as_str(), models.stage.as_str()), ("m", "Staging"));
+    assert_eq!(models.registry, "http://mlflow:5000");
     assert!(shared.event_hubs.enabled && shared.event_hubs.name == "hub");
     assert_eq!((shared.topics.requests_in.as_str(), shared.topics.results_out.as_str()), ("hub", "hub-results"));
     assert!(!format!("{:?}", shared.event_hubs).contains("abc"));

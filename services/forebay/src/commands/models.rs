@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use forebay_model::{ModelView, Registry};
-use forebay_runtime::{CommonSettings, SettingsArgs};
+use forebay_registry::{ModelSettings, ModelView, Registry};
+use forebay_runtime::SettingsArgs;
 use serde_json::{Value, json};
 
 use super::{eprint, open_with, print};
@@ -83,28 +83,28 @@ example_output.json stands beside it, also when the answers are those: equal to 
 1e-9 for its other estimators, 2e-6 for ONNX, 1e-5 for nets.";
 
 pub(crate) fn run(args: &SettingsArgs, models: &Models) -> ExitCode {
-    let shared = match open_with(args, models.registry.as_deref()) {
-        Ok(opened) => opened.shared,
+    let settings = match open_with(args, models.registry.as_deref()) {
+        Ok(opened) => opened.settings,
         Err(code) => return code,
     };
     let done = match &models.action {
-        Action::List { folder } => list(&shared, folder.as_deref(), models.json),
-        Action::Show { model, version } => show(&shared, model, version.as_deref(), models.json),
-        Action::Check { models: which } => check(&shared, which, models.json),
+        Action::List { folder } => list(settings.models(), folder.as_deref(), models.json),
+        Action::Show { model, version } => show(settings.models(), model, version.as_deref(), models.json),
+        Action::Check { models: which } => check(settings.models(), which, models.json),
     };
     done.unwrap_or_else(|error| eprint(&error, 1))
 }
 
-fn registry(shared: &CommonSettings, folder: Option<&str>) -> Result<Registry, String> {
+fn registry(settings: &ModelSettings, folder: Option<&str>) -> Result<Registry, String> {
     match folder.map(str::parse::<ModelSource>).transpose()? {
-        None => open_registry(shared),
+        None => open_registry(settings),
         Some(ModelSource::Registry(path)) => open_folder(&path),
         Some(other) => Err(format!("{other}: is one model, not a registry; `forebay models show {other}` shows it")),
     }
 }
 
-fn list(shared: &CommonSettings, folder: Option<&str>, as_json: bool) -> Result<ExitCode, String> {
-    let registry = registry(shared, folder)?;
+fn list(settings: &ModelSettings, folder: Option<&str>, as_json: bool) -> Result<ExitCode, String> {
+    let registry = registry(settings, folder)?;
     let models = registry.models();
     if as_json {
         return Ok(print(&pretty(&Value::from(models.iter().map(view).collect::<Vec<_>>()))));
@@ -139,13 +139,13 @@ fn view(model: &ModelView) -> Value {
             "stage": version.stage,
             "aliases": aliases(model, version.version).collect::<Vec<_>>(),
             "default": default == Some(version.version),
-            "digest": forebay_model::hex(&version.digest),
+            "digest": forebay_registry::hex(&version.digest),
         })
     });
     json!({ "name": model.name, "versions": versions.collect::<Vec<_>>() })
 }
 
-fn show(shared: &CommonSettings, model: &str, version: Option<&str>, as_json: bool) -> Result<ExitCode, String> {
+fn show(settings: &ModelSettings, model: &str, version: Option<&str>, as_json: bool) -> Result<ExitCode, String> {
     let named = |requested: Option<&str>| ModelSource::Named {
         name: model.to_owned(),
         requested: requested.map(str::to_owned),
@@ -160,20 +160,20 @@ fn show(shared: &CommonSettings, model: &str, version: Option<&str>, as_json: bo
         (Err(error), None) if model.contains(['/', '\\', '.']) => return Err(error),
         (Err(_), None) => named(None),
     };
-    let shown = Inspection::of(&target.to_string(), || target.load(shared));
+    let shown = Inspection::of(&target.to_string(), || target.load(settings));
     let text = if as_json { pretty(&json!(shown)) } else { shown.page() };
     Ok(verdict(&text, shown.ok))
 }
 
-fn check(shared: &CommonSettings, which: &[String], as_json: bool) -> Result<ExitCode, String> {
+fn check(settings: &ModelSettings, which: &[String], as_json: bool) -> Result<ExitCode, String> {
     let mut all = Vec::new();
     if which.is_empty() {
-        every(&open_registry(shared)?, as_json, &mut all);
+        every(&open_registry(settings)?, as_json, &mut all);
     }
     for model in which {
         match model.parse::<ModelSource>() {
             Ok(ModelSource::Registry(path)) => every(&open_folder(&path)?, as_json, &mut all),
-            Ok(target) => tell(Inspection::of(model, || target.load(shared)), as_json, &mut all),
+            Ok(source) => tell(Inspection::of(model, || source.load(settings)), as_json, &mut all),
             Err(error) => tell(Inspection::of(model, || Err(error)), as_json, &mut all),
         }
     }
@@ -187,7 +187,8 @@ fn every(registry: &Registry, quiet: bool, all: &mut Vec<Inspection>) {
     for model in registry.models() {
         for version in &model.versions {
             let name = format!("{} v{}", model.name, version.version);
-            let load = || registry.load(&model.name, version.version).map_err(|error| error.to_string());
+            let load =
+                || registry.load(&model.name, version.version, forebay_model::open).map_err(|error| error.to_string());
             tell(Inspection::of(&name, load), quiet, all);
         }
     }

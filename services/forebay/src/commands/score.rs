@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay_model::LoadedVersion;
-use forebay_preprocessing::Rules;
+use forebay_preprocessing::RowRules;
 use forebay_runtime::SettingsArgs;
 
 use super::{eprint, open_with};
@@ -83,8 +83,8 @@ pub(crate) fn run(args: &SettingsArgs, score: &Score) -> ExitCode {
         Ok(opened) => opened,
         Err(code) => return code,
     };
-    let rules = Rules::from(&opened.settings.preprocessing.preprocessing);
-    let loaded = match score.model.parse::<ModelSource>().and_then(|target| target.load(&opened.shared)) {
+    let rules = RowRules::from(&opened.settings.preprocessing.preprocessing);
+    let loaded = match score.model.parse::<ModelSource>().and_then(|source| source.load(opened.settings.models())) {
         Ok(loaded) => loaded,
         Err(error) => return eprint(&error, 1),
     };
@@ -95,7 +95,7 @@ pub(crate) fn run(args: &SettingsArgs, score: &Score) -> ExitCode {
 }
 
 impl Score {
-    fn all(&self, loaded: LoadedVersion, rules: &Rules) -> Result<ExitCode, String> {
+    fn all(&self, loaded: LoadedVersion, rules: &RowRules) -> Result<ExitCode, String> {
         let named = if self.input == "-" { "the input" } else { &self.input };
         let within = |error: String| format!("{named}: {error}");
         let mut source = RowSource::open(&self.input)?;

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use forebay_contract::{ErrorCode, Problem};
 use forebay_ingestion::parse::parse_line;
 use forebay_model::{LoadedVersion, ModelError, PrepareError, Rows, Scores};
-use forebay_preprocessing::{RowShape, Rules};
+use forebay_preprocessing::{RowRules, RowShape};
 
 use super::chunk::{Chunk, Fields};
 use super::row_counts::RowCounts;
@@ -35,7 +35,7 @@ pub(super) struct Scored {
 type RowOutcome = Result<(), Problem>;
 
 impl Scorer {
-    pub(crate) fn new(loaded: LoadedVersion, columns: Option<Columns>, rules: &Rules) -> Self {
+    pub(crate) fn new(loaded: LoadedVersion, columns: Option<Columns>, rules: &RowRules) -> Self {
         let signature = &loaded.signature;
         let shape = RowShape::new(&loaded.name, signature.features.clone(), loaded.accepts_missing, rules);
         let labels = labels_as_json(&signature.labels);

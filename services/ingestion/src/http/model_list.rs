@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use forebay_bus::ModelDirectory;
 use forebay_contract::{BreakerState, LoadState, ModelView, ReplicaState, RowFormat, VersionState, ViewVersion};
-use forebay_runtime::ModelSettings;
+use forebay_registry::ModelSettings;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -124,13 +124,13 @@ impl ModelListing {
 
     /// The version that the registry names for requests that name none.
     fn wanted(&self, view: &ModelView) -> Option<u32> {
-        let versions = view.versions.iter().map(|listed| forebay_model::VersionView {
+        let versions = view.versions.iter().map(|listed| forebay_registry::VersionView {
             version: listed.version,
             stage: (!listed.stage.is_empty()).then(|| listed.stage.clone()),
             flavor: listed.flavor.clone(),
             digest: listed.digest.as_ref().try_into().unwrap_or_default(),
         });
-        let view = forebay_model::ModelView {
+        let view = forebay_registry::ModelView {
             name: view.model.clone(),
             generation: view.generation,
             versions: versions.collect(),
@@ -199,7 +199,8 @@ mod tests {
     use super::*;
 
     fn listing(directory: &ModelDirectory) -> ModelListing {
-        ModelListing::new(directory.clone(), settings(&[]).flags(&["models.name=m"]).common().models)
+        let models = settings(&[]).flags(&["models.name=m"]).read(ModelSettings::read).unwrap();
+        ModelListing::new(directory.clone(), models)
     }
 
     fn view(production: u32) -> ModelView {

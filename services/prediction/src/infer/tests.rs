@@ -34,6 +34,12 @@ fn ask(fake_versions: &FakeVersions, version: u32, firsts: &[f64]) -> Vec<Result
 }
 
 #[test]
+fn missing_values_are_rejected_by_a_version_that_does_not_fill_them_in() {
+    let rejected = ask(&three(), 1, &[f64::NAN]).remove(0).unwrap_err();
+    assert!(rejected.contains("v1 cannot fill in missing features"), "{rejected}");
+}
+
+#[test]
 fn one_call_answers_a_group_in_order() {
     let fake_versions = three();
     let before = fake_versions.calls(1);

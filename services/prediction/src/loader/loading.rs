@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use forebay_model::{ModelView, Registry};
+use forebay_registry::{ModelView, Registry};
 
 use super::Loader;
 use crate::loader_commands::VersionName;
@@ -34,9 +34,10 @@ impl Loader {
         let digest = view.version(number).map(|listed| listed.digest);
         let _waiting = self.heartbeat.waiting(self.models.longest_read());
         let started = Instant::now();
-        let loaded = registry.load(model, number).map_err(|error| error.to_string()).and_then(|loaded| {
-            Version::check(loaded, self.policy, self.metrics.version(model, number), versions.notifier())
-        });
+        let loaded =
+            registry.load(model, number, forebay_model::open).map_err(|error| error.to_string()).and_then(|loaded| {
+                Version::check(loaded, self.policy, self.metrics.version(model, number), versions.notifier())
+            });
         let slot = match loaded {
             Ok(version) => {
                 let (took, row_cost) = (started.elapsed(), version.row_cost());

@@ -24,7 +24,7 @@ struct Kept {
 }
 
 fn defaults() -> ModelSettings {
-    settings(&[]).common().models
+    settings(&[]).read(ModelSettings::read).unwrap()
 }
 
 fn kept(warm: Warm) -> Kept {
@@ -191,7 +191,8 @@ fn a_broken_new_production_version_does_not_take_over() {
         assert_eq!(kept.chain(version)[0], 2);
         assert!(kept.lifecycle.is_ready());
     }
-    let known = Registry::open(&format!("file:{}", kept.folder.path().display())).unwrap().load("diabetes", 3).unwrap();
+    let known = Registry::open(&format!("file:{}", kept.folder.path().display())).unwrap();
+    let known = known.load("diabetes", 3, forebay_model::open).unwrap();
     let row: Vec<Vec<f64>> = serde_json::from_str(EXAMPLE).unwrap();
     let right = known.predict_raw(forebay_model::Rows::new(10, &row[0]).unwrap()).unwrap().values[0];
     kept.add(20, |folder| expect(folder, &format!("[{right:?}]")));

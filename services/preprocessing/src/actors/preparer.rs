@@ -1,4 +1,4 @@
-//! Takes batches of requests and sends features on, problems to the results.
+//! Receives batches of requests, sends features to caching and failures to publishing.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use forebay_bus::{Ack, Delivery, Entered, StageScope};
 use forebay_contract::{Batch, ErrorCode, Features, Outcome, Problem, Request, now_us};
 use forebay_runtime::{Component, Heartbeat};
 
-use crate::catalog::Catalog;
+use crate::catalog::ModelCatalog;
 use crate::outlets::Outlets;
 use crate::prepare::prepare;
 
@@ -16,36 +16,36 @@ use crate::prepare::prepare;
 #[rtype(result = "()")]
 pub(crate) struct Incoming(pub Delivery<Batch<Request>>);
 
-/// Looks again at what waits for the registry.
+/// Checks whether the registry has been read, for the batches that wait for it.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Retry;
 
-/// Time between two looks.
+/// Time between two such checks.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// The stage's one actor.
 pub(crate) struct Preparer {
     scope: StageScope,
-    catalog: Catalog,
+    catalog: ModelCatalog,
     outlets: Outlets,
-    /// What came before the registry was read; permits bound it.
+    /// Batches that arrived before the registry was read. The permits of the edges bound their number.
     held: Vec<(Entered<Request>, Ack)>,
     heartbeat: Heartbeat,
-    /// Dropped with the actor: then the process goes down.
+    /// Dropped with the actor, which ends the process.
     _component: Component,
 }
 
 impl Preparer {
-    pub(crate) fn new(scope: StageScope, catalog: Catalog, outlets: Outlets, component: Component) -> Self {
+    pub(crate) fn new(scope: StageScope, catalog: ModelCatalog, outlets: Outlets, component: Component) -> Self {
         component.ready();
         let heartbeat = component.heartbeat();
         Self { scope, catalog, outlets, held: Vec::new(), heartbeat, _component: component }
     }
 
     fn work(&mut self, mut entered: Entered<Request>, ack: Ack) {
-        let table = self.catalog.table();
-        let Some(table) = table.as_ref() else {
+        let snapshot = self.catalog.snapshot();
+        let Some(snapshot) = snapshot.as_ref() else {
             return self.held.push((entered, ack));
         };
         let mut features = entered.batch.onward::<Features>();
@@ -53,7 +53,7 @@ impl Preparer {
         results.items = std::mem::take(&mut entered.expired);
         let items = std::mem::take(&mut entered.batch.items);
         let (scope, spans) = (&self.scope, &mut entered.spans);
-        prepare(table, items, &mut features.items, |item, problem| {
+        prepare(snapshot, items, &mut features.items, |item, problem| {
             results.items.push(scope.fail(item, problem, spans))
         });
         features.leave();
@@ -63,7 +63,7 @@ impl Preparer {
         self.outlets.features.send(features, ack);
     }
 
-    /// Answers what has no time left to wait.
+    /// Answers the requests whose deadline has passed while they waited.
     fn expire(&mut self) {
         let now = now_us();
         for (entered, ack) in &mut self.held {
@@ -113,7 +113,7 @@ impl Handler<Retry> for Preparer {
     type Result = ();
 
     fn handle(&mut self, _: Retry, context: &mut Self::Context) {
-        if self.catalog.table().is_none() {
+        if self.catalog.snapshot().is_none() {
             self.expire();
             if !self.held.is_empty() {
                 context.notify_later(Retry, RETRY);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{EventHubs, KafkaSettings, Layers, LogSettings, ModelSettings, Problems, RabbitMqSettings, duration};
+use super::{EventHubs, KafkaSettings, Layers, LogSettings, Problems, RabbitMqSettings, duration};
 use crate::lifecycle::LONGEST_UNMARKED_WAIT;
 
 /// The settings of `shared/runtime/settings.toml`, checked. That file describes each of them.
@@ -19,8 +19,6 @@ pub struct CommonSettings {
     pub rabbitmq: RabbitMqSettings,
     /// The endpoint for health and metrics.
     pub admin: AdminSettings,
-    /// Which models, from where.
-    pub models: ModelSettings,
     /// Limits on time and on items in flight.
     pub delivery: DeliverySettings,
     /// Sampling of traces.
@@ -97,7 +95,6 @@ impl CommonSettings {
         let topics = layers.section::<TopicSettings>("topics", problems);
         let rabbitmq = layers.section::<RabbitMqSettings>("rabbitmq", problems);
         let admin = layers.section::<AdminSettings>("admin", problems);
-        let models = layers.section::<ModelSettings>("models", problems);
         let delivery = layers.section::<DeliverySettings>("delivery", problems);
         let telemetry = layers.section::<TelemetrySettings>("telemetry", problems);
         let log = layers.section::<LogSettings>("log", problems);
@@ -105,7 +102,6 @@ impl CommonSettings {
         topics.iter().for_each(|topics| topics.check(problems));
         rabbitmq.iter().for_each(|rabbitmq| rabbitmq.check(problems));
         admin.iter().for_each(|admin| admin.check(problems));
-        models.iter().for_each(|models| models.check(problems));
         delivery.iter().for_each(|delivery| delivery.check(problems));
         if let Some(telemetry) = telemetry.as_ref().filter(|it| !(0.0..=1.0).contains(&it.sample_ratio)) {
             problems.add("telemetry.sample_ratio", format!("is {}, expected 0 to 1", telemetry.sample_ratio));
@@ -117,7 +113,6 @@ impl CommonSettings {
             topics: topics?,
             rabbitmq: rabbitmq?,
             admin: admin?,
-            models: models?,
             delivery: delivery?,
             telemetry: telemetry?,
             log: log?,

@@ -75,11 +75,15 @@ impl Problems {
     pub fn add(&mut self, key: impl Into<String>, text: impl Into<String>) {
         let key = key.into();
         let origin = self.origins.get(&key).cloned();
-        self.found.push(SettingProblem { key, origin, text: text.into() });
+        self.push(key, origin, text);
     }
 
     pub(super) fn push(&mut self, key: impl Into<String>, origin: Option<SettingOrigin>, text: impl Into<String>) {
-        self.found.push(SettingProblem { key: key.into(), origin, text: text.into() });
+        let problem = SettingProblem { key: key.into(), origin, text: text.into() };
+        // a section that several services of one process read is checked by each of them
+        if !self.found.contains(&problem) {
+            self.found.push(problem);
+        }
     }
 
     /// Whether there are no problems.

@@ -1,0 +1,100 @@
+//! One version as this stage serves it: the shape of its rows, its preprocessing artefact, its cache keys.
+
+use std::sync::Arc;
+
+use forebay_contract::{CacheKeyBuilder, Problem, RowFormat};
+use forebay_registry::{Inputs, PrepareError, Preprocessing, VersionMeta};
+
+use crate::row::{RowRules, RowShape, invalid};
+
+/// What is known of a version: the files beside its model, and what prediction reports once it has loaded it.
+#[derive(Debug, Clone)]
+pub struct DescribedVersion {
+    /// What the files beside the model say.
+    pub meta: VersionMeta,
+    /// Names of the values of a raw row in order.
+    pub features: Vec<String>,
+    /// Whether a raw row may have missing values; `None` while only the model could say, and no replica has loaded it.
+    pub accepts_missing: Option<bool>,
+}
+
+impl DescribedVersion {
+    /// Completes `meta` by what a prediction replica reports. `None` while the names of the features are unknown: the
+    /// signature has none, and no replica has loaded the version.
+    pub(crate) fn new(meta: VersionMeta, reported: Option<&RowFormat>) -> Option<Self> {
+        let features = match (&meta.inputs, reported) {
+            (Inputs::Names(names), _) => names.clone(),
+            (_, Some(reported)) => reported.features.clone(),
+            (_, None) => return None,
+        };
+        let accepts_missing = match &meta.preprocessing {
+            Some(artefact) if artefact.admits_missing(true) == artefact.admits_missing(false) => {
+                Some(artefact.admits_missing(true))
+            }
+            _ => reported.map(|reported| reported.accepts_missing),
+        };
+        Some(Self { meta, features, accepts_missing })
+    }
+}
+
+/// One version, compiled once and used for every row that is pinned to it.
+#[derive(Debug)]
+pub struct ServedVersion {
+    pub(crate) model: String,
+    pub(crate) version: u32,
+    /// `v<N>`
+    pub(crate) label: String,
+    pub(crate) shape: RowShape,
+    pub(crate) keys: CacheKeyBuilder,
+    /// Identifies the preprocessing artefact; empty without one.
+    pub(crate) preprocessing_id: String,
+    names: Vec<String>,
+    preprocessing: Option<Arc<Preprocessing>>,
+}
+
+impl ServedVersion {
+    /// Compiles what is known of a version. While it is unknown whether missing values are accepted they are passed on:
+    /// prediction checks them again, and a row that could have been answered must not be refused.
+    pub fn new(described: DescribedVersion, rules: &RowRules) -> Self {
+        let DescribedVersion { meta, features, accepts_missing } = described;
+        let preprocessing_id = meta.preprocessing.as_ref().map(|it| it.id().to_owned()).unwrap_or_default();
+        Self {
+            shape: RowShape::new(&meta.name, features.clone(), accepts_missing.unwrap_or(true), rules),
+            keys: CacheKeyBuilder::new(&meta.name, meta.version, &meta.digest, &preprocessing_id),
+            label: format!("v{}", meta.version),
+            model: meta.name,
+            version: meta.version,
+            preprocessing_id,
+            names: features,
+            preprocessing: meta.preprocessing,
+        }
+    }
+
+    /// The row as the version's model wants it; empty when that is the raw row itself, to the bit.
+    ///
+    /// # Errors
+    /// `invalid_features` when the artefact refuses the row or makes it infinite.
+    pub(crate) fn prepared(&self, raw: &[f64]) -> Result<Vec<f64>, Problem> {
+        let Some(preprocessing) = &self.preprocessing else { return Ok(Vec::new()) };
+        let mut row = Vec::with_capacity(preprocessing.output_width().max(raw.len()));
+        preprocessing.prepare(raw, &mut row).map_err(|error| self.refused(&error))?;
+        if row.iter().any(|value| value.is_infinite()) {
+            return Err(invalid(format!(
+                "a feature is too large for the preprocessing of {} {}",
+                self.model, self.label
+            )));
+        }
+        let same = row.len() == raw.len() && row.iter().zip(raw).all(|(a, b)| a.to_bits() == b.to_bits());
+        Ok(if same { Vec::new() } else { row })
+    }
+
+    fn refused(&self, error: &PrepareError) -> Problem {
+        match error {
+            PrepareError::Infinite { index } => {
+                let name = self.names.get(*index).map_or("of the row", String::as_str);
+                invalid(format!("feature {name} is not finite"))
+            }
+            error => invalid(format!("preprocessing of {} {}: {error}", self.model, self.label)),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The files of one version of a model, read once, so that what is compiled and what is digested are the same bytes.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use crate::mlmodel::MlModel;
+use crate::preprocessing::Preprocessing;
+use crate::store::Store;
+use crate::{Fault, python, sklearn};
+
+/// The largest model folder read, all files together.
+const MAX_FOLDER: u64 = 1 << 30;
+
+/// Every file of a version by its path in the version's folder.
+#[derive(Debug, Clone)]
+pub struct VersionFiles {
+    /// Name of the registered model; of the folder, for a model that no registry lists.
+    pub name: String,
+    /// Number of the version; 0 for a model that no registry lists.
+    pub version: u32,
+    digest: [u8; 32],
+    files: BTreeMap<String, Cow<'static, [u8]>>,
+}
+
+impl VersionFiles {
+    /// Reads the folder at `path` of `store`. The digest is BLAKE3 over path, length and content of every file.
+    ///
+    /// # Errors
+    /// A [`Fault`] naming the file that cannot be read.
+    pub fn read(store: &Store, path: &str, name: &str, version: u32) -> Result<Self, Fault> {
+        let mut files = BTreeMap::new();
+        let stamps = store.files(path)?;
+        let size = stamps.iter().fold(0u64, |n, f| n.saturating_add(f.len));
+        if size > MAX_FOLDER {
+            return Err(Fault::new("", format!("folder is larger than {} MiB", MAX_FOLDER >> 20)));
+        }
+        for file in stamps {
+            let full = if path.is_empty() { file.path.clone() } else { format!("{path}/{}", file.path) };
+            let bytes = store.read(&full)?.ok_or_else(|| Fault::new(file.path.clone(), "vanished"))?;
+            files.insert(file.path, bytes);
+        }
+        let digest = digest(&files, "");
+        Ok(Self { name: name.to_owned(), version, digest, files })
+    }
+
+    /// Files that were fetched, under a digest that identifies the version and is not computed from them.
+    pub fn fetched(name: &str, version: u32, digest: [u8; 32], files: BTreeMap<String, Vec<u8>>) -> Self {
+        let files = files.into_iter().map(|(path, bytes)| (path, Cow::Owned(bytes))).collect();
+        Self { name: name.to_owned(), version, digest, files }
+    }
+
+    /// Identifies the content of the version.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// The content of a file, if the version has it.
+    pub fn find(&self, file: &str) -> Option<&[u8]> {
+        self.files.get(file).map(|b| &**b)
+    }
+
+    /// The content of a file.
+    ///
+    /// # Errors
+    /// A [`Fault`] when there is no such file.
+    pub fn get(&self, file: &str) -> Result<&[u8], Fault> {
+        self.find(file).ok_or_else(|| Fault::new(file, "no such file"))
+    }
+
+    /// The description of the version, and the path of its model file.
+    ///
+    /// # Errors
+    /// A [`Fault`] when there is none, or when it names no model file.
+    pub fn describe(&self) -> Result<(MlModel, String), Fault> {
+        let mlmodel = MlModel::parse(self.get("MLmodel")?)?;
+        let file = mlmodel.file.clone().ok_or_else(|| Fault::new("MLmodel", "names no model file"))?;
+        Ok((mlmodel, file))
+    }
+
+    /// The separate preprocessing artefact in the folder `preprocessing`, if the version has one.
+    ///
+    /// # Errors
+    /// A [`Fault`] naming what cannot be read in it.
+    pub fn preprocessing(&self) -> Result<Option<Preprocessing>, Fault> {
+        const FOLDER: &str = "preprocessing/";
+        let Some(mlmodel) = self.find("preprocessing/MLmodel") else { return Ok(None) };
+        let within = |f: Fault| f.within("preprocessing");
+        let mlmodel = MlModel::parse(mlmodel).map_err(within)?;
+        let file = mlmodel.file.ok_or_else(|| Fault::new("preprocessing: MLmodel", "names no model file"))?;
+        let bytes = self.get(&format!("{FOLDER}{file}"))?;
+        let steps = python::read(bytes).and_then(|graph| sklearn::read_steps(&graph.view()));
+        let steps = steps.map_err(|f| within(f.within(&file)))?;
+        Ok(Some(Preprocessing::new(&digest(&self.files, FOLDER), steps)))
+    }
+}
+
+/// BLAKE3 over path, length and content of every file below `prefix`.
+fn digest(files: &BTreeMap<String, Cow<'static, [u8]>>, prefix: &str) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for (path, bytes) in files {
+        let Some(path) = path.strip_prefix(prefix) else { continue };
+        hasher.update(&(path.len() as u64).to_le_bytes());
+        hasher.update(path.as_bytes());
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    }
+    *hasher.finalize().as_bytes()
+}

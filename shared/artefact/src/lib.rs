@@ -1,0 +1,31 @@
+//! The files of a model version, read without compiling the model: the description `MLmodel`, the separate preprocessing
+//! artefact, and Python objects as inert data. Nothing here runs code from a file, every size that a file claims is
+//! checked, and no tensor library is needed.
+//!
+//! # Layout
+//! - [`Store`], [`VersionFiles`]: a folder of files, and the files of one version with their digest
+//! - [`mlmodel`]: what `MLmodel` says: flavor, files, inputs
+//! - [`python`]: skops and pickle files as a graph of objects
+//! - [`step`], [`sklearn`]: fitted scikit-learn transformers, and how they are read from such a graph
+//! - [`Preprocessing`]: the artefact that turns a raw row into the row the model takes
+
+mod fault;
+mod files;
+pub mod matrix;
+pub mod mlmodel;
+mod preprocessing;
+pub mod python;
+pub mod sklearn;
+pub mod step;
+mod store;
+
+pub use fault::Fault;
+pub use files::VersionFiles;
+pub use mlmodel::{Inputs, MlModel};
+pub use preprocessing::{PrepareError, Preprocessing};
+pub use store::{FileStamp, Store};
+
+/// Lower-case hexadecimal text of a digest.
+pub fn hex(digest: &[u8; 32]) -> String {
+    blake3::Hash::from_bytes(*digest).to_hex().to_string()
+}

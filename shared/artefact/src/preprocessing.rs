@@ -1,0 +1,103 @@
+//! The separate preprocessing artefact of a version (the legacy `scaler.pkl`): fitted scikit-learn steps that
+//! turn a raw row into the row the model takes, in f64, in scikit-learn's order of operations.
+
+use crate::matrix::Matrix;
+use crate::step::{Missing, Step, apply_all, missing_after};
+
+/// Fitted steps stored beside a model, applied before it. Steps inside a model's own pipeline are not here.
+#[derive(Debug)]
+pub struct Preprocessing {
+    id: String,
+    width: usize,
+    output_width: usize,
+    missing: Missing,
+    steps: Vec<Step>,
+}
+
+/// Fitted steps read from an artefact.
+pub(crate) struct Steps {
+    pub width: usize,
+    pub output_width: usize,
+    pub steps: Vec<Step>,
+}
+
+/// Why a row cannot be prepared.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PrepareError {
+    #[error("row has {got} values, preprocessing takes {expected}")]
+    Width { expected: usize, got: usize },
+    /// scikit-learn refuses infinite input as well; NaN is a missing value and passes.
+    #[error("feature {index} is infinite")]
+    Infinite { index: usize },
+    /// A value an encoder was not fitted on and does not ignore.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+impl Preprocessing {
+    /// `digest` is the content digest of the artefact's files; its first 16 hex digits become the id.
+    pub(crate) fn new(digest: &[u8; 32], steps: Steps) -> Self {
+        let Steps { width, output_width, steps } = steps;
+        let missing = missing_after(&steps);
+        Self { id: crate::hex(digest)[..16].to_owned(), width, output_width, missing, steps }
+    }
+
+    /// Short content digest: two artefacts that prepare alike from the same bytes have the same id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Values in a raw row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Values in a prepared row.
+    pub fn output_width(&self) -> usize {
+        self.output_width
+    }
+
+    /// True when missing values (NaN) are imputed here.
+    pub fn accepts_missing(&self) -> bool {
+        self.missing == Missing::Gone
+    }
+
+    /// What happens to missing values here. Those that pass are left to the model.
+    pub fn missing(&self) -> Missing {
+        self.missing
+    }
+
+    /// Whether a raw row may have missing values, given whether the model after this accepts them.
+    pub fn admits_missing(&self, model_accepts: bool) -> bool {
+        match self.missing {
+            Missing::Gone => true,
+            Missing::Pass => model_accepts,
+            Missing::Refused => false,
+        }
+    }
+
+    /// Names of the steps, in order.
+    pub fn ops(&self) -> Vec<String> {
+        self.steps.iter().map(Step::name).collect()
+    }
+
+    /// Prepares one raw row. `out` is overwritten with `output_width()` values; keep it to save the allocation.
+    /// Without an imputer a NaN stays NaN, as in scikit-learn's scalers.
+    ///
+    /// # Errors
+    /// [`PrepareError`] for a row of the wrong width, with an infinite value, or with a category unknown to an encoder; `out` is then unspecified.
+    pub fn prepare(&self, row: &[f64], out: &mut Vec<f64>) -> Result<(), PrepareError> {
+        if row.len() != self.width {
+            return Err(PrepareError::Width { expected: self.width, got: row.len() });
+        }
+        if let Some(index) = row.iter().position(|v| v.is_infinite()) {
+            return Err(PrepareError::Infinite { index });
+        }
+        out.clear();
+        out.extend_from_slice(row);
+        let mut matrix = Matrix { width: self.width, data: std::mem::take(out) };
+        apply_all(&self.steps, &mut matrix).map_err(PrepareError::Unknown)?;
+        *out = matrix.data;
+        Ok(())
+    }
+}

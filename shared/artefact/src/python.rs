@@ -1,0 +1,40 @@
+//! Python artefacts read as inert data: no class is imported, nothing is called.
+
+mod array;
+mod graph;
+mod inflate;
+mod joblib;
+mod literal;
+mod npy;
+mod numpy;
+mod objects;
+mod opcode;
+mod pickle;
+mod skops;
+
+pub use array::Array;
+pub use graph::{Graph, View};
+
+use crate::Fault;
+
+/// Reads a skops file, or a pickle of protocol 2 to 5 that joblib may have compressed.
+///
+/// # Errors
+/// A [`Fault`] saying where in the file something is wrong.
+pub fn read(bytes: &[u8]) -> Result<Graph, Fault> {
+    if bytes.starts_with(b"PK") {
+        return skops::read(bytes);
+    }
+    match inflate::joblib(bytes)? {
+        Some(inflated) => read_raw_pickle(&inflated),
+        None => read_raw_pickle(bytes),
+    }
+}
+
+fn read_raw_pickle(bytes: &[u8]) -> Result<Graph, Fault> {
+    match bytes {
+        [0x80, 2..=5, ..] => pickle::read(bytes),
+        [0x80, version, ..] => Err(Fault::new("", format!("pickle protocol {version} is not supported"))),
+        _ => Err(Fault::new("", "is neither skops nor a pickle of protocol 2 to 5")),
+    }
+}

@@ -1,0 +1,298 @@
+//! What a Python artefact holds, as an arena of inert nodes, and a view that knows where in it one stands.
+//!
+//! Nodes refer to each other by index, so shared and even cyclic structures cost nothing and cannot recurse;
+//! consumers walk attribute paths whose length they choose.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use super::array::Array;
+use crate::Fault;
+
+/// Index of a node.
+pub(super) type Id = u32;
+
+/// Nodes accepted in one artefact; a forest of 1000 trees has about 50,000.
+const MAX_NODES: usize = 4_000_000;
+
+/// Elements and attributes one compilation may look at, whatever the file's size. Artefacts refer to shared objects, so
+/// a small file could otherwise describe a huge model.
+const EFFORT_BASE: usize = 1 << 24;
+/// Elements and attributes allowed per byte of the file beyond that.
+const EFFORT_RATIO: usize = 256;
+/// Elements and attributes never exceeded.
+const MAX_EFFORT: usize = 1 << 27;
+/// What an estimator with a plan of its own costs beside what it reads: a few KiB of memory.
+const PLAN_EFFORT: usize = 1 << 12;
+/// Bytes readers may copy within any artefact, beside twice its own size: a short instruction can name a long text
+/// again and again.
+const COPIED_BASE: usize = 16 << 20;
+/// Longest path; bounds how deep estimators nest in estimators.
+const MAX_PATH: usize = 2000;
+
+/// One value. Classes and functions are names, nothing more.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Node {
+    #[default]
+    None,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Str(Arc<str>),
+    Bytes(Arc<[u8]>),
+    List(Vec<Id>),
+    Dict(Vec<(Arc<str>, Id)>),
+    Object {
+        class: Arc<str>,
+        args: Option<Id>,
+        state: Option<Id>,
+    },
+    Global(Arc<str>),
+    Array(Array),
+}
+
+/// All nodes of an artefact and which one is the whole.
+#[derive(Debug, Default)]
+pub struct Graph {
+    pub(super) nodes: Vec<Node>,
+    pub(super) root: Id,
+    effort: Cell<usize>,
+    max_effort: usize,
+    may_copy: usize,
+}
+
+impl Graph {
+    /// An empty graph for an artefact of `bytes` bytes.
+    pub(super) fn of_file(bytes: usize) -> Self {
+        let max_effort = bytes.saturating_mul(EFFORT_RATIO).saturating_add(EFFORT_BASE).min(MAX_EFFORT);
+        let may_copy = COPIED_BASE.saturating_add(bytes.saturating_mul(2));
+        Self { max_effort, may_copy, ..Self::default() }
+    }
+
+    /// Adds a node.
+    pub(super) fn push(&mut self, node: Node) -> Result<Id, String> {
+        if self.nodes.len() >= MAX_NODES {
+            return Err(format!("more than {MAX_NODES} objects"));
+        }
+        self.nodes.push(node);
+        Ok((self.nodes.len() - 1) as Id)
+    }
+
+    /// Accounts for `n` bytes copied from one node to another.
+    pub(super) fn copy(&mut self, n: usize) -> Result<(), String> {
+        self.may_copy = self.may_copy.checked_sub(n).ok_or("repeats its contents without end")?;
+        Ok(())
+    }
+
+    /// The whole artefact.
+    pub fn view(&self) -> View<'_> {
+        View { graph: self, id: self.root, path: String::new() }
+    }
+}
+
+/// A node and the path that led to it, so that a complaint can say where.
+#[derive(Debug, Clone)]
+pub struct View<'g> {
+    graph: &'g Graph,
+    id: Id,
+    path: String,
+}
+
+impl<'g> View<'g> {
+    fn node(&self) -> &'g Node {
+        self.graph.nodes.get(self.id as usize).unwrap_or(&Node::None)
+    }
+
+    fn at(&self, id: Id, step: &str) -> Self {
+        Self { graph: self.graph, id, path: format!("{}{step}", self.path) }
+    }
+
+    /// Accounts for looking at `n` things.
+    fn spend(&self, n: usize) -> Result<(), Fault> {
+        let spent = self.graph.effort.get().saturating_add(n).saturating_add(1);
+        self.graph.effort.set(spent);
+        if spent > self.graph.max_effort {
+            return Err(self.fault("describes a model far larger than its file"));
+        }
+        if self.path.len() > MAX_PATH {
+            return Err(self.fault("is nested too deep"));
+        }
+        Ok(())
+    }
+
+    /// Accounts for an estimator that becomes a plan of its own; a fault when that is more than the file can mean.
+    pub fn spend_plan(&self) -> Result<(), Fault> {
+        self.spend(PLAN_EFFORT)
+    }
+
+    /// A complaint about this place.
+    pub fn fault(&self, reason: impl Into<String>) -> Fault {
+        Fault::new(self.path.trim_start_matches('.'), reason)
+    }
+
+    /// `module.Class` of an object, `module.name` of a class or function, "" for plain data.
+    pub fn class(&self) -> &'g str {
+        match self.node() {
+            Node::Object { class, .. } | Node::Global(class) => class,
+            _ => "",
+        }
+    }
+
+    /// What stands here, for messages.
+    pub fn kind(&self) -> String {
+        match self.node() {
+            Node::None => "None".into(),
+            Node::Bool(_) => "a bool".into(),
+            Node::Int(_) | Node::Float(_) => "a number".into(),
+            Node::Str(_) => "text".into(),
+            Node::List(_) => "a sequence".into(),
+            Node::Dict(_) => "a dict".into(),
+            Node::Array(a) => format!("an array of shape {:?}", a.shape),
+            Node::Bytes(_) => "bytes".into(),
+            Node::Object { class, .. } | Node::Global(class) => class.to_string(),
+        }
+    }
+
+    /// True for `None`.
+    pub fn is_none(&self) -> bool {
+        matches!(self.node(), Node::None)
+    }
+
+    /// Attribute of an object or value of a dict; `None` when absent or Python's `None`.
+    pub fn opt(&self, name: &str) -> Option<Self> {
+        let id = match self.node() {
+            Node::Object { state, .. } => (*state)?,
+            _ => self.id,
+        };
+        let Some(Node::Dict(pairs)) = self.graph.nodes.get(id as usize) else { return None };
+        // the last one counts, as in Python
+        let (_, value) = pairs.iter().rev().find(|(k, _)| &**k == name)?;
+        let view = self.at(*value, &format!(".{name}"));
+        (!view.is_none()).then_some(view)
+    }
+
+    /// Attribute that must be there.
+    pub fn attr(&self, name: &str) -> Result<Self, Fault> {
+        self.spend(1)?;
+        self.opt(name).ok_or_else(|| self.fault(format!("{} has no {name}", self.kind())))
+    }
+
+    /// Items of a list or tuple.
+    pub fn items(&self) -> Result<Vec<Self>, Fault> {
+        match self.node() {
+            Node::List(ids) => {
+                self.spend(ids.len())?;
+                Ok(ids.iter().enumerate().map(|(i, id)| self.at(*id, &format!("[{i}]"))).collect())
+            }
+            _ => Err(self.fault(format!("is {}, not a sequence", self.kind()))),
+        }
+    }
+
+    /// An array.
+    pub fn array(&self) -> Result<&'g Array, Fault> {
+        match self.node() {
+            Node::Array(a) => {
+                self.spend(a.bytes() / 8)?;
+                Ok(a)
+            }
+            _ => Err(self.fault(format!("is {}, not an array", self.kind()))),
+        }
+    }
+
+    /// Text.
+    pub fn text(&self) -> Result<&'g str, Fault> {
+        match self.node() {
+            Node::Str(s) => {
+                self.spend(s.len())?;
+                Ok(s)
+            }
+            _ => Err(self.fault(format!("is {}, not text", self.kind()))),
+        }
+    }
+
+    /// True or False, also as a numpy scalar or number.
+    pub fn flag(&self) -> Result<bool, Fault> {
+        match self.node() {
+            Node::Bool(b) => Ok(*b),
+            _ => self.number().map(|n| n != 0.0),
+        }
+    }
+
+    /// A number, also as a numpy scalar.
+    pub fn number(&self) -> Result<f64, Fault> {
+        match self.node() {
+            Node::Int(i) => Ok(*i as f64),
+            Node::Float(f) => Ok(*f),
+            Node::Bool(b) => Ok(f64::from(u8::from(*b))),
+            Node::Array(a) if a.len() == 1 => {
+                a.numbers().map_err(|e| self.fault(e))?.first().copied().ok_or_else(|| self.fault("is empty"))
+            }
+            _ => Err(self.fault(format!("is {}, not a number", self.kind()))),
+        }
+    }
+
+    /// A count or index: an integer of at most `max`.
+    pub fn count(&self, max: usize) -> Result<usize, Fault> {
+        let n = self.number()?;
+        if n.fract() == 0.0 && n >= 0.0 && n <= max as f64 {
+            return Ok(n as usize);
+        }
+        Err(self.fault(format!("is {n}, expected an integer from 0 to {max}")))
+    }
+
+    /// Numbers of an array or a list, in C order.
+    pub fn numbers(&self) -> Result<Vec<f64>, Fault> {
+        match self.node() {
+            Node::Array(_) => self.array()?.numbers().map_err(|e| self.fault(e)),
+            Node::List(_) => {
+                let mut out = Vec::new();
+                for item in self.items()? {
+                    match item.node() {
+                        Node::Array(_) => out.extend(item.numbers()?),
+                        _ => out.push(item.number()?),
+                    }
+                }
+                Ok(out)
+            }
+            _ => self.number().map(|n| vec![n]),
+        }
+    }
+
+    /// Numbers that must all be finite.
+    pub fn finite(&self) -> Result<Vec<f64>, Fault> {
+        let values = self.numbers()?;
+        match values.iter().position(|v| !v.is_finite()) {
+            Some(i) => Err(self.fault(format!("value {i} is {}, not finite", values[i]))),
+            None => Ok(values),
+        }
+    }
+
+    /// Exactly `n` finite numbers.
+    pub fn vector(&self, n: usize) -> Result<Vec<f64>, Fault> {
+        let values = self.finite()?;
+        if values.len() == n {
+            return Ok(values);
+        }
+        Err(self.fault(format!("has {} values, expected {n}", values.len())))
+    }
+
+    /// Names or labels of an array or list as people write them.
+    pub fn texts(&self) -> Result<Vec<String>, Fault> {
+        match self.node() {
+            Node::Array(_) => self.array()?.texts().map_err(|e| self.fault(e)),
+            _ => self.items()?.iter().map(Self::label).collect(),
+        }
+    }
+
+    /// One value as people write it.
+    pub fn label(&self) -> Result<String, Fault> {
+        Ok(match self.node() {
+            Node::Str(_) => self.text()?.to_owned(),
+            Node::Bool(b) => if *b { "True" } else { "False" }.to_owned(),
+            Node::Int(i) => i.to_string(),
+            Node::Float(f) => format!("{f:?}"),
+            Node::Array(a) if a.len() == 1 => a.texts().map_err(|e| self.fault(e))?.remove(0),
+            _ => return Err(self.fault(format!("is {}, not a label", self.kind()))),
+        })
+    }
+}

@@ -1,0 +1,91 @@
+//! Fitted scikit-learn transformers, from the graph of an artefact to [`Step`]s.
+
+mod encode;
+pub mod step;
+
+use crate::Fault;
+use crate::mlmodel::MAX_WIDTH;
+use crate::preprocessing::Steps;
+use crate::python::View;
+use crate::step::Step;
+
+/// Reads a fitted transformer, or a pipeline of them.
+///
+/// # Errors
+/// A [`Fault`] naming a class that is not supported, or what is wrong inside a supported one.
+pub(crate) fn read_steps(root: &View<'_>) -> Result<Steps, Fault> {
+    let (mut steps, mut width): (Vec<Step>, _) = (Vec::new(), None);
+    let stages = stages(root)?;
+    for stage in &stages {
+        let taken = stage_width(stage, width)?;
+        width = Some(step::compile(stage, taken, &mut steps)?);
+    }
+    let (Some(first), Some(output_width)) = (stages.first(), width) else {
+        return Err(root.fault("pipeline has no steps"));
+    };
+    Ok(Steps { width: stage_width(first, None)?, output_width, steps })
+}
+
+/// The objects a (possibly nested) pipeline runs in order; the object itself when it is none.
+///
+/// # Errors
+/// A [`Fault`] for a pipeline whose steps cannot be read.
+pub fn stages<'g>(root: &View<'g>) -> Result<Vec<View<'g>>, Fault> {
+    let mut out = Vec::new();
+    flatten(root, &mut out, 0)?;
+    Ok(out)
+}
+
+fn flatten<'g>(view: &View<'g>, out: &mut Vec<View<'g>>, depth: usize) -> Result<(), Fault> {
+    if view.class() != "sklearn.pipeline.Pipeline" {
+        out.push(view.clone());
+        return Ok(());
+    }
+    if depth > 8 {
+        return Err(view.fault("pipelines are nested too deep"));
+    }
+    for pair in view.attr("steps")?.items()? {
+        let pair = pair.items()?;
+        let [_, stage] = pair.as_slice() else { return Err(view.fault("step is no (name, object) pair")) };
+        if stage.is_none() || stage.text() == Ok("passthrough") {
+            continue;
+        }
+        flatten(stage, out, depth + 1)?;
+    }
+    Ok(())
+}
+
+/// Values a stage takes; must agree with what the stage before gives.
+///
+/// # Errors
+/// A [`Fault`] when it does not, or when the stage does not say.
+pub fn stage_width(stage: &View<'_>, before: Option<usize>) -> Result<usize, Fault> {
+    let own = match fitted_width(stage)? {
+        Some(width) => width,
+        None => match before {
+            Some(width) => width,
+            None => return Err(stage.fault(format!("{} is not fitted or not supported", stage.kind()))),
+        },
+    };
+    match before {
+        Some(width) if width != own => Err(stage.fault(format!("takes {own} values, the step before gives {width}"))),
+        _ if own == 0 => Err(stage.fault("takes no values")),
+        _ => Ok(own),
+    }
+}
+
+/// What an object says it takes; a voting committee says it through its first member.
+fn fitted_width(stage: &View<'_>) -> Result<Option<usize>, Fault> {
+    if let Some(n) = stage.opt("n_features_in_") {
+        return n.count(MAX_WIDTH).map(Some);
+    }
+    if !stage.class().ends_with(".VotingRegressor") {
+        return Ok(None);
+    }
+    let members = stage.attr("estimators_")?.items()?;
+    let first = members.first().map(stages).transpose()?;
+    match first.as_deref() {
+        Some([first, ..]) => fitted_width(first),
+        _ => Ok(None),
+    }
+}

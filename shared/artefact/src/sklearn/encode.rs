@@ -1,0 +1,109 @@
+//! Encoders of categories, on numeric input.
+
+use crate::Fault;
+use crate::mlmodel::MAX_WIDTH;
+use crate::python::View;
+use crate::step::{Category, OneHot, Ordinal, Step, Unknown};
+
+/// The categories of every column; each keeps its place, or shares one with the other infrequent ones.
+fn categories(view: &View<'_>, width: usize) -> Result<Vec<Category>, Fault> {
+    let lists = view.attr("categories_")?.items()?;
+    if lists.len() != width {
+        return Err(view.fault(format!("categories of {} columns, expected {width}", lists.len())));
+    }
+    let mut total = 0;
+    let mut out = Vec::with_capacity(width);
+    for list in &lists {
+        let values = list.numbers()?;
+        total += values.len();
+        if values.is_empty() || total > MAX_WIDTH {
+            return Err(list.fault(format!("{} categories", values.len())));
+        }
+        let place = (0..values.len()).map(Some).collect();
+        out.push(Category { place, width: values.len(), values, unknown: None });
+    }
+    if view.opt("_infrequent_enabled").map(|v| v.flag()).transpose()?.unwrap_or(false) {
+        group(view, &mut out)?;
+    }
+    Ok(out)
+}
+
+/// Gives infrequent categories the place they share; an unknown value may take it too.
+fn group(view: &View<'_>, categories: &mut [Category]) -> Result<(), Fault> {
+    let mappings = view.attr("_default_to_infrequent_mappings")?.items()?;
+    let infrequent = view.attr("_infrequent_indices")?.items()?;
+    if mappings.len() != categories.len() || infrequent.len() != categories.len() {
+        return Err(view.fault(format!("groups infrequent categories of {} columns", mappings.len())));
+    }
+    for ((category, mapping), infrequent) in categories.iter_mut().zip(&mappings).zip(&infrequent) {
+        if mapping.is_none() {
+            continue;
+        }
+        let count = category.values.len();
+        let places = mapping.numbers()?;
+        // a category for missing values that an OrdinalEncoder keeps apart is not in the mapping
+        let whole = places.len() == count || (places.len() + 1 == count && category.values[count - 1].is_nan());
+        if !whole || places.is_empty() {
+            return Err(mapping.fault(format!("has {} places for {count} categories", places.len())));
+        }
+        let mut grouped = vec![None; count];
+        for (to, place) in grouped.iter_mut().zip(&places) {
+            *to = Some(super::step::column(mapping, *place, count)?);
+        }
+        let first = infrequent.numbers()?.first().copied().ok_or_else(|| infrequent.fault("is empty"))?;
+        category.unknown = grouped[super::step::column(infrequent, first, count)?];
+        category.width = grouped.iter().flatten().max().map_or(0, |p| p + 1);
+        category.place = grouped;
+    }
+    Ok(())
+}
+
+/// OneHotEncoder, with categories dropped as it was fitted.
+pub(super) fn one_hot(view: &View<'_>, width: usize) -> Result<Step, Fault> {
+    let mut categories = categories(view, width)?;
+    // before 1.1 there was no grouping, and one name for both
+    if let Some(dropped) = view.opt("_drop_idx_after_grouping").or_else(|| view.opt("drop_idx_")) {
+        let dropped = match dropped.items() {
+            Ok(items) => items,
+            // a numeric array holds one index per column
+            Err(_) => return Err(dropped.fault("is no list of indices")),
+        };
+        if dropped.len() != width {
+            return Err(view.fault(format!("drop_idx_ has {} entries, expected {width}", dropped.len())));
+        }
+        for (category, index) in categories.iter_mut().zip(dropped) {
+            if index.is_none() {
+                continue;
+            }
+            let gone = super::step::column(&index, index.number()?, category.width)?;
+            let keep =
+                |place: &mut Option<usize>| *place = place.filter(|p| *p != gone).map(|p| p - usize::from(p > gone));
+            category.place.iter_mut().for_each(keep);
+            keep(&mut category.unknown);
+            category.width -= 1;
+        }
+    }
+    let handling = view.attr("handle_unknown")?;
+    let unknown = match handling.text()? {
+        "error" => Unknown::Refuse,
+        "ignore" => {
+            categories.iter_mut().for_each(|c| c.unknown = None);
+            Unknown::Becomes(0.0)
+        }
+        "infrequent_if_exist" | "warn" => Unknown::Becomes(0.0),
+        other => return Err(handling.fault(format!("{other:?} is not supported"))),
+    };
+    Ok(Step::OneHot(OneHot { categories, unknown }))
+}
+
+/// OrdinalEncoder.
+pub(super) fn ordinal(view: &View<'_>, width: usize) -> Result<Step, Fault> {
+    let handling = view.attr("handle_unknown")?;
+    let unknown = match handling.text()? {
+        "error" => Unknown::Refuse,
+        "use_encoded_value" => Unknown::Becomes(view.attr("unknown_value")?.number()?),
+        other => return Err(handling.fault(format!("{other:?} is not supported"))),
+    };
+    let encoded_missing = view.opt("encoded_missing_value").map_or(Ok(f64::NAN), |v| v.number())?;
+    Ok(Step::Ordinal(Ordinal { categories: categories(view, width)?, unknown, encoded_missing }))
+}

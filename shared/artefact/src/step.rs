@@ -1,0 +1,166 @@
+//! One fitted preprocessing step, computed in f64 in the order scikit-learn computes it, so that results are
+//! equal to the bit.
+
+mod columns;
+mod encode;
+mod impute;
+mod polynomial;
+
+pub use columns::{Columns, Part};
+pub use encode::{Category, OneHot, Ordinal, Unknown};
+pub use impute::Impute;
+pub use polynomial::Polynomial;
+
+use crate::matrix::Matrix;
+
+/// A fitted step with everything it needs to transform rows. Widths were checked when it was built.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// `(x - center) / scale`, then clipped, each part optional: StandardScaler, RobustScaler, MaxAbsScaler.
+    Scale {
+        center: Option<Vec<f64>>,
+        scale: Option<Vec<f64>>,
+        clip: Option<(f64, f64)>,
+    },
+    /// `x * scale + min`, then clipped: MinMaxScaler.
+    MinMax {
+        scale: Vec<f64>,
+        min: Vec<f64>,
+        clip: Option<(f64, f64)>,
+    },
+    Impute(Impute),
+    /// Rows scaled to length one.
+    Normalize(Norm),
+    Polynomial(Polynomial),
+    OneHot(OneHot),
+    Ordinal(Ordinal),
+    Columns(Columns),
+}
+
+/// Length of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Norm {
+    L1,
+    L2,
+    Max,
+}
+
+/// What a step does with missing values (NaN).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// None comes out.
+    Gone,
+    /// They go through.
+    Pass,
+    /// They are refused, as scikit-learn refuses them.
+    Refused,
+}
+
+/// What happens to missing values along `steps`.
+pub fn missing_after(steps: &[Step]) -> Missing {
+    for step in steps {
+        match step.missing() {
+            Missing::Pass => {}
+            settled => return settled,
+        }
+    }
+    Missing::Pass
+}
+
+/// Applies `steps` in order.
+///
+/// # Errors
+/// A value a step does not know, as text naming the column.
+pub fn apply_all(steps: &[Step], m: &mut Matrix) -> Result<(), String> {
+    steps.iter().try_for_each(|s| s.apply(m))
+}
+
+impl Step {
+    /// Transforms every row of `m`.
+    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+        match self {
+            Self::Scale { center, scale, clip } => {
+                for row in m.iter_mut() {
+                    if let Some(center) = center {
+                        row.iter_mut().zip(center).for_each(|(x, c)| *x -= c);
+                    }
+                    if let Some(scale) = scale {
+                        row.iter_mut().zip(scale).for_each(|(x, s)| *x /= s);
+                    }
+                    clip_row(row, *clip);
+                }
+            }
+            Self::MinMax { scale, min, clip } => {
+                for row in m.iter_mut() {
+                    row.iter_mut().zip(scale).for_each(|(x, s)| *x *= s);
+                    row.iter_mut().zip(min).for_each(|(x, m)| *x += m);
+                    clip_row(row, *clip);
+                }
+            }
+            Self::Normalize(norm) => m.iter_mut().for_each(|row| norm.scale(row)),
+            Self::Impute(impute) => impute.apply(m),
+            Self::Polynomial(polynomial) => polynomial.apply(m),
+            Self::OneHot(one_hot) => one_hot.apply(m)?,
+            Self::Ordinal(ordinal) => ordinal.apply(m)?,
+            Self::Columns(columns) => columns.apply(m)?,
+        }
+        Ok(())
+    }
+
+    /// Values a row has after this step, given `width` before it.
+    pub fn output_width(&self, width: usize) -> usize {
+        match self {
+            Self::Scale { .. } | Self::MinMax { .. } | Self::Normalize(_) | Self::Ordinal(_) => width,
+            Self::Impute(impute) => impute.width(),
+            Self::Polynomial(polynomial) => polynomial.width(),
+            Self::OneHot(one_hot) => one_hot.width(),
+            Self::Columns(columns) => columns.width(),
+        }
+    }
+
+    fn missing(&self) -> Missing {
+        match self {
+            Self::Scale { .. } | Self::MinMax { .. } => Missing::Pass,
+            Self::Impute(impute) => impute.missing_values(),
+            Self::Normalize(_) | Self::Polynomial(_) => Missing::Refused,
+            Self::OneHot(one_hot) => one_hot.missing_values(),
+            Self::Ordinal(ordinal) => ordinal.missing_values(),
+            Self::Columns(columns) => columns.missing_values(),
+        }
+    }
+
+    /// Name for people.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Scale { .. } => "Scale".to_owned(),
+            Self::MinMax { .. } => "MinMax".to_owned(),
+            Self::Impute(_) => "Impute".to_owned(),
+            Self::Normalize(norm) => format!("Normalize({norm:?})"),
+            Self::Polynomial(polynomial) => format!("Polynomial({} terms)", polynomial.width()),
+            Self::OneHot(one_hot) => format!("OneHot({} columns)", one_hot.width()),
+            Self::Ordinal(_) => "Ordinal".to_owned(),
+            Self::Columns(columns) => columns.name(),
+        }
+    }
+}
+
+/// Not `clamp`: NaN must stay NaN and the bounds come from a file.
+fn clip_row(row: &mut [f64], clip: Option<(f64, f64)>) {
+    if let Some((low, high)) = clip {
+        row.iter_mut().filter(|x| !x.is_nan()).for_each(|x| *x = x.max(low).min(high));
+    }
+}
+
+impl Norm {
+    fn scale(self, row: &mut [f64]) {
+        let length = match self {
+            Self::L1 => row.iter().map(|x| x.abs()).sum(),
+            Self::L2 => row.iter().map(|x| x * x).sum::<f64>().sqrt(),
+            Self::Max => row.iter().map(|x| x.abs()).fold(0.0, f64::max),
+        };
+        // a row of zeros stays as it is
+        if length != 0.0 {
+            row.iter_mut().for_each(|x| *x /= length);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Categories on numeric input: OneHotEncoder, OrdinalEncoder.
+
+use super::Missing;
+use crate::matrix::Matrix;
+
+/// What to do with a value that is none of the categories.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Unknown {
+    Refuse,
+    /// All zeros (one-hot), or this value (ordinal).
+    Becomes(f64),
+}
+
+/// The categories of one column, NaN among them if missing values are one.
+#[derive(Debug, Clone)]
+pub struct Category {
+    pub values: Vec<f64>,
+    /// Output column of each category, from the column's first; `None` for the dropped one. Infrequent ones share one.
+    pub place: Vec<Option<usize>>,
+    /// Output column of a value that is none of them, where it counts as infrequent.
+    pub unknown: Option<usize>,
+    /// Output columns of this input column.
+    pub width: usize,
+}
+
+impl Category {
+    fn find(&self, v: f64) -> Option<usize> {
+        self.values.iter().position(|c| *c == v || (c.is_nan() && v.is_nan()))
+    }
+
+    fn knows_missing(&self) -> bool {
+        self.values.iter().any(|c| c.is_nan())
+    }
+}
+
+/// What missing values become: a category where each column has it, refused or unknown elsewhere.
+fn missing(categories: &[Category], unknown: Unknown) -> Missing {
+    let known = categories.iter().all(Category::knows_missing) || unknown != Unknown::Refuse;
+    if known { Missing::Gone } else { Missing::Refused }
+}
+
+fn refuse(column: usize, value: f64) -> String {
+    format!("value {value} of column {column} is none of the encoder's categories")
+}
+
+/// One 0/1 column per category.
+#[derive(Debug, Clone)]
+pub struct OneHot {
+    pub categories: Vec<Category>,
+    pub unknown: Unknown,
+}
+
+impl OneHot {
+    pub(super) fn width(&self) -> usize {
+        self.categories.iter().map(|c| c.width).sum()
+    }
+
+    pub(super) fn missing_values(&self) -> Missing {
+        missing(&self.categories, self.unknown)
+    }
+
+    pub(super) fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+        let mut refused = None;
+        m.rebuild(self.width(), |row, out| {
+            for (column, (v, category)) in row.iter().zip(&self.categories).enumerate() {
+                let start = out.len();
+                out.resize(start + category.width, 0.0);
+                let place = match category.find(*v) {
+                    Some(i) => category.place[i],
+                    None => {
+                        if self.unknown == Unknown::Refuse {
+                            refused = Some(refuse(column, *v));
+                        }
+                        category.unknown
+                    }
+                };
+                if let Some(place) = place {
+                    out[start + place] = 1.0;
+                }
+            }
+        });
+        refused.map_or(Ok(()), Err)
+    }
+}
+
+/// The index of the category, or of the group of infrequent ones.
+#[derive(Debug, Clone)]
+pub struct Ordinal {
+    pub categories: Vec<Category>,
+    pub unknown: Unknown,
+    /// What a known missing value becomes, if not its index.
+    pub encoded_missing: f64,
+}
+
+impl Ordinal {
+    /// A known missing value stays NaN unless it is given a code.
+    pub(super) fn missing_values(&self) -> Missing {
+        match missing(&self.categories, self.unknown) {
+            Missing::Gone if self.encoded_missing.is_nan() => Missing::Pass,
+            other => other,
+        }
+    }
+
+    pub(super) fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+        for row in m.iter_mut() {
+            for (column, (v, category)) in row.iter_mut().zip(&self.categories).enumerate() {
+                *v = match (category.find(*v), self.unknown) {
+                    (Some(_), _) if v.is_nan() => self.encoded_missing,
+                    (Some(i), _) => category.place[i].unwrap_or(i) as f64,
+                    (None, Unknown::Becomes(code)) => code,
+                    (None, Unknown::Refuse) => return Err(refuse(column, *v)),
+                };
+            }
+        }
+        Ok(())
+    }
+}

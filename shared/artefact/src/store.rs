@@ -1,0 +1,139 @@
+//! Where a registry's files are: embedded in the binary or in a folder. Reads are bounded.
+
+use std::borrow::Cow;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use crate::Fault;
+
+/// The largest file read into memory. A 1000-tree forest of unlimited depth stays below 100 MiB.
+const MAX_FILE: u64 = 512 << 20;
+/// Entries of one folder looked at; more is not a model registry.
+const MAX_ENTRIES: usize = 10_000;
+
+/// One file as a listing shows it; enough to notice a change without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileStamp {
+    /// Path from the listed folder, `/`-separated.
+    pub path: String,
+    pub len: u64,
+    /// Milliseconds since the epoch; 0 for embedded files.
+    pub modified: u64,
+}
+
+/// Read-only access to a tree of files by `/`-separated path.
+#[derive(Debug, Clone)]
+pub enum Store {
+    Embedded(&'static [(&'static str, &'static [u8])]),
+    Folder(PathBuf),
+}
+
+impl Store {
+    /// Names of the folders directly below `path` ("" is the root), sorted.
+    pub fn folders(&self, path: &str) -> Result<Vec<String>, Fault> {
+        let mut names: Vec<String> = match self {
+            Self::Embedded(files) => files
+                .iter()
+                .filter_map(|(p, _)| below(p, path)?.split_once('/').map(|(folder, _)| folder.to_owned()))
+                .collect(),
+            Self::Folder(root) => entries(&root.join(path), path)?
+                .into_iter()
+                .filter(|e| e.path().is_dir())
+                .filter_map(|e| e.file_name().into_string().ok())
+                .collect(),
+        };
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// Every file below `path`, at any depth up to 4, sorted by path.
+    pub fn files(&self, path: &str) -> Result<Vec<FileStamp>, Fault> {
+        let mut stamps = Vec::new();
+        match self {
+            Self::Embedded(files) => stamps.extend(files.iter().filter_map(|(p, bytes)| {
+                Some(FileStamp { path: below(p, path)?.to_owned(), len: bytes.len() as u64, modified: 0 })
+            })),
+            Self::Folder(root) => walk(&root.join(path), "", 4, &mut stamps)?,
+        }
+        stamps.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(stamps)
+    }
+
+    /// The file at `path`, or `None` when there is none.
+    pub fn read(&self, path: &str) -> Result<Option<Cow<'static, [u8]>>, Fault> {
+        match self {
+            Self::Embedded(files) => Ok(files.iter().find(|(p, _)| *p == path).map(|(_, b)| Cow::Borrowed(*b))),
+            Self::Folder(root) => Ok(read_file(&root.join(path), path)?.map(Cow::Owned)),
+        }
+    }
+
+    /// When the folder at `path` itself changed (an entry came or went), milliseconds since the epoch.
+    pub fn folder_modified(&self, path: &str) -> u64 {
+        match self {
+            Self::Embedded(_) => 0,
+            Self::Folder(root) => fs::metadata(root.join(path)).as_ref().map_or(0, modified),
+        }
+    }
+}
+
+/// `path` without the leading `folder/`.
+fn below<'p>(path: &'p str, folder: &str) -> Option<&'p str> {
+    if folder.is_empty() {
+        return Some(path);
+    }
+    path.strip_prefix(folder)?.strip_prefix('/')
+}
+
+fn modified(meta: &fs::Metadata) -> u64 {
+    let since = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+    since.and_then(|d| u64::try_from(d.as_millis()).ok()).unwrap_or(0)
+}
+
+fn entries(folder: &Path, shown: &str) -> Result<Vec<fs::DirEntry>, Fault> {
+    let fault = |e: std::io::Error| Fault::new(shown, e.to_string());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(fault)? {
+        if found.len() == MAX_ENTRIES {
+            return Err(Fault::new(shown, format!("more than {MAX_ENTRIES} entries in one folder")));
+        }
+        found.push(entry.map_err(fault)?);
+    }
+    Ok(found)
+}
+
+fn walk(folder: &Path, prefix: &str, depth: usize, out: &mut Vec<FileStamp>) -> Result<(), Fault> {
+    for entry in entries(folder, prefix)? {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let path = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+        let meta = fs::metadata(entry.path()).map_err(|e| Fault::new(path.clone(), e.to_string()))?;
+        if meta.is_dir() {
+            if depth > 0 {
+                walk(&entry.path(), &path, depth - 1, out)?;
+            }
+        } else if meta.is_file() {
+            // a pipe or a device would block whoever reads it
+            out.push(FileStamp { path, len: meta.len(), modified: modified(&meta) });
+        }
+    }
+    Ok(())
+}
+
+/// Reads a file of at most [`MAX_FILE`] bytes; the bound holds even if it grows while it is read.
+fn read_file(path: &Path, shown: &str) -> Result<Option<Vec<u8>>, Fault> {
+    let fault = |e: std::io::Error| Fault::new(shown, e.to_string());
+    let file = match fs::metadata(path).map(|m| m.is_file()) {
+        Ok(true) => fs::File::open(path).map_err(fault)?,
+        Ok(false) => return Err(Fault::new(shown, "is no regular file")),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(fault(e)),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(fault)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(Fault::new(shown, format!("larger than {} MiB", MAX_FILE >> 20)));
+    }
+    Ok(Some(bytes))
+}

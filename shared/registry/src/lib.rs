@@ -1,0 +1,39 @@
+//! Registry of model versions: an MLflow server, a folder, or the sample embedded in the binary. It lists models, gives
+//! the files of a version and says what stands beside the model in them; compiling a model is `forebay-model`'s.
+//!
+//! # Layout
+//! - [`Registry`]: one open registry; [`RegistryOptions`] say how it is opened
+//! - [`ModelView`], [`VersionView`], [`VersionMeta`]: what it lists, and what is known of a version without loading it
+//! - [`ModelUri`]: `models:/...`, MLflow's addresses of models
+//! - [`RegistryWatch`]: when to look at a registry again
+//! - `local`, `mlflow`, `cache`: folders, MLflow servers, and the files kept on disk for when a server is down
+//! - `ModelSettings`, `webhook` (feature `service`): the section `[models]`, and MLflow's notifications of changes
+//! - [`sample`]: the embedded registry
+
+mod cache;
+mod error;
+mod local;
+mod mlflow;
+mod options;
+mod registry;
+pub mod sample;
+#[cfg(feature = "service")]
+mod settings;
+mod uri;
+mod version;
+mod view;
+mod watch;
+#[cfg(feature = "service")]
+pub mod webhook;
+
+pub use error::RegistryError;
+pub use forebay_artefact::{Fault, Inputs, PrepareError, Preprocessing, VersionFiles, hex};
+pub use mlflow::{Body, MlflowClient, Verb};
+pub use options::{RegistryCredentials, RegistryOptions, TlsOptions};
+pub use registry::{Registry, RegistryStatus};
+#[cfg(feature = "service")]
+pub use settings::ModelSettings;
+pub use uri::ModelUri;
+pub use version::VersionMeta;
+pub use view::{ModelView, Resolution, VersionView};
+pub use watch::{RefreshError, RegistryWatch};

@@ -1,0 +1,161 @@
+//! Registries of local files: the embedded sample, and a folder.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use forebay_artefact::{Fault, FileStamp, MlModel, Store, VersionFiles};
+use serde::Deserialize;
+
+use crate::{ModelView, VersionView};
+
+/// The files, and their listing when they were last read.
+#[derive(Debug)]
+pub(super) struct LocalRegistry {
+    store: Store,
+    listing: ArcSwap<Listing>,
+}
+
+impl LocalRegistry {
+    /// The sample embedded in the binary.
+    pub(super) fn sample() -> Result<Self, Fault> {
+        Self::of(Store::Embedded(crate::sample::FILES))
+    }
+
+    /// The folder at `path`.
+    pub(super) fn folder(path: PathBuf) -> Result<Self, Fault> {
+        if !path.is_dir() {
+            return Err(Fault::new(path.display().to_string(), "no such folder"));
+        }
+        Self::of(Store::Folder(path))
+    }
+
+    fn of(store: Store) -> Result<Self, Fault> {
+        let listing = Listing::scan(&store, None)?;
+        Ok(Self { store, listing: ArcSwap::from_pointee(listing) })
+    }
+
+    pub(super) fn models(&self) -> Vec<ModelView> {
+        self.listing.load().models.values().map(|model| model.view.clone()).collect()
+    }
+
+    pub(super) fn model(&self, name: &str) -> Option<ModelView> {
+        self.listing.load().models.get(name).map(|model| model.view.clone())
+    }
+
+    /// Lists again; on an error the listing stays as it was.
+    pub(super) fn refresh(&self) -> Result<(), Fault> {
+        let before = self.listing.load_full();
+        self.listing.store(Arc::new(Listing::scan(&self.store, Some(&before))?));
+        Ok(())
+    }
+
+    /// Reads the files of a version.
+    pub(super) fn read(&self, name: &str, version: u32) -> Result<VersionFiles, Fault> {
+        VersionFiles::read(&self.store, &format!("{name}/{version}"), name, version)
+    }
+}
+
+/// All models of a registry at one moment.
+#[derive(Debug, Default)]
+struct Listing {
+    models: BTreeMap<String, FolderModel>,
+}
+
+/// A model's view and what it was made from, so that unchanged files are not read again.
+#[derive(Debug)]
+struct FolderModel {
+    view: ModelView,
+    stamps: BTreeMap<u32, Vec<FileStamp>>,
+}
+
+/// `registered_model.yaml`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegisteredModelFile {
+    #[serde(default)]
+    aliases: BTreeMap<String, u32>,
+    #[serde(default)]
+    stages: BTreeMap<u32, String>,
+}
+
+impl Listing {
+    /// Lists the models of `store`; a model that cannot be read keeps its listing of `before`, if any.
+    fn scan(store: &Store, before: Option<&Self>) -> Result<Self, Fault> {
+        let mut models = BTreeMap::new();
+        for name in store.folders("")?.into_iter().filter(|n| !n.starts_with('.')) {
+            let old = before.and_then(|b| b.models.get(&name));
+            match FolderModel::scan(store, &name, old) {
+                Ok(model) => {
+                    models.insert(name, model);
+                }
+                Err(fault) => {
+                    tracing::warn!(model = name, %fault, "model cannot be listed");
+                    if let Some(old) = old {
+                        models.insert(name, FolderModel { view: old.view.clone(), stamps: old.stamps.clone() });
+                    }
+                }
+            }
+        }
+        Ok(Self { models })
+    }
+}
+
+impl FolderModel {
+    fn scan(store: &Store, name: &str, old: Option<&Self>) -> Result<Self, Fault> {
+        let registered_path = format!("{name}/registered_model.yaml");
+        let registered: RegisteredModelFile = match store.read(&registered_path)? {
+            Some(bytes) if bytes.len() > 1 << 20 => return Err(Fault::new(registered_path, "larger than 1 MiB")),
+            Some(bytes) => serde_yaml_ng::from_slice(&bytes).map_err(|e| Fault::new(registered_path, e.to_string()))?,
+            None => RegisteredModelFile::default(),
+        };
+        let (mut versions, mut stamps) = (Vec::new(), BTreeMap::new());
+        let mut newest = store.folder_modified(name);
+        for stamp in store.files(name)? {
+            newest = newest.max(stamp.modified);
+        }
+        for version in store.folders(name)?.iter().filter_map(|f| f.parse::<u32>().ok().filter(|n| n.to_string() == *f))
+        {
+            let path = format!("{name}/{version}");
+            let now = store.files(&path)?;
+            if !now.iter().any(|f| f.path == "MLmodel") {
+                tracing::warn!(model = name, version, "version has no MLmodel file, skipped");
+                continue;
+            }
+            let known = old.filter(|o| o.stamps.get(&version) == Some(&now)).and_then(|o| o.view.version(version));
+            let (flavor, digest) = match known {
+                Some(known) => (known.flavor.clone(), known.digest),
+                None => (flavor(store, &path), VersionFiles::read(store, &path, name, version)?.digest()),
+            };
+            versions.push(VersionView { version, stage: registered.stages.get(&version).cloned(), flavor, digest });
+            stamps.insert(version, now);
+        }
+        versions.sort_by_key(|v| v.version);
+        let mut view =
+            ModelView { name: name.to_owned(), generation: newest.max(1), versions, aliases: registered.aliases };
+        if let Some(old) = old {
+            view.generation = view.generation.max(old.view.generation);
+            // a change must grow it even where file times do not
+            if view != old.view && view.generation == old.view.generation {
+                view.generation += 1;
+            }
+        }
+        Ok(Self { view, stamps })
+    }
+}
+
+fn flavor(store: &Store, path: &str) -> String {
+    let parsed = match store.read(&format!("{path}/MLmodel")) {
+        Ok(Some(bytes)) => MlModel::parse(&bytes),
+        Ok(None) => return "unknown".to_owned(),
+        Err(fault) => Err(fault),
+    };
+    parsed.map_or_else(
+        |fault| {
+            tracing::warn!(path, %fault, "version cannot be described");
+            "unknown".to_owned()
+        },
+        |m| m.flavor,
+    )
+}

@@ -1,0 +1,287 @@
+//! Models of an MLflow server: listed and fetched over its REST interface, cached on disk, and read from there while the
+//! server is down.
+//!
+//! The calls are those of MLflow's own client (<https://mlflow.org/docs/latest/api_reference/rest-api.html>); the tests
+//! answer as a server of version 3.17 does.
+
+mod address;
+mod artifacts;
+mod client;
+mod files;
+mod listing;
+mod responses;
+mod tls;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use forebay_artefact::VersionFiles;
+
+use super::cache::{Cache, CachedVersionKey};
+use super::{ModelView, RegistryError, RegistryOptions};
+use artifacts::ArtifactLocation;
+pub use client::{Body, MlflowClient, Verb};
+pub(super) use files::ArtifactFiles;
+pub(super) use listing::ListedModel;
+use listing::VersionSource;
+
+/// Time between two evictions from the cache.
+const EVICTION_INTERVAL: Duration = Duration::from_secs(3600);
+
+type Listing = BTreeMap<String, Arc<ListedModel>>;
+
+/// One MLflow server.
+#[derive(Debug)]
+pub(super) struct MlflowRegistry {
+    client: MlflowClient,
+    served: Option<Vec<String>>,
+    keep: usize,
+    cache: Option<Cache>,
+    listing: ArcSwap<Listing>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Why the listing is out of date.
+    stale: Option<String>,
+    evicted: Option<Instant>,
+    /// Whether it was logged that the cache cannot be written to.
+    cache_warned: bool,
+    /// Errors of single models that were logged, so that each is logged once.
+    model_errors: BTreeMap<String, String>,
+}
+
+impl MlflowRegistry {
+    /// Lists the server, or uses the cached listing when it does not respond.
+    pub(super) fn open(options: &RegistryOptions) -> Result<Self, RegistryError> {
+        let client = MlflowClient::new(options)?;
+        let cache = options.cache_dir.as_deref().map(|dir| Cache::new(dir, client.base(), options.cache_size));
+        let served = options.models.clone().map(|mut names| {
+            names.sort();
+            names.dedup();
+            names
+        });
+        let keep = options.versions.max(1);
+        let (listing, state) = (ArcSwap::default(), Mutex::default());
+        let server = Self { client, served, keep, cache, listing, state };
+        let kept = server.cached();
+        match server.list(&kept) {
+            Ok(listing) => server.accept(&kept, listing),
+            Err(error) if !error.is_denied() && !kept.is_empty() => server.use_last(kept, &error),
+            Err(error) => return Err(error),
+        }
+        Ok(server)
+    }
+
+    /// The server's address, without a password.
+    pub(super) fn address(&self) -> &str {
+        self.client.base()
+    }
+
+    pub(super) fn models(&self) -> Vec<ModelView> {
+        self.listing.load().values().map(|model| model.view()).collect()
+    }
+
+    pub(super) fn model(&self, name: &str) -> Option<ModelView> {
+        self.listing.load().get(name).map(|model| model.view())
+    }
+
+    /// A model that need not be among those served.
+    pub(super) fn look_up(&self, name: &str) -> Result<ModelView, RegistryError> {
+        if let Some(view) = self.model(name) {
+            return Ok(view);
+        }
+        let kept = self.cache.as_ref().and_then(|cache| cache.listing(name));
+        match ListedModel::fetch(&self.client, name, self.keep, kept.as_ref()) {
+            Ok(Some(listed)) => {
+                self.store_listing(&listed);
+                Ok(listed.view())
+            }
+            Ok(None) => Err(RegistryError::UnknownModel { model: name.to_owned() }),
+            Err(error) => match kept {
+                Some(kept) if !error.is_denied() => Ok(kept.view()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Lists again. While the server does not respond, the last listing stays and [`MlflowRegistry::stale`] says so.
+    pub(super) fn refresh(&self) {
+        let before = self.listing.load_full();
+        match self.list(&before) {
+            Ok(listing) => self.accept(&before, listing),
+            Err(error) => self.use_last((*before).clone(), &error),
+        }
+        self.evict();
+    }
+
+    pub(super) fn stale(&self) -> Option<String> {
+        self.state().stale.clone()
+    }
+
+    /// The files of a version, from the cache or from the server.
+    pub(super) fn read(&self, name: &str, version: u32) -> Result<VersionFiles, RegistryError> {
+        let listed = self.listing.load().get(name).cloned();
+        let kept = || self.cache.as_ref().and_then(|cache| cache.listing(name));
+        let of = |listed: &ListedModel| listed.versions.get(&version).cloned();
+        let known = listed.as_deref().and_then(of).or_else(|| kept().as_ref().and_then(of));
+        let origin = match known {
+            Some(origin) => origin,
+            None => listing::origin(&self.client, name, version)?,
+        };
+        let digest = origin.identity(name, version);
+        let files = self.files(name, version, &digest, || {
+            let place = ArtifactLocation::of_version(&self.client, name, version)?;
+            files::fetch(&self.client, &place, origin.preprocessing.as_deref())
+        })?;
+        Ok(VersionFiles::fetched(name, version, digest, files))
+    }
+
+    /// The files of a logged model, registered or not.
+    pub(super) fn read_logged(&self, id: &str) -> Result<VersionFiles, RegistryError> {
+        let uri = format!("models:/{id}");
+        let origin = VersionSource { source: uri.clone(), model_id: id.to_owned(), ..VersionSource::default() };
+        let digest = origin.identity(id, 0);
+        let files = self.files(id, 0, &digest, || {
+            let place = ArtifactLocation::of_uri(&self.client, &uri)?;
+            let place = place.ok_or_else(|| RegistryError::UnknownModel { model: id.to_owned() })?;
+            files::fetch(&self.client, &place, None)
+        })?;
+        Ok(VersionFiles::fetched(id, 0, digest, files))
+    }
+
+    fn files(
+        &self,
+        model: &str,
+        version: u32,
+        digest: &[u8; 32],
+        fetch: impl FnOnce() -> Result<ArtifactFiles, RegistryError>,
+    ) -> Result<ArtifactFiles, RegistryError> {
+        let Some(cache) = &self.cache else { return fetch() };
+        let key = CachedVersionKey { model, version, digest };
+        match cache.files(&key) {
+            Ok(Some(files)) => return Ok(files),
+            Ok(None) => {}
+            Err(fault) => tracing::warn!(model, version, %fault, "cached model files are damaged, fetching them again"),
+        }
+        let _lock = cache.lock(&key, Duration::from_secs(30));
+        if let Ok(Some(files)) = cache.files(&key) {
+            return Ok(files);
+        }
+        let files = fetch()?;
+        if let Err(error) = cache.store(&key, &files) {
+            self.warn_cache(&error);
+        }
+        Ok(files)
+    }
+
+    /// Lists every served model. Flavors are taken from `before`, and a single model that cannot be read keeps its last
+    /// listing.
+    fn list(&self, before: &Listing) -> Result<Listing, RegistryError> {
+        let all;
+        let names = match &self.served {
+            Some(names) => names,
+            None => {
+                all = listing::names(&self.client)?;
+                &all
+            }
+        };
+        let mut listing = Listing::new();
+        let (mut answered, mut first) = (names.is_empty(), None);
+        for name in names {
+            let old = before.get(name);
+            match ListedModel::fetch(&self.client, name, self.keep, old.map(|old| &**old)) {
+                Ok(Some(model)) => {
+                    answered = true;
+                    self.state().model_errors.remove(name);
+                    listing.insert(name.clone(), Arc::new(model));
+                }
+                Ok(None) => answered = true,
+                Err(error @ RegistryError::Unreachable { .. }) => return Err(error),
+                Err(error) => {
+                    let text = error.to_string();
+                    if self.state().model_errors.insert(name.clone(), text.clone()).as_ref() != Some(&text) {
+                        tracing::warn!(model = name, error = text, "model cannot be listed");
+                    }
+                    listing.extend(old.map(|old| (name.clone(), Arc::clone(old))));
+                    first = first.or(Some(error));
+                }
+            }
+        }
+        // when every call fails, the server is at fault and not a model
+        match first {
+            Some(error) if !answered => Err(error),
+            _ => Ok(listing),
+        }
+    }
+
+    fn accept(&self, before: &Listing, listing: Listing) {
+        for (name, model) in &listing {
+            if before.get(name) != Some(model) {
+                self.store_listing(model);
+            }
+        }
+        if let Some(cache) = &self.cache {
+            before.keys().filter(|name| !listing.contains_key(*name)).for_each(|name| cache.remove_listing(name));
+        }
+        self.listing.store(Arc::new(listing));
+        if self.state().stale.take().is_some() {
+            tracing::info!(registry = self.address(), "model registry responds again");
+        }
+    }
+
+    fn use_last(&self, listing: Listing, error: &RegistryError) {
+        let mut state = self.state();
+        if state.stale.is_none() {
+            let models = listing.len();
+            tracing::warn!(registry = self.address(), %error, models, "model registry does not respond, using its last listing");
+        }
+        state.stale = Some(error.to_string());
+        self.listing.store(Arc::new(listing));
+    }
+
+    /// The cached listings of the served models.
+    fn cached(&self) -> Listing {
+        let Some(cache) = &self.cache else { return Listing::new() };
+        let kept = match &self.served {
+            Some(names) => names.iter().filter_map(|name| cache.listing(name)).collect(),
+            None => cache.listings(),
+        };
+        kept.into_iter().map(|model| (model.name.clone(), Arc::new(model))).collect()
+    }
+
+    fn store_listing(&self, listing: &ListedModel) {
+        if let Some(Err(error)) = self.cache.as_ref().map(|cache| cache.store_listing(listing)) {
+            self.warn_cache(&error);
+        }
+    }
+
+    fn evict(&self) {
+        let Some(cache) = &self.cache else { return };
+        if self.state().evicted.is_some_and(|at| at.elapsed() < EVICTION_INTERVAL) {
+            return;
+        }
+        self.state().evicted = Some(Instant::now());
+        let listing = self.listing.load_full();
+        for model in listing.values() {
+            for (version, origin) in &model.versions {
+                let digest = origin.identity(&model.name, *version);
+                cache.touch(&CachedVersionKey { model: &model.name, version: *version, digest: &digest });
+            }
+        }
+        cache.evict(SystemTime::now());
+    }
+
+    fn warn_cache(&self, error: &std::io::Error) {
+        if !std::mem::replace(&mut self.state().cache_warned, true) {
+            tracing::warn!(%error, "model files cannot be cached on disk: they are not available while the registry is down");
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

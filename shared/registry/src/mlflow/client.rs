@@ -1,0 +1,289 @@
+//! Calls to an MLflow server: authenticated, bounded in size and time, tried again where that is safe.
+
+use std::fmt;
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use ureq::config::RedirectAuthHeaders;
+use ureq::http::{Method, Request};
+use ureq::{Agent, AsSendBody, SendBody};
+
+use super::address::Address;
+use super::tls;
+use crate::{RegistryCredentials, RegistryError, RegistryOptions};
+
+/// The largest response read, except for files.
+const MAX_RESPONSE: u64 = 16 << 20;
+/// Bytes of an error page that are read.
+const MAX_ERROR: u64 = 64 << 10;
+/// Characters of the server's own message that go into an error.
+const MAX_MESSAGE: usize = 300;
+/// How often one call is tried again.
+const RETRIES: usize = 3;
+/// Pause before the first retry, doubled before each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// A client for the REST interface of one MLflow server. Blocking; cheap to clone; connections are kept.
+#[derive(Clone)]
+pub struct MlflowClient {
+    agent: Agent,
+    base: String,
+    authorization: Option<String>,
+    timeout: Duration,
+}
+
+/// The body of a call.
+#[derive(Debug, Clone, Copy)]
+pub enum Body<'b> {
+    None,
+    Json(&'b Value),
+    Bytes(&'b [u8]),
+}
+
+/// HTTP method of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Get,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+/// One call and its bounds.
+#[derive(Debug, Clone, Copy)]
+struct Call<'c> {
+    verb: Verb,
+    /// From the server's root, with the encoded query.
+    path: &'c str,
+    body: Body<'c>,
+    /// Largest response, in bytes.
+    limit: u64,
+    /// Longest time, retries included.
+    time: Duration,
+}
+
+impl<'c> Call<'c> {
+    /// A GET; its bounds have to be set.
+    fn get(path: &'c str) -> Self {
+        Self { verb: Verb::Get, path, body: Body::None, limit: 0, time: Duration::ZERO }
+    }
+}
+
+/// MLflow's own description of an error.
+#[derive(Debug, Default, Deserialize)]
+struct ErrorResponse {
+    #[serde(default)]
+    error_code: String,
+    #[serde(default)]
+    message: String,
+}
+
+impl fmt::Debug for MlflowClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MlflowClient").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl MlflowClient {
+    /// A client for `options.location`. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`RegistryError::Location`] for an address or a certificate that cannot be used.
+    pub fn new(options: &RegistryOptions) -> Result<Self, RegistryError> {
+        let address = Address::parse(&options.location);
+        let shown = address.as_ref().map_or_else(|_| hidden(&options.location), |address| address.base.clone());
+        let refused = |reason: String| RegistryError::Location { location: shown.clone(), reason };
+        let address = address.map_err(refused)?;
+        let credentials = match &options.credentials {
+            RegistryCredentials::None => &address.credentials,
+            given => given,
+        };
+        let authorization = match credentials {
+            RegistryCredentials::None => None,
+            RegistryCredentials::Basic { username, password } => {
+                Some(format!("Basic {}", BASE64_STANDARD.encode(format!("{username}:{password}"))))
+            }
+            RegistryCredentials::Bearer(token) => Some(format!("Bearer {token}")),
+        };
+        if authorization.as_ref().is_some_and(|value| ureq::http::HeaderValue::from_str(value).is_err()) {
+            return Err(refused("the token has characters that no header can carry".to_owned()));
+        }
+        let tls = tls::config(&options.tls).map_err(|fault| refused(fault.to_string()))?;
+        let mut config = Agent::config_builder()
+            .tls_config(tls)
+            .http_status_as_error(false)
+            .max_redirects(3)
+            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+            .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")))
+            .max_idle_age(Duration::from_secs(30));
+        if address.is_loopback() {
+            config = config.proxy(None);
+        }
+        let agent = config.build().new_agent();
+        Ok(Self { agent, base: address.base, authorization, timeout: options.timeout })
+    }
+
+    /// The server's address without name and password.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Sends a call and reads its JSON; an empty answer is `null`. `path` starts at the server's root and has its query,
+    /// encoded. All but POST are tried again when the server does not answer or is overloaded.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unreachable`], [`RegistryError::Refused`] or [`RegistryError::Answer`], naming the URL.
+    pub fn send(&self, verb: Verb, path: &str, body: Body<'_>) -> Result<Value, RegistryError> {
+        let bytes = self.run(&Call { verb, path, body, limit: MAX_RESPONSE, time: self.timeout })?;
+        if bytes.iter().all(u8::is_ascii_whitespace) { Ok(Value::Null) } else { self.parse(path, &bytes) }
+    }
+
+    /// A GET whose answer has a known shape.
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, RegistryError> {
+        let bytes = self.run(&Call { limit: MAX_RESPONSE, time: self.timeout, ..Call::get(path) })?;
+        self.parse(path, &bytes)
+    }
+
+    /// The bytes of a file of at most `limit` bytes. `size` is what a listing said, for the time it may take.
+    pub(super) fn download(&self, path: &str, limit: u64, size: Option<u64>) -> Result<Vec<u8>, RegistryError> {
+        let mebibytes = size.unwrap_or(limit).min(limit) >> 20;
+        let time = self.timeout.saturating_add(Duration::from_secs(mebibytes));
+        self.run(&Call { limit, time, ..Call::get(path) })
+    }
+
+    fn parse<T: DeserializeOwned>(&self, path: &str, bytes: &[u8]) -> Result<T, RegistryError> {
+        serde_json::from_slice(bytes).map_err(|error| {
+            let start = shortened(&String::from_utf8_lossy(&bytes[..bytes.len().min(60)]));
+            let reason = format!("is not an answer of MLflow: {error}; it starts with {start:?}");
+            RegistryError::Answer { url: self.url(path), reason }
+        })
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// Makes a call, again after a growing pause where that is safe.
+    fn run(&self, call: &Call<'_>) -> Result<Vec<u8>, RegistryError> {
+        let started = Instant::now();
+        let growth = ExponentialBuilder::new().with_min_delay(FIRST_PAUSE).with_factor(2.0).with_max_times(RETRIES);
+        let mut pauses = growth.build();
+        loop {
+            let left = call.time.saturating_sub(started.elapsed()).max(Duration::from_millis(1));
+            let error = match self.once(&Call { time: left, ..*call }) {
+                Err(error) if error.is_unreachable() && call.verb != Verb::Post => error,
+                done => return done,
+            };
+            // jitter, so that replicas do not retry in step
+            let pause = pauses.next().map(|pause| pause.mul_f64(rand::random_range(0.5..1.5)));
+            let Some(pause) = pause.filter(|pause| started.elapsed() + *pause < call.time) else { return Err(error) };
+            tracing::debug!(%error, ?pause, "call to the model registry failed, trying again");
+            std::thread::sleep(pause);
+        }
+    }
+
+    fn once(&self, call: &Call<'_>) -> Result<Vec<u8>, RegistryError> {
+        match call.body {
+            Body::None => self.exchange(call, None, SendBody::none()),
+            Body::Json(json) => self.exchange(call, Some("application/json"), json.to_string().as_bytes()),
+            Body::Bytes(bytes) => self.exchange(call, Some("application/octet-stream"), bytes),
+        }
+    }
+
+    fn exchange(
+        &self,
+        call: &Call<'_>,
+        content_type: Option<&str>,
+        body: impl AsSendBody,
+    ) -> Result<Vec<u8>, RegistryError> {
+        let (url, limit, time) = (self.url(call.path), call.limit, call.time);
+        let unusable = |reason: String| RegistryError::Answer { url: url.clone(), reason };
+        let mut request = Request::builder().method(call.verb.method()).uri(&url).header("accept", "*/*");
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        let request = request.body(body).map_err(|error| unusable(error.to_string()))?;
+        let request = self
+            .agent
+            .configure_request(request)
+            .timeout_global(Some(time))
+            .timeout_connect(Some(time.min(self.timeout)))
+            .timeout_per_read(Some(time.min(self.timeout)))
+            .build();
+        let mut response = self.agent.run(request).map_err(|error| failed(&url, &error))?;
+        let status = response.status().as_u16();
+        if status >= 400 {
+            // the error is reported by its status alone when its body cannot be read
+            let mut text = Vec::new();
+            let _ = response.body_mut().as_reader().take(MAX_ERROR).read_to_end(&mut text);
+            return Err(refused(&url, status, &text));
+        }
+        response.body_mut().with_config().limit(limit).read_to_vec().map_err(|error| match error {
+            ureq::Error::BodyExceedsLimit(_) => unusable(format!("is larger than {limit} bytes")),
+            error => failed(&url, &error),
+        })
+    }
+}
+
+impl Verb {
+    fn method(self) -> Method {
+        match self {
+            Self::Get => Method::GET,
+            Self::Post => Method::POST,
+            Self::Put => Method::PUT,
+            Self::Patch => Method::PATCH,
+            Self::Delete => Method::DELETE,
+        }
+    }
+}
+
+fn failed(url: &str, error: &ureq::Error) -> RegistryError {
+    let (url, reason) = (url.to_owned(), error.to_string());
+    match error {
+        ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => {
+            RegistryError::Unreachable { url, status: None, reason }
+        }
+        ureq::Error::ConnectProxyFailed(_) | ureq::Error::BodyStalled | ureq::Error::Protocol(_) => {
+            RegistryError::Unreachable { url, status: None, reason }
+        }
+        _ => RegistryError::Answer { url, reason },
+    }
+}
+
+fn refused(url: &str, status: u16, body: &[u8]) -> RegistryError {
+    let error = serde_json::from_slice::<ErrorResponse>(body).unwrap_or_else(|_| ErrorResponse {
+        message: String::from_utf8_lossy(body).into_owned(),
+        error_code: String::new(),
+    });
+    let (url, message) = (url.to_owned(), shortened(&error.message));
+    if status == 429 || status >= 500 {
+        let reason = format!("status {status}: {message}");
+        return RegistryError::Unreachable { url, status: Some(status), reason };
+    }
+    RegistryError::Refused { url, status, code: shortened(&error.error_code), message }
+}
+
+/// One line of bounded length.
+fn shortened(text: &str) -> String {
+    let line: String =
+        text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE + 1).collect();
+    if line.chars().count() <= MAX_MESSAGE { line } else { line.chars().take(MAX_MESSAGE).chain(['…']).collect() }
+}
+
+/// A location that cannot be parsed, without what may be a password.
+fn hidden(location: &str) -> String {
+    match location.rsplit_once('@') {
+        Some((_, host)) => format!("***@{host}"),
+        None => location.to_owned(),
+    }
+}

@@ -1,0 +1,182 @@
+//! Responses of an MLflow server, reduced to what is used. Other fields are ignored, absent ones have defaults, and numbers
+//! may be text, as JSON of protobuf writes 64-bit numbers either way.
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// `registered-models/get`
+#[derive(Debug, Deserialize)]
+pub(super) struct RegisteredModelResponse {
+    pub registered_model: RegisteredModel,
+}
+
+/// `registered-models/search`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RegisteredModels {
+    pub registered_models: Vec<RegisteredModel>,
+    pub next_page_token: String,
+}
+
+/// A model by its name.
+#[derive(Debug, Deserialize)]
+pub(super) struct RegisteredModel {
+    pub name: String,
+    #[serde(default, deserialize_with = "number")]
+    pub last_updated_timestamp: u64,
+    /// The newest version of each stage.
+    #[serde(default)]
+    pub latest_versions: Vec<ModelVersion>,
+    #[serde(default)]
+    pub aliases: Vec<Alias>,
+}
+
+/// A name of a version.
+#[derive(Debug, Deserialize)]
+pub(super) struct Alias {
+    pub alias: String,
+    #[serde(deserialize_with = "number")]
+    pub version: u64,
+}
+
+/// `model-versions/get`
+#[derive(Debug, Deserialize)]
+pub(super) struct ModelVersionResponse {
+    pub model_version: ModelVersion,
+}
+
+/// `model-versions/search`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ModelVersions {
+    pub model_versions: Vec<ModelVersion>,
+    pub next_page_token: String,
+}
+
+/// A version; one that a run logged (2.x), that is a logged model (3.x), or that was uploaded.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ModelVersion {
+    #[serde(deserialize_with = "number")]
+    pub version: u64,
+    #[serde(default, deserialize_with = "number")]
+    pub creation_timestamp: u64,
+    #[serde(default, deserialize_with = "number")]
+    pub last_updated_timestamp: u64,
+    #[serde(default)]
+    pub current_stage: Option<String>,
+    /// Absent in responses of old servers.
+    #[serde(default)]
+    pub status: Option<String>,
+    #[serde(default)]
+    pub source: Option<String>,
+    #[serde(default)]
+    pub run_id: Option<String>,
+    #[serde(default)]
+    pub model_id: Option<String>,
+    #[serde(default)]
+    pub tags: Vec<Tag>,
+}
+
+/// A note on a version.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Tag {
+    pub key: String,
+    #[serde(default)]
+    pub value: String,
+}
+
+/// `model-versions/get-download-uri`
+#[derive(Debug, Deserialize)]
+pub(super) struct DownloadUri {
+    pub artifact_uri: String,
+}
+
+/// `logged-models/ID`
+#[derive(Debug, Deserialize)]
+pub(super) struct LoggedModelResponse {
+    pub model: LoggedModel,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct LoggedModel {
+    pub info: LoggedModelInfo,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct LoggedModelInfo {
+    pub artifact_uri: String,
+}
+
+/// `runs/get`
+#[derive(Debug, Deserialize)]
+pub(super) struct RunResponse {
+    pub run: Run,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Run {
+    pub info: RunInfo,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RunInfo {
+    pub artifact_uri: String,
+}
+
+/// The content of a folder; all listing calls have this shape.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct FileList {
+    pub files: Vec<FileInfo>,
+    pub next_page_token: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct FileInfo {
+    pub path: String,
+    #[serde(default)]
+    pub is_dir: bool,
+    /// Absent for folders, and for stores that do not report sizes.
+    #[serde(default, deserialize_with = "number")]
+    pub file_size: u64,
+}
+
+impl ModelVersion {
+    /// Whether its files are complete.
+    pub(super) fn is_ready(&self) -> bool {
+        self.status.as_deref().is_none_or(|status| status == "READY")
+    }
+
+    /// The stage; `None` is how MLflow writes that there is none.
+    pub(super) fn stage(&self) -> Option<String> {
+        self.current_stage.clone().filter(|stage| !stage.is_empty() && stage != "None")
+    }
+}
+
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(0),
+        Value::Number(number) => {
+            number.as_u64().ok_or_else(|| D::Error::custom(format!("{number} is no whole number")))
+        }
+        Value::String(text) => text.parse().map_err(|_| D::Error::custom(format!("{text:?} is no whole number"))),
+        other => Err(D::Error::custom(format!("{other} is no number"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_come_as_numbers_or_text_and_stages_as_none() {
+        let text = r#"{"name": "n", "version": "2", "creation_timestamp": 1795424297778, "current_stage": "None",
+            "last_updated_timestamp": "1795424318688", "status": "READY", "extra": {"deep": []}}"#;
+        let version: ModelVersion = serde_json::from_str(text).unwrap();
+        assert_eq!((version.version, version.last_updated_timestamp), (2, 1_795_424_318_688));
+        assert!(version.is_ready() && version.stage().is_none() && version.tags.is_empty());
+        assert!(serde_json::from_str::<ModelVersion>(r#"{"version": "two"}"#).is_err());
+        assert!(serde_json::from_str::<ModelVersion>(r#"{"version": 1.5}"#).is_err());
+    }
+}

@@ -1,0 +1,104 @@
+//! How a registry is opened: where it is, which models of it, how to authenticate, what to keep on disk.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Newest versions of a model of an MLflow server that are listed, beside those with a stage or an alias.
+const NEWEST_VERSIONS: usize = 50;
+
+/// What [`crate::Registry::open_with`] takes. All but the location matters to MLflow servers alone.
+#[derive(Debug, Clone)]
+pub struct RegistryOptions {
+    /// `sample` (embedded), `file:PATH`, or the `http(s)://` address of an MLflow server, which may hold name and password.
+    pub location: String,
+    /// Names of the models served; `None` means every model of the server.
+    pub models: Option<Vec<String>>,
+    /// How many of the newest versions of a model are listed, beside those with a stage or an alias.
+    pub versions: usize,
+    /// Longest duration of a call, retries included; a file may take a second more for every MiB.
+    pub timeout: Duration,
+    /// Folder of cached files and listings, shared by any number of processes; `None` caches nothing.
+    pub cache_dir: Option<PathBuf>,
+    /// Size of the cache in bytes, above which the longest unused files are removed.
+    pub cache_size: u64,
+    /// How to authenticate.
+    pub credentials: RegistryCredentials,
+    /// Which certificates to trust and to present.
+    pub tls: TlsOptions,
+}
+
+/// Authentication towards an MLflow server. `Debug` shows no secret.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub enum RegistryCredentials {
+    /// Anonymous, unless the address holds name and password.
+    #[default]
+    None,
+    /// Basic authentication.
+    Basic { username: String, password: String },
+    /// A bearer token.
+    Bearer(String),
+}
+
+/// Certificates, as PEM files.
+#[derive(Debug, Clone, Default)]
+pub struct TlsOptions {
+    /// Authorities to trust instead of the usual ones.
+    pub server_cert: Option<PathBuf>,
+    /// The client's own certificates and key, in one file.
+    pub client_cert: Option<PathBuf>,
+    /// Do not check the certificate of the server.
+    pub insecure: bool,
+}
+
+impl RegistryOptions {
+    /// Everything at `location`, anonymously, with nothing cached on disk.
+    pub fn new(location: impl Into<String>) -> Self {
+        Self {
+            location: location.into(),
+            models: None,
+            versions: NEWEST_VERSIONS,
+            timeout: Duration::from_secs(10),
+            cache_dir: None,
+            cache_size: 5 << 30,
+            credentials: RegistryCredentials::None,
+            tls: TlsOptions::default(),
+        }
+    }
+}
+
+impl RegistryCredentials {
+    /// From settings in which an empty text means not set; a token takes precedence over a name.
+    pub fn of(username: &str, password: &str, token: &str) -> Self {
+        match (username, token) {
+            (_, token) if !token.is_empty() => Self::Bearer(token.to_owned()),
+            ("", _) => Self::None,
+            (username, _) => Self::Basic { username: username.to_owned(), password: password.to_owned() },
+        }
+    }
+}
+
+impl fmt::Debug for RegistryCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Basic { username, .. } => f.debug_struct("Basic").field("username", username).finish_non_exhaustive(),
+            Self::Bearer(_) => f.write_str("Bearer(***)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_show_and_a_token_comes_first() {
+        let basic = RegistryCredentials::of("reader", "hidden", "");
+        assert_eq!(basic, RegistryCredentials::Basic { username: "reader".into(), password: "hidden".into() });
+        assert_eq!(RegistryCredentials::of("", "", ""), RegistryCredentials::None);
+        let bearer = RegistryCredentials::of("reader", "hidden", "hidden-too");
+        assert_eq!(bearer, RegistryCredentials::Bearer("hidden-too".into()));
+        assert!(!format!("{basic:?}{bearer:?}").contains("hidden"));
+    }
+}

@@ -1,0 +1,271 @@
+//! A registry of model versions: an MLflow server, a folder, or the sample embedded in the binary.
+//!
+//! Layout of a folder registry (`file:PATH`):
+//!
+//! ```text
+//! ROOT/<model>/registered_model.yaml     aliases and stages; optional
+//! ROOT/<model>/<version>/MLmodel         MLflow's description: flavor, file, signature, example
+//! ROOT/<model>/<version>/model.skops     the file MLmodel names (model.skops, model.pkl, model.onnx, model.bpk)
+//! ROOT/<model>/<version>/input_example.json
+//! ROOT/<model>/<version>/preprocessing/{MLmodel,model.skops}   applied before the model; optional
+//! ```
+//!
+//! `<version>` is a number. `registered_model.yaml`:
+//!
+//! ```yaml
+//! aliases: {champion: 3, candidate: 4}     # alias: version
+//! stages: {1: Archived, 3: Production}     # version: stage
+//! ```
+//!
+//! A version of an MLflow server is such a folder of artefacts. Its `preprocessing/` may also be logged elsewhere and
+//! named by the version's tag `forebay.preprocessing` (`runs:/ID/scaler.pkl`, `models:/scaler/2`, `models:/m-ID`).
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use forebay_artefact::{Fault, VersionFiles};
+
+use crate::local::LocalRegistry;
+use crate::mlflow::MlflowRegistry;
+use crate::{ModelUri, ModelView, RegistryError, RegistryOptions, VersionMeta, VersionView};
+
+/// Model, version, digest.
+type ContentKey = (String, u32, [u8; 32]);
+
+/// Access to the models of one location. Listing and loading are separate, and the listing stays what it was at the
+/// last `open` or `refresh`. Calls block: with an MLflow server for as long as `RegistryOptions::timeout` and more, so
+/// they belong on threads of their own.
+///
+/// The digest of a version says whether it is the one known already. Of folders it is BLAKE3 over names and contents of
+/// its files. Of an MLflow server it is BLAKE3 over what identifies the version (name, number, creation time, source, run,
+/// preprocessing tag), as MLflow never changes the files of a version: known before they are fetched, and the same in every
+/// process. Who replaces artefacts behind MLflow's back has to register a new version.
+#[derive(Debug)]
+pub struct Registry {
+    location: String,
+    source: Source,
+    described: Mutex<HashMap<ContentKey, VersionMeta>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Local(LocalRegistry),
+    Mlflow(Box<MlflowRegistry>),
+}
+
+/// Whether the listing of a registry is up to date.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RegistryStatus {
+    /// Why the listing is out of date: the server did not respond to the last `refresh`, the next one tries again.
+    pub stale: Option<String>,
+}
+
+impl Registry {
+    /// Opens `sample` (embedded), `file:PATH` or the address of an MLflow server, with the defaults of
+    /// [`RegistryOptions::new`].
+    ///
+    /// # Errors
+    /// As [`Registry::open_with`].
+    pub fn open(location: &str) -> Result<Self, RegistryError> {
+        Self::open_with(&RegistryOptions::new(location))
+    }
+
+    /// Opens a registry. For an MLflow server that does not respond, its cached listing is used, if there is one.
+    ///
+    /// # Errors
+    /// [`RegistryError::Location`] for a location that is invalid or cannot be read, else the error of the server.
+    pub fn open_with(options: &RegistryOptions) -> Result<Self, RegistryError> {
+        let location = options.location.trim();
+        let (source, location) = if location.starts_with("http://") || location.starts_with("https://") {
+            let server = MlflowRegistry::open(&RegistryOptions { location: location.to_owned(), ..options.clone() })?;
+            let address = server.address().to_owned();
+            (Source::Mlflow(Box::new(server)), address)
+        } else {
+            let local = if location == "sample" {
+                LocalRegistry::sample()
+            } else if let Some(path) = location.strip_prefix("file:") {
+                LocalRegistry::folder(PathBuf::from(path.strip_prefix("//").unwrap_or(path)))
+            } else {
+                Err(Fault::new(location, "expected \"sample\", file:PATH or http(s)://"))
+            };
+            let refused =
+                |fault: Fault| RegistryError::Location { location: location.to_owned(), reason: fault.reason };
+            (Source::Local(local.map_err(refused)?), location.to_owned())
+        };
+        Ok(Self { location, source, described: Mutex::default() })
+    }
+
+    /// The location, without a password.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// Every model, by name.
+    pub fn models(&self) -> Vec<ModelView> {
+        match &self.source {
+            Source::Local(local) => local.models(),
+            Source::Mlflow(server) => server.models(),
+        }
+    }
+
+    /// One model.
+    pub fn model(&self, name: &str) -> Option<ModelView> {
+        match &self.source {
+            Source::Local(local) => local.model(name),
+            Source::Mlflow(server) => server.model(name),
+        }
+    }
+
+    /// Whether the listing is up to date.
+    pub fn status(&self) -> RegistryStatus {
+        match &self.source {
+            Source::Local(_) => RegistryStatus::default(),
+            Source::Mlflow(server) => RegistryStatus { stale: server.stale() },
+        }
+    }
+
+    /// Lists the registry again. Models that cannot be read keep their last good listing and are logged; so do all models
+    /// while an MLflow server does not respond, see [`Registry::status`].
+    ///
+    /// # Errors
+    /// [`RegistryError::Location`] when a folder cannot be read; the listing stays as it was.
+    pub fn refresh(&self) -> Result<(), RegistryError> {
+        // reading models needs much more memory than they keep, and mimalloc looks for memory that it can return to the system
+        // only when something large is freed, a while later
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(8 << 20)));
+        match &self.source {
+            Source::Local(local) => local
+                .refresh()
+                .map_err(|f| RegistryError::Location { location: self.location.clone(), reason: f.to_string() })?,
+            Source::Mlflow(server) => server.refresh(),
+        }
+        let listed = |(name, version, digest): &ContentKey| {
+            self.model(name).and_then(|view| view.version(*version).map(|v| v.digest == *digest)).unwrap_or(false)
+        };
+        self.described.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| listed(key));
+        Ok(())
+    }
+
+    /// Fetches the files of a version if they are elsewhere, reads them and hands them to `open`. Blocking. Of a folder,
+    /// the digest of the files is that of the bytes read, which differs from the listed one when they changed since.
+    ///
+    /// `open` runs on a thread of its own, whose heap is released with it: reading a model needs several times the memory
+    /// that the model keeps. A panic there is a fault of the artefact.
+    ///
+    /// # Errors
+    /// Unknown model or version, what the server answered, or [`RegistryError::Artefact`] for what `open` refuses.
+    pub fn load<T: Send>(
+        &self,
+        name: &str,
+        version: u32,
+        open: impl FnOnce(&VersionFiles) -> Result<T, Fault> + Send,
+    ) -> Result<T, RegistryError> {
+        self.listed(name, version)?;
+        self.read(name, version, open)
+    }
+
+    /// What a version is, without compiling its model. Reads the files once and remembers by digest.
+    ///
+    /// # Errors
+    /// As [`Registry::load`].
+    pub fn describe(&self, name: &str, version: u32) -> Result<VersionMeta, RegistryError> {
+        let listed = self.listed(name, version)?;
+        let key = (name.to_owned(), version, listed.digest);
+        let known = self.described.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(meta) = known {
+            // the stage may have moved since
+            return Ok(VersionMeta { stage: listed.stage, ..meta });
+        }
+        let meta = self.read(name, version, |files| VersionMeta::of(files, listed.stage))?;
+        let key = (name.to_owned(), version, meta.digest);
+        self.described.lock().unwrap_or_else(PoisonError::into_inner).insert(key, meta.clone());
+        Ok(meta)
+    }
+
+    /// The model and version that `uri` names now. An alias, stage or version that does not exist is an error, there is no
+    /// fallback. The model need not be among those listed.
+    ///
+    /// # Errors
+    /// [`RegistryError::Uri`] for a logged model, which has neither, and for an unknown alias or stage; as [`Registry::load`].
+    pub fn resolve_uri(&self, uri: &ModelUri) -> Result<(String, u32), RegistryError> {
+        let none = |reason: &str| RegistryError::Uri { uri: uri.to_string(), reason: reason.to_owned() };
+        let name = uri.name().ok_or_else(|| none("names no registered model"))?;
+        if let (ModelUri::Version { version, .. }, Source::Mlflow(_)) = (uri, &self.source) {
+            return Ok((name.to_owned(), *version));
+        }
+        let view = match &self.source {
+            Source::Local(local) => {
+                local.model(name).ok_or_else(|| RegistryError::UnknownModel { model: name.to_owned() })?
+            }
+            Source::Mlflow(server) => server.look_up(name)?,
+        };
+        let found = match uri {
+            ModelUri::Version { version, .. } => view.version(*version).map(|v| v.version),
+            ModelUri::Latest { .. } => view.versions.last().map(|v| v.version),
+            ModelUri::Alias { alias, .. } => view.aliased(alias),
+            ModelUri::Stage { stage, .. } => view.staged(stage),
+            ModelUri::LoggedModel { .. } => None,
+        };
+        let found = found.ok_or_else(|| match uri {
+            ModelUri::Version { version, .. } => {
+                RegistryError::UnknownVersion { model: name.to_owned(), version: *version }
+            }
+            _ => none("names no version of the model"),
+        })?;
+        Ok((name.to_owned(), found))
+    }
+
+    /// Loads what `uri` names now; see [`Registry::resolve_uri`]. A logged model has its id for a name and version 0.
+    ///
+    /// # Errors
+    /// As [`Registry::resolve_uri`] and [`Registry::load`].
+    pub fn load_uri<T: Send>(
+        &self,
+        uri: &ModelUri,
+        open: impl FnOnce(&VersionFiles) -> Result<T, Fault> + Send,
+    ) -> Result<T, RegistryError> {
+        if let ModelUri::LoggedModel { id } = uri {
+            let Source::Mlflow(server) = &self.source else {
+                let reason = "is a logged model, which only an MLflow server has".to_owned();
+                return Err(RegistryError::Uri { uri: uri.to_string(), reason });
+            };
+            let files = server.read_logged(id)?;
+            return apart(id, || open(&files)).map_err(|fault| artefact(id, 0, fault));
+        }
+        let (name, version) = self.resolve_uri(uri)?;
+        self.read(&name, version, open)
+    }
+
+    fn listed(&self, name: &str, version: u32) -> Result<VersionView, RegistryError> {
+        let model = self.model(name).ok_or_else(|| RegistryError::UnknownModel { model: name.to_owned() })?;
+        let found = model.version(version);
+        found.cloned().ok_or_else(|| RegistryError::UnknownVersion { model: name.to_owned(), version })
+    }
+
+    fn read<T: Send>(
+        &self,
+        name: &str,
+        version: u32,
+        open: impl FnOnce(&VersionFiles) -> Result<T, Fault> + Send,
+    ) -> Result<T, RegistryError> {
+        let opened = match &self.source {
+            Source::Local(local) => apart(name, || open(&local.read(name, version)?)),
+            Source::Mlflow(server) => {
+                let files = server.read(name, version)?;
+                apart(name, || open(&files))
+            }
+        };
+        opened.map_err(|fault| artefact(name, version, fault))
+    }
+}
+
+fn artefact(name: &str, version: u32, fault: Fault) -> RegistryError {
+    RegistryError::Artefact { model: name.to_owned(), version, fault }
+}
+
+/// Runs `open` on a thread of its own; see [`Registry::load`].
+fn apart<T: Send>(place: &str, open: impl FnOnce() -> Result<T, Fault> + Send) -> Result<T, Fault> {
+    let opened = std::thread::scope(|scope| scope.spawn(open).join());
+    opened.unwrap_or_else(|_| Err(Fault::new(place, "reading it failed unexpectedly")))
+}
