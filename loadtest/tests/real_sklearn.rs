@@ -5,7 +5,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "a test that cannot go on stops, and tells its story in one place"
+    reason = "a test ends at the first step that fails, and reads as one sequence"
 )]
 
 use std::path::{Path, PathBuf};

@@ -21,7 +21,7 @@ pub const STOP: Duration = Duration::from_secs(45);
 pub struct Service {
     pub name: String,
     pub admin: SocketAddr,
-    /// Where the HTTP door is, for those that have one.
+    /// The address of the HTTP server, in services that have one.
     pub http: SocketAddr,
     pub started: Instant,
     child: Child,

@@ -1,6 +1,6 @@
 //! The mesh as an operator runs it with every protection of the HTTP API on: `forebay keys`, `forebay predict` over TLS, and no
 //! secret in any log line, error or `config show`.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![allow(clippy::unwrap_used, reason = "a test ends at the first step that fails")]
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
