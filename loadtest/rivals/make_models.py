@@ -1,6 +1,6 @@
 """Trains the models that are compared, on the diabetes data of scikit-learn: `python make_models.py FOLDER`.
 
-Each as NAME.skops and NAME.pkl (what Forebay reads) and NAME.onnx (what onnxruntime reads), and the rows they are asked as
+Each as NAME.skops and NAME.pkl (what Forebay reads) and NAME.onnx (what onnxruntime reads), and the rows they score as
 rows.f64: row-major, ten columns, shuffled.
 """
 

@@ -80,7 +80,7 @@ fn one_key_is_one_request_wherever_it_arrives() {
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 409], "{} | {}", replies[0].text(), replies[1].text());
 
-    // another key is another ask, and an unusable key is refused
+    // another key is another request, and an unusable key is refused
     assert_eq!(prediction(&predict(ingestion[0], "key-3", &row(1))), answer);
     let reply = predict(ingestion[0], &"k".repeat(256), &row(1));
     assert_eq!((reply.status, &reply.json()["error"]["code"]), (400, &json!("invalid_request")), "{}", reply.text());

@@ -20,7 +20,7 @@ use harness::spans::{Seen, Spans, hex};
 use harness::{Mesh, Service, http, redis, row, stop_all, wait_until};
 
 const HEALTHY: Duration = Duration::ZERO;
-/// Rows asked for by all tests: each is new to Redis, which they share.
+/// How many rows all tests have sent: each row is new to Redis, which they share.
 static SENT: AtomicUsize = AtomicUsize::new(0);
 
 /// Five services whose Redis is behind a proxy, and a collector for their spans.
@@ -67,7 +67,7 @@ impl Example {
         self.services[0].http
     }
 
-    /// Asks `count` times, one after the other, with rows no cache knows.
+    /// Sends `count` requests, one after the other, with rows that no cache has.
     fn call(&mut self, count: usize) -> Calls {
         let mut calls = Calls { latencies_ms: Vec::new(), traces: Vec::new() };
         for _ in 0..count {
@@ -83,7 +83,7 @@ impl Example {
 
     /// The complete traces of calls.
     fn traces(&mut self, calls: &Calls) -> Vec<Vec<Seen>> {
-        // services send their spans when they have time for it: wait for those that tell the story
+        // services send their spans when they have time for it: wait for those of these requests
         let topic = |name: &str| format!("process {}{name}", self.topics);
         let words = ["POST /v1/predict", "redis", "infer"].map(str::to_owned).into_iter();
         let wanted: Vec<String> = words.chain(["requests", "features", "predict", "results"].map(topic)).collect();
@@ -274,7 +274,7 @@ fn slow_and_failed_requests_are_seen_at_one_percent() {
         let found = spans.iter().filter(|it| it.span.name == features && it.took_ms() > 300.0);
         found.map(|it| hex(&it.span.trace_id)).collect::<HashSet<_>>()
     };
-    example.spans.until("the stories of slow requests", |spans| slow(spans).len() >= 12);
+    example.spans.until("the traces of slow requests", |spans| slow(spans).len() >= 12);
     let whole: Vec<_> = slow(&example.spans.seen).into_iter().collect();
     for trace in &whole {
         let of: Vec<&Seen> = example.spans.seen.iter().filter(|it| hex(&it.span.trace_id) == *trace).collect();
@@ -294,7 +294,7 @@ fn slow_and_failed_requests_are_seen_at_one_percent() {
     };
     example
         .spans
-        .until("the stories of failed requests", |spans| failed.iter().all(|it| !errors(spans, it).is_empty()));
+        .until("the traces of failed requests", |spans| failed.iter().all(|it| !errors(spans, it).is_empty()));
     for (index, trace) in failed.iter().enumerate() {
         let span = &errors(&example.spans.seen, trace)[0];
         let service = if index < 5 { "forebay-ingestion" } else { "forebay-preprocessing" };

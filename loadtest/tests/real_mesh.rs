@@ -19,7 +19,7 @@ use harness::{Mesh, ROW, ROW_V1, ROW_V3, STAGES, Service, assert_close, http, ro
 const GOLDEN: &str = include_str!("../../shared/model/sample/diabetes-rf-model/expected.json");
 const QUIET: Duration = Duration::from_millis(1500);
 
-/// Asks and expects a prediction.
+/// Sends a request and expects a prediction.
 #[track_caller]
 fn predict(service: &Service, body: &str) -> Value {
     let reply = http::predict(service.http, &[], body).unwrap();
@@ -140,7 +140,7 @@ fn legacy_answers(mesh: &Mesh) {
     writer.request(&input, &body);
     let second = results.result("req_1");
     assert_eq!(second.json()["prediction"], json["prediction"], "clients reuse their ids");
-    assert_ne!(first.header("forebay-request-id"), second.header("forebay-ask"));
+    assert_ne!(first.header("forebay-request-id"), second.header("forebay-request-id"));
 
     for (id, more, version, prediction) in [
         ("bare", "", "v3", ROW_V3),

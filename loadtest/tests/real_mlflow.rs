@@ -206,7 +206,7 @@ fn a_signed_webhook_is_quicker_than_polling() {
     std::thread::sleep(Duration::from_millis(1500));
     set_champion(2);
     let took = wait_for_version(services[0].http, "v2");
-    println!("alias moved to v2, told to one replica of prediction, followed by all after {took:.1?}");
+    println!("alias moved to v2, reported to one replica of prediction, followed by all after {took:.1?}");
     api("DELETE", &format!("webhooks/{id}"), &json!({}));
     stop_all(services);
 }

@@ -89,7 +89,7 @@ fn every_reader_knows_which_replicas_are_alive_and_what_they_have() {
     assert_eq!(ingestion.metric("forebay_models_replicas", &["diabetes-rf-model"]) as u32, 2);
     assert_eq!(ingestion.metric("forebay_models_records_ignored_total", &[]) as u32, 3);
 
-    // who comes late reads what was said before, also what is not said again
+    // a late reader gets what was written before, also what is not written again
     let mut late = mesh.start("ingestion");
     late.wait_ready();
     assert!(listed(&late).is_some_and(|model| model["default_version"] == "v3"), "the view is there when it is ready");
@@ -103,7 +103,7 @@ fn every_reader_knows_which_replicas_are_alive_and_what_they_have() {
     assert!(left.is_subset(&both));
     assert_eq!(wait_for_replicas(&late, 1, SOON), left);
 
-    // one that is asked to go says so
+    // one that is stopped says so
     let (mut leaving, began) = (serving.remove(1), Instant::now());
     leaving.stop();
     wait_for_replicas(&ingestion, 0, SOON);
@@ -160,7 +160,7 @@ fn a_webhook_that_reaches_one_replica_reaches_all() {
         || generation(&services[0]) == generation(&services[1]) && generation(&services[1]) == generation(&services[2]);
     wait_until(SOON, "one view for all", one);
     let before = generation(&services[0]);
-    // replicas that started together look once more when they hear of each other's view
+    // replicas that started together look once more when they get each other's view
     std::thread::sleep(Duration::from_secs(6));
 
     promote(2);

@@ -92,7 +92,7 @@ fn five_services_answer_each_message_at_its_reply_to() {
     assert_eq!(answer["error"]["code"], "invalid_features");
     let late = reply_to(&replies, "late").with_expiration("0".into());
     client.publish(&queue, request("v1").as_bytes(), late).unwrap();
-    // expired before anybody took it: the server's own business, and it shows where
+    // expired before a consumer took it: the server's own business, and it shows where
     wait_until(SOON, "the expired message", || {
         client
             .get(&replies)

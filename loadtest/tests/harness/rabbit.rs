@@ -29,7 +29,7 @@ pub struct Server {
     extra: String,
 }
 
-/// The one server of this process; started by the first who asks, stopped by `real.sh`.
+/// The one server of this process; started at the first use, stopped by `real.sh`.
 pub fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(Server::start)
