@@ -11,8 +11,8 @@ use crate::relay::{RelayArgs, RelayChainArgs};
 use crate::table::TableArgs;
 use crate::usage::WatchArgs;
 
-/// Load tests for Forebay: at a fixed rate (open loop, latency from the scheduled send), from a filled topic, against a bare relay, and a
-/// judge for losses and duplicates.
+/// Load tests for Forebay: at a fixed rate (open loop, latency from the scheduled send), from a filled topic, against a
+/// bare relay, and a judge for losses and duplicates.
 #[derive(Debug, Parser)]
 #[command(
     name = "forebay-loadtest",

@@ -1,6 +1,6 @@
-//! Event Hubs from its two variables, on a Kafka that behaves like it as far as a broker can: SASL_SSL with a certificate of
-//! an authority of its own, PLAIN for `$ConnectionString`, connections closed for large requests and for silence, sessions of
-//! 30 s at least, no topic made by itself.
+//! Event Hubs from its two variables, on a Kafka that behaves like it as far as a broker can: SASL_SSL with a
+//! certificate of a private authority, PLAIN for `$ConnectionString`, connections closed for large requests and for
+//! silence, sessions of at least 30 s, and no automatic creation of topics.
 #![cfg(feature = "real-services")]
 #![allow(
     clippy::unwrap_used,

@@ -292,9 +292,7 @@ fn slow_and_failed_requests_are_seen_at_one_percent() {
         let of = spans.iter().filter(|it| hex(&it.span.trace_id) == trace);
         of.filter(|it| it.span.status.clone().unwrap_or_default().code == 2).cloned().collect::<Vec<_>>()
     };
-    example
-        .spans
-        .until("the traces of failed requests", |spans| failed.iter().all(|it| !errors(spans, it).is_empty()));
+    example.spans.until("the traces of failed requests", |spans| failed.iter().all(|it| !errors(spans, it).is_empty()));
     for (index, trace) in failed.iter().enumerate() {
         let span = &errors(&example.spans.seen, trace)[0];
         let service = if index < 5 { "forebay-ingestion" } else { "forebay-preprocessing" };

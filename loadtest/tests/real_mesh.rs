@@ -1,4 +1,5 @@
-//! Five binaries over a real Kafka: requests over HTTP and Kafka with answers known beforehand, and bad input everywhere.
+//! Five binaries over a real Kafka: requests over HTTP and Kafka with answers known beforehand, and bad input
+//! everywhere.
 #![cfg(feature = "real-services")]
 #![allow(
     clippy::unwrap_used,

@@ -58,7 +58,8 @@ fn the_table_of_metrics_is_what_the_services_show() {
         let families = together(&services);
         [strange(&rows, &families), missing(&rows, &families, &["always", "kafka", "event"])].concat()
     };
-    // the Kafka client reports lag, round trip and throttling every five seconds; its first report may hold no round trip yet
+    // the Kafka client reports lag, round trip and throttling every five seconds; its first report may hold no round
+    // trip yet
     let round_trip = || services[4].metric("forebay_kafka_round_trip_seconds", &["stage=\"publishing\""]);
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
     while !wrong().is_empty() || round_trip() == 0.0 {

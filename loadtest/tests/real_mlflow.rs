@@ -1,5 +1,6 @@
-//! A real MLflow server, filled by Python (`loadtest/suites/mlflow_fill.py`) and served by the five binaries: the same numbers, moved
-//! aliases, a broken version, the server killed under load, starts while it is down, and basic authentication.
+//! A real MLflow server, filled by Python (`loadtest/suites/mlflow_fill.py`) and served by the five binaries: the same
+//! numbers, moved aliases, a broken version, the server killed under load, starts while it is down, and basic
+//! authentication.
 #![cfg(feature = "real-services")]
 #![allow(
     clippy::unwrap_used,

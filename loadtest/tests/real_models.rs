@@ -1,5 +1,5 @@
-//! The models topic over a real Kafka: replicas tell what they have, the dead expire, those who leave say so, and who comes
-//! late reads it all.
+//! The models topic over a real Kafka: replicas report their versions, dead replicas expire, replicas that stop
+//! remove their record, and a late reader gets all records.
 #![cfg(feature = "real-services")]
 #![allow(
     clippy::unwrap_used,
@@ -70,7 +70,7 @@ fn registry(folder: &Path) -> (String, impl Fn(u32) + use<>) {
 #[test]
 fn every_reader_knows_which_replicas_are_alive_and_what_they_have() {
     let mesh = Mesh::with_topics("models");
-    // something from a build that does not exist yet, a broken record, and one that no service needs: a reader skips them
+    // something from a build that does not exist yet, a broken record, and one that no service needs: all are skipped
     let (topic, writer) = (mesh.topic("models"), Writer::new());
     for (key, payload) in [("future/x", "x"), ("view/broken", "\u{1}\u{2}"), ("replica/half", "")] {
         writer.write(Out { topic: &topic, key: Some(key.as_bytes()), payload: payload.as_bytes(), ..Out::default() });

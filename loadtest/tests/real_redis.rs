@@ -51,8 +51,8 @@ struct Cached {
 }
 
 impl Cached {
-    /// One replica of each service, and two of caching, with Redis behind them, which may take `timeout`: the default of
-    /// 20 ms is reached by a Redis that is well where the machine has much else to do.
+    /// One replica of each service, and two of caching, with Redis behind them, which may take `timeout`: on a
+    /// busy machine even a healthy Redis reaches the default of 20 ms.
     fn start(mesh: &mut Mesh, timeout: &str) -> Self {
         mesh.set("FOREBAY__REDIS__URL", format!("redis://{}", redis()));
         mesh.set("FOREBAY__REDIS__TIMEOUT", timeout);

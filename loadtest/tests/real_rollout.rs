@@ -81,7 +81,7 @@ fn killed_replicas_under_load_lose_and_repeat_nothing() {
     mesh.short_sessions();
     let mut replicas = Replicas::start(&mesh);
     let load = KafkaLoad::start(&mesh, RATE, 0.3);
-    // callers use the ingestion replica that is not killed: a connection dies with its process, and nothing can help that
+    // callers use the ingestion replica that is not killed: a connection ends with its process
     let callers = HttpLoad::start(vec![replicas.of[0][0].http], 4, Duration::from_millis(40));
     std::thread::sleep(Duration::from_secs(2));
     for (stage, name) in STAGES.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! TLS and logins of the backing services, with the right and with the wrong credentials: Kafka by SCRAM and by certificates,
-//! Redis by certificates and as an ACL user with no more rights than docs/connections.md requires.
+//! TLS and logins of the backing services, with the right and with the wrong credentials: Kafka by SCRAM and by
+//! certificates, Redis by certificates and as an ACL user with no more rights than docs/connections.md requires.
 #![cfg(feature = "real-services")]
 #![allow(
     clippy::unwrap_used,

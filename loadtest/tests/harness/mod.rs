@@ -1,4 +1,5 @@
-//! What the real-service tests share: a mesh of real binaries over the Kafka and Redis that `loadtest/suites/real.sh` started.
+//! What the real-service tests share: a mesh of real binaries over the Kafka and Redis that `loadtest/suites/real.sh`
+//! started.
 #![allow(dead_code, unused_imports, unreachable_pub, missing_debug_implementations, reason = "each test uses a part")]
 #![allow(clippy::disallowed_methods, reason = "what a test reads from the environment is no setting")]
 
@@ -149,8 +150,8 @@ impl Mesh {
         mesh
     }
 
-    /// Take-overs of killed replicas are waited for: shorter than the default of 10 s. A process that gets no processor for
-    /// half of it ends itself, so this is for tests that kill.
+    /// Take-overs of killed replicas are waited for: shorter than the default of 10 s. A process that gets no processor
+    /// for half of it ends itself, so this is for tests that kill.
     pub fn short_sessions(&mut self) {
         self.set("FOREBAY__KAFKA__SESSION_TIMEOUT", "6s");
     }

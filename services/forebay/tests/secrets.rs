@@ -1,5 +1,5 @@
-//! The mesh as an operator runs it with every protection of the HTTP API on: `forebay keys`, `forebay predict` over TLS, and no
-//! secret in any log line, error or `config show`.
+//! The mesh as an operator runs it with every protection of the HTTP API on: `forebay keys`, `forebay predict` over
+//! TLS, and no secret in any log line, error or `config show`.
 #![allow(clippy::unwrap_used, reason = "a test ends at the first step that fails")]
 
 use std::net::{SocketAddr, TcpListener};
@@ -132,7 +132,8 @@ fn make_keys(folder: &Folder) -> PathBuf {
     keys
 }
 
-/// Sends requests with good and bad credentials, and breaks the files of the running mesh; returns what the clients printed.
+/// Sends requests with good and bad credentials, and breaks the files of the running mesh; returns what the clients
+/// printed.
 fn use_it(folder: &Folder, url: &str) -> String {
     until("a prediction", || predict(folder, url, "reports.key").status.success());
     let refused = predict(folder, url, "stranger.key");

@@ -46,8 +46,8 @@ enum Action {
     /// Load versions, answer their input examples and compare; exit code 1 if anything fails
     #[command(after_help = CHECK)]
     Check {
-        /// A model folder, a model file, a version of the registry, or a folder that is a registry; without one, every version of
-        /// the registry of the settings
+        /// A model folder, a model file, a version of the registry, or a folder that is a registry; without one, every
+        /// version of the registry of the settings
         #[arg(value_name = "FOLDER|FILE|models:/URI")]
         models: Vec<String>,
     },
