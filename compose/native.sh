@@ -317,7 +317,7 @@ healthy_redis() { [ "$(timeout 2 redis-cli -h 127.0.0.1 -p "$1" ping 2>/dev/null
 # --- RabbitMQ --------------------------------------------------------------------------------------------------
 
 # An instance of its own: own node name, own cookie (HOME), own port mapper, so that several can run and `down` leaves
-# nothing behind. The script under /usr/lib runs as whoever calls it; the one in PATH insists on the user rabbitmq.
+# nothing behind. The script under /usr/lib runs as the calling user; the one in PATH insists on the user rabbitmq.
 rabbitmq_env() { # PORT : sets the array `rabbitmq_env`
   local home=$dir/rabbitmq loopback='-kernel inet_dist_use_interface {127,0,0,1}'
   rabbitmq_env=(

@@ -56,7 +56,7 @@ def main() -> None:
         exported = to_onnx(model, initial_types=[("x", FloatTensorType([None, rows.shape[1]]))])
         (folder / f"{name}.onnx").write_bytes(exported.SerializeToString())
     order = np.random.default_rng(7).permutation(len(rows))
-    # written last: whoever finds it finds the rest
+    # written last: when it exists, the rest does
     rows[order].tofile(folder / "rows.f64")
 
 

@@ -35,7 +35,7 @@ impl Drop for KafkaComesBack {
     }
 }
 
-/// Queues of their own.
+/// Sets up queues for one mesh.
 fn with_rabbit(mesh: &mut Mesh, name: &str) -> String {
     let queue = format!("{name}-{}", std::process::id());
     mesh.set("FOREBAY__RABBITMQ__URL", server().url());
@@ -101,7 +101,7 @@ fn five_services_answer_each_message_at_its_reply_to() {
             || client.get(&format!("{queue}.dead")).unwrap().is_some()
     });
 
-    // no JSON: an error to whoever waits, the bytes to the dead-letter queue and to the topic
+    // no JSON: an error to the waiting client, the bytes to the dead-letter queue and to the topic
     client.publish(&queue, b"\x01 garbage", reply_to(&replies, "bad")).unwrap();
     let (answer, _) = client.wait(&replies);
     assert_eq!(answer["error"]["code"], "invalid_request");
@@ -159,7 +159,7 @@ fn nothing_is_lost_when_connections_are_cut_and_servers_die() {
     drop(guard);
     let before = load.answered();
     wait_until(Duration::from_secs(120), "answers after Kafka's crash", || load.answered() > before + 300);
-    // it blocks whoever publishes while it is short of memory, and stops answering without a word
+    // it blocks publishers while it is short of memory, and sends no more answers
     server().native(&["rabbitmqctl", "set_vm_memory_high_watermark", "absolute", "1MB"]);
     std::thread::sleep(Duration::from_secs(2));
     server().native(&["rabbitmqctl", "set_vm_memory_high_watermark", "absolute", "512MB"]);

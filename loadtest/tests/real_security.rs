@@ -90,7 +90,7 @@ fn rights_that_are_given_late_are_enough() {
         let add = ["acls", "--add", "--allow-principal", &user, "--operation", "All", "--topic", &topics];
         native_secure(&[&add[..], &["--resource-pattern-type", "prefixed"]].concat());
     };
-    // whoever is not named has none from now on
+    // a user who is not named has no rights any more
     rights("somebody-else");
     let mut services = [mesh.start("ingestion"), mesh.start("caching")];
     unready_because(&services[0], "uthorization");

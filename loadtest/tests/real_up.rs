@@ -61,7 +61,7 @@ fn up_needs_nothing_and_its_banner_is_true() {
     println!("banner after {banner_after:.2?}, ready after {ready_after:.2?}, {resident:.0} MiB resident");
     assert!(resident < 150.0, "{resident} MiB resident");
 
-    // whoever is waiting when it stops is answered
+    // a request that is waiting when it stops is answered
     let callers = HttpLoad::start(vec![up.http], 4, Duration::ZERO);
     wait_until(Duration::from_secs(20), "callers to be answered", || callers.answered() > 20);
     let stopped_at = Instant::now();

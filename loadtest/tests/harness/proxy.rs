@@ -1,4 +1,4 @@
-//! A TCP proxy that makes whatever stands behind it slow to answer.
+//! A TCP proxy that delays the answers of the server behind it.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

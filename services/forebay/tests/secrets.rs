@@ -144,7 +144,7 @@ fn use_it(folder: &Folder, url: &str) -> String {
     assert!(!predict(folder, url, "token").status.success(), "the issuer is away");
     let system = forebay(&[&["predict", "--url", url][..], &ROW].concat()).output().unwrap();
     assert!(!system.status.success(), "the usual authorities know nothing of ours");
-    // somebody puts the key itself into the file of keys, and a half-written certificate beside it
+    // an operator puts the key itself into the file of keys, and a half-written certificate beside it
     let line = folder.read("keys.txt");
     folder.write("keys.txt", &format!("{line}reports {}\n", folder.read("reports.key")));
     folder.write("key.pem", &folder.read("key.pem").replacen('A', "B", 1));

@@ -150,7 +150,7 @@ fn show(shared: &CommonSettings, model: &str, version: Option<&str>, as_json: bo
         name: model.to_owned(),
         requested: requested.map(str::to_owned),
     };
-    // a bare name is a model of the registry unless something of that name lies in this folder
+    // a bare name is a model of the registry unless something of that name is in this folder
     let target = match (model.parse::<ModelSource>(), version) {
         (Ok(target), None) => target,
         (Ok(target @ (ModelSource::Uri(_) | ModelSource::Named { .. })), Some(_)) => {
