@@ -110,14 +110,14 @@ halt() { # SERVICE : SIGTERM, and SIGKILL when that is not heard in time
 
 # --- ports -----------------------------------------------------------------------------------------------------
 
-asked_port() { case $1 in kafka) echo "${KAFKA_PORT:-}" ;; redis) echo "${REDIS_PORT:-}" ;; rabbitmq) echo "${RABBITMQ_PORT:-}" ;; mlflow) echo "${MLFLOW_PORT:-}" ;; esac; }
+configured_port() { case $1 in kafka) echo "${KAFKA_PORT:-}" ;; redis) echo "${REDIS_PORT:-}" ;; rabbitmq) echo "${RABBITMQ_PORT:-}" ;; mlflow) echo "${MLFLOW_PORT:-}" ;; esac; }
 default_port() { case $1 in kafka) echo 9092 ;; redis) echo 6379 ;; rabbitmq) echo 5672 ;; mlflow) echo 5000 ;; esac; }
 
-port_of() { # SERVICE : where it runs; else where it is asked to run, ran last, or runs by default
-  local asked recorded=""
-  asked=$(asked_port "$1")
+port_of() { # SERVICE : the port it runs on; else the configured one, the one it ran on last, or the default
+  local configured recorded=""
+  configured=$(configured_port "$1")
   [ ! -r "$dir/$1/port" ] || recorded=$(cat "$dir/$1/port")
-  if pid_of "$1" >/dev/null; then echo "$recorded"; else echo "${asked:-${recorded:-$(default_port "$1")}}"; fi
+  if pid_of "$1" >/dev/null; then echo "$recorded"; else echo "${configured:-${recorded:-$(default_port "$1")}}"; fi
 }
 
 open_port() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
@@ -317,7 +317,7 @@ healthy_redis() { [ "$(timeout 2 redis-cli -h 127.0.0.1 -p "$1" ping 2>/dev/null
 # --- RabbitMQ --------------------------------------------------------------------------------------------------
 
 # An instance of its own: own node name, own cookie (HOME), own port mapper, so that several can run and `down` leaves
-# nothing behind. The script under /usr/lib runs as whoever calls it; the one in PATH insists on the user rabbitmq.
+# nothing behind. The script under /usr/lib runs as the calling user; the one in PATH insists on the user rabbitmq.
 rabbitmq_env() { # PORT : sets the array `rabbitmq_env`
   local home=$dir/rabbitmq loopback='-kernel inet_dist_use_interface {127,0,0,1}'
   rabbitmq_env=(
@@ -382,12 +382,12 @@ install() {
 }
 
 up_one() { # SERVICE
-  local service=$1 port asked
+  local service=$1 port configured
   mkdir -p "$dir/$service"
-  asked=$(asked_port "$service")
+  configured=$(configured_port "$service")
   port=$(port_of "$service")
   if pid_of "$service" >/dev/null; then
-    [ -z "$asked" ] || [ "$asked" = "$port" ] ||
+    [ -z "$configured" ] || [ "$configured" = "$port" ] ||
       die "$service already runs on port $port in $dir; stop it first, or give another FOREBAY_NATIVE_DIR"
   else
     rm -f "$dir/$service/pid"

@@ -3,7 +3,7 @@
 
 taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-free_ports() { # COUNT : the first of so many free neighbours, below the range from which outgoing connections take theirs
+free_ports() { # COUNT : the first of COUNT free ports in a row, below the range from which outgoing connections take theirs
   local base i
   for _ in $(seq 200); do
     base=$((20000 + RANDOM % 9000))

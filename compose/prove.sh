@@ -178,9 +178,9 @@ python3 - "$predict_url" "$row" >"$work/http.json" <<'PYTHON' &
 import json, sys, threading, time, urllib.request
 
 url, row = sys.argv[1], json.loads(sys.argv[2])
-end, counts, wrong, lock = time.time() + 30, {"asked": 0, "answered": 0}, [], threading.Lock()
+end, counts, wrong, lock = time.time() + 30, {"sent": 0, "answered": 0}, [], threading.Lock()
 
-def ask(thread):
+def call(thread):
     number = 0
     while time.time() < end:
         number += 1
@@ -193,11 +193,11 @@ def ask(thread):
             good = False
             wrong.append(f"{getattr(error, 'read', lambda: error)()}")
         with lock:
-            counts["asked"] += 1
+            counts["sent"] += 1
             counts["answered"] += good
         time.sleep(0.02)
 
-threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+threads = [threading.Thread(target=call, args=(number,)) for number in range(4)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 print(json.dumps({**counts, "wrong": wrong[:5]}))
@@ -223,8 +223,8 @@ complete() { results >"$work/results"; [ "$(cut -d' ' -f1 "$work/results" | sort
 await 90 "6,000 answers over Kafka" complete
 [ "$(wc -l <"$work/results")" = 6000 ] || die "$(($(wc -l <"$work/results") - 6000)) requests were answered twice"
 [ "$(grep -c ' good$' "$work/results")" = 6000 ] || die "errors: $(cut -d' ' -f2 "$work/results" | sort | uniq -c)"
-jq -e '.asked == .answered and .asked > 500' "$work/http.json" >/dev/null || die "over HTTP: $(cat "$work/http.json")"
-ok "prediction crashed twice and caching once under load: 6,000 of 6,000 requests answered once over Kafka, $(jq .answered "$work/http.json") of $(jq .asked "$work/http.json") over HTTP"
+jq -e '.sent == .answered and .sent > 500' "$work/http.json" >/dev/null || die "over HTTP: $(cat "$work/http.json")"
+ok "prediction crashed twice and caching once under load: 6,000 of 6,000 requests answered once over Kafka, $(jq .answered "$work/http.json") of $(jq .sent "$work/http.json") over HTTP"
 
 up_again() { [ "$(docker ps -q --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.service=$1" --filter health=healthy | wc -l)" = "$2" ]; }
 await 60 "prediction is healthy again" up_again prediction 3

@@ -41,7 +41,7 @@ render_overlays() {
   done
 }
 
-combination() { # NAME COMPONENT... : the mesh with these components, as somebody's own overlay would have it
+combination() { # NAME COMPONENT... : the mesh with these components, as a user's overlay would combine them
   local name=$1 folder=$out/kustomizations/$1 up component
   shift
   mkdir -p "$folder"

@@ -247,7 +247,7 @@ super.users=User:ANONYMOUS" timeout 180 "$native" up kafka >"$work/up.log" 2>&1 
   grep 'is Denied' "$FOREBAY_NATIVE_DIR/kafka/log" | sed -E 's/.*(Principal = .*)( from host).*( on resource = [^ ]+).*/\1\3/' | sort -u >"$work/denied.log" || true
   if [ "$(wc -l <"$work/denied.log")" != 1 ] || ! grep -q 'User:forebay-caching.*inference-results' "$work/denied.log"; then
     cat "$work/denied.log" >&2
-    die "somebody was refused what he needs"
+    die "a service was refused a right that it needs"
   fi
   ok "the broker refused nothing else"
   leave "${!pid[@]}"

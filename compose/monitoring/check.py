@@ -4,7 +4,7 @@
 static            what can be seen without a service: alerts, tests, runbook, dashboard, names, links
 config PORT       prometheus.yml for five services on this machine whose admin ports start at PORT
 callers PORT S    callers over HTTP for S seconds: versions, priorities, mistakes, a trace, a repeated key
-ask URL           evaluates every expression at a Prometheus that has scraped a mesh
+query URL         evaluates every expression at a Prometheus that has scraped a mesh
 """
 
 import http.client
@@ -210,7 +210,7 @@ def get(url, path, **query):
         return json.load(answer)["data"]
 
 
-def ask(url):
+def query(url):
     """Every expression has values and every target is scraped; on a busy machine one may come a scrape later."""
     end = time.time() + 20
     while missing := missing_from(url):
@@ -230,8 +230,8 @@ def exemplars(url):
 
 def missing_from(url):
     healthy, missing = empty_when_healthy(), []
-    asked = expressions()
-    for place, expression in asked.items():
+    expected = expressions()
+    for place, expression in expected.items():
         samples = get(url, "/api/v1/query", query=expression)["result"]
         values = [it for it in samples if it["value"][1] != "NaN"] if isinstance(samples, list) and samples and isinstance(samples[0], dict) else samples
         if not values and place not in healthy:
@@ -253,8 +253,8 @@ def main(words):
             return config(int(port))
         case ["callers", port, seconds]:
             return callers(int(port), float(seconds))
-        case ["ask", url]:
-            return ask(url)
+        case ["query", url]:
+            return query(url)
         case _:
             sys.exit(__doc__)
 

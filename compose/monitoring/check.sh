@@ -94,7 +94,7 @@ timeout 180 "$root/compose/native.sh" up kafka redis >"$work/up.log" 2>&1 || { c
 bin=$FOREBAY_BIN_DIR
 export FOREBAY__KAFKA__BROKERS=127.0.0.1:$KAFKA_PORT FOREBAY__REDIS__URL=redis://127.0.0.1:$REDIS_PORT
 export FOREBAY__HTTP__LISTEN=127.0.0.1:$http FOREBAY__LOG__FORMAT=json
-# a version in the shadow and one that is asked for by name give their families a sample
+# a version in the shadow and one that is requested by name give their families a sample
 export FOREBAY__PREDICTION__SHADOW='["diabetes-rf-model/2"]'
 "$bin/forebay" topics create >"$work/topics.log" 2>&1 || { cat "$work/topics.log" >&2; die "topics were not made"; }
 stages=(ingestion preprocessing caching prediction publishing)
@@ -124,7 +124,7 @@ callers=$!
 pids+=("$callers")
 wait "$load" || { cat "$work/load.log" >&2; die "the load test was not clean"; }
 
-python3 "$here/check.py" ask "http://127.0.0.1:$prometheus"
+python3 "$here/check.py" query "http://127.0.0.1:$prometheus"
 wait "$callers" || die "the callers over HTTP were not answered"
 for i in "${!stages[@]}"; do
   curl -fsS "http://127.0.0.1:$((admin + i))/metrics" >"$work/${stages[$i]}.metrics.txt"

@@ -65,10 +65,10 @@ eventhubs() {
   run az eventhubs eventhub consumer-group create "${at[@]}" --eventhub-name "$hub" --name "$consumer" --output none
   run az eventhubs namespace authorization-rule create "${at[@]}" --name "$rule" --rights Send Listen --output none
   namespaced "$mesh"
-  local ask=(az eventhubs namespace authorization-rule keys list "${at[@]}" --name "$rule" --query primaryConnectionString --output tsv)
-  echo "$(show "${ask[@]}") | kubectl -n $mesh create secret generic eventhub-secret --from-file=connection-string=/dev/stdin"
+  local list_keys=(az eventhubs namespace authorization-rule keys list "${at[@]}" --name "$rule" --query primaryConnectionString --output tsv)
+  echo "$(show "${list_keys[@]}") | kubectl -n $mesh create secret generic eventhub-secret --from-file=connection-string=/dev/stdin"
   [ "$mode" = apply ] || return 0
-  connection=$("${ask[@]}")
+  connection=$("${list_keys[@]}")
   [[ "$connection" == Endpoint=sb://* ]] || die "Azure gave no connection string for rule $rule of $namespace"
   printf '%s' "$connection" | secret eventhub-secret connection-string
 }

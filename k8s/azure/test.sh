@@ -91,7 +91,7 @@ check "the broker's address as a secret" grep -qxF 'secret content: kafka.kafka:
 check "Kafka needs no Azure" is "$(calls '^az')" 0
 EVENTHUB_NAMESPACE="" script create --apply
 check "no name, no start" is "$code" 2
-check "the name is asked for" said 'EVENTHUB_NAMESPACE is not set'
+check "the name is required" said 'EVENTHUB_NAMESPACE is not set'
 EVENTHUB_NAMESPACE='x; rm -rf /' script create
 check "an impossible name is refused" is "$code" 2
 script create --force
@@ -104,7 +104,7 @@ check "another hub name" is "$(calls '--name orders(-results)? ')" 2
 script cleanup
 check "cleaning is a dry run by default" silent
 script cleanup --apply
-check "cleaning asks first" is "$code" 2
+check "cleaning needs a confirmation" is "$code" 2
 check "no answer deletes nothing" is "$(calls 'delete|uninstall')" 0
 script cleanup --apply --yes
 check "cleaning succeeds" is "$code" 0

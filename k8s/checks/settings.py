@@ -32,7 +32,7 @@ def check(docs):
             elif not is_file and value is not None and key in DEFAULTS and not fits(value, DEFAULTS[key]):
                 yield "value", f"{name}: {variable} is {value!r}, its default is {DEFAULTS[key]!r}"
             if re.search(r"PASSWORD|TOKEN|SECRET", variable) and not is_file and value is not None:
-                yield "plain-secret", f"{name}: {variable} stands in the manifest"
+                yield "plain-secret", f"{name}: {variable} is in the manifest"
         yield from check_mounts(deployment, config)
 
 

@@ -90,7 +90,7 @@ def check_container(name, stage, container, config):
         if get.get("path") != path or get.get("port") != "metrics":
             yield "probe", f"{name}: {probe} is not {path} on port metrics"
         if get.get("path") not in PATHS:
-            yield "probe-path", f"{name}: {probe} asks {get.get('path')}, the admin endpoint has {', '.join(sorted(PATHS))}"
+            yield "probe-path", f"{name}: {probe} calls {get.get('path')}, the admin endpoint has {', '.join(sorted(PATHS))}"
     startup = container.get("startupProbe", {})
     if startup.get("periodSeconds", 10) * startup.get("failureThreshold", 3) < 60:
         yield "startup", f"{name}: the startup probe gives up after less than a minute"

@@ -1,6 +1,6 @@
 """Trains the models that are compared, on the diabetes data of scikit-learn: `python make_models.py FOLDER`.
 
-Each as NAME.skops and NAME.pkl (what Forebay reads) and NAME.onnx (what onnxruntime reads), and the rows they are asked as
+Each as NAME.skops and NAME.pkl (what Forebay reads) and NAME.onnx (what onnxruntime reads), and the rows they score as
 rows.f64: row-major, ten columns, shuffled.
 """
 
@@ -56,7 +56,7 @@ def main() -> None:
         exported = to_onnx(model, initial_types=[("x", FloatTensorType([None, rows.shape[1]]))])
         (folder / f"{name}.onnx").write_bytes(exported.SerializeToString())
     order = np.random.default_rng(7).permutation(len(rows))
-    # written last: whoever finds it finds the rest
+    # written last: when it exists, the rest does
     rows[order].tofile(folder / "rows.f64")
 
 

@@ -13,7 +13,7 @@ NAMES = {
     "linear": "linear regression",
 }
 ORIGIN = {"skops": "scikit-learn's file", "onnx": "the same ONNX file", "sample": "burn net behind its scaling"}
-# what is asked: text, model, file, rival, batches, least ratio
+# what is measured: text, model, file, rival, batches, least ratio
 AIMS = [
     ("forest at least 4x onnxruntime at 1 and 64 rows", "rf", "rf.skops", "onnxruntime", (1, 64), 4.0),
     ("forest at least 2,000x scikit-learn at 1 row", "rf", "rf.skops", "scikit-learn", (1,), 2000.0),

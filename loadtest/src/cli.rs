@@ -11,8 +11,8 @@ use crate::relay::{RelayArgs, RelayChainArgs};
 use crate::table::TableArgs;
 use crate::usage::WatchArgs;
 
-/// Load tests for Forebay: at a fixed rate (open loop, latency from the scheduled send), from a filled topic, against a bare relay, and a
-/// judge for losses and duplicates.
+/// Load tests for Forebay: at a fixed rate (open loop, latency from the scheduled send), from a filled topic, against a
+/// bare relay, and a judge for losses and duplicates.
 #[derive(Debug, Parser)]
 #[command(
     name = "forebay-loadtest",
@@ -48,7 +48,7 @@ enum Command {
     Table(TableArgs),
 }
 
-/// Prints the processor time and memory of processes over some seconds in which nothing else is asked of them.
+/// Prints the processor time and memory of processes over some seconds in which they get no other work.
 #[derive(Debug, Args)]
 struct UsageArgs {
     #[command(flatten)]
@@ -72,7 +72,7 @@ impl UsageArgs {
 }
 
 impl Cli {
-    /// Does what was asked; `true` when the run was clean.
+    /// Runs the command; `true` when the run was clean.
     pub fn run(&self) -> Result<bool, LoadtestError> {
         match &self.command {
             Command::Http(args) => args.run(),

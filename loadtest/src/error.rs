@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use rdkafka::error::KafkaError;
 
-/// Why a command could not do its work (exit code 2). A run that finished but found losses is not an error but a verdict.
+/// Why a command could not do its work (exit code 2). A run that finished but found losses is not an error but a
+/// verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadtestError {
     /// The broker refused or could not be reached.

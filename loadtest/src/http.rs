@@ -1,5 +1,5 @@
-//! The HTTP side, over a minimal HTTP/1.1 client of this crate: a library's client would take more of the processor, and the
-//! generator must cost less than what it measures.
+//! The HTTP side, over a minimal HTTP/1.1 client of this crate: a library's client would take more of the processor,
+//! and the generator must cost less than what it measures.
 
 mod closed_loop;
 mod command;

@@ -1,4 +1,5 @@
-//! Conservation: every accepted request is answered exactly once, nothing else is answered, and equal features get equal predictions.
+//! Conservation: every accepted request is answered exactly once, nothing else is answered, and equal features get
+//! equal predictions.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};

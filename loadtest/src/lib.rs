@@ -1,8 +1,9 @@
-//! Load generation for Forebay, and for any other system with the same interface: open-loop generators over HTTP and Kafka, a filled-topic
-//! throughput test, a bare relay as the floor, and a judge that checks that nothing was lost and nothing answered twice.
+//! Load generation for Forebay, and for any other system with the same interface: open-loop generators over HTTP and
+//! Kafka, a filled-topic throughput test, a bare relay as the floor, and a judge that checks that nothing was lost and
+//! nothing answered twice.
 //!
-//! This crate knows only what clients know: the JSON of the request and result topics, and the HTTP endpoint. It shares no code with
-//! the system it measures, so that a mistake cannot be on both sides.
+//! This crate knows only what clients know: the JSON of the request and result topics, and the HTTP endpoint. It shares
+//! no code with the system it measures, so that a mistake cannot be on both sides.
 
 mod answer_tally;
 pub mod cli;

@@ -1,4 +1,5 @@
-//! `forebay-loadtest`: exit code 0 clean, 1 the system under test lost, duplicated or failed something, 2 the run could not be done.
+//! `forebay-loadtest`: exit code 0 clean, 1 the system under test lost, duplicated or failed something, 2 the run could
+//! not be done.
 
 use std::process::ExitCode;
 

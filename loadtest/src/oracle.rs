@@ -1,7 +1,9 @@
-//! The oracle: an append-only file that says what was sent and what was accepted, written during a run and read by the judge.
+//! The oracle: an append-only file that says what was sent and what was accepted, written during a run and read by the
+//! judge.
 //!
-//! One event a line: `S <request id> <checksum, hex> <sent at, microseconds since 1970>` when a request goes out, `A <request id>` when
-//! it was accepted (Kafka: the broker's delivery report; HTTP: an answer), `X <request id>` when it was refused.
+//! One event a line: `S <request id> <checksum, hex> <sent at, microseconds since 1970>` when a request goes out,
+//! `A <request id>` when it was accepted (Kafka: the broker's delivery report; HTTP: an answer), `X <request id>` when it
+//! was refused.
 
 use std::fs::File;
 use std::io::{BufRead, BufWriter, Write};
@@ -72,7 +74,8 @@ impl Oracle {
     }
 }
 
-/// Reads an oracle, line by line. A torn last line (the generator was killed) is ignored; any other is an error with its number.
+/// Reads an oracle, line by line. A torn last line (the generator was killed) is ignored; any other is an error with
+/// its number.
 pub(crate) fn read(path: &Path, mut event: impl FnMut(OracleEvent)) -> Result<(), LoadtestError> {
     let file = File::open(path).map_err(LoadtestError::file(path))?;
     let mut lines = std::io::BufReader::new(file).lines().enumerate().peekable();

@@ -78,7 +78,8 @@ impl<'a> ReceivedResult<'a> {
         }
     }
 
-    /// A fingerprint of the prediction for comparing to the bit: the number's bits for one row, a hash of the texts for several.
+    /// A fingerprint of the prediction for comparing to the bit: the number's bits for one row, a hash of the texts for
+    /// several.
     #[must_use]
     pub fn fingerprint(&self) -> Option<u64> {
         if let Some(list) = &self.predictions {
@@ -97,8 +98,8 @@ fn mix(sum: u64, text: &str) -> u64 {
     text.bytes().fold(sum, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
-/// Reads the number of our request out of a result that begins as documented, `{"request_id":"<run>-<i>","prediction":<number>`,
-/// without parsing the rest. `None` means: parse it properly.
+/// Reads the number of our request out of a result that begins as documented,
+/// `{"request_id":"<run>-<i>","prediction":<number>`, without parsing the rest. `None` means: parse it properly.
 #[must_use]
 pub(crate) fn quick_index(run: &RunId, bytes: &[u8]) -> Option<u64> {
     let rest = bytes.strip_prefix(b"{\"request_id\":\"")?.strip_prefix(run.as_str().as_bytes())?.strip_prefix(b"-")?;

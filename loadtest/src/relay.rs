@@ -1,4 +1,5 @@
-//! The bare relay: what a chain of five processes costs that only forward bytes, at least once. It is the lower bound for the mesh.
+//! The bare relay: what a chain of five processes costs that only forward bytes, at least once. It is the lower bound
+//! for the mesh.
 
 mod chain;
 mod commit_tracker;

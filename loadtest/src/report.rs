@@ -39,7 +39,7 @@ pub struct Report {
     pub kind: String,
     /// Prefix of its request ids.
     pub run: String,
-    /// Requests per second asked for; 0 = as fast as possible.
+    /// Requested rate, in requests per second; 0 = as fast as possible.
     pub rate: f64,
     /// Rows in a request.
     pub rows: usize,

@@ -1,5 +1,5 @@
-//! Generates requests. The body is a pure function of the request's number, so that any thread can write any request and the
-//! judge can recompute what was sent.
+//! Generates requests. The body is a pure function of the request's number, so that any thread can write any request
+//! and the judge can recompute what was sent.
 
 use std::io::Write as _;
 
@@ -90,7 +90,8 @@ impl RequestGenerator {
         out.push(b'}');
     }
 
-    /// Checksum of all features of request `index` and the version it names: equal content, equal checksum. FNV-1a over the bits.
+    /// Checksum of all features of request `index` and the version it names: equal content, equal checksum. FNV-1a over
+    /// the bits.
     #[must_use]
     pub fn checksum(&self, index: u64) -> u64 {
         let first = index * self.batch as u64;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Request `i` is due at `start + i / rate`. Latency counts from there, or a system that stops would stop being measured
-/// (coordinated omission).
+/// Request `i` is due at `start + i / rate`. Latency counts from there, or a system that stops would stop being
+/// measured (coordinated omission).
 #[derive(Debug, Clone, Copy)]
 pub struct Schedule {
     start: Instant,
@@ -13,7 +13,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// `rate` per second for `warmup + measured`, starting at `start`; the requests of the warm-up are sent but not measured.
+    /// `rate` per second for `warmup + measured`, starting at `start`; the requests of the warm-up are sent but not
+    /// measured.
     #[must_use]
     pub fn new(start: Instant, rate: f64, warmup: Duration, measured: Duration) -> Self {
         let skip = (rate * warmup.as_secs_f64()).round() as u64;
@@ -54,8 +55,8 @@ impl Schedule {
         }
     }
 
-    /// Calls `send(index, lateness)` for every request at its time, from this thread, catching up in one go when it woke late.
-    /// Returns when all are sent or `send` says stop with an error.
+    /// Calls `send(index, lateness)` for every request at its time, from this thread, catching up in one go when it
+    /// woke late. Returns when all are sent or `send` says stop with an error.
     pub fn run<E>(&self, mut send: impl FnMut(u64, Duration) -> Result<(), E>) -> Result<(), E> {
         let mut next = 0;
         while next < self.count {

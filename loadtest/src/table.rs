@@ -13,7 +13,8 @@ use crate::report::Report;
 pub struct TableArgs {
     /// The file that `--json` wrote
     pub file: PathBuf,
-    /// Also compare, rate by rate, the runs whose labels begin with these two words: medians of the runs, and second over first
+    /// Also compare, rate by rate, the runs whose labels begin with these two words: medians of the runs, and second
+    /// over first
     #[arg(long, num_args = 2, value_names = ["BASE", "OTHER"])]
     pub compare: Vec<String>,
 }
@@ -111,7 +112,8 @@ fn process_table(text: &mut String, reports: &[Report]) {
     text.push('\n');
 }
 
-/// Medians of p50 and p99 over the runs of each of two systems, and their quotients, for every rate that both were run at.
+/// Medians of p50 and p99 over the runs of each of two systems, and their quotients, for every rate that both were run
+/// at.
 fn comparison(reports: &[Report], base: &str, other: &str) -> String {
     let mut text = format!("| rate | {base} p50 | {other} p50 | quotient | {base} p99 | {other} p99 | quotient |\n");
     text.push_str("|---|---|---|---|---|---|---|\n");

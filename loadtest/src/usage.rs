@@ -52,7 +52,8 @@ impl WatchArgs {
         Ok(CpuSample(sample))
     }
 
-    /// What was used since `before`, over `requests` requests. A process that was not there before counts from its start.
+    /// What was used since `before`, over `requests` requests. A process that was not there before counts from its
+    /// start.
     pub fn since(&self, before: &CpuSample, requests: u64) -> Result<Vec<ProcessUsage>, LoadtestError> {
         Ok(self.sample()?.since(before, requests))
     }
@@ -100,7 +101,8 @@ fn cpu_seconds(pid: u32) -> Option<f64> {
     parse_stat(&std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?)
 }
 
-/// User plus system time: fields 14 and 15. The name in field 2 may hold blanks and parentheses, so counting starts behind it.
+/// User plus system time: fields 14 and 15. The name in field 2 may hold blanks and parentheses, so counting starts
+/// behind it.
 fn parse_stat(stat: &str) -> Option<f64> {
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
     let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();

@@ -131,10 +131,10 @@ def case(name, model, X, y, exact=False, missing=False, weights=False, odd=None,
         given = pd.DataFrame(given, columns=[f"c{i}" for i in range(X.shape[1])])
     model.fit(given, y, **extra)
     rows = questions(model, X, missing, exact if odd is None else odd) if rows is None else rows
-    asked = pd.DataFrame(rows, columns=given.columns) if named else rows
+    queried = pd.DataFrame(rows, columns=given.columns) if named else rows
     try:
-        predict = np.asarray(model.predict(asked))
-        proba = model.predict_proba(asked).tolist() if hasattr(model, "predict_proba") else None
+        predict = np.asarray(model.predict(queried))
+        proba = model.predict_proba(queried).tolist() if hasattr(model, "predict_proba") else None
     except ValueError as e:
         skipped.append(f"{name}: {e}")
         return model
@@ -194,7 +194,7 @@ def boosting():
              X, classes(X, count, pick("int", "str", "plain")), missing=pick(True, False), weights=pick(True, False), odd=True)
 
 def categorical_boosting():
-    """Categories as codes with gaps; asked for known, unknown, negative, fractional and missing ones."""
+    """Categories as codes with gaps; queried with known, unknown, negative, fractional and missing ones."""
     X = table(300, 6)
     X[:, 1], X[:, 4] = rng.integers(0, 12, 300) * 3, rng.integers(0, 200, 300)
     y = signal(X) + np.isin(X[:, 1], (3, 9, 21)) * 4 + (X[:, 4] % 7 == 2) * 3

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The example of docs/latency.md, run for real: five services, Kafka, and a Redis behind a proxy that slows it down. Prints what
 # callers saw and where the traces say the time went; fails when they do not name Redis. With JAEGER_BIN=/path/to/jaeger (v2)
-# the spans also go to a real Jaeger, which is then asked for one of the slow traces. JAEGER_STAY=yes leaves it running for a
+# the spans also go to a real Jaeger, which is then queried for one of the slow traces. JAEGER_STAY=yes leaves it running for a
 # look at its UI until a key is pressed.
 set -euo pipefail
 

@@ -1,11 +1,11 @@
-//! Event Hubs from its two variables, on a Kafka that behaves like it as far as a broker can: SASL_SSL with a certificate of
-//! an authority of its own, PLAIN for `$ConnectionString`, connections closed for large requests and for silence, sessions of
-//! 30 s at least, no topic made by itself.
+//! Event Hubs from its two variables, on a Kafka that behaves like it as far as a broker can: SASL_SSL with a
+//! certificate of a private authority, PLAIN for `$ConnectionString`, connections closed for large requests and for
+//! silence, sessions of at least 30 s, and no automatic creation of topics.
 #![cfg(feature = "real-services")]
 #![allow(
     clippy::unwrap_used,
     clippy::too_many_lines,
-    reason = "a test that cannot go on stops, and tells its story in one place"
+    reason = "a test ends at the first step that fails, and reads as one sequence"
 )]
 
 mod harness;
@@ -56,14 +56,14 @@ fn mesh(name: &str) -> Mesh {
     mesh
 }
 
-fn ask(service: &Service, row: &str) -> serde_json::Value {
+fn predict(service: &Service, row: &str) -> serde_json::Value {
     let reply = http::predict(service.http, &[], format!(r#"{{"features":{row}}}"#)).unwrap();
     assert_eq!(reply.status, 200, "{}", reply.text());
     reply.json()
 }
 
-/// The compression codec of every batch that lies in the segments of `topic`: bits 0 to 2 of the attributes, two bytes at 21
-/// of a batch whose length stands at 8 (Kafka's message format, version 2).
+/// The compression codec of every batch in the segments of `topic`: bits 0 to 2 of the attributes. In Kafka's message
+/// format, version 2, the length is at byte 8 of a batch, and the attributes are the two bytes at 21.
 fn codecs(topic: &str) -> Vec<u8> {
     let data = format!("{}/kafka/data", variable("REAL_SECURE_DIR"));
     let mut found = Vec::new();
@@ -102,7 +102,7 @@ fn two_variables_are_enough_for_five_services() {
     let time = json["timestamp"].as_str().unwrap();
     let parsed = parse(time);
     assert_eq!(parsed, request.timestamp_ms, "{time}");
-    assert_close(&ask(&services[0], ROW)["prediction"], ROW_V3, 1e-4);
+    assert_close(&predict(&services[0], ROW)["prediction"], ROW_V3, 1e-4);
     // many at once: records as full as they get
     for number in 0..400 {
         writer.hand_over(
@@ -122,9 +122,9 @@ fn two_variables_are_enough_for_five_services() {
     });
     // a gateway closes silent connections: the next request must not meet a dead one
     std::thread::sleep(Duration::from_secs(7));
-    let asked = Instant::now();
-    let answer = ask(&services[0], &row(4_711));
-    let took = asked.elapsed();
+    let started = Instant::now();
+    let answer = predict(&services[0], &row(4_711));
+    let took = started.elapsed();
     assert!(answer["prediction"].is_number() && took < Duration::from_secs(8), "{took:?}: {answer}");
     for hub in &HUBS[..7] {
         let codecs = codecs(hub);
@@ -185,32 +185,32 @@ fn one_process_in_the_place_of_the_old_service() {
 }
 
 #[test]
-fn a_wrong_key_or_authority_is_told_once_and_tried_for_ever() {
+fn a_wrong_key_or_authority_is_logged_once_and_retried_for_ever() {
     let mesh = mesh("hub-refused");
     let wrong = format!("{}A", variable("REAL_EVENTHUB"));
     let other = format!("{}/other-ca.pem", variable("REAL_TLS"));
-    for (name, value, told) in [
+    for (name, value, message) in [
         ("EVENTHUB_CONNECTION", wrong.as_str(), "refuses the login"),
         ("FOREBAY__KAFKA__CA_FILE", other.as_str(), "certificate verify failed"),
     ] {
         let mut service = mesh.start_with("caching", &[(name, value)]);
         let reason = || service.health().map(|(status, body)| (status, body.to_string())).unwrap_or_default();
-        wait_until(Duration::from_secs(15), told, || reason().1.matches(told).count() >= 2);
+        wait_until(Duration::from_secs(15), message, || reason().1.matches(message).count() >= 2);
         assert_eq!(reason().0, 503);
         std::thread::sleep(Duration::from_secs(4));
         let log = service.output();
-        let lines = log.lines().filter(|line| line.contains(told)).count();
+        let lines = log.lines().filter(|line| line.contains(message)).count();
         assert!((1..=3).contains(&lines), "a component says once why: {lines} lines\n{log}");
         assert!(service.is_live() && !log.contains(&key()) && !reason().1.contains(&key()));
         service.stop();
         let output = mesh.run("forebay", &["topics", "create"], &[(name, value)]);
         let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && complaint.contains(told) && !complaint.contains(&key()), "{complaint}");
+        assert!(!output.status.success() && complaint.contains(message) && !complaint.contains(&key()), "{complaint}");
     }
 }
 
 #[test]
-fn a_namespace_without_room_is_told() {
+fn a_namespace_without_room_is_logged() {
     let mesh = mesh("hub-room");
     let more = [("EVENTHUB_NAME", "orders")];
     let mut service = mesh.start_with("publishing", &more);
@@ -221,7 +221,7 @@ fn a_namespace_without_room_is_told() {
             .health()
             .is_some_and(|(status, body)| status == 503 && body.to_string().contains("topic orders-results"))
     });
-    wait_until(Duration::from_secs(30), "what is missing to be told", || {
+    wait_until(Duration::from_secs(30), "what is missing to be logged", || {
         let log = service.output();
         log.contains("these are missing: orders, orders-results") && log.contains("has room for 10")
     });

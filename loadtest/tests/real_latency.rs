@@ -4,7 +4,7 @@
     clippy::unwrap_used,
     clippy::too_many_lines,
     clippy::disallowed_methods,
-    reason = "a test that cannot go on stops, and tells its story in one place"
+    reason = "a test ends at the first step that fails, and reads as one sequence"
 )]
 
 mod harness;
@@ -20,8 +20,8 @@ use harness::spans::{Seen, Spans, hex};
 use harness::{Mesh, Service, http, redis, row, stop_all, wait_until};
 
 const HEALTHY: Duration = Duration::ZERO;
-/// Rows asked for by all tests: each is new to Redis, which they share.
-static ASKED: AtomicUsize = AtomicUsize::new(0);
+/// How many rows all tests have sent: each row is new to Redis, which they share.
+static SENT: AtomicUsize = AtomicUsize::new(0);
 
 /// Five services whose Redis is behind a proxy, and a collector for their spans.
 struct Example {
@@ -63,17 +63,17 @@ impl Example {
         Self { redis, spans, services, topics, _mesh: mesh }
     }
 
-    fn door(&self) -> SocketAddr {
+    fn ingestion(&self) -> SocketAddr {
         self.services[0].http
     }
 
-    /// Asks `count` times, one after the other, with rows no cache knows.
+    /// Sends `count` requests, one after the other, with rows that no cache has.
     fn call(&mut self, count: usize) -> Calls {
         let mut calls = Calls { latencies_ms: Vec::new(), traces: Vec::new() };
         for _ in 0..count {
-            let number = std::process::id() as usize * 10_000 + ASKED.fetch_add(1, Ordering::Relaxed);
+            let number = std::process::id() as usize * 10_000 + SENT.fetch_add(1, Ordering::Relaxed);
             let body = format!(r#"{{"features":{}}}"#, row(number));
-            let reply = http::predict(self.door(), &[], body).unwrap();
+            let reply = http::predict(self.ingestion(), &[], body).unwrap();
             assert_eq!(reply.status, 200, "{}", reply.text());
             calls.latencies_ms.push(reply.json()["latency_ms"].as_f64().unwrap());
             calls.traces.push(reply.json()["trace_id"].as_str().unwrap_or_default().to_owned());
@@ -83,7 +83,7 @@ impl Example {
 
     /// The complete traces of calls.
     fn traces(&mut self, calls: &Calls) -> Vec<Vec<Seen>> {
-        // services send their spans when they have time for it: wait for those that tell the story
+        // services send their spans when they have time for it: wait for those of these requests
         let topic = |name: &str| format!("process {}{name}", self.topics);
         let words = ["POST /v1/predict", "redis", "infer"].map(str::to_owned).into_iter();
         let wanted: Vec<String> = words.chain(["requests", "features", "predict", "results"].map(topic)).collect();
@@ -232,7 +232,7 @@ fn slow_redis_is_left_alone() {
         ),
     );
     assert!(timeouts >= 2.0 && open >= 50.0, "{timeouts} {open}");
-    assert!(without.quantile(0.5) < well.quantile(0.5) + 500.0, "nobody waits for it any more");
+    assert!(without.quantile(0.5) < well.quantile(0.5) + 500.0, "no request waits for it any more");
     stop_all(example.services);
 }
 
@@ -255,8 +255,8 @@ fn slow_and_failed_requests_are_seen_at_one_percent() {
     let bad = |body: &str| http::predict(example.services[0].http, &[], body).unwrap();
     let mut failed: Vec<String> = Vec::new();
     for body in ["not json", r#"{"features":[1,2,3]}"#] {
-        let mut told = 0;
-        while told < 5 {
+        let mut unsampled = 0;
+        while unsampled < 5 {
             let reply = bad(body);
             assert_eq!(reply.status, 400, "{}", reply.text());
             // one in a hundred is sampled by chance and has its usual spans; an answer names a span of such a trace
@@ -264,17 +264,17 @@ fn slow_and_failed_requests_are_seen_at_one_percent() {
                 continue;
             }
             failed.push(reply.json()["trace_id"].as_str().unwrap_or_else(|| panic!("{}", reply.text())).to_owned());
-            told += 1;
+            unsampled += 1;
         }
     }
 
     // the slow ones: at most one of twelve was sampled by chance
     let features = format!("process {}features", example.topics);
     let slow = |spans: &[Seen]| {
-        let told = spans.iter().filter(|it| it.span.name == features && it.took_ms() > 300.0);
-        told.map(|it| hex(&it.span.trace_id)).collect::<HashSet<_>>()
+        let found = spans.iter().filter(|it| it.span.name == features && it.took_ms() > 300.0);
+        found.map(|it| hex(&it.span.trace_id)).collect::<HashSet<_>>()
     };
-    example.spans.until("the stories of slow requests", |spans| slow(spans).len() >= 12);
+    example.spans.until("the traces of slow requests", |spans| slow(spans).len() >= 12);
     let whole: Vec<_> = slow(&example.spans.seen).into_iter().collect();
     for trace in &whole {
         let of: Vec<&Seen> = example.spans.seen.iter().filter(|it| hex(&it.span.trace_id) == *trace).collect();
@@ -292,17 +292,15 @@ fn slow_and_failed_requests_are_seen_at_one_percent() {
         let of = spans.iter().filter(|it| hex(&it.span.trace_id) == trace);
         of.filter(|it| it.span.status.clone().unwrap_or_default().code == 2).cloned().collect::<Vec<_>>()
     };
-    example
-        .spans
-        .until("the stories of failed requests", |spans| failed.iter().all(|it| !errors(spans, it).is_empty()));
+    example.spans.until("the traces of failed requests", |spans| failed.iter().all(|it| !errors(spans, it).is_empty()));
     for (index, trace) in failed.iter().enumerate() {
         let span = &errors(&example.spans.seen, trace)[0];
         let service = if index < 5 { "forebay-ingestion" } else { "forebay-preprocessing" };
         assert_eq!(span.service, service, "{span:?}");
         assert_eq!(span.span.events[0].name, "exception", "{span:?}");
     }
-    let (door, last) = (example.services[0].output(), example.services[4].output());
-    assert!(failed[..5].iter().all(|trace| door.contains(trace)), "the door's log names them: {door}");
+    let (first, last) = (example.services[0].output(), example.services[4].output());
+    assert!(failed[..5].iter().all(|trace| first.contains(trace)), "the log of ingestion names them: {first}");
     assert!(failed[5..].iter().any(|trace| last.contains(trace)), "publishing's log names them: {last}");
     stop_all(example.services);
 }

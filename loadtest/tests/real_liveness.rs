@@ -9,7 +9,7 @@
     clippy::unwrap_used,
     clippy::too_many_lines,
     clippy::disallowed_methods,
-    reason = "a test that cannot go on stops, and tells its story in one place"
+    reason = "a test ends at the first step that fails, and reads as one sequence"
 )]
 
 mod harness;
@@ -17,16 +17,16 @@ mod harness;
 use std::time::{Duration, Instant};
 
 use harness::load::{HttpLoad, KafkaLoad};
-use harness::rabbit::{Client, asking, server};
+use harness::rabbit::{Client, reply_to, server};
 use harness::{Mesh, ROW, Service, http, native, redis, stop_all, variable, wait_all, wait_until};
 
 const SOON: Duration = Duration::from_secs(90);
 const AROUND: [&str; 3] = ["kafka", "redis", "mlflow"];
 
-/// Lets everything go on however the test ends: other tests need it.
-struct GoesOn;
+/// Resumes everything however the test ends: other tests need it.
+struct ResumeOnDrop;
 
-impl Drop for GoesOn {
+impl Drop for ResumeOnDrop {
     fn drop(&mut self) {
         for service in AROUND {
             // what runs already refuses
@@ -63,12 +63,12 @@ fn liveness(service: &Service) -> (u16, String) {
 #[test]
 fn nothing_that_hangs_around_the_mesh_fails_its_liveness() {
     let (time, bound) = outage();
-    let _goes_on = GoesOn;
+    let _resume = ResumeOnDrop;
     let queue = format!("liveness-{}", std::process::id());
     let mut mesh = Mesh::with_topics("liveness");
     set_all(&mut mesh, &queue, bound);
     let mut services = mesh.start_all();
-    // in one process on memory edges, so that work goes on while Kafka hangs, and asks the cache that hangs
+    // in one process on memory edges, so that work continues while Kafka hangs, and reaches the cache that hangs
     let mut alone = Mesh::unset("liveness-up");
     set_all(&mut alone, &format!("{queue}-up"), bound);
     let mut up = alone.launch("forebay", &["up"], &[]);
@@ -76,8 +76,8 @@ fn nothing_that_hangs_around_the_mesh_fails_its_liveness() {
     let client = Client::new();
     let replies = format!("{queue}.replies");
     client.declare(&replies);
-    let ask = format!(r#"{{"request_id":"r","features":{ROW}}}"#);
-    client.publish(&queue, ask.as_bytes(), asking(&replies, "before")).unwrap();
+    let body = format!(r#"{{"request_id":"r","features":{ROW}}}"#);
+    client.publish(&queue, body.as_bytes(), reply_to(&replies, "before")).unwrap();
     client.wait(&replies);
     drop(client);
     let load = KafkaLoad::start(&mesh, 50.0, 0.2);
@@ -115,7 +115,7 @@ fn nothing_that_hangs_around_the_mesh_fails_its_liveness() {
     let called = callers.finish();
     assert!(called.wrong.is_empty(), "{} of {}: {:#?}", called.wrong.len(), called.answered, called.wrong.first());
     let client = Client::new();
-    client.publish(&queue, ask.as_bytes(), asking(&replies, "after")).unwrap();
+    client.publish(&queue, body.as_bytes(), reply_to(&replies, "after")).unwrap();
     client.wait(&replies);
     let findings = load.judge(SOON, Duration::from_secs(2));
     println!("{findings}");

@@ -1,9 +1,10 @@
-//! Five binaries over a real Kafka: both doors, every answer known beforehand, and bad input everywhere.
+//! Five binaries over a real Kafka: requests over HTTP and Kafka with answers known beforehand, and bad input
+//! everywhere.
 #![cfg(feature = "real-services")]
 #![allow(
     clippy::unwrap_used,
     clippy::too_many_lines,
-    reason = "a test that cannot go on stops, and tells its story in one place"
+    reason = "a test ends at the first step that fails, and reads as one sequence"
 )]
 
 mod harness;
@@ -11,17 +12,18 @@ mod harness;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use harness::topic::{self, Out, Reader, Writer};
 use harness::{Mesh, ROW, ROW_V1, ROW_V3, STAGES, Service, assert_close, http, row, stop_all, wait_until};
-use serde_json::{Value, json};
 
 const GOLDEN: &str = include_str!("../../shared/model/sample/diabetes-rf-model/expected.json");
 const QUIET: Duration = Duration::from_millis(1500);
 
-/// Asks and expects a prediction.
+/// Sends a request and expects a prediction.
 #[track_caller]
-fn ask(door: &Service, body: &str) -> Value {
-    let reply = http::predict(door.http, &[], body).unwrap();
+fn predict(service: &Service, body: &str) -> Value {
+    let reply = http::predict(service.http, &[], body).unwrap();
     assert_eq!(reply.status, 200, "{body}: {}", reply.text());
     reply.json()
 }
@@ -52,7 +54,7 @@ fn topics_are_made_once() {
 }
 
 #[test]
-fn both_doors_answer_as_known() {
+fn http_and_kafka_answer_as_known() {
     let mesh = Mesh::with_topics("answers");
     let mut services: Vec<Service> = STAGES.iter().map(|stage| mesh.start(stage)).collect();
     let ready: HashMap<&str, Duration> = STAGES.into_iter().zip(services.iter_mut().map(Service::wait_ready)).collect();
@@ -68,30 +70,30 @@ fn both_doors_answer_as_known() {
 }
 
 fn http_answers(services: &[Service]) {
-    let door = &services[0];
-    let reply = ask(door, &format!(r#"{{"request_id":"one","features":{ROW}}}"#));
+    let ingestion = &services[0];
+    let reply = predict(ingestion, &format!(r#"{{"request_id":"one","features":{ROW}}}"#));
     assert_close(&reply["prediction"], ROW_V3, 1e-4);
     assert_eq!((&reply["request_id"], &reply["model_version"]), (&json!("one"), &json!("v3")));
     assert_eq!((&reply["model"], &reply["cached"]), (&json!("diabetes-rf-model"), &json!(false)));
     assert!(reply["latency_ms"].as_f64().unwrap() > 0.0 && reply["timestamp"].as_u64().unwrap() > 1_700_000_000_000);
 
-    let text = http::predict(door.http, &[], format!(r#"{{"features":{ROW}}}"#)).unwrap().text();
+    let text = http::predict(ingestion.http, &[], format!(r#"{{"features":{ROW}}}"#)).unwrap().text();
     assert_eq!(keys(&text)[..4], ["request_id", "prediction", "model_version", "timestamp"], "{text}");
     wait_until(Duration::from_secs(5), "the row to be cached", || {
-        ask(door, &format!(r#"{{"features":{ROW}}}"#))["cached"] == true
+        predict(ingestion, &format!(r#"{{"features":{ROW}}}"#))["cached"] == true
     });
 
     let names = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"];
     let values: Vec<f64> = serde_json::from_str(ROW).unwrap();
     let named: Vec<String> =
         names.iter().zip(&values).rev().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-    let reply = ask(door, &format!(r#"{{"features":{{{}}}}}"#, named.join(",")));
+    let reply = predict(ingestion, &format!(r#"{{"features":{{{}}}}}"#, named.join(",")));
     assert_close(&reply["prediction"], ROW_V3, 1e-4);
     assert_eq!(reply["cached"], true, "the same row under its names is the same row: {reply}");
 
-    let reply = ask(door, &format!(r#"{{"features":{ROW},"model_version":"v1"}}"#));
+    let reply = predict(ingestion, &format!(r#"{{"features":{ROW},"model_version":"v1"}}"#));
     assert_eq!((reply["prediction"].as_f64(), &reply["model_version"]), (Some(ROW_V1), &json!("v1")));
-    let reply = ask(door, &format!(r#"{{"features":{ROW},"model_version":"v99"}}"#));
+    let reply = predict(ingestion, &format!(r#"{{"features":{ROW},"model_version":"v99"}}"#));
     assert_close(&reply["prediction"], ROW_V3, 1e-4);
     assert_eq!((&reply["model_version"], &reply["fallback_from"]), (&json!("v3"), &json!("v99")));
 
@@ -100,7 +102,7 @@ fn http_answers(services: &[Service]) {
         // a scikit-learn forest is reproduced to the bit, nets and ONNX compute in single precision
         let tolerance = if known["exact"] == true { 0.0 } else { 1e-3 };
         let body = json!({ "features": golden["rows"], "model_version": format!("v{version}") });
-        let reply = ask(door, &body.to_string());
+        let reply = predict(ingestion, &body.to_string());
         let expected = known["predict"].as_array().unwrap();
         let predictions = reply["predictions"].as_array().unwrap();
         assert_eq!(predictions.len(), expected.len(), "{reply}");
@@ -108,12 +110,12 @@ fn http_answers(services: &[Service]) {
             assert_close(prediction, expected.as_f64().unwrap(), tolerance);
         }
     }
-    wait_until(Duration::from_secs(10), "the door to hear of the models", || {
-        let models = http::get(door.http, "/v1/models").unwrap();
+    wait_until(Duration::from_secs(10), "ingestion to know the models", || {
+        let models = http::get(ingestion.http, "/v1/models").unwrap();
         assert!(matches!(models.status, 200 | 503), "{}", models.text());
         models.status == 200 && models.text().contains("diabetes-rf-model")
     });
-    let openapi = http::get(door.http, "/openapi.json").unwrap();
+    let openapi = http::get(ingestion.http, "/openapi.json").unwrap();
     assert!(openapi.json()["paths"]["/v1/predict"]["post"].is_object(), "{}", openapi.text());
 }
 
@@ -139,7 +141,7 @@ fn legacy_answers(mesh: &Mesh) {
     writer.request(&input, &body);
     let second = results.result("req_1");
     assert_eq!(second.json()["prediction"], json["prediction"], "clients reuse their ids");
-    assert_ne!(first.header("forebay-request-id"), second.header("forebay-ask"));
+    assert_ne!(first.header("forebay-request-id"), second.header("forebay-request-id"));
 
     for (id, more, version, prediction) in [
         ("bare", "", "v3", ROW_V3),
@@ -198,10 +200,10 @@ fn bad_bodies() -> Vec<(String, u16, &'static str, &'static str)> {
 fn bad_input_is_refused_on_http_and_names_the_place() {
     let mesh = Mesh::with_topics("bad-http");
     let services = mesh.start_all();
-    let door = services[0].http;
+    let address = services[0].http;
     for (body, status, code, part) in bad_bodies() {
         let shown: String = body.chars().take(120).collect();
-        let reply = http::predict(door, &[], &body).unwrap_or_else(|error| panic!("{shown}: {error}"));
+        let reply = http::predict(address, &[], &body).unwrap_or_else(|error| panic!("{shown}: {error}"));
         assert_eq!(reply.status, status, "{shown}: {}", reply.text());
         let json = reply.json();
         assert_eq!((&json["prediction"], &json["error"]["code"]), (&Value::Null, &json!(code)), "{shown}: {json}");
@@ -209,18 +211,18 @@ fn bad_input_is_refused_on_http_and_names_the_place() {
         assert!(message.contains(part), "{shown}: {message}");
     }
     // rows are neighbours: one bad row spoils no other
-    let reply = ask(&services[0], &format!(r#"{{"features":[{ROW},[1,2],{ROW}]}}"#));
+    let reply = predict(&services[0], &format!(r#"{{"features":[{ROW},[1,2],{ROW}]}}"#));
     let predictions = reply["predictions"].as_array().unwrap();
     assert_close(&predictions[0], ROW_V3, 1e-4);
     assert_eq!((&predictions[1], predictions.len()), (&Value::Null, 3));
     assert_eq!((&reply["errors"][0]["row"], &reply["errors"][0]["code"]), (&json!(1), &json!("invalid_features")));
     for (path, status) in [("/nowhere", 404), ("/v1/predict", 405)] {
-        assert_eq!(http::get(door, path).unwrap().status, status, "{path}");
+        assert_eq!(http::get(address, path).unwrap().status, status, "{path}");
     }
     assert_eq!(
         Reader::from_start(&mesh.topic("dead_letters")).held(),
         0,
-        "callers were told, nothing is a dead letter"
+        "callers got the errors, nothing is a dead letter"
     );
     stop_all(services);
 }
@@ -310,7 +312,7 @@ fn undecodable_records_on_inner_topics_become_one_dead_letter_each() {
     let mesh = Mesh::with_topics("poison");
     let services = mesh.start_all();
     let (writer, letters) = (Writer::new(), Reader::from_now(&mesh.topic("dead_letters")));
-    // `replies` is read by the partition of one replica: one of these is for it, and the others for nobody
+    // `replies` is read by the partition of one replica: one of these is for it, and the others have no reader
     let readers = [
         ("requests", "preprocessing", 1),
         ("features", "caching", 1),
@@ -351,7 +353,7 @@ fn undecodable_records_on_inner_topics_become_one_dead_letter_each() {
         assert_eq!(i64::from_be_bytes(offset).to_string(), place.1, "{setting}");
         let more = letters.rest(QUIET);
         assert!(more.is_empty(), "{setting}: {} letters too many", more.len());
-        let reply = ask(&services[0], &format!(r#"{{"features":{}}}"#, row(places.len())));
+        let reply = predict(&services[0], &format!(r#"{{"features":{}}}"#, row(places.len())));
         assert!(reply["prediction"].is_number(), "after {setting}: {reply}");
     }
     for service in &services {
@@ -367,15 +369,15 @@ fn what_the_broker_refuses_is_answered_or_kept() {
     topic::create(&mesh.topic("results_out"), 4, &[("max.message.bytes", "600")]);
     mesh.create_topics();
     let services = mesh.start_all();
-    let door = services[0].http;
+    let address = services[0].http;
     let rows = (0..200).map(row).collect::<Vec<_>>().join(",");
-    let reply = http::predict(door, &[], format!(r#"{{"request_id":"large","features":[{rows}]}}"#)).unwrap();
+    let reply = http::predict(address, &[], format!(r#"{{"request_id":"large","features":[{rows}]}}"#)).unwrap();
     let json = reply.json();
     assert_eq!((reply.status, &json["error"]["code"]), (413, &json!("payload_too_large")), "{json}");
     assert!(json["error"]["message"].as_str().unwrap().contains(&mesh.topic("requests")), "names the topic: {json}");
-    assert!(ask(&services[0], &format!(r#"{{"features":{ROW}}}"#))["prediction"].is_number());
+    assert!(predict(&services[0], &format!(r#"{{"features":{ROW}}}"#))["prediction"].is_number());
 
-    // a result that the outside topic does not take: nobody can be told, so it is kept
+    // a result that the outside topic does not take: the error can reach no caller, so it is kept
     let (input, writer) = (mesh.topic("requests_in"), Writer::new());
     let (results, letters) =
         (Reader::from_now(&mesh.topic("results_out")), Reader::from_now(&mesh.topic("dead_letters")));

@@ -1,6 +1,6 @@
 //! The table of metrics in `docs/metrics.md` against five services over a real Kafka and Redis.
 #![cfg(feature = "real-services")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![allow(clippy::unwrap_used, reason = "a test ends at the first step that fails")]
 
 mod harness;
 
@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use forebay_testkit::metric_table::{MetricFamily as Family, documented, missing, scraped, strange};
+
 use harness::proxy::SlowProxy;
 use harness::topic::{Out, Reader, Writer};
 use harness::{Mesh, ROW, Service, http, redis, row, stop_all};
@@ -34,14 +35,18 @@ fn the_table_of_metrics_is_what_the_services_show() {
     let services = mesh.start_all();
     let results = Reader::from_now(&mesh.topic("results_out"));
     let writer = Writer::new();
-    let door = services[0].http;
+    let ingestion = services[0].http;
     for (number, version) in ["v1", "v2", "v3"].into_iter().enumerate() {
         let body = format!(r#"{{"features":{},"model_version":"{version}"}}"#, row(number));
-        assert_eq!(http::predict(door, &[], body).unwrap().status, 200);
+        assert_eq!(http::predict(ingestion, &[], body).unwrap().status, 200);
     }
-    assert_eq!(http::predict(door, &[], r#"{"features":[1]}"#).unwrap().status, 400);
+    assert_eq!(http::predict(ingestion, &[], r#"{"features":[1]}"#).unwrap().status, 400);
     proxy.delay(Duration::from_millis(200));
-    assert_eq!(http::predict(door, &[], format!(r#"{{"features":{}}}"#, row(9))).unwrap().status, 200, "without Redis");
+    assert_eq!(
+        http::predict(ingestion, &[], format!(r#"{{"features":{}}}"#, row(9))).unwrap().status,
+        200,
+        "without Redis"
+    );
     proxy.delay(Duration::ZERO);
     for body in [format!(r#"{{"request_id":"good","features":{ROW}}}"#), "no json at all".to_owned()] {
         writer.write(Out { topic: &mesh.topic("requests_in"), payload: body.as_bytes(), ..Out::default() });
@@ -53,7 +58,8 @@ fn the_table_of_metrics_is_what_the_services_show() {
         let families = together(&services);
         [strange(&rows, &families), missing(&rows, &families, &["always", "kafka", "event"])].concat()
     };
-    // the Kafka client reports lag, round trip and throttling every five seconds; its first report may hold no round trip yet
+    // the Kafka client reports lag, round trip and throttling every five seconds; its first report may hold no round
+    // trip yet
     let round_trip = || services[4].metric("forebay_kafka_round_trip_seconds", &["stage=\"publishing\""]);
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
     while !wrong().is_empty() || round_trip() == 0.0 {

@@ -1,10 +1,11 @@
-//! A real MLflow server, filled by Python (`loadtest/suites/mlflow_fill.py`) and served by the five binaries: the same numbers, moved
-//! aliases, a broken version, the server killed under load, starts while it is down, and basic authentication.
+//! A real MLflow server, filled by Python (`loadtest/suites/mlflow_fill.py`) and served by the five binaries: the same
+//! numbers, moved aliases, a broken version, the server killed under load, starts while it is down, and basic
+//! authentication.
 #![cfg(feature = "real-services")]
 #![allow(
     clippy::unwrap_used,
     clippy::too_many_lines,
-    reason = "a test that cannot go on stops, and tells its story in one place"
+    reason = "a test ends at the first step that fails, and reads as one sequence"
 )]
 
 mod harness;
@@ -13,9 +14,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use harness::load::{HttpLoad, KafkaLoad};
 use harness::{Mesh, ROW, ROW_V1, Service, http, native, stop_all, variable, wait_until};
-use serde_json::{Value, json};
 
 const MODEL: &str = "diabetes-rf-model";
 const RATE: f64 = 100.0;
@@ -51,15 +53,15 @@ fn set_champion(version: u32) {
     api("POST", "registered-models/alias", &body);
 }
 
-fn ask(door: SocketAddr, row: &Value, version: Option<&str>) -> Value {
+fn predict(address: SocketAddr, row: &Value, version: Option<&str>) -> Value {
     let mut body = json!({ "features": row });
     if let Some(version) = version {
         body["model_version"] = version.into();
     }
-    http::predict(door, &[], body.to_string()).unwrap().json()
+    http::predict(address, &[], body.to_string()).unwrap().json()
 }
 
-/// A row nobody asked before.
+/// A row that no request has had before.
 fn fresh() -> Value {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(7_000_000);
     serde_json::from_str(&harness::row(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))).unwrap()
@@ -67,21 +69,21 @@ fn fresh() -> Value {
 
 /// Waits until who names no version is answered by `version`; how long that took.
 #[track_caller]
-fn wait_for_version(door: SocketAddr, version: &str) -> Duration {
+fn wait_for_version(address: SocketAddr, version: &str) -> Duration {
     let started = Instant::now();
     wait_until(FOLLOWED, &format!("{version} to answer"), || {
-        let answer = ask(door, &fresh(), None);
+        let answer = predict(address, &fresh(), None);
         answer["model_version"] == version && answer.get("fallback_from").is_none_or(Value::is_null)
     });
     started.elapsed()
 }
 
-/// Asks for a while; every answer has to be of `version`.
+/// Sends requests for `time`; every answer has to be of `version`.
 #[track_caller]
-fn stays_with(door: SocketAddr, version: &str, time: Duration) {
+fn stays_with(address: SocketAddr, version: &str, time: Duration) {
     let until = Instant::now() + time;
     while Instant::now() < until {
-        let answer = ask(door, &fresh(), None);
+        let answer = predict(address, &fresh(), None);
         assert_eq!(answer["model_version"], version, "{answer}");
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -105,7 +107,7 @@ fn every_version_answers_what_python_predicted() {
     for (version, expected) in filled["versions"].as_object().unwrap() {
         let label = format!("v{version}");
         for (row, expected_value) in rows.iter().zip(expected["predict"].as_array().unwrap()) {
-            let answer = ask(services[0].http, row, Some(&label));
+            let answer = predict(services[0].http, row, Some(&label));
             let (got, want) = (answer["prediction"].as_f64(), expected_value.as_f64().unwrap());
             let got = got.unwrap_or_else(|| panic!("{label}: {answer}"));
             assert_eq!(answer["model_version"], label.as_str(), "{answer}");
@@ -117,9 +119,9 @@ fn every_version_answers_what_python_predicted() {
         }
         println!("{label} ({}): {} rows equal", expected["kind"], rows.len());
     }
-    let stage = ask(services[0].http, &rows[0], Some("Staging"));
+    let stage = predict(services[0].http, &rows[0], Some("Staging"));
     assert_eq!(stage["model_version"], "v2", "{stage}");
-    let broken = ask(services[0].http, &fresh(), Some("v4"));
+    let broken = predict(services[0].http, &fresh(), Some("v4"));
     assert_eq!((&broken["model_version"], &broken["fallback_from"]), (&json!("v1"), &json!("v4")), "{broken}");
     stop_all(services);
 }
@@ -129,18 +131,18 @@ fn a_moved_alias_is_followed_under_load_and_a_broken_version_is_not() {
     set_champion(1);
     let mesh = mesh("mlflow-alias");
     let services = start_all(&mesh);
-    let door = services[0].http;
-    wait_for_version(door, "v1");
+    let address = services[0].http;
+    wait_for_version(address, "v1");
     let load = KafkaLoad::start(&mesh, RATE, 0.2);
-    let callers = HttpLoad::start(vec![door], 3, Duration::from_millis(40));
+    let callers = HttpLoad::start(vec![address], 3, Duration::from_millis(40));
     std::thread::sleep(Duration::from_secs(2));
     set_champion(2);
-    println!("alias moved to v2, followed after {:.1?}", wait_for_version(door, "v2"));
+    println!("alias moved to v2, followed after {:.1?}", wait_for_version(address, "v2"));
     set_champion(4);
-    stays_with(door, "v2", Duration::from_secs(8));
-    println!("v4 cannot be loaded: v2 goes on");
+    stays_with(address, "v2", Duration::from_secs(8));
+    println!("v4 cannot be loaded: v2 stays in use");
     set_champion(3);
-    println!("alias moved to v3, followed after {:.1?}", wait_for_version(door, "v3"));
+    println!("alias moved to v3, followed after {:.1?}", wait_for_version(address, "v3"));
     std::thread::sleep(Duration::from_secs(1));
     let called = callers.finish();
     let findings = load.judge(Duration::from_secs(30), Duration::from_secs(2));
@@ -155,29 +157,29 @@ fn a_killed_server_costs_no_request_and_starts_go_on_from_the_cache() {
     set_champion(1);
     let mesh = mesh("mlflow-killed");
     let mut services = start_all(&mesh);
-    let door = services[0].http;
-    wait_for_version(door, "v1");
+    let address = services[0].http;
+    wait_for_version(address, "v1");
     let load = KafkaLoad::start(&mesh, RATE, 0.2);
-    let callers = HttpLoad::start(vec![door], 3, Duration::from_millis(40));
+    let callers = HttpLoad::start(vec![address], 3, Duration::from_millis(40));
     std::thread::sleep(Duration::from_secs(1));
     native(&["kill", "mlflow"]);
-    stays_with(door, "v1", Duration::from_secs(6));
+    stays_with(address, "v1", Duration::from_secs(6));
     for (stage, name) in [(1, "preprocessing"), (3, "prediction")] {
         services[stage].stop();
         services[stage] = mesh.start(name);
         println!("{name}: started without the registry, ready after {:.1?}", services[stage].wait_ready());
         assert!(services[stage].output().contains("its last listing is used"), "{}", services[stage].tail(20));
     }
-    stays_with(door, "v1", Duration::from_secs(3));
-    let pinned = ask(door, &fresh(), Some("v2"));
+    stays_with(address, "v1", Duration::from_secs(3));
+    let pinned = predict(address, &fresh(), Some("v2"));
     assert_eq!(pinned["model_version"], "v2", "{pinned}");
     for stage in [1, 3] {
         let output = services[stage].output();
-        assert_eq!(output.matches("its last listing is used").count(), 1, "an outage is told once");
+        assert_eq!(output.matches("its last listing is used").count(), 1, "an outage is logged once");
     }
     native(&["up", "mlflow"]);
     set_champion(2);
-    println!("the server is back, alias moved to v2, followed after {:.1?}", wait_for_version(door, "v2"));
+    println!("the server is back, alias moved to v2, followed after {:.1?}", wait_for_version(address, "v2"));
     let called = callers.finish();
     let findings = load.judge(Duration::from_secs(30), Duration::from_secs(2));
     assert!(findings.clean(), "{findings}");
@@ -205,7 +207,7 @@ fn a_signed_webhook_is_quicker_than_polling() {
     std::thread::sleep(Duration::from_millis(1500));
     set_champion(2);
     let took = wait_for_version(services[0].http, "v2");
-    println!("alias moved to v2, told to one replica of prediction, followed by all after {took:.1?}");
+    println!("alias moved to v2, reported to one replica of prediction, followed by all after {took:.1?}");
     api("DELETE", &format!("webhooks/{id}"), &json!({}));
     stop_all(services);
 }
@@ -259,7 +261,7 @@ fn basic_authentication_right_and_wrong() {
     let mut up = mesh.launch("forebay", &["up"], &right);
     // this server hashes the password at every call
     up.wait_ready_within(Duration::from_secs(60));
-    let answer = ask(up.http, &serde_json::from_str(ROW).unwrap(), None);
+    let answer = predict(up.http, &serde_json::from_str(ROW).unwrap(), None);
     assert_eq!(answer["prediction"].as_f64(), Some(ROW_V1), "{answer}");
     up.stop();
     let mut refused = mesh.launch("forebay", &["up"], &wrong);

@@ -1,10 +1,10 @@
-//! The models topic over a real Kafka: replicas tell what they have, the dead expire, those who leave say so, and who comes
-//! late reads it all.
+//! The models topic over a real Kafka: replicas report their versions, dead replicas expire, replicas that stop
+//! remove their record, and a late reader gets all records.
 #![cfg(feature = "real-services")]
 #![allow(
     clippy::unwrap_used,
     clippy::too_many_lines,
-    reason = "a test that cannot go on stops, and tells its story in one place"
+    reason = "a test ends at the first step that fails, and reads as one sequence"
 )]
 
 mod harness;
@@ -13,18 +13,19 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use harness::topic::{Out, Reader, Writer};
 use harness::{Mesh, Service, http, native, stop_all, wait_all, wait_until};
-use serde_json::Value;
 
 /// A replica that was killed is noticed after 15 s.
 const EXPIRY: Duration = Duration::from_secs(15);
 /// What has to travel over the topic and nothing else.
 const SOON: Duration = Duration::from_secs(10);
 
-/// `/v1/models` of a door, and `None` while it knows nothing.
-fn listed(door: &Service) -> Option<Value> {
-    let reply = http::get(door.http, "/v1/models").ok()?;
+/// `/v1/models` of ingestion, and `None` while it knows nothing.
+fn listed(ingestion: &Service) -> Option<Value> {
+    let reply = http::get(ingestion.http, "/v1/models").ok()?;
     (reply.status == 200).then(|| reply.json()["models"][0].clone())
 }
 
@@ -37,14 +38,14 @@ fn ready_with(model: &Value, version: &str) -> BTreeSet<String> {
     ready.filter_map(|it| it["replica"].as_str()).map(str::to_owned).collect()
 }
 
-fn replicas(door: &Service, version: &str) -> BTreeSet<String> {
-    listed(door).map(|model| ready_with(&model, version)).unwrap_or_default()
+fn replicas(ingestion: &Service, version: &str) -> BTreeSet<String> {
+    listed(ingestion).map(|model| ready_with(&model, version)).unwrap_or_default()
 }
 
 #[track_caller]
-fn wait_for_replicas(door: &Service, count: usize, within: Duration) -> BTreeSet<String> {
-    wait_until(within, &format!("{count} replicas with v3"), || replicas(door, "v3").len() == count);
-    replicas(door, "v3")
+fn wait_for_replicas(ingestion: &Service, count: usize, within: Duration) -> BTreeSet<String> {
+    wait_until(within, &format!("{count} replicas with v3"), || replicas(ingestion, "v3").len() == count);
+    replicas(ingestion, "v3")
 }
 
 /// A folder with the sample's versions 1 and 2, of which 1 is Production.
@@ -69,26 +70,26 @@ fn registry(folder: &Path) -> (String, impl Fn(u32) + use<>) {
 #[test]
 fn every_reader_knows_which_replicas_are_alive_and_what_they_have() {
     let mesh = Mesh::with_topics("models");
-    // something from a build that does not exist yet, a broken record, and one nobody needs: none of them stops anybody
+    // something from a build that does not exist yet, a broken record, and one that no service needs: all are skipped
     let (topic, writer) = (mesh.topic("models"), Writer::new());
     for (key, payload) in [("future/x", "x"), ("view/broken", "\u{1}\u{2}"), ("replica/half", "")] {
         writer.write(Out { topic: &topic, key: Some(key.as_bytes()), payload: payload.as_bytes(), ..Out::default() });
     }
-    let mut door = mesh.start("ingestion");
-    door.wait_ready();
-    assert_eq!(http::get(door.http, "/v1/models").unwrap().status, 503, "nobody has told yet");
+    let mut ingestion = mesh.start("ingestion");
+    ingestion.wait_ready();
+    assert_eq!(http::get(ingestion.http, "/v1/models").unwrap().status, 503, "no replica has reported yet");
 
     let mut serving = vec![mesh.start("prediction"), mesh.start("prediction")];
     wait_all(&mut serving);
-    let both = wait_for_replicas(&door, 2, SOON);
-    wait_until(SOON, "the other versions", || replicas(&door, "v1").len() == 2);
-    let model = listed(&door).unwrap();
+    let both = wait_for_replicas(&ingestion, 2, SOON);
+    wait_until(SOON, "the other versions", || replicas(&ingestion, "v1").len() == 2);
+    let model = listed(&ingestion).unwrap();
     assert_eq!((&model["default_version"], &model["moving_to"]), (&"v3".into(), &Value::Null));
     assert_eq!(model["versions"][0]["features"].as_array().unwrap().len(), 10, "{model}");
-    assert_eq!(door.metric("forebay_models_replicas", &["diabetes-rf-model"]) as u32, 2);
-    assert_eq!(door.metric("forebay_models_records_ignored_total", &[]) as u32, 3);
+    assert_eq!(ingestion.metric("forebay_models_replicas", &["diabetes-rf-model"]) as u32, 2);
+    assert_eq!(ingestion.metric("forebay_models_records_ignored_total", &[]) as u32, 3);
 
-    // who comes late reads what was said before, also what is not said again
+    // a late reader gets what was written before, also what is not written again
     let mut late = mesh.start("ingestion");
     late.wait_ready();
     assert!(listed(&late).is_some_and(|model| model["default_version"] == "v3"), "the view is there when it is ready");
@@ -96,24 +97,24 @@ fn every_reader_knows_which_replicas_are_alive_and_what_they_have() {
 
     serving[0].kill();
     let killed = Instant::now();
-    let left = wait_for_replicas(&door, 1, EXPIRY + Duration::from_secs(8));
+    let left = wait_for_replicas(&ingestion, 1, EXPIRY + Duration::from_secs(8));
     println!("a killed replica was gone after {:.1?}", killed.elapsed());
     assert!(killed.elapsed() > EXPIRY - Duration::from_secs(10), "a missed heartbeat are no death");
     assert!(left.is_subset(&both));
     assert_eq!(wait_for_replicas(&late, 1, SOON), left);
 
-    // one that is asked to go says so
+    // one that is stopped says so
     let (mut leaving, began) = (serving.remove(1), Instant::now());
     leaving.stop();
-    wait_for_replicas(&door, 0, SOON);
+    wait_for_replicas(&ingestion, 0, SOON);
     println!("a leaving replica was gone after {:.1?}", began.elapsed());
-    let model = listed(&door).unwrap();
+    let model = listed(&ingestion).unwrap();
     assert_eq!(model["default_version"], "v3", "the view stays");
     let tombstone = |record: &harness::topic::Record| {
         record.payload.is_empty() && record.key.as_deref().is_some_and(|key| key.starts_with(b"replica/"))
     };
     Reader::from_start(&topic).find(SOON, "tombstone", tombstone);
-    stop_all(vec![door, late]);
+    stop_all(vec![ingestion, late]);
 }
 
 #[test]
@@ -147,11 +148,11 @@ fn a_webhook_that_reaches_one_replica_reaches_all() {
     let mut mesh = Mesh::with_topics("models-webhook");
     let (location, promote) = registry(mesh.folder());
     mesh.set("FOREBAY__MODELS__REGISTRY", location);
-    // nobody looks on its own during the test
+    // no service looks by itself during the test
     mesh.set("FOREBAY__MODELS__REFRESH", "10m");
     let mut services: Vec<Service> = ["ingestion", "prediction", "prediction"].map(|it| mesh.start(it)).into();
     wait_all(&mut services);
-    let default = |door: &Service| listed(door).map(|model| model["default_version"].clone()).unwrap_or_default();
+    let default = |service: &Service| listed(service).map(|model| model["default_version"].clone()).unwrap_or_default();
     wait_until(SOON, "version 1 to answer on both", || replicas(&services[0], "v1").len() == 2);
     assert_eq!(default(&services[0]), "v1");
     let generation = |service: &Service| service.metric("forebay_models_generation", &[]);
@@ -159,12 +160,12 @@ fn a_webhook_that_reaches_one_replica_reaches_all() {
         || generation(&services[0]) == generation(&services[1]) && generation(&services[1]) == generation(&services[2]);
     wait_until(SOON, "one view for all", one);
     let before = generation(&services[0]);
-    // replicas that started together look once more when they hear of each other's view
+    // replicas that started together look once more when they get each other's view
     std::thread::sleep(Duration::from_secs(6));
 
     promote(2);
     std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(default(&services[0]), "v1", "nobody has looked");
+    assert_eq!(default(&services[0]), "v1", "no service has looked");
     let reply = http::post(services[1].admin, "/webhooks/mlflow", r#"{"entity":"model_version_tag","action":"set"}"#);
     assert_eq!(reply.unwrap().status, 202);
     let called = Instant::now();
@@ -177,7 +178,7 @@ fn a_webhook_that_reaches_one_replica_reaches_all() {
     assert_eq!(
         http::post(services[0].admin, "/webhooks/mlflow", "{}").unwrap().status,
         404,
-        "the door watches nothing"
+        "ingestion watches nothing"
     );
     stop_all(services);
 }

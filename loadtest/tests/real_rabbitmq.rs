@@ -1,9 +1,9 @@
-//! The RabbitMQ door and its answers over a real server, and what they do when that server fails.
+//! Requests and answers over a real RabbitMQ server, and what happens to them when that server fails.
 #![cfg(feature = "real-services")]
 #![allow(
     clippy::unwrap_used,
     clippy::too_many_lines,
-    reason = "a test that cannot go on stops, and tells its story in one place"
+    reason = "a test ends at the first step that fails, and reads as one sequence"
 )]
 
 mod harness;
@@ -15,13 +15,14 @@ use forebay_bus::Permits;
 use forebay_bus::amqp::AmqpSource;
 use forebay_testkit::metric_table::{documented, missing, scraped, strange};
 use forebay_testkit::settings;
-use harness::rabbit::{Client, Load, asking, server};
-use harness::spans::Spans;
-use harness::topic::Reader;
-use harness::{Mesh, ROW, ROW_V1, Service, http, row, stop_all, wait_until};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
+
+use harness::rabbit::{Client, Load, reply_to, server};
+use harness::spans::Spans;
+use harness::topic::Reader;
+use harness::{Mesh, ROW, ROW_V1, Service, http, row, stop_all, wait_until};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -34,7 +35,7 @@ impl Drop for KafkaComesBack {
     }
 }
 
-/// Queues of their own.
+/// Sets up queues for one mesh.
 fn with_rabbit(mesh: &mut Mesh, name: &str) -> String {
     let queue = format!("{name}-{}", std::process::id());
     mesh.set("FOREBAY__RABBITMQ__URL", server().url());
@@ -43,17 +44,17 @@ fn with_rabbit(mesh: &mut Mesh, name: &str) -> String {
     queue
 }
 
-fn ask(version: &str) -> String {
+fn request(version: &str) -> String {
     format!(r#"{{"request_id":"r","features":{ROW},"model_version":"{version}"}}"#)
 }
 
-/// Of one service; what it says of itself.
+/// What a service reports about its own health.
 fn why(service: &Service) -> String {
     service.health().map(|(_, health)| health.to_string()).unwrap_or_default()
 }
 
 #[test]
-fn five_services_answer_each_message_where_it_asks_for_it() {
+fn five_services_answer_each_message_at_its_reply_to() {
     let mut mesh = Mesh::with_topics("amqp");
     let queue = with_rabbit(&mut mesh, "amqp");
     mesh.set("FOREBAY__RABBITMQ__RESULTS_EXCHANGE", format!("{queue}.results"));
@@ -70,7 +71,7 @@ fn five_services_answer_each_message_where_it_asks_for_it() {
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let mut headers = FieldTable::default();
     headers.insert("traceparent".into(), AMQPValue::LongString(format!("00-{trace}-b7ad6b7169203331-01").into()));
-    client.publish(&queue, ask("v1").as_bytes(), asking(&replies, "first").with_headers(headers)).unwrap();
+    client.publish(&queue, request("v1").as_bytes(), reply_to(&replies, "first").with_headers(headers)).unwrap();
     let (answer, properties) = client.wait(&replies);
     assert_eq!((answer["prediction"].as_f64(), &answer["request_id"]), (Some(ROW_V1), &json!("r")), "{answer}");
     assert_eq!(answer["trace_id"], trace);
@@ -79,19 +80,19 @@ fn five_services_answer_each_message_where_it_asks_for_it() {
     assert_eq!((&copy, copied.message_id()), (&answer, properties.message_id()));
     let wanted = [format!("process {queue}"), "send reply-to".to_owned(), format!("send {queue}.results")];
     let spans = collected.of_trace(trace, &wanted);
-    let door = spans.iter().find(|it| it.span.name == format!("process {queue}")).unwrap();
-    assert_eq!(door.attribute("messaging.system").as_deref(), Some("rabbitmq"));
-    assert_eq!((door.parent().as_str(), door.service.as_str()), ("b7ad6b7169203331", "forebay-ingestion"));
+    let process = spans.iter().find(|it| it.span.name == format!("process {queue}")).unwrap();
+    assert_eq!(process.attribute("messaging.system").as_deref(), Some("rabbitmq"));
+    assert_eq!((process.parent().as_str(), process.service.as_str()), ("b7ad6b7169203331", "forebay-ingestion"));
 
     // the same message id again is silent, another one is not; errors are answers
-    client.publish(&queue, ask("v1").as_bytes(), asking(&replies, "first")).unwrap();
-    client.publish(&queue, br#"{"features":[1]}"#, asking(&replies, "second")).unwrap();
+    client.publish(&queue, request("v1").as_bytes(), reply_to(&replies, "first")).unwrap();
+    client.publish(&queue, br#"{"features":[1]}"#, reply_to(&replies, "second")).unwrap();
     let (answer, properties) = client.wait(&replies);
     assert_eq!(properties.correlation_id().as_ref().unwrap().as_str(), "second", "a replay was answered: {answer}");
     assert_eq!(answer["error"]["code"], "invalid_features");
-    let late = asking(&replies, "late").with_expiration("0".into());
-    client.publish(&queue, ask("v1").as_bytes(), late).unwrap();
-    // expired before anybody took it: the server's own business, and it shows where
+    let late = reply_to(&replies, "late").with_expiration("0".into());
+    client.publish(&queue, request("v1").as_bytes(), late).unwrap();
+    // expired before a consumer took it: the server's own business, and it shows where
     wait_until(SOON, "the expired message", || {
         client
             .get(&replies)
@@ -100,8 +101,8 @@ fn five_services_answer_each_message_where_it_asks_for_it() {
             || client.get(&format!("{queue}.dead")).unwrap().is_some()
     });
 
-    // no JSON: an error to whoever waits, the bytes to the dead-letter queue and to the topic
-    client.publish(&queue, b"\x01 garbage", asking(&replies, "bad")).unwrap();
+    // no JSON: an error to the waiting client, the bytes to the dead-letter queue and to the topic
+    client.publish(&queue, b"\x01 garbage", reply_to(&replies, "bad")).unwrap();
     let (answer, _) = client.wait(&replies);
     assert_eq!(answer["error"]["code"], "invalid_request");
     let (dead, _) = client.wait(&format!("{queue}.dead"));
@@ -109,16 +110,16 @@ fn five_services_answer_each_message_where_it_asks_for_it() {
     let letter = Reader::from_start(&mesh.topic("dead_letters")).find(SOON, "the letter", |_| true);
     assert_eq!(letter.payload, b"\x01 garbage");
 
-    // the queue that waits is gone: counted, and nobody else waits for it
+    // the queue that waits is gone: counted, and no other consumer waits for it
     let returned = || services[4].metric("forebay_rabbitmq_returned_total", &[]);
-    client.publish(&queue, ask("v1").as_bytes(), asking("nowhere", "gone")).unwrap();
-    client.publish(&queue, ask("v1").as_bytes(), asking(&replies, "after")).unwrap();
+    client.publish(&queue, request("v1").as_bytes(), reply_to("nowhere", "gone")).unwrap();
+    client.publish(&queue, request("v1").as_bytes(), reply_to(&replies, "after")).unwrap();
     let (_, properties) = client.wait(&replies);
     assert_eq!(properties.correlation_id().as_ref().unwrap().as_str(), "after");
     wait_until(SOON, "the returned answer to be counted", || returned() == 1.0);
 
     // a client without any queue
-    let direct = Client::new().ask_directly(&queue, ask("v1").as_bytes());
+    let direct = Client::new().request_directly(&queue, request("v1").as_bytes());
     assert_eq!(direct["prediction"].as_f64(), Some(ROW_V1), "{direct}");
 
     let rows = documented(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
@@ -158,7 +159,7 @@ fn nothing_is_lost_when_connections_are_cut_and_servers_die() {
     drop(guard);
     let before = load.answered();
     wait_until(Duration::from_secs(120), "answers after Kafka's crash", || load.answered() > before + 300);
-    // it blocks whoever publishes while it is short of memory, and stops answering without a word
+    // it blocks publishers while it is short of memory, and sends no more answers
     server().native(&["rabbitmqctl", "set_vm_memory_high_watermark", "absolute", "1MB"]);
     std::thread::sleep(Duration::from_secs(2));
     server().native(&["rabbitmqctl", "set_vm_memory_high_watermark", "absolute", "512MB"]);
@@ -171,14 +172,14 @@ fn nothing_is_lost_when_connections_are_cut_and_servers_die() {
     wait_until(SOON, "answers after the silence", || load.answered() > before + 50);
     server().native(&["kill", "rabbitmq"]);
     wait_until(SOON, "the crash to be noticed", || !connected(&services[0]) && !connected(&services[4]));
-    assert!(services[0].is_ready() && services[4].is_ready(), "an outage of RabbitMQ is no outage of the other doors");
-    let asked =
+    assert!(services[0].is_ready() && services[4].is_ready(), "an outage of RabbitMQ is no outage of HTTP and Kafka");
+    let reply =
         harness::http::predict(services[0].http, &[], format!(r#"{{"features":{}}}"#, harness::row(3))).unwrap();
-    assert_eq!(asked.status, 200, "over HTTP while RabbitMQ is away");
+    assert_eq!(reply.status, 200, "over HTTP while RabbitMQ is away");
     server().native(&["up", "rabbitmq"]);
     let before = load.answered();
     wait_until(SOON, "answers after the crash", || load.answered() > before + 50);
-    // and ours: killed with messages and answers in hand
+    // and ours: killed with messages and answers in flight
     for stage in [0, 4] {
         services[stage].kill();
         services[stage] = mesh.start(harness::STAGES[stage]);
@@ -201,15 +202,15 @@ fn a_quorum_queue_drops_nothing_that_fails_again_and_again() {
     let url = format!("rabbitmq.url={}", server().url());
     let flags = [&url, &format!("rabbitmq.queue={queue}"), "rabbitmq.declare=false"];
     let host = settings(&[]).flags(&flags).host();
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     let source = AmqpSource::start(&host, Permits::new(8), move |messages| {
-        messages.into_iter().for_each(|message| tell.send(message).unwrap());
+        messages.into_iter().for_each(|message| sender.send(message).unwrap());
     })
     .unwrap();
     for id in ["a", "b"] {
-        client.publish(&queue, id.as_bytes(), asking("nobody", id)).unwrap();
+        client.publish(&queue, id.as_bytes(), reply_to("unread", id)).unwrap();
     }
-    let next = || told.recv_timeout(SOON).unwrap();
+    let next = || receiver.recv_timeout(SOON).unwrap();
     // two messages, four failures each
     for _ in 0..8 {
         next().ack.nack();
@@ -242,7 +243,7 @@ fn up_alone_takes_the_urgent_first_and_keeps_what_it_has_when_it_dies() {
     for number in 0..30 {
         let level = if number % 3 == 0 { 9 } else { 1 };
         let body = format!(r#"{{"features":{}}}"#, row(number));
-        let properties = asking(&replies, &format!("{level}-{number}")).with_priority(level);
+        let properties = reply_to(&replies, &format!("{level}-{number}")).with_priority(level);
         client.publish(&queue, body.as_bytes(), properties).unwrap();
     }
     let mut up = mesh.launch("forebay", &["up"], &[]);
@@ -270,7 +271,7 @@ fn up_alone_takes_the_urgent_first_and_keeps_what_it_has_when_it_dies() {
     println!("{} sent, {} answered more than once", judged.sent, judged.repeated);
     assert!(judged.lost.is_empty(), "lost {} of {}: {:?}", judged.lost.len(), judged.sent, judged.lost);
     assert!(judged.strange.is_empty(), "{:?}", judged.strange);
-    // what was in hand at a kill: at most what was prefetched, three times
+    // what was in flight at a kill: at most what was prefetched, three times
     assert!(judged.repeated <= 3 * 64, "{} repeated", judged.repeated);
     up.stop();
 }
@@ -290,7 +291,7 @@ fn what_is_wrong_is_said_and_heals_without_a_restart() {
     // the queue is deleted under it, and declared again
     client.delete(&queue);
     wait_until(SOON, "the queue to be there again", || {
-        let body = ask("v1");
+        let body = request("v1");
         client.publish(&queue, body.as_bytes(), BasicProperties::default()).is_ok()
     });
     up.stop();
@@ -321,7 +322,7 @@ fn what_is_wrong_is_said_and_heals_without_a_restart() {
     up.wait_ready();
     let replies = format!("{queue}.replies");
     client.declare(&replies);
-    client.publish(&queue, ask("v1").as_bytes(), asking(&replies, "tls")).unwrap();
+    client.publish(&queue, request("v1").as_bytes(), reply_to(&replies, "tls")).unwrap();
     assert_eq!(client.wait(&replies).0["prediction"].as_f64(), Some(ROW_V1));
     up.stop();
 }

@@ -3,7 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::too_many_lines,
-    reason = "a test that cannot go on stops, and tells its story in one place"
+    reason = "a test ends at the first step that fails, and reads as one sequence"
 )]
 
 mod harness;
@@ -28,11 +28,11 @@ impl<'m> Replicas<'m> {
         Self { mesh, of }
     }
 
-    fn doors(&self) -> Vec<SocketAddr> {
+    fn addresses(&self) -> Vec<SocketAddr> {
         self.of[0].iter().map(|service| service.http).collect()
     }
 
-    /// A new replica in the place of one that has ended.
+    /// Starts a new replica instead of one that has ended.
     fn again(&mut self, stage: usize, replica: usize) -> Duration {
         self.of[stage][replica] = self.mesh.start(STAGES[stage]);
         self.of[stage][replica].wait_ready()
@@ -44,7 +44,7 @@ fn a_rolling_restart_under_load_loses_and_repeats_nothing() {
     let mesh = Mesh::with_topics("rollout");
     let mut replicas = Replicas::start(&mesh);
     let load = KafkaLoad::start(&mesh, RATE, 0.3);
-    let callers = HttpLoad::start(replicas.doors(), 4, Duration::from_millis(40));
+    let callers = HttpLoad::start(replicas.addresses(), 4, Duration::from_millis(40));
     for service in replicas.of.iter().flatten() {
         wait_until(Duration::from_secs(30), &format!("both replicas of {} to share the work", service.name), || {
             service.metric("forebay_stage_received_total", &[]) > 0.0
@@ -55,14 +55,14 @@ fn a_rolling_restart_under_load_loses_and_repeats_nothing() {
             let began = Instant::now();
             if stage == 0 {
                 // what a load balancer does when a replica is about to leave
-                callers.use_doors(vec![replicas.of[0][1 - replica].http]);
+                callers.use_addresses(vec![replicas.of[0][1 - replica].http]);
             }
             replicas.of[stage][replica].stop();
             let stopped = began.elapsed();
             let ready = replicas.again(stage, replica);
             println!("{name} {replica}: stopped in {stopped:.1?}, ready again in {ready:.1?}");
             if stage == 0 {
-                callers.use_doors(replicas.doors());
+                callers.use_addresses(replicas.addresses());
             }
         }
     }
@@ -81,7 +81,7 @@ fn killed_replicas_under_load_lose_and_repeat_nothing() {
     mesh.short_sessions();
     let mut replicas = Replicas::start(&mesh);
     let load = KafkaLoad::start(&mesh, RATE, 0.3);
-    // callers use the ingestion replica that is not killed: a connection dies with its process, and nothing can help that
+    // callers use the ingestion replica that is not killed: a connection ends with its process
     let callers = HttpLoad::start(vec![replicas.of[0][0].http], 4, Duration::from_millis(40));
     std::thread::sleep(Duration::from_secs(2));
     for (stage, name) in STAGES.iter().enumerate() {

@@ -1,10 +1,10 @@
-//! TLS and logins of the backing services, with the right and with the wrong credentials: Kafka by SCRAM and by certificates,
-//! Redis by certificates and as an ACL user with no more rights than docs/connections.md asks for.
+//! TLS and logins of the backing services, with the right and with the wrong credentials: Kafka by SCRAM and by
+//! certificates, Redis by certificates and as an ACL user with no more rights than docs/connections.md requires.
 #![cfg(feature = "real-services")]
 #![allow(
     clippy::unwrap_used,
     clippy::too_many_lines,
-    reason = "a test that cannot go on stops, and tells its story in one place"
+    reason = "a test ends at the first step that fails, and reads as one sequence"
 )]
 
 mod harness;
@@ -41,9 +41,9 @@ fn scram(name: &str, user: &str, password: &str) -> Mesh {
 
 /// Waits until the service is unready for this reason, and lives.
 #[track_caller]
-fn unready_because(service: &Service, told: &str) {
-    wait_until(Duration::from_secs(15), told, || {
-        service.health().is_some_and(|(status, body)| status == 503 && body.to_string().contains(told))
+fn unready_because(service: &Service, message: &str) {
+    wait_until(Duration::from_secs(15), message, || {
+        service.health().is_some_and(|(status, body)| status == 503 && body.to_string().contains(message))
     });
     assert!(service.is_live());
 }
@@ -73,7 +73,7 @@ fn kafka_by_scram_right_wrong_and_put_right() {
     let lines = log.lines().filter(|line| line.contains("refuses the login")).count();
     assert!((1..=6).contains(&lines), "once for each component: {lines}\n{log}");
     assert!(!log.contains("battery staple"));
-    // the broker is told the password that the service has: it gets in without a restart
+    // the broker gets the password that the service has: the service logs in without a restart
     native_secure(&["scram", "forebay", "battery staple"]);
     up.wait_ready_within(Duration::from_secs(40));
     answers(&wrong, "scram-2");
@@ -90,7 +90,7 @@ fn rights_that_are_given_late_are_enough() {
         let add = ["acls", "--add", "--allow-principal", &user, "--operation", "All", "--topic", &topics];
         native_secure(&[&add[..], &["--resource-pattern-type", "prefixed"]].concat());
     };
-    // whoever is not named has none from now on
+    // a user who is not named has no rights any more
     rights("somebody-else");
     let mut services = [mesh.start("ingestion"), mesh.start("caching")];
     unready_because(&services[0], "uthorization");
@@ -120,7 +120,7 @@ fn kafka_by_certificates_and_what_goes_wrong_with_them() {
     up.wait_ready();
     answers(&mesh, "mtls-1");
     up.stop();
-    for (more, told) in [
+    for (more, message) in [
         // no certificate to show
         (vec![], "alert"),
         (vec![shown[0], shown[1], ("FOREBAY__KAFKA__CA_FILE", &tls("other-ca"))], "certificate verify failed"),
@@ -128,7 +128,7 @@ fn kafka_by_certificates_and_what_goes_wrong_with_them() {
         (vec![("FOREBAY__KAFKA__SECURITY_PROTOCOL", "plaintext"), ("FOREBAY__KAFKA__CA_FILE", "")], "hangs up"),
     ] {
         let mut service = mesh.start_with("publishing", &more);
-        unready_because(&service, told);
+        unready_because(&service, message);
         service.stop();
     }
 }
@@ -147,13 +147,13 @@ fn stored(service: &Service) -> f64 {
     service.metric("forebay_cache_stored_total", &["level=\"redis\""])
 }
 
-/// Asks new rows until Redis has stored something, or `within` is over.
-fn ask_until_stored(service: &Service, from: usize, within: Duration) -> bool {
+/// Sends requests with new rows until Redis has stored something, or `within` is over.
+fn predict_until_stored(service: &Service, from: usize, within: Duration) -> bool {
     let deadline = std::time::Instant::now() + within;
     let mut number = from;
     while stored(service) == 0.0 && std::time::Instant::now() < deadline {
         let reply = http::predict(service.http, &[], format!(r#"{{"features":{}}}"#, row(number))).unwrap();
-        assert_eq!(reply.status, 200, "Redis is missed by nobody: {}", reply.text());
+        assert_eq!(reply.status, 200, "no request fails without Redis: {}", reply.text());
         number += 1;
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -187,27 +187,27 @@ fn redis_by_certificate_and_as_a_user_with_few_rights() {
         up
     };
     let mut up = start(with("FOREBAY__LOG__LEVEL", "info"));
-    assert!(ask_until_stored(&up, 1_000, Duration::from_secs(10)), "{}", up.tail(20));
+    assert!(predict_until_stored(&up, 1_000, Duration::from_secs(10)), "{}", up.tail(20));
     assert_eq!(up.metric("forebay_cache_bypassed_total", &[]), 0.0, "{}", up.tail(20));
     assert!(!up.output().contains("NOPERM") && !up.output().contains("secret-1"), "{}", up.tail(20));
     up.stop();
 
-    for (name, value, told) in [
+    for (name, value, message) in [
         ("FOREBAY__REDIS__PASSWORD", "secret-2", "authentication failed"),
         ("FOREBAY__REDIS__CA_FILE", tls("other-ca").as_str(), "invalid peer certificate"),
         ("FOREBAY__REDIS__PREFIX", "elsewhere:", "no permissions"),
     ] {
         let mut up = start(with(name, value));
-        assert!(!ask_until_stored(&up, 2_000, Duration::from_secs(3)), "{name} = {value}");
+        assert!(!predict_until_stored(&up, 2_000, Duration::from_secs(3)), "{name} = {value}");
         let log = up.output();
-        let lines = log.lines().filter(|line| line.contains(told)).count();
-        assert!((1..=3).contains(&lines), "{told} in {lines} lines: {log}");
+        let lines = log.lines().filter(|line| line.contains(message)).count();
+        assert!((1..=3).contains(&lines), "{message} in {lines} lines: {log}");
         assert!(!log.contains("secret-"), "{log}");
         assert!(up.is_ready(), "a cache is no reason to be unready");
         if name == "FOREBAY__REDIS__PASSWORD" {
             assert_eq!(redis("ACL SETUSER forebay >secret-2"), "+OK");
             assert!(
-                ask_until_stored(&up, 3_000, Duration::from_secs(15)),
+                predict_until_stored(&up, 3_000, Duration::from_secs(15)),
                 "the password was put right: {}",
                 up.tail(20)
             );
@@ -218,12 +218,12 @@ fn redis_by_certificate_and_as_a_user_with_few_rights() {
     // and where the server wants to see a certificate
     assert_eq!(redis("CONFIG SET tls-auth-clients yes"), "+OK");
     let mut up = start(with("FOREBAY__LOG__LEVEL", "info"));
-    assert!(!ask_until_stored(&up, 4_000, Duration::from_secs(2)), "without a certificate");
+    assert!(!predict_until_stored(&up, 4_000, Duration::from_secs(2)), "without a certificate");
     up.stop();
     let mut shown = with("FOREBAY__REDIS__CLIENT_CERT_FILE", &tls("client"));
     shown.push(("FOREBAY__REDIS__CLIENT_KEY_FILE".into(), tls("client-key")));
     let mut up = start(shown);
-    assert!(ask_until_stored(&up, 5_000, Duration::from_secs(10)), "{}", up.tail(20));
+    assert!(predict_until_stored(&up, 5_000, Duration::from_secs(10)), "{}", up.tail(20));
     up.stop();
     assert_eq!(redis("CONFIG SET tls-auth-clients optional"), "+OK");
 }

@@ -3,7 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::too_many_lines,
-    reason = "a test that cannot go on stops, and tells its story in one place"
+    reason = "a test ends at the first step that fails, and reads as one sequence"
 )]
 
 mod harness;
@@ -36,8 +36,8 @@ fn wrong_settings_are_listed_all_at_once() {
         arguments.extend(["--config", &path, "--set", "admin.listen=nowhere", "--set", "loose"]);
         let wrong = [("FOREBAY__KAFKA__PARTITIONS", "many"), ("FOREBAY__LOG__FORMAT", "poetry")];
         let output = mesh.run(&name, &arguments, &wrong);
-        let (_, told) = texts(&output);
-        assert_eq!(output.status.code(), Some(2), "{name}: {told}");
+        let (_, logged) = texts(&output);
+        assert_eq!(output.status.code(), Some(2), "{name}: {logged}");
         for part in [
             "kafka.partitions",
             "FOREBAY__KAFKA__PARTITIONS",
@@ -50,7 +50,7 @@ fn wrong_settings_are_listed_all_at_once() {
             "loose",
             "log.format",
         ] {
-            assert!(told.contains(part), "{name} does not name {part}: {told}");
+            assert!(logged.contains(part), "{name} does not name {part}: {logged}");
         }
         let check = ["config", "check"];
         let output = mesh.run(&name, &check, &wrong);
@@ -68,9 +68,9 @@ fn wrong_settings_are_listed_all_at_once() {
     ] {
         for name in [format!("forebay-{stage}"), "forebay".to_owned()] {
             let output = mesh.run(&name, &["config", "check"], &[(variable, value)]);
-            let (_, told) = texts(&output);
-            assert_eq!(output.status.code(), Some(2), "{name}: {told}");
-            assert!(told.contains(key) && told.contains(variable), "{name}: {told}");
+            let (_, logged) = texts(&output);
+            assert_eq!(output.status.code(), Some(2), "{name}: {logged}");
+            assert!(logged.contains(key) && logged.contains(variable), "{name}: {logged}");
         }
     }
 }
@@ -90,9 +90,9 @@ fn a_taken_port_names_its_setting() {
     for (name, arguments, variable, key) in cases {
         let mut service = mesh.launch(&name, &arguments, &[(variable, &address)]);
         let code = service.wait_exit(Duration::from_secs(15));
-        let told = service.output();
-        assert_eq!(code, Some(2), "{name} with {variable}: {told}");
-        assert!(told.contains(key) && told.contains(&address) && told.contains(variable), "{name}: {told}");
+        let logged = service.output();
+        assert_eq!(code, Some(2), "{name} with {variable}: {logged}");
+        assert!(logged.contains(key) && logged.contains(&address) && logged.contains(variable), "{name}: {logged}");
     }
 }
 
@@ -109,16 +109,16 @@ fn secrets_are_masked_wherever_they_come_from() {
     ];
     for (name, _) in binaries() {
         let output = mesh.run(&name, &["config", "show"], &environment);
-        let (shown, told) = texts(&output);
-        assert_eq!(output.status.code(), Some(0), "{name}: {told}");
+        let (shown, logged) = texts(&output);
+        assert_eq!(output.status.code(), Some(0), "{name}: {logged}");
         assert!(!shown.contains("hunter"), "{name} shows a secret: {shown}");
         assert!(shown.contains("brokers") && shown.contains("FOREBAY__KAFKA__BROKERS_FILE"), "{name}: {shown}");
         if name != "forebay-ingestion" && (name == "forebay" || name == "forebay-caching") {
             assert!(shown.contains("cache:6379"), "{name}: the rest of the address is no secret: {shown}");
         }
         let output = mesh.run(&name, &["config", "check", "--set", "kafka.partitions=no"], &environment);
-        let (shown, told) = texts(&output);
-        assert!(!shown.contains("hunter") && !told.contains("hunter"), "{name}: {shown}{told}");
+        let (shown, logged) = texts(&output);
+        assert!(!shown.contains("hunter") && !logged.contains("hunter"), "{name}: {shown}{logged}");
     }
 }
 
@@ -148,8 +148,8 @@ fn the_legacy_variables_work() {
     }
     let newer = [("FOREBAY__KAFKA__BROKERS", "new-kafka:9092")];
     let output = mesh.run("forebay-caching", &["config", "check"], &newer);
-    let (shown, told) = texts(&output);
-    assert!((shown.clone() + &told).contains("KAFKA_BROKER"), "a variable that is ignored is said: {shown}{told}");
+    let (shown, logged) = texts(&output);
+    assert!((shown.clone() + &logged).contains("KAFKA_BROKER"), "a variable that is ignored is said: {shown}{logged}");
 
     // and a mesh that knows its broker and its model by them alone
     let mut mesh = Mesh::with_topics("legacy");

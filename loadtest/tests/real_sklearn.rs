@@ -5,7 +5,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "a test that cannot go on stops, and tells its story in one place"
+    reason = "a test ends at the first step that fails, and reads as one sequence"
 )]
 
 use std::path::{Path, PathBuf};
@@ -110,7 +110,7 @@ fn findings(stem: &Path, expected: &Value) -> Vec<String> {
     out
 }
 
-/// Asks for some rows at once, the `first`-th of the case and those after it.
+/// Predicts some rows at once, the `first`-th of the case and those after it.
 fn check(loaded: &LoadedVersion, rows: &[Vec<f64>], first: usize, expected: &Value, out: &mut Vec<String>) {
     let flat = rows.concat();
     let scores = match Rows::new(rows[0].len(), &flat).and_then(|rows| loaded.model.predict(rows)) {

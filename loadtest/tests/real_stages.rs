@@ -1,7 +1,7 @@
 //! Parts of the mesh that share a process while the rest is apart, two replicas of each: every request over HTTP and
 //! Kafka is answered, and once.
 #![cfg(feature = "real-services")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![allow(clippy::unwrap_used, reason = "a test ends at the first step that fails")]
 
 mod harness;
 
@@ -28,10 +28,11 @@ fn answered_once(name: &str, processes: &[&str], memory: &[&str]) {
         processes.iter().map(|stages| [start(&mesh, stages), start(&mesh, stages)]).collect();
     wait_all(replicas.iter_mut().flatten());
     let http = processes.iter().position(|stages| stages.contains(STAGES[0])).unwrap();
-    let doors = |replicas: &[[Service; 2]]| -> Vec<SocketAddr> { replicas[http].iter().map(|it| it.http).collect() };
+    let addresses =
+        |replicas: &[[Service; 2]]| -> Vec<SocketAddr> { replicas[http].iter().map(|it| it.http).collect() };
 
     let load = KafkaLoad::start(&mesh, 200.0, 0.3);
-    let callers = HttpLoad::start(doors(&replicas), 4, Duration::from_millis(40));
+    let callers = HttpLoad::start(addresses(&replicas), 4, Duration::from_millis(40));
     for service in replicas.iter().flatten() {
         wait_until(Duration::from_secs(30), &format!("both replicas of {} to share the work", service.name), || {
             service.metric("forebay_stage_received_total", &[]) > 0.0
@@ -39,12 +40,12 @@ fn answered_once(name: &str, processes: &[&str], memory: &[&str]) {
     }
     if http == 0 {
         // what a load balancer does when a replica is about to leave
-        callers.use_doors(vec![replicas[0][0].http]);
+        callers.use_addresses(vec![replicas[0][0].http]);
     }
     replicas[0][1].stop();
     replicas[0][1] = start(&mesh, processes[0]);
     replicas[0][1].wait_ready();
-    callers.use_doors(doors(&replicas));
+    callers.use_addresses(addresses(&replicas));
     let before = callers.answered();
     wait_until(Duration::from_secs(30), "calls to be answered", || callers.answered() > before + 50);
 

@@ -3,7 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::too_many_lines,
-    reason = "a test that cannot go on stops, and tells its story in one place"
+    reason = "a test ends at the first step that fails, and reads as one sequence"
 )]
 
 mod harness;
@@ -43,11 +43,11 @@ fn any_service_may_start_before_kafka_does() {
         let unready = health["components"].as_array().unwrap().iter().filter(|it| it["ready"] == false);
         let reasons: Vec<&str> = unready.filter_map(|it| it["reason"].as_str()).collect();
         assert!(reasons.iter().any(|reason| reason.len() > 5), "{}: {health}", service.name);
-        // a metric scrape and the logs go on as well
+        // a metric scrape and the logs continue as well
         assert!(http::get(service.admin, "/metrics").is_ok_and(|reply| reply.status == 200));
     }
-    let door = services.last().unwrap().http;
-    let early = http::predict(door, &[], format!(r#"{{"features":{ROW},"timeout_ms":300}}"#)).unwrap();
+    let address = services.last().unwrap().http;
+    let early = http::predict(address, &[], format!(r#"{{"features":{ROW},"timeout_ms":300}}"#)).unwrap();
     assert!(matches!(early.status, 503 | 504), "{} {}", early.status, early.text());
     assert!(early.json()["error"]["message"].as_str().is_some_and(|text| text.len() > 10), "{}", early.text());
     native(&["up", "kafka"]);
@@ -57,7 +57,7 @@ fn any_service_may_start_before_kafka_does() {
         service.wait_ready_within(Duration::from_secs(30));
         println!("{} ready {:.1?} after Kafka", service.name, up.elapsed());
     }
-    let reply = http::predict(door, &[], format!(r#"{{"features":{ROW}}}"#)).unwrap();
+    let reply = http::predict(address, &[], format!(r#"{{"features":{ROW}}}"#)).unwrap();
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_close(&reply.json()["prediction"], ROW_V3, 1e-4);
     let results = Reader::from_now(&mesh.topic("results_out"));
@@ -102,10 +102,10 @@ fn a_restart_of_kafka_under_load_loses_and_repeats_nothing() {
             assert!(service.exit_status().is_none(), "{} ended in the outage:\n{}", service.name, service.tail(20));
             service.wait_ready_within(Duration::from_secs(40));
         }
-        let door = services[0].http;
+        let address = services[0].http;
         wait_until(Duration::from_secs(60), "an answer over HTTP after the outage", || {
             let body = format!(r#"{{"features":{ROW},"timeout_ms":5000}}"#);
-            http::predict(door, &[], body).is_ok_and(|reply| reply.status == 200)
+            http::predict(address, &[], body).is_ok_and(|reply| reply.status == 200)
         });
         std::thread::sleep(Duration::from_secs(4));
     }

@@ -1,9 +1,9 @@
-//! One trace per request across five binaries, over both doors, as an OpenTelemetry collector sees it.
+//! One trace per request across five binaries, over HTTP and Kafka, as an OpenTelemetry collector sees it.
 #![cfg(feature = "real-services")]
 #![allow(
     clippy::unwrap_used,
     clippy::too_many_lines,
-    reason = "a test that cannot go on stops, and tells its story in one place"
+    reason = "a test ends at the first step that fails, and reads as one sequence"
 )]
 
 mod harness;
@@ -11,10 +11,11 @@ mod harness;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+
 use harness::spans::{Seen, Spans, hex};
 use harness::topic::{Out, Reader, Writer};
 use harness::{Mesh, http, row, stop_all, wait_until};
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 /// A row of the span table: name, service, kind, the name of its parent.
 type Row<'a> = (String, &'a str, SpanKind, String);
@@ -59,14 +60,14 @@ fn assert_messaging(span: &Seen, operation: &str, destination: &str, group: Opti
 }
 
 #[test]
-fn one_trace_goes_through_five_binaries_over_both_doors() {
+fn one_trace_goes_through_five_binaries_over_http_and_kafka() {
     let mut spans = Spans::collect();
     let endpoint = spans.endpoint.clone();
     let mut mesh = Mesh::with_topics("traces");
     mesh.set("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
     mesh.set("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
     mesh.set("OTEL_BSP_SCHEDULE_DELAY", "200");
-    // a request that takes longer is told of afterwards, sampled or not
+    // a request that takes longer is reported afterwards, sampled or not
     mesh.set("FOREBAY__TELEMETRY__SLOW", "1m");
     let services = mesh.start_all();
     let topic = |setting: &str| mesh.topic(setting);
@@ -82,11 +83,11 @@ fn one_trace_goes_through_five_binaries_over_both_doors() {
     assert_eq!((reply.status, reply.json()["trace_id"].as_str()), (200, Some(trace)), "{}", reply.text());
     let answered = reply.header("traceparent").unwrap_or_default().to_owned();
     assert!(answered.starts_with(&format!("00-{trace}-")) && answered.ends_with("-01"), "{answered:?}");
-    let door = "POST /v1/predict".to_owned();
+    let server = "POST /v1/predict".to_owned();
     let table: Vec<Row<'_>> = vec![
-        (door.clone(), "ingestion", Server, String::new()),
-        (send("requests"), "ingestion", Producer, door.clone()),
-        (process("requests"), "preprocessing", Consumer, door.clone()),
+        (server.clone(), "ingestion", Server, String::new()),
+        (send("requests"), "ingestion", Producer, server.clone()),
+        (process("requests"), "preprocessing", Consumer, server.clone()),
         (send("features"), "preprocessing", Producer, process("requests")),
         (process("features"), "caching", Consumer, process("requests")),
         (send("predict"), "caching", Producer, process("features")),
@@ -112,11 +113,11 @@ fn one_trace_goes_through_five_binaries_over_both_doors() {
     for setting in ["requests", "features", "predict", "predictions", "results", "replies"] {
         assert_messaging(&found[&send(setting)], "send", &topic(setting), None);
     }
-    let http = |name: &str| found[&door].attribute(name);
+    let http = |name: &str| found[&server].attribute(name);
     assert_eq!(http("http.request.method").as_deref(), Some("POST"));
     assert_eq!(http("http.route").as_deref(), Some("/v1/predict"));
     assert_eq!(http("http.response.status_code").as_deref(), Some("200"));
-    assert!(answered.contains(&found[&door].id()), "the answer names the server's span: {answered}");
+    assert!(answered.contains(&found[&server].id()), "the answer names the server's span: {answered}");
     assert_eq!(found[&process("features")].attribute("forebay.cache").as_deref(), Some("miss"));
     let infer = &found["infer"];
     assert_eq!(infer.attribute("forebay.model").as_deref(), Some("diabetes-rf-model"));
@@ -162,25 +163,25 @@ fn one_trace_goes_through_five_binaries_over_both_doors() {
     assert!(header.starts_with(&format!("00-{trace}-")), "{header}");
     assert!(header.contains(&found[&send("results_out")].id()), "the result names the span that sent it: {header}");
 
-    // a caller who does not want to be traced is not; but a failure is told afterwards, from the times it carries
-    let ask = |trace: &str, features: &str| {
+    // a caller who does not want to be traced is not; but a failure is reported afterwards, from the times it carries
+    let call = |trace: &str, features: &str| {
         let parent = format!("00-{trace}-2222222222222222-00");
         let body = format!(r#"{{"request_id":"quiet","features":{features}}}"#);
         http::predict(services[0].http, &[("traceparent", &parent)], &body).unwrap()
     };
     let (quiet, failed) = ("1".repeat(32), "3".repeat(32));
-    let reply = ask(&quiet, &row(2));
+    let reply = call(&quiet, &row(2));
     assert_eq!((reply.status, reply.json().get("trace_id")), (200, None), "{}", reply.text());
-    let reply = ask(&failed, "[1,2,3]");
+    let reply = call(&failed, "[1,2,3]");
     assert_eq!(reply.json()["error"]["code"], "invalid_features", "{}", reply.text());
-    let names = [door, process("requests"), process("results")];
-    let told = spans.of_trace(&failed, &names);
+    let names = [server, process("requests"), process("results")];
+    let reported = spans.of_trace(&failed, &names);
     for (name, stage) in names.iter().zip(["ingestion", "preprocessing", "publishing"]) {
-        let span = told.iter().find(|it| it.span.name == *name).unwrap();
+        let span = reported.iter().find(|it| it.span.name == *name).unwrap();
         assert_eq!(span.service, format!("forebay-{stage}"), "{name}");
         assert_eq!(span.attribute("forebay.afterwards").as_deref(), Some("true"), "{name}");
     }
-    let culprit = told.iter().find(|it| it.span.name == names[1]).unwrap();
+    let culprit = reported.iter().find(|it| it.span.name == names[1]).unwrap();
     assert_eq!(culprit.span.status.clone().unwrap_or_default().code, 2, "the stage that refused it: {culprit:?}");
     assert_eq!(culprit.span.events[0].name, "exception", "{culprit:?}");
     stop_all(services);

@@ -3,7 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::too_many_lines,
-    reason = "a test that cannot go on stops, and tells its story in one place"
+    reason = "a test ends at the first step that fails, and reads as one sequence"
 )]
 
 mod harness;
@@ -11,10 +11,11 @@ mod harness;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use harness::load::{HttpLoad, KafkaLoad, Wrong};
 use harness::topic::{Out, Reader, Writer};
 use harness::{Mesh, ROW, ROW_V1, ROW_V3, assert_close, binary, http, row, service, stop_all, wait_all, wait_until};
-use serde_json::{Value, json};
 
 /// Far above the targets of 1 s and 3 s: the tests run unoptimised binaries, maybe beside a compiler.
 const BANNER: Duration = Duration::from_secs(20);
@@ -52,23 +53,23 @@ fn up_needs_nothing_and_its_banner_is_true() {
 
     // Idempotency-Key, many rows, versions: the same mesh as over Kafka
     let body = format!(r#"{{"features":[{ROW},{}],"model_version":"v1"}}"#, row(1));
-    let ask = || http::predict(up.http, &[("Idempotency-Key", "a")], &body).unwrap().json();
-    let (one, two) = (ask(), ask());
+    let call = || http::predict(up.http, &[("Idempotency-Key", "a")], &body).unwrap().json();
+    let (one, two) = (call(), call());
     assert_eq!(one["predictions"], two["predictions"]);
     assert_eq!((one["predictions"][0].as_f64(), one["predictions"][1].is_number()), (Some(ROW_V1), true), "{one}");
     let resident = up.resident_mib();
     println!("banner after {banner_after:.2?}, ready after {ready_after:.2?}, {resident:.0} MiB resident");
     assert!(resident < 150.0, "{resident} MiB resident");
 
-    // whoever is waiting when it stops is answered
+    // a request that is waiting when it stops is answered
     let callers = HttpLoad::start(vec![up.http], 4, Duration::ZERO);
     wait_until(Duration::from_secs(20), "callers to be answered", || callers.answered() > 20);
-    let told = Instant::now();
+    let stopped_at = Instant::now();
     up.signal("TERM");
     assert_eq!(up.wait_exit(service::STOP), Some(0), "{}", up.tail(20));
     let called = callers.finish();
-    // who asks a door that is about to close may be refused or find it closed; who was let in before is answered
-    let refused = |it: &Wrong| it.asked + Duration::from_millis(20) >= told || it.what.contains(": 503 ");
+    // a request to a server that is about to close may be refused or find it closed; one accepted before is answered
+    let refused = |it: &Wrong| it.sent_at + Duration::from_millis(20) >= stopped_at || it.what.contains(": 503 ");
     let wrong: Vec<_> = called.wrong.iter().filter(|it| !refused(it)).collect();
     assert!(wrong.is_empty(), "{} answered, {wrong:#?}", called.answered);
 }
@@ -123,14 +124,14 @@ fn some_stages_fused_and_others_apart() {
         mesh.start("publishing"),
     ];
     wait_all(&mut services);
-    let ask = |body: String| http::predict(services[0].http, &[], body).unwrap().json();
-    let first = ask(format!(r#"{{"features":{ROW}}}"#));
+    let call = |body: String| http::predict(services[0].http, &[], body).unwrap().json();
+    let first = call(format!(r#"{{"features":{ROW}}}"#));
     assert_close(&first["prediction"], ROW_V3, 1e-4);
     wait_until(Duration::from_secs(5), "the row to be cached", || {
-        ask(format!(r#"{{"features":{ROW}}}"#))["cached"] == true
+        call(format!(r#"{{"features":{ROW}}}"#))["cached"] == true
     });
-    assert_eq!(ask(format!(r#"{{"features":{ROW},"model_version":"v1"}}"#))["prediction"].as_f64(), Some(ROW_V1));
-    assert_eq!(ask(r#"{"features":[1,2]}"#.to_owned())["error"]["code"], json!("invalid_features"));
+    assert_eq!(call(format!(r#"{{"features":{ROW},"model_version":"v1"}}"#))["prediction"].as_f64(), Some(ROW_V1));
+    assert_eq!(call(r#"{"features":[1,2]}"#.to_owned())["error"]["code"], json!("invalid_features"));
     let load = KafkaLoad::start(&mesh, 300.0, 0.3);
     std::thread::sleep(Duration::from_secs(3));
     services[1].stop();

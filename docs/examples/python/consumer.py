@@ -18,8 +18,8 @@ from confluent_kafka import Consumer, KafkaException
 from connection import client_settings, default_group, results_topic
 
 
-def told(result):
-    """A line for people. `model_version` is the version that answered; `fallback_from` the one that was asked for and could not."""
+def line_of(result):
+    """A readable line. `model_version` is the version that answered; `fallback_from` the requested one that could not answer."""
     error = result.get("error")
     if error:
         return f"{result['request_id']}: {error['code']}: {error['message']}"
@@ -39,7 +39,7 @@ def main(count=math.inf, idle_seconds=math.inf):
                 continue
             if message.error():
                 raise KafkaException(message.error())
-            print(told(json.loads(message.value())), flush=True)
+            print(line_of(json.loads(message.value())), flush=True)
             seen, last = seen + 1, time.monotonic()
     except KeyboardInterrupt:
         pass

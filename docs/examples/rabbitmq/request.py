@@ -1,4 +1,4 @@
-"""Asks Forebay over RabbitMQ and waits for the answers: python request.py [COUNT]
+"""Sends requests to Forebay over RabbitMQ and waits for the answers: python request.py [COUNT]
 
 RABBITMQ_URL  (default amqp://guest:guest@localhost:5672/%2f)
 QUEUE         (default inference-requests)
@@ -16,8 +16,8 @@ import pika
 TIMEOUT_MS = 5000
 
 
-def ask(channel, queue, replies, body, priority=0):
-    """Publishes one request; its label. The server confirms it before this returns, or this raises."""
+def publish(channel, queue, replies, body, priority=0):
+    """Publishes one request and returns its label. The server confirms it before this returns, or this raises."""
     label = str(uuid.uuid4())
     properties = pika.BasicProperties(
         reply_to=replies,
@@ -44,7 +44,7 @@ def main():
         waiting = set()
         for _ in range(count):
             row = [round(random.gauss(0, 0.047), 6) for _ in range(10)]
-            waiting.add(ask(channel, queue, replies, {"features": row, "model_version": "v1"}))
+            waiting.add(publish(channel, queue, replies, {"features": row, "model_version": "v1"}))
         for method, properties, body in channel.consume(replies, inactivity_timeout=TIMEOUT_MS / 1000):
             if method is None:
                 sys.exit(f"{len(waiting)} of {count} requests have no answer: expired in the queue, or the queue has no consumer")

@@ -1,4 +1,5 @@
-//! Forebay's models beside onnxruntime: one process, one thread each, in turns, the same rows. Prints JSON lines, one a measurement.
+//! Forebay's models beside onnxruntime: one process, one thread each, in turns, the same rows. Prints JSON lines, one a
+//! measurement.
 //!
 //! `loadtest/suites/models.sh` runs it together with the rest and makes a page of it.
 

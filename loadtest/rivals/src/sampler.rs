@@ -1,5 +1,5 @@
-//! Engines in turns, measured in processor time of this thread: what else the machine does falls on all of them alike, time in
-//! which it does something else is not counted, and a ratio is taken within a round.
+//! Engines in turns, measured in processor time of this thread: what else the machine does falls on all of them alike,
+//! time in which it does something else is not counted, and a ratio is taken within a round.
 
 use std::hint::black_box;
 use std::time::Duration;

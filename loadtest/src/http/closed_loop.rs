@@ -1,5 +1,5 @@
-//! Closed loop over HTTP: N callers that send as soon as they have their answer. Finds capacity; its latencies are service times and
-//! say nothing about a fixed load.
+//! Closed loop over HTTP: N callers that send as soon as they have their answer. Finds capacity; its latencies are
+//! service times and say nothing about a fixed load.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -22,8 +22,8 @@ use crate::schedule::Schedule;
 use crate::usage::{ProcessUsage, WatchArgs};
 use crate::workload::WorkloadArgs;
 
-/// Open loop over HTTP keep-alive connections: a request leaves at its scheduled time whatever the system does, and its latency counts
-/// from that time. With --closed N, N callers send as soon as they are answered, to find the capacity.
+/// Open loop over HTTP keep-alive connections: a request leaves at its scheduled time whatever the system does, and its
+/// latency counts from that time. With --closed N, N callers send as soon as they are answered, to find the capacity.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 EXAMPLES

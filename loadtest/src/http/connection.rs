@@ -33,8 +33,8 @@ impl Connection {
         Ok((Self { stream, under_way: AtomicU64::new(0) }, half))
     }
 
-    /// Sends request `index`. On failure returns whether the request still belongs to the caller (`true`) or was already given up by the
-    /// reader, which saw the connection end.
+    /// Sends request `index`. On failure returns whether the request still belongs to the caller (`true`) or was
+    /// already given up by the reader, which saw the connection end.
     pub(crate) fn send(&self, index: u64, request: &[u8]) -> Result<(), bool> {
         self.under_way.store(index + 1, Ordering::Release);
         self.write(request).map_err(|_| self.finish().is_some())

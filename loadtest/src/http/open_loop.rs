@@ -1,4 +1,5 @@
-//! Open loop over HTTP: a request leaves when it is due, on a connection that is idle or new; a system that stalls gets more of them.
+//! Open loop over HTTP: a request leaves when it is due, on a connection that is idle or new; a system that stalls gets
+//! more of them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -22,7 +22,8 @@ fn measure(arguments: &[&str]) -> Report {
     line.args.measure().unwrap()
 }
 
-/// A server that answers each request with what `answer` makes of its number and request id; nothing = it closes the connection.
+/// A server that answers each request with what `answer` makes of its number and request id; nothing = it closes the
+/// connection.
 fn serve(answer: impl Fn(usize, &str) -> Option<String> + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

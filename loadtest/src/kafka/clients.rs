@@ -62,7 +62,8 @@ impl BrokerArgs {
         config.create().map_err(LoadtestError::kafka("create consumer"))
     }
 
-    /// A consumer that has every partition of `topic` assigned, from concrete offsets: whatever is written from now on is read.
+    /// A consumer that has every partition of `topic` assigned, from concrete offsets: whatever is written from now on
+    /// is read.
     pub(crate) fn assigned(
         &self,
         topic: &str,

@@ -15,8 +15,8 @@ use crate::report::{OutputArgs, Report};
 use crate::run::RunId;
 use crate::usage::WatchArgs;
 
-/// Reads the result topic from its beginning until all answers to a `fill` are there, and reports the sustained rate, losses,
-/// duplicates and errors.
+/// Reads the result topic from its beginning until all answers to a `fill` are there, and reports the sustained rate,
+/// losses, duplicates and errors.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The rate of the whole run counts from the first input consumed (the first commit of --group, if that is given) or the first answer,
@@ -93,8 +93,8 @@ impl DrainArgs {
     }
 }
 
-/// Answers that were in the topic before counting began arrived at an unknown time. With more than 5 % of them the rate would be the
-/// reader's and not the system's, so none is reported.
+/// Answers that were in the topic before counting began arrived at an unknown time. With more than 5 % of them the rate
+/// would be the reader's and not the system's, so none is reported.
 fn withhold_rates(report: &mut Report, early: u64) {
     if early > report.sent / 20 {
         (report.answered_per_s, report.window_per_s) = (0.0, 0.0);
@@ -128,7 +128,8 @@ pub(crate) fn filled_report(tally: &AnswerTally, first: Option<Instant>, origin:
     }
 }
 
-/// Answers per second from the first input (or the first answer, if earlier) to the last answer. Times in microseconds, sorted.
+/// Answers per second from the first input (or the first answer, if earlier) to the last answer. Times in microseconds,
+/// sorted.
 fn whole_rate(order: &[u64], first_input: Option<u64>) -> (f64, &'static str) {
     let (Some(first), Some(last)) = (order.first(), order.last()) else { return (0.0, "nothing") };
     let (from, name) = match first_input {

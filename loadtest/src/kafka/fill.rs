@@ -34,8 +34,9 @@ pub struct FillArgs {
     pub(crate) input: String,
     #[command(flatten)]
     pub(crate) workload: WorkloadArgs,
-    /// Before filling, commit the end of the topic as this consumer group's position, so that services of the group which start
-    /// later begin with the first filled request (a new group would begin behind the last). The group must have no members
+    /// Before filling, commit the end of the topic as this consumer group's position, so that services of the group
+    /// which start later begin with the first filled request (a new group would begin behind the last). The group must
+    /// have no members
     #[arg(long, value_name = "GROUP")]
     pub(crate) commit_group: Option<String>,
 }

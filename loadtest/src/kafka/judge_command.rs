@@ -15,9 +15,9 @@ use crate::judge::{Judge, JudgeRules};
 /// How long a full read may make no progress.
 const STALL: Duration = Duration::from_secs(30);
 
-/// Checks conservation: every request that the oracle knows as accepted has exactly one answer in the result topic, no other
-/// request has one, and equal features got the same prediction from the same version, to the bit. Prints examples and exits with 1
-/// when something is violated.
+/// Checks conservation: every request that the oracle knows as accepted has exactly one answer in the result topic, no
+/// other request has one, and equal features got the same prediction from the same version, to the bit. Prints examples
+/// and exits with 1 when something is violated.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 EXAMPLE

@@ -17,8 +17,9 @@ use crate::schedule::Schedule;
 use crate::usage::{ProcessUsage, WatchArgs};
 use crate::workload::WorkloadArgs;
 
-/// Open loop over Kafka: produces legacy JSON requests at a fixed rate, whatever the system does, and reads every partition of the
-/// result topic. Latency counts from the instant a request was scheduled for, so a system that stalls cannot hide it.
+/// Open loop over Kafka: produces legacy JSON requests at a fixed rate, whatever the system does, and reads every
+/// partition of the result topic. Latency counts from the instant a request was scheduled for, so a system that stalls
+/// cannot hide it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 EXAMPLE

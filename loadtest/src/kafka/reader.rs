@@ -26,8 +26,8 @@ pub(crate) struct Goal {
     pub(crate) sent: Instant,
 }
 
-/// Reads into `tally` until the goal is reached (plus `settle`), or, once there is a goal, until no answer has come for `drain`.
-/// `quick` looks into successful answers only as far as needed to count them.
+/// Reads into `tally` until the goal is reached (plus `settle`), or, once there is a goal, until no answer has come for
+/// `drain`. `quick` looks into successful answers only as far as needed to count them.
 pub(crate) fn read_answers(
     consumer: &BaseConsumer,
     mut tally: AnswerTally,

@@ -17,8 +17,9 @@ use crate::report::{OutputArgs, Report};
 use crate::usage::WatchArgs;
 use crate::workload::WorkloadArgs;
 
-/// Fills the request topic, then counts the answers to it. The services may run already (then filling and answering overlap) or be
-/// started once the line `filled ...` is printed: give --group, and they will begin with the first filled request.
+/// Fills the request topic, then counts the answers to it. The services may run already (then filling and answering
+/// overlap) or be started once the line `filled ...` is printed: give --group, and they will begin with the first
+/// filled request.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 EXAMPLE
@@ -35,8 +36,8 @@ pub struct ThroughputArgs {
     /// Result topic
     #[arg(long = "out", default_value = "inference-results", value_name = "TOPIC")]
     pub(crate) output_topic: String,
-    /// Consumer group of the first stage. Before filling, its position is set to the end of the topic if it has no members; its first
-    /// commit starts the clock
+    /// Consumer group of the first stage. Before filling, its position is set to the end of the topic if it has no
+    /// members; its first commit starts the clock
     #[arg(long, value_name = "GROUP")]
     pub(crate) group: Option<String>,
     #[command(flatten)]

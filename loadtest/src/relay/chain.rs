@@ -17,8 +17,8 @@ use crate::run::RunId;
 /// How long the five processes may take to get partitions.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Starts five relay processes (pack, three that forward, unpack) between a request and a result topic, prints READY when all of
-/// them have partitions, and runs until it is ended. The children end with it.
+/// Starts five relay processes (pack, three that forward, unpack) between a request and a result topic, prints READY
+/// when all of them have partitions, and runs until it is ended. The children end with it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 EXAMPLE

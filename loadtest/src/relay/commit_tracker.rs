@@ -1,5 +1,5 @@
-//! Which input offsets may be committed: an offset is committable when all outputs of its record and of every record before it are
-//! acknowledged.
+//! Which input offsets may be committed: an offset is committable when all outputs of its record and of every record
+//! before it are acknowledged.
 
 use std::collections::VecDeque;
 

@@ -17,7 +17,8 @@ pub(crate) fn requests(mut pack: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Turns a request into a result by a string edit: the prediction follows the request id, or comes last if the id is not the first field.
+/// Turns a request into a result by a string edit: the prediction follows the request id, or comes last if the id is
+/// not the first field.
 pub(crate) fn answer(request: &[u8], out: &mut Vec<u8>) {
     const FRONT: &[u8] = b"{\"request_id\":\"";
     out.clear();

@@ -34,8 +34,8 @@ pub enum RelayRole {
     Answer,
 }
 
-/// One process of the bare relay. Prints READY once it has partitions. At least once: an offset is committed only after everything
-/// made of it, and of all that came before it, is acknowledged by the broker.
+/// One process of the bare relay. Prints READY once it has partitions. At least once: an offset is committed only after
+/// everything made of it, and of all that came before it, is acknowledged by the broker.
 #[derive(Debug, Clone, Args)]
 pub struct RelayArgs {
     #[command(flatten)]

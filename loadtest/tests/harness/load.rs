@@ -1,4 +1,4 @@
-//! Load that goes on while a test does its worst, and the judgement of what came of it.
+//! Load that continues while a test breaks things, and the check of what was answered.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -118,9 +118,9 @@ fn send(feed: &RequestGenerator, stopping: &AtomicBool, sent: &AtomicU64, input:
     accepted
 }
 
-/// One caller over HTTP after another, over the doors that are open; what a load balancer in front of replicas does.
+/// Callers over HTTP that take turns over the addresses in use, as a load balancer in front of replicas does.
 pub struct HttpLoad {
-    doors: Arc<RwLock<Vec<SocketAddr>>>,
+    addresses: Arc<RwLock<Vec<SocketAddr>>>,
     stopping: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
     threads: Vec<JoinHandle<Called>>,
@@ -129,7 +129,8 @@ pub struct HttpLoad {
 /// A call without a prediction.
 #[derive(Debug)]
 pub struct Wrong {
-    pub asked: Instant,
+    /// When the request was sent.
+    pub sent_at: Instant,
     pub what: String,
 }
 
@@ -143,20 +144,20 @@ pub struct Called {
 
 impl HttpLoad {
     /// `callers` callers, each with `pause` between an answer and the next question.
-    pub fn start(doors: Vec<SocketAddr>, callers: usize, pause: Duration) -> Self {
-        let doors = Arc::new(RwLock::new(doors));
+    pub fn start(addresses: Vec<SocketAddr>, callers: usize, pause: Duration) -> Self {
+        let addresses = Arc::new(RwLock::new(addresses));
         let (stopping, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let caller = |number: usize| {
-            let (doors, stopping, answered) = (doors.clone(), stopping.clone(), answered.clone());
-            std::thread::spawn(move || call(number, &doors, &stopping, &answered, pause))
+            let (addresses, stopping, answered) = (addresses.clone(), stopping.clone(), answered.clone());
+            std::thread::spawn(move || call(number, &addresses, &stopping, &answered, pause))
         };
         let threads = (0..callers).map(caller).collect();
-        Self { doors, stopping, answered, threads }
+        Self { addresses, stopping, answered, threads }
     }
 
-    /// From now on callers use these doors alone: calls over others have been answered.
-    pub fn use_doors(&self, doors: Vec<SocketAddr>) {
-        *self.doors.write().unwrap() = doors;
+    /// Makes callers use only these addresses. When it returns, all calls to other addresses have been answered.
+    pub fn use_addresses(&self, addresses: Vec<SocketAddr>) {
+        *self.addresses.write().unwrap() = addresses;
     }
 
     /// How many calls have got a prediction so far.
@@ -180,7 +181,7 @@ impl HttpLoad {
 
 fn call(
     number: usize,
-    doors: &RwLock<Vec<SocketAddr>>,
+    addresses: &RwLock<Vec<SocketAddr>>,
     stopping: &AtomicBool,
     answered: &AtomicU64,
     pause: Duration,
@@ -190,11 +191,12 @@ fn call(
         if stopping.load(Ordering::Relaxed) {
             break;
         }
-        let open = doors.read().unwrap();
-        let door = open[(turn + number) % open.len()];
+        let open = addresses.read().unwrap();
+        let address = open[(turn + number) % open.len()];
         let row = super::row(1_000_000 * (number + 1) + turn);
-        let (asked, body) = (Instant::now(), format!("{{\"request_id\":\"http-{number}-{turn}\",\"features\":{row}}}"));
-        let answer = http::predict(door, &[], body);
+        let (sent_at, body) =
+            (Instant::now(), format!("{{\"request_id\":\"http-{number}-{turn}\",\"features\":{row}}}"));
+        let answer = http::predict(address, &[], body);
         drop(open);
         let what = match answer {
             Ok(reply) if reply.status == 200 && reply.json()["prediction"].is_number() => {
@@ -202,13 +204,13 @@ fn call(
                 answered.fetch_add(1, Ordering::Relaxed);
                 String::new()
             }
-            Ok(reply) => format!("{door} after {:?}: {} {}", asked.elapsed(), reply.status, reply.text()),
-            Err(error) => format!("{door} after {:?}: {error}", asked.elapsed()),
+            Ok(reply) => format!("{address} after {:?}: {} {}", sent_at.elapsed(), reply.status, reply.text()),
+            Err(error) => format!("{address} after {:?}: {error}", sent_at.elapsed()),
         };
         if !what.is_empty() {
-            called.wrong.push(Wrong { asked, what });
+            called.wrong.push(Wrong { sent_at, what });
         }
-        called.slowest = called.slowest.max(asked.elapsed());
+        called.slowest = called.slowest.max(sent_at.elapsed());
         std::thread::sleep(pause);
     }
     called

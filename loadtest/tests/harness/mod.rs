@@ -1,4 +1,5 @@
-//! What the real-service tests share: a mesh of real binaries over the Kafka and Redis that `loadtest/suites/real.sh` started.
+//! What the real-service tests share: a mesh of real binaries over the Kafka and Redis that `loadtest/suites/real.sh`
+//! started.
 #![allow(dead_code, unused_imports, unreachable_pub, missing_debug_implementations, reason = "each test uses a part")]
 #![allow(clippy::disallowed_methods, reason = "what a test reads from the environment is no setting")]
 
@@ -50,7 +51,7 @@ pub fn brokers() -> String {
 
 static SECURE: AtomicBool = AtomicBool::new(false);
 
-/// From now on the test's own clients use the broker with TLS, over its open listener.
+/// Makes the test's own clients use the broker with TLS, over its open listener.
 pub fn use_secure_broker() {
     SECURE.store(true, Ordering::Relaxed);
 }
@@ -109,7 +110,7 @@ pub fn wait_until(within: Duration, what: &str, mut done: impl FnMut() -> bool) 
     }
 }
 
-/// Topics of their own, settings for all services, and a folder for logs.
+/// One mesh: its own topics, the settings of all services, and a folder for logs.
 pub struct Mesh {
     name: String,
     folder: TempDir,
@@ -135,7 +136,7 @@ impl Mesh {
         Self { name, folder, settings, started: AtomicU32::new(0) }
     }
 
-    /// No settings at all: what somebody has who has just built the binaries.
+    /// No settings at all, as right after a build.
     pub fn unset(name: &str) -> Self {
         let mut mesh = Self::named(name);
         mesh.settings.clear();
@@ -149,13 +150,13 @@ impl Mesh {
         mesh
     }
 
-    /// Take-overs of killed replicas are waited for: shorter than the default of 10 s. A process that gets no processor for
-    /// half of it ends itself, so this is for tests that kill.
+    /// Take-overs of killed replicas are waited for: shorter than the default of 10 s. A process that gets no processor
+    /// for half of it ends itself, so this is for tests that kill.
     pub fn short_sessions(&mut self) {
         self.set("FOREBAY__KAFKA__SESSION_TIMEOUT", "6s");
     }
 
-    /// Adds a setting for everything started from now on.
+    /// Adds a setting for every process that is started later.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
         self.settings.retain(|(known, _)| known != name);
         self.settings.push((name.to_owned(), value.into()));

@@ -1,4 +1,4 @@
-//! A TCP proxy that makes whatever stands behind it slow to answer.
+//! A TCP proxy that delays the answers of the server behind it.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -32,7 +32,7 @@ impl SlowProxy {
         Self { address, delay_us }
     }
 
-    /// Answers that come from now on are held back for so long.
+    /// Holds every later answer back for `time`.
     pub fn delay(&self, time: Duration) {
         self.delay_us.store(u64::try_from(time.as_micros()).unwrap(), Ordering::Relaxed);
     }

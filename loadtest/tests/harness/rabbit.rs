@@ -29,7 +29,7 @@ pub struct Server {
     extra: String,
 }
 
-/// The one server of this process; started by the first who asks, stopped by `real.sh`.
+/// The one server of this process; started at the first use, stopped by `real.sh`.
 pub fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(Server::start)
@@ -193,9 +193,9 @@ impl Client {
         self.run(self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }))
     }
 
-    /// Asks over direct reply-to, where there is no queue at all; the answer.
+    /// Sends a request over direct reply-to, which needs no reply queue, and returns the answer.
     #[track_caller]
-    pub fn ask_directly(&self, queue: &str, body: &[u8]) -> Value {
+    pub fn request_directly(&self, queue: &str, body: &[u8]) -> Value {
         const DIRECT: &str = "amq.rabbitmq.reply-to";
         let options = lapin::options::BasicConsumeOptions { no_ack: true, ..Default::default() };
         let consume = self.channel.basic_consume(DIRECT.into(), "direct".into(), options, FieldTable::default());
@@ -222,7 +222,7 @@ impl Client {
 }
 
 /// A request's properties: where the answer goes, under which label and identity.
-pub fn asking(reply_to: &str, id: &str) -> BasicProperties {
+pub fn reply_to(reply_to: &str, id: &str) -> BasicProperties {
     BasicProperties::default().with_reply_to(reply_to.into()).with_correlation_id(id.into()).with_message_id(id.into())
 }
 
@@ -308,7 +308,7 @@ fn publish(first: Client, stop: &AtomicBool, sent: &AtomicU64, queue: &str, repl
                 std::thread::sleep(Duration::from_millis(100));
                 continue;
             };
-            if open.publish(queue, body.as_bytes(), asking(replies, &id)).is_ok() {
+            if open.publish(queue, body.as_bytes(), reply_to(replies, &id)).is_ok() {
                 client = Some(open);
                 break;
             }

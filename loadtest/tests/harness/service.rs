@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::{http, wait_until};
 
-/// How long a service may take to become ready when Kafka is there. The target is 3 s on an idle machine; one that takes
-/// over from a killed replica waits for the end of its session as well.
+/// How long a service may take to become ready when Kafka is there. The target is 3 s on an idle machine; one that
+/// takes over from a killed replica waits for the end of its session as well.
 pub const READY: Duration = Duration::from_secs(60);
 /// How long it may take to end after SIGTERM; the drain deadline of the tests' settings is below it.
 pub const STOP: Duration = Duration::from_secs(45);
@@ -21,7 +21,7 @@ pub const STOP: Duration = Duration::from_secs(45);
 pub struct Service {
     pub name: String,
     pub admin: SocketAddr,
-    /// Where the HTTP door is, for those that have one.
+    /// The address of the HTTP server, in services that have one.
     pub http: SocketAddr,
     pub started: Instant,
     child: Child,

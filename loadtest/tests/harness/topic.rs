@@ -16,7 +16,7 @@ use super::brokers;
 
 const BROKER: Duration = Duration::from_secs(20);
 
-/// A record as it lies in a topic.
+/// A record of a topic.
 #[derive(Clone, Debug)]
 pub struct Record {
     pub payload: Vec<u8>,
@@ -193,7 +193,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Everything written from now on.
+    /// Reads everything that is written after this call.
     pub fn from_now(topic: &str) -> Self {
         Self::open(topic, false)
     }

@@ -51,7 +51,7 @@ class Child:
             self.errors.close()
             raise ChildFailed(f"{self.command[0]}: cannot be started: {error}") from error
 
-    def ask(self, lines):
+    def score(self, lines):
         """The answers to `lines`, one each.
 
         Raises ChildFailed; the child is gone then.
@@ -94,7 +94,7 @@ class Child:
         except (ValueError, AttributeError) as error:
             raise ChildFailed(f"{self._name()}: answered what is no answer: {line[:200]!r}") from error
         if not in_turn:
-            raise ChildFailed(f"{self._name()}: answered line {error['line']} in place of {self.sent}")
+            raise ChildFailed(f"{self._name()}: answered line {error['line']} instead of {self.sent}")
         return answered
 
     def _expire(self):
@@ -109,8 +109,8 @@ class Child:
             return f"{self._name()}: no answer within {self.timeout} s"
         code = self.process.wait()
         self.errors.seek(0)
-        told = self.errors.read()[-2000:].decode("utf-8", "replace").strip()
-        return f"{self._name()}: ended with {code}: {told}"
+        output = self.errors.read()[-2000:].decode("utf-8", "replace").strip()
+        return f"{self._name()}: ended with {code}: {output}"
 
     def close(self):
         self.process.kill()
@@ -128,7 +128,7 @@ class Children:
     def __init__(self, most=MOST):
         self.most, self.running = most, OrderedDict()
 
-    def ask(self, command, lines, timeout, extra_environment=()):
+    def score(self, command, lines, timeout, extra_environment=()):
         key = (tuple(command), tuple(sorted(dict(extra_environment).items())))
         child = self.running.pop(key, None)
         if child is None or child.process.poll() is not None:
@@ -137,7 +137,7 @@ class Children:
             while len(self.running) >= self.most:
                 self.running.popitem(last=False)[1].close()
             child = Child(command, timeout, extra_environment)
-        answers = child.ask(lines)  # a child that fails is not kept
+        answers = child.score(lines)  # a child that fails is not kept
         self.running[key] = child
         return answers
 

@@ -28,14 +28,14 @@ class Registry:
         self.models = {model["name"]: sorted(model["versions"], key=lambda it: it["version"]) for model in models}
         self.default_model, self.stage = default_model, stage
 
-    def choose(self, model, asked, usable):
+    def choose(self, model, requested, usable):
         """The choice for a selector; `usable(model, version)` says whether a version can be loaded."""
         model = model or self.default_model
         versions = self.models.get(model)
         if versions is None:
             known = ", ".join(sorted(self.models)) or "none"
             return Choice(code="unknown_model", message=f'unknown model "{model}", known: {known}')
-        found = self._find(versions, asked) if asked else None
+        found = self._find(versions, requested) if requested else None
         production = self._production(versions)
         wanted = found if found is not None else production
         candidates = [wanted, production, *(it["version"] for it in reversed(versions))]
@@ -44,19 +44,19 @@ class Registry:
             return Choice(code="model_unavailable", message=f'no version of model "{model}" can be used')
         answers = version == wanted
         exact = found is not None and answers
-        fallback_from = "" if exact or (not asked and answers) else asked or f"v{wanted}"
-        label = asked if exact and _NUMBER.fullmatch(asked) else f"v{version}"
+        fallback_from = "" if exact or (not requested and answers) else requested or f"v{wanted}"
+        label = requested if exact and _NUMBER.fullmatch(requested) else f"v{version}"
         return Choice(model, version, label, fallback_from)
 
-    def _find(self, versions, asked):
-        number = _NUMBER.fullmatch(asked)
+    def _find(self, versions, requested):
+        number = _NUMBER.fullmatch(requested)
         if number:
             return next((it["version"] for it in versions if it["version"] == int(number.group(1))), None)
-        if asked in (aliases := _aliases(versions)):
-            return aliases[asked]
-        if asked.lower() == "latest":
+        if requested in (aliases := _aliases(versions)):
+            return aliases[requested]
+        if requested.lower() == "latest":
             return versions[-1]["version"] if versions else None
-        return _staged(versions, asked)
+        return _staged(versions, requested)
 
     def _production(self, versions):
         found = self._find(versions, self.stage)

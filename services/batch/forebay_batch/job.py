@@ -14,7 +14,7 @@ from .settings import APP
 log = logging.getLogger("forebay_batch")
 
 OUT = "topic string, key binary, value binary, headers array<struct<key: string, value: binary>>"
-SELECTORS = "model string, asked string"
+SELECTORS = "model string, requested_version string"
 
 
 def run(settings):
@@ -63,7 +63,7 @@ class Step:
 
     def __init__(self, spark, settings):
         self.settings = settings
-        self.shelf = pins.Shelf(spark, settings.checkpoint)
+        self.pins = pins.PinStore(spark, settings.checkpoint)
         self.chooser = pins.Chooser(settings)
         self.done = 0  # micro-batches written by this process
 
@@ -78,14 +78,14 @@ class Step:
         finally:
             taken.unpersist()
         self.done += 1
-        log.info("micro-batch=%d written in %.2f s, versions=%s", number, time.monotonic() - began, _told(choices))
+        log.info("micro-batch=%d written in %.2f s, versions=%s", number, time.monotonic() - began, _summary(choices))
 
     def _choices(self, taken, number):
-        choices = self.shelf.get(number)
+        choices = self.pins.get(number)
         if choices is None:
             rows = taken.select("value").mapInArrow(selectors, SELECTORS).distinct().collect()
-            choices = self.chooser.choices({(row.model, row.asked) for row in rows})
-            self.shelf.put(number, choices)
+            choices = self.chooser.choices({(row.model, row.requested_version) for row in rows})
+            self.pins.put(number, choices)
         return choices
 
     def _plan(self, choices):
@@ -95,7 +95,7 @@ class Step:
         return scoring.Plan(settings.forebay, settings.registry, settings.timeout, settings.child_environment, fields, **places)
 
 
-def _told(choices):
+def _summary(choices):
     return ",".join(sorted({f"{it.model}/{it.version}" if it.version else it.code for it in choices.values()})) or "none"
 
 
@@ -105,7 +105,7 @@ def selectors(batches):
     for batch in batches:
         found = sorted(scoring.selectors(batch.column("value").to_pylist()))
         columns = [pyarrow.array([selector[at] for selector in found], pyarrow.string()) for at in (0, 1)]
-        yield pyarrow.RecordBatch.from_arrays(columns, ["model", "asked"])
+        yield pyarrow.RecordBatch.from_arrays(columns, ["model", "requested_version"])
 
 
 def scorer(plan):

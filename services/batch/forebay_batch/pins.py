@@ -16,13 +16,13 @@ class PinsFailed(RuntimeError):
 
 
 class Chooser:
-    """Makes choices on the driver. A version is tried (loaded once, no rows) before it is promised to anybody."""
+    """Makes choices on the driver. A version is tried (loaded once, no rows) before it is promised to a micro-batch."""
 
     def __init__(self, settings, run=subprocess.run):
         self.settings, self.run, self.loads = settings, run, {}
 
     def choices(self, selectors):
-        """(model, asked) to a Choice for every selector."""
+        """(model, requested version) to a Choice for every selector."""
         registry = self._registry()
         refused = set()
 
@@ -61,7 +61,7 @@ class Chooser:
 
 
 def dump(choices):
-    listed = [{"model": model, "asked": asked, "choice": choice.as_dict()} for (model, asked), choice in choices.items()]
+    listed = [{"model": model, "asked": requested, "choice": choice.as_dict()} for (model, requested), choice in choices.items()]
     return json.dumps(listed)
 
 
@@ -69,7 +69,7 @@ def load(text):
     return {(it["model"], it["asked"]): Choice(**it["choice"]) for it in json.loads(text)}
 
 
-class Shelf:
+class PinStore:
     """Files `forebay-pins/<batch>` in the checkpoint, through Hadoop's file systems, so wherever Spark can write."""
 
     def __init__(self, spark, checkpoint):

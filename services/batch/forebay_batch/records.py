@@ -23,11 +23,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Request:
-    """`line` is the record as one line of JSON, `asked` the wished version as the mesh writes it ("" for none)."""
+    """`line` is the record as one line of JSON, `requested_version` the version as the mesh writes it ("" for none)."""
 
     request_id: str | None = None
     model: str = ""
-    asked: str = ""
+    requested_version: str = ""
     line: bytes = b""
     problem: Problem | None = None
 
@@ -43,7 +43,7 @@ def read(value):
             raise ValueError("expected a JSON object")
     except (ValueError, RecursionError) as error:
         text = str(error) or "too deeply nested"
-        return Request(_salvaged(value), problem=Problem("invalid_request", f"not JSON: {text}", dead=True))
+        return Request(_recovered_id(value), problem=Problem("invalid_request", f"not JSON: {text}", dead=True))
     request_id = _label(fields.get("request_id"))
     if "features" not in fields:
         return Request(request_id, problem=Problem("invalid_request", "features: missing"))
@@ -79,7 +79,7 @@ def _fits(text):
         return False
 
 
-def _salvaged(value):
+def _recovered_id(value):
     found = _LABEL.search(value)
     try:
         return _label(json.loads(found.group(1))) if found else None

@@ -12,7 +12,7 @@ _children = Children()
 
 @dataclass(frozen=True)
 class Plan:
-    """What the driver tells the executors. `choices`: (model, asked) to the fields of a Choice."""
+    """What the driver sends to the executors. `choices`: (model, requested version) to the fields of a Choice."""
 
     program: str
     registry: str
@@ -57,9 +57,9 @@ def score_command(program, registry, model, version):
 
 
 def selectors(values):
-    """The distinct (model, asked) of records that reach a model."""
+    """The distinct (model, requested version) of records that reach a model."""
     requests = (records.read(value) for value in values)
-    return {(request.model, request.asked) for request in requests if request.problem is None}
+    return {(request.model, request.requested_version) for request in requests if request.problem is None}
 
 
 def score(taken, plan, children=None):
@@ -69,14 +69,14 @@ def score(taken, plan, children=None):
     answered, groups = [None] * len(taken), {}
     for index, request in enumerate(requests):
         if request.problem is None:
-            choice = Choice(**plan.choices[(request.model, request.asked)])
+            choice = Choice(**plan.choices[(request.model, request.requested_version)])
             groups.setdefault(choice, []).append(index)
     for choice, members in groups.items():
         if choice.code:
             said = [{"error": {"code": choice.code, "message": choice.message}}] * len(members)
         else:
             lines = [requests[index].line for index in members]
-            said = children.ask(plan.command(choice.model, choice.version), lines, plan.timeout, plan.environment)
+            said = children.score(plan.command(choice.model, choice.version), lines, plan.timeout, plan.environment)
         for index, words in zip(members, said, strict=True):
             answered[index] = (words, choice)
     for record, request, words in zip(taken, requests, answered, strict=True):

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 APP = "BatchInferencePipeline"
-# What a child reads by itself: where models are, who asks, and how rows are checked.
+# What a child reads from the environment: where models are, which credentials it uses, and how rows are checked.
 _CHILD = re.compile(r"FOREBAY__(MODELS|PREPROCESSING)__|FOREBAY_CONFIG$|MLFLOW_TRACKING_")
 
 

@@ -53,7 +53,7 @@ def bits(result):
 
 
 def scored(version, rows):
-    """What `forebay score` prints for rows, by itself."""
+    """What `forebay score` prints for rows, alone."""
     text = "".join(json.dumps({"features": row}) + "\n" for row in rows)
     command = [FOREBAY, "score", "--registry", f"file:{REGISTRY}", "--model", f"models:/{MODEL}/{version}", "--format", "jsonl", "--batch", "1"]
     done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=60, check=True)
@@ -129,13 +129,13 @@ class Real(unittest.TestCase):
         odd = self.produce(ODD + [json.dumps({"request_id": f"version {it!r}", "features": ROWS[0], "model_version": it}).encode() for it in VERSIONS])
         silent = 5  # odd ones that are dead letters alone: no client to answer
         until(60, "the mesh's answers", lambda: Topic(MESH).end() >= self.clients + len(odd) - silent)
-        told = Topic(MESH).results()
+        mesh_results = Topic(MESH).results()
         self.assertEqual(mesh.end(signal.SIGTERM), 0)
 
         rng = random.Random(7)
         rows = [[value + rng.random() * 1e-3 for value in rng.choice(ROWS)] for _ in range(COUNT)]
-        asked = [rng.choice([None, "v1", "v2", "v3"]) for _ in rows]
-        body = lambda i: {"request_id": f"load_test_{i % 50}", "features": rows[i]} | ({"model_version": asked[i]} if asked[i] else {})
+        requested = [rng.choice([None, "v1", "v2", "v3"]) for _ in rows]
+        body = lambda i: {"request_id": f"load_test_{i % 50}", "features": rows[i]} | ({"model_version": requested[i]} if requested[i] else {})
         places = self.produce([json.dumps(body(i)).encode() for i in range(COUNT)])
 
         results = Topic(RESULTS)
@@ -155,23 +155,23 @@ class Real(unittest.TestCase):
         for i, place in enumerate(places):
             result = json.loads(got[place][0])
             version = int(result["model_version"][1:])
-            answered[version] += asked[i] is None
+            answered[version] += requested[i] is None
             self.assertEqual((result["request_id"], bits(result)), (f"load_test_{i % 50}", of[version][i]), place)
-            self.assertIn(result["model_version"], [asked[i]] if asked[i] else ["v2", "v3"])
+            self.assertIn(result["model_version"], [requested[i]] if requested[i] else ["v2", "v3"])
         self.assertTrue(answered[2] and answered[3], f"Production never moved: {answered}")
         self.assertGreater(repeats, 0, "no batch was run again: the kills proved nothing")
 
-        self.same_as_mesh(odd, got, told)
+        self.same_as_mesh(odd, got, mesh_results)
         dead = {(int(dict(it.headers())["__connect.errors.partition"]), int(dict(it.headers())["__connect.errors.offset"])): it.value() or b"" for it in Topic("forebay.dead-letters").read() if dict(it.headers())["forebay-stage"] == b"batch"}
         by_mesh = {(int(dict(it.headers())["__connect.errors.partition"]), int(dict(it.headers())["__connect.errors.offset"])): it.value() or b"" for it in Topic("forebay.dead-letters").read() if dict(it.headers())["forebay-stage"] != b"batch"}
         self.assertEqual(dead, by_mesh, "dead letters")
         print(f"{COUNT} requests, {repeats} repeats after two kills, by Production before and after its move: {answered[3]}, {answered[2]}; {len(odd)} odd ones as in the mesh", file=sys.stderr)
 
-    def same_as_mesh(self, odd, got, told):
+    def same_as_mesh(self, odd, got, mesh_results):
         for place, sent in odd.items():
-            self.assertEqual(place in got, place in told, sent)
-            if place in told:
-                mine, theirs = json.loads(got[place][0]), json.loads(told[place][0])
+            self.assertEqual(place in got, place in mesh_results, sent)
+            if place in mesh_results:
+                mine, theirs = json.loads(got[place][0]), json.loads(mesh_results[place][0])
                 short = lambda it: (it["request_id"], bits(it), it["model_version"], it.get("fallback_from"), it.get("error", {}).get("code"))
                 self.assertEqual(short(mine), short(theirs), sent)
 

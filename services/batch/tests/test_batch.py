@@ -36,8 +36,8 @@ def line(row, word=""):
 class Records(unittest.TestCase):
     def test_what_is_routed(self):
         read = lambda **fields: records.read(json.dumps({"features": [1], **fields}).encode())
-        asked = [read(model_version=version).asked for version in (None, "v1", " v2 ", 3, "", True, 1.5, -1, [1])]
-        self.assertEqual(asked, ["", "v1", "v2", "v3", "", "", "", "", ""])
+        requested = [read(model_version=version).requested_version for version in (None, "v1", " v2 ", 3, "", True, 1.5, -1, [1])]
+        self.assertEqual(requested, ["", "v1", "v2", "v3", "", "", "", "", ""])
         labels = [read(request_id=label).request_id for label in ("a", 7, None, True, "x" * 513, ["a"])]
         self.assertEqual(labels, ["a", "7", None, None, None, None])
         self.assertEqual((read(model="m").model, read(model=7).model), ("m", ""))
@@ -62,8 +62,8 @@ class Records(unittest.TestCase):
     def test_documents(self):
         text = records.answer("r", {"prediction": 0.1}, "v1")
         self.assertEqual(text, b'{"request_id":"r","prediction":0.1,"model_version":"v1"}')
-        told = json.loads(records.answer(None, {"prediction": "a", "probabilities": [1, 0]}, "v3", "v9"))
-        self.assertEqual(list(told), ["request_id", "prediction", "model_version", "fallback_from", "probabilities"])
+        document = json.loads(records.answer(None, {"prediction": "a", "probabilities": [1, 0]}, "v3", "v9"))
+        self.assertEqual(list(document), ["request_id", "prediction", "model_version", "fallback_from", "probabilities"])
         failed = json.loads(records.answer("r", {"error": {"code": "c", "message": "m", "line": 3}}, "v1"))
         self.assertEqual(failed, {"request_id": "r", "prediction": None, "model_version": None, "error": {"code": "c", "message": "m"}})
 
@@ -75,9 +75,9 @@ class Choices(unittest.TestCase):
         {"version": 2, "stage": None, "aliases": ["Candidate"]},
     ]
 
-    def choose(self, asked, stage="Production", broken=(), versions=None, model=""):
+    def choose(self, requested, stage="Production", broken=(), versions=None, model=""):
         registry = choice.Registry([{"name": "m", "versions": versions or self.VERSIONS}], "m", stage)
-        found = registry.choose(model, asked, lambda _, version: version not in broken)
+        found = registry.choose(model, requested, lambda _, version: version not in broken)
         return found.code or (found.version, found.label, found.fallback_from)
 
     def test_wishes(self):
@@ -86,7 +86,7 @@ class Choices(unittest.TestCase):
             "champion": (3, "v3", ""), "production": (3, "v3", ""), "archived": (1, "v1", ""),
             "v9": (3, "v3", "v9"), "candidate": (3, "v3", "candidate"), "v": (3, "v3", "v"),
         }  # fmt: skip
-        self.assertEqual({asked: self.choose(asked) for asked in table}, table)
+        self.assertEqual({requested: self.choose(requested) for requested in table}, table)
 
     def test_who_stands_in(self):
         self.assertEqual(self.choose("v2", broken=[2]), (3, "v3", "v2"))
@@ -109,37 +109,37 @@ class Running(unittest.TestCase):
         self.children = child.Children(most=2)
         self.addCleanup(self.children.close)
 
-    def ask(self, lines, timeout=20, command=None):
-        return self.children.ask(command or self.command, lines, timeout)
+    def score(self, lines, timeout=20, command=None):
+        return self.children.score(command or self.command, lines, timeout)
 
     def test_answers_stay_with_their_lines_over_many_chunks(self):
         lines = [line([]) if i % 7 == 3 else line([i], "long" if i % 5 == 0 else "") for i in range(700)]
-        answers = self.ask(lines)
+        answers = self.score(lines)
         self.assertEqual([it.get("prediction") for it in answers], [None if i % 7 == 3 else i for i in range(700)])
         first = next(iter(self.children.running.values()))
-        self.assertEqual(self.ask([line([5])])[0]["prediction"], 5)
+        self.assertEqual(self.score([line([5])])[0]["prediction"], 5)
         self.assertIs(next(iter(self.children.running.values())), first, "the process is used again")
 
-    def test_a_child_that_fails_is_told_and_replaced(self):
-        for word, why in (("die", "out of luck"), ("odd", "in place of"), ("torn", "ended with 0")):
+    def test_a_child_that_fails_is_reported_and_replaced(self):
+        for word, why in (("die", "out of luck"), ("odd", "instead of"), ("torn", "ended with 0")):
             with self.assertRaisesRegex(child.ChildFailed, why):
-                self.ask([line([1]), line([2], word), line([3])])
+                self.score([line([1]), line([2], word), line([3])])
             self.assertFalse(self.children.running)
-            self.assertEqual(self.ask([line([4])])[0]["prediction"], 4)
+            self.assertEqual(self.score([line([4])])[0]["prediction"], 4)
 
     def test_a_child_that_hangs_is_ended(self):
         began = time.monotonic()
         with self.assertRaisesRegex(child.ChildFailed, "no answer within"):
-            self.ask([line([1], "hang")], timeout=1)
+            self.score([line([1], "hang")], timeout=1)
         self.assertLess(time.monotonic() - began, 15)
 
     def test_what_is_no_program(self):
         with self.assertRaisesRegex(child.ChildFailed, "cannot be started"):
-            self.ask([line([1])], command=["/nonexistent/forebay"])
+            self.score([line([1])], command=["/nonexistent/forebay"])
 
     def test_the_longest_unused_goes(self):
         for number in range(3):
-            self.ask([line([1])], command=[*self.command, str(number)])
+            self.score([line([1])], command=[*self.command, str(number)])
         self.assertEqual([key[0][-1] for key in self.children.running], ["1", "2"])
 
 
@@ -152,7 +152,7 @@ class Scoring(unittest.TestCase):
         plan = scoring.Plan("f", "", 5, (), choices, "results", dead_letters, "g")
 
         class Fake:
-            def ask(self, command, lines, timeout, environment):
+            def score(self, command, lines, timeout, environment):
                 factor = int(command[3].rsplit("/", 1)[1])
                 one = lambda text: {"error": {"code": "invalid_request", "message": "not JSON: x", "line": 1}} if b"torn" in text else {"prediction": factor * json.loads(text)["features"][0]}
                 return [one(text) for text in lines]
@@ -171,9 +171,9 @@ class Scoring(unittest.TestCase):
 
     def test_what_has_no_answer(self):
         values = [b"x", b'{"request_id":"a","features":[', b'{"request_id":"b"}', b'{"model":"no","features":[1]}', b'{"features":["torn"]}', b'{"features":[1]}']
-        told = lambda it: (it.topic, json.loads(it.value)["request_id"]) if it.topic == "results" else (it.topic, it.value)
+        place = lambda it: (it.topic, json.loads(it.value)["request_id"]) if it.topic == "results" else (it.topic, it.value)
         expected = [("dead", values[0]), ("dead", values[1]), ("results", "a"), ("results", "b"), ("results", None), ("dead", values[4]), ("results", None)]
-        self.assertEqual([told(it) for it in self.score(values)], expected)
+        self.assertEqual([place(it) for it in self.score(values)], expected)
         self.assertEqual(dict(self.score(values)[0].headers)["kafka_dlt-original-offset"], (100).to_bytes(8, "big"))
         self.assertEqual({it.topic for it in self.score(values, dead_letters="")}, {"results"})
         self.assertEqual(len(self.score(values, dead_letters="")), len(values), "without dead letters every record has a result")
@@ -194,15 +194,15 @@ class Pins(unittest.TestCase):
             return SimpleNamespace(returncode=int(failed), stdout=json.dumps(listed).encode(), stderr=b"why")
 
         chooser = pins.Chooser(SimpleNamespace(forebay="/f", registry="", model="m", stage="Production", timeout=1, child_environment=()), run)
-        asked = {("", "v2"), ("", "2"), ("", "")}
-        self.assertEqual({it.version for it in chooser.choices(asked).values()}, {1})
+        requested = {("", "v2"), ("", "2"), ("", "")}
+        self.assertEqual({it.version for it in chooser.choices(requested).values()}, {1})
         self.assertEqual(calls.count("score"), 2, "one try a batch for each version")
         broken.clear()
-        self.assertEqual(chooser.choices(asked)[("", "v2")].version, 2)
+        self.assertEqual(chooser.choices(requested)[("", "v2")].version, 2)
         self.assertEqual(calls.count("score"), 3)
         chooser.run = lambda *_, **__: SimpleNamespace(returncode=1, stdout=b"", stderr=b"no registry")
         with self.assertRaisesRegex(pins.PinsFailed, "no registry"):
-            chooser.choices(asked)
+            chooser.choices(requested)
 
 
 class Settings(unittest.TestCase):

@@ -21,8 +21,8 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
-    /// Finds `features` in a header, by name and in any order. Where the model has no names of its own (`f0`, `f1`, ...), columns
-    /// are matched by position, and their number must be the model's.
+    /// Finds `features` in a header, by name and in any order. Where the model has no names of its own (`f0`, `f1`,
+    /// ...), columns are matched by position, and their number must be the model's.
     ///
     /// # Errors
     /// No header, a missing column, or one that occurs twice.

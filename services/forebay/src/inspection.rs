@@ -1,4 +1,5 @@
-//! A report on a model version: whether it loads, what it needs, and whether it predicts what its input example expects.
+//! A report on a model version: whether it loads, what it needs, and whether it predicts what its input example
+//! expects.
 
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -61,8 +61,8 @@ impl fmt::Display for ModelSource {
     }
 }
 
-/// Whether a folder two levels below `path` holds a model version. Only a limited number of folders is checked, since any other
-/// folder may be large.
+/// Whether a folder two levels below `path` holds a model version. Only a limited number of folders is checked, since
+/// any other folder may be large.
 fn is_registry(path: &Path) -> bool {
     const LOOKED_AT: usize = 1000;
     let folders = |path: &Path| {
@@ -106,7 +106,8 @@ impl ModelSource {
         }
     }
 
-    /// Parses what follows `models:/`. Beyond MLflow's forms, a name alone is its default version, and `v1` is version 1.
+    /// Parses what follows `models:/`. Beyond MLflow's forms, a name alone is its default version, and `v1` is version
+    /// 1.
     fn address(text: &str, address: &str) -> Result<Self, String> {
         let named = |name: &str, requested: Option<&str>| Self::Named {
             name: name.to_owned(),

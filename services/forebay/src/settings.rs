@@ -53,7 +53,8 @@ mod tests {
     use super::*;
     use forebay_testkit::settings;
 
-    /// A ConfigMap with the settings of all services must fit each of them: a binary ignores the sections of the others.
+    /// A ConfigMap with the settings of all services must fit each of them: a binary ignores the sections of the
+    /// others.
     #[test]
     fn every_service_accepts_the_settings_of_all() {
         let everything: String = BUNDLES.iter().map(|defaults| defaults.toml).collect();

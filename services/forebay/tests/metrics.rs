@@ -43,9 +43,9 @@ impl Mesh {
         command.envs(settings.iter().copied());
         let mut mesh = Self { child: command.spawn().unwrap(), admin, http };
         let deadline = Instant::now() + LIMIT;
-        while !ask(admin, "GET /health/ready", "", "").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+        while !call(admin, "GET /health/ready", "", "").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
             assert!(mesh.child.try_wait().unwrap().is_none(), "it ended before it was ready");
-            assert!(Instant::now() < deadline, "not ready: {:?}", ask(admin, "GET /health/ready", "", ""));
+            assert!(Instant::now() < deadline, "not ready: {:?}", call(admin, "GET /health/ready", "", ""));
             std::thread::sleep(Duration::from_millis(20));
         }
         mesh
@@ -53,19 +53,19 @@ impl Mesh {
 
     #[track_caller]
     fn predict(&self, headers: &str, body: &str, status: u16) -> String {
-        let answer = ask(self.http, "POST /v1/predict", headers, body).unwrap();
+        let answer = call(self.http, "POST /v1/predict", headers, body).unwrap();
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         answer
     }
 
     fn metrics(&self, accept: &str) -> String {
-        let answer = ask(self.admin, "GET /metrics", &format!("accept: {accept}\r\n"), "").unwrap();
+        let answer = call(self.admin, "GET /metrics", &format!("accept: {accept}\r\n"), "").unwrap();
         answer.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 }
 
 /// One request on a connection of its own, and the answer as it came.
-fn ask(address: SocketAddr, line: &str, headers: &str, body: &str) -> Option<String> {
+fn call(address: SocketAddr, line: &str, headers: &str, body: &str) -> Option<String> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
     stream.set_read_timeout(Some(LIMIT)).ok()?;
     let length = body.len();
@@ -90,7 +90,7 @@ fn the_table_of_metrics_is_what_a_mesh_shows() {
     let refused = mesh.predict("", r#"{"features":[1,2,3]}"#, 400);
     assert!(refused.contains(r#""trace_id":""#), "an error names its trace: {refused}");
     let refused = mesh.predict("", "not json", 400);
-    assert!(refused.contains(r#""trace_id":""#), "an error of the door as well: {refused}");
+    assert!(refused.contains(r#""trace_id":""#), "an error of the HTTP server as well: {refused}");
 
     let rows = documented(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
     let deadline = Instant::now() + LIMIT;

@@ -1,5 +1,5 @@
-//! Production moves while requests come without a pause: preprocessing and prediction with one model directory between them, on a
-//! registry that changes. Nobody fails, falls back, or meets a version that is not loaded.
+//! Production moves while requests come without a pause: preprocessing and prediction share one model directory, on a
+//! registry that changes. No request fails, falls back, or meets a version that is not loaded.
 #![cfg(test)]
 
 use std::path::Path;
@@ -18,12 +18,12 @@ use forebay_runtime::Host;
 use forebay_testkit::registry::{copied, copy};
 use forebay_testkit::{context, probe, settings};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const MODEL: &str = "diabetes";
 
 /// What became of the requests so far.
 #[derive(Default)]
-struct Told {
+struct Progress {
     answered: AtomicUsize,
     /// The version that last answered a request that named none.
     production: AtomicU32,
@@ -31,7 +31,7 @@ struct Told {
     wrong: Mutex<Vec<String>>,
 }
 
-impl Told {
+impl Progress {
     fn wrong(&self, what: String) {
         self.wrong.lock().unwrap().push(what);
     }
@@ -43,7 +43,7 @@ struct Mesh {
     results: Mutex<Receiver<Batch<Outcome>>>,
     directory: ModelDirectory,
     hosts: [Host; 2],
-    told: Arc<Told>,
+    progress: Arc<Progress>,
     /// From now on every pinned version has to be loaded.
     strict: Arc<AtomicBool>,
     _arbiter: Arbiter,
@@ -67,12 +67,12 @@ fn start(registry: &Path) -> Mesh {
     let ((before, _), early) = host(registry, "100ms");
     let ((_, after), late) = host(registry, "700ms");
     let (directory, arbiter) = (ModelDirectory::of(&late), Arbiter::new());
-    let (told, strict) = (Arc::<Told>::default(), Arc::<AtomicBool>::default());
+    let (progress, strict) = (Arc::<Progress>::default(), Arc::<AtomicBool>::default());
 
     let (outcomes, results) = probe::acking_outlet();
     let outlets = prediction::Outlets { results: outcomes.clone(), predictions: probe::acking_outlet().0 };
     let predict = prediction::stage(&after, &late, &arbiter.handle(), outlets, &directory).unwrap();
-    let (seen, on, watched) = (directory.clone(), Arc::clone(&strict), Arc::clone(&told));
+    let (seen, on, watched) = (directory.clone(), Arc::clone(&strict), Arc::clone(&progress));
     let features = Outlet::new(move |batch: Batch<Features>, ack| {
         for version in batch.items.iter().map(|item| item.payload.version) {
             if on.load(Ordering::Acquire) && !seen.ready_count(MODEL, version).all_ready() {
@@ -83,29 +83,30 @@ fn start(registry: &Path) -> Mesh {
     });
     let outlets = preprocessing::Outlets { features, results: outcomes };
     let inlet = preprocessing::stage(&before, &early, &arbiter.handle(), outlets, &directory).unwrap();
-    Mesh { inlet, results: Mutex::new(results), directory, hosts: [early, late], told, strict, _arbiter: arbiter }
+    Mesh { inlet, results: Mutex::new(results), directory, hosts: [early, late], progress, strict, _arbiter: arbiter }
 }
 
 fn item(version: &str, first: f64) -> Item<Request> {
     let features = vec![first, 2.0, 32.1, 101.0, 157.0, 93.2, 38.0, 4.0, 4.8598, 87.0];
     let payload = Request { version: version.into(), features, ..Request::default() };
-    context().client_request_id(version).timeout(PATIENCE).item(payload)
+    context().client_request_id(version).timeout(TIMEOUT).item(payload)
 }
 
 impl Mesh {
-    /// One batch after the other until told to stop; gives the longest time of one.
+    /// One batch after the other until `stop` is set; returns the longest time of one.
     fn hammer(&self, stop: &AtomicBool) -> Duration {
         let (mut longest, results) = (Duration::ZERO, self.results.lock().unwrap());
         while !stop.load(Ordering::Acquire) {
-            let wishes = ["", "v1", "", "candidate", "", "3", "", "Production"];
-            let items: Vec<_> = wishes.iter().zip(20u8..).map(|(wish, age)| item(wish, f64::from(age))).collect();
+            let versions = ["", "v1", "", "candidate", "", "3", "", "Production"];
+            let items: Vec<_> =
+                versions.iter().zip(20u8..).map(|(version, age)| item(version, f64::from(age))).collect();
             let (count, started) = (items.len(), Instant::now());
             let payload = Batch { batch_partition: 0, stages: Vec::new(), items };
             self.inlet.deliver(Delivery { payload, ack: Ack::none() });
             let mut back = 0;
             while back < count {
-                let Ok(batch) = results.recv_timeout(PATIENCE) else {
-                    self.told.wrong("no answer came".to_owned());
+                let Ok(batch) = results.recv_timeout(TIMEOUT) else {
+                    self.progress.wrong("no answer came".to_owned());
                     return longest;
                 };
                 back += batch.items.len();
@@ -117,23 +118,23 @@ impl Mesh {
     }
 
     fn judge(&self, outcome: &Item<Outcome>) {
-        let asked = outcome.context.client_request_id().unwrap_or_default();
+        let version = outcome.context.client_request_id().unwrap_or_default();
         match &outcome.payload.result {
             Some(Wire::Answer(answer)) if answer.fallback_from.is_empty() => {
-                self.told.answered.fetch_add(1, Ordering::Relaxed);
-                if asked.is_empty() {
-                    self.told.production.store(answer.version, Ordering::Release);
+                self.progress.answered.fetch_add(1, Ordering::Relaxed);
+                if version.is_empty() {
+                    self.progress.production.store(answer.version, Ordering::Release);
                 }
             }
-            other => self.told.wrong(format!("{asked:?}: {other:?}")),
+            other => self.progress.wrong(format!("{version:?}: {other:?}")),
         }
     }
 
     fn until(&self, what: &str, reached: impl Fn(&Self) -> bool) {
         let started = Instant::now();
         while !reached(self) {
-            let wrong = self.told.wrong.lock().unwrap();
-            assert!(wrong.is_empty() && started.elapsed() < PATIENCE, "{what}: {wrong:?}");
+            let wrong = self.progress.wrong.lock().unwrap();
+            assert!(wrong.is_empty() && started.elapsed() < TIMEOUT, "{what}: {wrong:?}");
             drop(wrong);
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -156,7 +157,7 @@ impl Drop for Stop<'_> {
 }
 
 #[test]
-fn production_moves_and_nobody_notices() {
+fn production_moves_and_no_request_notices() {
     let _system = System::new();
     let folder = copied();
     let root = folder.path().join(MODEL);
@@ -187,7 +188,9 @@ fn production_moves_and_nobody_notices() {
         let _stop = Stop(&stop);
         let follows = |version: u32| {
             promote(version);
-            mesh.until(&format!("v{version} answers"), |mesh| mesh.told.production.load(Ordering::Acquire) == version);
+            mesh.until(&format!("v{version} answers"), |mesh| {
+                mesh.progress.production.load(Ordering::Acquire) == version
+            });
         };
         follows(2);
         for version in [3, 1, 2] {
@@ -200,16 +203,16 @@ fn production_moves_and_nobody_notices() {
         add(6, 2, true);
         promote(6);
         mesh.until("v6 is found broken", |mesh| mesh.state(6) == LoadState::Failed);
-        let before = mesh.told.answered.load(Ordering::Relaxed);
-        mesh.until("requests go on", |mesh| mesh.told.answered.load(Ordering::Relaxed) > before + 100);
-        assert_eq!(mesh.told.production.load(Ordering::Acquire), 5, "a broken version does not take over");
+        let before = mesh.progress.answered.load(Ordering::Relaxed);
+        mesh.until("requests continue", |mesh| mesh.progress.answered.load(Ordering::Relaxed) > before + 100);
+        assert_eq!(mesh.progress.production.load(Ordering::Acquire), 5, "a broken version does not take over");
         follows(2);
         std::fs::remove_dir_all(root.join("4")).unwrap();
         std::fs::remove_dir_all(root.join("6")).unwrap();
         follows(3);
     });
-    let (answered, longest) = (mesh.told.answered.load(Ordering::Relaxed), *longest.lock().unwrap());
-    assert_eq!(*mesh.told.wrong.lock().unwrap(), [""; 0]);
+    let (answered, longest) = (mesh.progress.answered.load(Ordering::Relaxed), *longest.lock().unwrap());
+    assert_eq!(*mesh.progress.wrong.lock().unwrap(), [""; 0]);
     assert!(answered > 100 * moves, "{answered}");
-    assert!(longest < PATIENCE / 2, "a request waited for {longest:?}");
+    assert!(longest < TIMEOUT / 2, "a request waited for {longest:?}");
 }

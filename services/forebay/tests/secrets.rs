@@ -1,6 +1,6 @@
-//! The mesh as an operator runs it with every protection of the HTTP API on: `forebay keys`, `forebay predict` over TLS, and no
-//! secret in any log line, error or `config show`.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+//! The mesh as an operator runs it with every protection of the HTTP API on: `forebay keys`, `forebay predict` over
+//! TLS, and no secret in any log line, error or `config show`.
+#![allow(clippy::unwrap_used, reason = "a test ends at the first step that fails")]
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -132,7 +132,8 @@ fn make_keys(folder: &Folder) -> PathBuf {
     keys
 }
 
-/// Sends requests with good and bad credentials, and breaks the files of the running mesh; returns what the clients printed.
+/// Sends requests with good and bad credentials, and breaks the files of the running mesh; returns what the clients
+/// printed.
 fn use_it(folder: &Folder, url: &str) -> String {
     until("a prediction", || predict(folder, url, "reports.key").status.success());
     let refused = predict(folder, url, "stranger.key");
@@ -143,7 +144,7 @@ fn use_it(folder: &Folder, url: &str) -> String {
     assert!(!predict(folder, url, "token").status.success(), "the issuer is away");
     let system = forebay(&[&["predict", "--url", url][..], &ROW].concat()).output().unwrap();
     assert!(!system.status.success(), "the usual authorities know nothing of ours");
-    // somebody puts the key itself into the file of keys, and a half-written certificate beside it
+    // an operator puts the key itself into the file of keys, and a half-written certificate beside it
     let line = folder.read("keys.txt");
     folder.write("keys.txt", &format!("{line}reports {}\n", folder.read("reports.key")));
     folder.write("key.pem", &folder.read("key.pem").replacen('A', "B", 1));

@@ -1,6 +1,6 @@
 //! The documentation, the topics and the rights of the Kafka users say what `shared/contract/src/edges.rs` says.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at the first step that fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -45,7 +45,8 @@ impl Dataset {
     /// # Errors
     /// [`DatasetError`] for a file without header, rows or columns, a row of another length, a cell that is no number.
     pub(crate) fn read(input: impl Read, target: Option<&str>) -> Result<Self, DatasetError> {
-        // lines end at \n, a \r before it is trimmed away: with CRLF as the terminator line numbers would be one too low
+        // lines end at \n, a \r before it is trimmed away: with CRLF as the terminator line numbers would be one too
+        // low
         let mut reader = csv::ReaderBuilder::new();
         let reader = reader.trim(csv::Trim::All).terminator(csv::Terminator::Any(b'\n')).flexible(true);
         let mut reader = reader.from_reader(input);

@@ -5,8 +5,8 @@ use forebay_model::Dense;
 use crate::network::{Network, softmax};
 use crate::samples::Samples;
 
-/// Penalty on the squared weights, in units of rows as scikit-learn's `Ridge(alpha)` and `LogisticRegression(C=1/alpha)`
-/// have it. Columns are standardised, so one value suits all.
+/// Penalty on the squared weights, in units of rows as scikit-learn's `Ridge(alpha)` and
+/// `LogisticRegression(C=1/alpha)` have it. Columns are standardised, so one value suits all.
 pub(crate) const ALPHA: f64 = 1.0;
 /// Steps of the logistic fit.
 const MAX_STEPS: usize = 2000;
@@ -70,7 +70,8 @@ fn solve(gram: &mut [f64], b: &mut [f64]) -> Result<(), String> {
 /// Minimises mean cross-entropy plus `alpha / 2n |w|^2`; the intercept is not penalised.
 fn logistic(samples: &Samples) -> Dense {
     let (width, classes, rows) = (samples.width, samples.classes, samples.len() as f64);
-    // half the largest eigenvalue of X'X / n bounds the curvature; its trace bounds the eigenvalue, the 1 is the intercept's
+    // half the largest eigenvalue of X'X / n bounds the curvature; its trace bounds the eigenvalue, the 1 is the
+    // intercept's
     let norms: f64 = samples.inputs.iter().map(|x| x * x).sum::<f64>() / rows;
     let largest = largest_eigenvalue(samples).min(norms) + 1.0;
     let step = 1.0 / (0.5 * largest + ALPHA / rows);

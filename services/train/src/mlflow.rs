@@ -150,7 +150,7 @@ impl Tracking {
                 json!({"name": self.name, "version": version, "stage": stage, "archive_existing_versions": true});
             self.post("model-versions/transition-stage", &move_to)?;
         }
-        // last: whoever follows the alias finds everything in place
+        // last: when the alias moves, everything is in place
         if let Some(alias) = &self.alias {
             let alias = json!({"name": self.name, "alias": alias, "version": version});
             self.post("registered-models/alias", &alias)?;

@@ -149,7 +149,8 @@ fn stop_on_interrupt() -> Interrupter {
     stop
 }
 
-/// Everything needed to reproduce the model. It holds no time and no path, so that the same training writes the same folder.
+/// Everything needed to reproduce the model. It holds no time and no path, so that the same training writes the same
+/// folder.
 fn training(arguments: &TrainingArguments, table: &Dataset, target: &TargetValues, kept: ModelChoice) -> Value {
     let f = &arguments.fitting;
     let file = arguments.data.as_ref().map(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));

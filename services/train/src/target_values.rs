@@ -24,7 +24,8 @@ impl TargetValues {
     /// other numbers are numbers.
     ///
     /// # Errors
-    /// [`DatasetError`] for a value that does not fit the task, one value only, more than 100 classes, a class with one row.
+    /// [`DatasetError`] for a value that does not fit the task, one value only, more than 100 classes, a class with one
+    /// row.
     pub(crate) fn read(column: &DatasetColumn, task: Option<TaskChoice>) -> Result<Self, DatasetError> {
         let numbers: Result<Vec<f64>, DatasetError> = (0..column.values.len()).map(|i| number(column, i)).collect();
         let task = task.unwrap_or_else(|| match &numbers {

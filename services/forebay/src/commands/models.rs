@@ -46,8 +46,8 @@ enum Action {
     /// Load versions, answer their input examples and compare; exit code 1 if anything fails
     #[command(after_help = CHECK)]
     Check {
-        /// A model folder, a model file, a version of the registry, or a folder that is a registry; without one, every version of
-        /// the registry of the settings
+        /// A model folder, a model file, a version of the registry, or a folder that is a registry; without one, every
+        /// version of the registry of the settings
         #[arg(value_name = "FOLDER|FILE|models:/URI")]
         models: Vec<String>,
     },
@@ -150,7 +150,7 @@ fn show(settings: &ModelSettings, model: &str, version: Option<&str>, as_json: b
         name: model.to_owned(),
         requested: requested.map(str::to_owned),
     };
-    // a bare name is a model of the registry unless something of that name lies in this folder
+    // a bare name is a model of the registry unless something of that name is in this folder
     let target = match (model.parse::<ModelSource>(), version) {
         (Ok(target), None) => target,
         (Ok(target @ (ModelSource::Uri(_) | ModelSource::Named { .. })), Some(_)) => {

@@ -26,7 +26,7 @@ pub(crate) struct Predict {
     /// Version, alias or stage, if not the default one
     #[arg(long)]
     model_version: Option<String>,
-    /// Give up after so many milliseconds
+    /// Give up after this many milliseconds
     #[arg(long, default_value_t = 10_000)]
     timeout_ms: u64,
     /// File with an API key or a token, if the mesh asks for one; without it the variable FOREBAY_API_KEY is used

@@ -14,7 +14,7 @@ pub(crate) fn run(args: &SettingsArgs, kafka: bool, stages: Option<Stages>) -> E
         Err(code) => return code,
     };
     let stages = stages.unwrap_or_else(Stages::all);
-    // brokers that somebody set are meant to be used; the built-in default is not
+    // brokers that are set explicitly are meant to be used; the built-in default is not
     let named = opened.layers.origin("kafka.brokers").is_some_and(|origin| *origin != SettingOrigin::Default);
     let kafka = kafka || named || !stages.is_whole();
     launch(Process::all_in_one("forebay"), opened, async move |settings, host| {

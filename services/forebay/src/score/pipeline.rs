@@ -1,5 +1,5 @@
-//! One thread finds records, some threads score them, and the caller's thread writes the answers in order. The number of chunks in
-//! flight is bounded.
+//! One thread finds records, some threads score them, and the caller's thread writes the answers in order.
+//! The number of chunks in flight is bounded.
 
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
@@ -26,11 +26,11 @@ pub(crate) enum ScoreEnd {
     Broken(RowCounts, String),
 }
 
-/// Scores everything `source` has, `batch` rows at a time, on `threads` threads. `on_counts` is called with the counts after each
-/// piece of output.
+/// Scores everything `source` has, `batch` rows at a time, on `threads` threads. `on_counts` is called with the counts
+/// after each piece of output.
 ///
-/// Chunk `i` goes through thread `i % threads` and is taken from there, which keeps the order. A chunk is sent on before the
-/// reader waits for more input, so a slow pipe gets its answers line by line.
+/// Chunk `i` goes through thread `i % threads` and is taken from there, which keeps the order. A chunk is sent on
+/// before the reader waits for more input, so a slow pipe gets its answers line by line.
 pub(crate) fn run(
     source: RowSource,
     framing: Framing,

@@ -1,5 +1,5 @@
-//! Applies the rules and the model to a chunk. The rules are those of the mesh, so that a row which is refused there is refused
-//! here, with the same message.
+//! Applies the rules and the model to a chunk. The rules are those of the mesh, so that a row which is refused there is
+//! refused here, with the same message.
 
 use std::io::Write as _;
 
