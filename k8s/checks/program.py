@@ -59,6 +59,18 @@ def topics():
     return [(setting, name, product(expression)) for setting, name, expression in timed] + [(*names, "compacted") for names in compacted]
 
 
+def readers_and_writers():
+    """For each stage, the settings of the topics that it reads, and of those that it writes."""
+    text = read("shared/contract/src/edges.rs")
+    edges = re.findall(r'topic: (?:topic\(|Topic \{ setting: )"(\w+)".*?from: &\[(.*?)\],\s*to: &\[(.*?)\]', text, re.S)
+    reads, writes = {}, {}
+    for setting, writers, readers in edges:
+        for table, peers in ((reads, readers), (writes, writers)):
+            for stage in re.findall(r"\b[A-Z]{2,}\b", peers):
+                table.setdefault(stage.lower(), set()).add(setting)
+    return reads, writes
+
+
 def product(expression):
     """`14 * 24 * HOUR`, `HOUR / 12`"""
     value = 1

@@ -6,10 +6,7 @@ from rendering import config_of, name_of, of_kind, services, stage_of
 TOPICS = {name: (setting, retention) for setting, name, retention in program.topics()}
 INNER = {"requests", "features", "predict", "predictions", "results"}
 # Topics that a stage reads and writes, by setting.
-READS = {"ingestion": {"requests_in", "replies", "models"}, "preprocessing": {"requests", "models"}, "caching": {"features", "predictions", "models"},
-         "prediction": {"predict", "models"}, "publishing": {"results", "results_out"}}
-WRITES = {"ingestion": {"requests", "results", "dead_letters"}, "preprocessing": {"features", "results", "dead_letters"}, "caching": {"predict", "results", "dead_letters"},
-          "prediction": {"predictions", "results", "models", "dead_letters"}, "publishing": {"results_out", "replies", "dead_letters"}}
+READS, WRITES = program.readers_and_writers()
 GROUPS = {"ingestion": "inference-service"}
 
 
