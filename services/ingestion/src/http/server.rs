@@ -108,7 +108,7 @@ fn listen(
     let lifecycle = lifecycle.clone();
     let app = move || {
         // called on the thread of each worker as it starts; the task ends with the worker
-        actix_rt::spawn(lifecycle.heartbeat("http worker").beat_from_task());
+        actix_web::rt::spawn(lifecycle.heartbeat("http worker").beat_from_task());
         App::new().app_data(state.clone()).app_data(models.clone()).configure(routes).wrap(cors(&origins))
     };
     let server = HttpServer::new(app)

@@ -17,7 +17,7 @@ use crate::backoff::Backoff;
 use crate::{Permit, Permits};
 
 /// Interval between checks for permits when there are none.
-const PATIENCE: Duration = Duration::from_millis(5);
+const PERMIT_CHECK: Duration = Duration::from_millis(5);
 /// Interval between checks for messages to retry.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -145,7 +145,7 @@ impl<F: Fn(AmqpMessages) + Send + Sync + 'static> Running<F> {
             if permit.is_none() && phase == Phase::Taking {
                 permit = self.permits.try_take(1);
             }
-            let rest = if permit.is_none() && phase == Phase::Taking { PATIENCE } else { TICK };
+            let rest = if permit.is_none() && phase == Phase::Taking { PERMIT_CHECK } else { TICK };
             tokio::select! {
                 biased;
                 Some(first) = session.endings.recv() => {

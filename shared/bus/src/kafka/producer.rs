@@ -49,7 +49,7 @@ pub(crate) struct Sent {
     pub(crate) deadline_us: u64,
     pub(crate) spans: Vec<StageSpan>,
     pub(crate) attempts: u32,
-    /// Called when the deadline has passed or the broker will never take the record; without it the send goes on.
+    /// Called when the deadline has passed or the broker will never take the record; without it the send continues.
     pub(crate) undeliverable: Option<Undeliverable>,
 }
 

@@ -244,7 +244,7 @@ impl<I: Intake> Running<I> {
         self.ticked = Instant::now();
         self.store_moved();
         self.rewind_failed();
-        self.ask_for_rights();
+        self.refresh_metadata();
         let oldest = self.offsets.stalled();
         self.events.oldest(oldest);
         self.events.in_flight(self.permits.in_use());
@@ -258,10 +258,10 @@ impl<I: Intake> Running<I> {
 
     /// A member without access checks its topic only every 30 s; a request for the metadata of all topics makes it
     /// check at once.
-    fn ask_for_rights(&mut self) {
-        let Some(asked) = &mut self.forbidden else { return };
-        if asked.elapsed() > RETRY_ACCESS && self.offsets.assigned().is_empty() {
-            *asked = Instant::now();
+    fn refresh_metadata(&mut self) {
+        let Some(last_try) = &mut self.forbidden else { return };
+        if last_try.elapsed() > RETRY_ACCESS && self.offsets.assigned().is_empty() {
+            *last_try = Instant::now();
             if let Err(error) = self.consumer.fetch_metadata(None, RETRY_ACCESS) {
                 tracing::debug!(topic = &*self.topic, %error, "topics cannot be listed");
             }

@@ -158,7 +158,7 @@ impl KafkaSettings {
                 ("kafka.password", !self.password.is_empty()),
             ] {
                 if set {
-                    problems.add(key, format!("is set, but kafka.security_protocol is {protocol}: nobody logs in"));
+                    problems.add(key, format!("is set, but kafka.security_protocol is {protocol}: no client logs in"));
                 }
             }
             return;

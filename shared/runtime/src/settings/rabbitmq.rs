@@ -1,4 +1,4 @@
-//! Settings of the RabbitMQ door and of the answers that leave over RabbitMQ; both ends read one section.
+//! Settings of requests over RabbitMQ and of the answers that leave over RabbitMQ; both ends read one section.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub struct RabbitMqSettings {
     /// How long a message may wait in a declared queue; zero is for ever.
     #[serde(with = "duration")]
     pub message_ttl: Duration,
-    /// Of a declared queue; empty declares none.
+    /// Dead-letter exchange of a declared queue; empty declares none.
     pub dead_letter_exchange: String,
     /// Unacknowledged messages of one replica.
     pub prefetch: u16,
