@@ -96,7 +96,7 @@ fn run(test: impl Future<Output = ()>) {
 /// One question with the usual settings of these tests: a short pause of the breaker.
 const QUICK: [&str; 2] = ["redis.breaker_open=200ms", "redis.timeout=50ms"];
 
-/// Asks and tells whether it was answered from Redis. Whatever Redis does, it takes no longer than a look may.
+/// Sends a request and returns whether it was answered from Redis. It never takes longer than a lookup may.
 async fn hit(bench: &mut Bench, n: u8) -> bool {
     let before = bench.metric("forebay_cache_hits_total{level=\"redis\"}");
     let since = Instant::now();

@@ -1,4 +1,4 @@
-//! What a trace shows of this stage: one span for each item that says what the cache did, and the look into Redis below
+//! What a trace shows of this stage: one span for each item that says what the cache did, and the lookup in Redis below
 //! the spans of the requests that it serves.
 #![cfg(test)]
 

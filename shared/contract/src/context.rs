@@ -80,7 +80,7 @@ impl Context {
         Ok(Self { encoded, fields })
     }
 
-    /// The bytes that travel.
+    /// The encoded bytes, as they are sent.
     pub fn encoded(&self) -> &Bytes {
         &self.encoded
     }

@@ -1,5 +1,5 @@
-//! `POST /webhooks/mlflow` on the admin endpoint: an MLflow server says that its registry has changed, and whoever
-//! watches the registry looks at once. What the notice says of the change is not believed, only that there is one.
+//! `POST /webhooks/mlflow` on the admin endpoint: an MLflow server says that its registry has changed, and the
+//! watchers of the registry look at once. The notice only says that there is a change, its content is not used.
 //!
 //! Signed as MLflow signs (`mlflow/webhooks/delivery.py` and `constants.py` of MLflow 3.17, after the Standard Webhooks
 //! convention): `X-MLflow-Signature: v1,<base64 of HMAC-SHA-256(secret, "<delivery id>.<timestamp>.<body>")>`, with the

@@ -8,7 +8,7 @@ use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use tokio::sync::watch;
 
-use super::connection::{Address, Thread, say_once};
+use super::connection::{Address, Thread, log_once};
 use super::connection_status::ConnectionStatus;
 use super::declare::declare;
 use super::message::AmqpMessages;
@@ -86,7 +86,7 @@ struct Running<F> {
 
 impl<F: Fn(AmqpMessages) + Send + Sync + 'static> Running<F> {
     async fn run(mut self) {
-        let mut said = String::new();
+        let mut logged = String::new();
         while *self.phases.borrow() == Phase::Taking {
             let mut phases = self.phases.clone();
             let opened = tokio::select! {
@@ -95,14 +95,14 @@ impl<F: Fn(AmqpMessages) + Send + Sync + 'static> Running<F> {
             };
             let ended = match opened {
                 Ok(session) => {
-                    said.clear();
+                    logged.clear();
                     self.serve(session).await
                 }
                 Err(why) => Err(why),
             };
             let Err(why) = ended else { return };
             self.connection_status.lost(&why);
-            say_once(&mut said, &why);
+            log_once(&mut logged, &why);
             tokio::select! {
                 () = tokio::time::sleep(self.pause.next()) => {}
                 _ = phases.wait_for(|phase| *phase > Phase::Taking) => return,

@@ -82,7 +82,7 @@ impl AssignedConsumer {
         let assigned_consumer = Self { shared: Arc::clone(&shared) };
         let reader = Reader { shared, inlet, permits, advisory, dead_letters, heartbeat };
         let thread = std::thread::Builder::new()
-            .name(format!("follow {topic}").chars().take(15).collect())
+            .name(format!("assigned {topic}").chars().take(15).collect())
             .spawn(move || reader.run())
             .map_err(|error| KafkaError::ClientCreation(format!("assigned consumer thread: {error}")))?;
         Ok((assigned_consumer, thread))

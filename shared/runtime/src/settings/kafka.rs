@@ -212,7 +212,7 @@ impl KafkaSettings {
         }
     }
 
-    /// What Event Hubs would answer with a closed connection, told before it happens.
+    /// Reports at the start what Event Hubs would answer with a closed connection.
     fn check_event_hubs(&self, problems: &mut Problems) {
         for name in ["compression.type", "compression.codec"] {
             if let Some(value) = self.options.get(name)

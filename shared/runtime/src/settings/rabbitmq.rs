@@ -21,7 +21,7 @@ pub struct RabbitMqSettings {
     pub declare: bool,
     /// Levels of a declared queue; 0 declares one without priorities.
     pub max_priority: u8,
-    /// How long a message may wait in a declared queue; zero is for ever.
+    /// How long a message may wait in a declared queue; zero means forever.
     #[serde(with = "duration")]
     pub message_ttl: Duration,
     /// Dead-letter exchange of a declared queue; empty declares none.
@@ -30,7 +30,7 @@ pub struct RabbitMqSettings {
     pub prefetch: u16,
     /// Where results go besides `reply-to`; empty is nowhere.
     pub results_exchange: String,
-    /// With which routing key.
+    /// Routing key of results at that exchange.
     pub results_routing: String,
     /// PEM file of the authorities to trust instead of the system's; empty means the system's.
     pub ca_file: String,

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
 use super::{Counters, GiveUp, Job};
-use crate::amqp::connection::{Address, say_once};
+use crate::amqp::connection::{Address, log_once};
 use crate::amqp::connection_status::ConnectionStatus;
 use crate::amqp::message::Target;
 use crate::backoff::Backoff;
@@ -58,13 +58,13 @@ struct Session {
 
 impl Sender {
     pub(super) async fn run(mut self) {
-        let (mut said, mut pause) = (String::new(), Backoff::new());
+        let (mut logged, mut pause) = (String::new(), Backoff::new());
         loop {
             let ended = match self.open().await {
                 Ok(mut session) => {
                     self.connection_status.ready();
                     pause.reset();
-                    said.clear();
+                    logged.clear();
                     let ended = self.serve(&mut session).await;
                     // sent and not confirmed: it may have arrived or not, so it is sent again under the same message id
                     for job in std::mem::take(&mut session.open).into_values().rev() {
@@ -76,7 +76,7 @@ impl Sender {
             };
             let Err(why) = ended else { return };
             self.connection_status.lost(&why);
-            say_once(&mut said, &why);
+            log_once(&mut logged, &why);
             let rest = Instant::now() + pause.next();
             while Instant::now() < rest {
                 if self.gone() {

@@ -23,7 +23,7 @@ use crate::{Ack, EdgeEvents};
 /// What to do with a record that can never be delivered, or not before its deadline.
 pub(crate) type Undeliverable = Arc<dyn Fn(Vec<u8>, &str, bool, Ack) + Send + Sync>;
 
-/// What travels beside a record through librdkafka and comes back with its delivery report.
+/// What librdkafka carries beside a record and returns with its delivery report.
 pub(crate) struct Sent {
     pub(crate) ack: Ack,
     pub(crate) items: u64,
