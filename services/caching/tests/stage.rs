@@ -92,7 +92,7 @@ fn duplicates_of_one_batch_share_and_its_ack_waits_for_both_ways() {
         predicted.done();
         bench.land(1, score(1.0));
         let answers = bench.answered().await;
-        assert_eq!(answers.batch.items.len(), 9, "one batch for those who came in one");
+        assert_eq!(answers.batch.items.len(), 9, "one batch of answers for one batch of requests");
         request.pending();
         answers.done();
         request.expect(AckOutcome::Done).await;
@@ -308,7 +308,7 @@ fn the_second_level_answers_once_and_then_memory_does() {
         request.pending();
         batches.into_iter().for_each(|answers| _ = answers.done());
         request.expect(AckOutcome::Done).await;
-        assert_eq!(level.looks(), [2], "one look for the batch, one key for equal requests");
+        assert_eq!(level.looks(), [2], "one lookup for the batch, one key for equal requests");
         bench.submit(vec![item(features(1))]);
         bench.answered().await.done();
         assert_eq!(level.looks(), [2]);

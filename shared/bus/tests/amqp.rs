@@ -1,4 +1,4 @@
-//! RabbitMQ edges without a server: they say why, give up in time, and end on request.
+//! RabbitMQ edges without a server: they report why, give up in time, and end on request.
 #![cfg(test)]
 
 use std::net::TcpListener;

@@ -1,5 +1,5 @@
 //! `POST /webhooks/mlflow` on the admin endpoint: an MLflow server says that its registry has changed, and the
-//! watchers of the registry look at once. The notice only says that there is a change, its content is not used.
+//! watchers of the registry read it at once. The notice only says that there is a change, its content is not used.
 //!
 //! Signed as MLflow signs (`mlflow/webhooks/delivery.py` and `constants.py` of MLflow 3.17, after the Standard Webhooks
 //! convention): `X-MLflow-Signature: v1,<base64 of HMAC-SHA-256(secret, "<delivery id>.<timestamp>.<body>")>`, with the
@@ -59,7 +59,7 @@ struct Notice {
 }
 
 impl Webhook {
-    /// Notices wake those who listen to `wake`; with a `secret` only signed ones do.
+    /// Notices wake the listeners of `wake`; with a `secret` only signed ones do.
     pub(crate) fn new(notifier: Notifier, secret: Secret) -> Self {
         Self { notifier, secret }
     }

@@ -164,7 +164,7 @@ mod tests {
         assert!(replicas.sweep(late));
         assert!(!replicas.sweep(late));
         assert_eq!(replicas.take_dead(late), []);
-        assert!(replicas.take(state("a", 6), Some(late)), "who comes back is a change");
+        assert!(replicas.take(state("a", 6), Some(late)), "a replica that returns is a change");
 
         assert_eq!(replicas.take_dead(late + LONG_DEAD), [("m".to_owned(), "a".to_owned())]);
         assert_eq!(names(&replicas, late), ["own"]);

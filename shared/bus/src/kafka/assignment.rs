@@ -34,7 +34,7 @@ impl Assignment {
         let on_assigned = move |partitions: &[i32]| {
             for assigned_consumer in assigned.assigned_consumers.lock().iter() {
                 if let Err(error) = assigned_consumer.assign(partitions) {
-                    // advisory: requests that wait for these partitions are predicted after all
+                    // advisory: requests that wait for these partitions are predicted themselves
                     tracing::warn!(%error, "advisory topic cannot be assigned");
                 }
             }

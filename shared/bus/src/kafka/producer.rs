@@ -27,7 +27,7 @@ use crate::{Ack, EdgeEvents};
 /// A record for an outside topic.
 #[derive(Debug)]
 pub struct OutRecord {
-    /// Where to.
+    /// Topic that it is written to.
     pub topic: Arc<str>,
     /// Partition; `None` lets the partitioner choose by key.
     pub partition: Option<u32>,

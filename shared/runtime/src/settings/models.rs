@@ -19,7 +19,7 @@ pub struct ModelSettings {
     pub stage: String,
     /// Models of an MLflow server that are served beside `name`; `*` is all.
     pub serve: Vec<String>,
-    /// Time between two looks at the registry, before jitter.
+    /// Time between two reads of the registry, before jitter.
     #[serde(with = "duration")]
     pub refresh: Duration,
     /// Longest call of an MLflow server.
@@ -77,7 +77,7 @@ impl ModelSettings {
         }
     }
 
-    /// Longest time for which one look at the registry, or the load of one version, may block its thread: every file of
+    /// Longest time for which one read of the registry, or the load of one version, may block its thread: every file of
     /// a version takes `timeout`, and a second more for every MiB of the largest version; then it is checked and warmed
     /// up.
     pub fn longest_read(&self) -> Duration {

@@ -242,7 +242,7 @@ impl Reader {
 }
 
 /// Whether a record that was there at the start is from a replica long gone. Clocks differ, hence the wide margin;
-/// a replica that is alive after all sends its state again within a heartbeat.
+/// a replica that is alive sends its state again within a heartbeat.
 fn is_old(message: &BorrowedMessage<'_>) -> bool {
     let now_ms = i64::try_from(now_us() / 1000).unwrap_or(i64::MAX);
     let limit = i64::try_from(LONG_DEAD.as_millis()).unwrap_or(i64::MAX);
