@@ -4,9 +4,9 @@
 //! - [`system`]: what the stage takes and sends; `outlets.rs`: the edges it sends to
 //! - `actors/cache.rs`: the one actor, which owns everything below, so that nothing here takes a lock
 //! - `lookup.rs`: the path of a batch: hit, wait, L2 lookup, or prediction
-//! - `store.rs`: the way back: predictions are stored and answer those that wait
+//! - `store.rs`: predictions are stored and answer the requests that wait
 //! - `outgoing.rs`: the batches that leave, under the acknowledgement of those that arrived
-//! - `single_flight.rs`, `adaptive_timeout.rs`: who waits for whom, and for how long
+//! - `single_flight.rs`, `adaptive_timeout.rs`: which requests wait for which, and how long
 //! - `memory_cache.rs`: L1. `remote.rs`, `redis_cache.rs`, `redis_client.rs`: L2
 //! - `entry.rs`: what is stored; bytes from Redis are not trusted
 //! - `cache_policy.rs`, `settings.rs`, `metrics.rs`: where each model is cached, `[cache]` and `[redis]`, counters

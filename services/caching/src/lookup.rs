@@ -1,5 +1,5 @@
 //! The path of a batch through the cache, top to bottom: each item is answered from memory, waits for an equal item in
-//! flight, is looked up in the L2 cache, or goes on to prediction. `store.rs` is the way back.
+//! flight, is looked up in the L2 cache, or is sent to prediction. `store.rs` handles the predictions.
 //!
 //! Plain state with the clock passed in; the actor around it carries messages and runs the I/O.
 

@@ -82,8 +82,8 @@ fn invalid(key: &'static str, text: String) -> InvalidRedisSetting {
     InvalidRedisSetting { key, text }
 }
 
-/// Whether the server rejects this client, or this client the server's certificate. Waiting does not help; somebody has
-/// to change a setting.
+/// Whether the server rejects this client, or this client the server's certificate. Waiting does not help; a setting
+/// has to change.
 pub(crate) fn is_rejected(error: &RedisError) -> bool {
     let tls = error.is_io_error() && !error.is_timeout() && !error.is_connection_refusal();
     tls || error.kind() == ErrorKind::AuthenticationFailed

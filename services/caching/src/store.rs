@@ -1,4 +1,4 @@
-//! The way back: predictions are stored and answer those that wait for them. Also what ends a wait otherwise: time, a
+//! Predictions are stored and answer the requests that wait for them. Also what ends a wait otherwise: time, a
 //! failure, and partitions that move to another replica.
 
 use std::sync::Arc;

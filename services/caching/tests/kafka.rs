@@ -44,7 +44,7 @@ fn cached(item: &Item<Outcome>) -> f64 {
 
 #[test]
 #[ignore = "needs a real Kafka: FOREBAY_TEST_KAFKA"]
-fn one_of_equal_asks_is_predicted_and_the_prediction_serves_the_others() {
+fn one_of_equal_requests_is_predicted_and_the_prediction_serves_the_others() {
     actix_rt::System::new().block_on(async {
         let topics = format!("caching-test-{}", RequestId::random());
         let (settings, host) = process(&topics);
@@ -57,7 +57,7 @@ fn one_of_equal_asks_is_predicted_and_the_prediction_serves_the_others() {
         edges.consume(&PREDICT, inlet).unwrap();
         let (inlet, mut answered) = probe::acking_inlet::<Outcome>();
         edges.consume(&RESULTS, inlet).unwrap();
-        let asks = edges.outlet(&FEATURES);
+        let outlet = edges.outlet(&FEATURES);
         let predictions = edges.outlet(&PREDICTIONS);
         let since = Instant::now();
         while edges.partitions(&names.features).is_none() || edges.partitions(&names.predictions).is_none() {
@@ -67,11 +67,11 @@ fn one_of_equal_asks_is_predicted_and_the_prediction_serves_the_others() {
 
         let send = |items: Vec<Item<Features>>| {
             let (ack, ended) = Ended::new();
-            asks.send(Batch { batch_partition: 1, stages: Vec::new(), items }, ack);
+            outlet.send(Batch { batch_partition: 1, stages: Vec::new(), items }, ack);
             ended
         };
-        // The settings of a waiter's patience are short of a real broker's first round trip, so this asks until it is
-        // in time.
+        // A waiter's timeout is shorter than a real broker's first round trip, so the requests are repeated until one
+        // is in time.
         let mut key = 0;
         loop {
             key += 1;

@@ -61,7 +61,7 @@ impl Server {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+    fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         let mut connection = redis::Client::open(self.url()).unwrap().get_connection().unwrap();
         let mut command = redis::cmd(words[0]);
         words[1..].iter().for_each(|word| _ = command.arg(word));
@@ -96,13 +96,13 @@ fn run(test: impl Future<Output = ()>) {
 /// One question with the usual settings of these tests: a short pause of the breaker.
 const QUICK: [&str; 2] = ["redis.breaker_open=200ms", "redis.timeout=50ms"];
 
-/// Asks and tells whether it was answered from Redis. Whatever Redis does, it takes no longer than a look may.
+/// Sends a request and returns whether it was answered from Redis. It never takes longer than a lookup may.
 async fn hit(bench: &mut Bench, n: u8) -> bool {
     let before = bench.metric("forebay_cache_hits_total{level=\"redis\"}");
     let since = Instant::now();
-    let ask = bench.ask(vec![item(features(n))]);
+    let request = bench.submit(vec![item(features(n))]);
     bench.anything().await;
-    ask.expect(AckOutcome::Done).await;
+    request.expect(AckOutcome::Done).await;
     assert!(since.elapsed() < Duration::from_secs(1), "held up for {:?}", since.elapsed());
     bench.metric("forebay_cache_hits_total{level=\"redis\"}") > before
 }
@@ -110,14 +110,14 @@ async fn hit(bench: &mut Bench, n: u8) -> bool {
 /// Has `n` predicted until the stage has stored it: a store while Redis is away is left out.
 async fn store(bench: &Bench, server: &Server, n: u8) {
     let since = Instant::now();
-    while !server.ask::<bool>(&["EXISTS", &name(n)]) {
+    while !server.command::<bool>(&["EXISTS", &name(n)]) {
         bench.land(n, score(f64::from(n))).expect(AckOutcome::Done).await;
         assert!(since.elapsed() < LONG, "not stored");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Asks until Redis answers. Each try takes another key: memory may have the answer to one that was asked before.
+/// Sends requests until Redis answers. Each attempt takes another key: memory may hold the answer of an earlier one.
 async fn until_hit(bench: &mut Bench, keys: std::ops::Range<u8>) {
     for n in keys {
         if hit(bench, n).await {
@@ -125,7 +125,7 @@ async fn until_hit(bench: &mut Bench, keys: std::ops::Range<u8>) {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("redis is never asked again");
+    panic!("redis is never used again");
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn replicas_share_answers_and_entries_expire_around_the_ttl() {
         let mut other = Bench::redis(&server.url(), &QUICK);
         for n in 1..20 {
             store(&one, &server, n).await;
-            let ttl: i64 = server.ask(&["TTL", &name(n)]);
+            let ttl: i64 = server.command(&["TTL", &name(n)]);
             assert!((3239..=3960).contains(&ttl), "{ttl}");
         }
         until_hit(&mut other, 1..20).await;
@@ -152,7 +152,7 @@ fn an_entry_goes_after_its_ttl() {
         let bench = Bench::redis(&server.url(), &["cache.ttl=1s"]);
         store(&bench, &server, 1).await;
         let since = Instant::now();
-        while server.ask::<bool>(&["EXISTS", &name(1)]) {
+        while server.command::<bool>(&["EXISTS", &name(1)]) {
             assert!(since.elapsed() < LONG, "does not expire");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -167,7 +167,7 @@ fn a_slow_redis_is_bypassed_and_used_again() {
         server.fill(1..100);
         let mut bench = Bench::redis(&server.url(), &QUICK);
         until_hit(&mut bench, 1..20).await;
-        let _: () = server.ask(&["CLIENT", "PAUSE", "600", "ALL"]);
+        let _: () = server.command(&["CLIENT", "PAUSE", "600", "ALL"]);
         for n in 20..30 {
             assert!(!hit(&mut bench, n).await);
         }
@@ -234,13 +234,13 @@ fn a_redis_that_comes_later_is_used_then() {
 fn values_of_others_under_our_keys_are_misses() {
     run(async {
         let server = Server::running();
-        let _: () = server.ask(&["SET", &name(1), "not an entry"]);
-        let _: i64 = server.ask(&["LPUSH", &name(2), "a list"]);
-        let _: () = server.ask(&["SET", &name(3), &"x".repeat(100_000)]);
+        let _: () = server.command(&["SET", &name(1), "not an entry"]);
+        let _: i64 = server.command(&["LPUSH", &name(2), "a list"]);
+        let _: () = server.command(&["SET", &name(3), &"x".repeat(100_000)]);
         let mut bench = Bench::redis(&server.url(), &["redis.timeout=1s"]);
-        let ask = bench.ask((1..=3).map(|n| item(features(n))).collect());
+        let request = bench.submit((1..=3).map(|n| item(features(n))).collect());
         assert_eq!(bench.predicted().await.done(), 3);
-        ask.expect(AckOutcome::Done).await;
+        request.expect(AckOutcome::Done).await;
         assert_eq!(bench.metric("forebay_cache_corrupt_total"), 2.0);
     });
 }

@@ -1,5 +1,5 @@
-//! What a trace shows of this stage: one span for each item that says what the cache did, and the look into Redis below
-//! the spans of those for whom it was asked.
+//! What a trace shows of this stage: one span for each item that says what the cache did, and the lookup in Redis below
+//! the spans of the requests that it serves.
 #![cfg(test)]
 
 mod bench;
@@ -33,13 +33,13 @@ fn each_sampled_item_has_a_span_that_says_what_the_cache_did() {
         // a miss with a waiter, a hit of the second level, and one that is not sampled
         let items =
             vec![sampled_item(features(1)), sampled_item(features(1)), sampled_item(features(2)), item(features(3))];
-        let ask = bench.ask(items);
+        let request = bench.submit(items);
         bench.answered().await.done();
         bench.predicted().await.done();
         bench.land(1, score(4.0));
         bench.answered().await.done();
-        ask.expect(AckOutcome::Done).await;
-        bench.ask(vec![sampled_item(features(1))]);
+        request.expect(AckOutcome::Done).await;
+        bench.submit(vec![sampled_item(features(1))]);
         bench.answered().await.done();
         telemetry.flush(LONG).await;
     });
@@ -54,7 +54,7 @@ fn each_sampled_item_has_a_span_that_says_what_the_cache_did() {
     );
 
     let looks: Vec<&Span> = spans.iter().filter(|span| span.name == "redis").collect();
-    assert_eq!(looks.len(), 2, "for the sampled items that were asked for");
+    assert_eq!(looks.len(), 2, "for the sampled items that were looked up");
     for look in looks {
         assert_eq!(look.kind(), SpanKind::Client);
         let parent = stage.iter().find(|span| span.span_id == look.parent_span_id).expect("no parent");

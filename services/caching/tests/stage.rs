@@ -33,10 +33,10 @@ fn code(outcome: &Outcome) -> String {
 }
 
 #[test]
-fn an_answer_is_given_again_with_the_askers_own_labels() {
+fn a_cached_answer_carries_the_labels_of_the_new_request() {
     run(async {
         let mut bench = Bench::memory(&[]);
-        let first = bench.ask(vec![item(features(1))]);
+        let first = bench.submit(vec![item(features(1))]);
         bench.predicted().await.done();
         bench.land(1, score(4.5));
         first.expect(AckOutcome::Done).await;
@@ -44,7 +44,7 @@ fn an_answer_is_given_again_with_the_askers_own_labels() {
         let mut again = features(1);
         again.label = "Production".into();
         again.fallback_from = "v9".into();
-        let second = bench.ask(vec![item(again)]);
+        let second = bench.submit(vec![item(again)]);
         let answers = bench.answered().await;
         assert_eq!(cached(&answers.batch.items[0].payload), (4.5, "Production".into(), true));
         let Some(Answered::Answer(answer)) = &answers.batch.items[0].payload.result else { panic!() };
@@ -58,10 +58,10 @@ fn an_answer_is_given_again_with_the_askers_own_labels() {
 }
 
 #[test]
-fn a_hundred_equal_asks_are_one_inference() {
+fn a_hundred_equal_requests_are_one_inference() {
     run(async {
         let mut bench = Bench::memory(&[]);
-        let asks: Vec<_> = (0..100).map(|_| bench.ask(vec![item(features(1))])).collect();
+        let requests: Vec<_> = (0..100).map(|_| bench.submit(vec![item(features(1))])).collect();
         let predicted = bench.predicted().await;
         assert_eq!(predicted.batch.items.len(), 1);
         predicted.done();
@@ -71,8 +71,8 @@ fn a_hundred_equal_asks_are_one_inference() {
             assert_eq!(cached(&answers.batch.items[0].payload), (7.0, "v3".into(), true));
             answers.done();
         }
-        for ask in asks {
-            ask.expect(AckOutcome::Done).await;
+        for request in requests {
+            request.expect(AckOutcome::Done).await;
         }
         bench.nothing_more();
         assert_eq!(bench.metric("forebay_cache_waited_total"), 99.0);
@@ -86,16 +86,16 @@ fn duplicates_of_one_batch_share_and_its_ack_waits_for_both_ways() {
         let mut bench = Bench::memory(&[]);
         let mut items: Vec<_> = (0..10).map(|_| item(features(1))).collect();
         items.push(item(features(2)));
-        let ask = bench.ask(items);
+        let request = bench.submit(items);
         let predicted = bench.predicted().await;
         assert_eq!(predicted.batch.items.len(), 2);
         predicted.done();
         bench.land(1, score(1.0));
         let answers = bench.answered().await;
-        assert_eq!(answers.batch.items.len(), 9, "one batch for those who came in one");
-        ask.pending();
+        assert_eq!(answers.batch.items.len(), 9, "one batch of answers for one batch of requests");
+        request.pending();
         answers.done();
-        ask.expect(AckOutcome::Done).await;
+        request.expect(AckOutcome::Done).await;
     });
 }
 
@@ -103,11 +103,11 @@ fn duplicates_of_one_batch_share_and_its_ack_waits_for_both_ways() {
 fn a_nack_of_any_way_fails_the_delivery() {
     run(async {
         let mut bench = Bench::memory(&[]);
-        let ask = bench.ask(vec![item(features(1)), item(features(1))]);
+        let request = bench.submit(vec![item(features(1)), item(features(1))]);
         bench.predicted().await.done();
         bench.land(1, score(1.0));
         bench.answered().await.ack.nack();
-        ask.expect(AckOutcome::Failed).await;
+        request.expect(AckOutcome::Failed).await;
     });
 }
 
@@ -117,16 +117,16 @@ fn a_batch_that_parts_is_done_when_both_parts_are() {
         for (results, expected) in [(true, AckOutcome::Done), (false, AckOutcome::Failed)] {
             let mut bench = Bench::memory(&[]);
             bench.land(1, score(1.0));
-            let ask = bench.ask(vec![item(features(1)), item(features(2))]);
+            let request = bench.submit(vec![item(features(1)), item(features(2))]);
             bench.predicted().await.done();
             let answers = bench.answered().await;
-            ask.pending();
+            request.pending();
             if results {
                 answers.ack.ack()
             } else {
                 answers.ack.nack()
             }
-            ask.expect(expected).await;
+            request.expect(expected).await;
         }
     });
 }
@@ -135,19 +135,19 @@ fn a_batch_that_parts_is_done_when_both_parts_are() {
 fn a_failure_promotes_the_next_and_is_not_kept() {
     run(async {
         let mut bench = Bench::memory(&[]);
-        let asks: Vec<_> = (0..3).map(|_| bench.ask(vec![item(features(1))])).collect();
+        let requests: Vec<_> = (0..3).map(|_| bench.submit(vec![item(features(1))])).collect();
         bench.predicted().await.done();
         bench.land(1, failure("model_unavailable"));
         let promoted = bench.predicted().await;
         assert_eq!(promoted.batch.items.len(), 1);
         promoted.done();
-        asks[2].pending();
+        requests[2].pending();
         bench.land(1, score(2.0));
         let answers = bench.answered().await;
         assert_eq!(cached(&answers.batch.items[0].payload).0, 2.0);
         answers.done();
-        for ask in asks {
-            ask.expect(AckOutcome::Done).await;
+        for request in requests {
+            request.expect(AckOutcome::Done).await;
         }
     });
 }
@@ -156,14 +156,14 @@ fn a_failure_promotes_the_next_and_is_not_kept() {
 fn another_versions_answer_serves_nobody_who_waits() {
     run(async {
         let mut bench = Bench::memory(&[]);
-        let leader = bench.ask(vec![item(features(1))]);
-        let waiter = bench.ask(vec![item(features(1))]);
+        let leader = bench.submit(vec![item(features(1))]);
+        let waiter = bench.submit(vec![item(features(1))]);
         bench.predicted().await.done();
         bench.land_version(1, 1, score(2.0));
         bench.predicted().await.done();
         leader.expect(AckOutcome::Done).await;
         waiter.expect(AckOutcome::Done).await;
-        bench.ask(vec![item(features(1))]);
+        bench.submit(vec![item(features(1))]);
         bench.predicted().await.done();
     });
 }
@@ -172,8 +172,8 @@ fn another_versions_answer_serves_nobody_who_waits() {
 fn a_waiter_gives_up_and_goes_on_as_a_miss() {
     run(async {
         let mut bench = Bench::memory(&["cache.max_wait=50ms"]);
-        let leader = bench.ask(vec![item(features(1))]);
-        let waiter = bench.ask(vec![item(features(1))]);
+        let leader = bench.submit(vec![item(features(1))]);
+        let waiter = bench.submit(vec![item(features(1))]);
         bench.predicted().await.done();
         leader.expect(AckOutcome::Done).await;
         waiter.pending();
@@ -182,7 +182,7 @@ fn a_waiter_gives_up_and_goes_on_as_a_miss() {
         waiter.expect(AckOutcome::Done).await;
         assert_eq!(bench.metric("forebay_cache_gave_up_total"), 1.0);
         bench.land(1, score(1.0)); // too late for them, in time for the next
-        bench.ask(vec![item(features(1))]);
+        bench.submit(vec![item(features(1))]);
         bench.answered().await.done();
     });
 }
@@ -191,10 +191,10 @@ fn a_waiter_gives_up_and_goes_on_as_a_miss() {
 fn a_waiter_is_answered_when_its_deadline_passes() {
     run(async {
         let mut bench = Bench::memory(&["cache.max_wait=10s"]);
-        bench.ask(vec![item(features(1))]);
+        bench.submit(vec![item(features(1))]);
         bench.predicted().await.done();
         let since = std::time::Instant::now();
-        let hurried = bench.ask(vec![bench::item_within(features(1), Duration::from_millis(60))]);
+        let hurried = bench.submit(vec![bench::item_within(features(1), Duration::from_millis(60))]);
         let answers = bench.answered().await;
         assert!(since.elapsed() < Duration::from_secs(5), "not when its deadline passed: {:?}", since.elapsed());
         assert_eq!(code(&answers.batch.items[0].payload), "deadline_exceeded");
@@ -207,13 +207,13 @@ fn a_waiter_is_answered_when_its_deadline_passes() {
 fn an_item_that_comes_too_late_is_answered_and_its_neighbours_go_on() {
     run(async {
         let mut bench = Bench::memory(&[]);
-        let ask = bench.ask(vec![bench::item_within(features(1), Duration::ZERO), item(features(2))]);
+        let request = bench.submit(vec![bench::item_within(features(1), Duration::ZERO), item(features(2))]);
         let answers = bench.answered().await;
         assert_eq!(code(&answers.batch.items[0].payload), "deadline_exceeded");
         answers.done();
-        ask.pending();
+        request.pending();
         bench.predicted().await.done();
-        ask.expect(AckOutcome::Done).await;
+        request.expect(AckOutcome::Done).await;
     });
 }
 
@@ -221,10 +221,10 @@ fn an_item_that_comes_too_late_is_answered_and_its_neighbours_go_on() {
 fn off_shares_and_keeps_nothing() {
     run(async {
         let mut bench = Bench::memory(&["cache.models.m=off"]);
-        bench.ask((0..5).map(|_| item(features(1))).collect());
+        bench.submit((0..5).map(|_| item(features(1))).collect());
         assert_eq!(bench.predicted().await.done(), 5);
         bench.land(1, score(1.0));
-        bench.ask(vec![item(features(1))]);
+        bench.submit(vec![item(features(1))]);
         assert_eq!(bench.predicted().await.done(), 1);
     });
 }
@@ -235,9 +235,9 @@ fn a_key_of_another_length_is_served_and_shares_nothing() {
         let mut bench = Bench::memory(&[]);
         let mut odd = features(1);
         odd.key = bytes::Bytes::from_static(b"short");
-        let ask = bench.ask(vec![item(odd.clone()), item(odd)]);
+        let request = bench.submit(vec![item(odd.clone()), item(odd)]);
         assert_eq!(bench.predicted().await.done(), 2);
-        ask.expect(AckOutcome::Done).await;
+        request.expect(AckOutcome::Done).await;
     });
 }
 
@@ -245,23 +245,23 @@ fn a_key_of_another_length_is_served_and_shares_nothing() {
 fn released_waiters_go_on_as_misses() {
     run(async {
         let mut bench = Bench::memory(&["cache.max_wait=10s"]);
-        let asks: Vec<_> = (0..4).map(|_| bench.ask(vec![item(features(1))])).collect();
+        let requests: Vec<_> = (0..4).map(|_| bench.submit(vec![item(features(1))])).collect();
         bench.predicted().await.done();
         bench.inlets.release_all();
         for _ in 0..3 {
             bench.predicted().await.done();
         }
-        for ask in asks {
-            ask.expect(AckOutcome::Done).await;
+        for request in requests {
+            request.expect(AckOutcome::Done).await;
         }
     });
 }
 
 #[test]
-fn without_room_to_wait_askers_go_on() {
+fn without_room_to_wait_requests_are_forwarded() {
     run(async {
         let mut bench = Bench::memory(&["cache.waiters=1"]);
-        bench.ask((0..4).map(|_| item(features(1))).collect());
+        bench.submit((0..4).map(|_| item(features(1))).collect());
         assert_eq!(bench.predicted().await.done(), 3);
     });
 }
@@ -272,7 +272,7 @@ fn predictions_are_acked_at_once_and_dropped_when_too_many_wait() {
         let mut bench = Bench::memory(&["cache.pending_stores=0"]);
         bench.land(1, score(1.0)).expect(AckOutcome::Done).await;
         assert_eq!(bench.metric("forebay_cache_dropped_predictions_total"), 1.0);
-        bench.ask(vec![item(features(1))]);
+        bench.submit(vec![item(features(1))]);
         bench.predicted().await.done();
     });
 }
@@ -282,7 +282,7 @@ fn a_score_that_is_not_finite_is_not_kept() {
     run(async {
         let mut bench = Bench::memory(&[]);
         bench.land(1, score(f64::NAN));
-        bench.ask(vec![item(features(1))]);
+        bench.submit(vec![item(features(1))]);
         bench.predicted().await.done();
     });
 }
@@ -294,7 +294,7 @@ fn the_second_level_answers_once_and_then_memory_does() {
         let key = CacheKey([1; 32]);
         let level = Level::new(Says::Values(vec![(key, entry.encode(&key).unwrap())]));
         let mut bench = Bench::with(&level, &[]);
-        let ask = bench.ask(vec![item(features(1)), item(features(1)), item(features(2))]);
+        let request = bench.submit(vec![item(features(1)), item(features(1)), item(features(2))]);
         let (mut hits, mut batches) = (0, Vec::new());
         while hits < 2 {
             let answers = bench.answered().await;
@@ -305,11 +305,11 @@ fn the_second_level_answers_once_and_then_memory_does() {
         let predicted = bench.predicted().await;
         assert_eq!(predicted.batch.items.len(), 1);
         predicted.done();
-        ask.pending();
+        request.pending();
         batches.into_iter().for_each(|answers| _ = answers.done());
-        ask.expect(AckOutcome::Done).await;
-        assert_eq!(level.looks(), [2], "one look for the batch, one key for equal askers");
-        bench.ask(vec![item(features(1))]);
+        request.expect(AckOutcome::Done).await;
+        assert_eq!(level.looks(), [2], "one lookup for the batch, one key for equal requests");
+        bench.submit(vec![item(features(1))]);
         bench.answered().await.done();
         assert_eq!(level.looks(), [2]);
     });
@@ -338,8 +338,8 @@ fn a_second_level_that_says_nothing_holds_up_nobody() {
         let level = Level::new(Says::Nothing);
         let mut bench = Bench::with(&level, &["redis.timeout=100ms"]);
         bench.land(7, score(1.0));
-        let slow = bench.ask(vec![item(features(1))]);
-        let quick = bench.ask(vec![item(features(7))]);
+        let slow = bench.submit(vec![item(features(1))]);
+        let quick = bench.submit(vec![item(features(7))]);
         bench.answered().await.done();
         quick.expect(AckOutcome::Done).await;
         slow.pending();
@@ -354,7 +354,7 @@ fn a_broken_second_level_is_left_alone_and_tried_again() {
         let level = Level::new(Says::Error);
         let mut bench = Bench::with(&level, &["redis.breaker_failures=3", "redis.breaker_open=2s"]);
         for n in 0..20 {
-            bench.ask(vec![item(features(n))]);
+            bench.submit(vec![item(features(n))]);
             bench.predicted().await.done();
         }
         assert_eq!(level.looks().len(), 3);
@@ -362,7 +362,7 @@ fn a_broken_second_level_is_left_alone_and_tried_again() {
         assert_eq!(bench.metric("forebay_cache_bypassed_total{reason=\"open\"}"), 17.0);
         level.says(Says::Values(Vec::new()));
         for n in 100.. {
-            bench.ask(vec![item(features(n))]);
+            bench.submit(vec![item(features(n))]);
             bench.predicted().await.done();
             if level.looks().len() > 4 {
                 break;
@@ -385,9 +385,9 @@ fn corrupt_values_are_misses() {
         let values = vec![(one, moved), (two, old.encode(&two).unwrap()), (CacheKey([3; 32]), vec![0xff; 40])];
         let level = Level::new(Says::Values(values));
         let mut bench = Bench::with(&level, &[]);
-        let ask = bench.ask((1..=3).map(|n| item(features(n))).collect());
+        let request = bench.submit((1..=3).map(|n| item(features(n))).collect());
         assert_eq!(bench.predicted().await.done(), 3);
-        ask.expect(AckOutcome::Done).await;
+        request.expect(AckOutcome::Done).await;
         assert_eq!(bench.metric("forebay_cache_corrupt_total"), 3.0);
     });
 }
@@ -397,7 +397,7 @@ fn too_few_values_are_an_error_not_a_mix_up() {
     run(async {
         let level = Level::new(Says::TooFew);
         let mut bench = Bench::with(&level, &[]);
-        bench.ask((1..=3).map(|n| item(features(n))).collect());
+        bench.submit((1..=3).map(|n| item(features(n))).collect());
         assert_eq!(bench.predicted().await.done(), 3);
         assert_eq!(bench.metric("forebay_cache_redis_errors_total{reason=\"error\"}"), 1.0);
     });
@@ -413,12 +413,12 @@ fn every_item_leaves_exactly_once_whatever_prediction_does() {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (random >> 33) % below
         };
-        let (mut asks, mut sent) = (Vec::new(), 0);
+        let (mut requests, mut sent) = (Vec::new(), 0);
         let mut seen = std::collections::HashMap::new();
         for round in 0..200 {
             let items: Vec<_> = (0..=next(12)).map(|_| item(features(next(10) as u8))).collect();
             sent += items.len();
-            asks.push(bench.ask(items));
+            requests.push(bench.submit(items));
             match next(4) {
                 0 => _ = bench.land(next(10) as u8, failure("internal")),
                 1 => _ = bench.land_version(next(10) as u8, 1 + next(3) as u32, score(1.0)),
@@ -436,8 +436,8 @@ fn every_item_leaves_exactly_once_whatever_prediction_does() {
         }
         assert!(seen.values().all(|times| *times == 1));
         assert_eq!(seen.len(), sent);
-        for ask in asks {
-            ask.expect(AckOutcome::Done).await;
+        for request in requests {
+            request.expect(AckOutcome::Done).await;
         }
         bench.nothing_more();
     });
@@ -448,9 +448,9 @@ fn outcomes_carry_their_own_context() {
     run(async {
         let mut bench = Bench::memory(&[]);
         bench.land(1, score(1.0));
-        let asked: Vec<_> = (0..3).map(|_| item(features(1))).collect();
-        let ids: Vec<_> = asked.iter().map(|item| item.context.item()).collect();
-        bench.ask(asked);
+        let items: Vec<_> = (0..3).map(|_| item(features(1))).collect();
+        let ids: Vec<_> = items.iter().map(|item| item.context.item()).collect();
+        bench.submit(items);
         let answers = bench.answered().await;
         assert_eq!(answers.batch.items.iter().map(|item| item.context.item()).collect::<Vec<_>>(), ids);
         assert_eq!(outcome(&answers.batch.items[0]).0, 1.0);
@@ -488,7 +488,7 @@ fn a_handler_that_blocks_its_arbiter_fails_liveness_and_an_idle_one_does_not() {
         lifecycle.watch_stalls(STALL_AFTER).unwrap();
         tokio::time::sleep(STALL_AFTER + STALL_AFTER / 2).await;
         assert_eq!(lifecycle.stalled(), [""; 0], "an idle stage turns");
-        let _asked = bench.ask(vec![item(features(1))]);
+        let _request = bench.submit(vec![item(features(1))]);
         until(|| lifecycle.stalled() == ["cache"]).await;
         drop(open);
         until(|| lifecycle.is_alive()).await;

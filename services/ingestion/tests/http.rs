@@ -272,7 +272,7 @@ async fn other_paths_answer_with_json_too() {
     let models = get("/v1/models").await;
     assert_eq!((models.status, models.code().as_str()), (503, "unavailable"), "no replica has reported yet");
     assert_eq!(models.header("retry-after"), Some("1"));
-    mesh.directory.hear_view(ModelView { model: "m".into(), ..ModelView::default() });
+    mesh.directory.on_view(ModelView { model: "m".into(), ..ModelView::default() });
     let models = get("/v1/models").await;
     assert_eq!((models.status, models.json()["models"][0]["name"].as_str()), (200, Some("m")), "{models:?}");
 }

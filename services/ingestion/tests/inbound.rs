@@ -76,7 +76,7 @@ async fn bad_records_do_not_touch_their_neighbours() {
         })
         .collect();
     assert_eq!(codes, [("typo", "invalid_request"), ("cut", "invalid_request")]);
-    assert_eq!(mesh.letters.0.load(Ordering::SeqCst), 3);
+    assert_eq!(mesh.dead_letters.0.load(Ordering::SeqCst), 3);
     requests_ack.ack();
     results_ack.nack();
     assert_eq!(within(done).await, Ok(AckOutcome::Failed), "an unconfirmed error answer is not done");
@@ -87,7 +87,7 @@ async fn a_delivery_without_any_request_is_done_at_once() {
     let mesh = Mesh::start(&[]);
     assert_eq!(within(deliver(&mesh, vec![record(0, "{"), record(1, "x")])).await, Ok(AckOutcome::Done));
     assert_eq!(within(deliver(&mesh, vec![])).await, Ok(AckOutcome::Done));
-    assert_eq!(mesh.letters.0.load(Ordering::SeqCst), 2);
+    assert_eq!(mesh.dead_letters.0.load(Ordering::SeqCst), 2);
 }
 
 #[actix_rt::test]
@@ -137,7 +137,7 @@ async fn each_message_is_done_when_its_own_work_is_confirmed() {
     let (refused, results_ack) = within(mesh.results.recv()).await.unwrap();
     assert_eq!(refused.items.len(), 2, "a reply queue is answered, whatever was sent");
     assert_eq!(within(anonymous_done).await, Ok(AckOutcome::Done));
-    assert_eq!(mesh.letters.0.load(Ordering::SeqCst), 2);
+    assert_eq!(mesh.dead_letters.0.load(Ordering::SeqCst), 2);
     for done in [&mut good_done, &mut typo_done, &mut garbage_done] {
         assert!(done.try_recv().is_err(), "done before it was confirmed");
     }

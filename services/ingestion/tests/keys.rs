@@ -52,7 +52,7 @@ fn key() -> ApiKey {
     ApiKey::generate().unwrap()
 }
 
-async fn ask(server: std::net::SocketAddr, header: &str, body: &[u8]) -> Response {
+async fn predict_as(server: std::net::SocketAddr, header: &str, body: &[u8]) -> Response {
     let head = if header.is_empty() { PREDICT.to_owned() } else { format!("{PREDICT}\r\n{header}") };
     call(server, &head, body).await
 }
@@ -72,7 +72,7 @@ async fn only_a_valid_key_is_accepted() {
         format!("Authorization: Bearer {}", good.expose()),
         format!("authorization: bearer {}", good.expose()),
     ] {
-        let fine = ask(server, &header, ROW).await;
+        let fine = predict_as(server, &header, ROW).await;
         assert_eq!((fine.status, fine.json()["prediction"].as_f64()), (200, Some(3.0)), "{fine:?}");
     }
     let almost = format!("X-API-Key: {}x", &good.expose()[..good.expose().len() - 1]);
@@ -88,7 +88,7 @@ async fn only_a_valid_key_is_accepted() {
         (format!("{}\r\n{}", by_header(&good), by_header(&good)), "expected either"),
     ] {
         // without credentials a body is not even read
-        let refused = ask(server, &header, b"{").await;
+        let refused = predict_as(server, &header, b"{").await;
         assert_eq!((refused.status, refused.code().as_str()), (401, "unauthorized"), "{header}: {refused:?}");
         assert!(refused.body.contains(why), "{header}: {refused:?}");
         assert!(refused.header("www-authenticate").unwrap().starts_with("Bearer realm=\"forebay\""), "{refused:?}");
@@ -131,7 +131,7 @@ async fn every_documented_path_needs_credentials_and_the_document_does_not() {
     let good = key();
     let keys = Keys::of(&[("app", &good, "")]);
     let mesh = keys.mesh(&[]);
-    mesh.directory.hear_view(forebay_contract::ModelView { model: "m".into(), ..Default::default() });
+    mesh.directory.on_view(forebay_contract::ModelView { model: "m".into(), ..Default::default() });
     let server = mesh.serve().address;
     let document = call(server, "GET /openapi.json HTTP/1.1", b"").await;
     assert_eq!(document.status, 200);
@@ -160,15 +160,15 @@ async fn a_changed_file_is_reloaded_in_time() {
     let keys = Keys::of(&[("app", &one, "")]);
     let mesh = keys.mesh(&[]);
     let server = mesh.serve().address;
-    assert_eq!(ask(server, &by_header(&one), ROW).await.status, 200);
+    assert_eq!(predict_as(server, &by_header(&one), ROW).await.status, 200);
     keys.write(&[("app", &one, ""), ("new", &two, "")]);
-    until("the new key", async || ask(server, &by_header(&two), ROW).await.status == 200).await;
+    until("the new key", async || predict_as(server, &by_header(&two), ROW).await.status == 200).await;
     keys.replace("app sha256:broken");
     until("a failure", async || mesh.metric("forebay_auth_reload_failures_total{what=\"keys\"}") == Some(1.0)).await;
-    assert_eq!(ask(server, &by_header(&one), ROW).await.status, 200, "a broken file revokes nothing");
+    assert_eq!(predict_as(server, &by_header(&one), ROW).await.status, 200, "a broken file revokes nothing");
     keys.write(&[("new", &two, "")]);
-    until("the revocation", async || ask(server, &by_header(&one), ROW).await.status == 401).await;
-    assert_eq!(ask(server, &by_header(&two), ROW).await.status, 200);
+    until("the revocation", async || predict_as(server, &by_header(&one), ROW).await.status == 401).await;
+    assert_eq!(predict_as(server, &by_header(&two), ROW).await.status, 200);
 }
 
 #[actix_rt::test]
@@ -179,23 +179,23 @@ async fn rate_and_daily_rows_are_each_callers_own() {
     let keys = Keys::of(&lines);
     let mesh = keys.mesh(&["auth.rate=1000", "auth.daily_rows=1000"]);
     let server = mesh.serve().address;
-    assert_eq!(ask(server, &by_header(&slow), ROW).await.status, 200);
-    assert_eq!(ask(server, &by_header(&slow), ROW).await.status, 200);
-    let shed = mesh::shed(async || ask(server, &by_header(&slow), ROW).await).await;
+    assert_eq!(predict_as(server, &by_header(&slow), ROW).await.status, 200);
+    assert_eq!(predict_as(server, &by_header(&slow), ROW).await.status, 200);
+    let shed = mesh::shed(async || predict_as(server, &by_header(&slow), ROW).await).await;
     assert_eq!((shed.status, shed.code().as_str(), shed.header("retry-after")), (429, "overloaded", Some("1")));
     let head = format!("GET /v1/models HTTP/1.1\r\n{}", by_header(&slow));
     let models = mesh::shed(async || call(server, &head, b"").await).await;
     assert_eq!((models.status, models.header("retry-after")), (429, Some("1")), "one rate for all paths");
 
-    assert_eq!(ask(server, &by_header(&small), br#"{"features":[[1],[2],[3]]}"#).await.status, 200);
-    let over = ask(server, &by_header(&small), br#"{"features":[[1],[2],[3]]}"#).await;
+    assert_eq!(predict_as(server, &by_header(&small), br#"{"features":[[1],[2],[3]]}"#).await.status, 200);
+    let over = predict_as(server, &by_header(&small), br#"{"features":[[1],[2],[3]]}"#).await;
     assert_eq!((over.status, over.code().as_str()), (429, "overloaded"));
     assert!(over.body.contains("the daily limit of small (5)"), "{over:?}");
     let wait: u64 = over.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=86_400).contains(&wait), "until midnight: {wait}");
-    assert_eq!(ask(server, &by_header(&small), br#"{"features":[[1],[2]]}"#).await.status, 200, "what is left");
+    assert_eq!(predict_as(server, &by_header(&small), br#"{"features":[[1],[2]]}"#).await.status, 200, "what is left");
     for _ in 0..10 {
-        assert_eq!(ask(server, &by_header(&free), ROW).await.status, 200);
+        assert_eq!(predict_as(server, &by_header(&free), ROW).await.status, 200);
     }
     assert_eq!(mesh.metric("forebay_caller_limited_total{caller=\"slow\",limit=\"rate\"}"), Some(2.0));
     assert_eq!(mesh.metric("forebay_caller_limited_total{caller=\"small\",limit=\"daily_rows\"}"), Some(1.0));
@@ -214,12 +214,12 @@ async fn a_key_for_some_models_uses_and_sees_no_other() {
     let keys = Keys::of(&[("narrow", &narrow, "models=mine,too")]);
     let mesh = keys.mesh(&["models.name=main"]);
     for model in ["mine", "other"] {
-        mesh.directory.hear_view(forebay_contract::ModelView { model: model.into(), ..Default::default() });
+        mesh.directory.on_view(forebay_contract::ModelView { model: model.into(), ..Default::default() });
     }
     let server = mesh.serve().address;
-    assert_eq!(ask(server, &by_header(&narrow), br#"{"features":[1],"model":"mine"}"#).await.status, 200);
+    assert_eq!(predict_as(server, &by_header(&narrow), br#"{"features":[1],"model":"mine"}"#).await.status, 200);
     for body in [&br#"{"features":[1],"model":"other"}"#[..], br#"{"features":[1]}"#] {
-        let refused = ask(server, &by_header(&narrow), body).await;
+        let refused = predict_as(server, &by_header(&narrow), body).await;
         assert_eq!((refused.status, refused.code().as_str()), (403, "forbidden"), "{refused:?}");
     }
     let models = call(server, &format!("GET /v1/models HTTP/1.1\r\n{}", by_header(&narrow)), b"").await.json();

@@ -98,7 +98,7 @@ impl Client {
     }
 
     /// One prediction on a separate connection: the status line, or why there is none.
-    async fn ask(&self, server: SocketAddr) -> Result<String, String> {
+    async fn request(&self, server: SocketAddr) -> Result<String, String> {
         let config = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || exchange(config, server).map_err(|error| error.to_string())).await.unwrap()
     }
@@ -129,14 +129,18 @@ async fn clients_that_trust_the_authority_connect_over_tls() {
     let server = mesh.serve();
     assert!(server.secure && server.url().starts_with("https://127.0.0.1:"));
     let (client, server) = (Client::new(&ours, None), server.address);
-    assert_eq!(client.ask(server).await.as_deref(), Ok(OK));
+    assert_eq!(client.request(server).await.as_deref(), Ok(OK));
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        assert_eq!(Client::with(&ours, None, &[version]).ask(server).await.as_deref(), Ok(OK), "{version:?}");
+        assert_eq!(Client::with(&ours, None, &[version]).request(server).await.as_deref(), Ok(OK), "{version:?}");
     }
     let mut config = ClientConfig::clone(&client.0);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    assert_eq!(Client(Arc::new(config)).ask(server).await.as_deref(), Ok(OK), "HTTP/1.1 for clients that offer more");
-    let error = Client::new(&others, None).ask(server).await.unwrap_err();
+    assert_eq!(
+        Client(Arc::new(config)).request(server).await.as_deref(),
+        Ok(OK),
+        "HTTP/1.1 for clients that offer more"
+    );
+    let error = Client::new(&others, None).request(server).await.unwrap_err();
     assert!(error.contains("UnknownIssuer"), "{error}");
     let plain = tokio::task::spawn_blocking(move || {
         let mut socket = TcpStream::connect(server)?;
@@ -157,11 +161,11 @@ async fn only_certificates_of_the_client_authority_are_accepted() {
     files.write("clients.pem", &clients.0.pem());
     let mesh = files.mesh(true);
     let server = mesh.serve().address;
-    assert_eq!(Client::new(&ours, Some(&clients.issue("client"))).ask(server).await.as_deref(), Ok(OK));
+    assert_eq!(Client::new(&ours, Some(&clients.issue("client"))).request(server).await.as_deref(), Ok(OK));
     let stranger = Client::new(&ours, Some(&others.issue("client")));
     for (who, client) in [("no certificate", Client::new(&ours, None)), ("a stranger", stranger)] {
         for _ in 0..2 {
-            assert!(client.ask(server).await.is_err(), "{who}");
+            assert!(client.request(server).await.is_err(), "{who}");
         }
     }
 }
@@ -172,16 +176,16 @@ async fn certificates_that_change_are_used_by_new_connections() {
     let files = Files::new(&old.issue("localhost"));
     let mesh = files.mesh(false);
     let server = mesh.serve().address;
-    assert_eq!(Client::new(&old, None).ask(server).await.as_deref(), Ok(OK));
+    assert_eq!(Client::new(&old, None).request(server).await.as_deref(), Ok(OK));
     // half of a change: the key does not match the certificate
     let next = new.issue("localhost");
     files.write("cert.pem", &next.chain);
     let failures = "forebay_tls_reload_failures_total";
     until("a failure", async || mesh.metric(failures) == Some(1.0)).await;
-    assert_eq!(Client::new(&old, None).ask(server).await.as_deref(), Ok(OK), "the old pair stays in use");
+    assert_eq!(Client::new(&old, None).request(server).await.as_deref(), Ok(OK), "the old pair stays in use");
     files.write("key.pem", &next.key);
-    until("the new certificate", async || Client::new(&new, None).ask(server).await.as_deref() == Ok(OK)).await;
-    assert!(Client::new(&old, None).ask(server).await.is_err());
+    until("the new certificate", async || Client::new(&new, None).request(server).await.as_deref() == Ok(OK)).await;
+    assert!(Client::new(&old, None).request(server).await.is_err());
     // the default expiry of rcgen: the first day of the year 4096
     assert_eq!(mesh.metric("forebay_tls_certificate_expiry_timestamp_seconds"), Some(67_090_118_400.0));
 }
@@ -196,13 +200,13 @@ async fn an_authority_that_is_taken_out_ends_its_clients_sessions() {
     let clients = [&rustls::version::TLS12, &rustls::version::TLS13]
         .map(|version| Client::with(&ours, Some(&before.issue("client")), &[version]));
     for client in &clients {
-        assert_eq!(client.ask(server).await.as_deref(), Ok(OK));
+        assert_eq!(client.request(server).await.as_deref(), Ok(OK));
     }
     files.write("clients.pem", &after.0.pem());
     let fresh = Client::new(&ours, Some(&after.issue("client")));
-    until("the new authority", async || fresh.ask(server).await.as_deref() == Ok(OK)).await;
+    until("the new authority", async || fresh.request(server).await.as_deref() == Ok(OK)).await;
     for client in &clients {
-        assert!(client.ask(server).await.is_err(), "an earlier session must not be resumed");
+        assert!(client.request(server).await.is_err(), "an earlier session must not be resumed");
     }
 }
 

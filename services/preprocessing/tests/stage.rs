@@ -234,7 +234,7 @@ fn a_moved_stage_waits_for_every_replica_and_never_for_one_that_cannot() {
         let states = vec![has(2, LoadState::Ready), has(3, state), has(1, LoadState::Failed)];
         let at_ms = now_us();
         let model = "diabetes".to_owned();
-        probe.directory.hear(ReplicaState {
+        probe.directory.on_state(ReplicaState {
             replica: "another".into(),
             model,
             at_ms,

@@ -1,4 +1,4 @@
-//! The work of the stage: each outcome is deduplicated and sent where its origin asks for: to the result topic, over
+//! The work of the stage: each outcome is deduplicated and sent where its origin requests: to the result topic, over
 //! RabbitMQ, or to the replica that holds the HTTP connection.
 
 use std::sync::Arc;
@@ -191,7 +191,7 @@ impl Dispatcher {
         } else {
             let trace = trace_of(item);
             let trace_id = trace.trace_id_hex();
-            tracing::warn!(ask = %in_flight.id.request_id, %trace_id, "result dropped: there is no result topic");
+            tracing::warn!(id = %in_flight.id.request_id, %trace_id, "result dropped: there is no result topic");
         }
         self.tracker.settle(in_flight, AckOutcome::Done);
     }

@@ -177,7 +177,7 @@ mod tests {
         };
         let number = |value| scored(Score { value, ..Score::default() });
         let sampled = kafka(RequestId([1; 16])).client_request_id("req_1").sampled().row(2, 3).build();
-        let bare = http(RequestId([1; 16]), 3).build();
+        let bare = http(RequestId([1; 16]), 3).accepted_us(1_700_000_000_000_000).build();
         let failed = failure(ErrorCode::InvalidFeatures, "bmi \"is\" missing");
         let mut lines = Vec::new();
         for (context, outcome, us) in [

@@ -102,8 +102,8 @@ mod tests {
     use super::*;
     use forebay_contract::{Answer, Problem};
 
-    fn item(ask: u8) -> ItemId {
-        ItemId { request_id: RequestId([ask; 16]), row: 0 }
+    fn item(request: u8) -> ItemId {
+        ItemId { request_id: RequestId([request; 16]), row: 0 }
     }
 
     fn answer(version: u32) -> Outcome {

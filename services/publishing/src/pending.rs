@@ -30,7 +30,7 @@ pub(crate) struct BatchScope {
 impl std::fmt::Debug for BatchScope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BatchScope")
-            .field("travel", &self.batch_partition)
+            .field("batch_partition", &self.batch_partition)
             .field("stages", &self.stages)
             .finish_non_exhaustive()
     }

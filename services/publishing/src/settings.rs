@@ -48,7 +48,7 @@ pub enum TimestampFormat {
     Iso8601,
 }
 
-/// A window smaller than the work in flight would hold intake back for ever.
+/// A window smaller than the work in flight would hold intake back forever.
 const MIN_CAPACITY: usize = 1024;
 
 impl Settings {

@@ -133,19 +133,19 @@ impl SlowRequestReporter {
 /// Logs the request with the time it spent in each stage, for installations that keep no traces.
 fn log(context: &Context, failure: Option<&Failure>, stages: &[StageTime], end_us: u64) {
     let trace = TraceContext { trace_id: context.trace_id(), ..TraceContext::default() };
-    let (trace_id, ask, row, request_id) =
+    let (trace_id, id, row, request_id) =
         (trace.trace_id_hex(), context.request_id(), context.row(), context.client_request_id());
     let latency_ms = end_us.saturating_sub(context.accepted_us()) as f64 / 1e3;
     let stages = stage_times(context.accepted_us(), stages, end_us);
     // not `message`, which is the name of the log text
     let Some(Failure { code, message: reason }) = failure else {
-        return tracing::warn!(%trace_id, %ask, row, request_id, latency_ms, stages, "request was slow");
+        return tracing::warn!(%trace_id, %id, row, request_id, latency_ms, stages, "request was slow");
     };
     if ErrorCode::parse(code).status() < 500 {
         // the client's mistake: no warning
-        tracing::info!(%trace_id, %ask, row, request_id, code, reason, latency_ms, stages, "request was rejected");
+        tracing::info!(%trace_id, %id, row, request_id, code, reason, latency_ms, stages, "request was rejected");
     } else {
-        tracing::warn!(%trace_id, %ask, row, request_id, code, reason, latency_ms, stages, "request failed");
+        tracing::warn!(%trace_id, %id, row, request_id, code, reason, latency_ms, stages, "request failed");
     }
 }
 
@@ -171,7 +171,7 @@ fn stage_times(accepted_us: u64, stages: &[StageTime], end_us: u64) -> String {
 
 fn attributes(context: &Context) -> Vec<KeyValue> {
     let mut attributes = vec![
-        KeyValue::new("forebay.ask", context.request_id().to_string()),
+        KeyValue::new("forebay.request.id", context.request_id().to_string()),
         KeyValue::new("forebay.row", i64::from(context.row())),
         KeyValue::new("forebay.afterwards", true),
     ];

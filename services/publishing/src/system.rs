@@ -220,7 +220,7 @@ fn take_over_of_source(client: Client, host: &Host, rebuild: WindowRebuild) -> i
 }
 
 /// Reads which items were answered on `topic` since `since_ms`, in the partitions named or all. Blocks the thread for at
-/// most about ten seconds; a broker that is busy with a change of leaders is asked again.
+/// most about ten seconds; a broker that is busy with a change of leaders is called again.
 fn read_answered(client: &Client, topic: &str, partitions: &[u32], since_ms: i64, rebuild: &WindowRebuild) {
     let deadline = Instant::now() + READ;
     let mut ours = 0usize;

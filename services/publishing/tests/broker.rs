@@ -47,12 +47,12 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn items(asks: &[RequestId]) -> Vec<Item<Outcome>> {
-    asks.iter().map(|ask| kafka(*ask).item(answer(1.0))).collect()
+fn items(requests: &[RequestId]) -> Vec<Item<Outcome>> {
+    requests.iter().map(|request| kafka(*request).item(answer(1.0))).collect()
 }
 
-fn send(outlet: &Outlet<Outcome>, asks: &[RequestId]) {
-    asks.chunks(50).for_each(|asks| outlet.send(batch(items(asks)), Ack::none()));
+fn send(outlet: &Outlet<Outcome>, requests: &[RequestId]) {
+    requests.chunks(50).for_each(|requests| outlet.send(batch(items(requests)), Ack::none()));
 }
 
 #[test]
@@ -75,14 +75,14 @@ fn copies_are_answered_once_across_a_take_over() {
                 timestamp: TimestampFormat::Auto,
             },
         };
-        let asks: Vec<_> = (0..300).map(|_| RequestId::random()).collect();
+        let requests: Vec<_> = (0..300).map(|_| RequestId::random()).collect();
         let first = run(results(), host.clone()).await.unwrap();
-        send(&outlet, &asks);
-        send(&outlet, &asks);
+        send(&outlet, &requests);
+        send(&outlet, &requests);
         until("300 results", || answered(&feeder, &names.results_out).len() == 300).await;
         first.drain().await;
         let second = run(results(), host.clone()).await.unwrap();
-        send(&outlet, &asks);
+        send(&outlet, &requests);
         let last = RequestId::random();
         send(&outlet, &[last]);
         until("the last result", || answered(&feeder, &names.results_out).contains_key(&(last, 0))).await;

@@ -74,13 +74,13 @@ fn a_sampled_item_has_its_span_until_the_report_and_one_for_the_send() {
 }
 
 #[test]
-fn a_failed_item_that_was_not_sampled_has_its_story_told_by_every_stage() {
+fn a_failed_item_that_was_not_sampled_has_spans_of_every_stage() {
     let item = kafka(RequestId([1; 16])).item(failure(ErrorCode::ModelUnavailable, "every version is open"));
     let (mut spans, _) = spans_of(item);
     spans.sort_by_key(|(_, span)| span.start_time_unix_nano);
-    let told: Vec<_> = spans.iter().map(|(service, span)| (service.as_str(), span.name.as_str())).collect();
+    let found: Vec<_> = spans.iter().map(|(service, span)| (service.as_str(), span.name.as_str())).collect();
     assert_eq!(
-        told,
+        found,
         [
             ("forebay-ingestion", "process inference-requests"),
             ("forebay-prediction", "process forebay.predict"),

@@ -21,7 +21,7 @@ use forebay_testkit::{amqp, answer, failure, http, kafka, probe, results as batc
 use serde_json::Value;
 
 const LONG: Duration = Duration::from_secs(10);
-const ASK: RequestId = RequestId([1; 16]);
+const REQUEST: RequestId = RequestId([1; 16]);
 const OTHER: RequestId = RequestId([2; 16]);
 const LAST: RequestId = RequestId([9; 16]);
 
@@ -117,9 +117,9 @@ fn code_of(item: &Item<Outcome>) -> &str {
 }
 
 #[test]
-fn a_kafka_ask_becomes_a_record_and_is_acked_by_its_report() {
+fn a_kafka_request_becomes_a_record_and_is_acked_by_its_report() {
     let bench = bench(defaults(), &[]);
-    let mut item = kafka(ASK).client_request_id("req_1").sampled().item(answer(150.0));
+    let mut item = kafka(REQUEST).client_request_id("req_1").sampled().item(answer(150.0));
     item.parent_span = 0xABCD;
     let id = item.context.item();
     let report = bench.deliver(vec![item]);
@@ -141,7 +141,7 @@ fn a_kafka_ask_becomes_a_record_and_is_acked_by_its_report() {
 #[test]
 fn a_copy_waits_for_the_first_report_and_is_then_silent() {
     let bench = bench(defaults(), &[]);
-    let item = || kafka(ASK).item(answer(1.0));
+    let item = || kafka(REQUEST).item(answer(1.0));
     let first = bench.deliver(vec![item()]);
     let second = bench.deliver(vec![item(), item()]);
     let other = bench.deliver(vec![kafka(OTHER).item(answer(2.0))]);
@@ -163,10 +163,10 @@ fn a_copy_waits_for_the_first_report_and_is_then_silent() {
 #[test]
 fn a_failed_report_nacks_the_first_and_lets_the_next_copy_through() {
     let bench = bench(defaults(), &[]);
-    let first = bench.deliver(vec![kafka(ASK).item(answer(1.0))]);
+    let first = bench.deliver(vec![kafka(REQUEST).item(answer(1.0))]);
     let (_, _, ack) = bench.record();
-    let second = bench.deliver(vec![kafka(ASK).item(answer(1.0))]);
-    let third = bench.deliver(vec![kafka(ASK).item(answer(1.0))]);
+    let second = bench.deliver(vec![kafka(REQUEST).item(answer(1.0))]);
+    let third = bench.deliver(vec![kafka(REQUEST).item(answer(1.0))]);
     ack.nack();
     assert_eq!(first.recv_timeout(LONG), Ok(AckOutcome::Failed));
     let (_, _, ack) = bench.record();
@@ -180,7 +180,8 @@ fn a_failed_report_nacks_the_first_and_lets_the_next_copy_through() {
 #[test]
 fn a_delivery_is_done_when_all_its_items_are() {
     let bench = bench(defaults(), &[]);
-    let report = bench.deliver(vec![kafka(ASK).row(0, 2).item(answer(1.0)), kafka(ASK).row(1, 2).item(answer(2.0))]);
+    let report =
+        bench.deliver(vec![kafka(REQUEST).row(0, 2).item(answer(1.0)), kafka(REQUEST).row(1, 2).item(answer(2.0))]);
     let (one, _, first) = bench.record();
     let (two, _, second) = bench.record();
     assert_eq!((&one["row"], &two["row"]), (&0.into(), &1.into()));
@@ -189,7 +190,8 @@ fn a_delivery_is_done_when_all_its_items_are() {
     second.nack();
     assert_eq!(report.recv_timeout(LONG), Ok(AckOutcome::Failed));
     // read again: the row that arrived is silent, the other one is sent
-    let again = bench.deliver(vec![kafka(ASK).row(0, 2).item(answer(1.0)), kafka(ASK).row(1, 2).item(answer(2.0))]);
+    let again =
+        bench.deliver(vec![kafka(REQUEST).row(0, 2).item(answer(1.0)), kafka(REQUEST).row(1, 2).item(answer(2.0))]);
     let (json, _, ack) = bench.record();
     assert_eq!(json["row"], 1);
     ack.ack();
@@ -200,7 +202,7 @@ fn a_delivery_is_done_when_all_its_items_are() {
 #[test]
 fn http_callers_are_replied_to_in_one_batch_and_replays_are_silent() {
     let bench = bench(defaults(), &[]);
-    let items = || vec![http(ASK, 1).row(0, 2).item(answer(1.0)), http(ASK, 1).row(1, 2).item(answer(2.0))];
+    let items = || vec![http(REQUEST, 1).row(0, 2).item(answer(1.0)), http(REQUEST, 1).row(1, 2).item(answer(2.0))];
     let report = bench.deliver(items());
     let (batch, ack) = bench.reply();
     assert_eq!(batch.items.iter().map(value_of).collect::<Vec<_>>(), [1.0, 2.0]);
@@ -214,9 +216,9 @@ fn http_callers_are_replied_to_in_one_batch_and_replays_are_silent() {
 }
 
 #[test]
-fn results_of_http_asks_go_outside_as_well_when_so_set() {
+fn results_of_http_requests_go_outside_as_well_when_so_set() {
     let bench = bench(ResultSettings { also_http: true, ..defaults() }, &[]);
-    let report = bench.deliver(vec![http(ASK, 1).item(answer(1.0))]);
+    let report = bench.deliver(vec![http(REQUEST, 1).item(answer(1.0))]);
     let (json, record, recorded) = bench.record();
     assert_eq!(json["prediction"], 1.0);
     assert!(record.headers.contains(&(ORIGIN_HEADER, b"http".to_vec())));
@@ -230,10 +232,10 @@ fn results_of_http_asks_go_outside_as_well_when_so_set() {
 #[test]
 fn the_same_key_and_payload_get_the_same_answer_and_nothing_new_goes_outside() {
     let bench = bench(ResultSettings { also_http: true, ..defaults() }, &[]);
-    let first = bench.deliver(vec![http(ASK, 1).idempotent([7; 16]).item(answer(1.0))]);
+    let first = bench.deliver(vec![http(REQUEST, 1).idempotent([7; 16]).item(answer(1.0))]);
     let (_, recorded) = bench.records.recv_timeout(LONG).unwrap();
     let (_, replied) = bench.reply();
-    let early = bench.deliver(vec![http(ASK, 2).idempotent([7; 16]).item(answer(5.0))]);
+    let early = bench.deliver(vec![http(REQUEST, 2).idempotent([7; 16]).item(answer(5.0))]);
     recorded.ack();
     replied.ack();
     done(&first);
@@ -242,7 +244,7 @@ fn the_same_key_and_payload_get_the_same_answer_and_nothing_new_goes_outside() {
     assert_eq!(batch.items[0].context.reply_partition(), Some(2));
     ack.ack();
     done(&early);
-    let late = bench.deliver(vec![http(ASK, 3).idempotent([7; 16]).item(answer(6.0))]);
+    let late = bench.deliver(vec![http(REQUEST, 3).idempotent([7; 16]).item(answer(6.0))]);
     let (batch, ack) = bench.reply();
     assert_eq!(value_of(&batch.items[0]), 1.0);
     assert_eq!(batch.items[0].context.reply_partition(), Some(3));
@@ -255,15 +257,15 @@ fn the_same_key_and_payload_get_the_same_answer_and_nothing_new_goes_outside() {
 #[test]
 fn the_same_key_with_another_payload_is_a_conflict() {
     let bench = bench(defaults(), &[]);
-    let first = bench.deliver(vec![http(ASK, 1).idempotent([7; 16]).item(answer(1.0))]);
+    let first = bench.deliver(vec![http(REQUEST, 1).idempotent([7; 16]).item(answer(1.0))]);
     let (_, ack) = bench.reply();
-    // before and after the first is settled, and for a row the first ask did not have
+    // before and after the first is settled, and for a row the first request did not have
     for (row, settled) in [(0, None), (1, Some(ack))] {
         if let Some(ack) = settled {
             ack.ack();
             done(&first);
         }
-        let other = bench.deliver(vec![http(ASK, 2).row(row, 2).idempotent([8; 16]).item(answer(2.0))]);
+        let other = bench.deliver(vec![http(REQUEST, 2).row(row, 2).idempotent([8; 16]).item(answer(2.0))]);
         let (batch, ack) = bench.reply();
         assert_eq!(code_of(&batch.items[0]), "idempotency_conflict");
         ack.ack();
@@ -297,7 +299,7 @@ fn a_full_window_holds_intake_back_until_ids_go() {
 #[test]
 fn what_an_earlier_owner_answered_is_silent() {
     let bench = bench(defaults(), &[]);
-    let item = kafka(ASK).item(answer(1.0));
+    let item = kafka(REQUEST).item(answer(1.0));
     assert!(bench.stage.rebuild.header(&request_id_header(item.context.item())));
     assert!(!bench.stage.rebuild.header(b"not ours"));
     done(&bench.deliver(vec![item]));
@@ -308,7 +310,7 @@ fn what_an_earlier_owner_answered_is_silent() {
 fn errors_can_be_kept_off_the_topic_but_not_from_callers() {
     let bench = bench(ResultSettings { errors: ErrorResults::Omit, ..defaults() }, &[]);
     let broken = || failure(ErrorCode::InvalidFeatures, "bmi is missing");
-    done(&bench.deliver(vec![kafka(ASK).item(broken())]));
+    done(&bench.deliver(vec![kafka(REQUEST).item(broken())]));
     let report = bench.deliver(vec![http(OTHER, 0).item(broken())]);
     let (batch, ack) = bench.reply();
     assert_eq!(code_of(&batch.items[0]), "invalid_features");
@@ -323,7 +325,7 @@ fn errors_can_be_kept_off_the_topic_but_not_from_callers() {
 fn a_late_answer_is_an_error_and_a_late_error_keeps_its_code() {
     let bench = bench(defaults(), &[]);
     let report = bench.deliver(vec![
-        kafka(ASK).expired().item(answer(1.0)),
+        kafka(REQUEST).expired().item(answer(1.0)),
         kafka(OTHER).expired().item(failure(ErrorCode::UnknownModel, "no model x")),
     ]);
     for code in ["deadline_exceeded", "unknown_model"] {
@@ -342,7 +344,7 @@ fn without_an_outside_topic_kafka_results_are_done_and_replies_work() {
     let outlets = Outlets { result_topic: None, amqp_replies: None, replies: reply };
     let stage = stage(&Settings { results: defaults() }, &settings(&[]).host(), &arbiter.handle(), outlets);
     let (ack, report) = probe::ack();
-    let items = vec![kafka(ASK).item(answer(1.0)), http(OTHER, 0).item(answer(2.0))];
+    let items = vec![kafka(REQUEST).item(answer(1.0)), http(OTHER, 0).item(answer(2.0))];
     stage.inlet.deliver(Delivery { payload: batch(items), ack });
     let (_, ack): (Batch<Outcome>, Ack) = replies.recv_timeout(LONG).unwrap();
     ack.ack();
@@ -358,26 +360,26 @@ fn with_amqp(results: ResultSettings, exchange: Option<&str>) -> (Bench, Receive
 }
 
 #[test]
-fn an_amqp_ask_is_answered_at_its_queue_and_done_with_the_confirm() {
+fn an_amqp_request_is_answered_at_its_queue_and_done_with_the_confirm() {
     let (bench, answers) = with_amqp(defaults(), None);
-    let report = bench.deliver(vec![amqp(ASK, "answers", "c1").client_request_id("r").item(answer(150.0))]);
+    let report = bench.deliver(vec![amqp(REQUEST, "answers", "c1").client_request_id("r").item(answer(150.0))]);
     let (sent, ack) = answers.recv_timeout(LONG).unwrap();
     assert_eq!((&sent.target, sent.correlation_id.as_deref()), (&Target::ReplyTo("answers".into()), Some("c1")));
-    assert_eq!(sent.message_id, format!("{ASK}-0"));
+    assert_eq!(sent.message_id, format!("{REQUEST}-0"));
     let json: Value = serde_json::from_slice(&sent.payload).unwrap();
     assert_eq!((&json["prediction"], &json["request_id"]), (&150.0.into(), &"r".into()));
     assert!(report.try_recv().is_err(), "done before the confirm");
     ack.ack();
     done(&report);
-    done(&bench.deliver(vec![amqp(ASK, "answers", "c1").item(answer(150.0))]));
+    done(&bench.deliver(vec![amqp(REQUEST, "answers", "c1").item(answer(150.0))]));
     bench.nothing_more_was_sent();
     assert!(answers.try_recv().is_err(), "a copy was sent");
 }
 
 #[test]
-fn an_amqp_ask_may_go_to_an_exchange_and_the_topic_as_well_and_waits_for_all() {
+fn an_amqp_request_may_go_to_an_exchange_and_the_topic_as_well_and_waits_for_all() {
     let (bench, answers) = with_amqp(ResultSettings { also_http: true, ..defaults() }, Some("results"));
-    let report = bench.deliver(vec![amqp(ASK, "answers", "").item(answer(1.0))]);
+    let report = bench.deliver(vec![amqp(REQUEST, "answers", "").item(answer(1.0))]);
     let (json, record, recorded) = bench.record();
     assert_eq!(json["prediction"], 1.0);
     assert!(record.headers.contains(&(ORIGIN_HEADER, b"amqp".to_vec())));
@@ -393,9 +395,9 @@ fn an_amqp_ask_may_go_to_an_exchange_and_the_topic_as_well_and_waits_for_all() {
 }
 
 #[test]
-fn an_amqp_ask_that_names_no_queue_goes_to_the_topic() {
+fn an_amqp_request_that_names_no_queue_goes_to_the_topic() {
     let (bench, answers) = with_amqp(defaults(), None);
-    let report = bench.deliver(vec![amqp(ASK, "", "c").item(answer(1.0))]);
+    let report = bench.deliver(vec![amqp(REQUEST, "", "c").item(answer(1.0))]);
     let (_, _, ack) = bench.record();
     ack.ack();
     done(&report);
@@ -406,7 +408,7 @@ fn an_amqp_ask_that_names_no_queue_goes_to_the_topic() {
 fn errors_kept_off_the_topic_reach_the_queue_that_waits_and_not_the_exchange() {
     let (bench, answers) = with_amqp(ResultSettings { errors: ErrorResults::Omit, ..defaults() }, Some("results"));
     let report = bench.deliver(vec![
-        amqp(ASK, "answers", "c").item(failure(ErrorCode::InvalidFeatures, "bmi is missing")),
+        amqp(REQUEST, "answers", "c").item(failure(ErrorCode::InvalidFeatures, "bmi is missing")),
         amqp(OTHER, "", "").item(failure(ErrorCode::InvalidFeatures, "bmi is missing")),
     ]);
     let (sent, ack) = answers.recv_timeout(LONG).unwrap();

@@ -1,4 +1,4 @@
-//! The acknowledgement travels with the work.
+//! The acknowledgement of a record, carried by the work that the record caused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -82,7 +82,7 @@ struct Inner {
 pub struct ModelDirectory(Arc<Inner>);
 
 impl ModelDirectory {
-    /// A board that only this process writes. `replica` names the process to others:
+    /// A directory that only this process writes. `replica` names the process to others:
     /// [`forebay_runtime::Host::replica`].
     pub fn new(replica: &str) -> Self {
         Self::expiring(replica, EXPIRY)
@@ -197,13 +197,13 @@ impl ModelDirectory {
     }
 
     /// Stores a view that another process published. The newer of two counts, in whichever order they arrive.
-    pub fn hear_view(&self, view: ModelView) {
-        let changed = self.0.state.lock().views.hear(view);
+    pub fn on_view(&self, view: ModelView) {
+        let changed = self.0.state.lock().views.on_view(view);
         self.notify(changed);
     }
 
     /// Stores the state of another replica, which arrived now.
-    pub fn hear(&self, state: ReplicaState) {
+    pub fn on_state(&self, state: ReplicaState) {
         let own = state.replica == self.0.replica;
         let changed = !own && self.0.state.lock().replicas.take(state, Some(Instant::now()));
         self.notify(changed);

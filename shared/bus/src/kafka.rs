@@ -1,7 +1,7 @@
 //! Kafka edges.
 //!
 //! - [`Edges`]: the Kafka edges of one stage, opened from settings, drained in order
-//! - `assignment`: the partitions of a source, for its followers
+//! - `assignment`: the partitions of a source, for its assigned consumers
 //! - `source`: a group consumer on its own thread; permits before records, a watermark behind acks
 //! - `assigned_consumer`: a consumer without a group, for replies and advisory messages
 //! - `producer`: one producer per stage; acks on the delivery report, retries until a deadline

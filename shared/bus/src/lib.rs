@@ -1,7 +1,7 @@
 //! Edges between stages: at-least-once delivery over Kafka or memory. A stage cannot tell which.
 //!
 //! # Layout
-//! - [`Ack`], [`Delivery`]: the acknowledgement travels with the work; dropped unanswered it counts as a nack
+//! - [`Ack`], [`Delivery`]: the acknowledgement is carried by the work; dropped unanswered it counts as a nack
 //! - [`Permits`]: bounds on unfinished work, taken before a record is
 //! - [`Outlet`], [`Inlet`]: where a stage sends and receives; memory or Kafka behind the same type
 //! - [`StageScope`]: what every stage does with every batch

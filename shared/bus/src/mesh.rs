@@ -115,7 +115,7 @@ impl Mesh {
         }
         match edge.spec().kind {
             // from here on it follows the stage's source, which starts later
-            Kind::Advisory => self.edges(stage)?.follow_assignment(edge, inlet),
+            Kind::Advisory => self.edges(stage)?.consume_assigned(edge, inlet),
             Kind::Work => {
                 self.sources.add(stage, edge.spec(), move |edges| edges.consume(edge, inlet));
                 Ok(())
@@ -232,7 +232,7 @@ impl Mesh {
             return Err(StartError::failed("no stage that runs here reads the model directory"));
         };
         if self.kafka {
-            self.edges(stage)?.follow_directory(&directory, MODELS.is_written_by(stage))?;
+            self.edges(stage)?.sync_directory(&directory, MODELS.is_written_by(stage))?;
         }
         self.directory = Some(directory.clone());
         Ok(directory)

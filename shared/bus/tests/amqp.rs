@@ -1,4 +1,4 @@
-//! RabbitMQ edges without a server: they say why, give up in time, and end when they are told to.
+//! RabbitMQ edges without a server: they report why, give up in time, and end on request.
 #![cfg(test)]
 
 use std::net::TcpListener;
@@ -18,7 +18,7 @@ fn host(url: &str) -> Host {
     settings(&[]).flags(&[url]).host()
 }
 
-/// Nobody listens there.
+/// No server listens there.
 fn nowhere() -> String {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     format!("rabbitmq.url=amqp://user:secret-word@{address}/%2f")

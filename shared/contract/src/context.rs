@@ -73,12 +73,14 @@ impl Context {
         let sound = fields.request_id.len() == 16 && fields.trace_id.len() == 16 && fields.row < fields.rows.max(1);
         if !sound {
             #[allow(deprecated, reason = "prost offers no other public constructor")]
-            return Err(prost::DecodeError::new("context without a 16-byte ask, a 16-byte trace id or a row in range"));
+            return Err(prost::DecodeError::new(
+                "context without a 16-byte request id, a 16-byte trace id or a row in range",
+            ));
         }
         Ok(Self { encoded, fields })
     }
 
-    /// The bytes that travel.
+    /// The encoded bytes, as they are sent.
     pub fn encoded(&self) -> &Bytes {
         &self.encoded
     }

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ask_of_a_record_depends_on_every_part() {
+    fn a_request_id_of_a_record_depends_on_every_part() {
         let base = RequestId::of_record("t", 0, 1, 2);
         assert_eq!(base, RequestId::of_record("t", 0, 1, 2));
         for other in [

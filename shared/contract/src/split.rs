@@ -16,8 +16,8 @@ impl SplitKey {
     }
 
     /// The key of a request without such a name: every request is assigned independently.
-    pub fn of_request(ask: RequestId) -> Self {
-        Self::first_of(blake3::Hasher::new_derive_key("forebay 2026 split key of ask").update(&ask.0))
+    pub fn of_request(request: RequestId) -> Self {
+        Self::first_of(blake3::Hasher::new_derive_key("forebay 2026 split key of ask").update(&request.0))
     }
 
     /// Reads the wire format; `None` for 0, which means that the client gave no key.

@@ -103,7 +103,7 @@ impl ModelSettings {
         }
     }
 
-    /// Longest time for which one look at the registry, or the load of one version, may block its thread: every file of
+    /// Longest time for which one read of the registry, or the load of one version, may block its thread: every file of
     /// a version takes `timeout`, and a second more for every MiB of the largest version; then it is checked and warmed
     /// up.
     pub fn longest_read(&self) -> Duration {

@@ -27,8 +27,8 @@
 //! }
 //!
 //! fn main() -> std::process::ExitCode {
-//!     let bundle = DefaultSettings { name: "caching", toml: "[cache]\ncapacity = 1000\n" };
-//!     service(ServiceSpec { name: "caching", about: "answers repeated questions", bundle }, read, start)
+//!     let defaults = DefaultSettings { name: "caching", toml: "[cache]\ncapacity = 1000\n" };
+//!     service(ServiceSpec { name: "caching", about: "answers repeated requests", defaults }, read, start)
 //! }
 //! ```
 

@@ -1,5 +1,5 @@
 //! Components that die, finish, stall and drain.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue stops")]
 
 use std::time::Duration;
 
@@ -119,9 +119,9 @@ async fn a_task_beats_while_its_executor_turns() {
 }
 
 #[tokio::test]
-async fn draining_is_seen_by_those_who_ask_later() {
+async fn draining_is_seen_by_later_callers() {
     let lifecycle = Lifecycle::new();
-    lifecycle.shutdown("asked to");
+    lifecycle.shutdown("requested");
     tokio::time::timeout(SOON, lifecycle.draining()).await.unwrap();
 }
 

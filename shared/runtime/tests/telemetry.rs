@@ -185,7 +185,7 @@ async fn an_absent_collector_costs_only_the_limit() {
 }
 
 #[test]
-fn without_an_endpoint_nothing_is_sampled_but_a_caller_is_heard() {
+fn without_an_endpoint_nothing_is_sampled_but_a_callers_decision_is_kept() {
     let telemetry = start(Process::service("caching"), &[]);
     assert!(!telemetry.is_enabled());
     for tracer in [telemetry.stage("caching"), StageTracer::disabled()] {

@@ -88,6 +88,14 @@ impl ContextBuilder {
         self
     }
 
+    /// Sets when the request was accepted, in microseconds since 1970; it expires a minute later.
+    #[must_use]
+    pub fn accepted_us(mut self, us: u64) -> Self {
+        self.0.accepted_us = us;
+        self.0.deadline_us = us + 60_000_000;
+        self
+    }
+
     /// Lets the request expire this long after it was accepted.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {

@@ -165,7 +165,7 @@ impl Bench {
         Self { inlets, host, predicted, answered }
     }
 
-    pub fn ask(&self, items: Vec<Item<Features>>) -> Ended {
+    pub fn submit(&self, items: Vec<Item<Features>>) -> Ended {
         let (ack, ended) = Ended::new();
         let payload = Batch { batch_partition: 2, stages: Vec::new(), items };
         self.inlets.features.deliver(Delivery { payload, ack });
@@ -263,7 +263,7 @@ impl Level {
         *self.0.says.lock() = says;
     }
 
-    /// How many keys each look asked for.
+    /// How many keys each lookup had.
     pub fn looks(&self) -> Vec<usize> {
         self.0.looks.lock().clone()
     }

@@ -153,7 +153,7 @@ impl Authenticator {
     }
 
     /// Reloads the key file and the issuer's keys until the process drains. Must be called on a tokio runtime.
-    pub fn follow(&self, lifecycle: &Lifecycle) {
+    pub fn start_refresh(&self, lifecycle: &Lifecycle) {
         if let Some(keys) = &self.keys {
             let keys = Arc::clone(keys);
             let refresh = move || keys.refresh(now_us() / 1_000_000);
@@ -162,13 +162,18 @@ impl Authenticator {
         if let Some(tokens) = &self.tokens {
             // registered before the first read, so that the process is not ready without the keys
             let component = lifecycle.register("keys of the token issuer");
-            tokio::spawn(follow_issuer(Arc::clone(tokens), lifecycle.clone(), component, self.tokens_refresh));
+            tokio::spawn(refresh_issuer_keys(Arc::clone(tokens), lifecycle.clone(), component, self.tokens_refresh));
         }
     }
 }
 
 /// Reads the issuer's keys every `interval`, and sooner while that fails.
-async fn follow_issuer(tokens: Arc<TokenVerifier>, lifecycle: Lifecycle, component: Component, interval: Duration) {
+async fn refresh_issuer_keys(
+    tokens: Arc<TokenVerifier>,
+    lifecycle: Lifecycle,
+    component: Component,
+    interval: Duration,
+) {
     let retries = ExponentialBuilder::default()
         .with_min_delay(MIN_RETRY.min(interval))
         .with_max_delay(MAX_RETRY.min(interval))

@@ -29,9 +29,9 @@ struct RejectedRequests {
 
 /// How a caller is identified.
 pub(super) enum CallerKind {
-    /// By the name of a key.
+    /// The name of an API key.
     ApiKey,
-    /// By the subject of a token.
+    /// The subject of a token.
     TokenSubject,
 }
 

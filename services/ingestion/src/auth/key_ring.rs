@@ -66,8 +66,8 @@ impl KeyRing {
         Ok(ring)
     }
 
-    /// Finds the caller of the key `text`. Apart from the search by the first bytes of the hash, which nobody can choose, an
-    /// invalid key takes as long as a valid one.
+    /// Finds the caller of the key `text`. Apart from the search by the first bytes of the hash, which no caller can choose,
+    /// an invalid key takes as long as a valid one.
     pub(super) fn find(&self, text: &str, now_s: u64) -> KeyLookup {
         if text.len() > MAX_KEY {
             return KeyLookup::Unknown;

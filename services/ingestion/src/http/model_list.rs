@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn a_view_alone_is_enough() {
         let directory = ModelDirectory::new("here");
-        directory.hear_view(view(2));
+        directory.on_view(view(2));
         let entry = listing(&directory).list().unwrap().models.remove(0);
         assert!(entry.default);
         assert_eq!((entry.default_version.as_deref(), entry.moving_to), (Some("v2"), None));
@@ -254,14 +254,14 @@ mod tests {
     fn the_old_version_answers_until_every_replica_has_the_new_one() {
         use LoadState::{Failed, Loading, Ready};
         let directory = ModelDirectory::new("here");
-        directory.hear_view(view(2));
-        directory.hear(replica("a", 1, &[(1, Ready), (2, Loading)]));
-        directory.hear(replica("b", 2, &[(1, Ready), (2, Ready)]));
-        directory.hear(replica("c", 1, &[(1, Ready), (2, Failed)]));
+        directory.on_view(view(2));
+        directory.on_state(replica("a", 1, &[(1, Ready), (2, Loading)]));
+        directory.on_state(replica("b", 2, &[(1, Ready), (2, Ready)]));
+        directory.on_state(replica("c", 1, &[(1, Ready), (2, Failed)]));
         assert_eq!(answers(&directory), (Some("v1".into()), Some("v2".into())));
-        directory.hear(replica("a", 2, &[(1, Ready), (2, Ready)]));
+        directory.on_state(replica("a", 2, &[(1, Ready), (2, Ready)]));
         assert_eq!(answers(&directory), (Some("v2".into()), None), "most replicas have moved");
-        directory.hear(replica("c", 2, &[(1, Ready), (2, Ready)]));
+        directory.on_state(replica("c", 2, &[(1, Ready), (2, Ready)]));
         assert_eq!(answers(&directory), (Some("v2".into()), None));
     }
 

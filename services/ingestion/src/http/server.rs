@@ -1,4 +1,4 @@
-//! The listener: opened, followed and closed.
+//! The listener: opened, served and closed.
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -85,7 +85,7 @@ pub(crate) fn serve(
             return Err(error);
         }
     };
-    state.authenticator.follow(host.lifecycle());
+    state.authenticator.start_refresh(host.lifecycle());
     let secure = certificates.is_some();
     if let Some(certificates) = certificates {
         follow_certificates(certificates, http, host);

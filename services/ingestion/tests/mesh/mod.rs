@@ -1,6 +1,6 @@
 //! A mesh of one stage: ingestion with probes where its neighbours would be, and a plain HTTP client.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot continue should stop")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,9 +25,9 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// Counts dead letters.
 #[derive(Default)]
-pub struct Letters(pub AtomicUsize);
+pub struct DeadLetterCount(pub AtomicUsize);
 
-impl EdgeEvents for Letters {
+impl EdgeEvents for DeadLetterCount {
     fn dead_letter(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
@@ -38,7 +38,7 @@ pub struct Mesh {
     pub stage: IngestionStage,
     pub requests: UnboundedReceiver<(Batch<Request>, Ack)>,
     pub results: UnboundedReceiver<(Batch<Outcome>, Ack)>,
-    pub letters: Arc<Letters>,
+    pub dead_letters: Arc<DeadLetterCount>,
     pub directory: ModelDirectory,
     arbiter: Arbiter,
 }
@@ -65,18 +65,18 @@ impl Mesh {
         let host = sources.host();
         let (requests_out, requests) = probe::async_outlet();
         let (results_out, results) = probe::async_outlet();
-        let letters = Arc::new(Letters::default());
+        let dead_letters = Arc::new(DeadLetterCount::default());
         let outlets = Outlets {
             requests: requests_out,
             results: results_out,
-            dead_letters: DeadLetters::logged("ingestion", Arc::clone(&letters) as Arc<dyn EdgeEvents>),
+            dead_letters: DeadLetters::logged("ingestion", Arc::clone(&dead_letters) as Arc<dyn EdgeEvents>),
         };
         let arbiter = Arbiter::new();
         let placement = StagePlacement::replica(4, settings.ingestion.batch_interval);
         let directory = ModelDirectory::new("test");
         let stage = stage(&settings, &host, &arbiter.handle(), outlets, placement, &directory);
         let stage = stage.map_err(|error| error.to_string())?;
-        Ok(Self { host, stage, requests, results, letters, directory, arbiter })
+        Ok(Self { host, stage, requests, results, dead_letters, directory, arbiter })
     }
 
     pub fn serve(&self) -> HttpListener {
@@ -153,9 +153,9 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 /// Repeats the request until a limit rejects it, because a slow machine may let the first ones through.
-pub async fn shed(ask: impl AsyncFn() -> Response) -> Response {
+pub async fn shed(request: impl AsyncFn() -> Response) -> Response {
     for _ in 0..100 {
-        let reply = ask().await;
+        let reply = request().await;
         if reply.status == 429 {
             return reply;
         }

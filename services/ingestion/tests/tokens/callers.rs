@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::issuer::{Key, ask, but, refused};
+use crate::issuer::{Key, but, predict_with, refused};
 use crate::mesh::{Mesh, call, until};
 
 #[actix_rt::test]
@@ -43,6 +43,6 @@ async fn tokens_with_a_key_set_file_work_beside_api_keys() {
     }
     assert_ne!(ids[0], ids[1]);
     mesh.answer_all();
-    let again = crate::mesh::shed(async || ask(server, &signer.good()).await).await;
+    let again = crate::mesh::shed(async || predict_with(server, &signer.good()).await).await;
     refused(&again, 429, "overloaded", "requests per second, the limit of alice");
 }

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use ring::signature::RSA_PSS_SHA256;
 use serde_json::json;
 
-use crate::issuer::{Issuer, Key, ask, but, claims, message, now, refused, served};
+use crate::issuer::{Issuer, Key, but, claims, message, now, predict_with, refused, served};
 
 #[actix_rt::test]
 async fn valid_tokens_are_accepted() {
@@ -21,17 +21,17 @@ async fn valid_tokens_are_accepted() {
             but(json!({ "exp": now() - 10 })), // within the leeway
             but(json!({ "scope": null, "scp": ["score"] })),
         ] {
-            let fine = ask(server, &key.token(&key.header(), &claims)).await;
+            let fine = predict_with(server, &key.token(&key.header(), &claims)).await;
             assert_eq!(fine.status, 200, "{} {claims}: {fine:?}", key.id);
         }
         let typed = json!({ "alg": key.algorithm(), "typ": "at+JWT", "kid": key.id });
-        assert_eq!(ask(server, &key.token(&typed, &claims())).await.status, 200);
+        assert_eq!(predict_with(server, &key.token(&typed, &claims())).await.status, 200);
         let nameless = json!({ "alg": key.algorithm() });
-        assert_eq!(ask(server, &key.token(&nameless, &claims())).await.status, 200, "one key fits");
+        assert_eq!(predict_with(server, &key.token(&nameless, &claims())).await.status, 200, "one key fits");
     }
     let pss = message(&json!({ "alg": "PS256", "kid": "r" }), &claims());
     let signature = keys[2].sign_as(pss.as_bytes(), &RSA_PSS_SHA256);
-    assert_eq!(ask(server, &format!("{pss}.{}", BASE64.encode(signature))).await.status, 200);
+    assert_eq!(predict_with(server, &format!("{pss}.{}", BASE64.encode(signature))).await.status, 200);
     assert_eq!(issuer.requests(), 1, "the keys were read once");
     assert!(mesh.metric("forebay_caller_requests_total{caller=\"jwt\"}").unwrap() > 20.0);
     let text = mesh.host.metrics().encode().unwrap();
@@ -59,12 +59,12 @@ async fn invalid_claims_are_rejected() {
         (json!({ "sub": 7 }), "the token was rejected"),
         (json!({ "sub": "a".repeat(300) }), "subject"),
     ] {
-        let answer = ask(server, &key.token(&key.header(), &but(change))).await;
+        let answer = predict_with(server, &key.token(&key.header(), &but(change))).await;
         refused(&answer, 401, "unauthorized", why);
         assert!(answer.header("www-authenticate").unwrap().contains("invalid_token"), "{answer:?}");
     }
     for change in [json!({ "scope": "read" }), json!({ "scope": null }), json!({ "scope": "scores" })] {
-        let answer = ask(server, &key.token(&key.header(), &but(change))).await;
+        let answer = predict_with(server, &key.token(&key.header(), &but(change))).await;
         refused(&answer, 403, "forbidden", "lacks the required scope");
         assert!(answer.header("www-authenticate").unwrap().contains("insufficient_scope"), "{answer:?}");
     }

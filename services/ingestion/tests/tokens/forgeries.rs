@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Value, json};
 
-use crate::issuer::{Issuer, Key, ask, but, claims, message, refused, served};
+use crate::issuer::{Issuer, Key, but, claims, message, predict_with, refused, served};
 use crate::mesh::call;
 
 /// Known attacks on signatures.
@@ -62,9 +62,9 @@ async fn forged_tokens_are_rejected() {
         }
     }
     for (token, why) in table {
-        refused(&ask(server, &token).await, 401, "unauthorized", why);
+        refused(&predict_with(server, &token).await, 401, "unauthorized", why);
     }
-    assert_eq!(ask(server, &good).await.status, 200, "the valid token still is");
+    assert_eq!(predict_with(server, &good).await.status, 200, "the valid token still is");
     let by_key_header = format!("POST /v1/predict HTTP/1.1\r\nX-API-Key: {good}");
     refused(&call(server, &by_key_header, b"{}").await, 401, "unauthorized", "API keys are not accepted here");
 }

@@ -220,7 +220,7 @@ pub(crate) fn answer(socket: &mut (impl Read + Write), body: &str) {
     drop(socket.write_all(format!("{head}{body}").as_bytes()));
 }
 
-pub(crate) async fn ask(server: SocketAddr, token: &str) -> Response {
+pub(crate) async fn predict_with(server: SocketAddr, token: &str) -> Response {
     let head = format!("POST /v1/predict HTTP/1.1\r\nAuthorization: Bearer {token}");
     call(server, &head, br#"{"features":[1,2]}"#).await
 }
@@ -233,6 +233,6 @@ pub(crate) fn refused(answer: &Response, status: u16, code: &str, why: &str) {
 
 pub(crate) async fn served(mesh: &Mesh, key: &Key) -> SocketAddr {
     let server = mesh.serve().address;
-    until("the issuer's keys", async || ask(server, &key.good()).await.status == 200).await;
+    until("the issuer's keys", async || predict_with(server, &key.good()).await.status == 200).await;
     server
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::issuer::{Issuer, Key, ask, refused, served};
+use crate::issuer::{Issuer, Key, predict_with, refused, served};
 use crate::mesh::{Mesh, until};
 
 #[actix_rt::test]
@@ -16,19 +16,19 @@ async fn an_unknown_key_is_looked_up_at_a_limited_rate() {
     let before = issuer.requests();
     tokio::time::sleep(Duration::from_millis(450)).await;
     issuer.serve(&[&first, &second]);
-    assert_eq!(ask(server, &second.good()).await.status, 200, "a new key is accepted at once");
+    assert_eq!(predict_with(server, &second.good()).await.status, 200, "a new key is accepted at once");
     assert_eq!(issuer.requests(), before + 1);
     // invented keys do not make this server flood the issuer
     let strangers: Vec<_> = (0..20).map(|_| Key::ec("3").good()).collect();
     let begin = Instant::now();
     for token in &strangers {
-        refused(&ask(server, token).await, 401, "unauthorized", "does not have");
+        refused(&predict_with(server, token).await, 401, "unauthorized", "does not have");
     }
     let most = before + 1 + usize::try_from(begin.elapsed().as_millis() / 400).unwrap() + 1;
     assert!(issuer.requests() <= most, "one read in a cool-down: {} of {most}", issuer.requests());
     let before = issuer.requests();
     tokio::time::sleep(Duration::from_millis(450)).await;
-    let calls: Vec<_> = strangers.iter().map(|token| ask(server, token)).collect();
+    let calls: Vec<_> = strangers.iter().map(|token| predict_with(server, token)).collect();
     for answer in futures_util::future::join_all(calls).await {
         assert_eq!(answer.status, 401);
     }
@@ -57,7 +57,7 @@ async fn a_hanging_issuer_delays_few_requests() {
     let refusals = "forebay_auth_refused_total{reason=\"issuer\"}";
     until("a bound", async || mesh.metric(refusals) >= Some(36.0)).await;
     let begin = Instant::now();
-    assert_eq!(ask(server, &key.good()).await.status, 200);
+    assert_eq!(predict_with(server, &key.good()).await.status, 200);
     assert!(begin.elapsed() < Duration::from_secs(4), "known keys need no issuer: {:?}", begin.elapsed());
     drop(streams);
 }
@@ -69,20 +69,20 @@ async fn a_key_that_the_issuer_removes_is_no_longer_accepted() {
     let mesh = issuer.mesh(&["auth.jwt.refresh=100ms"]);
     let server = served(&mesh, &old).await;
     let token = old.good();
-    assert_eq!(ask(server, &token).await.status, 200);
+    assert_eq!(predict_with(server, &token).await.status, 200);
     issuer.serve(&[&new]);
-    until("the end of the old key", async || ask(server, &token).await.status == 401).await;
-    assert_eq!(ask(server, &new.good()).await.status, 200);
+    until("the end of the old key", async || predict_with(server, &token).await.status == 401).await;
+    assert_eq!(predict_with(server, &new.good()).await.status, 200);
     // an issuer that is unreachable or answers nonsense changes nothing
     issuer.away.store(true, Ordering::SeqCst);
     let failures = "forebay_auth_reload_failures_total{what=\"jwks\"}";
     until("a failure", async || mesh.metric(failures) > Some(0.0)).await;
-    assert_eq!(ask(server, &new.good()).await.status, 200);
+    assert_eq!(predict_with(server, &new.good()).await.status, 200);
     *issuer.keys.lock().unwrap() = "<html>".to_owned();
     issuer.away.store(false, Ordering::SeqCst);
     let before = mesh.metric(failures);
     until("another failure", async || mesh.metric(failures) > before).await;
-    assert_eq!(ask(server, &new.good()).await.status, 200);
+    assert_eq!(predict_with(server, &new.good()).await.status, 200);
 }
 
 #[actix_rt::test]
@@ -92,7 +92,7 @@ async fn an_unreachable_issuer_at_the_start_is_retried() {
     issuer.away.store(true, Ordering::SeqCst);
     let mesh = issuer.mesh(&["auth.jwt.cooldown=50ms"]);
     let server = mesh.serve().address;
-    let early = ask(server, &key.good()).await;
+    let early = predict_with(server, &key.good()).await;
     refused(&early, 503, "unavailable", "keys are not known yet");
     assert_eq!(early.header("retry-after"), Some("1"));
     let unready = |mesh: &Mesh| {
@@ -100,7 +100,7 @@ async fn an_unreachable_issuer_at_the_start_is_retried() {
     };
     assert!(unready(&mesh), "the replica is not ready");
     issuer.away.store(false, Ordering::SeqCst);
-    until("the issuer", async || ask(server, &key.good()).await.status == 200).await;
+    until("the issuer", async || predict_with(server, &key.good()).await.status == 200).await;
     until("readiness", async || !unready(&mesh)).await;
 }
 
@@ -130,5 +130,5 @@ async fn the_issuer_needs_a_certificate_from_a_trusted_authority() {
     let server = doubting.serve().address;
     let failures = "forebay_auth_reload_failures_total{what=\"jwks\"}";
     until("a failure", async || doubting.metric(failures) > Some(0.0)).await;
-    refused(&ask(server, &key.good()).await, 503, "unavailable", "keys are not known yet");
+    refused(&predict_with(server, &key.good()).await, 503, "unavailable", "keys are not known yet");
 }

@@ -258,7 +258,7 @@ fn news_on_the_directory_make_it_look_before_its_time() {
     kept.write("registered_model.yaml", "stages: {3: Production}");
     let view = kept.directory.view("diabetes").unwrap();
     // another replica has seen it
-    kept.directory.hear_view(BoardView {
+    kept.directory.on_view(BoardView {
         generation: view.generation + 1,
         aliases: Default::default(),
         ..(*view).clone()
@@ -268,7 +268,7 @@ fn news_on_the_directory_make_it_look_before_its_time() {
     kept.versions.send(LoaderCommand::ReadRegistry);
     kept.until(|kept| kept.production() == Some(1));
     let generation = kept.directory.view("diabetes").unwrap().generation;
-    kept.directory.hear_view(BoardView { generation: generation + 1, ..(*view).clone() });
+    kept.directory.on_view(BoardView { generation: generation + 1, ..(*view).clone() });
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(
         kept.directory.view("diabetes").unwrap().generation,

@@ -103,8 +103,8 @@ mod tests {
     use super::*;
     use forebay_contract::RequestId;
 
-    fn item(ask: u8, row: u32) -> ItemId {
-        ItemId { request_id: RequestId([ask; 16]), row }
+    fn item(request: u8, row: u32) -> ItemId {
+        ItemId { request_id: RequestId([request; 16]), row }
     }
 
     fn window(capacity: usize) -> (DedupeWindow<u32>, Instant) {

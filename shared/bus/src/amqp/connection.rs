@@ -132,10 +132,10 @@ fn certificates(setting: &str, file: &str) -> Result<Vec<CertificateDer<'static>
 }
 
 /// Logs why there is no connection, once for each reason.
-pub(super) fn say_once(said: &mut String, why: &str) {
-    if said != why {
+pub(super) fn log_once(logged: &mut String, why: &str) {
+    if logged != why {
         tracing::warn!(why, "rabbitmq is not in reach, trying again");
-        why.clone_into(said);
+        why.clone_into(logged);
     }
 }
 

@@ -125,7 +125,7 @@ pub enum Target {
 /// One answer.
 #[derive(Debug)]
 pub struct Answer {
-    /// Where it goes.
+    /// Where the answer is sent.
     pub target: Target,
     /// The client's label.
     pub correlation_id: Option<String>,

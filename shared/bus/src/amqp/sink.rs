@@ -1,41 +1,24 @@
 //! Sends answers, on its own connection and thread. An answer is done when the server confirms it; what was not
 //! confirmed when a connection ended is sent again on the next one.
 
-use std::collections::{BTreeMap, VecDeque};
+mod sender;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use forebay_contract::now_us;
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
-use forebay_runtime::{Host, Metrics, RabbitMqSettings, StageSpan, StartError};
-use futures_util::StreamExt as _;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
-use lapin::types::FieldTable;
-use lapin::{Channel, Confirmation, Connection, ExchangeKind};
+use forebay_runtime::{Host, Metrics, StageSpan, StartError};
 use parking_lot::Mutex;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use sender::Sender;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
-use super::connection::{Address, Thread, say_once};
+use super::connection::{Address, Thread};
 use super::connection_status::ConnectionStatus;
-use super::message::{Answer, Target};
+use super::message::Answer;
 use crate::Ack;
-use crate::backoff::Backoff;
-
-/// Most answers that are sent and not confirmed; the rest waits here.
-const WINDOW: usize = 2048;
-/// Interval between checks of the connection and the clock.
-const TICK: Duration = Duration::from_millis(100);
-/// The connection is closed when the server takes nothing for this long: it blocks publishers while it is short of
-/// memory or disk.
-const STUCK: Duration = Duration::from_secs(15);
-/// Pause before an answer that the server refused is sent again, for example because its queue was full.
-const REFUSED: Duration = Duration::from_millis(500);
-/// Longest time for closing a connection.
-const CLOSE: Duration = Duration::from_secs(3);
 
 /// Takes an answer that could not be sent in time, and the reason.
 pub type GiveUp = Arc<dyn Fn(Answer, &str, Ack) + Send + Sync>;
@@ -81,8 +64,8 @@ impl AmqpSink {
         let counters = Counters::register(host.metrics());
         let waiting = VecDeque::new();
         let heartbeat = connection_status.heartbeat();
-        let running = Running { address, settings, connection_status, counters, incoming, stopped, waiting, give_up };
-        let thread = Mutex::new(Some(Thread::start("rabbitmq-sink", heartbeat, running.run())?));
+        let sender = Sender { address, settings, connection_status, counters, incoming, stopped, waiting, give_up };
+        let thread = Mutex::new(Some(Thread::start("rabbitmq-sink", heartbeat, sender.run())?));
         Ok(Self(Arc::new(Inner { jobs, stop, thread, exchange })))
     }
 
@@ -126,211 +109,5 @@ impl Counters {
         let help = "Answers that wait to be sent or confirmed";
         metrics.register("forebay_rabbitmq_unconfirmed", help, counters.unconfirmed.clone());
         counters
-    }
-}
-
-struct Running {
-    address: Address,
-    settings: RabbitMqSettings,
-    connection_status: ConnectionStatus,
-    counters: Counters,
-    incoming: UnboundedReceiver<Job>,
-    stopped: watch::Receiver<bool>,
-    waiting: VecDeque<Job>,
-    give_up: GiveUp,
-}
-
-type Confirm = BoxFuture<'static, (u64, lapin::Result<Confirmation>)>;
-
-/// One connection's worth of work.
-struct Session {
-    connection: Connection,
-    replies: Channel,
-    results: Channel,
-    next: u64,
-    open: BTreeMap<u64, Job>,
-    confirms: FuturesUnordered<Confirm>,
-}
-
-impl Running {
-    async fn run(mut self) {
-        let (mut said, mut pause) = (String::new(), Backoff::new());
-        loop {
-            let ended = match self.open().await {
-                Ok(mut session) => {
-                    self.connection_status.ready();
-                    pause.reset();
-                    said.clear();
-                    let ended = self.serve(&mut session).await;
-                    // sent and not confirmed: it may have arrived or not, so it is sent again under the same message id
-                    for job in std::mem::take(&mut session.open).into_values().rev() {
-                        self.waiting.push_front(job);
-                    }
-                    ended
-                }
-                Err(why) => Err(why),
-            };
-            let Err(why) = ended else { return };
-            self.connection_status.lost(&why);
-            say_once(&mut said, &why);
-            let rest = Instant::now() + pause.next();
-            while Instant::now() < rest {
-                if self.gone() {
-                    return;
-                }
-                while let Ok(job) = self.incoming.try_recv() {
-                    self.waiting.push_back(job);
-                }
-                self.give_up_late(&why);
-                tokio::time::sleep(TICK).await;
-            }
-        }
-    }
-
-    /// Whether the sink was closed or every handle to it dropped.
-    fn gone(&self) -> bool {
-        *self.stopped.borrow() || self.stopped.has_changed().is_err()
-    }
-
-    async fn open(&self) -> Result<Session, String> {
-        let connection = self.address.connect().await?;
-        let failed = |error: lapin::Error| format!("RabbitMQ at {}: {error}", self.address.shown());
-        let replies = connection.create_channel().await.map_err(failed)?;
-        // a separate channel: deleting the exchange closes the channel
-        let results = connection.create_channel().await.map_err(failed)?;
-        let exchange = self.settings.results_exchange.as_str();
-        if !exchange.is_empty() {
-            let (passive, durable) = (!self.settings.declare, self.settings.declare);
-            let options = ExchangeDeclareOptions { passive, durable, ..ExchangeDeclareOptions::default() };
-            let made = results.exchange_declare(exchange.into(), ExchangeKind::Topic, options, FieldTable::default());
-            made.await.map_err(|error| format!("RabbitMQ: rabbitmq.results_exchange {exchange:?}: {error}"))?;
-        }
-        for channel in [&replies, &results] {
-            channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
-        }
-        tracing::info!(server = self.address.shown(), "sending answers over rabbitmq");
-        let (open, confirms) = (BTreeMap::new(), FuturesUnordered::new());
-        Ok(Session { connection, replies, results, next: 0, open, confirms })
-    }
-
-    /// `Ok` when the process stops.
-    async fn serve(&mut self, session: &mut Session) -> Result<(), String> {
-        let mut moved = Instant::now();
-        let mut stopped = self.stopped.clone();
-        loop {
-            self.publish(session).await?;
-            let left = session.open.len() + self.waiting.len();
-            self.counters.unconfirmed.set(i64::try_from(left).unwrap_or(i64::MAX));
-            if left == 0 && self.incoming.is_empty() && self.gone() {
-                let closed = session.connection.close(200, "the service stops".into());
-                let _ = tokio::time::timeout(CLOSE, closed).await;
-                return Ok(());
-            }
-            if session.open.is_empty() {
-                moved = Instant::now();
-            } else if moved.elapsed() > STUCK {
-                return Err(format!("RabbitMQ has confirmed nothing for {STUCK:?}; it may be short of memory or disk"));
-            }
-            tokio::select! {
-                biased;
-                Some((id, confirmation)) = session.confirms.next(), if !session.confirms.is_empty() => {
-                    moved = Instant::now();
-                    self.confirmed(session, id, confirmation)?;
-                }
-                Some(job) = self.incoming.recv() => self.waiting.push_back(job),
-                _ = stopped.changed(), if !self.gone() => {}
-                () = tokio::time::sleep(TICK) => self.give_up_late("RabbitMQ does not take it"),
-            }
-            while let Ok(job) = self.incoming.try_recv() {
-                self.waiting.push_back(job);
-            }
-            if !session.replies.status().connected() || !session.results.status().connected() {
-                return Err("the connection to RabbitMQ ended, or it refused an answer".to_owned());
-            }
-        }
-    }
-
-    async fn publish(&mut self, session: &mut Session) -> Result<(), String> {
-        let now = Instant::now();
-        let mut rested = 0;
-        while session.open.len() < WINDOW
-            && rested < self.waiting.len()
-            && let Some(job) = self.waiting.pop_front()
-        {
-            if job.not_before.is_some_and(|due| now < due) {
-                self.waiting.push_back(job);
-                rested += 1;
-                continue;
-            }
-            let (channel, exchange, key) = match &job.answer.target {
-                Target::ReplyTo(queue) => (&session.replies, "", queue.as_str()),
-                Target::Exchange => {
-                    let settings = &self.settings;
-                    (&session.results, settings.results_exchange.as_str(), settings.results_routing.as_str())
-                }
-            };
-            let options = BasicPublishOptions { mandatory: true, immediate: false };
-            let properties = job.answer.properties();
-            let sent = channel.basic_publish(exchange.into(), key.into(), options, &job.answer.payload, properties);
-            let sent = tokio::time::timeout(STUCK, sent).await;
-            let id = session.next;
-            session.next += 1;
-            // recorded before anything can fail
-            session.open.insert(id, job);
-            let confirm = sent.map_err(|_| "RabbitMQ takes nothing; it may be short of memory or disk".to_owned())?;
-            let confirm = confirm.map_err(|error| format!("the connection to RabbitMQ ended: {error}"))?;
-            session.confirms.push(Box::pin(async move { (id, confirm.await) }));
-        }
-        Ok(())
-    }
-
-    fn confirmed(
-        &mut self,
-        session: &mut Session,
-        id: u64,
-        confirmation: lapin::Result<Confirmation>,
-    ) -> Result<(), String> {
-        let confirmation = confirmation.map_err(|error| format!("the connection to RabbitMQ ended: {error}"))?;
-        if matches!(confirmation, Confirmation::NotRequested) {
-            return Err("RabbitMQ confirms nothing on this channel".to_owned());
-        }
-        let Some(mut job) = session.open.remove(&id) else { return Ok(()) };
-        if confirmation.is_nack() {
-            job.not_before = Some(Instant::now() + REFUSED);
-            self.waiting.push_back(job);
-            return Ok(());
-        }
-        match confirmation.take_message() {
-            // the library hands the next returned message to the next confirm: it names itself
-            Some(returned) => {
-                self.counters.returned.inc();
-                let (queue, reason) = (returned.routing_key.as_str(), returned.reply_text.as_str());
-                let message = returned.properties.message_id().as_ref().map(|id| id.as_str().to_owned());
-                tracing::warn!(queue, message, reason, "answer has no queue to go to any more");
-                job.spans.iter_mut().for_each(|span| span.error("unroutable", "there is no such queue"));
-            }
-            None => {
-                self.counters.replied.inc();
-            }
-        }
-        drop(job.spans);
-        job.ack.ack();
-        Ok(())
-    }
-
-    /// Gives up the answers whose time is over, so that the edges do not wait for a server that does not come back.
-    fn give_up_late(&mut self, why: &str) {
-        let now = now_us();
-        if self.waiting.iter().all(|job| now < job.answer.give_up_us) {
-            return;
-        }
-        let jobs = std::mem::take(&mut self.waiting);
-        for job in jobs {
-            if now < job.answer.give_up_us {
-                self.waiting.push_back(job);
-            } else {
-                (self.give_up)(job.answer, why, job.ack);
-            }
-        }
     }
 }

@@ -8,7 +8,7 @@ use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use tokio::sync::watch;
 
-use super::connection::{Address, Thread, say_once};
+use super::connection::{Address, Thread, log_once};
 use super::connection_status::ConnectionStatus;
 use super::declare::declare;
 use super::message::AmqpMessages;
@@ -17,7 +17,7 @@ use crate::backoff::Backoff;
 use crate::{Permit, Permits};
 
 /// Interval between checks for permits when there are none.
-const PATIENCE: Duration = Duration::from_millis(5);
+const PERMIT_CHECK: Duration = Duration::from_millis(5);
 /// Interval between checks for messages to retry.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -86,7 +86,7 @@ struct Running<F> {
 
 impl<F: Fn(AmqpMessages) + Send + Sync + 'static> Running<F> {
     async fn run(mut self) {
-        let mut said = String::new();
+        let mut logged = String::new();
         while *self.phases.borrow() == Phase::Taking {
             let mut phases = self.phases.clone();
             let opened = tokio::select! {
@@ -95,14 +95,14 @@ impl<F: Fn(AmqpMessages) + Send + Sync + 'static> Running<F> {
             };
             let ended = match opened {
                 Ok(session) => {
-                    said.clear();
+                    logged.clear();
                     self.serve(session).await
                 }
                 Err(why) => Err(why),
             };
             let Err(why) = ended else { return };
             self.connection_status.lost(&why);
-            say_once(&mut said, &why);
+            log_once(&mut logged, &why);
             tokio::select! {
                 () = tokio::time::sleep(self.pause.next()) => {}
                 _ = phases.wait_for(|phase| *phase > Phase::Taking) => return,
@@ -145,7 +145,7 @@ impl<F: Fn(AmqpMessages) + Send + Sync + 'static> Running<F> {
             if permit.is_none() && phase == Phase::Taking {
                 permit = self.permits.try_take(1);
             }
-            let rest = if permit.is_none() && phase == Phase::Taking { PATIENCE } else { TICK };
+            let rest = if permit.is_none() && phase == Phase::Taking { PERMIT_CHECK } else { TICK };
             tokio::select! {
                 biased;
                 Some(first) = session.endings.recv() => {

@@ -12,7 +12,7 @@ use super::LONG_DEAD;
 struct Replica {
     state: Arc<ReplicaState>,
     /// When its state last arrived; `None` for the replica of this process.
-    heard: Option<Instant>,
+    arrived: Option<Instant>,
     /// Whether it was live at the last [`ReplicaTable::sweep`].
     live: bool,
 }
@@ -34,17 +34,17 @@ impl ReplicaTable {
     }
 
     /// Stores a state and returns whether it changes anything. A state older than the stored one is ignored.
-    pub(super) fn take(&mut self, state: ReplicaState, heard: Option<Instant>) -> bool {
+    pub(super) fn take(&mut self, state: ReplicaState, arrived: Option<Instant>) -> bool {
         let key = (state.model.clone(), state.replica.clone());
         let changed = match self.replicas.get(&key) {
-            Some(replica) if heard.is_some() && replica.state.at_ms > state.at_ms => return false,
+            Some(replica) if arrived.is_some() && replica.state.at_ms > state.at_ms => return false,
             // the writer knows by the state itself what it has written
-            Some(replica) if heard.is_none() && same(&replica.state, &state) => return false,
+            Some(replica) if arrived.is_none() && same(&replica.state, &state) => return false,
             Some(replica) => !replica.live || !same(&replica.state, &state),
             None => true,
         };
         self.dead.remove(&key);
-        self.replicas.insert(key, Replica { state: Arc::new(state), heard, live: true });
+        self.replicas.insert(key, Replica { state: Arc::new(state), arrived, live: true });
         changed
     }
 
@@ -76,7 +76,7 @@ impl ReplicaTable {
     pub(super) fn own(&self) -> Vec<Arc<ReplicaState>> {
         self.replicas
             .values()
-            .filter(|replica| replica.heard.is_none())
+            .filter(|replica| replica.arrived.is_none())
             .map(|replica| Arc::clone(&replica.state))
             .collect()
     }
@@ -112,9 +112,9 @@ impl ReplicaTable {
         match (connected, self.disconnected_since) {
             (false, None) => self.disconnected_since = Some(now),
             (true, Some(since)) => {
-                let deaf = now.saturating_duration_since(since);
-                for heard in self.replicas.values_mut().filter_map(|replica| replica.heard.as_mut()) {
-                    *heard += deaf;
+                let gap = now.saturating_duration_since(since);
+                for arrived in self.replicas.values_mut().filter_map(|replica| replica.arrived.as_mut()) {
+                    *arrived += gap;
                 }
                 self.disconnected_since = None;
             }
@@ -128,7 +128,7 @@ impl ReplicaTable {
 }
 
 fn lives(replica: &Replica, now: Instant, limit: Duration) -> bool {
-    replica.heard.is_none_or(|heard| now.saturating_duration_since(heard) < limit)
+    replica.arrived.is_none_or(|arrived| now.saturating_duration_since(arrived) < limit)
 }
 
 /// Whether two states differ in nothing but the time of sending.
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_ends_a_replica_and_is_told_once_then_its_record_goes() {
+    fn silence_ends_a_replica_and_is_reported_once_then_its_record_is_removed() {
         let (start, mut replicas) = (Instant::now(), ReplicaTable::new(EXPIRY));
         assert!(replicas.take(state("own", 0), None));
         assert!(replicas.take(state("a", 0), Some(start)));
@@ -164,7 +164,7 @@ mod tests {
         assert!(replicas.sweep(late));
         assert!(!replicas.sweep(late));
         assert_eq!(replicas.take_dead(late), []);
-        assert!(replicas.take(state("a", 6), Some(late)), "who comes back is a change");
+        assert!(replicas.take(state("a", 6), Some(late)), "a replica that returns is a change");
 
         assert_eq!(replicas.take_dead(late + LONG_DEAD), [("m".to_owned(), "a".to_owned())]);
         assert_eq!(names(&replicas, late), ["own"]);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_expires_while_nothing_can_be_heard() {
+    fn no_replica_expires_while_nothing_can_be_read() {
         let (start, mut replicas) = (Instant::now(), ReplicaTable::new(EXPIRY));
         replicas.take(state("a", 0), Some(start));
         replicas.connected(false, start + EXPIRY / 3);

@@ -44,7 +44,7 @@ fn a_view_is_published_when_it_says_something_new_and_its_generation_grows() {
     assert_eq!(directory.view("m").unwrap().versions[0].stage, "Production");
 
     let theirs = ModelView { generation: u64::MAX - 5, ..view("Archived") };
-    directory.hear_view(theirs);
+    directory.on_view(theirs);
     assert_eq!(directory.publish_view(view("Staging")), u64::MAX - 4, "above a clock that runs ahead");
 }
 
@@ -58,7 +58,7 @@ fn all_directories_choose_the_same_view_whatever_the_order() {
     let mut chosen = Vec::new();
     for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
         let directory = ModelDirectory::new("me");
-        order.iter().for_each(|at| directory.hear_view(views[*at].clone()));
+        order.iter().for_each(|at| directory.on_view(views[*at].clone()));
         chosen.push(directory.view("m").unwrap().versions[0].stage.clone());
     }
     chosen.dedup();
@@ -71,7 +71,7 @@ fn an_older_view_that_comes_after_ours_is_written_over() {
     let generation = directory.publish_view(view("Production"));
     assert_eq!(directory.outgoing().views.len(), 1);
     assert!(directory.outgoing().views.is_empty(), "once");
-    directory.hear_view(ModelView { generation: generation - 1, ..view("Staging") });
+    directory.on_view(ModelView { generation: generation - 1, ..view("Staging") });
     let again = directory.outgoing().views;
     assert_eq!(again.len(), 1);
     let (key, record) = &again[0];
@@ -82,8 +82,8 @@ fn an_older_view_that_comes_after_ours_is_written_over() {
     assert_eq!(directory.outgoing().views.len(), 1, "a topic that was created again gets it back");
 
     // a newer one is theirs to keep
-    directory.hear_view(ModelView { generation: generation + 2, ..view("Archived") });
-    directory.hear_view(ModelView { generation: generation + 1, ..view("Staging") });
+    directory.on_view(ModelView { generation: generation + 2, ..view("Archived") });
+    directory.on_view(ModelView { generation: generation + 1, ..view("Staging") });
     assert!(directory.outgoing().views.is_empty());
     directory.withdraw_view("m");
     assert!(matches!(&directory.outgoing().views[..], [(DirectoryKey::View(model), None)] if model == "m"));
@@ -95,9 +95,9 @@ fn a_version_is_everywhere_when_every_live_replica_has_it() {
     assert_eq!(everywhere(&directory, "m", 1), None);
     directory.report("m", Some(1), has(1, LoadState::Ready));
     assert_eq!(everywhere(&directory, "m", 1), Some(true));
-    directory.hear(other("b", has(1, LoadState::Loading)));
+    directory.on_state(other("b", has(1, LoadState::Loading)));
     assert_eq!(everywhere(&directory, "m", 1), Some(false));
-    directory.hear(other("b", has(1, LoadState::Failed)));
+    directory.on_state(other("b", has(1, LoadState::Failed)));
     assert_eq!(directory.ready_count("m", 1), ReadyCount { live: 2, ready: 1, failed: 1 });
     assert!(!directory.ready_count("m", 1).all_failed());
     assert_eq!(everywhere(&directory, "m", 2), Some(false), "a version that no replica reports");
@@ -111,7 +111,7 @@ fn a_silent_replica_does_not_hold_the_others_up() {
     let directory = ModelDirectory::expiring("me", Duration::ZERO);
     let changes = changes_of(&directory);
     directory.report("m", None, has(1, LoadState::Ready));
-    directory.hear(other("dead", has(1, LoadState::Loading)));
+    directory.on_state(other("dead", has(1, LoadState::Loading)));
     assert!(changes.try_recv().is_ok());
     assert_eq!(everywhere(&directory, "m", 1), Some(true));
     directory.sweep();
@@ -123,7 +123,7 @@ fn records_of_the_long_dead_are_taken_away_unless_they_speak_again() {
     let directory = ModelDirectory::new("me");
     directory.on_stale(other("dead", vec![]));
     directory.on_stale(other("back", vec![]));
-    directory.hear(other("back", vec![]));
+    directory.on_state(other("back", vec![]));
     assert_eq!(directory.replicas("m").len(), 1);
     assert!(matches!(&directory.outgoing().dead[..], [DirectoryKey::Replica { replica, .. }] if replica == "dead"));
     assert!(directory.outgoing().dead.is_empty(), "once");
@@ -154,7 +154,7 @@ fn what_was_said_before_the_topic_was_read_is_written_after_it() {
 fn echoes_of_this_replica_change_nothing() {
     let directory = ModelDirectory::new("me");
     directory.report("m", Some(2), has(2, LoadState::Ready));
-    directory.hear(other("me", has(1, LoadState::Failed)));
+    directory.on_state(other("me", has(1, LoadState::Failed)));
     directory.on_removed(&DirectoryKey::Replica { replica: "me".into(), model: "m".into() });
     assert_eq!(directory.replicas("m")[0].production, 2);
 }

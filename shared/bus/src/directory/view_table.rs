@@ -53,7 +53,7 @@ impl ViewTable {
     }
 
     /// Stores a view of another process, and returns whether anything but its generation changed.
-    pub(super) fn hear(&mut self, view: ModelView) -> bool {
+    pub(super) fn on_view(&mut self, view: ModelView) -> bool {
         let Some(known) = self.known.get_mut(&view.model) else {
             self.known.insert(view.model.clone(), Known { view: Arc::new(view), mine: false });
             return true;

@@ -45,7 +45,7 @@ struct Shared {
 
 impl std::fmt::Debug for AssignedConsumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Follower")
+        f.write_str("AssignedConsumer")
     }
 }
 
@@ -82,9 +82,9 @@ impl AssignedConsumer {
         let assigned_consumer = Self { shared: Arc::clone(&shared) };
         let reader = Reader { shared, inlet, permits, advisory, dead_letters, heartbeat };
         let thread = std::thread::Builder::new()
-            .name(format!("follow {topic}").chars().take(15).collect())
+            .name(format!("assigned {topic}").chars().take(15).collect())
             .spawn(move || reader.run())
-            .map_err(|error| KafkaError::ClientCreation(format!("follower thread: {error}")))?;
+            .map_err(|error| KafkaError::ClientCreation(format!("assigned consumer thread: {error}")))?;
         Ok((assigned_consumer, thread))
     }
 
@@ -181,8 +181,8 @@ impl Shared {
     }
 }
 
-/// Longest time that [`Follower::assign`] takes: a call to the broker for the topic and one for each partition, twice
-/// where another assignment is under way.
+/// Longest time that [`AssignedConsumer::assign`] takes: a call to the broker for the topic and one for each partition,
+/// twice where another assignment is under way.
 pub(crate) fn longest_assignment(partitions: usize) -> Duration {
     BROKER * (2 * u32::try_from(partitions).unwrap_or(u32::MAX / 8).min(u32::MAX / 8) + 2)
 }
@@ -207,7 +207,9 @@ impl<P: Payload + Default + 'static> Reader<P> {
             }
             match self.shared.consumer.poll(POLL) {
                 Some(Ok(message)) => self.deliver(&message),
-                Some(Err(error)) => tracing::debug!(topic = &*self.shared.topic, %error, "follower reports an error"),
+                Some(Err(error)) => {
+                    tracing::debug!(topic = &*self.shared.topic, %error, "assigned consumer reports an error")
+                }
                 None => {}
             }
         }

@@ -1,4 +1,5 @@
-//! The partitions that a stage is assigned on the topic it consumes, for the readers and the hooks that follow them.
+//! The partitions that a stage is assigned on the topic it consumes, for the readers of the same
+//! partitions and the hooks.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use super::source::{OnAssigned, OnLeaving};
 
 type Hook = Box<dyn Fn() + Send>;
 
-/// Shared by a stage's source and those who follow it.
+/// Shared by a stage's source, its assigned consumers and its hooks.
 #[derive(Clone, Default)]
 pub(super) struct Assignment {
     assigned_consumers: Arc<Mutex<Vec<AssignedConsumer>>>,
@@ -18,7 +19,7 @@ pub(super) struct Assignment {
 
 impl Assignment {
     /// From the next assignment on, `assigned_consumer` reads the same partitions of its topic.
-    pub(super) fn follow(&self, assigned_consumer: AssignedConsumer) {
+    pub(super) fn add_consumer(&self, assigned_consumer: AssignedConsumer) {
         self.assigned_consumers.lock().push(assigned_consumer);
     }
 
@@ -29,16 +30,16 @@ impl Assignment {
 
     /// The hooks of the source.
     pub(super) fn hooks(&self) -> (OnAssigned, OnLeaving) {
-        let (followed, left) = (self.clone(), self.clone());
+        let (assigned, revoked) = (self.clone(), self.clone());
         let on_assigned = move |partitions: &[i32]| {
-            for assigned_consumer in followed.assigned_consumers.lock().iter() {
+            for assigned_consumer in assigned.assigned_consumers.lock().iter() {
                 if let Err(error) = assigned_consumer.assign(partitions) {
-                    // advisory: requests that wait for these partitions are predicted after all
-                    tracing::warn!(%error, "advisory topic cannot be followed");
+                    // advisory: requests that wait for these partitions are predicted themselves
+                    tracing::warn!(%error, "advisory topic cannot be assigned");
                 }
             }
         };
-        let on_leaving = move || left.on_revoke.lock().iter().for_each(|hook| hook());
+        let on_leaving = move || revoked.on_revoke.lock().iter().for_each(|hook| hook());
         (Box::new(on_assigned), Box::new(on_leaving))
     }
 }

@@ -197,14 +197,14 @@ impl Edges {
     ///
     /// # Errors
     /// When the client refuses the settings.
-    pub fn follow_assignment<P: Payload + Default + 'static>(
+    pub fn consume_assigned<P: Payload + Default + 'static>(
         &mut self,
         edge: &Edge<P>,
         inlet: Inlet<P>,
     ) -> Result<(), StartError> {
         let (assigned_consumer, _) = self.read(edge.spec(), inlet, true)?;
         assigned_consumer.ready();
-        self.assignment.follow(assigned_consumer);
+        self.assignment.add_consumer(assigned_consumer);
         Ok(())
     }
 
@@ -254,11 +254,11 @@ impl Edges {
         SourceSpec { config, topic, from_latest, permits, events, heartbeat, on_assigned, on_leaving, on_first }
     }
 
-    /// Keeps `directory` equal to its topic; once for each process. What this process says is written where it `writes`.
+    /// Keeps `directory` equal to its topic; once for each process. Reports of this process are written if `writes`.
     ///
     /// # Errors
     /// When the client refuses the settings or there can be no more threads.
-    pub fn follow_directory(&mut self, directory: &ModelDirectory, writes: bool) -> Result<(), StartError> {
+    pub fn sync_directory(&mut self, directory: &ModelDirectory, writes: bool) -> Result<(), StartError> {
         let topic = self.name(&MODELS).to_owned();
         let registered = HostEvents::register(&self.host, &self.metrics, format!("kafka model directory {topic}"));
         let [reading, writing] = [(); 2].map(|()| registered.heartbeat());

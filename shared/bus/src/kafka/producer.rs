@@ -1,32 +1,33 @@
 //! One producer per stage. A record's ack is answered by the broker's delivery report; a failed send is tried again,
 //! in place and with a growing pause, until the record's deadline.
 
+mod context;
+
+pub(crate) use context::{Sent, Undeliverable};
+
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use context::{Context, Retry, is_permanent};
 use forebay_contract::now_us;
 use forebay_runtime::{Heartbeat, StageSpan, prometheus_client::metrics::counter::Counter};
 use parking_lot::Mutex;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders, OwnedMessage};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
-use rdkafka::statistics::Statistics;
-use rdkafka::{ClientConfig, ClientContext};
+use rdkafka::message::{Header, Message, OwnedHeaders, OwnedMessage};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rustc_hash::FxHashMap;
 
 use super::auth_failure::AuthFailure;
-use super::client::{self, Client};
-use crate::backoff::resend_delay;
-use crate::messaging::{set_offset, set_partition};
+use super::client::Client;
 use crate::{Ack, EdgeEvents};
 
 /// A record for an outside topic.
 #[derive(Debug)]
 pub struct OutRecord {
-    /// Where to.
+    /// Topic that it is written to.
     pub topic: Arc<str>,
     /// Partition; `None` lets the partitioner choose by key.
     pub partition: Option<u32>,
@@ -36,109 +37,6 @@ pub struct OutRecord {
     pub payload: Vec<u8>,
     /// Headers.
     pub headers: Vec<(&'static str, Vec<u8>)>,
-}
-
-/// What to do with a record that can never be delivered, or not before its deadline.
-pub(crate) type Undeliverable = Arc<dyn Fn(Vec<u8>, &str, bool, Ack) + Send + Sync>;
-
-/// What travels beside a record through librdkafka and comes back with its delivery report.
-pub(crate) struct Sent {
-    pub(crate) ack: Ack,
-    pub(crate) items: u64,
-    pub(crate) counter: Counter,
-    pub(crate) deadline_us: u64,
-    pub(crate) spans: Vec<StageSpan>,
-    pub(crate) attempts: u32,
-    /// Called when the deadline has passed or the broker will never take the record; without it the send goes on.
-    pub(crate) undeliverable: Option<Undeliverable>,
-}
-
-impl Sent {
-    /// A single item that is tried until the broker takes it or refuses it for good.
-    pub(crate) fn once(ack: Ack, counter: Counter, give_up: Undeliverable) -> Self {
-        let undeliverable = Some(give_up);
-        Self { ack, items: 1, counter, deadline_us: u64::MAX, spans: Vec::new(), attempts: 0, undeliverable }
-    }
-
-    fn done(mut self, partition: i32, offset: i64) {
-        self.counter.inc_by(self.items);
-        for mut span in self.spans.drain(..) {
-            set_partition(&mut span, partition);
-            set_offset(&mut span, offset);
-        }
-        self.ack.ack();
-    }
-}
-
-struct Retry {
-    due: Instant,
-    record: OwnedMessage,
-    sent: Box<Sent>,
-}
-
-struct Context {
-    retries: Mutex<Sender<Retry>>,
-    events: Arc<dyn EdgeEvents>,
-    auth_failure: AuthFailure,
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        self.auth_failure.record_log(facility, text);
-        client::log(level, facility, text);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        self.events.throttled("producer", client::throttled(&statistics));
-        if let Some(time) = client::round_trip(&statistics) {
-            self.events.round_trip(time);
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            self.events.fail(&format!("producer: {reason}"));
-        }
-        self.auth_failure.record_error(&error, reason);
-        tracing::debug!(%error, reason, "producer reports an error");
-    }
-}
-
-impl ProducerContext for Context {
-    type DeliveryOpaque = Box<Sent>;
-
-    fn delivery(&self, report: &DeliveryResult<'_>, mut sent: Box<Sent>) {
-        match report {
-            Ok(record) => sent.done(record.partition(), record.offset()),
-            Err((error, record)) => {
-                let permanent = is_permanent(error);
-                if (permanent || now_us() >= sent.deadline_us)
-                    && let Some(give_up) = sent.undeliverable.take()
-                {
-                    let payload = record.payload().unwrap_or_default().to_vec();
-                    return give_up(payload, &error.to_string(), permanent, sent.ack);
-                }
-                let topic = record.topic();
-                tracing::warn!(topic, attempts = sent.attempts, %error, "send failed, trying again");
-                self.retry(record.detach(), sent);
-            }
-        }
-    }
-}
-
-impl Context {
-    fn retry(&self, record: OwnedMessage, mut sent: Box<Sent>) {
-        let due = Instant::now() + resend_delay(sent.attempts);
-        sent.attempts += 1;
-        // a closed channel means the process is ending: the dropped ack is a nack, nothing is lost
-        let _ = self.retries.lock().send(Retry { due, record, sent });
-    }
-}
-
-fn is_permanent(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{InvalidMessage, InvalidMessageSize, InvalidRecord, MessageSizeTooLarge, UnknownPartition};
-    let code = error.rdkafka_error_code();
-    matches!(code, Some(MessageSizeTooLarge | InvalidMessageSize | InvalidMessage | InvalidRecord | UnknownPartition))
 }
 
 /// Sends records and knows the partition counts of their topics. Cheap to clone.
@@ -241,7 +139,7 @@ impl RecordSink {
         self.0.partitions.lock().get(topic).copied()
     }
 
-    /// Asks the broker for the partitions of `topic`.
+    /// Fetches from the broker the partitions of `topic`.
     pub(crate) fn refresh(&self, topic: &str, limit: Duration) -> Result<u32, KafkaError> {
         let metadata = self.0.producer.client().fetch_metadata(Some(topic), limit)?;
         self.0.producer.context().auth_failure.clear();
@@ -332,7 +230,7 @@ impl Inner {
     }
 }
 
-/// Delivery reports are served on a thread of their own, for as long as somebody holds the producer. The client's own
+/// Serves delivery reports on a separate thread until the last handle to the producer is dropped. The client's own
 /// thread for this waits 100 ms at a time and spins through the last of them, which is a core's percent on an idle
 /// service.
 fn serve_reports(producer: &Arc<BaseProducer<Context>>, heartbeat: Heartbeat) -> Result<(), KafkaError> {

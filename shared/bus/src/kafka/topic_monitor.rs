@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespace_without_room_is_told_with_what_is_missing() {
+    fn a_namespace_without_room_is_reported_with_what_is_missing() {
         let names = |count: usize| (0..count).map(|i| format!("hub{i}")).collect::<Vec<_>>();
         assert_eq!(no_room(&names(10), &names(10)), None);
         assert_eq!(no_room(&names(10), &names(4)), None, "six are missing, and there is room for them");

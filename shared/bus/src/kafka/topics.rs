@@ -118,17 +118,17 @@ pub fn create_topics(
 /// Metadata of every topic. Returns early when the broker has rejected this client.
 fn all_topics(client: &Client, quiet: &Quiet) -> Result<Metadata, KafkaError> {
     // a consumer, because polling it serves the error callback
-    let asker: BaseConsumer<Quiet> = client.reader_of_partitions().create_with_context(quiet.clone())?;
+    let consumer: BaseConsumer<Quiet> = client.reader_of_partitions().create_with_context(quiet.clone())?;
     let deadline = Instant::now() + BROKER;
     loop {
-        let error = match asker.fetch_metadata(None, STEP) {
+        let error = match consumer.fetch_metadata(None, STEP) {
             Ok(metadata) => return Ok(metadata),
             Err(error) => error,
         };
         // polling serves the callback; errors keep coming, so the loop ends by the clock
-        let heard = Instant::now();
-        while heard.elapsed() < ERRORS {
-            asker.poll(ERRORS / 10);
+        let since = Instant::now();
+        while since.elapsed() < ERRORS {
+            consumer.poll(ERRORS / 10);
         }
         if quiet.0.is_known() || Instant::now() >= deadline {
             return Err(error);

@@ -57,7 +57,7 @@ pub(super) struct Profile {
     pub(super) warnings: Vec<String>,
 }
 
-/// Reads the variables. What is wrong is told without the key.
+/// Reads the variables. Problems are reported without the key.
 pub(super) fn read(environment: &BTreeMap<String, String>, problems: &mut Problems) -> Profile {
     let given = |name: &str| environment.get(name).filter(|value| !value.trim().is_empty());
     let from_file = given(CONNECTION_FILE).filter(|_| given(CONNECTION).is_none());
@@ -158,7 +158,7 @@ fn defaults() -> impl Iterator<Item = (KeyPath, toml::Value)> {
         ("request.timeout.ms", 60_000),
         ("message.timeout.ms", 60_000),
         ("heartbeat.interval.ms", 3_000),
-        // a gateway that refuses is asked less and less often
+        // a gateway that refuses gets fewer and fewer requests
         ("reconnect.backoff.max.ms", 10_000),
     ];
     let settings = settings.map(|(name, value)| (KeyPath::of(["kafka", name]), toml::Value::String(value.to_owned())));

@@ -158,7 +158,7 @@ impl KafkaSettings {
                 ("kafka.password", !self.password.is_empty()),
             ] {
                 if set {
-                    problems.add(key, format!("is set, but kafka.security_protocol is {protocol}: nobody logs in"));
+                    problems.add(key, format!("is set, but kafka.security_protocol is {protocol}: no client logs in"));
                 }
             }
             return;
@@ -212,7 +212,7 @@ impl KafkaSettings {
         }
     }
 
-    /// What Event Hubs would answer with a closed connection, told before it happens.
+    /// Reports at the start what Event Hubs would answer with a closed connection.
     fn check_event_hubs(&self, problems: &mut Problems) {
         for name in ["compression.type", "compression.codec"] {
             if let Some(value) = self.options.get(name)

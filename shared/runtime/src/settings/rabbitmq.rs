@@ -1,4 +1,4 @@
-//! Settings of the RabbitMQ door and of the answers that leave over RabbitMQ; both ends read one section.
+//! Settings of requests over RabbitMQ and of the answers that leave over RabbitMQ; both ends read one section.
 
 use std::time::Duration;
 
@@ -21,16 +21,16 @@ pub struct RabbitMqSettings {
     pub declare: bool,
     /// Levels of a declared queue; 0 declares one without priorities.
     pub max_priority: u8,
-    /// How long a message may wait in a declared queue; zero is for ever.
+    /// How long a message may wait in a declared queue; zero means forever.
     #[serde(with = "duration")]
     pub message_ttl: Duration,
-    /// Of a declared queue; empty declares none.
+    /// Dead-letter exchange of a declared queue; empty declares none.
     pub dead_letter_exchange: String,
     /// Unacknowledged messages of one replica.
     pub prefetch: u16,
     /// Where results go besides `reply-to`; empty is nowhere.
     pub results_exchange: String,
-    /// With which routing key.
+    /// Routing key of results at that exchange.
     pub results_routing: String,
     /// PEM file of the authorities to trust instead of the system's; empty means the system's.
     pub ca_file: String,

@@ -8,8 +8,8 @@ use toml::Value;
 use super::SettingsError;
 use super::value::flatten;
 
-/// The `settings.toml` of one part of the program, compiled into the binary. It is the schema as well: a key that none
-/// of them has does not exist.
+/// The `settings.toml` of one part of the program, compiled into the binary. It is the schema as well: a key that
+/// stands in none of them does not exist.
 #[derive(Debug, Clone, Copy)]
 pub struct DefaultSettings {
     /// Folder name of the part, for error messages.

@@ -69,7 +69,7 @@ impl OtelEnvironment {
         Self::of(std::env::vars_os().filter_map(unicode))
     }
 
-    /// Of the given variables, those that matter here.
+    /// Keeps those of the given variables that matter here.
     pub fn of(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         let ours = |(name, value): &(String, String)| name.starts_with("OTEL_") && !value.trim().is_empty();
         Self { variables: variables.into_iter().filter(ours).collect() }

@@ -23,7 +23,7 @@ use crate::process::Process;
 /// Spans in a queue. A micro-batch of 256 items ends several spans per item at once; with the SDK's default of 2048 a
 /// second batch would lose spans.
 const QUEUE_SIZE: usize = 16_384;
-/// Time between two exports: short enough that a request's trace is visible by the time somebody looks for it.
+/// Time between two exports: short enough that a request's trace is visible by the time a person looks for it.
 const DELAY: Duration = Duration::from_secs(1);
 
 /// Makes the queues of the stages.

@@ -64,7 +64,7 @@ pub(super) struct Reader {
     assigned: BTreeSet<i32>,
     /// Partitions whose end, as it was at the start, is not reached yet; none while nothing is assigned.
     unread: Option<BTreeMap<i32, i64>>,
-    deaf: bool,
+    disconnected: bool,
 }
 
 impl Reader {
@@ -95,7 +95,7 @@ impl Reader {
             ignored,
             assigned,
             unread: None,
-            deaf: false,
+            disconnected: false,
         })
     }
 
@@ -107,7 +107,7 @@ impl Reader {
         let (mut looked, mut counted) = (Instant::now(), None::<Instant>);
         while !self.closing.load(Ordering::Acquire) {
             self.heartbeat.beat();
-            if counted.is_none_or(|at| at.elapsed() > self.patience()) {
+            if counted.is_none_or(|at| at.elapsed() > self.assign_interval()) {
                 self.assign();
                 counted = Some(Instant::now());
             }
@@ -131,14 +131,14 @@ impl Reader {
         }
     }
 
-    fn patience(&self) -> Duration {
-        if self.deaf || self.unread.is_none() { LOOK / 2 } else { PARTITIONS }
+    fn assign_interval(&self) -> Duration {
+        if self.disconnected || self.unread.is_none() { LOOK / 2 } else { PARTITIONS }
     }
 
     /// Reads partitions that are new. An answer also says that the broker is there.
     fn assign(&mut self) {
         match self.new_partitions() {
-            Ok(()) => self.hear_again(),
+            Ok(()) => self.on_reconnect(),
             // later, the other edges report a broker that cannot be reached
             Err(error) if self.unread.is_none() => {
                 let why = self.consumer.context().auth_failure.explain(&error);
@@ -171,7 +171,7 @@ impl Reader {
         self.consumer.incremental_assign(&list)?;
         self.unread.get_or_insert_default().extend(ends);
         self.assigned.extend(new);
-        self.tell_end();
+        self.report_end();
         Ok(())
     }
 
@@ -180,11 +180,11 @@ impl Reader {
         let Some(unread) = &mut self.unread else { return };
         if unread.get(&partition).is_some_and(|end| next >= *end) {
             unread.remove(&partition);
-            self.tell_end();
+            self.report_end();
         }
     }
 
-    fn tell_end(&mut self) {
+    fn report_end(&mut self) {
         let Some(unread) = &self.unread else { return };
         if unread.is_empty() && !self.directory.is_caught_up() {
             self.directory.caught_up(true);
@@ -194,15 +194,15 @@ impl Reader {
     }
 
     fn notice_loss(&mut self) {
-        if self.consumer.context().lost.swap(false, Ordering::AcqRel) && !self.deaf {
-            self.deaf = true;
+        if self.consumer.context().lost.swap(false, Ordering::AcqRel) && !self.disconnected {
+            self.disconnected = true;
             self.directory.connected(false);
         }
     }
 
-    fn hear_again(&mut self) {
-        if self.deaf {
-            self.deaf = false;
+    fn on_reconnect(&mut self) {
+        if self.disconnected {
+            self.disconnected = false;
             self.directory.connected(true);
         }
     }
@@ -215,8 +215,8 @@ impl Reader {
         }
     }
 
-    /// False for a record of a kind this build does not know, or a broken one: a newer build, or a mistake of
-    /// somebody's.
+    /// False for a record of a kind this build does not know, or a broken one: a newer build, or a foreign
+    /// writer.
     fn understand(&self, message: &BorrowedMessage<'_>) -> bool {
         let Some(key) = message.key().and_then(DirectoryKey::parse) else { return false };
         let payload = message.payload().unwrap_or_default();
@@ -227,14 +227,14 @@ impl Reader {
         match key {
             DirectoryKey::View(model) => {
                 let view = ModelView::decode(payload).ok().filter(|view| view.model == model);
-                view.map(|view| self.directory.hear_view(view)).is_some()
+                view.map(|view| self.directory.on_view(view)).is_some()
             }
             DirectoryKey::Replica { replica, model } => {
                 let state = ReplicaState::decode(payload).ok();
                 let state = state.filter(|state| state.replica == replica && state.model == model);
                 let old = !self.directory.is_caught_up() && is_old(message);
                 state
-                    .map(|state| if old { self.directory.on_stale(state) } else { self.directory.hear(state) })
+                    .map(|state| if old { self.directory.on_stale(state) } else { self.directory.on_state(state) })
                     .is_some()
             }
         }
@@ -242,7 +242,7 @@ impl Reader {
 }
 
 /// Whether a record that was there at the start is from a replica long gone. Clocks differ, hence the wide margin;
-/// whoever is alive after all is heard again within a heartbeat.
+/// a replica that is alive sends its state again within a heartbeat.
 fn is_old(message: &BorrowedMessage<'_>) -> bool {
     let now_ms = i64::try_from(now_us() / 1000).unwrap_or(i64::MAX);
     let limit = i64::try_from(LONG_DEAD.as_millis()).unwrap_or(i64::MAX);

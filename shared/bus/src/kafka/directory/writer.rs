@@ -22,7 +22,7 @@ const REPEAT: Duration = Duration::from_secs(600);
 /// Interval between checks while a record waits for the one before it.
 const SOON: Duration = Duration::from_millis(20);
 /// Longest time for removing this replica's records at the end.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSE: Duration = Duration::from_secs(1);
 
 /// The writer of one process.
 pub(super) struct Writer {
@@ -32,14 +32,14 @@ pub(super) struct Writer {
     leaving: Arc<AtomicBool>,
     heartbeat: Heartbeat,
     give_up: Undeliverable,
-    said: BTreeMap<String, Said>,
+    written: BTreeMap<String, Written>,
     /// The newest record to write for each key; `None` removes the key.
     waiting: BTreeMap<String, Option<Vec<u8>>>,
-    on_their_way: BTreeMap<String, Arc<AtomicBool>>,
+    in_flight: BTreeMap<String, Arc<AtomicBool>>,
 }
 
 /// A state as it was written last.
-struct Said {
+struct Written {
     state: Arc<ReplicaState>,
     at: Instant,
 }
@@ -58,8 +58,8 @@ impl Writer {
             tracing::warn!(topic = &*name, error, "the broker does not take a record about a model");
             ack.nack();
         });
-        let (said, waiting, on_their_way) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { directory, sink, topic, leaving, heartbeat, give_up, said, waiting, on_their_way }
+        let (written, waiting, in_flight) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { directory, sink, topic, leaving, heartbeat, give_up, written, waiting, in_flight }
     }
 
     pub(super) fn spawn(mut self) -> std::io::Result<JoinHandle<()>> {
@@ -80,7 +80,7 @@ impl Writer {
             let _ = changes.recv_timeout(if self.waiting.is_empty() { LOOK } else { SOON });
         }
         self.directory.leave();
-        let until = Instant::now() + FAREWELL;
+        let until = Instant::now() + CLOSE;
         self.write();
         while !self.waiting.is_empty() && Instant::now() < until {
             std::thread::sleep(SOON);
@@ -92,39 +92,39 @@ impl Writer {
         let out = self.directory.outgoing();
         self.waiting.extend(out.views.into_iter().map(|(key, record)| (key.to_string(), record)));
         self.waiting.extend(out.dead.into_iter().map(|key| (key.to_string(), None)));
-        self.state_again(&out.states);
+        self.queue_states(&out.states);
         self.send_waiting();
     }
 
-    /// States that are new or whose heartbeat is due, and the end of those that are no more.
-    fn state_again(&mut self, states: &[Arc<ReplicaState>]) {
-        let mut gone: Vec<String> = self.said.keys().cloned().collect();
+    /// Queues states that are new or whose heartbeat is due, and removes the records of those that have ended.
+    fn queue_states(&mut self, states: &[Arc<ReplicaState>]) {
+        let mut gone: Vec<String> = self.written.keys().cloned().collect();
         for state in states {
             let key = DirectoryKey::Replica { replica: state.replica.clone(), model: state.model.clone() }.to_string();
             gone.retain(|known| *known != key);
-            let said = self.said.get(&key);
-            if said.is_some_and(|said| Arc::ptr_eq(&said.state, state) && said.at.elapsed() < HEARTBEAT) {
+            let written = self.written.get(&key);
+            if written.is_some_and(|written| Arc::ptr_eq(&written.state, state) && written.at.elapsed() < HEARTBEAT) {
                 continue;
             }
             let record = ReplicaState { at_ms: now_us() / 1000, ..(**state).clone() };
             self.waiting.insert(key.clone(), Some(record.encode_to_vec()));
-            self.said.insert(key, Said { state: Arc::clone(state), at: Instant::now() });
+            self.written.insert(key, Written { state: Arc::clone(state), at: Instant::now() });
         }
         for key in gone {
-            self.said.remove(&key);
+            self.written.remove(&key);
             self.waiting.insert(key, None);
         }
     }
 
     fn send_waiting(&mut self) {
-        self.on_their_way.retain(|_, flying| flying.load(Ordering::Acquire));
+        self.in_flight.retain(|_, unsettled| unsettled.load(Ordering::Acquire));
         let ready: Vec<String> =
-            self.waiting.keys().filter(|key| !self.on_their_way.contains_key(*key)).cloned().collect();
+            self.waiting.keys().filter(|key| !self.in_flight.contains_key(*key)).cloned().collect();
         for key in ready {
             let Some(record) = self.waiting.remove(&key) else { continue };
-            let flying = Arc::new(AtomicBool::new(true));
-            self.on_their_way.insert(key.clone(), Arc::clone(&flying));
-            let ack = Ack::new(move |_| flying.store(false, Ordering::Release));
+            let unsettled = Arc::new(AtomicBool::new(true));
+            self.in_flight.insert(key.clone(), Arc::clone(&unsettled));
+            let ack = Ack::new(move |_| unsettled.store(false, Ordering::Release));
             let sent = Sent::once(ack, self.sink.counter(&self.topic), Arc::clone(&self.give_up));
             self.sink.produce(&self.topic, None, Some(key.as_bytes()), record.as_deref(), None, sent);
         }

@@ -171,8 +171,8 @@ impl SourceContext {
     }
 }
 
-/// Two calls to the broker for each partition (its end, here and on a topic that is followed), and those for all of
-/// them.
+/// Two calls to the broker for each partition (its end, here and on the topic of an assigned consumer), and those for
+/// all of them.
 fn longest_rebalance(rebalance: &Rebalance<'_>) -> Duration {
     let partitions = match rebalance {
         Rebalance::Assign(list) | Rebalance::Revoke(list) => list.count(),

@@ -113,7 +113,7 @@ fn a_source_without_permits_or_without_a_broker_is_alive() {
     let permits = Permits::new(MAX_IN_HAND);
     let held = permits.try_take(1).unwrap();
     let (full, deliveries) = start(spec(&cluster.bootstrap_servers(), &lifecycle, &permits));
-    // nobody listens on this port
+    // no server listens on this port
     let (lost, _) = start(spec("127.0.0.1:1", &lifecycle, &Permits::new(MAX_IN_HAND)));
     produce(&cluster.bootstrap_servers());
     stays_alive(&lifecycle, BOUND * 4);

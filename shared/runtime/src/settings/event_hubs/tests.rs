@@ -12,9 +12,9 @@ fn string(endpoint: &str, more: &str) -> String {
 }
 
 fn wrong(text: &str) -> String {
-    let told = Connection::parse(text).unwrap_err().join("\n");
-    assert!(!told.contains("c2Vj"), "the key is quoted: {told}");
-    told
+    let message = Connection::parse(text).unwrap_err().join("\n");
+    assert!(!message.contains("c2Vj"), "the key is quoted: {message}");
+    message
 }
 
 fn layers(environment: &[(&str, &str)], file: &str) -> Layers {
@@ -59,10 +59,10 @@ fn what_is_wrong_is_named_and_never_the_key() {
     assert!(wrong(&string("sb://user@h/", "")).contains("no host"));
     assert!(wrong(&string("sb://h/", ";EntityPath=")).contains("EntityPath"));
     assert!(wrong(&string("sb://h/", ";sharedaccesskey=again")).contains("part 4"));
-    let told = wrong(&format!("Endpoint=sb://h/;SharedAccessKeyName=a;{}", KEY.trim_end_matches('=')));
-    assert!(told.contains("part 3") && told.contains("has no SharedAccessKey,"), "{told}");
-    let told = wrong("Endpoint=sb://h/;SharedAccessKey=c2VjcmV0");
-    assert!(told.contains("no SharedAccessKeyName"), "{told}");
+    let message = wrong(&format!("Endpoint=sb://h/;SharedAccessKeyName=a;{}", KEY.trim_end_matches('=')));
+    assert!(message.contains("part 3") && message.contains("has no SharedAccessKey,"), "{message}");
+    let message = wrong("Endpoint=sb://h/;SharedAccessKey=c2VjcmV0");
+    assert!(message.contains("no SharedAccessKeyName"), "{message}");
     assert!(wrong("Endpoint=sb://h/;SharedAccessSignature=c2Vj").contains("expires"));
 }
 
@@ -130,8 +130,8 @@ fn the_operators_own_values_win() {
     assert_eq!(shared.kafka.options["request.timeout.ms"].expose(), "30000");
     assert_eq!(shared.topics.results_out, "mine");
     assert_eq!(shared.kafka.brokers, "relay:9093");
-    let told = layers(&environment, file).warnings().join("\n");
-    assert!(told.contains("EVENTHUB_CONNECTION is ignored") && told.contains("kafka.brokers"), "{told}");
+    let message = layers(&environment, file).warnings().join("\n");
+    assert!(message.contains("EVENTHUB_CONNECTION is ignored") && message.contains("kafka.brokers"), "{message}");
 }
 
 #[test]
@@ -140,8 +140,8 @@ fn the_hub_may_stand_in_the_connection_string() {
     let one = shared(&[("EVENTHUB_CONNECTION", &connection)], "").unwrap();
     assert_eq!((one.topics.requests_in.as_str(), one.topics.results_out.as_str()), ("orders", "orders-results"));
     assert!(layers(&[("EVENTHUB_CONNECTION", &connection)], "").warnings()[0].contains("EntityPath"));
-    let told = shared(&[("EVENTHUB_CONNECTION", &connection), ("EVENTHUB_NAME", "other")], "").unwrap_err();
-    assert!(told.contains("\"orders\" (EntityPath), and EVENTHUB_NAME is \"other\""), "{told}");
+    let message = shared(&[("EVENTHUB_CONNECTION", &connection), ("EVENTHUB_NAME", "other")], "").unwrap_err();
+    assert!(message.contains("\"orders\" (EntityPath), and EVENTHUB_NAME is \"other\""), "{message}");
 }
 
 #[test]
@@ -166,9 +166,9 @@ fn nothing_shows_the_key() {
         assert!(shown.contains(&format!("# legacy variable {name}")), "{shown}");
         assert!(shown.contains("# default for Event Hubs") && shown.contains("brokers = \"ns:9093\""), "{shown}");
         // a problem elsewhere does not bring it out
-        let told = shared(&[environment[0], ("FOREBAY__KAFKA__PARTITIONS", "no")], "").unwrap_err();
-        assert!(!told.contains("c2Vj") && told.contains("kafka.partitions"), "{told}");
+        let message = shared(&[environment[0], ("FOREBAY__KAFKA__PARTITIONS", "no")], "").unwrap_err();
+        assert!(!message.contains("c2Vj") && message.contains("kafka.partitions"), "{message}");
     }
-    let told = shared(&[("EVENTHUB_CONNECTION_FILE", "/does/not/exist")], "").unwrap_err();
-    assert!(told.contains("EVENTHUB_CONNECTION_FILE: names a file that cannot be read"), "{told}");
+    let message = shared(&[("EVENTHUB_CONNECTION_FILE", "/does/not/exist")], "").unwrap_err();
+    assert!(message.contains("EVENTHUB_CONNECTION_FILE: names a file that cannot be read"), "{message}");
 }
