@@ -73,7 +73,7 @@ impl Loader {
         match command {
             LoaderCommand::Load(name) => self.load_on_demand(&versions, &name),
             LoaderCommand::ReadRegistry => self.watch.hurry(),
-            LoaderCommand::ReadDirectory if self.reporter.heard_news() => self.watch.hurry(),
+            LoaderCommand::ReadDirectory if self.reporter.has_news() => self.watch.hurry(),
             LoaderCommand::ReadDirectory => {}
             LoaderCommand::Report => self.reporter.states(&versions),
         }

@@ -157,34 +157,34 @@ mod tests {
         assert_eq!(webhook("").check(&request(&[], BODY), NOW), Ok(()));
     }
 
-    /// Counts how often a wake is heard.
-    fn listen(notifier: &Notifier) -> Arc<AtomicUsize> {
-        let heard = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&heard);
+    /// Counts the notifications.
+    fn counted(notifier: &Notifier) -> Arc<AtomicUsize> {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&count);
         notifier.on_notify(move || _ = counter.fetch_add(1, Ordering::SeqCst));
-        heard
+        count
     }
 
     #[test]
     fn a_webhook_wakes_those_who_watch_the_registry() {
         let webhook = webhook("");
-        assert_eq!(webhook.notified(&request(&[], BODY), NOW).status, 404, "nobody watches");
-        let heard = listen(&webhook.notifier);
+        assert_eq!(webhook.notified(&request(&[], BODY), NOW).status, 404, "there is no watcher");
+        let count = counted(&webhook.notifier);
         assert_eq!(webhook.notified(&request(&[], BODY), NOW).status, 202);
-        assert_eq!(heard.load(Ordering::SeqCst), 1);
+        assert_eq!(count.load(Ordering::SeqCst), 1);
         assert_eq!(webhook.notified(&request(&[], b"{not json"), NOW).status, 202, "what it says does not matter");
-        assert_eq!(heard.load(Ordering::SeqCst), 2);
+        assert_eq!(count.load(Ordering::SeqCst), 2);
     }
 
     #[test]
     fn with_a_secret_unsigned_webhooks_are_refused() {
         let webhook = webhook("s3cret");
-        let heard = listen(&webhook.notifier);
+        let count = counted(&webhook.notifier);
         let unsigned = webhook.notified(&request(&[], b"{}"), NOW);
         assert!(unsigned.status == 401 && unsigned.body.to_string().contains("X-MLflow-Signature"), "{unsigned:?}");
         let forged = [(SIGNATURE, "v1,AAAA"), (TIMESTAMP, "1"), (DELIVERY, "d")];
         let forged = webhook.notified(&request(&forged, b"{}"), NOW);
         assert!(forged.status == 401 && forged.body.to_string().contains("X-MLflow-Timestamp"), "{forged:?}");
-        assert_eq!(heard.load(Ordering::SeqCst), 0);
+        assert_eq!(count.load(Ordering::SeqCst), 0);
     }
 }

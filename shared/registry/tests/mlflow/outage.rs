@@ -1,4 +1,4 @@
-//! The server goes away: what is known goes on, from memory and from disk.
+//! The server goes away: what is known stays usable, from memory and from disk.
 
 use std::path::{Path, PathBuf};
 
@@ -114,7 +114,7 @@ fn kept_files_that_changed_are_not_used() {
         let model = kept(cache.path(), "model.pkl").remove(0);
         std::fs::write(&model, bytes).unwrap();
         assert_eq!(predicted(&open(&options).load(MODEL, 1, open_model).unwrap()), answer, "{what}");
-        assert_eq!(std::fs::read(&model).unwrap(), whole, "{what}: kept anew");
+        assert_eq!(std::fs::read(&model).unwrap(), whole, "{what}: cached again");
     }
     let index = kept(cache.path(), "index.json").remove(0);
     std::fs::write(&index, "{\"files\": [{\"path\": \"../../x\", \"size\": 0, \"sha256\": \"\"}]}").unwrap();
@@ -148,6 +148,6 @@ fn a_revoked_right_is_no_outage_at_start() {
     fake.content().authorization = Some("Bearer other".to_owned());
     assert!(matches!(refused(&options), RegistryError::Refused { status: 401, .. }), "who may not read does not start");
     running.refresh().unwrap();
-    assert!(running.status().stale.unwrap().contains("401"), "who runs goes on");
+    assert!(running.status().stale.unwrap().contains("401"), "a running process continues");
     assert!(running.load(MODEL, 1, open_model).is_ok());
 }
