@@ -10,8 +10,8 @@ use crate::catalog::{CatalogSnapshot, ResolvedVersion};
 /// Bytes of a cache key.
 const KEY_LEN: usize = 32;
 
-/// Validates, pins and prepares `items` in order. An item that can be answered is pushed to `ready`, any other is passed to
-/// `refuse`, so that each item leaves exactly once.
+/// Validates, pins and prepares `items` in order. An item that can be answered is pushed to `ready`, any other is
+/// passed to `refuse`, so that each item leaves exactly once.
 pub fn prepare(
     snapshot: &CatalogSnapshot,
     items: Vec<Item<Request>>,

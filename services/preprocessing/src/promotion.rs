@@ -1,5 +1,5 @@
-//! When a new Production version takes effect: once every live prediction replica can answer with it, so that no request
-//! waits for it to load or falls back.
+//! When a new Production version takes effect: once every live prediction replica can answer with it, so that no
+//! request waits for it to load or falls back.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

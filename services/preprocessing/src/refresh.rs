@@ -98,7 +98,8 @@ impl Refresher {
         self.component.finished();
     }
 
-    /// Makes the next look at the registry due if there may be something new in it. Wakes that have piled up count once.
+    /// Makes the next look at the registry due if there may be something new in it. Wakes that have piled up count
+    /// once.
     fn woken(&mut self, first: WakeReason) {
         let reasons: Vec<WakeReason> = std::iter::once(first).chain(self.wakes.try_iter()).collect();
         if reasons.contains(&WakeReason::Registry) || self.state.seen.has_news(&self.directory) {

@@ -11,7 +11,8 @@ pub struct TrafficSplit {
     shares: Vec<SplitShare>,
 }
 
-/// One version, by number, alias or stage, and its buckets: from the end of the share before it up to `below`, exclusive.
+/// One version, by number, alias or stage, and its buckets: from the end of the share before it up to `below`,
+/// exclusive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct SplitShare {
     version: String,

@@ -20,12 +20,12 @@ pub struct LoadedVersion {
     pub expectation: Option<Arc<Expectation>>,
     /// Whether a raw row may have missing values: imputed by preprocessing, or handled by the model itself.
     pub accepts_missing: bool,
-    /// Of the raw row.
+    /// The signature of the raw row.
     pub signature: Signature,
 }
 
 impl LoadedVersion {
-    /// Prepares raw rows and answers them: what a caller without a preprocessing stage of its own needs.
+    /// Prepares raw rows and answers them: what a caller without a preprocessing stage needs.
     ///
     /// # Errors
     /// [`crate::ModelError`] as [`Model::predict`]; rows preprocessing refuses become `Execution` errors.

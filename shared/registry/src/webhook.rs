@@ -1,9 +1,10 @@
-//! `POST /webhooks/mlflow` on the admin endpoint: an MLflow server says that its registry has changed, and every watcher
-//! of the registry in this process looks at once. The content of the notification is logged and otherwise ignored.
+//! `POST /webhooks/mlflow` on the admin endpoint: an MLflow server reports that its registry has changed, and every
+//! watcher in this process reads the registry at once. The content of the notification is logged and otherwise ignored.
 //!
-//! Signed as MLflow signs (`mlflow/webhooks/delivery.py` and `constants.py` of MLflow 3.17, after the Standard Webhooks
-//! convention): `X-MLflow-Signature: v1,<base64 of HMAC-SHA-256(secret, "<delivery id>.<timestamp>.<body>")>`, with the
-//! delivery id in `X-MLflow-Delivery-Id` and the Unix time of sending, in seconds, in `X-MLflow-Timestamp`.
+//! Notifications are signed as MLflow does it (`mlflow/webhooks/delivery.py` and `constants.py` of MLflow 3.17, after
+//! the Standard Webhooks convention): `X-MLflow-Signature: v1,<base64 of HMAC-SHA-256(secret, "<delivery
+//! id>.<timestamp>.<body>")>`, with the delivery id in `X-MLflow-Delivery-Id` and the Unix time of sending, in seconds,
+//! in `X-MLflow-Timestamp`.
 
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ const DELIVERY: &str = "X-MLflow-Delivery-Id";
 /// Largest accepted difference between the time of sending and this machine's clock.
 const TOLERANCE: Duration = Duration::from_secs(300);
 
-/// Adds the webhook to the admin endpoint of `host`: notifications wake the listeners of [`Host::registry_wake`]. With a
-/// secret in `models` only signed ones do.
+/// Adds the webhook to the admin endpoint of `host`: notifications wake the listeners of [`Host::registry_notifier`].
+/// With a secret in `models`, only signed notifications do.
 pub fn serve(host: &Host, models: &ModelSettings) {
     let webhook = Webhook { notifier: host.registry_notifier().clone(), secret: models.webhook_secret.clone() };
     host.admin_routes().post(ROUTE, move |request| webhook.notified(request, now_us() / 1_000_000));
@@ -74,7 +75,8 @@ impl Webhook {
         for part in [delivery.as_bytes(), b".", timestamp.as_bytes(), b".", request.body] {
             mac.update(part);
         }
-        // several, separated by spaces, while a secret is changed; compared in constant time
+        // the header has several signatures, separated by spaces, while a secret is rotated; they are compared in
+        // constant time
         let ours = |signature: &str| {
             let bytes = signature.strip_prefix("v1,").and_then(|text| BASE64_STANDARD.decode(text).ok());
             bytes.is_some_and(|bytes| mac.clone().verify_slice(&bytes).is_ok())
@@ -116,7 +118,8 @@ mod tests {
 
     const BODY: &[u8] = br#"{"entity": "model_version_alias", "action": "created"}"#;
     const NOW: u64 = 1_764_000_000;
-    /// Made with Python's hmac and base64 modules from the secret `s3cret`, delivery `d-1`, this time and this body.
+    /// Signature that Python's `hmac` and `base64` compute for the secret `s3cret`, delivery `d-1`, this time and this
+    /// body.
     const SIGNED: &str = "v1,4wwBo/F2hjcU7H+clGWF5TC60P3m9XhIbj9sepEQd38=";
 
     fn headers<'h>(signature: &'h str, timestamp: &'h str) -> [(&'h str, &'h str); 3] {

@@ -153,7 +153,10 @@ fn with_every_breaker_open_the_message_says_so() {
     (1..=3).for_each(|version| fake_versions.set_behavior(version, Behavior::Fails));
     (0..5).for_each(|_| assert!(answers(&fake_versions, 3, &[1.0])[0].is_err()));
     let refused = answers(&fake_versions, 3, &[1.0])[0].clone().unwrap_err();
-    assert!(refused.contains("v3 breaker is open for another") && refused.contains("; v2 breaker is open"), "{refused}");
+    assert!(
+        refused.contains("v3 breaker is open for another") && refused.contains("; v2 breaker is open"),
+        "{refused}"
+    );
 }
 
 #[test]

@@ -68,8 +68,11 @@ fn a_delivery_of_mixed_versions_leaves_as_one_batch() {
     assert_eq!(bench.fake_versions.calls(1) - before, 1, "one call for both rows of version 1");
     assert_eq!(batch.batch_partition, 5);
     assert!(batch.stages.last().unwrap().left_us > 0);
-    let mut answers: Vec<_> =
-        batch.items.iter().map(|it| (requests.iter().position(|id| *id == it.context.request_id()), answered(it))).collect();
+    let mut answers: Vec<_> = batch
+        .items
+        .iter()
+        .map(|it| (requests.iter().position(|id| *id == it.context.request_id()), answered(it)))
+        .collect();
     answers.sort_by_key(|(index, _)| *index);
     assert_eq!(answers[0], (Some(0), (10.5, 1, "v1", "")));
     assert_eq!(answers[1], (Some(1), (30.5, 3, "v3", "")));

@@ -1,4 +1,4 @@
-//! The few Python literals a numpy header is written in.
+//! The Python literals that occur in numpy headers.
 
 /// A parsed literal; tuples and lists are both `Seq`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub(super) enum Literal {
     Dict(Vec<(String, Literal)>),
 }
 
-/// Deepest nesting a header needs is a list of tuples in a dict.
+/// Largest nesting depth; headers need a list of tuples in a dict.
 const MAX_DEPTH: usize = 8;
 
 impl Literal {
@@ -22,7 +22,7 @@ impl Literal {
         if reader.rest.is_empty() { Ok(value) } else { Err(format!("unexpected {:?}", clip(reader.rest))) }
     }
 
-    /// Value under `key` of a dict.
+    /// The value of `key` in a dict.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
         let Self::Dict(pairs) = self else { return None };
         pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v)

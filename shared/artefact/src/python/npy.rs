@@ -1,17 +1,17 @@
-//! The npy format: a short text header, then raw elements.
+//! The npy format: a short text header followed by raw elements.
 
 use std::sync::Arc;
 
 use super::array::{Array, Dtype};
 use super::literal::Literal;
 
-/// Axes numpy itself allows at most.
+/// Largest number of axes that numpy allows.
 const MAX_AXES: usize = 32;
 
 /// Reads an npy file of version 1, 2 or 3.
 ///
 /// # Errors
-/// What is wrong, as text: no npy, truncated, an element type not supported, a shape that does not fit.
+/// A text for data that is not npy or is truncated, an unsupported element type, or a shape that does not fit.
 pub(crate) fn read(bytes: &[u8]) -> Result<Array, String> {
     let rest = bytes.strip_prefix(b"\x93NUMPY").ok_or("is no npy file")?;
     let (version, rest) = rest.split_at_checked(2).ok_or("ends in the header")?;

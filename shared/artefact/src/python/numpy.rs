@@ -1,12 +1,13 @@
-//! numpy's pickled objects as the arrays they stand for.
+//! Converts numpy's pickled objects to the arrays that they represent.
 
 use super::array::{Array, Dtype, Field};
 use super::graph::{Graph, Id, Node};
 
-/// Fields accepted in a record type.
+/// Largest number of fields in a record type.
 const MAX_FIELDS: usize = 64;
 
-/// What a call of `name` makes, if it is one of numpy's reconstructions or Python's latin-1 detour for bytes.
+/// The result of a call of `name`, if it is one of numpy's reconstruction functions or Python's encoding of bytes as
+/// latin-1 text.
 pub(super) fn called(graph: &mut Graph, name: &str, args: Id) -> Result<Option<Node>, String> {
     if name == "_codecs.encode" {
         return encoded(graph, args);
@@ -47,7 +48,7 @@ fn encoded(graph: &mut Graph, args: Id) -> Result<Option<Node>, String> {
     Ok(Some(Node::Bytes(bytes.ok_or("text is not latin-1")?.into())))
 }
 
-/// What an object of `class` becomes when it gets its state: an array, or (array of objects) a list.
+/// The value of an object of `class` once its state is set: an array, or a list for an array of objects.
 pub(super) fn built(graph: &mut Graph, class: &str, state: Id) -> Result<Option<Node>, String> {
     if !matches!(class, "numpy.core.multiarray._reconstruct" | "numpy._core.multiarray._reconstruct") {
         return Ok(None);
@@ -63,7 +64,7 @@ pub(super) fn built(graph: &mut Graph, class: &str, state: Id) -> Result<Option<
             Array::new(dtype, shape, fortran, data.clone()).map(|a| Some(Node::Array(a)))
         }
         (None, Node::List(_)) => {
-            // moved, not copied: the list is part of the array's state and nothing else looks at it
+            // moved, not copied: the list is part of the array's state and nothing else reads it
             let list = graph.nodes.get_mut(data as usize).map(std::mem::take);
             let Some(Node::List(items)) = list else { return Err("array without its elements".into()) };
             nested(graph, items, &shape).map(Some)

@@ -1,4 +1,4 @@
-//! What pickles do to objects and containers: calls that are only recorded, states, items.
+//! The operations of pickles on objects and containers: calls, which are only recorded, states and items.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ impl Machine<'_, '_> {
         let id = self.top()?;
         match &mut self.graph.nodes[id as usize] {
             Node::List(list) => list.extend_from_slice(items),
-            // list-like objects (deques, list subclasses) hold nothing this reader looks for
+            // list-like objects (deques, list subclasses) contain nothing that this reader needs
             Node::Object { .. } => {}
             _ => return Err("append to something that is no list".into()),
         }
@@ -79,7 +79,7 @@ impl Machine<'_, '_> {
         }
     }
 
-    /// The record of a call; numpy's own reconstructions become what they stand for.
+    /// Records a call; calls of numpy's reconstruction functions become the values that they return.
     fn called(&mut self, class: Id, args: Id) -> Result<Node, String> {
         let name: Arc<str> = match self.node(class) {
             Node::Global(name) => name.clone(),
@@ -94,7 +94,7 @@ impl Machine<'_, '_> {
             Node::List(items) => items.first().copied(),
             _ => None,
         };
-        // the class to make stands in the arguments
+        // the class is among the arguments
         if (&*name == "copyreg._reconstructor" || &*name == "copyreg.__newobj__")
             && let Some(Node::Global(inner)) = made_of(args).map(|id| self.node(id))
         {
@@ -112,7 +112,7 @@ impl Machine<'_, '_> {
             self.graph.nodes[object as usize] = array;
             return Ok(());
         }
-        // (attributes, slots): the attributes count
+        // (attributes, slots): the attributes are used
         let given = match self.node(given) {
             Node::List(pair) if pair.len() == 2 && matches!(self.node(pair[0]), Node::Dict(_)) => pair[0],
             _ => given,

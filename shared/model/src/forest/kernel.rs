@@ -109,8 +109,8 @@ struct Pace {
 const SHALLOW: u32 = 9;
 
 impl Pace {
-    /// Levels are stored one after another. If they were not, surplus steps would still change nothing: a walk on a leaf
-    /// stays there.
+    /// Levels are stored one after another. If they were not, surplus steps would still change nothing: a walk on a
+    /// leaf stays there.
     fn of(full: &FullTables, root: u32) -> Self {
         let (mut level, mut depth, mut nearest) = (root as usize..root as usize + 1, 0, None);
         while let Some(nodes) = full.nodes.get(level.clone()) {
