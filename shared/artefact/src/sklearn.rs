@@ -46,7 +46,7 @@ fn flatten<'g>(view: &View<'g>, out: &mut Vec<View<'g>>, depth: usize) -> Result
     }
     for pair in view.attr("steps")?.items()? {
         let pair = pair.items()?;
-        let [_, stage] = pair.as_slice() else { return Err(view.fault("step is no (name, object) pair")) };
+        let [_, stage] = pair.as_slice() else { return Err(view.fault("step is not a (name, object) pair")) };
         if stage.is_none() || stage.text() == Ok("passthrough") {
             continue;
         }

@@ -126,7 +126,7 @@ fn read_file(path: &Path, shown: &str) -> Result<Option<Vec<u8>>, Fault> {
     let fault = |e: std::io::Error| Fault::new(shown, e.to_string());
     let file = match fs::metadata(path).map(|m| m.is_file()) {
         Ok(true) => fs::File::open(path).map_err(fault)?,
-        Ok(false) => return Err(Fault::new(shown, "is no regular file")),
+        Ok(false) => return Err(Fault::new(shown, "is not a regular file")),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(fault(e)),
     };

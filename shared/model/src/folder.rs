@@ -93,7 +93,7 @@ pub fn load_bytes(name: &str, bytes: &[u8]) -> Result<LoadedVersion, Fault> {
     })
 }
 
-/// What the model's origin answered to the example, when somebody wrote it down.
+/// Reads the predictions of the model's origin for the example, if the folder has them.
 fn read_expectation(
     files: &VersionFiles,
     example: Option<&[Vec<f64>]>,

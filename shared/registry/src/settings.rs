@@ -139,7 +139,7 @@ impl ModelSettings {
         }
         for (key, path) in [("models.server_cert", &self.server_cert), ("models.client_cert", &self.client_cert)] {
             if !path.is_empty() && !std::path::Path::new(path).is_file() {
-                problems.add(key, format!("is {path:?}, which is no file"));
+                problems.add(key, format!("is {path:?}, which is not a file"));
             }
         }
     }

@@ -60,9 +60,9 @@ impl Dtype {
                 let mut fields = Vec::with_capacity(parts.len());
                 let mut size = 0;
                 for part in parts {
-                    let Literal::Seq(pair) = part else { return Err("record field is no pair".into()) };
+                    let Literal::Seq(pair) = part else { return Err("record field is not a pair".into()) };
                     let [Literal::Str(name), Literal::Str(of)] = pair.as_slice() else {
-                        return Err("record field is no (name, type) pair".into());
+                        return Err("record field is not a (name, type) pair".into());
                     };
                     // numpy pads records with unnamed void fields
                     if name.is_empty()
@@ -151,7 +151,8 @@ impl Array {
 
     /// All elements as f64, in C order.
     pub fn numbers(&self) -> Result<Vec<f64>, String> {
-        let read = |b: &[u8]| self.dtype.number(b).ok_or_else(|| format!("{:?} elements are no numbers", self.dtype));
+        let read =
+            |b: &[u8]| self.dtype.number(b).ok_or_else(|| format!("{:?} elements are not numbers", self.dtype));
         let values: Vec<f64> = self.elements().map(read).collect::<Result<_, _>>()?;
         match self.shape.as_slice() {
             [rows, columns] if self.fortran => {
@@ -164,7 +165,8 @@ impl Array {
 
     /// All elements as integers, in C order (vectors only).
     pub fn integers(&self) -> Result<Vec<i64>, String> {
-        let read = |b: &[u8]| self.dtype.integer(b).ok_or_else(|| format!("{:?} elements are no integers", self.dtype));
+        let read =
+            |b: &[u8]| self.dtype.integer(b).ok_or_else(|| format!("{:?} elements are not integers", self.dtype));
         self.elements().map(read).collect()
     }
 
@@ -178,7 +180,7 @@ impl Array {
             Dtype::Bool => Ok(self.elements().map(|b| if b == [0] { "False" } else { "True" }.to_owned()).collect()),
             Dtype::Int(_) | Dtype::Uint(_) => Ok(self.integers()?.iter().map(i64::to_string).collect()),
             Dtype::F64 | Dtype::F32 => Ok(self.numbers()?.iter().map(|v| format!("{v:?}")).collect()),
-            Dtype::Record { .. } => Err("records are no text".into()),
+            Dtype::Record { .. } => Err("records are not text".into()),
         }
     }
 

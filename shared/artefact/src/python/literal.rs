@@ -108,7 +108,7 @@ impl Reader<'_> {
         self.rest = &self.rest[1..];
         let mut pairs = Vec::new();
         while !self.eat('}') {
-            let Literal::Str(key) = self.value(depth + 1)? else { return Err("key is no text".into()) };
+            let Literal::Str(key) = self.value(depth + 1)? else { return Err("key is not text".into()) };
             if !self.eat(':') {
                 return Err(format!("no value for {key:?}"));
             }

@@ -13,7 +13,7 @@ impl Machine<'_, '_> {
             Node::List(list) => list.extend_from_slice(items),
             // list-like objects (deques, list subclasses) contain nothing that this reader needs
             Node::Object { .. } => {}
-            _ => return Err("append to something that is no list".into()),
+            _ => return Err("append to something that is not a list".into()),
         }
         Ok(())
     }
@@ -41,7 +41,7 @@ impl Machine<'_, '_> {
         };
         match &mut self.graph.nodes[target as usize] {
             Node::Dict(dict) => dict.extend(pairs),
-            _ => return Err("items set on something that is no dict".into()),
+            _ => return Err("items set on something that is not a dict".into()),
         }
         Ok(())
     }
@@ -55,7 +55,7 @@ impl Machine<'_, '_> {
             op::STACK_GLOBAL => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let (Node::Str(module), Node::Str(name)) = (self.node(module), self.node(name)) else {
-                    return Err("class name is no text".into());
+                    return Err("class name is not text".into());
                 };
                 let global: Arc<str> = format!("{module}.{name}").into();
                 self.graph.copy(global.len())?;
@@ -85,7 +85,7 @@ impl Machine<'_, '_> {
             Node::Global(name) => name.clone(),
             // calling the result of a call: still only a record
             Node::Object { class, .. } => class.clone(),
-            _ => return Err("call of something that is no name".into()),
+            _ => return Err("call of something that is not a name".into()),
         };
         if let Some(node) = numpy::called(self.graph, &name, args)? {
             return Ok(node);
@@ -105,7 +105,7 @@ impl Machine<'_, '_> {
 
     fn build(&mut self, object: Id, given: Id) -> Result<(), String> {
         let Node::Object { class, .. } = self.node(object) else {
-            return Err("state for something that is no object".into());
+            return Err("state for something that is not an object".into());
         };
         let class = class.clone();
         if let Some(array) = numpy::built(self.graph, &class, given)? {

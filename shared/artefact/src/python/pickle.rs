@@ -154,10 +154,10 @@ impl<'b, 'g> Machine<'b, 'g> {
             op::INT => match self.line()? {
                 "00" => Node::Bool(false),
                 "01" => Node::Bool(true),
-                text => Node::Int(text.parse().map_err(|_| "INT is no integer")?),
+                text => Node::Int(text.parse().map_err(|_| "INT is not an integer")?),
             },
-            op::LONG => Node::Int(self.line()?.trim_end_matches('L').parse().map_err(|_| "LONG is no integer")?),
-            op::FLOAT => Node::Float(self.line()?.parse().map_err(|_| "FLOAT is no number")?),
+            op::LONG => Node::Int(self.line()?.trim_end_matches('L').parse().map_err(|_| "LONG is not an integer")?),
+            op::FLOAT => Node::Float(self.line()?.parse().map_err(|_| "FLOAT is not a number")?),
             other => return Err(refused(other)),
         };
         self.push(node)
@@ -185,7 +185,7 @@ impl<'b, 'g> Machine<'b, 'g> {
 
     fn memo(&mut self, code: u8) -> Result<(), String> {
         let key = match code {
-            op::GET | op::PUT => self.line()?.parse().map_err(|_| "memo index is no integer")?,
+            op::GET | op::PUT => self.line()?.parse().map_err(|_| "memo index is not an integer")?,
             op::BINGET | op::BINPUT => self.unsigned(1)?,
             op::LONG_BINGET | op::LONG_BINPUT => self.unsigned(4)?,
             _ => self.memo.len() as u64,

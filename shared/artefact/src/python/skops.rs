@@ -26,7 +26,7 @@ const SCHEMA_MAX: usize = 128 << 20;
 /// A [`Fault`] for a broken zip, a schema that is not a skops schema, missing or malformed arrays, or a file that
 /// exceeds the limit of inflated bytes.
 pub(crate) fn read(bytes: &[u8]) -> Result<Graph, Fault> {
-    let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| Fault::new("", format!("is no zip file: {e}")))?;
+    let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| Fault::new("", format!("is not a zip file: {e}")))?;
     let mut files = Files { zip, budget: inflate::budget(bytes.len()), arrays: HashMap::new() };
     let schema = files.inflate("schema.json").map_err(|e| Fault::new("schema.json", e))?;
     if schema.len() > SCHEMA_MAX {
@@ -36,7 +36,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Graph, Fault> {
     let mut json = serde_json::Deserializer::from_slice(&schema);
     let part = PartSeed(&mut loader).deserialize(&mut json).map_err(|e| Fault::new("schema.json", e.to_string()))?;
     json.end().map_err(|e| Fault::new("schema.json", e.to_string()))?;
-    let Part::Node(root) = part else { return Err(Fault::new("schema.json", "root is no object")) };
+    let Part::Node(root) = part else { return Err(Fault::new("schema.json", "root is not an object")) };
     match loader.protocol {
         Some(protocol) if PROTOCOLS.contains(&protocol) => {}
         Some(protocol) => return Err(Fault::new("schema.json", format!("protocol {protocol} is not supported"))),

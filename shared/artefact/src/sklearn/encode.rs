@@ -66,7 +66,7 @@ pub(super) fn one_hot(view: &View<'_>, width: usize) -> Result<Step, Fault> {
         let dropped = match dropped.items() {
             Ok(items) => items,
             // a numeric array has one index per column
-            Err(_) => return Err(dropped.fault("is no list of indices")),
+            Err(_) => return Err(dropped.fault("is not a list of indices")),
         };
         if dropped.len() != width {
             return Err(view.fault(format!("drop_idx_ has {} entries, expected {width}", dropped.len())));

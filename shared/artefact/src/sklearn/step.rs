@@ -118,7 +118,7 @@ pub fn columns(view: &View<'_>, width: usize, unchanged: Option<&str>) -> Result
     for entry in view.attr("transformers_")?.items()? {
         let entry_items = entry.items()?;
         let [name, transformer, ..] = entry_items.as_slice() else {
-            return Err(entry.fault("is no (name, transformer, columns) triple"));
+            return Err(entry.fault("is not a (name, transformer, columns) triple"));
         };
         if transformer.text() == Ok("drop") {
             continue;

@@ -41,7 +41,7 @@ fn missing(categories: &[Category], unknown: Unknown) -> Missing {
 }
 
 fn refuse(column: usize, value: f64) -> String {
-    format!("value {value} of column {column} is none of the encoder's categories")
+    format!("value {value} of column {column} is not one of the encoder's categories")
 }
 
 /// One 0/1 column per category.

@@ -158,10 +158,10 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     match Value::deserialize(deserializer)? {
         Value::Null => Ok(0),
         Value::Number(number) => {
-            number.as_u64().ok_or_else(|| D::Error::custom(format!("{number} is no whole number")))
+            number.as_u64().ok_or_else(|| D::Error::custom(format!("{number} is not a whole number")))
         }
-        Value::String(text) => text.parse().map_err(|_| D::Error::custom(format!("{text:?} is no whole number"))),
-        other => Err(D::Error::custom(format!("{other} is no number"))),
+        Value::String(text) => text.parse().map_err(|_| D::Error::custom(format!("{text:?} is not a whole number"))),
+        other => Err(D::Error::custom(format!("{other} is not a number"))),
     }
 }
 
