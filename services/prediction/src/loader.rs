@@ -87,8 +87,8 @@ impl Loader {
                 }
                 self.follow(&registry, versions);
             }
-            Err(trouble) if trouble.is_new => {
-                let error = trouble.error.to_string();
+            Err(failed) if failed.is_new => {
+                let error = failed.error.to_string();
                 tracing::warn!(registry = self.models.shown(), error, "model registry cannot be read, trying again");
                 if versions.snapshot().models.is_empty() {
                     self.component.unready(error);

@@ -119,7 +119,7 @@ fn every_version_answers_as_it_does_alone() {
 }
 
 #[test]
-fn a_version_newer_than_the_last_look_is_loaded_for_who_is_pinned_to_it() {
+fn a_version_newer_than_the_last_listing_is_loaded_for_rows_pinned_to_it() {
     let _system = System::new();
     let folder = copied();
     let root = folder.path().join("diabetes");
@@ -236,7 +236,7 @@ fn a_sampled_row_has_a_span_of_its_call_that_is_linked_with_the_batch() {
     assert_eq!(attributes, ["forebay.model", "forebay.batch.size", "forebay.version"]);
 }
 
-/// How long the arbiter may stand still; idle, it beats once a second.
+/// Longest time without a beat of the arbiter; an idle one beats once a second.
 const STALL_AFTER: Duration = Duration::from_secs(3);
 
 #[test]

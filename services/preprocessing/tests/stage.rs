@@ -134,9 +134,9 @@ fn rows_are_prepared_as_scikit_learn_does_to_the_bit() {
 fn a_mixed_batch_leaves_whole_by_two_outlets() {
     let _system = System::new();
     let probe = start(REGISTRY, &[]);
-    // what comes before the registry is read leaves in parts
+    // batches that arrive before the registry is read are sent in parts
     probe.until(2);
-    // what version 1 does with missing values is known to its model alone
+    // only the model of version 1 determines how missing values are treated
     probe.directory.describe("diabetes", 1, NAMES.map(str::to_owned).to_vec(), false);
     let states = [1, 2, 3].map(|version| has(version, LoadState::Ready)).to_vec();
     probe.directory.report("diabetes", Some(2), states);
@@ -251,7 +251,7 @@ fn a_moved_stage_waits_for_every_replica_and_never_for_one_that_cannot() {
     probe.until(2);
 
     production(3);
-    // the webhook came
+    // as the webhook does
     probe.host.registry_notifier().notify();
     own(LoadState::Ready);
     std::thread::sleep(Duration::from_millis(400));
@@ -407,7 +407,7 @@ fn a_version_that_no_replica_can_load_is_replaced() {
     }
 }
 
-/// How long the arbiter may stand still; idle, it beats once a second.
+/// Longest time without a beat of the arbiter; an idle one beats once a second.
 const STALL_AFTER: Duration = Duration::from_secs(3);
 
 #[test]

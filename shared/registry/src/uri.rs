@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_model_uri() {
+    fn invalid_uris_are_rejected() {
         for text in [
             "",
             "models",

@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(get(Some("staging")), (4, true));
         assert_eq!(get(Some("production")), (2, true));
         assert_eq!(get(Some("v7")), (2, false));
-        assert_eq!(get(Some("gone")), (2, false), "an alias to a version that is not there is no hit");
+        assert_eq!(get(Some("gone")), (2, false), "an alias of a version that does not exist is not exact");
         assert_eq!(get(Some("nonsense")), (2, false));
     }
 

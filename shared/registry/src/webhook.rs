@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_mlflow_signs_is_believed_and_nothing_else() {
+    fn only_the_signatures_of_mlflow_are_accepted() {
         let check = |secret: &str, headers: &[(&str, &str)], body: &[u8], now: u64| {
             webhook(secret).check(&request(headers, body), now)
         };
@@ -169,13 +169,13 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_wakes_those_who_watch_the_registry() {
+    fn a_webhook_wakes_the_watchers_of_the_registry() {
         let webhook = webhook("");
         assert_eq!(webhook.notified(&request(&[], BODY), NOW).status, 404, "there is no watcher");
         let count = counted(&webhook.notifier);
         assert_eq!(webhook.notified(&request(&[], BODY), NOW).status, 202);
         assert_eq!(count.load(Ordering::SeqCst), 1);
-        assert_eq!(webhook.notified(&request(&[], b"{not json"), NOW).status, 202, "what it says does not matter");
+        assert_eq!(webhook.notified(&request(&[], b"{not json"), NOW).status, 202, "its content does not matter");
         assert_eq!(count.load(Ordering::SeqCst), 2);
     }
 

@@ -31,12 +31,12 @@ fn kept(warm: Warm) -> Kept {
     looking(warm, Duration::from_millis(50))
 }
 
-/// A loader that looks at a copy of the registry every so often.
+/// A loader that reads a copy of the registry at an interval.
 fn looking(warm: Warm, every: Duration) -> Kept {
     opening(Lifecycle::new(), warm, every, Duration::ZERO)
 }
 
-/// As [`looking`], with a registry that takes `takes` to open.
+/// As [`looking`], with a registry that needs the time `takes` to open.
 fn opening(lifecycle: Lifecycle, warm: Warm, every: Duration, takes: Duration) -> Kept {
     let folder = copied();
     let (loader, commands) = channel();
@@ -146,7 +146,7 @@ fn a_moved_stage_is_followed_and_the_old_version_is_the_fallback() {
     kept.until(|kept| kept.model_versions().is_some_and(|model_versions| model_versions.slots.len() == 3));
     kept.write("registered_model.yaml", "stages: {3: Production}");
     kept.until(|kept| kept.production() == Some(3));
-    assert_eq!(kept.chain(3), [2], "the one before, not the nearest older one by chance");
+    assert_eq!(kept.chain(3), [2], "the previous production version, not merely the nearest older one");
     kept.write("registered_model.yaml", "stages: {1: Production}");
     kept.until(|kept| kept.production() == Some(1));
     assert_eq!(kept.chain(1), [3]);
@@ -154,7 +154,7 @@ fn a_moved_stage_is_followed_and_the_old_version_is_the_fallback() {
 
 const EXAMPLE: &str = "[[59.0, 2.0, 32.1, 101.0, 157.0, 93.2, 38.0, 4.0, 4.8598, 87.0]]";
 
-/// Gives a version an input example, and says what its origin answered to it.
+/// Adds an input example to a version, and the predictions of its origin for it.
 fn expect(folder: &Path, output: &str) {
     let mlmodel = std::fs::read_to_string(folder.join("MLmodel")).unwrap();
     let mlmodel = mlmodel + "saved_input_example_info: {artifact_path: input_example.json}\n";
@@ -225,7 +225,7 @@ fn content_that_breaks_in_place_leaves_the_old_one_answering() {
     kept.until(|_| generation() > old);
     kept.write("registered_model.yaml", "stages: {1: Production}");
     kept.until(|kept| kept.production() == Some(1));
-    assert_eq!(kept.reported(2).unwrap(), before, "still there, still what it was");
+    assert_eq!(kept.reported(2).unwrap(), before, "still loaded and unchanged");
 }
 
 #[test]

@@ -151,8 +151,7 @@ impl Array {
 
     /// All elements as f64, in C order.
     pub fn numbers(&self) -> Result<Vec<f64>, String> {
-        let read =
-            |b: &[u8]| self.dtype.number(b).ok_or_else(|| format!("{:?} elements are not numbers", self.dtype));
+        let read = |b: &[u8]| self.dtype.number(b).ok_or_else(|| format!("{:?} elements are not numbers", self.dtype));
         let values: Vec<f64> = self.elements().map(read).collect::<Result<_, _>>()?;
         match self.shape.as_slice() {
             [rows, columns] if self.fortran => {

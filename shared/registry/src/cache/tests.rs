@@ -53,12 +53,12 @@ fn unused_versions_and_those_above_the_limit_are_evicted() {
 }
 
 #[test]
-fn what_was_left_half_written_goes_after_a_day() {
+fn unfinished_folders_are_removed_after_a_day() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::new(dir.path(), "s", 1 << 20);
     let part = cache.temporary().unwrap();
     cache.evict(SystemTime::now() + DAY / 2);
-    assert!(part.exists(), "somebody may be writing it");
+    assert!(part.exists(), "another process may be writing it");
     cache.evict(SystemTime::now() + DAY * 2);
     assert!(!part.exists());
 }

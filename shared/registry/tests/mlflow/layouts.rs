@@ -1,4 +1,4 @@
-//! Where a version's files can be: 2.x and 3.x layouts, behind the artefact proxy and in stores of their own, and the
+//! Where a version's files can be: 2.x and 3.x layouts, behind the artefact proxy and in other stores, and the
 //! separate preprocessing artefact.
 
 use crate::bench::*;

@@ -19,7 +19,7 @@ fn versions_aliases_and_stages() {
     let view = registry.model(MODEL).unwrap();
     let versions: Vec<_> = view.versions.iter().map(|v| (v.version, v.stage.as_deref(), v.flavor.as_str())).collect();
     let expected = [(1, Some("Archived"), "sklearn"), (2, Some("Production"), "sklearn"), (3, None, "sklearn")];
-    assert_eq!(versions, expected, "a version that is not ready is not there");
+    assert_eq!(versions, expected, "a version that is not ready is not listed");
     let resolved = |requested| view.resolve(requested).map(|r| (r.version, r.exact)).unwrap();
     assert_eq!(resolved(None), (2, true));
     assert_eq!(resolved(Some("challenger")), (3, true));
@@ -45,7 +45,7 @@ fn a_moved_stage_or_alias_is_seen_without_fetching_anything() {
     assert_eq!(before.resolve(None).unwrap().version, 1);
     let fetched = fake.calls("mlflow-artifacts");
     registry.refresh().unwrap();
-    assert_eq!(registry.model(MODEL).unwrap(), before, "a look without a change is no change");
+    assert_eq!(registry.model(MODEL).unwrap(), before, "a refresh without a change changes nothing");
 
     fake.alias(MODEL, "champion", 2);
     assert_eq!(registry.model(MODEL).unwrap(), before, "nothing changes without a look");

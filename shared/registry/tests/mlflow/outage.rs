@@ -73,7 +73,7 @@ fn a_start_while_the_registry_is_down() {
 }
 
 #[test]
-fn files_are_fetched_once_for_all_who_share_the_cache() {
+fn files_are_fetched_once_for_all_processes_that_share_the_cache() {
     let fake = Fake::start();
     let cache = tempfile::tempdir().unwrap();
     fake.register(MODEL, 1, &linear());
@@ -128,7 +128,7 @@ fn kept_files_that_changed_are_not_used() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_written_is_done_without() {
+fn a_cache_that_cannot_be_written_is_not_required() {
     let fake = Fake::start();
     fake.register(MODEL, 1, &linear());
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -146,7 +146,10 @@ fn a_revoked_right_is_no_outage_at_start() {
     let running = open(&options);
     running.load(MODEL, 1, open_model).unwrap();
     fake.content().authorization = Some("Bearer other".to_owned());
-    assert!(matches!(refused(&options), RegistryError::Refused { status: 401, .. }), "who may not read does not start");
+    assert!(
+        matches!(refused(&options), RegistryError::Refused { status: 401, .. }),
+        "a process without read access does not start"
+    );
     running.refresh().unwrap();
     assert!(running.status().stale.unwrap().contains("401"), "a running process continues");
     assert!(running.load(MODEL, 1, open_model).is_ok());

@@ -345,7 +345,7 @@ impl Content {
         page(query, "model_versions", &versions)
     }
 
-    /// The entries of a folder. The proxy gives their names, the other listings their paths.
+    /// The entries of a folder. The proxy returns names, the other listings return paths.
     fn folder(&self, root: &str, path: &str, paths: bool) -> Answer {
         let path = path.trim_matches('/');
         let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
