@@ -96,7 +96,7 @@ fn value(outcome: &Item<Outcome>) -> (u32, u64) {
     (answer.version, answer.score.as_ref().unwrap().value.to_bits())
 }
 
-/// What the version answers when it is asked directly.
+/// The answer of a version that is called directly.
 fn expected(version: u32, raw: &[f64]) -> (u32, u64) {
     let loaded = Registry::open(REGISTRY).unwrap().load("diabetes", version, forebay_model::open).unwrap();
     (version, loaded.predict_raw(Rows::new(raw.len(), raw).unwrap()).unwrap().values[0].to_bits())
@@ -186,7 +186,7 @@ fn a_shadow_scores_the_same_rows() {
         "prediction.shadow_tolerance=0",
     ]);
     let started = std::time::Instant::now();
-    // the first batch asks for the shadow's version, which may not be loaded yet
+    // the first batch requests the shadow's version, which may not be loaded yet
     let text = loop {
         let _acked = probe.deliver(vec![item(1, &ROW)]);
         probe.outcomes(1);

@@ -104,8 +104,9 @@ impl ModelSettings {
         }
     }
 
-    /// Longest time for which reading the registry, or loading one version, may block its thread: `timeout` for every
-    /// file of a version, one second for every MiB of the largest version, and the time for checks and warm-up.
+    /// Longest time for which one read of the registry, or the load of one version, may block its thread: every file of
+    /// a version takes `timeout`, and a second more for every MiB of the largest version; then it is checked and warmed
+    /// up.
     pub fn longest_read(&self) -> Duration {
         const CALLS: u32 = 256;
         const TRANSFER: Duration = Duration::from_secs(1024);

@@ -163,7 +163,7 @@ fn with_every_breaker_open_the_message_says_so() {
 fn a_version_that_is_not_there_is_replaced() {
     let fake_versions = three();
     assert_eq!(answers(&fake_versions, 8, &[1.0]), [Ok((3, 31.5))]);
-    assert_eq!(fake_versions.wanted.try_recv(), Ok(LoaderCommand::Load(("m".to_owned(), 8))), "and asked for");
+    assert_eq!(fake_versions.wanted.try_recv(), Ok(LoaderCommand::Load(("m".to_owned(), 8))), "and requested");
     answers(&fake_versions, 8, &[1.0]);
     assert!(fake_versions.wanted.try_recv().is_err(), "once");
 }

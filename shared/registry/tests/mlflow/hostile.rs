@@ -103,7 +103,7 @@ fn paths_that_lead_elsewhere() {
             "{error}"
         );
     }
-    assert!(fake.content().seen.iter().all(|url| !url.contains("..")), "nothing of that was asked for");
+    assert!(fake.content().seen.iter().all(|url| !url.contains("..")), "no such path was requested");
 }
 
 #[test]

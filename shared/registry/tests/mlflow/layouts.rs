@@ -55,7 +55,7 @@ fn in_a_store_that_the_server_reads_for_us() {
     assert_eq!(
         fake.calls("artifacts/model.pkl") + fake.calls("mlflow-artifacts/artifacts/"),
         0,
-        "the proxy was not asked"
+        "the proxy was not called"
     );
 }
 

@@ -48,7 +48,7 @@ fn a_moved_stage_or_alias_is_seen_without_fetching_anything() {
     assert_eq!(registry.model(MODEL).unwrap(), before, "a refresh without a change changes nothing");
 
     fake.alias(MODEL, "champion", 2);
-    assert_eq!(registry.model(MODEL).unwrap(), before, "nothing changes without a look");
+    assert_eq!(registry.model(MODEL).unwrap(), before, "nothing changes without a refresh");
     registry.refresh().unwrap();
     let moved = registry.model(MODEL).unwrap();
     assert_eq!(moved.resolve(None).unwrap().version, 2);

@@ -32,7 +32,7 @@ fn a_registry_that_goes_away_and_comes_back() {
     assert_eq!(registry.models(), before);
     let stale = registry.status().stale.unwrap();
     assert!(stale.contains(&fake.url()), "{stale}");
-    assert!(registry.load(MODEL, 1, open_model).unwrap_err().is_unreachable(), "nothing was kept");
+    assert!(registry.load(MODEL, 1, open_model).unwrap_err().is_unreachable(), "nothing was cached");
     fake.register(MODEL, 2, &lasso());
     fake.start_again();
     registry.refresh().unwrap();
@@ -64,7 +64,7 @@ fn a_start_while_the_registry_is_down() {
 
     let elsewhere = tempfile::tempdir().unwrap();
     assert!(refused(&cached(&fake, elsewhere.path())).is_unreachable());
-    assert!(refused(&options(&fake)).is_unreachable(), "without a cache there is nothing");
+    assert!(refused(&options(&fake)).is_unreachable(), "without a cache no files are available");
     fake.start_again();
     fake.alias(MODEL, "champion", 2);
     started.refresh().unwrap();

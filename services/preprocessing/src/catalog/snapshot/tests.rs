@@ -102,7 +102,7 @@ fn requests_without_a_version_are_split() {
     }
     assert_eq!(table.missing(), [""; 0]);
     assert!(table.split("other", || unreachable!()).is_none(), "the key is not made without need");
-    assert_eq!(chosen(&table, "", "v1"), is(1, "v1", ""), "who asks gets what they ask for");
+    assert_eq!(chosen(&table, "", "v1"), is(1, "v1", ""), "a request for a version gets that version");
 
     let moved = split(&versions, Some("v3=10, candidate=20, production=70"));
     for user in 0..1000 {
