@@ -14,8 +14,6 @@ use forebay_bus::Ack;
 use forebay_contract::{Batch, Item, MAX_BATCH_ITEMS, Packing, Request, Stage, StageTime, now_us};
 use forebay_runtime::StageSpan;
 
-/// Passes items to the batcher.
-pub type Gather = Arc<dyn Fn(PendingItems) + Send + Sync>;
 
 /// Items from an entry point that share one acknowledgement.
 #[derive(Debug)]

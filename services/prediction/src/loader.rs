@@ -73,7 +73,7 @@ impl Loader {
         match command {
             LoaderCommand::Load(name) => self.load_on_demand(&versions, &name),
             LoaderCommand::ReadRegistry => self.watch.hurry(),
-            LoaderCommand::ReadDirectory if self.reporter.heard_news() => self.watch.hurry(),
+            LoaderCommand::ReadDirectory if self.reporter.has_news() => self.watch.hurry(),
             LoaderCommand::ReadDirectory => {}
             LoaderCommand::Report => self.reporter.states(&versions),
         }
@@ -87,8 +87,8 @@ impl Loader {
                 }
                 self.follow(&registry, versions);
             }
-            Err(trouble) if trouble.is_new => {
-                let error = trouble.error.to_string();
+            Err(failed) if failed.is_new => {
+                let error = failed.error.to_string();
                 tracing::warn!(registry = self.models.shown(), error, "model registry cannot be read, trying again");
                 if versions.snapshot().models.is_empty() {
                     self.component.unready(error);

@@ -1,4 +1,4 @@
-//! What the loader's thread can be told to do, and by whom.
+//! Commands for the loader's thread, and the handle that sends them.
 
 use std::sync::mpsc::Sender;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use forebay_bus::{ModelDirectory, SeenGenerations};
-use forebay_contract::{LoadState, ModelView as BoardView, VersionState, ViewVersion};
+use forebay_contract::{LoadState, ModelView as DirectoryView, VersionState, ViewVersion};
 use forebay_registry::{ModelView, VersionView};
 
 use crate::loader_commands::VersionName;
@@ -43,7 +43,7 @@ impl Reporter {
     }
 
     /// Whether another replica has published a view that is newer than those seen so far. True once for each view.
-    pub(crate) fn heard_news(&mut self) -> bool {
+    pub(crate) fn has_news(&mut self) -> bool {
         self.seen.has_news(&self.directory)
     }
 
@@ -103,14 +103,14 @@ fn state(version: u32, slot: &VersionSlot, now: Instant) -> VersionState {
     }
 }
 
-fn directory_view(view: &ModelView, registry: &str) -> BoardView {
+fn directory_view(view: &ModelView, registry: &str) -> DirectoryView {
     let version = |listed: &VersionView| ViewVersion {
         version: listed.version,
         stage: listed.stage.clone().unwrap_or_default(),
         flavor: listed.flavor.clone(),
         digest: listed.digest.to_vec().into(),
     };
-    BoardView {
+    DirectoryView {
         model: view.name.clone(),
         generation: 0,
         versions: view.versions.iter().map(version).collect(),

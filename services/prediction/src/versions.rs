@@ -26,7 +26,7 @@ pub(crate) const RELOAD: Duration = Duration::from_secs(30);
 pub enum VersionLookup {
     /// The version can answer.
     Ready(Arc<Version>),
-    /// The loader has been told to load it.
+    /// The loader has been requested to load it.
     Loading,
     /// It cannot be loaded; the text says why.
     Failed(String),
@@ -36,7 +36,7 @@ pub enum VersionLookup {
 #[derive(Debug)]
 pub struct Versions {
     snapshot: ArcSwap<VersionsSnapshot>,
-    /// Versions that the loader has been told to load and has not tried yet.
+    /// Versions that the loader has been requested to load and has not tried yet.
     requested: Mutex<HashSet<VersionName>>,
     loader: Sender<LoaderCommand>,
 }

@@ -15,7 +15,7 @@ use forebay_runtime::{Host, Lifecycle, Metrics, OtelEnvironment, Process, Teleme
 use forebay_testkit::registry::{URL as REGISTRY, copied, copy, url};
 use forebay_testkit::{ContextBuilder, collector, context, probe, settings};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const ROW: [f64; 10] = [59.0, 2.0, 32.1, 101.0, 157.0, 93.2, 38.0, 4.0, 4.8598, 87.0];
 
 struct Probe {
@@ -62,7 +62,7 @@ impl Probe {
     fn outcomes(&self, count: usize) -> Vec<Item<Outcome>> {
         let mut outcomes = Vec::new();
         while outcomes.len() < count {
-            outcomes.extend(self.results.recv_timeout(PATIENCE).unwrap().items);
+            outcomes.extend(self.results.recv_timeout(TIMEOUT).unwrap().items);
         }
         outcomes
     }
@@ -96,7 +96,7 @@ fn value(outcome: &Item<Outcome>) -> (u32, u64) {
     (answer.version, answer.score.as_ref().unwrap().value.to_bits())
 }
 
-/// What the version answers when it is asked directly.
+/// The answer of a version that is called directly.
 fn expected(version: u32, raw: &[f64]) -> (u32, u64) {
     let loaded = Registry::open(REGISTRY).unwrap().load("diabetes", version, forebay_model::open).unwrap();
     (version, loaded.predict_raw(Rows::new(raw.len(), raw).unwrap()).unwrap().values[0].to_bits())
@@ -111,15 +111,15 @@ fn every_version_answers_as_it_does_alone() {
         let mut answers: Vec<_> = probe.outcomes(3).iter().map(value).collect();
         answers.sort_unstable();
         assert_eq!(answers, (1..=3).map(|version| expected(version, &ROW)).collect::<Vec<_>>(), "{flags:?}");
-        assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+        assert_eq!(acked.recv_timeout(TIMEOUT), Ok(AckOutcome::Done));
         assert!(probe.host.lifecycle().is_ready(), "{:?}", probe.host.lifecycle().components());
-        let prediction = &probe.predictions.recv_timeout(PATIENCE).unwrap().items[0].payload;
+        let prediction = &probe.predictions.recv_timeout(TIMEOUT).unwrap().items[0].payload;
         assert!(prediction.score.is_some() && prediction.model == "diabetes");
     }
 }
 
 #[test]
-fn a_version_newer_than_the_last_look_is_loaded_for_who_is_pinned_to_it() {
+fn a_version_newer_than_the_last_listing_is_loaded_for_rows_pinned_to_it() {
     let _system = System::new();
     let folder = copied();
     let root = folder.path().join("diabetes");
@@ -133,7 +133,7 @@ fn a_version_newer_than_the_last_look_is_loaded_for_who_is_pinned_to_it() {
     let outcomes = probe.outcomes(2);
     let four = outcomes.iter().find(|outcome| answer(outcome).version == 4).unwrap();
     assert_eq!((value(four).1, answer(four).fallback_from.as_str()), (expected(1, &ROW).1, ""));
-    assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+    assert_eq!(acked.recv_timeout(TIMEOUT), Ok(AckOutcome::Done));
 }
 
 #[test]
@@ -156,26 +156,26 @@ fn a_fallback_is_prepared_from_the_raw_row_by_its_own_artefact() {
     // version 1 cannot fill in, Production (2) can; version 9 does not exist
     let _acked = probe.deliver(vec![item(1, &gap), item(9, &ROW)]);
     let outcomes = probe.outcomes(2);
-    let by_asked = |asked: &str| outcomes.iter().find(|it| answer(it).fallback_from == asked).unwrap();
-    assert_eq!(value(by_asked("v1")), expected(2, &gap));
-    assert_eq!(value(by_asked("v9")), expected(2, &ROW));
-    assert_eq!(answer(by_asked("v9")).label, "v2");
+    let pinned_to = |label: &str| outcomes.iter().find(|it| answer(it).fallback_from == label).unwrap();
+    assert_eq!(value(pinned_to("v1")), expected(2, &gap));
+    assert_eq!(value(pinned_to("v9")), expected(2, &ROW));
+    assert_eq!(answer(pinned_to("v9")).label, "v2");
 }
 
 #[test]
 fn rows_that_no_version_takes_are_failures() {
     let _system = System::new();
     let probe = start(&[]);
-    let mut nobody = item(1, &ROW);
-    nobody.payload.model = "nobody".into();
-    let acked = probe.deliver(vec![item(1, &ROW[..4]), nobody]);
+    let mut unknown = item(1, &ROW);
+    unknown.payload.model = "unknown".into();
+    let acked = probe.deliver(vec![item(1, &ROW[..4]), unknown]);
     for outcome in probe.outcomes(2) {
         match outcome.payload.result {
             Some(Wire::Failure(failure)) => assert_eq!(failure.code, "model_unavailable"),
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+    assert_eq!(acked.recv_timeout(TIMEOUT), Ok(AckOutcome::Done));
 }
 
 #[test]
@@ -186,14 +186,14 @@ fn a_shadow_scores_the_same_rows() {
         "prediction.shadow_tolerance=0",
     ]);
     let started = std::time::Instant::now();
-    // the first batch asks for the shadow's version, which may not be loaded yet
+    // the first batch requests the shadow's version, which may not be loaded yet
     let text = loop {
         let _acked = probe.deliver(vec![item(1, &ROW)]);
         probe.outcomes(1);
         let text = probe.host.metrics().encode().unwrap();
         let none = "forebay_shadow_disagreements_total{model=\"diabetes\",version=\"2\"} 0";
         let counted = text.contains(none.trim_end_matches('0')) && !text.contains(none);
-        if counted || started.elapsed() > PATIENCE {
+        if counted || started.elapsed() > TIMEOUT {
             break text;
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -220,8 +220,8 @@ fn a_sampled_row_has_a_span_of_its_call_that_is_linked_with_the_batch() {
     sampled.parent_span = 0xABCD;
     let acked = probe.deliver(vec![sampled, quiet(2, &ROW)]);
     probe.outcomes(2);
-    assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
-    system.block_on(telemetry.flush(PATIENCE));
+    assert_eq!(acked.recv_timeout(TIMEOUT), Ok(AckOutcome::Done));
+    system.block_on(telemetry.flush(TIMEOUT));
     let spans = collector::spans(&requests);
     assert_eq!(spans.len(), 3, "{spans:?}");
     assert!(spans.iter().all(|(service, _)| service == "forebay-prediction"));
@@ -236,7 +236,7 @@ fn a_sampled_row_has_a_span_of_its_call_that_is_linked_with_the_batch() {
     assert_eq!(attributes, ["forebay.model", "forebay.batch.size", "forebay.version"]);
 }
 
-/// How long the arbiter may stand still; idle, it beats once a second.
+/// Longest time without a beat of the arbiter; an idle one beats once a second.
 const STALL_AFTER: Duration = Duration::from_secs(3);
 
 #[test]
@@ -262,7 +262,7 @@ fn a_handler_that_blocks_its_arbiter_fails_liveness_and_an_idle_one_does_not() {
 fn until(reached: impl Fn() -> bool) {
     let started = std::time::Instant::now();
     while !reached() {
-        assert!(started.elapsed() < PATIENCE, "waited in vain");
+        assert!(started.elapsed() < TIMEOUT, "did not happen in time");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,5 +1,5 @@
-//! The catalog of models: the snapshot that requests are resolved with. The stage reads it without a lock; the refresher
-//! replaces it as a whole.
+//! The catalog of models: the snapshot that requests are resolved with. The stage reads it without a lock; the
+//! refresher replaces it as a whole.
 
 mod model_versions;
 #[cfg(test)]

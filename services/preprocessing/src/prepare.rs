@@ -10,8 +10,8 @@ use crate::catalog::{CatalogSnapshot, ResolvedVersion};
 /// Bytes of a cache key.
 const KEY_LEN: usize = 32;
 
-/// Validates, pins and prepares `items` in order. An item that can be answered is pushed to `ready`, any other is passed to
-/// `refuse`, so that each item leaves exactly once.
+/// Validates, pins and prepares `items` in order. An item that can be answered is pushed to `ready`, any other is
+/// passed to `refuse`, so that each item leaves exactly once.
 pub fn prepare(
     snapshot: &CatalogSnapshot,
     items: Vec<Item<Request>>,
@@ -167,13 +167,13 @@ mod tests {
 
     #[test]
     fn an_unknown_model_is_refused_by_name() {
-        let mut nobody = item("", &[1.0, 2.0, 3.0], &[]);
-        nobody.payload.model = "nobody".into();
-        assert_eq!(run(vec![nobody]).1, ["unknown_model: unknown model \"nobody\", known: m"]);
+        let mut absent = item("", &[1.0, 2.0, 3.0], &[]);
+        absent.payload.model = "absent".into();
+        assert_eq!(run(vec![absent]).1, ["unknown_model: unknown model \"absent\", known: m"]);
     }
 
     #[test]
-    fn an_ask_stays_with_its_version_by_key_then_label_then_not_at_all() {
+    fn a_request_stays_with_its_version_by_key_then_label_then_not_at_all() {
         let labelled = |label: Option<&str>, key: Option<&str>| {
             let mut item = item("", &[1.0, 2.0, 3.0], &[]);
             item.payload.split_key = key.map_or(0, |key| SplitKey::of_text(key).to_wire());
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(by_label, versions(&|i| labelled(Some(&format!("r{i}")), None)), "the same label, the same version");
         assert!((60..140).contains(&ones(&by_label)));
         assert!((60..140).contains(&ones(&versions(&|_| labelled(None, None)))));
-        let asked = split(vec![item("v3", &[1.0, 2.0, 3.0], &[])], Some("v1=50, v2=50")).0;
-        assert_eq!(asked[0].payload.version, 3);
+        let requested = split(vec![item("v3", &[1.0, 2.0, 3.0], &[])], Some("v1=50, v2=50")).0;
+        assert_eq!(requested[0].payload.version, 3);
     }
 }

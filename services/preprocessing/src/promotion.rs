@@ -1,5 +1,5 @@
-//! When a new Production version takes effect: once every live prediction replica can answer with it, so that no request
-//! waits for it to load or falls back.
+//! When a new Production version takes effect: once every live prediction replica can answer with it, so that no
+//! request waits for it to load or falls back.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -149,7 +149,7 @@ mod tests {
         let (mut gate, now) = gate();
         assert_eq!(gate.decide("m", candidate(2, 2, 0, 2), now), 1);
         assert_eq!(gate.decide("m", candidate(2, 2, 0, 2), now + TIMEOUT * 9), 1);
-        assert_eq!(gate.wait(now + TIMEOUT * 9), Duration::MAX, "nothing to wake up for");
+        assert_eq!(gate.wait(now + TIMEOUT * 9), Duration::MAX, "there is no timeout to wait for");
         assert_eq!(
             gate.decide("m", candidate(2, 2, 0, 0), now + TIMEOUT * 9),
             1,

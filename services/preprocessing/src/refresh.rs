@@ -1,5 +1,5 @@
-//! Keeps the catalog equal to the registry and to what the prediction replicas report, on a thread of its own: reading
-//! files has no place on the hot path.
+//! Keeps the catalog equal to the registry and to what the prediction replicas report, on a separate thread, because
+//! files must not be read on the hot path.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -98,7 +98,7 @@ impl Refresher {
         self.component.finished();
     }
 
-    /// Makes the next look at the registry due if there may be something new in it. Wakes that have piled up count once.
+    /// Makes the next read of the registry due if it may have changed. Pending reasons are handled together.
     fn woken(&mut self, first: WakeReason) {
         let reasons: Vec<WakeReason> = std::iter::once(first).chain(self.wakes.try_iter()).collect();
         if reasons.contains(&WakeReason::Registry) || self.state.seen.has_news(&self.directory) {

@@ -53,7 +53,7 @@ fn refresh(
         [(host.registry_notifier(), WakeReason::Registry), (directory.changes(), WakeReason::Directory)]
     {
         let wake_up = wake_up.clone();
-        // without the thread the process is on its way out
+        // without the thread the process is about to end
         notifier.on_notify(move || _ = wake_up.send(why));
     }
     let options = models.registry_options();

@@ -11,7 +11,8 @@ pub struct TrafficSplit {
     shares: Vec<SplitShare>,
 }
 
-/// One version, by number, alias or stage, and its buckets: from the end of the share before it up to `below`, exclusive.
+/// One version, by number, alias or stage, and its buckets: from the end of the share before it up to `below`,
+/// exclusive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct SplitShare {
     version: String,
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_split_is_told() {
+    fn an_invalid_split_is_reported() {
         for (text, what) in [
             ("", "expected version=weight"),
             ("v3", "expected version=weight"),
@@ -98,8 +99,8 @@ mod tests {
             ("v3=0", "above 0"),
             ("v3=1, V3=2", "names V3 twice"),
         ] {
-            let told = TrafficSplit::parse(text).unwrap_err();
-            assert!(told.contains(what), "{text:?}: {told}");
+            let problem = TrafficSplit::parse(text).unwrap_err();
+            assert!(problem.contains(what), "{text:?}: {problem}");
         }
     }
 }

@@ -15,7 +15,7 @@ use forebay_runtime::Host;
 use forebay_testkit::registry::{self, URL as REGISTRY, copied};
 use forebay_testkit::{context, probe, settings};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const NAMES: [&str; 10] = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"];
 
 /// The running stage and what leaves it.
@@ -45,30 +45,30 @@ fn start(registry: &str, flags: &[&str]) -> Probe {
 }
 
 impl Probe {
-    /// Delivers a batch and gives the way its acknowledgement comes back.
+    /// Delivers a batch; the receiver gets the outcome of its acknowledgement.
     fn deliver(&self, items: Vec<Item<Request>>) -> Receiver<AckOutcome> {
         let (delivery, outcome) = probe::delivery(3, items);
         self.inlet.deliver(delivery);
         outcome
     }
 
-    /// The version that answers who asks for none.
+    /// The version that answers a request without a version.
     fn default_version(&self) -> u32 {
-        let _acked = self.deliver(vec![item(vec![1.0; 10], "", PATIENCE)]);
-        self.features.recv_timeout(PATIENCE).unwrap().items[0].payload.version
+        let _acked = self.deliver(vec![item(vec![1.0; 10], "", TIMEOUT)]);
+        self.features.recv_timeout(TIMEOUT).unwrap().items[0].payload.version
     }
 
     /// Repeats a row until it is refused.
     fn until_refused(&self, row: Vec<f64>, version: &str) {
         let started = std::time::Instant::now();
         loop {
-            let acked = self.deliver(vec![item(row.clone(), version, PATIENCE)]);
-            assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+            let acked = self.deliver(vec![item(row.clone(), version, TIMEOUT)]);
+            assert_eq!(acked.recv_timeout(TIMEOUT), Ok(AckOutcome::Done));
             let refused = self.results.try_iter().any(|batch| !batch.items.is_empty());
             if self.features.try_iter().all(|batch| batch.items.is_empty()) && refused {
                 return;
             }
-            assert!(started.elapsed() < PATIENCE, "the row was never refused");
+            assert!(started.elapsed() < TIMEOUT, "the row was never refused");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -76,7 +76,7 @@ impl Probe {
     fn until(&self, version: u32) {
         let started = std::time::Instant::now();
         while self.default_version() != version {
-            assert!(started.elapsed() < PATIENCE, "version {version} never answered");
+            assert!(started.elapsed() < TIMEOUT, "version {version} never answered");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -115,10 +115,10 @@ fn rows_are_prepared_as_scikit_learn_does_to_the_bit() {
     let probe = start(REGISTRY, &[]);
     let golden: Vec<Golden> = serde_json::from_str(registry::GOLDEN).unwrap();
     for cases in golden.chunks(100) {
-        let ask = |case: &Golden| item(row(&case.raw), &format!("v{}", case.version), PATIENCE);
-        let acked = probe.deliver(cases.iter().map(ask).collect());
-        let batch = probe.features.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+        let request = |case: &Golden| item(row(&case.raw), &format!("v{}", case.version), TIMEOUT);
+        let acked = probe.deliver(cases.iter().map(request).collect());
+        let batch = probe.features.recv_timeout(TIMEOUT).unwrap();
+        assert_eq!(acked.recv_timeout(TIMEOUT), Ok(AckOutcome::Done));
         assert_eq!(batch.items.len(), cases.len());
         for (case, item) in cases.iter().zip(&batch.items) {
             let features = &item.payload;
@@ -134,9 +134,9 @@ fn rows_are_prepared_as_scikit_learn_does_to_the_bit() {
 fn a_mixed_batch_leaves_whole_by_two_outlets() {
     let _system = System::new();
     let probe = start(REGISTRY, &[]);
-    // what comes before the registry is read leaves in parts
+    // batches that arrive before the registry is read are sent in parts
     probe.until(2);
-    // what version 1 does with missing values is known to its model alone
+    // only the model of version 1 determines how missing values are treated
     probe.directory.describe("diabetes", 1, NAMES.map(str::to_owned).to_vec(), false);
     let states = [1, 2, 3].map(|version| has(version, LoadState::Ready)).to_vec();
     probe.directory.report("diabetes", Some(2), states);
@@ -147,16 +147,16 @@ fn a_mixed_batch_leaves_whole_by_two_outlets() {
     let mut gap = sound.clone();
     gap[2] = f64::NAN;
     let acked = probe.deliver(vec![
-        item(sound.clone(), "", PATIENCE),
-        item(gap.clone(), "", PATIENCE),
-        item(gap, "v1", PATIENCE),
-        item(vec![1.0; 9], "v7", PATIENCE),
-        item(sound, "v7", PATIENCE),
+        item(sound.clone(), "", TIMEOUT),
+        item(gap.clone(), "", TIMEOUT),
+        item(gap, "v1", TIMEOUT),
+        item(vec![1.0; 9], "v7", TIMEOUT),
+        item(sound, "v7", TIMEOUT),
         item(vec![1.0; 10], "v1", Duration::ZERO),
     ]);
-    let features = probe.features.recv_timeout(PATIENCE).unwrap();
-    let results = probe.results.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+    let features = probe.features.recv_timeout(TIMEOUT).unwrap();
+    let results = probe.results.recv_timeout(TIMEOUT).unwrap();
+    assert_eq!(acked.recv_timeout(TIMEOUT), Ok(AckOutcome::Done));
     assert_eq!((features.batch_partition, results.batch_partition), (3, 3));
     let pinned: Vec<_> =
         features.items.iter().map(|it| (it.payload.label.as_str(), it.payload.fallback_from.as_str())).collect();
@@ -179,9 +179,9 @@ fn settings_can_refuse_missing_values_and_ranges() {
     let probe = start(REGISTRY, &["preprocessing.missing=reject", "preprocessing.ranges.diabetes={bmi = [0.0, 5.0]}"]);
     let (mut gap, mut far) = (vec![1.0; 10], vec![1.0; 10]);
     (gap[0], far[2]) = (f64::NAN, 6.0);
-    let acked = probe.deliver(vec![item(gap, "", PATIENCE), item(far, "", PATIENCE)]);
-    let results = probe.results.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+    let acked = probe.deliver(vec![item(gap, "", TIMEOUT), item(far, "", TIMEOUT)]);
+    let results = probe.results.recv_timeout(TIMEOUT).unwrap();
+    assert_eq!(acked.recv_timeout(TIMEOUT), Ok(AckOutcome::Done));
     assert_eq!(failure(&results.items[0].payload).1, "feature age is missing and cannot be filled in");
     assert_eq!(failure(&results.items[1].payload).1, "feature bmi is 6, expected 0 to 5");
 }
@@ -193,14 +193,14 @@ fn requests_wait_for_a_registry_until_their_deadline() {
     let folder = parent.path().join("registry");
     let probe = start(&format!("file:{}", folder.display()), &["models.refresh=100ms"]);
     let acked =
-        probe.deliver(vec![item(vec![1.0; 10], "v1", Duration::from_millis(60)), item(vec![1.0; 10], "v1", PATIENCE)]);
-    let late = probe.results.recv_timeout(PATIENCE).unwrap();
+        probe.deliver(vec![item(vec![1.0; 10], "v1", Duration::from_millis(60)), item(vec![1.0; 10], "v1", TIMEOUT)]);
+    let late = probe.results.recv_timeout(TIMEOUT).unwrap();
     assert_eq!(late.items.len(), 1);
     assert_eq!(failure(&late.items[0].payload).0, "deadline_exceeded");
     assert!(acked.try_recv().is_err(), "the other one is still under way");
     std::os::unix::fs::symlink(registry::folder(), &folder).unwrap();
-    assert_eq!(probe.features.recv_timeout(PATIENCE).unwrap().items[0].payload.label, "v1");
-    assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
+    assert_eq!(probe.features.recv_timeout(TIMEOUT).unwrap().items[0].payload.label, "v1");
+    assert_eq!(acked.recv_timeout(TIMEOUT), Ok(AckOutcome::Done));
 }
 
 #[test]
@@ -208,12 +208,11 @@ fn a_moved_stage_is_followed() {
     let _system = System::new();
     let registry = copied();
     let probe = start(&format!("file:{}", registry.path().display()), &["models.refresh=100ms"]);
-    let ask = || probe.default_version();
-    assert_eq!(ask(), 2);
+    assert_eq!(probe.default_version(), 2);
     std::fs::write(registry.path().join("diabetes/registered_model.yaml"), "stages: {3: Production}\n").unwrap();
     let started = std::time::Instant::now();
-    while ask() != 3 {
-        assert!(started.elapsed() < PATIENCE, "version 3 never answered");
+    while probe.default_version() != 3 {
+        assert!(started.elapsed() < TIMEOUT, "version 3 never answered");
     }
 }
 
@@ -252,13 +251,13 @@ fn a_moved_stage_waits_for_every_replica_and_never_for_one_that_cannot() {
     probe.until(2);
 
     production(3);
-    // the webhook came
+    // as the webhook does
     probe.host.registry_notifier().notify();
     own(LoadState::Ready);
     std::thread::sleep(Duration::from_millis(400));
     assert_eq!(probe.default_version(), 2, "one replica is not ready");
-    let _acked = probe.deliver(vec![item(vec![1.0; 10], "v3", PATIENCE)]);
-    assert_eq!(probe.features.recv_timeout(PATIENCE).unwrap().items[0].payload.version, 3, "asked for by number");
+    let _acked = probe.deliver(vec![item(vec![1.0; 10], "v3", TIMEOUT)]);
+    assert_eq!(probe.features.recv_timeout(TIMEOUT).unwrap().items[0].payload.version, 3, "requested by number");
     others(LoadState::Ready);
     probe.until(3);
 
@@ -275,7 +274,7 @@ fn a_moved_stage_waits_for_every_replica_and_never_for_one_that_cannot() {
 }
 
 #[test]
-fn a_moved_stage_does_not_wait_without_end() {
+fn a_moved_stage_waits_for_a_bounded_time() {
     let _system = System::new();
     let registry = copied();
     let flags = ["models.refresh=100ms", "preprocessing.gate=300ms"];
@@ -289,17 +288,17 @@ fn a_moved_stage_does_not_wait_without_end() {
 }
 
 #[test]
-fn who_asks_for_nothing_is_shared_out_by_the_split() {
+fn requests_without_a_version_are_split() {
     let _system = System::new();
     let probe = start(REGISTRY, &["preprocessing.split.diabetes=v3=50, candidate=50"]);
-    let mut asks: Vec<Item<Request>> = (0..200).map(|_| item(vec![1.0; 10], "", PATIENCE)).collect();
-    for (user, ask) in asks.iter_mut().enumerate() {
-        ask.payload.split_key = SplitKey::of_text(&user.to_string()).to_wire();
+    let mut requests: Vec<Item<Request>> = (0..200).map(|_| item(vec![1.0; 10], "", TIMEOUT)).collect();
+    for (user, request) in requests.iter_mut().enumerate() {
+        request.payload.split_key = SplitKey::of_text(&user.to_string()).to_wire();
     }
     let mut seen = Vec::new();
     for _ in 0..2 {
-        let _acked = probe.deliver(asks.clone());
-        let batch = probe.features.recv_timeout(PATIENCE).unwrap();
+        let _acked = probe.deliver(requests.clone());
+        let batch = probe.features.recv_timeout(TIMEOUT).unwrap();
         assert!(batch.items.iter().all(|item| item.payload.fallback_from.is_empty()));
         seen.push(batch.items.iter().map(|item| item.payload.version).collect::<Vec<_>>());
     }
@@ -324,19 +323,19 @@ fn a_version_without_a_signature_answers_once_the_directory_has_its_names() {
     let probe = start(&format!("file:{}", registry.path().display()), &["models.refresh=1h"]);
     probe.until(2);
     let named = |version: &str| {
-        let mut item = item(vec![7.0], version, PATIENCE);
+        let mut item = item(vec![7.0], version, TIMEOUT);
         item.payload.names = vec!["only".to_owned()];
         item
     };
-    let _acked = probe.deliver(vec![item(vec![1.0; 10], "v3", PATIENCE)]);
-    let features = probe.features.recv_timeout(PATIENCE).unwrap();
+    let _acked = probe.deliver(vec![item(vec![1.0; 10], "v3", TIMEOUT)]);
+    let features = probe.features.recv_timeout(TIMEOUT).unwrap();
     let pinned = &features.items[0].payload;
     assert_eq!((pinned.version, pinned.fallback_from.as_str()), (2, "v3"), "production answers");
 
     probe.directory.report("diabetes", Some(2), vec![has(2, LoadState::Ready), has(3, LoadState::Loading)]);
     std::thread::sleep(Duration::from_millis(100));
-    let _acked = probe.deliver(vec![item(vec![1.0; 10], "v3", PATIENCE)]);
-    assert_eq!(probe.features.recv_timeout(PATIENCE).unwrap().items[0].payload.version, 2, "it is still loading");
+    let _acked = probe.deliver(vec![item(vec![1.0; 10], "v3", TIMEOUT)]);
+    assert_eq!(probe.features.recv_timeout(TIMEOUT).unwrap().items[0].payload.version, 2, "it is still loading");
 
     probe.directory.describe("diabetes", 3, vec!["only".to_owned()], true);
     probe.directory.report("diabetes", Some(2), vec![has(2, LoadState::Ready), has(3, LoadState::Ready)]);
@@ -349,16 +348,16 @@ fn a_version_without_a_signature_answers_once_the_directory_has_its_names() {
             assert_eq!((item.payload.version, item.payload.raw.as_slice()), (3, [7.0].as_slice()));
             break;
         }
-        assert!(started.elapsed() < PATIENCE, "version 3 never answered");
+        assert!(started.elapsed() < TIMEOUT, "version 3 never answered");
     }
     while probe.results.try_recv().is_ok() {}
     while probe.features.try_recv().is_ok() {}
-    let _acked = probe.deliver(vec![item(vec![1.0; 2], "v3", PATIENCE), item(vec![f64::NAN], "v3", PATIENCE)]);
+    let _acked = probe.deliver(vec![item(vec![1.0; 2], "v3", TIMEOUT), item(vec![f64::NAN], "v3", TIMEOUT)]);
     assert!(
-        probe.features.recv_timeout(PATIENCE).unwrap().items[0].payload.raw[0].is_nan(),
+        probe.features.recv_timeout(TIMEOUT).unwrap().items[0].payload.raw[0].is_nan(),
         "it fills in what is missing"
     );
-    let results = probe.results.recv_timeout(PATIENCE).unwrap();
+    let results = probe.results.recv_timeout(TIMEOUT).unwrap();
     assert_eq!(failure(&results.items[0].payload).1, "expected 1 features (only), got 2");
 }
 
@@ -370,9 +369,9 @@ fn a_production_without_a_signature_makes_the_stage_ready_when_it_is_loaded() {
         without_signature(&registry, version);
     }
     let probe = start(&format!("file:{}", registry.path().display()), &["models.refresh=1h"]);
-    let acked = probe.deliver(vec![item(vec![1.0; 10], "", PATIENCE)]);
-    assert_eq!(acked.recv_timeout(PATIENCE), Ok(AckOutcome::Done));
-    let results = probe.results.recv_timeout(PATIENCE).unwrap();
+    let acked = probe.deliver(vec![item(vec![1.0; 10], "", TIMEOUT)]);
+    assert_eq!(acked.recv_timeout(TIMEOUT), Ok(AckOutcome::Done));
+    let results = probe.results.recv_timeout(TIMEOUT).unwrap();
     let expected = ("model_unavailable", "no version of model \"diabetes\" can be used");
     assert_eq!(failure(&results.items[0].payload), expected);
     let ready = || probe.host.lifecycle().components().into_iter().all(|component| component.unready.is_none());
@@ -381,12 +380,12 @@ fn a_production_without_a_signature_makes_the_stage_ready_when_it_is_loaded() {
     probe.directory.report("diabetes", Some(2), vec![has(2, LoadState::Ready)]);
     let started = std::time::Instant::now();
     while !ready() {
-        assert!(started.elapsed() < PATIENCE, "the stage never became ready");
+        assert!(started.elapsed() < TIMEOUT, "the stage never became ready");
         std::thread::sleep(Duration::from_millis(5));
     }
     while probe.features.try_recv().is_ok() {}
-    let _acked = probe.deliver(vec![item(vec![1.0; 10], "", PATIENCE)]);
-    assert_eq!(probe.features.recv_timeout(PATIENCE).unwrap().items[0].payload.version, 2);
+    let _acked = probe.deliver(vec![item(vec![1.0; 10], "", TIMEOUT)]);
+    assert_eq!(probe.features.recv_timeout(TIMEOUT).unwrap().items[0].payload.version, 2);
 }
 
 #[test]
@@ -397,18 +396,18 @@ fn a_version_that_no_replica_can_load_is_replaced() {
     probe.directory.report("diabetes", Some(2), vec![has(2, LoadState::Ready), has(3, LoadState::Failed)]);
     let started = std::time::Instant::now();
     loop {
-        let _acked = probe.deliver(vec![item(vec![1.0; 10], "v3", PATIENCE)]);
-        let batch = probe.features.recv_timeout(PATIENCE).unwrap();
+        let _acked = probe.deliver(vec![item(vec![1.0; 10], "v3", TIMEOUT)]);
+        let batch = probe.features.recv_timeout(TIMEOUT).unwrap();
         let pinned = &batch.items[0].payload;
         if (pinned.version, pinned.fallback_from.as_str()) == (2, "v3") {
             break;
         }
-        assert!(started.elapsed() < PATIENCE, "version 3 goes on answering");
+        assert!(started.elapsed() < TIMEOUT, "version 3 still answers");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// How long the arbiter may stand still; idle, it beats once a second.
+/// Longest time without a beat of the arbiter; an idle one beats once a second.
 const STALL_AFTER: Duration = Duration::from_secs(3);
 
 #[test]
@@ -423,7 +422,7 @@ fn a_handler_that_blocks_its_arbiter_fails_liveness_and_an_idle_one_does_not() {
     // acknowledged by the handler, as the outlets here do not keep it
     let (open, gate) = channel::<()>();
     let ack = Ack::new(move |_| _ = gate.recv());
-    let items = vec![item(vec![1.0; 10], "", PATIENCE)];
+    let items = vec![item(vec![1.0; 10], "", TIMEOUT)];
     probe.inlet.deliver(Delivery { payload: Batch { batch_partition: 3, stages: Vec::new(), items }, ack });
     until(|| lifecycle.stalled() == ["preprocessing preparer"]);
     drop(open);
@@ -434,7 +433,7 @@ fn a_handler_that_blocks_its_arbiter_fails_liveness_and_an_idle_one_does_not() {
 fn until(reached: impl Fn() -> bool) {
     let started = std::time::Instant::now();
     while !reached() {
-        assert!(started.elapsed() < PATIENCE, "waited in vain");
+        assert!(started.elapsed() < TIMEOUT, "did not happen in time");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

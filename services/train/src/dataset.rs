@@ -163,7 +163,7 @@ fn cell(text: &str, line: u64, name: &str) -> Result<f64, DatasetError> {
     match text.parse::<f64>() {
         Ok(v) if v.is_infinite() => Err(fault("is not finite")),
         Ok(v) => Ok(v),
-        Err(_) => Err(fault("is no number; columns of names must be encoded as numbers first")),
+        Err(_) => Err(fault("is not a number; columns of names must be encoded as numbers first")),
     }
 }
 
@@ -209,7 +209,7 @@ mod tests {
             ("a,a\n1,2\n", "two columns are named \"a\""),
             ("a,,b\n1,2,3\n", "column 2 has no name"),
             ("a,b\n1,2\n3\n", "line 3: has 1 values, the header names 2"),
-            ("a,b\n1,2\nred,4\n", "line 3, column \"a\": \"red\" is no number"),
+            ("a,b\n1,2\nred,4\n", "line 3, column \"a\": \"red\" is not a number"),
             ("a,b\n1e999,2\n", "not finite"),
             ("a,b\n1,2\n3,\n", "line 3, column \"b\": is empty"),
             ("a,b\n,2\n,3\n", "column \"a\" is empty in every row"),

@@ -177,7 +177,7 @@ fn mistakes_are_reported_before_any_training() {
         bad(&[&["--data", text(&data)], more].concat())
     };
     for (csv, what) in [
-        ("a,b\n1,2\nred,4\n", "bad.csv: line 3, column \"a\": \"red\" is no number"),
+        ("a,b\n1,2\nred,4\n", "bad.csv: line 3, column \"a\": \"red\" is not a number"),
         ("a,b\n1,2\n3\n", "line 3: has 1 values"),
         ("a,b\n1,2\n3,4\n", "has 2 rows, 5 folds need at least 10"),
         ("", "0 column"),

@@ -1,6 +1,6 @@
-//! Why a file of a model cannot be used: where in it, and what is wrong.
+//! The error for a file of a model that cannot be used: the place in the file, and the problem.
 
-/// A refused artefact. `place` reads from the file inwards: `model.skops: steps[1]: tree_: nodes`.
+/// A rejected artefact. `place` leads from the file inwards: `model.skops: steps[1]: tree_: nodes`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {reason}")]
 pub struct Fault {
@@ -14,7 +14,7 @@ impl Fault {
         Self { place: place.into(), reason: reason.into() }
     }
 
-    /// The same fault seen from further outside.
+    /// The same fault with an outer place in front of its own.
     #[must_use]
     pub fn within(self, outer: &str) -> Self {
         let place = if self.place.is_empty() { outer.to_owned() } else { format!("{outer}: {}", self.place) };

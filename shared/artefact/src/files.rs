@@ -1,4 +1,4 @@
-//! The files of one version of a model, read once, so that what is compiled and what is digested are the same bytes.
+//! The files of one version of a model, read once, so that the digest covers the same bytes that are compiled.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,13 +8,13 @@ use crate::preprocessing::Preprocessing;
 use crate::store::Store;
 use crate::{Fault, python, sklearn};
 
-/// The largest model folder read, all files together.
+/// Largest total size of a model folder, in bytes.
 const MAX_FOLDER: u64 = 1 << 30;
 
-/// Every file of a version by its path in the version's folder.
+/// All files of a version, by path in the version's folder.
 #[derive(Debug, Clone)]
 pub struct VersionFiles {
-    /// Name of the registered model; of the folder, for a model that no registry lists.
+    /// Name of the registered model, or of the folder for a model that no registry lists.
     pub name: String,
     /// Number of the version; 0 for a model that no registry lists.
     pub version: u32,
@@ -43,7 +43,7 @@ impl VersionFiles {
         Ok(Self { name: name.to_owned(), version, digest, files })
     }
 
-    /// Files that were fetched, under a digest that identifies the version and is not computed from them.
+    /// Files that have been fetched, with a digest that identifies the version and is not computed from them.
     pub fn fetched(name: &str, version: u32, digest: [u8; 32], files: BTreeMap<String, Vec<u8>>) -> Self {
         let files = files.into_iter().map(|(path, bytes)| (path, Cow::Owned(bytes))).collect();
         Self { name: name.to_owned(), version, digest, files }
@@ -54,7 +54,7 @@ impl VersionFiles {
         self.digest
     }
 
-    /// The content of a file, if the version has it.
+    /// The content of a file; `None` when the version has no such file.
     pub fn find(&self, file: &str) -> Option<&[u8]> {
         self.files.get(file).map(|b| &**b)
     }

@@ -1,13 +1,13 @@
-//! The files of a model version, read without compiling the model: the description `MLmodel`, the separate preprocessing
-//! artefact, and Python objects as inert data. Nothing here runs code from a file, every size that a file claims is
-//! checked, and no tensor library is needed.
+//! The files of a model version, read without compiling the model: the description `MLmodel`, the separate
+//! preprocessing artefact, and Python objects as inert data. Nothing here runs code from a file, every size in a file
+//! is checked, and no tensor library is needed.
 //!
 //! # Layout
 //! - [`Store`], [`VersionFiles`]: a folder of files, and the files of one version with their digest
-//! - [`mlmodel`]: what `MLmodel` says: flavor, files, inputs
+//! - [`mlmodel`]: the content of `MLmodel`: flavor, files, inputs
 //! - [`python`]: skops and pickle files as a graph of objects
 //! - [`step`], [`sklearn`]: fitted scikit-learn transformers, and how they are read from such a graph
-//! - [`Preprocessing`]: the artefact that turns a raw row into the row the model takes
+//! - [`Preprocessing`]: the artefact that turns a raw row into the model's input
 
 mod fault;
 mod files;

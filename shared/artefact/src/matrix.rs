@@ -1,4 +1,4 @@
-//! The batch a plan works on: dense, row-major f64.
+//! A batch of rows: dense, row-major f64.
 
 /// `data.len() / width` rows of `width` values.
 #[derive(Debug, Clone, Default)]
@@ -20,7 +20,7 @@ impl Matrix {
         self.data.chunks_exact_mut(self.width.max(1))
     }
 
-    /// Replaces every row by what `f` appends for it; all rows must come out `width` wide.
+    /// Replaces every row by the values that `f` appends for it, which must be `width` in number.
     pub fn rebuild(&mut self, width: usize, mut f: impl FnMut(&[f64], &mut Vec<f64>)) {
         let mut data = Vec::with_capacity(self.rows() * width);
         for row in self.iter() {

@@ -1,30 +1,30 @@
-//! `MLmodel`, the YAML file that says what a model folder holds: flavor, file, signature, example.
+//! `MLmodel`, the YAML file that describes a model folder: flavor, file, signature, example.
 
 use serde::Deserialize;
 use serde_yaml_ng::Value;
 
 use crate::Fault;
 
-/// The largest MLmodel accepted; real ones are a few KiB.
+/// Largest `MLmodel` accepted, in bytes; typical ones have a few KiB.
 const MAX_BYTES: usize = 1 << 20;
-/// Widest signature accepted.
+/// Largest number of columns of a signature.
 pub const MAX_WIDTH: usize = 1 << 16;
 
-/// What an MLmodel file says, reduced to what serving needs.
+/// The content of an `MLmodel` file, reduced to what serving needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MlModel {
     /// `sklearn`, `burn`, `onnx`, or `unknown`.
     pub flavor: String,
-    /// File that holds the model, from the folder.
+    /// Path of the file that contains the model, relative to the folder.
     pub file: Option<String>,
-    /// `skops`, `pickle`, `cloudpickle`, ...
+    /// Serialization format: `skops`, `pickle`, `cloudpickle`, ...
     pub serialization: Option<String>,
     pub inputs: Inputs,
-    /// Path of the input example, from the folder.
+    /// Path of the input example, relative to the folder.
     pub input_example: Option<String>,
 }
 
-/// Input part of the signature.
+/// The inputs of the signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inputs {
     /// The file has no signature.
@@ -51,7 +51,7 @@ impl MlModel {
     /// Parses the file.
     ///
     /// # Errors
-    /// A [`Fault`] for a file too large, no YAML, or a signature that is no list of columns.
+    /// A [`Fault`] for a file that is too large or not YAML, or a signature that is not a list of columns.
     pub fn parse(bytes: &[u8]) -> Result<Self, Fault> {
         let fault = |reason: String| Fault::new("MLmodel", reason);
         if bytes.len() > MAX_BYTES {
@@ -84,7 +84,7 @@ impl MlModel {
     }
 }
 
-/// Refuses paths that lead out of the model's folder.
+/// Rejects paths that lead out of the model's folder.
 fn inside(place: &str, path: &str) -> Result<(), Fault> {
     let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\\');
     if path.split('/').all(plain) {

@@ -1,10 +1,10 @@
 //! The separate preprocessing artefact of a version (the legacy `scaler.pkl`): fitted scikit-learn steps that
-//! turn a raw row into the row the model takes, in f64, in scikit-learn's order of operations.
+//! turn a raw row into the model's input, in f64, in scikit-learn's order of operations.
 
 use crate::matrix::Matrix;
 use crate::step::{Missing, Step, apply_all, missing_after};
 
-/// Fitted steps stored beside a model, applied before it. Steps inside a model's own pipeline are not here.
+/// Fitted steps stored beside a model and applied before it. Steps inside a model's pipeline are not included.
 #[derive(Debug)]
 pub struct Preprocessing {
     id: String,
@@ -26,48 +26,48 @@ pub(crate) struct Steps {
 pub enum PrepareError {
     #[error("row has {got} values, preprocessing takes {expected}")]
     Width { expected: usize, got: usize },
-    /// scikit-learn refuses infinite input as well; NaN is a missing value and passes.
+    /// scikit-learn rejects infinite input as well; NaN is a missing value and is accepted.
     #[error("feature {index} is infinite")]
     Infinite { index: usize },
-    /// A value an encoder was not fitted on and does not ignore.
+    /// A value that an encoder was not fitted on and does not ignore.
     #[error("{0}")]
     Unknown(String),
 }
 
 impl Preprocessing {
-    /// `digest` is the content digest of the artefact's files; its first 16 hex digits become the id.
+    /// `digest` is the content digest of the artefact's files; its first 16 hexadecimal digits become the ID.
     pub(crate) fn new(digest: &[u8; 32], steps: Steps) -> Self {
         let Steps { width, output_width, steps } = steps;
         let missing = missing_after(&steps);
         Self { id: crate::hex(digest)[..16].to_owned(), width, output_width, missing, steps }
     }
 
-    /// Short content digest: two artefacts that prepare alike from the same bytes have the same id.
+    /// Short content digest: two artefacts with the same bytes have the same ID.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Values in a raw row.
+    /// Number of values in a raw row.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Values in a prepared row.
+    /// Number of values in a prepared row.
     pub fn output_width(&self) -> usize {
         self.output_width
     }
 
-    /// True when missing values (NaN) are imputed here.
+    /// Whether these steps impute missing values (NaN).
     pub fn accepts_missing(&self) -> bool {
         self.missing == Missing::Gone
     }
 
-    /// What happens to missing values here. Those that pass are left to the model.
+    /// How these steps treat missing values. Values that pass through are left to the model.
     pub fn missing(&self) -> Missing {
         self.missing
     }
 
-    /// Whether a raw row may have missing values, given whether the model after this accepts them.
+    /// Whether a raw row may have missing values, given whether the model behind these steps accepts them.
     pub fn admits_missing(&self, model_accepts: bool) -> bool {
         match self.missing {
             Missing::Gone => true,
@@ -81,11 +81,12 @@ impl Preprocessing {
         self.steps.iter().map(Step::name).collect()
     }
 
-    /// Prepares one raw row. `out` is overwritten with `output_width()` values; keep it to save the allocation.
+    /// Prepares one raw row. `out` is overwritten with `output_width()` values; reuse it to save the allocation.
     /// Without an imputer a NaN stays NaN, as in scikit-learn's scalers.
     ///
     /// # Errors
-    /// [`PrepareError`] for a row of the wrong width, with an infinite value, or with a category unknown to an encoder; `out` is then unspecified.
+    /// [`PrepareError`] for a row of the wrong width, with an infinite value, or with a category unknown to an encoder.
+    /// The content of `out` is then unspecified.
     pub fn prepare(&self, row: &[f64], out: &mut Vec<f64>) -> Result<(), PrepareError> {
         if row.len() != self.width {
             return Err(PrepareError::Width { expected: self.width, got: row.len() });

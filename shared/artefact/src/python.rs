@@ -17,10 +17,10 @@ pub use graph::{Graph, View};
 
 use crate::Fault;
 
-/// Reads a skops file, or a pickle of protocol 2 to 5 that joblib may have compressed.
+/// Reads a skops file, or a pickle of protocol 2 to 5, possibly compressed by joblib.
 ///
 /// # Errors
-/// A [`Fault`] saying where in the file something is wrong.
+/// A [`Fault`] that names the place in the file.
 pub fn read(bytes: &[u8]) -> Result<Graph, Fault> {
     if bytes.starts_with(b"PK") {
         return skops::read(bytes);

@@ -12,7 +12,7 @@ use crate::step::Step;
 /// Reads a fitted transformer, or a pipeline of them.
 ///
 /// # Errors
-/// A [`Fault`] naming a class that is not supported, or what is wrong inside a supported one.
+/// A [`Fault`] that names an unsupported class, or the problem in a supported one.
 pub(crate) fn read_steps(root: &View<'_>) -> Result<Steps, Fault> {
     let (mut steps, mut width): (Vec<Step>, _) = (Vec::new(), None);
     let stages = stages(root)?;
@@ -26,7 +26,7 @@ pub(crate) fn read_steps(root: &View<'_>) -> Result<Steps, Fault> {
     Ok(Steps { width: stage_width(first, None)?, output_width, steps })
 }
 
-/// The objects a (possibly nested) pipeline runs in order; the object itself when it is none.
+/// The objects that a (possibly nested) pipeline runs, in order; the object itself when it is not a pipeline.
 ///
 /// # Errors
 /// A [`Fault`] for a pipeline whose steps cannot be read.
@@ -46,7 +46,7 @@ fn flatten<'g>(view: &View<'g>, out: &mut Vec<View<'g>>, depth: usize) -> Result
     }
     for pair in view.attr("steps")?.items()? {
         let pair = pair.items()?;
-        let [_, stage] = pair.as_slice() else { return Err(view.fault("step is no (name, object) pair")) };
+        let [_, stage] = pair.as_slice() else { return Err(view.fault("step is not a (name, object) pair")) };
         if stage.is_none() || stage.text() == Ok("passthrough") {
             continue;
         }
@@ -55,10 +55,10 @@ fn flatten<'g>(view: &View<'g>, out: &mut Vec<View<'g>>, depth: usize) -> Result
     Ok(())
 }
 
-/// Values a stage takes; must agree with what the stage before gives.
+/// Number of input values of a stage, which must equal the number of output values of the previous stage.
 ///
 /// # Errors
-/// A [`Fault`] when it does not, or when the stage does not say.
+/// A [`Fault`] when they differ, or when the stage does not state its width.
 pub fn stage_width(stage: &View<'_>, before: Option<usize>) -> Result<usize, Fault> {
     let own = match fitted_width(stage)? {
         Some(width) => width,
@@ -74,7 +74,7 @@ pub fn stage_width(stage: &View<'_>, before: Option<usize>) -> Result<usize, Fau
     }
 }
 
-/// What an object says it takes; a voting committee says it through its first member.
+/// The number of input features that an object states; for a voting ensemble, that of its first member.
 fn fitted_width(stage: &View<'_>) -> Result<Option<usize>, Fault> {
     if let Some(n) = stage.opt("n_features_in_") {
         return n.count(MAX_WIDTH).map(Some);

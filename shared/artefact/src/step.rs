@@ -1,5 +1,5 @@
-//! One fitted preprocessing step, computed in f64 in the order scikit-learn computes it, so that results are
-//! equal to the bit.
+//! One fitted preprocessing step, computed in f64 in scikit-learn's order of operations, so that the results are
+//! bit-identical.
 
 mod columns;
 mod encode;
@@ -16,7 +16,7 @@ use crate::matrix::Matrix;
 /// A fitted step with everything it needs to transform rows. Widths were checked when it was built.
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// `(x - center) / scale`, then clipped, each part optional: StandardScaler, RobustScaler, MaxAbsScaler.
+    /// `(x - center) / scale`, then clipped, each optional: StandardScaler, RobustScaler, MaxAbsScaler.
     Scale {
         center: Option<Vec<f64>>,
         scale: Option<Vec<f64>>,
@@ -29,7 +29,7 @@ pub enum Step {
         clip: Option<(f64, f64)>,
     },
     Impute(Impute),
-    /// Rows scaled to length one.
+    /// Scales rows to length one: Normalizer.
     Normalize(Norm),
     Polynomial(Polynomial),
     OneHot(OneHot),
@@ -37,7 +37,7 @@ pub enum Step {
     Columns(Columns),
 }
 
-/// Length of a row.
+/// The norm that is the length of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Norm {
     L1,
@@ -45,18 +45,18 @@ pub enum Norm {
     Max,
 }
 
-/// What a step does with missing values (NaN).
+/// How a step treats missing values (NaN).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
-    /// None comes out.
+    /// They are imputed: the output has none.
     Gone,
-    /// They go through.
+    /// They pass through.
     Pass,
-    /// They are refused, as scikit-learn refuses them.
+    /// They are rejected, as in scikit-learn.
     Refused,
 }
 
-/// What happens to missing values along `steps`.
+/// How `steps` together treat missing values.
 pub fn missing_after(steps: &[Step]) -> Missing {
     for step in steps {
         match step.missing() {
@@ -70,7 +70,7 @@ pub fn missing_after(steps: &[Step]) -> Missing {
 /// Applies `steps` in order.
 ///
 /// # Errors
-/// A value a step does not know, as text naming the column.
+/// A text that names the column of a value that a step does not know.
 pub fn apply_all(steps: &[Step], m: &mut Matrix) -> Result<(), String> {
     steps.iter().try_for_each(|s| s.apply(m))
 }
@@ -107,7 +107,7 @@ impl Step {
         Ok(())
     }
 
-    /// Values a row has after this step, given `width` before it.
+    /// Number of values of a row after this step, given `width` values before it.
     pub fn output_width(&self, width: usize) -> usize {
         match self {
             Self::Scale { .. } | Self::MinMax { .. } | Self::Normalize(_) | Self::Ordinal(_) => width,
@@ -129,7 +129,7 @@ impl Step {
         }
     }
 
-    /// Name for people.
+    /// Name of the step, for messages.
     pub fn name(&self) -> String {
         match self {
             Self::Scale { .. } => "Scale".to_owned(),
@@ -144,7 +144,7 @@ impl Step {
     }
 }
 
-/// Not `clamp`: NaN must stay NaN and the bounds come from a file.
+/// Clips a value. Unlike `clamp` it does not panic, because the bounds come from a file, and NaN stays NaN.
 fn clip_row(row: &mut [f64], clip: Option<(f64, f64)>) {
     if let Some((low, high)) = clip {
         row.iter_mut().filter(|x| !x.is_nan()).for_each(|x| *x = x.max(low).min(high));
@@ -158,7 +158,7 @@ impl Norm {
             Self::L2 => row.iter().map(|x| x * x).sum::<f64>().sqrt(),
             Self::Max => row.iter().map(|x| x.abs()).fold(0.0, f64::max),
         };
-        // a row of zeros stays as it is
+        // a row of zeros is not changed
         if length != 0.0 {
             row.iter_mut().for_each(|x| *x /= length);
         }

@@ -1,4 +1,4 @@
-//! Where a registry's files are: embedded in the binary or in a folder. Reads are bounded.
+//! The store of a registry's files: embedded in the binary, or a folder. The size of reads is limited.
 
 use std::borrow::Cow;
 use std::fs;
@@ -8,15 +8,15 @@ use std::time::UNIX_EPOCH;
 
 use crate::Fault;
 
-/// The largest file read into memory. A 1000-tree forest of unlimited depth stays below 100 MiB.
+/// Largest file that is read into memory, in bytes. A 1000-tree forest of unlimited depth stays below 100 MiB.
 const MAX_FILE: u64 = 512 << 20;
-/// Entries of one folder looked at; more is not a model registry.
+/// Largest number of entries in one folder; a model registry has fewer.
 const MAX_ENTRIES: usize = 10_000;
 
-/// One file as a listing shows it; enough to notice a change without reading it.
+/// One file in a listing, with enough metadata to notice a change without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileStamp {
-    /// Path from the listed folder, `/`-separated.
+    /// Path relative to the listed folder, `/`-separated.
     pub path: String,
     pub len: u64,
     /// Milliseconds since the epoch; 0 for embedded files.
@@ -70,7 +70,7 @@ impl Store {
         }
     }
 
-    /// When the folder at `path` itself changed (an entry came or went), milliseconds since the epoch.
+    /// When an entry was last added to or removed from the folder at `path`, in milliseconds since the epoch.
     pub fn folder_modified(&self, path: &str) -> u64 {
         match self {
             Self::Embedded(_) => 0,
@@ -114,19 +114,19 @@ fn walk(folder: &Path, prefix: &str, depth: usize, out: &mut Vec<FileStamp>) -> 
                 walk(&entry.path(), &path, depth - 1, out)?;
             }
         } else if meta.is_file() {
-            // a pipe or a device would block whoever reads it
+            // reading a pipe or a device would block
             out.push(FileStamp { path, len: meta.len(), modified: modified(&meta) });
         }
     }
     Ok(())
 }
 
-/// Reads a file of at most [`MAX_FILE`] bytes; the bound holds even if it grows while it is read.
+/// Reads a file of at most [`MAX_FILE`] bytes; the limit holds even if the file grows while it is read.
 fn read_file(path: &Path, shown: &str) -> Result<Option<Vec<u8>>, Fault> {
     let fault = |e: std::io::Error| Fault::new(shown, e.to_string());
     let file = match fs::metadata(path).map(|m| m.is_file()) {
         Ok(true) => fs::File::open(path).map_err(fault)?,
-        Ok(false) => return Err(Fault::new(shown, "is no regular file")),
+        Ok(false) => return Err(Fault::new(shown, "is not a regular file")),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(fault(e)),
     };

@@ -147,7 +147,7 @@ mod tests {
         }
         assert!(parse(b"[[1, null]]", &s).unwrap()[0][1].is_nan());
         assert_eq!(parse(b"[[1]]", &s).unwrap_err().to_string(), "row 0: has 1 values, the model takes 2");
-        assert!(parse(b"[[1, \"x\"]]", &s).unwrap_err().reason.contains("no number"));
+        assert!(parse(b"[[1, \"x\"]]", &s).unwrap_err().reason.contains("is not a number"));
         assert!(parse(b"{\"dat", &s).is_err());
     }
 }

@@ -71,7 +71,7 @@ impl Expectation {
         let json: Value = serde_json::from_slice(bytes).map_err(|e| Fault::new("", e.to_string()))?;
         let list = |key: &str| json.get(key).and_then(Value::as_array);
         let answers = json.as_array().or_else(|| list("predictions"));
-        let answers = answers.ok_or_else(|| Fault::new("", "is no array and has no array \"predictions\""))?;
+        let answers = answers.ok_or_else(|| Fault::new("", "is not an array and has no array \"predictions\""))?;
         let mut answers: Vec<Wanted> =
             answers.iter().enumerate().map(|(i, v)| wanted(i, v)).collect::<Result<_, _>>()?;
         let mut probabilities: Vec<Vec<f64>> = match list("probabilities") {
@@ -207,14 +207,14 @@ mod tests {
     #[test]
     fn what_is_not_an_expectation_is_reported() {
         for (text, what) in [
-            ("{}", "no array"),
+            ("{}", "is not an array"),
             ("[1", "EOF"),
             ("[1]", "1 predictions for 2 rows"),
             ("[1, 2, 3]", "3 predictions for 2 rows"),
             ("[1, null]", "row 1: null is neither"),
             ("[1, 1e999]", "out of range"),
             (r#"{"predictions": [1, 2], "probabilities": [[1]]}"#, "1 probabilities for 2 rows"),
-            (r#"{"predictions": [1, 2], "probabilities": [1, 2]}"#, "row 0: is no array"),
+            (r#"{"predictions": [1, 2], "probabilities": [1, 2]}"#, "row 0: is not an array"),
         ] {
             let message = parse(text, 2).unwrap_err();
             assert!(message.contains(what), "{text}: {message}");

@@ -61,7 +61,7 @@ pub fn load_folder(path: &Path) -> Result<LoadedVersion, Fault> {
     open(&VersionFiles::read(&Store::Folder(path.to_owned()), "", &name, 0)?)
 }
 
-/// Loads a model file by itself (`model.skops`, `model.pkl`, `model.onnx`, `model.bpk`), under the file's name as
+/// Loads a single model file (`model.skops`, `model.pkl`, `model.onnx`, `model.bpk`), under the file's name as
 /// version 0, with the names the file has for its features.
 ///
 /// # Errors
@@ -93,7 +93,7 @@ pub fn load_bytes(name: &str, bytes: &[u8]) -> Result<LoadedVersion, Fault> {
     })
 }
 
-/// What the model's origin answered to the example, when somebody wrote it down.
+/// Reads the predictions of the model's origin for the example, if the folder has them.
 fn read_expectation(
     files: &VersionFiles,
     example: Option<&[Vec<f64>]>,

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_give_what_plain_sums_give_whatever_the_batch() {
+    fn layers_equal_plain_sums_for_every_batch_size() {
         for widths in [&[10, 64, 64, 1][..], &[3, 5, 2], &[1, 1], &[7, 33, 17, 4], &[20, 16, 40]] {
             let dense = dense(widths);
             for (dtype, tolerance) in [(DType::F32, 1e-4), (DType::F64, 1e-12)] {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_stays_so() {
+    fn nan_stays_nan() {
         let dense = dense(&[2, 8, 1]);
         let Some(Fused::Double(layers)) = Fused::new(&dense, DType::F64) else { return };
         let mut out = [0.0; 2];

@@ -1,8 +1,8 @@
 //! Models behind one trait: scikit-learn folders read without Python and reproduced to the bit, ONNX at run time
 //! and burn nets.
 //!
-//! [`open`] compiles the files of a version to a [`LoadedVersion`], which holds a [`Model`] and the [`Preprocessing`] that
-//! is applied before it. Nothing here runs code from a model file, and every size a file claims is checked.
+//! [`open`] compiles the files of a version to a [`LoadedVersion`], which holds a [`Model`] and the [`Preprocessing`]
+//! that is applied before it. Nothing here runs code from a model file, and every size a file claims is checked.
 
 mod burnpack;
 mod example;

@@ -7,7 +7,7 @@ pub trait Model: Send + Sync + std::fmt::Debug {
     /// The names and number of inputs, the task and the labels.
     fn signature(&self) -> &Signature;
 
-    /// Predicts every row, in order. An empty batch gives empty scores.
+    /// Predicts every row, in order. The scores of an empty batch are empty.
     ///
     /// # Errors
     /// [`ModelError::Width`] when the rows are not `signature().width()` wide, [`ModelError::Execution`] when

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_model_is_refused() {
+    fn files_that_are_not_models_are_refused() {
         let weight = |dtype, bytes| [("net.0.weight", dtype, vec![3, 1], bytes)];
         let one = r#"{"width": 3, "task": "regression", "layers": [{"linear": "net.0"}]}"#;
         for (bytes, what) in [

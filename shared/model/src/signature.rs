@@ -1,18 +1,18 @@
-//! What a model takes and gives: feature names in order, the task, class labels.
+//! The input and output of a model: feature names in order, the task, class labels.
 
-/// What kind of answer a model gives.
+/// The kind of prediction that a model makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Task {
-    /// One number a row.
+    /// One number per row.
     Regression,
-    /// A class a row, with a probability for each class where the model has them.
+    /// One class per row, with a probability for each class if the model has them.
     Classification,
 }
 
 /// The names and shape of a model's input and output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
-    /// Feature names in the order of a row; `f0`, `f1`, ... when the artefact names none.
+    /// Feature names in the order of a row; `f0`, `f1`, ... when the artefact has no names.
     pub features: Vec<String>,
     pub task: Task,
     /// Class labels in the model's own order; empty for regression.
@@ -25,7 +25,7 @@ impl Signature {
         self.features.len()
     }
 
-    /// A regression signature with generated names, for artefacts that carry none.
+    /// A regression signature with generated names, for artefacts without names.
     pub fn unnamed(width: usize) -> Self {
         Self { features: unnamed_features(width), task: Task::Regression, labels: Vec::new() }
     }

@@ -1,34 +1,34 @@
-//! A version of a model once it is loaded.
+//! A loaded version of a model.
 
 use std::sync::Arc;
 
 use crate::{Expectation, Model, Preprocessing, Signature};
 
-/// A version ready to answer.
+/// A version that is ready to predict.
 #[derive(Debug, Clone)]
 pub struct LoadedVersion {
     pub name: String,
     pub version: u32,
-    /// Says whether it is the version known already; see `forebay_registry::Registry` for what it is made of.
+    /// Identifies the content of the version; see `forebay_registry::Registry` for what it is computed from.
     pub digest: [u8; 32],
     pub model: Arc<dyn Model>,
-    /// To be applied to the raw row before `model`.
+    /// The preprocessing that is applied to a raw row before `model`.
     pub preprocessing: Option<Arc<Preprocessing>>,
-    /// Raw rows, as clients send them (before `preprocessing`); NaN = missing.
+    /// Raw rows, as clients send them (before `preprocessing`); NaN is a missing value.
     pub input_example: Option<Vec<Vec<f64>>>,
-    /// What the model's origin answered to these rows; see [`LoadedVersion::check_example`].
+    /// The predictions of the model's origin for these rows; see [`LoadedVersion::check_example`].
     pub expectation: Option<Arc<Expectation>>,
     /// Whether a raw row may have missing values: imputed by preprocessing, or handled by the model itself.
     pub accepts_missing: bool,
-    /// Of the raw row.
+    /// The signature of the raw row.
     pub signature: Signature,
 }
 
 impl LoadedVersion {
-    /// Prepares raw rows and answers them: what a caller without a preprocessing stage of its own needs.
+    /// Prepares raw rows and predicts them, for callers without a preprocessing stage.
     ///
     /// # Errors
-    /// [`crate::ModelError`] as [`Model::predict`]; rows preprocessing refuses become `Execution` errors.
+    /// As [`Model::predict`]; a row that preprocessing rejects is a [`crate::ModelError::Execution`].
     pub fn predict_raw(&self, rows: crate::Rows<'_>) -> Result<crate::Scores, crate::ModelError> {
         let Some(preprocessing) = &self.preprocessing else { return self.model.predict(rows) };
         let mut prepared = Vec::with_capacity(rows.len() * preprocessing.output_width());

@@ -154,7 +154,7 @@ fn trees_that_lead_nowhere() {
 }
 
 #[test]
-fn weights_that_are_no_numbers() {
+fn weights_that_are_not_numbers() {
     for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         refused("model.skops", &linear(npy("'<f8'", "(2,)", &doubles(&[1.0, bad])), "3"), "not finite");
     }
@@ -200,7 +200,7 @@ fn compressed_bombs() {
     let bomb = gzip.finish().unwrap().repeat(90);
     assert!(bomb.len() < 1 << 17);
     refused("model.pkl", &bomb, "inflates to far more");
-    // a compressed file inside a compressed file is no pickle
+    // a compressed file inside a compressed file is not a pickle
     let mut twice = ZlibEncoder::new(Vec::new(), Compression::fast());
     let mut once = ZlibEncoder::new(Vec::new(), Compression::fast());
     once.write_all(b"\x80\x04N.").unwrap();

@@ -97,7 +97,7 @@ fn a_folder_registry_notices_changes_and_keeps_what_was_good() {
     assert_eq!(registry.describe("m", 1).unwrap().stage.as_deref(), Some("Production"));
 
     registry.refresh().unwrap();
-    assert_eq!(registry.model("m").unwrap(), after, "a refresh without a change is no change");
+    assert_eq!(registry.model("m").unwrap(), after, "a refresh without a change changes nothing");
 
     std::fs::write(&yaml, "aliases: [broken").unwrap();
     registry.refresh().unwrap();

@@ -5,8 +5,8 @@
 //! DIR/<server>/<model>/<version>-<digest>/index.json, files/..., used
 //! ```
 //!
-//! Any number of processes share a folder: everything is written to a temporary folder and renamed into its place, and every
-//! file read is compared with the size and SHA-256 in the index. Names in the path are encoded.
+//! Any number of processes can share a folder: everything is written to a temporary folder, which is then renamed, and
+//! every file that is read is compared with the size and SHA-256 in the index. Names in the path are encoded.
 
 mod entry;
 mod eviction;
@@ -24,7 +24,7 @@ use entry::Index;
 
 use super::mlflow::{ArtifactFiles, ListedModel};
 
-/// The largest listing read back.
+/// Largest listing that is read, in bytes.
 const MAX_LISTING: u64 = 16 << 20;
 
 /// The part of a cache folder that belongs to one server.
@@ -46,7 +46,7 @@ impl Cache {
     /// The cached files of a version; `None` when they are not cached.
     ///
     /// # Errors
-    /// A [`Fault`] when they differ from the index; they are removed then.
+    /// A [`Fault`] when they differ from the index; the files are then removed.
     pub(super) fn files(&self, key: &CachedVersionKey<'_>) -> Result<Option<ArtifactFiles>, Fault> {
         let folder = key.folder(&self.root);
         let read = match Index::read(&folder) {
@@ -69,7 +69,7 @@ impl Cache {
     /// Stores the files of a version. If another process stored them first, its files stay.
     ///
     /// # Errors
-    /// Errors of the file system.
+    /// An error of the file system.
     pub(super) fn store(&self, key: &CachedVersionKey<'_>, files: &ArtifactFiles) -> io::Result<()> {
         let folder = key.folder(&self.root);
         let part = self.temporary()?;
@@ -89,8 +89,8 @@ impl Cache {
         }
     }
 
-    /// Waits until no other process fetches this version, so that it is fetched once; at most `timeout`, as the other one may
-    /// hang. Dropping the file releases the lock.
+    /// Locks this version, so that only one process fetches it. Waits at most `timeout`, because the process that holds
+    /// the lock may hang. Dropping the file releases the lock.
     pub(super) fn lock(&self, key: &CachedVersionKey<'_>, timeout: Duration) -> Option<fs::File> {
         let folder = key.folder(&self.root);
         private_folder(folder.parent()?).ok()?;
@@ -118,10 +118,10 @@ impl Cache {
         entries.filter_map(|entry| read_listing(&entry.ok()?.path())).collect()
     }
 
-    /// Stores a listing, replacing the one before.
+    /// Stores a listing and replaces the previous one.
     ///
     /// # Errors
-    /// Errors of the file system.
+    /// An error of the file system.
     pub(super) fn store_listing(&self, listing: &ListedModel) -> io::Result<()> {
         let folder = self.root.join(entry::encoded(&listing.name));
         private_folder(&folder)?;
@@ -138,7 +138,7 @@ impl Cache {
         let _ = fs::remove_file(self.root.join(entry::encoded(model)).join("listing.json"));
     }
 
-    /// A new folder to write to, on the file system of what it will replace.
+    /// Creates a folder to write to, on the same file system as the folder that it will replace.
     fn temporary(&self) -> io::Result<PathBuf> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -1,8 +1,8 @@
-//! Why a registry cannot do what was requested.
+//! Errors of a registry.
 
 use forebay_artefact::Fault;
 
-/// Why a registry or one of its versions is not usable.
+/// The reason why a registry or one of its versions cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryError {
     #[error("registry location {location:?} is not usable: {reason}")]
@@ -19,13 +19,13 @@ pub enum RegistryError {
     Io { path: String, reason: String },
     #[error("model {model:?} version {version}: {fault}")]
     Artefact { model: String, version: u32, fault: Fault },
-    /// No response, or one that may be different in a moment (5xx, 429), whose status it then has.
+    /// There was no response, or a temporary error (5xx, 429), whose status is included.
     #[error("{url}: {reason}")]
     Unreachable { url: String, status: Option<u16>, reason: String },
-    /// The server understood and refused; `code` is MLflow's `error_code`, empty when the answer has none.
+    /// The server rejected the request; `code` is MLflow's `error_code`, empty when the response has none.
     #[error("{url}: status {status}{}{}: {message}", if .code.is_empty() { "" } else { " " }, .code)]
     Refused { url: String, status: u16, code: String, message: String },
-    /// A response that MLflow does not give, or that is too large.
+    /// The response is not one that MLflow sends, or it is too large.
     #[error("{url}: {reason}")]
     Answer { url: String, reason: String },
 }

@@ -1,12 +1,12 @@
-//! Registry of model versions: an MLflow server, a folder, or the sample embedded in the binary. It lists models, gives
-//! the files of a version and says what stands beside the model in them; compiling a model is `forebay-model`'s.
+//! Registry of model versions: an MLflow server, a folder, or the sample embedded in the binary. It lists models,
+//! returns the files of a version and reads the metadata beside the model. Models are compiled by `forebay-model`.
 //!
 //! # Layout
-//! - [`Registry`]: one open registry; [`RegistryOptions`] say how it is opened
+//! - [`Registry`]: one open registry; [`RegistryOptions`]: how it is opened
 //! - [`ModelView`], [`VersionView`], [`VersionMeta`]: what it lists, and what is known of a version without loading it
 //! - [`ModelUri`]: `models:/...`, MLflow's addresses of models
 //! - [`RegistryWatch`]: when to look at a registry again
-//! - `local`, `mlflow`, `cache`: folders, MLflow servers, and the files kept on disk for when a server is down
+//! - `local`, `mlflow`, `cache`: folders, MLflow servers, and the files cached on disk for when a server is down
 //! - `ModelSettings`, `webhook` (feature `service`): the section `[models]`, and MLflow's notifications of changes
 //! - [`sample`]: the embedded registry
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::{ModelView, VersionView};
 
-/// The files, and their listing when they were last read.
+/// A store of files and its listing, as of the last read.
 #[derive(Debug)]
 pub(super) struct LocalRegistry {
     store: Store,
@@ -44,7 +44,7 @@ impl LocalRegistry {
         self.listing.load().models.get(name).map(|model| model.view.clone())
     }
 
-    /// Lists again; on an error the listing stays as it was.
+    /// Reads the listing again; on an error the previous listing is kept.
     pub(super) fn refresh(&self) -> Result<(), Fault> {
         let before = self.listing.load_full();
         self.listing.store(Arc::new(Listing::scan(&self.store, Some(&before))?));
@@ -57,20 +57,20 @@ impl LocalRegistry {
     }
 }
 
-/// All models of a registry at one moment.
+/// A snapshot of all models of a registry.
 #[derive(Debug, Default)]
 struct Listing {
     models: BTreeMap<String, FolderModel>,
 }
 
-/// A model's view and what it was made from, so that unchanged files are not read again.
+/// A model's view and the files that it was built from, so that unchanged files are not read again.
 #[derive(Debug)]
 struct FolderModel {
     view: ModelView,
     stamps: BTreeMap<u32, Vec<FileStamp>>,
 }
 
-/// `registered_model.yaml`
+/// The content of `registered_model.yaml`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RegisteredModelFile {
@@ -81,7 +81,7 @@ struct RegisteredModelFile {
 }
 
 impl Listing {
-    /// Lists the models of `store`; a model that cannot be read keeps its listing of `before`, if any.
+    /// Lists the models of `store`; a model that cannot be read keeps its entry from `before`, if there is one.
     fn scan(store: &Store, before: Option<&Self>) -> Result<Self, Fault> {
         let mut models = BTreeMap::new();
         for name in store.folders("")?.into_iter().filter(|n| !n.starts_with('.')) {
@@ -136,7 +136,7 @@ impl FolderModel {
             ModelView { name: name.to_owned(), generation: newest.max(1), versions, aliases: registered.aliases };
         if let Some(old) = old {
             view.generation = view.generation.max(old.view.generation);
-            // a change must grow it even where file times do not
+            // a change must increase it even if the file times do not increase
             if view != old.view && view.generation == old.view.generation {
                 view.generation += 1;
             }

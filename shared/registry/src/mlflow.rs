@@ -1,8 +1,8 @@
-//! Models of an MLflow server: listed and fetched over its REST interface, cached on disk, and read from there while the
+//! Models of an MLflow server: listed and fetched over its REST API, cached on disk, and read from the cache while the
 //! server is down.
 //!
-//! The calls are those of MLflow's own client (<https://mlflow.org/docs/latest/api_reference/rest-api.html>); the tests
-//! answer as a server of version 3.17 does.
+//! The calls are the same as those of MLflow's client (<https://mlflow.org/docs/latest/api_reference/rest-api.html>);
+//! the server of the tests responds as version 3.17 does.
 
 mod address;
 mod artifacts;
@@ -45,12 +45,12 @@ pub(super) struct MlflowRegistry {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Why the listing is out of date.
+    /// Why the listing is out of date; `None` while it is current.
     stale: Option<String>,
     evicted: Option<Instant>,
-    /// Whether it was logged that the cache cannot be written to.
+    /// Whether a failed write to the cache has been logged.
     cache_warned: bool,
-    /// Errors of single models that were logged, so that each is logged once.
+    /// Errors of single models that have been logged, so that each is logged once.
     model_errors: BTreeMap<String, String>,
 }
 
@@ -89,7 +89,7 @@ impl MlflowRegistry {
         self.listing.load().get(name).map(|model| model.view())
     }
 
-    /// A model that need not be among those served.
+    /// Looks up a model that need not be among those served.
     pub(super) fn look_up(&self, name: &str) -> Result<ModelView, RegistryError> {
         if let Some(view) = self.model(name) {
             return Ok(view);
@@ -108,7 +108,8 @@ impl MlflowRegistry {
         }
     }
 
-    /// Lists again. While the server does not respond, the last listing stays and [`MlflowRegistry::stale`] says so.
+    /// Reads the listing again. While the server does not respond, the last listing is kept and
+    /// [`MlflowRegistry::stale`] returns the reason.
     pub(super) fn refresh(&self) {
         let before = self.listing.load_full();
         match self.list(&before) {
@@ -122,7 +123,7 @@ impl MlflowRegistry {
         self.state().stale.clone()
     }
 
-    /// The files of a version, from the cache or from the server.
+    /// Returns the files of a version, from the cache or from the server.
     pub(super) fn read(&self, name: &str, version: u32) -> Result<VersionFiles, RegistryError> {
         let listed = self.listing.load().get(name).cloned();
         let kept = || self.cache.as_ref().and_then(|cache| cache.listing(name));
@@ -140,7 +141,7 @@ impl MlflowRegistry {
         Ok(VersionFiles::fetched(name, version, digest, files))
     }
 
-    /// The files of a logged model, registered or not.
+    /// Returns the files of a logged model, registered or not.
     pub(super) fn read_logged(&self, id: &str) -> Result<VersionFiles, RegistryError> {
         let uri = format!("models:/{id}");
         let origin = VersionSource { source: uri.clone(), model_id: id.to_owned(), ..VersionSource::default() };
@@ -243,7 +244,7 @@ impl MlflowRegistry {
         self.listing.store(Arc::new(listing));
     }
 
-    /// The cached listings of the served models.
+    /// Reads the cached listings of the served models.
     fn cached(&self) -> Listing {
         let Some(cache) = &self.cache else { return Listing::new() };
         let kept = match &self.served {

@@ -1,26 +1,27 @@
-//! How a registry is opened: where it is, which models of it, how to authenticate, what to keep on disk.
+//! Options for opening a registry: its location, the models to serve, authentication, and the cache on disk.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Newest versions of a model of an MLflow server that are listed, beside those with a stage or an alias.
+/// How many of the newest versions of a model on an MLflow server are listed, besides those with a stage or an alias.
 const NEWEST_VERSIONS: usize = 50;
 
-/// What [`crate::Registry::open_with`] takes. All but the location matters to MLflow servers alone.
+/// The options of [`crate::Registry::open_with`]. All but the location apply to MLflow servers only.
 #[derive(Debug, Clone)]
 pub struct RegistryOptions {
-    /// `sample` (embedded), `file:PATH`, or the `http(s)://` address of an MLflow server, which may hold name and password.
+    /// `sample` (embedded), `file:PATH`, or the `http(s)://` address of an MLflow server, which may contain name and
+    /// password.
     pub location: String,
     /// Names of the models served; `None` means every model of the server.
     pub models: Option<Vec<String>>,
-    /// How many of the newest versions of a model are listed, beside those with a stage or an alias.
+    /// How many of the newest versions of a model are listed, besides those with a stage or an alias.
     pub versions: usize,
-    /// Longest duration of a call, retries included; a file may take a second more for every MiB.
+    /// Longest duration of a call, including retries; a file has one more second for every MiB.
     pub timeout: Duration,
     /// Folder of cached files and listings, shared by any number of processes; `None` caches nothing.
     pub cache_dir: Option<PathBuf>,
-    /// Size of the cache in bytes, above which the longest unused files are removed.
+    /// Size limit of the cache in bytes; above it, the least recently used files are removed.
     pub cache_size: u64,
     /// How to authenticate.
     pub credentials: RegistryCredentials,
@@ -31,7 +32,7 @@ pub struct RegistryOptions {
 /// Authentication towards an MLflow server. `Debug` shows no secret.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum RegistryCredentials {
-    /// Anonymous, unless the address holds name and password.
+    /// Anonymous, unless the address contains name and password.
     #[default]
     None,
     /// Basic authentication.
@@ -43,7 +44,7 @@ pub enum RegistryCredentials {
 /// Certificates, as PEM files.
 #[derive(Debug, Clone, Default)]
 pub struct TlsOptions {
-    /// Authorities to trust instead of the usual ones.
+    /// Certificate authorities to trust instead of the default ones.
     pub server_cert: Option<PathBuf>,
     /// The client's own certificates and key, in one file.
     pub client_cert: Option<PathBuf>,
@@ -68,7 +69,7 @@ impl RegistryOptions {
 }
 
 impl RegistryCredentials {
-    /// From settings in which an empty text means not set; a token takes precedence over a name.
+    /// Builds it from settings in which an empty text means not set; a token takes precedence over a name.
     pub fn of(username: &str, password: &str, token: &str) -> Self {
         match (username, token) {
             (_, token) if !token.is_empty() => Self::Bearer(token.to_owned()),

@@ -30,17 +30,18 @@ use crate::local::LocalRegistry;
 use crate::mlflow::MlflowRegistry;
 use crate::{ModelUri, ModelView, RegistryError, RegistryOptions, VersionMeta, VersionView};
 
-/// Model, version, digest.
+/// Model, version and digest.
 type ContentKey = (String, u32, [u8; 32]);
 
-/// Access to the models of one location. Listing and loading are separate, and the listing stays what it was at the
-/// last `open` or `refresh`. Calls block: with an MLflow server for as long as `RegistryOptions::timeout` and more, so
-/// they belong on threads of their own.
+/// Access to the models of one location. Listing and loading are separate; the listing changes only on `open` and
+/// `refresh`. Calls block, with an MLflow server for `RegistryOptions::timeout` or longer, so they belong on a
+/// dedicated thread.
 ///
-/// The digest of a version says whether it is the one known already. Of folders it is BLAKE3 over names and contents of
-/// its files. Of an MLflow server it is BLAKE3 over what identifies the version (name, number, creation time, source, run,
-/// preprocessing tag), as MLflow never changes the files of a version: known before they are fetched, and the same in every
-/// process. Who replaces artefacts behind MLflow's back has to register a new version.
+/// The digest of a version identifies its content. In a folder it is BLAKE3 over the names and contents of the
+/// version's files. On an MLflow server it is BLAKE3 over what identifies the version (name, number, creation time,
+/// source, run, preprocessing tag), because MLflow never changes the files of a version. This digest is known before
+/// the files are fetched and is the same in every process. To replace artefacts behind MLflow's back, register a new
+/// version.
 #[derive(Debug)]
 pub struct Registry {
     location: String,
@@ -57,7 +58,7 @@ enum Source {
 /// Whether the listing of a registry is up to date.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RegistryStatus {
-    /// Why the listing is out of date: the server did not respond to the last `refresh`, the next one tries again.
+    /// Why the listing is out of date: the server did not respond to the last `refresh`. The next one tries again.
     pub stale: Option<String>,
 }
 
@@ -101,7 +102,7 @@ impl Registry {
         &self.location
     }
 
-    /// Every model, by name.
+    /// All models, by name.
     pub fn models(&self) -> Vec<ModelView> {
         match &self.source {
             Source::Local(local) => local.models(),
@@ -109,7 +110,7 @@ impl Registry {
         }
     }
 
-    /// One model.
+    /// The model with this name.
     pub fn model(&self, name: &str) -> Option<ModelView> {
         match &self.source {
             Source::Local(local) => local.model(name),
@@ -125,14 +126,14 @@ impl Registry {
         }
     }
 
-    /// Lists the registry again. Models that cannot be read keep their last good listing and are logged; so do all models
-    /// while an MLflow server does not respond, see [`Registry::status`].
+    /// Reads the listing again. A model that cannot be read keeps its last good listing, and the error is logged. While
+    /// an MLflow server does not respond, all models keep their listing; see [`Registry::status`].
     ///
     /// # Errors
-    /// [`RegistryError::Location`] when a folder cannot be read; the listing stays as it was.
+    /// [`RegistryError::Location`] when a folder cannot be read; the previous listing is kept.
     pub fn refresh(&self) -> Result<(), RegistryError> {
-        // reading models needs much more memory than they keep, and mimalloc looks for memory that it can return to the system
-        // only when something large is freed, a while later
+        // reading models needs much more memory than they keep, and mimalloc looks for memory that it can return to the
+        // system only when something large is freed, a while later
         drop(std::hint::black_box(Vec::<u8>::with_capacity(8 << 20)));
         match &self.source {
             Source::Local(local) => local
@@ -147,14 +148,15 @@ impl Registry {
         Ok(())
     }
 
-    /// Fetches the files of a version if they are elsewhere, reads them and hands them to `open`. Blocking. Of a folder,
-    /// the digest of the files is that of the bytes read, which differs from the listed one when they changed since.
+    /// Fetches the files of a version if they are remote, reads them and passes them to `open`. Blocks. In a folder
+    /// registry, the digest is computed from the bytes that were read; it differs from the listed one if the files have
+    /// changed since.
     ///
-    /// `open` runs on a thread of its own, whose heap is released with it: reading a model needs several times the memory
-    /// that the model keeps. A panic there is a fault of the artefact.
+    /// `open` runs on a separate thread, whose heap is released with it: reading a model needs several times the memory
+    /// that the model keeps. A panic in it is reported as a fault of the artefact.
     ///
     /// # Errors
-    /// Unknown model or version, what the server answered, or [`RegistryError::Artefact`] for what `open` refuses.
+    /// An unknown model or version, an error of the server, or [`RegistryError::Artefact`] when `open` fails.
     pub fn load<T: Send>(
         &self,
         name: &str,
@@ -165,7 +167,7 @@ impl Registry {
         self.read(name, version, open)
     }
 
-    /// What a version is, without compiling its model. Reads the files once and remembers by digest.
+    /// Describes a version without compiling its model. The files are read once; the result is cached by digest.
     ///
     /// # Errors
     /// As [`Registry::load`].
@@ -183,11 +185,12 @@ impl Registry {
         Ok(meta)
     }
 
-    /// The model and version that `uri` names now. An alias, stage or version that does not exist is an error, there is no
-    /// fallback. The model need not be among those listed.
+    /// Resolves `uri` to a model and a version number. An alias, stage or version that does not exist is an error;
+    /// there is no fallback. The model need not be among those listed.
     ///
     /// # Errors
-    /// [`RegistryError::Uri`] for a logged model, which has neither, and for an unknown alias or stage; as [`Registry::load`].
+    /// [`RegistryError::Uri`] for a logged model, which has neither, and for an unknown alias or stage; otherwise as
+    /// for [`Registry::load`].
     pub fn resolve_uri(&self, uri: &ModelUri) -> Result<(String, u32), RegistryError> {
         let none = |reason: &str| RegistryError::Uri { uri: uri.to_string(), reason: reason.to_owned() };
         let name = uri.name().ok_or_else(|| none("names no registered model"))?;
@@ -216,7 +219,8 @@ impl Registry {
         Ok((name.to_owned(), found))
     }
 
-    /// Loads what `uri` names now; see [`Registry::resolve_uri`]. A logged model has its id for a name and version 0.
+    /// Loads the version that `uri` resolves to; see [`Registry::resolve_uri`]. A logged model has its ID as its name,
+    /// and version 0.
     ///
     /// # Errors
     /// As [`Registry::resolve_uri`] and [`Registry::load`].
@@ -264,7 +268,7 @@ fn artefact(name: &str, version: u32, fault: Fault) -> RegistryError {
     RegistryError::Artefact { model: name.to_owned(), version, fault }
 }
 
-/// Runs `open` on a thread of its own; see [`Registry::load`].
+/// Runs `open` on a separate thread; see [`Registry::load`].
 fn apart<T: Send>(place: &str, open: impl FnOnce() -> Result<T, Fault> + Send) -> Result<T, Fault> {
     let opened = std::thread::scope(|scope| scope.spawn(open).join());
     opened.unwrap_or_else(|_| Err(Fault::new(place, "reading it failed unexpectedly")))

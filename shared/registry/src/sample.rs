@@ -1,6 +1,6 @@
-//! The sample registry, embedded so that binaries run from anywhere: model `diabetes-rf-model`, trained on the
-//! scaled diabetes data of scikit-learn. Version 1 is a scikit-learn forest, version 2 gradient boosting as ONNX,
-//! version 3 (Production) a burn net made by `forebay train`. Made by `make.py` and `make_net.py` in `shared/model/sample`.
+//! The sample registry, embedded so that binaries run from anywhere: model `diabetes-rf-model`, trained on the scaled
+//! diabetes data of scikit-learn. Version 1 is a scikit-learn forest, version 2 gradient boosting as ONNX, version 3
+//! (Production) a burn net made by `forebay train`. Made by `make.py` and `make_net.py` in `shared/model/sample`.
 
 /// Name of the one model.
 pub const MODEL: &str = "diabetes-rf-model";

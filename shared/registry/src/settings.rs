@@ -1,4 +1,4 @@
-//! The section `[models]`: where models come from, and which of them are served.
+//! The section `[models]`: the registry, and the models that are served from it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,17 +8,18 @@ use serde::Deserialize;
 
 use crate::{RegistryCredentials, RegistryOptions, TlsOptions};
 
-/// `[models]`
+/// The settings of `[models]`, shared by preprocessing and prediction.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSettings {
-    /// `sample`, `file:/path`, or an MLflow address, which may hold a password: show [`ModelSettings::shown`] instead.
+    /// `sample`, `file:/path`, or an MLflow address, which may contain a password: log [`ModelSettings::shown`]
+    /// instead.
     pub registry: String,
-    /// Model of requests that name none.
+    /// Model that answers requests without a model name.
     pub name: String,
     /// Stage or alias whose version answers requests that name no version.
     pub stage: String,
-    /// Models of an MLflow server that are served beside `name`; `*` is all.
+    /// Models of an MLflow server that are served besides `name`; `*` means all.
     pub serve: Vec<String>,
     /// Time between two reads of the registry, before jitter.
     #[serde(with = "duration")]
@@ -28,12 +29,12 @@ pub struct ModelSettings {
     pub timeout: Duration,
     /// Folder of cached files, `auto` or `off`; see [`ModelSettings::cache_folder`].
     pub cache_dir: String,
-    /// Approximate size of that folder, in bytes.
+    /// Approximate size limit of that folder, in bytes.
     #[serde(with = "size")]
     pub cache_size: u64,
     /// Name for basic authentication.
     pub username: String,
-    /// Its password.
+    /// Password for basic authentication.
     pub password: Secret,
     /// Bearer token.
     pub token: Secret,
@@ -48,14 +49,14 @@ pub struct ModelSettings {
 }
 
 impl ModelSettings {
-    /// Reads and checks the section; what is wrong goes to `problems`.
+    /// Reads and checks the section; errors are added to `problems`.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
         let models = layers.section::<Self>("models", problems)?;
         models.check(problems);
         Some(models)
     }
 
-    /// How the registry is opened.
+    /// The options for opening the registry.
     pub fn registry_options(&self) -> RegistryOptions {
         let path = |text: &str| (!text.is_empty()).then(|| text.into());
         RegistryOptions {
@@ -73,8 +74,8 @@ impl ModelSettings {
         }
     }
 
-    /// Names of the models to serve from an MLflow server: the default one and `serve`, each once; nothing when
-    /// that is all of them.
+    /// Names of the models to serve from an MLflow server: the default one and those in `serve`, without duplicates;
+    /// `None` for all models.
     pub fn served(&self) -> Option<Vec<String>> {
         if self.serve.iter().any(|name| name == "*") {
             return None;
@@ -86,7 +87,7 @@ impl ModelSettings {
         Some(names)
     }
 
-    /// The folder that `cache_dir` means; nothing when it is off, or the user has no cache folder.
+    /// The folder that `cache_dir` denotes; `None` when it is off, or the user has no cache folder.
     pub fn cache_folder(&self) -> Option<PathBuf> {
         let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         self.cache_folder_of(variable)
@@ -139,7 +140,7 @@ impl ModelSettings {
         }
         for (key, path) in [("models.server_cert", &self.server_cert), ("models.client_cert", &self.client_cert)] {
             if !path.is_empty() && !std::path::Path::new(path).is_file() {
-                problems.add(key, format!("is {path:?}, which is no file"));
+                problems.add(key, format!("is {path:?}, which is not a file"));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! `models:/...`, MLflow's name for a model, in every form its own client takes.
+//! `models:/...`, MLflow's URI of a model, in every form that its client accepts.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,13 +14,13 @@ pub enum ModelUri {
     Alias { name: String, alias: String },
     /// `models:/NAME/latest`: the highest version.
     Latest { name: String },
-    /// `models:/NAME/Production`, upper or lower case.
+    /// `models:/NAME/Production`, in upper or lower case.
     Stage { name: String, stage: String },
     /// `models:/m-0123abcd`: a model logged by a run, registered or not.
     LoggedModel { id: String },
 }
 
-/// Why `uri` is none.
+/// Why a text is not a model URI.
 fn refused(uri: &str, reason: &str) -> RegistryError {
     RegistryError::Uri { uri: uri.chars().take(200).collect(), reason: reason.to_owned() }
 }
@@ -65,7 +65,7 @@ impl ModelUri {
         Ok(Self::Stage { name, stage: suffix.to_owned() })
     }
 
-    /// The registered model's name; none for a logged model.
+    /// The registered model's name; `None` for a logged model.
     pub fn name(&self) -> Option<&str> {
         match self {
             Self::Version { name, .. }
@@ -89,12 +89,12 @@ impl fmt::Display for ModelUri {
     }
 }
 
-/// `m-` and hexadecimal digits: safe inside a path, whoever sent it.
+/// `m-` and hexadecimal digits, so that the ID is safe in a path.
 pub(super) fn is_logged_model(id: &str) -> bool {
     id.strip_prefix("m-").is_some_and(is_hex)
 }
 
-/// What MLflow makes ids of.
+/// The characters of MLflow's IDs.
 pub(super) fn is_hex(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_model_uri() {
+    fn invalid_uris_are_rejected() {
         for text in [
             "",
             "models",

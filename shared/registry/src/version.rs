@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use forebay_artefact::{Fault, Inputs, Preprocessing, VersionFiles};
 
-/// What the files beside a version's model say. What only the model knows, such as names that `MLmodel` does not give or
-/// whether it accepts missing values, is reported by whoever loads it.
+/// The metadata in the files beside a version's model. What only the model has, such as feature names that `MLmodel`
+/// lacks or whether it accepts missing values, is reported by the prediction replicas that have loaded it.
 #[derive(Debug, Clone)]
 pub struct VersionMeta {
     /// Name of the model.
@@ -14,11 +14,11 @@ pub struct VersionMeta {
     pub version: u32,
     /// `Production`, `Staging`, `Archived`, ..., as written in the registry.
     pub stage: Option<String>,
-    /// MLmodel flavor: `sklearn`, `burn`, `onnx`.
+    /// Flavor in `MLmodel`: `sklearn`, `burn`, `onnx`.
     pub flavor: String,
     /// Identifies the content of the version; see [`crate::Registry`] for what it is computed from.
     pub digest: [u8; 32],
-    /// Inputs of the signature in `MLmodel`: those of a raw row, as clients send it.
+    /// The inputs of the signature in `MLmodel`, which describe a raw row as clients send it.
     pub inputs: Inputs,
     /// The separate preprocessing artefact, applied to a raw row before the model.
     pub preprocessing: Option<Arc<Preprocessing>>,
@@ -28,7 +28,8 @@ impl VersionMeta {
     /// Reads the files beside the model.
     ///
     /// # Errors
-    /// A [`Fault`] naming what cannot be read, or a signature and a preprocessing artefact of different widths.
+    /// A [`Fault`] that names the file that cannot be read, or one for a signature and a preprocessing artefact of
+    /// different widths.
     pub(crate) fn of(files: &VersionFiles, stage: Option<String>) -> Result<Self, Fault> {
         let (mlmodel, file) = files.describe()?;
         files.get(&file)?;

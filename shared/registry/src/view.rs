@@ -1,4 +1,4 @@
-//! What a registry lists of a model: versions, stages, aliases, and how a requested version becomes a version number.
+//! The listing of a model: its versions, stages and aliases, and how a requested version is resolved to a number.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,9 @@ pub struct VersionView {
     pub version: u32,
     /// `Production`, `Staging`, `Archived`, ..., as written in the registry.
     pub stage: Option<String>,
-    /// MLmodel flavor: `sklearn`, `burn`, `onnx`; `unknown` when MLmodel does not say.
+    /// Flavor in `MLmodel`: `sklearn`, `burn`, `onnx`; `unknown` when `MLmodel` has none.
     pub flavor: String,
-    /// Says whether it is the version known already; see [`crate::Registry`] for what it is made of.
+    /// Identifies the content of the version; see [`crate::Registry`] for what it is computed from.
     pub digest: [u8; 32],
 }
 
@@ -24,9 +24,9 @@ pub struct VersionView {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelView {
     pub name: String,
-    /// Grows when anything about the model changes; of two views the higher one is newer.
+    /// Increases when anything about the model changes; of two views the one with the higher generation is newer.
     pub generation: u64,
-    /// Ascending by version.
+    /// All listed versions, in ascending order.
     pub versions: Vec<VersionView>,
     pub aliases: BTreeMap<String, u32>,
 }
@@ -35,7 +35,7 @@ pub struct ModelView {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resolution {
     pub version: u32,
-    /// False when the requested version is unknown and Production answers instead.
+    /// False when the requested version is unknown and Production is used instead.
     pub exact: bool,
 }
 
@@ -68,7 +68,7 @@ impl ModelView {
         self.versions.iter().find(|v| v.version == version)
     }
 
-    /// The version behind an alias, exactly so written.
+    /// The version with this alias; the match is exact.
     pub(super) fn aliased(&self, alias: &str) -> Option<u32> {
         self.aliases.get(alias).filter(|v| self.version(**v).is_some()).copied()
     }
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(get(Some("staging")), (4, true));
         assert_eq!(get(Some("production")), (2, true));
         assert_eq!(get(Some("v7")), (2, false));
-        assert_eq!(get(Some("gone")), (2, false), "an alias to a version that is not there is no hit");
+        assert_eq!(get(Some("gone")), (2, false), "an alias of a version that does not exist is not exact");
         assert_eq!(get(Some("nonsense")), (2, false));
     }
 

@@ -1,5 +1,5 @@
-//! When to read a registry: at an interval with jitter, so that replicas do not read it together, and at once when it is known
-//! to have changed. Opens the registry as soon as it is available; owns no thread.
+//! Decides when to read a registry: at an interval with jitter, so that replicas do not read it together, and at once
+//! when it is known to have changed. Opens the registry as soon as it is available; owns no thread.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const JITTER: f64 = 0.2;
 
 type Opener = Box<dyn Fn() -> Result<Registry, RegistryError> + Send>;
 
-/// Keeps one registry open and its listing fresh.
+/// Keeps one registry open and its listing up to date.
 pub struct RegistryWatch {
     open: Opener,
     every: Duration,
@@ -31,44 +31,45 @@ pub struct RegistryWatch {
 /// A read that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefreshError {
-    /// Why.
+    /// The reason.
     pub error: RegistryError,
-    /// False when the read before failed for the same reason; each reason is logged once.
+    /// False when the previous read failed for the same reason, so that each reason is logged once.
     pub is_new: bool,
 }
 
 impl RegistryWatch {
-    /// Looks with `open` until it gives a registry, then refreshes that one about `every` so often. The first look is due.
+    /// Calls `open` until it returns a registry, and then refreshes that registry about every `every`. The first read
+    /// is due at once.
     pub fn new(open: impl Fn() -> Result<Registry, RegistryError> + Send + 'static, every: Duration) -> Self {
         let open = Box::new(open);
         Self { open, every, registry: None, looked: None, due: Instant::now(), reported: None }
     }
 
-    /// The registry, once it was there.
+    /// The registry, once it has been opened.
     pub fn registry(&self) -> Option<Arc<Registry>> {
         self.registry.clone()
     }
 
-    /// How long until the next look.
+    /// Time until the next read.
     pub fn wait(&self) -> Duration {
         self.due.saturating_duration_since(Instant::now())
     }
 
-    /// Whether it is time for a look.
+    /// Whether a read is due.
     pub fn is_due(&self) -> bool {
         self.wait().is_zero()
     }
 
-    /// Makes the next look due now, or as soon as the last one is a moment ago.
+    /// Makes the next read due now, or once the shortest interval since the last one has passed.
     pub fn hurry(&mut self) {
         let soonest = self.looked.map_or_else(Instant::now, |looked| looked + MIN_INTERVAL);
         self.due = self.due.min(soonest);
     }
 
-    /// Opens or refreshes; blocking. The next look is planned, whatever comes of this one.
+    /// Opens or refreshes the registry. Blocks. The next read is scheduled whether or not this one succeeds.
     ///
     /// # Errors
-    /// [`RefreshError`]; a registry that was open stays as it was.
+    /// [`RefreshError`]; a registry that is already open keeps its listing.
     pub fn look(&mut self) -> Result<Arc<Registry>, RefreshError> {
         let looked = match &self.registry {
             Some(registry) => registry.refresh().map(|()| Arc::clone(registry)),
@@ -129,11 +130,11 @@ mod tests {
         assert!(watch.wait() <= MIN_INTERVAL);
         watch.look().unwrap();
         watch.hurry();
-        assert!(!watch.is_due(), "somebody who calls without end does not make us look without end");
+        assert!(!watch.is_due(), "constant requests do not cause constant reads");
     }
 
     #[test]
-    fn each_trouble_is_new_once_and_a_registry_that_comes_is_opened() {
+    fn each_error_is_new_once_and_a_registry_that_appears_is_opened() {
         static TRIES: AtomicUsize = AtomicUsize::new(0);
         let open = || match TRIES.fetch_add(1, Ordering::Relaxed) {
             0 | 1 => Registry::open("file:no/such/folder"),
@@ -143,7 +144,7 @@ mod tests {
         let mut watch = RegistryWatch::new(open, EVERY);
         let news: Vec<bool> = (0..3).map(|_| watch.look().unwrap_err().is_new).collect();
         assert_eq!(news, [true, false, true]);
-        assert!(watch.wait() <= REOPEN_INTERVAL.mul_f64(1.2), "what is not there is tried sooner");
+        assert!(watch.wait() <= REOPEN_INTERVAL.mul_f64(1.2), "an absent registry is tried again sooner");
         assert!(watch.look().is_ok());
         assert!(watch.wait() > REOPEN_INTERVAL * 2);
     }

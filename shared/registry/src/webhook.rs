@@ -1,9 +1,10 @@
-//! `POST /webhooks/mlflow` on the admin endpoint: an MLflow server says that its registry has changed, and every watcher
-//! of the registry in this process looks at once. The content of the notification is logged and otherwise ignored.
+//! `POST /webhooks/mlflow` on the admin endpoint: an MLflow server reports that its registry has changed, and every
+//! watcher in this process reads the registry at once. The content of the notification is logged and otherwise ignored.
 //!
-//! Signed as MLflow signs (`mlflow/webhooks/delivery.py` and `constants.py` of MLflow 3.17, after the Standard Webhooks
-//! convention): `X-MLflow-Signature: v1,<base64 of HMAC-SHA-256(secret, "<delivery id>.<timestamp>.<body>")>`, with the
-//! delivery id in `X-MLflow-Delivery-Id` and the Unix time of sending, in seconds, in `X-MLflow-Timestamp`.
+//! Notifications are signed as MLflow does it (`mlflow/webhooks/delivery.py` and `constants.py` of MLflow 3.17, after
+//! the Standard Webhooks convention): `X-MLflow-Signature: v1,<base64 of HMAC-SHA-256(secret, "<delivery
+//! id>.<timestamp>.<body>")>`, with the delivery id in `X-MLflow-Delivery-Id` and the Unix time of sending, in seconds,
+//! in `X-MLflow-Timestamp`.
 
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ const DELIVERY: &str = "X-MLflow-Delivery-Id";
 /// Largest accepted difference between the time of sending and this machine's clock.
 const TOLERANCE: Duration = Duration::from_secs(300);
 
-/// Adds the webhook to the admin endpoint of `host`: notifications wake the listeners of [`Host::registry_wake`]. With a
-/// secret in `models` only signed ones do.
+/// Adds the webhook to the admin endpoint of `host`: notifications wake the listeners of [`Host::registry_notifier`].
+/// With a secret in `models`, only signed notifications do.
 pub fn serve(host: &Host, models: &ModelSettings) {
     let webhook = Webhook { notifier: host.registry_notifier().clone(), secret: models.webhook_secret.clone() };
     host.admin_routes().post(ROUTE, move |request| webhook.notified(request, now_us() / 1_000_000));
@@ -74,7 +75,8 @@ impl Webhook {
         for part in [delivery.as_bytes(), b".", timestamp.as_bytes(), b".", request.body] {
             mac.update(part);
         }
-        // several, separated by spaces, while a secret is changed; compared in constant time
+        // the header has several signatures, separated by spaces, while a secret is rotated; they are compared in
+        // constant time
         let ours = |signature: &str| {
             let bytes = signature.strip_prefix("v1,").and_then(|text| BASE64_STANDARD.decode(text).ok());
             bytes.is_some_and(|bytes| mac.clone().verify_slice(&bytes).is_ok())
@@ -116,7 +118,8 @@ mod tests {
 
     const BODY: &[u8] = br#"{"entity": "model_version_alias", "action": "created"}"#;
     const NOW: u64 = 1_764_000_000;
-    /// Made with Python's hmac and base64 modules from the secret `s3cret`, delivery `d-1`, this time and this body.
+    /// Signature that Python's `hmac` and `base64` compute for the secret `s3cret`, delivery `d-1`, this time and this
+    /// body.
     const SIGNED: &str = "v1,4wwBo/F2hjcU7H+clGWF5TC60P3m9XhIbj9sepEQd38=";
 
     fn headers<'h>(signature: &'h str, timestamp: &'h str) -> [(&'h str, &'h str); 3] {
@@ -132,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_mlflow_signs_is_believed_and_nothing_else() {
+    fn only_the_signatures_of_mlflow_are_accepted() {
         let check = |secret: &str, headers: &[(&str, &str)], body: &[u8], now: u64| {
             webhook(secret).check(&request(headers, body), now)
         };
@@ -157,34 +160,34 @@ mod tests {
         assert_eq!(webhook("").check(&request(&[], BODY), NOW), Ok(()));
     }
 
-    /// Counts how often a wake is heard.
-    fn listen(notifier: &Notifier) -> Arc<AtomicUsize> {
-        let heard = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&heard);
+    /// Counts the notifications.
+    fn counted(notifier: &Notifier) -> Arc<AtomicUsize> {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&count);
         notifier.on_notify(move || _ = counter.fetch_add(1, Ordering::SeqCst));
-        heard
+        count
     }
 
     #[test]
-    fn a_webhook_wakes_those_who_watch_the_registry() {
+    fn a_webhook_wakes_the_watchers_of_the_registry() {
         let webhook = webhook("");
-        assert_eq!(webhook.notified(&request(&[], BODY), NOW).status, 404, "nobody watches");
-        let heard = listen(&webhook.notifier);
+        assert_eq!(webhook.notified(&request(&[], BODY), NOW).status, 404, "there is no watcher");
+        let count = counted(&webhook.notifier);
         assert_eq!(webhook.notified(&request(&[], BODY), NOW).status, 202);
-        assert_eq!(heard.load(Ordering::SeqCst), 1);
-        assert_eq!(webhook.notified(&request(&[], b"{not json"), NOW).status, 202, "what it says does not matter");
-        assert_eq!(heard.load(Ordering::SeqCst), 2);
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        assert_eq!(webhook.notified(&request(&[], b"{not json"), NOW).status, 202, "its content does not matter");
+        assert_eq!(count.load(Ordering::SeqCst), 2);
     }
 
     #[test]
     fn with_a_secret_unsigned_webhooks_are_refused() {
         let webhook = webhook("s3cret");
-        let heard = listen(&webhook.notifier);
+        let count = counted(&webhook.notifier);
         let unsigned = webhook.notified(&request(&[], b"{}"), NOW);
         assert!(unsigned.status == 401 && unsigned.body.to_string().contains("X-MLflow-Signature"), "{unsigned:?}");
         let forged = [(SIGNATURE, "v1,AAAA"), (TIMESTAMP, "1"), (DELIVERY, "d")];
         let forged = webhook.notified(&request(&forged, b"{}"), NOW);
         assert!(forged.status == 401 && forged.body.to_string().contains("X-MLflow-Timestamp"), "{forged:?}");
-        assert_eq!(heard.load(Ordering::SeqCst), 0);
+        assert_eq!(count.load(Ordering::SeqCst), 0);
     }
 }

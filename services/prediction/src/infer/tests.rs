@@ -12,8 +12,8 @@ fn three() -> FakeVersions {
     fake_versions(&[(1, 2), (2, 2), (3, 2)], 3)
 }
 
-/// Asks `version` for rows that begin with each of `firsts`; `Ok((answering version, value))`.
-fn ask(fake_versions: &FakeVersions, version: u32, firsts: &[f64]) -> Vec<Result<(u32, f64), String>> {
+/// What `version` answers to rows that begin with each of `firsts`: `Ok((answering version, value))`.
+fn answers(fake_versions: &FakeVersions, version: u32, firsts: &[f64]) -> Vec<Result<(u32, f64), String>> {
     let rows: Vec<Features> = firsts.iter().map(|first| features("m", version, &[*first, 0.5])).collect();
     let found = match fake_versions.versions.find("m", version) {
         VersionLookup::Ready(version) => Ok(version),
@@ -23,19 +23,19 @@ fn ask(fake_versions: &FakeVersions, version: u32, firsts: &[f64]) -> Vec<Result
     let pinned = PinnedVersion { model: "m".into(), number: version, version: found };
     let inference = Inference::new(Arc::clone(&fake_versions.versions), TIMEOUT);
     let results = inference.answer(&pinned, &rows.iter().collect::<Vec<_>>());
-    let told = |result| match result {
+    let answered = |result| match result {
         RowResult::Answered { version, score } => Ok((version.number(), score.value)),
         RowResult::Failed(problem) => {
             assert_eq!(problem.code, ErrorCode::ModelUnavailable);
             Err(problem.message)
         }
     };
-    results.into_iter().map(told).collect()
+    results.into_iter().map(answered).collect()
 }
 
 #[test]
 fn missing_values_are_rejected_by_a_version_that_does_not_fill_them_in() {
-    let rejected = ask(&three(), 1, &[f64::NAN]).remove(0).unwrap_err();
+    let rejected = answers(&three(), 1, &[f64::NAN]).remove(0).unwrap_err();
     assert!(rejected.contains("v1 cannot fill in missing features"), "{rejected}");
 }
 
@@ -43,7 +43,7 @@ fn missing_values_are_rejected_by_a_version_that_does_not_fill_them_in() {
 fn one_call_answers_a_group_in_order() {
     let fake_versions = three();
     let before = fake_versions.calls(1);
-    assert_eq!(ask(&fake_versions, 1, &[1.0, 2.0, 3.0]), [Ok((1, 11.5)), Ok((1, 12.5)), Ok((1, 13.5))]);
+    assert_eq!(answers(&fake_versions, 1, &[1.0, 2.0, 3.0]), [Ok((1, 11.5)), Ok((1, 12.5)), Ok((1, 13.5))]);
     assert_eq!(fake_versions.calls(1) - before, 1);
 }
 
@@ -51,14 +51,14 @@ fn one_call_answers_a_group_in_order() {
 fn the_chain_is_pinned_then_production_then_the_one_before() {
     let fake_versions = three();
     fake_versions.set_behavior(1, Behavior::Fails);
-    assert_eq!(ask(&fake_versions, 1, &[1.0]), [Ok((3, 31.5))]);
+    assert_eq!(answers(&fake_versions, 1, &[1.0]), [Ok((3, 31.5))]);
     fake_versions.set_behavior(3, Behavior::Panics);
-    assert_eq!(ask(&fake_versions, 1, &[1.0]), [Ok((2, 21.5))]);
+    assert_eq!(answers(&fake_versions, 1, &[1.0]), [Ok((2, 21.5))]);
     fake_versions.set_behavior(2, Behavior::Nan);
-    let told = ask(&fake_versions, 1, &[1.0])[0].clone().unwrap_err();
+    let refused = answers(&fake_versions, 1, &[1.0])[0].clone().unwrap_err();
     let expected = "no version of model \"m\" can answer: v1 the model cannot answer: on purpose; v3 panicked: on purpose; \
                     v2 gave a result that is not finite";
-    assert_eq!(told, expected);
+    assert_eq!(refused, expected);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn every_kind_of_failure_falls_back() {
     for behavior in [Behavior::Nan, Behavior::Panics, Behavior::Fails, Behavior::TooFew] {
         let fake_versions = three();
         fake_versions.set_behavior(1, behavior);
-        assert_eq!(ask(&fake_versions, 1, &[1.0, 2.0]), [Ok((3, 31.5)), Ok((3, 32.5))], "{behavior:?}");
+        assert_eq!(answers(&fake_versions, 1, &[1.0, 2.0]), [Ok((3, 31.5)), Ok((3, 32.5))], "{behavior:?}");
     }
 }
 
@@ -76,12 +76,12 @@ fn a_poisonous_row_does_not_condemn_its_neighbours() {
         let fake_versions = three();
         fake_versions.set_behavior(1, behavior);
         assert_eq!(
-            ask(&fake_versions, 1, &[1.0, 9.0, 2.0]),
+            answers(&fake_versions, 1, &[1.0, 9.0, 2.0]),
             [Ok((1, 11.5)), Ok((3, 39.5)), Ok((1, 12.5))],
             "{behavior:?}"
         );
         assert_eq!(fake_versions.versions.chain("m", 1).len(), 2);
-        assert_eq!(ask(&fake_versions, 1, &[1.0]), [Ok((1, 11.5))], "its breaker stays closed");
+        assert_eq!(answers(&fake_versions, 1, &[1.0]), [Ok((1, 11.5))], "its breaker stays closed");
     }
 }
 
@@ -89,9 +89,9 @@ fn a_poisonous_row_does_not_condemn_its_neighbours() {
 fn five_failures_in_a_row_open_the_breaker_and_a_probe_closes_it() {
     let fake_versions = three();
     fake_versions.set_behavior(1, Behavior::Nan);
-    (0..5).for_each(|_| assert_eq!(ask(&fake_versions, 1, &[1.0]), [Ok((3, 31.5))]));
+    (0..5).for_each(|_| assert_eq!(answers(&fake_versions, 1, &[1.0]), [Ok((3, 31.5))]));
     let calls = fake_versions.calls(1);
-    assert_eq!(ask(&fake_versions, 1, &[1.0]), [Ok((3, 31.5))]);
+    assert_eq!(answers(&fake_versions, 1, &[1.0]), [Ok((3, 31.5))]);
     assert_eq!(fake_versions.calls(1), calls, "an open breaker keeps calls away");
     let VersionLookup::Ready(version) = fake_versions.versions.find("m", 1) else { panic!("not ready") };
     assert_eq!((version.metrics.open.get(), version.metrics.failures.get()), (1, 5));
@@ -101,7 +101,7 @@ fn five_failures_in_a_row_open_the_breaker_and_a_probe_closes_it() {
     assert!(version.admit(later + POLICY.open / 2).unwrap_err().starts_with("breaker is open"));
     assert_eq!(version.admit(later + POLICY.open), Ok(()));
     assert_eq!(version.metrics.open.get(), 0);
-    assert_eq!(ask(&fake_versions, 1, &[1.0]), [Ok((1, 11.5))]);
+    assert_eq!(answers(&fake_versions, 1, &[1.0]), [Ok((1, 11.5))]);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_batch_that_always_panics_costs_no_more_calls_than_the_breaker_allows() {
     fake_versions.set_behavior(1, Behavior::Panics);
     let before = fake_versions.calls(1);
     let rows: Vec<f64> = (0..100).map(f64::from).collect();
-    assert!(ask(&fake_versions, 1, &rows).iter().all(|answer| matches!(answer, Ok((3, _)))));
+    assert!(answers(&fake_versions, 1, &rows).iter().all(|answer| matches!(answer, Ok((3, _)))));
     assert_eq!(fake_versions.calls(1) - before, 6);
 }
 
@@ -151,17 +151,20 @@ fn a_batch_that_always_panics_costs_no_more_calls_than_the_breaker_allows() {
 fn with_every_breaker_open_the_message_says_so() {
     let fake_versions = three();
     (1..=3).for_each(|version| fake_versions.set_behavior(version, Behavior::Fails));
-    (0..5).for_each(|_| assert!(ask(&fake_versions, 3, &[1.0])[0].is_err()));
-    let told = ask(&fake_versions, 3, &[1.0])[0].clone().unwrap_err();
-    assert!(told.contains("v3 breaker is open for another") && told.contains("; v2 breaker is open"), "{told}");
+    (0..5).for_each(|_| assert!(answers(&fake_versions, 3, &[1.0])[0].is_err()));
+    let refused = answers(&fake_versions, 3, &[1.0])[0].clone().unwrap_err();
+    assert!(
+        refused.contains("v3 breaker is open for another") && refused.contains("; v2 breaker is open"),
+        "{refused}"
+    );
 }
 
 #[test]
 fn a_version_that_is_not_there_is_replaced() {
     let fake_versions = three();
-    assert_eq!(ask(&fake_versions, 8, &[1.0]), [Ok((3, 31.5))]);
-    assert_eq!(fake_versions.wanted.try_recv(), Ok(LoaderCommand::Load(("m".to_owned(), 8))), "and asked for");
-    ask(&fake_versions, 8, &[1.0]);
+    assert_eq!(answers(&fake_versions, 8, &[1.0]), [Ok((3, 31.5))]);
+    assert_eq!(fake_versions.wanted.try_recv(), Ok(LoaderCommand::Load(("m".to_owned(), 8))), "and requested");
+    answers(&fake_versions, 8, &[1.0]);
     assert!(fake_versions.wanted.try_recv().is_err(), "once");
 }
 
@@ -170,7 +173,7 @@ fn a_version_with_other_features_is_no_fallback() {
     let fake_versions = fake_versions(&[(1, 2), (2, 3), (3, 2)], 2);
     fake_versions.set_behavior(1, Behavior::Fails);
     assert_eq!(
-        ask(&fake_versions, 1, &[1.0]),
+        answers(&fake_versions, 1, &[1.0]),
         [Err("no version of model \"m\" can answer: v1 the model cannot answer: on purpose".into())]
     );
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use forebay_bus::ModelDirectory;
-use forebay_contract::{BreakerState, LoadState, ModelView as BoardView, VersionState};
+use forebay_contract::{BreakerState, LoadState, ModelView as DirectoryView, VersionState};
 use forebay_runtime::Lifecycle;
 use forebay_testkit::registry::{copied, copy};
 use forebay_testkit::settings;
@@ -14,7 +14,7 @@ use super::*;
 use crate::fakes::POLICY;
 use crate::versions::{ModelVersions, VersionLookup};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 struct Kept {
     versions: Arc<Versions>,
@@ -31,12 +31,12 @@ fn kept(warm: Warm) -> Kept {
     looking(warm, Duration::from_millis(50))
 }
 
-/// A loader that looks at a copy of the registry every so often.
+/// A loader that reads a copy of the registry at an interval.
 fn looking(warm: Warm, every: Duration) -> Kept {
     opening(Lifecycle::new(), warm, every, Duration::ZERO)
 }
 
-/// As [`looking`], with a registry that takes `takes` to open.
+/// As [`looking`], with a registry that needs the time `takes` to open.
 fn opening(lifecycle: Lifecycle, warm: Warm, every: Duration, takes: Duration) -> Kept {
     let folder = copied();
     let (loader, commands) = channel();
@@ -77,7 +77,7 @@ impl Kept {
     fn until(&self, reached: impl Fn(&Self) -> bool) {
         let started = Instant::now();
         while !reached(self) {
-            assert!(started.elapsed() < PATIENCE, "{:?} {:?}", self.model_versions(), self.lifecycle.components());
+            assert!(started.elapsed() < TIMEOUT, "{:?} {:?}", self.model_versions(), self.lifecycle.components());
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -129,7 +129,7 @@ fn production_is_loaded_before_readiness_and_the_rest_after() {
 }
 
 #[test]
-fn a_version_is_loaded_when_it_is_asked_for() {
+fn a_version_is_loaded_when_it_is_requested() {
     let kept = kept(Warm::Production);
     kept.until(|kept| kept.model_versions().is_some_and(|model_versions| model_versions.slots.len() == 2));
     assert!(matches!(kept.versions.find("diabetes", 3), VersionLookup::Loading));
@@ -137,7 +137,7 @@ fn a_version_is_loaded_when_it_is_asked_for() {
     kept.until(
         |kept| matches!(kept.versions.find("diabetes", 8), VersionLookup::Failed(why) if why == "is not in the registry"),
     );
-    kept.until(|kept| matches!(kept.versions.find("nobody", 1), VersionLookup::Failed(_)));
+    kept.until(|kept| matches!(kept.versions.find("unknown", 1), VersionLookup::Failed(_)));
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_moved_stage_is_followed_and_the_old_version_is_the_fallback() {
     kept.until(|kept| kept.model_versions().is_some_and(|model_versions| model_versions.slots.len() == 3));
     kept.write("registered_model.yaml", "stages: {3: Production}");
     kept.until(|kept| kept.production() == Some(3));
-    assert_eq!(kept.chain(3), [2], "the one before, not the nearest older one by chance");
+    assert_eq!(kept.chain(3), [2], "the previous production version, not merely the nearest older one");
     kept.write("registered_model.yaml", "stages: {1: Production}");
     kept.until(|kept| kept.production() == Some(1));
     assert_eq!(kept.chain(1), [3]);
@@ -154,7 +154,7 @@ fn a_moved_stage_is_followed_and_the_old_version_is_the_fallback() {
 
 const EXAMPLE: &str = "[[59.0, 2.0, 32.1, 101.0, 157.0, 93.2, 38.0, 4.0, 4.8598, 87.0]]";
 
-/// Gives a version an input example, and says what its origin answered to it.
+/// Adds an input example to a version, and the predictions of its origin for it.
 fn expect(folder: &Path, output: &str) {
     let mlmodel = std::fs::read_to_string(folder.join("MLmodel")).unwrap();
     let mlmodel = mlmodel + "saved_input_example_info: {artifact_path: input_example.json}\n";
@@ -225,7 +225,7 @@ fn content_that_breaks_in_place_leaves_the_old_one_answering() {
     kept.until(|_| generation() > old);
     kept.write("registered_model.yaml", "stages: {1: Production}");
     kept.until(|kept| kept.production() == Some(1));
-    assert_eq!(kept.reported(2).unwrap(), before, "still there, still what it was");
+    assert_eq!(kept.reported(2).unwrap(), before, "still loaded and unchanged");
 }
 
 #[test]
@@ -252,13 +252,13 @@ fn the_directory_knows_the_registry_and_what_is_loaded_here() {
 }
 
 #[test]
-fn news_on_the_directory_make_it_look_before_its_time() {
+fn a_newer_view_in_the_directory_makes_it_read_the_registry_early() {
     let kept = looking(Warm::All, Duration::from_secs(3600));
     kept.until(|kept| kept.state(3) == LoadState::Ready);
     kept.write("registered_model.yaml", "stages: {3: Production}");
     let view = kept.directory.view("diabetes").unwrap();
     // another replica has seen it
-    kept.directory.on_view(BoardView {
+    kept.directory.on_view(DirectoryView {
         generation: view.generation + 1,
         aliases: Default::default(),
         ..(*view).clone()
@@ -268,12 +268,12 @@ fn news_on_the_directory_make_it_look_before_its_time() {
     kept.versions.send(LoaderCommand::ReadRegistry);
     kept.until(|kept| kept.production() == Some(1));
     let generation = kept.directory.view("diabetes").unwrap().generation;
-    kept.directory.on_view(BoardView { generation: generation + 1, ..(*view).clone() });
+    kept.directory.on_view(DirectoryView { generation: generation + 1, ..(*view).clone() });
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(
         kept.directory.view("diabetes").unwrap().generation,
         generation + 1,
-        "what is old news here is not repeated"
+        "a change that is already known here is not published again"
     );
 }
 
@@ -295,7 +295,7 @@ fn the_thread_ends_with_the_stage() {
     drop(versions);
     let started = Instant::now();
     while !lifecycle.components().is_empty() {
-        assert!(started.elapsed() < PATIENCE);
+        assert!(started.elapsed() < TIMEOUT);
         std::thread::yield_now();
     }
     assert_eq!(lifecycle.failure(), None, "a planned end");

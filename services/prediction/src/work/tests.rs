@@ -39,7 +39,7 @@ impl Bench {
     }
 }
 
-fn told(outcome: &Item<Outcome>) -> (f64, u32, &str, &str) {
+fn answered(outcome: &Item<Outcome>) -> (f64, u32, &str, &str) {
     match &outcome.payload.result {
         Some(Wire::Answer(answer)) => {
             assert!(!answer.cached && answer.model == "m");
@@ -60,7 +60,7 @@ fn code(outcome: &Item<Outcome>) -> &str {
 fn a_delivery_of_mixed_versions_leaves_as_one_batch() {
     let mut bench = bench(&[]);
     let items = vec![item(1, "m", 1, &[0.5]), item(1, "m", 3, &[0.5]), item(1, "m", 1, &[0.25])];
-    let asks: Vec<_> = items.iter().map(|it| it.context.request_id()).collect();
+    let requests: Vec<_> = items.iter().map(|it| it.context.request_id()).collect();
     let before = bench.fake_versions.calls(1);
     let acked = bench.deliver(5, items);
     assert!(!bench.work.turn());
@@ -68,8 +68,11 @@ fn a_delivery_of_mixed_versions_leaves_as_one_batch() {
     assert_eq!(bench.fake_versions.calls(1) - before, 1, "one call for both rows of version 1");
     assert_eq!(batch.batch_partition, 5);
     assert!(batch.stages.last().unwrap().left_us > 0);
-    let mut answers: Vec<_> =
-        batch.items.iter().map(|it| (asks.iter().position(|ask| *ask == it.context.request_id()), told(it))).collect();
+    let mut answers: Vec<_> = batch
+        .items
+        .iter()
+        .map(|it| (requests.iter().position(|id| *id == it.context.request_id()), answered(it)))
+        .collect();
     answers.sort_by_key(|(index, _)| *index);
     assert_eq!(answers[0], (Some(0), (10.5, 1, "v1", "")));
     assert_eq!(answers[1], (Some(1), (30.5, 3, "v3", "")));
@@ -92,15 +95,15 @@ fn a_fallback_answers_the_caller_and_fails_the_key() {
     bench.work.turn();
     let (batch, ack) = bench.results.try_recv().unwrap();
     ack.ack();
-    assert_eq!(told(&batch.items[0]), (30.5, 3, "v3", "v1"));
-    assert_eq!(told(&batch.items[1]), (30.5, 3, "v3", "v9"), "what the client asked for");
+    assert_eq!(answered(&batch.items[0]), (30.5, 3, "v3", "v1"));
+    assert_eq!(answered(&batch.items[1]), (30.5, 3, "v3", "v9"), "what the client requested");
     let prediction = &bench.predictions.try_recv().unwrap().items[0].payload;
     assert_eq!((prediction.version, &prediction.score), (1, &None));
     assert_eq!(prediction.failure.as_ref().unwrap().message, "v3 answered in place of v1");
 }
 
 #[test]
-fn with_nobody_left_the_outcome_and_the_prediction_are_failures() {
+fn with_no_version_left_the_outcome_and_the_prediction_are_failures() {
     let mut bench = bench(&[]);
     (1..=3).for_each(|version| bench.fake_versions.set_behavior(version, Behavior::Fails));
     let _acked = bench.deliver(0, vec![item(1, "m", 3, &[0.5])]);
@@ -119,11 +122,11 @@ fn urgent_rows_of_a_later_delivery_go_first_and_parts_leave_early() {
     assert!(bench.work.turn());
     let mut first: Vec<_> = bench.results.try_iter().collect();
     first.sort_by_key(|(batch, _)| batch.batch_partition);
-    let values: Vec<_> = first.iter().map(|(batch, _)| (batch.batch_partition, told(&batch.items[0]).0)).collect();
+    let values: Vec<_> = first.iter().map(|(batch, _)| (batch.batch_partition, answered(&batch.items[0]).0)).collect();
     assert_eq!(values, [(1, 32.0), (2, 34.0)]);
     assert!(!bench.work.turn());
     let (rest, last) = bench.results.try_recv().unwrap();
-    assert_eq!(rest.items.iter().map(|it| told(it).0).collect::<Vec<_>>(), [31.0, 33.0]);
+    assert_eq!(rest.items.iter().map(|it| answered(it).0).collect::<Vec<_>>(), [31.0, 33.0]);
     first.into_iter().for_each(|(_, ack)| ack.ack());
     assert!(slow.try_recv().is_err(), "not before its last part is safe");
     last.ack();
@@ -136,7 +139,7 @@ fn rows_of_a_version_that_is_not_loaded_wait_for_it() {
     let acked = bench.deliver(0, vec![item(1, "m", 7, &[0.5]), item(1, "m", 1, &[0.5])]);
     assert!(!bench.work.turn());
     let (batch, ack) = bench.results.try_recv().unwrap();
-    assert_eq!(told(&batch.items[0]).1, 1, "others do not wait");
+    assert_eq!(answered(&batch.items[0]).1, 1, "others do not wait");
     ack.ack();
     assert_eq!(bench.fake_versions.wanted.try_recv(), Ok(LoaderCommand::Load(("m".to_owned(), 7))));
     assert!(bench.work.is_parked() && acked.try_recv().is_err());
@@ -148,7 +151,7 @@ fn rows_of_a_version_that_is_not_loaded_wait_for_it() {
     assert!(bench.work.unpark());
     bench.work.turn();
     let (batch, ack) = bench.results.try_recv().unwrap();
-    assert_eq!(told(&batch.items[0]), (70.5, 7, "v7", ""));
+    assert_eq!(answered(&batch.items[0]), (70.5, 7, "v7", ""));
     ack.ack();
     assert_eq!(acked.try_recv(), Ok(AckOutcome::Done));
 }
@@ -176,8 +179,8 @@ fn costly_versions_wait_for_a_thread_in_groups() {
     let next = |bench: &mut Bench| {
         let group = bench.work.next_slow().unwrap();
         let rows: Vec<f64> = group.rows.iter().map(|row| row.item.payload.raw[0]).collect();
-        let asked: Vec<Features> = group.rows.iter().map(|row| row.item.payload.clone()).collect();
-        let results = bench.work.inference().answer(&group.pinned, &asked.iter().collect::<Vec<_>>());
+        let features: Vec<Features> = group.rows.iter().map(|row| row.item.payload.clone()).collect();
+        let results = bench.work.inference().answer(&group.pinned, &features.iter().collect::<Vec<_>>());
         bench.work.settle(group, results, 0);
         rows
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::literal::Literal;
 
-/// Nested record types and fields beyond this are no scikit-learn artefact.
+/// Largest number of nested record types and of fields; no scikit-learn artefact has more.
 const MAX_FIELDS: usize = 64;
 
 /// Element type of an [`Array`].
@@ -15,7 +15,7 @@ pub(super) enum Dtype {
     Bool,
     Int(usize),
     Uint(usize),
-    /// Unicode text, this many 4-byte characters.
+    /// Unicode text of this many 4-byte characters.
     Text(usize),
     /// Byte strings of this length.
     Bytes(usize),
@@ -34,7 +34,7 @@ pub(super) struct Field {
 }
 
 impl Dtype {
-    /// Parses numpy's short form (`<f8`, `|b1`, `<U5`, `f8`). Big-endian and objects are refused.
+    /// Parses numpy's short form (`<f8`, `|b1`, `<U5`, `f8`). Big-endian types and objects are rejected.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let unknown = || format!("element type {text:?} is not supported");
         let body = text.strip_prefix(['<', '|', '=']).unwrap_or(text);
@@ -52,7 +52,7 @@ impl Dtype {
         }
     }
 
-    /// From the `descr` of an npy header: text, or a list of `(name, type)` for records.
+    /// Parses the `descr` of an npy header: text, or a list of `(name, type)` for records.
     pub(super) fn from_descr(descr: &Literal) -> Result<Self, String> {
         match descr {
             Literal::Str(text) => Self::parse(text),
@@ -60,9 +60,9 @@ impl Dtype {
                 let mut fields = Vec::with_capacity(parts.len());
                 let mut size = 0;
                 for part in parts {
-                    let Literal::Seq(pair) = part else { return Err("record field is no pair".into()) };
+                    let Literal::Seq(pair) = part else { return Err("record field is not a pair".into()) };
                     let [Literal::Str(name), Literal::Str(of)] = pair.as_slice() else {
-                        return Err("record field is no (name, type) pair".into());
+                        return Err("record field is not a (name, type) pair".into());
                     };
                     // numpy pads records with unnamed void fields
                     if name.is_empty()
@@ -82,7 +82,7 @@ impl Dtype {
         }
     }
 
-    /// Bytes of one element.
+    /// Size of one element in bytes.
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::F64 => 8,
@@ -94,7 +94,7 @@ impl Dtype {
         }
     }
 
-    /// Reads one number; `bytes` holds at least `size()` bytes.
+    /// Reads one number; `bytes` must have at least `size()` bytes.
     fn number(&self, bytes: &[u8]) -> Option<f64> {
         Some(match self {
             Self::F64 => f64::from_le_bytes(bytes.get(..8)?.try_into().ok()?),
@@ -135,7 +135,7 @@ impl Array {
         Ok(Self { dtype, shape, fortran, data })
     }
 
-    /// Size of the elements in memory.
+    /// Size of all elements in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.data.len()
     }
@@ -149,9 +149,9 @@ impl Array {
         self.data.chunks_exact(self.dtype.size().max(1))
     }
 
-    /// Every element as f64, in C order.
+    /// All elements as f64, in C order.
     pub fn numbers(&self) -> Result<Vec<f64>, String> {
-        let read = |b: &[u8]| self.dtype.number(b).ok_or_else(|| format!("{:?} elements are no numbers", self.dtype));
+        let read = |b: &[u8]| self.dtype.number(b).ok_or_else(|| format!("{:?} elements are not numbers", self.dtype));
         let values: Vec<f64> = self.elements().map(read).collect::<Result<_, _>>()?;
         match self.shape.as_slice() {
             [rows, columns] if self.fortran => {
@@ -162,13 +162,14 @@ impl Array {
         }
     }
 
-    /// Every element as an integer, in C order (vectors).
+    /// All elements as integers, in C order (vectors only).
     pub fn integers(&self) -> Result<Vec<i64>, String> {
-        let read = |b: &[u8]| self.dtype.integer(b).ok_or_else(|| format!("{:?} elements are no integers", self.dtype));
+        let read =
+            |b: &[u8]| self.dtype.integer(b).ok_or_else(|| format!("{:?} elements are not integers", self.dtype));
         self.elements().map(read).collect()
     }
 
-    /// Every element as people write it: class labels, categories, feature names.
+    /// All elements as text: class labels, categories, feature names.
     pub fn texts(&self) -> Result<Vec<String>, String> {
         match &self.dtype {
             Dtype::Text(_) => Ok(self.elements().map(text_of).collect()),
@@ -178,7 +179,7 @@ impl Array {
             Dtype::Bool => Ok(self.elements().map(|b| if b == [0] { "False" } else { "True" }.to_owned()).collect()),
             Dtype::Int(_) | Dtype::Uint(_) => Ok(self.integers()?.iter().map(i64::to_string).collect()),
             Dtype::F64 | Dtype::F32 => Ok(self.numbers()?.iter().map(|v| format!("{v:?}")).collect()),
-            Dtype::Record { .. } => Err("records are no text".into()),
+            Dtype::Record { .. } => Err("records are not text".into()),
         }
     }
 

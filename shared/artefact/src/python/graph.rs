@@ -1,4 +1,4 @@
-//! What a Python artefact holds, as an arena of inert nodes, and a view that knows where in it one stands.
+//! The content of a Python artefact as an arena of inert nodes, and a view of a node that records its path.
 //!
 //! Nodes refer to each other by index, so shared and even cyclic structures cost nothing and cannot recurse;
 //! consumers walk attribute paths whose length they choose.
@@ -12,25 +12,25 @@ use crate::Fault;
 /// Index of a node.
 pub(super) type Id = u32;
 
-/// Nodes accepted in one artefact; a forest of 1000 trees has about 50,000.
+/// Largest number of nodes in one artefact; a forest of 1000 trees has about 50,000.
 const MAX_NODES: usize = 4_000_000;
 
-/// Elements and attributes one compilation may look at, whatever the file's size. Artefacts refer to shared objects, so
-/// a small file could otherwise describe a huge model.
+/// Number of elements and attributes that one compilation may read, independent of the file's size. Artefacts refer to
+/// shared objects, so a small file could otherwise describe a huge model.
 const EFFORT_BASE: usize = 1 << 24;
-/// Elements and attributes allowed per byte of the file beyond that.
+/// Number of further elements and attributes allowed per byte of the file.
 const EFFORT_RATIO: usize = 256;
-/// Elements and attributes never exceeded.
+/// Upper limit of elements and attributes for any file.
 const MAX_EFFORT: usize = 1 << 27;
-/// What an estimator with a plan of its own costs beside what it reads: a few KiB of memory.
+/// Cost of an estimator that is compiled separately, besides what it reads: a few KiB of memory.
 const PLAN_EFFORT: usize = 1 << 12;
-/// Bytes readers may copy within any artefact, beside twice its own size: a short instruction can name a long text
-/// again and again.
+/// Number of bytes that readers may copy within any artefact, besides twice its size: a short instruction can refer to
+/// a long text repeatedly.
 const COPIED_BASE: usize = 16 << 20;
-/// Longest path; bounds how deep estimators nest in estimators.
+/// Largest length of a path; limits how deeply estimators are nested.
 const MAX_PATH: usize = 2000;
 
-/// One value. Classes and functions are names, nothing more.
+/// One value. Classes and functions are represented by their names only.
 #[derive(Debug, Clone, Default)]
 pub(super) enum Node {
     #[default]
@@ -51,7 +51,7 @@ pub(super) enum Node {
     Array(Array),
 }
 
-/// All nodes of an artefact and which one is the whole.
+/// All nodes of an artefact, and the index of the root.
 #[derive(Debug, Default)]
 pub struct Graph {
     pub(super) nodes: Vec<Node>,
@@ -84,13 +84,13 @@ impl Graph {
         Ok(())
     }
 
-    /// The whole artefact.
+    /// The root of the artefact.
     pub fn view(&self) -> View<'_> {
         View { graph: self, id: self.root, path: String::new() }
     }
 }
 
-/// A node and the path that led to it, so that a complaint can say where.
+/// A node and the path that led to it, for error messages.
 #[derive(Debug, Clone)]
 pub struct View<'g> {
     graph: &'g Graph,
@@ -107,7 +107,7 @@ impl<'g> View<'g> {
         Self { graph: self.graph, id, path: format!("{}{step}", self.path) }
     }
 
-    /// Accounts for looking at `n` things.
+    /// Accounts for reading `n` elements or attributes.
     fn spend(&self, n: usize) -> Result<(), Fault> {
         let spent = self.graph.effort.get().saturating_add(n).saturating_add(1);
         self.graph.effort.set(spent);
@@ -120,12 +120,12 @@ impl<'g> View<'g> {
         Ok(())
     }
 
-    /// Accounts for an estimator that becomes a plan of its own; a fault when that is more than the file can mean.
+    /// Accounts for an estimator that is compiled separately; a fault when the limit of the file is exceeded.
     pub fn spend_plan(&self) -> Result<(), Fault> {
         self.spend(PLAN_EFFORT)
     }
 
-    /// A complaint about this place.
+    /// A fault at this place.
     pub fn fault(&self, reason: impl Into<String>) -> Fault {
         Fault::new(self.path.trim_start_matches('.'), reason)
     }
@@ -138,7 +138,7 @@ impl<'g> View<'g> {
         }
     }
 
-    /// What stands here, for messages.
+    /// Describes this node, for error messages.
     pub fn kind(&self) -> String {
         match self.node() {
             Node::None => "None".into(),
@@ -165,13 +165,13 @@ impl<'g> View<'g> {
             _ => self.id,
         };
         let Some(Node::Dict(pairs)) = self.graph.nodes.get(id as usize) else { return None };
-        // the last one counts, as in Python
+        // the last one wins, as in Python
         let (_, value) = pairs.iter().rev().find(|(k, _)| &**k == name)?;
         let view = self.at(*value, &format!(".{name}"));
         (!view.is_none()).then_some(view)
     }
 
-    /// Attribute that must be there.
+    /// A required attribute.
     pub fn attr(&self, name: &str) -> Result<Self, Fault> {
         self.spend(1)?;
         self.opt(name).ok_or_else(|| self.fault(format!("{} has no {name}", self.kind())))
@@ -258,7 +258,7 @@ impl<'g> View<'g> {
         }
     }
 
-    /// Numbers that must all be finite.
+    /// Numbers of an array or a list, all of which must be finite.
     pub fn finite(&self) -> Result<Vec<f64>, Fault> {
         let values = self.numbers()?;
         match values.iter().position(|v| !v.is_finite()) {
@@ -276,7 +276,7 @@ impl<'g> View<'g> {
         Err(self.fault(format!("has {} values, expected {n}", values.len())))
     }
 
-    /// Names or labels of an array or list as people write them.
+    /// Names or labels of an array or list, as text.
     pub fn texts(&self) -> Result<Vec<String>, Fault> {
         match self.node() {
             Node::Array(_) => self.array()?.texts().map_err(|e| self.fault(e)),
@@ -284,7 +284,7 @@ impl<'g> View<'g> {
         }
     }
 
-    /// One value as people write it.
+    /// One value as text.
     pub fn label(&self) -> Result<String, Fault> {
         Ok(match self.node() {
             Node::Str(_) => self.text()?.to_owned(),

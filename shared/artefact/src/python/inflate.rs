@@ -1,4 +1,4 @@
-//! Compressed files, inflated within bounds that follow from their own size.
+//! Inflates compressed files within limits that depend on their size.
 
 use std::io::Read;
 
@@ -6,19 +6,19 @@ use flate2::read::{MultiGzDecoder, ZlibDecoder};
 
 use crate::Fault;
 
-/// Inflated bytes allowed for any file, whatever its size.
+/// Number of inflated bytes allowed for any file, independent of its size.
 const BASE: u64 = 64 << 20;
-/// Inflated bytes allowed per byte of the file beyond that.
+/// Number of further inflated bytes allowed per byte of the file.
 const RATIO: u64 = 100;
-/// Inflated bytes never exceeded.
+/// Upper limit of inflated bytes for any file.
 const MAX: u64 = 1 << 30;
 
-/// What a file of `bytes` bytes may inflate to.
+/// Limit of inflated bytes for a file of `bytes` bytes.
 pub(super) fn budget(bytes: usize) -> u64 {
     (bytes as u64).saturating_mul(RATIO).saturating_add(BASE).min(MAX)
 }
 
-/// Reads `source` to its end, unless that is more than `budget` bytes.
+/// Reads `source` to its end; `budget` limits the number of bytes.
 pub(super) fn within(budget: u64, source: impl Read) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
     source.take(budget + 1).read_to_end(&mut out).map_err(|e| e.to_string())?;
@@ -31,7 +31,7 @@ pub(super) fn within(budget: u64, source: impl Read) -> Result<Vec<u8>, String> 
 /// The pickle inside a file that joblib compressed; `None` when it is not compressed.
 ///
 /// # Errors
-/// A [`Fault`] for a compression that is not read, a broken stream, or one that inflates to more than it may.
+/// A [`Fault`] for an unsupported compression, a broken stream, or one that exceeds its limit.
 pub(crate) fn joblib(bytes: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
     let other = match bytes {
         [0x1f, 0x8b, ..] => return inflated("gzip", bytes.len(), MultiGzDecoder::new(bytes)),

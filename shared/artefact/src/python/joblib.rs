@@ -1,4 +1,4 @@
-//! joblib's way of keeping arrays: a wrapper object in the pickle, the raw elements behind it in the file.
+//! Arrays as joblib stores them: a wrapper object in the pickle, followed by the raw elements in the file.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) fn array(machine: &mut Machine<'_, '_>, state: Id) -> Result<Node, St
     let fortran = matches!(machine.node(attr("order")?), Node::Str(order) if &**order == "F");
     let dtype = numpy::dtype(machine.graph, machine.node(attr("dtype")?), 0)?;
     let Some(dtype) = dtype else {
-        // an array of objects is a plain pickle of its own
+        // an array of objects is a separate plain pickle
         let inner = machine.nested()?;
         return Ok(std::mem::take(&mut machine.graph.nodes[inner as usize]));
     };

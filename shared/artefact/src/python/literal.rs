@@ -1,4 +1,4 @@
-//! The few Python literals a numpy header is written in.
+//! The Python literals that occur in numpy headers.
 
 /// A parsed literal; tuples and lists are both `Seq`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub(super) enum Literal {
     Dict(Vec<(String, Literal)>),
 }
 
-/// Deepest nesting a header needs is a list of tuples in a dict.
+/// Largest nesting depth; headers need a list of tuples in a dict.
 const MAX_DEPTH: usize = 8;
 
 impl Literal {
@@ -22,7 +22,7 @@ impl Literal {
         if reader.rest.is_empty() { Ok(value) } else { Err(format!("unexpected {:?}", clip(reader.rest))) }
     }
 
-    /// Value under `key` of a dict.
+    /// The value of `key` in a dict.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
         let Self::Dict(pairs) = self else { return None };
         pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v)
@@ -108,7 +108,7 @@ impl Reader<'_> {
         self.rest = &self.rest[1..];
         let mut pairs = Vec::new();
         while !self.eat('}') {
-            let Literal::Str(key) = self.value(depth + 1)? else { return Err("key is no text".into()) };
+            let Literal::Str(key) = self.value(depth + 1)? else { return Err("key is not text".into()) };
             if !self.eat(':') {
                 return Err(format!("no value for {key:?}"));
             }

@@ -1,19 +1,19 @@
-//! The npy format: a short text header, then raw elements.
+//! The npy format: a short text header followed by raw elements.
 
 use std::sync::Arc;
 
 use super::array::{Array, Dtype};
 use super::literal::Literal;
 
-/// Axes numpy itself allows at most.
+/// Largest number of axes that numpy allows.
 const MAX_AXES: usize = 32;
 
 /// Reads an npy file of version 1, 2 or 3.
 ///
 /// # Errors
-/// What is wrong, as text: no npy, truncated, an element type not supported, a shape that does not fit.
+/// A text for data that is not npy or is truncated, an unsupported element type, or a shape that does not fit.
 pub(crate) fn read(bytes: &[u8]) -> Result<Array, String> {
-    let rest = bytes.strip_prefix(b"\x93NUMPY").ok_or("is no npy file")?;
+    let rest = bytes.strip_prefix(b"\x93NUMPY").ok_or("is not an npy file")?;
     let (version, rest) = rest.split_at_checked(2).ok_or("ends in the header")?;
     let (length, rest) = match version[0] {
         1 => {
@@ -27,7 +27,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Array, String> {
         v => return Err(format!("npy version {v} is not supported")),
     };
     let (header, data) = rest.split_at_checked(length).ok_or("ends in the header")?;
-    let header = std::str::from_utf8(header).map_err(|_| "header is no text")?;
+    let header = std::str::from_utf8(header).map_err(|_| "header is not text")?;
     let header = Literal::parse(header).map_err(|e| format!("header: {e}"))?;
     let dtype = Dtype::from_descr(header.get("descr").ok_or("header names no element type")?)?;
     let fortran = header.get("fortran_order") == Some(&Literal::Bool(true));
@@ -37,7 +37,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Array, String> {
     }
     let axis = |a: &Literal| match a {
         Literal::Int(n) => usize::try_from(*n).map_err(|_| "axis too long".to_owned()),
-        _ => Err("shape is no tuple of integers".to_owned()),
+        _ => Err("shape is not a tuple of integers".to_owned()),
     };
     let shape = axes.iter().map(axis).collect::<Result<Vec<_>, _>>()?;
     Array::new(dtype, shape, fortran, Arc::from(data))

@@ -1,12 +1,13 @@
-//! numpy's pickled objects as the arrays they stand for.
+//! Converts numpy's pickled objects to the arrays that they represent.
 
 use super::array::{Array, Dtype, Field};
 use super::graph::{Graph, Id, Node};
 
-/// Fields accepted in a record type.
+/// Largest number of fields in a record type.
 const MAX_FIELDS: usize = 64;
 
-/// What a call of `name` makes, if it is one of numpy's reconstructions or Python's latin-1 detour for bytes.
+/// The result of a call of `name`, if it is one of numpy's reconstruction functions or Python's encoding of bytes as
+/// latin-1 text.
 pub(super) fn called(graph: &mut Graph, name: &str, args: Id) -> Result<Option<Node>, String> {
     if name == "_codecs.encode" {
         return encoded(graph, args);
@@ -47,12 +48,12 @@ fn encoded(graph: &mut Graph, args: Id) -> Result<Option<Node>, String> {
     Ok(Some(Node::Bytes(bytes.ok_or("text is not latin-1")?.into())))
 }
 
-/// What an object of `class` becomes when it gets its state: an array, or (array of objects) a list.
+/// The value of an object of `class` once its state is set: an array, or a list for an array of objects.
 pub(super) fn built(graph: &mut Graph, class: &str, state: Id) -> Result<Option<Node>, String> {
     if !matches!(class, "numpy.core.multiarray._reconstruct" | "numpy._core.multiarray._reconstruct") {
         return Ok(None);
     }
-    let Node::List(parts) = node(graph, state) else { return Err("array state is no tuple".into()) };
+    let Node::List(parts) = node(graph, state) else { return Err("array state is not a tuple".into()) };
     let &[_, shape_id, dtype_id, fortran, data] = parts.as_slice() else {
         return Err("array state has not five parts".into());
     };
@@ -63,7 +64,7 @@ pub(super) fn built(graph: &mut Graph, class: &str, state: Id) -> Result<Option<
             Array::new(dtype, shape, fortran, data.clone()).map(|a| Some(Node::Array(a)))
         }
         (None, Node::List(_)) => {
-            // moved, not copied: the list is part of the array's state and nothing else looks at it
+            // moved, not copied: the list is part of the array's state and nothing else reads it
             let list = graph.nodes.get_mut(data as usize).map(std::mem::take);
             let Some(Node::List(items)) = list else { return Err("array without its elements".into()) };
             nested(graph, items, &shape).map(Some)
@@ -92,7 +93,7 @@ fn node(graph: &Graph, id: Id) -> &Node {
 fn integer(node: &Node) -> Result<usize, String> {
     match node {
         Node::Int(i) => usize::try_from(*i).map_err(|_| "size is negative".to_owned()),
-        _ => Err("size is no integer".into()),
+        _ => Err("size is not an integer".into()),
     }
 }
 
@@ -101,13 +102,13 @@ pub(super) fn shape(graph: &Graph, tuple: &Node) -> Result<Vec<usize>, String> {
     match tuple {
         Node::List(axes) if axes.len() <= 32 => axes.iter().map(|id| integer(node(graph, *id))).collect(),
         Node::Int(_) => Ok(vec![integer(tuple)?]),
-        _ => Err("shape is no tuple".into()),
+        _ => Err("shape is not a tuple".into()),
     }
 }
 
 /// Element type of a pickled `numpy.dtype`; `None` for objects.
 pub(super) fn dtype(graph: &Graph, of: &Node, depth: usize) -> Result<Option<Dtype>, String> {
-    let Node::Object { class, args, state } = of else { return Err("element type is no dtype".into()) };
+    let Node::Object { class, args, state } = of else { return Err("element type is not a dtype".into()) };
     if &**class != "numpy.dtype" || depth > 2 {
         return Err(format!("element type is {class}"));
     }
@@ -134,10 +135,10 @@ pub(super) fn dtype(graph: &Graph, of: &Node, depth: usize) -> Result<Option<Dty
     let size = integer(part(5))?;
     let mut out = Vec::with_capacity(names.len());
     for name in names {
-        let Node::Str(name) = node(graph, *name) else { return Err("field name is no text".into()) };
+        let Node::Str(name) = node(graph, *name) else { return Err("field name is not text".into()) };
         let (_, field) = fields.iter().find(|(n, _)| n == name).ok_or("field is not described")?;
-        let Node::List(pair) = node(graph, *field) else { return Err("field is no tuple".into()) };
-        let &[of, offset, ..] = pair.as_slice() else { return Err("field is no (type, offset) tuple".into()) };
+        let Node::List(pair) = node(graph, *field) else { return Err("field is not a tuple".into()) };
+        let &[of, offset, ..] = pair.as_slice() else { return Err("field is not a (type, offset) tuple".into()) };
         let inner = dtype(graph, node(graph, of), depth + 1)?.ok_or("field of objects")?;
         let offset = integer(node(graph, offset))?;
         if offset.checked_add(inner.size()).is_none_or(|end| end > size) {

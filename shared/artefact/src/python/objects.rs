@@ -1,4 +1,4 @@
-//! What pickles do to objects and containers: calls that are only recorded, states, items.
+//! The operations of pickles on objects and containers: calls, which are only recorded, states and items.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ impl Machine<'_, '_> {
         let id = self.top()?;
         match &mut self.graph.nodes[id as usize] {
             Node::List(list) => list.extend_from_slice(items),
-            // list-like objects (deques, list subclasses) hold nothing this reader looks for
+            // list-like objects (deques, list subclasses) contain nothing that this reader needs
             Node::Object { .. } => {}
-            _ => return Err("append to something that is no list".into()),
+            _ => return Err("append to something that is not a list".into()),
         }
         Ok(())
     }
@@ -41,7 +41,7 @@ impl Machine<'_, '_> {
         };
         match &mut self.graph.nodes[target as usize] {
             Node::Dict(dict) => dict.extend(pairs),
-            _ => return Err("items set on something that is no dict".into()),
+            _ => return Err("items set on something that is not a dict".into()),
         }
         Ok(())
     }
@@ -55,7 +55,7 @@ impl Machine<'_, '_> {
             op::STACK_GLOBAL => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let (Node::Str(module), Node::Str(name)) = (self.node(module), self.node(name)) else {
-                    return Err("class name is no text".into());
+                    return Err("class name is not text".into());
                 };
                 let global: Arc<str> = format!("{module}.{name}").into();
                 self.graph.copy(global.len())?;
@@ -79,13 +79,13 @@ impl Machine<'_, '_> {
         }
     }
 
-    /// The record of a call; numpy's own reconstructions become what they stand for.
+    /// Records a call; calls of numpy's reconstruction functions become the values that they return.
     fn called(&mut self, class: Id, args: Id) -> Result<Node, String> {
         let name: Arc<str> = match self.node(class) {
             Node::Global(name) => name.clone(),
             // calling the result of a call: still only a record
             Node::Object { class, .. } => class.clone(),
-            _ => return Err("call of something that is no name".into()),
+            _ => return Err("call of something that is not a name".into()),
         };
         if let Some(node) = numpy::called(self.graph, &name, args)? {
             return Ok(node);
@@ -94,7 +94,7 @@ impl Machine<'_, '_> {
             Node::List(items) => items.first().copied(),
             _ => None,
         };
-        // the class to make stands in the arguments
+        // the class is among the arguments
         if (&*name == "copyreg._reconstructor" || &*name == "copyreg.__newobj__")
             && let Some(Node::Global(inner)) = made_of(args).map(|id| self.node(id))
         {
@@ -105,14 +105,14 @@ impl Machine<'_, '_> {
 
     fn build(&mut self, object: Id, given: Id) -> Result<(), String> {
         let Node::Object { class, .. } = self.node(object) else {
-            return Err("state for something that is no object".into());
+            return Err("state for something that is not an object".into());
         };
         let class = class.clone();
         if let Some(array) = numpy::built(self.graph, &class, given)? {
             self.graph.nodes[object as usize] = array;
             return Ok(());
         }
-        // (attributes, slots): the attributes count
+        // (attributes, slots): the attributes are used
         let given = match self.node(given) {
             Node::List(pair) if pair.len() == 2 && matches!(self.node(pair[0]), Node::Dict(_)) => pair[0],
             _ => given,

@@ -9,13 +9,13 @@ use super::graph::{Graph, Id, Node};
 use super::opcode as op;
 use crate::Fault;
 
-/// Highest protocol known.
+/// Highest supported protocol.
 const MAX_PROTOCOL: u8 = 5;
 
 /// Reads a pickle.
 ///
 /// # Errors
-/// A [`Fault`] with the byte offset, for a truncated or malformed pickle and for opcodes that need the outside.
+/// A [`Fault`] with the byte offset, for a truncated or malformed pickle and for opcodes that need external data.
 pub(crate) fn read(bytes: &[u8]) -> Result<Graph, Fault> {
     let mut graph = Graph::of_file(bytes.len());
     let mut machine = Machine::new(bytes, &mut graph);
@@ -32,7 +32,7 @@ pub(super) struct Machine<'b, 'g> {
     stack: Vec<Id>,
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
-    /// Pickles around this one: joblib puts arrays of objects into pickles of their own.
+    /// Number of enclosing pickles: joblib puts arrays of objects into separate pickles.
     depth: usize,
 }
 
@@ -42,7 +42,7 @@ impl<'b, 'g> Machine<'b, 'g> {
         Self { bytes, at: 0, graph, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), depth: 0 }
     }
 
-    /// Runs a whole pickle that stands inside this one at the current place, with its own stack and memo.
+    /// Runs a complete pickle that is nested at the current position, with a separate stack and memo.
     pub(super) fn nested(&mut self) -> Result<Id, String> {
         if self.depth > 0 {
             return Err("pickles are nested too deep".into());
@@ -54,7 +54,7 @@ impl<'b, 'g> Machine<'b, 'g> {
         Ok(root)
     }
 
-    /// Runs until STOP; gives the node on top.
+    /// Runs until STOP and returns the node on top of the stack.
     pub(super) fn run(&mut self) -> Result<Id, String> {
         loop {
             let code = self.take(1)?[0];
@@ -116,7 +116,7 @@ impl<'b, 'g> Machine<'b, 'g> {
     }
 
     pub(super) fn pop(&mut self) -> Result<Id, String> {
-        // nothing below an open mark may be taken
+        // nothing below an open mark may be popped
         let floor = self.marks.last().copied().unwrap_or(0);
         if self.stack.len() <= floor {
             return Err("stack is empty".into());
@@ -154,10 +154,10 @@ impl<'b, 'g> Machine<'b, 'g> {
             op::INT => match self.line()? {
                 "00" => Node::Bool(false),
                 "01" => Node::Bool(true),
-                text => Node::Int(text.parse().map_err(|_| "INT is no integer")?),
+                text => Node::Int(text.parse().map_err(|_| "INT is not an integer")?),
             },
-            op::LONG => Node::Int(self.line()?.trim_end_matches('L').parse().map_err(|_| "LONG is no integer")?),
-            op::FLOAT => Node::Float(self.line()?.parse().map_err(|_| "FLOAT is no number")?),
+            op::LONG => Node::Int(self.line()?.trim_end_matches('L').parse().map_err(|_| "LONG is not an integer")?),
+            op::FLOAT => Node::Float(self.line()?.parse().map_err(|_| "FLOAT is not a number")?),
             other => return Err(refused(other)),
         };
         self.push(node)
@@ -185,7 +185,7 @@ impl<'b, 'g> Machine<'b, 'g> {
 
     fn memo(&mut self, code: u8) -> Result<(), String> {
         let key = match code {
-            op::GET | op::PUT => self.line()?.parse().map_err(|_| "memo index is no integer")?,
+            op::GET | op::PUT => self.line()?.parse().map_err(|_| "memo index is not an integer")?,
             op::BINGET | op::BINPUT => self.unsigned(1)?,
             op::LONG_BINGET | op::LONG_BINPUT => self.unsigned(4)?,
             _ => self.memo.len() as u64,

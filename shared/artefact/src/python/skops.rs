@@ -1,7 +1,7 @@
 //! skops files: a zip with `schema.json`, a tree of typed nodes, and one npy file per array.
 //!
-//! The schema streams straight into the arena; arrays are inflated when a node names them. What a small file
-//! may inflate to is bounded by its own size.
+//! The schema is parsed directly into the arena; arrays are inflated when a node refers to them. The size of the file
+//! limits the number of inflated bytes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,18 +15,18 @@ use super::graph::{Graph, Id, Node};
 use super::{array::Array, inflate, npy};
 use crate::Fault;
 
-/// Layout versions of the schema known to be read alike.
+/// Supported versions of the schema, which have the same layout.
 const PROTOCOLS: std::ops::RangeInclusive<i64> = 0..=2;
-/// Inflated bytes of the schema; a tree takes about 22 KiB of it.
+/// Largest number of inflated bytes of the schema; a tree needs about 22 KiB.
 const SCHEMA_MAX: usize = 128 << 20;
 
 /// Reads a skops file.
 ///
 /// # Errors
-/// A [`Fault`] for a broken zip, a schema that is no skops schema, arrays missing or malformed, or a file that
-/// inflates to more than it may.
+/// A [`Fault`] for a broken zip, a schema that is not a skops schema, missing or malformed arrays, or a file that
+/// exceeds the limit of inflated bytes.
 pub(crate) fn read(bytes: &[u8]) -> Result<Graph, Fault> {
-    let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| Fault::new("", format!("is no zip file: {e}")))?;
+    let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| Fault::new("", format!("is not a zip file: {e}")))?;
     let mut files = Files { zip, budget: inflate::budget(bytes.len()), arrays: HashMap::new() };
     let schema = files.inflate("schema.json").map_err(|e| Fault::new("schema.json", e))?;
     if schema.len() > SCHEMA_MAX {
@@ -36,7 +36,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Graph, Fault> {
     let mut json = serde_json::Deserializer::from_slice(&schema);
     let part = PartSeed(&mut loader).deserialize(&mut json).map_err(|e| Fault::new("schema.json", e.to_string()))?;
     json.end().map_err(|e| Fault::new("schema.json", e.to_string()))?;
-    let Part::Node(root) = part else { return Err(Fault::new("schema.json", "root is no object")) };
+    let Part::Node(root) = part else { return Err(Fault::new("schema.json", "root is not an object")) };
     match loader.protocol {
         Some(protocol) if PROTOCOLS.contains(&protocol) => {}
         Some(protocol) => return Err(Fault::new("schema.json", format!("protocol {protocol} is not supported"))),
@@ -46,7 +46,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Graph, Fault> {
     Ok(loader.graph)
 }
 
-/// Entries of the zip, inflated within a budget.
+/// The entries of the zip, inflated within a budget.
 struct Files<'b> {
     zip: ZipArchive<Cursor<&'b [u8]>>,
     budget: u64,
@@ -116,7 +116,7 @@ impl Loader<'_> {
         self.graph.push(node)
     }
 
-    /// Turns a JSON object into a node: typed when it names a loader, else a dict.
+    /// Converts a JSON object to a node: a typed one when it names a loader, otherwise a dict.
     fn finish(&mut self, raw: Raw) -> Result<Id, String> {
         let Some(loader) = raw.loader.as_deref() else {
             return self.graph.push(Node::Dict(raw.children));
@@ -242,7 +242,7 @@ impl<'de> Visitor<'de> for PartSeed<'_, '_> {
                 ("file", Part::Str(s)) => raw.file = Some(s),
                 ("__id__", Part::Int(i)) => raw.id = Some(i),
                 ("protocol", Part::Int(i)) => self.0.protocol = Some(i),
-                // how Python would make the object; its content says it all
+                // how Python would construct the object; its content is sufficient
                 ("__reduce__", _) => {}
                 // an attribute named content is a typed node inside an untyped object
                 ("content", part) if raw.loader.is_some() || !matches!(part, Part::Node(_)) => raw.content = Some(part),
@@ -252,7 +252,7 @@ impl<'de> Visitor<'de> for PartSeed<'_, '_> {
                 }
             }
         }
-        // content may stand before the loader
+        // the content may come before the loader
         if raw.loader.is_some()
             && raw.content.is_none()
             && let Some(at) = raw.children.iter().position(|(k, _)| &**k == "content")

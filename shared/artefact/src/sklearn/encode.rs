@@ -1,11 +1,11 @@
-//! Encoders of categories, on numeric input.
+//! Reads encoders of categories with numeric input.
 
 use crate::Fault;
 use crate::mlmodel::MAX_WIDTH;
 use crate::python::View;
 use crate::step::{Category, OneHot, Ordinal, Step, Unknown};
 
-/// The categories of every column; each keeps its place, or shares one with the other infrequent ones.
+/// The categories of every column; each has its own index, or shares one with the other infrequent categories.
 fn categories(view: &View<'_>, width: usize) -> Result<Vec<Category>, Fault> {
     let lists = view.attr("categories_")?.items()?;
     if lists.len() != width {
@@ -28,7 +28,7 @@ fn categories(view: &View<'_>, width: usize) -> Result<Vec<Category>, Fault> {
     Ok(out)
 }
 
-/// Gives infrequent categories the place they share; an unknown value may take it too.
+/// Assigns infrequent categories the index that they share, which unknown values may have too.
 fn group(view: &View<'_>, categories: &mut [Category]) -> Result<(), Fault> {
     let mappings = view.attr("_default_to_infrequent_mappings")?.items()?;
     let infrequent = view.attr("_infrequent_indices")?.items()?;
@@ -41,7 +41,7 @@ fn group(view: &View<'_>, categories: &mut [Category]) -> Result<(), Fault> {
         }
         let count = category.values.len();
         let places = mapping.numbers()?;
-        // a category for missing values that an OrdinalEncoder keeps apart is not in the mapping
+        // the mapping has no category for missing values if the OrdinalEncoder treats them separately
         let whole = places.len() == count || (places.len() + 1 == count && category.values[count - 1].is_nan());
         if !whole || places.is_empty() {
             return Err(mapping.fault(format!("has {} places for {count} categories", places.len())));
@@ -58,15 +58,15 @@ fn group(view: &View<'_>, categories: &mut [Category]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// OneHotEncoder, with categories dropped as it was fitted.
+/// Reads a OneHotEncoder, with the categories that were dropped when it was fitted.
 pub(super) fn one_hot(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     let mut categories = categories(view, width)?;
-    // before 1.1 there was no grouping, and one name for both
+    // before 1.1 there was no grouping, and the indices had another name
     if let Some(dropped) = view.opt("_drop_idx_after_grouping").or_else(|| view.opt("drop_idx_")) {
         let dropped = match dropped.items() {
             Ok(items) => items,
-            // a numeric array holds one index per column
-            Err(_) => return Err(dropped.fault("is no list of indices")),
+            // a numeric array has one index per column
+            Err(_) => return Err(dropped.fault("is not a list of indices")),
         };
         if dropped.len() != width {
             return Err(view.fault(format!("drop_idx_ has {} entries, expected {width}", dropped.len())));
@@ -96,7 +96,7 @@ pub(super) fn one_hot(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     Ok(Step::OneHot(OneHot { categories, unknown }))
 }
 
-/// OrdinalEncoder.
+/// Reads an OrdinalEncoder.
 pub(super) fn ordinal(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     let handling = view.attr("handle_unknown")?;
     let unknown = match handling.text()? {

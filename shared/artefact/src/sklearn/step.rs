@@ -1,14 +1,14 @@
-//! Which step a transformer class becomes.
+//! Compiles transformers to steps.
 
 use super::encode;
 use crate::Fault;
 use crate::python::View;
 use crate::step::{Columns, Impute, Norm, Part, Polynomial, Step};
 
-/// Compiles the transformer at `view`, which takes `width` values; returns the width after it.
+/// Compiles the transformer at `view`, which has `width` input values; returns the number of its output values.
 ///
 /// # Errors
-/// A [`Fault`] naming a class that is not supported, or what is wrong inside a supported one.
+/// A [`Fault`] that names an unsupported class, or the problem in a supported one.
 pub fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> Result<usize, Fault> {
     let class = view.class();
     let name = class.strip_prefix("sklearn.").and_then(|c| c.rsplit('.').next()).unwrap_or("");
@@ -26,7 +26,7 @@ pub fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> Result<u
         "OneHotEncoder" => encode::one_hot(view, width)?,
         "OrdinalEncoder" => encode::ordinal(view, width)?,
         "ColumnTransformer" => columns(view, width, None)?,
-        // scikit-learn's own way to write passthrough
+        // how scikit-learn stores passthrough
         "FunctionTransformer" => {
             return match view.opt("func") {
                 None => Ok(width),
@@ -86,7 +86,7 @@ fn polynomial(view: &View<'_>, width: usize) -> Result<Step, Fault> {
 }
 
 fn imputer(view: &View<'_>, width: usize) -> Result<Step, Fault> {
-    // absent or None would mean a marker this reader does not know
+    // absent or None would mean a marker that this reader does not support
     let missing = view.attr("missing_values")?.number()?;
     let statistics = view.attr("statistics_")?;
     let fill = statistics.numbers()?;
@@ -111,14 +111,14 @@ fn imputer(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     Ok(Step::Impute(Impute { missing: (!missing.is_nan()).then_some(missing), kept, indicator }))
 }
 
-/// A ColumnTransformer; the part called `unchanged` hands its columns on, whatever transforms it.
+/// Reads a ColumnTransformer; the part called `unchanged` passes its columns through, whatever its transformer is.
 pub fn columns(view: &View<'_>, width: usize, unchanged: Option<&str>) -> Result<Step, Fault> {
     let indices = view.attr("_transformer_to_input_indices")?;
     let mut parts = Vec::new();
     for entry in view.attr("transformers_")?.items()? {
         let entry_items = entry.items()?;
         let [name, transformer, ..] = entry_items.as_slice() else {
-            return Err(entry.fault("is no (name, transformer, columns) triple"));
+            return Err(entry.fault("is not a (name, transformer, columns) triple"));
         };
         if transformer.text() == Ok("drop") {
             continue;
@@ -144,7 +144,7 @@ pub fn columns(view: &View<'_>, width: usize, unchanged: Option<&str>) -> Result
     Ok(Step::Columns(Columns { parts }))
 }
 
-/// A column index below `width`.
+/// Reads a column index, which must be below `width`.
 pub fn column(view: &View<'_>, value: f64, width: usize) -> Result<usize, Fault> {
     if value >= 0.0 && value.fract() == 0.0 && value < width as f64 {
         return Ok(value as usize);

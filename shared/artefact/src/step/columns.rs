@@ -3,16 +3,16 @@
 use super::{Missing, Step, apply_all, missing_after};
 use crate::matrix::Matrix;
 
-/// Some columns and what happens to them.
+/// Some columns and the steps that transform them.
 #[derive(Debug, Clone)]
 pub struct Part {
     pub columns: Vec<usize>,
     pub steps: Vec<Step>,
-    /// Values this part gives.
+    /// Number of output values of this part.
     pub width: usize,
 }
 
-/// Parts whose results stand next to each other, in order. Columns in no part are dropped.
+/// Parts whose results are concatenated in order. Columns in no part are dropped.
 #[derive(Debug, Clone)]
 pub struct Columns {
     pub parts: Vec<Part>,

@@ -1,9 +1,9 @@
-//! Categories on numeric input: OneHotEncoder, OrdinalEncoder.
+//! Encoders of categories with numeric input: OneHotEncoder, OrdinalEncoder.
 
 use super::Missing;
 use crate::matrix::Matrix;
 
-/// What to do with a value that is none of the categories.
+/// What to do with a value that is not one of the categories.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Unknown {
     Refuse,
@@ -11,15 +11,16 @@ pub enum Unknown {
     Becomes(f64),
 }
 
-/// The categories of one column, NaN among them if missing values are one.
+/// The categories of one column; NaN is included if missing values are a category.
 #[derive(Debug, Clone)]
 pub struct Category {
     pub values: Vec<f64>,
-    /// Output column of each category, from the column's first; `None` for the dropped one. Infrequent ones share one.
+    /// Output column of each category, relative to the first of this input column; `None` for the dropped category.
+    /// Infrequent categories share one.
     pub place: Vec<Option<usize>>,
-    /// Output column of a value that is none of them, where it counts as infrequent.
+    /// Output column of an unknown value, if it counts as infrequent.
     pub unknown: Option<usize>,
-    /// Output columns of this input column.
+    /// Number of output columns of this input column.
     pub width: usize,
 }
 
@@ -33,14 +34,14 @@ impl Category {
     }
 }
 
-/// What missing values become: a category where each column has it, refused or unknown elsewhere.
+/// How missing values are treated: as a category if every column has it, otherwise rejected or unknown.
 fn missing(categories: &[Category], unknown: Unknown) -> Missing {
     let known = categories.iter().all(Category::knows_missing) || unknown != Unknown::Refuse;
     if known { Missing::Gone } else { Missing::Refused }
 }
 
 fn refuse(column: usize, value: f64) -> String {
-    format!("value {value} of column {column} is none of the encoder's categories")
+    format!("value {value} of column {column} is not one of the encoder's categories")
 }
 
 /// One 0/1 column per category.
@@ -88,12 +89,12 @@ impl OneHot {
 pub struct Ordinal {
     pub categories: Vec<Category>,
     pub unknown: Unknown,
-    /// What a known missing value becomes, if not its index.
+    /// The code of a missing value that is a category, if it is not its index.
     pub encoded_missing: f64,
 }
 
 impl Ordinal {
-    /// A known missing value stays NaN unless it is given a code.
+    /// A missing value that is a category stays NaN unless it has a code.
     pub(super) fn missing_values(&self) -> Missing {
         match missing(&self.categories, self.unknown) {
             Missing::Gone if self.encoded_missing.is_nan() => Missing::Pass,

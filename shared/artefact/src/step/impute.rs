@@ -1,16 +1,16 @@
-//! Filling missing values: SimpleImputer.
+//! Imputation of missing values: SimpleImputer.
 
 use super::Missing;
 use crate::matrix::Matrix;
 
-/// Columns that had no value at all when the imputer was fitted are dropped.
+/// An imputer. Columns that had no value when it was fitted are dropped.
 #[derive(Debug, Clone)]
 pub struct Impute {
-    /// What counts as missing; `None` is NaN.
+    /// The value that counts as missing; `None` means NaN.
     pub missing: Option<f64>,
-    /// `(input column, fill)` of the columns kept, in order.
+    /// `(input column, fill value)` of the columns that are kept, in order.
     pub kept: Vec<(usize, f64)>,
-    /// Input columns whose missingness is appended as 0/1.
+    /// Input columns for which a 0/1 indicator of missing values is appended.
     pub indicator: Vec<usize>,
 }
 
@@ -19,7 +19,7 @@ impl Impute {
         self.kept.len() + self.indicator.len()
     }
 
-    /// An imputer of another marker refuses NaN, as scikit-learn's does.
+    /// An imputer with another marker rejects NaN, as in scikit-learn.
     pub(super) fn missing_values(&self) -> Missing {
         if self.missing.is_none() { Missing::Gone } else { Missing::Refused }
     }

@@ -2,14 +2,14 @@
 
 use crate::matrix::Matrix;
 
-/// Terms accepted.
+/// Largest number of terms.
 const MAX_TERMS: usize = 100_000;
 
 /// Each term is the constant one, a feature, or an earlier term times a feature.
 #[derive(Debug, Clone)]
 pub struct Polynomial {
     terms: Vec<Term>,
-    /// Terms computed for others' sake and left out of the result stand first.
+    /// The first terms are only needed to compute others and are not part of the result.
     hidden: usize,
 }
 
@@ -21,10 +21,10 @@ enum Term {
 }
 
 impl Polynomial {
-    /// All products of `min..=max` features in scikit-learn's order, with distinct features only if so asked.
+    /// All products of `min..=max` features in scikit-learn's order, with distinct features only on request.
     ///
     /// # Errors
-    /// More terms than any model has.
+    /// An error for more terms than are accepted.
     pub fn new(width: usize, min: usize, max: usize, distinct: bool, bias: bool) -> Result<Self, String> {
         // terms by their features, degree by degree; a term's product is its tail's times its first feature
         let mut all: Vec<(Vec<usize>, Term)> = Vec::new();
@@ -57,7 +57,7 @@ impl Polynomial {
         let hidden = all.iter().filter(|(features, _)| features.len() < min).count();
         let mut terms: Vec<Term> = all.into_iter().map(|(_, term)| term).collect();
         if bias {
-            // the constant stands before the first visible term; later terms move up by one
+            // the constant is inserted before the first visible term; later terms move by one
             for term in &mut terms {
                 if let Term::Product { term, .. } = term
                     && *term >= hidden

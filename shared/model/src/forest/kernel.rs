@@ -109,8 +109,8 @@ struct Pace {
 const SHALLOW: u32 = 9;
 
 impl Pace {
-    /// Levels are stored one after another. If they were not, surplus steps would still change nothing: a walk on a leaf
-    /// stays there.
+    /// Levels are stored one after another. If they were not, surplus steps would still change nothing: a walk on a
+    /// leaf stays there.
     fn of(full: &FullTables, root: u32) -> Self {
         let (mut level, mut depth, mut nearest) = (root as usize..root as usize + 1, 0, None);
         while let Some(nodes) = full.nodes.get(level.clone()) {
@@ -140,7 +140,7 @@ impl Pace {
 ///
 /// Invariant, established in [`FastTables::new`] and never changed (fields are private to this module): for
 /// every node, `(packed >> 8) + 1 < nodes.len()`, and every root is below `nodes.len()`. Hence whatever a step
-/// compares, the index it gives is in range.
+/// compares, the index it returns is in range.
 #[derive(Debug)]
 pub(super) struct FastTables<T> {
     nodes: Vec<FastNode<T>>,
@@ -270,7 +270,7 @@ impl<T: Lane> FastTables<T> {
     #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "NaN must go right, and this form needs no branch")]
     fn step<const W: usize>(&self, at: u32, row: &[T; W]) -> u32 {
         debug_assert!((at as usize) < self.nodes.len());
-        // SAFETY: `at` is a root, or what this function gave before. Roots are in range and so is
+        // SAFETY: `at` is a root, or what this function returned before. Roots are in range and so is
         // `(packed >> 8) + 1` for every node, by the type's invariant; the result is at most that.
         let node = unsafe { *self.nodes.get_unchecked(at as usize) };
         let x = row[node.packed as usize & 255 & (W - 1)];

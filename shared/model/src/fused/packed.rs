@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn vectors_of_every_width_give_the_same_bits() {
+    fn vectors_of_every_width_compute_the_same_bits() {
         same::<f32>();
         same::<f64>();
     }

@@ -44,7 +44,7 @@ impl Ensemble {
             let seen = member.columns.as_ref().map_or(width, Vec::len);
             let signature = member.plan.signature();
             if signature.width() != seen || !signature.labels.is_empty() {
-                return Err(format!("estimator {i} is no regressor of {seen} values"));
+                return Err(format!("estimator {i} is not a regressor of {seen} values"));
             }
             if member.columns.iter().flatten().any(|c| *c >= width) {
                 return Err(format!("estimator {i} sees columns beyond {width}"));

@@ -35,8 +35,8 @@ impl TreesAlone {
         (ends && fits).then(|| Self { forest: forest.clone(), base, single: shape.dtype != DType::F64 })
     }
 
-    /// Answers the rows. They are rounded here: casting tensors there and back would cost a single row more than its
-    /// way through the trees.
+    /// Answers the rows. They are rounded here, because casting tensors to f32 and back would cost a single row more
+    /// than the trees.
     pub(super) fn predict(&self, mut m: Matrix) -> Result<Vec<f64>, ModelError> {
         let single = |v: f64| if self.single { f64::from(v as f32) } else { v };
         m.data.iter_mut().for_each(|v| *v = single(*v));
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trees_alone_give_the_bits_of_their_program() {
+    fn trees_alone_are_bit_identical_to_their_program() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/onnx");
         let mut compared = 0;
         for file in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {

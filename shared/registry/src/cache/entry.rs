@@ -12,16 +12,16 @@ use sha2::{Digest, Sha256};
 use super::{private_folder, write};
 use crate::mlflow::ArtifactFiles;
 
-/// Written last, so that a folder with an index is whole.
+/// The index is written last, so a folder that has one is complete.
 pub(super) const INDEX: &str = "index.json";
-/// Its modification time is when the files were last read or listed.
+/// A file whose modification time is the time when the version was last read or listed.
 pub(super) const USED: &str = "used";
 /// Prefix of the names of folders that are being written or removed.
 pub(super) const PART: &str = ".part-";
-/// The largest index read.
+/// Largest index that is read, in bytes.
 const MAX_INDEX: u64 = 1 << 20;
 
-/// Names the files of one version.
+/// Identifies one version in the cache.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CachedVersionKey<'k> {
     pub model: &'k str,
@@ -44,10 +44,10 @@ pub(super) struct Index {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct IndexedFile {
-    /// Path from the version's folder, `/`-separated.
+    /// Path relative to the version's folder, `/`-separated.
     pub path: String,
     pub size: u64,
-    /// Lower-case hexadecimal.
+    /// SHA-256 of the content, in lower-case hexadecimal.
     pub sha256: String,
 }
 
@@ -78,7 +78,7 @@ impl Index {
         Ok(files)
     }
 
-    /// Writes files and index into the new folder `part`.
+    /// Writes the files and then the index to the new folder `part`.
     pub(super) fn write(part: &Path, files: &ArtifactFiles) -> io::Result<()> {
         let mut indexed = Vec::with_capacity(files.len());
         for (path, bytes) in files {
@@ -111,7 +111,7 @@ fn inside(path: &str) -> Result<&Path, Fault> {
     Err(Fault::new(path.chars().take(200).collect::<String>(), "is not inside the version's folder"))
 }
 
-/// A model's name as the name of a folder: letters, digits, `-` and `_` stay, other bytes become `%XX`.
+/// Encodes a model's name as the name of a folder: letters, digits, `-` and `_` are kept, other bytes become `%XX`.
 pub(super) fn encoded(name: &str) -> String {
     let mut text = String::new();
     for byte in name.bytes() {
@@ -123,7 +123,7 @@ pub(super) fn encoded(name: &str) -> String {
     if text.is_empty() {
         text.push('%');
     }
-    // file systems take 255 bytes
+    // file systems allow 255 bytes
     if text.len() > 200 {
         text.truncate(150);
         text.push_str(&blake3::hash(name.as_bytes()).to_hex()[..32]);
@@ -131,7 +131,7 @@ pub(super) fn encoded(name: &str) -> String {
     text
 }
 
-/// Reads a file of at most `limit` bytes, and `limit + 1` bytes of a longer one, so that its length differs.
+/// Reads a file of at most `limit` bytes; of a longer file it reads `limit + 1` bytes, so that the length differs.
 pub(super) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     fs::File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;

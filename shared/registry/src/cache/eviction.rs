@@ -1,4 +1,5 @@
-//! Removes versions that were not used for a week, the longest unused ones above the size bound, and unfinished folders.
+//! Evicts versions that have not been used for a week, the least recently used ones above the size limit, and
+//! unfinished folders.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use super::{Cache, entry::Index};
 
 /// Versions unused for this long are removed.
 const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Versions used within this time stay, however large the cache is: they may be in use.
+/// Versions used within this time are kept, however large the cache is, because they may be in use.
 const IN_USE: Duration = Duration::from_secs(2 * 3600);
 /// An unfinished folder older than this was left by a process that ended.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
@@ -28,7 +29,7 @@ impl Cache {
         entry::touch(&key.folder(&self.root));
     }
 
-    /// Removes what is unused or too much, of all servers.
+    /// Removes what is unused or exceeds the size limit, for all servers.
     pub(crate) fn evict(&self, now: SystemTime) {
         let mut cached = Vec::new();
         let hashed = |path: &PathBuf| name_of(path).len() == 16 && name_of(path).bytes().all(|b| b.is_ascii_hexdigit());

@@ -1,4 +1,4 @@
-//! The cache by itself: what goes, and what stays.
+//! Tests of the cache: what is evicted and what is kept.
 
 use std::time::SystemTime;
 
@@ -18,14 +18,14 @@ fn has(cache: &Cache, model: &str, version: u32) -> bool {
     key(model, version).folder(&cache.root).join(entry::INDEX).exists()
 }
 
-/// As if the version had last been used so long ago.
+/// Sets the time of last use of a version to `by` ago.
 fn age(cache: &Cache, version: u32, by: Duration) {
     let used = key("m", version).folder(&cache.root).join(entry::USED);
     fs::File::options().write(true).open(used).unwrap().set_modified(SystemTime::now() - by).unwrap();
 }
 
 #[test]
-fn what_is_unused_or_too_much_goes() {
+fn unused_versions_and_those_above_the_limit_are_evicted() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::new(dir.path(), "http://mlflow:5000", 2500);
     for version in 1..=4 {
@@ -53,12 +53,12 @@ fn what_is_unused_or_too_much_goes() {
 }
 
 #[test]
-fn what_was_left_half_written_goes_after_a_day() {
+fn unfinished_folders_are_removed_after_a_day() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::new(dir.path(), "s", 1 << 20);
     let part = cache.temporary().unwrap();
     cache.evict(SystemTime::now() + DAY / 2);
-    assert!(part.exists(), "somebody may be writing it");
+    assert!(part.exists(), "another process may be writing it");
     cache.evict(SystemTime::now() + DAY * 2);
     assert!(!part.exists());
 }

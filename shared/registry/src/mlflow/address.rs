@@ -1,26 +1,26 @@
-//! The address of an MLflow server, and paths and queries on it.
+//! The address of an MLflow server, and its paths and queries.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::RegistryCredentials;
 
-/// Everything but what RFC 3986 leaves unreserved.
+/// The characters to encode: all but the unreserved ones of RFC 3986.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Where the server is, without a password in it.
+/// The address of a server, without its password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
-    /// Scheme, host, port and path prefix, without a slash at the end.
+    /// Scheme, host, port and path prefix, without a trailing slash.
     pub base: String,
-    /// Name and password, when the address held them.
+    /// Name and password, if the address contains them.
     pub credentials: RegistryCredentials,
 }
 
 impl Address {
-    /// Takes `http://[name[:password]@]host[:port][/prefix]` apart.
+    /// Parses `http://[name[:password]@]host[:port][/prefix]`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the address.
     pub(super) fn parse(location: &str) -> Result<Self, String> {
         let (scheme, rest) = location.split_once("://").ok_or("has no scheme")?;
         let scheme = scheme.to_ascii_lowercase();
@@ -46,7 +46,7 @@ impl Address {
         Ok(Self { base: format!("{scheme}://{host}{}", path.trim_end_matches('/')), credentials })
     }
 
-    /// Whether the server is on this machine, where no proxy of the environment belongs in between.
+    /// Whether the server is on this machine; the proxy settings of the environment do not apply then.
     pub(super) fn is_loopback(&self) -> bool {
         let host = self.base.split_once("://").map_or("", |(_, rest)| rest);
         let host = host.split('/').next().unwrap_or("");
@@ -55,17 +55,17 @@ impl Address {
     }
 }
 
-/// One value of a query, or one segment of a path.
+/// Encodes one value of a query, or one segment of a path.
 pub(super) fn encode(text: &str) -> String {
     utf8_percent_encode(text, ENCODED).to_string()
 }
 
-/// A `/`-separated path, segment by segment.
+/// Encodes a `/`-separated path, segment by segment.
 pub(super) fn encode_path(path: &str) -> String {
     path.split('/').map(encode).collect::<Vec<_>>().join("/")
 }
 
-/// `path?name=value&...`, values encoded.
+/// Builds `path?name=value&...` with encoded values.
 pub(super) fn with_query(path: &str, query: &[(&str, &str)]) -> String {
     let mut text = path.to_owned();
     for (index, (name, value)) in query.iter().enumerate() {

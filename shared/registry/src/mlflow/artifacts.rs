@@ -1,4 +1,4 @@
-//! Where the artifacts of a model are, and which calls list and read them.
+//! The location of a model's artifacts, and the calls that list and read them.
 
 use super::address::{encode, encode_path, with_query};
 use super::client::MlflowClient;
@@ -8,13 +8,13 @@ use crate::{ModelUri, RegistryError};
 
 const API: &str = "/api/2.0/mlflow";
 const PROXY: &str = "/api/2.0/mlflow-artifacts/artifacts";
-/// Longest chain of URIs that lead to other URIs; one step is usual, two happen.
+/// Longest chain of URIs that refer to other URIs; one step is usual, two are possible.
 const MAX_STEPS: usize = 4;
 
-/// A folder of artefacts. The server reads the store, whatever that is; no store is contacted directly.
+/// A folder of artefacts. The server reads the store, of whatever kind; no store is contacted directly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ArtifactLocation {
-    /// Behind the server's artefact proxy, at this path.
+    /// A path behind the server's artefact proxy.
     Proxy(String),
     /// A logged model (3.x) in a store that only the server reads.
     LoggedModel(String),
@@ -25,7 +25,7 @@ pub(super) enum ArtifactLocation {
 }
 
 impl ArtifactLocation {
-    /// The files of a registered version.
+    /// Locates the files of a registered version.
     pub(super) fn of_version(client: &MlflowClient, name: &str, version: u32) -> Result<Self, RegistryError> {
         let number = version.to_string();
         let query = [("name", name), ("version", number.as_str())];
@@ -34,8 +34,8 @@ impl ArtifactLocation {
         Ok(Self::of_uri(client, &uri)?.unwrap_or(Self::Version { name: name.to_owned(), version }))
     }
 
-    /// What `uri` names: `mlflow-artifacts:`, `runs:/`, `models:/`, or the server's own address. `None` for a store
-    /// that the server alone can read.
+    /// Resolves `uri`: `mlflow-artifacts:`, `runs:/`, `models:/`, or the server's own address. `None` for a store that
+    /// only the server can read.
     pub(super) fn of_uri(client: &MlflowClient, uri: &str) -> Result<Option<Self>, RegistryError> {
         let mut fallback = None;
         let mut uri = uri.to_owned();
@@ -70,8 +70,8 @@ impl ArtifactLocation {
         Err(RegistryError::Uri { uri, reason: "leads from one URI to the next".to_owned() })
     }
 
-    /// Lists the folder `dir` below this place: path from this place, whether it is a folder, size if known. `None`
-    /// where the server offers no listing.
+    /// Lists the folder `dir` below this location. Paths are relative to this location. `None` where the server offers
+    /// no listing.
     pub(super) fn list(&self, client: &MlflowClient, dir: &str) -> Result<Option<Vec<ArtifactEntry>>, RegistryError> {
         let mut found = Vec::new();
         let mut token = String::new();
@@ -80,7 +80,7 @@ impl ArtifactLocation {
             let Some(path) = self.listing(dir, &token) else { return Ok(None) };
             let page = client.get::<FileList>(&path)?;
             for file in page.files {
-                // the proxy gives names, the others paths from the root
+                // the proxy returns names, the other calls return paths from the root
                 let name = file.path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
                 let path = checked(&file.path, &below(dir, name))?;
                 let size = (file.file_size > 0).then_some(file.file_size);
@@ -118,7 +118,7 @@ impl ArtifactLocation {
         Some(with_query(&path, &query))
     }
 
-    /// The call that reads `file`, a path from this place.
+    /// The call that reads `file`, a path relative to this location.
     pub(super) fn file(&self, file: &str) -> String {
         match self {
             Self::Proxy(root) => format!("{PROXY}/{}", encode_path(&below(root, file))),
@@ -137,7 +137,7 @@ impl ArtifactLocation {
         }
     }
 
-    /// The folder that holds this one's last segment, and that segment; for artefacts that are a single file.
+    /// Splits this location into its parent folder and its last segment, for artefacts that are a single file.
     pub(super) fn split(&self) -> Option<(Self, String)> {
         let parted = |path: &str| match path.rsplit_once('/') {
             Some((folder, file)) => Some((folder.to_owned(), file.to_owned())),
@@ -161,7 +161,7 @@ pub(super) struct ArtifactEntry {
     pub size: Option<u64>,
 }
 
-/// The path behind the artefact proxy that `uri` names. Only this server is contacted, whatever host the URI has.
+/// The path behind the artefact proxy that `uri` names. Only this server is contacted, whatever host the URI names.
 fn proxied(client: &MlflowClient, uri: &str) -> Option<String> {
     if let Some(rest) = uri.strip_prefix("mlflow-artifacts:") {
         let path = match rest.strip_prefix("//") {
@@ -196,7 +196,7 @@ pub(super) fn checked(uri: &str, path: &str) -> Result<String, RegistryError> {
     Err(RegistryError::Uri { uri: uri.chars().take(200).collect(), reason })
 }
 
-/// Checks the id of a run or of a logged model.
+/// Checks the ID of a run or of a logged model.
 fn id(uri: &str, id: &str) -> Result<String, RegistryError> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     if is_logged_model(id) || ((1..=64).contains(&id.len()) && id.bytes().all(legal)) {

@@ -1,4 +1,4 @@
-//! Calls to an MLflow server: authenticated, bounded in size and time, tried again where that is safe.
+//! Calls to an MLflow server: authenticated, bounded in size and time, retried where that is safe.
 
 use std::fmt;
 use std::io::Read;
@@ -18,18 +18,18 @@ use super::address::Address;
 use super::tls;
 use crate::{RegistryCredentials, RegistryError, RegistryOptions};
 
-/// The largest response read, except for files.
+/// Largest response in bytes, except for files.
 const MAX_RESPONSE: u64 = 16 << 20;
-/// Bytes of an error page that are read.
+/// Largest number of bytes that are read of an error page.
 const MAX_ERROR: u64 = 64 << 10;
-/// Characters of the server's own message that go into an error.
+/// Largest number of characters of the server's message in an error.
 const MAX_MESSAGE: usize = 300;
-/// How often one call is tried again.
+/// Largest number of retries of one call.
 const RETRIES: usize = 3;
 /// Pause before the first retry, doubled before each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// A client for the REST interface of one MLflow server. Blocking; cheap to clone; connections are kept.
+/// A client for the REST interface of one MLflow server. Blocking; cheap to clone; connections are reused.
 #[derive(Clone)]
 pub struct MlflowClient {
     agent: Agent,
@@ -56,21 +56,21 @@ pub enum Verb {
     Delete,
 }
 
-/// One call and its bounds.
+/// One call and its limits.
 #[derive(Debug, Clone, Copy)]
 struct Call<'c> {
     verb: Verb,
-    /// From the server's root, with the encoded query.
+    /// Path from the server's root, with the encoded query.
     path: &'c str,
     body: Body<'c>,
     /// Largest response, in bytes.
     limit: u64,
-    /// Longest time, retries included.
+    /// Longest duration, including retries.
     time: Duration,
 }
 
 impl<'c> Call<'c> {
-    /// A GET; its bounds have to be set.
+    /// A GET, whose limits the caller has to set.
     fn get(path: &'c str) -> Self {
         Self { verb: Verb::Get, path, body: Body::None, limit: 0, time: Duration::ZERO }
     }
@@ -135,8 +135,9 @@ impl MlflowClient {
         &self.base
     }
 
-    /// Sends a call and reads its JSON; an empty answer is `null`. `path` starts at the server's root and has its query,
-    /// encoded. All but POST are tried again when the server does not answer or is overloaded.
+    /// Sends a call and parses the JSON of the response; an empty response is `null`. `path` starts at the server's
+    /// root and includes the encoded query. All methods but POST are retried when the server does not respond or is
+    /// overloaded.
     ///
     /// # Errors
     /// [`RegistryError::Unreachable`], [`RegistryError::Refused`] or [`RegistryError::Answer`], naming the URL.
@@ -145,13 +146,13 @@ impl MlflowClient {
         if bytes.iter().all(u8::is_ascii_whitespace) { Ok(Value::Null) } else { self.parse(path, &bytes) }
     }
 
-    /// A GET whose answer has a known shape.
+    /// Sends a GET and deserializes the response.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, RegistryError> {
         let bytes = self.run(&Call { limit: MAX_RESPONSE, time: self.timeout, ..Call::get(path) })?;
         self.parse(path, &bytes)
     }
 
-    /// The bytes of a file of at most `limit` bytes. `size` is what a listing said, for the time it may take.
+    /// Fetches a file of at most `limit` bytes. `size`, if a listing has it, extends the timeout.
     pub(super) fn download(&self, path: &str, limit: u64, size: Option<u64>) -> Result<Vec<u8>, RegistryError> {
         let mebibytes = size.unwrap_or(limit).min(limit) >> 20;
         let time = self.timeout.saturating_add(Duration::from_secs(mebibytes));
@@ -170,7 +171,7 @@ impl MlflowClient {
         format!("{}{path}", self.base)
     }
 
-    /// Makes a call, again after a growing pause where that is safe.
+    /// Makes a call, and retries it with exponential back-off where that is safe.
     fn run(&self, call: &Call<'_>) -> Result<Vec<u8>, RegistryError> {
         let started = Instant::now();
         let growth = ExponentialBuilder::new().with_min_delay(FIRST_PAUSE).with_factor(2.0).with_max_times(RETRIES);
@@ -273,14 +274,14 @@ fn refused(url: &str, status: u16, body: &[u8]) -> RegistryError {
     RegistryError::Refused { url, status, code: shortened(&error.error_code), message }
 }
 
-/// One line of bounded length.
+/// Shortens `text` to one line of bounded length.
 fn shortened(text: &str) -> String {
     let line: String =
         text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE + 1).collect();
     if line.chars().count() <= MAX_MESSAGE { line } else { line.chars().take(MAX_MESSAGE).chain(['…']).collect() }
 }
 
-/// A location that cannot be parsed, without what may be a password.
+/// A location that cannot be parsed, without the part that may be a password.
 fn hidden(location: &str) -> String {
     match location.rsplit_once('@') {
         Some((_, host)) => format!("***@{host}"),

@@ -8,26 +8,26 @@ use super::artifacts::{ArtifactEntry, ArtifactLocation};
 use super::client::MlflowClient;
 use crate::RegistryError;
 
-/// ArtifactFiles of one version by their path in its folder.
+/// The files of one version, by path in its folder.
 pub(crate) type ArtifactFiles = BTreeMap<String, Vec<u8>>;
 
-/// The largest file fetched.
+/// Largest file that is fetched, in bytes.
 const MAX_FILE: u64 = 512 << 20;
-/// All files of a version together.
+/// Largest total size of the files of a version, in bytes.
 const MAX_TOTAL: u64 = 1 << 30;
-/// ArtifactFiles of a version.
+/// Largest number of files of a version.
 const MAX_FILES: usize = 200;
-/// Folders inside folders.
+/// Largest depth of nested folders.
 const MAX_DEPTH: usize = 4;
-/// Files that MLflow writes for Python only.
+/// Files that only Python needs.
 const PYTHON_FILES: [&str; 5] =
     ["conda.yaml", "python_env.yaml", "requirements.txt", "serving_input_example.json", "registered_model_meta"];
-/// Folders that MLflow writes for Python only.
+/// Folders that only Python needs.
 const PYTHON_FOLDERS: [&str; 2] = ["code", "metadata"];
-/// Where the separate preprocessing artefact of a version goes.
+/// Folder of the separate preprocessing artefact of a version.
 const PREPROCESSING: &str = "preprocessing";
 
-/// Everything below `place`, and the separate preprocessing artefact if there is one.
+/// Fetches every file below `place`, and the separate preprocessing artefact if there is one.
 pub(super) fn fetch(
     client: &MlflowClient,
     place: &ArtifactLocation,
@@ -42,7 +42,7 @@ pub(super) fn fetch(
     Ok(fetcher.files)
 }
 
-/// `MLmodel` alone.
+/// Fetches only `MLmodel`.
 pub(super) fn fetch_mlmodel(client: &MlflowClient, place: &ArtifactLocation) -> Result<Vec<u8>, RegistryError> {
     client.download(&place.file("MLmodel"), 1 << 20, None)
 }
@@ -61,7 +61,7 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Every file below `place`, or nothing where it cannot be listed.
+    /// Fetches every file below `place`, or nothing where it cannot be listed.
     fn listed(&self, place: &ArtifactLocation) -> Result<Option<Vec<ArtifactEntry>>, RegistryError> {
         let (mut wanted, mut folders) = (Vec::new(), vec![(String::new(), 0)]);
         while let Some((dir, depth)) = folders.pop() {
@@ -83,7 +83,7 @@ impl Fetcher<'_> {
         Ok(Some(wanted))
     }
 
-    /// The files that `MLmodel` names, one by one. A file that is absent nevertheless is reported when the model is read.
+    /// Fetches the files that `MLmodel` names, one by one. A missing file is reported when the model is read.
     fn named(&mut self, place: &ArtifactLocation, into: &str) -> Result<(), RegistryError> {
         self.file(place, "MLmodel", None, into)?;
         let mlmodel = self.files.get(&joined(into, "MLmodel")).map(|bytes| MlModel::parse(bytes));
@@ -136,7 +136,7 @@ impl Fetcher<'_> {
         Ok(())
     }
 
-    /// The artefact at `uri`: a model folder, or a single file.
+    /// Fetches the artefact at `uri`: a model folder, or a single file.
     fn preprocessing(&mut self, uri: &str) -> Result<(), RegistryError> {
         let place = ArtifactLocation::of_uri(self.client, uri)?.ok_or_else(|| RegistryError::Uri {
             uri: uri.to_owned(),

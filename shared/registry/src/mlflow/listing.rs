@@ -1,4 +1,4 @@
-//! The listing of an MLflow server: the versions of a model, where their files come from, and the view made of it.
+//! The listing of an MLflow server: the versions of a model, the source of their files, and the view built from both.
 
 use std::collections::BTreeMap;
 
@@ -15,14 +15,15 @@ use crate::{ModelView, RegistryError, VersionView};
 const API: &str = "/api/2.0/mlflow";
 /// Tag of a version that names its separate preprocessing artefact.
 const PREPROCESSING_TAG: &str = "forebay.preprocessing";
-/// Aliases and stages of one model whose version is looked up separately because it is not among the newest.
+/// Largest number of versions of one model that are looked up separately because they have an alias or a stage and are
+/// not among the newest.
 const MAX_NAMED: usize = 100;
 /// Largest number of models when all are served.
 const MAX_MODELS: usize = 1000;
-/// Entries of one page.
+/// Number of entries on one page.
 const PAGE: usize = 100;
 
-/// One model as the server listed it. It is cached on disk too, so fields may only be added, with defaults.
+/// One model as the server listed it. The listing is also cached on disk, so fields may only be added, with defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct ListedModel {
     pub name: String,
@@ -31,7 +32,7 @@ pub(crate) struct ListedModel {
     pub aliases: BTreeMap<String, u32>,
 }
 
-/// Where the files of a version come from. Everything but stage and flavor is part of the version's identity.
+/// The source of the files of a version. All fields but stage and flavor are part of the version's identity.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct VersionSource {
     pub stage: Option<String>,
@@ -60,8 +61,9 @@ impl VersionSource {
         }
     }
 
-    /// The digest of a version. MLflow never changes the files of a version, so the digest is computed from what names them:
-    /// it is known before they are fetched, is the same in every process, and does not change with stages and aliases.
+    /// The digest of a version. MLflow never changes the files of a version, so the digest is computed from what names
+    /// them: it is known before they are fetched, is the same in every process, and does not change with stages and
+    /// aliases.
     pub(crate) fn identity(&self, name: &str, version: u32) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_derive_key("forebay 2026 mlflow model version");
         let preprocessing = self.preprocessing.as_deref().unwrap_or("");
@@ -155,7 +157,7 @@ impl ListedModel {
         Ok(())
     }
 
-    /// Makes the generation grow with every change, whatever the timestamps of the server do.
+    /// Increases the generation with every change, independently of the server's timestamps.
     fn follow(&mut self, before: Option<&Self>) {
         let Some(before) = before else { return };
         self.generation = self.generation.max(before.generation);
@@ -164,7 +166,7 @@ impl ListedModel {
         }
     }
 
-    /// The view that callers get.
+    /// Builds the view that callers get.
     pub(crate) fn view(&self) -> ModelView {
         let version = |(number, origin): (&u32, &VersionSource)| VersionView {
             version: *number,
@@ -181,7 +183,7 @@ impl ListedModel {
     }
 }
 
-/// Every registered model by name.
+/// Lists every registered model by name.
 pub(super) fn names(client: &MlflowClient) -> Result<Vec<String>, RegistryError> {
     let (mut names, mut token) = (Vec::new(), String::new());
     let path = format!("{API}/registered-models/search");
@@ -234,7 +236,7 @@ fn one(client: &MlflowClient, name: &str, version: u32) -> Result<ModelVersion, 
     Ok(answer.model_version)
 }
 
-/// Where one version comes from, listed or not.
+/// Looks up the source of one version, listed or not.
 pub(super) fn origin(client: &MlflowClient, name: &str, version: u32) -> Result<VersionSource, RegistryError> {
     match one(client, name, version) {
         Ok(found) => Ok(VersionSource::of(found)),

@@ -1,17 +1,17 @@
-//! Responses of an MLflow server, reduced to what is used. Other fields are ignored, absent ones have defaults, and numbers
-//! may be text, as JSON of protobuf writes 64-bit numbers either way.
+//! Responses of an MLflow server, reduced to the fields that are used. Other fields are ignored and absent ones have
+//! defaults. Numbers may be text, because protobuf's JSON writes 64-bit numbers as either.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// `registered-models/get`
+/// Response of `registered-models/get`.
 #[derive(Debug, Deserialize)]
 pub(super) struct RegisteredModelResponse {
     pub registered_model: RegisteredModel,
 }
 
-/// `registered-models/search`
+/// Response of `registered-models/search`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct RegisteredModels {
@@ -19,7 +19,7 @@ pub(super) struct RegisteredModels {
     pub next_page_token: String,
 }
 
-/// A model by its name.
+/// A registered model.
 #[derive(Debug, Deserialize)]
 pub(super) struct RegisteredModel {
     pub name: String,
@@ -32,7 +32,7 @@ pub(super) struct RegisteredModel {
     pub aliases: Vec<Alias>,
 }
 
-/// A name of a version.
+/// An alias of a version.
 #[derive(Debug, Deserialize)]
 pub(super) struct Alias {
     pub alias: String,
@@ -40,13 +40,13 @@ pub(super) struct Alias {
     pub version: u64,
 }
 
-/// `model-versions/get`
+/// Response of `model-versions/get`.
 #[derive(Debug, Deserialize)]
 pub(super) struct ModelVersionResponse {
     pub model_version: ModelVersion,
 }
 
-/// `model-versions/search`
+/// Response of `model-versions/search`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ModelVersions {
@@ -54,7 +54,7 @@ pub(super) struct ModelVersions {
     pub next_page_token: String,
 }
 
-/// A version; one that a run logged (2.x), that is a logged model (3.x), or that was uploaded.
+/// A version: logged by a run (2.x), a logged model (3.x), or uploaded.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct ModelVersion {
     #[serde(deserialize_with = "number")]
@@ -78,7 +78,7 @@ pub(super) struct ModelVersion {
     pub tags: Vec<Tag>,
 }
 
-/// A note on a version.
+/// A tag of a version.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Tag {
     pub key: String,
@@ -86,13 +86,13 @@ pub(super) struct Tag {
     pub value: String,
 }
 
-/// `model-versions/get-download-uri`
+/// Response of `model-versions/get-download-uri`.
 #[derive(Debug, Deserialize)]
 pub(super) struct DownloadUri {
     pub artifact_uri: String,
 }
 
-/// `logged-models/ID`
+/// Response of `logged-models/ID`.
 #[derive(Debug, Deserialize)]
 pub(super) struct LoggedModelResponse {
     pub model: LoggedModel,
@@ -108,7 +108,7 @@ pub(super) struct LoggedModelInfo {
     pub artifact_uri: String,
 }
 
-/// `runs/get`
+/// Response of `runs/get`.
 #[derive(Debug, Deserialize)]
 pub(super) struct RunResponse {
     pub run: Run,
@@ -143,12 +143,12 @@ pub(super) struct FileInfo {
 }
 
 impl ModelVersion {
-    /// Whether its files are complete.
+    /// Whether the version's files are complete.
     pub(super) fn is_ready(&self) -> bool {
         self.status.as_deref().is_none_or(|status| status == "READY")
     }
 
-    /// The stage; `None` is how MLflow writes that there is none.
+    /// The stage; MLflow writes `None` for a version without a stage.
     pub(super) fn stage(&self) -> Option<String> {
         self.current_stage.clone().filter(|stage| !stage.is_empty() && stage != "None")
     }
@@ -158,10 +158,10 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     match Value::deserialize(deserializer)? {
         Value::Null => Ok(0),
         Value::Number(number) => {
-            number.as_u64().ok_or_else(|| D::Error::custom(format!("{number} is no whole number")))
+            number.as_u64().ok_or_else(|| D::Error::custom(format!("{number} is not a whole number")))
         }
-        Value::String(text) => text.parse().map_err(|_| D::Error::custom(format!("{text:?} is no whole number"))),
-        other => Err(D::Error::custom(format!("{other} is no number"))),
+        Value::String(text) => text.parse().map_err(|_| D::Error::custom(format!("{text:?} is not a whole number"))),
+        other => Err(D::Error::custom(format!("{other} is not a number"))),
     }
 }
 

@@ -8,7 +8,7 @@ use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConf
 
 use crate::TlsOptions;
 
-/// The largest PEM file read; the bundle of a distribution has a quarter of this size.
+/// Largest PEM file that is read, in bytes; the bundle of a distribution has a quarter of this size.
 const MAX_PEM: u64 = 1 << 20;
 
 /// Reads the files that `options` names. Without any, Mozilla's root certificates are trusted.

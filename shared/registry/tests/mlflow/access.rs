@@ -51,7 +51,7 @@ fn a_server_that_forbids_says_why() {
     assert!(error.is_denied() && error.to_string().contains("status 403: Invalid Host header"), "{error}");
 }
 
-/// A TLS end in front of the fake, with certificates of an authority of its own.
+/// A TLS proxy in front of the fake, with certificates of a separate authority.
 struct Tls {
     port: u16,
     folder: tempfile::TempDir,
@@ -115,7 +115,7 @@ impl Tls {
     }
 }
 
-/// Takes one request off the TLS, asks the fake, and gives the answer back.
+/// Forwards one request from the TLS connection to the fake, and returns its response.
 fn exchange(mut socket: TcpStream, config: Arc<rustls::ServerConfig>, plain: u16) {
     let Ok(mut connection) = rustls::ServerConnection::new(config) else { return };
     let mut tls = rustls::Stream::new(&mut connection, &mut socket);

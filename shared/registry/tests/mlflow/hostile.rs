@@ -35,7 +35,7 @@ fn answers_that_are_none() {
 }
 
 #[test]
-fn a_server_that_stumbles_is_asked_again() {
+fn a_call_that_fails_for_a_moment_is_retried() {
     let fake = Fake::start();
     fake.register(MODEL, 1, &linear());
     for fault in [Fault::Status(500, "oops"), Fault::Status(429, "slow down"), Fault::Status(503, "")] {
@@ -103,7 +103,7 @@ fn paths_that_lead_elsewhere() {
             "{error}"
         );
     }
-    assert!(fake.content().seen.iter().all(|url| !url.contains("..")), "nothing of that was asked for");
+    assert!(fake.content().seen.iter().all(|url| !url.contains("..")), "no such path was requested");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Where a version's files can be: 2.x and 3.x layouts, behind the artefact proxy and in stores of their own, and the
+//! Where a version's files can be: 2.x and 3.x layouts, behind the artefact proxy and in other stores, and the
 //! separate preprocessing artefact.
 
 use crate::bench::*;
@@ -55,7 +55,7 @@ fn in_a_store_that_the_server_reads_for_us() {
     assert_eq!(
         fake.calls("artifacts/model.pkl") + fake.calls("mlflow-artifacts/artifacts/"),
         0,
-        "the proxy was not asked"
+        "the proxy was not called"
     );
 }
 

@@ -19,8 +19,8 @@ fn versions_aliases_and_stages() {
     let view = registry.model(MODEL).unwrap();
     let versions: Vec<_> = view.versions.iter().map(|v| (v.version, v.stage.as_deref(), v.flavor.as_str())).collect();
     let expected = [(1, Some("Archived"), "sklearn"), (2, Some("Production"), "sklearn"), (3, None, "sklearn")];
-    assert_eq!(versions, expected, "a version that is not ready is not there");
-    let resolved = |asked| view.resolve(asked).map(|r| (r.version, r.exact)).unwrap();
+    assert_eq!(versions, expected, "a version that is not ready is not listed");
+    let resolved = |requested| view.resolve(requested).map(|r| (r.version, r.exact)).unwrap();
     assert_eq!(resolved(None), (2, true));
     assert_eq!(resolved(Some("challenger")), (3, true));
     assert_eq!(resolved(Some("latest")), (3, true));
@@ -45,10 +45,10 @@ fn a_moved_stage_or_alias_is_seen_without_fetching_anything() {
     assert_eq!(before.resolve(None).unwrap().version, 1);
     let fetched = fake.calls("mlflow-artifacts");
     registry.refresh().unwrap();
-    assert_eq!(registry.model(MODEL).unwrap(), before, "a look without a change is no change");
+    assert_eq!(registry.model(MODEL).unwrap(), before, "a refresh without a change changes nothing");
 
     fake.alias(MODEL, "champion", 2);
-    assert_eq!(registry.model(MODEL).unwrap(), before, "nothing changes without a look");
+    assert_eq!(registry.model(MODEL).unwrap(), before, "nothing changes without a refresh");
     registry.refresh().unwrap();
     let moved = registry.model(MODEL).unwrap();
     assert_eq!(moved.resolve(None).unwrap().version, 2);
@@ -78,7 +78,7 @@ fn the_digest_is_the_same_everywhere_and_differs_between_versions() {
     again.tags.push(("forebay.preprocessing", "runs:/1/x".to_owned()));
     fake.version(MODEL, 2, again);
     one.refresh().unwrap();
-    assert_ne!(one.model(MODEL).unwrap().versions[1].digest, listed.versions[1].digest, "registered anew");
+    assert_ne!(one.model(MODEL).unwrap().versions[1].digest, listed.versions[1].digest, "registered again");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn every_form_of_uri_loads() {
         let files = if version == 1 { linear() } else { lasso() };
         assert_eq!(predicted(&found).to_bits(), predicted_by(&files).to_bits(), "{uri}");
     }
-    for uri in ["models:/other/9", "models:/nobody/1", "models:/nobody@champion"] {
+    for uri in ["models:/other/9", "models:/absent/1", "models:/absent@champion"] {
         assert!(loaded(uri).unwrap_err().is_missing(), "{uri}");
     }
     for uri in ["models:/other@nope", "models:/other/Archived"] {

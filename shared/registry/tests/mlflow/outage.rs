@@ -1,4 +1,4 @@
-//! The server goes away: what is known goes on, from memory and from disk.
+//! The server goes away: what is known stays usable, from memory and from disk.
 
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ fn a_registry_that_goes_away_and_comes_back() {
     assert_eq!(registry.models(), before);
     let stale = registry.status().stale.unwrap();
     assert!(stale.contains(&fake.url()), "{stale}");
-    assert!(registry.load(MODEL, 1, open_model).unwrap_err().is_unreachable(), "nothing was kept");
+    assert!(registry.load(MODEL, 1, open_model).unwrap_err().is_unreachable(), "nothing was cached");
     fake.register(MODEL, 2, &lasso());
     fake.start_again();
     registry.refresh().unwrap();
@@ -64,7 +64,7 @@ fn a_start_while_the_registry_is_down() {
 
     let elsewhere = tempfile::tempdir().unwrap();
     assert!(refused(&cached(&fake, elsewhere.path())).is_unreachable());
-    assert!(refused(&options(&fake)).is_unreachable(), "without a cache there is nothing");
+    assert!(refused(&options(&fake)).is_unreachable(), "without a cache no files are available");
     fake.start_again();
     fake.alias(MODEL, "champion", 2);
     started.refresh().unwrap();
@@ -73,7 +73,7 @@ fn a_start_while_the_registry_is_down() {
 }
 
 #[test]
-fn files_are_fetched_once_for_all_who_share_the_cache() {
+fn files_are_fetched_once_for_all_processes_that_share_the_cache() {
     let fake = Fake::start();
     let cache = tempfile::tempdir().unwrap();
     fake.register(MODEL, 1, &linear());
@@ -114,7 +114,7 @@ fn kept_files_that_changed_are_not_used() {
         let model = kept(cache.path(), "model.pkl").remove(0);
         std::fs::write(&model, bytes).unwrap();
         assert_eq!(predicted(&open(&options).load(MODEL, 1, open_model).unwrap()), answer, "{what}");
-        assert_eq!(std::fs::read(&model).unwrap(), whole, "{what}: kept anew");
+        assert_eq!(std::fs::read(&model).unwrap(), whole, "{what}: cached again");
     }
     let index = kept(cache.path(), "index.json").remove(0);
     std::fs::write(&index, "{\"files\": [{\"path\": \"../../x\", \"size\": 0, \"sha256\": \"\"}]}").unwrap();
@@ -128,7 +128,7 @@ fn kept_files_that_changed_are_not_used() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_written_is_done_without() {
+fn a_cache_that_cannot_be_written_is_not_required() {
     let fake = Fake::start();
     fake.register(MODEL, 1, &linear());
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -146,8 +146,11 @@ fn a_revoked_right_is_no_outage_at_start() {
     let running = open(&options);
     running.load(MODEL, 1, open_model).unwrap();
     fake.content().authorization = Some("Bearer other".to_owned());
-    assert!(matches!(refused(&options), RegistryError::Refused { status: 401, .. }), "who may not read does not start");
+    assert!(
+        matches!(refused(&options), RegistryError::Refused { status: 401, .. }),
+        "a process without read access does not start"
+    );
     running.refresh().unwrap();
-    assert!(running.status().stale.unwrap().contains("401"), "who runs goes on");
+    assert!(running.status().stale.unwrap().contains("401"), "a running process continues");
     assert!(running.load(MODEL, 1, open_model).is_ok());
 }

@@ -48,7 +48,7 @@ pub(crate) struct Content {
     pub authorization: Option<String>,
     /// First match of `needle in URL` that has uses left.
     pub faults: Vec<(&'static str, usize, Fault)>,
-    /// URLs asked for, in order.
+    /// URLs parameter for, in order.
     pub seen: Vec<String>,
 }
 
@@ -259,42 +259,42 @@ impl Content {
     fn route(&self, method: &Method, url: &str, body: &[u8]) -> Answer {
         let path = url.split('?').next().unwrap();
         let query = query(url);
-        let asked = |name: &str| query.get(name).cloned().unwrap_or_default();
-        let number = asked("version").parse().unwrap_or(0);
+        let parameter = |name: &str| query.get(name).cloned().unwrap_or_default();
+        let number = parameter("version").parse().unwrap_or(0);
         if *method != Method::Get {
             return ok(&json!({ "echo": String::from_utf8_lossy(body), "method": method.to_string() }));
         }
         match path.strip_prefix("/api/2.0/mlflow/").unwrap_or(path) {
-            "registered-models/get" => self.model(&asked("name")),
+            "registered-models/get" => self.model(&parameter("name")),
             "registered-models/search" => {
                 let models: Vec<Value> = self.models.keys().map(|name| json!({ "name": name })).collect();
                 page(&query, "registered_models", &models)
             }
             "model-versions/search" => self.versions(&query),
-            "model-versions/get" => match self.found(&asked("name"), number) {
-                Some(version) => ok(&json!({ "model_version": version.json(&asked("name"), number) })),
-                None => missing(&format!("Model Version (name={}, version={number}) not found", asked("name"))),
+            "model-versions/get" => match self.found(&parameter("name"), number) {
+                Some(version) => ok(&json!({ "model_version": version.json(&parameter("name"), number) })),
+                None => missing(&format!("Model Version (name={}, version={number}) not found", parameter("name"))),
             },
-            "model-versions/get-download-uri" => match self.found(&asked("name"), number) {
+            "model-versions/get-download-uri" => match self.found(&parameter("name"), number) {
                 Some(version) => ok(&json!({ "artifact_uri": version.uri })),
                 None => missing("Model Version not found"),
             },
-            "runs/get" => match self.uris.get(&asked("run_id")) {
+            "runs/get" => match self.uris.get(&parameter("run_id")) {
                 Some(uri) => ok(&json!({ "run": { "info": { "artifact_uri": uri } } })),
                 None => missing("Run not found"),
             },
-            "artifacts/list" => self.folder(&self.stored(&asked("run_id")), &asked("path"), true),
-            "/api/2.0/mlflow-artifacts/artifacts" => self.folder("", &asked("path"), false),
-            "/get-artifact" => self.file(&format!("{}{}", self.stored(&asked("run_uuid")), asked("path"))),
-            "/model-versions/get-artifact" => match self.found(&asked("name"), number) {
-                Some(version) => self.file(&format!("{}/{}", root(&version.uri), asked("path"))),
+            "artifacts/list" => self.folder(&self.stored(&parameter("run_id")), &parameter("path"), true),
+            "/api/2.0/mlflow-artifacts/artifacts" => self.folder("", &parameter("path"), false),
+            "/get-artifact" => self.file(&format!("{}{}", self.stored(&parameter("run_uuid")), parameter("path"))),
+            "/model-versions/get-artifact" => match self.found(&parameter("name"), number) {
+                Some(version) => self.file(&format!("{}/{}", root(&version.uri), parameter("path"))),
                 None => missing("Model Version not found"),
             },
-            other => self.more(other, &asked),
+            other => self.more(other, &parameter),
         }
     }
 
-    fn more(&self, path: &str, asked: &dyn Fn(&str) -> String) -> Answer {
+    fn more(&self, path: &str, parameter: &dyn Fn(&str) -> String) -> Answer {
         if let Some(file) = path.strip_prefix("/api/2.0/mlflow-artifacts/artifacts/") {
             return self.file(&decoded(file));
         }
@@ -304,8 +304,8 @@ impl Content {
         let Some(uri) = self.uris.get(id) else { return missing("Logged model not found") };
         match rest {
             "" => ok(&json!({ "model": { "info": { "model_id": id, "artifact_uri": uri } } })),
-            "artifacts/directories" => self.folder(&self.stored(id), &asked("artifact_directory_path"), true),
-            "artifacts/files" => self.file(&format!("{}{}", self.stored(id), asked("artifact_file_path"))),
+            "artifacts/directories" => self.folder(&self.stored(id), &parameter("artifact_directory_path"), true),
+            "artifacts/files" => self.file(&format!("{}{}", self.stored(id), parameter("artifact_file_path"))),
             _ => missing(path),
         }
     }
@@ -345,7 +345,7 @@ impl Content {
         page(query, "model_versions", &versions)
     }
 
-    /// The entries of a folder. The proxy gives their names, the other listings their paths.
+    /// The entries of a folder. The proxy returns names, the other listings return paths.
     fn folder(&self, root: &str, path: &str, paths: bool) -> Answer {
         let path = path.trim_matches('/');
         let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };

@@ -23,8 +23,8 @@ fn shares(table: &CatalogSnapshot) -> BTreeMap<u32, usize> {
     counts
 }
 
-fn chosen(snapshot: &CatalogSnapshot, model: &str, asked: &str) -> (u32, String, String) {
-    let choice = snapshot.resolve(model, asked).unwrap();
+fn chosen(snapshot: &CatalogSnapshot, model: &str, requested: &str) -> (u32, String, String) {
+    let choice = snapshot.resolve(model, requested).unwrap();
     (choice.version.version, choice.label, choice.fallback_from)
 }
 
@@ -48,7 +48,7 @@ fn a_requested_version_is_pinned_and_named_as_requested() {
 }
 
 #[test]
-fn the_stage_of_the_settings_answers_who_asks_for_nothing() {
+fn the_stage_of_the_settings_answers_requests_without_a_version() {
     let versions = [(1, Some("Staging"), true), (2, Some("Production"), true)];
     let table = CatalogSnapshot::new(&policy("staging", None), [listed("staging", model("m", &versions))]);
     assert_eq!(chosen(&table, "", ""), is(1, "v1", ""));
@@ -67,10 +67,10 @@ fn an_unusable_version_is_replaced() {
 
 #[test]
 fn what_cannot_be_pinned_is_a_problem() {
-    let unknown = table(&[(1, None, true)]).resolve("nobody", "").unwrap_err();
+    let unknown = table(&[(1, None, true)]).resolve("absent", "").unwrap_err();
     assert_eq!(
         (unknown.code, unknown.message.as_str()),
-        (ErrorCode::UnknownModel, "unknown model \"nobody\", known: m, other")
+        (ErrorCode::UnknownModel, "unknown model \"absent\", known: m, other")
     );
     let none = table(&[(1, None, false)]);
     let unusable = none.resolve("m", "v1").unwrap_err();
@@ -79,13 +79,13 @@ fn what_cannot_be_pinned_is_a_problem() {
 }
 
 #[test]
-fn a_production_that_is_not_in_effect_yet_answers_only_who_asks_for_its_number() {
+fn a_production_that_is_not_in_effect_yet_answers_only_requests_for_its_number() {
     let versions = [(1, None, true), (2, Some("Production"), true)];
     let (view, described) = model("m", &versions);
     let table =
         CatalogSnapshot::new(&policy("Production", None), [ListedModel { view, versions: described, production: 1 }]);
-    for asked in ["", "production", "Production"] {
-        assert_eq!(chosen(&table, "", asked), is(1, "v1", ""), "{asked:?}");
+    for requested in ["", "production", "Production"] {
+        assert_eq!(chosen(&table, "", requested), is(1, "v1", ""), "{requested:?}");
     }
     assert_eq!(chosen(&table, "", "v2"), is(2, "v2", ""));
     assert_eq!(chosen(&table, "", "latest"), is(2, "v2", ""));
@@ -93,7 +93,7 @@ fn a_production_that_is_not_in_effect_yet_answers_only_who_asks_for_its_number()
 }
 
 #[test]
-fn a_split_shares_out_who_asks_for_nothing() {
+fn requests_without_a_version_are_split() {
     let versions = [(1, None, true), (2, Some("Production"), true), (3, None, true)];
     let table = split(&versions, Some("v3=20, candidate=10, production=70"));
     let counts = shares(&table);
@@ -102,7 +102,7 @@ fn a_split_shares_out_who_asks_for_nothing() {
     }
     assert_eq!(table.missing(), [""; 0]);
     assert!(table.split("other", || unreachable!()).is_none(), "the key is not made without need");
-    assert_eq!(chosen(&table, "", "v1"), is(1, "v1", ""), "who asks gets what they ask for");
+    assert_eq!(chosen(&table, "", "v1"), is(1, "v1", ""), "a request for a version gets that version");
 
     let moved = split(&versions, Some("v3=10, candidate=20, production=70"));
     for user in 0..1000 {
