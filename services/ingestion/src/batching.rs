@@ -1,9 +1,10 @@
 //! When pending items leave as a batch.
 //!
-//! An idle mesh never waits: the first item leaves at once. Under load a batch leaves when it is full or when the rate
-//! limit allows the next one: one batch every `interval`, with a burst of [`BURST`] on top, so that jitter does not delay a
-//! slow stream. Every later hop therefore handles a bounded number of records per second, however many requests they hold.
-//! (The generic cell rate algorithm of ITU-T I.371 with `interval` as the increment and `BURST * interval` as the limit.)
+//! An idle mesh never waits: the first item leaves at once. Under load a batch leaves when it is full or when the
+//! rate limit allows the next one: one batch every `interval`, with a burst of [`BURST`] on top, so that jitter
+//! does not delay a slow stream. Apart from full batches, every later hop therefore handles a bounded number of
+//! records per second. (The generic cell rate algorithm of ITU-T I.371 with `interval` as the increment and `BURST
+//! * interval` as the limit.)
 
 use std::mem;
 use std::sync::Arc;
@@ -13,7 +14,6 @@ use std::time::{Duration, Instant};
 use forebay_bus::Ack;
 use forebay_contract::{Batch, Item, MAX_BATCH_ITEMS, Packing, Request, Stage, StageTime, now_us};
 use forebay_runtime::StageSpan;
-
 
 /// Items from an entry point that share one acknowledgement.
 #[derive(Debug)]

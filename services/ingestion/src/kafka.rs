@@ -1,4 +1,4 @@
-//! What becomes of one record of the outside topic: an item, an error outcome or a dead letter.
+//! What becomes of one record of the request topic: an item, an error outcome or a dead letter.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ const NEIGHBOUR_BITS: u32 = 8;
 /// Reads records of one topic.
 #[derive(Clone, Debug)]
 pub struct KafkaIngress {
-    /// The outside topic.
+    /// The request topic.
     pub topic: Arc<str>,
     /// The consumer group that reads it.
     pub group: Arc<str>,

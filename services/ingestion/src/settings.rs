@@ -19,7 +19,7 @@ pub struct Settings {
     pub http: HttpSettings,
     /// Who may use it.
     pub auth: AuthSettings,
-    /// The outside topic, and batching.
+    /// The request topic, and batching.
     pub ingestion: IngestionSettings,
     /// The default model, and the stage or alias that answers for it.
     pub models: ModelSettings,
@@ -29,7 +29,7 @@ pub struct Settings {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IngestionSettings {
-    /// Whether requests are read from the outside topic.
+    /// Whether requests are read from the request topic.
     pub kafka: bool,
     /// Interval between two batches under load.
     #[serde(with = "duration")]

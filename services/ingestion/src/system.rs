@@ -25,7 +25,7 @@ use crate::kafka::KafkaIngress;
 use crate::pending::PendingRequests;
 use crate::settings::Settings;
 
-/// Accepts records of the outside topic.
+/// Accepts records of the request topic.
 pub type KafkaHandler = Arc<dyn Fn(Delivery<RawBatch>) + Send + Sync>;
 
 /// Accepts messages from RabbitMQ.
@@ -73,7 +73,7 @@ impl StagePlacement {
 pub struct IngestionStage {
     /// Accepts replies.
     pub replies: Inlet<Outcome>,
-    /// Accepts records of the outside topic.
+    /// Accepts records of the request topic.
     pub kafka: KafkaHandler,
     /// Accepts messages from RabbitMQ.
     pub amqp: AmqpHandler,

@@ -190,7 +190,7 @@ impl Refresher {
             tracing::warn!(model, version, error, "version cannot be used");
         }
         for (model, version) in self.state.unreported.difference(&unreported) {
-            tracing::info!(model, version, "version has no signature, waiting for a prediction replica to load it");
+            tracing::info!(model, version, "version waits for its feature names, production answers for it");
         }
         let snapshot = CatalogSnapshot::new(&self.policy, listed);
         if snapshot.missing() != self.state.missing {

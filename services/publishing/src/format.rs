@@ -1,4 +1,4 @@
-//! Writes the JSON document of a result: one record of the outside topic, or the body of one RabbitMQ reply.
+//! Writes the JSON document of a result: one record of the result topic, or the body of one RabbitMQ reply.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

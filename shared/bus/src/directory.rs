@@ -1,6 +1,6 @@
 //! What is known about the models and the replicas that serve them: the views that prediction reads from the registry,
 //! and the state of every prediction replica. In one process the stages share one model directory; between processes the
-//! compacted topic `forebay.models` keeps their boards equal.
+//! compacted topic `forebay.models` keeps their directories equal.
 
 mod generations;
 mod metrics;

@@ -96,7 +96,7 @@ pub(super) enum BreakerReport {
 }
 
 impl ModelListing {
-    /// A list from `board`; `models` names the default model and the stage or alias that answers.
+    /// A list from `directory`; `models` names the default model and the stage or alias that answers.
     pub fn new(directory: ModelDirectory, models: ModelSettings) -> Self {
         Self { directory, models }
     }

@@ -41,7 +41,7 @@ mod tests {
         assert!(!seen.has_news(&directory));
         let newer =
             ModelView { model: "m".into(), generation: generation + 1, registry: "r".into(), ..ModelView::default() };
-        directory.hear_view(newer);
+        directory.on_view(newer);
         seen.saw("m", generation + 1);
         assert!(!seen.has_news(&directory), "the reader has seen it by itself");
     }

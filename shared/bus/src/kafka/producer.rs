@@ -24,7 +24,7 @@ use super::auth_failure::AuthFailure;
 use super::client::Client;
 use crate::{Ack, EdgeEvents};
 
-/// A record for an outside topic.
+/// A record for a topic of the clients.
 #[derive(Debug)]
 pub struct OutRecord {
     /// Topic that it is written to.

@@ -1,5 +1,5 @@
 //! A member of a consumer group, on its own thread. It takes permits before records, gives each record an ack, and
-//! commits the watermark that follows from those acks.
+//! stores the watermark that follows from those acks, which librdkafka commits.
 
 mod context;
 mod intake;
