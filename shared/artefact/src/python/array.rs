@@ -145,6 +145,11 @@ impl Array {
         self.shape.iter().product()
     }
 
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     fn elements(&self) -> std::slice::ChunksExact<'_, u8> {
         self.data.chunks_exact(self.dtype.size().max(1))
     }

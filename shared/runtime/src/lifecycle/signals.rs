@@ -32,9 +32,9 @@ pub(crate) fn watch_signals(lifecycle: &Lifecycle, drain: Duration) -> std::io::
             let why = tokio::select! {
                 _ = terminate.recv() => "a second signal",
                 _ = interrupt.recv() => "a second signal",
-                () = tokio::time::sleep(drain + GRACE) => "the main thread did not end in time",
+                () = tokio::time::sleep(drain + GRACE) => "the main thread did not exit in time",
             };
-            tracing::error!(why, "ending at once");
+            tracing::error!(why, "exiting at once");
             std::process::exit(1);
         });
     })?;
