@@ -25,7 +25,7 @@ RUN --mount=type=cache,target=/cache/cargo,sharing=locked \
     export CARGO_HOME=/cache/cargo CARGO_TARGET_DIR=/cache/target CARGO_TERM_COLOR=never LIBZ_SYS_STATIC=1; \
     export CARGO_PROFILE_RELEASE_STRIP=symbols RUSTFLAGS="-C target-feature=+crt-static"; \
     host=$(rustc --print host-tuple); \
-    cargo build --locked --release --target "$host" --workspace --exclude forebay-loadtest --bins; \
+    cargo build --locked --release --target "$host" --workspace --exclude forebay-loadtest --exclude forebay-testkit --bins; \
     mkdir -p /out/bin /out/etc/ssl/certs /out/tmp; \
     for name in forebay forebay-ingestion forebay-preprocessing forebay-caching forebay-prediction forebay-publishing; do \
       cp "/cache/target/$host/release/$name" /out/bin/; \

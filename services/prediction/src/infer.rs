@@ -80,6 +80,9 @@ impl Inference {
                 }
             }
         }
+        if let Ok(version) = &pinned.version {
+            attempts.reject(|row| version.missing_values(&row.raw));
+        }
         attempts.finish(&pinned.model)
     }
 
@@ -173,6 +176,13 @@ impl Inference {
 }
 
 impl Attempts<'_> {
+    /// Fails rows that no version has answered because of the client's mistake.
+    fn reject(&mut self, problem: impl Fn(&Features) -> Option<Problem>) {
+        for (result, row) in self.results.iter_mut().zip(self.rows).filter(|(result, _)| result.is_none()) {
+            *result = problem(row).map(RowResult::Failed);
+        }
+    }
+
     fn has_open_rows(&self) -> bool {
         self.results.iter().any(Option::is_none)
     }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use forebay_registry::{ModelSettings, ModelView, Registry, RegistryWatch};
+use forebay_registry::{Inputs, ModelSettings, ModelView, Registry, RegistryWatch};
 use forebay_runtime::{CircuitPolicy, Component, Heartbeat};
 
 use crate::loader_commands::LoaderCommand;
@@ -104,7 +104,7 @@ impl Loader {
         let mut views = registry.models();
         views.sort_by_key(|view| view.name != self.models.name);
         for view in &views {
-            let wanted = self.others(versions, view).into_iter().chain(self.production(view));
+            let wanted = self.others(registry, versions, view).into_iter().chain(self.production(view));
             let fresh: Vec<u32> = wanted.filter(|number| is_new(versions, view, *number)).collect();
             self.reporter.loading(&view.name, fresh);
         }
@@ -120,7 +120,7 @@ impl Loader {
         }
         self.update_readiness(versions);
         for view in &views {
-            for number in self.others(versions, view) {
+            for number in self.others(registry, versions, view) {
                 self.load(registry, versions, view, number);
             }
             self.retire(versions, view);
@@ -151,7 +151,9 @@ impl Loader {
         }
     }
 
-    fn others(&self, versions: &Versions, view: &ModelView) -> Vec<u32> {
+    /// The versions to load beside production. A version without a signature is among them: its features are known, and
+    /// requests can be pinned to it, only once it has been loaded.
+    fn others(&self, registry: &Registry, versions: &Versions, view: &ModelView) -> Vec<u32> {
         let all = view.versions.iter().rev().map(|listed| listed.version);
         match self.warm {
             Warm::All => all.collect(),
@@ -160,8 +162,14 @@ impl Loader {
                 let snapshot = versions.snapshot();
                 let loaded = |number: &u32| snapshot.slot(&view.name, *number).is_some();
                 let mut before = true;
+                let unknown = |number: &u32| {
+                    registry.describe(&view.name, *number).is_ok_and(|meta| meta.inputs == Inputs::Unknown)
+                };
                 // versions that were loaded on demand follow the registry as well
-                all.filter(|number| loaded(number) || (*number < production && std::mem::take(&mut before))).collect()
+                let wanted = |number: &u32| {
+                    loaded(number) || (*number < production && std::mem::take(&mut before)) || unknown(number)
+                };
+                all.filter(wanted).collect()
             }
         }
     }

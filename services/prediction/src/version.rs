@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use forebay_contract::{BreakerState, Features};
+use forebay_contract::{BreakerState, ErrorCode, Features, Problem};
 use forebay_model::{LoadedVersion, Scores};
 use forebay_runtime::{CircuitAdmission, CircuitBreaker, CircuitPolicy};
 use parking_lot::Mutex;
@@ -13,6 +13,8 @@ use crate::model_call;
 
 /// Rows of the warm-up calls: a single request, a small batch, a full batch.
 const WARM_ROWS: [usize; 3] = [1, 16, 256];
+/// Most features that an error names.
+const MISSING_NAMED: usize = 8;
 
 /// A version that can answer.
 #[derive(Debug)]
@@ -131,6 +133,26 @@ impl Version {
     /// Whether a raw row has no missing values, or only such as this version fills in.
     fn accepts(&self, raw: &[f64]) -> bool {
         self.loaded.accepts_missing || !raw.iter().any(|value| value.is_nan())
+    }
+
+    /// What is wrong with a row that this version cannot answer because values are missing, if it is such a row.
+    /// Preprocessing checks this as well, as soon as it knows whether the version fills values in.
+    pub(crate) fn missing_values(&self, raw: &[f64]) -> Option<Problem> {
+        if self.accepts(raw) || raw.len() != self.loaded.signature.width() {
+            return None;
+        }
+        let named = self.loaded.signature.features.iter().zip(raw).filter(|(_, value)| value.is_nan());
+        let names: Vec<&str> = named.map(|(name, _)| name.as_str()).take(MISSING_NAMED).collect();
+        let missing = raw.iter().filter(|value| value.is_nan()).count();
+        let list = names.join(", ");
+        let message = match missing {
+            1 => format!("feature {list} is missing and cannot be filled in"),
+            _ if missing > names.len() => {
+                format!("features {list} and {} more are missing and cannot be filled in", missing - names.len())
+            }
+            _ => format!("features {list} are missing and cannot be filled in"),
+        };
+        Some(Problem::new(ErrorCode::InvalidFeatures, message))
     }
 
     /// Whether this version takes the same features in the same order.

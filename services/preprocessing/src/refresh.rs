@@ -17,6 +17,10 @@ use crate::served_version::DescribedVersion;
 
 /// Time after which versions that could not be read are tried again.
 const RETRY: Duration = Duration::from_secs(30);
+/// Longest wait for the model directory before the first catalog is compiled without it.
+const DIRECTORY_WAIT: Duration = Duration::from_secs(10);
+/// Interval between checks of the model directory during that wait.
+const DIRECTORY_CHECK: Duration = Duration::from_millis(20);
 /// Longest sleep, after which the thread checks whether the process ends.
 const MAX_SLEEP: Duration = Duration::from_secs(5);
 
@@ -54,6 +58,8 @@ pub(crate) struct Refresher {
 #[derive(Debug, Default)]
 pub(crate) struct RefreshState {
     views: Vec<ModelView>,
+    /// When the registry was read for the first time.
+    first_read: Option<Instant>,
     /// What the prediction replicas reported of these.
     reported: ReportedVersions,
     /// Versions that cannot be used, and why.
@@ -85,10 +91,12 @@ impl Refresher {
                 self.look();
             }
             let now = Instant::now();
+            self.compile_first(now);
             self.follow_reports(now);
             self.promote_pending(now);
             drop(waiting);
             let sleep = self.watch.wait().min(self.gate.wait(now)).min(MAX_SLEEP).min(heartbeat.interval());
+            let sleep = if self.waits_for_directory() { sleep.min(DIRECTORY_CHECK) } else { sleep };
             match self.wakes.recv_timeout(sleep) {
                 Ok(reason) => self.woken(reason),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -113,11 +121,13 @@ impl Refresher {
                     self.read_at.now();
                 }
                 let views = registry.models();
-                let first = self.catalog.snapshot().is_none();
-                if first || views != self.state.views {
+                if self.state.first_read.is_none() || views != self.state.views {
                     tracing::info!(registry = self.location, models = views.len(), "model registry read");
                     self.state.views = views;
-                    self.compile(&registry, Instant::now());
+                    self.state.first_read.get_or_insert_with(Instant::now);
+                    if self.may_compile() {
+                        self.compile(&registry, Instant::now());
+                    }
                 } else if !self.state.unusable.is_empty() && self.state.compiled.is_none_or(|at| at.elapsed() >= RETRY)
                 {
                     // its files may not have been there, or could not be fetched
@@ -135,6 +145,27 @@ impl Refresher {
         }
     }
 
+    /// Whether the catalog may be compiled: what prediction has reported is known, or has been waited for long enough. A
+    /// catalog without it would refuse versions whose features only the model knows.
+    fn may_compile(&self) -> bool {
+        let waited = self.state.first_read.is_some_and(|at| at.elapsed() >= DIRECTORY_WAIT);
+        waited || self.directory.is_caught_up() || self.catalog.snapshot().is_some()
+    }
+
+    fn waits_for_directory(&self) -> bool {
+        self.state.first_read.is_some() && self.catalog.snapshot().is_none()
+    }
+
+    /// Compiles the first catalog when the model directory has been read after the registry.
+    fn compile_first(&mut self, now: Instant) {
+        if !self.waits_for_directory() || !self.may_compile() {
+            return;
+        }
+        if let Some(registry) = self.watch.registry() {
+            self.compile(&registry, now);
+        }
+    }
+
     /// The registry, once the catalog was compiled from it.
     fn compiled(&self) -> Option<Arc<Registry>> {
         self.watch.registry().filter(|_| self.catalog.snapshot().is_some())
@@ -143,7 +174,7 @@ impl Refresher {
     /// Compiles the catalog again when the replicas report something else of its versions.
     fn follow_reports(&mut self, now: Instant) {
         let Some(registry) = self.compiled() else { return };
-        if ReportedVersions::read(&self.directory, &self.state.views) != self.state.reported {
+        if ReportedVersions::read(&self.directory, &self.state.views, &self.state.reported) != self.state.reported {
             self.compile(&registry, now);
         }
     }
@@ -161,9 +192,10 @@ impl Refresher {
                 continue;
             };
             if wanted.version != current {
+                let unreported = self.state.unreported.contains(&(view.name.clone(), wanted.version));
                 let candidate = PromotionCandidate {
                     version: wanted.version,
-                    usable: usable(&view.name, wanted.version),
+                    usable: unreported || usable(&view.name, wanted.version),
                     ready_count: self.directory.ready_count(&view.name, wanted.version),
                     current_usable: usable(&view.name, current),
                 };
@@ -179,7 +211,7 @@ impl Refresher {
     /// Compiles a new snapshot of what was read and reported.
     fn compile(&mut self, registry: &Registry, now: Instant) {
         let views = self.state.views.clone();
-        self.state.reported = ReportedVersions::read(&self.directory, &views);
+        self.state.reported = ReportedVersions::read(&self.directory, &views, &self.state.reported);
         let unusable = std::mem::take(&mut self.state.unusable);
         let unreported = std::mem::take(&mut self.state.unreported);
         self.state.compiled = Some(now);
@@ -213,9 +245,10 @@ impl Refresher {
         let versions: Vec<_> = numbers.filter_map(|number| self.describe(registry, &view.name, number)).collect();
         let version = view.resolve(Some(&self.policy.stage)).ok()?.version;
         let usable = |number: u32| versions.iter().any(|described| described.meta.version == number);
+        let unreported = self.state.unreported.contains(&(view.name.clone(), version));
         let candidate = PromotionCandidate {
             version,
-            usable: usable(version),
+            usable: unreported || usable(version),
             ready_count: self.directory.ready_count(&view.name, version),
             current_usable: self.gate.production(&view.name).is_some_and(usable),
         };

@@ -12,6 +12,8 @@ use forebay_registry::{ModelView, VersionView};
 pub(crate) struct ReportedVersion {
     /// What its rows look like, from a replica that has loaded it.
     pub format: Option<RowFormat>,
+    /// The content that the format belongs to.
+    digest: [u8; 32],
     /// No live replica could load it.
     pub failed: bool,
 }
@@ -21,15 +23,18 @@ pub(crate) struct ReportedVersion {
 pub(crate) struct ReportedVersions(BTreeMap<(String, u32), ReportedVersion>);
 
 impl ReportedVersions {
-    /// Reads the reports on the versions of `views`.
-    pub(crate) fn read(directory: &ModelDirectory, views: &[ModelView]) -> Self {
+    /// Reads the reports on the versions of `views`. A format that `previous` has for the same content is kept while no
+    /// live replica reports one: what a version takes does not change when the replicas are restarted.
+    pub(crate) fn read(directory: &ModelDirectory, views: &[ModelView], previous: &Self) -> Self {
         let mut reported = BTreeMap::new();
         for view in views {
             let replicas = directory.replicas(&view.name);
             for version in &view.versions {
                 let failed = directory.ready_count(&view.name, version.version).all_failed();
-                let format = format(&replicas, version);
-                reported.insert((view.name.clone(), version.version), ReportedVersion { format, failed });
+                let known = previous.get(&view.name, version.version).filter(|known| known.digest == version.digest);
+                let format = format(&replicas, version).or_else(|| known.and_then(|known| known.format.clone()));
+                let report = ReportedVersion { format, digest: version.digest, failed };
+                reported.insert((view.name.clone(), version.version), report);
             }
         }
         Self(reported)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forebay_contract::{CacheKeyBuilder, Problem, RowFormat};
-use forebay_registry::{Inputs, PrepareError, Preprocessing, VersionMeta};
+use forebay_registry::{Inputs, PrepareError, Preprocessing, VersionMeta, unnamed_features};
 
 use crate::row::{RowRules, RowShape, invalid};
 
@@ -19,13 +19,15 @@ pub struct DescribedVersion {
 }
 
 impl DescribedVersion {
-    /// Completes `meta` by what a prediction replica reports. `None` while the names of the features are unknown: the
-    /// signature has none, and no replica has loaded the version.
+    /// Completes `meta` by what a prediction replica reports. `None` while the features are unknown: there is no
+    /// signature, and no replica has loaded the version.
     pub(crate) fn new(meta: VersionMeta, reported: Option<&RowFormat>) -> Option<Self> {
         let features = match (&meta.inputs, reported) {
             (Inputs::Names(names), _) => names.clone(),
             (_, Some(reported)) => reported.features.clone(),
-            (_, None) => return None,
+            // a tensor has no names; a model that was fitted with names reports them
+            (Inputs::Width(width), None) => unnamed_features(*width),
+            (Inputs::Unknown, None) => return None,
         };
         let accepts_missing = match &meta.preprocessing {
             Some(artefact) if artefact.admits_missing(true) == artefact.admits_missing(false) => {
@@ -95,6 +97,35 @@ impl ServedVersion {
                 invalid(format!("feature {name} is not finite"))
             }
             error => invalid(format!("preprocessing of {} {}: {error}", self.model, self.label)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta(inputs: Inputs) -> VersionMeta {
+        VersionMeta {
+            name: "m".into(),
+            version: 1,
+            stage: None,
+            flavor: "sklearn".into(),
+            digest: [1; 32],
+            inputs,
+            preprocessing: None,
+        }
+    }
+
+    #[test]
+    fn a_tensor_signature_needs_no_report_and_no_signature_needs_one() {
+        let tensor = DescribedVersion::new(meta(Inputs::Width(2)), None).unwrap();
+        assert_eq!((tensor.features, tensor.accepts_missing), (vec!["f0".to_owned(), "f1".to_owned()], None));
+        assert!(DescribedVersion::new(meta(Inputs::Unknown), None).is_none());
+        let reported = RowFormat { features: vec!["age".into()], accepts_missing: true, versions: Vec::new() };
+        for inputs in [Inputs::Width(1), Inputs::Unknown] {
+            let described = DescribedVersion::new(meta(inputs), Some(&reported)).unwrap();
+            assert_eq!((described.features, described.accepts_missing), (vec!["age".to_owned()], Some(true)));
         }
     }
 }

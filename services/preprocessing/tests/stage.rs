@@ -359,6 +359,12 @@ fn a_version_without_a_signature_answers_once_the_directory_has_its_names() {
     );
     let results = probe.results.recv_timeout(TIMEOUT).unwrap();
     assert_eq!(failure(&results.items[0].payload).1, "expected 1 features (only), got 2");
+
+    // what it takes does not change when every prediction replica is restarted
+    probe.directory.leave();
+    std::thread::sleep(Duration::from_millis(200));
+    let _acked = probe.deliver(vec![named("v3")]);
+    assert_eq!(probe.features.recv_timeout(TIMEOUT).unwrap().items[0].payload.version, 3);
 }
 
 #[test]

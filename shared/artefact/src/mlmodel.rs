@@ -24,6 +24,11 @@ pub struct MlModel {
     pub input_example: Option<String>,
 }
 
+/// The names of `width` features that have none: `f0`, `f1` and so on.
+pub fn unnamed_features(width: usize) -> Vec<String> {
+    (0..width).map(|i| format!("f{i}")).collect()
+}
+
 /// The inputs of the signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inputs {

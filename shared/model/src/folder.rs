@@ -7,8 +7,8 @@ use forebay_artefact::{Store, VersionFiles};
 
 use crate::expectation::{self, Expectation, Tolerance};
 use crate::mlmodel::Inputs;
+use crate::mlmodel::unnamed_features;
 use crate::plan::Plan;
-use crate::signature::unnamed_features;
 use crate::{Fault, LoadedVersion, Model, Signature, example, formats};
 
 /// Compiles the files of a version.

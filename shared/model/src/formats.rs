@@ -1,8 +1,8 @@
 //! Which reader a model file needs.
 
 use crate::head::Head;
+use crate::mlmodel::unnamed_features;
 use crate::plan::Plan;
-use crate::signature::unnamed_features;
 use crate::{Fault, artefact, burnpack, onnx, safetensors, sklearn};
 
 /// Reads a model file.

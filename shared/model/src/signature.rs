@@ -1,5 +1,7 @@
 //! The input and output of a model: feature names in order, the task, class labels.
 
+use crate::mlmodel::unnamed_features;
+
 /// The kind of prediction that a model makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Task {
@@ -29,9 +31,4 @@ impl Signature {
     pub fn unnamed(width: usize) -> Self {
         Self { features: unnamed_features(width), task: Task::Regression, labels: Vec::new() }
     }
-}
-
-/// `f0`, `f1`, ... up to `width`.
-pub(crate) fn unnamed_features(width: usize) -> Vec<String> {
-    (0..width).map(|i| format!("f{i}")).collect()
 }

@@ -14,9 +14,9 @@ use forebay_artefact::sklearn::{stage_width, stages, step};
 use crate::Fault;
 use crate::artefact::View;
 use crate::head::Head;
+use crate::mlmodel::unnamed_features;
 use crate::output_transform::OutputTransform;
 use crate::plan::Plan;
-use crate::signature::unnamed_features;
 
 /// A compiled estimator, without the steps before it.
 pub(crate) struct Estimator {

@@ -27,6 +27,7 @@ mod watch;
 pub mod webhook;
 
 pub use error::RegistryError;
+pub use forebay_artefact::mlmodel::unnamed_features;
 pub use forebay_artefact::{Fault, Inputs, PrepareError, Preprocessing, VersionFiles, hex};
 pub use mlflow::{Body, MlflowClient, Verb};
 pub use options::{RegistryCredentials, RegistryOptions, TlsOptions};

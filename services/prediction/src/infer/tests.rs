@@ -34,9 +34,22 @@ fn answers(fake_versions: &FakeVersions, version: u32, firsts: &[f64]) -> Vec<Re
 }
 
 #[test]
-fn missing_values_are_rejected_by_a_version_that_does_not_fill_them_in() {
-    let rejected = answers(&three(), 1, &[f64::NAN]).remove(0).unwrap_err();
-    assert!(rejected.contains("v1 cannot fill in missing features"), "{rejected}");
+fn missing_values_that_no_version_fills_in_are_the_clients_mistake() {
+    let fake_versions = three();
+    let VersionLookup::Ready(version) = fake_versions.versions.find("m", 1) else { panic!("not ready") };
+    let pinned = PinnedVersion { model: "m".into(), number: 1, version: Ok(version) };
+    let inference = Inference::new(Arc::clone(&fake_versions.versions), TIMEOUT);
+    let rows = [features("m", 1, &[f64::NAN, 0.5]), features("m", 1, &[1.0, 0.5]), features("m", 1, &[f64::NAN; 2])];
+    let results = inference.answer(&pinned, &rows.iter().collect::<Vec<_>>());
+    let message = |result: &RowResult| match result {
+        RowResult::Failed(problem) => (problem.code, problem.message.clone()),
+        RowResult::Answered { .. } => panic!("answered"),
+    };
+    let missing = "feature f0 is missing and cannot be filled in";
+    assert_eq!(message(&results[0]), (ErrorCode::InvalidFeatures, missing.to_owned()));
+    assert!(matches!(&results[1], RowResult::Answered { version, .. } if version.number() == 1));
+    let missing = "features f0, f1 are missing and cannot be filled in";
+    assert_eq!(message(&results[2]), (ErrorCode::InvalidFeatures, missing.to_owned()));
 }
 
 #[test]

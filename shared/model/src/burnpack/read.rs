@@ -9,10 +9,10 @@ use super::architecture::{ARCHITECTURE_KEY, Architecture, LayerSpec, Layout, Tas
 use crate::Fault;
 use crate::head::Head;
 use crate::mlmodel::MAX_WIDTH;
+use crate::mlmodel::unnamed_features;
 use crate::net::{Activation, Dense, Net, NetBuilder};
 use crate::output_transform::{Link, OutputTransform};
 use crate::plan::Plan;
-use crate::signature::unnamed_features;
 
 /// The most layers of a net.
 const MAX_LAYERS: usize = 1000;
