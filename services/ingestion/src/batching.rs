@@ -1,7 +1,7 @@
 //! When pending items leave as a batch.
 //!
 //! An idle mesh never waits: the first item leaves at once. Under load a batch leaves when it is full or when the
-//! rate limit allows the next one: one batch every `interval`, with a burst of [`BURST`] on top, so that jitter
+//! rate limit allows the next one: one batch every `interval`, with a burst of `BURST` on top, so that jitter
 //! does not delay a slow stream. Apart from full batches, every later hop therefore handles a bounded number of
 //! records per second. (The generic cell rate algorithm of ITU-T I.371 with `interval` as the increment and `BURST
 //! * interval` as the limit.)
