@@ -13,7 +13,7 @@ mlflow_version=3.17.2
 # the server, and what fills it: loadtest/suites/mlflow_fill.py
 mlflow_packages=("mlflow[auth]==$mlflow_version" scikit-learn==1.9.1 skops==0.16.0 onnx==1.23.2 onnxruntime==1.32.0 skl2onnx==1.20.0)
 mlflow=$cache/mlflow-$mlflow_version-$(printf '%s\n' "${mlflow_packages[@]}" | cksum | cut -d' ' -f1)
-wait_seconds=${FOREBAY_NATIVE_WAIT:-90}
+wait_seconds=${FOREBAY_NATIVE_WAIT:-150}
 all=(kafka redis rabbitmq)
 
 usage() {
@@ -48,7 +48,7 @@ Environment
   KAFKA_EXTRA          more broker properties, one `name=value` a line
   RABBITMQ_EXTRA       more lines of rabbitmq.conf, for example of a TLS listener
   RABBITMQ_BIN         folder of rabbitmq-server and rabbitmqctl, for another version (default /usr/lib/rabbitmq/bin)
-  FOREBAY_NATIVE_WAIT  seconds to wait for a service to become healthy (default 90)
+  FOREBAY_NATIVE_WAIT  seconds to wait for a service to become healthy (default 150)
 TEXT
 }
 

@@ -89,7 +89,7 @@ base=$(free_ports 12)
 export KAFKA_PORT=$base KAFKA_CONTROLLER_PORT=$((base + 1)) REDIS_PORT=$((base + 2)) KAFKA_HEAP=${KAFKA_HEAP:--Xms256m -Xmx768m}
 http=$((base + 3)) prometheus=$((base + 4)) admin=$((base + 5))
 say "starting Kafka on $KAFKA_PORT and Redis on $REDIS_PORT"
-timeout 180 "$root/compose/native.sh" up kafka redis >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2; die "Kafka or Redis did not start"; }
+timeout 240 "$root/compose/native.sh" up kafka redis >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2; die "Kafka or Redis did not start"; }
 
 bin=$FOREBAY_BIN_DIR
 export FOREBAY__KAFKA__BROKERS=127.0.0.1:$KAFKA_PORT FOREBAY__REDIS__URL=redis://127.0.0.1:$REDIS_PORT

@@ -135,8 +135,8 @@ start_mlflow() { # two servers: one that Python fills, one with authentication
   REAL_MLFLOW_AUTHORIZATION="Basic $(printf 'admin:%s' "$REAL_MLFLOW_PASSWORD" | base64 -w0)"
   export REAL_MLFLOW_AUTHORIZATION
   "$native" install mlflow &&
-    timeout 180 "$native" up mlflow &&
-    FOREBAY_NATIVE_DIR=$FOREBAY_NATIVE_DIR-auth MLFLOW_PORT=$((MLFLOW_PORT + 1)) MLFLOW_PASSWORD=$REAL_MLFLOW_PASSWORD timeout 180 "$native" up mlflow &&
+    timeout 240 "$native" up mlflow &&
+    FOREBAY_NATIVE_DIR=$FOREBAY_NATIVE_DIR-auth MLFLOW_PORT=$((MLFLOW_PORT + 1)) MLFLOW_PASSWORD=$REAL_MLFLOW_PASSWORD timeout 240 "$native" up mlflow &&
     MLFLOW_TRACKING_URI=http://$REAL_MLFLOW timeout 600 "$native" python "$here/mlflow_fill.py" "$REAL_MLFLOW_FILLED"
 }
 
@@ -155,7 +155,7 @@ group.min.session.timeout.ms=30000
 connections.max.idle.ms=5000
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 allow.everyone.if.no.acl.found=true
-super.users=User:ANONYMOUS' timeout 180 "$native" up kafka redis
+super.users=User:ANONYMOUS' timeout 240 "$native" up kafka redis
 }
 
 start_kafka_and_redis() { # WORKER PORT : and eight behind it; exports what the tests of this worker read
@@ -163,7 +163,7 @@ start_kafka_and_redis() { # WORKER PORT : and eight behind it; exports what the 
   # the tests of RabbitMQ start it themselves, with certificates of their own: a listener, one with TLS, and a port mapper
   export RABBITMQ_PORT=$(($2 + 5)) REAL_RABBITMQ_TLS=$(($2 + 6))
   export REAL_NATIVE=$native REAL_KAFKA=127.0.0.1:$KAFKA_PORT REAL_REDIS=127.0.0.1:$REDIS_PORT
-  timeout 180 "$native" up kafka redis
+  timeout 240 "$native" up kafka redis
 }
 
 # --- one test, and a worker that runs one after the other ---------------------------------------------------------

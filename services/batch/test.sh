@@ -69,7 +69,7 @@ fi
 port=$(free_ports 4)
 KAFKA_PORT=$port KAFKA_CONTROLLER_PORT=$((port + 1)) KAFKA_HEAP="-Xms128m -Xmx512m"
 export KAFKA_PORT KAFKA_CONTROLLER_PORT KAFKA_HEAP
-timeout 180 "$root/compose/native.sh" up kafka >"$work/up.log" 2>&1
+timeout 240 "$root/compose/native.sh" up kafka >"$work/up.log" 2>&1
 FOREBAY__KAFKA__BROKERS=127.0.0.1:$KAFKA_PORT timeout 60 "$FOREBAY_BIN_DIR/forebay" topics create --set kafka.partitions=3 >"$work/topics.log" 2>&1
 timeout 60 "$root/compose/native.sh" topics --create --topic inference-results-batch --partitions 3 >>"$work/topics.log" 2>&1
 cp -r "$root/shared/model/sample" "$work/models"

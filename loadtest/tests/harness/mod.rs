@@ -89,7 +89,7 @@ pub fn native_with(arguments: &[&str], environment: &[(&str, &str)]) -> String {
 fn native_in(folder: Option<&str>, arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let mut command = Command::new("timeout");
     command.envs(folder.map(|folder| ("FOREBAY_NATIVE_DIR", folder)));
-    command.arg("120").arg(variable("REAL_NATIVE")).args(arguments).stdin(Stdio::null());
+    command.arg("200").arg(variable("REAL_NATIVE")).args(arguments).stdin(Stdio::null());
     command.envs(environment.iter().copied());
     // files and not pipes: what it starts inherits nothing it could keep open, and there is nothing to read forever
     let log = std::env::temp_dir().join(format!("forebay-native-{}.log", std::process::id()));
