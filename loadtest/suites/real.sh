@@ -18,9 +18,8 @@ usage: loadtest/suites/real.sh [TEST [FILTER]]
   real.sh rollout          loadtest/tests/real_rollout.rs alone
   real.sh mesh bad_input   of real_mesh.rs the tests whose name contains bad_input
   real.sh rabbitmq         RabbitMQ as request source and reply sink, and its server's faults (about 90 s)
-  real.sh stages           parts of the mesh in one process and the rest apart, two replicas of each
   real.sh install          fetch what the tests need beside the services, and run none
-  real.sh stages           parts of the mesh in one process, the rest apart
+  real.sh stages           parts of the mesh in one process, the rest apart, two replicas of each
   real.sh sklearn          random models of scikit-learn and onnxruntime against the readers; needs no Kafka and no Redis
 
 Environment
