@@ -199,7 +199,7 @@ idle() {
   includes mesh || return 0
   start_mesh
   sleep 5
-  { "$load" usage --watch-file "$work/pids" --seconds 10 | grep -v '^| generator'; printf '\nAll five ready %s ms after the first was started.\n' "$start_ms"; } | tee "$work/idle.md"
+  { "$load" process-usage --watch-file "$work/pids" --seconds 10 | grep -v '^| generator'; printf '\nAll five ready %s ms after the first was started.\n' "$start_ms"; } | tee "$work/idle.md"
   stop_all
 }
 
