@@ -99,4 +99,32 @@ mod tests {
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
     }
+
+    /// `bench.sh` takes minutes and CI does not run it: a renamed command or option would break it unseen.
+    #[test]
+    fn the_report_script_uses_commands_and_options_that_exist() {
+        let script = include_str!("../suites/bench.sh").replace("\\\n", " ");
+        let calls: Vec<&str> =
+            script.lines().filter_map(|line| line.split_once("\"$load\" ")).map(|(_, call)| call).collect();
+        let cli = Cli::command();
+        let mut commands = 0;
+        for call in calls {
+            let call = call.split([';', '|', '>', '&']).next().unwrap_or_default();
+            let mut words = call.split_whitespace();
+            let name = words.next().unwrap_or_default();
+            if name.starts_with('"') {
+                continue; // a function's own arguments
+            }
+            let mut command = cli.find_subcommand(name).unwrap_or_else(|| panic!("no command {name:?}"));
+            commands += 1;
+            for word in words {
+                command = command.find_subcommand(word).unwrap_or(command);
+                let known = |option: &str| command.get_arguments().any(|argument| argument.get_long() == Some(option));
+                if let Some(option) = word.strip_prefix("--") {
+                    assert!(known(option), "{name} has no option {word:?}");
+                }
+            }
+        }
+        assert!(commands >= 7, "only {commands} calls found");
+    }
 }
