@@ -163,6 +163,7 @@ start_relay() { # RATE : packs without waiting below 500/s, within 5 ms above, a
   local wait=0
   [ "$1" -lt 500 ] || wait=5
   rm -f "$work/relay.pids"
+  : >"$work/relay.log" # READY of an earlier chain must not count
   "$load" relay-chain --in "$id.relay-in" --out "$id.relay-out" --prefix "$id.relay" --partitions "$partitions" \
     --pack-wait-ms $wait --pids "$work/relay.pids" >"$work/relay.log" 2>&1 &
   started+=($!)
