@@ -16,6 +16,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+pub use forebay_testkit::wait_until;
 use serde_json::Value;
 pub use service::{Launch, Service, bare, free_address};
 use tempfile::TempDir;
@@ -98,16 +99,6 @@ fn native_in(folder: Option<&str>, arguments: &[&str], environment: &[(&str, &st
     let text = std::fs::read_to_string(&log).unwrap_or_default();
     assert!(status.success(), "native.sh {arguments:?}: {status}: {text}");
     text
-}
-
-/// Waits, in small steps, until `done`.
-#[track_caller]
-pub fn wait_until(within: Duration, what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + within;
-    while !done() {
-        assert!(Instant::now() < deadline, "waited {within:?} in vain for {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// One mesh: its own topics, the settings of all services, and a folder for logs.

@@ -13,6 +13,7 @@ use forebay_bus::AckOutcome;
 use forebay_caching::{CacheEntry, CacheFuture, CacheWrite, RemoteCache, system};
 use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{CacheKey, Outcome};
+use forebay_testkit::wait_until_async;
 
 fn run(test: impl Future<Output = ()>) {
     actix_rt::System::new().block_on(test);
@@ -489,16 +490,8 @@ fn a_handler_that_blocks_its_arbiter_fails_liveness_and_an_idle_one_does_not() {
         tokio::time::sleep(STALL_AFTER + STALL_AFTER / 2).await;
         assert_eq!(lifecycle.stalled(), [""; 0], "an idle stage turns");
         let _request = bench.submit(vec![item(features(1))]);
-        until(|| lifecycle.stalled() == ["cache"]).await;
+        wait_until_async(bench::LONG, "the stall", async || lifecycle.stalled() == ["cache"]).await;
         drop(open);
-        until(|| lifecycle.is_alive()).await;
+        wait_until_async(bench::LONG, "the recovery", async || lifecycle.is_alive()).await;
     });
-}
-
-async fn until(reached: impl Fn() -> bool) {
-    let deadline = std::time::Instant::now() + bench::LONG;
-    while !reached() {
-        assert!(std::time::Instant::now() < deadline, "waited in vain");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }

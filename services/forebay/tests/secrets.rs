@@ -5,7 +5,9 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use forebay_testkit::wait_until;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const ROW: [&str; 10] = ["0.038", "0.051", "0.062", "0.022", "-0.044", "-0.035", "-0.043", "-0.003", "0.02", "-0.018"];
@@ -100,15 +102,6 @@ fn predict(folder: &Folder, url: &str, key: &str) -> Output {
     forebay(&all).output().unwrap()
 }
 
-/// Waits until `true`.
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 #[track_caller]
 fn holds_none(text: &str, secrets: &[String], of: &str) {
     for secret in secrets {
@@ -135,7 +128,7 @@ fn make_keys(folder: &Folder) -> PathBuf {
 /// Sends requests with good and bad credentials, and breaks the files of the running mesh; returns what the clients
 /// printed.
 fn use_it(folder: &Folder, url: &str) -> String {
-    until("a prediction", || predict(folder, url, "reports.key").status.success());
+    wait_until(LIMIT, "a prediction", || predict(folder, url, "reports.key").status.success());
     let refused = predict(folder, url, "stranger.key");
     let output = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && output.contains("unauthorized"), "{refused:?}");
@@ -149,8 +142,8 @@ fn use_it(folder: &Folder, url: &str) -> String {
     folder.write("keys.txt", &format!("{line}reports {}\n", folder.read("reports.key")));
     folder.write("key.pem", &folder.read("key.pem").replacen('A', "B", 1));
     let loud = |part: &str| folder.read("log.txt").contains(part);
-    until("a broken file of keys", || loud("api keys cannot be read"));
-    until("a broken certificate", || loud("tls certificates cannot be read"));
+    wait_until(LIMIT, "a broken file of keys", || loud("api keys cannot be read"));
+    wait_until(LIMIT, "a broken certificate", || loud("tls certificates cannot be read"));
     assert!(predict(folder, url, "reports.key").status.success(), "the old ones stay in use");
     output
 }

@@ -13,7 +13,7 @@ use forebay_prediction::{DEFAULTS, Settings, system};
 use forebay_registry::Registry;
 use forebay_runtime::{Host, Lifecycle, Metrics, OtelEnvironment, Process, Telemetry};
 use forebay_testkit::registry::{URL as REGISTRY, copied, copy, url};
-use forebay_testkit::{ContextBuilder, collector, context, probe, settings};
+use forebay_testkit::{ContextBuilder, collector, context, probe, settings, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 const ROW: [f64; 10] = [59.0, 2.0, 32.1, 101.0, 157.0, 93.2, 38.0, 4.0, 4.8598, 87.0];
@@ -253,16 +253,7 @@ fn a_handler_that_blocks_its_arbiter_fails_liveness_and_an_idle_one_does_not() {
     let ack = Ack::new(move |_| _ = gate.recv());
     let items = vec![quiet(2, &ROW)];
     probe.inlet.deliver(Delivery { payload: Batch { batch_partition: 3, stages: Vec::new(), items }, ack });
-    until(|| lifecycle.stalled() == ["prediction predictor"]);
+    wait_until(TIMEOUT, "the stall", || lifecycle.stalled() == ["prediction predictor"]);
     drop(open);
-    until(|| lifecycle.is_alive());
-}
-
-#[track_caller]
-fn until(reached: impl Fn() -> bool) {
-    let started = std::time::Instant::now();
-    while !reached() {
-        assert!(started.elapsed() < TIMEOUT, "did not happen in time");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until(TIMEOUT, "the recovery", || lifecycle.is_alive());
 }

@@ -13,7 +13,7 @@ use forebay_contract::{
 use forebay_preprocessing::{DEFAULTS, Settings, system};
 use forebay_runtime::Host;
 use forebay_testkit::registry::{self, URL as REGISTRY, copied};
-use forebay_testkit::{context, probe, settings};
+use forebay_testkit::{context, probe, settings, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 const NAMES: [&str; 10] = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"];
@@ -74,11 +74,7 @@ impl Probe {
     }
 
     fn until(&self, version: u32) {
-        let started = std::time::Instant::now();
-        while self.default_version() != version {
-            assert!(started.elapsed() < TIMEOUT, "version {version} never answered");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until(TIMEOUT, &format!("version {version}"), || self.default_version() == version);
     }
 }
 
@@ -430,16 +426,7 @@ fn a_handler_that_blocks_its_arbiter_fails_liveness_and_an_idle_one_does_not() {
     let ack = Ack::new(move |_| _ = gate.recv());
     let items = vec![item(vec![1.0; 10], "", TIMEOUT)];
     probe.inlet.deliver(Delivery { payload: Batch { batch_partition: 3, stages: Vec::new(), items }, ack });
-    until(|| lifecycle.stalled() == ["preprocessing preparer"]);
+    wait_until(TIMEOUT, "the stall", || lifecycle.stalled() == ["preprocessing preparer"]);
     drop(open);
-    until(|| lifecycle.is_alive());
-}
-
-#[track_caller]
-fn until(reached: impl Fn() -> bool) {
-    let started = std::time::Instant::now();
-    while !reached() {
-        assert!(started.elapsed() < TIMEOUT, "did not happen in time");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until(TIMEOUT, "the recovery", || lifecycle.is_alive());
 }

@@ -2,7 +2,7 @@
 #![cfg(test)]
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_rt::System;
 use forebay_bus::kafka::{Edges, read_since};
@@ -13,7 +13,7 @@ use forebay_publishing::kafka_results::{REQUEST_ID_HEADER, parse_request_id_head
 use forebay_publishing::settings::{ErrorResults, ResultSettings, Settings, TimestampFormat};
 use forebay_publishing::system::run;
 use forebay_runtime::{Drain, Host};
-use forebay_testkit::{answer, kafka, results as batch, settings};
+use forebay_testkit::{answer, kafka, results as batch, settings, wait_until_async};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -39,14 +39,6 @@ fn answered(edges: &Edges, topic: &str) -> BTreeMap<(RequestId, u32), usize> {
     seen
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !holds() {
-        assert!(Instant::now() < deadline, "waited too long for: {what}");
-        actix_rt::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
 fn items(requests: &[RequestId]) -> Vec<Item<Outcome>> {
     requests.iter().map(|request| kafka(*request).item(answer(1.0))).collect()
 }
@@ -65,7 +57,7 @@ fn copies_are_answered_once_across_a_take_over() {
     System::new().block_on(async {
         let feeder = Edges::open(&host, "prediction").unwrap();
         let outlet = feeder.outlet(&RESULTS);
-        until("partitions", || feeder.partitions(&names.results) == Some(4)).await;
+        wait_until_async(LONG, "partitions", async || feeder.partitions(&names.results) == Some(4)).await;
         let results = || Settings {
             results: ResultSettings {
                 errors: ErrorResults::Send,
@@ -79,13 +71,16 @@ fn copies_are_answered_once_across_a_take_over() {
         let first = run(results(), host.clone()).await.unwrap();
         send(&outlet, &requests);
         send(&outlet, &requests);
-        until("300 results", || answered(&feeder, &names.results_out).len() == 300).await;
+        wait_until_async(LONG, "300 results", async || answered(&feeder, &names.results_out).len() == 300).await;
         first.drain().await;
         let second = run(results(), host.clone()).await.unwrap();
         send(&outlet, &requests);
         let last = RequestId::random();
         send(&outlet, &[last]);
-        until("the last result", || answered(&feeder, &names.results_out).contains_key(&(last, 0))).await;
+        wait_until_async(LONG, "the last result", async || {
+            answered(&feeder, &names.results_out).contains_key(&(last, 0))
+        })
+        .await;
         second.drain().await;
         let answered = answered(&feeder, &names.results_out);
         assert_eq!(answered.len(), 301);

@@ -17,7 +17,7 @@ use forebay_publishing::kafka_results::{
 use forebay_publishing::settings::{ErrorResults, ResultSettings, Settings, TimestampFormat};
 use forebay_publishing::system::{Outlets, PublishingStage, stage};
 use forebay_runtime::Host;
-use forebay_testkit::{amqp, answer, failure, http, kafka, probe, results as batch, settings};
+use forebay_testkit::{amqp, answer, failure, http, kafka, probe, results as batch, settings, wait_until};
 use serde_json::Value;
 
 const LONG: Duration = Duration::from_secs(10);
@@ -435,16 +435,7 @@ fn a_blocked_arbiter_fails_liveness_and_an_idle_one_does_not() {
     // what a handler does that blocks
     let (open, gate) = channel::<()>();
     bench.arbiter.spawn_fn(move || _ = gate.recv());
-    until(|| lifecycle.stalled() == ["publisher"]);
+    wait_until(LONG, "the stall", || lifecycle.stalled() == ["publisher"]);
     drop(open);
-    until(|| lifecycle.is_alive());
-}
-
-#[track_caller]
-fn until(reached: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !reached() {
-        assert!(started.elapsed() < LONG, "waited in vain");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until(LONG, "the recovery", || lifecycle.is_alive());
 }

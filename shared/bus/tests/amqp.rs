@@ -10,7 +10,7 @@ use forebay_bus::amqp::{AmqpSink, AmqpSource, Answer, Target};
 use forebay_bus::{Ack, AckOutcome, Permits};
 use forebay_contract::now_us;
 use forebay_runtime::{CommonSettings, Host};
-use forebay_testkit::settings;
+use forebay_testkit::{settings, wait_until};
 
 const LONG: Duration = Duration::from_secs(10);
 
@@ -27,15 +27,6 @@ fn nowhere() -> String {
 fn reason(host: &Host, name: &str) -> Option<String> {
     let components = host.lifecycle().components();
     components.into_iter().find(|it| it.name.starts_with(name)).and_then(|it| it.unready)
-}
-
-#[track_caller]
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !done() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn now<T>(work: impl Future<Output = T>) -> T {
@@ -67,7 +58,7 @@ fn without_a_server_the_reason_is_reported_and_the_end_does_not_wait() {
     let sink = AmqpSink::start(&host, Arc::new(|_, _, ack: Ack| ack.nack())).unwrap();
     for name in ["rabbitmq source", "rabbitmq answers"] {
         let refused = |it: String| it.contains("refused") && it.contains("127.0.0.1");
-        until("the reason", || reason(&host, name).is_some_and(refused));
+        wait_until(LONG, "the reason", || reason(&host, name).is_some_and(refused));
         assert!(!reason(&host, name).unwrap().contains("secret-word"));
     }
     let began = Instant::now();

@@ -4,18 +4,10 @@
 use std::time::Duration;
 
 use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Layers, Lifecycle, Phase};
+use forebay_testkit::wait_until;
 
 const SOON: Duration = Duration::from_secs(5);
 const BOUND: Duration = Duration::from_millis(300);
-
-#[track_caller]
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + SOON;
-    while !done() {
-        assert!(std::time::Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 #[tokio::test]
 async fn a_dropped_component_takes_the_process_down() {
@@ -82,9 +74,9 @@ fn a_silent_component_is_stalled_until_it_beats() {
     let (poller, loader) = (lifecycle.register("poller"), lifecycle.register("loader"));
     let (polls, loads) = (poller.heartbeat(), loader.heartbeat());
     let load = loads.waiting(SOON * 100);
-    until("the silence to be seen", || !lifecycle.is_alive());
+    wait_until(SOON, "the silence to be seen", || !lifecycle.is_alive());
     assert_eq!(lifecycle.stalled(), ["poller"]);
-    until("the recovery", || {
+    wait_until(SOON, "the recovery", || {
         polls.beat();
         lifecycle.is_alive()
     });
@@ -112,7 +104,7 @@ async fn a_task_beats_while_its_executor_turns() {
     tokio::time::sleep(BOUND * 3).await;
     assert!(lifecycle.is_alive(), "an idle executor turns");
     // what a handler that blocks does to all other tasks of its thread
-    until("the blocked executor to be seen", || lifecycle.stalled() == ["main thread"]);
+    wait_until(SOON, "the blocked executor to be seen", || lifecycle.stalled() == ["main thread"]);
     tokio::time::sleep(BOUND).await;
     assert!(lifecycle.is_alive());
     beats.abort();

@@ -7,6 +7,7 @@
 //! - [`collector`]: an OpenTelemetry collector in the test process
 //! - [`registry`]: a model registry in a folder, written by scikit-learn
 //! - [`metric_table`]: the table in `docs/metrics.md`, and what a scrape shows
+//! - [`wait_until`], [`wait_until_async`]: waiting for what another thread or process does
 //!
 //! Unit tests of contract, bus and runtime are compiled against another instance of their own crate than this one is;
 //! there, types of the crate under test do not unify with the types that this crate gives out.
@@ -20,7 +21,9 @@ mod outcome;
 pub mod probe;
 pub mod registry;
 mod settings;
+mod wait;
 
 pub use context::{ContextBuilder, amqp, context, http, kafka};
 pub use outcome::{answer, failure, results};
 pub use settings::{SettingsSources, settings};
+pub use wait::{wait_until, wait_until_async};

@@ -15,7 +15,7 @@ use forebay_ingestion::DEFAULTS;
 use forebay_ingestion::Settings;
 use forebay_ingestion::system::{HttpListener, IngestionStage, Outlets, StagePlacement, stage};
 use forebay_runtime::Host;
-use forebay_testkit::{probe, settings};
+use forebay_testkit::{probe, settings, wait_until_async};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -144,12 +144,8 @@ pub fn sum(item: Item<Request>) -> Item<Outcome> {
 }
 
 /// Waits until `true`.
-pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = std::time::Instant::now() + LIMIT;
-    while !holds().await {
-        assert!(std::time::Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+pub async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    wait_until_async(LIMIT, what, holds).await;
 }
 
 /// Repeats the request until a limit rejects it, because a slow machine may let the first ones through.

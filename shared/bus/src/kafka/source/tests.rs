@@ -3,6 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use forebay_runtime::Lifecycle;
+use forebay_testkit::wait_until;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 
@@ -68,15 +69,6 @@ fn start(spec: SourceSpec) -> (Source, Receiver<Delivery<RawBatch>>) {
 }
 
 #[track_caller]
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !done() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-#[track_caller]
 fn stays_alive(lifecycle: &Lifecycle, time: Duration) {
     let deadline = Instant::now() + time;
     while Instant::now() < deadline {
@@ -101,9 +93,9 @@ fn a_source_thread_that_hangs_fails_liveness_until_it_goes_on() {
     let source = Source::start(spec(&cluster.bootstrap_servers(), &lifecycle, &Permits::new(1024)), hangs).unwrap();
     stays_alive(&lifecycle, BOUND * 2);
     produce(&cluster.bootstrap_servers());
-    until("the stall", || lifecycle.stalled() == ["kafka source requests"]);
+    wait_until(LONG, "the stall", || lifecycle.stalled() == ["kafka source requests"]);
     drop(open);
-    until("the recovery", || lifecycle.is_alive());
+    wait_until(LONG, "the recovery", || lifecycle.is_alive());
     source.close();
 }
 
@@ -140,11 +132,11 @@ fn a_revocation_that_waits_is_alive() {
         _ = leaving.send(());
     });
     let (first, _deliveries) = start(waits);
-    until("the partitions", || arrived.try_iter().last() == Some(2));
+    wait_until(LONG, "the partitions", || arrived.try_iter().last() == Some(2));
     // half of them go to the second member of the group
     let (second, _others) = start(spec(&servers, &lifecycle, &Permits::new(1024)));
     let mut waited = false;
-    until("the revocation", || {
+    wait_until(LONG, "the revocation", || {
         assert_eq!(lifecycle.stalled(), [""; 0]);
         waited = waited || left.try_recv().is_ok();
         waited
