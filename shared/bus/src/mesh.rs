@@ -198,7 +198,7 @@ impl Mesh {
         Ok(Some(edges.records()))
     }
 
-    /// Where the dead letters of `stage` go. Without Kafka they are logged and counted.
+    /// Where the dead letters of `stage` go. Without Kafka they are logged.
     ///
     /// # Errors
     /// When the Kafka client refuses the settings.
