@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use forebay_bus::amqp::AmqpMessage;
 use forebay_bus::kafka::DeadLetter;
+use forebay_bus::messaging::{self, MessagingOperation};
 use forebay_contract::{AmqpOrigin, Origin, RequestId};
 use forebay_runtime::{SpanKind, StageSpan, StageTracer, TraceContext};
 
@@ -75,10 +76,7 @@ impl AmqpIngress {
 
     fn span(&self, root: TraceContext, message: &AmqpMessage, start_us: u64) -> StageSpan {
         let mut span = self.tracer.start(format!("process {}", self.queue), SpanKind::Consumer, root, start_us);
-        span.set("messaging.system", "rabbitmq");
-        span.set("messaging.operation.name", "process");
-        span.set("messaging.operation.type", "process");
-        span.set("messaging.destination.name", self.queue.to_string());
+        messaging::set_messaging(&mut span, messaging::RABBITMQ, MessagingOperation::Process, &self.queue);
         span.set("messaging.rabbitmq.message.delivery_tag", i64::try_from(message.tag).unwrap_or(i64::MAX));
         if let Some(id) = &message.message_id {
             span.set("messaging.message.id", id.clone());

@@ -1,6 +1,7 @@
 //! What a Kafka record or a RabbitMQ message turns out to be, decided by the same rules for both.
 
 use forebay_bus::kafka::DeadLetter;
+use forebay_bus::messaging;
 use forebay_contract::{ErrorCode, Item, Outcome, Problem, Request};
 use forebay_runtime::StageSpan;
 
@@ -35,8 +36,8 @@ impl Inbound {
                     let problem = Problem::new(ErrorCode::Internal, "the request lost its row");
                     return Self::Rejected(admission.rejection(None, problem));
                 };
-                if let (Some(span), Some(label)) = (&mut span, item.context.client_request_id()) {
-                    span.set("messaging.message.conversation_id", label.to_owned());
+                if let Some(span) = &mut span {
+                    messaging::set_conversation(span, item.context.client_request_id());
                 }
                 return Self::Accepted(item, span);
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use forebay_bus::kafka::{DeadLetter, RawRecord};
+use forebay_bus::messaging::{self, MessagingOperation};
 use forebay_contract::{KafkaOrigin, Origin, RequestId, SplitKey};
 use forebay_runtime::{SpanKind, StageSpan, StageTracer, TraceContext};
 
@@ -78,13 +79,10 @@ impl KafkaIngress {
 
     fn span(&self, root: TraceContext, record: &RawRecord, start_us: u64) -> StageSpan {
         let mut span = self.tracer.start(format!("process {}", self.topic), SpanKind::Consumer, root, start_us);
-        span.set("messaging.system", "kafka");
-        span.set("messaging.operation.name", "process");
-        span.set("messaging.operation.type", "process");
-        span.set("messaging.destination.name", self.topic.to_string());
-        span.set("messaging.consumer.group.name", self.group.to_string());
-        span.set("messaging.destination.partition.id", record.partition.to_string());
-        span.set("messaging.kafka.offset", i64::try_from(record.offset).unwrap_or(i64::MAX));
+        messaging::set_messaging(&mut span, messaging::KAFKA, MessagingOperation::Process, &self.topic);
+        messaging::set_consumer_group(&mut span, &self.group);
+        messaging::set_partition(&mut span, record.partition);
+        messaging::set_offset(&mut span, i64::try_from(record.offset).unwrap_or(i64::MAX));
         span
     }
 }
