@@ -52,8 +52,8 @@ pub(crate) struct ReleaseWaiters;
 impl Actor for CacheActor {
     type Context = Context<Self>;
 
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_interval(self.heartbeat.interval(), |actor, _| actor.heartbeat.beat());
+    fn started(&mut self, _: &mut Context<Self>) {
+        actix::spawn(self.heartbeat.clone().beat_from_task());
         self.component.ready();
     }
 }

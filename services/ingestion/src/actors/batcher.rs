@@ -77,7 +77,7 @@ impl Actor for BatcherActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         // permits bound how many items wait here; the mailbox does not
         ctx.set_mailbox_capacity(1024);
-        ctx.run_interval(self.heartbeat.interval(), |actor, _| actor.heartbeat.beat());
+        actix::spawn(self.heartbeat.clone().beat_from_task());
         self.component.ready();
     }
 }

@@ -1,6 +1,6 @@
 //! The ingester actor: Kafka records and RabbitMQ messages become items, errors or dead letters on its arbiter.
 
-use actix::{Actor, AsyncContext, Context, Handler, Message};
+use actix::{Actor, Context, Handler, Message};
 use forebay_bus::amqp::AmqpMessages;
 use forebay_bus::kafka::{DeadLetters, RawBatch};
 use forebay_bus::{Ack, Delivery, Outlet};
@@ -61,9 +61,9 @@ impl Ingester {
 impl Actor for Ingester {
     type Context = Context<Self>;
 
-    fn started(&mut self, ctx: &mut Self::Context) {
+    fn started(&mut self, _: &mut Self::Context) {
         self.component.ready();
-        ctx.run_interval(self.heartbeat.interval(), |actor, _| actor.heartbeat.beat());
+        actix::spawn(self.heartbeat.clone().beat_from_task());
     }
 }
 

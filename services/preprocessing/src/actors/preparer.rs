@@ -89,8 +89,8 @@ impl Preparer {
 impl Actor for Preparer {
     type Context = Context<Self>;
 
-    fn started(&mut self, context: &mut Self::Context) {
-        context.run_interval(self.heartbeat.interval(), |actor, _| actor.heartbeat.beat());
+    fn started(&mut self, _: &mut Self::Context) {
+        actix::spawn(self.heartbeat.clone().beat_from_task());
     }
 }
 

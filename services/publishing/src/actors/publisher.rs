@@ -85,7 +85,7 @@ impl Actor for Publisher {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.component.ready();
         ctx.run_interval(TICK, |publisher, _| publisher.tick());
-        ctx.run_interval(self.heartbeat.interval(), |publisher, _| publisher.heartbeat.beat());
+        actix::spawn(self.heartbeat.clone().beat_from_task());
     }
 }
 

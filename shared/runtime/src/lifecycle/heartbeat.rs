@@ -58,7 +58,8 @@ impl Heartbeat {
         Waiting { heartbeat: self, before }
     }
 
-    /// Beats for as long as the executor turns the task that awaits this.
+    /// Beats for as long as the executor turns the task that awaits this. An actor spawns it as a task of its own on its
+    /// arbiter: an interval of the actor's context would be polled with every message.
     pub async fn beat_from_task(self) {
         loop {
             self.beat();
