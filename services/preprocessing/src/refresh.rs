@@ -192,13 +192,7 @@ impl Refresher {
                 continue;
             };
             if wanted.version != current {
-                let unreported = self.state.unreported.contains(&(view.name.clone(), wanted.version));
-                let candidate = PromotionCandidate {
-                    version: wanted.version,
-                    usable: unreported || usable(&view.name, wanted.version),
-                    ready_count: self.directory.ready_count(&view.name, wanted.version),
-                    current_usable: usable(&view.name, current),
-                };
+                let candidate = self.candidate(&view.name, wanted.version, |version| usable(&view.name, version));
                 moved |= self.gate.decide(&view.name, candidate, now) != current;
             }
         }
@@ -245,15 +239,20 @@ impl Refresher {
         let versions: Vec<_> = numbers.filter_map(|number| self.describe(registry, &view.name, number)).collect();
         let version = view.resolve(Some(&self.policy.stage)).ok()?.version;
         let usable = |number: u32| versions.iter().any(|described| described.meta.version == number);
-        let unreported = self.state.unreported.contains(&(view.name.clone(), version));
-        let candidate = PromotionCandidate {
-            version,
-            usable: unreported || usable(version),
-            ready_count: self.directory.ready_count(&view.name, version),
-            current_usable: self.gate.production(&view.name).is_some_and(usable),
-        };
+        let candidate = self.candidate(&view.name, version, usable);
         let production = self.gate.decide(&view.name, candidate, now);
         Some(ListedModel { view, versions, production })
+    }
+
+    /// The version that the registry names, as the gate judges it. A version that no replica has reported yet may be one.
+    fn candidate(&self, model: &str, version: u32, usable: impl Fn(u32) -> bool) -> PromotionCandidate {
+        let unreported = self.state.unreported.contains(&(model.to_owned(), version));
+        PromotionCandidate {
+            version,
+            usable: unreported || usable(version),
+            ready_count: self.directory.ready_count(model, version),
+            current_usable: self.gate.production(model).is_some_and(usable),
+        }
     }
 
     /// What is known of a version; `None` when it cannot be used, or not yet.
