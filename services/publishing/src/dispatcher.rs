@@ -14,7 +14,7 @@ use forebay_runtime::{SpanKind, StageSpan};
 use crate::amqp_results::AmqpReplies;
 use crate::dedupe::Decision;
 use crate::delivery_tracker::{DeliveryTracker, InFlightResult, end_span};
-use crate::format::{Times, document_with, failure_of};
+use crate::format::{Times, document, failure_of};
 use crate::kafka_results::ResultTopic;
 use crate::pending::{BatchScope, PendingResult};
 use crate::settings::{ErrorResults, ResultSettings};
@@ -165,7 +165,7 @@ impl Dispatcher {
             }
             return;
         }
-        let document = document_with(&item.context, &item.payload, now, self.times);
+        let document = document(&item.context, &item.payload, now, self.times);
         let ack = self.settling(in_flight);
         if let Some((amqp, targets)) = amqp {
             for target in targets {

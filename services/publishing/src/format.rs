@@ -23,13 +23,8 @@ pub enum Times {
     Iso8601,
 }
 
-/// The document of `outcome`, written at `now_us` (Unix microseconds).
-pub fn document(context: &Context, outcome: &Outcome, now_us: u64) -> Vec<u8> {
-    document_with(context, outcome, now_us, Times::default())
-}
-
-/// Like [`document`], with the time in the form that `times` selects.
-pub fn document_with(context: &Context, outcome: &Outcome, now_us: u64, times: Times) -> Vec<u8> {
+/// The document of `outcome`, written at `now_us` (Unix microseconds), with the time in the form that `times` selects.
+pub fn document(context: &Context, outcome: &Outcome, now_us: u64, times: Times) -> Vec<u8> {
     let mut out = Vec::with_capacity(TYPICAL_SIZE);
     write(context, outcome, now_us, times, &mut out);
     out
@@ -142,7 +137,7 @@ mod tests {
     use serde_json::Value;
 
     fn text(context: &Context, outcome: &Outcome) -> String {
-        String::from_utf8(document(context, outcome, context.accepted_us() + 12_345)).unwrap()
+        String::from_utf8(document(context, outcome, context.accepted_us() + 12_345, Times::default())).unwrap()
     }
 
     fn read(context: &Context, outcome: &Outcome) -> Value {
@@ -194,7 +189,7 @@ mod tests {
             (&bare, Outcome::default(), 100),
         ] {
             for times in [Times::Milliseconds, Times::Iso8601] {
-                let bytes = document_with(context, &outcome, context.accepted_us() + us, times);
+                let bytes = document(context, &outcome, context.accepted_us() + us, times);
                 lines.push(String::from_utf8(bytes).unwrap());
             }
         }
@@ -270,17 +265,19 @@ mod tests {
     fn short_latencies_keep_their_zeros() {
         let context = kafka(RequestId([1; 16])).build();
         for (us, expected) in [(0, "0.000"), (7, "0.007"), (1_050, "1.050"), (60_000_999, "60000.999")] {
-            let text = String::from_utf8(document(&context, &answer(1.0), context.accepted_us() + us)).unwrap();
+            let text =
+                String::from_utf8(document(&context, &answer(1.0), context.accepted_us() + us, Times::default()))
+                    .unwrap();
             assert!(text.contains(&format!("\"latency_ms\":{expected}")), "{text}");
         }
-        let early = document(&context, &answer(1.0), 0);
+        let early = document(&context, &answer(1.0), 0, Times::default());
         assert_eq!(serde_json::from_slice::<Value>(&early).unwrap()["latency_ms"], 0.0);
     }
 
     #[test]
     fn event_hubs_times_are_iso_8601() {
         let read = |context: &Context, outcome: &Outcome| -> Value {
-            serde_json::from_slice(&document_with(context, outcome, context.accepted_us(), Times::Iso8601)).unwrap()
+            serde_json::from_slice(&document(context, outcome, context.accepted_us(), Times::Iso8601)).unwrap()
         };
         let context = kafka(RequestId([1; 16])).client_request_id("req_1").build();
         for outcome in [answer(1.0), failure(ErrorCode::Internal, "x")] {

@@ -44,11 +44,6 @@ impl<P: 'static> Outlet<P> {
         Self(Arc::new(send))
     }
 
-    /// A memory edge: the next stage inherits the ack.
-    pub fn memory(inlet: Inlet<P>) -> Self {
-        Self::new(move |payload, ack| inlet.deliver(Delivery { payload, ack }))
-    }
-
     /// Sends a batch; an empty one is done at once.
     pub fn send(&self, batch: Batch<P>, ack: Ack) {
         if batch.items.is_empty() {
