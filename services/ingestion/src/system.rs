@@ -109,13 +109,11 @@ pub fn stage(
 
     let batcher = Batcher::new(placement.batch_interval, placement.partitions, rand::random());
     let batch_partition = batcher.batch_partition();
-    let batcher = {
-        let (metrics, accepted) = (metrics.clone(), legacy.requests.clone());
-        let component = lifecycle.register("ingestion batcher");
-        let start = move |_: &mut _| BatcherActor::new(batcher, requests, metrics, accepted, component);
-        BatcherActor::start_in_arbiter(arbiter, start)
-    };
-    let batcher = batcher_handle(batcher);
+    let component = lifecycle.register("ingestion batcher");
+    let (counters, accepted) = (metrics.clone(), legacy.requests.clone());
+    let batcher = batcher_handle(BatcherActor::start_in_arbiter(arbiter, move |_: &mut _| {
+        BatcherActor::new(batcher, requests, counters, accepted, component)
+    }));
 
     let ingester = {
         let kafka = kafka_ingress(settings, host, placement.partitions, tracer.clone());
