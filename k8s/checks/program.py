@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+SHARED = [ROOT / "shared/runtime/settings.toml", ROOT / "shared/bus/settings.toml"]
 HOUR = 3_600_000
 
 
@@ -16,7 +17,7 @@ def read(path):
 def defaults():
     """Every setting with its default, by dotted name in lower case; and the prefixes of free-form tables."""
     values, tables = {}, set()
-    files = [ROOT / "shared/runtime/settings.toml", *map(Path, sorted(glob.glob(f"{ROOT}/services/*/settings.toml")))]
+    files = [*SHARED, *map(Path, sorted(glob.glob(f"{ROOT}/services/*/settings.toml")))]
 
     def walk(prefix, table):
         if not table and prefix:
@@ -36,15 +37,14 @@ def defaults():
 
 def shared_sections():
     """Sections that every binary accepts in one common ConfigMap."""
-    with open(ROOT / "shared/runtime/settings.toml", "rb") as handle:
-        own = set(tomllib.load(handle))
+    own = {section for file in SHARED for section in tomllib.loads(read(file))}
     listed = re.search(r"PROJECT_SECTIONS[^=]*=\s*&\[(.*?)\]", read("shared/runtime/src/settings/schema.rs"), re.S).group(1)
     return own | set(re.findall(r'"(\w+)"', listed))
 
 
 def legacy_variables():
     listed = re.findall(r'\("([A-Z_]+)", \[', read("shared/runtime/src/settings/environment.rs"))
-    return set(listed) | set(re.findall(r'"([A-Z][A-Z_]{4,})"', read("shared/runtime/src/settings/event_hubs.rs")))
+    return set(listed) | set(re.findall(r'"([A-Z][A-Z_]{4,})"', read("shared/bus/src/settings/event_hubs.rs")))
 
 
 def probe_paths():

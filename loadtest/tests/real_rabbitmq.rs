@@ -201,9 +201,10 @@ fn a_quorum_queue_drops_nothing_that_fails_again_and_again() {
     client.declare_quorum(&queue, 2);
     let url = format!("rabbitmq.url={}", server().url());
     let flags = [&url, &format!("rabbitmq.queue={queue}"), "rabbitmq.declare=false"];
-    let host = settings(&[]).flags(&flags).host();
+    let (sources, bus) = (settings(&[]), settings(&[]).flags(&flags).bus());
+    let host = sources.host();
     let (sender, receiver) = std::sync::mpsc::channel();
-    let source = AmqpSource::start(&host, Permits::new(8), move |messages| {
+    let source = AmqpSource::start(&host, &bus.rabbitmq, Permits::new(8), move |messages| {
         messages.into_iter().for_each(|message| sender.send(message).unwrap());
     })
     .unwrap();

@@ -38,4 +38,4 @@ pub use system::Inlets;
 
 /// The service's settings with their defaults.
 pub const DEFAULTS: forebay_runtime::DefaultSettings =
-    forebay_runtime::DefaultSettings { name: "caching", toml: include_str!("../settings.toml") };
+    forebay_runtime::DefaultSettings::new("caching", include_str!("../settings.toml"));

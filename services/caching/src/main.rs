@@ -1,14 +1,18 @@
 //! The caching service's binary.
 
-use forebay_caching::{DEFAULTS, Settings, system};
+use forebay_bus::BusSettings;
+use forebay_caching::{Settings, system};
 use forebay_runtime::{ServiceSpec, service};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SPEC: ServiceSpec =
-    ServiceSpec { name: "caching", about: "answers repeated rows from memory or Redis", defaults: DEFAULTS };
+const SPEC: ServiceSpec = ServiceSpec {
+    name: "caching",
+    about: "answers repeated rows from memory or Redis",
+    defaults: &[forebay_bus::DEFAULTS, forebay_caching::DEFAULTS],
+};
 
 fn main() -> std::process::ExitCode {
-    service(SPEC, Settings::read, system::run)
+    service(SPEC, BusSettings::with(Settings::read), system::run)
 }

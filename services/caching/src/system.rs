@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
-use forebay_bus::{Inlet, Mesh, Permits, StageScope};
+use forebay_bus::{BusSettings, Inlet, Mesh, Permits, StageScope};
 use forebay_contract::edges::{FEATURES, PREDICT, PREDICTIONS, RESULTS};
 use forebay_contract::{Features, Prediction, Stage};
 use forebay_runtime::{Drain, Host, StartError};
@@ -125,8 +125,8 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
 ///
 /// # Errors
 /// As [`start`].
-pub async fn run(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
-    let mut mesh = Mesh::of_stage(&host, Stage::Caching);
+pub async fn run((bus, settings): (BusSettings, Settings), host: Host) -> Result<impl Drain, StartError> {
+    let mut mesh = Mesh::of_stage(&host, bus, Stage::Caching);
     start(&settings, &mut mesh, &Arbiter::new().handle())?;
     mesh.run()
 }

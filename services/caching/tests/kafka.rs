@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use bench::{Ended, LONG, features, item, value};
 use bytes::Bytes;
-use forebay_bus::AckOutcome;
 use forebay_bus::kafka::Edges;
+use forebay_bus::{AckOutcome, BusSettings};
 use forebay_caching::{DEFAULTS, Settings, system};
 use forebay_contract::edges::{FEATURES, PREDICT, PREDICTIONS, RESULTS};
 use forebay_contract::wire::outcome::Result as Answered;
@@ -19,7 +19,7 @@ use forebay_runtime::{Drain, Host};
 use forebay_testkit::{probe, settings};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-fn process(topics: &str) -> (Settings, Host) {
+fn process(topics: &str) -> ((BusSettings, Settings), Host) {
     let brokers = std::env::var_os("FOREBAY_TEST_KAFKA").unwrap_or_else(|| "localhost:9092".into());
     let mut flags = vec![format!("kafka.brokers={}", brokers.to_string_lossy())];
     flags.extend(["kafka.create_topics=true".into(), "kafka.partitions=2".into(), "delivery.drain=5s".into()]);
@@ -28,7 +28,7 @@ fn process(topics: &str) -> (Settings, Host) {
     }
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let sources = settings(&[DEFAULTS]).flags(&flags);
-    (sources.read(Settings::read).unwrap(), sources.host())
+    ((sources.bus(), sources.read(Settings::read).unwrap()), sources.host())
 }
 
 async fn next<P>(batches: &mut UnboundedReceiver<Batch<P>>) -> Vec<Item<P>> {
@@ -50,8 +50,8 @@ fn one_of_equal_requests_is_predicted_and_the_prediction_serves_the_others() {
         let (settings, host) = process(&topics);
         let caching = system::run(settings, host).await.unwrap();
 
-        let (_, host) = process(&topics);
-        let mut edges = Edges::open(&host, "test").unwrap();
+        let ((bus, _), host) = process(&topics);
+        let mut edges = Edges::open(&host, &bus, "test").unwrap();
         let names = &host.settings().topics;
         let (inlet, mut predicted) = probe::acking_inlet::<Features>();
         edges.consume(&PREDICT, inlet).unwrap();

@@ -8,6 +8,8 @@ use forebay_model::Rows;
 use forebay_registry::{ModelSettings, Registry};
 use forebay_runtime::CommonSettings;
 
+use crate::settings::Settings;
+
 /// A row of the default model and what it predicts.
 struct Sample {
     version: u32,
@@ -19,11 +21,12 @@ struct Sample {
 /// The text. A registry that cannot be read yet is mentioned in it and is no error.
 pub(crate) fn text(
     shared: &CommonSettings,
-    models: &ModelSettings,
+    settings: &Settings,
     http: Option<&HttpListener>,
     kafka: bool,
     stages: &Stages,
 ) -> String {
+    let (bus, models) = (&settings.bus, settings.models());
     let mut text = String::new();
     // writing to a string cannot fail
     let _ = writeln!(text, "forebay {}: {}", env!("CARGO_PKG_VERSION"), stages.names());
@@ -43,10 +46,10 @@ pub(crate) fn text(
     }
     if kafka {
         let topics = &shared.topics;
-        let _ = writeln!(text, "  kafka    {}: {} -> {}", shared.kafka.brokers, topics.requests_in, topics.results_out);
+        let _ = writeln!(text, "  kafka    {}: {} -> {}", bus.kafka.brokers, topics.requests_in, topics.results_out);
     }
-    if shared.rabbitmq.enabled() {
-        let _ = writeln!(text, "  rabbitmq queue {}: answers to reply-to", shared.rabbitmq.queue);
+    if bus.rabbitmq.enabled() {
+        let _ = writeln!(text, "  rabbitmq queue {}: answers to reply-to", bus.rabbitmq.queue);
     }
     let admin = shared.admin.listen;
     let _ = writeln!(text, "  health   http://{admin}/health/ready   metrics http://{admin}/metrics");

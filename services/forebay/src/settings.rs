@@ -1,11 +1,13 @@
 //! The settings of all five services, read once.
 
+use forebay_bus::BusSettings;
 use forebay_registry::ModelSettings;
 use forebay_runtime::{DefaultSettings, Layers, LoadedSettings, Problems, SettingsArgs, SettingsError, load_settings};
 
-/// The settings of each service.
+/// The settings of the edges and of each service.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
+    pub(crate) bus: BusSettings,
     pub(crate) ingestion: forebay_ingestion::settings::Settings,
     pub(crate) preprocessing: forebay_preprocessing::Settings,
     pub(crate) caching: forebay_caching::Settings,
@@ -13,7 +15,8 @@ pub(crate) struct Settings {
     pub(crate) publishing: forebay_publishing::Settings,
 }
 
-const BUNDLES: [DefaultSettings; 5] = [
+const BUNDLES: [DefaultSettings; 6] = [
+    forebay_bus::DEFAULTS,
     forebay_ingestion::DEFAULTS,
     forebay_preprocessing::DEFAULTS,
     forebay_caching::DEFAULTS,
@@ -33,12 +36,14 @@ impl Settings {
     }
 
     fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
+        let bus = BusSettings::read(layers, problems);
         let ingestion = forebay_ingestion::settings::Settings::read(layers, problems);
         let preprocessing = forebay_preprocessing::Settings::read(layers, problems);
         let caching = forebay_caching::Settings::read(layers, problems);
         let prediction = forebay_prediction::Settings::read(layers, problems);
         let publishing = forebay_publishing::Settings::read(layers, problems);
         Some(Self {
+            bus: bus?,
             ingestion: ingestion?,
             preprocessing: preprocessing?,
             caching: caching?,

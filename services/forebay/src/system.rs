@@ -18,7 +18,7 @@ pub(crate) fn start(
 ) -> Result<(Option<HttpListener>, impl Drain + use<>), StartError> {
     let arbiter = Arbiter::new().handle();
     let mut http = None;
-    let mut mesh = Mesh::new(host, stages.clone(), kafka);
+    let mut mesh = Mesh::new(host, settings.bus.clone(), stages.clone(), kafka);
     for stage in stages.iter().rev() {
         match stage {
             Stage::Publishing => forebay_publishing::system::start(&settings.publishing, &mut mesh, &arbiter)?,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use forebay_bus::kafka::{consumer_group, planned_topics, reader_group};
-use forebay_bus::{Stages, stage_name};
+use forebay_bus::{BusSettings, Stages, stage_name};
 use forebay_contract::Stage;
 use forebay_contract::edges::{DEAD_LETTERS, EDGES, EdgeSpec, InMemory, Kind, Partitioning, Peer, Retention};
 use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Layers, Problems};
@@ -16,9 +16,16 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+fn layers() -> Layers {
+    Layers::from_parts(&[COMMON_DEFAULTS, forebay_bus::DEFAULTS], "", &[], &[]).unwrap()
+}
+
 fn shared() -> CommonSettings {
-    let layers = Layers::from_parts(&[COMMON_DEFAULTS], "", &[], &[]).unwrap();
-    CommonSettings::read(&layers, &mut Problems::default()).unwrap()
+    CommonSettings::read(&layers(), &mut Problems::default()).unwrap()
+}
+
+fn bus() -> BusSettings {
+    BusSettings::read(&layers(), &mut Problems::default()).unwrap()
 }
 
 /// The rows of the Markdown table that begins with `head`, without its two head lines.
@@ -85,7 +92,7 @@ fn needed(stage: Stage) -> Rights {
     };
     let name = stage_name(stage);
     let group = match stage {
-        Stage::Ingestion => shared().kafka.consumer_group,
+        Stage::Ingestion => bus().kafka.consumer_group,
         _ => consumer_group(name),
     };
     Rights {
@@ -110,7 +117,7 @@ fn the_documented_rights_are_the_topology() {
         let names = |cell: &str| cell.split(", ").map(|name| name.trim_matches('`').to_owned()).collect();
         let mut documented = Rights { read: names(cells[1]), write: names(cells[2]), groups: names(cells[3]) };
         if documented.groups.remove("kafka.consumer_group") {
-            documented.groups.insert(shared().kafka.consumer_group);
+            documented.groups.insert(bus().kafka.consumer_group);
         }
         assert_eq!((cells[0], documented), (stage_name(stage), needed(stage)), "docs/connections.md");
     }

@@ -32,4 +32,4 @@ pub use settings::Settings;
 
 /// Defaults of this service's settings.
 pub const DEFAULTS: forebay_runtime::DefaultSettings =
-    forebay_runtime::DefaultSettings { name: "ingestion", toml: include_str!("../settings.toml") };
+    forebay_runtime::DefaultSettings::new("ingestion", include_str!("../settings.toml"));

@@ -1,5 +1,6 @@
 //! The binary of the ingestion service.
 
+use forebay_bus::BusSettings;
 use forebay_ingestion::{Settings, system};
 use forebay_runtime::{ServiceSpec, service};
 
@@ -9,9 +10,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SPEC: ServiceSpec = ServiceSpec {
     name: "ingestion",
     about: "accepts requests over HTTP, Kafka and RabbitMQ and passes them to the mesh",
-    defaults: forebay_ingestion::DEFAULTS,
+    defaults: &[forebay_bus::DEFAULTS, forebay_ingestion::DEFAULTS],
 };
 
 fn main() -> std::process::ExitCode {
-    service(SPEC, Settings::read, system::run)
+    service(SPEC, BusSettings::with(Settings::read), system::run)
 }

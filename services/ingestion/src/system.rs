@@ -9,7 +9,7 @@ use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::amqp::AmqpMessages;
 use forebay_bus::kafka::{DeadLetters, RawBatch};
-use forebay_bus::{Delivery, Inlet, Mesh, ModelDirectory, Outlet};
+use forebay_bus::{BusSettings, Delivery, Inlet, KafkaSettings, Mesh, ModelDirectory, Outlet, RabbitMqSettings};
 use forebay_contract::edges::{REPLIES, REQUESTS, REQUESTS_IN, RESULTS};
 use forebay_contract::{HttpOrigin, Outcome, Request, Stage};
 use forebay_runtime::{Drain, Host, StageMetrics, StageTracer, StartError};
@@ -95,6 +95,7 @@ impl fmt::Debug for IngestionStage {
 /// If a file of credentials cannot be used; the error names the setting.
 pub fn stage(
     settings: &Settings,
+    bus: &BusSettings,
     host: &Host,
     arbiter: &ArbiterHandle,
     outlets: Outlets,
@@ -116,8 +117,9 @@ pub fn stage(
     }));
 
     let ingester = {
-        let kafka = kafka_ingress(settings, host, placement.partitions, tracer.clone());
-        let amqp = amqp_ingress(host, placement.partitions, Arc::clone(&batch_partition), tracer.clone());
+        let kafka = kafka_ingress(settings, &bus.kafka, host, placement.partitions, tracer.clone());
+        let amqp =
+            amqp_ingress(&bus.rabbitmq, host, placement.partitions, Arc::clone(&batch_partition), tracer.clone());
         let (batcher, metrics, accepted) = (Arc::clone(&batcher), metrics.clone(), legacy.requests.clone());
         let component = lifecycle.register("ingestion ingester");
         let heartbeat = component.heartbeat();
@@ -175,10 +177,15 @@ fn handlers(ingester: Addr<Ingester>) -> (KafkaHandler, AmqpHandler) {
     (kafka, Arc::new(move |messages| other.do_send(DeliverMessages(messages))))
 }
 
-fn amqp_ingress(host: &Host, partitions: u32, batch_partition: Arc<AtomicU32>, tracer: StageTracer) -> AmqpIngress {
-    let shared = host.settings();
-    let queue = shared.rabbitmq.queue.as_str().into();
-    AmqpIngress { queue, partitions, batch_partition, timeouts: Timeouts::from(&shared.delivery), tracer }
+fn amqp_ingress(
+    rabbitmq: &RabbitMqSettings,
+    host: &Host,
+    partitions: u32,
+    batch_partition: Arc<AtomicU32>,
+    tracer: StageTracer,
+) -> AmqpIngress {
+    let queue = rabbitmq.queue.as_str().into();
+    AmqpIngress { queue, partitions, batch_partition, timeouts: Timeouts::from(&host.settings().delivery), tracer }
 }
 
 fn batcher_handle(batcher: Addr<BatcherActor>) -> BatcherHandle {
@@ -186,11 +193,17 @@ fn batcher_handle(batcher: Addr<BatcherActor>) -> BatcherHandle {
     Arc::new(move |items| batcher.do_send(AddItems(items)))
 }
 
-fn kafka_ingress(settings: &Settings, host: &Host, partitions: u32, tracer: StageTracer) -> KafkaIngress {
+fn kafka_ingress(
+    settings: &Settings,
+    kafka: &KafkaSettings,
+    host: &Host,
+    partitions: u32,
+    tracer: StageTracer,
+) -> KafkaIngress {
     let shared = host.settings();
     KafkaIngress {
         topic: shared.topics.requests_in.as_str().into(),
-        group: shared.kafka.consumer_group.as_str().into(),
+        group: kafka.consumer_group.as_str().into(),
         partitions,
         timeouts: Timeouts::from(&shared.delivery),
         request_id_is_identity: settings.ingestion.request_id_is_identity,
@@ -215,23 +228,23 @@ impl IngestionStage {
 /// If an edge or the listener cannot be opened.
 pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> Result<HttpListener, StartError> {
     let host = mesh.host().clone();
-    let shared = host.settings();
+    let bus = mesh.settings().clone();
     let outlets = Outlets {
         requests: mesh.outlet(Stage::Ingestion, &REQUESTS)?,
         results: mesh.outlet(Stage::Ingestion, &RESULTS)?,
         dead_letters: mesh.dead_letters(Stage::Ingestion)?,
     };
     let interval = if mesh.is_in_memory(REQUESTS.spec()) { Duration::ZERO } else { settings.ingestion.batch_interval };
-    let partitions = u32::try_from(shared.kafka.partitions).unwrap_or(1);
+    let partitions = u32::try_from(bus.kafka.partitions).unwrap_or(1);
     let placement = match mesh.has_kafka() {
         true => StagePlacement::replica(partitions, interval),
         false => StagePlacement::memory(),
     };
-    let stage = stage(settings, &host, arbiter, outlets, placement, &mesh.directory()?)?;
+    let stage = stage(settings, &bus, &host, arbiter, outlets, placement, &mesh.directory()?)?;
     mesh.serve_partition(&REPLIES, placement.origin.reply_partition, stage.replies.clone())?;
     if settings.ingestion.kafka {
         let take = Arc::clone(&stage.kafka);
-        mesh.serve_records(&REQUESTS_IN, &shared.kafka.consumer_group, move |delivery| take(delivery))?;
+        mesh.serve_records(&REQUESTS_IN, &bus.kafka.consumer_group, move |delivery| take(delivery))?;
     }
     let take = Arc::clone(&stage.amqp);
     mesh.serve_messages(Stage::Ingestion, move |messages| take(messages));
@@ -245,8 +258,8 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
 ///
 /// # Errors
 /// As [`start`].
-pub async fn run(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
-    let mut mesh = Mesh::of_stage(&host, Stage::Ingestion);
+pub async fn run((bus, settings): (BusSettings, Settings), host: Host) -> Result<impl Drain, StartError> {
+    let mut mesh = Mesh::of_stage(&host, bus, Stage::Ingestion);
     start(&settings, &mut mesh, &Arbiter::new().handle())?;
     mesh.run()
 }

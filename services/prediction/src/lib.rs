@@ -39,4 +39,4 @@ pub use versions::{VersionLookup, Versions};
 
 /// Defaults of this service's settings.
 pub const DEFAULTS: forebay_runtime::DefaultSettings =
-    forebay_runtime::DefaultSettings { name: "prediction", toml: include_str!("../settings.toml") };
+    forebay_runtime::DefaultSettings::new("prediction", include_str!("../settings.toml"));

@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 
 use actix::Actor;
 use actix_rt::{Arbiter, ArbiterHandle};
-use forebay_bus::{Inlet, Mesh, ModelDirectory, StageScope};
+use forebay_bus::{BusSettings, Inlet, Mesh, ModelDirectory, StageScope};
 use forebay_contract::edges::{PREDICT, PREDICTIONS, RESULTS};
 use forebay_contract::{Features, Stage};
 use forebay_registry::{Registry, RegistryWatch, webhook};
@@ -102,8 +102,8 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
 ///
 /// # Errors
 /// As [`start`].
-pub async fn run(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
-    let mut mesh = Mesh::of_stage(&host, Stage::Prediction);
+pub async fn run((bus, settings): (BusSettings, Settings), host: Host) -> Result<impl Drain, StartError> {
+    let mut mesh = Mesh::of_stage(&host, bus, Stage::Prediction);
     start(&settings, &mut mesh, &Arbiter::new().handle())?;
     mesh.run()
 }

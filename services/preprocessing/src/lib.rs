@@ -37,4 +37,4 @@ pub use traffic_split::TrafficSplit;
 
 /// Defaults of this service's settings.
 pub const DEFAULTS: forebay_runtime::DefaultSettings =
-    forebay_runtime::DefaultSettings { name: "preprocessing", toml: include_str!("../settings.toml") };
+    forebay_runtime::DefaultSettings::new("preprocessing", include_str!("../settings.toml"));

@@ -1,6 +1,7 @@
 //! The preprocessing service's binary.
 
-use forebay_preprocessing::{DEFAULTS, Settings, system};
+use forebay_bus::BusSettings;
+use forebay_preprocessing::{Settings, system};
 use forebay_runtime::{ServiceSpec, service};
 
 #[global_allocator]
@@ -9,9 +10,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SPEC: ServiceSpec = ServiceSpec {
     name: "preprocessing",
     about: "validates rows, pins the model version and prepares what it takes",
-    defaults: DEFAULTS,
+    defaults: &[forebay_bus::DEFAULTS, forebay_preprocessing::DEFAULTS],
 };
 
 fn main() -> std::process::ExitCode {
-    service(SPEC, Settings::read, system::run)
+    service(SPEC, BusSettings::with(Settings::read), system::run)
 }

@@ -4,7 +4,7 @@ use std::sync::mpsc::channel;
 
 use actix::Actor;
 use actix_rt::{Arbiter, ArbiterHandle};
-use forebay_bus::{Inlet, Mesh, ModelDirectory, StageScope};
+use forebay_bus::{BusSettings, Inlet, Mesh, ModelDirectory, StageScope};
 use forebay_contract::edges::{FEATURES, REQUESTS, RESULTS};
 use forebay_contract::{Request, Stage};
 use forebay_registry::{Registry, RegistryWatch, webhook};
@@ -99,8 +99,8 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
 ///
 /// # Errors
 /// As [`start`].
-pub async fn run(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
-    let mut mesh = Mesh::of_stage(&host, Stage::Preprocessing);
+pub async fn run((bus, settings): (BusSettings, Settings), host: Host) -> Result<impl Drain, StartError> {
+    let mut mesh = Mesh::of_stage(&host, bus, Stage::Preprocessing);
     start(&settings, &mut mesh, &Arbiter::new().handle())?;
     mesh.run()
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use forebay_bus::Ack;
 use forebay_bus::amqp::{AmqpSink, Answer, GiveUp, Target};
 use forebay_bus::kafka::{DeadLetter, DeadLetters, RawRecord};
+use forebay_bus::{Ack, RabbitMqSettings};
 use forebay_contract::{Context, Origin, now_us};
 use forebay_runtime::{Host, StageSpan, StartError, TraceContext};
 
@@ -35,8 +35,12 @@ impl fmt::Debug for AmqpReplies {
 ///
 /// # Errors
 /// Returns an error if `rabbitmq.url` is not an address.
-pub fn open(host: &Host, dead_letters: Option<DeadLetters>) -> Result<Option<(AmqpReplies, AmqpSink)>, StartError> {
-    if !host.settings().rabbitmq.enabled() {
+pub fn open(
+    host: &Host,
+    settings: &RabbitMqSettings,
+    dead_letters: Option<DeadLetters>,
+) -> Result<Option<(AmqpReplies, AmqpSink)>, StartError> {
+    if !settings.enabled() {
         return Ok(None);
     }
     let give_up: GiveUp = Arc::new(move |answer, why, ack| match &dead_letters {
@@ -46,7 +50,7 @@ pub fn open(host: &Host, dead_letters: Option<DeadLetters>) -> Result<Option<(Am
             ack.nack();
         }
     });
-    let sink = AmqpSink::start(host, give_up)?;
+    let sink = AmqpSink::start(host, settings, give_up)?;
     let sender = sink.clone();
     let replies = AmqpReplies::new(sink.exchange(), move |answer, ack, spans| sender.send(answer, ack, spans));
     Ok(Some((replies, sink)))

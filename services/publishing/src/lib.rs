@@ -32,4 +32,4 @@ pub use settings::Settings;
 use forebay_runtime::DefaultSettings;
 
 /// The service's settings with their defaults.
-pub const DEFAULTS: DefaultSettings = DefaultSettings { name: "publishing", toml: include_str!("../settings.toml") };
+pub const DEFAULTS: DefaultSettings = DefaultSettings::new("publishing", include_str!("../settings.toml"));

@@ -1,5 +1,6 @@
 //! The publishing service's binary.
 
+use forebay_bus::BusSettings;
 use forebay_publishing::{Settings, system};
 use forebay_runtime::{ServiceSpec, service};
 
@@ -9,9 +10,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SPEC: ServiceSpec = ServiceSpec {
     name: "publishing",
     about: "sends the result of each request once, to where the request came from",
-    defaults: forebay_publishing::DEFAULTS,
+    defaults: &[forebay_bus::DEFAULTS, forebay_publishing::DEFAULTS],
 };
 
 fn main() -> std::process::ExitCode {
-    service(SPEC, Settings::read, system::run)
+    service(SPEC, BusSettings::with(Settings::read), system::run)
 }

@@ -46,7 +46,7 @@ pub(crate) struct SlowRequestReporter {
 }
 
 impl SlowRequestReporter {
-    pub(crate) fn new(host: &Host) -> Self {
+    pub(crate) fn new(host: &Host, queue: &str) -> Self {
         let topics = &host.settings().topics;
         let stages = [
             (Stage::Ingestion, "POST /v1/predict".to_owned()),
@@ -59,7 +59,7 @@ impl SlowRequestReporter {
         Self {
             stages: stages.into_iter().map(with_tracer).collect(),
             from_kafka: format!("process {}", topics.requests_in),
-            from_amqp: format!("process {}", host.settings().rabbitmq.queue),
+            from_amqp: format!("process {queue}"),
             enabled: host.telemetry().is_enabled(),
             slow_us: u64::try_from(host.settings().telemetry.slow.as_micros()).unwrap_or(u64::MAX),
             spans: Budget::new(SPANS_PER_SECOND),
@@ -188,7 +188,7 @@ mod tests {
     use forebay_testkit::{http, kafka, results as batch, settings};
 
     fn reporter() -> SlowRequestReporter {
-        let mut reporter = SlowRequestReporter::new(&settings(&[]).host());
+        let mut reporter = SlowRequestReporter::new(&settings(&[]).host(), &settings(&[]).bus().rabbitmq.queue);
         reporter.enabled = true;
         reporter
     }

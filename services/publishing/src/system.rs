@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, AsyncContext, WeakAddr};
 use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::kafka::{Client, FirstRecord, RawRecord, RecordSink, TailError, read_since};
-use forebay_bus::{Inlet, Mesh, Outlet, StageScope};
+use forebay_bus::{BusSettings, Inlet, Mesh, Outlet, StageScope};
 use forebay_contract::edges::{REPLIES, REQUESTS_IN, RESULTS, RESULTS_OUT};
 use forebay_contract::{Outcome, Stage, now_us};
 use forebay_runtime::{Drain, Host, StartError};
@@ -46,18 +46,24 @@ pub struct PublishingStage {
 }
 
 /// Starts the stage on the given edges.
-pub fn stage(settings: &Settings, host: &Host, arbiter: &ArbiterHandle, outlets: Outlets) -> PublishingStage {
+pub fn stage(
+    settings: &Settings,
+    bus: &BusSettings,
+    host: &Host,
+    arbiter: &ArbiterHandle,
+    outlets: Outlets,
+) -> PublishingStage {
     let delivery = &host.settings().delivery;
     let results = &settings.results;
-    warn_of_short_window(host);
+    warn_of_short_window(host, bus);
     let (window, answers) = (delivery.dedupe_window, results.idempotent_answers);
     let deduplicator = Deduplicator::new(window, results.window_capacity, answers, Instant::now());
     let deduplicator: SharedDeduplicator = Arc::new(Mutex::new(deduplicator));
     let rebuild = WindowRebuild(Arc::clone(&deduplicator));
     let scope = StageScope::new(host, Stage::Publishing, &host.settings().topics.results);
     let metrics = PublishingMetrics::register(host.metrics(), scope.metrics());
-    let (results, reporter) = (results.clone(), SlowRequestReporter::new(host));
-    let times = times(results.timestamp, host);
+    let (results, reporter) = (results.clone(), SlowRequestReporter::new(host, &bus.rabbitmq.queue));
+    let times = times(results.timestamp, bus);
     let component = host.lifecycle().register("publisher");
     let publisher = Publisher::start_in_arbiter(arbiter, move |ctx| {
         let redispatch = redispatch(ctx.address().downgrade());
@@ -67,9 +73,9 @@ pub fn stage(settings: &Settings, host: &Host, arbiter: &ArbiterHandle, outlets:
     PublishingStage { inlet: inlet(publisher), rebuild }
 }
 
-fn times(format: TimestampFormat, host: &Host) -> Times {
+fn times(format: TimestampFormat, bus: &BusSettings) -> Times {
     match format {
-        TimestampFormat::Auto if host.settings().event_hubs.enabled => Times::Iso8601,
+        TimestampFormat::Auto if bus.event_hubs.enabled => Times::Iso8601,
         TimestampFormat::Auto | TimestampFormat::Milliseconds => Times::Milliseconds,
         TimestampFormat::Iso8601 => Times::Iso8601,
     }
@@ -102,9 +108,9 @@ fn redispatch(publisher: WeakAddr<Publisher>) -> Box<dyn Fn(Vec<PendingResult>) 
     })
 }
 
-fn warn_of_short_window(host: &Host) {
+fn warn_of_short_window(host: &Host, bus: &BusSettings) {
     let delivery = &host.settings().delivery;
-    let needed = delivery.timeout + host.settings().kafka.session_timeout;
+    let needed = delivery.timeout + bus.kafka.session_timeout;
     if delivery.dedupe_window < needed {
         let window = delivery.dedupe_window;
         tracing::warn!(?window, ?needed, "delivery.dedupe_window is shorter than a request may be in flight");
@@ -119,17 +125,18 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
     let host = mesh.host().clone();
     let outside = mesh.records(Stage::Publishing, &RESULTS_OUT)?;
     let letters = if mesh.has_kafka() { Some(mesh.dead_letters(Stage::Publishing)?) } else { None };
-    let (amqp_replies, amqp) = amqp_results::open(&host, letters)?.unzip();
+    let (amqp_replies, amqp) = amqp_results::open(&host, &mesh.settings().rabbitmq, letters)?.unzip();
     amqp.into_iter().for_each(|sink| mesh.close_last(sink));
     let outlets = Outlets {
         result_topic: outside.clone().map(|sink| results_out(&host, sink)),
         amqp_replies,
         replies: mesh.outlet(Stage::Publishing, &REPLIES)?,
     };
-    let PublishingStage { inlet, rebuild } = stage(settings, &host, arbiter, outlets);
+    let PublishingStage { inlet, rebuild } = stage(settings, mesh.settings(), &host, arbiter, outlets);
     if !mesh.is_in_memory(RESULTS.spec()) {
         if let Some((client, counts)) = mesh.client(Stage::Publishing)?.zip(outside) {
-            mesh.on_first(RESULTS.spec(), take_over(client, counts, &host, rebuild));
+            let session = mesh.settings().kafka.session_timeout;
+            mesh.on_first(RESULTS.spec(), take_over(client, counts, &host, session, rebuild));
         }
     } else if let Some(client) = mesh.client(Stage::Ingestion)? {
         // here a partition of the source topic stands for a take-over: its requests may have been answered before
@@ -142,8 +149,8 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
 ///
 /// # Errors
 /// As [`start`].
-pub async fn run(settings: Settings, host: Host) -> Result<impl Drain, StartError> {
-    let mut mesh = Mesh::of_stage(&host, Stage::Publishing);
+pub async fn run((bus, settings): (BusSettings, Settings), host: Host) -> Result<impl Drain, StartError> {
+    let mut mesh = Mesh::of_stage(&host, bus, Stage::Publishing);
     start(&settings, &mut mesh, &Arbiter::new().handle())?;
     mesh.run()
 }
@@ -171,10 +178,11 @@ fn take_over(
     client: Client,
     counts: RecordSink,
     host: &Host,
+    session: Duration,
     rebuild: WindowRebuild,
 ) -> impl FnMut(FirstRecord) + Send + use<> {
     let topic = host.settings().topics.results_out.clone();
-    let slack = i64::try_from((host.settings().kafka.session_timeout + TAKE_OVER).as_millis()).unwrap_or(i64::MAX);
+    let slack = i64::try_from((session + TAKE_OVER).as_millis()).unwrap_or(i64::MAX);
     let mut read = Read::default();
     move |first| {
         let Some(since) = read.needed(&first, slack) else { return };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_rt::System;
 use forebay_bus::kafka::{Edges, read_since};
-use forebay_bus::{Ack, Outlet};
+use forebay_bus::{Ack, BusSettings, Outlet};
 use forebay_contract::edges::{EDGES, RESULTS};
 use forebay_contract::{Item, Outcome, RequestId};
 use forebay_publishing::kafka_results::{REQUEST_ID_HEADER, parse_request_id_header};
@@ -17,12 +17,14 @@ use forebay_testkit::{answer, kafka, results as batch, settings, wait_until_asyn
 
 const LONG: Duration = Duration::from_secs(60);
 
-fn host(brokers: &str, run: &RequestId) -> Host {
+fn process(brokers: &str, run: &RequestId) -> (BusSettings, Host) {
     let mut flags = vec![format!("kafka.brokers={brokers}"), "kafka.create_topics=true".to_owned()];
     for edge in EDGES {
         flags.push(format!("topics.{}=test-{run}-{}", edge.topic.setting, edge.topic.setting));
     }
-    settings(&[]).flags(&flags.iter().map(String::as_str).collect::<Vec<_>>()).host()
+    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    let sources = settings(&[]).flags(&flags);
+    (sources.bus(), sources.host())
 }
 
 /// How often each item was answered outside.
@@ -52,10 +54,10 @@ fn send(outlet: &Outlet<Outcome>, requests: &[RequestId]) {
 #[expect(clippy::disallowed_methods, reason = "the address of a test's broker is not a setting")]
 fn copies_are_answered_once_across_a_take_over() {
     let brokers = std::env::var("FOREBAY_TEST_KAFKA").unwrap();
-    let host = host(&brokers, &RequestId::random());
+    let (bus, host) = process(&brokers, &RequestId::random());
     let names = host.settings().topics.clone();
     System::new().block_on(async {
-        let feeder = Edges::open(&host, "prediction").unwrap();
+        let feeder = Edges::open(&host, &bus, "prediction").unwrap();
         let outlet = feeder.outlet(&RESULTS);
         wait_until_async(LONG, "partitions", async || feeder.partitions(&names.results) == Some(4)).await;
         let results = || Settings {
@@ -68,12 +70,12 @@ fn copies_are_answered_once_across_a_take_over() {
             },
         };
         let requests: Vec<_> = (0..300).map(|_| RequestId::random()).collect();
-        let first = run(results(), host.clone()).await.unwrap();
+        let first = run((bus.clone(), results()), host.clone()).await.unwrap();
         send(&outlet, &requests);
         send(&outlet, &requests);
         wait_until_async(LONG, "300 results", async || answered(&feeder, &names.results_out).len() == 300).await;
         first.drain().await;
-        let second = run(results(), host.clone()).await.unwrap();
+        let second = run((bus.clone(), results()), host.clone()).await.unwrap();
         send(&outlet, &requests);
         let last = RequestId::random();
         send(&outlet, &[last]);

@@ -21,7 +21,8 @@ const LONG: Duration = Duration::from_secs(10);
 /// The spans that publishing `item` leaves, and when its delivery report was given (Unix nanoseconds).
 fn spans_of(item: Item<Outcome>) -> (Vec<(String, Span)>, u64) {
     let (address, requests) = collector::grpc();
-    let shared = settings(&[]).common();
+    let sources = settings(&[]);
+    let shared = sources.common();
     let environment = OtelEnvironment::of([("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), address)]);
     let process = Process::all_in_one("test");
     let telemetry = Telemetry::start(process, &shared.telemetry, &environment).unwrap();
@@ -45,7 +46,7 @@ fn spans_of(item: Item<Outcome>) -> (Vec<(String, Span)>, u64) {
         idempotent_answers: 100,
         timestamp: TimestampFormat::Auto,
     };
-    let stage = stage(&Settings { results }, &host, &arbiter.handle(), outlets);
+    let stage = stage(&Settings { results }, &sources.bus(), &host, &arbiter.handle(), outlets);
     let (ack, report) = probe::ack();
     stage.inlet.deliver(Delivery { payload: batch(vec![item]), ack });
     let (ack, spans) = records.recv_timeout(LONG).unwrap();

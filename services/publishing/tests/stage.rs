@@ -54,7 +54,8 @@ fn bench(results: ResultSettings, flags: &[&str]) -> Bench {
 fn bench_with(results: ResultSettings, flags: &[&str], amqp: Option<AmqpReplies>) -> Bench {
     let system = System::new();
     let arbiter = Arbiter::new();
-    let host = settings(&[]).flags(flags).host();
+    let sources = settings(&[]).flags(flags);
+    let host = sources.host();
     let (record, records) = channel();
     let (reply, replies) = probe::outlet();
     let send = move |out, ack, _| drop(record.send((out, ack)));
@@ -63,7 +64,7 @@ fn bench_with(results: ResultSettings, flags: &[&str], amqp: Option<AmqpReplies>
         amqp_replies: amqp,
         replies: reply,
     };
-    let stage = stage(&Settings { results }, &host, &arbiter.handle(), outlets);
+    let stage = stage(&Settings { results }, &sources.bus(), &host, &arbiter.handle(), outlets);
     Bench { stage, host, records, replies, arbiter, _system: system }
 }
 
@@ -342,7 +343,8 @@ fn without_an_outside_topic_kafka_results_are_done_and_replies_work() {
     let arbiter = Arbiter::new();
     let (reply, replies) = probe::outlet();
     let outlets = Outlets { result_topic: None, amqp_replies: None, replies: reply };
-    let stage = stage(&Settings { results: defaults() }, &settings(&[]).host(), &arbiter.handle(), outlets);
+    let (sources, settings) = (settings(&[]), Settings { results: defaults() });
+    let stage = stage(&settings, &sources.bus(), &sources.host(), &arbiter.handle(), outlets);
     let (ack, report) = probe::ack();
     let items = vec![kafka(REQUEST).item(answer(1.0)), http(OTHER, 0).item(answer(2.0))];
     stage.inlet.deliver(Delivery { payload: batch(items), ack });

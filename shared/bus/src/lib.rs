@@ -10,6 +10,7 @@
 //! - [`amqp`]: a source of requests and a sink for answers over RabbitMQ
 //! - [`ModelDirectory`]: which versions models have, and which replicas have them
 //! - [`messaging`]: attributes of messaging spans
+//! - [`BusSettings`]: Kafka, Event Hubs and RabbitMQ
 //! - [`EdgeEvents`]: what edges report to their process
 
 mod ack;
@@ -24,6 +25,7 @@ pub mod messaging;
 mod outlet;
 mod permits;
 mod scope;
+mod settings;
 
 pub use ack::{Ack, AckOutcome, Delivery};
 pub use directory::{EXPIRY, HEARTBEAT, ModelDirectory, ReadyCount, SeenGenerations};
@@ -32,3 +34,4 @@ pub use mesh::{EdgePayload, Mesh, Stages};
 pub use outlet::{Inlet, Outlet};
 pub use permits::{Permit, Permits};
 pub use scope::{Entered, Spans, StageScope, span_id_of, stage_name, trace_of};
+pub use settings::{BusSettings, DEFAULTS, EventHubs, KafkaSettings, RabbitMqSettings, SecurityProtocol};

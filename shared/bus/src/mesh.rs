@@ -25,7 +25,7 @@ pub use stages::Stages;
 
 use crate::amqp::{AmqpMessages, AmqpSink};
 use crate::kafka::{Client, DeadLetters, Edges, FirstRecord, RawBatch, RawSource, RecordSink, topic_name};
-use crate::{Delivery, Inlet, ModelDirectory, NoEvents, Outlet, stage_name};
+use crate::{BusSettings, Delivery, Inlet, ModelDirectory, NoEvents, Outlet, stage_name};
 use drain::{Close, Running};
 use memory::MemoryEdges;
 use sources::Sources;
@@ -34,6 +34,7 @@ use stage_edges::StageEdges;
 /// The edges of one process, while they are wired.
 pub struct Mesh {
     host: Host,
+    settings: BusSettings,
     stages: Stages,
     kafka: bool,
     memory: MemoryEdges,
@@ -53,10 +54,11 @@ impl std::fmt::Debug for Mesh {
 impl Mesh {
     /// The edges of a process in which `stages` run. Without `kafka` there are only memory edges, which takes all
     /// stages.
-    pub fn new(host: &Host, stages: Stages, kafka: bool) -> Self {
+    pub fn new(host: &Host, settings: BusSettings, stages: Stages, kafka: bool) -> Self {
         let kafka = kafka || !stages.is_whole();
         Self {
             host: host.clone(),
+            settings,
             stages,
             kafka,
             memory: MemoryEdges::default(),
@@ -69,13 +71,18 @@ impl Mesh {
     }
 
     /// The edges of a process with one stage.
-    pub fn of_stage(host: &Host, stage: Stage) -> Self {
-        Self::new(host, Stages::one(stage), true)
+    pub fn of_stage(host: &Host, settings: BusSettings, stage: Stage) -> Self {
+        Self::new(host, settings, Stages::one(stage), true)
     }
 
     /// The process.
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// The settings of the edges.
+    pub fn settings(&self) -> &BusSettings {
+        &self.settings
     }
 
     /// Whether this process talks to Kafka.
@@ -162,7 +169,7 @@ impl Mesh {
 
     /// Takes requests from RabbitMQ for `stage` where settings name a server.
     pub fn serve_messages(&mut self, stage: Stage, take: impl Fn(AmqpMessages) + Send + Sync + 'static) {
-        if self.host.settings().rabbitmq.enabled() {
+        if self.settings.rabbitmq.enabled() {
             self.sources.add_amqp(stage, Box::new(take));
         }
     }
@@ -260,7 +267,7 @@ impl Mesh {
         if let Some(topic) = self.memory.unserved() {
             return Err(StartError::failed(format!("no stage serves the edge {topic}")));
         }
-        let messages = self.sources.start(&self.host, &mut self.edges)?;
+        let messages = self.sources.start(&self.host, &self.settings, &mut self.edges)?;
         Ok(Running {
             messages,
             endpoints: self.endpoints,
@@ -277,7 +284,7 @@ impl Mesh {
     }
 
     fn edges(&mut self, stage: Stage) -> Result<&mut Edges, StartError> {
-        self.edges.open(&self.host, stage)
+        self.edges.open(&self.host, &self.settings, stage)
     }
 }
 

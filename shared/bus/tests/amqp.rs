@@ -7,15 +7,16 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use forebay_bus::amqp::{AmqpSink, AmqpSource, Answer, Target};
-use forebay_bus::{Ack, AckOutcome, Permits};
+use forebay_bus::{Ack, AckOutcome, BusSettings, Permits, RabbitMqSettings};
 use forebay_contract::now_us;
-use forebay_runtime::{CommonSettings, Host};
+use forebay_runtime::Host;
 use forebay_testkit::{settings, wait_until};
 
 const LONG: Duration = Duration::from_secs(10);
 
-fn host(url: &str) -> Host {
-    settings(&[]).flags(&[url]).host()
+fn host(url: &str) -> (Host, RabbitMqSettings) {
+    let sources = settings(&[]);
+    (sources.host(), sources.flags(&[url]).bus().rabbitmq)
 }
 
 /// No server listens there.
@@ -53,9 +54,9 @@ fn ack(outcomes: &Sender<AckOutcome>) -> Ack {
 
 #[test]
 fn without_a_server_the_reason_is_reported_and_the_end_does_not_wait() {
-    let host = host(&nowhere());
-    let source = AmqpSource::start(&host, Permits::new(8), |_| {}).unwrap();
-    let sink = AmqpSink::start(&host, Arc::new(|_, _, ack: Ack| ack.nack())).unwrap();
+    let (host, rabbitmq) = host(&nowhere());
+    let source = AmqpSource::start(&host, &rabbitmq, Permits::new(8), |_| {}).unwrap();
+    let sink = AmqpSink::start(&host, &rabbitmq, Arc::new(|_, _, ack: Ack| ack.nack())).unwrap();
     for name in ["rabbitmq source", "rabbitmq answers"] {
         let refused = |it: String| it.contains("refused") && it.contains("127.0.0.1");
         wait_until(LONG, "the reason", || reason(&host, name).is_some_and(refused));
@@ -72,8 +73,8 @@ fn without_a_server_the_reason_is_reported_and_the_end_does_not_wait() {
 #[test]
 fn a_connection_that_is_not_made_holds_no_end_up() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let host = host(&format!("rabbitmq.url=amqp://127.0.0.1:{}", listener.local_addr().unwrap().port()));
-    let source = AmqpSource::start(&host, Permits::new(8), |_| {}).unwrap();
+    let (host, rabbitmq) = host(&format!("rabbitmq.url=amqp://127.0.0.1:{}", listener.local_addr().unwrap().port()));
+    let source = AmqpSource::start(&host, &rabbitmq, Permits::new(8), |_| {}).unwrap();
     let (_silent, _) = listener.accept().unwrap();
     let began = Instant::now();
     now(source.drain(LONG));
@@ -82,13 +83,13 @@ fn a_connection_that_is_not_made_holds_no_end_up() {
 
 #[test]
 fn answers_are_given_up_when_their_time_is_over_and_not_before() {
-    let host = host(&nowhere());
+    let (host, rabbitmq) = host(&nowhere());
     let (given_up, letters) = channel();
     let give_up = move |answer: Answer, why: &str, ack: Ack| {
         given_up.send((answer.message_id, why.to_owned())).unwrap();
         ack.ack();
     };
-    let sink = AmqpSink::start(&host, Arc::new(give_up)).unwrap();
+    let sink = AmqpSink::start(&host, &rabbitmq, Arc::new(give_up)).unwrap();
     let (outcomes, report) = channel();
     let until = now_us() + 900_000;
     sink.send(answer(until), ack(&outcomes), Vec::new());
@@ -104,8 +105,8 @@ fn answers_are_given_up_when_their_time_is_over_and_not_before() {
 
 #[test]
 fn a_wrong_address_is_an_error_that_does_not_quote_it() {
-    let host = host("rabbitmq.url=amqp://user:secret-word@host:port/");
-    let error = AmqpSource::start(&host, Permits::new(8), |_| {}).unwrap_err().to_string();
+    let (host, rabbitmq) = host("rabbitmq.url=amqp://user:secret-word@host:port/");
+    let error = AmqpSource::start(&host, &rabbitmq, Permits::new(8), |_| {}).unwrap_err().to_string();
     assert!(error.contains("rabbitmq.url") && !error.contains("secret-word"), "{error}");
 }
 
@@ -120,7 +121,7 @@ fn wrong_settings_are_all_named() {
     ];
     let flags: Vec<String> = wrong.iter().map(|(key, value)| format!("rabbitmq.{key}={value}")).collect();
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let text = settings(&[]).flags(&flags).read(CommonSettings::read).unwrap_err().to_string();
+    let text = settings(&[]).flags(&flags).read(BusSettings::read).unwrap_err().to_string();
     for (key, _) in wrong {
         assert!(text.contains(&format!("rabbitmq.{key}")), "{key}: {text}");
     }

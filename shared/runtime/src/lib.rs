@@ -26,8 +26,10 @@
 //!     Ok(move || async move { source.finished() })
 //! }
 //!
+//! const DEFAULTS: DefaultSettings = DefaultSettings::new("caching", "[cache]\ncapacity = 1000\n");
+//!
 //! fn main() -> std::process::ExitCode {
-//!     let defaults = DefaultSettings { name: "caching", toml: "[cache]\ncapacity = 1000\n" };
+//!     let defaults = &[DEFAULTS];
 //!     service(ServiceSpec { name: "caching", about: "answers repeated requests", defaults }, read, start)
 //! }
 //! ```
@@ -65,9 +67,9 @@ pub use opentelemetry::{KeyValue, Value};
 pub use process::Process;
 pub use prometheus_client;
 pub use settings::{
-    AdminSettings, COMMON_DEFAULTS, CommonSettings, DefaultSettings, DeliverySettings, EventHubs, KafkaSettings,
-    Layers, LogFormat, LogSettings, Problems, RabbitMqSettings, Secret, SecurityProtocol, SettingOrigin,
-    SettingProblem, SettingsError, TelemetrySettings, TopicSettings, duration, shown, size, without_password,
+    AdminSettings, COMMON_DEFAULTS, CommonSettings, DefaultSettings, DeliverySettings, EnvironmentReader,
+    ImpliedSettings, Layers, LogFormat, LogSettings, Problems, Secret, SettingOrigin, SettingProblem, SettingsError,
+    TelemetrySettings, TopicSettings, check_pem, duration, shown, size, without_password,
 };
 pub use telemetry::{
     Budget, OtelEnvironment, SpanRecord, StageSpan, StageTracer, Telemetry, TelemetryError, TraceContext, now_us,

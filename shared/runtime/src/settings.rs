@@ -3,27 +3,22 @@
 
 mod common;
 mod environment;
-mod event_hubs;
-mod kafka;
+mod implied;
 mod layer;
 mod layers;
 mod log;
 mod problems;
-mod rabbitmq;
 mod schema;
 mod secret;
 mod units;
 mod value;
 
 pub use common::{AdminSettings, CommonSettings, DeliverySettings, TelemetrySettings, TopicSettings};
-pub use event_hubs::EventHubs;
-pub(crate) use kafka::readable;
-pub use kafka::{KafkaSettings, SecurityProtocol};
+pub use implied::{EnvironmentReader, ImpliedSettings};
 pub use layers::Layers;
 pub(crate) use log::directives;
 pub use log::{LogFormat, LogSettings};
-pub use problems::{Problems, SettingOrigin, SettingProblem, SettingsError};
-pub use rabbitmq::RabbitMqSettings;
+pub use problems::{Problems, SettingOrigin, SettingProblem, SettingsError, check_pem};
 pub use schema::{COMMON_DEFAULTS, DefaultSettings};
 pub use secret::{Secret, shown, without_password};
 pub use units::{duration, size};

@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use forebay_bus::BusSettings;
 use forebay_runtime::{
     Component, DefaultSettings, Drain, Fence, Host, Layers, Problems, ServiceSpec, StartError, check_health,
     service_from,
@@ -19,7 +20,7 @@ const ARGUMENTS: &str = "RUNTIME_TEST_ARGUMENTS";
 const SPEC: ServiceSpec = ServiceSpec {
     name: "caching",
     about: "does nothing, for tests",
-    defaults: DefaultSettings { name: "caching", toml: "[cache]\nmode = \"idle\"\n" },
+    defaults: &[forebay_bus::DEFAULTS, DefaultSettings::new("caching", "[cache]\nmode = \"idle\"\n")],
 };
 
 #[derive(serde::Deserialize)]
@@ -44,7 +45,7 @@ fn finish(mode: String, worker: Option<Component>, fence: Option<Fence>) -> impl
     }
 }
 
-async fn idle(settings: Cache, host: Host) -> Result<impl Drain, StartError> {
+async fn idle((_, settings): (BusSettings, Cache), host: Host) -> Result<impl Drain, StartError> {
     let worker = host.lifecycle().register("worker");
     worker.ready();
     let mut fence = None;
@@ -72,7 +73,7 @@ async fn idle(settings: Cache, host: Host) -> Result<impl Drain, StartError> {
 fn child() {
     let Some((_, arguments)) = std::env::vars().find(|(name, _)| name == ARGUMENTS) else { return };
     let arguments = std::iter::once("forebay-caching").chain(arguments.split_whitespace()).map(Into::into);
-    let code = service_from(arguments, SPEC, read, idle);
+    let code = service_from(arguments, SPEC, BusSettings::with(read), idle);
     let known = (0..=255).find(|known| ExitCode::from(*known) == code);
     std::process::exit(known.unwrap().into());
 }

@@ -4,15 +4,16 @@
 
 use std::time::Duration;
 
+use forebay_bus::{BusSettings, EventHubs, KafkaSettings};
 use forebay_runtime::{
-    COMMON_DEFAULTS, CommonSettings, DefaultSettings, Layers, Problems, Secret, SettingOrigin, SettingsError, duration,
-    size,
+    AdminSettings, COMMON_DEFAULTS, CommonSettings, DefaultSettings, DeliverySettings, Layers, Problems, Secret,
+    SettingOrigin, SettingsError, TopicSettings, duration, size,
 };
 use serde::Deserialize;
 
-const DEFAULTS: DefaultSettings = DefaultSettings {
-    name: "caching",
-    toml: r#"
+const DEFAULTS: DefaultSettings = DefaultSettings::new(
+    "caching",
+    r#"
 [cache]
 capacity = 1000
 ttl = "1h"
@@ -25,7 +26,7 @@ mode = "memory"
 url = "redis://localhost:6379"
 password = ""
 "#,
-};
+);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,16 +64,29 @@ struct Redis {
 }
 
 fn layers(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> Layers {
-    Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], file, environment, flags).unwrap()
+    Layers::from_parts(&[COMMON_DEFAULTS, forebay_bus::DEFAULTS, DEFAULTS], file, environment, flags).unwrap()
 }
 
-fn read(layers: &Layers) -> Result<(CommonSettings, Cache, Redis), SettingsError> {
+/// The settings that every service has.
+#[derive(Debug)]
+struct Shared {
+    kafka: KafkaSettings,
+    event_hubs: EventHubs,
+    topics: TopicSettings,
+    admin: AdminSettings,
+    delivery: DeliverySettings,
+}
+
+fn read(layers: &Layers) -> Result<(Shared, Cache, Redis), SettingsError> {
     let mut problems = layers.problems();
-    let shared = CommonSettings::read(layers, &mut problems);
+    let bus = BusSettings::read(layers, &mut problems);
+    let common = CommonSettings::read(layers, &mut problems);
     let cache = layers.section::<Cache>("cache", &mut problems);
     let redis = layers.section::<Redis>("redis", &mut problems);
     problems.into_result()?;
-    Ok((shared.unwrap(), cache.unwrap(), redis.unwrap()))
+    let (BusSettings { kafka, event_hubs, .. }, common) = bus.zip(common).unwrap();
+    let CommonSettings { topics, admin, delivery, .. } = common;
+    Ok((Shared { kafka, event_hubs, topics, admin, delivery }, cache.unwrap(), redis.unwrap()))
 }
 
 fn reported(error: &SettingsError) -> Vec<&str> {
@@ -199,7 +213,7 @@ fn secrets_come_from_files_and_never_show() {
     }
     assert!(shown.contains("url = \"redis://app:***@cache:6379\""), "{shown}");
     assert!(shown.contains("# environment FOREBAY__REDIS__URL\n"), "{shown}");
-    let kafka = CommonSettings::read(&layers, &mut problems).unwrap().kafka;
+    let kafka = BusSettings::read(&layers, &mut problems).unwrap().kafka;
     assert_eq!(kafka.options["sasl.password"].expose(), "hunter4");
     assert!(!format!("{kafka:?}").contains("hunter4"));
 }

@@ -12,7 +12,7 @@ use forebay_runtime::{DefaultSettings, Layers, Secret, duration, size};
 use serde::Deserialize;
 
 /// Sections that only this test has, so that the table depends on the layering and not on the settings that exist.
-const DEFAULTS: DefaultSettings = DefaultSettings { name: "test", toml: include_str!("settings_table/settings.toml") };
+const DEFAULTS: DefaultSettings = DefaultSettings::new("test", include_str!("settings_table/settings.toml"));
 
 /// Every section with the types that its values have to fit.
 #[derive(Debug, Deserialize)]
@@ -141,7 +141,8 @@ fn result(case: &Case, folder: &Path) -> String {
         case.environment.iter().map(|(name, value)| (name.as_str(), value.replace("DIR", folder))).collect();
     let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let flags: Vec<_> = case.flags.iter().map(String::as_str).collect();
-    let layers = Layers::from_parts(&[DEFAULTS], &case.file, &environment, &flags).unwrap();
+    let defaults = DefaultSettings { environment: forebay_bus::DEFAULTS.environment, ..DEFAULTS };
+    let layers = Layers::from_parts(&[defaults], &case.file, &environment, &flags).unwrap();
     let mut problems = layers.problems();
     let cache = layers.section::<Cache>("cache", &mut problems);
     let kafka = layers.section::<Kafka>("kafka", &mut problems);

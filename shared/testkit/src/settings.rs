@@ -1,8 +1,9 @@
 //! Settings as a process reads them, from sources that a test gives.
 
+use forebay_bus::BusSettings;
 use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, DefaultSettings, Host, Layers, Problems, SettingsError};
 
-/// The sources of settings, each empty until it is set. The common defaults are always among them.
+/// The sources of settings, each empty until it is set. Those that every service has are always among them.
 #[derive(Clone, Debug)]
 pub struct SettingsSources<'a> {
     defaults: Vec<DefaultSettings>,
@@ -11,9 +12,9 @@ pub struct SettingsSources<'a> {
     flags: &'a [&'a str],
 }
 
-/// The common defaults, and those of `services` on top.
+/// The common defaults and those of the bus, and those of `services` on top.
 pub fn settings<'a>(services: &[DefaultSettings]) -> SettingsSources<'a> {
-    let defaults = [&[COMMON_DEFAULTS], services].concat();
+    let defaults = [&[COMMON_DEFAULTS, forebay_bus::DEFAULTS], services].concat();
     SettingsSources { defaults, file: "", environment: &[], flags: &[] }
 }
 
@@ -70,6 +71,12 @@ impl<'a> SettingsSources<'a> {
     #[track_caller]
     pub fn common(&self) -> CommonSettings {
         self.read(CommonSettings::read).unwrap()
+    }
+
+    /// The settings of the edges.
+    #[track_caller]
+    pub fn bus(&self) -> BusSettings {
+        self.read(BusSettings::read).unwrap()
     }
 
     /// A process with the common settings, without an endpoint, signals or export.

@@ -26,17 +26,18 @@ pub(crate) enum DeadLetters {
 
 pub(crate) fn run(args: &SettingsArgs, action: &DeadLetters) -> ExitCode {
     let DeadLetters::List { hours, limit } = action;
-    let shared = match open(args) {
-        Ok(opened) => opened.shared,
+    let opened = match open(args) {
+        Ok(opened) => opened,
         Err(code) => return code,
     };
     let since = SystemTime::now() - Duration::from_secs(u64::from(*hours) * 3600);
     let since_ms = since.duration_since(UNIX_EPOCH).map_or(0, |age| i64::try_from(age.as_millis()).unwrap_or(0));
-    let client = Client::new(&shared.kafka, "dead-letters");
+    let client = Client::new(&opened.settings.bus.kafka, "dead-letters");
     let mut letters = Vec::new();
-    let read = read_since(&client, &shared.topics.dead_letters, &[], since_ms, Duration::from_secs(60), |record| {
-        letters.push((record.timestamp_ms, describe(record)));
-    });
+    let read =
+        read_since(&client, &opened.shared.topics.dead_letters, &[], since_ms, Duration::from_secs(60), |record| {
+            letters.push((record.timestamp_ms, describe(record)));
+        });
     if let Err(error) = read {
         return eprint(&error.to_string(), 1);
     }

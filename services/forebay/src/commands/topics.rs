@@ -17,17 +17,16 @@ pub(crate) enum Topics {
 }
 
 pub(crate) fn run(args: &SettingsArgs, Topics::Create: &Topics) -> ExitCode {
-    let shared = match open(args) {
-        Ok(opened) => opened.shared,
+    let opened = match open(args) {
+        Ok(opened) => opened,
         Err(code) => return code,
     };
-    let settings = &shared.kafka;
+    let (settings, topics) = (&opened.settings.bus.kafka, &opened.shared.topics);
     let client = Client::new(settings, "topics");
-    let report =
-        match create_topics(&client, &planned_topics(&shared.topics), settings.partitions, settings.replication) {
-            Ok(report) => report,
-            Err(error) => return eprint(&error.to_string(), 1),
-        };
+    let report = match create_topics(&client, &planned_topics(topics), settings.partitions, settings.replication) {
+        Ok(report) => report,
+        Err(error) => return eprint(&error.to_string(), 1),
+    };
     let mut text = String::new();
     let mut uneven = Vec::new();
     for (topic, report) in &report {

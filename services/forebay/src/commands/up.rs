@@ -18,9 +18,8 @@ pub(crate) fn run(args: &SettingsArgs, kafka: bool, stages: Option<Stages>) -> E
     let named = opened.layers.origin("kafka.brokers").is_some_and(|origin| *origin != SettingOrigin::Default);
     let kafka = kafka || named || !stages.is_whole();
     launch(Process::all_in_one("forebay"), opened, async move |settings, host| {
-        let models = settings.models().clone();
         let (http, running) = system::start(&settings, &host, stages.clone(), kafka)?;
-        print(&banner::text(host.settings(), &models, http.as_ref(), kafka, &stages));
+        print(&banner::text(host.settings(), &settings, http.as_ref(), kafka, &stages));
         Ok(running)
     })
 }

@@ -74,7 +74,7 @@ impl Mesh {
         let arbiter = Arbiter::new();
         let placement = StagePlacement::replica(4, settings.ingestion.batch_interval);
         let directory = ModelDirectory::new("test");
-        let stage = stage(&settings, &host, &arbiter.handle(), outlets, placement, &directory);
+        let stage = stage(&settings, &sources.bus(), &host, &arbiter.handle(), outlets, placement, &directory);
         let stage = stage.map_err(|error| error.to_string())?;
         Ok(Self { host, stage, requests, results, dead_letters, directory, arbiter })
     }

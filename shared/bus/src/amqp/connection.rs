@@ -5,13 +5,15 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use forebay_runtime::{Heartbeat, RabbitMqSettings, StartError};
+use forebay_runtime::{Heartbeat, StartError};
 use lapin::runtime::default_runtime;
 use lapin::tcp::{RustlsConnector, RustlsConnectorConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{AsyncTcpStream, Connection, ConnectionProperties, ErrorKind};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::RabbitMqSettings;
 
 /// Longest time for name lookup, TLS and the AMQP handshake together.
 const CONNECT: Duration = Duration::from_secs(10);

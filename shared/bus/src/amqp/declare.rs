@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use forebay_runtime::RabbitMqSettings;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
+
+use crate::RabbitMqSettings;
 
 /// A channel on which the queue is known to exist. A refusal closes the channel, so the caller starts again.
 pub(super) async fn declare(connection: &Connection, settings: &RabbitMqSettings) -> Result<Channel, String> {

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::connection::{Address, Thread};
 use super::connection_status::ConnectionStatus;
 use super::message::Answer;
-use crate::Ack;
+use crate::{Ack, RabbitMqSettings};
 
 /// Takes an answer that could not be sent in time, and the reason.
 pub type GiveUp = Arc<dyn Fn(Answer, &str, Ack) + Send + Sync>;
@@ -52,8 +52,8 @@ impl AmqpSink {
     ///
     /// # Errors
     /// When `rabbitmq.url` is not an address, or the thread cannot start.
-    pub fn start(host: &Host, give_up: GiveUp) -> Result<Self, StartError> {
-        let settings = host.settings().rabbitmq.clone();
+    pub fn start(host: &Host, settings: &RabbitMqSettings, give_up: GiveUp) -> Result<Self, StartError> {
+        let settings = settings.clone();
         let address = Address::read(&settings, "forebay-publishing")?;
         let name = "rabbitmq answers".to_owned();
         let connection_status =

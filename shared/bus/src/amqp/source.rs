@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use forebay_runtime::{Host, RabbitMqSettings, StartError};
+use forebay_runtime::{Host, StartError};
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use tokio::sync::watch;
@@ -14,7 +14,7 @@ use super::declare::declare;
 use super::message::AmqpMessages;
 use super::session::{CLOSE, Counters, Session, next};
 use crate::backoff::Backoff;
-use crate::{Permit, Permits};
+use crate::{Permit, Permits, RabbitMqSettings};
 
 /// Interval between checks for permits when there are none.
 const PERMIT_CHECK: Duration = Duration::from_millis(5);
@@ -44,10 +44,11 @@ impl AmqpSource {
     /// When `rabbitmq.url` is not an address, or the thread cannot start.
     pub fn start(
         host: &Host,
+        settings: &RabbitMqSettings,
         permits: Permits,
         take: impl Fn(AmqpMessages) + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
-        let settings = host.settings().rabbitmq.clone();
+        let settings = settings.clone();
         let address = Address::read(&settings, "forebay-ingestion")?;
         let name = format!("rabbitmq source {}", settings.queue);
         let connection_status =

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use forebay_runtime::{KafkaSettings, StartError};
+use forebay_runtime::StartError;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::statistics::Statistics;
 use rdkafka::{ClientConfig, ClientContext};
 
 use super::auth_failure::AuthFailure;
+use crate::KafkaSettings;
 
 /// Makes client configurations from the settings. The operator's `kafka.options` come last and win.
 #[derive(Clone, Debug)]
@@ -217,9 +218,13 @@ mod tests {
     use forebay_testkit::settings;
 
     use super::*;
+    use crate::BusSettings;
 
     fn client(environment: &[(&str, &str)], flags: &[&str]) -> Client {
-        Client::new(&settings(&[]).environment(environment).flags(flags).common().kafka, "caching")
+        Client::new(
+            &settings(&[]).environment(environment).flags(flags).read(BusSettings::read).unwrap().kafka,
+            "caching",
+        )
     }
 
     fn all(client: &Client) -> [ClientConfig; 4] {

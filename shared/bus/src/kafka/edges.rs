@@ -20,7 +20,7 @@ use super::source::{OnFirst, RawSource, RecordIntake, Source, SourceSpec, TypedI
 use super::topic_monitor::TopicMonitor;
 use super::topics::topic_name;
 use crate::host_events::{CountOnly, HostEvents};
-use crate::{Delivery, EdgeEvents, Inlet, ModelDirectory, Outlet, Permits};
+use crate::{BusSettings, Delivery, EdgeEvents, Inlet, ModelDirectory, Outlet, Permits};
 
 /// The Kafka edges of one stage. Draining stops intake, waits until every permit is back, flushes, commits and leaves.
 pub struct Edges {
@@ -50,9 +50,8 @@ impl Edges {
     ///
     /// # Errors
     /// When the client refuses the settings.
-    pub fn open(host: &Host, stage: &'static str) -> Result<Self, StartError> {
-        let shared = host.settings();
-        let client = Client::new(&shared.kafka, stage);
+    pub fn open(host: &Host, settings: &BusSettings, stage: &'static str) -> Result<Self, StartError> {
+        let client = Client::new(&settings.kafka, stage);
         let metrics = StageMetrics::register(host.metrics(), stage);
         let registered = HostEvents::register(host, &metrics, format!("kafka producer of {stage}"));
         let heartbeats = [(); 3].map(|()| registered.heartbeat());
@@ -63,21 +62,21 @@ impl Edges {
             RecordSink::open(&client, Arc::clone(&events), [reports, retries], move |topic| counters.sent(topic))
                 .map_err(|error| refused(&error))?;
         let watched = Arc::new(Mutex::new(Vec::new()));
-        let topic_monitor = TopicMonitor::new(host, client.clone(), sink.clone(), Arc::clone(&watched));
+        let topic_monitor = TopicMonitor::new(host, settings, client.clone(), sink.clone(), Arc::clone(&watched));
         let edges = Self {
             host: host.clone(),
             stage,
             client,
             sink,
             metrics,
-            permits: Permits::new(shared.delivery.in_flight),
+            permits: Permits::new(host.settings().delivery.in_flight),
             assignment: Assignment::default(),
             sources: Vec::new(),
             assigned_consumers: Vec::new(),
             directories: Vec::new(),
             on_first: None,
             watched,
-            _fence: Fence::arm(shared.kafka.session_timeout),
+            _fence: Fence::arm(settings.kafka.session_timeout),
         };
         topic_monitor.start(events, topics)?;
         let rejected = edges.dead_letters().take_undeliverable(edges.name(&RESULTS_OUT));

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_contract::edges::{EDGES, Retention};
-use forebay_runtime::{EventHubs, Heartbeat, Host, Lifecycle, StartError, TopicSettings};
+use forebay_runtime::{Heartbeat, Host, Lifecycle, StartError, TopicSettings};
 use parking_lot::Mutex;
 
 use super::client::{Client, spawn};
 use super::producer::RecordSink;
 use super::topics::{planned_topics, topic_name};
-use crate::EdgeEvents;
+use crate::{BusSettings, EdgeEvents, EventHubs};
 
 const METADATA: Duration = Duration::from_secs(2);
 /// Longest time for listing the topics and creating those that are missing.
@@ -32,10 +32,16 @@ pub(crate) struct TopicMonitor {
 }
 
 impl TopicMonitor {
-    pub(crate) fn new(host: &Host, client: Client, sink: RecordSink, watched: Arc<Mutex<Vec<Arc<str>>>>) -> Self {
+    pub(crate) fn new(
+        host: &Host,
+        settings: &BusSettings,
+        client: Client,
+        sink: RecordSink,
+        watched: Arc<Mutex<Vec<Arc<str>>>>,
+    ) -> Self {
         let topics = &host.settings().topics;
-        let missing = host.settings().kafka.create_topics.then(|| planned_topics(topics));
-        let hubs = host.settings().event_hubs.enabled.then(|| topics.all().map(|(_, name)| name.to_owned()).into());
+        let missing = settings.kafka.create_topics.then(|| planned_topics(topics));
+        let hubs = settings.event_hubs.enabled.then(|| topics.all().map(|(_, name)| name.to_owned()).into());
         let (inner, lifecycle) = (inner_topics(topics), host.lifecycle().clone());
         Self { client, sink, watched, inner, hubs, missing, lifecycle }
     }

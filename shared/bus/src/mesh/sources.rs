@@ -7,6 +7,7 @@ use forebay_contract::edges::EdgeSpec;
 use forebay_runtime::{Host, StartError};
 
 use super::stage_edges::StageEdges;
+use crate::BusSettings;
 use crate::amqp::{AmqpMessages, AmqpSource};
 use crate::kafka::{Edges, OnFirst};
 
@@ -49,13 +50,18 @@ impl Sources {
     }
 
     /// Starts them in the order in which they were added, Kafka before RabbitMQ.
-    pub(super) fn start(mut self, host: &Host, edges: &mut StageEdges) -> Result<Option<AmqpSource>, StartError> {
+    pub(super) fn start(
+        mut self,
+        host: &Host,
+        settings: &BusSettings,
+        edges: &mut StageEdges,
+    ) -> Result<Option<AmqpSource>, StartError> {
         for source in self.kafka {
-            let edges = edges.open(host, source.stage)?;
+            let edges = edges.open(host, settings, source.stage)?;
             self.on_first.remove(source.topic).into_iter().for_each(|hook| edges.on_first(hook));
             (source.start)(edges)?;
         }
-        let start = |(stage, take)| AmqpSource::start(host, edges.permits(host, stage), take);
+        let start = |(stage, take)| AmqpSource::start(host, &settings.rabbitmq, edges.permits(host, stage), take);
         self.amqp.map(start).transpose()
     }
 

@@ -2,16 +2,22 @@
 
 use forebay_contract::edges::{FEATURES, PREDICT, PREDICTIONS, REPLIES, REQUESTS, RESULTS};
 use forebay_contract::{Batch, Context, ContextFields, Features, Item, KafkaOrigin, Origin, RequestId};
-use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Layers};
+use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Layers, Problems};
 use parking_lot::Mutex;
 
 use super::*;
-use crate::{Ack, AckOutcome};
+use crate::{Ack, AckOutcome, DEFAULTS};
 
 fn host() -> Host {
-    let layers = Layers::from_parts(&[COMMON_DEFAULTS], "", &[], &["kafka.brokers=127.0.0.1:1"]).unwrap();
-    let mut problems = layers.problems();
-    Host::detached(CommonSettings::read(&layers, &mut problems).unwrap())
+    Host::detached(CommonSettings::read(&layers(), &mut Problems::default()).unwrap())
+}
+
+fn layers() -> Layers {
+    Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], "", &[], &["kafka.brokers=127.0.0.1:1"]).unwrap()
+}
+
+fn mesh_of(stages: Stages) -> Mesh {
+    Mesh::new(&host(), BusSettings::read(&layers(), &mut Problems::default()).unwrap(), stages, false)
 }
 
 fn context() -> Context {
@@ -38,7 +44,7 @@ fn batch(items: usize) -> Batch<Features> {
 
 #[test]
 fn a_memory_edge_finds_a_reader_that_is_built_after_its_writer() {
-    let mut mesh = Mesh::new(&host(), Stages::all(), false);
+    let mut mesh = mesh_of(Stages::all());
     let outlet = mesh.outlet(Stage::Preprocessing, &FEATURES).unwrap();
     let ended = Arc::new(Mutex::new(Vec::new()));
     let ack = || {
@@ -64,7 +70,7 @@ fn a_memory_edge_finds_a_reader_that_is_built_after_its_writer() {
 
 #[test]
 fn edges_with_the_same_payload_are_apart() {
-    let mut mesh = Mesh::new(&host(), Stages::all(), false);
+    let mut mesh = mesh_of(Stages::all());
     let (features, predict) =
         (mesh.outlet(Stage::Preprocessing, &FEATURES).unwrap(), mesh.outlet(Stage::Caching, &PREDICT).unwrap());
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -79,7 +85,7 @@ fn edges_with_the_same_payload_are_apart() {
 
 #[test]
 fn a_mesh_does_not_run_while_an_edge_has_no_reader() {
-    let mut mesh = Mesh::new(&host(), Stages::all(), false);
+    let mut mesh = mesh_of(Stages::all());
     mesh.outlet(Stage::Caching, &PREDICT).unwrap();
     let error = mesh.run().err().unwrap().to_string();
     assert!(error.contains("predict"), "{error}");
@@ -87,16 +93,16 @@ fn a_mesh_does_not_run_while_an_edge_has_no_reader() {
 
 #[test]
 fn a_stage_uses_only_the_edges_that_the_topology_gives_it() {
-    let mut mesh = Mesh::new(&host(), Stages::all(), false);
+    let mut mesh = mesh_of(Stages::all());
     assert!(mesh.outlet(Stage::Caching, &REQUESTS).is_err());
     assert!(mesh.outlet(Stage::Publishing, &RESULTS).is_err());
-    let mut mesh = Mesh::of_stage(&host(), Stage::Caching);
+    let mut mesh = mesh_of("caching".parse().unwrap());
     assert!(mesh.serve(&RESULTS, Inlet::new(|_| {})).is_err());
 }
 
 #[test]
 fn parts_of_the_mesh_use_kafka_at_their_outer_edges_and_start_sources_last() {
-    let mut mesh = Mesh::new(&host(), "caching,prediction".parse().unwrap(), false);
+    let mut mesh = mesh_of("caching,prediction".parse().unwrap());
     assert!(mesh.has_kafka(), "a part cannot do without");
     mesh.outlet(Stage::Caching, &PREDICT).unwrap();
     mesh.outlet(Stage::Prediction, &PREDICTIONS).unwrap();
@@ -113,10 +119,10 @@ fn parts_of_the_mesh_use_kafka_at_their_outer_edges_and_start_sources_last() {
 
 #[test]
 fn replies_stay_in_memory_only_with_the_whole_mesh() {
-    let mut whole = Mesh::new(&host(), Stages::all(), false);
+    let mut whole = mesh_of(Stages::all());
     whole.serve_partition(&REPLIES, 3, Inlet::new(|_| {})).unwrap();
     assert!(whole.edges.stages().is_empty());
-    let mut part = Mesh::new(&host(), "ingestion,publishing".parse().unwrap(), false);
+    let mut part = mesh_of("ingestion,publishing".parse().unwrap());
     part.serve_partition(&REPLIES, 3, Inlet::new(|_| {})).unwrap();
     assert_eq!(part.edges.stages(), [Stage::Ingestion]);
 }

@@ -21,8 +21,8 @@ pub struct ServiceSpec {
     pub name: &'static str,
     /// Description of the service, for `--help`.
     pub about: &'static str,
-    /// Defaults of the service's own settings.
-    pub defaults: DefaultSettings,
+    /// Defaults of the service's settings, besides the common ones.
+    pub defaults: &'static [DefaultSettings],
 }
 
 #[derive(Debug, clap::Parser)]
@@ -72,7 +72,7 @@ where
     if let Command::Version = command {
         return print_stdout(&format!("forebay-{} {}\n", spec.name, env!("CARGO_PKG_VERSION")));
     }
-    let loaded = match load_settings(&[spec.defaults], &arguments.settings, read) {
+    let loaded = match load_settings(spec.defaults, &arguments.settings, read) {
         Ok(loaded) => loaded,
         Err(error) => return print_stderr(&error.to_string(), EXIT_SETTINGS),
     };

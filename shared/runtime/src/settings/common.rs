@@ -5,18 +5,14 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{EventHubs, KafkaSettings, Layers, LogSettings, Problems, RabbitMqSettings, duration};
+use super::{Layers, LogSettings, Problems, duration};
 use crate::lifecycle::LONGEST_UNMARKED_WAIT;
 
 /// The settings of `shared/runtime/settings.toml`, checked. That file describes each of them.
 #[derive(Debug, Clone)]
 pub struct CommonSettings {
-    /// The broker and how this process behaves towards it.
-    pub kafka: KafkaSettings,
     /// Names of the topics.
     pub topics: TopicSettings,
-    /// RabbitMQ, for requests and results.
-    pub rabbitmq: RabbitMqSettings,
     /// The endpoint for health and metrics.
     pub admin: AdminSettings,
     /// Limits on time and on items in flight.
@@ -25,8 +21,6 @@ pub struct CommonSettings {
     pub telemetry: TelemetrySettings,
     /// Level and format of log lines.
     pub log: LogSettings,
-    /// Azure Event Hubs, if it is the broker.
-    pub event_hubs: EventHubs,
 }
 
 /// `[topics]`
@@ -91,33 +85,19 @@ pub struct TelemetrySettings {
 impl CommonSettings {
     /// Reads and checks the shared sections, and adds what is wrong to `problems`.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
-        let kafka = layers.section::<KafkaSettings>("kafka", problems);
         let topics = layers.section::<TopicSettings>("topics", problems);
-        let rabbitmq = layers.section::<RabbitMqSettings>("rabbitmq", problems);
         let admin = layers.section::<AdminSettings>("admin", problems);
         let delivery = layers.section::<DeliverySettings>("delivery", problems);
         let telemetry = layers.section::<TelemetrySettings>("telemetry", problems);
         let log = layers.section::<LogSettings>("log", problems);
-        kafka.iter().for_each(|kafka| kafka.check(layers.event_hubs(), problems));
         topics.iter().for_each(|topics| topics.check(problems));
-        rabbitmq.iter().for_each(|rabbitmq| rabbitmq.check(problems));
         admin.iter().for_each(|admin| admin.check(problems));
         delivery.iter().for_each(|delivery| delivery.check(problems));
         if let Some(telemetry) = telemetry.as_ref().filter(|it| !(0.0..=1.0).contains(&it.sample_ratio)) {
             problems.add("telemetry.sample_ratio", format!("is {}, expected 0 to 1", telemetry.sample_ratio));
         }
         log.iter().for_each(|log| log.check(problems));
-        let event_hubs = layers.event_hubs().clone();
-        Some(Self {
-            kafka: kafka?,
-            topics: topics?,
-            rabbitmq: rabbitmq?,
-            admin: admin?,
-            delivery: delivery?,
-            telemetry: telemetry?,
-            log: log?,
-            event_hubs,
-        })
+        Some(Self { topics: topics?, admin: admin?, delivery: delivery?, telemetry: telemetry?, log: log? })
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::event_hubs::{self, Profile};
+use super::implied::ImpliedSettings;
 use super::layer::Layer;
 use super::schema::{KeyKind, KeyPath, Schema};
 use super::{Problems, SettingOrigin};
@@ -35,26 +35,27 @@ pub(super) type TextSetting = (KeyPath, String, SettingOrigin);
 #[derive(Debug, Default)]
 pub(super) struct Environment {
     pub(super) layer: Layer,
-    /// The Event Hubs variables; the settings that they imply are in the layer already.
-    pub(super) profile: Profile,
+    /// What other parts read from it; the settings that it implies are in the layer already.
+    pub(super) implied: ImpliedSettings,
     pub(super) warnings: Vec<String>,
 }
 
 /// Reads all variables. A `FOREBAY__` variable wins over an older one.
 pub(super) fn read(schema: &Schema, variables: &BTreeMap<String, String>) -> Environment {
     let (mut layer, mut warnings) = (Layer::default(), Vec::new());
-    let mut profile = event_hubs::read(variables, &mut layer.problems);
+    let mut implied = ImpliedSettings::default();
+    schema.readers.iter().for_each(|read| read(variables, &mut implied, &mut layer.problems));
     let mut current = Vec::new();
     for (variable, value) in variables {
         if let Some(path) = variable.strip_prefix(PREFIX) {
             read_variable(schema, variable, path, value, &mut current, &mut layer.problems);
         }
     }
-    let implied = std::mem::take(&mut profile.implied);
+    let settings = std::mem::take(&mut implied.settings);
     // older manifests always set both brokers, and used Event Hubs if it had a connection
     let legacy: Vec<TextSetting> =
-        legacy(variables).into_iter().filter(|(key, ..)| !implied.iter().any(|(other, ..)| other == key)).collect();
-    for (key, value, origin) in legacy.into_iter().chain(implied) {
+        legacy(variables).into_iter().filter(|(key, ..)| !settings.iter().any(|(other, ..)| other == key)).collect();
+    for (key, value, origin) in legacy.into_iter().chain(settings) {
         match current.iter().find(|(other, ..)| *other == key) {
             Some((_, other, _)) if *other == value => {}
             Some((.., newer)) => warnings.push(format!("{origin} is ignored, {newer} sets {key} differently")),
@@ -64,8 +65,8 @@ pub(super) fn read(schema: &Schema, variables: &BTreeMap<String, String>) -> Env
     for (key, value, origin) in current {
         layer.add_text(schema, key, &value, origin);
     }
-    warnings.append(&mut profile.warnings);
-    Environment { layer, profile, warnings }
+    warnings.append(&mut implied.warnings);
+    Environment { layer, implied, warnings }
 }
 
 /// Turns one `FOREBAY__` variable into a setting. A known key that ends in `_file` wins over the `_FILE` form.

@@ -1,5 +1,6 @@
 //! Merges the layers of settings and hands out sections.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,11 +10,12 @@ use serde::de::DeserializeOwned;
 use toml::Value;
 
 use super::environment::{self, Environment};
+use super::implied::Extensions;
 use super::layer::{Layer, Setting};
 use super::schema::{KeyPath, Schema};
 use super::secret::{MASK, shown};
 use super::value::restored;
-use super::{DefaultSettings, EventHubs, Problems, SettingOrigin, SettingsError};
+use super::{DefaultSettings, Problems, SettingOrigin, SettingsError};
 use crate::cli::SettingsArgs;
 
 /// All settings of this binary with their origins. Values that could not be read are kept for [`Layers::problems`].
@@ -32,7 +34,7 @@ pub struct Layers {
     tables: BTreeMap<KeyPath, SettingOrigin>,
     problems: Problems,
     warnings: Vec<String>,
-    event_hubs: EventHubs,
+    extensions: Extensions,
 }
 
 impl Layers {
@@ -83,15 +85,16 @@ impl Layers {
     ) -> Result<Self, SettingsError> {
         let defaults = schema.defaults.iter().map(|(key, value)| (key.clone(), value.clone()));
         let defaults = Layer::of(defaults, &SettingOrigin::Default);
-        let Environment { layer: environment, profile, warnings } = environment::read(&schema, variables);
+        let Environment { layer: environment, implied, warnings } = environment::read(&schema, variables);
         let flags = Layer::flags(&schema, flags);
-        // A property of the Kafka client has several spellings; one that is set in any of them needs no default.
+        // An entry of a free-form table has several spellings; one that is set in any of them needs no default.
         let given = [&file, &environment, &flags].into_iter().flat_map(|layer| &layer.settings);
-        let given: BTreeSet<String> = given.filter_map(|setting| setting.key.property()).collect();
-        let unset = |(key, _): &(KeyPath, Value)| key.property().is_none_or(|property| !given.contains(&property));
-        let broker = Layer::of(profile.defaults.into_iter().filter(unset), &SettingOrigin::EventHubs);
+        let given: BTreeSet<String> = given.filter_map(|setting| schema.entry(&setting.key)).collect();
+        let unset = |it: &Setting| schema.entry(&it.key).is_none_or(|entry| !given.contains(&entry));
+        let settings = implied.defaults.into_iter().filter(unset).collect();
+        let implied_defaults = Layer { settings, problems: Problems::default() };
 
-        let mut layers = [defaults, broker, file, environment, flags];
+        let mut layers = [defaults, implied_defaults, file, environment, flags];
         replace_tables(&mut layers);
         let all = || layers.iter().flat_map(|layer| &layer.settings);
         let keys = all().map(|it| (it.key.to_string(), it.key.clone())).collect();
@@ -100,9 +103,9 @@ impl Layers {
         let problems = layers.iter().flat_map(|layer| layer.problems.iter().cloned()).collect();
         let store = layers.into_iter().fold(Config::builder(), |builder, layer| builder.add_source(layer)).build();
         let store = store.map_err(|error| SettingsError::broken("the settings", error.to_string()))?;
-        let event_hubs = profile.hubs;
+        let extensions = implied.extensions;
         let mut merged =
-            Self { schema, store, keys, origins, tables, problems: Problems::default(), warnings, event_hubs };
+            Self { schema, store, keys, origins, tables, problems: Problems::default(), warnings, extensions };
         let origins = merged.settings().into_iter().map(|it| (it.key.to_string(), it.origin)).collect();
         merged.problems = Problems::with_origins(problems, origins);
         Ok(merged)
@@ -118,9 +121,9 @@ impl Layers {
         &self.warnings
     }
 
-    /// The Event Hubs variables.
-    pub fn event_hubs(&self) -> &EventHubs {
-        &self.event_hubs
+    /// What an [`EnvironmentReader`](super::EnvironmentReader) has kept.
+    pub fn extension<T: Any>(&self) -> Option<&T> {
+        self.extensions.iter().find_map(|value| value.downcast_ref())
     }
 
     /// The layer that gave `key` (dotted) its value.

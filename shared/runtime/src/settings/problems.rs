@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The layer, and the place in it, that gave a setting its value.
@@ -19,8 +19,8 @@ pub enum SettingOrigin {
     },
     /// A variable of an older deployment, such as `KAFKA_BROKER`.
     Legacy(String),
-    /// A default of Event Hubs that differs from that of Kafka.
-    EventHubs,
+    /// A default that differs for the deployment in use, such as Event Hubs instead of Kafka.
+    DefaultFor(&'static str),
     /// A `FOREBAY__` variable.
     Environment(String),
     /// A file that a `FOREBAY__..._FILE` variable names; its content is treated as a secret.
@@ -40,7 +40,7 @@ impl fmt::Display for SettingOrigin {
             Self::Default => f.write_str("default"),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Legacy(variable) => write!(f, "legacy variable {variable}"),
-            Self::EventHubs => f.write_str("default for Event Hubs"),
+            Self::DefaultFor(deployment) => write!(f, "default for {deployment}"),
             Self::Environment(variable) => write!(f, "environment {variable}"),
             Self::SecretFile { variable, path } => write!(f, "{} named by {variable}", path.display()),
             Self::Flag => f.write_str("--set"),
@@ -78,7 +78,8 @@ impl Problems {
         self.push(key, origin, text);
     }
 
-    pub(super) fn push(&mut self, key: impl Into<String>, origin: Option<SettingOrigin>, text: impl Into<String>) {
+    /// Adds a problem of a value from `origin`.
+    pub fn push(&mut self, key: impl Into<String>, origin: Option<SettingOrigin>, text: impl Into<String>) {
         let problem = SettingProblem { key: key.into(), origin, text: text.into() };
         // a section that several services of one process read is checked by each of them
         if !self.found.contains(&problem) {
@@ -102,6 +103,18 @@ impl Problems {
     /// If at least one problem was added.
     pub fn into_result(self) -> Result<(), SettingsError> {
         if self.found.is_empty() { Ok(()) } else { Err(SettingsError { problems: self.found }) }
+    }
+}
+
+/// Whether a PEM file that a library will read later can be read now.
+///
+/// # Errors
+/// What is wrong with the file, as the text of a problem.
+pub fn check_pem(path: &Path) -> Result<(), String> {
+    match std::fs::read(path) {
+        Ok(bytes) if bytes.windows(11).any(|text| text == b"-----BEGIN ") => Ok(()),
+        Ok(_) => Err(format!("names {}, which is no PEM file", path.display())),
+        Err(error) => Err(format!("names {}, which cannot be read: {error}", path.display())),
     }
 }
 

@@ -5,8 +5,8 @@ use std::fmt;
 
 use toml::Value;
 
-use super::SettingsError;
 use super::value::flatten;
+use super::{EnvironmentReader, SettingsError};
 
 /// The `settings.toml` of one part of the program, compiled into the binary. It is the schema as well: a key that
 /// stands in none of them does not exist.
@@ -16,11 +16,19 @@ pub struct DefaultSettings {
     pub name: &'static str,
     /// Text of the `settings.toml`, which has every key with its default.
     pub toml: &'static str,
+    /// Reads the variables that the part knows besides the `FOREBAY__` ones.
+    pub environment: Option<EnvironmentReader>,
+}
+
+impl DefaultSettings {
+    /// A part that knows no other variables.
+    pub const fn new(name: &'static str, toml: &'static str) -> Self {
+        Self { name, toml, environment: None }
+    }
 }
 
 /// Defaults of the sections that all services share.
-pub const COMMON_DEFAULTS: DefaultSettings =
-    DefaultSettings { name: "runtime", toml: include_str!("../../settings.toml") };
+pub const COMMON_DEFAULTS: DefaultSettings = DefaultSettings::new("runtime", include_str!("../../settings.toml"));
 
 /// Sections of the Forebay binaries. One file or ConfigMap serves all of them, so each binary ignores sections of the
 /// others.
@@ -34,6 +42,7 @@ const PROJECT_SECTIONS: &[&str] = &[
     "prediction",
     "publishing",
     "results",
+    "kafka",
     "rabbitmq",
     "up",
 ];
@@ -46,16 +55,6 @@ impl KeyPath {
     /// A path of these parts.
     pub(super) fn of<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
         Self(parts.into_iter().map(str::to_owned).collect())
-    }
-
-    /// The property of the Kafka client that a key in `kafka.options` sets, in whichever spelling.
-    pub(super) fn property(&self) -> Option<String> {
-        match self.0.as_slice() {
-            [section, table, name @ ..] if section == "kafka" && table == "options" && !name.is_empty() => {
-                Some(name.join(".").replace('_', "."))
-            }
-            _ => None,
-        }
     }
 
     /// The last part.
@@ -93,6 +92,7 @@ pub(super) struct Schema {
     pub(super) defaults: BTreeMap<KeyPath, Value>,
     open: BTreeSet<KeyPath>,
     sections: BTreeSet<String>,
+    pub(super) readers: Vec<EnvironmentReader>,
 }
 
 /// What a key is to this binary.
@@ -115,6 +115,7 @@ impl Schema {
     pub(super) fn of(defaults: &[DefaultSettings]) -> Result<Self, SettingsError> {
         let mut schema = Self::default();
         for defaults in defaults {
+            schema.readers.extend(defaults.environment);
             let broken = |text| SettingsError::broken(format!("settings.toml of {}", defaults.name), text);
             for leaf in flatten(defaults.toml).map_err(broken)? {
                 schema.sections.insert(leaf.key.section().to_owned());
@@ -163,6 +164,13 @@ impl Schema {
     /// The free-form table that `key` is an entry of.
     pub(super) fn open_prefix(&self, key: &KeyPath) -> Option<&KeyPath> {
         self.open.iter().find(|open| key.0.len() > open.0.len() && key.0.starts_with(&open.0))
+    }
+
+    /// The entry of a free-form table that a key sets, in whichever spelling of its name.
+    pub(super) fn entry(&self, key: &KeyPath) -> Option<String> {
+        let open = self.open_prefix(key)?;
+        let name = key.0.iter().skip(open.0.len()).map(String::as_str).collect::<Vec<_>>().join(".");
+        Some(format!("{open}.{}", name.replace('_', ".")))
     }
 
     /// The key that a flag names. Inside a free-form table the rest of the path is one name with its dots, as in

@@ -143,7 +143,7 @@ impl OtelEnvironment {
         let [_, general] = &names;
         for name in &names {
             if let Some(path) = self.get(name) {
-                crate::settings::readable(Path::new(path)).map_err(|text| wrong(name, &text))?;
+                crate::settings::check_pem(Path::new(path)).map_err(|text| wrong(name, &text))?;
                 let bytes = std::fs::read(path).map_err(|error| wrong(name, &format!("{path}: {error}")))?;
                 return Ok((Some(bytes), name.clone()));
             }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use forebay_contract::now_us;
-use forebay_runtime::RabbitMqSettings;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -15,6 +14,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
 use super::{Counters, GiveUp, Job};
+use crate::RabbitMqSettings;
 use crate::amqp::connection::{Address, log_once};
 use crate::amqp::connection_status::ConnectionStatus;
 use crate::amqp::message::Target;

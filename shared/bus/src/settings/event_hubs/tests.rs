@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Layers, TopicSettings};
+
 use super::*;
-use crate::settings::{COMMON_DEFAULTS, CommonSettings, Layers};
+use crate::settings::{BusSettings, DEFAULTS, KafkaSettings};
 
 const KEY: &str = "c2VjcmV0LWtleS1vZi10aGUtbmFtZXNwYWNl=";
 
@@ -18,14 +20,23 @@ fn wrong(text: &str) -> String {
 }
 
 fn layers(environment: &[(&str, &str)], file: &str) -> Layers {
-    Layers::from_parts(&[COMMON_DEFAULTS], file, environment, &[]).unwrap()
+    Layers::from_parts(&[COMMON_DEFAULTS, DEFAULTS], file, environment, &[]).unwrap()
 }
 
-fn shared(environment: &[(&str, &str)], file: &str) -> Result<CommonSettings, String> {
+#[derive(Debug)]
+struct Shared {
+    kafka: KafkaSettings,
+    event_hubs: EventHubs,
+    topics: TopicSettings,
+}
+
+fn shared(environment: &[(&str, &str)], file: &str) -> Result<Shared, String> {
     let layers = layers(environment, file);
     let mut problems = layers.problems();
-    let shared = CommonSettings::read(&layers, &mut problems);
-    problems.into_result().map_err(|error| error.to_string()).map(|()| shared.unwrap())
+    let read = BusSettings::read(&layers, &mut problems).zip(CommonSettings::read(&layers, &mut problems));
+    problems.into_result().map_err(|error| error.to_string())?;
+    let (BusSettings { kafka, event_hubs, .. }, CommonSettings { topics, .. }) = read.unwrap();
+    Ok(Shared { kafka, event_hubs, topics })
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use forebay_runtime::{Problems, Secret, check_pem, duration};
 use serde::Deserialize;
 
-use super::{EventHubs, Problems, Secret, duration};
+use super::EventHubs;
 
 /// `[kafka]`
 #[derive(Debug, Clone, Deserialize)]
@@ -194,7 +195,7 @@ impl KafkaSettings {
             }
             if !protocol.encrypts() {
                 problems.add(key, format!("is set, but kafka.security_protocol is {protocol}: nothing is encrypted"));
-            } else if let Err(text) = readable(path) {
+            } else if let Err(text) = check_pem(path) {
                 problems.add(key, text);
             }
         }
@@ -227,15 +228,6 @@ impl KafkaSettings {
             let text = format!("set message.max.bytes above the {EVENT_HUBS_REQUEST} bytes that Event Hubs takes");
             problems.add("kafka.options", text);
         }
-    }
-}
-
-/// Whether a file that a library will read later can be read now.
-pub(crate) fn readable(path: &Path) -> Result<(), String> {
-    match std::fs::read(path) {
-        Ok(bytes) if bytes.windows(11).any(|text| text == b"-----BEGIN ") => Ok(()),
-        Ok(_) => Err(format!("names {}, which is no PEM file", path.display())),
-        Err(error) => Err(format!("names {}, which cannot be read: {error}", path.display())),
     }
 }
 

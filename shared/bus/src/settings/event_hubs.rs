@@ -4,14 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use super::environment::TextSetting;
-use super::schema::KeyPath;
-use super::{Problems, Secret, SettingOrigin};
+use forebay_runtime::{ImpliedSettings, Problems, Secret, SettingOrigin};
 
 const CONNECTION: &str = "EVENTHUB_CONNECTION";
 const CONNECTION_FILE: &str = "EVENTHUB_CONNECTION_FILE";
 const NAME: &str = "EVENTHUB_NAME";
 const SWITCH: &str = "USE_EVENTHUB";
+/// Origin of the defaults, for `config show`.
+const DEPLOYMENT: &str = "Event Hubs";
 const DEFAULT_NAME: &str = "inference-requests";
 /// Where a namespace speaks Kafka, and where the emulator does.
 const PORTS: [u16; 2] = [9093, 9092];
@@ -48,73 +48,80 @@ struct Connection {
     password: Secret,
 }
 
-/// What was read: the variables, the settings that they imply, and the defaults of this kind of broker.
-#[derive(Debug, Default)]
-pub(super) struct Profile {
-    pub(super) hubs: EventHubs,
-    pub(super) implied: Vec<TextSetting>,
-    pub(super) defaults: Vec<(KeyPath, toml::Value)>,
-    pub(super) warnings: Vec<String>,
-}
-
 /// Reads the variables. Problems are reported without the key.
-pub(super) fn read(environment: &BTreeMap<String, String>, problems: &mut Problems) -> Profile {
-    let given = |name: &str| environment.get(name).filter(|value| !value.trim().is_empty());
-    let from_file = given(CONNECTION_FILE).filter(|_| given(CONNECTION).is_none());
-    let variable = if from_file.is_some() { CONNECTION_FILE } else { CONNECTION };
-    let text = match from_file.map(std::fs::read_to_string) {
-        None => given(CONNECTION).cloned().unwrap_or_default(),
-        Some(Ok(text)) => text,
-        Some(Err(error)) => {
-            problems.push(variable, None, format!("names a file that cannot be read: {error}"));
-            return Profile::default();
-        }
-    };
-    let text = text.trim();
-    let enabled = match given(SWITCH).map(|text| text.trim().to_ascii_lowercase()).as_deref() {
-        None => !text.is_empty(),
-        Some("true" | "1" | "yes") => true,
-        Some("false" | "0" | "no") => false,
-        Some(other) => {
-            let text = format!("is {other:?}, expected true or false");
-            problems.push(SWITCH, Some(SettingOrigin::Legacy(SWITCH.into())), text);
-            false
-        }
-    };
-    let named = given(NAME).map(|name| name.trim().to_owned());
-    let name = named.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned());
-    let mut profile =
-        Profile { hubs: EventHubs { enabled, connection: Secret::new(text), name }, ..Profile::default() };
-    if !enabled {
-        return profile;
-    }
-    if text.is_empty() {
-        problems.push(CONNECTION, None, "is not set, and USE_EVENTHUB is true");
-        return profile;
-    }
-    match Connection::parse(text) {
-        Ok(connection) => profile.apply(&connection, named.as_deref(), variable, problems),
-        Err(wrong) => wrong.into_iter().for_each(|text| problems.push(variable, None, text)),
-    }
-    profile
+pub(super) fn read(environment: &BTreeMap<String, String>, implied: &mut ImpliedSettings, problems: &mut Problems) {
+    let hubs = EventHubs::read(environment, implied, problems);
+    implied.keep(hubs);
 }
 
-impl Profile {
-    fn apply(&mut self, connection: &Connection, named: Option<&str>, variable: &str, problems: &mut Problems) {
+impl EventHubs {
+    fn read(environment: &BTreeMap<String, String>, implied: &mut ImpliedSettings, problems: &mut Problems) -> Self {
+        let given = |name: &str| environment.get(name).filter(|value| !value.trim().is_empty());
+        let from_file = given(CONNECTION_FILE).filter(|_| given(CONNECTION).is_none());
+        let variable = if from_file.is_some() { CONNECTION_FILE } else { CONNECTION };
+        let text = match from_file.map(std::fs::read_to_string) {
+            None => given(CONNECTION).cloned().unwrap_or_default(),
+            Some(Ok(text)) => text,
+            Some(Err(error)) => {
+                problems.push(variable, None, format!("names a file that cannot be read: {error}"));
+                return Self::default();
+            }
+        };
+        let text = text.trim();
+        let enabled = match given(SWITCH).map(|text| text.trim().to_ascii_lowercase()).as_deref() {
+            None => !text.is_empty(),
+            Some("true" | "1" | "yes") => true,
+            Some("false" | "0" | "no") => false,
+            Some(other) => {
+                let text = format!("is {other:?}, expected true or false");
+                problems.push(SWITCH, Some(SettingOrigin::Legacy(SWITCH.into())), text);
+                false
+            }
+        };
+        let named = given(NAME).map(|name| name.trim().to_owned());
+        let name = named.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned());
+        let mut hubs = Self { enabled, connection: Secret::new(text), name };
+        if !enabled {
+            return hubs;
+        }
+        if text.is_empty() {
+            problems.push(CONNECTION, None, "is not set, and USE_EVENTHUB is true");
+            return hubs;
+        }
+        match Connection::parse(text) {
+            Ok(connection) => {
+                hubs.check_name(&connection, named.as_deref(), variable, implied, problems);
+                hubs.imply(&connection, named.is_some(), variable, implied);
+            }
+            Err(wrong) => wrong.into_iter().for_each(|text| problems.push(variable, None, text)),
+        }
+        hubs
+    }
+
+    fn check_name(
+        &mut self,
+        connection: &Connection,
+        named: Option<&str>,
+        variable: &str,
+        implied: &mut ImpliedSettings,
+        problems: &mut Problems,
+    ) {
         match (&connection.entity, named) {
             (Some(entity), Some(name)) if entity != name => {
                 let text = format!("names the hub {entity:?} (EntityPath), and {NAME} is {name:?}");
                 problems.push(variable, None, text);
             }
             (Some(entity), _) => {
-                self.hubs.name.clone_from(entity);
-                self.warnings.push(format!(
+                self.name.clone_from(entity);
+                implied.warn(format!(
                     "{variable} names one hub (EntityPath); the mesh opens ten, so its rule must be one of the namespace"
                 ));
             }
             (None, _) => {}
         }
-        let origin = || SettingOrigin::Legacy(variable.to_owned());
+    }
+
+    fn imply(&self, connection: &Connection, named: bool, variable: &str, implied: &mut ImpliedSettings) {
         let port = connection.port.unwrap_or(PORTS[usize::from(connection.emulator)]);
         let protocol = if connection.emulator { "sasl_plaintext" } else { "sasl_ssl" };
         for (name, value) in [
@@ -124,51 +131,44 @@ impl Profile {
             ("username", "$ConnectionString"),
             ("password", connection.password.expose()),
         ] {
-            self.implied.push((KeyPath::of(["kafka", name]), value.to_owned(), origin()));
+            implied.set(&["kafka", name], value, variable);
         }
-        let topics = [("requests_in", self.hubs.name.clone()), ("results_out", format!("{}-results", self.hubs.name))];
+        let topics = [("requests_in", self.name.clone()), ("results_out", format!("{}-results", self.name))];
         for (topic, name) in topics {
-            let key = KeyPath::of(["topics", topic]);
-            if named.is_some() {
-                self.implied.push((key, name, SettingOrigin::Legacy(NAME.to_owned())));
-            } else {
-                self.defaults.push((key, toml::Value::String(name)));
+            match named {
+                true => implied.set(&["topics", topic], name, NAME),
+                false => implied.set_default(&["topics", topic], name, DEPLOYMENT),
             }
         }
-        self.defaults.extend(defaults());
+        set_defaults(implied);
     }
 }
 
 /// What Event Hubs wants otherwise than Kafka. The operator's own values win.
-fn defaults() -> impl Iterator<Item = (KeyPath, toml::Value)> {
-    let settings = [
+fn set_defaults(implied: &mut ImpliedSettings) {
+    for (name, value) in [
         ("consumer_group", "$Default"),
         // the service treats shorter ones as this
         ("session_timeout", "30s"),
         // a group's offsets are written at a limited rate
         ("commit_interval", "1s"),
-    ];
-    let options = [
-        // the gateway closes connections that were silent for 240 s
-        ("connections.max.idle.ms", 180_000),
-        ("metadata.max.age.ms", 180_000),
-        ("socket.keepalive.enable", 1),
-        // and those whose requests are larger than 1,046,528 bytes
-        ("message.max.bytes", 1_000_000),
-        ("request.timeout.ms", 60_000),
-        ("message.timeout.ms", 60_000),
-        ("heartbeat.interval.ms", 3_000),
-        // a gateway that refuses gets fewer and fewer requests
-        ("reconnect.backoff.max.ms", 10_000),
-    ];
-    let settings = settings.map(|(name, value)| (KeyPath::of(["kafka", name]), toml::Value::String(value.to_owned())));
-    let options = options.map(|(name, value)| (KeyPath::of(["kafka", "options", name]), option(name, value)));
-    let open = (KeyPath::of(["kafka", "options", "compression.type"]), toml::Value::String("none".to_owned()));
-    settings.into_iter().chain(options).chain([open])
-}
-
-fn option(name: &str, value: i64) -> toml::Value {
-    if name.ends_with(".enable") { toml::Value::Boolean(value != 0) } else { toml::Value::Integer(value) }
+    ] {
+        implied.set_default(&["kafka", name], value, DEPLOYMENT);
+    }
+    let mut option =
+        |name: &str, value: toml::Value| implied.set_default(&["kafka", "options", name], value, DEPLOYMENT);
+    // the gateway closes connections that were silent for 240 s
+    option("connections.max.idle.ms", 180_000.into());
+    option("metadata.max.age.ms", 180_000.into());
+    option("socket.keepalive.enable", true.into());
+    // and those whose requests are larger than 1,046,528 bytes
+    option("message.max.bytes", 1_000_000.into());
+    option("request.timeout.ms", 60_000.into());
+    option("message.timeout.ms", 60_000.into());
+    option("heartbeat.interval.ms", 3_000.into());
+    // a gateway that refuses gets fewer and fewer requests
+    option("reconnect.backoff.max.ms", 10_000.into());
+    option("compression.type", "none".into());
 }
 
 impl Connection {

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use forebay_runtime::{Problems, Secret, duration};
 use serde::Deserialize;
-
-use super::{Problems, Secret, duration};
 
 /// The broker's own limit of levels is 255, and each costs it memory.
 const MOST_LEVELS: u8 = 10;
