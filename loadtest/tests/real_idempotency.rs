@@ -8,12 +8,14 @@
 
 mod harness;
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use harness::topic::Reader;
-use harness::{Mesh, Service, http, row, stop_all};
+use harness::{Mesh, Service, http, row, stop_all, wait_until};
 
 const QUIET: Duration = Duration::from_millis(1500);
 
@@ -94,5 +96,54 @@ fn one_key_is_one_request_wherever_it_arrives() {
     assert_eq!((one.status, two.status), (200, 200), "{} | {}", one.text(), two.text());
     assert_eq!(one.json()["predictions"], two.json()["predictions"]);
     assert_eq!(one.json()["predictions"].as_array().unwrap().len(), 3);
+    stop_all(services);
+}
+
+/// The first caller hangs up while its request is in the mesh; the answer to its payload is no answer to another one,
+/// and the answer to the same payload is.
+#[test]
+fn a_caller_that_hangs_up_leaves_no_answer_to_another_payload() {
+    let mut mesh = Mesh::with_topics("key-hang-up");
+    mesh.set("FOREBAY__CACHE__POLICY", "off");
+    let mut services = mesh.start_all();
+    let alone: Vec<Value> =
+        (0..2).map(|n| prediction(&predict(&services[0], &format!("alone-{n}"), &row(n)))).collect();
+    assert_ne!(alone[0], alone[1]);
+
+    // without publishing nothing is answered until both requests are in the mesh
+    services.remove(4).stop();
+    let (ingestion, prediction_stage) = (&services[0], &services[3]);
+    let hang_up = |key: &str| {
+        let body = format!(r#"{{"features":{}}}"#, row(0));
+        let head = format!("POST /v1/predict HTTP/1.1\r\nhost: x\r\nidempotency-key: {key}\r\n");
+        let mut stream = TcpStream::connect(ingestion.http).unwrap();
+        stream.write_all(format!("{head}content-length: {}\r\n\r\n", body.len()).as_bytes()).unwrap();
+        // its outcome lies in the topic before those of later callers
+        let scored = || prediction_stage.metric("forebay_model_rows_total", &[]);
+        let before = scored();
+        stream.write_all(body.as_bytes()).unwrap();
+        wait_until(Duration::from_secs(20), "the request to be scored", || scored() > before);
+        drop(stream);
+        let waiting = || ingestion.metric("forebay_http_waiting_rows", &[]);
+        wait_until(Duration::from_secs(20), "the caller to be gone", || waiting() == 0.0);
+    };
+    hang_up("left-1");
+    hang_up("left-2");
+    let (other, same, publishing) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| predict(ingestion, "left-1", &row(1)));
+        let same = scope.spawn(|| predict(ingestion, "left-2", &row(0)));
+        let waiting = || ingestion.metric("forebay_http_waiting_rows", &[]);
+        wait_until(Duration::from_secs(20), "both callers to wait", || waiting() == 2.0);
+        let publishing = mesh.start("publishing");
+        (other.join().unwrap(), same.join().unwrap(), publishing)
+    });
+    services.push(publishing);
+    assert_eq!(
+        (other.status, &other.json()["error"]["code"]),
+        (409, &json!("idempotency_conflict")),
+        "{}",
+        other.text()
+    );
+    assert_eq!(prediction(&same), alone[0]);
     stop_all(services);
 }

@@ -49,6 +49,11 @@ pub struct RequestAdmission {
 }
 
 impl RequestAdmission {
+    /// Until when an answer is useful, Unix microseconds.
+    pub fn deadline_us(&self) -> u64 {
+        self.accepted_us.saturating_add(u64::try_from(self.timeout.as_micros()).unwrap_or(u64::MAX))
+    }
+
     /// One item for each row.
     pub fn items(&self, request: ParsedRequest) -> Vec<Item<Request>> {
         let rows = request.features.rows().len();
@@ -73,7 +78,6 @@ impl RequestAdmission {
     }
 
     fn context(&self, row: usize, rows: usize, request_id: Option<String>, priority: i32) -> Context {
-        let timeout = u64::try_from(self.timeout.as_micros()).unwrap_or(u64::MAX);
         Context::new(ContextFields {
             request_id: self.id,
             row: u32::try_from(row).unwrap_or(u32::MAX),
@@ -82,7 +86,7 @@ impl RequestAdmission {
             trace_id: self.trace.trace_id,
             trace_flags: self.trace.flags,
             accepted_us: self.accepted_us,
-            deadline_us: self.accepted_us.saturating_add(timeout),
+            deadline_us: self.deadline_us(),
             priority,
             result_partition: self.result_partition,
             origin: self.origin.clone(),

@@ -214,6 +214,39 @@ async fn one_key_is_one_request() {
 }
 
 #[actix_rt::test]
+async fn a_key_whose_first_caller_hung_up_never_answers_another_payload() {
+    let mut mesh = Mesh::start(&[]);
+    let server = mesh.serve();
+    let keyed = format!("{PREDICT}\r\nIdempotency-Key: k1");
+    let first = send(server.address, &keyed, br#"{"features":[1]}"#).await;
+    let first_item = mesh.items(1).await.remove(0);
+    drop(first);
+    within(mesh.stage.pending.idle()).await;
+    let second = send(server.address, &keyed, br#"{"features":[2]}"#).await;
+    let second_item = mesh.items(1).await.remove(0);
+    mesh.reply(vec![sum(first_item)]);
+    mesh.reply(vec![second_item.with(Problem::new(ErrorCode::IdempotencyConflict, "other payload").into())]);
+    let answer = receive(second).await;
+    assert_eq!((answer.status, answer.code().as_str()), (409, "idempotency_conflict"), "{answer:?}");
+}
+
+#[actix_rt::test]
+async fn a_second_caller_of_a_key_has_its_own_deadline() {
+    let mut mesh = Mesh::start(&[]);
+    let server = mesh.serve();
+    let keyed = format!("{PREDICT}\r\nIdempotency-Key: k1");
+    let first = send(server.address, &keyed, br#"{"features":[1],"timeout_ms":300}"#).await;
+    let expired = mesh.items(1).await.remove(0);
+    let second = send(server.address, &keyed, br#"{"features":[1],"timeout_ms":20000}"#).await;
+    assert_eq!(receive(first).await.status, 504);
+    mesh.reply(vec![expired.with(Problem::new(ErrorCode::DeadlineExceeded, "late").into())]);
+    let own = mesh.items(1).await.remove(0);
+    assert_eq!(own.context.deadline_us() - own.context.accepted_us(), 20_000_000);
+    mesh.reply(vec![sum(own)]);
+    assert_eq!(receive(second).await.json()["prediction"], 1.0);
+}
+
+#[actix_rt::test]
 async fn a_caller_that_hangs_up_releases_its_permits() {
     let mut mesh = Mesh::start(&["http.in_flight=1", "http.max_rows=1"]);
     let server = mesh.serve();

@@ -24,7 +24,7 @@ use crate::admission::RequestAdmission;
 use crate::auth::Caller;
 use crate::batching::PendingItems;
 use crate::parse;
-use crate::pending::RowOutcomes;
+use crate::pending::{CallerReply, RowOutcomes};
 use crate::rejection::HttpRejection;
 use crate::request::ParsedRequest;
 
@@ -147,16 +147,34 @@ async fn answer(
     }
     let timeout = state.timeouts.effective(parsed.timeout);
     let admission = admission(state, &parsed, key, timeout, trace, head.arrived_us);
-    let registered = state.pending.register(admission.id, rows, admission.idempotent);
-    let (pending, new) = registered.map_err(|_| payload_conflict())?;
-    if new {
-        let ack = ack(state, admission.id, Arc::clone(&row_permits));
-        (state.batcher)(PendingItems { items: admission.items(parsed), ack, spans: Vec::new() });
-    }
-    let elapsed = Duration::from_micros(now_us().saturating_sub(head.arrived_us));
-    let outcomes = pending.rows(timeout.saturating_sub(elapsed)).await;
+    let outcomes = send_and_wait(state, &admission, parsed, &row_permits).await?;
     drop(row_permits);
     Ok((outcomes, many))
+}
+
+/// Sends the items unless another caller of the same `Idempotency-Key` has sent them, and waits for their outcomes.
+async fn send_and_wait(
+    state: &HttpState,
+    admission: &RequestAdmission,
+    parsed: ParsedRequest,
+    row_permits: &Arc<RowPermits>,
+) -> Result<RowOutcomes, Problem> {
+    let rows = parsed.features.rows().len();
+    let mut unsent = Some(parsed);
+    loop {
+        let registered = state.pending.register(admission.id, rows, admission.idempotent, admission.deadline_us());
+        let (caller, new) = registered.map_err(|_| payload_conflict())?;
+        if new && let Some(parsed) = unsent.take() {
+            let ack = ack(state, admission.id, caller.number(), Arc::clone(row_permits));
+            (state.batcher)(PendingItems { items: admission.items(parsed), ack, spans: Vec::new() });
+        }
+        let left = Duration::from_micros(admission.deadline_us().saturating_sub(now_us()));
+        match caller.reply(left).await {
+            CallerReply::Rows(outcomes) => return Ok(outcomes),
+            // what another caller sent had less time than this one has
+            CallerReply::Expired => {}
+        }
+    }
 }
 
 /// Decides identity, partition and digest. `key` is the caller's identity and its `Idempotency-Key`.
@@ -189,11 +207,11 @@ fn admission(
 
 /// Releases the row permits once both the caller and the mesh are done with the request. If the mesh cannot take the items,
 /// the caller is answered at once.
-fn ack(state: &HttpState, id: RequestId, row_permits: Arc<RowPermits>) -> Ack {
+fn ack(state: &HttpState, id: RequestId, sent_by: u64, row_permits: Arc<RowPermits>) -> Ack {
     let pending = state.pending.clone();
     Ack::new(move |outcome| {
         if outcome == AckOutcome::Failed {
-            pending.fail(id, &Problem::new(ErrorCode::Unavailable, "the mesh cannot accept this request now"));
+            pending.fail(id, sent_by, &Problem::new(ErrorCode::Unavailable, "the mesh cannot accept this request now"));
         }
         drop(row_permits);
     })
