@@ -2,6 +2,7 @@
 //! registry that changes. No request fails, falls back, or meets a version that is not loaded.
 #![cfg(test)]
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use actix_rt::{Arbiter, System};
 use forebay_bus::{Ack, Delivery, Inlet, ModelDirectory, Outlet};
 use forebay_contract::wire::outcome::Result as Wire;
-use forebay_contract::{Batch, Features, Item, LoadState, Outcome, Request};
+use forebay_contract::{Batch, Features, Item, LoadState, Outcome, Prediction, Request};
 use forebay_prediction::system as prediction;
 use forebay_preprocessing::system as preprocessing;
 use forebay_runtime::Host;
@@ -41,6 +42,7 @@ impl Progress {
 struct Mesh {
     inlet: Inlet<Request>,
     results: Mutex<Receiver<Batch<Outcome>>>,
+    predictions: Mutex<Receiver<Batch<Prediction>>>,
     directory: ModelDirectory,
     hosts: [Host; 2],
     progress: Arc<Progress>,
@@ -70,7 +72,8 @@ fn start(registry: &Path) -> Mesh {
     let (progress, strict) = (Arc::<Progress>::default(), Arc::<AtomicBool>::default());
 
     let (outcomes, results) = probe::acking_outlet();
-    let outlets = prediction::Outlets { results: outcomes.clone(), predictions: probe::acking_outlet().0 };
+    let (stored, predictions) = probe::acking_outlet();
+    let outlets = prediction::Outlets { results: outcomes.clone(), predictions: stored };
     let predict = prediction::stage(&after, &late, &arbiter.handle(), outlets, &directory).unwrap();
     let (seen, on, watched) = (directory.clone(), Arc::clone(&strict), Arc::clone(&progress));
     let features = Outlet::new(move |batch: Batch<Features>, ack| {
@@ -83,7 +86,8 @@ fn start(registry: &Path) -> Mesh {
     });
     let outlets = preprocessing::Outlets { features, results: outcomes };
     let inlet = preprocessing::stage(&before, &early, &arbiter.handle(), outlets, &directory).unwrap();
-    Mesh { inlet, results: Mutex::new(results), directory, hosts: [early, late], progress, strict, _arbiter: arbiter }
+    let (results, predictions) = (Mutex::new(results), Mutex::new(predictions));
+    Mesh { inlet, results, predictions, directory, hosts: [early, late], progress, strict, _arbiter: arbiter }
 }
 
 fn item(version: &str, first: f64) -> Item<Request> {
@@ -115,6 +119,16 @@ impl Mesh {
             longest = longest.max(started.elapsed());
         }
         longest
+    }
+
+    /// Asks version 1 once; the prediction that the cache is given.
+    fn predict_once(&self) -> Prediction {
+        let payload = Batch { batch_partition: 0, stages: Vec::new(), items: vec![item("v1", 59.0)] };
+        self.inlet.deliver(Delivery { payload, ack: Ack::none() });
+        let results = self.results.lock().unwrap().recv_timeout(TIMEOUT).unwrap();
+        results.items.iter().for_each(|outcome| self.judge(outcome));
+        let mut stored = self.predictions.lock().unwrap().recv_timeout(TIMEOUT).unwrap();
+        stored.items.remove(0).payload
     }
 
     fn judge(&self, outcome: &Item<Outcome>) {
@@ -215,4 +229,39 @@ fn production_moves_and_no_request_notices() {
     assert_eq!(*mesh.progress.wrong.lock().unwrap(), [""; 0]);
     assert!(answered > 100 * moves, "{answered}");
     assert!(longest < TIMEOUT / 2, "a request waited for {longest:?}");
+}
+
+/// Preprocessing and prediction notice the change at different times; meanwhile rows are answered, and not cached.
+#[test]
+fn content_that_changes_in_place_gives_no_key_two_scores() {
+    let _system = System::new();
+    let folder = copied();
+    let root = folder.path().join(MODEL);
+    let mesh = start(folder.path());
+    mesh.until("loaded", |mesh| {
+        mesh.hosts.iter().all(|host| host.lifecycle().is_ready()) && (1..=3).all(|v| mesh.state(v) == LoadState::Ready)
+    });
+    let contents = ["1", "2"].map(|version| std::fs::read(root.join(version).join("model.skops")).unwrap());
+    let mut scores = HashMap::new();
+    for turn in 0..4 {
+        // whole or not at all, as a registry should be written
+        std::fs::write(folder.path().join(".model"), &contents[turn % 2]).unwrap();
+        std::fs::rename(folder.path().join(".model"), root.join("1/model.skops")).unwrap();
+        let (started, mut unstored) = (Instant::now(), 0);
+        while scores.len() < (turn + 1).min(2) || started.elapsed() < Duration::from_secs(2) {
+            assert!(started.elapsed() < TIMEOUT, "{} contents seen", scores.len());
+            let prediction = mesh.predict_once();
+            match prediction.score {
+                Some(score) => {
+                    let first = *scores.entry(prediction.key).or_insert(score.value);
+                    assert_eq!(first.to_bits(), score.value.to_bits(), "one key, two scores");
+                }
+                None => unstored += 1,
+            }
+        }
+        assert!(turn == 0 || unstored > 0, "the stages look at different times");
+        assert_eq!(*mesh.progress.wrong.lock().unwrap(), [""; 0]);
+    }
+    let values: Vec<f64> = scores.into_values().collect();
+    assert!(values.len() == 2 && values[0] != values[1], "{values:?}");
 }

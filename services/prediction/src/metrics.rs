@@ -17,6 +17,7 @@ pub struct ModelMetrics {
     rows: Family<Labels, Counter>,
     failures: Family<Labels, Counter>,
     fallbacks: Family<Labels, Counter>,
+    other_content: Family<Labels, Counter>,
     open: Family<Labels, Gauge>,
     shadow_failures: Family<Labels, Counter>,
     shadow_rows: Family<Labels, Counter>,
@@ -36,6 +37,8 @@ pub(crate) struct VersionMetrics {
     pub failures: Counter,
     /// Rows it has answered in place of another version.
     pub fallbacks: Counter,
+    /// Rows it has answered that preprocessing had pinned to other content under its number.
+    pub other_content: Counter,
     /// 1 while its circuit breaker is not closed.
     pub open: Gauge,
     /// Calls of it as a shadow that failed.
@@ -54,6 +57,7 @@ impl Default for ModelMetrics {
             rows: Family::default(),
             failures: Family::default(),
             fallbacks: Family::default(),
+            other_content: Family::default(),
             open: Family::default(),
             shadow_failures: Family::default(),
             shadow_rows: Family::default(),
@@ -79,6 +83,11 @@ impl ModelMetrics {
             "forebay_model_fallbacks",
             "Rows a version answered in place of another",
             own.fallbacks.clone(),
+        );
+        metrics.register(
+            "forebay_model_other_content",
+            "Rows a version answered with other content than preprocessing knew; they are not cached",
+            own.other_content.clone(),
         );
         metrics.register(
             "forebay_model_breaker_open",
@@ -116,6 +125,7 @@ impl ModelMetrics {
             rows: self.rows.get_or_create_owned(&labels),
             failures: self.failures.get_or_create_owned(&labels),
             fallbacks: self.fallbacks.get_or_create_owned(&labels),
+            other_content: self.other_content.get_or_create_owned(&labels),
             open: self.open.get_or_create_owned(&labels),
             shadow_failures: self.shadow_failures.get_or_create_owned(&labels),
             shadow_rows: self.shadow_rows.get_or_create_owned(&labels),

@@ -210,6 +210,9 @@ impl Work {
         let score_or_why = if fallback {
             version.metrics.fallbacks.inc();
             Err(format!("{} answered in place of v{}", version.label(), pinned.version))
+        } else if !pinned.is_for_content(version.digest()) {
+            version.metrics.other_content.inc();
+            Err(format!("{} has other content here than where the row was prepared", version.label()))
         } else {
             Ok(score.clone())
         };
@@ -244,7 +247,7 @@ fn version(found: VersionLookup) -> Result<Arc<Version>, String> {
     }
 }
 
-/// What the cache is sent for a row: a score counts only for the version that gave it.
+/// What the cache is sent for a row: a score counts only for the version, and the content of it, that gave it.
 fn prediction(
     item: &Item<Features>,
     pinned: &Features,

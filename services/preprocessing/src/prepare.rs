@@ -89,6 +89,7 @@ fn features(resolved: &ResolvedVersion, request: &mut Request, keys: &mut Vec<u8
         prepared,
         preprocessing: version.preprocessing_id.clone(),
         key: Bytes::new(),
+        digest: version.digest.clone(),
     })
 }
 
@@ -137,6 +138,7 @@ mod tests {
             prepared: vec![],
             preprocessing: String::new(),
             key: Bytes::copy_from_slice(&key.0),
+            digest: Bytes::from_static(&[1; 16]),
         };
         assert_eq!(ready[0].payload, expected);
         assert_eq!((ready[0].parent_span, ready[0].attempt), (7, 2));

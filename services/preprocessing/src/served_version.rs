@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use forebay_contract::{CacheKeyBuilder, Problem, RowFormat};
+use bytes::Bytes;
+use forebay_contract::{CacheKeyBuilder, Features, Problem, RowFormat};
 use forebay_registry::{Inputs, PrepareError, Preprocessing, VersionMeta, unnamed_features};
 
 use crate::row::{RowRules, RowShape, invalid};
@@ -48,6 +49,8 @@ pub struct ServedVersion {
     pub(crate) label: String,
     pub(crate) shape: RowShape,
     pub(crate) keys: CacheKeyBuilder,
+    /// First 16 bytes of the content digest in `keys`, shared by the rows.
+    pub(crate) digest: Bytes,
     /// Identifies the preprocessing artefact; empty without one.
     pub(crate) preprocessing_id: String,
     names: Vec<String>,
@@ -63,6 +66,7 @@ impl ServedVersion {
         Self {
             shape: RowShape::new(&meta.name, features.clone(), accepts_missing.unwrap_or(true), rules),
             keys: CacheKeyBuilder::new(&meta.name, meta.version, &meta.digest, &preprocessing_id),
+            digest: Features::digest_of(&meta.digest),
             label: format!("v{}", meta.version),
             model: meta.name,
             version: meta.version,

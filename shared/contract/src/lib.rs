@@ -14,6 +14,7 @@
 mod batch;
 mod code;
 mod codec;
+mod content;
 mod context;
 mod directory;
 pub mod edges;

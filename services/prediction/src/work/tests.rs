@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::Receiver;
 
+use bytes::Bytes;
 use forebay_bus::{Ack, AckOutcome};
 use forebay_contract::wire::outcome::Result as Wire;
 use forebay_testkit::{probe, settings};
@@ -100,6 +101,27 @@ fn a_fallback_answers_the_caller_and_fails_the_key() {
     let prediction = &bench.predictions.try_recv().unwrap().items[0].payload;
     assert_eq!((prediction.version, &prediction.score), (1, &None));
     assert_eq!(prediction.failure.as_ref().unwrap().message, "v3 answered in place of v1");
+}
+
+#[test]
+fn a_score_of_other_content_than_the_key_s_answers_the_caller_and_fails_the_key() {
+    let mut bench = bench(&[]);
+    let item = |digest: &[u8]| {
+        let mut item = item(1, "m", 1, &[0.5]);
+        item.payload.digest = Bytes::copy_from_slice(digest);
+        item
+    };
+    // the fake version's content digest is its number, repeated; an older build sends none
+    let _acked = bench.deliver(0, vec![item(&[1; 16]), item(&[7; 16]), item(&[1; 8]), item(&[])]);
+    bench.work.turn();
+    let (batch, ack) = bench.results.try_recv().unwrap();
+    ack.ack();
+    assert!(batch.items.iter().all(|it| answered(it) == (10.5, 1, "v1", "")));
+    let predictions = bench.predictions.try_recv().unwrap();
+    let scored: Vec<bool> = predictions.items.iter().map(|it| it.payload.score.is_some()).collect();
+    assert_eq!(scored, [true, false, false, true]);
+    let failure = predictions.items[1].payload.failure.as_ref().unwrap();
+    assert_eq!(failure.message, "v1 has other content here than where the row was prepared");
 }
 
 #[test]
