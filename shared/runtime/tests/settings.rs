@@ -174,6 +174,18 @@ fn everything_that_is_wrong_is_reported_at_once_with_its_origin() {
 }
 
 #[test]
+fn a_bound_below_what_a_source_reserves_is_refused() {
+    let read = |value: &str| read(&layers("", &[("FOREBAY__DELIVERY__IN_FLIGHT", value)], &[]));
+    for value in ["0", "255", "511"] {
+        let error = read(value).unwrap_err();
+        assert_eq!(reported(&error), ["delivery.in_flight"]);
+        let expected = format!("is {value}, expected at least 512: a source reserves a full batch");
+        assert!(error.to_string().contains(&expected), "{error}");
+    }
+    assert_eq!(read("512").unwrap().0.delivery.in_flight, 512);
+}
+
+#[test]
 fn one_file_fits_all_binaries() {
     let file = "[http]\nlisten = \"0.0.0.0:8080\"\n[prediction]\nthreads = 2\n[publishing.x]\ny = 1\n";
     let environment =

@@ -144,9 +144,17 @@ impl AdminSettings {
 }
 
 impl DeliverySettings {
+    /// Least value of `in_flight`: two full batches, one that is read while the other is worked on.
+    pub const MIN_IN_FLIGHT: usize = 512;
+
     fn check(&self, problems: &mut Problems) {
-        if self.in_flight == 0 {
-            problems.add("delivery.in_flight", "is 0, expected at least 1");
+        if self.in_flight < Self::MIN_IN_FLIGHT {
+            let text = format!(
+                "is {}, expected at least {}: a source reserves a full batch of 256 before it reads, and would never read",
+                self.in_flight,
+                Self::MIN_IN_FLIGHT
+            );
+            problems.add("delivery.in_flight", text);
         }
         for (key, value) in [
             ("delivery.timeout", self.timeout),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use forebay_contract::{MAX_BATCH_ITEMS, decode};
+use forebay_runtime::DeliverySettings;
 use prost::Message as Payload;
 use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
@@ -24,6 +25,9 @@ pub struct RawSource {
     /// Where a group without committed offsets begins: at the end, or at the beginning.
     pub from_latest: bool,
 }
+
+// a smaller bound would never let a round begin
+const _: () = assert!(2 * MAX_BATCH_ITEMS <= DeliverySettings::MIN_IN_FLIGHT);
 
 /// Turns the records of one round of polling into deliveries.
 pub(crate) trait Intake: Send + 'static {
