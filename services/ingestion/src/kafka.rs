@@ -1,6 +1,7 @@
 //! What becomes of one record of the request topic: an item, an error outcome or a dead letter.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_bus::kafka::{DeadLetter, RawRecord};
 use forebay_bus::messaging::{self, MessagingOperation};
@@ -33,14 +34,16 @@ pub struct KafkaIngress {
 }
 
 impl KafkaIngress {
-    /// Reads one record, accepted at `accepted_us`. A record is never rejected for its age: its timeout starts here.
-    pub fn accept(&self, record: RawRecord, accepted_us: u64) -> Inbound {
+    /// Reads one record, accepted at `accepted_us` after it has waited in the topic for `age`, which counts towards its
+    /// timeout. One that has waited longer than that is answered with an error by the next stage.
+    pub fn accept(&self, record: RawRecord, accepted_us: u64, age: Duration) -> Inbound {
         let caller = record.header("traceparent").and_then(|header| std::str::from_utf8(header).ok());
         let root = self.tracer.sample_root(caller.and_then(TraceContext::from_traceparent));
         let parsed = parse_record(&record.payload);
         let span = root.sampled().then(|| self.span(root, &record, accepted_us));
         let trace = span.as_ref().map_or(root, StageSpan::context);
         let timeout = self.timeouts.effective(parsed.as_ref().ok().and_then(|request| request.timeout));
+        let timeout = timeout.saturating_sub(age);
         let request_id = match &parsed {
             Ok(request) => request.request_id.as_deref(),
             Err(rejected) => rejected.request_id.as_deref(),
@@ -94,8 +97,6 @@ fn record_key(record: &RawRecord) -> Option<SplitKey> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use bytes::Bytes;
     use forebay_contract::{Item, Request};
 
@@ -127,26 +128,41 @@ mod tests {
     #[test]
     fn a_record_becomes_an_item_identified_by_its_position() {
         let text = r#"{"request_id":"load_test_0","features":[1,2],"model_version":"v1","timeout_ms":100}"#;
-        let item = accepted(ingress(false).accept(record(700, text), 1_000));
+        let item = accepted(ingress(false).accept(record(700, text), 1_000, Duration::ZERO));
         assert_eq!(item.context.request_id(), RequestId::of_record("in", 1, 700, 5));
         assert_eq!((item.context.result_partition(), item.context.deadline_us()), (2, 101_000));
         assert_eq!(item.context.client_request_id(), Some("load_test_0"));
         let origin = Origin::Kafka(KafkaOrigin { partition: 1, offset: 700, timestamp_ms: 5 });
         assert_eq!(item.context.origin(), Some(&origin));
         assert_eq!((item.payload.version.as_str(), item.payload.features.as_slice()), ("v1", &[1.0, 2.0][..]));
-        let again = accepted(ingress(false).accept(record(701, text), 1_000));
+        let again = accepted(ingress(false).accept(record(701, text), 1_000, Duration::ZERO));
         assert_ne!(again.context.request_id(), item.context.request_id(), "clients reuse their request ids");
         assert_eq!(again.context.result_partition(), item.context.result_partition(), "neighbours stay together");
     }
 
     #[test]
+    fn the_time_in_the_topic_counts_towards_the_timeout() {
+        let deadline = |text: &str, age: u64| {
+            accepted(ingress(false).accept(record(1, text), 1_000_000_000, Duration::from_secs(age)))
+                .context
+                .deadline_us()
+                / 1_000_000
+        };
+        let (plain, own) = (r#"{"features":[1]}"#, r#"{"features":[1],"timeout_ms":5000}"#);
+        assert_eq!([0, 20, 60, 3600].map(|age| deadline(plain, age)), [1060, 1040, 1000, 1000]);
+        assert_eq!([0, 4, 3600].map(|age| deadline(own, age)), [1005, 1001, 1000]);
+    }
+
+    #[test]
     fn a_request_id_is_the_identity_only_if_settings_say_so() {
         let text = r#"{"request_id":"a","features":[1]}"#;
-        let (one, two) =
-            (accepted(ingress(true).accept(record(1, text), 0)), accepted(ingress(true).accept(record(999, text), 0)));
+        let (one, two) = (
+            accepted(ingress(true).accept(record(1, text), 0, Duration::ZERO)),
+            accepted(ingress(true).accept(record(999, text), 0, Duration::ZERO)),
+        );
         assert_eq!(one.context.request_id(), two.context.request_id());
         assert_eq!(one.context.result_partition(), two.context.result_partition());
-        let nameless = accepted(ingress(true).accept(record(1, r#"{"features":[1]}"#), 0));
+        let nameless = accepted(ingress(true).accept(record(1, r#"{"features":[1]}"#), 0, Duration::ZERO));
         assert_eq!(nameless.context.request_id(), RequestId::of_record("in", 1, 1, 5));
     }
 
@@ -154,7 +170,7 @@ mod tests {
     fn a_client_stays_with_its_version_by_its_key_or_the_record_key() {
         let key = |text: &str, key: Option<&'static [u8]>| {
             let record = RawRecord { key: key.map(Bytes::from_static), ..record(1, text) };
-            SplitKey::from_wire(accepted(ingress(false).accept(record, 0)).payload.split_key)
+            SplitKey::from_wire(accepted(ingress(false).accept(record, 0, Duration::ZERO)).payload.split_key)
         };
         let (alice, bob) = (Some(SplitKey::of_text("alice")), Some(SplitKey::of_text("bob")));
         let (with, without) = (r#"{"features":[1],"key":"alice"}"#, r#"{"features":[1]}"#);
@@ -170,18 +186,18 @@ mod tests {
         let mut record = record(1, r#"{"features":[1]}"#);
         let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         record.headers.push(("traceparent".into(), Bytes::from_static(header.as_bytes())));
-        let item = accepted(ingress(false).accept(record, 0));
+        let item = accepted(ingress(false).accept(record, 0, Duration::ZERO));
         assert!(item.context.sampled());
         assert_eq!(item.parent_span, 0xb7ad_6b71_6920_3331);
     }
 
     #[test]
     fn a_bad_request_is_answered_and_an_undecodable_record_is_a_dead_letter() {
-        let rejected = ingress(false).accept(record(1, r#"{"request_id":"a","features":["x"]}"#), 0);
+        let rejected = ingress(false).accept(record(1, r#"{"request_id":"a","features":["x"]}"#), 0, Duration::ZERO);
         let Inbound::Rejected(item) = rejected else { panic!("{rejected:?}") };
         assert_eq!(item.context.client_request_id(), Some("a"));
 
-        let dead = ingress(false).accept(record(1, r#"{"request_id":"a","features":[1"#), 0);
+        let dead = ingress(false).accept(record(1, r#"{"request_id":"a","features":[1"#), 0, Duration::ZERO);
         let Inbound::Undecodable(letter, Some(answer)) = dead else { panic!("{dead:?}") };
         assert_eq!((letter.code, &*letter.topic, letter.record.offset), ("invalid_request", "in", 1));
         assert_eq!(&letter.record.payload[..], br#"{"request_id":"a","features":[1"#);
@@ -189,7 +205,7 @@ mod tests {
 
         for anonymous in ["", "\u{0}\u{1}", "[]"] {
             assert!(
-                matches!(ingress(false).accept(record(1, anonymous), 0), Inbound::Undecodable(_, None)),
+                matches!(ingress(false).accept(record(1, anonymous), 0, Duration::ZERO), Inbound::Undecodable(_, None)),
                 "{anonymous:?}"
             );
         }

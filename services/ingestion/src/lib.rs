@@ -8,6 +8,7 @@
 //! - [`admission`]: turns a request into items: identity, deadline, partitions, trace
 //! - [`batching`]: when pending items leave as a batch
 //! - [`pending`]: HTTP requests that wait for their rows
+//! - `record_age`: how long a record has waited in its topic
 //! - `periodic`: repeated work on threads that may block
 //! - `actors`: the ingester (records and messages) and the batcher, both thin
 //! - [`system`]: the wiring
@@ -23,6 +24,7 @@ pub mod kafka;
 pub mod parse;
 pub mod pending;
 mod periodic;
+mod record_age;
 pub mod rejection;
 pub mod request;
 pub mod settings;

@@ -23,6 +23,7 @@ pub use crate::http::HttpListener;
 use crate::http::{AdmissionLimits, HttpState, ModelListing, RejectionReporter, serve};
 use crate::kafka::KafkaIngress;
 use crate::pending::PendingRequests;
+use crate::record_age::RecordAge;
 use crate::settings::Settings;
 
 /// Accepts records of the request topic.
@@ -125,6 +126,7 @@ pub fn stage(
         let heartbeat = component.heartbeat();
         let start = move |_: &mut _| Ingester {
             kafka,
+            record_age: RecordAge::default(),
             amqp,
             batcher,
             results,

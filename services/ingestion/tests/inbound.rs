@@ -11,14 +11,18 @@ use forebay_bus::amqp::AmqpMessage;
 use forebay_bus::kafka::{RawBatch, RawRecord};
 use forebay_bus::{Ack, AckOutcome, Delivery};
 use forebay_contract::wire::outcome;
-use forebay_contract::{AmqpOrigin, Origin};
+use forebay_contract::{AmqpOrigin, Origin, now_us};
 use forebay_testkit::probe;
 use mesh::{Mesh, until, within};
 use tokio::sync::oneshot;
 
 fn record(offset: u64, text: &str) -> RawRecord {
     let payload = Bytes::copy_from_slice(text.as_bytes());
-    RawRecord { payload, key: None, partition: 0, offset, timestamp_ms: 1, headers: vec![] }
+    RawRecord { payload, key: None, partition: 0, offset, timestamp_ms: now_ms(), headers: vec![] }
+}
+
+fn now_ms() -> i64 {
+    (now_us() / 1000) as i64
 }
 
 fn deliver(mesh: &Mesh, records: Vec<RawRecord>) -> oneshot::Receiver<AckOutcome> {
@@ -80,6 +84,22 @@ async fn bad_records_do_not_touch_their_neighbours() {
     requests_ack.ack();
     results_ack.nack();
     assert_eq!(within(done).await, Ok(AckOutcome::Failed), "an unconfirmed error answer is not done");
+}
+
+/// As in the replaced service, whose limit was 60 s: the default timeout. A replica that keeps up does not trust clocks.
+#[actix_rt::test]
+async fn a_record_of_a_backlog_has_the_time_that_its_age_leaves() {
+    let mut mesh = Mesh::start(&["ingestion.batch_interval=1ms"]);
+    let aged = |offset: u64, seconds: i64| {
+        vec![RawRecord { timestamp_ms: now_ms() - seconds * 1000, ..record(offset, r#"{"features":[1]}"#) }]
+    };
+    let mut left = Vec::new();
+    for (offset, seconds) in [(0, 3600), (1, 20), (2, 3600)] {
+        drop(deliver(&mesh, aged(offset, seconds)));
+        let context = mesh.items(1).await.remove(0).context;
+        left.push(context.deadline_us().saturating_sub(context.accepted_us()).div_ceil(1_000_000));
+    }
+    assert_eq!(left, [0, 40, 60], "the third delivery in a row that was not full: it keeps up");
 }
 
 #[actix_rt::test]

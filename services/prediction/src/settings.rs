@@ -37,7 +37,7 @@ pub struct PredictionSettings {
     pub infer_timeout: Duration,
     /// Largest number of rows in one call.
     pub batch: usize,
-    /// Time after which a waiting row goes first, whatever its priority.
+    /// Time after which a waiting row has a share of the turns, whatever its priority.
     #[serde(with = "duration")]
     pub max_age: Duration,
     /// Time for one row above which a version runs on separate threads.

@@ -19,6 +19,10 @@ use crate::trace;
 use crate::version::Version;
 use crate::versions::{VersionLookup, Versions};
 
+/// About how long one call on a separate thread may take by its version's cost: a row of a higher priority waits for the
+/// call that has begun.
+const SLOW_CALL: Duration = Duration::from_millis(20);
+
 /// The rows in the stage and everything that answers them.
 #[derive(Debug)]
 pub(crate) struct Work {
@@ -94,14 +98,12 @@ impl Work {
             }
         };
         let (model, number) = (first.item.payload.model.clone(), first.item.payload.version);
-        let mut room = self.batch - 1;
-        let mut rows = vec![first];
-        rows.extend(self.slow.extract(|row| {
-            let taken = room > 0 && row.item.payload.version == number && row.item.payload.model == model;
-            room -= usize::from(taken);
-            taken
-        }));
         let version = version(self.versions.find(&model, number));
+        let room = self.batch.min(version.as_ref().map_or(usize::MAX, |it| rows_within(SLOW_CALL, it.row_cost()))) - 1;
+        let mut rows = vec![first];
+        rows.extend(
+            self.slow.extract(now, room, |row| row.item.payload.version == number && row.item.payload.model == model),
+        );
         Some(RowGroup { pinned: PinnedVersion { model, number, version }, rows })
     }
 
@@ -245,6 +247,12 @@ fn version(found: VersionLookup) -> Result<Arc<Version>, String> {
         VersionLookup::Loading => Err("is still being loaded".to_owned()),
         VersionLookup::Failed(why) => Err(why),
     }
+}
+
+/// How many rows fit into `time`, at least one.
+fn rows_within(time: Duration, row_cost: Duration) -> usize {
+    let rows = time.as_nanos() / row_cost.as_nanos().max(1);
+    usize::try_from(rows).unwrap_or(usize::MAX).max(1)
 }
 
 /// What the cache is sent for a row: a score counts only for the version, and the content of it, that gave it.

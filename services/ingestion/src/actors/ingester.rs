@@ -12,6 +12,7 @@ use crate::amqp::AmqpIngress;
 use crate::batching::{BatcherHandle, PendingItems};
 use crate::inbound::Inbound;
 use crate::kafka::KafkaIngress;
+use crate::record_age::RecordAge;
 
 /// Records that share one acknowledgement.
 #[derive(Message)]
@@ -26,6 +27,7 @@ pub(crate) struct DeliverMessages(pub AmqpMessages);
 /// Parses records and messages and passes on what they turn out to be.
 pub(crate) struct Ingester {
     pub kafka: KafkaIngress,
+    pub record_age: RecordAge,
     pub amqp: AmqpIngress,
     pub batcher: BatcherHandle,
     /// Takes error outcomes to publishing.
@@ -76,8 +78,10 @@ impl Handler<DeliverRecords> for Ingester {
         let accepted_us = now_us();
         let mut items = Vec::with_capacity(payload.records.len());
         let (mut spans, mut rejected) = (Vec::new(), Vec::new());
+        self.record_age.delivered(payload.records.len(), accepted_us);
         for record in payload.records {
-            match self.kafka.accept(record, accepted_us) {
+            let age = self.record_age.of(record.timestamp_ms, accepted_us);
+            match self.kafka.accept(record, accepted_us, age) {
                 Inbound::Accepted(item, span) => {
                     items.push(item);
                     spans.extend(span);
