@@ -25,6 +25,7 @@ mod queue;
 mod report;
 mod settings;
 mod shadow;
+mod share;
 pub mod system;
 mod trace;
 mod version;

@@ -15,6 +15,7 @@ use crate::priority::PriorityTimes;
 use crate::queue::{Queue, QueuedRow, RowGroup};
 use crate::settings::PredictionSettings;
 use crate::shadow::ShadowScorer;
+use crate::share::ModelShare;
 use crate::trace;
 use crate::version::Version;
 use crate::versions::{VersionLookup, Versions};
@@ -37,6 +38,7 @@ pub(crate) struct Work {
     /// Rows of versions that are being loaded.
     parked: Vec<QueuedRow>,
     deliveries: Deliveries,
+    share: ModelShare,
     batch: usize,
     inline_row: Duration,
     times: PriorityTimes,
@@ -49,6 +51,7 @@ impl Work {
         outlets: Outlets,
         shadow: Option<ShadowScorer>,
         section: &PredictionSettings,
+        in_flight: usize,
     ) -> Self {
         Self {
             times: PriorityTimes::new(scope.metrics()),
@@ -61,6 +64,7 @@ impl Work {
             slow: Queue::new(section.max_age),
             parked: Vec::new(),
             deliveries: Deliveries::default(),
+            share: ModelShare::new(in_flight),
             batch: section.batch,
             inline_row: section.inline_row,
         }
@@ -71,7 +75,21 @@ impl Work {
         let entered = self.scope.enter(delivery.payload);
         let (index, items) = self.deliveries.open(entered, delivery.ack);
         let arrived = Instant::now();
-        items.into_iter().for_each(|item| self.queue.push(QueuedRow { item, delivery: index, arrived }));
+        let mut refused = false;
+        for item in items {
+            let taken = self.share.enter(&item.payload.model, &item.context);
+            let row = QueuedRow { item, delivery: index, arrived };
+            if taken {
+                self.queue.push(row);
+                continue;
+            }
+            refused = true;
+            let message = format!("model {:?} has too much work in flight", row.item.payload.model);
+            self.refuse(row, Problem::new(ErrorCode::Overloaded, message));
+        }
+        if refused {
+            self.flush();
+        }
     }
 
     /// Answers queued rows, up to a batch; `true` when there are more.
@@ -208,6 +226,7 @@ impl Work {
 
     fn answered(&mut self, mut row: QueuedRow, version: &Version, score: Score) {
         let pinned = std::mem::take(&mut row.item.payload);
+        self.share.leave(&pinned.model);
         let fallback = version.number() != pinned.version;
         let score_or_why = if fallback {
             version.metrics.fallbacks.inc();
@@ -232,7 +251,12 @@ impl Work {
         self.deliveries.done(row.delivery, row.item.with(Outcome::from(answer)), prediction);
     }
 
-    fn failed(&mut self, mut row: QueuedRow, problem: Problem) {
+    fn failed(&mut self, row: QueuedRow, problem: Problem) {
+        self.share.leave(&row.item.payload.model);
+        self.refuse(row, problem);
+    }
+
+    fn refuse(&mut self, mut row: QueuedRow, problem: Problem) {
         let pinned = std::mem::take(&mut row.item.payload);
         let prediction = prediction(&row.item, &pinned, Err(problem.message.clone()));
         let Some(spans) = self.deliveries.spans(row.delivery) else { return };

@@ -183,7 +183,7 @@ mod tests {
         let fake_versions = fake_versions(&[(1, 1), (3, 1)], 3);
         fake_versions.set_behavior(1, behavior);
         let scope = StageScope::new(&host, Stage::Prediction, "forebay.predict");
-        let work = Work::new(scope, fake_versions.versions.clone(), outlets, None, &section);
+        let work = Work::new(scope, fake_versions.versions.clone(), outlets, None, &section, 512);
         let component = host.lifecycle().register("predictor");
         System::new().block_on(async move {
             let predictor = Predictor::new(work, section.threads, component).start();

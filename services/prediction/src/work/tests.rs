@@ -4,11 +4,12 @@ use std::sync::mpsc::Receiver;
 
 use bytes::Bytes;
 use forebay_bus::{Ack, AckOutcome};
+use forebay_contract::RequestId;
 use forebay_contract::wire::outcome::Result as Wire;
-use forebay_testkit::{probe, settings};
+use forebay_testkit::{http, probe, settings};
 
 use super::*;
-use crate::fakes::{Behavior, FakeVersions, fake_versions, item};
+use crate::fakes::{Behavior, FakeVersions, fake_versions, features, item};
 use crate::loader_commands::LoaderCommand;
 use crate::settings::Settings;
 
@@ -28,7 +29,7 @@ fn bench(flags: &[&str]) -> Bench {
     let outlets = Outlets { results: results_out, predictions: predictions_out };
     let fake_versions = fake_versions(&[(1, 1), (2, 1), (3, 1)], 3);
     let scope = StageScope::new(&host, forebay_contract::Stage::Prediction, "forebay.predict");
-    let work = Work::new(scope, Arc::clone(&fake_versions.versions), outlets, None, &section);
+    let work = Work::new(scope, Arc::clone(&fake_versions.versions), outlets, None, &section, 16);
     Bench { work, fake_versions, results, predictions }
 }
 
@@ -189,6 +190,30 @@ fn an_expired_delivery_is_answered_at_once() {
     ack.ack();
     assert_eq!(acked.try_recv(), Ok(AckOutcome::Done));
     assert_eq!(bench.fake_versions.calls(1), bench.fake_versions.calls(3), "nothing was computed");
+}
+
+#[test]
+fn one_model_leaves_room_for_others() {
+    let mut bench = bench(&["prediction.inline_row=0s"]);
+    let caller = |model: &str| http(RequestId::random(), 0).item(features(model, 1, &[0.5]));
+    let record = |model: &str| item(1, model, 1, &[0.5]);
+    // 12 of the 16 rows are for one model
+    let _first = bench.deliver(0, (0..12).map(|_| caller("m")).collect());
+    while bench.work.turn() {}
+    let _second = bench.deliver(0, vec![caller("m"), record("m"), caller("other"), caller("m")]);
+    let (refused, ack) = bench.results.try_recv().unwrap();
+    ack.ack();
+    assert_eq!(refused.items.iter().map(code).collect::<Vec<_>>(), ["overloaded"; 2], "the record waits");
+    while bench.work.turn() {}
+    while let Some(group) = bench.work.next_slow() {
+        let features: Vec<Features> = group.rows.iter().map(|row| row.item.payload.clone()).collect();
+        let results = bench.work.inference().answer(&group.pinned, &features.iter().collect::<Vec<_>>());
+        bench.work.settle(group, results, 0);
+    }
+    bench.work.flush();
+    bench.results.try_iter().for_each(|(_, ack)| ack.ack());
+    let _third = bench.deliver(0, (0..12).map(|_| caller("m")).collect());
+    assert!(bench.results.try_recv().is_err(), "what was answered has left its place");
 }
 
 #[test]
