@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use harness::topic::{self, Out, Reader, Writer};
-use harness::{Mesh, ROW, ROW_V1, ROW_V3, STAGES, Service, assert_close, http, row, stop_all, wait_until};
+use harness::{Mesh, ROW, ROW_V1, ROW_V3, STAGES, Service, assert_close, http, row, stop_all, wait_all, wait_until};
 
 const GOLDEN: &str = include_str!("../../shared/model/sample/diabetes-rf-model/expected.json");
 const QUIET: Duration = Duration::from_millis(1500);
@@ -390,5 +390,31 @@ fn what_the_broker_refuses_is_answered_or_kept() {
     writer.request(&input, &format!(r#"{{"request_id":"after","features":{ROW}}}"#));
     assert_close(&results.result("after").json()["prediction"], ROW_V3, 1e-4);
     assert!(letters.rest(QUIET).is_empty(), "one dead letter");
+    stop_all(services);
+}
+
+/// As long as the default timeout: without a correction every answer would be `deadline_exceeded`.
+#[test]
+fn a_machine_whose_clock_is_wrong_answers_like_the_others() {
+    let mesh = Mesh::with_topics("clock");
+    let start = |stage: &&str| match *stage {
+        "ingestion" => mesh.start_with(stage, &[("FOREBAY_TEST_CLOCK_OFFSET_MS", "-61000")]),
+        "prediction" => mesh.start_with(stage, &[("FOREBAY_TEST_CLOCK_OFFSET_MS", "61000")]),
+        _ => mesh.start(stage),
+    };
+    let mut services: Vec<Service> = STAGES.iter().map(start).collect();
+    wait_all(&mut services);
+    let status = |number: usize| {
+        let body = format!(r#"{{"features":{}}}"#, row(9_000 + number));
+        http::predict(services[0].http, &[], body).unwrap().status
+    };
+    // a stage learns of its clock with the first record that it sends
+    wait_until(Duration::from_secs(20), "an answer in time", || status(0) == 200);
+    let statuses: Vec<u16> = (1..20).map(status).collect();
+    assert_eq!(statuses, [200; 19]);
+    let skew = |stage: usize| services[stage].metric("forebay_clock_skew_seconds", &[]);
+    assert!((60.0..61.1).contains(&skew(0)), "ingestion is behind: {}", skew(0));
+    assert!((-61.1..-60.0).contains(&skew(3)), "prediction is ahead: {}", skew(3));
+    assert!(skew(1).abs() < 0.1, "preprocessing is right: {}", skew(1));
     stop_all(services);
 }

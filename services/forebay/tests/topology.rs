@@ -170,18 +170,21 @@ fn the_kafka_topics_are_the_topology() {
             Some("compact") => Retention::Compacted,
             _ => Retention::Millis(value("retention.ms: ").unwrap().trim_matches('"').parse().unwrap()),
         };
-        documented.insert(topic.to_owned(), retention);
+        let broker_time = value("message.timestamp.type: ") == Some("LogAppendTime");
+        documented.insert(topic.to_owned(), (retention, broker_time));
     }
     let expected: BTreeMap<_, _> =
-        EDGES.iter().map(|edge| (edge.topic.name.to_owned(), edge.topic.retention)).collect();
+        EDGES.iter().map(|edge| (edge.topic.name.to_owned(), (edge.topic.retention, edge.has_broker_time()))).collect();
+    assert_eq!(expected.values().filter(|(_, broker_time)| !broker_time).count(), 1, "the clients' requests");
     assert_eq!(documented, expected, "topics.yaml");
 }
 
 #[test]
 fn the_default_names_of_the_settings_are_those_of_the_topology() {
-    let expected: Vec<_> = EDGES.iter().map(|edge| (edge.topic.name.to_owned(), edge.topic.retention)).collect();
+    let expected: Vec<_> = EDGES.iter().map(|edge| (edge.topic.name, edge.topic.retention)).collect();
     let topics = shared().topics;
-    assert_eq!(planned_topics(&topics), expected);
+    let planned = planned_topics(&topics);
+    assert_eq!(planned.iter().map(|it| (it.name.as_str(), it.retention)).collect::<Vec<_>>(), expected);
     let settings: Vec<String> = EDGES.iter().map(|edge| format!("topics.{}", edge.topic.setting)).collect();
     assert_eq!(topics.all().map(|(key, _)| key).to_vec(), settings);
 }

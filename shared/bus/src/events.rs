@@ -23,6 +23,8 @@ pub trait EdgeEvents: Send + Sync + 'static {
     /// Longest time for which a broker delayed an answer because of a quota during the last interval; `client` is
     /// `consumer` or `producer`.
     fn throttled(&self, _client: &'static str, _time: Duration) {}
+    /// By how many seconds the clock of this machine is at least behind that of the brokers; negative: ahead.
+    fn clock_skew(&self, _seconds: f64) {}
     /// Age of the oldest record that is not done.
     fn oldest(&self, _age: Duration) {}
     /// A record went to the dead letters.

@@ -72,6 +72,10 @@ impl EdgeEvents for HostEvents {
         self.metrics.kafka().throttle(self.name, client).set(time.as_secs_f64());
     }
 
+    fn clock_skew(&self, seconds: f64) {
+        self.metrics.kafka().clock_skew(self.name).set(seconds);
+    }
+
     fn oldest(&self, age: Duration) {
         self.stage.oldest_item_age_seconds.set(age.as_secs_f64());
     }

@@ -11,6 +11,7 @@
 mod assigned_consumer;
 mod assignment;
 mod auth_failure;
+pub(crate) mod broker_clock;
 mod client;
 mod dead_letters;
 mod directory;
@@ -33,4 +34,4 @@ pub use producer::{OutRecord, RecordSink};
 pub use record::{RawBatch, RawRecord};
 pub use source::{FirstRecord, OnFirst, RawSource};
 pub use tail::{TailError, read_since};
-pub use topics::{TopicError, TopicReport, create_topics, planned_topics, topic_name};
+pub use topics::{PlannedTopic, TopicError, TopicReport, create_topics, planned_topics, topic_name};

@@ -24,6 +24,7 @@ pub use memory::EdgePayload;
 pub use stages::Stages;
 
 use crate::amqp::{AmqpMessages, AmqpSink};
+use crate::kafka::broker_clock::shift_for_test;
 use crate::kafka::{Client, DeadLetters, Edges, FirstRecord, RawBatch, RawSource, RecordSink, topic_name};
 use crate::{BusSettings, Delivery, Inlet, ModelDirectory, NoEvents, Outlet, stage_name};
 use drain::{Close, Running};
@@ -55,6 +56,7 @@ impl Mesh {
     /// The edges of a process in which `stages` run. Without `kafka` there are only memory edges, which takes all
     /// stages.
     pub fn new(host: &Host, settings: BusSettings, stages: Stages, kafka: bool) -> Self {
+        shift_for_test();
         let kafka = kafka || !stages.is_whole();
         Self {
             host: host.clone(),

@@ -103,6 +103,11 @@ impl EdgeSpec {
         self.to.contains(&Peer::Stage(stage))
     }
 
+    /// Whether the broker stamps the records of its topic. On a topic of the clients the timestamp is theirs.
+    pub fn has_broker_time(&self) -> bool {
+        !self.from.contains(&Peer::Clients)
+    }
+
     /// Whether its topic must have exactly `kafka.partitions` partitions: a batch keeps its partition, and a result its
     /// own, on every topic between two stages.
     pub fn shares_partition_count(&self) -> bool {

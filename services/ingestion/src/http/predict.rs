@@ -10,7 +10,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use forebay_bus::{Ack, AckOutcome};
 use forebay_contract::wire::outcome::Result as RowResult;
-use forebay_contract::{ErrorCode, Origin, Problem, RequestId, SplitKey, now_us};
+use forebay_contract::{ErrorCode, Origin, Problem, RequestId, SplitKey, machine_us, now_us};
 use forebay_runtime::TraceContext;
 
 use super::body;
@@ -110,7 +110,8 @@ async fn authenticate_and_answer(
         Ok(permit) => permit,
         Err(problem) => return (Err(problem.into()), None),
     };
-    let now_s = head.arrived_us / 1_000_000;
+    // not the corrected time: whether a token is valid is not for a broker to decide
+    let now_s = machine_us() / 1_000_000;
     match state.authenticator.authenticate(credentials(request.headers()), now_s).await {
         Ok(caller) => (answer(state, request, payload, trace, head, caller.as_deref()).await, caller),
         Err((rejection, caller)) => (Err(rejection), caller),

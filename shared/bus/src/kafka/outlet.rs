@@ -84,6 +84,7 @@ impl KafkaOutlet {
             deadline_us,
             spans: self.spans(batch),
             attempts: 0,
+            handed_us: 0,
             undeliverable: self.undeliverable.clone(),
         };
         BUFFER.with_borrow_mut(|buffer| {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use context::{Context, Retry, is_permanent};
-use forebay_contract::now_us;
+use forebay_contract::{machine_us, now_us};
 use forebay_runtime::{Heartbeat, StageSpan, prometheus_client::metrics::counter::Counter};
 use parking_lot::Mutex;
 use rdkafka::ClientConfig;
@@ -103,7 +103,8 @@ impl RecordSink {
     pub fn send_with_spans(&self, record: OutRecord, ack: Ack, spans: Vec<StageSpan>) {
         let counter = self.counter(&record.topic);
         let undeliverable = self.0.undeliverable.lock().clone();
-        let sent = Sent { ack, items: 1, counter, deadline_us: u64::MAX, spans, attempts: 0, undeliverable };
+        let sent =
+            Sent { ack, items: 1, counter, deadline_us: u64::MAX, spans, attempts: 0, handed_us: 0, undeliverable };
         let headers = record
             .headers
             .iter()
@@ -183,8 +184,9 @@ impl Inner {
         key: Option<&[u8]>,
         payload: Option<&[u8]>,
         headers: Option<OwnedHeaders>,
-        sent: Box<Sent>,
+        mut sent: Box<Sent>,
     ) {
+        sent.handed_us = machine_us();
         let mut record = BaseRecord::<[u8], [u8], Box<Sent>>::with_opaque_to(topic, sent);
         record.payload = payload;
         record.partition = partition;

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_contract::edges::{EDGES, Retention};
+use forebay_contract::edges::EDGES;
 use forebay_runtime::{Heartbeat, Host, Lifecycle, StartError, TopicSettings};
 use parking_lot::Mutex;
 
 use super::client::{Client, spawn};
 use super::producer::RecordSink;
-use super::topics::{planned_topics, topic_name};
+use super::topics::{PlannedTopic, planned_topics, topic_name};
 use crate::{BusSettings, EdgeEvents, EventHubs};
 
 const METADATA: Duration = Duration::from_secs(2);
@@ -27,7 +27,7 @@ pub(crate) struct TopicMonitor {
     inner: Vec<String>,
     /// The topics that must fit into the Event Hubs namespace; `None` without Event Hubs, or once that was checked.
     hubs: Option<Vec<String>>,
-    missing: Option<Vec<(String, Retention)>>,
+    missing: Option<Vec<PlannedTopic>>,
     lifecycle: Lifecycle,
 }
 

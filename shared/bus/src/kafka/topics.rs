@@ -49,15 +49,31 @@ pub enum TopicReport {
     Exists(i32),
 }
 
+/// A topic to create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedTopic {
+    /// Its name.
+    pub name: String,
+    /// How long records are kept.
+    pub retention: Retention,
+    /// Whether the broker stamps its records.
+    pub broker_time: bool,
+}
+
 /// The name that settings give to the topic of an edge.
 pub fn topic_name<'a>(settings: &'a TopicSettings, edge: &EdgeSpec) -> &'a str {
     let named = |(key, _): &(&str, &str)| key.strip_prefix("topics.") == Some(edge.topic.setting);
     settings.all().into_iter().find(named).map_or(edge.topic.name, |(_, name)| name)
 }
 
-/// Every topic of the mesh by the name that settings give it, with its retention, in data-path order.
-pub fn planned_topics(settings: &TopicSettings) -> Vec<(String, Retention)> {
-    EDGES.iter().map(|edge| (topic_name(settings, edge).to_owned(), edge.topic.retention)).collect()
+/// Every topic of the mesh by the name that settings give it, in data-path order.
+pub fn planned_topics(settings: &TopicSettings) -> Vec<PlannedTopic> {
+    let planned = |edge: &EdgeSpec| PlannedTopic {
+        name: topic_name(settings, edge).to_owned(),
+        retention: edge.topic.retention,
+        broker_time: edge.has_broker_time(),
+    };
+    EDGES.iter().map(planned).collect()
 }
 
 /// Creates the topics that are missing and reports every one, in the order given. Existing topics are not changed.
@@ -66,7 +82,7 @@ pub fn planned_topics(settings: &TopicSettings) -> Vec<(String, Retention)> {
 /// When the broker does not answer within 15 seconds or refuses a topic.
 pub fn create_topics(
     client: &Client,
-    topics: &[(String, Retention)],
+    topics: &[PlannedTopic],
     partitions: i32,
     replication: i32,
 ) -> Result<Vec<(String, TopicReport)>, TopicError> {
@@ -83,7 +99,7 @@ pub fn create_topics(
     };
     let retention: Vec<String> = topics
         .iter()
-        .map(|(_, retention)| match retention {
+        .map(|topic| match topic.retention {
             Retention::Millis(ms) => ms.to_string(),
             Retention::Compacted => String::new(),
         })
@@ -91,13 +107,14 @@ pub fn create_topics(
     let missing: Vec<NewTopic<'_>> = topics
         .iter()
         .zip(&retention)
-        .filter(|((name, _), _)| existing(name).is_none())
-        .map(|((name, kind), ms)| {
-            let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
-            match kind {
+        .filter(|(planned, _)| existing(&planned.name).is_none())
+        .map(|(planned, ms)| {
+            let topic = NewTopic::new(&planned.name, partitions, TopicReplication::Fixed(replication));
+            let topic = match planned.retention {
                 Retention::Millis(_) => topic.set("retention.ms", ms),
                 Retention::Compacted => topic.set("cleanup.policy", "compact").set("max.compaction.lag.ms", COMPACTED),
-            }
+            };
+            if planned.broker_time { topic.set("message.timestamp.type", "LogAppendTime") } else { topic }
         })
         .collect();
     let made = if missing.is_empty() { Vec::new() } else { wait(&admin, &missing).map_err(failed)? };
@@ -108,9 +125,9 @@ pub fn create_topics(
             Err((topic, code)) => return Err(TopicError::Refused { topic, code }),
         }
     }
-    let report = |(name, _): &(String, Retention)| {
-        let report = existing(name).map_or(TopicReport::Created(partitions), TopicReport::Exists);
-        (name.clone(), report)
+    let report = |topic: &PlannedTopic| {
+        let report = existing(&topic.name).map_or(TopicReport::Created(partitions), TopicReport::Exists);
+        (topic.name.clone(), report)
     };
     Ok(topics.iter().map(report).collect())
 }

@@ -14,14 +14,18 @@ type ByStage = Family<[(&'static str, &'static str); 1], SecondsGauge>;
 #[derive(Debug, Clone)]
 pub struct KafkaMetrics {
     round_trip: ByStage,
+    clock_skew: ByStage,
     throttle: Family<[(&'static str, &'static str); 2], SecondsGauge>,
 }
 
 impl KafkaMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let kafka = Self { round_trip: Family::default(), throttle: Family::default() };
+        let kafka = Self { round_trip: Family::default(), clock_skew: Family::default(), throttle: Family::default() };
         let help = "Mean time a broker took lately to acknowledge a produce request";
         registry.register("forebay_kafka_round_trip_seconds", help, kafka.round_trip.clone());
+        let help =
+            "How far this machine's clock is provably behind the brokers', negative: ahead; corrected above 0.25";
+        registry.register("forebay_clock_skew_seconds", help, kafka.clock_skew.clone());
         let help = "Longest time a broker lately delayed a response because of a quota";
         registry.register("forebay_kafka_throttle_seconds", help, kafka.throttle.clone());
         kafka
@@ -30,6 +34,11 @@ impl KafkaMetrics {
     /// The mean round trip of the producer of `stage`, in seconds.
     pub fn round_trip(&self, stage: &'static str) -> SecondsGauge {
         self.round_trip.get_or_create_owned(&[("stage", stage)])
+    }
+
+    /// How far the clock is behind the brokers', as the producer of `stage` has measured it, in seconds.
+    pub fn clock_skew(&self, stage: &'static str) -> SecondsGauge {
+        self.clock_skew.get_or_create_owned(&[("stage", stage)])
     }
 
     /// The longest throttling of a client of `stage`, in seconds; `client` is `consumer` or `producer`.

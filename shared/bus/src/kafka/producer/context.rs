@@ -4,18 +4,19 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use forebay_contract::now_us;
+use forebay_contract::{machine_us, now_us};
 use forebay_runtime::{StageSpan, prometheus_client::metrics::counter::Counter};
 use parking_lot::Mutex;
-use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message, OwnedMessage};
 use rdkafka::producer::ProducerContext;
 use rdkafka::statistics::Statistics;
+use rdkafka::{ClientContext, Timestamp};
 
 use crate::backoff::resend_delay;
 use crate::kafka::auth_failure::AuthFailure;
+use crate::kafka::broker_clock::{BROKER_CLOCK, StampedRecord};
 use crate::kafka::client;
 use crate::messaging::{set_offset, set_partition};
 use crate::{Ack, EdgeEvents};
@@ -31,6 +32,8 @@ pub(crate) struct Sent {
     pub(crate) deadline_us: u64,
     pub(crate) spans: Vec<StageSpan>,
     pub(crate) attempts: u32,
+    /// When it was last handed to the client, by this machine's clock; set by the producer.
+    pub(crate) handed_us: u64,
     /// Called when the deadline has passed or the broker will never take the record; without it the send continues.
     pub(crate) undeliverable: Option<Undeliverable>,
 }
@@ -39,7 +42,16 @@ impl Sent {
     /// A single item that is tried until the broker takes it or refuses it for good.
     pub(crate) fn once(ack: Ack, counter: Counter, give_up: Undeliverable) -> Self {
         let undeliverable = Some(give_up);
-        Self { ack, items: 1, counter, deadline_us: u64::MAX, spans: Vec::new(), attempts: 0, undeliverable }
+        Self {
+            ack,
+            items: 1,
+            counter,
+            deadline_us: u64::MAX,
+            spans: Vec::new(),
+            attempts: 0,
+            handed_us: 0,
+            undeliverable,
+        }
     }
 
     fn done(mut self, partition: i32, offset: i64) {
@@ -93,7 +105,10 @@ impl ProducerContext for Context {
 
     fn delivery(&self, report: &DeliveryResult<'_>, mut sent: Box<Sent>) {
         match report {
-            Ok(record) => sent.done(record.partition(), record.offset()),
+            Ok(record) => {
+                self.compare_clocks(record.timestamp(), sent.handed_us);
+                sent.done(record.partition(), record.offset());
+            }
             Err((error, record)) => {
                 let permanent = is_permanent(error);
                 if (permanent || now_us() >= sent.deadline_us)
@@ -111,6 +126,16 @@ impl ProducerContext for Context {
 }
 
 impl Context {
+    /// Learns from the time at which the broker has stamped a record. On other topics it is this client's own.
+    fn compare_clocks(&self, timestamp: Timestamp, sent_us: u64) {
+        let Timestamp::LogAppendTime(ms) = timestamp else { return };
+        let appended_us = u64::try_from(ms).unwrap_or_default().saturating_mul(1000);
+        let record = StampedRecord { sent_us, appended_us, reported_us: machine_us() };
+        if let Some(seconds) = BROKER_CLOCK.observe(record, Instant::now()) {
+            self.events.clock_skew(seconds);
+        }
+    }
+
     pub(super) fn retry(&self, record: OwnedMessage, mut sent: Box<Sent>) {
         let due = Instant::now() + resend_delay(sent.attempts);
         sent.attempts += 1;
