@@ -85,6 +85,12 @@ impl Permit {
         }
     }
 
+    /// Adds the permits of `other`, which come from the same pool.
+    pub fn merge(&mut self, mut other: Self) {
+        debug_assert!(Arc::ptr_eq(&self.pool, &other.pool), "permits go back to their own pool");
+        self.held += std::mem::take(&mut other.held);
+    }
+
     fn give(&self, n: usize) {
         *self.pool.free.lock() += n;
         self.pool.returned.notify_all();
@@ -113,6 +119,20 @@ mod tests {
         assert!(!permits.wait_idle(Duration::ZERO));
         drop(some);
         assert!(permits.wait_idle(Duration::ZERO));
+    }
+
+    #[test]
+    fn merged_permits_come_back_together() {
+        let permits = Permits::new(10);
+        let mut held = permits.try_take(4).unwrap();
+        held.merge(permits.try_take(5).unwrap());
+        assert!(permits.try_take(2).is_none());
+        held.merge(permits.try_take(1).unwrap());
+        assert!(permits.try_take(1).is_none() && permits.try_take(usize::MAX).is_none());
+        assert!(permits.try_take(0).is_some());
+        drop(held);
+        assert!(permits.try_take(10).is_some());
+        assert!(Permits::new(usize::MAX).try_take(1).is_some());
     }
 
     #[test]

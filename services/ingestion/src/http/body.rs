@@ -3,9 +3,9 @@
 use actix_web::HttpRequest;
 use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::{Bytes, BytesMut, Payload};
+use forebay_bus::Permit;
 use forebay_contract::{ErrorCode, Problem};
 use futures_util::StreamExt as _;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::limits::AdmissionLimits;
 use crate::settings::HttpSettings;
@@ -19,7 +19,7 @@ pub(super) async fn read(
     payload: Payload,
     http: &HttpSettings,
     limits: &AdmissionLimits,
-) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+) -> Result<(Bytes, Permit), Problem> {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > http.max_body as u64) {
         return Err(too_large(http.max_body));
@@ -31,11 +31,7 @@ pub(super) async fn read(
 }
 
 /// A body that arrives in a single chunk, as most do, is not copied.
-async fn collect(
-    mut payload: Payload,
-    max_body: usize,
-    limits: &AdmissionLimits,
-) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+async fn collect(mut payload: Payload, max_body: usize, limits: &AdmissionLimits) -> Result<(Bytes, Permit), Problem> {
     let mut permits = limits.acquire_bytes(0)?;
     let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
     while let Some(chunk) = payload.next().await {
