@@ -265,3 +265,6 @@ pub async fn run((bus, settings): (BusSettings, Settings), host: Host) -> Result
     start(&settings, &mut mesh, &Arbiter::new().handle())?;
     mesh.run()
 }
+
+#[cfg(test)]
+mod tests;
