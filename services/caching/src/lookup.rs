@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use forebay_bus::{Ack, Delivery, StageScope};
 use forebay_contract::{Batch, CacheKey, Features, Item, now_us};
-use forebay_runtime::{CircuitAdmission, CircuitBreaker, CircuitPolicy, SpanKind, StageSpan};
+use forebay_runtime::{CircuitAdmission, CircuitBreaker, CircuitPolicy, CircuitState, SpanKind, StageSpan};
 
 use crate::adaptive_timeout::AdaptiveTimeout;
 use crate::cache_policy::{CachePolicy, ModelPolicies};
@@ -148,7 +148,7 @@ impl CacheStage {
             return None;
         }
         let admission = self.breaker.admit(now);
-        self.show_breaker();
+        self.show_breaker(now);
         if matches!(admission, CircuitAdmission::Refused(_)) {
             self.metrics.bypassed("open", leaders.len());
             leaders.into_iter().for_each(|(_, item)| outgoing.miss(item));
@@ -232,14 +232,14 @@ impl CacheStage {
                 }
             }
         }
-        self.show_breaker();
+        self.show_breaker(now);
     }
 
-    fn show_breaker(&self) {
-        let state = match (self.breaker.is_open(), self.breaker.is_probing()) {
-            (false, _) => 0,
-            (true, true) => 1,
-            (true, false) => 2,
+    fn show_breaker(&self, now: Instant) {
+        let state = match self.breaker.state(now) {
+            CircuitState::Closed => 0,
+            CircuitState::Probing => 1,
+            CircuitState::Open | CircuitState::ProbeDue => 2,
         };
         self.metrics.breaker.set(state);
     }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use forebay_contract::{BreakerState, ErrorCode, Features, Problem};
+use forebay_contract::{BreakerState, Features, Problem};
 use forebay_model::{LoadedVersion, Scores};
-use forebay_runtime::{CircuitAdmission, CircuitBreaker, CircuitPolicy};
+use forebay_runtime::{CircuitAdmission, CircuitBreaker, CircuitPolicy, CircuitState};
 use parking_lot::Mutex;
 
 use crate::loader_commands::StateNotifier;
@@ -13,7 +13,7 @@ use crate::model_call;
 
 /// Rows of the warm-up calls: a single request, a small batch, a full batch.
 const WARM_ROWS: [usize; 3] = [1, 16, 256];
-/// Most features that an error names.
+/// Most missing features that an error names.
 const MISSING_NAMED: usize = 8;
 
 /// A version that can answer.
@@ -142,17 +142,7 @@ impl Version {
             return None;
         }
         let named = self.loaded.signature.features.iter().zip(raw).filter(|(_, value)| value.is_nan());
-        let names: Vec<&str> = named.map(|(name, _)| name.as_str()).take(MISSING_NAMED).collect();
-        let missing = raw.iter().filter(|value| value.is_nan()).count();
-        let list = names.join(", ");
-        let message = match missing {
-            1 => format!("feature {list} is missing and cannot be filled in"),
-            _ if missing > names.len() => {
-                format!("features {list} and {} more are missing and cannot be filled in", missing - names.len())
-            }
-            _ => format!("features {list} are missing and cannot be filled in"),
-        };
-        Some(Problem::new(ErrorCode::InvalidFeatures, message))
+        Some(Problem::missing_features(named.map(|(name, _)| name), MISSING_NAMED))
     }
 
     /// Whether this version takes the same features in the same order.
@@ -218,11 +208,10 @@ impl Version {
 
     /// The state of its breaker.
     pub(crate) fn breaker_state(&self, now: Instant) -> BreakerState {
-        let breaker = self.breaker.lock();
-        match (breaker.is_open(), breaker.is_half_open(now)) {
-            (false, _) => BreakerState::Closed,
-            (true, false) => BreakerState::Open,
-            (true, true) => BreakerState::HalfOpen,
+        match self.breaker.lock().state(now) {
+            CircuitState::Closed => BreakerState::Closed,
+            CircuitState::Open => BreakerState::Open,
+            CircuitState::ProbeDue | CircuitState::Probing => BreakerState::HalfOpen,
         }
     }
 

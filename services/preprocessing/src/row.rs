@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use forebay_contract::{ErrorCode, Problem};
+use forebay_contract::{ErrorCode, Problem, list_names};
 
 use crate::settings::{MissingValues, PreprocessingSettings};
 
@@ -29,7 +29,7 @@ pub struct RowShape {
 }
 
 /// Largest number of names in one message; a model may have thousands of features.
-const NAMES_LISTED: usize = 12;
+pub(crate) const NAMES_LISTED: usize = 12;
 /// Largest number of characters that a message repeats of a client's text.
 const QUOTED_CHARS: usize = 64;
 
@@ -67,7 +67,10 @@ impl RowShape {
             return Ok(values);
         }
         let (expected, got) = (self.names.len(), values.len());
-        Err(invalid(format!("expected {expected} features ({}), got {got}", list_names(self.names.iter()))))
+        Err(invalid(format!(
+            "expected {expected} features ({}), got {got}",
+            list_names(self.names.iter(), NAMES_LISTED)
+        )))
     }
 
     fn ordered(&self, values: &[f64], names: &[String]) -> Result<Vec<f64>, Problem> {
@@ -83,7 +86,7 @@ impl RowShape {
                 return Err(invalid(format!(
                     "unknown feature {}, expected {}",
                     quoted(name),
-                    list_names(self.names.iter())
+                    list_names(self.names.iter(), NAMES_LISTED)
                 )));
             };
             if row[index].replace(value).is_some() {
@@ -99,12 +102,8 @@ impl RowShape {
             return Err(invalid(format!("feature {} is not finite", self.names[index])));
         }
         if !self.fills_missing {
-            let missing: Vec<&String> =
-                self.names.iter().zip(&*row).filter(|(_, value)| value.is_nan()).map(|(name, _)| name).collect();
-            return Err(invalid(match missing.len() {
-                1 => format!("feature {} is missing and cannot be filled in", list_names(missing.into_iter())),
-                _ => format!("features {} are missing and cannot be filled in", list_names(missing.into_iter())),
-            }));
+            let missing = self.names.iter().zip(&*row).filter(|(_, value)| value.is_nan()).map(|(name, _)| name);
+            return Err(Problem::missing_features(missing, NAMES_LISTED));
         }
         // equal questions must have equal bits, and NaN has many
         row.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = f64::NAN);
@@ -122,16 +121,6 @@ pub(crate) fn quoted(text: &str) -> String {
         Some((end, _)) => format!("{:?}...", &text[..end]),
         None => format!("{text:?}"),
     }
-}
-
-/// The first [`NAMES_LISTED`] names, and how many more there are.
-pub(crate) fn list_names<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> String {
-    let more = names.len().saturating_sub(NAMES_LISTED);
-    let mut text = names.take(NAMES_LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if more > 0 {
-        text.push_str(&format!(" and {more} more"));
-    }
-    text
 }
 
 #[cfg(test)]

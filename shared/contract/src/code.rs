@@ -116,6 +116,25 @@ impl Problem {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
+
+    /// The features `names` of a row have no values, and the version does not fill them in. The message lists at most
+    /// `limit` of them.
+    pub fn missing_features<'a>(names: impl IntoIterator<Item = &'a String>, limit: usize) -> Self {
+        let names: Vec<&String> = names.into_iter().collect();
+        let (features, are) = if names.len() == 1 { ("feature", "is") } else { ("features", "are") };
+        let list = list_names(names.into_iter(), limit);
+        Self::new(ErrorCode::InvalidFeatures, format!("{features} {list} {are} missing and cannot be filled in"))
+    }
+}
+
+/// The first `limit` names, and how many more there are.
+pub fn list_names<'a>(names: impl ExactSizeIterator<Item = &'a String>, limit: usize) -> String {
+    let more = names.len().saturating_sub(limit);
+    let mut text = names.take(limit).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
 }
 
 impl From<Problem> for wire::Failure {

@@ -1,7 +1,7 @@
 //! Unix time in microseconds, the unit of every instant on the wire.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is added to this machine's clock, in microseconds.
 static CORRECTION_US: AtomicI64 = AtomicI64::new(0);
@@ -28,9 +28,4 @@ pub fn shift_machine_clock(us: i64) {
 /// Adds `us` microseconds to this machine's clock from now on, in this process.
 pub fn correct_clock(us: i64) {
     CORRECTION_US.store(us, Ordering::Relaxed);
-}
-
-/// The instant `us` microseconds after the Unix epoch.
-pub fn us_to_system_time(us: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_micros(us)
 }

@@ -6,11 +6,11 @@
 //! id>.<timestamp>.<body>")>`, with the delivery id in `X-MLflow-Delivery-Id` and the Unix time of sending, in seconds,
 //! in `X-MLflow-Timestamp`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use forebay_runtime::{Host, Notifier, PostRequest, PostResponse, Secret, now_us};
+use forebay_runtime::{Host, Notifier, PostRequest, PostResponse, Secret};
 use hmac::{Hmac, Mac as _};
 use serde::Deserialize;
 use serde_json::json;
@@ -30,7 +30,8 @@ const TOLERANCE: Duration = Duration::from_secs(300);
 /// With a secret in `models`, only signed notifications do.
 pub fn serve(host: &Host, models: &ModelSettings) {
     let webhook = Webhook { notifier: host.registry_notifier().clone(), secret: models.webhook_secret.clone() };
-    host.admin_routes().post(ROUTE, move |request| webhook.notified(request, now_us() / 1_000_000));
+    let now_s = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    host.admin_routes().post(ROUTE, move |request| webhook.notified(request, now_s()));
 }
 
 /// Receives the notifications of an MLflow server.

@@ -22,6 +22,19 @@ pub enum CircuitAdmission {
     Refused(Duration),
 }
 
+/// The state of a breaker; the last two are half-open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CircuitState {
+    /// Calls are made.
+    Closed,
+    /// Calls are refused.
+    Open,
+    /// The next call will be a probe.
+    ProbeDue,
+    /// A probe is in flight.
+    Probing,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Closed {
@@ -92,17 +105,13 @@ impl CircuitBreaker {
         !matches!(self.state, State::Closed { .. })
     }
 
-    /// Whether a probe is in flight.
-    pub fn is_probing(&self) -> bool {
-        matches!(self.state, State::HalfOpen { .. })
-    }
-
-    /// Whether a probe is in flight, or the next call at `now` would be one.
-    pub fn is_half_open(&self, now: Instant) -> bool {
+    /// What the breaker would do with a call at `now`.
+    pub fn state(&self, now: Instant) -> CircuitState {
         match self.state {
-            State::Closed { .. } => false,
-            State::Open { until } => now >= until,
-            State::HalfOpen { .. } => true,
+            State::Closed { .. } => CircuitState::Closed,
+            State::Open { until } if now < until => CircuitState::Open,
+            State::Open { .. } => CircuitState::ProbeDue,
+            State::HalfOpen { .. } => CircuitState::Probing,
         }
     }
 }
@@ -128,9 +137,8 @@ mod tests {
         let (mut breaker, now) = breaker(5);
         assert_eq!((0..5).map(|_| breaker.fail(now)).collect::<Vec<_>>(), [false, false, false, false, true]);
         assert_eq!(breaker.admit(now), CircuitAdmission::Refused(OPEN));
-        assert!(breaker.is_open() && !breaker.is_half_open(now));
-        assert!(breaker.is_half_open(now + OPEN), "a probe is due");
-        assert!(!breaker.is_probing(), "and not yet in flight");
+        assert!(breaker.is_open() && breaker.state(now) == CircuitState::Open);
+        assert_eq!(breaker.state(now + OPEN), CircuitState::ProbeDue, "and not yet in flight");
     }
 
     #[test]
@@ -150,7 +158,7 @@ mod tests {
         let almost = now + OPEN - Duration::from_millis(1);
         assert_eq!(breaker.admit(almost), CircuitAdmission::Refused(Duration::from_millis(1)));
         assert_eq!(breaker.admit(now + OPEN), CircuitAdmission::Probe);
-        assert!(breaker.is_probing());
+        assert_eq!(breaker.state(now + OPEN), CircuitState::Probing);
         assert!(matches!(breaker.admit(now + OPEN), CircuitAdmission::Refused(_)), "one at a time");
     }
 

@@ -50,7 +50,7 @@ mod settings;
 mod telemetry;
 
 pub use admin::{AdminError, AdminRoutes, AdminServer, PostRequest, PostResponse};
-pub use circuit_breaker::{CircuitAdmission, CircuitBreaker, CircuitPolicy};
+pub use circuit_breaker::{CircuitAdmission, CircuitBreaker, CircuitPolicy, CircuitState};
 pub use cli::{
     Command, ConfigCommand, LoadedSettings, ServiceSpec, SettingsArgs, check_health, load_settings, service,
     service_from,
@@ -72,5 +72,5 @@ pub use settings::{
     TelemetrySettings, TopicSettings, check_pem, duration, shown, size, without_password,
 };
 pub use telemetry::{
-    Budget, OtelEnvironment, SpanRecord, StageSpan, StageTracer, Telemetry, TelemetryError, TraceContext, now_us,
+    Budget, OtelEnvironment, SpanRecord, StageSpan, StageTracer, Telemetry, TelemetryError, TraceContext,
 };

@@ -19,7 +19,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::{Layer, Registry};
 
 pub use budget::Budget;
-pub use context::{TraceContext, now_us};
+pub use context::TraceContext;
 pub use environment::OtelEnvironment;
 pub use span::{SpanRecord, StageSpan};
 pub use stage::StageTracer;

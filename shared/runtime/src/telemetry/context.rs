@@ -110,13 +110,7 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
-/// Unix time in microseconds, the unit of all span times here.
-pub fn now_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Converts a time of [`now_us`].
+/// The instant `us` microseconds after the Unix epoch.
 pub(super) fn system_time(us: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_micros(us)
 }

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use forebay_contract::now_us;
 use opentelemetry::trace::{Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
+use super::TraceContext;
 use super::context::system_time;
 use super::export::SpanQueue;
-use super::{TraceContext, now_us};
 
 /// A span that is recorded after it has ended, such as one of a slow request that was not sampled.
 #[derive(Debug, Clone)]
