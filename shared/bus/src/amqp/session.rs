@@ -35,12 +35,12 @@ pub(super) struct Counters {
 
 impl Counters {
     pub(super) fn register(metrics: &Metrics) -> Self {
-        let counters = Self { consumed: Counter::default(), rejected: Counter::default(), retried: Counter::default() };
-        let add = |name: &str, help: &str, counter: &Counter| metrics.register(name, help, counter.clone());
-        add("forebay_rabbitmq_consumed", "Messages taken from the queue of requests", &counters.consumed);
-        add("forebay_rabbitmq_rejected", "Messages given to the dead-letter exchange", &counters.rejected);
-        add("forebay_rabbitmq_retried", "Messages tried again because they could not be passed on", &counters.retried);
-        counters
+        let group = metrics.group("forebay_rabbitmq_");
+        Self {
+            consumed: group.add("consumed", "Messages taken from the queue of requests"),
+            rejected: group.add("rejected", "Messages given to the dead-letter exchange"),
+            retried: group.add("retried", "Messages tried again because they could not be passed on"),
+        }
     }
 }
 

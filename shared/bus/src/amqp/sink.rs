@@ -100,14 +100,11 @@ struct Counters {
 
 impl Counters {
     fn register(metrics: &Metrics) -> Self {
-        let counters =
-            Self { replied: Counter::default(), returned: Counter::default(), unconfirmed: Gauge::default() };
-        let help = "Answers confirmed by the server";
-        metrics.register("forebay_rabbitmq_replied", help, counters.replied.clone());
-        let help = "Answers whose queue was gone";
-        metrics.register("forebay_rabbitmq_returned", help, counters.returned.clone());
-        let help = "Answers that wait to be sent or confirmed";
-        metrics.register("forebay_rabbitmq_unconfirmed", help, counters.unconfirmed.clone());
-        counters
+        let group = metrics.group("forebay_rabbitmq_");
+        Self {
+            replied: group.add("replied", "Answers confirmed by the server"),
+            returned: group.add("returned", "Answers whose queue was gone"),
+            unconfirmed: group.add("unconfirmed", "Answers that wait to be sent or confirmed"),
+        }
     }
 }

@@ -81,9 +81,9 @@ impl Reader {
         config.set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
         let consumer = config
             .create_with_context(Context { lost: AtomicBool::new(false), auth_failure: AuthFailure::default() })?;
-        let (topic, ignored) = (topic.to_owned(), Counter::default());
+        let topic = topic.to_owned();
         let help = "Records of the models topic that are not understood";
-        host.metrics().register("forebay_models_records_ignored", help, ignored.clone());
+        let ignored = host.metrics().group("forebay_models_").add("records_ignored", help);
         let assigned = BTreeSet::new();
         Ok(Self {
             consumer,
