@@ -37,10 +37,13 @@ pub fn write(context: &Context, outcome: &Outcome, now_us: u64, times: Times, ou
     // many rows share a request id, so each names its own
     let row = (context.rows() > 1).then(|| context.row());
     let latency_ms = LatencyMs::ThreeDecimals(now_us.saturating_sub(context.accepted_us()));
-    let trace_id = hex(context.trace_id());
-    let trace_id = std::str::from_utf8(&trace_id).ok().filter(|_| context.trace_id() != [0; 16]);
+    let result = usable(outcome);
+    // a failed request has spans even if it was not sampled
+    let traced = context.trace_id() != [0; 16] && (result.is_err() || context.sampled());
+    let digits = traced.then(|| hex(context.trace_id()));
+    let trace_id = digits.as_ref().and_then(|digits| std::str::from_utf8(digits).ok());
     let request_id = context.client_request_id();
-    let written = match usable(outcome) {
+    let written = match result {
         Ok((answer, score)) => serde_json::to_writer(
             &mut *out,
             &ResultDocument {
@@ -52,7 +55,7 @@ pub fn write(context: &Context, outcome: &Outcome, now_us: u64, times: Times, ou
                 model: &answer.model,
                 cached: answer.cached,
                 latency_ms,
-                trace_id: trace_id.filter(|_| context.sampled()),
+                trace_id,
                 fallback_from: Some(answer.fallback_from.as_str()).filter(|version| !version.is_empty()),
                 probabilities: &score.probabilities,
             },
@@ -66,7 +69,6 @@ pub fn write(context: &Context, outcome: &Outcome, now_us: u64, times: Times, ou
                 timestamp,
                 row,
                 latency_ms,
-                // a failed request has spans even if it was not sampled
                 trace_id,
                 error: ErrorDetail { code: failure.code.as_str().into(), message: failure.message.as_str().into() },
             },

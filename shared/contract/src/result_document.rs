@@ -115,12 +115,17 @@ impl From<Problem> for ErrorDetail<'static> {
     }
 }
 
+/// Below this, every number of microseconds is the shortest text of its f64.
+const MOST_EXACT_US: u64 = 1_000_000_000_000_000;
+
 impl Serialize for LatencyMs {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match *self {
             Self::Shortest(us) => serializer.serialize_f64(us as f64 / 1e3),
+            // the shortest form has three decimals by itself
+            Self::ThreeDecimals(us) if us % 10 != 0 && us < MOST_EXACT_US => serializer.serialize_f64(us as f64 / 1e3),
             Self::ThreeDecimals(us) => {
-                // an f64 would lose trailing zeros, so the digits are passed through as they are
+                // an f64 would lose trailing zeros; serde_json parses what it passes through as it is
                 let mut text = [0; 24];
                 let raw: &RawValue =
                     serde_json::from_str(three_decimals(us, &mut text)).map_err(serde::ser::Error::custom)?;
@@ -167,6 +172,14 @@ mod tests {
         ] {
             assert_eq!(text(&LatencyMs::ThreeDecimals(us)), three);
             assert_eq!(text(&LatencyMs::Shortest(us)), shortest);
+        }
+    }
+
+    #[test]
+    fn three_decimals_are_the_digits_of_the_number() {
+        let powers = (0..19).map(|power| 10u64.pow(power));
+        for us in (0..2_000_000).step_by(7).chain(powers.flat_map(|us| [us - 1, us, us + 1, us * 3 + 7])) {
+            assert_eq!(text(&LatencyMs::ThreeDecimals(us)), format!("{}.{:03}", us / 1000, us % 1000));
         }
     }
 
