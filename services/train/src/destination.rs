@@ -1,10 +1,10 @@
 //! Where a finished model goes: a folder, a folder registry, an MLflow server.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::folder_registry::FolderRegistry;
 use crate::mlflow::{MlflowAccess, Tracking};
-use crate::model_folder::{Files, write};
+use crate::model_folder::{Files, Staged, write};
 use crate::training_arguments::DestinationArgs;
 
 /// Where the model goes. It is checked before the training, so that a typing mistake does not waste one.
@@ -71,47 +71,6 @@ impl Destination {
             }
             Self::Registry(registry) => registry.add(files),
             Self::Server(tracking) => tracking.publish(files, log),
-        }
-    }
-}
-
-/// A folder under another name until it is complete; removed when it never is.
-#[derive(Debug)]
-pub(crate) struct Staged {
-    pub(crate) path: PathBuf,
-    kept: bool,
-}
-
-impl Staged {
-    /// An empty folder beside `path`, on the same file system.
-    ///
-    /// # Errors
-    /// A text naming the folder.
-    pub(crate) fn beside(path: &Path) -> Result<Self, String> {
-        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
-        let name = name.ok_or_else(|| format!("{} names no folder", path.display()))?;
-        let staged = parent.join(format!(".{name}.{}", std::process::id()));
-        std::fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
-        std::fs::create_dir(&staged).map_err(|e| format!("{}: {e}", staged.display()))?;
-        Ok(Self { path: staged, kept: false })
-    }
-
-    /// Gives the folder its name.
-    ///
-    /// # Errors
-    /// A text when something is there already.
-    pub(crate) fn rename(mut self, path: &Path) -> Result<(), String> {
-        std::fs::rename(&self.path, path).map_err(|e| format!("{}: {e}", path.display()))?;
-        self.kept = true;
-        Ok(())
-    }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        if !self.kept {
-            drop(std::fs::remove_dir_all(&self.path));
         }
     }
 }

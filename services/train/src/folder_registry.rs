@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::destination::Staged;
-use crate::model_folder::{Files, write};
+use crate::model_folder::{Files, Staged, write};
 
 const NAMES: &str = "registered_model.yaml";
 
