@@ -62,6 +62,8 @@ pub(crate) struct RefreshState {
     first_read: Option<Instant>,
     /// What the prediction replicas reported of these.
     reported: ReportedVersions,
+    /// Whether the views or the directory have changed since the reports were read.
+    reports_due: bool,
     /// Versions that cannot be used, and why.
     unusable: BTreeMap<(String, u32), String>,
     /// Versions that cannot be used before prediction has reported the names of their features.
@@ -109,6 +111,7 @@ impl Refresher {
     /// Makes the next read of the registry due if it may have changed. Pending reasons are handled together.
     fn woken(&mut self, first: WakeReason) {
         let reasons: Vec<WakeReason> = std::iter::once(first).chain(self.wakes.try_iter()).collect();
+        self.state.reports_due |= reasons.contains(&WakeReason::Directory);
         if reasons.contains(&WakeReason::Registry) || self.state.seen.has_news(&self.directory) {
             self.watch.hurry();
         }
@@ -124,6 +127,7 @@ impl Refresher {
                 if self.state.first_read.is_none() || views != self.state.views {
                     tracing::info!(registry = self.location, models = views.len(), "model registry read");
                     self.state.views = views;
+                    self.state.reports_due = true;
                     self.state.first_read.get_or_insert_with(Instant::now);
                     if self.may_compile() {
                         self.compile(&registry, Instant::now());
@@ -174,9 +178,21 @@ impl Refresher {
     /// Compiles the catalog again when the replicas report something else of its versions.
     fn follow_reports(&mut self, now: Instant) {
         let Some(registry) = self.compiled() else { return };
-        if ReportedVersions::read(&self.directory, &self.state.views, &self.state.reported) != self.state.reported {
+        if self.read_reports() {
             self.compile(&registry, now);
         }
+    }
+
+    /// Reads what the replicas report if it may have changed, and returns whether it has. The directory notifies of
+    /// replicas that expire as well.
+    fn read_reports(&mut self) -> bool {
+        if !std::mem::take(&mut self.state.reports_due) {
+            return false;
+        }
+        let reported = ReportedVersions::read(&self.directory, &self.state.views, &self.state.reported);
+        let changed = reported != self.state.reported;
+        self.state.reported = reported;
+        changed
     }
 
     /// Compiles the catalog again when a Production version that was waiting takes effect.
@@ -204,8 +220,8 @@ impl Refresher {
 
     /// Compiles a new snapshot of what was read and reported.
     fn compile(&mut self, registry: &Registry, now: Instant) {
+        self.read_reports();
         let views = self.state.views.clone();
-        self.state.reported = ReportedVersions::read(&self.directory, &views, &self.state.reported);
         let unusable = std::mem::take(&mut self.state.unusable);
         let unreported = std::mem::take(&mut self.state.unreported);
         self.state.compiled = Some(now);

@@ -40,7 +40,11 @@ impl ReplicaTable {
             Some(replica) if arrived.is_some() && replica.state.at_ms > state.at_ms => return false,
             // the writer knows by the state itself what it has written
             Some(replica) if arrived.is_none() && same(&replica.state, &state) => return false,
-            Some(replica) => !replica.live || !same(&replica.state, &state),
+            // it may have expired since the last sweep
+            Some(replica) => {
+                let expired = arrived.is_some_and(|now| !self.is_live(replica, now));
+                expired || !replica.live || !same(&replica.state, &state)
+            }
             None => true,
         };
         self.dead.remove(&key);
@@ -166,7 +170,9 @@ mod tests {
         assert_eq!(replicas.take_dead(late), []);
         assert!(replicas.take(state("a", 6), Some(late)), "a replica that returns is a change");
 
-        assert_eq!(replicas.take_dead(late + LONG_DEAD), [("m".to_owned(), "a".to_owned())]);
+        assert!(replicas.take(state("a", 7), Some(late + EXPIRY)), "also where no sweep has seen it go");
+
+        assert_eq!(replicas.take_dead(late + EXPIRY + LONG_DEAD), [("m".to_owned(), "a".to_owned())]);
         assert_eq!(names(&replicas, late), ["own"]);
     }
 
