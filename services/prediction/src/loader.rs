@@ -51,14 +51,14 @@ impl Loader {
         loop {
             let Some(versions) = self.versions.upgrade() else { break };
             if self.watch.is_due() {
-                let _waiting = heartbeat.waiting(self.models.longest_read());
+                let _waiting = heartbeat.waiting(self.models.longest_wait());
                 self.read_registry(&versions);
             }
             drop(versions);
             heartbeat.beat();
             match self.commands.recv_timeout(self.watch.wait().min(heartbeat.interval())) {
                 Ok(command) => {
-                    let _waiting = heartbeat.waiting(self.models.longest_read());
+                    let _waiting = heartbeat.waiting(self.models.longest_wait());
                     self.execute(command);
                 }
                 Err(RecvTimeoutError::Timeout) => {}

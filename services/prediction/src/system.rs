@@ -8,7 +8,7 @@ use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::{BusSettings, Inlet, Mesh, ModelDirectory, StageScope};
 use forebay_contract::edges::{PREDICT, PREDICTIONS, RESULTS};
 use forebay_contract::{Features, Stage};
-use forebay_registry::{Registry, RegistryWatch, webhook};
+use forebay_registry::{Registry, RegistryOptions, RegistryWatch, webhook};
 use forebay_runtime::{Drain, Host, StartError};
 
 use crate::actors::{FeaturesReceived, Predictor};
@@ -65,8 +65,9 @@ fn load(
         notifier.on_notify(move || versions.upgrade().iter().for_each(|versions| versions.send(command.clone())));
     }
     host.metrics().collect(VersionStates(Arc::downgrade(&versions)));
-    let options = models.registry_options();
     let component = host.lifecycle().register("prediction models");
+    let heartbeat = component.heartbeat();
+    let options = RegistryOptions { heartbeat: heartbeat.clone(), ..models.registry_options() };
     let loader = Loader {
         versions: Arc::downgrade(&versions),
         commands,
@@ -77,7 +78,7 @@ fn load(
         policy: section.breaker(),
         grace: host.settings().delivery.timeout,
         metrics: metrics.clone(),
-        heartbeat: component.heartbeat(),
+        heartbeat,
         component,
         history: LoadHistory::default(),
     };

@@ -47,8 +47,8 @@ pub(crate) struct Refresher {
     pub lifecycle: Lifecycle,
     pub component: Component,
     pub heartbeat: Heartbeat,
-    /// Longest time for reading the registry once.
-    pub longest_read: Duration,
+    /// Longest time without a beat while the registry is read.
+    pub longest_wait: Duration,
     pub state: RefreshState,
     /// When the registry was read, for the metrics.
     pub read_at: RegistryRead,
@@ -88,7 +88,7 @@ impl Refresher {
     fn run(mut self) {
         let heartbeat = self.heartbeat.clone();
         while !self.lifecycle.is_draining() {
-            let waiting = heartbeat.waiting(self.longest_read);
+            let waiting = heartbeat.waiting(self.longest_wait);
             if self.watch.is_due() {
                 self.look();
             }

@@ -7,7 +7,7 @@ use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::{BusSettings, Inlet, Mesh, ModelDirectory, StageScope};
 use forebay_contract::edges::{FEATURES, REQUESTS, RESULTS};
 use forebay_contract::{Request, Stage};
-use forebay_registry::{Registry, RegistryWatch, webhook};
+use forebay_registry::{Registry, RegistryOptions, RegistryWatch, webhook};
 use forebay_runtime::{Drain, Host, StartError};
 
 use crate::actors::{Incoming, Preparer};
@@ -56,8 +56,9 @@ fn refresh(
         // without the thread the process is about to end
         notifier.on_notify(move || _ = wake_up.send(why));
     }
-    let options = models.registry_options();
     let component = host.lifecycle().register("preprocessing model registry");
+    let heartbeat = component.heartbeat();
+    let options = RegistryOptions { heartbeat: heartbeat.clone(), ..models.registry_options() };
     let refresher = Refresher {
         catalog: catalog.clone(),
         watch: RegistryWatch::new(move || Registry::open_with(&options), models.refresh),
@@ -73,9 +74,9 @@ fn refresh(
         location: models.shown(),
         read_at: host.metrics().registry_read("preprocessing"),
         lifecycle: host.lifecycle().clone(),
-        heartbeat: component.heartbeat(),
+        heartbeat,
         component,
-        longest_read: models.longest_read(),
+        longest_wait: models.longest_wait(),
         state: RefreshState::default(),
     };
     refresher.spawn().map_err(StartError::failed)

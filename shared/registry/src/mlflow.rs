@@ -6,6 +6,7 @@
 
 mod address;
 mod artifacts;
+mod beating;
 mod client;
 mod files;
 mod listing;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use forebay_runtime::Heartbeat;
+
 /// How many of the newest versions of a model on an MLflow server are listed, besides those with a stage or an alias.
 const NEWEST_VERSIONS: usize = 50;
 
@@ -27,6 +29,8 @@ pub struct RegistryOptions {
     pub credentials: RegistryCredentials,
     /// Which certificates to trust and to present.
     pub tls: TlsOptions,
+    /// Beats before every call and for every part of a response, so that a slow server is not taken for a thread that hangs.
+    pub heartbeat: Heartbeat,
 }
 
 /// Authentication towards an MLflow server. `Debug` shows no secret.
@@ -64,6 +68,7 @@ impl RegistryOptions {
             cache_size: 5 << 30,
             credentials: RegistryCredentials::None,
             tls: TlsOptions::default(),
+            heartbeat: Heartbeat::unwatched(),
         }
     }
 }

@@ -104,14 +104,12 @@ impl ModelSettings {
         }
     }
 
-    /// Longest time for which one read of the registry, or the load of one version, may block its thread: every file of
-    /// a version takes `timeout`, and a second more for every MiB of the largest version; then it is checked and warmed
-    /// up.
-    pub fn longest_read(&self) -> Duration {
-        const CALLS: u32 = 256;
-        const TRANSFER: Duration = Duration::from_secs(1024);
+    /// Longest time for which a thread that reads the registry or loads a version does not beat: in a call every step
+    /// has `timeout`, with redirects and TLS, and a version is read, checked and warmed up in one.
+    pub fn longest_wait(&self) -> Duration {
+        const STEPS: u32 = 32;
         const CHECK: Duration = Duration::from_secs(600);
-        self.timeout.saturating_mul(CALLS).saturating_add(TRANSFER).saturating_add(CHECK)
+        self.timeout.saturating_mul(STEPS).max(CHECK)
     }
 
     /// The registry's address without its password, for logs.

@@ -32,7 +32,7 @@ impl Loader {
             return versions.snapshot().is_ready(model, number);
         }
         let digest = view.version(number).map(|listed| listed.digest);
-        let _waiting = self.heartbeat.waiting(self.models.longest_read());
+        let _waiting = self.heartbeat.waiting(self.models.longest_wait());
         let started = Instant::now();
         let loaded =
             registry.load(model, number, forebay_model::open).map_err(|error| error.to_string()).and_then(|loaded| {

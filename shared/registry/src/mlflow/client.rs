@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use forebay_runtime::Heartbeat;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -15,6 +16,7 @@ use ureq::http::{Method, Request};
 use ureq::{Agent, AsSendBody, SendBody};
 
 use super::address::Address;
+use super::beating::Beating;
 use super::tls;
 use crate::{RegistryCredentials, RegistryError, RegistryOptions};
 
@@ -36,6 +38,7 @@ pub struct MlflowClient {
     base: String,
     authorization: Option<String>,
     timeout: Duration,
+    heartbeat: Heartbeat,
 }
 
 /// The body of a call.
@@ -127,7 +130,8 @@ impl MlflowClient {
             config = config.proxy(None);
         }
         let agent = config.build().new_agent();
-        Ok(Self { agent, base: address.base, authorization, timeout: options.timeout })
+        let (timeout, heartbeat) = (options.timeout, options.heartbeat.clone());
+        Ok(Self { agent, base: address.base, authorization, timeout, heartbeat })
     }
 
     /// The server's address without name and password.
@@ -221,6 +225,7 @@ impl MlflowClient {
             .timeout_connect(Some(time.min(self.timeout)))
             .timeout_per_read(Some(time.min(self.timeout)))
             .build();
+        self.heartbeat.beat();
         let mut response = self.agent.run(request).map_err(|error| failed(&url, &error))?;
         let status = response.status().as_u16();
         if status >= 400 {
@@ -229,7 +234,10 @@ impl MlflowClient {
             let _ = response.body_mut().as_reader().take(MAX_ERROR).read_to_end(&mut text);
             return Err(refused(&url, status, &text));
         }
-        response.body_mut().with_config().limit(limit).read_to_vec().map_err(|error| match error {
+        let response = response.body_mut().with_config().limit(limit).reader();
+        let mut bytes = Vec::new();
+        let read = Beating { response, heartbeat: &self.heartbeat }.read_to_end(&mut bytes);
+        read.map(|_| bytes).map_err(|error| match ureq::Error::from(error) {
             ureq::Error::BodyExceedsLimit(_) => unusable(format!("is larger than {limit} bytes")),
             error => failed(&url, &error),
         })

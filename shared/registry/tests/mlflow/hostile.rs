@@ -1,9 +1,12 @@
 //! Answers that are broken, too large, too slow, or lead elsewhere: a clear error in bounded time and memory.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use crate::bench::*;
 use forebay_registry::{Body, MlflowClient, RegistryError, RegistryOptions, Verb};
+use forebay_runtime::Lifecycle;
 use serde_json::json;
 
 #[test]
@@ -64,6 +67,42 @@ fn a_silent_server_costs_the_timeout() {
         assert!(error.is_unreachable() && error.to_string().contains("timeout"), "{error}");
         assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     }
+}
+
+#[test]
+fn a_slow_server_is_no_stall_and_a_silent_one_is() {
+    const BOUND: Duration = Duration::from_millis(800);
+    let lifecycle = Lifecycle::new();
+    lifecycle.watch_stalls(BOUND).unwrap();
+    let call = |pause: Duration| {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let location = format!("http://{}", server.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (mut connection, _) = server.accept().unwrap();
+            let _ = connection.read(&mut [0; 4096]).unwrap();
+            connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n").unwrap();
+            for byte in b"\"123456789012345678\"" {
+                std::thread::sleep(pause);
+                // the caller may have given up
+                let _ = connection.write_all(&[*byte]);
+            }
+        });
+        let heartbeat = lifecycle.heartbeat("registry");
+        let options = RegistryOptions { heartbeat, timeout: BOUND * 10, ..RegistryOptions::new(location) };
+        std::thread::spawn(move || MlflowClient::new(&options).unwrap().send(Verb::Get, "/", Body::None))
+    };
+    let slow = call(BOUND / 8);
+    while !slow.is_finished() {
+        assert!(lifecycle.is_alive(), "parts of a response are signs of life");
+        std::thread::sleep(BOUND / 100);
+    }
+    assert_eq!(slow.join().unwrap().unwrap(), "123456789012345678");
+    let silent = call(BOUND * 3);
+    while lifecycle.is_alive() {
+        assert!(!silent.is_finished(), "the stall is not seen");
+        std::thread::sleep(BOUND / 100);
+    }
+    assert_eq!(lifecycle.stalled(), ["registry"]);
 }
 
 #[test]
