@@ -30,6 +30,7 @@ usage: compose/native.sh COMMAND [SERVICE...]     services: kafka redis rabbitmq
   pause     SIGSTOP: alive, but answers nothing;  resume ends it
   topics    Kafka's own topic tool, for example:  native.sh topics --list
   rabbitmqctl  RabbitMQ's own tool, for example:  native.sh rabbitmqctl close_all_connections "a test"
+  configs   Kafka's own tool for settings and quotas, for example:  native.sh configs --describe --entity-type brokers
   acls      Kafka's own tool for rights, for example:  native.sh acls --list
   certificates  an authority and certificates for tests of TLS, in FOREBAY_NATIVE_DIR/tls
   scram     a user of Kafka's TLS listener, or a new password for it:  native.sh scram NAME PASSWORD
@@ -501,6 +502,12 @@ fi
 if [ "$command" = acls ]; then
   [ -d "$jars" ] || die "Kafka is not here yet: native.sh up kafka"
   exec java -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$jars/*" org.apache.kafka.tools.AclCommand \
+    --bootstrap-server "127.0.0.1:$(port_of kafka)" "$@"
+fi
+
+if [ "$command" = configs ]; then
+  [ -d "$jars" ] || die "Kafka is not here yet: native.sh up kafka"
+  exec java -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$jars/*" kafka.admin.ConfigCommand \
     --bootstrap-server "127.0.0.1:$(port_of kafka)" "$@"
 fi
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::error::LoadtestError;
+use crate::faults::FaultsArgs;
 use crate::http::HttpArgs;
 use crate::kafka::{DrainArgs, FillArgs, JudgeArgs, KafkaArgs, ThroughputArgs, TopicsArgs};
 use crate::relay::{RelayArgs, RelayChainArgs};
@@ -23,6 +24,7 @@ WHICH COMMAND
   How much can it do?                           throughput (Kafka), http --closed 8
   What would a chain of bare processes take?    relay-chain, then kafka against its topics
   Was anything lost or answered twice?          kafka --oracle FILE, then judge --oracle FILE
+  What survives a crash, a hang, a rebalance?   faults
   Everything, as a report                       loadtest/suites/bench.sh
 
 Request topics hold {\"request_id\", \"features\"}; result topics {\"request_id\", \"prediction\", ...} or {\"request_id\", \"error\": {\"code\"}}."
@@ -41,6 +43,7 @@ enum Command {
     Drain(DrainArgs),
     Throughput(ThroughputArgs),
     Judge(JudgeArgs),
+    Faults(FaultsArgs),
     Relay(RelayArgs),
     RelayChain(RelayChainArgs),
     Topics(TopicsArgs),
@@ -81,6 +84,7 @@ impl Cli {
             Command::Drain(args) => args.run(),
             Command::Throughput(args) => args.run(),
             Command::Judge(args) => args.run(),
+            Command::Faults(args) => args.run(),
             Command::Relay(args) => args.run(),
             Command::RelayChain(args) => args.run(),
             Command::Topics(args) => args.run(),

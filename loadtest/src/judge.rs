@@ -1,9 +1,10 @@
-//! Conservation: every accepted request is answered exactly once, nothing else is answered, and equal features get
-//! equal predictions.
+//! Conservation: every accepted request is answered exactly once and in time, nothing else is answered, and predictions are
+//! the model's own: equal for equal features, and what the model's origin predicts where that is known.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -19,13 +20,20 @@ pub struct JudgeRules {
     pub allow_dead_letters: bool,
     /// How many error answers are tolerated; `None` = any number.
     pub max_errors: Option<u64>,
+    /// How long after it was sent a request may be answered; `None` = any time.
+    pub late_after: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
 struct RequestRecord {
     checksum: Option<u64>,
+    /// The bits of what the model's origin predicts.
+    origin: Option<u64>,
+    sent_us: u64,
     accepted: bool,
     answers: u32,
+    /// What the first answer said: the prediction, or that there is none.
+    first: Option<u64>,
     dead_letters: u32,
 }
 
@@ -75,8 +83,12 @@ impl Judge {
 
     /// Takes one line of an oracle.
     pub fn event(&mut self, event: OracleEvent) {
+        let mut sent_us = 0;
         let (id, checksum, accepted) = match event {
-            OracleEvent::Sent { id, checksum, .. } => (id, Some(checksum), false),
+            OracleEvent::Sent { id, checksum, at_us } => {
+                sent_us = at_us;
+                (id, Some(checksum), false)
+            }
             OracleEvent::Accepted(id) => (id, None, true),
             OracleEvent::Refused(id) => (id, None, false),
         };
@@ -88,6 +100,26 @@ impl Judge {
         let case = self.cases.entry(id).or_default();
         case.checksum = checksum.or(case.checksum);
         case.accepted |= accepted;
+        case.sent_us = case.sent_us.max(sent_us);
+    }
+
+    /// Says what the model's origin predicts for a request with one row.
+    pub fn origin(&mut self, id: &str, prediction: f64) {
+        self.cases.entry(id.to_owned()).or_default().origin = Some(prediction.to_bits());
+    }
+
+    /// Takes one record of the result topic, with when it was seen, microseconds since 1970.
+    pub fn answer_at(&mut self, bytes: &[u8], at_us: u64) {
+        let id = ReceivedResult::parse(bytes).ok().and_then(|answer| answer.request_id);
+        if let Some((limit, id)) = self.rules.late_after.zip(id)
+            && let Some(case) = self.cases.get(id.as_ref())
+            && case.answers == 0
+            && case.sent_us > 0
+            && u128::from(at_us.saturating_sub(case.sent_us)) > limit.as_micros()
+        {
+            self.findings.add("answered late", id.into_owned());
+        }
+        self.answer(bytes);
     }
 
     /// Takes one record of the result topic.
@@ -114,17 +146,26 @@ impl Judge {
             return;
         };
         case.answers += 1;
+        let print = answer.fingerprint();
         if case.answers > 1 {
+            if case.first != print {
+                self.findings.add("contradictory answers", id.to_owned());
+            }
             return self.findings.add("answered more than once", id.to_owned());
         }
+        case.first = print;
         if let ResultStatus::Failed(code) = answer.status(1)
             && answer.error.is_some()
         {
             return *self.findings.errors.entry(code).or_default() += 1;
         }
-        let Some((checksum, print)) = case.checksum.zip(answer.fingerprint()) else {
+        let Some((checksum, print)) = case.checksum.zip(print) else {
             return self.findings.add("neither prediction nor error", id.to_owned());
         };
+        if case.origin.is_some_and(|origin| origin != print) {
+            let example = format!("{id}: {}", answer.prediction.map_or("", |prediction| prediction.get()));
+            self.findings.add("not what the model's origin predicts", example);
+        }
         let version = answer.model_version.as_deref().unwrap_or_default().to_owned();
         let (first, first_id) = self.predictions.entry((checksum, version)).or_insert_with(|| (print, id.to_owned()));
         if *first != print {
@@ -174,6 +215,12 @@ impl JudgeFindings {
         if examples.len() < EXAMPLES {
             examples.push(example);
         }
+    }
+
+    /// How many violations of a kind there are.
+    #[must_use]
+    pub fn count(&self, kind: &str) -> u64 {
+        self.violations.get(kind).map_or(0, |(count, _)| *count)
     }
 
     /// Whether nothing was violated.
@@ -245,6 +292,39 @@ mod tests {
         let mut judge = answered();
         judge.answer(&answer("run-2", "2.5"));
         assert_eq!(kinds(judge), vec!["answered more than once"]);
+    }
+
+    #[test]
+    fn dropped_doubled_altered_invented_late_and_contradictory_results_are_each_found() {
+        type Damage = fn(&mut Vec<(Vec<u8>, u64)>);
+        let error = |id: &str| format!(r#"{{"request_id":"{id}","prediction":null,"error":{{"code":"internal"}}}}"#);
+        let cases: [(Damage, &[&str]); 7] = [
+            (|_| {}, &[]),
+            (|answers| drop(answers.remove(1)), &["accepted and never answered"]),
+            (|answers| answers.push(answers[2].clone()), &["answered more than once"]),
+            (|answers| answers[0].0 = answer("run-0", "1.5000000000000002"), &["not what the model's origin predicts"]),
+            (|answers| answers.push((answer("run-7", "1.5"), 0)), &["answer to an unknown request"]),
+            (|answers| answers[3].1 = 2_000_002, &["answered late"]),
+            (|answers| answers.push((Vec::new(), 5)), &["answered more than once", "contradictory answers"]),
+        ];
+        for (damage, expected) in cases {
+            let mut judge =
+                Judge::new(JudgeRules { late_after: Some(Duration::from_secs(2)), ..JudgeRules::default() });
+            let mut answers = Vec::new();
+            for (index, prediction) in [1.5, 2.5, 3.5, 4.5].into_iter().enumerate() {
+                let id = format!("run-{index}");
+                judge.event(OracleEvent::Sent { id: id.clone(), checksum: index as u64, at_us: 1 });
+                judge.event(OracleEvent::Accepted(id.clone()));
+                judge.origin(&id, prediction);
+                answers.push((answer(&id, &prediction.to_string()), 2_000_001));
+            }
+            damage(&mut answers);
+            for (bytes, at_us) in answers {
+                let bytes = if bytes.is_empty() { error("run-0").into_bytes() } else { bytes };
+                judge.answer_at(&bytes, at_us);
+            }
+            assert_eq!(kinds(judge), expected);
+        }
     }
 
     #[test]

@@ -8,10 +8,12 @@
 mod answer_tally;
 pub mod cli;
 mod error;
+pub mod faults;
 pub mod http;
 mod judge;
 pub mod kafka;
 mod latency;
+pub mod mesh_under_test;
 mod oracle;
 mod received_result;
 pub mod relay;

@@ -19,6 +19,7 @@ usage: loadtest/suites/real.sh [TEST [FILTER]]
   real.sh mesh bad_input   of real_mesh.rs the tests whose name contains bad_input
   real.sh rabbitmq         RabbitMQ as request source and reply sink, and its server's faults (about 90 s)
   real.sh install          fetch what the tests need beside the services, and run none
+  real.sh faults           faults under load, judged: the rows of `forebay-loadtest faults` that hold reliably (about 5 minutes)
   real.sh stages           parts of the mesh in one process, the rest apart, two replicas of each
   real.sh sklearn          random models of scikit-learn and onnxruntime against the readers; needs no Kafka and no Redis
 
@@ -28,7 +29,7 @@ Environment
   REAL_TIMEOUT       seconds the tests may take in all (default 2100)
   REAL_WORKERS       how many tests run side by side (default 2; one test alone always has one)
   REAL_PYTHON        a Python with loadtest/suites/sklearn_requirements.txt (default: one is made in the user's cache folder)
-  REAL_SEED          seed of the random models (default 1)
+  REAL_SEED          seed of the random models and of the faults (default 1)
   REAL_OUTAGE        seconds for which everything hangs in the test of liveness (default 25, with a bound of 10 s; 300 takes
                      the default bound)
   REAL_KEEP          a folder that keeps the logs of services, Kafka, Redis, RabbitMQ and MLflow
@@ -79,7 +80,7 @@ fi
 # Measures times that must hold on an idle machine, so nothing runs beside it.
 alone=(real_latency)
 # Those that take minutes. What is missing here follows in the order of names: a new test needs no entry.
-longest=(real_liveness real_stages real_mesh real_rabbitmq real_mlflow real_eventhubs+real_security single_stages real_start_order)
+longest=(real_faults real_liveness real_stages real_mesh real_rabbitmq real_mlflow real_eventhubs+real_security single_stages real_start_order)
 
 queue=() # tests joined by + share a server and so run one after the other
 if [ -n "$chosen" ]; then

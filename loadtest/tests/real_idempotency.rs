@@ -19,13 +19,13 @@ use harness::{Mesh, Service, http, row, stop_all, wait_until};
 
 const QUIET: Duration = Duration::from_millis(1500);
 
-fn predict(service: &Service, key: &str, row: &str) -> http::Reply {
+fn predict(service: &Service, key: &str, row: &str) -> http::HttpReply {
     let body = format!(r#"{{"request_id":"once","features":{row}}}"#);
     http::predict(service.http, &[("Idempotency-Key", key)], body).unwrap()
 }
 
 #[track_caller]
-fn prediction(reply: &http::Reply) -> Value {
+fn prediction(reply: &http::HttpReply) -> Value {
     assert_eq!(reply.status, 200, "{}", reply.text());
     reply.json()["prediction"].clone()
 }
@@ -73,7 +73,7 @@ fn one_key_is_one_request_wherever_it_arrives() {
         assert!(json["error"]["message"].as_str().unwrap().contains("Idempotency-Key"), "{json}");
     }
     // ... and at the same time, on two replicas: the first to arrive is answered
-    let replies: Vec<http::Reply> = std::thread::scope(|scope| {
+    let replies: Vec<http::HttpReply> = std::thread::scope(|scope| {
         let call = |number: usize| scope.spawn(move || predict(ingestion[number], "key-2", &row(10 + number)));
         let callers: Vec<_> = (0..2).map(call).collect();
         callers.into_iter().map(|caller| caller.join().unwrap()).collect()

@@ -334,6 +334,7 @@ fn undecodable_records_on_inner_topics_become_one_dead_letter_each() {
                 key: Some(b"k\x00"),
                 payload,
                 headers: &headers,
+                ..Out::default()
             }));
         }
         let letter = letters.find(Duration::from_secs(20), &format!("dead letter from {setting}"), |_| true);

@@ -53,7 +53,8 @@ impl JudgeArgs {
     /// Reads everything and prints the findings; `true` when nothing was violated.
     pub fn run(&self) -> Result<bool, LoadtestError> {
         let Self { ignore_other_runs, allow_dead_letters, max_errors, .. } = *self;
-        let mut judge = Judge::new(JudgeRules { ignore_other_runs, allow_dead_letters, max_errors });
+        let mut judge =
+            Judge::new(JudgeRules { ignore_other_runs, allow_dead_letters, max_errors, ..JudgeRules::default() });
         for path in &self.oracle {
             crate::oracle::read(path, |event| judge.event(event))?;
         }

@@ -3,7 +3,6 @@
 #![allow(dead_code, unused_imports, unreachable_pub, missing_debug_implementations, reason = "each test uses a part")]
 #![allow(clippy::disallowed_methods, reason = "what a test reads from the environment is no setting")]
 
-pub mod http;
 pub mod load;
 pub mod proxy;
 pub mod rabbit;
@@ -11,18 +10,17 @@ pub mod service;
 pub mod spans;
 pub mod topic;
 
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::process::Output;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use forebay_loadtest::mesh_under_test::{MESH_TOPICS as TOPICS, STAGES, http_client as http};
+use forebay_loadtest::mesh_under_test::{MeshUnderTest, NativeServices};
 pub use forebay_testkit::wait_until;
 use serde_json::Value;
-pub use service::{Launch, Service, bare, free_address};
+pub use service::{Service, bare, free_address};
 use tempfile::TempDir;
-
-/// The stages in the order of the path.
-pub const STAGES: [&str; 5] = ["ingestion", "preprocessing", "caching", "prediction", "publishing"];
 
 /// The sample row: the first of the scaled diabetes data.
 pub const ROW: &str = "[0.038075906433423026,0.05068011873981862,0.061696206518683294,0.0218723855140367,-0.04422349842444599,\
@@ -70,8 +68,7 @@ pub fn redis() -> String {
 
 /// The path of one of the project's binaries.
 pub fn binary(name: &str) -> PathBuf {
-    let folder = std::path::absolute(variable("FOREBAY_BIN_DIR")).unwrap();
-    folder.join(name)
+    std::path::absolute(variable("FOREBAY_BIN_DIR")).unwrap().join(name)
 }
 
 /// `compose/native.sh ARGUMENTS`, on the instance that `real.sh` started.
@@ -88,49 +85,45 @@ pub fn native_with(arguments: &[&str], environment: &[(&str, &str)]) -> String {
 
 #[track_caller]
 fn native_in(folder: Option<&str>, arguments: &[&str], environment: &[(&str, &str)]) -> String {
-    let mut command = Command::new("timeout");
-    command.envs(folder.map(|folder| ("FOREBAY_NATIVE_DIR", folder)));
-    command.arg("200").arg(variable("REAL_NATIVE")).args(arguments).stdin(Stdio::null());
-    command.envs(environment.iter().copied());
-    // files and not pipes: what it starts inherits nothing it could keep open, and there is nothing to read forever
-    let log = std::env::temp_dir().join(format!("forebay-native-{}.log", std::process::id()));
-    let file = std::fs::File::create(&log).unwrap();
-    let status = command.stdout(file.try_clone().unwrap()).stderr(file).status().unwrap();
-    let text = std::fs::read_to_string(&log).unwrap_or_default();
-    assert!(status.success(), "native.sh {arguments:?}: {status}: {text}");
-    text
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let folder = folder.map(|folder| ("FOREBAY_NATIVE_DIR", folder));
+    let environment = folder.into_iter().chain(environment.iter().copied()).map(owned).collect();
+    let services = NativeServices::new(PathBuf::from(variable("REAL_NATIVE")), environment);
+    services.run(arguments).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// One mesh: its own topics, the settings of all services, and a folder for logs.
 pub struct Mesh {
-    name: String,
+    mesh: MeshUnderTest,
     folder: TempDir,
-    settings: Vec<(String, String)>,
-    started: AtomicU32,
+}
+
+impl Deref for Mesh {
+    type Target = MeshUnderTest;
+
+    fn deref(&self) -> &MeshUnderTest {
+        &self.mesh
+    }
+}
+
+impl DerefMut for Mesh {
+    fn deref_mut(&mut self) -> &mut MeshUnderTest {
+        &mut self.mesh
+    }
 }
 
 impl Mesh {
     /// Fresh topic names; nothing is made or started.
     pub fn named(name: &str) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{name}-{}-{number}", std::process::id());
-        let mut settings = vec![
-            ("FOREBAY__KAFKA__BROKERS".to_owned(), brokers()),
-            ("CONSUMER_GROUP".to_owned(), format!("{name}.outside")),
-            ("FOREBAY__LOG__FORMAT".to_owned(), "json".to_owned()),
-        ];
-        for topic in TOPICS {
-            settings.push((format!("FOREBAY__TOPICS__{}", topic.to_uppercase()), format!("{name}.{topic}")));
-        }
         let folder = tempfile::Builder::new().prefix("forebay-real-").tempdir().unwrap();
-        Self { name, folder, settings, started: AtomicU32::new(0) }
+        let logs = std::env::var("REAL_KEEP").map_or_else(|_| folder.path().to_path_buf(), PathBuf::from);
+        Self { mesh: MeshUnderTest::new(name, &brokers(), binary(""), logs), folder }
     }
 
     /// No settings at all, as right after a build.
     pub fn unset(name: &str) -> Self {
         let mut mesh = Self::named(name);
-        mesh.settings.clear();
+        mesh.clear_settings();
         mesh
     }
 
@@ -147,21 +140,16 @@ impl Mesh {
         self.set("FOREBAY__KAFKA__SESSION_TIMEOUT", "6s");
     }
 
-    /// Adds a setting for every process that is started later.
-    pub fn set(&mut self, name: &str, value: impl Into<String>) {
-        self.settings.retain(|(known, _)| known != name);
-        self.settings.push((name.to_owned(), value.into()));
-    }
-
-    /// Removes a setting.
-    pub fn unset_one(&mut self, name: &str) {
-        self.settings.retain(|(known, _)| known != name);
-    }
-
     /// The name of a topic of this mesh, by its setting.
+    #[track_caller]
     pub fn topic(&self, setting: &str) -> String {
         assert!(TOPICS.contains(&setting), "{setting}");
-        format!("{}.{setting}", self.name)
+        self.mesh.topic(setting)
+    }
+
+    /// Adds a setting for every process that is started later.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.mesh.set(name, value);
     }
 
     pub fn folder(&self) -> &Path {
@@ -169,45 +157,33 @@ impl Mesh {
     }
 
     /// Runs a binary to its end with the mesh's settings.
+    #[track_caller]
     pub fn run(&self, name: &str, arguments: &[&str], more: &[(&str, &str)]) -> Output {
-        let mut command = bare(&binary(name));
-        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
-        command.envs(more.iter().copied()).args(arguments).stdin(Stdio::null());
-        command.output().unwrap_or_else(|error| panic!("{name}: {error}"))
+        self.mesh.run(name, arguments, more).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// `forebay topics create`; what it prints.
     #[track_caller]
     pub fn create_topics(&self) -> String {
-        let output = self.run("forebay", &["topics", "create"], &[]);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-        text
+        self.mesh.create_topics().unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Starts one replica of a service.
+    #[track_caller]
     pub fn start(&self, stage: &str) -> Service {
         self.start_with(stage, &[])
     }
 
     /// Starts one replica with settings of its own.
+    #[track_caller]
     pub fn start_with(&self, stage: &str, more: &[(&str, &str)]) -> Service {
         self.launch(&format!("forebay-{stage}"), &[], more)
     }
 
     /// Starts a binary.
+    #[track_caller]
     pub fn launch(&self, name: &str, arguments: &[&str], more: &[(&str, &str)]) -> Service {
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let log = match std::env::var("REAL_KEEP") {
-            Ok(folder) => Path::new(&folder).join(format!("{}-{number}-{name}.log", self.name)),
-            Err(_) => self.folder.path().join(format!("{number}-{name}.log")),
-        };
-        let mut environment = self.settings.clone();
-        for (key, value) in more {
-            environment.retain(|(known, _)| known != key);
-            environment.push(((*key).to_owned(), (*value).to_owned()));
-        }
-        Service::start(Launch { name, binary: &binary(name), arguments, environment: &environment, log })
+        Service(self.mesh.launch(name, arguments, more).unwrap_or_else(|error| panic!("{error}")))
     }
 
     /// Starts one replica of each service and waits until all are ready.
@@ -226,20 +202,6 @@ pub fn wait_all<'a>(services: impl IntoIterator<Item = &'a mut Service>) {
         service.wait_ready();
     }
 }
-
-/// Topics by their settings, in the order of the path.
-pub const TOPICS: [&str; 10] = [
-    "requests_in",
-    "requests",
-    "features",
-    "predict",
-    "predictions",
-    "results",
-    "replies",
-    "results_out",
-    "dead_letters",
-    "models",
-];
 
 /// SIGTERM to each in the order of the path; every one must end with 0.
 #[track_caller]

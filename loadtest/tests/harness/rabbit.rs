@@ -1,20 +1,20 @@
 //! A RabbitMQ of the tests' own, started with `compose/native.sh`, and plain clients of it.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use forebay_loadtest::mesh_under_test::RabbitClient;
 use futures_util::StreamExt as _;
-use lapin::options::{
-    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
-};
+use lapin::BasicProperties;
+use lapin::message::BasicGetMessage;
+use lapin::options::QueueDeleteOptions;
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use serde_json::Value;
-use tokio::runtime::Runtime;
 
 use super::{native_with, row, variable};
 
@@ -102,13 +102,15 @@ impl Server {
 }
 
 /// A connection with one channel in confirm mode; every call is bounded.
-pub struct Client {
-    runtime: Runtime,
-    channel: Channel,
-    _connection: Connection,
-}
+pub struct Client(RabbitClient);
 
-const BOUND: Duration = Duration::from_secs(10);
+impl Deref for Client {
+    type Target = RabbitClient;
+
+    fn deref(&self) -> &RabbitClient {
+        &self.0
+    }
+}
 
 impl Client {
     #[track_caller]
@@ -117,21 +119,7 @@ impl Client {
     }
 
     pub fn connect() -> Result<Self, String> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let url = server().url();
-        let opened = runtime.block_on(async {
-            let connection = Connection::connect(&url, ConnectionProperties::default()).await?;
-            let channel = connection.create_channel().await?;
-            channel.confirm_select(ConfirmSelectOptions::default()).await?;
-            Ok((connection, channel))
-        });
-        let (connection, channel) = opened.map_err(|error: lapin::Error| error.to_string())?;
-        Ok(Self { runtime, channel, _connection: connection })
-    }
-
-    fn run<T>(&self, work: impl Future<Output = lapin::Result<T>>) -> Result<T, String> {
-        let bounded = async { tokio::time::timeout(BOUND, work).await };
-        self.runtime.block_on(bounded).map_err(|_| "took too long".to_owned())?.map_err(|error| error.to_string())
+        RabbitClient::connect(&server().url()).map(Self)
     }
 
     /// A durable queue.
@@ -159,7 +147,7 @@ impl Client {
         for (key, value) in arguments {
             table.insert(key.into(), value);
         }
-        self.run(self.channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), table)).unwrap();
+        self.0.declare(queue, table).unwrap();
     }
 
     #[track_caller]
@@ -173,24 +161,9 @@ impl Client {
         self.run(self.channel.queue_delete(queue.into(), QueueDeleteOptions::default())).unwrap();
     }
 
-    /// Publishes to a queue; `Ok` when the server has confirmed it.
-    pub fn publish(&self, queue: &str, body: &[u8], properties: BasicProperties) -> Result<(), String> {
-        let options = BasicPublishOptions { mandatory: true, immediate: false };
-        let properties = properties.with_delivery_mode(2);
-        let publish =
-            async { self.channel.basic_publish("".into(), queue.into(), options, body, properties).await?.await };
-        let confirmation = self.run(publish)?;
-        let acked = confirmation.is_ack();
-        match confirmation.take_message() {
-            Some(returned) => Err(format!("returned: {}", returned.reply_text.as_str())),
-            None if acked => Ok(()),
-            None => Err("refused".to_owned()),
-        }
-    }
-
     /// Takes the next message off a queue, if there is one.
-    pub fn get(&self, queue: &str) -> Result<Option<lapin::message::BasicGetMessage>, String> {
-        self.run(self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }))
+    pub fn get(&self, queue: &str) -> Result<Option<BasicGetMessage>, String> {
+        self.0.get(queue, false)
     }
 
     /// Sends a request over direct reply-to, which needs no reply queue, and returns the answer.
@@ -221,10 +194,7 @@ impl Client {
     }
 }
 
-/// A request's properties: where the answer goes, under which label and identity.
-pub fn reply_to(reply_to: &str, id: &str) -> BasicProperties {
-    BasicProperties::default().with_reply_to(reply_to.into()).with_correlation_id(id.into()).with_message_id(id.into())
-}
+pub use forebay_loadtest::mesh_under_test::reply_properties as reply_to;
 
 /// Requests at a steady rate, each published until the server has confirmed it, and their answers.
 pub struct Load {
@@ -350,9 +320,7 @@ fn collect(_: &AtomicBool, sent: &AtomicU64, answers: &Mutex<BTreeMap<String, Ve
 impl Client {
     /// The next answer's label, message id and whether it was given before; acknowledged after it was read.
     fn peek(&self, queue: &str) -> Result<Option<(String, String, bool)>, String> {
-        let Some(message) = self.run(self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: false }))? else {
-            return Ok(None);
-        };
+        let Some(message) = self.0.get(queue, true)? else { return Ok(None) };
         let text = |it: &Option<lapin::types::ShortString>| it.as_ref().map(|it| it.as_str().to_owned());
         let (label, id) = (text(message.properties.correlation_id()), text(message.properties.message_id()));
         let found = (label.unwrap_or_default(), id.unwrap_or_default(), message.redelivered);

@@ -6,23 +6,35 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+/// How long an answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
+
 /// What came back.
 #[derive(Clone, Debug)]
-pub struct Reply {
+pub struct HttpReply {
+    /// The status code.
     pub status: u16,
+    /// The status line and the headers.
     pub head: String,
+    /// The body.
     pub body: Vec<u8>,
 }
 
-impl Reply {
+impl HttpReply {
+    /// The body as text.
+    #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
+    /// The body as JSON; as a JSON string when it is none.
+    #[must_use]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| Value::String(self.text()))
     }
 
+    /// The value of a header.
+    #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = |line: &&str| line.split_once(':').is_some_and(|(key, _)| key.eq_ignore_ascii_case(name));
         self.head.lines().find(found).and_then(|line| line.split_once(':')).map(|(_, value)| value.trim())
@@ -30,18 +42,19 @@ impl Reply {
 }
 
 /// `GET path`.
-pub fn get(address: SocketAddr, path: &str) -> Result<Reply> {
-    send(address, format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes())
+pub fn get(address: SocketAddr, path: &str) -> Result<HttpReply> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    send(address, request.as_bytes(), ANSWER_TIMEOUT)
 }
 
 /// `POST path` of JSON.
-pub fn post(address: SocketAddr, path: &str, body: &str) -> Result<Reply> {
+pub fn post(address: SocketAddr, path: &str, body: &str) -> Result<HttpReply> {
     let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
-    send(address, format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes())
+    send(address, format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes(), ANSWER_TIMEOUT)
 }
 
 /// `POST /v1/predict`.
-pub fn predict(address: SocketAddr, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Result<Reply> {
+pub fn predict(address: SocketAddr, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Result<HttpReply> {
     let json = [("content-type", "application/json")];
     request(address, "POST", "/v1/predict", &[&json, headers].concat(), body)
 }
@@ -53,7 +66,19 @@ pub fn request(
     path: &str,
     headers: &[(&str, &str)],
     body: impl AsRef<[u8]>,
-) -> Result<Reply> {
+) -> Result<HttpReply> {
+    request_within(address, method, path, headers, body, ANSWER_TIMEOUT)
+}
+
+/// As [`request`], with a bound on how long each read may take.
+pub fn request_within(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl AsRef<[u8]>,
+    within: Duration,
+) -> Result<HttpReply> {
     let body = body.as_ref();
     let mut request = format!(
         "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n",
@@ -65,12 +90,12 @@ pub fn request(
     request.push_str("\r\n");
     let mut bytes = request.into_bytes();
     bytes.extend_from_slice(body);
-    send(address, &bytes)
+    send(address, &bytes, within)
 }
 
-fn send(address: SocketAddr, request: &[u8]) -> Result<Reply> {
+fn send(address: SocketAddr, request: &[u8], within: Duration) -> Result<HttpReply> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-    stream.set_read_timeout(Some(Duration::from_secs(40)))?;
+    stream.set_read_timeout(Some(within))?;
     stream.set_write_timeout(Some(Duration::from_secs(10)))?;
     stream.set_nodelay(true)?;
     // a server may answer, and close, before it has read everything
@@ -86,7 +111,7 @@ fn send(address: SocketAddr, request: &[u8]) -> Result<Reply> {
     let head = String::from_utf8_lossy(&answer[..split]).into_owned();
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
     let status = status.ok_or_else(|| Error::new(ErrorKind::InvalidData, head.clone()))?;
-    let mut reply = Reply { status, head, body: answer[split + 4..].to_vec() };
+    let mut reply = HttpReply { status, head, body: answer[split + 4..].to_vec() };
     if reply.header("transfer-encoding").is_some_and(|it| it.eq_ignore_ascii_case("chunked")) {
         reply.body = unchunk(&reply.body);
     } else if let Some(length) = reply.header("content-length").and_then(|it| it.parse::<usize>().ok())
