@@ -110,3 +110,23 @@ fn golden_bytes_of_the_first_schema() {
     encode(&batch, &mut record);
     assert_eq!(Hex(&record).to_string(), include_str!("golden_batch.hex").trim());
 }
+
+/// Written by the build before rows carried the digest of their version's content.
+#[test]
+fn features_without_a_digest_are_read_and_written_as_before() {
+    let recorded = include_str!("golden_features.hex").trim();
+    let bytes = |at: usize| u8::from_str_radix(&recorded[at..at + 2], 16).unwrap();
+    let batch: Batch<Features> = decode((0..recorded.len()).step_by(2).map(bytes).collect::<Vec<u8>>()).unwrap();
+    let features = &batch.items[0].payload;
+    assert_eq!((features.model.as_str(), features.version, features.raw.as_slice()), ("m", 1, &[0.5][..]));
+    assert!(features.is_for_content(&[1; 32]), "as the build before would store it");
+    let mut record = Vec::new();
+    encode(&batch, &mut record);
+    assert_eq!(Hex(&record).to_string(), recorded);
+
+    let digest = Features::digest_of(&[1; 32]);
+    let newer = Features { digest, ..features.clone() };
+    assert!(newer.is_for_content(&[1; 32]) && !newer.is_for_content(&[2; 32]));
+    // a field that an older build does not know
+    assert!(newer.encode_to_vec().starts_with(&features.encode_to_vec()));
+}
