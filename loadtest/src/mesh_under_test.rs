@@ -29,5 +29,6 @@ pub fn client_config(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("broker.address.family", "v4");
     config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "500");
+    config.set("topic.metadata.refresh.interval.ms", "1000");
     config
 }

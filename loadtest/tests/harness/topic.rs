@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use forebay_loadtest::mesh_under_test::{BROKER_TIMEOUT, TopicReader, TopicWriter, client_config};
 pub use forebay_loadtest::mesh_under_test::{DeliveryOutcome as Report, OutgoingRecord as Out, TopicRecord as Record};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::brokers;
 
@@ -17,11 +18,44 @@ pub fn create(name: &str, partitions: i32, settings: &[(&str, &str)]) {
     for (key, value) in settings {
         topic = topic.set(key, value);
     }
-    let options = AdminOptions::new().operation_timeout(Some(BROKER_TIMEOUT)).request_timeout(Some(BROKER_TIMEOUT));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    for result in runtime.block_on(admin.create_topics([&topic], &options)).unwrap() {
+    for result in runtime.block_on(admin.create_topics([&topic], &options())).unwrap() {
         result.unwrap_or_else(|(name, code)| panic!("topic {name}: {code}"));
     }
+}
+
+/// Deletes a topic and waits until it is gone.
+pub fn delete(name: &str) {
+    let admin: AdminClient<DefaultClientContext> = client_config(&brokers()).create().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(admin.delete_topics(&[name], &options())).unwrap().remove(0).unwrap();
+    let deadline = Instant::now() + BROKER_TIMEOUT;
+    while partitions(name).is_some() {
+        assert!(Instant::now() < deadline, "{name} is still there");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Raises the number of partitions of a topic.
+pub fn add_partitions(name: &str, count: usize) {
+    let admin: AdminClient<DefaultClientContext> = client_config(&brokers()).create().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let more = [NewPartitions::new(name, count)];
+    runtime.block_on(admin.create_partitions(&more, &options())).unwrap().remove(0).unwrap();
+}
+
+/// Removes the records before `offset`, as retention does.
+pub fn delete_records(name: &str, partition: i32, offset: i64) {
+    let admin: AdminClient<DefaultClientContext> = client_config(&brokers()).create().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(name, partition, Offset::Offset(offset)).unwrap();
+    let removed = runtime.block_on(admin.delete_records(&list, &options())).unwrap();
+    removed.elements().iter().for_each(|element| element.error().unwrap());
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(BROKER_TIMEOUT)).request_timeout(Some(BROKER_TIMEOUT))
 }
 
 /// Whether a topic exists, and with how many partitions.

@@ -27,6 +27,10 @@ pub trait EdgeEvents: Send + Sync + 'static {
     fn clock_skew(&self, _seconds: f64) {}
     /// Age of the oldest record that is not done.
     fn oldest(&self, _age: Duration) {}
+    /// A client that had lost its brokers for good was replaced; `client` is `consumer` or `producer`.
+    fn client_replaced(&self, _client: &'static str) {}
+    /// The topic no longer has the position of a partition: so many records were removed before they were read.
+    fn position_lost(&self, _topic: &str, _records: u64) {}
     /// A record went to the dead letters.
     fn dead_letter(&self) {}
 }

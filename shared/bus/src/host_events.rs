@@ -80,6 +80,14 @@ impl EdgeEvents for HostEvents {
         self.stage.oldest_item_age_seconds.set(age.as_secs_f64());
     }
 
+    fn client_replaced(&self, client: &'static str) {
+        self.metrics.kafka().replaced(self.name, client).inc();
+    }
+
+    fn position_lost(&self, topic: &str, records: u64) {
+        self.metrics.kafka().removed_unread(self.name, topic).inc_by(records);
+    }
+
     fn dead_letter(&self) {
         self.stage.dead_letters.inc();
     }

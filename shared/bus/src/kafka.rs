@@ -4,6 +4,7 @@
 //! - `assignment`: the partitions of a source, for its assigned consumers
 //! - `source`: a group consumer on its own thread; permits before records, a watermark behind acks
 //! - `assigned_consumer`: a consumer without a group, for replies and advisory messages
+//! - `broker_contact`: finds clients that have lost their brokers for good, so that they are replaced
 //! - `producer`: one producer per stage; acks on the delivery report, retries until a deadline
 //! - `directory`: the topic `forebay.models` behind a [`crate::ModelDirectory`]
 //! - `offset_tracker`, `watermark`: the records in flight, and the offset that may be committed
@@ -12,6 +13,7 @@ mod assigned_consumer;
 mod assignment;
 mod auth_failure;
 pub(crate) mod broker_clock;
+mod broker_contact;
 mod client;
 mod dead_letters;
 mod directory;

@@ -1,6 +1,7 @@
 //! A reader of given partitions, from their end and without a group: replies to one ingestion replica, and the
 //! predictions for caching. It commits nothing: a record that it misses was answered elsewhere or is advisory.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -9,14 +10,15 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use forebay_contract::decode;
 use forebay_runtime::{Heartbeat, StartError};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use prost::Message as Payload;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::client::{Quiet, spawn};
+use super::broker_contact::{DeadClientCheck, discard, positions};
+use super::client::{Client, Quiet, spawn};
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::record::copy_record;
 use crate::{Ack, Delivery, EdgeEvents, Inlet, Permits};
@@ -32,9 +34,11 @@ pub(crate) struct AssignedConsumer {
 }
 
 struct Shared {
-    consumer: BaseConsumer<Quiet>,
+    consumer: RwLock<Arc<BaseConsumer<Quiet>>>,
+    config: ClientConfig,
     topic: Arc<str>,
-    assigned: Mutex<Vec<i32>>,
+    /// The partitions that are read, each with the offset that it began at.
+    assigned: Mutex<BTreeMap<i32, i64>>,
     /// Partitions that could not be assigned yet; the reader tries again.
     wanted: Mutex<Option<Vec<i32>>>,
     /// Most partitions that were ever wanted at once.
@@ -65,13 +69,15 @@ pub(crate) struct Reading<'a, P> {
 impl AssignedConsumer {
     /// Starts the thread that reads; no partition is assigned yet.
     pub(crate) fn start<P: Payload + Default + 'static>(
+        client: &Client,
         config: &ClientConfig,
         reading: Reading<'_, P>,
         events: Arc<dyn EdgeEvents>,
     ) -> Result<(Self, JoinHandle<()>), KafkaError> {
         let Reading { topic, inlet, permits, advisory, dead_letters, heartbeat } = reading;
         let shared = Arc::new(Shared {
-            consumer: config.create_with_context(Quiet::default())?,
+            consumer: RwLock::new(Arc::new(config.create_with_context(Quiet::default())?)),
+            config: config.clone(),
             topic: topic.into(),
             assigned: Mutex::default(),
             wanted: Mutex::default(),
@@ -80,10 +86,14 @@ impl AssignedConsumer {
             events,
         });
         let assigned_consumer = Self { shared: Arc::clone(&shared) };
-        let reader = Reader { shared, inlet, permits, advisory, dead_letters, heartbeat };
+        let dead_client = DeadClientCheck::new(client, topic);
+        let reader = Reader { shared, inlet, permits, advisory, dead_letters, heartbeat, dead_client };
         let thread = std::thread::Builder::new()
             .name(format!("assigned {topic}").chars().take(15).collect())
-            .spawn(move || reader.run())
+            .spawn(move || {
+                let mut reader = reader;
+                reader.run()
+            })
             .map_err(|error| KafkaError::ClientCreation(format!("assigned consumer thread: {error}")))?;
         Ok((assigned_consumer, thread))
     }
@@ -101,7 +111,7 @@ impl AssignedConsumer {
                 self.assign(&partitions)
             };
             while let Err(error) = assign() {
-                let why = self.shared.consumer.context().0.explain(&error);
+                let why = self.shared.consumer().context().auth_failure.explain(&error);
                 self.shared.events.unready(&format!("topic {}: {why}", self.shared.topic));
                 std::thread::sleep(AGAIN);
                 if self.shared.closing.load(Ordering::Acquire) {
@@ -128,37 +138,43 @@ impl AssignedConsumer {
 }
 
 impl Shared {
+    fn consumer(&self) -> Arc<BaseConsumer<Quiet>> {
+        Arc::clone(&self.consumer.read())
+    }
+
     fn assign(&self, partitions: &[i32]) -> Result<(), KafkaError> {
         let mut assigned = self.assigned.lock();
-        let mut arriving = TopicPartitionList::new();
-        let new: Vec<i32> = partitions.iter().filter(|p| !assigned.contains(p)).copied().collect();
+        let consumer = self.consumer();
+        let mut starts = BTreeMap::new();
+        let new: Vec<i32> = partitions.iter().filter(|p| !assigned.contains_key(p)).copied().collect();
         if !new.is_empty() {
-            self.look_up(&new)?;
+            self.look_up(&consumer, &new)?;
         }
         for partition in &new {
-            let (_, end) = self.consumer.fetch_watermarks(&self.topic, *partition, BROKER)?;
-            arriving.add_partition_offset(&self.topic, *partition, Offset::Offset(end))?;
+            let (_, end) = consumer.fetch_watermarks(&self.topic, *partition, BROKER)?;
+            starts.insert(*partition, end);
         }
         let mut leaving = TopicPartitionList::new();
-        for partition in assigned.iter().filter(|p| !partitions.contains(p)) {
+        for partition in assigned.keys().filter(|p| !partitions.contains(p)) {
             leaving.add_partition(&self.topic, *partition);
         }
         if leaving.count() > 0 {
-            self.consumer.incremental_unassign(&leaving)?;
+            consumer.incremental_unassign(&leaving)?;
         }
-        if arriving.count() > 0 {
-            self.consumer.incremental_assign(&arriving)?;
+        if !starts.is_empty() {
+            consumer.incremental_assign(&self.list(&starts)?)?;
         }
-        *assigned = partitions.to_vec();
+        assigned.retain(|partition, _| partitions.contains(partition));
+        assigned.append(&mut starts);
         self.events.ready();
         Ok(())
     }
 
     /// Fetches the topic's metadata from the broker: the client caches for a long time that a topic is missing, or that
     /// it has no access to it.
-    fn look_up(&self, partitions: &[i32]) -> Result<(), KafkaError> {
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), BROKER)?;
-        self.consumer.context().0.clear();
+    fn look_up(&self, consumer: &BaseConsumer<Quiet>, partitions: &[i32]) -> Result<(), KafkaError> {
+        let metadata = consumer.fetch_metadata(Some(&self.topic), BROKER)?;
+        consumer.context().auth_failure.clear();
         let unknown = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
         let Some(topic) = metadata.topics().first() else { return Err(unknown) };
         if let Some(code) = topic.error() {
@@ -166,6 +182,24 @@ impl Shared {
         }
         let known = |partition: &i32| topic.partitions().iter().any(|it| it.id() == *partition);
         if partitions.iter().all(known) { Ok(()) } else { Err(unknown) }
+    }
+
+    fn list(&self, starts: &BTreeMap<i32, i64>) -> Result<TopicPartitionList, KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, start) in starts {
+            list.add_partition_offset(&self.topic, *partition, Offset::Offset(*start))?;
+        }
+        Ok(list)
+    }
+
+    /// Replaces a client that has lost its brokers for good, and reads on where it was.
+    fn replace_client(&self) -> Result<(), KafkaError> {
+        let assigned = self.assigned.lock();
+        let consumer: BaseConsumer<Quiet> = self.config.create_with_context(Quiet::default())?;
+        consumer.assign(&positions(&self.consumer(), &self.list(&assigned)?))?;
+        discard(std::mem::replace(&mut *self.consumer.write(), Arc::new(consumer)));
+        self.events.client_replaced("consumer");
+        Ok(())
     }
 
     /// Tries the partitions that could not be assigned again.
@@ -194,24 +228,37 @@ struct Reader<P> {
     advisory: bool,
     dead_letters: DeadLetters,
     heartbeat: Heartbeat,
+    dead_client: DeadClientCheck,
 }
 
 impl<P: Payload + Default + 'static> Reader<P> {
-    fn run(&self) {
+    fn run(&mut self) {
         let mut caught_up = Instant::now();
         while !self.shared.closing.load(Ordering::Acquire) {
             self.heartbeat.beat();
             if caught_up.elapsed() > AGAIN {
+                self.replace_dead_client();
                 self.shared.catch_up(&self.heartbeat);
                 caught_up = Instant::now();
             }
-            match self.shared.consumer.poll(POLL) {
+            let consumer = self.shared.consumer();
+            match consumer.poll(POLL) {
                 Some(Ok(message)) => self.deliver(&message),
                 Some(Err(error)) => {
                     tracing::debug!(topic = &*self.shared.topic, %error, "assigned consumer reports an error")
                 }
                 None => {}
             }
+        }
+    }
+
+    fn replace_dead_client(&mut self) {
+        let consumer = self.shared.consumer();
+        let dead = self.dead_client.is_dead(consumer.client(), &consumer.context().contact, &self.heartbeat);
+        // the one that is discarded must not end on this thread
+        drop(consumer);
+        if dead && let Err(error) = self.shared.replace_client() {
+            tracing::warn!(topic = &*self.shared.topic, %error, "client cannot be replaced yet");
         }
     }
 

@@ -40,6 +40,6 @@ impl Assignment {
             }
         };
         let on_leaving = move || revoked.on_revoke.lock().iter().for_each(|hook| hook());
-        (Box::new(on_assigned), Box::new(on_leaving))
+        (Arc::new(on_assigned), Arc::new(on_leaving))
     }
 }

@@ -9,6 +9,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::{ClientConfig, ClientContext};
 
 use super::auth_failure::AuthFailure;
+use super::broker_contact::BrokerContact;
 use crate::KafkaSettings;
 
 /// Makes client configurations from the settings. The operator's `kafka.options` come last and win.
@@ -36,12 +37,13 @@ impl Client {
 
     /// A member of a consumer group. Offsets are stored by the source and committed by librdkafka, on the interval and
     /// whenever a partition leaves.
-    pub fn consumer(&self, group: &str, reset: &str) -> ClientConfig {
+    pub fn consumer(&self, group: &str) -> ClientConfig {
         let session = self.settings.session_timeout.as_millis();
         let mut config = self.reader();
         config
             .set("group.id", group)
-            .set("auto.offset.reset", reset)
+            // every position is explicit: one that is gone must be seen, not replaced
+            .set("auto.offset.reset", "error")
             .set("enable.auto.commit", "true")
             .set("auto.commit.interval.ms", self.settings.commit_interval.as_millis().to_string())
             .set("enable.auto.offset.store", "false")
@@ -49,8 +51,7 @@ impl Client {
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", session.to_string())
             // a member learns of a rebalance with its next heartbeat, and partitions on the move stand still until then
-            .set("heartbeat.interval.ms", (session / 5).clamp(200, 500).to_string())
-            .set("statistics.interval.ms", "5000");
+            .set("heartbeat.interval.ms", (session / 5).clamp(200, 500).to_string());
         self.finish(config)
     }
 
@@ -58,7 +59,8 @@ impl Client {
     pub fn reader_of_partitions(&self) -> ClientConfig {
         let mut config = self.reader();
         config.set("group.id", reader_group(&self.id)).set("enable.auto.commit", "false");
-        config.set("auto.offset.reset", "latest");
+        // a topic that was created again is read from its beginning
+        config.set("auto.offset.reset", "earliest");
         self.finish(config)
     }
 
@@ -91,7 +93,8 @@ impl Client {
             .set("fetch.queue.backoff.ms", "2")
             .set("fetch.error.backoff.ms", "50")
             .set("queued.min.messages", "20000")
-            .set("queued.max.messages.kbytes", "16384");
+            .set("queued.max.messages.kbytes", "16384")
+            .set("statistics.interval.ms", "5000");
         config
     }
 
@@ -195,18 +198,25 @@ pub(crate) fn round_trip(statistics: &Statistics) -> Option<Duration> {
     (count > 0).then(|| Duration::from_micros((sum / count).unsigned_abs()))
 }
 
-/// The context of clients without further callbacks: remembers why a broker rejects them.
+/// The context of clients without further callbacks: remembers why a broker rejects them, and when one last answered.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Quiet(pub(crate) AuthFailure);
+pub(crate) struct Quiet {
+    pub(crate) auth_failure: AuthFailure,
+    pub(crate) contact: BrokerContact,
+}
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        self.0.record_log(facility, text);
+        self.auth_failure.record_log(facility, text);
         log(level, facility, text);
     }
 
+    fn stats(&self, statistics: Statistics) {
+        self.contact.record(&statistics);
+    }
+
     fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
-        self.0.record_error(&error, reason);
+        self.auth_failure.record_error(&error, reason);
         tracing::debug!(%error, reason, "kafka client reports an error");
     }
 }
@@ -228,7 +238,7 @@ mod tests {
     }
 
     fn all(client: &Client) -> [ClientConfig; 4] {
-        [client.producer(), client.consumer("g", "earliest"), client.reader_of_partitions(), client.admin()]
+        [client.producer(), client.consumer("g"), client.reader_of_partitions(), client.admin()]
     }
 
     #[test]
@@ -264,11 +274,11 @@ mod tests {
         }
         assert_eq!(client.producer().get("request.timeout.ms"), Some("60000"));
         assert_eq!(client.producer().get("message.timeout.ms"), Some("60000"));
-        assert_eq!(client.consumer("g", "earliest").get("session.timeout.ms"), Some("30000"));
-        assert_eq!(client.consumer("g", "earliest").get("auto.commit.interval.ms"), Some("1000"));
+        assert_eq!(client.consumer("g").get("session.timeout.ms"), Some("30000"));
+        assert_eq!(client.consumer("g").get("auto.commit.interval.ms"), Some("1000"));
         // librdkafka takes all of it, TLS and PLAIN included
         let _: rdkafka::producer::BaseProducer = client.producer().create().unwrap();
-        let _: rdkafka::consumer::BaseConsumer = client.consumer("g", "earliest").create().unwrap();
+        let _: rdkafka::consumer::BaseConsumer = client.consumer("g").create().unwrap();
     }
 
     #[test]

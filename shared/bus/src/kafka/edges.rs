@@ -10,13 +10,14 @@ use prost::Message as Payload;
 
 use super::assigned_consumer::{AssignedConsumer, Reading};
 use super::assignment::Assignment;
+use super::broker_contact::DeadClientCheck;
 use super::client::{Client, consumer_group, refused};
 use super::dead_letters::DeadLetters;
 use super::directory::DirectoryEdge;
 use super::outlet::{KafkaOutlet, answer_undeliverable};
 use super::producer::{RecordSink, Undeliverable};
 use super::record::RawBatch;
-use super::source::{OnFirst, RawSource, RecordIntake, Source, SourceSpec, TypedIntake};
+use super::source::{OnFirst, RawSource, RecordIntake, RevokeBudget, Source, SourceSpec, TypedIntake};
 use super::topic_monitor::TopicMonitor;
 use super::topics::topic_name;
 use crate::host_events::{CountOnly, HostEvents};
@@ -100,6 +101,7 @@ impl Edges {
 
     /// Raw records to topics of clients. Name the topics with [`Edges::watch`] for their partition counts.
     pub fn records(&self) -> RecordSink {
+        self.sink.writes_for_clients();
         self.sink.clone()
     }
 
@@ -237,7 +239,7 @@ impl Edges {
         let reading = Reading { topic: &topic, inlet, permits, advisory, dead_letters, heartbeat };
         let config = self.client.reader_of_partitions();
         let (assigned_consumer, thread) =
-            AssignedConsumer::start(&config, reading, events).map_err(|error| refused(&error))?;
+            AssignedConsumer::start(&self.client, &config, reading, events).map_err(|error| refused(&error))?;
         self.assigned_consumers.push((assigned_consumer.clone(), thread));
         Ok((assigned_consumer, assigning))
     }
@@ -246,11 +248,23 @@ impl Edges {
         let registered = HostEvents::register(&self.host, &self.metrics, format!("kafka source {topic}"));
         let heartbeat = registered.heartbeat();
         let events: Arc<dyn EdgeEvents> = Arc::new(registered);
-        let config = self.client.consumer(group, if from_latest { "latest" } else { "earliest" });
+        let config = self.client.consumer(group);
         let (on_assigned, on_leaving) = self.assignment.hooks();
         let (permits, on_first) = (self.permits.clone(), self.on_first.take());
-        let topic = topic.into();
-        SourceSpec { config, topic, from_latest, permits, events, heartbeat, on_assigned, on_leaving, on_first }
+        let revoke_budget = RevokeBudget::new(&self.sink, self.client.settings().session_timeout);
+        SourceSpec {
+            config,
+            dead_client: DeadClientCheck::new(&self.client, topic),
+            topic: topic.into(),
+            from_latest,
+            revoke_budget,
+            permits,
+            events,
+            heartbeat,
+            on_assigned,
+            on_leaving,
+            on_first,
+        }
     }
 
     /// Keeps `directory` equal to its topic; once for each process. Reports of this process are written if `writes`.

@@ -58,15 +58,21 @@ impl OffsetTracker {
         }
     }
 
-    /// Removes revoked partitions. Waits up to `budget` for their work, then returns the offset that may be stored for
-    /// each; later acks belong to an earlier generation and change nothing.
-    pub(crate) fn revoke(&self, partitions: &[i32], budget: Duration) -> Vec<(i32, i64)> {
-        let deadline = Instant::now() + budget;
+    /// Whether work on one of `partitions` is open that is not to be read again.
+    pub(crate) fn busy(&self, partitions: &[i32]) -> bool {
+        let states = self.partitions.lock();
+        partitions.iter().any(|p| states.get(p).is_some_and(|state| state.watermark.busy() && !state.rewind))
+    }
+
+    /// Waits until the work of a partition ends or fails, for at most `limit`.
+    pub(crate) fn wait_for_end(&self, limit: Duration) {
+        self.ended.wait_for(&mut self.partitions.lock(), limit);
+    }
+
+    /// Removes partitions that leave, and returns the offset that may be stored for each; later acks belong to an earlier
+    /// generation and change nothing.
+    pub(crate) fn revoke(&self, partitions: &[i32]) -> Vec<(i32, i64)> {
         let mut states = self.partitions.lock();
-        let busy = |states: &FxHashMap<i32, PartitionState>| {
-            partitions.iter().any(|p| states.get(p).is_some_and(|state| state.watermark.busy() && !state.rewind))
-        };
-        while busy(&states) && !self.ended.wait_until(&mut states, deadline).timed_out() {}
         let left = |p: &i32| states.remove(p).and_then(|state| state.watermark.watermark()).map(|offset| (*p, offset));
         partitions.iter().filter_map(left).collect()
     }
@@ -162,7 +168,7 @@ mod tests {
         let offset_tracker = OffsetTracker::default();
         offset_tracker.assign(&[0], 1);
         let old = offset_tracker.begin(0, 10, 10).unwrap();
-        assert_eq!(offset_tracker.revoke(&[0], Duration::ZERO), [(0, 10)]);
+        assert_eq!(offset_tracker.revoke(&[0]), [(0, 10)]);
         offset_tracker.assign(&[0], 2);
         offset_tracker.begin(0, 10, 10).unwrap();
         offset_tracker.end(old, AckOutcome::Done);
@@ -184,13 +190,17 @@ mod tests {
     }
 
     #[test]
-    fn a_revocation_waits_for_work_within_its_budget() {
+    fn partitions_are_busy_until_their_work_ends() {
         let offset_tracker = std::sync::Arc::new(OffsetTracker::default());
         offset_tracker.assign(&[0, 1], 1);
         let record = offset_tracker.begin(0, 3, 3).unwrap();
         let other = std::sync::Arc::clone(&offset_tracker);
+        assert!(offset_tracker.busy(&[0, 1]) && !offset_tracker.busy(&[1]));
         let worker = std::thread::spawn(move || other.end(record, AckOutcome::Done));
-        assert_eq!(offset_tracker.revoke(&[0, 1], Duration::from_secs(10)), [(0, 4)]);
+        while offset_tracker.busy(&[0, 1]) {
+            offset_tracker.wait_for_end(Duration::from_secs(10));
+        }
+        assert_eq!(offset_tracker.revoke(&[0, 1]), [(0, 4)]);
         worker.join().unwrap();
     }
 }

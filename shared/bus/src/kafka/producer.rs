@@ -2,10 +2,12 @@
 //! in place and with a growing pause, until the record's deadline.
 
 mod context;
+mod replacement;
 
 pub(crate) use context::{Sent, Undeliverable};
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -13,14 +15,13 @@ use bytes::Bytes;
 use context::{Context, Retry, is_permanent};
 use forebay_contract::{machine_us, now_us};
 use forebay_runtime::{Heartbeat, StageSpan, prometheus_client::metrics::counter::Counter};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Message, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rustc_hash::FxHashMap;
 
-use super::auth_failure::AuthFailure;
 use super::client::Client;
 use crate::{Ack, EdgeEvents};
 
@@ -44,7 +45,12 @@ pub struct OutRecord {
 pub struct RecordSink(Arc<Inner>);
 
 struct Inner {
-    producer: Arc<BaseProducer<Context>>,
+    producer: RwLock<Arc<BaseProducer<Context>>>,
+    config: ClientConfig,
+    /// The heartbeat of the threads that serve the delivery reports.
+    reports: Heartbeat,
+    /// Whether it writes topics of clients, where a record must not stand twice.
+    for_clients: AtomicBool,
     partitions: Mutex<FxHashMap<String, u32>>,
     counters: Mutex<FxHashMap<Arc<str>, Counter>>,
     new_counter: Box<dyn Fn(&str) -> Counter + Send + Sync>,
@@ -66,11 +72,14 @@ impl RecordSink {
     ) -> Result<Self, KafkaError> {
         let (retries, due) = channel();
         let config: ClientConfig = client.producer();
-        let context = Context { retries: Mutex::new(retries), events, auth_failure: AuthFailure::default() };
+        let context = Context::new(retries, events);
         let producer = Arc::new(config.create_with_context(context)?);
-        serve_reports(&producer, reports)?;
+        serve_reports(&producer, reports.clone())?;
         let inner = Arc::new(Inner {
-            producer,
+            producer: RwLock::new(producer),
+            config,
+            reports,
+            for_clients: AtomicBool::new(false),
             partitions: Mutex::default(),
             counters: Mutex::default(),
             new_counter: Box::new(new_counter),
@@ -142,8 +151,9 @@ impl RecordSink {
 
     /// Fetches from the broker the partitions of `topic`.
     pub(crate) fn refresh(&self, topic: &str, limit: Duration) -> Result<u32, KafkaError> {
-        let metadata = self.0.producer.client().fetch_metadata(Some(topic), limit)?;
-        self.0.producer.context().auth_failure.clear();
+        let producer = self.0.producer();
+        let metadata = producer.client().fetch_metadata(Some(topic), limit)?;
+        producer.context().auth_failure.clear();
         let topics = metadata.topics();
         // a topic that this client has no right to is another matter than one that is not there
         if let Some(code) = topics.first().and_then(|topic| topic.error()) {
@@ -160,23 +170,27 @@ impl RecordSink {
 
     /// Why `error` came about, where the broker has said so.
     pub(crate) fn explain(&self, error: &KafkaError) -> String {
-        self.0.producer.context().auth_failure.explain(error)
+        self.0.producer().context().auth_failure.explain(error)
     }
 
     /// Names of all topics that this client may see; the broker's own are left out.
     pub(crate) fn topics(&self, limit: Duration) -> Result<Vec<String>, KafkaError> {
-        let metadata = self.0.producer.client().fetch_metadata(None, limit)?;
+        let metadata = self.0.producer().client().fetch_metadata(None, limit)?;
         let names = metadata.topics().iter().map(|topic| topic.name());
         Ok(names.filter(|name| !name.starts_with("__")).map(str::to_owned).collect())
     }
 
     /// Waits until every record has its delivery report; `false` when `limit` passed first.
     pub(crate) fn flush(&self, limit: Duration) -> bool {
-        self.0.producer.flush(limit).is_ok()
+        self.0.producer().flush(limit).is_ok()
     }
 }
 
 impl Inner {
+    fn producer(&self) -> Arc<BaseProducer<Context>> {
+        Arc::clone(&self.producer.read())
+    }
+
     fn send(
         &self,
         topic: &str,
@@ -192,7 +206,7 @@ impl Inner {
         record.partition = partition;
         record.key = key;
         record.headers = headers;
-        let Err((error, record)) = self.producer.send(record) else { return };
+        let Err((error, record)) = self.producer().send(record) else { return };
         let mut sent = record.delivery_opaque;
         let permanent = is_permanent(&error);
         if permanent && let Some(give_up) = sent.undeliverable.take() {
@@ -210,7 +224,7 @@ impl Inner {
             0,
             record.headers,
         );
-        self.producer.context().retry(owned, sent);
+        self.producer().context().retry(owned, sent);
     }
 
     fn resend(&self, retry: Retry) {

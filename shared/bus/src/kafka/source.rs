@@ -4,8 +4,10 @@
 mod context;
 mod intake;
 mod member;
+mod positions;
+mod replacement;
 
-pub(crate) use context::{OnAssigned, OnLeaving, SourceContext};
+pub(crate) use context::{OnAssigned, OnLeaving, RevokeBudget, SourceContext};
 pub use intake::RawSource;
 pub(crate) use intake::{Intake, RecordIntake, TypedIntake};
 
@@ -14,13 +16,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use context::SourceState;
 use forebay_runtime::{Heartbeat, LONGEST_UNMARKED_WAIT};
 use member::Member;
+use positions::Positions;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 
-use super::auth_failure::AuthFailure;
+use super::broker_contact::DeadClientCheck;
 use super::offset_tracker::OffsetTracker;
 use super::rewind::RewindPause;
 use crate::{EdgeEvents, Permits};
@@ -47,9 +51,10 @@ pub type OnFirst = Box<dyn FnMut(FirstRecord) + Send>;
 pub(crate) struct SourceSpec {
     pub(crate) config: ClientConfig,
     pub(crate) topic: Arc<str>,
-    /// Commit the resolved position at the first assignment: a group that starts at the end must not skip what arrives
-    /// between its first poll and its first commit.
+    pub(crate) dead_client: DeadClientCheck,
+    /// Whether a new group begins at the end of the topic: what is there already was not meant for it.
     pub(crate) from_latest: bool,
+    pub(crate) revoke_budget: RevokeBudget,
     pub(crate) permits: Permits,
     pub(crate) events: Arc<dyn EdgeEvents>,
     pub(crate) heartbeat: Heartbeat,
@@ -77,27 +82,30 @@ impl Source {
     pub(crate) fn start(spec: SourceSpec, intake: impl Intake) -> Result<Self, KafkaError> {
         let offsets = Arc::new(OffsetTracker::default());
         let generation = Arc::new(AtomicU64::new(0));
-        let context = SourceContext {
+        let positions = Arc::new(Positions::new(&spec.topic, spec.from_latest, &spec.events));
+        let context = SourceContext::new(SourceState {
             topic: Arc::clone(&spec.topic),
             offsets: Arc::clone(&offsets),
             generation: Arc::clone(&generation),
-            from_latest: spec.from_latest,
+            positions: Arc::clone(&positions),
             events: Arc::clone(&spec.events),
             heartbeat: spec.heartbeat.clone(),
             on_assigned: spec.on_assigned,
             on_leaving: spec.on_leaving,
-            auth_failure: AuthFailure::default(),
-            joined: AtomicBool::new(false),
-        };
+            revoke_budget: spec.revoke_budget,
+        });
         let consumer: BaseConsumer<SourceContext> = spec.config.create_with_context(context)?;
         consumer.subscribe(&[&spec.topic])?;
         let control = Arc::new(Control::default());
         let topic = Arc::clone(&spec.topic);
         let mut member = Member {
             consumer,
+            dead_client: spec.dead_client,
+            config: spec.config,
             topic: spec.topic,
             offsets,
             generation,
+            positions,
             permits: spec.permits,
             events: spec.events,
             heartbeat: spec.heartbeat,
@@ -108,6 +116,8 @@ impl Source {
             ticked: Instant::now(),
             paused: false,
             forbidden: None,
+            position_lost: false,
+            read: Vec::new(),
         };
         let name = format!("source {topic}");
         let thread = std::thread::Builder::new()

@@ -8,6 +8,7 @@ use forebay_contract::edges::EDGES;
 use forebay_runtime::{Heartbeat, Host, Lifecycle, StartError, TopicSettings};
 use parking_lot::Mutex;
 
+use super::broker_contact::DeadClientCheck;
 use super::client::{Client, spawn};
 use super::producer::RecordSink;
 use super::topics::{PlannedTopic, planned_topics, topic_name};
@@ -48,6 +49,7 @@ impl TopicMonitor {
 
     /// Runs until the process drains; ready whenever the broker has answered for every topic that the stage writes.
     pub(crate) fn start(mut self, events: Arc<dyn EdgeEvents>, heartbeat: Heartbeat) -> Result<(), StartError> {
+        let mut dead_client = DeadClientCheck::new(&self.client, self.inner.first().map_or("", String::as_str));
         spawn("kafka-topics", move || {
             while !self.lifecycle.is_draining() {
                 heartbeat.beat();
@@ -60,6 +62,7 @@ impl TopicMonitor {
                 // edges that open during the pause are checked at once
                 self.rest(if known { REFRESH } else { RETRY }, || {
                     heartbeat.beat();
+                    self.sink.replace_dead_client(&mut dead_client, &heartbeat);
                     known && !self.all_known()
                 });
             }
@@ -111,7 +114,7 @@ impl TopicMonitor {
         self.watched.lock().iter().all(|topic| self.sink.partitions(topic).is_some())
     }
 
-    fn rest(&self, time: Duration, until: impl Fn() -> bool) {
+    fn rest(&self, time: Duration, mut until: impl FnMut() -> bool) {
         let step = Duration::from_millis(100);
         let mut left = time;
         while !left.is_zero() && !self.lifecycle.is_draining() && !until() {

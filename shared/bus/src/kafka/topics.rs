@@ -89,7 +89,7 @@ pub fn create_topics(
     let quiet = Quiet::default();
     let failed = |error: KafkaError| TopicError::Kafka {
         brokers: client.settings().brokers.clone(),
-        why: quiet.0.explain(&error),
+        why: quiet.auth_failure.explain(&error),
     };
     let metadata = all_topics(client, &quiet).map_err(failed)?;
     let admin: AdminClient<Quiet> = client.admin().create_with_context(quiet.clone()).map_err(failed)?;
@@ -147,7 +147,7 @@ fn all_topics(client: &Client, quiet: &Quiet) -> Result<Metadata, KafkaError> {
         while since.elapsed() < ERRORS {
             consumer.poll(ERRORS / 10);
         }
-        if quiet.0.is_known() || Instant::now() >= deadline {
+        if quiet.auth_failure.is_known() || Instant::now() >= deadline {
             return Err(error);
         }
     }

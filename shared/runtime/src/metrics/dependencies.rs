@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -16,11 +17,19 @@ pub struct KafkaMetrics {
     round_trip: ByStage,
     clock_skew: ByStage,
     throttle: Family<[(&'static str, &'static str); 2], SecondsGauge>,
+    replaced: Family<[(&'static str, &'static str); 2], Counter>,
+    unread: Family<[(&'static str, String); 2], Counter>,
 }
 
 impl KafkaMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let kafka = Self { round_trip: Family::default(), clock_skew: Family::default(), throttle: Family::default() };
+        let (replaced, unread) = (Family::default(), Family::default());
+        let (round_trip, clock_skew, throttle) = (Family::default(), Family::default(), Family::default());
+        let kafka = Self { round_trip, clock_skew, throttle, replaced, unread };
+        let help = "Clients that were replaced because they had lost their brokers for good";
+        registry.register("forebay_kafka_clients_replaced", help, kafka.replaced.clone());
+        let help = "Records that were removed from the topic before they were read";
+        registry.register("forebay_kafka_records_removed_unread", help, kafka.unread.clone());
         let help = "Mean time a broker took lately to acknowledge a produce request";
         registry.register("forebay_kafka_round_trip_seconds", help, kafka.round_trip.clone());
         let help =
@@ -39,6 +48,16 @@ impl KafkaMetrics {
     /// How far the clock is behind the brokers', as the producer of `stage` has measured it, in seconds.
     pub fn clock_skew(&self, stage: &'static str) -> SecondsGauge {
         self.clock_skew.get_or_create_owned(&[("stage", stage)])
+    }
+
+    /// Clients of `stage` that were replaced; `client` is `consumer` or `producer`.
+    pub fn replaced(&self, stage: &'static str, client: &'static str) -> Counter {
+        self.replaced.get_or_create_owned(&[("stage", stage), ("client", client)])
+    }
+
+    /// Records of `topic` that `stage` has never read because they were removed before.
+    pub fn removed_unread(&self, stage: &'static str, topic: &str) -> Counter {
+        self.unread.get_or_create_owned(&[("stage", stage.to_owned()), ("topic", topic.to_owned())])
     }
 
     /// The longest throttling of a client of `stage`, in seconds; `client` is `consumer` or `producer`.

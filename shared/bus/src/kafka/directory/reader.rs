@@ -14,10 +14,12 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::statistics::Statistics;
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 use crate::directory::LONG_DEAD;
 use crate::kafka::auth_failure::AuthFailure;
+use crate::kafka::broker_contact::{BrokerContact, DeadClientCheck, discard, positions};
 use crate::kafka::client::{self, Client};
 use crate::{EdgeEvents, ModelDirectory};
 
@@ -30,15 +32,21 @@ const LOOK: Duration = Duration::from_secs(1);
 const PARTITIONS: Duration = Duration::from_secs(30);
 
 /// Notes when no broker can be reached.
+#[derive(Default)]
 struct Context {
     lost: AtomicBool,
     auth_failure: AuthFailure,
+    contact: BrokerContact,
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         self.auth_failure.record_log(facility, text);
         client::log(level, facility, text);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.contact.record(&statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -55,6 +63,8 @@ impl ConsumerContext for Context {}
 /// The reader of one process.
 pub(super) struct Reader {
     consumer: BaseConsumer<Context>,
+    config: ClientConfig,
+    dead_client: DeadClientCheck,
     topic: String,
     directory: ModelDirectory,
     events: Arc<dyn EdgeEvents>,
@@ -77,16 +87,17 @@ impl Reader {
         host: &Host,
     ) -> Result<Self, KafkaError> {
         let mut config = client.reader_of_partitions();
-        // a topic that was deleted and created again is read from its beginning; the end of a partition is an event
-        config.set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
-        let consumer = config
-            .create_with_context(Context { lost: AtomicBool::new(false), auth_failure: AuthFailure::default() })?;
+        // the end of a partition is an event
+        config.set("enable.partition.eof", "true");
+        let consumer = config.create_with_context(Context::default())?;
         let topic = topic.to_owned();
         let help = "Records of the models topic that are not understood";
         let ignored = host.metrics().group("forebay_models_").add("records_ignored", help);
         let assigned = BTreeSet::new();
         Ok(Self {
             consumer,
+            config,
+            dead_client: DeadClientCheck::new(client, &topic),
             topic,
             directory,
             events,
@@ -127,6 +138,7 @@ impl Reader {
                 looked = Instant::now();
                 self.notice_loss();
                 self.directory.sweep();
+                self.replace_dead_client();
             }
         }
     }
@@ -197,6 +209,29 @@ impl Reader {
         if self.consumer.context().lost.swap(false, Ordering::AcqRel) && !self.disconnected {
             self.disconnected = true;
             self.directory.connected(false);
+        }
+    }
+
+    /// Replaces a client that has lost its brokers for good, and reads on where it was.
+    fn replace_dead_client(&mut self) {
+        if !self.dead_client.is_dead(self.consumer.client(), &self.consumer.context().contact, &self.heartbeat) {
+            return;
+        }
+        let mut starts = TopicPartitionList::new();
+        for partition in &self.assigned {
+            let _ = starts.add_partition_offset(&self.topic, *partition, Offset::Beginning);
+        }
+        let created = self.config.create_with_context(Context::default());
+        let assigned = created.and_then(|consumer: BaseConsumer<Context>| {
+            consumer.assign(&positions(&self.consumer, &starts))?;
+            Ok(consumer)
+        });
+        match assigned {
+            Ok(consumer) => {
+                discard(std::mem::replace(&mut self.consumer, consumer));
+                self.events.client_replaced("consumer");
+            }
+            Err(error) => tracing::warn!(topic = self.topic, %error, "client cannot be replaced yet"),
         }
     }
 

@@ -17,6 +17,7 @@ use rdkafka::{ClientContext, Timestamp};
 use crate::backoff::resend_delay;
 use crate::kafka::auth_failure::AuthFailure;
 use crate::kafka::broker_clock::{BROKER_CLOCK, StampedRecord};
+use crate::kafka::broker_contact::BrokerContact;
 use crate::kafka::client;
 use crate::messaging::{set_offset, set_partition};
 use crate::{Ack, EdgeEvents};
@@ -76,6 +77,7 @@ pub(super) struct Context {
     pub(super) retries: Mutex<Sender<Retry>>,
     pub(super) events: Arc<dyn EdgeEvents>,
     pub(super) auth_failure: AuthFailure,
+    pub(super) contact: BrokerContact,
 }
 
 impl ClientContext for Context {
@@ -85,6 +87,7 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
+        self.contact.record(&statistics);
         self.events.throttled("producer", client::throttled(&statistics));
         if let Some(time) = client::round_trip(&statistics) {
             self.events.round_trip(time);
@@ -134,6 +137,16 @@ impl Context {
         if let Some(seconds) = BROKER_CLOCK.observe(record, Instant::now()) {
             self.events.clock_skew(seconds);
         }
+    }
+
+    pub(super) fn new(retries: Sender<Retry>, events: Arc<dyn EdgeEvents>) -> Self {
+        let (auth_failure, contact) = (AuthFailure::default(), BrokerContact::default());
+        Self { retries: Mutex::new(retries), events, auth_failure, contact }
+    }
+
+    /// The context of the client that replaces this one.
+    pub(super) fn successor(&self) -> Self {
+        Self::new(self.retries.lock().clone(), Arc::clone(&self.events))
     }
 
     pub(super) fn retry(&self, record: OwnedMessage, mut sent: Box<Sent>) {

@@ -5,41 +5,81 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use forebay_runtime::Heartbeat;
+use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, TopicPartitionList};
 
+use super::positions::{BROKER, Positions};
 use crate::EdgeEvents;
 use crate::kafka::auth_failure::AuthFailure;
+use crate::kafka::broker_contact::BrokerContact;
 use crate::kafka::client;
 use crate::kafka::offset_tracker::OffsetTracker;
-
-/// Time for finishing the work in flight of a revoked partition; always well below the session timeout.
-const REVOKE_BUDGET: Duration = Duration::from_millis(800);
-const BROKER: Duration = Duration::from_secs(5);
-const AGAIN: Duration = Duration::from_millis(50);
+use crate::kafka::producer::RecordSink;
 
 /// Called with all assigned partitions after every change, before the first of their records is taken.
-pub(crate) type OnAssigned = Box<dyn Fn(&[i32]) + Send + Sync>;
+pub(crate) type OnAssigned = Arc<dyn Fn(&[i32]) + Send + Sync>;
 
 /// Called when partitions are about to be revoked.
-pub(crate) type OnLeaving = Box<dyn Fn() + Send + Sync>;
+pub(crate) type OnLeaving = Arc<dyn Fn() + Send + Sync>;
 
-pub(crate) struct SourceContext {
-    pub(crate) topic: Arc<str>,
-    pub(crate) offsets: Arc<OffsetTracker>,
-    pub(crate) generation: Arc<AtomicU64>,
-    pub(crate) from_latest: bool,
-    pub(crate) events: Arc<dyn EdgeEvents>,
+/// Time for finishing the work in flight of a revoked partition, and what happens when it is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RevokeBudget {
+    pub(crate) time: Duration,
+    /// Whether the process ends when work is left: what its producer still holds must not be written beside the new
+    /// owner's.
+    pub(crate) ends_process: bool,
+}
+
+impl RevokeBudget {
+    const SHORT: Duration = Duration::from_millis(800);
+
+    /// A stage that writes topics of clients is given half a session, another one as long as a copy is worth.
+    pub(crate) fn new(sink: &RecordSink, session: Duration) -> Self {
+        let ends_process = sink.is_for_clients();
+        Self { time: if ends_process { session / 2 } else { Self::SHORT }, ends_process }
+    }
+}
+
+/// Partitions that are being let go once their work is done.
+struct Leaving {
+    list: TopicPartitionList,
+    since: Instant,
+    reported: bool,
+}
+
+/// What the consumers of one source share, one after the other.
+#[derive(Clone)]
+pub(super) struct SourceState {
+    pub(super) topic: Arc<str>,
+    pub(super) offsets: Arc<OffsetTracker>,
+    pub(super) generation: Arc<AtomicU64>,
+    pub(super) positions: Arc<Positions>,
+    pub(super) events: Arc<dyn EdgeEvents>,
     /// The heartbeat of the source's thread, on which the callbacks run as well.
-    pub(crate) heartbeat: Heartbeat,
-    pub(crate) on_assigned: OnAssigned,
-    pub(crate) on_leaving: OnLeaving,
-    pub(crate) auth_failure: AuthFailure,
+    pub(super) heartbeat: Heartbeat,
+    pub(super) on_assigned: OnAssigned,
+    pub(super) on_leaving: OnLeaving,
+    pub(super) revoke_budget: RevokeBudget,
+}
+
+/// The context of one consumer.
+pub(crate) struct SourceContext {
+    state: SourceState,
+    auth_failure: AuthFailure,
+    pub(super) contact: BrokerContact,
     /// Whether this member has joined the group; from then on the group handles a broken connection.
-    pub(crate) joined: AtomicBool,
+    joined: AtomicBool,
+    leaving: Mutex<Option<Leaving>>,
+    /// Whether the source's loop has ended, so that partitions cannot be let go later.
+    closing: AtomicBool,
+    /// Whether the client was replaced: what it still reports is about partitions of its successor.
+    replaced: AtomicBool,
 }
 
 impl ClientContext for SourceContext {
@@ -51,11 +91,12 @@ impl ClientContext for SourceContext {
     }
 
     fn stats(&self, statistics: Statistics) {
-        self.events.throttled("consumer", client::throttled(&statistics));
-        let Some(topic) = statistics.topics.get(&*self.topic) else { return };
+        self.state.events.throttled("consumer", client::throttled(&statistics));
+        self.contact.record(&statistics);
+        let Some(topic) = statistics.topics.get(&*self.state.topic) else { return };
         for (partition, state) in &topic.partitions {
-            if state.consumer_lag >= 0 && self.offsets.assigned().contains(partition) {
-                self.events.lag(&self.topic, *partition, state.consumer_lag);
+            if state.consumer_lag >= 0 && self.state.offsets.assigned().contains(partition) {
+                self.state.events.lag(&self.state.topic, *partition, state.consumer_lag);
             }
         }
     }
@@ -66,119 +107,176 @@ impl ClientContext for SourceContext {
         } else if reason.starts_with("JoinGroup failed") {
             self.not_joined(reason);
         }
-        tracing::debug!(topic = &*self.topic, %error, reason, "consumer reports an error");
+        tracing::debug!(topic = &*self.state.topic, %error, reason, "consumer reports an error");
     }
 }
 
 impl ConsumerContext for SourceContext {
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let _waiting = self.heartbeat.waiting(longest_rebalance(rebalance));
-        match rebalance {
-            Rebalance::Assign(list) => self.arrive(consumer, list),
-            Rebalance::Revoke(list) => self.leave(consumer, list),
-            Rebalance::Error(error) => tracing::warn!(topic = &*self.topic, %error, "rebalance failed"),
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let _waiting = self.state.heartbeat.waiting(longest_rebalance(list));
+        if self.replaced.load(Ordering::Acquire) {
+            return self.unassign(consumer, list);
         }
-    }
-
-    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if matches!(rebalance, Rebalance::Assign(_)) {
-            self.joined.store(true, Ordering::Release);
-            // a member without partitions is a ready one: there are more replicas than partitions
-            self.events.ready();
+        match error {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.arrive(consumer, list),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.leave(consumer, list),
+            error => {
+                let error = RDKafkaErrorCode::from(error);
+                tracing::warn!(topic = &*self.state.topic, %error, "rebalance failed");
+                self.unassign(consumer, list);
+            }
         }
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
         if let Err(error) = result {
-            tracing::debug!(topic = &*self.topic, %error, "commit failed");
+            tracing::debug!(topic = &*self.state.topic, %error, "commit failed");
         }
     }
 }
 
 impl SourceContext {
+    pub(super) fn new(state: SourceState) -> Self {
+        let [joined, closing, replaced] = [(); 3].map(|()| AtomicBool::new(false));
+        let (auth_failure, contact) = (AuthFailure::default(), BrokerContact::default());
+        Self { state, auth_failure, contact, joined, leaving: Mutex::default(), closing, replaced }
+    }
+
     /// A member that has joined is unready only when it loses its partitions.
     fn not_joined(&self, why: &str) {
         if !self.joined.load(Ordering::Acquire) {
-            self.events.unready(why);
+            self.state.events.unready(why);
         }
     }
 
     fn arrive(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
         let partitions = partitions(list);
-        if self.from_latest && !partitions.is_empty() {
-            self.pin_positions(consumer, list);
+        let positions = self.state.positions.of_assigned(consumer, &partitions);
+        let generation = self.state.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        self.state.offsets.assign(&partitions, generation);
+        (self.state.on_assigned)(&self.state.offsets.assigned());
+        let assigned = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(&positions),
+            _ => consumer.assign(&positions),
+        };
+        if let Err(error) = assigned {
+            return self
+                .state
+                .events
+                .fail(&format!("topic {}: partitions cannot be assigned: {error}", self.state.topic));
         }
-        let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
-        self.offsets.assign(&partitions, generation);
-        (self.on_assigned)(&self.offsets.assigned());
-        tracing::info!(topic = &*self.topic, ?partitions, "partitions assigned");
+        tracing::info!(topic = &*self.state.topic, ?partitions, "partitions assigned");
+        self.joined.store(true, Ordering::Release);
+        // a member without partitions is a ready one: there are more replicas than partitions
+        self.state.events.ready();
     }
 
+    /// Partitions that were lost are gone already. Others are let go by [`SourceContext::let_go`] once their work is done;
+    /// until then the loop keeps polling, and the client reads no other partition either.
     fn leave(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
-        let partitions = partitions(list);
-        let lost = consumer.assignment_lost();
-        (self.on_leaving)();
-        if lost {
+        (self.state.on_leaving)();
+        if consumer.assignment_lost() {
             self.joined.store(false, Ordering::Release);
-            self.events.unready("the group was lost, joining it again");
+            self.state.events.unready("the group was lost, joining it again");
+            self.part(consumer, list, true);
+        } else {
+            if let Err(error) = consumer.pause(list) {
+                tracing::debug!(topic = &*self.state.topic, %error, "partitions that leave are not paused");
+            }
+            *self.leaving.lock() = Some(Leaving { list: list.clone(), since: Instant::now(), reported: false });
+            while self.closing.load(Ordering::Acquire) && !self.let_go(consumer) {
+                self.state.offsets.wait_for_end(Duration::from_millis(20));
+            }
         }
-        let budget = if lost { Duration::ZERO } else { REVOKE_BUDGET };
-        let done = self.offsets.revoke(&partitions, budget);
+    }
+
+    /// Lets the partitions go that are leaving, if their work is done or has had its time. `true` when none is left.
+    pub(super) fn let_go(&self, consumer: &BaseConsumer<Self>) -> bool {
+        let mut leaving = self.leaving.lock();
+        let Some(Leaving { list, since, reported }) = &mut *leaving else { return true };
+        let RevokeBudget { time, ends_process } = self.state.revoke_budget;
+        if self.state.offsets.busy(&partitions(list)) {
+            if since.elapsed() < time {
+                return false;
+            }
+            // the partitions stay with this process until it has ended: the new owner must not write beside it
+            if ends_process && !self.closing.load(Ordering::Acquire) {
+                if !std::mem::replace(reported, true) {
+                    let topic = &self.state.topic;
+                    self.state
+                        .events
+                        .fail(&format!("topic {topic}: work on revoked partitions is unsettled after {time:?}"));
+                }
+                return false;
+            }
+        }
+        let list = list.clone();
+        *leaving = None;
+        drop(leaving);
+        self.part(consumer, &list, false);
+        true
+    }
+
+    /// Whether `partition` is being let go.
+    pub(super) fn is_leaving(&self, partition: i32) -> bool {
+        let leaving = self.leaving.lock();
+        leaving.as_ref().is_some_and(|leaving| leaving.list.find_partition(&self.state.topic, partition).is_some())
+    }
+
+    /// From now on partitions that are revoked are let go in the callback, as the loop does not come back to them.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    fn part(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList, lost: bool) {
+        let partitions = partitions(list);
+        let done = self.state.offsets.revoke(&partitions);
         if !lost {
             // stored here, committed by librdkafka while it lets the partitions go
-            for (partition, offset) in done {
-                let _ = consumer.store_offset(&self.topic, partition, offset - 1);
-            }
+            let _ = consumer.store_offsets(&self.state.positions.to_commit(&done));
         }
-        (self.on_assigned)(&self.offsets.assigned());
-        partitions.iter().for_each(|partition| self.events.forget_lag(&self.topic, *partition));
-        tracing::info!(topic = &*self.topic, ?partitions, lost, "partitions revoked");
+        self.unassign(consumer, list);
+        self.forget(&partitions);
+        tracing::info!(topic = &*self.state.topic, ?partitions, lost, "partitions revoked");
     }
 
-    /// Commits the end of each partition that has no committed offset yet, before the first record is fetched: from
-    /// then on a kill loses nothing.
-    fn pin_positions(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
-        let committed = match consumer.committed_offsets(list.clone(), BROKER) {
-            Ok(committed) => committed,
-            Err(error) => return tracing::warn!(topic = &*self.topic, %error, "committed offsets not known"),
+    fn unassign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        let unassigned = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+            _ => consumer.unassign(),
         };
-        let deadline = Instant::now() + BROKER;
-        let mut pinned = TopicPartitionList::new();
-        for element in committed.elements().iter().filter(|e| !matches!(e.offset(), Offset::Offset(_))) {
-            let partition = element.partition();
-            let pin = |end| pinned.add_partition_offset(&self.topic, partition, Offset::Offset(end));
-            if let Err(error) = self.end_of(consumer, partition, deadline).and_then(pin) {
-                tracing::warn!(topic = &*self.topic, partition, %error, "position not pinned");
-            }
-        }
-        if pinned.count() > 0
-            && let Err(error) = consumer.commit(&pinned, CommitMode::Sync)
-        {
-            tracing::warn!(topic = &*self.topic, %error, "first positions not committed");
+        if let Err(error) = unassigned {
+            tracing::debug!(topic = &*self.state.topic, %error, "partitions are not unassigned");
         }
     }
 
-    /// The next offset of a partition. A leader that is being elected is waited for: without a pinned position the
-    /// client would start at whatever is the end later on, and requests in between would be lost.
-    fn end_of(&self, consumer: &BaseConsumer<Self>, partition: i32, deadline: Instant) -> KafkaResult<i64> {
-        loop {
-            match consumer.fetch_watermarks(&self.topic, partition, BROKER) {
-                Ok((_, end)) => return Ok(end),
-                Err(error) if Instant::now() >= deadline => return Err(error),
-                Err(_) => std::thread::sleep(AGAIN),
-            }
-        }
+    fn forget(&self, partitions: &[i32]) {
+        self.state.positions.forget(partitions);
+        (self.state.on_assigned)(&self.state.offsets.assigned());
+        partitions.iter().for_each(|partition| self.state.events.forget_lag(&self.state.topic, *partition));
+    }
+
+    /// The client is replaced: its partitions are lost, and what it still reports is ignored.
+    pub(super) fn replaced(&self) {
+        self.replaced.store(true, Ordering::Release);
+        (self.state.on_leaving)();
+        let partitions = self.state.offsets.assigned();
+        self.state.offsets.revoke(&partitions);
+        self.forget(&partitions);
+        self.state.events.unready("the client was replaced, joining the group again");
+    }
+
+    /// The context of the client that replaces this one.
+    pub(super) fn successor(&self) -> Self {
+        Self::new(self.state.clone())
     }
 }
 
-/// Two calls to the broker for each partition (its end, here and on the topic of an assigned consumer), and those for
-/// all of them.
-fn longest_rebalance(rebalance: &Rebalance<'_>) -> Duration {
-    let partitions = match rebalance {
-        Rebalance::Assign(list) | Rebalance::Revoke(list) => list.count(),
-        Rebalance::Error(_) => 0,
-    };
-    REVOKE_BUDGET + BROKER * (2 * u32::try_from(partitions).unwrap_or(u32::MAX / 8).min(u32::MAX / 8) + 6)
+/// A call to the broker for each partition (its first offset, here and on the topic of an assigned consumer), and those
+/// for all of them.
+fn longest_rebalance(list: &TopicPartitionList) -> Duration {
+    let partitions = u32::try_from(list.count()).unwrap_or(u32::MAX / 8).min(u32::MAX / 8);
+    BROKER * (4 * partitions + 8)
 }
 
 fn partitions(list: &TopicPartitionList) -> Vec<i32> {

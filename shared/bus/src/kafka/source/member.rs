@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 use forebay_runtime::Heartbeat;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{Message, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
+use super::positions::{Positions, ReadUpTo};
+use super::replacement::note_read;
 use super::{CLOSE, Control, FirstRecord, Intake, OnFirst, SourceContext};
+use crate::kafka::broker_contact::DeadClientCheck;
 use crate::kafka::offset_tracker::OffsetTracker;
 use crate::kafka::rewind::RewindPause;
 use crate::{EdgeEvents, Permits};
@@ -44,6 +47,13 @@ pub(super) struct Member<I> {
     pub(super) paused: bool,
     /// When access to the topic or the group, which the broker has denied, was last tried again.
     pub(super) forbidden: Option<Instant>,
+    pub(super) positions: Arc<Positions>,
+    /// Whether the client has reported a position that the topic does not have.
+    pub(super) position_lost: bool,
+    /// Reused by every round: what it has read of each partition.
+    pub(super) read: Vec<(i32, ReadUpTo)>,
+    pub(super) config: ClientConfig,
+    pub(super) dead_client: DeadClientCheck,
 }
 
 impl<I: Intake> Member<I> {
@@ -58,6 +68,11 @@ impl<I: Intake> Member<I> {
             } else {
                 self.take();
             }
+        }
+        self.consumer.context().close();
+        while !self.consumer.context().let_go(&self.consumer) {
+            self.heartbeat.beat();
+            self.offsets.wait_for_end(TICK);
         }
         self.store_moved();
         if let Err(error) = self.consumer.commit_consumer_state(CommitMode::Sync)
@@ -109,11 +124,14 @@ impl<I: Intake> Member<I> {
                         let _waiting = self.heartbeat.waiting(FIRST);
                         first(FirstRecord { timestamp_ms, arrival, partitions });
                     }
+                    note_read(&mut self.read, &message);
                     self.intake.add(&mut round, &message, &self.offsets);
                 }
             }
             wait = Duration::ZERO;
         }
+        self.positions.has_read(&self.read);
+        self.read.clear();
         self.intake.finish(round, &self.offsets);
     }
 
@@ -125,6 +143,9 @@ impl<I: Intake> Member<I> {
         self.ticked = Instant::now();
         self.store_moved();
         self.rewind_failed();
+        self.consumer.context().let_go(&self.consumer);
+        self.recover_positions();
+        self.replace_dead_client();
         self.refresh_metadata();
         let oldest = self.offsets.stalled();
         self.events.oldest(oldest);
@@ -158,11 +179,9 @@ impl<I: Intake> Member<I> {
         if self.rewind_pause.left(Instant::now()).is_zero() && self.rewind_pause.recovered() {
             self.events.ready();
         }
-        for (partition, offset) in moved {
-            // a partition that has just left refuses the store; its watermark was stored when it was revoked
-            if let Err(error) = self.consumer.store_offset(&self.topic, partition, offset - 1) {
-                tracing::debug!(topic = &*self.topic, partition, offset, %error, "offset not stored");
-            }
+        // a partition that has just left refuses the store; its watermark was stored when it was revoked
+        if let Err(error) = self.consumer.store_offsets(&self.positions.to_commit(&moved)) {
+            tracing::debug!(topic = &*self.topic, %error, "offsets not stored");
         }
     }
 
@@ -207,8 +226,17 @@ impl<I: Intake> Member<I> {
 
     fn resume(&mut self) {
         if std::mem::take(&mut self.paused) {
-            self.on_assignment(|consumer, list| consumer.resume(list));
+            self.on_assignment(|consumer, list| consumer.resume(&self.staying(list)));
         }
+    }
+
+    /// `list` without the partitions that are leaving, which stay paused.
+    fn staying(&self, list: &TopicPartitionList) -> TopicPartitionList {
+        let mut staying = TopicPartitionList::new();
+        let partitions = list.elements().iter().map(|element| element.partition()).collect::<Vec<_>>();
+        let stays = |partition: &i32| !self.consumer.context().is_leaving(*partition);
+        partitions.into_iter().filter(stays).for_each(|partition| _ = staying.add_partition(&self.topic, partition));
+        staying
     }
 
     fn on_assignment(
@@ -233,6 +261,7 @@ impl<I: Intake> Member<I> {
                 self.forbidden.get_or_insert_with(Instant::now);
                 self.events.unready(&format!("no right to read topic {} in this group: {code}", self.topic));
             }
+            Some(RDKafkaErrorCode::AutoOffsetReset) => self.position_lost = true,
             Some(RDKafkaErrorCode::PollExceeded) => {
                 self.events.unready("this member was too slow and lost its partitions")
             }

@@ -1,4 +1,4 @@
-//! What counts as a stall of a source and what does not, on the client library's mock broker.
+//! Sources on the client library's mock broker: what counts as a stall, and how partitions, positions and clients change.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -22,9 +22,13 @@ fn cluster() -> MockCluster<'static, DefaultProducerContext> {
 }
 
 fn produce(servers: &str) {
+    produce_to(servers, 0, "{}");
+}
+
+fn produce_to(servers: &str, partition: i32, payload: &str) {
     let mut config = ClientConfig::new();
     let producer: ThreadedProducer<DefaultProducerContext> = config.set("bootstrap.servers", servers).create().unwrap();
-    producer.send(BaseRecord::<(), str>::to(TOPIC).payload("{}")).unwrap();
+    producer.send(BaseRecord::<(), str>::to(TOPIC).partition(partition).payload(payload)).unwrap();
     producer.flush(LONG).unwrap();
 }
 
@@ -39,7 +43,7 @@ fn spec(servers: &str, lifecycle: &Lifecycle, permits: &Permits) -> SourceSpec {
     config
         .set("bootstrap.servers", servers)
         .set("group.id", "group")
-        .set("auto.offset.reset", "earliest")
+        .set("auto.offset.reset", "error")
         .set("enable.auto.offset.store", "false")
         .set("session.timeout.ms", "6000")
         .set("heartbeat.interval.ms", "100")
@@ -51,8 +55,10 @@ fn spec(servers: &str, lifecycle: &Lifecycle, permits: &Permits) -> SourceSpec {
         permits: permits.clone(),
         events: Arc::new(NoEvents),
         heartbeat: lifecycle.heartbeat("kafka source requests"),
-        on_assigned: Box::new(|_| ()),
-        on_leaving: Box::new(|| ()),
+        dead_client: DeadClientCheck::dead_when(&Arc::default()),
+        revoke_budget: RevokeBudget { time: Duration::from_millis(800), ends_process: false },
+        on_assigned: Arc::new(|_| ()),
+        on_leaving: Arc::new(|| ()),
         on_first: None,
     }
 }
@@ -126,8 +132,8 @@ fn a_revocation_that_waits_is_alive() {
     let (assigned, arrived) = channel();
     let (leaving, left) = channel();
     let mut waits = spec(&servers, &lifecycle, &Permits::new(1024));
-    waits.on_assigned = Box::new(move |partitions: &[i32]| _ = assigned.send(partitions.len()));
-    waits.on_leaving = Box::new(move || {
+    waits.on_assigned = Arc::new(move |partitions: &[i32]| _ = assigned.send(partitions.len()));
+    waits.on_leaving = Arc::new(move || {
         std::thread::sleep(BOUND * 3);
         _ = leaving.send(());
     });
@@ -142,6 +148,96 @@ fn a_revocation_that_waits_is_alive() {
         waited
     });
     stays_alive(&lifecycle, BOUND);
+    second.close();
+    first.close();
+}
+
+/// Counts replaced clients.
+#[derive(Default)]
+struct Replaced(AtomicU64);
+
+impl EdgeEvents for Replaced {
+    fn client_replaced(&self, _: &'static str) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The payloads of the next delivery, which is acknowledged.
+fn next(deliveries: &Receiver<Delivery<RawBatch>>) -> Vec<String> {
+    let delivery = deliveries.recv_timeout(LONG).unwrap();
+    let texts = delivery.payload.records.iter().map(|record| String::from_utf8_lossy(&record.payload).into_owned());
+    let texts = texts.collect();
+    delivery.ack.ack();
+    texts
+}
+
+#[test]
+fn a_dead_client_is_replaced_and_unfinished_work_is_read_again() {
+    let (cluster, lifecycle) = (cluster(), watched());
+    let servers = cluster.bootstrap_servers();
+    let replaced = Arc::new(Replaced::default());
+    let mut spec = spec(&servers, &lifecycle, &Permits::new(1024));
+    spec.events = Arc::clone(&replaced) as Arc<dyn EdgeEvents>;
+    let dies = Arc::new(AtomicBool::new(false));
+    spec.dead_client = DeadClientCheck::dead_when(&dies);
+    let (source, deliveries) = start(spec);
+    produce_to(&servers, 0, "finished");
+    assert_eq!(next(&deliveries), ["finished"]);
+    // committed by now, or read twice
+    std::thread::sleep(Duration::from_millis(200));
+    produce_to(&servers, 0, "unfinished");
+    let unfinished = deliveries.recv_timeout(LONG).unwrap();
+    dies.store(true, Ordering::Release);
+    wait_until(LONG, "the replacement", || replaced.0.load(Ordering::Relaxed) == 1);
+    let again = next(&deliveries);
+    assert_eq!(again.last().map(String::as_str), Some("unfinished"), "{again:?}");
+    // an answer to the lost client's work changes nothing
+    unfinished.ack.ack();
+    produce_to(&servers, 1, "new");
+    assert_eq!(next(&deliveries), ["new"]);
+    source.close();
+}
+
+#[test]
+fn a_position_that_is_gone_is_looked_up_and_reading_continues() {
+    let (cluster, lifecycle) = (cluster(), watched());
+    let servers = cluster.bootstrap_servers();
+    let (source, deliveries) = start(spec(&servers, &lifecycle, &Permits::new(1024)));
+    produce_to(&servers, 0, "first");
+    assert_eq!(next(&deliveries), ["first"]);
+    let gone = rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE;
+    cluster.request_errors(rdkafka::types::RDKafkaApiKey::Fetch, &[gone, gone]);
+    std::thread::sleep(BOUND);
+    produce_to(&servers, 0, "second");
+    assert_eq!(next(&deliveries), ["second"]);
+    source.close();
+}
+
+#[test]
+fn partitions_leave_when_their_work_is_done() {
+    let (cluster, lifecycle) = (cluster(), watched());
+    let servers = cluster.bootstrap_servers();
+    let mut keeps = spec(&servers, &lifecycle, &Permits::new(1024));
+    keeps.revoke_budget = RevokeBudget { time: LONG, ends_process: true };
+    let (assigned, arrived) = channel();
+    keeps.on_assigned = Arc::new(move |partitions: &[i32]| _ = assigned.send(partitions.to_vec()));
+    let (leaving, left) = channel();
+    keeps.on_leaving = Arc::new(move || _ = leaving.send(()));
+    let (first, deliveries) = start(keeps);
+    wait_until(LONG, "the partitions", || arrived.try_iter().last().is_some_and(|all| all.len() == 2));
+    let unfinished = [0, 1].map(|partition| {
+        produce_to(&servers, partition, "slow");
+        deliveries.recv_timeout(LONG).unwrap()
+    });
+    let (second, others) = start(spec(&servers, &lifecycle, &Permits::new(1024)));
+    // the new member waits for the work; which partition is to leave is the group's choice
+    left.recv_timeout(LONG).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(others.try_iter().count(), 0, "taken over before its work was done");
+    unfinished.into_iter().for_each(|delivery| delivery.ack.ack());
+    [0, 1].iter().for_each(|partition| produce_to(&servers, *partition, &format!("new {partition}")));
+    let (kept, taken_over) = (next(&deliveries), next(&others));
+    assert!(kept.len() == 1 && taken_over.len() == 1 && kept != taken_over, "{kept:?} {taken_over:?}");
     second.close();
     first.close();
 }

@@ -1,0 +1,105 @@
+//! What becomes of a source's positions when its topic changes: new partitions, removed records, a topic made again.
+#![cfg(feature = "real-services")]
+#![allow(clippy::unwrap_used, reason = "a test ends at the first step that fails")]
+
+mod harness;
+
+use std::time::Duration;
+
+use harness::load::KafkaLoad;
+use harness::topic::{self, Out, Reader, Writer};
+use harness::{Mesh, Service, row, stop_all, wait_until};
+
+const SOON: Duration = Duration::from_secs(60);
+
+fn request(name: &str, number: usize) -> String {
+    format!(r#"{{"request_id":"{name}-{number}","features":{}}}"#, row(number))
+}
+
+/// Writes `count` requests to one partition.
+fn write(mesh: &Mesh, partition: i32, name: &str, count: usize) {
+    let (writer, topic) = (Writer::new(), mesh.topic("requests_in"));
+    for number in 0..count {
+        let body = request(name, number);
+        let out = Out { topic: &topic, partition: Some(partition), payload: body.as_bytes(), ..Out::default() };
+        writer.hand_over(out, number as u64);
+    }
+    writer.flush();
+}
+
+/// The request ids of all results, in order, duplicates included.
+fn answered(results: &Reader, name: &str) -> Vec<String> {
+    let all = results.rest(Duration::from_secs(4));
+    let mut ids: Vec<String> = all.iter().filter_map(topic::Record::request_id).collect();
+    ids.retain(|id| id.starts_with(name));
+    ids.sort();
+    ids
+}
+
+fn all_of(name: &str, numbers: std::ops::Range<usize>) -> Vec<String> {
+    let mut ids: Vec<String> = numbers.map(|number| format!("{name}-{number}")).collect();
+    ids.sort();
+    ids
+}
+
+fn ingestion(services: &[Service]) -> &Service {
+    services.iter().find(|service| service.name.contains("ingestion")).unwrap()
+}
+
+#[test]
+fn requests_on_partitions_that_were_added_are_answered() {
+    let mesh = Mesh::with_topics("partitions");
+    let services = mesh.start_all();
+    let load = KafkaLoad::start(&mesh, 50.0, 0.2);
+    wait_until(SOON, "some load", || load.sent() > 50);
+    topic::add_partitions(&mesh.topic("requests_in"), 8);
+    // longer than it takes the group to learn of them
+    std::thread::sleep(Duration::from_secs(35));
+    let findings = load.judge(SOON, Duration::from_secs(2));
+    assert!(findings.clean(), "{findings}");
+    stop_all(services);
+}
+
+#[test]
+fn removed_records_are_reported_and_the_others_answered() {
+    let mesh = Mesh::with_topics("removed");
+    let mut services = mesh.start_all();
+    let results = Reader::from_now(&mesh.topic("results_out"));
+    write(&mesh, 0, "before", 10);
+    wait_until(SOON, "the first answers", || answered(&results, "before").len() == 10);
+    let at = services.iter().position(|service| service.name.contains("ingestion")).unwrap();
+    services.remove(at).stop();
+    write(&mesh, 0, "away", 100);
+    topic::delete_records(&mesh.topic("requests_in"), 0, 60);
+    services.push(mesh.start("ingestion"));
+    wait_until(SOON, "ingestion", || ingestion(&services).is_ready());
+    assert_eq!(answered(&results, "away"), all_of("away", 50..100));
+    wait_until(SOON, "the report", || {
+        ingestion(&services).output().contains("records were removed before they were read")
+    });
+    let removed = ingestion(&services).metric("forebay_kafka_records_removed_unread_total", &[]);
+    assert_eq!(removed.to_bits(), 50_f64.to_bits(), "{removed}");
+    stop_all(services);
+}
+
+#[test]
+fn a_request_topic_that_is_made_again_is_read_from_its_beginning() {
+    let mesh = Mesh::with_topics("again");
+    let services = mesh.start_all();
+    let results = Reader::from_now(&mesh.topic("results_out"));
+    write(&mesh, 0, "before", 20);
+    wait_until(SOON, "the first answers", || answered(&results, "before").len() == 20);
+    let name = mesh.topic("requests_in");
+    topic::delete(&name);
+    topic::create(&name, 4, &[]);
+    write(&mesh, 0, "after", 5);
+    write(&mesh, 1, "other", 5);
+    let mut seen: Vec<String> = Vec::new();
+    wait_until(SOON, "all answers", || {
+        seen.extend(results.rest(Duration::from_secs(1)).iter().filter_map(topic::Record::request_id));
+        seen.len() >= 10
+    });
+    seen.sort();
+    assert_eq!(seen, [all_of("after", 0..5), all_of("other", 0..5)].concat());
+    stop_all(services);
+}

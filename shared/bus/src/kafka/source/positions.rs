@@ -1,0 +1,232 @@
+//! Where a source reads each partition. Every partition is assigned with an explicit position, and a position that the
+//! topic no longer has is an error with its size, never a silent jump: `auto.offset.reset` is `error`.
+
+mod commit_metadata;
+mod recovery;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use commit_metadata::CommitMetadata;
+use forebay_contract::now_us;
+use parking_lot::Mutex;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaResult;
+use rdkafka::{Offset, TopicPartitionList};
+pub(super) use recovery::ResumeAt;
+use rustc_hash::FxHashMap;
+
+use super::SourceContext;
+use crate::EdgeEvents;
+
+/// Longest time that one call to a broker is given.
+pub(super) const BROKER: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// What was read of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ReadUpTo {
+    /// The offset of the next record.
+    pub(super) next: i64,
+    /// The latest timestamp of the records read, in milliseconds since the epoch.
+    pub(super) latest_ms: Option<i64>,
+}
+
+/// The positions of one source in its topic.
+pub(super) struct Positions {
+    topic: Arc<str>,
+    /// Whether a new group begins at the end of the topic, or at its beginning.
+    from_latest: bool,
+    /// When the group first read this topic, in milliseconds since the epoch; -1 when that is not known.
+    group_start_ms: AtomicI64,
+    read: Mutex<FxHashMap<i32, ReadUpTo>>,
+    events: Arc<dyn EdgeEvents>,
+}
+
+impl Positions {
+    pub(super) fn new(topic: &Arc<str>, from_latest: bool, events: &Arc<dyn EdgeEvents>) -> Self {
+        Self {
+            topic: Arc::clone(topic),
+            from_latest,
+            group_start_ms: AtomicI64::new(-1),
+            read: Mutex::default(),
+            events: Arc::clone(events),
+        }
+    }
+
+    /// The positions of newly assigned partitions. Without an answer from the broker a partition gets no position, and
+    /// the client reports it as one that is lost, which [`Positions::recover`] takes up.
+    pub(super) fn of_assigned(&self, consumer: &BaseConsumer<SourceContext>, partitions: &[i32]) -> TopicPartitionList {
+        let found = self.look_up(consumer, partitions).unwrap_or_else(|error| {
+            tracing::warn!(topic = &*self.topic, %error, "committed offsets are not known yet");
+            partitions.iter().map(|partition| (*partition, Offset::Stored)).collect()
+        });
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in found {
+            // only a negative number that stands for nothing is refused
+            let _ = list.add_partition_offset(&self.topic, partition, offset);
+        }
+        list
+    }
+
+    fn look_up(&self, consumer: &BaseConsumer<SourceContext>, partitions: &[i32]) -> KafkaResult<Vec<(i32, Offset)>> {
+        let committed = self.committed(consumer, partitions)?;
+        let start = self.group_start_ms.load(Ordering::Acquire);
+        let group = match (self.from_latest, start, committed.is_empty()) {
+            (false, ..) => GroupStart::Beginning,
+            // offsets of a build that did not write the start: what was added since is unread
+            (true, ..0, false) => GroupStart::Beginning,
+            (true, ..0, true) => GroupStart::Now,
+            (true, start, _) => GroupStart::At(start),
+        };
+        if group == GroupStart::Now {
+            self.group_start_ms.store(now_ms(), Ordering::Release);
+        }
+        let deadline = Instant::now() + BROKER;
+        let (mut pinned, mut found) = (Vec::new(), Vec::with_capacity(partitions.len()));
+        for partition in partitions {
+            let offset = match committed.get(partition) {
+                Some(committed) => Offset::Offset(committed.next),
+                None if group == GroupStart::Beginning => Offset::Beginning,
+                None => {
+                    let first = self.first_of(consumer, *partition, group, deadline)?;
+                    pinned.push((*partition, first));
+                    Offset::Offset(first)
+                }
+            };
+            found.push((*partition, offset));
+        }
+        let mut read = self.read.lock();
+        read.extend(partitions.iter().filter_map(|partition| Some((*partition, *committed.get(partition)?))));
+        read.extend(pinned.iter().map(|(partition, next)| (*partition, ReadUpTo { next: *next, latest_ms: None })));
+        drop(read);
+        self.pin(consumer, &pinned);
+        Ok(found)
+    }
+
+    /// The committed offsets of the group: of `partitions`, or of the whole topic where they tell when it started.
+    fn committed(
+        &self,
+        consumer: &BaseConsumer<SourceContext>,
+        partitions: &[i32],
+    ) -> KafkaResult<FxHashMap<i32, ReadUpTo>> {
+        let mut list = TopicPartitionList::new();
+        if self.from_latest {
+            let metadata = consumer.fetch_metadata(Some(&self.topic), BROKER)?;
+            let all = metadata.topics().iter().flat_map(|topic| topic.partitions());
+            all.for_each(|partition| _ = list.add_partition(&self.topic, partition.id()));
+        }
+        let missing = partitions.iter().filter(|p| list.find_partition(&self.topic, **p).is_none());
+        missing.copied().collect::<Vec<_>>().iter().for_each(|p| _ = list.add_partition(&self.topic, *p));
+        let mut committed = FxHashMap::default();
+        for element in consumer.committed_offsets(list, BROKER)?.elements() {
+            let Offset::Offset(next) = element.offset() else { continue };
+            let metadata = CommitMetadata::parse(element.metadata());
+            committed.insert(element.partition(), ReadUpTo { next, latest_ms: metadata.latest_read_ms });
+            if let Some(start) = metadata.group_start_ms {
+                self.group_start_ms.store(start, Ordering::Release);
+            }
+        }
+        Ok(committed)
+    }
+
+    /// The first offset that belongs to the group in a partition without a committed one. A leader that is being elected
+    /// is waited for: requests in between would be lost otherwise.
+    fn first_of(
+        &self,
+        consumer: &BaseConsumer<SourceContext>,
+        partition: i32,
+        group: GroupStart,
+        deadline: Instant,
+    ) -> KafkaResult<i64> {
+        let topic = &*self.topic;
+        loop {
+            let found = match group {
+                GroupStart::At(start_ms) => self.at_time(consumer, partition, start_ms),
+                _ => consumer.fetch_watermarks(topic, partition, BROKER).map(|(low, end)| {
+                    let left = end - low;
+                    tracing::info!(
+                        topic,
+                        partition,
+                        end,
+                        left,
+                        "a new group starts at the end, older records are left"
+                    );
+                    end
+                }),
+            };
+            match found {
+                Err(_) if Instant::now() < deadline => std::thread::sleep(AGAIN),
+                found => return found,
+            }
+        }
+    }
+
+    /// The offset of the first record with this timestamp or a later one; the end if there is none.
+    fn at_time(&self, consumer: &BaseConsumer<SourceContext>, partition: i32, time_ms: i64) -> KafkaResult<i64> {
+        let mut times = TopicPartitionList::new();
+        times.add_partition_offset(&self.topic, partition, Offset::Offset(time_ms.max(0)))?;
+        let found = consumer.offsets_for_times(times, BROKER)?;
+        let element = found.find_partition(&self.topic, partition);
+        if let Some(Offset::Offset(offset)) = element.map(|element| element.offset()) {
+            return Ok(offset);
+        }
+        consumer.fetch_watermarks(&self.topic, partition, BROKER).map(|(_, end)| end)
+    }
+
+    /// Commits first positions before a record is read: from then on a kill loses nothing.
+    fn pin(&self, consumer: &BaseConsumer<SourceContext>, first: &[(i32, i64)]) {
+        let list = self.to_commit(first);
+        if list.count() > 0
+            && let Err(error) = consumer.commit(&list, CommitMode::Sync)
+        {
+            tracing::warn!(topic = &*self.topic, %error, "first positions are not committed");
+        }
+    }
+
+    /// Notes what a round has read.
+    pub(super) fn has_read(&self, round: &[(i32, ReadUpTo)]) {
+        let mut read = self.read.lock();
+        for (partition, up_to) in round {
+            let known = read.entry(*partition).or_insert(*up_to);
+            *known = ReadUpTo { next: up_to.next, latest_ms: known.latest_ms.max(up_to.latest_ms) };
+        }
+    }
+
+    /// `offsets` as they are stored or committed, with what a successor has to know.
+    pub(super) fn to_commit(&self, offsets: &[(i32, i64)]) -> TopicPartitionList {
+        let start = Some(self.group_start_ms.load(Ordering::Acquire)).filter(|start| *start >= 0);
+        let read = self.read.lock();
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for (partition, offset) in offsets {
+            let latest_read_ms = read.get(partition).and_then(|read| read.latest_ms);
+            let metadata = CommitMetadata { group_start_ms: start, latest_read_ms };
+            let mut element = list.add_partition(&self.topic, *partition);
+            // an offset that a broker gave is never refused
+            let _ = element.set_offset(Offset::Offset(*offset));
+            element.set_metadata(metadata.to_string());
+        }
+        list
+    }
+
+    /// Forgets partitions that have left.
+    pub(super) fn forget(&self, partitions: &[i32]) {
+        let mut read = self.read.lock();
+        partitions.iter().for_each(|partition| _ = read.remove(partition));
+    }
+}
+
+/// Where a group begins in a partition without a committed offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GroupStart {
+    Beginning,
+    /// The group reads the topic for the first time.
+    Now,
+    /// The group began at this time, in milliseconds since the epoch.
+    At(i64),
+}
+
+fn now_ms() -> i64 {
+    i64::try_from(now_us() / 1000).unwrap_or(i64::MAX)
+}
