@@ -18,6 +18,7 @@ mod client;
 mod dead_letters;
 mod directory;
 mod edges;
+mod ffi;
 mod offset_tracker;
 mod outlet;
 mod producer;

@@ -1,8 +1,15 @@
 //! Records of clients, unparsed.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use rdkafka::Message;
-use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::message::BorrowedMessage;
+
+use super::ffi::for_each_header;
+
+/// The header that keeps the bytes of the name before it, which is not UTF-8 and is shown with replacement characters.
+const FOREIGN_NAME: &str = "forebay-header-name";
 
 /// Records taken together, in the order of their partitions.
 #[derive(Debug, Default)]
@@ -38,11 +45,14 @@ impl RawRecord {
 /// Copies a record out of the client's buffers; `arena` serves the values of a whole batch from few allocations.
 pub(crate) fn copy_record(message: &BorrowedMessage<'_>, arena: &mut BytesMut) -> RawRecord {
     arena.extend_from_slice(message.payload().unwrap_or_default());
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        let copy = |header: rdkafka::message::Header<'_, &[u8]>| {
-            (header.key.to_owned(), Bytes::copy_from_slice(header.value.unwrap_or_default()))
-        };
-        headers.iter().map(copy).collect()
+    let mut headers = Vec::new();
+    for_each_header(message, |name, value| {
+        let text = String::from_utf8_lossy(name);
+        let foreign = matches!(text, Cow::Owned(_));
+        headers.push((text.into_owned(), Bytes::copy_from_slice(value)));
+        if foreign {
+            headers.push((FOREIGN_NAME.to_owned(), Bytes::copy_from_slice(name)));
+        }
     });
     RawRecord {
         payload: arena.split().freeze(),

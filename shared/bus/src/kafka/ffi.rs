@@ -1,0 +1,107 @@
+//! The calls to librdkafka for which its Rust wrapper has no safe form. No other file of the bus holds `unsafe` code.
+#![allow(unsafe_code, reason = "each block says why it is sound")]
+
+use std::ffi::CStr;
+use std::ptr::{null, null_mut};
+
+use rdkafka::bindings::{rd_kafka_header_get_all, rd_kafka_message_headers};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+
+/// Calls `see` with the name and the value of every header, in the order of the record. A name is any bytes: the wrapper
+/// panics at one that is not UTF-8, and clients in other languages write such names.
+pub(super) fn for_each_header(message: &BorrowedMessage<'_>, mut see: impl FnMut(&[u8], &[u8])) {
+    let mut headers = null_mut();
+    // SAFETY: the message is valid for as long as it is borrowed, and `headers` is a place to write a pointer to.
+    let found = unsafe { rd_kafka_message_headers(message.ptr(), &raw mut headers) };
+    if found != RD_KAFKA_RESP_ERR_NO_ERROR {
+        return; // the record has none
+    }
+    for index in 0.. {
+        let (mut name, mut value, mut size) = (null(), null(), 0);
+        // SAFETY: librdkafka has just returned `headers`, which the borrowed message owns; an index past the end is an error.
+        let found = unsafe { rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut size) };
+        if found != RD_KAFKA_RESP_ERR_NO_ERROR {
+            return;
+        }
+        // SAFETY: without an error `name` is a string of the message that ends with a zero byte.
+        let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+        let value = if value.is_null() {
+            &[]
+        } else {
+            // SAFETY: without an error `value` is null or has `size` bytes that live as long as the message.
+            unsafe { std::slice::from_raw_parts(value.cast::<u8>(), size) }
+        };
+        see(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::BytesMut;
+    use rdkafka::bindings::{
+        rd_kafka_header_add, rd_kafka_headers_new, rd_kafka_produceva, rd_kafka_vtype_t, rd_kafka_vu_s__bindgen_ty_1,
+        rd_kafka_vu_t,
+    };
+    use rdkafka::config::ClientConfig;
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer as _};
+    use rdkafka::{Offset, TopicPartitionList};
+
+    use crate::kafka::record::copy_record;
+
+    /// Writes a record with these headers to partition 0 of `topic`.
+    fn produce(producer: &BaseProducer, topic: &CStr, headers: &[(&[u8], &[u8])]) {
+        // SAFETY: every pointer is to data that lives until the call returns; librdkafka copies names and values, and owns the
+        // headers after it.
+        unsafe {
+            let list = rd_kafka_headers_new(headers.len());
+            for (name, value) in headers {
+                let (name_size, size) = (name.len() as isize, value.len() as isize);
+                rd_kafka_header_add(list, name.as_ptr().cast(), name_size, value.as_ptr().cast(), size);
+            }
+            let parts = [
+                rd_kafka_vu_t {
+                    vtype: rd_kafka_vtype_t::RD_KAFKA_VTYPE_TOPIC,
+                    u: rd_kafka_vu_s__bindgen_ty_1 { cstr: topic.as_ptr() },
+                },
+                rd_kafka_vu_t {
+                    vtype: rd_kafka_vtype_t::RD_KAFKA_VTYPE_PARTITION,
+                    u: rd_kafka_vu_s__bindgen_ty_1 { i32_: 0 },
+                },
+                rd_kafka_vu_t {
+                    vtype: rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADERS,
+                    u: rd_kafka_vu_s__bindgen_ty_1 { headers: list },
+                },
+            ];
+            let error = rd_kafka_produceva(producer.client().native_ptr(), parts.as_ptr(), parts.len());
+            assert!(error.is_null());
+        }
+        producer.flush(Duration::from_secs(20)).unwrap();
+    }
+
+    use super::*;
+
+    #[test]
+    fn a_header_name_may_be_any_bytes() {
+        let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+        cluster.create_topic("requests", 1, 1).unwrap();
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "reader");
+        let producer: BaseProducer = config.create().unwrap();
+        produce(&producer, c"requests", &[(b"plain", b"1"), (b"caf\xe9", b"2"), (b"", b"")]);
+        let consumer: BaseConsumer = config.create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset("requests", 0, Offset::Beginning).unwrap();
+        consumer.assign(&list).unwrap();
+        let message = consumer.poll(Duration::from_secs(20)).unwrap().unwrap();
+        let record = copy_record(&message, &mut BytesMut::new());
+        let headers: Vec<(&str, &[u8])> = record.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let expected: [(&str, &[u8]); 4] =
+            [("plain", b"1"), ("caf\u{fffd}", b"2"), ("forebay-header-name", b"caf\xe9"), ("", b"")];
+        assert_eq!(headers, expected);
+    }
+}
