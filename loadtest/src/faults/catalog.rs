@@ -61,7 +61,7 @@ impl FaultRow {
     }
 }
 
-const REPLY_BYTES: &str = "a reply over RabbitMQ comes again with its message id, but with another latency in it";
+const REPLY_BYTES: &str = "a reply over RabbitMQ comes again, with its message id but another latency in it";
 const DEAD_CLIENTS: &str = "finding 1, a client that never comes back";
 const PROXY: &str = "needs a proxy that speaks Kafka as the advertised listener";
 
@@ -69,9 +69,9 @@ const PROXY: &str = "needs a proxy that speaks Kafka as the advertised listener"
 #[rustfmt::skip]
 pub(crate) const ROWS: &[FaultRow] = &[
     FaultRow::new(1, "1", "kill -9 of each stage, then of random ones, every 2 s", processes::kill_each).known(REPLY_BYTES),
-    FaultRow::new(2, "2a", "kill -9 of two neighbouring stages at once", processes::kill_two).known(REPLY_BYTES),
+    FaultRow::new(2, "2a", "kill -9 of two neighbouring stages at once", processes::kill_two),
     FaultRow::new(2, "2b", "kill -9 of all five stages at once", processes::kill_all).known(REPLY_BYTES),
-    FaultRow::new(2, "2c", "rolling restart with SIGTERM", processes::rolling_restart),
+    FaultRow::new(2, "2c", "rolling restart with SIGTERM", processes::rolling_restart).known(REPLY_BYTES),
     FaultRow::new(3, "3a", "SIGSTOP of each stage for 1 s", processes::pause_each_briefly).in_ci(),
     FaultRow::new(3, "3b", "SIGSTOP of a stage for a session and 2 s", processes::pause_beyond_session),
     FaultRow::new(3, "3c", "SIGSTOP of publishing for 60 s", processes::pause_60),
@@ -107,10 +107,10 @@ pub(crate) const ROWS: &[FaultRow] = &[
     FaultRow::new(22, "22c", "cold start under load, before the broker", processes::cold_start_before_the_broker),
     FaultRow::missing(23, "23", "30 minutes of all of it", "needs the slopes of memory, descriptors and threads"),
     FaultRow::missing(24, "24", "adjacent stages of the previous release", "needs binaries of the previous release"),
-    FaultRow::new(25, "25", "partitions added to the clients' topic", topics::partitions_added),
+    FaultRow::new(25, "25", "partitions added to the clients' topic", topics::partitions_added).known("finding 2, partitions that the group learns of late"),
     FaultRow::new(26, "26a", "the clients' topic deleted and made again", topics::request_topic_made_again),
     FaultRow::new(26, "26b", "the topic of results deleted, made again after 10 s", topics::result_topic_made_again),
-    FaultRow::new(27, "27", "the broker throttles publishing while a replica joins", brokers::throttled_while_a_replica_joins),
+    FaultRow::new(27, "27", "the broker throttles publishing while a replica joins", brokers::throttled_while_a_replica_joins).known("finding 7, both owners deliver"),
     FaultRow::new(28, "28", "prediction away for longer than answers are remembered", processes::away_longer_than_the_window).late(),
     FaultRow::missing(29, "29", "content of a version replaced in place", "needs a registry of its own with two contents"),
     FaultRow::new(30, "30", "clients' clocks an hour ahead, then an hour behind", inputs::wrong_clocks),

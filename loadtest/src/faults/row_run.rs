@@ -60,7 +60,7 @@ impl FaultRun<'_> {
     }
 
     pub(crate) fn complain(&self, what: impl Into<String>) {
-        self.complaints.lock().push(what.into());
+        self.complaints.lock().push(what.into().chars().take(400).collect());
     }
 }
 

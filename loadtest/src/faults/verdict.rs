@@ -144,10 +144,11 @@ impl RowVerdict {
 
     /// Error answers that are no late ones, and none too many or too few for invalid requests.
     pub(crate) fn other_errors(&self) -> u64 {
+        const INVALID: [&str; 3] = ["invalid_features", "invalid_request", "payload_too_large"];
         let of =
             |wanted: fn(&str) -> bool| self.errors.iter().filter(move |(code, _)| wanted(code)).map(|(_, count)| count);
-        let invalid: u64 = of(|code| code.starts_with("invalid_")).sum();
-        let others: u64 = of(|code| !code.starts_with("invalid_") && code != "deadline_exceeded").sum();
+        let invalid: u64 = of(|code| INVALID.contains(&code)).sum();
+        let others: u64 = of(|code| !INVALID.contains(&code) && code != "deadline_exceeded").sum();
         others + invalid.abs_diff(self.invalid)
     }
 
