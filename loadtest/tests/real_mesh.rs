@@ -9,8 +9,8 @@
 
 mod harness;
 
-use std::collections::HashMap;
-use std::time::Duration;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -367,22 +367,46 @@ fn undecodable_records_on_inner_topics_become_one_dead_letter_each() {
 fn what_the_broker_refuses_is_answered_or_kept() {
     let mesh = Mesh::named("too-large");
     topic::create(&mesh.topic("requests"), 4, &[("max.message.bytes", "6000")]);
+    topic::create(&mesh.topic("results"), 4, &[("max.message.bytes", "770")]);
+    topic::create(&mesh.topic("replies"), 4, &[("max.message.bytes", "6000")]);
     topic::create(&mesh.topic("results_out"), 4, &[("max.message.bytes", "600")]);
     mesh.create_topics();
     let services = mesh.start_all();
     let address = services[0].http;
+    // records are divided until they fit
     let rows = (0..200).map(row).collect::<Vec<_>>().join(",");
-    let reply = http::predict(address, &[], format!(r#"{{"request_id":"large","features":[{rows}]}}"#)).unwrap();
-    let json = reply.json();
-    assert_eq!((reply.status, &json["error"]["code"]), (413, &json!("payload_too_large")), "{json}");
-    assert!(json["error"]["message"].as_str().unwrap().contains(&mesh.topic("requests")), "names the topic: {json}");
+    let reply = predict(&services[0], &format!(r#"{{"features":[{rows}]}}"#));
+    assert!(reply.get("errors").is_none(), "{reply}");
+    let predictions = reply["predictions"].as_array().unwrap();
+    assert!(predictions.len() == 200 && predictions.iter().all(Value::is_number), "{reply}");
+    // a row that cannot be divided is answered
+    let wide = vec!["0.1"; 1000].join(",");
+    let reply = http::predict(address, &[], format!(r#"{{"features":[[{wide}],{ROW}]}}"#)).unwrap().json();
+    assert_eq!((&reply["errors"][0]["row"], &reply["errors"][0]["code"]), (&json!(0), &json!("payload_too_large")));
+    assert!(reply["predictions"][1].is_number(), "{reply}");
+    let message = reply["errors"][0]["message"].as_str().unwrap();
+    assert!(message.contains(&mesh.topic("requests")), "names the topic: {reply}");
+    // an outcome of which not even the error is taken is kept, and nothing waits for it
+    let letters = Reader::from_now(&mesh.topic("dead_letters"));
+    let label = "y".repeat(500);
+    let body = format!(r#"{{"request_id":"{label}","features":{},"timeout_ms":5000}}"#, row(1000));
+    assert_eq!(http::predict(address, &[], body).unwrap().status, 504);
+    let letter = letters.find(Duration::from_secs(20), "the outcome that was refused", |_| true);
+    assert!(letter.text().contains(&label), "{}", letter.text());
+    assert_eq!(letter.header_text("__connect.errors.topic"), mesh.topic("results"));
+    assert_eq!(letter.header_text("forebay-code"), "payload_too_large");
     assert!(predict(&services[0], &format!(r#"{{"features":{ROW}}}"#))["prediction"].is_number());
+    for service in &services {
+        wait_until(Duration::from_secs(5), &format!("{} to have nothing in flight", service.name), || {
+            service.metric("forebay_stage_in_flight", &[]) == 0.0
+        });
+    }
 
     // a result that the outside topic does not take: the error can reach no caller, so it is kept
     let (input, writer) = (mesh.topic("requests_in"), Writer::new());
     let (results, letters) =
         (Reader::from_now(&mesh.topic("results_out")), Reader::from_now(&mesh.topic("dead_letters")));
-    let label = "x".repeat(500);
+    let label = "x".repeat(400);
     writer.request(&input, &format!(r#"{{"request_id":"{label}","features":{ROW}}}"#));
     let letter = letters.find(Duration::from_secs(20), "the result that was refused", |_| true);
     assert!(letter.text().contains(&label), "{}", letter.text());
@@ -417,5 +441,64 @@ fn a_machine_whose_clock_is_wrong_answers_like_the_others() {
     assert!((60.0..61.1).contains(&skew(0)), "ingestion is behind: {}", skew(0));
     assert!((-61.1..-60.0).contains(&skew(3)), "prediction is ahead: {}", skew(3));
     assert!(skew(1).abs() < 0.1, "preprocessing is right: {}", skew(1));
+    stop_all(services);
+}
+
+#[test]
+fn a_result_topic_that_is_deleted_and_created_again_gets_every_result() {
+    let mut mesh = Mesh::with_topics("recreated");
+    // how long the client believes in a topic that the broker does not know; 30 s unless set
+    mesh.set("FOREBAY__KAFKA__OPTIONS__TOPIC_METADATA_PROPAGATION_MAX_MS", "1000");
+    let services = mesh.start_all();
+    let (input, writer) = (mesh.topic("requests_in"), Writer::new());
+    let outside = mesh.topic("results_out");
+    writer.request(&input, &format!(r#"{{"request_id":"before","features":{ROW}}}"#));
+    Reader::from_start(&outside).result("before");
+    topic::delete(&outside);
+    for number in 0..100 {
+        let body = format!(r#"{{"request_id":"{number}","features":{}}}"#, row(number));
+        writer.hand_over(Out { topic: &input, payload: body.as_bytes(), ..Out::default() }, 0);
+    }
+    writer.flush();
+    wait_until(Duration::from_secs(20), "publishing to notice", || {
+        services[4].output().contains("send failed, trying again")
+    });
+    topic::create(&outside, 4, &[]);
+    let results = Reader::from_start(&outside);
+    let deadline = Instant::now() + Duration::from_secs(40);
+    let mut arrived = HashSet::new();
+    while arrived.len() < 100 && Instant::now() < deadline {
+        let Some(result) = results.poll(Duration::from_secs(1)) else { continue };
+        assert!(result.json()["prediction"].is_number(), "{}", result.text());
+        assert!(arrived.insert(result.request_id().unwrap()), "twice: {}", result.text());
+    }
+    assert_eq!(arrived.len(), 100);
+    assert_eq!(Reader::from_start(&mesh.topic("dead_letters")).held(), 0);
+    stop_all(services);
+}
+
+#[test]
+fn advice_that_cannot_be_written_answers_nothing() {
+    let mut mesh = Mesh::with_topics("advice");
+    mesh.set("FOREBAY__KAFKA__OPTIONS__MESSAGE_TIMEOUT_MS", "2000");
+    let services = mesh.start_all();
+    let (input, writer) = (mesh.topic("requests_in"), Writer::new());
+    let (results, outcomes) = (Reader::from_now(&mesh.topic("results_out")), Reader::from_now(&mesh.topic("results")));
+    topic::delete(&mesh.topic("predictions"));
+    for number in 0..40 {
+        writer.request(&input, &format!(r#"{{"request_id":"{number}","features":{},"timeout_ms":4000}}"#, row(number)));
+    }
+    let answered: HashSet<String> = (0..40)
+        .map_while(|_| results.poll(Duration::from_secs(20)))
+        .filter(|result| result.json()["prediction"].is_number())
+        .filter_map(|result| result.request_id())
+        .collect();
+    assert_eq!(answered.len(), 40);
+    let sent = outcomes.rest(QUIET).len();
+    assert!(sent > 0 && sent <= 40, "{sent} records of outcomes");
+    let dropped = || services[3].metric("forebay_stage_advisory_dropped_total", &["stage=\"prediction\""]);
+    wait_until(Duration::from_secs(20), "the advice to be dropped", || dropped() >= 40.0);
+    assert_eq!(outcomes.rest(QUIET).len(), 0, "one outcome for each request");
+    assert_eq!(results.rest(QUIET).len(), 0);
     stop_all(services);
 }

@@ -9,6 +9,7 @@ use forebay_contract::{
     Answer, Context, ErrorCode, ErrorDetail, Failure, FailureDocument, LatencyMs, Origin, Outcome, PredictedValue,
     Problem, ResultDocument, Score, Timestamp,
 };
+use serde_json::Value;
 
 /// Typical size of a document, so that most are written without growing the buffer.
 const TYPICAL_SIZE: usize = 320;
@@ -77,6 +78,33 @@ pub fn write(context: &Context, outcome: &Outcome, now_us: u64, times: Times, ou
     debug_assert!(written.is_ok(), "text keys, numbers and strings always serialize into a vector");
 }
 
+/// The error that is sent instead of `document`, a result that is too large to be sent; `None` if it is no shorter. An
+/// error keeps its code.
+pub(crate) fn too_large(document: &[u8], message: &str) -> Option<Vec<u8>> {
+    let read: serde_json::Map<String, Value> = serde_json::from_slice(document).ok()?;
+    let text = |name: &str| read.get(name).and_then(Value::as_str);
+    let timestamp = match read.get("timestamp")? {
+        Value::String(text) => Timestamp::Iso8601(text),
+        number => Timestamp::Milliseconds(number.as_i64()?),
+    };
+    let latency_us = (read.get("latency_ms")?.as_f64()? * 1e3).round() as u64;
+    let code = read.get("error").and_then(|error| error.get("code")?.as_str());
+    let error = FailureDocument {
+        request_id: text("request_id"),
+        prediction: (),
+        model_version: (),
+        timestamp,
+        row: read.get("row").and_then(Value::as_u64).and_then(|row| u32::try_from(row).ok()),
+        latency_ms: LatencyMs::ThreeDecimals(latency_us),
+        trace_id: text("trace_id"),
+        error: ErrorDetail {
+            code: code.unwrap_or(ErrorCode::PayloadTooLarge.as_str()).into(),
+            message: message.into(),
+        },
+    };
+    serde_json::to_vec(&error).ok().filter(|error| error.len() < document.len())
+}
+
 /// The failure of an outcome, or `None` if it has a usable score. An outcome without one is a bug of the stage that made
 /// it.
 pub fn failure_of(outcome: &Outcome) -> Option<Cow<'_, Failure>> {
@@ -136,7 +164,6 @@ mod tests {
     use super::*;
     use forebay_contract::{RequestId, Score};
     use forebay_testkit::{answer, failure, http, kafka};
-    use serde_json::Value;
 
     fn text(context: &Context, outcome: &Outcome) -> String {
         String::from_utf8(document(context, outcome, context.accepted_us() + 12_345, Times::default())).unwrap()
@@ -246,6 +273,28 @@ mod tests {
             let back = read(&context, &scored(Score { value: number, ..Score::default() }));
             assert_eq!(back["prediction"].as_f64().unwrap().to_bits(), number.to_bits(), "{number}");
         }
+    }
+
+    #[test]
+    fn a_document_that_is_too_large_becomes_an_error_of_the_same_request() {
+        let context = kafka(RequestId([1; 16])).client_request_id("req_1").row(2, 3).sampled().build();
+        let large = scored(Score { value: 1.0, probabilities: vec![0.25; 1000], ..Score::default() });
+        for times in [Times::Milliseconds, Times::Iso8601] {
+            let large = document(&context, &large, context.accepted_us() + 12_345, times);
+            let short = too_large(&large, "too large").unwrap();
+            let error = Problem::new(ErrorCode::PayloadTooLarge, "too large").into();
+            let expected = document(&context, &error, context.accepted_us() + 12_345, times);
+            assert_eq!(String::from_utf8(short).unwrap(), String::from_utf8(expected).unwrap());
+        }
+        let long = failure(ErrorCode::InvalidFeatures, &"x".repeat(1000));
+        let short = too_large(text(&context, &long).as_bytes(), "too large").unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&short).unwrap()["error"]["code"], "invalid_features");
+        assert_eq!(
+            too_large(text(&context, &answer(1.0)).as_bytes(), &"x".repeat(500)),
+            None,
+            "it would be no shorter"
+        );
+        assert_eq!(too_large(b"not a document", "too large"), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::amqp_results::{self, AmqpReplies};
 use crate::dedupe::{Deduplicator, SharedDeduplicator};
 use crate::delivery_tracker::DeliveryTracker;
 use crate::dispatcher::Dispatcher;
-use crate::format::Times;
+use crate::format::{self, Times};
 use crate::kafka_results::{REQUEST_ID_HEADER, ResultTopic};
 use crate::metrics::PublishingMetrics;
 use crate::pending::PendingResult;
@@ -158,6 +158,7 @@ pub async fn run((bus, settings): (BusSettings, Settings), host: Host) -> Result
 /// The topic of clients over the producer of the stage.
 fn results_out(host: &Host, sink: RecordSink) -> ResultTopic {
     let counts = sink.clone();
+    sink.shorten_too_large(format::too_large);
     ResultTopic::new(
         &host.settings().topics.results_out,
         move |topic| counts.partitions(topic),

@@ -33,6 +33,8 @@ pub trait EdgeEvents: Send + Sync + 'static {
     fn position_lost(&self, _topic: &str, _records: u64) {}
     /// A record went to the dead letters.
     fn dead_letter(&self) {}
+    /// Items of advice were dropped.
+    fn advice_dropped(&self, _items: usize) {}
 }
 
 /// Ignores every event.

@@ -91,6 +91,10 @@ impl EdgeEvents for HostEvents {
     fn dead_letter(&self) {
         self.stage.dead_letters.inc();
     }
+
+    fn advice_dropped(&self, items: usize) {
+        self.stage.advice_dropped.inc_by(items as u64);
+    }
 }
 
 /// Counts dead letters, which do not affect readiness.

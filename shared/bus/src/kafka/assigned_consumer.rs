@@ -280,7 +280,8 @@ impl<P: Payload + Default + 'static> Reader<P> {
             self.heartbeat.beat();
             match self.permits.take_within(batch.items.len(), POLL) {
                 Some(permit) => break permit,
-                None if self.advisory || self.shared.closing.load(Ordering::Acquire) => return,
+                None if self.advisory => return self.shared.events.advice_dropped(batch.items.len()),
+                None if self.shared.closing.load(Ordering::Acquire) => return,
                 None => {}
             }
         };

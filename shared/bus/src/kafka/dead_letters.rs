@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use forebay_contract::Problem;
 use forebay_runtime::TraceContext;
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Message as _, OwnedHeaders};
 
-use super::producer::{RecordSink, Sent, Undeliverable};
+use super::producer::{OnUndelivered, Reason, RecordSink, Sent, Undelivered};
 use super::record::RawRecord;
 use crate::{Ack, EdgeEvents};
 
@@ -53,21 +54,17 @@ impl DeadLetters {
         Self { stage, group: "".into(), to: None, events }
     }
 
-    /// Takes records for `topic` that the broker will never take.
-    pub(crate) fn take_undeliverable(self, topic: &str) -> Undeliverable {
-        let topic: Arc<str> = topic.into();
-        Arc::new(move |payload, error, _, ack| {
-            let record = RawRecord {
-                payload: payload.into(),
-                key: None,
-                partition: 0,
-                offset: 0,
-                timestamp_ms: -1,
-                headers: Vec::new(),
-            };
-            let message = format!("the broker does not take this record: {error}");
-            self.send(DeadLetter { code: "payload_too_large", message, topic: Arc::clone(&topic), record }, ack);
-        })
+    /// Keeps every record that it gets, as [`DeadLetters::keep`].
+    pub(crate) fn keeping(self) -> OnUndelivered {
+        Arc::new(move |undelivered| self.keep(undelivered))
+    }
+
+    /// Keeps a record of this process that its topic will never take.
+    pub(crate) fn keep(&self, undelivered: Undelivered) {
+        let Problem { code, message } = undelivered.problem();
+        let Undelivered { record, ack, .. } = undelivered;
+        let (topic, record) = (record.topic().into(), RawRecord::of(&record));
+        self.send(DeadLetter { code: code.as_str(), message, topic, record }, ack);
     }
 
     /// Sends a dead letter; `ack` is answered when the broker has it.
@@ -92,20 +89,24 @@ impl DeadLetters {
         let headers = headers(self.stage, &self.group, code, &message, &topic, &record);
         let bare = headers.clone().insert(Header { key: "forebay-truncated", value: Some("true") });
         let (again, name, events) = (sink.clone(), Arc::clone(to), Arc::clone(&self.events));
-        // one over the topic's limit is sent again without its value: the headers name the original record
-        let too_large: Undeliverable = Arc::new(move |_, error, _, ack| {
-            tracing::warn!(topic = &*name, error, trace_id, "dead letter is too large, sending its headers alone");
+        let on_undelivered: OnUndelivered = Arc::new(move |undelivered| {
+            let Undelivered { reason, error, ack, .. } = undelivered;
             let trace_id = trace_id.clone();
             let lost = Arc::clone(&events);
-            let give_up: Undeliverable = Arc::new(move |_, error, _, ack| {
+            let give_up = move |error: &str, ack: Ack| {
                 tracing::error!(error, trace_id, "dead letter cannot be kept");
                 lost.dead_letter();
                 ack.ack();
-            });
-            let sent = Sent::once(ack, again.counter(&name), give_up);
+            };
+            if reason != Reason::TooLarge {
+                return give_up(&error, ack);
+            }
+            // sent again without its value: the headers name the original record
+            tracing::warn!(topic = &*name, error, "dead letter is too large, sending its headers alone");
+            let sent = Sent::once(ack, again.counter(&name), Arc::new(move |last| give_up(&last.error, last.ack)));
             again.produce(&name, partition, None, Some(&[]), Some(bare.clone()), sent);
         });
-        let sent = Sent::once(ack, sink.counter(to), too_large);
+        let sent = Sent::once(ack, sink.counter(to), on_undelivered);
         sink.produce(to, partition, record.key.as_deref(), Some(&record.payload), Some(headers), sent);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use forebay_contract::edges::{DEAD_LETTERS, Edge, EdgeSpec, MODELS, Partitioning, RESULTS, RESULTS_OUT};
+use forebay_contract::edges::{DEAD_LETTERS, Edge, EdgeSpec, Kind, MODELS, Partitioning, RESULTS};
 use forebay_runtime::{Drain, Fence, Heartbeat, Host, StageMetrics, StartError};
 use parking_lot::Mutex;
 use prost::Message as Payload;
@@ -14,8 +14,8 @@ use super::broker_contact::DeadClientCheck;
 use super::client::{Client, consumer_group, refused};
 use super::dead_letters::DeadLetters;
 use super::directory::DirectoryEdge;
-use super::outlet::{KafkaOutlet, answer_undeliverable};
-use super::producer::{RecordSink, Undeliverable};
+use super::outlet::{Fallback, KafkaOutlet};
+use super::producer::RecordSink;
 use super::record::RawBatch;
 use super::source::{OnFirst, RawSource, RecordIntake, RevokeBudget, Source, SourceSpec, TypedIntake};
 use super::topic_monitor::TopicMonitor;
@@ -80,8 +80,7 @@ impl Edges {
             _fence: Fence::arm(settings.kafka.session_timeout),
         };
         topic_monitor.start(events, topics)?;
-        let rejected = edges.dead_letters().take_undeliverable(edges.name(&RESULTS_OUT));
-        edges.sink.on_undeliverable(rejected);
+        edges.sink.on_undelivered(edges.dead_letters().keeping());
         Ok(edges)
     }
 
@@ -127,17 +126,18 @@ impl Edges {
         DeadLetters::to_topic(self.stage, &consumer_group(self.stage), self.sink.clone(), topic, events)
     }
 
-    /// The sending end of an edge. A batch that cannot be sent on before its deadline is answered with an error over
-    /// the results topic; what cannot be sent there either is read again from the source.
+    /// The sending end of an edge. [`Fallback`] says what becomes of items that cannot be sent.
     pub fn outlet<P: Payload + Default + 'static>(&self, edge: &Edge<P>) -> Outlet<P> {
-        let undeliverable = (edge.spec().partitioning == Partitioning::Batch).then(|| {
-            let results = self.kafka_outlet(RESULTS.spec(), None).into_outlet();
-            answer_undeliverable::<P>(self.name(edge.spec()), results)
-        });
-        self.kafka_outlet(edge.spec(), undeliverable).into_outlet()
+        let spec = edge.spec();
+        let fallback = match (spec.kind, spec.partitioning) {
+            (Kind::Advisory, _) => Fallback::dropping(self.host.settings().delivery.in_flight, &self.metrics),
+            (_, Partitioning::Batch) => Fallback::Answer(self.outlet(&RESULTS)),
+            _ => Fallback::Replace,
+        };
+        self.kafka_outlet(spec, fallback).into_outlet()
     }
 
-    fn kafka_outlet(&self, edge: &EdgeSpec, undeliverable: Option<Undeliverable>) -> KafkaOutlet {
+    fn kafka_outlet(&self, edge: &EdgeSpec, fallback: Fallback) -> KafkaOutlet {
         let topic = self.name(edge);
         self.watch(topic);
         KafkaOutlet {
@@ -147,7 +147,8 @@ impl Edges {
             tracer: self.host.telemetry().stage(self.stage),
             span_name: format!("send {topic}").into(),
             counter: self.metrics.sent(topic),
-            undeliverable,
+            fallback,
+            dead_letters: self.dead_letters(),
         }
     }
 

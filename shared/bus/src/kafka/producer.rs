@@ -1,18 +1,21 @@
 //! One producer per stage. A record's ack is answered by the broker's delivery report; a failed send is tried again,
-//! in place and with a growing pause, until the record's deadline.
+//! in place and with a growing pause, until the record's deadline, unless the broker would refuse it at every attempt.
 
 mod context;
 mod replacement;
+mod resend;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use context::{Sent, Undeliverable};
+pub(crate) use context::{OnUndelivered, Reason, Sent, Undelivered};
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use context::{Context, Retry, is_permanent};
+use context::{Context, Rejection};
 use forebay_contract::{machine_us, now_us};
 use forebay_runtime::{Heartbeat, StageSpan, prometheus_client::metrics::counter::Counter};
 use parking_lot::{Mutex, RwLock};
@@ -20,10 +23,14 @@ use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Message, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use resend::{Retry, resend_loop};
 use rustc_hash::FxHashMap;
 
 use super::client::Client;
 use crate::{Ack, EdgeEvents};
+
+/// The largest payload that librdkafka sends unless `message.max.bytes` is set.
+const LARGEST: usize = 1_000_000;
 
 /// A record for a topic of the clients.
 #[derive(Debug)]
@@ -54,7 +61,10 @@ struct Inner {
     partitions: Mutex<FxHashMap<String, u32>>,
     counters: Mutex<FxHashMap<Arc<str>, Counter>>,
     new_counter: Box<dyn Fn(&str) -> Counter + Send + Sync>,
-    undeliverable: Mutex<Option<Undeliverable>>,
+    /// Takes records of [`RecordSink::send`].
+    on_undelivered: Mutex<OnUndelivered>,
+    /// The largest payload that the client sends.
+    largest: usize,
 }
 
 impl std::fmt::Debug for RecordSink {
@@ -72,6 +82,7 @@ impl RecordSink {
     ) -> Result<Self, KafkaError> {
         let (retries, due) = channel();
         let config: ClientConfig = client.producer();
+        let largest = config.get("message.max.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(LARGEST);
         let context = Context::new(retries, events);
         let producer = Arc::new(config.create_with_context(context)?);
         serve_reports(&producer, reports.clone())?;
@@ -83,7 +94,9 @@ impl RecordSink {
             partitions: Mutex::default(),
             counters: Mutex::default(),
             new_counter: Box::new(new_counter),
-            undeliverable: Mutex::default(),
+            // the work behind the record is done again
+            on_undelivered: Mutex::new(Arc::new(|undelivered| undelivered.ack.nack())),
+            largest,
         });
         let resend = Arc::downgrade(&inner);
         let spawned = std::thread::Builder::new().name("kafka-retry".into()).spawn(move || {
@@ -98,8 +111,34 @@ impl RecordSink {
     }
 
     /// What happens to records of [`RecordSink::send`] that the broker will never take.
-    pub(crate) fn on_undeliverable(&self, give_up: Undeliverable) {
-        *self.0.undeliverable.lock() = Some(give_up);
+    pub(crate) fn on_undelivered(&self, on_undelivered: OnUndelivered) {
+        *self.0.on_undelivered.lock() = on_undelivered;
+    }
+
+    /// Sends what `shorten` makes of a record of [`RecordSink::send`] that is too large: it gets the payload and the
+    /// reason. A record that it makes nothing of, or that is still too large, ends as it would have without.
+    pub fn shorten_too_large(&self, shorten: impl Fn(&[u8], &str) -> Option<Vec<u8>> + Send + Sync + 'static) {
+        let (sink, last) = (self.clone(), self.0.on_undelivered.lock().clone());
+        self.on_undelivered(Arc::new(move |undelivered| {
+            let too_large = undelivered.reason == Reason::TooLarge;
+            let short = || shorten(undelivered.record.payload()?, &undelivered.problem().message);
+            let Some(short) = too_large.then(short).flatten() else { return last(undelivered) };
+            let Undelivered { record, reason, error, ack } = undelivered;
+            tracing::warn!(topic = record.topic(), error, "record is too large, sending a shorter one");
+            let (last, original) = (Arc::clone(&last), record.clone());
+            let give_up: OnUndelivered = Arc::new(move |again| {
+                last(Undelivered { record: original.clone(), reason, error: error.clone(), ack: again.ack });
+            });
+            let sent = Box::new(Sent::once(ack, sink.counter(&record.topic().into()), give_up));
+            let partition = Some(record.partition()).filter(|p| *p >= 0);
+            let headers = record.headers().cloned();
+            sink.0.send(record.topic(), partition, record.key(), Some(&short), headers, sent);
+        }));
+    }
+
+    /// The largest payload that this client sends.
+    pub(crate) fn largest(&self) -> usize {
+        self.0.largest
     }
 
     /// Sends a record; `ack` is answered by the delivery report. Tried again until it is delivered: a result that
@@ -111,9 +150,8 @@ impl RecordSink {
     /// As [`RecordSink::send`], with spans that end with the delivery report.
     pub fn send_with_spans(&self, record: OutRecord, ack: Ack, spans: Vec<StageSpan>) {
         let counter = self.counter(&record.topic);
-        let undeliverable = self.0.undeliverable.lock().clone();
-        let sent =
-            Sent { ack, items: 1, counter, deadline_us: u64::MAX, spans, attempts: 0, handed_us: 0, undeliverable };
+        let on_undelivered = self.0.on_undelivered.lock().clone();
+        let sent = Sent { spans, ..Sent::once(ack, counter, on_undelivered) };
         let headers = record
             .headers
             .iter()
@@ -137,6 +175,14 @@ impl RecordSink {
     ) {
         let partition = partition.map(|p| p.cast_signed());
         self.0.send(topic, partition, key, payload, headers, Box::new(sent));
+    }
+
+    /// As [`RecordSink::produce`], on the thread of the retries.
+    pub(crate) fn produce_later(&self, topic: &str, partition: u32, payload: Vec<u8>, sent: Sent) {
+        let (topic, partition) = (topic.to_owned(), partition.cast_signed());
+        let no_time = rdkafka::Timestamp::NotAvailable;
+        let record = OwnedMessage::new(Some(payload), None, topic, no_time, partition, 0, None);
+        self.0.producer().context().retry_at(Instant::now(), record, Box::new(sent));
     }
 
     pub(crate) fn counter(&self, topic: &Arc<str>) -> Counter {
@@ -207,14 +253,7 @@ impl Inner {
         record.key = key;
         record.headers = headers;
         let Err((error, record)) = self.producer().send(record) else { return };
-        let mut sent = record.delivery_opaque;
-        let permanent = is_permanent(&error);
-        if permanent && let Some(give_up) = sent.undeliverable.take() {
-            return give_up(payload.unwrap_or_default().to_vec(), &error.to_string(), true, sent.ack);
-        }
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-            tracing::warn!(topic, %error, "send refused, trying again");
-        }
+        let sent = record.delivery_opaque;
         let owned = OwnedMessage::new(
             payload.map(<[u8]>::to_vec),
             key.map(<[u8]>::to_vec),
@@ -224,25 +263,19 @@ impl Inner {
             0,
             record.headers,
         );
-        self.producer().context().retry(owned, sent);
+        self.producer().context().failed(&error, Rejection::AtOnce, owned, sent);
     }
 
     fn resend(&self, retry: Retry) {
-        let Retry { record, mut sent, .. } = retry;
-        let payload = record.payload();
-        if now_us() >= sent.deadline_us
-            && let Some(give_up) = sent.undeliverable.take()
-        {
-            return give_up(
-                payload.unwrap_or_default().to_vec(),
-                "deadline passed before the broker took it",
-                false,
-                sent.ack,
-            );
+        let Retry { record, sent, .. } = retry;
+        if now_us() >= sent.deadline_us {
+            return sent.give_up(record, Reason::Late, "the broker did not take it".to_owned());
         }
-        let partition = Some(record.partition()).filter(|p| *p >= 0);
+        // a topic that was created again may have fewer partitions
+        let count = self.partitions.lock().get(record.topic()).map_or(i32::MAX, |count| count.cast_signed().max(1));
+        let partition = Some(record.partition()).filter(|p| *p >= 0).map(|p| p % count);
         let headers = record.headers().cloned();
-        self.send(record.topic(), partition, record.key(), payload, headers, sent);
+        self.send(record.topic(), partition, record.key(), record.payload(), headers, sent);
     }
 }
 
@@ -259,25 +292,4 @@ fn serve_reports(producer: &Arc<BaseProducer<Context>>, heartbeat: Heartbeat) ->
     };
     let spawned = std::thread::Builder::new().name("kafka-reports".into()).spawn(serve);
     spawned.map(drop).map_err(|error| KafkaError::ClientCreation(format!("report thread: {error}")))
-}
-
-fn resend_loop(due: &Receiver<Retry>, heartbeat: &Heartbeat, resend: &dyn Fn(Retry)) {
-    let mut waiting: Vec<Retry> = Vec::new();
-    loop {
-        let now = Instant::now();
-        let mut next = heartbeat.interval();
-        heartbeat.beat();
-        for index in (0..waiting.len()).rev() {
-            match waiting.get(index).map(|retry| retry.due.saturating_duration_since(now)) {
-                Some(Duration::ZERO) => resend(waiting.swap_remove(index)),
-                Some(left) => next = next.min(left),
-                None => {}
-            }
-        }
-        match due.recv_timeout(next) {
-            Ok(retry) => waiting.push(retry),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
-    }
 }

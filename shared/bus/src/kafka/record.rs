@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 use rdkafka::Message;
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedMessage};
 
 use super::ffi::for_each_header;
 
 /// The header that keeps the bytes of the name before it, which is not UTF-8 and is shown with replacement characters.
-const FOREIGN_NAME: &str = "forebay-header-name";
+pub(super) const FOREIGN_NAME: &str = "forebay-header-name";
 
 /// Records taken together, in the order of their partitions.
 #[derive(Debug, Default)]
@@ -36,6 +36,18 @@ pub struct RawRecord {
 }
 
 impl RawRecord {
+    /// A record of this process, which has no offset or time yet.
+    pub(crate) fn of(record: &OwnedMessage) -> Self {
+        Self {
+            payload: Bytes::copy_from_slice(record.payload().unwrap_or_default()),
+            key: record.key().map(Bytes::copy_from_slice),
+            partition: u32::try_from(record.partition()).unwrap_or(0),
+            offset: 0,
+            timestamp_ms: -1,
+            headers: record.headers().map_or_else(Vec::new, copy_headers),
+        }
+    }
+
     /// The last header of that name.
     pub fn header(&self, name: &str) -> Option<&Bytes> {
         self.headers.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value)
@@ -62,4 +74,10 @@ pub(crate) fn copy_record(message: &BorrowedMessage<'_>, arena: &mut BytesMut) -
         timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
         headers,
     }
+}
+
+fn copy_headers(headers: &impl Headers) -> Vec<(String, Bytes)> {
+    let copy =
+        |header: Header<'_, &[u8]>| (header.key.to_owned(), Bytes::copy_from_slice(header.value.unwrap_or_default()));
+    headers.iter().map(copy).collect()
 }

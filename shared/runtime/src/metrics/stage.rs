@@ -37,6 +37,7 @@ pub(super) struct Families {
     by_priority: Family<[(&'static str, &'static str); 2], Histogram>,
     dead_letters: Family<ByStage, Counter>,
     duplicates: Family<ByStage, Counter>,
+    advice_dropped: Family<ByStage, Counter>,
 }
 
 /// The labels of a stage and of a destination or error code.
@@ -57,6 +58,7 @@ impl Families {
             by_priority: Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS)),
             dead_letters: Family::default(),
             duplicates: Family::default(),
+            advice_dropped: Family::default(),
         };
         stage.register("received", "Items taken in", families.received.clone());
         stage.register("sent", "Items handed over, by destination", families.sent.clone());
@@ -74,6 +76,8 @@ impl Families {
         stage.register("priority_seconds", help, families.by_priority.clone());
         stage.register("dead_letters", "Records given up on", families.dead_letters.clone());
         stage.register("duplicates", "Items that had been seen before", families.duplicates.clone());
+        let help = "Items of advisory topics that were dropped";
+        stage.register("advisory_dropped", help, families.advice_dropped.clone());
         families
     }
 }
@@ -99,6 +103,8 @@ pub struct StageMetrics {
     pub dead_letters: Counter,
     /// Items that were duplicates.
     pub duplicates: Counter,
+    /// Items of advisory topics that were dropped, by the writer or the reader.
+    pub advice_dropped: Counter,
 }
 
 impl StageMetrics {
@@ -117,6 +123,7 @@ impl StageMetrics {
             oldest_item_age_seconds: families.oldest.get_or_create_owned(&label),
             dead_letters: families.dead_letters.get_or_create_owned(&label),
             duplicates: families.duplicates.get_or_create_owned(&label),
+            advice_dropped: families.advice_dropped.get_or_create_owned(&label),
             families,
         }
     }

@@ -13,7 +13,7 @@ use forebay_runtime::Heartbeat;
 use prost::Message;
 
 use crate::directory::HEARTBEAT;
-use crate::kafka::producer::{RecordSink, Sent, Undeliverable};
+use crate::kafka::producer::{OnUndelivered, RecordSink, Sent};
 use crate::{Ack, ModelDirectory};
 
 const LOOK: Duration = Duration::from_millis(500);
@@ -31,7 +31,7 @@ pub(super) struct Writer {
     topic: Arc<str>,
     leaving: Arc<AtomicBool>,
     heartbeat: Heartbeat,
-    give_up: Undeliverable,
+    give_up: OnUndelivered,
     written: BTreeMap<String, Written>,
     /// The newest record to write for each key; `None` removes the key.
     waiting: BTreeMap<String, Option<Vec<u8>>>,
@@ -54,9 +54,10 @@ impl Writer {
     ) -> Self {
         let name: Arc<str> = topic.into();
         let topic = Arc::clone(&name);
-        let give_up: Undeliverable = Arc::new(move |_, error, _, ack| {
+        let give_up: OnUndelivered = Arc::new(move |undelivered| {
+            let error = undelivered.error;
             tracing::warn!(topic = &*name, error, "the broker does not take a record about a model");
-            ack.nack();
+            undelivered.ack.nack();
         });
         let (written, waiting, in_flight) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Self { directory, sink, topic, leaving, heartbeat, give_up, written, waiting, in_flight }

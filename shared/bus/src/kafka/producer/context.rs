@@ -1,10 +1,12 @@
-//! What librdkafka calls for a producer: a delivery report answers the record's ack, or hands the record to the retries.
+//! What librdkafka calls for a producer: a delivery report answers the record's ack, hands the record to the retries,
+//! or to whoever deals with records that will not be delivered.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use forebay_contract::{machine_us, now_us};
+use forebay_contract::{ErrorCode, Problem, machine_us, now_us};
 use forebay_runtime::{StageSpan, prometheus_client::metrics::counter::Counter};
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
@@ -14,6 +16,7 @@ use rdkafka::producer::ProducerContext;
 use rdkafka::statistics::Statistics;
 use rdkafka::{ClientContext, Timestamp};
 
+use super::resend::Retry;
 use crate::backoff::resend_delay;
 use crate::kafka::auth_failure::AuthFailure;
 use crate::kafka::broker_clock::{BROKER_CLOCK, StampedRecord};
@@ -22,27 +25,76 @@ use crate::kafka::client;
 use crate::messaging::{set_offset, set_partition};
 use crate::{Ack, EdgeEvents};
 
-/// What to do with a record that can never be delivered, or not before its deadline.
-pub(crate) type Undeliverable = Arc<dyn Fn(Vec<u8>, &str, bool, Ack) + Send + Sync>;
+/// How often the broker may refuse a record that cannot be divided before it is believed to be too large: the client
+/// puts several records into one batch, and the broker refuses all of them where only the sum is too large.
+const SIZE_ATTEMPTS: u32 = 4;
+
+/// Why a record will not be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// It is larger than the broker, or this client, takes.
+    TooLarge,
+    /// The broker refuses it at every attempt, whatever its size.
+    Invalid,
+    /// Its deadline passed before the broker took it.
+    Late,
+}
+
+impl Reason {
+    /// The code of the error that callers get.
+    pub(crate) fn code(self) -> ErrorCode {
+        match self {
+            Self::TooLarge => ErrorCode::PayloadTooLarge,
+            Self::Invalid => ErrorCode::Internal,
+            Self::Late => ErrorCode::DeadlineExceeded,
+        }
+    }
+}
+
+/// A record that will not be delivered.
+#[derive(Debug)]
+pub(crate) struct Undelivered {
+    pub(crate) record: OwnedMessage,
+    pub(crate) reason: Reason,
+    /// The client's error.
+    pub(crate) error: String,
+    pub(crate) ack: Ack,
+}
+
+impl Undelivered {
+    /// The error for those who wait for what the record holds.
+    pub(crate) fn problem(&self) -> Problem {
+        let (topic, error) = (self.record.topic(), &self.error);
+        let message = match self.reason {
+            Reason::TooLarge => format!("too large for topic {topic}: {error}"),
+            Reason::Invalid => format!("topic {topic} does not take the record: {error}"),
+            Reason::Late => format!("topic {topic} could not be written in time: {error}"),
+        };
+        Problem::new(self.reason.code(), message)
+    }
+}
+
+/// Deals with a record that will not be delivered.
+pub(crate) type OnUndelivered = Arc<dyn Fn(Undelivered) + Send + Sync>;
 
 /// What librdkafka carries beside a record and returns with its delivery report.
 pub(crate) struct Sent {
     pub(crate) ack: Ack,
+    /// Items in the record; one that holds several can be divided.
     pub(crate) items: u64,
     pub(crate) counter: Counter,
+    /// When trying ends, in Unix microseconds.
     pub(crate) deadline_us: u64,
     pub(crate) spans: Vec<StageSpan>,
     pub(crate) attempts: u32,
     /// When it was last handed to the client, by this machine's clock; set by the producer.
     pub(crate) handed_us: u64,
-    /// Called when the deadline has passed or the broker will never take the record; without it the send continues.
-    pub(crate) undeliverable: Option<Undeliverable>,
+    pub(crate) on_undelivered: OnUndelivered,
 }
 
 impl Sent {
     /// A single item that is tried until the broker takes it or refuses it for good.
-    pub(crate) fn once(ack: Ack, counter: Counter, give_up: Undeliverable) -> Self {
-        let undeliverable = Some(give_up);
+    pub(crate) fn once(ack: Ack, counter: Counter, on_undelivered: OnUndelivered) -> Self {
         Self {
             ack,
             items: 1,
@@ -51,7 +103,7 @@ impl Sent {
             spans: Vec::new(),
             attempts: 0,
             handed_us: 0,
-            undeliverable,
+            on_undelivered,
         }
     }
 
@@ -63,18 +115,26 @@ impl Sent {
         }
         self.ack.ack();
     }
+
+    pub(super) fn give_up(self, record: OwnedMessage, reason: Reason, error: String) {
+        let Self { ack, on_undelivered, .. } = self;
+        on_undelivered(Undelivered { record, reason, error, ack });
+    }
 }
 
-/// A record that waits for its next attempt.
-pub(super) struct Retry {
-    pub(super) due: Instant,
-    pub(super) record: OwnedMessage,
-    pub(super) sent: Box<Sent>,
+/// How a record was rejected.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rejection {
+    /// By the client, before it was sent.
+    AtOnce,
+    /// By a delivery report.
+    ByReport,
 }
 
 /// Takes the delivery reports and the errors of one producer.
 pub(super) struct Context {
     pub(super) retries: Mutex<Sender<Retry>>,
+    pub(super) spread: AtomicU32,
     pub(super) events: Arc<dyn EdgeEvents>,
     pub(super) auth_failure: AuthFailure,
     pub(super) contact: BrokerContact,
@@ -106,24 +166,13 @@ impl ClientContext for Context {
 impl ProducerContext for Context {
     type DeliveryOpaque = Box<Sent>;
 
-    fn delivery(&self, report: &DeliveryResult<'_>, mut sent: Box<Sent>) {
+    fn delivery(&self, report: &DeliveryResult<'_>, sent: Box<Sent>) {
         match report {
             Ok(record) => {
                 self.compare_clocks(record.timestamp(), sent.handed_us);
                 sent.done(record.partition(), record.offset());
             }
-            Err((error, record)) => {
-                let permanent = is_permanent(error);
-                if (permanent || now_us() >= sent.deadline_us)
-                    && let Some(give_up) = sent.undeliverable.take()
-                {
-                    let payload = record.payload().unwrap_or_default().to_vec();
-                    return give_up(payload, &error.to_string(), permanent, sent.ack);
-                }
-                let topic = record.topic();
-                tracing::warn!(topic, attempts = sent.attempts, %error, "send failed, trying again");
-                self.retry(record.detach(), sent);
-            }
+            Err((error, record)) => self.failed(error, Rejection::ByReport, record.detach(), sent),
         }
     }
 }
@@ -141,7 +190,7 @@ impl Context {
 
     pub(super) fn new(retries: Sender<Retry>, events: Arc<dyn EdgeEvents>) -> Self {
         let (auth_failure, contact) = (AuthFailure::default(), BrokerContact::default());
-        Self { retries: Mutex::new(retries), events, auth_failure, contact }
+        Self { retries: Mutex::new(retries), spread: AtomicU32::new(0), events, auth_failure, contact }
     }
 
     /// The context of the client that replaces this one.
@@ -149,17 +198,51 @@ impl Context {
         Self::new(self.retries.lock().clone(), Arc::clone(&self.events))
     }
 
-    pub(super) fn retry(&self, record: OwnedMessage, mut sent: Box<Sent>) {
-        let due = Instant::now() + resend_delay(sent.attempts);
+    /// Tries a record again, or gives it up.
+    pub(super) fn failed(&self, error: &KafkaError, rejection: Rejection, record: OwnedMessage, sent: Box<Sent>) {
+        let late = || (now_us() >= sent.deadline_us).then_some(Reason::Late);
+        if let Some(reason) = refusal(error, rejection, &sent).or_else(late) {
+            return sent.give_up(record, reason, error.to_string());
+        }
+        // a full queue is back-pressure
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+            tracing::warn!(topic = record.topic(), attempts = sent.attempts, %error, "send failed, trying again");
+        }
+        self.retry(record, sent, is_about_size(error));
+    }
+
+    /// Records that were refused together are resent at different times if `apart`.
+    fn retry(&self, record: OwnedMessage, mut sent: Box<Sent>, apart: bool) {
+        let mut delay = resend_delay(sent.attempts);
+        if apart {
+            // steps of the golden ratio: however many they are, they are spread evenly
+            let step = self.spread.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9);
+            delay += delay.mul_f64(f64::from(step) / f64::from(u32::MAX));
+        }
+        let left = Duration::from_micros(sent.deadline_us.saturating_sub(now_us()));
         sent.attempts += 1;
+        self.retry_at(Instant::now() + delay.min(left), record, sent);
+    }
+
+    pub(super) fn retry_at(&self, due: Instant, record: OwnedMessage, sent: Box<Sent>) {
         // a closed channel means the process is ending: the dropped ack is a nack, nothing is lost
         let _ = self.retries.lock().send(Retry { due, record, sent });
     }
 }
 
-/// Whether the broker will refuse the record at every attempt.
-pub(super) fn is_permanent(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{InvalidMessage, InvalidMessageSize, InvalidRecord, MessageSizeTooLarge, UnknownPartition};
-    let code = error.rdkafka_error_code();
-    matches!(code, Some(MessageSizeTooLarge | InvalidMessageSize | InvalidMessage | InvalidRecord | UnknownPartition))
+fn is_about_size(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{MessageBatchTooLarge, MessageSizeTooLarge};
+    matches!(error.rdkafka_error_code(), Some(MessageSizeTooLarge | MessageBatchTooLarge))
+}
+
+/// Why the record would be refused at every attempt; `None` if it may be taken later. A topic or partition that is
+/// not there may be created, and one that is not allowed may become so.
+pub(super) fn refusal(error: &KafkaError, rejection: Rejection, sent: &Sent) -> Option<Reason> {
+    use RDKafkaErrorCode::{InvalidMessage, InvalidMessageSize, InvalidRecord};
+    if is_about_size(error) {
+        let alone = rejection == Rejection::AtOnce || sent.items > 1 || sent.attempts >= SIZE_ATTEMPTS;
+        return alone.then_some(Reason::TooLarge);
+    }
+    let invalid = matches!(error.rdkafka_error_code(), Some(InvalidMessageSize | InvalidMessage | InvalidRecord));
+    invalid.then_some(Reason::Invalid)
 }
