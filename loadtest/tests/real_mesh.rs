@@ -301,10 +301,59 @@ fn bad_input_on_the_topic_is_answered_or_kept() {
         assert_eq!(letter.header_text("forebay-code"), "invalid_request");
         assert!(!letter.header_text("__connect.errors.exception.message").is_empty());
     }
-    let listed = mesh.run("forebay", &["dead-letters", "list"], &[]);
-    let text = String::from_utf8_lossy(&listed.stdout);
-    assert!(listed.status.success() && text.matches("invalid_request").count() == kept.len(), "{text}");
+    let cut = kept.iter().position(|(_, id)| *id == Some("cut")).unwrap();
+    dead_letter_commands(&mesh, kept.len(), kept[cut].0, places[cut]);
     stop_all(services);
+}
+
+/// `forebay dead-letters` with `count` letters in the topic, of which the record at `place` has the request id `cut`.
+fn dead_letter_commands(mesh: &Mesh, count: usize, bytes: &[u8], place: (i32, i64)) {
+    let run = |arguments: &[&str]| {
+        let output = mesh.run("forebay", &[&["dead-letters"], arguments].concat(), &[]);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        output.stdout
+    };
+    let text = |arguments: &[&str]| String::from_utf8(run(arguments)).unwrap();
+    let (input, topic) = (mesh.topic("requests_in"), mesh.topic("dead_letters"));
+    let held = || Reader::from_start(&topic).held();
+
+    let listed = text(&["list"]);
+    assert_eq!(listed.matches("invalid_request").count(), count, "{listed}");
+    assert!(text(&["list", "--stage", "caching"]).contains("no dead letters"));
+    assert!(text(&["list", "--since", "2h", "--until", "1h"]).contains("no dead letters"));
+    let listed = text(&["list", "--request-id", "cut", "--topic", &input, "--code", "invalid_request"]);
+    assert!(listed.contains(&format!("{input}/{}@{}", place.0, place.1)), "{listed}");
+    let letter = listed.split_whitespace().next().unwrap();
+
+    let shown = text(&["show", letter]);
+    assert!(shown.contains("request id   cut") && shown.contains("x-client: legacy \\xff"), "{shown}");
+    assert_eq!(run(&["show", letter, "--raw"]), bytes);
+    let missing = mesh.run("forebay", &["dead-letters", "show", "0@99999"], &[]);
+    assert!(!missing.status.success() && String::from_utf8_lossy(&missing.stderr).contains("0@99999"), "{missing:?}");
+
+    let (requests, results) = (Reader::from_now(&input), Reader::from_now(&mesh.topic("results_out")));
+    for dry in [&["replay", letter, "--dry-run"][..], &["replay", "--request-id", "cut", "--dry-run"]] {
+        let said = text(dry);
+        assert!(said.contains(&format!("{letter}  would be sent to {input}")) && said.contains("1 would be"), "{said}");
+    }
+    assert!(!mesh.run("forebay", &["dead-letters", "replay"], &[]).status.success(), "everything by accident");
+    assert_eq!((requests.rest(QUIET).len(), held()), (0, count as i64), "a dry run changes nothing");
+    let said = text(&["replay", letter]);
+    let sent = requests.poll(Duration::from_secs(10)).unwrap();
+    assert!(said.contains(&format!("{letter}  sent to {input}/{}@{}", sent.partition, sent.offset)), "{said}");
+    assert_eq!((&sent.payload[..], sent.key.as_deref(), sent.partition), (bytes, Some(&b"key"[..]), place.0));
+    assert_eq!(sent.headers, [("x-client".to_owned(), b"legacy \xff".to_vec())], "and none of the letter");
+    assert_eq!(results.result("cut").json()["error"]["code"], "invalid_request", "it is a new request");
+    wait_until(Duration::from_secs(10), "its own letter", || held() == count as i64 + 1);
+
+    assert!(text(&["purge", "--all", "--dry-run"]).contains(&format!("{} dead letters would be", count + 1)));
+    assert!(text(&["purge", "--before", "1h"]).contains("0 dead letters deleted"));
+    assert_eq!(held(), count as i64 + 1);
+    let said = text(&["purge", letter]);
+    assert!(said.contains(&format!("to {letter}  deleted")), "{said}");
+    assert!(!text(&["list"]).contains(&format!("{letter}  ")), "up to and including this one");
+    text(&["purge", "--all"]);
+    assert!(held() == 0 && text(&["list"]).contains("no dead letters"));
 }
 
 #[test]

@@ -29,6 +29,7 @@ const EXAMPLES: &str = "Examples:
   forebay models check path/to/model
   forebay topics create --set kafka.partitions=12
   forebay keys new reports --expires 90d
+  forebay dead-letters list --since 2h        what could not be processed, and why; show, replay, purge
   forebay train --data houses.csv --target price --output houses
   forebay config show                         every setting, its value and where it came from
 

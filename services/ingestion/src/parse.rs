@@ -33,7 +33,7 @@ pub(crate) use body::FIELDS;
 use error_context::ErrorContext;
 pub use limits::{MAX_ROW_BYTES, MAX_TEXT_BYTES};
 pub use line::parse_line;
-pub(crate) use request_id::recover_request_id;
+pub use request_id::recover_request_id;
 
 /// The rules in which the entry points differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,7 +31,10 @@ mod topics;
 mod watermark;
 
 pub use client::{Client, consumer_group, reader_group};
-pub use dead_letters::{DeadLetter, DeadLetters};
+pub use dead_letters::{
+    DeadLetter, DeadLetterError, DeadLetterPlace, DeadLetterRange, DeadLetters, PurgeUpTo, Replayed, StoredDeadLetter,
+    letters_up_to, purge_letters, read_letters, replay_letters,
+};
 pub use edges::Edges;
 pub use producer::{OutRecord, RecordSink};
 pub use record::{RawBatch, RawRecord};

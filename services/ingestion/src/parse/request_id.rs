@@ -27,7 +27,7 @@ struct OnlyRequestId {
 }
 
 /// The request id of a JSON object, or the value after the first `"request_id":` in bytes that are not valid JSON.
-pub(crate) fn recover_request_id(bytes: &[u8]) -> Option<String> {
+pub fn recover_request_id(bytes: &[u8]) -> Option<String> {
     if let Ok(only) = serde_json::from_slice::<OnlyRequestId>(bytes) {
         return only.request_id?.text();
     }

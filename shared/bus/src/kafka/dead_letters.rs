@@ -1,5 +1,13 @@
 //! Dead letters: records that cannot be processed, with the original bytes and the reason.
 
+mod purge;
+mod replay;
+mod stored;
+
+pub use purge::{DeadLetterRange, PurgeUpTo, letters_up_to, purge_letters};
+pub use replay::{Replayed, replay_letters};
+pub use stored::{DeadLetterError, DeadLetterPlace, StoredDeadLetter, read_letters};
+
 use std::sync::Arc;
 
 use forebay_contract::Problem;
