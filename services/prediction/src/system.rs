@@ -8,7 +8,7 @@ use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::{BusSettings, Inlet, Mesh, ModelDirectory, StageScope};
 use forebay_contract::edges::{PREDICT, PREDICTIONS, RESULTS};
 use forebay_contract::{Features, Stage};
-use forebay_registry::{Registry, RegistryOptions, RegistryWatch, webhook};
+use forebay_registry::{OnProgress, Registry, RegistryOptions, RegistryWatch, webhook};
 use forebay_runtime::{Drain, Host, StartError};
 
 use crate::actors::{FeaturesReceived, Predictor};
@@ -67,7 +67,9 @@ fn load(
     host.metrics().collect(VersionStates(Arc::downgrade(&versions)));
     let component = host.lifecycle().register("prediction models");
     let heartbeat = component.heartbeat();
-    let options = RegistryOptions { heartbeat: heartbeat.clone(), ..models.registry_options() };
+    let beats = heartbeat.clone();
+    let on_progress = OnProgress::new(move || beats.beat());
+    let options = RegistryOptions { on_progress, ..models.registry_options() };
     let loader = Loader {
         versions: Arc::downgrade(&versions),
         commands,

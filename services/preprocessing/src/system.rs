@@ -7,7 +7,7 @@ use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::{BusSettings, Inlet, Mesh, ModelDirectory, StageScope};
 use forebay_contract::edges::{FEATURES, REQUESTS, RESULTS};
 use forebay_contract::{Request, Stage};
-use forebay_registry::{Registry, RegistryOptions, RegistryWatch, webhook};
+use forebay_registry::{OnProgress, Registry, RegistryOptions, RegistryWatch, webhook};
 use forebay_runtime::{Drain, Host, StartError};
 
 use crate::actors::{Incoming, Preparer};
@@ -58,7 +58,9 @@ fn refresh(
     }
     let component = host.lifecycle().register("preprocessing model registry");
     let heartbeat = component.heartbeat();
-    let options = RegistryOptions { heartbeat: heartbeat.clone(), ..models.registry_options() };
+    let beats = heartbeat.clone();
+    let on_progress = OnProgress::new(move || beats.beat());
+    let options = RegistryOptions { on_progress, ..models.registry_options() };
     let refresher = Refresher {
         catalog: catalog.clone(),
         watch: RegistryWatch::new(move || Registry::open_with(&options), models.refresh),

@@ -30,7 +30,7 @@ pub use error::RegistryError;
 pub use forebay_artefact::mlmodel::unnamed_features;
 pub use forebay_artefact::{Fault, Inputs, PrepareError, Preprocessing, VersionFiles, hex};
 pub use mlflow::{Body, MlflowClient, Verb};
-pub use options::{RegistryCredentials, RegistryOptions, TlsOptions};
+pub use options::{OnProgress, RegistryCredentials, RegistryOptions, TlsOptions};
 pub use registry::{Registry, RegistryStatus};
 #[cfg(feature = "service")]
 pub use settings::ModelSettings;

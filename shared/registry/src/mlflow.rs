@@ -6,10 +6,10 @@
 
 mod address;
 mod artifacts;
-mod beating;
 mod client;
 mod files;
 mod listing;
+mod reported;
 mod responses;
 mod tls;
 

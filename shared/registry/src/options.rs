@@ -2,9 +2,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
-
-use forebay_runtime::Heartbeat;
 
 /// How many of the newest versions of a model on an MLflow server are listed, besides those with a stage or an alias.
 const NEWEST_VERSIONS: usize = 50;
@@ -29,8 +28,35 @@ pub struct RegistryOptions {
     pub credentials: RegistryCredentials,
     /// Which certificates to trust and to present.
     pub tls: TlsOptions,
-    /// Beats before every call and for every part of a response, so that a slow server is not taken for a thread that hangs.
-    pub heartbeat: Heartbeat,
+    /// Called before every call and for every part of a response, so that a slow server is not taken for a thread that hangs.
+    pub on_progress: OnProgress,
+}
+
+/// Called when a call to an MLflow server gets on; does nothing by default.
+#[derive(Clone)]
+pub struct OnProgress(Arc<dyn Fn() + Send + Sync>);
+
+impl OnProgress {
+    /// Calls `callback`, which must not block.
+    pub fn new(callback: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(callback))
+    }
+
+    pub(crate) fn notify(&self) {
+        (self.0)();
+    }
+}
+
+impl Default for OnProgress {
+    fn default() -> Self {
+        Self::new(|| {})
+    }
+}
+
+impl fmt::Debug for OnProgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnProgress")
+    }
 }
 
 /// Authentication towards an MLflow server. `Debug` shows no secret.
@@ -68,7 +94,7 @@ impl RegistryOptions {
             cache_size: 5 << 30,
             credentials: RegistryCredentials::None,
             tls: TlsOptions::default(),
-            heartbeat: Heartbeat::unwatched(),
+            on_progress: OnProgress::default(),
         }
     }
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use forebay_runtime::Heartbeat;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -16,9 +15,9 @@ use ureq::http::{Method, Request};
 use ureq::{Agent, AsSendBody, SendBody};
 
 use super::address::Address;
-use super::beating::Beating;
+use super::reported::Reported;
 use super::tls;
-use crate::{RegistryCredentials, RegistryError, RegistryOptions};
+use crate::{OnProgress, RegistryCredentials, RegistryError, RegistryOptions};
 
 /// Largest response in bytes, except for files.
 const MAX_RESPONSE: u64 = 16 << 20;
@@ -38,7 +37,7 @@ pub struct MlflowClient {
     base: String,
     authorization: Option<String>,
     timeout: Duration,
-    heartbeat: Heartbeat,
+    on_progress: OnProgress,
 }
 
 /// The body of a call.
@@ -130,8 +129,8 @@ impl MlflowClient {
             config = config.proxy(None);
         }
         let agent = config.build().new_agent();
-        let (timeout, heartbeat) = (options.timeout, options.heartbeat.clone());
-        Ok(Self { agent, base: address.base, authorization, timeout, heartbeat })
+        let (timeout, on_progress) = (options.timeout, options.on_progress.clone());
+        Ok(Self { agent, base: address.base, authorization, timeout, on_progress })
     }
 
     /// The server's address without name and password.
@@ -225,7 +224,7 @@ impl MlflowClient {
             .timeout_connect(Some(time.min(self.timeout)))
             .timeout_per_read(Some(time.min(self.timeout)))
             .build();
-        self.heartbeat.beat();
+        self.on_progress.notify();
         let mut response = self.agent.run(request).map_err(|error| failed(&url, &error))?;
         let status = response.status().as_u16();
         if status >= 400 {
@@ -236,7 +235,7 @@ impl MlflowClient {
         }
         let response = response.body_mut().with_config().limit(limit).reader();
         let mut bytes = Vec::new();
-        let read = Beating { response, heartbeat: &self.heartbeat }.read_to_end(&mut bytes);
+        let read = Reported { response, on_progress: &self.on_progress }.read_to_end(&mut bytes);
         read.map(|_| bytes).map_err(|error| match ureq::Error::from(error) {
             ureq::Error::BodyExceedsLimit(_) => unusable(format!("is larger than {limit} bytes")),
             error => failed(&url, &error),

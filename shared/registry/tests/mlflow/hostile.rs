@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use crate::bench::*;
-use forebay_registry::{Body, MlflowClient, RegistryError, RegistryOptions, Verb};
+use forebay_registry::{Body, MlflowClient, OnProgress, RegistryError, RegistryOptions, Verb};
 use forebay_runtime::Lifecycle;
 use serde_json::json;
 
@@ -88,7 +88,8 @@ fn a_slow_server_is_no_stall_and_a_silent_one_is() {
             }
         });
         let heartbeat = lifecycle.heartbeat("registry");
-        let options = RegistryOptions { heartbeat, timeout: BOUND * 10, ..RegistryOptions::new(location) };
+        let on_progress = OnProgress::new(move || heartbeat.beat());
+        let options = RegistryOptions { on_progress, timeout: BOUND * 10, ..RegistryOptions::new(location) };
         std::thread::spawn(move || MlflowClient::new(&options).unwrap().send(Verb::Get, "/", Body::None))
     };
     let slow = call(BOUND / 8);
