@@ -35,6 +35,8 @@ pub trait EdgeEvents: Send + Sync + 'static {
     fn dead_letter(&self) {}
     /// Items of advice were dropped.
     fn advice_dropped(&self, _items: usize) {}
+    /// A dead letter could not be kept and is in the log alone.
+    fn dead_letter_lost(&self) {}
 }
 
 /// Ignores every event.

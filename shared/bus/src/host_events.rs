@@ -95,6 +95,10 @@ impl EdgeEvents for HostEvents {
     fn advice_dropped(&self, items: usize) {
         self.stage.advice_dropped.inc_by(items as u64);
     }
+
+    fn dead_letter_lost(&self) {
+        self.stage.dead_letters_lost.inc();
+    }
 }
 
 /// Counts dead letters, which do not affect readiness.
@@ -103,5 +107,9 @@ pub(crate) struct CountOnly(pub(crate) StageMetrics);
 impl EdgeEvents for CountOnly {
     fn dead_letter(&self) {
         self.0.dead_letters.inc();
+    }
+
+    fn dead_letter_lost(&self) {
+        self.0.dead_letters_lost.inc();
     }
 }

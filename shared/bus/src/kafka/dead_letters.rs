@@ -9,14 +9,20 @@ pub use replay::{Replayed, replay_letters};
 pub use stored::{DeadLetterError, DeadLetterPlace, StoredDeadLetter, read_letters};
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use forebay_contract::Problem;
+use forebay_contract::{Problem, now_us};
 use forebay_runtime::TraceContext;
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
 
 use super::producer::{OnUndelivered, Reason, RecordSink, Sent, Undelivered};
 use super::record::RawRecord;
 use crate::{Ack, EdgeEvents};
+
+/// Longest time for writing a dead letter.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// So much of a lost letter's value is logged.
+const LOGGED: usize = 1_000;
 
 /// A record that cannot be processed.
 #[derive(Clone, Debug)]
@@ -37,6 +43,8 @@ pub struct DeadLetters {
     stage: &'static str,
     group: Arc<str>,
     to: Option<(RecordSink, Arc<str>)>,
+    /// How long sending is tried: until then the letter holds up the commits of its source.
+    timeout: Duration,
     events: Arc<dyn EdgeEvents>,
 }
 
@@ -52,14 +60,17 @@ impl DeadLetters {
         group: &str,
         sink: RecordSink,
         topic: &str,
+        dedupe_window: Duration,
         events: Arc<dyn EdgeEvents>,
     ) -> Self {
-        Self { stage, group: group.into(), to: Some((sink, topic.into())), events }
+        // it ends before the source would hold its partition back
+        let timeout = TIMEOUT.min(dedupe_window / 4);
+        Self { stage, group: group.into(), to: Some((sink, topic.into())), timeout, events }
     }
 
     /// Without Kafka there is no topic to keep them: they are logged and counted.
     pub fn logged(stage: &'static str, events: Arc<dyn EdgeEvents>) -> Self {
-        Self { stage, group: "".into(), to: None, events }
+        Self { stage, group: "".into(), to: None, timeout: Duration::ZERO, events }
     }
 
     /// Keeps every record that it gets, as [`DeadLetters::keep`].
@@ -75,7 +86,8 @@ impl DeadLetters {
         self.send(DeadLetter { code: code.as_str(), message, topic, record }, ack);
     }
 
-    /// Sends a dead letter; `ack` is answered when the broker has it.
+    /// Sends a dead letter; `ack` is answered when the broker has it. A letter that cannot be written in time is logged
+    /// and counted instead: one of them must not hold up the commits of everything behind it.
     pub fn send(&self, letter: DeadLetter, ack: Ack) {
         let DeadLetter { code, message, topic, record } = letter;
         self.events.dead_letter();
@@ -97,24 +109,28 @@ impl DeadLetters {
         let headers = headers(self.stage, &self.group, code, &message, &topic, &record);
         let bare = headers.clone().insert(Header { key: "forebay-truncated", value: Some("true") });
         let (again, name, events) = (sink.clone(), Arc::clone(to), Arc::clone(&self.events));
+        let deadline_us = now_us().saturating_add(u64::try_from(self.timeout.as_micros()).unwrap_or(u64::MAX));
+        let lost = record.clone();
+        let give_up = move |error: &str, ack: Ack| {
+            let value = String::from_utf8_lossy(lost.payload.get(..LOGGED).unwrap_or(&lost.payload));
+            let partition = lost.partition;
+            tracing::error!(topic = &*topic, partition, offset, code, error, trace_id, %value, "dead letter lost");
+            events.dead_letter_lost();
+            ack.ack();
+        };
         let on_undelivered: OnUndelivered = Arc::new(move |undelivered| {
             let Undelivered { reason, error, ack, .. } = undelivered;
-            let trace_id = trace_id.clone();
-            let lost = Arc::clone(&events);
-            let give_up = move |error: &str, ack: Ack| {
-                tracing::error!(error, trace_id, "dead letter cannot be kept");
-                lost.dead_letter();
-                ack.ack();
-            };
+            let give_up = give_up.clone();
             if reason != Reason::TooLarge {
                 return give_up(&error, ack);
             }
             // sent again without its value: the headers name the original record
             tracing::warn!(topic = &*name, error, "dead letter is too large, sending its headers alone");
-            let sent = Sent::once(ack, again.counter(&name), Arc::new(move |last| give_up(&last.error, last.ack)));
+            let last = Arc::new(move |last: Undelivered| give_up(&last.error, last.ack));
+            let sent = Sent { deadline_us, ..Sent::once(ack, again.counter(&name), last) };
             again.produce(&name, partition, None, Some(&[]), Some(bare.clone()), sent);
         });
-        let sent = Sent::once(ack, sink.counter(to), on_undelivered);
+        let sent = Sent { deadline_us, ..Sent::once(ack, sink.counter(to), on_undelivered) };
         sink.produce(to, partition, record.key.as_deref(), Some(&record.payload), Some(headers), sent);
     }
 }

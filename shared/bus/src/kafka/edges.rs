@@ -123,7 +123,8 @@ impl Edges {
         let topic = self.name(&DEAD_LETTERS);
         self.watch(topic);
         let events = Arc::new(CountOnly(self.metrics.clone()));
-        DeadLetters::to_topic(self.stage, &consumer_group(self.stage), self.sink.clone(), topic, events)
+        let (group, window) = (consumer_group(self.stage), self.host.settings().delivery.dedupe_window);
+        DeadLetters::to_topic(self.stage, &group, self.sink.clone(), topic, window, events)
     }
 
     /// The sending end of an edge. [`Fallback`] says what becomes of items that cannot be sent.
@@ -260,6 +261,7 @@ impl Edges {
             from_latest,
             revoke_budget,
             permits,
+            window: self.host.settings().delivery.dedupe_window,
             events,
             heartbeat,
             on_assigned,

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use super::watermark::Watermark;
 use crate::AckOutcome;
 
-/// Number of offsets that a partition may run ahead of its watermark before no more records are taken.
+/// Number of records that a partition may run ahead of its watermark before no more are taken: bounds the memory.
 const MAX_SPAN: usize = 65_536;
 
 /// Shared by a source, its rebalance callback and the acks of its deliveries.
@@ -86,10 +86,11 @@ impl OffsetTracker {
     pub(crate) fn begin(&self, partition: i32, first: i64, last: i64) -> Option<InFlightRecord> {
         let mut states = self.partitions.lock();
         let state = states.get_mut(&partition)?;
+        let now = Instant::now();
         if !state.watermark.busy() {
-            state.moved_at = Instant::now();
+            state.moved_at = now;
         }
-        state.watermark.begin(first, last);
+        state.watermark.begin(first, last, now);
         Some(InFlightRecord { partition, generation: state.generation, first })
     }
 
@@ -146,9 +147,17 @@ impl OffsetTracker {
         states.iter_mut().filter_map(rewound).collect()
     }
 
-    /// Whether a partition is as far ahead of its watermark as it may be.
-    pub(crate) fn full(&self) -> bool {
-        self.partitions.lock().values().any(|state| state.watermark.span() >= MAX_SPAN)
+    /// Partitions that may not run further ahead of their watermark at `now`: their oldest open work began more than
+    /// `limit` ago, so that what a successor does again is never older than that, or there is too much of it.
+    pub(crate) fn held_back(&self, now: Instant, limit: Duration) -> Vec<i32> {
+        let states = self.partitions.lock();
+        let held = |state: &PartitionState| {
+            let age = state.watermark.oldest().map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+            age > limit || state.watermark.span() >= MAX_SPAN
+        };
+        let mut held: Vec<i32> = states.iter().filter(|(_, state)| held(state)).map(|(p, _)| *p).collect();
+        held.sort_unstable();
+        held
     }
 
     /// The longest time for which a partition has had work in flight without its watermark moving.
@@ -202,5 +211,29 @@ mod tests {
         }
         assert_eq!(offset_tracker.revoke(&[0, 1]), [(0, 4)]);
         worker.join().unwrap();
+    }
+
+    #[test]
+    fn a_partition_is_held_back_when_its_oldest_work_is_too_old() {
+        let (limit, tracker) = (Duration::from_secs(60), OffsetTracker::default());
+        tracker.assign(&[0, 1], 1);
+        let stuck = tracker.begin(0, 3, 3).unwrap();
+        let quick = tracker.begin(1, 3, 3).unwrap();
+        tracker.end(quick, AckOutcome::Done);
+        let done = tracker.begin(0, 4, 4).unwrap();
+        tracker.end(done, AckOutcome::Done);
+        let later = Instant::now() + Duration::from_secs(61);
+        assert!(tracker.held_back(Instant::now(), limit).is_empty());
+        assert_eq!(tracker.held_back(later, limit), [0]);
+        tracker.end(stuck, AckOutcome::Done);
+        assert!(tracker.held_back(later, limit).is_empty());
+    }
+
+    #[test]
+    fn a_partition_is_held_back_by_the_number_of_its_records() {
+        let tracker = OffsetTracker::default();
+        tracker.assign(&[0], 1);
+        (0..MAX_SPAN as i64).for_each(|offset| assert!(tracker.begin(0, offset, offset).is_some()));
+        assert_eq!(tracker.held_back(Instant::now(), Duration::from_secs(60)), [0]);
     }
 }

@@ -2,6 +2,7 @@
 //! stores the watermark that follows from those acks, which librdkafka commits.
 
 mod context;
+mod holds;
 mod intake;
 mod member;
 mod positions;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use context::SourceState;
 use forebay_runtime::{Heartbeat, LONGEST_UNMARKED_WAIT};
+use holds::Holds;
 use member::Member;
 use positions::Positions;
 use rdkafka::ClientConfig;
@@ -56,6 +58,8 @@ pub(crate) struct SourceSpec {
     pub(crate) from_latest: bool,
     pub(crate) revoke_budget: RevokeBudget,
     pub(crate) permits: Permits,
+    /// `delivery.dedupe_window`: a partition is held back while its oldest work is older than half of it.
+    pub(crate) window: Duration,
     pub(crate) events: Arc<dyn EdgeEvents>,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) on_assigned: OnAssigned,
@@ -107,6 +111,7 @@ impl Source {
             generation,
             positions,
             permits: spec.permits,
+            holds: Holds::new(spec.window / 2),
             events: spec.events,
             heartbeat: spec.heartbeat,
             on_first: spec.on_first,

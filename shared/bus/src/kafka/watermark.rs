@@ -1,6 +1,7 @@
 //! The watermark of one partition: the lowest offset that is not done yet.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 /// Which offsets of a partition are done. Work may end in any order; the watermark follows the oldest open one.
 #[derive(Debug, Default)]
@@ -13,16 +14,17 @@ pub(crate) struct Watermark {
 struct Span {
     first: i64,
     last: i64,
+    began: Instant,
     done: bool,
 }
 
 impl Watermark {
-    /// Work on the offsets `first..=last` begins. Offsets only grow; gaps are fine (compaction, aborted transactions).
-    pub(crate) fn begin(&mut self, first: i64, last: i64) {
+    /// Work on the offsets `first..=last` begins at `now`. Offsets only grow; gaps are fine (compaction, aborted transactions).
+    pub(crate) fn begin(&mut self, first: i64, last: i64, now: Instant) {
         if self.watermark.is_none() {
             self.watermark = Some(first);
         }
-        self.spans.push_back(Span { first, last, done: false });
+        self.spans.push_back(Span { first, last, began: now, done: false });
     }
 
     /// The work that began at `first` is done. `true` when the watermark moved.
@@ -48,6 +50,11 @@ impl Watermark {
         !self.spans.is_empty()
     }
 
+    /// When the oldest open work began. What was done since is done again if this process ends.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.spans.front().map(|span| span.began)
+    }
+
     /// Number of offsets, done and open, from the watermark on.
     pub(crate) fn span(&self) -> usize {
         self.spans.len()
@@ -67,9 +74,9 @@ mod tests {
     #[test]
     fn the_watermark_waits_for_the_oldest() {
         let mut watermark = Watermark::default();
-        watermark.begin(5, 7);
-        watermark.begin(8, 8);
-        watermark.begin(12, 13);
+        watermark.begin(5, 7, Instant::now());
+        watermark.begin(8, 8, Instant::now());
+        watermark.begin(12, 13, Instant::now());
         assert_eq!(watermark.watermark(), Some(5));
         assert!(!watermark.done(8));
         assert_eq!(watermark.watermark(), Some(5));
@@ -89,7 +96,7 @@ mod tests {
             let mut next = 10;
             for (len, gap) in lens {
                 let first = next + gap;
-                watermark.begin(first, first + len - 1);
+                watermark.begin(first, first + len - 1, Instant::now());
                 open.push((first, first + len));
                 next = first + len;
             }

@@ -36,6 +36,7 @@ pub(super) struct Families {
     oldest: Family<ByStage, Gauge64>,
     by_priority: Family<[(&'static str, &'static str); 2], Histogram>,
     dead_letters: Family<ByStage, Counter>,
+    dead_letters_lost: Family<ByStage, Counter>,
     duplicates: Family<ByStage, Counter>,
     advice_dropped: Family<ByStage, Counter>,
 }
@@ -57,6 +58,7 @@ impl Families {
             oldest: Family::default(),
             by_priority: Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS)),
             dead_letters: Family::default(),
+            dead_letters_lost: Family::default(),
             duplicates: Family::default(),
             advice_dropped: Family::default(),
         };
@@ -75,6 +77,8 @@ impl Families {
         let help = "Time of an item in the stage, by priority: high below 1, normal 1, low above";
         stage.register("priority_seconds", help, families.by_priority.clone());
         stage.register("dead_letters", "Records given up on", families.dead_letters.clone());
+        let lost = families.dead_letters_lost.clone();
+        stage.register("dead_letters_lost", "Dead letters that are in the log alone", lost);
         stage.register("duplicates", "Items that had been seen before", families.duplicates.clone());
         let help = "Items of advisory topics that were dropped";
         stage.register("advisory_dropped", help, families.advice_dropped.clone());
@@ -101,6 +105,8 @@ pub struct StageMetrics {
     pub oldest_item_age_seconds: Gauge<f64, AtomicU64>,
     /// Records that were sent to the dead-letter topic.
     pub dead_letters: Counter,
+    /// Dead letters that could not be written.
+    pub dead_letters_lost: Counter,
     /// Items that were duplicates.
     pub duplicates: Counter,
     /// Items of advisory topics that were dropped, by the writer or the reader.
@@ -122,6 +128,7 @@ impl StageMetrics {
             batch_size: families.batch_size.get_or_create_owned(&label),
             oldest_item_age_seconds: families.oldest.get_or_create_owned(&label),
             dead_letters: families.dead_letters.get_or_create_owned(&label),
+            dead_letters_lost: families.dead_letters_lost.get_or_create_owned(&label),
             duplicates: families.duplicates.get_or_create_owned(&label),
             advice_dropped: families.advice_dropped.get_or_create_owned(&label),
             families,

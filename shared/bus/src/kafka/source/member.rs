@@ -10,6 +10,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
+use super::holds::Holds;
 use super::positions::{Positions, ReadUpTo};
 use super::replacement::note_read;
 use super::{CLOSE, Control, FirstRecord, Intake, OnFirst, SourceContext};
@@ -37,6 +38,7 @@ pub(super) struct Member<I> {
     pub(super) offsets: Arc<OffsetTracker>,
     pub(super) generation: Arc<AtomicU64>,
     pub(super) permits: Permits,
+    pub(super) holds: Holds,
     pub(super) events: Arc<dyn EdgeEvents>,
     pub(super) heartbeat: Heartbeat,
     pub(super) on_first: Option<OnFirst>,
@@ -61,8 +63,7 @@ impl<I: Intake> Member<I> {
         while !self.control.closing.load(Ordering::Acquire) {
             self.tick();
             let held_back = self.control.intake_stopped.load(Ordering::Acquire)
-                || !self.rewind_pause.left(Instant::now()).is_zero()
-                || self.offsets.full();
+                || !self.rewind_pause.left(Instant::now()).is_zero();
             if held_back {
                 self.serve_paused(TICK);
             } else {
@@ -147,6 +148,7 @@ impl<I: Intake> Member<I> {
         self.recover_positions();
         self.replace_dead_client();
         self.refresh_metadata();
+        self.holds.update(&self.consumer, &self.topic, &self.offsets, self.events.as_ref());
         let oldest = self.offsets.stalled();
         self.events.oldest(oldest);
         self.events.in_flight(self.permits.in_use());
@@ -227,6 +229,7 @@ impl<I: Intake> Member<I> {
     fn resume(&mut self) {
         if std::mem::take(&mut self.paused) {
             self.on_assignment(|consumer, list| consumer.resume(&self.staying(list)));
+            self.holds.update(&self.consumer, &self.topic, &self.offsets, self.events.as_ref());
         }
     }
 

@@ -60,6 +60,7 @@ fn spec(servers: &str, lifecycle: &Lifecycle, permits: &Permits) -> SourceSpec {
         on_assigned: Arc::new(|_| ()),
         on_leaving: Arc::new(|| ()),
         on_first: None,
+        window: Duration::from_secs(120),
     }
 }
 
@@ -240,4 +241,44 @@ fn partitions_leave_when_their_work_is_done() {
     assert!(kept.len() == 1 && taken_over.len() == 1 && kept != taken_over, "{kept:?} {taken_over:?}");
     second.close();
     first.close();
+}
+
+/// Whether the source is ready, as it has reported.
+#[derive(Default)]
+struct Readiness(std::sync::Mutex<Option<String>>);
+
+impl EdgeEvents for Readiness {
+    fn ready(&self) {
+        *self.0.lock().unwrap() = None;
+    }
+
+    fn unready(&self, why: &str) {
+        *self.0.lock().unwrap() = Some(why.to_owned());
+    }
+}
+
+#[test]
+fn a_partition_whose_oldest_work_does_not_end_is_held_back_and_the_others_flow() {
+    let (cluster, lifecycle) = (cluster(), watched());
+    let (servers, events) = (cluster.bootstrap_servers(), Arc::new(Readiness::default()));
+    let mut holds = spec(&servers, &lifecycle, &Permits::new(2048));
+    holds.window = BOUND * 2;
+    holds.events = Arc::clone(&events) as Arc<dyn EdgeEvents>;
+    let (source, deliveries) = start(holds);
+    produce_to(&servers, 0, "{}");
+    let stuck = deliveries.recv_timeout(LONG).unwrap();
+    wait_until(LONG, "the hold", || events.0.lock().unwrap().as_ref().is_some_and(|why| why.contains("[0]")));
+    produce_to(&servers, 0, "{}");
+    for _ in 0..3 {
+        produce_to(&servers, 1, "{}");
+        let other = deliveries.recv_timeout(LONG).unwrap();
+        assert_eq!(other.payload.records[0].partition, 1);
+        other.ack.ack();
+    }
+    stuck.ack.ack();
+    let next = deliveries.recv_timeout(LONG).unwrap();
+    assert_eq!((next.payload.records[0].partition, next.payload.records[0].offset), (0, 1));
+    next.ack.ack();
+    wait_until(LONG, "readiness", || events.0.lock().unwrap().is_none());
+    source.close();
 }
