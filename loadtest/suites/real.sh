@@ -80,7 +80,7 @@ fi
 # Measures times that must hold on an idle machine, so nothing runs beside it.
 alone=(real_latency)
 # Those that take minutes. What is missing here follows in the order of names: a new test needs no entry.
-longest=(real_faults real_liveness real_stages real_mesh real_rabbitmq real_mlflow real_eventhubs+real_security single_stages real_start_order)
+longest=(real_faults real_liveness real_stages real_mesh real_rabbitmq real_window real_mlflow real_eventhubs+real_security single_stages real_start_order)
 
 queue=() # tests joined by + share a server and so run one after the other
 if [ -n "$chosen" ]; then

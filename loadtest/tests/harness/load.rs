@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use forebay_loadtest::{
     Judge, JudgeFindings, JudgeRules, OracleEvent, RequestGenerator, RequestOptions, RunId, WorkloadRows,
@@ -28,13 +28,18 @@ pub struct KafkaLoad {
 impl KafkaLoad {
     /// Starts at once. A share of the rows, as `RequestOptions::repeat_ratio` says, repeat.
     pub fn start(mesh: &Mesh, rate: f64, repeat_ratio: f64) -> Self {
+        Self::start_ahead(mesh, rate, repeat_ratio, Duration::ZERO)
+    }
+
+    /// As [`KafkaLoad::start`], from a client whose clock is ahead.
+    pub fn start_ahead(mesh: &Mesh, rate: f64, repeat_ratio: f64, ahead: Duration) -> Self {
         let options = RequestOptions { repeat_ratio, ..RequestOptions::default() };
         let feed = Arc::new(RequestGenerator::new(WorkloadRows::scaled().unwrap(), RunId::random(), &options).unwrap());
         let (stopping, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (input, output) = (mesh.topic("requests_in"), mesh.topic("results_out"));
         let run = {
             let (feed, stopping, sent, input) = (feed.clone(), stopping.clone(), sent.clone(), input.clone());
-            move || send(&feed, &stopping, &sent, &input, rate)
+            move || send(&feed, &stopping, &sent, &input, rate, ahead)
         };
         Self { feed, stopping, sent, input, output, among_others: false, thread: Some(std::thread::spawn(run)) }
     }
@@ -98,7 +103,14 @@ impl Drop for KafkaLoad {
 }
 
 /// The numbers of the requests that the broker acknowledged.
-fn send(feed: &RequestGenerator, stopping: &AtomicBool, sent: &AtomicU64, input: &str, rate: f64) -> Vec<u64> {
+fn send(
+    feed: &RequestGenerator,
+    stopping: &AtomicBool,
+    sent: &AtomicU64,
+    input: &str,
+    rate: f64,
+    ahead: Duration,
+) -> Vec<u64> {
     let writer = Writer::new();
     let (start, mut accepted, mut body) = (Instant::now(), Vec::new(), Vec::new());
     for index in 0.. {
@@ -109,7 +121,9 @@ fn send(feed: &RequestGenerator, stopping: &AtomicBool, sent: &AtomicU64, input:
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         body.clear();
         feed.write_body(index, &mut body);
-        writer.hand_over(Out { topic: input, payload: &body, ..Out::default() }, index);
+        let time = SystemTime::now() + ahead;
+        let timestamp_ms = Some(time.duration_since(UNIX_EPOCH).unwrap().as_millis() as i64);
+        writer.hand_over(Out { topic: input, payload: &body, timestamp_ms, ..Out::default() }, index);
         sent.store(index + 1, Ordering::Relaxed);
         accepted.extend(writer.reports().into_iter().filter_map(|(index, outcome)| outcome.ok().map(|_| index)));
     }

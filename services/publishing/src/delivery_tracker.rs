@@ -1,13 +1,12 @@
 //! Results between sending and confirmation, and what follows the confirmation.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use forebay_bus::{Ack, AckOutcome};
 use forebay_contract::{Context, ItemId, now_us};
 use forebay_runtime::TraceContext;
 
-use crate::dedupe::SharedDeduplicator;
+use crate::dedupe::{Now, Placement, SharedDeduplicator};
 use crate::metrics::PublishingMetrics;
 use crate::pending::{BatchScope, PendingResult};
 use crate::slow_requests::{ReportedRequest, SlowRequestReporter};
@@ -16,6 +15,8 @@ use crate::slow_requests::{ReportedRequest, SlowRequestReporter};
 #[derive(Debug)]
 pub(crate) struct InFlightResult {
     pub(crate) id: ItemId,
+    /// Where its answer is, if it goes to the result topic.
+    pub(crate) placement: Option<Placement>,
     pub(crate) accepted_us: u64,
     pub(crate) failed: bool,
     pub(crate) ack: Ack,
@@ -45,7 +46,7 @@ impl DeliveryTracker {
     /// first case, and dispatched again in the second.
     pub(crate) fn settle(&self, result: InFlightResult, outcome: AckOutcome) {
         let sent = outcome == AckOutcome::Done;
-        let waiting = self.deduplicator.lock().settle(result.id, sent, Instant::now());
+        let waiting = self.deduplicator.lock().settle(result.id, result.placement.as_ref(), sent, Now::read());
         self.trace(&result, sent);
         if !sent {
             result.ack.nack();

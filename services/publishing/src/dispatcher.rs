@@ -12,10 +12,11 @@ use forebay_contract::{Batch, ErrorCode, Failure, Item, Outcome, Problem, now_us
 use forebay_runtime::{SpanKind, StageSpan};
 
 use crate::amqp_results::AmqpReplies;
-use crate::dedupe::Decision;
+use crate::dedupe::{Decision, Now, Placement};
 use crate::delivery_tracker::{DeliveryTracker, InFlightResult, end_span};
 use crate::format::{Times, document, failure_of};
 use crate::kafka_results::ResultTopic;
+use crate::lookup::{AnswerLookup, Parked};
 use crate::pending::{BatchScope, PendingResult};
 use crate::settings::{ErrorResults, ResultSettings};
 use crate::slow_requests::{ReportedRequest, SlowRequestReport};
@@ -32,6 +33,8 @@ pub(crate) struct Dispatcher {
     pub(crate) amqp_replies: Option<AmqpReplies>,
     pub(crate) replies: Outlet<Outcome>,
     pub(crate) tracker: Arc<DeliveryTracker>,
+    /// `None` if the result topic cannot be read.
+    pub(crate) lookup: Option<AnswerLookup>,
 }
 
 /// Replies to HTTP callers that leave as one batch, all from the same incoming batch.
@@ -57,6 +60,7 @@ impl Dispatcher {
             item: self.check_deadline(item, entered.entered_us),
             ack: ack.share(),
             scope: Arc::clone(&scope),
+            looked_up: false,
         };
         let results: Vec<_> = items.into_iter().map(pending).collect();
         ack.ack();
@@ -75,16 +79,19 @@ impl Dispatcher {
 
     /// Deduplicates and sends results. Returns those for which the dedupe window has no room.
     pub(crate) fn dispatch(&self, results: Vec<PendingResult>) -> Vec<PendingResult> {
-        let now = Instant::now();
+        let (now, partitions) = (Now::read(), self.result_topic.as_ref().and_then(ResultTopic::partitions));
         let mut results = results.into_iter();
-        let mut held = Vec::new();
+        let (mut held, mut parked) = (Vec::new(), Vec::new());
         let mut decisions = Vec::with_capacity(results.len());
         {
             let mut deduplicator = self.tracker.deduplicator.lock();
-            deduplicator.advance(now);
+            deduplicator.advance(now.instant);
+            partitions.into_iter().for_each(|count| deduplicator.set_partitions(count));
             while let Some(result) = results.next() {
-                match deduplicator.decide(result, now) {
+                let placement = if result.looked_up { None } else { self.lookup_placement(&result.item, partitions) };
+                match deduplicator.decide(result, placement, now) {
                     Decision::Waits => {}
+                    Decision::Unknown(result, placement) => parked.push(Parked { result, placement }),
                     Decision::Full(result) => {
                         held.push(result);
                         held.extend(results.by_ref());
@@ -94,8 +101,22 @@ impl Dispatcher {
             }
             self.tracker.metrics.ids.set(deduplicator.ids() as i64);
         }
+        if let Some(lookup) = self.lookup.as_ref().filter(|_| !parked.is_empty()) {
+            lookup.park(parked);
+        }
         self.send(decisions);
         held
+    }
+
+    /// Where an earlier answer of the item would be, if it is one that can be looked up.
+    fn lookup_placement(&self, item: &Item<Outcome>, partitions: Option<u32>) -> Option<Placement> {
+        self.lookup.as_ref()?;
+        let context = &item.context;
+        let failed = matches!(item.payload.result, Some(Answered::Failure(_)) | None);
+        let all = !(failed && self.settings.errors == ErrorResults::Omit);
+        let amqp = self.amqp_replies.as_ref().is_some_and(|amqp| !amqp.targets(context, all).is_empty());
+        let on_topic = self.goes_to_topic(context.reply_partition().is_some() || amqp, failed);
+        on_topic.then(|| Placement::of(context, partitions))
     }
 
     /// Forgets expired ids and returns whether the dedupe window has room.
@@ -128,7 +149,7 @@ impl Dispatcher {
                     replies.acks.push(result.ack);
                 }
                 Decision::Duplicate(result) => self.tracker.drop_duplicate(result),
-                Decision::Waits | Decision::Full(_) => {}
+                Decision::Waits | Decision::Unknown(..) | Decision::Full(_) => {}
             }
         }
         self.reply(replies);
@@ -144,7 +165,7 @@ impl Dispatcher {
 
     /// Sends a result for the first time. It is settled when every destination has confirmed it.
     fn send_first(&self, result: PendingResult, now: u64, replies: &mut ReplyBatch) {
-        let PendingResult { item, ack, scope } = result;
+        let PendingResult { item, ack, scope, .. } = result;
         let failure = failure_of(&item.payload).map(std::borrow::Cow::into_owned);
         let failed = failure.is_some();
         let has_caller = item.context.reply_partition().is_some();
@@ -214,7 +235,17 @@ impl Dispatcher {
         let report = self.tracker.reporter.plan(context, failed, now);
         let reported = (context.sampled() || report != SlowRequestReport::default())
             .then(|| Box::new(ReportedRequest { context: context.clone(), failure, report }));
-        InFlightResult { id: context.item(), accepted_us: context.accepted_us(), failed, ack, scope, reported }
+        let placement =
+            self.lookup.as_ref().and_then(|_| Some(Placement::of(context, self.result_topic.as_ref()?.partitions())));
+        InFlightResult {
+            id: context.item(),
+            placement,
+            accepted_us: context.accepted_us(),
+            failed,
+            ack,
+            scope,
+            reported,
+        }
     }
 
     /// An ack that settles `in_flight`.

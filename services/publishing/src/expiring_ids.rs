@@ -4,12 +4,39 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Full buckets that are kept besides the one being filled: an id lives for the window and up to a quarter longer.
 const COMPLETE: u32 = 4;
 /// Parts of a bucket. Each grows separately, so that no single insert moves more than a sixteenth of the ids.
 const PARTS: usize = 16;
+
+/// How far a source partition has been answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The highest offset that was answered.
+    pub(crate) offset: u64,
+    /// When it was answered, Unix microseconds.
+    pub(crate) answered_us: u64,
+}
+
+impl Mark {
+    /// Keeps the higher of two marks in `marks`.
+    pub(crate) fn raise<K: std::hash::Hash + Eq>(self, marks: &mut FxHashMap<K, Mark>, key: K) {
+        let mark = marks.entry(key).or_insert(self);
+        if self.offset > mark.offset {
+            *mark = self;
+        }
+    }
+}
+
+/// The place of an answer: partition of the result topic, source partition, offset.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Position {
+    pub(crate) partition: u32,
+    pub(crate) source: u32,
+    pub(crate) mark: Mark,
+}
 
 /// A set whose ids expire. Takes about 20 to 40 bytes per id.
 #[derive(Debug)]
@@ -21,11 +48,14 @@ pub(crate) struct ExpiringIdSet {
     /// Newest first; never empty.
     buckets: VecDeque<Bucket>,
     ids: usize,
+    /// The highest answers that have expired, by partition of the result topic and source partition.
+    forgotten: FxHashMap<(u32, u32), Mark>,
 }
 
 #[derive(Debug, Default)]
 struct Bucket {
     parts: [FxHashSet<u128>; PARTS],
+    highest: FxHashMap<(u32, u32), Mark>,
 }
 
 fn part_of(id: u128) -> usize {
@@ -43,6 +73,7 @@ impl Bucket {
 
     fn emptied(mut self) -> Self {
         self.parts.iter_mut().for_each(FxHashSet::clear);
+        self.highest.clear();
         self
     }
 }
@@ -51,7 +82,13 @@ impl ExpiringIdSet {
     /// A set that keeps each id for at least `window`.
     pub(crate) fn new(window: Duration, now: Instant) -> Self {
         let width = (window / COMPLETE).max(Duration::from_millis(1));
-        Self { width, began: now, buckets: VecDeque::from([Bucket::default()]), ids: 0 }
+        Self {
+            width,
+            began: now,
+            buckets: VecDeque::from([Bucket::default()]),
+            ids: 0,
+            forgotten: FxHashMap::default(),
+        }
     }
 
     /// Removes ids that are older than the window.
@@ -73,6 +110,9 @@ impl ExpiringIdSet {
         while self.buckets.len() > COMPLETE as usize {
             spare = self.buckets.pop_back();
             self.ids -= spare.as_ref().map_or(0, Bucket::len);
+            for (place, mark) in spare.iter().flat_map(|bucket| &bucket.highest) {
+                mark.raise(&mut self.forgotten, *place);
+            }
         }
         let busiest = self.buckets.iter().map(Bucket::len).max().unwrap_or(0);
         let worth_keeping = |bucket: &Bucket| bucket.capacity() <= 4 * busiest + 64 * PARTS;
@@ -85,13 +125,32 @@ impl ExpiringIdSet {
         self.buckets.iter().any(|bucket| bucket.parts[part].contains(&id))
     }
 
-    /// Adds `id`; its time starts now.
-    pub(crate) fn insert(&mut self, id: u128) {
-        if let Some(newest) = self.buckets.front_mut()
-            && newest.parts[part_of(id)].insert(id)
-        {
+    /// Adds `id`; its time starts now. `position` is where it was answered.
+    pub(crate) fn insert(&mut self, id: u128, position: Option<Position>) {
+        let Some(newest) = self.buckets.front_mut() else { return };
+        if newest.parts[part_of(id)].insert(id) {
             self.ids += 1;
         }
+        if let Some(Position { partition, source, mark }) = position {
+            mark.raise(&mut newest.highest, (partition, source));
+        }
+    }
+
+    /// As [`ExpiringIdSet::insert`], for an id that may be in the set: its time starts again.
+    pub(crate) fn renew(&mut self, id: u128, position: Option<Position>) {
+        let part = part_of(id);
+        self.ids -= self.buckets.iter_mut().skip(1).filter_map(|bucket| bucket.parts[part].take(&id)).count();
+        self.insert(id, position);
+    }
+
+    /// The highest answer that has expired, of a source partition and a partition of the result topic.
+    pub(crate) fn forgotten(&self, partition: u32, source: u32) -> Option<Mark> {
+        self.forgotten.get(&(partition, source)).copied()
+    }
+
+    /// Drops the expired answers of a partition of the result topic, of which another owner may know more.
+    pub(crate) fn drop_forgotten(&mut self, partition: u32) {
+        self.forgotten.retain(|(place, _), _| *place != partition);
     }
 
     /// Number of ids.
@@ -113,7 +172,7 @@ mod tests {
             let mut set = ExpiringIdSet::new(WINDOW, start);
             let born = start + Duration::from_secs(offset);
             set.advance(born);
-            set.insert(7);
+            set.insert(7, None);
             set.advance(born + WINDOW);
             assert!(set.contains(7), "expired too early, born at {offset}");
             set.advance(born + WINDOW * 5 / 4 + Duration::from_millis(1));
@@ -126,10 +185,10 @@ mod tests {
     fn after_a_long_idle_time_everything_has_expired() {
         let start = Instant::now();
         let mut set = ExpiringIdSet::new(WINDOW, start);
-        set.insert(1);
+        set.insert(1, None);
         set.advance(start + WINDOW * 1000);
         assert_eq!(set.len(), 0);
-        set.insert(2);
+        set.insert(2, None);
         set.advance(start + WINDOW * 1001);
         assert!(set.contains(2));
     }
@@ -138,9 +197,36 @@ mod tests {
     fn nothing_expires_when_the_clock_stops_or_goes_back() {
         let start = Instant::now() + WINDOW;
         let mut set = ExpiringIdSet::new(WINDOW, start);
-        set.insert(1);
+        set.insert(1, None);
         set.advance(start);
         set.advance(start - WINDOW);
+        assert!(set.contains(1));
+    }
+
+    #[test]
+    fn the_highest_answer_is_known_when_it_has_expired() {
+        let start = Instant::now();
+        let mut set = ExpiringIdSet::new(WINDOW, start);
+        let position = |offset| Some(Position { partition: 1, source: 2, mark: Mark { offset, answered_us: offset } });
+        set.insert(1, position(9));
+        set.insert(2, position(4));
+        assert_eq!(set.forgotten(1, 2), None);
+        set.advance(start + WINDOW * 2);
+        assert_eq!(set.forgotten(1, 2), Some(Mark { offset: 9, answered_us: 9 }));
+        assert_eq!((set.forgotten(0, 2), set.forgotten(1, 1)), (None, None));
+        set.drop_forgotten(1);
+        assert_eq!(set.forgotten(1, 2), None);
+    }
+
+    #[test]
+    fn a_renewed_id_lives_for_another_window_and_counts_once() {
+        let start = Instant::now();
+        let mut set = ExpiringIdSet::new(WINDOW, start);
+        set.insert(1, None);
+        set.advance(start + WINDOW);
+        set.renew(1, None);
+        assert_eq!(set.len(), 1);
+        set.advance(start + WINDOW * 2);
         assert!(set.contains(1));
     }
 
@@ -154,7 +240,7 @@ mod tests {
             set.advance(start + Duration::from_secs(second));
             for _ in 0..3_000 {
                 id = id.wrapping_mul(0x2360_ED05_1FC6_5DA4_4385_DF64_9FCC_F645).wrapping_add(0x5851_F42D_4C95_7F2D);
-                set.insert(id);
+                set.insert(id, None);
             }
         }
         assert!(set.len() >= 360_000, "{}", set.len());

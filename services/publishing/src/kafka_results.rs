@@ -50,6 +50,16 @@ impl ResultTopic {
         &self.topic
     }
 
+    /// Number of partitions, once that is known.
+    pub(crate) fn partitions(&self) -> Option<u32> {
+        (self.partitions)(&self.topic)
+    }
+
+    /// The partition of the item's results, once their number is known.
+    pub(crate) fn partition_of(&self, context: &Context) -> Option<u32> {
+        self.partitions().map(|count| context.result_partition() % count.max(1))
+    }
+
     /// The name of spans that send to the topic.
     pub(crate) fn span_name(&self) -> &str {
         &self.span_name
@@ -60,11 +70,11 @@ impl ResultTopic {
     pub(crate) fn send(&self, context: &Context, payload: Vec<u8>, ack: Ack, span: Option<StageSpan>) {
         let mut headers = Vec::with_capacity(3);
         headers.push((REQUEST_ID_HEADER, request_id_header(context.item()).to_vec()));
-        headers.push((ORIGIN_HEADER, origin_of(context)));
+        headers.push((ORIGIN_HEADER, origin_header(context)));
         if let Some(trace) = span.as_ref().map(StageSpan::context).filter(|trace| is_complete(*trace)) {
             headers.push((TRACE_HEADER, trace.to_traceparent().into_bytes()));
         }
-        let partition = (self.partitions)(&self.topic).map(|count| context.result_partition() % count.max(1));
+        let partition = self.partition_of(context);
         let record = OutRecord { topic: Arc::clone(&self.topic), partition, key: None, payload, headers };
         (self.send)(record, ack, span.into_iter().collect());
     }
@@ -74,7 +84,8 @@ fn is_complete(trace: TraceContext) -> bool {
     trace.is_valid() && trace.span_id != [0; 8]
 }
 
-fn origin_of(context: &Context) -> Vec<u8> {
+/// The value of [`ORIGIN_HEADER`] for the request with `context`.
+pub(crate) fn origin_header(context: &Context) -> Vec<u8> {
     match context.origin() {
         Some(Origin::Kafka(record)) => format!("kafka:{}:{}", record.partition, record.offset).into_bytes(),
         Some(Origin::Http(_)) => b"http".to_vec(),
@@ -98,6 +109,12 @@ pub fn parse_request_id_header(header: &[u8]) -> Option<ItemId> {
     Some(ItemId { request_id: RequestId::from_slice(id)?, row: u32::from_be_bytes(row.try_into().ok()?) })
 }
 
+/// Parses the value of [`ORIGIN_HEADER`]; `None` unless the request came from Kafka.
+pub fn parse_origin_header(header: &[u8]) -> Option<(u32, u64)> {
+    let (partition, offset) = std::str::from_utf8(header).ok()?.strip_prefix("kafka:")?.split_once(':')?;
+    Some((partition.parse().ok()?, offset.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +125,15 @@ mod tests {
         assert_eq!(parse_request_id_header(&request_id_header(item)), Some(item));
         for bad in [&b""[..], &[0; 16], &[0; 19], &[0; 21]] {
             assert_eq!(parse_request_id_header(bad), None);
+        }
+    }
+
+    #[test]
+    fn the_origin_header_reads_back() {
+        let context = forebay_testkit::kafka(RequestId::random()).build();
+        assert_eq!(parse_origin_header(&origin_header(&context)), Some((3, 77)));
+        for other in [&b"http"[..], b"amqp", b"kafka:1", b"kafka:1:x", b"\xff"] {
+            assert_eq!(parse_origin_header(other), None);
         }
     }
 }

@@ -7,7 +7,9 @@
 //! - `dispatcher.rs`: the path of an outcome: deduplicated, then sent to its destinations
 //! - `pending.rs`, `delivery_tracker.rs`: a result before it is sent, and until it is confirmed
 //! - `dedupe.rs`: finds duplicates. `dedupe/window.rs` and `expiring_ids.rs` hold the ids of sent results,
-//!   `idempotency.rs` the answers under an `Idempotency-Key`; [`rebuild`] fills the window after a take-over
+//!   `dedupe/coverage.rs` what the window knows, `idempotency.rs` the answers under an `Idempotency-Key`
+//! - [`rebuild`] fills the window after a take-over and [`lookup`] for results that are older than it, both from the
+//!   result topic ([`result_log`])
 //! - [`kafka_results`], [`amqp_results`], [`mod@format`]: results on the result topic and over RabbitMQ, and their JSON
 //! - `slow_requests.rs`, `metrics.rs`: reports of slow and failed requests, counters
 
@@ -20,9 +22,11 @@ mod expiring_ids;
 pub mod format;
 mod idempotency;
 pub mod kafka_results;
+pub mod lookup;
 mod metrics;
 mod pending;
 pub mod rebuild;
+pub mod result_log;
 pub mod settings;
 mod slow_requests;
 pub mod system;

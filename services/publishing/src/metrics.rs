@@ -17,6 +17,10 @@ pub(crate) struct PublishingMetrics {
     pub(crate) ids: Gauge,
     /// Results held back because the dedupe window is full.
     pub(crate) held: Gauge,
+    /// Results that wait until the result topic was read for an earlier answer.
+    pub(crate) looking_up: Gauge,
+    /// Results that were looked up in the result topic.
+    pub(crate) looked_up: Counter,
     /// Latency and errors of all requests, under the replaced service's names.
     pub(crate) legacy: LegacyMetrics,
 }
@@ -30,6 +34,8 @@ impl PublishingMetrics {
             omitted: group.add("omitted", "Errors kept off the result topic by results.errors"),
             ids: group.add("window_ids", "Ids in the dedupe window"),
             held: group.add("held", "Results held back because the dedupe window is full"),
+            looking_up: group.add("looking_up", "Results that wait for a look into the result topic"),
+            looked_up: group.add("looked_up", "Results looked up in the result topic, older than the dedupe window"),
             legacy: metrics.legacy().clone(),
         }
     }

@@ -14,6 +14,8 @@ pub(crate) struct PendingResult {
     pub(crate) item: Item<Outcome>,
     pub(crate) ack: Ack,
     pub(crate) scope: Arc<BatchScope>,
+    /// Whether the result topic was read for an earlier answer; then the dedupe window has it if there is one.
+    pub(crate) looked_up: bool,
 }
 
 /// What the items of one incoming batch share. Dropped with the last of them, which records the time that the batch

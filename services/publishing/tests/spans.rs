@@ -37,8 +37,12 @@ fn spans_of(item: Item<Outcome>) -> (Vec<(String, Span)>, u64) {
             sent.send((ack, spans)).unwrap();
         },
     );
-    let outlets =
-        Outlets { result_topic: Some(result_topic), amqp_replies: None, replies: Outlet::new(|_, ack: Ack| ack.ack()) };
+    let outlets = Outlets {
+        result_topic: Some(result_topic),
+        history: None,
+        amqp_replies: None,
+        replies: Outlet::new(|_, ack: Ack| ack.ack()),
+    };
     let results = ResultSettings {
         errors: ErrorResults::Send,
         also_http: false,

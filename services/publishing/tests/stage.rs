@@ -14,6 +14,7 @@ use forebay_publishing::amqp_results::AmqpReplies;
 use forebay_publishing::kafka_results::{
     ORIGIN_HEADER, REQUEST_ID_HEADER, ResultTopic, TRACE_HEADER, request_id_header,
 };
+use forebay_publishing::result_log::ResultHistory;
 use forebay_publishing::settings::{ErrorResults, ResultSettings, Settings, TimestampFormat};
 use forebay_publishing::system::{Outlets, PublishingStage, stage};
 use forebay_runtime::Host;
@@ -52,6 +53,15 @@ fn bench(results: ResultSettings, flags: &[&str]) -> Bench {
 }
 
 fn bench_with(results: ResultSettings, flags: &[&str], amqp: Option<AmqpReplies>) -> Bench {
+    bench_of(results, flags, amqp, None)
+}
+
+fn bench_of(
+    results: ResultSettings,
+    flags: &[&str],
+    amqp: Option<AmqpReplies>,
+    history: Option<ResultHistory>,
+) -> Bench {
     let system = System::new();
     let arbiter = Arbiter::new();
     let sources = settings(&[]).flags(flags);
@@ -61,6 +71,7 @@ fn bench_with(results: ResultSettings, flags: &[&str], amqp: Option<AmqpReplies>
     let send = move |out, ack, _| drop(record.send((out, ack)));
     let outlets = Outlets {
         result_topic: Some(ResultTopic::new("inference-results", |_| Some(4), send)),
+        history,
         amqp_replies: amqp,
         replies: reply,
     };
@@ -298,16 +309,6 @@ fn a_full_window_holds_intake_back_until_ids_go() {
 }
 
 #[test]
-fn what_an_earlier_owner_answered_is_silent() {
-    let bench = bench(defaults(), &[]);
-    let item = kafka(REQUEST).item(answer(1.0));
-    assert!(bench.stage.rebuild.header(&request_id_header(item.context.item())));
-    assert!(!bench.stage.rebuild.header(b"not ours"));
-    done(&bench.deliver(vec![item]));
-    bench.nothing_more_was_sent();
-}
-
-#[test]
 fn errors_can_be_kept_off_the_topic_but_not_from_callers() {
     let bench = bench(ResultSettings { errors: ErrorResults::Omit, ..defaults() }, &[]);
     let broken = || failure(ErrorCode::InvalidFeatures, "bmi is missing");
@@ -342,7 +343,7 @@ fn without_an_outside_topic_kafka_results_are_done_and_replies_work() {
     let system = System::new();
     let arbiter = Arbiter::new();
     let (reply, replies) = probe::outlet();
-    let outlets = Outlets { result_topic: None, amqp_replies: None, replies: reply };
+    let outlets = Outlets { result_topic: None, history: None, amqp_replies: None, replies: reply };
     let (sources, settings) = (settings(&[]), Settings { results: defaults() });
     let stage = stage(&settings, &sources.bus(), &sources.host(), &arbiter.handle(), outlets);
     let (ack, report) = probe::ack();

@@ -39,5 +39,5 @@ pub use edges::Edges;
 pub use producer::{OutRecord, RecordSink};
 pub use record::{RawBatch, RawRecord};
 pub use source::{FirstRecord, OnFirst, RawSource};
-pub use tail::{TailError, read_since};
+pub use tail::{Tail, TailError, TailRange, TailRecord, TailSpec, read_since};
 pub use topics::{PlannedTopic, TopicError, TopicReport, create_topics, planned_topics, topic_name};

@@ -198,13 +198,19 @@ impl Mesh {
         if !edge.is_written_by(stage) {
             return Err(not_in_topology(stage, edge, "write to"));
         }
-        if !self.kafka {
-            return Ok(None);
+        if self.kafka {
+            self.watch(stage, edge)?;
         }
+        self.kafka.then(|| Ok(self.edges(stage)?.records())).transpose()
+    }
+
+    /// Keeps the partition count of an edge's topic known to the records of `stage`.
+    ///
+    /// # Errors
+    /// When the Kafka client refuses the settings.
+    pub fn watch(&mut self, stage: Stage, edge: &EdgeSpec) -> Result<(), StartError> {
         let topic = topic_name(&self.host.settings().topics, edge).to_owned();
-        let edges = self.edges(stage)?;
-        edges.watch(&topic);
-        Ok(Some(edges.records()))
+        self.edges(stage).map(|edges| edges.watch(&topic))
     }
 
     /// Where the dead letters of `stage` go. Without Kafka they are logged.

@@ -74,6 +74,13 @@ impl ContextBuilder {
         self
     }
 
+    /// Sets the partition of the results.
+    #[must_use]
+    pub fn result_partition(mut self, partition: u32) -> Self {
+        self.0.result_partition = partition;
+        self
+    }
+
     /// Marks the trace as sampled.
     #[must_use]
     pub fn sampled(mut self) -> Self {

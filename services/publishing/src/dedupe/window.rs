@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use forebay_contract::ItemId;
 use rustc_hash::FxHashMap;
 
-use crate::expiring_ids::ExpiringIdSet;
+use crate::expiring_ids::{ExpiringIdSet, Position};
 
 /// What to do with a copy of an item.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(crate) enum OfferResult<C> {
     Waits,
     /// The item was answered within the window.
     Answered(C),
+    /// It may have been answered before the window's knowledge begins.
+    Unknown(C),
     /// There is no room for another id.
     Full(C),
 }
@@ -44,8 +46,14 @@ impl<C> DedupeWindow<C> {
         Self { answered: ExpiringIdSet::new(window, now), in_flight: FxHashMap::default(), capacity }
     }
 
-    /// Decides what happens to `copy`.
-    pub(crate) fn offer(&mut self, item: ItemId, copy: C) -> OfferResult<C> {
+    /// Decides what happens to `copy`. `known` says whether the window would know an answer to it, from the answers that
+    /// have expired.
+    pub(crate) fn offer(
+        &mut self,
+        item: ItemId,
+        copy: C,
+        known: impl FnOnce(&ExpiringIdSet) -> bool,
+    ) -> OfferResult<C> {
         let key = key(item);
         if let Some(waiting) = self.in_flight.get_mut(&key) {
             waiting.push(copy);
@@ -53,6 +61,9 @@ impl<C> DedupeWindow<C> {
         }
         if self.answered.contains(key) {
             return OfferResult::Answered(copy);
+        }
+        if !known(&self.answered) {
+            return OfferResult::Unknown(copy);
         }
         if self.len() >= self.capacity {
             return OfferResult::Full(copy);
@@ -63,20 +74,27 @@ impl<C> DedupeWindow<C> {
 
     /// Settles the copy in flight, which was sent or could not be. Returns the copies that waited for it: if it was
     /// sent, they are duplicates; otherwise they are to be offered again.
-    pub(crate) fn settle(&mut self, item: ItemId, sent: bool) -> Vec<C> {
+    pub(crate) fn settle(&mut self, item: ItemId, position: Option<Position>, sent: bool) -> Vec<C> {
         let key = key(item);
         if sent {
-            self.answered.insert(key);
+            self.answered.insert(key, position);
         }
         self.in_flight.remove(&key).unwrap_or_default()
     }
 
-    /// Adds an item that an earlier owner of its partition answered.
-    pub(crate) fn restore(&mut self, item: ItemId) {
-        let key = key(item);
-        if !self.answered.contains(key) {
-            self.answered.insert(key);
-        }
+    /// Adds an item that the result topic has an answer to; its time starts now.
+    pub(crate) fn restore(&mut self, item: ItemId, position: Option<Position>) {
+        self.answered.renew(key(item), position);
+    }
+
+    /// Drops the expired answers of a partition of the result topic.
+    pub(crate) fn drop_forgotten(&mut self, partition: u32) {
+        self.answered.drop_forgotten(partition);
+    }
+
+    /// Whether there is room for another id to restore. Three quarters of the window are left to new answers.
+    pub(crate) fn has_room_to_restore(&self) -> bool {
+        self.len() < self.capacity / 4
     }
 
     /// Removes ids that are older than the window.
@@ -115,53 +133,64 @@ mod tests {
     #[test]
     fn rows_of_a_request_are_different_items() {
         let (mut window, _) = window(10);
-        assert_eq!(window.offer(item(1, 0), 1), OfferResult::Send(1));
-        assert_eq!(window.offer(item(1, 1), 2), OfferResult::Send(2));
-        assert_eq!(window.offer(item(2, 0), 3), OfferResult::Send(3));
+        assert_eq!(window.offer(item(1, 0), 1, |_| true), OfferResult::Send(1));
+        assert_eq!(window.offer(item(1, 1), 2, |_| true), OfferResult::Send(2));
+        assert_eq!(window.offer(item(2, 0), 3, |_| true), OfferResult::Send(3));
     }
 
     #[test]
     fn a_copy_waits_for_the_confirmation_of_the_first() {
         let (mut window, _) = window(10);
-        assert_eq!(window.offer(item(1, 0), 1), OfferResult::Send(1));
-        assert_eq!(window.offer(item(1, 0), 2), OfferResult::Waits);
-        assert_eq!(window.offer(item(1, 0), 3), OfferResult::Waits);
-        assert_eq!(window.settle(item(1, 0), true), [2, 3]);
-        assert_eq!(window.offer(item(1, 0), 4), OfferResult::Answered(4));
+        assert_eq!(window.offer(item(1, 0), 1, |_| true), OfferResult::Send(1));
+        assert_eq!(window.offer(item(1, 0), 2, |_| true), OfferResult::Waits);
+        assert_eq!(window.offer(item(1, 0), 3, |_| true), OfferResult::Waits);
+        assert_eq!(window.settle(item(1, 0), None, true), [2, 3]);
+        assert_eq!(window.offer(item(1, 0), 4, |_| true), OfferResult::Answered(4));
     }
 
     #[test]
     fn a_failure_lets_the_next_copy_through() {
         let (mut window, _) = window(10);
-        assert_eq!(window.offer(item(1, 0), 1), OfferResult::Send(1));
-        assert_eq!(window.offer(item(1, 0), 2), OfferResult::Waits);
-        assert_eq!(window.settle(item(1, 0), false), [2]);
-        assert_eq!(window.offer(item(1, 0), 2), OfferResult::Send(2));
-        assert!(window.settle(item(1, 0), false).is_empty());
+        assert_eq!(window.offer(item(1, 0), 1, |_| true), OfferResult::Send(1));
+        assert_eq!(window.offer(item(1, 0), 2, |_| true), OfferResult::Waits);
+        assert_eq!(window.settle(item(1, 0), None, false), [2]);
+        assert_eq!(window.offer(item(1, 0), 2, |_| true), OfferResult::Send(2));
+        assert!(window.settle(item(1, 0), None, false).is_empty());
         assert_eq!(window.len(), 0, "a failure leaves nothing behind");
     }
 
     #[test]
     fn at_capacity_new_ids_wait_outside_and_known_ones_are_still_recognised() {
         let (mut window, start) = window(2);
-        assert_eq!(window.offer(item(1, 0), 1), OfferResult::Send(1));
-        window.settle(item(1, 0), true);
-        assert_eq!(window.offer(item(2, 0), 2), OfferResult::Send(2));
-        assert_eq!(window.offer(item(3, 0), 3), OfferResult::Full(3));
-        assert_eq!(window.offer(item(1, 0), 4), OfferResult::Answered(4));
-        assert_eq!(window.offer(item(2, 0), 5), OfferResult::Waits);
+        assert_eq!(window.offer(item(1, 0), 1, |_| true), OfferResult::Send(1));
+        window.settle(item(1, 0), None, true);
+        assert_eq!(window.offer(item(2, 0), 2, |_| true), OfferResult::Send(2));
+        assert_eq!(window.offer(item(3, 0), 3, |_| true), OfferResult::Full(3));
+        assert_eq!(window.offer(item(1, 0), 4, |_| true), OfferResult::Answered(4));
+        assert_eq!(window.offer(item(2, 0), 5, |_| true), OfferResult::Waits);
         assert!(!window.has_room());
         window.advance(start + Duration::from_secs(90));
         assert!(window.has_room());
-        assert_eq!(window.offer(item(3, 0), 3), OfferResult::Send(3));
+        assert_eq!(window.offer(item(3, 0), 3, |_| true), OfferResult::Send(3));
+    }
+
+    #[test]
+    fn what_the_window_cannot_know_is_neither_sent_nor_held() {
+        let (mut window, _) = window(10);
+        assert_eq!(window.offer(item(1, 0), 1, |_| false), OfferResult::Unknown(1));
+        assert_eq!(window.len(), 0);
+        assert_eq!(window.offer(item(1, 0), 1, |_| true), OfferResult::Send(1));
+        assert_eq!(window.offer(item(1, 0), 2, |_| false), OfferResult::Waits);
+        window.settle(item(1, 0), None, true);
+        assert_eq!(window.offer(item(1, 0), 3, |_| false), OfferResult::Answered(3));
     }
 
     #[test]
     fn a_restored_item_is_answered() {
         let (mut window, _) = window(10);
-        window.restore(item(1, 0));
-        window.restore(item(1, 0));
+        window.restore(item(1, 0), None);
+        window.restore(item(1, 0), None);
         assert_eq!(window.len(), 1);
-        assert_eq!(window.offer(item(1, 0), 1), OfferResult::Answered(1));
+        assert_eq!(window.offer(item(1, 0), 1, |_| true), OfferResult::Answered(1));
     }
 }

@@ -4,14 +4,16 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
-use rdkafka::message::Message;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{Client, Quiet};
+use super::ffi::for_each_header;
 use super::record::{RawRecord, copy_record};
 
 const BROKER: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(50);
 
 /// Why the end of a topic could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,147 @@ pub enum TailError {
     },
 }
 
+/// The part of a topic to read: from a record time, or a number of records before it, to its end.
+#[derive(Clone, Copy, Debug)]
+pub struct TailSpec<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// Its partitions; empty means all of them.
+    pub partitions: &'a [u32],
+    /// Time of the first record, in milliseconds.
+    pub since_ms: i64,
+    /// So many records of each partition are read before that one as well.
+    pub before: u64,
+}
+
+/// Where the tail of a partition begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TailRange {
+    /// The partition.
+    pub partition: u32,
+    /// The first offset that the broker still has.
+    pub low: u64,
+    /// The first offset that is read.
+    pub first: u64,
+    /// Offset of the first record since the time, or the end.
+    pub since: u64,
+    /// The end when the tail was opened.
+    pub end: u64,
+}
+
+/// A record of a tail, without a copy of it.
+#[derive(Debug)]
+pub struct TailRecord<'a>(&'a BorrowedMessage<'a>);
+
+impl TailRecord<'_> {
+    /// Calls `see` with the name and the value of every header, in the order of the record.
+    pub fn for_each_header(&self, see: impl FnMut(&[u8], &[u8])) {
+        for_each_header(self.0, see);
+    }
+
+    /// Its partition.
+    pub fn partition(&self) -> u32 {
+        self.0.partition().unsigned_abs()
+    }
+
+    /// Its offset.
+    pub fn offset(&self) -> u64 {
+        self.0.offset().unsigned_abs()
+    }
+
+    /// Its timestamp in milliseconds; -1 when it has none.
+    pub fn timestamp_ms(&self) -> i64 {
+        self.0.timestamp().to_millis().unwrap_or(-1)
+    }
+}
+
+/// The end of a topic, being read.
+pub struct Tail {
+    consumer: BaseConsumer<Quiet>,
+    topic: String,
+    ranges: Vec<TailRange>,
+    open: Vec<(i32, u64)>,
+}
+
+impl std::fmt::Debug for Tail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tail").field("topic", &self.topic).field("open", &self.open).finish_non_exhaustive()
+    }
+}
+
+impl Tail {
+    /// Finds where the tail begins. Blocks for at most two calls to the broker and one for each partition.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub fn open(client: &Client, spec: TailSpec<'_>) -> Result<Self, TailError> {
+        let topic = spec.topic;
+        let failed = |source| TailError::Kafka { topic: topic.to_owned(), source };
+        let mut config = client.reader_of_partitions();
+        // a record that retention removes meanwhile must not be stepped over, and a transaction's marker is no record
+        config.set("auto.offset.reset", "error").set("enable.partition.eof", "true");
+        let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet::default()).map_err(failed)?;
+        let mut partitions: Vec<i32> = spec.partitions.iter().map(|partition| partition.cast_signed()).collect();
+        if partitions.is_empty() {
+            let metadata = consumer.fetch_metadata(Some(topic), BROKER).map_err(failed)?;
+            partitions.extend(metadata.topics().iter().flat_map(|t| t.partitions().iter().map(|p| p.id())));
+        }
+        let mut times = TopicPartitionList::new();
+        for partition in &partitions {
+            times.add_partition_offset(topic, *partition, Offset::Offset(spec.since_ms.max(0))).map_err(failed)?;
+        }
+        let starts = consumer.offsets_for_times(times, BROKER).map_err(failed)?;
+        let mut list = TopicPartitionList::new();
+        let (mut ranges, mut open) = (Vec::new(), Vec::new());
+        for element in starts.elements() {
+            let partition = element.partition();
+            let (low, end) = consumer.fetch_watermarks(topic, partition, BROKER).map_err(failed)?;
+            let (low, end) = (low.unsigned_abs(), end.unsigned_abs());
+            let since = match element.offset() {
+                Offset::Offset(offset) => offset.unsigned_abs().clamp(low, end),
+                _ => end,
+            };
+            let first = since.saturating_sub(spec.before).max(low);
+            ranges.push(TailRange { partition: partition.unsigned_abs(), low, first, since, end });
+            if first < end {
+                open.push((partition, end));
+                list.add_partition_offset(topic, partition, Offset::Offset(first.cast_signed())).map_err(failed)?;
+            }
+        }
+        consumer.assign(&list).map_err(failed)?;
+        Ok(Self { consumer, topic: topic.to_owned(), ranges, open })
+    }
+
+    /// The partitions with what is read of them.
+    pub fn ranges(&self) -> &[TailRange] {
+        &self.ranges
+    }
+
+    /// Hands records to `see` for about as long as `time`. Returns whether everything up to the end was read.
+    ///
+    /// # Errors
+    /// When records that were to be read have been removed.
+    pub fn read(&mut self, time: Duration, mut see: impl FnMut(&TailRecord<'_>)) -> Result<bool, TailError> {
+        let deadline = Instant::now() + time;
+        while !self.open.is_empty() && Instant::now() < deadline {
+            match self.consumer.poll(POLL) {
+                Some(Ok(message)) => {
+                    let (partition, next) = (message.partition(), message.offset().unsigned_abs() + 1);
+                    see(&TailRecord(&message));
+                    self.open.retain(|(open, end)| *open != partition || next < *end);
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => self.open.retain(|(open, _)| *open != partition),
+                Some(Err(source)) if source.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                    return Err(TailError::Kafka { topic: self.topic.clone(), source });
+                }
+                // the client keeps trying
+                Some(Err(_)) | None => {}
+            }
+        }
+        Ok(self.open.is_empty())
+    }
+}
+
 /// Hands every record of `topic` since `since_ms` (record time, milliseconds) to `see`, up to the current end of the
 /// topic. `partitions` restricts it; empty means all of them. Blocks the thread for at most `limit`; returns how many
 /// were read.
@@ -48,41 +191,11 @@ pub fn read_since(
     limit: Duration,
     mut see: impl FnMut(&RawRecord),
 ) -> Result<usize, TailError> {
-    let failed = |source| TailError::Kafka { topic: topic.to_owned(), source };
-    let consumer: BaseConsumer<Quiet> =
-        client.reader_of_partitions().create_with_context(Quiet::default()).map_err(failed)?;
-    let mut partitions: Vec<i32> = partitions.iter().map(|partition| partition.cast_signed()).collect();
-    if partitions.is_empty() {
-        let metadata = consumer.fetch_metadata(Some(topic), BROKER).map_err(failed)?;
-        partitions.extend(metadata.topics().iter().flat_map(|t| t.partitions().iter().map(|p| p.id())));
-    }
-    let mut times = TopicPartitionList::new();
-    for partition in &partitions {
-        times.add_partition_offset(topic, *partition, Offset::Offset(since_ms.max(0))).map_err(failed)?;
-    }
-    let starts = consumer.offsets_for_times(times, BROKER).map_err(failed)?;
-    let mut open = Vec::new();
-    let mut list = TopicPartitionList::new();
-    for element in starts.elements() {
-        let Offset::Offset(start) = element.offset() else { continue };
-        let (_, end) = consumer.fetch_watermarks(topic, element.partition(), BROKER).map_err(failed)?;
-        if start < end {
-            open.push((element.partition(), end));
-            list.add_partition_offset(topic, element.partition(), Offset::Offset(start)).map_err(failed)?;
-        }
-    }
-    consumer.assign(&list).map_err(failed)?;
-    let deadline = Instant::now() + limit;
+    let mut tail = Tail::open(client, TailSpec { topic, partitions, since_ms, before: 0 })?;
     let (mut read, mut arena) = (0, BytesMut::new());
-    while !open.is_empty() {
-        if Instant::now() > deadline {
-            return Err(TailError::Late { topic: topic.to_owned(), limit });
-        }
-        let Some(Ok(message)) = consumer.poll(Duration::from_millis(50)) else { continue };
-        let (partition, offset) = (message.partition(), message.offset());
-        see(&copy_record(&message, &mut arena));
+    let ended = tail.read(limit, |record| {
+        see(&copy_record(record.0, &mut arena));
         read += 1;
-        open.retain(|(p, end)| *p != partition || offset + 1 < *end);
-    }
-    Ok(read)
+    })?;
+    if ended { Ok(read) } else { Err(TailError::Late { topic: topic.to_owned(), limit }) }
 }
