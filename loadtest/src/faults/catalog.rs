@@ -90,7 +90,7 @@ pub(crate) const ROWS: &[FaultRow] = &[
     FaultRow::missing(12, "12", "torn tail of a log", "needs the segment of a stopped broker damaged"),
     FaultRow::new(13, "13", "garbage on the clients' topic and between the stages", inputs::garbage),
     FaultRow::new(14, "14a", "oversized body, and a record as large as the broker takes", inputs::oversized),
-    FaultRow::new(14, "14b", "outcomes of many rows, larger than their topic takes", inputs::outcome_too_large).known("finding 5, a record that its topic does not take"),
+    FaultRow::new(14, "14b", "outcomes of many rows, larger than their topic takes", inputs::outcome_too_large),
     FaultRow::missing(15, "15", "a record that kills the process", "needs a way to make a stage crash on a value"),
     FaultRow::new(16, "16a", "Redis hangs for 10 s", brokers::redis_hangs),
     FaultRow::new(16, "16b", "Redis is killed and comes back after 5 s", brokers::redis_killed).in_ci(),
