@@ -24,6 +24,8 @@ const LETTERS: &str = "letters";
 /// The broker with the topic. The other one has the dead letters.
 const LEADER: i32 = 2;
 const SOON: Duration = Duration::from_secs(20);
+/// Longer than any letter takes.
+const WINDOW: Duration = Duration::from_secs(120);
 const TOO_LARGE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
 /// How often a record that cannot be divided is sent before its refusal is believed.
 const TRIES: usize = 5;
@@ -54,7 +56,8 @@ impl Broker {
     }
 
     fn outlet<P: Message + Default + 'static>(&self, fallback: Fallback) -> Outlet<P> {
-        let dead_letters = DeadLetters::to_topic("test", "group", self.sink.clone(), LETTERS, Arc::new(NoEvents));
+        let dead_letters =
+            DeadLetters::to_topic("test", "group", self.sink.clone(), LETTERS, WINDOW, Arc::new(NoEvents));
         let outlet = KafkaOutlet {
             sink: self.sink.clone(),
             topic: TOPIC.into(),
@@ -308,7 +311,7 @@ fn advice_is_dropped_and_counted() {
 #[test]
 fn a_raw_record_that_is_too_large_is_shortened_or_kept() {
     let broker = Broker::start(&["kafka.options.message.max.bytes=1500"]);
-    let letters = DeadLetters::to_topic("test", "group", broker.sink.clone(), LETTERS, Arc::new(NoEvents));
+    let letters = DeadLetters::to_topic("test", "group", broker.sink.clone(), LETTERS, WINDOW, Arc::new(NoEvents));
     broker.sink.on_undelivered(letters.keeping());
     broker.sink.shorten_too_large(|payload, message| {
         assert!(message.contains(TOPIC), "{message}");
