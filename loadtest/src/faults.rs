@@ -1,8 +1,8 @@
 //! `faults`: real services and two replicas of each stage under constant load over HTTP, Kafka and RabbitMQ, one fault
 //! after the other, and a table of what became of the requests.
 //!
-//! A row of the table is one entry of [`catalog`]: what is done ([`actions`]), to a mesh with topics of its own
-//! ([`row_run`]) under a seeded load ([`load`]), judged ([`verdict`]) against what the model's origin predicts ([`origin`]).
+//! A row of the table is one entry of `catalog`: what is done (`actions`), to a mesh with topics of its own
+//! (`row_run`) under a seeded load (`load`), judged (`verdict`) against what the model's origin predicts (`origin`).
 
 mod actions;
 mod catalog;

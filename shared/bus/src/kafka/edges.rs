@@ -127,7 +127,7 @@ impl Edges {
         DeadLetters::to_topic(self.stage, &group, self.sink.clone(), topic, window, events)
     }
 
-    /// The sending end of an edge. [`Fallback`] says what becomes of items that cannot be sent.
+    /// The sending end of an edge. `Fallback` says what becomes of items that cannot be sent.
     pub fn outlet<P: Payload + Default + 'static>(&self, edge: &Edge<P>) -> Outlet<P> {
         let spec = edge.spec();
         let fallback = match (spec.kind, spec.partitioning) {
