@@ -54,6 +54,8 @@ impl Edges {
     pub fn open(host: &Host, settings: &BusSettings, stage: &'static str) -> Result<Self, StartError> {
         let client = Client::new(&settings.kafka, stage);
         let metrics = StageMetrics::register(host.metrics(), stage);
+        // there from the start, so that the first event is an increase
+        ["consumer", "producer"].iter().for_each(|client| drop(host.metrics().kafka().replaced(stage, client)));
         let registered = HostEvents::register(host, &metrics, format!("kafka producer of {stage}"));
         let heartbeats = [(); 3].map(|()| registered.heartbeat());
         let events: Arc<dyn EdgeEvents> = Arc::new(registered);
@@ -251,6 +253,7 @@ impl Edges {
         let heartbeat = registered.heartbeat();
         let events: Arc<dyn EdgeEvents> = Arc::new(registered);
         let config = self.client.consumer(group);
+        self.host.metrics().kafka().removed_unread(self.stage, topic);
         let (on_assigned, on_leaving) = self.assignment.hooks();
         let (permits, on_first) = (self.permits.clone(), self.on_first.take());
         let revoke_budget = RevokeBudget::new(&self.sink, self.client.settings().session_timeout);
