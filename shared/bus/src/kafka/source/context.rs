@@ -155,11 +155,7 @@ impl SourceContext {
         let generation = self.state.generation.fetch_add(1, Ordering::AcqRel) + 1;
         self.state.offsets.assign(&partitions, generation);
         (self.state.on_assigned)(&self.state.offsets.assigned());
-        let assigned = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_assign(&positions),
-            _ => consumer.assign(&positions),
-        };
-        if let Err(error) = assigned {
+        if let Err(error) = assign(consumer, &positions) {
             return self
                 .state
                 .events
@@ -241,11 +237,7 @@ impl SourceContext {
     }
 
     fn unassign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
-        let unassigned = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
-            _ => consumer.unassign(),
-        };
-        if let Err(error) = unassigned {
+        if let Err(error) = unassign(consumer, list) {
             tracing::debug!(topic = &*self.state.topic, %error, "partitions are not unassigned");
         }
     }
@@ -269,6 +261,22 @@ impl SourceContext {
     /// The context of the client that replaces this one.
     pub(super) fn successor(&self) -> Self {
         Self::new(self.state.clone())
+    }
+}
+
+/// Adds partitions, each at its position; without the cooperative protocol they are all there are.
+pub(super) fn assign(consumer: &BaseConsumer<SourceContext>, list: &TopicPartitionList) -> KafkaResult<()> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
+        _ => consumer.assign(list),
+    }
+}
+
+/// Removes partitions; without the cooperative protocol all there are.
+pub(super) fn unassign(consumer: &BaseConsumer<SourceContext>, list: &TopicPartitionList) -> KafkaResult<()> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+        _ => consumer.unassign(),
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::context::{assign, unassign};
 use super::member::Member;
 use super::positions::{ReadUpTo, ResumeAt};
 use super::{CLOSE, Intake, SourceContext};
@@ -40,13 +41,8 @@ impl<I: Intake> Member<I> {
         for at in resumed {
             list.add_partition_offset(&self.topic, at.partition, Offset::Offset(at.offset))?;
         }
-        match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => {
-                self.consumer.incremental_unassign(&list)?;
-                self.consumer.incremental_assign(&list)
-            }
-            _ => self.consumer.assign(&list),
-        }
+        unassign(&self.consumer, &list)?;
+        assign(&self.consumer, &list)
     }
 
     /// Replaces a client that has lost its brokers for good.
