@@ -144,8 +144,10 @@ impl<I: Intake> Member<I> {
         self.ticked = Instant::now();
         self.store_moved();
         self.rewind_failed();
-        self.consumer.context().let_go(&self.consumer);
-        self.recover_positions();
+        // a new position is an assignment, which the client would take for the end of a revocation that waits
+        if self.consumer.context().let_go(&self.consumer) {
+            self.recover_positions();
+        }
         self.replace_dead_client();
         self.refresh_metadata();
         self.holds.update(&self.consumer, &self.topic, &self.offsets, self.events.as_ref());
