@@ -17,7 +17,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::broker_contact::{DeadClientCheck, discard, positions};
+use super::broker_contact::{DeadClientCheck, discard, successor};
 use super::client::{Client, Quiet, spawn};
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::record::copy_record;
@@ -195,8 +195,7 @@ impl Shared {
     /// Replaces a client that has lost its brokers for good, and reads on where it was.
     fn replace_client(&self) -> Result<(), KafkaError> {
         let assigned = self.assigned.lock();
-        let consumer: BaseConsumer<Quiet> = self.config.create_with_context(Quiet::default())?;
-        consumer.assign(&positions(&self.consumer(), &self.list(&assigned)?))?;
+        let consumer = successor(&self.config, &self.consumer(), self.list(&assigned)?)?;
         discard(std::mem::replace(&mut *self.consumer.write(), Arc::new(consumer)));
         self.events.client_replaced("consumer");
         Ok(())

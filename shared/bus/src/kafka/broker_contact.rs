@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use forebay_runtime::Heartbeat;
 use parking_lot::Mutex;
-use rdkafka::ClientContext;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::Client as NativeClient;
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 use super::client::{Client, Quiet, spawn};
 
@@ -136,27 +136,26 @@ pub(crate) fn discard<T: Send + 'static>(client: T) {
     }
 }
 
-/// The partitions that `consumer` reads, each with the offset of the next record; `starts` has the offset of those of
-/// which nothing was read yet.
-pub(crate) fn positions<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    starts: &rdkafka::TopicPartitionList,
-) -> rdkafka::TopicPartitionList {
-    use rdkafka::Offset;
-    use rdkafka::consumer::Consumer as _;
-    let mut list = starts.clone();
-    for element in consumer.position().iter().flat_map(rdkafka::TopicPartitionList::elements) {
+/// A client that continues where `dead` was; `starts` has the offset of those partitions of which nothing was read yet.
+pub(crate) fn successor<C: ConsumerContext + Default>(
+    config: &ClientConfig,
+    dead: &BaseConsumer<C>,
+    starts: TopicPartitionList,
+) -> KafkaResult<BaseConsumer<C>> {
+    let mut list = starts;
+    for element in dead.position().iter().flat_map(TopicPartitionList::elements) {
         if let offset @ Offset::Offset(_) = element.offset() {
             let _ = list.set_partition_offset(element.topic(), element.partition(), offset);
         }
     }
-    list
+    let consumer: BaseConsumer<C> = config.create_with_context(C::default())?;
+    consumer.assign(&list)?;
+    Ok(consumer)
 }
 
 #[cfg(test)]
 mod tests {
     use forebay_testkit::settings;
-    use rdkafka::consumer::Consumer as _;
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::DefaultProducerContext;
     use rdkafka::statistics::Broker;

@@ -19,7 +19,7 @@ use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 use crate::directory::LONG_DEAD;
 use crate::kafka::auth_failure::AuthFailure;
-use crate::kafka::broker_contact::{BrokerContact, DeadClientCheck, discard, positions};
+use crate::kafka::broker_contact::{BrokerContact, DeadClientCheck, discard, successor};
 use crate::kafka::client::{self, Client};
 use crate::{EdgeEvents, ModelDirectory};
 
@@ -221,12 +221,7 @@ impl Reader {
         for partition in &self.assigned {
             let _ = starts.add_partition_offset(&self.topic, *partition, Offset::Beginning);
         }
-        let created = self.config.create_with_context(Context::default());
-        let assigned = created.and_then(|consumer: BaseConsumer<Context>| {
-            consumer.assign(&positions(&self.consumer, &starts))?;
-            Ok(consumer)
-        });
-        match assigned {
+        match successor(&self.config, &self.consumer, starts) {
             Ok(consumer) => {
                 discard(std::mem::replace(&mut self.consumer, consumer));
                 self.events.client_replaced("consumer");
