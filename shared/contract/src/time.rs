@@ -14,6 +14,11 @@ pub fn now_us() -> u64 {
     machine_us().saturating_add_signed(CORRECTION_US.load(Ordering::Relaxed))
 }
 
+/// [`now_us`] in milliseconds, the unit of Kafka's record timestamps.
+pub fn now_ms() -> i64 {
+    i64::try_from(now_us() / 1000).unwrap_or(i64::MAX)
+}
+
 /// Microseconds since the Unix epoch by this machine's clock; 0 when it is before it.
 pub fn machine_us() -> u64 {
     let us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);

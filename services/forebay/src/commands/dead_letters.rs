@@ -7,13 +7,14 @@ mod text;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::Subcommand;
 use forebay_bus::kafka::{
     Client, DeadLetterPlace, PurgeUpTo, Replayed, StoredDeadLetter, letters_up_to, planned_topics, purge_letters,
     read_letters, read_since, replay_letters,
 };
+use forebay_contract::now_ms;
 use forebay_runtime::{SettingsArgs, TopicSettings};
 
 use super::{eprint, open, print};
@@ -243,9 +244,4 @@ impl DeadLetterTopic {
         let _ = writeln!(text, "{letters} dead letters {what}");
         Ok(print(&text))
     }
-}
-
-fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use forebay_contract::{DirectoryKey, ModelView, ReplicaState, now_us};
+use forebay_contract::{DirectoryKey, ModelView, ReplicaState, now_ms};
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::{Heartbeat, Host, LONGEST_UNMARKED_WAIT};
 use prost::Message as _;
@@ -274,7 +274,6 @@ impl Reader {
 /// Whether a record that was there at the start is from a replica long gone. Clocks differ, hence the wide margin;
 /// a replica that is alive sends its state again within a heartbeat.
 fn is_old(message: &BorrowedMessage<'_>) -> bool {
-    let now_ms = i64::try_from(now_us() / 1000).unwrap_or(i64::MAX);
     let limit = i64::try_from(LONG_DEAD.as_millis()).unwrap_or(i64::MAX);
-    message.timestamp().to_millis().is_some_and(|written| now_ms.saturating_sub(written) > limit)
+    message.timestamp().to_millis().is_some_and(|written| now_ms().saturating_sub(written) > limit)
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use commit_metadata::CommitMetadata;
-use forebay_contract::now_us;
+use forebay_contract::now_ms;
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaResult;
@@ -225,8 +225,4 @@ enum GroupStart {
     Now,
     /// The group began at this time, in milliseconds since the epoch.
     At(i64),
-}
-
-fn now_ms() -> i64 {
-    i64::try_from(now_us() / 1000).unwrap_or(i64::MAX)
 }
