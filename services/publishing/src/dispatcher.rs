@@ -174,7 +174,7 @@ impl Dispatcher {
         let amqp = amqp.filter(|(_, targets)| !targets.is_empty());
         let topic = self.result_topic.as_ref().filter(|_| self.goes_to_topic(has_caller || amqp.is_some(), failed));
         if let Some(failure) = &failure {
-            mark_failed(&scope, &item, failure);
+            scope.mark_failed(&item, failure);
         }
         let in_flight = self.in_flight(&item, failure, ack, scope, now);
         if topic.is_none() && amqp.is_none() {
@@ -288,13 +288,5 @@ impl Dispatcher {
             }));
         }
         self.replies.send(scope.leave_with(items), Ack::join(acks));
-    }
-}
-
-fn mark_failed(scope: &BatchScope, item: &Item<Outcome>, failure: &Failure) {
-    if item.context.sampled()
-        && let Some(span) = scope.spans().lock().get(&item.context)
-    {
-        span.error(failure.code.clone(), failure.message.clone());
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forebay_bus::{Ack, Spans, StageScope};
-use forebay_contract::{Batch, Item, ItemId, Outcome, StageTime};
+use forebay_contract::{Batch, Failure, Item, ItemId, Outcome, StageTime};
 use parking_lot::Mutex;
 
 use crate::idempotency::PayloadDigest;
@@ -58,6 +58,15 @@ impl BatchScope {
 
     pub(crate) fn spans(&self) -> &Mutex<Spans> {
         &self.spans
+    }
+
+    /// Marks the span of `item`, if it has one, as failed.
+    pub(crate) fn mark_failed(&self, item: &Item<Outcome>, failure: &Failure) {
+        if item.context.sampled()
+            && let Some(span) = self.spans.lock().get(&item.context)
+        {
+            span.error(failure.code.clone(), failure.message.clone());
+        }
     }
 }
 

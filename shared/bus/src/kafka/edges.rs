@@ -1,10 +1,12 @@
 //! The Kafka edges of one stage: one producer, any number of sources, drained in the order that loses nothing.
 
+mod drain;
+
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use forebay_contract::edges::{DEAD_LETTERS, Edge, EdgeSpec, Kind, MODELS, Partitioning, RESULTS};
-use forebay_runtime::{Drain, Fence, Heartbeat, Host, StageMetrics, StartError};
+use forebay_runtime::{Fence, Heartbeat, Host, StageMetrics, StartError};
 use parking_lot::Mutex;
 use prost::Message as Payload;
 
@@ -289,30 +291,5 @@ impl Edges {
         }
         self.directories.push(edge);
         Ok(())
-    }
-}
-
-impl Drain for Edges {
-    async fn drain(mut self) {
-        let limit = self.host.settings().delivery.drain;
-        let stage = self.stage;
-        let work = move || {
-            // no stage should wait for a version on a replica that is leaving
-            self.directories.iter_mut().for_each(DirectoryEdge::leave);
-            self.sources.iter().for_each(Source::stop_intake);
-            // return edges stay open until the work they answer is done
-            if !self.permits.wait_idle(limit.mul_f64(0.7)) {
-                tracing::warn!(stage, items = self.permits.in_use(), "unfinished work is left for another replica");
-            }
-            if !self.sink.flush(limit.mul_f64(0.15)) {
-                tracing::warn!(stage, "not every record got its delivery report");
-            }
-            self.directories.into_iter().for_each(DirectoryEdge::close);
-            self.assigned_consumers.iter().for_each(|(assigned_consumer, _)| assigned_consumer.close());
-            self.sources.into_iter().for_each(Source::close);
-        };
-        if tokio::task::spawn_blocking(work).await.is_err() {
-            tracing::error!(stage, "draining failed");
-        }
     }
 }

@@ -1,0 +1,32 @@
+//! The end of a stage's edges, in the order that loses nothing.
+
+use forebay_runtime::Drain;
+
+use super::Edges;
+use crate::kafka::directory::DirectoryEdge;
+use crate::kafka::source::Source;
+
+impl Drain for Edges {
+    async fn drain(mut self) {
+        let limit = self.host.settings().delivery.drain;
+        let stage = self.stage;
+        let work = move || {
+            // no stage should wait for a version on a replica that is leaving
+            self.directories.iter_mut().for_each(DirectoryEdge::leave);
+            self.sources.iter().for_each(Source::stop_intake);
+            // return edges stay open until the work they answer is done
+            if !self.permits.wait_idle(limit.mul_f64(0.7)) {
+                tracing::warn!(stage, items = self.permits.in_use(), "unfinished work is left for another replica");
+            }
+            if !self.sink.flush(limit.mul_f64(0.15)) {
+                tracing::warn!(stage, "not every record got its delivery report");
+            }
+            self.directories.into_iter().for_each(DirectoryEdge::close);
+            self.assigned_consumers.iter().for_each(|(assigned_consumer, _)| assigned_consumer.close());
+            self.sources.into_iter().for_each(Source::close);
+        };
+        if tokio::task::spawn_blocking(work).await.is_err() {
+            tracing::error!(stage, "draining failed");
+        }
+    }
+}
