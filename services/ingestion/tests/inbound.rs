@@ -11,7 +11,7 @@ use forebay_bus::amqp::AmqpMessage;
 use forebay_bus::kafka::{RawBatch, RawRecord};
 use forebay_bus::{Ack, AckOutcome, Delivery};
 use forebay_contract::wire::outcome;
-use forebay_contract::{AmqpOrigin, Origin, now_us};
+use forebay_contract::{AmqpOrigin, Origin, now_ms};
 use forebay_testkit::probe;
 use mesh::{Mesh, until, within};
 use tokio::sync::oneshot;
@@ -19,10 +19,6 @@ use tokio::sync::oneshot;
 fn record(offset: u64, text: &str) -> RawRecord {
     let payload = Bytes::copy_from_slice(text.as_bytes());
     RawRecord { payload, key: None, partition: 0, offset, timestamp_ms: now_ms(), headers: vec![] }
-}
-
-fn now_ms() -> i64 {
-    (now_us() / 1000) as i64
 }
 
 fn deliver(mesh: &Mesh, records: Vec<RawRecord>) -> oneshot::Receiver<AckOutcome> {

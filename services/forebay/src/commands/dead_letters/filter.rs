@@ -2,10 +2,10 @@
 
 use clap::Args;
 use forebay_bus::kafka::StoredDeadLetter;
+use forebay_contract::now_ms;
 use forebay_ingestion::auth::parse_time;
 
 use super::identity::Identity;
-use forebay_contract::now_ms;
 
 /// The filters; a letter has to pass all of them.
 #[derive(Debug, Default, Args)]
