@@ -90,11 +90,15 @@ impl ConstantLoad {
         let mut load =
             Self { kafka, http, rabbitmq, control, senders: Vec::new(), collectors: Vec::new(), panicked: 0 };
         let (control, kafka) = (&load.control, &load.kafka);
-        load.senders.push(kafka_client::send(control, kafka, schedule(rates.kafka, 0)));
-        load.collectors.push(kafka_client::collect(control, kafka));
-        load.senders.push(http_callers::send(control, &load.http, schedule(rates.http, 1)));
-        load.senders.push(rabbit_client::send(control, &load.rabbitmq, schedule(rates.rabbitmq, 2)));
-        load.collectors.push(rabbit_client::collect(control, &load.rabbitmq));
+        let send = |send: SendRequests, requests, rate, entrance| {
+            let schedule = schedule(rate, entrance);
+            spawn(control, requests, move |control, requests| send(control, requests, schedule))
+        };
+        load.senders.push(send(kafka_client::send, kafka, rates.kafka, 0));
+        load.collectors.push(spawn(control, kafka, kafka_client::collect));
+        load.senders.push(send(http_callers::send, &load.http, rates.http, 1));
+        load.senders.push(send(rabbit_client::send, &load.rabbitmq, rates.rabbitmq, 2));
+        load.collectors.push(spawn(control, &load.rabbitmq, rabbit_client::collect));
         Ok(load)
     }
 
@@ -155,6 +159,19 @@ impl ConstantLoad {
         }
         self.panicked
     }
+}
+
+/// Sends the requests of one entrance when they are due, until the load ends.
+type SendRequests = fn(&Arc<LoadControl>, &Arc<SentRequests>, SeededSchedule);
+
+/// Runs one side of an entrance on a thread of its own.
+fn spawn(
+    control: &Arc<LoadControl>,
+    requests: &Arc<SentRequests>,
+    run: impl FnOnce(&Arc<LoadControl>, &Arc<SentRequests>) + Send + 'static,
+) -> JoinHandle<()> {
+    let (control, requests) = (Arc::clone(control), Arc::clone(requests));
+    std::thread::spawn(move || run(&control, &requests))
 }
 
 impl Drop for ConstantLoad {

@@ -45,7 +45,19 @@ pub(crate) struct FaultRun<'r> {
     pub(crate) earlier_results: Mutex<Vec<TopicRecord>>,
 }
 
-impl FaultRun<'_> {
+impl<'r> FaultRun<'r> {
+    fn new(
+        environment: &'r FaultEnvironment,
+        options: RunOptions,
+        mesh: &'r MeshUnderTest,
+        replicas: &'r Replicas,
+        load: &'r ConstantLoad,
+    ) -> Self {
+        let random = Mutex::new(StdRng::seed_from_u64(options.seed));
+        let (wanted_dead_letters, complaints, earlier_results) = Default::default();
+        Self { environment, options, mesh, replicas, load, random, wanted_dead_letters, complaints, earlier_results }
+    }
+
     pub(crate) fn sleep(&self, seconds: f64) {
         std::thread::sleep(Duration::from_secs_f64(seconds));
     }
@@ -93,17 +105,7 @@ pub(crate) fn run_row(
 
     let began = Instant::now();
     let mut times = RowTimes { fault_began_us: now_us(), ..RowTimes::default() };
-    let run = FaultRun {
-        environment,
-        options,
-        mesh: &mesh,
-        replicas: &replicas,
-        load: &load,
-        random: Mutex::new(StdRng::seed_from_u64(options.seed)),
-        wanted_dead_letters: Mutex::new(0),
-        complaints: Mutex::default(),
-        earlier_results: Mutex::default(),
-    };
+    let run = FaultRun::new(environment, options, &mesh, &replicas, &load);
     let applied = action(&run);
     times.fault_ended_us = now_us();
     let FaultRun { wanted_dead_letters, complaints, earlier_results, .. } = run;

@@ -18,29 +18,22 @@ const GIVE_UP: Duration = Duration::from_secs(180);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
 
 /// Starts a caller for every request that is due, and waits for the last of them.
-pub(super) fn send(
-    control: &Arc<LoadControl>,
-    requests: &Arc<SentRequests>,
-    schedule: SeededSchedule,
-) -> JoinHandle<()> {
-    let (control, requests) = (Arc::clone(control), Arc::clone(requests));
-    std::thread::spawn(move || {
-        let mut callers: Vec<JoinHandle<()>> = Vec::new();
-        control.paced(schedule, |random| {
-            callers.retain(|caller| !caller.is_finished());
-            let (index, id, body) = requests.next(&control.origin, random);
-            let first = random.random_range(0..control.targets.http.len());
-            let (of_caller, requests_of_caller) = (Arc::clone(&control), Arc::clone(&requests));
-            let call = move || call(&of_caller, &requests_of_caller, index, first, &id, &body);
-            match std::thread::Builder::new().stack_size(256 * 1024).spawn(call) {
-                Ok(caller) => callers.push(caller),
-                Err(error) => requests.refused(error.to_string()),
-            }
-        });
-        for caller in callers {
-            let _ = caller.join();
+pub(super) fn send(control: &Arc<LoadControl>, requests: &Arc<SentRequests>, schedule: SeededSchedule) {
+    let mut callers: Vec<JoinHandle<()>> = Vec::new();
+    control.paced(schedule, |random| {
+        callers.retain(|caller| !caller.is_finished());
+        let (index, id, body) = requests.next(&control.origin, random);
+        let first = random.random_range(0..control.targets.http.len());
+        let (of_caller, requests_of_caller) = (Arc::clone(control), Arc::clone(requests));
+        let call = move || call(&of_caller, &requests_of_caller, index, first, &id, &body);
+        match std::thread::Builder::new().stack_size(256 * 1024).spawn(call) {
+            Ok(caller) => callers.push(caller),
+            Err(error) => requests.refused(error.to_string()),
         }
-    })
+    });
+    for caller in callers {
+        let _ = caller.join();
+    }
 }
 
 fn call(control: &LoadControl, requests: &SentRequests, index: usize, first: usize, id: &str, body: &str) {

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::{LoadControl, SeededSchedule, SentRequests};
@@ -15,27 +14,20 @@ const SILENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Writes requests until the load ends, and waits for their reports.
-pub(super) fn send(
-    control: &Arc<LoadControl>,
-    requests: &Arc<SentRequests>,
-    schedule: SeededSchedule,
-) -> JoinHandle<()> {
-    let (control, requests) = (Arc::clone(control), Arc::clone(requests));
-    std::thread::spawn(move || {
-        let mut writing = Writing { writer: None, last_report: Instant::now(), last_write: Instant::now() };
-        control.paced(schedule, |random| {
-            let offset = *control.clock_offset_ms.lock();
-            let (index, _, body) = requests.next(&control.origin, random);
-            writing.write(&control, &requests, index, &body, offset);
-            writing.take_reports(&requests);
-        });
-        let deadline = Instant::now() + Duration::from_secs(65);
-        while writing.in_flight() > 0 && Instant::now() < deadline {
-            writing.take_reports(&requests);
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        writing.take_reports(&requests);
-    })
+pub(super) fn send(control: &Arc<LoadControl>, requests: &Arc<SentRequests>, schedule: SeededSchedule) {
+    let mut writing = Writing { writer: None, last_report: Instant::now(), last_write: Instant::now() };
+    control.paced(schedule, |random| {
+        let offset = *control.clock_offset_ms.lock();
+        let (index, _, body) = requests.next(&control.origin, random);
+        writing.write(control, requests, index, &body, offset);
+        writing.take_reports(requests);
+    });
+    let deadline = Instant::now() + Duration::from_secs(65);
+    while writing.in_flight() > 0 && Instant::now() < deadline {
+        writing.take_reports(requests);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    writing.take_reports(requests);
 }
 
 struct Writing {
@@ -93,30 +85,27 @@ impl Writing {
 }
 
 /// Notes when results appear. What they say is read from the topic at the end.
-pub(super) fn collect(control: &Arc<LoadControl>, requests: &Arc<SentRequests>) -> JoinHandle<()> {
-    let (control, requests) = (Arc::clone(control), Arc::clone(requests));
-    std::thread::spawn(move || {
-        let (mut next, mut reader, mut last) = (HashMap::new(), None, Instant::now());
-        while !control.closed() {
-            let Some(open) = reader.take().or_else(|| open(&control, &next)) else {
-                std::thread::sleep(Duration::from_millis(500));
-                continue;
-            };
-            match open.poll(Duration::from_millis(100)) {
-                Ok(Some(record)) => {
-                    last = Instant::now();
-                    next.insert(record.partition, record.offset + 1);
-                    if let Some(id) = TopicRecord::request_id(&record) {
-                        requests.seen(&id);
-                    }
-                    reader = Some(open);
+pub(super) fn collect(control: &Arc<LoadControl>, requests: &Arc<SentRequests>) {
+    let (mut next, mut reader, mut last) = (HashMap::new(), None, Instant::now());
+    while !control.closed() {
+        let Some(open) = reader.take().or_else(|| open(control, &next)) else {
+            std::thread::sleep(Duration::from_millis(500));
+            continue;
+        };
+        match open.poll(Duration::from_millis(100)) {
+            Ok(Some(record)) => {
+                last = Instant::now();
+                next.insert(record.partition, record.offset + 1);
+                if let Some(id) = TopicRecord::request_id(&record) {
+                    requests.seen(&id);
                 }
-                Ok(None) if last.elapsed() < SILENCE => reader = Some(open),
-                Ok(None) => last = Instant::now(),
-                Err(_) => std::thread::sleep(Duration::from_millis(200)),
+                reader = Some(open);
             }
+            Ok(None) if last.elapsed() < SILENCE => reader = Some(open),
+            Ok(None) => last = Instant::now(),
+            Err(_) => std::thread::sleep(Duration::from_millis(200)),
         }
-    })
+    }
 }
 
 fn open(control: &LoadControl, next: &HashMap<i32, i64>) -> Option<TopicReader> {

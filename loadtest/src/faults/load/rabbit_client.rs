@@ -1,7 +1,6 @@
 //! Clients of RabbitMQ: one that publishes each request until the server has confirmed it, one that takes the replies.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lapin::options::BasicAckOptions;
@@ -17,40 +16,33 @@ fn reply_queue(control: &LoadControl) -> String {
 }
 
 /// Publishes until the load ends; the message that is under way then is confirmed or given up after a minute.
-pub(super) fn send(
-    control: &Arc<LoadControl>,
-    requests: &Arc<SentRequests>,
-    schedule: SeededSchedule,
-) -> JoinHandle<()> {
-    let (control, requests) = (Arc::clone(control), Arc::clone(requests));
-    std::thread::spawn(move || {
-        let (mut client, replies) = (None, reply_queue(&control));
-        // a reply to a queue that is not there would be lost
-        while client.is_none() && !control.ended() {
-            client = connect(&control).filter(|it| it.declare(&replies, FieldTable::default()).is_ok());
-        }
-        control.paced(schedule, |random| {
-            let (index, id, body) = requests.next(&control.origin, random);
-            let mut ending = 600;
-            // the same message again, under the same id, until it is confirmed: what a careful client does
-            while ending > 0 {
-                let Some(open) = client.take().or_else(|| connect(&control)) else {
-                    std::thread::sleep(PAUSE);
-                    ending -= u32::from(control.ended());
-                    continue;
-                };
-                match open.publish(&control.targets.rabbit_queue, body.as_bytes(), reply_properties(&replies, &id)) {
-                    Ok(()) => {
-                        requests.accepted(index, None);
-                        client = Some(open);
-                        return;
-                    }
-                    Err(why) => requests.refused(why),
-                }
+pub(super) fn send(control: &Arc<LoadControl>, requests: &Arc<SentRequests>, schedule: SeededSchedule) {
+    let (mut client, replies) = (None, reply_queue(control));
+    // a reply to a queue that is not there would be lost
+    while client.is_none() && !control.ended() {
+        client = connect(control).filter(|it| it.declare(&replies, FieldTable::default()).is_ok());
+    }
+    control.paced(schedule, |random| {
+        let (index, id, body) = requests.next(&control.origin, random);
+        let mut ending = 600;
+        // the same message again, under the same id, until it is confirmed: what a careful client does
+        while ending > 0 {
+            let Some(open) = client.take().or_else(|| connect(control)) else {
+                std::thread::sleep(PAUSE);
                 ending -= u32::from(control.ended());
+                continue;
+            };
+            match open.publish(&control.targets.rabbit_queue, body.as_bytes(), reply_properties(&replies, &id)) {
+                Ok(()) => {
+                    requests.accepted(index, None);
+                    client = Some(open);
+                    return;
+                }
+                Err(why) => requests.refused(why),
             }
-        });
-    })
+            ending -= u32::from(control.ended());
+        }
+    });
 }
 
 fn connect(control: &LoadControl) -> Option<RabbitClient> {
@@ -58,28 +50,25 @@ fn connect(control: &LoadControl) -> Option<RabbitClient> {
 }
 
 /// Takes replies until the load is closed; each is acknowledged after it was noted.
-pub(super) fn collect(control: &Arc<LoadControl>, requests: &Arc<SentRequests>) -> JoinHandle<()> {
-    let (control, requests) = (Arc::clone(control), Arc::clone(requests));
-    std::thread::spawn(move || {
-        let replies = reply_queue(&control);
-        let mut client: Option<RabbitClient> = None;
-        while !control.closed() {
-            let fresh = || connect(&control).filter(|it| it.declare(&replies, FieldTable::default()).is_ok());
-            let Some(open) = client.take().or_else(fresh) else {
-                std::thread::sleep(PAUSE);
-                continue;
-            };
-            match take(&open, &replies, &requests) {
-                Ok(taken) => {
-                    if !taken {
-                        std::thread::sleep(Duration::from_millis(5));
-                    }
-                    client = Some(open);
+pub(super) fn collect(control: &Arc<LoadControl>, requests: &Arc<SentRequests>) {
+    let replies = reply_queue(control);
+    let mut client: Option<RabbitClient> = None;
+    while !control.closed() {
+        let fresh = || connect(control).filter(|it| it.declare(&replies, FieldTable::default()).is_ok());
+        let Some(open) = client.take().or_else(fresh) else {
+            std::thread::sleep(PAUSE);
+            continue;
+        };
+        match take(&open, &replies, requests) {
+            Ok(taken) => {
+                if !taken {
+                    std::thread::sleep(Duration::from_millis(5));
                 }
-                Err(_) => std::thread::sleep(PAUSE),
+                client = Some(open);
             }
+            Err(_) => std::thread::sleep(PAUSE),
         }
-    })
+    }
 }
 
 /// Takes one reply, if there is one.
