@@ -5,13 +5,19 @@
 //! (`row_run`) under a seeded load (`load`), judged (`verdict`) against what the model's origin predicts (`origin`).
 
 mod actions;
+mod broker_proxy;
 mod catalog;
 mod command;
+mod counts;
 mod environment;
+mod evidence;
 mod load;
 mod origin;
+mod process_watch;
+mod replica_slot;
 mod replicas;
 mod row_run;
+mod small_disk;
 mod table;
 mod topic_admin;
 mod verdict;

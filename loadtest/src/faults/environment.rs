@@ -1,7 +1,10 @@
 //! What a run needs around the mesh: Kafka, Redis and RabbitMQ of its own, the binaries, and a folder for everything.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::broker_proxy::BrokerProxy;
+use super::small_disk::SmallDisk;
 use crate::error::LoadtestError;
 use crate::mesh_under_test::{MeshUnderTest, NativeServices, free_address};
 
@@ -10,38 +13,55 @@ use crate::mesh_under_test::{MeshUnderTest, NativeServices, free_address};
 pub(crate) struct FaultEnvironment {
     pub(crate) services: NativeServices,
     pub(crate) brokers: String,
+    /// The same broker, for whoever shall come through it.
+    pub(crate) proxy: BrokerProxy,
     pub(crate) redis: String,
     pub(crate) rabbit_url: String,
+    /// What the broker writes to, if that is small.
+    pub(crate) disk: Option<SmallDisk>,
     binaries: PathBuf,
     folder: PathBuf,
     keep: bool,
 }
 
 impl FaultEnvironment {
-    /// Starts the services. `keep` is a folder for all logs; without one they go with the run.
-    pub(crate) fn start(script: &Path, binaries: PathBuf, keep: Option<&Path>) -> Result<Self, LoadtestError> {
-        let temporary = || std::env::temp_dir().join(format!("forebay-faults-{}", std::process::id()));
-        let folder = keep.map_or_else(temporary, Path::to_path_buf);
+    /// Starts the services. `keep` is a folder for all logs; without one they go with the run. With `small_disk` the
+    /// broker has little room.
+    pub(crate) fn start(
+        script: &Path,
+        binaries: PathBuf,
+        keep: Option<&Path>,
+        small_disk: bool,
+    ) -> Result<Self, LoadtestError> {
+        let kind = if small_disk { "-small" } else { "" };
+        let temporary = || std::env::temp_dir().join(format!("forebay-faults-{}{kind}", std::process::id()));
+        let folder =
+            keep.map_or_else(temporary, |keep| if small_disk { keep.join("small") } else { keep.to_path_buf() });
         std::fs::create_dir_all(folder.join("logs")).map_err(LoadtestError::file(&folder))?;
         let folder = std::path::absolute(&folder).map_err(LoadtestError::file(&folder))?;
-        // Kafka takes one port more, RabbitMQ three
-        let first = free_ports(8)?;
-        let ports = [first, first + 2, first + 4];
         let native = folder.join("native");
+        let disk = small_disk.then(|| SmallDisk::mount(native.join("kafka/data"))).transpose()?;
+        // Kafka takes one port more, RabbitMQ three
+        let first = free_ports(10)?;
+        let (kafka, redis, rabbitmq, proxied, proxy) = (first, first + 2, first + 4, first + 8, first + 9);
+        let proxy = BrokerProxy::start(local(proxy), local(proxied))?;
         let environment = [
             ("FOREBAY_NATIVE_DIR", native.display().to_string()),
-            ("KAFKA_PORT", ports[0].to_string()),
-            ("KAFKA_CONTROLLER_PORT", (ports[0] + 1).to_string()),
-            ("REDIS_PORT", ports[1].to_string()),
-            ("RABBITMQ_PORT", ports[2].to_string()),
+            ("KAFKA_PORT", kafka.to_string()),
+            ("KAFKA_CONTROLLER_PORT", (kafka + 1).to_string()),
+            ("REDIS_PORT", redis.to_string()),
+            ("RABBITMQ_PORT", rabbitmq.to_string()),
             ("KAFKA_HEAP", "-Xms256m -Xmx768m".to_owned()),
+            ("KAFKA_EXTRA", listeners(kafka, proxied, &proxy.address())),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
         let environment = Self {
             services: NativeServices::new(script.to_path_buf(), environment),
-            brokers: format!("127.0.0.1:{}", ports[0]),
-            redis: format!("redis://127.0.0.1:{}", ports[1]),
-            rabbit_url: format!("amqp://guest:guest@127.0.0.1:{}/%2f", ports[2]),
+            brokers: local(kafka).to_string(),
+            proxy,
+            redis: format!("redis://127.0.0.1:{redis}"),
+            rabbit_url: format!("amqp://guest:guest@127.0.0.1:{rabbitmq}/%2f"),
+            disk,
             binaries,
             folder,
             keep: keep.is_some(),
@@ -50,10 +70,14 @@ impl FaultEnvironment {
         Ok(environment)
     }
 
-    /// A mesh with fresh topics, and its queue in RabbitMQ under the same name.
-    pub(crate) fn mesh(&self, name: &str) -> MeshUnderTest {
+    /// A mesh with fresh topics, and its queue in RabbitMQ under the same name. `proxied`: it reaches its broker through
+    /// the proxy.
+    pub(crate) fn mesh(&self, name: &str, proxied: bool) -> MeshUnderTest {
         let logs = self.folder.join("logs");
         let mut mesh = MeshUnderTest::new(name, &self.brokers, self.binaries.clone(), logs);
+        if proxied {
+            mesh.set("FOREBAY__KAFKA__BROKERS", self.proxy.address());
+        }
         mesh.set("FOREBAY__REDIS__URL", &self.redis);
         mesh.set("FOREBAY__REDIS__PREFIX", format!("{}:", mesh.topic("redis")));
         mesh.set("FOREBAY__RABBITMQ__URL", &self.rabbit_url);
@@ -62,13 +86,48 @@ impl FaultEnvironment {
         mesh
     }
 
+    /// Where the broker keeps its topics, in folders by topic and partition.
+    pub(crate) fn broker_data(&self) -> PathBuf {
+        self.folder.join("native/kafka/data")
+    }
+
+    /// What the broker has logged since its last start.
+    pub(crate) fn broker_log(&self) -> String {
+        let log = std::fs::read(self.folder.join("native/kafka/log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// A folder of this run for files of a row.
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// Ends what a fault may have left paused or dead.
     pub(crate) fn heal(&self) -> Result<(), LoadtestError> {
+        self.proxy.set(super::broker_proxy::rules::ProxyRules::default());
         for service in ["kafka", "redis", "rabbitmq"] {
             let _ = self.services.run(&["resume", service]);
         }
+        if let Some(disk) = &self.disk {
+            disk.make_room();
+        }
         self.services.run(&["up", "kafka", "redis", "rabbitmq"]).map(|_| ())
     }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// One more listener, which is advertised as the proxy.
+fn listeners(port: u16, proxied: u16, proxy: &str) -> String {
+    let controller = port + 1;
+    format!(
+        "listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},PROXIED://127.0.0.1:{proxied}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://{proxy}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT\n\
+         inter.broker.listener.name=PLAINTEXT"
+    )
 }
 
 impl Drop for FaultEnvironment {
@@ -79,6 +138,7 @@ impl Drop for FaultEnvironment {
         if let Err(error) = self.services.run(&["down", "kafka", "redis", "rabbitmq"]) {
             eprintln!("{error}");
         }
+        self.disk = None;
         if !self.keep {
             let _ = std::fs::remove_dir_all(&self.folder);
         }

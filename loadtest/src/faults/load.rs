@@ -1,5 +1,6 @@
 //! Constant load through the three entrances, on a schedule that a seed decides, until it is ended.
 
+mod burst;
 mod http_callers;
 mod kafka_client;
 mod rabbit_client;
@@ -15,7 +16,8 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-pub(crate) use sent_requests::{Acceptance, SentRequests, answer_of};
+pub(crate) use rabbit_client::take_all_replies;
+pub(crate) use sent_requests::{Acceptance, SentRequest, SentRequests, answer_of};
 
 use super::origin::OriginRows;
 use crate::error::LoadtestError;

@@ -1,6 +1,7 @@
 //! Two replicas of each stage, and a supervisor that starts again what has ended, as Kubernetes and compose do.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -8,27 +9,15 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::process_watch::ProcessWatch;
+use super::replica_slot::Slot;
 use crate::error::LoadtestError;
-use crate::mesh_under_test::{MeshProcess, MeshUnderTest, STAGES, free_address, http_client};
+use crate::mesh_under_test::{MeshProcess, MeshUnderTest, STAGES, http_client};
 
-/// How long after its end a process is started again.
-const RESTART: Duration = Duration::from_millis(500);
 /// How long a process may take to become ready: a take-over, and a session before it.
 pub(crate) const READY: Duration = Duration::from_secs(60);
 /// How long a stop in order may take.
 const STOP: Duration = Duration::from_secs(45);
-
-/// One replica: its process, at addresses that stay the same.
-#[derive(Debug)]
-struct Slot {
-    stage: usize,
-    environment: [(&'static str, String); 2],
-    http: SocketAddr,
-    process: Option<MeshProcess>,
-    /// It is to stay away: the supervisor leaves it alone.
-    held: bool,
-    ended_at: Option<Instant>,
-}
 
 /// The processes of the mesh under test.
 #[derive(Debug)]
@@ -91,6 +80,14 @@ impl Replicas {
         self.slots.lock()[number].process.as_mut().map_or(Ok(()), |process| process.signal(name))
     }
 
+    /// SIGKILL, and a start at once under the same name and addresses.
+    pub(crate) fn kill_and_restart(&self, number: usize) -> Result<(), LoadtestError> {
+        let mut slots = self.slots.lock();
+        slots[number].process.as_mut().map_or(Ok(()), MeshProcess::kill)?;
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+        slots[number].start(&self.mesh)
+    }
+
     /// Keeps the supervisor from starting a replica again, or lets it.
     pub(crate) fn hold(&self, number: usize, held: bool) {
         self.slots.lock()[number].held = held;
@@ -111,6 +108,38 @@ impl Replicas {
         let slot = &mut self.slots.lock()[number];
         slot.held = false;
         slot.start(&self.mesh)
+    }
+
+    /// Gives a replica settings beside the mesh's, and binaries of another build, from its next start on.
+    pub(crate) fn equip(&self, number: usize, more: &[(&str, &str)], binaries: Option<PathBuf>) {
+        let slot = &mut self.slots.lock()[number];
+        slot.more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        slot.binaries = binaries;
+    }
+
+    /// The ids of the processes of these replicas.
+    pub(crate) fn pids(&self, numbers: &[usize]) -> Vec<u32> {
+        let slots = self.slots.lock();
+        numbers.iter().filter_map(|number| slots[*number].process.as_ref()).map(MeshProcess::pid).collect()
+    }
+
+    /// The sum of a metric over all processes of a stage.
+    pub(crate) fn metric(&self, stage: usize, name: &str, labels: &[&str]) -> f64 {
+        let slots = self.slots.lock();
+        let processes = slots.iter().filter(|slot| slot.stage == stage).filter_map(|slot| slot.process.as_ref());
+        processes.map(|process| process.metric(name, labels)).sum()
+    }
+
+    /// Watches what the processes use, whichever are running.
+    pub(crate) fn watch(&self) -> ProcessWatch {
+        let slots = Arc::clone(&self.slots);
+        ProcessWatch::start(move || {
+            let slots = slots.lock();
+            slots
+                .iter()
+                .filter_map(|slot| Some((STAGES[slot.stage].to_owned(), slot.process.as_ref()?.pid())))
+                .collect()
+        })
     }
 
     /// Where HTTP requests go.
@@ -157,13 +186,6 @@ impl Replicas {
         self.restarts.load(Ordering::Relaxed)
     }
 
-    /// The largest resident memory of any process, in MiB.
-    pub(crate) fn largest_mib(&self) -> f64 {
-        let slots = self.slots.lock();
-        let sizes = slots.iter().filter_map(|slot| slot.process.as_ref()).map(MeshProcess::resident_mib);
-        sizes.fold(0.0, f64::max)
-    }
-
     /// Stops all in the order of the path; what did not stop as it should.
     pub(crate) fn stop_all(&mut self) -> Vec<String> {
         self.stopping.store(true, Ordering::Relaxed);
@@ -196,36 +218,4 @@ fn reasons(health: &serde_json::Value) -> String {
     let unready = components.iter().filter(|component| component["ready"] == false);
     let reason = |it: &serde_json::Value| format!("{}: {}", it["name"], it["reason"]).replace('"', "");
     unready.map(reason).collect::<Vec<_>>().join(", ")
-}
-
-impl Slot {
-    fn new(stage: usize) -> Result<Self, LoadtestError> {
-        let free = || free_address().ok_or_else(|| LoadtestError::Input("no free port from 10000 to 19999".into()));
-        let (admin, http) = (free()?, free()?);
-        let environment = [("FOREBAY__ADMIN__LISTEN", admin.to_string()), ("FOREBAY__HTTP__LISTEN", http.to_string())];
-        Ok(Self { stage, environment, http, process: None, held: false, ended_at: None })
-    }
-
-    fn start(&mut self, mesh: &MeshUnderTest) -> Result<(), LoadtestError> {
-        let environment: Vec<(&str, &str)> =
-            self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        self.process = Some(mesh.launch(&format!("forebay-{}", STAGES[self.stage]), &[], &environment)?);
-        self.ended_at = None;
-        Ok(())
-    }
-
-    fn supervise(&mut self, mesh: &MeshUnderTest, restarts: &AtomicU64) {
-        let ended = self.process.as_mut().is_none_or(|process| process.exit_status().is_some());
-        if self.held || !ended {
-            return;
-        }
-        let ended_at = *self.ended_at.get_or_insert_with(Instant::now);
-        if ended_at.elapsed() >= RESTART {
-            restarts.fetch_add(1, Ordering::Relaxed);
-            if let Err(error) = self.start(mesh) {
-                eprintln!("{error}");
-                self.ended_at = None;
-            }
-        }
-    }
 }

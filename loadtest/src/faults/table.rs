@@ -3,116 +3,177 @@
 use std::fmt::Write as _;
 
 use super::catalog::FaultRow;
-use super::row_run::RowEvidence;
+use super::counts::{Count, Failure};
+use super::evidence::RowEvidence;
+use super::process_watch::ProcessTrends;
 use super::verdict::RowVerdict;
 
 /// A row that was run, or not.
 #[derive(Debug)]
 pub(crate) struct RowOutcome {
     pub(crate) row: FaultRow,
-    pub(crate) result: Result<(RowVerdict, RowFacts), String>,
+    pub(crate) result: Result<(RowVerdict, RowFacts), NotJudged>,
+}
+
+/// Why a row has no verdict.
+#[derive(Debug)]
+pub(crate) enum NotJudged {
+    /// What it needs is not there; the table says so.
+    NotRun(String),
+    /// It should have been possible.
+    Failed(String),
 }
 
 /// What is known of a row beside its verdict.
 #[derive(Debug, Default)]
 pub(crate) struct RowFacts {
     pub(crate) complaints: Vec<String>,
+    pub(crate) notes: Vec<String>,
     pub(crate) restarts: u64,
-    pub(crate) largest_mib: f64,
+    pub(crate) usage: ProcessTrends,
     pub(crate) panics: usize,
     pub(crate) wanted_dead_letters: u64,
 }
 
 /// Above this a process's memory counts as unbounded: the limit that the manifests give to most services.
 const MEMORY_MIB: f64 = 384.0;
+/// A process that was observed for this long must not grow faster than the bounds below, per minute.
+const GROWTH_SECONDS: f64 = 600.0;
+const GROWTH_MIB: f64 = 0.5;
+const GROWTH_DESCRIPTORS: f64 = 0.5;
+const GROWTH_THREADS: f64 = 0.2;
 
 impl RowFacts {
     pub(crate) fn of(evidence: &RowEvidence) -> Self {
         Self {
             complaints: evidence.complaints.clone(),
+            notes: evidence.notes.clone(),
             restarts: evidence.restarts,
-            largest_mib: evidence.largest_mib,
+            usage: evidence.usage.clone(),
             panics: evidence.panics,
             wanted_dead_letters: evidence.wanted_dead_letters(),
         }
+    }
+
+    fn usage_failures(&self) -> Vec<Failure> {
+        let mut wrong = Vec::new();
+        if self.usage.mib > MEMORY_MIB {
+            wrong.push(Failure { count: Count::Memory, text: format!("a process of {:.0} MiB", self.usage.mib) });
+        }
+        let long = self.usage.growth.filter(|growth| growth.seconds >= GROWTH_SECONDS);
+        if let Some(growth) = long
+            && (growth.mib > GROWTH_MIB || growth.descriptors > GROWTH_DESCRIPTORS || growth.threads > GROWTH_THREADS)
+        {
+            wrong.push(Failure { count: Count::Growth, text: format!("a process grows: {growth}") });
+        }
+        wrong
     }
 }
 
 impl RowOutcome {
     /// What is wrong with the row; nothing, if it holds. Times are printed and never wrong.
-    pub(crate) fn faults(&self) -> Vec<String> {
+    pub(crate) fn failures(&self) -> Vec<Failure> {
         let (verdict, facts) = match &self.result {
             Ok(result) => result,
-            Err(why) => return vec![why.clone()],
+            Err(NotJudged::NotRun(text) | NotJudged::Failed(text)) => {
+                return vec![Failure { count: Count::Run, text: text.clone() }];
+            }
         };
         let counts = [
-            ("lost", verdict.lost),
-            ("doubled", verdict.doubled),
-            ("wrong", verdict.wrong),
-            ("phantom", verdict.phantom),
-            ("contradictory", verdict.contradictory),
-            ("answered with an error", verdict.other_errors()),
-            ("late", if self.row.may_be_late { 0 } else { verdict.all_late() }),
-            ("dead letters too many or too few", verdict.dead_letters.abs_diff(facts.wanted_dead_letters)),
-            ("panics", facts.panics as u64),
+            (Count::Lost, verdict.lost),
+            (Count::Doubled, verdict.doubled),
+            (Count::Wrong, verdict.wrong),
+            (Count::Phantom, verdict.phantom),
+            (Count::Contradictory, verdict.contradictory),
+            (Count::Errors, verdict.other_errors()),
+            (Count::Late, if self.row.may_be_late { 0 } else { verdict.all_late() }),
+            (Count::DeadLetters, verdict.dead_letters.abs_diff(facts.wanted_dead_letters)),
+            (Count::RepeatedReplies, if self.row.replies_may_repeat { 0 } else { verdict.repeated_replies }),
+            (Count::Panics, facts.panics as u64),
         ];
-        let mut wrong: Vec<String> =
-            counts.iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{count} {what}")).collect();
-        if facts.largest_mib > MEMORY_MIB {
-            wrong.push(format!("a process of {:.0} MiB", facts.largest_mib));
-        }
-        wrong.extend(facts.complaints.iter().map(|text| text.lines().next().unwrap_or_default().to_owned()));
-        wrong
+        let counted = counts.into_iter().filter(|(_, number)| *number > 0);
+        let counted = counted.map(|(count, number)| Failure { count, text: format!("{number} {}", count.name()) });
+        let line = |text: &String| text.lines().next().unwrap_or_default().to_owned();
+        let checks = facts.complaints.iter().map(|text| Failure { count: Count::Check, text: line(text) });
+        counted.chain(facts.usage_failures()).chain(checks).collect()
     }
 
-    /// Whether the row is as it should be: holds, or is known to fail.
+    /// The failures that the catalog does not know of.
+    fn unknown_failures(&self) -> Vec<Failure> {
+        let excused = |failure: &Failure| self.row.known.iter().any(|excuse| excuse.count == failure.count);
+        self.failures().into_iter().filter(|failure| !excused(failure)).collect()
+    }
+
+    /// Whether the row is as it should be: holds, or fails in nothing but what is known.
     pub(crate) fn acceptable(&self) -> bool {
-        self.row.known.is_some() || self.faults().is_empty()
+        matches!(self.result, Err(NotJudged::NotRun(_))) || self.unknown_failures().is_empty()
+    }
+
+    /// The row's word: holds, fails, or fails as it is known to.
+    fn word(&self) -> String {
+        let (failures, unknown) = (self.failures(), self.unknown_failures());
+        let reasons: Vec<String> =
+            self.row.known.iter().map(|excuse| format!("{}: {}", excuse.count.name(), excuse.why)).collect();
+        match (failures.is_empty(), unknown.is_empty(), reasons.is_empty()) {
+            (true, _, true) => "holds".to_owned(),
+            (true, _, false) => format!("holds, though known to fail ({})", reasons.join("; ")),
+            (false, true, _) => format!("fails, known ({})", reasons.join("; ")),
+            (false, false, _) => {
+                let texts: Vec<String> = unknown.into_iter().map(|failure| failure.text).collect();
+                format!("**fails**: {}", texts.join("; "))
+            }
+        }
     }
 
     /// The row's line of the table.
     pub(crate) fn line(&self) -> String {
-        let FaultRow { id, name, known, .. } = self.row;
+        let FaultRow { id, name, .. } = self.row;
         let Ok((verdict, facts)) = &self.result else {
-            let why = self.faults().join("; ");
-            return format!("| {id} | {name} | - | - | - | - | - | - | - | - | - | - | - | {why} |");
-        };
-        let faults = self.faults();
-        let word = match (faults.is_empty(), known) {
-            (true, None) => "holds".to_owned(),
-            (true, Some(known)) => format!("holds, though known to fail: {known}"),
-            (false, None) => "**fails**".to_owned(),
-            (false, Some(known)) => format!("fails, known: {known}"),
+            let why: Vec<String> = self.failures().into_iter().map(|failure| failure.text).collect();
+            return format!("| {id} | {name} |{} {} |", " - |".repeat(13), why.join("; "));
         };
         let RowVerdict { requests, lost, dead_letters, doubled, wrong, repeated_replies, .. } = verdict;
+        let growth = facts.usage.growth.map_or_else(|| "-".to_owned(), |growth| format!("{:+.2}", growth.mib));
         format!(
-            "| {id} | {name} | {requests} | {lost} | {dead_letters} | {doubled} | {} | {} | {:.1} s | {:.1} s | {} | {} | {:.0} | {word} |",
+            "| {id} | {name} | {requests} | {lost} | {dead_letters} | {doubled} | {} | {} | {repeated_replies} | {:.1} s | {:.1} s | {} | {:.0} | {} | {growth} | {} |",
             wrong + verdict.phantom + verdict.contradictory,
             verdict.all_late(),
             verdict.longest_gap.as_secs_f64(),
             verdict.recovery.as_secs_f64(),
-            repeated_replies,
             facts.restarts,
-            facts.largest_mib,
+            facts.usage.mib,
+            facts.usage.descriptors,
+            self.word(),
         )
     }
 
     /// What was seen beside the counts, for whoever looks into a row.
     pub(crate) fn details(&self) -> String {
         let mut text = String::new();
-        let faults = self.faults();
-        if !faults.is_empty() {
-            let _infallible = writeln!(text, "  {}: {}", self.row.id, faults.join("; "));
+        let failures: Vec<String> = self.failures().into_iter().map(|failure| failure.text).collect();
+        let word = if failures.is_empty() { "holds".to_owned() } else { failures.join("; ") };
+        let _infallible = writeln!(text, "  {}: {word}", self.row.id);
+        let Ok((verdict, facts)) = &self.result else { return text };
+        for line in verdict.examples.iter().chain(&facts.complaints).chain(&facts.notes) {
+            let _infallible = writeln!(text, "    {line}");
         }
-        if let Ok((verdict, facts)) = &self.result {
-            for line in verdict.examples.iter().chain(&facts.complaints) {
-                let _infallible = writeln!(text, "    {line}");
-            }
-            if !verdict.errors.is_empty() {
-                let _infallible = writeln!(text, "    error answers {:?}", verdict.errors);
-            }
-            if verdict.refused > 0 {
-                let _infallible = writeln!(text, "    attempts that clients repeated: {}", verdict.refused);
+        let [half, most] = verdict.latencies.map(|it| it.as_secs_f64());
+        let _infallible = writeln!(text, "    from the fault on: P50 {half:.3} s, P99 {most:.3} s");
+        if !verdict.errors.is_empty() {
+            let _infallible = writeln!(text, "    error answers {:?}", verdict.errors);
+        }
+        if verdict.refused > 0 {
+            let _infallible = writeln!(text, "    attempts that clients repeated: {}", verdict.refused);
+        }
+        let ProcessTrends { mib, descriptors, threads, growth, .. } = &facts.usage;
+        let fastest = growth.map_or_else(|| "no process lived for long enough".to_owned(), |it| it.to_string());
+        let _infallible = writeln!(
+            text,
+            "    processes: at most {mib:.0} MiB, {descriptors} descriptors, {threads} threads; growth: {fastest}"
+        );
+        if growth.is_some_and(|growth| growth.seconds >= GROWTH_SECONDS) {
+            for line in &facts.usage.processes {
+                let _infallible = writeln!(text, "      {line}");
             }
         }
         text
@@ -121,8 +182,8 @@ impl RowOutcome {
 
 /// The two lines above the rows.
 pub(crate) const HEAD: &str = "\
-| # | fault | requests | lost | dead letters | doubled | wrong | late | longest gap | recovery | repeated replies | restarts | MiB | |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|";
+| # | fault | requests | lost | dead letters | doubled | wrong | late | repeated replies | longest gap | recovery | restarts | MiB | descriptors | MiB/min | |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|";
 
 /// The line that says what the table was made with.
 pub(crate) fn machine() -> String {
@@ -132,4 +193,50 @@ pub(crate) fn machine() -> String {
     let kib: f64 = kib.trim().trim_end_matches("kB").trim().parse().unwrap_or_default();
     let command: Vec<String> = std::env::args().skip(1).collect();
     format!("`forebay-loadtest {}` on {cores} cores, {:.0} GiB of memory", command.join(" "), kib / 1_048_576.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::catalog::ROWS;
+    use crate::faults::counts::Excuse;
+    use crate::faults::process_watch::ProcessGrowth;
+
+    const KNOWN: &[Excuse] = &[Excuse { count: Count::Late, why: "the model is slow" }];
+
+    fn outcome(known: &'static [Excuse], verdict: RowVerdict, facts: RowFacts) -> RowOutcome {
+        let row = FaultRow { known, may_be_late: false, replies_may_repeat: false, ..ROWS[0] };
+        RowOutcome { row, result: Ok((verdict, facts)) }
+    }
+
+    #[test]
+    fn a_known_count_excuses_itself_and_nothing_else() {
+        let late = RowVerdict { late: 3, ..RowVerdict::default() };
+        assert!(!outcome(&[], late.clone(), RowFacts::default()).acceptable());
+        assert!(outcome(KNOWN, late.clone(), RowFacts::default()).acceptable());
+        let lost = RowVerdict { lost: 1, ..late };
+        let outcome = outcome(KNOWN, lost, RowFacts::default());
+        assert!(!outcome.acceptable());
+        assert!(outcome.line().ends_with("**fails**: 1 lost |"), "{}", outcome.line());
+    }
+
+    #[test]
+    fn replies_may_repeat_only_where_the_row_allows_it() {
+        let verdict = RowVerdict { repeated_replies: 1, ..RowVerdict::default() };
+        let mut outcome = outcome(&[], verdict, RowFacts::default());
+        assert!(!outcome.acceptable());
+        outcome.row.replies_may_repeat = true;
+        assert!(outcome.acceptable());
+    }
+
+    #[test]
+    fn memory_that_was_large_once_and_growth_over_a_long_time_fail_a_row() {
+        let facts = |mib, growth| {
+            let growth = Some(ProcessGrowth { mib: growth, seconds: 900.0, ..ProcessGrowth::default() });
+            RowFacts { usage: ProcessTrends { mib, growth, ..ProcessTrends::default() }, ..RowFacts::default() }
+        };
+        for (mib, growth, holds) in [(80.0, 0.1, true), (500.0, 0.1, false), (80.0, 2.0, false)] {
+            assert_eq!(outcome(&[], RowVerdict::default(), facts(mib, growth)).acceptable(), holds);
+        }
+    }
 }

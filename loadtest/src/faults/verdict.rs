@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::load::{Acceptance, SentRequests};
+use super::load::{Acceptance, SentRequest, SentRequests};
 use crate::judge::{Judge, JudgeFindings, JudgeRules};
 use crate::mesh_under_test::TopicRecord;
 use crate::oracle::OracleEvent;
@@ -32,6 +32,10 @@ pub(crate) struct RowVerdict {
     /// The longest time without a result in the topic, and until the last slow answer after the fault's end.
     pub(crate) longest_gap: Duration,
     pub(crate) recovery: Duration,
+    /// P50 and P99 of the time from a request to its answer, of requests that were sent after the fault began.
+    pub(crate) latencies: [Duration; 2],
+    /// A few requests that were lost.
+    pub(crate) lost_ids: Vec<String>,
     /// A few examples of each kind of violation.
     pub(crate) examples: Vec<String>,
 }
@@ -93,6 +97,9 @@ impl RowVerdict {
         for (code, count) in &findings.errors {
             *self.errors.entry(code.clone()).or_default() += count;
         }
+        if let Some((_, ids)) = findings.violations.get("accepted and never answered") {
+            self.lost_ids.extend(ids.iter().cloned());
+        }
         for (kind, (count, examples)) in &findings.violations {
             self.examples.push(format!("{entrance}: {kind}: {count}, for example {}", examples.join(" | ")));
         }
@@ -140,6 +147,12 @@ impl RowVerdict {
         };
         let last = entrances.iter().map(slow).max().unwrap_or(0);
         self.recovery = Duration::from_micros(last.saturating_sub(times.fault_ended_us));
+        let answered = entrances.iter().flat_map(|requests| requests.requests());
+        let answered = answered.filter(|request| request.first_sent_us >= times.fault_began_us);
+        let took = |request: SentRequest| Some(request.answered_us?.saturating_sub(request.first_sent_us));
+        let mut took: Vec<u64> = answered.filter_map(took).collect();
+        took.sort_unstable();
+        self.latencies = [50, 99].map(|percent| Duration::from_micros(percentile(&took, percent)));
     }
 
     /// Error answers that are no late ones, and none too many or too few for invalid requests.
@@ -156,6 +169,11 @@ impl RowVerdict {
     pub(crate) fn all_late(&self) -> u64 {
         self.late + self.errors.get("deadline_exceeded").copied().unwrap_or(0)
     }
+}
+
+/// The value below which `percent` of the sorted values lie; 0 without values.
+pub(crate) fn percentile(sorted: &[u64], percent: usize) -> u64 {
+    sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1))).copied().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -106,8 +106,25 @@ impl MeshUnderTest {
         Err(LoadtestError::Input(format!("forebay topics create: {}: {text}{why}", output.status)))
     }
 
+    /// Where the binaries are.
+    #[must_use]
+    pub fn binaries(&self) -> &Path {
+        &self.binaries
+    }
+
     /// Starts a binary, with more settings or others.
     pub fn launch(&self, name: &str, arguments: &[&str], more: &[(&str, &str)]) -> Result<MeshProcess, LoadtestError> {
+        self.launch_from(&self.binaries, name, arguments, more)
+    }
+
+    /// As [`MeshUnderTest::launch`], with the binary of another build.
+    pub fn launch_from(
+        &self,
+        binaries: &Path,
+        name: &str,
+        arguments: &[&str],
+        more: &[(&str, &str)],
+    ) -> Result<MeshProcess, LoadtestError> {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let log = self.logs.join(format!("{}-{number}-{name}.log", self.name));
         let mut environment = self.settings.clone();
@@ -115,7 +132,7 @@ impl MeshUnderTest {
             environment.retain(|(known, _)| known != key);
             environment.push(((*key).to_owned(), (*value).to_owned()));
         }
-        let binary = self.binaries.join(name);
+        let binary = binaries.join(name);
         MeshProcess::start(ProcessLaunch { name, binary: &binary, arguments, environment: &environment, log })
     }
 }

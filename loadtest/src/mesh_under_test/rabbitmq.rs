@@ -60,6 +60,13 @@ impl RabbitClient {
         self.run(self.channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments)).map(|_| ())
     }
 
+    /// How many messages wait in a queue that exists.
+    pub fn count(&self, queue: &str) -> Result<u64, String> {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let declared = self.run(self.channel.queue_declare(queue.into(), options, FieldTable::default()))?;
+        Ok(u64::from(declared.message_count()))
+    }
+
     /// Publishes to a queue; `Ok` when the server has confirmed it.
     pub fn publish(&self, queue: &str, body: &[u8], properties: BasicProperties) -> Result<(), String> {
         let options = BasicPublishOptions { mandatory: true, immediate: false };

@@ -7,13 +7,13 @@ use crate::faults::row_run::FaultRun;
 
 type Done = Result<(), LoadtestError>;
 
-fn hang(run: &FaultRun<'_>, service: &str, seconds: f64) -> Done {
+pub(super) fn hang(run: &FaultRun<'_>, service: &str, seconds: f64) -> Done {
     run.environment.services.run(&["pause", service])?;
     run.sleep(seconds);
     run.environment.services.run(&["resume", service]).map(|_| ())
 }
 
-fn kill(run: &FaultRun<'_>, service: &str, away: f64) -> Done {
+pub(super) fn kill(run: &FaultRun<'_>, service: &str, away: f64) -> Done {
     run.environment.services.run(&["kill", service])?;
     run.sleep(away);
     run.environment.services.run(&["up", service]).map(|_| ())

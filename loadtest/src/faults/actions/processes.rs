@@ -5,21 +5,23 @@ use std::time::Duration;
 use rand::Rng as _;
 
 use crate::error::LoadtestError;
+use crate::faults::load::now_us;
 use crate::faults::replicas::READY;
 use crate::faults::row_run::FaultRun;
 use crate::mesh_under_test::STAGES;
 
 type Done = Result<(), LoadtestError>;
 
-const ALL: usize = STAGES.len() * 2;
-const PREDICTION: usize = 3;
-const PUBLISHING: usize = 4;
+pub(super) const ALL: usize = STAGES.len() * 2;
+pub(super) const INGESTION: usize = 0;
+pub(super) const PREDICTION: usize = 3;
+pub(super) const PUBLISHING: usize = 4;
 
-fn any(run: &FaultRun<'_>) -> usize {
+pub(super) fn any(run: &FaultRun<'_>) -> usize {
     run.random.lock().random_range(0..ALL)
 }
 
-fn any_of(run: &FaultRun<'_>, stage: usize) -> usize {
+pub(super) fn any_of(run: &FaultRun<'_>, stage: usize) -> usize {
     2 * stage + run.random.lock().random_range(0..2)
 }
 
@@ -64,7 +66,7 @@ pub(crate) fn rolling_restart(run: &FaultRun<'_>) -> Done {
     Ok(())
 }
 
-fn stop_for(run: &FaultRun<'_>, number: usize, seconds: f64) -> Done {
+pub(super) fn stop_for(run: &FaultRun<'_>, number: usize, seconds: f64) -> Done {
     run.replicas.signal(number, "STOP")?;
     run.sleep(seconds);
     run.replicas.signal(number, "CONT")
@@ -81,7 +83,7 @@ pub(crate) fn pause_each_briefly(run: &FaultRun<'_>) -> Done {
 
 /// Longer than a session: the broker gives its partitions to the other replica meanwhile.
 pub(crate) fn pause_beyond_session(run: &FaultRun<'_>) -> Done {
-    let stages: &[usize] = if run.options.quick { &[PUBLISHING] } else { &[PUBLISHING, PREDICTION, 0] };
+    let stages: &[usize] = if run.options.quick { &[PUBLISHING] } else { &[PUBLISHING, PREDICTION, INGESTION] };
     for stage in stages {
         stop_for(run, any_of(run, *stage), run.session() + 2.0)?;
         run.sleep(3.0);
@@ -133,6 +135,23 @@ pub(crate) fn cold_start_before_the_broker(run: &FaultRun<'_>) -> Done {
     run.sleep(5.0);
     run.environment.services.run(&["up", "kafka"])?;
     run.replicas.wait_ready(READY)
+}
+
+/// One of ten every two seconds, started at once under its name. Answers must hardly notice.
+pub(crate) fn killing_is_cheap(run: &FaultRun<'_>) -> Done {
+    let since_us = now_us();
+    for _ in 0..20 {
+        run.replicas.kill_and_restart(any(run))?;
+        run.sleep(2.0);
+    }
+    run.sleep(run.session() + 5.0);
+    let [half, most] = run.load.latencies(since_us).map(|it| it.as_secs_f64());
+    run.note(format!("of all requests since the first kill: P50 {half:.3} s, P99 {most:.3} s"));
+    let bound = run.session() + 2.0;
+    if half > 1.0 || most > bound {
+        run.complain(format!("P50 {half:.1} s and P99 {most:.1} s, wanted are 1 s and {bound} s"));
+    }
+    Ok(())
 }
 
 /// Both replicas of a stage are killed with work under way, and stay away for longer than answers are remembered.

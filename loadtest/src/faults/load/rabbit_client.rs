@@ -12,7 +12,11 @@ use crate::mesh_under_test::{RabbitClient, reply_properties};
 const PAUSE: Duration = Duration::from_millis(100);
 
 fn reply_queue(control: &LoadControl) -> String {
-    format!("{}.replies", control.targets.rabbit_queue)
+    replies_of(&control.targets.rabbit_queue)
+}
+
+fn replies_of(queue: &str) -> String {
+    format!("{queue}.replies")
 }
 
 /// Publishes until the load ends; the message that is under way then is confirmed or given up after a minute.
@@ -69,6 +73,14 @@ pub(super) fn collect(control: &Arc<LoadControl>, requests: &Arc<SentRequests>) 
             Err(_) => std::thread::sleep(PAUSE),
         }
     }
+}
+
+/// Takes every reply that is there.
+pub(crate) fn take_all_replies(client: &RabbitClient, queue: &str, requests: &SentRequests) -> Result<(), String> {
+    let replies = replies_of(queue);
+    client.declare(&replies, FieldTable::default())?;
+    while take(client, &replies, requests)? {}
+    Ok(())
 }
 
 /// Takes one reply, if there is one.

@@ -31,7 +31,9 @@ pub(crate) struct SentRequest {
     pub(crate) row: usize,
     /// What it has to be answered with; a request that is invalid on purpose has to be answered with an error.
     pub(crate) prediction: Option<f64>,
+    /// When it was sent, the last time if its client repeated it.
     pub(crate) sent_us: u64,
+    pub(crate) first_sent_us: u64,
     pub(crate) acceptance: Acceptance,
     /// When its first answer was seen.
     pub(crate) answered_us: Option<u64>,
@@ -39,7 +41,9 @@ pub(crate) struct SentRequest {
 
 impl SentRequest {
     fn new(row: usize, prediction: Option<f64>) -> Self {
-        Self { row, prediction, sent_us: now_us(), acceptance: Acceptance::Unknown, answered_us: None }
+        let now = now_us();
+        let acceptance = Acceptance::Unknown;
+        Self { row, prediction, sent_us: now, first_sent_us: now, acceptance, answered_us: None }
     }
 }
 
