@@ -80,8 +80,8 @@ kafka() {
   for name in "$hub" inference-results "${hubs[@]:2}" "$compacted"; do
     options=(--config "retention.ms=$((retention_hours * 3600000))")
     [ "$name" != "$compacted" ] || options=(--config cleanup.policy=compact)
-    # the clients' records keep the clients' time
-    [ "$name" = "$hub" ] || options+=(--config message.timestamp.type=LogAppendTime)
+    # the clients' records keep the clients' time, and must not grow where they are read
+    if [ "$name" = "$hub" ]; then options+=(--config compression.type=uncompressed); else options+=(--config message.timestamp.type=LogAppendTime); fi
     run kubectl -n kafka exec kafka-0 -- /opt/kafka/bin/kafka-topics.sh --bootstrap-server kafka:9092 --create --if-not-exists --topic "$name" --partitions "$partitions" --replication-factor 3 "${options[@]}"
   done
   namespaced "$mesh"

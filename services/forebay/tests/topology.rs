@@ -171,11 +171,13 @@ fn the_kafka_topics_are_the_topology() {
             _ => Retention::Millis(value("retention.ms: ").unwrap().trim_matches('"').parse().unwrap()),
         };
         let broker_time = value("message.timestamp.type: ") == Some("LogAppendTime");
-        documented.insert(topic.to_owned(), (retention, broker_time));
+        let uncompressed = value("compression.type: ") == Some("uncompressed");
+        documented.insert(topic.to_owned(), (retention, broker_time, uncompressed));
     }
-    let expected: BTreeMap<_, _> =
-        EDGES.iter().map(|edge| (edge.topic.name.to_owned(), (edge.topic.retention, edge.has_broker_time()))).collect();
-    assert_eq!(expected.values().filter(|(_, broker_time)| !broker_time).count(), 1, "the clients' requests");
+    let settings = |edge: &EdgeSpec| (edge.topic.retention, edge.has_broker_time(), edge.is_uncompressed());
+    let expected: BTreeMap<_, _> = EDGES.iter().map(|edge| (edge.topic.name.to_owned(), settings(edge))).collect();
+    assert_eq!(expected.values().filter(|(_, broker_time, _)| !broker_time).count(), 1, "the clients' requests");
+    assert_eq!(expected.values().filter(|(.., uncompressed)| *uncompressed).count(), 1, "the clients' requests");
     assert_eq!(documented, expected, "topics.yaml");
 }
 

@@ -19,6 +19,7 @@ mod dead_letters;
 mod directory;
 mod edges;
 mod ffi;
+mod foreign_topics;
 mod offset_tracker;
 mod outlet;
 mod producer;

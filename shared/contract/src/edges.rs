@@ -108,6 +108,12 @@ impl EdgeSpec {
         !self.from.contains(&Peer::Clients)
     }
 
+    /// Whether the broker keeps the records of its topic uncompressed: those of clients could grow without bound where they
+    /// are read.
+    pub fn is_uncompressed(&self) -> bool {
+        self.from.contains(&Peer::Clients)
+    }
+
     /// Whether its topic must have exactly `kafka.partitions` partitions: a batch keeps its partition, and a result its
     /// own, on every topic between two stages.
     pub fn shares_partition_count(&self) -> bool {

@@ -12,6 +12,9 @@ use super::auth_failure::AuthFailure;
 use super::broker_contact::BrokerContact;
 use crate::KafkaSettings;
 
+/// The largest response that a reader takes, in bytes. A record cannot be larger.
+pub(super) const LARGEST_RESPONSE: usize = 16 << 20;
+
 /// Makes client configurations from the settings. The operator's `kafka.options` come last and win.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -55,6 +58,19 @@ impl Client {
         self.finish(config)
     }
 
+    /// As [`Client::consumer`], for a topic that clients write. Compressed records grow when they are read, and the client
+    /// bounds only what it fetches, so it fetches little at a time. Damaged batches are recognised.
+    pub fn consumer_of_clients(&self, group: &str) -> ClientConfig {
+        let mut config = self.consumer(group);
+        config
+            .set("check.crcs", "true")
+            .set("fetch.message.max.bytes", "262144")
+            .set("fetch.max.bytes", "1048576")
+            .set("queued.min.messages", "4000")
+            .set("queued.max.messages.kbytes", "4096");
+        self.finish(config)
+    }
+
     /// A reader of partitions it chooses itself; it commits nothing.
     pub fn reader_of_partitions(&self) -> ClientConfig {
         let mut config = self.reader();
@@ -94,6 +110,9 @@ impl Client {
             .set("fetch.error.backoff.ms", "50")
             .set("queued.min.messages", "20000")
             .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.max.bytes", "4194304")
+            // the most that a response may have, and what a batch of zstd may grow to
+            .set("receive.message.max.bytes", LARGEST_RESPONSE.to_string())
             .set("statistics.interval.ms", "5000");
         config
     }

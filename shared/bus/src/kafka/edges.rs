@@ -16,6 +16,7 @@ use super::broker_contact::DeadClientCheck;
 use super::client::{Client, consumer_group, refused};
 use super::dead_letters::DeadLetters;
 use super::directory::DirectoryEdge;
+use super::foreign_topics::ForeignTopics;
 use super::outlet::{Fallback, KafkaOutlet};
 use super::producer::RecordSink;
 use super::record::RawBatch;
@@ -39,6 +40,7 @@ pub struct Edges {
     directories: Vec<DirectoryEdge>,
     on_first: Option<OnFirst>,
     watched: Arc<Mutex<Vec<Arc<str>>>>,
+    foreign: ForeignTopics,
     _fence: Fence,
 }
 
@@ -67,7 +69,9 @@ impl Edges {
             RecordSink::open(&client, Arc::clone(&events), [reports, retries], move |topic| counters.sent(topic))
                 .map_err(|error| refused(&error))?;
         let watched = Arc::new(Mutex::new(Vec::new()));
-        let topic_monitor = TopicMonitor::new(host, settings, client.clone(), sink.clone(), Arc::clone(&watched));
+        let foreign = ForeignTopics::default();
+        let topic_monitor =
+            TopicMonitor::new(host, settings, client.clone(), sink.clone(), Arc::clone(&watched), foreign.clone());
         let edges = Self {
             host: host.clone(),
             stage,
@@ -81,6 +85,7 @@ impl Edges {
             directories: Vec::new(),
             on_first: None,
             watched,
+            foreign,
             _fence: Fence::arm(settings.kafka.session_timeout),
         };
         topic_monitor.start(events, topics)?;
@@ -193,7 +198,9 @@ impl Edges {
         source: &RawSource,
         take: impl Fn(Delivery<RawBatch>) + Send + 'static,
     ) -> Result<(), StartError> {
-        let spec = self.source(&source.topic, &source.group, source.from_latest);
+        self.foreign.add(&source.topic);
+        let config = self.client.consumer_of_clients(&source.group);
+        let spec = SourceSpec { config, ..self.source(&source.topic, &source.group, source.from_latest) };
         let intake = RecordIntake { take, arena: bytes::BytesMut::new() };
         self.sources.push(Source::start(spec, intake).map_err(|error| refused(&error))?);
         Ok(())

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedMessage};
 
+use super::client::LARGEST_RESPONSE;
 use super::ffi::for_each_header;
 
 /// The header that keeps the bytes of the name before it, which is not UTF-8 and is shown with replacement characters.
@@ -54,9 +55,11 @@ impl RawRecord {
     }
 }
 
-/// Copies a record out of the client's buffers; `arena` serves the values of a whole batch from few allocations.
+/// Copies a record out of the client's buffers; `arena` serves the values of a whole batch from few allocations. Of a
+/// compressed value that is larger than any record could be, only the beginning is copied.
 pub(crate) fn copy_record(message: &BorrowedMessage<'_>, arena: &mut BytesMut) -> RawRecord {
-    arena.extend_from_slice(message.payload().unwrap_or_default());
+    let payload = message.payload().unwrap_or_default();
+    arena.extend_from_slice(payload.get(..LARGEST_RESPONSE).unwrap_or(payload));
     let mut headers = Vec::new();
     for_each_header(message, |name, value| {
         let text = String::from_utf8_lossy(name);

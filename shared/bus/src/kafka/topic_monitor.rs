@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::broker_contact::DeadClientCheck;
 use super::client::{Client, spawn};
+use super::foreign_topics::{DESCRIBE, ForeignTopics};
 use super::producer::RecordSink;
 use super::topics::{PlannedTopic, planned_topics, topic_name};
 use crate::{BusSettings, EdgeEvents, EventHubs};
@@ -25,6 +26,7 @@ pub(crate) struct TopicMonitor {
     client: Client,
     sink: RecordSink,
     watched: Arc<Mutex<Vec<Arc<str>>>>,
+    foreign: ForeignTopics,
     inner: Vec<String>,
     /// The topics that must fit into the Event Hubs namespace; `None` without Event Hubs, or once that was checked.
     hubs: Option<Vec<String>>,
@@ -39,12 +41,13 @@ impl TopicMonitor {
         client: Client,
         sink: RecordSink,
         watched: Arc<Mutex<Vec<Arc<str>>>>,
+        foreign: ForeignTopics,
     ) -> Self {
         let topics = &host.settings().topics;
         let missing = settings.kafka.create_topics.then(|| planned_topics(topics));
         let hubs = settings.event_hubs.enabled.then(|| topics.all().map(|(_, name)| name.to_owned()).into());
         let (inner, lifecycle) = (inner_topics(topics), host.lifecycle().clone());
-        Self { client, sink, watched, inner, hubs, missing, lifecycle }
+        Self { client, sink, watched, foreign, inner, hubs, missing, lifecycle }
     }
 
     /// Runs until the process drains; ready whenever the broker has answered for every topic that the stage writes.
@@ -59,11 +62,15 @@ impl TopicMonitor {
                     self.make_missing(events.as_ref())
                 };
                 let known = made && self.refresh(events.as_ref(), &heartbeat);
+                if known {
+                    let _waiting = heartbeat.waiting(DESCRIBE * 3);
+                    self.foreign.check(&self.client);
+                }
                 // edges that open during the pause are checked at once
                 self.rest(if known { REFRESH } else { RETRY }, || {
                     heartbeat.beat();
                     self.sink.replace_dead_client(&mut dead_client, &heartbeat);
-                    known && !self.all_known()
+                    known && (!self.all_known() || self.foreign.has_new())
                 });
             }
         })

@@ -19,6 +19,9 @@ const ERRORS: Duration = Duration::from_millis(100);
 /// read a week of heartbeats; the setting makes the broker close segments in time as well.
 const COMPACTED: &str = "600000";
 
+/// The broker checks the size of a batch as it stores it, so what is stored uncompressed cannot grow at its reader.
+pub(super) const UNCOMPRESSED: &str = "uncompressed";
+
 /// Why topics could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum TopicError {
@@ -58,6 +61,8 @@ pub struct PlannedTopic {
     pub retention: Retention,
     /// Whether the broker stamps its records.
     pub broker_time: bool,
+    /// Whether the broker keeps its records uncompressed, whatever the producer sends.
+    pub uncompressed: bool,
 }
 
 /// The name that settings give to the topic of an edge.
@@ -72,6 +77,7 @@ pub fn planned_topics(settings: &TopicSettings) -> Vec<PlannedTopic> {
         name: topic_name(settings, edge).to_owned(),
         retention: edge.topic.retention,
         broker_time: edge.has_broker_time(),
+        uncompressed: edge.is_uncompressed(),
     };
     EDGES.iter().map(planned).collect()
 }
@@ -114,7 +120,8 @@ pub fn create_topics(
                 Retention::Millis(_) => topic.set("retention.ms", ms),
                 Retention::Compacted => topic.set("cleanup.policy", "compact").set("max.compaction.lag.ms", COMPACTED),
             };
-            if planned.broker_time { topic.set("message.timestamp.type", "LogAppendTime") } else { topic }
+            let topic = if planned.broker_time { topic.set("message.timestamp.type", "LogAppendTime") } else { topic };
+            if planned.uncompressed { topic.set("compression.type", UNCOMPRESSED) } else { topic }
         })
         .collect();
     let made = if missing.is_empty() { Vec::new() } else { wait(&admin, &missing).map_err(failed)? };
