@@ -161,6 +161,10 @@ impl SourceContext {
                 .events
                 .fail(&format!("topic {}: partitions cannot be assigned: {error}", self.state.topic));
         }
+        // the client keeps a pause for good, so a partition that was paused when it left would never be read again
+        if let Err(error) = consumer.resume(list) {
+            tracing::debug!(topic = &*self.state.topic, %error, "partitions that arrive are not resumed");
+        }
         tracing::info!(topic = &*self.state.topic, ?partitions, "partitions assigned");
         self.joined.store(true, Ordering::Release);
         // a member without partitions is a ready one: there are more replicas than partitions

@@ -243,6 +243,30 @@ fn partitions_leave_when_their_work_is_done() {
     first.close();
 }
 
+#[test]
+fn a_partition_that_comes_back_is_read() {
+    let (cluster, lifecycle) = (cluster(), watched());
+    let servers = cluster.bootstrap_servers();
+    let mut stays = spec(&servers, &lifecycle, &Permits::new(1024));
+    let (assigned, arrived) = channel();
+    stays.on_assigned = Arc::new(move |partitions: &[i32]| _ = assigned.send(partitions.len()));
+    let (first, deliveries) = start(stays);
+    let has = |count| wait_until(LONG, "the partitions", || arrived.try_iter().last() == Some(count));
+    has(2);
+    let (second, _others) = start(spec(&servers, &lifecycle, &Permits::new(1024)));
+    has(1);
+    second.close();
+    has(2);
+    (0..2).for_each(|partition| produce_to(&servers, partition, &format!("to {partition}")));
+    let mut read = next(&deliveries);
+    if read.len() < 2 {
+        read.extend(next(&deliveries));
+    }
+    read.sort_unstable();
+    assert_eq!(read, ["to 0", "to 1"]);
+    first.close();
+}
+
 /// Whether the source is ready, as it has reported.
 #[derive(Default)]
 struct Readiness(std::sync::Mutex<Option<String>>);
