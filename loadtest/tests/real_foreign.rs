@@ -4,10 +4,10 @@
 
 mod harness;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::topic::{self, Reader};
-use harness::{Mesh, Service, brokers, row, stop_all, wait_all, wait_until};
+use harness::{Mesh, Service, brokers, native, row, stop_all, variable, wait_all, wait_until};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Message as _};
@@ -33,20 +33,29 @@ impl ProducerContext for Outcomes {
     }
 }
 
-/// Writes `payloads` to partition 0 as one batch of this codec, however large they are; the outcome of the first.
+/// Writes `payloads` as one batch of this codec, however large they are; the outcome of the first.
 fn write_batch<'a>(
     codec: &str,
     topic: &str,
     payloads: impl Iterator<Item = &'a [u8]>,
 ) -> Result<(i32, i64), KafkaError> {
+    write_batch_to(0, codec, topic, payloads)
+}
+
+fn write_batch_to<'a>(
+    partition: i32,
+    codec: &str,
+    topic: &str,
+    payloads: impl Iterator<Item = &'a [u8]>,
+) -> Result<(i32, i64), KafkaError> {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", brokers()).set("compression.type", codec).set("linger.ms", "2000");
+    config.set("bootstrap.servers", brokers()).set("compression.type", codec).set("linger.ms", "1000");
     config.set("message.max.bytes", "1000000000").set("batch.size", "1000000000").set("message.timeout.ms", "40000");
     config.set("batch.num.messages", "1000000").set("queue.buffering.max.messages", "1100000");
     let producer: BaseProducer<Outcomes> = config.create_with_context(Outcomes::default()).unwrap();
     for payload in payloads {
         producer
-            .send(BaseRecord::<(), [u8]>::to(topic).partition(0).payload(payload))
+            .send(BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(payload))
             .map_err(|(error, _)| error)
             .unwrap();
     }
@@ -64,6 +73,44 @@ fn peak_memory(service: &Service) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
+/// The checksum of Kafka's batches, CRC-32C.
+fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 })
+    })
+}
+
+/// Changes the batch that begins at `offset` in the log of a stopped broker; its length stays.
+fn damage(topic: &str, partition: i32, offset: i64, change: impl Fn(&mut [u8])) {
+    let folder = std::path::PathBuf::from(variable("FOREBAY_NATIVE_DIR")).join("kafka/data");
+    let path = folder.join(format!("{topic}-{partition}/00000000000000000000.log"));
+    let mut log = std::fs::read(&path).unwrap();
+    let (mut at, mut changed) = (0, false);
+    while at < log.len() {
+        let base = i64::from_be_bytes(log[at..at + 8].try_into().unwrap());
+        let end = at + 12 + u32::from_be_bytes(log[at + 8..at + 12].try_into().unwrap()) as usize;
+        if base == offset {
+            change(&mut log[at..end]);
+            changed = true;
+        }
+        at = end;
+    }
+    assert!(changed, "{}", path.display());
+    std::fs::write(path, log).unwrap();
+}
+
+/// The bytes of a record; the checksum no longer fits.
+fn flip_a_bit(batch: &mut [u8]) {
+    *batch.last_mut().unwrap() ^= 1;
+}
+
+/// A codec that is not defined; the checksum fits.
+fn unknown_codec(batch: &mut [u8]) {
+    batch[22] |= 7;
+    let crc = crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
 }
 
 /// The limit of ingestion in k8s, in MiB.
@@ -114,4 +161,76 @@ fn a_topic_that_may_hold_compressed_records_is_warned_of_at_start() {
     // a batch of zstd that grows beyond the largest response is not inflated
     assert!(peak_memory(&ingestion) < MEMORY_LIMIT, "{} MiB", peak_memory(&ingestion));
     ingestion.stop();
+}
+
+#[test]
+fn a_batch_that_cannot_be_read_is_stepped_over_with_one_dead_letter() {
+    let mesh = Mesh::with_topics("unreadable");
+    let mut services = mesh.start_all();
+    let (requests, name) = (mesh.topic("requests_in"), "batch");
+    let results = Reader::from_now(&mesh.topic("results_out"));
+    let batch = |partition: i32, numbers: std::ops::Range<usize>| {
+        let bodies: Vec<String> = numbers.map(|number| request(name, number)).collect();
+        write_batch_to(partition, "none", &requests, bodies.iter().map(String::as_bytes)).unwrap();
+    };
+    batch(0, 0..1);
+    results.result("batch-0");
+    services.remove(0).stop();
+    // the second of three batches of partition 0 is damaged, and the last one of partition 1; partition 2 is whole
+    batch(0, 1..3);
+    batch(0, 3..8);
+    batch(0, 8..9);
+    batch(1, 9..10);
+    batch(1, 10..13);
+    batch(2, 13..14);
+    native(&["down", "kafka"]);
+    damage(&requests, 0, 3, flip_a_bit);
+    damage(&requests, 1, 1, unknown_codec);
+    native(&["up", "kafka"]);
+    let letters = Reader::from_now(&mesh.topic("dead_letters"));
+    let mut ingestion = mesh.start("ingestion");
+    wait_all([&mut ingestion]);
+    let began = Instant::now();
+    let mut answered = Vec::new();
+    let mut answers = |count: usize| {
+        while answered.len() < count {
+            let record = results.poll(Duration::from_secs(30)).unwrap_or_else(|| panic!("only {answered:?}"));
+            assert!(record.json()["prediction"].is_number(), "{}", record.text());
+            answered.push(record.request_id().unwrap());
+        }
+        answered.sort();
+        std::mem::take(&mut answered)
+    };
+    assert_eq!(answers(4), ["batch-1", "batch-13", "batch-2", "batch-9"]);
+    batch(2, 14..15);
+    assert_eq!(answers(1), ["batch-14"]);
+    assert!(began.elapsed() < Duration::from_secs(9), "the neighbours waited for {:?}", began.elapsed());
+    assert!(ingestion.is_ready());
+    // those of partition 0 behind the batch come when it is stepped over
+    assert_eq!(answers(1), ["batch-8"]);
+    let mut ranges: Vec<(String, String)> = Vec::new();
+    while let Some(letter) = letters.poll(Duration::from_secs(if ranges.len() < 2 { 20 } else { 3 })) {
+        let text = |name: &str| String::from_utf8(letter.header(name).unwrap().to_vec()).unwrap();
+        assert_eq!(text("__connect.errors.topic"), requests);
+        ranges.push((text("__connect.errors.partition"), text("forebay-offsets")));
+    }
+    ranges.sort();
+    let expected = [("0", "3-7"), ("1", "1-3")].map(|(partition, range)| (partition.to_owned(), range.to_owned()));
+    assert_eq!(ranges, expected);
+    batch(1, 15..16);
+    assert_eq!(answers(1), ["batch-15"]);
+    assert!(ingestion.is_ready());
+    let unreadable = ingestion.metric("forebay_kafka_unreadable_batches_total", &["stage=\"ingestion\""]);
+    assert_eq!(unreadable.to_bits(), 2_f64.to_bits(), "{unreadable}");
+    let log = ingestion.output();
+    assert!(log.contains("batch cannot be read") && log.contains("\"codec\":\"unknown\""), "{log}");
+    // a successor begins behind them
+    ingestion.stop();
+    let mut successor = mesh.start("ingestion");
+    wait_all([&mut successor]);
+    batch(0, 16..17);
+    assert_eq!(answers(1), ["batch-16"]);
+    assert!(!successor.output().contains("batch cannot be read"));
+    services.push(successor);
+    stop_all(services);
 }

@@ -31,6 +31,8 @@ pub trait EdgeEvents: Send + Sync + 'static {
     fn client_replaced(&self, _client: &'static str) {}
     /// The topic no longer has the position of a partition: so many records were removed before they were read.
     fn position_lost(&self, _topic: &str, _records: u64) {}
+    /// A batch of the topic cannot be read: it is damaged, or of an unknown codec.
+    fn unreadable(&self, _topic: &str) {}
     /// A record went to the dead letters.
     fn dead_letter(&self) {}
     /// Items of advice were dropped.

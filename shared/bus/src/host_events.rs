@@ -88,6 +88,10 @@ impl EdgeEvents for HostEvents {
         self.metrics.kafka().removed_unread(self.name, topic).inc_by(records);
     }
 
+    fn unreadable(&self, topic: &str) {
+        self.metrics.kafka().unreadable(self.name, topic).inc();
+    }
+
     fn dead_letter(&self) {
         self.stage.dead_letters.inc();
     }

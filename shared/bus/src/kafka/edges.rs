@@ -263,6 +263,7 @@ impl Edges {
         let events: Arc<dyn EdgeEvents> = Arc::new(registered);
         let config = self.client.consumer(group);
         self.host.metrics().kafka().removed_unread(self.stage, topic);
+        self.host.metrics().kafka().unreadable(self.stage, topic);
         let (on_assigned, on_leaving) = self.assignment.hooks();
         let (permits, on_first) = (self.permits.clone(), self.on_first.take());
         let revoke_budget = RevokeBudget::new(&self.sink, self.client.settings().session_timeout);
@@ -275,6 +276,7 @@ impl Edges {
             permits,
             window: self.host.settings().delivery.dedupe_window,
             events,
+            dead_letters: self.dead_letters(),
             heartbeat,
             on_assigned,
             on_leaving,

@@ -82,6 +82,11 @@ impl OffsetTracker {
         self.partitions.lock().keys().copied().collect()
     }
 
+    /// Changes with every assignment and rewind of a partition; `None` when it is not assigned.
+    pub(crate) fn generation(&self, partition: i32) -> Option<u64> {
+        self.partitions.lock().get(&partition).map(|state| state.generation)
+    }
+
     /// Work on `first..=last` begins; `None` when the partition has just left.
     pub(crate) fn begin(&self, partition: i32, first: i64, last: i64) -> Option<InFlightRecord> {
         let mut states = self.partitions.lock();

@@ -7,6 +7,7 @@ mod intake;
 mod member;
 mod positions;
 mod replacement;
+mod unreadable;
 
 pub(crate) use context::{OnAssigned, OnLeaving, RevokeBudget, SourceContext};
 pub use intake::RawSource;
@@ -25,8 +26,10 @@ use positions::Positions;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use unreadable::Unreadable;
 
 use super::broker_contact::DeadClientCheck;
+use super::dead_letters::DeadLetters;
 use super::offset_tracker::OffsetTracker;
 use super::rewind::RewindPause;
 use crate::{EdgeEvents, Permits};
@@ -61,6 +64,8 @@ pub(crate) struct SourceSpec {
     /// `delivery.dedupe_window`: a partition is held back while its oldest work is older than half of it.
     pub(crate) window: Duration,
     pub(crate) events: Arc<dyn EdgeEvents>,
+    /// For batches that cannot be read.
+    pub(crate) dead_letters: DeadLetters,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) on_assigned: OnAssigned,
     pub(crate) on_leaving: OnLeaving,
@@ -123,6 +128,7 @@ impl Source {
             forbidden: None,
             position_lost: false,
             read: Vec::new(),
+            unreadable: Unreadable::new(spec.dead_letters),
         };
         let name = format!("source {topic}");
         let thread = std::thread::Builder::new()

@@ -19,17 +19,20 @@ pub struct KafkaMetrics {
     throttle: Family<[(&'static str, &'static str); 2], SecondsGauge>,
     replaced: Family<[(&'static str, &'static str); 2], Counter>,
     unread: Family<[(&'static str, String); 2], Counter>,
+    unreadable: Family<[(&'static str, String); 2], Counter>,
 }
 
 impl KafkaMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let (replaced, unread) = (Family::default(), Family::default());
+        let (replaced, unread, unreadable) = (Family::default(), Family::default(), Family::default());
         let (round_trip, clock_skew, throttle) = (Family::default(), Family::default(), Family::default());
-        let kafka = Self { round_trip, clock_skew, throttle, replaced, unread };
+        let kafka = Self { round_trip, clock_skew, throttle, replaced, unread, unreadable };
         let help = "Clients that were replaced because they had lost their brokers for good";
         registry.register("forebay_kafka_clients_replaced", help, kafka.replaced.clone());
         let help = "Records that were removed from the topic before they were read";
         registry.register("forebay_kafka_records_removed_unread", help, kafka.unread.clone());
+        let help = "Batches that cannot be read: damaged, or of an unknown codec";
+        registry.register("forebay_kafka_unreadable_batches", help, kafka.unreadable.clone());
         let help = "Mean time a broker took lately to acknowledge a produce request";
         registry.register("forebay_kafka_round_trip_seconds", help, kafka.round_trip.clone());
         let help =
@@ -58,6 +61,11 @@ impl KafkaMetrics {
     /// Records of `topic` that `stage` has never read because they were removed before.
     pub fn removed_unread(&self, stage: &'static str, topic: &str) -> Counter {
         self.unread.get_or_create_owned(&[("stage", stage.to_owned()), ("topic", topic.to_owned())])
+    }
+
+    /// Batches of `topic` that `stage` cannot read.
+    pub fn unreadable(&self, stage: &'static str, topic: &str) -> Counter {
+        self.unreadable.get_or_create_owned(&[("stage", stage.to_owned()), ("topic", topic.to_owned())])
     }
 
     /// The longest throttling of a client of `stage`, in seconds; `client` is `consumer` or `producer`.

@@ -14,6 +14,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::positions::{BROKER, Positions};
+use super::unreadable::is_unreadable;
 use crate::EdgeEvents;
 use crate::kafka::auth_failure::AuthFailure;
 use crate::kafka::broker_contact::BrokerContact;
@@ -76,6 +77,8 @@ pub(crate) struct SourceContext {
     /// Whether this member has joined the group; from then on the group handles a broken connection.
     joined: AtomicBool,
     leaving: Mutex<Option<Leaving>>,
+    /// What the client last said of a batch that it cannot read.
+    unreadable: Mutex<Option<String>>,
     /// Whether the source's loop has ended, so that partitions cannot be let go later.
     closing: AtomicBool,
     /// Whether the client was replaced: what it still reports is about partitions of its successor.
@@ -106,6 +109,8 @@ impl ClientContext for SourceContext {
             self.not_joined(&why);
         } else if reason.starts_with("JoinGroup failed") {
             self.not_joined(reason);
+        } else if is_unreadable(error.rdkafka_error_code()) {
+            *self.unreadable.lock() = Some(reason.to_owned());
         }
         tracing::debug!(topic = &*self.state.topic, %error, reason, "consumer reports an error");
     }
@@ -139,7 +144,8 @@ impl SourceContext {
     pub(super) fn new(state: SourceState) -> Self {
         let [joined, closing, replaced] = [(); 3].map(|()| AtomicBool::new(false));
         let (auth_failure, contact) = (AuthFailure::default(), BrokerContact::default());
-        Self { state, auth_failure, contact, joined, leaving: Mutex::default(), closing, replaced }
+        let (leaving, unreadable) = (Mutex::default(), Mutex::default());
+        Self { state, auth_failure, contact, joined, leaving, unreadable, closing, replaced }
     }
 
     /// A member that has joined is unready only when it loses its partitions.
@@ -215,6 +221,11 @@ impl SourceContext {
         drop(leaving);
         self.part(consumer, &list, false);
         true
+    }
+
+    /// What the client last said of a batch that it cannot read.
+    pub(super) fn take_unreadable(&self) -> Option<String> {
+        self.unreadable.lock().take()
     }
 
     /// Whether `partition` is being let go.

@@ -144,7 +144,12 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
 }
 
 /// An ack that ends the work on these records and returns the permits.
-fn ack_of(in_flight: Vec<InFlightRecord>, offsets: Arc<OffsetTracker>, permit: Permit) -> Ack {
+pub(super) fn ack_of(
+    in_flight: Vec<InFlightRecord>,
+    offsets: Arc<OffsetTracker>,
+    permit: impl Into<Option<Permit>>,
+) -> Ack {
+    let permit = permit.into();
     Ack::new(move |outcome: AckOutcome| {
         for record in in_flight {
             offsets.end(record, outcome);

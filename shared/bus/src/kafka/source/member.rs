@@ -13,6 +13,7 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use super::holds::Holds;
 use super::positions::{Positions, ReadUpTo};
 use super::replacement::note_read;
+use super::unreadable::{Unreadable, is_unreadable};
 use super::{CLOSE, Control, FirstRecord, Intake, OnFirst, SourceContext};
 use crate::kafka::broker_contact::DeadClientCheck;
 use crate::kafka::offset_tracker::OffsetTracker;
@@ -56,6 +57,7 @@ pub(super) struct Member<I> {
     pub(super) read: Vec<(i32, ReadUpTo)>,
     pub(super) config: ClientConfig,
     pub(super) dead_client: DeadClientCheck,
+    pub(super) unreadable: Unreadable,
 }
 
 impl<I: Intake> Member<I> {
@@ -105,12 +107,13 @@ impl<I: Intake> Member<I> {
         self.resume();
         let mut wait = TICK;
         let mut round = self.intake.round(permit);
+        let mut failed = None;
         // the first poll may wait, the others only empty the local queue
         while self.intake.wants_more(&round) {
             match self.consumer.poll(wait) {
                 None => break,
                 Some(Err(error)) => {
-                    self.note(&error);
+                    failed = Some(error);
                     break;
                 }
                 Some(Ok(message)) => {
@@ -134,6 +137,9 @@ impl<I: Intake> Member<I> {
         self.positions.has_read(&self.read);
         self.read.clear();
         self.intake.finish(round, &self.offsets);
+        if let Some(error) = failed {
+            self.note(&error);
+        }
     }
 
     fn tick(&mut self) {
@@ -148,6 +154,7 @@ impl<I: Intake> Member<I> {
         if self.consumer.context().let_go(&self.consumer) {
             self.recover_positions();
         }
+        self.settle_unreadable();
         self.replace_dead_client();
         self.refresh_metadata();
         self.holds.update(&self.consumer, &self.topic, &self.offsets, self.events.as_ref());
@@ -267,6 +274,7 @@ impl<I: Intake> Member<I> {
                 self.events.unready(&format!("no right to read topic {} in this group: {code}", self.topic));
             }
             Some(RDKafkaErrorCode::AutoOffsetReset) => self.position_lost = true,
+            code if is_unreadable(code) => self.suspect_unreadable(),
             Some(RDKafkaErrorCode::PollExceeded) => {
                 self.events.unready("this member was too slow and lost its partitions")
             }

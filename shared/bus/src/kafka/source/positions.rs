@@ -210,6 +210,12 @@ impl Positions {
         list
     }
 
+    /// The offsets that are read next, of those of `partitions` where they are known.
+    pub(super) fn next_of(&self, partitions: &[i32]) -> Vec<(i32, i64)> {
+        let read = self.read.lock();
+        partitions.iter().filter_map(|partition| Some((*partition, read.get(partition)?.next))).collect()
+    }
+
     /// Forgets partitions that have left.
     pub(super) fn forget(&self, partitions: &[i32]) {
         let mut read = self.read.lock();

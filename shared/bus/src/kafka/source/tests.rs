@@ -54,6 +54,7 @@ fn spec(servers: &str, lifecycle: &Lifecycle, permits: &Permits) -> SourceSpec {
         from_latest: false,
         permits: permits.clone(),
         events: Arc::new(NoEvents),
+        dead_letters: DeadLetters::logged("test", Arc::new(NoEvents)),
         heartbeat: lifecycle.heartbeat("kafka source requests"),
         dead_client: DeadClientCheck::dead_when(&Arc::default()),
         revoke_budget: RevokeBudget { time: Duration::from_millis(800), ends_process: false },
