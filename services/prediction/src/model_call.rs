@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use forebay_contract::Features;
 use forebay_model::{Model, Rows, Scores};
 
 /// The variable by which tests make every row take longer, in microseconds, without keeping a processor busy.
@@ -17,6 +18,19 @@ static ROW_DELAY: LazyLock<Duration> = LazyLock::new(|| {
     }
     Duration::from_micros(delay)
 });
+
+/// The variable by which tests let this process end without warning when a row has this value.
+const TEST_ABORT: &str = "FOREBAY_TEST_ABORT_ON";
+
+/// Ends the process if a test asks for it.
+pub(crate) fn abort_for_test(rows: &[&Features]) {
+    static ABORT_ON: LazyLock<Option<f64>> = LazyLock::new(|| std::env::var_os(TEST_ABORT)?.to_str()?.parse().ok());
+    if let Some(value) = *ABORT_ON
+        && rows.iter().any(|row| row.raw.iter().any(|feature| feature.to_bits() == value.to_bits()))
+    {
+        std::process::abort();
+    }
+}
 
 /// Answers `rows` (row-major) with `model`. A panic and a wrong number of answers are errors. Whether the answers are
 /// finite is left to the caller, which may use some of them.

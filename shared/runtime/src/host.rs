@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::admin::AdminRoutes;
+use crate::hostname::hostname;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::notifier::Notifier;
@@ -100,7 +101,7 @@ impl Host {
 }
 
 fn replica_name(process: Process) -> String {
-    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let machine = hostname().unwrap_or_default();
     let legal = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     let machine: String = machine.trim().chars().filter(legal).take(64).collect();
     let machine = if machine.is_empty() { process.name } else { &machine };

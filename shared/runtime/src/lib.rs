@@ -39,6 +39,7 @@ mod circuit_breaker;
 mod cli;
 mod container;
 mod host;
+mod hostname;
 mod launch;
 mod lifecycle;
 mod logs;
@@ -57,6 +58,7 @@ pub use cli::{
 };
 pub use container::is_exposed;
 pub use host::{Drain, Host, StartError};
+pub use hostname::hostname;
 pub use launch::launch;
 pub use lifecycle::{Component, ComponentState, Fence, Heartbeat, LONGEST_UNMARKED_WAIT, Lifecycle, Phase, Waiting};
 pub use metric_group::MetricGroup;

@@ -75,10 +75,23 @@ pub(super) struct Session {
     again: Vec<(Instant, u64, Box<Original>)>,
     failures: Backoff,
     failing: bool,
+    redelivered: Redelivered,
+}
+
+/// Messages that were in the hands of a process which has ended, perhaps because of one of them. They are taken one at a
+/// time, each when nothing else is in work.
+struct Redelivered {
+    /// Whether they are: not after a connection of this process was lost, as those it had taken have ended nothing.
+    careful: bool,
+    /// The next one, which waits.
+    waiting: Option<(Delivery, Permit)>,
+    /// Whether one is in work.
+    in_work: bool,
 }
 
 impl Session {
-    pub(super) fn new(connection: Connection, channel: Channel, consumer: Consumer) -> Self {
+    /// `first` says whether this is the first connection of the process.
+    pub(super) fn new(connection: Connection, channel: Channel, consumer: Consumer, first: bool) -> Self {
         let (settled, endings) = unbounded_channel();
         Self {
             connection,
@@ -90,10 +103,27 @@ impl Session {
             again: Vec::new(),
             failures: Backoff::new(),
             failing: false,
+            redelivered: Redelivered { careful: first, waiting: None, in_work: false },
         }
     }
 
-    /// `first` and the deliveries that have arrived behind it.
+    /// Whether more messages may be taken: not while one that was delivered again waits or is in work.
+    pub(super) fn takes_more(&mut self) -> bool {
+        self.redelivered.in_work &= !self.unsettled.is_empty();
+        !self.redelivered.in_work && self.redelivered.waiting.is_none()
+    }
+
+    /// The message that was delivered again, alone, when nothing else is in work.
+    pub(super) fn redelivered(&mut self, counters: &Counters) -> Option<AmqpMessages> {
+        self.unsettled.is_empty().then_some(())?;
+        let (delivery, permit) = self.redelivered.waiting.take()?;
+        self.redelivered.in_work = true;
+        counters.consumed.inc();
+        tracing::debug!(tag = delivery.delivery_tag, "message that was delivered again is taken alone");
+        Some(vec![self.take(delivery, permit)])
+    }
+
+    /// `first` and the deliveries that have arrived behind it, up to one that was delivered again, which waits.
     pub(super) fn gather(
         &mut self,
         first: Delivery,
@@ -102,12 +132,20 @@ impl Session {
         counters: &Counters,
     ) -> AmqpMessages {
         let mut messages = Vec::with_capacity(1);
-        messages.push(self.take(first, permit));
-        while messages.len() < MAX_BATCH_ITEMS
-            && let Some(permit) = permits.try_take(1)
-            && let Some(Some(Ok(delivery))) = next(&mut self.consumer).now_or_never()
-        {
+        let mut arrived = Some((first, permit));
+        while let Some((delivery, permit)) = arrived {
+            if delivery.redelivered && self.redelivered.careful {
+                self.redelivered.waiting = Some((delivery, permit));
+                break;
+            }
             messages.push(self.take(delivery, permit));
+            arrived = match permits.try_take(1).filter(|_| messages.len() < MAX_BATCH_ITEMS) {
+                Some(permit) => match next(&mut self.consumer).now_or_never() {
+                    Some(Some(Ok(delivery))) => Some((delivery, permit)),
+                    _ => None,
+                },
+                None => None,
+            };
         }
         counters.consumed.inc_by(messages.len() as u64);
         messages

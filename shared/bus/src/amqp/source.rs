@@ -56,8 +56,17 @@ impl AmqpSource {
         let (phase, phases) = watch::channel(Phase::Taking);
         let counters = Counters::register(host.metrics());
         let heartbeat = connection_status.heartbeat();
-        let running =
-            Running { address, settings, permits, connection_status, counters, phases, take, pause: Backoff::new() };
+        let running = Running {
+            address,
+            settings,
+            permits,
+            connection_status,
+            counters,
+            phases,
+            take,
+            pause: Backoff::new(),
+            first: true,
+        };
         let thread = Thread::start("rabbitmq-source", heartbeat, running.run())?;
         Ok(Self { phase, thread })
     }
@@ -83,6 +92,8 @@ struct Running<F> {
     phases: watch::Receiver<Phase>,
     take: F,
     pause: Backoff,
+    /// Whether there was no connection yet.
+    first: bool,
 }
 
 impl<F: Fn(AmqpMessages) + Send + Sync + 'static> Running<F> {
@@ -111,7 +122,7 @@ impl<F: Fn(AmqpMessages) + Send + Sync + 'static> Running<F> {
         }
     }
 
-    async fn open(&self) -> Result<Session, String> {
+    async fn open(&mut self) -> Result<Session, String> {
         let connection = self.address.connect().await?;
         let failed = |error: lapin::Error| format!("RabbitMQ at {}: {error}", self.address.shown());
         let channel = declare(&connection, &self.settings).await?;
@@ -121,7 +132,8 @@ impl<F: Fn(AmqpMessages) + Send + Sync + 'static> Running<F> {
         let consumer = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await;
         let consumer = consumer.map_err(failed)?;
         tracing::info!(queue, server = self.address.shown(), "taking requests from rabbitmq");
-        Ok(Session::new(connection, channel, consumer))
+        let first = std::mem::take(&mut self.first);
+        Ok(Session::new(connection, channel, consumer, first))
     }
 
     /// `Ok` when the process stops and everything in flight is settled, or has to be abandoned.
@@ -139,6 +151,7 @@ impl<F: Fn(AmqpMessages) + Send + Sync + 'static> Running<F> {
                 session.give_back().await.map_err(lost)?;
             } else {
                 session.due(&self.counters).for_each(|messages| (self.take)(messages));
+                session.redelivered(&self.counters).into_iter().for_each(|messages| (self.take)(messages));
             }
             if phase == Phase::Closing || (phase == Phase::Finishing && session.unsettled.is_empty()) {
                 return session.close().await;
@@ -146,16 +159,20 @@ impl<F: Fn(AmqpMessages) + Send + Sync + 'static> Running<F> {
             if permit.is_none() && phase == Phase::Taking {
                 permit = self.permits.try_take(1);
             }
+            let takes_more = permit.is_some() && session.takes_more();
             let rest = if permit.is_none() && phase == Phase::Taking { PERMIT_CHECK } else { TICK };
             tokio::select! {
                 biased;
                 Some(first) = session.endings.recv() => {
                     session.settle(first, &self.connection_status, &self.counters).await.map_err(lost)?;
                 }
-                arrived = next(&mut session.consumer), if permit.is_some() => match arrived {
+                arrived = next(&mut session.consumer), if takes_more => match arrived {
                     Some(Ok(delivery)) => {
                         if let Some(permit) = permit.take() {
-                            (self.take)(session.gather(delivery, permit, &self.permits, &self.counters));
+                            let messages = session.gather(delivery, permit, &self.permits, &self.counters);
+                            if !messages.is_empty() {
+                                (self.take)(messages);
+                            }
                         }
                     }
                     Some(Err(error)) => return Err(lost(error)),

@@ -15,6 +15,9 @@ use crate::KafkaSettings;
 /// The largest response that a reader takes, in bytes. A record cannot be larger.
 pub(super) const LARGEST_RESPONSE: usize = 16 << 20;
 
+/// The property that makes a member of a group a static one.
+pub(super) const INSTANCE: &str = "group.instance.id";
+
 /// Makes client configurations from the settings. The operator's `kafka.options` come last and win.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -38,9 +41,9 @@ impl Client {
         self.finish(self.base())
     }
 
-    /// A member of a consumer group. Offsets are stored by the source and committed by librdkafka, on the interval and
-    /// whenever a partition leaves.
-    pub fn consumer(&self, group: &str) -> ClientConfig {
+    /// A member of a consumer group that reads `topic`. Offsets are stored by the source and committed by librdkafka, on
+    /// the interval and whenever a partition leaves.
+    pub fn consumer(&self, group: &str, topic: &str) -> ClientConfig {
         let session = self.settings.session_timeout.as_millis();
         let mut config = self.reader();
         config
@@ -55,13 +58,17 @@ impl Client {
             .set("session.timeout.ms", session.to_string())
             // a member learns of a rebalance with its next heartbeat, and partitions on the move stand still until then
             .set("heartbeat.interval.ms", (session / 5).clamp(200, 500).to_string());
+        if let Some(instance) = self.settings.instance() {
+            // a process has one member of a group for each topic
+            config.set(INSTANCE, format!("{instance}-{topic}"));
+        }
         self.finish(config)
     }
 
     /// As [`Client::consumer`], for a topic that clients write. Compressed records grow when they are read, and the client
     /// bounds only what it fetches, so it fetches little at a time. Damaged batches are recognised.
-    pub fn consumer_of_clients(&self, group: &str) -> ClientConfig {
-        let mut config = self.consumer(group);
+    pub fn consumer_of_clients(&self, group: &str, topic: &str) -> ClientConfig {
+        let mut config = self.consumer(group, topic);
         config
             .set("check.crcs", "true")
             .set("fetch.message.max.bytes", "262144")
@@ -257,7 +264,7 @@ mod tests {
     }
 
     fn all(client: &Client) -> [ClientConfig; 4] {
-        [client.producer(), client.consumer("g"), client.reader_of_partitions(), client.admin()]
+        [client.producer(), client.consumer("g", "requests"), client.reader_of_partitions(), client.admin()]
     }
 
     #[test]
@@ -293,11 +300,23 @@ mod tests {
         }
         assert_eq!(client.producer().get("request.timeout.ms"), Some("60000"));
         assert_eq!(client.producer().get("message.timeout.ms"), Some("60000"));
-        assert_eq!(client.consumer("g").get("session.timeout.ms"), Some("30000"));
-        assert_eq!(client.consumer("g").get("auto.commit.interval.ms"), Some("1000"));
+        assert_eq!(client.consumer("g", "requests").get("session.timeout.ms"), Some("30000"));
+        assert_eq!(client.consumer("g", "requests").get("auto.commit.interval.ms"), Some("1000"));
         // librdkafka takes all of it, TLS and PLAIN included
         let _: rdkafka::producer::BaseProducer = client.producer().create().unwrap();
-        let _: rdkafka::consumer::BaseConsumer = client.consumer("g").create().unwrap();
+        let _: rdkafka::consumer::BaseConsumer = client.consumer("g", "requests").create().unwrap();
+    }
+
+    #[test]
+    fn a_process_with_a_name_is_a_static_member_for_each_topic() {
+        assert_eq!(client(&[], &[]).consumer("g", "requests").get(INSTANCE), None);
+        let config = client(&[], &["kafka.instance_id=prediction-1"]).consumer("g", "requests");
+        assert_eq!(config.get(INSTANCE), Some("prediction-1-requests"));
+        let host = forebay_runtime::hostname().unwrap();
+        let config = client(&[], &["kafka.instance_id=a-{hostname}"]).consumer("g", "requests");
+        assert_eq!(config.get(INSTANCE), Some(format!("a-{host}-requests").as_str()));
+        let refused = settings(&[]).flags(&["kafka.instance_id=a b"]).read(BusSettings::read).unwrap_err();
+        assert!(refused.to_string().contains("kafka.instance_id"), "{refused}");
     }
 
     #[test]

@@ -183,7 +183,8 @@ impl Edges {
         inlet: Inlet<P>,
     ) -> Result<(), StartError> {
         let topic = self.name(edge.spec()).to_owned();
-        let intake = TypedIntake { topic: topic.as_str().into(), inlet, dead_letters: self.dead_letters() };
+        let results = (edge.spec().partitioning == Partitioning::Batch).then(|| self.outlet(&RESULTS));
+        let intake = TypedIntake { topic: topic.as_str().into(), inlet, dead_letters: self.dead_letters(), results };
         let spec = self.source(&topic, &consumer_group(self.stage), false);
         self.sources.push(Source::start(spec, intake).map_err(|error| refused(&error))?);
         Ok(())
@@ -199,9 +200,10 @@ impl Edges {
         take: impl Fn(Delivery<RawBatch>) + Send + 'static,
     ) -> Result<(), StartError> {
         self.foreign.add(&source.topic);
-        let config = self.client.consumer_of_clients(&source.group);
+        let config = self.client.consumer_of_clients(&source.group, &source.topic);
         let spec = SourceSpec { config, ..self.source(&source.topic, &source.group, source.from_latest) };
-        let intake = RecordIntake { take, arena: bytes::BytesMut::new() };
+        let (topic, dead_letters) = (source.topic.as_str().into(), self.dead_letters());
+        let intake = RecordIntake { topic, take, arena: bytes::BytesMut::new(), dead_letters };
         self.sources.push(Source::start(spec, intake).map_err(|error| refused(&error))?);
         Ok(())
     }
@@ -261,7 +263,7 @@ impl Edges {
         let registered = HostEvents::register(&self.host, &self.metrics, format!("kafka source {topic}"));
         let heartbeat = registered.heartbeat();
         let events: Arc<dyn EdgeEvents> = Arc::new(registered);
-        let config = self.client.consumer(group);
+        let config = self.client.consumer(group, topic);
         self.host.metrics().kafka().removed_unread(self.stage, topic);
         self.host.metrics().kafka().unreadable(self.stage, topic);
         let (on_assigned, on_leaving) = self.assignment.hooks();

@@ -64,6 +64,17 @@ impl OffsetTracker {
         partitions.iter().any(|p| states.get(p).is_some_and(|state| state.watermark.busy() && !state.rewind))
     }
 
+    /// Whether any work is open.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.partitions.lock().values().any(|state| state.watermark.busy())
+    }
+
+    /// Whether the end of `record` still counts: its partition has not left, and is not read again.
+    pub(crate) fn is_current(&self, record: &InFlightRecord) -> bool {
+        let states = self.partitions.lock();
+        states.get(&record.partition).is_some_and(|state| state.generation == record.generation && !state.rewind)
+    }
+
     /// Waits until the work of a partition ends or fails, for at most `limit`.
     pub(crate) fn wait_for_end(&self, limit: Duration) {
         self.ended.wait_for(&mut self.partitions.lock(), limit);

@@ -275,7 +275,7 @@ fn take_live<P>(batch: &mut Batch<P>) -> Batch<P> {
 }
 
 /// The items of `batch` with an error each.
-fn failed<P>(batch: Batch<P>, problem: &Problem) -> Batch<Outcome> {
+pub(crate) fn failed<P>(batch: Batch<P>, problem: &Problem) -> Batch<Outcome> {
     let head = batch.onward();
     let items = batch.items.into_iter().map(|item| item.with(problem.clone().into())).collect();
     Batch { items, ..head }

@@ -1,10 +1,13 @@
 //! A member of a consumer group, on its own thread. It takes permits before records, gives each record an ack, and
 //! stores the watermark that follows from those acks, which librdkafka commits.
 
+mod attempts;
 mod context;
 mod holds;
 mod intake;
+mod isolation;
 mod member;
+mod pause;
 mod positions;
 mod replacement;
 mod unreadable;
@@ -21,6 +24,7 @@ use std::time::{Duration, Instant};
 use context::SourceState;
 use forebay_runtime::{Heartbeat, LONGEST_UNMARKED_WAIT};
 use holds::Holds;
+use isolation::Isolation;
 use member::Member;
 use positions::Positions;
 use rdkafka::ClientConfig;
@@ -108,7 +112,7 @@ impl Source {
         let control = Arc::new(Control::default());
         let topic = Arc::clone(&spec.topic);
         let mut member = Member {
-            consumer,
+            consumer: Arc::new(consumer),
             dead_client: spec.dead_client,
             config: spec.config,
             topic: spec.topic,
@@ -123,6 +127,7 @@ impl Source {
             control: Arc::clone(&control),
             intake,
             rewind_pause: RewindPause::new(),
+            isolation: Isolation::new(),
             ticked: Instant::now(),
             paused: false,
             forbidden: None,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use forebay_runtime::{Problems, Secret, check_pem, duration};
+use forebay_runtime::{Problems, Secret, check_pem, duration, hostname};
 use serde::Deserialize;
 
 use super::EventHubs;
@@ -27,6 +27,8 @@ pub struct KafkaSettings {
     /// Silence after which a member loses its partitions.
     #[serde(with = "duration")]
     pub session_timeout: Duration,
+    /// Name of this process in its groups, in which `{hostname}` stands for the machine's; empty means none.
+    pub instance_id: String,
     /// Time between commits.
     #[serde(with = "duration")]
     pub commit_interval: Duration,
@@ -109,6 +111,9 @@ impl<'de> Deserialize<'de> for SecurityProtocol {
     }
 }
 
+const HOSTNAME: &str = "{hostname}";
+/// Kafka's own limit is 249 characters, and the name of a topic follows.
+const LONGEST_INSTANCE: usize = 128;
 const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
 /// Event Hubs closes a connection whose request is larger, bytes.
 const EVENT_HUBS_REQUEST: u64 = 1_046_528;
@@ -131,10 +136,26 @@ impl KafkaSettings {
         if self.commit_interval.is_zero() || self.commit_interval >= self.session_timeout {
             problems.add("kafka.commit_interval", "is not between 0 and kafka.session_timeout");
         }
+        self.check_instance(problems);
         self.check_login(problems);
         self.check_files(problems);
         if hubs.enabled {
             self.check_event_hubs(problems);
+        }
+    }
+
+    /// The name of this process in its consumer groups; `None` for a new member with every start.
+    pub fn instance(&self) -> Option<String> {
+        let name = self.instance_id.trim();
+        (!name.is_empty()).then(|| name.replace(HOSTNAME, &hostname().unwrap_or_default()))
+    }
+
+    fn check_instance(&self, problems: &mut Problems) {
+        let Some(name) = self.instance() else { return };
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        if name.is_empty() || name.len() > LONGEST_INSTANCE || !name.chars().all(legal) {
+            let text = format!("is {name:?}, expected at most {LONGEST_INSTANCE} of a-z A-Z 0-9 . _ - or {HOSTNAME}");
+            problems.add("kafka.instance_id", text);
         }
     }
 

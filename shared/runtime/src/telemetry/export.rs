@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use super::environment::{Certificates, Endpoint, OtelEnvironment, Protocol, wrong};
 use super::sampler::Sampler;
 use super::{TelemetryError, TraceContext};
+use crate::hostname::hostname;
 use crate::process::Process;
 
 /// Spans in a queue. A micro-batch of 256 items ends several spans per item at once; with the SDK's default of 2048 a
@@ -106,7 +107,7 @@ impl Exporter {
             own = if self.process.all_in_one { self.process.name.to_owned() } else { named.clone().unwrap_or(own) };
         }
         let namespace = named.filter(|_| self.process.all_in_one).map(|name| KeyValue::new("service.namespace", name));
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
+        let host = hostname();
         Resource::builder_empty()
             .with_detector(Box::new(TelemetryResourceDetector))
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))

@@ -243,6 +243,7 @@ impl SourceContext {
         let partitions = partitions(list);
         let done = self.state.offsets.revoke(&partitions);
         if !lost {
+            self.state.positions.withdraw_attempts(consumer, &partitions);
             // stored here, committed by librdkafka while it lets the partitions go
             let _ = consumer.store_offsets(&self.state.positions.to_commit(&done));
         }

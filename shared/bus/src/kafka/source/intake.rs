@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use forebay_contract::{MAX_BATCH_ITEMS, decode};
+use forebay_contract::{Batch, ErrorCode, MAX_BATCH_ITEMS, Outcome, Problem, decode, encode};
 use forebay_runtime::DeliverySettings;
 use prost::Message as Payload;
 use rdkafka::Message;
@@ -12,8 +12,9 @@ use rdkafka::message::BorrowedMessage;
 
 use crate::kafka::dead_letters::{DeadLetter, DeadLetters};
 use crate::kafka::offset_tracker::{InFlightRecord, OffsetTracker};
-use crate::kafka::record::{RawBatch, copy_record};
-use crate::{Ack, AckOutcome, Delivery, Inlet, Permit};
+use crate::kafka::outlet::failed;
+use crate::kafka::record::{RawBatch, RawRecord, copy_record};
+use crate::{Ack, AckOutcome, Delivery, Inlet, Outlet, Permit};
 
 /// A topic of clients to consume.
 #[derive(Clone, Debug)]
@@ -35,23 +36,46 @@ pub(crate) trait Intake: Send + 'static {
     const RESERVE: usize;
     /// What a round has so far.
     type Round;
+    /// An item that is taken alone.
+    type Item: Send;
 
     fn round(&mut self, permit: Permit) -> Self::Round;
     fn wants_more(&self, round: &Self::Round) -> bool;
     fn add(&mut self, round: &mut Self::Round, message: &BorrowedMessage<'_>, offsets: &Arc<OffsetTracker>);
     fn finish(&mut self, round: Self::Round, offsets: &Arc<OffsetTracker>);
+
+    /// The items of a record, to be taken one at a time. One that cannot be read has none, and is a dead letter under a
+    /// share of `ack`.
+    fn items(&mut self, message: &BorrowedMessage<'_>, ack: &Ack) -> Vec<Self::Item>;
+    /// Delivers an item alone.
+    fn deliver(&self, item: Self::Item, ack: Ack);
+    /// Makes an item that ends its process a dead letter, and answers it with an error where that is possible.
+    fn reject(&self, item: Self::Item, ack: Ack);
 }
+
+/// Why an item is a dead letter whose process ended with it, again and again.
+const ENDS_PROCESS: &str = "the process ended whenever this item was in work, also when it was there alone";
 
 /// Topics between stages: a record is a batch.
 pub(crate) struct TypedIntake<P> {
     pub(crate) topic: Arc<str>,
     pub(crate) inlet: Inlet<P>,
     pub(crate) dead_letters: DeadLetters,
+    /// Where an item is answered with an error; `None` where the items are outcomes themselves.
+    pub(crate) results: Option<Outlet<Outcome>>,
+}
+
+/// An item of a batch, and the record that it came with.
+#[derive(Debug)]
+pub(crate) struct BatchItem<P> {
+    batch: Batch<P>,
+    record: RawRecord,
 }
 
 impl<P: Payload + Default + 'static> Intake for TypedIntake<P> {
     const RESERVE: usize = MAX_BATCH_ITEMS;
     type Round = Option<Permit>;
+    type Item = BatchItem<P>;
 
     fn round(&mut self, permit: Permit) -> Option<Permit> {
         Some(permit)
@@ -74,24 +98,61 @@ impl<P: Payload + Default + 'static> Intake for TypedIntake<P> {
             Err(error) => {
                 permit.keep(1);
                 let ack = ack_of(vec![in_flight], Arc::clone(offsets), permit);
-                let letter = DeadLetter {
-                    code: "invalid_request",
-                    message: error.to_string(),
-                    topic: Arc::clone(&self.topic),
-                    record: copy_record(message, &mut BytesMut::new()),
-                };
-                self.dead_letters.send(letter, ack);
+                let record = copy_record(message, &mut BytesMut::new());
+                self.keep(ErrorCode::InvalidRequest, error.to_string(), record, ack);
             }
         }
     }
 
     fn finish(&mut self, _: Option<Permit>, _: &Arc<OffsetTracker>) {}
+
+    fn items(&mut self, message: &BorrowedMessage<'_>, ack: &Ack) -> Vec<BatchItem<P>> {
+        let record = copy_record(message, &mut BytesMut::new());
+        let mut batch = match decode::<P>(record.payload.clone()) {
+            Ok(batch) => batch,
+            Err(error) => {
+                self.keep(ErrorCode::InvalidRequest, error.to_string(), record, ack.share());
+                return Vec::new();
+            }
+        };
+        let items = std::mem::take(&mut batch.items);
+        let alone = |item| {
+            let batch = Batch { items: vec![item], ..batch.onward() };
+            let mut payload = Vec::new();
+            encode(&batch, &mut payload);
+            BatchItem { batch, record: RawRecord { payload: payload.into(), ..record.clone() } }
+        };
+        items.into_iter().map(alone).collect()
+    }
+
+    fn deliver(&self, item: BatchItem<P>, ack: Ack) {
+        self.inlet.deliver(Delivery { payload: item.batch, ack });
+    }
+
+    fn reject(&self, item: BatchItem<P>, ack: Ack) {
+        self.keep(ErrorCode::Internal, ENDS_PROCESS.to_owned(), item.record, ack.share());
+        match &self.results {
+            Some(results) => {
+                results.send(failed(item.batch, &Problem::new(ErrorCode::Internal, ENDS_PROCESS)), ack);
+            }
+            None => ack.ack(),
+        }
+    }
+}
+
+impl<P> TypedIntake<P> {
+    fn keep(&self, code: ErrorCode, message: String, record: RawRecord, ack: Ack) {
+        self.dead_letters
+            .send(DeadLetter { code: code.as_str(), message, topic: Arc::clone(&self.topic), record }, ack);
+    }
 }
 
 /// Topics of clients: all records that are available, up to a full batch, are one delivery.
 pub(crate) struct RecordIntake<F> {
+    pub(crate) topic: Arc<str>,
     pub(crate) take: F,
     pub(crate) arena: BytesMut,
+    pub(crate) dead_letters: DeadLetters,
 }
 
 /// Records of one round, and per partition the offsets they span.
@@ -104,6 +165,7 @@ pub(crate) struct RecordRound {
 impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
     const RESERVE: usize = MAX_BATCH_ITEMS;
     type Round = RecordRound;
+    type Item = RawRecord;
 
     fn round(&mut self, permit: Permit) -> RecordRound {
         RecordRound { permit, batch: RawBatch::default(), spans: Vec::new() }
@@ -141,6 +203,29 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
         let ack = ack_of(in_flight, Arc::clone(offsets), round.permit);
         (self.take)(Delivery { payload: round.batch, ack });
     }
+
+    fn items(&mut self, message: &BorrowedMessage<'_>, _: &Ack) -> Vec<RawRecord> {
+        vec![copy_record(message, &mut self.arena)]
+    }
+
+    fn deliver(&self, item: RawRecord, ack: Ack) {
+        (self.take)(Delivery { payload: RawBatch { records: vec![item] }, ack });
+    }
+
+    fn reject(&self, record: RawRecord, ack: Ack) {
+        let (code, message, topic) = (ErrorCode::Internal.as_str(), ENDS_PROCESS.to_owned(), Arc::clone(&self.topic));
+        self.dead_letters.send(DeadLetter { code, message, topic, record }, ack);
+    }
+}
+
+/// Begins the work on one record; `None` when its partition has just left.
+pub(super) fn begin(
+    message: &BorrowedMessage<'_>,
+    offsets: &Arc<OffsetTracker>,
+    permit: Permit,
+) -> Option<(InFlightRecord, Ack)> {
+    let in_flight = offsets.begin(message.partition(), message.offset(), message.offset())?;
+    Some((in_flight, ack_of(vec![in_flight], Arc::clone(offsets), permit)))
 }
 
 /// An ack that ends the work on these records and returns the permits.

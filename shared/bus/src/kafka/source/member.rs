@@ -8,20 +8,23 @@ use std::time::{Duration, Instant};
 use forebay_runtime::Heartbeat;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::holds::Holds;
+use super::isolation::Isolation;
 use super::positions::{Positions, ReadUpTo};
 use super::replacement::note_read;
 use super::unreadable::{Unreadable, is_unreadable};
 use super::{CLOSE, Control, FirstRecord, Intake, OnFirst, SourceContext};
 use crate::kafka::broker_contact::DeadClientCheck;
+use crate::kafka::client::INSTANCE;
 use crate::kafka::offset_tracker::OffsetTracker;
 use crate::kafka::rewind::RewindPause;
 use crate::{EdgeEvents, Permits};
 
 /// Interval between checks of acks, rewinds and the clock.
-const TICK: Duration = Duration::from_millis(50);
+pub(super) const TICK: Duration = Duration::from_millis(50);
 /// A source without permits keeps its prefetched records for this long; then it pauses, and still serves rebalances.
 const PREFETCH_HOLD: Duration = Duration::from_secs(1);
 /// The process ends when the watermark of work in flight has not moved for this long: an ack was lost, and only a restart
@@ -33,8 +36,8 @@ const RETRY_ACCESS: Duration = Duration::from_secs(1);
 const FIRST: Duration = Duration::from_secs(60);
 
 /// The consumer of a source, on its thread.
-pub(super) struct Member<I> {
-    pub(super) consumer: BaseConsumer<SourceContext>,
+pub(super) struct Member<I: Intake> {
+    pub(super) consumer: Arc<BaseConsumer<SourceContext>>,
     pub(super) topic: Arc<str>,
     pub(super) offsets: Arc<OffsetTracker>,
     pub(super) generation: Arc<AtomicU64>,
@@ -46,6 +49,7 @@ pub(super) struct Member<I> {
     pub(super) control: Arc<Control>,
     pub(super) intake: I,
     pub(super) rewind_pause: RewindPause,
+    pub(super) isolation: Isolation<I::Item>,
     pub(super) ticked: Instant,
     pub(super) paused: bool,
     /// When access to the topic or the group, which the broker has denied, was last tried again.
@@ -68,6 +72,8 @@ impl<I: Intake> Member<I> {
                 || !self.rewind_pause.left(Instant::now()).is_zero();
             if held_back {
                 self.serve_paused(TICK);
+            } else if self.positions.without_progress.isolates() {
+                self.take_isolated();
             } else {
                 self.take();
             }
@@ -82,6 +88,22 @@ impl<I: Intake> Member<I> {
             && error.rdkafka_error_code() != Some(RDKafkaErrorCode::NoOffset)
         {
             tracing::debug!(topic = &*self.topic, %error, "last commit failed");
+        }
+        self.leave_group();
+    }
+
+    /// A static member does not leave its group when it is closed (KIP-345), and its partitions would wait for the end of
+    /// its session. It leaves when it unsubscribes.
+    fn leave_group(&mut self) {
+        if self.config.get(INSTANCE).is_none() {
+            return;
+        }
+        self.consumer.unsubscribe();
+        let deadline = Instant::now() + CLOSE / 2;
+        while self.consumer.assignment().is_ok_and(|left| left.count() > 0) && Instant::now() < deadline {
+            self.heartbeat.beat();
+            self.pause();
+            drop(self.consumer.poll(TICK));
         }
     }
 
@@ -108,27 +130,17 @@ impl<I: Intake> Member<I> {
         let mut wait = TICK;
         let mut round = self.intake.round(permit);
         let mut failed = None;
+        let consumer = Arc::clone(&self.consumer);
         // the first poll may wait, the others only empty the local queue
         while self.intake.wants_more(&round) {
-            match self.consumer.poll(wait) {
+            match consumer.poll(wait) {
                 None => break,
                 Some(Err(error)) => {
                     failed = Some(error);
                     break;
                 }
                 Some(Ok(message)) => {
-                    if self.forbidden.take().is_some() {
-                        self.events.ready();
-                    }
-                    // only with a hook, because it locks the offsets for every record
-                    if let Some(first) = &mut self.on_first
-                        && let Some((arrival, partitions)) = self.offsets.take_fresh(message.partition())
-                    {
-                        let timestamp_ms = message.timestamp().to_millis().unwrap_or(-1);
-                        let _waiting = self.heartbeat.waiting(FIRST);
-                        first(FirstRecord { timestamp_ms, arrival, partitions });
-                    }
-                    note_read(&mut self.read, &message);
+                    self.before(&message);
                     self.intake.add(&mut round, &message, &self.offsets);
                 }
             }
@@ -140,6 +152,28 @@ impl<I: Intake> Member<I> {
         if let Some(error) = failed {
             self.note(&error);
         }
+    }
+
+    /// What has to happen before the work on a record begins.
+    pub(super) fn before(&mut self, message: &BorrowedMessage<'_>) {
+        if self.forbidden.take().is_some() {
+            self.events.ready();
+        }
+        // only with a hook, because it locks the offsets for every record
+        if let Some(first) = &mut self.on_first
+            && let Some((arrival, partitions)) = self.offsets.take_fresh(message.partition())
+        {
+            let timestamp_ms = message.timestamp().to_millis().unwrap_or(-1);
+            let _waiting = self.heartbeat.waiting(FIRST);
+            first(FirstRecord { timestamp_ms, arrival, partitions });
+        }
+        let without_progress = &self.positions.without_progress;
+        if !without_progress.is_empty()
+            && let Some(offset) = without_progress.before_record(message.partition(), message.offset())
+        {
+            self.note_attempt(message.partition(), offset);
+        }
+        note_read(&mut self.read, message);
     }
 
     fn tick(&mut self) {
@@ -190,6 +224,7 @@ impl<I: Intake> Member<I> {
         if self.rewind_pause.left(Instant::now()).is_zero() && self.rewind_pause.recovered() {
             self.events.ready();
         }
+        self.positions.without_progress.progressed(&moved);
         // a partition that has just left refuses the store; its watermark was stored when it was revoked
         if let Err(error) = self.consumer.store_offsets(&self.positions.to_commit(&moved)) {
             tracing::debug!(topic = &*self.topic, %error, "offsets not stored");
@@ -216,53 +251,7 @@ impl<I: Intake> Member<I> {
         }
     }
 
-    /// Polls without taking records, so that rebalances are served and the member stays in the group.
-    fn serve_paused(&mut self, wait: Duration) {
-        if !self.paused {
-            self.paused = true;
-            self.on_assignment(|consumer, list| consumer.pause(list));
-        }
-        match self.consumer.poll(wait.max(Duration::from_millis(1))) {
-            Some(Ok(message)) => {
-                // fetched before the pause took effect: read again after it
-                let (partition, offset) = (message.partition(), message.offset());
-                drop(message);
-                let _ = self.consumer.seek(&self.topic, partition, Offset::Offset(offset), CLOSE);
-                self.on_assignment(|consumer, list| consumer.pause(list));
-            }
-            Some(Err(error)) => self.note(&error),
-            None => {}
-        }
-    }
-
-    fn resume(&mut self) {
-        if std::mem::take(&mut self.paused) {
-            self.on_assignment(|consumer, list| consumer.resume(&self.staying(list)));
-            self.holds.update(&self.consumer, &self.topic, &self.offsets, self.events.as_ref());
-        }
-    }
-
-    /// `list` without the partitions that are leaving, which stay paused.
-    fn staying(&self, list: &TopicPartitionList) -> TopicPartitionList {
-        let mut staying = TopicPartitionList::new();
-        let partitions = list.elements().iter().map(|element| element.partition()).collect::<Vec<_>>();
-        let stays = |partition: &i32| !self.consumer.context().is_leaving(*partition);
-        partitions.into_iter().filter(stays).for_each(|partition| _ = staying.add_partition(&self.topic, partition));
-        staying
-    }
-
-    fn on_assignment(
-        &self,
-        change: impl Fn(&BaseConsumer<SourceContext>, &TopicPartitionList) -> Result<(), KafkaError>,
-    ) {
-        if let Ok(list) = self.consumer.assignment()
-            && let Err(error) = change(&self.consumer, &list)
-        {
-            tracing::debug!(topic = &*self.topic, %error, "pause or resume refused");
-        }
-    }
-
-    fn note(&mut self, error: &KafkaError) {
+    pub(super) fn note(&mut self, error: &KafkaError) {
         use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed};
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {

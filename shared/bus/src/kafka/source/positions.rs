@@ -18,6 +18,7 @@ pub(super) use recovery::ResumeAt;
 use rustc_hash::FxHashMap;
 
 use super::SourceContext;
+use super::attempts::{Attempts, WithoutProgress};
 use crate::EdgeEvents;
 
 /// Longest time that one call to a broker is given.
@@ -41,6 +42,7 @@ pub(super) struct Positions {
     /// When the group first read this topic, in milliseconds since the epoch; -1 when that is not known.
     group_start_ms: AtomicI64,
     read: Mutex<FxHashMap<i32, ReadUpTo>>,
+    pub(super) without_progress: WithoutProgress,
     events: Arc<dyn EdgeEvents>,
 }
 
@@ -51,6 +53,7 @@ impl Positions {
             from_latest,
             group_start_ms: AtomicI64::new(-1),
             read: Mutex::default(),
+            without_progress: WithoutProgress::default(),
             events: Arc::clone(events),
         }
     }
@@ -87,7 +90,7 @@ impl Positions {
         let (mut pinned, mut found) = (Vec::new(), Vec::with_capacity(partitions.len()));
         for partition in partitions {
             let offset = match committed.get(partition) {
-                Some(committed) => Offset::Offset(committed.next),
+                Some(committed) => Offset::Offset(committed.read.next),
                 None if group == GroupStart::Beginning => Offset::Beginning,
                 None => {
                     let first = self.first_of(consumer, *partition, group, deadline)?;
@@ -95,10 +98,12 @@ impl Positions {
                     Offset::Offset(first)
                 }
             };
+            let (next, before) = committed.get(partition).map_or_else(Default::default, |c| (c.read.next, c.attempts));
+            self.without_progress.assigned(*partition, next, before);
             found.push((*partition, offset));
         }
         let mut read = self.read.lock();
-        read.extend(partitions.iter().filter_map(|partition| Some((*partition, *committed.get(partition)?))));
+        read.extend(partitions.iter().filter_map(|partition| Some((*partition, committed.get(partition)?.read))));
         read.extend(pinned.iter().map(|(partition, next)| (*partition, ReadUpTo { next: *next, latest_ms: None })));
         drop(read);
         self.pin(consumer, &pinned);
@@ -110,7 +115,7 @@ impl Positions {
         &self,
         consumer: &BaseConsumer<SourceContext>,
         partitions: &[i32],
-    ) -> KafkaResult<FxHashMap<i32, ReadUpTo>> {
+    ) -> KafkaResult<FxHashMap<i32, Committed>> {
         let mut list = TopicPartitionList::new();
         if self.from_latest {
             let metadata = consumer.fetch_metadata(Some(&self.topic), BROKER)?;
@@ -123,7 +128,8 @@ impl Positions {
         for element in consumer.committed_offsets(list, BROKER)?.elements() {
             let Offset::Offset(next) = element.offset() else { continue };
             let metadata = CommitMetadata::parse(element.metadata());
-            committed.insert(element.partition(), ReadUpTo { next, latest_ms: metadata.latest_read_ms });
+            let read = ReadUpTo { next, latest_ms: metadata.latest_read_ms };
+            committed.insert(element.partition(), Committed { read, attempts: metadata.attempts });
             if let Some(start) = metadata.group_start_ms {
                 self.group_start_ms.store(start, Ordering::Release);
             }
@@ -185,6 +191,16 @@ impl Positions {
         }
     }
 
+    /// Takes back that work has begun on partitions which leave in order and without progress.
+    pub(super) fn withdraw_attempts(&self, consumer: &BaseConsumer<SourceContext>, leaving: &[i32]) {
+        let list = self.to_commit(&self.without_progress.withdraw(leaving));
+        if list.count() > 0
+            && let Err(error) = consumer.commit(&list, CommitMode::Async)
+        {
+            tracing::debug!(topic = &*self.topic, %error, "the start of work is not taken back");
+        }
+    }
+
     /// Notes what a round has read.
     pub(super) fn has_read(&self, round: &[(i32, ReadUpTo)]) {
         let mut read = self.read.lock();
@@ -201,7 +217,8 @@ impl Positions {
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for (partition, offset) in offsets {
             let latest_read_ms = read.get(partition).and_then(|read| read.latest_ms);
-            let metadata = CommitMetadata { group_start_ms: start, latest_read_ms };
+            let attempts = self.without_progress.to_commit(*partition).unwrap_or_default();
+            let metadata = CommitMetadata { group_start_ms: start, latest_read_ms, attempts };
             let mut element = list.add_partition(&self.topic, *partition);
             // an offset that a broker gave is never refused
             let _ = element.set_offset(Offset::Offset(*offset));
@@ -220,7 +237,16 @@ impl Positions {
     pub(super) fn forget(&self, partitions: &[i32]) {
         let mut read = self.read.lock();
         partitions.iter().for_each(|partition| _ = read.remove(partition));
+        drop(read);
+        self.without_progress.forget(partitions);
     }
+}
+
+/// What the group has committed for a partition.
+#[derive(Clone, Copy, Debug)]
+struct Committed {
+    read: ReadUpTo,
+    attempts: Attempts,
 }
 
 /// Where a group begins in a partition without a committed offset.

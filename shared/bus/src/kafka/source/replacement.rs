@@ -1,5 +1,6 @@
 //! What a source does when its client or a position is of no more use.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -58,7 +59,7 @@ impl<I: Intake> Member<I> {
         });
         match created {
             Ok(consumer) => {
-                let dead = std::mem::replace(&mut self.consumer, consumer);
+                let dead = std::mem::replace(&mut self.consumer, Arc::new(consumer));
                 dead.context().replaced();
                 self.paused = false;
                 self.events.client_replaced("consumer");

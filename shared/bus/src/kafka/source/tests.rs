@@ -8,14 +8,15 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 
 use super::*;
+use crate::kafka::dead_letters::DeadLetters;
 use crate::kafka::record::RawBatch;
 use crate::{Delivery, NoEvents};
 
-const TOPIC: &str = "requests";
+pub(super) const TOPIC: &str = "requests";
 const BOUND: Duration = Duration::from_millis(600);
-const LONG: Duration = Duration::from_secs(30);
+pub(super) const LONG: Duration = Duration::from_secs(30);
 
-fn cluster() -> MockCluster<'static, DefaultProducerContext> {
+pub(super) fn cluster() -> MockCluster<'static, DefaultProducerContext> {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic(TOPIC, 2, 1).unwrap();
     cluster
@@ -25,7 +26,7 @@ fn produce(servers: &str) {
     produce_to(servers, 0, "{}");
 }
 
-fn produce_to(servers: &str, partition: i32, payload: &str) {
+pub(super) fn produce_to(servers: &str, partition: i32, payload: &str) {
     let mut config = ClientConfig::new();
     let producer: ThreadedProducer<DefaultProducerContext> = config.set("bootstrap.servers", servers).create().unwrap();
     producer.send(BaseRecord::<(), str>::to(TOPIC).partition(partition).payload(payload)).unwrap();
@@ -38,7 +39,7 @@ fn watched() -> Lifecycle {
     lifecycle
 }
 
-fn spec(servers: &str, lifecycle: &Lifecycle, permits: &Permits) -> SourceSpec {
+pub(super) fn spec(servers: &str, lifecycle: &Lifecycle, permits: &Permits) -> SourceSpec {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", servers)
@@ -66,14 +67,21 @@ fn spec(servers: &str, lifecycle: &Lifecycle, permits: &Permits) -> SourceSpec {
 }
 
 fn intake(take: impl Fn(Delivery<RawBatch>) + Send + 'static) -> impl Intake {
-    RecordIntake { take, arena: bytes::BytesMut::new() }
+    let dead_letters = DeadLetters::logged("ingestion", Arc::new(NoEvents));
+    RecordIntake { topic: TOPIC.into(), take, arena: bytes::BytesMut::new(), dead_letters }
+}
+
+/// A source that sends what it takes, with its dead letters.
+pub(super) fn start_with(spec: SourceSpec, dead_letters: DeadLetters) -> (Source, Receiver<Delivery<RawBatch>>) {
+    let (taken, deliveries) = channel();
+    let take = move |delivery| drop(taken.send(delivery));
+    let intake = RecordIntake { topic: TOPIC.into(), take, arena: bytes::BytesMut::new(), dead_letters };
+    (Source::start(spec, intake).unwrap(), deliveries)
 }
 
 /// A source that sends what it takes.
-fn start(spec: SourceSpec) -> (Source, Receiver<Delivery<RawBatch>>) {
-    let (taken, deliveries) = channel();
-    let source = Source::start(spec, intake(move |delivery| drop(taken.send(delivery)))).unwrap();
-    (source, deliveries)
+pub(super) fn start(spec: SourceSpec) -> (Source, Receiver<Delivery<RawBatch>>) {
+    start_with(spec, DeadLetters::logged("ingestion", Arc::new(NoEvents)))
 }
 
 #[track_caller]
@@ -165,7 +173,7 @@ impl EdgeEvents for Replaced {
 }
 
 /// The payloads of the next delivery, which is acknowledged.
-fn next(deliveries: &Receiver<Delivery<RawBatch>>) -> Vec<String> {
+pub(super) fn next(deliveries: &Receiver<Delivery<RawBatch>>) -> Vec<String> {
     let delivery = deliveries.recv_timeout(LONG).unwrap();
     let texts = delivery.payload.records.iter().map(|record| String::from_utf8_lossy(&record.payload).into_owned());
     let texts = texts.collect();

@@ -2,14 +2,18 @@
 
 use std::fmt;
 
-/// Written with every committed offset, in the form `start=1764360000000 read=1764360012345`. Words that are not known
-/// are skipped, so builds may differ.
+use crate::kafka::source::attempts::Attempts;
+
+/// Written with every committed offset, in the form `start=1764360000000 read=1764360012345`, and while a partition makes
+/// no progress with `attempts=3 upto=64 alone=0/1` behind it. Words that are not known are skipped, so builds may differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct CommitMetadata {
     /// When the group first read the topic, in milliseconds since the epoch.
     pub(super) group_start_ms: Option<i64>,
     /// The latest timestamp of the records read so far, in milliseconds since the epoch.
     pub(super) latest_read_ms: Option<i64>,
+    /// The starts without progress; none if there is progress.
+    pub(super) attempts: Attempts,
 }
 
 impl CommitMetadata {
@@ -19,7 +23,7 @@ impl CommitMetadata {
             match word {
                 "start" => metadata.group_start_ms = value.parse().ok(),
                 "read" => metadata.latest_read_ms = value.parse().ok(),
-                _ => {}
+                _ => metadata.attempts.read(word, value),
             }
         }
         metadata
@@ -34,21 +38,26 @@ impl fmt::Display for CommitMetadata {
             write!(f, "{separator}{word}={value}")?;
             separator = " ";
         }
-        Ok(())
+        match self.attempts.started {
+            0 => Ok(()),
+            _ => write!(f, "{separator}{}", self.attempts),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::source::attempts::Alone;
 
     #[test]
     fn what_is_written_is_read_again_and_the_rest_is_skipped() {
-        let full = CommitMetadata { group_start_ms: Some(17), latest_read_ms: Some(18) };
-        assert_eq!(full.to_string(), "start=17 read=18");
+        let attempts = Attempts { started: 3, read_up_to: Some(64), alone: Some(Alone { item: 7, started: 2 }) };
+        let full = CommitMetadata { group_start_ms: Some(17), latest_read_ms: Some(18), attempts };
+        assert_eq!(full.to_string(), "start=17 read=18 attempts=3 upto=64 alone=7/2");
         assert_eq!(CommitMetadata::parse(&full.to_string()), full);
         assert_eq!(
-            CommitMetadata::parse("attempts=3 read=18 start=soon"),
+            CommitMetadata::parse("colour=3 read=18 start=soon alone=x upto="),
             CommitMetadata { latest_read_ms: Some(18), ..CommitMetadata::default() }
         );
         assert_eq!(CommitMetadata::default().to_string(), "");

@@ -1,0 +1,175 @@
+//! Takes the items of a partition one at a time, after several processes have ended without progress there. An item that
+//! was alone in work when its process ended, more than once, becomes a dead letter, and its neighbours are answered.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::attempts::ENDS;
+use super::intake::begin;
+use super::member::{Member, TICK};
+use super::{CLOSE, Intake, SourceContext};
+use crate::kafka::offset_tracker::InFlightRecord;
+use crate::{Ack, AckOutcome};
+
+/// How long an item is waited for at a time.
+const STEP: Duration = Duration::from_millis(2);
+/// A partition that brings nothing for this long has no more records to be careful about.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// The isolation of a source: the record in work, and since when there has been none.
+#[derive(Debug)]
+pub(super) struct Isolation<P> {
+    record: Option<IsolatedRecord<P>>,
+    quiet_since: Option<Instant>,
+}
+
+impl<P> Isolation<P> {
+    pub(super) fn new() -> Self {
+        Self { record: None, quiet_since: None }
+    }
+}
+
+/// A record whose items are in work one after the other.
+#[derive(Debug)]
+struct IsolatedRecord<P> {
+    partition: i32,
+    offset: i64,
+    in_flight: InFlightRecord,
+    items: VecDeque<(u32, P)>,
+    /// How the item in work ends.
+    ends: Option<Receiver<AckOutcome>>,
+    /// The record's own: done after its last item.
+    ack: Ack,
+}
+
+impl<I: Intake> Member<I> {
+    /// One step of the work on isolated partitions; the others wait, so that nothing but the item in work can end the
+    /// process.
+    pub(super) fn take_isolated(&mut self) {
+        let Some(mut record) = self.isolation.record.take() else { return self.take_isolated_record() };
+        if !self.offsets.is_current(&record.in_flight) {
+            // the partition has left, or is read again
+            return;
+        }
+        match record.ends.as_ref().map(Receiver::try_recv) {
+            Some(Err(TryRecvError::Empty)) => {
+                self.serve_paused(STEP);
+                self.isolation.record = Some(record);
+                return;
+            }
+            // dropping the ack reads the record again
+            Some(Ok(AckOutcome::Failed) | Err(TryRecvError::Disconnected)) => return,
+            Some(Ok(AckOutcome::Done)) | None => record.ends = None,
+        }
+        match record.items.pop_front() {
+            Some((number, item)) => self.take_item(record, number, item),
+            None => record.ack.ack(),
+        }
+    }
+
+    fn take_isolated_record(&mut self) {
+        if self.offsets.is_busy() {
+            return self.serve_paused(STEP);
+        }
+        self.resume_isolated();
+        let Some(permit) = self.permits.take_within(I::RESERVE, TICK) else { return self.serve_paused(STEP) };
+        // the client's message borrows the consumer
+        let consumer = Arc::clone(&self.consumer);
+        let message = match consumer.poll(TICK) {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return self.note(&error),
+            None => return self.end_when_quiet(),
+        };
+        self.isolation.quiet_since = None;
+        let (partition, offset) = (message.partition(), message.offset());
+        match self.positions.without_progress.isolated_up_to(partition) {
+            Some(up_to) if offset < up_to => {}
+            ends => {
+                if ends.is_some() {
+                    self.positions.without_progress.forget(&[partition]);
+                }
+                return seek_back(&consumer, &self.topic, &message);
+            }
+        }
+        self.before(&message);
+        self.positions.has_read(&self.read);
+        self.read.clear();
+        let Some((in_flight, ack)) = begin(&message, &self.offsets, permit) else { return };
+        let first = self.positions.without_progress.first_open_item(partition, offset);
+        let items = self.intake.items(&message, &ack).into_iter().zip(0..).map(|(item, number)| (number, item));
+        let items: VecDeque<_> = items.skip_while(|(number, _)| *number < first).collect();
+        tracing::warn!(topic = &*self.topic, partition, offset, items = items.len(), "items are taken one at a time");
+        self.isolation.record = Some(IsolatedRecord { partition, offset, in_flight, items, ends: None, ack });
+    }
+
+    /// Notes that this item is in work alone, and hands it over; one that has ended enough processes is a dead letter.
+    fn take_item(&mut self, mut record: IsolatedRecord<I::Item>, number: u32, item: I::Item) {
+        let IsolatedRecord { partition, offset, .. } = record;
+        let (done, ends) = channel();
+        let ack = Ack::new(move |outcome| _ = done.send(outcome));
+        let ended = self.positions.without_progress.before_item(partition, offset, number);
+        if ended >= ENDS {
+            tracing::error!(topic = &*self.topic, partition, offset, item = number, "the item ends its process");
+            self.intake.reject(item, ack);
+        } else if self.note_attempt(partition, offset) {
+            self.intake.deliver(item, ack);
+        } else {
+            record.items.push_front((number, item));
+            self.isolation.record = Some(record);
+            return self.serve_paused(TICK);
+        }
+        record.ends = Some(ends);
+        self.isolation.record = Some(record);
+    }
+
+    /// Commits the offset again with what is to be known if this process ends. `false` if the broker did not take it.
+    pub(super) fn note_attempt(&mut self, partition: i32, offset: i64) -> bool {
+        let _waiting = self.heartbeat.waiting(CLOSE);
+        match self.consumer.commit(&self.positions.to_commit(&[(partition, offset)]), CommitMode::Sync) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(topic = &*self.topic, partition, %error, "the start of work is not noted");
+                false
+            }
+        }
+    }
+
+    fn end_when_quiet(&mut self) {
+        if self.isolation.quiet_since.get_or_insert_with(Instant::now).elapsed() > QUIET {
+            self.isolation.quiet_since = None;
+            let isolated = self.isolated();
+            self.positions.without_progress.forget(&isolated);
+        }
+    }
+
+    fn isolated(&self) -> Vec<i32> {
+        let isolated = |partition: &i32| self.positions.without_progress.isolated_up_to(*partition).is_some();
+        self.offsets.assigned().into_iter().filter(isolated).collect()
+    }
+
+    fn resume_isolated(&mut self) {
+        self.pause();
+        let mut list = TopicPartitionList::new();
+        self.isolated().iter().for_each(|partition| _ = list.add_partition(&self.topic, *partition));
+        if let Err(error) = self.consumer.resume(&self.staying(&list)) {
+            tracing::debug!(topic = &*self.topic, %error, "isolated partitions are not resumed");
+        }
+    }
+}
+
+/// Reads a record again later.
+pub(super) fn seek_back(consumer: &BaseConsumer<SourceContext>, topic: &str, message: &BorrowedMessage<'_>) {
+    let (partition, offset) = (message.partition(), Offset::Offset(message.offset()));
+    if let Err(error) = consumer.seek(topic, partition, offset, CLOSE) {
+        tracing::debug!(topic, partition, %error, "a record is not read again");
+    }
+}
+
+#[cfg(test)]
+mod tests;
