@@ -48,8 +48,8 @@ impl Now {
 /// What happens to a result.
 #[derive(Debug)]
 pub(crate) enum Decision {
-    /// It is sent, and settled when it is confirmed.
-    Send(PendingResult),
+    /// It is sent, and settled when it is confirmed; with its placement, if it goes to the result topic.
+    Send(PendingResult, Option<Placement>),
     /// Only its caller gets it: it repeats a cached answer, or reports a conflict of the `Idempotency-Key`.
     Replay(PendingResult),
     /// It was sent before.
@@ -77,7 +77,7 @@ impl Deduplicator {
     }
 
     /// Decides what happens to `result`, and replaces its payload if another answer is to be repeated. `placement` is
-    /// where an earlier answer would be, if it has to be in the window or looked up.
+    /// where an earlier answer would be, if it can be looked up.
     pub(crate) fn decide(&mut self, mut result: PendingResult, placement: Option<Placement>, now: Now) -> Decision {
         let id = result.id();
         let digest = result.idempotency_digest();
@@ -87,8 +87,9 @@ impl Deduplicator {
             return Decision::Replay(result);
         }
         let coverages = &self.coverages;
+        let unread = placement.filter(|_| !result.looked_up);
         let known = |answered: &ExpiringIdSet| {
-            placement.is_none_or(|placement| {
+            unread.is_none_or(|placement| {
                 let forgotten = || answered.forgotten(placement.partition, placement.source?.partition);
                 coverages.decide(&placement, forgotten, now.instant, now.unix_us)
             })
@@ -99,7 +100,7 @@ impl Deduplicator {
                     result.item.payload = self.idempotency.replay(id, result.item.payload);
                     self.idempotency.insert(id, digest, &result.item.payload, now.instant);
                 }
-                Decision::Send(result)
+                Decision::Send(result, placement)
             }
             OfferResult::Answered(mut result) if digest.is_some() => {
                 result.item.payload = self.idempotency.replay(id, result.item.payload);
@@ -109,7 +110,7 @@ impl Deduplicator {
             OfferResult::Waits => Decision::Waits,
             OfferResult::Unknown(result) => match placement {
                 Some(placement) => Decision::Unknown(result, placement),
-                None => Decision::Send(result),
+                None => Decision::Send(result, None),
             },
             OfferResult::Full(result) => Decision::Full(result),
         }

@@ -18,7 +18,7 @@ use crate::format::{Times, document, failure_of};
 use crate::kafka_results::ResultTopic;
 use crate::lookup::{AnswerLookup, Parked};
 use crate::pending::{BatchScope, PendingResult};
-use crate::settings::{ErrorResults, ResultSettings};
+use crate::settings::ResultSettings;
 use crate::slow_requests::{ReportedRequest, SlowRequestReport};
 
 /// Takes outcomes and sends results.
@@ -57,7 +57,7 @@ impl Dispatcher {
         let items = std::mem::take(&mut batch.items);
         let scope = Arc::new(BatchScope::new(&batch, self.scope.clone(), entered.entered_us, entered.spans));
         let pending = |item| PendingResult {
-            item: self.check_deadline(item, entered.entered_us),
+            item: self.check_deadline(item, scope.answered_us()),
             ack: ack.share(),
             scope: Arc::clone(&scope),
             looked_up: false,
@@ -67,11 +67,12 @@ impl Dispatcher {
         self.dispatch(results)
     }
 
-    /// Turns an answer past its deadline into an error. An error keeps its own code.
-    fn check_deadline(&self, mut item: Item<Outcome>, now_us: u64) -> Item<Outcome> {
-        if item.context.expired(now_us) && matches!(item.payload.result, Some(Answered::Answer(_))) {
+    /// Turns an answer that was given after its deadline into an error. An error keeps its own code. The time at which
+    /// the answer arrived here does not count: one that is read again must not become another.
+    fn check_deadline(&self, mut item: Item<Outcome>, answered_us: u64) -> Item<Outcome> {
+        if item.context.expired(answered_us) && matches!(item.payload.result, Some(Answered::Answer(_))) {
             self.scope.metrics().failed(ErrorCode::DeadlineExceeded.as_str()).inc();
-            let text = "the answer came to publishing after the deadline";
+            let text = "the answer was given after the deadline";
             item.payload = Problem::new(ErrorCode::DeadlineExceeded, text).into();
         }
         item
@@ -88,7 +89,7 @@ impl Dispatcher {
             deduplicator.advance(now.instant);
             partitions.into_iter().for_each(|count| deduplicator.set_partitions(count));
             while let Some(result) = results.next() {
-                let placement = if result.looked_up { None } else { self.lookup_placement(&result.item, partitions) };
+                let placement = self.lookup_placement(&result.item, partitions);
                 match deduplicator.decide(result, placement, now) {
                     Decision::Waits => {}
                     Decision::Unknown(result, placement) => parked.push(Parked { result, placement }),
@@ -112,9 +113,9 @@ impl Dispatcher {
     fn lookup_placement(&self, item: &Item<Outcome>, partitions: Option<u32>) -> Option<Placement> {
         self.lookup.as_ref()?;
         let context = &item.context;
-        let failed = matches!(item.payload.result, Some(Answered::Failure(_)) | None);
-        let all = !(failed && self.settings.errors == ErrorResults::Omit);
-        let amqp = self.amqp_replies.as_ref().is_some_and(|amqp| !amqp.targets(context, all).is_empty());
+        let failed = failure_of(&item.payload).is_some();
+        let shared = self.settings.is_shared(failed);
+        let amqp = self.amqp_replies.as_ref().is_some_and(|amqp| !amqp.targets(context, shared).is_empty());
         let on_topic = self.goes_to_topic(context.reply_partition().is_some() || amqp, failed);
         on_topic.then(|| Placement::of(context, partitions))
     }
@@ -137,9 +138,9 @@ impl Dispatcher {
         let mut replies = ReplyBatch::default();
         for decision in decisions {
             match decision {
-                Decision::Send(result) => {
+                Decision::Send(result, placement) => {
                     self.start_batch(&result.scope, &mut replies);
-                    self.send_first(result, now, &mut replies);
+                    self.send_first(result, placement, now, &mut replies);
                 }
                 Decision::Replay(result) => {
                     self.start_batch(&result.scope, &mut replies);
@@ -164,19 +165,20 @@ impl Dispatcher {
     }
 
     /// Sends a result for the first time. It is settled when every destination has confirmed it.
-    fn send_first(&self, result: PendingResult, now: u64, replies: &mut ReplyBatch) {
+    fn send_first(&self, result: PendingResult, placement: Option<Placement>, now: u64, replies: &mut ReplyBatch) {
         let PendingResult { item, ack, scope, .. } = result;
         let failure = failure_of(&item.payload).map(std::borrow::Cow::into_owned);
         let failed = failure.is_some();
         let has_caller = item.context.reply_partition().is_some();
-        let all = !(failed && self.settings.errors == ErrorResults::Omit);
-        let amqp = self.amqp_replies.as_ref().map(|amqp| (amqp, amqp.targets(&item.context, all)));
+        let shared = self.settings.is_shared(failed);
+        let amqp = self.amqp_replies.as_ref().map(|amqp| (amqp, amqp.targets(&item.context, shared)));
         let amqp = amqp.filter(|(_, targets)| !targets.is_empty());
         let topic = self.result_topic.as_ref().filter(|_| self.goes_to_topic(has_caller || amqp.is_some(), failed));
         if let Some(failure) = &failure {
             scope.mark_failed(&item, failure);
         }
-        let in_flight = self.in_flight(&item, failure, ack, scope, now);
+        let answered_us = scope.answered_us();
+        let in_flight = InFlightResult { placement, ..self.in_flight(&item, failure, ack, scope, now) };
         if topic.is_none() && amqp.is_none() {
             if has_caller {
                 replies.items.push(item);
@@ -186,7 +188,7 @@ impl Dispatcher {
             }
             return;
         }
-        let document = document(&item.context, &item.payload, now, self.times);
+        let document = document(&item.context, &item.payload, answered_us, self.times);
         let ack = self.settling(in_flight);
         if let Some((amqp, targets)) = amqp {
             for target in targets {
@@ -219,7 +221,7 @@ impl Dispatcher {
 
     fn goes_to_topic(&self, has_other_destination: bool, failed: bool) -> bool {
         let wanted = !has_other_destination || self.settings.also_http;
-        wanted && !(failed && self.settings.errors == ErrorResults::Omit)
+        wanted && self.settings.is_shared(failed)
     }
 
     fn in_flight(
@@ -235,17 +237,8 @@ impl Dispatcher {
         let report = self.tracker.reporter.plan(context, failed, now);
         let reported = (context.sampled() || report != SlowRequestReport::default())
             .then(|| Box::new(ReportedRequest { context: context.clone(), failure, report }));
-        let placement =
-            self.lookup.as_ref().and_then(|_| Some(Placement::of(context, self.result_topic.as_ref()?.partitions())));
-        InFlightResult {
-            id: context.item(),
-            placement,
-            accepted_us: context.accepted_us(),
-            failed,
-            ack,
-            scope,
-            reported,
-        }
+        let (id, accepted_us) = (context.item(), context.accepted_us());
+        InFlightResult { id, placement: None, accepted_us, failed, ack, scope, reported }
     }
 
     /// An ack that settles `in_flight`.

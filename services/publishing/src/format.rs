@@ -24,20 +24,21 @@ pub enum Times {
     Iso8601,
 }
 
-/// The document of `outcome`, written at `now_us` (Unix microseconds), with the time in the form that `times` selects.
-pub fn document(context: &Context, outcome: &Outcome, now_us: u64, times: Times) -> Vec<u8> {
+/// The document of `outcome`, which was given at `answered_us` (Unix microseconds), with the time in the form that
+/// `times` selects. It depends on nothing else, so that a result which is sent again has the same bytes.
+pub fn document(context: &Context, outcome: &Outcome, answered_us: u64, times: Times) -> Vec<u8> {
     let mut out = Vec::with_capacity(TYPICAL_SIZE);
-    write(context, outcome, now_us, times, &mut out);
+    write(context, outcome, answered_us, times, &mut out);
     out
 }
 
 /// Appends the document of `outcome` to `out`.
-pub fn write(context: &Context, outcome: &Outcome, now_us: u64, times: Times, out: &mut Vec<u8>) {
+pub fn write(context: &Context, outcome: &Outcome, answered_us: u64, times: Times, out: &mut Vec<u8>) {
     let (ms, text) = time(context, times);
     let timestamp = text.as_deref().map_or(Timestamp::Milliseconds(ms), Timestamp::Iso8601);
     // many rows share a request id, so each names its own
     let row = (context.rows() > 1).then(|| context.row());
-    let latency_ms = LatencyMs::ThreeDecimals(now_us.saturating_sub(context.accepted_us()));
+    let latency_ms = LatencyMs::ThreeDecimals(answered_us.saturating_sub(context.accepted_us()));
     let result = usable(outcome);
     // a failed request has spans even if it was not sampled
     let traced = context.trace_id() != [0; 16] && (result.is_err() || context.sampled());

@@ -258,12 +258,12 @@ impl Lookup {
     /// A result that may have been sent before, which cannot be found out any more, goes to the dead letters: as the
     /// record that it would have been, so that a replay sends it.
     fn bury(&self, Parked { result, placement }: Parked) {
-        let PendingResult { item, ack, .. } = result;
+        let PendingResult { item, ack, scope, .. } = result;
         let context = &item.context;
         let id = Bytes::copy_from_slice(&request_id_header(context.item()));
         let headers =
             vec![(REQUEST_ID_HEADER.to_owned(), id), (ORIGIN_HEADER.to_owned(), origin_header(context).into())];
-        let payload = document(context, &item.payload, now_us(), self.spec.times).into();
+        let payload = document(context, &item.payload, scope.answered_us(), self.spec.times).into();
         let partition = placement.partition;
         let record = RawRecord { payload, key: None, partition, offset: 0, timestamp_ms: -1, headers };
         let message =

@@ -25,6 +25,7 @@ pub(crate) struct BatchScope {
     stages: Vec<StageTime>,
     scope: StageScope,
     entered_us: u64,
+    answered_us: u64,
     /// Spans of sampled items, open until the results are confirmed.
     spans: Mutex<Spans>,
 }
@@ -41,7 +42,14 @@ impl std::fmt::Debug for BatchScope {
 impl BatchScope {
     pub(crate) fn new(batch: &Batch<Outcome>, scope: StageScope, entered_us: u64, spans: Spans) -> Self {
         let stages = batch.stages.clone();
-        Self { batch_partition: batch.batch_partition, stages, scope, entered_us, spans: Mutex::new(spans) }
+        let answered_us = stages.iter().rev().map(|time| time.left_us).find(|left| *left > 0).unwrap_or(entered_us);
+        let (batch_partition, spans) = (batch.batch_partition, Mutex::new(spans));
+        Self { batch_partition, stages, scope, entered_us, answered_us, spans }
+    }
+
+    /// When the stage that answered passed the outcomes on, Unix microseconds. A batch that is read again says the same.
+    pub(crate) fn answered_us(&self) -> u64 {
+        self.answered_us
     }
 
     /// A batch of `items` that leaves now.

@@ -26,6 +26,14 @@ pub struct ResultSettings {
     pub idempotent_answers: usize,
 }
 
+impl ResultSettings {
+    /// Whether a result goes to the topic or exchange that clients share. A caller with a queue or a connection of its own
+    /// gets every result.
+    pub(crate) fn is_shared(&self, failed: bool) -> bool {
+        !(failed && self.errors == ErrorResults::Omit)
+    }
+}
+
 /// What happens to errors of requests from Kafka.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

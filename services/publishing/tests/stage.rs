@@ -9,7 +9,7 @@ use forebay_bus::amqp::{Answer, Target};
 use forebay_bus::kafka::OutRecord;
 use forebay_bus::{Ack, AckOutcome, Delivery};
 use forebay_contract::wire::outcome::Result as Answered;
-use forebay_contract::{Batch, ErrorCode, Item, Outcome, RequestId};
+use forebay_contract::{Batch, ErrorCode, Item, Outcome, RequestId, now_us};
 use forebay_publishing::amqp_results::AmqpReplies;
 use forebay_publishing::kafka_results::{
     ORIGIN_HEADER, REQUEST_ID_HEADER, ResultTopic, TRACE_HEADER, request_id_header,
@@ -326,9 +326,10 @@ fn errors_can_be_kept_off_the_topic_but_not_from_callers() {
 #[test]
 fn a_late_answer_is_an_error_and_a_late_error_keeps_its_code() {
     let bench = bench(defaults(), &[]);
+    let long_ago = |request| kafka(request).accepted_us(now_us() - 61_000_000);
     let report = bench.deliver(vec![
-        kafka(REQUEST).expired().item(answer(1.0)),
-        kafka(OTHER).expired().item(failure(ErrorCode::UnknownModel, "no model x")),
+        long_ago(REQUEST).item(answer(1.0)),
+        long_ago(OTHER).item(failure(ErrorCode::UnknownModel, "no model x")),
     ]);
     for code in ["deadline_exceeded", "unknown_model"] {
         let (json, _, ack) = bench.record();
@@ -377,6 +378,36 @@ fn an_amqp_request_is_answered_at_its_queue_and_done_with_the_confirm() {
     done(&bench.deliver(vec![amqp(REQUEST, "answers", "c1").item(answer(150.0))]));
     bench.nothing_more_was_sent();
     assert!(answers.try_recv().is_err(), "a copy was sent");
+}
+
+/// What a replica sends that takes over from one which was killed before it had committed what it sent.
+#[test]
+fn an_outcome_that_is_read_again_gives_the_same_bytes_even_after_its_deadline() {
+    let deadline = Duration::from_millis(300);
+    let items = vec![
+        amqp(REQUEST, "answers", "c1").timeout(deadline).item(answer(1.0)),
+        amqp(OTHER, "answers", "c2").timeout(deadline).item(failure(ErrorCode::UnknownModel, "no model x")),
+        kafka(LAST).timeout(deadline).item(answer(2.0)),
+    ];
+    let outcomes = batch(items);
+    let sent_by_a_new_replica = || {
+        let (bench, answers) = with_amqp(defaults(), None);
+        let (ack, report) = probe::ack();
+        bench.stage.inlet.deliver(Delivery { payload: outcomes.clone(), ack });
+        let replies = [(); 2].map(|()| {
+            let (sent, ack) = answers.recv_timeout(LONG).unwrap();
+            ack.ack();
+            (sent.message_id, String::from_utf8(sent.payload).unwrap())
+        });
+        let (_, record, ack) = bench.record();
+        ack.ack();
+        done(&report);
+        (replies, String::from_utf8(record.payload).unwrap())
+    };
+    let first = sent_by_a_new_replica();
+    assert!(first.0[0].1.contains("\"prediction\":1.0") && first.1.contains("\"prediction\":2.0"), "{first:?}");
+    std::thread::sleep(deadline);
+    assert_eq!(sent_by_a_new_replica(), first);
 }
 
 #[test]

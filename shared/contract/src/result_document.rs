@@ -28,7 +28,8 @@ pub struct ResultDocument<'a> {
     pub model: &'a str,
     /// Whether the prediction came from the cache.
     pub cached: bool,
-    /// Time from arrival to answer.
+    /// Time from the request's arrival until its answer was given: on topics and over RabbitMQ by the stage that gave it,
+    /// over HTTP to the caller.
     pub latency_ms: LatencyMs,
     /// Present if the request was traced.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,7 +57,7 @@ pub struct FailureDocument<'a> {
     /// Position of the row, if the request had many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row: Option<u32>,
-    /// Time from arrival to answer.
+    /// Time from the request's arrival until the error was given.
     pub latency_ms: LatencyMs,
     /// The trace with the spans and log lines of the request.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -274,9 +274,10 @@ fn take_live<P>(batch: &mut Batch<P>) -> Batch<P> {
     with_items(batch, live)
 }
 
-/// The items of `batch` with an error each.
+/// The items of `batch` with an error each, which is given now.
 pub(crate) fn failed<P>(batch: Batch<P>, problem: &Problem) -> Batch<Outcome> {
-    let head = batch.onward();
+    let mut head = batch.onward();
+    head.leave();
     let items = batch.items.into_iter().map(|item| item.with(problem.clone().into())).collect();
     Batch { items, ..head }
 }
