@@ -233,6 +233,8 @@ super.users=User:ANONYMOUS" timeout 180 "$native" up kafka >"$work/up.log" 2>&1 
   export FOREBAY__KAFKA__BROKERS=127.0.0.1:$KAFKA_PORT FOREBAY__LOG__FORMAT=json
   for stage in "${stages[@]}"; do
     readarray -t own < <(login "forebay-$stage")
+    # with every right that the default needs, and one more
+    [ "$stage" != publishing ] || own+=(FOREBAY__RESULTS__TRANSACTIONS=true)
     start "$stage/old/0" "${own[@]}"
   done
   ready "${!pid[@]}"

@@ -18,7 +18,8 @@ def grant(path, inside, outside):
     for user in users:
         for rule in user["spec"]["authorization"]["acls"]:
             resource = rule["resource"]
-            pattern = ResourcePattern(ResourceType[resource["type"].upper()], resource["name"], ACLResourcePatternType["PREFIXED" if resource["patternType"] == "prefix" else "LITERAL"])
+            kind = {"transactionalId": "TRANSACTIONAL_ID"}.get(resource["type"], resource["type"].upper())
+            pattern = ResourcePattern(ResourceType[kind], resource["name"], ACLResourcePatternType["PREFIXED" if resource["patternType"] == "prefix" else "LITERAL"])
             for operation in rule["operations"]:
                 acls.append(ACL(f"User:{user['metadata']['name']}", "*", ACLOperation[operation.upper()], ACLPermissionType.ALLOW, pattern))
     # the load generator's clients have a group of their own

@@ -20,6 +20,7 @@ usage: loadtest/suites/real.sh [TEST [FILTER]]
   real.sh rabbitmq         RabbitMQ as request source and reply sink, and its server's faults (about 90 s)
   real.sh install          fetch what the tests need beside the services, and run none
   real.sh faults           faults under load, judged: the rows of `forebay-loadtest faults` that hold reliably (about 5 minutes)
+  real.sh strict           results in transactions: replicas paused, killed, and the broker killed (about 4 minutes)
   real.sh stages           parts of the mesh in one process, the rest apart, two replicas of each
   real.sh sklearn          random models of scikit-learn and onnxruntime against the readers; needs no Kafka and no Redis
 
@@ -80,7 +81,7 @@ fi
 # Measures times that must hold on an idle machine, so nothing runs beside it.
 alone=(real_latency)
 # Those that take minutes. What is missing here follows in the order of names: a new test needs no entry.
-longest=(real_faults real_liveness real_stages real_mesh real_rabbitmq real_window real_mlflow real_eventhubs+real_security single_stages real_start_order)
+longest=(real_faults real_strict real_liveness real_stages real_mesh real_rabbitmq real_window real_mlflow real_eventhubs+real_security single_stages real_start_order)
 
 queue=() # tests joined by + share a server and so run one after the other
 if [ -n "$chosen" ]; then

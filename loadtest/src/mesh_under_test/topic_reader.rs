@@ -96,11 +96,25 @@ impl TopicReader {
         Self::open(brokers, topic, |_, (low, _)| low)
     }
 
+    /// Reads everything there is, what open and aborted transactions hold as well.
+    pub fn uncommitted_from_start(brokers: &str, topic: &str) -> Result<Self, LoadtestError> {
+        Self::open_at_level(brokers, topic, "read_uncommitted", |_, (low, _)| low)
+    }
+
     /// Reads from where `at` says, which gets each partition with its first and its next offset.
     pub fn open(brokers: &str, topic: &str, at: impl Fn(i32, (i64, i64)) -> i64) -> Result<Self, LoadtestError> {
+        Self::open_at_level(brokers, topic, "read_committed", at)
+    }
+
+    fn open_at_level(
+        brokers: &str,
+        topic: &str,
+        isolation_level: &str,
+        at: impl Fn(i32, (i64, i64)) -> i64,
+    ) -> Result<Self, LoadtestError> {
         let mut config = client_config(brokers);
         config.set("group.id", "real-reader").set("enable.auto.commit", "false").set("fetch.wait.max.ms", "20");
-        config.set("auto.offset.reset", "earliest");
+        config.set("auto.offset.reset", "earliest").set("isolation.level", isolation_level);
         let consumer: BaseConsumer = config.create().map_err(LoadtestError::kafka("create consumer"))?;
         let metadata = consumer.fetch_metadata(Some(topic), BROKER_TIMEOUT);
         let metadata = metadata.map_err(LoadtestError::kafka(format!("metadata of {topic}")))?;

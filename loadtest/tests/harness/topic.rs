@@ -129,6 +129,13 @@ impl Reader {
         Self { reader, topic: topic.to_owned() }
     }
 
+    /// Everything there is, what open and aborted transactions hold as well.
+    #[track_caller]
+    pub fn uncommitted_from_start(topic: &str) -> Self {
+        let reader = TopicReader::uncommitted_from_start(&brokers(), topic).unwrap_or_else(|error| panic!("{error}"));
+        Self { reader, topic: topic.to_owned() }
+    }
+
     /// How many records the topic holds.
     pub fn held(&self) -> i64 {
         self.reader.held().unwrap()

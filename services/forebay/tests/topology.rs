@@ -82,6 +82,8 @@ struct Rights {
     read: BTreeSet<String>,
     write: BTreeSet<String>,
     groups: BTreeSet<String>,
+    /// What the transactional ids begin with.
+    transactional_ids: BTreeSet<String>,
 }
 
 /// What the service of `stage` needs: what it reads and writes, the group in which it consumes, and that of its readers
@@ -99,6 +101,8 @@ fn needed(stage: Stage) -> Rights {
         read: named(EdgeSpec::is_read_by),
         write: named(EdgeSpec::is_written_by),
         groups: [group, reader_group(name)].into(),
+        // `results.transactions`
+        transactional_ids: (stage == Stage::Publishing).then(|| format!("forebay-{name}-")).into_iter().collect(),
     }
 }
 
@@ -115,7 +119,10 @@ fn the_documented_rights_are_the_topology() {
     for (row, stage) in rows.iter().zip(Stages::all().iter()) {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         let names = |cell: &str| cell.split(", ").map(|name| name.trim_matches('`').to_owned()).collect();
-        let mut documented = Rights { read: names(cells[1]), write: names(cells[2]), groups: names(cells[3]) };
+        let transactional_ids = needed(stage).transactional_ids;
+        assert!(transactional_ids.iter().all(|prefix| text.contains(&format!("begin with `{prefix}`"))));
+        let (read, write, groups) = (names(cells[1]), names(cells[2]), names(cells[3]));
+        let mut documented = Rights { read, write, groups, transactional_ids };
         if documented.groups.remove("kafka.consumer_group") {
             documented.groups.insert(bus().kafka.consumer_group);
         }
@@ -139,6 +146,11 @@ fn granted(text: &str) -> BTreeMap<&str, Rights> {
                 continue;
             }
             assert!(allows("Describe"), "{name} may not describe {resource}");
+            if of == "transactionalId" {
+                assert!(allows("Write") && field("patternType: ") == Some("prefix"), "{name}: {resource}");
+                rights.transactional_ids.insert(resource);
+                continue;
+            }
             for (operation, topics) in [("Read", &mut rights.read), ("Write", &mut rights.write)] {
                 if allows(operation) {
                     topics.insert(resource.clone());

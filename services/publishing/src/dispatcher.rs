@@ -178,7 +178,7 @@ impl Dispatcher {
             scope.mark_failed(&item, failure);
         }
         let answered_us = scope.answered_us();
-        let in_flight = InFlightResult { placement, ..self.in_flight(&item, failure, ack, scope, now) };
+        let mut in_flight = InFlightResult { placement, ..self.in_flight(&item, failure, ack, scope, now) };
         if topic.is_none() && amqp.is_none() {
             if has_caller {
                 replies.items.push(item);
@@ -189,22 +189,26 @@ impl Dispatcher {
             return;
         }
         let document = document(&item.context, &item.payload, answered_us, self.times);
+        // a transaction commits the offset of what it answers, so that is acknowledged before, and the rest after it
+        let in_transaction = topic.is_some_and(ResultTopic::is_transactional);
+        let written = in_transaction.then(|| std::mem::replace(&mut in_flight.ack, Ack::none()));
         let ack = self.settling(in_flight);
+        let all = || Ack::join(written.iter().map(Ack::share).chain([ack.share()]).collect());
         if let Some((amqp, targets)) = amqp {
             for target in targets {
                 let span = self.amqp_span(&item, amqp, &target, now);
-                amqp.send(&item.context, target, document.clone(), ack.share(), span);
+                amqp.send(&item.context, target, document.clone(), all(), span);
             }
         }
         if let Some(topic) = topic {
-            topic.send(&item.context, document, ack.share(), self.kafka_span(&item, topic, now));
+            let acks = (written.as_ref().map(Ack::share), ack.share());
+            topic.send(&item.context, document, acks, self.kafka_span(&item, topic, now));
         }
         if has_caller {
             replies.items.push(item);
-            replies.acks.push(ack);
-        } else {
-            ack.ack();
+            replies.acks.push(all());
         }
+        written.into_iter().chain([ack]).for_each(Ack::ack);
     }
 
     /// Settles a result that has no destination.

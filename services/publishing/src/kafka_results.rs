@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use forebay_bus::Ack;
-use forebay_bus::kafka::OutRecord;
+use forebay_bus::kafka::{OutRecord, TransactionAcks};
 use forebay_contract::{Context, ItemId, Origin, RequestId};
 use forebay_runtime::{StageSpan, TraceContext};
 
@@ -16,6 +16,7 @@ pub const ORIGIN_HEADER: &str = "forebay-origin";
 pub const TRACE_HEADER: &str = "traceparent";
 
 type Send = dyn Fn(OutRecord, Ack, Vec<StageSpan>) + std::marker::Send + Sync;
+type SendInTransaction = dyn Fn(OutRecord, TransactionAcks, Vec<StageSpan>) + std::marker::Send + Sync;
 type Partitions = dyn Fn(&str) -> Option<u32> + std::marker::Send + Sync;
 
 /// Sends results to the topic `topics.results_out`. Cheap to clone.
@@ -24,7 +25,13 @@ pub struct ResultTopic {
     topic: Arc<str>,
     span_name: Arc<str>,
     partitions: Arc<Partitions>,
-    send: Arc<Send>,
+    sender: Sender,
+}
+
+#[derive(Clone)]
+enum Sender {
+    Direct(Arc<Send>),
+    Transactional(Arc<SendInTransaction>),
 }
 
 impl fmt::Debug for ResultTopic {
@@ -41,8 +48,30 @@ impl ResultTopic {
         partitions: impl Fn(&str) -> Option<u32> + std::marker::Send + Sync + 'static,
         send: impl Fn(OutRecord, Ack, Vec<StageSpan>) + std::marker::Send + Sync + 'static,
     ) -> Self {
+        Self::through(topic, partitions, Sender::Direct(Arc::new(send)))
+    }
+
+    /// As [`ResultTopic::new`], through transactions.
+    pub fn transactional(
+        topic: &str,
+        partitions: impl Fn(&str) -> Option<u32> + std::marker::Send + Sync + 'static,
+        send: impl Fn(OutRecord, TransactionAcks, Vec<StageSpan>) + std::marker::Send + Sync + 'static,
+    ) -> Self {
+        Self::through(topic, partitions, Sender::Transactional(Arc::new(send)))
+    }
+
+    fn through(
+        topic: &str,
+        partitions: impl Fn(&str) -> Option<u32> + std::marker::Send + Sync + 'static,
+        sender: Sender,
+    ) -> Self {
         let span_name = format!("send {topic}").into();
-        Self { topic: topic.into(), span_name, partitions: Arc::new(partitions), send: Arc::new(send) }
+        Self { topic: topic.into(), span_name, partitions: Arc::new(partitions), sender }
+    }
+
+    /// Whether results are written in transactions.
+    pub(crate) fn is_transactional(&self) -> bool {
+        matches!(self.sender, Sender::Transactional(_))
     }
 
     /// The topic's name.
@@ -52,7 +81,12 @@ impl ResultTopic {
 
     /// Number of partitions, once that is known.
     pub(crate) fn partitions(&self) -> Option<u32> {
-        (self.partitions)(&self.topic)
+        self.partitions_of(&self.topic)
+    }
+
+    /// Number of partitions of any topic that the stage writes or reads, once that is known.
+    pub(crate) fn partitions_of(&self, topic: &str) -> Option<u32> {
+        (self.partitions)(topic)
     }
 
     /// The partition of the item's results, once their number is known.
@@ -66,8 +100,15 @@ impl ResultTopic {
     }
 
     /// Sends the result `payload` of the item with `context`. Like the replaced service's results, records have no key.
-    /// The partition follows from the request, so that all copies of a result are on one partition.
-    pub(crate) fn send(&self, context: &Context, payload: Vec<u8>, ack: Ack, span: Option<StageSpan>) {
+    /// The partition follows from the request, so that all copies of a result are on one partition. `committed` is
+    /// acknowledged when the result is there to be read; `written`, which only transactions use, just before.
+    pub(crate) fn send(
+        &self,
+        context: &Context,
+        payload: Vec<u8>,
+        (written, committed): (Option<Ack>, Ack),
+        span: Option<StageSpan>,
+    ) {
         let mut headers = Vec::with_capacity(3);
         headers.push((REQUEST_ID_HEADER, request_id_header(context.item()).to_vec()));
         headers.push((ORIGIN_HEADER, origin_header(context)));
@@ -76,7 +117,13 @@ impl ResultTopic {
         }
         let partition = self.partition_of(context);
         let record = OutRecord { topic: Arc::clone(&self.topic), partition, key: None, payload, headers };
-        (self.send)(record, ack, span.into_iter().collect());
+        let spans = span.into_iter().collect();
+        match &self.sender {
+            Sender::Direct(send) => send(record, committed, spans),
+            Sender::Transactional(send) => {
+                send(record, TransactionAcks { written: written.unwrap_or_else(Ack::none), committed }, spans);
+            }
+        }
     }
 }
 

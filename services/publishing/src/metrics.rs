@@ -40,3 +40,12 @@ impl PublishingMetrics {
         }
     }
 }
+
+/// Counters of transactions with results: those that were committed, and those that were not.
+pub(crate) fn transaction_counters(metrics: &Metrics) -> [Counter; 2] {
+    let group = metrics.group("forebay_publishing_");
+    [
+        group.add("transactions_committed", "Transactions with results that were committed"),
+        group.add("transactions_aborted", "Transactions that were not, whose results were sent again"),
+    ]
+}

@@ -76,10 +76,12 @@ pub const BEFORE: u64 = 2_000;
 /// Time between two calls of `proceed`.
 const PART: Duration = Duration::from_millis(200);
 
-/// The topic of clients on Kafka.
+/// The topic of clients on Kafka. What an open or aborted transaction holds was never sent.
 pub(crate) struct KafkaResultLog {
     pub(crate) client: Client,
     pub(crate) topic: Arc<str>,
+    /// Whether results are written in transactions.
+    pub(crate) transactions: bool,
 }
 
 impl fmt::Debug for KafkaResultLog {
@@ -96,7 +98,8 @@ impl ResultLog for KafkaResultLog {
         proceed: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Option<LogReach>, TailError> {
         let since_ms = i64::try_from(read.since_us / 1000).unwrap_or(i64::MAX);
-        let spec = TailSpec { topic: &self.topic, partitions: read.partitions, since_ms, before: BEFORE };
+        let (topic, partitions, await_transactions) = (&*self.topic, read.partitions, self.transactions);
+        let spec = TailSpec { topic, partitions, since_ms, before: BEFORE, await_transactions };
         let mut tail = Tail::open(&self.client, spec)?;
         let ranges = tail.ranges().to_vec();
         let mut reach = reach_of(&ranges);

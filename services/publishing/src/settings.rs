@@ -1,6 +1,9 @@
 //! The section `[results]`; `settings.toml` documents each key.
 
-use forebay_runtime::{Layers, Problems};
+use std::time::Duration;
+
+use forebay_bus::EventHubs;
+use forebay_runtime::{Layers, Problems, duration};
 use serde::Deserialize;
 
 /// The settings of the publishing service.
@@ -20,6 +23,11 @@ pub struct ResultSettings {
     pub also_http: bool,
     /// Format of the time in a result on the result topic.
     pub timestamp: TimestampFormat,
+    /// Whether results are written in transactions.
+    pub transactions: bool,
+    /// Shortest time from the beginning of one transaction to that of the next.
+    #[serde(with = "duration")]
+    pub transaction_interval: Duration,
     /// Most ids that the dedupe window holds.
     pub window_capacity: usize,
     /// Most requests with an `Idempotency-Key` whose answers are cached.
@@ -58,6 +66,8 @@ pub enum TimestampFormat {
 
 /// A window smaller than the work in flight would hold intake back forever.
 const MIN_CAPACITY: usize = 1024;
+/// Results wait for as long.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Settings {
     /// Reads and checks the section; adds everything that is wrong to `problems`.
@@ -66,6 +76,14 @@ impl Settings {
         if results.window_capacity < MIN_CAPACITY {
             let text = format!("is {}, expected at least {MIN_CAPACITY}", results.window_capacity);
             problems.add("results.window_capacity", text);
+        }
+        if results.transactions && layers.extension::<EventHubs>().is_some_and(|hubs| hubs.enabled) {
+            let text = "is true, and the broker is Event Hubs, where the mesh uses no transactions";
+            problems.add("results.transactions", text);
+        }
+        if results.transaction_interval > LONGEST_INTERVAL {
+            let text = format!("is {:?}, expected at most {LONGEST_INTERVAL:?}", results.transaction_interval);
+            problems.add("results.transaction_interval", text);
         }
         Some(Self { results })
     }
@@ -90,10 +108,24 @@ mod tests {
     }
 
     #[test]
+    fn event_hubs_and_transactions_exclude_each_other() {
+        let connection = "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=n;SharedAccessKey=k";
+        let both = |environment: &[(&str, &str)]| {
+            let sources = settings(&[forebay_bus::DEFAULTS, crate::DEFAULTS]).environment(environment);
+            sources.flags(&["results.transactions=true"]).read_all(Settings::read).1
+        };
+        assert!(both(&[]).is_empty());
+        let problems = both(&[("EVENTHUB_CONNECTION", connection)]);
+        assert!(problems[0].contains("results.transactions") && problems[0].contains("Event Hubs"), "{problems:?}");
+    }
+
+    #[test]
     fn invalid_values_are_reported() {
         let (settings, problems) = read(&["results.errors=omit", "results.window_capacity=3"]);
         assert_eq!(settings.unwrap().results.errors, ErrorResults::Omit);
         assert!(!problems.is_empty());
+        let (_, problems) = read(&["results.transaction_interval=2s"]);
+        assert!(problems[0].contains("at most 1s"), "{problems:?}");
         let (settings, problems) = read(&["results.errors=drop"]);
         assert!(settings.is_none() && !problems.is_empty());
     }

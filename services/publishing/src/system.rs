@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use actix::{Actor, Addr, AsyncContext, WeakAddr};
 use actix_rt::{Arbiter, ArbiterHandle};
-use forebay_bus::kafka::RecordSink;
+use forebay_bus::kafka::TransactionSettings;
 use forebay_bus::{BusSettings, Inlet, Mesh, Outlet, StageScope};
 use forebay_contract::edges::{REPLIES, REQUESTS_IN, RESULTS, RESULTS_OUT};
 use forebay_contract::{Outcome, Stage};
@@ -20,7 +20,7 @@ use crate::dispatcher::Dispatcher;
 use crate::format::{self, Times};
 use crate::kafka_results::ResultTopic;
 use crate::lookup::{AnswerLookup, LookupSpec, ParkedResults};
-use crate::metrics::PublishingMetrics;
+use crate::metrics::{PublishingMetrics, transaction_counters};
 use crate::pending::PendingResult;
 use crate::rebuild::{Assigned, WindowRebuild};
 use crate::result_log::{KafkaResultLog, ResultHistory};
@@ -125,23 +125,23 @@ fn redispatch(publisher: WeakAddr<Publisher>) -> Box<dyn Fn(Vec<PendingResult>) 
 /// When Kafka or RabbitMQ refuses its settings.
 pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> Result<(), StartError> {
     let host = mesh.host().clone();
-    let outside = mesh.records(Stage::Publishing, &RESULTS_OUT)?;
+    let result_topic = result_topic(settings, mesh)?;
     let letters = if mesh.has_kafka() { Some(mesh.dead_letters(Stage::Publishing)?) } else { None };
     let (amqp_replies, amqp) = amqp_results::open(&host, &mesh.settings().rabbitmq, letters.clone())?.unzip();
     amqp.into_iter().for_each(|sink| mesh.close_last(sink));
     let topic: Arc<str> = host.settings().topics.results_out.as_str().into();
     let history = mesh.client(Stage::Publishing)?.zip(letters).map(|(client, letters)| {
-        let topic = Arc::clone(&topic);
-        ResultHistory { log: Arc::new(KafkaResultLog { client, topic }), letters }
+        let (topic, transactions) = (Arc::clone(&topic), settings.results.transactions);
+        ResultHistory { log: Arc::new(KafkaResultLog { client, topic, transactions }), letters }
     });
     let outlets = Outlets {
-        result_topic: outside.clone().map(|sink| results_out(&host, sink)),
+        result_topic: result_topic.clone(),
         history,
         amqp_replies,
         replies: mesh.outlet(Stage::Publishing, &REPLIES)?,
     };
     let PublishingStage { inlet, rebuild, parked } = stage(settings, mesh.settings(), &host, arbiter, outlets);
-    if let Some(sink) = outside {
+    if let Some(result_topic) = result_topic {
         // in the fused form a partition of the source topic stands for a take-over: its requests may have been answered
         // before, on any partition outside
         let fused = mesh.is_in_memory(RESULTS.spec());
@@ -152,7 +152,7 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
         } else {
             mesh.watch(source, RESULTS.spec())?;
             let results = host.settings().topics.results.clone();
-            let on_topic = move |assigned: &[u32]| same_partitions(&sink, &results, &topic, assigned);
+            let on_topic = move |assigned: &[u32]| same_partitions(&result_topic, &results, assigned);
             mesh.on_first(RESULTS.spec(), rebuild.hook(Assigned::ResultPartitions, on_topic));
         }
     }
@@ -161,8 +161,8 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
 
 /// The partitions of the result topic with the outcomes of `assigned`: the same, or any of them if the numbers of
 /// partitions differ, because one of them has changed.
-fn same_partitions(sink: &RecordSink, results: &str, topic: &str, assigned: &[u32]) -> Vec<u32> {
-    let same = sink.partitions(results).is_some_and(|count| sink.partitions(topic) == Some(count));
+fn same_partitions(topic: &ResultTopic, results: &str, assigned: &[u32]) -> Vec<u32> {
+    let same = topic.partitions_of(results).is_some_and(|count| topic.partitions() == Some(count));
     if same { assigned.to_vec() } else { Vec::new() }
 }
 
@@ -176,13 +176,29 @@ pub async fn run((bus, settings): (BusSettings, Settings), host: Host) -> Result
     mesh.run()
 }
 
-/// The topic of clients over the producer of the stage.
-fn results_out(host: &Host, sink: RecordSink) -> ResultTopic {
+/// The topic of clients, over the producer of the stage or in transactions. `None` without Kafka.
+fn result_topic(settings: &Settings, mesh: &mut Mesh) -> Result<Option<ResultTopic>, StartError> {
+    let topic = mesh.host().settings().topics.results_out.clone();
+    // there from the start, so that the first event is an increase
+    let [committed, aborted] = transaction_counters(mesh.host().metrics());
+    if !settings.results.transactions {
+        let sink = mesh.records(Stage::Publishing, &RESULTS_OUT)?;
+        return Ok(sink.map(|sink| {
+            let counts = sink.clone();
+            sink.shorten_too_large(format::too_large);
+            let send = move |record, ack, spans| sink.send_with_spans(record, ack, spans);
+            ResultTopic::new(&topic, move |topic| counts.partitions(topic), send)
+        }));
+    }
+    if mesh.is_in_memory(RESULTS.spec()) {
+        let why = "is true, and all five stages are in this process: there are no offsets of results to commit; run \
+                   publishing apart, or set it to false";
+        return Err(StartError::setting("results.transactions", why));
+    }
+    let interval = settings.results.transaction_interval;
+    let transactions = TransactionSettings { interval, shorten: Box::new(format::too_large), committed, aborted };
+    let sink = mesh.transactional_records(Stage::Publishing, &RESULTS_OUT, transactions)?;
     let counts = sink.clone();
-    sink.shorten_too_large(format::too_large);
-    ResultTopic::new(
-        &host.settings().topics.results_out,
-        move |topic| counts.partitions(topic),
-        move |record, ack, spans| sink.send_with_spans(record, ack, spans),
-    )
+    let send = move |record, acks, spans| sink.send(record, acks, spans);
+    Ok(Some(ResultTopic::transactional(&topic, move |topic| counts.partitions(topic), send)))
 }

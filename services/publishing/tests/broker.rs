@@ -53,6 +53,8 @@ fn send(outlet: &Outlet<Outcome>, requests: &[RequestId]) {
 fn publishing(window_capacity: usize) -> Settings {
     Settings {
         results: ResultSettings {
+            transactions: false,
+            transaction_interval: Duration::from_millis(10),
             errors: ErrorResults::Send,
             also_http: false,
             window_capacity,
@@ -98,7 +100,7 @@ fn copies_are_answered_once_across_a_take_over() {
 
 /// The next offset of a partition.
 fn end(edges: &Edges, topic: &str, partition: u32) -> u64 {
-    let spec = TailSpec { topic, partitions: &[partition], since_ms: i64::MAX, before: 0 };
+    let spec = TailSpec { topic, partitions: &[partition], since_ms: i64::MAX, before: 0, await_transactions: false };
     Tail::open(edges.client(), spec).map_or(0, |tail| tail.ranges()[0].end)
 }
 

@@ -107,6 +107,8 @@ fn bench(capacity: usize) -> Bench {
         replies,
     };
     let results = ResultSettings {
+        transactions: false,
+        transaction_interval: Duration::from_millis(10),
         errors: ErrorResults::Send,
         also_http: false,
         window_capacity: capacity,

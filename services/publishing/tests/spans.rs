@@ -44,6 +44,8 @@ fn spans_of(item: Item<Outcome>) -> (Vec<(String, Span)>, u64) {
         replies: Outlet::new(|_, ack: Ack| ack.ack()),
     };
     let results = ResultSettings {
+        transactions: false,
+        transaction_interval: Duration::from_millis(10),
         errors: ErrorResults::Send,
         also_http: false,
         window_capacity: 1000,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use actix_rt::{Arbiter, System};
 use forebay_bus::amqp::{Answer, Target};
-use forebay_bus::kafka::OutRecord;
+use forebay_bus::kafka::{OutRecord, TransactionAcks};
 use forebay_bus::{Ack, AckOutcome, Delivery};
 use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{Batch, ErrorCode, Item, Outcome, RequestId, now_us};
@@ -42,6 +42,8 @@ fn defaults() -> ResultSettings {
     ResultSettings {
         errors: ErrorResults::Send,
         also_http: false,
+        transactions: false,
+        transaction_interval: Duration::from_millis(10),
         window_capacity: 1000,
         idempotent_answers: 100,
         timestamp: TimestampFormat::Auto,
@@ -453,6 +455,62 @@ fn errors_kept_off_the_topic_reach_the_queue_that_waits_and_not_the_exchange() {
     done(&report);
     assert!(answers.try_recv().is_err());
     bench.nothing_more_was_sent();
+}
+
+#[test]
+fn in_a_transaction_the_outcome_is_done_before_the_commit_and_its_copies_after_it() {
+    let system = System::new();
+    let (arbiter, sources) = (Arbiter::new(), settings(&[]));
+    let (record, records) = channel();
+    let (reply, replies) = probe::outlet::<Outcome>();
+    let send = move |out: OutRecord, acks: TransactionAcks, _| drop(record.send((out, acks)));
+    let (reply_sent, answers) = channel();
+    let amqp_replies = AmqpReplies::new(None, move |out, ack, _| drop(reply_sent.send((out, ack))));
+    let outlets = Outlets {
+        result_topic: Some(ResultTopic::transactional("inference-results", |_| Some(4), send)),
+        history: None,
+        amqp_replies: Some(amqp_replies),
+        replies: reply,
+    };
+    let results = ResultSettings { also_http: true, ..defaults() };
+    let stage = stage(&Settings { results }, &sources.bus(), &sources.host(), &arbiter.handle(), outlets);
+    let deliver = |items| {
+        let (ack, report) = probe::ack();
+        stage.inlet.deliver(Delivery { payload: batch(items), ack });
+        report
+    };
+    let soon = Duration::from_millis(300);
+
+    let first = deliver(vec![kafka(REQUEST).item(answer(1.0))]);
+    let (_, TransactionAcks { written, committed }) = records.recv_timeout(LONG).unwrap();
+    let copy = deliver(vec![kafka(REQUEST).item(answer(1.0))]);
+    assert!(first.recv_timeout(soon).is_err(), "done before it was written");
+    written.ack();
+    done(&first);
+    assert!(copy.recv_timeout(soon).is_err(), "a copy was done before the commit");
+    committed.ack();
+    done(&copy);
+
+    // one that was not committed is sent again when its copy comes
+    let lost = deliver(vec![kafka(OTHER).item(answer(2.0))]);
+    drop(records.recv_timeout(LONG).unwrap().1);
+    assert_eq!(lost.recv_timeout(LONG), Ok(AckOutcome::Failed));
+    let again = deliver(vec![kafka(OTHER).item(answer(2.0))]);
+    let (_, TransactionAcks { written, committed }) = records.recv_timeout(LONG).unwrap();
+    written.ack();
+    committed.ack();
+    done(&again);
+
+    // a reply over RabbitMQ or HTTP is no part of the transaction, but its offset waits for both
+    let both = deliver(vec![amqp(LAST, "answers", "c").item(answer(3.0))]);
+    let (_, TransactionAcks { written, committed }) = records.recv_timeout(LONG).unwrap();
+    let (_, confirm) = answers.recv_timeout(LONG).unwrap();
+    written.ack();
+    committed.ack();
+    assert!(both.recv_timeout(soon).is_err(), "done before the reply was confirmed");
+    confirm.ack();
+    done(&both);
+    drop((replies, system));
 }
 
 /// How long the arbiter may stand still; idle, it beats once a second.

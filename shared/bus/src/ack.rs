@@ -30,12 +30,33 @@ pub enum AckOutcome {
     Failed,
 }
 
-type OnEnd = Box<dyn FnOnce(AckOutcome) + Send>;
+/// A partition that a source was assigned, and the number of that assignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SourcePartition {
+    pub(crate) partition: i32,
+    pub(crate) assignment: u64,
+}
+
+/// What happens when an acknowledgement is answered.
+pub(crate) trait OnEnd: Send {
+    fn end(self: Box<Self>, outcome: AckOutcome);
+
+    /// Where the work was taken from, if it came from a source of one partition.
+    fn source(&self) -> Option<SourcePartition> {
+        None
+    }
+}
+
+impl<F: FnOnce(AckOutcome) + Send> OnEnd for F {
+    fn end(self: Box<Self>, outcome: AckOutcome) {
+        self(outcome);
+    }
+}
 
 struct State {
     open: AtomicUsize,
     failed: AtomicBool,
-    on_end: Mutex<Option<OnEnd>>,
+    on_end: Mutex<Option<Box<dyn OnEnd>>>,
 }
 
 impl State {
@@ -46,7 +67,7 @@ impl State {
         if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             let outcome = if self.failed.load(Ordering::Acquire) { AckOutcome::Failed } else { AckOutcome::Done };
             if let Some(on_end) = self.on_end.lock().take() {
-                on_end(outcome);
+                on_end.end(outcome);
             }
         }
     }
@@ -69,6 +90,10 @@ enum Shares {
 impl Ack {
     /// `on_end` runs once, on the thread that answers the last share.
     pub fn new(on_end: impl FnOnce(AckOutcome) + Send + 'static) -> Self {
+        Self::of(on_end)
+    }
+
+    pub(crate) fn of(on_end: impl OnEnd + 'static) -> Self {
         let state = State {
             open: AtomicUsize::new(1),
             failed: AtomicBool::new(false),
@@ -80,6 +105,12 @@ impl Ack {
     /// An ack without effect, for advisory messages.
     pub fn none() -> Self {
         Self { states: Shares::None }
+    }
+
+    /// Where the work was taken from; `None` once that is answered.
+    pub(crate) fn source(&self) -> Option<SourcePartition> {
+        let Shares::One(state) = &self.states else { return None };
+        state.on_end.lock().as_ref()?.source()
     }
 
     /// One more share.

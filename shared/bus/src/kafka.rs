@@ -7,6 +7,7 @@
 //! - `broker_contact`: finds clients that have lost their brokers for good, so that they are replaced
 //! - `producer`: one producer per stage; acks on the delivery report, retries until a deadline
 //! - `directory`: the topic `forebay.models` behind a [`crate::ModelDirectory`]
+//! - `transactions`: records that are written together with the offsets of what they answer
 //! - `offset_tracker`, `watermark`: the records in flight, and the offset that may be committed
 
 mod assigned_consumer;
@@ -29,6 +30,7 @@ mod source;
 mod tail;
 mod topic_monitor;
 mod topics;
+mod transactions;
 mod watermark;
 
 pub use client::{Client, consumer_group, reader_group};
@@ -42,3 +44,4 @@ pub use record::{RawBatch, RawRecord};
 pub use source::{FirstRecord, OnFirst, RawSource};
 pub use tail::{Tail, TailError, TailRange, TailRecord, TailSpec, read_since};
 pub use topics::{PlannedTopic, TopicError, TopicReport, create_topics, planned_topics, topic_name};
+pub use transactions::{Shorten, TransactionAcks, TransactionSettings, TransactionalSink};

@@ -11,6 +11,7 @@ mod stage_edges;
 mod stages;
 #[cfg(test)]
 mod tests;
+mod transactions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,7 @@ use crate::{BusSettings, Delivery, Inlet, ModelDirectory, NoEvents, Outlet, stag
 use drain::{Close, Running};
 use memory::MemoryEdges;
 use sources::Sources;
-use stage_edges::StageEdges;
+use stage_edges::{StageEdges, not_in_topology};
 
 /// The edges of one process, while they are wired.
 pub struct Mesh {
@@ -294,9 +295,4 @@ impl Mesh {
     fn edges(&mut self, stage: Stage) -> Result<&mut Edges, StartError> {
         self.edges.open(&self.host, &self.settings, stage)
     }
-}
-
-fn not_in_topology(stage: Stage, edge: &EdgeSpec, what: &str) -> StartError {
-    let (stage, topic) = (stage_name(stage), edge.topic.name);
-    StartError::failed(format!("{stage} does not {what} {topic}: see shared/contract/src/edges.rs"))
 }

@@ -106,6 +106,23 @@ impl Client {
         self.finish(config)
     }
 
+    /// A producer of transactions under the transactional id `id`.
+    pub(super) fn transactional_producer(&self, id: &str) -> ClientConfig {
+        let timeout = self.transaction_timeout().as_millis().to_string();
+        let mut config = self.producer();
+        config.set("transactional.id", id).set("transaction.timeout.ms", &timeout);
+        // the client wants each record settled before its transaction is
+        config.set("message.timeout.ms", &timeout);
+        config
+    }
+
+    /// After this time the brokers abort a transaction. Half a session, so that those of a dead member are out of the way when
+    /// its partitions go to another one; `transaction.timeout.ms` in `kafka.options` overrides it.
+    pub(super) fn transaction_timeout(&self) -> Duration {
+        let option = self.settings.options.get("transaction.timeout.ms").and_then(|text| text.expose().parse().ok());
+        option.map_or(self.settings.session_timeout / 2, Duration::from_millis)
+    }
+
     fn reader(&self) -> ClientConfig {
         let mut config = self.base();
         config

@@ -1,11 +1,13 @@
 //! The Kafka edges of one stage: one producer, any number of sources, drained in the order that loses nothing.
 
+mod directory;
 mod drain;
+mod transactions;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use forebay_contract::edges::{DEAD_LETTERS, Edge, EdgeSpec, Kind, MODELS, Partitioning, RESULTS};
+use forebay_contract::edges::{DEAD_LETTERS, Edge, EdgeSpec, Kind, Partitioning, RESULTS};
 use forebay_runtime::{Fence, Heartbeat, Host, StageMetrics, StartError};
 use parking_lot::Mutex;
 use prost::Message as Payload;
@@ -23,8 +25,9 @@ use super::record::RawBatch;
 use super::source::{OnFirst, RawSource, RecordIntake, RevokeBudget, Source, SourceSpec, TypedIntake};
 use super::topic_monitor::TopicMonitor;
 use super::topics::topic_name;
+use super::transactions::TransactionalSink;
 use crate::host_events::{CountOnly, HostEvents};
-use crate::{BusSettings, Delivery, EdgeEvents, Inlet, ModelDirectory, Outlet, Permits};
+use crate::{BusSettings, Delivery, EdgeEvents, Inlet, Outlet, Permits};
 
 /// The Kafka edges of one stage. Draining stops intake, waits until every permit is back, flushes, commits and leaves.
 pub struct Edges {
@@ -32,6 +35,8 @@ pub struct Edges {
     stage: &'static str,
     client: Client,
     sink: RecordSink,
+    /// Where the results of the stage are written in transactions.
+    transactions: Option<TransactionalSink>,
     metrics: StageMetrics,
     permits: Permits,
     assignment: Assignment,
@@ -77,6 +82,7 @@ impl Edges {
             stage,
             client,
             sink,
+            transactions: None,
             metrics,
             permits: Permits::new(host.settings().delivery.in_flight),
             assignment: Assignment::default(),
@@ -263,7 +269,11 @@ impl Edges {
         let registered = HostEvents::register(&self.host, &self.metrics, format!("kafka source {topic}"));
         let heartbeat = registered.heartbeat();
         let events: Arc<dyn EdgeEvents> = Arc::new(registered);
-        let config = self.client.consumer(group, topic);
+        let mut config = self.client.consumer(group, topic);
+        let commits = self.transactions.as_ref().map(TransactionalSink::source);
+        if commits.is_some() {
+            config.set("enable.auto.commit", "false");
+        }
         self.host.metrics().kafka().removed_unread(self.stage, topic);
         self.host.metrics().kafka().unreadable(self.stage, topic);
         let (on_assigned, on_leaving) = self.assignment.hooks();
@@ -283,24 +293,7 @@ impl Edges {
             on_assigned,
             on_leaving,
             on_first,
+            commits,
         }
-    }
-
-    /// Keeps `directory` equal to its topic; once for each process. Reports of this process are written if `writes`.
-    ///
-    /// # Errors
-    /// When the client refuses the settings or there can be no more threads.
-    pub fn sync_directory(&mut self, directory: &ModelDirectory, writes: bool) -> Result<(), StartError> {
-        let topic = self.name(&MODELS).to_owned();
-        let registered = HostEvents::register(&self.host, &self.metrics, format!("kafka model directory {topic}"));
-        let [reading, writing] = [(); 2].map(|()| registered.heartbeat());
-        let events: Arc<dyn EdgeEvents> = Arc::new(registered);
-        let mut edge = DirectoryEdge::read(&self.client, &topic, directory, (events, reading), &self.host)?;
-        if writes {
-            self.watch(&topic);
-            edge.write(directory, self.sink.clone(), &topic, writing)?;
-        }
-        self.directories.push(edge);
-        Ok(())
     }
 }

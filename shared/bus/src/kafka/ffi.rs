@@ -4,7 +4,12 @@
 use std::ffi::CStr;
 use std::ptr::{null, null_mut};
 
-use rdkafka::bindings::{rd_kafka_header_get_all, rd_kafka_message_headers};
+use rdkafka::ClientContext;
+use rdkafka::bindings::{
+    rd_kafka_consumer_group_metadata, rd_kafka_consumer_group_metadata_destroy,
+    rd_kafka_consumer_group_metadata_member_id, rd_kafka_header_get_all, rd_kafka_message_headers,
+};
+use rdkafka::client::Client;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
 
@@ -34,6 +39,23 @@ pub(super) fn for_each_header(message: &BorrowedMessage<'_>, mut see: impl FnMut
         };
         see(name, value);
     }
+}
+
+/// The id under which the group knows this consumer; `None` while it is no member.
+pub(super) fn member_id<C: ClientContext>(consumer: &Client<C>) -> Option<String> {
+    // SAFETY: the client lives for as long as it is borrowed; the answer is null or ours to destroy.
+    let metadata = unsafe { rd_kafka_consumer_group_metadata(consumer.native_ptr()) };
+    if metadata.is_null() {
+        return None;
+    }
+    // SAFETY: `metadata` is valid, and its member id is null or a string that lives as long.
+    let id = unsafe {
+        let id = rd_kafka_consumer_group_metadata_member_id(metadata);
+        if id.is_null() { String::new() } else { CStr::from_ptr(id).to_string_lossy().into_owned() }
+    };
+    // SAFETY: it is destroyed once, and `id` is a copy.
+    unsafe { rd_kafka_consumer_group_metadata_destroy(metadata) };
+    Some(id).filter(|id| !id.is_empty())
 }
 
 #[cfg(test)]

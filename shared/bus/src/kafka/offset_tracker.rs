@@ -1,6 +1,8 @@
 //! The records that one consumer has in flight, per partition. The source's thread begins work and commits; acks end
 //! work from any thread.
 
+mod transactions;
+
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -8,6 +10,8 @@ use rustc_hash::FxHashMap;
 
 use super::watermark::Watermark;
 use crate::AckOutcome;
+use crate::ack::SourcePartition;
+pub(crate) use transactions::ConsumedOffset;
 
 /// Number of records that a partition may run ahead of its watermark before no more are taken: bounds the memory.
 const MAX_SPAN: usize = 65_536;
@@ -17,6 +21,8 @@ const MAX_SPAN: usize = 65_536;
 pub(crate) struct OffsetTracker {
     partitions: Mutex<FxHashMap<i32, PartitionState>>,
     ended: Condvar,
+    /// Whether offsets are committed by transactions: a partition is busy until its last one was.
+    in_transactions: bool,
 }
 
 #[derive(Debug)]
@@ -26,6 +32,8 @@ struct PartitionState {
     /// Number of the assignment; partitions that were assigned together share it.
     arrival: u64,
     watermark: Watermark,
+    /// The watermark that a transaction has committed, or the first offset that was taken.
+    committed: Option<i64>,
     moved: bool,
     rewind: bool,
     fresh: bool,
@@ -37,7 +45,15 @@ struct PartitionState {
 pub(crate) struct InFlightRecord {
     partition: i32,
     generation: u64,
+    arrival: u64,
     first: i64,
+}
+
+impl InFlightRecord {
+    /// Where it was taken from.
+    pub(crate) fn source(&self) -> SourcePartition {
+        SourcePartition { partition: self.partition, assignment: self.arrival }
+    }
 }
 
 impl OffsetTracker {
@@ -49,6 +65,7 @@ impl OffsetTracker {
                 generation,
                 arrival: generation,
                 watermark: Watermark::default(),
+                committed: None,
                 moved: false,
                 rewind: false,
                 fresh: true,
@@ -61,7 +78,9 @@ impl OffsetTracker {
     /// Whether work on one of `partitions` is open that is not to be read again.
     pub(crate) fn busy(&self, partitions: &[i32]) -> bool {
         let states = self.partitions.lock();
-        partitions.iter().any(|p| states.get(p).is_some_and(|state| state.watermark.busy() && !state.rewind))
+        let works = |state: &PartitionState| state.watermark.busy() && !state.rewind;
+        let busy = |state: &PartitionState| works(state) || (self.in_transactions && state.is_uncommitted());
+        partitions.iter().any(|p| states.get(p).is_some_and(busy))
     }
 
     /// Whether any work is open.
@@ -107,7 +126,8 @@ impl OffsetTracker {
             state.moved_at = now;
         }
         state.watermark.begin(first, last, now);
-        Some(InFlightRecord { partition, generation: state.generation, first })
+        state.committed = state.committed.or(state.watermark.watermark());
+        Some(InFlightRecord { partition, generation: state.generation, arrival: state.arrival, first })
     }
 
     /// For the first record since its partition was assigned: the number of that assignment and all its partitions.

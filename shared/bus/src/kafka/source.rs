@@ -2,6 +2,7 @@
 //! stores the watermark that follows from those acks, which librdkafka commits.
 
 mod attempts;
+mod commits;
 mod context;
 mod holds;
 mod intake;
@@ -12,6 +13,7 @@ mod positions;
 mod replacement;
 mod unreadable;
 
+pub(crate) use commits::{CommitsSlot, SourceCommits, names_transaction};
 pub(crate) use context::{OnAssigned, OnLeaving, RevokeBudget, SourceContext};
 pub use intake::RawSource;
 pub(crate) use intake::{Intake, RecordIntake, TypedIntake};
@@ -75,6 +77,8 @@ pub(crate) struct SourceSpec {
     pub(crate) on_leaving: OnLeaving,
     /// Called once per partition and assignment, before its first record is taken, with the record's timestamp.
     pub(crate) on_first: Option<OnFirst>,
+    /// Set if transactions commit the offsets, and not this consumer.
+    pub(crate) commits: Option<CommitsSlot>,
 }
 
 /// The running source.
@@ -93,9 +97,16 @@ struct Control {
 
 impl Source {
     pub(crate) fn start(spec: SourceSpec, intake: impl Intake) -> Result<Self, KafkaError> {
-        let offsets = Arc::new(OffsetTracker::default());
+        let in_transactions = spec.commits.is_some();
+        let offsets = if in_transactions { OffsetTracker::transactional() } else { OffsetTracker::default() };
+        let offsets = Arc::new(offsets);
         let generation = Arc::new(AtomicU64::new(0));
         let positions = Arc::new(Positions::new(&spec.topic, spec.from_latest, &spec.events));
+        let commits = spec.commits.map(|slot| {
+            let group = spec.config.get("group.id").unwrap_or_default();
+            let commits = SourceCommits::new(group, Arc::clone(&offsets), Arc::clone(&positions));
+            Arc::clone(slot.get_or_init(|| Arc::new(commits)))
+        });
         let context = SourceContext::new(SourceState {
             topic: Arc::clone(&spec.topic),
             offsets: Arc::clone(&offsets),
@@ -124,6 +135,7 @@ impl Source {
             events: spec.events,
             heartbeat: spec.heartbeat,
             on_first: spec.on_first,
+            commits,
             control: Arc::clone(&control),
             intake,
             rewind_pause: RewindPause::new(),

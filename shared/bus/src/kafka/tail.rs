@@ -47,6 +47,9 @@ pub struct TailSpec<'a> {
     pub since_ms: i64,
     /// So many records of each partition are read before that one as well.
     pub before: u64,
+    /// Whether transactions that are open at the end are waited for. They may still be committed, by a member of the group
+    /// that has lost its partitions.
+    pub await_transactions: bool,
 }
 
 /// Where the tail of a partition begins and ends.
@@ -96,6 +99,8 @@ pub struct Tail {
     topic: String,
     ranges: Vec<TailRange>,
     open: Vec<(i32, u64)>,
+    /// What is read once no transaction before its end is open any more.
+    awaited: Option<TopicPartitionList>,
 }
 
 impl std::fmt::Debug for Tail {
@@ -115,7 +120,11 @@ impl Tail {
         let mut config = client.reader_of_partitions();
         // a record that retention removes meanwhile must not be stepped over, and a transaction's marker is no record
         config.set("auto.offset.reset", "error").set("enable.partition.eof", "true");
+        // a record of a transaction that was aborted was never sent
+        config.set("isolation.level", "read_committed");
         let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet::default()).map_err(failed)?;
+        config.set("isolation.level", "read_uncommitted");
+        let ends: BaseConsumer<Quiet> = config.create_with_context(Quiet::default()).map_err(failed)?;
         let mut partitions: Vec<i32> = spec.partitions.iter().map(|partition| partition.cast_signed()).collect();
         if partitions.is_empty() {
             let metadata = consumer.fetch_metadata(Some(topic), BROKER).map_err(failed)?;
@@ -130,7 +139,8 @@ impl Tail {
         let (mut ranges, mut open) = (Vec::new(), Vec::new());
         for element in starts.elements() {
             let partition = element.partition();
-            let (low, end) = consumer.fetch_watermarks(topic, partition, BROKER).map_err(failed)?;
+            let knows_end = if spec.await_transactions { &ends } else { &consumer };
+            let (low, end) = knows_end.fetch_watermarks(topic, partition, BROKER).map_err(failed)?;
             let (low, end) = (low.unsigned_abs(), end.unsigned_abs());
             let since = match element.offset() {
                 Offset::Offset(offset) => offset.unsigned_abs().clamp(low, end),
@@ -143,8 +153,11 @@ impl Tail {
                 list.add_partition_offset(topic, partition, Offset::Offset(first.cast_signed())).map_err(failed)?;
             }
         }
-        consumer.assign(&list).map_err(failed)?;
-        Ok(Self { consumer, topic: topic.to_owned(), ranges, open })
+        if !spec.await_transactions {
+            consumer.assign(&list).map_err(failed)?;
+        }
+        let awaited = spec.await_transactions.then_some(list);
+        Ok(Self { consumer, topic: topic.to_owned(), ranges, open, awaited })
     }
 
     /// The partitions with what is read of them.
@@ -158,6 +171,16 @@ impl Tail {
     /// When records that were to be read have been removed.
     pub fn read(&mut self, time: Duration, mut see: impl FnMut(&TailRecord<'_>)) -> Result<bool, TailError> {
         let deadline = Instant::now() + time;
+        while let Some(list) = &self.awaited {
+            if self.is_stable() {
+                self.consumer.assign(list).map_err(|source| self.failed(source))?;
+                self.awaited = None;
+            } else if Instant::now() >= deadline {
+                return Ok(false);
+            } else {
+                std::thread::sleep(POLL);
+            }
+        }
         while !self.open.is_empty() && Instant::now() < deadline {
             match self.consumer.poll(POLL) {
                 Some(Ok(message)) => {
@@ -167,13 +190,27 @@ impl Tail {
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => self.open.retain(|(open, _)| *open != partition),
                 Some(Err(source)) if source.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
-                    return Err(TailError::Kafka { topic: self.topic.clone(), source });
+                    return Err(self.failed(source));
                 }
                 // the client keeps trying
                 Some(Err(_)) | None => {}
             }
         }
         Ok(self.open.is_empty())
+    }
+
+    /// Whether every transaction that was open when the tail was opened has ended.
+    fn is_stable(&self) -> bool {
+        // for a reader of committed records the end is where the first open transaction begins
+        let stable = |(partition, end): &(i32, u64)| {
+            let found = self.consumer.fetch_watermarks(&self.topic, *partition, BROKER);
+            found.is_ok_and(|(_, stable)| stable.unsigned_abs() >= *end)
+        };
+        self.open.iter().all(stable)
+    }
+
+    fn failed(&self, source: KafkaError) -> TailError {
+        TailError::Kafka { topic: self.topic.clone(), source }
     }
 }
 
@@ -191,7 +228,7 @@ pub fn read_since(
     limit: Duration,
     mut see: impl FnMut(&RawRecord),
 ) -> Result<usize, TailError> {
-    let mut tail = Tail::open(client, TailSpec { topic, partitions, since_ms, before: 0 })?;
+    let mut tail = Tail::open(client, TailSpec { topic, partitions, since_ms, before: 0, await_transactions: false })?;
     let (mut read, mut arena) = (0, BytesMut::new());
     let ended = tail.read(limit, |record| {
         see(&copy_record(record.0, &mut arena));

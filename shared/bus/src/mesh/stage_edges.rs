@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use forebay_contract::Stage;
+use forebay_contract::edges::EdgeSpec;
 use forebay_runtime::{Host, StartError};
 
 use crate::kafka::Edges;
@@ -38,4 +39,10 @@ impl StageEdges {
     pub(super) fn into_edges(self) -> Vec<Edges> {
         self.0.into_values().collect()
     }
+}
+
+/// The error of a stage that uses an edge which is not its own; `what` it does with it.
+pub(super) fn not_in_topology(stage: Stage, edge: &EdgeSpec, what: &str) -> StartError {
+    let (stage, topic) = (stage_name(stage), edge.topic.name);
+    StartError::failed(format!("{stage} does not {what} {topic}: see shared/contract/src/edges.rs"))
 }

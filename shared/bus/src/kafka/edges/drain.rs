@@ -5,6 +5,7 @@ use forebay_runtime::Drain;
 use super::Edges;
 use crate::kafka::directory::DirectoryEdge;
 use crate::kafka::source::Source;
+use crate::kafka::transactions::TransactionalSink;
 
 impl Drain for Edges {
     async fn drain(mut self) {
@@ -21,9 +22,15 @@ impl Drain for Edges {
             if !self.sink.flush(limit.mul_f64(0.15)) {
                 tracing::warn!(stage, "not every record got its delivery report");
             }
+            if let Some(transactions) = &self.transactions
+                && !transactions.flush(limit.mul_f64(0.1))
+            {
+                tracing::warn!(stage, "not everything was committed, another replica does it again");
+            }
             self.directories.into_iter().for_each(DirectoryEdge::close);
             self.assigned_consumers.iter().for_each(|(assigned_consumer, _)| assigned_consumer.close());
             self.sources.into_iter().for_each(Source::close);
+            self.transactions.iter().for_each(TransactionalSink::close);
         };
         if tokio::task::spawn_blocking(work).await.is_err() {
             tracing::error!(stage, "draining failed");

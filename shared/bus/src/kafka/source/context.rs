@@ -98,8 +98,11 @@ impl ClientContext for SourceContext {
         self.contact.record(&statistics);
         let Some(topic) = statistics.topics.get(&*self.state.topic) else { return };
         for (partition, state) in &topic.partitions {
-            if state.consumer_lag >= 0 && self.state.offsets.assigned().contains(partition) {
-                self.state.events.lag(&self.state.topic, *partition, state.consumer_lag);
+            // the client does not see what transactions commit
+            let in_transactions = self.state.offsets.is_transactional();
+            let lag = if in_transactions { state.consumer_lag_stored } else { state.consumer_lag };
+            if lag >= 0 && self.state.offsets.assigned().contains(partition) {
+                self.state.events.lag(&self.state.topic, *partition, lag);
             }
         }
     }

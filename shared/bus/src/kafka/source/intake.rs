@@ -10,6 +10,7 @@ use prost::Message as Payload;
 use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
 
+use crate::ack::{OnEnd, SourcePartition};
 use crate::kafka::dead_letters::{DeadLetter, DeadLetters};
 use crate::kafka::offset_tracker::{InFlightRecord, OffsetTracker};
 use crate::kafka::outlet::failed;
@@ -234,11 +235,29 @@ pub(super) fn ack_of(
     offsets: Arc<OffsetTracker>,
     permit: impl Into<Option<Permit>>,
 ) -> Ack {
-    let permit = permit.into();
-    Ack::new(move |outcome: AckOutcome| {
+    Ack::of(TakenRecords { in_flight, offsets, permit: permit.into() })
+}
+
+/// Records of a source whose acknowledgement is open.
+struct TakenRecords {
+    in_flight: Vec<InFlightRecord>,
+    offsets: Arc<OffsetTracker>,
+    permit: Option<Permit>,
+}
+
+impl OnEnd for TakenRecords {
+    fn end(self: Box<Self>, outcome: AckOutcome) {
+        let Self { in_flight, offsets, permit } = *self;
         for record in in_flight {
             offsets.end(record, outcome);
         }
         drop(permit);
-    })
+    }
+
+    fn source(&self) -> Option<SourcePartition> {
+        match self.in_flight.as_slice() {
+            [record] => Some(record.source()),
+            _ => None,
+        }
+    }
 }

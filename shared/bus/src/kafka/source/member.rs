@@ -16,7 +16,7 @@ use super::isolation::Isolation;
 use super::positions::{Positions, ReadUpTo};
 use super::replacement::note_read;
 use super::unreadable::{Unreadable, is_unreadable};
-use super::{CLOSE, Control, FirstRecord, Intake, OnFirst, SourceContext};
+use super::{CLOSE, Control, FirstRecord, Intake, OnFirst, SourceCommits, SourceContext};
 use crate::kafka::broker_contact::DeadClientCheck;
 use crate::kafka::client::INSTANCE;
 use crate::kafka::offset_tracker::OffsetTracker;
@@ -46,6 +46,7 @@ pub(super) struct Member<I: Intake> {
     pub(super) events: Arc<dyn EdgeEvents>,
     pub(super) heartbeat: Heartbeat,
     pub(super) on_first: Option<OnFirst>,
+    pub(super) commits: Option<Arc<SourceCommits>>,
     pub(super) control: Arc<Control>,
     pub(super) intake: I,
     pub(super) rewind_pause: RewindPause,
@@ -84,7 +85,8 @@ impl<I: Intake> Member<I> {
             self.offsets.wait_for_end(TICK);
         }
         self.store_moved();
-        if let Err(error) = self.consumer.commit_consumer_state(CommitMode::Sync)
+        if self.commits.is_none()
+            && let Err(error) = self.consumer.commit_consumer_state(CommitMode::Sync)
             && error.rdkafka_error_code() != Some(RDKafkaErrorCode::NoOffset)
         {
             tracing::debug!(topic = &*self.topic, %error, "last commit failed");
@@ -173,6 +175,10 @@ impl<I: Intake> Member<I> {
         {
             self.note_attempt(message.partition(), offset);
         }
+        if self.read.is_empty() {
+            // before a record of a new assignment can be answered
+            self.commits.iter().for_each(|commits| commits.note_membership(&self.consumer));
+        }
         note_read(&mut self.read, message);
     }
 
@@ -182,6 +188,7 @@ impl<I: Intake> Member<I> {
             return;
         }
         self.ticked = Instant::now();
+        self.commits.iter().for_each(|commits| commits.note_membership(&self.consumer));
         self.store_moved();
         self.rewind_failed();
         // a new position is an assignment, which the client would take for the end of a revocation that waits
@@ -215,7 +222,8 @@ impl<I: Intake> Member<I> {
         }
     }
 
-    /// Stores the watermarks in librdkafka, which commits them on its interval and whenever partitions are revoked.
+    /// Stores the watermarks in librdkafka, which commits them on its interval and whenever partitions are revoked, unless
+    /// transactions do.
     fn store_moved(&mut self) {
         let moved = self.offsets.take_moved();
         if moved.is_empty() {

@@ -233,6 +233,11 @@ impl Positions {
         partitions.iter().filter_map(|partition| Some((*partition, read.get(partition)?.next))).collect()
     }
 
+    /// The topic.
+    pub(super) fn topic(&self) -> &str {
+        &self.topic
+    }
+
     /// Forgets partitions that have left.
     pub(super) fn forget(&self, partitions: &[i32]) {
         let mut read = self.read.lock();

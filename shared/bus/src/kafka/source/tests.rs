@@ -62,6 +62,7 @@ pub(super) fn spec(servers: &str, lifecycle: &Lifecycle, permits: &Permits) -> S
         on_assigned: Arc::new(|_| ()),
         on_leaving: Arc::new(|| ()),
         on_first: None,
+        commits: None,
         window: Duration::from_secs(120),
     }
 }

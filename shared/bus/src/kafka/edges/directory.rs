@@ -1,0 +1,31 @@
+//! The model directory as an edge of a stage.
+
+use std::sync::Arc;
+
+use forebay_contract::edges::MODELS;
+use forebay_runtime::StartError;
+
+use super::Edges;
+use crate::host_events::HostEvents;
+use crate::kafka::directory::DirectoryEdge;
+use crate::{EdgeEvents, ModelDirectory};
+
+impl Edges {
+    /// Keeps `directory` equal to its topic; once for each process. Reports of this process are written if `writes`.
+    ///
+    /// # Errors
+    /// When the client refuses the settings or there can be no more threads.
+    pub fn sync_directory(&mut self, directory: &ModelDirectory, writes: bool) -> Result<(), StartError> {
+        let topic = self.name(&MODELS).to_owned();
+        let registered = HostEvents::register(&self.host, &self.metrics, format!("kafka model directory {topic}"));
+        let [reading, writing] = [(); 2].map(|()| registered.heartbeat());
+        let events: Arc<dyn EdgeEvents> = Arc::new(registered);
+        let mut edge = DirectoryEdge::read(&self.client, &topic, directory, (events, reading), &self.host)?;
+        if writes {
+            self.watch(&topic);
+            edge.write(directory, self.sink.clone(), &topic, writing)?;
+        }
+        self.directories.push(edge);
+        Ok(())
+    }
+}

@@ -1,0 +1,296 @@
+//! Transactions with librdkafka. Every call is made on the thread of the transactions; another one serves the delivery
+//! reports.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use forebay_contract::RequestId;
+use forebay_runtime::Heartbeat;
+use parking_lot::{Condvar, Mutex};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::statistics::Statistics;
+use rdkafka::{ClientConfig, ClientContext};
+
+use super::committer::{CommitError, StepError, TransactionClient, WriteError};
+use crate::kafka::auth_failure::AuthFailure;
+use crate::kafka::broker_contact::discard;
+use crate::kafka::client::{Client, Quiet, log};
+use crate::kafka::offset_tracker::{ConsumedOffset, OffsetTracker};
+use crate::kafka::producer::{OutRecord, Reason};
+use crate::kafka::source::{CommitsSlot, SourceCommits, names_transaction};
+
+/// What transactional ids begin with, for the rights of the service.
+const PREFIX: &str = "forebay-";
+/// Longest wait for the group's offsets.
+const OFFSETS: Duration = Duration::from_secs(10);
+/// Longest pause between the last delivery report and the moment at which the client counts no record any more.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// The producer of one sink.
+pub(super) struct TransactionalProducer {
+    client: Client,
+    config: ClientConfig,
+    source: CommitsSlot,
+    /// Longest time of one step.
+    limit: Duration,
+    heartbeat: Heartbeat,
+    reports: Heartbeat,
+    auth_failure: AuthFailure,
+    open: Option<Arc<BaseProducer<Reports>>>,
+    membership: Option<Arc<ConsumerGroupMetadata>>,
+}
+
+impl TransactionalProducer {
+    pub(super) fn new(
+        client: Client,
+        stage: &str,
+        source: CommitsSlot,
+        heartbeat: Heartbeat,
+        reports: Heartbeat,
+    ) -> Self {
+        let name = client.settings().instance().unwrap_or_else(|| RequestId::random().to_string());
+        let config = client.transactional_producer(&format!("{PREFIX}{stage}-{name}"));
+        let limit = client.transaction_timeout();
+        let (auth_failure, open, membership) = (AuthFailure::default(), None, None);
+        Self { client, config, source, limit, heartbeat, reports, auth_failure, open, membership }
+    }
+
+    fn producer(&self) -> Result<Arc<BaseProducer<Reports>>, StepError> {
+        self.open.clone().ok_or_else(|| StepError::Broken("there is no producer".to_owned()))
+    }
+
+    fn commits(&self) -> Result<&Arc<SourceCommits>, StepError> {
+        self.source.get().ok_or_else(|| StepError::Abort("the source has not started".to_owned()))
+    }
+}
+
+impl TransactionClient for TransactionalProducer {
+    fn open(&mut self) -> Result<(), String> {
+        if let Some(broken) = self.open.take() {
+            // it may wait for a broker while it ends
+            discard(broken);
+        }
+        let context = Reports { auth_failure: self.auth_failure.clone() };
+        let producer: BaseProducer<Reports> =
+            self.config.create_with_context(context).map_err(|error| error.to_string())?;
+        let producer = Arc::new(producer);
+        serve_reports(&producer, self.reports.clone()).map_err(|error| format!("report thread: {error}"))?;
+        let _waiting = self.heartbeat.waiting(self.limit * 2);
+        if let Err(error) = producer.init_transactions(self.limit * 2) {
+            let why = self.auth_failure.explain(&error);
+            discard(producer);
+            return Err(why);
+        }
+        self.auth_failure.clear();
+        self.open = Some(producer);
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<(), StepError> {
+        self.producer()?.begin_transaction().map_err(|error| step(&error))
+    }
+
+    fn write(&mut self, records: &[&OutRecord]) -> Result<Vec<(i32, i64)>, WriteError> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let producer = self.producer().map_err(WriteError::Step)?;
+        let written = Arc::new(Written::new(records.len()));
+        for (number, record) in records.iter().enumerate() {
+            let report = Box::new(Report { written: Arc::clone(&written), number });
+            let headers = OwnedHeaders::new_with_capacity(record.headers.len());
+            let add = |headers: OwnedHeaders, (key, value): &(&'static str, Vec<u8>)| {
+                headers.insert(Header { key, value: Some(value) })
+            };
+            let mut out = BaseRecord::<[u8], [u8], Box<Report>>::with_opaque_to(&record.topic, report);
+            out.payload = Some(&record.payload);
+            out.key = record.key.as_deref();
+            out.partition = record.partition.map(u32::cast_signed);
+            out.headers = Some(record.headers.iter().fold(headers, add));
+            if let Err((error, out)) = producer.send(out) {
+                written.take(out.delivery_opaque.number, Err(error));
+            }
+        }
+        let _waiting = self.heartbeat.waiting(self.limit * 2);
+        let places = written.wait(Instant::now() + self.limit * 2)?;
+        // `commit_transaction` waits 100 ms for a record that is still counted
+        let deadline = Instant::now() + SETTLED;
+        while producer.in_flight_count() > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        Ok(places)
+    }
+
+    fn take_membership(&mut self) -> Result<(), StepError> {
+        self.membership = self.commits()?.membership();
+        match self.membership {
+            Some(_) => Ok(()),
+            None => Err(StepError::Abort("this process is not a member of its group yet".to_owned())),
+        }
+    }
+
+    fn add_offsets(&mut self, offsets: &[ConsumedOffset], transaction: &str) -> Result<(), StepError> {
+        let list = self.commits()?.to_commit(offsets, transaction);
+        let Some(membership) = &self.membership else {
+            return Err(StepError::Abort("the membership was not taken".to_owned()));
+        };
+        let _waiting = self.heartbeat.waiting(self.limit);
+        let added = self.producer()?.send_offsets_to_transaction(&list, membership, self.limit);
+        added.map_err(|error| step(&error))
+    }
+
+    fn commit(&mut self) -> Result<(), CommitError> {
+        let unknown = |error: StepError| match error {
+            StepError::Abort(why) | StepError::Broken(why) => CommitError::Unknown(why),
+        };
+        let producer = self.producer().map_err(unknown)?;
+        let _waiting = self.heartbeat.waiting(self.limit);
+        producer.commit_transaction(self.limit).map_err(|error| match step(&error) {
+            StepError::Abort(why) => CommitError::Abort(why),
+            StepError::Broken(why) => CommitError::Unknown(why),
+        })
+    }
+
+    fn abort(&mut self) -> Result<(), StepError> {
+        let _waiting = self.heartbeat.waiting(self.limit);
+        self.producer()?.abort_transaction(self.limit).map_err(|error| step(&error))
+    }
+
+    fn has_committed(&mut self, offsets: &[ConsumedOffset], transaction: &str) -> Result<bool, String> {
+        let Some(commits) = self.source.get() else { return Ok(false) };
+        let _waiting = self.heartbeat.waiting(OFFSETS);
+        let mut config = self.client.reader_of_partitions();
+        config.set("group.id", commits.group());
+        let reader: BaseConsumer<Quiet> =
+            config.create_with_context(Quiet::default()).map_err(|error| error.to_string())?;
+        let committed = reader.committed_offsets(commits.partitions_of(offsets), OFFSETS);
+        let committed = committed.map_err(|error| error.to_string())?;
+        Ok(committed.elements().iter().any(|element| names_transaction(element.metadata(), transaction)))
+    }
+
+    fn consumed(&self) -> Option<Arc<OffsetTracker>> {
+        self.source.get().map(|commits| Arc::clone(commits.offsets()))
+    }
+}
+
+/// After a time-out the producer is not used again: what it has sent may still arrive, in the midst of a later transaction.
+fn step(error: &KafkaError) -> StepError {
+    match error {
+        KafkaError::Transaction(cause) if cause.txn_requires_abort() => StepError::Abort(error.to_string()),
+        _ => StepError::Broken(error.to_string()),
+    }
+}
+
+/// The records of one call of `write`.
+struct Written {
+    state: Mutex<WriteState>,
+    changed: Condvar,
+}
+
+struct WriteState {
+    open: usize,
+    places: Vec<(i32, i64)>,
+    refused: Vec<(usize, Reason, String)>,
+    failed: Option<String>,
+}
+
+impl Written {
+    fn new(records: usize) -> Self {
+        let places = vec![(-1, -1); records];
+        let state = WriteState { open: records, places, refused: Vec::new(), failed: None };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    fn take(&self, number: usize, outcome: Result<(i32, i64), KafkaError>) {
+        use RDKafkaErrorCode::{
+            InvalidMessage, InvalidMessageSize, InvalidRecord, MessageBatchTooLarge, MessageSizeTooLarge,
+        };
+        let mut state = self.state.lock();
+        state.open = state.open.saturating_sub(1);
+        match outcome {
+            Ok(place) => state.places.get_mut(number).into_iter().for_each(|it| *it = place),
+            Err(error) => match error.rdkafka_error_code() {
+                Some(MessageSizeTooLarge | MessageBatchTooLarge) => {
+                    state.refused.push((number, Reason::TooLarge, error.to_string()));
+                }
+                Some(InvalidMessage | InvalidMessageSize | InvalidRecord) => {
+                    state.refused.push((number, Reason::Invalid, error.to_string()));
+                }
+                _ => state.failed = Some(error.to_string()),
+            },
+        }
+        if state.open == 0 {
+            self.changed.notify_all();
+        }
+    }
+
+    fn wait(&self, deadline: Instant) -> Result<Vec<(i32, i64)>, WriteError> {
+        let mut state = self.state.lock();
+        while state.open > 0 {
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                let why = format!("{} records got no delivery report", state.open);
+                return Err(WriteError::Step(StepError::Broken(why)));
+            }
+        }
+        // a record that is refused takes others with it, which report another error
+        if !state.refused.is_empty() {
+            return Err(WriteError::Refused(std::mem::take(&mut state.refused)));
+        }
+        match state.failed.take() {
+            Some(why) => Err(WriteError::Step(StepError::Abort(why))),
+            None => Ok(std::mem::take(&mut state.places)),
+        }
+    }
+}
+
+/// What librdkafka returns with a delivery report.
+struct Report {
+    written: Arc<Written>,
+    number: usize,
+}
+
+struct Reports {
+    auth_failure: AuthFailure,
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.auth_failure.record_log(facility, text);
+        log(level, facility, text);
+    }
+
+    // those of the stage's other producer tell as much
+    fn stats(&self, _: Statistics) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.auth_failure.record_error(&error, reason);
+        tracing::debug!(%error, reason, "transactional producer reports an error");
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Box<Report>;
+
+    fn delivery(&self, report: &DeliveryResult<'_>, opaque: Box<Report>) {
+        let Report { written, number } = *opaque;
+        match report {
+            Ok(record) => written.take(number, Ok((record.partition(), record.offset()))),
+            Err((error, _)) => written.take(number, Err(error.clone())),
+        }
+    }
+}
+
+fn serve_reports(producer: &Arc<BaseProducer<Reports>>, heartbeat: Heartbeat) -> std::io::Result<()> {
+    let producer = Arc::downgrade(producer);
+    let serve = move || {
+        while let Some(producer) = producer.upgrade() {
+            heartbeat.beat();
+            producer.poll(Duration::from_secs(1));
+        }
+    };
+    std::thread::Builder::new().name("kafka-reports".into()).spawn(serve).map(drop)
+}
