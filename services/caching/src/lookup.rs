@@ -32,6 +32,8 @@ pub(crate) struct CacheStage {
     pub(crate) timeout: AdaptiveTimeout,
     /// Guards the L2 cache.
     pub(crate) breaker: CircuitBreaker,
+    /// Whether Redis has refused a command since it last took a write.
+    pub(crate) refused: bool,
     /// Lifetime of entries in the L2 cache.
     pub(crate) ttl: EntryTtl,
     pub(crate) metrics: CacheMetrics,
@@ -75,6 +77,7 @@ impl CacheStage {
             memory: MemoryCache::new(cache.capacity, cache.ttl),
             flights: SingleFlight::new(cache.waiters, cache.max_wait),
             timeout: AdaptiveTimeout::new(cache.max_wait),
+            refused: false,
             breaker: CircuitBreaker::new(CircuitPolicy { failures: redis.breaker_failures, open: redis.breaker_open }),
             ttl: EntryTtl::new(cache.ttl),
             metrics,
@@ -219,8 +222,16 @@ impl CacheStage {
     pub(crate) fn on_l2_result(&mut self, error: Option<&CacheError>, now: Instant) {
         match error {
             None => {
-                if self.breaker.succeed() {
+                if self.breaker.succeed() && !self.refused {
                     tracing::info!("redis circuit breaker closed");
+                }
+            }
+            Some(CacheError::Refused(error)) => {
+                self.metrics.redis_error("refused");
+                // reads may still work, so the breaker would count few failures, and each probe is a read
+                self.breaker.open(now);
+                if !std::mem::replace(&mut self.refused, true) {
+                    tracing::warn!(error, "redis refuses commands, circuit breaker opened");
                 }
             }
             Some(error) => {

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Pipeline, RedisError};
 
-use crate::redis_client::is_rejected;
+use crate::redis_client::{is_refused, is_rejected};
 use crate::remote::{CacheError, CacheFuture, CacheWrite, RemoteCache};
 
 /// Longest time to connect. Longer than a lookup may take: a connection that is slow to open serves a later lookup.
@@ -112,5 +112,11 @@ fn connect(client: &Client, first: bool) -> Result<ConnectionManager, RedisError
 }
 
 fn cache_error(error: RedisError) -> CacheError {
-    if error.is_timeout() { CacheError::Timeout } else { CacheError::Failed(error.to_string()) }
+    if error.is_timeout() {
+        CacheError::Timeout
+    } else if is_refused(&error) {
+        CacheError::Refused(error.to_string())
+    } else {
+        CacheError::Failed(error.to_string())
+    }
 }

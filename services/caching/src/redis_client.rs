@@ -90,6 +90,14 @@ pub(crate) fn is_rejected(error: &RedisError) -> bool {
         || matches!(error.code(), Some("NOPERM" | "NOAUTH" | "WRONGPASS"))
 }
 
+/// Whether the server cannot take the command in its present state. Another server may be behind the address by now.
+pub(crate) fn is_refused(error: &RedisError) -> bool {
+    let refused = |code: &str| matches!(code, "READONLY" | "OOM" | "MISCONF" | "LOADING" | "MASTERDOWN" | "NOREPLICAS");
+    // the error of a pipeline has no code, but its commands' errors have
+    let commands = error.clone().into_server_errors();
+    error.code().is_some_and(refused) || commands.is_some_and(|all| all.iter().any(|(_, error)| refused(error.code())))
+}
+
 #[cfg(test)]
 mod tests {
     use forebay_runtime::{Layers, Problems};
@@ -115,6 +123,25 @@ mod tests {
         assert_eq!(info.addr().to_string(), "cache:6380");
         assert_eq!(info.redis_settings().username(), Some("forebay"));
         assert_eq!((info.redis_settings().password(), info.redis_settings().db()), (Some("p@ss:w/rd"), 2));
+    }
+
+    #[test]
+    fn a_server_may_have_an_address_of_ipv6() {
+        let client = client(&["redis.url=redis://[::1]:6380/1"]).unwrap();
+        let ConnectionAddr::Tcp(host, port) = client.get_connection_info().addr() else { panic!("no address") };
+        assert_eq!((host.as_str(), *port), ("::1", 6380));
+    }
+
+    #[test]
+    fn a_server_that_cannot_take_commands_is_recognised() {
+        let refused = |reply: &str| {
+            let value = redis::parse_redis_value(reply.as_bytes()).unwrap();
+            is_refused(&value.extract_error().unwrap_err())
+        };
+        for code in ["READONLY", "OOM", "MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS"] {
+            assert!(refused(&format!("-{code} the reason\r\n")), "{code}");
+        }
+        assert!(!refused("-ERR unknown command\r\n") && !refused("-NOPERM no\r\n"));
     }
 
     #[test]

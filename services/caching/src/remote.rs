@@ -19,6 +19,10 @@ pub enum CacheError {
     /// The connection or the server reported an error.
     #[error("{0}")]
     Failed(String),
+    /// The server answers, but takes no commands of this kind: it is a replica now, is out of memory, cannot save, or is
+    /// loading its data.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl CacheError {
@@ -27,6 +31,7 @@ impl CacheError {
         match self {
             Self::Timeout => "timeout",
             Self::Failed(_) => "error",
+            Self::Refused(_) => "refused",
         }
     }
 }

@@ -73,6 +73,9 @@ impl CacheStage {
     pub(crate) fn on_l2_written(&mut self, entries: usize, result: Result<(), CacheError>, now: Instant) {
         self.on_l2_result(result.as_ref().err(), now);
         if result.is_ok() {
+            if std::mem::take(&mut self.refused) {
+                tracing::info!("redis takes writes again");
+            }
             self.metrics.stored_redis.inc_by(entries as u64);
         }
     }

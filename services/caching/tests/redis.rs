@@ -32,7 +32,12 @@ impl Server {
     }
 
     fn start(&mut self) {
+        self.start_in(&std::env::temp_dir());
+    }
+
+    fn start_in(&mut self, folder: &std::path::Path) {
         let child = Command::new("redis-server")
+            .current_dir(folder)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .stdout(Stdio::null())
             .spawn()
@@ -242,5 +247,53 @@ fn values_of_others_under_our_keys_are_misses() {
         assert_eq!(bench.predicted().await.done(), 3);
         request.expect(AckOutcome::Done).await;
         assert_eq!(bench.metric("forebay_cache_corrupt_total"), 2.0);
+    });
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_redis_that_takes_no_writes_opens_the_breaker_until_it_does() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Server::nowhere();
+        server.start_in(folder.path());
+        let mut bench = Bench::redis(&server.url(), &QUICK);
+        store(&bench, &server, 1).await;
+        // a lookup is the probe that closes the breaker; each is of another row, or it would wait for the one before
+        let mut key = 100;
+        let port = Server::nowhere().port.to_string();
+        let replica = ["REPLICAOF", "127.0.0.1", &port];
+        let refused = |bench: &Bench| bench.metric("forebay_cache_redis_errors_total{reason=\"refused\"}");
+        for (number, (refuse, accept)) in [
+            (&replica[..], &["REPLICAOF", "NO", "ONE"][..]),
+            (&["CONFIG", "SET", "maxmemory", "1"], &["CONFIG", "SET", "maxmemory", "0"]),
+            // nothing can be saved in a folder that is gone
+            (&["CONFIG", "SET", "save", "1 1"], &["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"]),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            if refuse[2] == "save" {
+                std::fs::remove_dir_all(folder.path()).unwrap();
+            }
+            let _: redis::Value = server.command(refuse);
+            let (before, since) = (refused(&bench), Instant::now());
+            while refused(&bench) == before || bench.metric("forebay_cache_redis_breaker") == 0.0 {
+                key = 101 + (key - 100) % 150;
+                hit(&mut bench, key).await;
+                bench.land(99, score(1.0)).expect(AckOutcome::Done).await;
+                assert!(since.elapsed() < LONG, "{refuse:?} is not noticed");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let _: redis::Value = server.command(accept);
+            let (stored, since) = (10 + u8::try_from(number).unwrap(), Instant::now());
+            while !server.command::<bool>(&["EXISTS", &name(stored)]) {
+                key = 101 + (key - 100) % 150;
+                hit(&mut bench, key).await;
+                bench.land(stored, score(1.0)).expect(AckOutcome::Done).await;
+                assert!(since.elapsed() < LONG, "not used again after {refuse:?}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
     });
 }

@@ -100,6 +100,13 @@ impl CircuitBreaker {
         true
     }
 
+    /// Opens the breaker whatever was counted: there is no doubt that calls fail.
+    pub fn open(&mut self, now: Instant) {
+        if !matches!(self.state, State::Open { .. }) {
+            self.state = State::Open { until: now + self.policy.open };
+        }
+    }
+
     /// Whether the breaker is not closed: calls are refused, or made as probes.
     pub fn is_open(&self) -> bool {
         !matches!(self.state, State::Closed { .. })
