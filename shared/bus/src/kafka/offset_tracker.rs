@@ -117,6 +117,24 @@ impl OffsetTracker {
         self.partitions.lock().get(&partition).map(|state| state.generation)
     }
 
+    /// The generation and the watermark of a partition without open work; the watermark is `None` before its first record.
+    pub(crate) fn idle(&self, partition: i32) -> Option<(u64, Option<i64>)> {
+        let states = self.partitions.lock();
+        let state = states.get(&partition).filter(|state| !state.watermark.busy() && !state.rewind)?;
+        Some((state.generation, state.watermark.watermark()))
+    }
+
+    /// Moves the watermark of a partition that is idle at `position` to `next`: there is no record in between.
+    pub(crate) fn skip(&self, partition: i32, generation: u64, position: i64, next: i64) {
+        let mut states = self.partitions.lock();
+        let Some(state) = states.get_mut(&partition).filter(|state| state.generation == generation) else { return };
+        let stays = state.watermark.watermark().is_none_or(|watermark| watermark == position);
+        if stays && !state.watermark.busy() && !state.rewind {
+            state.watermark.skip_to(next);
+            state.moved = true;
+        }
+    }
+
     /// Work on `first..=last` begins; `None` when the partition has just left.
     pub(crate) fn begin(&self, partition: i32, first: i64, last: i64) -> Option<InFlightRecord> {
         let mut states = self.partitions.lock();
@@ -207,6 +225,24 @@ impl OffsetTracker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_record_is_skipped_only_where_nothing_is_open() {
+        let offsets = OffsetTracker::default();
+        offsets.assign(&[0], 1);
+        let record = offsets.begin(0, 5, 5).unwrap();
+        assert_eq!(offsets.idle(0), None);
+        offsets.skip(0, 1, 5, 9);
+        assert_eq!(offsets.take_moved(), []);
+        offsets.end(record, AckOutcome::Done);
+        assert_eq!((offsets.take_moved(), offsets.idle(0)), (vec![(0, 6)], Some((1, Some(6)))));
+        // another assignment, or a position that has moved on
+        offsets.skip(0, 2, 6, 9);
+        offsets.skip(0, 1, 5, 9);
+        assert_eq!(offsets.take_moved(), []);
+        offsets.skip(0, 1, 6, 7);
+        assert_eq!(offsets.take_moved(), [(0, 7)]);
+    }
 
     #[test]
     fn acks_of_an_earlier_assignment_change_nothing() {

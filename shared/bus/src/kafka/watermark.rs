@@ -60,6 +60,11 @@ impl Watermark {
         self.spans.len()
     }
 
+    /// Nothing is open, and what lies before `next` is no work.
+    pub(crate) fn skip_to(&mut self, next: i64) {
+        self.watermark = self.watermark.max(Some(next));
+    }
+
     /// Forgets open work: the partition is read again from the watermark.
     pub(crate) fn rewind(&mut self) {
         self.spans.clear();

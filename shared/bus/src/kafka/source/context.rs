@@ -77,6 +77,8 @@ pub(crate) struct SourceContext {
     /// Whether this member has joined the group; from then on the group handles a broken connection.
     joined: AtomicBool,
     leaving: Mutex<Option<Leaving>>,
+    /// The partitions with lag of the last statistics.
+    lagging: Mutex<Option<Vec<i32>>>,
     /// What the client last said of a batch that it cannot read.
     unreadable: Mutex<Option<String>>,
     /// Whether the source's loop has ended, so that partitions cannot be let go later.
@@ -97,6 +99,8 @@ impl ClientContext for SourceContext {
         self.state.events.throttled("consumer", client::throttled(&statistics));
         self.contact.record(&statistics);
         let Some(topic) = statistics.topics.get(&*self.state.topic) else { return };
+        let lagging = topic.partitions.iter().filter(|(partition, state)| **partition >= 0 && state.consumer_lag > 0);
+        *self.lagging.lock() = Some(lagging.map(|(partition, _)| *partition).collect());
         for (partition, state) in &topic.partitions {
             // the client does not see what transactions commit
             let in_transactions = self.state.offsets.is_transactional();
@@ -147,8 +151,8 @@ impl SourceContext {
     pub(super) fn new(state: SourceState) -> Self {
         let [joined, closing, replaced] = [(); 3].map(|()| AtomicBool::new(false));
         let (auth_failure, contact) = (AuthFailure::default(), BrokerContact::default());
-        let (leaving, unreadable) = (Mutex::default(), Mutex::default());
-        Self { state, auth_failure, contact, joined, leaving, unreadable, closing, replaced }
+        let (leaving, lagging, unreadable) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { state, auth_failure, contact, joined, leaving, lagging, unreadable, closing, replaced }
     }
 
     /// A member that has joined is unready only when it loses its partitions.
@@ -224,6 +228,11 @@ impl SourceContext {
         drop(leaving);
         self.part(consumer, &list, false);
         true
+    }
+
+    /// The partitions with lag, once for each report of statistics.
+    pub(super) fn take_lagging(&self) -> Option<Vec<i32>> {
+        self.lagging.lock().take()
     }
 
     /// What the client last said of a batch that it cannot read.

@@ -11,6 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use super::ends::Ends;
 use super::holds::Holds;
 use super::isolation::Isolation;
 use super::positions::{Positions, ReadUpTo};
@@ -63,6 +64,7 @@ pub(super) struct Member<I: Intake> {
     pub(super) config: ClientConfig,
     pub(super) dead_client: DeadClientCheck,
     pub(super) unreadable: Unreadable,
+    pub(super) ends: Ends,
 }
 
 impl<I: Intake> Member<I> {
@@ -196,6 +198,7 @@ impl<I: Intake> Member<I> {
             self.recover_positions();
         }
         self.settle_unreadable();
+        self.settle_ends();
         self.replace_dead_client();
         self.refresh_metadata();
         self.holds.update(&self.consumer, &self.topic, &self.offsets, self.events.as_ref());

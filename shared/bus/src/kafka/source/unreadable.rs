@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use batch_reader::{BatchReader, Reading, base_offset, codec, first_behind};
+pub(super) use batch_reader::BatchReader;
+use batch_reader::{Reading, base_offset, codec, first_behind};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
@@ -213,7 +214,7 @@ fn watch(reader: &BatchReader, position: i64, stopped: &AtomicBool, tell: impl F
     let mut known = false;
     while !stopped.load(Ordering::Acquire) {
         match reader.read(position) {
-            Ok(Reading::Readable) => {
+            Ok(Reading::Record | Reading::End(_)) => {
                 tell(Finding::Readable);
                 return None;
             }

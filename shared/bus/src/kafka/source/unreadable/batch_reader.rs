@@ -18,9 +18,11 @@ const STEP: Duration = Duration::from_millis(100);
 
 /// What is at an offset.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reading {
-    /// A record, or the end of the partition.
-    Readable,
+pub(in crate::kafka::source) enum Reading {
+    /// A record, or a position that is gone.
+    Record,
+    /// No record: the end of the partition, and its offset.
+    End(Option<i64>),
     /// A batch that cannot be read: its first offset, where the client names it, and why.
     Damaged {
         /// The first offset of the batch.
@@ -40,7 +42,8 @@ impl ClientContext for LastReason {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if is_unreadable(error.rdkafka_error_code()) {
+        let code = error.rdkafka_error_code();
+        if is_unreadable(code) || code == Some(RDKafkaErrorCode::PartitionEOF) {
             reason.clone_into(&mut self.0.lock());
         }
     }
@@ -49,14 +52,14 @@ impl ClientContext for LastReason {
 impl ConsumerContext for LastReason {}
 
 /// Reads one partition, each time with a fresh client: nothing that was fetched before may be taken for an answer.
-pub(super) struct BatchReader {
+pub(in crate::kafka::source) struct BatchReader {
     config: ClientConfig,
     topic: Arc<str>,
     partition: i32,
 }
 
 impl BatchReader {
-    pub(super) fn new(config: &ClientConfig, topic: &Arc<str>, partition: i32) -> Self {
+    pub(in crate::kafka::source) fn new(config: &ClientConfig, topic: &Arc<str>, partition: i32) -> Self {
         let mut config = config.clone();
         // it is no member of the group
         config.remove("group.instance.id");
@@ -78,10 +81,13 @@ impl BatchReader {
         let deadline = Instant::now() + READ;
         while Instant::now() < deadline {
             match consumer.poll(STEP) {
-                Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(Reading::Readable),
+                Some(Ok(_)) => return Ok(Reading::Record),
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    return Ok(Reading::End(base_offset(&consumer.context().0.lock())));
+                }
                 // a position that is gone is not examined here
                 Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
-                    return Ok(Reading::Readable);
+                    return Ok(Reading::Record);
                 }
                 Some(Err(error)) if is_unreadable(error.rdkafka_error_code()) => {
                     let reason = std::mem::take(&mut *consumer.context().0.lock());
@@ -96,8 +102,16 @@ impl BatchReader {
     /// Whether `offset` is in the damaged batch that begins at `base`; `None` without an answer.
     pub(super) fn is_within(&self, offset: i64, base: Option<i64>) -> Option<bool> {
         match self.read(offset).ok()? {
-            Reading::Readable => Some(false),
+            Reading::Record | Reading::End(_) => Some(false),
             Reading::Damaged { base: other, .. } => Some(other.is_none() || other == base),
+        }
+    }
+
+    /// The end of the partition, if there is no record from `offset` on.
+    pub(in crate::kafka::source) fn end_without_records(&self, offset: i64) -> Option<i64> {
+        match self.read(offset) {
+            Ok(Reading::End(end)) => end.filter(|end| *end > offset),
+            _ => None,
         }
     }
 
@@ -110,7 +124,7 @@ impl BatchReader {
 
 /// The first offset of the batch that an error is about.
 pub(super) fn base_offset(reason: &str) -> Option<i64> {
-    // "MessageSet at offset 7 (...", "Decompression (codec 0x4) of message at 7 of ..."
+    // "MessageSet at offset 7 (...", "Decompression (codec 0x4) of message at 7 of ...", "... end of partition at offset 7"
     let (_, rest) = reason.split_once("at offset ").or_else(|| reason.split_once("message at "))?;
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
