@@ -4,13 +4,19 @@
 
 mod harness;
 
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::topic::{self, Reader};
-use harness::{Mesh, Service, brokers, native, row, stop_all, variable, wait_all, wait_until};
+use harness::topic::{self, Out, Reader, Writer};
+use harness::{
+    Mesh, STAGES, Service, brokers, free_address, http, native, native_with, row, stop_all, variable, wait_all,
+    wait_until,
+};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
-use rdkafka::{ClientConfig, ClientContext, Message as _};
+use rdkafka::{ClientConfig, ClientContext, Message as _, Offset, TopicPartitionList};
 
 const SOON: Duration = Duration::from_secs(60);
 const CODECS: [&str; 4] = ["gzip", "snappy", "lz4", "zstd"];
@@ -233,4 +239,152 @@ fn a_batch_that_cannot_be_read_is_stepped_over_with_one_dead_letter() {
     assert!(!successor.output().contains("batch cannot be read"));
     services.push(successor);
     stop_all(services);
+}
+
+/// The lag of the outside group as the broker counts it, over all partitions that have a committed offset.
+fn group_lag(mesh: &Mesh) -> i64 {
+    let (group, topic) = (mesh.outside_group(), mesh.topic("requests_in"));
+    let mut config = ClientConfig::new();
+    let consumer: BaseConsumer = config.set("bootstrap.servers", brokers()).set("group.id", group).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    (0..4).for_each(|partition| _ = list.add_partition(&topic, partition));
+    let committed = consumer.committed_offsets(list, SOON).unwrap();
+    let behind = |partition: i32, offset: Offset| {
+        let Offset::Offset(offset) = offset else { return 0 };
+        consumer.fetch_watermarks(&topic, partition, SOON).unwrap().1 - offset
+    };
+    committed.elements().iter().map(|element| behind(element.partition(), element.offset())).sum()
+}
+
+#[test]
+fn the_lag_behind_a_transactional_producer_is_0() {
+    let mesh = Mesh::with_topics("transactional");
+    let services = mesh.start_all();
+    let (requests, results) = (mesh.topic("requests_in"), Reader::from_now(&mesh.topic("results_out")));
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers()).set("transactional.id", "foreign").set("linger.ms", "0");
+    let producer: BaseProducer = config.create().unwrap();
+    producer.init_transactions(SOON).unwrap();
+    let write = |number: usize, commits: bool| {
+        producer.begin_transaction().unwrap();
+        let body = request("transaction", number);
+        let record = BaseRecord::<(), [u8]>::to(&requests).partition(0).payload(body.as_bytes());
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+        producer.flush(SOON).unwrap();
+        if commits { producer.commit_transaction(SOON) } else { producer.abort_transaction(SOON) }.unwrap();
+    };
+    write(0, true);
+    write(1, false);
+    write(2, true);
+    results.result("transaction-0");
+    results.result("transaction-2");
+    write(3, false);
+    assert!(group_lag(&mesh) > 0, "the marks of transactions count");
+    wait_until(Duration::from_secs(40), "lag 0 at the broker", || group_lag(&mesh) == 0);
+    let shown = || services[0].metric("kafka_consumer_lag", &[&requests]);
+    wait_until(Duration::from_secs(15), "lag 0 as the service shows it", || shown() == 0.0);
+    write(4, true);
+    results.result("transaction-4");
+    stop_all(services);
+}
+
+#[test]
+fn records_of_other_programs_are_answered_or_kept_with_their_reason() {
+    let mesh = Mesh::with_topics("foreign");
+    let services = mesh.start_all();
+    let (topic, results) = (mesh.topic("requests_in"), Reader::from_now(&mesh.topic("results_out")));
+    let letters = Reader::from_now(&mesh.topic("dead_letters"));
+    let writer = Writer::new();
+    let answer = |name: &str| {
+        let answer = results.result(&format!("{name}-0")).json();
+        assert!(answer["prediction"].is_number(), "{name}: {answer}");
+    };
+    let mark = [&b"\xef\xbb\xbf"[..], request("mark", 0).as_bytes()].concat();
+    writer.write(Out { topic: &topic, payload: &mark, ..Out::default() });
+    answer("mark");
+    let http = http::predict(services[0].http, &[], String::from_utf8(mark).unwrap()).unwrap();
+    assert_eq!(http.status, 200, "{}", http.text());
+    let body = request("key", 0);
+    writer.write(Out { topic: &topic, payload: body.as_bytes(), key: Some(b"\xff\xfe"), ..Out::default() });
+    answer("key");
+    let confluent = [&[0, 0, 0, 0, 7][..], request("confluent", 0).as_bytes()].concat();
+    writer.write(Out { topic: &topic, payload: &confluent, ..Out::default() });
+    let letter = letters.find(SOON, "letter", |_| true);
+    assert_eq!(letter.payload, confluent);
+    let reason = String::from_utf8_lossy(letter.header("__connect.errors.exception.message").unwrap()).into_owned();
+    assert!(reason.contains("Confluent's serializers (schema id 7)"), "{reason}");
+    let answer = results.result("confluent-0").text();
+    assert!(answer.contains("invalid_request") && answer.contains("schema id 7"), "{answer}");
+    // a tombstone with a key, and headers without values
+    let mut config = ClientConfig::new();
+    let producer: BaseProducer = config.set("bootstrap.servers", brokers()).create().unwrap();
+    let null = || OwnedHeaders::new().insert(Header { key: "traceparent", value: None::<&[u8]> });
+    producer
+        .send(BaseRecord::<[u8], [u8]>::to(&topic).key(b"\xff").headers(null()))
+        .map_err(|(error, _)| error)
+        .unwrap();
+    let body = request("null", 0);
+    let record = BaseRecord::<[u8], [u8]>::to(&topic).payload(body.as_bytes()).headers(null());
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+    producer.flush(SOON).unwrap();
+    answer("null");
+    let letter = letters.find(SOON, "letter", |_| true);
+    assert_eq!((letter.payload.len(), letter.key.as_deref()), (0, Some(&b"\xff"[..])));
+    assert!(services.iter().all(|service| service.is_ready()));
+    stop_all(services);
+}
+
+/// A Redis on `::1` that is killed when dropped.
+struct RedisV6(Child);
+
+impl Drop for RedisV6 {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn brokers_caches_and_callers_may_have_addresses_of_ipv6_alone() {
+    let [kafka, kafka_v6, controller, redis] = [(); 4].map(|()| free_address().port().to_string());
+    let folder = tempfile::tempdir().unwrap();
+    let listeners = format!("PLAINTEXT://127.0.0.1:{kafka},V6://[::1]:{kafka_v6}");
+    let extra = format!(
+        "listeners={listeners},CONTROLLER://127.0.0.1:{controller}\nadvertised.listeners={listeners}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,V6:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         inter.broker.listener.name=PLAINTEXT"
+    );
+    let own = [
+        ("FOREBAY_NATIVE_DIR", folder.path().to_str().unwrap()),
+        ("KAFKA_PORT", &kafka),
+        ("KAFKA_CONTROLLER_PORT", &controller),
+        ("KAFKA_EXTRA", &extra),
+    ];
+    native_with(&["up", "kafka"], &own);
+    let mut server = Command::new("redis-server");
+    server.args(["--port", &redis, "--bind", "::1", "--save", ""]).stdout(Stdio::null());
+    let server = RedisV6(server.spawn().unwrap());
+    let tested = std::panic::catch_unwind(|| {
+        let mut mesh = Mesh::named("ipv6");
+        mesh.set("FOREBAY__KAFKA__BROKERS", format!("[::1]:{kafka_v6}"));
+        mesh.set("FOREBAY__REDIS__URL", format!("redis://[::1]:{redis}"));
+        mesh.set("FOREBAY__REDIS__TIMEOUT", "5s");
+        mesh.create_topics();
+        let http: std::net::SocketAddr = format!("[::1]:{}", free_address().port()).parse().unwrap();
+        let (http_text, mut services) = (http.to_string(), Vec::new());
+        for stage in STAGES {
+            let more = [("FOREBAY__HTTP__LISTEN", http_text.as_str())];
+            services.push(mesh.start_with(stage, if stage == "ingestion" { &more[..] } else { &[] }));
+        }
+        wait_all(&mut services);
+        let reply = http::predict(http, &[], format!(r#"{{"features":{}}}"#, row(5))).unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        wait_until(SOON, "the answer in Redis", || {
+            services[2].metric("forebay_cache_stored_total", &["level=\"redis\""]) == 1.0
+        });
+        stop_all(services);
+    });
+    drop(server);
+    native_with(&["down", "kafka"], &own);
+    tested.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }

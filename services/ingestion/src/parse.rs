@@ -74,7 +74,13 @@ pub fn parse_record(bytes: &[u8]) -> Result<ParsedRequest, Rejected> {
     })
 }
 
+/// The bytes without the mark that some programs write before UTF-8.
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
 fn read(bytes: &[u8], rules: Rules, max_rows: usize) -> Result<ParsedRequest, Rejected> {
+    let bytes = without_mark(bytes);
     if bytes.is_empty() {
         let what = if rules == Rules::Http { "the body is empty" } else { "the record is empty" };
         let problem = Problem::new(ErrorCode::InvalidRequest, format!("{what}, expected a JSON object"));

@@ -101,11 +101,24 @@ impl ErrorContext {
                 return Rejected { problem, request_id, undecodable: false };
             }
         }
+        if let Some(schema_id) = confluent_schema(bytes) {
+            let message = format!(
+                "not JSON: the wire format of Confluent's serializers (schema id {schema_id}); send JSON without it"
+            );
+            let problem = Problem::new(ErrorCode::InvalidRequest, message);
+            return Rejected { problem, request_id, undecodable: true };
+        }
         let near = if path.is_empty() { String::new() } else { format!("{path}: ") };
         let kind = if error.is_data() { "" } else { "not JSON: " };
         let problem = Problem::new(ErrorCode::InvalidRequest, format!("{near}{kind}{error}"));
         Rejected { problem, request_id, undecodable: true }
     }
+}
+
+/// The schema id, if the bytes begin as those of Confluent's serializers: a zero and four bytes of the id.
+fn confluent_schema(bytes: &[u8]) -> Option<u32> {
+    let [0, id @ ..] = bytes else { return None };
+    id.first_chunk().map(|id| u32::from_be_bytes(*id))
 }
 
 /// The word at which the parser failed, if it is a common spelling of a number that JSON cannot represent.

@@ -5,7 +5,7 @@ use serde::de::DeserializeSeed;
 
 use super::error_context::ErrorContext;
 use super::features::FeaturesSeed;
-use super::parse_record;
+use super::{parse_record, without_mark};
 use crate::request::{FeatureRows, Row};
 
 /// Reads `{"features": ...}`, ignoring other fields, or only the row: an array of numbers or an object of named numbers.
@@ -15,6 +15,7 @@ use crate::request::{FeatureRows, Row};
 /// `invalid_request` or `invalid_features`, with the path of the error; more than one row is `payload_too_large`.
 pub fn parse_line(bytes: &[u8]) -> Result<Row, Problem> {
     const FIELD: &[u8] = b"\"features\"";
+    let bytes = without_mark(bytes);
     let wrapped = bytes.trim_ascii_start().first() == Some(&b'{') && bytes.windows(FIELD.len()).any(|it| it == FIELD);
     let features = if wrapped {
         parse_record(bytes).map_err(|rejected| rejected.problem)?.features

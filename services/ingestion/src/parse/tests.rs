@@ -217,3 +217,21 @@ proptest! {
         prop_assert_eq!(request.request_id, Some(id));
     }
 }
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_json() {
+    let marked = [&b"\xef\xbb\xbf"[..], br#"{"request_id":"r","features":[1]}"#].concat();
+    assert_eq!(parse_record(&marked).unwrap().request_id.as_deref(), Some("r"));
+    assert!(parse_http(&marked, 1).is_ok());
+    assert_eq!(parse_line(b"\xef\xbb\xbf[1, 2]").unwrap().values, [1.0, 2.0]);
+    assert!(parse_record(b"\xef\xbb\xbf").unwrap_err().problem.message.contains("empty"));
+}
+
+#[test]
+fn the_wire_format_of_confluent_is_named() {
+    let record = [&[0, 0, 0, 1, 4][..], br#"{"request_id":"r","features":[1]}"#].concat();
+    let rejected = parse_record(&record).unwrap_err();
+    assert!(rejected.problem.message.contains("Confluent's serializers (schema id 260)"), "{rejected:?}");
+    assert_eq!((rejected.undecodable, rejected.request_id.as_deref()), (true, Some("r")));
+    assert!(!parse_record(b"\0\0").unwrap_err().problem.message.contains("Confluent"));
+}

@@ -63,7 +63,9 @@ impl Address {
             AMQPScheme::AMQP => None,
             AMQPScheme::AMQPS => Some(connector(&self.settings)?),
         };
-        let (host, port) = (self.uri.authority.host.clone(), self.uri.authority.port);
+        let port = self.uri.authority.port;
+        // an address of IPv6 stands in brackets
+        let host = self.uri.authority.host.trim_matches(['[', ']']).to_owned();
         let found = tokio::net::lookup_host((host.clone(), port)).await.map_err(|error| error.to_string())?;
         let addresses: Vec<SocketAddr> = found.collect();
         let options = ConnectionProperties::default().with_connection_name(self.name.as_str().into());

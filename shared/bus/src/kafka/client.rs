@@ -1,5 +1,6 @@
 //! Client configuration: what every consumer, producer and admin client of the mesh has in common.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use forebay_runtime::StartError;
@@ -146,7 +147,7 @@ impl Client {
         config
             .set("bootstrap.servers", &self.settings.brokers)
             .set("client.id", format!("forebay-{}", self.id))
-            .set("broker.address.family", "v4")
+            .set("broker.address.family", address_family(&self.settings.brokers))
             .set("socket.keepalive.enable", "true")
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
@@ -193,6 +194,14 @@ impl Client {
         }
         config
     }
+}
+
+/// The kinds of addresses that brokers may have. A broker on this machine mostly listens on IPv4 alone, and a client that
+/// tries `::1` first is refused once at every connection.
+fn address_family(brokers: &str) -> &'static str {
+    let mut hosts = brokers.split(',').map(|broker| broker.trim().rsplit_once(':').map_or(broker, |(host, _)| host));
+    let is_v4 = |host: &str| host == "localhost" || host.parse::<Ipv4Addr>().is_ok();
+    if hosts.all(is_v4) { "v4" } else { "any" }
 }
 
 /// The consumer group of a stage on the topics between stages.
@@ -291,6 +300,18 @@ mod tests {
             assert_eq!((config.get("sasl.mechanisms"), config.get("sasl.password")), (None, None));
             // TLS that is set in the options alone trusts the machine's authorities as well
             assert_eq!(config.get("ssl.ca.location"), Some("probe"));
+        }
+    }
+
+    #[test]
+    fn brokers_may_have_addresses_of_ipv6() {
+        for (brokers, family) in [
+            ("127.0.0.1:9092, localhost:9092", "v4"),
+            ("[::1]:9092", "any"),
+            ("127.0.0.1:9092,[fd00::1]:9092", "any"),
+            ("kafka-0.kafka:9092", "any"),
+        ] {
+            assert_eq!(address_family(brokers), family, "{brokers}");
         }
     }
 

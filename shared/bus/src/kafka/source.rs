@@ -4,6 +4,7 @@
 mod attempts;
 mod commits;
 mod context;
+mod ends;
 mod holds;
 mod intake;
 mod isolation;
@@ -146,6 +147,7 @@ impl Source {
             position_lost: false,
             read: Vec::new(),
             unreadable: Unreadable::new(spec.dead_letters),
+            ends: ends::Ends::default(),
         };
         let name = format!("source {topic}");
         let thread = std::thread::Builder::new()

@@ -114,6 +114,9 @@ fn legacy(variables: &BTreeMap<String, String>) -> Vec<TextSetting> {
 }
 
 fn redis_url(host: &str) -> String {
+    if host.parse::<std::net::Ipv6Addr>().is_ok() {
+        return format!("redis://[{host}]:6379");
+    }
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     if has_port { format!("redis://{host}") } else { format!("redis://{host}:6379") }
 }
