@@ -1,6 +1,10 @@
 //! What clients of other makes write: compressed records, and such as grow when they are read.
 #![cfg(feature = "real-services")]
-#![allow(clippy::unwrap_used, reason = "a test ends at the first step that fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test ends at the first step that fails, and reads as one sequence"
+)]
 
 mod harness;
 
@@ -313,8 +317,8 @@ fn records_of_other_programs_are_answered_or_kept_with_their_reason() {
     assert_eq!(letter.payload, confluent);
     let reason = String::from_utf8_lossy(letter.header("__connect.errors.exception.message").unwrap()).into_owned();
     assert!(reason.contains("Confluent's serializers (schema id 7)"), "{reason}");
-    let answer = results.result("confluent-0").text();
-    assert!(answer.contains("invalid_request") && answer.contains("schema id 7"), "{answer}");
+    let outcome = results.result("confluent-0").text();
+    assert!(outcome.contains("invalid_request") && outcome.contains("schema id 7"), "{outcome}");
     // a tombstone with a key, and headers without values
     let mut config = ClientConfig::new();
     let producer: BaseProducer = config.set("bootstrap.servers", brokers()).create().unwrap();

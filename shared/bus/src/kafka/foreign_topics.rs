@@ -47,7 +47,7 @@ impl ForeignTopics {
                     warn(&topic, &settings);
                     true
                 }
-                Err(KafkaError::AdminOp(code)) if code == RDKafkaErrorCode::TopicAuthorizationFailed => {
+                Err(KafkaError::AdminOp(RDKafkaErrorCode::TopicAuthorizationFailed)) => {
                     tracing::info!(
                         topic = &*topic,
                         "no right to describe the settings of the topic, they are not checked"

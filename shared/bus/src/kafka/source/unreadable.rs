@@ -47,6 +47,9 @@ enum Finding {
     EndsBefore(i64),
 }
 
+/// The number of a suspect, and what it holds.
+type Report = (u64, Finding);
+
 /// A partition that is examined, and does not give records meanwhile.
 struct Suspect {
     number: u64,
@@ -62,14 +65,15 @@ pub(super) struct Unreadable {
     dead_letters: DeadLetters,
     suspects: Vec<Suspect>,
     examined: u64,
-    /// By the number of the suspect.
-    found: (Sender<(u64, Finding)>, Receiver<(u64, Finding)>),
+    report: Sender<Report>,
+    found: Receiver<Report>,
     stopped: Arc<AtomicBool>,
 }
 
 impl Unreadable {
     pub(super) fn new(dead_letters: DeadLetters) -> Self {
-        Self { dead_letters, suspects: Vec::new(), examined: 0, found: channel(), stopped: Arc::default() }
+        let (report, found) = channel();
+        Self { dead_letters, suspects: Vec::new(), examined: 0, report, found, stopped: Arc::default() }
     }
 }
 
@@ -101,7 +105,7 @@ impl<I: Intake> Member<I> {
     fn examine(&mut self, partition: i32, position: i64) {
         self.rest(partition, position);
         let reader = BatchReader::new(&self.config, &self.topic, partition);
-        let (found, stopped) = (self.unreadable.found.0.clone(), Arc::clone(&self.unreadable.stopped));
+        let (found, stopped) = (self.unreadable.report.clone(), Arc::clone(&self.unreadable.stopped));
         let (number, generation) = (self.unreadable.examined, self.offsets.generation(partition));
         self.unreadable.examined += 1;
         let started = spawn("kafka-unreadable", move || {
@@ -142,7 +146,7 @@ impl<I: Intake> Member<I> {
         let changed = |suspect: &mut Suspect| self.offsets.generation(suspect.partition) != suspect.generation;
         let changed: Vec<i32> = self.unreadable.suspects.extract_if(.., changed).map(|it| it.partition).collect();
         changed.into_iter().for_each(|partition| self.read_on(partition));
-        while let Ok((number, finding)) = self.unreadable.found.1.try_recv() {
+        while let Ok((number, finding)) = self.unreadable.found.try_recv() {
             let Some(at) = self.unreadable.suspects.iter().position(|it| it.number == number) else { continue };
             let partition = self.unreadable.suspects[at].partition;
             match finding {
