@@ -7,7 +7,7 @@
 //! - [`Versions`], [`Version`]: the loaded versions, which a thread keeps up to date with the registry
 //! - [`Inference`]: answers one group of rows with the versions of its fallback chain
 //! - `loader`, `report`: the thread that loads versions, and what it reports to the model directory
-//! - `queue`, `work`, `deliveries`: the rows that wait, their order, and the deliveries they belong to
+//! - `queue`, `slow_queue`, `work`, `deliveries`: the rows that wait, their order, and the deliveries they belong to
 //! - `shadow`: versions that score the same rows for comparison
 //! - `actors`: the one actor, which moves batches between the edges and `work`
 
@@ -26,6 +26,8 @@ mod report;
 mod settings;
 mod shadow;
 mod share;
+mod slow_queue;
+mod slowed_for_test;
 pub mod system;
 mod trace;
 mod version;

@@ -1,4 +1,4 @@
-//! Rows that wait for a model, ordered by priority and then by arrival. Of the rows that have waited for the age bound
+//! Rows that wait for a model, ordered by priority and then by arrival. Of the rows that are older than the age bound
 //! the oldest gets a share of the turns, so that low priorities move while high ones keep going first: under overload
 //! every row is late, and precedence for late rows would be plain order of arrival.
 
@@ -15,9 +15,6 @@ const AGE_SHARE: u32 = 8;
 /// the replaced service use (-8 to 7).
 const LEVELS: std::ops::RangeInclusive<i32> = -8..=7;
 
-/// How many rows are looked at for each row of a group.
-const LOOKS: usize = 4;
-
 /// One row that waits.
 #[derive(Debug)]
 pub(crate) struct QueuedRow {
@@ -25,6 +22,16 @@ pub(crate) struct QueuedRow {
     /// Index of its delivery in [`crate::deliveries::Deliveries`].
     pub delivery: usize,
     pub arrived: Instant,
+    /// When the mesh accepted it: its age counts from there, through every stage and topic.
+    pub accepted: Instant,
+}
+
+impl QueuedRow {
+    /// A row that arrives now.
+    pub(crate) fn arriving(item: Item<Features>, delivery: usize, now: Instant, now_us: u64) -> Self {
+        let age = Duration::from_micros(now_us.saturating_sub(item.context.accepted_us()));
+        Self { item, delivery, arrived: now, accepted: now.checked_sub(age).unwrap_or(now) }
+    }
 }
 
 /// Rows that are answered by one call.
@@ -40,13 +47,32 @@ pub(crate) struct Queue {
     /// By priority; none is empty.
     lanes: BTreeMap<i32, VecDeque<QueuedRow>>,
     max_age: Duration,
+    share: AgeShare,
+}
+
+/// Says when it is the turn of the oldest late row.
+#[derive(Debug, Default)]
+pub(crate) struct AgeShare {
     /// Rows taken by priority since the last one taken by age.
     by_priority: u32,
 }
 
+impl AgeShare {
+    /// Takes the oldest late row in every eighth call, else `None`. The turn of age is kept while no row is late.
+    pub(crate) fn take<T>(&mut self, oldest_late: impl FnOnce() -> Option<T>) -> Option<T> {
+        self.by_priority = (self.by_priority + 1).min(AGE_SHARE);
+        if self.by_priority < AGE_SHARE {
+            return None;
+        }
+        let oldest = oldest_late()?;
+        self.by_priority = 0;
+        Some(oldest)
+    }
+}
+
 impl Queue {
     pub(crate) fn new(max_age: Duration) -> Self {
-        Self { lanes: BTreeMap::new(), max_age, by_priority: 0 }
+        Self { lanes: BTreeMap::new(), max_age, share: AgeShare::default() }
     }
 
     pub(crate) fn push(&mut self, row: QueuedRow) {
@@ -61,6 +87,30 @@ impl Queue {
     /// The oldest row of the best priority or, in every eighth call, the oldest of those past the age bound.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<QueuedRow> {
         let level = self.next_level(now)?;
+        self.pop_level(level)
+    }
+
+    fn next_level(&mut self, now: Instant) -> Option<i32> {
+        let best = self.best_level()?;
+        if self.lanes.len() == 1 {
+            return Some(best);
+        }
+        let Self { lanes, max_age, share } = self;
+        Some(share.take(|| oldest_late(lanes, now, *max_age)).map_or(best, |(level, _)| level))
+    }
+
+    /// The best priority of a row.
+    pub(crate) fn best_level(&self) -> Option<i32> {
+        self.lanes.first_key_value().map(|(level, _)| *level)
+    }
+
+    /// The lane whose head is the oldest of those past the age bound, and when that was accepted.
+    pub(crate) fn oldest_late(&self, now: Instant) -> Option<(i32, Instant)> {
+        oldest_late(&self.lanes, now, self.max_age)
+    }
+
+    /// The oldest row of one priority.
+    pub(crate) fn pop_level(&mut self, level: i32) -> Option<QueuedRow> {
         let lane = self.lanes.get_mut(&level)?;
         let row = lane.pop_front();
         if lane.is_empty() {
@@ -69,73 +119,32 @@ impl Queue {
         row
     }
 
-    fn next_level(&mut self, now: Instant) -> Option<i32> {
-        let best = *self.lanes.first_key_value()?.0;
-        if self.lanes.len() == 1 {
-            return Some(best);
-        }
-        // the turn of age is kept while no row is late
-        self.by_priority = (self.by_priority + 1).min(AGE_SHARE);
-        if self.by_priority < AGE_SHARE {
-            return Some(best);
-        }
-        let Some(oldest) = self.oldest_late(now) else { return Some(best) };
-        self.by_priority = 0;
-        Some(oldest)
-    }
-
-    /// The lane whose head is the oldest of those past the age bound.
-    fn oldest_late(&self, now: Instant) -> Option<i32> {
-        let heads = self.lanes.iter().filter_map(|(level, lane)| Some((*level, lane.front()?.arrived)));
-        let late = heads.filter(|(_, arrived)| now.saturating_duration_since(*arrived) >= self.max_age);
-        late.min_by_key(|(_, arrived)| *arrived).map(|(level, _)| level)
-    }
-
-    /// Removes up to `room` rows that `wanted` accepts, in the order in which [`Queue::pop`] would reach them but for the
-    /// share of age: an eighth of the room is for the lane with the oldest late row. Rows of one priority keep their
-    /// order. Looks at a few times `room` rows, so that the cost does not grow with the queue.
-    pub(crate) fn extract(
-        &mut self,
-        now: Instant,
-        room: usize,
-        mut wanted: impl FnMut(&QueuedRow) -> bool,
-    ) -> Vec<QueuedRow> {
-        let mut walk = Walk { taken: Vec::new(), looks: room.saturating_mul(LOOKS) };
-        if let Some(level) = self.oldest_late(now)
+    /// Removes up to `room` rows in the order in which [`Queue::pop`] would reach them but for the share of age: an
+    /// eighth of the room is for the lane with the oldest late row. Rows of one priority keep their order.
+    pub(crate) fn take(&mut self, now: Instant, room: usize) -> Vec<QueuedRow> {
+        let mut taken = Vec::new();
+        if let Some((level, _)) = self.oldest_late(now)
             && let Some(lane) = self.lanes.get_mut(&level)
         {
-            walk.take(lane, room / AGE_SHARE as usize, &mut wanted);
+            taken.extend(lane.drain(..lane.len().min(room / AGE_SHARE as usize)));
         }
         for lane in self.lanes.values_mut() {
-            let left = room - walk.taken.len();
-            walk.take(lane, left, &mut wanted);
+            let left = room - taken.len();
+            taken.extend(lane.drain(..lane.len().min(left)));
         }
         self.lanes.retain(|_, lane| !lane.is_empty());
-        walk.taken
+        taken
     }
 }
 
-/// Takes rows out of lanes from the front, without touching what lies behind the last one.
-struct Walk {
-    taken: Vec<QueuedRow>,
-    looks: usize,
-}
-
-impl Walk {
-    fn take(&mut self, lane: &mut VecDeque<QueuedRow>, mut room: usize, wanted: &mut impl FnMut(&QueuedRow) -> bool) {
-        let mut passed = Vec::new();
-        while room > 0 && self.looks > 0 {
-            let Some(row) = lane.pop_front() else { break };
-            self.looks -= 1;
-            if wanted(&row) {
-                room -= 1;
-                self.taken.push(row);
-            } else {
-                passed.push(row);
-            }
-        }
-        passed.into_iter().rev().for_each(|row| lane.push_front(row));
-    }
+fn oldest_late(
+    lanes: &BTreeMap<i32, VecDeque<QueuedRow>>,
+    now: Instant,
+    max_age: Duration,
+) -> Option<(i32, Instant)> {
+    let heads = lanes.iter().filter_map(|(level, lane)| Some((*level, lane.front()?.accepted)));
+    let late = heads.filter(|(_, accepted)| now.saturating_duration_since(*accepted) >= max_age);
+    late.min_by_key(|(_, accepted)| *accepted)
 }
 
 #[cfg(test)]

@@ -16,13 +16,14 @@ use crate::queue::{Queue, QueuedRow, RowGroup};
 use crate::settings::PredictionSettings;
 use crate::shadow::ShadowScorer;
 use crate::share::ModelShare;
+use crate::slow_queue::SlowQueue;
 use crate::trace;
 use crate::version::Version;
 use crate::versions::{VersionLookup, Versions};
 
-/// About how long one call on a separate thread may take by its version's cost: a row of a higher priority waits for the
-/// call that has begun.
-const SLOW_CALL: Duration = Duration::from_millis(20);
+/// About how long one call on a separate thread may take by its version's cost: rows of a higher priority and of other
+/// models wait for the call that has begun.
+const SLOW_CALL: Duration = Duration::from_millis(10);
 
 /// The rows in the stage and everything that answers them.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub(crate) struct Work {
     shadow: Option<ShadowScorer>,
     queue: Queue,
     /// Rows of versions that run on separate threads.
-    slow: Queue,
+    slow: SlowQueue,
     /// Rows of versions that are being loaded.
     parked: Vec<QueuedRow>,
     deliveries: Deliveries,
@@ -61,7 +62,7 @@ impl Work {
             outlets,
             shadow,
             queue: Queue::new(section.max_age),
-            slow: Queue::new(section.max_age),
+            slow: SlowQueue::new(section.max_age),
             parked: Vec::new(),
             deliveries: Deliveries::default(),
             share: ModelShare::new(in_flight),
@@ -74,11 +75,11 @@ impl Work {
     pub(crate) fn take(&mut self, delivery: Delivery<Batch<Features>>) {
         let entered = self.scope.enter(delivery.payload);
         let (index, items) = self.deliveries.open(entered, delivery.ack);
-        let arrived = Instant::now();
+        let (now, now_us) = (Instant::now(), now_us());
         let mut refused = false;
         for item in items {
             let taken = self.share.enter(&item.payload.model, &item.context);
-            let row = QueuedRow { item, delivery: index, arrived };
+            let row = QueuedRow::arriving(item, index, now, now_us);
             if taken {
                 self.queue.push(row);
                 continue;
@@ -118,10 +119,10 @@ impl Work {
         let (model, number) = (first.item.payload.model.clone(), first.item.payload.version);
         let version = version(self.versions.find(&model, number));
         let room = self.batch.min(version.as_ref().map_or(usize::MAX, |it| rows_within(SLOW_CALL, it.row_cost()))) - 1;
-        let mut rows = vec![first];
-        rows.extend(
-            self.slow.extract(now, room, |row| row.item.payload.version == number && row.item.payload.model == model),
-        );
+        let more = self.slow.take(&model, number, now, room);
+        let live: Vec<_> = more.into_iter().filter_map(|row| self.expire(row, now_us())).collect();
+        let rows = std::iter::once(first).chain(live).collect();
+        self.flush();
         Some(RowGroup { pinned: PinnedVersion { model, number, version }, rows })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - [`Ack`], [`Delivery`]: the acknowledgement is carried by the work; dropped unanswered it counts as a nack
-//! - [`Permits`]: bounds on unfinished work, taken before a record is
+//! - [`Permits`]: bounds on unfinished work, taken before a record is; [`ModelShares`]: of which one model has a share
 //! - [`Outlet`], [`Inlet`]: where a stage sends and receives; memory or Kafka behind the same type
 //! - [`StageScope`]: what every stage does with every batch
 //! - [`Mesh`], [`Stages`]: the edges of one process, memory or Kafka by the topology
@@ -22,6 +22,7 @@ mod host_events;
 pub mod kafka;
 mod mesh;
 pub mod messaging;
+mod model_shares;
 mod outlet;
 mod permits;
 mod scope;
@@ -31,6 +32,7 @@ pub use ack::{Ack, AckOutcome, Delivery};
 pub use directory::{EXPIRY, HEARTBEAT, ModelDirectory, ReadyCount, SeenGenerations};
 pub use events::{EdgeEvents, NoEvents};
 pub use mesh::{EdgePayload, Mesh, Stages};
+pub use model_shares::{ModelPermit, ModelShares};
 pub use outlet::{Inlet, Outlet};
 pub use permits::{Permit, Permits};
 pub use scope::{Entered, Spans, StageScope, span_id_of, stage_name, trace_of};

@@ -1,6 +1,6 @@
 //! How much this replica admits at once: requests, bytes of bodies, and rows that wait for an answer.
 
-use forebay_bus::{Permit, Permits};
+use forebay_bus::{ModelPermit, ModelShares, Permit, Permits};
 use forebay_contract::{ErrorCode, Problem};
 use forebay_runtime::Metrics;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
@@ -13,6 +13,7 @@ pub(crate) struct AdmissionLimits {
     requests: Permits,
     body_bytes: Permits,
     rows: Permits,
+    models: ModelShares,
     /// `forebay_http_waiting_rows`.
     waiting_rows: Gauge,
 }
@@ -22,6 +23,7 @@ pub(super) struct RowPermits {
     rows: i64,
     waiting_rows: Gauge,
     _permits: Permit,
+    _share: ModelPermit,
 }
 
 impl AdmissionLimits {
@@ -33,6 +35,7 @@ impl AdmissionLimits {
             requests: Permits::new(http.max_requests),
             body_bytes: Permits::new(http.body_memory),
             rows: Permits::new(http.in_flight),
+            models: ModelShares::new(http.in_flight, http.max_rows),
             waiting_rows,
         }
     }
@@ -53,15 +56,20 @@ impl AdmissionLimits {
         })
     }
 
-    /// Permits for the rows of one request.
-    pub(super) fn acquire_rows(&self, rows: usize) -> Result<RowPermits, Problem> {
+    /// Permits for the rows of one request to `model`. One model may have a share of the rows: callers of others are
+    /// not refused because its answers take long.
+    pub(super) fn acquire_rows(&self, model: &str, rows: usize) -> Result<RowPermits, Problem> {
+        let share = self.models.try_take(model, rows).ok_or_else(|| {
+            let limit = self.models.limit();
+            overloaded(format!("{rows} more rows exceed the share of model {model:?} (limit {limit} of http.in_flight)"))
+        })?;
         let permits = self.rows.try_take(rows).ok_or_else(|| {
             let limit = self.rows.limit();
             overloaded(format!("{rows} more rows exceed the limit of waiting rows (limit {limit}, http.in_flight)"))
         })?;
         let rows = i64::try_from(rows).unwrap_or(i64::MAX);
         self.waiting_rows.inc_by(rows);
-        Ok(RowPermits { rows, waiting_rows: self.waiting_rows.clone(), _permits: permits })
+        Ok(RowPermits { rows, waiting_rows: self.waiting_rows.clone(), _permits: permits, _share: share })
     }
 }
 

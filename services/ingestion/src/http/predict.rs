@@ -141,9 +141,9 @@ async fn answer(
     let key = key_header(request.headers(), "idempotency-key", "Idempotency-Key")?;
     let key = key.as_deref().map(|key| (caller.map_or("", Caller::identity), key));
     let (rows, many) = (parsed.features.rows().len(), parsed.features.many());
-    let row_permits = Arc::new(state.limits.acquire_rows(rows)?);
+    let model = if parsed.model.is_empty() { &state.default_model } else { parsed.model.as_str() };
+    let row_permits = Arc::new(state.limits.acquire_rows(model, rows)?);
     if let Some(caller) = caller {
-        let model = if parsed.model.is_empty() { &state.default_model } else { parsed.model.as_str() };
         caller.authorize(model, rows, head.arrived_us / 1_000_000)?;
     }
     let timeout = state.timeouts.effective(parsed.timeout);

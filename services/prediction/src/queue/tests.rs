@@ -11,7 +11,8 @@ fn queue(rows: &[(i32, u64)]) -> (Queue, Instant) {
     let mut queue = Queue::new(MAX_AGE);
     for (delivery, &(priority, age)) in rows.iter().enumerate() {
         let item = fakes::item(priority, "m", 1, &[1.0]);
-        queue.push(QueuedRow { item, delivery, arrived: now - Duration::from_millis(age) });
+        let accepted = now - Duration::from_millis(age);
+        queue.push(QueuedRow { item, delivery, arrived: now, accepted });
     }
     (queue, now)
 }
@@ -47,7 +48,7 @@ fn a_low_priority_gets_an_eighth_while_higher_ones_never_end() {
     let (mut queue, now) = queue(&[(5, 400), (5, 399), (9, 500)]);
     let mut low = Vec::new();
     for turn in 0..32 {
-        queue.push(QueuedRow { item: fakes::item(0, "m", 1, &[1.0]), delivery: 100, arrived: now });
+        queue.push(QueuedRow { item: fakes::item(0, "m", 1, &[1.0]), delivery: 100, arrived: now, accepted: now });
         let row = queue.pop(now).unwrap();
         if row.delivery < 100 {
             low.push((turn, row.delivery));
@@ -60,10 +61,10 @@ fn a_low_priority_gets_an_eighth_while_higher_ones_never_end() {
 fn a_row_that_is_not_late_has_no_share() {
     let (mut queue, now) = queue(&[(9, 100)]);
     for _ in 0..50 {
-        queue.push(QueuedRow { item: fakes::item(0, "m", 1, &[1.0]), delivery: 100, arrived: now });
+        queue.push(QueuedRow { item: fakes::item(0, "m", 1, &[1.0]), delivery: 100, arrived: now, accepted: now });
         assert_eq!(queue.pop(now).unwrap().delivery, 100);
     }
-    queue.push(QueuedRow { item: fakes::item(0, "m", 1, &[1.0]), delivery: 100, arrived: now });
+    queue.push(QueuedRow { item: fakes::item(0, "m", 1, &[1.0]), delivery: 100, arrived: now, accepted: now });
     assert_eq!(queue.pop(now + MAX_AGE).unwrap().delivery, 0, "its turn was kept");
 }
 
@@ -73,16 +74,26 @@ fn there_are_at_most_sixteen_lanes() {
     let (mut queue, now) = queue(&priorities.map(|priority| (priority, 10)));
     assert_eq!(queue.lanes.len(), 3);
     (-1_000..1_000).for_each(|priority| {
-        queue.push(QueuedRow { item: fakes::item(priority, "m", 1, &[1.0]), delivery: 9, arrived: now })
+        queue.push(QueuedRow { item: fakes::item(priority, "m", 1, &[1.0]), delivery: 9, arrived: now, accepted: now })
     });
     assert_eq!(queue.lanes.len(), 16);
 }
 
 #[test]
-fn what_is_wanted_is_taken_out_in_order() {
+fn a_group_is_taken_in_order() {
     let (mut queue, now) = queue(&[(1, 9), (2, 8), (1, 7), (1, 6), (3, 5)]);
-    assert_eq!(numbers(queue.extract(now, 3, |row| row.delivery != 2)), [0, 3, 1]);
-    assert_eq!(order(queue, now), [2, 4]);
+    assert_eq!(numbers(queue.take(now, 4)), [0, 2, 3, 1]);
+    assert_eq!(order(queue, now), [4]);
+}
+
+#[test]
+fn age_counts_from_the_acceptance_of_the_request() {
+    let (now, now_us) = (Instant::now() + Duration::from_secs(10), 1_000_000_000);
+    let item = |accepted_us| forebay_testkit::context().accepted_us(accepted_us).item(fakes::features("m", 1, &[1.0]));
+    let row = QueuedRow::arriving(item(now_us - 300_000), 0, now, now_us);
+    assert_eq!((row.arrived, row.accepted), (now, now - Duration::from_millis(300)));
+    // the clock of the stage that accepted it may be ahead
+    assert_eq!(QueuedRow::arriving(item(now_us + 300_000), 0, now, now_us).accepted, now);
 }
 
 #[test]
@@ -90,24 +101,8 @@ fn a_group_has_a_share_for_late_rows() {
     let mut rows = vec![(9, 500); 5];
     rows.extend([(0, 400); 40]);
     let (mut queue, now) = queue(&rows);
-    let taken = numbers(queue.extract(now, 16, |_| true));
+    let taken = numbers(queue.take(now, 16));
     assert_eq!(taken[..2], [0, 1], "an eighth by age");
     assert_eq!(taken[2..], (5..19).collect::<Vec<_>>()[..], "the others by priority");
-    assert_eq!(numbers(queue.extract(now, 200, |row| row.item.context.priority() == 9)), [2, 3, 4]);
-}
-
-#[test]
-fn a_group_costs_no_more_in_a_long_queue() {
-    let (mut queue, now) = queue(&vec![(1, 10); 20_000]);
-    let mut looked = 0;
-    assert!(
-        queue
-            .extract(now, 8, |_| {
-                looked += 1;
-                false
-            })
-            .is_empty()
-    );
-    assert_eq!(looked, 32);
-    assert_eq!(order(queue, now), (0..20_000).collect::<Vec<_>>(), "nothing has moved");
+    assert_eq!(order(queue, now).len(), 29);
 }
