@@ -7,7 +7,8 @@
 //! - `predict`: `POST /v1/predict`; `response`: the JSON of its answers
 //! - `models`: `GET /v1/models`; `model_list`: the list, from the model directory
 //! - `openapi`: `/openapi.json`; `schema`: bodies that other modules parse or write, described for it
-//! - `body`: reading bodies; `limits`: how many requests, bytes and rows are admitted at once
+//! - `body`: reading bodies; `limits`: how many requests, bytes and rows are admitted at once; `wait_estimates`: which
+//!   would wait for too long
 //! - `credentials`: the credentials of a request; `cors`: origins that may call from a browser
 //! - `rejections`: logs and traces of rejected requests; `span`: the server span of a request
 
@@ -27,6 +28,7 @@ mod server;
 mod span;
 mod state;
 pub(crate) mod tls;
+mod wait_estimates;
 
 pub(crate) use limits::AdmissionLimits;
 pub use model_list::ModelListing;

@@ -27,7 +27,6 @@ mod settings;
 mod shadow;
 mod share;
 mod slow_queue;
-mod slowed_for_test;
 pub mod system;
 mod trace;
 mod version;

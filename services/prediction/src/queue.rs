@@ -137,11 +137,7 @@ impl Queue {
     }
 }
 
-fn oldest_late(
-    lanes: &BTreeMap<i32, VecDeque<QueuedRow>>,
-    now: Instant,
-    max_age: Duration,
-) -> Option<(i32, Instant)> {
+fn oldest_late(lanes: &BTreeMap<i32, VecDeque<QueuedRow>>, now: Instant, max_age: Duration) -> Option<(i32, Instant)> {
     let heads = lanes.iter().filter_map(|(level, lane)| Some((*level, lane.front()?.accepted)));
     let late = heads.filter(|(_, accepted)| now.saturating_duration_since(*accepted) >= max_age);
     late.min_by_key(|(_, accepted)| *accepted)

@@ -120,9 +120,12 @@ impl Work {
         let version = version(self.versions.find(&model, number));
         let room = self.batch.min(version.as_ref().map_or(usize::MAX, |it| rows_within(SLOW_CALL, it.row_cost()))) - 1;
         let more = self.slow.take(&model, number, now, room);
-        let live: Vec<_> = more.into_iter().filter_map(|row| self.expire(row, now_us())).collect();
+        let (now_us, taken) = (now_us(), more.len());
+        let live: Vec<_> = more.into_iter().filter_map(|row| self.expire(row, now_us)).collect();
+        if live.len() < taken {
+            self.flush();
+        }
         let rows = std::iter::once(first).chain(live).collect();
-        self.flush();
         Some(RowGroup { pinned: PinnedVersion { model, number, version }, rows })
     }
 

@@ -1,4 +1,4 @@
-//! How many items of each model are in hand. One model may hold most of a pool, not all of it: the rest is for models that
+//! How many items of each model are in flight. One model may hold most of a pool, not all of it: the rest is for models that
 //! are not overloaded.
 
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! - [`edges`]: the topology: every edge, its topic, and who writes and reads it
+//! - [`Lane`]: the classes of priority
 //! - [`Batch`], [`Item`]: one record on a topic between stages, and one row of one request in it
 //! - [`Context`]: what every item carries from ingestion to its answer
 //! - [`RequestId`], [`ItemId`], [`CacheKey`]: identities
@@ -19,6 +20,7 @@ mod context;
 mod directory;
 pub mod edges;
 mod ids;
+mod lanes;
 mod result_document;
 mod split;
 mod time;
@@ -29,6 +31,7 @@ pub use codec::{DecodeError, decode, encode};
 pub use context::{Context, ContextFields};
 pub use directory::DirectoryKey;
 pub use ids::{CacheKey, CacheKeyBuilder, Hex, ItemId, RequestId};
+pub use lanes::Lane;
 pub use result_document::{ErrorDetail, FailureDocument, LatencyMs, PredictedValue, ResultDocument, Timestamp};
 pub use split::SplitKey;
 pub use time::{correct_clock, machine_us, now_ms, now_us, shift_machine_clock};

@@ -1,10 +1,14 @@
 //! How much this replica admits at once: requests, bytes of bodies, and rows that wait for an answer.
 
+use std::time::{Duration, Instant};
+
 use forebay_bus::{ModelPermit, ModelShares, Permit, Permits};
-use forebay_contract::{ErrorCode, Problem};
+use forebay_contract::{ErrorCode, Lane, Problem};
 use forebay_runtime::Metrics;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 
+use super::wait_estimates::{WaitEstimates, WaitingRows};
+use crate::rejection::HttpRejection;
 use crate::settings::HttpSettings;
 
 /// The three limits. A request that exceeds one is rejected at once and never waits. Clones share the permits.
@@ -14,6 +18,7 @@ pub(crate) struct AdmissionLimits {
     body_bytes: Permits,
     rows: Permits,
     models: ModelShares,
+    waits: WaitEstimates,
     /// `forebay_http_waiting_rows`.
     waiting_rows: Gauge,
 }
@@ -36,6 +41,7 @@ impl AdmissionLimits {
             body_bytes: Permits::new(http.body_memory),
             rows: Permits::new(http.in_flight),
             models: ModelShares::new(http.in_flight, http.max_rows),
+            waits: WaitEstimates::new(http.max_wait),
             waiting_rows,
         }
     }
@@ -61,7 +67,9 @@ impl AdmissionLimits {
     pub(super) fn acquire_rows(&self, model: &str, rows: usize) -> Result<RowPermits, Problem> {
         let share = self.models.try_take(model, rows).ok_or_else(|| {
             let limit = self.models.limit();
-            overloaded(format!("{rows} more rows exceed the share of model {model:?} (limit {limit} of http.in_flight)"))
+            overloaded(format!(
+                "{rows} more rows exceed the share of model {model:?} (limit {limit} of http.in_flight)"
+            ))
         })?;
         let permits = self.rows.try_take(rows).ok_or_else(|| {
             let limit = self.rows.limit();
@@ -70,6 +78,23 @@ impl AdmissionLimits {
         let rows = i64::try_from(rows).unwrap_or(i64::MAX);
         self.waiting_rows.inc_by(rows);
         Ok(RowPermits { rows, waiting_rows: self.waiting_rows.clone(), _permits: permits, _share: share })
+    }
+}
+
+impl AdmissionLimits {
+    /// Lets the rows of one request wait for their answers for `timeout`, unless that is not to be expected.
+    pub(super) fn wait(
+        &self,
+        model: &str,
+        lane: Lane,
+        rows: usize,
+        timeout: Duration,
+    ) -> Result<WaitingRows, HttpRejection> {
+        self.waits.enter(model, lane, rows, timeout, Instant::now()).map_err(|wait| {
+            let seconds = wait.as_secs_f64();
+            let text = format!("an answer of model {model:?} would take about {seconds:.1} s (http.max_wait)");
+            HttpRejection { retry_after: Some(wait), ..overloaded(text).into() }
+        })
     }
 }
 

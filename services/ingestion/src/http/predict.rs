@@ -10,7 +10,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use forebay_bus::{Ack, AckOutcome};
 use forebay_contract::wire::outcome::Result as RowResult;
-use forebay_contract::{ErrorCode, Origin, Problem, RequestId, SplitKey, machine_us, now_us};
+use forebay_contract::{ErrorCode, Lane, Origin, Problem, RequestId, SplitKey, machine_us, now_us};
 use forebay_runtime::TraceContext;
 
 use super::body;
@@ -147,8 +147,10 @@ async fn answer(
         caller.authorize(model, rows, head.arrived_us / 1_000_000)?;
     }
     let timeout = state.timeouts.effective(parsed.timeout);
+    let waiting = state.limits.wait(model, Lane::of_priority(parsed.priority), rows, timeout)?;
     let admission = admission(state, &parsed, key, timeout, trace, head.arrived_us);
     let outcomes = send_and_wait(state, &admission, parsed, &row_permits).await?;
+    waiting.answered();
     drop(row_permits);
     Ok((outcomes, many))
 }

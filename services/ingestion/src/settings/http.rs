@@ -19,6 +19,9 @@ pub struct HttpSettings {
     pub max_rows: usize,
     /// Maximum number of rows that wait for an answer, over all requests.
     pub in_flight: usize,
+    /// Longest wait for an answer that may be expected of a request; zero for no bound.
+    #[serde(with = "duration")]
+    pub max_wait: Duration,
     /// Maximum number of requests that are read or wait.
     pub max_requests: usize,
     /// Maximum memory for bodies that are being read, over all requests, in bytes.

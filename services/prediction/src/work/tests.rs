@@ -217,6 +217,21 @@ fn one_model_leaves_room_for_others() {
 }
 
 #[test]
+fn a_row_whose_time_is_over_costs_no_call() {
+    let mut bench = bench(&["prediction.inline_row=0s"]);
+    let soon = || forebay_testkit::context().accepted_us(now_us()).timeout(Duration::from_millis(30));
+    let dying = |value| soon().item(features("m", 1, &[value]));
+    let _acked = bench.deliver(0, vec![item(1, "m", 1, &[1.0]), dying(2.0), dying(3.0)]);
+    while bench.work.turn() {}
+    std::thread::sleep(Duration::from_millis(40));
+    let group = bench.work.next_slow().unwrap();
+    assert_eq!(group.rows.iter().map(|row| row.item.payload.raw[0]).collect::<Vec<_>>(), [1.0]);
+    let (batch, ack) = bench.results.try_recv().unwrap();
+    assert_eq!(batch.items.iter().map(code).collect::<Vec<_>>(), ["deadline_exceeded"; 2]);
+    ack.ack();
+}
+
+#[test]
 fn costly_versions_wait_for_a_thread_in_groups() {
     let mut bench = bench(&["prediction.inline_row=0s", "prediction.batch=2"]);
     let rows = [(1, 1, 1.0), (1, 2, 2.0), (0, 1, 3.0), (1, 1, 4.0)];
