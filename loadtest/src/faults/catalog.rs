@@ -40,6 +40,8 @@ pub(crate) struct FaultRow {
     pub(crate) rates: Option<LoadRates>,
     /// The mesh reaches its broker through the proxy.
     pub(crate) proxied: bool,
+    /// Each replica has a name that stays the same when it is started again.
+    pub(crate) named: bool,
     /// It needs a broker of its own, on a small disk.
     pub(crate) small_disk: bool,
     /// It needs binaries of the previous release.
@@ -65,6 +67,7 @@ impl FaultRow {
             prepare: None,
             rates: None,
             proxied: false,
+            named: false,
             small_disk: false,
             previous: false,
             may_be_late: false,
@@ -102,6 +105,11 @@ impl FaultRow {
         self
     }
 
+    const fn named(mut self) -> Self {
+        self.named = true;
+        self
+    }
+
     const fn on_a_small_disk(mut self) -> Self {
         self.small_disk = true;
         self
@@ -136,6 +144,11 @@ impl FaultRow {
 const REPLY_BYTES: &[Excuse] = &[Excuse {
     count: Count::Doubled,
     why: "a reply over RabbitMQ comes again, with its message id but another latency in it",
+}];
+
+const FIRST_REPORT: &[Excuse] = &[Excuse {
+    count: Count::Late,
+    why: "what reaches a process before its first delivery report is judged by its wrong clock",
 }];
 
 /// All rows, in the order in which they are run.
@@ -176,10 +189,10 @@ pub(crate) const ROWS: &[FaultRow] = &[
     FaultRow::new(13, "13", "garbage on the clients' topic and between the stages", inputs::garbage),
     FaultRow::new(14, "14a", "oversized body, and a record as large as the broker takes", inputs::oversized),
     FaultRow::new(14, "14b", "outcomes of many rows, larger than their topic takes", inputs::outcome_too_large),
-    FaultRow::missing(15, "15", "a record that kills the process", "needs a way to make a stage crash on a value"),
+    FaultRow::new(15, "15", "a record that kills every process that works on it", inputs::poison).settings(inputs::POISON).late(),
     FaultRow::new(16, "16a", "Redis hangs for 10 s", brokers::redis_hangs),
     FaultRow::new(16, "16b", "Redis is killed and comes back after 5 s", brokers::redis_killed).in_ci(),
-    FaultRow::new(17, "17", "one replica of a stage an hour ahead or behind", clocks::one_stage_jumps),
+    FaultRow::new(17, "17", "one replica of a stage an hour ahead or behind", clocks::one_stage_jumps).known(FIRST_REPORT),
     FaultRow::new(18, "18", "one Idempotency-Key at two replicas, one message id twice", inputs::doubled_requests).in_ci(),
     FaultRow::new(19, "19a", "RabbitMQ's connections are killed every 2 s", brokers::rabbit_connections_killed).repeats().in_ci(),
     FaultRow::new(19, "19b", "kill -9 of RabbitMQ, restarted after 2 s", brokers::rabbit_killed).repeats(),
@@ -198,7 +211,7 @@ pub(crate) const ROWS: &[FaultRow] = &[
     FaultRow::new(28, "28", "prediction away for longer than answers are remembered", processes::away_longer_than_the_window).late(),
     FaultRow::new(29, "29", "content of a version replaced in place", registry::replaced_in_place).prepared(registry::own_registry),
     FaultRow::new(30, "30", "clients' clocks an hour ahead, then an hour behind", inputs::wrong_clocks),
-    FaultRow::new(31, "31", "one of ten processes killed every 2 s for 40 s, restarted at once, at 500/s", processes::killing_is_cheap).rates(400.0, 50.0, 50.0).repeats().known(REPLY_BYTES),
+    FaultRow::new(31, "31", "one of ten processes killed every 2 s for 40 s, restarted at once, at 500/s", processes::killing_is_cheap).rates(400.0, 50.0, 50.0).named().repeats().known(REPLY_BYTES),
 ];
 
 #[cfg(test)]

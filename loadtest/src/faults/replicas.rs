@@ -31,8 +31,12 @@ pub(crate) struct Replicas {
 
 impl Replicas {
     /// Starts two replicas of each stage and waits until all are ready. Replica `r` of stage `s` is number `2 * s + r`.
-    pub(crate) fn start(mesh: Arc<MeshUnderTest>) -> Result<Self, LoadtestError> {
-        let slots = (0..STAGES.len() * 2).map(|number| Slot::new(number / 2)).collect::<Result<Vec<_>, _>>()?;
+    /// `named`: each under a name that stays the same when it is started again.
+    pub(crate) fn start(mesh: Arc<MeshUnderTest>, named: bool) -> Result<Self, LoadtestError> {
+        let mut slots = (0..STAGES.len() * 2).map(|number| Slot::new(number / 2)).collect::<Result<Vec<_>, _>>()?;
+        for (number, slot) in slots.iter_mut().enumerate().filter(|_| named) {
+            slot.more.push(("FOREBAY__KAFKA__INSTANCE_ID".to_owned(), format!("replica-{number}")));
+        }
         let slots = Arc::new(Mutex::new(slots));
         let (stopping, restarts) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let replicas = Self { mesh, slots, stopping, restarts, supervisor: None };

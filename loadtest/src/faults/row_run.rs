@@ -105,7 +105,7 @@ pub(crate) fn run_row(
     options: &RunOptions,
 ) -> Result<RowEvidence, LoadtestError> {
     let mesh = make_mesh(row, environment, options)?;
-    let mut replicas = Replicas::start(Arc::clone(&mesh))?;
+    let mut replicas = Replicas::start(Arc::clone(&mesh), row.named)?;
     let mut watch = replicas.watch();
     let mut load = start_load(row, &mesh, environment, &replicas, options)?;
     load.wait_for_answers(10, Duration::from_secs(30))?;

@@ -157,7 +157,8 @@ impl RowVerdict {
 
     /// Error answers that are no late ones, and none too many or too few for invalid requests.
     pub(crate) fn other_errors(&self) -> u64 {
-        const INVALID: [&str; 3] = ["invalid_features", "invalid_request", "payload_too_large"];
+        // the last one is the answer to a request that ends its process
+        const INVALID: [&str; 4] = ["invalid_features", "invalid_request", "payload_too_large", "internal"];
         let of =
             |wanted: fn(&str) -> bool| self.errors.iter().filter(move |(code, _)| wanted(code)).map(|(_, count)| count);
         let invalid: u64 = of(|code| INVALID.contains(&code)).sum();

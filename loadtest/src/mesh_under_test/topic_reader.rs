@@ -1,10 +1,12 @@
 //! Reading topics as a client would.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 
@@ -115,6 +117,7 @@ impl TopicReader {
         let mut config = client_config(brokers);
         config.set("group.id", "real-reader").set("enable.auto.commit", "false").set("fetch.wait.max.ms", "20");
         config.set("auto.offset.reset", "earliest").set("isolation.level", isolation_level);
+        config.set("enable.partition.eof", "true");
         let consumer: BaseConsumer = config.create().map_err(LoadtestError::kafka("create consumer"))?;
         let metadata = consumer.fetch_metadata(Some(topic), BROKER_TIMEOUT);
         let metadata = metadata.map_err(LoadtestError::kafka(format!("metadata of {topic}")))?;
@@ -133,10 +136,8 @@ impl TopicReader {
 
     /// How many records the topic holds.
     pub fn held(&self) -> Result<i64, LoadtestError> {
-        let positions = self.consumer.assignment().map_err(LoadtestError::kafka(&self.topic))?;
-        let partitions = positions.elements().iter().map(|it| it.partition()).collect::<Vec<_>>();
         let held = |partition| watermarks(&self.consumer, &self.topic, partition).map(|(low, high)| high - low);
-        partitions.into_iter().map(held).sum()
+        self.partitions()?.into_iter().map(held).sum()
     }
 
     /// The next record, if one comes in time; a topic that is gone is an error.
@@ -155,20 +156,43 @@ impl TopicReader {
         }
     }
 
-    /// Reads up to what the topic holds at the time of this call, and nothing that is written later.
+    /// Reads up to what the topic holds at the time of this call, and nothing that is written later. The ends of
+    /// transactions have offsets too, so records are not counted.
     pub fn all(&self, within: Duration) -> Result<Vec<TopicRecord>, LoadtestError> {
         let deadline = Instant::now() + within;
-        let held = usize::try_from(self.held()?).unwrap_or(0);
-        let mut records = Vec::with_capacity(held);
-        while records.len() < held {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let Some(record) = self.poll(left)? else {
-                let text = format!("{}: {} of {held} records within {within:?}", self.topic, records.len());
+        let mut open: HashMap<i32, i64> = HashMap::new();
+        for partition in self.partitions()? {
+            let (low, high) = watermarks(&self.consumer, &self.topic, partition)?;
+            if high > low {
+                open.insert(partition, high);
+            }
+        }
+        let mut records = Vec::new();
+        while !open.is_empty() {
+            match self.consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    let end = open.get(&message.partition()).copied();
+                    if end.is_some_and(|end| message.offset() < end) {
+                        records.push(TopicRecord::copied(&message));
+                    }
+                    if end.is_some_and(|end| message.offset() + 1 >= end) {
+                        open.remove(&message.partition());
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => _ = open.remove(&partition),
+                Some(Err(_)) | None => {}
+            }
+            if Instant::now() >= deadline && !open.is_empty() {
+                let text = format!("{}: the ends {open:?} are not reached within {within:?}", self.topic);
                 return Err(LoadtestError::Input(text));
-            };
-            records.push(record);
+            }
         }
         Ok(records)
+    }
+
+    fn partitions(&self) -> Result<Vec<i32>, LoadtestError> {
+        let positions = self.consumer.assignment().map_err(LoadtestError::kafka(&self.topic))?;
+        Ok(positions.elements().iter().map(TopicPartitionListElem::partition).collect())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Faults of clients: bad, large and doubled input, and clocks that are wrong.
 
+use std::time::Duration;
+
 use crate::error::LoadtestError;
 use crate::faults::row_run::FaultRun;
 use crate::mesh_under_test::{OutgoingRecord, RabbitClient, TopicWriter, http_client, reply_properties};
@@ -29,6 +31,24 @@ fn write_invalid(run: &FaultRun<'_>, all: &[&str]) -> Done {
         let body = format!("{{\"request_id\":\"{id}\",\"features\":{features},\"model_version\":\"v1\"}}");
         let record = OutgoingRecord { topic: &topic, payload: body.as_bytes(), ..OutgoingRecord::default() };
         run.load.kafka.accepted(index, Some(writer.write(record)?));
+    }
+    Ok(())
+}
+
+/// A row with this value ends the process that computes its prediction. Its neighbours wait for several sessions.
+pub(crate) const POISON: &[(&str, &str)] = &[("FOREBAY_TEST_ABORT_ON", "77.125"), ("FOREBAY__DELIVERY__TIMEOUT", "4m")];
+
+/// One request that no process survives: it becomes an error answer and a dead letter, and all others are answered.
+pub(crate) fn poison(run: &FaultRun<'_>) -> Done {
+    let before = run.replicas.restarts();
+    write_invalid(run, &["[77.125,0.02,0.03,0.04,0.05,0.06,0.07,0.08,0.09,0.1]"])?;
+    *run.wanted_dead_letters.lock() += 1;
+    run.sleep(1.0);
+    run.load.wait_answered(Duration::from_secs(150));
+    let ends = run.replicas.restarts() - before;
+    run.note(format!("ends of processes until the request was isolated: {ends}"));
+    if ends == 0 {
+        run.complain("no process ended; the binaries do not know FOREBAY_TEST_ABORT_ON");
     }
     Ok(())
 }
