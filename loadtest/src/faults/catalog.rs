@@ -15,14 +15,6 @@ pub(crate) type Action = fn(&FaultRun<'_>) -> Result<(), LoadtestError>;
 /// Prepares a mesh before it is started.
 pub(crate) type Preparation = fn(&FaultEnvironment, &mut MeshUnderTest) -> Result<(), LoadtestError>;
 
-/// Whether a row can be run.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum RowAction {
-    Apply(Action),
-    /// Not yet, and what is missing.
-    Missing(&'static str),
-}
-
 /// One row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FaultRow {
@@ -31,7 +23,7 @@ pub(crate) struct FaultRow {
     /// The number and the form.
     pub(crate) id: &'static str,
     pub(crate) name: &'static str,
-    pub(crate) action: RowAction,
+    pub(crate) action: Action,
     /// Settings beside the defaults.
     pub(crate) settings: &'static [(&'static str, &'static str)],
     /// What the mesh needs that settings alone do not say.
@@ -57,7 +49,7 @@ pub(crate) struct FaultRow {
 }
 
 impl FaultRow {
-    const fn with(number: u32, id: &'static str, name: &'static str, action: RowAction) -> Self {
+    const fn new(number: u32, id: &'static str, name: &'static str, action: Action) -> Self {
         Self {
             number,
             id,
@@ -75,14 +67,6 @@ impl FaultRow {
             known: &[],
             in_ci: false,
         }
-    }
-
-    const fn new(number: u32, id: &'static str, name: &'static str, action: Action) -> Self {
-        Self::with(number, id, name, RowAction::Apply(action))
-    }
-
-    const fn missing(number: u32, id: &'static str, name: &'static str, why: &'static str) -> Self {
-        Self::with(number, id, name, RowAction::Missing(why))
     }
 
     const fn settings(mut self, settings: &'static [(&'static str, &'static str)]) -> Self {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::catalog::{FaultRow, ROWS, RowAction};
+use super::catalog::{FaultRow, ROWS};
 use super::environment::FaultEnvironment;
 use super::evidence::RowEvidence;
 use super::row_run::{RunOptions, run_row};
@@ -124,10 +124,6 @@ impl FaultsArgs {
         environments: &mut Environments,
         options: &RunOptions,
     ) -> Result<RowEvidence, NotJudged> {
-        let action = match row.action {
-            RowAction::Apply(action) => action,
-            RowAction::Missing(why) => return Err(NotJudged::NotRun(format!("not yet: {why}"))),
-        };
         if row.previous && options.previous.is_none() {
             return Err(NotJudged::NotRun("not run: --previous names no folder of binaries".into()));
         }
@@ -137,7 +133,7 @@ impl FaultsArgs {
         }
         let environment = environments.small.as_ref().filter(|_| row.small_disk).unwrap_or(&environments.usual);
         eprintln!("--- {} {}", row.id, row.name);
-        let evidence = environment.heal().and_then(|()| run_row(row, action, environment, options));
+        let evidence = environment.heal().and_then(|()| run_row(row, row.action, environment, options));
         let evidence = evidence.map_err(|error| NotJudged::Failed(format!("could not be run: {error}")))?;
         Ok(evidence)
     }
@@ -164,11 +160,10 @@ struct Environments {
 }
 
 fn listed(row: &FaultRow) -> String {
-    let FaultRow { id, name, action, known, in_ci, .. } = row;
-    let state = match (action, known) {
-        (RowAction::Missing(why), _) => format!("not yet: {why}"),
-        (RowAction::Apply(_), [first, ..]) => format!("known to fail: {}: {}", first.count.name(), first.why),
-        (RowAction::Apply(_), []) => if *in_ci { "holds, in CI" } else { "holds" }.to_owned(),
+    let FaultRow { id, name, known, in_ci, .. } = row;
+    let state = match known {
+        [first, ..] => format!("known to fail: {}: {}", first.count.name(), first.why),
+        [] => if *in_ci { "holds, in CI" } else { "holds" }.to_owned(),
     };
     format!("{id:4} {name}  [{state}]")
 }

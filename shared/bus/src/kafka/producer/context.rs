@@ -2,7 +2,7 @@
 //! or to whoever deals with records that will not be delivered.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -138,6 +138,8 @@ pub(super) struct Context {
     pub(super) events: Arc<dyn EdgeEvents>,
     pub(super) auth_failure: AuthFailure,
     pub(super) contact: BrokerContact,
+    /// Whether the client has failed for good.
+    pub(super) fatal: AtomicBool,
 }
 
 impl ClientContext for Context {
@@ -190,7 +192,8 @@ impl Context {
 
     pub(super) fn new(retries: Sender<Retry>, events: Arc<dyn EdgeEvents>) -> Self {
         let (auth_failure, contact) = (AuthFailure::default(), BrokerContact::default());
-        Self { retries: Mutex::new(retries), spread: AtomicU32::new(0), events, auth_failure, contact }
+        let fatal = AtomicBool::new(false);
+        Self { retries: Mutex::new(retries), spread: AtomicU32::new(0), events, auth_failure, contact, fatal }
     }
 
     /// The context of the client that replaces this one.
@@ -203,6 +206,13 @@ impl Context {
         let late = || (now_us() >= sent.deadline_us).then_some(Reason::Late);
         if let Some(reason) = refusal(error, rejection, &sent).or_else(late) {
             return sent.give_up(record, reason, error.to_string());
+        }
+        // it takes no record any more; the unanswered acknowledgements have this work read again by the successor
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            if !self.fatal.swap(true, Ordering::Relaxed) {
+                self.events.fail(&format!("producer: it takes no record any more, as for {}: {error}", record.topic()));
+            }
+            return;
         }
         // a full queue is back-pressure
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {

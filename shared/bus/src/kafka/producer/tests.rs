@@ -1,10 +1,13 @@
 //! The order of retries, and what the broker would refuse at every attempt.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use forebay_runtime::Lifecycle;
 use rdkafka::Timestamp;
 
-use super::context::refusal;
+use super::context::{Context, refusal};
 use super::*;
+use crate::AckOutcome;
 
 fn sent(items: u64, attempts: u32) -> Box<Sent> {
     let once = Sent::once(Ack::none(), Counter::default(), Arc::new(|_| ()));
@@ -37,6 +40,34 @@ fn only_what_stays_refused_is_given_up() {
         assert_eq!(why(code, Rejection::AtOnce, sent(1, 100)), None, "{code:?}");
         assert_eq!(why(code, Rejection::ByReport, sent(2, 100)), None, "{code:?}");
     }
+}
+
+/// Counts failures for good.
+#[derive(Default)]
+struct Failures(AtomicU32);
+
+impl EdgeEvents for Failures {
+    fn fail(&self, _: &str) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_client_that_has_failed_for_good_ends_the_process_once_and_its_records_are_read_again() {
+    let (retries, due) = channel();
+    let failures = Arc::new(Failures::default());
+    let context = Context::new(retries, Arc::clone(&failures) as Arc<dyn EdgeEvents>);
+    let (ends, end) = channel();
+    for _ in 0..3 {
+        let (ends, record) =
+            (ends.clone(), OwnedMessage::new(None, None, String::new(), Timestamp::NotAvailable, 0, 0, None));
+        let ack = Ack::new(move |outcome| ends.send(outcome).unwrap());
+        let sent = Box::new(Sent::once(ack, Counter::default(), Arc::new(|_| ())));
+        context.failed(&KafkaError::MessageProduction(RDKafkaErrorCode::Fatal), Rejection::ByReport, record, sent);
+        assert_eq!(end.recv().unwrap(), AckOutcome::Failed);
+    }
+    assert_eq!(failures.0.load(Ordering::Relaxed), 1);
+    assert!(due.try_recv().is_err(), "nothing is sent again");
 }
 
 #[test]
