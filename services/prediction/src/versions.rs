@@ -32,6 +32,17 @@ pub enum VersionLookup {
     Failed(String),
 }
 
+impl VersionLookup {
+    /// The version, or why it cannot answer.
+    pub(crate) fn version(self) -> Result<Arc<Version>, String> {
+        match self {
+            Self::Ready(version) => Ok(version),
+            Self::Loading => Err("is still being loaded".to_owned()),
+            Self::Failed(why) => Err(why),
+        }
+    }
+}
+
 /// The versions of every model, shared by the stage and the loader.
 #[derive(Debug)]
 pub struct Versions {

@@ -117,7 +117,7 @@ impl Work {
             }
         };
         let (model, number) = (first.item.payload.model.clone(), first.item.payload.version);
-        let version = version(self.versions.find(&model, number));
+        let version = self.versions.find(&model, number).version();
         let room = self.batch.min(version.as_ref().map_or(usize::MAX, |it| rows_within(SLOW_CALL, it.row_cost()))) - 1;
         let more = self.slow.take(&model, number, now, room);
         let (now_us, taken) = (now_us(), more.len());
@@ -180,7 +180,7 @@ impl Work {
                 None => {
                     let found = self.versions.find(model, *number);
                     let pinned =
-                        PinnedVersion { model: model.clone(), number: *number, version: version(found.clone()) };
+                        PinnedVersion { model: model.clone(), number: *number, version: found.clone().version() };
                     groups.push((found, RowGroup { pinned, rows: vec![row] }));
                 }
             }
@@ -266,14 +266,6 @@ impl Work {
         let Some(spans) = self.deliveries.spans(row.delivery) else { return };
         let outcome = self.scope.fail(row.item, problem, spans);
         self.deliveries.done(row.delivery, outcome, prediction);
-    }
-}
-
-fn version(found: VersionLookup) -> Result<Arc<Version>, String> {
-    match found {
-        VersionLookup::Ready(version) => Ok(version),
-        VersionLookup::Loading => Err("is still being loaded".to_owned()),
-        VersionLookup::Failed(why) => Err(why),
     }
 }
 

@@ -11,6 +11,7 @@ mod isolation;
 mod member;
 mod pause;
 mod positions;
+mod rebalance;
 mod replacement;
 mod unreadable;
 
@@ -102,7 +103,8 @@ impl Source {
         let offsets = if in_transactions { OffsetTracker::transactional() } else { OffsetTracker::default() };
         let offsets = Arc::new(offsets);
         let generation = Arc::new(AtomicU64::new(0));
-        let positions = Arc::new(Positions::new(&spec.topic, spec.from_latest, &spec.events));
+        let positions = Positions::new(&spec.topic, spec.from_latest, &spec.events);
+        let positions = Arc::new(if in_transactions { positions.in_transactions() } else { positions });
         let commits = spec.commits.map(|slot| {
             let group = spec.config.get("group.id").unwrap_or_default();
             let commits = SourceCommits::new(group, Arc::clone(&offsets), Arc::clone(&positions));

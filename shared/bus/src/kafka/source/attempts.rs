@@ -74,6 +74,8 @@ pub(super) struct WithoutProgress {
     /// Their number, which tells for every record that there is nothing to do.
     count: AtomicUsize,
     isolated: AtomicUsize,
+    /// Nothing is counted.
+    off: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,9 +99,17 @@ impl Partition {
 }
 
 impl WithoutProgress {
+    /// For a source whose offsets are committed in transactions: a note beside them could move an offset back, or past an
+    /// answer whose transaction is aborted.
+    pub(super) fn off() -> Self {
+        Self { off: true, ..Self::default() }
+    }
+
     /// A partition was assigned at the offset `committed`, whose metadata says `before`.
     pub(super) fn assigned(&self, partition: i32, committed: i64, before: Attempts) {
-        self.change(|partitions| _ = partitions.insert(partition, Partition { committed, before, noted: None }));
+        if !self.off {
+            self.change(|partitions| _ = partitions.insert(partition, Partition { committed, before, noted: None }));
+        }
     }
 
     /// Partitions have left.
@@ -181,15 +191,19 @@ impl WithoutProgress {
         });
     }
 
-    /// This process lets go of partitions without having ended in the work on them: what it has noted is taken back.
-    /// Returns those with the offsets to commit.
-    pub(super) fn withdraw(&self, leaving: &[i32]) -> Vec<(i32, i64)> {
+    /// This process lets go of partitions without having ended in the work on them: what it has noted is taken back, unless
+    /// there was progress. `leaving` has their watermarks; returns those partitions with the offsets to commit.
+    pub(super) fn withdraw(&self, leaving: &[(i32, i64)]) -> Vec<(i32, i64)> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let noted = |partition: &i32| Some(self.partitions.lock().get(partition)?.noted?.0);
+        let (stuck, moved): (Vec<_>, Vec<_>) =
+            leaving.iter().partition(|(partition, watermark)| noted(partition).is_some_and(|at| *watermark <= at));
+        self.progressed(&moved);
         let mut partitions = self.partitions.lock();
-        let withdrawn = |partition: &i32| {
-            let (offset, _) = partitions.get_mut(partition)?.noted.take()?;
-            Some((*partition, offset))
-        };
-        leaving.iter().filter_map(withdrawn).collect()
+        let withdrawn = |(partition, _): (i32, i64)| Some((partition, partitions.get_mut(&partition)?.noted.take()?.0));
+        stuck.into_iter().filter_map(withdrawn).collect()
     }
 
     fn change(&self, change: impl FnOnce(&mut FxHashMap<i32, Partition>)) {
@@ -289,8 +303,25 @@ mod tests {
         state.assigned(P, 10, Attempts { started: 1, ..Attempts::default() });
         state.before_record(P, 10);
         assert_eq!(state.to_commit(P).unwrap().started, 2);
-        assert_eq!(state.withdraw(&[P, 9]), [(P, 10)]);
+        assert_eq!(state.withdraw(&[(P, 10), (9, 10)]), [(P, 10)]);
         assert_eq!(state.to_commit(P).unwrap().started, 1);
-        assert!(state.withdraw(&[P]).is_empty());
+        assert!(state.withdraw(&[(P, 10)]).is_empty());
+    }
+
+    #[test]
+    fn progress_that_was_not_seen_yet_is_not_taken_back() {
+        let state = WithoutProgress::default();
+        state.assigned(P, 10, Attempts { started: 1, ..Attempts::default() });
+        state.before_record(P, 10);
+        assert!(state.withdraw(&[(P, 12)]).is_empty());
+        assert_eq!(state.to_commit(P), None);
+    }
+
+    #[test]
+    fn nothing_is_counted_beside_transactions() {
+        let state = WithoutProgress::off();
+        state.assigned(P, 10, Attempts { started: STARTS, read_up_to: Some(12), alone: None });
+        assert!(state.is_empty() && !state.isolates());
+        assert_eq!(state.before_record(P, 10), None);
     }
 }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use forebay_runtime::Heartbeat;
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
 
-use super::positions::{BROKER, Positions};
+use super::positions::Positions;
+use super::rebalance::{assign, longest_rebalance, partitions, unassign};
 use super::unreadable::is_unreadable;
 use crate::EdgeEvents;
 use crate::kafka::auth_failure::AuthFailure;
@@ -255,7 +256,7 @@ impl SourceContext {
         let partitions = partitions(list);
         let done = self.state.offsets.revoke(&partitions);
         if !lost {
-            self.state.positions.withdraw_attempts(consumer, &partitions);
+            self.state.positions.withdraw_attempts(consumer, &done);
             // stored here, committed by librdkafka while it lets the partitions go
             let _ = consumer.store_offsets(&self.state.positions.to_commit(&done));
         }
@@ -290,31 +291,4 @@ impl SourceContext {
     pub(super) fn successor(&self) -> Self {
         Self::new(self.state.clone())
     }
-}
-
-/// Adds partitions, each at its position; without the cooperative protocol they are all there are.
-pub(super) fn assign(consumer: &BaseConsumer<SourceContext>, list: &TopicPartitionList) -> KafkaResult<()> {
-    match consumer.rebalance_protocol() {
-        RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
-        _ => consumer.assign(list),
-    }
-}
-
-/// Removes partitions; without the cooperative protocol all there are.
-pub(super) fn unassign(consumer: &BaseConsumer<SourceContext>, list: &TopicPartitionList) -> KafkaResult<()> {
-    match consumer.rebalance_protocol() {
-        RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
-        _ => consumer.unassign(),
-    }
-}
-
-/// A call to the broker for each partition (its first offset, here and on the topic of an assigned consumer), and those
-/// for all of them.
-fn longest_rebalance(list: &TopicPartitionList) -> Duration {
-    let partitions = u32::try_from(list.count()).unwrap_or(u32::MAX / 8).min(u32::MAX / 8);
-    BROKER * (4 * partitions + 8)
-}
-
-fn partitions(list: &TopicPartitionList) -> Vec<i32> {
-    list.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition).collect()
 }

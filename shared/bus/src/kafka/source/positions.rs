@@ -58,6 +58,11 @@ impl Positions {
         }
     }
 
+    /// Offsets are committed in transactions.
+    pub(super) fn in_transactions(self) -> Self {
+        Self { without_progress: WithoutProgress::off(), ..self }
+    }
+
     /// The positions of newly assigned partitions. Without an answer from the broker a partition gets no position, and
     /// the client reports it as one that is lost, which [`Positions::recover`] takes up.
     pub(super) fn of_assigned(&self, consumer: &BaseConsumer<SourceContext>, partitions: &[i32]) -> TopicPartitionList {
@@ -192,7 +197,7 @@ impl Positions {
     }
 
     /// Takes back that work has begun on partitions which leave in order and without progress.
-    pub(super) fn withdraw_attempts(&self, consumer: &BaseConsumer<SourceContext>, leaving: &[i32]) {
+    pub(super) fn withdraw_attempts(&self, consumer: &BaseConsumer<SourceContext>, leaving: &[(i32, i64)]) {
         let list = self.to_commit(&self.without_progress.withdraw(leaving));
         if list.count() > 0
             && let Err(error) = consumer.commit(&list, CommitMode::Async)

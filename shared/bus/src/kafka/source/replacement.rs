@@ -8,9 +8,9 @@ use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::context::{assign, unassign};
 use super::member::Member;
 use super::positions::{ReadUpTo, ResumeAt};
+use super::rebalance::{assign, unassign};
 use super::{CLOSE, Intake, SourceContext};
 use crate::kafka::broker_contact::discard;
 
