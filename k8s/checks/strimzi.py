@@ -8,6 +8,9 @@ INNER = {"requests", "features", "predict", "predictions", "results"}
 # Topics that a stage reads and writes, by setting.
 READS, WRITES = program.readers_and_writers()
 GROUPS = {"ingestion": "inference-service"}
+# Rights that the topology does not tell: ingestion warns of settings of the clients' topic, publishing may use transactions.
+DESCRIBES_SETTINGS = {"ingestion": "requests_in"}
+TRANSACTIONS = {"publishing": "forebay-publishing-"}
 
 
 def check(docs):
@@ -56,6 +59,10 @@ def check_users(users):
             wanted["topic", names[setting]].add("Read")
         for setting in WRITES[stage]:
             wanted["topic", names[setting]].add("Write")
+        if stage in DESCRIBES_SETTINGS:
+            wanted["topic", names[DESCRIBES_SETTINGS[stage]]].add("DescribeConfigs")
+        if stage in TRANSACTIONS:
+            wanted["transactionalId", TRANSACTIONS[stage]] = {"Describe", "Write"}
         wanted["group", GROUPS.get(stage, f"forebay-{stage}")] = {"Read"}
         wanted["group", f"{stage}-reader"] = {"Read"}
         for resource in sorted(set(granted) | set(wanted)):
