@@ -197,6 +197,8 @@ fn a_batch_that_cannot_be_read_is_stepped_over_with_one_dead_letter() {
     damage(&requests, 0, 3, flip_a_bit);
     damage(&requests, 1, 1, unknown_codec);
     native(&["up", "kafka"]);
+    // they have lost their groups, and the time of the neighbours is not to be theirs
+    wait_all(&mut services);
     let letters = Reader::from_now(&mesh.topic("dead_letters"));
     let mut ingestion = mesh.start("ingestion");
     wait_all([&mut ingestion]);
