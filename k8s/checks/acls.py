@@ -2,6 +2,7 @@
 and waits until the users see their topics over OUTSIDE.
 acls.py --refused BROKER USER TOPIC : succeeds when the broker refuses a record of that user for that topic."""
 
+import re
 import sys
 import time
 
@@ -21,7 +22,7 @@ def grant(path, inside, outside):
             kind = {"transactionalId": "TRANSACTIONAL_ID"}.get(resource["type"], resource["type"].upper())
             pattern = ResourcePattern(ResourceType[kind], resource["name"], ACLResourcePatternType["PREFIXED" if resource["patternType"] == "prefix" else "LITERAL"])
             for operation in rule["operations"]:
-                acls.append(ACL(f"User:{user['metadata']['name']}", "*", ACLOperation[operation.upper()], ACLPermissionType.ALLOW, pattern))
+                acls.append(ACL(f"User:{user['metadata']['name']}", "*", ACLOperation[re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).upper()], ACLPermissionType.ALLOW, pattern))
     # the load generator's clients have a group of their own
     load = ResourcePattern(ResourceType.GROUP, "forebay-loadtest", ACLResourcePatternType.LITERAL)
     acls.append(ACL("User:inference-client", "*", ACLOperation.READ, ACLPermissionType.ALLOW, load))

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -117,27 +118,22 @@ impl<I: Intake> Member<I> {
         if ended >= ENDS {
             tracing::error!(topic = &*self.topic, partition, offset, item = number, "the item ends its process");
             self.intake.reject(item, ack);
-        } else if self.note_attempt(partition, offset) {
-            self.intake.deliver(item, ack);
-        } else {
+        } else if let Err(error) = self.note_attempt(partition, offset) {
+            tracing::warn!(topic = &*self.topic, partition, %error, "the start of work is not noted yet");
             record.items.push_front((number, item));
             self.isolation.record = Some(record);
             return self.serve_paused(TICK);
+        } else {
+            self.intake.deliver(item, ack);
         }
         record.ends = Some(ends);
         self.isolation.record = Some(record);
     }
 
-    /// Commits the offset again with what is to be known if this process ends. `false` if the broker did not take it.
-    pub(super) fn note_attempt(&mut self, partition: i32, offset: i64) -> bool {
+    /// Commits the offset again with what is to be known if this process ends.
+    pub(super) fn note_attempt(&self, partition: i32, offset: i64) -> KafkaResult<()> {
         let _waiting = self.heartbeat.waiting(CLOSE);
-        match self.consumer.commit(&self.positions.to_commit(&[(partition, offset)]), CommitMode::Sync) {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!(topic = &*self.topic, partition, %error, "the start of work is not noted");
-                false
-            }
-        }
+        self.consumer.commit(&self.positions.to_commit(&[(partition, offset)]), CommitMode::Sync)
     }
 
     fn end_when_quiet(&mut self) {

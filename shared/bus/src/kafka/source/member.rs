@@ -20,6 +20,7 @@ use super::unreadable::{Unreadable, is_unreadable};
 use super::{CLOSE, Control, FirstRecord, Intake, OnFirst, SourceCommits, SourceContext};
 use crate::kafka::broker_contact::DeadClientCheck;
 use crate::kafka::client::INSTANCE;
+use crate::kafka::ffi::member_id;
 use crate::kafka::offset_tracker::OffsetTracker;
 use crate::kafka::rewind::RewindPause;
 use crate::{EdgeEvents, Permits};
@@ -104,7 +105,8 @@ impl<I: Intake> Member<I> {
         }
         self.consumer.unsubscribe();
         let deadline = Instant::now() + CLOSE / 2;
-        while self.consumer.assignment().is_ok_and(|left| left.count() > 0) && Instant::now() < deadline {
+        // closed any sooner, the client would not say that it leaves
+        while member_id(self.consumer.client()).is_some() && Instant::now() < deadline {
             self.heartbeat.beat();
             self.pause();
             drop(self.consumer.poll(TICK));
@@ -174,8 +176,10 @@ impl<I: Intake> Member<I> {
         let without_progress = &self.positions.without_progress;
         if !without_progress.is_empty()
             && let Some(offset) = without_progress.before_record(message.partition(), message.offset())
+            && let Err(error) = self.note_attempt(message.partition(), offset)
         {
-            self.note_attempt(message.partition(), offset);
+            // one start less is counted, as in the middle of a rebalance
+            tracing::debug!(topic = &*self.topic, partition = message.partition(), %error, "the start of work is not noted");
         }
         if self.read.is_empty() {
             // before a record of a new assignment can be answered
