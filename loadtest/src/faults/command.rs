@@ -133,7 +133,7 @@ impl FaultsArgs {
         }
         let environment = environments.small.as_ref().filter(|_| row.small_disk).unwrap_or(&environments.usual);
         eprintln!("--- {} {}", row.id, row.name);
-        let evidence = environment.heal().and_then(|()| run_row(row, row.action, environment, options));
+        let evidence = environment.heal().and_then(|()| run_row(row, environment, options));
         let evidence = evidence.map_err(|error| NotJudged::Failed(format!("could not be run: {error}")))?;
         Ok(evidence)
     }

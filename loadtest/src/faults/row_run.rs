@@ -100,7 +100,6 @@ impl<'r> FaultRun<'r> {
 /// Runs a row; its topics stay for [`RowEvidence::judge`].
 pub(crate) fn run_row(
     row: &FaultRow,
-    action: super::catalog::Action,
     environment: &FaultEnvironment,
     options: &RunOptions,
 ) -> Result<RowEvidence, LoadtestError> {
@@ -114,7 +113,7 @@ pub(crate) fn run_row(
     let began = Instant::now();
     let mut times = RowTimes { fault_began_us: now_us(), ..RowTimes::default() };
     let run = FaultRun::new(environment, options, &mesh, &replicas, &load);
-    let applied = action(&run);
+    let applied = (row.action)(&run);
     times.fault_ended_us = now_us();
     let FaultRun { wanted_dead_letters, complaints, notes, earlier_results, .. } = run;
     let (mut complaints, wanted) = (complaints.into_inner(), wanted_dead_letters.into_inner());

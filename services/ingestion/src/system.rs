@@ -99,24 +99,15 @@ pub fn stage(
     bus: &BusSettings,
     host: &Host,
     arbiter: &ArbiterHandle,
-    outlets: Outlets,
+    Outlets { requests, results, dead_letters }: Outlets,
     placement: StagePlacement,
     directory: &ModelDirectory,
 ) -> Result<IngestionStage, StartError> {
-    let Outlets { requests, results, dead_letters } = outlets;
     let metrics = StageMetrics::register(host.metrics(), "ingestion");
     let tracer = host.telemetry().stage("ingestion");
     let (legacy, lifecycle) = (host.metrics().legacy(), host.lifecycle());
-    let timeouts = Timeouts::from(&host.settings().delivery);
 
-    let batcher = Batcher::new(placement.batch_interval, placement.partitions, rand::random());
-    let batch_partition = batcher.batch_partition();
-    let component = lifecycle.register("ingestion batcher");
-    let (counters, accepted) = (metrics.clone(), legacy.requests.clone());
-    let batcher = batcher_handle(BatcherActor::start_in_arbiter(arbiter, move |_: &mut _| {
-        BatcherActor::new(batcher, requests, counters, accepted, component)
-    }));
-
+    let (batcher, batch_partition) = start_batcher(placement, requests, host, metrics.clone(), arbiter);
     let ingester = {
         let kafka = kafka_ingress(settings, &bus.kafka, host, placement.partitions, tracer.clone());
         let amqp =
@@ -145,7 +136,7 @@ pub fn stage(
         batcher,
         pending: pending.clone(),
         limits: AdmissionLimits::new(&settings.http, host.metrics()),
-        timeouts,
+        timeouts: Timeouts::from(&host.settings().delivery),
         partitions: placement.partitions,
         batch_partition,
         origin: placement.origin,
@@ -160,9 +151,24 @@ pub fn stage(
         accepted: legacy.requests.clone(),
         errors: legacy.errors.clone(),
     };
-    let replies = replies(pending.clone());
     let models = ModelListing::new(directory.clone(), settings.models.clone());
-    Ok(IngestionStage { replies, kafka, amqp, pending, http, models })
+    Ok(IngestionStage { replies: replies(pending.clone()), kafka, amqp, pending, http, models })
+}
+
+/// Starts the actor that makes batches; its handle, and the partition that its next batch goes to.
+fn start_batcher(
+    placement: StagePlacement,
+    requests: Outlet<Request>,
+    host: &Host,
+    metrics: StageMetrics,
+    arbiter: &ArbiterHandle,
+) -> (BatcherHandle, Arc<AtomicU32>) {
+    let batcher = Batcher::new(placement.batch_interval, placement.partitions, rand::random());
+    let batch_partition = batcher.batch_partition();
+    let component = host.lifecycle().register("ingestion batcher");
+    let accepted = host.metrics().legacy().requests.clone();
+    let start = move |_: &mut _| BatcherActor::new(batcher, requests, metrics, accepted, component);
+    (batcher_handle(BatcherActor::start_in_arbiter(arbiter, start)), batch_partition)
 }
 
 fn replies(pending: PendingRequests) -> Inlet<Outcome> {

@@ -58,17 +58,7 @@ fn error_places(head: RequestHead, answer: &[u8]) -> Option<Vec<usize>> {
         api::PRODUCE => produce_error_places(head, &mut fields),
         api::OFFSET_COMMIT => {
             fields.skip(if head.version >= 3 { 4 } else { 0 })?;
-            let mut places = Vec::new();
-            for _ in 0..fields.array()? {
-                fields.string()?;
-                for _ in 0..fields.array()? {
-                    fields.skip(4)?;
-                    places.push(fields.place_of_int16()?);
-                    fields.tags()?;
-                }
-                fields.tags()?;
-            }
-            Some(places)
+            partition_error_places(&mut fields, |_| Some(()))
         }
         api::HEARTBEAT | api::SYNC_GROUP | api::JOIN_GROUP | api::FIND_COORDINATOR | api::INIT_PRODUCER_ID => {
             let throttled_since = match head.api {
@@ -91,21 +81,29 @@ fn produce_error_places(head: RequestHead, fields: &mut Fields<'_>) -> Option<Ve
     if !(3..=12).contains(&head.version) {
         return None;
     }
+    partition_error_places(fields, |fields| {
+        fields.skip(if head.version >= 5 { 24 } else { 16 })?;
+        if head.version >= 8 {
+            for _ in 0..fields.array()? {
+                fields.skip(4)?;
+                fields.string()?;
+                fields.tags()?;
+            }
+            fields.string()?;
+        }
+        Some(())
+    })
+}
+
+/// The error codes of an answer that lists the partitions of each topic. `rest` skips what follows a code.
+fn partition_error_places(fields: &mut Fields<'_>, rest: impl Fn(&mut Fields<'_>) -> Option<()>) -> Option<Vec<usize>> {
     let mut places = Vec::new();
     for _ in 0..fields.array()? {
         fields.string()?;
         for _ in 0..fields.array()? {
             fields.skip(4)?;
             places.push(fields.place_of_int16()?);
-            fields.skip(if head.version >= 5 { 24 } else { 16 })?;
-            if head.version >= 8 {
-                for _ in 0..fields.array()? {
-                    fields.skip(4)?;
-                    fields.string()?;
-                    fields.tags()?;
-                }
-                fields.string()?;
-            }
+            rest(fields)?;
             fields.tags()?;
         }
         fields.tags()?;

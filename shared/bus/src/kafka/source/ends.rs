@@ -2,7 +2,8 @@
 //! transactional producer, which the client never hands out. The position is committed behind them, so that the group's
 //! lag is 0.
 
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use rdkafka::consumer::Consumer;
 use rustc_hash::FxHashMap;
@@ -34,13 +35,12 @@ impl<I: Intake> Member<I> {
     /// once more by a client of their own: it reaches the end without meeting a record.
     pub(super) fn settle_ends(&mut self) {
         if let Some(check) = &self.ends.check {
-            let found = check.recv_timeout(std::time::Duration::ZERO);
-            match found {
+            match check.try_recv() {
                 Ok((Idle { partition, generation, position }, end)) => {
                     self.offsets.skip(partition, generation, position, end);
                 }
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
-                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => self.ends.check = None,
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => self.ends.check = None,
             }
         }
         let Some(lagging) = self.consumer.context().take_lagging() else { return };
@@ -61,7 +61,7 @@ impl<I: Intake> Member<I> {
 
     fn check_ends(&mut self, partitions: Vec<Idle>) {
         let (found, check) = channel();
-        let (config, topic) = (self.config.clone(), std::sync::Arc::clone(&self.topic));
+        let (config, topic) = (self.config.clone(), Arc::clone(&self.topic));
         let started = spawn("kafka-ends", move || {
             for idle in partitions {
                 let end = BatchReader::new(&config, &topic, idle.partition).end_without_records(idle.position);
