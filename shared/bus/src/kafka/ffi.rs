@@ -3,15 +3,18 @@
 
 use std::ffi::CStr;
 use std::ptr::{null, null_mut};
+use std::time::Duration;
 
-use rdkafka::ClientContext;
 use rdkafka::bindings::{
-    rd_kafka_consumer_group_metadata, rd_kafka_consumer_group_metadata_destroy,
-    rd_kafka_consumer_group_metadata_member_id, rd_kafka_header_get_all, rd_kafka_message_headers,
+    rd_kafka_commit_queue, rd_kafka_consumer_group_metadata, rd_kafka_consumer_group_metadata_destroy,
+    rd_kafka_consumer_group_metadata_member_id, rd_kafka_event_destroy, rd_kafka_event_error, rd_kafka_header_get_all,
+    rd_kafka_message_headers, rd_kafka_queue_destroy, rd_kafka_queue_new, rd_kafka_queue_poll,
 };
 use rdkafka::client::Client;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+use rdkafka::types::RDKafkaRespErr::{RD_KAFKA_RESP_ERR__TIMED_OUT, RD_KAFKA_RESP_ERR_NO_ERROR};
+use rdkafka::{ClientContext, TopicPartitionList};
 
 /// Calls `see` with the name and the value of every header, in the order of the record. A name is any bytes: the wrapper
 /// panics at one that is not UTF-8, and clients in other languages write such names.
@@ -58,11 +61,43 @@ pub(super) fn member_id<C: ClientContext>(consumer: &Client<C>) -> Option<String
     Some(id).filter(|id| !id.is_empty())
 }
 
+/// Commits `offsets`, or what is stored in the client, and waits for the broker's answer for at most `longest`: the
+/// wrapper's synchronous commit waits for as long as a broker hangs. After a time-out the commit may still take place.
+///
+/// # Errors
+/// The broker's or the client's error; `OperationTimedOut` when there is no answer.
+pub(super) fn commit_within<C: ClientContext>(
+    consumer: &Client<C>,
+    offsets: Option<&TopicPartitionList>,
+    longest: Duration,
+) -> KafkaResult<()> {
+    let client = consumer.native_ptr();
+    let offsets = offsets.map_or_else(null, |list| list.ptr().cast_const());
+    let longest = i32::try_from(longest.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the client lives for as long as it is borrowed. The queue is ours to destroy, once; what arrives in it later
+    // is dropped by librdkafka. The list is null or borrowed, and librdkafka copies it. Without a callback the answer is an
+    // event, which is null after the time or ours to destroy.
+    let code = unsafe {
+        let queue = rd_kafka_queue_new(client);
+        let mut code = rd_kafka_commit_queue(client, offsets, queue, None, null_mut());
+        if code == RD_KAFKA_RESP_ERR_NO_ERROR {
+            let answer = rd_kafka_queue_poll(queue, longest);
+            code = if answer.is_null() { RD_KAFKA_RESP_ERR__TIMED_OUT } else { rd_kafka_event_error(answer) };
+            rd_kafka_event_destroy(answer);
+        }
+        rd_kafka_queue_destroy(queue);
+        code
+    };
+    match code {
+        RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        code => Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::from(code))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use bytes::BytesMut;
+    use rdkafka::Offset;
     use rdkafka::bindings::{
         rd_kafka_header_add, rd_kafka_headers_new, rd_kafka_produceva, rd_kafka_vtype_t, rd_kafka_vu_s__bindgen_ty_1,
         rd_kafka_vu_t,
@@ -71,7 +106,6 @@ mod tests {
     use rdkafka::consumer::{BaseConsumer, Consumer as _};
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer as _};
-    use rdkafka::{Offset, TopicPartitionList};
 
     use crate::kafka::record::copy_record;
 
@@ -125,5 +159,37 @@ mod tests {
         let expected: [(&str, &[u8]); 4] =
             [("plain", b"1"), ("caf\u{fffd}", b"2"), ("forebay-header-name", b"caf\xe9"), ("", b"")];
         assert_eq!(headers, expected);
+    }
+
+    #[test]
+    fn a_commit_waits_for_the_broker_and_no_longer_than_it_may() {
+        let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+        cluster.create_topic("requests", 1, 1).unwrap();
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "reader");
+        let consumer: BaseConsumer = config.create().unwrap();
+        let commit = |offset, longest| {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset("requests", 0, Offset::Offset(offset)).unwrap();
+            commit_within(consumer.client(), Some(&list), longest)
+        };
+        let committed = || {
+            let mut list = TopicPartitionList::new();
+            list.add_partition("requests", 0);
+            let list = consumer.committed_offsets(list, Duration::from_secs(20)).unwrap();
+            list.find_partition("requests", 0).unwrap().offset()
+        };
+        commit(3, Duration::from_secs(20)).unwrap();
+        assert_eq!(committed(), Offset::Offset(3));
+        let stored = commit_within(consumer.client(), None, Duration::from_secs(20));
+        assert_eq!(stored, Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)), "nothing is stored");
+        cluster.broker_round_trip_time(1, Duration::from_secs(3)).unwrap();
+        let hung = std::time::Instant::now();
+        let late = commit(4, Duration::from_millis(300));
+        assert_eq!(late, Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::OperationTimedOut)));
+        assert!(hung.elapsed() < Duration::from_secs(2), "{:?}", hung.elapsed());
+        cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
+        std::thread::sleep(Duration::from_secs(3));
+        assert_eq!(committed(), Offset::Offset(4), "it takes place later");
     }
 }

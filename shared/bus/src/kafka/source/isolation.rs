@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
@@ -14,7 +14,9 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::attempts::ENDS;
 use super::intake::begin;
 use super::member::{Member, TICK};
+use super::positions::BROKER;
 use super::{CLOSE, Intake, SourceContext};
+use crate::kafka::ffi::commit_within;
 use crate::kafka::offset_tracker::InFlightRecord;
 use crate::{Ack, AckOutcome};
 
@@ -132,8 +134,8 @@ impl<I: Intake> Member<I> {
 
     /// Commits the offset again with what is to be known if this process ends.
     pub(super) fn note_attempt(&self, partition: i32, offset: i64) -> KafkaResult<()> {
-        let _waiting = self.heartbeat.waiting(CLOSE);
-        self.consumer.commit(&self.positions.to_commit(&[(partition, offset)]), CommitMode::Sync)
+        self.heartbeat.beat();
+        commit_within(self.consumer.client(), Some(&self.positions.to_commit(&[(partition, offset)])), BROKER)
     }
 
     fn end_when_quiet(&mut self) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use forebay_runtime::Heartbeat;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientConfig, Offset};
@@ -20,7 +20,7 @@ use super::unreadable::{Unreadable, is_unreadable};
 use super::{CLOSE, Control, FirstRecord, Intake, OnFirst, SourceCommits, SourceContext};
 use crate::kafka::broker_contact::DeadClientCheck;
 use crate::kafka::client::INSTANCE;
-use crate::kafka::ffi::member_id;
+use crate::kafka::ffi::{commit_within, member_id};
 use crate::kafka::offset_tracker::OffsetTracker;
 use crate::kafka::rewind::RewindPause;
 use crate::{EdgeEvents, Permits};
@@ -89,7 +89,7 @@ impl<I: Intake> Member<I> {
         }
         self.store_moved();
         if self.commits.is_none()
-            && let Err(error) = self.consumer.commit_consumer_state(CommitMode::Sync)
+            && let Err(error) = commit_within(self.consumer.client(), None, CLOSE / 2)
             && error.rdkafka_error_code() != Some(RDKafkaErrorCode::NoOffset)
         {
             tracing::debug!(topic = &*self.topic, %error, "last commit failed");

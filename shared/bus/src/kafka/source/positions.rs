@@ -20,6 +20,7 @@ use rustc_hash::FxHashMap;
 use super::SourceContext;
 use super::attempts::{Attempts, WithoutProgress};
 use crate::EdgeEvents;
+use crate::kafka::ffi::commit_within;
 
 /// Longest time that one call to a broker is given.
 pub(super) const BROKER: Duration = Duration::from_secs(5);
@@ -190,7 +191,7 @@ impl Positions {
     fn pin(&self, consumer: &BaseConsumer<SourceContext>, first: &[(i32, i64)]) {
         let list = self.to_commit(first);
         if list.count() > 0
-            && let Err(error) = consumer.commit(&list, CommitMode::Sync)
+            && let Err(error) = commit_within(consumer.client(), Some(&list), BROKER)
         {
             tracing::warn!(topic = &*self.topic, %error, "first positions are not committed");
         }
