@@ -11,7 +11,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use forebay_model::{LoadedVersion, Rows, Scores, Task, load_folder};
+use forebay_model::{Label, LoadedVersion, Rows, Scores, Task, load_folder};
 use serde_json::Value;
 
 /// How near an answer must be to the origin's.
@@ -137,8 +137,8 @@ fn same(scores: &Scores, i: usize, at: usize, expected: &Value, tolerance: Toler
         return ["predict", "origin"].iter().filter_map(|key| probabilities(key)).any(|want| all(got, &want));
     }
     let label = match &expected["predict"][at] {
-        Value::Bool(want) => scores.label(i) == Some(if *want { "True" } else { "False" }),
-        Value::String(want) => scores.label(i) == Some(want),
+        Value::Bool(want) => scores.label(i) == Some(&Label::Boolean(*want)),
+        Value::String(want) => scores.label(i).and_then(Label::as_text) == Some(want),
         // labels are always the very same class
         want if expected["task"] == "classification" => scores.values[i] == want.as_f64().unwrap(),
         want => tolerance.holds(scores.values[i], want.as_f64().unwrap()),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use forebay_model::{LoadedVersion, Rows, Task};
+use forebay_model::{Label, LoadedVersion, Rows, Task};
 use serde::Serialize;
 
 use crate::columns::name_list;
@@ -30,7 +30,7 @@ struct About {
     task: &'static str,
     features: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    labels: Vec<String>,
+    labels: Vec<Label>,
     missing_values: &'static str,
     preprocessing: Vec<String>,
     operations: Vec<String>,
@@ -97,7 +97,8 @@ impl Inspection {
             let _ = writeln!(text, "  task           {}", about.task);
             let _ = writeln!(text, "  features       {}: {}", about.features.len(), name_list(&about.features, ", "));
             if !about.labels.is_empty() {
-                let _ = writeln!(text, "  classes        {}: {}", about.labels.len(), name_list(&about.labels, ", "));
+                let labels: Vec<String> = about.labels.iter().map(ToString::to_string).collect();
+                let _ = writeln!(text, "  classes        {}: {}", about.labels.len(), name_list(&labels, ", "));
             }
             let _ = writeln!(text, "  missing values {}", about.missing_values);
             let steps =
@@ -125,6 +126,6 @@ impl Inspection {
 fn first_answer(loaded: &LoadedVersion) -> Option<(Vec<Option<f64>>, String)> {
     let row = loaded.input_example.as_ref()?.first()?;
     let scores = loaded.predict_raw(Rows::new(row.len(), row).ok()?).ok()?;
-    let answer = scores.label(0).map_or_else(|| scores.values[0].to_string(), str::to_owned);
+    let answer = scores.label(0).map_or_else(|| scores.values[0].to_string(), ToString::to_string);
     Some((row.iter().map(|value| value.is_finite().then_some(*value)).collect(), answer))
 }

@@ -160,7 +160,7 @@ impl Inference {
         for (row, &index) in taken.iter().enumerate().filter(|(row, _)| finite(scores, *row)) {
             let score = Score {
                 value: scores.values[row],
-                label: scores.label(row).map(str::to_owned),
+                label: scores.label(row).map(ToString::to_string),
                 probabilities: scores.probabilities(row).to_vec(),
             };
             attempts.results[index] = Some(RowResult::Answered { version: Arc::clone(version), score });

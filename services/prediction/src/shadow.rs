@@ -128,7 +128,7 @@ fn count(shadow: &Version, scores: &Scores, given: &[&GivenAnswer], tolerance: f
         shadow.metrics.shadow_difference.observe(difference);
         shadow.metrics.shadow_rows.inc();
         let disagrees = match (scores.label(row), &theirs.label) {
-            (Some(mine), Some(theirs)) => mine != theirs,
+            (Some(mine), Some(theirs)) => mine.to_string() != *theirs,
             _ => difference > tolerance,
         };
         shadow.metrics.shadow_disagreements.inc_by(u64::from(disagrees));

@@ -4,24 +4,31 @@
 //!
 //! # Layout
 //! - [`Store`], [`VersionFiles`]: a folder of files, and the files of one version with their digest
+//! - [`Column`], [`Value`], [`TypedRows`], [`Label`], [`Output`]: what typed rows and answers are made of
 //! - [`mlmodel`]: the content of `MLmodel`: flavor, files, inputs
 //! - [`python`]: skops and pickle files as a graph of objects
 //! - [`step`], [`sklearn`]: fitted scikit-learn transformers, and how they are read from such a graph
 //! - [`Preprocessing`]: the artefact that turns a raw row into the model's input
 
+mod column;
 mod fault;
 mod files;
+mod label;
 pub mod matrix;
 pub mod mlmodel;
+mod output;
 mod preprocessing;
 pub mod python;
 pub mod sklearn;
 pub mod step;
 mod store;
 
+pub use column::{Column, ColumnKind, RaggedRows, TypedRows, Value};
 pub use fault::Fault;
 pub use files::VersionFiles;
+pub use label::Label;
 pub use mlmodel::{Inputs, MlModel};
+pub use output::{Output, Outputs, UnknownOutput};
 pub use preprocessing::{PrepareError, Preprocessing};
 pub use store::{FileStamp, Store};
 

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::plan::Plan;
-use crate::{Fault, Scores};
+use crate::{Fault, Label, Scores};
 
 /// The name of the file beside MLmodel.
 pub(crate) const FILE: &str = "example_output.json";
@@ -55,7 +55,7 @@ pub struct Expectation {
 #[derive(Debug, Clone, PartialEq)]
 enum Wanted {
     Number(f64),
-    Label(String),
+    Label(Label),
 }
 
 impl Expectation {
@@ -114,11 +114,12 @@ impl Expectation {
                     worst = worst.max((got - want).abs());
                 }
                 // a class may be given as a number: its label, or its value
-                (Wanted::Number(want), Some(label)) if scores.values[row] == *want || label == want.to_string() => {}
-                (Wanted::Label(want), Some(label)) if label == want => {}
-                (Wanted::Label(want), Some(label)) => return Err(differs(label.to_owned(), want.clone())),
-                (Wanted::Number(want), Some(label)) => return Err(differs(label.to_owned(), want.to_string())),
-                (Wanted::Label(want), None) => return Err(differs(scores.values[row].to_string(), want.clone())),
+                (Wanted::Number(want), Some(label)) if scores.values[row] == *want || label.number() == Some(*want) => {
+                }
+                (Wanted::Label(want), Some(label)) if same_label(label, want) => {}
+                (Wanted::Label(want), Some(label)) => return Err(differs(label.to_string(), want.to_string())),
+                (Wanted::Number(want), Some(label)) => return Err(differs(label.to_string(), want.to_string())),
+                (Wanted::Label(want), None) => return Err(differs(scores.values[row].to_string(), want.to_string())),
             }
             let Some(wanted) = self.probabilities.get(row) else { continue };
             let close = wanted.len() == probabilities.len()
@@ -140,13 +141,22 @@ pub(crate) struct Difference {
     pub want: String,
 }
 
+/// Whether a label is the expected one. A number or a boolean that a file has as text is meant in its own spelling, or
+/// in Python's.
+fn same_label(label: &Label, want: &Label) -> bool {
+    let spelt = |text: &str| match label {
+        Label::Boolean(value) => text == if *value { "True" } else { "False" },
+        label => label.to_string() == text,
+    };
+    label == want || want.as_text().is_some_and(spelt)
+}
+
 fn wanted(row: usize, value: &Value) -> Result<Wanted, Fault> {
     match value {
         // a column vector
         Value::Array(one) if one.len() == 1 => wanted(row, &one[0]),
-        // Python's spelling of a class that is a boolean
-        Value::Bool(value) => Ok(Wanted::Label(if *value { "True" } else { "False" }.to_owned())),
-        Value::String(label) => Ok(Wanted::Label(label.clone())),
+        Value::Bool(value) => Ok(Wanted::Label(Label::Boolean(*value))),
+        Value::String(label) => Ok(Wanted::Label(Label::from(label.as_str()))),
         value => number(row, value).map(Wanted::Number),
     }
 }
@@ -171,7 +181,11 @@ mod tests {
     }
 
     fn classes(labels: &[&str], answers: Vec<u32>, probabilities: Vec<f64>) -> Scores {
-        Scores::classification(labels.iter().map(|&l| l.to_owned()).collect(), answers, probabilities)
+        Scores::classification(
+            Label::of_texts(&labels.iter().map(|&l| l.to_owned()).collect::<Vec<_>>()).into(),
+            answers,
+            probabilities,
+        )
     }
 
     #[test]
@@ -199,8 +213,11 @@ mod tests {
         let numbered = classes(&["3", "5"], vec![1], vec![]);
         assert!(parse("[5]", 1).unwrap().compare(&numbered).is_ok());
         assert!(parse("[3]", 1).unwrap().compare(&numbered).is_err());
-        let truths = classes(&["False", "True"], vec![1], vec![]);
+        let truths = Scores::classification([false, true].map(Label::Boolean).into(), vec![1], vec![]);
         assert!(parse("[true]", 1).unwrap().compare(&truths).is_ok());
+        assert!(parse(r#"["True"]"#, 1).unwrap().compare(&truths).is_ok());
+        assert!(parse("[false]", 1).unwrap().compare(&truths).is_err());
+        assert!(parse(r#"["5"]"#, 1).unwrap().compare(&numbered).is_ok(), "a number as text");
         assert!(parse(r#"["x"]"#, 1).unwrap().compare(&Scores::regression(vec![1.0])).is_err());
     }
 

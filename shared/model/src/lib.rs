@@ -32,7 +32,9 @@ pub use burnpack::{ARCHITECTURE_KEY, NetFile, NetLayer, Prepare, TargetScale};
 pub use example::{ExampleCheck, ExampleError, Parity};
 pub use expectation::{Expectation, Tolerance};
 pub use folder::{load_bytes, load_file, load_folder, open};
-pub use forebay_artefact::{Fault, PrepareError, Preprocessing, VersionFiles, hex};
+pub use forebay_artefact::{
+    Column, ColumnKind, Fault, Label, Output, Outputs, PrepareError, Preprocessing, TypedRows, Value, VersionFiles, hex,
+};
 pub use model::{Model, ModelError};
 pub use net::Dense;
 pub use rows::Rows;

@@ -1,6 +1,7 @@
 //! The trait that every loaded model implements, whatever its file format.
 
-use crate::{Rows, Scores, Signature};
+use crate::{Column, Output, Outputs, Rows, Scores, Signature, TypedRows};
+use forebay_artefact::RaggedRows;
 
 /// A model that is ready to predict: a batch of rows in, a batch of scores out. Threads share it behind an `Arc`.
 pub trait Model: Send + Sync + std::fmt::Debug {
@@ -14,6 +15,45 @@ pub trait Model: Send + Sync + std::fmt::Debug {
     /// the backend fails.
     fn predict(&self, rows: Rows<'_>) -> Result<Scores, ModelError>;
 
+    /// The columns of a row. Empty when every column is a number; such a model is called with [`Model::predict`].
+    fn columns(&self) -> &[Column] {
+        &[]
+    }
+
+    /// Predicts typed rows, whose values have the kinds of [`Model::columns`] or are missing. By default they become
+    /// numbers, as [`crate::Value::number`] makes them.
+    ///
+    /// # Errors
+    /// As [`Model::predict`]; [`ModelError::Text`] when a model that takes only numbers meets text.
+    fn predict_typed(&self, rows: TypedRows<'_>) -> Result<Scores, ModelError> {
+        let number = |(at, value): (usize, &crate::Value)| {
+            value.number().ok_or_else(|| {
+                let names = &self.signature().features;
+                ModelError::Text { column: names.get(at % rows.width()).cloned().unwrap_or_default() }
+            })
+        };
+        let values: Vec<f64> = rows.values().iter().enumerate().map(number).collect::<Result<_, _>>()?;
+        self.predict(Rows::new(rows.width(), &values)?)
+    }
+
+    /// The outputs that the model has besides `predict`.
+    fn outputs(&self) -> Outputs {
+        Outputs::default()
+    }
+
+    /// As [`Model::predict_typed`], for rows of which `output` is wanted. [`Scores::decision`] has the numbers of
+    /// `decision_function` and `score_samples`, which only this fills.
+    ///
+    /// # Errors
+    /// As [`Model::predict_typed`]; [`ModelError::Output`] when the model has no such output.
+    fn predict_output(&self, rows: TypedRows<'_>, output: Output) -> Result<Scores, ModelError> {
+        match output {
+            Output::Predict => self.predict_typed(rows),
+            Output::PredictProba if self.outputs().predict_proba => self.predict_typed(rows),
+            _ => Err(ModelError::Output(output)),
+        }
+    }
+
     /// The names of the compiled plan's operations, in order. `forebay models` shows them.
     fn ops(&self) -> Vec<String>;
 }
@@ -25,6 +65,63 @@ pub enum ModelError {
     Ragged { width: usize, values: usize },
     #[error("rows have {got} values, the model takes {expected}")]
     Width { expected: usize, got: usize },
+    #[error("column {column:?} has text, the model takes a number")]
+    Text { column: String },
+    #[error("the model has no {0}")]
+    Output(Output),
     #[error("the model cannot answer: {0}")]
     Execution(String),
+}
+
+impl From<RaggedRows> for ModelError {
+    fn from(RaggedRows { width, values }: RaggedRows) -> Self {
+        Self::Ragged { width, values }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Value;
+
+    /// Answers the sum of a row.
+    #[derive(Debug)]
+    struct Sum(Signature);
+
+    impl Model for Sum {
+        fn signature(&self) -> &Signature {
+            &self.0
+        }
+
+        fn predict(&self, rows: Rows<'_>) -> Result<Scores, ModelError> {
+            Ok(Scores::regression(rows.iter().map(|row| row.iter().sum()).collect()))
+        }
+
+        fn ops(&self) -> Vec<String> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn a_model_of_numbers_takes_typed_rows() {
+        let sum = Sum(Signature::unnamed(2));
+        let values =
+            [Value::Integer(3), Value::Boolean(true), Value::Float(0.5), Value::Missing, 1.0.into(), 2.0.into()];
+        let scores = sum.predict_typed(TypedRows::new(2, &values).unwrap()).unwrap();
+        assert_eq!((scores.values[0], scores.values[1].is_nan(), scores.values[2]), (4.0, true, 3.0));
+        let text = [Value::Float(1.0), Value::Text("x".into())];
+        let refused = sum.predict_typed(TypedRows::new(2, &text).unwrap()).unwrap_err();
+        assert_eq!(refused.to_string(), "column \"f1\" has text, the model takes a number");
+    }
+
+    #[test]
+    fn a_model_has_only_the_outputs_it_names() {
+        let sum = Sum(Signature::unnamed(1));
+        let values = [Value::Float(1.0)];
+        let rows = TypedRows::new(1, &values).unwrap();
+        assert_eq!(sum.predict_output(rows, Output::Predict).unwrap().values, [1.0]);
+        for output in [Output::PredictProba, Output::DecisionFunction, Output::ScoreSamples] {
+            assert_eq!(sum.predict_output(rows, output).unwrap_err(), ModelError::Output(output));
+        }
+    }
 }

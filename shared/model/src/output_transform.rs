@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Scores, Task};
+use crate::{Label, Scores, Task};
 
 /// The meaning of a head's raw outputs.
 #[derive(Debug, Clone)]
@@ -14,7 +14,7 @@ pub(crate) enum OutputTransform {
     /// One output; `output * scale + center` is the prediction.
     Scaled { scale: f64, center: f64 },
     /// The classes `labels`, which `link` computes from the outputs.
-    Classes { labels: Arc<[String]>, link: Link },
+    Classes { labels: Arc<[Label]>, link: Link },
 }
 
 /// How raw outputs become class probabilities and a class.
@@ -47,7 +47,7 @@ impl OutputTransform {
     }
 
     /// The class labels; empty for regression.
-    pub(crate) fn labels(&self) -> Vec<String> {
+    pub(crate) fn labels(&self) -> Vec<Label> {
         match self {
             Self::Number | Self::Exp | Self::Scaled { .. } => Vec::new(),
             Self::Classes { labels, .. } => labels.to_vec(),
@@ -182,15 +182,17 @@ mod tests {
 
     #[test]
     fn links_give_labels_and_probabilities() {
-        let classes =
-            |link, n: usize| OutputTransform::Classes { labels: (0..n).map(|i| format!("{}", i * 10)).collect(), link };
+        let classes = |link, n: usize| OutputTransform::Classes {
+            labels: (0..n as i64).map(|i| Label::Integer(i * 10)).collect(),
+            link,
+        };
         let s = classes(Link::Logit { zero_wins: false }, 2).scores(vec![0.0, 800.0, -800.0]);
         assert_eq!((s.labels.as_slice(), s.values.as_slice()), ([0u32, 1, 0].as_slice(), [0., 10., 0.].as_slice()));
         assert_eq!(s.probabilities(1), [0.0, 1.0]);
         let s = classes(Link::Softmax, 3).scores(vec![1e3, 1e3, -1e3]);
-        assert_eq!((s.label(0), s.probabilities(0)), (Some("0"), [0.5, 0.5, 0.0].as_slice()));
+        assert_eq!((s.label(0), s.probabilities(0)), (Some(&Label::Integer(0)), [0.5, 0.5, 0.0].as_slice()));
         let s = classes(Link::Decision, 3).scores(vec![0., 1., 2.]);
-        assert_eq!((s.score(0).label.as_deref(), s.score(0).probabilities.len()), (Some("20"), 0));
+        assert_eq!((s.label(0), s.score(0).probabilities.len()), (Some(&Label::Integer(20)), 0));
         assert!(classes(Link::HalfLogit, 3).check().is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! The input and output of a model: feature names in order, the task, class labels.
 
+use crate::Label;
 use crate::mlmodel::unnamed_features;
 
 /// The kind of prediction that a model makes.
@@ -12,13 +13,13 @@ pub enum Task {
 }
 
 /// The names and shape of a model's input and output.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Signature {
     /// Feature names in the order of a row; `f0`, `f1`, ... when the artefact has no names.
     pub features: Vec<String>,
     pub task: Task,
     /// Class labels in the model's own order; empty for regression.
-    pub labels: Vec<String>,
+    pub labels: Vec<Label>,
 }
 
 impl Signature {

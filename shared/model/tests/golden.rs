@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use forebay_model::{LoadedVersion, Rows, Task, load_folder};
+use forebay_model::{Label, LoadedVersion, Rows, Task, load_folder};
 use serde_json::Value;
 
 /// A value of the expected file: numbers, or null for missing.
@@ -67,8 +67,8 @@ fn check_batch(
     for i in 0..rows.len() {
         let want = &expected["predict"][first + i];
         let same = match want {
-            Value::Bool(want) => scores.label(i) == Some(if *want { "True" } else { "False" }),
-            Value::String(want) => scores.label(i) == Some(want),
+            Value::Bool(want) => scores.label(i) == Some(&Label::Boolean(*want)),
+            Value::String(want) => scores.label(i).and_then(Label::as_text) == Some(want),
             // labels must always be equal
             want => close(scores.values[i], want.as_f64().unwrap(), exact || classification),
         };

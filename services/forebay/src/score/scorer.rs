@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use forebay_contract::{ErrorCode, Problem};
 use forebay_ingestion::parse::parse_line;
-use forebay_model::{LoadedVersion, ModelError, PrepareError, Rows, Scores};
+use forebay_model::{Label, LoadedVersion, ModelError, PrepareError, Rows, Scores};
 use forebay_preprocessing::{RowRules, RowShape};
 
 use super::chunk::{Chunk, Fields};
@@ -168,16 +168,10 @@ fn unavailable(message: &str) -> Problem {
     Problem::new(ErrorCode::ModelUnavailable, message)
 }
 
-/// The labels as JSON: numbers where all of them are numbers, else texts. Signatures keep them as texts, so
-/// classes called "0" and "1" are numbers here, whatever they were in Python.
-fn labels_as_json(labels: &[String]) -> Vec<String> {
-    let integer = |label: &String| label.parse::<i64>().is_ok_and(|value| value.to_string() == *label);
-    let float =
-        |label: &String| label.parse::<f64>().is_ok_and(|value| value.is_finite() && format!("{value:?}") == *label);
-    if labels.iter().all(integer) || labels.iter().all(float) {
-        return labels.to_vec();
-    }
-    labels.iter().map(|label| serde_json::Value::from(label.as_str()).to_string()).collect()
+/// The labels as JSON, each of its own type.
+fn labels_as_json(labels: &[Label]) -> Vec<String> {
+    // a number, a boolean or text can always be written
+    labels.iter().map(|label| serde_json::to_string(label).unwrap_or_default()).collect()
 }
 
 #[cfg(test)]
@@ -185,12 +179,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_numbers_only_when_all_are() {
-        let json = |labels: &[&str]| labels_as_json(&labels.iter().map(|&l| l.to_owned()).collect::<Vec<_>>());
-        assert_eq!(json(&["0", "-1"]), ["0", "-1"]);
-        assert_eq!(json(&["0.0", "1.5"]), ["0.0", "1.5"]);
-        assert_eq!(json(&["0", "a\"b"]), ["\"0\"", "\"a\\\"b\""]);
-        assert_eq!(json(&["007", "8"]), ["\"007\"", "\"8\""]);
-        assert_eq!(json(&["nan", "inf"]), ["\"nan\"", "\"inf\""]);
+    fn labels_keep_their_type() {
+        let labels = [Label::Integer(-1), Label::Float(1.5), Label::Boolean(true), "0".into(), "a\"b".into()];
+        assert_eq!(labels_as_json(&labels), ["-1", "1.5", "true", "\"0\"", "\"a\\\"b\""]);
     }
 }

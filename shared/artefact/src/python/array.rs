@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::literal::Literal;
+use crate::Label;
 
 /// Largest number of nested record types and of fields; no scikit-learn artefact has more.
 const MAX_FIELDS: usize = 64;
@@ -185,6 +186,18 @@ impl Array {
             Dtype::Int(_) | Dtype::Uint(_) => Ok(self.integers()?.iter().map(i64::to_string).collect()),
             Dtype::F64 | Dtype::F32 => Ok(self.numbers()?.iter().map(|v| format!("{v:?}")).collect()),
             Dtype::Record { .. } => Err("records are not text".into()),
+        }
+    }
+
+    /// All elements as class labels, which keep their type.
+    pub fn labels(&self) -> Result<Vec<Label>, String> {
+        match &self.dtype {
+            Dtype::Bool => Ok(self.elements().map(|b| Label::Boolean(b != [0])).collect()),
+            Dtype::Int(_) | Dtype::Uint(_) => Ok(self.integers()?.into_iter().map(Label::Integer).collect()),
+            Dtype::F64 | Dtype::F32 => Ok(self.numbers()?.into_iter().map(Label::Float).collect()),
+            Dtype::Text(_) | Dtype::Bytes(_) | Dtype::Record { .. } => {
+                Ok(self.texts()?.iter().map(|text| Label::from(text.as_str())).collect())
+            }
         }
     }
 

@@ -99,7 +99,7 @@ pub struct View<'g> {
 }
 
 impl<'g> View<'g> {
-    fn node(&self) -> &'g Node {
+    pub(super) fn node(&self) -> &'g Node {
         self.graph.nodes.get(self.id as usize).unwrap_or(&Node::None)
     }
 

@@ -6,13 +6,13 @@ use burn::tensor::DType;
 use burn_pack::{Bytes, DType as PackType, Reader, Tensor};
 
 use super::architecture::{ARCHITECTURE_KEY, Architecture, LayerSpec, Layout, TaskName};
-use crate::Fault;
 use crate::head::Head;
 use crate::mlmodel::MAX_WIDTH;
 use crate::mlmodel::unnamed_features;
 use crate::net::{Activation, Dense, Net, NetBuilder};
 use crate::output_transform::{Link, OutputTransform};
 use crate::plan::Plan;
+use crate::{Fault, Label};
 
 /// The most layers of a net.
 const MAX_LAYERS: usize = 1000;
@@ -54,7 +54,7 @@ pub(crate) fn compile(json: &str, mut find: impl FnMut(&str) -> Result<Option<Va
         }
         (TaskName::Classification, None) => {
             let link = if net.outputs() == 1 { Link::Logit { zero_wins: false } } else { Link::Softmax };
-            OutputTransform::Classes { labels: spec.labels.into(), link }
+            OutputTransform::Classes { labels: Label::of_texts(&spec.labels).into(), link }
         }
         (TaskName::Classification, Some(_)) => return Err(fault("a classifier has no target scale".to_owned())),
     };

@@ -11,9 +11,9 @@ use super::nodes;
 use super::operation::Op;
 use super::program::{Instruction, Program, Shape};
 use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfo, element};
-use crate::Fault;
 use crate::mlmodel::MAX_WIDTH;
 use crate::output_transform::{Link, OutputTransform};
+use crate::{Fault, Label};
 
 /// The most nodes of a graph.
 const MAX_NODES: usize = 100_000;
@@ -43,7 +43,7 @@ pub(super) struct Compiler {
     slots: usize,
     pub(super) dtype: DType,
     /// The labels of a classifier node.
-    pub(super) labels: Vec<String>,
+    pub(super) labels: Vec<Label>,
     /// Whether missing values are imputed, or go into trees with a direction for them.
     pub(super) takes_missing: bool,
     /// The number of values of one row in all slots so far.
@@ -177,17 +177,26 @@ fn refuse_unknown(graph: &GraphProto, needed: &BTreeSet<usize>) -> Result<(), Fa
 }
 
 /// The class labels: those of a classifier node, else the constant that the label is looked up in, else 0, 1, ...
-fn labels(graph: &GraphProto, compiler: &Compiler, classes: usize) -> Vec<String> {
+fn labels(graph: &GraphProto, compiler: &Compiler, classes: usize) -> Vec<Label> {
     if compiler.labels.len() == classes {
         return compiler.labels.clone();
     }
     let looked_up = graph.node.iter().filter(|n| n.op_type == "ArrayFeatureExtractor").find_map(|n| {
         let Some(Value::Constant(c)) = n.input.first().and_then(|name| compiler.values.get(name)) else { return None };
-        let labels: Vec<String> =
-            if c.texts.is_empty() { c.values.iter().map(|v| format!("{v}")).collect() } else { c.texts.clone() };
+        let labels: Vec<Label> = if c.texts.is_empty() {
+            c.values.iter().map(|v| number_label(*v)).collect()
+        } else {
+            c.texts.iter().map(|text| Label::from(text.as_str())).collect()
+        };
         (labels.len() == classes).then_some(labels)
     });
-    looked_up.unwrap_or_else(|| (0..classes).map(|i| i.to_string()).collect())
+    looked_up.unwrap_or_else(|| (0..classes as i64).map(Label::Integer).collect())
+}
+
+/// The label of a class whose number stands in a tensor of numbers, where an integer has lost its type.
+fn number_label(value: f64) -> Label {
+    let integer = value as i64;
+    if integer as f64 == value { Label::Integer(integer) } else { Label::Float(value) }
 }
 
 impl Compiler {

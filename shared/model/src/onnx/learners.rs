@@ -5,6 +5,7 @@ use super::nodes::{matrix, row};
 use super::operation::{Arithmetic, Function, Op};
 use super::proto::NodeProto;
 use super::transform;
+use crate::Label;
 use crate::kernel_machine::{Kernel, KernelMachine};
 
 /// Checks that there is one value per column, or one for all columns.
@@ -173,11 +174,11 @@ pub(super) fn class_scores(
     outputs: usize,
     sides: Sides,
 ) -> Result<(), String> {
-    let mut labels: Vec<String> = Vec::new();
+    let mut labels: Vec<Label> = Vec::new();
     for name in ["classlabels_ints", "classlabels_int64s"] {
-        labels.extend(node.ints(name).iter().map(i64::to_string));
+        labels.extend(node.ints(name).iter().map(|&label| Label::Integer(label)));
     }
-    labels.extend(node.strings("classlabels_strings"));
+    labels.extend(node.strings("classlabels_strings").iter().map(|label| Label::from(label.as_str())));
     let both_sides = outputs == 1 && labels.len() == 2;
     if labels.len() != outputs && !both_sides {
         return Err(format!("{outputs} scores for {} classes", labels.len()));

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{Estimator, tree};
-use crate::Fault;
 use crate::artefact::View;
 use crate::forest::{Aggregate, ForestBuilder, Precision};
 use crate::head::Head;
 use crate::output_transform::{Link, OutputTransform};
+use crate::{Fault, Label};
 
 /// The most trees of a boosting stage.
 const MAX_TREES: usize = 1_000_000;
@@ -101,8 +101,8 @@ fn initial(view: &View<'_>, classes: usize, exponential: bool) -> Result<Vec<f64
 }
 
 /// The labels of a classifier with one output.
-pub(super) fn labels(view: &View<'_>) -> Result<Arc<[String]>, Fault> {
-    let labels = view.attr("classes_")?.texts()?;
+pub(super) fn labels(view: &View<'_>) -> Result<Arc<[Label]>, Fault> {
+    let labels = view.attr("classes_")?.labels()?;
     if labels.is_empty() {
         return Err(view.fault("has no classes"));
     }
