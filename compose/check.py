@@ -49,7 +49,10 @@ def own_problems(name, service):
         yield "ports", f"{name}: a published port stands in the way of --scale"
     if name in STAGES and service.get("depends_on", {}).get("topics", {}).get("condition") != "service_completed_successfully":
         yield "order", f"{name}: starts before the topics are there"
-    for variable in service.get("environment") or {}:
+    environment = service.get("environment") or {}
+    if name == "ingestion" and "FOREBAY__AUTH__KEYS_FILE" not in environment and environment.get("FOREBAY__AUTH__ANONYMOUS") != "true":
+        yield "anonymous", f"{name}: requires credentials that it does not have"
+    for variable in environment:
         key = variable.removeprefix("FOREBAY__").lower().replace("__", ".")
         if variable.startswith("FOREBAY__") and key not in DEFAULTS and not key.startswith(tuple(TABLES)):
             yield "setting", f"{name}: {variable} is no setting of any service"
@@ -118,6 +121,7 @@ def planted():
     yield "ports", put("prediction", "ports", [{"target": 8000, "host_ip": "127.0.0.1"}]), None
     yield "order", drop("caching", "depends_on"), None
     yield "setting", put("caching", "environment", {"FOREBAY__REDIS__URI": "x"}), None
+    yield "anonymous", lambda services: services["ingestion"]["environment"].pop("FOREBAY__AUTH__ANONYMOUS"), None
     yield "missing", lambda services: services.pop("topics"), None
     yield "scraped", lambda services: services.pop("publishing"), None
     yield "mounted", put("prometheus", "volumes", [{"type": "bind", "source": "/nowhere/at/all"}]), None

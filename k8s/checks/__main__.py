@@ -58,6 +58,8 @@ def invariants(name, docs):
     for module in (workloads, settings, references, network, strimzi):
         yield from module.check(docs)
     yield from scaling.check(docs, scaled)
+    if name in ("dev", "prod", "legacy"):
+        yield from workloads.check_protection(name, docs)
     if name == "legacy":
         yield from legacy.check(docs)
 

@@ -107,6 +107,20 @@ def check_container(name, stage, container, config):
         yield "image-name", f"{name}: image {container['image']} is not {wanted}"
 
 
+def check_protection(name, docs):
+    """An overlay either requires credentials over TLS, or says that it does not."""
+    for deployment in services(docs):
+        if stage_of(deployment) not in ("ingestion", "fused"):
+            continue
+        config, mounts = config_of(docs, deployment), {m["mountPath"] for c in pod_of(deployment)["containers"] for m in c.get("volumeMounts", [])}
+        files = [config.get(f"FOREBAY__{setting}", "") for setting in ("AUTH__KEYS_FILE", "HTTP__TLS__CERT_FILE", "HTTP__TLS__KEY_FILE")]
+        if name == "dev":
+            if config.get("FOREBAY__AUTH__ANONYMOUS") != "true":
+                yield "anonymous", f"{name_of(deployment)}: requires credentials that it does not have"
+        elif not all(file.rpartition("/")[0] in mounts for file in files) or "FOREBAY__AUTH__ANONYMOUS" in config:
+            yield "protection", f"{name_of(deployment)}: its HTTP endpoint is without API keys or TLS"
+
+
 def check_shutdown(deployment, config):
     """The kubelet must not kill before the service's own deadline, and a service with HTTP must be out of the load balancer first."""
     name, pod = name_of(deployment), pod_of(deployment)

@@ -41,6 +41,11 @@ fn open(args: &SettingsArgs) -> Result<LoadedSettings<Settings>, ExitCode> {
     Settings::open(args).map_err(|error| eprint(&error.to_string(), UNUSABLE))
 }
 
+/// As [`open`], for a process that opens the HTTP listener.
+fn open_to_serve(args: &SettingsArgs) -> Result<LoadedSettings<Settings>, ExitCode> {
+    Settings::open_to_serve(args).map_err(|error| eprint(&error.to_string(), UNUSABLE))
+}
+
 /// Reads the settings, with another registry if one is given.
 fn open_with(args: &SettingsArgs, registry: Option<&str>) -> Result<LoadedSettings<Settings>, ExitCode> {
     let mut args = args.clone();

@@ -35,6 +35,15 @@ impl Settings {
         load_settings(&BUNDLES, args, Self::read)
     }
 
+    /// As [`Settings::open`], for a process that opens the HTTP listener.
+    pub(crate) fn open_to_serve(args: &SettingsArgs) -> Result<LoadedSettings<Self>, SettingsError> {
+        load_settings(&BUNDLES, args, |layers, problems| {
+            let settings = Self::read(layers, problems)?;
+            settings.ingestion.check_callers(problems);
+            Some(settings)
+        })
+    }
+
     fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
         let bus = BusSettings::read(layers, problems);
         let ingestion = forebay_ingestion::settings::Settings::read(layers, problems);

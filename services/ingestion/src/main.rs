@@ -14,5 +14,5 @@ const SPEC: ServiceSpec = ServiceSpec {
 };
 
 fn main() -> std::process::ExitCode {
-    service(SPEC, BusSettings::with(Settings::read), system::run)
+    service(SPEC, BusSettings::with(Settings::read_to_serve), system::run)
 }

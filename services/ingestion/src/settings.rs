@@ -6,7 +6,7 @@ mod http;
 use std::time::Duration;
 
 use forebay_registry::ModelSettings;
-use forebay_runtime::{Layers, Problems, duration};
+use forebay_runtime::{Layers, Problems, SettingOrigin, duration};
 use serde::Deserialize;
 
 pub use auth::{AuthSettings, JwtSettings};
@@ -39,7 +39,14 @@ pub struct IngestionSettings {
 }
 
 impl Settings {
-    /// Reads and checks all sections.
+    /// As [`Settings::read`], for a process that opens the HTTP listener: its callers have to be known, or welcome.
+    pub fn read_to_serve(layers: &Layers, problems: &mut Problems) -> Option<Self> {
+        let settings = Self::read(layers, problems)?;
+        settings.check_callers(problems);
+        Some(settings)
+    }
+
+    /// Reads and checks all sections. Commands that open no listener need no more.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
         let http = layers.section::<HttpSettings>("http", problems);
         let auth = layers.section::<AuthSettings>("auth", problems);
@@ -49,11 +56,40 @@ impl Settings {
         http.check(problems);
         crate::http::tls::check(&http.tls, problems);
         crate::auth::check(&auth, problems);
+        check_empty_variables(&http, &auth, layers, problems);
         if ingestion.batch_interval > Duration::from_secs(1) {
             let text = "is longer than 1s: under load every request would wait that long";
             problems.add("ingestion.batch_interval", text);
         }
         Some(Self { http, auth, ingestion, models })
+    }
+
+    /// An endpoint that other machines can reach needs credentials or `auth.anonymous`.
+    pub fn check_callers(&self, problems: &mut Problems) {
+        if self.http.is_exposed() && !self.auth.is_on() && !self.auth.anonymous {
+            let listen = self.http.listen;
+            let text = format!(
+                "requires credentials, because other machines can reach http.listen ({listen}): set auth.keys_file \
+                 (`forebay keys init` makes the file and a certificate) or auth.jwt.jwks, or let everyone in with \
+                 auth.anonymous=true"
+            );
+            problems.add("auth", text);
+        }
+    }
+}
+
+/// A variable that is set and empty is a template that was not filled in, not the wish to do without protection.
+fn check_empty_variables(http: &HttpSettings, auth: &AuthSettings, layers: &Layers, problems: &mut Problems) {
+    let files = [
+        ("auth.keys_file", &auth.keys_file),
+        ("auth.jwt.jwks", &auth.jwt.jwks),
+        ("http.tls.cert_file", &http.tls.cert_file),
+        ("http.tls.client_ca_file", &http.tls.client_ca_file),
+    ];
+    for (key, value) in files {
+        if value.is_empty() && matches!(layers.origin(key), Some(SettingOrigin::Environment(_))) {
+            problems.add(key, "is empty: remove the variable to do without");
+        }
     }
 }
 
@@ -65,7 +101,7 @@ mod tests {
     use crate::DEFAULTS;
 
     fn read(flags: &[&str]) -> Result<Settings, String> {
-        settings(&[DEFAULTS]).flags(flags).read(Settings::read).map_err(|error| error.to_string())
+        settings(&[DEFAULTS]).flags(flags).read(Settings::read_to_serve).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -98,6 +134,45 @@ mod tests {
             let error = read(flags).unwrap_err();
             assert!(error.contains(key), "{flags:?}: {error}");
         }
+    }
+
+    #[test]
+    fn an_endpoint_that_others_can_reach_requires_credentials_or_the_word_anonymous() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = folder.path().join("keys");
+        std::fs::write(&keys, "").unwrap();
+        let keys = format!("auth.keys_file={}", keys.display());
+        for listen in ["0.0.0.0:0", "[::]:0", "10.0.0.1:80"] {
+            let listen = format!("http.listen={listen}");
+            let error = read(&[&listen]).unwrap_err();
+            for way in ["auth.keys_file", "forebay keys init", "auth.jwt.jwks", "auth.anonymous=true"] {
+                assert!(error.contains(way), "{error}");
+            }
+            assert!(read(&[&listen, "auth.anonymous=true"]).unwrap().auth.anonymous);
+            read(&[&listen, &keys]).unwrap();
+        }
+        for listen in ["127.0.0.1:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
+            read(&[&format!("http.listen={listen}")]).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_variable_that_is_set_and_empty_does_not_turn_protection_off() {
+        for (variable, key) in [
+            ("FOREBAY__AUTH__KEYS_FILE", "auth.keys_file"),
+            ("FOREBAY__AUTH__JWT__JWKS", "auth.jwt.jwks"),
+            ("FOREBAY__HTTP__TLS__CERT_FILE", "http.tls.cert_file"),
+            ("FOREBAY__HTTP__TLS__CLIENT_CA_FILE", "http.tls.client_ca_file"),
+        ] {
+            let layers = Layers::from_parts(&[forebay_runtime::COMMON_DEFAULTS, DEFAULTS], "", &[(variable, "")], &[]);
+            let layers = layers.unwrap();
+            let mut problems = layers.problems();
+            Settings::read(&layers, &mut problems);
+            let found: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
+            assert_eq!(found, [key]);
+        }
+        let written_out = "[auth]\nkeys_file = \"\"\n[http.tls]\ncert_file = \"\"\n";
+        settings(&[DEFAULTS]).file(written_out).read(Settings::read).unwrap();
     }
 
     #[test]

@@ -7,8 +7,10 @@
 mod address;
 mod artifacts;
 mod client;
+mod failure;
 mod files;
 mod listing;
+mod redirect;
 mod reported;
 mod responses;
 mod tls;

@@ -27,9 +27,13 @@ const DELIVERY: &str = "X-MLflow-Delivery-Id";
 const TOLERANCE: Duration = Duration::from_secs(300);
 
 /// Adds the webhook to the admin endpoint of `host`: notifications wake the listeners of [`Host::registry_notifier`].
-/// With a secret in `models`, only signed notifications do.
+/// With a secret in `models`, only signed notifications do. Without one, none do where other machines can reach the endpoint.
 pub fn serve(host: &Host, models: &ModelSettings) {
-    let webhook = Webhook { notifier: host.registry_notifier().clone(), secret: models.webhook_secret.clone() };
+    let webhook = Webhook {
+        notifier: host.registry_notifier().clone(),
+        secret: models.webhook_secret.clone(),
+        exposed: !host.settings().admin.listen.ip().to_canonical().is_loopback(),
+    };
     let now_s = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     host.admin_routes().post(ROUTE, move |request| webhook.notified(request, now_s()));
 }
@@ -39,6 +43,8 @@ pub fn serve(host: &Host, models: &ModelSettings) {
 struct Webhook {
     notifier: Notifier,
     secret: Secret,
+    /// Whether other machines can reach the endpoint.
+    exposed: bool,
 }
 
 /// Why a notification is rejected.
@@ -48,6 +54,8 @@ enum Rejection {
     Missing(&'static str),
     #[error("header {TIMESTAMP} is not a time within {} minutes of this machine's clock", TOLERANCE.as_secs() / 60)]
     Stale,
+    #[error("notifications have to be signed here: set models.webhook_secret")]
+    NoSecret,
     #[error("the signature is not made with this mesh's secret (models.webhook_secret)")]
     Forged,
 }
@@ -64,7 +72,7 @@ struct Notification {
 impl Webhook {
     fn check(&self, request: &PostRequest<'_>, now_s: u64) -> Result<(), Rejection> {
         if self.secret.is_empty() {
-            return Ok(());
+            return if self.exposed { Err(Rejection::NoSecret) } else { Ok(()) };
         }
         let header = |name: &'static str| request.header(name).ok_or(Rejection::Missing(name));
         let (signatures, timestamp, delivery) = (header(SIGNATURE)?, header(TIMESTAMP)?, header(DELIVERY)?);
@@ -132,7 +140,7 @@ mod tests {
     }
 
     fn webhook(secret: &str) -> Webhook {
-        Webhook { notifier: Notifier::new(), secret: Secret::new(secret.to_owned()) }
+        Webhook { notifier: Notifier::new(), secret: Secret::new(secret.to_owned()), exposed: false }
     }
 
     #[test]
@@ -159,6 +167,17 @@ mod tests {
         let several = headers(&both, "1764000000");
         assert_eq!(webhook("s3cret").check(&request(&several, BODY), NOW), Ok(()));
         assert_eq!(webhook("").check(&request(&[], BODY), NOW), Ok(()));
+    }
+
+    #[test]
+    fn where_other_machines_can_reach_it_a_secret_is_required() {
+        let open = Webhook { exposed: true, ..webhook("") };
+        let count = counted(&open.notifier);
+        let refused = open.notified(&request(&[], BODY), NOW);
+        assert!(refused.status == 401 && refused.body.to_string().contains("models.webhook_secret"), "{refused:?}");
+        assert_eq!(count.load(Ordering::SeqCst), 0);
+        let signed = Webhook { exposed: true, ..webhook("s3cret") };
+        assert_eq!(signed.check(&request(&headers(SIGNED, "1764000000"), BODY), NOW), Ok(()));
     }
 
     /// Counts the notifications.

@@ -4,10 +4,14 @@ use std::process::ExitCode;
 
 use forebay_runtime::{ConfigCommand, SettingsArgs, check_health};
 
-use super::{eprint, open, print};
+use super::{eprint, open, open_to_serve, print};
 
 pub(crate) fn run(args: &SettingsArgs, action: &ConfigCommand) -> ExitCode {
-    match (open(args), action) {
+    let opened = match action {
+        ConfigCommand::Check => open_to_serve(args),
+        ConfigCommand::Show => open(args),
+    };
+    match (opened, action) {
         (Err(code), _) => code,
         (Ok(_), ConfigCommand::Check) => print("the settings are in order\n"),
         (Ok(opened), ConfigCommand::Show) => print(&opened.layers.show()),

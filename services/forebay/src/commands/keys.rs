@@ -1,5 +1,7 @@
 //! `forebay keys`: API keys for the HTTP API.
 
+mod init;
+
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,6 +17,9 @@ use super::{eprint, open, print};
 /// `forebay keys ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
+    /// Make a file of keys with a first key, and a certificate: what an endpoint needs that other machines can reach
+    #[command(after_help = init::AFTER_HELP)]
+    Init(init::Init),
     /// Make a key: it is shown once, its line is for the file of keys
     #[command(after_help = NEW)]
     New {
@@ -54,6 +59,7 @@ const CHECK: &str = "Examples:
 
 pub(crate) fn run(args: &SettingsArgs, action: &Keys) -> ExitCode {
     let done = match action {
+        Keys::Init(files) => init::run(files).map(|text| print(&text)),
         Keys::New { name, expires, append } => {
             new(name, expires.as_deref(), append.as_deref()).map(|text| print(&text))
         }
@@ -87,11 +93,12 @@ fn new(name: &str, expires: Option<&str>, append: Option<&Path>) -> Result<Strin
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(wrong(error)),
     };
-    let gap = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
-    // a line that ingestion would refuse must not get into a file that is in use
-    parse_keys(&format!("{before}{gap}{line}\n")).map_err(|error| format!("{}: {error}", path.display()))?;
+    // a line that was cut short must not be completed, nor one that ingestion would refuse get into a file that is in use
+    let check = |text: &str| parse_keys(text).map_err(|error| format!("{}: {error}", path.display()));
+    check(&before)?;
+    check(&format!("{before}{line}\n"))?;
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(wrong)?;
-    file.write_all(format!("{gap}{line}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(wrong)?;
+    file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(wrong)?;
     Ok(format!("{}\n", key.expose()))
 }
 
@@ -167,7 +174,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys");
         let one = new("a", None, Some(&path)).unwrap();
-        std::fs::write(&path, std::fs::read_to_string(&path).unwrap().trim_end()).unwrap();
+        let whole = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, whole.trim_end()).unwrap();
+        assert!(new("b", None, Some(&path)).unwrap_err().contains("cut short"));
+        std::fs::write(&path, whole).unwrap();
         let two = new("b", Some("1d"), Some(&path)).unwrap();
         let keys = parse_keys(&std::fs::read_to_string(&path).unwrap()).unwrap();
         let names: Vec<_> = keys.iter().map(|key| key.name.as_str()).collect();

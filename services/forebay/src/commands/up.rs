@@ -3,17 +3,19 @@
 use std::process::ExitCode;
 
 use forebay_bus::Stages;
+use forebay_contract::Stage;
 use forebay_runtime::{Process, SettingOrigin, SettingsArgs, launch};
 
-use super::{open, print};
+use super::{open, open_to_serve, print};
 use crate::{banner, system};
 
 pub(crate) fn run(args: &SettingsArgs, kafka: bool, stages: Option<Stages>) -> ExitCode {
-    let opened = match open(args) {
+    let stages = stages.unwrap_or_else(Stages::all);
+    let serves = stages.has(Stage::Ingestion);
+    let opened = match if serves { open_to_serve(args) } else { open(args) } {
         Ok(opened) => opened,
         Err(code) => return code,
     };
-    let stages = stages.unwrap_or_else(Stages::all);
     // brokers that are set explicitly are meant to be used; the built-in default is not
     let named = opened.layers.origin("kafka.brokers").is_some_and(|origin| *origin != SettingOrigin::Default);
     let kafka = kafka || named || !stages.is_whole();

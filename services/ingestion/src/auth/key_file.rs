@@ -37,11 +37,16 @@ pub struct KeyOptions {
     pub models: Option<Vec<String>>,
 }
 
-/// Parses a whole file. Empty lines and lines that start with `#` are ignored.
+/// Parses a whole file. Empty lines and lines that start with `#` are ignored. The last line must end as well: without its
+/// end a line may lack options, and a key without `expires=`, `models=` or a limit has more rights, not fewer.
 ///
 /// # Errors
 /// What is wrong, with the line number but without the content of the line, which might be a key.
 pub fn parse(text: &str) -> Result<Vec<KeyLine>, String> {
+    if !text.is_empty() && !text.ends_with('\n') {
+        let line = text.lines().count();
+        return Err(format!("line {line}: has no newline at its end, so the file may be cut short"));
+    }
     let mut keys: Vec<KeyLine> = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -190,8 +195,19 @@ mod tests {
         let models = Some(vec!["a".to_owned(), "b".to_owned()]);
         assert_eq!(keys[0].options, KeyOptions { rate: Some(5), burst: Some(10), daily_rows: Some(1000), models });
         assert_eq!(keys[1].expiry().as_deref(), Some("2027-01-31T12:00:00Z"));
-        let again: Vec<_> = keys.iter().map(|key| parse(&key.to_string()).unwrap().remove(0)).collect();
+        let again: Vec<_> = keys.iter().map(|key| parse(&format!("{key}\n")).unwrap().remove(0)).collect();
         assert!(keys.iter().zip(&again).all(|(one, other)| (one.hash, &one.options) == (other.hash, &other.options)));
+    }
+
+    #[test]
+    fn a_file_that_is_cut_short_is_refused_wherever_it_is_cut() {
+        let whole = line("a", "k", "expires=2027-01-31 rate=1") + "\n" + &line("b", "l", "models=m") + "\n";
+        let first = whole.find('\n').unwrap() + 1;
+        for end in 1..whole.len() {
+            // what ends with a whole line has lost keys, not limits
+            assert_eq!(parse(&whole[..end]).is_ok(), end == first, "{}", &whole[..end]);
+        }
+        assert!(parse(&whole[..whole.len() - 1]).unwrap_err().contains("line 2: has no newline"));
     }
 
     #[test]
@@ -211,7 +227,7 @@ mod tests {
             (format!("{}\n{}", line("a", "k", ""), line("b", "k", "")), "lines 1 and 2: the same key twice"),
             (format!("{}\n{}", line("a", "k", "rate=1"), line("a", "l", "rate=2")), "two keys of a with different"),
         ] {
-            let error = parse(&text).unwrap_err();
+            let error = parse(&format!("{text}\n")).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
             assert!(!error.contains("012345"), "{error}");
         }

@@ -234,7 +234,7 @@ mod tests {
         let KeyLookup::Valid(a) = ring.find("ka", NOW) else { panic!() };
         a.authorize("m", 9, NOW).unwrap();
 
-        write("a sha256:broken");
+        write("a sha256:broken\n");
         ring.refresh(NOW);
         assert_eq!((name(&ring.find("ka", NOW)), name(&ring.find("kb", NOW))), ("a", "b"));
         std::fs::remove_file(folder.path().join("keys")).unwrap();
@@ -250,7 +250,7 @@ mod tests {
         ring.refresh(NOW);
         let KeyLookup::Valid(again) = ring.find("ka2", NOW) else { panic!() };
         assert!(again.authorize("m", 3, NOW).is_err() && again.authorize("m", 2, NOW).is_ok(), "used rows stay used");
-        write("# none");
+        write("# none\n");
         ring.refresh(NOW);
         assert_eq!(name(&ring.find("ka2", NOW)), "(unknown)");
     }

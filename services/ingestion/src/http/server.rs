@@ -9,7 +9,7 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpServer, web};
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
-use forebay_runtime::{Component, Host, Lifecycle, StartError, is_exposed};
+use forebay_runtime::{Component, Host, Lifecycle, StartError};
 
 use super::cors::cors;
 use super::model_list::ModelListing;
@@ -90,7 +90,7 @@ pub(crate) fn serve(
     if let Some(certificates) = certificates {
         follow_certificates(certificates, http, host);
     }
-    warn_if_exposed(&state, address, secure);
+    report_exposure(&state, address, secure, host);
     let handle = server.handle();
     run(server, component, host, address);
     Ok(HttpListener { address, secure, server: handle, state, _stage: stage })
@@ -136,13 +136,18 @@ fn listen(
     Ok((server.run(), address))
 }
 
-fn warn_if_exposed(state: &HttpState, address: SocketAddr, secure: bool) {
-    if !is_exposed(address) {
-        return;
-    }
-    if !state.authenticator.is_on() {
+/// Warns where callers or their credentials are not protected from the network. In containers too: whether the network
+/// around one lets strangers in cannot be seen from inside.
+fn report_exposure(state: &HttpState, address: SocketAddr, secure: bool, host: &Host) {
+    let exposed = state.http.is_exposed();
+    let open = exposed && !state.authenticator.is_on();
+    let gauge = Gauge::<i64>::default();
+    let help = "1 if the HTTP listener can be reached from the network and requires no credentials";
+    host.metrics().register("forebay_http_anonymous", help, gauge.clone());
+    gauge.set(i64::from(open));
+    if open {
         tracing::warn!(%address, "http listener is exposed to the network without authentication: see [auth]");
-    } else if !secure {
+    } else if exposed && !secure {
         tracing::warn!(%address, "credentials cross the network unencrypted: see [http.tls]");
     }
 }

@@ -11,6 +11,8 @@ use serde::Deserialize;
 pub struct AuthSettings {
     /// File of API keys; empty for none.
     pub keys_file: String,
+    /// Whether an endpoint that other machines can reach may serve everyone.
+    pub anonymous: bool,
     /// Interval between two checks of that file.
     #[serde(with = "duration")]
     pub refresh: Duration,

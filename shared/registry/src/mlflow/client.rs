@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use ureq::config::RedirectAuthHeaders;
-use ureq::http::{Method, Request};
+use ureq::http::{Method, Request, Response};
 use ureq::{Agent, AsSendBody, SendBody};
 
 use super::address::Address;
+use super::failure::{failed, refused, shortened};
+use super::redirect;
 use super::reported::Reported;
 use super::tls;
 use crate::{OnProgress, RegistryCredentials, RegistryError, RegistryOptions};
@@ -23,10 +23,10 @@ use crate::{OnProgress, RegistryCredentials, RegistryError, RegistryOptions};
 const MAX_RESPONSE: u64 = 16 << 20;
 /// Largest number of bytes that are read of an error page.
 const MAX_ERROR: u64 = 64 << 10;
-/// Largest number of characters of the server's message in an error.
-const MAX_MESSAGE: usize = 300;
 /// Largest number of retries of one call.
 const RETRIES: usize = 3;
+/// Largest number of redirects of one call.
+const REDIRECTS: usize = 3;
 /// Pause before the first retry, doubled before each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -78,15 +78,6 @@ impl<'c> Call<'c> {
     }
 }
 
-/// MLflow's own description of an error.
-#[derive(Debug, Default, Deserialize)]
-struct ErrorResponse {
-    #[serde(default)]
-    error_code: String,
-    #[serde(default)]
-    message: String,
-}
-
 impl fmt::Debug for MlflowClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MlflowClient").field("base", &self.base).finish_non_exhaustive()
@@ -121,12 +112,16 @@ impl MlflowClient {
         let mut config = Agent::config_builder()
             .tls_config(tls)
             .http_status_as_error(false)
-            .max_redirects(3)
-            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+            // followed by `exchange`, and only on the server's own host
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")))
             .max_idle_age(Duration::from_secs(30));
         if address.is_loopback() {
             config = config.proxy(None);
+        } else if address.base.starts_with("http://") {
+            let registry = &address.base;
+            tracing::warn!(registry, "models and credentials of the registry cross the network unencrypted");
         }
         let agent = config.build().new_agent();
         let (timeout, on_progress) = (options.timeout, options.on_progress.clone());
@@ -207,38 +202,65 @@ impl MlflowClient {
         content_type: Option<&str>,
         body: impl AsSendBody,
     ) -> Result<Vec<u8>, RegistryError> {
-        let (url, limit, time) = (self.url(call.path), call.limit, call.time);
-        let unusable = |reason: String| RegistryError::Answer { url: url.clone(), reason };
-        let mut request = Request::builder().method(call.verb.method()).uri(&url).header("accept", "*/*");
+        let mut url = self.url(call.path);
+        let mut response = self.request(call, &url, content_type, body)?;
+        for _ in 0..REDIRECTS {
+            if call.verb != Verb::Get || !response.status().is_redirection() {
+                break;
+            }
+            let to = response.headers().get("location").and_then(|to| to.to_str().ok()).unwrap_or_default();
+            url = redirect::target(&url, to)
+                .map_err(|reason| RegistryError::Answer { url: url.clone(), reason: reason.to_owned() })?;
+            response = self.request(call, &url, None, SendBody::none())?;
+        }
+        self.body(response, &url, call.limit)
+    }
+
+    fn request(
+        &self,
+        call: &Call<'_>,
+        url: &str,
+        content_type: Option<&str>,
+        body: impl AsSendBody,
+    ) -> Result<Response<ureq::Body>, RegistryError> {
+        let mut request = Request::builder().method(call.verb.method()).uri(url).header("accept", "*/*");
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
         }
         if let Some(content_type) = content_type {
             request = request.header("content-type", content_type);
         }
-        let request = request.body(body).map_err(|error| unusable(error.to_string()))?;
+        let request = request.body(body);
+        let request =
+            request.map_err(|error| RegistryError::Answer { url: url.to_owned(), reason: error.to_string() })?;
         let request = self
             .agent
             .configure_request(request)
-            .timeout_global(Some(time))
-            .timeout_connect(Some(time.min(self.timeout)))
-            .timeout_per_read(Some(time.min(self.timeout)))
+            .timeout_global(Some(call.time))
+            .timeout_connect(Some(call.time.min(self.timeout)))
+            .timeout_per_read(Some(call.time.min(self.timeout)))
             .build();
         self.on_progress.notify();
-        let mut response = self.agent.run(request).map_err(|error| failed(&url, &error))?;
+        self.agent.run(request).map_err(|error| failed(url, &error))
+    }
+
+    /// The content of a response, of at most `limit` bytes.
+    fn body(&self, mut response: Response<ureq::Body>, url: &str, limit: u64) -> Result<Vec<u8>, RegistryError> {
         let status = response.status().as_u16();
-        if status >= 400 {
+        if status >= 300 {
             // the error is reported by its status alone when its body cannot be read
             let mut text = Vec::new();
             let _ = response.body_mut().as_reader().take(MAX_ERROR).read_to_end(&mut text);
-            return Err(refused(&url, status, &text));
+            return Err(refused(url, status, &text));
         }
         let response = response.body_mut().with_config().limit(limit).reader();
         let mut bytes = Vec::new();
         let read = Reported { response, on_progress: &self.on_progress }.read_to_end(&mut bytes);
         read.map(|_| bytes).map_err(|error| match ureq::Error::from(error) {
-            ureq::Error::BodyExceedsLimit(_) => unusable(format!("is larger than {limit} bytes")),
-            error => failed(&url, &error),
+            ureq::Error::BodyExceedsLimit(_) => {
+                RegistryError::Answer { url: url.to_owned(), reason: format!("is larger than {limit} bytes") }
+            }
+            error => failed(url, &error),
         })
     }
 }
@@ -253,39 +275,6 @@ impl Verb {
             Self::Delete => Method::DELETE,
         }
     }
-}
-
-fn failed(url: &str, error: &ureq::Error) -> RegistryError {
-    let (url, reason) = (url.to_owned(), error.to_string());
-    match error {
-        ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => {
-            RegistryError::Unreachable { url, status: None, reason }
-        }
-        ureq::Error::ConnectProxyFailed(_) | ureq::Error::BodyStalled | ureq::Error::Protocol(_) => {
-            RegistryError::Unreachable { url, status: None, reason }
-        }
-        _ => RegistryError::Answer { url, reason },
-    }
-}
-
-fn refused(url: &str, status: u16, body: &[u8]) -> RegistryError {
-    let error = serde_json::from_slice::<ErrorResponse>(body).unwrap_or_else(|_| ErrorResponse {
-        message: String::from_utf8_lossy(body).into_owned(),
-        error_code: String::new(),
-    });
-    let (url, message) = (url.to_owned(), shortened(&error.message));
-    if status == 429 || status >= 500 {
-        let reason = format!("status {status}: {message}");
-        return RegistryError::Unreachable { url, status: Some(status), reason };
-    }
-    RegistryError::Refused { url, status, code: shortened(&error.error_code), message }
-}
-
-/// Shortens `text` to one line of bounded length.
-fn shortened(text: &str) -> String {
-    let line: String =
-        text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE + 1).collect();
-    if line.chars().count() <= MAX_MESSAGE { line } else { line.chars().take(MAX_MESSAGE).chain(['…']).collect() }
 }
 
 /// A location that cannot be parsed, without the part that may be a password.

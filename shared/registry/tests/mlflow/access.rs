@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::bench::*;
 use forebay_registry::{Registry, RegistryCredentials, RegistryError, RegistryOptions, TlsOptions};
@@ -36,6 +37,41 @@ fn basic_and_bearer() {
     assert!(refused(&with(RegistryCredentials::Bearer("token-2".into()))).is_denied());
     let unusable = refused(&with(RegistryCredentials::Bearer("two\nlines".into())));
     assert!(matches!(unusable, RegistryError::Location { .. }), "{unusable}");
+}
+
+/// Answers every request on a port of its own with a redirect to `to`; how many there were.
+fn redirecting(to: String) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, requests) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+    let counter = Arc::clone(&requests);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = stream;
+            let _ = stream.read(&mut [0; 4096]);
+            counter.fetch_add(1, Ordering::SeqCst);
+            let _ = write!(
+                stream,
+                "HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            );
+        }
+    });
+    (port, requests)
+}
+
+#[test]
+fn a_redirect_to_another_server_is_not_followed() {
+    let fake = Fake::start();
+    fake.register(MODEL, 1, &linear());
+    let (other, requests) = redirecting("/".to_owned());
+    let (first, _) = redirecting(format!("http://127.0.0.1:{other}/api"));
+    let error = refused(&RegistryOptions { location: format!("http://127.0.0.1:{first}"), ..options(&fake) });
+    assert!(error.to_string().contains("another server"), "{error}");
+    assert_eq!(requests.load(Ordering::SeqCst), 0);
+    // on its own host a redirect is followed, and not for ever
+    let (round, requests) = redirecting("/again".to_owned());
+    let error = refused(&RegistryOptions { location: format!("http://127.0.0.1:{round}"), ..options(&fake) });
+    assert!(error.to_string().contains("302"), "{error}");
+    assert_eq!(requests.load(Ordering::SeqCst), 4);
 }
 
 #[test]
