@@ -13,16 +13,21 @@ pub const MAX_WIDTH: usize = 1 << 16;
 /// The content of an `MLmodel` file, reduced to what serving needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MlModel {
-    /// `sklearn`, `burn`, `onnx`, or `unknown`.
+    /// One of [`FLAVORS`], or `unknown`.
     pub flavor: String,
     /// Path of the file that contains the model, relative to the folder.
     pub file: Option<String>,
     /// Serialization format: `skops`, `pickle`, `cloudpickle`, ...
     pub serialization: Option<String>,
+    /// The Python class of the model, in the flavors of boosters: `xgboost.sklearn.XGBClassifier`, `CatBoostRegressor`.
+    pub class: Option<String>,
     pub inputs: Inputs,
     /// Path of the input example, relative to the folder.
     pub input_example: Option<String>,
 }
+
+/// The flavors whose models can be loaded.
+pub const FLAVORS: [&str; 6] = ["sklearn", "xgboost", "lightgbm", "catboost", "onnx", "burn"];
 
 /// The names of `width` features that have none: `f0`, `f1` and so on.
 pub fn unnamed_features(width: usize) -> Vec<String> {
@@ -66,7 +71,7 @@ impl MlModel {
         let yaml: Value = serde_yaml_ng::from_str(text).map_err(|e| fault(e.to_string()))?;
         let flavors = yaml.get("flavors");
         let of = |name: &str| flavors.and_then(|f| f.get(name));
-        let flavor = ["sklearn", "burn", "onnx"].into_iter().find(|f| of(f).is_some()).unwrap_or("unknown");
+        let flavor = FLAVORS.into_iter().find(|f| of(f).is_some()).unwrap_or("unknown");
         let text_at = |v: Option<&Value>, key: &str| v.and_then(|v| v.get(key)?.as_str()).map(str::to_owned);
         let key = match flavor {
             "sklearn" => "pickled_model",
@@ -85,7 +90,13 @@ impl MlModel {
             None => Inputs::Unknown,
         };
         let serialization = text_at(of("sklearn"), "serialization_format");
-        Ok(Self { flavor: flavor.to_owned(), file, serialization, inputs, input_example })
+        let own = |key: &str| text_at(of(flavor), key);
+        let class = match flavor {
+            "xgboost" | "lightgbm" => own("model_class"),
+            "catboost" => own("model_type"),
+            _ => None,
+        };
+        Ok(Self { flavor: flavor.to_owned(), file, serialization, class, inputs, input_example })
     }
 }
 

@@ -7,7 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 seconds=${1:-300}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(pickle skops schema npy onnx safetensors burnpack)
+[ ${#targets[@]} -gt 0 ] || targets=(pickle skops schema npy onnx safetensors burnpack xgboost lightgbm)
 golden=$here/../tests/golden
 
 python3 - "$here/corpus" "$golden" "$here/../sample" <<'PY'
@@ -28,6 +28,10 @@ for file in (f for source in sources for f in source.rglob("model.*")):
         seed("pickle", name, data)
     elif file.suffix == ".bpk":
         seed("burnpack", name, data)
+    elif file.suffix in (".ubj", ".json", ".xgb"):
+        seed("xgboost", name, data)
+    elif file.suffix == ".lgb":
+        seed("lightgbm", name, data.removeprefix(b"tree\n"))
     elif file.suffix == ".skops":
         seed("skops", name, data)
         with zipfile.ZipFile(file) as zip:

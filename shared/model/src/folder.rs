@@ -17,7 +17,7 @@ use crate::{Fault, LoadedVersion, Model, Signature, example, formats};
 /// A [`Fault`] naming file and place.
 pub fn open(files: &VersionFiles) -> Result<LoadedVersion, Fault> {
     let (mlmodel, file) = files.describe()?;
-    let plan = formats::read_model(&file, files.get(&file)?).map_err(|f| f.within(&file))?;
+    let plan = formats::read_model(&file, files.get(&file)?, mlmodel.class.as_deref()).map_err(|f| f.within(&file))?;
     let preprocessing = files.preprocessing()?.map(Arc::new);
     if let Some(p) = &preprocessing
         && p.output_width() != plan.signature().width()
@@ -78,7 +78,7 @@ pub fn load_file(path: &Path) -> Result<LoadedVersion, Fault> {
 /// # Errors
 /// A [`Fault`] naming file and place.
 pub fn load_bytes(name: &str, bytes: &[u8]) -> Result<LoadedVersion, Fault> {
-    let plan = formats::read_model(name, bytes).map_err(|f| f.within(name))?;
+    let plan = formats::read_model(name, bytes, None).map_err(|f| f.within(name))?;
     let signature = plan.signature().clone();
     Ok(LoadedVersion {
         name: name.to_owned(),

@@ -5,7 +5,9 @@
 //! Sums are f64, in tree order, as scikit-learn computes them.
 
 mod build;
+mod columns;
 mod kernel;
+mod lane;
 mod op;
 mod program;
 mod walk;
@@ -46,17 +48,66 @@ pub(crate) enum Precision {
     Double,
 }
 
+/// Which values of a split's feature are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum MissingRule {
+    /// NaN.
+    Nan,
+    /// NaN, and what is as good as zero (LightGBM's `zero_as_missing`).
+    NanAndZero,
+    /// None: NaN is 0.
+    NanIsZero,
+}
+
+/// LightGBM's `kZeroThreshold`: values up to this far from zero are zero.
+const ZERO: f64 = 1e-35f32 as f64;
+
+/// How a value becomes the category that a split looks up in its set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Category {
+    /// The value as it is.
+    Exact,
+    /// Rounded toward zero.
+    Truncated,
+    /// Rounded toward minus infinity.
+    Floor,
+}
+
+/// The type that the leaves of trees are summed in.
+pub(crate) trait Total: Copy + std::ops::AddAssign + std::ops::DivAssign + std::fmt::Debug + 'static {
+    /// Zero, where sums start.
+    const ZERO: Self;
+    /// The nearest value.
+    fn of(value: f64) -> Self;
+}
+
+impl Total for f64 {
+    const ZERO: Self = 0.0;
+
+    fn of(value: f64) -> Self {
+        value
+    }
+}
+
+impl Total for f32 {
+    const ZERO: Self = 0.0;
+
+    fn of(value: f64) -> Self {
+        value as f32
+    }
+}
+
 /// A validated ensemble of trees. Each tree gives `outputs` values, or, in boosting, one value for output `tree %
-/// outputs`.
+/// outputs`. Sums are in `V`.
 #[derive(Debug)]
-pub(crate) struct Forest {
+pub(crate) struct Forest<V = f64> {
     width: usize,
     outputs: usize,
     spread: bool,
     aggregate: Aggregate,
     full: walk::FullTables,
     fast: Fast,
-    leaves: Leaves,
+    leaves: Leaves<V>,
 }
 
 /// The tables of the fast kernel, in the type that the input is compared in, if the forest fits their layout.
@@ -69,25 +120,25 @@ enum Fast {
 
 /// The values of the leaves, `stride` per leaf.
 #[derive(Debug)]
-struct Leaves {
+struct Leaves<V> {
     stride: usize,
-    values: Vec<f64>,
+    values: Vec<V>,
 }
 
-impl Leaves {
-    fn of(&self, leaf: u32) -> &[f64] {
+impl<V> Leaves<V> {
+    fn of(&self, leaf: u32) -> &[V] {
         &self.values[leaf as usize * self.stride..][..self.stride]
     }
 }
 
 /// Adds the leaves that a kernel arrives at to the sums of a row.
-struct Sums<'f> {
-    leaves: &'f Leaves,
+struct Sums<'f, V> {
+    leaves: &'f Leaves<V>,
     outputs: usize,
     spread: bool,
 }
 
-impl Sums<'_> {
+impl<V: Total> Sums<'_, V> {
     /// Whether every tree adds one value to a single sum, as in a regressor.
     fn single(&self) -> bool {
         self.leaves.stride == 1 && self.outputs == 1
@@ -96,19 +147,19 @@ impl Sums<'_> {
     /// Adds the leaf of tree `tree` to the sums of one row. `ONE` is [`Sums::single`] as a constant of the calling
     /// loop.
     #[inline(always)]
-    fn add<const ONE: bool>(&self, sums: &mut [f64], tree: usize, leaf: u32) {
+    fn add<const ONE: bool>(&self, sums: &mut [V], tree: usize, leaf: u32) {
         if ONE {
             sums[0] += self.leaves.values[leaf as usize];
         } else if self.leaves.stride == 1 {
             let output = if self.spread { tree % self.outputs } else { 0 };
             sums[output] += self.leaves.values[leaf as usize];
         } else {
-            sums.iter_mut().zip(self.leaves.of(leaf)).for_each(|(s, v)| *s += v);
+            sums.iter_mut().zip(self.leaves.of(leaf)).for_each(|(s, v)| *s += *v);
         }
     }
 }
 
-impl Forest {
+impl<V: Total> Forest<V> {
     /// The number of values in a row.
     pub(crate) fn width(&self) -> usize {
         self.width
@@ -119,24 +170,49 @@ impl Forest {
         self.outputs
     }
 
-    /// Predicts `out.len() / outputs` rows, which are row-major.
-    pub(crate) fn predict(&self, rows: &[f64], out: &mut [f64]) {
+    /// Sums the leaves of `out.len() / outputs` rows, which are row-major, and divides by the count of a mean.
+    pub(crate) fn sum(&self, rows: &[f64], out: &mut [V]) {
         debug_assert_eq!(rows.len() / self.width, out.len() / self.outputs);
         match &self.aggregate {
-            Aggregate::Mean(_) => out.fill(0.0),
-            Aggregate::Sum(start) => out.chunks_exact_mut(self.outputs).for_each(|o| o.copy_from_slice(start)),
-            Aggregate::Min | Aggregate::Max => return self.extreme(rows, out),
+            Aggregate::Sum(start) => out
+                .chunks_exact_mut(self.outputs)
+                .for_each(|out| out.iter_mut().zip(start).for_each(|(o, s)| *o = V::of(*s))),
+            _ => out.fill(V::ZERO),
         }
         let sums = Sums { leaves: &self.leaves, outputs: self.outputs, spread: self.spread };
-        // the fast kernel always sends missing values right
-        let beyond = self.full.sends_missing_left && rows.iter().any(|v| v.is_nan());
+        let missing = || rows.iter().any(|v| v.is_nan());
         match &self.fast {
-            Fast::Single(fast) if !beyond => fast.sum(rows, self.width, &sums, out),
-            Fast::Double(fast) if !beyond => fast.sum(rows, self.width, &sums, out),
+            Fast::Single(fast) if fast.knows_missing() || !missing() => fast.sum(rows, self.width, &sums, out),
+            Fast::Double(fast) if fast.knows_missing() || !missing() => fast.sum(rows, self.width, &sums, out),
             _ => self.full.sum(rows, self.width, &sums, out),
         }
         if let Aggregate::Mean(count) = self.aggregate {
-            out.iter_mut().for_each(|o| *o /= count);
+            out.iter_mut().for_each(|o| *o /= V::of(count));
+        }
+    }
+
+    /// Calls `f(outputs of the row, row, tree, ordinal of its leaf)` for every row and tree, in order of trees.
+    pub(crate) fn visit(&self, rows: &[f64], out: &mut [V], f: impl Fn(&mut [V], &[f64], usize, u32)) {
+        self.full.visit(rows, self.width, self.outputs, out, f);
+    }
+
+    /// The values of the leaf with this ordinal.
+    pub(crate) fn leaf(&self, ordinal: u32) -> &[V] {
+        self.leaves.of(ordinal)
+    }
+
+    /// The name that `ops` shows.
+    pub(crate) fn name(&self) -> String {
+        format!("TreeEnsemble({} trees, {} nodes)", self.full.roots.len(), self.full.nodes.len())
+    }
+}
+
+impl Forest {
+    /// Predicts `out.len() / outputs` rows, which are row-major.
+    pub(crate) fn predict(&self, rows: &[f64], out: &mut [f64]) {
+        match &self.aggregate {
+            Aggregate::Mean(_) | Aggregate::Sum(_) => self.sum(rows, out),
+            Aggregate::Min | Aggregate::Max => self.extreme(rows, out),
         }
     }
 
@@ -145,14 +221,9 @@ impl Forest {
         let absent = self.aggregate.absent();
         let pick = if self.aggregate == Aggregate::Min { f64::min } else { f64::max };
         out.fill(absent);
-        self.full.visit(rows, self.width, self.outputs, out, |out, _, leaf| {
+        self.full.visit(rows, self.width, self.outputs, out, |out, _, _, leaf| {
             out.iter_mut().zip(self.leaves.of(leaf)).for_each(|(o, v)| *o = pick(*o, *v));
         });
         out.iter_mut().filter(|o| **o == absent).for_each(|o| *o = 0.0);
-    }
-
-    /// The name that `ops` shows.
-    pub(crate) fn name(&self) -> String {
-        format!("TreeEnsemble({} trees, {} nodes)", self.full.roots.len(), self.full.nodes.len())
     }
 }

@@ -1,12 +1,13 @@
 //! Which reader a model file needs.
 
+use crate::booster::Compiled;
 use crate::head::Head;
 use crate::mlmodel::unnamed_features;
 use crate::plan::Plan;
-use crate::{Fault, artefact, burnpack, onnx, safetensors, sklearn};
+use crate::{Fault, artefact, burnpack, document, lightgbm, onnx, safetensors, sklearn, xgboost};
 
-/// Reads a model file.
-pub(crate) fn read_model(file: &str, bytes: &[u8]) -> Result<Plan, Fault> {
+/// Reads a model file. `class` is the Python class that a booster was saved from, if the description has one.
+pub(crate) fn read_model(file: &str, bytes: &[u8], class: Option<&str>) -> Result<Plan, Fault> {
     if has_extension(file, "bpk") {
         return burnpack::read(bytes);
     }
@@ -16,7 +17,26 @@ pub(crate) fn read_model(file: &str, bytes: &[u8]) -> Result<Plan, Fault> {
     if has_extension(file, "onnx") {
         return compile_onnx(bytes);
     }
+    if let Some(compiled) = read_booster(bytes, class)? {
+        let Compiled { features, head, transform } = compiled;
+        return Plan::new(features, Vec::new(), head, transform, true).map_err(|e| Fault::new("", e));
+    }
     sklearn::compile_model(&artefact::read(bytes)?.view())
+}
+
+/// Reads a booster; `None` if the first bytes are of no booster's format.
+fn read_booster(bytes: &[u8], class: Option<&str>) -> Result<Option<Compiled>, Fault> {
+    match bytes {
+        [b'{', ..] => {
+            let document = document::read(bytes).map_err(|e| Fault::new("", e))?;
+            match () {
+                () if xgboost::owns(&document) => xgboost::compile(&document, class).map(Some),
+                () => Err(Fault::new("", "is JSON, but not a model of XGBoost or CatBoost")),
+            }
+        }
+        _ if lightgbm::owns(bytes) => lightgbm::compile(bytes, class).map(Some),
+        _ => Ok(None),
+    }
 }
 
 fn compile_onnx(bytes: &[u8]) -> Result<Plan, Fault> {

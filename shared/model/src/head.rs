@@ -8,12 +8,13 @@ use burn::tensor::DType;
 
 pub(crate) use ensemble::{Average, Ensemble, Member};
 
+use crate::booster::Booster;
 use crate::forest::{Forest, tree_ensemble};
 use crate::kernel_machine::KernelMachine;
 use crate::matrix::Matrix;
 use crate::net::Net;
 use crate::onnx::Program;
-use crate::{ModelError, tensor};
+use crate::{ModelError, Rows, tensor};
 
 /// Computes raw outputs from prepared rows. Trees and nets run as burn tensor programs.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub(crate) enum Head {
     KernelMachine(KernelMachine),
     Ensemble(Ensemble),
     Program(Program),
+    Booster(Arc<dyn Booster>),
 }
 
 impl Head {
@@ -34,6 +36,7 @@ impl Head {
             Self::KernelMachine(machine) => machine.width(),
             Self::Ensemble(ensemble) => ensemble.width(),
             Self::Program(program) => program.width(),
+            Self::Booster(booster) => booster.width(),
         }
     }
 
@@ -44,6 +47,7 @@ impl Head {
             Self::Net(net) => net.outputs(),
             Self::KernelMachine(_) | Self::Ensemble(_) => 1,
             Self::Program(program) => program.outputs(),
+            Self::Booster(booster) => booster.outputs(),
         }
     }
 
@@ -55,14 +59,16 @@ impl Head {
             Self::KernelMachine(machine) => vec![machine.name()],
             Self::Ensemble(ensemble) => vec![ensemble.name()],
             Self::Program(program) => program.ops(),
+            Self::Booster(booster) => vec![booster.name()],
         }
     }
 
-    /// Whether the outputs are bit-identical to scikit-learn's.
+    /// Whether the outputs are bit-identical to those of the library that the estimator is from.
     pub(crate) fn is_exact(&self) -> bool {
         match self {
             Self::Forest(_) => true,
             Self::Ensemble(ensemble) => ensemble.is_exact(),
+            Self::Booster(booster) => booster.is_exact(),
             Self::Net(_) | Self::KernelMachine(_) | Self::Program(_) => false,
         }
     }
@@ -78,6 +84,7 @@ impl Head {
             Self::KernelMachine(machine) => Ok(m.iter().map(|row| machine.decide(row)).collect()),
             Self::Ensemble(ensemble) => ensemble.run(&m),
             Self::Program(program) => program.predict(m),
+            Self::Booster(booster) => Ok(booster.predict(Rows::new(m.width, &m.data)?)),
         }
     }
 }

@@ -4,7 +4,9 @@
 //! [`open`] compiles the files of a version to a [`LoadedVersion`], which holds a [`Model`] and the [`Preprocessing`]
 //! that is applied before it. Nothing here runs code from a model file, and every size a file claims is checked.
 
+mod booster;
 mod burnpack;
+mod document;
 mod example;
 mod expectation;
 mod folder;
@@ -13,6 +15,7 @@ mod formats;
 mod fused;
 mod head;
 mod kernel_machine;
+mod lightgbm;
 mod model;
 mod net;
 mod onnx;
@@ -25,6 +28,7 @@ mod signature;
 mod sklearn;
 mod tensor;
 mod version;
+mod xgboost;
 
 use forebay_artefact::{matrix, mlmodel, python as artefact, step};
 

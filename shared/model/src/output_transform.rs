@@ -9,6 +9,8 @@ use crate::{Label, Scores, Task};
 pub(crate) enum OutputTransform {
     /// One output, which is the prediction.
     Number,
+    /// This many outputs, all of which are the prediction.
+    Several(usize),
     /// One output, whose `exp` is the prediction (log link).
     Exp,
     /// One output; `output * scale + center` is the prediction.
@@ -41,7 +43,7 @@ impl OutputTransform {
     /// The task of the model.
     pub(crate) fn task(&self) -> Task {
         match self {
-            Self::Number | Self::Exp | Self::Scaled { .. } => Task::Regression,
+            Self::Number | Self::Several(_) | Self::Exp | Self::Scaled { .. } => Task::Regression,
             Self::Classes { .. } => Task::Classification,
         }
     }
@@ -49,20 +51,21 @@ impl OutputTransform {
     /// The class labels; empty for regression.
     pub(crate) fn labels(&self) -> Vec<Label> {
         match self {
-            Self::Number | Self::Exp | Self::Scaled { .. } => Vec::new(),
+            Self::Number | Self::Several(_) | Self::Exp | Self::Scaled { .. } => Vec::new(),
             Self::Classes { labels, .. } => labels.to_vec(),
         }
     }
 
     /// Whether the outputs are the scores, without a function in between.
     pub(crate) fn is_plain(&self) -> bool {
-        matches!(self, Self::Number | Self::Classes { link: Link::Probabilities, .. })
+        matches!(self, Self::Number | Self::Several(_) | Self::Classes { link: Link::Probabilities, .. })
     }
 
     /// The number of raw outputs per row.
     pub(crate) fn outputs(&self) -> usize {
         match self {
             Self::Number | Self::Exp | Self::Scaled { .. } => 1,
+            Self::Several(outputs) => *outputs,
             Self::Classes { labels, link } => match link {
                 Link::Logit { .. } | Link::HalfLogit => 1,
                 Link::Decision | Link::Clipped if labels.len() == 2 => 1,
@@ -85,6 +88,7 @@ impl OutputTransform {
     pub(crate) fn scores(&self, mut raw: Vec<f64>) -> Scores {
         match self {
             Self::Number => Scores::regression(raw),
+            Self::Several(outputs) => Scores::several(*outputs, raw),
             Self::Exp => {
                 raw.iter_mut().for_each(|v| *v = v.exp());
                 Scores::regression(raw)

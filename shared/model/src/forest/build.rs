@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::kernel::FastTables;
 use super::walk::{FullNode, FullTables, MAX_FEATURE};
-use super::{Aggregate, Fast, Forest, Leaves, Precision};
+use super::{Aggregate, Category, Fast, Forest, Leaves, MissingRule, Precision, Total};
 
 /// The most nodes that all trees together may have: a gigabyte of tables.
 const MAX_NODES: usize = 1 << 25;
@@ -23,6 +23,8 @@ pub(crate) struct RawTree<'t> {
     pub threshold: &'t [f64],
     /// Whether missing values go left; empty if the format does not say, and then they go right.
     pub missing_left: &'t [bool],
+    /// Which values are missing; empty if only NaN is, at every node.
+    pub rules: &'t [MissingRule],
     /// The nodes that split by a set instead of a threshold: members go left.
     pub sets: Option<&'t HashMap<usize, Vec<f64>>>,
     pub values: &'t [f64],
@@ -41,9 +43,21 @@ pub(crate) struct ForestBuilder {
 impl ForestBuilder {
     /// A forest for rows of `width` values whose trees have `stride` values per leaf.
     pub(crate) fn new(width: usize, stride: usize, precision: Precision) -> Self {
-        let tables =
-            FullTables { nodes: Vec::new(), roots: Vec::new(), precision, sends_missing_left: false, sets: Vec::new() };
+        let tables = FullTables {
+            nodes: Vec::new(),
+            roots: Vec::new(),
+            precision,
+            sends_missing_left: false,
+            sets: Vec::new(),
+            category: Category::Exact,
+        };
         Self { width, stride, tables, leaves: Vec::new(), members: 0 }
+    }
+
+    /// The same builder for trees whose sets contain values as `category` makes them.
+    pub(crate) fn with_category(mut self, category: Category) -> Self {
+        self.tables.category = category;
+        self
     }
 
     /// Checks a tree and adds it; leaf values are multiplied by `scale`, as boosting does with its learning rate.
@@ -85,7 +99,8 @@ impl ForestBuilder {
                 None => FullNode::split(feature as u32, tree.threshold[at], left, missing_left),
                 Some(set) => FullNode::member(feature as u32, self.push_set(set)?, left, missing_left),
             };
-            self.tables.nodes.push(node);
+            let rule = tree.rules.get(at).copied().unwrap_or(MissingRule::Nan);
+            self.tables.nodes.push(node.with_rule(rule));
             placed += 2;
         }
         Ok(())
@@ -138,7 +153,7 @@ impl ForestBuilder {
     ///
     /// # Errors
     /// When there are no trees, rows are too wide, or the start values do not match.
-    pub(crate) fn finish(self, outputs: usize, aggregate: Aggregate) -> Result<Forest, String> {
+    pub(crate) fn finish<V: Total>(self, outputs: usize, aggregate: Aggregate) -> Result<Forest<V>, String> {
         if self.tables.roots.is_empty() {
             return Err("has no trees".to_owned());
         }
@@ -161,7 +176,7 @@ impl ForestBuilder {
             Precision::Single => FastTables::new(&self.tables, self.width).map_or(Fast::Unfit, Fast::Single),
             Precision::Double => FastTables::new(&self.tables, self.width).map_or(Fast::Unfit, Fast::Double),
         };
-        let leaves = Leaves { stride: self.stride, values: self.leaves };
+        let leaves = Leaves { stride: self.stride, values: self.leaves.into_iter().map(V::of).collect() };
         Ok(Forest { width: self.width, outputs, spread, aggregate, full: self.tables, fast, leaves })
     }
 }

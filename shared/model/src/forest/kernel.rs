@@ -6,12 +6,15 @@
 //! so a step is `left + !(x <= threshold)`. If the input is f32, thresholds are rounded toward minus infinity
 //! to f32, which keeps the result of `f32 x <= f64 t`. Rows are copied to a fixed width of floats whose last column is
 //! 0.0; a leaf tests that column against a positive number and names itself as left child, so a walk that has
-//! arrived stays. The positive number also encodes which leaf it is.
+//! arrived stays. The positive number also encodes which leaf it is. Splits that send missing values left, or know
+//! others than NaN, compare columns of their own in which missing values have been replaced; see [`Columns`].
 
 #![expect(unsafe_code, reason = "node access without bounds check; indices are proved in range in FastTables::new")]
 
+use super::columns::Columns;
+use super::lane::Lane;
 use super::walk::FullTables;
-use super::{Precision, Sums};
+use super::{Sums, Total};
 
 /// The number of walks that are interleaved for one row, over several trees.
 const TREES: usize = 20;
@@ -26,68 +29,6 @@ const CACHED_NODES: usize = 100_000;
 const MAX_NODES: usize = 1 << 24;
 /// Features are addressed with 8 bits, and leaves need one column.
 const MAX_WIDTH: usize = 255;
-
-/// The float type that rows and thresholds are compared in.
-pub(super) trait Lane: Copy + PartialOrd + Default + std::fmt::Debug + 'static {
-    /// The precision of the forests that this type is right for.
-    const PRECISION: Precision;
-    /// A feature value.
-    fn of(value: f64) -> Self;
-    /// The largest value that is not above `threshold`.
-    fn floor(threshold: f64) -> Self;
-    /// A finite number of at least 1 that encodes a leaf.
-    fn leaf(ordinal: u32) -> Self;
-    /// The leaf that [`Lane::leaf`] encoded.
-    fn ordinal(self) -> u32;
-}
-
-/// Bits of 1.0f32; leaf ordinals are below 2^24, so `LEAF_BASE + ordinal` stays far from infinity.
-const LEAF_BASE: u32 = 0x3f80_0000;
-
-impl Lane for f32 {
-    const PRECISION: Precision = Precision::Single;
-
-    #[inline(always)]
-    fn of(value: f64) -> Self {
-        value as f32
-    }
-
-    fn floor(threshold: f64) -> Self {
-        let near = threshold as f32;
-        if f64::from(near) > threshold { near.next_down() } else { near }
-    }
-
-    fn leaf(ordinal: u32) -> Self {
-        f32::from_bits(LEAF_BASE + ordinal)
-    }
-
-    #[inline(always)]
-    fn ordinal(self) -> u32 {
-        self.to_bits().wrapping_sub(LEAF_BASE)
-    }
-}
-
-impl Lane for f64 {
-    const PRECISION: Precision = Precision::Double;
-
-    #[inline(always)]
-    fn of(value: f64) -> Self {
-        value
-    }
-
-    fn floor(threshold: f64) -> Self {
-        threshold
-    }
-
-    fn leaf(ordinal: u32) -> Self {
-        1.0 + f64::from(ordinal)
-    }
-
-    #[inline(always)]
-    fn ordinal(self) -> u32 {
-        (self - 1.0) as u32
-    }
-}
 
 #[derive(Debug, Clone, Copy)]
 struct FastNode<T> {
@@ -146,27 +87,24 @@ pub(super) struct FastTables<T> {
     nodes: Vec<FastNode<T>>,
     roots: Vec<u32>,
     pace: Vec<Pace>,
-    columns: usize,
+    columns: Columns<T>,
 }
 
 impl<T: Lane> FastTables<T> {
     /// Narrows validated tables. Returns `None` if they exceed the narrow layout.
     pub(super) fn new(full: &FullTables, width: usize) -> Option<Self> {
-        let fits = width <= MAX_WIDTH
-            && full.nodes.len() < MAX_NODES
-            && full.precision == T::PRECISION
-            && full.sets.is_empty();
+        let fits = full.nodes.len() < MAX_NODES && full.precision == T::PRECISION && full.sets.is_empty();
         if !fits {
             return None;
         }
-        let columns = (width + 1).next_power_of_two().max(16);
-        let leaf_column = columns as u32 - 1;
+        let columns = Columns::of(full, width, MAX_WIDTH)?;
+        let leaf_column = columns.padded() as u32 - 1;
         let mut nodes: Vec<FastNode<T>> = Vec::with_capacity(full.nodes.len() + 1);
         for (at, node) in full.nodes.iter().enumerate() {
             nodes.push(if node.is_leaf() {
                 FastNode { threshold: T::leaf(node.left), packed: (at as u32) << 8 | leaf_column }
             } else {
-                FastNode { threshold: T::floor(node.threshold), packed: node.left << 8 | node.feature() }
+                FastNode { threshold: T::floor(node.threshold), packed: node.left << 8 | columns.index(*node) }
             });
         }
         // one node after the last, so that even a leaf's "right child" exists
@@ -177,39 +115,50 @@ impl<T: Lane> FastTables<T> {
         sound.then(|| Self { roots: full.roots.clone(), pace, columns, nodes })
     }
 
+    /// Whether missing values go where they should. If not, they all go right.
+    pub(super) fn knows_missing(&self) -> bool {
+        self.columns.know_missing()
+    }
+
     /// Adds the leaf of every tree for every row.
-    pub(super) fn sum(&self, rows: &[f64], width: usize, sums: &Sums<'_>, out: &mut [f64]) {
+    pub(super) fn sum<V: Total>(&self, rows: &[f64], width: usize, sums: &Sums<'_, V>, out: &mut [V]) {
         match sums.single() {
-            true => self.sum_into::<true>(rows, width, sums, out),
-            false => self.sum_into::<false>(rows, width, sums, out),
+            true => self.sum_into::<true, V>(rows, width, sums, out),
+            false => self.sum_into::<false, V>(rows, width, sums, out),
         }
     }
 
-    fn sum_into<const ONE: bool>(&self, rows: &[f64], width: usize, sums: &Sums<'_>, out: &mut [f64]) {
-        match self.columns {
-            16 => self.sum_in::<16, ONE>(rows, width, sums, out),
-            32 => self.sum_in::<32, ONE>(rows, width, sums, out),
-            64 => self.sum_in::<64, ONE>(rows, width, sums, out),
-            128 => self.sum_in::<128, ONE>(rows, width, sums, out),
-            _ => self.sum_in::<256, ONE>(rows, width, sums, out),
+    fn sum_into<const ONE: bool, V: Total>(&self, rows: &[f64], width: usize, sums: &Sums<'_, V>, out: &mut [V]) {
+        match self.columns.padded() {
+            16 => self.sum_in::<16, ONE, V>(rows, width, sums, out),
+            32 => self.sum_in::<32, ONE, V>(rows, width, sums, out),
+            64 => self.sum_in::<64, ONE, V>(rows, width, sums, out),
+            128 => self.sum_in::<128, ONE, V>(rows, width, sums, out),
+            _ => self.sum_in::<256, ONE, V>(rows, width, sums, out),
         }
     }
 
-    fn sum_in<const W: usize, const ONE: bool>(&self, rows: &[f64], width: usize, sums: &Sums<'_>, out: &mut [f64]) {
+    fn sum_in<const W: usize, const ONE: bool, V: Total>(
+        &self,
+        rows: &[f64],
+        width: usize,
+        sums: &Sums<'_, V>,
+        out: &mut [V],
+    ) {
         let outputs = if ONE { 1 } else { sums.outputs };
         let n = rows.len() / width;
         let block_from = if self.nodes.len() > CACHED_NODES { ROWS } else { BLOCK_FROM };
         if n < block_from {
             let mut padded = [T::default(); W];
             for (row, out) in rows.chunks_exact(width).zip(out.chunks_exact_mut(outputs)) {
-                padded.iter_mut().zip(row).for_each(|(p, v)| *p = T::of(*v));
-                self.sum_row::<W, ONE>(&padded, sums, out);
+                self.columns.fill(row, &mut padded);
+                self.sum_row::<W, ONE, V>(&padded, sums, out);
             }
             return;
         }
         let mut padded = vec![[T::default(); W]; n.next_multiple_of(ROWS)];
         for (p, row) in padded.iter_mut().zip(rows.chunks_exact(width)) {
-            p.iter_mut().zip(row).for_each(|(p, v)| *p = T::of(*v));
+            self.columns.fill(row, p);
         }
         for (tree, (&root, pace)) in self.roots.iter().zip(&self.pace).enumerate() {
             for (block, out) in padded.chunks_exact(ROWS).zip(out.chunks_mut(ROWS * outputs)) {
@@ -244,7 +193,7 @@ impl<T: Lane> FastTables<T> {
     }
 
     /// Walks one row through all trees, `TREES` at a time.
-    fn sum_row<const W: usize, const ONE: bool>(&self, row: &[T; W], sums: &Sums<'_>, out: &mut [f64]) {
+    fn sum_row<const W: usize, const ONE: bool, V: Total>(&self, row: &[T; W], sums: &Sums<'_, V>, out: &mut [V]) {
         for (group, roots) in self.roots.chunks(TREES).enumerate() {
             let mut at = [roots[0]; TREES];
             at[..roots.len()].copy_from_slice(roots);
@@ -281,21 +230,5 @@ impl<T: Lane> FastTables<T> {
     #[inline(always)]
     fn leaf(&self, at: u32) -> u32 {
         self.nodes[at as usize].threshold.ordinal()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Lane;
-
-    #[test]
-    fn rounded_thresholds_compare_as_before() {
-        let thresholds = [0.1, -0.1, 1e-50, -1e-50, 1e300, -1e300, 0.0, f64::INFINITY, 16_777_217.0, 0.5];
-        for t in thresholds {
-            let f = <f32 as Lane>::floor(t);
-            for x in [f, f.next_up(), f.next_down(), f32::MAX, f32::MIN, 0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY] {
-                assert_eq!(f64::from(x) <= t, x <= f, "{x} <= {t}");
-            }
-        }
     }
 }

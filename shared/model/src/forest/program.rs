@@ -9,7 +9,7 @@ use burn::backend::tensor::{BoolTensor, Device, FloatTensor, IntTensor};
 use burn::backend::{Backend, DType, TensorMetadata, get_or_init_device_settings};
 use burn::tensor::{Shape, TensorData};
 
-use super::kernel::Lane;
+use super::lane::Lane;
 use super::walk::FullTables;
 use super::{Aggregate, Forest, Precision};
 

@@ -139,6 +139,7 @@ pub(super) fn compile(c: &mut Compiler, node: &NodeProto) -> Result<(), String> 
             feature: &tree.feature,
             threshold: &tree.threshold,
             missing_left: &tree.missing_left,
+            rules: &[],
             sets: Some(&tree.sets),
             values: &tree.values,
         };

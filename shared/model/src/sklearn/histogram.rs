@@ -131,6 +131,7 @@ fn push(tree: &View<'_>, known: &[Vec<f64>], forest: &mut ForestBuilder) -> Resu
         feature: &feature,
         threshold: &threshold,
         missing_left: &missing_left,
+        rules: &[],
         sets: Some(&sets),
         values: &fields.numbers("value")?,
     };

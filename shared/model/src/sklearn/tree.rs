@@ -46,6 +46,7 @@ pub(super) fn push(estimator: &View<'_>, stride: usize, scale: f64, forest: &mut
         feature: &feature,
         threshold: &threshold,
         missing_left: &missing_left,
+        rules: &[],
         sets: None,
         values: &values,
     };

@@ -38,6 +38,7 @@ pub(in crate::forest) fn random_forest(width: usize, trees: usize, missing: bool
             feature: &feature,
             threshold: &threshold,
             missing_left: &ml,
+            rules: &[],
             sets: None,
             values: &values,
         };

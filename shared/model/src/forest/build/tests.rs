@@ -10,6 +10,7 @@ fn stump(left: i64, right: i64, feature: i64, threshold: f64) -> Result<Forest, 
         feature: &[feature, -2, -2],
         threshold: &[threshold, -2.0, -2.0],
         missing_left: &[true, false, false],
+        rules: &[],
         sets: None,
         values: &[0.0, 10.0, 20.0],
     };
@@ -57,6 +58,7 @@ fn hostile_trees_are_refused() {
             feature: &[0],
             threshold: &[0.0],
             missing_left: &[],
+            rules: &[],
             sets: None,
             values,
         };
@@ -66,7 +68,10 @@ fn hostile_trees_are_refused() {
     assert!(leaf(&[f64::INFINITY]).unwrap_err().contains("leaf value"));
     assert!(leaf(&[]).unwrap_err().contains("length"));
     assert!(
-        ForestBuilder::new(1, 1, Precision::Single).finish(1, Aggregate::Mean(1.0)).unwrap_err().contains("no trees")
+        ForestBuilder::new(1, 1, Precision::Single)
+            .finish::<f64>(1, Aggregate::Mean(1.0))
+            .unwrap_err()
+            .contains("no trees")
     );
 }
 

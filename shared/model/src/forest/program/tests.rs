@@ -61,6 +61,7 @@ fn small(aggregate: Aggregate, stride: usize, outputs: usize) -> Forest {
             feature: &[i64::from(sets.is_some()), -2, -2],
             threshold: &[0.5, -2.0, -2.0],
             missing_left: &[missing_left, false, false],
+            rules: &[],
             sets,
             values: &values,
         };

@@ -1,0 +1,4 @@
+//! An XGBoost model, JSON or UBJSON: any bytes are a model or a fault.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| forebay_model_fuzz::read("model.ubj", bytes));

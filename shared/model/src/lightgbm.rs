@@ -1,0 +1,103 @@
+//! LightGBM models in their text format, computed in f64 as LightGBM does.
+
+mod linear;
+mod objective;
+mod text;
+mod trees;
+
+use std::sync::Arc;
+
+use self::linear::LinearLeaves;
+use self::objective::Objective;
+use self::text::Header;
+use crate::booster::{Booster, Compiled, Meaning, numbered_classes, numbers};
+use crate::forest::Forest;
+use crate::head::Head;
+use crate::{Fault, Rows};
+
+/// A model: sums of leaves, then the link of its objective.
+#[derive(Debug)]
+struct Lightgbm {
+    width: usize,
+    groups: usize,
+    sums: Sums,
+    objective: Objective,
+    /// Whether the single output is answered as the probabilities of two classes.
+    two_classes: bool,
+}
+
+#[derive(Debug)]
+enum Sums {
+    Constant(Box<Forest>),
+    Linear(Box<LinearLeaves>),
+    /// A model without trees.
+    Zero,
+}
+
+/// Whether a file is a model of LightGBM.
+pub(crate) fn owns(bytes: &[u8]) -> bool {
+    let head = &bytes[..bytes.len().min(64)];
+    head.starts_with(b"tree\n") || head.starts_with(b"tree\r\n")
+}
+
+/// Compiles a model file. `class` is the Python class that it was saved from.
+///
+/// # Errors
+/// A [`Fault`] that names the line or the tree.
+pub(crate) fn compile(bytes: &[u8], class: Option<&str>) -> Result<Compiled, Fault> {
+    let meaning = class.map_or(Meaning::Booster, Meaning::of_class);
+    compile_text(bytes, meaning, None)
+}
+
+/// Compiles a model, using its first `rounds` rounds or all.
+pub(crate) fn compile_text(bytes: &[u8], meaning: Meaning, rounds: Option<usize>) -> Result<Compiled, Fault> {
+    let text = std::str::from_utf8(bytes).map_err(|e| Fault::new("", e.to_string()))?;
+    let (header, blocks) = text::read(text)?;
+    let objective = Objective::read(header.objective).map_err(|e| Fault::new("objective", e))?;
+    let groups = header.trees_per_iteration;
+    let used = rounds.map_or(blocks.len(), |rounds| rounds.saturating_mul(groups).min(blocks.len()));
+    let sums = trees::read(&header, &blocks[..used])?;
+    let custom = objective.is_custom();
+    let two_classes = meaning == Meaning::Classifier && groups == 1 && !custom;
+    let Header { width, features, .. } = header;
+    let model = Lightgbm { width, groups, sums, objective, two_classes };
+    let transform = match model.outputs() {
+        outputs if meaning == Meaning::Classifier && !custom => numbered_classes(outputs),
+        outputs => numbers(outputs),
+    };
+    Ok(Compiled { features, head: Head::Booster(Arc::new(model)), transform })
+}
+
+impl Booster for Lightgbm {
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn outputs(&self) -> usize {
+        if self.two_classes { 2 } else { self.groups }
+    }
+
+    fn predict(&self, rows: Rows<'_>) -> Vec<f64> {
+        let mut sums = vec![0.0; rows.len() * self.groups];
+        match &self.sums {
+            Sums::Constant(forest) => forest.sum(rows.values(), &mut sums),
+            Sums::Linear(leaves) => leaves.sum(rows.values(), &mut sums),
+            Sums::Zero => {}
+        }
+        self.objective.apply(&mut sums, self.groups);
+        if self.two_classes { sums.iter().flat_map(|p| [1.0 - p, *p]).collect() } else { sums }
+    }
+
+    fn is_exact(&self) -> bool {
+        false
+    }
+
+    fn name(&self) -> String {
+        let trees = match &self.sums {
+            Sums::Constant(forest) => forest.name(),
+            Sums::Linear(leaves) => leaves.name(),
+            Sums::Zero => "no trees".to_owned(),
+        };
+        format!("LightGBM({}, {trees})", self.objective.name())
+    }
+}

@@ -1,0 +1,189 @@
+//! XGBoost models (JSON, UBJSON), computed in f32 as XGBoost does: the base score first, then the leaves tree by tree.
+
+mod linear;
+mod objective;
+mod trees;
+
+use std::sync::Arc;
+
+use self::linear::Linear;
+use self::objective::Objective;
+use crate::booster::{Booster, Compiled, Meaning, numbered_classes, numbers};
+use crate::document::Value;
+use crate::forest::Forest;
+use crate::head::Head;
+use crate::mlmodel::{MAX_WIDTH, unnamed_features};
+use crate::{Fault, Rows};
+
+/// The most outputs of a model.
+const MAX_OUTPUTS: usize = 1 << 16;
+
+/// A model: margins, then the link of its objective.
+#[derive(Debug)]
+struct Xgboost {
+    width: usize,
+    groups: usize,
+    margins: Margins,
+    objective: Objective,
+    /// Whether the single output is followed by its complement's class: `[1 - p, p]`.
+    two_classes: bool,
+}
+
+#[derive(Debug)]
+enum Margins {
+    Trees(Box<Forest<f32>>),
+    Linear(Linear),
+    /// A model without trees.
+    Constant(Vec<f32>),
+}
+
+/// Whether a document is a model of XGBoost.
+pub(crate) fn owns(document: &Value<'_>) -> bool {
+    document.get("learner").is_some()
+}
+
+/// Compiles a document. `class` is the Python class that the model was saved from; if it is not known, the attribute
+/// that scikit-learn's classes leave in the file decides.
+pub(crate) fn compile(document: &Value<'_>, class: Option<&str>) -> Result<Compiled, Fault> {
+    let at = |place: &str, reason: String| Fault::new(format!("learner: {place}"), reason);
+    let learner = document.need("learner").map_err(|e| Fault::new("", e))?;
+    let meaning = class.map_or_else(|| saved_meaning(learner), Meaning::of_class);
+    let param = learner.need("learner_model_param").map_err(|e| at("", e))?;
+    let shape = Shape::read(param).map_err(|e| at("learner_model_param", e))?;
+    let objective = learner.need("objective").map_err(|e| at("", e))?;
+    let objective = Objective::read(objective).map_err(|e| at("objective", e))?;
+    let start: Vec<f32> = shape.base_score.iter().map(|b| objective.margin(*b)).collect();
+    let booster = learner.need("gradient_booster").map_err(|e| at("", e))?;
+    let margins = match booster.get("name").map(Value::text) {
+        Some(Ok("gblinear")) => Linear::read(booster, shape.width, &start).map(Margins::Linear),
+        Some(Ok("gbtree" | "dart")) => {
+            let rounds = (meaning != Meaning::Booster).then(|| best_round(learner)).flatten();
+            trees::read(booster, shape.width, &start, meaning, rounds)
+        }
+        name => Err(format!("{name:?} is not supported")),
+    };
+    let margins = margins.map_err(|e| at("gradient_booster", e))?;
+    let features = features(learner, shape.width).map_err(|e| at("feature_names", e))?;
+    finish(shape, margins, objective, meaning, features).map_err(|e| at("", e))
+}
+
+/// The numbers in `learner_model_param`.
+struct Shape {
+    width: usize,
+    groups: usize,
+    targets: usize,
+    classes: usize,
+    /// One per group.
+    base_score: Vec<f32>,
+}
+
+impl Shape {
+    fn read(param: &Value<'_>) -> Result<Self, String> {
+        let count = |key: &str, most| param.get(key).map_or(Ok(0), |v| v.count(most).map_err(|e| format!("{key} {e}")));
+        let (width, classes) = (count("num_feature", MAX_WIDTH)?, count("num_class", MAX_OUTPUTS)?);
+        let targets = count("num_target", MAX_OUTPUTS)?.max(1);
+        let groups = targets.max(classes);
+        let text = param.need("base_score")?.text()?;
+        // one number for all outputs before 3.1
+        let numbers = text.trim_start_matches('[').trim_end_matches(']').split(',');
+        let mut base_score: Vec<f32> = numbers
+            .map(|n| n.trim().parse())
+            .collect::<Result<_, _>>()
+            .map_err(|_| format!("base_score is {text:?}"))?;
+        if base_score.len() == 1 {
+            base_score.resize(groups, base_score[0]);
+        }
+        if base_score.len() != groups || base_score.iter().any(|b| !b.is_finite()) {
+            return Err(format!("base_score is {text:?}, expected {groups} finite numbers"));
+        }
+        if width == 0 {
+            return Err("takes no features".to_owned());
+        }
+        Ok(Self { width, groups, targets, classes, base_score })
+    }
+}
+
+/// The names in the file, if it has one per feature.
+fn features(learner: &Value<'_>, width: usize) -> Result<Vec<String>, String> {
+    match learner.get("feature_names") {
+        Some(Value::List(names)) if names.len() == width => {
+            names.iter().map(|name| name.text().map(str::to_owned)).collect()
+        }
+        _ => Ok(unnamed_features(width)),
+    }
+}
+
+/// What `save_model` of scikit-learn's classes notes in the file.
+fn saved_meaning(learner: &Value<'_>) -> Meaning {
+    let Some(Ok(text)) = learner.path(&["attributes", "scikit_learn"]).map(Value::text) else {
+        return Meaning::Booster;
+    };
+    if text.contains("\"classifier\"") { Meaning::Classifier } else { Meaning::Regressor }
+}
+
+/// The number of rounds up to the best one, where early stopping has noted it.
+fn best_round(learner: &Value<'_>) -> Option<usize> {
+    let best = learner.path(&["attributes", "best_iteration"])?.count(usize::MAX >> 1).ok()?;
+    Some(best + 1)
+}
+
+fn finish(
+    shape: Shape,
+    margins: Margins,
+    objective: Objective,
+    meaning: Meaning,
+    features: Vec<String>,
+) -> Result<Compiled, String> {
+    let Shape { width, groups, targets, classes, .. } = shape;
+    let classifies = meaning == Meaning::Classifier;
+    if classifies && targets > 1 {
+        return Err(format!("a classifier of {targets} targets is not supported"));
+    }
+    let objective = if classifies { objective.of_classifier() } else { objective };
+    let two_classes = classifies && groups == 1;
+    let model = Xgboost { width, groups, margins, objective, two_classes };
+    let transform = match model.outputs() {
+        outputs if classifies => numbered_classes(outputs.max(classes)),
+        outputs => numbers(outputs),
+    };
+    Ok(Compiled { features, head: Head::Booster(Arc::new(model)), transform })
+}
+
+impl Booster for Xgboost {
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn outputs(&self) -> usize {
+        if self.two_classes { 2 } else { self.objective.outputs(self.groups) }
+    }
+
+    fn predict(&self, rows: Rows<'_>) -> Vec<f64> {
+        let mut margins = vec![0f32; rows.len() * self.groups];
+        match &self.margins {
+            Margins::Trees(forest) => forest.sum(rows.values(), &mut margins),
+            Margins::Linear(linear) => linear.predict(rows, &mut margins),
+            Margins::Constant(start) => {
+                margins.chunks_exact_mut(self.groups).for_each(|row| row.copy_from_slice(start));
+            }
+        }
+        let values = self.objective.apply(margins, self.groups);
+        if self.two_classes {
+            return values.iter().flat_map(|p| [f64::from(1.0 - p), f64::from(*p)]).collect();
+        }
+        values.into_iter().map(f64::from).collect()
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    fn name(&self) -> String {
+        let margins = match &self.margins {
+            Margins::Trees(forest) => forest.name(),
+            Margins::Linear(linear) => linear.name(),
+            Margins::Constant(_) => "no trees".to_owned(),
+        };
+        format!("XGBoost({}, {margins})", self.objective.name())
+    }
+}
