@@ -22,6 +22,7 @@ usage: loadtest/suites/real.sh [TEST [FILTER]]
   real.sh faults           faults under load, judged: the rows of `forebay-loadtest faults` that hold reliably (about 5 minutes)
   real.sh strict           results in transactions: replicas paused, killed, and the broker killed (about 4 minutes)
   real.sh stages           parts of the mesh in one process, the rest apart, two replicas of each
+  real.sh clients          official clients of other model servers against `forebay up`; needs no Kafka and no Redis
   real.sh sklearn          random models of scikit-learn and onnxruntime against the readers; needs no Kafka and no Redis
 
 Environment
@@ -30,6 +31,7 @@ Environment
   REAL_TIMEOUT       seconds the tests may take in all (default 2100)
   REAL_WORKERS       how many tests run side by side (default 2; one test alone always has one)
   REAL_PYTHON        a Python with loadtest/suites/sklearn_requirements.txt (default: one is made in the user's cache folder)
+  REAL_CLIENTS_PYTHON  a Python with loadtest/suites/clients_requirements.txt (default: one is made there as well)
   REAL_SEED          seed of the random models and of the faults (default 1)
   REAL_OUTAGE        seconds for which everything hangs in the test of liveness (default 25, with a bound of 10 s; 300 takes
                      the default bound)
@@ -56,8 +58,20 @@ model_python() { # a virtual environment for the random models, kept between run
   echo "$venv/bin/python"
 }
 
+clients_python() { # a virtual environment with the official clients of other model servers, kept between runs
+  local venv=${XDG_CACHE_HOME:-$HOME/.cache}/forebay/clients
+  local wanted=$here/clients_requirements.txt
+  if ! cmp -s "$wanted" "$venv/installed.txt"; then
+    say "installing the clients of other model servers into $venv"
+    python3 -m venv "$venv" && "$venv/bin/pip" install --quiet -r "$wanted" || return 1
+    cp "$wanted" "$venv/installed.txt"
+  fi
+  echo "$venv/bin/python"
+}
+
 if [ "${1:-}" = install ]; then
   model_python >/dev/null
+  clients_python >/dev/null
   exit 0
 fi
 
@@ -177,6 +191,10 @@ prepare() { # TEST : starts what it needs beside Kafka and Redis
       REAL_PYTHON=${REAL_PYTHON:-$(model_python)} || return 1
       export REAL_PYTHON
       ;;
+    real_clients)
+      REAL_CLIENTS_PYTHON=${REAL_CLIENTS_PYTHON:-$(clients_python)} || return 1
+      export REAL_CLIENTS_PYTHON
+      ;;
   esac
 }
 
@@ -247,7 +265,7 @@ deadline=$((SECONDS + limit))
 
 worker() { # WORKER
   local worker=$1 failed=0 broken=0 name port=$((base + ($1 - 1) * 9))
-  if [ "$chosen" = real_sklearn ]; then
+  if [ "$chosen" = real_sklearn ] || [ "$chosen" = real_clients ]; then
     : # needs no service
   elif ! start_kafka_and_redis "$worker" "$port" >"$work/out/up-$worker.log" 2>&1; then
     cat "$work/out/up-$worker.log" >&2

@@ -5,28 +5,35 @@
 //! - `state`: what the handlers share
 //! - `routes`: paths, and answers to unknown ones
 //! - `predict`: `POST /v1/predict`; `response`: the JSON of its answers
+//! - `exchange`: requests in other protocols; `open_inference`: the Open Inference Protocol
+//! - `submission`: the way of rows into the mesh and back, for all protocols; `response_head`: status and headers
 //! - `models`: `GET /v1/models`; `model_list`: the list, from the model directory
 //! - `openapi`: `/openapi.json`; `schema`: bodies that other modules parse or write, described for it
-//! - `body`: reading bodies; `limits`: how many requests, bytes and rows are admitted at once; `wait_estimates`: which
+//! - `body`: reading bodies; `content_coding`: compressed ones; `limits`: how many requests, bytes and rows are admitted at once; `wait_estimates`: which
 //!   would wait for too long
 //! - `credentials`: the credentials of a request; `cors`: origins that may call from a browser
 //! - `rejections`: logs and traces of rejected requests; `span`: the server span of a request
 
 mod body;
+mod content_coding;
 mod cors;
 mod credentials;
+mod exchange;
 mod limits;
 mod model_list;
 mod models;
+mod open_inference;
 mod openapi;
 mod predict;
 mod rejections;
 mod response;
+mod response_head;
 mod routes;
 mod schema;
 mod server;
 mod span;
 mod state;
+mod submission;
 pub(crate) mod tls;
 mod wait_estimates;
 

@@ -5,6 +5,7 @@
 //! - [`http`]: the HTTP server; [`kafka`] and [`amqp`]: what becomes of one record or message, over [`inbound`]
 //! - [`auth`]: who may use the HTTP server, and how much; [`rejection`]: how it answers everyone else
 //! - [`request`], [`parse`]: a request as the client meant it, and the one parser for all three entry points
+//! - `open_inference`: requests and answers of the Open Inference Protocol; `row_result`: what became of one row
 //! - [`admission`]: turns a request into items: identity, deadline, partitions, trace
 //! - [`batching`]: when pending items leave as a batch
 //! - [`pending`]: HTTP requests that wait for their rows
@@ -21,12 +22,14 @@ pub mod batching;
 pub mod http;
 pub mod inbound;
 pub mod kafka;
+mod open_inference;
 pub mod parse;
 pub mod pending;
 mod periodic;
 mod record_age;
 pub mod rejection;
 pub mod request;
+mod row_result;
 pub mod settings;
 pub mod system;
 

@@ -22,6 +22,7 @@ use crate::batching::{Batcher, BatcherHandle};
 pub use crate::http::HttpListener;
 use crate::http::{AdmissionLimits, HttpState, ModelListing, RejectionReporter, serve};
 use crate::kafka::KafkaIngress;
+use crate::open_inference::ModelStatistics;
 use crate::pending::PendingRequests;
 use crate::record_age::RecordAge;
 use crate::settings::Settings;
@@ -150,6 +151,7 @@ pub fn stage(
         metrics,
         accepted: legacy.requests.clone(),
         errors: legacy.errors.clone(),
+        statistics: ModelStatistics::default(),
     };
     let models = ModelListing::new(directory.clone(), settings.models.clone());
     Ok(IngestionStage { replies: replies(pending.clone()), kafka, amqp, pending, http, models })

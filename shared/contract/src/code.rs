@@ -21,6 +21,8 @@ pub enum ErrorCode {
     IdempotencyConflict,
     /// The body, the number of rows or a record exceeds its limit.
     PayloadTooLarge,
+    /// The body is compressed in a way that is not supported.
+    UnsupportedMediaType,
     /// The bound on unfinished work is reached.
     Overloaded,
     /// The mesh cannot accept work at present.
@@ -35,7 +37,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::InvalidRequest,
         Self::InvalidFeatures,
         Self::Unauthorized,
@@ -43,6 +45,7 @@ impl ErrorCode {
         Self::UnknownModel,
         Self::IdempotencyConflict,
         Self::PayloadTooLarge,
+        Self::UnsupportedMediaType,
         Self::Overloaded,
         Self::Unavailable,
         Self::ModelUnavailable,
@@ -60,6 +63,7 @@ impl ErrorCode {
             Self::UnknownModel => "unknown_model",
             Self::IdempotencyConflict => "idempotency_conflict",
             Self::PayloadTooLarge => "payload_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Overloaded => "overloaded",
             Self::Unavailable => "unavailable",
             Self::ModelUnavailable => "model_unavailable",
@@ -82,6 +86,7 @@ impl ErrorCode {
             Self::UnknownModel => 404,
             Self::IdempotencyConflict => 409,
             Self::PayloadTooLarge => 413,
+            Self::UnsupportedMediaType => 415,
             Self::Overloaded => 429,
             Self::Unavailable | Self::ModelUnavailable => 503,
             Self::DeadlineExceeded => 504,

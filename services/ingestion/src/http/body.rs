@@ -1,19 +1,21 @@
 //! Reading the body of a request, within the limits of size, time and memory.
 
 use actix_web::HttpRequest;
-use actix_web::http::header::CONTENT_LENGTH;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use actix_web::web::{Bytes, BytesMut, Payload};
 use forebay_bus::Permit;
 use forebay_contract::{ErrorCode, Problem};
 use futures_util::StreamExt as _;
 
+use super::content_coding;
 use super::limits::AdmissionLimits;
 use crate::settings::HttpSettings;
 
-/// Reads the body, and acquires permits for its bytes that must be held as long as the body is.
+/// Reads the body, decompressed, and acquires permits for its bytes that must be held as long as the body is.
 ///
 /// # Errors
-/// `payload_too_large`, `overloaded`, or `invalid_request` for a body that does not arrive in time.
+/// `payload_too_large`, `overloaded`, `unsupported_media_type` for an unknown coding, or `invalid_request` for a body that
+/// does not arrive in time or cannot be decompressed.
 pub(super) async fn read(
     request: &HttpRequest,
     payload: Payload,
@@ -24,10 +26,15 @@ pub(super) async fn read(
     if length.is_some_and(|length| length > http.max_body as u64) {
         return Err(too_large(http.max_body));
     }
-    match tokio::time::timeout(http.body_timeout, collect(payload, http.max_body, limits)).await {
-        Ok(read) => read,
-        Err(_) => Err(invalid(format!("the body did not arrive within {} ms", http.body_timeout.as_millis()))),
-    }
+    let coding = request.headers().get(CONTENT_ENCODING).map(content_coding::of_request).transpose()?.flatten();
+    let read = tokio::time::timeout(http.body_timeout, collect(payload, http.max_body, limits)).await;
+    let late = |_| invalid(format!("the body did not arrive within {} ms", http.body_timeout.as_millis()));
+    let (body, mut permits) = read.map_err(late)??;
+    let Some(coding) = coding else { return Ok((body, permits)) };
+    // as much as the body may become, since that is what it takes while it is decompressed
+    permits.merge(limits.acquire_bytes(http.max_body)?);
+    let body = content_coding::decompress(coding, &body, http.max_body)?;
+    Ok((body.into(), permits))
 }
 
 /// A body that arrives in a single chunk, as most do, is not copied.

@@ -1,6 +1,8 @@
 //! The models that can be used, according to the model directory. No registry is read, so this service needs no access to
 //! one.
 
+mod served;
+
 use std::sync::Arc;
 
 use forebay_bus::ModelDirectory;
@@ -8,6 +10,8 @@ use forebay_contract::{BreakerState, LoadState, ModelView, ReplicaState, RowForm
 use forebay_registry::ModelSettings;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+pub(crate) use served::ServedModel;
 
 /// Builds the list of models. Clones share the model directory.
 #[derive(Clone, Debug)]

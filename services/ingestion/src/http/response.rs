@@ -2,13 +2,13 @@
 //! prediction, model_version, timestamp` first, as on the result topic.
 
 use forebay_contract::{
-    Answer, ErrorCode, ErrorDetail, Failure, LatencyMs, Outcome, PredictedValue, Problem, ResultDocument, Score,
-    Timestamp, wire::outcome,
+    Answer, ErrorCode, ErrorDetail, LatencyMs, Outcome, PredictedValue, Problem, ResultDocument, Score, Timestamp,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::schema::{ErrorBody, PredictionBody};
+use crate::row_result::row_result;
 
 /// The answer to a request with many rows, at least one of which has a prediction.
 #[derive(Debug, Serialize, ToSchema)]
@@ -193,19 +193,6 @@ impl PredictResponse {
 
 fn owned(score: Score) -> PredictedValue<'static> {
     score.label.map_or(PredictedValue::Number(score.value), |label| PredictedValue::Label(label.into()))
-}
-
-fn row_result(outcome: Outcome) -> Result<(Answer, Score), Problem> {
-    match outcome.result {
-        Some(outcome::Result::Answer(mut answer)) if answer.score.is_some() => {
-            let score = answer.score.take().unwrap_or_default();
-            Ok((answer, score))
-        }
-        Some(outcome::Result::Failure(Failure { code, message })) => {
-            Err(Problem::new(ErrorCode::parse(&code), message))
-        }
-        _ => Err(Problem::new(ErrorCode::Internal, "the mesh gave an answer without a result")),
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use forebay_contract::{ErrorCode, Problem};
 use serde::Serialize;
 
 use super::models::{PlainError, models};
+use super::open_inference;
 use super::openapi::openapi;
 use super::predict::{ROUTE, predict};
 
@@ -15,6 +16,7 @@ struct Welcome {
     version: &'static str,
     predict: &'static str,
     models: &'static str,
+    open_inference: &'static str,
     documentation: &'static str,
 }
 
@@ -22,9 +24,10 @@ struct Welcome {
 pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(resource(ROUTE, "POST").route(web::post().to(predict)))
-        .service(resource("/v1/models", "GET").route(web::get().to(models)))
-        .service(resource("/openapi.json", "GET").route(web::get().to(openapi)))
-        .service(resource("/", "GET").route(web::get().to(welcome)))
+        .service(resource("/v1/models", "GET, HEAD").route(web::get().to(models)).route(web::head().to(models)))
+        .service(resource("/openapi.json", "GET, HEAD").route(web::get().to(openapi)).route(web::head().to(openapi)))
+        .service(resource("/", "GET, HEAD").route(web::get().to(welcome)).route(web::head().to(welcome)))
+        .configure(open_inference::routes)
         .default_service(web::to(unknown_path));
 }
 
@@ -38,6 +41,7 @@ async fn welcome() -> HttpResponse {
         version: env!("CARGO_PKG_VERSION"),
         predict: "POST /v1/predict",
         models: "GET /v1/models",
+        open_inference: "GET /v2",
         documentation: "GET /openapi.json",
     })
 }

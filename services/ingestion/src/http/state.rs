@@ -12,6 +12,7 @@ use super::rejections::RejectionReporter;
 use crate::admission::Timeouts;
 use crate::auth::Authenticator;
 use crate::batching::BatcherHandle;
+use crate::open_inference::ModelStatistics;
 use crate::pending::PendingRequests;
 use crate::settings::HttpSettings;
 
@@ -54,6 +55,8 @@ pub struct HttpState {
     pub accepted: Counter,
     /// `inference_errors_total`, incremented here for the same requests.
     pub errors: Counter,
+    /// Counts of requests over the Open Inference Protocol.
+    pub(crate) statistics: ModelStatistics,
 }
 
 impl std::fmt::Debug for HttpState {

@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+"""Runs the official clients of other model servers, unmodified, against a running `forebay up` with the sample model.
+
+usage: clients_cases.py URL [GRPC_ADDRESS]     (pip: clients_requirements.txt)
+
+Every expected prediction comes from `/v1/predict` of the same server. Prints unittest's report, exits 1 if a test fails.
+"""
+import asyncio
+import gzip
+import json
+import sys
+import unittest
+import urllib.error
+import urllib.request
+import zlib
+
+import numpy as np
+
+URL, GRPC = "http://127.0.0.1:8080", ""
+MODEL = "diabetes-rf-model"
+ROWS = np.array([
+    [0.0380759, 0.0506801, 0.0616962, 0.0218723, -0.0442234, -0.0348207, -0.0434008, -0.0025922, 0.0199074, -0.0176461],
+    [-0.0018820, -0.0446416, -0.0514740, -0.0263275, -0.0084487, -0.0191633, 0.0744115, -0.0394933, -0.0683315, -0.0922040],
+    [0.0852989, 0.0506801, 0.0444512, -0.0056704, -0.0455994, -0.0341944, -0.0323559, -0.0025922, 0.0028613, -0.0259303],
+])
+NAMES = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
+
+
+def call(path, body=None, headers=None, method=None):
+    """Status, headers and body of a request, whatever the status."""
+    request = urllib.request.Request(URL + path, data=body, headers=headers or {}, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+def expected(rows, version=None):
+    body = {"features": np.asarray(rows).tolist()} | ({"model_version": version} if version else {})
+    status, _, answer = call("/v1/predict", json.dumps(body).encode(), {"content-type": "application/json"})
+    assert status == 200, answer
+    return np.array(json.loads(answer)["predictions"])
+
+
+class TritonHttp(unittest.TestCase):
+    def setUp(self):
+        import tritonclient.http as triton
+
+        self.triton = triton
+        self.client = triton.InferenceServerClient(URL.split("://")[1])
+        self.addCleanup(self.client.close)
+
+    def tensor(self, rows, datatype="FP64", binary=True, name="input-0"):
+        given = self.triton.InferInput(name, list(rows.shape), datatype)
+        given.set_data_from_numpy(rows, binary_data=binary)
+        return given
+
+    def test_health_and_metadata(self):
+        self.assertTrue(self.client.is_server_live() and self.client.is_server_ready())
+        self.assertTrue(self.client.is_model_ready(MODEL) and self.client.is_model_ready(MODEL, "1"))
+        self.assertFalse(self.client.is_model_ready("absent") or self.client.is_model_ready(MODEL, "99"))
+        server = self.client.get_server_metadata()
+        self.assertIn("binary_tensor_data", server["extensions"])
+        model = self.client.get_model_metadata(MODEL)
+        self.assertEqual(model["inputs"], [{"name": "input-0", "datatype": "FP64", "shape": [-1, 10]}])
+        config = self.client.get_model_config(MODEL)
+        self.assertEqual((config["name"], config["input"][0]["data_type"], config["input"][0]["dims"]), (MODEL, "TYPE_FP64", [10]))
+        self.assertEqual({(entry["version"], entry["state"]) for entry in self.client.get_model_repository_index()}, {(v, "READY") for v in "123"})
+        self.client.load_model(MODEL)
+        with self.assertRaisesRegex(Exception, "cannot be loaded or unloaded"):
+            self.client.unload_model(MODEL)
+        with self.assertRaisesRegex(Exception, "Request for unknown model"):
+            self.client.get_model_metadata("absent")
+
+    def test_statistics_grow(self):
+        count = lambda: self.client.get_inference_statistics(MODEL, "1")["model_stats"][0]["inference_stats"]["success"]["count"]
+        before = count()
+        self.client.infer(MODEL, [self.tensor(ROWS)], model_version="1")
+        self.assertEqual(count(), before + 1)
+
+    def test_infer_in_every_mode(self):
+        for version in ("", "1", "2", "3"):
+            want = expected(ROWS, version or None)
+            for binary_in in (True, False):
+                for binary_out in (True, False, None):
+                    outputs = None if binary_out is None else [self.triton.InferRequestedOutput("predict", binary_data=binary_out)]
+                    result = self.client.infer(MODEL, [self.tensor(ROWS, binary=binary_in)], model_version=version, outputs=outputs, request_id="r1")
+                    np.testing.assert_array_equal(result.as_numpy("predict"), want)
+                    self.assertEqual(result.get_response()["id"], "r1")
+                    self.assertEqual(result.get_response()["model_version"], version or "3")
+
+    def test_compression_both_ways(self):
+        want = expected(ROWS)
+        for coding in ("gzip", "deflate"):
+            result = self.client.infer(MODEL, [self.tensor(ROWS)], request_compression_algorithm=coding, response_compression_algorithm=coding)
+            np.testing.assert_array_equal(result.as_numpy("predict"), want)
+
+    def test_datatypes(self):
+        for datatype, kind in [("FP32", np.float32), ("FP16", np.float16), ("INT64", np.int64), ("INT8", np.int8), ("UINT16", np.uint16), ("BOOL", bool)]:
+            rows = (np.abs(ROWS) * 20).astype(kind)
+            for binary in (True, False) if datatype != "FP16" else (True,):
+                result = self.client.infer(MODEL, [self.tensor(rows, datatype, binary)])
+                np.testing.assert_array_equal(result.as_numpy("predict"), expected(rows.astype(np.float64)))
+
+    def test_a_tensor_for_each_column(self):
+        for shape in ((3,), (3, 1)):
+            columns = [self.tensor(ROWS[:, at].reshape(shape).copy(), name=name) for at, name in reversed(list(enumerate(NAMES)))]
+            np.testing.assert_array_equal(self.client.infer(MODEL, columns).as_numpy("predict"), expected(ROWS))
+
+    def test_what_is_wrong_is_refused_with_its_reason(self):
+        short = ROWS[:, :9].copy()
+        endless = ROWS.copy()
+        endless[1, 2] = np.inf
+        missing = ROWS.copy()
+        missing[0, 0] = np.nan
+        for rows, why in [(short, r"expected \[-1, 10\]"), (endless, "element 12 is not finite"), (missing, "missing")]:
+            for binary in (True, False):
+                with self.assertRaisesRegex(Exception, why):
+                    self.client.infer(MODEL, [self.tensor(rows, binary=binary)])
+        with self.assertRaisesRegex(Exception, "unexpected inference output"):
+            self.client.infer(MODEL, [self.tensor(ROWS)], outputs=[self.triton.InferRequestedOutput("odds")])
+        with self.assertRaisesRegex(Exception, "sequence"):
+            self.client.infer(MODEL, [self.tensor(ROWS)], sequence_id=7)
+        with self.assertRaisesRegex(Exception, "Request for unknown model"):
+            self.client.infer("absent", [self.tensor(ROWS)])
+        self.assertTrue(self.client.is_server_live())
+
+    def test_priority_and_timeout(self):
+        result = self.client.infer(MODEL, [self.tensor(ROWS)], priority=1, timeout=5_000_000)
+        np.testing.assert_array_equal(result.as_numpy("predict"), expected(ROWS))
+        with self.assertRaises(Exception):
+            self.client.infer(MODEL, [self.tensor(ROWS + np.random.rand())], timeout=1)
+
+    def test_async_infer_and_classification(self):
+        pending = [self.client.async_infer(MODEL, [self.tensor(ROWS)]) for _ in range(4)]
+        for request in pending:
+            np.testing.assert_array_equal(request.get_result().as_numpy("predict"), expected(ROWS))
+        best = self.client.infer(MODEL, [self.tensor(ROWS)], outputs=[self.triton.InferRequestedOutput("predict", class_count=1)])
+        self.assertEqual([float(text.decode().split(":")[0]) for text in best.as_numpy("predict").ravel()], expected(ROWS).tolist())
+
+
+class TritonAsyncio(unittest.TestCase):
+    def test_infer(self):
+        import tritonclient.http.aio as triton
+
+        async def run():
+            async with triton.InferenceServerClient(URL.split("://")[1]) as client:
+                assert await client.is_server_ready() and await client.is_model_ready(MODEL)
+                answers = []
+                for binary in (True, False):
+                    for coding in (None, "gzip", "deflate"):
+                        given = triton.InferInput("x", list(ROWS.shape), "FP64")
+                        given.set_data_from_numpy(ROWS, binary_data=binary)
+                        result = await client.infer(MODEL, [given], request_compression_algorithm=coding, response_compression_algorithm=coding)
+                        answers.append(result.as_numpy("predict"))
+                return answers
+
+        for answer in asyncio.run(run()):
+            np.testing.assert_array_equal(answer, expected(ROWS))
+
+
+class KServe(unittest.TestCase):
+    def test_the_sdk_with_protocol_v2(self):
+        from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
+
+        async def run():
+            client = InferenceRESTClient(RESTConfig(protocol="v2"))
+            assert await client.is_server_live(URL) and await client.is_server_ready(URL)
+            assert await client.is_model_ready(URL, MODEL)
+            answers = []
+            for as_binary in (False, True):
+                given = InferInput("x", list(ROWS.shape), "FP64")
+                given.set_data_from_numpy(ROWS, binary_data=as_binary)
+                request = InferRequest(model_name=MODEL, infer_inputs=[given])
+                answers.append((await client.infer(URL, request, model_name=MODEL)).outputs[0].as_numpy())
+            return answers
+
+        for answer in asyncio.run(run()):
+            np.testing.assert_array_equal(answer, expected(ROWS))
+
+
+class PlainHttp(unittest.TestCase):
+    """What other clients send, byte for byte."""
+
+    def infer(self, body, headers=None):
+        return call(f"/v2/models/{MODEL}/infer?test_1=1", body, headers)
+
+    def document(self, **changes):
+        tensor = {"name": "x", "shape": [1, 10], "datatype": "FP64", "data": ROWS[0].tolist()} | changes
+        return json.dumps({"id": "", "model_name": MODEL, "inputs": [tensor]}).encode()
+
+    def test_content_types_do_not_matter(self):
+        for kind in ("application/json", "application/octet-stream", "text/plain", ""):
+            status, headers, body = self.infer(self.document(), {"content-type": kind})
+            self.assertEqual((status, headers["content-type"]), (200, "application/json"), body)
+            self.assertNotIn("id", json.loads(body))
+        self.assertEqual(self.infer(b"\xef\xbb\xbf" + self.document())[0], 200)
+
+    def test_errors_are_json_with_a_text(self):
+        huge = b'{"inputs":[{"name":"x","shape":[1,10],"datatype":"FP64","data":' + b"[" * 101 + b"1" + b"]" * 101 + b"}]}"
+        for body, headers, status in [
+            (b"", {}, 400),
+            (b"{", {}, 400),
+            (huge, {}, 400),
+            (self.document(shape=[2**62, 10]), {}, 400),
+            (self.document(shape=[-1, 10]), {}, 400),
+            (self.document(datatype="FP16"), {}, 400),
+            (self.document(), {"inference-header-content-length": "-1"}, 400),
+            (self.document(), {"inference-header-content-length": "2147483648"}, 400),
+            (self.document(), {"inference-header-content-length": "5"}, 400),
+            (self.document(), {"content-encoding": "br"}, 415),
+            (b"x" * (1 << 21), {}, 413),
+        ]:
+            got, answer_headers, answer = self.infer(body, headers)
+            self.assertEqual((got, answer_headers["content-type"], list(json.loads(answer))), (status, "application/json", ["error"]), body[:200])
+        status, headers, body = call(f"/v2/models/{MODEL}/infer")
+        self.assertEqual((status, headers["allow"], list(json.loads(body))), (405, "POST", ["error"]))
+        self.assertEqual(call("/v2/systemsharedmemory/status")[0], 501)
+
+    def test_compressed_bodies(self):
+        want = self.infer(self.document())[2]
+        for coding, compress in (("gzip", gzip.compress), ("deflate", zlib.compress)):
+            self.assertEqual(self.infer(compress(self.document()), {"content-encoding": coding})[2], want)
+        status, headers, body = self.infer(self.document(), {"accept-encoding": "gzip"})
+        self.assertEqual((status, headers["content-encoding"], gzip.decompress(body)), (200, "gzip", want))
+        status, _, body = call("/v1/predict", gzip.compress(b'{"features":[1,2,3,4,5,6,7,8,9,10]}'), {"content-encoding": "gzip"})
+        self.assertEqual(status, 200, body)
+
+    def test_a_raw_request_is_the_whole_body(self):
+        status, headers, body = self.infer(ROWS.tobytes(), {"inference-header-content-length": "0"})
+        at = int(headers["inference-header-content-length"])
+        np.testing.assert_array_equal(np.frombuffer(body[at:]), expected(ROWS))
+
+    def test_head_is_answered_like_get(self):
+        for path in ("/", "/v2", "/v2/health/ready", f"/v2/models/{MODEL}", "/v1/models", "/openapi.json"):
+            self.assertEqual(call(path, method="HEAD")[0], 200, path)
+
+
+if __name__ == "__main__":
+    URL = sys.argv[1].rstrip("/")
+    GRPC = sys.argv[2] if len(sys.argv) > 2 else ""
+    unittest.main(argv=sys.argv[:1], verbosity=2)

@@ -1,0 +1,156 @@
+//! Health, metadata and configuration.
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use forebay_contract::{ErrorCode, Problem};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::rejected;
+use super::routes::Target;
+use crate::http::exchange::authenticate;
+use crate::http::model_list::{ModelListing, ServedModel};
+use crate::http::state::HttpState;
+use crate::open_inference::{Datatype, MATRIX, PREDICT};
+use crate::rejection::HttpRejection;
+
+/// What this server has beside the six calls of the standard.
+pub(crate) const EXTENSIONS: [&str; 7] = [
+    "binary_tensor_data",
+    "binary_tensor_data(raw_request)",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "schedule_policy",
+    "statistics",
+];
+
+/// A tensor in metadata; `-1` is any size.
+#[derive(Debug, Serialize)]
+struct TensorMetadata<'m> {
+    name: &'m str,
+    datatype: &'static str,
+    shape: Vec<i64>,
+}
+
+#[derive(Debug, Serialize)]
+struct ModelMetadata<'m> {
+    name: &'m str,
+    versions: Vec<String>,
+    platform: &'m str,
+    inputs: Vec<TensorMetadata<'m>>,
+    outputs: Vec<TensorMetadata<'m>>,
+}
+
+/// `GET /v2/health/live`
+pub(super) async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "live": true }))
+}
+
+/// `GET /v2/health/ready`: whether this replica takes requests, and the default model answers them.
+pub(super) async fn ready(state: Data<HttpState>, models: Data<ModelListing>) -> HttpResponse {
+    let checked = state.check_available().and_then(|()| models.served(models.default_model(), None));
+    match checked.and_then(|model| check_ready(&model)) {
+        Ok(()) => HttpResponse::Ok().json(json!({ "ready": true })),
+        Err(problem) => rejected(Problem::new(ErrorCode::Unavailable, problem.message)),
+    }
+}
+
+/// `GET /v2`
+pub(super) async fn server(request: HttpRequest, state: Data<HttpState>) -> HttpResponse {
+    match authenticate(&state, &request).await {
+        Ok(_) => HttpResponse::Ok().json(json!({
+            "name": "forebay",
+            "version": env!("CARGO_PKG_VERSION"),
+            "extensions": EXTENSIONS,
+        })),
+        Err((rejection, _)) => rejected(rejection),
+    }
+}
+
+/// `GET /v2/models/{model}[/versions/{version}]/ready`
+pub(super) async fn model_ready(
+    request: HttpRequest,
+    state: Data<HttpState>,
+    models: Data<ModelListing>,
+) -> HttpResponse {
+    match find(&request, &state, &models).await {
+        Ok(model) => match check_ready(&model) {
+            Ok(()) => HttpResponse::Ok().json(json!({ "name": model.name, "ready": true })),
+            Err(problem) => rejected(problem),
+        },
+        Err(rejection) => rejected(rejection),
+    }
+}
+
+/// `GET /v2/models/{model}[/versions/{version}]`
+pub(super) async fn model(request: HttpRequest, state: Data<HttpState>, models: Data<ModelListing>) -> HttpResponse {
+    match find(&request, &state, &models).await {
+        Ok(model) => HttpResponse::Ok().json(metadata(&model)),
+        Err(rejection) => rejected(rejection),
+    }
+}
+
+/// `GET /v2/models/{model}[/versions/{version}]/config`
+pub(super) async fn config(request: HttpRequest, state: Data<HttpState>, models: Data<ModelListing>) -> HttpResponse {
+    match find(&request, &state, &models).await {
+        Ok(model) => HttpResponse::Ok().json(configuration(&model, state.http.max_rows)),
+        Err(rejection) => rejected(rejection),
+    }
+}
+
+/// The model that the path names, for a caller that may use it.
+pub(super) async fn find(
+    request: &HttpRequest,
+    state: &HttpState,
+    models: &ModelListing,
+) -> Result<ServedModel, HttpRejection> {
+    let caller = authenticate(state, request).await.map_err(|(rejection, _)| rejection)?;
+    let Target { model, version } = Target::of(request);
+    if let Some(caller) = caller.filter(|caller| !caller.may_use(&model)) {
+        let text = format!("{} is not allowed to use model {model:?}", caller.name());
+        return Err(HttpRejection::new(ErrorCode::Forbidden, text));
+    }
+    Ok(models.served(&model, version.as_deref())?)
+}
+
+fn check_ready(model: &ServedModel) -> Result<(), Problem> {
+    if model.ready {
+        return Ok(());
+    }
+    let text = format!("no replica has loaded model '{}' version {}", model.name, model.version);
+    Err(Problem::new(ErrorCode::Unavailable, text))
+}
+
+fn metadata(model: &ServedModel) -> ModelMetadata<'_> {
+    let width = i64::try_from(model.columns.len()).ok().filter(|width| *width > 0).unwrap_or(-1);
+    ModelMetadata {
+        name: &model.name,
+        versions: model.versions.iter().map(u32::to_string).collect(),
+        platform: &model.flavor,
+        inputs: vec![TensorMetadata { name: MATRIX, datatype: Datatype::Fp64.name(), shape: vec![-1, width] }],
+        outputs: vec![TensorMetadata { name: PREDICT, datatype: Datatype::Fp64.name(), shape: vec![-1] }],
+    }
+}
+
+/// The configuration in Triton's form. The first dimension of every tensor is the batch and is left out of `dims`.
+fn configuration(model: &ServedModel, max_rows: usize) -> Value {
+    let ModelMetadata { name, platform, inputs, outputs, .. } = metadata(model);
+    let tensor = |tensor: &TensorMetadata<'_>| {
+        let datatype = Datatype::parse(tensor.datatype).unwrap_or(Datatype::Fp64).config_name();
+        match &tensor.shape[1..] {
+            // dims may not be empty
+            [] => json!({ "name": tensor.name, "data_type": datatype, "dims": [1], "reshape": { "shape": [] } }),
+            dims => json!({ "name": tensor.name, "data_type": datatype, "dims": dims }),
+        }
+    };
+    json!({
+        "name": name,
+        "platform": platform,
+        "backend": "forebay",
+        "version_policy": { "all": {} },
+        "max_batch_size": max_rows,
+        "input": inputs.iter().map(tensor).collect::<Vec<_>>(),
+        "output": outputs.iter().map(tensor).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,125 @@
+//! Sends the rows of a request into the mesh and waits for their outcomes, whatever protocol they came with.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use forebay_bus::{Ack, AckOutcome};
+use forebay_contract::{ErrorCode, Lane, Origin, Problem, RequestId, now_us};
+use forebay_runtime::TraceContext;
+
+use super::limits::RowPermits;
+use super::state::HttpState;
+use crate::admission::RequestAdmission;
+use crate::auth::Caller;
+use crate::batching::PendingItems;
+use crate::pending::{CallerReply, RowOutcomes};
+use crate::rejection::HttpRejection;
+use crate::request::ParsedRequest;
+
+/// How a request came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'r> {
+    /// `None` if no credentials are needed.
+    pub caller: Option<&'r Caller>,
+    pub idempotency_key: Option<&'r str>,
+    /// The span of the entry point.
+    pub trace: TraceContext,
+    /// When it arrived, Unix microseconds.
+    pub arrived_us: u64,
+}
+
+/// One outcome for each row.
+///
+/// # Errors
+/// If the request does not enter the mesh: a limit is reached, the caller may not use the model, or its
+/// `Idempotency-Key` is in use for another payload.
+pub(crate) async fn submit(
+    state: &HttpState,
+    parsed: ParsedRequest,
+    Arrival { caller, idempotency_key, trace, arrived_us }: Arrival<'_>,
+) -> Result<RowOutcomes, HttpRejection> {
+    let key = idempotency_key.map(|key| (caller.map_or("", Caller::identity), key));
+    let rows = parsed.features.rows().len();
+    let model = if parsed.model.is_empty() { &state.default_model } else { parsed.model.as_str() };
+    let row_permits = Arc::new(state.limits.acquire_rows(model, rows)?);
+    if let Some(caller) = caller {
+        caller.authorize(model, rows, arrived_us / 1_000_000)?;
+    }
+    let timeout = state.timeouts.effective(parsed.timeout);
+    let waiting = state.limits.wait(model, Lane::of_priority(parsed.priority), rows, timeout)?;
+    let admission = admission(state, &parsed, key, timeout, trace, arrived_us);
+    let outcomes = send_and_wait(state, &admission, parsed, &row_permits).await?;
+    waiting.answered();
+    drop(row_permits);
+    Ok(outcomes)
+}
+
+/// Sends the items unless another caller of the same `Idempotency-Key` has sent them, and waits for their outcomes.
+async fn send_and_wait(
+    state: &HttpState,
+    admission: &RequestAdmission,
+    parsed: ParsedRequest,
+    row_permits: &Arc<RowPermits>,
+) -> Result<RowOutcomes, Problem> {
+    let rows = parsed.features.rows().len();
+    let mut unsent = Some(parsed);
+    loop {
+        let registered = state.pending.register(admission.id, rows, admission.idempotent, admission.deadline_us());
+        let (caller, new) = registered.map_err(|_| payload_conflict())?;
+        if new && let Some(parsed) = unsent.take() {
+            let ack = ack(state, admission.id, caller.number(), Arc::clone(row_permits));
+            (state.batcher)(PendingItems { items: admission.items(parsed), ack, spans: Vec::new() });
+        }
+        let left = Duration::from_micros(admission.deadline_us().saturating_sub(now_us()));
+        match caller.reply(left).await {
+            CallerReply::Rows(outcomes) => return Ok(outcomes),
+            // what another caller sent had less time than this one has
+            CallerReply::Expired => {}
+        }
+    }
+}
+
+/// Decides identity, partition and digest. `key` is the caller's identity and its `Idempotency-Key`.
+fn admission(
+    state: &HttpState,
+    request: &ParsedRequest,
+    key: Option<(&str, &str)>,
+    timeout: Duration,
+    trace: TraceContext,
+    accepted_us: u64,
+) -> RequestAdmission {
+    let (id, result_partition) = match key {
+        Some((caller, key)) => {
+            let id = RequestId::of_key(caller, key);
+            (id, id.result_partition(state.partitions))
+        }
+        None => (RequestId::random(), state.batch_partition.load(Ordering::Relaxed)),
+    };
+    let idempotent = key.map(|_| request.digest());
+    RequestAdmission {
+        id,
+        result_partition,
+        origin: Origin::Http(state.origin),
+        accepted_us,
+        timeout,
+        trace,
+        idempotent,
+    }
+}
+
+/// Releases the row permits once both the caller and the mesh are done with the request. If the mesh cannot take the items,
+/// the caller is answered at once.
+fn ack(state: &HttpState, id: RequestId, sent_by: u64, row_permits: Arc<RowPermits>) -> Ack {
+    let pending = state.pending.clone();
+    Ack::new(move |outcome| {
+        if outcome == AckOutcome::Failed {
+            pending.fail(id, sent_by, &Problem::new(ErrorCode::Unavailable, "the mesh cannot accept this request now"));
+        }
+        drop(row_permits);
+    })
+}
+
+fn payload_conflict() -> Problem {
+    Problem::new(ErrorCode::IdempotencyConflict, "this Idempotency-Key is in use for a different payload")
+}

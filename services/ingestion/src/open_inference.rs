@@ -1,0 +1,39 @@
+//! The Open Inference Protocol (version 2), apart from how it is carried: what a request says, and the tensors of its
+//! answer. The HTTP server and the gRPC server translate to and from these types.
+//!
+//! # Layout
+//! - `datatype`: the element types, and their sizes in raw tensors
+//! - `tensor`: the tensors and parameters of a request; `elements`: their values, checked against the datatype
+//! - `raw`: tensors as little-endian bytes
+//! - `rows`: tensors to rows of a model; `outputs`: scores to tensors
+//! - `statistics`: counts of requests by model and version
+
+mod datatype;
+mod elements;
+mod outputs;
+mod raw;
+mod rows;
+mod statistics;
+mod tensor;
+
+pub(crate) use datatype::Datatype;
+pub(crate) use elements::{Collected, Value};
+pub(crate) use outputs::{InferAnswer, OutputData, OutputTensor, PREDICT, answer};
+pub(crate) use raw::{decode as decode_raw, encode as encode_raw};
+pub(crate) use rows::{MATRIX, rows};
+pub(crate) use statistics::{ModelCounts, ModelStatistics};
+pub(crate) use tensor::{
+    InferRequest, InputTensor, ParameterValue, Parameters, RequestedOutput, datatype_of, shape_of,
+};
+
+use forebay_contract::{ErrorCode, Problem};
+
+/// A request that does not follow the protocol.
+pub(crate) fn invalid(message: impl Into<String>) -> Problem {
+    Problem::new(ErrorCode::InvalidRequest, message)
+}
+
+/// Tensors whose values or shapes do not suit the model.
+pub(crate) fn unsuitable(message: impl Into<String>) -> Problem {
+    Problem::new(ErrorCode::InvalidFeatures, message)
+}

@@ -1,0 +1,186 @@
+//! The outputs of a model as tensors.
+
+use forebay_contract::{ErrorCode, Problem, Score};
+
+use super::tensor::{RequestedOutput, excerpt};
+use super::{Datatype, invalid};
+use crate::pending::RowOutcomes;
+use crate::row_result::row_result;
+
+/// The prediction: a number or the label of a class.
+pub(crate) const PREDICT: &str = "predict";
+/// The probability of each class.
+const PREDICT_PROBA: &str = "predict_proba";
+/// Names that clients of other servers give to the prediction.
+const PREDICT_ALIASES: [&str; 3] = ["output-0", "output", "predictions"];
+
+/// The answer to a request for inference.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct InferAnswer {
+    pub model: String,
+    /// The version that answered; `None` if different versions answered.
+    pub version: Option<u32>,
+    /// The version that was requested, if another one answered.
+    pub fallback_from: Option<String>,
+    pub rows: usize,
+    /// Rows whose prediction came from the cache.
+    pub cached: usize,
+    pub outputs: Vec<OutputTensor>,
+}
+
+/// One output.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct OutputTensor {
+    /// As the client asked for it.
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub data: OutputData,
+    /// What the client said about this output.
+    pub binary: Option<bool>,
+}
+
+/// Elements in row-major order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum OutputData {
+    Fp64(Vec<f64>),
+    Bytes(Vec<String>),
+}
+
+impl OutputData {
+    pub(crate) fn datatype(&self) -> Datatype {
+        match self {
+            Self::Fp64(_) => Datatype::Fp64,
+            Self::Bytes(_) => Datatype::Bytes,
+        }
+    }
+}
+
+/// The tensors of the answered rows that the client wants; `predict` if it names none.
+///
+/// # Errors
+/// That of the first row that failed; `invalid_request` for an output that the model does not have; `internal` for one
+/// that is not finite.
+pub(crate) fn answer(rows: RowOutcomes, requested: &[RequestedOutput]) -> Result<InferAnswer, Problem> {
+    let many = rows.len() > 1;
+    let mut answers = Vec::with_capacity(rows.len());
+    for (row, outcome) in rows.into_iter().enumerate() {
+        let answer = row_result(outcome).map_err(|problem| match many {
+            true => Problem::new(problem.code, format!("row {row}: {}", problem.message)),
+            false => problem,
+        });
+        answers.push(answer?);
+    }
+    let Some((first, _)) = answers.first() else {
+        return Err(Problem::new(ErrorCode::Internal, "the answer has no row"));
+    };
+    let version = Some(first.version).filter(|version| answers.iter().all(|(answer, _)| answer.version == *version));
+    let (model, fallback_from) = (first.model.clone(), first.fallback_from.clone());
+    let (rows, cached) = (answers.len(), answers.iter().filter(|(answer, _)| answer.cached).count());
+    let scores: Vec<Score> = answers.into_iter().map(|(_, score)| score).collect();
+    let default = [RequestedOutput { name: PREDICT.to_owned(), ..RequestedOutput::default() }];
+    let requested = if requested.is_empty() { &default } else { requested };
+    let outputs = requested.iter().map(|output| tensor(output, &scores, &model)).collect::<Result<_, _>>()?;
+    let fallback_from = Some(fallback_from).filter(|from| !from.is_empty());
+    Ok(InferAnswer { model, version, fallback_from, rows, cached, outputs })
+}
+
+fn tensor(output: &RequestedOutput, scores: &[Score], model: &str) -> Result<OutputTensor, Problem> {
+    let name = output.name.as_str();
+    let (data, width) = match name {
+        PREDICT_PROBA => (probabilities(scores), scores.first().map(|score| score.probabilities.len())),
+        name if name == PREDICT || PREDICT_ALIASES.contains(&name) => (Some(predictions(scores)), None),
+        _ => (None, None),
+    };
+    let unexpected = || invalid(format!("unexpected inference output '{}' for model '{model}'", excerpt(name)));
+    let data = data.ok_or_else(unexpected)?;
+    if let OutputData::Fp64(numbers) = &data
+        && let Some(at) = numbers.iter().position(|number| !number.is_finite())
+    {
+        let text = format!("output '{name}': element {at} is {}, which is no prediction", numbers[at]);
+        return Err(Problem::new(ErrorCode::Internal, text));
+    }
+    let (data, width) = match output.classification {
+        0 => (data, width),
+        classes => classify(scores, classes),
+    };
+    let shape = std::iter::once(scores.len()).chain(width).collect();
+    Ok(OutputTensor { name: name.to_owned(), shape, data, binary: output.binary })
+}
+
+fn predictions(scores: &[Score]) -> OutputData {
+    if scores.iter().any(|score| score.label.is_some()) {
+        return OutputData::Bytes(scores.iter().map(|score| score.label.clone().unwrap_or_default()).collect());
+    }
+    OutputData::Fp64(scores.iter().map(|score| score.value).collect())
+}
+
+fn probabilities(scores: &[Score]) -> Option<OutputData> {
+    let width = scores.first()?.probabilities.len();
+    let same = width > 0 && scores.iter().all(|score| score.probabilities.len() == width);
+    same.then(|| OutputData::Fp64(scores.iter().flat_map(|score| score.probabilities.iter().copied()).collect()))
+}
+
+/// The classification extension: the `classes` greatest values of each row as `value:index`, the greatest first.
+fn classify(scores: &[Score], classes: usize) -> (OutputData, Option<usize>) {
+    let width = scores.iter().map(|score| score.probabilities.len().max(1)).min().unwrap_or(1).min(classes);
+    let mut texts = Vec::with_capacity(scores.len() * width);
+    for score in scores {
+        let value = [score.value];
+        let values = if score.probabilities.is_empty() { &value[..] } else { &score.probabilities };
+        let mut order: Vec<usize> = (0..values.len()).collect();
+        order.sort_by(|one, other| values[*other].total_cmp(&values[*one]));
+        texts.extend(order.iter().take(width).map(|index| format!("{}:{index}", values[*index])));
+    }
+    (OutputData::Bytes(texts), Some(width))
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_contract::{Answer, Outcome};
+
+    use super::*;
+
+    fn row(value: f64, label: Option<&str>, probabilities: &[f64]) -> Outcome {
+        let score = Score { value, label: label.map(str::to_owned), probabilities: probabilities.to_vec() };
+        Answer { score: Some(score), model: "m".into(), version: 3, ..Answer::default() }.into()
+    }
+
+    fn wanted(name: &str, classification: usize) -> RequestedOutput {
+        RequestedOutput { name: name.into(), classification, binary: None }
+    }
+
+    #[test]
+    fn a_request_without_outputs_gets_the_prediction() {
+        let answered = answer(vec![row(1.5, None, &[]), row(2.5, None, &[])], &[]).unwrap();
+        assert_eq!((answered.version, answered.rows, answered.outputs.len()), (Some(3), 2, 1));
+        let output = &answered.outputs[0];
+        assert_eq!((output.name.as_str(), &output.shape[..]), (PREDICT, &[2][..]));
+        assert_eq!(output.data, OutputData::Fp64(vec![1.5, 2.5]));
+    }
+
+    #[test]
+    fn outputs_are_chosen_by_name() {
+        let rows = || vec![row(1.0, Some("yes"), &[0.25, 0.75]), row(0.0, Some("no"), &[0.5, 0.5])];
+        let answered = answer(rows(), &[wanted(PREDICT_PROBA, 0), wanted("output-0", 0), wanted(PREDICT, 1)]).unwrap();
+        let [proba, predict, best] = &answered.outputs[..] else { panic!("{answered:?}") };
+        assert_eq!((&proba.shape[..], &proba.data), (&[2, 2][..], &OutputData::Fp64(vec![0.25, 0.75, 0.5, 0.5])));
+        assert_eq!(predict.data, OutputData::Bytes(vec!["yes".into(), "no".into()]));
+        assert_eq!(
+            (&best.shape[..], &best.data),
+            (&[2, 1][..], &OutputData::Bytes(vec!["0.75:1".into(), "0.5:0".into()]))
+        );
+        let problem = answer(rows(), &[wanted("odds", 0)]).unwrap_err();
+        assert_eq!(problem, invalid("unexpected inference output 'odds' for model 'm'"));
+        assert!(answer(vec![row(1.0, None, &[])], &[wanted(PREDICT_PROBA, 0)]).is_err());
+    }
+
+    #[test]
+    fn a_failed_row_or_a_number_that_is_not_finite_fails_the_request() {
+        let failed = || Problem::new(ErrorCode::InvalidFeatures, "why").into();
+        let problem = answer(vec![row(1.0, None, &[]), failed()], &[]).unwrap_err();
+        assert_eq!(problem, Problem::new(ErrorCode::InvalidFeatures, "row 1: why"));
+        assert_eq!(answer(vec![failed()], &[]).unwrap_err().message, "why");
+        assert_eq!(answer(vec![row(f64::NAN, None, &[])], &[]).unwrap_err().code, ErrorCode::Internal);
+        assert_eq!(answer(vec![], &[]).unwrap_err().code, ErrorCode::Internal);
+    }
+}

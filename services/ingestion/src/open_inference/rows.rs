@@ -1,0 +1,154 @@
+//! The rows that the tensors of a request make: one tensor with a row in each of its first indexes, or one tensor for
+//! each column.
+
+use forebay_contract::{ErrorCode, Problem};
+
+use super::tensor::InputTensor;
+use super::{Collected, Value, unsuitable};
+use crate::request::Row;
+
+/// The name, in metadata, of the tensor that holds all columns of a model. Requests may call it something else.
+pub(crate) const MATRIX: &str = "input-0";
+
+/// The rows of a request. `columns` are the names of the model's columns in order, or none if they are not known.
+///
+/// # Errors
+/// `invalid_features` if the shapes do not fit each other; `payload_too_large` for more than `max_rows` rows.
+pub(crate) fn rows(inputs: Vec<InputTensor>, columns: &[String], max_rows: usize) -> Result<Vec<Row>, Problem> {
+    let mut inputs = inputs;
+    if let Some(twice) =
+        inputs.iter().enumerate().find(|(at, it)| inputs[..*at].iter().any(|other| other.name == it.name))
+    {
+        return Err(unsuitable(format!("input '{}' is given twice", twice.1.name)));
+    }
+    let Some(first) = inputs.first() else {
+        return Err(unsuitable("expected at least 1 input, but got 0"));
+    };
+    let count = first.shape[0];
+    if count == 0 {
+        return Err(unsuitable(format!("input '{}': the shape {:?} has no rows", first.name, first.shape)));
+    }
+    if count > max_rows {
+        let text = format!("{count} rows, more than the limit for one request ({max_rows}, http.max_rows)");
+        return Err(Problem::new(ErrorCode::PayloadTooLarge, text));
+    }
+    if inputs.len() == 1 && !is_column(first, columns) {
+        return inputs.pop().map_or_else(|| Ok(Vec::new()), |matrix| of_matrix(matrix, columns));
+    }
+    of_columns(inputs, count)
+}
+
+/// Whether the only tensor of a request is a column of the model. A matrix may have any name, but not one dimension.
+fn is_column(tensor: &InputTensor, columns: &[String]) -> bool {
+    let narrow = matches!(tensor.shape.as_slice(), [_] | [_, 1]);
+    narrow && columns.len() != 1 && columns.contains(&tensor.name)
+}
+
+fn of_matrix(matrix: InputTensor, columns: &[String]) -> Result<Vec<Row>, Problem> {
+    let InputTensor { name, shape, elements, .. } = matrix;
+    let width: usize = shape[1..].iter().product();
+    if shape.len() == 1 && columns.len() != 1 {
+        let expected = if columns.is_empty() { "n".to_owned() } else { columns.len().to_string() };
+        return Err(unsuitable(format!("input '{name}': unexpected shape {shape:?}, expected [-1, {expected}]")));
+    }
+    if width == 0 || (!columns.is_empty() && width != columns.len()) {
+        return Err(unsuitable(format!(
+            "input '{name}': unexpected shape {shape:?}, expected [-1, {}]",
+            columns.len().max(1)
+        )));
+    }
+    let numbers = numbers(elements, &name)?;
+    Ok(numbers.chunks_exact(width).map(|values| Row { values: values.to_vec(), names: Vec::new() }).collect())
+}
+
+fn of_columns(inputs: Vec<InputTensor>, count: usize) -> Result<Vec<Row>, Problem> {
+    let mut names = Vec::with_capacity(inputs.len());
+    let mut columns = Vec::with_capacity(inputs.len());
+    for InputTensor { name, shape, elements, .. } in inputs {
+        if !matches!(shape.as_slice(), [_] | [_, 1]) {
+            return Err(unsuitable(format!(
+                "input '{name}': unexpected shape {shape:?}, expected [-1] or [-1, 1]: one of several inputs is a column"
+            )));
+        }
+        if shape[0] != count {
+            return Err(unsuitable(format!(
+                "input '{name}' has {} rows, but input '{}' has {count}",
+                shape[0], names[0]
+            )));
+        }
+        columns.push(numbers(elements, &name)?);
+        names.push(name);
+    }
+    let row = |at| Row { values: columns.iter().map(|column| column[at]).collect(), names: names.clone() };
+    Ok((0..count).map(row).collect())
+}
+
+/// The values as numbers.
+fn numbers(elements: Collected, name: &str) -> Result<Vec<f64>, Problem> {
+    let values = match elements {
+        Collected::Numbers(numbers) => return Ok(numbers),
+        Collected::Values(values) => values,
+    };
+    let number = |(index, value)| match value {
+        Value::Missing => Ok(f64::NAN),
+        Value::Float(number) => Ok(number),
+        Value::Integer(integer) => Ok(integer as f64),
+        Value::Boolean(boolean) => Ok(f64::from(u8::from(boolean))),
+        Value::Text(_) => Err(unsuitable(format!("input '{name}': element {index} is a string, expected a number"))),
+    };
+    values.into_iter().enumerate().map(number).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Datatype;
+    use super::*;
+
+    fn tensor(name: &str, shape: &[i64], numbers: &[f64]) -> InputTensor {
+        InputTensor::new(name.into(), Datatype::Fp64, shape, Collected::Numbers(numbers.to_vec())).unwrap()
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_matrix_has_any_name_and_columns_have_theirs() {
+        let two = names(&["age", "bmi"]);
+        for known in [&[][..], &two] {
+            let made = rows(vec![tensor("x", &[2, 2], &[1.0, 2.0, 3.0, 4.0])], known, 10).unwrap();
+            assert_eq!(made[1], Row { values: vec![3.0, 4.0], names: vec![] });
+        }
+        let columns = || vec![tensor("bmi", &[2], &[1.0, 2.0]), tensor("age", &[2, 1], &[3.0, 4.0])];
+        let made = rows(columns(), &two, 10).unwrap();
+        assert_eq!(made[1], Row { values: vec![2.0, 4.0], names: names(&["bmi", "age"]) });
+        let alone = rows(vec![tensor("bmi", &[2, 1], &[1.0, 2.0])], &two, 10).unwrap();
+        assert_eq!(alone[1], Row { values: vec![2.0], names: names(&["bmi"]) });
+        let only = rows(vec![tensor("age", &[2], &[1.0, 2.0])], &names(&["age"]), 10).unwrap();
+        assert_eq!(only[1].values, [2.0]);
+        let image = rows(vec![tensor("x", &[1, 2, 2], &[1.0, 2.0, 3.0, 4.0])], &[], 10).unwrap();
+        assert_eq!(image[0].values.len(), 4);
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused_by_name() {
+        let known = names(&["a", "b"]);
+        for (inputs, why) in [
+            (vec![], "expected at least 1 input, but got 0"),
+            (vec![tensor("x", &[2], &[1.0, 2.0])], "input 'x': unexpected shape [2]"),
+            (vec![tensor("x", &[1, 3], &[1.0, 2.0, 3.0])], "expected [-1, 2]"),
+            (vec![tensor("x", &[0, 2], &[])], "has no rows"),
+            (vec![tensor("x", &[4, 2], &[0.0; 8])], "4 rows, more than"),
+            (vec![tensor("a", &[1], &[1.0]), tensor("a", &[1], &[1.0])], "'a' is given twice"),
+            (vec![tensor("a", &[1], &[1.0]), tensor("b", &[2], &[1.0, 2.0])], "'b' has 2 rows"),
+            (vec![tensor("a", &[1], &[1.0]), tensor("b", &[1, 2], &[1.0, 2.0])], "input 'b': unexpected shape [1, 2]"),
+        ] {
+            let problem = rows(inputs, &known, 3).unwrap_err();
+            assert!(problem.message.contains(why), "{}", problem.message);
+        }
+        assert_eq!(
+            rows(vec![tensor("x", &[4, 2], &[0.0; 8])], &known, 3).unwrap_err().code,
+            ErrorCode::PayloadTooLarge
+        );
+    }
+}
