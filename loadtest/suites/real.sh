@@ -22,7 +22,7 @@ usage: loadtest/suites/real.sh [TEST [FILTER]]
   real.sh faults           faults under load, judged: the rows of `forebay-loadtest faults` that hold reliably (about 5 minutes)
   real.sh strict           results in transactions: replicas paused, killed, and the broker killed (about 4 minutes)
   real.sh stages           parts of the mesh in one process, the rest apart, two replicas of each
-  real.sh clients          official clients of other model servers against `forebay up`; needs no Kafka and no Redis
+  real.sh clients          official clients of other model servers against `forebay up`
   real.sh sklearn          random models of scikit-learn and onnxruntime against the readers; needs no Kafka and no Redis
 
 Environment
@@ -265,7 +265,7 @@ deadline=$((SECONDS + limit))
 
 worker() { # WORKER
   local worker=$1 failed=0 broken=0 name port=$((base + ($1 - 1) * 9))
-  if [ "$chosen" = real_sklearn ] || [ "$chosen" = real_clients ]; then
+  if [ "$chosen" = real_sklearn ]; then
     : # needs no service
   elif ! start_kafka_and_redis "$worker" "$port" >"$work/out/up-$worker.log" 2>&1; then
     cat "$work/out/up-$worker.log" >&2
