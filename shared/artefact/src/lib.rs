@@ -20,6 +20,7 @@ mod output;
 mod preprocessing;
 pub mod python;
 pub mod sklearn;
+pub mod special;
 pub mod step;
 mod store;
 

@@ -6,6 +6,7 @@ mod graph;
 mod inflate;
 mod joblib;
 mod literal;
+mod matrix;
 mod npy;
 mod numpy;
 mod objects;

@@ -1,13 +1,22 @@
 //! Fitted scikit-learn transformers, from the graph of an artefact to [`Step`]s.
 
 mod encode;
+mod importance;
+mod impute;
+pub mod kernel;
+mod reduce;
+mod select;
 pub mod step;
+pub mod values;
 
 use crate::Fault;
 use crate::mlmodel::MAX_WIDTH;
 use crate::preprocessing::Steps;
 use crate::python::View;
 use crate::step::Step;
+
+/// How deep an object that states its number of inputs may lie inside another.
+const MAX_NESTING: usize = 16;
 
 /// Reads a fitted transformer, or a pipeline of them.
 ///
@@ -37,7 +46,7 @@ pub fn stages<'g>(root: &View<'g>) -> Result<Vec<View<'g>>, Fault> {
 }
 
 fn flatten<'g>(view: &View<'g>, out: &mut Vec<View<'g>>, depth: usize) -> Result<(), Fault> {
-    if view.class() != "sklearn.pipeline.Pipeline" {
+    if !matches!(view.class(), "sklearn.pipeline.Pipeline" | "imblearn.pipeline.Pipeline") {
         out.push(view.clone());
         return Ok(());
     }
@@ -47,12 +56,18 @@ fn flatten<'g>(view: &View<'g>, out: &mut Vec<View<'g>>, depth: usize) -> Result
     for pair in view.attr("steps")?.items()? {
         let pair = pair.items()?;
         let [_, stage] = pair.as_slice() else { return Err(view.fault("step is not a (name, object) pair")) };
-        if stage.is_none() || stage.text() == Ok("passthrough") {
+        // samplers of imbalanced-learn take part in the fit alone
+        if stage.is_none() || stage.text() == Ok("passthrough") || is_sampler(stage.class()) {
             continue;
         }
         flatten(stage, out, depth + 1)?;
     }
     Ok(())
+}
+
+fn is_sampler(class: &str) -> bool {
+    let modules = ["imblearn.over_sampling.", "imblearn.under_sampling.", "imblearn.combine."];
+    modules.iter().any(|module| class.starts_with(module))
 }
 
 /// Number of input values of a stage, which must equal the number of output values of the previous stage.
@@ -64,7 +79,7 @@ pub fn stage_width(stage: &View<'_>, before: Option<usize>) -> Result<usize, Fau
         Some(width) => width,
         None => match before {
             Some(width) => width,
-            None => return Err(stage.fault(format!("{} is not fitted or not supported", stage.kind()))),
+            None => return Err(stage.fault(format!("{} is not supported", stage.described()))),
         },
     };
     match before {
@@ -74,18 +89,28 @@ pub fn stage_width(stage: &View<'_>, before: Option<usize>) -> Result<usize, Fau
     }
 }
 
-/// The number of input features that an object states; for a voting ensemble, that of its first member.
+/// The number of input features that an object states, or that of the first object inside it that states one.
 fn fitted_width(stage: &View<'_>) -> Result<Option<usize>, Fault> {
-    if let Some(n) = stage.opt("n_features_in_") {
-        return n.count(MAX_WIDTH).map(Some);
+    let mut at = stage.clone();
+    for _ in 0..MAX_NESTING {
+        if let Some(n) = at.opt("n_features_in_") {
+            return n.count(MAX_WIDTH).map(Some);
+        }
+        // pipelines and unions, committees, wrappers and searches: all members take the same input
+        let list = ["steps", "transformer_list", "estimators_", "calibrated_classifiers_"].iter().find_map(|n| at.opt(n));
+        let inner = match list {
+            Some(list) => list.items()?.into_iter().find(|member| member.text() != Ok("drop")),
+            None => ["best_estimator_", "estimator_", "regressor_", "estimator"].iter().find_map(|n| at.opt(n)),
+        };
+        let Some(inner) = inner else { return Ok(None) };
+        // (name, transformer)
+        at = match inner.items() {
+            Ok(pair) => match pair.into_iter().nth(1) {
+                Some(member) => member,
+                None => return Ok(None),
+            },
+            Err(_) => inner,
+        };
     }
-    if !stage.class().ends_with(".VotingRegressor") {
-        return Ok(None);
-    }
-    let members = stage.attr("estimators_")?.items()?;
-    let first = members.first().map(stages).transpose()?;
-    match first.as_deref() {
-        Some([first, ..]) => fitted_width(first),
-        _ => Ok(None),
-    }
+    Ok(None)
 }

@@ -1,15 +1,33 @@
 //! One fitted preprocessing step, computed in f64 in scikit-learn's order of operations, so that the results are
 //! bit-identical.
 
+mod bins;
 mod columns;
 mod encode;
+mod function;
 mod impute;
+mod kernel;
+mod neighbours;
 mod polynomial;
+mod power;
+mod project;
+mod spline;
+mod transform;
 
+use std::sync::Arc;
+
+pub use bins::{Bins, Quantiles, interpolate};
 pub use columns::{Columns, Part};
 pub use encode::{Category, OneHot, Ordinal, Unknown};
+pub use function::{EachValue, Function, Rule};
 pub use impute::Impute;
+pub use kernel::{Centring, Kernel, Similarities};
+pub use neighbours::{ImputeIteratively, ImputeNearest, Round};
 pub use polynomial::Polynomial;
+pub use power::Power;
+pub use project::{Indicate, Projection, Select};
+pub use spline::{Curve, Extrapolation, Splines};
+pub use transform::Transform;
 
 use crate::matrix::Matrix;
 
@@ -35,6 +53,7 @@ pub enum Step {
     OneHot(OneHot),
     Ordinal(Ordinal),
     Columns(Columns),
+    Other(Arc<dyn Transform>),
 }
 
 /// The norm that is the length of a row.
@@ -103,6 +122,7 @@ impl Step {
             Self::OneHot(one_hot) => one_hot.apply(m)?,
             Self::Ordinal(ordinal) => ordinal.apply(m)?,
             Self::Columns(columns) => columns.apply(m)?,
+            Self::Other(transform) => transform.apply(m)?,
         }
         Ok(())
     }
@@ -115,6 +135,7 @@ impl Step {
             Self::Polynomial(polynomial) => polynomial.width(),
             Self::OneHot(one_hot) => one_hot.width(),
             Self::Columns(columns) => columns.width(),
+            Self::Other(transform) => transform.width(),
         }
     }
 
@@ -126,6 +147,7 @@ impl Step {
             Self::OneHot(one_hot) => one_hot.missing_values(),
             Self::Ordinal(ordinal) => ordinal.missing_values(),
             Self::Columns(columns) => columns.missing_values(),
+            Self::Other(transform) => transform.missing(),
         }
     }
 
@@ -140,6 +162,7 @@ impl Step {
             Self::OneHot(one_hot) => format!("OneHot({} columns)", one_hot.width()),
             Self::Ordinal(_) => "Ordinal".to_owned(),
             Self::Columns(columns) => columns.name(),
+            Self::Other(transform) => transform.name(),
         }
     }
 }

@@ -153,6 +153,14 @@ impl<'g> View<'g> {
         }
     }
 
+    /// As [`View::kind`], with the release of the library that an object states.
+    pub fn described(&self) -> String {
+        match self.opt("_sklearn_version").and_then(|v| v.text().ok().map(str::to_owned)) {
+            Some(version) => format!("{} of scikit-learn {version}", self.kind()),
+            None => self.kind(),
+        }
+    }
+
     /// True for `None`.
     pub fn is_none(&self) -> bool {
         matches!(self.node(), Node::None)
@@ -177,9 +185,22 @@ impl<'g> View<'g> {
         self.opt(name).ok_or_else(|| self.fault(format!("{} has no {name}", self.kind())))
     }
 
-    /// Items of a list or tuple.
+    /// The entries of a dict, in order; keys that are not text are empty.
+    pub fn entries(&self) -> Result<Vec<(&'g str, Self)>, Fault> {
+        match self.node() {
+            Node::Dict(pairs) => {
+                self.spend(pairs.len())?;
+                Ok(pairs.iter().map(|(key, id)| (&**key, self.at(*id, &format!(".{key}")))).collect())
+            }
+            _ => Err(self.fault(format!("is {}, not a dict", self.kind()))),
+        }
+    }
+
+    /// Items of a list, a tuple or a named tuple.
     pub fn items(&self) -> Result<Vec<Self>, Fault> {
         match self.node() {
+            // a named tuple: the class and its items
+            Node::Object { args: Some(args), state: None, .. } => self.at(*args, "").items(),
             Node::List(ids) => {
                 self.spend(ids.len())?;
                 Ok(ids.iter().enumerate().map(|(i, id)| self.at(*id, &format!("[{i}]"))).collect())

@@ -1,9 +1,11 @@
 //! Compiles transformers to steps.
 
-use super::encode;
+use std::sync::Arc;
+
+use super::{encode, impute, reduce, select, values};
 use crate::Fault;
 use crate::python::View;
-use crate::step::{Columns, Impute, Norm, Part, Polynomial, Step};
+use crate::step::{Columns, Norm, Part, Polynomial, Step};
 
 /// Compiles the transformer at `view`, which has `width` input values; returns the number of its output values.
 ///
@@ -22,18 +24,30 @@ pub fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> Result<u
         "MinMaxScaler" => min_max(view, width)?,
         "Normalizer" => normalizer(view)?,
         "PolynomialFeatures" => polynomial(view, width)?,
-        "SimpleImputer" => imputer(view, width)?,
+        "SimpleImputer" => impute::simple(view, width)?,
+        "MissingIndicator" => impute::indicator(view, width)?,
+        "KNNImputer" => impute::nearest(view, width)?,
+        "IterativeImputer" => impute::iterative(view, width)?,
+        "Binarizer" => values::binarizer(view, width)?,
+        "KBinsDiscretizer" => values::bins(view, width)?,
+        "PowerTransformer" => Step::Other(Arc::new(values::power(view, width)?)),
+        "QuantileTransformer" => Step::Other(Arc::new(values::quantiles(view, width)?)),
+        "SplineTransformer" => values::splines(view, width)?,
+        "VarianceThreshold" | "RFE" | "RFECV" | "SequentialFeatureSelector" | "SelectFromModel" | "SelectKBest"
+        | "SelectPercentile" | "SelectFpr" | "SelectFdr" | "SelectFwe" | "GenericUnivariateSelect" => {
+            select::select(view, name, width)?
+        }
+        name if reduce::CLASSES.contains(&name) => reduce::reduce(view, name, width)?,
+        "FeatureUnion" => union(view, width)?,
         "OneHotEncoder" => encode::one_hot(view, width)?,
         "OrdinalEncoder" => encode::ordinal(view, width)?,
         "ColumnTransformer" => columns(view, width, None)?,
         // how scikit-learn stores passthrough
-        "FunctionTransformer" => {
-            return match view.opt("func") {
-                None => Ok(width),
-                Some(func) => Err(view.fault(format!("FunctionTransformer runs {}; no code is run here", func.kind()))),
-            };
-        }
-        _ => return Err(view.fault(format!("{} is not supported as a step", view.kind()))),
+        "FunctionTransformer" => match values::function(view, width)? {
+            Some(step) => step,
+            None => return Ok(width),
+        },
+        _ => return Err(view.fault(format!("{} is not supported as a step", view.described()))),
     };
     let after = step.output_width(width);
     steps.push(step);
@@ -85,32 +99,6 @@ fn polynomial(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     Polynomial::new(width, min, max, distinct, bias).map(Step::Polynomial).map_err(|e| view.fault(e))
 }
 
-fn imputer(view: &View<'_>, width: usize) -> Result<Step, Fault> {
-    // absent or None would mean a marker that this reader does not support
-    let missing = view.attr("missing_values")?.number()?;
-    let statistics = view.attr("statistics_")?;
-    let fill = statistics.numbers()?;
-    if fill.len() != width {
-        return Err(statistics.fault(format!("has {} values, expected {width}", fill.len())));
-    }
-    let keep_empty = view.opt("keep_empty_features").map(|k| k.flag()).transpose()?.unwrap_or(false);
-    let kept: Vec<(usize, f64)> = fill.into_iter().enumerate().filter(|(_, f)| keep_empty || !f.is_nan()).collect();
-    if let Some((column, value)) = kept.iter().find(|(_, f)| !f.is_finite()) {
-        return Err(statistics.fault(format!("value {column} is {value}, not finite")));
-    }
-    if kept.is_empty() {
-        return Err(statistics.fault("leaves no column"));
-    }
-    let indicator = match view.opt("indicator_") {
-        Some(indicator) => {
-            let columns = indicator.attr("features_")?;
-            columns.numbers()?.iter().map(|c| column(&columns, *c, width)).collect::<Result<_, _>>()?
-        }
-        None => Vec::new(),
-    };
-    Ok(Step::Impute(Impute { missing: (!missing.is_nan()).then_some(missing), kept, indicator }))
-}
-
 /// Reads a ColumnTransformer; the part called `unchanged` passes its columns through, whatever its transformer is.
 pub fn columns(view: &View<'_>, width: usize, unchanged: Option<&str>) -> Result<Step, Fault> {
     let indices = view.attr("_transformer_to_input_indices")?;
@@ -130,13 +118,43 @@ pub fn columns(view: &View<'_>, width: usize, unchanged: Option<&str>) -> Result
         if columns.is_empty() {
             continue;
         }
-        let (mut steps, mut after) = (Vec::new(), columns.len());
-        if transformer.text() != Ok("passthrough") && unchanged != Some(name) {
-            for stage in super::stages(transformer)? {
-                after = compile(&stage, super::stage_width(&stage, Some(after))?, &mut steps)?;
-            }
+        let unchanged = transformer.text() == Ok("passthrough") || unchanged == Some(name);
+        parts.push(part(columns, (!unchanged).then_some(transformer), weight(view, name)?)?);
+    }
+    if parts.is_empty() {
+        return Err(view.fault("keeps no column"));
+    }
+    Ok(Step::Columns(Columns { parts }))
+}
+
+/// Some columns and the transformer of them; without one they pass through.
+fn part(columns: Vec<usize>, transformer: Option<&View<'_>>, weight: Option<f64>) -> Result<Part, Fault> {
+    let (mut steps, mut width) = (Vec::new(), columns.len());
+    let stages = transformer.map(super::stages).transpose()?.unwrap_or_default();
+    for stage in &stages {
+        width = compile(stage, super::stage_width(stage, Some(width))?, &mut steps)?;
+    }
+    Ok(Part { columns, steps, width, weight })
+}
+
+/// What the output of the transformer called `name` is multiplied by.
+fn weight(view: &View<'_>, name: &str) -> Result<Option<f64>, Fault> {
+    view.opt("transformer_weights").and_then(|weights| weights.opt(name)).map(|w| w.number()).transpose()
+}
+
+/// Reads a FeatureUnion: every transformer takes all columns.
+fn union(view: &View<'_>, width: usize) -> Result<Step, Fault> {
+    let mut parts = Vec::new();
+    for entry in view.attr("transformer_list")?.items()? {
+        let items = entry.items()?;
+        let [name, transformer] = items.as_slice() else {
+            return Err(entry.fault("is not a (name, transformer) pair"));
+        };
+        if transformer.is_none() || transformer.text() == Ok("drop") {
+            continue;
         }
-        parts.push(Part { columns, steps, width: after });
+        let passes = transformer.text() == Ok("passthrough");
+        parts.push(part((0..width).collect(), (!passes).then_some(transformer), weight(view, name.text()?)?)?);
     }
     if parts.is_empty() {
         return Err(view.fault("keeps no column"));

@@ -10,6 +10,8 @@ pub struct Part {
     pub steps: Vec<Step>,
     /// Number of output values of this part.
     pub width: usize,
+    /// What its output is multiplied by.
+    pub weight: Option<f64>,
 }
 
 /// Parts whose results are concatenated in order. Columns in no part are dropped.
@@ -47,6 +49,9 @@ impl Columns {
             apply_all(&part.steps, &mut taken)?;
             for (to, from) in out.iter_mut().zip(taken.iter()) {
                 to[start..start + part.width].copy_from_slice(from);
+                if let Some(weight) = part.weight {
+                    to[start..start + part.width].iter_mut().for_each(|x| *x *= weight);
+                }
             }
             start += part.width;
         }

@@ -24,7 +24,7 @@ impl Impute {
         if self.missing.is_none() { Missing::Gone } else { Missing::Refused }
     }
 
-    fn is_missing(&self, v: f64) -> bool {
+    pub(super) fn is_missing(&self, v: f64) -> bool {
         self.missing.map_or(v.is_nan(), |m| v == m)
     }
 

@@ -1,0 +1,125 @@
+//! Reads imputers of numbers.
+
+use std::sync::Arc;
+
+use super::step::column;
+use crate::Fault;
+use crate::python::View;
+use crate::step::{Impute, ImputeIteratively, ImputeNearest, Indicate, Round, Step};
+
+/// The value that counts as missing; `None` is NaN.
+fn marker(view: &View<'_>) -> Result<Option<f64>, Fault> {
+    // pandas' missing value arrives here as NaN; Python's None, absent from a view, is NaN in a column of numbers
+    let Some(marker) = view.opt("missing_values") else { return Ok(None) };
+    Ok(Some(marker.number()?).filter(|m| !m.is_nan()))
+}
+
+/// The input columns that an imputer's own indicator flags.
+fn indicated(view: &View<'_>, width: usize) -> Result<Vec<usize>, Fault> {
+    let Some(indicator) = view.opt("indicator_") else { return Ok(Vec::new()) };
+    let columns = indicator.attr("features_")?;
+    columns.numbers()?.iter().map(|c| column(&columns, *c, width)).collect()
+}
+
+/// A SimpleImputer without its indicator.
+fn constants(view: &View<'_>, width: usize) -> Result<Impute, Fault> {
+    let statistics = view.attr("statistics_")?;
+    let fill = statistics.numbers()?;
+    if fill.len() != width {
+        return Err(statistics.fault(format!("has {} values, expected {width}", fill.len())));
+    }
+    let keep_empty = view.opt("keep_empty_features").map(|k| k.flag()).transpose()?.unwrap_or(false);
+    let kept: Vec<(usize, f64)> = fill.into_iter().enumerate().filter(|(_, f)| keep_empty || !f.is_nan()).collect();
+    if let Some((column, value)) = kept.iter().find(|(_, f)| !f.is_finite()) {
+        return Err(statistics.fault(format!("value {column} is {value}, not finite")));
+    }
+    if kept.is_empty() {
+        return Err(statistics.fault("leaves no column"));
+    }
+    Ok(Impute { missing: marker(view)?, kept, indicator: Vec::new() })
+}
+
+pub(super) fn simple(view: &View<'_>, width: usize) -> Result<Step, Fault> {
+    Ok(Step::Impute(Impute { indicator: indicated(view, width)?, ..constants(view, width)? }))
+}
+
+pub(super) fn indicator(view: &View<'_>, width: usize) -> Result<Step, Fault> {
+    let features = view.attr("features_")?;
+    let columns = features.numbers()?.iter().map(|c| column(&features, *c, width)).collect::<Result<_, _>>()?;
+    Ok(Step::Other(Arc::new(Indicate { missing: marker(view)?, columns })))
+}
+
+/// A KNNImputer.
+pub(super) fn nearest(view: &View<'_>, width: usize) -> Result<Step, Fault> {
+    let metric = view.attr("metric")?;
+    if metric.text() != Ok("nan_euclidean") {
+        return Err(metric.fault("is not nan_euclidean"));
+    }
+    let weights = view.attr("weights")?;
+    let by_distance = match weights.text() {
+        Ok("uniform") => false,
+        Ok("distance") => true,
+        _ => return Err(weights.fault("is neither uniform nor distance")),
+    };
+    let missing = marker(view)?;
+    let fit = view.attr("_fit_X")?;
+    let (mut rows, [_, columns]) = fit.matrix()?;
+    if columns != width || rows.is_empty() {
+        return Err(fit.fault(format!("has {columns} columns, expected {width}")));
+    }
+    if let Some(marker) = missing {
+        rows.iter_mut().filter(|x| **x == marker).for_each(|x| *x = f64::NAN);
+    }
+    let valid = view.attr("_valid_mask")?.vector(width)?;
+    let keep_empty = view.opt("keep_empty_features").map(|k| k.flag()).transpose()?.unwrap_or(false);
+    let kept: Vec<usize> = (0..width).filter(|c| keep_empty || valid[*c] != 0.0).collect();
+    if kept.is_empty() {
+        return Err(view.fault("leaves no column"));
+    }
+    let neighbours = view.attr("n_neighbors")?.count(1 << 24)?;
+    let indicator = indicated(view, width)?;
+    Ok(Step::Other(Arc::new(ImputeNearest { missing, rows, width, neighbours, by_distance, kept, indicator })))
+}
+
+/// An IterativeImputer whose models are linear.
+pub(super) fn iterative(view: &View<'_>, width: usize) -> Result<Step, Fault> {
+    if view.attr("sample_posterior")?.flag()? {
+        return Err(view.fault("draws random values (sample_posterior)"));
+    }
+    let initial = view.attr("initial_imputer_")?;
+    let keep_empty = view.opt("keep_empty_features").map(|k| k.flag()).transpose()?.unwrap_or(false);
+    let mut first = constants(&initial, width)?;
+    if !keep_empty && let Some(empty) = view.opt("_is_empty_feature") {
+        let empty = empty.vector(width)?;
+        first.kept.retain(|(c, _)| empty[*c] == 0.0);
+    }
+    if first.kept.is_empty() {
+        return Err(view.fault("leaves no column"));
+    }
+    let count = first.kept.len();
+    let bound = |name: &str, otherwise: f64| -> Result<Vec<f64>, Fault> {
+        let values = view.opt(name).map(|v| v.numbers()).transpose()?.unwrap_or_default();
+        Ok(match values.len() {
+            0 => vec![otherwise; count],
+            1 => vec![values[0]; count],
+            _ if values.len() == count => values,
+            n => return Err(view.fault(format!("{n} bounds for {count} columns"))),
+        })
+    };
+    let (low, high) = (bound("_min_value", f64::NEG_INFINITY)?, bound("_max_value", f64::INFINITY)?);
+    let mut rounds = Vec::new();
+    for triplet in view.attr("imputation_sequence_")?.items()? {
+        let parts = triplet.items()?;
+        let [target, others_view, model] = parts.as_slice() else { return Err(triplet.fault("is not a triplet")) };
+        let target = column(target, target.number()?, count)?;
+        let others: Vec<usize> =
+            others_view.numbers()?.iter().map(|c| column(others_view, *c, count)).collect::<Result<_, _>>()?;
+        if !model.class().starts_with("sklearn.linear_model.") {
+            return Err(model.fault(format!("{} is not supported inside an imputer", model.kind())));
+        }
+        let weights = model.attr("coef_")?.vector(others.len())?;
+        let intercept = model.attr("intercept_")?.number()?;
+        rounds.push(Round { column: target, others, weights, intercept, range: (low[target], high[target]) });
+    }
+    Ok(Step::Other(Arc::new(ImputeIteratively { first, rounds, indicator: indicated(view, width)? })))
+}

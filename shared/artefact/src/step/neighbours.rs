@@ -1,0 +1,151 @@
+//! Imputation from similar rows (KNNImputer) and from the other columns (IterativeImputer).
+
+use super::{Impute, Missing, Transform};
+use crate::matrix::Matrix;
+
+/// KNNImputer: the mean of a column in the nearest training rows that have it.
+#[derive(Debug, Clone)]
+pub struct ImputeNearest {
+    /// The value that counts as missing; `None` means NaN.
+    pub missing: Option<f64>,
+    /// The training rows, row-major, with NaN for missing values.
+    pub rows: Vec<f64>,
+    pub width: usize,
+    pub neighbours: usize,
+    /// Whether near rows weigh more.
+    pub by_distance: bool,
+    /// The columns that are kept, in order.
+    pub kept: Vec<usize>,
+    pub indicator: Vec<usize>,
+}
+
+impl ImputeNearest {
+    fn distance(&self, a: &[f64], b: &[f64]) -> f64 {
+        let (mut sum, mut present) = (0.0, 0usize);
+        for (x, y) in a.iter().zip(b) {
+            if !x.is_nan() && !y.is_nan() {
+                sum += (x - y) * (x - y);
+                present += 1;
+            }
+        }
+        if present == 0 { f64::NAN } else { (sum * (self.width as f64 / present as f64)).sqrt() }
+    }
+
+    fn value(&self, distances: &[f64], column: usize) -> f64 {
+        let mut donors: Vec<(f64, f64)> = Vec::new();
+        for (row, distance) in self.rows.chunks_exact(self.width).zip(distances) {
+            if !row[column].is_nan() {
+                donors.push((*distance, row[column]));
+            }
+        }
+        let mean = |of: &[(f64, f64)]| of.iter().map(|(_, v)| v).sum::<f64>() / of.len() as f64;
+        if donors.is_empty() {
+            return 0.0;
+        }
+        if donors.iter().all(|(d, _)| d.is_nan()) {
+            return mean(&donors);
+        }
+        // NaN comes last
+        donors.sort_by(|a, b| a.0.total_cmp(&b.0));
+        donors.truncate(self.neighbours.max(1));
+        donors.retain(|(d, _)| !d.is_nan());
+        if !self.by_distance {
+            return mean(&donors);
+        }
+        let exact: Vec<(f64, f64)> = donors.iter().copied().filter(|(d, _)| *d == 0.0).collect();
+        if !exact.is_empty() {
+            return mean(&exact);
+        }
+        let weights: f64 = donors.iter().map(|(d, _)| 1.0 / d).sum();
+        donors.iter().map(|(d, v)| v / d).sum::<f64>() / weights
+    }
+}
+
+impl Transform for ImputeNearest {
+    fn width(&self) -> usize {
+        self.kept.len() + self.indicator.len()
+    }
+
+    fn name(&self) -> String {
+        format!("ImputeNearest({} of {} rows)", self.neighbours, self.rows.len() / self.width.max(1))
+    }
+
+    fn missing(&self) -> Missing {
+        if self.missing.is_none() { Missing::Gone } else { Missing::Refused }
+    }
+
+    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+        if let Some(marker) = self.missing {
+            m.data.iter_mut().filter(|x| **x == marker).for_each(|x| *x = f64::NAN);
+        }
+        m.rebuild(self.width(), |row, out| {
+            let mut distances = Vec::new();
+            for column in &self.kept {
+                let mut x = row[*column];
+                if x.is_nan() {
+                    if distances.is_empty() {
+                        distances = self.rows.chunks_exact(self.width).map(|fit| self.distance(row, fit)).collect();
+                    }
+                    x = self.value(&distances, *column);
+                }
+                out.push(x);
+            }
+            out.extend(self.indicator.iter().map(|c| f64::from(u8::from(row[*c].is_nan()))));
+        });
+        Ok(())
+    }
+}
+
+/// One round of an [`ImputeIteratively`]: a linear model of one column by others.
+#[derive(Debug, Clone)]
+pub struct Round {
+    pub column: usize,
+    pub others: Vec<usize>,
+    pub weights: Vec<f64>,
+    pub intercept: f64,
+    /// The range that the result is clipped to.
+    pub range: (f64, f64),
+}
+
+/// IterativeImputer: each missing value is predicted from the other columns, several times.
+#[derive(Debug, Clone)]
+pub struct ImputeIteratively {
+    /// The first guess, which keeps the same columns.
+    pub first: Impute,
+    pub rounds: Vec<Round>,
+    pub indicator: Vec<usize>,
+}
+
+impl Transform for ImputeIteratively {
+    fn width(&self) -> usize {
+        self.first.width() + self.indicator.len()
+    }
+
+    fn name(&self) -> String {
+        format!("ImputeIteratively({} rounds)", self.rounds.len())
+    }
+
+    fn missing(&self) -> Missing {
+        self.first.missing_values()
+    }
+
+    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+        let mut filled = vec![0.0; self.first.width()];
+        m.rebuild(self.width(), |row, out| {
+            for (to, (column, fill)) in filled.iter_mut().zip(&self.first.kept) {
+                *to = if self.first.is_missing(row[*column]) { *fill } else { row[*column] };
+            }
+            for round in &self.rounds {
+                let (from, _) = self.first.kept[round.column];
+                if self.first.is_missing(row[from]) {
+                    let terms = round.others.iter().zip(&round.weights).map(|(c, w)| filled[*c] * w);
+                    let x = terms.sum::<f64>() + round.intercept;
+                    filled[round.column] = x.max(round.range.0).min(round.range.1);
+                }
+            }
+            out.extend_from_slice(&filled);
+            out.extend(self.indicator.iter().map(|c| f64::from(u8::from(self.first.is_missing(row[*c])))));
+        });
+        Ok(())
+    }
+}

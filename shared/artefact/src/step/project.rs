@@ -1,0 +1,140 @@
+//! Linear maps of rows: PCA and other decompositions, random projections, feature maps of kernels.
+
+use super::{Missing, Transform};
+use crate::matrix::Matrix;
+
+/// `f((x - center) / scale @ weight + bias) * factor`, each part optional.
+#[derive(Debug, Clone)]
+pub struct Projection {
+    pub label: &'static str,
+    pub outputs: usize,
+    pub center: Option<Vec<f64>>,
+    pub scale: Option<Vec<f64>>,
+    /// Row-major `inputs x outputs`.
+    pub weight: Vec<f64>,
+    pub bias: Option<Vec<f64>>,
+    /// One factor per output.
+    pub factor: Option<Vec<f64>>,
+    /// Takes the cosine before the factor: RBFSampler.
+    pub cosine: bool,
+}
+
+impl Projection {
+    /// A map by the transposed `components`, which are row-major `outputs x inputs`.
+    pub fn by_components(label: &'static str, inputs: usize, components: &[f64]) -> Self {
+        let outputs = components.len() / inputs.max(1);
+        let weight = (0..inputs * outputs).map(|i| components[(i % outputs) * inputs + i / outputs]).collect();
+        Self { label, outputs, center: None, scale: None, weight, bias: None, factor: None, cosine: false }
+    }
+
+    /// Adds `x * weight[column]` to the outputs.
+    pub fn add(&self, column: usize, x: f64, out: &mut [f64]) {
+        let weights = &self.weight[column * self.outputs..][..self.outputs];
+        out.iter_mut().zip(weights).for_each(|(o, w)| *o += x * w);
+    }
+
+    /// What is left to do once the products are summed.
+    pub fn finish(&self, out: &mut [f64]) {
+        if let Some(bias) = &self.bias {
+            out.iter_mut().zip(bias).for_each(|(o, b)| *o += b);
+        }
+        if self.cosine {
+            out.iter_mut().for_each(|o| *o = o.cos());
+        }
+        if let Some(factor) = &self.factor {
+            out.iter_mut().zip(factor).for_each(|(o, f)| *o *= f);
+        }
+    }
+}
+
+impl Transform for Projection {
+    fn width(&self) -> usize {
+        self.outputs
+    }
+
+    fn name(&self) -> String {
+        format!("{}({} components)", self.label, self.outputs)
+    }
+
+    fn missing(&self) -> Missing {
+        Missing::Refused
+    }
+
+    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+        m.rebuild(self.outputs, |row, data| {
+            let start = data.len();
+            data.resize(start + self.outputs, 0.0);
+            let out = &mut data[start..];
+            for (column, x) in row.iter().enumerate() {
+                let mut x = *x;
+                if let Some(center) = &self.center {
+                    x -= center[column];
+                }
+                if let Some(scale) = &self.scale {
+                    x /= scale[column];
+                }
+                if x != 0.0 {
+                    self.add(column, x, out);
+                }
+            }
+            self.finish(out);
+        });
+        Ok(())
+    }
+}
+
+/// Keeps some columns: feature selection.
+#[derive(Debug, Clone)]
+pub struct Select {
+    pub columns: Vec<usize>,
+    pub missing: Missing,
+}
+
+impl Transform for Select {
+    fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    fn name(&self) -> String {
+        format!("Select({} columns)", self.columns.len())
+    }
+
+    fn missing(&self) -> Missing {
+        self.missing
+    }
+
+    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+        m.rebuild(self.columns.len(), |row, out| out.extend(self.columns.iter().map(|c| row[*c])));
+        Ok(())
+    }
+}
+
+/// Appends to each row its 0/1 flags of missing values: MissingIndicator.
+#[derive(Debug, Clone)]
+pub struct Indicate {
+    /// The value that counts as missing; `None` means NaN.
+    pub missing: Option<f64>,
+    pub columns: Vec<usize>,
+}
+
+impl Transform for Indicate {
+    fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    fn name(&self) -> String {
+        format!("MissingIndicator({} columns)", self.columns.len())
+    }
+
+    fn missing(&self) -> Missing {
+        if self.missing.is_none() { Missing::Gone } else { Missing::Refused }
+    }
+
+    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+        m.rebuild(self.columns.len(), |row, out| {
+            let is = |v: f64| self.missing.map_or(v.is_nan(), |marker| v == marker);
+            out.extend(self.columns.iter().map(|c| f64::from(u8::from(is(row[*c])))));
+        });
+        Ok(())
+    }
+}
