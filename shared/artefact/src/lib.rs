@@ -13,6 +13,7 @@
 mod column;
 mod fault;
 mod files;
+mod frame;
 mod label;
 pub mod matrix;
 pub mod mlmodel;
@@ -27,6 +28,7 @@ mod store;
 pub use column::{Column, ColumnKind, RaggedRows, TypedRows, Value};
 pub use fault::Fault;
 pub use files::VersionFiles;
+pub use frame::{Cells, Frame, Sparse};
 pub use label::Label;
 pub use mlmodel::{Inputs, MlModel};
 pub use output::{Output, Outputs, UnknownOutput};

@@ -46,6 +46,13 @@ pub fn stages<'g>(root: &View<'g>) -> Result<Vec<View<'g>>, Fault> {
 }
 
 fn flatten<'g>(view: &View<'g>, out: &mut Vec<View<'g>>, depth: usize) -> Result<(), Fault> {
+    if let Some(inner) = wrapped(view)? {
+        return if depth > MAX_NESTING {
+            Err(view.fault("is nested too deep"))
+        } else {
+            flatten(&inner, out, depth + 1)
+        };
+    }
     if !matches!(view.class(), "sklearn.pipeline.Pipeline" | "imblearn.pipeline.Pipeline") {
         out.push(view.clone());
         return Ok(());
@@ -63,6 +70,25 @@ fn flatten<'g>(view: &View<'g>, out: &mut Vec<View<'g>>, depth: usize) -> Result
         flatten(stage, out, depth + 1)?;
     }
     Ok(())
+}
+
+/// The fitted estimator that a search, or another wrapper that answers as its estimator does, holds.
+fn wrapped<'g>(view: &View<'g>) -> Result<Option<View<'g>>, Fault> {
+    let class = view.class();
+    if !class.starts_with("sklearn.") {
+        return Ok(None);
+    }
+    let names: &[&str] = match class.rsplit('.').next().unwrap_or("") {
+        "GridSearchCV" | "RandomizedSearchCV" | "HalvingGridSearchCV" | "HalvingRandomSearchCV" => &["best_estimator_"],
+        "RANSACRegressor" => &["estimator_"],
+        "SelfTrainingClassifier" => &["estimator_", "base_estimator_"],
+        "FrozenEstimator" => &["estimator"],
+        _ => return Ok(None),
+    };
+    match names.iter().find_map(|name| view.opt(name)) {
+        Some(inner) => Ok(Some(inner)),
+        None => Err(view.fault(format!("{} has no {}: it was not refitted", view.kind(), names[0]))),
+    }
 }
 
 fn is_sampler(class: &str) -> bool {
@@ -97,7 +123,8 @@ fn fitted_width(stage: &View<'_>) -> Result<Option<usize>, Fault> {
             return n.count(MAX_WIDTH).map(Some);
         }
         // pipelines and unions, committees, wrappers and searches: all members take the same input
-        let list = ["steps", "transformer_list", "estimators_", "calibrated_classifiers_"].iter().find_map(|n| at.opt(n));
+        let list =
+            ["steps", "transformer_list", "estimators_", "calibrated_classifiers_"].iter().find_map(|n| at.opt(n));
         let inner = match list {
             Some(list) => list.items()?.into_iter().find(|member| member.text() != Ok("drop")),
             None => ["best_estimator_", "estimator_", "regressor_", "estimator"].iter().find_map(|n| at.opt(n)),

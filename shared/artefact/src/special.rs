@@ -7,8 +7,13 @@ fn polynomial(x: f64, coefficients: &[f64]) -> f64 {
     coefficients.iter().fold(0.0, |sum, c| sum * x + c)
 }
 
-const P0: [f64; 5] =
-    [-5.996_335_010_141_079e1, 9.800_107_541_859_997e1, -5.667_628_574_690_703e1, 1.393_126_093_872_798e1, -1.239_165_838_673_812_6];
+const P0: [f64; 5] = [
+    -5.996_335_010_141_079e1,
+    9.800_107_541_859_997e1,
+    -5.667_628_574_690_703e1,
+    1.393_126_093_872_798e1,
+    -1.239_165_838_673_812_6,
+];
 const Q0: [f64; 9] = [
     1.0,
     1.954_488_583_381_417_6,
@@ -85,7 +90,8 @@ pub fn normal_quantile(p: f64) -> f64 {
     let x = (-2.0 * y.ln()).sqrt();
     let x0 = x - x.ln() / x;
     let z = 1.0 / x;
-    let x1 = if x < 8.0 { z * polynomial(z, &P1) / polynomial(z, &Q1) } else { z * polynomial(z, &P2) / polynomial(z, &Q2) };
+    let x1 =
+        if x < 8.0 { z * polynomial(z, &P1) / polynomial(z, &Q1) } else { z * polynomial(z, &P2) / polynomial(z, &Q2) };
     if negative { -(x0 - x1) } else { x0 - x1 }
 }
 
@@ -145,7 +151,12 @@ mod tests {
         ] {
             assert!((normal_quantile(p) - x).abs() < 1e-13 * x.abs().max(1.0), "{p}: {}", normal_quantile(p));
         }
-        for (x, p) in [(-5.0, 2.866515718791933e-7), (-1.0, 0.15865525393145707), (0.3, 0.6179114221889526), (4.0, 0.9999683287581669)] {
+        for (x, p) in [
+            (-5.0, 2.866515718791933e-7),
+            (-1.0, 0.15865525393145707),
+            (0.3, 0.6179114221889526),
+            (4.0, 0.9999683287581669),
+        ] {
             assert!((normal_cdf(x) - p).abs() < 1e-15 + 1e-13 * p, "{x}: {}", normal_cdf(x));
         }
     }

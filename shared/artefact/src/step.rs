@@ -30,6 +30,7 @@ pub use spline::{Curve, Extrapolation, Splines};
 pub use transform::Transform;
 
 use crate::matrix::Matrix;
+use crate::{ColumnKind, Frame};
 
 /// A fitted step with everything it needs to transform rows. Widths were checked when it was built.
 #[derive(Debug, Clone)]
@@ -94,7 +95,56 @@ pub fn apply_all(steps: &[Step], m: &mut Matrix) -> Result<(), String> {
     steps.iter().try_for_each(|s| s.apply(m))
 }
 
+/// Applies `steps` in order to rows in any form.
+///
+/// # Errors
+/// As [`apply_all`], and for text where a step takes numbers.
+pub fn apply_frame(steps: &[Step], mut frame: Frame) -> Result<Frame, String> {
+    for step in steps {
+        frame = match (step, frame) {
+            (Step::Other(transform), frame) => transform.apply_frame(frame)?,
+            (Step::Columns(columns), frame) => columns.apply_frame(&frame)?,
+            (Step::Scale { center: None, scale: Some(scale), clip: None }, Frame::Sparse(mut sparse)) => {
+                sparse.values.iter_mut().zip(&sparse.columns).for_each(|(v, c)| *v /= scale[*c as usize]);
+                Frame::Sparse(sparse)
+            }
+            (step, frame) => {
+                let mut m = frame.into_numbers()?;
+                step.apply(&mut m)?;
+                Frame::Numbers(m)
+            }
+        };
+    }
+    Ok(frame)
+}
+
+/// What the values of the `width` input columns of `steps` are; `None` when all are numbers.
+pub fn takes(steps: &[Step], width: usize) -> Option<Vec<ColumnKind>> {
+    match steps.first()? {
+        Step::Other(transform) => transform.takes(),
+        Step::Columns(columns) => columns.takes(width),
+        _ => None,
+    }
+}
+
+/// Whether the input columns of `steps` are used at all; a column that no step reads need not be given.
+pub fn reads(steps: &[Step], width: usize) -> Vec<bool> {
+    match steps.first() {
+        Some(Step::Columns(columns)) => columns.reads(width),
+        _ => vec![true; width],
+    }
+}
+
 impl Step {
+    /// Whether the rows after this step are sparse.
+    pub fn gives_sparse(&self) -> bool {
+        match self {
+            Self::Other(transform) => transform.gives_sparse(),
+            Self::Columns(columns) => columns.gives_sparse(),
+            _ => false,
+        }
+    }
+
     /// Transforms every row of `m`.
     fn apply(&self, m: &mut Matrix) -> Result<(), String> {
         match self {

@@ -5,12 +5,14 @@ mod ensemble;
 use std::sync::Arc;
 
 use burn::tensor::DType;
+use forebay_artefact::{ColumnKind, Frame};
 
 pub(crate) use ensemble::{Average, Ensemble, Member};
 
 use crate::booster::Booster;
 use crate::forest::{Forest, tree_ensemble};
 use crate::kernel_machine::KernelMachine;
+use crate::learner::Learner;
 use crate::matrix::Matrix;
 use crate::net::Net;
 use crate::onnx::Program;
@@ -25,6 +27,7 @@ pub(crate) enum Head {
     Ensemble(Ensemble),
     Program(Program),
     Booster(Arc<dyn Booster>),
+    Learner(Arc<dyn Learner>),
 }
 
 impl Head {
@@ -37,6 +40,7 @@ impl Head {
             Self::Ensemble(ensemble) => ensemble.width(),
             Self::Program(program) => program.width(),
             Self::Booster(booster) => booster.width(),
+            Self::Learner(learner) => learner.width(),
         }
     }
 
@@ -48,6 +52,7 @@ impl Head {
             Self::KernelMachine(_) | Self::Ensemble(_) => 1,
             Self::Program(program) => program.outputs(),
             Self::Booster(booster) => booster.outputs(),
+            Self::Learner(learner) => learner.outputs(),
         }
     }
 
@@ -60,6 +65,7 @@ impl Head {
             Self::Ensemble(ensemble) => vec![ensemble.name()],
             Self::Program(program) => program.ops(),
             Self::Booster(booster) => vec![booster.name()],
+            Self::Learner(learner) => vec![learner.name()],
         }
     }
 
@@ -69,6 +75,7 @@ impl Head {
             Self::Forest(_) => true,
             Self::Ensemble(ensemble) => ensemble.is_exact(),
             Self::Booster(booster) => booster.is_exact(),
+            Self::Learner(learner) => learner.is_exact(),
             Self::Net(_) | Self::KernelMachine(_) | Self::Program(_) => false,
         }
     }
@@ -85,6 +92,36 @@ impl Head {
             Self::Ensemble(ensemble) => ensemble.run(&m),
             Self::Program(program) => program.predict(m),
             Self::Booster(booster) => Ok(booster.predict(Rows::new(m.width, &m.data)?)),
+            Self::Learner(learner) => learner.run(&Frame::Numbers(m)),
+        }
+    }
+
+    /// As [`Head::run`], for rows in any form.
+    ///
+    /// # Errors
+    /// As [`Head::run`], and for text where a number is needed.
+    pub(crate) fn run_frame(&self, frame: Frame) -> Result<Vec<f64>, ModelError> {
+        match self {
+            Self::Learner(learner) => learner.run(&frame),
+            Self::Ensemble(ensemble) => ensemble.run_frame(&frame),
+            _ => self.run(frame.into_numbers().map_err(ModelError::Execution)?),
+        }
+    }
+
+    /// What the values of the input columns are; `None` when all are numbers.
+    pub(crate) fn takes(&self) -> Option<Vec<ColumnKind>> {
+        match self {
+            Self::Learner(learner) => learner.takes(),
+            Self::Ensemble(ensemble) => ensemble.takes(),
+            _ => None,
+        }
+    }
+
+    /// The learner, if the head is one.
+    pub(crate) fn learner(&self) -> Option<&dyn Learner> {
+        match self {
+            Self::Learner(learner) => Some(&**learner),
+            _ => None,
         }
     }
 }

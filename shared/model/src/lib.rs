@@ -16,6 +16,7 @@ mod fused;
 mod head;
 mod kernel_machine;
 mod lightgbm;
+mod learner;
 mod model;
 mod net;
 mod onnx;

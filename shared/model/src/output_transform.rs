@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+mod inverse;
+
+pub(crate) use inverse::{Inverse, Part as InversePart};
+
 use crate::{Label, Scores, Task};
 
 /// The meaning of a head's raw outputs.
@@ -15,8 +19,12 @@ pub(crate) enum OutputTransform {
     Exp,
     /// One output; `output * scale + center` is the prediction.
     Scaled { scale: f64, center: f64 },
+    /// What an inverse transform makes of the outputs of a regressor.
+    Inverted { base: Box<OutputTransform>, inverse: Arc<Inverse> },
     /// The classes `labels`, which `link` computes from the outputs.
     Classes { labels: Arc<[Label]>, link: Link },
+    /// Several outputs with classes of their own; the raw outputs of each follow each other.
+    Each(Vec<(Arc<[Label]>, Link)>),
 }
 
 /// How raw outputs become class probabilities and a class.
@@ -37,28 +45,47 @@ pub(crate) enum Link {
     Clipped,
     /// Scores without probabilities: one output for two classes, otherwise one per class.
     Decision,
+    /// The index of the class, then the probability of each class.
+    Chosen,
+    /// The index of the class alone.
+    Index,
+    /// Of the only class.
+    Only,
 }
 
 impl OutputTransform {
     /// The task of the model.
     pub(crate) fn task(&self) -> Task {
         match self {
-            Self::Number | Self::Several(_) | Self::Exp | Self::Scaled { .. } => Task::Regression,
-            Self::Classes { .. } => Task::Classification,
+            Self::Classes { .. } | Self::Each(_) => Task::Classification,
+            _ => Task::Regression,
         }
     }
 
-    /// The class labels; empty for regression.
+    /// The class labels; empty for regression and for several outputs.
     pub(crate) fn labels(&self) -> Vec<Label> {
         match self {
-            Self::Number | Self::Several(_) | Self::Exp | Self::Scaled { .. } => Vec::new(),
             Self::Classes { labels, .. } => labels.to_vec(),
+            _ => Vec::new(),
         }
     }
 
     /// Whether the outputs are the scores, without a function in between.
     pub(crate) fn is_plain(&self) -> bool {
-        matches!(self, Self::Number | Self::Several(_) | Self::Classes { link: Link::Probabilities, .. })
+        matches!(
+            self,
+            Self::Number | Self::Several(_) | Self::Classes { link: Link::Probabilities, .. }
+        )
+    }
+
+    /// Whether there are probabilities.
+    pub(crate) fn has_probabilities(&self) -> bool {
+        let has = |link: &Link| !matches!(link, Link::Decision | Link::Index);
+        match self {
+            Self::Classes { link, .. } => has(link),
+            Self::Each(outputs) => outputs.iter().all(|(_, link)| has(link)),
+            _ => false,
+        }
     }
 
     /// The number of raw outputs per row.
@@ -66,22 +93,39 @@ impl OutputTransform {
         match self {
             Self::Number | Self::Exp | Self::Scaled { .. } => 1,
             Self::Several(outputs) => *outputs,
-            Self::Classes { labels, link } => match link {
-                Link::Logit { .. } | Link::HalfLogit => 1,
-                Link::Decision | Link::Clipped if labels.len() == 2 => 1,
-                _ => labels.len(),
-            },
+            Self::Inverted { base, .. } => base.outputs(),
+            Self::Classes { labels, link } => link.outputs(labels.len()),
+            Self::Each(outputs) => outputs.iter().map(|(labels, link)| link.outputs(labels.len())).sum(),
+        }
+    }
+
+    /// The number of values in a row's prediction.
+    pub(crate) fn values(&self) -> usize {
+        match self {
+            Self::Several(outputs) => *outputs,
+            Self::Inverted { base, .. } => base.values(),
+            Self::Each(outputs) => outputs.len(),
+            _ => 1,
         }
     }
 
     /// Checks the number of labels against the link.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let Self::Classes { labels, link } = self else { return Ok(()) };
-        let two = matches!(link, Link::Logit { .. } | Link::HalfLogit);
-        if labels.is_empty() || (two && labels.len() != 2) {
-            return Err(format!("has {} classes", labels.len()));
+        let check = |labels: &[Label], link: &Link| {
+            let two = matches!(link, Link::Logit { .. } | Link::HalfLogit);
+            if labels.is_empty() || (two && labels.len() != 2) || (*link == Link::Only && labels.len() != 1) {
+                return Err(format!("has {} classes", labels.len()));
+            }
+            Ok(())
+        };
+        match self {
+            Self::Classes { labels, link } => check(labels, link),
+            Self::Each(outputs) if outputs.is_empty() => Err("has no outputs".to_owned()),
+            Self::Each(outputs) => outputs.iter().try_for_each(|(labels, link)| check(labels, link)),
+            Self::Several(0) => Err("has no outputs".to_owned()),
+            Self::Inverted { base, inverse } => inverse.check(base),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The scores of raw outputs, which are row-major `rows x outputs()`.
@@ -97,6 +141,11 @@ impl OutputTransform {
                 raw.iter_mut().for_each(|v| *v = *v * scale + center);
                 Scores::regression(raw)
             }
+            Self::Inverted { base, inverse } => {
+                let mut scores = base.scores(raw);
+                inverse.apply(scores.outputs, &mut scores.values);
+                scores
+            }
             Self::Classes { labels, link } => {
                 let rows = raw.len() / self.outputs();
                 let mut classes = Vec::with_capacity(rows);
@@ -106,11 +155,35 @@ impl OutputTransform {
                 }
                 Scores::classification(labels.clone(), classes, probabilities)
             }
+            Self::Each(outputs) => {
+                let (mut classes, mut probabilities) = (Vec::new(), Vec::new());
+                for mut row in raw.chunks_exact(self.outputs().max(1)) {
+                    for (labels, link) in outputs {
+                        let (own, rest) = row.split_at(link.outputs(labels.len()));
+                        classes.push(link.read(own, &mut probabilities));
+                        row = rest;
+                    }
+                }
+                if !self.has_probabilities() {
+                    probabilities.clear();
+                }
+                Scores::multi_label(outputs.iter().map(|(labels, _)| labels.clone()).collect(), classes, probabilities)
+            }
         }
     }
 }
 
 impl Link {
+    /// The number of raw outputs per row for as many classes.
+    pub(crate) fn outputs(self, classes: usize) -> usize {
+        match self {
+            Self::Logit { .. } | Self::HalfLogit | Self::Index | Self::Only => 1,
+            Self::Decision | Self::Clipped if classes == 2 => 1,
+            Self::Chosen => classes + 1,
+            _ => classes,
+        }
+    }
+
     /// The class of one row. Appends the probabilities, if there are any, to `out`.
     fn read(self, row: &[f64], out: &mut Vec<f64>) -> u32 {
         match self {
@@ -144,6 +217,15 @@ impl Link {
                 let share = 1.0 / row.len() as f64;
                 out[start..].iter_mut().for_each(|p| *p = if sum == 0.0 { share } else { *p / sum });
             }
+            Self::Chosen => {
+                out.extend_from_slice(&row[1..]);
+                return row[0] as u32;
+            }
+            Self::Index => return row[0] as u32,
+            Self::Only => {
+                out.push(1.0);
+                return 0;
+            }
             Self::Decision if row.len() == 1 => return u32::from(row[0] > 0.0),
             Self::Decision => {}
         }
@@ -152,7 +234,7 @@ impl Link {
 }
 
 /// The index of the first of the highest values.
-fn argmax(row: &[f64]) -> u32 {
+pub(crate) fn argmax(row: &[f64]) -> u32 {
     let mut best = 0;
     for (i, v) in row.iter().enumerate() {
         if *v > row[best] {
@@ -172,7 +254,7 @@ pub(crate) fn sigmoid(x: f64) -> f64 {
     }
 }
 
-fn softmax(row: &[f64], out: &mut Vec<f64>) {
+pub(crate) fn softmax(row: &[f64], out: &mut Vec<f64>) {
     let start = out.len();
     let highest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     out.extend(row.iter().map(|v| (v - highest).exp()));

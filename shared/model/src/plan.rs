@@ -1,19 +1,27 @@
 //! The compiled plan of a model: fitted f64 steps, one head, and the transform of the head's outputs to scores.
 
+use forebay_artefact::Frame;
+
 use crate::head::Head;
 use crate::matrix::Matrix;
 use crate::output_transform::OutputTransform;
-use crate::step::{Missing, Step, apply_all, missing_after};
-use crate::{Model, ModelError, Rows, Scores, Signature};
+use crate::step::{Missing, Step, apply_all, apply_frame, missing_after, reads, takes};
+use crate::{Column, ColumnKind, Model, ModelError, Output, Outputs, Rows, Scores, Signature, TypedRows};
 
 /// Steps, head and output transform of a model. Their widths were checked when the plan was built.
 #[derive(Debug)]
 pub(crate) struct Plan {
     signature: Signature,
+    /// Empty when every column is a number.
+    columns: Vec<Column>,
     steps: Vec<Step>,
     head: Head,
     transform: OutputTransform,
     head_takes_missing: bool,
+    /// Whether the steps or the head need rows in another form than dense numbers.
+    any_form: bool,
+    /// Whether the estimator has a `decision_function`.
+    decides: bool,
 }
 
 impl Plan {
@@ -40,8 +48,21 @@ impl Plan {
                 transform.outputs()
             ));
         }
+        let mut kinds = takes(&steps, features.len());
+        if steps.is_empty() {
+            kinds = head.takes();
+        }
+        let read = reads(&steps, features.len());
+        let any_form = kinds.is_some() || steps.iter().any(Step::gives_sparse);
+        let columns = kinds.map_or_else(Vec::new, |kinds| columns(&features, &kinds, &read));
         let signature = Signature { features, task: transform.task(), labels: transform.labels() };
-        Ok(Self { signature, steps, head, transform, head_takes_missing })
+        Ok(Self { signature, columns, steps, head, transform, head_takes_missing, any_form, decides: false })
+    }
+
+    /// Whether the estimator has a `decision_function`: the learner's own, else the raw outputs.
+    pub(crate) fn with_decision(mut self, decides: bool) -> Self {
+        self.decides = decides;
+        self
     }
 
     /// Whether a row of input may have missing values.
@@ -61,8 +82,69 @@ impl Plan {
     /// Replaces the feature names by those of the model's description, which must be as many.
     pub(crate) fn rename_features(&mut self, features: Vec<String>) {
         debug_assert_eq!(features.len(), self.signature.width());
+        self.columns.iter_mut().zip(&features).for_each(|(column, name)| column.name.clone_from(name));
         self.signature.features = features;
     }
+
+    /// Whether each column is used at all.
+    pub(crate) fn reads(&self) -> Vec<bool> {
+        reads(&self.steps, self.signature.width())
+    }
+
+    /// What the head's raw outputs mean.
+    pub(crate) fn transform(&self) -> &OutputTransform {
+        &self.transform
+    }
+
+    /// The head's raw outputs.
+    pub(crate) fn raw(&self, frame: Frame) -> Result<Vec<f64>, ModelError> {
+        self.head.run_frame(apply_frame(&self.steps, frame).map_err(ModelError::Execution)?)
+    }
+
+    /// The scores of rows in any form.
+    pub(crate) fn score_frame(&self, frame: Frame) -> Result<Scores, ModelError> {
+        if frame.width() != self.signature.width() {
+            return Err(ModelError::Width { expected: self.signature.width(), got: frame.width() });
+        }
+        if frame.rows() == 0 {
+            return Ok(self.transform.scores(Vec::new()));
+        }
+        Ok(self.transform.scores(self.raw(frame)?))
+    }
+
+    /// What `decision_function` answers, row-major; `None` when the estimator has no such method.
+    pub(crate) fn decide(&self, frame: Frame) -> Option<Result<Vec<f64>, ModelError>> {
+        if !self.decides {
+            return None;
+        }
+        let prepared = match apply_frame(&self.steps, frame) {
+            Ok(prepared) => prepared,
+            Err(e) => return Some(Err(ModelError::Execution(e))),
+        };
+        let own = self.head.learner().and_then(|learner| learner.decision(&prepared));
+        Some(own.unwrap_or_else(|| self.head.run_frame(prepared)))
+    }
+
+    /// Whether there is a `decision_function`.
+    pub(crate) fn decides(&self) -> bool {
+        self.decides
+    }
+
+    fn sample_scores(&self, frame: Frame) -> Result<Vec<f64>, ModelError> {
+        let prepared = apply_frame(&self.steps, frame).map_err(ModelError::Execution)?;
+        let scores = self.head.learner().and_then(|learner| learner.score_samples(&prepared));
+        scores.unwrap_or(Err(ModelError::Output(Output::ScoreSamples)))
+    }
+}
+
+/// The columns of a model that takes typed values. A column that no step reads need not be given.
+fn columns(features: &[String], kinds: &[ColumnKind], read: &[bool]) -> Vec<Column> {
+    let column = |((name, kind), read): ((&String, &ColumnKind), &bool)| Column {
+        name: name.clone(),
+        kind: *kind,
+        optional: !read,
+    };
+    features.iter().zip(kinds).zip(read).map(column).collect()
 }
 
 impl Model for Plan {
@@ -79,8 +161,41 @@ impl Model for Plan {
             return Ok(self.transform.scores(Vec::new()));
         }
         let mut m = Matrix { width, data: rows.values().to_vec() };
+        if self.any_form {
+            return self.score_frame(Frame::Numbers(m));
+        }
         apply_all(&self.steps, &mut m).map_err(ModelError::Execution)?;
         Ok(self.transform.scores(self.head.run(m)?))
+    }
+
+    fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    fn predict_typed(&self, rows: TypedRows<'_>) -> Result<Scores, ModelError> {
+        self.score_frame(Frame::from(rows))
+    }
+
+    fn outputs(&self) -> Outputs {
+        Outputs {
+            predict_proba: self.transform.has_probabilities(),
+            decision_function: self.decides,
+            score_samples: self.head.learner().is_some_and(|learner| learner.scores_samples()),
+        }
+    }
+
+    fn predict_output(&self, rows: TypedRows<'_>, output: Output) -> Result<Scores, ModelError> {
+        if !self.outputs().has(output) {
+            return Err(ModelError::Output(output));
+        }
+        let scores = self.predict_typed(rows)?;
+        let decision = match output {
+            Output::Predict | Output::PredictProba => return Ok(scores),
+            _ if rows.is_empty() => return Ok(scores),
+            Output::DecisionFunction => self.decide(Frame::from(rows)).unwrap_or(Err(ModelError::Output(output)))?,
+            Output::ScoreSamples => self.sample_scores(Frame::from(rows))?,
+        };
+        Ok(scores.with_decision(decision))
     }
 
     fn ops(&self) -> Vec<String> {

@@ -1,22 +1,32 @@
 //! Compiles an inert scikit-learn artefact to a plan.
 
+mod bayes;
+mod committee;
 mod estimator;
 mod forest;
 mod histogram;
 mod linear;
 mod meta_estimator;
+mod neighbours;
 mod neural;
+mod outlier;
+mod stacking;
 mod svm;
+mod target;
 mod tree;
+
+use std::sync::Arc;
 
 use forebay_artefact::sklearn::{stage_width, stages, step};
 
-use crate::Fault;
 use crate::artefact::View;
+use crate::booster::numbers;
 use crate::head::Head;
 use crate::mlmodel::unnamed_features;
 use crate::output_transform::OutputTransform;
 use crate::plan::Plan;
+use crate::step::Step;
+use crate::{Fault, Label};
 
 /// A compiled estimator, without the steps before it.
 pub(crate) struct Estimator {
@@ -28,18 +38,36 @@ pub(crate) struct Estimator {
 
 /// Compiles a fitted estimator, or a pipeline that ends in one.
 pub(crate) fn compile_model(root: &View<'_>) -> Result<Plan, Fault> {
+    let stages = stages(root)?;
+    let first = stages.first().ok_or_else(|| root.fault("pipeline has no steps"))?;
+    compile(root, features(first)?)
+}
+
+/// Compiles a member of a meta-estimator, which takes `width` values.
+fn compile_member(root: &View<'_>, width: usize) -> Result<Plan, Fault> {
+    compile(root, unnamed_features(width))
+}
+
+fn compile(root: &View<'_>, features: Vec<String>) -> Result<Plan, Fault> {
     root.spend_plan()?;
-    let (mut steps, mut width) = (Vec::new(), None);
+    let mut steps = Vec::new();
+    let Estimator { head, transform, takes_missing } = compile_stages(root, Some(features.len()), &mut steps)?;
+    let stages = stages(root)?;
+    let decides = stages.last().map(estimator::decides).transpose()?.unwrap_or(false);
+    let plan = Plan::new(features, steps, head, transform, takes_missing).map_err(|e| root.fault(e))?;
+    Ok(plan.with_decision(decides))
+}
+
+/// Compiles an estimator, or a pipeline that ends in one and whose steps are appended to `steps`. Its input has `width`
+/// values, if that is known.
+fn compile_stages(root: &View<'_>, mut width: Option<usize>, steps: &mut Vec<Step>) -> Result<Estimator, Fault> {
     let stages = stages(root)?;
     let Some((last, before)) = stages.split_last() else { return Err(root.fault("pipeline has no steps")) };
     for stage in before {
         let taken = stage_width(stage, width)?;
-        width = Some(step::compile(stage, taken, &mut steps)?);
+        width = Some(step::compile(stage, taken, steps)?);
     }
-    let first = stages.first().unwrap_or(last);
-    let features = features(first)?;
-    let Estimator { head, transform, takes_missing } = estimator::compile(last, stage_width(last, width)?, &mut steps)?;
-    Plan::new(features, steps, head, transform, takes_missing).map_err(|e| root.fault(e))
+    estimator::compile(last, stage_width(last, width)?, steps)
 }
 
 fn features(first: &View<'_>) -> Result<Vec<String>, Fault> {
@@ -47,4 +75,26 @@ fn features(first: &View<'_>) -> Result<Vec<String>, Fault> {
     let Some(names) = first.opt("feature_names_in_") else { return Ok(unnamed_features(width)) };
     let names = names.texts()?;
     if names.len() == width { Ok(names) } else { Err(first.fault(format!("{} names for {width} values", names.len()))) }
+}
+
+/// The labels of clusters: their indices.
+fn class_indices(count: usize) -> Arc<[Label]> {
+    (0..count as i64).map(Label::Integer).collect()
+}
+
+/// The labels of each output of a classifier with several.
+fn labels_of_each(view: &View<'_>) -> Result<Vec<Arc<[Label]>>, Fault> {
+    view.items()?.iter().map(|labels| Ok(labels.labels()?.into())).collect()
+}
+
+/// The finite values of a `rows x columns` matrix.
+fn matrix(view: &View<'_>, rows: usize, columns: usize) -> Result<Vec<f64>, Fault> {
+    let (values, shape) = view.matrix()?;
+    if shape != [rows, columns] {
+        return Err(view.fault(format!("has shape {shape:?}, expected [{rows}, {columns}]")));
+    }
+    match values.iter().position(|v| !v.is_finite()) {
+        Some(i) => Err(view.fault(format!("value {i} is {}, not finite", values[i]))),
+        None => Ok(values),
+    }
 }

@@ -239,7 +239,7 @@ fn nesting_without_end() {
     let mut tuples = b"\x80\x04N".to_vec();
     tuples.extend(std::iter::repeat_n(0x85, 2_000_000));
     tuples.push(b'.');
-    refused("model.pkl", &tuples, "not fitted or not supported");
+    refused("model.pkl", &tuples, "a sequence is not supported");
     let mut marks = b"\x80\x04".to_vec();
     marks.extend(std::iter::repeat_n(b'(', 2_000_000));
     refused("model.pkl", &marks, "ends early");

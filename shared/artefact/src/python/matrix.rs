@@ -19,7 +19,11 @@ impl View<'_> {
             let values = self.numbers()?;
             let columns = values.len().checked_div(rows.len()).unwrap_or(0);
             let shape = [rows.len(), columns];
-            return if columns * rows.len() == values.len() { Ok((values, shape)) } else { Err(self.fault("is ragged")) };
+            return if columns * rows.len() == values.len() {
+                Ok((values, shape))
+            } else {
+                Err(self.fault("is ragged"))
+            };
         }
         let values = self.numbers()?;
         match *self.array()?.shape.as_slice() {

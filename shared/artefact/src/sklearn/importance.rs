@@ -81,11 +81,9 @@ fn tree(estimator: &View<'_>, width: usize) -> Result<(Vec<f64>, usize), Fault> 
     let nodes_view = estimator.attr("tree_")?.attr("nodes")?;
     let nodes = nodes_view.array()?;
     let missing = |name: &str| nodes_view.fault(format!("has no field {name}"));
-    let integers = |name: &str| {
-        nodes.field_integers(name).map_err(|e| nodes_view.fault(e))?.ok_or_else(|| missing(name))
-    };
-    let numbers =
-        |name: &str| nodes.field_numbers(name).map_err(|e| nodes_view.fault(e))?.ok_or_else(|| missing(name));
+    let integers =
+        |name: &str| nodes.field_integers(name).map_err(|e| nodes_view.fault(e))?.ok_or_else(|| missing(name));
+    let numbers = |name: &str| nodes.field_numbers(name).map_err(|e| nodes_view.fault(e))?.ok_or_else(|| missing(name));
     let (left, right, feature) = (integers("left_child")?, integers("right_child")?, integers("feature")?);
     let (impurity, weight) = (numbers("impurity")?, numbers("weighted_n_node_samples")?);
     let share = |node: i64| {

@@ -34,7 +34,8 @@ pub(super) fn select(view: &View<'_>, name: &str, width: usize) -> Result<Step, 
         return Err(view.fault("keeps no column"));
     }
     // the univariate tests refuse missing values; the others leave them to the next step
-    let passes = matches!(name, "VarianceThreshold" | "RFE" | "RFECV" | "SequentialFeatureSelector" | "SelectFromModel");
+    let passes =
+        matches!(name, "VarianceThreshold" | "RFE" | "RFECV" | "SequentialFeatureSelector" | "SelectFromModel");
     let missing = if passes { Missing::Pass } else { Missing::Refused };
     Ok(Step::Other(Arc::new(Select { columns, missing })))
 }
@@ -63,7 +64,8 @@ fn univariate(view: &View<'_>, mode: &str, parameter: &View<'_>) -> Result<Vec<b
         "fdr" => {
             let mut sorted = p_values.clone();
             sorted.sort_by(f64::total_cmp);
-            let passed = sorted.iter().enumerate().filter(|(i, p)| **p <= alpha / n * (*i as f64 + 1.0)).map(|(_, p)| *p);
+            let passed =
+                sorted.iter().enumerate().filter(|(i, p)| **p <= alpha / n * (*i as f64 + 1.0)).map(|(_, p)| *p);
             let highest = passed.fold(f64::NEG_INFINITY, f64::max);
             Ok(p_values.iter().map(|p| *p <= highest).collect())
         }

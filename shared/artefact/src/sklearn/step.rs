@@ -33,10 +33,17 @@ pub fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> Result<u
         "PowerTransformer" => Step::Other(Arc::new(values::power(view, width)?)),
         "QuantileTransformer" => Step::Other(Arc::new(values::quantiles(view, width)?)),
         "SplineTransformer" => values::splines(view, width)?,
-        "VarianceThreshold" | "RFE" | "RFECV" | "SequentialFeatureSelector" | "SelectFromModel" | "SelectKBest"
-        | "SelectPercentile" | "SelectFpr" | "SelectFdr" | "SelectFwe" | "GenericUnivariateSelect" => {
-            select::select(view, name, width)?
-        }
+        "VarianceThreshold"
+        | "RFE"
+        | "RFECV"
+        | "SequentialFeatureSelector"
+        | "SelectFromModel"
+        | "SelectKBest"
+        | "SelectPercentile"
+        | "SelectFpr"
+        | "SelectFdr"
+        | "SelectFwe"
+        | "GenericUnivariateSelect" => select::select(view, name, width)?,
         name if reduce::CLASSES.contains(&name) => reduce::reduce(view, name, width)?,
         "FeatureUnion" => union(view, width)?,
         "OneHotEncoder" => encode::one_hot(view, width)?,

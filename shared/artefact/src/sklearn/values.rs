@@ -14,9 +14,8 @@ pub(super) fn function(view: &View<'_>, width: usize) -> Result<Option<Step>, Fa
     let argument = |name: &str| arguments.as_ref().and_then(|a| a.opt(name));
     let count = arguments.as_ref().map_or(0, |a| a.entries().map_or(0, |e| e.len()));
     let path = func.class();
-    let bound = |names: [&str; 2], otherwise: f64| {
-        names.iter().find_map(|n| argument(n)).map_or(Ok(otherwise), |v| v.number())
-    };
+    let bound =
+        |names: [&str; 2], otherwise: f64| names.iter().find_map(|n| argument(n)).map_or(Ok(otherwise), |v| v.number());
     let refused = || func.fault(format!("FunctionTransformer runs {}; no code is run here", func.kind()));
     let rule = if path == "numpy.clip" {
         Rule::Clip(bound(["a_min", "min"], f64::NEG_INFINITY)?, bound(["a_max", "max"], f64::INFINITY)?)

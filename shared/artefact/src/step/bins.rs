@@ -60,11 +60,8 @@ impl Quantiles {
             return x;
         }
         let (low, high) = (quantiles[0], quantiles[quantiles.len() - 1]);
-        let (is_low, is_high) = if self.normal {
-            (x - BOUNDS_THRESHOLD < low, x + BOUNDS_THRESHOLD > high)
-        } else {
-            (x == low, x == high)
-        };
+        let (is_low, is_high) =
+            if self.normal { (x - BOUNDS_THRESHOLD < low, x + BOUNDS_THRESHOLD > high) } else { (x == low, x == high) };
         // the mean of both directions, which differ where quantiles repeat
         let y = if is_low {
             0.0

@@ -1,7 +1,8 @@
 //! Different steps for different columns, side by side: ColumnTransformer.
 
-use super::{Missing, Step, apply_all, missing_after};
+use super::{Missing, Step, apply_all, apply_frame, missing_after, takes};
 use crate::matrix::Matrix;
+use crate::{ColumnKind, Frame};
 
 /// Some columns and the steps that transform them.
 #[derive(Debug, Clone)]
@@ -57,5 +58,51 @@ impl Columns {
         }
         *m = out;
         Ok(())
+    }
+
+    /// As [`Columns::apply`], for rows in any form.
+    pub(super) fn apply_frame(&self, frame: &Frame) -> Result<Frame, String> {
+        let mut parts = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            let mut done = apply_frame(&part.steps, frame.select(&part.columns))?;
+            if let Some(weight) = part.weight {
+                match &mut done {
+                    Frame::Sparse(sparse) => sparse.values.iter_mut().for_each(|v| *v *= weight),
+                    other => {
+                        let mut m = std::mem::replace(other, Frame::Numbers(Matrix::default())).into_numbers()?;
+                        m.data.iter_mut().for_each(|v| *v *= weight);
+                        *other = Frame::Numbers(m);
+                    }
+                }
+            }
+            parts.push(done);
+        }
+        Frame::beside(parts)
+    }
+
+    /// What the values of the `width` input columns are; those that several parts take have the first kind but float.
+    pub(super) fn takes(&self, width: usize) -> Option<Vec<ColumnKind>> {
+        let mut kinds = vec![ColumnKind::Float; width];
+        let mut typed = false;
+        for part in &self.parts {
+            for (column, kind) in part.columns.iter().zip(takes(&part.steps, part.columns.len()).unwrap_or_default()) {
+                typed |= kind != ColumnKind::Float;
+                if kinds[*column] == ColumnKind::Float {
+                    kinds[*column] = kind;
+                }
+            }
+        }
+        typed.then_some(kinds)
+    }
+
+    pub(super) fn gives_sparse(&self) -> bool {
+        self.parts.iter().any(|p| p.steps.last().is_some_and(Step::gives_sparse))
+    }
+
+    /// Whether each of the `width` input columns is in some part.
+    pub(super) fn reads(&self, width: usize) -> Vec<bool> {
+        let mut reads = vec![false; width];
+        self.parts.iter().flat_map(|p| &p.columns).for_each(|c| reads[*c] = true);
+        reads
     }
 }

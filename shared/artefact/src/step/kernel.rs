@@ -7,12 +7,25 @@ use crate::matrix::Matrix;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kernel {
     Linear,
-    Rbf { gamma: f64 },
-    Laplacian { gamma: f64 },
-    Polynomial { gamma: f64, coef0: f64, degree: f64 },
-    Sigmoid { gamma: f64, coef0: f64 },
+    Rbf {
+        gamma: f64,
+    },
+    Laplacian {
+        gamma: f64,
+    },
+    Polynomial {
+        gamma: f64,
+        coef0: f64,
+        degree: f64,
+    },
+    Sigmoid {
+        gamma: f64,
+        coef0: f64,
+    },
     Cosine,
-    Chi2 { gamma: f64 },
+    Chi2 {
+        gamma: f64,
+    },
     AdditiveChi2,
     /// The Euclidean distance, which is a similarity to none but to cluster centres.
     Distance,

@@ -1,6 +1,7 @@
 //! Linear maps of rows: PCA and other decompositions, random projections, feature maps of kernels.
 
 use super::{Missing, Transform};
+use crate::Frame;
 use crate::matrix::Matrix;
 
 /// `f((x - center) / scale @ weight + bias) * factor`, each part optional.
@@ -81,6 +82,20 @@ impl Transform for Projection {
         });
         Ok(())
     }
+
+    fn apply_frame(&self, frame: Frame) -> Result<Frame, String> {
+        let (Frame::Sparse(sparse), None, None) = (&frame, &self.center, &self.scale) else {
+            let mut m = frame.into_numbers()?;
+            self.apply(&mut m)?;
+            return Ok(Frame::Numbers(m));
+        };
+        let mut m = Matrix { width: self.outputs, data: vec![0.0; sparse.ends.len() * self.outputs] };
+        for (out, (columns, values)) in m.iter_mut().zip(sparse.iter()) {
+            columns.iter().zip(values).for_each(|(c, v)| self.add(*c as usize, *v, out));
+            self.finish(out);
+        }
+        Ok(Frame::Numbers(m))
+    }
 }
 
 /// Keeps some columns: feature selection.
@@ -106,6 +121,10 @@ impl Transform for Select {
     fn apply(&self, m: &mut Matrix) -> Result<(), String> {
         m.rebuild(self.columns.len(), |row, out| out.extend(self.columns.iter().map(|c| row[*c])));
         Ok(())
+    }
+
+    fn apply_frame(&self, frame: Frame) -> Result<Frame, String> {
+        Ok(frame.select(&self.columns))
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use super::Missing;
 use crate::matrix::Matrix;
+use crate::{ColumnKind, Frame};
 
 /// A fitted transformer of rows. Its widths were checked when it was built.
 pub trait Transform: Send + Sync + Debug {
@@ -21,4 +22,24 @@ pub trait Transform: Send + Sync + Debug {
     /// # Errors
     /// A text that names a value that the transformer refuses.
     fn apply(&self, m: &mut Matrix) -> Result<(), String>;
+
+    /// Transforms rows in any form; by default they become dense numbers.
+    ///
+    /// # Errors
+    /// As [`Transform::apply`], and for text that is no number.
+    fn apply_frame(&self, frame: Frame) -> Result<Frame, String> {
+        let mut m = frame.into_numbers()?;
+        self.apply(&mut m)?;
+        Ok(Frame::Numbers(m))
+    }
+
+    /// What the values of its input columns are, one per column; `None` when all are numbers.
+    fn takes(&self) -> Option<Vec<ColumnKind>> {
+        None
+    }
+
+    /// Whether its output is sparse.
+    fn gives_sparse(&self) -> bool {
+        false
+    }
 }

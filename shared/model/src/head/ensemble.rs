@@ -1,8 +1,11 @@
 //! An ensemble of regressors whose predictions are averaged: bagging, voting, AdaBoost.
 
+use forebay_artefact::{ColumnKind, Frame};
+
+use crate::learner::kinds_of;
 use crate::matrix::Matrix;
 use crate::plan::Plan;
-use crate::{Model, ModelError, Rows};
+use crate::{Model, ModelError, Rows, Task};
 
 /// How the members' predictions are averaged.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +46,8 @@ impl Ensemble {
         for (i, member) in members.iter().enumerate() {
             let seen = member.columns.as_ref().map_or(width, Vec::len);
             let signature = member.plan.signature();
-            if signature.width() != seen || !signature.labels.is_empty() {
+            let regresses = signature.task == Task::Regression && member.plan.transform().values() == 1;
+            if signature.width() != seen || !regresses {
                 return Err(format!("estimator {i} is not a regressor of {seen} values"));
             }
             if member.columns.iter().flatten().any(|c| *c >= width) {
@@ -92,6 +96,21 @@ impl Ensemble {
             answers.push(scores.values);
         }
         Ok((0..m.rows()).map(|row| self.average.decide(&answers, row)).collect())
+    }
+
+    /// As [`Ensemble::run`], for rows in any form.
+    pub(super) fn run_frame(&self, frame: &Frame) -> Result<Vec<f64>, ModelError> {
+        let mut answers = Vec::with_capacity(self.members.len());
+        for member in &self.members {
+            let seen = member.columns.as_ref().map_or_else(|| frame.clone(), |columns| frame.select(columns));
+            answers.push(member.plan.score_frame(seen)?.values);
+        }
+        Ok((0..frame.rows()).map(|row| self.average.decide(&answers, row)).collect())
+    }
+
+    /// What the values of the input columns are; `None` when all are numbers.
+    pub(super) fn takes(&self) -> Option<Vec<ColumnKind>> {
+        kinds_of(self.width, self.members.iter().map(|m| (&m.plan, m.columns.as_deref())))
     }
 }
 

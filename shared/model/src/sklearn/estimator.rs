@@ -1,6 +1,11 @@
 //! Selects the compiler of an estimator class.
 
-use super::{Estimator, forest, histogram, linear, meta_estimator, neural, svm};
+use super::{
+    Estimator, bayes, committee, forest, histogram, linear, meta_estimator, neighbours, neural, outlier, stacking, svm,
+    target,
+};
+use forebay_artefact::sklearn::stages;
+
 use crate::Fault;
 use crate::artefact::View;
 use crate::step::Step;
@@ -23,17 +28,138 @@ pub(super) fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> R
         "GradientBoostingClassifier" => forest::boosting(view, width, true),
         "HistGradientBoostingRegressor" => histogram::boosting(view, width, false, steps),
         "HistGradientBoostingClassifier" => histogram::boosting(view, width, true, steps),
-        "LinearRegression" | "Ridge" | "RidgeCV" | "Lasso" | "LassoCV" | "ElasticNet" | "ElasticNetCV" | "Lars"
-        | "LassoLars" | "BayesianRidge" | "ARDRegression" | "HuberRegressor" | "SGDRegressor" | "LinearSVR"
-        | "QuantileRegressor" | "TheilSenRegressor" => linear::regressor(view, width),
-        "LogisticRegression" | "LogisticRegressionCV" => linear::logistic(view, width),
-        "SGDClassifier" | "RidgeClassifier" | "LinearSVC" | "Perceptron" => linear::classifier(view, width),
+        "LinearRegression"
+        | "Ridge"
+        | "RidgeCV"
+        | "Lasso"
+        | "LassoCV"
+        | "ElasticNet"
+        | "ElasticNetCV"
+        | "Lars"
+        | "LassoLars"
+        | "BayesianRidge"
+        | "ARDRegression"
+        | "HuberRegressor"
+        | "SGDRegressor"
+        | "LinearSVR"
+        | "QuantileRegressor"
+        | "TheilSenRegressor"
+        | "LarsCV"
+        | "LassoLarsCV"
+        | "LassoLarsIC"
+        | "MultiTaskLasso"
+        | "MultiTaskLassoCV"
+        | "MultiTaskElasticNet"
+        | "MultiTaskElasticNetCV"
+        | "OrthogonalMatchingPursuit"
+        | "OrthogonalMatchingPursuitCV"
+        | "PassiveAggressiveRegressor" => linear::regressor(view, width, steps),
+        "LogisticRegression" | "LogisticRegressionCV" => linear::logistic(view, width, steps),
+        "SGDClassifier"
+        | "RidgeClassifier"
+        | "RidgeClassifierCV"
+        | "LinearSVC"
+        | "Perceptron"
+        | "PassiveAggressiveClassifier" => linear::classifier(view, width, steps),
         "MLPRegressor" => neural::perceptron(view, width, false),
         "MLPClassifier" => neural::perceptron(view, width, true),
         "SVR" | "NuSVR" => svm::regressor(view, width),
+        "PoissonRegressor" | "GammaRegressor" | "TweedieRegressor" => linear::generalized(view, name, width, steps),
+        "PLSRegression" | "PLSCanonical" | "CCA" => linear::partial_least_squares(view, width, steps),
+        "LinearDiscriminantAnalysis" => bayes::linear_discriminants(view, width),
+        "QuadraticDiscriminantAnalysis" => bayes::quadratic_discriminants(view, width),
+        "GaussianNB" => bayes::gaussian(view, width),
+        "MultinomialNB" | "ComplementNB" | "BernoulliNB" => bayes::discrete(view, name, width),
+        "CategoricalNB" => bayes::categorical(view, width),
+        "GaussianMixture" => bayes::mixture(view, width),
+        "KernelRidge" => bayes::kernel_ridge(view, width, steps),
+        "KNeighborsRegressor" | "RadiusNeighborsRegressor" => neighbours::regressor(view, width),
+        "KNeighborsClassifier" | "RadiusNeighborsClassifier" => neighbours::classifier(view, width),
+        "NearestCentroid" => neighbours::centroids(view, width),
+        "KMeans" | "MiniBatchKMeans" => neighbours::clusters(view, width),
+        "LocalOutlierFactor" => neighbours::local_outlier_factor(view, width),
+        "IsolationForest" => outlier::isolation(view, width),
+        "EllipticEnvelope" => outlier::ellipse(view, width),
+        "OneClassSVM" => outlier::one_class(view, width),
+        "SGDOneClassSVM" => outlier::one_class_linear(view, width),
+        "SVC" | "NuSVC" => svm::classifier(view, width),
+        _ => meta(view, name, width, steps),
+    }
+}
+
+/// Estimators made of estimators.
+fn meta(view: &View<'_>, name: &str, width: usize, steps: &mut Vec<Step>) -> Result<Estimator, Fault> {
+    match name {
         "BaggingRegressor" => meta_estimator::bagging(view, width),
         "VotingRegressor" => meta_estimator::voting(view, width),
         "AdaBoostRegressor" => meta_estimator::adaboost(view, width),
-        _ => Err(view.fault(format!("{} is not supported as an estimator", view.kind()))),
+        "VotingClassifier" => committee::voting(view, width),
+        "BaggingClassifier" => committee::bagging(view, width),
+        "AdaBoostClassifier" => committee::adaboost(view, width),
+        "CalibratedClassifierCV" => committee::calibrated(view, width),
+        "StackingRegressor" => stacking::stacking(view, width, false),
+        "StackingClassifier" => stacking::stacking(view, width, true),
+        "MultiOutputRegressor" => stacking::multi_output(view, width, false),
+        "MultiOutputClassifier" => stacking::multi_output(view, width, true),
+        "RegressorChain" => stacking::chain(view, width, false),
+        "ClassifierChain" => stacking::chain(view, width, true),
+        "OneVsRestClassifier" => stacking::one_vs_rest(view, width),
+        "OneVsOneClassifier" => stacking::one_vs_one(view, width),
+        "OutputCodeClassifier" => stacking::output_code(view, width),
+        "TransformedTargetRegressor" => target::transformed(view, width, steps),
+        "DummyRegressor" => target::dummy_regressor(view, width),
+        "DummyClassifier" => target::dummy_classifier(view, width),
+        _ => other(view, width, steps),
     }
+}
+
+/// Estimators of other libraries inside a scikit-learn artefact: the one place where their readers are called.
+fn other(view: &View<'_>, _width: usize, _steps: &mut Vec<Step>) -> Result<Estimator, Fault> {
+    Err(view.fault(format!("{} is not supported as an estimator", view.described())))
+}
+
+/// Whether the estimator has a `decision_function`.
+///
+/// # Errors
+/// A [`Fault`] when a part of it cannot be read.
+pub(super) fn decides(view: &View<'_>) -> Result<bool, Fault> {
+    let class = view.class();
+    let all = |list: &str| -> Result<bool, Fault> {
+        for member in view.attr(list)?.items()? {
+            match stages(&member)?.last() {
+                Some(last) if decides(last)? => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    };
+    Ok(match class.rsplit('.').next().unwrap_or("") {
+        "LogisticRegression"
+        | "LogisticRegressionCV"
+        | "SGDClassifier"
+        | "RidgeClassifier"
+        | "RidgeClassifierCV"
+        | "LinearSVC"
+        | "Perceptron"
+        | "PassiveAggressiveClassifier"
+        | "LinearDiscriminantAnalysis"
+        | "QuadraticDiscriminantAnalysis"
+        | "SVC"
+        | "NuSVC"
+        | "OneClassSVM"
+        | "SGDOneClassSVM"
+        | "IsolationForest"
+        | "LocalOutlierFactor"
+        | "EllipticEnvelope"
+        | "AdaBoostClassifier"
+        | "GradientBoostingClassifier"
+        | "HistGradientBoostingClassifier" => true,
+        "OneVsOneClassifier" => true,
+        "OneVsRestClassifier" | "ClassifierChain" => all("estimators_")?,
+        "StackingClassifier" => match stages(&view.attr("final_estimator_")?)?.last() {
+            Some(last) => decides(last)?,
+            None => false,
+        },
+        _ => false,
+    })
 }

@@ -6,6 +6,7 @@ use super::{Estimator, tree};
 use crate::artefact::View;
 use crate::forest::{Aggregate, ForestBuilder, Precision};
 use crate::head::Head;
+use crate::mlmodel::MAX_WIDTH;
 use crate::output_transform::{Link, OutputTransform};
 use crate::{Fault, Label};
 
@@ -18,18 +19,27 @@ pub(super) fn average(view: &View<'_>, width: usize, classifier: bool) -> Result
         Some(list) => list.items()?,
         None => vec![view.clone()],
     };
-    one_output(view)?;
-    let labels = if classifier { Some(labels(view)?) } else { None };
-    let stride = labels.as_ref().map_or(1, |l| l.len());
-    let mut forest = ForestBuilder::new(width, stride.max(1), Precision::Single);
+    let outputs = view.opt("n_outputs_").map(|n| n.count(MAX_WIDTH)).transpose()?.unwrap_or(1).max(1);
+    let labels: Vec<Arc<[Label]>> = match (classifier, outputs) {
+        (false, _) => Vec::new(),
+        (true, 1) => vec![labels(view)?],
+        (true, _) => super::labels_of_each(&view.attr("classes_")?)?,
+    };
+    let counts: Vec<usize> = if classifier { labels.iter().map(|l| l.len()).collect() } else { vec![1; outputs] };
+    if counts.len() != outputs || counts.contains(&0) {
+        return Err(view.fault(format!("classes of {} outputs, expected {outputs}", counts.len())));
+    }
+    let stride = counts.iter().sum();
+    let mut forest = ForestBuilder::new(width, stride, Precision::Single);
     for one in &trees {
-        tree::push(one, stride, 1.0, &mut forest)?;
+        tree::push(one, &counts, 1.0, &mut forest)?;
     }
     let takes_missing = !trees.is_empty() && trees.iter().all(tree::takes_missing) && forests_take_missing(view);
     let forest = forest.finish(stride, Aggregate::Mean(trees.len() as f64)).map_err(|e| view.fault(e))?;
-    let transform = match labels {
-        Some(labels) => OutputTransform::Classes { labels, link: Link::Probabilities },
-        None => OutputTransform::Number,
+    let transform = match labels.as_slice() {
+        [] => super::numbers(outputs),
+        [labels] => OutputTransform::Classes { labels: labels.clone(), link: Link::Probabilities },
+        _ => OutputTransform::Each(labels.into_iter().map(|labels| (labels, Link::Probabilities)).collect()),
     };
     Ok(Estimator { head: Head::Forest(Arc::new(forest)), transform, takes_missing })
 }
@@ -57,7 +67,7 @@ pub(super) fn boosting(view: &View<'_>, width: usize, classifier: bool) -> Resul
             return Err(stage.fault(format!("{} trees for {outputs} outputs", trees.len())));
         }
         for one in &trees {
-            tree::push(one, 1, rate, &mut forest)?;
+            tree::push(one, &[1], rate, &mut forest)?;
         }
     }
     let forest = forest.finish(outputs, Aggregate::Sum(start)).map_err(|e| view.fault(e))?;
@@ -107,11 +117,4 @@ pub(super) fn labels(view: &View<'_>) -> Result<Arc<[Label]>, Fault> {
         return Err(view.fault("has no classes"));
     }
     Ok(labels.into())
-}
-
-fn one_output(view: &View<'_>) -> Result<(), Fault> {
-    match view.opt("n_outputs_").map(|n| n.number()).transpose()? {
-        Some(n) if n != 1.0 => Err(view.fault(format!("{n} outputs are not supported"))),
-        _ => Ok(()),
-    }
 }

@@ -33,7 +33,7 @@ pub(super) fn voting(view: &View<'_>, width: usize) -> Result<Estimator, Fault> 
 }
 
 /// The weights of the estimators that were not dropped.
-fn kept_weights(view: &View<'_>, weights: &View<'_>) -> Result<Vec<f64>, Fault> {
+pub(super) fn kept_weights(view: &View<'_>, weights: &View<'_>) -> Result<Vec<f64>, Fault> {
     let weights = weights.finite()?;
     let named = view.attr("estimators")?.items()?;
     let mut kept = Vec::new();

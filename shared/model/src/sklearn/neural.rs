@@ -1,14 +1,16 @@
 //! Multi-layer perceptrons, computed in f64 as scikit-learn does.
 
+use std::sync::Arc;
+
 use burn::tensor::DType;
 
 use super::{Estimator, forest};
-use crate::Fault;
 use crate::artefact::View;
 use crate::head::Head;
 use crate::mlmodel::MAX_WIDTH;
 use crate::net::{Activation, Dense, NetBuilder};
 use crate::output_transform::{Link, OutputTransform};
+use crate::{Fault, Label};
 
 /// A perceptron. Its output function becomes the link of the output transform.
 pub(super) fn perceptron(view: &View<'_>, width: usize, classifies: bool) -> Result<Estimator, Fault> {
@@ -34,13 +36,14 @@ pub(super) fn perceptron(view: &View<'_>, width: usize, classifies: bool) -> Res
         net.linear(dense).map_err(|e| coef.fault(e))?;
     }
     let net = net.finish().map_err(|e| view.fault(e))?;
-    if !classifies && net.outputs() != 1 {
-        return Err(view.fault(format!("{} outputs are not supported", net.outputs())));
-    }
     let output = view.attr("out_activation_")?;
     let transform = match (output.text()?, classifies) {
-        ("identity", false) => OutputTransform::Number,
-        ("exp", false) => OutputTransform::Exp,
+        ("identity", false) => super::numbers(net.outputs()),
+        ("exp", false) if net.outputs() == 1 => OutputTransform::Exp,
+        ("logistic", true) if net.outputs() > 1 => {
+            let labels: Arc<[Label]> = [Label::Integer(0), Label::Integer(1)].into();
+            OutputTransform::Each(vec![(labels, Link::Logit { zero_wins: false }); net.outputs()])
+        }
         ("logistic", true) => {
             OutputTransform::Classes { labels: forest::labels(view)?, link: Link::Logit { zero_wins: false } }
         }

@@ -7,11 +7,16 @@ use crate::forest::{ForestBuilder, RawTree};
 /// The first version whose classification trees store fractions instead of weighted counts.
 const FRACTIONS_SINCE: (u32, u32) = (1, 3);
 
-/// Adds the `tree_` of a decision tree to a forest whose leaves hold `stride` values.
+/// Adds the `tree_` of a decision tree to a forest whose leaves hold as many values of each output.
 ///
 /// # Errors
 /// A [`Fault`] that names the place when a field is missing or has the wrong type, or the builder rejects the tree.
-pub(super) fn push(estimator: &View<'_>, stride: usize, scale: f64, forest: &mut ForestBuilder) -> Result<(), Fault> {
+pub(super) fn push(
+    estimator: &View<'_>,
+    counts: &[usize],
+    scale: f64,
+    forest: &mut ForestBuilder,
+) -> Result<(), Fault> {
     let tree = estimator.attr("tree_")?;
     let nodes_view = tree.attr("nodes")?;
     let nodes = nodes_view.array()?;
@@ -27,18 +32,23 @@ pub(super) fn push(estimator: &View<'_>, stride: usize, scale: f64, forest: &mut
     let missing_left: Vec<bool> = direction.iter().map(|v| *v != 0).collect();
     let values_view = tree.attr("values")?;
     let mut values = values_view.numbers()?;
+    let widest = counts.iter().copied().max().unwrap_or(1);
     match values_view.array()?.shape.as_slice() {
-        [n, 1, classes] if *n == left.len() && *classes == stride => {}
-        [_, outputs, _] if *outputs > 1 => return Err(values_view.fault("several outputs are not supported")),
+        [n, outputs, classes] if *n == left.len() && *outputs == counts.len() && *classes == widest => {}
         shape => return Err(values_view.fault(format!("shape {shape:?} does not fit {} nodes", left.len()))),
     }
-    if stride > 1 && version(estimator).is_some_and(|v| v < FRACTIONS_SINCE) {
-        for node in values.chunks_exact_mut(stride) {
+    if widest > 1 && version(estimator).is_some_and(|v| v < FRACTIONS_SINCE) {
+        for node in values.chunks_exact_mut(widest) {
             let sum: f64 = node.iter().sum();
             if sum != 0.0 {
                 node.iter_mut().for_each(|v| *v /= sum);
             }
         }
+    }
+    if counts.iter().any(|c| *c != widest) {
+        // outputs with fewer classes are padded
+        let padded = values.chunks_exact(widest).enumerate();
+        values = padded.flat_map(|(i, line)| &line[..counts[i % counts.len()]]).copied().collect();
     }
     let raw = RawTree {
         left: &left,

@@ -1,0 +1,74 @@
+//! Estimators that are neither forests nor nets: each computes raw outputs from rows in any form.
+
+mod committee;
+mod density;
+mod linear;
+mod member;
+mod neighbours;
+mod outlier;
+mod stacked;
+mod support;
+
+use forebay_artefact::{ColumnKind, Frame};
+
+pub(crate) use committee::{Calibrator, Committee, Rule, Voter};
+pub(crate) use density::{CategoryTables, Centres, Constant, Densities, Density};
+pub(crate) use linear::Linear;
+pub(crate) use member::{Response, kinds_of};
+pub(crate) use neighbours::{Metric, Neighbours, Reach, Search, Targets};
+pub(crate) use outlier::{Detector, Normality};
+pub(crate) use stacked::{Binaries, Scheme, Several, Stack};
+pub(crate) use support::{Platt, SupportClassifier};
+
+use crate::ModelError;
+
+/// An estimator at the end of a plan.
+pub(crate) trait Learner: Send + Sync + std::fmt::Debug {
+    /// The number of values in a row of input.
+    fn width(&self) -> usize;
+
+    /// The number of raw outputs per row.
+    fn outputs(&self) -> usize;
+
+    /// The name that `ops` shows.
+    fn name(&self) -> String;
+
+    /// The raw outputs, row-major. The frame has at least one row of `width()` values.
+    ///
+    /// # Errors
+    /// [`ModelError::Execution`] for text where a number is needed.
+    fn run(&self, frame: &Frame) -> Result<Vec<f64>, ModelError>;
+
+    /// What `decision_function` answers, row-major, if it is not the raw outputs; `None` without such a method.
+    fn decision(&self, _frame: &Frame) -> Option<Result<Vec<f64>, ModelError>> {
+        None
+    }
+
+    /// What `score_samples` answers, one number per row; `None` without such a method.
+    fn score_samples(&self, _frame: &Frame) -> Option<Result<Vec<f64>, ModelError>> {
+        None
+    }
+
+    /// Whether there is a `score_samples`.
+    fn scores_samples(&self) -> bool {
+        false
+    }
+
+    /// Whether the outputs are bit-identical to scikit-learn's.
+    fn is_exact(&self) -> bool {
+        false
+    }
+
+    /// What the values of its input columns are; `None` when all are numbers.
+    fn takes(&self) -> Option<Vec<ColumnKind>> {
+        None
+    }
+}
+
+/// Applies a function of a row of numbers to every row of a frame; it appends that row's outputs.
+pub(crate) fn each_row(frame: &Frame, mut f: impl FnMut(&[f64], &mut Vec<f64>)) -> Result<Vec<f64>, ModelError> {
+    let m = frame.numbers().map_err(ModelError::Execution)?;
+    let mut out = Vec::new();
+    m.iter().for_each(|row| f(row, &mut out));
+    Ok(out)
+}

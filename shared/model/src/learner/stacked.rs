@@ -1,0 +1,252 @@
+//! Estimators on top of estimators: stacking, several outputs, chains, one-vs-rest and one-vs-one.
+
+use forebay_artefact::{ColumnKind, Frame};
+
+use super::Learner;
+use super::member::{Response, kinds_of, respond};
+use super::support::votes;
+use crate::matrix::Matrix;
+use crate::output_transform::argmax;
+use crate::plan::Plan;
+use crate::{Model, ModelError};
+
+fn matrix(width: usize, data: Vec<f64>) -> Frame {
+    Frame::Numbers(Matrix { width, data })
+}
+
+/// Stacking: the members' answers, and the row itself if asked for, are the input of a last estimator.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    pub width: usize,
+    pub members: Vec<(Plan, Response)>,
+    pub passthrough: bool,
+    pub last: Plan,
+}
+
+impl Stack {
+    fn answers(&self, frame: &Frame) -> Result<Frame, ModelError> {
+        let mut parts = Vec::with_capacity(self.members.len() + 1);
+        for (plan, method) in &self.members {
+            let (width, data) = respond(plan, *method, frame.clone())?;
+            parts.push(matrix(width, data));
+        }
+        if self.passthrough {
+            parts.push(frame.clone());
+        }
+        Frame::beside(parts).map_err(ModelError::Execution)
+    }
+}
+
+impl Learner for Stack {
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn outputs(&self) -> usize {
+        self.last.transform().outputs()
+    }
+
+    fn name(&self) -> String {
+        let members: Vec<String> = self.members.iter().map(|(plan, _)| plan.ops().join("+")).collect();
+        format!("Stack({} -> {})", members.join(", "), self.last.ops().join("+"))
+    }
+
+    fn run(&self, frame: &Frame) -> Result<Vec<f64>, ModelError> {
+        self.last.raw(self.answers(frame)?)
+    }
+
+    fn decision(&self, frame: &Frame) -> Option<Result<Vec<f64>, ModelError>> {
+        match self.answers(frame) {
+            Ok(answers) => self.last.decide(answers),
+            Err(e) => Some(Err(e)),
+        }
+    }
+
+    fn takes(&self) -> Option<Vec<ColumnKind>> {
+        kinds_of(self.width, self.members.iter().map(|(plan, _)| (plan, None)))
+    }
+}
+
+/// One estimator per output; in a chain, each also takes the answers of those before it.
+#[derive(Debug)]
+pub(crate) struct Several {
+    pub width: usize,
+    pub members: Vec<Plan>,
+    /// What a member passes on to the next, in a chain.
+    pub chain: Option<Response>,
+    /// The place of each member's output.
+    pub order: Vec<usize>,
+    /// Whether the raw outputs are the members' raw outputs, which have links of their own, or their predictions.
+    pub raw: bool,
+}
+
+impl Several {
+    fn answers(&self, frame: &Frame, raw: bool) -> Result<Vec<f64>, ModelError> {
+        let mut passed: Vec<Frame> = vec![frame.clone()];
+        let mut answers: Vec<(usize, Vec<f64>)> = Vec::new();
+        for member in &self.members {
+            let input = match self.chain {
+                Some(_) => Frame::beside(passed.clone()).map_err(ModelError::Execution)?,
+                None => frame.clone(),
+            };
+            if let Some(method) = self.chain {
+                let (width, data) = respond(member, method, input.clone())?;
+                passed.push(matrix(width, data));
+            }
+            answers.push(match raw {
+                true => (member.transform().outputs(), member.raw(input)?),
+                false => respond(member, Response::Predict, input)?,
+            });
+        }
+        let mut by_place: Vec<usize> = (0..self.members.len()).collect();
+        by_place.sort_by_key(|i| self.order[*i]);
+        let mut out = Vec::new();
+        for row in 0..frame.rows() {
+            for i in &by_place {
+                let (width, values) = &answers[*i];
+                out.extend_from_slice(&values[row * width..(row + 1) * width]);
+            }
+        }
+        Ok(out)
+    }
+}
+
+impl Learner for Several {
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn outputs(&self) -> usize {
+        self.members.iter().map(|m| if self.raw { m.transform().outputs() } else { m.transform().values() }).sum()
+    }
+
+    fn name(&self) -> String {
+        let first = self.members.first().map(|m| m.ops().join("+")).unwrap_or_default();
+        let kind = if self.chain.is_some() { "Chain" } else { "Several" };
+        format!("{kind}({}: {first}, ..)", self.members.len())
+    }
+
+    fn run(&self, frame: &Frame) -> Result<Vec<f64>, ModelError> {
+        self.answers(frame, self.raw)
+    }
+
+    fn takes(&self) -> Option<Vec<ColumnKind>> {
+        kinds_of(self.width, self.members.iter().map(|plan| (plan, None)))
+    }
+}
+
+/// How estimators for two classes decide among several.
+#[derive(Debug)]
+pub(crate) enum Scheme {
+    /// One estimator per class; the raw outputs are the index and, if `probabilities`, a probability per class.
+    OneVsRest { probabilities: bool },
+    /// One estimator per pair of classes; the raw output is the index.
+    OneVsOne { classes: usize },
+    /// The class whose code (row-major `classes x estimators`) is nearest.
+    Codes { book: Vec<f64> },
+}
+
+/// A classifier made of estimators for two classes.
+#[derive(Debug)]
+pub(crate) struct Binaries {
+    pub width: usize,
+    pub members: Vec<Plan>,
+    pub scheme: Scheme,
+}
+
+/// The score of the second class: the estimator's decision, the prediction of a regressor, or else the probability.
+fn score(plan: &Plan, frame: Frame) -> Result<Vec<f64>, ModelError> {
+    let method = if plan.decides() {
+        Response::Decision
+    } else if plan.outputs().predict_proba {
+        Response::Positive
+    } else {
+        Response::Predict
+    };
+    respond(plan, method, frame).map(|(_, scores)| scores)
+}
+
+impl Binaries {
+    fn columns(
+        &self,
+        frame: &Frame,
+        of: impl Fn(&Plan, Frame) -> Result<Vec<f64>, ModelError>,
+    ) -> Result<Vec<Vec<f64>>, ModelError> {
+        self.members.iter().map(|plan| of(plan, frame.clone())).collect()
+    }
+
+    fn scores(&self, frame: &Frame) -> Result<Vec<Vec<f64>>, ModelError> {
+        let columns = self.columns(frame, score)?;
+        let row = |i: usize| columns.iter().map(|c| c[i]).collect::<Vec<f64>>();
+        let Scheme::OneVsOne { classes } = self.scheme else {
+            return Ok((0..frame.rows()).map(row).collect());
+        };
+        let answers = self.columns(frame, |plan, frame| respond(plan, Response::Predict, frame).map(|(_, v)| v))?;
+        let voted = (0..frame.rows()).map(|i| {
+            let second: Vec<bool> = answers.iter().map(|c| c[i] == 1.0).collect();
+            votes(classes, &second, &row(i))
+        });
+        Ok(voted.collect())
+    }
+}
+
+impl Learner for Binaries {
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn outputs(&self) -> usize {
+        match self.scheme {
+            Scheme::OneVsRest { probabilities: true } => self.members.len() + 1,
+            _ => 1,
+        }
+    }
+
+    fn name(&self) -> String {
+        let first = self.members.first().map(|m| m.ops().join("+")).unwrap_or_default();
+        let kind = match self.scheme {
+            Scheme::OneVsRest { .. } => "OneVsRest",
+            Scheme::OneVsOne { .. } => "OneVsOne",
+            Scheme::Codes { .. } => "Codes",
+        };
+        format!("{kind}({}: {first}, ..)", self.members.len())
+    }
+
+    fn run(&self, frame: &Frame) -> Result<Vec<f64>, ModelError> {
+        let scores = self.scores(frame)?;
+        let positive = match self.scheme {
+            Scheme::OneVsRest { probabilities: true } => {
+                Some(self.columns(frame, |plan, frame| respond(plan, Response::Positive, frame).map(|(_, v)| v))?)
+            }
+            _ => None,
+        };
+        let mut out = Vec::new();
+        for (i, row) in scores.iter().enumerate() {
+            out.push(match &self.scheme {
+                Scheme::Codes { book } => {
+                    let apart = |code: &[f64]| code.iter().zip(row).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
+                    let near: Vec<f64> = book.chunks_exact(row.len()).map(|code| -apart(code)).collect();
+                    f64::from(argmax(&near))
+                }
+                _ => f64::from(argmax(row)),
+            });
+            if let Some(positive) = &positive {
+                let total: f64 = positive.iter().map(|c| c[i]).sum();
+                // as scikit-learn, which leaves a row of zeros as it is
+                out.extend(positive.iter().map(|c| if total == 0.0 { c[i] } else { c[i] / total }));
+            }
+        }
+        Ok(out)
+    }
+
+    fn decision(&self, frame: &Frame) -> Option<Result<Vec<f64>, ModelError>> {
+        if matches!(self.scheme, Scheme::Codes { .. }) {
+            return None;
+        }
+        Some(self.scores(frame).map(|rows| rows.concat()))
+    }
+
+    fn takes(&self) -> Option<Vec<ColumnKind>> {
+        kinds_of(self.width, self.members.iter().map(|plan| (plan, None)))
+    }
+}

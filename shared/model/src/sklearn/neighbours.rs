@@ -1,0 +1,166 @@
+//! Nearest neighbours, centres of classes and clusters.
+
+use std::sync::Arc;
+
+use super::{Estimator, class_indices, forest};
+use crate::artefact::View;
+use crate::head::Head;
+use crate::learner::{Centres, Detector, Metric, Neighbours, Normality, Reach, Search, Targets};
+use crate::output_transform::{Link, OutputTransform};
+use crate::{Fault, Label};
+
+/// The stored rows of an estimator by neighbours, and its metric.
+fn search(view: &View<'_>, width: usize) -> Result<Search, Fault> {
+    let (rows, [count, columns]) = view.attr("_fit_X")?.matrix()?;
+    if columns != width || count == 0 {
+        return Err(view.fault(format!("was fitted on {columns} columns, expected {width}")));
+    }
+    let name = view.attr("effective_metric_")?;
+    let parameters = view.opt("effective_metric_params_");
+    let parameter = |name: &str| parameters.as_ref().and_then(|p| p.opt(name));
+    if parameter("w").is_some() {
+        return Err(name.fault("weights of the metric are not supported"));
+    }
+    let metric = match name.text()? {
+        "euclidean" | "l2" | "nan_euclidean" => Metric::Euclidean,
+        "sqeuclidean" => Metric::Standardised(vec![1.0; width]),
+        "manhattan" | "cityblock" | "l1" => Metric::Manhattan,
+        "chebyshev" | "infinity" => Metric::Chebyshev,
+        "cosine" => Metric::Cosine,
+        "canberra" => Metric::Canberra,
+        "braycurtis" => Metric::BrayCurtis,
+        "hamming" => Metric::Hamming,
+        "seuclidean" => {
+            let variances = parameter("V").ok_or_else(|| name.fault("has no variances"))?;
+            Metric::Standardised(variances.vector(width)?)
+        }
+        "minkowski" | "p" => match parameter("p").or_else(|| view.opt("p")).map(|p| p.number()).transpose()? {
+            Some(p) if p == 1.0 => Metric::Manhattan,
+            None => Metric::Euclidean,
+            Some(p) if p == 2.0 => Metric::Euclidean,
+            Some(p) if p > 0.0 => Metric::Minkowski(p),
+            Some(p) => return Err(name.fault(format!("p is {p}"))),
+        },
+        other => return Err(name.fault(format!("metric {other:?} is not supported"))),
+    };
+    if name.text()? == "sqeuclidean" {
+        return Err(name.fault("metric \"sqeuclidean\" is not supported"));
+    }
+    Ok(Search { width, rows, metric })
+}
+
+fn by_distance(view: &View<'_>) -> Result<bool, Fault> {
+    let Some(weights) = view.opt("weights") else { return Ok(false) };
+    match weights.text() {
+        Ok("uniform") => Ok(false),
+        Ok("distance") => Ok(true),
+        _ => Err(weights.fault("is neither uniform nor distance; no code is run here")),
+    }
+}
+
+fn reach(view: &View<'_>) -> Result<Reach, Fault> {
+    if view.class().contains("Radius") {
+        return Ok(Reach::Radius(view.attr("radius")?.number()?));
+    }
+    Ok(Reach::Count(view.attr("n_neighbors")?.count(1 << 24)?.max(1)))
+}
+
+/// KNeighborsRegressor and RadiusNeighborsRegressor.
+pub(super) fn regressor(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
+    let search = search(view, width)?;
+    let values = view.attr("_y")?.finite()?;
+    let outputs = values.len() / search.len();
+    if outputs * search.len() != values.len() || outputs == 0 {
+        return Err(view.fault(format!("{} targets of {} rows", values.len(), search.len())));
+    }
+    let targets = Targets::Numbers { outputs, values };
+    let learner = Neighbours { search, reach: reach(view)?, by_distance: by_distance(view)?, targets };
+    let transform = super::numbers(outputs);
+    Ok(Estimator { head: Head::Learner(Arc::new(learner)), transform, takes_missing: false })
+}
+
+/// KNeighborsClassifier and RadiusNeighborsClassifier.
+pub(super) fn classifier(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
+    let search = search(view, width)?;
+    let several = view.opt("outputs_2d_").map(|v| v.flag()).transpose()?.unwrap_or(false);
+    let classes: Vec<Arc<[Label]>> =
+        if several { super::labels_of_each(&view.attr("classes_")?)? } else { vec![forest::labels(view)?] };
+    let counts: Vec<usize> = classes.iter().map(|c| c.len()).collect();
+    let targets = view.attr("_y")?;
+    let indices: Vec<u32> = targets
+        .numbers()?
+        .iter()
+        .enumerate()
+        .map(|(i, y)| Ok(super::step::column(&targets, *y, counts[i % counts.len()])? as u32))
+        .collect::<Result<_, Fault>>()?;
+    if indices.len() != search.len() * counts.len() {
+        return Err(targets.fault(format!("has {} classes of {} rows", indices.len(), search.len())));
+    }
+    let outlier = match view.opt("outlier_label_") {
+        Some(given) => {
+            let given = given.labels()?;
+            let place = |(label, classes): (&Label, &Arc<[Label]>)| classes.iter().position(|c| c == label);
+            given.iter().zip(&classes).map(place).collect()
+        }
+        None => vec![None; counts.len()],
+    };
+    let targets = Targets::Classes { counts, indices, outlier };
+    let learner = Neighbours { search, reach: reach(view)?, by_distance: by_distance(view)?, targets };
+    let transform = if several {
+        OutputTransform::Each(classes.into_iter().map(|labels| (labels, Link::Probabilities)).collect())
+    } else {
+        OutputTransform::Classes { labels: classes[0].clone(), link: Link::Probabilities }
+    };
+    Ok(Estimator { head: Head::Learner(Arc::new(learner)), transform, takes_missing: false })
+}
+
+fn centres(labels: Arc<[Label]>, search: Search) -> Estimator {
+    let transform = OutputTransform::Classes { labels, link: Link::Index };
+    Estimator { head: Head::Learner(Arc::new(Centres { search })), transform, takes_missing: false }
+}
+
+/// NearestCentroid with equal priors.
+pub(super) fn centroids(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
+    let labels = forest::labels(view)?;
+    let rows = super::matrix(&view.attr("centroids_")?, labels.len(), width)?;
+    let metric = view.attr("metric")?;
+    let metric = match metric.text()? {
+        "euclidean" => Metric::Euclidean,
+        "manhattan" => Metric::Manhattan,
+        other => return Err(metric.fault(format!("metric {other:?} is not supported"))),
+    };
+    if let Some(priors) = view.opt("class_prior_") {
+        let share = 1.0 / labels.len() as f64;
+        if priors.vector(labels.len())?.iter().any(|p| (p - share).abs() > 1e-8 + 1e-5 * share) {
+            return Err(priors.fault("unequal priors are not supported"));
+        }
+    }
+    Ok(centres(labels, Search { width, rows, metric }))
+}
+
+/// KMeans, MiniBatchKMeans: the index of the nearest centre.
+pub(super) fn clusters(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
+    let (rows, [count, columns]) = view.attr("cluster_centers_")?.matrix()?;
+    if columns != width || count == 0 {
+        return Err(view.fault(format!("has centres of {columns} columns, expected {width}")));
+    }
+    Ok(centres(class_indices(count), Search { width, rows, metric: Metric::Euclidean }))
+}
+
+/// LocalOutlierFactor that was fitted for new rows.
+pub(super) fn local_outlier_factor(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
+    if !view.attr("novelty")?.flag()? {
+        return Err(view.fault("was not fitted for new rows (novelty)"));
+    }
+    let search = search(view, width)?;
+    let neighbours = view.opt("n_neighbors_").map_or_else(|| view.attr("n_neighbors"), Ok)?.count(search.len())?;
+    let (distances, [count, columns]) = view.attr("_distances_fit_X_")?.matrix()?;
+    if count != search.len() || neighbours == 0 || neighbours > columns {
+        return Err(view.fault(format!("has distances of {count} rows to {columns} neighbours")));
+    }
+    let reach = distances.chunks_exact(columns).map(|row| row[neighbours - 1]).collect();
+    let densities = view.attr("_lrd")?.vector(count)?;
+    let offset = view.attr("offset_")?.number()?;
+    let normality = Normality::Local { search, neighbours, reach, densities };
+    Ok(super::outlier::estimator(Detector { normality, offset, border_is_out: false }, false))
+}
