@@ -1,7 +1,7 @@
 //! Estimators that are neither forests nor nets: each computes raw outputs from rows in any form.
 
-mod committee;
 mod density;
+mod ensemble;
 mod linear;
 mod member;
 mod neighbours;
@@ -11,8 +11,8 @@ mod support;
 
 use forebay_artefact::{ColumnKind, Frame};
 
-pub(crate) use committee::{Calibrator, Committee, Rule, Voter};
 pub(crate) use density::{CategoryTables, Centres, Constant, Densities, Density};
+pub(crate) use ensemble::{Calibrator, ClassifierEnsemble, Rule, Voter};
 pub(crate) use linear::Linear;
 pub(crate) use member::{Response, kinds_of};
 pub(crate) use neighbours::{Metric, Neighbours, Reach, Search, Targets};

@@ -49,7 +49,7 @@ pub(crate) enum Link {
     Chosen,
     /// The index of the class alone.
     Index,
-    /// Of the only class.
+    /// The only class, whatever the output is.
     Only,
 }
 
@@ -72,10 +72,7 @@ impl OutputTransform {
 
     /// Whether the outputs are the scores, without a function in between.
     pub(crate) fn is_plain(&self) -> bool {
-        matches!(
-            self,
-            Self::Number | Self::Several(_) | Self::Classes { link: Link::Probabilities, .. }
-        )
+        matches!(self, Self::Number | Self::Several(_) | Self::Classes { link: Link::Probabilities, .. })
     }
 
     /// Whether there are probabilities.

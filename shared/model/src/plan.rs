@@ -86,11 +86,6 @@ impl Plan {
         self.signature.features = features;
     }
 
-    /// Whether each column is used at all.
-    pub(crate) fn reads(&self) -> Vec<bool> {
-        reads(&self.steps, self.signature.width())
-    }
-
     /// What the head's raw outputs mean.
     pub(crate) fn transform(&self) -> &OutputTransform {
         &self.transform

@@ -1,7 +1,7 @@
 //! Compiles an inert scikit-learn artefact to a plan.
 
 mod bayes;
-mod committee;
+mod ensemble;
 mod estimator;
 mod forest;
 mod histogram;

@@ -153,14 +153,6 @@ impl<'g> View<'g> {
         }
     }
 
-    /// As [`View::kind`], with the release of the library that an object states.
-    pub fn described(&self) -> String {
-        match self.opt("_sklearn_version").and_then(|v| v.text().ok().map(str::to_owned)) {
-            Some(version) => format!("{} of scikit-learn {version}", self.kind()),
-            None => self.kind(),
-        }
-    }
-
     /// True for `None`.
     pub fn is_none(&self) -> bool {
         matches!(self.node(), Node::None)

@@ -7,6 +7,14 @@ use crate::Fault;
 const MAX_DENSE: usize = 1 << 26;
 
 impl View<'_> {
+    /// As [`View::kind`], with the release of the library that an object states.
+    pub fn described(&self) -> String {
+        match self.opt("_sklearn_version").and_then(|v| v.text().ok().map(str::to_owned)) {
+            Some(version) => format!("{} of scikit-learn {version}", self.kind()),
+            None => self.kind(),
+        }
+    }
+
     /// The values of a matrix, row-major, and its numbers of rows and columns. A vector is one row.
     ///
     /// # Errors

@@ -40,7 +40,7 @@ impl Detector {
             Normality::Isolation { forest, usual } => {
                 let mut depth = [0.0];
                 forest.predict(row, &mut depth);
-                // of a forest of single rows nothing can be told
+                // trees of single rows isolate nothing
                 let share = if *usual == 0.0 { 1.0 } else { depth[0] / usual };
                 -(-share).exp2()
             }

@@ -93,7 +93,7 @@ impl SupportClassifier {
             for j in i + 1..n {
                 let x = pairs[pair] * platt.slopes[pair] + platt.intercepts[pair];
                 let p = if x >= 0.0 { (-x).exp() / (1.0 + (-x).exp()) } else { 1.0 / (1.0 + x.exp()) };
-                let p = p.max(1e-7).min(1.0 - 1e-7);
+                let p = p.clamp(1e-7, 1.0 - 1e-7);
                 (shares[i * n + j], shares[j * n + i]) = (p, 1.0 - p);
                 pair += 1;
             }

@@ -1,7 +1,7 @@
 //! Selects the compiler of an estimator class.
 
 use super::{
-    Estimator, bayes, committee, forest, histogram, linear, meta_estimator, neighbours, neural, outlier, stacking, svm,
+    Estimator, bayes, ensemble, forest, histogram, linear, meta_estimator, neighbours, neural, outlier, stacking, svm,
     target,
 };
 use forebay_artefact::sklearn::stages;
@@ -66,6 +66,13 @@ pub(super) fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> R
         "SVR" | "NuSVR" => svm::regressor(view, width),
         "PoissonRegressor" | "GammaRegressor" | "TweedieRegressor" => linear::generalized(view, name, width, steps),
         "PLSRegression" | "PLSCanonical" | "CCA" => linear::partial_least_squares(view, width, steps),
+        _ => density(view, name, width, steps),
+    }
+}
+
+/// Densities, neighbours, clusters, outliers and support vector classifiers.
+fn density(view: &View<'_>, name: &str, width: usize, steps: &mut Vec<Step>) -> Result<Estimator, Fault> {
+    match name {
         "LinearDiscriminantAnalysis" => bayes::linear_discriminants(view, width),
         "QuadraticDiscriminantAnalysis" => bayes::quadratic_discriminants(view, width),
         "GaussianNB" => bayes::gaussian(view, width),
@@ -93,10 +100,10 @@ fn meta(view: &View<'_>, name: &str, width: usize, steps: &mut Vec<Step>) -> Res
         "BaggingRegressor" => meta_estimator::bagging(view, width),
         "VotingRegressor" => meta_estimator::voting(view, width),
         "AdaBoostRegressor" => meta_estimator::adaboost(view, width),
-        "VotingClassifier" => committee::voting(view, width),
-        "BaggingClassifier" => committee::bagging(view, width),
-        "AdaBoostClassifier" => committee::adaboost(view, width),
-        "CalibratedClassifierCV" => committee::calibrated(view, width),
+        "VotingClassifier" => ensemble::voting(view, width),
+        "BaggingClassifier" => ensemble::bagging(view, width),
+        "AdaBoostClassifier" => ensemble::adaboost(view, width),
+        "CalibratedClassifierCV" => ensemble::calibrated(view, width),
         "StackingRegressor" => stacking::stacking(view, width, false),
         "StackingClassifier" => stacking::stacking(view, width, true),
         "MultiOutputRegressor" => stacking::multi_output(view, width, false),

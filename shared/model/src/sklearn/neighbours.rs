@@ -23,7 +23,6 @@ fn search(view: &View<'_>, width: usize) -> Result<Search, Fault> {
     }
     let metric = match name.text()? {
         "euclidean" | "l2" | "nan_euclidean" => Metric::Euclidean,
-        "sqeuclidean" => Metric::Standardised(vec![1.0; width]),
         "manhattan" | "cityblock" | "l1" => Metric::Manhattan,
         "chebyshev" | "infinity" => Metric::Chebyshev,
         "cosine" => Metric::Cosine,
@@ -35,17 +34,13 @@ fn search(view: &View<'_>, width: usize) -> Result<Search, Fault> {
             Metric::Standardised(variances.vector(width)?)
         }
         "minkowski" | "p" => match parameter("p").or_else(|| view.opt("p")).map(|p| p.number()).transpose()? {
-            Some(p) if p == 1.0 => Metric::Manhattan,
-            None => Metric::Euclidean,
-            Some(p) if p == 2.0 => Metric::Euclidean,
+            Some(1.0) => Metric::Manhattan,
+            None | Some(2.0) => Metric::Euclidean,
             Some(p) if p > 0.0 => Metric::Minkowski(p),
             Some(p) => return Err(name.fault(format!("p is {p}"))),
         },
         other => return Err(name.fault(format!("metric {other:?} is not supported"))),
     };
-    if name.text()? == "sqeuclidean" {
-        return Err(name.fault("metric \"sqeuclidean\" is not supported"));
-    }
     Ok(Search { width, rows, metric })
 }
 

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use super::{Estimator, compile_member, forest};
 use crate::artefact::View;
 use crate::head::Head;
-use crate::learner::{Calibrator, Committee, Rule, Voter};
+use crate::learner::{Calibrator, ClassifierEnsemble, Rule, Voter};
 use crate::output_transform::{Link, OutputTransform};
 use crate::plan::Plan;
 use crate::{Fault, Label, Model};
 
-/// The place of each of a member's classes among those of the committee.
+/// The place of each of a member's classes among those of the ensemble.
 fn places(view: &View<'_>, plan: &Plan, classes: &[Label]) -> Result<Vec<usize>, Fault> {
     let own = &plan.signature().labels;
-    // members of some committees are fitted on the indices of the classes
+    // members of some ensembles are fitted on the indices of the classes
     let by_index = |label: &Label| {
         let index = label.number().filter(|n| n.fract() == 0.0 && *n >= 0.0).map(|n| n as usize);
         index.filter(|i| *i < classes.len())
@@ -22,7 +22,7 @@ fn places(view: &View<'_>, plan: &Plan, classes: &[Label]) -> Result<Vec<usize>,
     let indexed = own.iter().any(|label| same(label).is_none());
     let place = |label: &Label| if indexed { by_index(label) } else { same(label) };
     let places: Option<Vec<usize>> = own.iter().map(place).collect();
-    places.filter(|p| !p.is_empty()).ok_or_else(|| view.fault("has other classes than the committee"))
+    places.filter(|p| !p.is_empty()).ok_or_else(|| view.fault("has other classes than the ensemble"))
 }
 
 fn same_number(a: &Label, b: &Label) -> bool {
@@ -36,7 +36,7 @@ fn indices(view: &View<'_>, plan: &Plan, classes: &[Label]) -> Result<Vec<usize>
         (index < classes.len()).then_some(index)
     };
     let places: Option<Vec<usize>> = plan.signature().labels.iter().map(index).collect();
-    places.filter(|p| !p.is_empty()).ok_or_else(|| view.fault("has other classes than the committee"))
+    places.filter(|p| !p.is_empty()).ok_or_else(|| view.fault("has other classes than the ensemble"))
 }
 
 fn finish(
@@ -61,9 +61,9 @@ fn finish(
         Rule::Boost | Rule::RealBoost => Link::Chosen,
         Rule::Probabilities | Rule::Calibrated => Link::Probabilities,
     };
-    let committee = Committee { width, classes: labels.len(), members, rule };
+    let ensemble = ClassifierEnsemble { width, classes: labels.len(), members, rule };
     let transform = OutputTransform::Classes { labels, link };
-    Ok(Estimator { head: Head::Learner(Arc::new(committee)), transform, takes_missing })
+    Ok(Estimator { head: Head::Learner(Arc::new(ensemble)), transform, takes_missing })
 }
 
 /// VotingClassifier.

@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use crate::step::interpolate;
 use crate::{Model, ModelError};
 
-/// A member, the columns it reads (all if `None`), and the class of the committee that each of its classes is.
+/// A member, the columns it reads (all if `None`), and the class of the ensemble that each of its classes is.
 #[derive(Debug)]
 pub(crate) struct Voter {
     pub plan: Plan,
@@ -55,17 +55,17 @@ pub(crate) enum Rule {
     Calibrated,
 }
 
-/// A committee of classifiers. Its raw outputs are the probabilities, the index of the class ([`Rule::Votes`]), or the
+/// A ensemble of classifiers. Its raw outputs are the probabilities, the index of the class ([`Rule::Votes`]), or the
 /// index and the probabilities (boosting).
 #[derive(Debug)]
-pub(crate) struct Committee {
+pub(crate) struct ClassifierEnsemble {
     pub width: usize,
     pub classes: usize,
     pub members: Vec<Voter>,
     pub rule: Rule,
 }
 
-impl Committee {
+impl ClassifierEnsemble {
     fn boosts(&self) -> bool {
         matches!(self.rule, Rule::Boost | Rule::RealBoost)
     }
@@ -157,10 +157,10 @@ impl Committee {
 }
 
 fn no_class() -> ModelError {
-    ModelError::Execution("a member answers a class that the committee does not have".to_owned())
+    ModelError::Execution("a member answers a class that the ensemble does not have".to_owned())
 }
 
-impl Learner for Committee {
+impl Learner for ClassifierEnsemble {
     fn width(&self) -> usize {
         self.width
     }
@@ -175,7 +175,7 @@ impl Learner for Committee {
 
     fn name(&self) -> String {
         let first = self.members.first().map(|m| m.plan.ops().join("+")).unwrap_or_default();
-        format!("Committee({:?} of {}: {first}, ..)", self.rule, self.members.len())
+        format!("ClassifierEnsemble({:?} of {}: {first}, ..)", self.rule, self.members.len())
     }
 
     fn run(&self, frame: &Frame) -> Result<Vec<f64>, ModelError> {
