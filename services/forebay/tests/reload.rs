@@ -73,7 +73,7 @@ fn start(registry: &Path) -> Mesh {
 
     let (outcomes, results) = probe::acking_outlet();
     let (stored, predictions) = probe::acking_outlet();
-    let outlets = prediction::Outlets { results: outcomes.clone(), predictions: stored };
+    let outlets = prediction::Outlets { results: outcomes.clone(), predictions: stored, later: None };
     let predict = prediction::stage(&after, &late, &arbiter.handle(), outlets, &directory).unwrap();
     let (seen, on, watched) = (directory.clone(), Arc::clone(&strict), Arc::clone(&progress));
     let features = Outlet::new(move |batch: Batch<Features>, ack| {

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use forebay_bus::kafka::{consumer_group, planned_topics, reader_group};
 use forebay_bus::{BusSettings, Stages, stage_name};
-use forebay_contract::Stage;
 use forebay_contract::edges::{DEAD_LETTERS, EDGES, EdgeSpec, InMemory, Kind, Partitioning, Peer, Retention};
+use forebay_contract::{Lane, Stage};
 use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Layers, Problems};
 
 fn read(path: &str) -> String {
@@ -171,9 +171,9 @@ fn the_kafka_users_have_the_rights_of_the_topology_and_no_other() {
     }
 }
 
-#[test]
-fn the_kafka_topics_are_the_topology() {
-    let text = read("k8s/components/strimzi/topics/topics.yaml");
+/// The topics of a file of KafkaTopics: how long they keep records, whether the broker stamps them, and whether it keeps
+/// them uncompressed.
+fn kafka_topics(text: &str) -> BTreeMap<String, (Retention, bool, bool)> {
     let mut documented = BTreeMap::new();
     for document in text.split("\n---\n") {
         let value = |name: &str| document.lines().find_map(|line| line.trim().strip_prefix(name));
@@ -186,6 +186,12 @@ fn the_kafka_topics_are_the_topology() {
         let uncompressed = value("compression.type: ") == Some("uncompressed");
         documented.insert(topic.to_owned(), (retention, broker_time, uncompressed));
     }
+    documented
+}
+
+#[test]
+fn the_kafka_topics_are_the_topology() {
+    let documented = kafka_topics(&read("k8s/components/strimzi/topics/topics.yaml"));
     let settings = |edge: &EdgeSpec| (edge.topic.retention, edge.has_broker_time(), edge.is_uncompressed());
     let expected: BTreeMap<_, _> = EDGES.iter().map(|edge| (edge.topic.name.to_owned(), settings(edge))).collect();
     assert_eq!(expected.values().filter(|(_, broker_time, _)| !broker_time).count(), 1, "the clients' requests");
@@ -194,10 +200,57 @@ fn the_kafka_topics_are_the_topology() {
 }
 
 #[test]
+fn the_kafka_topics_of_the_lanes_are_the_topology() {
+    let documented = kafka_topics(&read("k8s/components/strimzi/lanes/topics.yaml"));
+    let topics = shared().topics;
+    let without = planned_topics(&topics, false);
+    let lanes = planned_topics(&topics, true).into_iter().filter(|topic| !without.contains(topic));
+    let expected: BTreeMap<_, _> = lanes.map(|it| (it.name, (it.retention, it.broker_time, it.uncompressed))).collect();
+    assert_eq!(documented, expected, "lanes/topics.yaml");
+}
+
+/// What the patches of a user add, by operation and topic.
+fn added_rights(text: &str, user: &str) -> BTreeSet<(String, String)> {
+    let patch =
+        text.split("  - target: ").find(|patch| patch.starts_with(&format!("{{kind: KafkaUser, name: {user}}}")));
+    let lines: Vec<&str> = patch.unwrap_or_default().lines().map(str::trim).collect();
+    let pairs = lines.windows(2).filter(|pair| pair[0].starts_with("resource: "));
+    pairs
+        .flat_map(|pair| {
+            let name = pair[0].split("name: ").nth(1).unwrap().split(',').next().unwrap();
+            let operations = pair[1].trim_start_matches("operations: [").trim_end_matches(']').split(", ");
+            operations.map(|operation| (operation.to_owned(), name.to_owned())).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn the_kafka_users_have_the_rights_on_the_lanes_that_they_have_on_the_edges() {
+    let text = read("k8s/components/strimzi/lanes/kustomization.yaml");
+    for stage in Stages::all().iter() {
+        let mut expected = BTreeSet::new();
+        for edge in EDGES.iter().filter(|edge| edge.has_lanes()) {
+            for lane in [Lane::High, Lane::Low] {
+                let mut add = |operation: &str| expected.insert((operation.to_owned(), lane.topic(edge.topic.name)));
+                let (reads, writes) = (edge.is_read_by(stage), edge.is_written_by(stage));
+                // prediction puts off what is above the share of a model
+                let puts_off = reads && edge.topic.setting == "predict" && lane == Lane::Low;
+                _ = (reads || writes) && add("Describe");
+                // the settings of the clients' topics are checked
+                _ = reads && edge.is_uncompressed() && add("DescribeConfigs");
+                _ = reads && add("Read");
+                _ = (writes || puts_off) && add("Write");
+            }
+        }
+        assert_eq!(added_rights(&text, &format!("forebay-{}", stage_name(stage))), expected, "{}", stage_name(stage));
+    }
+}
+
+#[test]
 fn the_default_names_of_the_settings_are_those_of_the_topology() {
     let expected: Vec<_> = EDGES.iter().map(|edge| (edge.topic.name, edge.topic.retention)).collect();
     let topics = shared().topics;
-    let planned = planned_topics(&topics);
+    let planned = planned_topics(&topics, false);
     assert_eq!(planned.iter().map(|it| (it.name.as_str(), it.retention)).collect::<Vec<_>>(), expected);
     let settings: Vec<String> = EDGES.iter().map(|edge| format!("topics.{}", edge.topic.setting)).collect();
     assert_eq!(topics.all().map(|(key, _)| key).to_vec(), settings);

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use forebay_bus::kafka::{DeadLetter, RawRecord};
 use forebay_bus::messaging::{self, MessagingOperation};
-use forebay_contract::{KafkaOrigin, Origin, RequestId, SplitKey};
+use forebay_contract::{KafkaOrigin, Lane, Origin, RequestId, SplitKey};
 use forebay_runtime::{SpanKind, StageSpan, StageTracer, TraceContext};
 
 use crate::admission::{RequestAdmission, Timeouts};
 use crate::inbound::Inbound;
 use crate::parse::parse_record;
-use crate::request::ParsedRequest;
+use crate::request::{DEFAULT_PRIORITY, ParsedRequest};
 
 /// Runs of 2^8 offsets share a results partition, so that a batch stays whole on its way back.
 const NEIGHBOUR_BITS: u32 = 8;
@@ -19,8 +19,8 @@ const NEIGHBOUR_BITS: u32 = 8;
 /// Reads records of one topic.
 #[derive(Clone, Debug)]
 pub struct KafkaIngress {
-    /// The request topic.
-    pub topic: Arc<str>,
+    /// The request topic and its lanes, in the order of [`Lane::ALL`].
+    pub topics: [Arc<str>; 3],
     /// The consumer group that reads it.
     pub group: Arc<str>,
     /// Number of partitions of the inner topics.
@@ -36,11 +36,12 @@ pub struct KafkaIngress {
 impl KafkaIngress {
     /// Reads one record, accepted at `accepted_us` after it has waited in the topic for `age`, which counts towards its
     /// timeout. One that has waited longer than that is answered with an error by the next stage.
-    pub fn accept(&self, record: RawRecord, accepted_us: u64, age: Duration) -> Inbound {
+    pub fn accept(&self, record: RawRecord, lane: Lane, accepted_us: u64, age: Duration) -> Inbound {
+        let topic = &self.topics[lane.index()];
         let caller = record.header("traceparent").and_then(|header| std::str::from_utf8(header).ok());
         let root = self.tracer.sample_root(caller.and_then(TraceContext::from_traceparent));
         let parsed = parse_record(&record.payload);
-        let span = root.sampled().then(|| self.span(root, &record, accepted_us));
+        let span = root.sampled().then(|| self.span(root, topic, &record, accepted_us));
         let trace = span.as_ref().map_or(root, StageSpan::context);
         let timeout = self.timeouts.effective(parsed.as_ref().ok().and_then(|request| request.timeout));
         let timeout = timeout.saturating_sub(age);
@@ -48,14 +49,18 @@ impl KafkaIngress {
             Ok(request) => request.request_id.as_deref(),
             Err(rejected) => rejected.request_id.as_deref(),
         };
-        let (id, result_partition) = self.identity(&record, request_id);
-        let (partition, offset, timestamp_ms) = (record.partition, record.offset, record.timestamp_ms);
+        let (id, result_partition) = self.identity(topic, &record, request_id);
+        let (offset, timestamp_ms) = (record.offset, record.timestamp_ms);
+        let partition = lane.origin_partition(record.partition);
         let origin = Origin::Kafka(KafkaOrigin { partition, offset, timestamp_ms });
         let admission =
             RequestAdmission { id, result_partition, origin, accepted_us, timeout, trace, idempotent: None };
         // a producer that keys its records has already said which requests belong together
-        let parsed = parsed.map(|it| ParsedRequest { key: it.key.or_else(|| record_key(&record)), ..it });
-        let topic = Arc::clone(&self.topic);
+        let parsed = parsed.map(|it| {
+            let priority = if it.priority == DEFAULT_PRIORITY { lane.priority() } else { it.priority };
+            ParsedRequest { key: it.key.or_else(|| record_key(&record)), priority, ..it }
+        });
+        let topic = Arc::clone(topic);
         Inbound::from_parsed(parsed, &admission, span, false, |code, message| DeadLetter {
             code,
             message,
@@ -66,7 +71,7 @@ impl KafkaIngress {
 
     /// Identity and results partition, both pure functions of the record. The source partition is left out of the latter
     /// on purpose: all source partitions advance together.
-    fn identity(&self, record: &RawRecord, request_id: Option<&str>) -> (RequestId, u32) {
+    fn identity(&self, topic: &str, record: &RawRecord, request_id: Option<&str>) -> (RequestId, u32) {
         let partitions = self.partitions.max(1);
         match request_id.filter(|_| self.request_id_is_identity) {
             Some(request_id) => {
@@ -74,15 +79,15 @@ impl KafkaIngress {
                 (id, id.result_partition(partitions))
             }
             None => {
-                let id = RequestId::of_record(&self.topic, record.partition, record.offset, record.timestamp_ms);
+                let id = RequestId::of_record(topic, record.partition, record.offset, record.timestamp_ms);
                 (id, ((record.offset >> NEIGHBOUR_BITS) % u64::from(partitions)) as u32)
             }
         }
     }
 
-    fn span(&self, root: TraceContext, record: &RawRecord, start_us: u64) -> StageSpan {
-        let mut span = self.tracer.start(format!("process {}", self.topic), SpanKind::Consumer, root, start_us);
-        messaging::set_messaging(&mut span, messaging::KAFKA, MessagingOperation::Process, &self.topic);
+    fn span(&self, root: TraceContext, topic: &str, record: &RawRecord, start_us: u64) -> StageSpan {
+        let mut span = self.tracer.start(format!("process {topic}"), SpanKind::Consumer, root, start_us);
+        messaging::set_messaging(&mut span, messaging::KAFKA, MessagingOperation::Process, topic);
         messaging::set_consumer_group(&mut span, &self.group);
         messaging::set_partition(&mut span, record.partition);
         messaging::set_offset(&mut span, i64::try_from(record.offset).unwrap_or(i64::MAX));
@@ -104,7 +109,7 @@ mod tests {
 
     fn ingress(request_id_is_identity: bool) -> KafkaIngress {
         KafkaIngress {
-            topic: "in".into(),
+            topics: Lane::ALL.map(|lane| lane.topic("in").into()),
             group: "g".into(),
             partitions: 4,
             timeouts: Timeouts { default: Duration::from_secs(60), max: Duration::from_secs(300) },
@@ -128,14 +133,14 @@ mod tests {
     #[test]
     fn a_record_becomes_an_item_identified_by_its_position() {
         let text = r#"{"request_id":"load_test_0","features":[1,2],"model_version":"v1","timeout_ms":100}"#;
-        let item = accepted(ingress(false).accept(record(700, text), 1_000, Duration::ZERO));
+        let item = accepted(ingress(false).accept(record(700, text), Lane::Normal, 1_000, Duration::ZERO));
         assert_eq!(item.context.request_id(), RequestId::of_record("in", 1, 700, 5));
         assert_eq!((item.context.result_partition(), item.context.deadline_us()), (2, 101_000));
         assert_eq!(item.context.client_request_id(), Some("load_test_0"));
         let origin = Origin::Kafka(KafkaOrigin { partition: 1, offset: 700, timestamp_ms: 5 });
         assert_eq!(item.context.origin(), Some(&origin));
         assert_eq!((item.payload.version.as_str(), item.payload.features.as_slice()), ("v1", &[1.0, 2.0][..]));
-        let again = accepted(ingress(false).accept(record(701, text), 1_000, Duration::ZERO));
+        let again = accepted(ingress(false).accept(record(701, text), Lane::Normal, 1_000, Duration::ZERO));
         assert_ne!(again.context.request_id(), item.context.request_id(), "clients reuse their request ids");
         assert_eq!(again.context.result_partition(), item.context.result_partition(), "neighbours stay together");
     }
@@ -143,7 +148,7 @@ mod tests {
     #[test]
     fn the_time_in_the_topic_counts_towards_the_timeout() {
         let deadline = |text: &str, age: u64| {
-            accepted(ingress(false).accept(record(1, text), 1_000_000_000, Duration::from_secs(age)))
+            accepted(ingress(false).accept(record(1, text), Lane::Normal, 1_000_000_000, Duration::from_secs(age)))
                 .context
                 .deadline_us()
                 / 1_000_000
@@ -157,12 +162,13 @@ mod tests {
     fn a_request_id_is_the_identity_only_if_settings_say_so() {
         let text = r#"{"request_id":"a","features":[1]}"#;
         let (one, two) = (
-            accepted(ingress(true).accept(record(1, text), 0, Duration::ZERO)),
-            accepted(ingress(true).accept(record(999, text), 0, Duration::ZERO)),
+            accepted(ingress(true).accept(record(1, text), Lane::Normal, 0, Duration::ZERO)),
+            accepted(ingress(true).accept(record(999, text), Lane::Normal, 0, Duration::ZERO)),
         );
         assert_eq!(one.context.request_id(), two.context.request_id());
         assert_eq!(one.context.result_partition(), two.context.result_partition());
-        let nameless = accepted(ingress(true).accept(record(1, r#"{"features":[1]}"#), 0, Duration::ZERO));
+        let nameless =
+            accepted(ingress(true).accept(record(1, r#"{"features":[1]}"#), Lane::Normal, 0, Duration::ZERO));
         assert_eq!(nameless.context.request_id(), RequestId::of_record("in", 1, 1, 5));
     }
 
@@ -170,7 +176,9 @@ mod tests {
     fn a_client_stays_with_its_version_by_its_key_or_the_record_key() {
         let key = |text: &str, key: Option<&'static [u8]>| {
             let record = RawRecord { key: key.map(Bytes::from_static), ..record(1, text) };
-            SplitKey::from_wire(accepted(ingress(false).accept(record, 0, Duration::ZERO)).payload.split_key)
+            SplitKey::from_wire(
+                accepted(ingress(false).accept(record, Lane::Normal, 0, Duration::ZERO)).payload.split_key,
+            )
         };
         let (alice, bob) = (Some(SplitKey::of_text("alice")), Some(SplitKey::of_text("bob")));
         let (with, without) = (r#"{"features":[1],"key":"alice"}"#, r#"{"features":[1]}"#);
@@ -182,22 +190,39 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_gives_its_priority_to_requests_that_name_none_and_its_records_an_identity_of_their_own() {
+        let item = |text: &str, lane: Lane| accepted(ingress(false).accept(record(1, text), lane, 0, Duration::ZERO));
+        let (plain, own) = (r#"{"features":[1]}"#, r#"{"features":[1],"priority":7}"#);
+        assert_eq!(Lane::ALL.map(|lane| item(plain, lane).context.priority()), [0, 1, 2]);
+        assert_eq!(Lane::ALL.map(|lane| item(own, lane).context.priority()), [7; 3]);
+        let ids = Lane::ALL.map(|lane| item(plain, lane).context.request_id());
+        assert_eq!(ids, ["in.high", "in", "in.low"].map(|topic| RequestId::of_record(topic, 1, 1, 5)));
+        let partitions = Lane::ALL.map(|lane| match item(plain, lane).context.origin() {
+            Some(Origin::Kafka(record)) => record.partition,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(partitions, Lane::ALL.map(|lane| lane.origin_partition(1)));
+    }
+
+    #[test]
     fn the_trace_of_the_caller_is_continued() {
         let mut record = record(1, r#"{"features":[1]}"#);
         let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         record.headers.push(("traceparent".into(), Bytes::from_static(header.as_bytes())));
-        let item = accepted(ingress(false).accept(record, 0, Duration::ZERO));
+        let item = accepted(ingress(false).accept(record, Lane::Normal, 0, Duration::ZERO));
         assert!(item.context.sampled());
         assert_eq!(item.parent_span, 0xb7ad_6b71_6920_3331);
     }
 
     #[test]
     fn a_bad_request_is_answered_and_an_undecodable_record_is_a_dead_letter() {
-        let rejected = ingress(false).accept(record(1, r#"{"request_id":"a","features":["x"]}"#), 0, Duration::ZERO);
+        let rejected =
+            ingress(false).accept(record(1, r#"{"request_id":"a","features":["x"]}"#), Lane::Normal, 0, Duration::ZERO);
         let Inbound::Rejected(item) = rejected else { panic!("{rejected:?}") };
         assert_eq!(item.context.client_request_id(), Some("a"));
 
-        let dead = ingress(false).accept(record(1, r#"{"request_id":"a","features":[1"#), 0, Duration::ZERO);
+        let dead =
+            ingress(false).accept(record(1, r#"{"request_id":"a","features":[1"#), Lane::Normal, 0, Duration::ZERO);
         let Inbound::Undecodable(letter, Some(answer)) = dead else { panic!("{dead:?}") };
         assert_eq!((letter.code, &*letter.topic, letter.record.offset), ("invalid_request", "in", 1));
         assert_eq!(&letter.record.payload[..], br#"{"request_id":"a","features":[1"#);
@@ -205,7 +230,10 @@ mod tests {
 
         for anonymous in ["", "\u{0}\u{1}", "[]"] {
             assert!(
-                matches!(ingress(false).accept(record(1, anonymous), 0, Duration::ZERO), Inbound::Undecodable(_, None)),
+                matches!(
+                    ingress(false).accept(record(1, anonymous), Lane::Normal, 0, Duration::ZERO),
+                    Inbound::Undecodable(_, None)
+                ),
                 "{anonymous:?}"
             );
         }

@@ -11,7 +11,7 @@ use forebay_bus::amqp::AmqpMessages;
 use forebay_bus::kafka::{DeadLetters, RawBatch};
 use forebay_bus::{BusSettings, Delivery, Inlet, KafkaSettings, Mesh, ModelDirectory, Outlet, RabbitMqSettings};
 use forebay_contract::edges::{REPLIES, REQUESTS, REQUESTS_IN, RESULTS};
-use forebay_contract::{HttpOrigin, Outcome, Request, Stage};
+use forebay_contract::{HttpOrigin, Lane, Outcome, Request, Stage};
 use forebay_runtime::{Drain, Host, StageMetrics, StageTracer, StartError};
 
 use crate::actors::{AddItems, BatcherActor, DeliverMessages, DeliverRecords, Ingester};
@@ -24,7 +24,6 @@ use crate::http::{AdmissionLimits, HttpState, ModelListing, RejectionReporter, s
 use crate::kafka::KafkaIngress;
 use crate::open_inference::ModelStatistics;
 use crate::pending::PendingRequests;
-use crate::record_age::RecordAge;
 use crate::settings::Settings;
 
 /// Accepts records of the request topic.
@@ -118,7 +117,7 @@ pub fn stage(
         let heartbeat = component.heartbeat();
         let start = move |_: &mut _| Ingester {
             kafka,
-            record_age: RecordAge::default(),
+            record_ages: Default::default(),
             amqp,
             batcher,
             results,
@@ -212,7 +211,7 @@ fn kafka_ingress(
 ) -> KafkaIngress {
     let shared = host.settings();
     KafkaIngress {
-        topic: shared.topics.requests_in.as_str().into(),
+        topics: Lane::ALL.map(|lane| lane.topic(&shared.topics.requests_in).into()),
         group: kafka.consumer_group.as_str().into(),
         partitions,
         timeouts: Timeouts::from(&shared.delivery),

@@ -23,7 +23,7 @@ fn record(offset: u64, text: &str) -> RawRecord {
 
 fn deliver(mesh: &Mesh, records: Vec<RawRecord>) -> oneshot::Receiver<AckOutcome> {
     let (ack, rx) = probe::async_ack();
-    (mesh.stage.kafka)(Delivery { payload: RawBatch { records }, ack });
+    (mesh.stage.kafka)(Delivery { payload: RawBatch { records, ..RawBatch::default() }, ack });
     rx
 }
 

@@ -11,6 +11,8 @@ pub struct Outlets {
     pub results: Outlet<Outcome>,
     /// Takes the score or failure of each row, for the cache. Advisory: it is not waited for.
     pub predictions: Outlet<Prediction>,
+    /// Takes rows back that are to be answered later, where there are lanes.
+    pub later: Option<Outlet<Features>>,
 }
 
 /// The deliveries, by an index that is reused when a delivery ends.
@@ -33,6 +35,7 @@ struct OpenDelivery {
     ack: Ack,
     results: Vec<Item<Outcome>>,
     predictions: Vec<Item<Prediction>>,
+    later: Vec<Item<Features>>,
     touched: bool,
 }
 
@@ -49,9 +52,9 @@ impl Deliveries {
         if touched {
             self.touched.push(index);
         }
-        let (left, predictions) = (items.len(), Vec::new());
+        let (left, predictions, later) = (items.len(), Vec::new(), Vec::new());
         self.open[index] =
-            Some(OpenDelivery { head, spans, entered_us, left, ack, results: expired, predictions, touched });
+            Some(OpenDelivery { head, spans, entered_us, left, ack, results: expired, predictions, later, touched });
         (index, items)
     }
 
@@ -63,13 +66,16 @@ impl Deliveries {
     /// Adds the outcome of an item.
     pub(crate) fn done(&mut self, index: usize, outcome: Item<Outcome>, prediction: Option<Item<Prediction>>) {
         let Some(open) = self.open.get_mut(index).and_then(Option::as_mut) else { return };
-        open.left -= 1;
         open.results.push(outcome);
         open.predictions.extend(prediction);
-        if !open.touched {
-            open.touched = true;
-            self.touched.push(index);
-        }
+        open.finish_one(index, &mut self.touched);
+    }
+
+    /// An item leaves to be answered later.
+    pub(crate) fn later(&mut self, index: usize, item: Item<Features>) {
+        let Some(open) = self.open.get_mut(index).and_then(Option::as_mut) else { return };
+        open.later.push(item);
+        open.finish_one(index, &mut self.touched);
     }
 
     /// Sends what is ready, a batch for each delivery.
@@ -82,6 +88,12 @@ impl Deliveries {
             predictions.items = std::mem::take(&mut open.predictions);
             results.leave();
             predictions.leave();
+            if let Some(outlet) = &outlets.later {
+                // with the times of the stages up to here: this one enters them again
+                let (batch_partition, stages) = (open.head.batch_partition, open.head.stages.clone());
+                let items = std::mem::take(&mut open.later);
+                outlet.send(Batch { batch_partition, stages, items }, open.ack.share());
+            }
             if open.left == 0 {
                 scope.leave(open.entered_us);
                 self.free.push(index);
@@ -92,6 +104,15 @@ impl Deliveries {
                 self.open[index] = Some(open);
             }
             outlets.predictions.send(predictions, Ack::none());
+        }
+    }
+}
+
+impl OpenDelivery {
+    fn finish_one(&mut self, index: usize, touched: &mut Vec<usize>) {
+        self.left -= 1;
+        if !std::mem::replace(&mut self.touched, true) {
+            touched.push(index);
         }
     }
 }

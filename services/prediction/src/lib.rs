@@ -27,6 +27,7 @@ mod settings;
 mod shadow;
 mod share;
 mod slow_queue;
+mod slowed_for_test;
 pub mod system;
 mod trace;
 mod version;

@@ -2,22 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use forebay_contract::Features;
 use forebay_model::{Model, Rows, Scores};
-
-/// The variable by which tests make every row take longer, in microseconds, without keeping a processor busy.
-const TEST_ROW_DELAY: &str = "FOREBAY_TEST_ROW_DELAY_US";
-
-static ROW_DELAY: LazyLock<Duration> = LazyLock::new(|| {
-    let delay = std::env::var_os(TEST_ROW_DELAY);
-    let delay = delay.and_then(|text| text.to_str()?.parse::<u64>().ok()).unwrap_or(0);
-    if delay > 0 {
-        tracing::warn!(delay_us = delay, "every row of a model takes longer on purpose");
-    }
-    Duration::from_micros(delay)
-});
 
 /// The variable by which tests let this process end without warning when a row has this value.
 const TEST_ABORT: &str = "FOREBAY_TEST_ABORT_ON";
@@ -39,9 +26,6 @@ pub(crate) fn abort_for_test(rows: &[&Features]) {
 /// The error or panic of the model as text.
 pub(crate) fn predict(model: &dyn Model, rows: &[f64]) -> Result<Scores, String> {
     let view = Rows::new(model.signature().width(), rows).map_err(|error| error.to_string())?;
-    if !ROW_DELAY.is_zero() {
-        std::thread::sleep(ROW_DELAY.saturating_mul(u32::try_from(view.len()).unwrap_or(u32::MAX)));
-    }
     // the model is read-only and rebuilds its scratch space on each call, so a call that panicked leaves nothing behind
     let scores = guard(|| model.predict(view))?.map_err(|error| error.to_string())?;
     if scores.len() == view.len() {

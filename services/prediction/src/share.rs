@@ -3,13 +3,24 @@
 
 use std::collections::HashMap;
 
-use forebay_contract::{Context, Origin};
+use forebay_contract::{Features, Item, Origin};
 
-/// Counts rows by model, and refuses those above a model's share whose callers can repeat them.
+/// Counts rows by model, and says what becomes of those above a model's share.
 #[derive(Debug)]
 pub(crate) struct ModelShare {
     rows: HashMap<String, usize>,
     limit: usize,
+}
+
+/// What becomes of a row that arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShareAdmission {
+    /// It counts until [`ModelShare::leave`].
+    Taken,
+    /// It continues over the low lane.
+    Later,
+    /// It is answered with `overloaded`.
+    Refused,
 }
 
 impl ModelShare {
@@ -18,17 +29,25 @@ impl ModelShare {
         Self { rows: HashMap::default(), limit: in_flight / 4 * 3 }
     }
 
-    /// Takes in a row of `model`; `false` if it is to be answered with `overloaded`. A record of the request topic is
-    /// always taken in: its client would not repeat it, and it has waited for a permit.
-    pub(crate) fn enter(&mut self, model: &str, context: &Context) -> bool {
-        let Some(rows) = self.rows.get_mut(model) else {
-            self.rows.insert(model.to_owned(), 1);
-            return true;
+    /// A row arrives. Above the share of its model, callers over HTTP and RabbitMQ are to repeat it. A record of the
+    /// request topic, whose client would not repeat it, continues over the low lane, once; without lanes it is taken in: it
+    /// has waited for a permit.
+    pub(crate) fn enter(&mut self, item: &Item<Features>, has_lanes: bool) -> ShareAdmission {
+        let Some(rows) = self.rows.get_mut(&item.payload.model) else {
+            self.rows.insert(item.payload.model.clone(), 1);
+            return ShareAdmission::Taken;
         };
-        let waits = matches!(context.origin(), Some(Origin::Kafka(_)) | None);
-        let taken = waits || *rows < self.limit;
-        *rows += usize::from(taken);
-        taken
+        let from_kafka = matches!(item.context.origin(), Some(Origin::Kafka(_)) | None);
+        if *rows >= self.limit {
+            if !from_kafka {
+                return ShareAdmission::Refused;
+            }
+            if has_lanes && item.attempt == 0 {
+                return ShareAdmission::Later;
+            }
+        }
+        *rows += 1;
+        ShareAdmission::Taken
     }
 
     /// A row of `model` that was taken in has been answered.

@@ -97,6 +97,7 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
     let outlets = Outlets {
         results: mesh.outlet(Stage::Prediction, &RESULTS)?,
         predictions: mesh.outlet(Stage::Prediction, &PREDICTIONS)?,
+        later: mesh.low_lane(Stage::Prediction, &PREDICT)?,
     };
     let inlet = stage(settings, &host, arbiter, outlets, &mesh.directory()?)?;
     mesh.serve(&PREDICT, inlet)

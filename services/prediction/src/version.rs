@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::loader_commands::StateNotifier;
 use crate::metrics::VersionMetrics;
 use crate::model_call;
+use crate::slowed_for_test::SlowedForTest;
 
 /// Rows of the warm-up calls: a single request, a small batch, a full batch.
 const WARM_ROWS: [usize; 3] = [1, 16, 256];
@@ -28,6 +29,7 @@ pub struct Version {
     pub(crate) metrics: VersionMetrics,
     /// Notified when its breaker changes.
     notifier: StateNotifier,
+    slowed: SlowedForTest,
 }
 
 impl Version {
@@ -52,6 +54,7 @@ impl Version {
             example: Vec::new(),
             metrics,
             notifier,
+            slowed: SlowedForTest::of_model(&loaded.name),
             loaded,
         };
         let mut example = Vec::new();
@@ -155,6 +158,7 @@ impl Version {
     /// # Errors
     /// The error or panic of the model as text.
     pub(crate) fn predict(&self, rows: &[f64]) -> Result<Scores, String> {
+        self.slowed.sleep(rows.len() / self.loaded.model.signature().width().max(1));
         model_call::predict(&*self.loaded.model, rows)
     }
 

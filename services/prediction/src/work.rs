@@ -1,13 +1,14 @@
 //! The work of the stage: rows wait in a queue, leave it in groups of one version, are answered, and go back to their
 //! deliveries. A turn takes the rows that are there; it never waits to fill a batch.
 
+mod cache_entry;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cache_entry::prediction;
 use forebay_bus::{Delivery, StageScope};
-use forebay_contract::{
-    Answer, Batch, ErrorCode, Features, Item, Outcome, Prediction, Problem, Score, now_us, wire::Failure,
-};
+use forebay_contract::{Answer, Batch, ErrorCode, Features, Outcome, Problem, Score, now_us};
 
 use crate::deliveries::{Deliveries, Outlets};
 use crate::infer::{Inference, PinnedVersion, RowResult};
@@ -15,7 +16,7 @@ use crate::priority::PriorityTimes;
 use crate::queue::{Queue, QueuedRow, RowGroup};
 use crate::settings::PredictionSettings;
 use crate::shadow::ShadowScorer;
-use crate::share::ModelShare;
+use crate::share::{ModelShare, ShareAdmission};
 use crate::slow_queue::SlowQueue;
 use crate::trace;
 use crate::version::Version;
@@ -76,19 +77,21 @@ impl Work {
         let entered = self.scope.enter(delivery.payload);
         let (index, items) = self.deliveries.open(entered, delivery.ack);
         let (now, now_us) = (Instant::now(), now_us());
-        let mut refused = false;
+        let mut left = false;
         for item in items {
-            let taken = self.share.enter(&item.payload.model, &item.context);
+            let admission = self.share.enter(&item, self.outlets.later.is_some());
             let row = QueuedRow::arriving(item, index, now, now_us);
-            if taken {
-                self.queue.push(row);
-                continue;
+            left |= admission != ShareAdmission::Taken;
+            match admission {
+                ShareAdmission::Taken => self.queue.push(row),
+                ShareAdmission::Later => self.put_off(row),
+                ShareAdmission::Refused => {
+                    let message = format!("model {:?} has too much work in flight", row.item.payload.model);
+                    self.refuse(row, Problem::new(ErrorCode::Overloaded, message));
+                }
             }
-            refused = true;
-            let message = format!("model {:?} has too much work in flight", row.item.payload.model);
-            self.refuse(row, Problem::new(ErrorCode::Overloaded, message));
         }
-        if refused {
+        if left {
             self.flush();
         }
     }
@@ -260,6 +263,15 @@ impl Work {
         self.refuse(row, problem);
     }
 
+    /// Sends a row to the low lane, from which it comes back when there is time for it.
+    fn put_off(&mut self, QueuedRow { mut item, delivery, .. }: QueuedRow) {
+        item.attempt += 1;
+        if let Some(spans) = self.deliveries.spans(delivery) {
+            spans.end(&item.context);
+        }
+        self.deliveries.later(delivery, item);
+    }
+
     fn refuse(&mut self, mut row: QueuedRow, problem: Problem) {
         let pinned = std::mem::take(&mut row.item.payload);
         let prediction = prediction(&row.item, &pinned, Err(problem.message.clone()));
@@ -273,24 +285,6 @@ impl Work {
 fn rows_within(time: Duration, row_cost: Duration) -> usize {
     let rows = time.as_nanos() / row_cost.as_nanos().max(1);
     usize::try_from(rows).unwrap_or(usize::MAX).max(1)
-}
-
-/// What the cache is sent for a row: a score counts only for the version, and the content of it, that gave it.
-fn prediction(
-    item: &Item<Features>,
-    pinned: &Features,
-    score_or_why: Result<Score, String>,
-) -> Option<Item<Prediction>> {
-    if pinned.key.is_empty() {
-        return None;
-    }
-    let (score, failure) = match score_or_why {
-        Ok(score) => (Some(score), None),
-        Err(message) => (None, Some(Failure { code: ErrorCode::ModelUnavailable.as_str().to_owned(), message })),
-    };
-    let payload =
-        Prediction { key: pinned.key.clone(), version: pinned.version, score, failure, model: pinned.model.clone() };
-    Some(Item { context: item.context.clone(), parent_span: item.parent_span, attempt: item.attempt, payload })
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ fn reading(registry: &str, flags: &[&str], telemetry: &Telemetry) -> Probe {
     let host = Host::new(process, sources.common(), Lifecycle::new(), Metrics::new(), telemetry.clone());
     let (results_out, results) = probe::acking_outlet();
     let (predictions_out, predictions) = probe::acking_outlet();
-    let outlets = system::Outlets { results: results_out, predictions: predictions_out };
+    let outlets = system::Outlets { results: results_out, predictions: predictions_out, later: None };
     let arbiter = Arbiter::new();
     let directory = ModelDirectory::new("here");
     let inlet = system::stage(&settings, &host, &arbiter.handle(), outlets, &directory).unwrap();

@@ -5,6 +5,7 @@
 //! reader when the first batch passes, and sources start when the whole mesh is wired, in [`Mesh::run`].
 
 mod drain;
+mod low_lane;
 mod memory;
 mod sources;
 mod stage_edges;
@@ -164,7 +165,7 @@ impl Mesh {
         let stage = self.reader(edge)?;
         if self.kafka {
             let topic = topic_name(&self.host.settings().topics, edge).to_owned();
-            let source = RawSource { topic, group: group.to_owned(), from_latest: true };
+            let source = RawSource { topic, lanes: edge.has_lanes(), group: group.to_owned(), from_latest: true };
             self.sources.add(stage, edge, move |edges| edges.consume_raw(&source, take));
         }
         Ok(())

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use forebay_contract::{Lane, MAX_BATCH_ITEMS};
 use parking_lot::{Condvar, Mutex};
 
 /// A pool of permits, one per item of unfinished work. Cheap to clone.
@@ -69,6 +70,46 @@ impl Permits {
     }
 }
 
+/// The permits of a stage: one pool, or one for each lane, so that work of a lower priority never holds those of a higher
+/// one. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct StagePermits(Arc<[Permits]>);
+
+impl StagePermits {
+    /// One pool of `limit` permits.
+    pub(crate) fn whole(limit: usize) -> Self {
+        Self([Permits::new(limit)].into())
+    }
+
+    /// Half of `limit` for the normal lane, a quarter for each other one; at least a full batch for each.
+    pub(crate) fn by_lane(limit: usize) -> Self {
+        let quarter = (limit / 4).max(MAX_BATCH_ITEMS);
+        Self([quarter, (limit - limit / 4 * 2).max(MAX_BATCH_ITEMS), quarter].map(Permits::new).into())
+    }
+
+    /// The pool of a lane.
+    pub(crate) fn of(&self, lane: Lane) -> &Permits {
+        self.0.get(lane.index()).unwrap_or(&self.0[0])
+    }
+
+    /// Permits in use, of all pools.
+    pub(crate) fn in_use(&self) -> usize {
+        self.0.iter().map(Permits::in_use).sum()
+    }
+
+    /// Waits until everything taken is finished. `false` when `limit` passed first.
+    pub(crate) fn wait_idle(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        self.0.iter().all(|pool| pool.wait_idle(deadline.saturating_duration_since(Instant::now())))
+    }
+}
+
+impl From<Permits> for StagePermits {
+    fn from(pool: Permits) -> Self {
+        Self([pool].into())
+    }
+}
+
 /// Permits in use. Dropping it returns them.
 #[derive(Debug)]
 pub struct Permit {
@@ -119,6 +160,22 @@ mod tests {
         assert!(!permits.wait_idle(Duration::ZERO));
         drop(some);
         assert!(permits.wait_idle(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_lane_cannot_hold_the_permits_of_another() {
+        let permits = StagePermits::by_lane(16_384);
+        let sizes = Lane::ALL.map(|lane| permits.of(lane).limit());
+        assert_eq!((sizes, sizes.iter().sum()), ([4096, 8192, 4096], 16_384));
+        let low = permits.of(Lane::Low).try_take(4096).unwrap();
+        assert!(permits.of(Lane::Low).try_take(1).is_none() && permits.of(Lane::High).try_take(256).is_some());
+        assert_eq!((permits.in_use(), permits.wait_idle(Duration::ZERO)), (4096, false));
+        drop(low);
+        assert!(permits.wait_idle(Duration::ZERO));
+        assert_eq!(Lane::ALL.map(|lane| StagePermits::by_lane(512).of(lane).limit()), [256; 3]);
+        let whole = StagePermits::whole(512);
+        let _all = whole.of(Lane::Low).try_take(512).unwrap();
+        assert!(whole.of(Lane::High).try_take(1).is_none());
     }
 
     #[test]

@@ -114,6 +114,11 @@ impl EdgeSpec {
         self.from.contains(&Peer::Clients)
     }
 
+    /// Whether it has a topic for each [`crate::Lane`] where `kafka.lanes` is on.
+    pub fn has_lanes(&self) -> bool {
+        self.kind == Kind::Work && matches!(self.partitioning, Partitioning::Client | Partitioning::Batch)
+    }
+
     /// Whether its topic must have exactly `kafka.partitions` partitions: a batch keeps its partition, and a result its
     /// own, on every topic between two stages.
     pub fn shares_partition_count(&self) -> bool {
@@ -289,6 +294,12 @@ mod tests {
     fn the_documented_payload_is_the_type() {
         assert!(carries(&REQUESTS) && carries(&FEATURES) && carries(&PREDICT));
         assert!(carries(&PREDICTIONS) && carries(&RESULTS) && carries(&REPLIES));
+    }
+
+    #[test]
+    fn lanes_are_beside_the_topics_up_to_the_models() {
+        let named: Vec<&str> = EDGES.iter().filter(|edge| edge.has_lanes()).map(|edge| edge.topic.setting).collect();
+        assert_eq!(named, ["requests_in", "requests", "features", "predict"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - [`edges`]: the topology: every edge, its topic, and who writes and reads it
-//! - [`Lane`]: the classes of priority
+//! - [`Lane`]: the lanes of priority that an edge may have
 //! - [`Batch`], [`Item`]: one record on a topic between stages, and one row of one request in it
 //! - [`Context`]: what every item carries from ingestion to its answer
 //! - [`RequestId`], [`ItemId`], [`CacheKey`]: identities

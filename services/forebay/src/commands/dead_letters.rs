@@ -224,7 +224,7 @@ impl DeadLetterTopic {
             return Some("the record was too large to be kept with its bytes".to_owned());
         }
         let topic = letter.topic();
-        let known = planned_topics(&self.topics).iter().any(|planned| planned.name == topic);
+        let known = planned_topics(&self.topics, true).iter().any(|planned| planned.name == topic);
         (!known).then(|| format!("{topic} is no topic of this mesh"))
     }
 

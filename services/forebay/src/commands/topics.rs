@@ -23,7 +23,12 @@ pub(crate) fn run(args: &SettingsArgs, Topics::Create: &Topics) -> ExitCode {
     };
     let (settings, topics) = (&opened.settings.bus.kafka, &opened.shared.topics);
     let client = Client::new(settings, "topics");
-    let report = match create_topics(&client, &planned_topics(topics), settings.partitions, settings.replication) {
+    let report = match create_topics(
+        &client,
+        &planned_topics(topics, settings.lanes),
+        settings.partitions,
+        settings.replication,
+    ) {
         Ok(report) => report,
         Err(error) => return eprint(&error.to_string(), 1),
     };

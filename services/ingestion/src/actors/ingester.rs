@@ -27,7 +27,8 @@ pub(crate) struct DeliverMessages(pub AmqpMessages);
 /// Parses records and messages and passes on what they turn out to be.
 pub(crate) struct Ingester {
     pub kafka: KafkaIngress,
-    pub record_age: RecordAge,
+    /// By lane.
+    pub record_ages: [RecordAge; 3],
     pub amqp: AmqpIngress,
     pub batcher: BatcherHandle,
     /// Takes error outcomes to publishing.
@@ -76,12 +77,14 @@ impl Handler<DeliverRecords> for Ingester {
         // here as well: no timer runs while the mailbox is never empty
         self.heartbeat.beat();
         let accepted_us = now_us();
-        let mut items = Vec::with_capacity(payload.records.len());
+        let RawBatch { lane, records } = payload;
+        let mut items = Vec::with_capacity(records.len());
         let (mut spans, mut rejected) = (Vec::new(), Vec::new());
-        self.record_age.delivered(payload.records.len(), accepted_us);
-        for record in payload.records {
-            let age = self.record_age.of(record.timestamp_ms, accepted_us);
-            match self.kafka.accept(record, accepted_us, age) {
+        let record_age = &mut self.record_ages[lane.index()];
+        record_age.delivered(records.len(), accepted_us);
+        for record in records {
+            let age = record_age.of(record.timestamp_ms, accepted_us);
+            match self.kafka.accept(record, lane, accepted_us, age) {
                 Inbound::Accepted(item, span) => {
                     items.push(item);
                     spans.extend(span);

@@ -179,7 +179,7 @@ mod tests {
         let section = sources.read(Settings::read).unwrap().prediction;
         let host = sources.host();
         let (results, rx) = probe::acking_outlet();
-        let outlets = Outlets { results, predictions: probe::acking_outlet().0 };
+        let outlets = Outlets { results, predictions: probe::acking_outlet().0, later: None };
         let fake_versions = fake_versions(&[(1, 1), (3, 1)], 3);
         fake_versions.set_behavior(1, behavior);
         let scope = StageScope::new(&host, Stage::Prediction, "forebay.predict");

@@ -4,8 +4,8 @@ use std::sync::mpsc::Receiver;
 
 use bytes::Bytes;
 use forebay_bus::{Ack, AckOutcome};
-use forebay_contract::RequestId;
 use forebay_contract::wire::outcome::Result as Wire;
+use forebay_contract::{Item, Prediction, RequestId};
 use forebay_testkit::{http, probe, settings};
 
 use super::*;
@@ -26,7 +26,7 @@ fn bench(flags: &[&str]) -> Bench {
     let host = sources.host();
     let (results_out, results) = probe::outlet();
     let (predictions_out, predictions) = probe::acking_outlet();
-    let outlets = Outlets { results: results_out, predictions: predictions_out };
+    let outlets = Outlets { results: results_out, predictions: predictions_out, later: None };
     let fake_versions = fake_versions(&[(1, 1), (2, 1), (3, 1)], 3);
     let scope = StageScope::new(&host, forebay_contract::Stage::Prediction, "forebay.predict");
     let work = Work::new(scope, Arc::clone(&fake_versions.versions), outlets, None, &section, 16);
@@ -214,6 +214,34 @@ fn one_model_leaves_room_for_others() {
     bench.results.try_iter().for_each(|(_, ack)| ack.ack());
     let _third = bench.deliver(0, (0..12).map(|_| caller("m")).collect());
     assert!(bench.results.try_recv().is_err(), "what was answered has left its place");
+}
+
+#[test]
+fn where_there_are_lanes_records_above_the_share_of_a_model_come_back_later() {
+    let mut bench = bench(&["prediction.inline_row=0s"]);
+    let (later_out, later) = probe::outlet();
+    bench.work.outlets.later = Some(later_out);
+    let record = |model: &str| item(1, model, 1, &[0.5]);
+    let _first = bench.deliver(0, (0..12).map(|_| record("m")).collect());
+    let second = bench.deliver(3, vec![record("m")]);
+    let (batch, ack) = later.try_recv().unwrap();
+    assert_eq!((batch.batch_partition, batch.items.len(), batch.items[0].attempt), (3, 1, 1));
+    assert_eq!(batch.items[0].payload.model, "m");
+    // it has been put off once, and now waits for its turn whatever else does
+    let third = bench.deliver(3, batch.items);
+    assert!(later.try_recv().is_err());
+    while bench.work.turn() {}
+    while let Some(group) = bench.work.next_slow() {
+        let features: Vec<Features> = group.rows.iter().map(|row| row.item.payload.clone()).collect();
+        let results = bench.work.inference().answer(&group.pinned, &features.iter().collect::<Vec<_>>());
+        bench.work.settle(group, results, 0);
+    }
+    bench.work.flush();
+    bench.results.try_iter().for_each(|(_, ack)| ack.ack());
+    assert_eq!(third.try_recv(), Ok(AckOutcome::Done));
+    assert!(second.try_recv().is_err(), "not before the row that was put off is safe");
+    ack.ack();
+    assert_eq!(second.try_recv(), Ok(AckOutcome::Done));
 }
 
 #[test]

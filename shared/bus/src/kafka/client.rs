@@ -16,6 +16,11 @@ use crate::KafkaSettings;
 /// The largest response that a reader takes, in bytes. A record cannot be larger.
 pub(super) const LARGEST_RESPONSE: usize = 16 << 20;
 
+/// The property that bounds the bytes that a reader has fetched and not yet handed out.
+const QUEUED_KBYTES: &str = "queued.max.messages.kbytes";
+/// A consumer of lanes has about so many partitions: those of three topics.
+const PARTITIONS_OF_LANES: u32 = 8;
+
 /// The property that makes a member of a group a static one.
 pub(super) const INSTANCE: &str = "group.instance.id";
 
@@ -75,8 +80,18 @@ impl Client {
             .set("fetch.message.max.bytes", "262144")
             .set("fetch.max.bytes", "1048576")
             .set("queued.min.messages", "4000")
-            .set("queued.max.messages.kbytes", "4096");
+            .set(QUEUED_KBYTES, "4096");
         self.finish(config)
+    }
+
+    /// The queues of a consumer of lanes: the client bounds the bytes of each queue, and here each partition has its own.
+    pub(super) fn divide_queue(&self, config: &mut ClientConfig) {
+        let whole = config.get(QUEUED_KBYTES).and_then(|kbytes| kbytes.parse::<u32>().ok());
+        if let Some(whole) = whole
+            && !self.settings.options.contains_key(QUEUED_KBYTES)
+        {
+            config.set(QUEUED_KBYTES, (whole / PARTITIONS_OF_LANES).to_string());
+        }
     }
 
     /// A reader of partitions it chooses itself; it commits nothing.
@@ -134,7 +149,7 @@ impl Client {
             .set("fetch.queue.backoff.ms", "2")
             .set("fetch.error.backoff.ms", "50")
             .set("queued.min.messages", "20000")
-            .set("queued.max.messages.kbytes", "16384")
+            .set(QUEUED_KBYTES, "16384")
             .set("fetch.max.bytes", "4194304")
             // the most that a response may have, and what a batch of zstd may grow to
             .set("receive.message.max.bytes", LARGEST_RESPONSE.to_string())
@@ -355,6 +370,18 @@ mod tests {
         assert_eq!(config.get(INSTANCE), Some(format!("a-{host}-requests").as_str()));
         let refused = settings(&[]).flags(&["kafka.instance_id=a b"]).read(BusSettings::read).unwrap_err();
         assert!(refused.to_string().contains("kafka.instance_id"), "{refused}");
+    }
+
+    #[test]
+    fn the_partitions_of_lanes_share_what_a_consumer_may_hold() {
+        let queued = |client: &Client| {
+            let mut configs = [client.consumer("g", "requests"), client.consumer_of_clients("g", "in")];
+            configs.iter_mut().for_each(|config| client.divide_queue(config));
+            configs.map(|config| config.get(QUEUED_KBYTES).map(str::to_owned))
+        };
+        assert_eq!(queued(&client(&[], &[])), ["2048", "512"].map(|kbytes| Some(kbytes.to_owned())));
+        let set = client(&[], &["kafka.options.queued.max.messages.kbytes=900"]);
+        assert_eq!(queued(&set), ["900", "900"].map(|kbytes| Some(kbytes.to_owned())));
     }
 
     #[test]

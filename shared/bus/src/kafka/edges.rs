@@ -2,19 +2,21 @@
 
 mod directory;
 mod drain;
+mod lanes;
+mod sources;
 mod transactions;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use forebay_contract::edges::{DEAD_LETTERS, Edge, EdgeSpec, Kind, Partitioning, RESULTS};
+use forebay_contract::Lane;
+use forebay_contract::edges::{DEAD_LETTERS, Edge, EdgeSpec, Partitioning, RESULTS};
 use forebay_runtime::{Fence, Heartbeat, Host, StageMetrics, StartError};
 use parking_lot::Mutex;
 use prost::Message as Payload;
 
 use super::assigned_consumer::{AssignedConsumer, Reading};
 use super::assignment::Assignment;
-use super::broker_contact::DeadClientCheck;
 use super::client::{Client, consumer_group, refused};
 use super::dead_letters::DeadLetters;
 use super::directory::DirectoryEdge;
@@ -22,12 +24,13 @@ use super::foreign_topics::ForeignTopics;
 use super::outlet::{Fallback, KafkaOutlet};
 use super::producer::RecordSink;
 use super::record::RawBatch;
-use super::source::{OnFirst, RawSource, RecordIntake, RevokeBudget, Source, SourceSpec, TypedIntake};
+use super::source::{OnFirst, RawSource, RecordIntake, Source, TypedIntake};
 use super::topic_monitor::TopicMonitor;
 use super::topics::topic_name;
 use super::transactions::TransactionalSink;
 use crate::host_events::{CountOnly, HostEvents};
-use crate::{BusSettings, Delivery, EdgeEvents, Inlet, Outlet, Permits};
+use crate::permits::StagePermits;
+use crate::{BusSettings, Delivery, EdgeEvents, Inlet, Permits};
 
 /// The Kafka edges of one stage. Draining stops intake, waits until every permit is back, flushes, commits and leaves.
 pub struct Edges {
@@ -38,7 +41,7 @@ pub struct Edges {
     /// Where the results of the stage are written in transactions.
     transactions: Option<TransactionalSink>,
     metrics: StageMetrics,
-    permits: Permits,
+    permits: StagePermits,
     assignment: Assignment,
     sources: Vec<Source>,
     assigned_consumers: Vec<(AssignedConsumer, JoinHandle<()>)>,
@@ -84,7 +87,7 @@ impl Edges {
             sink,
             transactions: None,
             metrics,
-            permits: Permits::new(host.settings().delivery.in_flight),
+            permits: lanes::permits(stage, settings.kafka.lanes, host.settings().delivery.in_flight),
             assignment: Assignment::default(),
             sources: Vec::new(),
             assigned_consumers: Vec::new(),
@@ -103,9 +106,9 @@ impl Edges {
         topic_name(&self.host.settings().topics, edge)
     }
 
-    /// The permits that bound this stage's unfinished work.
+    /// The permits that bound this stage's unfinished work, where there are lanes that of the normal one.
     pub fn permits(&self) -> &Permits {
-        &self.permits
+        self.permits.of(Lane::Normal)
     }
 
     /// Client configurations, for reading beside the edges.
@@ -142,19 +145,7 @@ impl Edges {
         DeadLetters::to_topic(self.stage, &group, self.sink.clone(), topic, window, events)
     }
 
-    /// The sending end of an edge. `Fallback` says what becomes of items that cannot be sent.
-    pub fn outlet<P: Payload + Default + 'static>(&self, edge: &Edge<P>) -> Outlet<P> {
-        let spec = edge.spec();
-        let fallback = match (spec.kind, spec.partitioning) {
-            (Kind::Advisory, _) => Fallback::dropping(self.host.settings().delivery.in_flight, &self.metrics),
-            (_, Partitioning::Batch) => Fallback::Answer(self.outlet(&RESULTS)),
-            _ => Fallback::Replace,
-        };
-        self.kafka_outlet(spec, fallback).into_outlet()
-    }
-
-    fn kafka_outlet(&self, edge: &EdgeSpec, fallback: Fallback) -> KafkaOutlet {
-        let topic = self.name(edge);
+    fn kafka_outlet(&self, edge: &EdgeSpec, topic: &str, fallback: Fallback) -> KafkaOutlet {
         self.watch(topic);
         KafkaOutlet {
             sink: self.sink.clone(),
@@ -188,10 +179,11 @@ impl Edges {
         edge: &Edge<P>,
         inlet: Inlet<P>,
     ) -> Result<(), StartError> {
-        let topic = self.name(edge.spec()).to_owned();
+        let topics = self.topics(self.name(edge.spec()), edge.spec().has_lanes());
+        let config = self.client.consumer(&consumer_group(self.stage), topics.base());
         let results = (edge.spec().partitioning == Partitioning::Batch).then(|| self.outlet(&RESULTS));
-        let intake = TypedIntake { topic: topic.as_str().into(), inlet, dead_letters: self.dead_letters(), results };
-        let spec = self.source(&topic, &consumer_group(self.stage), false);
+        let intake = TypedIntake { topics: topics.clone(), inlet, dead_letters: self.dead_letters(), results };
+        let spec = self.source(topics, config, false);
         self.sources.push(Source::start(spec, intake).map_err(|error| refused(&error))?);
         Ok(())
     }
@@ -205,11 +197,12 @@ impl Edges {
         source: &RawSource,
         take: impl Fn(Delivery<RawBatch>) + Send + 'static,
     ) -> Result<(), StartError> {
-        self.foreign.add(&source.topic);
-        let config = self.client.consumer_of_clients(&source.group, &source.topic);
-        let spec = SourceSpec { config, ..self.source(&source.topic, &source.group, source.from_latest) };
-        let (topic, dead_letters) = (source.topic.as_str().into(), self.dead_letters());
-        let intake = RecordIntake { topic, take, arena: bytes::BytesMut::new(), dead_letters };
+        let topics = self.topics(&source.topic, source.lanes);
+        topics.names().iter().for_each(|topic| self.foreign.add(topic));
+        let config = self.client.consumer_of_clients(&source.group, topics.base());
+        let (arena, dead_letters) = (bytes::BytesMut::new(), self.dead_letters());
+        let intake = RecordIntake { topics: topics.clone(), take, arena, dead_letters };
+        let spec = self.source(topics, config, source.from_latest);
         self.sources.push(Source::start(spec, intake).map_err(|error| refused(&error))?);
         Ok(())
     }
@@ -263,37 +256,5 @@ impl Edges {
             AssignedConsumer::start(&self.client, &config, reading, events).map_err(|error| refused(&error))?;
         self.assigned_consumers.push((assigned_consumer.clone(), thread));
         Ok((assigned_consumer, assigning))
-    }
-
-    fn source(&mut self, topic: &str, group: &str, from_latest: bool) -> SourceSpec {
-        let registered = HostEvents::register(&self.host, &self.metrics, format!("kafka source {topic}"));
-        let heartbeat = registered.heartbeat();
-        let events: Arc<dyn EdgeEvents> = Arc::new(registered);
-        let mut config = self.client.consumer(group, topic);
-        let commits = self.transactions.as_ref().map(TransactionalSink::source);
-        if commits.is_some() {
-            config.set("enable.auto.commit", "false");
-        }
-        self.host.metrics().kafka().removed_unread(self.stage, topic);
-        self.host.metrics().kafka().unreadable(self.stage, topic);
-        let (on_assigned, on_leaving) = self.assignment.hooks();
-        let (permits, on_first) = (self.permits.clone(), self.on_first.take());
-        let revoke_budget = RevokeBudget::new(&self.sink, self.client.settings().session_timeout);
-        SourceSpec {
-            config,
-            dead_client: DeadClientCheck::new(&self.client, topic),
-            topic: topic.into(),
-            from_latest,
-            revoke_budget,
-            permits,
-            window: self.host.settings().delivery.dedupe_window,
-            events,
-            dead_letters: self.dead_letters(),
-            heartbeat,
-            on_assigned,
-            on_leaving,
-            on_first,
-            commits,
-        }
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
+use forebay_contract::Lane;
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedMessage};
 
@@ -12,9 +13,11 @@ use super::ffi::for_each_header;
 /// The header that keeps the bytes of the name before it, which is not UTF-8 and is shown with replacement characters.
 pub(super) const FOREIGN_NAME: &str = "forebay-header-name";
 
-/// Records taken together, in the order of their partitions.
+/// Records of one lane taken together, in the order of their partitions.
 #[derive(Debug, Default)]
 pub struct RawBatch {
+    /// The lane whose topic they come from.
+    pub lane: Lane,
     /// The records.
     pub records: Vec<RawRecord>,
 }

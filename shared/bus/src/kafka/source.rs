@@ -5,20 +5,26 @@ mod attempts;
 mod commits;
 mod context;
 mod ends;
+mod errors;
 mod holds;
 mod intake;
 mod isolation;
+mod lane_rounds;
+mod lanes;
 mod member;
 mod pause;
 mod positions;
 mod rebalance;
 mod replacement;
+mod topics;
 mod unreadable;
 
 pub(crate) use commits::{CommitsSlot, SourceCommits, names_transaction};
-pub(crate) use context::{OnAssigned, OnLeaving, RevokeBudget, SourceContext};
+pub(crate) use context::{OnAssigned, OnLeaving, SourceContext};
 pub use intake::RawSource;
 pub(crate) use intake::{Intake, RecordIntake, TypedIntake};
+pub(crate) use rebalance::RevokeBudget;
+pub(crate) use topics::SourceTopics;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,6 +35,7 @@ use context::SourceState;
 use forebay_runtime::{Heartbeat, LONGEST_UNMARKED_WAIT};
 use holds::Holds;
 use isolation::Isolation;
+use lanes::LaneQueues;
 use member::Member;
 use positions::Positions;
 use rdkafka::ClientConfig;
@@ -40,7 +47,8 @@ use super::broker_contact::DeadClientCheck;
 use super::dead_letters::DeadLetters;
 use super::offset_tracker::OffsetTracker;
 use super::rewind::RewindPause;
-use crate::{EdgeEvents, Permits};
+use crate::EdgeEvents;
+use crate::permits::StagePermits;
 
 /// Longest wait for the broker while leaving the group.
 const CLOSE: Duration = Duration::from_secs(5);
@@ -63,12 +71,12 @@ pub type OnFirst = Box<dyn FnMut(FirstRecord) + Send>;
 /// What a source needs to start.
 pub(crate) struct SourceSpec {
     pub(crate) config: ClientConfig,
-    pub(crate) topic: Arc<str>,
+    pub(crate) topics: SourceTopics,
     pub(crate) dead_client: DeadClientCheck,
     /// Whether a new group begins at the end of the topic: what is there already was not meant for it.
     pub(crate) from_latest: bool,
     pub(crate) revoke_budget: RevokeBudget,
-    pub(crate) permits: Permits,
+    pub(crate) permits: StagePermits,
     /// `delivery.dedupe_window`: a partition is held back while its oldest work is older than half of it.
     pub(crate) window: Duration,
     pub(crate) events: Arc<dyn EdgeEvents>,
@@ -103,7 +111,7 @@ impl Source {
         let offsets = if in_transactions { OffsetTracker::transactional() } else { OffsetTracker::default() };
         let offsets = Arc::new(offsets);
         let generation = Arc::new(AtomicU64::new(0));
-        let positions = Positions::new(&spec.topic, spec.from_latest, &spec.events);
+        let positions = Positions::new(&spec.topics, spec.from_latest, &spec.events);
         let positions = Arc::new(if in_transactions { positions.in_transactions() } else { positions });
         let commits = spec.commits.map(|slot| {
             let group = spec.config.get("group.id").unwrap_or_default();
@@ -111,7 +119,7 @@ impl Source {
             Arc::clone(slot.get_or_init(|| Arc::new(commits)))
         });
         let context = SourceContext::new(SourceState {
-            topic: Arc::clone(&spec.topic),
+            topics: spec.topics.clone(),
             offsets: Arc::clone(&offsets),
             generation: Arc::clone(&generation),
             positions: Arc::clone(&positions),
@@ -122,14 +130,16 @@ impl Source {
             revoke_budget: spec.revoke_budget,
         });
         let consumer: BaseConsumer<SourceContext> = spec.config.create_with_context(context)?;
-        consumer.subscribe(&[&spec.topic])?;
+        consumer.subscribe(&spec.topics.names())?;
         let control = Arc::new(Control::default());
-        let topic = Arc::clone(&spec.topic);
+        let topic = Arc::clone(spec.topics.base());
         let mut member = Member {
             consumer: Arc::new(consumer),
             dead_client: spec.dead_client,
             config: spec.config,
-            topic: spec.topic,
+            topic: Arc::clone(&topic),
+            lanes: spec.topics.has_lanes().then(LaneQueues::default),
+            topics: spec.topics,
             offsets,
             generation,
             positions,

@@ -12,7 +12,7 @@ use super::broker_contact::DeadClientCheck;
 use super::client::{Client, spawn};
 use super::foreign_topics::{DESCRIBE, ForeignTopics};
 use super::producer::RecordSink;
-use super::topics::{PlannedTopic, planned_topics, topic_name};
+use super::topics::{PlannedTopic, lane_topics, planned_topics, topic_name};
 use crate::{BusSettings, EdgeEvents, EventHubs};
 
 const METADATA: Duration = Duration::from_secs(2);
@@ -44,9 +44,9 @@ impl TopicMonitor {
         foreign: ForeignTopics,
     ) -> Self {
         let topics = &host.settings().topics;
-        let missing = settings.kafka.create_topics.then(|| planned_topics(topics));
+        let missing = settings.kafka.create_topics.then(|| planned_topics(topics, settings.kafka.lanes));
         let hubs = settings.event_hubs.enabled.then(|| topics.all().map(|(_, name)| name.to_owned()).into());
-        let (inner, lifecycle) = (inner_topics(topics), host.lifecycle().clone());
+        let (inner, lifecycle) = (inner_topics(topics, settings.kafka.lanes), host.lifecycle().clone());
         Self { client, sink, watched, foreign, inner, hubs, missing, lifecycle }
     }
 
@@ -144,9 +144,9 @@ fn no_room(wanted: &[String], existing: &[String]) -> Option<String> {
 }
 
 /// The topics whose number of partitions has to be `kafka.partitions`.
-fn inner_topics(topics: &TopicSettings) -> Vec<String> {
+fn inner_topics(topics: &TopicSettings, lanes: bool) -> Vec<String> {
     let shared = EDGES.iter().filter(|edge| edge.shares_partition_count());
-    shared.map(|edge| topic_name(topics, edge).to_owned()).collect()
+    shared.flat_map(|edge| lane_topics(topic_name(topics, edge), lanes && edge.has_lanes())).collect()
 }
 
 #[cfg(test)]

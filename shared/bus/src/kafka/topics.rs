@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use forebay_contract::Lane;
 use forebay_contract::edges::{EDGES, EdgeSpec, Retention};
 use forebay_runtime::TopicSettings;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -71,15 +72,20 @@ pub fn topic_name<'a>(settings: &'a TopicSettings, edge: &EdgeSpec) -> &'a str {
     settings.all().into_iter().find(named).map_or(edge.topic.name, |(_, name)| name)
 }
 
-/// Every topic of the mesh by the name that settings give it, in data-path order.
-pub fn planned_topics(settings: &TopicSettings) -> Vec<PlannedTopic> {
-    let planned = |edge: &EdgeSpec| PlannedTopic {
-        name: topic_name(settings, edge).to_owned(),
-        retention: edge.topic.retention,
-        broker_time: edge.has_broker_time(),
-        uncompressed: edge.is_uncompressed(),
+/// Every topic of the mesh by the name that settings give it, in data-path order; with `lanes` those of the lanes too.
+pub fn planned_topics(settings: &TopicSettings, lanes: bool) -> Vec<PlannedTopic> {
+    let planned = |edge: &EdgeSpec| {
+        let (retention, broker_time, uncompressed) =
+            (edge.topic.retention, edge.has_broker_time(), edge.is_uncompressed());
+        let names = lane_topics(topic_name(settings, edge), lanes && edge.has_lanes());
+        names.into_iter().map(move |name| PlannedTopic { name, retention, broker_time, uncompressed })
     };
-    EDGES.iter().map(planned).collect()
+    EDGES.iter().flat_map(planned).collect()
+}
+
+/// The topics of an edge by lane, or its only one.
+pub(crate) fn lane_topics(topic: &str, lanes: bool) -> Vec<String> {
+    if lanes { Lane::ALL.map(|lane| lane.topic(topic)).into() } else { vec![topic.to_owned()] }
 }
 
 /// Creates the topics that are missing and reports every one, in the order given. Existing topics are not changed.

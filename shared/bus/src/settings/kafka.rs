@@ -24,6 +24,8 @@ pub struct KafkaSettings {
     pub partitions: i32,
     /// Replicas of a created topic.
     pub replication: i32,
+    /// Whether the edges up to the models have a topic for each lane of priority.
+    pub lanes: bool,
     /// Silence after which a member loses its partitions.
     #[serde(with = "duration")]
     pub session_timeout: Duration,
@@ -236,6 +238,11 @@ impl KafkaSettings {
 
     /// Reports at the start what Event Hubs would answer with a closed connection.
     fn check_event_hubs(&self, problems: &mut Problems) {
+        if self.lanes {
+            let text =
+                format!("is true, and a namespace of Event Hubs has no room for lanes beside {} hubs", EventHubs::HUBS);
+            problems.add("kafka.lanes", text);
+        }
         for name in ["compression.type", "compression.codec"] {
             if let Some(value) = self.options.get(name)
                 && !matches!(value.expose().trim(), "none" | "")

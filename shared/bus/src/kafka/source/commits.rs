@@ -73,7 +73,7 @@ impl SourceCommits {
     /// The partitions of `offsets`, without their offsets.
     pub(crate) fn partitions_of(&self, offsets: &[ConsumedOffset]) -> TopicPartitionList {
         let mut list = TopicPartitionList::with_capacity(offsets.len());
-        offsets.iter().for_each(|it| _ = list.add_partition(self.positions.topic(), it.source.partition));
+        offsets.iter().for_each(|it| _ = self.positions.topics().add(&mut list, it.source.partition));
         list
     }
 }
@@ -90,12 +90,13 @@ mod tests {
     use super::*;
     use crate::NoEvents;
     use crate::ack::SourcePartition;
+    use crate::kafka::source::SourceTopics;
     use crate::kafka::source::positions::ReadUpTo;
 
     #[test]
     fn a_commit_in_a_transaction_says_what_positions_need_and_names_the_transaction() {
         let events: Arc<dyn crate::EdgeEvents> = Arc::new(NoEvents);
-        let positions = Arc::new(Positions::new(&"outcomes".into(), false, &events));
+        let positions = Arc::new(Positions::new(&SourceTopics::one("outcomes"), false, &events));
         positions.has_read(&[(1, ReadUpTo { next: 9, latest_ms: Some(17) })]);
         let commits = SourceCommits::new("group", Arc::default(), positions);
         let source = SourcePartition { partition: 1, assignment: 4 };

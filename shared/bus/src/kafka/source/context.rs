@@ -14,39 +14,20 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::positions::Positions;
-use super::rebalance::{assign, longest_rebalance, partitions, unassign};
+use super::rebalance::{RevokeBudget, assign, longest_rebalance, unassign};
+use super::topics::SourceTopics;
 use super::unreadable::is_unreadable;
 use crate::EdgeEvents;
 use crate::kafka::auth_failure::AuthFailure;
 use crate::kafka::broker_contact::BrokerContact;
 use crate::kafka::client;
 use crate::kafka::offset_tracker::OffsetTracker;
-use crate::kafka::producer::RecordSink;
 
 /// Called with all assigned partitions after every change, before the first of their records is taken.
 pub(crate) type OnAssigned = Arc<dyn Fn(&[i32]) + Send + Sync>;
 
 /// Called when partitions are about to be revoked.
 pub(crate) type OnLeaving = Arc<dyn Fn() + Send + Sync>;
-
-/// Time for finishing the work in flight of a revoked partition, and what happens when it is over.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RevokeBudget {
-    pub(crate) time: Duration,
-    /// Whether the process ends when work is left: what its producer still holds must not be written beside the new
-    /// owner's.
-    pub(crate) ends_process: bool,
-}
-
-impl RevokeBudget {
-    const SHORT: Duration = Duration::from_millis(800);
-
-    /// A stage that writes topics of clients is given half a session, another one as long as a copy is worth.
-    pub(crate) fn new(sink: &RecordSink, session: Duration) -> Self {
-        let ends_process = sink.is_for_clients();
-        Self { time: if ends_process { session / 2 } else { Self::SHORT }, ends_process }
-    }
-}
 
 /// Partitions that are being let go once their work is done.
 struct Leaving {
@@ -58,7 +39,7 @@ struct Leaving {
 /// What the consumers of one source share, one after the other.
 #[derive(Clone)]
 pub(super) struct SourceState {
-    pub(super) topic: Arc<str>,
+    pub(super) topics: SourceTopics,
     pub(super) offsets: Arc<OffsetTracker>,
     pub(super) generation: Arc<AtomicU64>,
     pub(super) positions: Arc<Positions>,
@@ -99,17 +80,22 @@ impl ClientContext for SourceContext {
     fn stats(&self, statistics: Statistics) {
         self.state.events.throttled("consumer", client::throttled(&statistics));
         self.contact.record(&statistics);
-        let Some(topic) = statistics.topics.get(&*self.state.topic) else { return };
-        let lagging = topic.partitions.iter().filter(|(partition, state)| **partition >= 0 && state.consumer_lag > 0);
-        *self.lagging.lock() = Some(lagging.map(|(partition, _)| *partition).collect());
-        for (partition, state) in &topic.partitions {
+        let mut lagging = Vec::new();
+        for key in self.state.offsets.assigned() {
+            let (topic, partition) = self.state.topics.of(key);
+            let state = statistics.topics.get(topic).and_then(|topic| topic.partitions.get(&partition));
+            let Some(state) = state else { continue };
+            if state.consumer_lag > 0 {
+                lagging.push(key);
+            }
             // the client does not see what transactions commit
             let in_transactions = self.state.offsets.is_transactional();
             let lag = if in_transactions { state.consumer_lag_stored } else { state.consumer_lag };
-            if lag >= 0 && self.state.offsets.assigned().contains(partition) {
-                self.state.events.lag(&self.state.topic, *partition, lag);
+            if lag >= 0 {
+                self.state.events.lag(topic, partition, lag);
             }
         }
+        *self.lagging.lock() = Some(lagging);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -120,7 +106,7 @@ impl ClientContext for SourceContext {
         } else if is_unreadable(error.rdkafka_error_code()) {
             *self.unreadable.lock() = Some(reason.to_owned());
         }
-        tracing::debug!(topic = &*self.state.topic, %error, reason, "consumer reports an error");
+        tracing::debug!(topic = self.topic(), %error, reason, "consumer reports an error");
     }
 }
 
@@ -135,7 +121,7 @@ impl ConsumerContext for SourceContext {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.leave(consumer, list),
             error => {
                 let error = RDKafkaErrorCode::from(error);
-                tracing::warn!(topic = &*self.state.topic, %error, "rebalance failed");
+                tracing::warn!(topic = self.topic(), %error, "rebalance failed");
                 self.unassign(consumer, list);
             }
         }
@@ -143,7 +129,7 @@ impl ConsumerContext for SourceContext {
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
         if let Err(error) = result {
-            tracing::debug!(topic = &*self.state.topic, %error, "commit failed");
+            tracing::debug!(topic = self.topic(), %error, "commit failed");
         }
     }
 }
@@ -156,6 +142,14 @@ impl SourceContext {
         Self { state, auth_failure, contact, joined, leaving, lagging, unreadable, closing, replaced }
     }
 
+    fn topic(&self) -> &str {
+        self.state.topics.base()
+    }
+
+    fn fail(&self, why: &str) {
+        self.state.events.fail(&format!("topic {}: {why}", self.topic()));
+    }
+
     /// A member that has joined is unready only when it loses its partitions.
     fn not_joined(&self, why: &str) {
         if !self.joined.load(Ordering::Acquire) {
@@ -164,22 +158,19 @@ impl SourceContext {
     }
 
     fn arrive(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
-        let partitions = partitions(list);
+        let partitions = self.state.topics.keys(list);
         let positions = self.state.positions.of_assigned(consumer, &partitions);
         let generation = self.state.generation.fetch_add(1, Ordering::AcqRel) + 1;
         self.state.offsets.assign(&partitions, generation);
-        (self.state.on_assigned)(&self.state.offsets.assigned());
+        self.report_assigned();
         if let Err(error) = assign(consumer, &positions) {
-            return self
-                .state
-                .events
-                .fail(&format!("topic {}: partitions cannot be assigned: {error}", self.state.topic));
+            return self.fail(&format!("partitions cannot be assigned: {error}"));
         }
         // the client keeps a pause for good, so a partition that was paused when it left would never be read again
         if let Err(error) = consumer.resume(list) {
-            tracing::debug!(topic = &*self.state.topic, %error, "partitions that arrive are not resumed");
+            tracing::debug!(topic = self.topic(), %error, "partitions that arrive are not resumed");
         }
-        tracing::info!(topic = &*self.state.topic, ?partitions, "partitions assigned");
+        tracing::info!(topic = self.topic(), partitions = self.state.topics.shown(&partitions), "partitions assigned");
         self.joined.store(true, Ordering::Release);
         // a member without partitions is a ready one: there are more replicas than partitions
         self.state.events.ready();
@@ -195,7 +186,7 @@ impl SourceContext {
             self.part(consumer, list, true);
         } else {
             if let Err(error) = consumer.pause(list) {
-                tracing::debug!(topic = &*self.state.topic, %error, "partitions that leave are not paused");
+                tracing::debug!(topic = self.topic(), %error, "partitions that leave are not paused");
             }
             *self.leaving.lock() = Some(Leaving { list: list.clone(), since: Instant::now(), reported: false });
             while self.closing.load(Ordering::Acquire) && !self.let_go(consumer) {
@@ -209,17 +200,14 @@ impl SourceContext {
         let mut leaving = self.leaving.lock();
         let Some(Leaving { list, since, reported }) = &mut *leaving else { return true };
         let RevokeBudget { time, ends_process } = self.state.revoke_budget;
-        if self.state.offsets.busy(&partitions(list)) {
+        if self.state.offsets.busy(&self.state.topics.keys(list)) {
             if since.elapsed() < time {
                 return false;
             }
             // the partitions stay with this process until it has ended: the new owner must not write beside it
             if ends_process && !self.closing.load(Ordering::Acquire) {
                 if !std::mem::replace(reported, true) {
-                    let topic = &self.state.topic;
-                    self.state
-                        .events
-                        .fail(&format!("topic {topic}: work on revoked partitions is unsettled after {time:?}"));
+                    self.fail(&format!("work on revoked partitions is unsettled after {time:?}"));
                 }
                 return false;
             }
@@ -241,10 +229,10 @@ impl SourceContext {
         self.unreadable.lock().take()
     }
 
-    /// Whether `partition` is being let go.
-    pub(super) fn is_leaving(&self, partition: i32) -> bool {
+    /// Whether the partition of `key` is being let go.
+    pub(super) fn is_leaving(&self, key: i32) -> bool {
         let leaving = self.leaving.lock();
-        leaving.as_ref().is_some_and(|leaving| leaving.list.find_partition(&self.state.topic, partition).is_some())
+        leaving.as_ref().is_some_and(|leaving| self.state.topics.find(&leaving.list, key).is_some())
     }
 
     /// From now on partitions that are revoked are let go in the callback, as the loop does not come back to them.
@@ -253,7 +241,7 @@ impl SourceContext {
     }
 
     fn part(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList, lost: bool) {
-        let partitions = partitions(list);
+        let partitions = self.state.topics.keys(list);
         let done = self.state.offsets.revoke(&partitions);
         if !lost {
             self.state.positions.withdraw_attempts(consumer, &done);
@@ -262,19 +250,26 @@ impl SourceContext {
         }
         self.unassign(consumer, list);
         self.forget(&partitions);
-        tracing::info!(topic = &*self.state.topic, ?partitions, lost, "partitions revoked");
+        let partitions = self.state.topics.shown(&partitions);
+        tracing::info!(topic = self.topic(), partitions, lost, "partitions revoked");
     }
 
     fn unassign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
         if let Err(error) = unassign(consumer, list) {
-            tracing::debug!(topic = &*self.state.topic, %error, "partitions are not unassigned");
+            tracing::debug!(topic = self.topic(), %error, "partitions are not unassigned");
         }
     }
 
     fn forget(&self, partitions: &[i32]) {
         self.state.positions.forget(partitions);
-        (self.state.on_assigned)(&self.state.offsets.assigned());
-        partitions.iter().for_each(|partition| self.state.events.forget_lag(&self.state.topic, *partition));
+        self.report_assigned();
+        for (topic, partition) in partitions.iter().map(|key| self.state.topics.of(*key)) {
+            self.state.events.forget_lag(topic, partition);
+        }
+    }
+
+    fn report_assigned(&self) {
+        (self.state.on_assigned)(&self.state.topics.partitions(&self.state.offsets.assigned()));
     }
 
     /// The client is replaced: its partitions are lost, and what it still reports is ignored.
@@ -290,5 +285,62 @@ impl SourceContext {
     /// The context of the client that replaces this one.
     pub(super) fn successor(&self) -> Self {
         Self::new(self.state.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use forebay_contract::Lane;
+    use forebay_runtime::Lifecycle;
+    use rdkafka::statistics::{Partition, Topic};
+
+    use super::*;
+    use crate::kafka::source::RevokeBudget;
+
+    /// The lags that are shown, by topic and partition.
+    #[derive(Default)]
+    struct Lags(Mutex<HashMap<(String, i32), i64>>);
+
+    impl EdgeEvents for Lags {
+        fn lag(&self, topic: &str, partition: i32, records: i64) {
+            self.0.lock().insert((topic.to_owned(), partition), records);
+        }
+
+        fn forget_lag(&self, topic: &str, partition: i32) {
+            self.0.lock().remove(&(topic.to_owned(), partition));
+        }
+    }
+
+    #[test]
+    fn each_lane_shows_its_lag_and_forgets_it() {
+        let (topics, lags) = (SourceTopics::lanes("t"), Arc::new(Lags::default()));
+        let events: Arc<dyn EdgeEvents> = Arc::clone(&lags) as _;
+        let context = SourceContext::new(SourceState {
+            topics: topics.clone(),
+            offsets: Arc::default(),
+            generation: Arc::default(),
+            positions: Arc::new(Positions::new(&topics, false, &events)),
+            events,
+            heartbeat: Lifecycle::new().heartbeat("test"),
+            on_assigned: Arc::new(|_| ()),
+            on_leaving: Arc::new(|| ()),
+            revoke_budget: RevokeBudget { time: Duration::ZERO, ends_process: false },
+        });
+        let keys = [topics.key("t.low", 1), topics.key("t", 1)];
+        context.state.offsets.assign(&keys, 1);
+        let state = |consumer_lag| Partition { consumer_lag, ..Partition::default() };
+        let topic = |lags: [i64; 2]| {
+            let partitions = [(0, state(lags[0])), (1, state(lags[1])), (-1, state(99))].into();
+            Topic { partitions, ..Topic::default() }
+        };
+        let statistics = [("t.high", [7, 7]), ("t", [7, 0]), ("t.low", [7, 5])];
+        let topics = statistics.map(|(name, lags)| (name.to_owned(), topic(lags))).into();
+        context.stats(Statistics { topics, ..Statistics::default() });
+        assert_eq!(*lags.0.lock(), [(("t".to_owned(), 1), 0), ((Lane::Low.topic("t"), 1), 5)].into());
+        assert_eq!(context.take_lagging(), Some(vec![keys[0]]));
+        context.forget(&keys);
+        assert!(lags.0.lock().is_empty());
     }
 }

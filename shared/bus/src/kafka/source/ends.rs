@@ -16,7 +16,8 @@ use crate::kafka::client::spawn;
 /// A partition without open work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Idle {
-    partition: i32,
+    /// Its key.
+    key: i32,
     generation: u64,
     position: i64,
 }
@@ -36,8 +37,8 @@ impl<I: Intake> Member<I> {
     pub(super) fn settle_ends(&mut self) {
         if let Some(check) = &self.ends.check {
             match check.try_recv() {
-                Ok((Idle { partition, generation, position }, end)) => {
-                    self.offsets.skip(partition, generation, position, end);
+                Ok((Idle { key, generation, position }, end)) => {
+                    self.offsets.skip(key, generation, position, end);
                 }
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => self.ends.check = None,
@@ -45,14 +46,13 @@ impl<I: Intake> Member<I> {
         }
         let Some(lagging) = self.consumer.context().take_lagging() else { return };
         let next: FxHashMap<i32, i64> = self.positions.next_of(&lagging).into_iter().collect();
-        let idle = |partition: &i32| {
-            let (generation, watermark) = self.offsets.idle(*partition)?;
-            let position = watermark.or_else(|| next.get(partition).copied())?;
-            Some(Idle { partition: *partition, generation, position })
+        let idle = |key: &i32| {
+            let (generation, watermark) = self.offsets.idle(*key)?;
+            let position = watermark.or_else(|| next.get(key).copied())?;
+            Some(Idle { key: *key, generation, position })
         };
-        let idle: FxHashMap<i32, Idle> = lagging.iter().filter_map(|p| Some((*p, idle(p)?))).collect();
-        let stays: Vec<Idle> =
-            idle.values().filter(|it| self.ends.idle.get(&it.partition) == Some(it)).copied().collect();
+        let idle: FxHashMap<i32, Idle> = lagging.iter().filter_map(|key| Some((*key, idle(key)?))).collect();
+        let stays: Vec<Idle> = idle.values().filter(|it| self.ends.idle.get(&it.key) == Some(it)).copied().collect();
         self.ends.idle = idle;
         if self.ends.check.is_none() && !stays.is_empty() {
             self.check_ends(stays);
@@ -61,10 +61,11 @@ impl<I: Intake> Member<I> {
 
     fn check_ends(&mut self, partitions: Vec<Idle>) {
         let (found, check) = channel();
-        let (config, topic) = (self.config.clone(), Arc::clone(&self.topic));
+        let (config, topics) = (self.config.clone(), self.topics.clone());
         let started = spawn("kafka-ends", move || {
             for idle in partitions {
-                let end = BatchReader::new(&config, &topic, idle.partition).end_without_records(idle.position);
+                let reader = BatchReader::new(&config, topics.topic(idle.key), topics.of(idle.key).1);
+                let end = reader.end_without_records(idle.position);
                 if end.is_some_and(|end| found.send((idle, end)).is_err()) {
                     return;
                 }

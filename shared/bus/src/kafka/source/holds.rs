@@ -7,6 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 
 use super::SourceContext;
+use super::topics::SourceTopics;
 use crate::EdgeEvents;
 use crate::kafka::offset_tracker::OffsetTracker;
 
@@ -26,7 +27,7 @@ impl Holds {
     pub(super) fn update(
         &mut self,
         consumer: &BaseConsumer<SourceContext>,
-        topic: &str,
+        topics: &SourceTopics,
         offsets: &OffsetTracker,
         events: &dyn EdgeEvents,
     ) {
@@ -34,38 +35,34 @@ impl Holds {
         if held.is_empty() && self.paused.is_empty() {
             return;
         }
-        let assigned = offsets.assigned();
+        let (topic, assigned) = (&**topics.base(), offsets.assigned());
         let released = |partition: &i32| {
             !held.contains(partition) && assigned.contains(partition) && !consumer.context().is_leaving(*partition)
         };
         let free: Vec<i32> = self.paused.iter().copied().filter(released).collect();
         // those that are held already as well: an assignment or a resumption of all of them may have come between
-        apply(topic, &held, |list| consumer.pause(list));
-        apply(topic, &free, |list| consumer.resume(list));
+        apply(topics, &held, |list| consumer.pause(list));
+        apply(topics, &free, |list| consumer.resume(list));
         if held != self.paused {
-            tracing::warn!(topic, held = ?held, "partitions held back until their oldest work ends");
+            tracing::warn!(topic, held = topics.shown(&held), "partitions held back until their oldest work ends");
         }
         self.paused = held;
         if self.paused.is_empty() {
             events.ready();
         } else {
-            let (partitions, after) = (&self.paused, self.after);
+            let (partitions, after) = (topics.shown(&self.paused), self.after);
             events.unready(&format!(
-                "topic {topic}: partitions {partitions:?} are held back, their oldest work takes longer than {after:?}"
+                "topic {topic}: partitions {partitions} are held back, their oldest work takes longer than {after:?}"
             ));
         }
     }
 }
 
-fn apply(topic: &str, partitions: &[i32], change: impl Fn(&TopicPartitionList) -> Result<(), KafkaError>) {
+fn apply(topics: &SourceTopics, partitions: &[i32], change: impl Fn(&TopicPartitionList) -> Result<(), KafkaError>) {
     if partitions.is_empty() {
         return;
     }
-    let mut list = TopicPartitionList::new();
-    for partition in partitions {
-        list.add_partition(topic, *partition);
-    }
-    if let Err(error) = change(&list) {
-        tracing::debug!(topic, ?partitions, %error, "pause or resume refused");
+    if let Err(error) = change(&topics.list(partitions)) {
+        tracing::debug!(topic = &**topics.base(), partitions = topics.shown(partitions), %error, "pause or resume refused");
     }
 }

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use forebay_contract::{Batch, ErrorCode, MAX_BATCH_ITEMS, Outcome, Problem, decode, encode};
+use forebay_contract::{Batch, ErrorCode, Lane, MAX_BATCH_ITEMS, Outcome, Problem, decode, encode};
 use forebay_runtime::DeliverySettings;
 use prost::Message as Payload;
 use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
 
+use super::topics::SourceTopics;
 use crate::ack::{OnEnd, SourcePartition};
 use crate::kafka::dead_letters::{DeadLetter, DeadLetters};
 use crate::kafka::offset_tracker::{InFlightRecord, OffsetTracker};
@@ -22,6 +23,8 @@ use crate::{Ack, AckOutcome, Delivery, Inlet, Outlet, Permit};
 pub struct RawSource {
     /// The topic.
     pub topic: String,
+    /// Whether it has lanes, which are consumed as well.
+    pub lanes: bool,
     /// The consumer group.
     pub group: String,
     /// Where a group without committed offsets begins: at the end, or at the beginning.
@@ -40,18 +43,19 @@ pub(crate) trait Intake: Send + 'static {
     /// An item that is taken alone.
     type Item: Send;
 
-    fn round(&mut self, permit: Permit) -> Self::Round;
+    fn round(&mut self, permit: Permit, lane: Lane) -> Self::Round;
     fn wants_more(&self, round: &Self::Round) -> bool;
-    fn add(&mut self, round: &mut Self::Round, message: &BorrowedMessage<'_>, offsets: &Arc<OffsetTracker>);
+    /// Adds a record of the partition with this key.
+    fn add(&mut self, round: &mut Self::Round, message: &BorrowedMessage<'_>, key: i32, offsets: &Arc<OffsetTracker>);
     fn finish(&mut self, round: Self::Round, offsets: &Arc<OffsetTracker>);
 
-    /// The items of a record, to be taken one at a time. One that cannot be read has none, and is a dead letter under a
-    /// share of `ack`.
-    fn items(&mut self, message: &BorrowedMessage<'_>, ack: &Ack) -> Vec<Self::Item>;
+    /// The items of a record of the partition with this key, to be taken one at a time. One that cannot be read has none,
+    /// and is a dead letter under a share of `ack`.
+    fn items(&mut self, message: &BorrowedMessage<'_>, key: i32, ack: &Ack) -> Vec<Self::Item>;
     /// Delivers an item alone.
-    fn deliver(&self, item: Self::Item, ack: Ack);
+    fn deliver(&self, item: Self::Item, key: i32, ack: Ack);
     /// Makes an item that ends its process a dead letter, and answers it with an error where that is possible.
-    fn reject(&self, item: Self::Item, ack: Ack);
+    fn reject(&self, item: Self::Item, key: i32, ack: Ack);
 }
 
 /// Why an item is a dead letter whose process ended with it, again and again.
@@ -59,7 +63,7 @@ const ENDS_PROCESS: &str = "the process ended whenever this item was in work, al
 
 /// Topics between stages: a record is a batch.
 pub(crate) struct TypedIntake<P> {
-    pub(crate) topic: Arc<str>,
+    pub(crate) topics: SourceTopics,
     pub(crate) inlet: Inlet<P>,
     pub(crate) dead_letters: DeadLetters,
     /// Where an item is answered with an error; `None` where the items are outcomes themselves.
@@ -78,7 +82,7 @@ impl<P: Payload + Default + 'static> Intake for TypedIntake<P> {
     type Round = Option<Permit>;
     type Item = BatchItem<P>;
 
-    fn round(&mut self, permit: Permit) -> Option<Permit> {
+    fn round(&mut self, permit: Permit, _: Lane) -> Option<Permit> {
         Some(permit)
     }
 
@@ -86,9 +90,15 @@ impl<P: Payload + Default + 'static> Intake for TypedIntake<P> {
         round.is_some()
     }
 
-    fn add(&mut self, round: &mut Option<Permit>, message: &BorrowedMessage<'_>, offsets: &Arc<OffsetTracker>) {
+    fn add(
+        &mut self,
+        round: &mut Option<Permit>,
+        message: &BorrowedMessage<'_>,
+        key: i32,
+        offsets: &Arc<OffsetTracker>,
+    ) {
         let Some(mut permit) = round.take() else { return };
-        let Some(in_flight) = offsets.begin(message.partition(), message.offset(), message.offset()) else { return };
+        let Some(in_flight) = offsets.begin(key, message.offset(), message.offset()) else { return };
         let record = bytes::Bytes::copy_from_slice(message.payload().unwrap_or_default());
         match decode::<P>(record) {
             Ok(batch) => {
@@ -100,19 +110,19 @@ impl<P: Payload + Default + 'static> Intake for TypedIntake<P> {
                 permit.keep(1);
                 let ack = ack_of(vec![in_flight], Arc::clone(offsets), permit);
                 let record = copy_record(message, &mut BytesMut::new());
-                self.keep(ErrorCode::InvalidRequest, error.to_string(), record, ack);
+                self.keep(ErrorCode::InvalidRequest, error.to_string(), record, key, ack);
             }
         }
     }
 
     fn finish(&mut self, _: Option<Permit>, _: &Arc<OffsetTracker>) {}
 
-    fn items(&mut self, message: &BorrowedMessage<'_>, ack: &Ack) -> Vec<BatchItem<P>> {
+    fn items(&mut self, message: &BorrowedMessage<'_>, key: i32, ack: &Ack) -> Vec<BatchItem<P>> {
         let record = copy_record(message, &mut BytesMut::new());
         let mut batch = match decode::<P>(record.payload.clone()) {
             Ok(batch) => batch,
             Err(error) => {
-                self.keep(ErrorCode::InvalidRequest, error.to_string(), record, ack.share());
+                self.keep(ErrorCode::InvalidRequest, error.to_string(), record, key, ack.share());
                 return Vec::new();
             }
         };
@@ -126,12 +136,12 @@ impl<P: Payload + Default + 'static> Intake for TypedIntake<P> {
         items.into_iter().map(alone).collect()
     }
 
-    fn deliver(&self, item: BatchItem<P>, ack: Ack) {
+    fn deliver(&self, item: BatchItem<P>, _: i32, ack: Ack) {
         self.inlet.deliver(Delivery { payload: item.batch, ack });
     }
 
-    fn reject(&self, item: BatchItem<P>, ack: Ack) {
-        self.keep(ErrorCode::Internal, ENDS_PROCESS.to_owned(), item.record, ack.share());
+    fn reject(&self, item: BatchItem<P>, key: i32, ack: Ack) {
+        self.keep(ErrorCode::Internal, ENDS_PROCESS.to_owned(), item.record, key, ack.share());
         match &self.results {
             Some(results) => {
                 results.send(failed(item.batch, &Problem::new(ErrorCode::Internal, ENDS_PROCESS)), ack);
@@ -142,15 +152,15 @@ impl<P: Payload + Default + 'static> Intake for TypedIntake<P> {
 }
 
 impl<P> TypedIntake<P> {
-    fn keep(&self, code: ErrorCode, message: String, record: RawRecord, ack: Ack) {
-        self.dead_letters
-            .send(DeadLetter { code: code.as_str(), message, topic: Arc::clone(&self.topic), record }, ack);
+    fn keep(&self, code: ErrorCode, message: String, record: RawRecord, key: i32, ack: Ack) {
+        let topic = Arc::clone(self.topics.topic(key));
+        self.dead_letters.send(DeadLetter { code: code.as_str(), message, topic, record }, ack);
     }
 }
 
 /// Topics of clients: all records that are available, up to a full batch, are one delivery.
 pub(crate) struct RecordIntake<F> {
-    pub(crate) topic: Arc<str>,
+    pub(crate) topics: SourceTopics,
     pub(crate) take: F,
     pub(crate) arena: BytesMut,
     pub(crate) dead_letters: DeadLetters,
@@ -160,7 +170,14 @@ pub(crate) struct RecordIntake<F> {
 pub(crate) struct RecordRound {
     permit: Permit,
     batch: RawBatch,
-    spans: Vec<(i32, i64, i64)>,
+    spans: Vec<RecordSpan>,
+}
+
+struct RecordSpan {
+    key: i32,
+    partition: i32,
+    first: i64,
+    last: i64,
 }
 
 impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
@@ -168,23 +185,23 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
     type Round = RecordRound;
     type Item = RawRecord;
 
-    fn round(&mut self, permit: Permit) -> RecordRound {
-        RecordRound { permit, batch: RawBatch::default(), spans: Vec::new() }
+    fn round(&mut self, permit: Permit, lane: Lane) -> RecordRound {
+        RecordRound { permit, batch: RawBatch { lane, records: Vec::new() }, spans: Vec::new() }
     }
 
     fn wants_more(&self, round: &RecordRound) -> bool {
         round.batch.records.len() < MAX_BATCH_ITEMS
     }
 
-    fn add(&mut self, round: &mut RecordRound, message: &BorrowedMessage<'_>, _: &Arc<OffsetTracker>) {
+    fn add(&mut self, round: &mut RecordRound, message: &BorrowedMessage<'_>, key: i32, _: &Arc<OffsetTracker>) {
         if round.batch.records.is_empty() {
             round.batch.records.reserve(16);
         }
         round.batch.records.push(copy_record(message, &mut self.arena));
         let (partition, offset) = (message.partition(), message.offset());
-        match round.spans.iter_mut().find(|span| span.0 == partition) {
-            Some(span) => span.2 = offset,
-            None => round.spans.push((partition, offset, offset)),
+        match round.spans.iter_mut().find(|span| span.key == key) {
+            Some(span) => span.last = offset,
+            None => round.spans.push(RecordSpan { key, partition, first: offset, last: offset }),
         }
     }
 
@@ -193,8 +210,8 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
             return;
         }
         let mut in_flight = Vec::with_capacity(round.spans.len());
-        for (partition, first, last) in round.spans {
-            match offsets.begin(partition, first, last) {
+        for RecordSpan { key, partition, first, last } in round.spans {
+            match offsets.begin(key, first, last) {
                 Some(record) => in_flight.push(record),
                 // the partition left during the round: its next owner reads these records
                 None => round.batch.records.retain(|record| record.partition != partition.unsigned_abs()),
@@ -205,27 +222,29 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
         (self.take)(Delivery { payload: round.batch, ack });
     }
 
-    fn items(&mut self, message: &BorrowedMessage<'_>, _: &Ack) -> Vec<RawRecord> {
+    fn items(&mut self, message: &BorrowedMessage<'_>, _: i32, _: &Ack) -> Vec<RawRecord> {
         vec![copy_record(message, &mut self.arena)]
     }
 
-    fn deliver(&self, item: RawRecord, ack: Ack) {
-        (self.take)(Delivery { payload: RawBatch { records: vec![item] }, ack });
+    fn deliver(&self, item: RawRecord, key: i32, ack: Ack) {
+        (self.take)(Delivery { payload: RawBatch { lane: self.topics.lane(key), records: vec![item] }, ack });
     }
 
-    fn reject(&self, record: RawRecord, ack: Ack) {
-        let (code, message, topic) = (ErrorCode::Internal.as_str(), ENDS_PROCESS.to_owned(), Arc::clone(&self.topic));
+    fn reject(&self, record: RawRecord, key: i32, ack: Ack) {
+        let (code, message) = (ErrorCode::Internal.as_str(), ENDS_PROCESS.to_owned());
+        let topic = Arc::clone(self.topics.topic(key));
         self.dead_letters.send(DeadLetter { code, message, topic, record }, ack);
     }
 }
 
-/// Begins the work on one record; `None` when its partition has just left.
+/// Begins the work on the record at `offset` of the partition with this key; `None` when its partition has just left.
 pub(super) fn begin(
-    message: &BorrowedMessage<'_>,
+    key: i32,
+    offset: i64,
     offsets: &Arc<OffsetTracker>,
     permit: Permit,
 ) -> Option<(InFlightRecord, Ack)> {
-    let in_flight = offsets.begin(message.partition(), message.offset(), message.offset())?;
+    let in_flight = offsets.begin(key, offset, offset)?;
     Some((in_flight, ack_of(vec![in_flight], Arc::clone(offsets), permit)))
 }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
+use forebay_contract::Lane;
+use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::{Offset, TopicPartitionList};
 
 use super::attempts::ENDS;
 use super::intake::begin;
@@ -18,7 +19,7 @@ use super::positions::BROKER;
 use super::{CLOSE, Intake, SourceContext};
 use crate::kafka::ffi::commit_within;
 use crate::kafka::offset_tracker::InFlightRecord;
-use crate::{Ack, AckOutcome};
+use crate::{Ack, AckOutcome, Permit};
 
 /// How long an item is waited for at a time.
 const STEP: Duration = Duration::from_millis(2);
@@ -41,7 +42,8 @@ impl<P> Isolation<P> {
 /// A record whose items are in work one after the other.
 #[derive(Debug)]
 struct IsolatedRecord<P> {
-    partition: i32,
+    /// The key of its partition.
+    key: i32,
     offset: i64,
     in_flight: InFlightRecord,
     items: VecDeque<(u32, P)>,
@@ -81,61 +83,77 @@ impl<I: Intake> Member<I> {
             return self.serve_paused(STEP);
         }
         self.resume_isolated();
-        let Some(permit) = self.permits.take_within(I::RESERVE, TICK) else { return self.serve_paused(STEP) };
-        // the client's message borrows the consumer
-        let consumer = Arc::clone(&self.consumer);
-        let message = match consumer.poll(TICK) {
-            Some(Ok(message)) => message,
-            Some(Err(error)) => return self.note(&error),
-            None => return self.end_when_quiet(),
+        // nothing else of this source is in work, so the permits of one lane do for the records of all
+        let permit = self.permits.of(Lane::Normal).take_within(I::RESERVE, TICK);
+        let Some(permit) = permit else { return self.serve_paused(STEP) };
+        // the client's message borrows the consumer, or one of the queues
+        let (consumer, mut lanes) = (Arc::clone(&self.consumer), self.lanes.take());
+        let polled = match &mut lanes {
+            None => consumer.poll(TICK),
+            Some(lanes) => {
+                lanes.assign(&consumer, &self.topics, self.offsets.assigned());
+                lanes.poll_any(&consumer, TICK)
+            }
         };
+        match polled {
+            Some(Ok(message)) => self.isolate(&message, permit),
+            Some(Err(error)) => self.note(&error),
+            None => self.end_when_quiet(),
+        }
+        self.lanes = lanes;
+    }
+
+    /// Divides a record into its items, which are to be taken one at a time.
+    fn isolate(&mut self, message: &BorrowedMessage<'_>, permit: Permit) {
         self.isolation.quiet_since = None;
-        let (partition, offset) = (message.partition(), message.offset());
-        match self.positions.without_progress.isolated_up_to(partition) {
+        let (key, offset) = (self.topics.key_of(message), message.offset());
+        match self.positions.without_progress.isolated_up_to(key) {
             Some(up_to) if offset < up_to => {}
             ends => {
                 if ends.is_some() {
-                    self.positions.without_progress.forget(&[partition]);
+                    self.positions.without_progress.forget(&[key]);
                 }
-                return seek_back(&consumer, &self.topic, &message);
+                return seek_back(&self.consumer, message);
             }
         }
-        self.before(&message);
+        self.before(key, message);
         self.positions.has_read(&self.read);
         self.read.clear();
-        let Some((in_flight, ack)) = begin(&message, &self.offsets, permit) else { return };
-        let first = self.positions.without_progress.first_open_item(partition, offset);
-        let items = self.intake.items(&message, &ack).into_iter().zip(0..).map(|(item, number)| (number, item));
+        let Some((in_flight, ack)) = begin(key, offset, &self.offsets, permit) else { return };
+        let first = self.positions.without_progress.first_open_item(key, offset);
+        let items = self.intake.items(message, key, &ack).into_iter().zip(0..).map(|(item, number)| (number, item));
         let items: VecDeque<_> = items.skip_while(|(number, _)| *number < first).collect();
-        tracing::warn!(topic = &*self.topic, partition, offset, items = items.len(), "items are taken one at a time");
-        self.isolation.record = Some(IsolatedRecord { partition, offset, in_flight, items, ends: None, ack });
+        let (topic, partition) = self.topics.of(key);
+        tracing::warn!(topic, partition, offset, items = items.len(), "items are taken one at a time");
+        self.isolation.record = Some(IsolatedRecord { key, offset, in_flight, items, ends: None, ack });
     }
 
     /// Notes that this item is in work alone, and hands it over; one that has ended enough processes is a dead letter.
     fn take_item(&mut self, mut record: IsolatedRecord<I::Item>, number: u32, item: I::Item) {
-        let IsolatedRecord { partition, offset, .. } = record;
+        let IsolatedRecord { key, offset, .. } = record;
+        let (topic, partition) = self.topics.of(key);
         let (done, ends) = channel();
         let ack = Ack::new(move |outcome| _ = done.send(outcome));
-        let ended = self.positions.without_progress.before_item(partition, offset, number);
+        let ended = self.positions.without_progress.before_item(key, offset, number);
         if ended >= ENDS {
-            tracing::error!(topic = &*self.topic, partition, offset, item = number, "the item ends its process");
-            self.intake.reject(item, ack);
-        } else if let Err(error) = self.note_attempt(partition, offset) {
-            tracing::warn!(topic = &*self.topic, partition, %error, "the start of work is not noted yet");
+            tracing::error!(topic, partition, offset, item = number, "the item ends its process");
+            self.intake.reject(item, key, ack);
+        } else if let Err(error) = self.note_attempt(key, offset) {
+            tracing::warn!(topic, partition, %error, "the start of work is not noted yet");
             record.items.push_front((number, item));
             self.isolation.record = Some(record);
             return self.serve_paused(TICK);
         } else {
-            self.intake.deliver(item, ack);
+            self.intake.deliver(item, key, ack);
         }
         record.ends = Some(ends);
         self.isolation.record = Some(record);
     }
 
     /// Commits the offset again with what is to be known if this process ends.
-    pub(super) fn note_attempt(&self, partition: i32, offset: i64) -> KafkaResult<()> {
+    pub(super) fn note_attempt(&self, key: i32, offset: i64) -> KafkaResult<()> {
         self.heartbeat.beat();
-        commit_within(self.consumer.client(), Some(&self.positions.to_commit(&[(partition, offset)])), BROKER)
+        commit_within(self.consumer.client(), Some(&self.positions.to_commit(&[(key, offset)])), BROKER)
     }
 
     fn end_when_quiet(&mut self) {
@@ -147,14 +165,13 @@ impl<I: Intake> Member<I> {
     }
 
     fn isolated(&self) -> Vec<i32> {
-        let isolated = |partition: &i32| self.positions.without_progress.isolated_up_to(*partition).is_some();
+        let isolated = |key: &i32| self.positions.without_progress.isolated_up_to(*key).is_some();
         self.offsets.assigned().into_iter().filter(isolated).collect()
     }
 
     fn resume_isolated(&mut self) {
         self.pause();
-        let mut list = TopicPartitionList::new();
-        self.isolated().iter().for_each(|partition| _ = list.add_partition(&self.topic, *partition));
+        let list = self.topics.list(&self.isolated());
         if let Err(error) = self.consumer.resume(&self.staying(&list)) {
             tracing::debug!(topic = &*self.topic, %error, "isolated partitions are not resumed");
         }
@@ -162,9 +179,9 @@ impl<I: Intake> Member<I> {
 }
 
 /// Reads a record again later.
-pub(super) fn seek_back(consumer: &BaseConsumer<SourceContext>, topic: &str, message: &BorrowedMessage<'_>) {
-    let (partition, offset) = (message.partition(), Offset::Offset(message.offset()));
-    if let Err(error) = consumer.seek(topic, partition, offset, CLOSE) {
+pub(super) fn seek_back(consumer: &BaseConsumer<SourceContext>, message: &BorrowedMessage<'_>) {
+    let (topic, partition) = (message.topic(), message.partition());
+    if let Err(error) = consumer.seek(topic, partition, Offset::Offset(message.offset()), CLOSE) {
         tracing::debug!(topic, partition, %error, "a record is not read again");
     }
 }

@@ -5,25 +5,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use forebay_contract::Lane;
 use forebay_runtime::Heartbeat;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientConfig, Offset};
 
 use super::ends::Ends;
 use super::holds::Holds;
 use super::isolation::Isolation;
+use super::lanes::LaneQueues;
 use super::positions::{Positions, ReadUpTo};
 use super::replacement::note_read;
-use super::unreadable::{Unreadable, is_unreadable};
+use super::topics::SourceTopics;
+use super::unreadable::Unreadable;
 use super::{CLOSE, Control, FirstRecord, Intake, OnFirst, SourceCommits, SourceContext};
+use crate::EdgeEvents;
 use crate::kafka::broker_contact::DeadClientCheck;
 use crate::kafka::client::INSTANCE;
 use crate::kafka::ffi::{commit_within, member_id};
 use crate::kafka::offset_tracker::OffsetTracker;
 use crate::kafka::rewind::RewindPause;
-use crate::{EdgeEvents, Permits};
+use crate::permits::StagePermits;
 
 /// Interval between checks of acks, rewinds and the clock.
 pub(super) const TICK: Duration = Duration::from_millis(50);
@@ -32,18 +36,20 @@ const PREFETCH_HOLD: Duration = Duration::from_secs(1);
 /// The process ends when the watermark of work in flight has not moved for this long: an ack was lost, and only a restart
 /// reads the record again. This is about work that does not flow; the heartbeat is about a loop that has stopped.
 const LOST_ACK: Duration = Duration::from_secs(600);
-/// Interval between retries after an authorization failure.
-const RETRY_ACCESS: Duration = Duration::from_secs(1);
 /// Longest time that a call of [`OnFirst`] may take.
 const FIRST: Duration = Duration::from_secs(60);
 
 /// The consumer of a source, on its thread.
 pub(super) struct Member<I: Intake> {
     pub(super) consumer: Arc<BaseConsumer<SourceContext>>,
+    pub(super) topics: SourceTopics,
+    /// The topic by which the source is known.
     pub(super) topic: Arc<str>,
+    /// Where the topic has lanes.
+    pub(super) lanes: Option<LaneQueues>,
     pub(super) offsets: Arc<OffsetTracker>,
     pub(super) generation: Arc<AtomicU64>,
-    pub(super) permits: Permits,
+    pub(super) permits: StagePermits,
     pub(super) holds: Holds,
     pub(super) events: Arc<dyn EdgeEvents>,
     pub(super) heartbeat: Heartbeat,
@@ -78,10 +84,13 @@ impl<I: Intake> Member<I> {
                 self.serve_paused(TICK);
             } else if self.positions.without_progress.isolates() {
                 self.take_isolated();
+            } else if self.lanes.is_some() {
+                self.take_by_lane();
             } else {
                 self.take();
             }
         }
+        self.lanes.iter_mut().for_each(LaneQueues::clear);
         self.consumer.context().close();
         while !self.consumer.context().let_go(&self.consumer) {
             self.heartbeat.beat();
@@ -113,11 +122,11 @@ impl<I: Intake> Member<I> {
         }
     }
 
-    /// Takes permits, then records.
+    /// Takes permits, then records, where there is only one topic.
     fn take(&mut self) {
         let waiting = Instant::now();
         let permit = loop {
-            if let Some(permit) = self.permits.take_within(I::RESERVE, TICK) {
+            if let Some(permit) = self.permits.of(Lane::Normal).take_within(I::RESERVE, TICK) {
                 break permit;
             }
             self.tick();
@@ -134,7 +143,7 @@ impl<I: Intake> Member<I> {
         }
         self.resume();
         let mut wait = TICK;
-        let mut round = self.intake.round(permit);
+        let mut round = self.intake.round(permit, Lane::Normal);
         let mut failed = None;
         let consumer = Arc::clone(&self.consumer);
         // the first poll may wait, the others only empty the local queue
@@ -146,8 +155,9 @@ impl<I: Intake> Member<I> {
                     break;
                 }
                 Some(Ok(message)) => {
-                    self.before(&message);
-                    self.intake.add(&mut round, &message, &self.offsets);
+                    let key = message.partition();
+                    self.before(key, &message);
+                    self.intake.add(&mut round, &message, key, &self.offsets);
                 }
             }
             wait = Duration::ZERO;
@@ -160,14 +170,14 @@ impl<I: Intake> Member<I> {
         }
     }
 
-    /// What has to happen before the work on a record begins.
-    pub(super) fn before(&mut self, message: &BorrowedMessage<'_>) {
+    /// What has to happen before the work on a record of the partition with this key begins.
+    pub(super) fn before(&mut self, key: i32, message: &BorrowedMessage<'_>) {
         if self.forbidden.take().is_some() {
             self.events.ready();
         }
         // only with a hook, because it locks the offsets for every record
         if let Some(first) = &mut self.on_first
-            && let Some((arrival, partitions)) = self.offsets.take_fresh(message.partition())
+            && let Some((arrival, partitions)) = self.offsets.take_fresh(key)
         {
             let timestamp_ms = message.timestamp().to_millis().unwrap_or(-1);
             let _waiting = self.heartbeat.waiting(FIRST);
@@ -175,17 +185,17 @@ impl<I: Intake> Member<I> {
         }
         let without_progress = &self.positions.without_progress;
         if !without_progress.is_empty()
-            && let Some(offset) = without_progress.before_record(message.partition(), message.offset())
-            && let Err(error) = self.note_attempt(message.partition(), offset)
+            && let Some(offset) = without_progress.before_record(key, message.offset())
+            && let Err(error) = self.note_attempt(key, offset)
         {
             // one start less is counted, as in the middle of a rebalance
-            tracing::debug!(topic = &*self.topic, partition = message.partition(), %error, "the start of work is not noted");
+            tracing::debug!(topic = message.topic(), partition = message.partition(), %error, "the start of work is not noted");
         }
         if self.read.is_empty() {
             // before a record of a new assignment can be answered
             self.commits.iter().for_each(|commits| commits.note_membership(&self.consumer));
         }
-        note_read(&mut self.read, message);
+        note_read(&mut self.read, key, message);
     }
 
     fn tick(&mut self) {
@@ -205,7 +215,7 @@ impl<I: Intake> Member<I> {
         self.settle_ends();
         self.replace_dead_client();
         self.refresh_metadata();
-        self.holds.update(&self.consumer, &self.topic, &self.offsets, self.events.as_ref());
+        self.holds.update(&self.consumer, &self.topics, &self.offsets, self.events.as_ref());
         let oldest = self.offsets.stalled();
         self.events.oldest(oldest);
         self.events.in_flight(self.permits.in_use());
@@ -214,18 +224,6 @@ impl<I: Intake> Member<I> {
                 "topic {}: work has been in flight for {oldest:?} without an acknowledgement",
                 self.topic
             ));
-        }
-    }
-
-    /// A member without access checks its topic only every 30 s; a request for the metadata of all topics makes it
-    /// check at once.
-    fn refresh_metadata(&mut self) {
-        let Some(last_try) = &mut self.forbidden else { return };
-        if last_try.elapsed() > RETRY_ACCESS && self.offsets.assigned().is_empty() {
-            *last_try = Instant::now();
-            if let Err(error) = self.consumer.fetch_metadata(None, RETRY_ACCESS) {
-                tracing::debug!(topic = &*self.topic, %error, "topics cannot be listed");
-            }
         }
     }
 
@@ -254,38 +252,16 @@ impl<I: Intake> Member<I> {
         }
         self.rewind_pause.failed(Instant::now());
         self.events.unready("work could not be passed on, reading it again");
-        for (partition, offset) in rewinds {
-            tracing::warn!(topic = &*self.topic, partition, offset, "work failed, reading again from the watermark");
+        for (key, offset) in rewinds {
+            let (topic, partition) = self.topics.of(key);
+            tracing::warn!(topic, partition, offset, "work failed, reading again from the watermark");
             self.heartbeat.beat();
-            if let Err(error) = self.consumer.seek(&self.topic, partition, Offset::Offset(offset), CLOSE) {
-                if !self.offsets.assigned().contains(&partition) {
+            if let Err(error) = self.consumer.seek(topic, partition, Offset::Offset(offset), CLOSE) {
+                if !self.offsets.assigned().contains(&key) {
                     continue;
                 }
-                self.events.fail(&format!("topic {} partition {partition}: cannot seek: {error}", self.topic));
+                self.events.fail(&format!("topic {topic} partition {partition}: cannot seek: {error}"));
             }
-        }
-    }
-
-    pub(super) fn note(&mut self, error: &KafkaError) {
-        use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed};
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                let why = format!("topic {} does not exist; `forebay topics create` makes it", self.topic);
-                self.events.unready(&why);
-            }
-            Some(code @ (TopicAuthorizationFailed | GroupAuthorizationFailed)) => {
-                self.forbidden.get_or_insert_with(Instant::now);
-                self.events.unready(&format!("no right to read topic {} in this group: {code}", self.topic));
-            }
-            Some(RDKafkaErrorCode::AutoOffsetReset) => self.position_lost = true,
-            code if is_unreadable(code) => self.suspect_unreadable(),
-            Some(RDKafkaErrorCode::PollExceeded) => {
-                self.events.unready("this member was too slow and lost its partitions")
-            }
-            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
-                self.events.fail(&format!("consumer of {}: {error}", self.topic));
-            }
-            _ => tracing::debug!(topic = &*self.topic, %error, "consumer reports an error"),
         }
     }
 }

@@ -19,7 +19,7 @@ impl<I: Intake> Member<I> {
         match consumer.poll(wait.max(Duration::from_millis(1))) {
             Some(Ok(message)) => {
                 // fetched before the pause took effect: read again after it
-                seek_back(&consumer, &self.topic, &message);
+                seek_back(&consumer, &message);
                 self.on_assignment(|consumer, list| consumer.pause(list));
             }
             Some(Err(error)) => self.note(&error),
@@ -37,17 +37,15 @@ impl<I: Intake> Member<I> {
     pub(super) fn resume(&mut self) {
         if std::mem::take(&mut self.paused) {
             self.on_assignment(|consumer, list| consumer.resume(&self.staying(list)));
-            self.holds.update(&self.consumer, &self.topic, &self.offsets, self.events.as_ref());
+            self.holds.update(&self.consumer, &self.topics, &self.offsets, self.events.as_ref());
         }
     }
 
     /// `list` without the partitions that are leaving, which stay paused.
     pub(super) fn staying(&self, list: &TopicPartitionList) -> TopicPartitionList {
-        let mut staying = TopicPartitionList::new();
-        let partitions = list.elements().iter().map(|element| element.partition()).collect::<Vec<_>>();
-        let stays = |partition: &i32| !self.consumer.context().is_leaving(*partition);
-        partitions.into_iter().filter(stays).for_each(|partition| _ = staying.add_partition(&self.topic, partition));
-        staying
+        let mut keys = self.topics.keys(list);
+        keys.retain(|key| !self.consumer.context().is_leaving(*key));
+        self.topics.list(&keys)
     }
 
     fn on_assignment(

@@ -1,5 +1,6 @@
 //! Where a source reads each partition. Every partition is assigned with an explicit position, and a position that the
-//! topic no longer has is an error with its size, never a silent jump: `auto.offset.reset` is `error`.
+//! topic no longer has is an error with its size, never a silent jump: `auto.offset.reset` is `error`. Partitions are
+//! known by their keys.
 
 mod commit_metadata;
 mod recovery;
@@ -19,6 +20,7 @@ use rustc_hash::FxHashMap;
 
 use super::SourceContext;
 use super::attempts::{Attempts, WithoutProgress};
+use super::topics::SourceTopics;
 use crate::EdgeEvents;
 use crate::kafka::ffi::commit_within;
 
@@ -38,6 +40,7 @@ pub(super) struct ReadUpTo {
 /// The positions of one source in its topic.
 pub(super) struct Positions {
     topic: Arc<str>,
+    topics: SourceTopics,
     /// Whether a new group begins at the end of the topic, or at its beginning.
     from_latest: bool,
     /// When the group first read this topic, in milliseconds since the epoch; -1 when that is not known.
@@ -48,9 +51,10 @@ pub(super) struct Positions {
 }
 
 impl Positions {
-    pub(super) fn new(topic: &Arc<str>, from_latest: bool, events: &Arc<dyn EdgeEvents>) -> Self {
+    pub(super) fn new(topics: &SourceTopics, from_latest: bool, events: &Arc<dyn EdgeEvents>) -> Self {
         Self {
-            topic: Arc::clone(topic),
+            topic: Arc::clone(topics.base()),
+            topics: topics.clone(),
             from_latest,
             group_start_ms: AtomicI64::new(-1),
             read: Mutex::default(),
@@ -74,7 +78,7 @@ impl Positions {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in found {
             // only a negative number that stands for nothing is refused
-            let _ = list.add_partition_offset(&self.topic, partition, offset);
+            let _ = self.topics.add_offset(&mut list, partition, offset);
         }
         list
     }
@@ -124,18 +128,21 @@ impl Positions {
     ) -> KafkaResult<FxHashMap<i32, Committed>> {
         let mut list = TopicPartitionList::new();
         if self.from_latest {
-            let metadata = consumer.fetch_metadata(Some(&self.topic), BROKER)?;
-            let all = metadata.topics().iter().flat_map(|topic| topic.partitions());
-            all.for_each(|partition| _ = list.add_partition(&self.topic, partition.id()));
+            for topic in self.topics.names() {
+                let metadata = consumer.fetch_metadata(Some(topic), BROKER)?;
+                let all = metadata.topics().iter().flat_map(|topic| topic.partitions());
+                all.for_each(|partition| _ = list.add_partition(topic, partition.id()));
+            }
         }
-        let missing = partitions.iter().filter(|p| list.find_partition(&self.topic, **p).is_none());
-        missing.copied().collect::<Vec<_>>().iter().for_each(|p| _ = list.add_partition(&self.topic, *p));
+        let missing = partitions.iter().filter(|p| self.topics.find(&list, **p).is_none());
+        missing.copied().collect::<Vec<_>>().iter().for_each(|p| _ = self.topics.add(&mut list, *p));
         let mut committed = FxHashMap::default();
         for element in consumer.committed_offsets(list, BROKER)?.elements() {
             let Offset::Offset(next) = element.offset() else { continue };
             let metadata = CommitMetadata::parse(element.metadata());
             let read = ReadUpTo { next, latest_ms: metadata.latest_read_ms };
-            committed.insert(element.partition(), Committed { read, attempts: metadata.attempts });
+            let key = self.topics.key(element.topic(), element.partition());
+            committed.insert(key, Committed { read, attempts: metadata.attempts });
             if let Some(start) = metadata.group_start_ms {
                 self.group_start_ms.store(start, Ordering::Release);
             }
@@ -148,14 +155,14 @@ impl Positions {
     fn first_of(
         &self,
         consumer: &BaseConsumer<SourceContext>,
-        partition: i32,
+        key: i32,
         group: GroupStart,
         deadline: Instant,
     ) -> KafkaResult<i64> {
-        let topic = &*self.topic;
+        let (topic, partition) = self.topics.of(key);
         loop {
             let found = match group {
-                GroupStart::At(start_ms) => self.at_time(consumer, partition, start_ms),
+                GroupStart::At(start_ms) => self.at_time(consumer, key, start_ms),
                 _ => consumer.fetch_watermarks(topic, partition, BROKER).map(|(low, end)| {
                     let left = end - low;
                     tracing::info!(
@@ -176,15 +183,16 @@ impl Positions {
     }
 
     /// The offset of the first record with this timestamp or a later one; the end if there is none.
-    fn at_time(&self, consumer: &BaseConsumer<SourceContext>, partition: i32, time_ms: i64) -> KafkaResult<i64> {
+    fn at_time(&self, consumer: &BaseConsumer<SourceContext>, key: i32, time_ms: i64) -> KafkaResult<i64> {
+        let (topic, partition) = self.topics.of(key);
         let mut times = TopicPartitionList::new();
-        times.add_partition_offset(&self.topic, partition, Offset::Offset(time_ms.max(0)))?;
+        times.add_partition_offset(topic, partition, Offset::Offset(time_ms.max(0)))?;
         let found = consumer.offsets_for_times(times, BROKER)?;
-        let element = found.find_partition(&self.topic, partition);
+        let element = found.find_partition(topic, partition);
         if let Some(Offset::Offset(offset)) = element.map(|element| element.offset()) {
             return Ok(offset);
         }
-        consumer.fetch_watermarks(&self.topic, partition, BROKER).map(|(_, end)| end)
+        consumer.fetch_watermarks(topic, partition, BROKER).map(|(_, end)| end)
     }
 
     /// Commits first positions before a record is read: from then on a kill loses nothing.
@@ -225,7 +233,7 @@ impl Positions {
             let latest_read_ms = read.get(partition).and_then(|read| read.latest_ms);
             let attempts = self.without_progress.to_commit(*partition).unwrap_or_default();
             let metadata = CommitMetadata { group_start_ms: start, latest_read_ms, attempts };
-            let mut element = list.add_partition(&self.topic, *partition);
+            let mut element = self.topics.add(&mut list, *partition);
             // an offset that a broker gave is never refused
             let _ = element.set_offset(Offset::Offset(*offset));
             element.set_metadata(metadata.to_string());
@@ -239,9 +247,9 @@ impl Positions {
         partitions.iter().filter_map(|partition| Some((*partition, read.get(partition)?.next))).collect()
     }
 
-    /// The topic.
-    pub(super) fn topic(&self) -> &str {
-        &self.topic
+    /// The topics.
+    pub(super) fn topics(&self) -> &SourceTopics {
+        &self.topics
     }
 
     /// Forgets partitions that have left.

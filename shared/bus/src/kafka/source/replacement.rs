@@ -8,6 +8,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::lanes::LaneQueues;
 use super::member::Member;
 use super::positions::{ReadUpTo, ResumeAt};
 use super::rebalance::{assign, unassign};
@@ -40,7 +41,7 @@ impl<I: Intake> Member<I> {
     fn reassign(&self, resumed: &[ResumeAt]) -> KafkaResult<()> {
         let mut list = TopicPartitionList::with_capacity(resumed.len());
         for at in resumed {
-            list.add_partition_offset(&self.topic, at.partition, Offset::Offset(at.offset))?;
+            self.topics.add_offset(&mut list, at.partition, Offset::Offset(at.offset))?;
         }
         unassign(&self.consumer, &list)?;
         assign(&self.consumer, &list)
@@ -54,12 +55,13 @@ impl<I: Intake> Member<I> {
         }
         let context = self.consumer.context().successor();
         let created = self.config.create_with_context(context).and_then(|consumer: BaseConsumer<SourceContext>| {
-            consumer.subscribe(&[&self.topic])?;
-            Ok(consumer)
+            consumer.subscribe(&self.topics.names())?;
+            Ok(Arc::new(consumer))
         });
         match created {
             Ok(consumer) => {
-                let dead = std::mem::replace(&mut self.consumer, Arc::new(consumer));
+                self.lanes.iter_mut().for_each(LaneQueues::clear);
+                let dead = std::mem::replace(&mut self.consumer, consumer);
                 dead.context().replaced();
                 self.paused = false;
                 self.events.client_replaced("consumer");
@@ -71,11 +73,10 @@ impl<I: Intake> Member<I> {
 }
 
 /// Notes a record in what its round has read.
-pub(super) fn note_read(read: &mut Vec<(i32, ReadUpTo)>, message: &BorrowedMessage<'_>) {
-    let partition = message.partition();
+pub(super) fn note_read(read: &mut Vec<(i32, ReadUpTo)>, key: i32, message: &BorrowedMessage<'_>) {
     let up_to = ReadUpTo { next: message.offset() + 1, latest_ms: message.timestamp().to_millis() };
-    match read.iter_mut().find(|(known, _)| *known == partition) {
+    match read.iter_mut().find(|(known, _)| *known == key) {
         Some((_, known)) => *known = ReadUpTo { next: up_to.next, latest_ms: known.latest_ms.max(up_to.latest_ms) },
-        None => read.push((partition, up_to)),
+        None => read.push((key, up_to)),
     }
 }

@@ -4,13 +4,15 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use forebay_runtime::Lifecycle;
 use forebay_testkit::wait_until;
+use rdkafka::consumer::CommitMode;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::*;
 use crate::kafka::dead_letters::DeadLetters;
 use crate::kafka::record::RawBatch;
-use crate::{Delivery, NoEvents};
+use crate::{Delivery, NoEvents, Permits};
 
 pub(super) const TOPIC: &str = "requests";
 const BOUND: Duration = Duration::from_millis(600);
@@ -51,9 +53,9 @@ pub(super) fn spec(servers: &str, lifecycle: &Lifecycle, permits: &Permits) -> S
         .set("partition.assignment.strategy", "cooperative-sticky");
     SourceSpec {
         config,
-        topic: TOPIC.into(),
+        topics: SourceTopics::one(TOPIC),
         from_latest: false,
-        permits: permits.clone(),
+        permits: permits.clone().into(),
         events: Arc::new(NoEvents),
         dead_letters: DeadLetters::logged("test", Arc::new(NoEvents)),
         heartbeat: lifecycle.heartbeat("kafka source requests"),
@@ -69,20 +71,57 @@ pub(super) fn spec(servers: &str, lifecycle: &Lifecycle, permits: &Permits) -> S
 
 fn intake(take: impl Fn(Delivery<RawBatch>) + Send + 'static) -> impl Intake {
     let dead_letters = DeadLetters::logged("ingestion", Arc::new(NoEvents));
-    RecordIntake { topic: TOPIC.into(), take, arena: bytes::BytesMut::new(), dead_letters }
+    RecordIntake { topics: SourceTopics::one(TOPIC), take, arena: bytes::BytesMut::new(), dead_letters }
 }
 
 /// A source that sends what it takes, with its dead letters.
 pub(super) fn start_with(spec: SourceSpec, dead_letters: DeadLetters) -> (Source, Receiver<Delivery<RawBatch>>) {
     let (taken, deliveries) = channel();
     let take = move |delivery| drop(taken.send(delivery));
-    let intake = RecordIntake { topic: TOPIC.into(), take, arena: bytes::BytesMut::new(), dead_letters };
+    let (topics, arena) = (spec.topics.clone(), bytes::BytesMut::new());
+    let intake = RecordIntake { topics, take, arena, dead_letters };
     (Source::start(spec, intake).unwrap(), deliveries)
 }
 
 /// A source that sends what it takes.
 pub(super) fn start(spec: SourceSpec) -> (Source, Receiver<Delivery<RawBatch>>) {
     start_with(spec, DeadLetters::logged("ingestion", Arc::new(NoEvents)))
+}
+
+/// The group's committed offset in partition 0 of a topic, and its metadata.
+pub(super) struct Group {
+    consumer: BaseConsumer,
+    topic: String,
+}
+
+impl Group {
+    pub(super) fn of(servers: &str, topic: &str) -> Self {
+        let mut config = ClientConfig::new();
+        let consumer = config.set("bootstrap.servers", servers).set("group.id", "group").create().unwrap();
+        Self { consumer, topic: topic.to_owned() }
+    }
+
+    pub(super) fn commit(&self, offset: i64, metadata: &str) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, 0).set_metadata(metadata);
+        list.set_partition_offset(&self.topic, 0, Offset::Offset(offset)).unwrap();
+        self.consumer.commit(&list, CommitMode::Sync).unwrap();
+    }
+
+    pub(super) fn committed(&self) -> (Offset, String) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, 0);
+        let list = self.consumer.committed_offsets(list, LONG).unwrap();
+        let element = list.find_partition(&self.topic, 0).unwrap();
+        (element.offset(), element.metadata().to_owned())
+    }
+
+    pub(super) fn wait_for(&self, offset: i64, contains: &str, without: &str) {
+        wait_until(LONG, contains, || {
+            let (committed, metadata) = self.committed();
+            committed == Offset::Offset(offset) && metadata.contains(contains) && !metadata.contains(without)
+        });
+    }
 }
 
 #[track_caller]
@@ -165,7 +204,7 @@ fn a_revocation_that_waits_is_alive() {
 
 /// Counts replaced clients.
 #[derive(Default)]
-struct Replaced(AtomicU64);
+pub(super) struct Replaced(pub(super) AtomicU64);
 
 impl EdgeEvents for Replaced {
     fn client_replaced(&self, _: &'static str) {

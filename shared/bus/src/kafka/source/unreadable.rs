@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 pub(super) use batch_reader::BatchReader;
 use batch_reader::{Reading, base_offset, codec, first_behind};
+use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::{Offset, TopicPartitionList};
 
 use super::intake::ack_of;
 use super::member::Member;
@@ -53,6 +53,7 @@ type Report = (u64, Finding);
 /// A partition that is examined, and does not give records meanwhile.
 struct Suspect {
     number: u64,
+    /// The key of the partition.
     partition: i32,
     position: i64,
     /// The generation of the work on it, which changes when it is assigned again or read again from before.
@@ -104,7 +105,7 @@ impl<I: Intake> Member<I> {
 
     fn examine(&mut self, partition: i32, position: i64) {
         self.rest(partition, position);
-        let reader = BatchReader::new(&self.config, &self.topic, partition);
+        let reader = BatchReader::new(&self.config, self.topics.topic(partition), self.topics.of(partition).1);
         let (found, stopped) = (self.unreadable.report.clone(), Arc::clone(&self.unreadable.stopped));
         let (number, generation) = (self.unreadable.examined, self.offsets.generation(partition));
         self.unreadable.examined += 1;
@@ -122,20 +123,15 @@ impl<I: Intake> Member<I> {
 
     /// Stops reading a partition; what was fetched behind `position` is read again.
     fn rest(&self, partition: i32, position: i64) {
-        let paused = self.list(partition).and_then(|list| self.consumer.pause(&list));
+        let paused = self.consumer.pause(&self.topics.list(&[partition]));
         if let Err(error) = paused.and_then(|()| self.seek(partition, position)) {
             tracing::debug!(topic = &*self.topic, partition, %error, "partition does not rest");
         }
     }
 
     fn seek(&self, partition: i32, position: i64) -> rdkafka::error::KafkaResult<()> {
-        self.consumer.seek(&self.topic, partition, Offset::Offset(position), CLOSE)
-    }
-
-    fn list(&self, partition: i32) -> rdkafka::error::KafkaResult<TopicPartitionList> {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&self.topic, partition);
-        Ok(list)
+        let (topic, partition) = self.topics.of(partition);
+        self.consumer.seek(topic, partition, Offset::Offset(position), CLOSE)
     }
 
     /// Acts on what the examinations have found.
@@ -151,7 +147,8 @@ impl<I: Intake> Member<I> {
             let partition = self.unreadable.suspects[at].partition;
             match finding {
                 Finding::Damaged(reason) => {
-                    let (topic, offset) = (&*self.topic, self.unreadable.suspects[at].position);
+                    let offset = self.unreadable.suspects[at].position;
+                    let (topic, partition) = self.topics.of(partition);
                     let codec = codec(&reason);
                     tracing::error!(topic, partition, offset, codec, reason, "batch cannot be read");
                     self.events.unreadable(topic);
@@ -171,7 +168,7 @@ impl<I: Intake> Member<I> {
 
     fn read_on(&self, partition: i32) {
         if !self.paused
-            && let Err(error) = self.list(partition).and_then(|list| self.consumer.resume(&list))
+            && let Err(error) = self.consumer.resume(&self.topics.list(&[partition]))
         {
             tracing::debug!(topic = &*self.topic, partition, %error, "partition is not resumed");
         }
@@ -179,21 +176,21 @@ impl<I: Intake> Member<I> {
 
     /// Reads on at `next`, with one dead letter for all offsets before it.
     fn step_over(&mut self, suspect: Suspect, next: i64) {
-        let Suspect { partition, position: first, reason, .. } = suspect;
-        let last = next - 1;
-        if let Err(error) = self.seek(partition, next) {
+        let Suspect { partition: key, position: first, reason, .. } = suspect;
+        let ((topic, partition), last) = (self.topics.of(key), next - 1);
+        if let Err(error) = self.seek(key, next) {
             // found again with the next error
-            tracing::warn!(topic = &*self.topic, partition, %error, "unreadable batch cannot be stepped over yet");
-            return self.read_on(partition);
+            tracing::warn!(topic, partition, %error, "unreadable batch cannot be stepped over yet");
+            return self.read_on(key);
         }
-        let Some(in_flight) = self.offsets.begin(partition, first, last) else { return };
-        tracing::error!(topic = &*self.topic, partition, first, last, "unreadable batch is stepped over");
-        self.positions.has_read(&[(partition, ReadUpTo { next, latest_ms: None })]);
+        let Some(in_flight) = self.offsets.begin(key, first, last) else { return };
+        tracing::error!(topic, partition, first, last, "unreadable batch is stepped over");
+        self.positions.has_read(&[(key, ReadUpTo { next, latest_ms: None })]);
         let reason = reason.unwrap_or_default();
         let letter = DeadLetter {
             code: "invalid_request",
             message: format!("the records {first} to {last} of this partition cannot be read: {reason}"),
-            topic: Arc::clone(&self.topic),
+            topic: Arc::clone(self.topics.topic(key)),
             record: RawRecord {
                 payload: bytes::Bytes::new(),
                 key: None,
@@ -208,7 +205,7 @@ impl<I: Intake> Member<I> {
             },
         };
         self.unreadable.dead_letters.send(letter, ack_of(vec![in_flight], Arc::clone(&self.offsets), None));
-        self.read_on(partition);
+        self.read_on(key);
     }
 }
 

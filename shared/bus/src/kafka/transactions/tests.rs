@@ -12,7 +12,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use super::*;
 use crate::kafka::broker_contact::DeadClientCheck;
 use crate::kafka::record::RawBatch;
-use crate::kafka::source::{RecordIntake, RevokeBudget, Source, SourceSpec};
+use crate::kafka::source::{RecordIntake, RevokeBudget, Source, SourceSpec, SourceTopics};
 use crate::{AckOutcome, BusSettings, Delivery, NoEvents, Permits};
 
 const IN: &str = "outcomes";
@@ -60,9 +60,9 @@ fn bench() -> Bench {
     config.set("enable.auto.commit", "false");
     let spec = SourceSpec {
         config,
-        topic: IN.into(),
+        topics: SourceTopics::one(IN),
         from_latest: false,
-        permits: Permits::new(1024),
+        permits: Permits::new(1024).into(),
         events: Arc::new(NoEvents),
         heartbeat: Lifecycle::new().heartbeat("test"),
         dead_client: DeadClientCheck::dead_when(&Arc::default()),
@@ -78,7 +78,7 @@ fn bench() -> Bench {
     let take = move |delivery| drop(taken.send(delivery));
     let source = Source::start(
         spec,
-        RecordIntake { topic: IN.into(), take, arena: bytes::BytesMut::new(), dead_letters: letters() },
+        RecordIntake { topics: SourceTopics::one(IN), take, arena: bytes::BytesMut::new(), dead_letters: letters() },
     )
     .unwrap();
     Bench { cluster, sink, source, deliveries, committed, aborted }

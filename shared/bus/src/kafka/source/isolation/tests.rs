@@ -4,13 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use forebay_runtime::Lifecycle;
-use forebay_testkit::wait_until;
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 
 use super::*;
 use crate::kafka::dead_letters::DeadLetters;
-use crate::kafka::source::tests::{LONG, TOPIC, cluster, next, produce_to, spec, start, start_with};
+use crate::kafka::source::tests::{Group, LONG, TOPIC, cluster, next, produce_to, spec, start, start_with};
 use crate::{EdgeEvents, NoEvents, Permits};
 
 #[derive(Default)]
@@ -22,44 +19,12 @@ impl EdgeEvents for DeadLetterCount {
     }
 }
 
-/// The group's committed offset in partition 0 and its metadata.
-struct Group(BaseConsumer);
-
-impl Group {
-    fn of(servers: &str) -> Self {
-        let mut config = ClientConfig::new();
-        Self(config.set("bootstrap.servers", servers).set("group.id", "group").create().unwrap())
-    }
-
-    fn commit(&self, offset: i64, metadata: &str) {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(TOPIC, 0).set_metadata(metadata);
-        list.set_partition_offset(TOPIC, 0, Offset::Offset(offset)).unwrap();
-        self.0.commit(&list, CommitMode::Sync).unwrap();
-    }
-
-    fn committed(&self) -> (Offset, String) {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(TOPIC, 0);
-        let list = self.0.committed_offsets(list, LONG).unwrap();
-        let element = list.find_partition(TOPIC, 0).unwrap();
-        (element.offset(), element.metadata().to_owned())
-    }
-
-    fn wait_for(&self, offset: i64, contains: &str, without: &str) {
-        wait_until(LONG, contains, || {
-            let (committed, metadata) = self.committed();
-            committed == Offset::Offset(offset) && metadata.contains(contains) && !metadata.contains(without)
-        });
-    }
-}
-
 #[test]
 fn a_start_is_noted_until_there_is_progress() {
     let (cluster, lifecycle) = (cluster(), Lifecycle::new());
     let servers = cluster.bootstrap_servers();
     ["first", "second"].iter().for_each(|payload| produce_to(&servers, 0, payload));
-    let group = Group::of(&servers);
+    let group = Group::of(&servers, TOPIC);
     group.commit(0, "attempts=1");
     let (source, deliveries) = start(spec(&servers, &lifecycle, &Permits::new(1024)));
     let first = deliveries.recv_timeout(LONG).unwrap();
@@ -74,7 +39,7 @@ fn a_source_that_leaves_in_order_takes_its_start_back() {
     let (cluster, lifecycle) = (cluster(), Lifecycle::new());
     let servers = cluster.bootstrap_servers();
     produce_to(&servers, 0, "first");
-    let group = Group::of(&servers);
+    let group = Group::of(&servers, TOPIC);
     group.commit(0, "attempts=1");
     let (source, deliveries) = start(spec(&servers, &lifecycle, &Permits::new(1024)));
     let _first = deliveries.recv_timeout(LONG).unwrap();
@@ -87,7 +52,7 @@ fn a_source_that_leaves_in_order_takes_its_start_back() {
 fn items_are_taken_one_at_a_time_and_the_one_that_ends_its_process_is_a_dead_letter() {
     let (cluster, lifecycle) = (cluster(), Lifecycle::new());
     let (servers, letters) = (cluster.bootstrap_servers(), Arc::new(DeadLetterCount::default()));
-    let group = Group::of(&servers);
+    let group = Group::of(&servers, TOPIC);
     ["poison", "first", "second", "third"].iter().for_each(|payload| produce_to(&servers, 0, payload));
     group.commit(0, "attempts=3 upto=3 alone=0/2");
     let dead_letters = DeadLetters::logged("ingestion", Arc::clone(&letters) as Arc<dyn EdgeEvents>);
@@ -109,7 +74,7 @@ fn items_are_taken_one_at_a_time_and_the_one_that_ends_its_process_is_a_dead_let
 fn a_partition_without_further_records_is_left_alone() {
     let (cluster, lifecycle) = (cluster(), Lifecycle::new());
     let servers = cluster.bootstrap_servers();
-    let group = Group::of(&servers);
+    let group = Group::of(&servers, TOPIC);
     group.commit(0, "attempts=3 upto=64");
     let events = DeadLetters::logged("ingestion", Arc::new(NoEvents));
     let (source, deliveries) = start_with(spec(&servers, &lifecycle, &Permits::new(1024)), events);

@@ -47,13 +47,13 @@ impl Positions {
         for (partition, offset) in self.look_up(consumer, &unknown)? {
             let offset = match offset {
                 Offset::Offset(offset) => offset,
-                _ => consumer.fetch_watermarks(&self.topic, partition, BROKER)?.0,
+                _ => self.watermarks(consumer, partition)?.0,
             };
             resumed.push(ResumeAt { partition, offset, moved: true });
         }
         for partition in assigned.iter().copied().filter(|partition| !unknown.contains(partition)) {
             let Some(read) = known(&partition) else { continue };
-            let (low, end) = consumer.fetch_watermarks(&self.topic, partition, BROKER)?;
+            let (low, end) = self.watermarks(consumer, partition)?;
             let lost = lost(read.next, low, end);
             let offset = match lost {
                 None => read.next,
@@ -72,8 +72,13 @@ impl Positions {
         Ok(resumed)
     }
 
-    fn report(&self, partition: i32, position: i64, resume: i64, lost: Lost) {
-        let topic = &*self.topic;
+    fn watermarks(&self, consumer: &BaseConsumer<SourceContext>, key: i32) -> KafkaResult<(i64, i64)> {
+        let (topic, partition) = self.topics.of(key);
+        consumer.fetch_watermarks(topic, partition, BROKER)
+    }
+
+    fn report(&self, key: i32, position: i64, resume: i64, lost: Lost) {
+        let (topic, partition) = self.topics.of(key);
         let records = match lost {
             Lost::Removed => (resume - position).unsigned_abs(),
             Lost::Shorter => 0,
