@@ -25,6 +25,9 @@ use crate::versions::{VersionLookup, Versions};
 /// About how long one call on a separate thread may take by its version's cost: rows of a higher priority and of other
 /// models wait for the call that has begun.
 const SLOW_CALL: Duration = Duration::from_millis(10);
+/// A row that has waited is answered only while this, or a tenth of its whole time if that is less, is left for the way of
+/// its answer. Under overload the oldest rows are next, and every call would end just too late.
+const ANSWER_TRAVEL: Duration = Duration::from_millis(100);
 
 /// The rows in the stage and everything that answers them.
 #[derive(Debug)]
@@ -112,24 +115,26 @@ impl Work {
     /// The next group to answer on a separate thread, if one waits.
     pub(crate) fn next_slow(&mut self) -> Option<RowGroup> {
         let now = Instant::now();
-        let first = loop {
+        let (first, pinned, row_cost) = loop {
             let row = self.slow.pop(now)?;
-            match self.expire(row, now_us()) {
-                Some(row) => break row,
+            let Features { model, version: number, .. } = &row.item.payload;
+            let (model, number) = (model.clone(), *number);
+            let version = self.versions.find(&model, number).version();
+            let row_cost = version.as_ref().map_or(Duration::ZERO, |version| version.row_cost());
+            match self.expire(row, now_us(), row_cost) {
+                Some(row) => break (row, PinnedVersion { model, number, version }, row_cost),
                 None => self.flush(),
             }
         };
-        let (model, number) = (first.item.payload.model.clone(), first.item.payload.version);
-        let version = self.versions.find(&model, number).version();
-        let room = self.batch.min(version.as_ref().map_or(usize::MAX, |it| rows_within(SLOW_CALL, it.row_cost()))) - 1;
-        let more = self.slow.take(&model, number, now, room);
+        let room = self.batch.min(rows_within(SLOW_CALL, row_cost)) - 1;
+        let more = self.slow.take(&pinned.model, pinned.number, now, room);
         let (now_us, taken) = (now_us(), more.len());
-        let live: Vec<_> = more.into_iter().filter_map(|row| self.expire(row, now_us)).collect();
+        let live: Vec<_> = more.into_iter().filter_map(|row| self.expire(row, now_us, row_cost)).collect();
         if live.len() < taken {
             self.flush();
         }
         let rows = std::iter::once(first).chain(live).collect();
-        Some(RowGroup { pinned: PinnedVersion { model, number, version }, rows })
+        Some(RowGroup { pinned, rows })
     }
 
     /// Passes the results of a group on: to its deliveries, the traces, the metrics and the shadows.
@@ -174,7 +179,7 @@ impl Work {
         let mut groups: Vec<(VersionLookup, RowGroup)> = Vec::new();
         for _ in 0..self.batch {
             let Some(row) = self.queue.pop(now) else { break };
-            let Some(row) = self.expire(row, now_us) else { continue };
+            let Some(row) = self.expire(row, now_us, Duration::ZERO) else { continue };
             let Features { model, version: number, .. } = &row.item.payload;
             let known =
                 groups.iter_mut().find(|(_, group)| group.pinned.number == *number && group.pinned.model == *model);
@@ -221,12 +226,15 @@ impl Work {
         self.settle(group, results, start_us);
     }
 
-    /// The row, unless its deadline has passed and it has been answered with an error.
-    fn expire(&mut self, row: QueuedRow, now_us: u64) -> Option<QueuedRow> {
-        if !row.item.context.expired(now_us) {
+    /// The row, unless an answer that takes `call` would come after its deadline; then it is answered with an error.
+    fn expire(&mut self, row: QueuedRow, now_us: u64, call: Duration) -> Option<QueuedRow> {
+        let (accepted, deadline) = (row.item.context.accepted_us(), row.item.context.deadline_us());
+        let travel = Duration::from_micros(deadline.saturating_sub(accepted) / 10).min(ANSWER_TRAVEL);
+        let needed = u64::try_from((call + travel).as_micros()).unwrap_or(u64::MAX);
+        if now_us.saturating_add(needed) < deadline {
             return Some(row);
         }
-        let message = format!("the deadline passed in the queue of model {:?}", row.item.payload.model);
+        let message = format!("the time ran out in the queue of model {:?}", row.item.payload.model);
         self.failed(row, Problem::new(ErrorCode::DeadlineExceeded, message));
         None
     }

@@ -260,6 +260,23 @@ fn a_row_whose_time_is_over_costs_no_call() {
 }
 
 #[test]
+fn a_row_whose_answer_would_come_too_late_costs_no_call() {
+    let mut bench = bench(&["prediction.inline_row=0s"]);
+    let left = |ms: u64, value| {
+        let accepted = now_us() - (2_000 - ms) * 1_000;
+        let context = forebay_testkit::context().accepted_us(accepted).timeout(Duration::from_secs(2));
+        context.item(features("m", 1, &[value]))
+    };
+    let _acked = bench.deliver(0, vec![left(60, 1.0), left(1_000, 2.0), left(90, 3.0)]);
+    while bench.work.turn() {}
+    let group = bench.work.next_slow().unwrap();
+    assert_eq!(group.rows.iter().map(|row| row.item.payload.raw[0]).collect::<Vec<_>>(), [2.0]);
+    let (batch, ack) = bench.results.try_recv().unwrap();
+    assert_eq!(batch.items.iter().map(code).collect::<Vec<_>>(), ["deadline_exceeded"; 2]);
+    ack.ack();
+}
+
+#[test]
 fn costly_versions_wait_for_a_thread_in_groups() {
     let mut bench = bench(&["prediction.inline_row=0s", "prediction.batch=2"]);
     let rows = [(1, 1, 1.0), (1, 2, 2.0), (0, 1, 3.0), (1, 1, 4.0)];

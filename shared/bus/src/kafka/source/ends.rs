@@ -2,7 +2,6 @@
 //! transactional producer, which the client never hands out. The position is committed behind them, so that the group's
 //! lag is 0.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use rdkafka::consumer::Consumer;
