@@ -2,6 +2,7 @@
 #![cfg(feature = "real-services")]
 #![allow(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::too_many_lines,
     reason = "a test ends at the first step that fails, and reads as one sequence"
 )]
@@ -101,7 +102,7 @@ struct Outcomes {
 
 impl Outcomes {
     fn p99(&self) -> Duration {
-        let last = self.latencies.len().checked_sub(1).expect("no predictions");
+        let last = self.latencies.len().checked_sub(1).unwrap();
         self.latencies[last * 99 / 100]
     }
 }
@@ -335,6 +336,9 @@ fn under_twice_the_capacity_high_requests_keep_their_time_and_low_ones_move() {
     stop_all(services);
 }
 
+/// An answer over HTTP: status, whether it says when to come back, latency, and when its request was sent.
+type Refusable = (u16, bool, Duration, Duration);
+
 #[test]
 fn ten_times_the_capacity_over_http_is_refused_early_and_what_is_accepted_keeps_its_time() {
     let mut mesh = mesh_with("shed", false, OVERLOADED_ROW_TIME_US);
@@ -352,7 +356,7 @@ fn ten_times_the_capacity_over_http_is_refused_early_and_what_is_accepted_keeps_
     // callers that wait for no one: each sends at its own times
     let (callers, pause) = (5 * OVERLOADED_CAPACITY / 2, Duration::from_millis(250));
     let flooded = Instant::now();
-    let threads: Vec<JoinHandle<Vec<(u16, bool, Duration, Duration)>>> = (0..callers)
+    let threads: Vec<JoinHandle<Vec<Refusable>>> = (0..callers)
         .map(|_| {
             let stopping = stopping.clone();
             std::thread::spawn(move || {

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use harness::rabbit::{Client, Load, reply_to, server};
 use harness::spans::Spans;
-use harness::topic::Reader;
+use harness::topic::{Out, Reader, Writer};
 use harness::{Mesh, ROW, ROW_V1, Service, http, row, stop_all, wait_until};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -51,6 +51,34 @@ fn request(version: &str) -> String {
 /// What a service reports about its own health.
 fn why(service: &Service) -> String {
     service.health().map(|(_, health)| health.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn a_request_that_was_computed_twice_is_replied_to_once_by_the_next_publishing() {
+    let mut mesh = Mesh::with_topics("twice");
+    let queue = with_rabbit(&mut mesh, "twice");
+    let mut services = mesh.start_all();
+    let (client, replies, topic) = (Client::new(), format!("{queue}.replies"), mesh.topic("results"));
+    client.declare(&replies);
+    let outcomes = Reader::from_now(&topic);
+    client.publish(&queue, request("v1").as_bytes(), reply_to(&replies, "first")).unwrap();
+    client.wait(&replies);
+    let outcome = outcomes.poll(SOON).unwrap();
+    let mut publishing = services.pop().unwrap();
+    publishing.stop();
+    // as from a stage that had not committed its offset when it was killed
+    let (payload, partition) = (&*outcome.payload, Some(outcome.partition));
+    Writer::new().write(Out { topic: &topic, payload, partition, ..Out::default() });
+    publishing = mesh.start("publishing");
+    publishing.wait_ready();
+    let duplicates = || publishing.metric("forebay_stage_duplicates_total", &[]);
+    wait_until(SOON, "the copy is dropped", || duplicates() == 1.0);
+    client.publish(&queue, request("v2").as_bytes(), reply_to(&replies, "second")).unwrap();
+    let (_, properties) = client.wait(&replies);
+    assert_eq!(properties.correlation_id().as_ref().unwrap().as_str(), "second");
+    assert_eq!(client.count(&replies).unwrap(), 0);
+    services.push(publishing);
+    stop_all(services);
 }
 
 #[test]

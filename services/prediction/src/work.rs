@@ -27,7 +27,7 @@ use crate::versions::{VersionLookup, Versions};
 const SLOW_CALL: Duration = Duration::from_millis(10);
 /// A row that has waited is answered only while this, or a tenth of its whole time if that is less, is left for the way of
 /// its answer. Under overload the oldest rows are next, and every call would end just too late.
-const ANSWER_TRAVEL: Duration = Duration::from_millis(100);
+const RETURN_TIME: Duration = Duration::from_millis(100);
 
 /// The rows in the stage and everything that answers them.
 #[derive(Debug)]
@@ -229,8 +229,8 @@ impl Work {
     /// The row, unless an answer that takes `call` would come after its deadline; then it is answered with an error.
     fn expire(&mut self, row: QueuedRow, now_us: u64, call: Duration) -> Option<QueuedRow> {
         let (accepted, deadline) = (row.item.context.accepted_us(), row.item.context.deadline_us());
-        let travel = Duration::from_micros(deadline.saturating_sub(accepted) / 10).min(ANSWER_TRAVEL);
-        let needed = u64::try_from((call + travel).as_micros()).unwrap_or(u64::MAX);
+        let way_back = Duration::from_micros(deadline.saturating_sub(accepted) / 10).min(RETURN_TIME);
+        let needed = u64::try_from((call + way_back).as_micros()).unwrap_or(u64::MAX);
         if now_us.saturating_add(needed) < deadline {
             return Some(row);
         }

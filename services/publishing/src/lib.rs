@@ -9,7 +9,7 @@
 //! - `dedupe.rs`: finds duplicates. `dedupe/window.rs` and `expiring_ids.rs` hold the ids of sent results,
 //!   `dedupe/coverage.rs` what the window knows, `idempotency.rs` the answers under an `Idempotency-Key`
 //! - [`rebuild`] fills the window after a take-over and [`lookup`] for results that are older than it, both from the
-//!   result topic ([`result_log`])
+//!   result topic ([`result_log`]); `replied.rs` finds earlier replies over RabbitMQ
 //! - [`kafka_results`], [`amqp_results`], [`mod@format`]: results on the result topic and over RabbitMQ, and their JSON
 //! - `slow_requests.rs`, `metrics.rs`: reports of slow and failed requests, counters
 
@@ -26,6 +26,7 @@ pub mod lookup;
 mod metrics;
 mod pending;
 pub mod rebuild;
+mod replied;
 pub mod result_log;
 pub mod settings;
 mod slow_requests;

@@ -1,8 +1,9 @@
 //! Filling the dedupe window from the result topic: with what an earlier owner of a partition answered when it is
 //! assigned, and further back when outcomes come that are older.
 //!
-//! Replies to HTTP callers and cached answers are not on a topic, so they are not restored: a copy is replied to again,
-//! which its caller ignores, and the next caller with an `Idempotency-Key` gets the answer that was computed for it.
+//! Replies over RabbitMQ are on no topic; the outcomes that were replied with are, see [`crate::replied`]. Replies to HTTP
+//! callers and cached answers are not restored: a copy is replied to again, which its caller ignores, and the next caller
+//! with an `Idempotency-Key` gets the answer that was computed for it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use rustc_hash::FxHashMap;
 
 use crate::dedupe::{Coverage, SharedDeduplicator, clock_slack, micros};
 use crate::expiring_ids::{Mark, Position};
+use crate::replied::RepliedRequests;
 use crate::result_log::{LogReach, LogRead, LoggedResult, ResultLog};
 
 /// Time that a take-over needs besides the session timeout of the member that left.
@@ -98,6 +100,7 @@ pub struct WindowRebuild {
     pub(crate) log: Option<Arc<dyn ResultLog>>,
     pub(crate) window: Duration,
     pub(crate) session: Duration,
+    pub(crate) replied: Option<RepliedRequests>,
 }
 
 impl std::fmt::Debug for WindowRebuild {
@@ -118,6 +121,7 @@ impl WindowRebuild {
         move |first| {
             if let Some(since_us) = last.needed(&first, |first_us| self.since(assigned, first_us, now_us())) {
                 self.read(&on_topic(&first.partitions), since_us);
+                self.read_replied(&first.done_up_to, since_us);
             }
         }
     }
@@ -131,6 +135,33 @@ impl WindowRebuild {
                 first_us.saturating_sub(micros(self.session + TAKE_OVER + clock_slack(self.window)))
             }
             Assigned::SourcePartitions => first_us.min(now_us).saturating_sub(micros(self.window)),
+        }
+    }
+
+    /// Reads which requests over RabbitMQ were replied to since a time, as far as work had ended.
+    fn read_replied(&self, done_up_to: &[(u32, u64)], since_us: u64) {
+        let Some(replied) = self.replied.as_ref().filter(|_| !done_up_to.is_empty()) else { return };
+        let began = Instant::now();
+        let found = loop {
+            match replied.since(since_us, done_up_to, began + READ) {
+                Err(error) if began.elapsed() < READ => {
+                    tracing::debug!(%error, "trying again to find earlier replies");
+                    std::thread::sleep(PAUSE);
+                }
+                found => break found,
+            }
+        };
+        match found {
+            Ok(ids) => {
+                let (mut deduplicator, replies) = (self.deduplicator.lock(), ids.len());
+                for id in ids {
+                    if deduplicator.has_room_to_restore() {
+                        deduplicator.restore(id, None);
+                    }
+                }
+                tracing::info!(partitions = done_up_to.len(), replies, "earlier replies found");
+            }
+            Err(error) => tracing::warn!(%error, "earlier replies over rabbitmq are not known, and may be repeated"),
         }
     }
 
@@ -188,7 +219,8 @@ mod tests {
 
     #[test]
     fn partitions_that_arrive_together_are_read_for_once() {
-        let first = |timestamp_ms, arrival| FirstRecord { timestamp_ms, arrival, partitions: vec![0, 1] };
+        let first =
+            |timestamp_ms, arrival| FirstRecord { timestamp_ms, arrival, partitions: vec![0, 1], done_up_to: vec![] };
         let mut last = LastRead::default();
         let slack = |us: u64| us - 100_000;
         assert_eq!(last.needed(&first(5_000, 1), slack), Some(4_900_000));

@@ -99,7 +99,7 @@ impl ResultLog for KafkaResultLog {
     ) -> Result<Option<LogReach>, TailError> {
         let since_ms = i64::try_from(read.since_us / 1000).unwrap_or(i64::MAX);
         let (topic, partitions, await_transactions) = (&*self.topic, read.partitions, self.transactions);
-        let spec = TailSpec { topic, partitions, since_ms, before: BEFORE, await_transactions };
+        let spec = TailSpec { topic, partitions, since_ms, until: &[], before: BEFORE, await_transactions };
         let mut tail = Tail::open(&self.client, spec)?;
         let ranges = tail.ranges().to_vec();
         let mut reach = reach_of(&ranges);

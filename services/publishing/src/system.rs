@@ -23,6 +23,7 @@ use crate::lookup::{AnswerLookup, LookupSpec, ParkedResults};
 use crate::metrics::{PublishingMetrics, transaction_counters};
 use crate::pending::PendingResult;
 use crate::rebuild::{Assigned, WindowRebuild};
+use crate::replied::RepliedRequests;
 use crate::result_log::{KafkaResultLog, ResultHistory};
 use crate::settings::{Settings, TimestampFormat};
 use crate::slow_requests::SlowRequestReporter;
@@ -66,7 +67,7 @@ pub fn stage(
     let deduplicator: SharedDeduplicator = Arc::new(Mutex::new(deduplicator));
     let log = outlets.history.as_ref().map(|history| Arc::clone(&history.log));
     let session = bus.kafka.session_timeout;
-    let rebuild = WindowRebuild { deduplicator: Arc::clone(&deduplicator), log, window, session };
+    let rebuild = WindowRebuild { deduplicator: Arc::clone(&deduplicator), log, window, session, replied: None };
     let scope = StageScope::new(host, Stage::Publishing, &host.settings().topics.results);
     let metrics = PublishingMetrics::register(host.metrics(), scope.metrics());
     let (results, reporter) = (results.clone(), SlowRequestReporter::new(host, &bus.rabbitmq.queue));
@@ -140,7 +141,7 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
         amqp_replies,
         replies: mesh.outlet(Stage::Publishing, &REPLIES)?,
     };
-    let PublishingStage { inlet, rebuild, parked } = stage(settings, mesh.settings(), &host, arbiter, outlets);
+    let PublishingStage { inlet, mut rebuild, parked } = stage(settings, mesh.settings(), &host, arbiter, outlets);
     if let Some(result_topic) = result_topic {
         // in the fused form a partition of the source topic stands for a take-over: its requests may have been answered
         // before, on any partition outside
@@ -152,6 +153,8 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
         } else {
             mesh.watch(source, RESULTS.spec())?;
             let results = host.settings().topics.results.clone();
+            let client = mesh.client(Stage::Publishing)?.filter(|_| mesh.settings().rabbitmq.enabled());
+            rebuild.replied = client.map(|client| RepliedRequests::new(client, &results));
             let on_topic = move |assigned: &[u32]| same_partitions(&result_topic, &results, assigned);
             mesh.on_first(RESULTS.spec(), rebuild.hook(Assigned::ResultPartitions, on_topic));
         }

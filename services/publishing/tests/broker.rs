@@ -100,7 +100,14 @@ fn copies_are_answered_once_across_a_take_over() {
 
 /// The next offset of a partition.
 fn end(edges: &Edges, topic: &str, partition: u32) -> u64 {
-    let spec = TailSpec { topic, partitions: &[partition], since_ms: i64::MAX, before: 0, await_transactions: false };
+    let spec = TailSpec {
+        topic,
+        partitions: &[partition],
+        since_ms: i64::MAX,
+        until: &[],
+        before: 0,
+        await_transactions: false,
+    };
     Tail::open(edges.client(), spec).map_or(0, |tail| tail.ranges()[0].end)
 }
 

@@ -117,6 +117,11 @@ impl OffsetTracker {
         self.partitions.lock().get(&partition).map(|state| state.generation)
     }
 
+    /// The offset of a partition before which all work has ended; `None` before its first record.
+    pub(crate) fn watermark(&self, partition: i32) -> Option<i64> {
+        self.partitions.lock().get(&partition)?.watermark.watermark()
+    }
+
     /// The generation and the watermark of a partition without open work; the watermark is `None` before its first record.
     pub(crate) fn idle(&self, partition: i32) -> Option<(u64, Option<i64>)> {
         let states = self.partitions.lock();

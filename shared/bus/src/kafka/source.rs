@@ -63,6 +63,8 @@ pub struct FirstRecord {
     pub arrival: u64,
     /// Every partition of that assignment, its own included.
     pub partitions: Vec<u32>,
+    /// The offset before which the group has ended its work, of those partitions of which it is known.
+    pub done_up_to: Vec<(u32, u64)>,
 }
 
 /// Called on the source's thread before the first record of a partition is taken. It may block for at most a minute.

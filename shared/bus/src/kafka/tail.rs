@@ -45,6 +45,8 @@ pub struct TailSpec<'a> {
     pub partitions: &'a [u32],
     /// Time of the first record, in milliseconds.
     pub since_ms: i64,
+    /// Where the part of a partition ends, of those that are not read to the end of the topic.
+    pub until: &'a [(u32, u64)],
     /// So many records of each partition are read before that one as well.
     pub before: u64,
     /// Whether transactions that are open at the end are waited for. They may still be committed, by a member of the group
@@ -75,6 +77,11 @@ impl TailRecord<'_> {
     /// Calls `see` with the name and the value of every header, in the order of the record.
     pub fn for_each_header(&self, see: impl FnMut(&[u8], &[u8])) {
         for_each_header(self.0, see);
+    }
+
+    /// Its value.
+    pub fn payload(&self) -> &[u8] {
+        self.0.payload().unwrap_or_default()
     }
 
     /// Its partition.
@@ -142,6 +149,8 @@ impl Tail {
             let knows_end = if spec.await_transactions { &ends } else { &consumer };
             let (low, end) = knows_end.fetch_watermarks(topic, partition, BROKER).map_err(failed)?;
             let (low, end) = (low.unsigned_abs(), end.unsigned_abs());
+            let until = spec.until.iter().find(|(until, _)| until.cast_signed() == partition);
+            let end = until.map_or(end, |(_, until)| end.min(*until)).max(low);
             let since = match element.offset() {
                 Offset::Offset(offset) => offset.unsigned_abs().clamp(low, end),
                 _ => end,
@@ -228,7 +237,8 @@ pub fn read_since(
     limit: Duration,
     mut see: impl FnMut(&RawRecord),
 ) -> Result<usize, TailError> {
-    let mut tail = Tail::open(client, TailSpec { topic, partitions, since_ms, before: 0, await_transactions: false })?;
+    let spec = TailSpec { topic, partitions, since_ms, until: &[], before: 0, await_transactions: false };
+    let mut tail = Tail::open(client, spec)?;
     let (mut read, mut arena) = (0, BytesMut::new());
     let ended = tail.read(limit, |record| {
         see(&copy_record(record.0, &mut arena));

@@ -180,8 +180,13 @@ impl<I: Intake> Member<I> {
             && let Some((arrival, partitions)) = self.offsets.take_fresh(key)
         {
             let timestamp_ms = message.timestamp().to_millis().unwrap_or(-1);
+            let keys: Vec<i32> = partitions.iter().map(|partition| partition.cast_signed()).collect();
+            let done = |(key, next): (i32, i64)| {
+                (key.unsigned_abs(), self.offsets.watermark(key).unwrap_or(next).unsigned_abs())
+            };
+            let done_up_to = self.positions.next_of(&keys).into_iter().map(done).collect();
             let _waiting = self.heartbeat.waiting(FIRST);
-            first(FirstRecord { timestamp_ms, arrival, partitions });
+            first(FirstRecord { timestamp_ms, arrival, partitions, done_up_to });
         }
         let without_progress = &self.positions.without_progress;
         if !without_progress.is_empty()
