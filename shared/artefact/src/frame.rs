@@ -42,6 +42,15 @@ impl Sparse {
         })
     }
 
+    /// Calls a function with the columns and values of each row.
+    pub fn for_each_row(&mut self, mut f: impl FnMut(&[u32], &mut [f64])) {
+        let mut start = 0;
+        for end in &self.ends {
+            f(&self.columns[start..*end], &mut self.values[start..*end]);
+            start = *end;
+        }
+    }
+
     /// Ends a row.
     pub fn end_row(&mut self) {
         self.ends.push(self.columns.len());
@@ -120,6 +129,20 @@ impl Frame {
             Self::Values(cells) => Cow::Owned(cells.numbers()?),
             Self::Sparse(sparse) => Cow::Owned(sparse.dense()?),
         })
+    }
+
+    /// The rows as sparse numbers.
+    ///
+    /// # Errors
+    /// When a value is text.
+    pub fn into_sparse(self) -> Result<Sparse, String> {
+        match self {
+            Self::Sparse(sparse) => Ok(sparse),
+            other => {
+                let (width, rows) = (other.width(), other.rows());
+                sparse_beside(width, rows, vec![other])
+            }
+        }
     }
 
     /// The rows as typed values.

@@ -24,6 +24,7 @@ pub mod sklearn;
 pub mod special;
 pub mod step;
 mod store;
+pub mod text;
 
 pub use column::{Column, ColumnKind, RaggedRows, TypedRows, Value};
 pub use fault::Fault;

@@ -13,6 +13,7 @@ mod objects;
 mod opcode;
 mod pickle;
 mod skops;
+mod values;
 
 pub use array::Array;
 pub use graph::{Graph, View};

@@ -8,9 +8,9 @@ mod reduce;
 mod select;
 pub mod step;
 pub mod values;
+mod vectorize;
 
 use crate::Fault;
-use crate::mlmodel::MAX_WIDTH;
 use crate::preprocessing::Steps;
 use crate::python::View;
 use crate::step::Step;
@@ -119,8 +119,11 @@ pub fn stage_width(stage: &View<'_>, before: Option<usize>) -> Result<usize, Fau
 fn fitted_width(stage: &View<'_>) -> Result<Option<usize>, Fault> {
     let mut at = stage.clone();
     for _ in 0..MAX_NESTING {
+        if vectorize::takes_documents(at.class()) {
+            return Ok(Some(1));
+        }
         if let Some(n) = at.opt("n_features_in_") {
-            return n.count(MAX_WIDTH).map(Some);
+            return n.count(vectorize::MAX_TERMS).map(Some);
         }
         // pipelines and unions, committees, wrappers and searches: all members take the same input
         let list =

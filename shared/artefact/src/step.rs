@@ -13,6 +13,8 @@ mod power;
 mod project;
 mod spline;
 mod transform;
+mod typed;
+mod vectorize;
 
 use std::sync::Arc;
 
@@ -28,6 +30,8 @@ pub use power::Power;
 pub use project::{Indicate, Projection, Select};
 pub use spline::{Curve, Extrapolation, Splines};
 pub use transform::Transform;
+pub use typed::{Categories, Coding, Encoder, ImputeValues, TargetEncodings};
+pub use vectorize::{Terms, Vectorizer, Weigh, Weights};
 
 use crate::matrix::Matrix;
 use crate::{ColumnKind, Frame};
@@ -106,6 +110,10 @@ pub fn apply_frame(steps: &[Step], mut frame: Frame) -> Result<Frame, String> {
             (Step::Columns(columns), frame) => columns.apply_frame(&frame)?,
             (Step::Scale { center: None, scale: Some(scale), clip: None }, Frame::Sparse(mut sparse)) => {
                 sparse.values.iter_mut().zip(&sparse.columns).for_each(|(v, c)| *v /= scale[*c as usize]);
+                Frame::Sparse(sparse)
+            }
+            (Step::Normalize(norm), Frame::Sparse(mut sparse)) => {
+                sparse.for_each_row(|_, values| norm.scale(values));
                 Frame::Sparse(sparse)
             }
             (step, frame) => {

@@ -128,5 +128,5 @@ fn folders_answer_as_their_origin() {
         }
     }
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), files.len(), wrong.join("\n"));
-    assert!(files.len() >= 19, "only {} cases", files.len());
+    assert!(files.len() >= 23, "only {} cases", files.len());
 }

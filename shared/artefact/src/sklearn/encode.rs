@@ -1,31 +1,48 @@
-//! Reads encoders of categories with numeric input.
+//! Reads encoders of categories.
 
-use crate::Fault;
+use std::sync::Arc;
+
 use crate::mlmodel::MAX_WIDTH;
 use crate::python::View;
-use crate::step::{Category, OneHot, Ordinal, Step, Unknown};
+use crate::step::{Categories, Category, Coding, Encoder, OneHot, Ordinal, Step, TargetEncodings, Unknown};
+use crate::{Fault, Value};
+
+/// The largest integer below which every integer is an f64.
+const EXACT: u64 = 1 << 53;
+
+/// The categories of every column with their places, and by value if they are not all numbers.
+struct Read {
+    categories: Vec<Category>,
+    typed: Option<Vec<Categories>>,
+}
 
 /// The categories of every column; each has its own index, or shares one with the other infrequent categories.
-fn categories(view: &View<'_>, width: usize) -> Result<Vec<Category>, Fault> {
+fn categories(view: &View<'_>, width: usize) -> Result<Read, Fault> {
     let lists = view.attr("categories_")?.items()?;
     if lists.len() != width {
         return Err(view.fault(format!("categories of {} columns, expected {width}", lists.len())));
     }
     let mut total = 0;
-    let mut out = Vec::with_capacity(width);
+    let (mut out, mut typed) = (Vec::with_capacity(width), Vec::with_capacity(width));
+    let mut numeric = true;
     for list in &lists {
-        let values = list.numbers()?;
-        total += values.len();
-        if values.is_empty() || total > MAX_WIDTH {
-            return Err(list.fault(format!("{} categories", values.len())));
+        let given = list.values()?;
+        total += given.len();
+        if given.is_empty() || total > MAX_WIDTH {
+            return Err(list.fault(format!("{} categories", given.len())));
         }
+        let exact = |v: &Value| !matches!(v, Value::Integer(i) if i.unsigned_abs() > EXACT);
+        numeric &= given.iter().all(|v| exact(v) && v.number().is_some());
+        typed.push(Categories::new(&given));
+        // where text stands, only its place counts
+        let values: Vec<f64> = given.iter().map(|v| v.number().unwrap_or(0.0)).collect();
         let place = (0..values.len()).map(Some).collect();
         out.push(Category { place, width: values.len(), values, unknown: None });
     }
     if view.opt("_infrequent_enabled").map(|v| v.flag()).transpose()?.unwrap_or(false) {
         group(view, &mut out)?;
     }
-    Ok(out)
+    Ok(Read { categories: out, typed: (!numeric).then_some(typed) })
 }
 
 /// Assigns infrequent categories the index that they share, which unknown values may have too.
@@ -60,7 +77,7 @@ fn group(view: &View<'_>, categories: &mut [Category]) -> Result<(), Fault> {
 
 /// Reads a OneHotEncoder, with the categories that were dropped when it was fitted.
 pub(super) fn one_hot(view: &View<'_>, width: usize) -> Result<Step, Fault> {
-    let mut categories = categories(view, width)?;
+    let Read { mut categories, typed } = categories(view, width)?;
     // before 1.1 there was no grouping, and the indices had another name
     if let Some(dropped) = view.opt("_drop_idx_after_grouping").or_else(|| view.opt("drop_idx_")) {
         let dropped = match dropped.items() {
@@ -93,7 +110,11 @@ pub(super) fn one_hot(view: &View<'_>, width: usize) -> Result<Step, Fault> {
         "infrequent_if_exist" | "warn" => Unknown::Becomes(0.0),
         other => return Err(handling.fault(format!("{other:?} is not supported"))),
     };
-    Ok(Step::OneHot(OneHot { categories, unknown }))
+    let one_hot = OneHot { categories, unknown };
+    Ok(match typed {
+        Some(columns) => Step::Other(Arc::new(Encoder { columns, coding: Coding::OneHot(one_hot) })),
+        None => Step::OneHot(one_hot),
+    })
 }
 
 /// Reads an OrdinalEncoder.
@@ -105,5 +126,31 @@ pub(super) fn ordinal(view: &View<'_>, width: usize) -> Result<Step, Fault> {
         other => return Err(handling.fault(format!("{other:?} is not supported"))),
     };
     let encoded_missing = view.opt("encoded_missing_value").map_or(Ok(f64::NAN), |v| v.number())?;
-    Ok(Step::Ordinal(Ordinal { categories: categories(view, width)?, unknown, encoded_missing }))
+    let Read { categories, typed } = categories(view, width)?;
+    let ordinal = Ordinal { categories, unknown, encoded_missing };
+    Ok(match typed {
+        Some(columns) => Step::Other(Arc::new(Encoder { columns, coding: Coding::Ordinal(ordinal) })),
+        None => Step::Ordinal(ordinal),
+    })
+}
+
+/// Reads a TargetEncoder.
+pub(super) fn target(view: &View<'_>, width: usize) -> Result<Step, Fault> {
+    let lists = view.attr("categories_")?.items()?;
+    let columns: Vec<Categories> =
+        lists.iter().map(|list| Ok(Categories::new(&list.values()?))).collect::<Result<_, Fault>>()?;
+    let unknown = view.attr("target_mean_")?.finite()?;
+    let tables = view.attr("encodings_")?.items()?;
+    if columns.len() != width || unknown.is_empty() || tables.len() != width * unknown.len() {
+        return Err(view.fault(format!("encodings of {} columns, expected {width}", columns.len())));
+    }
+    if width.saturating_mul(unknown.len()) > MAX_WIDTH {
+        return Err(view.fault(format!("gives more than {MAX_WIDTH} columns")));
+    }
+    let mut encodings = Vec::with_capacity(width);
+    for (categories, tables) in columns.iter().zip(tables.chunks_exact(unknown.len())) {
+        encodings.push(tables.iter().map(|t| t.vector(categories.len())).collect::<Result<_, _>>()?);
+    }
+    let coding = Coding::Target(TargetEncodings { encodings, unknown });
+    Ok(Step::Other(Arc::new(Encoder { columns, coding })))
 }

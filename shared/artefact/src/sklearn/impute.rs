@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::step::column;
-use crate::Fault;
 use crate::python::View;
-use crate::step::{Impute, ImputeIteratively, ImputeNearest, Indicate, Round, Step};
+use crate::step::{Impute, ImputeIteratively, ImputeNearest, ImputeValues, Indicate, Round, Step};
+use crate::{ColumnKind, Fault, Value};
 
 /// The value that counts as missing; `None` is NaN.
 fn marker(view: &View<'_>) -> Result<Option<f64>, Fault> {
@@ -39,7 +39,45 @@ fn constants(view: &View<'_>, width: usize) -> Result<Impute, Fault> {
     Ok(Impute { missing: marker(view)?, kept, indicator: Vec::new() })
 }
 
+/// Whether an imputer fills in text or replaces it.
+fn is_of_text(view: &View<'_>) -> Result<bool, Fault> {
+    if view.opt("missing_values").is_some_and(|m| m.text().is_ok()) {
+        return Ok(true);
+    }
+    Ok(view.attr("statistics_")?.values()?.iter().any(|v| matches!(v, Value::Text(_))))
+}
+
+/// A SimpleImputer on values of any type.
+fn of_values(view: &View<'_>, width: usize) -> Result<Step, Fault> {
+    let statistics = view.attr("statistics_")?;
+    let fill = statistics.values()?;
+    if fill.len() != width {
+        return Err(statistics.fault(format!("has {} values, expected {width}", fill.len())));
+    }
+    let marker = match view.opt("missing_values") {
+        Some(marker) => Some(marker.value()?).filter(|m| !m.is_missing()),
+        None => None,
+    };
+    let keep_empty = view.opt("keep_empty_features").map(|k| k.flag()).transpose()?.unwrap_or(false);
+    let kind = |v: &Value| match v {
+        Value::Text(_) | Value::Missing => ColumnKind::Text,
+        Value::Boolean(_) => ColumnKind::Boolean,
+        Value::Integer(_) | Value::Float(_) => ColumnKind::Float,
+    };
+    let kinds = fill.iter().map(kind).collect();
+    let kept: Vec<(usize, Value)> =
+        fill.into_iter().enumerate().filter(|(_, f)| keep_empty || !f.is_missing()).collect();
+    if kept.is_empty() {
+        return Err(statistics.fault("leaves no column"));
+    }
+    Ok(Step::Other(Arc::new(ImputeValues { marker, kept, indicator: indicated(view, width)?, kinds })))
+}
+
+/// A SimpleImputer.
 pub(super) fn simple(view: &View<'_>, width: usize) -> Result<Step, Fault> {
+    if is_of_text(view)? {
+        return of_values(view, width);
+    }
     Ok(Step::Impute(Impute { indicator: indicated(view, width)?, ..constants(view, width)? }))
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{encode, impute, reduce, select, values};
+use super::{encode, impute, reduce, select, values, vectorize};
 use crate::Fault;
 use crate::python::View;
 use crate::step::{Columns, Norm, Part, Polynomial, Step};
@@ -46,8 +46,11 @@ pub fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> Result<u
         | "GenericUnivariateSelect" => select::select(view, name, width)?,
         name if reduce::CLASSES.contains(&name) => reduce::reduce(view, name, width)?,
         "FeatureUnion" => union(view, width)?,
+        "CountVectorizer" | "TfidfVectorizer" | "HashingVectorizer" => vectorize::vectorizer(view, name)?,
+        "TfidfTransformer" => vectorize::tfidf(view, width)?,
         "OneHotEncoder" => encode::one_hot(view, width)?,
         "OrdinalEncoder" => encode::ordinal(view, width)?,
+        "TargetEncoder" => encode::target(view, width)?,
         "ColumnTransformer" => columns(view, width, None)?,
         // how scikit-learn stores passthrough
         "FunctionTransformer" => match values::function(view, width)? {

@@ -1,0 +1,263 @@
+//! Encoders and imputers of values of any type: categories that are text, numbers or booleans.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Missing, OneHot, Ordinal, Transform, Unknown};
+use crate::matrix::Matrix;
+use crate::{Cells, ColumnKind, Frame, Value};
+
+/// The categories of one column, by value. Looking one up allocates nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Categories {
+    texts: HashMap<Arc<str>, usize>,
+    integers: HashMap<i64, usize>,
+    /// By the bits of the number.
+    floats: HashMap<u64, usize>,
+    missing: Option<usize>,
+    count: usize,
+    booleans: bool,
+}
+
+impl Categories {
+    /// The categories in their order; of equal ones the first counts.
+    pub fn new(values: &[Value]) -> Self {
+        let mut out = Self { count: values.len(), ..Self::default() };
+        out.booleans = !values.is_empty() && values.iter().all(|v| matches!(v, Value::Boolean(_)));
+        for (i, value) in values.iter().enumerate() {
+            match value {
+                Value::Missing => out.missing = out.missing.or(Some(i)),
+                Value::Text(text) => {
+                    out.texts.entry(text.clone()).or_insert(i);
+                }
+                Value::Integer(v) => {
+                    out.integers.entry(*v).or_insert(i);
+                }
+                Value::Boolean(v) => {
+                    out.integers.entry(i64::from(*v)).or_insert(i);
+                }
+                Value::Float(v) => {
+                    match integer(*v) {
+                        Some(whole) => out.integers.entry(whole).or_insert(i),
+                        None => out.floats.entry(v.to_bits()).or_insert(i),
+                    };
+                }
+            }
+        }
+        out
+    }
+
+    /// The index of a value.
+    pub fn find(&self, value: &Value) -> Option<usize> {
+        match value {
+            Value::Missing => self.missing,
+            Value::Text(text) => self.texts.get(&**text).copied(),
+            Value::Integer(v) => self.integers.get(v).copied(),
+            Value::Boolean(v) => self.integers.get(&i64::from(*v)).copied(),
+            Value::Float(v) if v.is_nan() => self.missing,
+            Value::Float(v) => match integer(*v) {
+                Some(whole) => self.integers.get(&whole).copied(),
+                None => self.floats.get(&v.to_bits()).copied(),
+            },
+        }
+    }
+
+    /// The number of categories.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// What the values of the column are.
+    pub fn kind(&self) -> ColumnKind {
+        if !self.texts.is_empty() || (self.integers.is_empty() && self.floats.is_empty()) {
+            ColumnKind::Text
+        } else if self.booleans {
+            ColumnKind::Boolean
+        } else if self.floats.is_empty() && self.missing.is_none() {
+            ColumnKind::Integer
+        } else {
+            ColumnKind::Float
+        }
+    }
+}
+
+/// The integer that a number is, if it is one; both zeros are 0.
+fn integer(v: f64) -> Option<i64> {
+    // beyond 2^63 no i64 is equal
+    (v.fract() == 0.0 && v.abs() < 9.223_372_036_854_775e18).then_some(v as i64)
+}
+
+/// What becomes of the index of a category.
+#[derive(Debug, Clone)]
+pub enum Coding {
+    OneHot(OneHot),
+    Ordinal(Ordinal),
+    Target(TargetEncodings),
+}
+
+/// TargetEncoder: numbers of each category, and those of an unknown one.
+#[derive(Debug, Clone)]
+pub struct TargetEncodings {
+    /// For each column, for each class (one unless there are several), a number per category.
+    pub encodings: Vec<Vec<Vec<f64>>>,
+    /// One number per class.
+    pub unknown: Vec<f64>,
+}
+
+/// An encoder of columns of any type.
+#[derive(Debug, Clone)]
+pub struct Encoder {
+    pub columns: Vec<Categories>,
+    pub coding: Coding,
+}
+
+impl Encoder {
+    fn encode(&self, row: &[Value], out: &mut Vec<f64>) -> Result<(), String> {
+        for (column, (value, categories)) in row.iter().zip(&self.columns).enumerate() {
+            let found = categories.find(value);
+            match &self.coding {
+                Coding::OneHot(one_hot) => {
+                    let category = &one_hot.categories[column];
+                    let start = out.len();
+                    out.resize(start + category.width, 0.0);
+                    let place = match found {
+                        Some(i) => category.place[i],
+                        None if one_hot.unknown == Unknown::Refuse => return Err(refuse(column, value)),
+                        None => category.unknown,
+                    };
+                    if let Some(place) = place {
+                        out[start + place] = 1.0;
+                    }
+                }
+                Coding::Ordinal(ordinal) => out.push(match (found, ordinal.unknown) {
+                    (Some(_), _) if value.is_missing() => ordinal.encoded_missing,
+                    (Some(i), _) => ordinal.categories[column].place[i].unwrap_or(i) as f64,
+                    (None, Unknown::Becomes(code)) => code,
+                    (None, Unknown::Refuse) => return Err(refuse(column, value)),
+                }),
+                Coding::Target(target) => {
+                    for (class, numbers) in target.encodings[column].iter().enumerate() {
+                        out.push(found.map_or(target.unknown[class], |i| numbers[i]));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refuse(column: usize, value: &Value) -> String {
+    let shown = match value {
+        Value::Missing => "a missing value".to_owned(),
+        Value::Text(text) => format!("{:?}", text.chars().take(64).collect::<String>()),
+        Value::Integer(v) => v.to_string(),
+        Value::Boolean(v) => v.to_string(),
+        Value::Float(v) => v.to_string(),
+    };
+    format!("{shown} in column {column} is not one of the encoder's categories")
+}
+
+impl Transform for Encoder {
+    fn width(&self) -> usize {
+        match &self.coding {
+            Coding::OneHot(one_hot) => one_hot.width(),
+            Coding::Ordinal(_) => self.columns.len(),
+            Coding::Target(target) => target.encodings.iter().map(Vec::len).sum(),
+        }
+    }
+
+    fn name(&self) -> String {
+        match &self.coding {
+            Coding::OneHot(one_hot) => format!("OneHot({} columns)", one_hot.width()),
+            Coding::Ordinal(_) => "Ordinal".to_owned(),
+            Coding::Target(_) => format!("Target({} columns)", self.width()),
+        }
+    }
+
+    fn missing(&self) -> Missing {
+        match &self.coding {
+            Coding::OneHot(one_hot) => one_hot.missing_values(),
+            Coding::Ordinal(ordinal) => ordinal.missing_values(),
+            Coding::Target(_) => Missing::Gone,
+        }
+    }
+
+    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+        let taken = std::mem::take(m);
+        *m = self.apply_frame(Frame::Numbers(taken))?.into_numbers()?;
+        Ok(())
+    }
+
+    fn apply_frame(&self, frame: Frame) -> Result<Frame, String> {
+        let cells = frame.into_cells()?;
+        let width = self.width();
+        let mut data = Vec::with_capacity(cells.data.len() / cells.width.max(1) * width);
+        cells.iter().try_for_each(|row| self.encode(row, &mut data))?;
+        Ok(Frame::Numbers(Matrix { width, data }))
+    }
+
+    fn takes(&self) -> Option<Vec<ColumnKind>> {
+        Some(self.columns.iter().map(Categories::kind).collect())
+    }
+}
+
+/// SimpleImputer on values of any type.
+#[derive(Debug, Clone)]
+pub struct ImputeValues {
+    /// The value that counts as missing besides those that are missing; `None` for the latter alone.
+    pub marker: Option<Value>,
+    /// `(input column, fill value)` of the columns that are kept, in order.
+    pub kept: Vec<(usize, Value)>,
+    pub indicator: Vec<usize>,
+    /// What the input columns are.
+    pub kinds: Vec<ColumnKind>,
+}
+
+impl ImputeValues {
+    fn is_missing(&self, value: &Value) -> bool {
+        self.marker.as_ref().map_or_else(|| value.is_missing(), |marker| value == marker)
+    }
+}
+
+impl Transform for ImputeValues {
+    fn width(&self) -> usize {
+        self.kept.len() + self.indicator.len()
+    }
+
+    fn name(&self) -> String {
+        "Impute".to_owned()
+    }
+
+    fn missing(&self) -> Missing {
+        if self.marker.is_none() { Missing::Gone } else { Missing::Pass }
+    }
+
+    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+        let taken = std::mem::take(m);
+        *m = self.apply_frame(Frame::Numbers(taken))?.into_numbers()?;
+        Ok(())
+    }
+
+    fn apply_frame(&self, frame: Frame) -> Result<Frame, String> {
+        let cells = frame.into_cells()?;
+        let width = self.width();
+        let mut data = Vec::with_capacity(cells.data.len() / cells.width.max(1) * width);
+        for row in cells.iter() {
+            let filled = |(column, fill): &(usize, Value)| {
+                if self.is_missing(&row[*column]) { fill.clone() } else { row[*column].clone() }
+            };
+            data.extend(self.kept.iter().map(filled));
+            data.extend(self.indicator.iter().map(|c| Value::Float(f64::from(u8::from(self.is_missing(&row[*c]))))));
+        }
+        Ok(Frame::Values(Cells { width, data }))
+    }
+
+    fn takes(&self) -> Option<Vec<ColumnKind>> {
+        Some(self.kinds.clone())
+    }
+}
