@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use forebay_model::{Label, LoadedVersion, Rows, Scores, TypedRows, Value, load_folder};
+use forebay_model::{Label, LoadedVersion, Output, Rows, Scores, TypedRows, Value, load_folder};
 use serde_json::Value as Json;
 
 fn value(v: &Json) -> Value {
@@ -73,12 +73,23 @@ fn differences(scores: &Scores, rows: usize, first: usize, expected: &Json) -> V
     out
 }
 
+fn decisions(scores: &Scores, want: &[Json]) -> Vec<String> {
+    let mut out = Vec::new();
+    for (i, want) in want.iter().enumerate() {
+        let (got, want) = (scores.decision(i), want.as_array().unwrap());
+        if got.len() != want.len() || !got.iter().zip(want).all(|(got, want)| close(*got, want, false)) {
+            out.push(format!("row {i}: decision_function {got:?}, expected {want:?}"));
+        }
+    }
+    out
+}
+
 fn check(loaded: &LoadedVersion, expected: &Json) -> Vec<String> {
     let features = &loaded.signature.features;
     let rows: Vec<Vec<Value>> = expected["rows"].as_array().unwrap().iter().map(|r| typed(r, features)).collect();
     let width = features.len();
     let mut out = Vec::new();
-    let mut predict = |rows: &[Vec<Value>], first: usize| {
+    let predict = |rows: &[Vec<Value>], first: usize, out: &mut Vec<String>| {
         let flat = rows.concat();
         let scores = TypedRows::new(width, &flat).map_err(|e| e.to_string());
         match scores.and_then(|typed| loaded.model.predict_typed(typed).map_err(|e| e.to_string())) {
@@ -91,8 +102,16 @@ fn check(loaded: &LoadedVersion, expected: &Json) -> Vec<String> {
             out.extend(differences(&scores, rows.len(), first, expected));
         }
     };
-    predict(&rows, 0);
-    rows.iter().enumerate().for_each(|(i, row)| predict(std::slice::from_ref(row), i));
+    predict(&rows, 0, &mut out);
+    if let Some(want) = expected["decision"].as_array() {
+        let flat = rows.concat();
+        let scores = loaded.model.predict_output(TypedRows::new(width, &flat).unwrap(), Output::DecisionFunction);
+        match scores {
+            Ok(scores) => out.extend(decisions(&scores, want)),
+            Err(e) => out.push(format!("decision_function: {e}")),
+        }
+    }
+    rows.iter().enumerate().for_each(|(i, row)| predict(std::slice::from_ref(row), i, &mut out));
     out
 }
 

@@ -1,0 +1,329 @@
+#!/usr/bin/env python3
+"""Fit random pipelines of the kinds that people register (text, categories, several outputs, estimators of estimators) and
+write down what they predict.
+
+usage: pipeline_cases.py OUT_DIR [SEED [ROUNDS]]     (packages: sklearn_requirements.txt)
+
+For each case NAME: OUT_DIR/NAME/{MLmodel,model.*} and OUT_DIR/NAME.expected.json, one of
+  {"case", "rows": [[..] | {..}], "predict": [value | [values]], "predict_proba": [[..]]|null, "decision": [[..]]|null}
+  {"case", "refused": "what the error must name"}
+A case that scikit-learn itself refuses is left out and counted.
+"""
+import json, pathlib, pickle, sys, warnings
+import cloudpickle, joblib, numpy as np, pandas as pd, skops.io
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector
+from sklearn.covariance import EllipticEnvelope
+from sklearn.cross_decomposition import CCA, PLSCanonical, PLSRegression
+from sklearn.decomposition import PCA, FactorAnalysis, FastICA, IncrementalPCA, KernelPCA, TruncatedSVD
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import *
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
+from sklearn.feature_selection import *
+from sklearn.impute import IterativeImputer, KNNImputer, MissingIndicator, SimpleImputer
+from sklearn.kernel_approximation import Nystroem, RBFSampler
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import *
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
+from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOutputRegressor, RegressorChain
+from sklearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
+from sklearn.neighbors import *
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
+from sklearn.preprocessing import *
+from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
+from sklearn.svm import SVC, LinearSVC, NuSVC, OneClassSVM
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+warnings.filterwarnings("ignore")
+OUT = pathlib.Path(sys.argv[1])
+SEED = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+ROUNDS = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+OUT.mkdir(parents=True, exist_ok=True)
+rng = np.random.default_rng(SEED)
+pick = lambda *options: options[rng.integers(len(options))]
+number = lambda low, high: int(rng.integers(low, high))
+FORMS = ["skops", 4, "cloudpickle", "joblib", 5, "joblib-zlib", 2]
+made, skipped = [], []
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+def table(n=220, d=None):
+    d = d or number(4, 9)
+    kinds = [lambda: rng.normal(size=n), lambda: rng.integers(0, 9, n).astype(float), lambda: rng.exponential(size=n) * 30,
+             lambda: rng.normal(size=n) * 100 + 400, lambda: rng.uniform(0.1, 3, n)]
+    return np.column_stack([pick(*kinds)() for _ in range(d)])
+
+def signal(X):
+    Z = (X - X.mean(0)) / (X.std(0) + 1e-12)
+    return Z @ rng.normal(size=X.shape[1]) + np.sin(2 * Z[:, 0]) + rng.normal(size=len(X)) * 0.3
+
+def classes(X, count, kind=None):
+    y = np.digitize(signal(X), np.quantile(signal(X), np.linspace(0, 1, count + 1)[1:-1]))
+    names = {"int": np.array([3, 5, 8, 13, 21]), "str": np.array(["no", "yes", "Ünsure", "n/a", "x y"]), "plain": np.arange(5)}
+    return names[kind or pick("int", "str", "plain")][y]
+
+CITIES = ["Köln", "Lyon", "New York", "São Paulo", "Łódź", "東京", "", "a b", "O'Hara"]
+def frame(n=300, holes=False):
+    df = pd.DataFrame({"age": rng.integers(18, 90, n), "income": np.round(rng.normal(40000, 9000, n), 2), "city": rng.choice(CITIES[:number(3, 10)], n),
+                       "plan": rng.choice(["free", "pro", "team"], n, p=[0.6, 0.3, 0.1]), "active": rng.random(n) < 0.5, "grade": rng.choice([1, 2, 5, 7], n),
+                       "ratio": rng.choice([0.5, 1.0, 2.25], n)})
+    df["city"], df["plan"] = df["city"].astype(object), df["plan"].astype(object)
+    y = df["income"] / 1e4 + df["city"].map(lambda c: len(c)) - (df["plan"] == "pro") * 3 + df["active"] + rng.normal(size=n) * 0.4
+    if holes:
+        for c in ("income", "city", "plan", "ratio"):
+            df.loc[rng.random(n) < 0.1, c] = None if df[c].dtype == object else np.nan
+    return df, y.to_numpy()
+
+WORDS = "great slow service Fast awful the and a of l'été naïve café STRASSE straße İstanbul ΟΔΟΣ 中文 x_y 42 3.14 don't e-mail re:re love hate very".split()
+def documents(n=160):
+    return np.array([" ".join(rng.choice(WORDS, number(1, 12))) + pick("", "!", ".  \t ok", "\n", " ①②") for _ in range(n)], dtype=object)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+def dump(model, folder, form):
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / ("model.skops" if form == "skops" else "model.pkl")
+    if form == "skops":
+        file.write_bytes(skops.io.dumps(model))
+    elif form == "cloudpickle":
+        file.write_bytes(cloudpickle.dumps(model))
+    elif str(form).startswith("joblib"):
+        joblib.dump(model, file, compress={"joblib": 0, "joblib-zlib": ("zlib", 3)}[form])
+    else:
+        file.write_bytes(pickle.dumps(model, protocol=form))
+    return file
+
+KINDS = {"i": "long", "f": "double", "b": "boolean", "O": "string", "U": "string"}
+def describe(folder, file, X):
+    signature = ""
+    if isinstance(X, pd.DataFrame):
+        columns = [{"type": KINDS.get(X[c].dtype.kind, "string"), "name": c, "required": True} for c in X.columns]
+        signature = f"signature: {{inputs: {json.dumps(json.dumps(columns))}}}\n"
+    (folder / "MLmodel").write_text(f"flavors:\n  sklearn: {{pickled_model: {file.name}}}\n{signature}")
+
+def plain(v):
+    if isinstance(v, (np.ndarray, list, tuple)): return [plain(x) for x in v]
+    if isinstance(v, np.generic): v = v.item()
+    if v is None or v is pd.NA or (isinstance(v, float) and np.isnan(v)): return None
+    return v
+
+def rows_of(X):
+    if isinstance(X, pd.DataFrame): return [{k: plain(v) for k, v in r.items()} for r in X.to_dict("records")]
+    return [plain(r) if isinstance(r, np.ndarray) else [plain(r)] for r in X]
+
+def case(name, model, X, y, Q=None, form=None, decision=True):
+    try:
+        model.fit(X, y)
+        Q = X[:25] if Q is None else Q
+        predict = model.predict(Q)
+        proba = model.predict_proba(Q) if hasattr(model, "predict_proba") else None
+        scores = model.decision_function(Q) if decision and hasattr(model, "decision_function") else None
+    except Exception as e:
+        skipped.append(f"{name}: {type(e).__name__} {str(e)[:150]}")
+        return
+    if isinstance(proba, list):
+        proba = [np.concatenate([p[i] for p in proba]) for i in range(len(Q))]
+    forms = [form] if form else [FORMS[len(made) % len(FORMS)]]
+    for form in forms:
+        label = f"{len(made):03d}_{name}_{form}"
+        try:
+            file = dump(model, OUT / label, form)
+        except Exception as e:
+            form = "cloudpickle"
+            label = f"{len(made):03d}_{name}_{form}"
+            file = dump(model, OUT / label, form)
+        describe(OUT / label, file, X)
+        expected = dict(case=label, rows=rows_of(Q), predict=plain(np.asarray(predict)), predict_proba=None if proba is None else plain(list(proba)),
+                        decision=None if scores is None else plain(np.asarray(scores).reshape(len(Q), -1)))
+        (OUT / f"{label}.expected.json").write_text(json.dumps(expected, ensure_ascii=False) + "\n")
+        made.append(label)
+
+def refused(name, model, X, y, what, form="cloudpickle"):
+    model.fit(X, y)
+    label = f"{len(made):03d}_refused_{name}"
+    file = dump(model, OUT / label, form)
+    describe(OUT / label, file, X)
+    (OUT / f"{label}.expected.json").write_text(json.dumps(dict(case=label, refused=what)) + "\n")
+    made.append(label)
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+def transformers():
+    X = table()
+    positive = np.abs(X) + 0.5
+    y = signal(X)
+    R = lambda: Ridge(alpha=0.7)
+    far = np.vstack([X[:15], X[:5] * 3, X[:5] - 50])
+    for name, step in (("KBins_ordinal", KBinsDiscretizer(number(2, 7), encode="ordinal", strategy=pick("uniform", "quantile", "kmeans"))),
+                       ("KBins_onehot", KBinsDiscretizer(number(2, 7), encode=pick("onehot", "onehot-dense"), strategy=pick("uniform", "quantile"))),
+                       ("Quantile_uniform", QuantileTransformer(n_quantiles=number(5, 120))), ("Quantile_normal", QuantileTransformer(n_quantiles=number(5, 120), output_distribution="normal")),
+                       ("Power_yj", PowerTransformer(standardize=pick(True, False))), ("Binarizer", Binarizer(threshold=pick(0.0, 1.5))), ("PCA", PCA(number(2, 4), whiten=pick(True, False))),
+                       ("IncrementalPCA", IncrementalPCA(2)), ("SVD", TruncatedSVD(2)), ("FastICA", FastICA(3, max_iter=500, whiten=pick("unit-variance", "arbitrary-variance"))), ("FactorAnalysis", FactorAnalysis(2)),
+                       ("KernelPCA", KernelPCA(3, kernel=pick("rbf", "poly", "cosine", "linear"), gamma=pick(None, 0.01))), ("Nystroem", Nystroem(n_components=12, kernel=pick("rbf", "laplacian"), gamma=0.01)),
+                       ("RBFSampler", RBFSampler(gamma=0.1, n_components=20)), ("GaussianRP", GaussianRandomProjection(3)), ("SparseRP", SparseRandomProjection(3)), 
+                       ("KMeans_step", KMeans(4, n_init=2)), ("Spline_" , SplineTransformer(n_knots=number(3, 7), degree=number(1, 5), extrapolation=pick("constant", "linear", "continue"), include_bias=pick(True, False), knots=pick("uniform", "quantile"))),
+                       ("Spline_periodic", SplineTransformer(n_knots=6, degree=3, extrapolation="periodic")), ("VarianceThreshold", VarianceThreshold(0.5)),
+                       ("SelectKBest", SelectKBest(f_regression, k=3)), ("SelectPercentile", SelectPercentile(f_regression, percentile=50)), ("SelectFdr", SelectFdr(f_regression, alpha=0.5)), ("SelectFpr", SelectFpr(f_regression)),
+                       ("SelectFwe", SelectFwe(f_regression, alpha=0.3)), ("GenericUnivariate", GenericUnivariateSelect(f_regression, mode="k_best", param=2)), ("RFE", RFE(Ridge(), n_features_to_select=2)),
+                       ("RFECV", RFECV(Ridge(), cv=3)), ("SFS", SequentialFeatureSelector(Ridge(), n_features_to_select=2, cv=2)), ("FromModel_l1", SelectFromModel(Lasso(0.01))), ("FromModel_forest", SelectFromModel(RandomForestRegressor(5, random_state=1), threshold=pick("mean", "0.5*median"))),
+                       ("FromModel_max", SelectFromModel(GradientBoostingRegressor(n_estimators=5), max_features=2, threshold=-np.inf)), ("log", FunctionTransformer(np.log1p)), ("sqrt", FunctionTransformer(np.sqrt, validate=True)),
+                       ("union", make_union(PCA(2), StandardScaler(), SelectKBest(f_regression, k=2))), ("union_weights", FeatureUnion([("a", PCA(2)), ("b", "passthrough"), ("c", "drop"), ("d", MinMaxScaler())], transformer_weights={"a": 2.0, "b": 0.5}))):
+        data = positive if name in ("log", "sqrt") else X
+        query = None if name in ("log", "sqrt") else far
+        case(name, make_pipeline(step, R()), data, y, Q=query)
+    case("BoxCox", make_pipeline(PowerTransformer("box-cox"), R()), positive, y)
+    case("clip", make_pipeline(FunctionTransformer(np.clip, kw_args={"a_min": -1, "a_max": 2}), R()), X, y)
+    holes = X.copy()
+    holes[rng.random(X.shape) < 0.15] = np.nan
+    ask = np.vstack([holes[:25], np.full((1, X.shape[1]), np.nan)])
+    for name, step in (("KNNImputer", KNNImputer(n_neighbors=number(1, 6), weights=pick("uniform", "distance"), add_indicator=pick(True, False))), ("Iterative", IterativeImputer(max_iter=4, add_indicator=pick(True, False), imputation_order=pick("ascending", "roman"))),
+                       ("Indicator", make_union(SimpleImputer(), MissingIndicator()))):
+        case(name, make_pipeline(step, R()), holes, y, Q=ask)
+    case("lda_step", make_pipeline(LinearDiscriminantAnalysis(n_components=1), LogisticRegression()), X, classes(X, 3))
+
+def estimators():
+    S = dict(random_state=number(0, 99))
+    raw = table()
+    X = StandardScaler().fit_transform(raw)
+    y = signal(X)
+    two = np.column_stack([y, np.abs(X[:, 0]) - y])
+    for model in (PoissonRegressor(), GammaRegressor(), TweedieRegressor(power=pick(0, 1.5)), TweedieRegressor(power=1, link="log")):
+        case(type(model).__name__, model, X, np.exp(y / 4))
+    for model in (QuantileRegressor(quantile=0.3), KNeighborsRegressor(number(1, 9), weights=pick("uniform", "distance"), p=pick(1, 2, 3), algorithm=pick("auto", "brute")), RadiusNeighborsRegressor(radius=5.0), KernelRidge(kernel=pick("rbf", "linear", "poly"), gamma=0.1), PLSRegression(2),
+                  DummyRegressor(strategy=pick("mean", "median")), RANSACRegressor(**S), LarsCV(cv=3), LassoLarsIC(), OrthogonalMatchingPursuit(), PassiveAggressiveRegressor(**S) if "PassiveAggressiveRegressor" in globals() else Ridge(),
+                  BaggingRegressor(SVC_R(), 3, **S), StackingRegressor([("a", Ridge()), ("b", DecisionTreeRegressor(max_depth=3))], passthrough=pick(True, False), final_estimator=pick(None, RandomForestRegressor(4, **S))),
+                  VotingRegressor([("a", Ridge()), ("b", KNeighborsRegressor())], weights=pick(None, [1, 3])), GridSearchCV(make_pipeline(StandardScaler(), Ridge()), {"ridge__alpha": [0.1, 1]}, cv=2), RandomizedSearchCV(Ridge(), {"alpha": [1, 2]}, n_iter=1, cv=2)):
+        case(type(model).__name__, model, X, y)
+    for count in (2, number(3, 5)):
+        c = classes(X, count)
+        stack = [("a", LogisticRegression()), ("b", pick(LinearSVC(), RidgeClassifier())), ("c", DecisionTreeClassifier(max_depth=3))]
+        for model in (KNeighborsClassifier(number(1, 9), weights=pick("uniform", "distance"), metric=pick("minkowski", "manhattan", "chebyshev")), RadiusNeighborsClassifier(radius=9.0), GaussianNB(), BernoulliNB(), LinearDiscriminantAnalysis(solver=pick("svd", "lsqr", "eigen")), QuadraticDiscriminantAnalysis(reg_param=0.1),
+                      NearestCentroid(), SVC(kernel=pick("rbf", "linear", "poly", "sigmoid"), probability=True, **S), SVC(decision_function_shape=pick("ovr", "ovo"), break_ties=False), NuSVC(nu=0.2), DummyClassifier(strategy=pick("prior", "most_frequent")),
+                      AdaBoostClassifier(DecisionTreeClassifier(max_depth=2), n_estimators=6, **S), BaggingClassifier(pick(DecisionTreeClassifier(max_depth=4), LogisticRegression(), LinearSVC()), 4, max_features=0.7, **S), VotingClassifier(stack[:1] + stack[2:], voting="soft", weights=pick(None, [2, 1])), VotingClassifier(stack, voting="hard"),
+                      StackingClassifier(stack, passthrough=pick(True, False), cv=3), StackingClassifier(stack, final_estimator=RandomForestClassifier(4, **S), stack_method="predict", cv=3), CalibratedClassifierCV(pick(LinearSVC(), RandomForestClassifier(4, **S), GaussianNB()), method=pick("sigmoid", "isotonic"), cv=3, ensemble=pick(True, False)),
+                      CalibratedClassifierCV(LogisticRegression(), method="temperature", cv=3), OneVsRestClassifier(pick(LogisticRegression(), LinearSVC(), DecisionTreeClassifier(max_depth=3))), OneVsOneClassifier(pick(LogisticRegression(), LinearSVC(), DecisionTreeClassifier(max_depth=3))), OutputCodeClassifier(LogisticRegression(), code_size=3, **S),
+                      GridSearchCV(LogisticRegression(), {"C": [0.1, 1]}, cv=2)):
+            case(f"{type(model).__name__}_{count}", model, X, c)
+        counts = np.abs(np.round(raw)).astype(int) % 4
+        counts[:4] = np.arange(4)[:, None]
+        for model in (MultinomialNB(), ComplementNB(norm=pick(True, False)), CategoricalNB(min_categories=4)):
+            case(f"{type(model).__name__}_{count}", model, counts.astype(float), c)
+    for model in (IsolationForest(n_estimators=number(5, 30), max_features=pick(1.0, 0.6), contamination=pick("auto", 0.1), **S), OneClassSVM(nu=0.2, gamma=pick("scale", 0.1)), LocalOutlierFactor(n_neighbors=7, novelty=True), EllipticEnvelope(**S), SGDOneClassSVM(**S),
+                  KMeans(3, n_init=2, **S), MiniBatchKMeans(3, n_init=2, **S), GaussianMixture(3, covariance_type=pick("full", "tied", "diag", "spherical"), **S)):
+        case(type(model).__name__, model, X, None, Q=np.vstack([X[:20], X[:5] * 4]))
+    multi = np.column_stack([classes(X, 2, "plain"), classes(X, 3, "plain"), classes(X, 2, "plain")])
+    labels = np.column_stack([classes(X, 2, "plain") for _ in range(3)])
+    for model in (LinearRegression(), Ridge(), MultiTaskLasso(0.01), DecisionTreeRegressor(max_depth=4), RandomForestRegressor(4, max_depth=4, **S), ExtraTreesRegressor(3, **S), MLPRegressor(hidden_layer_sizes=(5,), max_iter=60, **S), KNeighborsRegressor(), PLSRegression(2), PLSCanonical(2), CCA(1), KernelRidge(), DummyRegressor(),
+                  MultiOutputRegressor(GradientBoostingRegressor(n_estimators=5)), RegressorChain(Ridge(), order=pick(None, [1, 0])), TransformedTargetRegressor(Ridge(), transformer=StandardScaler()), GridSearchCV(Ridge(), {"alpha": [1, 2]}, cv=2)):
+        case(f"two_{type(model).__name__}", model, X, two)
+    for model in (DecisionTreeClassifier(max_depth=4), RandomForestClassifier(4, max_depth=4, **S), KNeighborsClassifier(), MultiOutputClassifier(pick(LogisticRegression(), RandomForestClassifier(3, **S)))):
+        case(f"many_{type(model).__name__}", model, X, multi)
+    for model in (OneVsRestClassifier(pick(LogisticRegression(), LinearSVC())), MLPClassifier(hidden_layer_sizes=(5,), max_iter=60, **S), RidgeClassifier(), ClassifierChain(LogisticRegression(), chain_method=pick("predict", "predict_proba", "decision_function"), order=pick(None, [2, 0, 1])), RandomForestClassifier(3, max_depth=3, **S)):
+        case(f"labels_{type(model).__name__}", model, X, labels, decision=False)
+    for name, transformer in (("log", dict(func=np.log1p, inverse_func=np.expm1)), ("sqrt", dict(func=np.sqrt, inverse_func=np.square)), ("quantile", dict(transformer=QuantileTransformer(n_quantiles=50, output_distribution=pick("normal", "uniform")))),
+                              ("power", dict(transformer=PowerTransformer())), ("boxcox", dict(transformer=PowerTransformer("box-cox"))), ("minmax", dict(transformer=make_pipeline(MinMaxScaler(), StandardScaler())))):
+        case(f"target_{name}", TransformedTargetRegressor(make_pipeline(StandardScaler(), Ridge()), **transformer), X, np.abs(y) + 0.5)
+
+def SVC_R():
+    from sklearn.svm import SVR
+    return SVR()
+
+
+# --- text and categories ---------------------------------------------------------------------------------------------
+
+def columns():
+    X, y = frame()
+    c = np.where(y > np.median(y), "stay", "churn")
+    strange = X.head(20).copy()
+    strange.loc[strange.index[:3], "city"] = "Atlantis"
+    strange.loc[strange.index[3:5], "plan"] = "FREE"
+    many = dict(handle_unknown="ignore")
+    encoders = [OneHotEncoder(**many), OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=pick(0.1, 30)), OneHotEncoder(drop=pick("first", "if_binary", None), handle_unknown="ignore", sparse_output=False), OneHotEncoder(max_categories=3, handle_unknown="infrequent_if_exist"),
+                OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=pick(-1, np.nan) if False else -1), OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-5, min_frequency=25), TargetEncoder(smooth=pick("auto", 5.0)),
+                OneHotEncoder(categories=[["Lyon", "Köln", "New York"], ["team", "free"]], **many)]
+    for i, encoder in enumerate(encoders):
+        pre = ColumnTransformer([("num", StandardScaler(), ["age", "income"]), ("cat", encoder, ["city", "plan"])], remainder=pick("drop", "drop", "passthrough"), sparse_threshold=pick(0.3, 1.0))
+        case(f"{type(encoder).__name__}{i}_ridge", make_pipeline(pre, Ridge()), X, y, Q=strange)
+        pre = ColumnTransformer([("cat", encoder, ["city", "plan"]), ("num", "passthrough", [0, 1])])
+        case(f"{type(encoder).__name__}{i}_forest", make_pipeline(pre, RandomForestClassifier(4, max_depth=5, random_state=1)), X, c, Q=strange)
+    case("TargetEncoder_multiclass", make_pipeline(ColumnTransformer([("t", TargetEncoder(), ["city", "plan", "grade"])]), LogisticRegression()), X, np.digitize(y, np.quantile(y, [0.3, 0.6])), Q=strange)
+    case("bool_and_numbers", make_pipeline(ColumnTransformer([("o", OneHotEncoder(**many), ["active", "grade", "ratio", "city"])]), Ridge()), X, y, Q=strange)
+    case("selectors", make_pipeline(ColumnTransformer([("n", MinMaxScaler(), make_column_selector(dtype_include=np.number)), ("t", OneHotEncoder(**many), make_column_selector(dtype_include=object))]), LogisticRegression()), X, c, Q=strange)
+    case("whole_frame", make_pipeline(OneHotEncoder(**many), LogisticRegression()), X[["city", "plan"]], c, Q=strange[["city", "plan"]])
+    case("nested", make_pipeline(ColumnTransformer([("a", ColumnTransformer([("x", OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), ["city"]), ("y", "passthrough", ["grade"])]), ["city", "grade"]), ("b", make_pipeline(SimpleImputer(), PCA(1)), ["age", "income"])]), Ridge()), X, y, Q=strange)
+    H, yh = frame(holes=True)
+    ask = H.head(30)
+    text = lambda strategy: SimpleImputer(strategy=strategy, fill_value="none" if strategy == "constant" else None, add_indicator=pick(True, False))
+    for strategy in ("most_frequent", "constant"):
+        pre = ColumnTransformer([("n", make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), ["age", "income"]), ("t", make_pipeline(SimpleImputer(strategy=strategy, fill_value="none" if strategy == "constant" else None), OneHotEncoder(**many)), ["city", "plan"])])
+        case(f"impute_{strategy}", make_pipeline(pre, LogisticRegression()), H, np.where(yh > 4, 1, 0), Q=ask)
+    pre = ColumnTransformer([("o", OneHotEncoder(**many), ["city", "ratio"]), ("e", OrdinalEncoder(encoded_missing_value=-2, handle_unknown="use_encoded_value", unknown_value=-1), ["plan"]), ("t", TargetEncoder(), ["city"])])
+    case("missing_categories", make_pipeline(pre, DecisionTreeRegressor(max_depth=5)), H, yh, Q=ask)
+    for name, model in (("reg", HistGradientBoostingRegressor(max_iter=12, categorical_features=["city", "plan"], min_samples_leaf=5)), ("clf", HistGradientBoostingClassifier(max_iter=8, categorical_features=[2, 3], min_samples_leaf=5))):
+        part = X[["age", "income", "city", "plan"]]
+        case(f"hgb_{name}", model, part, y if name == "reg" else c, Q=strange[["age", "income", "city", "plan"]])
+    inner = lambda: ColumnTransformer([("o", OneHotEncoder(**many), ["city", "plan"]), ("n", "passthrough", ["age", "grade"])])
+    for name, model, target in (("voting", VotingClassifier([("a", make_pipeline(inner(), LogisticRegression())), ("b", make_pipeline(inner(), DecisionTreeClassifier(max_depth=3)))], voting="soft"), c), ("stacking", StackingClassifier([("a", make_pipeline(inner(), LogisticRegression())), ("b", make_pipeline(inner(), GaussianNB_dense()))], cv=3), c),
+                                ("target", TransformedTargetRegressor(make_pipeline(inner(), Ridge()), func=np.log1p, inverse_func=np.expm1), np.abs(y)), ("search", GridSearchCV(make_pipeline(inner(), Ridge()), {"ridge__alpha": [1, 10]}, cv=2), y), ("calibrated", CalibratedClassifierCV(make_pipeline(inner(), LinearSVC()), cv=2), c),
+                                ("multi", MultiOutputRegressor(make_pipeline(inner(), Ridge())), np.column_stack([y, -y])), ("ovr", OneVsRestClassifier(make_pipeline(inner(), LogisticRegression())), np.digitize(y, np.quantile(y, [0.3, 0.6]))), ("voting_reg", VotingRegressor([("a", make_pipeline(inner(), Ridge())), ("b", make_pipeline(inner(), Lasso(0.1)))]), y)):
+        case(f"typed_{name}", model, X, target, Q=strange)
+
+def GaussianNB_dense():
+    return DecisionTreeClassifier(max_depth=2)
+
+def texts():
+    docs = documents()
+    y = np.array(["neg", "pos"])[(np.char.find(docs.astype(str), "great") >= 0).astype(int)]
+    n = np.char.str_len(docs.astype(str)).astype(float)
+    ask = np.concatenate([docs[:20], np.array(["", "unknown words only", "GREAT great Great 😀 café", "İİ ßß ﬁ Ⅷ ½ x²", "a\u0301b \u00a0 \u2003 c", "e\u0301te\u0301 naïve"], dtype=object)])
+    V = (CountVectorizer, TfidfVectorizer)
+    for i, options in enumerate((dict(), dict(ngram_range=(1, 2)), dict(lowercase=False), dict(strip_accents="unicode"), dict(strip_accents="ascii", stop_words="english"), dict(analyzer="char", ngram_range=(1, 3)), dict(analyzer="char_wb", ngram_range=(2, 4)),
+                                 dict(token_pattern=r"[A-Za-z]+"), dict(token_pattern=r"(?u)\b\w+\b"), dict(token_pattern=r"\w+(?:['-]\w+)*"), dict(token_pattern=r"#?(\w+)"), dict(binary=True, min_df=2), dict(max_features=15), dict(stop_words=["great", "the"]), dict(vocabulary=["great", "slow", "service", "l'été"]))):
+        vectorizer = V[i % 2](**options)
+        case(f"text{i}", make_pipeline(vectorizer, pick(LogisticRegression(), LinearSVC(), MultinomialNB(), ComplementNB(), RidgeClassifier(), SGDClassifier(loss="log_loss"))), docs, y, Q=ask)
+    for i, options in enumerate((dict(sublinear_tf=True), dict(norm="l1"), dict(norm=None), dict(use_idf=False), dict(smooth_idf=False), dict(dtype=np.float32))):
+        case(f"tfidf{i}", make_pipeline(TfidfVectorizer(**options), LogisticRegression()), docs, y, Q=ask)
+    case("hashing", make_pipeline(HashingVectorizer(n_features=pick(64, 1024, 2**20), alternate_sign=pick(True, False), norm=pick("l2", None)), SGDClassifier(loss="log_loss")), docs, y, Q=ask)
+    case("count_tfidf", make_pipeline(CountVectorizer(), TfidfTransformer(), pick(LogisticRegression(), SGDClassifier())), docs, y, Q=ask)
+    case("hash_tfidf", make_pipeline(HashingVectorizer(n_features=256, alternate_sign=False), TfidfTransformer(), LogisticRegression()), docs, y, Q=ask)
+    case("svd", make_pipeline(TfidfVectorizer(), TruncatedSVD(4), StandardScaler(), LogisticRegression()), docs, y, Q=ask)
+    case("chi2", make_pipeline(CountVectorizer(), SelectKBest(chi2, k=8), MultinomialNB()), docs, y, Q=ask)
+    case("union_text", make_pipeline(make_union(TfidfVectorizer(), CountVectorizer(analyzer="char", ngram_range=(2, 2))), MaxAbsScaler(), LogisticRegression()), docs, y, Q=ask)
+    case("forest_text", make_pipeline(TfidfVectorizer(), RandomForestClassifier(4, random_state=1)), docs, y, Q=ask)
+    case("knn_text", make_pipeline(CountVectorizer(binary=True), KNeighborsRegressor(3)), docs, n, Q=ask[:20])
+    case("ridge_text", make_pipeline(CountVectorizer(), Ridge()), docs, n, Q=ask)
+    case("bernoulli_text", make_pipeline(CountVectorizer(), BernoulliNB()), docs, y, Q=ask)
+    case("ovr_text", make_pipeline(TfidfVectorizer(), OneVsRestClassifier(LogisticRegression())), docs, np.digitize(n, [20, 40]), Q=ask)
+    case("calibrated_text", make_pipeline(TfidfVectorizer(), CalibratedClassifierCV(LinearSVC(), cv=2)), docs, y, Q=ask)
+    case("search_text", GridSearchCV(make_pipeline(TfidfVectorizer(), LogisticRegression()), {"tfidfvectorizer__ngram_range": [(1, 1), (1, 2)]}, cv=2), docs, y, Q=ask)
+    X = pd.DataFrame({"text": docs, "title": documents(), "length": n, "kind": rng.choice(["a", "b"], len(docs)).astype(object)})
+    pre = ColumnTransformer([("t", TfidfVectorizer(), "text"), ("u", CountVectorizer(), "title"), ("n", StandardScaler(), ["length"]), ("o", OneHotEncoder(handle_unknown="ignore"), ["kind"])])
+    case("columns_text", make_pipeline(pre, LogisticRegression()), X, y, Q=X.head(20))
+
+def refusals():
+    docs = documents()
+    y = np.arange(len(docs)) % 2
+    for name, options, what in (("lookahead", dict(token_pattern=r"\w+(?=\s)"), "lookaround"), ("flag", dict(token_pattern=r"(?i)[a-z]+"), "flag"), ("tokenizer", dict(tokenizer=str.split, token_pattern=None), "tokenizer"),
+                                ("analyzer", dict(analyzer=str.split), "analyzer"), ("preprocessor", dict(preprocessor=str.lower), "preprocessor")):
+        refused(name, make_pipeline(CountVectorizer(**options), MultinomialNB()), docs, y, what)
+    X = np.abs(table()) + 1
+    refused("function", make_pipeline(FunctionTransformer(lambda x: x * 2), Ridge()), X, X[:, 0], "FunctionTransformer runs")
+    from sklearn.decomposition import NMF
+    refused("nmf", make_pipeline(NMF(2), Ridge()), X, X[:, 0], "NMF of scikit-learn 1.")
+    from sklearn.isotonic import IsotonicRegression  # noqa: F401
+    refused("knn_callable", KNeighborsRegressor(weights=lambda d: 1 / (d + 1)), X, X[:, 0], "no code is run")
+
+for _ in range(ROUNDS):
+    for part in (transformers, estimators, columns, texts):
+        part()
+refusals()
+print(f"{len(made)} cases; scikit-learn refused {len(skipped)}: " + "; ".join(skipped), file=sys.stderr)
