@@ -8,6 +8,7 @@ use forebay_model::Rows;
 use forebay_registry::{ModelSettings, Registry};
 use forebay_runtime::CommonSettings;
 
+use crate::columns::name_list;
 use crate::settings::Settings;
 
 /// A row of the default model and what it predicts.
@@ -83,14 +84,18 @@ fn sample(models: &ModelSettings) -> Result<Sample, String> {
     }
     let registry = Registry::open_with(&models.registry_options()).map_err(|error| error.to_string())?;
     let name = &models.name;
-    let model = registry.model(name).ok_or_else(|| format!("the registry has no model {name}"))?;
-    let version = model.resolve(None).map_err(|error| error.to_string())?.version;
+    let model = registry.model(name).ok_or_else(|| {
+        let known: Vec<String> = registry.models().into_iter().map(|model| model.name).collect();
+        format!("the registry has no such model; it has {}", name_list(&known, ", "))
+    })?;
+    let version = model.resolve(Some(&models.stage)).map_err(|error| error.to_string())?.version;
     let loaded = registry.load(name, version, forebay_model::open).map_err(|error| error.to_string())?;
     let example = loaded.input_example.clone().unwrap_or_default();
-    let row = example.into_iter().next().ok_or("the version has no input example")?;
+    // without an example any row shows the form
+    let row = example.into_iter().next().unwrap_or_else(|| vec![0.0; loaded.signature.width()]);
     let rows = Rows::new(row.len(), &row).map_err(|error| error.to_string())?;
     let scores = loaded.predict_raw(rows).map_err(|error| error.to_string())?;
     let score = scores.score(0);
-    let answer = score.label.map_or_else(|| score.value.to_string(), |label| format!("{label:?}"));
+    let answer = score.label.map_or_else(|| score.value.to_string(), |label| serde_json::json!(label).to_string());
     Ok(Sample { version, features: loaded.model.signature().features.clone(), row, answer })
 }

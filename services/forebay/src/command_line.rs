@@ -20,6 +20,7 @@ pub struct CommandLine {
 
 const EXAMPLES: &str = "Examples:
   forebay up                                  the whole mesh here, over HTTP; nothing else needed
+  forebay up --model churn.pkl                the same with a model of yours; --model models:/churn@champion of MLflow
   forebay up --kafka --set kafka.brokers=localhost:9092
                                               the same, and requests over Kafka topics as well
   forebay up --stages preprocessing,caching,prediction
@@ -46,6 +47,14 @@ enum Command {
         /// publishing
         #[arg(long, value_name = "A,B,C")]
         stages: Option<Stages>,
+        /// Serve this model: a model folder, a file (pickle, joblib, skops, ONNX, XGBoost, LightGBM, CatBoost), or
+        /// models:/NAME, models:/NAME@ALIAS or models:/NAME/VERSION of the registry. May be repeated; the first one
+        /// answers requests that name none
+        #[arg(long, value_name = "PATH|URI")]
+        model: Vec<String>,
+        /// Name of the model, once for each --model (default: the name of the file or folder)
+        #[arg(long, requires = "model")]
+        name: Vec<String>,
     },
     /// Ask a running mesh for one prediction
     Predict(commands::predict::Predict),
@@ -84,7 +93,7 @@ impl CommandLine {
     pub fn run(self) -> ExitCode {
         let settings = self.settings;
         match self.command {
-            Command::Up { kafka, stages } => commands::up::run(&settings, kafka, stages),
+            Command::Up { kafka, stages, model, name } => commands::up::run(settings, kafka, stages, &model, &name),
             Command::Predict(predict) => commands::predict::run(&predict),
             Command::Topics { action } => commands::topics::run(&settings, &action),
             Command::Train(train) => commands::train::run(&train),

@@ -5,6 +5,7 @@
 //! - `commands`: one file for each subcommand: up, predict, score, topics, models, keys, dead-letters, config
 //! - `score`, `columns`: offline scoring of files
 //! - `model_source`, `inspection`: where a model on the command line comes from, and a report on it
+//! - `served_models`: what `up --model` serves, as settings
 //! - `settings`: the settings of all five services, read once
 //! - `system`: the stages that run here, on the edges of one mesh
 
@@ -15,6 +16,7 @@ mod commands;
 mod inspection;
 mod model_source;
 mod score;
+mod served_models;
 mod settings;
 mod system;
 

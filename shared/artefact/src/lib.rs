@@ -3,7 +3,8 @@
 //! is checked, and no tensor library is needed.
 //!
 //! # Layout
-//! - [`Store`], [`VersionFiles`]: a folder of files, and the files of one version with their digest
+//! - [`Store`], [`VersionFiles`]: a folder of files, and the files of one version with their digest; [`ModelPath`]: a
+//!   model folder or file that stands alone
 //! - [`Column`], [`Value`], [`TypedRows`], [`Label`], [`Output`]: what typed rows and answers are made of
 //! - [`mlmodel`]: the content of `MLmodel`: flavor, files, inputs
 //! - [`python`]: skops and pickle files as a graph of objects
@@ -17,6 +18,7 @@ mod frame;
 mod label;
 pub mod matrix;
 pub mod mlmodel;
+mod model_paths;
 mod output;
 mod preprocessing;
 pub mod python;
@@ -32,6 +34,7 @@ pub use files::VersionFiles;
 pub use frame::{Cells, Frame, Sparse};
 pub use label::Label;
 pub use mlmodel::{Inputs, MlModel};
+pub use model_paths::ModelPath;
 pub use output::{Output, Outputs, UnknownOutput};
 pub use preprocessing::{PrepareError, Preprocessing};
 pub use store::{FileStamp, Store};

@@ -6,10 +6,15 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use std::sync::Arc;
+
 use crate::Fault;
+use crate::model_paths::ModelPath;
 
 /// Largest file that is read into memory, in bytes. A 1000-tree forest of unlimited depth stays below 100 MiB.
 const MAX_FILE: u64 = 512 << 20;
+/// How deep files may lie below a folder.
+pub(crate) const MAX_DEPTH: usize = 4;
 /// Largest number of entries in one folder; a model registry has fewer.
 const MAX_ENTRIES: usize = 10_000;
 
@@ -28,6 +33,8 @@ pub struct FileStamp {
 pub enum Store {
     Embedded(&'static [(&'static str, &'static [u8])]),
     Folder(PathBuf),
+    /// Models that lie anywhere; each is the version 1 of its name.
+    Paths(Arc<[ModelPath]>),
 }
 
 impl Store {
@@ -43,6 +50,7 @@ impl Store {
                 .filter(|e| e.path().is_dir())
                 .filter_map(|e| e.file_name().into_string().ok())
                 .collect(),
+            Self::Paths(models) => models.iter().filter_map(|model| model.folders_below(path)).collect(),
         };
         names.sort();
         names.dedup();
@@ -56,7 +64,12 @@ impl Store {
             Self::Embedded(files) => stamps.extend(files.iter().filter_map(|(p, bytes)| {
                 Some(FileStamp { path: below(p, path)?.to_owned(), len: bytes.len() as u64, modified: 0 })
             })),
-            Self::Folder(root) => walk(&root.join(path), "", 4, &mut stamps)?,
+            Self::Folder(root) => walk(&root.join(path), "", MAX_DEPTH, &mut stamps)?,
+            Self::Paths(models) => {
+                for model in models.iter() {
+                    stamps.extend(model.files_below(path)?.into_iter().flatten());
+                }
+            }
         }
         stamps.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(stamps)
@@ -67,13 +80,17 @@ impl Store {
         match self {
             Self::Embedded(files) => Ok(files.iter().find(|(p, _)| *p == path).map(|(_, b)| Cow::Borrowed(*b))),
             Self::Folder(root) => Ok(read_file(&root.join(path), path)?.map(Cow::Owned)),
+            Self::Paths(models) => {
+                let read = models.iter().map(|model| model.read(path));
+                read.filter_map(Result::transpose).next().transpose()
+            }
         }
     }
 
     /// When an entry was last added to or removed from the folder at `path`, in milliseconds since the epoch.
     pub fn folder_modified(&self, path: &str) -> u64 {
         match self {
-            Self::Embedded(_) => 0,
+            Self::Embedded(_) | Self::Paths(_) => 0,
             Self::Folder(root) => fs::metadata(root.join(path)).as_ref().map_or(0, modified),
         }
     }
@@ -104,7 +121,13 @@ fn entries(folder: &Path, shown: &str) -> Result<Vec<fs::DirEntry>, Fault> {
     Ok(found)
 }
 
-fn walk(folder: &Path, prefix: &str, depth: usize, out: &mut Vec<FileStamp>) -> Result<(), Fault> {
+/// A file's metadata, under the path `shown`.
+pub(crate) fn file_stamp(path: &Path, shown: String) -> Result<FileStamp, Fault> {
+    let meta = fs::metadata(path).map_err(|e| Fault::new(shown.clone(), e.to_string()))?;
+    Ok(FileStamp { path: shown, len: meta.len(), modified: modified(&meta) })
+}
+
+pub(crate) fn walk(folder: &Path, prefix: &str, depth: usize, out: &mut Vec<FileStamp>) -> Result<(), Fault> {
     for entry in entries(folder, prefix)? {
         let Ok(name) = entry.file_name().into_string() else { continue };
         let path = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
@@ -122,7 +145,7 @@ fn walk(folder: &Path, prefix: &str, depth: usize, out: &mut Vec<FileStamp>) -> 
 }
 
 /// Reads a file of at most [`MAX_FILE`] bytes; the limit holds even if the file grows while it is read.
-fn read_file(path: &Path, shown: &str) -> Result<Option<Vec<u8>>, Fault> {
+pub(crate) fn read_file(path: &Path, shown: &str) -> Result<Option<Vec<u8>>, Fault> {
     let fault = |e: std::io::Error| Fault::new(shown, e.to_string());
     let file = match fs::metadata(path).map(|m| m.is_file()) {
         Ok(true) => fs::File::open(path).map_err(fault)?,

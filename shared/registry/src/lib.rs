@@ -28,10 +28,10 @@ pub mod webhook;
 
 pub use error::RegistryError;
 pub use forebay_artefact::mlmodel::unnamed_features;
-pub use forebay_artefact::{Fault, Inputs, PrepareError, Preprocessing, VersionFiles, hex};
+pub use forebay_artefact::{Fault, Inputs, ModelPath, PrepareError, Preprocessing, VersionFiles, hex};
 pub use mlflow::{Body, MlflowClient, Verb};
 pub use options::{OnProgress, RegistryCredentials, RegistryOptions, TlsOptions};
-pub use registry::{Registry, RegistryStatus};
+pub use registry::{Registry, RegistryStatus, location_of_paths};
 #[cfg(feature = "service")]
 pub use settings::ModelSettings;
 pub use uri::ModelUri;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use forebay_artefact::{Fault, FileStamp, MlModel, Store, VersionFiles};
+use forebay_artefact::{Fault, FileStamp, MlModel, ModelPath, Store, VersionFiles};
 use serde::Deserialize;
 
 use crate::{ModelView, VersionView};
@@ -29,6 +30,22 @@ impl LocalRegistry {
             return Err(Fault::new(path.display().to_string(), "no such folder"));
         }
         Self::of(Store::Folder(path))
+    }
+
+    /// The models at these paths, each as version 1 of its name.
+    pub(super) fn paths(models: Vec<ModelPath>) -> Result<Self, Fault> {
+        for (index, ModelPath { name, path }) in models.iter().enumerate() {
+            if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) {
+                return Err(Fault::new(path.display().to_string(), format!("{name:?} cannot be the name of a model")));
+            }
+            if models[..index].iter().any(|other| other.name == *name) {
+                return Err(Fault::new(path.display().to_string(), format!("there are two models named {name:?}")));
+            }
+            if !path.exists() {
+                return Err(Fault::new(path.display().to_string(), "no such file or folder"));
+            }
+        }
+        Self::of(Store::Paths(models.into()))
     }
 
     fn of(store: Store) -> Result<Self, Fault> {
@@ -123,6 +140,12 @@ impl FolderModel {
                 tracing::warn!(model = name, version, "version has no MLmodel file, skipped");
                 continue;
             }
+            let known_before = old.and_then(|o| Some((o.view.version(version)?, o.stamps.get(&version)?)));
+            if let Some((view, known)) = known_before.filter(|(_, known)| **known != now && is_being_written(&now)) {
+                versions.push(VersionView { stage: registered.stages.get(&version).cloned(), ..view.clone() });
+                stamps.insert(version, known.clone());
+                continue;
+            }
             let known = old.filter(|o| o.stamps.get(&version) == Some(&now)).and_then(|o| o.view.version(version));
             let (flavor, digest) = match known {
                 Some(known) => (known.flavor.clone(), known.digest),
@@ -143,6 +166,14 @@ impl FolderModel {
         }
         Ok(Self { view, stamps })
     }
+}
+
+/// Whether a file has changed so recently that its writer may not be done. The next listing shows what has become of it.
+fn is_being_written(files: &[FileStamp]) -> bool {
+    const STILL: u64 = 1_000;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    files.iter().any(|file| file.modified.abs_diff(now) < STILL)
 }
 
 fn flavor(store: &Store, path: &str) -> String {

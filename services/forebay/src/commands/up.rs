@@ -4,15 +4,28 @@ use std::process::ExitCode;
 
 use forebay_bus::Stages;
 use forebay_contract::Stage;
-use forebay_runtime::{Process, SettingOrigin, SettingsArgs, launch};
+use forebay_runtime::{LoadedSettings, Process, SettingOrigin, SettingsArgs, launch};
 
-use super::{open, open_to_serve, print};
+use super::{UNUSABLE, eprint, open, open_to_serve, print};
+use crate::served_models::{only_model, settings_for};
+use crate::settings::Settings;
 use crate::{banner, system};
 
-pub(crate) fn run(args: &SettingsArgs, kafka: bool, stages: Option<Stages>) -> ExitCode {
+pub(crate) fn run(
+    mut args: SettingsArgs,
+    kafka: bool,
+    stages: Option<Stages>,
+    models: &[String],
+    names: &[String],
+) -> ExitCode {
     let stages = stages.unwrap_or_else(Stages::all);
-    let serves = stages.has(Stage::Ingestion);
-    let opened = match if serves { open_to_serve(args) } else { open(args) } {
+    if !models.is_empty() {
+        match settings_for(models, names) {
+            Ok(settings) => args.set.extend(settings),
+            Err(error) => return eprint(&format!("forebay up: {error}"), UNUSABLE),
+        }
+    }
+    let opened = match open_stages(&mut args, &stages) {
         Ok(opened) => opened,
         Err(code) => return code,
     };
@@ -24,4 +37,18 @@ pub(crate) fn run(args: &SettingsArgs, kafka: bool, stages: Option<Stages>) -> E
         print(&banner::text(host.settings(), &settings, http.as_ref(), kafka, &stages));
         Ok(running)
     })
+}
+
+/// Reads the settings. If none of them names the default model, the only model of the registry is it.
+fn open_stages(args: &mut SettingsArgs, stages: &Stages) -> Result<LoadedSettings<Settings>, ExitCode> {
+    let read = |args: &SettingsArgs| if stages.has(Stage::Ingestion) { open_to_serve(args) } else { open(args) };
+    let opened = read(args)?;
+    let is_named = opened.layers.origin("models.name").is_some_and(|origin| *origin != SettingOrigin::Default);
+    match only_model(opened.settings.models()).filter(|_| !is_named) {
+        Some(setting) => {
+            args.set.push(setting);
+            read(args)
+        }
+        None => Ok(opened),
+    }
 }

@@ -1,0 +1,141 @@
+//! What `forebay up --model` serves, as settings.
+
+use forebay_registry::{ModelPath, ModelSettings, Registry, location_of_paths};
+
+use crate::model_source::ModelSource;
+
+/// The settings, as `--set` takes them, with which the models are served. `sources` are paths or addresses `models:/...`;
+/// `names` has a name for each path, or is empty. The first model answers requests that name none.
+///
+/// # Errors
+/// What cannot be served, and why.
+pub(crate) fn settings_for(sources: &[String], names: &[String]) -> Result<Vec<String>, String> {
+    if !names.is_empty() && names.len() != sources.len() {
+        let (names, sources) = (names.len(), sources.len());
+        return Err(format!("{names} names for {sources} models: give a --name for each --model, or for none"));
+    }
+    let of_registry = sources.iter().filter(|source| source.starts_with("models:/")).count();
+    match of_registry {
+        0 => paths(sources, names),
+        all if all == sources.len() && names.is_empty() => addresses(sources),
+        all if all == sources.len() => Err("a model of the registry keeps its name: --name is for files".to_owned()),
+        _ => Err("files and models of the registry cannot be served together; register the files first".to_owned()),
+    }
+}
+
+fn paths(sources: &[String], names: &[String]) -> Result<Vec<String>, String> {
+    let mut models = Vec::with_capacity(sources.len());
+    for (index, source) in sources.iter().enumerate() {
+        let path = match source.parse::<ModelSource>()? {
+            ModelSource::Folder(path) | ModelSource::File(path) => path,
+            ModelSource::Registry(path) if sources.len() == 1 && names.is_empty() => {
+                return Ok(vec![setting("models.registry", &format!("file:{}", path.display()))]);
+            }
+            _ => {
+                return Err(format!(
+                    "{source}: holds several models; serve it with --set models.registry=file:{source}"
+                ));
+            }
+        };
+        let path = std::path::absolute(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let name = names.get(index).cloned().unwrap_or_else(|| ModelPath::name_of(&path));
+        models.push(ModelPath { name, path });
+    }
+    let first = models.first().map(|model| model.name.clone()).unwrap_or_default();
+    Ok(vec![setting("models.registry", &location_of_paths(&models)), setting("models.name", &first)])
+}
+
+fn addresses(sources: &[String]) -> Result<Vec<String>, String> {
+    let mut served = Vec::with_capacity(sources.len());
+    let mut settings = Vec::new();
+    for source in sources {
+        let (name, requested) = match source.parse::<ModelSource>()? {
+            ModelSource::Named { name, requested } => (name, requested),
+            ModelSource::Uri(uri) => {
+                let name = uri.name().ok_or_else(|| format!("{source}: is not registered, and so has no name"))?;
+                let prefix = format!("models:/{name}");
+                let requested = uri.to_string().strip_prefix(&prefix).map(|rest| rest[1..].to_owned());
+                (name.to_owned(), requested)
+            }
+            _ => return Err(format!("{source}: is no address of a registered model")),
+        };
+        if let Some(requested) = requested {
+            if sources.len() > 1 {
+                return Err(format!(
+                    "{source}: with several models each answers with its Production version; leave {requested:?} away"
+                ));
+            }
+            settings.push(setting("models.stage", &requested));
+        }
+        served.push(name);
+    }
+    settings.push(setting("models.name", served.first().map_or("", String::as_str)));
+    settings.push(setting("models.serve", &served.join(",")));
+    Ok(settings)
+}
+
+fn setting(key: &str, value: &str) -> String {
+    format!("{key}={value}")
+}
+
+/// The setting that makes the only model of a local registry the default one; `None` if there are more, or if the registry
+/// cannot be read, which the start reports. An MLflow server lists what is served by name, and is not asked.
+pub(crate) fn only_model(models: &ModelSettings) -> Option<String> {
+    if models.registry.starts_with("http://") || models.registry.starts_with("https://") {
+        return None;
+    }
+    let registry = Registry::open_with(&models.registry_options()).ok()?;
+    let [model] = registry.models().try_into().ok()?;
+    (model.name != models.name).then(|| setting("models.name", &model.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(path: &str) -> String {
+        format!("{}/../../shared/model/sample/{path}", env!("CARGO_MANIFEST_DIR"))
+    }
+
+    fn settings(sources: &[&str], names: &[&str]) -> Result<Vec<String>, String> {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        settings_for(&owned(sources), &owned(names))
+    }
+
+    #[test]
+    fn files_and_folders_are_served_under_their_names() {
+        let (folder, file) = (sample("diabetes-rf-model/1"), sample("diabetes-rf-model/2/model.onnx"));
+        let found = settings(&[&folder, &file], &["forest", "trees"]).unwrap();
+        assert!(found[0].starts_with("models.registry=paths:{\"forest\":\"/"), "{found:?}");
+        assert!(found[0].contains("\"trees\":") && found[0].ends_with("/2/model.onnx\"}"), "{found:?}");
+        assert_eq!(found[1], "models.name=forest");
+        assert_eq!(settings(&[&file], &[]).unwrap()[1], "models.name=diabetes-rf-model");
+        let registry = settings(&[&sample("")], &[]).unwrap();
+        assert!(registry.len() == 1 && registry[0].starts_with("models.registry=file:"), "{registry:?}");
+    }
+
+    #[test]
+    fn models_of_the_registry_are_served_by_name() {
+        let found = settings(&["models:/churn@champion"], &[]).unwrap();
+        assert_eq!(found, ["models.stage=champion", "models.name=churn", "models.serve=churn"]);
+        assert_eq!(settings(&["models:/churn/3"], &[]).unwrap()[0], "models.stage=3");
+        let both = settings(&["models:/churn", "models:/fraud"], &[]).unwrap();
+        assert_eq!(both, ["models.name=churn", "models.serve=churn,fraud"]);
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_explained() {
+        let file = sample("diabetes-rf-model/2/model.onnx");
+        for (sources, names, part) in [
+            (vec!["models:/a", &*file], vec![], "register the files"),
+            (vec![&*file, &*file], vec!["one"], "1 names for 2 models"),
+            (vec!["models:/a"], vec!["b"], "keeps its name"),
+            (vec!["models:/a/1", "models:/b"], vec![], "leave \"1\" away"),
+            (vec!["models:/m-0123abcd"], vec![], "not registered"),
+            (vec!["no/such/file.pkl"], vec![], "no such file or folder"),
+        ] {
+            let why = settings(&sources, &names).unwrap_err();
+            assert!(why.contains(part), "{why}");
+        }
+    }
+}
