@@ -180,6 +180,92 @@ class KServe(unittest.TestCase):
             np.testing.assert_array_equal(answer, expected(ROWS))
 
 
+    def test_the_sdk_with_protocol_v1(self):
+        from kserve import InferenceRESTClient, RESTConfig
+
+        async def run():
+            client = InferenceRESTClient(RESTConfig(protocol="v1"))
+            assert await client.is_server_live(URL)
+            assert await client.is_model_ready(URL, MODEL)
+            rows = [ROWS.tolist(), [dict(zip(NAMES, row)) for row in ROWS.tolist()]]
+            return [await client.infer(URL, {"instances": instances}, model_name=MODEL) for instances in rows]
+
+        for answer in asyncio.run(run()):
+            self.assertEqual(answer, {"predictions": expected(ROWS).tolist()})
+
+
+class SageMaker(unittest.TestCase):
+    def setUp(self):
+        import boto3
+        from botocore.config import Config
+
+        config = Config(retries={"max_attempts": 1})
+        secrets = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
+        self.client = boto3.client("sagemaker-runtime", endpoint_url=URL, region_name="eu-west-1", config=config, **secrets)
+
+    def test_invoke_endpoint(self):
+        for body, kind in [
+            ({"instances": ROWS.tolist()}, "application/json"),
+            ({"dataframe_split": {"columns": NAMES, "data": ROWS.tolist()}}, "application/json; charset=utf-8"),
+        ]:
+            answer = self.client.invoke_endpoint(EndpointName=MODEL, Body=json.dumps(body), ContentType=kind)
+            self.assertEqual(json.loads(answer["Body"].read()), {"predictions": expected(ROWS).tolist()})
+            self.assertEqual(answer["InvokedProductionVariant"], "v3")
+        table = "\n".join(",".join(map(str, row)) for row in [NAMES, *ROWS.tolist()])
+        answer = self.client.invoke_endpoint(EndpointName=MODEL, Body=table, ContentType="text/csv")
+        self.assertEqual(json.loads(answer["Body"].read())["predictions"], expected(ROWS).tolist())
+
+    def test_errors_reach_the_caller(self):
+        from botocore.exceptions import ClientError
+
+        for name, body, status in [("absent", "{}", 404), (MODEL, "{}", 400), (MODEL, "{", 400)]:
+            with self.assertRaises(ClientError) as failed:
+                self.client.invoke_endpoint(EndpointName=name, Body=body, ContentType="application/json")
+            self.assertEqual(failed.exception.response["ResponseMetadata"]["HTTPStatusCode"], status)
+
+
+class Tables(unittest.TestCase):
+    """Protocols whose clients are a few lines of HTTP."""
+
+    def post(self, path, document):
+        status, _, body = call(path, json.dumps(document).encode(), {"content-type": "application/json"})
+        return status, json.loads(body)
+
+    def test_kserve_v1(self):
+        want = {"predictions": expected(ROWS, "v1").tolist()}
+        columns = {name: ROWS[:, at].tolist() for at, name in enumerate(NAMES)}
+        for document in ({"instances": ROWS.tolist()}, {"inputs": ROWS.tolist()}, {"inputs": columns}):
+            self.assertEqual(self.post(f"/v1/models/{MODEL}/versions/1:predict", document), (200, want))
+        status = json.loads(call(f"/v1/models/{MODEL}")[2])
+        self.assertEqual((status["name"], status["ready"], status["model_version_status"][0]["state"]), (MODEL, True, "AVAILABLE"))
+        self.assertEqual(self.post("/v1/models/absent:predict", {"instances": []})[0], 404)
+        for document in ({}, {"instances": []}, {"instances": [1], "inputs": [1]}, {"instances": [[1, 2]]}):
+            status, answer = self.post(f"/v1/models/{MODEL}:predict", document)
+            self.assertEqual((status, list(answer)), (400, ["error"]))
+
+    def test_seldon_v1(self):
+        want = expected(ROWS).tolist()
+        for path in ("/api/v1.0/predictions", f"/seldon/any/{MODEL}/api/v1.0/predictions"):
+            status, answer = self.post(path, {"data": {"names": NAMES, "ndarray": ROWS.tolist()}})
+            self.assertEqual((status, answer["data"]["ndarray"]), (200, want))
+            tensor = {"shape": list(ROWS.shape), "values": ROWS.ravel().tolist()}
+            status, answer = self.post(path, {"data": {"tensor": tensor}})
+            self.assertEqual((status, answer["data"]["tensor"]), (200, {"shape": [3], "values": want}))
+        status, answer = self.post("/api/v1.0/predictions", {"strData": "x"})
+        self.assertEqual((status, answer["status"]["status"]), (400, "FAILURE"))
+
+    def test_mlflow(self):
+        want = (200, {"predictions": expected(ROWS).tolist()})
+        records = [dict(zip(NAMES, row)) for row in ROWS.tolist()]
+        for document in ({"dataframe_records": records}, {"dataframe_split": {"columns": NAMES, "index": [0, 1, 2], "data": ROWS.tolist()}}):
+            self.assertEqual(self.post("/invocations", document), want)
+            self.assertEqual(self.post(f"/models/{MODEL}/invocations", document), want)
+        self.assertEqual([call(path)[0] for path in ("/ping", "/health", "/version")], [200, 200, 200])
+        status, answer = self.post("/invocations", {"dataframe_records": [{"age": 1}]})
+        self.assertEqual((status, answer["error_code"]), (400, "BAD_REQUEST"))
+        self.assertIn("missing inputs", answer["message"])
+
+
 class PlainHttp(unittest.TestCase):
     """What other clients send, byte for byte."""
 

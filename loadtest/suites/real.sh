@@ -192,6 +192,7 @@ prepare() { # TEST : starts what it needs beside Kafka and Redis
       export REAL_PYTHON
       ;;
     real_clients)
+      "$native" install mlflow || return 1
       REAL_CLIENTS_PYTHON=${REAL_CLIENTS_PYTHON:-$(clients_python)} || return 1
       export REAL_CLIENTS_PYTHON
       ;;

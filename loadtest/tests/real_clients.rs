@@ -8,7 +8,7 @@ mod harness;
 use std::path::Path;
 use std::process::Command;
 
-use harness::{Mesh, variable};
+use harness::{Mesh, binary, variable};
 
 #[test]
 fn official_clients_work_unmodified() {
@@ -28,4 +28,17 @@ fn official_clients_work_unmodified() {
     let ran = text.lines().find_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse().ok());
     assert!(ran.is_some_and(|tests: usize| tests >= 16), "no test ran");
     up.stop();
+}
+
+#[test]
+fn mlflow_models_serve_answers_alike() {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/mlflow_serve_cases.py");
+    let output = Command::new("timeout")
+        .args(["240", &variable("REAL_NATIVE"), "python"])
+        .arg(program)
+        .arg(binary("forebay"))
+        .output()
+        .unwrap();
+    println!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}", output.status);
 }

@@ -5,7 +5,8 @@
 //! - `state`: what the handlers share
 //! - `routes`: paths, and answers to unknown ones
 //! - `predict`: `POST /v1/predict`; `response`: the JSON of its answers
-//! - `exchange`: requests in other protocols; `open_inference`: the Open Inference Protocol
+//! - `exchange`: requests in other protocols; `open_inference`: the Open Inference Protocol; `scoring`: protocols of
+//!   tables; `json_tokens`: tokens that are not JSON
 //! - `submission`: the way of rows into the mesh and back, for all protocols; `response_head`: status and headers
 //! - `models`: `GET /v1/models`; `model_list`: the list, from the model directory
 //! - `openapi`: `/openapi.json`; `schema`: bodies that other modules parse or write, described for it
@@ -19,6 +20,7 @@ mod content_coding;
 mod cors;
 mod credentials;
 mod exchange;
+mod json_tokens;
 mod limits;
 mod model_list;
 mod models;
@@ -30,6 +32,7 @@ mod response;
 mod response_head;
 mod routes;
 mod schema;
+mod scoring;
 mod server;
 mod span;
 mod state;

@@ -17,10 +17,10 @@ mod statistics;
 mod tensor;
 
 pub(crate) use datatype::Datatype;
-pub(crate) use elements::{Collected, Value};
+pub(crate) use elements::{ArrayOf, Collected, ElementOf, Value};
 pub(crate) use outputs::{InferAnswer, OutputData, OutputTensor, PREDICT, answer};
 pub(crate) use raw::{decode as decode_raw, encode as encode_raw};
-pub(crate) use rows::{MATRIX, rows};
+pub(crate) use rows::{MATRIX, row, rows};
 pub(crate) use statistics::{ModelCounts, ModelStatistics};
 pub(crate) use tensor::{
     InferRequest, InputTensor, ParameterValue, Parameters, RequestedOutput, datatype_of, shape_of,

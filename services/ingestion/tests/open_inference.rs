@@ -131,6 +131,22 @@ async fn the_same_credentials_are_needed_except_for_health() {
         );
         assert_eq!(get(path, header(&key)).await.status, 200, "{path}");
     }
+    for path in [
+        "/v1/models/m:predict",
+        "/api/v1.0/predictions",
+        "/invocations",
+        "/models/m/invocations",
+        "/endpoints/m/invocations",
+    ] {
+        let post = |header: String, table: &'static str| async move {
+            call(server.address, &format!("POST {path} HTTP/1.1{header}"), table.as_bytes()).await.status
+        };
+        let table = if path.starts_with("/api") { r#"{"data":{"ndarray":[[1,2]]}}"# } else { r#"{"inputs":[[1,2]]}"# };
+        let statuses =
+            (post(String::new(), table).await, post(header(&key), table).await, post(header(&other), table).await);
+        assert_eq!(statuses, (401, 200, 403), "{path}");
+    }
+    assert_eq!(get("/v1/models/m", String::new()).await.status, 401);
     let infer = |header: String| async move {
         call(server.address, &format!("{INFER}{header}"), &body(json!([1, 2]))).await.status
     };

@@ -1,16 +1,29 @@
 //! The credentials of a request, from its headers. They are never read from the URL, because URLs end up in logs.
 
-use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use crate::auth::RequestCredentials;
 
 /// The header of an API key.
 pub(super) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
+/// What callers of SageMaker's client set as `CustomAttributes`.
+const SAGEMAKER_ATTRIBUTES: HeaderName = HeaderName::from_static("x-amzn-sagemaker-custom-attributes");
+
+/// Whether a client of AWS has signed the request. There is no account to check it with, so it says nothing.
+fn is_aws_signature(authorization: &HeaderValue) -> bool {
+    authorization.as_bytes().starts_with(b"AWS4-HMAC-SHA256 ")
+}
+
 /// The one credential of a request, or why it cannot be used.
 pub(super) fn credentials(headers: &HeaderMap) -> RequestCredentials<'_> {
     let (mut keys, mut others) = (headers.get_all(API_KEY), headers.get_all(AUTHORIZATION));
-    let (key, other) = (keys.next(), others.next());
+    let (mut key, mut other) = (keys.next(), others.next());
+    if other.is_some_and(is_aws_signature) {
+        // SageMaker's client always signs; a key can stand in the attributes that its callers choose
+        other = None;
+        key = key.or_else(|| headers.get(SAGEMAKER_ATTRIBUTES));
+    }
     if keys.next().is_some() || others.next().is_some() || (key.is_some() && other.is_some()) {
         return RequestCredentials::Malformed("expected either X-API-Key or Authorization, once");
     }
@@ -27,8 +40,6 @@ pub(super) fn credentials(headers: &HeaderMap) -> RequestCredentials<'_> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::HeaderValue;
-
     use super::*;
 
     fn shown(given: &[(&'static str, &'static str)]) -> String {
@@ -49,6 +60,9 @@ mod tests {
         assert_eq!(shown(&[]), "none");
         assert_eq!(shown(&[("x-api-key", " k ")]), "key k");
         assert_eq!(shown(&[("authorization", "bEaReR  t")]), "bearer t");
+        let signed = ("authorization", "AWS4-HMAC-SHA256 Credential=a");
+        assert_eq!((shown(&[signed]).as_str(), shown(&[signed, ("x-api-key", "k")]).as_str()), ("none", "key k"));
+        assert_eq!(shown(&[signed, ("x-amzn-sagemaker-custom-attributes", "k")]), "key k");
         for twice in [
             &[("x-api-key", "a"), ("x-api-key", "a")][..],
             &[("authorization", "Bearer a"), ("authorization", "Bearer b")],

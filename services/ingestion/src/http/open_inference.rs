@@ -3,13 +3,11 @@
 //!
 //! # Layout
 //! - `routes`: paths, and answers to unknown ones
-//! - `infer`: requests for inference; `request`: their JSON; `json_tokens`: tokens that are not JSON; `answer`: the bodies
-//!   of answers
+//! - `infer`: requests for inference; `request`: their JSON; `answer`: the bodies of answers
 //! - `metadata`: health, metadata and configuration; `statistics`; `repository`
 
 mod answer;
 mod infer;
-mod json_tokens;
 mod metadata;
 mod repository;
 mod request;
@@ -31,7 +29,7 @@ struct ErrorJson<'p> {
     error: &'p str,
 }
 
-fn error_json(problem: &Problem) -> Vec<u8> {
+pub(super) fn error_json(problem: &Problem) -> Vec<u8> {
     // a text cannot fail to serialise
     serde_json::to_vec(&ErrorJson { error: &problem.message }).unwrap_or_default()
 }

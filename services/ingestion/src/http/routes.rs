@@ -1,7 +1,7 @@
 //! Paths, and answers to unknown ones. Every answer is JSON, errors included.
 
 use actix_web::http::header::ALLOW;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{Handler, HttpRequest, HttpResponse, Responder, web};
 use forebay_contract::{ErrorCode, Problem};
 use serde::Serialize;
 
@@ -9,9 +9,12 @@ use super::models::{PlainError, models};
 use super::open_inference;
 use super::openapi::openapi;
 use super::predict::{ROUTE, predict};
+use super::scoring;
 
 #[derive(Serialize)]
 struct Welcome {
+    /// What clients of KServe's first protocol look for.
+    status: &'static str,
     service: &'static str,
     version: &'static str,
     predict: &'static str,
@@ -24,19 +27,32 @@ struct Welcome {
 pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(resource(ROUTE, "POST").route(web::post().to(predict)))
-        .service(resource("/v1/models", "GET, HEAD").route(web::get().to(models)).route(web::head().to(models)))
-        .service(resource("/openapi.json", "GET, HEAD").route(web::get().to(openapi)).route(web::head().to(openapi)))
-        .service(resource("/", "GET, HEAD").route(web::get().to(welcome)).route(web::head().to(welcome)))
+        .service(get_and_head("/v1/models", models))
+        .service(get_and_head("/openapi.json", openapi))
+        .service(get_and_head("/", welcome))
         .configure(open_inference::routes)
+        .configure(scoring::routes)
         .default_service(web::to(unknown_path));
 }
 
-fn resource(path: &str, allowed: &'static str) -> actix_web::Resource {
+/// A path that answers `GET`, and `HEAD` without the body.
+pub(super) fn get_and_head<H, Args>(path: &str, handler: H) -> actix_web::Resource
+where
+    H: Handler<Args>,
+    Args: actix_web::FromRequest + 'static,
+    H::Output: Responder + 'static,
+{
+    resource(path, "GET, HEAD").route(web::get().to(handler.clone())).route(web::head().to(handler))
+}
+
+/// A path that answers other methods with the ones that are `allowed`.
+pub(super) fn resource(path: &str, allowed: &'static str) -> actix_web::Resource {
     web::resource(path).default_service(web::to(move |request: HttpRequest| wrong_method(request, allowed)))
 }
 
 async fn welcome() -> HttpResponse {
     HttpResponse::Ok().json(Welcome {
+        status: "alive",
         service: "forebay",
         version: env!("CARGO_PKG_VERSION"),
         predict: "POST /v1/predict",

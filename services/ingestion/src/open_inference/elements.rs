@@ -46,7 +46,7 @@ impl Collected {
         }
     }
 
-    fn push_number(&mut self, number: f64) {
+    pub(crate) fn push_number(&mut self, number: f64) {
         match self {
             Self::Numbers(numbers) => numbers.push(number),
             Self::Values(values) => values.push(float(number)),
@@ -67,6 +67,17 @@ impl Collected {
         }
         if let Self::Values(values) = self {
             values.push(value);
+        }
+    }
+
+    /// The value at `index`.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub(crate) fn value(&self, index: usize) -> Value {
+        match self {
+            Self::Numbers(numbers) => float(numbers[index]),
+            Self::Values(values) => values[index].clone(),
         }
     }
 
@@ -97,6 +108,21 @@ impl Collected {
             }
         }
         Ok(self)
+    }
+}
+
+impl FromIterator<Value> for Collected {
+    fn from_iter<I: IntoIterator<Item = Value>>(values: I) -> Self {
+        let mut collected = Self::default();
+        for value in values {
+            match value {
+                Value::Missing => collected.push_number(f64::NAN),
+                Value::Float(number) => collected.push_number(number),
+                Value::Integer(integer) => collected.push_integer(integer),
+                other => collected.push_value(other),
+            }
+        }
+        collected
     }
 }
 
@@ -166,9 +192,9 @@ impl<'de> Deserialize<'de> for Collected {
 }
 
 /// An array of values or of arrays.
-struct ArrayOf<'c> {
-    collected: &'c mut Collected,
-    depth: usize,
+pub(crate) struct ArrayOf<'c> {
+    pub collected: &'c mut Collected,
+    pub depth: usize,
 }
 
 impl<'de> Visitor<'de> for ArrayOf<'_> {
@@ -185,9 +211,9 @@ impl<'de> Visitor<'de> for ArrayOf<'_> {
 }
 
 /// One element, or an array inside.
-struct ElementOf<'c> {
-    collected: &'c mut Collected,
-    depth: usize,
+pub(crate) struct ElementOf<'c> {
+    pub collected: &'c mut Collected,
+    pub depth: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for ElementOf<'_> {

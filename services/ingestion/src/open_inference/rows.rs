@@ -83,6 +83,19 @@ fn of_columns(inputs: Vec<InputTensor>, count: usize) -> Result<Vec<Row>, Proble
     Ok((0..count).map(row).collect())
 }
 
+/// A row of these values.
+///
+/// # Errors
+/// `invalid_features` for a value that no model takes.
+pub(crate) fn row(values: Collected, names: Vec<String>) -> Result<Row, Problem> {
+    if let Collected::Numbers(numbers) = &values
+        && let Some(at) = numbers.iter().position(|number| number.is_infinite())
+    {
+        return Err(unsuitable(format!("value {at} is not finite")));
+    }
+    Ok(Row { values: numbers(values, "row")?, names })
+}
+
 /// The values as numbers.
 fn numbers(elements: Collected, name: &str) -> Result<Vec<f64>, Problem> {
     let values = match elements {

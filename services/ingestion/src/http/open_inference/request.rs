@@ -6,7 +6,7 @@ use forebay_contract::Problem;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::json_tokens;
+use crate::http::json_tokens;
 use crate::open_inference::{
     Collected, InferRequest, InputTensor, ParameterValue, Parameters, RequestedOutput, datatype_of, decode_raw,
     invalid, shape_of,
@@ -54,13 +54,7 @@ pub(super) fn read(body: &[u8], json_length: usize) -> Result<InferRequest, Prob
         let text = format!("Inference-Header-Content-Length is {json_length}, but the body has {} bytes", body.len());
         invalid(text)
     })?;
-    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
-    if json.is_empty() {
-        return Err(invalid("the body is empty, expected a JSON object"));
-    }
-    let json = json_tokens::replaced(json);
-    let request: RequestJson =
-        serde_json::from_slice(&json).map_err(|error| invalid(format!("failed to parse the request JSON: {error}")))?;
+    let request: RequestJson = json_tokens::parse(json)?;
     let mut parameters = Parameters::default();
     for (name, value) in request.parameters.iter().flatten() {
         parameters.set(name, &parameter(value))?;

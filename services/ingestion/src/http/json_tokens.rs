@@ -2,7 +2,24 @@
 
 use std::borrow::Cow;
 
+use forebay_contract::Problem;
 use memchr::memmem;
+use serde::de::DeserializeOwned;
+
+use crate::open_inference::invalid;
+
+/// Reads a document that may have these tokens and a byte order mark.
+///
+/// # Errors
+/// `invalid_request` for what is not such a document.
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let json = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    if json.is_empty() {
+        return Err(invalid("the body is empty, expected a JSON object"));
+    }
+    serde_json::from_slice(&replaced(json))
+        .map_err(|error| invalid(format!("failed to parse the request JSON: {error}")))
+}
 
 /// The document with `NaN` as `null`, a missing value, and `Infinity` as a string that no client sends, so that the error
 /// names the tensor and the index. Documents without these tokens are not copied.

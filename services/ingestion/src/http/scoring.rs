@@ -1,0 +1,117 @@
+//! Protocols whose requests are tables in JSON or CSV: KServe's first protocol, Seldon's first protocol, and MLflow's
+//! scoring protocol, which SageMaker's runtime client uses as well.
+//!
+//! # Layout
+//! - `rows`: rows and columns in JSON; `csv`: in CSV
+//! - `kserve`, `seldon`, `mlflow`: one protocol each
+
+mod csv;
+mod kserve;
+mod mlflow;
+mod rows;
+mod seldon;
+
+use actix_web::HttpRequest;
+use actix_web::web::{self, ServiceConfig};
+use forebay_contract::{ErrorCode, PredictedValue, Problem, Score};
+
+use super::model_list::ServedModel;
+use super::routes::{get_and_head, resource};
+use crate::open_inference::unsuitable;
+use crate::pending::RowOutcomes;
+use crate::request::{DEFAULT_PRIORITY, FeatureRows, ParsedRequest, Row};
+use crate::row_result::row_result;
+
+/// Mounts the paths.
+pub(super) fn routes(config: &mut ServiceConfig) {
+    for path in ["/v1/models/{model}:predict", "/v1/models/{model}/versions/{version}:predict"] {
+        config.service(resource(path, "POST").route(web::post().to(kserve::predict)));
+    }
+    for path in ["/v1/models/{model}", "/v1/models/{model}/versions/{version}"] {
+        config.service(get_and_head(path, kserve::model));
+    }
+    for path in ["/api/v1.0/predictions", "/api/v0.1/predictions", "/seldon/{namespace}/{model}/api/v1.0/predictions"] {
+        config.service(resource(path, "POST").route(web::post().to(seldon::predict)));
+    }
+    for path in ["/invocations", "/models/{model}/invocations", "/models/{model}/versions/{version}/invocations"] {
+        config.service(resource(path, "POST").route(web::post().to(mlflow::invocations)));
+    }
+    config.service(resource("/endpoints/{model}/invocations", "POST").route(web::post().to(mlflow::endpoint)));
+    for path in ["/ping", "/health"] {
+        config.service(get_and_head(path, mlflow::ping));
+    }
+    config.service(get_and_head("/version", mlflow::version));
+}
+
+/// The model and the version that the path names.
+#[derive(Debug)]
+struct PathTarget {
+    model: Option<String>,
+    version: Option<String>,
+}
+
+impl PathTarget {
+    fn of(request: &HttpRequest) -> Self {
+        let part = |name| request.match_info().get(name).map(str::to_owned);
+        Self { model: part("model"), version: part("version") }
+    }
+}
+
+/// A request for rows of a model.
+fn request_of(
+    model: &ServedModel,
+    version: Option<&str>,
+    rows: Vec<Row>,
+    max_rows: usize,
+) -> Result<ParsedRequest, Problem> {
+    if rows.is_empty() {
+        return Err(unsuitable("the request has no rows"));
+    }
+    if rows.len() > max_rows {
+        let text = format!("{} rows, more than the limit for one request ({max_rows}, http.max_rows)", rows.len());
+        return Err(Problem::new(ErrorCode::PayloadTooLarge, text));
+    }
+    Ok(ParsedRequest {
+        request_id: None,
+        model: model.name.clone(),
+        version: version.map(str::to_owned).unwrap_or_default(),
+        priority: DEFAULT_PRIORITY,
+        key: None,
+        timeout: None,
+        features: FeatureRows::Many(rows),
+    })
+}
+
+/// The scores of all rows, and the version that answered if it is one.
+///
+/// # Errors
+/// That of the first row without a score, with its number if there are several.
+fn scores_of(rows: RowOutcomes) -> Result<(Vec<Score>, Option<u32>), Problem> {
+    let many = rows.len() > 1;
+    let mut scores = Vec::with_capacity(rows.len());
+    let mut versions = Vec::with_capacity(1);
+    for (row, outcome) in rows.into_iter().enumerate() {
+        let (answer, score) = row_result(outcome).map_err(|problem| match many {
+            true => Problem::new(problem.code, format!("row {row}: {}", problem.message)),
+            false => problem,
+        })?;
+        if !versions.contains(&answer.version) {
+            versions.push(answer.version);
+        }
+        scores.push(score);
+    }
+    Ok((scores, versions.pop().filter(|_| versions.is_empty())))
+}
+
+/// The predictions in JSON.
+///
+/// # Errors
+/// `internal` for one that is not finite, which JSON cannot hold.
+fn finite_predictions(scores: &[Score]) -> Result<Vec<PredictedValue<'_>>, Problem> {
+    let check = |(row, score): (usize, &'_ Score)| match score.label.is_none() && !score.value.is_finite() {
+        true => Err(Problem::new(ErrorCode::Internal, format!("the prediction of row {row} is {}", score.value))),
+        false => Ok(()),
+    };
+    scores.iter().enumerate().try_for_each(check)?;
+    Ok(scores.iter().map(PredictedValue::from).collect())
+}

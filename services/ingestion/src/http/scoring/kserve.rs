@@ -1,0 +1,106 @@
+//! KServe's first protocol, which is TensorFlow Serving's: `POST /v1/models/{model}:predict`, `GET /v1/models/{model}`.
+
+use std::time::Duration;
+
+use actix_web::web::{Bytes, Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use forebay_contract::{ErrorCode, PredictedValue, Problem};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::rows::TableJson;
+use super::{PathTarget, finite_predictions, request_of, scores_of};
+use crate::http::exchange::{self, AnswerBody, Protocol, authenticate};
+use crate::http::model_list::ModelListing;
+use crate::http::state::HttpState;
+use crate::http::{json_tokens, open_inference};
+use crate::open_inference::invalid;
+use crate::pending::RowOutcomes;
+use crate::rejection::HttpRejection;
+use crate::request::ParsedRequest;
+
+#[derive(Deserialize)]
+struct RequestJson {
+    #[serde(default)]
+    instances: Option<TableJson>,
+    #[serde(default)]
+    inputs: Option<TableJson>,
+}
+
+#[derive(Serialize)]
+struct AnswerJson<'s> {
+    predictions: Vec<PredictedValue<'s>>,
+}
+
+/// The handler of `POST /v1/models/{model}[/versions/{version}]:predict`.
+pub(super) async fn predict(
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<HttpState>,
+    models: Data<ModelListing>,
+) -> HttpResponse {
+    let protocol = Kserve { target: PathTarget::of(&request), models };
+    exchange::serve(request, payload, &state, protocol).await
+}
+
+/// The handler of `GET /v1/models/{model}[/versions/{version}]`, with the fields of KServe and of TensorFlow Serving.
+pub(super) async fn model(request: HttpRequest, state: Data<HttpState>, models: Data<ModelListing>) -> HttpResponse {
+    match status(&request, &state, &models).await {
+        Ok(status) => HttpResponse::Ok().json(status),
+        Err(rejection) => exchange::rejected(&rejection, open_inference::error_json(&rejection.problem)),
+    }
+}
+
+async fn status(
+    request: &HttpRequest,
+    state: &HttpState,
+    models: &ModelListing,
+) -> Result<serde_json::Value, HttpRejection> {
+    let caller = authenticate(state, request).await.map_err(|(rejection, _)| rejection)?;
+    let PathTarget { model, version } = PathTarget::of(request);
+    let model = model.unwrap_or_default();
+    if let Some(caller) = caller.filter(|caller| !caller.may_use(&model)) {
+        let text = format!("{} is not allowed to use model {model:?}", caller.name());
+        return Err(HttpRejection::new(ErrorCode::Forbidden, text));
+    }
+    let served = models.served(&model, version.as_deref())?;
+    let available = if served.ready { "AVAILABLE" } else { "LOADING" };
+    let status = json!({ "error_code": "OK", "error_message": "" });
+    Ok(json!({
+        "name": served.name,
+        "ready": served.ready,
+        "model_version_status": [{ "version": served.version.to_string(), "state": available, "status": status }],
+    }))
+}
+
+struct Kserve {
+    target: PathTarget,
+    models: Data<ModelListing>,
+}
+
+impl Protocol for Kserve {
+    fn route(&self) -> &'static str {
+        "/v1/models/{model}:predict"
+    }
+
+    fn read(&mut self, _: &HttpRequest, body: Bytes, max_rows: usize) -> Result<ParsedRequest, Problem> {
+        let version = self.target.version.as_deref();
+        let model = self.models.served(self.target.model.as_deref().unwrap_or_default(), version)?;
+        let request: RequestJson = json_tokens::parse(&body)?;
+        let table = match (request.instances, request.inputs) {
+            (Some(table), None) | (None, Some(table)) => table,
+            _ => return Err(invalid("expected either instances or inputs")),
+        };
+        request_of(&model, version, table.into_rows(&[])?, max_rows)
+    }
+
+    fn write(&mut self, rows: RowOutcomes, _: Duration) -> Result<AnswerBody, Problem> {
+        let (scores, _) = scores_of(rows)?;
+        let answer = AnswerJson { predictions: finite_predictions(&scores)? };
+        Ok(AnswerBody::json(serde_json::to_vec(&answer).unwrap_or_default()))
+    }
+
+    fn refuse(&mut self, problem: &Problem, _: Duration) -> Vec<u8> {
+        open_inference::error_json(problem)
+    }
+}

@@ -1,0 +1,206 @@
+//! MLflow's scoring protocol: `/invocations` in JSON and CSV, `/ping`, `/health` and `/version`. SageMaker's runtime client
+//! sends the same to `/endpoints/{name}/invocations`.
+//!
+//! It differs from MLflow's own server in this: a prediction that is not finite is `null`, errors hold neither a stack
+//! trace nor the caller's data, and arrays in the order of the columns are taken even if the columns have names.
+
+use std::time::Duration;
+
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use actix_web::web::{Bytes, Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use forebay_contract::{ErrorCode, PredictedValue, Problem, list_names};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::rows::{RowJson, TableJson};
+use super::{PathTarget, csv, request_of, scores_of};
+use crate::http::exchange::{self, AnswerBody, Protocol};
+use crate::http::json_tokens;
+use crate::http::model_list::ModelListing;
+use crate::http::state::HttpState;
+use crate::open_inference::{Collected, invalid, unsuitable};
+use crate::pending::RowOutcomes;
+use crate::request::{ParsedRequest, Row};
+
+/// The version of MLflow whose protocol this is.
+const VERSION: &str = "3.17.2";
+
+#[derive(Deserialize)]
+struct RequestJson {
+    #[serde(default)]
+    dataframe_split: Option<SplitJson>,
+    #[serde(default)]
+    dataframe_records: Option<Vec<RowJson>>,
+    #[serde(default)]
+    instances: Option<TableJson>,
+    #[serde(default)]
+    inputs: Option<TableJson>,
+}
+
+/// What `DataFrame.to_dict(orient="split")` makes. The index is not read.
+#[derive(Deserialize)]
+struct SplitJson {
+    #[serde(default)]
+    columns: Option<Vec<serde_json::Value>>,
+    data: Vec<RowJson>,
+}
+
+#[derive(Serialize)]
+struct AnswerJson<'s> {
+    predictions: Vec<PredictedValue<'s>>,
+}
+
+/// The handler of `POST /invocations` and `POST /models/{model}[/versions/{version}]/invocations`.
+pub(super) async fn invocations(
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<HttpState>,
+    models: Data<ModelListing>,
+) -> HttpResponse {
+    let protocol = Mlflow { target: PathTarget::of(&request), models, sagemaker: false };
+    exchange::serve(request, payload, &state, protocol).await
+}
+
+/// The handler of `POST /endpoints/{model}/invocations`.
+pub(super) async fn endpoint(
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<HttpState>,
+    models: Data<ModelListing>,
+) -> HttpResponse {
+    let protocol = Mlflow { target: PathTarget::of(&request), models, sagemaker: true };
+    exchange::serve(request, payload, &state, protocol).await
+}
+
+/// `GET /ping` and `GET /health`: whether the default model answers.
+pub(super) async fn ping(state: Data<HttpState>, models: Data<ModelListing>) -> HttpResponse {
+    let model = state.check_available().and_then(|()| models.served(models.default_model(), None));
+    match model {
+        Ok(model) if model.ready => HttpResponse::Ok().content_type("application/json").body("\n"),
+        _ => HttpResponse::ServiceUnavailable().content_type("application/json").body("\n"),
+    }
+}
+
+/// `GET /version`
+pub(super) async fn version() -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(VERSION)
+}
+
+struct Mlflow {
+    target: PathTarget,
+    models: Data<ModelListing>,
+    sagemaker: bool,
+}
+
+impl Protocol for Mlflow {
+    fn route(&self) -> &'static str {
+        if self.sagemaker { "/endpoints/{model}/invocations" } else { "/invocations" }
+    }
+
+    fn read(&mut self, request: &HttpRequest, body: Bytes, max_rows: usize) -> Result<ParsedRequest, Problem> {
+        let version = self.target.version.as_deref();
+        let name = self.target.model.as_deref().unwrap_or_else(|| self.models.default_model());
+        let model = self.models.served(name, version)?;
+        let table = match content_type(request)? {
+            Format::Csv => csv::read(&body)?,
+            Format::Json => table(json_tokens::parse(&body)?)?,
+        };
+        let rows = table.into_rows(&model.columns)?;
+        check_columns(&rows, &model.columns)?;
+        request_of(&model, version, rows, max_rows)
+    }
+
+    fn write(&mut self, rows: RowOutcomes, _: Duration) -> Result<AnswerBody, Problem> {
+        let (scores, version) = scores_of(rows)?;
+        let answer = AnswerJson { predictions: scores.iter().map(PredictedValue::from).collect() };
+        let mut body = AnswerBody::json(serde_json::to_vec(&answer).unwrap_or_default());
+        if let Some(version) = version.filter(|_| self.sagemaker) {
+            let name = HeaderName::from_static("x-amzn-invoked-production-variant");
+            body.header = HeaderValue::from_str(&format!("v{version}")).ok().map(|value| (name, value));
+        }
+        Ok(body)
+    }
+
+    fn refuse(&mut self, problem: &Problem, _: Duration) -> Vec<u8> {
+        json!({ "error_code": error_code(problem.code), "message": problem.message }).to_string().into_bytes()
+    }
+}
+
+/// Rows with names must have all columns of the model, as MLflow enforces its schemas; the value of one may be missing.
+fn check_columns(rows: &[Row], columns: &[String]) -> Result<(), Problem> {
+    // other names have been left out
+    let Some(row) = rows.iter().find(|row| !row.names.is_empty() && row.names.len() < columns.len()) else {
+        return Ok(());
+    };
+    let missing: Vec<&String> = columns.iter().filter(|column| !row.names.contains(column)).collect();
+    Err(unsuitable(format!("the model is missing inputs: {}", list_names(missing.into_iter(), 10))))
+}
+
+enum Format {
+    Json,
+    Csv,
+}
+
+/// The format of the body; JSON if the client does not say.
+fn content_type(request: &HttpRequest) -> Result<Format, Problem> {
+    let unsupported = |text: String| Problem::new(ErrorCode::UnsupportedMediaType, text);
+    let Some(header) = request.headers().get(CONTENT_TYPE) else { return Ok(Format::Json) };
+    let mut parts = header.to_str().unwrap_or_default().split(';').map(str::trim);
+    let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+    for parameter in parts.filter(|part| !part.is_empty()) {
+        let charset = parameter.split_once('=').filter(|(name, _)| name.eq_ignore_ascii_case("charset"));
+        if charset.is_none_or(|(_, value)| !value.trim_matches('"').eq_ignore_ascii_case("utf-8")) {
+            return Err(unsupported("Content-Type: expected no parameter other than charset=utf-8".to_owned()));
+        }
+    }
+    match kind.as_str() {
+        "application/json" | "" => Ok(Format::Json),
+        "text/csv" => Ok(Format::Csv),
+        _ => Err(unsupported("Content-Type: expected application/json or text/csv".to_owned())),
+    }
+}
+
+fn table(request: RequestJson) -> Result<TableJson, Problem> {
+    let RequestJson { dataframe_split, dataframe_records, instances, inputs } = request;
+    let split = dataframe_split.map(split_table).transpose()?;
+    let given = [split, dataframe_records.map(TableJson::Rows), instances, inputs];
+    let mut given = given.into_iter().flatten();
+    match (given.next(), given.next()) {
+        (Some(table), None) => Ok(table),
+        _ => Err(invalid("expected exactly one of dataframe_split, dataframe_records, instances and inputs")),
+    }
+}
+
+fn split_table(SplitJson { columns, data }: SplitJson) -> Result<TableJson, Problem> {
+    let Some(columns) = columns else { return Ok(TableJson::Rows(data)) };
+    let name = |column: serde_json::Value| match column {
+        serde_json::Value::String(name) => name,
+        other => other.to_string(),
+    };
+    let names: Vec<String> = columns.into_iter().map(name).collect();
+    let named = |(at, row): (usize, RowJson)| {
+        let values: Collected = row.values;
+        if !row.names.is_empty() || values.len() != names.len() {
+            let text = format!("dataframe_split.data[{at}] has {} values for {} columns", values.len(), names.len());
+            return Err(unsuitable(text));
+        }
+        Ok(RowJson { names: names.clone(), values })
+    };
+    data.into_iter().enumerate().map(named).collect::<Result<_, _>>().map(TableJson::Rows)
+}
+
+/// MLflow's name for an error.
+fn error_code(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::InvalidRequest | ErrorCode::InvalidFeatures | ErrorCode::UnsupportedMediaType => "BAD_REQUEST",
+        ErrorCode::Unauthorized => "UNAUTHENTICATED",
+        ErrorCode::Forbidden => "PERMISSION_DENIED",
+        ErrorCode::UnknownModel => "RESOURCE_DOES_NOT_EXIST",
+        ErrorCode::IdempotencyConflict => "RESOURCE_CONFLICT",
+        ErrorCode::PayloadTooLarge | ErrorCode::Overloaded => "REQUEST_LIMIT_EXCEEDED",
+        ErrorCode::Unavailable | ErrorCode::ModelUnavailable => "TEMPORARILY_UNAVAILABLE",
+        ErrorCode::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        ErrorCode::Internal => "INTERNAL_ERROR",
+    }
+}

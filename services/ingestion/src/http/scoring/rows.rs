@@ -1,0 +1,214 @@
+//! Rows in JSON: arrays and objects of values, one for each row, or an object with an array for each column.
+
+use std::fmt;
+
+use forebay_contract::Problem;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use crate::open_inference::{ArrayOf, Collected, ElementOf, row, unsuitable};
+use crate::request::Row;
+
+/// A table as a client sends it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum TableJson {
+    /// Values in the order of the model, or by name.
+    Rows(Vec<RowJson>),
+    /// Names and values of columns.
+    Columns(Vec<(String, Collected)>),
+}
+
+/// One row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct RowJson {
+    /// Empty for values in the order of the model.
+    pub names: Vec<String>,
+    pub values: Collected,
+}
+
+impl TableJson {
+    /// The rows. With `known` names of columns, others are left out, as MLflow does it.
+    ///
+    /// # Errors
+    /// `invalid_features` for columns of different lengths and values that no row holds.
+    pub(super) fn into_rows(self, known: &[String]) -> Result<Vec<Row>, Problem> {
+        let is_known = |name: &String| known.is_empty() || known.contains(name);
+        match self {
+            Self::Rows(rows) => {
+                let make = |(at, RowJson { names, values }): (usize, RowJson)| {
+                    let (names, values) = match names.iter().all(is_known) {
+                        true => (names, values),
+                        false => known_values(&names, values, is_known),
+                    };
+                    row(values, names)
+                        .map_err(|problem| Problem::new(problem.code, format!("row {at}: {}", problem.message)))
+                };
+                rows.into_iter().enumerate().map(make).collect()
+            }
+            Self::Columns(columns) => {
+                let columns: Vec<_> = columns.into_iter().filter(|(name, _)| is_known(name)).collect();
+                let count = columns.first().map_or(0, |(_, values)| values.len());
+                if let Some((name, values)) = columns.iter().find(|(_, values)| values.len() != count) {
+                    let text =
+                        format!("column '{name}' has {} rows, but column '{}' has {count}", values.len(), columns[0].0);
+                    return Err(unsuitable(text));
+                }
+                let names: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
+                let values = |at| columns.iter().map(|(_, column)| column.value(at)).collect();
+                (0..count).map(|at| row(values(at), names.clone())).collect()
+            }
+        }
+    }
+}
+
+fn known_values(names: &[String], values: Collected, is_known: impl Fn(&String) -> bool) -> (Vec<String>, Collected) {
+    let kept: Vec<usize> = (0..names.len()).filter(|at| is_known(&names[*at])).collect();
+    (kept.iter().map(|at| names[*at].clone()).collect(), kept.iter().map(|at| values.value(*at)).collect())
+}
+
+impl<'de> Deserialize<'de> for TableJson {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(TableVisitor)
+    }
+}
+
+struct TableVisitor;
+
+impl<'de> Visitor<'de> for TableVisitor {
+    type Value = TableJson;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of rows or an object of columns")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<TableJson, A::Error> {
+        let mut rows = Vec::new();
+        while let Some(row) = seq.next_element()? {
+            rows.push(row);
+        }
+        Ok(TableJson::Rows(rows))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TableJson, A::Error> {
+        let mut columns: Vec<(String, Collected)> = Vec::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if columns.iter().any(|(other, _)| *other == name) {
+                return Err(A::Error::custom(format_args!("column '{name}' is given twice")));
+            }
+            let mut values = Collected::default();
+            map.next_value_seed(ElementOf { collected: &mut values, depth: 1 })?;
+            columns.push((name, values));
+        }
+        Ok(TableJson::Columns(columns))
+    }
+}
+
+impl<'de> Deserialize<'de> for RowJson {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(RowVisitor)
+    }
+}
+
+struct RowVisitor;
+
+impl RowVisitor {
+    /// A row that is a single value.
+    fn single<E: Error>(read: impl FnOnce(ElementOf<'_>) -> Result<(), E>) -> Result<RowJson, E> {
+        let mut values = Collected::default();
+        read(ElementOf { collected: &mut values, depth: 1 })?;
+        Ok(RowJson { names: Vec::new(), values })
+    }
+}
+
+impl<'de> Visitor<'de> for RowVisitor {
+    type Value = RowJson;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array, an object or a value for each row")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<RowJson, A::Error> {
+        let mut values = Collected::default();
+        ArrayOf { collected: &mut values, depth: 1 }.visit_seq(seq)?;
+        Ok(RowJson { names: Vec::new(), values })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RowJson, A::Error> {
+        let mut row = RowJson::default();
+        while let Some(name) = map.next_key::<String>()? {
+            if row.names.contains(&name) {
+                return Err(A::Error::custom(format_args!("'{name}' is given twice")));
+            }
+            let before = row.values.len();
+            map.next_value_seed(ElementOf { collected: &mut row.values, depth: 1 })?;
+            if row.values.len() != before + 1 {
+                return Err(A::Error::custom(format_args!("'{name}' is not one value")));
+            }
+            row.names.push(name);
+        }
+        Ok(row)
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<RowJson, E> {
+        Self::single(|element| element.visit_f64(number))
+    }
+
+    fn visit_i64<E: Error>(self, integer: i64) -> Result<RowJson, E> {
+        Self::single(|element| element.visit_i64(integer))
+    }
+
+    fn visit_u64<E: Error>(self, integer: u64) -> Result<RowJson, E> {
+        Self::single(|element| element.visit_u64(integer))
+    }
+
+    fn visit_bool<E: Error>(self, boolean: bool) -> Result<RowJson, E> {
+        Self::single(|element| element.visit_bool(boolean))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<RowJson, E> {
+        Self::single(|element| element.visit_str(text))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<RowJson, E> {
+        Self::single(|element| element.visit_unit())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(json: &str, known: &[&str]) -> Result<Vec<Row>, String> {
+        let known: Vec<String> = known.iter().map(|name| (*name).to_owned()).collect();
+        let table: TableJson = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        table.into_rows(&known).map_err(|problem| problem.message)
+    }
+
+    #[test]
+    fn rows_and_columns_make_the_same_table() {
+        let named = rows(r#"[{"a":1,"b":2},{"a":3,"b":4}]"#, &[]).unwrap();
+        assert_eq!(
+            (&named[1].names[..], &named[1].values[..]),
+            (&["a".to_owned(), "b".to_owned()][..], &[3.0, 4.0][..])
+        );
+        assert_eq!(rows(r#"{"a":[1,3],"b":[[2],[4]]}"#, &[]).unwrap(), named);
+        assert_eq!(rows(r#"{"x":["t","u"],"a":[1,3],"b":[2,4]}"#, &["b", "a"]).unwrap(), named, "others are left out");
+        assert_eq!(rows(r#"[{"x":"t","a":1,"b":2},{"a":3,"b":4}]"#, &["a", "b"]).unwrap(), named);
+        let plain = rows("[[1,[2]],3]", &[]).unwrap();
+        assert!(plain[0].values == [1.0, 2.0] && plain[0].names.is_empty() && plain[1].values == [3.0]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (json, why) in [
+            ("5", "expected an array of rows or an object of columns"),
+            (r#"{"a":[1],"b":[1,2]}"#, "column 'b' has 2 rows, but column 'a' has 1"),
+            (r#"[{"a":[1,2]}]"#, "'a' is not one value"),
+            (r#"[{"a":1,"a":1}]"#, "'a' is given twice"),
+            (r#"{"a":[1],"a":[1]}"#, "column 'a' is given twice"),
+            (r#"[[1],["\u0000Infinity"]]"#, "row 1: "),
+        ] {
+            let error = rows(json, &[]).unwrap_err();
+            assert!(error.contains(why), "{json}: {error}");
+        }
+    }
+}
