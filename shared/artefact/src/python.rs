@@ -1,6 +1,7 @@
 //! Python artefacts read as inert data: no class is imported, nothing is called.
 
 mod array;
+mod byte_strings;
 mod class_labels;
 mod graph;
 mod inflate;

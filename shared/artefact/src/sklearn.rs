@@ -122,8 +122,11 @@ fn fitted_width(stage: &View<'_>) -> Result<Option<usize>, Fault> {
         if vectorize::takes_documents(at.class()) {
             return Ok(Some(1));
         }
-        if let Some(n) = at.opt("n_features_in_") {
+        if let Some(n) = at.opt("n_features_in_").or_else(|| at.opt("_n_features_in")) {
             return n.count(vectorize::MAX_TERMS).map(Some);
+        }
+        if let Some(width) = booster_width(&at) {
+            return Ok(Some(width));
         }
         // pipelines and unions, committees, wrappers and searches: all members take the same input
         let list =
@@ -143,4 +146,14 @@ fn fitted_width(stage: &View<'_>) -> Result<Option<usize>, Fault> {
         };
     }
     Ok(None)
+}
+
+/// The number of features in the file inside a pickled estimator of XGBoost, which states it nowhere else.
+fn booster_width(view: &View<'_>) -> Option<usize> {
+    const KEY: &[u8] = b"num_featureSL";
+    let bytes = view.opt("_Booster")?.opt("handle")?.bytes().ok()?;
+    let at = bytes.windows(KEY.len()).position(|window| window == KEY)? + KEY.len();
+    let length = usize::try_from(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?)).ok()?;
+    let digits = bytes.get(at + 8..)?.get(..length)?;
+    std::str::from_utf8(digits).ok()?.parse().ok().filter(|width| *width <= crate::mlmodel::MAX_WIDTH)
 }

@@ -7,7 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 seconds=${1:-300}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(pickle skops schema npy onnx safetensors burnpack xgboost lightgbm)
+[ ${#targets[@]} -gt 0 ] || targets=(pickle skops schema npy onnx safetensors burnpack xgboost lightgbm catboost)
 golden=$here/../tests/golden
 
 python3 - "$here/corpus" "$golden" "$here/../sample" <<'PY'
@@ -28,6 +28,8 @@ for file in (f for source in sources for f in source.rglob("model.*")):
         seed("pickle", name, data)
     elif file.suffix == ".bpk":
         seed("burnpack", name, data)
+    elif file.suffix == ".cb" or b'"features_info"' in data[:32]:
+        seed("catboost", name, data)
     elif file.suffix in (".ubj", ".json", ".xgb"):
         seed("xgboost", name, data)
     elif file.suffix == ".lgb":

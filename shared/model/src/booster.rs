@@ -1,9 +1,14 @@
 //! What gradient boosters of XGBoost, LightGBM and CatBoost have in common.
 
+mod coding;
+
 use std::fmt::Debug;
+
+pub(crate) use coding::{Coder, Coding, Unseen};
 
 use crate::head::Head;
 use crate::output_transform::{Link, OutputTransform};
+use crate::plan::Plan;
 use crate::{Label, Rows};
 
 /// A booster with its link function: rows in, what its library's `predict` answers out.
@@ -16,6 +21,11 @@ pub(crate) trait Booster: Send + Sync + Debug {
 
     /// Predicts rows of `width()` values; row-major `len x outputs()`.
     fn predict(&self, rows: Rows<'_>) -> Vec<f64>;
+
+    /// How typed values become numbers; `None` if the model takes only numbers.
+    fn coder(&self) -> Option<&Coder> {
+        None
+    }
 
     /// Whether predictions are bit-identical to the library's.
     fn is_exact(&self) -> bool;
@@ -53,6 +63,13 @@ pub(crate) struct Compiled {
     pub features: Vec<String>,
     pub head: Head,
     pub transform: OutputTransform,
+}
+
+impl Compiled {
+    /// The plan of the booster alone.
+    pub(crate) fn plan(self) -> Result<Plan, String> {
+        Plan::new(self.features, Vec::new(), self.head, self.transform, true)
+    }
 }
 
 /// The transform of outputs that are the prediction.

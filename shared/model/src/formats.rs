@@ -4,7 +4,7 @@ use crate::booster::Compiled;
 use crate::head::Head;
 use crate::mlmodel::unnamed_features;
 use crate::plan::Plan;
-use crate::{Fault, artefact, burnpack, document, lightgbm, onnx, safetensors, sklearn, xgboost};
+use crate::{Fault, artefact, burnpack, catboost, document, lightgbm, onnx, safetensors, sklearn, xgboost};
 
 /// Reads a model file. `class` is the Python class that a booster was saved from, if the description has one.
 pub(crate) fn read_model(file: &str, bytes: &[u8], class: Option<&str>) -> Result<Plan, Fault> {
@@ -18,8 +18,7 @@ pub(crate) fn read_model(file: &str, bytes: &[u8], class: Option<&str>) -> Resul
         return compile_onnx(bytes);
     }
     if let Some(compiled) = read_booster(bytes, class)? {
-        let Compiled { features, head, transform } = compiled;
-        return Plan::new(features, Vec::new(), head, transform, true).map_err(|e| Fault::new("", e));
+        return compiled.plan().map_err(|e| Fault::new("", e));
     }
     sklearn::compile_model(&artefact::read(bytes)?.view())
 }
@@ -31,9 +30,11 @@ fn read_booster(bytes: &[u8], class: Option<&str>) -> Result<Option<Compiled>, F
             let document = document::read(bytes).map_err(|e| Fault::new("", e))?;
             match () {
                 () if xgboost::owns(&document) => xgboost::compile(&document, class).map(Some),
+                () if catboost::owns_document(&document) => catboost::compile_document(&document, class).map(Some),
                 () => Err(Fault::new("", "is JSON, but not a model of XGBoost or CatBoost")),
             }
         }
+        _ if catboost::owns(bytes) => catboost::compile(bytes, class).map(Some),
         _ if lightgbm::owns(bytes) => lightgbm::compile(bytes, class).map(Some),
         _ => Ok(None),
     }

@@ -9,7 +9,7 @@ use forebay_artefact::{ColumnKind, Frame};
 
 pub(crate) use ensemble::{Average, Ensemble, Member};
 
-use crate::booster::Booster;
+use crate::booster::{Booster, Coder};
 use crate::forest::{Forest, tree_ensemble};
 use crate::kernel_machine::KernelMachine;
 use crate::learner::Learner;
@@ -91,6 +91,7 @@ impl Head {
             Self::KernelMachine(machine) => Ok(m.iter().map(|row| machine.decide(row)).collect()),
             Self::Ensemble(ensemble) => ensemble.run(&m),
             Self::Program(program) => program.predict(m),
+            Self::Booster(booster) if booster.coder().is_some() => self.run_frame(Frame::Numbers(m)),
             Self::Booster(booster) => Ok(booster.predict(Rows::new(m.width, &m.data)?)),
             Self::Learner(learner) => learner.run(&Frame::Numbers(m)),
         }
@@ -104,6 +105,14 @@ impl Head {
         match self {
             Self::Learner(learner) => learner.run(&frame),
             Self::Ensemble(ensemble) => ensemble.run_frame(&frame),
+            Self::Booster(booster) => {
+                let numbers = match booster.coder() {
+                    Some(coder) => coder.encode(frame),
+                    None => frame.into_numbers(),
+                };
+                let m = numbers.map_err(ModelError::Execution)?;
+                Ok(booster.predict(Rows::new(m.width, &m.data)?))
+            }
             _ => self.run(frame.into_numbers().map_err(ModelError::Execution)?),
         }
     }
@@ -113,6 +122,7 @@ impl Head {
         match self {
             Self::Learner(learner) => learner.takes(),
             Self::Ensemble(ensemble) => ensemble.takes(),
+            Self::Booster(booster) => booster.coder().map(Coder::kinds),
             _ => None,
         }
     }

@@ -6,6 +6,7 @@
 
 mod booster;
 mod burnpack;
+mod catboost;
 mod document;
 mod example;
 mod expectation;

@@ -1,5 +1,6 @@
 //! LightGBM models in their text format, computed in f64 as LightGBM does.
 
+mod categories;
 mod linear;
 mod objective;
 mod text;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use self::linear::LinearLeaves;
 use self::objective::Objective;
 use self::text::Header;
-use crate::booster::{Booster, Compiled, Meaning, numbered_classes, numbers};
+use crate::booster::{Booster, Coder, Compiled, Meaning, numbered_classes, numbers};
 use crate::forest::Forest;
 use crate::head::Head;
 use crate::{Fault, Rows};
@@ -24,6 +25,7 @@ struct Lightgbm {
     objective: Objective,
     /// Whether the single output is answered as the probabilities of two classes.
     two_classes: bool,
+    coder: Option<Coder>,
 }
 
 #[derive(Debug)]
@@ -60,7 +62,8 @@ pub(crate) fn compile_text(bytes: &[u8], meaning: Meaning, rounds: Option<usize>
     let custom = objective.is_custom();
     let two_classes = meaning == Meaning::Classifier && groups == 1 && !custom;
     let Header { width, features, .. } = header;
-    let model = Lightgbm { width, groups, sums, objective, two_classes };
+    let coder = categories::coder(text, &features).map_err(|e| Fault::new("pandas_categorical", e))?;
+    let model = Lightgbm { width, groups, sums, objective, two_classes, coder };
     let transform = match model.outputs() {
         outputs if meaning == Meaning::Classifier && !custom => numbered_classes(outputs),
         outputs => numbers(outputs),
@@ -86,6 +89,10 @@ impl Booster for Lightgbm {
         }
         self.objective.apply(&mut sums, self.groups);
         if self.two_classes { sums.iter().flat_map(|p| [1.0 - p, *p]).collect() } else { sums }
+    }
+
+    fn coder(&self) -> Option<&Coder> {
+        self.coder.as_ref()
     }
 
     fn is_exact(&self) -> bool {

@@ -28,12 +28,16 @@ pub(crate) enum OutputTransform {
 }
 
 /// How raw outputs become class probabilities and a class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Link {
     /// Outputs are probabilities, one per class. The first of the highest wins.
     Probabilities,
     /// One output, a log-odds. The second class wins above zero, and at zero if `zero_wins`.
     Logit { zero_wins: bool },
+    /// One output, a log-odds. The second class wins above this one.
+    LogitAbove(f64),
+    /// One score per class; each goes through a sigmoid.
+    Sigmoids,
     /// One output, half a log-odds (exponential loss).
     HalfLogit,
     /// One score per class; their softmax are the probabilities.
@@ -109,7 +113,7 @@ impl OutputTransform {
     /// Checks the number of labels against the link.
     pub(crate) fn check(&self) -> Result<(), String> {
         let check = |labels: &[Label], link: &Link| {
-            let two = matches!(link, Link::Logit { .. } | Link::HalfLogit);
+            let two = matches!(link, Link::Logit { .. } | Link::LogitAbove(_) | Link::HalfLogit);
             if labels.is_empty() || (two && labels.len() != 2) || (*link == Link::Only && labels.len() != 1) {
                 return Err(format!("has {} classes", labels.len()));
             }
@@ -174,7 +178,7 @@ impl Link {
     /// The number of raw outputs per row for as many classes.
     pub(crate) fn outputs(self, classes: usize) -> usize {
         match self {
-            Self::Logit { .. } | Self::HalfLogit | Self::Index | Self::Only => 1,
+            Self::Logit { .. } | Self::LogitAbove(_) | Self::HalfLogit | Self::Index | Self::Only => 1,
             Self::Decision | Self::Clipped if classes == 2 => 1,
             Self::Chosen => classes + 1,
             _ => classes,
@@ -190,6 +194,12 @@ impl Link {
                 out.extend([1.0 - p, p]);
                 return u32::from(row[0] > 0.0 || (zero_wins && row[0] == 0.0));
             }
+            Self::LogitAbove(border) => {
+                let p = sigmoid(row[0]);
+                out.extend([1.0 - p, p]);
+                return u32::from(row[0] > border);
+            }
+            Self::Sigmoids => out.extend(row.iter().map(|v| sigmoid(*v))),
             Self::HalfLogit => {
                 let p = sigmoid(2.0 * row[0]);
                 out.extend([1.0 - p, p]);

@@ -1,6 +1,7 @@
 //! Compiles an inert scikit-learn artefact to a plan.
 
 mod bayes;
+mod boosters;
 mod ensemble;
 mod estimator;
 mod forest;
@@ -40,6 +41,10 @@ pub(crate) struct Estimator {
 pub(crate) fn compile_model(root: &View<'_>) -> Result<Plan, Fault> {
     let stages = stages(root)?;
     let first = stages.first().ok_or_else(|| root.fault("pipeline has no steps"))?;
+    // a booster alone has the names and the number of its features in its own file
+    if let ([only], Some(compiled)) = (stages.as_slice(), boosters::read(first)?) {
+        return compiled.plan().map_err(|e| only.fault(e));
+    }
     compile(root, features(first)?)
 }
 

@@ -1,5 +1,6 @@
 //! XGBoost models (JSON, UBJSON), computed in f32 as XGBoost does: the base score first, then the leaves tree by tree.
 
+mod categories;
 mod linear;
 mod objective;
 mod trees;
@@ -8,12 +9,13 @@ use std::sync::Arc;
 
 use self::linear::Linear;
 use self::objective::Objective;
-use crate::booster::{Booster, Compiled, Meaning, numbered_classes, numbers};
+use crate::booster::{Booster, Coder, Compiled, Meaning, numbered_classes, numbers};
 use crate::document::Value;
 use crate::forest::Forest;
 use crate::head::Head;
 use crate::mlmodel::{MAX_WIDTH, unnamed_features};
-use crate::{Fault, Rows};
+use crate::output_transform::{Link, OutputTransform};
+use crate::{Fault, Label, Rows};
 
 /// The most outputs of a model.
 const MAX_OUTPUTS: usize = 1 << 16;
@@ -25,8 +27,11 @@ struct Xgboost {
     groups: usize,
     margins: Margins,
     objective: Objective,
-    /// Whether the single output is followed by its complement's class: `[1 - p, p]`.
+    /// Whether each output is answered as the probabilities of two classes, `[1 - p, p]`.
     two_classes: bool,
+    /// A value that is missing, besides NaN.
+    missing: Option<f32>,
+    coder: Option<Coder>,
 }
 
 #[derive(Debug)]
@@ -45,6 +50,15 @@ pub(crate) fn owns(document: &Value<'_>) -> bool {
 /// Compiles a document. `class` is the Python class that the model was saved from; if it is not known, the attribute
 /// that scikit-learn's classes leave in the file decides.
 pub(crate) fn compile(document: &Value<'_>, class: Option<&str>) -> Result<Compiled, Fault> {
+    compile_with_missing(document, class, None)
+}
+
+/// As [`compile`], for an estimator that takes `missing` for a missing value besides NaN.
+pub(crate) fn compile_with_missing(
+    document: &Value<'_>,
+    class: Option<&str>,
+    missing: Option<f64>,
+) -> Result<Compiled, Fault> {
     let at = |place: &str, reason: String| Fault::new(format!("learner: {place}"), reason);
     let learner = document.need("learner").map_err(|e| Fault::new("", e))?;
     let meaning = class.map_or_else(|| saved_meaning(learner), Meaning::of_class);
@@ -64,7 +78,18 @@ pub(crate) fn compile(document: &Value<'_>, class: Option<&str>) -> Result<Compi
     };
     let margins = margins.map_err(|e| at("gradient_booster", e))?;
     let features = features(learner, shape.width).map_err(|e| at("feature_names", e))?;
-    finish(shape, margins, objective, meaning, features).map_err(|e| at("", e))
+    let release = document.get("version").map_or(Ok(Vec::new()), Value::numbers).map_err(|e| at("version", e))?;
+    let coder = categories::coder(booster, &release, &features).map_err(|e| at("cats", e))?;
+    let model = Xgboost {
+        width: shape.width,
+        groups: shape.groups,
+        margins,
+        objective,
+        two_classes: false,
+        missing: missing.filter(|m| !m.is_nan()).map(|m| m as f32),
+        coder,
+    };
+    finish(model, &shape, meaning, features).map_err(|e| at("", e))
 }
 
 /// The numbers in `learner_model_param`.
@@ -127,23 +152,18 @@ fn best_round(learner: &Value<'_>) -> Option<usize> {
     Some(best + 1)
 }
 
-fn finish(
-    shape: Shape,
-    margins: Margins,
-    objective: Objective,
-    meaning: Meaning,
-    features: Vec<String>,
-) -> Result<Compiled, String> {
-    let Shape { width, groups, targets, classes, .. } = shape;
+fn finish(mut model: Xgboost, shape: &Shape, meaning: Meaning, features: Vec<String>) -> Result<Compiled, String> {
     let classifies = meaning == Meaning::Classifier;
-    if classifies && targets > 1 {
-        return Err(format!("a classifier of {targets} targets is not supported"));
+    if classifies {
+        model.objective = model.objective.of_classifier();
+        model.two_classes = model.groups == shape.targets;
     }
-    let objective = if classifies { objective.of_classifier() } else { objective };
-    let two_classes = classifies && groups == 1;
-    let model = Xgboost { width, groups, margins, objective, two_classes };
     let transform = match model.outputs() {
-        outputs if classifies => numbered_classes(outputs.max(classes)),
+        _ if classifies && shape.targets > 1 => {
+            let classes = [Label::Integer(0), Label::Integer(1)];
+            OutputTransform::Each(vec![(classes.into(), Link::Probabilities); shape.targets])
+        }
+        outputs if classifies => numbered_classes(outputs.max(shape.classes)),
         outputs => numbers(outputs),
     };
     Ok(Compiled { features, head: Head::Booster(Arc::new(model)), transform })
@@ -155,10 +175,18 @@ impl Booster for Xgboost {
     }
 
     fn outputs(&self) -> usize {
-        if self.two_classes { 2 } else { self.objective.outputs(self.groups) }
+        if self.two_classes { 2 * self.groups } else { self.objective.outputs(self.groups) }
     }
 
     fn predict(&self, rows: Rows<'_>) -> Vec<f64> {
+        let mut replaced = Vec::new();
+        let rows = match self.missing {
+            Some(missing) => {
+                replaced.extend(rows.values().iter().map(|v| if *v as f32 == missing { f64::NAN } else { *v }));
+                Rows::new(self.width, &replaced).unwrap_or(rows)
+            }
+            None => rows,
+        };
         let mut margins = vec![0f32; rows.len() * self.groups];
         match &self.margins {
             Margins::Trees(forest) => forest.sum(rows.values(), &mut margins),
@@ -172,6 +200,10 @@ impl Booster for Xgboost {
             return values.iter().flat_map(|p| [f64::from(1.0 - p), f64::from(*p)]).collect();
         }
         values.into_iter().map(f64::from).collect()
+    }
+
+    fn coder(&self) -> Option<&Coder> {
+        self.coder.as_ref()
     }
 
     fn is_exact(&self) -> bool {

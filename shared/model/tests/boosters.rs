@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use forebay_model::{LoadedVersion, Rows, load_folder};
+use forebay_model::{LoadedVersion, Rows, Scores, TypedRows, Value as Cell, load_folder};
 use serde_json::Value;
 
 fn cases() -> Vec<PathBuf> {
@@ -34,29 +34,45 @@ fn close(got: f64, want: f64, within: (f64, f64)) -> bool {
     got == want || (got - want).abs() <= within.0 + within.1 * want.abs() || (got.is_nan() && want.is_nan())
 }
 
+/// A typed value of a row.
+fn cell(v: &Value) -> Cell {
+    match v {
+        Value::Null => Cell::Missing,
+        Value::Bool(b) => Cell::Boolean(*b),
+        Value::String(text) => Cell::Text(text.as_str().into()),
+        _ => v.as_i64().map_or_else(|| Cell::Float(v.as_f64().unwrap()), Cell::Integer),
+    }
+}
+
+fn scores(loaded: &LoadedVersion, rows: &[&Value]) -> Result<Scores, String> {
+    let cells = || rows.iter().flat_map(|row| row.as_array().unwrap());
+    let width = rows[0].as_array().unwrap().len();
+    if loaded.model.columns().is_empty() {
+        let flat: Vec<f64> = cells().map(number).collect();
+        let rows = Rows::new(width, &flat).map_err(|e| e.to_string())?;
+        return loaded.model.predict(rows).map_err(|e| e.to_string());
+    }
+    let flat: Vec<Cell> = cells().map(cell).collect();
+    loaded.model.predict_typed(TypedRows::new(width, &flat).unwrap()).map_err(|e| e.to_string())
+}
+
 /// The differences of one case; empty if there are none.
 fn differences(folder: &Path, expected: &Value) -> Vec<String> {
     let loaded = match load_folder(folder) {
         Ok(loaded) => loaded,
         Err(fault) => return vec![format!("does not load: {fault}")],
     };
-    let rows: Vec<Vec<f64>> = expected["rows"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|r| r.as_array().unwrap().iter().map(number).collect())
-        .collect();
+    let rows: Vec<&Value> = expected["rows"].as_array().unwrap().iter().collect();
     let mut out = check(&loaded, &rows, 0, expected);
     for (i, row) in rows.iter().enumerate() {
-        out.extend(check(&loaded, std::slice::from_ref(row), i, expected));
+        out.extend(check(&loaded, &[*row], i, expected));
     }
     out
 }
 
-fn check(loaded: &LoadedVersion, rows: &[Vec<f64>], first: usize, expected: &Value) -> Vec<String> {
+fn check(loaded: &LoadedVersion, rows: &[&Value], first: usize, expected: &Value) -> Vec<String> {
     let within = expected["within"].as_array().map_or((0.0, 0.0), |t| (number(&t[0]), number(&t[1])));
-    let flat = rows.concat();
-    let scores = match Rows::new(rows[0].len(), &flat).and_then(|rows| loaded.model.predict(rows)) {
+    let scores = match scores(loaded, rows) {
         Ok(scores) => scores,
         Err(error) => return vec![format!("cannot predict: {error}")],
     };
@@ -68,6 +84,10 @@ fn check(loaded: &LoadedVersion, rows: &[Vec<f64>], first: usize, expected: &Val
                 want.len() == scores.outputs
                     && want.iter().zip(scores.row(i)).all(|(w, g)| close(*g, number(w), within))
             }
+            (Value::Array(want), Some(_)) => {
+                let label = |output| serde_json::to_value(scores.label_of(i, output)).unwrap();
+                want.len() == scores.outputs && want.iter().enumerate().all(|(output, w)| label(output) == *w)
+            }
             (want, Some(label)) => serde_json::to_value(label).unwrap() == *want,
             (want, None) => scores.outputs == 1 && close(scores.values[i], number(want), within),
         };
@@ -77,7 +97,11 @@ fn check(loaded: &LoadedVersion, rows: &[Vec<f64>], first: usize, expected: &Val
         }
         if let Some(proba) = expected["predict_proba"].as_array() {
             let want: Vec<f64> = proba[first + i].as_array().unwrap().iter().map(number).collect();
-            let got = scores.probabilities(i);
+            let mut got = scores.probabilities(i).to_vec();
+            if scores.outputs > 1 {
+                // where a label is there or not, the libraries give only the probability that it is
+                got = got.chunks_exact(2).map(|p| p[1]).collect();
+            }
             if got.len() != want.len() || !got.iter().zip(&want).all(|(g, w)| close(*g, *w, within)) {
                 out.push(format!("row {} of {}: got {got:?}, expected {want:?}", first + i, rows.len()));
             }

@@ -155,16 +155,88 @@ fn lightgbm_trees_that_lead_nowhere() {
     refused("m", &lightgbm(&huge), "too large");
 }
 
+/// A CatBoost model of one symmetric tree.
+fn catboost() -> Value {
+    json!({
+        "features_info": {"float_features": [
+            {"borders": [0.5], "feature_index": 0, "flat_feature_index": 0, "has_nans": false, "nan_value_treatment": "AsIs"}
+        ], "categorical_features": [{"feature_index": 0, "flat_feature_index": 1, "values": [7]}], "ctrs": [{
+            "elements": [{"cat_feature_index": 0, "combination_element": "cat_feature_value"}], "ctr_type": "Borders",
+            "identifier": "{\"type\":\"Borders\"}", "prior_numerator": 0, "prior_denomerator": 1, "shift": 0, "scale": 1,
+            "target_border_idx": 0, "borders": [0.25]
+        }]},
+        "ctr_data": {"{\"type\":\"Borders\"}": {"hash_map": ["5", 1, 2], "hash_stride": 3}},
+        "oblivious_trees": [{"leaf_values": [1, 2, 3, 4, 5, 6, 7, 8], "splits": [
+            {"split_index": 0}, {"split_index": 1}, {"split_index": 2}]}],
+        "scale_and_bias": [1, [0]]
+    })
+}
+
+#[test]
+fn catboost_documents_that_lead_nowhere() {
+    assert!(load_bytes("model.json", catboost().to_string().as_bytes()).is_ok());
+    for (pointer, value, what) in [
+        ("/oblivious_trees/0/splits/0/split_index", json!(3), "split 3 of 3"),
+        ("/oblivious_trees/0/leaf_values", json!([1, 2, 3, 4, 5, 6, 7, 8, 9]), "leaf values"),
+        ("/oblivious_trees/0/leaf_values/0", json!("inf"), "finite"),
+        ("/features_info/float_features/0/flat_feature_index", json!(1_000_000_000), "takes 1000000001 values"),
+        ("/features_info/ctrs/0/elements/0/cat_feature_index", json!(9), "no category feature 9"),
+        ("/features_info/ctrs/0/target_border_idx", json!(1), "not its class"),
+        ("/features_info/ctrs/0/identifier", json!("x"), "no table"),
+        ("/ctr_data/{\"type\":\"Borders\"}/hash_stride", json!(2), "hash_map"),
+        ("/scale_and_bias", json!([1, [0, 0]]), "bias"),
+    ] {
+        let mut model = catboost();
+        *model.pointer_mut(pointer).unwrap_or_else(|| panic!("no {pointer}")) = value;
+        refused("m", model.to_string().as_bytes(), what);
+    }
+    let mut deep = json!({"value": 1});
+    for _ in 0..2000 {
+        deep = json!({"split": {"split_index": 0}, "left": deep, "right": {"value": 1}});
+    }
+    let text = format!("{{\"features_info\": {{}}, \"trees\": [{}]}}", serde_json::to_string(&deep).unwrap());
+    refused("m", text.as_bytes(), "too deep");
+}
+
+#[test]
+fn catboost_offsets_outside_the_file() {
+    refused("m", b"CBM1", "ends early");
+    refused("m", b"CBM1\xff\xff\xff\x7f", "ends early");
+    refused("m", b"CBM1\x04\0\0\0\xff\xff\xff\x7f", "outside");
+    // a table whose description lies before the file
+    refused("m", b"CBM1\x08\0\0\0\x04\0\0\0\x05\0\0\0", "outside");
+    // a table that is its own description, and its own trees
+    refused("m", b"CBM1\x0c\0\0\0\x04\0\0\0\0\0\0\0\0\0\0\0", "");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/boosters/cat_onevsall_symmetrictree/model.cb");
+    let bytes = std::fs::read(file).unwrap();
+    for at in (8..bytes.len().min(4000)).step_by(28) {
+        for value in [0u32, 1, 0x7fff_ffff, u32::MAX] {
+            let mut broken = bytes.clone();
+            broken[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            let began = Instant::now();
+            let _ = load_bytes("m", &broken);
+            assert!(began.elapsed() < LIMIT, "{at} {value}");
+        }
+    }
+}
+
 #[test]
 fn cut_and_corrupted_models_are_refused_or_predict() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/boosters");
-    for case in ["xgb_sk_clf_multi", "xgb_reg_gamma_gbtree", "lgb_regression_category", "lgb_regression_linear"] {
+    for case in [
+        "xgb_sk_clf_multi_early",
+        "xgb_reg_gamma_gbtree",
+        "lgb_regression_category",
+        "lgb_regression_linear",
+        "cat_multiclass_depthwise",
+        "cat_logloss_text_symmetrictree",
+    ] {
         let mut files = std::fs::read_dir(folder.join(case)).unwrap().map(|e| e.unwrap().path());
         let file = files.find(|f| !f.ends_with("MLmodel")).unwrap();
         let name = file.file_name().unwrap().to_str().unwrap();
         let bytes = std::fs::read(&file).unwrap();
         let mut seed = 7u64;
-        for at in 0..400 {
+        for at in 0..120 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let place = (seed >> 33) as usize % bytes.len();
             let mut broken = bytes.clone();

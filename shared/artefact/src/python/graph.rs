@@ -107,8 +107,13 @@ impl<'g> View<'g> {
         Self { graph: self.graph, id, path: format!("{}{step}", self.path) }
     }
 
+    /// The node that `id` refers to.
+    pub(super) fn referred(&self, id: Id) -> Option<&'g Node> {
+        self.graph.nodes.get(id as usize)
+    }
+
     /// Accounts for reading `n` elements or attributes.
-    fn spend(&self, n: usize) -> Result<(), Fault> {
+    pub(super) fn spend(&self, n: usize) -> Result<(), Fault> {
         let spent = self.graph.effort.get().saturating_add(n).saturating_add(1);
         self.graph.effort.set(spent);
         if spent > self.graph.max_effort {

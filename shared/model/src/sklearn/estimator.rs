@@ -1,8 +1,8 @@
 //! Selects the compiler of an estimator class.
 
 use super::{
-    Estimator, bayes, ensemble, forest, histogram, linear, meta_estimator, neighbours, neural, outlier, stacking, svm,
-    target,
+    Estimator, bayes, boosters, ensemble, forest, histogram, linear, meta_estimator, neighbours, neural, outlier,
+    stacking, svm, target,
 };
 use forebay_artefact::sklearn::stages;
 
@@ -116,12 +116,15 @@ fn meta(view: &View<'_>, name: &str, width: usize, steps: &mut Vec<Step>) -> Res
         "TransformedTargetRegressor" => target::transformed(view, width, steps),
         "DummyRegressor" => target::dummy_regressor(view, width),
         "DummyClassifier" => target::dummy_classifier(view, width),
-        _ => other(view, width, steps),
+        _ => other(view, width),
     }
 }
 
 /// Estimators of other libraries inside a scikit-learn artefact: the one place where their readers are called.
-fn other(view: &View<'_>, _width: usize, _steps: &mut Vec<Step>) -> Result<Estimator, Fault> {
+fn other(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
+    if let Some(estimator) = boosters::estimator(view, width)? {
+        return Ok(estimator);
+    }
     Err(view.fault(format!("{} is not supported as an estimator", view.described())))
 }
 

@@ -21,8 +21,13 @@ warnings.filterwarnings("ignore")
 
 # one or two of every kind, each objective once
 SMALL = "|".join([
-    r"xgb_.*_gbtree$", "xgb_reg_gamma_dart", "xgb_multi_softmax_dart", "xgb_count_poisson_gblinear", "xgb_sk_.*",
-    r"lgb_.*_gbdt$", "lgb_regression_(dart|rf|goss|linear|category)", "lgb_multiclass_(rf|linear|category)",
+    r"xgb_.*_gbtree$", "xgb_reg_gamma_dart", "xgb_count_poisson_gblinear",
+    "xgb_sk_(reg_early|reg_dart|reg_linear|rf|clf|clf_hinge|clf_multi_early)$",
+    "cat_(rmse|poisson|uncertainty|multirmse|logloss_text|multiclass_given|onevsall|raw_multiclass|rank)_symmetrictree",
+    "cat_multiclass_(depthwise|lossguide)", "(cat_category_(0|1|3|9|14)|xgb_category_[03]|lgb_category_[13])$",
+    "pickle_(xgb_missing|xgb_scaled|lgb_clf_text|lgb_early|cat_scaled|voting_xgb_first)", "xgb_several_[13]", "xgb_quantiles",
+    "lgb_(regression|poisson|binary|cross_entropy|cross_entropy_lambda|multiclass|multiclassova|lambdarank)_gbdt",
+    "lgb_regression_(dart|rf|linear|category)", "lgb_multiclass_(rf|linear|category)",
 ])
 
 
@@ -44,7 +49,7 @@ class Cases:
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
         save(str(folder / file))
-        lines = ["flavors:", f"  {flavor}:", f"    data: {file}"] + [f"    {k}: {v}" for k, v in meta.items()]
+        lines = ["flavors:", f"  {flavor}:", f"    {'pickled_model' if flavor == 'sklearn' else 'data'}: {file}"] + [f"    {k}: {v}" for k, v in meta.items()]
         (folder / "MLmodel").write_text("\n".join(lines) + "\n")
         expected = {"case": name, "rows": plain(rows), "predict": plain(predict)}
         if proba is not None:
@@ -112,10 +117,10 @@ def main():
     args = parser.parse_args()
     if args.small:
         args.seed, args.rounds, args.rows, args.only = 3, 2, 5, SMALL
-    from boosters_py import catboost_cases, lightgbm_cases, xgboost_cases
+    from boosters_py import catboost_cases, lightgbm_cases, pickle_cases, xgboost_cases
 
     cases = Cases(args)
-    for make in (xgboost_cases, lightgbm_cases, catboost_cases):
+    for make in (xgboost_cases, lightgbm_cases, catboost_cases, pickle_cases):
         make.make(cases)
     print(f"{cases.written} cases in {args.folder}")
 

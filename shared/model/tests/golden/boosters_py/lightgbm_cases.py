@@ -2,6 +2,8 @@
 
 import lightgbm as lgb
 
+import numpy as np
+
 from __main__ import data, rows_of, targets
 
 OBJECTIVES = [
@@ -31,7 +33,30 @@ def parameters(cases, rng, objective, boosting):
     return chosen
 
 
+def of_categories(cases):
+    from .xgboost_cases import categories, frame_rows
+
+    for i in range(4):
+        name = f"lgb_category_{i}"
+        if not cases.wanted(name):
+            continue
+        rng = cases.rng(name)
+        frame, y = categories(rng, " é")
+        target = targets(rng, "classes", y) if i == 3 else y
+        chosen = {"verbose": -1, "min_data_in_leaf": 5, "num_leaves": cases.leaves, "min_data_per_group": 3, "cat_smooth": 1}
+        chosen |= {"objective": "multiclass", "num_class": 4} if i == 3 else {"objective": "regression"}
+        model = lgb.train(chosen, lgb.Dataset(frame, target), cases.rounds)
+        rows, values = frame_rows(rng, frame, cases.rows)
+        if i:
+            rows["city"] = rows["city"].cat.add_categories(["Atlantis"])
+            rows.loc[0, "city"] = "Atlantis"
+            values[0][1] = "Atlantis"
+        cases.write(name, "lightgbm", "model.lgb", model.save_model, {"model_class": "lightgbm.basic.Booster"},
+                    values, model.predict(rows), within=WITHIN)
+
+
 def make(cases):
+    of_categories(cases)
     for objective, kind in OBJECTIVES:
         for boosting in ("gbdt", "dart", "rf", "goss", "linear", "category"):
             name = f"lgb_{objective}_{boosting}"

@@ -126,6 +126,90 @@ def estimators(cases):
         cases.write(name, "xgboost", "model.ubj", model.save_model, meta, rows, model.predict(rows), proba)
 
 
+def categories(rng, accent="", n=400):
+    """A data frame with categories of text and of integers."""
+    import pandas as pd
+
+    cities = [f"city {i}{accent}" for i in range(int(rng.choice([2, 5, 30])))]
+    frame = pd.DataFrame({
+        "age": np.round(rng.normal(40, 10, n), 1),
+        "city": pd.Categorical(rng.choice(cities, n), categories=rng.permutation(cities)),
+        "code": pd.Categorical(rng.integers(-3, 9, n)),
+        "income": np.round(rng.lognormal(10, 1, n), 2),
+    })
+    frame.loc[rng.random(n) < 0.1, "income"] = np.nan
+    frame.loc[rng.random(n) < 0.1, "city"] = None
+    effect = {city: value for city, value in zip(cities, rng.normal(size=len(cities)))}
+    y = frame["city"].map(effect).astype(float).fillna(0) + (frame["code"].astype(int) % 3) + frame["age"] / 20
+    return frame, (y + rng.normal(scale=0.1, size=n)).to_numpy()
+
+
+def frame_rows(rng, frame, count):
+    import pandas as pd
+
+    rows = frame.iloc[rng.choice(len(frame), count)].copy().reset_index(drop=True)
+    values = [[None if pd.isna(v) else v for v in row] for row in rows.astype(object).to_numpy()]
+    return rows, values
+
+
+def of_categories(cases):
+    import pandas as pd
+
+    for i in range(6):
+        name = f"xgb_category_{i}"
+        if not cases.wanted(name):
+            continue
+        rng = cases.rng(name)
+        frame, y = categories(rng)
+        cls = xgb.XGBClassifier if i % 2 else xgb.XGBRegressor
+        target = (y > np.median(y)).astype(int) if i == 1 else targets(rng, "classes", y) if i % 2 else y
+        model = cls(n_estimators=cases.rounds, max_depth=int(rng.integers(2, cases.deepest + 1)), enable_categorical=True,
+                    tree_method="hist", max_cat_to_onehot=int(rng.choice([1, 4, 50])), n_jobs=1,
+                    booster="dart" if i == 4 else "gbtree")
+        model.fit(frame, target)
+        rows, values = frame_rows(rng, frame, cases.rows)
+        if i > 2:
+            # a category that training has not seen
+            rows["city"] = rows["city"].cat.add_categories(["Atlantis"])
+            rows.loc[0, "city"] = "Atlantis"
+            values[0][1] = "Atlantis"
+        proba = model.predict_proba(rows) if i % 2 else None
+        file = "model.json" if i % 3 == 0 else "model.ubj"
+        meta = {"model_class": f"xgboost.sklearn.{cls.__name__}"}
+        cases.write(name, "xgboost", file, model.save_model, meta, values, model.predict(rows), proba)
+
+
+def several_targets(cases):
+    for i in range(4):
+        name = f"xgb_several_{i}"
+        if not cases.wanted(name):
+            continue
+        rng = cases.rng(name)
+        X, y = data(rng)
+        Y = np.c_[y, -y + rng.normal(size=len(y)), y * X[:, 0]]
+        strategy = "multi_output_tree" if i % 2 else "one_output_per_tree"
+        cls = xgb.XGBClassifier if i > 1 else xgb.XGBRegressor
+        model = cls(n_estimators=cases.rounds, max_depth=3, multi_strategy=strategy, tree_method="hist", n_jobs=1)
+        model.fit(X, (Y > 0).astype(int) if i > 1 else Y)
+        rows = rows_of(cases, rng, X, 0)
+        predicted = model.predict(rows)
+        proba = model.predict_proba(rows) if i > 1 else None
+        meta = {"model_class": f"xgboost.sklearn.{cls.__name__}"}
+        predicted = predicted.astype(int) if i > 1 else predicted
+        cases.write(name, "xgboost", "model.ubj", model.save_model, meta, rows, predicted, proba)
+    name = "xgb_quantiles"
+    if cases.wanted(name):
+        rng = cases.rng(name)
+        X, y = data(rng)
+        model = xgb.XGBRegressor(objective="reg:quantileerror", quantile_alpha=[0.1, 0.5, 0.9], n_estimators=cases.rounds,
+                                 tree_method="hist", n_jobs=1).fit(X, y)
+        rows = rows_of(cases, rng, X, 0)
+        cases.write(name, "xgboost", "model.ubj", model.save_model, {"model_class": "xgboost.sklearn.XGBRegressor"},
+                    rows, model.predict(rows))
+
+
 def make(cases):
     boosters(cases)
     estimators(cases)
+    of_categories(cases)
+    several_targets(cases)

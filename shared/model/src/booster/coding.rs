@@ -1,0 +1,194 @@
+//! How the values of a row become the numbers that a booster's trees compare: categories have codes or hashes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use forebay_artefact::{ColumnKind, Frame};
+
+use crate::Value;
+use crate::matrix::Matrix;
+
+/// The coding of every column of a row.
+#[derive(Debug, Clone)]
+pub(crate) struct Coder {
+    columns: Vec<(String, Coding)>,
+}
+
+/// The coding of one column.
+#[derive(Debug, Clone)]
+pub(crate) enum Coding {
+    /// Numbers as they are.
+    Number,
+    /// The code of a text, or of another value as text.
+    Texts { codes: HashMap<Box<str>, f64>, unseen: Unseen<Box<[i8]>> },
+    /// The code of an integer.
+    Integers { codes: HashMap<i64, f64>, unseen: Unseen<i64> },
+    /// The hash of a text, or of an integer's decimal text. Nothing else has one.
+    Hash(fn(&str) -> u32),
+}
+
+/// What becomes of a category that training has not seen.
+#[derive(Debug, Clone)]
+pub(crate) enum Unseen<K> {
+    /// It is a missing value.
+    Missing,
+    /// It is the category that follows it in this order, and an error after the last.
+    Next(BTreeMap<K, f64>),
+    /// It is an error.
+    Refused,
+}
+
+impl<K: Ord> Unseen<K> {
+    fn code(&self, key: impl FnOnce() -> K) -> Result<f64, String> {
+        let next = match self {
+            Self::Missing => return Ok(f64::NAN),
+            Self::Next(order) => order.range(key()..).next().map(|(_, code)| *code),
+            Self::Refused => None,
+        };
+        next.ok_or_else(|| "has a category that training has not seen".to_owned())
+    }
+}
+
+/// The bytes of a text as XGBoost orders them, which has signed ones.
+fn signed(text: &str) -> Box<[i8]> {
+    text.bytes().map(|byte| byte as i8).collect()
+}
+
+impl Coding {
+    /// Texts whose codes are their places.
+    pub(crate) fn texts<T: AsRef<str>>(texts: &[T], unseen: Unseen<Box<[i8]>>) -> Self {
+        let coded = || texts.iter().map(AsRef::as_ref).enumerate().filter(|(_, text)| !text.is_empty());
+        let codes = texts.iter().enumerate().map(|(code, text)| (text.as_ref().into(), code as f64)).collect();
+        let unseen = match unseen {
+            Unseen::Next(_) => Unseen::Next(coded().map(|(code, text)| (signed(text), code as f64)).collect()),
+            other => other,
+        };
+        Self::Texts { codes, unseen }
+    }
+
+    /// Integers whose codes are their places.
+    pub(crate) fn integers(integers: &[i64], unseen: Unseen<i64>) -> Self {
+        let coded = || integers.iter().enumerate().map(|(code, integer)| (*integer, code as f64));
+        let unseen = match unseen {
+            Unseen::Next(_) => Unseen::Next(coded().collect()),
+            other => other,
+        };
+        Self::Integers { codes: coded().collect(), unseen }
+    }
+
+    fn kind(&self) -> ColumnKind {
+        match self {
+            Self::Number => ColumnKind::Float,
+            Self::Texts { .. } | Self::Hash(_) => ColumnKind::Text,
+            Self::Integers { .. } => ColumnKind::Integer,
+        }
+    }
+
+    /// The code of a value.
+    fn code(&self, value: &Value) -> Result<f64, String> {
+        match (self, value) {
+            (Self::Number, value) => value.number().ok_or_else(|| "has text, the model takes a number".to_owned()),
+            (Self::Hash(hash), Value::Text(text)) => Ok(f64::from(hash(text))),
+            (Self::Hash(hash), Value::Integer(integer)) => Ok(f64::from(hash(&integer.to_string()))),
+            (Self::Hash(_), Value::Float(v)) => Err(format!("has {v:?}, a category is text or an integer")),
+            (Self::Hash(_), Value::Boolean(v)) => Err(format!("has {v}, a category is text or an integer")),
+            (Self::Hash(_), Value::Missing) => Err("is missing, a category is text or an integer".to_owned()),
+            (_, value) if value.is_missing() => Ok(f64::NAN),
+            (Self::Texts { codes, unseen }, value) => {
+                let spelt;
+                let text = match value {
+                    Value::Text(text) => &**text,
+                    Value::Boolean(v) => {
+                        if *v {
+                            "True"
+                        } else {
+                            "False"
+                        }
+                    }
+                    Value::Integer(v) => {
+                        spelt = v.to_string();
+                        &spelt
+                    }
+                    _ => return Err("has a number, its categories are text".to_owned()),
+                };
+                codes.get(text).map_or_else(|| unseen.code(|| signed(text)), |code| Ok(*code))
+            }
+            (Self::Integers { codes, unseen }, value) => {
+                let whole = |v: f64| (v.fract() == 0.0 && v.abs() < 9e15).then_some(v as i64);
+                let integer = match value {
+                    Value::Integer(v) => Some(*v),
+                    Value::Text(_) => return Err("has text, its categories are integers".to_owned()),
+                    value => value.number().and_then(whole),
+                };
+                let integer = integer.ok_or("has a number that is no integer, its categories are integers")?;
+                codes.get(&integer).map_or_else(|| unseen.code(|| integer), |code| Ok(*code))
+            }
+        }
+    }
+}
+
+impl Coder {
+    /// A coder of named columns; `None` if all are plain numbers.
+    pub(crate) fn of(columns: Vec<(String, Coding)>) -> Option<Self> {
+        columns.iter().any(|(_, coding)| !matches!(coding, Coding::Number)).then_some(Self { columns })
+    }
+
+    /// What the values of the columns are.
+    pub(crate) fn kinds(&self) -> Vec<ColumnKind> {
+        self.columns.iter().map(|(_, coding)| coding.kind()).collect()
+    }
+
+    /// The numbers of rows.
+    ///
+    /// # Errors
+    /// Names the column of a value that has no code.
+    pub(crate) fn encode(&self, frame: Frame) -> Result<Matrix, String> {
+        let cells = frame.into_cells()?;
+        let mut data = Vec::with_capacity(cells.data.len());
+        for row in cells.iter() {
+            for (value, (name, coding)) in row.iter().zip(&self.columns) {
+                data.push(coding.code(value).map_err(|e| format!("column {name:?} {e}"))?);
+            }
+        }
+        Ok(Matrix { width: self.columns.len(), data })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(coding: &Coding, value: Value) -> Option<f64> {
+        coding.code(&value).ok()
+    }
+
+    #[test]
+    fn values_have_the_codes_of_their_table() {
+        let texts = Coding::texts(&["x", "7"], Unseen::Missing);
+        assert_eq!(code(&texts, Value::Text("7".into())), Some(1.0));
+        assert_eq!(code(&texts, Value::Integer(7)), Some(1.0));
+        assert!(code(&texts, Value::Text("z".into())).unwrap().is_nan());
+        let integers = Coding::integers(&[5, -1], Unseen::Next(BTreeMap::new()));
+        assert_eq!(code(&integers, Value::Integer(-1)), Some(1.0));
+        assert_eq!(code(&integers, Value::Float(5.0)), Some(0.0));
+        assert_eq!(code(&integers, Value::Integer(2)), Some(0.0), "5 follows");
+        assert_eq!(code(&integers, Value::Integer(6)), None, "nothing follows");
+        let next = Coding::texts(&["b", "é", "d"], Unseen::Next(BTreeMap::new()));
+        assert_eq!(code(&next, Value::Text("c".into())), Some(2.0));
+        assert_eq!(code(&next, Value::Text("ä".into())), Some(1.0), "bytes from 128 are below zero");
+        assert_eq!(code(&Coding::texts(&["b"], Unseen::Refused), Value::Text("a".into())), None);
+        assert!(code(&integers, Value::Missing).unwrap().is_nan());
+        assert_eq!(code(&integers, Value::Text("5".into())), None);
+    }
+
+    #[test]
+    fn what_is_no_category_names_its_column() {
+        let coder = Coder::of(vec![("a".into(), Coding::Number), ("city".into(), Coding::Hash(|_| 7))]).unwrap();
+        let rows = |last: Value| Frame::from(crate::TypedRows::new(2, &[Value::Float(0.5), last]).unwrap());
+        assert_eq!(coder.encode(rows(Value::Integer(3))).unwrap().data, [0.5, 7.0]);
+        assert_eq!(
+            coder.encode(rows(Value::Float(3.0))).unwrap_err(),
+            "column \"city\" has 3.0, a category is text or an integer"
+        );
+        assert!(coder.encode(rows(Value::Missing)).unwrap_err().contains("is missing"));
+    }
+}

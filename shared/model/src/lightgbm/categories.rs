@@ -1,0 +1,48 @@
+//! The categories of pandas that LightGBM writes after a model, one list per category column.
+
+use crate::booster::{Coder, Coding, Unseen};
+use crate::document::{self, Value};
+
+/// Begins the line with the lists.
+const LINE: &str = "\npandas_categorical:";
+/// Begins the parameter with the numbers of the category columns.
+const COLUMNS: &str = "\n[categorical_feature: ";
+
+/// The coder of the columns; `None` if no column has categories. What training has not seen is missing.
+pub(super) fn coder(text: &str, features: &[String]) -> Result<Option<Coder>, String> {
+    let Some((_, line)) = text.rsplit_once(LINE) else { return Ok(None) };
+    let lists = match document::read(line.lines().next().unwrap_or("null").as_bytes())? {
+        Value::List(lists) if !lists.is_empty() => lists,
+        _ => return Ok(None),
+    };
+    let places = text.rsplit_once(COLUMNS).map(|(_, rest)| rest.split(']').next().unwrap_or("")).unwrap_or("");
+    let places: Vec<usize> = places.split(',').filter_map(|place| place.trim().parse().ok()).collect();
+    if places.len() != lists.len() || places.iter().any(|place| *place >= features.len()) {
+        return Err(format!("{} lists for {} category columns of the parameters", lists.len(), places.len()));
+    }
+    let mut columns: Vec<_> = features.iter().map(|name| (name.clone(), Coding::Number)).collect();
+    for (place, list) in places.into_iter().zip(&lists) {
+        columns[place].1 = coding(list)?;
+    }
+    Ok(Coder::of(columns))
+}
+
+fn coding(list: &Value<'_>) -> Result<Coding, String> {
+    match list {
+        Value::Numbers(text) if text.contains("true") || text.contains("false") => {
+            let spelt = |word: &str| if word.trim() == "true" { "True" } else { "False" };
+            let texts: Vec<&str> = text.split(',').map(spelt).collect();
+            Ok(Coding::texts(&texts, Unseen::Missing))
+        }
+        Value::Numbers(_) => {
+            let integers: Result<Vec<i64>, String> = list.numbers();
+            let integers = integers.map_err(|_| "categories that are not integers are not supported")?;
+            Ok(Coding::integers(&integers, Unseen::Missing))
+        }
+        Value::List(items) => {
+            let texts: Vec<&str> = items.iter().map(Value::text).collect::<Result<_, _>>()?;
+            Ok(Coding::texts(&texts, Unseen::Missing))
+        }
+        _ => Err("is not a list of lists".to_owned()),
+    }
+}

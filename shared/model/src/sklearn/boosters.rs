@@ -1,0 +1,70 @@
+//! The estimators of XGBoost, LightGBM and CatBoost in pickles and skops: the booster's own file lies in their state.
+
+use super::Estimator;
+use crate::artefact::View;
+use crate::booster::{Compiled, Meaning};
+use crate::output_transform::OutputTransform;
+use crate::{Fault, catboost, document, lightgbm, xgboost};
+
+/// Compiles the estimator at `view`; `None` if it is not one of these.
+///
+/// # Errors
+/// A [`Fault`] in the estimator or in its booster.
+pub(super) fn read(view: &View<'_>) -> Result<Option<Compiled>, Fault> {
+    let class = view.class();
+    let compiled = match class.split('.').next() {
+        Some("xgboost") => of_xgboost(view, class)?,
+        Some("lightgbm") => of_lightgbm(view, class)?,
+        Some("catboost") => catboost::compile(view.attr("__model")?.bytes()?, Some(class)),
+        _ => return Ok(None),
+    };
+    compiled.map(Some).map_err(|fault| view.fault(fault.to_string()))
+}
+
+/// As [`read`], for an estimator that takes `width` values.
+pub(super) fn estimator(view: &View<'_>, width: usize) -> Result<Option<Estimator>, Fault> {
+    let Some(Compiled { head, transform, .. }) = read(view)? else { return Ok(None) };
+    if head.width() != width {
+        return Err(view.fault(format!("takes {} values, expected {width}", head.width())));
+    }
+    Ok(Some(Estimator { head, transform, takes_missing: true }))
+}
+
+type Read = Result<Result<Compiled, Fault>, Fault>;
+
+fn of_xgboost(view: &View<'_>, class: &str) -> Read {
+    let booster = if class == "xgboost.core.Booster" { view.clone() } else { view.attr("_Booster")? };
+    let bytes = booster.attr("handle")?.bytes()?;
+    let missing = view.opt("missing").map(|m| m.number()).transpose()?;
+    let read = || {
+        let document = document::read(bytes).map_err(|e| Fault::new("", e))?;
+        // a pickled booster has its configuration beside the model
+        let model = document.get("Model").unwrap_or(&document);
+        xgboost::compile_with_missing(model, Some(class), missing)
+    };
+    Ok(read())
+}
+
+fn of_lightgbm(view: &View<'_>, class: &str) -> Read {
+    let booster = if class == "lightgbm.basic.Booster" { view.clone() } else { view.attr("_Booster")? };
+    let text = match booster.opt("_handle") {
+        Some(text) => text,
+        None => booster.attr("handle")?,
+    };
+    // 0 or -1 if training did not stop early
+    let best = booster.opt("best_iteration").map_or(Ok(0.0), |best| best.number())?;
+    let rounds = (best >= 1.0 && best.is_finite()).then_some(best as usize);
+    let text = text.text()?.as_bytes();
+    let mut read = lightgbm::compile_text(text, Meaning::of_class(class), rounds);
+    if let Ok(Compiled { transform: OutputTransform::Classes { labels, .. }, .. }) = &mut read {
+        let encoder = view.opt("_le").and_then(|encoder| encoder.opt("classes_")).or_else(|| view.opt("_classes"));
+        if let Some(classes) = encoder {
+            let own = classes.labels()?;
+            if own.len() != labels.len() {
+                return Err(classes.fault(format!("{} labels for {} classes", own.len(), labels.len())));
+            }
+            *labels = own.into();
+        }
+    }
+    Ok(read)
+}
