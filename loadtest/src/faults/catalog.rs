@@ -125,11 +125,6 @@ impl FaultRow {
     }
 }
 
-const REPLY_BYTES: &[Excuse] = &[Excuse {
-    count: Count::Doubled,
-    why: "a reply over RabbitMQ comes again, with its message id but another latency in it",
-}];
-
 const FIRST_REPORT: &[Excuse] = &[Excuse {
     count: Count::Late,
     why: "what reaches a process before its first delivery report is judged by its wrong clock",
@@ -138,13 +133,13 @@ const FIRST_REPORT: &[Excuse] = &[Excuse {
 /// All rows, in the order in which they are run.
 #[rustfmt::skip]
 pub(crate) const ROWS: &[FaultRow] = &[
-    FaultRow::new(1, "1", "kill -9 of each stage, then of random ones, every 2 s", processes::kill_each).repeats().known(REPLY_BYTES),
-    FaultRow::new(2, "2a", "kill -9 of two neighbouring stages at once", processes::kill_two).repeats().known(REPLY_BYTES),
-    FaultRow::new(2, "2b", "kill -9 of all five stages at once", processes::kill_all).repeats().known(REPLY_BYTES),
-    FaultRow::new(2, "2c", "rolling restart with SIGTERM", processes::rolling_restart).known(REPLY_BYTES),
+    FaultRow::new(1, "1", "kill -9 of each stage, then of random ones, every 2 s", processes::kill_each).repeats(),
+    FaultRow::new(2, "2a", "kill -9 of two neighbouring stages at once", processes::kill_two).repeats(),
+    FaultRow::new(2, "2b", "kill -9 of all five stages at once", processes::kill_all).repeats(),
+    FaultRow::new(2, "2c", "rolling restart with SIGTERM", processes::rolling_restart),
     FaultRow::new(3, "3a", "SIGSTOP of each stage for 1 s", processes::pause_each_briefly),
-    FaultRow::new(3, "3b", "SIGSTOP of a stage for a session and 2 s", processes::pause_beyond_session).repeats().known(REPLY_BYTES),
-    FaultRow::new(3, "3c", "SIGSTOP of publishing for 60 s", processes::pause_60).repeats().known(REPLY_BYTES),
+    FaultRow::new(3, "3b", "SIGSTOP of a stage for a session and 2 s", processes::pause_beyond_session).repeats(),
+    FaultRow::new(3, "3c", "SIGSTOP of publishing for 60 s", processes::pause_60).repeats(),
     FaultRow::new(4, "4a", "kill -9 of the broker, restarted at once", brokers::kafka_killed),
     FaultRow::new(4, "4b", "kill -9 of the broker, restarted after 5 s", brokers::kafka_killed_5),
     FaultRow::new(4, "4c", "kill -9 of the broker, restarted after 60 s", brokers::kafka_killed_60).late(),
@@ -186,7 +181,7 @@ pub(crate) const ROWS: &[FaultRow] = &[
     FaultRow::new(22, "22a", "cold start under load, in order", processes::cold_start).in_ci(),
     FaultRow::new(22, "22b", "cold start under load, last stage first", processes::cold_start_reversed),
     FaultRow::new(22, "22c", "cold start under load, before the broker", processes::cold_start_before_the_broker),
-    FaultRow::new(23, "23", "a random mixture of the faults, for as long as --seconds says", mixture::soak).proxied().repeats().known(REPLY_BYTES),
+    FaultRow::new(23, "23", "a random mixture of the faults, for as long as --seconds says", mixture::soak).proxied().late().repeats(),
     FaultRow::new(24, "24", "stages of the previous release beside new ones", builds::previous_release).beside_the_previous_release(),
     FaultRow::new(25, "25", "partitions added to the clients' topic", topics::partitions_added),
     FaultRow::new(26, "26a", "the clients' topic deleted and made again", topics::request_topic_made_again),
@@ -195,7 +190,7 @@ pub(crate) const ROWS: &[FaultRow] = &[
     FaultRow::new(28, "28", "prediction away for longer than answers are remembered", processes::away_longer_than_the_window).late(),
     FaultRow::new(29, "29", "content of a version replaced in place", registry::replaced_in_place).prepared(registry::own_registry),
     FaultRow::new(30, "30", "clients' clocks an hour ahead, then an hour behind", inputs::wrong_clocks),
-    FaultRow::new(31, "31", "one of ten processes killed every 2 s for 40 s, restarted at once, at 500/s", processes::killing_is_cheap).rates(400.0, 50.0, 50.0).named().repeats().known(REPLY_BYTES),
+    FaultRow::new(31, "31", "one of ten processes killed every 2 s for 40 s, restarted at once, at 500/s", processes::killing_is_cheap).rates(400.0, 50.0, 50.0).named().repeats(),
 ];
 
 #[cfg(test)]
