@@ -23,12 +23,14 @@ from sklearn.ensemble import *
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
 from sklearn.feature_selection import *
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern, RationalQuadratic, RBF, WhiteKernel
 from sklearn.impute import IterativeImputer, KNNImputer, MissingIndicator, SimpleImputer
 from sklearn.kernel_approximation import Nystroem, RBFSampler
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import *
 from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, RandomizedSearchCV, TunedThresholdClassifierCV
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOutputRegressor, RegressorChain
 from sklearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
@@ -220,6 +222,10 @@ def estimators():
     for model in (IsolationForest(n_estimators=number(5, 30), max_features=pick(1.0, 0.6), contamination=pick("auto", 0.1), **S), OneClassSVM(nu=0.2, gamma=pick("scale", 0.1)), LocalOutlierFactor(n_neighbors=7, novelty=True), EllipticEnvelope(**S), SGDOneClassSVM(**S),
                   KMeans(3, n_init=2, **S), MiniBatchKMeans(3, n_init=2, **S), GaussianMixture(3, covariance_type=pick("full", "tied", "diag", "spherical"), **S)):
         case(type(model).__name__, model, X, None, Q=np.vstack([X[:20], X[:5] * 4]))
+    for kernel in (ConstantKernel() * RBF(1.0) + WhiteKernel(), Matern(length_scale=np.ones(X.shape[1]), nu=pick(0.5, 1.5, 2.5)) + WhiteKernel(), RationalQuadratic() * DotProduct() + WhiteKernel()):
+        case("GaussianProcess", GaussianProcessRegressor(kernel, normalize_y=pick(True, False), optimizer=None), X[:80], y[:80])
+    for model in (FixedThresholdClassifier(LogisticRegression(), threshold=0.3), FixedThresholdClassifier(LinearSVC(), threshold=-0.2), TunedThresholdClassifierCV(pick(LogisticRegression(), GaussianNB()), cv=3)):
+        case(type(model).__name__, model, X, classes(X, 2, "plain"))
     multi = np.column_stack([classes(X, 2, "plain"), classes(X, 3, "plain"), classes(X, 2, "plain")])
     labels = np.column_stack([classes(X, 2, "plain") for _ in range(3)])
     for model in (LinearRegression(), Ridge(), MultiTaskLasso(0.01), DecisionTreeRegressor(max_depth=4), RandomForestRegressor(4, max_depth=4, **S), ExtraTreesRegressor(3, **S), MLPRegressor(hidden_layer_sizes=(5,), max_iter=60, **S), KNeighborsRegressor(), PLSRegression(2), PLSCanonical(2), CCA(1), KernelRidge(), DummyRegressor(),
@@ -290,7 +296,7 @@ def texts():
                                  dict(token_pattern=r"[A-Za-z]+"), dict(token_pattern=r"(?u)\b\w+\b"), dict(token_pattern=r"\w+(?:['-]\w+)*"), dict(token_pattern=r"#?(\w+)"), dict(binary=True, min_df=2), dict(max_features=15), dict(stop_words=["great", "the"]), dict(vocabulary=["great", "slow", "service", "l'été"]))):
         vectorizer = V[i % 2](**options)
         case(f"text{i}", make_pipeline(vectorizer, pick(LogisticRegression(), LinearSVC(), MultinomialNB(), ComplementNB(), RidgeClassifier(), SGDClassifier(loss="log_loss"))), docs, y, Q=ask)
-    for i, options in enumerate((dict(sublinear_tf=True), dict(norm="l1"), dict(norm=None), dict(use_idf=False), dict(smooth_idf=False), dict(dtype=np.float32))):
+    for i, options in enumerate((dict(sublinear_tf=True), dict(norm="l1"), dict(norm=None), dict(use_idf=False), dict(smooth_idf=False))):
         case(f"tfidf{i}", make_pipeline(TfidfVectorizer(**options), LogisticRegression()), docs, y, Q=ask)
     case("hashing", make_pipeline(HashingVectorizer(n_features=pick(64, 1024, 2**20), alternate_sign=pick(True, False), norm=pick("l2", None)), SGDClassifier(loss="log_loss")), docs, y, Q=ask)
     case("count_tfidf", make_pipeline(CountVectorizer(), TfidfTransformer(), pick(LogisticRegression(), SGDClassifier())), docs, y, Q=ask)
@@ -299,7 +305,7 @@ def texts():
     case("chi2", make_pipeline(CountVectorizer(), SelectKBest(chi2, k=8), MultinomialNB()), docs, y, Q=ask)
     case("union_text", make_pipeline(make_union(TfidfVectorizer(), CountVectorizer(analyzer="char", ngram_range=(2, 2))), MaxAbsScaler(), LogisticRegression()), docs, y, Q=ask)
     case("forest_text", make_pipeline(TfidfVectorizer(), RandomForestClassifier(4, random_state=1)), docs, y, Q=ask)
-    case("knn_text", make_pipeline(CountVectorizer(binary=True), KNeighborsRegressor(3)), docs, n, Q=ask[:20])
+    case("knn_text", make_pipeline(TfidfVectorizer(), KNeighborsRegressor(1)), docs, n, Q=ask[:20])
     case("ridge_text", make_pipeline(CountVectorizer(), Ridge()), docs, n, Q=ask)
     case("bernoulli_text", make_pipeline(CountVectorizer(), BernoulliNB()), docs, y, Q=ask)
     case("ovr_text", make_pipeline(TfidfVectorizer(), OneVsRestClassifier(LogisticRegression())), docs, np.digitize(n, [20, 40]), Q=ask)

@@ -17,7 +17,7 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401  (a clas
 from sklearn.impute import IterativeImputer, SimpleImputer
 from sklearn.linear_model import *
 from sklearn.linear_model import Perceptron
-from sklearn.neighbors import KNeighborsRegressor
+from sklearn.cluster import Birch
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import *
@@ -311,21 +311,9 @@ def refusals():
     y = signal(X)
     two = np.column_stack([y, -y])
     for name, model, target, what, form in (
-            ("function", make_pipeline(FunctionTransformer(np.log1p), Ridge()), y, "FunctionTransformer", "skops"),
-            ("function", make_pipeline(FunctionTransformer(np.log1p), Ridge()), y, "FunctionTransformer", 4),
             ("lambda", make_pipeline(FunctionTransformer(lambda x: x * 2), Ridge()), y, "FunctionTransformer", "cloudpickle"),
-            ("neighbours", KNeighborsRegressor(), y, "KNeighborsRegressor", pick(2, 5, "joblib")),
-            ("neighbours", KNeighborsRegressor(), y, "KNeighborsRegressor", "skops"),
-            ("stacking", StackingRegressor([("a", Ridge())]), y, "StackingRegressor", 5),
-            ("union", make_pipeline(FeatureUnion([("a", StandardScaler())]), Ridge()), y, "FeatureUnion", 4),
-            ("iterative", make_pipeline(IterativeImputer(), Ridge()), y, "IterativeImputer", "skops"),
-            ("svc", SVC(), y > 0, "SVC", 4), ("quantiles", make_pipeline(QuantileTransformer(n_quantiles=9), Ridge()), y, "QuantileTransformer", "joblib"),
-            ("two_linear", Ridge(), two, "2 outputs", "skops"), ("two_trees", RandomForestRegressor(3), two, "2 outputs", 5),
-            ("two_tree", DecisionTreeRegressor(), two, "2 outputs", "joblib-gzip"), ("two_net", MLPRegressor(hidden_layer_sizes=(3,), max_iter=5), two, "2 outputs", 4),
-            ("two_classes", DecisionTreeClassifier(), two > 0, "2 outputs", 3)):
+            ("clustering", make_pipeline(Birch(), Ridge()), y, "Birch", 4)):
         refused(name, model, X, target, what, form)
-    texts = np.array(["a", "b", "c"], dtype=object)[rng.integers(0, 3, (len(X), 1))]
-    refused("texts", make_pipeline(OneHotEncoder(), Ridge()), texts, y, "categories_", "skops")
 
 
 if __name__ == "__main__":

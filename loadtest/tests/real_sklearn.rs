@@ -8,6 +8,8 @@
     reason = "a test ends at the first step that fails, and reads as one sequence"
 )]
 
+mod judge;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -147,7 +149,7 @@ fn same(scores: &Scores, i: usize, at: usize, expected: &Value, tolerance: Toler
 }
 
 /// Checks every case of a script; tells of all that fail at once.
-fn check_all(script: &str, at_least: usize) {
+fn check_all(script: &str, at_least: usize, findings: fn(&Path, &Value) -> Vec<String>) {
     let (folder, _keep) = cases(script);
     let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
     files.retain(|f| f.to_str().unwrap().ends_with(".expected.json"));
@@ -167,10 +169,15 @@ fn check_all(script: &str, at_least: usize) {
 
 #[test]
 fn scikit_learn_models_answer_as_their_origin() {
-    check_all("sklearn", 150);
+    check_all("sklearn", 150, findings);
 }
 
 #[test]
 fn onnx_files_answer_as_onnxruntime() {
-    check_all("onnx", 150);
+    check_all("onnx", 150, findings);
+}
+
+#[test]
+fn pipelines_answer_as_their_origin() {
+    check_all("pipeline", 220, judge::findings);
 }

@@ -2,23 +2,27 @@
 
 mod density;
 mod ensemble;
+mod gaussian_process;
 mod linear;
 mod member;
 mod neighbours;
 mod outlier;
 mod stacked;
 mod support;
+mod threshold;
 
 use forebay_artefact::{ColumnKind, Frame};
 
 pub(crate) use density::{CategoryTables, Centres, Constant, Densities, Density};
 pub(crate) use ensemble::{Calibrator, ClassifierEnsemble, Rule, Voter};
+pub(crate) use gaussian_process::{Covariance, GaussianProcess, Smoothness};
 pub(crate) use linear::Linear;
 pub(crate) use member::{Response, kinds_of};
 pub(crate) use neighbours::{Metric, Neighbours, Reach, Search, Targets};
 pub(crate) use outlier::{Detector, Normality};
 pub(crate) use stacked::{Binaries, Scheme, Several, Stack};
 pub(crate) use support::{Platt, SupportClassifier};
+pub(crate) use threshold::Threshold;
 
 use crate::ModelError;
 

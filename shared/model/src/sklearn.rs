@@ -5,6 +5,7 @@ mod boosters;
 mod ensemble;
 mod estimator;
 mod forest;
+mod gaussian_process;
 mod histogram;
 mod linear;
 mod meta_estimator;
@@ -23,11 +24,14 @@ use forebay_artefact::sklearn::{stage_width, stages, step};
 use crate::artefact::View;
 use crate::booster::numbers;
 use crate::head::Head;
-use crate::mlmodel::unnamed_features;
+use crate::mlmodel::{MAX_WIDTH, unnamed_features};
 use crate::output_transform::OutputTransform;
 use crate::plan::Plan;
 use crate::step::Step;
 use crate::{Fault, Label};
+
+/// The most values that a member of a meta-estimator takes: each has names of its own for them.
+const MAX_MEMBER_WIDTH: usize = 1 << 18;
 
 /// A compiled estimator, without the steps before it.
 pub(crate) struct Estimator {
@@ -50,6 +54,9 @@ pub(crate) fn compile_model(root: &View<'_>) -> Result<Plan, Fault> {
 
 /// Compiles a member of a meta-estimator, which takes `width` values.
 fn compile_member(root: &View<'_>, width: usize) -> Result<Plan, Fault> {
+    if width > MAX_MEMBER_WIDTH {
+        return Err(root.fault(format!("takes {width} values, at most {MAX_MEMBER_WIDTH} inside another estimator")));
+    }
     compile(root, unnamed_features(width))
 }
 
@@ -77,6 +84,9 @@ fn compile_stages(root: &View<'_>, mut width: Option<usize>, steps: &mut Vec<Ste
 
 fn features(first: &View<'_>) -> Result<Vec<String>, Fault> {
     let width = stage_width(first, None)?;
+    if width > MAX_WIDTH {
+        return Err(first.fault(format!("takes {width} values, at most {MAX_WIDTH}")));
+    }
     let Some(names) = first.opt("feature_names_in_") else { return Ok(unnamed_features(width)) };
     let names = names.texts()?;
     if names.len() == width { Ok(names) } else { Err(first.fault(format!("{} names for {width} values", names.len()))) }

@@ -33,7 +33,7 @@ fn categories(view: &View<'_>, width: usize) -> Result<Read, Fault> {
         }
         let exact = |v: &Value| !matches!(v, Value::Integer(i) if i.unsigned_abs() > EXACT);
         numeric &= given.iter().all(|v| exact(v) && v.number().is_some());
-        typed.push(Categories::new(&given));
+        typed.push(Categories::new(&given).with_none(has_none(list)));
         // where text stands, only its place counts
         let values: Vec<f64> = given.iter().map(|v| v.number().unwrap_or(0.0)).collect();
         let place = (0..values.len()).map(Some).collect();
@@ -43,6 +43,10 @@ fn categories(view: &View<'_>, width: usize) -> Result<Read, Fault> {
         group(view, &mut out)?;
     }
     Ok(Read { categories: out, typed: (!numeric).then_some(typed) })
+}
+
+fn has_none(list: &View<'_>) -> bool {
+    list.items().is_ok_and(|items| items.iter().any(View::is_none))
 }
 
 /// Assigns infrequent categories the index that they share, which unknown values may have too.
@@ -137,8 +141,10 @@ pub(super) fn ordinal(view: &View<'_>, width: usize) -> Result<Step, Fault> {
 /// Reads a TargetEncoder.
 pub(super) fn target(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     let lists = view.attr("categories_")?.items()?;
-    let columns: Vec<Categories> =
-        lists.iter().map(|list| Ok(Categories::new(&list.values()?))).collect::<Result<_, Fault>>()?;
+    let columns: Vec<Categories> = lists
+        .iter()
+        .map(|list| Ok(Categories::new(&list.values()?).with_none(has_none(list))))
+        .collect::<Result<_, Fault>>()?;
     let unknown = view.attr("target_mean_")?.finite()?;
     let tables = view.attr("encodings_")?.items()?;
     if columns.len() != width || unknown.is_empty() || tables.len() != width * unknown.len() {

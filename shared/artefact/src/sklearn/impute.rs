@@ -70,7 +70,13 @@ fn of_values(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     if kept.is_empty() {
         return Err(statistics.fault("leaves no column"));
     }
-    Ok(Step::Other(Arc::new(ImputeValues { marker, kept, indicator: indicated(view, width)?, kinds })))
+    Ok(Step::Other(Arc::new(ImputeValues {
+        marker,
+        kept,
+        indicator: indicated(view, width)?,
+        kinds,
+        keeps_none: false,
+    })))
 }
 
 /// A SimpleImputer.

@@ -60,6 +60,13 @@ pub fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> Result<u
         _ => return Err(view.fault(format!("{} is not supported as a step", view.described()))),
     };
     let after = step.output_width(width);
+    // an encoder that knows missing values sees those that the imputer before it leaves
+    if let (Step::Other(encoder), Some(Step::Other(imputer))) = (&step, steps.last_mut())
+        && encoder.knows_missing()
+        && let Some(keeping) = imputer.keeping_none()
+    {
+        *imputer = keeping;
+    }
     steps.push(step);
     Ok(after)
 }

@@ -1,6 +1,7 @@
 //! The trait of the transformers that are not variants of [`super::Step`] themselves.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use super::Missing;
 use crate::matrix::Matrix;
@@ -41,5 +42,15 @@ pub trait Transform: Send + Sync + Debug {
     /// Whether its output is sparse.
     fn gives_sparse(&self) -> bool {
         false
+    }
+
+    /// Whether a missing value is one of an encoder's categories.
+    fn knows_missing(&self) -> bool {
+        false
+    }
+
+    /// An imputer of text that leaves missing values as they are; `None` for anything else.
+    fn keeping_none(&self) -> Option<Arc<dyn Transform>> {
+        None
     }
 }

@@ -17,6 +17,8 @@ pub struct Categories {
     missing: Option<usize>,
     count: usize,
     booleans: bool,
+    /// Whether the missing value is Python's `None`, which is a category like any other, not NaN.
+    none: bool,
 }
 
 impl Categories {
@@ -45,6 +47,12 @@ impl Categories {
             }
         }
         out
+    }
+
+    /// Says whether the missing value among them is Python's `None`.
+    pub fn with_none(mut self, none: bool) -> Self {
+        self.none = none;
+        self
     }
 
     /// The index of a value.
@@ -135,7 +143,7 @@ impl Encoder {
                     }
                 }
                 Coding::Ordinal(ordinal) => out.push(match (found, ordinal.unknown) {
-                    (Some(_), _) if value.is_missing() => ordinal.encoded_missing,
+                    (Some(_), _) if value.is_missing() && !categories.none => ordinal.encoded_missing,
                     (Some(i), _) => ordinal.categories[column].place[i].unwrap_or(i) as f64,
                     (None, Unknown::Becomes(code)) => code,
                     (None, Unknown::Refuse) => return Err(refuse(column, value)),
@@ -204,6 +212,10 @@ impl Transform for Encoder {
     fn takes(&self) -> Option<Vec<ColumnKind>> {
         Some(self.columns.iter().map(Categories::kind).collect())
     }
+
+    fn knows_missing(&self) -> bool {
+        self.columns.iter().any(|c| c.missing.is_some())
+    }
 }
 
 /// SimpleImputer on values of any type.
@@ -216,6 +228,9 @@ pub struct ImputeValues {
     pub indicator: Vec<usize>,
     /// What the input columns are.
     pub kinds: Vec<ColumnKind>,
+    /// Whether missing values of text stay as they are: they were `None` in the training data, and the imputer's marker
+    /// is NaN.
+    pub keeps_none: bool,
 }
 
 impl ImputeValues {
@@ -249,15 +264,20 @@ impl Transform for ImputeValues {
         let mut data = Vec::with_capacity(cells.data.len() / cells.width.max(1) * width);
         for row in cells.iter() {
             let filled = |(column, fill): &(usize, Value)| {
-                if self.is_missing(&row[*column]) { fill.clone() } else { row[*column].clone() }
+                if self.is_missing(&row[*column]) && !self.keeps_none { fill.clone() } else { row[*column].clone() }
             };
             data.extend(self.kept.iter().map(filled));
-            data.extend(self.indicator.iter().map(|c| Value::Float(f64::from(u8::from(self.is_missing(&row[*c]))))));
+            let flag = |c: &usize| f64::from(u8::from(self.is_missing(&row[*c]) && !self.keeps_none));
+            data.extend(self.indicator.iter().map(|c| Value::Float(flag(c))));
         }
         Ok(Frame::Values(Cells { width, data }))
     }
 
     fn takes(&self) -> Option<Vec<ColumnKind>> {
         Some(self.kinds.clone())
+    }
+
+    fn keeping_none(&self) -> Option<Arc<dyn Transform>> {
+        self.marker.is_none().then(|| Arc::new(Self { keeps_none: true, ..self.clone() }) as Arc<dyn Transform>)
     }
 }

@@ -5,6 +5,7 @@ use forebay_artefact::Frame;
 use super::neighbours::Search;
 use super::{Learner, each_row};
 use crate::ModelError;
+use crate::output_transform::{argmax, softmax};
 
 /// One class of a [`Densities`].
 #[derive(Debug)]
@@ -122,10 +123,14 @@ impl Learner for CategoryTables {
     }
 }
 
-/// The index of the nearest centre: KMeans, NearestCentroid.
+/// The index of the nearest centre: KMeans, NearestCentroid. With `densities` the probabilities of the classes follow
+/// it.
 #[derive(Debug)]
 pub(crate) struct Centres {
     pub search: Search,
+    pub densities: Option<Densities>,
+    /// Whether the densities choose the class, instead of the distance.
+    pub by_density: bool,
 }
 
 impl Learner for Centres {
@@ -134,7 +139,7 @@ impl Learner for Centres {
     }
 
     fn outputs(&self) -> usize {
-        1
+        1 + self.densities.as_ref().map_or(0, |d| d.classes.len())
     }
 
     fn name(&self) -> String {
@@ -142,7 +147,17 @@ impl Learner for Centres {
     }
 
     fn run(&self, frame: &Frame) -> Result<Vec<f64>, ModelError> {
-        each_row(frame, |row, out| out.extend(self.search.nearest(row, 1).first().map(|(_, i)| *i as f64)))
+        each_row(frame, |row, out| {
+            let nearest = self.search.nearest(row, 1).first().map_or(0, |(_, i)| *i);
+            let Some(densities) = &self.densities else { return out.push(nearest as f64) };
+            let scores: Vec<f64> = densities.classes.iter().map(|c| c.log_likelihood(row)).collect();
+            out.push(if self.by_density { f64::from(argmax(&scores)) } else { nearest as f64 });
+            softmax(&scores, out);
+        })
+    }
+
+    fn decision(&self, frame: &Frame) -> Option<Result<Vec<f64>, ModelError>> {
+        self.densities.as_ref().and_then(|densities| densities.decision(frame))
     }
 }
 

@@ -206,7 +206,21 @@ impl Learner for ClassifierEnsemble {
     }
 
     fn decision(&self, frame: &Frame) -> Option<Result<Vec<f64>, ModelError>> {
-        self.boosts().then(|| self.sums(frame).map(|sums| self.boosted(sums)))
+        if self.boosts() {
+            return Some(self.sums(frame).map(|sums| self.boosted(sums)));
+        }
+        // bagging: the mean of the members' decisions
+        let mut sums: Vec<f64> = Vec::new();
+        for member in &self.members {
+            let seen = member.columns.as_ref().map_or_else(|| frame.clone(), |columns| frame.select(columns));
+            match member.plan.decide(seen)? {
+                Ok(decisions) if sums.is_empty() => sums = decisions,
+                Ok(decisions) => sums.iter_mut().zip(decisions).for_each(|(s, d)| *s += d),
+                Err(e) => return Some(Err(e)),
+            }
+        }
+        sums.iter_mut().for_each(|s| *s /= self.members.len() as f64);
+        Some(Ok(sums))
     }
 
     fn takes(&self) -> Option<Vec<ColumnKind>> {

@@ -243,7 +243,11 @@ impl Learner for Binaries {
         if matches!(self.scheme, Scheme::Codes { .. }) {
             return None;
         }
-        Some(self.scores(frame).map(|rows| rows.concat()))
+        let scores = self.scores(frame);
+        Some(scores.map(|rows| match self.scheme {
+            Scheme::OneVsOne { classes: 2 } => rows.iter().map(|row| row[1]).collect(),
+            _ => rows.concat(),
+        }))
     }
 
     fn takes(&self) -> Option<Vec<ColumnKind>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Estimator, compile_member, forest};
 use crate::artefact::View;
 use crate::head::Head;
-use crate::learner::{Calibrator, ClassifierEnsemble, Rule, Voter};
+use crate::learner::{Calibrator, ClassifierEnsemble, Response, Rule, Threshold, Voter};
 use crate::output_transform::{Link, OutputTransform};
 use crate::plan::Plan;
 use crate::{Fault, Label, Model};
@@ -163,4 +163,38 @@ fn calibrator(view: &View<'_>) -> Result<Calibrator, Fault> {
         "_TemperatureScaling" => Ok(Calibrator::Temperature(view.attr("beta_")?.number()?)),
         _ => Err(view.fault(format!("{} is not supported as a calibrator", view.described()))),
     }
+}
+
+/// FixedThresholdClassifier and TunedThresholdClassifierCV.
+pub(super) fn threshold(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
+    let estimator = view.opt("estimator_").map_or_else(|| view.attr("estimator"), Ok)?;
+    let member = compile_member(&estimator, width)?;
+    let labels: Arc<[Label]> = member.signature().labels.clone().into();
+    let probabilities = member.outputs().predict_proba;
+    let wanted = view.opt("response_method");
+    let method = match wanted.as_ref().map_or(Ok("auto"), |m| m.text())? {
+        "predict_proba" => Response::Positive,
+        "decision_function" => Response::Decision,
+        _ if probabilities => Response::Positive,
+        _ => Response::Decision,
+    };
+    let given = view.opt("best_threshold_").or_else(|| view.opt("threshold"));
+    let given = given.ok_or_else(|| view.fault("has no threshold"))?;
+    let threshold = match given.text() {
+        Ok("auto") if method == Response::Positive => 0.5,
+        Ok("auto") => 0.0,
+        _ => given.number()?,
+    };
+    if labels.len() != 2 {
+        return Err(view.fault(format!("has {} classes", labels.len())));
+    }
+    let first = match view.opt("pos_label") {
+        Some(label) => label.label()? == labels[0].to_string(),
+        None => false,
+    };
+    let link = if probabilities { Link::Chosen } else { Link::Index };
+    let takes_missing = member.accepts_missing();
+    let learner = Threshold { width, member, method, threshold, first, probabilities };
+    let transform = OutputTransform::Classes { labels, link };
+    Ok(Estimator { head: Head::Learner(Arc::new(learner)), transform, takes_missing })
 }

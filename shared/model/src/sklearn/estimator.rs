@@ -1,8 +1,8 @@
 //! Selects the compiler of an estimator class.
 
 use super::{
-    Estimator, bayes, boosters, ensemble, forest, histogram, linear, meta_estimator, neighbours, neural, outlier,
-    stacking, svm, target,
+    Estimator, bayes, boosters, ensemble, forest, gaussian_process, histogram, linear, meta_estimator, neighbours,
+    neural, outlier, stacking, svm, target,
 };
 use forebay_artefact::sklearn::stages;
 
@@ -80,6 +80,7 @@ fn density(view: &View<'_>, name: &str, width: usize, steps: &mut Vec<Step>) -> 
         "CategoricalNB" => bayes::categorical(view, width),
         "GaussianMixture" => bayes::mixture(view, width),
         "KernelRidge" => bayes::kernel_ridge(view, width, steps),
+        "GaussianProcessRegressor" => gaussian_process::regressor(view, width),
         "KNeighborsRegressor" | "RadiusNeighborsRegressor" => neighbours::regressor(view, width),
         "KNeighborsClassifier" | "RadiusNeighborsClassifier" => neighbours::classifier(view, width),
         "NearestCentroid" => neighbours::centroids(view, width),
@@ -104,6 +105,7 @@ fn meta(view: &View<'_>, name: &str, width: usize, steps: &mut Vec<Step>) -> Res
         "BaggingClassifier" => ensemble::bagging(view, width),
         "AdaBoostClassifier" => ensemble::adaboost(view, width),
         "CalibratedClassifierCV" => ensemble::calibrated(view, width),
+        "FixedThresholdClassifier" | "TunedThresholdClassifierCV" => ensemble::threshold(view, width),
         "StackingRegressor" => stacking::stacking(view, width, false),
         "StackingClassifier" => stacking::stacking(view, width, true),
         "MultiOutputRegressor" => stacking::multi_output(view, width, false),
@@ -165,7 +167,12 @@ pub(super) fn decides(view: &View<'_>) -> Result<bool, Fault> {
         | "GradientBoostingClassifier"
         | "HistGradientBoostingClassifier" => true,
         "OneVsOneClassifier" => true,
-        "OneVsRestClassifier" | "ClassifierChain" => all("estimators_")?,
+        "NearestCentroid" => view.opt("class_prior_").is_some() && view.attr("metric")?.text()? == "euclidean",
+        "OneVsRestClassifier" | "ClassifierChain" | "BaggingClassifier" => all("estimators_")?,
+        "FixedThresholdClassifier" | "TunedThresholdClassifierCV" => {
+            let inner = view.opt("estimator_").map_or_else(|| view.attr("estimator"), Ok)?;
+            stages(&inner)?.last().map(decides).transpose()?.unwrap_or(false)
+        }
         "StackingClassifier" => match stages(&view.attr("final_estimator_")?)?.last() {
             Some(last) => decides(last)?,
             None => false,

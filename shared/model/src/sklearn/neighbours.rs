@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Estimator, class_indices, forest};
 use crate::artefact::View;
 use crate::head::Head;
-use crate::learner::{Centres, Detector, Metric, Neighbours, Normality, Reach, Search, Targets};
+use crate::learner::{Centres, Densities, Density, Detector, Metric, Neighbours, Normality, Reach, Search, Targets};
 use crate::output_transform::{Link, OutputTransform};
 use crate::{Fault, Label};
 
@@ -109,28 +109,43 @@ pub(super) fn classifier(view: &View<'_>, width: usize) -> Result<Estimator, Fau
     Ok(Estimator { head: Head::Learner(Arc::new(learner)), transform, takes_missing: false })
 }
 
-fn centres(labels: Arc<[Label]>, search: Search) -> Estimator {
-    let transform = OutputTransform::Classes { labels, link: Link::Index };
-    Estimator { head: Head::Learner(Arc::new(Centres { search })), transform, takes_missing: false }
-}
-
-/// NearestCentroid with equal priors.
+/// NearestCentroid.
 pub(super) fn centroids(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
     let labels = forest::labels(view)?;
-    let rows = super::matrix(&view.attr("centroids_")?, labels.len(), width)?;
+    let n = labels.len();
+    let rows = super::matrix(&view.attr("centroids_")?, n, width)?;
     let metric = view.attr("metric")?;
     let metric = match metric.text()? {
         "euclidean" => Metric::Euclidean,
         "manhattan" => Metric::Manhattan,
         other => return Err(metric.fault(format!("metric {other:?} is not supported"))),
     };
+    let mut by_density = false;
+    let mut densities = None;
+    // there are no priors before 1.6
     if let Some(priors) = view.opt("class_prior_") {
-        let share = 1.0 / labels.len() as f64;
-        if priors.vector(labels.len())?.iter().any(|p| (p - share).abs() > 1e-8 + 1e-5 * share) {
-            return Err(priors.fault("unequal priors are not supported"));
+        let priors = priors.vector(n)?;
+        let share = 1.0 / n as f64;
+        by_density = priors.iter().any(|p| (p - share).abs() > 1e-8 + 1e-5 * share);
+        if metric == Metric::Euclidean {
+            let deviations = view.attr("within_class_std_dev_")?.vector(width)?;
+            let precision: Vec<f64> = deviations.iter().map(|d| if *d == 0.0 { 2.0 } else { 2.0 / (d * d) }).collect();
+            let density = |(mean, prior): (&[f64], &f64)| Density {
+                mean: mean.to_vec(),
+                axes: Vec::new(),
+                precision: precision.clone(),
+                constant: 2.0 * prior.ln(),
+            };
+            let classes = rows.chunks_exact(width).zip(&priors).map(density).collect();
+            densities = Some(Densities { label: "Centroids", width, classes, mixture: false });
+        } else if by_density {
+            return Err(view.fault("unequal priors are not supported with this metric"));
         }
     }
-    Ok(centres(labels, Search { width, rows, metric }))
+    let link = if densities.is_some() { Link::Chosen } else { Link::Index };
+    let centres = Centres { search: Search { width, rows, metric }, densities, by_density };
+    let transform = OutputTransform::Classes { labels, link };
+    Ok(Estimator { head: Head::Learner(Arc::new(centres)), transform, takes_missing: false })
 }
 
 /// KMeans, MiniBatchKMeans: the index of the nearest centre.
@@ -139,7 +154,10 @@ pub(super) fn clusters(view: &View<'_>, width: usize) -> Result<Estimator, Fault
     if columns != width || count == 0 {
         return Err(view.fault(format!("has centres of {columns} columns, expected {width}")));
     }
-    Ok(centres(class_indices(count), Search { width, rows, metric: Metric::Euclidean }))
+    let search = Search { width, rows, metric: Metric::Euclidean };
+    let transform = OutputTransform::Classes { labels: class_indices(count), link: Link::Index };
+    let centres = Centres { search, densities: None, by_density: false };
+    Ok(Estimator { head: Head::Learner(Arc::new(centres)), transform, takes_missing: false })
 }
 
 /// LocalOutlierFactor that was fitted for new rows.

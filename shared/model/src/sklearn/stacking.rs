@@ -178,7 +178,11 @@ pub(super) fn one_vs_one(view: &View<'_>, width: usize) -> Result<Estimator, Fau
 /// OutputCodeClassifier.
 pub(super) fn output_code(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
     let labels = forest::labels(view)?;
-    let plans = members(view, width)?;
+    let plans: Vec<Plan> =
+        view.attr("estimators_")?.items()?.iter().map(|e| binary(e, width)).collect::<Result<_, _>>()?;
+    if plans.is_empty() {
+        return Err(view.fault("has no members"));
+    }
     let book = super::matrix(&view.attr("code_book_")?, labels.len(), plans.len())?;
     Ok(binaries(width, plans, Scheme::Codes { book }, labels, Link::Index))
 }

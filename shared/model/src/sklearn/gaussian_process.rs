@@ -1,0 +1,74 @@
+//! GaussianProcessRegressor.
+
+use std::sync::Arc;
+
+use super::Estimator;
+use crate::Fault;
+use crate::artefact::View;
+use crate::head::Head;
+use crate::learner::{Covariance, GaussianProcess, Smoothness};
+
+/// How deep kernels may be nested.
+const MAX_DEPTH: usize = 32;
+
+/// A fitted regressor.
+pub(super) fn regressor(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
+    let (rows, [count, columns]) = view.attr("X_train_")?.matrix()?;
+    if columns != width || count == 0 || rows.iter().any(|v| !v.is_finite()) {
+        return Err(view.fault(format!("was fitted on {columns} columns, expected {width}")));
+    }
+    let weights_view = view.attr("alpha_")?;
+    let weights = weights_view.finite()?;
+    let outputs = weights.len() / count;
+    if outputs == 0 || outputs * count != weights.len() {
+        return Err(weights_view.fault(format!("has {} values for {count} rows", weights.len())));
+    }
+    let (means, deviations) = (view.attr("_y_train_mean")?.finite()?, view.attr("_y_train_std")?.finite()?);
+    let of_output = |values: &[f64], i: usize| values.get(if values.len() == 1 { 0 } else { i }).copied();
+    let target = |i: usize| of_output(&means, i).zip(of_output(&deviations, i));
+    let targets: Option<Vec<(f64, f64)>> = (0..outputs).map(target).collect();
+    let targets = targets.ok_or_else(|| view.fault(format!("has the means of {} targets", means.len())))?;
+    let kernel = view.attr("kernel_")?;
+    let covariance = covariance(&kernel, 0)?;
+    if !covariance.fits(width) {
+        return Err(kernel.fault(format!("has length scales for another width than {width}")));
+    }
+    let process = GaussianProcess { covariance, width, rows, weights, targets };
+    Ok(Estimator { head: Head::Learner(Arc::new(process)), transform: super::numbers(outputs), takes_missing: false })
+}
+
+fn covariance(view: &View<'_>, depth: usize) -> Result<Covariance, Fault> {
+    if depth > MAX_DEPTH {
+        return Err(view.fault("is nested too deep"));
+    }
+    let number = |name: &str| view.attr(name)?.number();
+    let inner = |name: &str| Ok::<_, Fault>(Box::new(covariance(&view.attr(name)?, depth + 1)?));
+    let name = view.class().strip_prefix("sklearn.gaussian_process.kernels.").unwrap_or("");
+    Ok(match name {
+        "ConstantKernel" => Covariance::Constant(number("constant_value")?),
+        "WhiteKernel" => Covariance::White,
+        "RBF" => Covariance::Rbf(view.attr("length_scale")?.finite()?),
+        "Matern" => {
+            let lengths = view.attr("length_scale")?.finite()?;
+            let nu = number("nu")?;
+            match [0.5, 1.5, 2.5].iter().position(|known| *known == nu) {
+                Some(0) => Covariance::Matern { lengths, nu: Smoothness::Half },
+                Some(1) => Covariance::Matern { lengths, nu: Smoothness::ThreeHalves },
+                Some(_) => Covariance::Matern { lengths, nu: Smoothness::FiveHalves },
+                None if nu == f64::INFINITY => Covariance::Rbf(lengths),
+                None => return Err(view.fault(format!("Matern with nu {nu} is not supported"))),
+            }
+        }
+        "RationalQuadratic" => {
+            Covariance::RationalQuadratic { length: number("length_scale")?, alpha: number("alpha")? }
+        }
+        "ExpSineSquared" => {
+            Covariance::ExpSineSquared { length: number("length_scale")?, period: number("periodicity")? }
+        }
+        "DotProduct" => Covariance::DotProduct(number("sigma_0")?),
+        "Sum" => Covariance::Sum(inner("k1")?, inner("k2")?),
+        "Product" => Covariance::Product(inner("k1")?, inner("k2")?),
+        "Exponentiation" => Covariance::Power(inner("kernel")?, number("exponent")?),
+        _ => return Err(view.fault(format!("{} is not supported as a kernel", view.kind()))),
+    })
+}

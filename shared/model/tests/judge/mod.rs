@@ -1,0 +1,129 @@
+//! Compares a model folder with what its origin predicts: typed rows, labels, several outputs, probabilities and
+//! decisions.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use forebay_model::{Label, LoadedVersion, Output, Rows, Scores, TypedRows, Value, load_folder};
+use serde_json::Value as Json;
+
+fn value(v: &Json) -> Value {
+    match v {
+        Json::Null => Value::Missing,
+        Json::Bool(b) => Value::Boolean(*b),
+        Json::String(s) => Value::Text(Arc::from(s.as_str())),
+        v => v.as_i64().map_or_else(|| Value::Float(v.as_f64().unwrap()), Value::Integer),
+    }
+}
+
+/// The typed values of a row, which is a list or an object.
+fn typed(row: &Json, features: &[String]) -> Vec<Value> {
+    match row {
+        Json::Object(row) => features.iter().map(|name| row.get(name).map_or(Value::Missing, value)).collect(),
+        row => row.as_array().unwrap().iter().map(value).collect(),
+    }
+}
+
+fn close(got: f64, want: &Json, exact: bool) -> bool {
+    let Some(want) = want.as_f64() else { return got.is_nan() };
+    got == want || (!exact && (got - want).abs() <= 1e-9 + 1e-9 * want.abs())
+}
+
+/// Whether the `output`-th prediction of row `i` is `want`.
+fn same_prediction(scores: &Scores, i: usize, output: usize, want: &Json) -> bool {
+    match (scores.label_of(i, output), want) {
+        (Some(Label::Text(got)), want) => want.as_str() == Some(got),
+        (Some(Label::Boolean(got)), Json::Bool(want)) => got == want,
+        (Some(got), want) => got.number().is_some_and(|got| Some(got) == want.as_f64()),
+        (None, want) => close(scores.row(i)[output], want, false),
+    }
+}
+
+/// What is wrong with the scores of some rows, the first of which is row `first` of the case.
+fn differences(scores: &Scores, rows: usize, first: usize, expected: &Json) -> Vec<String> {
+    let mut out = Vec::new();
+    if scores.len() != rows {
+        return vec![format!("{} scores for {rows} rows", scores.len())];
+    }
+    for i in 0..rows {
+        let want = &expected["predict"][first + i];
+        let wanted = want.as_array().map_or(std::slice::from_ref(want), Vec::as_slice);
+        let same = wanted.len() == scores.outputs
+            && wanted.iter().enumerate().all(|(output, want)| same_prediction(scores, i, output, want));
+        if !same {
+            let labels: Vec<_> = (0..scores.outputs).map(|o| scores.label_of(i, o)).collect();
+            out.push(format!("row {}: {:?} {labels:?}, expected {want}", first + i, scores.row(i)));
+        }
+        let Some(want) = expected["predict_proba"].as_array().map(|p| p[first + i].as_array().unwrap()) else {
+            continue;
+        };
+        let got = scores.probabilities(i);
+        // for labels that are there or not, scikit-learn gives only the probability that they are
+        let got: Vec<f64> = match got.len() == 2 * want.len() && scores.outputs > 1 {
+            true => got.chunks_exact(2).map(|p| p[1]).collect(),
+            false => got.to_vec(),
+        };
+        if got.len() != want.len() || !got.iter().zip(want).all(|(got, want)| close(*got, want, false)) {
+            out.push(format!("row {}: probabilities {got:?}, expected {want:?}", first + i));
+        }
+    }
+    out
+}
+
+fn decisions(scores: &Scores, want: &[Json]) -> Vec<String> {
+    let mut out = Vec::new();
+    for (i, want) in want.iter().enumerate() {
+        let (got, want) = (scores.decision(i), want.as_array().unwrap());
+        if got.len() != want.len() || !got.iter().zip(want).all(|(got, want)| close(*got, want, false)) {
+            out.push(format!("row {i}: decision_function {got:?}, expected {want:?}"));
+        }
+    }
+    out
+}
+
+fn check(loaded: &LoadedVersion, expected: &Json) -> Vec<String> {
+    let features = &loaded.signature.features;
+    let rows: Vec<Vec<Value>> = expected["rows"].as_array().unwrap().iter().map(|r| typed(r, features)).collect();
+    let width = features.len();
+    let mut out = Vec::new();
+    let predict = |rows: &[Vec<Value>], first: usize, out: &mut Vec<String>| {
+        let flat = rows.concat();
+        let scores = TypedRows::new(width, &flat).map_err(|e| e.to_string());
+        match scores.and_then(|typed| loaded.model.predict_typed(typed).map_err(|e| e.to_string())) {
+            Ok(scores) => out.extend(differences(&scores, rows.len(), first, expected)),
+            Err(e) => out.push(format!("row {first} of {}: {e}", rows.len())),
+        }
+        let numbers: Option<Vec<f64>> = flat.iter().map(Value::number).collect();
+        if let (Some(numbers), true) = (numbers, loaded.model.columns().is_empty()) {
+            let scores = loaded.model.predict(Rows::new(width, &numbers).unwrap()).unwrap();
+            out.extend(differences(&scores, rows.len(), first, expected));
+        }
+    };
+    predict(&rows, 0, &mut out);
+    if let Some(want) = expected["decision"].as_array() {
+        let flat = rows.concat();
+        let scores = loaded.model.predict_output(TypedRows::new(width, &flat).unwrap(), Output::DecisionFunction);
+        match scores {
+            Ok(scores) => out.extend(decisions(&scores, want)),
+            Err(e) => out.push(format!("decision_function: {e}")),
+        }
+    }
+    rows.iter().enumerate().for_each(|(i, row)| predict(std::slice::from_ref(row), i, &mut out));
+    out
+}
+
+/// What is wrong with a folder; empty when nothing is.
+pub(crate) fn findings(path: &Path, expected: &Json) -> Vec<String> {
+    let loaded = load_folder(path);
+    if let Some(what) = expected["refused"].as_str() {
+        return match loaded {
+            Ok(_) => vec!["is loaded".to_owned()],
+            Err(fault) if fault.to_string().contains(what) => Vec::new(),
+            Err(fault) => vec![format!("is refused, but not for {what:?}: {fault}")],
+        };
+    }
+    match loaded {
+        Ok(loaded) => check(&loaded, expected),
+        Err(fault) => vec![format!("does not load: {fault}")],
+    }
+}
