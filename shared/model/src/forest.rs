@@ -115,6 +115,8 @@ pub(crate) struct Forest<V = f64> {
 enum Fast {
     Single(kernel::FastTables<f32>),
     Double(kernel::FastTables<f64>),
+    /// For f64 input that is compared by its ranks.
+    Ranked(kernel::FastTables<f32>),
     Unfit,
 }
 
@@ -182,7 +184,9 @@ impl<V: Total> Forest<V> {
         let sums = Sums { leaves: &self.leaves, outputs: self.outputs, spread: self.spread };
         let missing = || rows.iter().any(|v| v.is_nan());
         match &self.fast {
-            Fast::Single(fast) if fast.knows_missing() || !missing() => fast.sum(rows, self.width, &sums, out),
+            Fast::Single(fast) | Fast::Ranked(fast) if fast.knows_missing() || !missing() => {
+                fast.sum(rows, self.width, &sums, out);
+            }
             Fast::Double(fast) if fast.knows_missing() || !missing() => fast.sum(rows, self.width, &sums, out),
             _ => self.full.sum(rows, self.width, &sums, out),
         }

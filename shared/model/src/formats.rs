@@ -34,6 +34,7 @@ fn read_booster(bytes: &[u8], class: Option<&str>) -> Result<Option<Compiled>, F
                 () => Err(Fault::new("", "is JSON, but not a model of XGBoost or CatBoost")),
             }
         }
+        _ if xgboost::owns_binary(bytes) => xgboost::compile_binary(bytes, class, None).map(Some),
         _ if catboost::owns(bytes) => catboost::compile(bytes, class).map(Some),
         _ if lightgbm::owns(bytes) => lightgbm::compile(bytes, class).map(Some),
         _ => Ok(None),

@@ -1,5 +1,6 @@
 //! XGBoost models (JSON, UBJSON), computed in f32 as XGBoost does: the base score first, then the leaves tree by tree.
 
+mod binary;
 mod categories;
 mod linear;
 mod objective;
@@ -92,6 +93,60 @@ pub(crate) fn compile_with_missing(
     finish(model, &shape, meaning, features).map_err(|e| at("", e))
 }
 
+/// Whether a file has the binary format of XGBoost until 2.0.
+pub(crate) fn owns_binary(bytes: &[u8]) -> bool {
+    bytes.starts_with(binary::MAGIC) || bytes.starts_with(binary::PICKLED)
+}
+
+/// As [`compile_with_missing`], for the binary format of XGBoost until 2.0.
+pub(crate) fn compile_binary(bytes: &[u8], class: Option<&str>, missing: Option<f64>) -> Result<Compiled, Fault> {
+    of_binary(bytes, class, missing).map_err(|e| Fault::new("", e))
+}
+
+fn of_binary(bytes: &[u8], class: Option<&str>, missing: Option<f64>) -> Result<Compiled, String> {
+    let model = binary::read(bytes)?;
+    let saved = model.attributes.get("scikit_learn").map(|text| noted_meaning(text));
+    let meaning = class.map_or(saved.unwrap_or(Meaning::Booster), Meaning::of_class);
+    let groups = model.targets.max(model.classes);
+    if model.width == 0 || model.width > MAX_WIDTH || groups > MAX_OUTPUTS {
+        return Err(format!("takes {} values and gives {groups}", model.width));
+    }
+    let objective = Objective::of_name(model.objective)?;
+    let base = if model.release == 0 { model.base_score } else { objective.margin(model.base_score) };
+    if !base.is_finite() {
+        return Err(format!("base_score is {}", model.base_score));
+    }
+    let start = vec![base; groups];
+    let best = model.attributes.get("best_iteration").and_then(|best| best.parse::<usize>().ok());
+    let rounds = best.filter(|_| meaning != Meaning::Booster).map(|best| best.saturating_add(1));
+    let margins = match &model.booster {
+        binary::Booster::Linear(weights) => Linear::of(weights.clone(), model.width, &start).map(Margins::Linear)?,
+        binary::Booster::Trees { trees, info, parallel, weights } => {
+            let used = rounds.map_or(info.len(), |rounds| trees::trees_in(rounds, *parallel, info));
+            let tree = |i: usize| Ok(binary::tree(trees[i]));
+            let source = trees::Source { info, used, weights: weights.as_deref(), stride: 1, tree: &tree };
+            trees::compile(&source, model.width, &start, meaning)?
+        }
+    };
+    let shape = Shape {
+        width: model.width,
+        groups,
+        targets: model.targets,
+        classes: model.classes,
+        base_score: vec![model.base_score; groups],
+    };
+    let compiled = Xgboost {
+        width: shape.width,
+        groups,
+        margins,
+        objective,
+        two_classes: false,
+        missing: missing.filter(|m| !m.is_nan()).map(|m| m as f32),
+        coder: None,
+    };
+    finish(compiled, &shape, meaning, unnamed_features(shape.width))
+}
+
 /// The numbers in `learner_model_param`.
 struct Shape {
     width: usize,
@@ -143,7 +198,11 @@ fn saved_meaning(learner: &Value<'_>) -> Meaning {
     let Some(Ok(text)) = learner.path(&["attributes", "scikit_learn"]).map(Value::text) else {
         return Meaning::Booster;
     };
-    if text.contains("\"classifier\"") { Meaning::Classifier } else { Meaning::Regressor }
+    noted_meaning(text)
+}
+
+fn noted_meaning(note: &str) -> Meaning {
+    if note.contains("\"classifier\"") { Meaning::Classifier } else { Meaning::Regressor }
 }
 
 /// The number of rounds up to the best one, where early stopping has noted it.

@@ -96,6 +96,29 @@ fn xgboost_claims_without_data() {
     refused("m", &changed("/learner/gradient_booster", linear), "1 weights");
 }
 
+#[test]
+fn xgboost_structures_that_end_early() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/boosters/xgb176_sk_multi/model.xgb");
+    let bytes = std::fs::read(file).unwrap();
+    assert!(load_bytes("m", &bytes).is_ok());
+    let with = |at: usize, value: u32| {
+        let mut broken = bytes.clone();
+        broken[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        broken
+    };
+    // parameters begin at 4; the texts of objective and booster follow them
+    refused("m", &with(8, u32::MAX), "takes 4294967295 values");
+    refused("m", &with(12, 2_000_000_000), "gives 2000000000");
+    refused("m", &with(4 + 136, 0x7fff_ffff), "ends early");
+    let trees = 4 + 136 + 8 + "multi:softprob".len() + 8 + "gbtree".len();
+    refused("m", &with(trees, 0x7fff_ffff), "");
+    refused("m", &with(trees + 160 + 4, 0x7fff_ffff), "ends early");
+    refused("m", &with(trees + 160 + 4, 0), "no nodes");
+    for at in (0..bytes.len()).step_by(101) {
+        refused("m", &bytes[..at], "");
+    }
+}
+
 /// A LightGBM model of one tree; `tree` replaces lines of it.
 fn lightgbm(tree: &[(&str, &str)]) -> Vec<u8> {
     let mut lines = vec![

@@ -9,6 +9,9 @@ use super::{Aggregate, Category, Fast, Forest, Leaves, MissingRule, Precision, T
 /// The most nodes that all trees together may have: a gigabyte of tables.
 const MAX_NODES: usize = 1 << 25;
 
+/// With more nodes than this, ranks of f64 values cost less than nodes of twice the size.
+const RANKS_FROM: usize = 1 << 14;
+
 /// The most set members that all trees together may have.
 const MAX_MEMBERS: usize = 1 << 24;
 
@@ -172,9 +175,13 @@ impl ForestBuilder {
         {
             return Err("start values are not one finite number per output".to_owned());
         }
+        let double = || FastTables::new(&self.tables, self.width).map_or(Fast::Unfit, Fast::Double);
         let fast = match self.tables.precision {
             Precision::Single => FastTables::new(&self.tables, self.width).map_or(Fast::Unfit, Fast::Single),
-            Precision::Double => FastTables::new(&self.tables, self.width).map_or(Fast::Unfit, Fast::Double),
+            Precision::Double if self.tables.nodes.len() > RANKS_FROM => {
+                FastTables::ranked(&self.tables).map_or_else(double, Fast::Ranked)
+            }
+            Precision::Double => double(),
         };
         let leaves = Leaves { stride: self.stride, values: self.leaves.into_iter().map(V::of).collect() };
         Ok(Forest { width: self.width, outputs, spread, aggregate, full: self.tables, fast, leaves })

@@ -1,5 +1,6 @@
 //! The columns that the fast kernel compares: a copy of the row, or one column per feature and treatment of its missing
-//! values, in which they are replaced by what sends them to the right side. A step then needs no test for them.
+//! values, in which they are replaced by what sends them to the right side. A step then needs no test for them. In large
+//! forests that compare f64, columns are ranks among the thresholds, which f32 holds exactly: nodes are half as large.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,12 @@ pub(super) enum Columns<T> {
     Copy { width: usize, know_missing: bool },
     /// One column per feature and treatment that a split has.
     Replaced { columns: Vec<Column<T>>, at: BTreeMap<Key, u32> },
+    /// As `Replaced`, then the number of the column's thresholds that are below the value.
+    Ranks { columns: Vec<(Column<f64>, Vec<f64>)>, at: BTreeMap<Key, u32> },
 }
+
+/// The most thresholds of a column of ranks: f32 holds integers exactly up to here.
+const MAX_RANKS: usize = 1 << 24;
 
 #[derive(Debug)]
 pub(super) struct Column<T> {
@@ -37,6 +43,22 @@ impl<T: Lane> Column<T> {
             MissingRule::NanIsZero => Self { feature, near: -1.0, zero: missing, nan: T::of(0.0) },
         }
     }
+}
+
+impl<T: Lane> Column<T> {
+    /// The value of a row, replaced if it is missing.
+    #[inline(always)]
+    fn value(&self, row: &[f64]) -> T {
+        let x = row[self.feature as usize];
+        let near = if x.abs() <= self.near { self.zero } else { T::of(x) };
+        if x.is_nan() { self.nan } else { near }
+    }
+}
+
+/// The number of thresholds below a value. `x <= t` holds for the values whose rank is at most that of `t`.
+#[inline(always)]
+fn rank(thresholds: &[f64], x: f64) -> usize {
+    thresholds.partition_point(|t| *t < x)
 }
 
 fn key(node: FullNode) -> Key {
@@ -66,6 +88,40 @@ impl<T: Lane> Columns<T> {
         (plain && width <= most).then_some(Self::Copy { width, know_missing: false })
     }
 
+    /// Columns of ranks for the splits of `full`, at most `most`; `None` if they are more.
+    pub(super) fn ranks(full: &FullTables, most: usize) -> Option<Self> {
+        let mut thresholds: BTreeMap<Key, Vec<f64>> = BTreeMap::new();
+        for node in full.nodes.iter().filter(|node| !node.is_leaf()) {
+            thresholds.entry(key(*node)).or_default().push(node.threshold);
+        }
+        if thresholds.len() > most {
+            return None;
+        }
+        let at = thresholds.keys().enumerate().map(|(i, key)| (*key, i as u32)).collect();
+        let mut columns = Vec::with_capacity(thresholds.len());
+        for (key, mut thresholds) in thresholds {
+            thresholds.sort_by(f64::total_cmp);
+            thresholds.dedup();
+            thresholds.shrink_to_fit();
+            if thresholds.len() >= MAX_RANKS {
+                return None;
+            }
+            columns.push((Column::of(key), thresholds));
+        }
+        Some(Self::Ranks { columns, at })
+    }
+
+    /// What the kernel compares a split's column with.
+    pub(super) fn threshold(&self, node: FullNode) -> T {
+        match self {
+            Self::Copy { .. } | Self::Replaced { .. } => T::floor(node.threshold),
+            Self::Ranks { columns, .. } => {
+                let thresholds = columns.get(self.index(node) as usize).map_or([].as_slice(), |(_, of)| of);
+                T::of(rank(thresholds, node.threshold) as f64)
+            }
+        }
+    }
+
     /// Whether missing values go where they should.
     pub(super) fn know_missing(&self) -> bool {
         !matches!(self, Self::Copy { know_missing: false, .. })
@@ -76,6 +132,7 @@ impl<T: Lane> Columns<T> {
         let columns = match self {
             Self::Copy { width, .. } => *width,
             Self::Replaced { columns, .. } => columns.len(),
+            Self::Ranks { columns, .. } => columns.len(),
         };
         (columns + 1).next_power_of_two().max(16)
     }
@@ -84,7 +141,7 @@ impl<T: Lane> Columns<T> {
     pub(super) fn index(&self, node: FullNode) -> u32 {
         match self {
             Self::Copy { .. } => node.feature(),
-            Self::Replaced { at, .. } => at.get(&key(node)).copied().unwrap_or(0),
+            Self::Replaced { at, .. } | Self::Ranks { at, .. } => at.get(&key(node)).copied().unwrap_or(0),
         }
     }
 
@@ -95,9 +152,13 @@ impl<T: Lane> Columns<T> {
             Self::Copy { .. } => out.iter_mut().zip(row).for_each(|(out, v)| *out = T::of(*v)),
             Self::Replaced { columns, .. } => {
                 for (out, column) in out.iter_mut().zip(columns) {
-                    let x = row[column.feature as usize];
-                    let near = if x.abs() <= column.near { column.zero } else { T::of(x) };
-                    *out = if x.is_nan() { column.nan } else { near };
+                    *out = column.value(row);
+                }
+            }
+            Self::Ranks { columns, .. } => {
+                for (out, (column, thresholds)) in out.iter_mut().zip(columns) {
+                    let x = column.value(row);
+                    *out = if x.is_nan() { T::NAN } else { T::of(rank(thresholds, x) as f64) };
                 }
             }
         }

@@ -93,18 +93,26 @@ pub(super) struct FastTables<T> {
 impl<T: Lane> FastTables<T> {
     /// Narrows validated tables. Returns `None` if they exceed the narrow layout.
     pub(super) fn new(full: &FullTables, width: usize) -> Option<Self> {
-        let fits = full.nodes.len() < MAX_NODES && full.precision == T::PRECISION && full.sets.is_empty();
-        if !fits {
+        let columns = (full.precision == T::PRECISION).then(|| Columns::of(full, width, MAX_WIDTH))??;
+        Self::of(full, columns)
+    }
+
+    /// As [`FastTables::new`], for tables of any precision, with ranks for values and thresholds.
+    pub(super) fn ranked(full: &FullTables) -> Option<Self> {
+        Self::of(full, Columns::ranks(full, MAX_WIDTH)?)
+    }
+
+    fn of(full: &FullTables, columns: Columns<T>) -> Option<Self> {
+        if full.nodes.len() >= MAX_NODES || !full.sets.is_empty() {
             return None;
         }
-        let columns = Columns::of(full, width, MAX_WIDTH)?;
         let leaf_column = columns.padded() as u32 - 1;
         let mut nodes: Vec<FastNode<T>> = Vec::with_capacity(full.nodes.len() + 1);
         for (at, node) in full.nodes.iter().enumerate() {
             nodes.push(if node.is_leaf() {
                 FastNode { threshold: T::leaf(node.left), packed: (at as u32) << 8 | leaf_column }
             } else {
-                FastNode { threshold: T::floor(node.threshold), packed: node.left << 8 | columns.index(*node) }
+                FastNode { threshold: columns.threshold(*node), packed: node.left << 8 | columns.index(*node) }
             });
         }
         // one node after the last, so that even a leaf's "right child" exists

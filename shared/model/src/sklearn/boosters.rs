@@ -37,6 +37,9 @@ fn of_xgboost(view: &View<'_>, class: &str) -> Read {
     let bytes = booster.attr("handle")?.bytes()?;
     let missing = view.opt("missing").map(|m| m.number()).transpose()?;
     let read = || {
+        if xgboost::owns_binary(bytes) {
+            return xgboost::compile_binary(bytes, Some(class), missing);
+        }
         let document = document::read(bytes).map_err(|e| Fault::new("", e))?;
         // a pickled booster has its configuration beside the model
         let model = document.get("Model").unwrap_or(&document);

@@ -14,7 +14,11 @@ pub(super) struct Linear {
 impl Linear {
     /// Reads a `gblinear` booster; `start` has the margin of the base score of every group.
     pub(super) fn read(booster: &Value<'_>, width: usize, start: &[f32]) -> Result<Self, String> {
-        let mut weights: Vec<f32> = booster.need("model")?.numbers_at("weights")?;
+        Self::of(booster.need("model")?.numbers_at("weights")?, width, start)
+    }
+
+    /// A booster of weights, row-major `width + 1 x groups`, the last row of which is the bias.
+    pub(super) fn of(mut weights: Vec<f32>, width: usize, start: &[f32]) -> Result<Self, String> {
         let (groups, got) = (start.len(), weights.len());
         if (width + 1).checked_mul(groups) != Some(got) || weights.iter().any(|w| !w.is_finite()) {
             return Err(format!("{got} weights, expected a finite one per feature and group, and a bias"));

@@ -25,6 +25,20 @@ pub(super) struct Tree {
     pub values: Vec<f32>,
 }
 
+/// Trees that can be read one by one.
+pub(super) struct Source<'s> {
+    /// The group of every tree.
+    pub info: &'s [i64],
+    /// The number of trees that are used.
+    pub used: usize,
+    /// The weights of `dart`.
+    pub weights: Option<&'s [f32]>,
+    /// The number of values in a leaf.
+    pub stride: usize,
+    /// Reads a tree.
+    pub tree: &'s dyn Fn(usize) -> Result<Tree, String>,
+}
+
 /// Reads a `gbtree` or `dart` booster. Uses the trees of the first `rounds` rounds, or all.
 pub(super) fn read(
     booster: &Value<'_>,
@@ -33,7 +47,7 @@ pub(super) fn read(
     meaning: Meaning,
     rounds: Option<usize>,
 ) -> Result<Margins, String> {
-    let dropped: Option<Vec<f32>> = booster.get("weight_drop").map(Value::numbers).transpose()?;
+    let weights: Option<Vec<f32>> = booster.get("weight_drop").map(Value::numbers).transpose()?;
     let model = match booster.get("gbtree") {
         Some(inner) => inner.need("model")?,
         None => booster.need("model")?,
@@ -43,17 +57,26 @@ pub(super) fn read(
         return Err(format!("more than {MAX_TREES} trees"));
     }
     let info: Vec<i64> = model.numbers_at("tree_info")?;
-    let weights = dropped.as_deref().unwrap_or(&[]);
-    if info.len() != listed.len() || (dropped.is_some() && weights.len() != listed.len()) {
-        return Err(format!("tree_info or weight_drop does not match {} trees", listed.len()));
+    if info.len() != listed.len() {
+        return Err(format!("tree_info does not match {} trees", listed.len()));
     }
-    let used = trees_of_rounds(model, &info, rounds)?;
     let mut ordered = vec![None; listed.len()];
     for (i, tree) in listed.iter().enumerate() {
         let id = tree.get("id").map_or(Ok(i), |id| id.count(usize::MAX >> 1))?;
         *ordered.get_mut(id).ok_or_else(|| format!("tree {i} has the ID {id}"))? = Some(tree);
     }
     let stride = stride(listed)?;
+    let tree = |i: usize| tree_of(ordered[i].ok_or("is not there")?, stride);
+    let used = trees_of_rounds(model, &info, rounds)?;
+    compile(&Source { info: &info, used, weights: weights.as_deref(), stride, tree: &tree }, width, start, meaning)
+}
+
+/// Compiles trees; `start` has the margin of the base score of every group.
+pub(super) fn compile(source: &Source<'_>, width: usize, start: &[f32], meaning: Meaning) -> Result<Margins, String> {
+    let Source { info, used, weights, stride, tree } = *source;
+    if weights.is_some_and(|weights| weights.len() != info.len()) {
+        return Err(format!("weight_drop does not match {} trees", info.len()));
+    }
     if stride != 1 && stride != start.len() {
         return Err(format!("leaves have {stride} values for {} outputs", start.len()));
     }
@@ -68,9 +91,8 @@ pub(super) fn read(
             push(&mut builder, &Tree::nothing(stride))?;
             continue;
         };
-        let tree = ordered[i].ok_or_else(|| format!("tree {i} is not there"))?;
-        let mut read = tree_of(tree, stride).map_err(|e| format!("tree {i}: {e}"))?;
-        if let Some(weight) = weights.get(i) {
+        let mut read = tree(i).map_err(|e| format!("tree {i}: {e}"))?;
+        if let Some(weight) = weights.and_then(|weights| weights.get(i)) {
             let base = start[turn % start.len()];
             read.values.iter_mut().for_each(|v| *v = dart_leaf(*v, *weight, base, meaning));
         }
@@ -116,8 +138,13 @@ fn trees_of_rounds(model: &Value<'_>, info: &[i64], rounds: Option<usize>) -> Re
             .map_or(info.len(), |e| e.min(info.len())));
     }
     let parallel = model.path(&["gbtree_model_param", "num_parallel_tree"]).map_or(Ok(1), |n| n.count(MAX_TREES))?;
-    let groups = info.iter().max().map_or(1, |g| g + 1).max(1) as usize;
-    Ok(rounds.saturating_mul(parallel.max(1)).saturating_mul(groups).min(info.len()))
+    Ok(trees_in(rounds, parallel, info))
+}
+
+/// The number of trees in the first `rounds` rounds, in files that do not list where rounds end.
+pub(super) fn trees_in(rounds: usize, parallel: usize, info: &[i64]) -> usize {
+    let groups = usize::try_from(info.iter().max().map_or(1, |group| group.saturating_add(1))).unwrap_or(1);
+    rounds.saturating_mul(parallel.max(1)).saturating_mul(groups.max(1)).min(info.len())
 }
 
 /// The number of values in a leaf, the same in all trees.

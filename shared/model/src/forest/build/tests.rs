@@ -77,10 +77,11 @@ fn hostile_trees_are_refused() {
 
 #[test]
 fn both_kernels_agree_to_the_bit_at_any_width_and_batch() {
-    for (width, precision) in
-        [1, 10, 15, 16, 31, 100, 255, 300].map(|w| [(w, Precision::Single), (w, Precision::Double)]).concat()
-    {
-        let f = random_forest(width, 33, width % 2 == 1, precision);
+    let widths = [1, 10, 15, 16, 31, 100, 255, 300].map(|w| [(w, Precision::Single), (w, Precision::Double)]).concat();
+    let cases = widths.into_iter().map(|(width, precision)| (width, precision, 33));
+    for (width, precision, trees) in cases.chain([(11, Precision::Double, 500), (16, Precision::Double, 500)]) {
+        let f = random_forest(width, trees, width % 2 == 1, precision);
+        assert_eq!(matches!(f.fast, Fast::Ranked(_)), trees == 500);
         assert_eq!(matches!(f.fast, Fast::Unfit), width > 255);
         let mut seed = 1u64;
         let rows: Vec<f64> = (0..width * 57)
@@ -92,7 +93,7 @@ fn both_kernels_agree_to_the_bit_at_any_width_and_batch() {
         let mut slow = vec![0.0; 57];
         let sums = super::super::Sums { leaves: &f.leaves, outputs: 1, spread: false };
         f.full.sum(&rows, width, &sums, &mut slow);
-        slow.iter_mut().for_each(|v| *v /= 33.0);
+        slow.iter_mut().for_each(|v| *v /= trees as f64);
         for batch in [1, 3, 8, 47, 48, 57] {
             let mut got = vec![0.0; 57];
             for (rows, out) in rows.chunks(batch * width).zip(got.chunks_mut(batch)) {
