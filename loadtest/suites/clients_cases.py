@@ -8,6 +8,7 @@ Every expected prediction comes from `/v1/predict` of the same server. Prints un
 import asyncio
 import gzip
 import json
+import subprocess
 import sys
 import unittest
 import urllib.error
@@ -180,6 +181,21 @@ class KServe(unittest.TestCase):
             np.testing.assert_array_equal(answer, expected(ROWS))
 
 
+    def test_the_sdk_over_grpc(self):
+        if not GRPC:
+            self.skipTest("no address of the gRPC server")
+        from kserve import InferInput, InferRequest, InferenceGRPCClient
+
+        async def run():
+            client = InferenceGRPCClient(GRPC)
+            assert await client.is_server_live() and await client.is_server_ready() and await client.is_model_ready(MODEL)
+            given = InferInput("x", list(ROWS.shape), "FP64")
+            given.set_data_from_numpy(ROWS, binary_data=True)
+            answer = await client.infer(InferRequest(model_name=MODEL, infer_inputs=[given]))
+            return answer.outputs[0].as_numpy()
+
+        np.testing.assert_array_equal(asyncio.run(run()), expected(ROWS))
+
     def test_the_sdk_with_protocol_v1(self):
         from kserve import InferenceRESTClient, RESTConfig
 
@@ -192,6 +208,102 @@ class KServe(unittest.TestCase):
 
         for answer in asyncio.run(run()):
             self.assertEqual(answer, {"predictions": expected(ROWS).tolist()})
+
+
+class TritonGrpc(unittest.TestCase):
+    def setUp(self):
+        import tritonclient.grpc as triton
+
+        if not GRPC:
+            self.skipTest("no address of the gRPC server")
+        self.triton = triton
+        self.client = triton.InferenceServerClient(GRPC)
+        self.addCleanup(self.client.close)
+
+    def tensor(self, rows, datatype="FP64", name="input-0"):
+        given = self.triton.InferInput(name, list(rows.shape), datatype)
+        given.set_data_from_numpy(rows)
+        return given
+
+    def test_health_and_metadata(self):
+        self.assertTrue(self.client.is_server_live() and self.client.is_server_ready())
+        self.assertTrue(self.client.is_model_ready(MODEL) and self.client.is_model_ready(MODEL, "1"))
+        self.assertFalse(self.client.is_model_ready("absent"))
+        model = self.client.get_model_metadata(MODEL, as_json=True)
+        self.assertEqual(model["inputs"], [{"name": "input-0", "datatype": "FP64", "shape": ["-1", "10"]}])
+        config = self.client.get_model_config(MODEL, as_json=True)["config"]
+        self.assertEqual((config["name"], config["input"][0]["data_type"], config["input"][0]["dims"]), (MODEL, "TYPE_FP64", ["10"]))
+        index = self.client.get_model_repository_index(as_json=True)["models"]
+        self.assertEqual({(entry["version"], entry["state"]) for entry in index}, {(v, "READY") for v in "123"})
+        self.client.load_model(MODEL)
+        self.assertIn("binary_tensor_data", self.client.get_server_metadata().extensions)
+
+    def test_infer(self):
+        for version in ("", "1"):
+            for coding in (None, "gzip", "deflate"):
+                result = self.client.infer(MODEL, [self.tensor(ROWS)], model_version=version, request_id="r1", compression_algorithm=coding)
+                np.testing.assert_array_equal(result.as_numpy("predict"), expected(ROWS, version or None))
+                self.assertEqual(result.get_response().id, "r1")
+        single = self.client.infer(MODEL, [self.tensor(ROWS.astype(np.float32), "FP32")])
+        np.testing.assert_array_equal(single.as_numpy("predict"), expected(ROWS.astype(np.float32).astype(np.float64)))
+
+    def test_statistics_grow(self):
+        count = lambda: self.client.get_inference_statistics(MODEL, "2").model_stats[0].inference_stats.success.count
+        before = count()
+        self.client.infer(MODEL, [self.tensor(ROWS)], model_version="2")
+        self.assertEqual(count(), before + 1)
+
+    def test_errors_have_a_code(self):
+        from tritonclient.utils import InferenceServerException
+
+        def code(call):
+            with self.assertRaises(InferenceServerException) as failed:
+                call()
+            return failed.exception.status()
+
+        infer = lambda model=MODEL, rows=ROWS, **more: code(lambda: self.client.infer(model, [self.tensor(rows)], **more))
+        self.assertEqual(infer(model="absent"), "StatusCode.NOT_FOUND")
+        self.assertEqual(infer(rows=ROWS[:, :9].copy()), "StatusCode.INVALID_ARGUMENT")
+        self.assertEqual(infer(sequence_id=5), "StatusCode.INVALID_ARGUMENT")
+        self.assertEqual(infer(rows=np.zeros((500, 300))), "StatusCode.OUT_OF_RANGE")
+        self.assertEqual(code(lambda: self.client.get_trace_settings()), "StatusCode.UNIMPLEMENTED")
+        self.assertEqual(code(lambda: self.client.get_system_shared_memory_status()), "StatusCode.UNIMPLEMENTED")
+
+    def test_a_stream_is_answered_in_order(self):
+        import queue
+
+        answers = queue.Queue()
+        self.client.start_stream(callback=lambda result, error: answers.put((result, error)))
+        rows = [ROWS + step for step in range(20)]
+        for number, given in enumerate(rows):
+            self.client.async_stream_infer("absent" if number == 7 else MODEL, [self.tensor(given)], request_id=str(number))
+        for number, given in enumerate(rows):
+            result, error = answers.get(timeout=30)
+            if number == 7:
+                self.assertIn("Request for unknown model", str(error))
+                continue
+            self.assertEqual(result.get_response().id, str(number))
+            np.testing.assert_array_equal(result.as_numpy("predict"), expected(given))
+        self.client.stop_stream()
+
+    def test_generated_stubs_with_typed_contents(self):
+        import grpc
+        from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+        with grpc.insecure_channel(GRPC) as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            request = service_pb2.ModelInferRequest(model_name=MODEL)
+            given = request.inputs.add(name="x", datatype="FP64", shape=ROWS.shape)
+            given.contents.fp64_contents.extend(ROWS.ravel())
+            answer = stub.ModelInfer(request, timeout=10)
+            self.assertEqual(list(answer.outputs[0].contents.fp64_contents), expected(ROWS).tolist())
+            # the standard health check, without its generated stubs: an empty message, and SERVING is 1
+            check = channel.unary_unary("/grpc.health.v1.Health/Check")
+            self.assertEqual(check(b"", timeout=10), b"\x08\x01")
+            with self.assertRaises(grpc.RpcError) as late:
+                request.inputs[0].contents.fp64_contents[0] = 0.5
+                stub.ModelInfer(request, timeout=0.00001)
+            self.assertEqual(late.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class SageMaker(unittest.TestCase):
@@ -326,4 +438,10 @@ class PlainHttp(unittest.TestCase):
 if __name__ == "__main__":
     URL = sys.argv[1].rstrip("/")
     GRPC = sys.argv[2] if len(sys.argv) > 2 else ""
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    if len(sys.argv) > 3:
+        unittest.main(argv=["clients_cases", *sys.argv[3:]], verbosity=2)
+    # Triton's and KServe's clients bring the same protobuf messages, so one process can load only one of them
+    cases = [name for name, case in list(globals().items()) if isinstance(case, type) and issubclass(case, unittest.TestCase)]
+    others = [name for name in cases if name != "TritonGrpc"]
+    runs = [subprocess.call([sys.executable, __file__, URL, GRPC, *names]) for names in (["TritonGrpc"], others)]
+    sys.exit(any(runs))

@@ -40,11 +40,15 @@ mod submission;
 pub(crate) mod tls;
 mod wait_estimates;
 
+pub(crate) use credentials::credentials_of;
 pub(crate) use limits::AdmissionLimits;
 pub use model_list::ModelListing;
+pub(crate) use model_list::ServedModel;
+pub(crate) use open_inference::{extensions, read_only_repository};
 pub use openapi::document;
 pub(crate) use rejections::RejectionReporter;
 pub use routes::routes;
 pub use server::HttpListener;
 pub(crate) use server::serve;
 pub use state::HttpState;
+pub(crate) use submission::{Arrival, submit};

@@ -2,7 +2,7 @@
 //! this stage for their answers.
 //!
 //! # Layout
-//! - [`http`]: the HTTP server; [`kafka`] and [`amqp`]: what becomes of one record or message, over [`inbound`]
+//! - [`http`]: the HTTP server; `grpc`: the gRPC server; [`kafka`] and [`amqp`]: what becomes of one record or message, over [`inbound`]
 //! - [`auth`]: who may use the HTTP server, and how much; [`rejection`]: how it answers everyone else
 //! - [`request`], [`parse`]: a request as the client meant it, and the one parser for all three entry points
 //! - `open_inference`: requests and answers of the Open Inference Protocol; `row_result`: what became of one row
@@ -19,6 +19,7 @@ pub mod admission;
 pub mod amqp;
 pub mod auth;
 pub mod batching;
+mod grpc;
 pub mod http;
 pub mod inbound;
 pub mod kafka;

@@ -2,13 +2,14 @@
 //! answer. The HTTP server and the gRPC server translate to and from these types.
 //!
 //! # Layout
-//! - `datatype`: the element types, and their sizes in raw tensors
+//! - `datatype`: the element types, and their sizes in raw tensors; `description`: the tensors of a model
 //! - `tensor`: the tensors and parameters of a request; `elements`: their values, checked against the datatype
 //! - `raw`: tensors as little-endian bytes
 //! - `rows`: tensors to rows of a model; `outputs`: scores to tensors
 //! - `statistics`: counts of requests by model and version
 
 mod datatype;
+mod description;
 mod elements;
 mod outputs;
 mod raw;
@@ -17,6 +18,7 @@ mod statistics;
 mod tensor;
 
 pub(crate) use datatype::Datatype;
+pub(crate) use description::{TensorDescription, describe_tensors};
 pub(crate) use elements::{ArrayOf, Collected, ElementOf, Value};
 pub(crate) use outputs::{InferAnswer, OutputData, OutputTensor, PREDICT, answer};
 pub(crate) use raw::{decode as decode_raw, encode as encode_raw};

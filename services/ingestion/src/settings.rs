@@ -1,15 +1,17 @@
 //! Settings of this service; `settings.toml` says what each means.
 
 mod auth;
+mod grpc;
 mod http;
 
 use std::time::Duration;
 
 use forebay_registry::ModelSettings;
-use forebay_runtime::{Layers, Problems, SettingOrigin, duration};
+use forebay_runtime::{Layers, Problems, SettingOrigin, duration, is_exposed};
 use serde::Deserialize;
 
 pub use auth::{AuthSettings, JwtSettings};
+pub use grpc::GrpcSettings;
 pub use http::{HttpSettings, HttpTlsSettings};
 
 /// All sections, checked.
@@ -17,7 +19,9 @@ pub use http::{HttpSettings, HttpTlsSettings};
 pub struct Settings {
     /// The HTTP server.
     pub http: HttpSettings,
-    /// Who may use it.
+    /// The gRPC server.
+    pub grpc: GrpcSettings,
+    /// Who may use them.
     pub auth: AuthSettings,
     /// The request topic, and batching.
     pub ingestion: IngestionSettings,
@@ -49,10 +53,11 @@ impl Settings {
     /// Reads and checks all sections. Commands that open no listener need no more.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
         let http = layers.section::<HttpSettings>("http", problems);
+        let grpc = layers.section::<GrpcSettings>("grpc", problems);
         let auth = layers.section::<AuthSettings>("auth", problems);
         let ingestion = layers.section::<IngestionSettings>("ingestion", problems);
         let models = ModelSettings::read(layers, problems);
-        let (http, auth, ingestion, models) = (http?, auth?, ingestion?, models?);
+        let (http, grpc, auth, ingestion, models) = (http?, grpc?, auth?, ingestion?, models?);
         http.check(problems);
         crate::http::tls::check(&http.tls, problems);
         crate::auth::check(&auth, problems);
@@ -61,15 +66,19 @@ impl Settings {
             let text = "is longer than 1s: under load every request would wait that long";
             problems.add("ingestion.batch_interval", text);
         }
-        Some(Self { http, auth, ingestion, models })
+        Some(Self { http, grpc, auth, ingestion, models })
     }
 
     /// An endpoint that other machines can reach needs credentials or `auth.anonymous`.
     pub fn check_callers(&self, problems: &mut Problems) {
-        if self.http.is_exposed() && !self.auth.is_on() && !self.auth.anonymous {
-            let listen = self.http.listen;
+        let grpc = self.grpc.enabled && is_exposed(self.grpc.listen);
+        let (exposed, key, listen) = match self.http.is_exposed() {
+            true => (true, "http.listen", self.http.listen),
+            false => (grpc, "grpc.listen", self.grpc.listen),
+        };
+        if exposed && !self.auth.is_on() && !self.auth.anonymous {
             let text = format!(
-                "requires credentials, because other machines can reach http.listen ({listen}): set auth.keys_file \
+                "requires credentials, because other machines can reach {key} ({listen}): set auth.keys_file \
                  (`forebay keys init` makes the file and a certificate) or auth.jwt.jwks, or let everyone in with \
                  auth.anonymous=true"
             );

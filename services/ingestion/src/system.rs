@@ -19,12 +19,13 @@ use crate::admission::Timeouts;
 use crate::amqp::AmqpIngress;
 use crate::auth::Authenticator;
 use crate::batching::{Batcher, BatcherHandle};
+pub use crate::grpc::GrpcListener;
 pub use crate::http::HttpListener;
 use crate::http::{AdmissionLimits, HttpState, ModelListing, RejectionReporter, serve};
 use crate::kafka::KafkaIngress;
 use crate::open_inference::ModelStatistics;
 use crate::pending::PendingRequests;
-use crate::settings::Settings;
+use crate::settings::{GrpcSettings, Settings};
 
 /// Accepts records of the request topic.
 pub type KafkaHandler = Arc<dyn Fn(Delivery<RawBatch>) + Send + Sync>;
@@ -221,6 +222,14 @@ fn kafka_ingress(
 }
 
 impl IngestionStage {
+    /// Opens the gRPC listener on threads of its own; `None` if it is turned off or its address is taken.
+    ///
+    /// # Errors
+    /// If the address cannot be bound or a certificate cannot be used; the error names the setting.
+    pub fn serve_grpc(&self, settings: &GrpcSettings, host: &Host) -> Result<Option<GrpcListener>, StartError> {
+        crate::grpc::serve(self.http.clone(), self.models.clone(), settings, host)
+    }
+
     /// Opens the HTTP listener on the current actix system. The stage lives as long as the listener.
     ///
     /// # Errors
@@ -258,6 +267,7 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
     let take = Arc::clone(&stage.amqp);
     mesh.serve_messages(Stage::Ingestion, move |messages| take(messages));
     let http = stage.serve_http(&host)?;
+    stage.serve_grpc(&settings.grpc, &host)?;
     let closed = http.clone();
     mesh.close_with(move |limit| closed.close(limit));
     Ok(http)

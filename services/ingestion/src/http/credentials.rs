@@ -11,31 +11,47 @@ pub(super) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const SAGEMAKER_ATTRIBUTES: HeaderName = HeaderName::from_static("x-amzn-sagemaker-custom-attributes");
 
 /// Whether a client of AWS has signed the request. There is no account to check it with, so it says nothing.
-fn is_aws_signature(authorization: &HeaderValue) -> bool {
-    authorization.as_bytes().starts_with(b"AWS4-HMAC-SHA256 ")
+fn is_aws_signature(authorization: &[u8]) -> bool {
+    authorization.starts_with(b"AWS4-HMAC-SHA256 ")
 }
 
 /// The one credential of a request, or why it cannot be used.
 pub(super) fn credentials(headers: &HeaderMap) -> RequestCredentials<'_> {
-    let (mut keys, mut others) = (headers.get_all(API_KEY), headers.get_all(AUTHORIZATION));
+    let all = |name| headers.get_all(name).map(HeaderValue::as_bytes);
+    let attributes = headers.get(SAGEMAKER_ATTRIBUTES).map(HeaderValue::as_bytes);
+    credentials_of(all(API_KEY), all(AUTHORIZATION), attributes)
+}
+
+/// The one credential of a request with these values of `X-API-Key` and `Authorization`. `attributes` may hold a key if
+/// a client of AWS has signed the request.
+pub(crate) fn credentials_of<'r>(
+    mut keys: impl Iterator<Item = &'r [u8]>,
+    mut others: impl Iterator<Item = &'r [u8]>,
+    attributes: Option<&'r [u8]>,
+) -> RequestCredentials<'r> {
     let (mut key, mut other) = (keys.next(), others.next());
     if other.is_some_and(is_aws_signature) {
         // SageMaker's client always signs; a key can stand in the attributes that its callers choose
         other = None;
-        key = key.or_else(|| headers.get(SAGEMAKER_ATTRIBUTES));
+        key = key.or(attributes);
     }
     if keys.next().is_some() || others.next().is_some() || (key.is_some() && other.is_some()) {
         return RequestCredentials::Malformed("expected either X-API-Key or Authorization, once");
     }
-    match (key.map(|key| key.to_str()), other.map(|other| other.to_str())) {
+    match (key.map(visible), other.map(visible)) {
         (None, None) => RequestCredentials::None,
-        (Some(Ok(key)), _) => RequestCredentials::Key(key.trim()),
-        (None, Some(Ok(other))) => match other.trim().split_once(' ') {
+        (Some(Some(key)), _) => RequestCredentials::Key(key.trim()),
+        (None, Some(Some(other))) => match other.trim().split_once(' ') {
             Some((scheme, text)) if scheme.eq_ignore_ascii_case("bearer") => RequestCredentials::Bearer(text.trim()),
             _ => RequestCredentials::Malformed("Authorization: expected Bearer followed by a key or a token"),
         },
         _ => RequestCredentials::Malformed("the credentials hold characters other than visible ASCII"),
     }
+}
+
+fn visible(value: &[u8]) -> Option<&str> {
+    let visible = value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+    std::str::from_utf8(value).ok().filter(|_| visible)
 }
 
 #[cfg(test)]

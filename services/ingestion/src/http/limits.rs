@@ -47,7 +47,7 @@ impl AdmissionLimits {
     }
 
     /// A permit for one request, to hold until it is answered.
-    pub(super) fn acquire_request(&self) -> Result<Permit, Problem> {
+    pub(crate) fn acquire_request(&self) -> Result<Permit, Problem> {
         self.requests.try_take(1).ok_or_else(|| {
             let limit = self.requests.limit();
             overloaded(format!("too many concurrent requests (limit {limit}, http.max_requests)"))
@@ -55,7 +55,7 @@ impl AdmissionLimits {
     }
 
     /// Permits for bytes of a body. They can be merged with those of its earlier chunks.
-    pub(super) fn acquire_bytes(&self, bytes: usize) -> Result<Permit, Problem> {
+    pub(crate) fn acquire_bytes(&self, bytes: usize) -> Result<Permit, Problem> {
         self.body_bytes.try_take(bytes).ok_or_else(|| {
             let limit = self.body_bytes.limit();
             overloaded(format!("the memory for request bodies is exhausted (limit {limit} bytes, http.body_memory)"))

@@ -14,6 +14,7 @@ mod request;
 mod routes;
 mod statistics;
 
+pub(crate) use repository::read_only as read_only_repository;
 pub(super) use routes::routes;
 
 use actix_web::HttpResponse;
@@ -32,6 +33,11 @@ struct ErrorJson<'p> {
 pub(super) fn error_json(problem: &Problem) -> Vec<u8> {
     // a text cannot fail to serialise
     serde_json::to_vec(&ErrorJson { error: &problem.message }).unwrap_or_default()
+}
+
+/// What this server has beside the six calls of the standard.
+pub(crate) fn extensions() -> &'static [&'static str] {
+    &metadata::EXTENSIONS
 }
 
 fn rejected(rejection: impl Into<HttpRejection>) -> HttpResponse {

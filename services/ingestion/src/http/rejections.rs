@@ -24,7 +24,7 @@ impl RejectionReporter {
 
     /// Logs the rejection of a request that arrived and ended at these times (Unix microseconds). Records its span as well
     /// if the trace was not sampled; otherwise the request's own span shows the error.
-    pub(super) fn report(
+    pub(crate) fn report(
         &self,
         trace: TraceContext,
         route: &str,

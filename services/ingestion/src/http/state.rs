@@ -70,7 +70,7 @@ impl HttpState {
     ///
     /// # Errors
     /// `unavailable` while it drains or is not ready.
-    pub(super) fn check_available(&self) -> Result<(), Problem> {
+    pub(crate) fn check_available(&self) -> Result<(), Problem> {
         let unavailable = |why: &str| Err(Problem::new(ErrorCode::Unavailable, why));
         if self.lifecycle.is_draining() {
             return unavailable("this replica is shutting down");
@@ -86,7 +86,7 @@ impl HttpState {
     }
 
     /// Counts a rejected request, which the batcher never sees.
-    pub(super) fn count_rejection(&self, problem: &Problem) {
+    pub(crate) fn count_rejection(&self, problem: &Problem) {
         self.metrics.failed(problem.code.as_str()).inc();
         self.accepted.inc();
         self.errors.inc();

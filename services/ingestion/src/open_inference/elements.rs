@@ -139,6 +139,9 @@ fn checked_number(number: f64, datatype: Datatype) -> Result<f64, String> {
     if number.is_nan() {
         return Ok(number);
     }
+    if number.is_infinite() {
+        return Err(format!("is {number}"));
+    }
     if let Some((least, most)) = datatype.integer_range() {
         let fits = number.fract() == 0.0 && (least..=most).contains(&number);
         return if fits { Ok(number) } else { Err(format!("is {number}")) };

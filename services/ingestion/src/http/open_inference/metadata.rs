@@ -11,11 +11,11 @@ use super::routes::Target;
 use crate::http::exchange::authenticate;
 use crate::http::model_list::{ModelListing, ServedModel};
 use crate::http::state::HttpState;
-use crate::open_inference::{Datatype, MATRIX, PREDICT};
+use crate::open_inference::{TensorDescription, describe_tensors};
 use crate::rejection::HttpRejection;
 
 /// What this server has beside the six calls of the standard.
-pub(crate) const EXTENSIONS: [&str; 7] = [
+pub(super) const EXTENSIONS: [&str; 7] = [
     "binary_tensor_data",
     "binary_tensor_data(raw_request)",
     "classification",
@@ -27,8 +27,8 @@ pub(crate) const EXTENSIONS: [&str; 7] = [
 
 /// A tensor in metadata; `-1` is any size.
 #[derive(Debug, Serialize)]
-struct TensorMetadata<'m> {
-    name: &'m str,
+struct TensorMetadata {
+    name: String,
     datatype: &'static str,
     shape: Vec<i64>,
 }
@@ -38,8 +38,8 @@ struct ModelMetadata<'m> {
     name: &'m str,
     versions: Vec<String>,
     platform: &'m str,
-    inputs: Vec<TensorMetadata<'m>>,
-    outputs: Vec<TensorMetadata<'m>>,
+    inputs: Vec<TensorMetadata>,
+    outputs: Vec<TensorMetadata>,
 }
 
 /// `GET /v2/health/live`
@@ -123,21 +123,23 @@ fn check_ready(model: &ServedModel) -> Result<(), Problem> {
 }
 
 fn metadata(model: &ServedModel) -> ModelMetadata<'_> {
-    let width = i64::try_from(model.columns.len()).ok().filter(|width| *width > 0).unwrap_or(-1);
+    let (inputs, outputs) = describe_tensors(&model.columns);
+    let tensor =
+        |TensorDescription { name, datatype, shape }| TensorMetadata { name, datatype: datatype.name(), shape };
     ModelMetadata {
         name: &model.name,
         versions: model.versions.iter().map(u32::to_string).collect(),
         platform: &model.flavor,
-        inputs: vec![TensorMetadata { name: MATRIX, datatype: Datatype::Fp64.name(), shape: vec![-1, width] }],
-        outputs: vec![TensorMetadata { name: PREDICT, datatype: Datatype::Fp64.name(), shape: vec![-1] }],
+        inputs: inputs.into_iter().map(tensor).collect(),
+        outputs: outputs.into_iter().map(tensor).collect(),
     }
 }
 
 /// The configuration in Triton's form. The first dimension of every tensor is the batch and is left out of `dims`.
 fn configuration(model: &ServedModel, max_rows: usize) -> Value {
-    let ModelMetadata { name, platform, inputs, outputs, .. } = metadata(model);
-    let tensor = |tensor: &TensorMetadata<'_>| {
-        let datatype = Datatype::parse(tensor.datatype).unwrap_or(Datatype::Fp64).config_name();
+    let (inputs, outputs) = describe_tensors(&model.columns);
+    let tensor = |tensor: &TensorDescription| {
+        let datatype = tensor.datatype.config_name();
         match &tensor.shape[1..] {
             // dims may not be empty
             [] => json!({ "name": tensor.name, "data_type": datatype, "dims": [1], "reshape": { "shape": [] } }),
@@ -145,8 +147,8 @@ fn configuration(model: &ServedModel, max_rows: usize) -> Value {
         }
     };
     json!({
-        "name": name,
-        "platform": platform,
+        "name": model.name,
+        "platform": model.flavor,
         "backend": "forebay",
         "version_policy": { "all": {} },
         "max_batch_size": max_rows,

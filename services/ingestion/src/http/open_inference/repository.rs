@@ -87,7 +87,8 @@ pub(super) async fn unload(request: HttpRequest, state: Data<HttpState>) -> Http
     }
 }
 
-fn read_only(model: &str) -> Problem {
+/// Why a model cannot be loaded or unloaded by a request.
+pub(crate) fn read_only(model: &str) -> Problem {
     let text =
         format!("model '{model}' cannot be loaded or unloaded here: the served versions follow the model registry");
     Problem::new(ErrorCode::Forbidden, text)

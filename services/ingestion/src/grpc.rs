@@ -1,0 +1,28 @@
+//! The gRPC server: the Open Inference Protocol with the calls that Triton adds, health checking and reflection.
+//!
+//! # Layout
+//! - `listener`: the listener, opened and closed; `connection`: its connections, with or without TLS
+//! - `service`: the calls; `infer`: requests for inference
+//! - `request`, `answer`: messages to and from the types of `open_inference`
+//! - `caller`: what the headers of a call say; `status`: errors
+
+mod answer;
+mod caller;
+mod connection;
+mod infer;
+mod listener;
+mod request;
+mod service;
+mod status;
+
+pub use listener::GrpcListener;
+pub(crate) use listener::serve;
+
+/// The messages, from `proto/`.
+#[allow(clippy::all, clippy::too_many_lines, unreachable_pub, missing_debug_implementations, reason = "generated")]
+mod proto {
+    tonic::include_proto!("inference");
+
+    /// The descriptors of the service, for reflection.
+    pub(super) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/inference.bin"));
+}

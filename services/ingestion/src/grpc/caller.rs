@@ -1,0 +1,80 @@
+//! What the headers of a call say: credentials, keys, the deadline and the trace.
+
+use std::time::Duration;
+
+use forebay_contract::{ErrorCode, Problem, SplitKey, machine_us};
+use forebay_runtime::TraceContext;
+use tonic::metadata::MetadataMap;
+
+use crate::auth::AuthenticatedCaller;
+use crate::http::{HttpState, credentials_of};
+use crate::rejection::HttpRejection;
+
+const MAX_KEY_BYTES: usize = 255;
+
+/// The caller of a call. Errors bring the caller if it is known.
+pub(super) async fn authenticate(
+    state: &HttpState,
+    metadata: &MetadataMap,
+) -> Result<AuthenticatedCaller, (HttpRejection, AuthenticatedCaller)> {
+    let all = |name| metadata.get_all(name).iter().map(|value| value.as_encoded_bytes());
+    let credentials = credentials_of(all("x-api-key"), all("authorization"), None);
+    state.authenticator.authenticate(credentials, machine_us() / 1_000_000).await
+}
+
+/// The trace that the caller continues.
+pub(super) fn trace(metadata: &MetadataMap) -> Option<TraceContext> {
+    metadata.get("traceparent")?.to_str().ok().and_then(TraceContext::from_traceparent)
+}
+
+/// The key by which the caller stays with one version.
+pub(super) fn split_key(metadata: &MetadataMap) -> Result<Option<SplitKey>, Problem> {
+    Ok(key(metadata, "x-forebay-key")?.map(SplitKey::of_text))
+}
+
+/// The key under which a repeated request gets the same answer.
+pub(super) fn idempotency_key(metadata: &MetadataMap) -> Result<Option<&str>, Problem> {
+    key(metadata, "idempotency-key")
+}
+
+fn key<'m>(metadata: &'m MetadataMap, name: &'static str) -> Result<Option<&'m str>, Problem> {
+    let Some(value) = metadata.get(name) else { return Ok(None) };
+    let text = value.to_str().ok().map(str::trim).filter(|key| (1..=MAX_KEY_BYTES).contains(&key.len()));
+    let message = || format!("{name}: expected 1 to {MAX_KEY_BYTES} visible ASCII characters");
+    text.map(Some).ok_or_else(|| Problem::new(ErrorCode::InvalidRequest, message()))
+}
+
+/// The time that the client gives the call: digits and a unit, as the gRPC protocol has it.
+pub(super) fn timeout(metadata: &MetadataMap) -> Option<Duration> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let amount: u64 = Some(digits).filter(|digits| digits.len() <= 8)?.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(amount * 3600)),
+        "M" => Some(Duration::from_secs(amount * 60)),
+        "S" => Some(Duration::from_secs(amount)),
+        "m" => Some(Duration::from_millis(amount)),
+        "u" => Some(Duration::from_micros(amount)),
+        "n" => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_has_a_unit() {
+        let of = |text: &str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-timeout", text.parse().unwrap());
+            timeout(&metadata)
+        };
+        assert_eq!(of("250m"), Some(Duration::from_millis(250)));
+        assert_eq!((of("2S"), of("1H")), (Some(Duration::from_secs(2)), Some(Duration::from_secs(3600))));
+        for wrong in ["", "5", "m", "-1m", "999999999m", "5x"] {
+            assert_eq!(of(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The listener: opened, served on threads of its own, and closed when the process drains.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_runtime::{Component, Host, Lifecycle, StartError, is_exposed};
+use futures_util::stream;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Server;
+use tonic_health::server::HealthReporter;
+
+use super::connection::{Connection, accept};
+use super::proto::DESCRIPTORS;
+use super::proto::grpc_inference_service_server::GrpcInferenceServiceServer;
+use super::service::Inference;
+use crate::http::tls::ServerCertificates;
+use crate::http::{HttpState, ModelListing};
+use crate::periodic;
+use crate::settings::GrpcSettings;
+
+/// Name of the service, as health checks ask for it.
+const SERVICE: &str = "inference.GRPCInferenceService";
+/// Most calls and streams of one connection at a time.
+const MAX_STREAMS: u32 = 1024;
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long streams that are open when the process drains may take to end.
+const CLOSE: Duration = Duration::from_secs(5);
+
+/// The open gRPC listener.
+#[derive(Clone, Copy, Debug)]
+pub struct GrpcListener {
+    /// The address it listens on.
+    pub address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub secure: bool,
+}
+
+/// Opens the listener, with the certificates and the limits of the HTTP listener; `None` if the settings turn it off or
+/// another program has the address, so that two replicas on one machine need no more settings than before.
+///
+/// # Errors
+/// If the address cannot be bound or a certificate cannot be used; the error names the setting.
+pub(crate) fn serve(
+    state: HttpState,
+    models: ModelListing,
+    settings: &GrpcSettings,
+    host: &Host,
+) -> Result<Option<GrpcListener>, StartError> {
+    if !settings.enabled {
+        return Ok(None);
+    }
+    let listen = settings.listen;
+    let bound = std::net::TcpListener::bind(listen).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok((listener.local_addr()?, listener))
+    });
+    let (address, listener) = match bound {
+        Ok(bound) => bound,
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            tracing::warn!(address = %listen, "grpc listener not open: the address is taken by another program");
+            return Ok(None);
+        }
+        Err(error) => return Err(StartError::bind("grpc.listen", listen, &error)),
+    };
+    let tls = acceptor(&state, host)?;
+    let secure = tls.is_some();
+    if is_exposed(address) && state.authenticator.is_on() && !secure {
+        tracing::warn!(%address, "credentials cross the network unencrypted: see [http.tls]");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(state.http.workers)
+        .thread_name("grpc")
+        .enable_all()
+        .build()
+        .map_err(StartError::failed)?;
+    let (lifecycle, component) = (host.lifecycle().clone(), host.lifecycle().register("grpc server"));
+    let run = move || {
+        runtime.block_on(run(listener, tls, Inference { state: Arc::new(state), models }, &lifecycle, &component));
+        runtime.shutdown_background();
+        component.finished();
+    };
+    std::thread::Builder::new().name("grpc listener".to_owned()).spawn(run).map_err(StartError::failed)?;
+    Ok(Some(GrpcListener { address, secure }))
+}
+
+/// TLS with the certificates of the HTTP listener, which are followed here as well.
+fn acceptor(state: &HttpState, host: &Host) -> Result<Option<TlsAcceptor>, StartError> {
+    let tls = &state.http.tls;
+    if !tls.is_on() {
+        return Ok(None);
+    }
+    let certificates = ServerCertificates::open(tls).map_err(|(key, text)| StartError::setting(key, text))?;
+    let config = certificates.config();
+    let mut config = config.map_err(|error| StartError::setting("http.tls.cert_file", error.to_string()))?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    periodic::every(tls.refresh, host.lifecycle(), "grpc tls certificates", move || {
+        certificates.refresh();
+    });
+    Ok(Some(TlsAcceptor::from(Arc::new(config))))
+}
+
+async fn run(
+    listener: std::net::TcpListener,
+    tls: Option<TlsAcceptor>,
+    inference: Inference,
+    lifecycle: &Lifecycle,
+    component: &Component,
+) {
+    let http = &inference.state.http;
+    let (limit, handshake_timeout) = (http.max_connections.saturating_mul(http.workers), http.head_timeout);
+    let max_body = http.max_body;
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return lifecycle.fail(format!("the grpc listener cannot be used: {error}")),
+    };
+    let (sender, connections) = mpsc::channel::<Connection>(64);
+    tokio::spawn(accept(listener, tls, limit, handshake_timeout, sender));
+    let incoming = stream::unfold(connections, |mut connections| async {
+        connections.recv().await.map(|connection| (Ok::<_, std::io::Error>(connection), connections))
+    });
+    let (reporter, health) = tonic_health::server::health_reporter();
+    tokio::spawn(report_health(reporter, inference.clone()));
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1();
+    let reflection = match reflection {
+        Ok(reflection) => reflection,
+        Err(error) => return lifecycle.fail(format!("the grpc descriptors cannot be used: {error}")),
+    };
+    let service = GrpcInferenceServiceServer::new(inference)
+        .max_decoding_message_size(max_body)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Deflate)
+        .send_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Deflate);
+    component.ready();
+    tracing::info!("grpc listener open");
+    let server = Server::builder()
+        .max_concurrent_streams(Some(MAX_STREAMS))
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .add_service(health)
+        .add_service(reflection)
+        .add_service(service)
+        .serve_with_incoming_shutdown(incoming, lifecycle.draining());
+    let late = async {
+        lifecycle.draining().await;
+        tokio::time::sleep(CLOSE).await;
+    };
+    tokio::select! {
+        served = server => {
+            if let Err(error) = served {
+                tracing::error!(%error, "grpc server failed");
+            }
+        }
+        () = late => {}
+    }
+}
+
+/// Keeps the health service up to date.
+async fn report_health(reporter: HealthReporter, inference: Inference) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        let status = match inference.ready() {
+            Ok(()) => tonic_health::ServingStatus::Serving,
+            Err(_) => tonic_health::ServingStatus::NotServing,
+        };
+        for name in ["", SERVICE] {
+            reporter.set_service_status(name, status).await;
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The calls of the service.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use forebay_contract::{ErrorCode, Problem};
+use futures_util::{Stream, StreamExt as _};
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::proto::grpc_inference_service_server::GrpcInferenceService;
+use super::proto::model_metadata_response::TensorMetadata;
+use super::proto::repository_index_response::ModelIndex;
+use super::proto::*;
+use super::{caller, infer, status};
+use crate::http::{HttpState, ModelListing, ServedModel, extensions, read_only_repository};
+use crate::open_inference::{Datatype, ModelCounts, TensorDescription, describe_tensors};
+use crate::rejection::HttpRejection;
+
+/// Requests of one stream that are answered at a time.
+const STREAM_REQUESTS: usize = 16;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// The service. Clones share its state.
+#[derive(Clone)]
+pub(super) struct Inference {
+    pub state: Arc<HttpState>,
+    pub models: ModelListing,
+}
+
+impl Inference {
+    /// Whether this replica takes requests, and the default model answers them.
+    pub(super) fn ready(&self) -> Result<(), Problem> {
+        self.state.check_available()?;
+        let model = self.models.served(self.models.default_model(), None)?;
+        if model.ready {
+            return Ok(());
+        }
+        Err(Problem::new(ErrorCode::Unavailable, format!("no replica has loaded model '{}'", model.name)))
+    }
+
+    async fn authenticate(&self, metadata: &MetadataMap) -> Result<crate::auth::AuthenticatedCaller, Status> {
+        caller::authenticate(&self.state, metadata).await.map_err(|(rejection, _)| status::rejected(&rejection))
+    }
+
+    /// A model for a caller that may use it.
+    async fn find(&self, metadata: &MetadataMap, name: &str, version: &str) -> Result<ServedModel, Status> {
+        let caller = self.authenticate(metadata).await?;
+        if let Some(caller) = caller.filter(|caller| !caller.may_use(name)) {
+            let text = format!("{} is not allowed to use model {name:?}", caller.name());
+            return Err(status::rejected(&HttpRejection::new(ErrorCode::Forbidden, text)));
+        }
+        let version = Some(version).filter(|version| !version.is_empty());
+        self.models.served(name, version).map_err(|problem| status::status(&problem))
+    }
+
+    /// The versions of the models that a caller may use.
+    async fn versions(&self, metadata: &MetadataMap) -> Result<Vec<ServedModel>, Status> {
+        let caller = self.authenticate(metadata).await?;
+        let mut found = Vec::new();
+        for name in self.models.names() {
+            if caller.as_ref().is_none_or(|caller| caller.may_use(&name)) {
+                found.extend(self.models.served_versions(&name).unwrap_or_default());
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[tonic::async_trait]
+impl GrpcInferenceService for Inference {
+    type ModelStreamInferStream = Pin<Box<dyn Stream<Item = Result<ModelStreamInferResponse, Status>> + Send>>;
+
+    async fn server_live(&self, _: Request<ServerLiveRequest>) -> Answer<ServerLiveResponse> {
+        Ok(Response::new(ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(&self, _: Request<ServerReadyRequest>) -> Answer<ServerReadyResponse> {
+        Ok(Response::new(ServerReadyResponse { ready: self.ready().is_ok() }))
+    }
+
+    async fn model_ready(&self, request: Request<ModelReadyRequest>) -> Answer<ModelReadyResponse> {
+        let ModelReadyRequest { name, version } = request.get_ref();
+        let ready = match self.find(request.metadata(), name, version).await {
+            Ok(model) => model.ready,
+            Err(status) if status.code() == tonic::Code::NotFound => false,
+            Err(status) => return Err(status),
+        };
+        Ok(Response::new(ModelReadyResponse { ready }))
+    }
+
+    async fn server_metadata(&self, request: Request<ServerMetadataRequest>) -> Answer<ServerMetadataResponse> {
+        self.authenticate(request.metadata()).await?;
+        let extensions = extensions().iter().map(|name| (*name).to_owned()).collect();
+        let (name, version) = ("forebay".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+        Ok(Response::new(ServerMetadataResponse { name, version, extensions }))
+    }
+
+    async fn model_metadata(&self, request: Request<ModelMetadataRequest>) -> Answer<ModelMetadataResponse> {
+        let ModelMetadataRequest { name, version } = request.get_ref();
+        let model = self.find(request.metadata(), name, version).await?;
+        let (inputs, outputs) = describe_tensors(&model.columns);
+        let tensor = |TensorDescription { name, datatype, shape }| TensorMetadata {
+            name,
+            datatype: Datatype::name(datatype).to_owned(),
+            shape,
+        };
+        Ok(Response::new(ModelMetadataResponse {
+            name: model.name,
+            versions: model.versions.iter().map(u32::to_string).collect(),
+            platform: model.flavor,
+            inputs: inputs.into_iter().map(tensor).collect(),
+            outputs: outputs.into_iter().map(tensor).collect(),
+        }))
+    }
+
+    async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answer<ModelInferResponse> {
+        let (metadata, _, message) = request.into_parts();
+        infer::infer(self, &metadata, message).await.map(Response::new)
+    }
+
+    async fn model_stream_infer(
+        &self,
+        request: Request<Streaming<ModelInferRequest>>,
+    ) -> Answer<Self::ModelStreamInferStream> {
+        let (metadata, _, messages) = request.into_parts();
+        let (service, metadata) = (self.clone(), Arc::new(metadata));
+        // answers leave in the order of the requests; a client that does not read them is read no further
+        let answers = messages.map(move |message| {
+            let (service, metadata) = (service.clone(), Arc::clone(&metadata));
+            async move {
+                let message = message?;
+                let id = message.id.clone();
+                Ok(match infer::infer(&service, &metadata, message).await {
+                    Ok(answer) => {
+                        ModelStreamInferResponse { error_message: String::new(), infer_response: Some(answer) }
+                    }
+                    Err(status) => ModelStreamInferResponse {
+                        error_message: status.message().to_owned(),
+                        infer_response: Some(ModelInferResponse { id, ..ModelInferResponse::default() }),
+                    },
+                })
+            }
+        });
+        Ok(Response::new(Box::pin(answers.buffered(STREAM_REQUESTS))))
+    }
+
+    async fn model_config(&self, request: Request<ModelConfigRequest>) -> Answer<ModelConfigResponse> {
+        let ModelConfigRequest { name, version } = request.get_ref();
+        let model = self.find(request.metadata(), name, version).await?;
+        Ok(Response::new(ModelConfigResponse { config: Some(config(model, self.state.http.max_rows)) }))
+    }
+
+    async fn model_statistics(&self, request: Request<ModelStatisticsRequest>) -> Answer<ModelStatisticsResponse> {
+        let ModelStatisticsRequest { name, version } = request.get_ref();
+        let mut found = match name.is_empty() {
+            true => self.versions(request.metadata()).await?,
+            false => {
+                let model = self.find(request.metadata(), name, version).await?;
+                match version.is_empty() {
+                    true => self.models.served_versions(name).unwrap_or_default(),
+                    false => vec![model],
+                }
+            }
+        };
+        found.retain(|model| model.ready);
+        let entry = |model: &ServedModel| statistics(model, self.state.statistics.of(&model.name, model.version));
+        Ok(Response::new(ModelStatisticsResponse { model_stats: found.iter().map(entry).collect() }))
+    }
+
+    async fn repository_index(&self, request: Request<RepositoryIndexRequest>) -> Answer<RepositoryIndexResponse> {
+        let only_ready = request.get_ref().ready;
+        let found = self.versions(request.metadata()).await?;
+        let entry = |model: ServedModel| {
+            let (state, reason) = if model.ready { ("READY", "") } else { ("UNAVAILABLE", "no replica has loaded it") };
+            let version = model.version.to_string();
+            ModelIndex { name: model.name, version, state: state.to_owned(), reason: reason.to_owned() }
+        };
+        let models = found.into_iter().filter(|model| model.ready || !only_ready).map(entry).collect();
+        Ok(Response::new(RepositoryIndexResponse { models }))
+    }
+
+    async fn repository_model_load(
+        &self,
+        request: Request<RepositoryModelLoadRequest>,
+    ) -> Answer<RepositoryModelLoadResponse> {
+        let name = &request.get_ref().model_name;
+        match self.find(request.metadata(), name, "").await {
+            Ok(model) if model.ready => Ok(Response::new(RepositoryModelLoadResponse {})),
+            Err(status) if status.code() != tonic::Code::NotFound => Err(status),
+            _ => Err(status::status(&read_only_repository(name))),
+        }
+    }
+
+    async fn repository_model_unload(
+        &self,
+        request: Request<RepositoryModelUnloadRequest>,
+    ) -> Answer<RepositoryModelUnloadResponse> {
+        self.authenticate(request.metadata()).await?;
+        Err(status::status(&read_only_repository(&request.get_ref().model_name)))
+    }
+
+    async fn system_shared_memory_status(
+        &self,
+        _: Request<SystemSharedMemoryStatusRequest>,
+    ) -> Answer<SystemSharedMemoryStatusResponse> {
+        unsupported("SystemSharedMemoryStatus")
+    }
+
+    async fn system_shared_memory_register(
+        &self,
+        _: Request<SystemSharedMemoryRegisterRequest>,
+    ) -> Answer<SystemSharedMemoryRegisterResponse> {
+        unsupported("SystemSharedMemoryRegister")
+    }
+
+    async fn system_shared_memory_unregister(
+        &self,
+        _: Request<SystemSharedMemoryUnregisterRequest>,
+    ) -> Answer<SystemSharedMemoryUnregisterResponse> {
+        unsupported("SystemSharedMemoryUnregister")
+    }
+
+    async fn cuda_shared_memory_status(
+        &self,
+        _: Request<CudaSharedMemoryStatusRequest>,
+    ) -> Answer<CudaSharedMemoryStatusResponse> {
+        unsupported("CudaSharedMemoryStatus")
+    }
+
+    async fn cuda_shared_memory_register(
+        &self,
+        _: Request<CudaSharedMemoryRegisterRequest>,
+    ) -> Answer<CudaSharedMemoryRegisterResponse> {
+        unsupported("CudaSharedMemoryRegister")
+    }
+
+    async fn cuda_shared_memory_unregister(
+        &self,
+        _: Request<CudaSharedMemoryUnregisterRequest>,
+    ) -> Answer<CudaSharedMemoryUnregisterResponse> {
+        unsupported("CudaSharedMemoryUnregister")
+    }
+
+    async fn trace_setting(&self, _: Request<TraceSettingRequest>) -> Answer<TraceSettingResponse> {
+        unsupported("TraceSetting")
+    }
+
+    async fn log_settings(&self, _: Request<LogSettingsRequest>) -> Answer<LogSettingsResponse> {
+        unsupported("LogSettings")
+    }
+}
+
+fn unsupported<T>(call: &str) -> Answer<T> {
+    Err(Status::unimplemented(format!("{call} is not supported")))
+}
+
+fn config(model: ServedModel, max_rows: usize) -> ModelConfig {
+    let (inputs, outputs) = describe_tensors(&model.columns);
+    let data_type = |datatype: Datatype| DataType::from_str_name(&datatype.config_name()).map_or(0, Into::into);
+    // the first dimension is the batch, and dims may not be empty
+    let reshape = |shape: &[i64]| (shape.len() == 1).then(|| ModelTensorReshape { shape: Vec::new() });
+    let dims = |shape: &[i64]| if shape.len() == 1 { vec![1] } else { shape[1..].to_vec() };
+    let input = |TensorDescription { name, datatype, shape }| ModelInput {
+        name,
+        data_type: data_type(datatype),
+        format: 0,
+        dims: dims(&shape),
+        reshape: reshape(&shape),
+    };
+    let output = |TensorDescription { name, datatype, shape }| ModelOutput {
+        name,
+        data_type: data_type(datatype),
+        dims: dims(&shape),
+        reshape: reshape(&shape),
+    };
+    let all = model_version_policy::PolicyChoice::All(model_version_policy::All {});
+    ModelConfig {
+        name: model.name,
+        platform: model.flavor,
+        backend: "forebay".to_owned(),
+        version_policy: Some(ModelVersionPolicy { policy_choice: Some(all) }),
+        max_batch_size: i32::try_from(max_rows).unwrap_or(i32::MAX),
+        input: inputs.into_iter().map(input).collect(),
+        output: outputs.into_iter().map(output).collect(),
+    }
+}
+
+fn statistics(model: &ServedModel, counts: ModelCounts) -> ModelStatistics {
+    let duration = |count, ns| Some(StatisticDuration { count, ns });
+    ModelStatistics {
+        name: model.name.clone(),
+        version: model.version.to_string(),
+        last_inference: counts.last_ms,
+        inference_count: counts.inferences,
+        execution_count: counts.executions,
+        inference_stats: Some(InferStatistics {
+            success: duration(counts.successes, counts.success_ns),
+            fail: duration(counts.failures, counts.failure_ns),
+            queue: duration(counts.successes, 0),
+            compute_input: duration(counts.executions, 0),
+            compute_infer: duration(counts.executions, counts.execution_ns),
+            compute_output: duration(counts.executions, 0),
+            cache_hit: duration(counts.cache_hits, 0),
+            cache_miss: duration(counts.inferences, 0),
+        }),
+        ..ModelStatistics::default()
+    }
+}
