@@ -306,6 +306,35 @@ class TritonGrpc(unittest.TestCase):
             self.assertEqual(late.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
+class GrpcCredentials(unittest.TestCase):
+    """Against a server with API keys: the key is in `API_KEY`."""
+
+    def test_calls_need_the_key_except_for_health(self):
+        import os
+
+        import tritonclient.grpc as triton
+        from tritonclient.utils import InferenceServerException
+
+        client = triton.InferenceServerClient(GRPC)
+        self.addCleanup(client.close)
+        given = triton.InferInput("x", list(ROWS.shape), "FP64")
+        given.set_data_from_numpy(ROWS)
+        self.assertTrue(client.is_server_live() and client.is_server_ready())
+        for headers in ({}, {"x-api-key": "fby_wrong"}):
+            for call in (
+                lambda: client.infer(MODEL, [given], headers=headers),
+                lambda: client.get_model_metadata(MODEL, headers=headers),
+                lambda: client.get_inference_statistics(headers=headers),
+                lambda: client.get_model_repository_index(headers=headers),
+            ):
+                with self.assertRaises(InferenceServerException) as failed:
+                    call()
+                self.assertEqual(failed.exception.status(), "StatusCode.UNAUTHENTICATED")
+        for headers in ({"x-api-key": os.environ["API_KEY"]}, {"authorization": f"Bearer {os.environ['API_KEY']}"}):
+            self.assertEqual(client.infer(MODEL, [given], headers=headers).as_numpy("predict").shape, (3,))
+            self.assertEqual(client.get_model_metadata(MODEL, headers=headers).name, MODEL)
+
+
 class SageMaker(unittest.TestCase):
     def setUp(self):
         import boto3
@@ -442,6 +471,6 @@ if __name__ == "__main__":
         unittest.main(argv=["clients_cases", *sys.argv[3:]], verbosity=2)
     # Triton's and KServe's clients bring the same protobuf messages, so one process can load only one of them
     cases = [name for name, case in list(globals().items()) if isinstance(case, type) and issubclass(case, unittest.TestCase)]
-    others = [name for name in cases if name != "TritonGrpc"]
+    others = [name for name in cases if name not in ("TritonGrpc", "GrpcCredentials")]
     runs = [subprocess.call([sys.executable, __file__, URL, GRPC, *names]) for names in (["TritonGrpc"], others)]
     sys.exit(any(runs))

@@ -33,6 +33,29 @@ fn official_clients_work_unmodified() {
 }
 
 #[test]
+fn calls_over_grpc_need_the_credentials_of_http() {
+    let mesh = Mesh::unset("grpc-keys");
+    let keys = mesh.folder().join("keys.txt").display().to_string();
+    let made = mesh.run("forebay", &["keys", "new", "ann", "--append", &keys], &[]);
+    let key = String::from_utf8(made.stdout).unwrap();
+    let grpc = free_address().to_string();
+    let settings = [("FOREBAY__GRPC__LISTEN", grpc.as_str()), ("FOREBAY__AUTH__KEYS_FILE", &keys)];
+    let mut up = mesh.launch("forebay", &["up"], &settings);
+    up.wait_ready();
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/clients_cases.py");
+    let output = Command::new("timeout")
+        .args(["60", &variable("REAL_CLIENTS_PYTHON")])
+        .arg(program)
+        .args([&format!("http://{}", up.http), &grpc, "GrpcCredentials"])
+        .env("API_KEY", key.trim())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("Ran 1 test"), "{text}");
+    up.stop();
+}
+
+#[test]
 fn mlflow_models_serve_answers_alike() {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/mlflow_serve_cases.py");
     let output = Command::new("timeout")

@@ -1,6 +1,7 @@
 //! Compiles the gRPC service with protox, so that no `protoc` has to be installed.
 use prost::Message as _;
 
+#[expect(clippy::disallowed_methods, reason = "what cargo sets is no setting")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(["proto/grpc_service.proto"], ["proto"])?;

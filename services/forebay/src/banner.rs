@@ -44,6 +44,9 @@ pub(crate) fn text(
     }
     if let Some(http) = http {
         let _ = writeln!(text, "  http     {}/v1/predict   (also /v1/models, /openapi.json)", http.url());
+        if let Some(grpc) = http.grpc {
+            let _ = writeln!(text, "  grpc     {grpc}   (Open Inference Protocol; over HTTP: {}/v2)", http.url());
+        }
     }
     if kafka {
         let topics = &shared.topics;

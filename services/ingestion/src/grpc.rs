@@ -2,13 +2,14 @@
 //!
 //! # Layout
 //! - `listener`: the listener, opened and closed; `connection`: its connections, with or without TLS
-//! - `service`: the calls; `infer`: requests for inference
+//! - `service`: the calls; `infer`: requests for inference; `description`: configuration and statistics
 //! - `request`, `answer`: messages to and from the types of `open_inference`
 //! - `caller`: what the headers of a call say; `status`: errors
 
 mod answer;
 mod caller;
 mod connection;
+mod description;
 mod infer;
 mod listener;
 mod request;

@@ -266,8 +266,8 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
     }
     let take = Arc::clone(&stage.amqp);
     mesh.serve_messages(Stage::Ingestion, move |messages| take(messages));
-    let http = stage.serve_http(&host)?;
-    stage.serve_grpc(&settings.grpc, &host)?;
+    let mut http = stage.serve_http(&host)?;
+    http.grpc = stage.serve_grpc(&settings.grpc, &host)?.map(|grpc| grpc.address);
     let closed = http.clone();
     mesh.close_with(move |limit| closed.close(limit));
     Ok(http)

@@ -8,13 +8,14 @@ use futures_util::{Stream, StreamExt as _};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::description::{config, statistics};
 use super::proto::grpc_inference_service_server::GrpcInferenceService;
 use super::proto::model_metadata_response::TensorMetadata;
 use super::proto::repository_index_response::ModelIndex;
 use super::proto::*;
 use super::{caller, infer, status};
 use crate::http::{HttpState, ModelListing, ServedModel, extensions, read_only_repository};
-use crate::open_inference::{Datatype, ModelCounts, TensorDescription, describe_tensors};
+use crate::open_inference::{Datatype, TensorDescription, describe_tensors};
 use crate::rejection::HttpRejection;
 
 /// Requests of one stream that are answered at a time.
@@ -254,57 +255,4 @@ impl GrpcInferenceService for Inference {
 
 fn unsupported<T>(call: &str) -> Answer<T> {
     Err(Status::unimplemented(format!("{call} is not supported")))
-}
-
-fn config(model: ServedModel, max_rows: usize) -> ModelConfig {
-    let (inputs, outputs) = describe_tensors(&model.columns);
-    let data_type = |datatype: Datatype| DataType::from_str_name(&datatype.config_name()).map_or(0, Into::into);
-    // the first dimension is the batch, and dims may not be empty
-    let reshape = |shape: &[i64]| (shape.len() == 1).then(|| ModelTensorReshape { shape: Vec::new() });
-    let dims = |shape: &[i64]| if shape.len() == 1 { vec![1] } else { shape[1..].to_vec() };
-    let input = |TensorDescription { name, datatype, shape }| ModelInput {
-        name,
-        data_type: data_type(datatype),
-        format: 0,
-        dims: dims(&shape),
-        reshape: reshape(&shape),
-    };
-    let output = |TensorDescription { name, datatype, shape }| ModelOutput {
-        name,
-        data_type: data_type(datatype),
-        dims: dims(&shape),
-        reshape: reshape(&shape),
-    };
-    let all = model_version_policy::PolicyChoice::All(model_version_policy::All {});
-    ModelConfig {
-        name: model.name,
-        platform: model.flavor,
-        backend: "forebay".to_owned(),
-        version_policy: Some(ModelVersionPolicy { policy_choice: Some(all) }),
-        max_batch_size: i32::try_from(max_rows).unwrap_or(i32::MAX),
-        input: inputs.into_iter().map(input).collect(),
-        output: outputs.into_iter().map(output).collect(),
-    }
-}
-
-fn statistics(model: &ServedModel, counts: ModelCounts) -> ModelStatistics {
-    let duration = |count, ns| Some(StatisticDuration { count, ns });
-    ModelStatistics {
-        name: model.name.clone(),
-        version: model.version.to_string(),
-        last_inference: counts.last_ms,
-        inference_count: counts.inferences,
-        execution_count: counts.executions,
-        inference_stats: Some(InferStatistics {
-            success: duration(counts.successes, counts.success_ns),
-            fail: duration(counts.failures, counts.failure_ns),
-            queue: duration(counts.successes, 0),
-            compute_input: duration(counts.executions, 0),
-            compute_infer: duration(counts.executions, counts.execution_ns),
-            compute_output: duration(counts.executions, 0),
-            cache_hit: duration(counts.cache_hits, 0),
-            cache_miss: duration(counts.inferences, 0),
-        }),
-        ..ModelStatistics::default()
-    }
 }

@@ -29,6 +29,8 @@ pub struct HttpListener {
     pub address: SocketAddr,
     /// Whether it speaks TLS.
     pub secure: bool,
+    /// The address of the gRPC listener of the same stage, if it is open.
+    pub grpc: Option<SocketAddr>,
     server: ServerHandle,
     state: HttpState,
     /// Keeps the actors of the stage alive for as long as the listener, even if nothing else does.
@@ -93,7 +95,7 @@ pub(crate) fn serve(
     report_exposure(&state, address, secure, host);
     let handle = server.handle();
     run(server, component, host, address);
-    Ok(HttpListener { address, secure, server: handle, state, _stage: stage })
+    Ok(HttpListener { address, secure, grpc: None, server: handle, state, _stage: stage })
 }
 
 fn listen(
