@@ -6,10 +6,7 @@ use std::collections::BTreeMap;
 use crate::mlmodel::MlModel;
 use crate::preprocessing::Preprocessing;
 use crate::store::Store;
-use crate::{Fault, python, sklearn};
-
-/// Largest total size of a model folder, in bytes.
-const MAX_FOLDER: u64 = 1 << 30;
+use crate::{Fault, LoadBudget, python, sklearn};
 
 /// All files of a version, by path in the version's folder.
 #[derive(Debug, Clone)]
@@ -20,33 +17,90 @@ pub struct VersionFiles {
     pub version: u32,
     digest: [u8; 32],
     files: BTreeMap<String, Cow<'static, [u8]>>,
+    budget: LoadBudget,
 }
 
 impl VersionFiles {
     /// Reads the folder at `path` of `store`. The digest is BLAKE3 over path, length and content of every file.
     ///
     /// # Errors
-    /// A [`Fault`] naming the file that cannot be read.
-    pub fn read(store: &Store, path: &str, name: &str, version: u32) -> Result<Self, Fault> {
-        let mut files = BTreeMap::new();
-        let stamps = store.files(path)?;
-        let size = stamps.iter().fold(0u64, |n, f| n.saturating_add(f.len));
-        if size > MAX_FOLDER {
-            return Err(Fault::new("", format!("folder is larger than {} MiB", MAX_FOLDER >> 20)));
-        }
-        for file in stamps {
-            let full = if path.is_empty() { file.path.clone() } else { format!("{path}/{}", file.path) };
-            let bytes = store.read(&full)?.ok_or_else(|| Fault::new(file.path.clone(), "vanished"))?;
-            files.insert(file.path, bytes);
-        }
-        let digest = digest(&files, "");
-        Ok(Self { name: name.to_owned(), version, digest, files })
+    /// A [`Fault`] naming the file that cannot be read, or the `budget` if the folder is larger.
+    pub fn read(store: &Store, path: &str, name: &str, version: u32, budget: LoadBudget) -> Result<Self, Fault> {
+        Self::read_some(store, path, name, version, budget, |_| true)
     }
 
-    /// Files that have been fetched, with a digest that identifies the version and is not computed from them.
-    pub fn fetched(name: &str, version: u32, digest: [u8; 32], files: BTreeMap<String, Vec<u8>>) -> Self {
+    /// As [`VersionFiles::read`], but keeps only what describes the version: `MLmodel` and the preprocessing artefact. All
+    /// other files are part of the digest, and empty here.
+    ///
+    /// # Errors
+    /// As [`VersionFiles::read`].
+    pub fn read_description(
+        store: &Store,
+        path: &str,
+        name: &str,
+        version: u32,
+        budget: LoadBudget,
+    ) -> Result<Self, Fault> {
+        Self::read_some(store, path, name, version, budget, describes)
+    }
+
+    fn read_some(
+        store: &Store,
+        path: &str,
+        name: &str,
+        version: u32,
+        budget: LoadBudget,
+        keep: impl Fn(&str) -> bool,
+    ) -> Result<Self, Fault> {
+        let mut files = BTreeMap::new();
+        let stamps = store.files(path)?;
+        let kept = stamps.iter().filter(|file| keep(&file.path));
+        let size = kept.fold(0u64, |sum, file| sum.saturating_add(file.len));
+        budget.take(size).map_err(|error| Fault::new("", error.to_string()))?;
+        let mut hasher = blake3::Hasher::new();
+        for file in stamps {
+            hash_header(&mut hasher, &file.path, file.len);
+            let bytes = if keep(&file.path) {
+                let bytes = store.read_stamped(path, &file)?;
+                hasher.update(&bytes);
+                bytes
+            } else {
+                store.hash_stamped(path, &file, &mut hasher)?;
+                Cow::Borrowed(&[][..])
+            };
+            files.insert(file.path, bytes);
+        }
+        Ok(Self { name: name.to_owned(), version, digest: *hasher.finalize().as_bytes(), files, budget })
+    }
+
+    /// The digest of the folder at `path` of `store`, without keeping its files in memory.
+    ///
+    /// # Errors
+    /// A [`Fault`] naming the file that cannot be read.
+    pub fn digest_of(store: &Store, path: &str) -> Result<[u8; 32], Fault> {
+        let mut hasher = blake3::Hasher::new();
+        for file in store.files(path)? {
+            hash_header(&mut hasher, &file.path, file.len);
+            store.hash_stamped(path, &file, &mut hasher)?;
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
+
+    /// Files that have been fetched within `budget`, with a digest that identifies the version and is not computed from them.
+    pub fn fetched(
+        name: &str,
+        version: u32,
+        digest: [u8; 32],
+        files: BTreeMap<String, Vec<u8>>,
+        budget: LoadBudget,
+    ) -> Self {
         let files = files.into_iter().map(|(path, bytes)| (path, Cow::Owned(bytes))).collect();
-        Self { name: name.to_owned(), version, digest, files }
+        Self { name: name.to_owned(), version, digest, files, budget }
+    }
+
+    /// What is left of the budget that the files were read with: for readers that inflate them.
+    pub fn budget(&self) -> &LoadBudget {
+        &self.budget
     }
 
     /// Identifies the content of the version.
@@ -88,7 +142,7 @@ impl VersionFiles {
         let mlmodel = MlModel::parse(mlmodel).map_err(within)?;
         let file = mlmodel.file.ok_or_else(|| Fault::new("preprocessing: MLmodel", "names no model file"))?;
         let bytes = self.get(&format!("{FOLDER}{file}"))?;
-        let steps = python::read(bytes).and_then(|graph| sklearn::read_steps(&graph.view()));
+        let steps = python::read(bytes, &self.budget).and_then(|graph| sklearn::read_steps(&graph.view()));
         let steps = steps.map_err(|f| within(f.within(&file)))?;
         Ok(Some(Preprocessing::new(&digest(&self.files, FOLDER), steps)))
     }
@@ -99,10 +153,19 @@ fn digest(files: &BTreeMap<String, Cow<'static, [u8]>>, prefix: &str) -> [u8; 32
     let mut hasher = blake3::Hasher::new();
     for (path, bytes) in files {
         let Some(path) = path.strip_prefix(prefix) else { continue };
-        hasher.update(&(path.len() as u64).to_le_bytes());
-        hasher.update(path.as_bytes());
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hash_header(&mut hasher, path, bytes.len() as u64);
         hasher.update(bytes);
     }
     *hasher.finalize().as_bytes()
+}
+
+fn hash_header(hasher: &mut blake3::Hasher, path: &str, len: u64) {
+    hasher.update(&(path.len() as u64).to_le_bytes());
+    hasher.update(path.as_bytes());
+    hasher.update(&len.to_le_bytes());
+}
+
+/// Whether a file describes the version, or belongs to its preprocessing artefact.
+fn describes(path: &str) -> bool {
+    path == "MLmodel" || path.starts_with("preprocessing/")
 }

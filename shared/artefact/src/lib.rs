@@ -6,11 +6,14 @@
 //! - [`Store`], [`VersionFiles`]: a folder of files, and the files of one version with their digest; [`ModelPath`]: a
 //!   model folder or file that stands alone
 //! - [`Column`], [`Value`], [`TypedRows`], [`Label`], [`Output`]: what typed rows and answers are made of
+//! - [`LoadBudget`], [`Allowance`]: how much memory reading may take
+//! - [`yaml`]: YAML without aliases, bounded
 //! - [`mlmodel`]: the content of `MLmodel`: flavor, files, inputs
 //! - [`python`]: skops and pickle files as a graph of objects
 //! - [`step`], [`sklearn`]: fitted scikit-learn transformers, and how they are read from such a graph
 //! - [`Preprocessing`]: the artefact that turns a raw row into the model's input
 
+mod budget;
 mod column;
 mod fault;
 mod files;
@@ -27,7 +30,9 @@ pub mod special;
 pub mod step;
 mod store;
 pub mod text;
+pub mod yaml;
 
+pub use budget::{Allowance, LoadBudget, OverBudget};
 pub use column::{Column, ColumnKind, RaggedRows, TypedRows, Value};
 pub use fault::Fault;
 pub use files::VersionFiles;

@@ -3,10 +3,8 @@
 use serde::Deserialize;
 use serde_yaml_ng::Value;
 
-use crate::Fault;
+use crate::{Fault, yaml};
 
-/// Largest `MLmodel` accepted, in bytes; typical ones have a few KiB.
-const MAX_BYTES: usize = 1 << 20;
 /// Largest number of columns of a signature.
 pub const MAX_WIDTH: usize = 1 << 16;
 
@@ -61,14 +59,9 @@ impl MlModel {
     /// Parses the file.
     ///
     /// # Errors
-    /// A [`Fault`] for a file that is too large or not YAML, or a signature that is not a list of columns.
+    /// A [`Fault`] for a file that is too large, has aliases or is not YAML, or a signature that is not a list of columns.
     pub fn parse(bytes: &[u8]) -> Result<Self, Fault> {
-        let fault = |reason: String| Fault::new("MLmodel", reason);
-        if bytes.len() > MAX_BYTES {
-            return Err(fault(format!("larger than {MAX_BYTES} bytes")));
-        }
-        let text = std::str::from_utf8(bytes).map_err(|e| fault(e.to_string()))?;
-        let yaml: Value = serde_yaml_ng::from_str(text).map_err(|e| fault(e.to_string()))?;
+        let yaml = yaml::read("MLmodel", bytes)?;
         let flavors = yaml.get("flavors");
         let of = |name: &str| flavors.and_then(|f| f.get(name));
         let flavor = FLAVORS.into_iter().find(|f| of(f).is_some()).unwrap_or("unknown");

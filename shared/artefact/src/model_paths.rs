@@ -1,10 +1,9 @@
 //! Models that lie anywhere, seen as a registry: each is version 1 of a model, a folder with `MLmodel` or a file alone.
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use crate::Fault;
-use crate::store::{FileStamp, MAX_DEPTH, file_stamp, read_file, walk};
+use crate::store::{FileStamp, Opened, file_stamp, open_file, open_regular, walk};
 
 /// The number of the one version that a path is.
 const VERSION: &str = "1";
@@ -33,18 +32,18 @@ impl ModelPath {
         Ok(Some(files))
     }
 
-    /// The content of the file at `path` in the registry.
-    pub(crate) fn read(&self, path: &str) -> Result<Option<Cow<'static, [u8]>>, Fault> {
+    /// The file at `path` in the registry.
+    pub(crate) fn open(&self, path: &str) -> Result<Option<Opened>, Fault> {
         let Some(file) = self.below(path).and_then(|below| below.strip_prefix(VERSION)?.strip_prefix('/')) else {
             return Ok(None);
         };
         if self.path.is_dir() {
-            return Ok(read_file(&self.path.join(file), file)?.map(Cow::Owned));
+            return Ok(open_file(&self.path, file)?.map(Opened::File));
         }
         let name = self.file_name();
         match file {
-            DESCRIPTION => Ok(Some(Cow::Owned(description(&name).into_bytes()))),
-            _ if file == name => Ok(read_file(&self.path, file)?.map(Cow::Owned)),
+            DESCRIPTION => Ok(Some(Opened::Owned(description(&name).into_bytes()))),
+            _ if file == name => open_regular(&self.path, file).map(|file| Some(Opened::File(file))),
             _ => Ok(None),
         }
     }
@@ -65,9 +64,7 @@ impl ModelPath {
 
     fn files(&self) -> Result<Vec<FileStamp>, Fault> {
         if self.path.is_dir() {
-            let mut files = Vec::new();
-            walk(&self.path, "", MAX_DEPTH, &mut files)?;
-            return Ok(files);
+            return walk(&self.path, "");
         }
         let name = self.file_name();
         let file = file_stamp(&self.path, name.clone())?;
@@ -108,7 +105,7 @@ fn description(file: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MlModel, Store, VersionFiles};
+    use crate::{LoadBudget, MlModel, Store, VersionFiles};
 
     fn sample(path: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/sample/diabetes-rf-model").join(path)
@@ -120,13 +117,13 @@ mod tests {
         let store = Store::Paths([path("forest", "1"), path("trees", "2/model.onnx")].into());
         assert_eq!(store.folders("").unwrap(), ["forest", "trees"]);
         assert_eq!((store.folders("trees").unwrap(), store.folders("none").unwrap()), (vec!["1".into()], vec![]));
-        let forest = VersionFiles::read(&store, "forest/1", "forest", 1).unwrap();
+        let forest = VersionFiles::read(&store, "forest/1", "forest", 1, LoadBudget::default()).unwrap();
         assert_eq!(forest.describe().unwrap().1, "model.skops");
-        let trees = VersionFiles::read(&store, "trees/1", "trees", 1).unwrap();
+        let trees = VersionFiles::read(&store, "trees/1", "trees", 1, LoadBudget::default()).unwrap();
         let (described, file) = trees.describe().unwrap();
         assert_eq!((described.flavor.as_str(), file.as_str()), ("onnx", "model.onnx"));
         assert!(!trees.get("model.onnx").unwrap().is_empty());
-        assert_eq!(store.read("trees/1/other").unwrap(), None);
+        assert_eq!(store.read("trees/1/other", 1).unwrap(), None);
         assert!(store.files("trees/1").unwrap().iter().all(|file| file.modified > 0 && file.len > 0));
     }
 

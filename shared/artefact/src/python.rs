@@ -1,5 +1,6 @@
 //! Python artefacts read as inert data: no class is imported, nothing is called.
 
+mod arena;
 mod array;
 mod byte_strings;
 mod class_labels;
@@ -19,17 +20,17 @@ mod values;
 pub use array::Array;
 pub use graph::{Graph, View};
 
-use crate::Fault;
+use crate::{Fault, LoadBudget};
 
-/// Reads a skops file, or a pickle of protocol 2 to 5, possibly compressed by joblib.
+/// Reads a skops file, or a pickle of protocol 2 to 5, possibly compressed by joblib. What is inflated is taken from `budget`.
 ///
 /// # Errors
-/// A [`Fault`] that names the place in the file.
-pub fn read(bytes: &[u8]) -> Result<Graph, Fault> {
+/// A [`Fault`] that names the place in the file, or the budget.
+pub fn read(bytes: &[u8], budget: &LoadBudget) -> Result<Graph, Fault> {
     if bytes.starts_with(b"PK") {
-        return skops::read(bytes);
+        return skops::read(bytes, budget);
     }
-    match inflate::joblib(bytes)? {
+    match inflate::joblib(bytes, budget)? {
         Some(inflated) => read_raw_pickle(&inflated),
         None => read_raw_pickle(bytes),
     }

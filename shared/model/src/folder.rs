@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use forebay_artefact::{Store, VersionFiles};
+use forebay_artefact::{LoadBudget, Store, VersionFiles};
 
 use crate::expectation::{self, Expectation, Tolerance};
 use crate::mlmodel::Inputs;
@@ -17,7 +17,8 @@ use crate::{Fault, LoadedVersion, Model, Signature, example, formats};
 /// A [`Fault`] naming file and place.
 pub fn open(files: &VersionFiles) -> Result<LoadedVersion, Fault> {
     let (mlmodel, file) = files.describe()?;
-    let plan = formats::read_model(&file, files.get(&file)?, mlmodel.class.as_deref()).map_err(|f| f.within(&file))?;
+    let plan = formats::read_model(&file, files.get(&file)?, mlmodel.class.as_deref(), files.budget());
+    let plan = plan.map_err(|f| f.within(&file))?;
     let preprocessing = files.preprocessing()?.map(Arc::new);
     if let Some(p) = &preprocessing
         && p.output_width() != plan.signature().width()
@@ -58,7 +59,7 @@ pub fn open(files: &VersionFiles) -> Result<LoadedVersion, Fault> {
 /// A [`Fault`] naming file and place.
 pub fn load_folder(path: &Path) -> Result<LoadedVersion, Fault> {
     let name = path.file_name().map_or_else(|| "model".to_owned(), |n| n.to_string_lossy().into_owned());
-    open(&VersionFiles::read(&Store::Folder(path.to_owned()), "", &name, 0)?)
+    open(&VersionFiles::read(&Store::Folder(path.to_owned()), "", &name, 0, LoadBudget::default())?)
 }
 
 /// Loads a single model file (`model.skops`, `model.pkl`, `model.onnx`, `model.bpk`), under the file's name as
@@ -68,9 +69,18 @@ pub fn load_folder(path: &Path) -> Result<LoadedVersion, Fault> {
 /// A [`Fault`] naming file and place.
 pub fn load_file(path: &Path) -> Result<LoadedVersion, Fault> {
     let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-    let folder = Store::Folder(path.parent().unwrap_or(Path::new("")).to_owned());
-    let bytes = folder.read(&name)?.ok_or_else(|| Fault::new(name.clone(), "no such file"))?;
-    load_bytes(&name, &bytes)
+    let unreadable = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => Fault::new(name.clone(), "no such file"),
+        _ => Fault::new(name.clone(), error.to_string()),
+    };
+    let real = path.canonicalize().map_err(unreadable)?;
+    let (folder, file) = (real.parent().unwrap_or(Path::new("")), real.file_name().unwrap_or_default());
+    let store = Store::Folder(folder.to_owned());
+    let budget = LoadBudget::default();
+    let bytes = store.read(&file.to_string_lossy(), budget.left())?;
+    let bytes = bytes.ok_or_else(|| Fault::new(name.clone(), "no such file"))?;
+    budget.take(bytes.len() as u64).map_err(|error| Fault::new(name.clone(), error.to_string()))?;
+    load_within(&name, &bytes, &budget)
 }
 
 /// As [`load_file`], for the content of a file called `name`; the name's extension may choose the reader.
@@ -78,7 +88,15 @@ pub fn load_file(path: &Path) -> Result<LoadedVersion, Fault> {
 /// # Errors
 /// A [`Fault`] naming file and place.
 pub fn load_bytes(name: &str, bytes: &[u8]) -> Result<LoadedVersion, Fault> {
-    let plan = formats::read_model(name, bytes, None).map_err(|f| f.within(name))?;
+    load_within(name, bytes, &LoadBudget::default())
+}
+
+/// As [`load_bytes`], where what a compressed file inflates to is taken from `budget`.
+///
+/// # Errors
+/// As [`load_bytes`].
+pub fn load_within(name: &str, bytes: &[u8], budget: &LoadBudget) -> Result<LoadedVersion, Fault> {
+    let plan = formats::read_model(name, bytes, None, budget).map_err(|f| f.within(name))?;
     let signature = plan.signature().clone();
     Ok(LoadedVersion {
         name: name.to_owned(),

@@ -4,10 +4,18 @@ use crate::booster::Compiled;
 use crate::head::Head;
 use crate::mlmodel::unnamed_features;
 use crate::plan::Plan;
-use crate::{Fault, artefact, burnpack, catboost, document, lightgbm, onnx, safetensors, sklearn, xgboost};
+use crate::{
+    Fault, LoadBudget, artefact, burnpack, catboost, document, lightgbm, onnx, safetensors, sklearn, xgboost,
+};
 
-/// Reads a model file. `class` is the Python class that a booster was saved from, if the description has one.
-pub(crate) fn read_model(file: &str, bytes: &[u8], class: Option<&str>) -> Result<Plan, Fault> {
+/// Reads a model file. `class` is the Python class that a booster was saved from, if the description has one. What a
+/// compressed file inflates to is taken from `budget`.
+pub(crate) fn read_model(
+    file: &str,
+    bytes: &[u8],
+    class: Option<&str>,
+    budget: &LoadBudget,
+) -> Result<Plan, Fault> {
     if has_extension(file, "bpk") {
         return burnpack::read(bytes);
     }
@@ -15,12 +23,12 @@ pub(crate) fn read_model(file: &str, bytes: &[u8], class: Option<&str>) -> Resul
         return safetensors::read(bytes);
     }
     if has_extension(file, "onnx") {
-        return compile_onnx(bytes);
+        return compile_onnx(bytes, budget);
     }
     if let Some(compiled) = read_booster(bytes, class)? {
         return compiled.plan().map_err(|e| Fault::new("", e));
     }
-    sklearn::compile_model(&artefact::read(bytes)?.view())
+    sklearn::compile_model(&artefact::read(bytes, budget)?.view())
 }
 
 /// Reads a booster; `None` if the first bytes are of no booster's format.
@@ -41,8 +49,8 @@ fn read_booster(bytes: &[u8], class: Option<&str>) -> Result<Option<Compiled>, F
     }
 }
 
-fn compile_onnx(bytes: &[u8]) -> Result<Plan, Fault> {
-    let onnx::Compiled { program, transform, takes_missing } = onnx::read(bytes)?;
+fn compile_onnx(bytes: &[u8], budget: &LoadBudget) -> Result<Plan, Fault> {
+    let onnx::Compiled { program, transform, takes_missing } = onnx::read(bytes, budget)?;
     let features = unnamed_features(program.width());
     let plan = Plan::new(features, Vec::new(), Head::Program(program), transform, takes_missing);
     plan.map_err(|error| Fault::new("graph", error))

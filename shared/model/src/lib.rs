@@ -37,9 +37,10 @@ use forebay_artefact::{matrix, mlmodel, python as artefact, step};
 pub use burnpack::{ARCHITECTURE_KEY, NetFile, NetLayer, Prepare, TargetScale};
 pub use example::{ExampleCheck, ExampleError, Parity};
 pub use expectation::{Expectation, Tolerance};
-pub use folder::{load_bytes, load_file, load_folder, open};
+pub use folder::{load_bytes, load_file, load_folder, load_within, open};
 pub use forebay_artefact::{
-    Column, ColumnKind, Fault, Label, Output, Outputs, PrepareError, Preprocessing, TypedRows, Value, VersionFiles, hex,
+    Column, ColumnKind, Fault, Label, LoadBudget, Output, Outputs, PrepareError, Preprocessing, TypedRows, Value,
+    VersionFiles, hex,
 };
 pub use model::{Model, ModelError};
 pub use net::Dense;

@@ -14,6 +14,7 @@ mod shaping;
 mod transform;
 mod trees;
 mod trees_alone;
+mod wire;
 
 pub(crate) use compile::{Compiled, read};
 pub(crate) use program::Program;

@@ -1,6 +1,9 @@
 //! Files that were made to do harm: sizes without data, compressed bombs, trees that lead nowhere. Each is rejected for
-//! the right reason, in little time and memory.
+//! the right reason, in little time, and (`hostile/memory.rs`) in little memory.
 #![cfg(test)]
+
+#[path = "hostile/memory.rs"]
+mod memory;
 
 use std::io::Write;
 use std::time::{Duration, Instant};

@@ -43,13 +43,17 @@ impl Cache {
         Self { dir: dir.to_owned(), root: dir.join(&server[..16]), size }
     }
 
-    /// The cached files of a version; `None` when they are not cached.
+    /// The cached files of a version, of at most `most` bytes; `None` when they are not cached.
     ///
     /// # Errors
-    /// A [`Fault`] when they differ from the index; the files are then removed.
-    pub(super) fn files(&self, key: &CachedVersionKey<'_>) -> Result<Option<ArtifactFiles>, Fault> {
+    /// A [`Fault`] when they are larger, or differ from the index; the latter are removed.
+    pub(super) fn files(&self, key: &CachedVersionKey<'_>, most: u64) -> Result<Option<ArtifactFiles>, Fault> {
         let folder = key.folder(&self.root);
         let read = match Index::read(&folder) {
+            Ok(Some(index)) if index.size() > most => {
+                let reason = format!("cached files of {} bytes, at most {most} may be loaded now", index.size());
+                return Err(Fault::new(key.model, reason));
+            }
             Ok(Some(index)) => index.files(&folder),
             Ok(None) => return Ok(None),
             Err(fault) => Err(fault),

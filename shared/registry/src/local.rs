@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use forebay_artefact::{Fault, FileStamp, MlModel, ModelPath, Store, VersionFiles};
+use forebay_artefact::{Fault, FileStamp, LoadBudget, MlModel, ModelPath, Store, VersionFiles, yaml};
 use serde::Deserialize;
 
 use crate::{ModelView, VersionView};
@@ -69,8 +69,13 @@ impl LocalRegistry {
     }
 
     /// Reads the files of a version.
-    pub(super) fn read(&self, name: &str, version: u32) -> Result<VersionFiles, Fault> {
-        VersionFiles::read(&self.store, &format!("{name}/{version}"), name, version)
+    pub(super) fn read(&self, name: &str, version: u32, budget: LoadBudget) -> Result<VersionFiles, Fault> {
+        VersionFiles::read(&self.store, &format!("{name}/{version}"), name, version, budget)
+    }
+
+    /// Reads what describes a version, without its model.
+    pub(super) fn read_description(&self, name: &str, version: u32, budget: LoadBudget) -> Result<VersionFiles, Fault> {
+        VersionFiles::read_description(&self.store, &format!("{name}/{version}"), name, version, budget)
     }
 }
 
@@ -122,20 +127,27 @@ impl Listing {
 impl FolderModel {
     fn scan(store: &Store, name: &str, old: Option<&Self>) -> Result<Self, Fault> {
         let registered_path = format!("{name}/registered_model.yaml");
-        let registered: RegisteredModelFile = match store.read(&registered_path)? {
-            Some(bytes) if bytes.len() > 1 << 20 => return Err(Fault::new(registered_path, "larger than 1 MiB")),
-            Some(bytes) => serde_yaml_ng::from_slice(&bytes).map_err(|e| Fault::new(registered_path, e.to_string()))?,
+        let registered = match store.read(&registered_path, yaml::MAX_BYTES as u64)? {
+            // what is wrong is not quoted: the file may be a link to any other
+            Some(bytes) => serde_yaml_ng::from_value(yaml::read(&registered_path, &bytes)?).map_err(|_| {
+                Fault::new(registered_path.clone(), "expected aliases: {NAME: VERSION} and stages: {VERSION: NAME}")
+            })?,
             None => RegisteredModelFile::default(),
         };
         let (mut versions, mut stamps) = (Vec::new(), BTreeMap::new());
-        let mut newest = store.folder_modified(name);
-        for stamp in store.files(name)? {
-            newest = newest.max(stamp.modified);
-        }
+        let mut newest = store.folder_modified(name).max(store.modified(&registered_path));
         for version in store.folders(name)?.iter().filter_map(|f| f.parse::<u32>().ok().filter(|n| n.to_string() == *f))
         {
             let path = format!("{name}/{version}");
-            let now = store.files(&path)?;
+            let now = match store.files(&path) {
+                Ok(now) => now,
+                // the versions beside it are not to be hurt
+                Err(fault) => {
+                    tracing::warn!(model = name, version, %fault, "version cannot be listed, skipped");
+                    continue;
+                }
+            };
+            newest = now.iter().fold(newest, |newest, file| newest.max(file.modified));
             if !now.iter().any(|f| f.path == "MLmodel") {
                 tracing::warn!(model = name, version, "version has no MLmodel file, skipped");
                 continue;
@@ -149,7 +161,19 @@ impl FolderModel {
             let known = old.filter(|o| o.stamps.get(&version) == Some(&now)).and_then(|o| o.view.version(version));
             let (flavor, digest) = match known {
                 Some(known) => (known.flavor.clone(), known.digest),
-                None => (flavor(store, &path), VersionFiles::read(store, &path, name, version)?.digest()),
+                None => match VersionFiles::digest_of(store, &path) {
+                    Ok(digest) => (flavor(store, &path), digest),
+                    // one that changes while it is read is what it was until the next listing
+                    Err(fault) => {
+                        tracing::warn!(model = name, version, %fault, "version cannot be read");
+                        if let Some((view, known)) = known_before {
+                            let stage = registered.stages.get(&version).cloned();
+                            versions.push(VersionView { stage, ..view.clone() });
+                            stamps.insert(version, known.clone());
+                        }
+                        continue;
+                    }
+                },
             };
             versions.push(VersionView { version, stage: registered.stages.get(&version).cloned(), flavor, digest });
             stamps.insert(version, now);
@@ -177,7 +201,7 @@ fn is_being_written(files: &[FileStamp]) -> bool {
 }
 
 fn flavor(store: &Store, path: &str) -> String {
-    let parsed = match store.read(&format!("{path}/MLmodel")) {
+    let parsed = match store.read(&format!("{path}/MLmodel"), yaml::MAX_BYTES as u64) {
         Ok(Some(bytes)) => MlModel::parse(&bytes),
         Ok(None) => return "unknown".to_owned(),
         Err(fault) => Err(fault),

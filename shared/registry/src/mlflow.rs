@@ -14,21 +14,19 @@ mod redirect;
 mod reported;
 mod responses;
 mod tls;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use forebay_artefact::VersionFiles;
 
 use super::cache::{Cache, CachedVersionKey};
 use super::{ModelView, RegistryError, RegistryOptions};
-use artifacts::ArtifactLocation;
 pub use client::{Body, MlflowClient, Verb};
 pub(super) use files::ArtifactFiles;
 pub(super) use listing::ListedModel;
-use listing::VersionSource;
 
 /// Time between two evictions from the cache.
 const EVICTION_INTERVAL: Duration = Duration::from_secs(3600);
@@ -124,62 +122,6 @@ impl MlflowRegistry {
 
     pub(super) fn stale(&self) -> Option<String> {
         self.state().stale.clone()
-    }
-
-    /// Returns the files of a version, from the cache or from the server.
-    pub(super) fn read(&self, name: &str, version: u32) -> Result<VersionFiles, RegistryError> {
-        let listed = self.listing.load().get(name).cloned();
-        let kept = || self.cache.as_ref().and_then(|cache| cache.listing(name));
-        let of = |listed: &ListedModel| listed.versions.get(&version).cloned();
-        let known = listed.as_deref().and_then(of).or_else(|| kept().as_ref().and_then(of));
-        let origin = match known {
-            Some(origin) => origin,
-            None => listing::origin(&self.client, name, version)?,
-        };
-        let digest = origin.identity(name, version);
-        let files = self.files(name, version, &digest, || {
-            let place = ArtifactLocation::of_version(&self.client, name, version)?;
-            files::fetch(&self.client, &place, origin.preprocessing.as_deref())
-        })?;
-        Ok(VersionFiles::fetched(name, version, digest, files))
-    }
-
-    /// Returns the files of a logged model, registered or not.
-    pub(super) fn read_logged(&self, id: &str) -> Result<VersionFiles, RegistryError> {
-        let uri = format!("models:/{id}");
-        let origin = VersionSource { source: uri.clone(), model_id: id.to_owned(), ..VersionSource::default() };
-        let digest = origin.identity(id, 0);
-        let files = self.files(id, 0, &digest, || {
-            let place = ArtifactLocation::of_uri(&self.client, &uri)?;
-            let place = place.ok_or_else(|| RegistryError::UnknownModel { model: id.to_owned() })?;
-            files::fetch(&self.client, &place, None)
-        })?;
-        Ok(VersionFiles::fetched(id, 0, digest, files))
-    }
-
-    fn files(
-        &self,
-        model: &str,
-        version: u32,
-        digest: &[u8; 32],
-        fetch: impl FnOnce() -> Result<ArtifactFiles, RegistryError>,
-    ) -> Result<ArtifactFiles, RegistryError> {
-        let Some(cache) = &self.cache else { return fetch() };
-        let key = CachedVersionKey { model, version, digest };
-        match cache.files(&key) {
-            Ok(Some(files)) => return Ok(files),
-            Ok(None) => {}
-            Err(fault) => tracing::warn!(model, version, %fault, "cached model files are damaged, fetching them again"),
-        }
-        let _lock = cache.lock(&key, Duration::from_secs(30));
-        if let Ok(Some(files)) = cache.files(&key) {
-            return Ok(files);
-        }
-        let files = fetch()?;
-        if let Err(error) = cache.store(&key, &files) {
-            self.warn_cache(&error);
-        }
-        Ok(files)
     }
 
     /// Lists every served model. Flavors are taken from `before`, and a single model that cannot be read keeps its last

@@ -5,10 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_artefact::LoadBudget;
+use forebay_runtime::memory_left;
+
+/// What loading a version may take in any case, in bytes: a process that has less left cannot do its work.
+const MIN_LOAD: u64 = 16 << 20;
 /// How many of the newest versions of a model on an MLflow server are listed, besides those with a stage or an alias.
 const NEWEST_VERSIONS: usize = 50;
 
-/// The options of [`crate::Registry::open_with`]. All but the location apply to MLflow servers only.
+/// The options of [`crate::Registry::open_with`]. All but the location and the limit apply to MLflow servers only.
 #[derive(Debug, Clone)]
 pub struct RegistryOptions {
     /// `sample` (embedded), `file:PATH`, or the `http(s)://` address of an MLflow server, which may contain name and
@@ -24,6 +29,9 @@ pub struct RegistryOptions {
     pub cache_dir: Option<PathBuf>,
     /// Size limit of the cache in bytes; above it, the least recently used files are removed.
     pub cache_size: u64,
+    /// The most bytes that the files of one version may have, after decompression; `None` is a quarter of the memory that the
+    /// process has left when it loads the version.
+    pub load_limit: Option<u64>,
     /// How to authenticate.
     pub credentials: RegistryCredentials,
     /// Which certificates to trust and to present.
@@ -83,6 +91,11 @@ pub struct TlsOptions {
 }
 
 impl RegistryOptions {
+    /// The budget for loading one version now.
+    pub(crate) fn load_budget(limit: Option<u64>) -> LoadBudget {
+        LoadBudget::new(limit.unwrap_or_else(|| (memory_left() / 4).max(MIN_LOAD)))
+    }
+
     /// Everything at `location`, anonymously, with nothing cached on disk.
     pub fn new(location: impl Into<String>) -> Self {
         Self {
@@ -92,6 +105,7 @@ impl RegistryOptions {
             timeout: Duration::from_secs(10),
             cache_dir: None,
             cache_size: 5 << 30,
+            load_limit: None,
             credentials: RegistryCredentials::None,
             tls: TlsOptions::default(),
             on_progress: OnProgress::default(),

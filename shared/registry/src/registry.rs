@@ -46,6 +46,7 @@ type ContentKey = (String, u32, [u8; 32]);
 pub struct Registry {
     location: String,
     source: Source,
+    load_limit: Option<u64>,
     described: Mutex<HashMap<ContentKey, VersionMeta>>,
 }
 
@@ -118,7 +119,7 @@ impl Registry {
             };
             (Source::Local(local.map_err(refused)?), location.to_owned())
         };
-        Ok(Self { location, source, described: Mutex::default() })
+        Ok(Self { location, source, load_limit: options.load_limit, described: Mutex::default() })
     }
 
     /// The location, without a password.
@@ -203,7 +204,7 @@ impl Registry {
             // the stage may have moved since
             return Ok(VersionMeta { stage: listed.stage, ..meta });
         }
-        let meta = self.read(name, version, |files| VersionMeta::of(files, listed.stage))?;
+        let meta = self.read_description(name, version, |files| VersionMeta::of(files, listed.stage))?;
         let key = (name.to_owned(), version, meta.digest);
         self.described.lock().unwrap_or_else(PoisonError::into_inner).insert(key, meta.clone());
         Ok(meta)
@@ -258,7 +259,7 @@ impl Registry {
                 let reason = "is a logged model, which only an MLflow server has".to_owned();
                 return Err(RegistryError::Uri { uri: uri.to_string(), reason });
             };
-            let files = server.read_logged(id)?;
+            let files = server.read_logged(id, RegistryOptions::load_budget(self.load_limit))?;
             return apart(id, || open(&files)).map_err(|fault| artefact(id, 0, fault));
         }
         let (name, version) = self.resolve_uri(uri)?;
@@ -277,10 +278,29 @@ impl Registry {
         version: u32,
         open: impl FnOnce(&VersionFiles) -> Result<T, Fault> + Send,
     ) -> Result<T, RegistryError> {
+        let budget = RegistryOptions::load_budget(self.load_limit);
         let opened = match &self.source {
-            Source::Local(local) => apart(name, || open(&local.read(name, version)?)),
+            Source::Local(local) => apart(name, || open(&local.read(name, version, budget)?)),
             Source::Mlflow(server) => {
-                let files = server.read(name, version)?;
+                let files = server.read(name, version, budget)?;
+                apart(name, || open(&files))
+            }
+        };
+        opened.map_err(|fault| artefact(name, version, fault))
+    }
+
+    /// As `read`, without the model: its file is neither fetched nor kept in memory.
+    fn read_description(
+        &self,
+        name: &str,
+        version: u32,
+        open: impl FnOnce(&VersionFiles) -> Result<VersionMeta, Fault> + Send,
+    ) -> Result<VersionMeta, RegistryError> {
+        let budget = RegistryOptions::load_budget(self.load_limit);
+        let opened = match &self.source {
+            Source::Local(local) => apart(name, || open(&local.read_description(name, version, budget)?)),
+            Source::Mlflow(server) => {
+                let files = server.read_description(name, version, budget)?;
                 apart(name, || open(&files))
             }
         };

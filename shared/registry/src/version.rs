@@ -32,6 +32,7 @@ impl VersionMeta {
     /// different widths.
     pub(crate) fn of(files: &VersionFiles, stage: Option<String>) -> Result<Self, Fault> {
         let (mlmodel, file) = files.describe()?;
+        // the file itself is not needed, but has to be there
         files.get(&file)?;
         let preprocessing = files.preprocessing()?.map(Arc::new);
         if let Some(preprocessing) = &preprocessing {

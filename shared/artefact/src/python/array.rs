@@ -141,6 +141,17 @@ impl Array {
         self.data.len()
     }
 
+    /// Bytes of what reading the elements gives: numbers, texts, or some fields of records.
+    pub(super) fn read_bytes(&self) -> usize {
+        let element = match &self.dtype {
+            Dtype::Text(_) | Dtype::Bytes(_) => 40 + self.dtype.size(),
+            Dtype::Record { fields, .. } => 8 * fields.len().min(8),
+            _ if self.fortran => 16,
+            _ => 8,
+        };
+        self.len().saturating_mul(element)
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()

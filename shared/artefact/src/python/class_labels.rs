@@ -17,7 +17,9 @@ impl View<'_> {
             Node::Bool(value) => Label::Boolean(*value),
             Node::Int(value) => Label::Integer(*value),
             Node::Float(value) => Label::Float(*value),
-            Node::Array(one) if one.len() == 1 => one.labels().map_err(|e| self.fault(e))?.remove(0),
+            Node::Array(one) if one.len() == 1 => {
+                one.labels().map_err(|e| self.fault(e))?.pop().ok_or_else(|| self.fault("is empty"))?
+            }
             _ => Label::from(self.label()?.as_str()),
         })
     }

@@ -6,8 +6,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use super::arena::Arena;
 use super::array::Array;
-use crate::Fault;
+use crate::{Allowance, Fault, OverBudget};
 
 /// Index of a node.
 pub(super) type Id = u32;
@@ -22,11 +23,14 @@ const EFFORT_BASE: usize = 1 << 24;
 const EFFORT_RATIO: usize = 256;
 /// Upper limit of elements and attributes for any file.
 const MAX_EFFORT: usize = 1 << 27;
-/// Cost of an estimator that is compiled separately, besides what it reads: a few KiB of memory.
+/// Cost of an estimator that is compiled separately, besides what it reads, in effort and in bytes of memory.
 const PLAN_EFFORT: usize = 1 << 12;
-/// Number of bytes that readers may copy within any artefact, besides twice its size: a short instruction can refer to
-/// a long text repeatedly.
-const COPIED_BASE: usize = 16 << 20;
+const PLAN_BYTES: usize = 1 << 11;
+/// Bytes of a shared text or byte string besides its content, and of an item of a list that grows.
+const SHARED_BYTES: usize = 16;
+const ITEM_BYTES: usize = 12;
+/// Integers from 0 up to here are one node each, however often they occur.
+const SMALL: usize = 256;
 /// Largest length of a path; limits how deeply estimators are nested.
 const MAX_PATH: usize = 2000;
 
@@ -48,40 +52,73 @@ pub(super) enum Node {
         state: Option<Id>,
     },
     Global(Arc<str>),
-    Array(Array),
+    Array(Box<Array>),
+}
+
+impl Node {
+    /// Bytes that this node holds besides itself. What it shares with another node is counted for both.
+    fn content_bytes(&self) -> usize {
+        match self {
+            Self::Str(text) | Self::Global(text) => SHARED_BYTES + text.len(),
+            Self::Bytes(bytes) => SHARED_BYTES + bytes.len(),
+            Self::List(items) => items.capacity() * size_of::<Id>(),
+            Self::Dict(pairs) => pairs.capacity() * size_of::<(Arc<str>, Id)>(),
+            Self::Array(array) => size_of::<Array>() + array.shape.len() * size_of::<usize>(),
+            Self::None | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Object { .. } => 0,
+        }
+    }
 }
 
 /// All nodes of an artefact, and the index of the root.
 #[derive(Debug, Default)]
 pub struct Graph {
-    pub(super) nodes: Vec<Node>,
+    pub(super) nodes: Arena,
     pub(super) root: Id,
     effort: Cell<usize>,
     max_effort: usize,
-    may_copy: usize,
+    allowance: Allowance,
+    /// Nodes of None, False, True and small integers.
+    scalars: Vec<Option<Id>>,
 }
 
 impl Graph {
     /// An empty graph for an artefact of `bytes` bytes.
     pub(super) fn of_file(bytes: usize) -> Self {
         let max_effort = bytes.saturating_mul(EFFORT_RATIO).saturating_add(EFFORT_BASE).min(MAX_EFFORT);
-        let may_copy = COPIED_BASE.saturating_add(bytes.saturating_mul(2));
-        Self { max_effort, may_copy, ..Self::default() }
+        Self { max_effort, allowance: Allowance::of_file(bytes), ..Self::default() }
     }
 
-    /// Adds a node.
+    /// Adds a node, and accounts for it and for what it holds. Scalars that are frequent are shared: nothing changes them.
     pub(super) fn push(&mut self, node: Node) -> Result<Id, String> {
+        let scalar = match &node {
+            Node::None => Some(0),
+            Node::Bool(value) => Some(1 + usize::from(*value)),
+            Node::Int(value) => usize::try_from(*value).ok().filter(|value| *value < SMALL).map(|value| 3 + value),
+            _ => None,
+        };
+        if let Some(known) = scalar.and_then(|scalar| *self.scalars.get(scalar)?) {
+            return Ok(known);
+        }
         if self.nodes.len() >= MAX_NODES {
             return Err(format!("more than {MAX_NODES} objects"));
         }
-        self.nodes.push(node);
-        Ok((self.nodes.len() - 1) as Id)
+        self.spend(size_of::<Node>() + node.content_bytes())?;
+        let id = self.nodes.push(node);
+        if let Some(scalar) = scalar {
+            self.scalars.resize(3 + SMALL, None);
+            self.scalars[scalar] = Some(id);
+        }
+        Ok(id)
     }
 
-    /// Accounts for `n` bytes copied from one node to another.
-    pub(super) fn copy(&mut self, n: usize) -> Result<(), String> {
-        self.may_copy = self.may_copy.checked_sub(n).ok_or("repeats its contents without end")?;
-        Ok(())
+    /// A further file of `bytes` bytes belongs to the artefact, and has been copied into it.
+    pub(super) fn raise(&mut self, bytes: usize) {
+        self.allowance.raise(bytes);
+    }
+
+    /// Accounts for `n` bytes that are about to be allocated.
+    pub(super) fn spend(&self, n: usize) -> Result<(), OverBudget> {
+        self.allowance.spend(n)
     }
 
     /// The root of the artefact.
@@ -100,7 +137,12 @@ pub struct View<'g> {
 
 impl<'g> View<'g> {
     pub(super) fn node(&self) -> &'g Node {
-        self.graph.nodes.get(self.id as usize).unwrap_or(&Node::None)
+        self.graph.nodes.get(self.id).unwrap_or(&Node::None)
+    }
+
+    /// Accounts for `n` bytes that are about to be allocated.
+    pub(super) fn allocate(&self, n: usize) -> Result<(), Fault> {
+        self.graph.spend(n).map_err(|error| self.fault(error.to_string()))
     }
 
     fn at(&self, id: Id, step: &str) -> Self {
@@ -127,6 +169,7 @@ impl<'g> View<'g> {
 
     /// Accounts for an estimator that is compiled separately; a fault when the limit of the file is exceeded.
     pub fn spend_plan(&self) -> Result<(), Fault> {
+        self.allocate(PLAN_BYTES)?;
         self.spend(PLAN_EFFORT)
     }
 
@@ -169,7 +212,7 @@ impl<'g> View<'g> {
             Node::Object { state, .. } => (*state)?,
             _ => self.id,
         };
-        let Some(Node::Dict(pairs)) = self.graph.nodes.get(id as usize) else { return None };
+        let Some(Node::Dict(pairs)) = self.graph.nodes.get(id) else { return None };
         // the last one wins, as in Python
         let (_, value) = pairs.iter().rev().find(|(k, _)| &**k == name)?;
         let view = self.at(*value, &format!(".{name}"));
@@ -200,6 +243,7 @@ impl<'g> View<'g> {
             Node::Object { args: Some(args), state: None, .. } => self.at(*args, "").items(),
             Node::List(ids) => {
                 self.spend(ids.len())?;
+                self.allocate(ids.len().saturating_mul(size_of::<Self>() + self.path.len() + SHARED_BYTES))?;
                 Ok(ids.iter().enumerate().map(|(i, id)| self.at(*id, &format!("[{i}]"))).collect())
             }
             _ => Err(self.fault(format!("is {}, not a sequence", self.kind()))),
@@ -211,6 +255,7 @@ impl<'g> View<'g> {
         match self.node() {
             Node::Array(a) => {
                 self.spend(a.bytes() / 8)?;
+                self.allocate(a.read_bytes())?;
                 Ok(a)
             }
             _ => Err(self.fault(format!("is {}, not an array", self.kind()))),
@@ -262,11 +307,16 @@ impl<'g> View<'g> {
     pub fn numbers(&self) -> Result<Vec<f64>, Fault> {
         match self.node() {
             Node::Array(_) => self.array()?.numbers().map_err(|e| self.fault(e)),
-            Node::List(_) => {
-                let mut out = Vec::new();
-                for item in self.items()? {
+            Node::List(ids) => {
+                self.spend(ids.len())?;
+                self.allocate(ids.len().saturating_mul(8))?;
+                let mut out = Vec::with_capacity(ids.len());
+                for item in self.each(ids) {
                     match item.node() {
-                        Node::Array(_) => out.extend(item.numbers()?),
+                        Node::Array(a) => {
+                            self.allocate(a.len().saturating_mul(2 * ITEM_BYTES))?;
+                            out.extend(item.numbers()?);
+                        }
                         _ => out.push(item.number()?),
                     }
                 }
@@ -298,8 +348,24 @@ impl<'g> View<'g> {
     pub fn texts(&self) -> Result<Vec<String>, Fault> {
         match self.node() {
             Node::Array(_) => self.array()?.texts().map_err(|e| self.fault(e)),
+            Node::List(ids) => {
+                self.spend(ids.len())?;
+                self.allocate(ids.len().saturating_mul(size_of::<String>()))?;
+                let mut out = Vec::with_capacity(ids.len());
+                for item in self.each(ids) {
+                    let label = item.label()?;
+                    self.allocate(SHARED_BYTES + label.len())?;
+                    out.push(label);
+                }
+                Ok(out)
+            }
             _ => self.items()?.iter().map(Self::label).collect(),
         }
+    }
+
+    /// The items of this list one after the other.
+    fn each<'v>(&'v self, ids: &'v [Id]) -> impl Iterator<Item = Self> + 'v {
+        ids.iter().enumerate().map(|(i, id)| self.at(*id, &format!("[{i}]")))
     }
 
     /// One value as text.
@@ -309,7 +375,9 @@ impl<'g> View<'g> {
             Node::Bool(b) => if *b { "True" } else { "False" }.to_owned(),
             Node::Int(i) => i.to_string(),
             Node::Float(f) => format!("{f:?}"),
-            Node::Array(a) if a.len() == 1 => a.texts().map_err(|e| self.fault(e))?.remove(0),
+            Node::Array(a) if a.len() == 1 => {
+                a.texts().map_err(|e| self.fault(e))?.pop().ok_or_else(|| self.fault("is empty"))?
+            }
             _ => return Err(self.fault(format!("is {}, not a label", self.kind()))),
         })
     }

@@ -25,7 +25,10 @@ pub(super) fn array(machine: &mut Machine<'_, '_>, state: Id) -> Result<Node, St
     let Some(dtype) = dtype else {
         // an array of objects is a separate plain pickle
         let inner = machine.nested()?;
-        return Ok(std::mem::take(&mut machine.graph.nodes[inner as usize]));
+        return match machine.graph.nodes.get_mut(inner) {
+            Some(Node::List(items)) => Ok(Node::List(std::mem::take(items))),
+            _ => Err("array of objects is not a list".into()),
+        };
     };
     let aligned = find("numpy_array_alignment_bytes").is_some_and(|id| !matches!(machine.node(id), Node::None));
     if aligned {
@@ -33,6 +36,8 @@ pub(super) fn array(machine: &mut Machine<'_, '_>, state: Id) -> Result<Node, St
         machine.take(usize::from(padding))?;
     }
     let count = shape.iter().try_fold(dtype.size(), |n, d| n.checked_mul(*d)).ok_or("ends early")?;
-    let data: Arc<[u8]> = machine.take(count)?.into();
-    Array::new(dtype, shape, fortran, data).map(Node::Array)
+    let data = machine.take(count)?;
+    machine.graph.spend(data.len())?;
+    let data: Arc<[u8]> = data.into();
+    Array::new(dtype, shape, fortran, data).map(|array| Node::Array(Box::new(array)))
 }

@@ -7,6 +7,8 @@ use super::literal::Literal;
 
 /// Largest number of axes that numpy allows.
 const MAX_AXES: usize = 32;
+/// Largest header in bytes, as in numpy: what it describes is far larger in memory.
+const MAX_HEADER: usize = 10_000;
 
 /// Reads an npy file of version 1, 2 or 3.
 ///
@@ -26,6 +28,9 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Array, String> {
         }
         v => return Err(format!("npy version {v} is not supported")),
     };
+    if length > MAX_HEADER {
+        return Err(format!("header of {length} bytes, at most {MAX_HEADER}"));
+    }
     let (header, data) = rest.split_at_checked(length).ok_or("ends in the header")?;
     let header = std::str::from_utf8(header).map_err(|_| "header is not text")?;
     let header = Literal::parse(header).map_err(|e| format!("header: {e}"))?;

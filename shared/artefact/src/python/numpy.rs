@@ -23,7 +23,7 @@ pub(super) fn called(graph: &mut Graph, name: &str, args: Id) -> Result<Option<N
         "numpy.core.multiarray.scalar" | "numpy._core.multiarray.scalar" => {
             let Node::Bytes(data) = arg(1)? else { return Ok(None) };
             let dtype = dtype(graph, arg(0)?, 0)?.ok_or("scalar of objects")?;
-            Array::new(dtype, Vec::new(), false, data.clone()).map(|a| Some(Node::Array(a)))
+            Array::new(dtype, Vec::new(), false, data.clone()).map(|a| Some(Node::Array(Box::new(a))))
         }
         "numpy.core.numeric._frombuffer" | "numpy._core.numeric._frombuffer" => {
             let data = match arg(0)? {
@@ -32,7 +32,7 @@ pub(super) fn called(graph: &mut Graph, name: &str, args: Id) -> Result<Option<N
             };
             let dtype = dtype(graph, arg(1)?, 0)?.ok_or("buffer of objects")?;
             let fortran = matches!(arg(3)?, Node::Str(order) if &**order == "F");
-            Array::new(dtype, shape(graph, arg(2)?)?, fortran, data).map(|a| Some(Node::Array(a)))
+            Array::new(dtype, shape(graph, arg(2)?)?, fortran, data).map(|a| Some(Node::Array(Box::new(a))))
         }
         _ => Ok(None),
     }
@@ -43,7 +43,7 @@ fn encoded(graph: &mut Graph, args: Id) -> Result<Option<Node>, String> {
     let Node::List(args) = node(graph, args) else { return Ok(None) };
     let Some(Node::Str(text)) = args.first().map(|id| node(graph, *id)) else { return Ok(None) };
     let text = text.clone();
-    graph.copy(text.len())?;
+    graph.spend(text.len())?;
     let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
     Ok(Some(Node::Bytes(bytes.ok_or("text is not latin-1")?.into())))
 }
@@ -61,11 +61,11 @@ pub(super) fn built(graph: &mut Graph, class: &str, state: Id) -> Result<Option<
     let fortran = matches!(node(graph, fortran), Node::Bool(true) | Node::Int(1));
     match (dtype(graph, node(graph, dtype_id), 0)?, node(graph, data)) {
         (Some(dtype), Node::Bytes(data)) => {
-            Array::new(dtype, shape, fortran, data.clone()).map(|a| Some(Node::Array(a)))
+            Array::new(dtype, shape, fortran, data.clone()).map(|a| Some(Node::Array(Box::new(a))))
         }
         (None, Node::List(_)) => {
             // moved, not copied: the list is part of the array's state and nothing else reads it
-            let list = graph.nodes.get_mut(data as usize).map(std::mem::take);
+            let list = graph.nodes.get_mut(data).map(std::mem::take);
             let Some(Node::List(items)) = list else { return Err("array without its elements".into()) };
             nested(graph, items, &shape).map(Some)
         }
@@ -87,7 +87,7 @@ pub(super) fn nested(graph: &mut Graph, items: Vec<Id>, shape: &[usize]) -> Resu
 }
 
 fn node(graph: &Graph, id: Id) -> &Node {
-    graph.nodes.get(id as usize).unwrap_or(&Node::None)
+    graph.nodes.get(id).unwrap_or(&Node::None)
 }
 
 fn integer(node: &Node) -> Result<usize, String> {

@@ -6,13 +6,18 @@ use super::graph::{Id, Node};
 use super::pickle::Machine;
 use super::{joblib, numpy, opcode as op};
 
+/// Bytes of an item of a list, and of a pair of a dict, with what growing takes; a pair may have a key of its own.
+const ITEM_BYTES: usize = 12;
+const PAIR_BYTES: usize = 120;
+
 impl Machine<'_, '_> {
     pub(super) fn append(&mut self, items: &[Id]) -> Result<(), String> {
         let id = self.top()?;
-        match &mut self.graph.nodes[id as usize] {
-            Node::List(list) => list.extend_from_slice(items),
+        self.graph.spend(items.len() * ITEM_BYTES)?;
+        match self.graph.nodes.get_mut(id) {
+            Some(Node::List(list)) => list.extend_from_slice(items),
             // list-like objects (deques, list subclasses) contain nothing that this reader needs
-            Node::Object { .. } => {}
+            Some(Node::Object { .. }) => {}
             _ => return Err("append to something that is not a list".into()),
         }
         Ok(())
@@ -26,21 +31,22 @@ impl Machine<'_, '_> {
                 _ => "".into(),
             }
         };
+        self.graph.spend(items.len().div_ceil(2) * PAIR_BYTES)?;
         let pairs: Vec<(Arc<str>, Id)> = items.chunks_exact(2).map(|p| (label(self.node(p[0])), p[1])).collect();
         // a dict-like object keeps its items as state
         let target = match *self.node(id) {
             Node::Object { state: Some(state), .. } => state,
             Node::Object { state: None, .. } => {
                 let made = self.graph.push(Node::Dict(Vec::new()))?;
-                if let Node::Object { state, .. } = &mut self.graph.nodes[id as usize] {
+                if let Some(Node::Object { state, .. }) = self.graph.nodes.get_mut(id) {
                     *state = Some(made);
                 }
                 made
             }
             _ => id,
         };
-        match &mut self.graph.nodes[target as usize] {
-            Node::Dict(dict) => dict.extend(pairs),
+        match self.graph.nodes.get_mut(target) {
+            Some(Node::Dict(dict)) => dict.extend(pairs),
             _ => return Err("items set on something that is not a dict".into()),
         }
         Ok(())
@@ -58,7 +64,6 @@ impl Machine<'_, '_> {
                     return Err("class name is not text".into());
                 };
                 let global: Arc<str> = format!("{module}.{name}").into();
-                self.graph.copy(global.len())?;
                 self.push(Node::Global(global))
             }
             op::REDUCE | op::NEWOBJ => {
@@ -109,7 +114,7 @@ impl Machine<'_, '_> {
         };
         let class = class.clone();
         if let Some(array) = numpy::built(self.graph, &class, given)? {
-            self.graph.nodes[object as usize] = array;
+            self.replace(object, array);
             return Ok(());
         }
         // (attributes, slots): the attributes are used
@@ -119,10 +124,16 @@ impl Machine<'_, '_> {
         };
         if &*class == joblib::WRAPPER {
             let array = joblib::array(self, given)?;
-            self.graph.nodes[object as usize] = array;
-        } else if let Node::Object { state, .. } = &mut self.graph.nodes[object as usize] {
+            self.replace(object, array);
+        } else if let Some(Node::Object { state, .. }) = self.graph.nodes.get_mut(object) {
             *state = Some(given);
         }
         Ok(())
+    }
+
+    fn replace(&mut self, id: Id, with: Node) {
+        if let Some(node) = self.graph.nodes.get_mut(id) {
+            *node = with;
+        }
     }
 }

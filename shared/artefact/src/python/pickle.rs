@@ -1,6 +1,5 @@
 //! Pickles, protocols 2 to 5, as inert data. A class or function is a name, a call is a record of it; nothing is
-//! imported or executed, whatever the file says. Memory is bounded by the file's length: every opcode makes at
-//! most one node.
+//! imported or executed, whatever the file says. Everything that an opcode allocates is accounted for before.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,6 +8,12 @@ use super::graph::{Graph, Id, Node};
 use super::opcode as op;
 use crate::Fault;
 
+/// Number of stack entries that are accounted for at once.
+const HELD: usize = 1024;
+/// Bytes of a stack or memo entry, with what growing takes.
+const HELD_BYTES: usize = 12;
+/// Bytes of an entry of the sparse memo.
+const SPARSE_BYTES: usize = 64;
 /// Highest supported protocol.
 const MAX_PROTOCOL: u8 = 5;
 
@@ -31,7 +36,11 @@ pub(super) struct Machine<'b, 'g> {
     pub(super) graph: &'g mut Graph,
     stack: Vec<Id>,
     marks: Vec<usize>,
-    memo: HashMap<u64, Id>,
+    /// The number of stack entries and marks that are accounted for.
+    held: usize,
+    /// Entries of the memo whose keys follow each other from 0, as Python writes them, and all others.
+    memo: Vec<Id>,
+    sparse_memo: HashMap<u64, Id>,
     /// Number of enclosing pickles: joblib puts arrays of objects into separate pickles.
     depth: usize,
 }
@@ -39,7 +48,17 @@ pub(super) struct Machine<'b, 'g> {
 impl<'b, 'g> Machine<'b, 'g> {
     /// Starts at the beginning of `bytes`.
     fn new(bytes: &'b [u8], graph: &'g mut Graph) -> Self {
-        Self { bytes, at: 0, graph, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), depth: 0 }
+        Self {
+            bytes,
+            at: 0,
+            graph,
+            stack: Vec::new(),
+            marks: Vec::new(),
+            held: 0,
+            memo: Vec::new(),
+            sparse_memo: HashMap::new(),
+            depth: 0,
+        }
     }
 
     /// Runs a complete pickle that is nested at the current position, with a separate stack and memo.
@@ -111,7 +130,22 @@ impl<'b, 'g> Machine<'b, 'g> {
 
     pub(super) fn push(&mut self, node: Node) -> Result<(), String> {
         let id = self.graph.push(node)?;
+        self.hold(id)
+    }
+
+    /// Pushes a reference to a node.
+    fn hold(&mut self, id: Id) -> Result<(), String> {
+        self.account(self.stack.len())?;
         self.stack.push(id);
+        Ok(())
+    }
+
+    /// Accounts for the stack and the marks, in blocks, where they get higher than before.
+    fn account(&mut self, height: usize) -> Result<(), String> {
+        if height >= self.held {
+            self.graph.spend(HELD * HELD_BYTES)?;
+            self.held = height + HELD;
+        }
         Ok(())
     }
 
@@ -134,7 +168,7 @@ impl<'b, 'g> Machine<'b, 'g> {
     }
 
     pub(super) fn node(&self, id: Id) -> &Node {
-        &self.graph.nodes[id as usize]
+        self.graph.nodes.get(id).unwrap_or(&Node::None)
     }
 
     fn scalar(&mut self, code: u8) -> Result<(), String> {
@@ -164,21 +198,23 @@ impl<'b, 'g> Machine<'b, 'g> {
     }
 
     fn text(&mut self, code: u8) -> Result<(), String> {
-        let utf8 =
-            |b: &[u8]| -> Result<Arc<str>, String> { std::str::from_utf8(b).map(Arc::from).map_err(|e| e.to_string()) };
-        let node = match code {
-            op::SHORT_BINUNICODE => Node::Str(utf8(self.counted(1)?)?),
-            op::BINUNICODE => Node::Str(utf8(self.counted(4)?)?),
-            op::BINUNICODE8 => Node::Str(utf8(self.counted(8)?)?),
-            // Python 2's str
-            op::SHORT_BINSTRING => {
-                Node::Str(self.counted(1)?.iter().map(|b| char::from(*b)).collect::<String>().into())
-            }
-            op::BINSTRING => Node::Str(self.counted(4)?.iter().map(|b| char::from(*b)).collect::<String>().into()),
-            op::SHORT_BINBYTES => Node::Bytes(self.counted(1)?.into()),
-            op::BINBYTES => Node::Bytes(self.counted(4)?.into()),
-            op::BINBYTES8 | op::BYTEARRAY8 => Node::Bytes(self.counted(8)?.into()),
+        let length_bytes = match code {
+            op::SHORT_BINUNICODE | op::SHORT_BINSTRING | op::SHORT_BINBYTES => 1,
+            op::BINUNICODE | op::BINSTRING | op::BINBYTES => 4,
+            op::BINUNICODE8 | op::BINBYTES8 | op::BYTEARRAY8 => 8,
             other => return Err(refused(other)),
+        };
+        let bytes = self.counted(length_bytes)?;
+        // the copy in the node is accounted for with the node; characters of Python 2 take up to two bytes
+        let node = match code {
+            op::SHORT_BINUNICODE | op::BINUNICODE | op::BINUNICODE8 => {
+                Node::Str(std::str::from_utf8(bytes).map(Arc::from).map_err(|e| e.to_string())?)
+            }
+            op::SHORT_BINSTRING | op::BINSTRING => {
+                self.graph.spend(2 * bytes.len())?;
+                Node::Str(bytes.iter().map(|b| char::from(*b)).collect::<String>().into())
+            }
+            _ => Node::Bytes(bytes.into()),
         };
         self.push(node)
     }
@@ -188,21 +224,33 @@ impl<'b, 'g> Machine<'b, 'g> {
             op::GET | op::PUT => self.line()?.parse().map_err(|_| "memo index is not an integer")?,
             op::BINGET | op::BINPUT => self.unsigned(1)?,
             op::LONG_BINGET | op::LONG_BINPUT => self.unsigned(4)?,
-            _ => self.memo.len() as u64,
+            _ => (self.memo.len() + self.sparse_memo.len()) as u64,
         };
+        let dense = usize::try_from(key).unwrap_or(usize::MAX);
         if matches!(code, op::GET | op::BINGET | op::LONG_BINGET) {
-            let id = self.memo.get(&key).copied().ok_or("memo has no such entry")?;
-            self.stack.push(id);
+            let known = self.memo.get(dense).or_else(|| self.sparse_memo.get(&key)).copied();
+            return self.hold(known.ok_or("memo has no such entry")?);
+        }
+        let id = self.top()?;
+        if let Some(entry) = self.memo.get_mut(dense) {
+            *entry = id;
+        } else if dense == self.memo.len() && self.sparse_memo.is_empty() {
+            self.graph.spend(HELD_BYTES)?;
+            self.memo.push(id);
         } else {
-            let id = self.top()?;
-            self.memo.insert(key, id);
+            self.graph.spend(SPARSE_BYTES)?;
+            self.sparse_memo.insert(key, id);
         }
         Ok(())
     }
 
     fn container(&mut self, code: u8) -> Result<(), String> {
         match code {
-            op::MARK => self.marks.push(self.stack.len()),
+            op::MARK => {
+                // a mark is as large as two references
+                self.account(self.stack.len() + 2 * self.marks.len())?;
+                self.marks.push(self.stack.len());
+            }
             op::POP => {
                 self.pop()?;
             }
@@ -211,7 +259,7 @@ impl<'b, 'g> Machine<'b, 'g> {
             }
             op::DUP => {
                 let id = self.top()?;
-                self.stack.push(id);
+                self.hold(id)?;
             }
             op::EMPTY_TUPLE | op::EMPTY_LIST | op::EMPTY_SET => self.push(Node::List(Vec::new()))?,
             op::EMPTY_DICT => self.push(Node::Dict(Vec::new()))?,
@@ -231,7 +279,7 @@ impl<'b, 'g> Machine<'b, 'g> {
                 let items = self.since_mark()?;
                 let id = self.graph.push(Node::Dict(Vec::new()))?;
                 self.set_items(id, &items)?;
-                self.stack.push(id);
+                self.hold(id)?;
             }
             op::APPEND => {
                 let item = self.pop()?;

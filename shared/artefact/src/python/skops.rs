@@ -13,26 +13,25 @@ use zip::ZipArchive;
 
 use super::graph::{Graph, Id, Node};
 use super::{array::Array, inflate, npy};
-use crate::Fault;
+use crate::{Fault, LoadBudget};
 
 /// Supported versions of the schema, which have the same layout.
 const PROTOCOLS: std::ops::RangeInclusive<i64> = 0..=2;
+/// Bytes of a pair of a dict besides its key, with what growing takes.
+const PAIR_BYTES: usize = 64;
 /// Largest number of inflated bytes of the schema; a tree needs about 22 KiB.
-const SCHEMA_MAX: usize = 128 << 20;
+const SCHEMA_MAX: u64 = 128 << 20;
 
 /// Reads a skops file.
 ///
 /// # Errors
 /// A [`Fault`] for a broken zip, a schema that is not a skops schema, missing or malformed arrays, or a file that
 /// exceeds the limit of inflated bytes.
-pub(crate) fn read(bytes: &[u8]) -> Result<Graph, Fault> {
+pub(crate) fn read(bytes: &[u8], budget: &LoadBudget) -> Result<Graph, Fault> {
     let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| Fault::new("", format!("is not a zip file: {e}")))?;
-    let mut files = Files { zip, budget: inflate::budget(bytes.len()), arrays: HashMap::new() };
-    let schema = files.inflate("schema.json").map_err(|e| Fault::new("schema.json", e))?;
-    if schema.len() > SCHEMA_MAX {
-        return Err(Fault::new("schema.json", format!("larger than {} MiB", SCHEMA_MAX >> 20)));
-    }
-    let mut loader = Loader { graph: Graph::of_file(bytes.len()), ids: HashMap::new(), files, protocol: None };
+    let mut files = Files { zip, limit: inflate::limit(bytes.len()), budget, arrays: HashMap::new(), fresh: 0 };
+    let schema = files.inflate("schema.json", SCHEMA_MAX).map_err(|e| Fault::new("schema.json", e))?;
+    let mut loader = Loader { graph: Graph::of_file(schema.len()), ids: HashMap::new(), files, protocol: None };
     let mut json = serde_json::Deserializer::from_slice(&schema);
     let part = PartSeed(&mut loader).deserialize(&mut json).map_err(|e| Fault::new("schema.json", e.to_string()))?;
     json.end().map_err(|e| Fault::new("schema.json", e.to_string()))?;
@@ -49,15 +48,19 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Graph, Fault> {
 /// The entries of the zip, inflated within a budget.
 struct Files<'b> {
     zip: ZipArchive<Cursor<&'b [u8]>>,
-    budget: u64,
+    /// Bytes that may still be inflated, as the size of the zip allows.
+    limit: u64,
+    budget: &'b LoadBudget,
     arrays: HashMap<String, Array>,
+    /// Bytes of arrays that were inflated since the allowance was last raised.
+    fresh: usize,
 }
 
 impl Files<'_> {
-    fn inflate(&mut self, name: &str) -> Result<Vec<u8>, String> {
+    fn inflate(&mut self, name: &str, most: u64) -> Result<Vec<u8>, String> {
         let file = self.zip.by_name(name).map_err(|e| e.to_string())?;
-        let out = inflate::within(self.budget, file)?;
-        self.budget -= out.len() as u64;
+        let out = inflate::within(self.limit.min(most), self.budget, file)?;
+        self.limit -= out.len() as u64;
         Ok(out)
     }
 
@@ -65,7 +68,8 @@ impl Files<'_> {
         if let Some(known) = self.arrays.get(name) {
             return Ok(known.clone());
         }
-        let bytes = self.inflate(name).map_err(|e| format!("{name}: {e}"))?;
+        let bytes = self.inflate(name, u64::MAX).map_err(|e| format!("{name}: {e}"))?;
+        self.fresh += bytes.len();
         let array = npy::read(&bytes).map_err(|e| format!("{name}: {e}"))?;
         self.arrays.insert(name.to_owned(), array.clone());
         Ok(array)
@@ -137,7 +141,8 @@ impl Loader<'_> {
             "NdArrayNode" => match (raw.file, raw.content) {
                 (Some(file), _) => {
                     let array = self.files.array(&file)?;
-                    self.graph.push(Node::Array(array))?
+                    self.graph.raise(std::mem::take(&mut self.files.fresh));
+                    self.graph.push(Node::Array(Box::new(array)))?
                 }
                 (None, Some(content)) => self.node_of(content)?,
                 (None, None) => return Err("NdArrayNode without content".to_owned()),
@@ -222,6 +227,7 @@ impl<'de> Visitor<'de> for PartSeed<'_, '_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Part, A::Error> {
         let mut ids = Vec::new();
         while let Some(part) = seq.next_element_seed(PartSeed(self.0))? {
+            self.0.graph.spend(2 * size_of::<Id>()).map_err(A::Error::custom)?;
             ids.push(self.0.node_of(part).map_err(A::Error::custom)?);
         }
         Ok(Part::List(ids))
@@ -248,6 +254,7 @@ impl<'de> Visitor<'de> for PartSeed<'_, '_> {
                 ("content", part) if raw.loader.is_some() || !matches!(part, Part::Node(_)) => raw.content = Some(part),
                 (_, part) => {
                     let id = self.0.node_of(part).map_err(A::Error::custom)?;
+                    self.0.graph.spend(PAIR_BYTES + key.len()).map_err(A::Error::custom)?;
                     raw.children.push((key.into(), id));
                 }
             }

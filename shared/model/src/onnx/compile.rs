@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use burn::tensor::DType;
+use forebay_artefact::LoadBudget;
 use prost::Message;
 
 use super::attributes::Constant;
@@ -11,6 +12,7 @@ use super::nodes;
 use super::operation::Op;
 use super::program::{Instruction, Program, Shape};
 use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfo, element};
+use super::wire;
 use crate::mlmodel::MAX_WIDTH;
 use crate::output_transform::{Link, OutputTransform};
 use crate::{Fault, Label};
@@ -63,7 +65,8 @@ pub(crate) struct Compiled {
 /// # Errors
 /// A [`Fault`] when the file is not an ONNX model, an operator or a shape is not supported, or a constant does not
 /// match.
-pub(crate) fn read(bytes: &[u8]) -> Result<Compiled, Fault> {
+pub(crate) fn read(bytes: &[u8], budget: &LoadBudget) -> Result<Compiled, Fault> {
+    wire::account(bytes, &budget.allowance(bytes.len(), wire::FACTOR)).map_err(|e| Fault::new("", e))?;
     let model = ModelProto::decode(bytes).map_err(|e| Fault::new("", format!("is not an ONNX file: {e}")))?;
     let graph = model.graph.ok_or_else(|| Fault::new("", "has no graph"))?;
     if graph.node.len() > MAX_NODES {

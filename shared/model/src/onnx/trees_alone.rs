@@ -75,7 +75,8 @@ mod tests {
             if file.extension().is_none_or(|it| it != "onnx") {
                 continue;
             }
-            let program = crate::onnx::read(&std::fs::read(&file).unwrap()).unwrap().program;
+            let program =
+                crate::onnx::read(&std::fs::read(&file).unwrap(), &crate::LoadBudget::default()).unwrap().program;
             if !program.is_trees_alone() {
                 continue;
             }

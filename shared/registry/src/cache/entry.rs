@@ -63,6 +63,11 @@ impl Index {
         }
     }
 
+    /// Bytes of all files together.
+    pub(super) fn size(&self) -> u64 {
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.size))
+    }
+
     /// Reads every file and compares it with the index.
     pub(super) fn files(&self, folder: &Path) -> Result<ArtifactFiles, Fault> {
         let mut files = ArtifactFiles::new();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use forebay_artefact::MlModel;
+use forebay_artefact::{LoadBudget, MlModel, yaml};
 
 use super::artifacts::{ArtifactEntry, ArtifactLocation};
 use super::client::MlflowClient;
@@ -11,10 +11,6 @@ use crate::RegistryError;
 /// The files of one version, by path in its folder.
 pub(crate) type ArtifactFiles = BTreeMap<String, Vec<u8>>;
 
-/// Largest file that is fetched, in bytes.
-const MAX_FILE: u64 = 512 << 20;
-/// Largest total size of the files of a version, in bytes.
-const MAX_TOTAL: u64 = 1 << 30;
 /// Largest number of files of a version.
 const MAX_FILES: usize = 200;
 /// Largest depth of nested folders.
@@ -27,33 +23,50 @@ const PYTHON_FOLDERS: [&str; 2] = ["code", "metadata"];
 /// Folder of the separate preprocessing artefact of a version.
 const PREPROCESSING: &str = "preprocessing";
 
-/// Fetches every file below `place`, and the separate preprocessing artefact if there is one.
+/// Fetches every file below `place`, and the separate preprocessing artefact if there is one. Their sizes are taken from
+/// `budget`.
 pub(super) fn fetch(
     client: &MlflowClient,
     place: &ArtifactLocation,
     preprocessing: Option<&str>,
+    budget: &LoadBudget,
 ) -> Result<ArtifactFiles, RegistryError> {
-    let mut fetcher = Fetcher { client, files: ArtifactFiles::new(), total: 0 };
-    fetcher.folder(place, "")?;
-    if let Some(uri) = preprocessing {
-        fetcher.files.retain(|path, _| !path.starts_with("preprocessing/"));
-        fetcher.preprocessing(uri)?;
-    }
-    Ok(fetcher.files)
+    Fetcher { client, files: ArtifactFiles::new(), budget, described: false }.fetch(place, preprocessing)
+}
+
+/// As [`fetch`], but fetches only `MLmodel` and the preprocessing artefact: all other files are empty.
+pub(super) fn fetch_description(
+    client: &MlflowClient,
+    place: &ArtifactLocation,
+    preprocessing: Option<&str>,
+    budget: &LoadBudget,
+) -> Result<ArtifactFiles, RegistryError> {
+    Fetcher { client, files: ArtifactFiles::new(), budget, described: true }.fetch(place, preprocessing)
 }
 
 /// Fetches only `MLmodel`.
 pub(super) fn fetch_mlmodel(client: &MlflowClient, place: &ArtifactLocation) -> Result<Vec<u8>, RegistryError> {
-    client.download(&place.file("MLmodel"), 1 << 20, None)
+    client.download(&place.file("MLmodel"), yaml::MAX_BYTES as u64, None)
 }
 
 struct Fetcher<'c> {
     client: &'c MlflowClient,
     files: ArtifactFiles,
-    total: u64,
+    budget: &'c LoadBudget,
+    /// Whether only what describes the version is fetched.
+    described: bool,
 }
 
 impl Fetcher<'_> {
+    fn fetch(mut self, place: &ArtifactLocation, preprocessing: Option<&str>) -> Result<ArtifactFiles, RegistryError> {
+        self.folder(place, "")?;
+        if let Some(uri) = preprocessing {
+            self.files.retain(|path, _| !path.starts_with("preprocessing/"));
+            self.preprocessing(uri)?;
+        }
+        Ok(self.files)
+    }
+
     fn folder(&mut self, place: &ArtifactLocation, into: &str) -> Result<(), RegistryError> {
         match self.listed(place)? {
             Some(wanted) => wanted.iter().try_for_each(|file| self.file(place, &file.path, file.size, into)),
@@ -125,14 +138,20 @@ impl Fetcher<'_> {
         size: Option<u64>,
         into: &str,
     ) -> Result<(), RegistryError> {
-        let left = MAX_TOTAL - self.total;
-        let limit = MAX_FILE.min(left);
+        let path = joined(into, file);
+        if self.described && path != "MLmodel" && !path.starts_with("preprocessing/") {
+            self.files.insert(path, Vec::new());
+            return Ok(());
+        }
+        let limit = self.budget.left();
         if size.is_some_and(|size| size > limit) {
-            return Err(self.too_much(place, format!("{file} is larger than the {limit} bytes left for it")));
+            let reason = format!("{file} is larger than the {limit} bytes that are left for loading the version");
+            return Err(self.too_much(place, reason));
         }
         let bytes = self.client.download(&place.file(file), limit, size)?;
-        self.total += bytes.len() as u64;
-        self.files.insert(joined(into, file), bytes);
+        let taken = self.budget.take(bytes.len() as u64);
+        taken.map_err(|error| self.too_much(place, error.to_string()))?;
+        self.files.insert(path, bytes);
         Ok(())
     }
 
