@@ -251,8 +251,12 @@ impl Refresher {
     }
 
     fn list(&mut self, registry: &Registry, view: ModelView, now: Instant) -> Option<ListedModel> {
+        // those that answer come first, so that the others cannot take the memory for describing them
         let numbers = view.versions.iter().map(|listed| listed.version);
-        let versions: Vec<_> = numbers.filter_map(|number| self.describe(registry, &view.name, number)).collect();
+        let (named, others): (Vec<_>, Vec<_>) = numbers.partition(|number| view.is_named(*number));
+        let numbers = named.into_iter().chain(others);
+        let mut versions: Vec<_> = numbers.filter_map(|n| self.describe(registry, &view.name, n)).collect();
+        versions.sort_by_key(|described| described.meta.version);
         let version = view.resolve(Some(&self.policy.stage)).ok()?.version;
         let usable = |number: u32| versions.iter().any(|described| described.meta.version == number);
         let candidate = self.candidate(&view.name, version, usable);

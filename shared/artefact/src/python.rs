@@ -9,6 +9,7 @@ mod inflate;
 mod joblib;
 mod literal;
 mod matrix;
+mod memo;
 mod npy;
 mod numpy;
 mod objects;
@@ -16,9 +17,11 @@ mod opcode;
 mod pickle;
 mod skops;
 mod values;
+mod view;
 
 pub use array::Array;
-pub use graph::{Graph, View};
+pub use graph::Graph;
+pub use view::View;
 
 use crate::{Fault, LoadBudget};
 

@@ -22,6 +22,9 @@ pub fn read(place: &str, bytes: &[u8]) -> Result<Value, Fault> {
         return Err(fault(format!("larger than {MAX_BYTES} bytes")));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| fault("is not UTF-8".to_owned()))?;
+    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        return Ok(Value::Null);
+    }
     if has_alias(text) {
         return Err(fault("contains an alias, which is not accepted".to_owned()));
     }
@@ -156,6 +159,8 @@ mod tests {
             "aliases: {champion: 3}\nstages: {1: Archived, 3: Production}\n",
             "a: [1, -2, 3.5, .nan, true, null, 'x: *y', \"*z\", a *b, 2*3, '*']\nb: |\n  text\n  more\n",
             "{}",
+            "",
+            "# nothing\n",
             "a:\n- b\n- c: d\n",
         ] {
             assert_eq!(read("x", text.as_bytes()).unwrap(), serde_yaml_ng::from_str::<Value>(text).unwrap(), "{text}");

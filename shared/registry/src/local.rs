@@ -102,6 +102,17 @@ struct RegisteredModelFile {
     stages: BTreeMap<u32, String>,
 }
 
+impl RegisteredModelFile {
+    /// Errors quote nothing: the file may be any file of the machine that got this name.
+    fn parse(place: &str, bytes: &[u8]) -> Result<Self, Fault> {
+        let expected = "expected aliases: {NAME: VERSION} and stages: {VERSION: NAME}";
+        match yaml::read(place, bytes)? {
+            serde_yaml_ng::Value::Null => Ok(Self::default()),
+            value => serde_yaml_ng::from_value(value).map_err(|_| Fault::new(place, expected)),
+        }
+    }
+}
+
 impl Listing {
     /// Lists the models of `store`; a model that cannot be read keeps its entry from `before`, if there is one.
     fn scan(store: &Store, before: Option<&Self>) -> Result<Self, Fault> {
@@ -128,10 +139,7 @@ impl FolderModel {
     fn scan(store: &Store, name: &str, old: Option<&Self>) -> Result<Self, Fault> {
         let registered_path = format!("{name}/registered_model.yaml");
         let registered = match store.read(&registered_path, yaml::MAX_BYTES as u64)? {
-            // what is wrong is not quoted: the file may be a link to any other
-            Some(bytes) => serde_yaml_ng::from_value(yaml::read(&registered_path, &bytes)?).map_err(|_| {
-                Fault::new(registered_path.clone(), "expected aliases: {NAME: VERSION} and stages: {VERSION: NAME}")
-            })?,
+            Some(bytes) => RegisteredModelFile::parse(&registered_path, &bytes)?,
             None => RegisteredModelFile::default(),
         };
         let (mut versions, mut stamps) = (Vec::new(), BTreeMap::new());

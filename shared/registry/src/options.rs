@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_artefact::LoadBudget;
-use forebay_runtime::memory_left;
+use forebay_runtime::{memory_budget, memory_left, resident_memory};
 
 /// What loading a version may take in any case, in bytes: a process that has less left cannot do its work.
 const MIN_LOAD: u64 = 16 << 20;
@@ -30,7 +30,7 @@ pub struct RegistryOptions {
     /// Size limit of the cache in bytes; above it, the least recently used files are removed.
     pub cache_size: u64,
     /// The most bytes that the files of one version may have, after decompression; `None` is a quarter of the memory that the
-    /// process has left when it loads the version.
+    /// process has left when it loads the version (less for a version without stage and alias).
     pub load_limit: Option<u64>,
     /// How to authenticate.
     pub credentials: RegistryCredentials,
@@ -91,9 +91,14 @@ pub struct TlsOptions {
 }
 
 impl RegistryOptions {
-    /// The budget for loading one version now.
-    pub(crate) fn load_budget(limit: Option<u64>) -> LoadBudget {
-        LoadBudget::new(limit.unwrap_or_else(|| (memory_left() / 4).max(MIN_LOAD)))
+    /// The budget for loading one version now. A version that has no stage and no alias (`named`) may use only what leaves
+    /// two fifths of the process's memory to those that have.
+    pub(crate) fn load_budget(limit: Option<u64>, named: bool) -> LoadBudget {
+        let of_process = || match named {
+            true => (memory_left() / 4).max(MIN_LOAD),
+            false => (memory_budget() / 5 * 3).saturating_sub(resident_memory()) / 4,
+        };
+        LoadBudget::new(limit.unwrap_or_else(of_process))
     }
 
     /// Everything at `location`, anonymously, with nothing cached on disk.

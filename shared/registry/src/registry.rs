@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use forebay_artefact::{Fault, ModelPath, VersionFiles};
+use forebay_artefact::{Fault, LoadBudget, ModelPath, VersionFiles};
 
 use crate::local::LocalRegistry;
 use crate::mlflow::MlflowRegistry;
@@ -259,7 +259,7 @@ impl Registry {
                 let reason = "is a logged model, which only an MLflow server has".to_owned();
                 return Err(RegistryError::Uri { uri: uri.to_string(), reason });
             };
-            let files = server.read_logged(id, RegistryOptions::load_budget(self.load_limit))?;
+            let files = server.read_logged(id, RegistryOptions::load_budget(self.load_limit, true))?;
             return apart(id, || open(&files)).map_err(|fault| artefact(id, 0, fault));
         }
         let (name, version) = self.resolve_uri(uri)?;
@@ -278,7 +278,7 @@ impl Registry {
         version: u32,
         open: impl FnOnce(&VersionFiles) -> Result<T, Fault> + Send,
     ) -> Result<T, RegistryError> {
-        let budget = RegistryOptions::load_budget(self.load_limit);
+        let budget = self.budget(name, version);
         let opened = match &self.source {
             Source::Local(local) => apart(name, || open(&local.read(name, version, budget)?)),
             Source::Mlflow(server) => {
@@ -289,6 +289,11 @@ impl Registry {
         opened.map_err(|fault| artefact(name, version, fault))
     }
 
+    fn budget(&self, name: &str, version: u32) -> LoadBudget {
+        let named = self.model(name).is_none_or(|model| model.is_named(version));
+        RegistryOptions::load_budget(self.load_limit, named)
+    }
+
     /// As `read`, without the model: its file is neither fetched nor kept in memory.
     fn read_description(
         &self,
@@ -296,7 +301,7 @@ impl Registry {
         version: u32,
         open: impl FnOnce(&VersionFiles) -> Result<VersionMeta, Fault> + Send,
     ) -> Result<VersionMeta, RegistryError> {
-        let budget = RegistryOptions::load_budget(self.load_limit);
+        let budget = self.budget(name, version);
         let opened = match &self.source {
             Source::Local(local) => apart(name, || open(&local.read_description(name, version, budget)?)),
             Source::Mlflow(server) => {

@@ -68,6 +68,14 @@ impl ModelView {
         self.versions.iter().find(|v| v.version == version)
     }
 
+    /// Whether somebody gave the version a stage or an alias, or it answers for want of one that has.
+    pub fn is_named(&self, version: u32) -> bool {
+        let staged =
+            self.version(version).and_then(|v| v.stage.as_deref()).is_some_and(|s| s != "Archived" && s != "None");
+        let answers = self.resolve(None).is_ok_and(|found| found.version == version);
+        staged || answers || self.aliases.values().any(|aliased| *aliased == version)
+    }
+
     /// The version with this alias; the match is exact.
     pub(super) fn aliased(&self, alias: &str) -> Option<u32> {
         self.aliases.get(alias).filter(|v| self.version(**v).is_some()).copied()

@@ -1,6 +1,7 @@
 //! The labels of classes, which keep the type that they have in Python.
 
-use super::graph::{Node, View};
+use super::graph::Node;
+use super::view::View;
 use crate::{Fault, Label};
 
 impl View<'_> {

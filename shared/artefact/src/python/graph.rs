@@ -1,4 +1,4 @@
-//! The content of a Python artefact as an arena of inert nodes, and a view of a node that records its path.
+//! The content of a Python artefact as an arena of inert nodes.
 //!
 //! Nodes refer to each other by index, so shared and even cyclic structures cost nothing and cannot recurse;
 //! consumers walk attribute paths whose length they choose.
@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::arena::Arena;
 use super::array::Array;
-use crate::{Allowance, Fault, OverBudget};
+use super::view::View;
+use crate::{Allowance, OverBudget};
 
 /// Index of a node.
 pub(super) type Id = u32;
@@ -23,17 +24,10 @@ const EFFORT_BASE: usize = 1 << 24;
 const EFFORT_RATIO: usize = 256;
 /// Upper limit of elements and attributes for any file.
 const MAX_EFFORT: usize = 1 << 27;
-/// Cost of an estimator that is compiled separately, besides what it reads, in effort and in bytes of memory.
-const PLAN_EFFORT: usize = 1 << 12;
-const PLAN_BYTES: usize = 1 << 11;
-/// Bytes of a shared text or byte string besides its content, and of an item of a list that grows.
-const SHARED_BYTES: usize = 16;
-const ITEM_BYTES: usize = 12;
+/// Bytes of a shared text or byte string besides its content.
+pub(super) const SHARED_BYTES: usize = 32;
 /// Integers from 0 up to here are one node each, however often they occur.
 const SMALL: usize = 256;
-/// Largest length of a path; limits how deeply estimators are nested.
-const MAX_PATH: usize = 2000;
-
 /// One value. Classes and functions are represented by their names only.
 #[derive(Debug, Clone, Default)]
 pub(super) enum Node {
@@ -74,8 +68,8 @@ impl Node {
 pub struct Graph {
     pub(super) nodes: Arena,
     pub(super) root: Id,
-    effort: Cell<usize>,
-    max_effort: usize,
+    pub(super) effort: Cell<usize>,
+    pub(super) max_effort: usize,
     allowance: Allowance,
     /// Nodes of None, False, True and small integers.
     scalars: Vec<Option<Id>>,
@@ -123,262 +117,6 @@ impl Graph {
 
     /// The root of the artefact.
     pub fn view(&self) -> View<'_> {
-        View { graph: self, id: self.root, path: String::new() }
-    }
-}
-
-/// A node and the path that led to it, for error messages.
-#[derive(Debug, Clone)]
-pub struct View<'g> {
-    graph: &'g Graph,
-    id: Id,
-    path: String,
-}
-
-impl<'g> View<'g> {
-    pub(super) fn node(&self) -> &'g Node {
-        self.graph.nodes.get(self.id).unwrap_or(&Node::None)
-    }
-
-    /// Accounts for `n` bytes that are about to be allocated.
-    pub(super) fn allocate(&self, n: usize) -> Result<(), Fault> {
-        self.graph.spend(n).map_err(|error| self.fault(error.to_string()))
-    }
-
-    fn at(&self, id: Id, step: &str) -> Self {
-        Self { graph: self.graph, id, path: format!("{}{step}", self.path) }
-    }
-
-    /// The node that `id` refers to.
-    pub(super) fn referred(&self, id: Id) -> Option<&'g Node> {
-        self.graph.nodes.get(id as usize)
-    }
-
-    /// Accounts for reading `n` elements or attributes.
-    pub(super) fn spend(&self, n: usize) -> Result<(), Fault> {
-        let spent = self.graph.effort.get().saturating_add(n).saturating_add(1);
-        self.graph.effort.set(spent);
-        if spent > self.graph.max_effort {
-            return Err(self.fault("describes a model far larger than its file"));
-        }
-        if self.path.len() > MAX_PATH {
-            return Err(self.fault("is nested too deep"));
-        }
-        Ok(())
-    }
-
-    /// Accounts for an estimator that is compiled separately; a fault when the limit of the file is exceeded.
-    pub fn spend_plan(&self) -> Result<(), Fault> {
-        self.allocate(PLAN_BYTES)?;
-        self.spend(PLAN_EFFORT)
-    }
-
-    /// A fault at this place.
-    pub fn fault(&self, reason: impl Into<String>) -> Fault {
-        Fault::new(self.path.trim_start_matches('.'), reason)
-    }
-
-    /// `module.Class` of an object, `module.name` of a class or function, "" for plain data.
-    pub fn class(&self) -> &'g str {
-        match self.node() {
-            Node::Object { class, .. } | Node::Global(class) => class,
-            _ => "",
-        }
-    }
-
-    /// Describes this node, for error messages.
-    pub fn kind(&self) -> String {
-        match self.node() {
-            Node::None => "None".into(),
-            Node::Bool(_) => "a bool".into(),
-            Node::Int(_) | Node::Float(_) => "a number".into(),
-            Node::Str(_) => "text".into(),
-            Node::List(_) => "a sequence".into(),
-            Node::Dict(_) => "a dict".into(),
-            Node::Array(a) => format!("an array of shape {:?}", a.shape),
-            Node::Bytes(_) => "bytes".into(),
-            Node::Object { class, .. } | Node::Global(class) => class.to_string(),
-        }
-    }
-
-    /// True for `None`.
-    pub fn is_none(&self) -> bool {
-        matches!(self.node(), Node::None)
-    }
-
-    /// Attribute of an object or value of a dict; `None` when absent or Python's `None`.
-    pub fn opt(&self, name: &str) -> Option<Self> {
-        let id = match self.node() {
-            Node::Object { state, .. } => (*state)?,
-            _ => self.id,
-        };
-        let Some(Node::Dict(pairs)) = self.graph.nodes.get(id) else { return None };
-        // the last one wins, as in Python
-        let (_, value) = pairs.iter().rev().find(|(k, _)| &**k == name)?;
-        let view = self.at(*value, &format!(".{name}"));
-        (!view.is_none()).then_some(view)
-    }
-
-    /// A required attribute.
-    pub fn attr(&self, name: &str) -> Result<Self, Fault> {
-        self.spend(1)?;
-        self.opt(name).ok_or_else(|| self.fault(format!("{} has no {name}", self.kind())))
-    }
-
-    /// The entries of a dict, in order; keys that are not text are empty.
-    pub fn entries(&self) -> Result<Vec<(&'g str, Self)>, Fault> {
-        match self.node() {
-            Node::Dict(pairs) => {
-                self.spend(pairs.len())?;
-                Ok(pairs.iter().map(|(key, id)| (&**key, self.at(*id, &format!(".{key}")))).collect())
-            }
-            _ => Err(self.fault(format!("is {}, not a dict", self.kind()))),
-        }
-    }
-
-    /// Items of a list, a tuple or a named tuple.
-    pub fn items(&self) -> Result<Vec<Self>, Fault> {
-        match self.node() {
-            // a named tuple: the class and its items
-            Node::Object { args: Some(args), state: None, .. } => self.at(*args, "").items(),
-            Node::List(ids) => {
-                self.spend(ids.len())?;
-                self.allocate(ids.len().saturating_mul(size_of::<Self>() + self.path.len() + SHARED_BYTES))?;
-                Ok(ids.iter().enumerate().map(|(i, id)| self.at(*id, &format!("[{i}]"))).collect())
-            }
-            _ => Err(self.fault(format!("is {}, not a sequence", self.kind()))),
-        }
-    }
-
-    /// An array.
-    pub fn array(&self) -> Result<&'g Array, Fault> {
-        match self.node() {
-            Node::Array(a) => {
-                self.spend(a.bytes() / 8)?;
-                self.allocate(a.read_bytes())?;
-                Ok(a)
-            }
-            _ => Err(self.fault(format!("is {}, not an array", self.kind()))),
-        }
-    }
-
-    /// Text.
-    pub fn text(&self) -> Result<&'g str, Fault> {
-        match self.node() {
-            Node::Str(s) => {
-                self.spend(s.len())?;
-                Ok(s)
-            }
-            _ => Err(self.fault(format!("is {}, not text", self.kind()))),
-        }
-    }
-
-    /// True or False, also as a numpy scalar or number.
-    pub fn flag(&self) -> Result<bool, Fault> {
-        match self.node() {
-            Node::Bool(b) => Ok(*b),
-            _ => self.number().map(|n| n != 0.0),
-        }
-    }
-
-    /// A number, also as a numpy scalar.
-    pub fn number(&self) -> Result<f64, Fault> {
-        match self.node() {
-            Node::Int(i) => Ok(*i as f64),
-            Node::Float(f) => Ok(*f),
-            Node::Bool(b) => Ok(f64::from(u8::from(*b))),
-            Node::Array(a) if a.len() == 1 => {
-                a.numbers().map_err(|e| self.fault(e))?.first().copied().ok_or_else(|| self.fault("is empty"))
-            }
-            _ => Err(self.fault(format!("is {}, not a number", self.kind()))),
-        }
-    }
-
-    /// A count or index: an integer of at most `max`.
-    pub fn count(&self, max: usize) -> Result<usize, Fault> {
-        let n = self.number()?;
-        if n.fract() == 0.0 && n >= 0.0 && n <= max as f64 {
-            return Ok(n as usize);
-        }
-        Err(self.fault(format!("is {n}, expected an integer from 0 to {max}")))
-    }
-
-    /// Numbers of an array or a list, in C order.
-    pub fn numbers(&self) -> Result<Vec<f64>, Fault> {
-        match self.node() {
-            Node::Array(_) => self.array()?.numbers().map_err(|e| self.fault(e)),
-            Node::List(ids) => {
-                self.spend(ids.len())?;
-                self.allocate(ids.len().saturating_mul(8))?;
-                let mut out = Vec::with_capacity(ids.len());
-                for item in self.each(ids) {
-                    match item.node() {
-                        Node::Array(a) => {
-                            self.allocate(a.len().saturating_mul(2 * ITEM_BYTES))?;
-                            out.extend(item.numbers()?);
-                        }
-                        _ => out.push(item.number()?),
-                    }
-                }
-                Ok(out)
-            }
-            _ => self.number().map(|n| vec![n]),
-        }
-    }
-
-    /// Numbers of an array or a list, all of which must be finite.
-    pub fn finite(&self) -> Result<Vec<f64>, Fault> {
-        let values = self.numbers()?;
-        match values.iter().position(|v| !v.is_finite()) {
-            Some(i) => Err(self.fault(format!("value {i} is {}, not finite", values[i]))),
-            None => Ok(values),
-        }
-    }
-
-    /// Exactly `n` finite numbers.
-    pub fn vector(&self, n: usize) -> Result<Vec<f64>, Fault> {
-        let values = self.finite()?;
-        if values.len() == n {
-            return Ok(values);
-        }
-        Err(self.fault(format!("has {} values, expected {n}", values.len())))
-    }
-
-    /// Names or labels of an array or list, as text.
-    pub fn texts(&self) -> Result<Vec<String>, Fault> {
-        match self.node() {
-            Node::Array(_) => self.array()?.texts().map_err(|e| self.fault(e)),
-            Node::List(ids) => {
-                self.spend(ids.len())?;
-                self.allocate(ids.len().saturating_mul(size_of::<String>()))?;
-                let mut out = Vec::with_capacity(ids.len());
-                for item in self.each(ids) {
-                    let label = item.label()?;
-                    self.allocate(SHARED_BYTES + label.len())?;
-                    out.push(label);
-                }
-                Ok(out)
-            }
-            _ => self.items()?.iter().map(Self::label).collect(),
-        }
-    }
-
-    /// The items of this list one after the other.
-    fn each<'v>(&'v self, ids: &'v [Id]) -> impl Iterator<Item = Self> + 'v {
-        ids.iter().enumerate().map(|(i, id)| self.at(*id, &format!("[{i}]")))
-    }
-
-    /// One value as text.
-    pub fn label(&self) -> Result<String, Fault> {
-        Ok(match self.node() {
-            Node::Str(_) => self.text()?.to_owned(),
-            Node::Bool(b) => if *b { "True" } else { "False" }.to_owned(),
-            Node::Int(i) => i.to_string(),
-            Node::Float(f) => format!("{f:?}"),
-            Node::Array(a) if a.len() == 1 => {
-                a.texts().map_err(|e| self.fault(e))?.pop().ok_or_else(|| self.fault("is empty"))?
-            }
-            _ => return Err(self.fault(format!("is {}, not a label", self.kind()))),
-        })
+        View::of(self)
     }
 }

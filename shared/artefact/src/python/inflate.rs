@@ -23,7 +23,7 @@ pub(super) fn within(limit: u64, budget: &LoadBudget, source: impl Read) -> Resu
     source.take(most + 1).read_to_end(&mut out).map_err(|e| e.to_string())?;
     let inflated = out.len() as u64;
     if inflated > limit {
-        return Err(format!("inflates to more than {limit} bytes, far more than the file's size allows"));
+        return Err(format!("inflates to far more than the file's size allows: to more than {limit} bytes"));
     }
     budget.take(inflated).map_err(|error: OverBudget| error.to_string())?;
     Ok(out)

@@ -1,19 +1,17 @@
 //! Pickles, protocols 2 to 5, as inert data. A class or function is a name, a call is a record of it; nothing is
 //! imported or executed, whatever the file says. Everything that an opcode allocates is accounted for before.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::graph::{Graph, Id, Node};
+use super::memo::Memo;
 use super::opcode as op;
 use crate::Fault;
 
 /// Number of stack entries that are accounted for at once.
 const HELD: usize = 1024;
-/// Bytes of a stack or memo entry, with what growing takes.
+/// Bytes of a stack entry, with what growing takes.
 const HELD_BYTES: usize = 12;
-/// Bytes of an entry of the sparse memo.
-const SPARSE_BYTES: usize = 64;
 /// Highest supported protocol.
 const MAX_PROTOCOL: u8 = 5;
 
@@ -38,9 +36,7 @@ pub(super) struct Machine<'b, 'g> {
     marks: Vec<usize>,
     /// The number of stack entries and marks that are accounted for.
     held: usize,
-    /// Entries of the memo whose keys follow each other from 0, as Python writes them, and all others.
-    memo: Vec<Id>,
-    sparse_memo: HashMap<u64, Id>,
+    memo: Memo,
     /// Number of enclosing pickles: joblib puts arrays of objects into separate pickles.
     depth: usize,
 }
@@ -48,17 +44,7 @@ pub(super) struct Machine<'b, 'g> {
 impl<'b, 'g> Machine<'b, 'g> {
     /// Starts at the beginning of `bytes`.
     fn new(bytes: &'b [u8], graph: &'g mut Graph) -> Self {
-        Self {
-            bytes,
-            at: 0,
-            graph,
-            stack: Vec::new(),
-            marks: Vec::new(),
-            held: 0,
-            memo: Vec::new(),
-            sparse_memo: HashMap::new(),
-            depth: 0,
-        }
+        Self { bytes, at: 0, graph, stack: Vec::new(), marks: Vec::new(), held: 0, memo: Memo::default(), depth: 0 }
     }
 
     /// Runs a complete pickle that is nested at the current position, with a separate stack and memo.
@@ -224,24 +210,13 @@ impl<'b, 'g> Machine<'b, 'g> {
             op::GET | op::PUT => self.line()?.parse().map_err(|_| "memo index is not an integer")?,
             op::BINGET | op::BINPUT => self.unsigned(1)?,
             op::LONG_BINGET | op::LONG_BINPUT => self.unsigned(4)?,
-            _ => (self.memo.len() + self.sparse_memo.len()) as u64,
+            _ => self.memo.len() as u64,
         };
-        let dense = usize::try_from(key).unwrap_or(usize::MAX);
         if matches!(code, op::GET | op::BINGET | op::LONG_BINGET) {
-            let known = self.memo.get(dense).or_else(|| self.sparse_memo.get(&key)).copied();
-            return self.hold(known.ok_or("memo has no such entry")?);
+            return self.hold(self.memo.get(key).ok_or("memo has no such entry")?);
         }
         let id = self.top()?;
-        if let Some(entry) = self.memo.get_mut(dense) {
-            *entry = id;
-        } else if dense == self.memo.len() && self.sparse_memo.is_empty() {
-            self.graph.spend(HELD_BYTES)?;
-            self.memo.push(id);
-        } else {
-            self.graph.spend(SPARSE_BYTES)?;
-            self.sparse_memo.insert(key, id);
-        }
-        Ok(())
+        self.memo.set(key, id, self.graph)
     }
 
     fn container(&mut self, code: u8) -> Result<(), String> {

@@ -8,6 +8,8 @@ use crate::mlmodel::MAX_WIDTH;
 
 /// The most trees of a model.
 const MAX_TREES: usize = 1 << 20;
+/// The most lines of the header, or of a tree; LightGBM writes about twenty.
+const MAX_LINES: usize = 256;
 
 /// The header of a model.
 #[derive(Debug)]
@@ -27,6 +29,14 @@ pub(super) struct Block<'t> {
 }
 
 impl<'t> Block<'t> {
+    fn add(&mut self, key: &'t str, value: &'t str) -> Result<(), String> {
+        if self.lines.len() == MAX_LINES && !self.lines.contains_key(key) {
+            return Err(format!("more than {MAX_LINES} lines"));
+        }
+        self.lines.insert(key, value);
+        Ok(())
+    }
+
     /// The value of a key.
     pub(super) fn get(&self, key: &str) -> Option<&'t str> {
         self.lines.get(key).copied()
@@ -61,7 +71,7 @@ pub(super) fn read(text: &str) -> Result<(Header<'_>, Vec<Block<'_>>), Fault> {
             break;
         }
         let (key, value) = line.split_once('=').unwrap_or((line, ""));
-        head.lines.insert(key, value);
+        head.add(key, value).map_err(|e| Fault::new("header", e))?;
     }
     if !blocks.is_empty() {
         for line in lines {
@@ -74,7 +84,7 @@ pub(super) fn read(text: &str) -> Result<(Header<'_>, Vec<Block<'_>>), Fault> {
                 }
                 blocks.push(Block::default());
             } else if let (Some((key, value)), Some(block)) = (line.split_once('='), blocks.last_mut()) {
-                block.lines.insert(key, value);
+                block.add(key, value).map_err(|e| Fault::new("tree", e))?;
             }
         }
     }
