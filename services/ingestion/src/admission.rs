@@ -46,6 +46,8 @@ pub struct RequestAdmission {
     pub trace: TraceContext,
     /// Digest of the payload, for a request with an `Idempotency-Key`.
     pub idempotent: Option<[u8; 16]>,
+    /// Tells callers apart where their requests are idempotent; 0 for callers without credentials.
+    pub caller: u32,
 }
 
 impl RequestAdmission {
@@ -78,7 +80,7 @@ impl RequestAdmission {
     }
 
     fn context(&self, row: usize, rows: usize, request_id: Option<String>, priority: i32) -> Context {
-        Context::new(ContextFields {
+        let fields = ContextFields {
             request_id: self.id,
             row: u32::try_from(row).unwrap_or(u32::MAX),
             rows: u32::try_from(rows).unwrap_or(u32::MAX),
@@ -91,7 +93,8 @@ impl RequestAdmission {
             result_partition: self.result_partition,
             origin: self.origin.clone(),
             idempotent: self.idempotent,
-        })
+        };
+        Context::of_caller(fields, self.caller)
     }
 }
 
@@ -118,6 +121,7 @@ mod tests {
             timeout: Duration::from_millis(250),
             trace: TraceContext::root(true).child(),
             idempotent: Some([1; 16]),
+            caller: 7,
         };
         let request = crate::parse::parse_http(br#"{"features":[[1],[2]],"request_id":"r","priority":5}"#, 2).unwrap();
         let items = admission.items(request);
@@ -129,6 +133,7 @@ mod tests {
             assert_eq!((context.client_request_id(), context.priority()), (Some("r"), 5));
             assert_eq!(context.reply_partition(), Some(2));
             assert_eq!(context.payload_digest(), Some([1; 16]));
+            assert_eq!(context.caller(), 7);
             assert_eq!(context.trace_id(), admission.trace.trace_id);
             assert_eq!(item.parent_span.to_be_bytes(), admission.trace.span_id);
         }

@@ -48,7 +48,7 @@ impl AmqpIngress {
             correlation_id: message.correlation_id.clone().unwrap_or_default(),
         });
         let admission =
-            RequestAdmission { id, result_partition, origin, accepted_us, timeout, trace, idempotent: None };
+            RequestAdmission { id, result_partition, origin, accepted_us, timeout, trace, idempotent: None, caller: 0 };
         let parsed = parsed.map(|it| ParsedRequest { priority: priority(message.priority, it.priority), ..it });
         let topic = Arc::clone(&self.queue);
         // a reply queue can be answered even if no request id could be read
@@ -61,12 +61,17 @@ impl AmqpIngress {
         })
     }
 
-    /// A message id identifies a request together with the reply queue, because ids such as `1` are common. Without one
-    /// every delivery is a new request, redeliveries included.
+    /// A message id identifies a request together with the reply queue, because ids such as `1` are common, and with the
+    /// sender that the broker vouches for, so that no other sender can use an id before it. Without an id every delivery is a
+    /// new request, redeliveries included.
     fn identity(&self, message: &AmqpMessage) -> (RequestId, u32) {
         match &message.message_id {
             Some(message_id) => {
-                let caller = format!("amqp:{}", message.reply_to.as_deref().unwrap_or_default());
+                let reply_to = message.reply_to.as_deref().unwrap_or_default();
+                let caller = match &message.user_id {
+                    Some(user) => format!("amqp-user:{}:{user}:{reply_to}", user.len()),
+                    None => format!("amqp:{reply_to}"),
+                };
                 let id = RequestId::of_key(&caller, message_id);
                 (id, id.result_partition(self.partitions))
             }
@@ -153,6 +158,20 @@ mod tests {
         assert_ne!(with("1", "q").request_id(), with("2", "q").request_id());
         let nameless = || accepted(ingress().accept(&message(r#"{"features":[1]}"#), 0)).context.request_id();
         assert_ne!(nameless(), nameless());
+    }
+
+    #[test]
+    fn a_sender_that_the_broker_vouches_for_has_ids_of_its_own() {
+        let with = |user: Option<&str>, queue: &str| {
+            let mut message = message(r#"{"features":[1]}"#);
+            (message.message_id, message.reply_to) = (Some("1".into()), Some(queue.into()));
+            message.user_id = user.map(str::to_owned);
+            accepted(ingress().accept(&message, 0)).context.request_id()
+        };
+        assert_eq!(with(Some("a"), "q"), with(Some("a"), "q"));
+        assert_ne!(with(Some("a"), "q"), with(Some("b"), "q"));
+        assert_ne!(with(Some("a"), "q"), with(None, "q"));
+        assert_ne!(with(Some("a"), "b:q"), with(Some("a:b"), "q"));
     }
 
     #[test]

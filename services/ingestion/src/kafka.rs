@@ -54,7 +54,7 @@ impl KafkaIngress {
         let partition = lane.origin_partition(record.partition);
         let origin = Origin::Kafka(KafkaOrigin { partition, offset, timestamp_ms });
         let admission =
-            RequestAdmission { id, result_partition, origin, accepted_us, timeout, trace, idempotent: None };
+            RequestAdmission { id, result_partition, origin, accepted_us, timeout, trace, idempotent: None, caller: 0 };
         // a producer that keys its records has already said which requests belong together
         let parsed = parsed.map(|it| {
             let priority = if it.priority == DEFAULT_PRIORITY { lane.priority() } else { it.priority };

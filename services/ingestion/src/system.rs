@@ -136,7 +136,7 @@ pub fn stage(
     let http = HttpState {
         batcher,
         pending: pending.clone(),
-        limits: AdmissionLimits::new(&settings.http, host.metrics()),
+        limits: AdmissionLimits::new(&settings.http, &settings.auth, host.metrics()),
         timeouts: Timeouts::from(&host.settings().delivery),
         partitions: placement.partitions,
         batch_partition,

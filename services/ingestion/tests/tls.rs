@@ -155,6 +155,20 @@ async fn clients_that_trust_the_authority_connect_over_tls() {
 }
 
 #[actix_rt::test]
+async fn silent_connections_do_not_stop_others() {
+    let ours = Authority::new("ours");
+    let files = Files::new(&ours.issue("localhost"));
+    let mesh = files.mesh(false);
+    let server = mesh.serve().address;
+    // more than the library would let shake hands at once on two workers
+    let silent: Vec<_> = (0..600).map(|_| TcpStream::connect(server).unwrap()).collect();
+    let began = std::time::Instant::now();
+    assert_eq!(Client::new(&ours, None).request(server).await.as_deref(), Ok(OK));
+    assert!(began.elapsed() < std::time::Duration::from_millis(1500), "{:?}", began.elapsed());
+    drop(silent);
+}
+
+#[actix_rt::test]
 async fn only_certificates_of_the_client_authority_are_accepted() {
     let (ours, clients, others) = (Authority::new("ours"), Authority::new("clients"), Authority::new("others"));
     let files = Files::new(&ours.issue("localhost"));

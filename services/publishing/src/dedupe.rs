@@ -10,7 +10,7 @@ use forebay_contract::{ErrorCode, ItemId, Problem, now_us};
 use parking_lot::Mutex;
 
 use crate::expiring_ids::{ExpiringIdSet, Position};
-use crate::idempotency::IdempotencyCache;
+use crate::idempotency::{IdempotencyCache, IdempotencyLimits};
 use crate::pending::PendingResult;
 use coverage::Coverages;
 pub(crate) use coverage::{Coverage, Placement, clock_slack, micros};
@@ -63,7 +63,7 @@ pub(crate) enum Decision {
 }
 
 impl Deduplicator {
-    pub(crate) fn new(window: Duration, capacity: usize, answers: usize, now: Instant) -> Self {
+    pub(crate) fn new(window: Duration, capacity: usize, answers: IdempotencyLimits, now: Instant) -> Self {
         // an id lives for up to a quarter longer than the window; its answer should not expire before it
         let idempotency = IdempotencyCache::new(window + window / 4, answers);
         let coverages = Coverages::new(window);
@@ -80,7 +80,7 @@ impl Deduplicator {
     /// where an earlier answer would be, if it can be looked up.
     pub(crate) fn decide(&mut self, mut result: PendingResult, placement: Option<Placement>, now: Now) -> Decision {
         let id = result.id();
-        let digest = result.idempotency_digest();
+        let (digest, caller) = (result.idempotency_digest(), result.item.context.caller());
         if digest.is_some_and(|digest| self.idempotency.conflicts(id.request_id, digest)) {
             let text = "this Idempotency-Key was used before with another payload";
             result.item.payload = Problem::new(ErrorCode::IdempotencyConflict, text).into();
@@ -98,7 +98,7 @@ impl Deduplicator {
             OfferResult::Send(mut result) => {
                 if let Some(digest) = digest {
                     result.item.payload = self.idempotency.replay(id, result.item.payload);
-                    self.idempotency.insert(id, digest, &result.item.payload, now.instant);
+                    self.idempotency.insert(id, caller, digest, &result.item.payload, now.instant);
                 }
                 Decision::Send(result, placement)
             }
@@ -176,6 +176,11 @@ impl Deduplicator {
     pub(crate) fn advance(&mut self, now: Instant) {
         self.window.advance(now);
         self.idempotency.advance(now);
+    }
+
+    /// Bytes of the answers that are kept for requests with an `Idempotency-Key`.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.idempotency.bytes()
     }
 
     /// Number of ids in the window.

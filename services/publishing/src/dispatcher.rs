@@ -100,7 +100,7 @@ impl Dispatcher {
                     decision => decisions.push(decision),
                 }
             }
-            self.tracker.metrics.ids.set(deduplicator.ids() as i64);
+            self.tracker.metrics.show(&deduplicator);
         }
         if let Some(lookup) = self.lookup.as_ref().filter(|_| !parked.is_empty()) {
             lookup.park(parked);
@@ -124,7 +124,7 @@ impl Dispatcher {
     pub(crate) fn advance(&self) -> bool {
         let mut deduplicator = self.tracker.deduplicator.lock();
         deduplicator.advance(Instant::now());
-        self.tracker.metrics.ids.set(deduplicator.ids() as i64);
+        self.tracker.metrics.show(&deduplicator);
         deduplicator.has_room()
     }
 

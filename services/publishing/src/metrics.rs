@@ -4,6 +4,8 @@ use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 use forebay_runtime::{LegacyMetrics, Metrics, StageMetrics};
 
+use crate::dedupe::Deduplicator;
+
 /// Handles, resolved once. The metrics' names start with `forebay_publishing_`.
 #[derive(Clone, Debug)]
 pub(crate) struct PublishingMetrics {
@@ -15,6 +17,8 @@ pub(crate) struct PublishingMetrics {
     pub(crate) omitted: Counter,
     /// Ids in the dedupe window.
     pub(crate) ids: Gauge,
+    /// Bytes of the answers that are kept for requests with an `Idempotency-Key`.
+    pub(crate) kept_bytes: Gauge,
     /// Results held back because the dedupe window is full.
     pub(crate) held: Gauge,
     /// Results that wait until the result topic was read for an earlier answer.
@@ -33,11 +37,18 @@ impl PublishingMetrics {
             replayed: group.add("answered_again", "Callers that got a cached answer"),
             omitted: group.add("omitted", "Errors kept off the result topic by results.errors"),
             ids: group.add("window_ids", "Ids in the dedupe window"),
+            kept_bytes: group.add("kept_bytes", "Bytes of the answers kept for requests with an Idempotency-Key"),
             held: group.add("held", "Results held back because the dedupe window is full"),
             looking_up: group.add("looking_up", "Results that wait for a look into the result topic"),
             looked_up: group.add("looked_up", "Results looked up in the result topic, older than the dedupe window"),
             legacy: metrics.legacy().clone(),
         }
+    }
+
+    /// Shows how much the deduplicator holds.
+    pub(crate) fn show(&self, deduplicator: &Deduplicator) {
+        self.ids.set(deduplicator.ids() as i64);
+        self.kept_bytes.set(deduplicator.kept_bytes() as i64);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use forebay_bus::EventHubs;
-use forebay_runtime::{Layers, Problems, duration};
+use forebay_runtime::{Layers, Problems, duration, size};
 use serde::Deserialize;
 
 /// The settings of the publishing service.
@@ -32,6 +32,9 @@ pub struct ResultSettings {
     pub window_capacity: usize,
     /// Most requests with an `Idempotency-Key` whose answers are cached.
     pub idempotent_answers: usize,
+    /// Most bytes of those answers; one caller may have a quarter of them.
+    #[serde(with = "size")]
+    pub idempotent_memory: usize,
 }
 
 impl ResultSettings {

@@ -59,6 +59,7 @@ fn publishing(window_capacity: usize) -> Settings {
             also_http: false,
             window_capacity,
             idempotent_answers: 10,
+            idempotent_memory: 1 << 20,
             timestamp: TimestampFormat::Auto,
         },
     }

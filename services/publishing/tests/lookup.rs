@@ -113,6 +113,7 @@ fn bench(capacity: usize) -> Bench {
         also_http: false,
         window_capacity: capacity,
         idempotent_answers: 10,
+        idempotent_memory: 1 << 20,
         timestamp: TimestampFormat::Auto,
     };
     let stage = stage(&Settings { results }, &sources.bus(), &host, &arbiter.handle(), outlets);

@@ -50,6 +50,7 @@ fn spans_of(item: Item<Outcome>) -> (Vec<(String, Span)>, u64) {
         also_http: false,
         window_capacity: 1000,
         idempotent_answers: 100,
+        idempotent_memory: 1 << 20,
         timestamp: TimestampFormat::Auto,
     };
     let stage = stage(&Settings { results }, &sources.bus(), &host, &arbiter.handle(), outlets);

@@ -46,6 +46,7 @@ fn defaults() -> ResultSettings {
         transaction_interval: Duration::from_millis(10),
         window_capacity: 1000,
         idempotent_answers: 100,
+        idempotent_memory: 1 << 20,
         timestamp: TimestampFormat::Auto,
     }
 }

@@ -49,11 +49,8 @@ fn has_alias(text: &str) -> bool {
         let mut before = '\n';
         for (at, c) in line.char_indices() {
             match quote {
-                Some(open) => {
-                    if c == open {
-                        quote = None;
-                    }
-                }
+                Some(open) if c == open => quote = None,
+                Some(_) => {}
                 None if matches!(before, '\n' | ':' | '-' | ',' | '[' | '{' | '?') => match c {
                     '\'' | '"' => quote = Some(c),
                     '*' => {

@@ -8,7 +8,7 @@ use forebay_runtime::{DefaultSettings, Layers, Problems};
 
 pub use event_hubs::EventHubs;
 pub use kafka::{KafkaSettings, SecurityProtocol};
-pub use rabbitmq::RabbitMqSettings;
+pub use rabbitmq::{QueueType, RabbitMqSettings};
 
 /// Defaults of the sections `[kafka]` and `[rabbitmq]`.
 pub const DEFAULTS: DefaultSettings =

@@ -148,6 +148,13 @@ impl From<Problem> for wire::Failure {
     }
 }
 
+impl wire::Outcome {
+    /// Size of the encoded outcome, in bytes.
+    pub fn encoded_bytes(&self) -> usize {
+        prost::Message::encoded_len(self)
+    }
+}
+
 impl From<Problem> for wire::Outcome {
     fn from(problem: Problem) -> Self {
         Self { result: Some(wire::outcome::Result::Failure(problem.into())) }

@@ -46,6 +46,11 @@ pub struct ContextFields {
 impl Context {
     /// Encodes the context once, in ingestion.
     pub fn new(fields: ContextFields) -> Self {
+        Self::of_caller(fields, 0)
+    }
+
+    /// As [`Context::new`], for a request whose caller is known by a number other than 0.
+    pub fn of_caller(fields: ContextFields, caller: u32) -> Self {
         let wire_fields = RequestContext {
             request_id: Bytes::copy_from_slice(&fields.request_id.0),
             row: fields.row,
@@ -60,6 +65,7 @@ impl Context {
             idempotent: fields.idempotent.is_some(),
             payload_digest: fields.idempotent.map(|digest| Bytes::copy_from_slice(&digest)).unwrap_or_default(),
             origin: Some(fields.origin),
+            caller,
         };
         Self { encoded: wire_fields.encode_to_vec().into(), fields: wire_fields }
     }
@@ -161,6 +167,11 @@ impl Context {
             Some(Origin::Http(wire::HttpOrigin { reply_partition, .. })) => Some(*reply_partition),
             _ => None,
         }
+    }
+
+    /// Tells the callers of idempotent requests apart; 0 for callers without credentials.
+    pub fn caller(&self) -> u32 {
+        self.fields.caller
     }
 
     /// Digest of the payload of a request with an `Idempotency-Key`.

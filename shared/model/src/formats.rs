@@ -4,9 +4,7 @@ use crate::booster::Compiled;
 use crate::head::Head;
 use crate::mlmodel::unnamed_features;
 use crate::plan::Plan;
-use crate::{
-    Fault, LoadBudget, artefact, burnpack, catboost, document, lightgbm, onnx, safetensors, sklearn, xgboost,
-};
+use crate::{Fault, LoadBudget, artefact, burnpack, catboost, document, lightgbm, onnx, safetensors, sklearn, xgboost};
 
 /// Reads a model file. `class` is the Python class that a booster was saved from, if the description has one. What a
 /// compressed file inflates to is taken from `budget`.

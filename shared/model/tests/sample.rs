@@ -103,7 +103,11 @@ fn a_folder_registry_notices_changes_and_keeps_what_was_good() {
     registry.refresh().unwrap();
     assert_eq!(registry.model("m").unwrap(), after, "a broken file does not take the model away");
 
-    std::fs::write(dir.path().join("m/1/model.skops"), b"PK nonsense").unwrap();
+    let model = dir.path().join("m/1/model.skops");
+    std::fs::write(&model, b"PK nonsense").unwrap();
+    // a file that was written just now may not be complete
+    let earlier = std::time::SystemTime::now() - std::time::Duration::from_secs(10);
+    std::fs::File::options().write(true).open(&model).unwrap().set_modified(earlier).unwrap();
     std::fs::write(&yaml, "").unwrap();
     registry.refresh().unwrap();
     assert_ne!(registry.model("m").unwrap().version(1).unwrap().digest, after.version(1).unwrap().digest);

@@ -181,9 +181,10 @@ async fn refresh_issuer_keys(
     let mut retry = retries.build();
     loop {
         let succeeded = tokens.refresh(Duration::ZERO).await;
-        match tokens.has_keys() {
-            true => component.ready(),
-            false => component.unready("the issuer's keys cannot be read"),
+        match (tokens.has_usable_keys(), tokens.has_keys()) {
+            (true, _) => component.ready(),
+            (false, true) => component.unready("the issuer has no key for signatures"),
+            (false, false) => component.unready("the issuer's keys cannot be read"),
         }
         let pause = if succeeded {
             retry = retries.build();

@@ -1,5 +1,9 @@
 //! A caller that was identified.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
 use forebay_contract::ErrorCode;
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 
@@ -7,12 +11,17 @@ use super::metrics::AuthMetrics;
 use super::rate_limit::{CallerLimits, CallerRateLimit};
 use crate::rejection::HttpRejection;
 
+/// How long a caller with too many rows in flight should wait.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// The holder of a key with this name, or of a token with this subject. Shared by all its requests.
 #[derive(Debug)]
 pub struct Caller {
     name: Box<str>,
     identity: Box<str>,
     models: Option<Vec<String>>,
+    /// Rows that wait for their answers.
+    in_flight: Arc<AtomicUsize>,
     rate_limit: CallerRateLimit,
     requests: Counter,
     rows: Counter,
@@ -24,7 +33,21 @@ pub struct Caller {
 struct RejectedRequests {
     rate: Counter,
     daily_rows: Counter,
+    in_flight: Counter,
     models: Counter,
+}
+
+/// Rows of a caller in flight, until it is dropped.
+#[derive(Debug)]
+pub struct CallerRows {
+    rows: usize,
+    in_flight: Arc<AtomicUsize>,
+}
+
+impl Drop for CallerRows {
+    fn drop(&mut self) {
+        self.in_flight.fetch_sub(self.rows, Ordering::AcqRel);
+    }
 }
 
 /// How a caller is identified.
@@ -55,12 +78,14 @@ impl Caller {
             name: name.into(),
             identity: format!("{prefix}:{name}").into(),
             models,
+            in_flight: before.map(|before| Arc::clone(&before.in_flight)).unwrap_or_default(),
             rate_limit,
             requests: metrics.requests(label),
             rows: metrics.rows(label),
             rejected: RejectedRequests {
                 rate: metrics.limited(label, "rate"),
                 daily_rows: metrics.limited(label, "daily_rows"),
+                in_flight: metrics.limited(label, "in_flight"),
                 models: metrics.limited(label, "models"),
             },
         }
@@ -84,6 +109,22 @@ impl Caller {
     /// Whether the caller may use `model`.
     pub fn may_use(&self, model: &str) -> bool {
         self.models.as_ref().is_none_or(|models| models.iter().any(|known| known == model))
+    }
+
+    /// Takes `rows` of the `limit` that the caller may have in flight, until the result is dropped.
+    ///
+    /// # Errors
+    /// `overloaded` if it would have more.
+    pub fn begin(&self, rows: usize, limit: usize) -> Result<CallerRows, HttpRejection> {
+        let add = |now: usize| now.checked_add(rows).filter(|sum| *sum <= limit);
+        match self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, add) {
+            Ok(_) => Ok(CallerRows { rows, in_flight: Arc::clone(&self.in_flight) }),
+            Err(_) => {
+                self.rejected.in_flight.inc();
+                let message = format!("{rows} more rows exceed what {} may have in flight ({limit})", self.name);
+                Err(HttpRejection::limit_exceeded(message, RETRY))
+            }
+        }
     }
 
     /// Counts one request against the rate.
@@ -122,5 +163,29 @@ impl Caller {
         })?;
         self.rows.inc_by(u64::try_from(rows).unwrap_or(u64::MAX));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_has_its_share_in_flight_and_no_more() {
+        let metrics = AuthMetrics::default();
+        let new = |before: Option<&Caller>| {
+            Caller::new(&CallerKind::ApiKey, "a", CallerLimits::default(), None, &metrics, before)
+        };
+        let caller = new(None);
+        let held = caller.begin(90, 100).unwrap();
+        let refused = caller.begin(11, 100).unwrap_err();
+        assert_eq!(refused.problem.code, ErrorCode::Overloaded);
+        let last = caller.begin(10, 100).unwrap();
+        assert!(new(Some(&caller)).begin(1, 100).is_err(), "a line that changes gives back nothing");
+        drop(held);
+        assert!(caller.begin(91, 100).is_err());
+        drop(last);
+        caller.begin(100, 100).unwrap();
+        assert!(new(None).begin(100, 100).is_ok(), "others have their own");
     }
 }

@@ -31,14 +31,11 @@ impl KeySet {
     /// Parses a set. Other kinds of keys (encryption, shared secrets, unknown curves) are skipped.
     ///
     /// # Errors
-    /// If it is not a JWK set, or none of its keys can be used.
+    /// If it is not a JWK set. A set without usable keys is one: its issuer has withdrawn them.
     pub(super) fn parse(json: &[u8]) -> Result<Self, String> {
         let document: JwkSetDocument =
             serde_json::from_slice(json).map_err(|error| format!("is not a JWK set: {error}"))?;
         let keys: Vec<_> = document.keys.into_iter().filter_map(usable).take(MAX_KEYS).collect();
-        if keys.is_empty() {
-            return Err("holds no public key for signatures".to_owned());
-        }
         Ok(Self { keys, digest: blake3::hash(json) })
     }
 
@@ -116,9 +113,10 @@ mod tests {
             r#"{"kty":"new"}"#.to_owned(),
             "7".to_owned(),
         ] {
-            assert_eq!(set(std::slice::from_ref(&key)).unwrap_err(), "holds no public key for signatures", "{key}");
+            assert_eq!(set(std::slice::from_ref(&key)).unwrap().len(), 0, "{key}");
             assert_eq!(set(&[key, format!(r#"{{{EC}}}"#)]).unwrap().len(), 1);
         }
+        assert_eq!(set(&[]).unwrap().len(), 0);
         assert!(KeySet::parse(b"[]").unwrap_err().contains("is not a JWK set"));
     }
 }

@@ -192,6 +192,11 @@ impl TokenVerifier {
         Ok(caller)
     }
 
+    /// Whether the issuer has a key that tokens can be checked with.
+    pub(super) fn has_usable_keys(&self) -> bool {
+        self.keys.load().as_ref().is_some_and(|keys| keys.len() > 0)
+    }
+
     /// Whether the issuer's keys are known.
     pub(super) fn has_keys(&self) -> bool {
         self.keys.load().is_some()
@@ -250,7 +255,13 @@ impl TokenVerifier {
             Ok(keys) => {
                 self.metrics.set_jwks_read();
                 if self.keys.load().as_ref().is_none_or(|before| before.digest != keys.digest) {
-                    tracing::info!(source, keys = keys.len(), "issuer keys loaded");
+                    match keys.len() {
+                        0 => tracing::error!(
+                            source,
+                            "the issuer has no key for signatures any more, all tokens are refused"
+                        ),
+                        count => tracing::info!(source, keys = count, "issuer keys loaded"),
+                    }
                     self.keys.store(Some(Arc::new(keys)));
                     self.verified.invalidate_all();
                 }

@@ -8,8 +8,9 @@ use forebay_runtime::Metrics;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 
 use super::wait_estimates::{WaitEstimates, WaitingRows};
+use crate::auth::{Caller, CallerRows};
 use crate::rejection::HttpRejection;
-use crate::settings::HttpSettings;
+use crate::settings::{AuthSettings, HttpSettings};
 
 /// The three limits. A request that exceeds one is rejected at once and never waits. Clones share the permits.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct AdmissionLimits {
     requests: Permits,
     body_bytes: Permits,
     rows: Permits,
+    /// Most rows of one caller.
+    caller_rows: usize,
     models: ModelShares,
     waits: WaitEstimates,
     /// `forebay_http_waiting_rows`.
@@ -28,18 +31,21 @@ pub(super) struct RowPermits {
     rows: i64,
     waiting_rows: Gauge,
     _permits: Permit,
+    _bytes: Permit,
     _share: ModelPermit,
+    _caller: Option<CallerRows>,
 }
 
 impl AdmissionLimits {
-    /// The limits that `http` sets.
-    pub(crate) fn new(http: &HttpSettings, metrics: &Metrics) -> Self {
+    /// The limits that `http` and `auth` set.
+    pub(crate) fn new(http: &HttpSettings, auth: &AuthSettings, metrics: &Metrics) -> Self {
         let waiting_rows = Gauge::default();
         metrics.register("forebay_http_waiting_rows", "Rows whose callers wait for an answer", waiting_rows.clone());
         Self {
             requests: Permits::new(http.max_requests),
             body_bytes: Permits::new(http.body_memory),
             rows: Permits::new(http.in_flight),
+            caller_rows: auth.rows_in_flight(http),
             models: ModelShares::new(http.in_flight, http.max_rows),
             waits: WaitEstimates::new(http.max_wait),
             waiting_rows,
@@ -64,7 +70,17 @@ impl AdmissionLimits {
 
     /// Permits for the rows of one request to `model`. One model may have a share of the rows: callers of others are
     /// not refused because its answers take long.
-    pub(super) fn acquire_rows(&self, model: &str, rows: usize) -> Result<RowPermits, Problem> {
+    /// `bytes` is the size of the rows.
+    pub(super) fn acquire_rows(
+        &self,
+        model: &str,
+        rows: usize,
+        bytes: usize,
+        caller: Option<&Caller>,
+    ) -> Result<RowPermits, HttpRejection> {
+        let caller = caller.map(|caller| caller.begin(rows, self.caller_rows)).transpose()?;
+        // as they were parsed, and as they are encoded for the next stage
+        let bytes = self.acquire_bytes(bytes.saturating_mul(2))?;
         let share = self.models.try_take(model, rows).ok_or_else(|| {
             let limit = self.models.limit();
             overloaded(format!(
@@ -77,7 +93,8 @@ impl AdmissionLimits {
         })?;
         let rows = i64::try_from(rows).unwrap_or(i64::MAX);
         self.waiting_rows.inc_by(rows);
-        Ok(RowPermits { rows, waiting_rows: self.waiting_rows.clone(), _permits: permits, _share: share })
+        let waiting_rows = self.waiting_rows.clone();
+        Ok(RowPermits { rows, waiting_rows, _permits: permits, _bytes: bytes, _share: share, _caller: caller })
     }
 }
 

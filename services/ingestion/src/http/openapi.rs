@@ -1,5 +1,7 @@
 //! `/openapi.json`, generated from the types that are served and from the descriptions in `schema`.
 
+use std::sync::OnceLock;
+
 use actix_web::HttpResponse;
 use actix_web::web::Data;
 use utoipa::OpenApi;
@@ -53,7 +55,11 @@ pub fn document(keys: bool, tokens: bool) -> utoipa::openapi::OpenApi {
 /// The handler. Needs no credentials: the document says how to send them, and nothing about the models.
 pub(super) async fn openapi(state: Data<HttpState>) -> HttpResponse {
     let (keys, tokens) = state.authenticator.accepts();
-    HttpResponse::Ok().json(document(keys, tokens))
+    // made once: everybody may ask for it as often as they like
+    static TEXTS: [OnceLock<String>; 4] = [const { OnceLock::new() }; 4];
+    let made = || serde_json::to_string(&document(keys, tokens)).unwrap_or_default();
+    let text = TEXTS[usize::from(keys) * 2 + usize::from(tokens)].get_or_init(made);
+    HttpResponse::Ok().content_type("application/json").body(text.as_str())
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ use super::tls::ServerCertificates;
 use crate::periodic;
 use crate::settings::HttpSettings;
 
+/// How long a TLS handshake may take at most.
+const MAX_HANDSHAKE: Duration = Duration::from_secs(2);
 /// How long the listener keeps answering new requests with 503 before it closes.
 const CLOSE_DELAY: Duration = Duration::from_millis(200);
 
@@ -118,7 +120,9 @@ fn listen(
         .max_connections(http.max_connections)
         .keep_alive(http.keep_alive)
         .client_request_timeout(http.head_timeout)
-        .tls_handshake_timeout(http.head_timeout)
+        // connections that say nothing must not keep others from their handshake: max_connections bounds both
+        .max_connection_rate(http.max_connections)
+        .tls_handshake_timeout(http.head_timeout.min(MAX_HANDSHAKE))
         .client_disconnect_timeout(Duration::from_secs(1))
         // a caller that hangs up releases its permits: its half-open connection is not served any further
         .h1_allow_half_closed(false)

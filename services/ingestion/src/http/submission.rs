@@ -15,7 +15,7 @@ use crate::auth::Caller;
 use crate::batching::PendingItems;
 use crate::pending::{CallerReply, RowOutcomes};
 use crate::rejection::HttpRejection;
-use crate::request::ParsedRequest;
+use crate::request::{ParsedRequest, Row};
 
 /// How a request came.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +42,8 @@ pub(crate) async fn submit(
     let key = idempotency_key.map(|key| (caller.map_or("", Caller::identity), key));
     let rows = parsed.features.rows().len();
     let model = if parsed.model.is_empty() { &state.default_model } else { parsed.model.as_str() };
-    let row_permits = Arc::new(state.limits.acquire_rows(model, rows)?);
+    let bytes = parsed.features.rows().iter().map(Row::weight).sum();
+    let row_permits = Arc::new(state.limits.acquire_rows(model, rows, bytes, caller)?);
     if let Some(caller) = caller {
         caller.authorize(model, rows, arrived_us / 1_000_000)?;
     }
@@ -97,6 +98,7 @@ fn admission(
         None => (RequestId::random(), state.batch_partition.load(Ordering::Relaxed)),
     };
     let idempotent = key.map(|_| request.digest());
+    let caller = key.map_or(0, |(caller, _)| caller_number(caller));
     RequestAdmission {
         id,
         result_partition,
@@ -105,7 +107,17 @@ fn admission(
         timeout,
         trace,
         idempotent,
+        caller,
     }
+}
+
+/// Tells callers apart, by the first bytes of a hash; 0 for callers without credentials.
+fn caller_number(identity: &str) -> u32 {
+    if identity.is_empty() {
+        return 0;
+    }
+    let [a, b, c, d, ..] = *blake3::hash(identity.as_bytes()).as_bytes();
+    u32::from_le_bytes([a, b, c, d]).max(1)
 }
 
 /// Releases the row permits once both the caller and the mesh are done with the request. If the mesh cannot take the items,

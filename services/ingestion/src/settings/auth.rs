@@ -5,6 +5,8 @@ use std::time::Duration;
 use forebay_runtime::{duration, without_password};
 use serde::Deserialize;
 
+use super::HttpSettings;
+
 /// `[auth]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +24,8 @@ pub struct AuthSettings {
     pub burst: u32,
     /// Rows of one caller per day (UTC); 0 for no limit.
     pub daily_rows: u64,
+    /// Rows of one caller that may wait for their answers; 0 for a quarter of `http.in_flight`.
+    pub in_flight: usize,
     /// Tokens.
     pub jwt: JwtSettings,
 }
@@ -63,6 +67,11 @@ impl AuthSettings {
     /// Whether callers need credentials.
     pub fn is_on(&self) -> bool {
         self.has_keys() || self.jwt.is_on()
+    }
+
+    /// Rows that one caller may have in flight, of those that `http` allows.
+    pub fn rows_in_flight(&self, http: &HttpSettings) -> usize {
+        if self.in_flight > 0 { self.in_flight } else { (http.in_flight / 4).max(http.max_rows) }
     }
 
     /// Whether API keys are accepted.

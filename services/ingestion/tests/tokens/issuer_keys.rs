@@ -86,6 +86,23 @@ async fn a_key_that_the_issuer_removes_is_no_longer_accepted() {
 }
 
 #[actix_rt::test]
+async fn an_issuer_that_withdraws_all_keys_is_believed() {
+    let (key, next) = (Key::ec("stolen"), Key::ed("next"));
+    let issuer = Issuer::new(&[&key]);
+    let mesh = issuer.mesh(&["auth.jwt.refresh=100ms"]);
+    let server = served(&mesh, &key).await;
+    assert_eq!(predict_with(server, &key.good()).await.status, 200);
+    issuer.serve(&[]);
+    until("the end of the key", async || predict_with(server, &key.good()).await.status == 401).await;
+    let unready =
+        || mesh.host.lifecycle().components().into_iter().any(|it| it.name.contains("issuer") && it.unready.is_some());
+    until("the replica is not ready", async || unready()).await;
+    issuer.serve(&[&next]);
+    until("the next key", async || predict_with(server, &next.good()).await.status == 200).await;
+    assert_eq!(predict_with(server, &key.good()).await.status, 401);
+}
+
+#[actix_rt::test]
 async fn an_unreachable_issuer_at_the_start_is_retried() {
     let key = Key::rsa("r");
     let issuer = Issuer::new(&[&key]);

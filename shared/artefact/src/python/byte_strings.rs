@@ -1,6 +1,7 @@
 //! Bytes and bytearrays.
 
-use super::graph::{Node, View};
+use super::graph::Node;
+use super::view::View;
 use crate::Fault;
 
 impl<'g> View<'g> {

@@ -7,6 +7,10 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
 
 use crate::RabbitMqSettings;
+use crate::settings::QueueType;
+
+/// How often a quorum queue delivers a message before it goes to the dead-letter exchange.
+const DELIVERY_LIMIT: i32 = 20;
 
 /// A channel on which the queue is known to exist. A refusal closes the channel, so the caller starts again.
 pub(super) async fn declare(connection: &Connection, settings: &RabbitMqSettings) -> Result<Channel, String> {
@@ -34,8 +38,8 @@ pub(super) async fn declare(connection: &Connection, settings: &RabbitMqSettings
     let made = channel.queue_declare(queue.into(), durable, arguments(settings)).await;
     made.map_err(|error| {
         format!(
-            "RabbitMQ: queue {queue:?} exists with other arguments than rabbitmq.max_priority, message_ttl and \
-             dead_letter_exchange say; set them as the queue has them, or rabbitmq.declare=false: {error}"
+            "RabbitMQ: queue {queue:?} exists with other arguments than rabbitmq.queue_type, max_priority, \
+             message_ttl and dead_letter_exchange say; set them as the queue has them, or rabbitmq.declare=false: {error}"
         )
     })?;
     Ok(channel)
@@ -44,7 +48,12 @@ pub(super) async fn declare(connection: &Connection, settings: &RabbitMqSettings
 /// The arguments of a declared queue. The library writes integers with their size; the server compares values alone.
 fn arguments(settings: &RabbitMqSettings) -> FieldTable {
     let mut arguments = FieldTable::default();
-    if settings.max_priority > 0 {
+    let quorum = settings.queue_type == QueueType::Quorum;
+    if quorum {
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
+    }
+    if settings.max_priority > 0 && !quorum {
         arguments.insert("x-max-priority".into(), AMQPValue::LongInt(settings.max_priority.into()));
     }
     if settings.message_ttl > Duration::ZERO {

@@ -22,6 +22,8 @@ pub struct AmqpMessage {
     pub correlation_id: Option<String>,
     /// The client's identity of the message.
     pub message_id: Option<String>,
+    /// The login of the sender, which the broker has checked; absent if the sender does not give it.
+    pub user_id: Option<String>,
     /// 0 to 9 and above, higher first.
     pub priority: Option<u8>,
     /// How long the message is valid.
@@ -89,6 +91,7 @@ impl AmqpMessage {
             reply_to: text(properties.reply_to()),
             correlation_id: text(properties.correlation_id()),
             message_id: text(properties.message_id()),
+            user_id: text(properties.user_id()),
             priority: *properties.priority(),
             expiration: expiration.map(Duration::from_millis),
             timestamp: *properties.timestamp(),

@@ -76,6 +76,9 @@ pub(super) struct Session {
     failures: Backoff,
     failing: bool,
     redelivered: Redelivered,
+    /// Bytes of the largest message that is read, and the tags of larger ones.
+    max_message: usize,
+    oversized: Vec<u64>,
 }
 
 /// Messages that were in the hands of a process which has ended, perhaps because of one of them. They are taken one at a
@@ -91,7 +94,13 @@ struct Redelivered {
 
 impl Session {
     /// `first` says whether this is the first connection of the process.
-    pub(super) fn new(connection: Connection, channel: Channel, consumer: Consumer, first: bool) -> Self {
+    pub(super) fn new(
+        connection: Connection,
+        channel: Channel,
+        consumer: Consumer,
+        first: bool,
+        max_message: usize,
+    ) -> Self {
         let (settled, endings) = unbounded_channel();
         Self {
             connection,
@@ -104,6 +113,8 @@ impl Session {
             failures: Backoff::new(),
             failing: false,
             redelivered: Redelivered { careful: first, waiting: None, in_work: false },
+            max_message,
+            oversized: Vec::new(),
         }
     }
 
@@ -134,11 +145,21 @@ impl Session {
         let mut messages = Vec::with_capacity(1);
         let mut arrived = Some((first, permit));
         while let Some((delivery, permit)) = arrived {
-            if delivery.redelivered && self.redelivered.careful {
+            if delivery.data.len() > self.max_message {
+                tracing::warn!(
+                    bytes = delivery.data.len(),
+                    "message is larger than rabbitmq.max_message, rejected unread"
+                );
+                // until it is rejected, an acknowledgement of a run must not cover it
+                self.unsettled.begin(delivery.delivery_tag);
+                self.oversized.push(delivery.delivery_tag);
+                drop(permit);
+            } else if delivery.redelivered && self.redelivered.careful {
                 self.redelivered.waiting = Some((delivery, permit));
                 break;
+            } else {
+                messages.push(self.take(delivery, permit));
             }
-            messages.push(self.take(delivery, permit));
             arrived = match permits.try_take(1).filter(|_| messages.len() < MAX_BATCH_ITEMS) {
                 Some(permit) => match next(&mut self.consumer).now_or_never() {
                     Some(Some(Ok(delivery))) => Some((delivery, permit)),
@@ -149,6 +170,16 @@ impl Session {
         }
         counters.consumed.inc_by(messages.len() as u64);
         messages
+    }
+
+    /// Rejects the messages that are too large to be read.
+    pub(super) async fn reject_oversized(&mut self, counters: &Counters) -> lapin::Result<()> {
+        for tag in std::mem::take(&mut self.oversized) {
+            counters.rejected.inc();
+            self.send(Settlement::Reject(tag)).await?;
+            self.unsettled.remove(tag);
+        }
+        Ok(())
     }
 
     /// Failed messages whose pause is over. There is a pause because what failed a moment ago would most likely fail

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use forebay_runtime::{Host, StartError};
+use forebay_runtime::{Host, StartError, memory_budget};
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use tokio::sync::watch;
@@ -126,14 +126,15 @@ impl<F: Fn(AmqpMessages) + Send + Sync + 'static> Running<F> {
         let connection = self.address.connect().await?;
         let failed = |error: lapin::Error| format!("RabbitMQ at {}: {error}", self.address.shown());
         let channel = declare(&connection, &self.settings).await?;
-        channel.basic_qos(self.settings.prefetch, BasicQosOptions::default()).await.map_err(failed)?;
+        let prefetch = self.settings.prefetch_within(memory_budget() / 2);
+        channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(failed)?;
         let queue = self.settings.queue.as_str();
         let options = BasicConsumeOptions::default();
         let consumer = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await;
         let consumer = consumer.map_err(failed)?;
         tracing::info!(queue, server = self.address.shown(), "taking requests from rabbitmq");
         let first = std::mem::take(&mut self.first);
-        Ok(Session::new(connection, channel, consumer, first))
+        Ok(Session::new(connection, channel, consumer, first, self.settings.max_message))
     }
 
     /// `Ok` when the process stops and everything in flight is settled, or has to be abandoned.
@@ -150,6 +151,7 @@ impl<F: Fn(AmqpMessages) + Send + Sync + 'static> Running<F> {
                 session.stop_intake().await;
                 session.give_back().await.map_err(lost)?;
             } else {
+                session.reject_oversized(&self.counters).await.map_err(lost)?;
                 session.due(&self.counters).for_each(|messages| (self.take)(messages));
                 session.redelivered(&self.counters).into_iter().for_each(|messages| (self.take)(messages));
             }

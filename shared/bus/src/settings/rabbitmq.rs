@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay_runtime::{Problems, Secret, duration};
+use forebay_runtime::{Problems, Secret, duration, size};
 use serde::Deserialize;
 
 /// The broker's own limit of levels is 255, and each costs it memory.
@@ -25,8 +25,16 @@ pub struct RabbitMqSettings {
     pub message_ttl: Duration,
     /// Dead-letter exchange of a declared queue; empty declares none.
     pub dead_letter_exchange: String,
-    /// Unacknowledged messages of one replica.
+    /// Kind of a declared queue.
+    pub queue_type: QueueType,
+    /// Unacknowledged messages of one replica; see [`RabbitMqSettings::prefetch_within`].
     pub prefetch: u16,
+    /// Bytes of the largest message that is read; larger ones are rejected.
+    #[serde(with = "size")]
+    pub max_message: usize,
+    /// Bytes of the largest message that the server accepts, so that may arrive here.
+    #[serde(with = "size")]
+    pub broker_max_message: usize,
     /// Where results go besides `reply-to`; empty is nowhere.
     pub results_exchange: String,
     /// Routing key of results at that exchange.
@@ -42,7 +50,23 @@ pub struct RabbitMqSettings {
     pub heartbeat: Duration,
 }
 
+/// Kind of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QueueType {
+    /// On one node, with priorities.
+    Classic,
+    /// Replicated, with a limit of deliveries; it has two levels of priority at most, whatever `max_priority` says.
+    Quorum,
+}
+
 impl RabbitMqSettings {
+    /// Messages that may be unacknowledged at once, so that all of them, each as large as the server admits, fit into `bytes`.
+    pub fn prefetch_within(&self, bytes: u64) -> u16 {
+        let fitting = bytes / u64::try_from(self.broker_max_message.max(1)).unwrap_or(u64::MAX);
+        self.prefetch.min(u16::try_from(fitting).unwrap_or(u16::MAX)).max(1)
+    }
+
     /// Whether there is a RabbitMQ at all.
     pub fn enabled(&self) -> bool {
         !self.url.is_empty()
@@ -58,6 +82,10 @@ impl RabbitMqSettings {
         }
         if self.max_priority > MOST_LEVELS {
             problems.add("rabbitmq.max_priority", format!("is {}, expected 0 to {MOST_LEVELS}", self.max_priority));
+        }
+        if self.max_message == 0 || self.broker_max_message < self.max_message {
+            let text = "is 0, or larger than rabbitmq.broker_max_message, the largest message that can arrive";
+            problems.add("rabbitmq.max_message", text);
         }
         if self.prefetch == 0 {
             problems.add("rabbitmq.prefetch", "is 0, which means without a bound; expected 1 to 65535");
@@ -79,5 +107,32 @@ impl RabbitMqSettings {
                 problems.add(key, "is longer than 255 bytes");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_runtime::{COMMON_DEFAULTS, Layers};
+
+    use super::*;
+
+    fn read(flags: &[&str]) -> (RabbitMqSettings, usize) {
+        let layers = Layers::from_parts(&[COMMON_DEFAULTS, crate::DEFAULTS], "", &[], flags).unwrap();
+        let mut problems = layers.problems();
+        let settings: RabbitMqSettings = layers.section("rabbitmq", &mut problems).unwrap();
+        settings.check(&mut problems);
+        (settings, problems.iter().count())
+    }
+
+    #[test]
+    fn what_is_prefetched_fits_into_memory() {
+        let (usual, _) = read(&[]);
+        assert_eq!(usual.prefetch_within(1 << 40), 256);
+        assert_eq!(usual.prefetch_within(64 << 20), 4, "the server admits 16 MiB a message");
+        assert_eq!(usual.prefetch_within(0), 1);
+        let (small, _) = read(&["rabbitmq.broker_max_message=1MiB"]);
+        assert_eq!(small.prefetch_within(64 << 20), 64);
+        assert_eq!(read(&["rabbitmq.max_message=2MiB", "rabbitmq.broker_max_message=1MiB"]).1, 1);
+        assert_eq!(read(&["rabbitmq.queue_type=quorum"]).0.queue_type, QueueType::Quorum);
     }
 }

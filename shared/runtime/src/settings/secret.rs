@@ -61,31 +61,18 @@ pub fn shown(key: &str, value: &str) -> String {
     }
 }
 
-/// Replaces the password of every address in `text`: `redis://user:pass@host` becomes `redis://user:***@host`. For log
-/// lines and errors that quote an address.
+/// Replaces the password of an address in `text`: `redis://user:pass@host` becomes `redis://user:***@host`. For log lines and
+/// errors that quote an address. Everything up to the last `@` counts as the password, as it may hold any character: of several
+/// addresses only the first name and the last host are left.
 pub fn without_password(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for part in text.split_inclusive([',', ' ', '\n', '"']) {
-        let Some((scheme, rest)) = part.split_once("://") else {
-            shown.push_str(part);
-            continue;
-        };
-        shown.push_str(scheme);
-        shown.push_str("://");
-        // The last @, not the first: an unescaped one inside the password must not end it early.
-        match rest.rsplit_once('@') {
-            Some((user, host)) => {
-                match user.split_once(':') {
-                    Some((name, _)) => shown.push_str(&format!("{name}:{MASK}")),
-                    None => shown.push_str(MASK),
-                }
-                shown.push('@');
-                shown.push_str(host);
-            }
-            None => shown.push_str(rest),
-        }
+    let masked = text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?)));
+    match masked {
+        Some((scheme, (user, host))) => match user.split_once(':') {
+            Some((name, _)) => format!("{scheme}://{name}:{MASK}@{host}"),
+            None => format!("{scheme}://{MASK}@{host}"),
+        },
+        None => text.to_owned(),
     }
-    shown
 }
 
 fn names_secret(key: &str) -> bool {
@@ -117,7 +104,26 @@ mod tests {
         assert_eq!(shown("redis.url", "redis://:pass@cache:6379"), "redis://:***@cache:6379");
         assert_eq!(shown("redis.url", "redis://token@cache"), "redis://***@cache");
         assert_eq!(shown("redis.url", "redis://cache:6379"), "redis://cache:6379");
-        assert_eq!(shown("x.urls", "a://b:c@d,e://f:g@h"), "a://b:***@d,e://f:***@h");
+        assert_eq!(shown("x.urls", "a://b:c@d,e://f:g@h"), "a://b:***@h");
+    }
+
+    #[test]
+    fn every_printable_password_is_replaced() {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        for length in (1..40).cycle().take(20_000) {
+            let password: String = (0..length)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    char::from(b' ' + (state >> 33) as u8 % 95)
+                })
+                .collect();
+            let shown = shown("redis.url", &format!("redis://app:{password}@cache:6379/0"));
+            assert!(shown == "redis://app:***@cache:6379/0" || shown == MASK, "{password}: {shown}");
+        }
+        for password in ["a, b", "x\"y", "p@q", "u://v:w@h, i://j:k", "12, x://y", "a\tb"] {
+            let text = format!("cannot reach redis://app:{password}@cache:6379");
+            assert_eq!(without_password(&text), "cannot reach redis://app:***@cache:6379");
+        }
     }
 
     #[test]
