@@ -19,8 +19,6 @@ enum Link {
     /// Log-odds that are answered as they are, though the base score is a probability.
     LogisticRaw,
     Log,
-    /// As `Log`, for margins that are exponentiated in f64.
-    LogDouble,
     Hinge,
     Softmax,
     /// The index of the highest margin.
@@ -48,8 +46,7 @@ impl Objective {
             | "rank:map" => Link::Identity,
             "binary:logitraw" => Link::LogisticRaw,
             "reg:logistic" | "binary:logistic" => Link::Logistic,
-            "reg:gamma" | "reg:tweedie" | "count:poisson" | "survival:cox" => Link::Log,
-            "survival:aft" => Link::LogDouble,
+            "reg:gamma" | "reg:tweedie" | "count:poisson" | "survival:cox" | "survival:aft" => Link::Log,
             "binary:hinge" => Link::Hinge,
             "multi:softprob" => Link::Softmax,
             "multi:softmax" => Link::Highest,
@@ -82,7 +79,7 @@ impl Objective {
                 let base = base.clamp(NEAR, 1.0 - NEAR);
                 -(1.0 / base - 1.0).ln()
             }
-            Link::Log | Link::LogDouble => base.ln(),
+            Link::Log => base.ln(),
             _ => base,
         }
     }
@@ -93,7 +90,6 @@ impl Objective {
             Link::Identity | Link::LogisticRaw => {}
             Link::Logistic => margins.iter_mut().for_each(|m| *m = sigmoid(*m)),
             Link::Log => margins.iter_mut().for_each(|m| *m = m.exp()),
-            Link::LogDouble => margins.iter_mut().for_each(|m| *m = f64::from(*m).exp() as f32),
             Link::Hinge => margins.iter_mut().for_each(|m| *m = f32::from(u8::from(*m > 0.0))),
             Link::Softmax => margins.chunks_exact_mut(groups).for_each(softmax),
             Link::Highest => return margins.chunks_exact(groups).map(highest).collect(),
@@ -120,4 +116,19 @@ fn softmax(row: &mut [f32]) {
 fn highest(row: &[f32]) -> f32 {
     let best = row.iter().enumerate().fold(0, |best, (i, v)| if *v > row[best] { i } else { best });
     best as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accelerated_failure_times_are_exponentiated_in_f32() {
+        let aft = Objective::of_name("survival:aft").unwrap();
+        let margins: Vec<f32> = (0..20_000).map(|i| i as f32 / 7000.0 - 1.0).collect();
+        let got = aft.apply(margins.clone(), 1);
+        assert!(got.iter().zip(&margins).all(|(got, m)| got.to_bits() == m.exp().to_bits()));
+        let double = |m: &f32| f64::from(*m).exp() as f32;
+        assert!(got.iter().zip(&margins).any(|(got, m)| *got != double(m)), "f64 gives other bits");
+    }
 }
