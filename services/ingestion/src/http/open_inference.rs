@@ -7,12 +7,12 @@
 //! - `metadata`: health, metadata and configuration; `statistics`; `repository`
 
 mod answer;
-mod infer;
-mod metadata;
-mod repository;
+pub(super) mod infer;
+pub(super) mod metadata;
+pub(super) mod repository;
 mod request;
 mod routes;
-mod statistics;
+pub(super) mod statistics;
 
 pub(crate) use repository::read_only as read_only_repository;
 pub(super) use routes::routes;

@@ -16,9 +16,24 @@ use super::state::HttpState;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Forebay", description = "Predictions from the models behind the mesh."),
-    paths(super::predict::predict, super::models::models),
+    paths(
+        super::predict::predict,
+        super::models::models,
+        super::open_inference::infer::infer,
+        super::open_inference::metadata::server,
+        super::open_inference::metadata::model,
+        super::open_inference::metadata::model_ready,
+        super::open_inference::metadata::config,
+        super::open_inference::statistics::model,
+        super::open_inference::repository::index,
+        super::scoring::kserve::predict,
+        super::scoring::kserve::model,
+        super::scoring::seldon::predict,
+        super::scoring::mlflow::invocations,
+        super::scoring::mlflow::endpoint,
+    ),
     components(schemas(OneAnswer, ManyAnswer, ErrorAnswer)),
-    tags((name = "predict", description = "Score one row or many"), (name = "models", description = "The models and who serves them")),
+    tags((name = "predict", description = "Score one row or many"), (name = "models", description = "The models and who serves them"), (name = "open inference protocol", description = "Version 2, as clients of Triton, KServe, Seldon and MLServer speak it"), (name = "other protocols", description = "KServe's and Seldon's first protocols, MLflow's and SageMaker's")),
 )]
 struct ApiDocument;
 
@@ -71,6 +86,15 @@ mod tests {
         let document = serde_json::to_value(document(false, false)).unwrap();
         assert!(document["paths"]["/v1/predict"]["post"].is_object());
         assert!(document["paths"]["/v1/models"]["get"].is_object());
+        for path in ["/v2/models/{model}/infer", "/v1/models/{model}:predict", "/api/v1.0/predictions", "/invocations"]
+        {
+            assert!(document["paths"][path]["post"].is_object(), "{path}");
+        }
+        let operations =
+            document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+        let mut ids: Vec<_> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+        ids.sort_unstable();
+        assert!(ids.len() > 12 && ids.windows(2).all(|pair| pair[0] != pair[1]), "names of generated clients: {ids:?}");
         let described = &document["components"]["schemas"]["PredictRequest"]["properties"];
         let mut described: Vec<_> = described.as_object().unwrap().keys().map(String::as_str).collect();
         let mut taken = crate::parse::FIELDS.to_vec();

@@ -6,10 +6,10 @@
 //! - `kserve`, `seldon`, `mlflow`: one protocol each
 
 mod csv;
-mod kserve;
-mod mlflow;
+pub(super) mod kserve;
+pub(super) mod mlflow;
 mod rows;
-mod seldon;
+pub(super) mod seldon;
 
 use actix_web::HttpRequest;
 use actix_web::web::{self, ServiceConfig};

@@ -21,7 +21,25 @@ use crate::request::{FeatureRows, ParsedRequest};
 pub(super) const JSON_LENGTH: &str = "inference-header-content-length";
 
 /// The handler.
-pub(super) async fn infer(
+#[utoipa::path(
+    post,
+    path = "/v2/models/{model}/infer",
+    operation_id = "infer",
+    tag = "open inference protocol",
+    request_body(content = serde_json::Value, description = "Tensors, as JSON or as raw tensors behind it (Inference-Header-Content-Length)"),
+    params(("model" = String, Path)),
+    responses(
+        (status = 200, description = "The outputs, as JSON or as raw tensors behind it", body = serde_json::Value),
+        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
+        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
+        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
+        (status = 404, description = "There is no such model or version", body = serde_json::Value),
+        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
+        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
+        (status = 504, description = "The deadline passed", body = serde_json::Value),
+    ),
+)]
+pub(in crate::http) async fn infer(
     request: HttpRequest,
     payload: Payload,
     state: Data<HttpState>,

@@ -57,7 +57,23 @@ pub(super) async fn ready(state: Data<HttpState>, models: Data<ModelListing>) ->
 }
 
 /// `GET /v2`
-pub(super) async fn server(request: HttpRequest, state: Data<HttpState>) -> HttpResponse {
+#[utoipa::path(
+    get,
+    path = "/v2",
+    operation_id = "server_metadata",
+    tag = "open inference protocol",
+    responses(
+        (status = 200, description = "Name, version and extensions of the server", body = serde_json::Value),
+        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
+        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
+        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
+        (status = 404, description = "There is no such model or version", body = serde_json::Value),
+        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
+        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
+        (status = 504, description = "The deadline passed", body = serde_json::Value),
+    ),
+)]
+pub(in crate::http) async fn server(request: HttpRequest, state: Data<HttpState>) -> HttpResponse {
     match authenticate(&state, &request).await {
         Ok(_) => HttpResponse::Ok().json(json!({
             "name": "forebay",
@@ -69,7 +85,24 @@ pub(super) async fn server(request: HttpRequest, state: Data<HttpState>) -> Http
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/ready`
-pub(super) async fn model_ready(
+#[utoipa::path(
+    get,
+    path = "/v2/models/{model}/ready",
+    operation_id = "model_ready",
+    tag = "open inference protocol",
+    params(("model" = String, Path)),
+    responses(
+        (status = 200, description = "The model answers", body = serde_json::Value),
+        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
+        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
+        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
+        (status = 404, description = "There is no such model or version", body = serde_json::Value),
+        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
+        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
+        (status = 504, description = "The deadline passed", body = serde_json::Value),
+    ),
+)]
+pub(in crate::http) async fn model_ready(
     request: HttpRequest,
     state: Data<HttpState>,
     models: Data<ModelListing>,
@@ -84,7 +117,28 @@ pub(super) async fn model_ready(
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]`
-pub(super) async fn model(request: HttpRequest, state: Data<HttpState>, models: Data<ModelListing>) -> HttpResponse {
+#[utoipa::path(
+    get,
+    path = "/v2/models/{model}",
+    operation_id = "model_metadata",
+    tag = "open inference protocol",
+    params(("model" = String, Path)),
+    responses(
+        (status = 200, description = "Versions, inputs and outputs of the model", body = serde_json::Value),
+        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
+        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
+        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
+        (status = 404, description = "There is no such model or version", body = serde_json::Value),
+        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
+        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
+        (status = 504, description = "The deadline passed", body = serde_json::Value),
+    ),
+)]
+pub(in crate::http) async fn model(
+    request: HttpRequest,
+    state: Data<HttpState>,
+    models: Data<ModelListing>,
+) -> HttpResponse {
     match find(&request, &state, &models).await {
         Ok(model) => HttpResponse::Ok().json(metadata(&model)),
         Err(rejection) => rejected(rejection),
@@ -92,7 +146,28 @@ pub(super) async fn model(request: HttpRequest, state: Data<HttpState>, models: 
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/config`
-pub(super) async fn config(request: HttpRequest, state: Data<HttpState>, models: Data<ModelListing>) -> HttpResponse {
+#[utoipa::path(
+    get,
+    path = "/v2/models/{model}/config",
+    operation_id = "model_config",
+    tag = "open inference protocol",
+    params(("model" = String, Path)),
+    responses(
+        (status = 200, description = "The configuration of the model in Triton's form", body = serde_json::Value),
+        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
+        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
+        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
+        (status = 404, description = "There is no such model or version", body = serde_json::Value),
+        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
+        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
+        (status = 504, description = "The deadline passed", body = serde_json::Value),
+    ),
+)]
+pub(in crate::http) async fn config(
+    request: HttpRequest,
+    state: Data<HttpState>,
+    models: Data<ModelListing>,
+) -> HttpResponse {
     match find(&request, &state, &models).await {
         Ok(model) => HttpResponse::Ok().json(configuration(&model, state.http.max_rows)),
         Err(rejection) => rejected(rejection),

@@ -24,7 +24,24 @@ struct IndexRequest {
 }
 
 /// `POST /v2/repository/index`
-pub(super) async fn index(
+#[utoipa::path(
+    post,
+    path = "/v2/repository/index",
+    operation_id = "repository_index",
+    tag = "open inference protocol",
+    request_body(content = serde_json::Value, description = "May be empty"),
+    responses(
+        (status = 200, description = "The models and whether they answer", body = serde_json::Value),
+        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
+        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
+        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
+        (status = 404, description = "There is no such model or version", body = serde_json::Value),
+        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
+        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
+        (status = 504, description = "The deadline passed", body = serde_json::Value),
+    ),
+)]
+pub(in crate::http) async fn index(
     request: HttpRequest,
     payload: Payload,
     state: Data<HttpState>,

@@ -29,7 +29,28 @@ pub(super) async fn all(request: HttpRequest, state: Data<HttpState>, models: Da
 }
 
 /// The handler for one model.
-pub(super) async fn model(request: HttpRequest, state: Data<HttpState>, models: Data<ModelListing>) -> HttpResponse {
+#[utoipa::path(
+    get,
+    path = "/v2/models/{model}/stats",
+    operation_id = "model_statistics",
+    tag = "open inference protocol",
+    params(("model" = String, Path)),
+    responses(
+        (status = 200, description = "Counts of requests at this replica", body = serde_json::Value),
+        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
+        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
+        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
+        (status = 404, description = "There is no such model or version", body = serde_json::Value),
+        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
+        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
+        (status = 504, description = "The deadline passed", body = serde_json::Value),
+    ),
+)]
+pub(in crate::http) async fn model(
+    request: HttpRequest,
+    state: Data<HttpState>,
+    models: Data<ModelListing>,
+) -> HttpResponse {
     let found = match find(&request, &state, &models).await {
         Ok(found) => found,
         Err(rejection) => return rejected(rejection),

@@ -33,7 +33,25 @@ struct AnswerJson<'s> {
 }
 
 /// The handler of `POST /v1/models/{model}[/versions/{version}]:predict`.
-pub(super) async fn predict(
+#[utoipa::path(
+    post,
+    path = "/v1/models/{model}:predict",
+    operation_id = "kserve_predict",
+    tag = "other protocols",
+    request_body(content = serde_json::Value, description = "instances or inputs: rows, or an object of columns"),
+    params(("model" = String, Path)),
+    responses(
+        (status = 200, description = "The predictions", body = serde_json::Value),
+        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
+        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
+        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
+        (status = 404, description = "There is no such model or version", body = serde_json::Value),
+        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
+        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
+        (status = 504, description = "The deadline passed", body = serde_json::Value),
+    ),
+)]
+pub(in crate::http) async fn predict(
     request: HttpRequest,
     payload: Payload,
     state: Data<HttpState>,
@@ -44,7 +62,28 @@ pub(super) async fn predict(
 }
 
 /// The handler of `GET /v1/models/{model}[/versions/{version}]`, with the fields of KServe and of TensorFlow Serving.
-pub(super) async fn model(request: HttpRequest, state: Data<HttpState>, models: Data<ModelListing>) -> HttpResponse {
+#[utoipa::path(
+    get,
+    path = "/v1/models/{model}",
+    operation_id = "kserve_model",
+    tag = "other protocols",
+    params(("model" = String, Path)),
+    responses(
+        (status = 200, description = "Whether the model answers", body = serde_json::Value),
+        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
+        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
+        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
+        (status = 404, description = "There is no such model or version", body = serde_json::Value),
+        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
+        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
+        (status = 504, description = "The deadline passed", body = serde_json::Value),
+    ),
+)]
+pub(in crate::http) async fn model(
+    request: HttpRequest,
+    state: Data<HttpState>,
+    models: Data<ModelListing>,
+) -> HttpResponse {
     match status(&request, &state, &models).await {
         Ok(status) => HttpResponse::Ok().json(status),
         Err(rejection) => exchange::rejected(&rejection, open_inference::error_json(&rejection.problem)),

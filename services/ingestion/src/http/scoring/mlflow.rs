@@ -52,7 +52,24 @@ struct AnswerJson<'s> {
 }
 
 /// The handler of `POST /invocations` and `POST /models/{model}[/versions/{version}]/invocations`.
-pub(super) async fn invocations(
+#[utoipa::path(
+    post,
+    path = "/invocations",
+    operation_id = "invocations",
+    tag = "other protocols",
+    request_body(content = serde_json::Value, description = "dataframe_split, dataframe_records, instances or inputs; or text/csv"),
+    responses(
+        (status = 200, description = "The predictions of the default model", body = serde_json::Value),
+        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
+        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
+        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
+        (status = 404, description = "There is no such model or version", body = serde_json::Value),
+        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
+        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
+        (status = 504, description = "The deadline passed", body = serde_json::Value),
+    ),
+)]
+pub(in crate::http) async fn invocations(
     request: HttpRequest,
     payload: Payload,
     state: Data<HttpState>,
@@ -63,7 +80,25 @@ pub(super) async fn invocations(
 }
 
 /// The handler of `POST /endpoints/{model}/invocations`.
-pub(super) async fn endpoint(
+#[utoipa::path(
+    post,
+    path = "/endpoints/{model}/invocations",
+    operation_id = "invoke_endpoint",
+    tag = "other protocols",
+    request_body(content = serde_json::Value, description = "As for /invocations"),
+    params(("model" = String, Path)),
+    responses(
+        (status = 200, description = "The predictions", body = serde_json::Value),
+        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
+        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
+        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
+        (status = 404, description = "There is no such model or version", body = serde_json::Value),
+        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
+        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
+        (status = 504, description = "The deadline passed", body = serde_json::Value),
+    ),
+)]
+pub(in crate::http) async fn endpoint(
     request: HttpRequest,
     payload: Payload,
     state: Data<HttpState>,

@@ -41,7 +41,24 @@ struct TensorJson {
 }
 
 /// The handler.
-pub(super) async fn predict(
+#[utoipa::path(
+    post,
+    path = "/api/v1.0/predictions",
+    operation_id = "seldon_predict",
+    tag = "other protocols",
+    request_body(content = serde_json::Value, description = "data.ndarray or data.tensor"),
+    responses(
+        (status = 200, description = "The predictions", body = serde_json::Value),
+        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
+        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
+        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
+        (status = 404, description = "There is no such model or version", body = serde_json::Value),
+        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
+        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
+        (status = 504, description = "The deadline passed", body = serde_json::Value),
+    ),
+)]
+pub(in crate::http) async fn predict(
     request: HttpRequest,
     payload: Payload,
     state: Data<HttpState>,
