@@ -91,7 +91,10 @@ impl Info {
 
     fn classifier(&self, dimension: usize) -> Result<(Finish, OutputTransform), String> {
         if self.loss == "MultiLogloss" || self.loss == "MultiCrossEntropy" {
-            return Err(format!("loss {} (several labels a row) is not supported", self.loss));
+            // several labels a row, each there or not
+            let labels = [Label::Integer(0), Label::Integer(1)];
+            let each = vec![(labels.into(), Link::LogitAbove(0.0)); dimension];
+            return Ok((Finish::Raw, OutputTransform::Each(each)));
         }
         let count = if dimension == 1 { 2 } else { dimension };
         let labels =

@@ -27,6 +27,7 @@ CASES = [
     ("multiclass_text", CatBoostClassifier, "MultiClass", "class_names", {}),
     ("multiclass_given", CatBoostClassifier, "MultiClass", "classes", {"classes_count": 6}),
     ("onevsall", CatBoostClassifier, "MultiClassOneVsAll", "classes", {}),
+    ("multilogloss", CatBoostClassifier, "MultiLogloss", "labels", {}),
     ("raw_logloss", CatBoost, "Logloss", "binary", {}),
     ("raw_multiclass", CatBoost, "MultiClass", "classes", {}),
     ("rank", CatBoostRanker, "YetiRank", "any", {}),
@@ -39,6 +40,8 @@ def target(rng, kind, y):
         return np.where(y > np.median(y), "stay", "churn")
     if kind == "class_names":
         return np.array(["low", "mid", "high", "top"])[targets(rng, "classes", y)]
+    if kind == "labels":
+        return (np.c_[y, -y + rng.normal(size=len(y))] > 0).astype(int)
     if kind == "several":
         return np.c_[y, -2 * y + rng.normal(size=len(y))]
     return targets(rng, kind, y)
@@ -88,7 +91,7 @@ def make(cases):
     for i, (short, cls, loss, kind, more) in enumerate(CASES):
         for policy in POLICIES:
             name = f"cat_{short}_{policy.lower()}"
-            if not cases.wanted(name) or (loss in ("MultiRMSE",) and policy != "SymmetricTree"):
+            if not cases.wanted(name) or (loss in ("MultiRMSE", "MultiLogloss") and policy != "SymmetricTree"):
                 continue
             rng = cases.rng(name)
             missing = 0.1 if rng.random() < 0.5 else 0.0
@@ -115,6 +118,6 @@ def fit(cases, name, cls, chosen, rng, X, y, missing, file):
     save = lambda path: model.save_model(path, format="json" if path.endswith("json") else "cbm")
     proba = model.predict_proba(rows) if cls is CatBoostClassifier else None
     predicted = model.predict(rows)
-    if cls is CatBoostClassifier and predicted.ndim == 2:
+    if cls is CatBoostClassifier and predicted.ndim == 2 and predicted.shape[1] == 1:
         predicted = predicted[:, 0]
     cases.write(name, "catboost", file, save, {"model_type": cls.__name__}, rows, predicted, proba, WITHIN)
