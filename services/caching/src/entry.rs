@@ -3,13 +3,18 @@
 //! Layout in bytes, little endian: format (1), flags (1), model length (2), version (4), value (8), label length (2),
 //! number of probabilities (2), model, label, probabilities (8 each), checksum (8). The checksum is keyed with the
 //! cache key, so that bytes stored under another key are rejected, too.
+//!
+//! An answer that is more than a number or a text with probabilities has format 2: format (1), zero (1), model length (2),
+//! version (4), model, the message `Score`, checksum (8). Builds that do not know it look the row up again.
 
 use forebay_contract::{Answer, CacheKey, Features, Score};
+use prost::Message as _;
 
 /// Largest encoding: larger entries are not written to the L2 cache, and larger values are not read.
 pub(crate) const MAX_BYTES: usize = 16 * 1024;
 
 const FORMAT: u8 = 1;
+const MESSAGE_FORMAT: u8 = 2;
 const HAS_LABEL: u8 = 1;
 const HEAD: usize = 20;
 const CHECKSUM: usize = 8;
@@ -56,17 +61,55 @@ impl CacheEntry {
 
     /// Whether all numbers are finite. Other entries are never stored.
     pub(crate) fn is_finite(&self) -> bool {
-        self.score.value.is_finite() && self.score.probabilities.iter().all(|probability| probability.is_finite())
+        let Score { value, probabilities, numbers, .. } = &self.score;
+        value.is_finite() && probabilities.iter().chain(numbers).all(|number| number.is_finite())
     }
 
     /// Approximate size on the heap, in bytes.
     pub(crate) fn heap_size(&self) -> usize {
         let label = self.score.label.as_ref().map_or(0, String::capacity);
-        self.model.capacity() + label + self.score.probabilities.capacity() * 8
+        let Score { probabilities, numbers, labels, names, classes, .. } = &self.score;
+        let texts: usize = labels.iter().chain(classes).map(|label| label.text.capacity() + 32).sum();
+        let names: usize = names.iter().map(|name| name.capacity() + 24).sum();
+        self.model.capacity() + label + (probabilities.capacity() + numbers.capacity()) * 8 + texts + names
+    }
+
+    /// Whether the first format holds the score.
+    fn is_plain(&self) -> bool {
+        let Score { value: _, label: _, probabilities: _, label_kind, numbers, labels, names, classes } = &self.score;
+        *label_kind == 0 && numbers.is_empty() && labels.is_empty() && names.is_empty() && classes.is_empty()
+    }
+
+    fn encode_message(&self, key: &CacheKey) -> Option<Vec<u8>> {
+        let size = 8 + self.model.len() + self.score.encoded_len() + CHECKSUM;
+        if size > MAX_BYTES {
+            return None;
+        }
+        let mut out = Vec::with_capacity(size);
+        out.extend([MESSAGE_FORMAT, 0]);
+        out.extend_from_slice(&u16::try_from(self.model.len()).ok()?.to_le_bytes());
+        out.extend_from_slice(&self.version.to_le_bytes());
+        out.extend_from_slice(self.model.as_bytes());
+        self.score.encode_raw(&mut out);
+        let sum = checksum(key, &out);
+        out.extend_from_slice(&sum);
+        Some(out)
+    }
+
+    fn decode_message(mut rest: &[u8]) -> Result<Self, CorruptEntry> {
+        let model_length = usize::from(u16::from_le_bytes(take(&mut rest)?));
+        let version = u32::from_le_bytes(take(&mut rest)?);
+        let model = text(&mut rest, model_length)?;
+        let score = Score::decode(rest).map_err(|_| CorruptEntry::Content)?;
+        let entry = Self { model, version, score };
+        if entry.is_finite() { Ok(entry) } else { Err(CorruptEntry::Content) }
     }
 
     /// Encodes the entry for `key`; `None` if it is larger than 16 KiB.
     pub fn encode(&self, key: &CacheKey) -> Option<Vec<u8>> {
+        if !self.is_plain() {
+            return self.encode_message(key);
+        }
         let label = self.score.label.as_deref().unwrap_or_default();
         let probabilities = &self.score.probabilities;
         let size = HEAD + self.model.len() + label.len() + probabilities.len() * 8 + CHECKSUM;
@@ -103,11 +146,14 @@ impl CacheEntry {
         let (body, sum) = bytes.split_last_chunk::<CHECKSUM>().ok_or(CorruptEntry::Size)?;
         let mut rest = body;
         let [format, flags] = take::<2>(&mut rest)?;
-        if format != FORMAT {
+        if format != FORMAT && format != MESSAGE_FORMAT {
             return Err(CorruptEntry::Format);
         }
         if checksum(key, body) != *sum {
             return Err(CorruptEntry::Checksum);
+        }
+        if format == MESSAGE_FORMAT {
+            return Self::decode_message(rest);
         }
         let model_length = usize::from(u16::from_le_bytes(take(&mut rest)?));
         let version = u32::from_le_bytes(take(&mut rest)?);
@@ -122,7 +168,7 @@ impl CacheEntry {
         let (numbers, _) = rest.as_chunks::<8>();
         let probabilities = numbers.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
         let label = (flags & HAS_LABEL != 0).then_some(label);
-        let entry = Self { model, version, score: Score { value, label, probabilities } };
+        let entry = Self { model, version, score: Score { value, label, probabilities, ..Score::default() } };
         if entry.is_finite() { Ok(entry) } else { Err(CorruptEntry::Content) }
     }
 }
@@ -153,7 +199,8 @@ mod tests {
     const KEY: CacheKey = CacheKey([7; 32]);
 
     fn entry() -> CacheEntry {
-        let score = Score { value: 152.25, label: Some("high".into()), probabilities: vec![0.25, 0.75] };
+        let score =
+            Score { value: 152.25, label: Some("high".into()), probabilities: vec![0.25, 0.75], ..Score::default() };
         CacheEntry { model: "diabetes-rf-model".into(), version: 3, score }
     }
 
@@ -184,6 +231,34 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(CacheEntry::decode(&KEY, &bytes[..length]).is_err(), "cut to {length}");
         }
+    }
+
+    #[test]
+    fn typed_and_several_answers_read_back() {
+        let label = forebay_contract::ClassLabel::Integer(3).to_wire();
+        let several = Score { labels: vec![label.clone(), label.clone()], value: 3.0, ..Score::default() };
+        let typed = Score { label: Some("1".into()), label_kind: label.kind, ..Score::default() };
+        let numbers = Score {
+            numbers: vec![0.5, 1.5],
+            names: vec!["a".into(), "b".into()],
+            classes: vec![label],
+            ..Score::default()
+        };
+        for score in [several, typed, numbers] {
+            let entry = CacheEntry { score, ..entry() };
+            let bytes = entry.encode(&KEY).unwrap();
+            assert_eq!((bytes[0], CacheEntry::decode(&KEY, &bytes)), (MESSAGE_FORMAT, Ok(entry.clone())));
+            for cut in 0..bytes.len() {
+                assert!(CacheEntry::decode(&KEY, &bytes[..cut]).is_err());
+            }
+            let mut body = bytes[..bytes.len() - CHECKSUM].to_vec();
+            body[2..4].copy_from_slice(&u16::MAX.to_le_bytes());
+            body.extend(checksum(&KEY, &body.clone()));
+            assert_eq!(CacheEntry::decode(&KEY, &body), Err(CorruptEntry::Size));
+        }
+        let odd = Score { numbers: vec![f64::NAN, 1.0], ..Score::default() };
+        let odd = CacheEntry { score: odd, ..entry() };
+        assert_eq!(CacheEntry::decode(&KEY, &odd.encode(&KEY).unwrap()), Err(CorruptEntry::Content));
     }
 
     #[test]
@@ -223,7 +298,7 @@ mod tests {
             model in ".{0,40}", version: u32, value in -1e300..1e300f64,
             label in proptest::option::of(".{0,40}"), probabilities in proptest::collection::vec(0.0..1.0f64, 0..20),
         ) {
-            let entry = CacheEntry { model, version, score: Score { value, label, probabilities } };
+            let entry = CacheEntry { model, version, score: Score { value, label, probabilities, ..Score::default() } };
             prop_assert_eq!(CacheEntry::decode(&KEY, &entry.encode(&KEY).unwrap()), Ok(entry));
         }
     }

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     fn entry(value: f64) -> Arc<CacheEntry> {
-        let score = Score { value, label: None, probabilities: Vec::new() };
+        let score = Score { value, label: None, probabilities: Vec::new(), ..Score::default() };
         Arc::new(CacheEntry { model: "m".into(), version: 1, score })
     }
 

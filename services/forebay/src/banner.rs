@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use forebay_bus::Stages;
 use forebay_ingestion::system::HttpListener;
-use forebay_model::Rows;
+use forebay_model::{Output, TypedRows, Value};
 use forebay_registry::{ModelSettings, Registry};
 use forebay_runtime::CommonSettings;
 
@@ -15,7 +15,7 @@ use crate::settings::Settings;
 struct Sample {
     version: u32,
     features: Vec<String>,
-    row: Vec<f64>,
+    row: Vec<Value>,
     answer: String,
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn text(
     if let Ok(sample) = &sample
         && let Some(http) = http
     {
-        let row = sample.row.iter().map(f64::to_string).collect::<Vec<_>>();
+        let row = sample.row.iter().map(json).collect::<Vec<_>>();
         let _ = writeln!(text, "\nTry it from another terminal; the prediction is {}:", sample.answer);
         let (url, usual) = (http.url(), http.address.port() == 8080 && !http.secure);
         let (key, file) = match http.needs_credentials() {
@@ -95,10 +95,15 @@ fn sample(models: &ModelSettings) -> Result<Sample, String> {
     let loaded = registry.load(name, version, forebay_model::open).map_err(|error| error.to_string())?;
     let example = loaded.input_example.clone().unwrap_or_default();
     // without an example any row shows the form
-    let row = example.into_iter().next().unwrap_or_else(|| vec![0.0; loaded.signature.width()]);
-    let rows = Rows::new(row.len(), &row).map_err(|error| error.to_string())?;
-    let scores = loaded.predict_raw(rows).map_err(|error| error.to_string())?;
-    let score = scores.score(0);
-    let answer = score.label.map_or_else(|| score.value.to_string(), |label| serde_json::json!(label).to_string());
+    let zeros = || loaded.columns.iter().map(|column| Value::zero(column.kind)).collect();
+    let row = example.into_iter().next().unwrap_or_else(zeros);
+    let rows = TypedRows::new(row.len(), &row).map_err(|error| error.to_string())?;
+    let scores = loaded.predict_values(rows, Output::Predict).map_err(|error| error.to_string())?;
+    let answer = scores.label(0).map_or_else(|| scores.row(0)[0].to_string(), json);
     Ok(Sample { version, features: loaded.model.signature().features.clone(), row, answer })
+}
+
+/// A value or a label as JSON, which both can always be written as.
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use forebay_contract::{ErrorCode, Problem};
+use forebay_contract::{ErrorCode, Problem, Value};
+use forebay_model::{Column, ColumnKind};
+use forebay_preprocessing::{convert_cell, near_name};
 
 /// Most names that one message lists.
 const MAX_NAMES: usize = 12;
@@ -10,8 +12,10 @@ const MAX_NAMES: usize = 12;
 /// Where a record has the features.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Columns {
-    /// The index of each feature's field, in the model's order.
-    places: Vec<usize>,
+    /// The index of each feature's field, in the model's order; `None` for one that the header lacks.
+    places: Vec<Option<usize>>,
+    /// Kinds of the features; empty when all are floats.
+    kinds: Vec<ColumnKind>,
     /// Names of the features.
     names: Vec<String>,
     /// Number of fields in a record.
@@ -24,9 +28,14 @@ impl Columns {
     /// Finds `features` in a header, by name and in any order. Where the model has no names of its own (`f0`, `f1`,
     /// ...), columns are matched by position, and their number must be the model's.
     ///
+    /// Columns that are optional may be missing.
+    ///
     /// # Errors
     /// No header, a missing column, or one that occurs twice.
-    pub(crate) fn find(header: &[String], features: &[String]) -> Result<Self, String> {
+    pub(crate) fn find(header: &[String], model: &[Column]) -> Result<Self, String> {
+        let features: &[String] = &model.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
+        let numbers = model.iter().all(|column| column.kind == ColumnKind::Float);
+        let kinds: Vec<ColumnKind> = model.iter().filter(|_| !numbers).map(|column| column.kind).collect();
         let number = |name: &String| name.parse::<f64>().is_ok();
         if header.is_empty() {
             return Err("there is no header line: the input is empty".to_owned());
@@ -48,15 +57,18 @@ impl Columns {
         if let Some(name) = twice {
             return Err(format!("column {name:?} occurs twice in the header"));
         }
-        let missing: Vec<String> = features.iter().filter(|name| !at.contains_key(name.as_str())).cloned().collect();
+        let lacking = || model.iter().filter(|column| !at.contains_key(column.name.as_str()));
+        let missing: Vec<String> =
+            lacking().filter(|column| !column.optional).map(|column| column.name.clone()).collect();
         let nameless = features.iter().enumerate().all(|(index, name)| *name == format!("f{index}"));
-        if nameless && missing.len() == features.len() {
+        if nameless && lacking().count() == features.len() {
             if header.len() != features.len() {
                 let (got, expected) = (header.len(), features.len());
                 return Err(format!("{got} columns, and the model, which names none, takes {expected}"));
             }
             return Ok(Self {
-                places: (0..header.len()).collect(),
+                places: (0..header.len()).map(Some).collect(),
+                kinds,
                 names: header.to_vec(),
                 count: header.len(),
                 extra: Vec::new(),
@@ -71,9 +83,13 @@ impl Columns {
             };
             return Err(format!("the header lacks {}; it has {has}{hint}", name_list(&missing, ", ")));
         }
-        let places = features.iter().map(|name| at[name.as_str()]).collect();
-        let extra = header.iter().filter(|name| !known(name)).cloned().collect();
-        Ok(Self { places, names: features.to_vec(), count: header.len(), extra })
+        let places = features.iter().map(|name| at.get(name.as_str()).copied()).collect();
+        let extra: Vec<String> = header.iter().filter(|name| !known(name)).cloned().collect();
+        let near = near_name(extra.iter().map(String::as_str), lacking().map(|column| column.name.as_str()));
+        if let Some((name, column)) = near {
+            return Err(format!("the header lacks {column}, and has {name:?}, which is named like it"));
+        }
+        Ok(Self { places, kinds, names: features.to_vec(), count: header.len(), extra })
     }
 
     /// Appends a record's features to `row`; an empty cell is a missing value, NaN.
@@ -86,17 +102,46 @@ impl Columns {
         field: impl Fn(usize) -> &'c [u8],
         row: &mut Vec<f64>,
     ) -> Result<(), Problem> {
-        if fields != self.count {
-            return Err(invalid(format!("{fields} fields, the header has {}", self.count)));
-        }
+        self.check_count(fields)?;
         for (place, name) in self.places.iter().zip(&self.names) {
-            row.push(number(field(*place)).map_err(|why| {
-                let cell = String::from_utf8_lossy(field(*place));
+            let cell = place.map_or(&b""[..], &field);
+            row.push(number(cell).map_err(|why| {
+                let cell = String::from_utf8_lossy(cell);
                 let shown: String = cell.trim().chars().take(40).collect();
                 invalid(format!("feature {name}: {shown:?} {why}"))
             })?);
         }
         Ok(())
+    }
+
+    /// Whether features are of other kinds than floats.
+    pub(crate) fn has_kinds(&self) -> bool {
+        !self.kinds.is_empty()
+    }
+
+    /// A record's features, each of its own kind; an empty cell is a missing value.
+    ///
+    /// # Errors
+    /// As [`Columns::read`], for a cell that is no value of its column's kind.
+    pub(crate) fn read_values<'c>(
+        &self,
+        fields: usize,
+        field: impl Fn(usize) -> &'c [u8],
+    ) -> Result<Vec<Value>, Problem> {
+        self.check_count(fields)?;
+        let read = |((place, name), kind): ((&Option<usize>, &String), &ColumnKind)| {
+            let cell = std::str::from_utf8(place.map_or(&b""[..], &field));
+            let cell = cell.map_err(|_| invalid(format!("feature {name}: is not UTF-8")))?;
+            convert_cell(*kind, cell).map_err(|why| invalid(format!("feature {name}: {why}")))
+        };
+        self.places.iter().zip(&self.names).zip(&self.kinds).map(read).collect()
+    }
+
+    fn check_count(&self, fields: usize) -> Result<(), Problem> {
+        if fields == self.count {
+            return Ok(());
+        }
+        Err(invalid(format!("{fields} fields, the header has {}", self.count)))
     }
 }
 
@@ -134,12 +179,21 @@ mod tests {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
+    fn column(name: &str, kind: ColumnKind, optional: bool) -> Column {
+        Column { name: name.to_owned(), kind, optional }
+    }
+
+    /// Columns of numbers.
+    fn numbers(names: &[&str]) -> Vec<Column> {
+        names.iter().map(|name| column(name, ColumnKind::Float, false)).collect()
+    }
+
     #[test]
     fn columns_are_found_by_name_in_any_order() {
-        let columns = Columns::find(&names(&["b", "note", "a"]), &names(&["a", "b"])).unwrap();
+        let columns = Columns::find(&names(&["b", "note", "a"]), &numbers(&["a", "b"])).unwrap();
         assert_eq!(
             (columns.places.as_slice(), columns.extra.as_slice()),
-            ([2, 0].as_slice(), names(&["note"]).as_slice())
+            ([Some(2), Some(0)].as_slice(), names(&["note"]).as_slice())
         );
         let mut row = Vec::new();
         let cells: [&[u8]; 3] = [b" 2.5", b"anything", b""];
@@ -158,7 +212,7 @@ mod tests {
     #[test]
     fn a_header_that_does_not_fit_is_explained() {
         let error_of =
-            |header: &[&str], features: &[&str]| Columns::find(&names(header), &names(features)).unwrap_err();
+            |header: &[&str], features: &[&str]| Columns::find(&names(header), &numbers(features)).unwrap_err();
         assert_eq!(error_of(&["a", "c"], &["a", "b"]), "the header lacks b; it has a, c");
         assert_eq!(error_of(&["a", "b", "a"], &["a", "b"]), "column \"a\" occurs twice in the header");
         assert!(error_of(&["1.5", "2"], &["a", "b"]).contains("a header line is needed, such as a,b"));
@@ -168,10 +222,28 @@ mod tests {
 
     #[test]
     fn a_model_without_names_takes_columns_as_they_stand() {
-        let own = names(&["f0", "f1"]);
-        assert_eq!(Columns::find(&names(&["x", "y"]), &own).unwrap().places, [0, 1]);
-        assert_eq!(Columns::find(&names(&["f1", "f0", "z"]), &own).unwrap().places, [1, 0]);
+        let own = numbers(&["f0", "f1"]);
+        assert_eq!(Columns::find(&names(&["x", "y"]), &own).unwrap().places, [Some(0), Some(1)]);
+        assert_eq!(Columns::find(&names(&["f1", "f0", "z"]), &own).unwrap().places, [Some(1), Some(0)]);
         assert!(Columns::find(&names(&["x"]), &own).unwrap_err().contains("takes 2"));
         assert!(Columns::find(&names(&["1", "2"]), &own).unwrap_err().contains("header line is needed"));
+    }
+
+    #[test]
+    fn cells_get_the_kinds_of_their_columns() {
+        let model = [
+            column("id", ColumnKind::Integer, false),
+            column("city", ColumnKind::Text, false),
+            column("note", ColumnKind::Text, true),
+        ];
+        let columns = Columns::find(&names(&["city", "id"]), &model).unwrap();
+        let read = |cells: [&'static [u8]; 2]| columns.read_values(2, move |i| cells[i]);
+        let row = read(["Łódź".as_bytes(), b"9007199254740993"]).unwrap();
+        assert_eq!(row, [Value::integer(9_007_199_254_740_993), Value::text("Łódź"), Value::MISSING]);
+        assert!(read([b"x", b"1.5"]).unwrap_err().message.starts_with("feature id: expected an integer"));
+        assert_eq!(read([b"\xff", b"1"]).unwrap_err().message, "feature city: is not UTF-8");
+        let near = Columns::find(&names(&["city", "id", "Note"]), &model).unwrap_err();
+        assert_eq!(near, "the header lacks note, and has \"Note\", which is named like it");
+        assert!(Columns::find(&names(&["city", "id", "other"]), &model).is_ok());
     }
 }

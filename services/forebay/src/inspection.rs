@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use forebay_model::{Label, LoadedVersion, Rows, Task};
+use forebay_model::{Label, LoadedVersion, Output, Task, TypedRows, Value};
 use serde::Serialize;
 
 use crate::columns::name_list;
@@ -38,7 +38,7 @@ struct About {
     load_ms: f64,
     example: Option<String>,
     /// First row of the example and its answer.
-    answer: Option<(Vec<Option<f64>>, String)>,
+    answer: Option<(Vec<Value>, String)>,
 }
 
 impl Inspection {
@@ -111,8 +111,7 @@ impl Inspection {
                 let _ = writeln!(text, "  example        {example}");
             }
             if let Some((row, answer)) = &about.answer {
-                let row: Vec<String> =
-                    row.iter().map(|v| v.map_or_else(|| "null".to_owned(), |v| v.to_string())).collect();
+                let row: Vec<String> = row.iter().map(json).collect();
                 let _ = writeln!(text, "                 [{}] -> {answer}", row.join(", "));
             }
         }
@@ -123,9 +122,16 @@ impl Inspection {
     }
 }
 
-fn first_answer(loaded: &LoadedVersion) -> Option<(Vec<Option<f64>>, String)> {
+fn first_answer(loaded: &LoadedVersion) -> Option<(Vec<Value>, String)> {
     let row = loaded.input_example.as_ref()?.first()?;
-    let scores = loaded.predict_raw(Rows::new(row.len(), row).ok()?).ok()?;
-    let answer = scores.label(0).map_or_else(|| scores.values[0].to_string(), ToString::to_string);
-    Some((row.iter().map(|value| value.is_finite().then_some(*value)).collect(), answer))
+    let scores = loaded.predict_values(TypedRows::new(row.len(), row).ok()?, Output::Predict).ok()?;
+    let one = |output| scores.label_of(0, output).map_or_else(|| scores.row(0)[output].to_string(), json);
+    let answers: Vec<String> = (0..scores.outputs).map(one).collect();
+    let answer = if let [only] = answers.as_slice() { only.clone() } else { format!("[{}]", answers.join(", ")) };
+    Some((row.clone(), answer))
+}
+
+/// A value or a label as JSON, which both can always be written as.
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }

@@ -56,12 +56,12 @@ impl RequestAdmission {
         self.accepted_us.saturating_add(u64::try_from(self.timeout.as_micros()).unwrap_or(u64::MAX))
     }
 
-    /// One item for each row.
-    pub fn items(&self, request: ParsedRequest) -> Vec<Item<Request>> {
+    /// One item for each row. With `exact`, numbers keep how they were written; see [`crate::Row`].
+    pub fn items(&self, request: ParsedRequest, exact: bool) -> Vec<Item<Request>> {
         let rows = request.features.rows().len();
         let (request_id, priority) = (request.request_id.clone(), request.priority);
         let mut items = Vec::with_capacity(rows);
-        for payload in request.into_requests() {
+        for payload in request.into_requests(exact) {
             let context = self.context(items.len(), rows, request_id.clone(), priority);
             items.push(self.item(context, payload));
         }
@@ -124,7 +124,7 @@ mod tests {
             caller: 7,
         };
         let request = crate::parse::parse_http(br#"{"features":[[1],[2]],"request_id":"r","priority":5}"#, 2).unwrap();
-        let items = admission.items(request);
+        let items = admission.items(request, false);
         assert_eq!(items.len(), 2);
         for (row, item) in items.iter().enumerate() {
             let context = &item.context;

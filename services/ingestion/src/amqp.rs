@@ -15,6 +15,7 @@ use crate::admission::{RequestAdmission, Timeouts};
 use crate::inbound::Inbound;
 use crate::parse::parse_record;
 use crate::request::{DEFAULT_PRIORITY, ParsedRequest};
+use crate::text_models::TextModels;
 
 /// Reads messages of one queue.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct AmqpIngress {
     pub batch_partition: Arc<AtomicU32>,
     /// Timeouts of requests.
     pub timeouts: Timeouts,
+    /// The models that tell `1` from `1.0`.
+    pub text_models: TextModels,
     /// Makes the spans of this stage.
     pub tracer: StageTracer,
 }
@@ -53,7 +56,7 @@ impl AmqpIngress {
         let topic = Arc::clone(&self.queue);
         // a reply queue can be answered even if no request id could be read
         let answerable = message.reply_to.is_some();
-        Inbound::from_parsed(parsed, &admission, span, answerable, |code, text| DeadLetter {
+        Inbound::from_parsed(parsed, &self.text_models, &admission, span, answerable, |code, text| DeadLetter {
             code,
             message: text,
             topic,
@@ -120,6 +123,7 @@ mod tests {
             partitions: 4,
             batch_partition: Arc::new(AtomicU32::new(3)),
             timeouts: Timeouts { default: Duration::from_secs(60), max: Duration::from_secs(300) },
+            text_models: TextModels::new(forebay_bus::ModelDirectory::new("here"), "m"),
             tracer: StageTracer::disabled(),
         }
     }
@@ -219,6 +223,6 @@ mod tests {
         let Inbound::Undecodable(letter, Some(answer)) = ingress().accept(&broken, 0) else { panic!() };
         assert_eq!((&*letter.topic, &letter.record.payload[..]), ("in", &b"\0garbage"[..]));
         assert!(matches!(answer.context.origin(), Some(Origin::Amqp(_))));
-        assert!(matches!(ingress().accept(&message(r#"{"features":["x"]}"#), 0), Inbound::Rejected(_)));
+        assert!(matches!(ingress().accept(&message(r#"{"features":[[]]}"#), 0), Inbound::Rejected(_)));
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use forebay_bus::Ack;
-use forebay_contract::{Batch, Item, MAX_BATCH_ITEMS, Packing, Request, Stage, StageTime, now_us};
+use forebay_contract::{Batch, Item, MAX_BATCH_ITEMS, Packing, Request, Stage, StageTime, Value, now_us};
 use forebay_runtime::StageSpan;
 
 /// Items from an entry point that share one acknowledgement.
@@ -152,9 +152,15 @@ impl Batcher {
 
 /// Approximate encoded size of an item on an edge, in bytes.
 fn weight(item: &Item<Request>) -> usize {
-    let Request { model, version, features, names, .. } = &item.payload;
+    let Request { model, version, features, names, values, .. } = &item.payload;
     let names: usize = names.iter().map(|name| name.len() + 2).sum();
-    item.context.encoded().len() + model.len() + version.len() + features.len() * 8 + names + 16
+    item.context.encoded().len()
+        + model.len()
+        + version.len()
+        + features.len() * 8
+        + values.iter().map(Value::weight).sum::<usize>()
+        + names
+        + 16
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use forebay_runtime::StageSpan;
 use crate::admission::RequestAdmission;
 use crate::parse::Rejected;
 use crate::request::ParsedRequest;
+use crate::text_models::TextModels;
 
 /// The result of reading one record or message.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ impl Inbound {
     /// request id could be read; `dead_letter` makes one from the error's code and message.
     pub(crate) fn from_parsed(
         parsed: Result<ParsedRequest, Rejected>,
+        text_models: &TextModels,
         admission: &RequestAdmission,
         mut span: Option<StageSpan>,
         answerable: bool,
@@ -32,7 +34,8 @@ impl Inbound {
     ) -> Self {
         let Rejected { problem, request_id, undecodable } = match parsed {
             Ok(request) => {
-                let Some(item) = admission.items(request).pop() else {
+                let exact = text_models.contain(&request.model);
+                let Some(item) = admission.items(request, exact).pop() else {
                     let problem = Problem::new(ErrorCode::Internal, "the request lost its row");
                     return Self::Rejected(admission.rejection(None, problem));
                 };

@@ -12,6 +12,7 @@ use crate::admission::{RequestAdmission, Timeouts};
 use crate::inbound::Inbound;
 use crate::parse::parse_record;
 use crate::request::{DEFAULT_PRIORITY, ParsedRequest};
+use crate::text_models::TextModels;
 
 /// Runs of 2^8 offsets share a results partition, so that a batch stays whole on its way back.
 const NEIGHBOUR_BITS: u32 = 8;
@@ -29,6 +30,8 @@ pub struct KafkaIngress {
     pub timeouts: Timeouts,
     /// Whether the client's `request_id` identifies a request (`ingestion.request_id_is_identity`).
     pub request_id_is_identity: bool,
+    /// The models that tell `1` from `1.0`.
+    pub text_models: TextModels,
     /// Makes the spans of this stage.
     pub tracer: StageTracer,
 }
@@ -61,7 +64,7 @@ impl KafkaIngress {
             ParsedRequest { key: it.key.or_else(|| record_key(&record)), priority, ..it }
         });
         let topic = Arc::clone(topic);
-        Inbound::from_parsed(parsed, &admission, span, false, |code, message| DeadLetter {
+        Inbound::from_parsed(parsed, &self.text_models, &admission, span, false, |code, message| DeadLetter {
             code,
             message,
             topic,
@@ -114,6 +117,7 @@ mod tests {
             partitions: 4,
             timeouts: Timeouts { default: Duration::from_secs(60), max: Duration::from_secs(300) },
             request_id_is_identity,
+            text_models: TextModels::new(forebay_bus::ModelDirectory::new("here"), "m"),
             tracer: StageTracer::disabled(),
         }
     }
@@ -217,7 +221,7 @@ mod tests {
     #[test]
     fn a_bad_request_is_answered_and_an_undecodable_record_is_a_dead_letter() {
         let rejected =
-            ingress(false).accept(record(1, r#"{"request_id":"a","features":["x"]}"#), Lane::Normal, 0, Duration::ZERO);
+            ingress(false).accept(record(1, r#"{"request_id":"a","features":[[]]}"#), Lane::Normal, 0, Duration::ZERO);
         let Inbound::Rejected(item) = rejected else { panic!("{rejected:?}") };
         assert_eq!(item.context.client_request_id(), Some("a"));
 

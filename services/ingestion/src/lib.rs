@@ -9,6 +9,7 @@
 //! - [`admission`]: turns a request into items: identity, deadline, partitions, trace
 //! - [`batching`]: when pending items leave as a batch
 //! - [`pending`]: HTTP requests that wait for their rows
+//! - `text_models`: which models tell `1` from `1.0`
 //! - `record_age`: how long a record has waited in its topic
 //! - `periodic`: repeated work on threads that may block
 //! - `actors`: the ingester (records and messages) and the batcher, both thin
@@ -33,8 +34,11 @@ pub mod request;
 mod row_result;
 pub mod settings;
 pub mod system;
+mod text_models;
 
+pub use request::Row;
 pub use settings::Settings;
+pub use text_models::TextModels;
 
 /// Defaults of this service's settings.
 pub const DEFAULTS: forebay_runtime::DefaultSettings =

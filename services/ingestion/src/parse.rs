@@ -5,7 +5,8 @@
 //! # Layout
 //! - [`parse_http`], [`parse_record`]: the entry points
 //! - `body`: the object and its fields
-//! - `features`, `value`: rows of numbers, read directly into vectors
+//! - `features`, `value`: rows, read directly into vectors
+//! - `params`: parameters of the model's signature
 //! - `scalar`: strings and integers
 //! - `limits`: sizes of rows and strings
 //! - `line`: a single row, for scoring files
@@ -18,6 +19,7 @@ mod error_context;
 mod features;
 mod limits;
 mod line;
+mod params;
 mod request_id;
 mod scalar;
 mod type_mismatch;

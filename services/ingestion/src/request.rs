@@ -1,8 +1,15 @@
 //! A request as the client meant it, independent of how it arrived.
 
+mod row;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use forebay_contract::{Request, SplitKey};
+use forebay_contract::{Request, SplitKey, Value};
+use prost::Message as _;
+
+pub(crate) use row::JsonValue;
+pub use row::Row;
 
 /// Priority of a request that names none; lower numbers go first.
 pub const DEFAULT_PRIORITY: i32 = 1;
@@ -22,6 +29,10 @@ pub struct ParsedRequest {
     pub key: Option<SplitKey>,
     /// How long the client is willing to wait.
     pub timeout: Option<Duration>,
+    /// What the answer holds, as the client wrote it; empty for what the version says.
+    pub output: String,
+    /// Parameters of the model's signature.
+    pub params: BTreeMap<String, Value>,
     /// The rows to score.
     pub features: FeatureRows,
 }
@@ -33,22 +44,6 @@ pub enum FeatureRows {
     One(Row),
     /// An array of such rows.
     Many(Vec<Row>),
-}
-
-/// The values of one row; NaN represents `null`, a missing value.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Row {
-    /// Values in the order in which the client wrote them.
-    pub values: Vec<f64>,
-    /// One name for each value if the client sent named fields, else empty.
-    pub names: Vec<String>,
-}
-
-impl Row {
-    /// Approximate encoded size of the row on an edge, in bytes.
-    pub fn weight(&self) -> usize {
-        self.values.len() * 8 + self.names.iter().map(|name| name.len() + 2).sum::<usize>()
-    }
 }
 
 impl FeatureRows {
@@ -82,9 +77,19 @@ impl ParsedRequest {
             for value in &row.values {
                 hash.update(&value.to_bits().to_le_bytes());
             }
+            if !row.mixed.is_empty() {
+                messages(&mut hash, &row.mixed);
+            }
             hash.update(&(row.names.len() as u64).to_le_bytes());
             for name in &row.names {
                 hash.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+            }
+        }
+        if !self.output.is_empty() || !self.params.is_empty() {
+            hash.update(b"output").update(&(self.output.len() as u64).to_le_bytes()).update(self.output.as_bytes());
+            for (name, value) in &self.params {
+                hash.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+                messages(&mut hash, std::slice::from_ref(value));
             }
         }
         let mut digest = [0; 16];
@@ -92,22 +97,31 @@ impl ParsedRequest {
         digest
     }
 
-    /// One wire message for each row, in order.
-    pub fn into_requests(self) -> impl Iterator<Item = Request> {
-        let Self { model, version, key, features, .. } = self;
+    /// One wire message for each row, in order. With `exact`, numbers keep how they were written; see [`Row`].
+    pub fn into_requests(self, exact: bool) -> impl Iterator<Item = Request> {
+        let Self { model, version, key, output, params, features, .. } = self;
         let split_key = key.map_or(0, SplitKey::to_wire);
         let (one, many) = match features {
             FeatureRows::One(row) => (Some(row), Vec::new()),
             FeatureRows::Many(rows) => (None, rows),
         };
-        let request = move |row: Row| Request {
-            model: model.clone(),
-            version: version.clone(),
-            features: row.values,
-            names: row.names,
-            split_key,
+        let request = move |row: Row| {
+            let (model, version, output) = (model.clone(), version.clone(), output.clone());
+            let mut request =
+                Request { model, version, split_key, output, params: params.clone(), ..Request::default() };
+            row.fill(exact, &mut request);
+            request
         };
         one.into_iter().chain(many).map(request)
+    }
+}
+
+/// Hashes values by their encoding, each with its length.
+fn messages(hash: &mut blake3::Hasher, values: &[Value]) {
+    hash.update(b"values");
+    for value in values {
+        let bytes = value.encode_length_delimited_to_vec();
+        hash.update(&bytes);
     }
 }
 
@@ -116,7 +130,7 @@ mod tests {
     use super::*;
 
     fn request(rows: &[&[f64]]) -> ParsedRequest {
-        let rows = rows.iter().map(|values| Row { values: values.to_vec(), names: vec![] }).collect();
+        let rows = rows.iter().map(|values| Row::of_numbers(values.to_vec(), vec![])).collect();
         ParsedRequest {
             request_id: None,
             model: String::new(),
@@ -124,6 +138,8 @@ mod tests {
             priority: DEFAULT_PRIORITY,
             key: None,
             timeout: None,
+            output: String::new(),
+            params: BTreeMap::new(),
             features: FeatureRows::Many(rows),
         }
     }
@@ -137,6 +153,12 @@ mod tests {
         assert_ne!(base.digest(), request(&[&[1.0, 2.0, 3.0], &[4.0]]).digest());
         assert_ne!(base.digest(), request(&[&[1.0, 2.0], &[3.0, -4.0]]).digest());
         assert_ne!(base.digest(), ParsedRequest { version: "v2".into(), ..base.clone() }.digest());
+        assert_ne!(base.digest(), ParsedRequest { output: "predict_proba".into(), ..base.clone() }.digest());
+        let texts = |texts: &[&str]| {
+            let row = Row::of_values(texts.iter().map(|text| Value::text(*text)).collect(), vec![]);
+            ParsedRequest { features: FeatureRows::One(row), ..base.clone() }.digest()
+        };
+        assert_ne!(texts(&["a", "b"]), texts(&["ab", ""]));
         assert_ne!(
             base.digest(),
             ParsedRequest { version: String::new(), model: "v1".into(), ..base.clone() }.digest()
@@ -145,11 +167,21 @@ mod tests {
 
     #[test]
     fn every_row_becomes_a_request_in_order() {
-        let requests: Vec<_> = request(&[&[1.0], &[2.0]]).into_requests().collect();
+        let requests: Vec<_> = request(&[&[1.0], &[2.0]]).into_requests(false).collect();
         assert_eq!(requests.iter().map(|r| r.features[0]).collect::<Vec<_>>(), [1.0, 2.0]);
         assert!(requests.iter().all(|r| r.version == "v1" && r.split_key == 0));
         let key = SplitKey::of_text("alice");
         let keyed = ParsedRequest { key: Some(key), ..request(&[&[1.0], &[2.0]]) };
-        assert!(keyed.into_requests().all(|it| it.split_key == key.to_wire()), "rows with one key stay together");
+        assert!(keyed.into_requests(false).all(|it| it.split_key == key.to_wire()), "rows with one key stay together");
+    }
+
+    /// What the build before typed rows sent for this body.
+    #[test]
+    fn a_row_of_numbers_has_the_bytes_that_it_always_had() {
+        let body = br#"{"model":"m","model_version":"v1","features":{"a":0.5,"b":1.0,"c":59,"d":null}}"#;
+        let recorded = "0a016d120276311a20000000000000e03f000000000000f03f0000000000804d40000000000000f87f220161220162220163220164";
+        let request = crate::parse::parse_http(body, 1).unwrap();
+        let bytes = request.into_requests(false).next().unwrap().encode_to_vec();
+        assert_eq!(forebay_contract::Hex(&bytes).to_string(), recorded);
     }
 }

@@ -26,6 +26,7 @@ use crate::kafka::KafkaIngress;
 use crate::open_inference::ModelStatistics;
 use crate::pending::PendingRequests;
 use crate::settings::{GrpcSettings, Settings};
+use crate::text_models::TextModels;
 
 /// Accepts records of the request topic.
 pub type KafkaHandler = Arc<dyn Fn(Delivery<RawBatch>) + Send + Sync>;
@@ -109,10 +110,11 @@ pub fn stage(
     let (legacy, lifecycle) = (host.metrics().legacy(), host.lifecycle());
 
     let (batcher, batch_partition) = start_batcher(placement, requests, host, metrics.clone(), arbiter);
+    let text_models = TextModels::new(directory.clone(), &settings.models.name);
     let ingester = {
-        let kafka = kafka_ingress(settings, &bus.kafka, host, placement.partitions, tracer.clone());
-        let amqp =
-            amqp_ingress(&bus.rabbitmq, host, placement.partitions, Arc::clone(&batch_partition), tracer.clone());
+        let kafka = kafka_ingress(settings, &bus.kafka, host, placement.partitions, (tracer.clone(), &text_models));
+        let partition = Arc::clone(&batch_partition);
+        let amqp = amqp_ingress(&bus.rabbitmq, host, placement.partitions, partition, (tracer.clone(), &text_models));
         let (batcher, metrics, accepted) = (Arc::clone(&batcher), metrics.clone(), legacy.requests.clone());
         let component = lifecycle.register("ingestion ingester");
         let heartbeat = component.heartbeat();
@@ -143,6 +145,7 @@ pub fn stage(
         origin: placement.origin,
         authenticator: Authenticator::open(&settings.auth, host.metrics())?,
         default_model: settings.models.name.as_str().into(),
+        text_models,
         http: settings.http.clone(),
         lifecycle: lifecycle.clone(),
         only_when_ready: !host.process().all_in_one,
@@ -192,10 +195,16 @@ fn amqp_ingress(
     host: &Host,
     partitions: u32,
     batch_partition: Arc<AtomicU32>,
-    tracer: StageTracer,
+    (tracer, text_models): (StageTracer, &TextModels),
 ) -> AmqpIngress {
-    let queue = rabbitmq.queue.as_str().into();
-    AmqpIngress { queue, partitions, batch_partition, timeouts: Timeouts::from(&host.settings().delivery), tracer }
+    AmqpIngress {
+        queue: rabbitmq.queue.as_str().into(),
+        partitions,
+        batch_partition,
+        timeouts: Timeouts::from(&host.settings().delivery),
+        text_models: text_models.clone(),
+        tracer,
+    }
 }
 
 fn batcher_handle(batcher: Addr<BatcherActor>) -> BatcherHandle {
@@ -208,7 +217,7 @@ fn kafka_ingress(
     kafka: &KafkaSettings,
     host: &Host,
     partitions: u32,
-    tracer: StageTracer,
+    (tracer, text_models): (StageTracer, &TextModels),
 ) -> KafkaIngress {
     let shared = host.settings();
     KafkaIngress {
@@ -217,6 +226,7 @@ fn kafka_ingress(
         partitions,
         timeouts: Timeouts::from(&shared.delivery),
         request_id_is_identity: settings.ingestion.request_id_is_identity,
+        text_models: text_models.clone(),
         tracer,
     }
 }

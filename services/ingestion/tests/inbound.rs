@@ -56,7 +56,7 @@ async fn bad_records_do_not_touch_their_neighbours() {
     let mut mesh = Mesh::start(&[]);
     let records = vec![
         record(0, r#"{"request_id":"good","features":[1],"surplus":true}"#),
-        record(1, r#"{"request_id":"typo","features":["1"]}"#),
+        record(1, r#"{"request_id":"typo","features":[[]]}"#),
         record(2, r#"{"request_id":"cut","features":[1"#),
         record(3, "\u{0}garbage"),
         record(4, ""),
@@ -75,7 +75,7 @@ async fn bad_records_do_not_touch_their_neighbours() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(codes, [("typo", "invalid_request"), ("cut", "invalid_request")]);
+    assert_eq!(codes, [("typo", "invalid_features"), ("cut", "invalid_request")]);
     assert_eq!(mesh.dead_letters.0.load(Ordering::SeqCst), 3);
     requests_ack.ack();
     results_ack.nack();
@@ -142,7 +142,7 @@ fn message(text: &str, reply_to: Option<&str>) -> (AmqpMessage, oneshot::Receive
 async fn each_message_is_done_when_its_own_work_is_confirmed() {
     let mut mesh = Mesh::start(&[]);
     let (good, mut good_done) = message(r#"{"request_id":"good","features":[1]}"#, Some("answers"));
-    let (typo, mut typo_done) = message(r#"{"features":["1"]}"#, Some("answers"));
+    let (typo, mut typo_done) = message(r#"{"features":[[]]}"#, Some("answers"));
     let (garbage, mut garbage_done) = message("garbage", Some("answers"));
     let (anonymous, anonymous_done) = message("garbage", None);
     (mesh.stage.amqp)(vec![good, typo, garbage, anonymous]);

@@ -3,7 +3,7 @@
 
 mod mesh;
 
-use forebay_contract::{LoadState, ModelView, VersionState, ViewVersion};
+use forebay_contract::{LoadState, ModelView, RowFormat, VersionState, ViewVersion};
 use forebay_ingestion::auth::ApiKey;
 use mesh::{Mesh, Response, call, receive, send, sum};
 use serde_json::json;
@@ -17,7 +17,8 @@ fn serving(flags: &[&str]) -> Mesh {
     let mesh = Mesh::start(&all);
     let version = ViewVersion { version: 3, stage: "Production".into(), ..ViewVersion::default() };
     mesh.directory.publish_view(ModelView { model: "m".into(), versions: vec![version], ..ModelView::default() });
-    mesh.directory.describe("m", 3, vec!["a".into(), "b".into()], true);
+    let features = vec!["a".into(), "b".into()];
+    mesh.directory.describe("m", 3, RowFormat { features, accepts_missing: true, ..RowFormat::default() });
     let ready = VersionState { version: 3, state: LoadState::Ready.into(), ..VersionState::default() };
     mesh.directory.report("m", Some(3), vec![ready]);
     mesh

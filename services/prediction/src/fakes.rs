@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use forebay_contract::{Context, Features, Item};
-use forebay_model::{LoadedVersion, Model, ModelError, Rows, Scores, Signature};
+use forebay_model::{Column, ColumnKind, LoadedVersion, Model, ModelError, Output, Rows, Scores, Signature};
 use forebay_runtime::CircuitPolicy;
 use forebay_testkit::context;
 use parking_lot::Mutex;
@@ -118,9 +118,18 @@ pub(crate) fn loaded(number: u32, width: usize) -> (Arc<FakeModel>, LoadedVersio
         input_example: None,
         expectation: None,
         accepts_missing: false,
+        columns: columns(&signature),
+        output: Output::Predict,
+        output_names: [].into(),
         signature,
     };
     (fake, loaded)
+}
+
+/// Columns of numbers.
+fn columns(signature: &Signature) -> Vec<Column> {
+    let column = |name: &String| Column { name: name.clone(), kind: ColumnKind::Float, optional: false };
+    signature.features.iter().map(column).collect()
 }
 
 impl FakeVersions {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay_contract::{ErrorCode, Features, Problem, Score};
-use forebay_model::Scores;
+use forebay_model::{Output, Scores};
 
+use crate::answer::row_score;
 use crate::model_call::{abort_for_test, finite};
+use crate::row_batch::RowBatch;
 use crate::version::Version;
 use crate::versions::Versions;
 
@@ -46,6 +48,7 @@ pub struct PinnedVersion {
 /// A group while the versions of its chain are tried.
 struct Attempts<'a> {
     rows: &'a [&'a Features],
+    output: Output,
     results: Vec<Option<RowResult>>,
     /// Why the versions tried so far did not answer every row.
     reasons: Vec<String>,
@@ -67,8 +70,40 @@ impl Inference {
     /// models compute.
     pub fn answer(&self, pinned: &PinnedVersion, rows: &[&Features]) -> Vec<RowResult> {
         abort_for_test(rows);
-        let at = Instant::now();
-        let mut attempts = Attempts { rows, results: rows.iter().map(|_| None).collect(), reasons: Vec::new(), at };
+        let Some(first) = rows.first() else { return Vec::new() };
+        if rows.iter().all(|row| row.output == first.output) {
+            return self.answer_output(pinned, rows, &first.output);
+        }
+        // nearly all requests of a version want the same, so few groups are divided
+        let mut results: Vec<Option<RowResult>> = rows.iter().map(|_| None).collect();
+        while let Some(open) = results.iter().position(Option::is_none) {
+            let output = &rows[open].output;
+            let same: Vec<usize> = (open..rows.len()).filter(|index| rows[*index].output == *output).collect();
+            let part: Vec<&Features> = same.iter().map(|index| rows[*index]).collect();
+            for (index, result) in same.into_iter().zip(self.answer_output(pinned, &part, output)) {
+                results[index] = Some(result);
+            }
+        }
+        results.into_iter().flatten().collect()
+    }
+
+    /// Answers rows that want the same output; an empty name is `predict`.
+    fn answer_output(&self, pinned: &PinnedVersion, rows: &[&Features], output: &str) -> Vec<RowResult> {
+        let refuse = |message: String| {
+            let problem = Problem::new(ErrorCode::InvalidRequest, message);
+            rows.iter().map(|_| RowResult::Failed(problem.clone())).collect()
+        };
+        let output = match if output.is_empty() { Ok(Output::Predict) } else { output.parse::<Output>() } {
+            Ok(output) => output,
+            Err(unknown) => return refuse(format!("output: {unknown}")),
+        };
+        if let Ok(version) = &pinned.version
+            && !version.has(output)
+        {
+            return refuse(format!("output: {} of model {:?} has no {output}", version.label(), pinned.model));
+        }
+        let (at, results) = (Instant::now(), rows.iter().map(|_| None).collect());
+        let mut attempts = Attempts { rows, output, results, reasons: Vec::new(), at };
         match &pinned.version {
             Ok(version) => self.attempt(&mut attempts, version, true),
             Err(why) => attempts.reasons.push(format!("v{} {why}", pinned.number)),
@@ -76,13 +111,14 @@ impl Inference {
         if attempts.has_open_rows() {
             for version in self.versions.chain(&pinned.model, pinned.number) {
                 let fits = pinned.version.as_ref().map_or(true, |pinned| version.takes_rows_of(pinned));
+                let fits = fits && version.has(output);
                 if fits && attempts.has_open_rows() {
                     self.attempt(&mut attempts, &version, false);
                 }
             }
         }
         if let Ok(version) = &pinned.version {
-            attempts.reject(|row| version.missing_values(&row.raw));
+            attempts.reject(|row| version.missing_values(row));
         }
         attempts.finish(&pinned.model)
     }
@@ -92,15 +128,15 @@ impl Inference {
         if let Err(why) = version.admit(attempts.at) {
             return attempts.reasons.push(format!("{} {why}", version.label()));
         }
-        let (mut taken, mut matrix) = (Vec::with_capacity(attempts.rows.len()), Vec::new());
+        let (mut taken, mut batch) = (Vec::with_capacity(attempts.rows.len()), version.new_batch());
         let mut refused = None;
         for (index, row) in attempts.rows.iter().enumerate().filter(|(index, _)| attempts.results[*index].is_none()) {
-            match version.append(row, pinned, &mut matrix) {
+            match version.append(row, pinned, &mut batch) {
                 Ok(()) => taken.push(index),
                 Err(why) => refused = Some(why),
             }
         }
-        let failed = if taken.is_empty() { None } else { self.call(attempts, version, &taken, &matrix) };
+        let failed = if taken.is_empty() { None } else { self.call(attempts, version, &taken, &batch) };
         if let Some(why) = failed.or(refused) {
             attempts.reasons.push(format!("{} {why}", version.label()));
         }
@@ -113,10 +149,10 @@ impl Inference {
         attempts: &mut Attempts<'_>,
         version: &Arc<Version>,
         taken: &[usize],
-        matrix: &[f64],
+        batch: &RowBatch,
     ) -> Option<String> {
         let started = Instant::now();
-        let mut why = match version.predict(matrix) {
+        let mut why = match version.predict(batch.view(), attempts.output) {
             Ok(scores) => return self.keep(attempts, version, taken, &scores, started),
             Err(why) => why,
         };
@@ -124,11 +160,10 @@ impl Inference {
             version.failed(attempts.at);
             return Some(why);
         }
-        let width = matrix.len() / taken.len();
         let mut left = false;
-        for (index, row) in taken.iter().zip(matrix.chunks_exact(width)) {
+        for (index, row) in taken.iter().zip(batch.rows(version.batch_width())) {
             let started = Instant::now();
-            let failed = match version.predict(row) {
+            let failed = match version.predict(row, attempts.output) {
                 Ok(scores) => self.keep(attempts, version, std::slice::from_ref(index), &scores, started),
                 Err(error) => {
                     let open = version.failed(attempts.at);
@@ -158,11 +193,7 @@ impl Inference {
     ) -> Option<String> {
         let mut good = 0;
         for (row, &index) in taken.iter().enumerate().filter(|(row, _)| finite(scores, *row)) {
-            let score = Score {
-                value: scores.values[row],
-                label: scores.label(row).map(ToString::to_string),
-                probabilities: scores.probabilities(row).to_vec(),
-            };
+            let score = row_score(scores, row, attempts.output, version.output_names());
             attempts.results[index] = Some(RowResult::Answered { version: Arc::clone(version), score });
             good += 1;
         }

@@ -8,10 +8,12 @@
 //! - [`Inference`]: answers one group of rows with the versions of its fallback chain
 //! - `loader`, `report`: the thread that loads versions, and what it reports to the model directory
 //! - `queue`, `slow_queue`, `work`, `deliveries`: the rows that wait, their order, and the deliveries they belong to
+//! - `row_batch`, `answer`: rows as a model takes them, and what an answer holds
 //! - `shadow`: versions that score the same rows for comparison
 //! - `actors`: the one actor, which moves batches between the edges and `work`
 
 mod actors;
+mod answer;
 mod deliveries;
 #[cfg(test)]
 mod fakes;
@@ -23,6 +25,7 @@ mod model_call;
 mod priority;
 mod queue;
 mod report;
+mod row_batch;
 mod settings;
 mod shadow;
 mod share;
@@ -34,8 +37,10 @@ mod version;
 mod versions;
 mod work;
 
+pub use answer::row_score;
 pub use infer::{Inference, PinnedVersion, RowResult};
 pub use metrics::ModelMetrics;
+pub use row_batch::model_value;
 pub use settings::{PredictionSettings, Settings, Warm};
 pub use version::Version;
 pub use versions::{VersionLookup, Versions};

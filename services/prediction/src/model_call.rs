@@ -4,7 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
 use forebay_contract::Features;
-use forebay_model::{Model, Rows, Scores};
+use forebay_model::{Model, Output, Rows, Scores, TypedRows, Value};
+
+use crate::row_batch::BatchView;
 
 /// The variable by which tests let this process end without warning when a row has this value.
 const TEST_ABORT: &str = "FOREBAY_TEST_ABORT_ON";
@@ -19,20 +21,28 @@ pub(crate) fn abort_for_test(rows: &[&Features]) {
     }
 }
 
-/// Answers `rows` (row-major) with `model`. A panic and a wrong number of answers are errors. Whether the answers are
+/// Answers `rows` (row-major) with `model`, so that the scores have `output`. A panic and a wrong number of answers are errors. Whether the answers are
 /// finite is left to the caller, which may use some of them.
 ///
 /// # Errors
 /// The error or panic of the model as text.
-pub(crate) fn predict(model: &dyn Model, rows: &[f64]) -> Result<Scores, String> {
-    let view = Rows::new(model.signature().width(), rows).map_err(|error| error.to_string())?;
+pub(crate) fn predict(model: &dyn Model, rows: BatchView<'_>, output: Output) -> Result<Scores, String> {
+    let width = model.signature().width();
+    let len = rows.len(width);
     // the model is read-only and rebuilds its scratch space on each call, so a call that panicked leaves nothing behind
-    let scores = guard(|| model.predict(view))?.map_err(|error| error.to_string())?;
-    if scores.len() == view.len() {
-        Ok(scores)
-    } else {
-        Err(format!("gave {} answers for {} rows", scores.len(), view.len()))
-    }
+    let scores = guard(|| match (rows, output) {
+        (BatchView::Numbers(values), Output::Predict | Output::PredictProba) => {
+            model.predict(Rows::new(width, values)?)
+        }
+        (BatchView::Numbers(values), _) => {
+            let values: Vec<Value> = values.iter().copied().map(Value::from).collect();
+            model.predict_output(TypedRows::new(width, &values)?, output)
+        }
+        (BatchView::Values(values), Output::Predict) => model.predict_typed(TypedRows::new(width, values)?),
+        (BatchView::Values(values), _) => model.predict_output(TypedRows::new(width, values)?, output),
+    });
+    let scores = scores?.map_err(|error| error.to_string())?;
+    if scores.len() == len { Ok(scores) } else { Err(format!("gave {} answers for {len} rows", scores.len())) }
 }
 
 /// Runs code of a model and turns a panic into an error.
@@ -45,7 +55,8 @@ pub(crate) fn guard<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 
 /// Whether all numbers of the answer to `row` are finite.
 pub(crate) fn finite(scores: &Scores, row: usize) -> bool {
-    scores.values[row].is_finite() && scores.probabilities(row).iter().all(|value| value.is_finite())
+    let others = scores.probabilities(row).iter().chain(scores.decision(row));
+    scores.row(row).iter().chain(others).all(|value| value.is_finite())
 }
 
 fn text(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -74,8 +74,7 @@ impl Reporter {
         let mut states: BTreeMap<u32, VersionState> = BTreeMap::new();
         for (number, slot) in &model_versions.slots {
             if let VersionSlot::Ready(ready) = slot {
-                let (features, accepts_missing) = ready.row_format();
-                self.directory.describe(model, *number, features, accepts_missing);
+                self.directory.describe(model, *number, ready.row_format());
             }
             states.insert(*number, state(*number, slot, now));
         }

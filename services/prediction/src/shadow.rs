@@ -5,9 +5,10 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use forebay_contract::Features;
-use forebay_model::Scores;
+use forebay_contract::{Features, Score};
+use forebay_model::Output;
 
+use crate::answer::row_score;
 use crate::infer::RowResult;
 use crate::metrics::ModelMetrics;
 use crate::model_call::finite;
@@ -28,13 +29,7 @@ pub(crate) struct ShadowScorer {
 struct AnsweredRows {
     model: String,
     answered: u32,
-    rows: Vec<(Features, GivenAnswer)>,
-}
-
-/// The answer to one row.
-struct GivenAnswer {
-    value: f64,
-    label: Option<String>,
+    rows: Vec<(Features, Score)>,
 }
 
 impl ShadowScorer {
@@ -72,11 +67,11 @@ impl ShadowScorer {
         }
         let answered = |(row, result): (&QueuedRow, &RowResult)| match result {
             RowResult::Answered { version, score } if version.number() == pinned => {
-                Some((row.item.payload.clone(), GivenAnswer { value: score.value, label: score.label.clone() }))
+                Some((row.item.payload.clone(), score.clone()))
             }
             _ => None,
         };
-        let rows: Vec<(Features, GivenAnswer)> = group.rows.iter().zip(results).filter_map(answered).collect();
+        let rows: Vec<(Features, Score)> = group.rows.iter().zip(results).filter_map(answered).collect();
         let batch = AnsweredRows { model: model.clone(), answered: pinned, rows };
         if let Err(TrySendError::Full(_)) = self.thread.try_send(batch) {
             self.metrics.shadow_dropped();
@@ -99,38 +94,63 @@ fn compare(settings: &ShadowSettings, versions: &Versions, batch: &AnsweredRows)
     numbers.dedup();
     for number in numbers.into_iter().filter(|number| *number != batch.answered) {
         let VersionLookup::Ready(shadow) = versions.find(&batch.model, number) else { continue };
-        let (mut matrix, mut given) = (Vec::new(), Vec::new());
-        for (features, answer) in &batch.rows {
-            if shadow.append(features, false, &mut matrix).is_ok() {
-                given.push(answer);
-            }
-        }
-        if given.is_empty() {
-            continue;
-        }
-        match shadow.predict(&matrix) {
-            Ok(scores) if (0..scores.len()).all(|row| finite(&scores, row)) => {
-                count(&shadow, &scores, &given, settings.tolerance);
-            }
-            Ok(_) | Err(_) => {
-                shadow.metrics.shadow_failures.inc();
-            }
+        for (output, rows) in by_output(&batch.rows) {
+            compare_output(&shadow, output, &rows, settings.tolerance);
         }
     }
 }
 
-fn count(shadow: &Version, scores: &Scores, given: &[&GivenAnswer], tolerance: f64) {
-    for (row, (mine, theirs)) in scores.values.iter().zip(given).enumerate() {
-        let difference = match mine == &theirs.value {
-            true => 0.0,
-            false => (mine - theirs.value).abs() / theirs.value.abs().max(f64::MIN_POSITIVE),
-        };
-        shadow.metrics.shadow_difference.observe(difference);
-        shadow.metrics.shadow_rows.inc();
-        let disagrees = match (scores.label(row), &theirs.label) {
-            (Some(mine), Some(theirs)) => mine.to_string() != *theirs,
-            _ => difference > tolerance,
-        };
-        shadow.metrics.shadow_disagreements.inc_by(u64::from(disagrees));
+/// The rows by what their answers hold; those that want what is no output are left out.
+fn by_output(rows: &[(Features, Score)]) -> Vec<(Output, Vec<&(Features, Score)>)> {
+    let named = |output: Output| if output == Output::Predict { "" } else { output.name() };
+    let of = |output| (output, rows.iter().filter(|(features, _)| features.output == named(output)).collect());
+    Output::ALL.map(of).into_iter().filter(|(_, rows): &(_, Vec<_>)| !rows.is_empty()).collect()
+}
+
+fn compare_output(shadow: &Version, output: Output, rows: &[&(Features, Score)], tolerance: f64) {
+    if !shadow.has(output) {
+        return;
     }
+    let (mut batch, mut given) = (shadow.new_batch(), Vec::new());
+    for (features, answer) in rows {
+        if shadow.append(features, false, &mut batch).is_ok() {
+            given.push(answer);
+        }
+    }
+    if given.is_empty() {
+        return;
+    }
+    match shadow.predict(batch.view(), output) {
+        Ok(scores) if (0..scores.len()).all(|row| finite(&scores, row)) => {
+            for (row, theirs) in given.into_iter().enumerate() {
+                count(shadow, &row_score(&scores, row, output, &[]), theirs, tolerance);
+            }
+        }
+        Ok(_) | Err(_) => {
+            shadow.metrics.shadow_failures.inc();
+        }
+    }
+}
+
+fn count(shadow: &Version, mine: &Score, theirs: &Score, tolerance: f64) {
+    let same_form = mine.numbers.len() == theirs.numbers.len();
+    let difference = if same_form { largest_difference(mine, theirs) } else { 1.0 };
+    shadow.metrics.shadow_difference.observe(difference);
+    shadow.metrics.shadow_rows.inc();
+    let disagrees = match (mine.class_label(), theirs.class_label()) {
+        _ if !mine.labels.is_empty() || !theirs.labels.is_empty() => mine.labels != theirs.labels,
+        (Some(mine), Some(theirs)) => mine != theirs,
+        _ => !same_form || difference > tolerance,
+    };
+    shadow.metrics.shadow_disagreements.inc_by(u64::from(disagrees));
+}
+
+/// The largest difference between two numbers of the answers, relative to the one given.
+fn largest_difference(mine: &Score, theirs: &Score) -> f64 {
+    let relative = |(mine, theirs): (&f64, &f64)| match mine == theirs {
+        true => 0.0,
+        false => (mine - theirs).abs() / theirs.abs().max(f64::MIN_POSITIVE),
+    };
+    let numbers = mine.numbers.iter().zip(&theirs.numbers).map(relative);
+    numbers.fold(relative((&mine.value, &theirs.value)), f64::max)
 }

@@ -1,21 +1,22 @@
 //! One loaded version with its circuit breaker, checked and warmed up.
 
+mod rows;
+
 use std::time::{Duration, Instant};
 
-use forebay_contract::{BreakerState, Features, Problem};
-use forebay_model::{LoadedVersion, Scores};
+use forebay_contract::BreakerState;
+use forebay_model::{LoadedVersion, Output, Scores, Value};
 use forebay_runtime::{CircuitAdmission, CircuitBreaker, CircuitPolicy, CircuitState};
 use parking_lot::Mutex;
 
 use crate::loader_commands::StateNotifier;
 use crate::metrics::VersionMetrics;
 use crate::model_call;
+use crate::row_batch::{BatchView, RowBatch};
 use crate::slowed_for_test::SlowedForTest;
 
 /// Rows of the warm-up calls: a single request, a small batch, a full batch.
 const WARM_ROWS: [usize; 3] = [1, 16, 256];
-/// Most missing features that an error names.
-const MISSING_NAMED: usize = 8;
 
 /// A version that can answer.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub struct Version {
     breaker: Mutex<CircuitBreaker>,
     row_cost: Duration,
     /// Prepared rows of the input example, with which the breaker probes the version.
-    example: Vec<f64>,
+    example: RowBatch,
     pub(crate) metrics: VersionMetrics,
     /// Notified when its breaker changes.
     notifier: StateNotifier,
@@ -46,19 +47,19 @@ impl Version {
     ) -> Result<Self, String> {
         model_call::guard(|| loaded.check_example())?.map_err(|error| error.to_string())?;
         let rows = loaded.input_example.clone().filter(|rows| !rows.is_empty());
-        let rows = rows.unwrap_or_else(|| vec![vec![0.0; loaded.signature.width()]]);
+        let rows = rows.unwrap_or_else(|| vec![loaded.columns.iter().map(|column| Value::zero(column.kind)).collect()]);
         let mut version = Self {
             label: format!("v{}", loaded.version),
             breaker: Mutex::new(CircuitBreaker::new(policy)),
             row_cost: Duration::ZERO,
-            example: Vec::new(),
+            example: RowBatch::new(false),
             metrics,
             notifier,
             slowed: SlowedForTest::of_model(&loaded.name),
             loaded,
         };
-        let mut example = Vec::new();
-        rows.iter().try_for_each(|row| version.prepare(row, &mut example))?;
+        let mut example = version.new_batch();
+        rows.iter().try_for_each(|row| version.append_example(row, &mut example))?;
         version.example = example;
         version.answer_example()?;
         version.row_cost = version.warm_up()?;
@@ -81,9 +82,24 @@ impl Version {
         &self.label
     }
 
-    /// The names of the values of a raw row in order, and whether values may be missing.
-    pub(crate) fn row_format(&self) -> (Vec<String>, bool) {
-        (self.loaded.signature.features.clone(), self.loaded.accepts_missing)
+    /// Whether the version has an output.
+    pub(crate) fn has(&self, output: Output) -> bool {
+        self.loaded.model.outputs().has(output)
+    }
+
+    /// The names of several outputs in order; empty when the signature has none.
+    pub(crate) fn output_names(&self) -> &[String] {
+        &self.loaded.output_names
+    }
+
+    /// An empty batch in the form that the model takes.
+    pub(crate) fn new_batch(&self) -> RowBatch {
+        RowBatch::new(self.loaded.is_typed())
+    }
+
+    /// The number of values in a row of a batch.
+    pub(crate) fn batch_width(&self) -> usize {
+        self.loaded.model.signature().width()
     }
 
     /// The digest of the content of its files.
@@ -96,70 +112,13 @@ impl Version {
         self.row_cost
     }
 
-    /// Appends the row of an item as the model takes it. A row that preprocessing has prepared is used if it was
-    /// prepared with the artefact of this version; otherwise the raw row is prepared here.
-    ///
-    /// # Errors
-    /// When the row does not fit this version. `out` is unchanged then.
-    pub(crate) fn append(&self, features: &Features, pinned: bool, out: &mut Vec<f64>) -> Result<(), String> {
-        let artefact = self.loaded.preprocessing.as_ref().map_or("", |it| it.id());
-        // preprocessing passes missing values on while it does not know whether this version accepts them
-        if pinned && features.preprocessing == artefact && self.accepts(&features.raw) {
-            let row = if features.prepared.is_empty() { &features.raw } else { &features.prepared };
-            if row.len() == self.loaded.model.signature().width() {
-                out.extend_from_slice(row);
-                return Ok(());
-            }
-        }
-        self.prepare(&features.raw, out)
-    }
-
-    fn prepare(&self, raw: &[f64], out: &mut Vec<f64>) -> Result<(), String> {
-        let (width, got) = (self.loaded.signature.width(), raw.len());
-        if got != width {
-            return Err(format!("takes {width} features, the row has {got}"));
-        }
-        if !self.accepts(raw) {
-            return Err("cannot fill in missing features".to_owned());
-        }
-        match &self.loaded.preprocessing {
-            None => out.extend_from_slice(raw),
-            Some(preprocessing) => {
-                let mut row = Vec::new();
-                preprocessing.prepare(raw, &mut row).map_err(|error| error.to_string())?;
-                out.append(&mut row);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a raw row has no missing values, or only such as this version fills in.
-    fn accepts(&self, raw: &[f64]) -> bool {
-        self.loaded.accepts_missing || !raw.iter().any(|value| value.is_nan())
-    }
-
-    /// What is wrong with a row that this version cannot answer because values are missing, if it is such a row.
-    /// Preprocessing checks this as well, as soon as it knows whether the version fills values in.
-    pub(crate) fn missing_values(&self, raw: &[f64]) -> Option<Problem> {
-        if self.accepts(raw) || raw.len() != self.loaded.signature.width() {
-            return None;
-        }
-        let named = self.loaded.signature.features.iter().zip(raw).filter(|(_, value)| value.is_nan());
-        Some(Problem::missing_features(named.map(|(name, _)| name), MISSING_NAMED))
-    }
-
-    /// Whether this version takes the same features in the same order.
-    pub(crate) fn takes_rows_of(&self, other: &Version) -> bool {
-        self.loaded.signature.features == other.loaded.signature.features
-    }
-
     /// Answers prepared rows.
     ///
     /// # Errors
     /// The error or panic of the model as text.
-    pub(crate) fn predict(&self, rows: &[f64]) -> Result<Scores, String> {
-        self.slowed.sleep(rows.len() / self.loaded.model.signature().width().max(1));
-        model_call::predict(&*self.loaded.model, rows)
+    pub(crate) fn predict(&self, rows: BatchView<'_>, output: Output) -> Result<Scores, String> {
+        self.slowed.sleep(rows.len(self.batch_width()));
+        model_call::predict(&*self.loaded.model, rows, output)
     }
 
     /// Whether the breaker allows a call. A probe that is due is made here with the input example, so that no row of a
@@ -220,7 +179,7 @@ impl Version {
     }
 
     fn answer_example(&self) -> Result<(), String> {
-        let scores = self.predict(&self.example)?;
+        let scores = self.predict(self.example.view(), Output::Predict)?;
         match (0..scores.len()).find(|&row| !model_call::finite(&scores, row)) {
             Some(row) => Err(format!("the answer to row {row} of its input example is not finite")),
             None => Ok(()),
@@ -233,10 +192,10 @@ impl Version {
         let mut cost = Duration::ZERO;
         for rows in WARM_ROWS {
             let width = self.loaded.model.signature().width();
-            let batch: Vec<f64> = self.example.iter().copied().cycle().take(rows * width).collect();
-            self.predict(&batch)?;
+            let batch = self.example.repeated(rows * width);
+            self.predict(batch.view(), Output::Predict)?;
             let started = Instant::now();
-            self.predict(&batch)?;
+            self.predict(batch.view(), Output::Predict)?;
             cost = started.elapsed() / rows as u32;
         }
         Ok(cost)

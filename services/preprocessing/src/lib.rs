@@ -3,7 +3,7 @@
 //!
 //! # Layout
 //! - [`system`]: the wiring; `outlets`: the edges that the stage sends to
-//! - [`Settings`]: the section `[preprocessing]`
+//! - [`Settings`]: the sections `[preprocessing]` and `[features]`
 //! - [`ModelCatalog`], [`CatalogSnapshot`]: the versions of the registry, compiled for the hot path and swapped as a whole
 //! - [`TrafficSplit`]: shares of the requests that name no version
 //! - `refresh`: the thread that follows the registry and the model directory
@@ -11,7 +11,7 @@
 //! - `reported`: what the prediction replicas report of versions
 //! - [`ServedVersion`]: what one version takes: names, order, missing values, ranges, its preprocessing artefact, its
 //!   cache keys
-//! - [`RowShape`], [`RowRules`]: the checks of a row
+//! - [`RowShape`], [`RowRules`]: the checks of a row; [`convert`]: what a value becomes in a column
 //! - [`prepare`]: one batch of requests through a snapshot
 //! - `actors`: the one actor, which moves batches between the edges and the above
 
@@ -30,9 +30,9 @@ mod traffic_split;
 
 pub use catalog::{CatalogPolicy, CatalogSnapshot, ListedModel, ModelCatalog, ResolvedVersion};
 pub use prepare::prepare;
-pub use row::{RowRules, RowShape};
+pub use row::{CheckedRow, ConversionError, RowRules, RowShape, convert, convert_cell, near_name};
 pub use served_version::{DescribedVersion, ServedVersion};
-pub use settings::{MissingValues, PreprocessingSettings, Settings};
+pub use settings::{ExtraColumns, FeatureSettings, MissingValues, PreprocessingSettings, Settings};
 pub use traffic_split::TrafficSplit;
 
 /// Defaults of this service's settings.

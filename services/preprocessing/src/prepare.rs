@@ -6,6 +6,7 @@ use bytes::Bytes;
 use forebay_contract::{Features, Item, Problem, Request, SplitKey};
 
 use crate::catalog::{CatalogSnapshot, ResolvedVersion};
+use crate::row::CheckedRow;
 
 /// Bytes of a cache key.
 const KEY_LEN: usize = 32;
@@ -76,9 +77,17 @@ fn split_key(item: &Item<Request>) -> SplitKey {
 /// The features of a request without their cache key, which is appended to `keys`.
 fn features(resolved: &ResolvedVersion, request: &mut Request, keys: &mut Vec<u8>) -> Result<Features, Problem> {
     let version = &resolved.version;
-    let raw = version.shape.check(std::mem::take(&mut request.features), &request.names)?;
-    let prepared = version.prepared(&raw)?;
-    keys.extend_from_slice(&version.keys.key(&raw).0);
+    let output = version.output(&request.output)?;
+    version.check_params(&request.params)?;
+    let (numbers, mixed) = (std::mem::take(&mut request.features), std::mem::take(&mut request.values));
+    let (raw, values) = match version.shape.check_row(numbers, mixed, &request.names)? {
+        CheckedRow::Numbers(raw) => (raw, Vec::new()),
+        CheckedRow::Values(values) => (Vec::new(), values),
+    };
+    let prepared = if values.is_empty() { version.prepared(&raw)? } else { Vec::new() };
+    let key = if values.is_empty() { version.keys.key(&raw) } else { version.keys.key_of_values(&values) };
+    let key = if output.is_empty() { key } else { key.of_output(output) };
+    keys.extend_from_slice(&key.0);
     let model = std::mem::take(&mut request.model);
     Ok(Features {
         model: if model.is_empty() { version.model.clone() } else { model },
@@ -90,6 +99,8 @@ fn features(resolved: &ResolvedVersion, request: &mut Request, keys: &mut Vec<u8
         preprocessing: version.preprocessing_id.clone(),
         key: Bytes::new(),
         digest: version.digest.clone(),
+        values,
+        output: output.to_owned(),
     })
 }
 
@@ -106,7 +117,7 @@ mod tests {
             version: version.into(),
             features: features.to_vec(),
             names: names.iter().map(|&name| name.to_owned()).collect(),
-            split_key: 0,
+            ..Request::default()
         };
         Item { parent_span: 7, attempt: 2, ..context().item(payload) }
     }
@@ -139,6 +150,7 @@ mod tests {
             preprocessing: String::new(),
             key: Bytes::copy_from_slice(&key.0),
             digest: Bytes::from_static(&[1; 16]),
+            ..Features::default()
         };
         assert_eq!(ready[0].payload, expected);
         assert_eq!((ready[0].parent_span, ready[0].attempt), (7, 2));

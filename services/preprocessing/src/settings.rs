@@ -19,6 +19,24 @@ pub enum MissingValues {
     Reject,
 }
 
+/// What happens to columns that the model does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExtraColumns {
+    /// They are ignored, as in MLflow.
+    Ignore,
+    /// The row is refused.
+    Reject,
+}
+
+/// `[features]`; `settings.toml` says what each key means.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureSettings {
+    /// What happens to columns that the model does not have.
+    pub extra: ExtraColumns,
+}
+
 /// `[preprocessing]`; `settings.toml` says what each key means.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +59,8 @@ pub struct Settings {
     pub models: ModelSettings,
     /// The section `[preprocessing]`.
     pub preprocessing: PreprocessingSettings,
+    /// The section `[features]`.
+    pub features: FeatureSettings,
     /// `preprocessing.split`, parsed.
     pub(crate) splits: BTreeMap<String, TrafficSplit>,
 }
@@ -49,6 +69,7 @@ impl Settings {
     /// Reads and checks the section; what is wrong goes to `problems`.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
         let models = ModelSettings::read(layers, problems);
+        let features = layers.section::<FeatureSettings>("features", problems);
         let preprocessing = layers.section::<PreprocessingSettings>("preprocessing", problems)?;
         for (model, ranges) in &preprocessing.ranges {
             for (feature, (low, high)) in
@@ -65,7 +86,7 @@ impl Settings {
                 Err(why) => problems.add(format!("preprocessing.split.{model}"), why),
             }
         }
-        Some(Self { models: models?, preprocessing, splits })
+        Some(Self { models: models?, preprocessing, features: features?, splits })
     }
 }
 
@@ -84,6 +105,7 @@ mod tests {
         assert_eq!(problems, [""; 0]);
         let section = settings.unwrap().preprocessing;
         assert_eq!(section.missing, MissingValues::Impute);
+        assert_eq!(read("").0.unwrap().features.extra, ExtraColumns::Ignore);
         assert!(section.ranges.is_empty() && section.split.is_empty());
         assert_eq!(section.gate, Duration::from_secs(30));
     }
@@ -99,6 +121,8 @@ mod tests {
     fn what_cannot_be_used_is_named() {
         let (_, problems) = read("[preprocessing]\nmissing = \"guess\"");
         assert!(problems.iter().any(|p| p.starts_with("preprocessing.missing: ")), "{problems:?}");
+        let (_, problems) = read("[features]\nextra = \"keep\"");
+        assert!(problems.iter().any(|p| p.starts_with("features.extra: ")), "{problems:?}");
     }
 
     #[test]

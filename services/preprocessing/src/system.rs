@@ -70,7 +70,7 @@ fn refresh(
         policy: CatalogPolicy {
             model: models.name.clone(),
             stage: models.stage.clone(),
-            rules: RowRules::from(section),
+            rules: RowRules::from(settings).register(host.metrics()),
             splits: settings.splits.clone(),
         },
         location: models.shown(),

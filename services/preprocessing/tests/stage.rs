@@ -8,7 +8,7 @@ use actix_rt::{Arbiter, System};
 use forebay_bus::{Ack, AckOutcome, Delivery, Inlet, ModelDirectory};
 use forebay_contract::wire::outcome::Result as Wire;
 use forebay_contract::{
-    Batch, Features, Item, LoadState, Outcome, ReplicaState, Request, SplitKey, Stage, VersionState, now_us,
+    Batch, Features, Item, LoadState, Outcome, ReplicaState, Request, RowFormat, SplitKey, Stage, VersionState, now_us,
 };
 use forebay_preprocessing::{DEFAULTS, Settings, system};
 use forebay_runtime::Host;
@@ -17,6 +17,12 @@ use forebay_testkit::{context, probe, settings, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 const NAMES: [&str; 10] = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"];
+
+/// The rows of a version of numbers.
+fn format(features: &[&str], accepts_missing: bool) -> RowFormat {
+    let features = features.iter().map(|&name| name.to_owned()).collect();
+    RowFormat { features, accepts_missing, ..RowFormat::default() }
+}
 
 /// The running stage and what leaves it.
 struct Probe {
@@ -133,7 +139,7 @@ fn a_mixed_batch_leaves_whole_by_two_outlets() {
     // batches that arrive before the registry is read are sent in parts
     probe.until(2);
     // only the model of version 1 determines how missing values are treated
-    probe.directory.describe("diabetes", 1, NAMES.map(str::to_owned).to_vec(), false);
+    probe.directory.describe("diabetes", 1, format(&NAMES, false));
     let states = [1, 2, 3].map(|version| has(version, LoadState::Ready)).to_vec();
     probe.directory.report("diabetes", Some(2), states);
     let mut gap = vec![1.0; 10];
@@ -333,7 +339,7 @@ fn a_version_without_a_signature_answers_once_the_directory_has_its_names() {
     let _acked = probe.deliver(vec![item(vec![1.0; 10], "v3", TIMEOUT)]);
     assert_eq!(probe.features.recv_timeout(TIMEOUT).unwrap().items[0].payload.version, 2, "it is still loading");
 
-    probe.directory.describe("diabetes", 3, vec!["only".to_owned()], true);
+    probe.directory.describe("diabetes", 3, format(&["only"], true));
     probe.directory.report("diabetes", Some(2), vec![has(2, LoadState::Ready), has(3, LoadState::Ready)]);
     let started = std::time::Instant::now();
     loop {
@@ -378,7 +384,7 @@ fn a_production_without_a_signature_makes_the_stage_ready_when_it_is_loaded() {
     assert_eq!(failure(&results.items[0].payload), expected);
     let ready = || probe.host.lifecycle().components().into_iter().all(|component| component.unready.is_none());
     assert!(!ready());
-    probe.directory.describe("diabetes", 2, NAMES.map(str::to_owned).to_vec(), true);
+    probe.directory.describe("diabetes", 2, format(&NAMES, true));
     probe.directory.report("diabetes", Some(2), vec![has(2, LoadState::Ready)]);
     let started = std::time::Instant::now();
     while !ready() {

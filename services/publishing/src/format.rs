@@ -60,6 +60,7 @@ pub fn write(context: &Context, outcome: &Outcome, answered_us: u64, times: Time
                 trace_id,
                 fallback_from: Some(answer.fallback_from.as_str()).filter(|version| !version.is_empty()),
                 probabilities: &score.probabilities,
+                classes: score.class_labels(),
             },
         ),
         Err(failure) => serde_json::to_writer(
@@ -118,9 +119,7 @@ fn usable(outcome: &Outcome) -> Result<(&Answer, &Score), Cow<'_, Failure>> {
         Some(RowResult::Failure(failure)) => Err(Cow::Borrowed(failure)),
         Some(RowResult::Answer(answer)) => match &answer.score {
             None => bug("publishing: the answer has no score"),
-            Some(score) if !score.value.is_finite() && score.label.is_none() => {
-                bug("publishing: the prediction is not a finite number")
-            }
+            Some(score) if !score.is_usable() => bug("publishing: the prediction is not a finite number"),
             Some(score) => Ok((answer, score)),
         },
         None => bug("publishing: the outcome has neither an answer nor an error"),
@@ -193,7 +192,12 @@ mod tests {
     fn documents_are_these_bytes() {
         let probabilities = vec![0.1 + 0.2, 1e-7, 1e21, 0.0, -0.0];
         let full = Answer {
-            score: Some(Score { value: 1.0, label: Some("y\"\u{e9}\n\u{7f}\u{1}".into()), probabilities }),
+            score: Some(Score {
+                value: 1.0,
+                label: Some("y\"\u{e9}\n\u{7f}\u{1}".into()),
+                probabilities,
+                ..Score::default()
+            }),
             model: "m/\u{2028}".into(),
             version: 3,
             label: "v3".into(),
@@ -250,7 +254,12 @@ mod tests {
     fn trace_fallback_and_probabilities_are_written() {
         let context = kafka(RequestId([1; 16])).sampled().build();
         let outcome = Answer {
-            score: Some(Score { value: 1.0, label: Some("yes \"\u{7}\"".into()), probabilities: vec![0.25, 0.75] }),
+            score: Some(Score {
+                value: 1.0,
+                label: Some("yes \"\u{7}\"".into()),
+                probabilities: vec![0.25, 0.75],
+                ..Score::default()
+            }),
             model: "m".into(),
             version: 3,
             label: "v3".into(),

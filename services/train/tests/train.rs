@@ -58,7 +58,7 @@ fn the_bundled_data_becomes_a_model_as_good_as_ridge() {
     let loaded = load_folder(&folder).unwrap();
     assert_eq!(loaded.model.ops(), ["Scale", "Linear(10x64)", "Relu", "Linear(64x64)", "Relu", "Linear(64x1)"]);
     assert!(!loaded.accepts_missing, "the data has no missing values");
-    let examples: Vec<f64> = loaded.input_example.clone().unwrap().concat();
+    let examples: Vec<f64> = loaded.numeric_example().unwrap().concat();
     let scores = loaded.predict_raw(Rows::new(10, &examples).unwrap()).unwrap();
     let expected = json(&folder.join("example_output.json"));
     for (got, want) in scores.values.iter().zip(expected.as_array().unwrap()) {

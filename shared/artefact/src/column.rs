@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Serialize, Serializer};
+
 /// What the values of a column are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ColumnKind {
@@ -19,7 +21,8 @@ pub enum ColumnKind {
 pub struct Column {
     pub name: String,
     pub kind: ColumnKind,
-    /// Whether a row may leave it out; its value is then missing.
+    /// In a signature, whether a row may leave it out; its value is then missing. In a model's own columns, whether the
+    /// model takes a missing value there: a step fills it in, a tree has a branch for it, or the model drops the column.
     pub optional: bool,
 }
 
@@ -45,12 +48,45 @@ impl Value {
         }
     }
 
+    /// The value of a column of `kind` that came as a number, NaN if it is missing. Text does not come as a number.
+    pub fn of_number(number: f64, kind: ColumnKind) -> Self {
+        match kind {
+            _ if number.is_nan() => Self::Missing,
+            ColumnKind::Integer => Self::Integer(number as i64),
+            ColumnKind::Boolean => Self::Boolean(number != 0.0),
+            ColumnKind::Float | ColumnKind::Text => Self::Float(number),
+        }
+    }
+
+    /// The zero of a kind: a value for a row that only has to have the right form.
+    pub fn zero(kind: ColumnKind) -> Self {
+        match kind {
+            ColumnKind::Float => Self::Float(0.0),
+            ColumnKind::Integer => Self::Integer(0),
+            ColumnKind::Boolean => Self::Boolean(false),
+            ColumnKind::Text => Self::Text("".into()),
+        }
+    }
+
     /// Whether the value is missing; a NaN is.
     pub fn is_missing(&self) -> bool {
         match self {
             Self::Missing => true,
             Self::Float(value) => value.is_nan(),
             _ => false,
+        }
+    }
+}
+
+/// Writes the value as JSON has it; a missing value, and a number that JSON cannot have, is `null`.
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Missing => serializer.serialize_unit(),
+            Self::Float(value) => serializer.serialize_f64(*value),
+            Self::Integer(value) => serializer.serialize_i64(*value),
+            Self::Boolean(value) => serializer.serialize_bool(*value),
+            Self::Text(text) => serializer.serialize_str(text),
         }
     }
 }
@@ -142,6 +178,9 @@ mod tests {
         assert_eq!(Value::Integer(-3).number(), Some(-3.0));
         assert!(Value::Missing.number().is_some_and(f64::is_nan));
         assert_eq!(Value::Text("1".into()).number(), None, "text is no number, whatever it says");
+        assert_eq!(Value::of_number(2.0, ColumnKind::Integer), Value::Integer(2));
+        assert_eq!(Value::of_number(1.0, ColumnKind::Boolean), Value::Boolean(true));
+        assert_eq!(Value::of_number(f64::NAN, ColumnKind::Text), Value::Missing);
         assert!(Value::Float(f64::NAN).is_missing() && Value::Missing.is_missing());
         assert!(!Value::Text("".into()).is_missing(), "empty text is a value");
     }

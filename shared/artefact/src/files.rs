@@ -127,6 +127,9 @@ impl VersionFiles {
     /// A [`Fault`] when there is none, or when it names no model file.
     pub fn describe(&self) -> Result<(MlModel, String), Fault> {
         let mlmodel = MlModel::parse(self.get("MLmodel")?)?;
+        if let Some(refused) = mlmodel.refused {
+            return Err(refused);
+        }
         let file = mlmodel.file.clone().ok_or_else(|| Fault::new("MLmodel", "names no model file"))?;
         Ok((mlmodel, file))
     }

@@ -38,7 +38,7 @@ pub use fault::Fault;
 pub use files::VersionFiles;
 pub use frame::{Cells, Frame, Sparse};
 pub use label::Label;
-pub use mlmodel::{Inputs, MlModel};
+pub use mlmodel::{Inputs, MlModel, Param};
 pub use model_paths::ModelPath;
 pub use output::{Output, Outputs, UnknownOutput};
 pub use preprocessing::{PrepareError, Preprocessing};

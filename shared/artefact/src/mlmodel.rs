@@ -1,9 +1,12 @@
 //! `MLmodel`, the YAML file that describes a model folder: flavor, file, signature, example.
 
-use serde::Deserialize;
+mod signature;
+
 use serde_yaml_ng::Value;
 
-use crate::{Fault, yaml};
+use crate::{Fault, Output, yaml};
+
+pub use signature::{Inputs, Param};
 
 /// Largest number of columns of a signature.
 pub const MAX_WIDTH: usize = 1 << 16;
@@ -22,6 +25,14 @@ pub struct MlModel {
     pub inputs: Inputs,
     /// Path of the input example, relative to the folder.
     pub input_example: Option<String>,
+    /// The names of several outputs in order; empty when the signature has none.
+    pub output_names: Vec<String>,
+    /// The parameters of the signature.
+    pub params: Vec<Param>,
+    /// What the model's `predict_fn` answers.
+    pub output: Output,
+    /// Why the model cannot be served, whatever its file holds: a column of a type that is not supported, for one.
+    pub refused: Option<Fault>,
 }
 
 /// The flavors whose models can be loaded.
@@ -30,29 +41,6 @@ pub const FLAVORS: [&str; 6] = ["sklearn", "xgboost", "lightgbm", "catboost", "o
 /// The names of `width` features that have none: `f0`, `f1` and so on.
 pub fn unnamed_features(width: usize) -> Vec<String> {
     (0..width).map(|i| format!("f{i}")).collect()
-}
-
-/// The inputs of the signature.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Inputs {
-    /// The file has no signature.
-    Unknown,
-    /// A tensor signature: only the width is known.
-    Width(usize),
-    /// Column names in order.
-    Names(Vec<String>),
-}
-
-#[derive(Deserialize)]
-struct Column {
-    name: Option<String>,
-    #[serde(rename = "tensor-spec")]
-    tensor: Option<TensorSpec>,
-}
-
-#[derive(Deserialize)]
-struct TensorSpec {
-    shape: Vec<i64>,
 }
 
 impl MlModel {
@@ -78,18 +66,44 @@ impl MlModel {
         for path in input_example.iter() {
             inside("MLmodel", path)?;
         }
-        let inputs = match text_at(yaml.get("signature"), "inputs") {
-            Some(json) => parse_inputs(&json).map_err(|r| Fault::new("MLmodel: signature", r))?,
+        let signature = |key: &str| text_at(yaml.get("signature"), key);
+        let in_signature = |reason: String| Fault::new("MLmodel: signature", reason);
+        let mut refused = None;
+        let inputs = match signature("inputs") {
+            Some(json) => signature::inputs(&json).map_err(in_signature)?.unwrap_or_else(|reason| {
+                refused = Some(in_signature(reason));
+                Inputs::Unknown
+            }),
             None => Inputs::Unknown,
         };
-        let serialization = text_at(of("sklearn"), "serialization_format");
+        let output_names = signature("outputs").map(|json| signature::output_names(&json)).unwrap_or_default();
+        let params = signature("params").map_or_else(|| Ok(Vec::new()), |json| signature::params(&json));
+        let output = match text_at(of("python_function"), "predict_fn").map(|name| name.parse()) {
+            None => Output::Predict,
+            Some(Ok(output)) => output,
+            Some(Err(unknown)) => {
+                refused.get_or_insert(Fault::new("MLmodel", format!("predict_fn: {unknown}")));
+                Output::Predict
+            }
+        };
         let own = |key: &str| text_at(of(flavor), key);
         let class = match flavor {
             "xgboost" | "lightgbm" => own("model_class"),
             "catboost" => own("model_type"),
             _ => None,
         };
-        Ok(Self { flavor: flavor.to_owned(), file, serialization, class, inputs, input_example })
+        Ok(Self {
+            flavor: flavor.to_owned(),
+            file,
+            class,
+            serialization: text_at(of("sklearn"), "serialization_format"),
+            inputs,
+            input_example,
+            output_names,
+            params: params.map_err(in_signature)?,
+            output,
+            refused,
+        })
     }
 }
 
@@ -102,30 +116,10 @@ fn inside(place: &str, path: &str) -> Result<(), Fault> {
     Err(Fault::new(place, format!("path {path:?} is not inside the model's folder")))
 }
 
-fn parse_inputs(json: &str) -> Result<Inputs, String> {
-    let columns: Vec<Column> = serde_json::from_str(json).map_err(|e| e.to_string())?;
-    if columns.len() > MAX_WIDTH {
-        return Err(format!("{} inputs, at most {MAX_WIDTH}", columns.len()));
-    }
-    if let [Column { tensor: Some(spec), .. }] = columns.as_slice() {
-        return match spec.shape.as_slice() {
-            [_, width] if *width > 0 => match usize::try_from(*width) {
-                Ok(width) if width <= MAX_WIDTH => Ok(Inputs::Width(width)),
-                _ => Err(format!("tensor input is {width} wide, at most {MAX_WIDTH}")),
-            },
-            _ => Ok(Inputs::Unknown),
-        };
-    }
-    let names: Option<Vec<String>> = columns.into_iter().map(|c| c.name).collect();
-    match names {
-        Some(names) if !names.is_empty() => Ok(Inputs::Names(names)),
-        _ => Ok(Inputs::Unknown),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Column, ColumnKind};
 
     #[test]
     fn a_scikit_learn_folder_as_mlflow_writes_it() {
@@ -139,11 +133,24 @@ signature:
 "#;
         let m = MlModel::parse(text.as_bytes()).unwrap();
         assert_eq!((m.flavor.as_str(), m.file.as_deref()), ("sklearn", Some("model.skops")));
-        assert_eq!(m.inputs, Inputs::Names(vec!["age".into(), "sex".into()]));
+        let column = |name: &str| Column { name: name.into(), kind: ColumnKind::Float, optional: false };
+        assert_eq!(m.inputs, Inputs::Columns(vec![column("age"), column("sex")]));
+        assert_eq!((m.output, m.refused), (Output::Predict, None));
         assert_eq!(m.input_example.as_deref(), Some("input_example.json"));
         let tensor =
             r#"signature: {inputs: '[{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 10]}}]'}"#;
-        assert_eq!(MlModel::parse(tensor.as_bytes()).unwrap().inputs, Inputs::Width(10));
+        assert_eq!(
+            MlModel::parse(tensor.as_bytes()).unwrap().inputs,
+            Inputs::Tensor { width: 10, kind: ColumnKind::Float }
+        );
+    }
+
+    #[test]
+    fn what_the_model_answers_is_read() {
+        let flavors = |predict_fn: &str| format!("flavors: {{python_function: {{predict_fn: {predict_fn}}}}}");
+        assert_eq!(MlModel::parse(flavors("predict_proba").as_bytes()).unwrap().output, Output::PredictProba);
+        let refused = MlModel::parse(flavors("apply").as_bytes()).unwrap().refused.unwrap().to_string();
+        assert!(refused.contains("predict_fn: \"apply\" is not an output"), "{refused}");
     }
 
     #[test]

@@ -8,12 +8,13 @@ mod replica_table;
 mod row_formats;
 mod view_table;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use forebay_contract::{DirectoryKey, LoadState, ModelView, ReplicaState, VersionState, now_us};
+use forebay_contract::{ColumnKind, DirectoryKey, LoadState, ModelView, ReplicaState, RowFormat, VersionState, now_us};
 use forebay_runtime::{Host, Notifier};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use prost::Message;
 
 pub use generations::SeenGenerations;
@@ -74,6 +75,8 @@ struct State {
 struct Inner {
     replica: String,
     state: Mutex<State>,
+    /// Models of which a replica has reported a version with a column of text.
+    text_models: RwLock<BTreeSet<String>>,
     changes: Notifier,
 }
 
@@ -92,7 +95,8 @@ impl ModelDirectory {
     pub fn expiring(replica: &str, expiry: Duration) -> Self {
         let (views, replicas, formats) = (ViewTable::default(), ReplicaTable::new(expiry), RowFormats::default());
         let state = Mutex::new(State { views, replicas, formats, left: false, caught_up: true });
-        Self(Arc::new(Inner { replica: replica.to_owned(), state, changes: Notifier::new() }))
+        let text_models = RwLock::default();
+        Self(Arc::new(Inner { replica: replica.to_owned(), state, text_models, changes: Notifier::new() }))
     }
 
     /// The model directory of the process, with its metrics.
@@ -145,15 +149,30 @@ impl ModelDirectory {
                 production: production.unwrap_or(0),
                 rows: inner.formats.of(model, &numbers),
             };
+            self.note_text(&state);
             !inner.left && inner.replicas.take(state, None)
         };
         self.notify(changed);
     }
 
-    /// Reports what rows a version takes: the names of a raw row's values, and whether one may be missing. Call it
-    /// before the report that lists the version.
-    pub fn describe(&self, model: &str, version: u32, features: Vec<String>, accepts_missing: bool) {
-        self.0.state.lock().formats.put(model, version, features, accepts_missing);
+    /// Reports what rows a version takes; the versions of `format` do not count. Call it before the report that lists
+    /// the version.
+    pub fn describe(&self, model: &str, version: u32, format: RowFormat) {
+        self.0.state.lock().formats.put(model, version, format);
+    }
+
+    /// Whether a version of `model` has a column of text, as far as replicas have reported. It takes no lock that the
+    /// topic's reader holds for long, so that it can be asked for every request.
+    pub fn takes_text(&self, model: &str) -> bool {
+        let models = self.0.text_models.read();
+        !models.is_empty() && models.contains(model)
+    }
+
+    fn note_text(&self, state: &ReplicaState) {
+        let text = state.rows.iter().any(|rows| rows.kinds().any(|kind| kind == ColumnKind::Text));
+        if text && !self.takes_text(&state.model) {
+            self.0.text_models.write().insert(state.model.clone());
+        }
     }
 
     /// Removes this replica's states and accepts no more of them: the process is ending.
@@ -205,6 +224,7 @@ impl ModelDirectory {
     /// Stores the state of another replica, which arrived now.
     pub fn on_state(&self, state: ReplicaState) {
         let own = state.replica == self.0.replica;
+        self.note_text(&state);
         let changed = !own && self.0.state.lock().replicas.take(state, Some(Instant::now()));
         self.notify(changed);
     }

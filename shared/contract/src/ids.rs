@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use crate::wire::Value;
+use crate::wire::value::Kind;
+
 /// Identity of a request, 128 bits. A second request with the same id is a replay and is answered once.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub [u8; 16]);
@@ -120,6 +123,36 @@ impl CacheKeyBuilder {
         }
         CacheKey(*hash.finalize().as_bytes())
     }
+
+    /// Key of a row that has more than numbers.
+    pub fn key_of_values(&self, row: &[Value]) -> CacheKey {
+        let mut hash = self.0.clone();
+        // no row of numbers has a length that is not a multiple of 8
+        hash.update(b"values");
+        for value in row {
+            let (kind, bytes) = match &value.kind {
+                None => (0u8, [0; 8]),
+                Some(Kind::Float(value)) => (1, value.to_bits().to_le_bytes()),
+                Some(Kind::Integer(value)) => (2, value.to_le_bytes()),
+                Some(Kind::Boolean(value)) => (3, u64::from(*value).to_le_bytes()),
+                Some(Kind::Text(text)) => (4, (text.len() as u64).to_le_bytes()),
+            };
+            hash.update(&[kind]).update(&bytes);
+            if let Some(Kind::Text(text)) = &value.kind {
+                hash.update(text.as_bytes());
+            }
+        }
+        CacheKey(*hash.finalize().as_bytes())
+    }
+}
+
+impl CacheKey {
+    /// The key of another output than `predict` for the same row.
+    pub fn of_output(&self, output: &str) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key("forebay 2026 cache key of output");
+        hash.update(&self.0).update(output.as_bytes());
+        Self(*hash.finalize().as_bytes())
+    }
 }
 
 #[cfg(test)]
@@ -150,6 +183,27 @@ mod tests {
         assert_ne!(base, CacheKeyBuilder::new("m", 2, &[0; 32], "").key(&[0.0, 1.0]));
         assert_ne!(base, CacheKeyBuilder::new("m", 1, &[1; 32], "").key(&[0.0, 1.0]));
         assert_ne!(base, CacheKeyBuilder::new("m", 1, &[0; 32], "p").key(&[0.0, 1.0]));
+        assert_ne!(base, base.of_output("predict_proba"));
+        assert_ne!(base.of_output("predict_proba"), base.of_output("decision_function"));
+    }
+
+    #[test]
+    fn a_key_of_values_depends_on_kind_and_place() {
+        let keys = CacheKeyBuilder::new("m", 1, &[0; 32], "");
+        let key = |row: &[Value]| keys.key_of_values(row);
+        let base = key(&[Value::text("a"), Value::text("b")]);
+        assert_eq!(base, key(&[Value::text("a"), Value::text("b")]));
+        for other in [
+            key(&[Value::text("ab"), Value::text("")]),
+            key(&[Value::text("b"), Value::text("a")]),
+            key(&[Value::text("a"), Value::MISSING]),
+            key(&[Value::text("a")]),
+            keys.key(&[0.0, 1.0]),
+        ] {
+            assert_ne!(base, other);
+        }
+        assert_ne!(key(&[Value::integer(1)]), key(&[Value::boolean(true)]));
+        assert_ne!(key(&[Value::integer(1)]), key(&[Value::text("1")]));
         let long: Vec<f64> = (0..200).map(f64::from).collect();
         let mut other = long.clone();
         other[150] = -1.0;

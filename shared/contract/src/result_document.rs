@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::{Problem, Score};
+use crate::{ClassLabel, Label, Problem, Score};
 
 /// A row's prediction.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -40,6 +40,9 @@ pub struct ResultDocument<'a> {
     /// Probability of each class, for a classification.
     #[serde(skip_serializing_if = "<[f64]>::is_empty")]
     pub probabilities: &'a [f64],
+    /// The classes in the order of the probabilities, when the request asked for these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ClassLabel<'a>>,
 }
 
 /// A row without a prediction, on the result topic and in RabbitMQ replies. HTTP error answers have no latency and name the
@@ -66,14 +69,18 @@ pub struct FailureDocument<'a> {
     pub error: ErrorDetail<'a>,
 }
 
-/// A number, or the label of a class.
+/// What `prediction` holds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum PredictedValue<'a> {
-    /// Result of a regression, written as the shortest text that reads back to the same bits.
+    /// A number, written as the shortest text that reads back to the same bits.
     Number(f64),
-    /// Result of a classification.
-    Label(Cow<'a, str>),
+    /// The label of a class.
+    Label(ClassLabel<'a>),
+    /// Several numbers or labels, in the order of the model's outputs.
+    List(Vec<PredictedValue<'a>>),
+    /// The same, when the signature names the outputs.
+    Named(#[serde(serialize_with = "named")] Vec<(&'a str, PredictedValue<'a>)>),
 }
 
 /// When a request arrived.
@@ -106,7 +113,46 @@ pub struct ErrorDetail<'a> {
 
 impl<'a> From<&'a Score> for PredictedValue<'a> {
     fn from(score: &'a Score) -> Self {
-        score.label.as_deref().map_or(Self::Number(score.value), |label| Self::Label(label.into()))
+        let one = score.numbers.is_empty() && score.labels.is_empty();
+        if one {
+            return score.class_label().map_or(Self::Number(score.value), Self::Label);
+        }
+        let values: Vec<Self> = if score.labels.is_empty() {
+            score.numbers.iter().copied().map(Self::Number).collect()
+        } else {
+            score.labels.iter().map(|label| Self::Label(label.typed())).collect()
+        };
+        // the probability of an only class is a list, as that of several is
+        if let ([Self::Number(number)], []) = (values.as_slice(), score.classes.as_slice()) {
+            return Self::Number(*number);
+        }
+        if score.names.len() == values.len() {
+            return Self::Named(score.names.iter().map(String::as_str).zip(values).collect());
+        }
+        Self::List(values)
+    }
+}
+
+/// Writes pairs as an object, in their order.
+fn named<S: Serializer>(pairs: &[(&str, PredictedValue<'_>)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
+}
+
+impl Serialize for ClassLabel<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Integer(value) => serializer.serialize_i64(*value),
+            Self::Boolean(value) => serializer.serialize_bool(*value),
+            Self::Float(value) => serializer.serialize_f64(*value),
+            Self::Text(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+impl Score {
+    /// The labels of the classes in the order of the probabilities, when the request asked for these.
+    pub fn class_labels(&self) -> Vec<ClassLabel<'_>> {
+        self.classes.iter().map(Label::typed).collect()
     }
 }
 
@@ -157,6 +203,7 @@ fn three_decimals(mut us: u64, text: &mut [u8; 24]) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::LabelKind;
 
     fn text(value: &impl Serialize) -> String {
         serde_json::to_string(value).unwrap()
@@ -185,9 +232,30 @@ mod tests {
     }
 
     #[test]
+    fn a_prediction_has_its_own_type() {
+        let json = |score: &Score| text(&PredictedValue::from(score));
+        let label =
+            |label: &str, kind| Score { label: Some(label.into()), label_kind: kind as i32, ..Score::default() };
+        assert_eq!(json(&label("1", LabelKind::Integer)), "1");
+        assert_eq!(json(&label("true", LabelKind::Boolean)), "true");
+        assert_eq!(json(&label("1.0", LabelKind::Float)), "1.0");
+        assert_eq!(json(&label("1", LabelKind::Text)), "\"1\"");
+        let numbers = Score { numbers: vec![0.5, 2.0], ..Score::default() };
+        assert_eq!(json(&numbers), "[0.5,2.0]");
+        let named = Score { names: vec!["z".into(), "a".into()], ..numbers };
+        assert_eq!(json(&named), r#"{"z":0.5,"a":2.0}"#, "in the order of the outputs");
+        let one = Score { numbers: vec![0.5], value: 7.0, ..Score::default() };
+        assert_eq!(json(&one), "0.5", "one output is a plain number");
+        let labels = [ClassLabel::Integer(1), ClassLabel::Text("x")].map(|label| label.to_wire()).to_vec();
+        assert_eq!(json(&Score { labels: labels.clone(), ..Score::default() }), r#"[1,"x"]"#);
+        let only = Score { numbers: vec![1.0], classes: labels[..1].to_vec(), ..Score::default() };
+        assert_eq!((json(&only).as_str(), only.class_labels()), ("[1.0]", vec![ClassLabel::Integer(1)]));
+    }
+
+    #[test]
     fn values_are_numbers_or_labels() {
         assert_eq!(text(&PredictedValue::Number(0.1 + 0.2)), "0.30000000000000004");
-        let score = Score { value: 1.0, label: Some("a\"b".into()), probabilities: vec![] };
+        let score = Score { value: 1.0, label: Some("a\"b".into()), probabilities: vec![], ..Score::default() };
         assert_eq!(text(&PredictedValue::from(&score)), r#""a\"b""#);
         assert_eq!(text(&Timestamp::Milliseconds(-1)), "-1");
         assert_eq!(text(&Timestamp::Iso8601("x")), "\"x\"");

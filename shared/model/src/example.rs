@@ -3,10 +3,10 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::Value as Json;
 
 use crate::expectation::{Difference, Tolerance};
-use crate::{Fault, LoadedVersion, ModelError, Rows, Signature};
+use crate::{Column, ColumnKind, Fault, LoadedVersion, ModelError, Output, TypedRows, Value};
 
 /// The most rows of an example that are kept. More would warm up nothing new.
 pub(crate) const MAX_ROWS: usize = 64;
@@ -14,45 +14,86 @@ pub(crate) const MAX_ROWS: usize = 64;
 const MAX_BYTES: usize = 4 << 20;
 
 /// Reads rows in any layout that MLflow writes: a bare array of rows, `{"columns": .., "data": ..}` (split
-/// orientation), or `{"inputs": ..}`. `null` becomes NaN.
+/// orientation), or `{"inputs": ..}`. `null` is a missing value.
 ///
 /// # Errors
-/// A [`Fault`] when the layout is another one, a value is not a number or a row has another width than the signature.
-pub(crate) fn parse(bytes: &[u8], signature: &Signature) -> Result<Vec<Vec<f64>>, Fault> {
+/// A [`Fault`] when the layout is another one, a value is not of its column's kind or a row has another width than
+/// `columns`.
+pub(crate) fn parse(bytes: &[u8], columns: &[Column]) -> Result<Vec<Vec<Value>>, Fault> {
     if bytes.len() > MAX_BYTES {
         return Err(Fault::new("", format!("larger than {MAX_BYTES} bytes")));
     }
-    let json: Value = serde_json::from_slice(bytes).map_err(|e| Fault::new("", e.to_string()))?;
+    let json: Json = serde_json::from_slice(bytes).map_err(|e| Fault::new("", e.to_string()))?;
     let rows = match &json {
-        Value::Array(rows) => rows,
-        Value::Object(o) => {
-            let rows = ["data", "inputs", "instances"].iter().find_map(|k| o.get(*k)?.as_array());
+        Json::Array(rows) => rows,
+        Json::Object(o) => {
+            let rows = ["data", "inputs", "instances", "dataframe_records"].iter().find_map(|k| o.get(*k)?.as_array());
             rows.ok_or_else(|| Fault::new("", "has no rows under data, inputs or instances"))?
         }
         _ => return Err(Fault::new("", "is neither an array of rows nor an object with rows")),
     };
-    rows.iter().take(MAX_ROWS).enumerate().map(|(i, row)| parse_row(i, row, signature)).collect()
+    rows.iter().take(MAX_ROWS).enumerate().map(|(i, row)| parse_row(i, row, columns)).collect()
 }
 
-fn parse_row(i: usize, row: &Value, signature: &Signature) -> Result<Vec<f64>, Fault> {
+fn parse_row(i: usize, row: &Json, columns: &[Column]) -> Result<Vec<Value>, Fault> {
     let fault = |reason: String| Fault::new(format!("row {i}"), reason);
-    let number = |v: &Value| match v {
-        Value::Null => Ok(f64::NAN),
-        v => v.as_f64().ok_or_else(|| fault(format!("{v} is not a number"))),
+    let width = |got: usize| match got == columns.len() {
+        true => Ok(()),
+        false => Err(fault(format!("has {got} values, the model takes {}", columns.len()))),
     };
-    let values: Vec<f64> = match row {
-        Value::Array(values) => values.iter().map(number).collect::<Result<_, _>>()?,
-        // records orientation
-        Value::Object(fields) => {
-            let named = |name: &String| fields.get(name).ok_or_else(|| fault(format!("lacks {name}")));
-            signature.features.iter().map(|name| number(named(name)?)).collect::<Result<_, _>>()?
+    let typed = |(column, json): (&Column, &Json)| value(column.kind, json).map_err(fault);
+    match row {
+        Json::Array(values) => {
+            width(values.len())?;
+            columns.iter().zip(values).map(typed).collect()
         }
-        _ => return Err(fault("is not a row".to_owned())),
-    };
-    if values.len() != signature.width() {
-        return Err(fault(format!("has {} values, the model takes {}", values.len(), signature.width())));
+        // records orientation; an optional column may be left out
+        Json::Object(fields) => {
+            let named = |column: &Column| match fields.get(&column.name) {
+                Some(json) => value(column.kind, json).map_err(fault),
+                None if column.optional => Ok(Value::Missing),
+                None => Err(fault(format!("lacks {}", column.name))),
+            };
+            columns.iter().map(named).collect()
+        }
+        // the only column of a text vectoriser
+        Json::String(_) => {
+            width(1)?;
+            columns.iter().map(|column| typed((column, row))).collect()
+        }
+        _ => Err(fault("is not a row".to_owned())),
     }
-    Ok(values)
+}
+
+/// A value that the model's own library wrote for a column of this kind.
+fn value(kind: ColumnKind, json: &Json) -> Result<Value, String> {
+    let value = match (kind, json) {
+        (_, Json::Null) => Some(Value::Missing),
+        (ColumnKind::Text, Json::String(text)) => Some(Value::Text(text.as_str().into())),
+        (ColumnKind::Text, Json::Number(number)) if number.is_i64() => Some(Value::Text(number.to_string().into())),
+        (ColumnKind::Boolean, Json::Bool(value)) => Some(Value::Boolean(*value)),
+        (ColumnKind::Boolean, Json::Number(number)) => match number.as_f64() {
+            Some(0.0) => Some(Value::Boolean(false)),
+            Some(1.0) => Some(Value::Boolean(true)),
+            _ => None,
+        },
+        (ColumnKind::Integer, Json::Number(number)) => {
+            let whole = || number.as_f64().filter(|value| value.fract() == 0.0 && value.abs() < 9.2e18);
+            number.as_i64().or_else(|| whole().map(|value| value as i64)).map(Value::Integer)
+        }
+        (ColumnKind::Float, Json::Number(number)) => number.as_f64().map(Value::Float),
+        (ColumnKind::Float | ColumnKind::Integer, Json::Bool(value)) => Some(Value::Float(f64::from(u8::from(*value)))),
+        _ => None,
+    };
+    value.ok_or_else(|| {
+        let kind = match kind {
+            ColumnKind::Float => "a number",
+            ColumnKind::Integer => "an integer",
+            ColumnKind::Boolean => "true or false",
+            ColumnKind::Text => "text",
+        };
+        format!("{json} is not {kind}")
+    })
 }
 
 /// The result of a version's check against its input example.
@@ -108,12 +149,17 @@ impl LoadedVersion {
         if rows.is_empty() {
             return Ok(ExampleCheck { rows: 0, parity: None });
         }
-        let scores = self.predict_raw(Rows::new(self.signature.width(), &rows.concat())?)?;
+        let values = rows.concat();
+        let scores = self.predict_values(
+            TypedRows::new(self.signature.width(), &values).map_err(ModelError::from)?,
+            Output::Predict,
+        )?;
         if scores.len() != rows.len() {
             return Err(ModelError::Execution(format!("{} answers for {} rows", scores.len(), rows.len())).into());
         }
         let finite = |row: &usize| {
-            scores.values[*row].is_finite() && scores.probabilities(*row).iter().all(|value| value.is_finite())
+            scores.row(*row).iter().all(|value| value.is_finite())
+                && scores.probabilities(*row).iter().all(|value| value.is_finite())
         };
         if let Some(row) = (0..rows.len()).find(|row| !finite(row)) {
             return Err(ExampleError::NotFinite { row });
@@ -134,20 +180,44 @@ impl LoadedVersion {
 mod tests {
     use super::*;
 
+    fn columns(kinds: &[ColumnKind]) -> Vec<Column> {
+        let column = |(index, kind): (usize, &ColumnKind)| {
+            let name = ["a", "b", "c", "d"][index].to_owned();
+            Column { name, kind: *kind, optional: index == 3 }
+        };
+        kinds.iter().enumerate().map(column).collect()
+    }
+
     #[test]
     fn every_layout_of_mlflow() {
-        let s = Signature { features: vec!["a".into(), "b".into()], ..Signature::unnamed(2) };
+        let s = columns(&[ColumnKind::Float; 2]);
         for text in [
             r#"[[1, 2.5]]"#,
             r#"{"columns": ["a", "b"], "data": [[1, 2.5]]}"#,
             r#"{"inputs": [[1, 2.5]]}"#,
             r#"[{"b": 2.5, "a": 1}]"#,
         ] {
-            assert_eq!(parse(text.as_bytes(), &s).unwrap(), [[1.0, 2.5]], "{text}");
+            assert_eq!(parse(text.as_bytes(), &s).unwrap(), [[Value::Float(1.0), Value::Float(2.5)]], "{text}");
         }
-        assert!(parse(b"[[1, null]]", &s).unwrap()[0][1].is_nan());
+        assert!(parse(b"[[1, null]]", &s).unwrap()[0][1].is_missing());
         assert_eq!(parse(b"[[1]]", &s).unwrap_err().to_string(), "row 0: has 1 values, the model takes 2");
         assert!(parse(b"[[1, \"x\"]]", &s).unwrap_err().reason.contains("is not a number"));
         assert!(parse(b"{\"dat", &s).is_err());
+    }
+
+    #[test]
+    fn values_have_the_kinds_of_their_columns() {
+        let s = columns(&[ColumnKind::Integer, ColumnKind::Text, ColumnKind::Boolean, ColumnKind::Float]);
+        let text = r#"{"columns": ["a", "b", "c", "d"], "data": [[9007199254740993, "x", true, 1]]}"#;
+        let values = [Value::Integer(9_007_199_254_740_993), Value::Text("x".into()), Value::Boolean(true), 1.0.into()];
+        assert_eq!(parse(text.as_bytes(), &s).unwrap(), [values]);
+        let absent = parse(br#"[{"a": 1.0, "b": 7, "c": 0}]"#, &s).unwrap();
+        assert_eq!(absent, [[Value::Integer(1), Value::Text("7".into()), Value::Boolean(false), Value::Missing]]);
+        for (text, what) in [("[[1.5, \"x\", true, 1]]", "1.5 is not an integer"), ("[[1, 1.5, true, 1]]", "not text")]
+        {
+            assert!(parse(text.as_bytes(), &s).unwrap_err().reason.contains(what), "{text}");
+        }
+        let one = columns(&[ColumnKind::Text]);
+        assert_eq!(parse(br#"["some words"]"#, &one).unwrap(), [[Value::Text("some words".into())]]);
     }
 }

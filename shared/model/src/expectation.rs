@@ -1,6 +1,8 @@
 //! `example_output.json`: what the library that a model came from predicted for the rows of its input example, and how
 //! close the predictions here must be.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use crate::plan::Plan;
@@ -56,6 +58,8 @@ pub struct Expectation {
 enum Wanted {
     Number(f64),
     Label(Label),
+    /// One for each of several outputs.
+    List(Vec<Wanted>),
 }
 
 impl Expectation {
@@ -105,22 +109,8 @@ impl Expectation {
         for (row, want) in self.answers.iter().enumerate() {
             let differs = |got: String, want: String| Difference { row, got, want };
             let probabilities = scores.probabilities(row);
-            match (want, scores.label(row)) {
-                (Wanted::Number(want), None) => {
-                    let got = scores.values[row];
-                    if !self.tolerance.admits(got, *want) {
-                        return Err(differs(got.to_string(), want.to_string()));
-                    }
-                    worst = worst.max((got - want).abs());
-                }
-                // a class may be given as a number: its label, or its value
-                (Wanted::Number(want), Some(label)) if scores.values[row] == *want || label.number() == Some(*want) => {
-                }
-                (Wanted::Label(want), Some(label)) if same_label(label, want) => {}
-                (Wanted::Label(want), Some(label)) => return Err(differs(label.to_string(), want.to_string())),
-                (Wanted::Number(want), Some(label)) => return Err(differs(label.to_string(), want.to_string())),
-                (Wanted::Label(want), None) => return Err(differs(scores.values[row].to_string(), want.to_string())),
-            }
+            let apart = self.compare_answer(want, scores, row).map_err(|(got, want)| differs(got, want))?;
+            worst = worst.max(apart);
             let Some(wanted) = self.probabilities.get(row) else { continue };
             let close = wanted.len() == probabilities.len()
                 && wanted.iter().zip(probabilities).all(|(want, got)| self.tolerance.admits(*got, *want));
@@ -130,6 +120,42 @@ impl Expectation {
             worst = wanted.iter().zip(probabilities).fold(worst, |worst, (want, got)| worst.max((got - want).abs()));
         }
         Ok(worst)
+    }
+
+    /// How far the answer to a row is from the expected one; as error, both as text.
+    fn compare_answer(&self, want: &Wanted, scores: &Scores, row: usize) -> Result<f64, (String, String)> {
+        let wanted = match want {
+            Wanted::List(wanted) => wanted.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        if wanted.len() != scores.outputs {
+            return Err((format!("{} outputs", scores.outputs), format!("{} outputs", wanted.len())));
+        }
+        let mut worst: f64 = 0.0;
+        for (output, want) in wanted.iter().enumerate() {
+            worst = worst.max(self.compare_output(want, scores.row(row)[output], scores.label_of(row, output))?);
+        }
+        Ok(worst)
+    }
+
+    fn compare_output(&self, want: &Wanted, value: f64, label: Option<&Label>) -> Result<f64, (String, String)> {
+        match (want, label) {
+            (Wanted::Number(want), None) if self.tolerance.admits(value, *want) => Ok((value - want).abs()),
+            // a class may be given as a number: its label, or its value
+            (Wanted::Number(want), Some(label)) if value == *want || label.number() == Some(*want) => Ok(0.0),
+            (Wanted::Label(want), Some(label)) if same_label(label, want) => Ok(0.0),
+            (want, label) => Err((label.map_or_else(|| value.to_string(), ToString::to_string), want.to_string())),
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Label(label) => write!(f, "{label}"),
+            Self::List(wanted) => f.debug_list().entries(wanted.iter().map(ToString::to_string)).finish(),
+        }
     }
 }
 
@@ -155,6 +181,9 @@ fn wanted(row: usize, value: &Value) -> Result<Wanted, Fault> {
     match value {
         // a column vector
         Value::Array(one) if one.len() == 1 => wanted(row, &one[0]),
+        Value::Array(several) if !several.is_empty() => {
+            several.iter().map(|value| wanted(row, value)).collect::<Result<_, _>>().map(Wanted::List)
+        }
         Value::Bool(value) => Ok(Wanted::Label(Label::Boolean(*value))),
         Value::String(label) => Ok(Wanted::Label(Label::from(label.as_str()))),
         value => number(row, value).map(Wanted::Number),
@@ -219,6 +248,15 @@ mod tests {
         assert!(parse("[false]", 1).unwrap().compare(&truths).is_err());
         assert!(parse(r#"["5"]"#, 1).unwrap().compare(&numbered).is_ok(), "a number as text");
         assert!(parse(r#"["x"]"#, 1).unwrap().compare(&Scores::regression(vec![1.0])).is_err());
+    }
+
+    #[test]
+    fn several_outputs_are_compared_one_by_one() {
+        let scores = Scores::several(2, vec![1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(parse("[[1, 2], [3, 4]]", 2).unwrap().compare(&scores), Ok(0.0));
+        let off = parse("[[1, 2], [3, 5]]", 2).unwrap().compare(&scores).unwrap_err();
+        assert_eq!(off, Difference { row: 1, got: "4".into(), want: "5".into() });
+        assert!(parse("[1, 2]", 2).unwrap().compare(&scores).is_err(), "one of two outputs");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::expectation::{self, Expectation, Tolerance};
 use crate::mlmodel::Inputs;
 use crate::mlmodel::unnamed_features;
 use crate::plan::Plan;
-use crate::{Fault, LoadedVersion, Model, Signature, example, formats};
+use crate::{Column, ColumnKind, Fault, LoadedVersion, Model, Output, Signature, example, formats};
 
 /// Compiles the files of a version.
 ///
@@ -28,12 +28,13 @@ pub fn open(files: &VersionFiles) -> Result<LoadedVersion, Fault> {
     }
     let raw_width = preprocessing.as_ref().map_or(plan.signature().width(), |p| p.width());
     let signature = raw_signature(&mlmodel.inputs, &plan, raw_width)?;
+    let columns = raw_columns(&mlmodel.inputs, &plan, &signature);
     let input_example = match &mlmodel.input_example {
-        Some(file) => Some(example::parse(files.get(file)?, &signature).map_err(|f| f.within(file))?),
+        Some(file) => Some(example::parse(files.get(file)?, &columns).map_err(|f| f.within(file))?),
         None => None,
     };
     let tolerance = Tolerance::of(&file, &plan);
-    let expectation = read_expectation(files, input_example.as_deref(), tolerance)?.map(Arc::new);
+    let expectation = read_expectation(files, input_example.as_ref().map(Vec::len), tolerance)?.map(Arc::new);
     let accepts_missing = plan.accepts_missing();
     let accepts_missing = preprocessing.as_ref().map_or(accepts_missing, |p| p.admits_missing(accepts_missing));
     let mut plan = plan;
@@ -49,6 +50,9 @@ pub fn open(files: &VersionFiles) -> Result<LoadedVersion, Fault> {
         input_example,
         expectation,
         accepts_missing,
+        columns,
+        output: mlmodel.output,
+        output_names: mlmodel.output_names.into(),
         signature,
     })
 }
@@ -103,10 +107,13 @@ pub fn load_within(name: &str, bytes: &[u8], budget: &LoadBudget) -> Result<Load
         version: 0,
         digest: *blake3::hash(bytes).as_bytes(),
         accepts_missing: plan.accepts_missing(),
+        columns: raw_columns(&Inputs::Unknown, &plan, &signature),
         model: Arc::new(plan),
         preprocessing: None,
         input_example: None,
         expectation: None,
+        output: Output::Predict,
+        output_names: [].into(),
         signature,
     })
 }
@@ -114,12 +121,12 @@ pub fn load_within(name: &str, bytes: &[u8], budget: &LoadBudget) -> Result<Load
 /// Reads the predictions of the model's origin for the example, if the folder has them.
 fn read_expectation(
     files: &VersionFiles,
-    example: Option<&[Vec<f64>]>,
+    example_rows: Option<usize>,
     tolerance: Tolerance,
 ) -> Result<Option<Expectation>, Fault> {
     let Some(bytes) = files.find(expectation::FILE) else { return Ok(None) };
-    let parsed = match example {
-        Some(rows) => Expectation::parse(bytes, rows.len(), example::MAX_ROWS, tolerance),
+    let parsed = match example_rows {
+        Some(rows) => Expectation::parse(bytes, rows, example::MAX_ROWS, tolerance),
         None => Err(Fault::new("", "MLmodel names no input example that this answers")),
     };
     parsed.map(Some).map_err(|fault| fault.within(expectation::FILE))
@@ -129,16 +136,32 @@ fn read_expectation(
 fn raw_signature(inputs: &Inputs, plan: &Plan, width: usize) -> Result<Signature, Fault> {
     let own = plan.signature();
     let features = match inputs {
-        Inputs::Names(names) if names.len() == width => names.clone(),
-        Inputs::Names(names) => {
-            let reason = format!("names {} inputs, the artefact takes {width}", names.len());
+        Inputs::Columns(columns) if columns.len() == width => inputs.names().unwrap_or_default(),
+        Inputs::Columns(columns) => {
+            let reason = format!("names {} inputs, the artefact takes {width}", columns.len());
             return Err(Fault::new("MLmodel: signature", reason));
         }
-        Inputs::Width(w) if *w != width => {
+        Inputs::Tensor { width: w, .. } if *w != width => {
             return Err(Fault::new("MLmodel: signature", format!("is {w} wide, the artefact takes {width}")));
         }
-        Inputs::Width(_) | Inputs::Unknown if own.width() == width => own.features.clone(),
-        Inputs::Width(_) | Inputs::Unknown => unnamed_features(width),
+        Inputs::Tensor { .. } | Inputs::Unknown if own.width() == width => own.features.clone(),
+        Inputs::Tensor { .. } | Inputs::Unknown => unnamed_features(width),
     };
     Ok(Signature { features, task: own.task, labels: own.labels.clone() })
+}
+
+/// The columns of a raw row: their kinds come from MLmodel, else from the model, else they are numbers. Which of them may
+/// be missing is what the model says.
+fn raw_columns(inputs: &Inputs, plan: &Plan, signature: &Signature) -> Vec<Column> {
+    let own = if plan.columns().len() == signature.width() { plan.columns() } else { &[] };
+    let reads = Some(plan.reads()).filter(|reads| reads.len() == signature.width());
+    let kinds = inputs.kinds().filter(|kinds| kinds.len() == signature.width());
+    let column = |(index, name): (usize, &String)| {
+        let own = own.get(index);
+        let kind = kinds.as_ref().map(|kinds| kinds[index]).or_else(|| own.map(|own| own.kind));
+        let kind = kind.unwrap_or(ColumnKind::Float);
+        let unread = reads.as_ref().is_some_and(|reads| !reads[index]);
+        Column { name: name.clone(), kind, optional: unread || own.is_some_and(|own| own.optional) }
+    };
+    signature.features.iter().enumerate().map(column).collect()
 }

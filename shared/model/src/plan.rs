@@ -74,6 +74,11 @@ impl Plan {
         }
     }
 
+    /// Whether each column is used at all.
+    pub(crate) fn reads(&self) -> Vec<bool> {
+        reads(&self.steps, self.signature.width())
+    }
+
     /// Whether predictions are bit-identical to scikit-learn's. That holds for trees without a link function.
     pub(crate) fn is_exact(&self) -> bool {
         self.transform.is_plain() && self.head.is_exact()

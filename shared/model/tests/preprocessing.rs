@@ -27,7 +27,7 @@ fn the_model_sees_prepared_rows() {
     let scaler = loaded.preprocessing.clone().unwrap();
     assert_eq!((scaler.width(), scaler.output_width(), scaler.accepts_missing()), (10, 10, false));
     assert_eq!((scaler.ops(), scaler.id().len()), (vec!["Scale".to_owned()], 16));
-    let raw = loaded.input_example.clone().unwrap().remove(0);
+    let raw = loaded.numeric_example().unwrap().remove(0);
     let mut prepared = Vec::new();
     scaler.prepare(&raw, &mut prepared).unwrap();
     assert!(prepared.iter().zip(&raw).all(|(p, r)| (p / r - 21.0).abs() < 0.1), "scaled by 1 / 0.0476");

@@ -46,7 +46,7 @@ fn the_sample_row_and_the_examples() {
     {
         let loaded = load(&registry, sample::MODEL, version).unwrap();
         assert_eq!(loaded.signature.features, sample::FEATURES);
-        let example = loaded.input_example.as_ref().unwrap();
+        let example = loaded.numeric_example().unwrap();
         assert_eq!(example[0], sample::ROW);
         let got = loaded.predict_raw(Rows::new(10, &sample::ROW).unwrap()).unwrap().values[0];
         assert!((got - answer).abs() <= within, "version {version}: {got}");

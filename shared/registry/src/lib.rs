@@ -28,7 +28,10 @@ pub mod webhook;
 
 pub use error::RegistryError;
 pub use forebay_artefact::mlmodel::unnamed_features;
-pub use forebay_artefact::{Fault, Inputs, ModelPath, PrepareError, Preprocessing, VersionFiles, hex};
+pub use forebay_artefact::{
+    Column, ColumnKind, Fault, Inputs, ModelPath, Output, Param, PrepareError, Preprocessing, UnknownOutput,
+    VersionFiles, hex,
+};
 pub use mlflow::{Body, MlflowClient, Verb};
 pub use options::{OnProgress, RegistryCredentials, RegistryOptions, TlsOptions};
 pub use registry::{Registry, RegistryStatus, location_of_paths};

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use forebay_artefact::{Fault, FileStamp, LoadBudget, MlModel, ModelPath, Store, VersionFiles, yaml};
 use serde::Deserialize;
 
+use crate::mlflow::OUTPUT_TAG;
 use crate::{ModelView, VersionView};
 
 /// A store of files and its listing, as of the last read.
@@ -100,6 +101,9 @@ struct RegisteredModelFile {
     aliases: BTreeMap<String, u32>,
     #[serde(default)]
     stages: BTreeMap<u32, String>,
+    /// Tags by version.
+    #[serde(default)]
+    tags: BTreeMap<u32, BTreeMap<String, String>>,
 }
 
 impl RegisteredModelFile {
@@ -183,7 +187,9 @@ impl FolderModel {
                     }
                 },
             };
-            versions.push(VersionView { version, stage: registered.stages.get(&version).cloned(), flavor, digest });
+            let output = registered.tags.get(&version).and_then(|tags| tags.get(OUTPUT_TAG)).cloned();
+            let stage = registered.stages.get(&version).cloned();
+            versions.push(VersionView { version, stage, flavor, digest, output });
             stamps.insert(version, now);
         }
         versions.sort_by_key(|v| v.version);

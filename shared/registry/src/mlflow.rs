@@ -26,7 +26,7 @@ use super::cache::{Cache, CachedVersionKey};
 use super::{ModelView, RegistryError, RegistryOptions};
 pub use client::{Body, MlflowClient, Verb};
 pub(super) use files::ArtifactFiles;
-pub(super) use listing::ListedModel;
+pub(super) use listing::{ListedModel, OUTPUT_TAG};
 
 /// Time between two evictions from the cache.
 const EVICTION_INTERVAL: Duration = Duration::from_secs(3600);

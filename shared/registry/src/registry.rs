@@ -201,13 +201,12 @@ impl Registry {
         let key = (name.to_owned(), version, listed.digest);
         let known = self.described.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(meta) = known {
-            // the stage may have moved since
-            return Ok(VersionMeta { stage: listed.stage, ..meta });
+            return Ok(meta.listed(listed.stage, listed.output.as_deref()));
         }
-        let meta = self.read_description(name, version, |files| VersionMeta::of(files, listed.stage))?;
+        let meta = self.read_description(name, version, |files| VersionMeta::of(files, None))?;
         let key = (name.to_owned(), version, meta.digest);
         self.described.lock().unwrap_or_else(PoisonError::into_inner).insert(key, meta.clone());
-        Ok(meta)
+        Ok(meta.listed(listed.stage, listed.output.as_deref()))
     }
 
     /// Resolves `uri` to a model and a version number. An alias, stage or version that does not exist is an error;

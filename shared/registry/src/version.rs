@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use forebay_artefact::{Fault, Inputs, Preprocessing, VersionFiles};
+use forebay_artefact::{ColumnKind, Fault, Inputs, Output, Param, Preprocessing, UnknownOutput, VersionFiles};
 
 /// The metadata in the files beside a version's model. What only the model has, such as feature names that `MLmodel`
 /// lacks or whether it accepts missing values, is reported by the prediction replicas that have loaded it.
@@ -22,6 +22,10 @@ pub struct VersionMeta {
     pub inputs: Inputs,
     /// The separate preprocessing artefact, applied to a raw row before the model.
     pub preprocessing: Option<Arc<Preprocessing>>,
+    /// What an answer holds when the request does not say: by the version's tag, else by `MLmodel`.
+    pub output: Result<Output, UnknownOutput>,
+    /// The parameters of the signature.
+    pub params: Vec<Param>,
 }
 
 impl VersionMeta {
@@ -36,7 +40,7 @@ impl VersionMeta {
         files.get(&file)?;
         let preprocessing = files.preprocessing()?.map(Arc::new);
         if let Some(preprocessing) = &preprocessing {
-            check_width(&mlmodel.inputs, preprocessing.width())?;
+            check_inputs(&mlmodel.inputs, preprocessing.width())?;
         }
         Ok(Self {
             name: files.name.clone(),
@@ -46,17 +50,33 @@ impl VersionMeta {
             digest: files.digest(),
             inputs: mlmodel.inputs,
             preprocessing,
+            output: Ok(mlmodel.output),
+            params: mlmodel.params,
         })
+    }
+
+    /// The same with what the registry lists now: stage and tags move, the files do not.
+    pub(crate) fn listed(self, stage: Option<String>, output: Option<&str>) -> Self {
+        let output = output.map_or(self.output, str::parse);
+        Self { stage, output, ..self }
     }
 }
 
-fn check_width(inputs: &Inputs, width: usize) -> Result<(), Fault> {
-    let reason = match inputs {
-        Inputs::Names(names) if names.len() != width => {
-            format!("names {} inputs, the artefact takes {width}", names.len())
+/// The artefact takes rows of numbers.
+fn check_inputs(inputs: &Inputs, width: usize) -> Result<(), Fault> {
+    let fault = |reason: String| Err(Fault::new("MLmodel: signature", reason));
+    if let Inputs::Columns(columns) = inputs
+        && let Some(text) = columns.iter().find(|column| column.kind == ColumnKind::Text)
+    {
+        return fault(format!("column {:?} has text, the preprocessing artefact takes numbers", text.name));
+    }
+    match inputs {
+        Inputs::Columns(columns) if columns.len() != width => {
+            fault(format!("names {} inputs, the artefact takes {width}", columns.len()))
         }
-        Inputs::Width(given) if *given != width => format!("is {given} wide, the artefact takes {width}"),
-        _ => return Ok(()),
-    };
-    Err(Fault::new("MLmodel: signature", reason))
+        Inputs::Tensor { width: given, .. } if *given != width => {
+            fault(format!("is {given} wide, the artefact takes {width}"))
+        }
+        _ => Ok(()),
+    }
 }

@@ -18,6 +18,8 @@ pub struct VersionView {
     pub flavor: String,
     /// Identifies the content of the version; see [`crate::Registry`] for what it is computed from.
     pub digest: [u8; 32],
+    /// What an answer holds when the request does not say, by the version's tag.
+    pub output: Option<String>,
 }
 
 /// One registered model.
@@ -134,6 +136,7 @@ mod tests {
                     stage: stage.map(str::to_owned),
                     flavor: "sklearn".into(),
                     digest: [0; 32],
+                    output: None,
                 })
                 .collect(),
             aliases: aliases.iter().map(|(a, v)| ((*a).to_owned(), *v)).collect(),

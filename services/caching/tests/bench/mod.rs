@@ -47,7 +47,7 @@ fn item_of(payload: Features, context: ContextBuilder) -> Item<Features> {
 }
 
 pub fn value(value: f64) -> Score {
-    Score { value, label: None, probabilities: Vec::new() }
+    Score { value, label: None, probabilities: Vec::new(), ..Score::default() }
 }
 
 pub type Said = Result<Score, Failure>;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use forebay_model::LoadedVersion;
+use forebay_model::{LoadedVersion, Output};
 use forebay_preprocessing::RowRules;
 use forebay_runtime::SettingsArgs;
 
@@ -41,6 +41,9 @@ pub(crate) struct Score {
     /// Threads that score; all cores without
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// What the answers hold: predict, predict_proba, decision_function or score_samples; what the model says without
+    #[arg(long, value_name = "METHOD")]
+    method: Option<Output>,
     /// Exit code 1 when any row could not be answered
     #[arg(long)]
     strict: bool,
@@ -57,6 +60,7 @@ const EXAMPLES: &str = r#"Rows come in as
 Answers go out as JSON lines, one a row, in the order of the rows:
   {"prediction": 151.0}
   {"prediction": "setosa", "probabilities": [0.9, 0.1, 0.0]}       in the order of the model's classes
+  {"prediction": [1.5, 0.2]}                                       one for each of several outputs
   {"error": {"code": "invalid_features", "message": "feature bmi: \"x\" is not a number", "line": 7}}
 A row that cannot be answered does not stop the others. Numbers are written so that they read back as the same bits.
 
@@ -83,7 +87,7 @@ pub(crate) fn run(args: &SettingsArgs, score: &Score) -> ExitCode {
         Ok(opened) => opened,
         Err(code) => return code,
     };
-    let rules = RowRules::from(&opened.settings.preprocessing.preprocessing);
+    let rules = RowRules::from(&opened.settings.preprocessing);
     let loaded = match score.model.parse::<ModelSource>().and_then(|source| source.load(opened.settings.models())) {
         Ok(loaded) => loaded,
         Err(error) => return eprint(&error, 1),
@@ -105,19 +109,26 @@ impl Score {
         let columns = match format {
             Format::Csv => {
                 let header = framing.header(&mut source).map_err(within)?;
-                Some(Columns::find(&header, &loaded.signature.features).map_err(within)?)
+                Some(Columns::find(&header, &loaded.columns).map_err(within)?)
             }
             Format::Jsonl | Format::Auto => None,
         };
         if let Some(extra) = columns.as_ref().map(|columns| &columns.extra).filter(|extra| !extra.is_empty()) {
+            if rules.rejects_extra() {
+                return Err(within(format!("columns that are no feature of the model: {}", name_list(extra, ", "))));
+            }
             warn(&format!("columns that are no feature of the model are ignored: {}", name_list(extra, ", ")));
+        }
+        let method = self.method.unwrap_or(loaded.output);
+        if !loaded.model.outputs().has(method) {
+            return Err(format!("{}: the model has no {method}", self.model));
         }
         let output = self.open_output()?;
         let began = Instant::now();
         let progress = ScoreProgress::new(&source, self.shows_progress());
         let threads =
             self.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()), usize::from);
-        let scorer = Arc::new(Scorer::new(loaded, columns, rules));
+        let scorer = Arc::new(Scorer::new(loaded, columns, rules, method));
         let end = score::run(source, framing, &scorer, (self.batch as usize, threads), output, |counts| {
             progress.show(counts)
         });

@@ -109,6 +109,8 @@ impl Call<'_> {
             priority: parameters.priority,
             key: caller::split_key(self.metadata)?,
             timeout,
+            output: "predict".to_owned(),
+            params: std::collections::BTreeMap::new(),
             features: FeatureRows::Many(rows),
         };
         let idempotency_key = caller::idempotency_key(self.metadata)?;

@@ -133,6 +133,7 @@ impl ModelListing {
             stage: (!listed.stage.is_empty()).then(|| listed.stage.clone()),
             flavor: listed.flavor.clone(),
             digest: listed.digest.as_ref().try_into().unwrap_or_default(),
+            output: None,
         });
         let view = forebay_registry::ModelView {
             name: view.model.clone(),
@@ -273,7 +274,8 @@ mod tests {
     fn the_reports_of_replicas_are_listed_as_json() {
         let directory = ModelDirectory::new("here");
         directory.publish_view(view(2));
-        directory.describe("m", 2, vec!["age".into(), "bmi".into()], true);
+        let features = vec!["age".into(), "bmi".into()];
+        directory.describe("m", 2, RowFormat { features, accepts_missing: true, ..RowFormat::default() });
         let (failed, open) = (LoadState::Failed.into(), BreakerState::HalfOpen.into());
         let one =
             VersionState { version: 1, state: failed, why: "model.pkl: cut off".into(), ..VersionState::default() };

@@ -153,6 +153,7 @@ mod tests {
             trace_id: Some("t"),
             fallback_from: Some("v2"),
             probabilities: &[1.0],
+            classes: vec![forebay_contract::ClassLabel::Integer(1)],
         };
         let (result, document) = (serde_json::to_value(result).unwrap(), document(false, false));
         let described = serde_json::to_value(document).unwrap()["components"]["schemas"]["OneAnswer"].take();

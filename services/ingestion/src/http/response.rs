@@ -2,22 +2,23 @@
 //! prediction, model_version, timestamp` first, as on the result topic.
 
 use forebay_contract::{
-    Answer, ErrorCode, ErrorDetail, LatencyMs, Outcome, PredictedValue, Problem, ResultDocument, Score, Timestamp,
+    Answer, ClassLabel, ErrorCode, ErrorDetail, LatencyMs, Outcome, PredictedValue, Problem, ResultDocument, Score,
+    Timestamp,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::schema::{ErrorBody, PredictionBody};
+use super::schema::{ErrorBody, LabelBody, PredictionBody};
 use crate::row_result::row_result;
 
 /// The answer to a request with many rows, at least one of which has a prediction.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ManyAnswer {
+pub(crate) struct ManyAnswer<'a> {
     /// As sent by the client.
     pub request_id: Option<String>,
     /// One for each row, in order; `null` for a row listed in `errors`.
     #[schema(value_type = Vec<Option<PredictionBody>>)]
-    pub predictions: Vec<Option<PredictedValue<'static>>>,
+    pub predictions: Vec<Option<PredictedValue<'a>>>,
     /// The version that answered; `null` if different versions answered.
     pub model_version: Option<String>,
     /// When the request arrived, Unix milliseconds.
@@ -35,6 +36,10 @@ pub(crate) struct ManyAnswer {
     /// The version of each row, if they differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub model_versions: Vec<Option<String>>,
+    /// The classes in the order of the probabilities, when the request asked for these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<LabelBody>)]
+    pub classes: Vec<ClassLabel<'a>>,
     /// The rows without a prediction.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<RowError>,
@@ -139,6 +144,7 @@ impl PredictResponse {
             trace_id: head.trace_id.as_deref(),
             fallback_from: Some(answer.fallback_from.as_str()).filter(|version| !version.is_empty()),
             probabilities: &score.probabilities,
+            classes: score.class_labels(),
         };
         Self::new(None, &body)
     }
@@ -154,7 +160,7 @@ impl PredictResponse {
             });
             answers.push(answer.ok());
         }
-        let Some((first, _)) = answers.iter().flatten().next() else {
+        let Some((first, first_score)) = answers.iter().flatten().next() else {
             let none = || Problem::new(ErrorCode::Internal, "the answer has no row");
             return Self::error(head, first_problem.unwrap_or_else(none), errors);
         };
@@ -170,7 +176,8 @@ impl PredictResponse {
             cached: answers.iter().flatten().all(|(answer, _)| answer.cached),
             latency_ms: LatencyMs::Shortest(head.latency_us),
             trace_id: head.trace_id.clone(),
-            predictions: answers.into_iter().map(|answer| answer.map(|(_, score)| owned(score))).collect(),
+            predictions: answers.iter().map(|answer| answer.as_ref().map(|(_, score)| score.into())).collect(),
+            classes: first_score.class_labels(),
             errors,
         };
         Self::new(None, &body)
@@ -189,10 +196,6 @@ impl PredictResponse {
         };
         Self::new(Some(code), &body)
     }
-}
-
-fn owned(score: Score) -> PredictedValue<'static> {
-    score.label.map_or(PredictedValue::Number(score.value), |label| PredictedValue::Label(label.into()))
 }
 
 #[cfg(test)]
@@ -236,7 +239,7 @@ mod tests {
         let traced = || AnswerHead { trace_id: Some("07".repeat(16)), ..head() };
         let full = |value, label: Option<&str>| -> Outcome {
             let probabilities = vec![0.1 + 0.2, 1e-7, 1e21, 0.0, -0.0];
-            let score = Some(Score { value, label: label.map(str::to_owned), probabilities });
+            let score = Some(Score { value, label: label.map(str::to_owned), probabilities, ..Score::default() });
             let (model, label, fallback_from) = ("m/\u{2028}".into(), "v3".into(), "v9".into());
             Answer { score, model, label, fallback_from, cached: true, ..Answer::default() }.into()
         };
@@ -294,7 +297,8 @@ mod tests {
 
     #[test]
     fn a_class_is_its_label() {
-        let score = Score { value: 1.0, label: Some("yes".into()), probabilities: vec![0.25, 0.75] };
+        let score =
+            Score { value: 1.0, label: Some("yes".into()), probabilities: vec![0.25, 0.75], ..Score::default() };
         let outcome = Answer { score: Some(score), ..Answer::default() }.into();
         let response = PredictResponse::of_rows(&head(), vec![outcome], false);
         assert!(

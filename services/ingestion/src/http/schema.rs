@@ -12,7 +12,7 @@ use super::response::ManyAnswer;
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes what the parser accepts")]
 pub(super) struct PredictRequest {
-    /// One row (an array of numbers, or an object of named numbers) or many rows (an array of rows). `null` is a missing
+    /// One row (an array of values, or an object of named values) or many rows (an array of rows). `null` is a missing
     /// value.
     pub features: FeaturesBody,
     /// An id that the client chooses, echoed in the answer.
@@ -34,6 +34,23 @@ pub(super) struct PredictRequest {
     /// ids do if absent.
     #[schema(max_length = 512, example = "user-17")]
     pub key: Option<String>,
+    /// What `prediction` holds: `predict`, `predict_proba`, `decision_function` or `score_samples`; what the version says
+    /// if absent.
+    #[schema(max_length = 512, example = "predict")]
+    pub output: Option<String>,
+    /// Parameters of the model's signature, by name.
+    pub params: Option<BTreeMap<String, ValueBody>>,
+}
+
+/// A value of a row.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = Value)]
+#[expect(dead_code, reason = "describes what the parser accepts")]
+pub(super) enum ValueBody {
+    Number(Option<f64>),
+    Text(String),
+    Boolean(bool),
 }
 
 /// One row or many.
@@ -43,9 +60,9 @@ pub(super) struct PredictRequest {
 pub(super) enum FeaturesBody {
     /// One row in the order of the model.
     #[schema(example = json!([0.0381, 0.0507, 0.0617, 0.0219, -0.0442, -0.0348, -0.0434, -0.0026, 0.0199, -0.0176]))]
-    Values(Vec<Option<f64>>),
+    Values(Vec<ValueBody>),
     /// One row by name.
-    Named(BTreeMap<String, Option<f64>>),
+    Named(BTreeMap<String, ValueBody>),
     /// Many rows.
     Rows(Vec<RowBody>),
 }
@@ -56,9 +73,9 @@ pub(super) enum FeaturesBody {
 #[expect(dead_code, reason = "describes what the parser accepts")]
 pub(super) enum RowBody {
     /// In the order of the model.
-    Values(Vec<Option<f64>>),
+    Values(Vec<ValueBody>),
     /// By name.
-    Named(BTreeMap<String, Option<f64>>),
+    Named(BTreeMap<String, ValueBody>),
 }
 
 /// One prediction, or one for each row if `features` holds many.
@@ -67,7 +84,7 @@ pub(super) enum RowBody {
 #[expect(dead_code, reason = "names the two bodies of one status")]
 pub(super) enum PredictAnswer {
     One(OneAnswer),
-    Many(ManyAnswer),
+    Many(ManyAnswer<'static>),
 }
 
 /// The answer to a request with one row: [`forebay_contract::ResultDocument`].
@@ -75,7 +92,7 @@ pub(super) enum PredictAnswer {
 pub(super) struct OneAnswer {
     /// As sent by the client.
     pub request_id: Option<String>,
-    /// Number or class label.
+    /// A number, a class label, or several of them.
     pub prediction: PredictionBody,
     /// The version that answered.
     #[schema(example = "v3")]
@@ -97,9 +114,23 @@ pub(super) struct OneAnswer {
     /// Probability of each class, for a classification.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub probabilities: Vec<f64>,
+    /// The classes in the order of the probabilities, if the request asked for these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<LabelBody>,
 }
 
-/// A number, or the label of a class.
+/// The label of a class, of its own type.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = Label)]
+#[expect(dead_code, reason = "describes the result document")]
+pub(super) enum LabelBody {
+    Number(f64),
+    Boolean(bool),
+    Text(String),
+}
+
+/// A number, the label of a class, or several of them.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = Prediction)]
@@ -108,7 +139,11 @@ pub(super) enum PredictionBody {
     /// Result of a regression; reads back to the same bits.
     Number(f64),
     /// Result of a classification.
-    Label(String),
+    Label(LabelBody),
+    /// Several outputs, or an output with several numbers, in order.
+    List(Vec<LabelBody>),
+    /// Several outputs that the signature names.
+    Named(BTreeMap<String, LabelBody>),
 }
 
 /// Why there is no prediction.

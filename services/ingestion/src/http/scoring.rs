@@ -11,6 +11,8 @@ pub(super) mod mlflow;
 mod rows;
 pub(super) mod seldon;
 
+use std::collections::BTreeMap;
+
 use actix_web::HttpRequest;
 use actix_web::web::{self, ServiceConfig};
 use forebay_contract::{ErrorCode, PredictedValue, Problem, Score};
@@ -78,6 +80,8 @@ fn request_of(
         priority: DEFAULT_PRIORITY,
         key: None,
         timeout: None,
+        output: String::new(),
+        params: BTreeMap::new(),
         features: FeatureRows::Many(rows),
     })
 }

@@ -70,7 +70,8 @@ async fn send_and_wait(
         let (caller, new) = registered.map_err(|_| payload_conflict())?;
         if new && let Some(parsed) = unsent.take() {
             let ack = ack(state, admission.id, caller.number(), Arc::clone(row_permits));
-            (state.batcher)(PendingItems { items: admission.items(parsed), ack, spans: Vec::new() });
+            let exact = state.text_models.contain(&parsed.model);
+            (state.batcher)(PendingItems { items: admission.items(parsed, exact), ack, spans: Vec::new() });
         }
         let left = Duration::from_micros(admission.deadline_us().saturating_sub(now_us()));
         match caller.reply(left).await {

@@ -88,7 +88,10 @@ fn tensor(output: &RequestedOutput, scores: &[Score], model: &str) -> Result<Out
     let name = output.name.as_str();
     let (data, width) = match name {
         PREDICT_PROBA => (probabilities(scores), scores.first().map(|score| score.probabilities.len())),
-        name if name == PREDICT || PREDICT_ALIASES.contains(&name) => (Some(predictions(scores)), None),
+        name if name == PREDICT || PREDICT_ALIASES.contains(&name) => {
+            let (data, width) = predictions(scores);
+            (Some(data), width)
+        }
         _ => (None, None),
     };
     let unexpected = || invalid(format!("unexpected inference output '{}' for model '{model}'", excerpt(name)));
@@ -107,7 +110,17 @@ fn tensor(output: &RequestedOutput, scores: &[Score], model: &str) -> Result<Out
     Ok(OutputTensor { name: name.to_owned(), shape, data, binary: output.binary })
 }
 
-fn predictions(scores: &[Score]) -> OutputData {
+/// The predictions, and how many each row has if there are several outputs.
+fn predictions(scores: &[Score]) -> (OutputData, Option<usize>) {
+    let width = scores.first().map_or(0, |score| score.numbers.len());
+    if width > 1 && scores.iter().all(|score| score.numbers.len() == width) {
+        let numbers = scores.iter().flat_map(|score| score.numbers.iter().copied()).collect();
+        return (OutputData::Fp64(numbers), Some(width));
+    }
+    (one_prediction(scores), None)
+}
+
+fn one_prediction(scores: &[Score]) -> OutputData {
     if scores.iter().any(|score| score.label.is_some()) {
         return OutputData::Bytes(scores.iter().map(|score| score.label.clone().unwrap_or_default()).collect());
     }
@@ -141,7 +154,8 @@ mod tests {
     use super::*;
 
     fn row(value: f64, label: Option<&str>, probabilities: &[f64]) -> Outcome {
-        let score = Score { value, label: label.map(str::to_owned), probabilities: probabilities.to_vec() };
+        let score =
+            Score { value, label: label.map(str::to_owned), probabilities: probabilities.to_vec(), ..Score::default() };
         Answer { score: Some(score), model: "m".into(), version: 3, ..Answer::default() }.into()
     }
 

@@ -3,9 +3,10 @@
 
 use forebay_contract::{ErrorCode, Problem};
 
+use super::elements::INFINITY_MARK;
 use super::tensor::InputTensor;
 use super::{Collected, Value, unsuitable};
-use crate::request::Row;
+use crate::request::{JsonValue, Row};
 
 /// The name, in metadata, of the tensor that holds all columns of a model. Requests may call it something else.
 pub(crate) const MATRIX: &str = "input-0";
@@ -57,8 +58,14 @@ fn of_matrix(matrix: InputTensor, columns: &[String]) -> Result<Vec<Row>, Proble
             columns.len().max(1)
         )));
     }
-    let numbers = numbers(elements, &name)?;
-    Ok(numbers.chunks_exact(width).map(|values| Row { values: values.to_vec(), names: Vec::new() }).collect())
+    Ok(match elements {
+        Collected::Numbers(numbers) => {
+            numbers.chunks_exact(width).map(|values| Row::of_numbers(values.to_vec(), Vec::new())).collect()
+        }
+        Collected::Values(values) => {
+            values.chunks_exact(width).map(|values| values.iter().map(json).collect()).collect()
+        }
+    })
 }
 
 fn of_columns(inputs: Vec<InputTensor>, count: usize) -> Result<Vec<Row>, Problem> {
@@ -76,10 +83,14 @@ fn of_columns(inputs: Vec<InputTensor>, count: usize) -> Result<Vec<Row>, Proble
                 shape[0], names[0]
             )));
         }
-        columns.push(numbers(elements, &name)?);
+        columns.push(elements);
         names.push(name);
     }
-    let row = |at| Row { values: columns.iter().map(|column| column[at]).collect(), names: names.clone() };
+    let value = |column: &Collected, at: usize| match column {
+        Collected::Numbers(numbers) => JsonValue::Number(numbers[at]),
+        Collected::Values(values) => json(&values[at]),
+    };
+    let row = |at| Row { names: names.clone(), ..columns.iter().map(|column| value(column, at)).collect() };
     Ok((0..count).map(row).collect())
 }
 
@@ -88,28 +99,31 @@ fn of_columns(inputs: Vec<InputTensor>, count: usize) -> Result<Vec<Row>, Proble
 /// # Errors
 /// `invalid_features` for a value that no model takes.
 pub(crate) fn row(values: Collected, names: Vec<String>) -> Result<Row, Problem> {
-    if let Collected::Numbers(numbers) = &values
-        && let Some(at) = numbers.iter().position(|number| number.is_infinite())
-    {
+    let numbers = match values {
+        Collected::Numbers(numbers) => numbers,
+        Collected::Values(values) => {
+            let infinite = |value: &Value| matches!(value, Value::Text(text) if text.as_ref() == INFINITY_MARK);
+            if let Some(at) = values.iter().position(infinite) {
+                return Err(unsuitable(format!("value {at} is not finite")));
+            }
+            return Ok(Row { names, ..values.iter().map(json).collect() });
+        }
+    };
+    if let Some(at) = numbers.iter().position(|number| number.is_infinite()) {
         return Err(unsuitable(format!("value {at} is not finite")));
     }
-    Ok(Row { values: numbers(values, "row")?, names })
+    Ok(Row::of_numbers(numbers, names))
 }
 
-/// The values as numbers.
-fn numbers(elements: Collected, name: &str) -> Result<Vec<f64>, Problem> {
-    let values = match elements {
-        Collected::Numbers(numbers) => return Ok(numbers),
-        Collected::Values(values) => values,
-    };
-    let number = |(index, value)| match value {
-        Value::Missing => Ok(f64::NAN),
-        Value::Float(number) => Ok(number),
-        Value::Integer(integer) => Ok(integer as f64),
-        Value::Boolean(boolean) => Ok(f64::from(u8::from(boolean))),
-        Value::Text(_) => Err(unsuitable(format!("input '{name}': element {index} is a string, expected a number"))),
-    };
-    values.into_iter().enumerate().map(number).collect()
+/// An element as a value of a row.
+fn json(element: &Value) -> JsonValue {
+    match element {
+        Value::Missing => JsonValue::Number(f64::NAN),
+        Value::Float(number) => JsonValue::of_float(*number),
+        Value::Integer(integer) => JsonValue::of_signed(*integer),
+        Value::Boolean(boolean) => JsonValue::Boolean(*boolean),
+        Value::Text(text) => JsonValue::Text(text.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -130,17 +144,28 @@ mod tests {
         let two = names(&["age", "bmi"]);
         for known in [&[][..], &two] {
             let made = rows(vec![tensor("x", &[2, 2], &[1.0, 2.0, 3.0, 4.0])], known, 10).unwrap();
-            assert_eq!(made[1], Row { values: vec![3.0, 4.0], names: vec![] });
+            assert_eq!(made[1], Row::of_numbers(vec![3.0, 4.0], vec![]));
         }
         let columns = || vec![tensor("bmi", &[2], &[1.0, 2.0]), tensor("age", &[2, 1], &[3.0, 4.0])];
         let made = rows(columns(), &two, 10).unwrap();
-        assert_eq!(made[1], Row { values: vec![2.0, 4.0], names: names(&["bmi", "age"]) });
+        assert_eq!(made[1], Row::of_numbers(vec![2.0, 4.0], names(&["bmi", "age"])));
         let alone = rows(vec![tensor("bmi", &[2, 1], &[1.0, 2.0])], &two, 10).unwrap();
-        assert_eq!(alone[1], Row { values: vec![2.0], names: names(&["bmi"]) });
+        assert_eq!(alone[1], Row::of_numbers(vec![2.0], names(&["bmi"])));
         let only = rows(vec![tensor("age", &[2], &[1.0, 2.0])], &names(&["age"]), 10).unwrap();
         assert_eq!(only[1].values, [2.0]);
         let image = rows(vec![tensor("x", &[1, 2, 2], &[1.0, 2.0, 3.0, 4.0])], &[], 10).unwrap();
         assert_eq!(image[0].values.len(), 4);
+    }
+
+    #[test]
+    fn text_and_booleans_keep_their_kind() {
+        let texts = Collected::Values(vec![Value::Text("a".into()), Value::Missing]);
+        let city = InputTensor::new("city".into(), Datatype::Bytes, &[2], texts).unwrap();
+        let made = rows(vec![tensor("age", &[2], &[3.0, 4.0]), city], &names(&["age", "city"]), 10).unwrap();
+        let wire = |row: &Row| row.mixed.clone();
+        assert_eq!(wire(&made[0]), [forebay_contract::Value::integer(3), forebay_contract::Value::text("a")]);
+        assert_eq!(made[1].values[0], 4.0, "a missing value makes no row of values");
+        assert_eq!((made[0].names.as_slice(), made[1].names.len()), (names(&["age", "city"]).as_slice(), 2));
     }
 
     #[test]

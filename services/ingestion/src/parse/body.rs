@@ -1,20 +1,22 @@
 //! The JSON object and its fields.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use forebay_contract::{ErrorCode, SplitKey};
+use forebay_contract::{ErrorCode, SplitKey, Value};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use super::Rules;
 use super::error_context::{ErrorContext, Excerpt};
 use super::features::FeaturesSeed;
+use super::params::ParamsSeed;
 use super::scalar::{IntegerSeed, Number, TextSeed};
 use crate::request::{DEFAULT_PRIORITY, FeatureRows, ParsedRequest};
 
 /// Names of the fields, as clients write them.
-pub(crate) const FIELDS: [&str; 7] =
-    ["request_id", "features", "model", "model_version", "priority", "timeout_ms", "key"];
+pub(crate) const FIELDS: [&str; 9] =
+    ["request_id", "features", "model", "model_version", "priority", "timeout_ms", "key", "output", "params"];
 
 enum Field {
     /// Index into [`FIELDS`].
@@ -68,6 +70,8 @@ struct Draft {
     priority: Option<i64>,
     timeout_ms: Option<i64>,
     key: Option<String>,
+    output: Option<String>,
+    params: BTreeMap<String, Value>,
     features: Option<FeatureRows>,
 }
 
@@ -101,6 +105,8 @@ impl<'de> Visitor<'de> for Body<'_> {
             priority: draft.priority.and_then(|it| it.try_into().ok()).unwrap_or(DEFAULT_PRIORITY),
             key: draft.key.as_deref().map(SplitKey::of_text),
             timeout: draft.timeout_ms.and_then(|it| it.try_into().ok()).map(Duration::from_millis),
+            output: draft.output.unwrap_or_default(),
+            params: draft.params,
             features,
         })
     }
@@ -131,6 +137,8 @@ impl Draft {
             }
             "model" => self.model = map.next_value_seed(text(context, Number::Rejected))?,
             "model_version" => self.version = map.next_value_seed(text(context, Number::Version))?,
+            "output" => self.output = map.next_value_seed(text(context, Number::Rejected))?,
+            "params" => self.params = map.next_value_seed(ParamsSeed { context })?,
             "priority" => {
                 self.priority = map.next_value_seed(integer(context, i32::MIN.into(), i32::MAX.into()))?;
             }

@@ -18,9 +18,14 @@ pub(super) struct ErrorContext {
     path: Option<String>,
 }
 
-/// The path of a value in `features`, as errors show it.
+/// The field that holds the rows.
+pub(super) const FEATURES: &str = "features";
+
+/// The path of a value, as errors show it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ValuePath<'n> {
+    /// The field of the request: `features`, or `params`.
+    pub field: &'static str,
     /// Position of the row, if there are many.
     pub row: Option<usize>,
     /// The position in the row.
@@ -37,7 +42,7 @@ pub(super) enum PathEnd<'n> {
 
 impl fmt::Display for ValuePath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("features")?;
+        f.write_str(self.field)?;
         if let Some(row) = self.row {
             write!(f, "[{row}]")?;
         }

@@ -1,17 +1,17 @@
-//! Rows of numbers, read directly into vectors without an intermediate tree.
+//! Rows, read directly into vectors without an intermediate tree.
 
 use std::fmt;
 
 use forebay_contract::ErrorCode;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 
-use super::error_context::{ErrorContext, PathEnd, ValuePath};
+use super::error_context::{ErrorContext, FEATURES, PathEnd, ValuePath};
 use super::limits::MAX_ROW_BYTES;
 use super::type_mismatch::{name, type_mismatch};
 use super::value::{First, FirstSeed, ValueSeed};
-use crate::request::{FeatureRows, Row};
+use crate::request::{FeatureRows, JsonValue, Row};
 
-const ROW_OF_NUMBERS: &str = "an array of numbers or an object of numbers";
+const ROW: &str = "an array of values or an object of named values";
 
 /// The field `features`.
 pub(super) struct FeaturesSeed<'c> {
@@ -28,7 +28,7 @@ impl<'de> DeserializeSeed<'de> for FeaturesSeed<'_> {
 
 impl FeaturesSeed<'_> {
     fn mismatch<E: serde::de::Error>(self, got: Unexpected<'_>) -> E {
-        let message = format!("features: expected {ROW_OF_NUMBERS}, or an array of such rows, got {}", name(got));
+        let message = format!("features: expected {ROW}, or an array of such rows, got {}", name(got));
         self.context.fail(ErrorCode::InvalidRequest, message)
     }
 }
@@ -39,12 +39,12 @@ impl<'de> Visitor<'de> for FeaturesSeed<'_> {
     type_mismatch!(scalars);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(ROW_OF_NUMBERS)
+        f.write_str(ROW)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<FeatureRows, A::Error> {
         let context = self.context;
-        let path = ValuePath { row: None, value: PathEnd::Index(0) };
+        let path = ValuePath { field: FEATURES, row: None, value: PathEnd::Index(0) };
         let first = seq.next_element_seed(FirstSeed { context: &mut *context });
         match first.map_err(|error| context.note_path(path, error))? {
             None => Err(empty(context, None)),
@@ -64,60 +64,66 @@ fn rows<'de, A: SeqAccess<'de>>(mut seq: A, context: &mut ErrorContext, first: R
     loop {
         let row = rows.len();
         let next = seq.next_element_seed(RowSeed { context: &mut *context, row });
-        let path = ValuePath { row: Some(row), value: PathEnd::Row };
+        let path = ValuePath { field: FEATURES, row: Some(row), value: PathEnd::Row };
         let Some(next) = next.map_err(|error| context.note_path(path, error))? else { return Ok(rows) };
         rows.push(next);
     }
 }
 
-/// The rest of an array of numbers.
+/// The rest of an array of values.
 pub(super) fn values<'de, A: SeqAccess<'de>>(
     mut seq: A,
     context: &mut ErrorContext,
     row: Option<usize>,
-    first: Option<f64>,
+    first: Option<JsonValue>,
 ) -> Result<Row, A::Error> {
-    let mut values = Vec::with_capacity(16);
-    values.extend(first);
+    let mut read = Row::with_capacity(16);
+    let mut weight = 0;
+    if let Some(first) = first {
+        weight += first.weight();
+        read.push(first);
+    }
     loop {
-        let path = ValuePath { row, value: PathEnd::Index(values.len()) };
+        let path = ValuePath { field: FEATURES, row, value: PathEnd::Index(read.len()) };
         let next = seq.next_element_seed(ValueSeed { context: &mut *context, path });
         let Some(value) = next.map_err(|error| context.note_path(path, error))? else { break };
-        values.push(value);
-        if values.len() * 8 > MAX_ROW_BYTES {
-            return Err(too_large(context, row));
+        weight += value.weight();
+        read.push(value);
+        if weight > MAX_ROW_BYTES {
+            return Err(too_large(context, ValuePath { field: FEATURES, row, value: PathEnd::Row }));
         }
     }
-    if values.is_empty() { Err(empty(context, row)) } else { Ok(Row { values, names: Vec::new() }) }
+    if read.is_empty() { Err(empty(context, row)) } else { Ok(read) }
 }
 
-/// An object of numbers.
+/// An object of values.
 pub(super) fn named<'de, A: MapAccess<'de>>(
     mut map: A,
     context: &mut ErrorContext,
     row: Option<usize>,
 ) -> Result<Row, A::Error> {
-    let mut read = Row { values: Vec::with_capacity(16), names: Vec::with_capacity(16) };
+    let mut read = Row::with_capacity(16);
+    read.names.reserve(16);
     let mut weight = 0;
     loop {
-        let own = ValuePath { row, value: PathEnd::Row };
+        let own = ValuePath { field: FEATURES, row, value: PathEnd::Row };
         let key = map.next_key::<String>();
         let Some(name) = key.map_err(|error| context.note_path(own, error))? else { break };
-        let path = ValuePath { row, value: PathEnd::Name(&name) };
+        let path = ValuePath { field: FEATURES, row, value: PathEnd::Name(&name) };
         let value = map.next_value_seed(ValueSeed { context: &mut *context, path });
         let value = value.map_err(|error| context.note_path(path, error))?;
-        weight += name.len() + 10;
-        read.values.push(value);
+        weight += name.len() + 2 + value.weight();
+        read.push(value);
         read.names.push(name);
         if weight > MAX_ROW_BYTES {
-            return Err(too_large(context, row));
+            return Err(too_large(context, ValuePath { field: FEATURES, row, value: PathEnd::Row }));
         }
     }
     if let Some(twice) = repeated(&read.names) {
-        let path = ValuePath { row, value: PathEnd::Name(twice) };
+        let path = ValuePath { field: FEATURES, row, value: PathEnd::Name(twice) };
         return Err(context.fail(ErrorCode::InvalidRequest, format_args!("{path}: given twice")));
     }
-    if read.values.is_empty() { Err(empty(context, row)) } else { Ok(read) }
+    if read.is_empty() { Err(empty(context, row)) } else { Ok(read) }
 }
 
 /// The first name that occurs twice.
@@ -131,12 +137,11 @@ fn repeated(names: &[String]) -> Option<&str> {
 }
 
 fn empty<E: serde::de::Error>(context: &mut ErrorContext, row: Option<usize>) -> E {
-    let path = ValuePath { row, value: PathEnd::Row };
-    context.fail(ErrorCode::InvalidFeatures, format_args!("{path}: empty, expected at least one number"))
+    let path = ValuePath { field: FEATURES, row, value: PathEnd::Row };
+    context.fail(ErrorCode::InvalidFeatures, format_args!("{path}: empty, expected at least one value"))
 }
 
-fn too_large<E: serde::de::Error>(context: &mut ErrorContext, row: Option<usize>) -> E {
-    let path = ValuePath { row, value: PathEnd::Row };
+pub(super) fn too_large<E: serde::de::Error>(context: &mut ErrorContext, path: ValuePath<'_>) -> E {
     let message = format_args!("{path}: one row holds at most {} KiB", MAX_ROW_BYTES / 1024);
     context.fail(ErrorCode::PayloadTooLarge, message)
 }
@@ -164,8 +169,8 @@ impl<'de> DeserializeSeed<'de> for RowSeed<'_> {
 
 impl RowSeed<'_> {
     fn mismatch<E: serde::de::Error>(self, got: Unexpected<'_>) -> E {
-        let path = ValuePath { row: Some(self.row), value: PathEnd::Row };
-        let message = format!("{path}: expected {ROW_OF_NUMBERS} like the rows before it, got {}", name(got));
+        let path = ValuePath { field: FEATURES, row: Some(self.row), value: PathEnd::Row };
+        let message = format!("{path}: expected {ROW} like the rows before it, got {}", name(got));
         self.context.fail(ErrorCode::InvalidRequest, message)
     }
 }
@@ -176,7 +181,7 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
     type_mismatch!(scalars);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(ROW_OF_NUMBERS)
+        f.write_str(ROW)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Row, A::Error> {

@@ -8,7 +8,7 @@ use super::features::FeaturesSeed;
 use super::{parse_record, without_mark};
 use crate::request::{FeatureRows, Row};
 
-/// Reads `{"features": ...}`, ignoring other fields, or only the row: an array of numbers or an object of named numbers.
+/// Reads `{"features": ...}`, ignoring other fields, or only the row: an array of values or an object of named values.
 /// `null` is a missing value.
 ///
 /// # Errors
@@ -50,12 +50,12 @@ mod tests {
     fn errors_name_the_value() {
         let message = |text: &str| parse_line(text.as_bytes()).unwrap_err().message;
         assert!(
-            message("[1, \"x\"]").starts_with("features[1]: expected a number or null"),
+            message("[1, []]").starts_with("features[1]: expected a number, a string, a boolean or null, got an array"),
             "{}",
-            message("[1, \"x\"]")
+            message("[1, []]")
         );
         assert!(message("[1, NaN]").contains("not a finite number"));
-        assert!(message("{\"a\": true}").starts_with("features.a: "));
+        assert!(message("{\"a\": {}}").starts_with("features.a: "));
         assert!(message("[[1], [2]]").contains("more than one row"));
         assert!(message("hello").starts_with("not JSON"));
         assert!(message("[1] [2]").starts_with("not JSON"));

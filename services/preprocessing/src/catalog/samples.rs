@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use forebay_registry::{Inputs, ModelView, VersionMeta, VersionView};
+use forebay_registry::{Inputs, ModelView, Output, VersionMeta, VersionView};
 
 use super::{CatalogPolicy, ListedModel};
 use crate::row::RowRules;
 use crate::served_version::DescribedVersion;
-use crate::settings::{MissingValues, PreprocessingSettings};
+use crate::settings::Settings;
 use crate::traffic_split::TrafficSplit;
 
 pub(crate) fn rules() -> RowRules {
-    let (split, ranges, gate) = (BTreeMap::new(), BTreeMap::new(), std::time::Duration::ZERO);
-    RowRules::from(&PreprocessingSettings { missing: MissingValues::Impute, gate, split, ranges })
+    RowRules::from(&forebay_testkit::settings(&[crate::DEFAULTS]).read(Settings::read).unwrap())
 }
 
 /// A model of versions `(number, stage, usable)` that take `age, sex, bmi`; version 2 fills in what is missing.
@@ -22,6 +21,7 @@ pub(crate) fn model(name: &str, versions: &[(u32, Option<&str>, bool)]) -> (Mode
         stage: stage.map(str::to_owned),
         flavor: "sklearn".into(),
         digest: [version as u8; 32],
+        output: None,
     };
     let aliases = BTreeMap::from([("candidate".to_owned(), 1)]);
     let view = ModelView { name: name.into(), generation: 1, versions: versions.iter().map(listed).collect(), aliases };
@@ -34,8 +34,12 @@ pub(crate) fn model(name: &str, versions: &[(u32, Option<&str>, bool)]) -> (Mode
             digest: [version as u8; 32],
             inputs: Inputs::Unknown,
             preprocessing: None,
+            output: Ok(Output::Predict),
+            params: Vec::new(),
         },
         features: ["age", "sex", "bmi"].map(str::to_owned).to_vec(),
+        kinds: Vec::new(),
+        optional: Vec::new(),
         accepts_missing: Some(version == 2),
     };
     let usable = versions.iter().filter(|(.., usable)| *usable).map(described).collect();

@@ -7,53 +7,60 @@ use forebay_contract::RowFormat;
 /// Most bytes of feature names reported for one model: a state has to fit into a record.
 const LARGEST: usize = 256 * 1024;
 
-type Row = (Vec<String>, bool);
-
 /// Row formats by model and version.
 #[derive(Default)]
-pub(super) struct RowFormats(BTreeMap<(String, u32), Row>);
+pub(super) struct RowFormats(BTreeMap<(String, u32), RowFormat>);
 
 impl RowFormats {
-    pub(super) fn put(&mut self, model: &str, version: u32, features: Vec<String>, accepts_missing: bool) {
-        self.0.insert((model.to_owned(), version), (features, accepts_missing));
+    /// The versions of `format` do not count.
+    pub(super) fn put(&mut self, model: &str, version: u32, format: RowFormat) {
+        self.0.insert((model.to_owned(), version), RowFormat { versions: Vec::new(), ..format });
     }
 
     /// The formats of these versions of `model`, one for all versions with equal rows. Other versions are forgotten.
     pub(super) fn of(&mut self, model: &str, versions: &[u32]) -> Vec<RowFormat> {
         self.0.retain(|(known, version), _| known != model || versions.contains(version));
-        let mut formats: BTreeMap<&Row, Vec<u32>> = BTreeMap::new();
+        let mut formats: Vec<RowFormat> = Vec::new();
         for ((_, version), row) in self.0.iter().filter(|((known, _), _)| known == model) {
-            formats.entry(row).or_default().push(*version);
+            match formats.iter_mut().find(|format| same_rows(format, row)) {
+                Some(format) => format.versions.push(*version),
+                None => formats.push(RowFormat { versions: vec![*version], ..row.clone() }),
+            }
         }
         let mut left = LARGEST;
-        let mut fits = |row: &Row| {
-            let size = row.0.iter().map(String::len).sum::<usize>();
+        formats.retain(|format| {
+            let size = format.features.iter().map(String::len).sum::<usize>();
             let fits = size <= left;
             left -= if fits { size } else { 0 };
             fits
-        };
-        let fitting = formats.into_iter().filter(|(row, _)| fits(row));
-        let format = |((features, accepts_missing), versions): (&Row, Vec<u32>)| RowFormat {
-            features: features.clone(),
-            accepts_missing: *accepts_missing,
-            versions,
-        };
-        fitting.map(format).collect()
+        });
+        formats
     }
+}
+
+/// Whether two formats describe the same rows.
+fn same_rows(a: &RowFormat, b: &RowFormat) -> bool {
+    a.accepts_missing == b.accepts_missing && a.features == b.features && a.kinds == b.kinds && a.optional == b.optional
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use forebay_contract::ColumnKind;
+
+    fn format(features: &[&str], accepts_missing: bool) -> RowFormat {
+        let features = features.iter().map(|&name| name.to_owned()).collect();
+        RowFormat { features, accepts_missing, ..RowFormat::default() }
+    }
 
     #[test]
     fn equal_rows_stand_together_and_what_is_too_large_stays_away() {
         let mut formats = RowFormats::default();
         for version in 1..=3 {
-            formats.put("m", version, vec!["age".into(), "bmi".into()], version == 3);
+            formats.put("m", version, format(&["age", "bmi"], version == 3));
         }
-        formats.put("m", 4, vec!["x".repeat(LARGEST)], false);
-        formats.put("other", 1, vec![], false);
+        formats.put("m", 4, format(&["x".repeat(LARGEST).as_str()], false));
+        formats.put("other", 1, format(&[], false));
         let of = |formats: &mut RowFormats, versions: &[u32]| {
             formats.of("m", versions).into_iter().map(|format| format.versions).collect::<Vec<_>>()
         };
@@ -61,5 +68,13 @@ mod tests {
         assert_eq!(of(&mut formats, &[1, 4]), [vec![1]]);
         assert_eq!(of(&mut formats, &[1, 2, 3, 4]), [vec![1]], "what was retired is forgotten");
         assert_eq!(formats.of("other", &[1]).len(), 1);
+    }
+
+    #[test]
+    fn columns_of_another_kind_are_other_rows() {
+        let mut formats = RowFormats::default();
+        formats.put("m", 1, format(&["age"], false));
+        formats.put("m", 2, RowFormat { kinds: vec![ColumnKind::Text.into()], ..format(&["age"], false) });
+        assert_eq!(formats.of("m", &[1, 2]).len(), 2);
     }
 }

@@ -15,6 +15,8 @@ use crate::{ModelView, RegistryError, VersionView};
 const API: &str = "/api/2.0/mlflow";
 /// Tag of a version that names its separate preprocessing artefact.
 const PREPROCESSING_TAG: &str = "forebay.preprocessing";
+/// Tag of a version that names what its answers hold.
+pub(crate) const OUTPUT_TAG: &str = "forebay.output";
 /// Largest number of versions of one model that are looked up separately because they have an alias or a stage and are
 /// not among the newest.
 const MAX_NAMED: usize = 100;
@@ -32,7 +34,8 @@ pub(crate) struct ListedModel {
     pub aliases: BTreeMap<String, u32>,
 }
 
-/// The source of the files of a version. All fields but stage and flavor are part of the version's identity.
+/// The source of the files of a version. All fields but stage, flavor and output are part of the
+/// version's identity.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct VersionSource {
     pub stage: Option<String>,
@@ -44,12 +47,19 @@ pub(crate) struct VersionSource {
     pub model_id: String,
     /// URI of the separate preprocessing artefact.
     pub preprocessing: Option<String>,
+    /// What an answer holds when the request does not say. Not part of the identity: another tag needs no other files.
+    #[serde(default)]
+    pub output: Option<String>,
 }
 
 impl VersionSource {
     fn of(version: ModelVersion) -> Self {
         let stage = version.stage();
-        let tag = version.tags.into_iter().find(|tag| tag.key == PREPROCESSING_TAG);
+        let tag = |key: &str| {
+            let tag = version.tags.iter().find(|tag| tag.key == key);
+            tag.map(|tag| tag.value.trim().to_owned()).filter(|value| !value.is_empty())
+        };
+        let (preprocessing, output) = (tag(PREPROCESSING_TAG), tag(OUTPUT_TAG));
         Self {
             stage,
             flavor: None,
@@ -57,7 +67,8 @@ impl VersionSource {
             source: version.source.unwrap_or_default(),
             run_id: version.run_id.unwrap_or_default(),
             model_id: version.model_id.unwrap_or_default(),
-            preprocessing: tag.map(|tag| tag.value.trim().to_owned()).filter(|uri| !uri.is_empty()),
+            preprocessing,
+            output,
         }
     }
 
@@ -173,6 +184,7 @@ impl ListedModel {
             stage: origin.stage.clone(),
             flavor: origin.flavor.clone().unwrap_or_else(|| "unknown".to_owned()),
             digest: origin.identity(&self.name, *number),
+            output: origin.output.clone(),
         };
         ModelView {
             name: self.name.clone(),

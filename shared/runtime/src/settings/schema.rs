@@ -34,8 +34,10 @@ pub const COMMON_DEFAULTS: DefaultSettings = DefaultSettings::new("runtime", inc
 /// others.
 const PROJECT_SECTIONS: &[&str] = &[
     "http",
+    "grpc",
     "auth",
     "ingestion",
+    "features",
     "preprocessing",
     "cache",
     "redis",

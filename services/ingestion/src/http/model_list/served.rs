@@ -121,7 +121,7 @@ mod tests {
             aliases: [("champion".to_owned(), 3)].into(),
             ..ModelView::default()
         });
-        directory.describe("m", 2, vec!["age".into()], true);
+        directory.describe("m", 2, RowFormat { features: vec!["age".into()], ..RowFormat::default() });
         let ready = VersionState { version: 2, state: LoadState::Ready.into(), ..VersionState::default() };
         directory.report("m", Some(2), vec![ready]);
         ModelListing::new(directory, settings(&[]).flags(&["models.name=m"]).read(ModelSettings::read).unwrap())

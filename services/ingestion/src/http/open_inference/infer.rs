@@ -1,5 +1,6 @@
 //! `POST /v2/models/{model}[/versions/{version}]/infer`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::web::{Bytes, Data, Payload};
@@ -89,6 +90,9 @@ impl Protocol for Inference {
             priority: parameters.priority,
             key: None,
             timeout: parameters.timeout,
+            // the scores of a prediction have the probabilities as well
+            output: "predict".to_owned(),
+            params: BTreeMap::new(),
             features: FeatureRows::Many(rows),
         })
     }

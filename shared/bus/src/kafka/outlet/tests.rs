@@ -112,7 +112,7 @@ fn batch<P: Clone>(payload: P, count: u32) -> Batch<P> {
 }
 
 fn classes(count: usize) -> Outcome {
-    let score = Score { value: 1.0, label: None, probabilities: vec![0.5; count] };
+    let score = Score { value: 1.0, label: None, probabilities: vec![0.5; count], ..Score::default() };
     Answer { score: Some(score), ..Answer::default() }.into()
 }
 

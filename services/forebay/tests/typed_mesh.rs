@@ -1,0 +1,162 @@
+//! `forebay up` with models of text, booleans and several outputs: their rows and answers over HTTP, as their origin gave
+//! them.
+#![cfg(test)]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+struct Mesh {
+    process: Child,
+    url: String,
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn wide(name: &str) -> String {
+    format!("{}/../../shared/model/tests/golden/wide/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn expected(name: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(wide(&format!("{name}.expected.json"))).unwrap()).unwrap()
+}
+
+/// Serves these models of `golden/wide` and waits until each answers.
+fn up(models: &[&str], more: &[&str]) -> Mesh {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    command.args(["up", "--set", "http.listen=127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0"]).args(more);
+    for model in models {
+        command.args(["--model", &wide(model)]);
+    }
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut process = command.spawn().unwrap();
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let shown: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.starts_with("  health")).collect();
+    let url = shown.iter().find_map(|line| line.trim().strip_prefix("http     ")?.split("/v1/").next());
+    let url = url.unwrap_or_else(|| panic!("{shown:#?}")).to_owned();
+    let mesh = Mesh { process, url };
+    for model in models {
+        let begin = Instant::now();
+        let row = expected(model)["rows"][0].clone();
+        while mesh.post(&json!({"model": model, "features": row})).0 != 200 {
+            assert!(begin.elapsed() < LIMIT, "{:?}", mesh.post(&json!({"model": model, "features": row})));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    mesh
+}
+
+impl Mesh {
+    fn post(&self, body: &Value) -> (u16, Value) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let sent =
+            agent.post(format!("{}/v1/predict", self.url)).content_type("application/json").send(body.to_string());
+        let mut response = sent.unwrap();
+        let text = response.body_mut().read_to_string().unwrap();
+        (response.status().as_u16(), serde_json::from_str(&text).unwrap())
+    }
+
+    fn answer(&self, body: Value) -> Value {
+        let (status, answer) = self.post(&body);
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+
+    fn error(&self, body: Value) -> String {
+        let (status, answer) = self.post(&body);
+        assert_eq!(status, 400, "{answer}");
+        format!("{}: {}", answer["error"]["code"].as_str().unwrap(), answer["error"]["message"].as_str().unwrap())
+    }
+}
+
+fn close(got: &Value, want: &Value) -> bool {
+    match (got, want) {
+        (Value::Number(got), Value::Number(want)) => {
+            let (got, want) = (got.as_f64().unwrap(), want.as_f64().unwrap());
+            (got - want).abs() <= 1e-9 + 1e-9 * want.abs()
+        }
+        (Value::Array(got), Value::Array(want)) => {
+            got.len() == want.len() && got.iter().zip(want).all(|(got, want)| close(got, want))
+        }
+        (got, want) => got == want,
+    }
+}
+
+#[test]
+fn rows_of_text_get_the_answers_of_their_origin() {
+    let models = ["onehot_logreg", "impute_text", "dropped_columns", "bool_column", "multi_linear", "tfidf_logreg"];
+    let mesh = up(&models, &[]);
+    for model in models {
+        let expected = expected(model);
+        let answer = mesh.answer(json!({"model": model, "features": expected["rows"]}));
+        assert!(close(&answer["predictions"], &expected["predict"]), "{model}: {answer} {}", expected["predict"]);
+        let first = mesh.answer(json!({"model": model, "features": expected["rows"][0]}));
+        assert!(close(&first["prediction"], &expected["predict"][0]), "{model}: {first}");
+    }
+    outputs(&mesh);
+    errors(&mesh);
+}
+
+fn outputs(mesh: &Mesh) {
+    let expected = expected("onehot_logreg");
+    let row = &expected["rows"][0];
+    let request = |output: &str| json!({"model": "onehot_logreg", "features": row, "output": output});
+    let proba = mesh.answer(request("predict_proba"));
+    assert!(close(&proba["prediction"], &expected["predict_proba"][0]), "{proba}");
+    assert_eq!((&proba["classes"], &proba["prediction"]), (&json!(["churn", "stay"]), &proba["probabilities"]));
+    let decision = mesh.answer(request("decision_function"));
+    assert!(decision["prediction"].is_f64() && decision["classes"].is_null(), "{decision}");
+    let label = mesh.answer(request("predict"));
+    assert_eq!((&label["prediction"], label["classes"].is_null()), (&expected["predict"][0], true));
+    let many = json!({"model": "onehot_logreg", "features": [row, row], "output": "predict_proba"});
+    let many = mesh.answer(many);
+    assert_eq!((&many["classes"], many["predictions"][1].as_array().unwrap().len()), (&json!(["churn", "stay"]), 2));
+    assert!(mesh.error(request("score_samples")).contains("has no score_samples"));
+    assert!(mesh.error(request("probs")).contains("\"probs\" is not an output"));
+}
+
+fn errors(mesh: &Mesh) {
+    let row = json!({"age": 40, "income": 5e4, "city": "Lyon", "plan": "pro", "active": true});
+    let with = |name: &str, value: Value| {
+        let mut row = row.clone();
+        row[name] = value;
+        json!({"model": "onehot_logreg", "features": row})
+    };
+    let base = mesh.answer(json!({"model": "onehot_logreg", "features": row}));
+    let same = mesh.answer(with("age", json!(40.0)));
+    assert_eq!((&same["prediction"], &same["cached"]), (&base["prediction"], &json!(true)), "one question");
+    assert_eq!(mesh.answer(with("note", json!("ignored")))["cached"], json!(true));
+    assert!(mesh.error(with("age", json!(1.5))).starts_with("invalid_features: feature age: expected an integer"));
+    assert!(mesh.error(with("age", json!("40"))).contains("feature age: expected an integer of 64 bits, got the text"));
+    assert!(
+        mesh.error(with("city", json!(1.0))).contains("feature city: expected text or an integer, got the number 1.0")
+    );
+    assert!(mesh.error(with("city", json!(["Lyon"]))).starts_with("invalid_request: features.city: expected"));
+    assert!(mesh.error(with("age", Value::Null)).contains("feature age is missing"));
+    assert_eq!(mesh.answer(with("city", json!("\u{1f600}")))["model"], "onehot_logreg");
+    let params = json!({"model": "onehot_logreg", "features": row, "params": {"top_k": 1}});
+    assert!(mesh.error(params).contains("unknown parameter \"top_k\""));
+    let imputed = json!({"age": 40, "city": null, "plan": "pro", "active": true});
+    assert_eq!(mesh.answer(json!({"model": "impute_text", "features": imputed}))["fallback_from"], Value::Null);
+    let misspelt = json!({"age": 40, "City": "Lyon", "plan": "pro", "active": true});
+    let misspelt = mesh.error(json!({"model": "impute_text", "features": misspelt}));
+    assert!(misspelt.contains("feature city is missing, and the unknown feature \"City\""), "{misspelt}");
+    let read = json!({"age": 48, "income": 31897.3});
+    assert_eq!(mesh.post(&json!({"model": "dropped_columns", "features": read})).0, 200, "the others are not read");
+}
+
+#[test]
+fn columns_that_the_model_does_not_have_can_be_refused() {
+    let mesh = up(&["onehot_logreg"], &["--set", "features.extra=reject"]);
+    let row = json!({"age": 40, "income": 5e4, "city": "Lyon", "plan": "pro", "active": true, "note": 1});
+    assert!(mesh.error(json!({"features": row})).contains("unknown feature \"note\""));
+}

@@ -1,0 +1,101 @@
+//! What an answer holds: one row of a model's scores as a message.
+
+use forebay_contract::{ClassLabel, Score};
+use forebay_model::{Label, Output, Scores};
+
+/// The score of row `row`, of which the request wants `output`. `names` are those of several outputs, or empty.
+pub fn row_score(scores: &Scores, row: usize, output: Output, names: &[String]) -> Score {
+    let values = scores.row(row);
+    let mut score = Score { value: values[0], probabilities: scores.probabilities(row).to_vec(), ..Score::default() };
+    if let ([_], Some(label)) = (values, scores.label(row)) {
+        let label = class_label(label);
+        (score.label_kind, score.label) = (label.kind().into(), Some(label.to_string()));
+    }
+    match output {
+        Output::Predict if values.len() == 1 => {}
+        Output::Predict => several(&mut score, scores, row, names),
+        Output::PredictProba => {
+            score.numbers.clone_from(&score.probabilities);
+            let classes = (0..scores.outputs).flat_map(|output| scores.classes(output));
+            score.classes = classes.map(|label| class_label(label).to_wire()).collect();
+        }
+        Output::DecisionFunction | Output::ScoreSamples => {
+            score.numbers = scores.decision(row).to_vec();
+            score.value = score.numbers.first().copied().unwrap_or(f64::NAN);
+            (score.label, score.label_kind) = (None, 0);
+        }
+    }
+    score
+}
+
+fn several(score: &mut Score, scores: &Scores, row: usize, names: &[String]) {
+    let labels = (0..scores.outputs).filter_map(|output| scores.label_of(row, output));
+    score.labels = labels.map(|label| class_label(label).to_wire()).collect();
+    if score.labels.is_empty() {
+        score.numbers = scores.row(row).to_vec();
+    }
+    if names.len() == scores.outputs {
+        score.names = names.to_vec();
+    }
+}
+
+/// The label as answers write it.
+fn class_label(label: &Label) -> ClassLabel<'_> {
+    match label {
+        Label::Integer(value) => ClassLabel::Integer(*value),
+        Label::Boolean(value) => ClassLabel::Boolean(*value),
+        Label::Float(value) => ClassLabel::Float(*value),
+        Label::Text(text) => ClassLabel::Text(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forebay_contract::PredictedValue;
+
+    fn json(score: &Score) -> String {
+        serde_json::to_string(&PredictedValue::from(score)).unwrap()
+    }
+
+    fn churn() -> Scores {
+        let classes: Vec<Label> = vec!["churn".into(), "stay".into()];
+        Scores::classification(classes.into(), vec![1], vec![0.25, 0.75]).with_decision(vec![1.5])
+    }
+
+    #[test]
+    fn every_output_of_a_classifier() {
+        let of = |output| row_score(&churn(), 0, output, &[]);
+        let predict = of(Output::Predict);
+        assert_eq!((json(&predict).as_str(), predict.probabilities.as_slice()), ("\"stay\"", [0.25, 0.75].as_slice()));
+        assert!(predict.classes.is_empty());
+        let proba = of(Output::PredictProba);
+        assert_eq!(json(&proba), "[0.25,0.75]");
+        assert_eq!(proba.class_labels(), [ClassLabel::Text("churn"), ClassLabel::Text("stay")]);
+        assert_eq!((json(&of(Output::DecisionFunction)).as_str(), of(Output::DecisionFunction).value), ("1.5", 1.5));
+    }
+
+    #[test]
+    fn labels_keep_their_type() {
+        for (labels, expected) in [
+            ([Label::Integer(3), Label::Integer(5)], "5"),
+            ([false, true].map(Label::Boolean), "true"),
+            ([0.5, 1.0].map(Label::Float), "1.0"),
+        ] {
+            let scores = Scores::classification(labels.into(), vec![1], Vec::new());
+            assert_eq!(json(&row_score(&scores, 0, Output::Predict, &[])), expected);
+        }
+    }
+
+    #[test]
+    fn several_outputs_are_a_list_or_an_object() {
+        let scores = Scores::several(2, vec![1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(json(&row_score(&scores, 1, Output::Predict, &[])), "[3.0,4.0]");
+        let names = ["y".to_owned(), "x".to_owned()];
+        assert_eq!(json(&row_score(&scores, 1, Output::Predict, &names)), r#"{"y":3.0,"x":4.0}"#);
+        let numbers: std::sync::Arc<[Label]> = [Label::Integer(0), Label::Integer(1)].into();
+        let labels = Scores::multi_label([numbers.clone(), numbers].into(), vec![1, 0], Vec::new());
+        let both = row_score(&labels, 0, Output::Predict, &[]);
+        assert_eq!((json(&both).as_str(), both.label), ("[1,0]", None));
+    }
+}

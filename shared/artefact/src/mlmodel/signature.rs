@@ -1,0 +1,224 @@
+//! The signature in `MLmodel`: columns or a tensor, outputs, parameters. Each is JSON in a string.
+
+use serde_json::Value;
+
+use super::MAX_WIDTH;
+use crate::{Column, ColumnKind};
+
+/// The inputs of the signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inputs {
+    /// The file has no signature, or one that says nothing about a row.
+    Unknown,
+    /// A tensor signature: the width, and the kind that all columns have.
+    Tensor {
+        /// The number of values in a row.
+        width: usize,
+        /// The kind of the values.
+        kind: ColumnKind,
+    },
+    /// Columns in order.
+    Columns(Vec<Column>),
+}
+
+/// A parameter of the signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Param {
+    pub name: String,
+    /// The value that applies when a request gives none.
+    pub default: Value,
+}
+
+impl Inputs {
+    /// The number of values in a row, if the signature says it.
+    pub fn width(&self) -> Option<usize> {
+        match self {
+            Self::Unknown => None,
+            Self::Tensor { width, .. } => Some(*width),
+            Self::Columns(columns) => Some(columns.len()),
+        }
+    }
+
+    /// The kinds of the columns, if the signature says them.
+    pub fn kinds(&self) -> Option<Vec<ColumnKind>> {
+        match self {
+            Self::Unknown => None,
+            Self::Tensor { width, kind } => Some(vec![*kind; *width]),
+            Self::Columns(columns) => Some(columns.iter().map(|column| column.kind).collect()),
+        }
+    }
+
+    /// The names of the columns, if the signature has them.
+    pub fn names(&self) -> Option<Vec<String>> {
+        match self {
+            Self::Columns(columns) => Some(columns.iter().map(|column| column.name.clone()).collect()),
+            Self::Unknown | Self::Tensor { .. } => None,
+        }
+    }
+}
+
+/// Reads the inputs. The inner error names a column whose type is not supported, and the type.
+pub(super) fn inputs(json: &str) -> Result<Result<Inputs, String>, String> {
+    let columns = list(json)?;
+    if columns.len() > MAX_WIDTH {
+        return Err(format!("{} inputs, at most {MAX_WIDTH}", columns.len()));
+    }
+    if let [column] = columns.as_slice()
+        && let Some(tensor) = column.get("tensor-spec")
+    {
+        return tensor_inputs(column, tensor);
+    }
+    let mut read = Vec::with_capacity(columns.len());
+    for (index, column) in columns.iter().enumerate() {
+        let Some(name) = column.get("name").and_then(Value::as_str) else {
+            // columns without names: the model says what they are
+            let kinds = columns.iter().map(column_kind).collect::<Result<Vec<_>, _>>();
+            return Ok(kinds.map(|_| Inputs::Unknown).map_err(|kind| unsupported(&format!("{index}"), &kind)));
+        };
+        let kind = match column_kind(column) {
+            Ok(kind) => kind,
+            Err(kind) => return Ok(Err(unsupported(&format!("{name:?}"), &kind))),
+        };
+        let flag = |key: &str| column.get(key).and_then(Value::as_bool);
+        let optional = !flag("required").unwrap_or_else(|| !flag("optional").unwrap_or(false));
+        read.push(Column { name: name.to_owned(), kind, optional });
+    }
+    Ok(Ok(if read.is_empty() { Inputs::Unknown } else { Inputs::Columns(read) }))
+}
+
+fn tensor_inputs(column: &Value, tensor: &Value) -> Result<Result<Inputs, String>, String> {
+    let kind = match column_kind(column) {
+        Ok(kind) => kind,
+        Err(kind) => {
+            let name = column.get("name").and_then(Value::as_str).unwrap_or("0");
+            return Ok(Err(unsupported(&format!("{name:?}"), &kind)));
+        }
+    };
+    let shape: Vec<i64> = tensor
+        .get("shape")
+        .and_then(Value::as_array)
+        .and_then(|shape| shape.iter().map(Value::as_i64).collect())
+        .ok_or("the tensor has no shape")?;
+    match shape.as_slice() {
+        [_, width] if *width > 0 => match usize::try_from(*width) {
+            Ok(width) if width <= MAX_WIDTH => Ok(Ok(Inputs::Tensor { width, kind })),
+            _ => Err(format!("tensor input is {width} wide, at most {MAX_WIDTH}")),
+        },
+        _ => Ok(Ok(Inputs::Unknown)),
+    }
+}
+
+/// The names of the outputs, if there are several and each has one.
+pub(super) fn output_names(json: &str) -> Vec<String> {
+    let Ok(columns) = list(json) else { return Vec::new() };
+    let names: Option<Vec<String>> =
+        columns.iter().map(|column| column.get("name")?.as_str().map(str::to_owned)).collect();
+    names.filter(|names| (2..=MAX_WIDTH).contains(&names.len())).unwrap_or_default()
+}
+
+/// The parameters with their defaults.
+pub(super) fn params(json: &str) -> Result<Vec<Param>, String> {
+    let params = list(json).map_err(|why| format!("params: {why}"))?;
+    let read = |param: &Value| {
+        let name = param.get("name").and_then(Value::as_str).ok_or("params: one has no name")?;
+        Ok(Param { name: name.to_owned(), default: param.get("default").cloned().unwrap_or_default() })
+    };
+    params.iter().map(read).collect()
+}
+
+fn list(json: &str) -> Result<Vec<Value>, String> {
+    match serde_json::from_str(json).map_err(|error| error.to_string())? {
+        Value::Array(columns) => Ok(columns),
+        Value::Null => Ok(Vec::new()),
+        _ => Err("is not a list of columns".to_owned()),
+    }
+}
+
+fn unsupported(column: &str, kind: &str) -> String {
+    format!("column {column} has the type {kind}, which is not supported")
+}
+
+/// The kind of a column.
+///
+/// # Errors
+/// The name of its type when there is none.
+fn column_kind(column: &Value) -> Result<ColumnKind, String> {
+    if let Some(tensor) = column.get("tensor-spec") {
+        return tensor_kind(tensor.get("dtype").and_then(Value::as_str).unwrap_or("float64"));
+    }
+    match column.get("type").and_then(Value::as_str) {
+        None | Some("double" | "float") => Ok(ColumnKind::Float),
+        Some("long" | "integer") => Ok(ColumnKind::Integer),
+        Some("boolean") => Ok(ColumnKind::Boolean),
+        Some("string") => Ok(ColumnKind::Text),
+        Some(other) => Err(other.to_owned()),
+    }
+}
+
+fn tensor_kind(dtype: &str) -> Result<ColumnKind, String> {
+    match dtype {
+        "float64" | "float32" | "float16" => Ok(ColumnKind::Float),
+        "int64" | "int32" | "int16" | "int8" | "uint64" | "uint32" | "uint16" | "uint8" => Ok(ColumnKind::Integer),
+        "bool" => Ok(ColumnKind::Boolean),
+        "object" | "str" => Ok(ColumnKind::Text),
+        text if text.starts_with("<U") => Ok(ColumnKind::Text),
+        other => Err(other.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_of_a_column() {
+        let kind = |name: &str| {
+            let json = format!(r#"[{{"type": "{name}", "name": "x", "required": false}}]"#);
+            match inputs(&json).unwrap()? {
+                Inputs::Columns(columns) => Ok(columns[0].kind),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!((kind("double"), kind("float")), (Ok(ColumnKind::Float), Ok(ColumnKind::Float)));
+        assert_eq!((kind("long"), kind("integer")), (Ok(ColumnKind::Integer), Ok(ColumnKind::Integer)));
+        assert_eq!((kind("boolean"), kind("string")), (Ok(ColumnKind::Boolean), Ok(ColumnKind::Text)));
+        for name in ["datetime", "binary", "array", "object", "map", "any"] {
+            let expected = format!("column \"x\" has the type {name}, which is not supported");
+            assert_eq!(kind(name), Err::<ColumnKind, _>(expected));
+        }
+    }
+
+    #[test]
+    fn every_type_of_a_tensor() {
+        let tensor = |dtype: &str| {
+            let spec = format!(r#"{{"dtype": "{dtype}", "shape": [-1, 2]}}"#);
+            inputs(&format!(r#"[{{"type": "tensor", "tensor-spec": {spec}}}]"#)).unwrap()
+        };
+        let of = |kind| Ok(Inputs::Tensor { width: 2, kind });
+        assert_eq!((tensor("float32"), tensor("int64")), (of(ColumnKind::Float), of(ColumnKind::Integer)));
+        assert_eq!((tensor("bool"), tensor("object")), (of(ColumnKind::Boolean), of(ColumnKind::Text)));
+        assert!(tensor("datetime64[ns]").unwrap_err().contains("datetime64[ns]"));
+        assert_eq!(inputs(r#"[{"tensor-spec": {"dtype": "float64", "shape": [-1]}}]"#).unwrap(), Ok(Inputs::Unknown));
+        assert!(inputs(r#"[{"tensor-spec": {"dtype": "float64"}}]"#).unwrap_err().contains("shape"));
+        assert!(inputs("7").unwrap_err().contains("list"));
+    }
+
+    #[test]
+    fn columns_may_be_optional_and_unnamed() {
+        let json = r#"[{"type": "double", "name": "a", "required": true}, {"type": "double", "name": "b", "optional": true},
+            {"type": "string", "name": "c", "required": false}, {"type": "double", "name": "d"}]"#;
+        let Ok(Inputs::Columns(columns)) = inputs(json).unwrap() else { panic!() };
+        assert_eq!(columns.iter().map(|column| column.optional).collect::<Vec<_>>(), [false, true, true, false]);
+        assert_eq!(inputs(r#"[{"type": "double"}, {"type": "double"}]"#).unwrap(), Ok(Inputs::Unknown));
+        assert!(inputs(r#"[{"type": "double"}, {"type": "binary"}]"#).unwrap().is_err());
+    }
+
+    #[test]
+    fn outputs_have_names_when_there_are_several() {
+        assert_eq!(output_names(r#"[{"type": "double", "name": "y"}]"#), [""; 0]);
+        assert_eq!(output_names(r#"[{"name": "b"}, {"name": "a"}]"#), ["b", "a"]);
+        assert_eq!(output_names(r#"[{"name": "b"}, {"type": "double"}]"#), [""; 0]);
+        let read = params(r#"[{"name": "t", "type": "double", "default": 0.5, "shape": null}]"#).unwrap();
+        assert_eq!(read, [Param { name: "t".into(), default: 0.5.into() }]);
+    }
+}
