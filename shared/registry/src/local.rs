@@ -165,7 +165,9 @@ impl FolderModel {
                 continue;
             }
             let known_before = old.and_then(|o| Some((o.view.version(version)?, o.stamps.get(&version)?)));
-            if let Some((view, known)) = known_before.filter(|(_, known)| **known != now && is_being_written(&now)) {
+            if let Some((view, known)) =
+                known_before.filter(|(_, known)| **known != now && is_being_written(&now, known))
+            {
                 versions.push(VersionView { stage: registered.stages.get(&version).cloned(), ..view.clone() });
                 stamps.insert(version, known.clone());
                 continue;
@@ -206,12 +208,13 @@ impl FolderModel {
     }
 }
 
-/// Whether a file has changed so recently that its writer may not be done. The next listing shows what has become of it.
-fn is_being_written(files: &[FileStamp]) -> bool {
+/// Whether a file of a version has changed since `known`, so recently that its writer may not be done. The next listing shows
+/// what has become of it.
+fn is_being_written(files: &[FileStamp], known: &[FileStamp]) -> bool {
     const STILL: u64 = 1_000;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-    files.iter().any(|file| file.modified.abs_diff(now) < STILL)
+    files.iter().any(|file| file.modified.abs_diff(now) < STILL && !known.contains(file))
 }
 
 fn flavor(store: &Store, path: &str) -> String {
