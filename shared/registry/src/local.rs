@@ -164,35 +164,11 @@ impl FolderModel {
                 tracing::warn!(model = name, version, "version has no MLmodel file, skipped");
                 continue;
             }
-            let known_before = old.and_then(|o| Some((o.view.version(version)?, o.stamps.get(&version)?)));
-            if let Some((view, known)) =
-                known_before.filter(|(_, known)| **known != now && is_being_written(&now, known))
-            {
-                versions.push(VersionView { stage: registered.stages.get(&version).cloned(), ..view.clone() });
-                stamps.insert(version, known.clone());
-                continue;
-            }
-            let known = old.filter(|o| o.stamps.get(&version) == Some(&now)).and_then(|o| o.view.version(version));
-            let (flavor, digest) = match known {
-                Some(known) => (known.flavor.clone(), known.digest),
-                None => match VersionFiles::digest_of(store, &path) {
-                    Ok(digest) => (flavor(store, &path), digest),
-                    // one that changes while it is read is what it was until the next listing
-                    Err(fault) => {
-                        tracing::warn!(model = name, version, %fault, "version cannot be read");
-                        if let Some((view, known)) = known_before {
-                            let stage = registered.stages.get(&version).cloned();
-                            versions.push(VersionView { stage, ..view.clone() });
-                            stamps.insert(version, known.clone());
-                        }
-                        continue;
-                    }
-                },
-            };
+            let Some((flavor, digest, files)) = Self::content(store, name, version, now, old) else { continue };
             let output = registered.tags.get(&version).and_then(|tags| tags.get(OUTPUT_TAG)).cloned();
             let stage = registered.stages.get(&version).cloned();
             versions.push(VersionView { version, stage, flavor, digest, output });
-            stamps.insert(version, now);
+            stamps.insert(version, files);
         }
         versions.sort_by_key(|v| v.version);
         let mut view =
@@ -205,6 +181,31 @@ impl FolderModel {
             }
         }
         Ok(Self { view, stamps })
+    }
+
+    /// The flavor and the digest of a version with the files `now`, and the files that they are of. A version that is being
+    /// written, or changes while it is read, is what it was until the next listing; `None` if it was nothing.
+    fn content(
+        store: &Store,
+        name: &str,
+        version: u32,
+        now: Vec<FileStamp>,
+        old: Option<&Self>,
+    ) -> Option<(String, [u8; 32], Vec<FileStamp>)> {
+        let known = old.and_then(|old| Some((old.view.version(version)?, old.stamps.get(&version)?)));
+        let as_before =
+            |(view, files): (&VersionView, &Vec<FileStamp>)| (view.flavor.clone(), view.digest, files.clone());
+        if let Some(known) = known.filter(|(_, files)| **files == now || is_being_written(&now, files)) {
+            return Some(as_before(known));
+        }
+        let path = format!("{name}/{version}");
+        match VersionFiles::digest_of(store, &path) {
+            Ok(digest) => Some((flavor(store, &path), digest, now)),
+            Err(fault) => {
+                tracing::warn!(model = name, version, %fault, "version cannot be read");
+                known.map(as_before)
+            }
+        }
     }
 }
 
