@@ -144,14 +144,19 @@ async fn every_documented_path_needs_credentials_and_the_document_does_not() {
         for (method, operation) in operations.as_object().unwrap() {
             let line = format!("{} {path} HTTP/1.1", method.to_ascii_uppercase());
             let refused = call(server, &line, b"").await;
-            assert_eq!((refused.status, refused.code().as_str()), (401, "unauthorized"), "{line}");
+            assert_eq!(refused.status, 401, "{line}");
+            // other protocols have forms of their own
+            match path.starts_with("/v1/predict") || path == "/v1/models" {
+                true => assert_eq!(refused.code(), "unauthorized", "{line}"),
+                false => assert!(refused.json().is_object(), "{line}: {}", refused.body),
+            }
             assert!(refused.header("www-authenticate").is_some(), "{line}");
             assert_ne!(call(server, &format!("{line}\r\n{}", by_header(&good)), ROW).await.status, 401, "{line}");
             assert_eq!(operation["security"][0], serde_json::json!({ "api_key": [] }), "{line}");
             seen += 1;
         }
     }
-    assert_eq!(seen, 2);
+    assert!(seen >= 10, "{seen}");
 }
 
 #[actix_rt::test]

@@ -1,7 +1,7 @@
 //! Filling the dedupe window from the result topic: with what an earlier owner of a partition answered when it is
 //! assigned, and further back when outcomes come that are older.
 //!
-//! Replies over RabbitMQ are on no topic; the outcomes that were replied with are, see [`crate::replied`]. Replies to HTTP
+//! Replies over RabbitMQ are on no topic; the outcomes that were replied with are, see `replied.rs`. Replies to HTTP
 //! callers and cached answers are not restored: a copy is replied to again, which its caller ignores, and the next caller
 //! with an `Idempotency-Key` gets the answer that was computed for it.
 
