@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_artefact::LoadBudget;
-use forebay_runtime::{memory_budget, memory_left, resident_memory};
 
 /// What loading a version may take in any case, in bytes: a process that has less left cannot do its work.
+#[cfg(feature = "service")]
 const MIN_LOAD: u64 = 16 << 20;
 /// How many of the newest versions of a model on an MLflow server are listed, besides those with a stage or an alias.
 const NEWEST_VERSIONS: usize = 50;
@@ -67,6 +67,22 @@ impl fmt::Debug for OnProgress {
     }
 }
 
+/// What loading a version may take now, in bytes.
+#[cfg(feature = "service")]
+fn limit_of_process(named: bool) -> u64 {
+    use forebay_runtime::{memory_budget, memory_left, resident_memory};
+    match named {
+        true => (memory_left() / 4).max(MIN_LOAD),
+        false => (memory_budget() / 5 * 3).saturating_sub(resident_memory()) / 4,
+    }
+}
+
+/// What loading a version may take in bytes, in a command that serves nobody.
+#[cfg(not(feature = "service"))]
+fn limit_of_process(_named: bool) -> u64 {
+    1 << 30
+}
+
 /// Authentication towards an MLflow server. `Debug` shows no secret.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum RegistryCredentials {
@@ -94,11 +110,7 @@ impl RegistryOptions {
     /// The budget for loading one version now. A version that has no stage and no alias (`named`) may use only what leaves
     /// two fifths of the process's memory to those that have.
     pub(crate) fn load_budget(limit: Option<u64>, named: bool) -> LoadBudget {
-        let of_process = || match named {
-            true => (memory_left() / 4).max(MIN_LOAD),
-            false => (memory_budget() / 5 * 3).saturating_sub(resident_memory()) / 4,
-        };
-        LoadBudget::new(limit.unwrap_or_else(of_process))
+        LoadBudget::new(limit.unwrap_or_else(|| limit_of_process(named)))
     }
 
     /// Everything at `location`, anonymously, with nothing cached on disk.
