@@ -32,7 +32,7 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.datasets import load_diabetes
 from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
-from sklearn.neighbors import KNeighborsRegressor
+from sklearn.mixture import BayesianGaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -60,13 +60,14 @@ def main(out):
     first = make_pipeline(StandardScaler(), forest(1)).fit(X, y)
     second = make_pipeline(StandardScaler(), forest(2)).fit(X, y)
     boosted = GradientBoostingRegressor(random_state=3).fit(X.values, y)
-    alone = KNeighborsRegressor().fit(X, y)
+    # a class that is not read
+    unread = BayesianGaussianMixture(n_components=2, random_state=4).fit(X)
     skops = {"serialization_format": "skops", "skops_trusted_types": ["sklearn.tree._tree.Tree"]}
     registered(client, flavor=mlflow.sklearn, sk_model=first, **skops, **common)
     registered(client, flavor=mlflow.sklearn, sk_model=second, serialization_format="cloudpickle", **common)
     onnx = to_onnx(boosted, initial_types=[("X", FloatTensorType([None, X.shape[1]]))])
     registered(client, flavor=mlflow.onnx, onnx_model=onnx, **common)
-    registered(client, flavor=mlflow.sklearn, sk_model=alone, serialization_format="cloudpickle", **common)
+    registered(client, flavor=mlflow.sklearn, sk_model=unread, serialization_format="cloudpickle", **common)
 
     scaler = StandardScaler().fit(X)
     scaled = forest(5).fit(scaler.transform(X), y)

@@ -175,7 +175,7 @@ fn bad_bodies() -> Vec<(String, u16, &'static str, &'static str)> {
         ("{}".into(), 400, "invalid_request", "features"),
         (with("[0.1,0.2,0.3]"), 400, "invalid_features", "10"),
         (with("[0,0,0,0,0,0,0,0,0,0,0]"), 400, "invalid_features", "10"),
-        (with(r#"[0,0,0,"abc",0,0,0,0,0,0]"#), 400, "invalid_request", "features[3]"),
+        (with(r#"[0,0,0,"abc",0,0,0,0,0,0]"#), 400, "invalid_features", "bp"),
         (with("[0,0,NaN,0,0,0,0,0,0,0]"), 400, "invalid_features", "features[2]"),
         (with("[0,0,0,0,0,0,0,0,0,-Infinity]"), 400, "invalid_features", "features[9]"),
         (with("[1e400,0,0,0,0,0,0,0,0,0]"), 400, "invalid_features", "features[0]"),
@@ -237,7 +237,7 @@ fn bad_input_on_the_topic_is_answered_or_kept() {
     // readable, so answered: id, document behind the id, code, part of the message
     let answered = [
         ("short", "\"features\":[1,2,3]", "invalid_features", "10"),
-        ("text", "\"features\":[0,0,0,\"abc\",0,0,0,0,0,0]", "invalid_request", "features[3]"),
+        ("text", "\"features\":[0,0,0,\"abc\",0,0,0,0,0,0]", "invalid_features", "bp"),
         ("nan", "\"features\":[0,0,NaN,0,0,0,0,0,0,0]", "invalid_features", "features[2]"),
         ("huge", "\"features\":[0,0,1e400,0,0,0,0,0,0,0]", "invalid_features", "features[2]"),
         ("none", "\"model_version\":\"v1\"", "invalid_request", "features"),
