@@ -300,10 +300,16 @@ class TritonGrpc(unittest.TestCase):
             # the standard health check, without its generated stubs: an empty message, and SERVING is 1
             check = channel.unary_unary("/grpc.health.v1.Health/Check")
             self.assertEqual(check(b"", timeout=10), b"\x08\x01")
-            with self.assertRaises(grpc.RpcError) as late:
-                request.inputs[0].contents.fp64_contents[0] = 0.5
-                stub.ModelInfer(request, timeout=0.00001)
-            self.assertEqual(late.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+            # a server as near as this one may still be in time, or say that the time is over before the client does
+            codes = set()
+            for number in range(50):
+                request.inputs[0].contents.fp64_contents[0] = 0.5 + number
+                try:
+                    stub.ModelInfer(request, timeout=0.00001)
+                except grpc.RpcError as late:
+                    codes.add(late.code())
+            self.assertIn(grpc.StatusCode.DEADLINE_EXCEEDED, codes)
+            self.assertLessEqual(codes, {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
 
 
 class GrpcCredentials(unittest.TestCase):

@@ -25,7 +25,7 @@ fn status(name: &str) -> usize {
 #[test]
 #[ignore = "runs in a process of its own"]
 fn read_one_file() {
-    let path = std::path::PathBuf::from(std::env::var_os(FILE).unwrap());
+    let Some(path) = std::env::var_os(FILE).map(std::path::PathBuf::from) else { return };
     let name = path.file_name().unwrap().to_str().unwrap();
     let bytes = if path.is_dir() { Vec::new() } else { std::fs::read(&path).unwrap() };
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
