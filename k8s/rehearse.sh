@@ -139,9 +139,10 @@ python() { # the one of k8s/check.sh, with yaml
 
 settings() {
   local overlay deployment binary variables count=0
+  "$new/forebay" keys init "$work/made" --host forebay-ingestion >/dev/null || die "forebay keys init wrote no keys"
   for overlay in dev legacy prod/{ingestion,preprocessing,caching,prediction,publishing,prediction-canary}; do
     timeout 60 kubectl kustomize "$here/overlays/$overlay" >"$work/overlay.yaml"
-    python "$here/checks/environment.py" "$work/overlay.yaml" "$work/secrets" >"$work/environments"
+    python "$here/checks/environment.py" "$work/overlay.yaml" "$work/secrets" "$work/made" >"$work/environments"
     while IFS=$'\t' read -r deployment binary variables; do
       readarray -t environment < <(tr '\t' '\n' <<<"$variables")
       env -i PATH="$PATH" "${environment[@]}" "$new/$binary" config check >"$work/config.log" 2>&1 ||

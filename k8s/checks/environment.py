@@ -1,5 +1,6 @@
-"""Usage: environment.py RENDERED.yaml FOLDER : prints for each Deployment of the mesh its name, its binary and its variables, with
-tabs between them. What a Secret would hold becomes a file in FOLDER (or a placeholder), so that `config check` finds it."""
+"""Usage: environment.py RENDERED.yaml FOLDER MADE : prints for each Deployment of the mesh its name, its binary and its variables, with
+tabs between them. What a Secret would hold becomes a file in FOLDER (or a placeholder), so that `config check` finds it; keys and
+certificates are those that `forebay keys init` has written to the folder MADE."""
 
 import os
 import sys
@@ -7,9 +8,19 @@ import sys
 from rendering import config_of, load, name_of, services, stage_of
 
 PLACEHOLDERS = {"EVENTHUB_CONNECTION": "", "FOREBAY_STAGE": "stage", "POD_NAME": "pod", "POD_NAMESPACE": "namespace"}
+MADE = {"AUTH__KEYS_FILE": "keys", "TLS__CERT_FILE": "tls.crt", "TLS__KEY_FILE": "tls.key"}
 
 
-def main(path, folder):
+def content(name, made):
+    """What the file holds that the variable `name` points to."""
+    for ending, file in MADE.items():
+        if name.endswith(f"__{ending}"):
+            with open(os.path.join(made, file), encoding="utf-8") as handle:
+                return handle.read()
+    return "redis://user:password@redis:6379/0\n" if "REDIS" in name else "password\n"
+
+
+def main(path, folder, made):
     os.makedirs(folder, exist_ok=True)
     docs = load(path)
     for deployment in services(docs):
@@ -22,7 +33,7 @@ def main(path, folder):
             if name.endswith("_FILE"):
                 value = os.path.join(folder, value.strip("/").replace("/", "-"))
                 with open(value, "w", encoding="utf-8") as handle:
-                    handle.write("redis://user:password@redis:6379/0\n" if "REDIS" in name else "password\n")
+                    handle.write(content(name, made))
             variables.append(f"{name}={value}")
         stage = stage_of(deployment)
         print(name_of(deployment), "forebay" if stage == "fused" else f"forebay-{stage}", *variables, sep="\t")
