@@ -77,7 +77,7 @@ fn limit_of_process(named: bool) -> u64 {
     }
 }
 
-/// What loading a version may take in bytes, in a command that serves nobody.
+/// What loading a version may take in bytes, in a command without callers.
 #[cfg(not(feature = "service"))]
 fn limit_of_process(_named: bool) -> u64 {
     1 << 30
