@@ -8,12 +8,11 @@
     reason = "a test ends at the first step that fails, and reads as one sequence"
 )]
 
-mod judge;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use forebay_model::{Label, LoadedVersion, Rows, Scores, Task, load_folder};
+use forebay_model::{Label, LoadedVersion, ModelError, Rows, Scores, Task, load_folder};
+use forebay_testkit::judge::{self, check_folder};
 use serde_json::Value;
 
 /// How near an answer must be to the origin's.
@@ -115,10 +114,11 @@ fn findings(stem: &Path, expected: &Value) -> Vec<String> {
 /// Predicts some rows at once, the `first`-th of the case and those after it.
 fn check(loaded: &LoadedVersion, rows: &[Vec<f64>], first: usize, expected: &Value, out: &mut Vec<String>) {
     let flat = rows.concat();
-    let scores = match Rows::new(rows[0].len(), &flat).and_then(|rows| loaded.model.predict(rows)) {
-        Ok(scores) => scores,
-        Err(e) => return out.push(format!("row {first} of {}: {e}", rows.len())),
-    };
+    let scores =
+        match Rows::new(rows[0].len(), &flat).map_err(ModelError::from).and_then(|rows| loaded.model.predict(rows)) {
+            Ok(scores) => scores,
+            Err(e) => return out.push(format!("row {first} of {}: {e}", rows.len())),
+        };
     let tolerance = Tolerance::of(expected);
     for (i, row) in rows.iter().enumerate() {
         if !same(&scores, i, first + i, expected, tolerance) {
@@ -151,20 +151,7 @@ fn same(scores: &Scores, i: usize, at: usize, expected: &Value, tolerance: Toler
 /// Checks every case of a script; tells of all that fail at once.
 fn check_all(script: &str, at_least: usize, findings: fn(&Path, &Value) -> Vec<String>) {
     let (folder, _keep) = cases(script);
-    let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
-    files.retain(|f| f.to_str().unwrap().ends_with(".expected.json"));
-    files.sort();
-    let mut wrong = Vec::new();
-    for file in &files {
-        let stem = file.to_str().unwrap().strip_suffix(".expected.json").unwrap();
-        let expected: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-        let found = findings(Path::new(stem), &expected);
-        if let Some(first) = found.first() {
-            wrong.push(format!("{}: {} findings, first: {first}", expected["case"], found.len()));
-        }
-    }
-    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), files.len(), wrong.join("\n"));
-    assert!(files.len() >= at_least, "only {} cases", files.len());
+    check_folder(&folder, at_least, findings);
 }
 
 #[test]

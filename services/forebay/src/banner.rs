@@ -81,7 +81,7 @@ pub(crate) fn text(
 }
 
 fn sample(models: &ModelSettings) -> Result<Sample, String> {
-    if models.registry.starts_with("http") {
+    if models.is_on_server() {
         // the start does not wait for a second request to the server
         return Err(format!("it comes from {}", models.shown()));
     }

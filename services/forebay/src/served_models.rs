@@ -53,9 +53,7 @@ fn addresses(sources: &[String]) -> Result<Vec<String>, String> {
             ModelSource::Named { name, requested } => (name, requested),
             ModelSource::Uri(uri) => {
                 let name = uri.name().ok_or_else(|| format!("{source}: is not registered, and so has no name"))?;
-                let prefix = format!("models:/{name}");
-                let requested = uri.to_string().strip_prefix(&prefix).map(|rest| rest[1..].to_owned());
-                (name.to_owned(), requested)
+                (name.to_owned(), uri.requested())
             }
             _ => return Err(format!("{source}: is no address of a registered model")),
         };
@@ -81,7 +79,7 @@ fn setting(key: &str, value: &str) -> String {
 /// The setting that makes the only model of a local registry the default one; `None` if there are more, or if the registry
 /// cannot be read, which the start reports. An MLflow server lists what is served by name, and is not asked.
 pub(crate) fn only_model(models: &ModelSettings) -> Option<String> {
-    if models.registry.starts_with("http://") || models.registry.starts_with("https://") {
+    if models.is_on_server() {
         return None;
     }
     let registry = Registry::open_with(&models.registry_options()).ok()?;

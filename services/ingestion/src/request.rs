@@ -62,6 +62,21 @@ impl FeatureRows {
 }
 
 impl ParsedRequest {
+    /// Rows for a version of a model, with nothing else said.
+    pub fn of_rows(model: &str, version: Option<&str>, rows: Vec<Row>) -> Self {
+        Self {
+            request_id: None,
+            model: model.to_owned(),
+            version: version.unwrap_or_default().to_owned(),
+            priority: DEFAULT_PRIORITY,
+            key: None,
+            timeout: None,
+            output: String::new(),
+            params: BTreeMap::new(),
+            features: FeatureRows::Many(rows),
+        }
+    }
+
     /// First 16 bytes of the BLAKE3 hash of what determines the answer: model, version and the exact bits of the rows. The
     /// request id, key, priority and timeout are not part of it, so a retry may change them.
     pub fn digest(&self) -> [u8; 16] {
@@ -131,17 +146,7 @@ mod tests {
 
     fn request(rows: &[&[f64]]) -> ParsedRequest {
         let rows = rows.iter().map(|values| Row::of_numbers(values.to_vec(), vec![])).collect();
-        ParsedRequest {
-            request_id: None,
-            model: String::new(),
-            version: "v1".into(),
-            priority: DEFAULT_PRIORITY,
-            key: None,
-            timeout: None,
-            output: String::new(),
-            params: BTreeMap::new(),
-            features: FeatureRows::Many(rows),
-        }
+        ParsedRequest::of_rows("", Some("v1"), rows)
     }
 
     #[test]

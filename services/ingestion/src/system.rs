@@ -117,8 +117,7 @@ pub fn stage(
         let amqp = amqp_ingress(&bus.rabbitmq, host, placement.partitions, partition, (tracer.clone(), &text_models));
         let (batcher, metrics, accepted) = (Arc::clone(&batcher), metrics.clone(), legacy.requests.clone());
         let component = lifecycle.register("ingestion ingester");
-        let heartbeat = component.heartbeat();
-        let start = move |_: &mut _| Ingester {
+        Ingester::start_in_arbiter(arbiter, move |_| Ingester {
             kafka,
             record_ages: Default::default(),
             amqp,
@@ -127,10 +126,9 @@ pub fn stage(
             dead_letters,
             metrics,
             accepted,
+            heartbeat: component.heartbeat(),
             component,
-            heartbeat,
-        };
-        Ingester::start_in_arbiter(arbiter, start)
+        })
     };
     let (kafka, amqp) = handlers(ingester);
 

@@ -118,11 +118,13 @@ impl Work {
         let (first, pinned, row_cost) = loop {
             let row = self.slow.pop(now)?;
             let Features { model, version: number, .. } = &row.item.payload;
-            let (model, number) = (model.clone(), *number);
-            let version = self.versions.find(&model, number).version();
+            let (number, version) = (*number, self.versions.find(model, *number).version());
             let row_cost = version.as_ref().map_or(Duration::ZERO, |version| version.row_cost());
             match self.expire(row, now_us(), row_cost) {
-                Some(row) => break (row, PinnedVersion { model, number, version }, row_cost),
+                Some(row) => {
+                    let model = row.item.payload.model.clone();
+                    break (row, PinnedVersion { model, number, version }, row_cost);
+                }
                 None => self.flush(),
             }
         };

@@ -98,76 +98,6 @@ impl From<f64> for Value {
     }
 }
 
-/// Borrowed typed rows, row-major, `len x width`.
-#[derive(Debug, Clone, Copy)]
-pub struct TypedRows<'a> {
-    width: usize,
-    values: &'a [Value],
-}
-
-/// Values that do not make whole rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{values} values do not make whole rows of width {width}")]
-pub struct RaggedRows {
-    pub width: usize,
-    pub values: usize,
-}
-
-impl<'a> TypedRows<'a> {
-    /// Views `values` as rows of `width` values.
-    ///
-    /// # Errors
-    /// [`RaggedRows`] when `width` is 0 or the values do not make whole rows.
-    pub fn new(width: usize, values: &'a [Value]) -> Result<Self, RaggedRows> {
-        if width == 0 || !values.len().is_multiple_of(width) {
-            return Err(RaggedRows { width, values: values.len() });
-        }
-        Ok(Self { width, values })
-    }
-
-    /// The number of rows.
-    pub fn len(&self) -> usize {
-        self.values.len() / self.width
-    }
-
-    /// Whether there are no rows.
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
-
-    /// The number of values in a row.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-
-    /// Row `i`, `width` values.
-    ///
-    /// # Panics
-    /// When `i >= len()`.
-    pub fn row(&self, i: usize) -> &'a [Value] {
-        &self.values[i * self.width..(i + 1) * self.width]
-    }
-
-    /// An iterator over the rows.
-    pub fn iter(&self) -> std::slice::ChunksExact<'a, Value> {
-        self.values.chunks_exact(self.width)
-    }
-
-    /// The values of all rows, row-major.
-    pub fn values(&self) -> &'a [Value] {
-        self.values
-    }
-}
-
-impl<'a> IntoIterator for &TypedRows<'a> {
-    type Item = &'a [Value];
-    type IntoIter = std::slice::ChunksExact<'a, Value>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,17 +113,5 @@ mod tests {
         assert_eq!(Value::of_number(f64::NAN, ColumnKind::Text), Value::Missing);
         assert!(Value::Float(f64::NAN).is_missing() && Value::Missing.is_missing());
         assert!(!Value::Text("".into()).is_missing(), "empty text is a value");
-    }
-
-    #[test]
-    fn rows_of_values() {
-        let values = [Value::Integer(1), Value::Text("a".into()), Value::Missing, Value::Text("b".into())];
-        let rows = TypedRows::new(2, &values).unwrap();
-        assert_eq!((rows.len(), rows.width(), rows.is_empty()), (2, 2, false));
-        assert_eq!(rows.row(1), &values[2..]);
-        assert_eq!(rows.iter().count(), 2);
-        assert_eq!(TypedRows::new(3, &values).unwrap_err(), RaggedRows { width: 3, values: 4 });
-        assert!(TypedRows::new(0, &[]).is_err());
-        assert!(TypedRows::new(2, &[]).unwrap().is_empty());
     }
 }

@@ -25,6 +25,7 @@ mod model_paths;
 mod output;
 mod preprocessing;
 pub mod python;
+mod rows;
 pub mod sklearn;
 pub mod special;
 pub mod step;
@@ -33,7 +34,7 @@ pub mod text;
 pub mod yaml;
 
 pub use budget::{Allowance, LoadBudget, OverBudget};
-pub use column::{Column, ColumnKind, RaggedRows, TypedRows, Value};
+pub use column::{Column, ColumnKind, Value};
 pub use fault::Fault;
 pub use files::VersionFiles;
 pub use frame::{Cells, Frame, Sparse};
@@ -42,6 +43,7 @@ pub use mlmodel::{Inputs, MlModel, Param};
 pub use model_paths::ModelPath;
 pub use output::{Output, Outputs, UnknownOutput};
 pub use preprocessing::{PrepareError, Preprocessing};
+pub use rows::{RaggedRows, Rows, TypedRows};
 pub use store::{FileStamp, Store};
 
 /// Lower-case hexadecimal text of a digest.

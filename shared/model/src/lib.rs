@@ -23,7 +23,6 @@ mod net;
 mod onnx;
 mod output_transform;
 mod plan;
-mod rows;
 mod safetensors;
 mod scores;
 mod signature;
@@ -39,12 +38,11 @@ pub use example::{ExampleCheck, ExampleError, Parity};
 pub use expectation::{Expectation, Tolerance};
 pub use folder::{load_bytes, load_file, load_folder, load_within, open};
 pub use forebay_artefact::{
-    Column, ColumnKind, Fault, Label, LoadBudget, Output, Outputs, PrepareError, Preprocessing, TypedRows, Value,
-    VersionFiles, hex,
+    Column, ColumnKind, Fault, Label, LoadBudget, Output, Outputs, PrepareError, Preprocessing, RaggedRows, Rows,
+    TypedRows, Value, VersionFiles, hex,
 };
 pub use model::{Model, ModelError};
 pub use net::Dense;
-pub use rows::Rows;
 pub use scores::{RowScore, Scores};
 pub use signature::{Signature, Task};
 pub use version::LoadedVersion;

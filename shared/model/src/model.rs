@@ -61,8 +61,8 @@ pub trait Model: Send + Sync + std::fmt::Debug {
 /// Why a batch could not be predicted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
-    #[error("{values} values do not make whole rows of width {width}")]
-    Ragged { width: usize, values: usize },
+    #[error(transparent)]
+    Ragged(#[from] RaggedRows),
     #[error("rows have {got} values, the model takes {expected}")]
     Width { expected: usize, got: usize },
     #[error("column {column:?} has text, the model takes a number")]
@@ -71,12 +71,6 @@ pub enum ModelError {
     Output(Output),
     #[error("the model cannot answer: {0}")]
     Execution(String),
-}
-
-impl From<RaggedRows> for ModelError {
-    fn from(RaggedRows { width, values }: RaggedRows) -> Self {
-        Self::Ragged { width, values }
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! - [`ModelView`], [`VersionView`], [`VersionMeta`]: what it lists, and what is known of a version without loading it
 //! - [`ModelUri`]: `models:/...`, MLflow's addresses of models
 //! - [`RegistryWatch`]: when to look at a registry again
+//! - `location`: the forms of `models.registry`
 //! - `local`, `mlflow`, `cache`: folders, MLflow servers, and the files cached on disk for when a server is down
 //! - `ModelSettings`, `webhook` (feature `service`): the section `[models]`, and MLflow's notifications of changes
 //! - [`sample`]: the embedded registry
@@ -13,6 +14,7 @@
 mod cache;
 mod error;
 mod local;
+mod location;
 mod mlflow;
 mod options;
 mod registry;
@@ -32,9 +34,10 @@ pub use forebay_artefact::{
     Column, ColumnKind, Fault, Inputs, ModelPath, Output, Param, PrepareError, Preprocessing, UnknownOutput,
     VersionFiles, hex,
 };
+pub use location::location_of_paths;
 pub use mlflow::{Body, MlflowClient, Verb};
 pub use options::{OnProgress, RegistryCredentials, RegistryOptions, TlsOptions};
-pub use registry::{Registry, RegistryStatus, location_of_paths};
+pub use registry::{Registry, RegistryStatus};
 #[cfg(feature = "service")]
 pub use settings::ModelSettings;
 pub use uri::ModelUri;

@@ -20,13 +20,13 @@
 //! A version of an MLflow server is such a folder of artefacts. Its `preprocessing/` may also be logged elsewhere and
 //! named by the version's tag `forebay.preprocessing` (`runs:/ID/scaler.pkl`, `models:/scaler/2`, `models:/m-ID`).
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use forebay_artefact::{Fault, LoadBudget, ModelPath, VersionFiles};
+use forebay_artefact::{Fault, LoadBudget, VersionFiles};
 
 use crate::local::LocalRegistry;
+use crate::location::{is_server, open_local};
 use crate::mlflow::MlflowRegistry;
 use crate::{ModelUri, ModelView, RegistryError, RegistryOptions, VersionMeta, VersionView};
 
@@ -56,26 +56,6 @@ enum Source {
     Mlflow(Box<MlflowRegistry>),
 }
 
-/// What the location of models by their paths begins with.
-const PATHS: &str = "paths:";
-
-/// The location of models that lie anywhere, each as version 1 of its name: `paths:` and a JSON object of names and paths.
-pub fn location_of_paths(models: &[ModelPath]) -> String {
-    let by_name = models.iter().map(|model| (model.name.clone(), model.path.display().to_string().into()));
-    format!("{PATHS}{}", serde_json::Value::Object(by_name.collect()))
-}
-
-fn model_paths(json: &str) -> Result<Vec<ModelPath>, Fault> {
-    let models: BTreeMap<String, PathBuf> =
-        serde_json::from_str(json).map_err(|error| Fault::new(PATHS, error.to_string()))?;
-    Ok(models.into_iter().map(|(name, path)| ModelPath { name, path }).collect())
-}
-
-/// Why a location cannot be used. Of several paths the fault names the one.
-fn reason(location: &str, fault: Fault) -> String {
-    if location.starts_with(PATHS) { fault.to_string() } else { fault.reason }
-}
-
 /// Whether the listing of a registry is up to date.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RegistryStatus {
@@ -84,8 +64,8 @@ pub struct RegistryStatus {
 }
 
 impl Registry {
-    /// Opens `sample` (embedded), `file:PATH`, `paths:MODELS` (see [`location_of_paths`]) or the address of an MLflow server, with the defaults of
-    /// [`RegistryOptions::new`].
+    /// Opens `sample` (embedded), `file:PATH`, `paths:MODELS` (see [`crate::location_of_paths`]) or the address of an
+    /// MLflow server, with the defaults of [`RegistryOptions::new`].
     ///
     /// # Errors
     /// As [`Registry::open_with`].
@@ -99,25 +79,16 @@ impl Registry {
     /// [`RegistryError::Location`] for a location that is invalid or cannot be read, else the error of the server.
     pub fn open_with(options: &RegistryOptions) -> Result<Self, RegistryError> {
         let location = options.location.trim();
-        let (source, location) = if location.starts_with("http://") || location.starts_with("https://") {
+        let (source, location) = if is_server(location) {
             let server = MlflowRegistry::open(&RegistryOptions { location: location.to_owned(), ..options.clone() })?;
             let address = server.address().to_owned();
             (Source::Mlflow(Box::new(server)), address)
         } else {
-            let local = if location == "sample" {
-                LocalRegistry::sample()
-            } else if let Some(path) = location.strip_prefix("file:") {
-                LocalRegistry::folder(PathBuf::from(path.strip_prefix("//").unwrap_or(path)))
-            } else if let Some(models) = location.strip_prefix(PATHS) {
-                model_paths(models).and_then(LocalRegistry::paths)
-            } else {
-                Err(Fault::new(location, "expected \"sample\", file:PATH or http(s)://"))
-            };
-            let refused = |fault: Fault| RegistryError::Location {
-                location: location.to_owned(),
-                reason: reason(location, fault),
-            };
-            (Source::Local(local.map_err(refused)?), location.to_owned())
+            let location = location.to_owned();
+            match open_local(&location) {
+                Ok(local) => (Source::Local(local), location),
+                Err(reason) => return Err(RegistryError::Location { location, reason }),
+            }
         };
         Ok(Self { location, source, load_limit: options.load_limit, described: Mutex::default() })
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use forebay_runtime::{Layers, Problems, Secret, duration, size, without_password};
 use serde::Deserialize;
 
+use crate::location::is_server;
 use crate::{RegistryCredentials, RegistryOptions, TlsOptions};
 
 /// The settings of `[models]`, shared by preprocessing and prediction.
@@ -110,6 +111,11 @@ impl ModelSettings {
         const STEPS: u32 = 32;
         const CHECK: Duration = Duration::from_secs(600);
         self.timeout.saturating_mul(STEPS).max(CHECK)
+    }
+
+    /// Whether the registry is an MLflow server, which may be slow to respond.
+    pub fn is_on_server(&self) -> bool {
+        is_server(self.registry.trim())
     }
 
     /// The registry's address without its password, for logs.

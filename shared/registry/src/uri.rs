@@ -65,6 +65,17 @@ impl ModelUri {
         Ok(Self::Stage { name, stage: suffix.to_owned() })
     }
 
+    /// The version, alias or stage, as a request names it; `None` for a logged model.
+    pub fn requested(&self) -> Option<String> {
+        match self {
+            Self::Version { version, .. } => Some(version.to_string()),
+            Self::Alias { alias, .. } => Some(alias.clone()),
+            Self::Latest { .. } => Some("latest".to_owned()),
+            Self::Stage { stage, .. } => Some(stage.clone()),
+            Self::LoggedModel { .. } => None,
+        }
+    }
+
     /// The registered model's name; `None` for a logged model.
     pub fn name(&self) -> Option<&str> {
         match self {

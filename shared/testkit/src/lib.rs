@@ -6,6 +6,7 @@
 //! - [`settings`]: settings read from defaults, a text and flags, as a process reads them
 //! - [`collector`]: an OpenTelemetry collector in the test process
 //! - [`registry`]: a model registry in a folder, written by scikit-learn
+//! - `judge` (feature `models`): model folders against what their origin predicts
 //! - [`metric_table`]: the table in `docs/metrics.md`, and what a scrape shows
 //! - [`wait_until`], [`wait_until_async`]: waiting for what another thread or process does
 //!
@@ -16,6 +17,8 @@
 
 pub mod collector;
 mod context;
+#[cfg(feature = "models")]
+pub mod judge;
 pub mod metric_table;
 mod outcome;
 pub mod probe;

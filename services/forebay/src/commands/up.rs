@@ -43,8 +43,12 @@ pub(crate) fn run(
 fn open_stages(args: &mut SettingsArgs, stages: &Stages) -> Result<LoadedSettings<Settings>, ExitCode> {
     let read = |args: &SettingsArgs| if stages.has(Stage::Ingestion) { open_to_serve(args) } else { open(args) };
     let opened = read(args)?;
-    let is_named = opened.layers.origin("models.name").is_some_and(|origin| *origin != SettingOrigin::Default);
-    match only_model(opened.settings.models()).filter(|_| !is_named) {
+    let is_default = |key| opened.layers.origin(key).is_none_or(|origin| *origin == SettingOrigin::Default);
+    // the sample has the model that is named by default; any other registry is read once more for this
+    if !is_default("models.name") || is_default("models.registry") {
+        return Ok(opened);
+    }
+    match only_model(opened.settings.models()) {
         Some(setting) => {
             args.set.push(setting);
             read(args)

@@ -16,7 +16,7 @@ use crate::auth::Caller;
 use crate::http::{Arrival, HttpState, ServedModel, submit};
 use crate::open_inference::{self, InferRequest};
 use crate::rejection::HttpRejection;
-use crate::request::{FeatureRows, ParsedRequest};
+use crate::request::ParsedRequest;
 
 const ROUTE: &str = "/inference.GRPCInferenceService/ModelInfer";
 
@@ -104,14 +104,11 @@ impl Call<'_> {
         let timeout = [parameters.timeout, caller::timeout(self.metadata)].into_iter().flatten().min();
         let parsed = ParsedRequest {
             request_id: id.clone(),
-            model: model.name.clone(),
-            version: version.unwrap_or_default(),
             priority: parameters.priority,
             key: caller::split_key(self.metadata)?,
             timeout,
             output: "predict".to_owned(),
-            params: std::collections::BTreeMap::new(),
-            features: FeatureRows::Many(rows),
+            ..ParsedRequest::of_rows(&model.name, version.as_deref(), rows)
         };
         let idempotency_key = caller::idempotency_key(self.metadata)?;
         let arrival =

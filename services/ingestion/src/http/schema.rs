@@ -4,9 +4,36 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use super::response::ManyAnswer;
+
+/// How a protocol that is not Forebay's own refuses a request, in a form of its own.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes what the protocols write")]
+pub(super) enum RefusalResponses {
+    /// The request is wrong, or does not suit the model
+    #[response(status = 400)]
+    Unsuitable(serde_json::Value),
+    /// Missing or invalid credentials; see WWW-Authenticate
+    #[response(status = 401)]
+    Unauthorized(serde_json::Value),
+    /// The credentials do not allow this
+    #[response(status = 403)]
+    Forbidden(serde_json::Value),
+    /// There is no such model or version
+    #[response(status = 404)]
+    UnknownModel(serde_json::Value),
+    /// Overloaded; see Retry-After
+    #[response(status = 429)]
+    Overloaded(serde_json::Value),
+    /// Not available now; see Retry-After
+    #[response(status = 503)]
+    Unavailable(serde_json::Value),
+    /// The deadline passed
+    #[response(status = 504)]
+    DeadlineExceeded(serde_json::Value),
+}
 
 /// A request for predictions.
 #[derive(ToSchema)]

@@ -11,8 +11,6 @@ pub(super) mod mlflow;
 mod rows;
 pub(super) mod seldon;
 
-use std::collections::BTreeMap;
-
 use actix_web::HttpRequest;
 use actix_web::web::{self, ServiceConfig};
 use forebay_contract::{ErrorCode, PredictedValue, Problem, Score};
@@ -21,7 +19,7 @@ use super::model_list::ServedModel;
 use super::routes::{get_and_head, resource};
 use crate::open_inference::unsuitable;
 use crate::pending::RowOutcomes;
-use crate::request::{DEFAULT_PRIORITY, FeatureRows, ParsedRequest, Row};
+use crate::request::{ParsedRequest, Row};
 use crate::row_result::row_result;
 
 /// Mounts the paths.
@@ -73,17 +71,7 @@ fn request_of(
         let text = format!("{} rows, more than the limit for one request ({max_rows}, http.max_rows)", rows.len());
         return Err(Problem::new(ErrorCode::PayloadTooLarge, text));
     }
-    Ok(ParsedRequest {
-        request_id: None,
-        model: model.name.clone(),
-        version: version.map(str::to_owned).unwrap_or_default(),
-        priority: DEFAULT_PRIORITY,
-        key: None,
-        timeout: None,
-        output: String::new(),
-        params: BTreeMap::new(),
-        features: FeatureRows::Many(rows),
-    })
+    Ok(ParsedRequest::of_rows(&model.name, version, rows))
 }
 
 /// The scores of all rows, and the version that answered if it is one.

@@ -54,3 +54,9 @@ pub trait Transform: Send + Sync + Debug {
         None
     }
 }
+
+/// [`Transform::apply`] of a transformer that works on rows in any form.
+pub(super) fn apply_as_frame(transform: &impl Transform, m: &mut Matrix) -> Result<(), String> {
+    *m = transform.apply_frame(Frame::Numbers(std::mem::take(m)))?.into_numbers()?;
+    Ok(())
+}

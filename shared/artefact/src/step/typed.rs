@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::transform::apply_as_frame;
 use super::{Missing, OneHot, Ordinal, Transform, Unknown};
 use crate::matrix::Matrix;
 use crate::{Cells, ColumnKind, Frame, Value};
@@ -196,9 +197,7 @@ impl Transform for Encoder {
     }
 
     fn apply(&self, m: &mut Matrix) -> Result<(), String> {
-        let taken = std::mem::take(m);
-        *m = self.apply_frame(Frame::Numbers(taken))?.into_numbers()?;
-        Ok(())
+        apply_as_frame(self, m)
     }
 
     fn apply_frame(&self, frame: Frame) -> Result<Frame, String> {
@@ -253,9 +252,7 @@ impl Transform for ImputeValues {
     }
 
     fn apply(&self, m: &mut Matrix) -> Result<(), String> {
-        let taken = std::mem::take(m);
-        *m = self.apply_frame(Frame::Numbers(taken))?.into_numbers()?;
-        Ok(())
+        apply_as_frame(self, m)
     }
 
     fn apply_frame(&self, frame: Frame) -> Result<Frame, String> {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::transform::apply_as_frame;
 use super::{Missing, Norm, Transform};
 use crate::matrix::Matrix;
 use crate::text::Tokens;
@@ -194,9 +195,7 @@ impl Transform for Weigh {
     }
 
     fn apply(&self, m: &mut Matrix) -> Result<(), String> {
-        let taken = std::mem::take(m);
-        *m = self.apply_frame(Frame::Numbers(taken))?.into_numbers()?;
-        Ok(())
+        apply_as_frame(self, m)
     }
 
     fn apply_frame(&self, frame: Frame) -> Result<Frame, String> {

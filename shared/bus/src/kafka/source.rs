@@ -134,12 +134,11 @@ impl Source {
         let consumer: BaseConsumer<SourceContext> = spec.config.create_with_context(context)?;
         consumer.subscribe(&spec.topics.names())?;
         let control = Arc::new(Control::default());
-        let topic = Arc::clone(spec.topics.base());
-        let mut member = Member {
+        let member = Member {
             consumer: Arc::new(consumer),
             dead_client: spec.dead_client,
             config: spec.config,
-            topic: Arc::clone(&topic),
+            topic: Arc::clone(spec.topics.base()),
             lanes: spec.topics.has_lanes().then(LaneQueues::default),
             topics: spec.topics,
             offsets,
@@ -163,6 +162,12 @@ impl Source {
             unreadable: Unreadable::new(spec.dead_letters),
             ends: ends::Ends::default(),
         };
+        Self::run(member, control)
+    }
+
+    /// Runs a member on a thread of its own.
+    fn run(mut member: Member<impl Intake>, control: Arc<Control>) -> Result<Self, KafkaError> {
+        let topic = Arc::clone(&member.topic);
         let name = format!("source {topic}");
         let thread = std::thread::Builder::new()
             .name(name.chars().take(15).collect())

@@ -1,6 +1,5 @@
 //! `POST /v2/models/{model}[/versions/{version}]/infer`.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::web::{Bytes, Data, Payload};
@@ -11,12 +10,13 @@ use super::routes::Target;
 use super::{answer, error_json, request};
 use crate::http::exchange::{self, AnswerBody, Protocol};
 use crate::http::model_list::{ModelListing, ServedModel};
+use crate::http::schema::RefusalResponses;
 use crate::http::state::HttpState;
 use crate::open_inference::{
     self, Datatype, InferRequest, InputTensor, MATRIX, Parameters, RequestedOutput, decode_raw, invalid, unsuitable,
 };
 use crate::pending::RowOutcomes;
-use crate::request::{FeatureRows, ParsedRequest};
+use crate::request::ParsedRequest;
 
 /// Length of the JSON in a body with raw tensors. Its presence alone says that there are some.
 pub(super) const JSON_LENGTH: &str = "inference-header-content-length";
@@ -31,13 +31,7 @@ pub(super) const JSON_LENGTH: &str = "inference-header-content-length";
     params(("model" = String, Path)),
     responses(
         (status = 200, description = "The outputs, as JSON or as raw tensors behind it", body = serde_json::Value),
-        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
-        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
-        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
-        (status = 404, description = "There is no such model or version", body = serde_json::Value),
-        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
-        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
-        (status = 504, description = "The deadline passed", body = serde_json::Value),
+        RefusalResponses,
     ),
 )]
 pub(in crate::http) async fn infer(
@@ -85,15 +79,11 @@ impl Protocol for Inference {
         let rows = open_inference::rows(inputs, &model.columns, max_rows)?;
         Ok(ParsedRequest {
             request_id: id,
-            model: model.name.clone(),
-            version: version.map(str::to_owned).unwrap_or_default(),
             priority: parameters.priority,
-            key: None,
             timeout: parameters.timeout,
             // the scores of a prediction have the probabilities as well
             output: "predict".to_owned(),
-            params: BTreeMap::new(),
-            features: FeatureRows::Many(rows),
+            ..ParsedRequest::of_rows(&model.name, version, rows)
         })
     }
 

@@ -10,6 +10,7 @@ use super::rejected;
 use super::routes::Target;
 use crate::http::exchange::authenticate;
 use crate::http::model_list::{ModelListing, ServedModel};
+use crate::http::schema::RefusalResponses;
 use crate::http::state::HttpState;
 use crate::open_inference::{TensorDescription, describe_tensors};
 use crate::rejection::HttpRejection;
@@ -64,13 +65,7 @@ pub(super) async fn ready(state: Data<HttpState>, models: Data<ModelListing>) ->
     tag = "open inference protocol",
     responses(
         (status = 200, description = "Name, version and extensions of the server", body = serde_json::Value),
-        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
-        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
-        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
-        (status = 404, description = "There is no such model or version", body = serde_json::Value),
-        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
-        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
-        (status = 504, description = "The deadline passed", body = serde_json::Value),
+        RefusalResponses,
     ),
 )]
 pub(in crate::http) async fn server(request: HttpRequest, state: Data<HttpState>) -> HttpResponse {
@@ -93,13 +88,7 @@ pub(in crate::http) async fn server(request: HttpRequest, state: Data<HttpState>
     params(("model" = String, Path)),
     responses(
         (status = 200, description = "The model answers", body = serde_json::Value),
-        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
-        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
-        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
-        (status = 404, description = "There is no such model or version", body = serde_json::Value),
-        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
-        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
-        (status = 504, description = "The deadline passed", body = serde_json::Value),
+        RefusalResponses,
     ),
 )]
 pub(in crate::http) async fn model_ready(
@@ -125,13 +114,7 @@ pub(in crate::http) async fn model_ready(
     params(("model" = String, Path)),
     responses(
         (status = 200, description = "Versions, inputs and outputs of the model", body = serde_json::Value),
-        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
-        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
-        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
-        (status = 404, description = "There is no such model or version", body = serde_json::Value),
-        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
-        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
-        (status = 504, description = "The deadline passed", body = serde_json::Value),
+        RefusalResponses,
     ),
 )]
 pub(in crate::http) async fn model(
@@ -154,13 +137,7 @@ pub(in crate::http) async fn model(
     params(("model" = String, Path)),
     responses(
         (status = 200, description = "The configuration of the model in Triton's form", body = serde_json::Value),
-        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
-        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
-        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
-        (status = 404, description = "There is no such model or version", body = serde_json::Value),
-        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
-        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
-        (status = 504, description = "The deadline passed", body = serde_json::Value),
+        RefusalResponses,
     ),
 )]
 pub(in crate::http) async fn config(

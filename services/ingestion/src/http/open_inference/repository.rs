@@ -12,6 +12,7 @@ use super::rejected;
 use crate::http::body;
 use crate::http::exchange::authenticate;
 use crate::http::model_list::{ModelListing, ServedModel};
+use crate::http::schema::RefusalResponses;
 use crate::http::state::HttpState;
 use crate::open_inference::invalid;
 use crate::rejection::HttpRejection;
@@ -32,13 +33,7 @@ struct IndexRequest {
     request_body(content = serde_json::Value, description = "May be empty"),
     responses(
         (status = 200, description = "The models and whether they answer", body = serde_json::Value),
-        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
-        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
-        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
-        (status = 404, description = "There is no such model or version", body = serde_json::Value),
-        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
-        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
-        (status = 504, description = "The deadline passed", body = serde_json::Value),
+        RefusalResponses,
     ),
 )]
 pub(in crate::http) async fn index(

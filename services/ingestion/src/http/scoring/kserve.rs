@@ -12,6 +12,7 @@ use super::rows::TableJson;
 use super::{PathTarget, finite_predictions, request_of, scores_of};
 use crate::http::exchange::{self, AnswerBody, Protocol, authenticate};
 use crate::http::model_list::ModelListing;
+use crate::http::schema::RefusalResponses;
 use crate::http::state::HttpState;
 use crate::http::{json_tokens, open_inference};
 use crate::open_inference::invalid;
@@ -42,13 +43,7 @@ struct AnswerJson<'s> {
     params(("model" = String, Path)),
     responses(
         (status = 200, description = "The predictions", body = serde_json::Value),
-        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
-        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
-        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
-        (status = 404, description = "There is no such model or version", body = serde_json::Value),
-        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
-        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
-        (status = 504, description = "The deadline passed", body = serde_json::Value),
+        RefusalResponses,
     ),
 )]
 pub(in crate::http) async fn predict(
@@ -70,13 +65,7 @@ pub(in crate::http) async fn predict(
     params(("model" = String, Path)),
     responses(
         (status = 200, description = "Whether the model answers", body = serde_json::Value),
-        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
-        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
-        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
-        (status = 404, description = "There is no such model or version", body = serde_json::Value),
-        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
-        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
-        (status = 504, description = "The deadline passed", body = serde_json::Value),
+        RefusalResponses,
     ),
 )]
 pub(in crate::http) async fn model(

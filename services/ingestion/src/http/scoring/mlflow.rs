@@ -18,6 +18,7 @@ use super::{PathTarget, csv, request_of, scores_of};
 use crate::http::exchange::{self, AnswerBody, Protocol};
 use crate::http::json_tokens;
 use crate::http::model_list::ModelListing;
+use crate::http::schema::RefusalResponses;
 use crate::http::state::HttpState;
 use crate::open_inference::{Collected, invalid, unsuitable};
 use crate::pending::RowOutcomes;
@@ -60,13 +61,7 @@ struct AnswerJson<'s> {
     request_body(content = serde_json::Value, description = "dataframe_split, dataframe_records, instances or inputs; or text/csv"),
     responses(
         (status = 200, description = "The predictions of the default model", body = serde_json::Value),
-        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
-        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
-        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
-        (status = 404, description = "There is no such model or version", body = serde_json::Value),
-        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
-        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
-        (status = 504, description = "The deadline passed", body = serde_json::Value),
+        RefusalResponses,
     ),
 )]
 pub(in crate::http) async fn invocations(
@@ -89,13 +84,7 @@ pub(in crate::http) async fn invocations(
     params(("model" = String, Path)),
     responses(
         (status = 200, description = "The predictions", body = serde_json::Value),
-        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
-        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
-        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
-        (status = 404, description = "There is no such model or version", body = serde_json::Value),
-        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
-        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
-        (status = 504, description = "The deadline passed", body = serde_json::Value),
+        RefusalResponses,
     ),
 )]
 pub(in crate::http) async fn endpoint(

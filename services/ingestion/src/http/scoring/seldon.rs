@@ -13,6 +13,7 @@ use super::{PathTarget, finite_predictions, request_of, scores_of};
 use crate::http::exchange::{self, AnswerBody, Protocol};
 use crate::http::json_tokens;
 use crate::http::model_list::ModelListing;
+use crate::http::schema::RefusalResponses;
 use crate::http::state::HttpState;
 use crate::open_inference::{Collected, Datatype, InputTensor, invalid, rows};
 use crate::pending::RowOutcomes;
@@ -49,13 +50,7 @@ struct TensorJson {
     request_body(content = serde_json::Value, description = "data.ndarray or data.tensor"),
     responses(
         (status = 200, description = "The predictions", body = serde_json::Value),
-        (status = 400, description = "The request is wrong, or does not suit the model", body = serde_json::Value),
-        (status = 401, description = "Missing or invalid credentials; see WWW-Authenticate", body = serde_json::Value),
-        (status = 403, description = "The credentials do not allow this", body = serde_json::Value),
-        (status = 404, description = "There is no such model or version", body = serde_json::Value),
-        (status = 429, description = "Overloaded; see Retry-After", body = serde_json::Value),
-        (status = 503, description = "Not available now; see Retry-After", body = serde_json::Value),
-        (status = 504, description = "The deadline passed", body = serde_json::Value),
+        RefusalResponses,
     ),
 )]
 pub(in crate::http) async fn predict(

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use forebay_contract::Lane;
 use rdkafka::consumer::BaseConsumer;
 
 use super::isolation::seek_back;
 use super::lanes::LaneQueues;
 use super::member::{Member, TICK};
 use super::{Intake, SourceContext};
-use crate::Permit;
 
 /// How long a source waits for a record while a lane has no permits, which come back without a word.
 const STARVED: Duration = Duration::from_millis(2);
@@ -37,7 +35,7 @@ impl<I: Intake> Member<I> {
                 starved = true;
                 continue;
             };
-            if self.take_of(lanes, lane, permit) {
+            if self.take_round(permit, lane, || lanes.poll(lane)) {
                 return lanes.took(lane);
             }
         }
@@ -46,34 +44,6 @@ impl<I: Intake> Member<I> {
         if starved {
             self.events.waited(waiting.elapsed());
         }
-    }
-
-    /// Whether there were records of `lane`.
-    fn take_of(&mut self, lanes: &LaneQueues, lane: Lane, permit: Permit) -> bool {
-        let mut round = self.intake.round(permit, lane);
-        let mut failed = None;
-        while self.intake.wants_more(&round) {
-            match lanes.poll(lane) {
-                None => break,
-                Some(Err(error)) => {
-                    failed = Some(error);
-                    break;
-                }
-                Some(Ok(message)) => {
-                    let key = self.topics.key_of(&message);
-                    self.before(key, &message);
-                    self.intake.add(&mut round, &message, key, &self.offsets);
-                }
-            }
-        }
-        let took = !self.read.is_empty();
-        self.positions.has_read(&self.read);
-        self.read.clear();
-        self.intake.finish(round, &self.offsets);
-        if let Some(error) = failed {
-            self.note(&error);
-        }
-        took
     }
 
     /// Serves rebalances and errors. A record in the client's common queue came before its partition had a queue of its

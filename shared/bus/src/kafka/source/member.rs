@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use forebay_contract::Lane;
 use forebay_runtime::Heartbeat;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientConfig, Offset};
 
@@ -21,13 +21,13 @@ use super::replacement::note_read;
 use super::topics::SourceTopics;
 use super::unreadable::Unreadable;
 use super::{CLOSE, Control, FirstRecord, Intake, OnFirst, SourceCommits, SourceContext};
-use crate::EdgeEvents;
 use crate::kafka::broker_contact::DeadClientCheck;
 use crate::kafka::client::INSTANCE;
 use crate::kafka::ffi::{commit_within, member_id};
 use crate::kafka::offset_tracker::OffsetTracker;
 use crate::kafka::rewind::RewindPause;
 use crate::permits::StagePermits;
+use crate::{EdgeEvents, Permit};
 
 /// Interval between checks of acks, rewinds and the clock.
 pub(super) const TICK: Duration = Duration::from_millis(50);
@@ -142,32 +142,43 @@ impl<I: Intake> Member<I> {
             self.events.waited(waited);
         }
         self.resume();
-        let mut wait = TICK;
-        let mut round = self.intake.round(permit, Lane::Normal);
-        let mut failed = None;
-        let consumer = Arc::clone(&self.consumer);
         // the first poll may wait, the others only empty the local queue
+        let mut wait = TICK;
+        let consumer = Arc::clone(&self.consumer);
+        self.take_round(permit, Lane::Normal, || consumer.poll(std::mem::take(&mut wait)));
+    }
+
+    /// Takes records of `lane` until the round is full or `next` has none; whether there was one.
+    pub(super) fn take_round<'m>(
+        &mut self,
+        permit: Permit,
+        lane: Lane,
+        mut next: impl FnMut() -> Option<KafkaResult<BorrowedMessage<'m>>>,
+    ) -> bool {
+        let mut round = self.intake.round(permit, lane);
+        let mut failed = None;
         while self.intake.wants_more(&round) {
-            match consumer.poll(wait) {
+            match next() {
                 None => break,
                 Some(Err(error)) => {
                     failed = Some(error);
                     break;
                 }
                 Some(Ok(message)) => {
-                    let key = message.partition();
+                    let key = self.topics.key_of(&message);
                     self.before(key, &message);
                     self.intake.add(&mut round, &message, key, &self.offsets);
                 }
             }
-            wait = Duration::ZERO;
         }
+        let took = !self.read.is_empty();
         self.positions.has_read(&self.read);
         self.read.clear();
         self.intake.finish(round, &self.offsets);
         if let Some(error) = failed {
             self.note(&error);
         }
+        took
     }
 
     /// What has to happen before the work on a record of the partition with this key begins.

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
+use forebay_contract::Lane;
 use forebay_runtime::Lifecycle;
 use forebay_testkit::wait_until;
 use rdkafka::mocking::MockCluster;

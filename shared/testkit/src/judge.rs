@@ -125,7 +125,7 @@ fn check(loaded: &LoadedVersion, expected: &Json) -> Vec<String> {
 }
 
 /// What is wrong with a folder; empty when nothing is.
-pub(crate) fn findings(path: &Path, expected: &Json) -> Vec<String> {
+pub fn findings(path: &Path, expected: &Json) -> Vec<String> {
     let loaded = load_folder(path);
     if let Some(what) = expected["refused"].as_str() {
         return match loaded {
@@ -138,4 +138,25 @@ pub(crate) fn findings(path: &Path, expected: &Json) -> Vec<String> {
         Ok(loaded) => check(&loaded, expected),
         Err(fault) => vec![format!("does not load: {fault}")],
     }
+}
+
+/// Checks every case of a folder: `NAME.expected.json` beside the model `NAME`. `findings` tells what is wrong with one.
+///
+/// # Panics
+/// When something is wrong, naming all that fail at once, or when there are fewer than `at_least` cases.
+pub fn check_folder(folder: &Path, at_least: usize, findings: fn(&Path, &Json) -> Vec<String>) {
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    files.retain(|f| f.to_str().unwrap().ends_with(".expected.json"));
+    files.sort();
+    let mut wrong = Vec::new();
+    for file in &files {
+        let stem = file.to_str().unwrap().strip_suffix(".expected.json").unwrap();
+        let expected: Json = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let found = findings(Path::new(stem), &expected);
+        if let Some(first) = found.first() {
+            wrong.push(format!("{}: {} findings, first: {first}", expected["case"], found.len()));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), files.len(), wrong.join("\n"));
+    assert!(files.len() >= at_least, "only {} cases", files.len());
 }
