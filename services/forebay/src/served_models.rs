@@ -39,6 +39,9 @@ fn paths(sources: &[String], names: &[String]) -> Result<Vec<String>, String> {
         };
         let path = std::path::absolute(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let name = names.get(index).cloned().unwrap_or_else(|| ModelPath::name_of(&path));
+        if models.iter().any(|model: &ModelPath| model.name == name) {
+            return Err(format!("{source}: another model is named {name:?} as well; give each a --name"));
+        }
         models.push(ModelPath { name, path });
     }
     let first = models.first().map(|model| model.name.clone()).unwrap_or_default();
@@ -131,6 +134,7 @@ mod tests {
             (vec!["models:/a/1", "models:/b"], vec![], "leave \"1\" away"),
             (vec!["models:/m-0123abcd"], vec![], "not registered"),
             (vec!["no/such/file.pkl"], vec![], "no such file or folder"),
+            (vec![&*file, &*file], vec![], "give each a --name"),
         ] {
             let why = settings(&sources, &names).unwrap_err();
             assert!(why.contains(part), "{why}");

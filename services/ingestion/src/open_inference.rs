@@ -22,10 +22,10 @@ pub(crate) use description::{TensorDescription, describe_tensors};
 pub(crate) use elements::{ArrayOf, Collected, ElementOf, Value};
 pub(crate) use outputs::{InferAnswer, OutputData, OutputTensor, PREDICT, answer};
 pub(crate) use raw::{decode as decode_raw, encode as encode_raw};
-pub(crate) use rows::{MATRIX, row, rows};
+pub(crate) use rows::{MATRIX, check_size, row, rows};
 pub(crate) use statistics::{ModelCounts, ModelStatistics};
 pub(crate) use tensor::{
-    InferRequest, InputTensor, ParameterValue, Parameters, RequestedOutput, datatype_of, shape_of,
+    InferRequest, InputTensor, ParameterValue, Parameters, RequestedOutput, datatype_of, distinct, shape_of,
 };
 
 use forebay_contract::{ErrorCode, Problem};

@@ -88,7 +88,7 @@ impl Deliveries {
             predictions.items = std::mem::take(&mut open.predictions);
             results.leave();
             predictions.leave();
-            if let Some(outlet) = &outlets.later {
+            if let Some(outlet) = outlets.later.as_ref().filter(|_| !open.later.is_empty()) {
                 // with the times of the stages up to here: this one enters them again
                 let (batch_partition, stages) = (open.head.batch_partition, open.head.stages.clone());
                 let items = std::mem::take(&mut open.later);

@@ -24,9 +24,10 @@ pub(crate) enum ShareAdmission {
 }
 
 impl ModelShare {
-    /// Three quarters of the `in_flight` rows of the stage for one model.
-    pub(crate) fn new(in_flight: usize) -> Self {
-        Self { rows: HashMap::default(), limit: in_flight / 4 * 3 }
+    /// Three quarters of the `in_flight` rows of the stage for one model; with lanes, of the half that the normal one has.
+    pub(crate) fn new(in_flight: usize, has_lanes: bool) -> Self {
+        let room = if has_lanes { in_flight / 2 } else { in_flight };
+        Self { rows: HashMap::default(), limit: room / 4 * 3 }
     }
 
     /// A row arrives. Above the share of its model, callers over HTTP and RabbitMQ are to repeat it. A record of the
@@ -57,6 +58,22 @@ impl ModelShare {
             if *rows == 0 {
                 self.rows.remove(model);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fakes;
+
+    #[test]
+    fn a_model_meets_its_share_before_the_permits_of_its_lane_are_gone() {
+        let item = fakes::item(1, "m", 1, &[1.0]);
+        for (has_lanes, permits) in [(false, 1_024), (true, 512)] {
+            let mut share = ModelShare::new(1_024, has_lanes);
+            let taken = (0..permits).take_while(|_| share.enter(&item, true) == ShareAdmission::Taken).count();
+            assert_eq!(taken, permits / 4 * 3, "{has_lanes}");
         }
     }
 }

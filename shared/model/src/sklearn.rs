@@ -99,7 +99,9 @@ fn class_indices(count: usize) -> Arc<[Label]> {
 
 /// The labels of each output of a classifier with several.
 fn labels_of_each(view: &View<'_>) -> Result<Vec<Arc<[Label]>>, Fault> {
-    view.items()?.iter().map(|labels| Ok(labels.labels()?.into())).collect()
+    let labels: Vec<Arc<[Label]>> =
+        view.items()?.iter().map(|labels| Ok(labels.labels()?.into())).collect::<Result<_, Fault>>()?;
+    if labels.is_empty() { Err(view.fault("has no outputs")) } else { Ok(labels) }
 }
 
 /// The finite values of a `rows x columns` matrix.

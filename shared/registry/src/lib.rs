@@ -1,5 +1,6 @@
-//! Registry of model versions: an MLflow server, a folder, or the sample embedded in the binary. It lists models,
-//! returns the files of a version and reads the metadata beside the model. Models are compiled by `forebay-model`.
+//! Registry of model versions: an MLflow server, a folder, models by their paths, or the sample embedded in the binary.
+//! It lists models, returns the files of a version and reads the metadata beside the model. Models are compiled by
+//! `forebay-model`.
 //!
 //! # Layout
 //! - [`Registry`]: one open registry; [`RegistryOptions`]: how it is opened

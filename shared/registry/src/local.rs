@@ -35,12 +35,9 @@ impl LocalRegistry {
 
     /// The models at these paths, each as version 1 of its name.
     pub(super) fn paths(models: Vec<ModelPath>) -> Result<Self, Fault> {
-        for (index, ModelPath { name, path }) in models.iter().enumerate() {
+        for ModelPath { name, path } in &models {
             if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) {
                 return Err(Fault::new(path.display().to_string(), format!("{name:?} cannot be the name of a model")));
-            }
-            if models[..index].iter().any(|other| other.name == *name) {
-                return Err(Fault::new(path.display().to_string(), format!("there are two models named {name:?}")));
             }
             if !path.exists() {
                 return Err(Fault::new(path.display().to_string(), "no such file or folder"));

@@ -34,7 +34,7 @@ pub(crate) fn open_local(location: &str) -> Result<LocalRegistry, String> {
     } else if let Some(path) = location.strip_prefix("file:") {
         LocalRegistry::folder(PathBuf::from(path.strip_prefix("//").unwrap_or(path)))
     } else {
-        Err(Fault::new(location, "expected \"sample\", file:PATH or http(s)://"))
+        Err(Fault::new(location, "expected \"sample\", file:PATH, paths:{...} or http(s)://"))
     };
     local.map_err(|fault| fault.reason)
 }

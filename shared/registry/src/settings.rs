@@ -13,7 +13,7 @@ use crate::{RegistryCredentials, RegistryOptions, TlsOptions};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSettings {
-    /// `sample`, `file:/path`, or an MLflow address, which may contain a password: log [`ModelSettings::shown`]
+    /// `sample`, `file:/path`, `paths:{...}`, or an MLflow address, which may contain a password: log [`ModelSettings::shown`]
     /// instead.
     pub registry: String,
     /// Model that answers requests without a model name.
@@ -45,7 +45,7 @@ pub struct ModelSettings {
     pub client_cert: String,
     /// Do not check the certificate of the server.
     pub insecure_tls: bool,
-    /// Key of the webhook's signature; when empty, unsigned notifications are accepted.
+    /// Key of the webhook's signature; when empty, unsigned notifications are accepted, unless other machines reach the admin port.
     pub webhook_secret: Secret,
 }
 

@@ -10,7 +10,7 @@ use super::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTe
 use super::proto::{InferParameter, InferTensorContents, ModelInferRequest};
 use crate::open_inference::{
     Collected, Datatype, InferRequest, InputTensor, ParameterValue, Parameters, RequestedOutput, Value, datatype_of,
-    decode_raw, invalid, shape_of, unsuitable,
+    decode_raw, distinct, invalid, shape_of, unsuitable,
 };
 use crate::parse::MAX_TEXT_BYTES;
 
@@ -107,9 +107,6 @@ fn typed(contents: InferTensorContents, datatype: Datatype, name: &str) -> Resul
 fn requested(outputs: Vec<InferRequestedOutputTensor>) -> Result<Vec<RequestedOutput>, Problem> {
     let mut wanted: Vec<RequestedOutput> = Vec::with_capacity(outputs.len());
     for InferRequestedOutputTensor { name, parameters } in outputs {
-        if wanted.iter().any(|other| other.name == name) {
-            return Err(invalid(format!("output '{name}' is given twice")));
-        }
         if parameters.contains_key("shared_memory_region") {
             return Err(invalid(format!("output '{name}': shared memory is not supported")));
         }
@@ -117,7 +114,7 @@ fn requested(outputs: Vec<InferRequestedOutputTensor>) -> Result<Vec<RequestedOu
             .ok_or_else(|| invalid(format!("output '{name}': classification is not a number of classes")))?;
         wanted.push(RequestedOutput { name, binary: None, classification });
     }
-    Ok(wanted)
+    distinct(wanted)
 }
 
 fn classes(parameters: &HashMap<String, InferParameter>) -> Option<usize> {

@@ -58,18 +58,9 @@ impl PathTarget {
 }
 
 /// A request for rows of a model.
-fn request_of(
-    model: &ServedModel,
-    version: Option<&str>,
-    rows: Vec<Row>,
-    max_rows: usize,
-) -> Result<ParsedRequest, Problem> {
+fn request_of(model: &ServedModel, version: Option<&str>, rows: Vec<Row>) -> Result<ParsedRequest, Problem> {
     if rows.is_empty() {
         return Err(unsuitable("the request has no rows"));
-    }
-    if rows.len() > max_rows {
-        let text = format!("{} rows, more than the limit for one request ({max_rows}, http.max_rows)", rows.len());
-        return Err(Problem::new(ErrorCode::PayloadTooLarge, text));
     }
     Ok(ParsedRequest::of_rows(&model.name, version, rows))
 }

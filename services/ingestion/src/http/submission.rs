@@ -13,6 +13,7 @@ use super::state::HttpState;
 use crate::admission::RequestAdmission;
 use crate::auth::Caller;
 use crate::batching::PendingItems;
+use crate::parse::MAX_ROW_BYTES;
 use crate::pending::{CallerReply, RowOutcomes};
 use crate::rejection::HttpRejection;
 use crate::request::{ParsedRequest, Row};
@@ -42,7 +43,12 @@ pub(crate) async fn submit(
     let key = idempotency_key.map(|key| (caller.map_or("", Caller::identity), key));
     let rows = parsed.features.rows().len();
     let model = if parsed.model.is_empty() { &state.default_model } else { parsed.model.as_str() };
-    let bytes = parsed.features.rows().iter().map(Row::weight).sum();
+    let weights = parsed.features.rows().iter().map(Row::weight);
+    if let Some(row) = weights.clone().position(|weight| weight > MAX_ROW_BYTES) {
+        let text = format!("row {row}: one row holds at most {} KiB", MAX_ROW_BYTES / 1024);
+        return Err(HttpRejection::new(ErrorCode::PayloadTooLarge, text));
+    }
+    let bytes = weights.sum();
     let row_permits = Arc::new(state.limits.acquire_rows(model, rows, bytes, caller)?);
     if let Some(caller) = caller {
         caller.authorize(model, rows, arrived_us / 1_000_000)?;

@@ -6,10 +6,14 @@ use forebay_contract::{ErrorCode, Problem};
 use super::elements::INFINITY_MARK;
 use super::tensor::InputTensor;
 use super::{Collected, Value, unsuitable};
+use crate::parse::repeated;
 use crate::request::{JsonValue, Row};
 
 /// The name, in metadata, of the tensor that holds all columns of a model. Requests may call it something else.
 pub(crate) const MATRIX: &str = "input-0";
+
+/// The most that the names of all rows of a request may have, in bytes.
+const MAX_NAMES: usize = 16 << 20;
 
 /// The rows of a request. `columns` are the names of the model's columns in order, or none if they are not known.
 ///
@@ -17,10 +21,8 @@ pub(crate) const MATRIX: &str = "input-0";
 /// `invalid_features` if the shapes do not fit each other; `payload_too_large` for more than `max_rows` rows.
 pub(crate) fn rows(inputs: Vec<InputTensor>, columns: &[String], max_rows: usize) -> Result<Vec<Row>, Problem> {
     let mut inputs = inputs;
-    if let Some(twice) =
-        inputs.iter().enumerate().find(|(at, it)| inputs[..*at].iter().any(|other| other.name == it.name))
-    {
-        return Err(unsuitable(format!("input '{}' is given twice", twice.1.name)));
+    if let Some(twice) = repeated(inputs.iter().map(|input| input.name.as_str())) {
+        return Err(unsuitable(format!("input '{twice}' is given twice")));
     }
     let Some(first) = inputs.first() else {
         return Err(unsuitable("expected at least 1 input, but got 0"));
@@ -29,14 +31,31 @@ pub(crate) fn rows(inputs: Vec<InputTensor>, columns: &[String], max_rows: usize
     if count == 0 {
         return Err(unsuitable(format!("input '{}': the shape {:?} has no rows", first.name, first.shape)));
     }
-    if count > max_rows {
-        let text = format!("{count} rows, more than the limit for one request ({max_rows}, http.max_rows)");
-        return Err(Problem::new(ErrorCode::PayloadTooLarge, text));
-    }
+    check_size(count, inputs.iter().map(|input| input.name.as_str()), max_rows)?;
     if inputs.len() == 1 && !is_column(first, columns) {
         return inputs.pop().map_or_else(|| Ok(Vec::new()), |matrix| of_matrix(matrix, columns));
     }
     of_columns(inputs, count)
+}
+
+/// Checks a table before its rows are made, each of which has the names.
+///
+/// # Errors
+/// `payload_too_large` for more than `max_rows` rows, or for names that would fill the memory.
+pub(crate) fn check_size<'n>(
+    rows: usize,
+    names: impl Iterator<Item = &'n str>,
+    max_rows: usize,
+) -> Result<(), Problem> {
+    let too_large = |text| Err(Problem::new(ErrorCode::PayloadTooLarge, text));
+    if rows > max_rows {
+        return too_large(format!("{rows} rows, more than the limit for one request ({max_rows}, http.max_rows)"));
+    }
+    let names: usize = names.map(str::len).sum();
+    if names.saturating_mul(rows) > MAX_NAMES {
+        return too_large(format!("{rows} rows with {names} bytes of names each, at most {MAX_NAMES} in all"));
+    }
+    Ok(())
 }
 
 /// Whether the only tensor of a request is a column of the model. A matrix may have any name, but not one dimension.

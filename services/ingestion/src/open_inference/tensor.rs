@@ -5,6 +5,7 @@ use std::time::Duration;
 use forebay_contract::Problem;
 
 use super::{Collected, Datatype, invalid, unsuitable};
+use crate::parse::repeated;
 use crate::request::DEFAULT_PRIORITY;
 
 /// A request for inference.
@@ -36,6 +37,17 @@ pub(crate) struct RequestedOutput {
     pub binary: Option<bool>,
     /// The number of classes to name, best first; 0 for the plain output.
     pub classification: usize,
+}
+
+/// The outputs, each wanted once.
+///
+/// # Errors
+/// `invalid_request` for one that is named twice.
+pub(crate) fn distinct(outputs: Vec<RequestedOutput>) -> Result<Vec<RequestedOutput>, Problem> {
+    match repeated(outputs.iter().map(|output| output.name.as_str())) {
+        Some(twice) => Err(invalid(format!("output '{twice}' is given twice"))),
+        None => Ok(outputs),
+    }
 }
 
 /// The value of a parameter.

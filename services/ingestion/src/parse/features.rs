@@ -119,7 +119,7 @@ pub(super) fn named<'de, A: MapAccess<'de>>(
             return Err(too_large(context, ValuePath { field: FEATURES, row, value: PathEnd::Row }));
         }
     }
-    if let Some(twice) = repeated(&read.names) {
+    if let Some(twice) = repeated(read.names.iter().map(String::as_str)) {
         let path = ValuePath { field: FEATURES, row, value: PathEnd::Name(twice) };
         return Err(context.fail(ErrorCode::InvalidRequest, format_args!("{path}: given twice")));
     }
@@ -127,13 +127,13 @@ pub(super) fn named<'de, A: MapAccess<'de>>(
 }
 
 /// The first name that occurs twice.
-fn repeated(names: &[String]) -> Option<&str> {
+pub(crate) fn repeated<'n>(mut names: impl ExactSizeIterator<Item = &'n str> + Clone) -> Option<&'n str> {
     if names.len() <= 32 {
-        let twice = |(index, name): &(usize, &String)| names[..*index].contains(name);
-        return names.iter().enumerate().find(twice).map(|(_, name)| name.as_str());
+        let before = names.clone();
+        return names.enumerate().find(|(at, name)| before.clone().take(*at).any(|it| it == *name)).map(|(_, it)| it);
     }
     let mut seen = rustc_hash::FxHashSet::default();
-    names.iter().find(|name| !seen.insert(name.as_str())).map(String::as_str)
+    names.find(|name| !seen.insert(*name))
 }
 
 fn empty<E: serde::de::Error>(context: &mut ErrorContext, row: Option<usize>) -> E {

@@ -220,7 +220,7 @@ impl Transform for Encoder {
 /// SimpleImputer on values of any type.
 #[derive(Debug, Clone)]
 pub struct ImputeValues {
-    /// The value that counts as missing besides those that are missing; `None` for the latter alone.
+    /// The value that counts as missing instead of those that are; `None` for the latter.
     pub marker: Option<Value>,
     /// `(input column, fill value)` of the columns that are kept, in order.
     pub kept: Vec<(usize, Value)>,

@@ -147,11 +147,12 @@ impl<F: Fn(AmqpMessages) + Send + Sync + 'static> Running<F> {
         let mut permit: Option<Permit> = None;
         loop {
             let phase = *phases.borrow_and_update();
+            // those that were gathered in the last round as well
+            session.reject_oversized(&self.counters).await.map_err(lost)?;
             if phase > Phase::Taking {
                 session.stop_intake().await;
                 session.give_back().await.map_err(lost)?;
             } else {
-                session.reject_oversized(&self.counters).await.map_err(lost)?;
                 session.due(&self.counters).for_each(|messages| (self.take)(messages));
                 session.redelivered(&self.counters).into_iter().for_each(|messages| (self.take)(messages));
             }

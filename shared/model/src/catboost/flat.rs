@@ -113,12 +113,19 @@ impl<'a> Table<'a> {
     pub(super) fn texts(&self, i: usize) -> Result<Vec<&'a str>, String> {
         let Some(at) = self.target(i)? else { return Ok(Vec::new()) };
         let offsets = self.vector(i, 4)?.len() / 4;
-        (0..offsets).map(|n| text(self.bytes, follow(self.bytes, at + 4 + 4 * n)?)).collect()
+        (0..offsets).map(|n| self.text_at(follow(self.bytes, at + 4 + 4 * n)?)).collect()
     }
 
     /// The text in field `i`; empty if it is not there.
     pub(super) fn text(&self, i: usize) -> Result<&'a str, String> {
-        self.target(i)?.map_or(Ok(""), |at| text(self.bytes, at))
+        self.target(i)?.map_or(Ok(""), |at| self.text_at(at))
+    }
+
+    /// Many fields may lead to one text, which is copied for each.
+    fn text_at(&self, at: usize) -> Result<&'a str, String> {
+        let text = text(self.bytes, at)?;
+        self.spend(text.len())?;
+        Ok(text)
     }
 
     pub(super) fn i32s(&self, i: usize) -> Result<Vec<i32>, String> {

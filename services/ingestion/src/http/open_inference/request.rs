@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::http::json_tokens;
 use crate::open_inference::{
     Collected, InferRequest, InputTensor, ParameterValue, Parameters, RequestedOutput, datatype_of, decode_raw,
-    invalid, shape_of,
+    distinct, invalid, shape_of,
 };
 use crate::parse::MAX_TEXT_BYTES;
 
@@ -111,9 +111,6 @@ fn read_input(input: InputJson, raw: &[u8]) -> Result<(InputTensor, &[u8]), Prob
 fn read_outputs(outputs: Option<Vec<OutputJson>>) -> Result<Vec<RequestedOutput>, Problem> {
     let mut wanted: Vec<RequestedOutput> = Vec::new();
     for OutputJson { name, parameters } in outputs.into_iter().flatten() {
-        if wanted.iter().any(|other| other.name == name) {
-            return Err(invalid(format!("output '{name}' is given twice")));
-        }
         let parameters = parameters.unwrap_or_default();
         if parameters.contains_key("shared_memory_region") {
             return Err(invalid(format!("output '{name}': shared memory is not supported")));
@@ -129,7 +126,7 @@ fn read_outputs(outputs: Option<Vec<OutputJson>>) -> Result<Vec<RequestedOutput>
         let classification = parameters.get("classification").map(number).transpose()?.unwrap_or_default();
         wanted.push(RequestedOutput { name, binary, classification });
     }
-    Ok(wanted)
+    distinct(wanted)
 }
 
 fn parameter(value: &Value) -> ParameterValue {

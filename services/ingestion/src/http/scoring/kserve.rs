@@ -119,7 +119,7 @@ impl Protocol for Kserve {
             (Some(table), None) | (None, Some(table)) => table,
             _ => return Err(invalid("expected either instances or inputs")),
         };
-        request_of(&model, version, table.into_rows(&[])?, max_rows)
+        request_of(&model, version, table.into_rows(&[], max_rows)?)
     }
 
     fn write(&mut self, rows: RowOutcomes, _: Duration) -> Result<AnswerBody, Problem> {

@@ -20,7 +20,7 @@ use crate::http::json_tokens;
 use crate::http::model_list::ModelListing;
 use crate::http::schema::RefusalResponses;
 use crate::http::state::HttpState;
-use crate::open_inference::{Collected, invalid, unsuitable};
+use crate::open_inference::{Collected, check_size, invalid, unsuitable};
 use crate::pending::RowOutcomes;
 use crate::request::{ParsedRequest, Row};
 
@@ -127,12 +127,12 @@ impl Protocol for Mlflow {
         let name = self.target.model.as_deref().unwrap_or_else(|| self.models.default_model());
         let model = self.models.served(name, version)?;
         let table = match content_type(request)? {
-            Format::Csv => csv::read(&body)?,
-            Format::Json => table(json_tokens::parse(&body)?)?,
+            Format::Csv => csv::read(&body, max_rows)?,
+            Format::Json => table(json_tokens::parse(&body)?, max_rows)?,
         };
-        let rows = table.into_rows(&model.columns)?;
+        let rows = table.into_rows(&model.columns, max_rows)?;
         check_columns(&rows, &model.columns)?;
-        request_of(&model, version, rows, max_rows)
+        request_of(&model, version, rows)
     }
 
     fn write(&mut self, rows: RowOutcomes, _: Duration) -> Result<AnswerBody, Problem> {
@@ -185,9 +185,9 @@ fn content_type(request: &HttpRequest) -> Result<Format, Problem> {
     }
 }
 
-fn table(request: RequestJson) -> Result<TableJson, Problem> {
+fn table(request: RequestJson, max_rows: usize) -> Result<TableJson, Problem> {
     let RequestJson { dataframe_split, dataframe_records, instances, inputs } = request;
-    let split = dataframe_split.map(split_table).transpose()?;
+    let split = dataframe_split.map(|split| split_table(split, max_rows)).transpose()?;
     let given = [split, dataframe_records.map(TableJson::Rows), instances, inputs];
     let mut given = given.into_iter().flatten();
     match (given.next(), given.next()) {
@@ -196,13 +196,14 @@ fn table(request: RequestJson) -> Result<TableJson, Problem> {
     }
 }
 
-fn split_table(SplitJson { columns, data }: SplitJson) -> Result<TableJson, Problem> {
+fn split_table(SplitJson { columns, data }: SplitJson, max_rows: usize) -> Result<TableJson, Problem> {
     let Some(columns) = columns else { return Ok(TableJson::Rows(data)) };
     let name = |column: serde_json::Value| match column {
         serde_json::Value::String(name) => name,
         other => other.to_string(),
     };
     let names: Vec<String> = columns.into_iter().map(name).collect();
+    check_size(data.len(), names.iter().map(String::as_str), max_rows)?;
     let named = |(at, row): (usize, RowJson)| {
         let values: Collected = row.values;
         if !row.names.is_empty() || values.len() != names.len() {

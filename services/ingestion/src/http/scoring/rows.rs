@@ -5,7 +5,8 @@ use std::fmt;
 use forebay_contract::Problem;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::open_inference::{ArrayOf, Collected, ElementOf, row, unsuitable};
+use crate::open_inference::{ArrayOf, Collected, ElementOf, check_size, row, unsuitable};
+use crate::parse::repeated;
 use crate::request::Row;
 
 /// A table as a client sends it.
@@ -29,11 +30,13 @@ impl TableJson {
     /// The rows. With `known` names of columns, others are left out, as MLflow does it.
     ///
     /// # Errors
-    /// `invalid_features` for columns of different lengths and values that no row holds.
-    pub(super) fn into_rows(self, known: &[String]) -> Result<Vec<Row>, Problem> {
+    /// `invalid_features` for columns of different lengths and values that no row holds; `payload_too_large` for more than
+    /// `max_rows` rows.
+    pub(super) fn into_rows(self, known: &[String], max_rows: usize) -> Result<Vec<Row>, Problem> {
         let is_known = |name: &String| known.is_empty() || known.contains(name);
         match self {
             Self::Rows(rows) => {
+                check_size(rows.len(), std::iter::empty(), max_rows)?;
                 let make = |(at, RowJson { names, values }): (usize, RowJson)| {
                     let (names, values) = match names.iter().all(is_known) {
                         true => (names, values),
@@ -52,6 +55,7 @@ impl TableJson {
                         format!("column '{name}' has {} rows, but column '{}' has {count}", values.len(), columns[0].0);
                     return Err(unsuitable(text));
                 }
+                check_size(count, columns.iter().map(|(name, _)| name.as_str()), max_rows)?;
                 let names: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
                 let values = |at| columns.iter().map(|(_, column)| column.value(at)).collect();
                 (0..count).map(|at| row(values(at), names.clone())).collect()
@@ -91,12 +95,12 @@ impl<'de> Visitor<'de> for TableVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TableJson, A::Error> {
         let mut columns: Vec<(String, Collected)> = Vec::new();
         while let Some(name) = map.next_key::<String>()? {
-            if columns.iter().any(|(other, _)| *other == name) {
-                return Err(A::Error::custom(format_args!("column '{name}' is given twice")));
-            }
             let mut values = Collected::default();
             map.next_value_seed(ElementOf { collected: &mut values, depth: 1 })?;
             columns.push((name, values));
+        }
+        if let Some(name) = repeated(columns.iter().map(|(name, _)| name.as_str())) {
+            return Err(A::Error::custom(format_args!("column '{name}' is given twice")));
         }
         Ok(TableJson::Columns(columns))
     }
@@ -135,15 +139,15 @@ impl<'de> Visitor<'de> for RowVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RowJson, A::Error> {
         let mut row = RowJson::default();
         while let Some(name) = map.next_key::<String>()? {
-            if row.names.contains(&name) {
-                return Err(A::Error::custom(format_args!("'{name}' is given twice")));
-            }
             let before = row.values.len();
             map.next_value_seed(ElementOf { collected: &mut row.values, depth: 1 })?;
             if row.values.len() != before + 1 {
                 return Err(A::Error::custom(format_args!("'{name}' is not one value")));
             }
             row.names.push(name);
+        }
+        if let Some(name) = repeated(row.names.iter().map(String::as_str)) {
+            return Err(A::Error::custom(format_args!("'{name}' is given twice")));
         }
         Ok(row)
     }
@@ -180,7 +184,7 @@ mod tests {
     fn rows(json: &str, known: &[&str]) -> Result<Vec<Row>, String> {
         let known: Vec<String> = known.iter().map(|name| (*name).to_owned()).collect();
         let table: TableJson = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        table.into_rows(&known).map_err(|problem| problem.message)
+        table.into_rows(&known, 2).map_err(|problem| problem.message)
     }
 
     #[test]
@@ -206,6 +210,8 @@ mod tests {
             (r#"[{"a":1,"a":1}]"#, "'a' is given twice"),
             (r#"{"a":[1],"a":[1]}"#, "column 'a' is given twice"),
             (r#"[[1],["\u0000Infinity"]]"#, "row 1: "),
+            ("[1,2,3]", "3 rows, more than the limit"),
+            (r#"{"a":[1,2,3]}"#, "3 rows, more than the limit"),
         ] {
             let error = rows(json, &[]).unwrap_err();
             assert!(error.contains(why), "{json}: {error}");

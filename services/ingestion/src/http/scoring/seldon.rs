@@ -15,7 +15,7 @@ use crate::http::json_tokens;
 use crate::http::model_list::ModelListing;
 use crate::http::schema::RefusalResponses;
 use crate::http::state::HttpState;
-use crate::open_inference::{Collected, Datatype, InputTensor, invalid, rows};
+use crate::open_inference::{Collected, Datatype, InputTensor, check_size, invalid, rows};
 use crate::pending::RowOutcomes;
 use crate::request::{ParsedRequest, Row};
 
@@ -73,7 +73,7 @@ struct Seldon {
 impl Seldon {
     fn rows(&mut self, data: DataJson, columns: &[String], max_rows: usize) -> Result<Vec<Row>, Problem> {
         let mut made = match (data.ndarray, data.tensor) {
-            (Some(table), None) => table.into_rows(&[])?,
+            (Some(table), None) => table.into_rows(&[], max_rows)?,
             (None, Some(TensorJson { shape, values })) => {
                 self.tensor = true;
                 let tensor = InputTensor::new("tensor".to_owned(), Datatype::Fp64, &shape, values)?.checked()?;
@@ -82,6 +82,7 @@ impl Seldon {
             _ => return Err(invalid("data: expected either ndarray or tensor")),
         };
         if !data.names.is_empty() {
+            check_size(made.len(), data.names.iter().map(String::as_str), max_rows)?;
             for row in made.iter_mut().filter(|row| row.names.is_empty()) {
                 row.names.clone_from(&data.names);
             }
@@ -102,10 +103,10 @@ impl Protocol for Seldon {
         let data = request.data.ok_or_else(|| invalid("expected data with ndarray or tensor"))?;
         let width = data.names.len();
         let rows = self.rows(data, &model.columns, max_rows)?;
-        if let Some(at) = rows.iter().position(|row| width > 0 && row.values.len() != width) {
-            return Err(invalid(format!("data: row {at} has {} values for {width} names", rows[at].values.len())));
+        if let Some(at) = rows.iter().position(|row| width > 0 && row.len() != width) {
+            return Err(invalid(format!("data: row {at} has {} values for {width} names", rows[at].len())));
         }
-        request_of(&model, None, rows, max_rows)
+        request_of(&model, None, rows)
     }
 
     fn write(&mut self, rows: RowOutcomes, _: Duration) -> Result<AnswerBody, Problem> {
