@@ -61,18 +61,6 @@ fn liveness(service: &Service) -> (u16, String) {
     http::get(service.admin, "/health/live").map_or((0, String::new()), |reply| (reply.status, reply.text()))
 }
 
-/// Waits until a service is ready, or starts it again if it has ended as it should.
-fn ready_again(mesh: &Mesh, service: &mut Service) {
-    wait_until(SOON, &service.name.clone(), || {
-        if service.exit_status().is_some() {
-            let (stage, output) = (service.name.trim_start_matches("forebay-").to_owned(), service.output());
-            assert!(stage == "publishing" && output.contains("lost its brokers for good and"), "{}", service.tail(20));
-            *service = mesh.start(&stage);
-        }
-        http::get(service.admin, "/health/ready").is_ok_and(|reply| reply.status == 200)
-    });
-}
-
 #[test]
 fn nothing_that_hangs_around_the_mesh_fails_its_liveness() {
     let (time, bound) = outage();
@@ -124,7 +112,7 @@ fn nothing_that_hangs_around_the_mesh_fails_its_liveness() {
     server().native(&["resume", "rabbitmq"]);
     let resumed = Instant::now();
     for service in &mut services {
-        ready_again(&mesh, service);
+        mesh.ready_again(service, SOON);
     }
     up.wait_ready();
     println!("everything was ready {:.1?} after the outage", resumed.elapsed());

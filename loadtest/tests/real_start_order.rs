@@ -99,8 +99,7 @@ fn a_restart_of_kafka_under_load_loses_and_repeats_nothing() {
         }
         println!("{how}: Kafka is back after {:.1?}", began.elapsed());
         for service in &mut services {
-            assert!(service.exit_status().is_none(), "{} ended in the outage:\n{}", service.name, service.tail(20));
-            service.wait_ready_within(Duration::from_secs(40));
+            mesh.ready_again(service, Duration::from_secs(60));
         }
         let address = services[0].http;
         wait_until(Duration::from_secs(60), "an answer over HTTP after the outage", || {

@@ -14,6 +14,7 @@ use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 pub use forebay_loadtest::mesh_under_test::{MESH_TOPICS as TOPICS, STAGES, http_client as http};
 use forebay_loadtest::mesh_under_test::{MeshUnderTest, NativeServices};
@@ -192,6 +193,23 @@ impl Mesh {
         let mut services: Vec<Service> = STAGES.iter().map(|stage| self.start(stage)).collect();
         wait_all(&mut services);
         services
+    }
+
+    /// Waits until a service is ready after an outage of the broker. One that ended as the documentation says is started
+    /// again, as an orchestrator does; any other end fails the test.
+    #[track_caller]
+    pub fn ready_again(&self, service: &mut Service, within: Duration) {
+        wait_until(within, &format!("{} to be ready again", service.name), || {
+            if let Some(status) = service.exit_status() {
+                let (stage, output) = (service.name.trim_start_matches("forebay-").to_owned(), service.output());
+                let ends = ["lost its brokers for good and", "work on revoked partitions is unsettled"];
+                let documented = stage == "publishing" && ends.iter().any(|end| output.contains(end));
+                assert!(documented, "{} ended in the outage, {status}: {}", service.name, service.tail(20));
+                println!("{} ended in the outage and is started again:\n{}", service.name, service.tail(3));
+                *service = self.start(&stage);
+            }
+            http::get(service.admin, "/health/ready").is_ok_and(|reply| reply.status == 200)
+        });
     }
 }
 

@@ -92,7 +92,8 @@ impl DeadClientCheck {
     }
 
     /// Whether `own` has been without contact for two sessions and still reaches no broker while a fresh client does.
-    /// Blocks for a few seconds when there is no contact, else not at all.
+    /// Asks `own` again after that, as the broker may have come back in between. Blocks for a few seconds when there is
+    /// no contact, else not at all.
     pub(crate) fn is_dead<C: ClientContext>(
         &mut self,
         own: &NativeClient<C>,
@@ -107,12 +108,14 @@ impl DeadClientCheck {
         if out < self.client.settings().session_timeout * 2 || self.checked.elapsed() < AGAIN {
             return false;
         }
-        let _waiting = heartbeat.waiting(METADATA * 3);
-        let own_answer = own.fetch_metadata(Some(&self.topic), METADATA);
-        let dead = own_answer.is_err() && self.fresh_client_connects();
-        if own_answer.is_ok() {
+        let _waiting = heartbeat.waiting(METADATA * 4);
+        let own_connects = || own.fetch_metadata(Some(&self.topic), METADATA).is_ok();
+        let dead = if own_connects() {
             contact.made();
-        }
+            false
+        } else {
+            self.fresh_client_connects() && !own_connects()
+        };
         if dead {
             tracing::warn!(topic = &*self.topic, ?out, "client has lost its brokers for good, it is replaced");
         }
