@@ -48,6 +48,8 @@ fn set_all(mesh: &mut Mesh, queue: &str, bound: Option<&str>) {
     mesh.set("FOREBAY__RABBITMQ__QUEUE", queue);
     mesh.set("FOREBAY__RABBITMQ__DEAD_LETTER_EXCHANGE", format!("{queue}.dead"));
     mesh.set("FOREBAY__REDIS__URL", format!("redis://{}", redis()));
+    // the outage and what follows it may take longer than the default of a minute on a busy machine
+    mesh.set("FOREBAY__DELIVERY__TIMEOUT", "4m");
     mesh.set("MLFLOW_TRACKING_URI", format!("http://{}", variable("REAL_MLFLOW")));
     mesh.set("FOREBAY__MODELS__REFRESH", "1s");
     mesh.set("FOREBAY__MODELS__CACHE_DIR", mesh.folder().join("cache").display().to_string());
