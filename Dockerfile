@@ -40,7 +40,7 @@ COPY --from=build --chown=65532:65532 /out/tmp /tmp
 COPY LICENSE /LICENSE
 USER 65532:65532
 # Inside a container every address is the container's own; which of them is published is decided outside.
-ENV FOREBAY__ADMIN__LISTEN=0.0.0.0:8000 FOREBAY__HTTP__LISTEN=0.0.0.0:8080 HOME=/tmp
+ENV FOREBAY__ADMIN__LISTEN=0.0.0.0:8000 FOREBAY__HTTP__LISTEN=0.0.0.0:8080 FOREBAY__GRPC__LISTEN=0.0.0.0:8081 HOME=/tmp
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 LABEL org.opencontainers.image.title="Forebay" \
@@ -50,7 +50,7 @@ LABEL org.opencontainers.image.title="Forebay" \
 
 FROM base AS ingestion
 COPY --from=build /out/bin/forebay-ingestion /bin/forebay-ingestion
-EXPOSE 8080
+EXPOSE 8080 8081
 ENTRYPOINT ["/bin/forebay-ingestion"]
 HEALTHCHECK --interval=5s --timeout=4s --start-period=20s --retries=3 CMD ["/bin/forebay-ingestion", "health"]
 
@@ -76,7 +76,7 @@ HEALTHCHECK --interval=5s --timeout=4s --start-period=20s --retries=3 CMD ["/bin
 
 FROM base AS forebay
 COPY --from=build /out/bin/forebay /bin/forebay
-EXPOSE 8080
+EXPOSE 8080 8081
 ENTRYPOINT ["/bin/forebay"]
 CMD ["up"]
 HEALTHCHECK --interval=5s --timeout=4s --start-period=20s --retries=3 CMD ["/bin/forebay", "health"]

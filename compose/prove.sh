@@ -20,7 +20,7 @@ own=(ingestion preprocessing caching prediction publishing)
 . "$here/ports.sh"
 first=$(free_ports 12)
 export HTTP_PORT=$first KAFKA_PORT=$((first + 1)) REDIS_PORT=$((first + 2)) RABBITMQ_PORT=$((first + 3))
-export RABBITMQ_UI_PORT=$((first + 4)) JAEGER_PORT=$((first + 5)) PROMETHEUS_PORT=$((first + 6)) GRAFANA_PORT=$((first + 7)) MLFLOW_PORT=$((first + 8))
+export RABBITMQ_UI_PORT=$((first + 4)) JAEGER_PORT=$((first + 5)) PROMETHEUS_PORT=$((first + 6)) GRAFANA_PORT=$((first + 7)) MLFLOW_PORT=$((first + 8)) GRPC_PORT=$((first + 9))
 export FOREBAY_LOG_FORMAT=json
 row='[0.038,0.051,0.062,0.022,-0.044,-0.035,-0.043,-0.003,0.02,-0.018]'
 work=$(mktemp -d "${TMPDIR:-/tmp}/forebay-prove.XXXXXX")

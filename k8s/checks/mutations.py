@@ -67,7 +67,9 @@ WORKLOADS = [
     ("request-over-limit", "prod", D, "caching", put(f"{ONE}/resources/requests/memory", "4Gi")),
     ("port", "prod", D, "caching", put(f"{ONE}/ports", [])),
     ("port", "prod", D, "publishing", lambda d: container(d)["ports"].append({"name": "http", "containerPort": 8080})),
+    ("port", "prod", D, "publishing", lambda d: container(d)["ports"].append({"name": "grpc", "containerPort": 8081})),
     ("listen", "prod", C, "forebay-settings", put("data/FOREBAY__ADMIN__LISTEN", "0.0.0.0:9000")),
+    ("listen", "prod", C, "forebay-settings", put("data/FOREBAY__GRPC__LISTEN", "127.0.0.1:8081")),
     ("anonymous", "dev", C, "forebay-settings", drop("data/FOREBAY__AUTH__ANONYMOUS")),
     ("protection", "prod", D, "ingestion", lambda d: container(d)["env"].remove(env(d, "FOREBAY__AUTH__KEYS_FILE"))),
     ("protection", "legacy", D, "inference", lambda d: container(d)["env"].remove(env(d, "FOREBAY__HTTP__TLS__CERT_FILE"))),
@@ -128,6 +130,7 @@ REFERENCES = [
     ("secret", "legacy", D, "", lambda d: env(d, "KAFKA_BROKER")["valueFrom"]["secretKeyRef"].update(name="kafka")),
     ("service", "prod", "Service", "ingestion", put("spec/selector", {"app": "x"})),
     ("service-port", "prod", "Service", "ingestion", put("spec/ports/0/targetPort", "web")),
+    ("service-port", "prod", "Service", "ingestion", put("spec/ports/1/targetPort", "rpc")),
     ("scraped", "prod", "PodMonitor", "", put("spec/podMetricsEndpoints/0/port", "admin")),
     ("scraped", "legacy", "ServiceMonitor", "", put("spec/selector/matchLabels", {"app": "x"})),
 ]

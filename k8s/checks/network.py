@@ -29,7 +29,7 @@ def check(docs):
             if stage not in ONLY.get(port, (stage,)):
                 yield "too-open", f"{name}: may reach port {port}, which is none of its business"
         inside = {entry["port"] for rule in ways_in for entry in rule["ports"]}
-        wanted = {8000, 8080} if stage in ("ingestion", "fused") else {8000}
+        wanted = {8000, 8080, 8081} if stage in ("ingestion", "fused") else {8000}
         if inside != wanted:
             yield "way-in", f"{name}: ports {sorted(inside)} are open, expected {sorted(wanted)}"
 

@@ -79,7 +79,8 @@ def check_container(name, stage, container, config):
         if quantity(requests[what]) > quantity(limits[what]):
             yield "request-over-limit", f"{name}: requests more {what} than its limit"
     ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
-    for port, setting in (("metrics", "FOREBAY__ADMIN__LISTEN"), ("http", "FOREBAY__HTTP__LISTEN")):
+    for port in ("metrics", "http", "grpc"):
+        setting = {"metrics": "FOREBAY__ADMIN__LISTEN"}.get(port, f"FOREBAY__{port.upper()}__LISTEN")
         expected = port == "metrics" or stage in ("ingestion", "fused")
         if (port in ports) != expected:
             yield "port", f"{name}: port {port} is {'missing' if expected else 'not its business'}"

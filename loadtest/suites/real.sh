@@ -22,7 +22,7 @@ usage: loadtest/suites/real.sh [TEST [FILTER]]
   real.sh faults           faults under load, judged: the rows of `forebay-loadtest faults` that hold reliably (about 5 minutes)
   real.sh strict           results in transactions: replicas paused, killed, and the broker killed (about 4 minutes)
   real.sh stages           parts of the mesh in one process, the rest apart, two replicas of each
-  real.sh clients          official clients of other model servers against `forebay up`
+  real.sh clients          official clients of other model servers against `forebay up` and the five binaries
   real.sh sklearn          random models of scikit-learn and onnxruntime against the readers; needs no Kafka and no Redis
 
 Environment

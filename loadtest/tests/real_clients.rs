@@ -1,35 +1,84 @@
-//! The official clients of other model servers, unmodified, against `forebay up`. `REAL_CLIENTS_PYTHON` is a Python with
-//! `clients_requirements.txt`.
+//! The official clients of other model servers, unmodified, against `forebay up` and against the five binaries over Kafka.
+//! `REAL_CLIENTS_PYTHON` is a Python with `clients_requirements.txt`.
 #![cfg(feature = "real-services")]
 #![allow(clippy::unwrap_used, reason = "a test ends at the first step that fails, and reads as one sequence")]
 
 mod harness;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use harness::{Mesh, binary, free_address, variable};
+use harness::{Mesh, STAGES, Service, binary, free_address, native_with, stop_all, variable, wait_all};
+
+/// A program of `suites/`, with its arguments.
+fn suite(python: &mut Command, name: &str, arguments: &[&str]) {
+    python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("suites").join(name)).args(arguments);
+}
+
+/// Runs cases of `clients_cases.py`, all of them or those of one class; how many ran.
+#[track_caller]
+fn cases(server: &Service, url: &str, grpc: SocketAddr, class: Option<&str>, more: &[(&str, &str)]) -> usize {
+    let mut python = Command::new("timeout");
+    python.args(["240", &variable("REAL_CLIENTS_PYTHON")]);
+    let grpc = if class == Some("GrpcOverTls") { format!("localhost:{}", grpc.port()) } else { grpc.to_string() };
+    let arguments: Vec<&str> = [url, &grpc].into_iter().chain(class).collect();
+    suite(&mut python, "clients_cases.py", &arguments);
+    let output = python.envs(more.iter().copied()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    println!("{text}");
+    assert!(output.status.success(), "{}\n{}", output.status, server.tail(20));
+    assert!(!text.contains("skipped"), "a case was left out");
+    let counts = text.lines().filter_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse::<usize>().ok());
+    counts.sum()
+}
 
 #[test]
 fn official_clients_work_unmodified() {
     let mesh = Mesh::unset("clients");
-    let grpc = free_address().to_string();
-    let mut up = mesh.launch("forebay", &["up"], &[("FOREBAY__GRPC__LISTEN", &grpc)]);
+    let grpc = free_address();
+    let mut up = mesh.launch("forebay", &["up"], &[("FOREBAY__GRPC__LISTEN", &grpc.to_string())]);
     up.wait_ready();
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/clients_cases.py");
-    let output = Command::new("timeout")
-        .args(["240", &variable("REAL_CLIENTS_PYTHON")])
-        .arg(program)
-        .arg(format!("http://{}", up.http))
-        .arg(&grpc)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    println!("{text}");
-    assert!(output.status.success(), "{}\n{}", output.status, up.tail(20));
-    let counts = text.lines().filter_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse::<usize>().ok());
-    assert!(counts.sum::<usize>() >= 29, "some tests were not run");
+    assert!(cases(&up, &format!("http://{}", up.http), grpc, None, &[]) >= 29, "some tests were not run");
     up.stop();
+}
+
+#[test]
+fn official_clients_work_with_the_five_binaries_over_kafka() {
+    let mesh = Mesh::with_topics("clients");
+    let grpc = free_address();
+    let own = |stage: &&str| match *stage {
+        "ingestion" => mesh.start_with("ingestion", &[("FOREBAY__GRPC__LISTEN", &grpc.to_string())]),
+        other => mesh.start(other),
+    };
+    let mut services: Vec<Service> = STAGES.iter().map(own).collect();
+    wait_all(&mut services);
+    let http = services[0].http;
+    assert!(cases(&services[0], &format!("http://{http}"), grpc, None, &[]) >= 29, "some tests were not run");
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/mlflow_client_cases.py").display().to_string();
+    println!("{}", native_with(&["python", &program, &http.ip().to_string(), &http.port().to_string()], &[]));
+
+    // another replica of ingestion, as other machines reach it: with TLS and a key
+    let folder = mesh.folder().join("secrets");
+    let path = |name: &str| folder.join(name).display().to_string();
+    let made = mesh.run("forebay", &["keys", "init", &folder.display().to_string()], &[]);
+    assert!(made.status.success(), "{made:?}");
+    let (key, secure) = (std::fs::read_to_string(path("api-key")).unwrap(), free_address());
+    let mut guarded = mesh.start_with(
+        "ingestion",
+        &[
+            ("FOREBAY__GRPC__LISTEN", &secure.to_string()),
+            ("FOREBAY__AUTH__KEYS_FILE", &path("keys")),
+            ("FOREBAY__HTTP__TLS__CERT_FILE", &path("tls.crt")),
+            ("FOREBAY__HTTP__TLS__KEY_FILE", &path("tls.key")),
+        ],
+    );
+    guarded.wait_ready();
+    let secrets = [("API_KEY", key.trim()), ("CA_FILE", &path("ca.crt"))];
+    let url = format!("https://{}", guarded.http);
+    assert_eq!(cases(&guarded, &url, secure, Some("GrpcOverTls"), &secrets), 1);
+    guarded.stop();
+    stop_all(services);
 }
 
 #[test]
@@ -38,32 +87,21 @@ fn calls_over_grpc_need_the_credentials_of_http() {
     let keys = mesh.folder().join("keys.txt").display().to_string();
     let made = mesh.run("forebay", &["keys", "new", "ann", "--append", &keys], &[]);
     let key = String::from_utf8(made.stdout).unwrap();
-    let grpc = free_address().to_string();
-    let settings = [("FOREBAY__GRPC__LISTEN", grpc.as_str()), ("FOREBAY__AUTH__KEYS_FILE", &keys)];
+    let grpc = free_address();
+    let settings = [("FOREBAY__GRPC__LISTEN", &*grpc.to_string()), ("FOREBAY__AUTH__KEYS_FILE", &keys)];
     let mut up = mesh.launch("forebay", &["up"], &settings);
     up.wait_ready();
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/clients_cases.py");
-    let output = Command::new("timeout")
-        .args(["60", &variable("REAL_CLIENTS_PYTHON")])
-        .arg(program)
-        .args([&format!("http://{}", up.http), &grpc, "GrpcCredentials"])
-        .env("API_KEY", key.trim())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("Ran 1 test"), "{text}");
+    let url = format!("http://{}", up.http);
+    assert_eq!(cases(&up, &url, grpc, Some("GrpcCredentials"), &[("API_KEY", key.trim())]), 1);
     up.stop();
 }
 
 #[test]
 fn mlflow_models_serve_answers_alike() {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/mlflow_serve_cases.py");
-    let output = Command::new("timeout")
-        .args(["240", &variable("REAL_NATIVE"), "python"])
-        .arg(program)
-        .arg(binary("forebay"))
-        .output()
-        .unwrap();
+    let mut python = Command::new("timeout");
+    python.args(["240", &variable("REAL_NATIVE"), "python"]);
+    suite(&mut python, "mlflow_serve_cases.py", &[&binary("forebay").display().to_string()]);
+    let output = python.output().unwrap();
     println!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}", output.status);
 }

@@ -3,10 +3,12 @@
 //! # Layout
 //! - `listener`: the listener, opened and closed; `connection`: its connections, with or without TLS
 //! - `service`: the calls; `infer`: requests for inference; `description`: configuration and statistics
+//! - `arrival`: calls while they arrive, with their permits and deadlines
 //! - `request`, `answer`: messages to and from the types of `open_inference`
 //! - `caller`: what the headers of a call say; `status`: errors
 
 mod answer;
+mod arrival;
 mod caller;
 mod connection;
 mod description;

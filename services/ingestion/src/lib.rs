@@ -11,6 +11,7 @@
 //! - [`pending`]: HTTP requests that wait for their rows
 //! - `text_models`: which models tell `1` from `1.0`
 //! - `record_age`: how long a record has waited in its topic
+//! - `exposure`: warnings of listeners that other machines can reach
 //! - `periodic`: repeated work on threads that may block
 //! - `actors`: the ingester (records and messages) and the batcher, both thin
 //! - [`system`]: the wiring
@@ -20,6 +21,7 @@ pub mod admission;
 pub mod amqp;
 pub mod auth;
 pub mod batching;
+mod exposure;
 mod grpc;
 pub mod http;
 pub mod inbound;

@@ -4,6 +4,7 @@
 //! # Layout
 //! - `datatype`: the element types, and their sizes in raw tensors; `description`: the tensors of a model
 //! - `tensor`: the tensors and parameters of a request; `elements`: their values, checked against the datatype
+//! - `whole_floats`: which of the values are `1.0` and not `1`
 //! - `raw`: tensors as little-endian bytes
 //! - `rows`: tensors to rows of a model; `outputs`: scores to tensors
 //! - `statistics`: counts of requests by model and version
@@ -16,6 +17,7 @@ mod raw;
 mod rows;
 mod statistics;
 mod tensor;
+mod whole_floats;
 
 pub(crate) use datatype::Datatype;
 pub(crate) use description::{TensorDescription, describe_tensors};
@@ -27,6 +29,7 @@ pub(crate) use statistics::{ModelCounts, ModelStatistics};
 pub(crate) use tensor::{
     InferRequest, InputTensor, ParameterValue, Parameters, RequestedOutput, datatype_of, distinct, shape_of,
 };
+pub(crate) use whole_floats::WholeFloats;
 
 use forebay_contract::{ErrorCode, Problem};
 

@@ -72,7 +72,7 @@ impl Settings {
     /// An endpoint that other machines can reach needs credentials or `auth.anonymous`.
     pub fn check_callers(&self, problems: &mut Problems) {
         let grpc = self.grpc.enabled && is_exposed(self.grpc.listen);
-        let (exposed, key, listen) = match self.http.is_exposed() {
+        let (exposed, key, listen) = match is_exposed(self.http.listen) {
             true => (true, "http.listen", self.http.listen),
             false => (grpc, "grpc.listen", self.grpc.listen),
         };
@@ -152,13 +152,16 @@ mod tests {
         std::fs::write(&keys, "").unwrap();
         let keys = format!("auth.keys_file={}", keys.display());
         for listen in ["0.0.0.0:0", "[::]:0", "10.0.0.1:80"] {
-            let listen = format!("http.listen={listen}");
-            let error = read(&[&listen]).unwrap_err();
-            for way in ["auth.keys_file", "forebay keys init", "auth.jwt.jwks", "auth.anonymous=true"] {
-                assert!(error.contains(way), "{error}");
+            for listener in ["http", "grpc"] {
+                let listen = format!("{listener}.listen={listen}");
+                let error = read(&[&listen]).unwrap_err();
+                let listener = format!("{listener}.listen (");
+                for part in [&listener, "auth.keys_file", "forebay keys init", "auth.jwt.jwks", "auth.anonymous=true"] {
+                    assert!(error.contains(part), "{error}");
+                }
+                assert!(read(&[&listen, "auth.anonymous=true"]).unwrap().auth.anonymous);
+                read(&[&listen, &keys]).unwrap();
             }
-            assert!(read(&[&listen, "auth.anonymous=true"]).unwrap().auth.anonymous);
-            read(&[&listen, &keys]).unwrap();
         }
         for listen in ["127.0.0.1:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
             read(&[&format!("http.listen={listen}")]).unwrap();

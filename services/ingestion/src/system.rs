@@ -19,8 +19,10 @@ use crate::admission::Timeouts;
 use crate::amqp::AmqpIngress;
 use crate::auth::Authenticator;
 use crate::batching::{Batcher, BatcherHandle};
+use crate::exposure::Exposure;
 pub use crate::grpc::GrpcListener;
 pub use crate::http::HttpListener;
+use crate::http::tls::ServerCertificates;
 use crate::http::{AdmissionLimits, HttpState, ModelListing, RejectionReporter, serve};
 use crate::kafka::KafkaIngress;
 use crate::open_inference::ModelStatistics;
@@ -95,7 +97,7 @@ impl fmt::Debug for IngestionStage {
 /// The stage on the given edges.
 ///
 /// # Errors
-/// If a file of credentials cannot be used; the error names the setting.
+/// If a file of credentials or certificates cannot be used; the error names the setting.
 pub fn stage(
     settings: &Settings,
     bus: &BusSettings,
@@ -141,6 +143,8 @@ pub fn stage(
         partitions: placement.partitions,
         batch_partition,
         origin: placement.origin,
+        certificates: ServerCertificates::of(&settings.http.tls)?,
+        exposure: Exposure::new(host.metrics()),
         authenticator: Authenticator::open(&settings.auth, host.metrics())?,
         default_model: settings.models.name.as_str().into(),
         text_models,
@@ -275,7 +279,10 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
     let take = Arc::clone(&stage.amqp);
     mesh.serve_messages(Stage::Ingestion, move |messages| take(messages));
     let mut http = stage.serve_http(&host)?;
-    http.grpc = stage.serve_grpc(&settings.grpc, &host)?.map(|grpc| grpc.address);
+    if let Some(grpc) = stage.serve_grpc(&settings.grpc, &host)? {
+        http.grpc = Some(grpc.address);
+        mesh.close_with(move |limit| grpc.close(limit));
+    }
     let closed = http.clone();
     mesh.close_with(move |limit| closed.close(limit));
     Ok(http)

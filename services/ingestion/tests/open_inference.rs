@@ -146,13 +146,26 @@ async fn the_same_credentials_are_needed_except_for_health() {
         let statuses =
             (post(String::new(), table).await, post(header(&key), table).await, post(header(&other), table).await);
         assert_eq!(statuses, (401, 200, 403), "{path}");
+        // what is wrong with a request says nothing of a model that the caller may not use
+        let wrong = table.replace("[1,2]", "[1,2,3]");
+        let body =
+            call(server.address, &format!("POST {path} HTTP/1.1{}", header(&other)), wrong.as_bytes()).await.body;
+        assert!(body.contains("b is not allowed to use model"), "{path}: {body}");
     }
     assert_eq!(get("/v1/models/m", String::new()).await.status, 401);
     let infer = |header: String| async move {
         call(server.address, &format!("{INFER}{header}"), &body(json!([1, 2]))).await.status
     };
     assert_eq!((infer(String::new()).await, infer(header(&key)).await, infer(header(&other)).await), (401, 200, 403));
-    assert_eq!(get("/v2/models/m", header(&other)).await.status, 403);
+    for model in ["m", "absent"] {
+        for path in [format!("/v2/models/{model}"), format!("/v1/models/{model}")] {
+            assert_eq!(get(&path, header(&other)).await.status, 403, "{path}");
+        }
+        for path in [format!("/v2/models/{model}/infer"), format!("/v1/models/{model}:predict")] {
+            let head = format!("POST {path} HTTP/1.1{}", header(&other));
+            assert_eq!(call(server.address, &head, &body(json!([1, 2, 3, 4]))).await.status, 403, "{path}");
+        }
+    }
     let index = |header: String| async move {
         call(server.address, &format!("POST /v2/repository/index HTTP/1.1{header}"), b"").await
     };

@@ -3,18 +3,14 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// Whether an address can be reached from the network. False in a container: there the address has to be open, and the
-/// container's network decides who reaches it.
+/// Whether other machines can reach an address, as far as it says: a container's network may still keep them out.
 pub fn is_exposed(address: SocketAddr) -> bool {
-    exposed(address, in_container())
+    !address.ip().to_canonical().is_loopback()
 }
 
-fn exposed(address: SocketAddr, contained: bool) -> bool {
-    !address.ip().to_canonical().is_loopback() && !contained
-}
-
-/// Docker, Podman and Kubernetes leave these files and variables.
-fn in_container() -> bool {
+/// Whether this process is in a container, whose network decides who reaches its open addresses.
+pub fn in_container() -> bool {
+    // Docker, Podman and Kubernetes leave these
     let files = ["/.dockerenv", "/run/.containerenv"];
     let variables = ["KUBERNETES_SERVICE_HOST", "container"];
     files.iter().any(|file| Path::new(file).exists()) || variables.iter().any(|name| std::env::var_os(name).is_some())
@@ -35,8 +31,7 @@ mod tests {
             ("[::]:1", true),
             ("10.0.0.1:1", true),
         ] {
-            let address = address.parse().unwrap();
-            assert_eq!((exposed(address, false), exposed(address, true)), (open, false), "{address}");
+            assert_eq!(is_exposed(address.parse().unwrap()), open, "{address}");
         }
     }
 }

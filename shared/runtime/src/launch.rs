@@ -62,7 +62,7 @@ where
     actix_rt::spawn(lifecycle.heartbeat("main thread").beat_from_task());
     let system = lifecycle.register("system"); // keeps the process unready until everything is wired
     tracing::info!(process = host.process().name, admin = %admin.address(), "starting");
-    if crate::is_exposed(admin.address()) {
+    if crate::is_exposed(admin.address()) && !crate::in_container() {
         let address = admin.address();
         tracing::warn!(%address, "the admin endpoint is reachable from the network and needs no credentials: see admin.listen");
     }

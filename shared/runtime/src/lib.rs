@@ -57,7 +57,7 @@ pub use cli::{
     Command, ConfigCommand, LoadedSettings, ServiceSpec, SettingsArgs, check_health, load_settings, service,
     service_from,
 };
-pub use container::is_exposed;
+pub use container::{in_container, is_exposed};
 pub use host::{Drain, Host, StartError};
 pub use hostname::hostname;
 pub use launch::launch;

@@ -141,18 +141,25 @@ impl Caller {
         })
     }
 
+    /// Checks that the caller may use `model`, whether or not there is one.
+    ///
+    /// # Errors
+    /// `forbidden` for a model that it may not use.
+    pub fn check_model(&self, model: &str) -> Result<(), HttpRejection> {
+        if self.may_use(model) {
+            return Ok(());
+        }
+        self.rejected.models.inc();
+        let text = format!("{} is not allowed to use model {model:?}", self.name);
+        Err(HttpRejection::new(ErrorCode::Forbidden, text))
+    }
+
     /// Checks that the caller may use `model`, and counts `rows` against its daily rows.
     ///
     /// # Errors
     /// `forbidden` for a model that it may not use; `overloaded` if the daily rows are used up.
     pub fn authorize(&self, model: &str, rows: usize, now_s: u64) -> Result<(), HttpRejection> {
-        if !self.may_use(model) {
-            self.rejected.models.inc();
-            return Err(HttpRejection::new(
-                ErrorCode::Forbidden,
-                format!("{} is not allowed to use model {model:?}", self.name),
-            ));
-        }
+        self.check_model(model)?;
         self.rate_limit.rows(rows, now_s).map_err(|wait| {
             self.rejected.daily_rows.inc();
             let limit = self.rate_limit.limits().daily_rows;

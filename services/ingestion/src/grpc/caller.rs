@@ -44,9 +44,13 @@ fn key<'m>(metadata: &'m MetadataMap, name: &'static str) -> Result<Option<&'m s
     text.map(Some).ok_or_else(|| Problem::new(ErrorCode::InvalidRequest, message()))
 }
 
-/// The time that the client gives the call: digits and a unit, as the gRPC protocol has it.
+/// The time that the client gives the call.
 pub(super) fn timeout(metadata: &MetadataMap) -> Option<Duration> {
-    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    duration(metadata.get("grpc-timeout")?.to_str().ok()?)
+}
+
+/// Digits and a unit, as the gRPC protocol has a duration.
+pub(super) fn duration(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let amount: u64 = Some(digits).filter(|digits| digits.len() <= 8)?.parse().ok()?;
     match unit {
@@ -66,15 +70,10 @@ mod tests {
 
     #[test]
     fn a_deadline_has_a_unit() {
-        let of = |text: &str| {
-            let mut metadata = MetadataMap::new();
-            metadata.insert("grpc-timeout", text.parse().unwrap());
-            timeout(&metadata)
-        };
-        assert_eq!(of("250m"), Some(Duration::from_millis(250)));
-        assert_eq!((of("2S"), of("1H")), (Some(Duration::from_secs(2)), Some(Duration::from_secs(3600))));
+        assert_eq!(duration("250m"), Some(Duration::from_millis(250)));
+        assert_eq!((duration("2S"), duration("1H")), (Some(Duration::from_secs(2)), Some(Duration::from_secs(3600))));
         for wrong in ["", "5", "m", "-1m", "999999999m", "5x"] {
-            assert_eq!(of(wrong), None, "{wrong}");
+            assert_eq!(duration(wrong), None, "{wrong}");
         }
     }
 }

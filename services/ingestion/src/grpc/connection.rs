@@ -1,5 +1,6 @@
 //! Connections of the gRPC server, with or without TLS.
 
+use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
@@ -16,10 +18,22 @@ use tonic::transport::server::Connected;
 /// Pause after an error of the listener, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Length of what every client of HTTP/2 sends first: the preface, and the head of the settings behind it.
+const PREFACE: usize = 24 + 9;
+
 /// One connection. It counts against the limit until it is dropped.
 pub(super) struct Connection {
     stream: Stream,
+    /// What is missing of the preface, and when it has to be there; `None` once it is.
+    preface: Option<(usize, Pin<Box<Sleep>>)>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    fn new(stream: Stream, preface_timeout: Duration, permit: OwnedSemaphorePermit) -> Self {
+        let preface = Some((PREFACE, Box::pin(tokio::time::sleep(preface_timeout))));
+        Self { stream, preface, _permit: permit }
+    }
 }
 
 enum Stream {
@@ -27,8 +41,8 @@ enum Stream {
     Secure(Box<TlsStream<TcpStream>>),
 }
 
-/// Accepts connections until the receiver is gone. Handshakes of TLS do not hold up other connections, and end after
-/// `handshake_timeout`.
+/// Accepts connections until the receiver is gone. Handshakes of TLS do not hold up other connections; they end after
+/// `handshake_timeout`, and so do connections without the preface of HTTP/2.
 pub(super) async fn accept(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
@@ -49,7 +63,7 @@ pub(super) async fn accept(
         // a frame is written whole, so it must not wait for the acknowledgement of the one before
         drop(stream.set_nodelay(true));
         let Some(tls) = tls.clone() else {
-            let connection = Connection { stream: Stream::Plain(stream), _permit: permit };
+            let connection = Connection::new(Stream::Plain(stream), handshake_timeout, permit);
             if connections.send(connection).await.is_err() {
                 return;
             }
@@ -58,7 +72,7 @@ pub(super) async fn accept(
         let connections = connections.clone();
         tokio::spawn(async move {
             if let Ok(Ok(stream)) = tokio::time::timeout(handshake_timeout, tls.accept(stream)).await {
-                let connection = Connection { stream: Stream::Secure(Box::new(stream)), _permit: permit };
+                let connection = Connection::new(Stream::Secure(Box::new(stream)), handshake_timeout, permit);
                 drop(connections.send(connection).await);
             }
         });
@@ -73,10 +87,21 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let read = match &mut this.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Secure(stream) => Pin::new(stream).poll_read(cx, buffer),
+        };
+        if let Some((missing, deadline)) = &mut this.preface {
+            *missing = missing.saturating_sub(buffer.filled().len() - before);
+            if *missing == 0 {
+                this.preface = None;
+            } else if read.is_pending() && deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
         }
+        read
     }
 }
 

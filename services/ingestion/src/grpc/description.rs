@@ -5,8 +5,8 @@ use crate::http::ServedModel;
 use crate::open_inference::{Datatype, ModelCounts, TensorDescription, describe_tensors};
 
 /// The configuration of a model. The first dimension of every tensor is the batch and is left out of `dims`.
-pub(super) fn config(model: ServedModel, max_rows: usize) -> ModelConfig {
-    let (inputs, outputs) = describe_tensors(&model.columns);
+pub(super) fn config(model: &ServedModel, max_rows: usize) -> ModelConfig {
+    let (inputs, outputs) = describe_tensors(model.columns());
     let data_type = |datatype: Datatype| DataType::from_str_name(&datatype.config_name()).map_or(0, Into::into);
     // dims may not be empty
     let reshape = |shape: &[i64]| (shape.len() == 1).then(|| ModelTensorReshape { shape: Vec::new() });
@@ -26,8 +26,8 @@ pub(super) fn config(model: ServedModel, max_rows: usize) -> ModelConfig {
     };
     let all = model_version_policy::PolicyChoice::All(model_version_policy::All {});
     ModelConfig {
-        name: model.name,
-        platform: model.flavor,
+        name: model.name().to_owned(),
+        platform: model.flavor().to_owned(),
         backend: "forebay".to_owned(),
         version_policy: Some(ModelVersionPolicy { policy_choice: Some(all) }),
         max_batch_size: i32::try_from(max_rows).unwrap_or(i32::MAX),
@@ -40,7 +40,7 @@ pub(super) fn config(model: ServedModel, max_rows: usize) -> ModelConfig {
 pub(super) fn statistics(model: &ServedModel, counts: ModelCounts) -> ModelStatistics {
     let duration = |count, ns| Some(StatisticDuration { count, ns });
     ModelStatistics {
-        name: model.name.clone(),
+        name: model.name().to_owned(),
         version: model.version.to_string(),
         last_inference: counts.last_ms,
         inference_count: counts.inferences,

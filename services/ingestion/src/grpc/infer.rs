@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_contract::{Problem, now_us};
+use forebay_contract::{ErrorCode, Problem, now_us};
 use forebay_runtime::{SpanKind, StageSpan, TraceContext};
-use prost::Message as _;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+use super::arrival::Arrival as CallArrival;
 use super::proto::{ModelInferRequest, ModelInferResponse};
 use super::service::Inference;
 use super::{answer, caller, request, status};
@@ -28,9 +28,9 @@ enum Failed {
     Unanswered(Problem),
 }
 
-impl From<Problem> for Failed {
-    fn from(problem: Problem) -> Self {
-        Self::Rejected(problem.into())
+impl<R: Into<HttpRejection>> From<R> for Failed {
+    fn from(rejection: R) -> Self {
+        Self::Rejected(rejection.into())
     }
 }
 
@@ -38,6 +38,7 @@ impl From<Problem> for Failed {
 pub(super) async fn infer(
     service: &Inference,
     metadata: &MetadataMap,
+    arrival: &CallArrival,
     message: ModelInferRequest,
 ) -> Result<ModelInferResponse, Status> {
     let arrived_us = now_us();
@@ -52,7 +53,7 @@ pub(super) async fn infer(
     });
     let trace = span.as_ref().map_or(root, StageSpan::context);
     let mut call = Call { service, metadata, trace, arrived_us, caller: None, model: None };
-    let answered = call.answer(message).await;
+    let answered = call.answer(message, arrival).await;
     let took = Duration::from_micros(now_us().saturating_sub(arrived_us));
     let answered = answered.map_err(|failed| call.refuse(failed, took));
     if let Some(mut span) = span {
@@ -83,10 +84,18 @@ impl Call<'_> {
         &self.service.state
     }
 
-    async fn answer(&mut self, message: ModelInferRequest) -> Result<ModelInferResponse, Failed> {
+    async fn answer(
+        &mut self,
+        message: ModelInferRequest,
+        arrival: &CallArrival,
+    ) -> Result<ModelInferResponse, Failed> {
         let service = self.service;
         let state = &*service.state;
-        let _permit = state.limits.acquire_request()?;
+        let mut permit = arrival.take();
+        let _request = match permit.as_mut().and_then(|permit| permit.request.take()) {
+            Some(request) => request,
+            None => state.limits.acquire_request()?,
+        };
         match caller::authenticate(state, self.metadata).await {
             Ok(caller) => self.caller = caller,
             Err((rejection, caller)) => {
@@ -95,20 +104,24 @@ impl Call<'_> {
             }
         }
         state.check_available()?;
-        let bytes = state.limits.acquire_bytes(message.encoded_len())?;
         let version = Some(message.model_version.clone()).filter(|version| !version.is_empty());
-        let model = self.model.insert(service.models.served(&message.model_name, version.as_deref())?);
+        let caller = self.caller.as_deref();
+        let model = self.model.insert(service.models.served_to(caller, &message.model_name, version.as_deref())?);
         let InferRequest { id, parameters, inputs, outputs } = request::read(message)?;
-        let rows = open_inference::rows(inputs, &model.columns, state.http.max_rows)?;
-        drop(bytes);
-        let timeout = [parameters.timeout, caller::timeout(self.metadata)].into_iter().flatten().min();
+        let rows = open_inference::rows(inputs, model.columns(), state.http.max_rows)?;
+        drop(permit);
+        let left = caller::timeout(self.metadata).map(|given| arrival.left(given));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(Problem::new(ErrorCode::DeadlineExceeded, "the time of the call is over").into());
+        }
+        let timeout = [parameters.timeout, left].into_iter().flatten().min();
         let parsed = ParsedRequest {
             request_id: id.clone(),
             priority: parameters.priority,
             key: caller::split_key(self.metadata)?,
             timeout,
             output: "predict".to_owned(),
-            ..ParsedRequest::of_rows(&model.name, version.as_deref(), rows)
+            ..ParsedRequest::of_rows(model.name(), version.as_deref(), rows)
         };
         let idempotency_key = caller::idempotency_key(self.metadata)?;
         let arrival =
@@ -124,7 +137,7 @@ impl Call<'_> {
     fn refuse(&self, failed: Failed, took: Duration) -> (Problem, Status) {
         let state = self.state();
         if let Some(model) = &self.model {
-            state.statistics.failed(&model.name, model.version, took);
+            state.statistics.failed(model.name(), model.version, took);
         }
         match failed {
             Failed::Unanswered(problem) => {

@@ -4,22 +4,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_runtime::{Component, Host, Lifecycle, StartError, is_exposed};
+use forebay_runtime::{Component, Host, Lifecycle, StartError};
 use futures_util::stream;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic_health::server::HealthReporter;
 
+use super::arrival::Metered;
 use super::connection::{Connection, accept};
 use super::proto::DESCRIPTORS;
 use super::proto::grpc_inference_service_server::GrpcInferenceServiceServer;
 use super::service::Inference;
-use crate::http::tls::ServerCertificates;
 use crate::http::{HttpState, ModelListing};
-use crate::periodic;
 use crate::settings::GrpcSettings;
 
 /// Name of the service, as health checks ask for it.
@@ -27,16 +26,31 @@ const SERVICE: &str = "inference.GRPCInferenceService";
 /// Most calls and streams of one connection at a time.
 const MAX_STREAMS: u32 = 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// How long streams that are open when the process drains may take to end.
-const CLOSE: Duration = Duration::from_secs(5);
+/// How long the last answers may take to leave. Streams that are still open then are cut.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// The open gRPC listener.
-#[derive(Clone, Copy, Debug)]
+/// The open gRPC listener. Clones refer to the same one.
+#[derive(Clone, Debug)]
 pub struct GrpcListener {
     /// The address it listens on.
     pub address: SocketAddr,
     /// Whether it speaks TLS.
     pub secure: bool,
+    state: HttpState,
+    /// Tells the server that no caller waits any more.
+    unused: Arc<watch::Sender<bool>>,
+    /// Whether the server has ended.
+    ended: watch::Receiver<bool>,
+}
+
+impl GrpcListener {
+    /// Waits up to `limit` for pending requests, then closes; the calls after the drain began are refused.
+    pub async fn close(mut self, limit: Duration) {
+        // a call that is longer than the limit is reported by the HTTP listener, which waits for the same requests
+        drop(tokio::time::timeout(limit, self.state.pending.idle()).await);
+        self.unused.send_replace(true);
+        drop(tokio::time::timeout(2 * LAST_ANSWERS, self.ended.wait_for(|ended| *ended)).await);
+    }
 }
 
 /// Opens the listener, with the certificates and the limits of the HTTP listener; `None` if the settings turn it off or
@@ -66,11 +80,9 @@ pub(crate) fn serve(
         }
         Err(error) => return Err(StartError::bind("grpc.listen", listen, &error)),
     };
-    let tls = acceptor(&state, host)?;
+    let tls = acceptor(&state)?;
     let secure = tls.is_some();
-    if is_exposed(address) && state.authenticator.is_on() && !secure {
-        tracing::warn!(%address, "credentials cross the network unencrypted: see [http.tls]");
-    }
+    state.exposure.report("grpc", address, secure, state.authenticator.is_on());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(state.http.workers)
         .thread_name("grpc")
@@ -78,28 +90,26 @@ pub(crate) fn serve(
         .build()
         .map_err(StartError::failed)?;
     let (lifecycle, component) = (host.lifecycle().clone(), host.lifecycle().register("grpc server"));
+    let (unused, unused_receiver) = watch::channel(false);
+    let (ended_sender, ended) = watch::channel(false);
+    let opened = GrpcListener { address, secure, state: state.clone(), unused: Arc::new(unused), ended };
     let run = move || {
-        runtime.block_on(run(listener, tls, Inference { state: Arc::new(state), models }, &lifecycle, &component));
+        let inference = Inference { state: Arc::new(state), models };
+        runtime.block_on(run(listener, tls, inference, unused_receiver, &lifecycle, &component));
         runtime.shutdown_background();
         component.finished();
+        ended_sender.send_replace(true);
     };
     std::thread::Builder::new().name("grpc listener".to_owned()).spawn(run).map_err(StartError::failed)?;
-    Ok(Some(GrpcListener { address, secure }))
+    Ok(Some(opened))
 }
 
-/// TLS with the certificates of the HTTP listener, which are followed here as well.
-fn acceptor(state: &HttpState, host: &Host) -> Result<Option<TlsAcceptor>, StartError> {
-    let tls = &state.http.tls;
-    if !tls.is_on() {
-        return Ok(None);
-    }
-    let certificates = ServerCertificates::open(tls).map_err(|(key, text)| StartError::setting(key, text))?;
+/// TLS with the certificates of the HTTP listener, which keeps them up to date.
+fn acceptor(state: &HttpState) -> Result<Option<TlsAcceptor>, StartError> {
+    let Some(certificates) = &state.certificates else { return Ok(None) };
     let config = certificates.config();
     let mut config = config.map_err(|error| StartError::setting("http.tls.cert_file", error.to_string()))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    periodic::every(tls.refresh, host.lifecycle(), "grpc tls certificates", move || {
-        certificates.refresh();
-    });
     Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }
 
@@ -107,6 +117,7 @@ async fn run(
     listener: std::net::TcpListener,
     tls: Option<TlsAcceptor>,
     inference: Inference,
+    mut unused: watch::Receiver<bool>,
     lifecycle: &Lifecycle,
     component: &Component,
 ) {
@@ -132,6 +143,7 @@ async fn run(
         Ok(reflection) => reflection,
         Err(error) => return lifecycle.fail(format!("the grpc descriptors cannot be used: {error}")),
     };
+    let state = Arc::clone(&inference.state);
     let service = GrpcInferenceServiceServer::new(inference)
         .max_decoding_message_size(max_body)
         .accept_compressed(CompressionEncoding::Gzip)
@@ -145,11 +157,13 @@ async fn run(
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .add_service(health)
         .add_service(reflection)
-        .add_service(service)
+        .add_service(Metered::new(service, state))
         .serve_with_incoming_shutdown(incoming, lifecycle.draining());
     let late = async {
+        // if the listener is dropped instead of closed, it is no longer in use either
+        drop(unused.wait_for(|unused| *unused).await);
         lifecycle.draining().await;
-        tokio::time::sleep(CLOSE).await;
+        tokio::time::sleep(LAST_ANSWERS).await;
     };
     tokio::select! {
         served = server => {

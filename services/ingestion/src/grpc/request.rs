@@ -9,8 +9,8 @@ use super::proto::infer_parameter::ParameterChoice;
 use super::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use super::proto::{InferParameter, InferTensorContents, ModelInferRequest};
 use crate::open_inference::{
-    Collected, Datatype, InferRequest, InputTensor, ParameterValue, Parameters, RequestedOutput, Value, datatype_of,
-    decode_raw, distinct, invalid, shape_of, unsuitable,
+    Collected, Datatype, InferRequest, InputTensor, ParameterValue, Parameters, RequestedOutput, Value, WholeFloats,
+    datatype_of, decode_raw, distinct, invalid, shape_of, unsuitable,
 };
 use crate::parse::MAX_TEXT_BYTES;
 
@@ -78,18 +78,20 @@ fn typed(contents: InferTensorContents, datatype: Datatype, name: &str) -> Resul
     Ok(match datatype {
         Datatype::Bool => contents.bool_contents.into_iter().map(Value::Boolean).collect(),
         Datatype::Int8 | Datatype::Int16 | Datatype::Int32 => {
-            Collected::Numbers(contents.int_contents.into_iter().map(f64::from).collect())
+            Collected::Numbers(contents.int_contents.into_iter().map(f64::from).collect(), WholeFloats::None)
         }
         Datatype::Uint8 | Datatype::Uint16 | Datatype::Uint32 => {
-            Collected::Numbers(contents.uint_contents.into_iter().map(f64::from).collect())
+            Collected::Numbers(contents.uint_contents.into_iter().map(f64::from).collect(), WholeFloats::None)
         }
         Datatype::Int64 => integers(contents.int64_contents),
         Datatype::Uint64 => {
             let value = |value: u64| i64::try_from(value).map_or(Value::Float(value as f64), Value::Integer);
             contents.uint64_contents.into_iter().map(value).collect()
         }
-        Datatype::Fp32 => Collected::Numbers(contents.fp32_contents.into_iter().map(f64::from).collect()),
-        Datatype::Fp64 => Collected::Numbers(contents.fp64_contents),
+        Datatype::Fp32 => {
+            Collected::Numbers(contents.fp32_contents.into_iter().map(f64::from).collect(), WholeFloats::All)
+        }
+        Datatype::Fp64 => Collected::Numbers(contents.fp64_contents, WholeFloats::All),
         Datatype::Bytes => {
             let text = |(index, bytes): (usize, Bytes)| match std::str::from_utf8(&bytes) {
                 Ok(text) => Ok(Value::Text(text.into())),

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use forebay_contract::{ErrorCode, Problem};
 use futures_util::{Stream, StreamExt as _};
 use tonic::metadata::MetadataMap;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Extensions, Request, Response, Status, Streaming};
 
+use super::arrival::Arrival;
 use super::description::{config, statistics};
 use super::proto::grpc_inference_service_server::GrpcInferenceService;
 use super::proto::model_metadata_response::TensorMetadata;
@@ -16,7 +17,6 @@ use super::proto::*;
 use super::{caller, infer, status};
 use crate::http::{HttpState, ModelListing, ServedModel, extensions, read_only_repository};
 use crate::open_inference::{Datatype, TensorDescription, describe_tensors};
-use crate::rejection::HttpRejection;
 
 /// Requests of one stream that are answered at a time.
 const STREAM_REQUESTS: usize = 16;
@@ -38,7 +38,7 @@ impl Inference {
         if model.ready {
             return Ok(());
         }
-        Err(Problem::new(ErrorCode::Unavailable, format!("no replica has loaded model '{}'", model.name)))
+        Err(Problem::new(ErrorCode::Unavailable, format!("no replica has loaded model '{}'", model.name())))
     }
 
     async fn authenticate(&self, metadata: &MetadataMap) -> Result<crate::auth::AuthenticatedCaller, Status> {
@@ -48,12 +48,8 @@ impl Inference {
     /// A model for a caller that may use it.
     async fn find(&self, metadata: &MetadataMap, name: &str, version: &str) -> Result<ServedModel, Status> {
         let caller = self.authenticate(metadata).await?;
-        if let Some(caller) = caller.filter(|caller| !caller.may_use(name)) {
-            let text = format!("{} is not allowed to use model {name:?}", caller.name());
-            return Err(status::rejected(&HttpRejection::new(ErrorCode::Forbidden, text)));
-        }
         let version = Some(version).filter(|version| !version.is_empty());
-        self.models.served(name, version).map_err(|problem| status::status(&problem))
+        self.models.served_to(caller.as_deref(), name, version).map_err(|rejection| status::rejected(&rejection))
     }
 
     /// The versions of the models that a caller may use.
@@ -101,39 +97,39 @@ impl GrpcInferenceService for Inference {
     async fn model_metadata(&self, request: Request<ModelMetadataRequest>) -> Answer<ModelMetadataResponse> {
         let ModelMetadataRequest { name, version } = request.get_ref();
         let model = self.find(request.metadata(), name, version).await?;
-        let (inputs, outputs) = describe_tensors(&model.columns);
+        let (inputs, outputs) = describe_tensors(model.columns());
         let tensor = |TensorDescription { name, datatype, shape }| TensorMetadata {
             name,
             datatype: Datatype::name(datatype).to_owned(),
             shape,
         };
         Ok(Response::new(ModelMetadataResponse {
-            name: model.name,
-            versions: model.versions.iter().map(u32::to_string).collect(),
-            platform: model.flavor,
+            name: model.name().to_owned(),
+            versions: model.versions().map(|version| version.to_string()).collect(),
+            platform: model.flavor().to_owned(),
             inputs: inputs.into_iter().map(tensor).collect(),
             outputs: outputs.into_iter().map(tensor).collect(),
         }))
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answer<ModelInferResponse> {
-        let (metadata, _, message) = request.into_parts();
-        infer::infer(self, &metadata, message).await.map(Response::new)
+        let (metadata, extensions, message) = request.into_parts();
+        infer::infer(self, &metadata, arrival(&extensions)?, message).await.map(Response::new)
     }
 
     async fn model_stream_infer(
         &self,
         request: Request<Streaming<ModelInferRequest>>,
     ) -> Answer<Self::ModelStreamInferStream> {
-        let (metadata, _, messages) = request.into_parts();
-        let (service, metadata) = (self.clone(), Arc::new(metadata));
+        let (metadata, extensions, messages) = request.into_parts();
+        let (service, call) = (self.clone(), Arc::new((metadata, arrival(&extensions)?.clone())));
         // answers leave in the order of the requests; a client that does not read them is read no further
         let answers = messages.map(move |message| {
-            let (service, metadata) = (service.clone(), Arc::clone(&metadata));
+            let (service, call) = (service.clone(), Arc::clone(&call));
             async move {
                 let message = message?;
                 let id = message.id.clone();
-                Ok(match infer::infer(&service, &metadata, message).await {
+                Ok(match infer::infer(&service, &call.0, &call.1, message).await {
                     Ok(answer) => {
                         ModelStreamInferResponse { error_message: String::new(), infer_response: Some(answer) }
                     }
@@ -150,7 +146,7 @@ impl GrpcInferenceService for Inference {
     async fn model_config(&self, request: Request<ModelConfigRequest>) -> Answer<ModelConfigResponse> {
         let ModelConfigRequest { name, version } = request.get_ref();
         let model = self.find(request.metadata(), name, version).await?;
-        Ok(Response::new(ModelConfigResponse { config: Some(config(model, self.state.http.max_rows)) }))
+        Ok(Response::new(ModelConfigResponse { config: Some(config(&model, self.state.http.max_rows)) }))
     }
 
     async fn model_statistics(&self, request: Request<ModelStatisticsRequest>) -> Answer<ModelStatisticsResponse> {
@@ -166,7 +162,7 @@ impl GrpcInferenceService for Inference {
             }
         };
         found.retain(|model| model.ready);
-        let entry = |model: &ServedModel| statistics(model, self.state.statistics.of(&model.name, model.version));
+        let entry = |model: &ServedModel| statistics(model, self.state.statistics.of(model.name(), model.version));
         Ok(Response::new(ModelStatisticsResponse { model_stats: found.iter().map(entry).collect() }))
     }
 
@@ -176,7 +172,7 @@ impl GrpcInferenceService for Inference {
         let entry = |model: ServedModel| {
             let (state, reason) = if model.ready { ("READY", "") } else { ("UNAVAILABLE", "no replica has loaded it") };
             let version = model.version.to_string();
-            ModelIndex { name: model.name, version, state: state.to_owned(), reason: reason.to_owned() }
+            ModelIndex { name: model.name().to_owned(), version, state: state.to_owned(), reason: reason.to_owned() }
         };
         let models = found.into_iter().filter(|model| model.ready || !only_ready).map(entry).collect();
         Ok(Response::new(RepositoryIndexResponse { models }))
@@ -251,6 +247,11 @@ impl GrpcInferenceService for Inference {
     async fn log_settings(&self, _: Request<LogSettingsRequest>) -> Answer<LogSettingsResponse> {
         unsupported("LogSettings")
     }
+}
+
+/// What is known of the call of a request, which every call has.
+fn arrival(extensions: &Extensions) -> Result<&Arrival, Status> {
+    extensions.get().ok_or_else(|| Status::internal("the call came by another way than the listener"))
 }
 
 fn unsupported<T>(call: &str) -> Answer<T> {

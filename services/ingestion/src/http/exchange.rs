@@ -28,11 +28,12 @@ pub(super) trait Protocol {
     /// The path of its route, for traces and logs.
     fn route(&self) -> &'static str;
 
-    /// Reads the rows of a request, of which there may be at most `max_rows`.
+    /// Reads the rows of a request. What it says of models is for a caller that may use them.
     ///
     /// # Errors
-    /// What is wrong with the request, and where.
-    fn read(&mut self, request: &HttpRequest, body: Bytes, max_rows: usize) -> Result<ParsedRequest, Problem>;
+    /// What is wrong with the request, and where; `forbidden` before anything is looked up of a model that the caller may
+    /// not use.
+    fn read(&mut self, received: Received<'_>) -> Result<ParsedRequest, HttpRejection>;
 
     /// Writes the answer to a request that arrived `took` ago.
     ///
@@ -42,6 +43,18 @@ pub(super) trait Protocol {
 
     /// The JSON of an error, after `took`.
     fn refuse(&mut self, problem: &Problem, took: Duration) -> Vec<u8>;
+}
+
+/// A request whose body is there.
+#[derive(Clone, Debug)]
+pub(super) struct Received<'r> {
+    pub request: &'r HttpRequest,
+    /// `None` if no credentials are needed.
+    pub caller: Option<&'r Caller>,
+    /// Decompressed.
+    pub body: Bytes,
+    /// The most rows that it may have.
+    pub max_rows: usize,
 }
 
 /// The body of an answer.
@@ -156,7 +169,8 @@ async fn score(
 ) -> Result<RowOutcomes, HttpRejection> {
     state.check_available()?;
     let (body, body_permits) = body::read(request, payload, &state.http, &state.limits).await?;
-    let mut parsed = protocol.read(request, body, state.http.max_rows)?;
+    let received = Received { request, caller: arrival.caller, body, max_rows: state.http.max_rows };
+    let mut parsed = protocol.read(received)?;
     drop(body_permits);
     if parsed.key.is_none() {
         let key = key_header(request.headers(), "x-forebay-key", "X-Forebay-Key")?;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use forebay_bus::ModelDirectory;
 use forebay_contract::{BreakerState, LoadState, ModelView, ReplicaState, RowFormat, VersionState, ViewVersion};
 use forebay_registry::ModelSettings;
+use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -18,7 +20,11 @@ pub(crate) use served::ServedModel;
 pub struct ModelListing {
     directory: ModelDirectory,
     models: ModelSettings,
+    /// By model: the version that a view names for requests that name none.
+    wanted: Arc<RwLock<FxHashMap<String, WantedVersion>>>,
 }
+
+type WantedVersion = (Arc<ModelView>, Option<u32>);
 
 /// Every model of the registry.
 #[derive(Debug, Serialize, ToSchema)]
@@ -102,7 +108,7 @@ pub(super) enum BreakerReport {
 impl ModelListing {
     /// A list from `directory`; `models` names the default model and the stage or alias that answers.
     pub fn new(directory: ModelDirectory, models: ModelSettings) -> Self {
-        Self { directory, models }
+        Self { directory, models, wanted: Arc::default() }
     }
 
     /// The list, or `None` until a prediction replica has reported what the registry holds.
@@ -124,6 +130,19 @@ impl ModelListing {
             moving_to: wanted.filter(|wanted| Some(*wanted) != now).map(name),
             versions: view.versions.iter().map(|version| describe(view, version, &replicas)).collect(),
         }
+    }
+
+    /// As [`ModelListing::wanted`], found once for each view.
+    fn wanted_of(&self, view: &Arc<ModelView>) -> Option<u32> {
+        let known =
+            self.wanted.read().get(&view.model).and_then(|(of, wanted)| Arc::ptr_eq(of, view).then_some(*wanted));
+        known.unwrap_or_else(|| {
+            let wanted = self.wanted(view);
+            let mut known = self.wanted.write();
+            known.retain(|model, _| self.directory.view(model).is_some());
+            known.insert(view.model.clone(), (Arc::clone(view), wanted));
+            wanted
+        })
     }
 
     /// The version that the registry names for requests that name none.

@@ -62,7 +62,7 @@ fn request_of(model: &ServedModel, version: Option<&str>, rows: Vec<Row>) -> Res
     if rows.is_empty() {
         return Err(unsuitable("the request has no rows"));
     }
-    Ok(ParsedRequest::of_rows(&model.name, version, rows))
+    Ok(ParsedRequest::of_rows(model.name(), version, rows))
 }
 
 /// The scores of all rows, and the version that answered if it is one.

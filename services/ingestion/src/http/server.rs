@@ -78,11 +78,8 @@ pub(crate) fn serve(
     host: &Host,
     stage: Arc<dyn Any + Send + Sync>,
 ) -> Result<HttpListener, StartError> {
-    let http = &state.http;
-    let certificates = http.tls.is_on().then(|| ServerCertificates::open(&http.tls)).transpose();
-    let certificates = certificates.map_err(|(key, text)| StartError::setting(key, text))?;
     let component = host.lifecycle().register("http server");
-    let (server, address) = match listen(&state, models, certificates.as_ref(), host.lifecycle()) {
+    let (server, address) = match listen(&state, models, host.lifecycle()) {
         Ok(listening) => listening,
         Err(error) => {
             component.finished();
@@ -90,23 +87,18 @@ pub(crate) fn serve(
         }
     };
     state.authenticator.start_refresh(host.lifecycle());
-    let secure = certificates.is_some();
-    if let Some(certificates) = certificates {
-        follow_certificates(certificates, http, host);
+    let secure = state.certificates.is_some();
+    if let Some(certificates) = &state.certificates {
+        follow_certificates(Arc::clone(certificates), &state.http, host);
     }
-    report_exposure(&state, address, secure, host);
+    state.exposure.report("http", address, secure, state.authenticator.is_on());
     let handle = server.handle();
     run(server, component, host, address);
     Ok(HttpListener { address, secure, grpc: None, server: handle, state, _stage: stage })
 }
 
-fn listen(
-    state: &HttpState,
-    models: ModelListing,
-    certificates: Option<&Arc<ServerCertificates>>,
-    lifecycle: &Lifecycle,
-) -> Result<(Server, SocketAddr), StartError> {
-    let http = &state.http;
+fn listen(state: &HttpState, models: ModelListing, lifecycle: &Lifecycle) -> Result<(Server, SocketAddr), StartError> {
+    let (http, certificates) = (&state.http, &state.certificates);
     let (state, models) = (web::Data::new(state.clone()), web::Data::new(models));
     let origins = http.cors_origins.clone();
     let lifecycle = lifecycle.clone();
@@ -140,22 +132,6 @@ fn listen(
     let server = bound.map_err(|error| StartError::bind("http.listen", http.listen, &error))?;
     let address = server.addrs().first().copied().unwrap_or(http.listen);
     Ok((server.run(), address))
-}
-
-/// Warns where callers or their credentials are not protected from the network. In containers too: whether the network
-/// around one lets strangers in cannot be seen from inside.
-fn report_exposure(state: &HttpState, address: SocketAddr, secure: bool, host: &Host) {
-    let exposed = state.http.is_exposed();
-    let open = exposed && !state.authenticator.is_on();
-    let gauge = Gauge::<i64>::default();
-    let help = "1 if the HTTP listener can be reached from the network and requires no credentials";
-    host.metrics().register("forebay_http_anonymous", help, gauge.clone());
-    gauge.set(i64::from(open));
-    if open {
-        tracing::warn!(%address, "http listener is exposed to the network without authentication: see [auth]");
-    } else if exposed && !secure {
-        tracing::warn!(%address, "credentials cross the network unencrypted: see [http.tls]");
-    }
 }
 
 /// Reloads the certificate files when they change, and exports when the certificate in use expires.

@@ -9,9 +9,11 @@ use forebay_runtime::{Lifecycle, StageMetrics, StageTracer};
 
 use super::limits::AdmissionLimits;
 use super::rejections::RejectionReporter;
+use super::tls::ServerCertificates;
 use crate::admission::Timeouts;
 use crate::auth::Authenticator;
 use crate::batching::BatcherHandle;
+use crate::exposure::Exposure;
 use crate::open_inference::ModelStatistics;
 use crate::pending::PendingRequests;
 use crate::settings::HttpSettings;
@@ -37,6 +39,10 @@ pub struct HttpState {
     pub origin: HttpOrigin,
     /// The `[http]` settings, fixed at the start.
     pub http: HttpSettings,
+    /// The certificates of both listeners; `None` without TLS.
+    pub(crate) certificates: Option<Arc<ServerCertificates>>,
+    /// Warns of listeners that other machines can reach.
+    pub(crate) exposure: Exposure,
     /// Checks credentials and the rate of each caller. Its keys are reloaded while the process runs.
     pub authenticator: Authenticator,
     /// The model that answers requests that name none (`models.name`); callers are authorized against it.

@@ -1,4 +1,4 @@
-//! The certificates of the HTTP listener, with rustls and ring. Changed files are reloaded for new connections; if a file
+//! The certificates of the HTTP and the gRPC listener, with rustls and ring. Changed files are reloaded for new connections; if a file
 //! is invalid, the previous certificates stay in use.
 
 use std::io::Read as _;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use forebay_runtime::{Problems, shown};
+use forebay_runtime::{Problems, StartError, shown};
 use parking_lot::Mutex;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
@@ -47,6 +47,15 @@ struct Pem {
 }
 
 impl ServerCertificates {
+    /// The certificates that the settings name; `None` if they name none.
+    ///
+    /// # Errors
+    /// If a file cannot be used; the error names its setting.
+    pub(crate) fn of(files: &HttpTlsSettings) -> Result<Option<Arc<Self>>, StartError> {
+        let opened = files.is_on().then(|| Self::open(files)).transpose();
+        opened.map_err(|(key, text)| StartError::setting(key, text))
+    }
+
     /// Reads the files for the first time.
     ///
     /// # Errors

@@ -82,6 +82,10 @@ impl Datatype {
         }
     }
 
+    pub(crate) fn is_float(self) -> bool {
+        matches!(self, Self::Fp16 | Self::Bf16 | Self::Fp32 | Self::Fp64)
+    }
+
     /// The least and the greatest value of an integer type.
     pub(crate) fn integer_range(self) -> Option<(f64, f64)> {
         let range = match self {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use forebay_contract::Problem;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
-use super::{Datatype, unsuitable};
+use super::{Datatype, WholeFloats, unsuitable};
 
 /// Nested arrays deeper than this are refused.
 const MAX_DEPTH: usize = 100;
@@ -28,42 +28,50 @@ pub(crate) enum Value {
 /// Values in row-major order. Numbers alone are kept as they are passed on: NaN is a missing value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Collected {
-    Numbers(Vec<f64>),
+    Numbers(Vec<f64>, WholeFloats),
     Values(Vec<Value>),
 }
 
 impl Default for Collected {
     fn default() -> Self {
-        Self::Numbers(Vec::new())
+        Self::Numbers(Vec::new(), WholeFloats::None)
     }
 }
 
 impl Collected {
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Numbers(numbers) => numbers.len(),
+            Self::Numbers(numbers, _) => numbers.len(),
             Self::Values(values) => values.len(),
         }
     }
 
+    /// A float, or a missing value.
     pub(crate) fn push_number(&mut self, number: f64) {
         match self {
-            Self::Numbers(numbers) => numbers.push(number),
-            Self::Values(values) => values.push(float(number)),
+            Self::Numbers(numbers, floats) => {
+                if number.fract() == 0.0 {
+                    floats.insert(numbers.len());
+                }
+                numbers.push(number);
+            }
+            Self::Values(values) => values.push(number_value(number, true)),
         }
     }
 
     /// An integer; one that a float cannot hold makes the values typed.
     pub(crate) fn push_integer(&mut self, integer: i64) {
         match self {
-            Self::Numbers(numbers) if integer.unsigned_abs() <= MOST_EXACT => numbers.push(integer as f64),
+            Self::Numbers(numbers, _) if integer.unsigned_abs() <= MOST_EXACT => numbers.push(integer as f64),
             _ => self.push_value(Value::Integer(integer)),
         }
     }
 
     pub(crate) fn push_value(&mut self, value: Value) {
-        if let Self::Numbers(numbers) = self {
-            *self = Self::Values(std::mem::take(numbers).into_iter().map(float).collect());
+        if let Self::Numbers(numbers, floats) = self {
+            let values =
+                numbers.iter().enumerate().map(|(index, number)| number_value(*number, floats.contains(index)));
+            *self = Self::Values(values.collect());
         }
         if let Self::Values(values) = self {
             values.push(value);
@@ -76,12 +84,13 @@ impl Collected {
     /// If there are fewer.
     pub(crate) fn value(&self, index: usize) -> Value {
         match self {
-            Self::Numbers(numbers) => float(numbers[index]),
+            Self::Numbers(numbers, floats) => number_value(numbers[index], floats.contains(index)),
             Self::Values(values) => values[index].clone(),
         }
     }
 
-    /// Checks values that came as JSON against the datatype of the tensor `name`, and rounds those of `FP32`.
+    /// Checks values that came as JSON against the datatype of the tensor `name`, and rounds those of `FP32`. The datatype
+    /// says which whole numbers are floats.
     ///
     /// # Errors
     /// `invalid_features`, with the tensor and the index of the first value that is wrong.
@@ -91,7 +100,8 @@ impl Collected {
             return Err(unsuitable(text));
         }
         match &mut self {
-            Self::Numbers(numbers) => {
+            Self::Numbers(numbers, floats) => {
+                *floats = if datatype.is_float() { WholeFloats::All } else { WholeFloats::None };
                 for (index, number) in numbers.iter_mut().enumerate() {
                     *number = checked_number(*number, datatype).map_err(|why| wrong(name, index, datatype, &why))?;
                 }
@@ -126,8 +136,13 @@ impl FromIterator<Value> for Collected {
     }
 }
 
-fn float(number: f64) -> Value {
-    if number.is_nan() { Value::Missing } else { Value::Float(number) }
+fn number_value(number: f64, float: bool) -> Value {
+    match number {
+        _ if number.is_nan() => Value::Missing,
+        // numbers without the bit came from an integer of this size
+        _ if !float && number.fract() == 0.0 && number.abs() <= MOST_EXACT as f64 => Value::Integer(number as i64),
+        _ => Value::Float(number),
+    }
 }
 
 fn wrong(name: &str, index: usize, datatype: Datatype, why: &str) -> Problem {
@@ -168,7 +183,13 @@ fn check_value(value: &mut Value, datatype: Datatype) -> Result<(), String> {
             *value = Value::Boolean(checked_number(number, datatype)? == 1.0);
         }
         Value::Missing => {}
-        Value::Float(number) => *number = checked_number(*number, datatype)?,
+        Value::Float(number) => {
+            let number = checked_number(*number, datatype)?;
+            *value = number_value(number, datatype.is_float());
+        }
+        Value::Integer(integer) if datatype.is_float() => {
+            *value = Value::Float(checked_number(*integer as f64, datatype)?);
+        }
         Value::Integer(integer) => {
             if datatype == Datatype::Uint64 && *integer < 0 {
                 return Err(format!("is {integer}"));
@@ -285,17 +306,18 @@ mod tests {
 
     #[test]
     fn nested_and_flat_arrays_are_the_same_and_numbers_stay_plain() {
-        assert_eq!(read("[[1,2.5],[3,-4]]"), Collected::Numbers(vec![1.0, 2.5, 3.0, -4.0]));
+        assert_eq!(read("[[1,2.5],[3,-4]]"), Collected::Numbers(vec![1.0, 2.5, 3.0, -4.0], WholeFloats::None));
         assert_eq!(read("[]").len(), 0);
-        let Collected::Numbers(numbers) = read("[1,null]") else { panic!("typed") };
+        let Collected::Numbers(numbers, _) = read("[1,null]") else { panic!("typed") };
         assert!(numbers[0] == 1.0 && numbers[1].is_nan());
         let typed = vec![
+            Value::Integer(1),
             Value::Float(1.0),
             Value::Integer(9_007_199_254_740_993),
             Value::Boolean(true),
             Value::Text("a".into()),
         ];
-        assert_eq!(read(r#"[1,9007199254740993,true,"a"]"#), Collected::Values(typed));
+        assert_eq!(read(r#"[1,1.0,9007199254740993,true,"a"]"#), Collected::Values(typed));
         let deep = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
         assert!(serde_json::from_str::<Collected>(&deep(100)).is_ok());
         assert!(serde_json::from_str::<Collected>(&deep(101)).is_err());
@@ -305,8 +327,15 @@ mod tests {
     #[test]
     fn values_are_checked_against_the_datatype() {
         let checked = |json: &str, datatype| read(json).checked(datatype, "x").map_err(|problem| problem.message);
-        assert_eq!(checked("[0.1]", Datatype::Fp64), Ok(Collected::Numbers(vec![0.1])));
-        assert_eq!(checked("[0.1]", Datatype::Fp32), Ok(Collected::Numbers(vec![f64::from(0.1_f32)])));
+        let floats = |numbers| Ok(Collected::Numbers(numbers, WholeFloats::All));
+        assert_eq!(checked("[0.1,1]", Datatype::Fp64), floats(vec![0.1, 1.0]));
+        assert_eq!(checked("[0.1]", Datatype::Fp32), floats(vec![f64::from(0.1_f32)]));
+        assert_eq!(checked("[1.0]", Datatype::Int64), Ok(Collected::Numbers(vec![1.0], WholeFloats::None)));
+        let exact = 9_007_199_254_740_993;
+        let values = |one, large| Ok(Collected::Values(vec![one, Value::Missing, large]));
+        let json = "[1.0,null,9007199254740993]";
+        assert_eq!(checked(json, Datatype::Int64), values(Value::Integer(1), Value::Integer(exact)));
+        assert_eq!(checked(json, Datatype::Fp64), values(Value::Float(1.0), Value::Float(exact as f64)));
         assert_eq!(
             checked("[true,0]", Datatype::Bool),
             Ok(Collected::Values(vec![Value::Boolean(true), Value::Boolean(false)]))

@@ -3,7 +3,7 @@
 
 use forebay_contract::Problem;
 
-use super::{Collected, Datatype, OutputData, Value, unsuitable};
+use super::{Collected, Datatype, OutputData, Value, WholeFloats, unsuitable};
 
 /// Decodes the tensor `name`, which has `count` elements.
 ///
@@ -44,11 +44,11 @@ pub(crate) fn decode(bytes: &[u8], datatype: Datatype, count: usize, name: &str)
 }
 
 fn numbers<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f64) -> Collected {
-    Collected::Numbers(bytes.as_chunks::<N>().0.iter().map(|chunk| number(*chunk)).collect())
+    Collected::Numbers(bytes.as_chunks::<N>().0.iter().map(|chunk| number(*chunk)).collect(), WholeFloats::None)
 }
 
 fn integers(bytes: &[u8], integer: impl Fn([u8; 8]) -> Result<i64, f64>) -> Collected {
-    let mut collected = Collected::Numbers(Vec::with_capacity(bytes.len() / 8));
+    let mut collected = Collected::Numbers(Vec::with_capacity(bytes.len() / 8), WholeFloats::None);
     for chunk in bytes.as_chunks::<8>().0 {
         match integer(*chunk) {
             Ok(integer) => collected.push_integer(integer),
@@ -58,9 +58,13 @@ fn integers(bytes: &[u8], integer: impl Fn([u8; 8]) -> Result<i64, f64>) -> Coll
     collected
 }
 
-fn finite(collected: Collected, name: &str) -> Result<Collected, Problem> {
-    let infinite = match &collected {
-        Collected::Numbers(numbers) => numbers.iter().position(|number| number.is_infinite()),
+/// Floats, if all are finite.
+fn finite(mut collected: Collected, name: &str) -> Result<Collected, Problem> {
+    let infinite = match &mut collected {
+        Collected::Numbers(numbers, floats) => {
+            *floats = WholeFloats::All;
+            numbers.iter().position(|number| number.is_infinite())
+        }
         Collected::Values(_) => None,
     };
     match infinite {
@@ -132,7 +136,10 @@ mod tests {
 
     fn plain(bytes: &[u8], datatype: Datatype) -> Vec<f64> {
         let count = bytes.len() / datatype.size().unwrap();
-        let Collected::Numbers(numbers) = decode(bytes, datatype, count, "x").unwrap() else { panic!("{datatype:?}") };
+        let Collected::Numbers(numbers, floats) = decode(bytes, datatype, count, "x").unwrap() else {
+            panic!("{datatype:?}")
+        };
+        assert_eq!(floats, if datatype.is_float() { WholeFloats::All } else { WholeFloats::None });
         numbers
     }
 

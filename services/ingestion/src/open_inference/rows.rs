@@ -78,8 +78,12 @@ fn of_matrix(matrix: InputTensor, columns: &[String]) -> Result<Vec<Row>, Proble
         )));
     }
     Ok(match elements {
-        Collected::Numbers(numbers) => {
-            numbers.chunks_exact(width).map(|values| Row::of_numbers(values.to_vec(), Vec::new())).collect()
+        Collected::Numbers(numbers, floats) => {
+            let row = |(at, values): (usize, &[f64])| Row {
+                whole_floats: floats.of_row(at * width, width),
+                ..Row::of_numbers(values.to_vec(), Vec::new())
+            };
+            numbers.chunks_exact(width).enumerate().map(row).collect()
         }
         Collected::Values(values) => {
             values.chunks_exact(width).map(|values| values.iter().map(json).collect()).collect()
@@ -106,7 +110,8 @@ fn of_columns(inputs: Vec<InputTensor>, count: usize) -> Result<Vec<Row>, Proble
         names.push(name);
     }
     let value = |column: &Collected, at: usize| match column {
-        Collected::Numbers(numbers) => JsonValue::Number(numbers[at]),
+        Collected::Numbers(numbers, floats) if floats.contains(at) => JsonValue::of_float(numbers[at]),
+        Collected::Numbers(numbers, _) => JsonValue::Number(numbers[at]),
         Collected::Values(values) => json(&values[at]),
     };
     let row = |at| Row { names: names.clone(), ..columns.iter().map(|column| value(column, at)).collect() };
@@ -118,8 +123,8 @@ fn of_columns(inputs: Vec<InputTensor>, count: usize) -> Result<Vec<Row>, Proble
 /// # Errors
 /// `invalid_features` for a value that no model takes.
 pub(crate) fn row(values: Collected, names: Vec<String>) -> Result<Row, Problem> {
-    let numbers = match values {
-        Collected::Numbers(numbers) => numbers,
+    let (numbers, floats) = match values {
+        Collected::Numbers(numbers, floats) => (numbers, floats),
         Collected::Values(values) => {
             let infinite = |value: &Value| matches!(value, Value::Text(text) if text.as_ref() == INFINITY_MARK);
             if let Some(at) = values.iter().position(infinite) {
@@ -131,7 +136,7 @@ pub(crate) fn row(values: Collected, names: Vec<String>) -> Result<Row, Problem>
     if let Some(at) = numbers.iter().position(|number| number.is_infinite()) {
         return Err(unsuitable(format!("value {at} is not finite")));
     }
-    Ok(Row::of_numbers(numbers, names))
+    Ok(Row { whole_floats: floats.of_row(0, numbers.len()), ..Row::of_numbers(numbers, names) })
 }
 
 /// An element as a value of a row.
@@ -147,11 +152,12 @@ fn json(element: &Value) -> JsonValue {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Datatype;
+    use super::super::{Datatype, WholeFloats};
     use super::*;
 
     fn tensor(name: &str, shape: &[i64], numbers: &[f64]) -> InputTensor {
-        InputTensor::new(name.into(), Datatype::Fp64, shape, Collected::Numbers(numbers.to_vec())).unwrap()
+        InputTensor::new(name.into(), Datatype::Fp64, shape, Collected::Numbers(numbers.to_vec(), WholeFloats::None))
+            .unwrap()
     }
 
     fn names(names: &[&str]) -> Vec<String> {
@@ -185,6 +191,41 @@ mod tests {
         assert_eq!(wire(&made[0]), [forebay_contract::Value::integer(3), forebay_contract::Value::text("a")]);
         assert_eq!(made[1].values[0], 4.0, "a missing value makes no row of values");
         assert_eq!((made[0].names.as_slice(), made[1].names.len()), (names(&["age", "city"]).as_slice(), 2));
+    }
+
+    #[test]
+    fn columns_of_text_get_whole_numbers_as_they_were_sent() {
+        use forebay_contract::Value as Wire;
+        let exact = |row: Row| row.into_exact();
+        for (datatype, wire) in [(Datatype::Fp64, Wire::float(1.0)), (Datatype::Int64, Wire::integer(1))] {
+            let tensor = |name: &str, json: &str| {
+                let elements: Collected = serde_json::from_str(json).unwrap();
+                InputTensor::new(name.into(), datatype, &[1, 1], elements).unwrap().checked().unwrap()
+            };
+            for json in ["[1]", "[1.0]"] {
+                let matrix = exact(rows(vec![tensor("x", json)], &names(&["a"]), 10).unwrap().remove(0));
+                let one = matrix
+                    .mixed
+                    .first()
+                    .cloned()
+                    .unwrap_or(Wire::integer(matrix.values.first().map_or(0, |v| *v as i64)));
+                assert_eq!(one, wire, "{json} of {datatype:?}");
+                let column = vec![tensor("a", json), tensor("b", "[2]")];
+                let columns = exact(rows(column, &names(&["a", "b"]), 10).unwrap().remove(0));
+                let one = columns
+                    .mixed
+                    .first()
+                    .cloned()
+                    .unwrap_or(Wire::integer(columns.values.first().map_or(0, |v| *v as i64)));
+                assert_eq!(one, wire, "{json} of {datatype:?}");
+            }
+        }
+        for (json, first) in
+            [(r#"[1,"a"]"#, Wire::integer(1)), (r#"[1.0,"a"]"#, Wire::float(1.0)), ("[1.0,2]", Wire::float(1.0))]
+        {
+            let made = exact(row(serde_json::from_str(json).unwrap(), vec![]).unwrap());
+            assert_eq!(made.mixed[0], first, "{json}");
+        }
     }
 
     #[test]

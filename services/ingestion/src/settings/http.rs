@@ -69,11 +69,6 @@ impl HttpTlsSettings {
 }
 
 impl HttpSettings {
-    /// Whether other machines can reach the address, as far as it says: a container's network may still keep them out.
-    pub fn is_exposed(&self) -> bool {
-        !self.listen.ip().to_canonical().is_loopback()
-    }
-
     /// Checks everything but the files.
     pub(super) fn check(&self, problems: &mut Problems) {
         let counts = [

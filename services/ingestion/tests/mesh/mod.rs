@@ -13,7 +13,8 @@ use forebay_bus::{Ack, Delivery, EdgeEvents, ModelDirectory};
 use forebay_contract::{Answer, Batch, ErrorCode, Item, Outcome, Problem, Request, Score};
 use forebay_ingestion::DEFAULTS;
 use forebay_ingestion::Settings;
-use forebay_ingestion::system::{HttpListener, IngestionStage, Outlets, StagePlacement, stage};
+use forebay_ingestion::settings::GrpcSettings;
+use forebay_ingestion::system::{GrpcListener, HttpListener, IngestionStage, Outlets, StagePlacement, stage};
 use forebay_runtime::Host;
 use forebay_testkit::{probe, settings, wait_until_async};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,6 +41,7 @@ pub struct Mesh {
     pub results: UnboundedReceiver<(Batch<Outcome>, Ack)>,
     pub dead_letters: Arc<DeadLetterCount>,
     pub directory: ModelDirectory,
+    grpc: GrpcSettings,
     arbiter: Arbiter,
 }
 
@@ -76,11 +78,15 @@ impl Mesh {
         let directory = ModelDirectory::new("test");
         let stage = stage(&settings, &sources.bus(), &host, &arbiter.handle(), outlets, placement, &directory);
         let stage = stage.map_err(|error| error.to_string())?;
-        Ok(Self { host, stage, requests, results, dead_letters, directory, arbiter })
+        Ok(Self { host, stage, requests, results, dead_letters, directory, grpc: settings.grpc, arbiter })
     }
 
     pub fn serve(&self) -> HttpListener {
         self.stage.serve_http(&self.host).unwrap()
+    }
+
+    pub fn serve_grpc(&self) -> GrpcListener {
+        self.stage.serve_grpc(&self.grpc, &self.host).unwrap().expect("the address is free")
     }
 
     /// Blocks the arbiter of the actors until the sender is dropped.

@@ -5,24 +5,64 @@ use std::sync::Arc;
 use forebay_contract::{ErrorCode, LoadState, ModelView, Problem, ReplicaState, RowFormat};
 
 use super::{ModelListing, answering};
+use crate::auth::Caller;
+use crate::rejection::HttpRejection;
 
-/// One version of a model, as the model directory knows it.
-#[derive(Clone, Debug, PartialEq)]
+/// One version of a model, as the model directory knows it. It shares what the directory holds, for there is one for each
+/// request.
+#[derive(Clone, Debug)]
 pub(crate) struct ServedModel {
-    pub name: String,
+    view: Arc<ModelView>,
     /// The version that is described: the one requested, or the one that answers requests that name none.
     pub version: u32,
-    /// All versions, in ascending order.
-    pub versions: Vec<u32>,
-    /// Kind of artefact.
-    pub flavor: String,
-    /// Names of the values of a row, in order; empty until a replica has loaded the version.
-    pub columns: Vec<String>,
+    /// The rows that it takes, at this index of what a replica reports.
+    format: Option<(Arc<ReplicaState>, usize)>,
     /// Whether a live replica can answer with the version.
     pub ready: bool,
 }
 
+impl ServedModel {
+    pub(crate) fn name(&self) -> &str {
+        &self.view.model
+    }
+
+    /// All versions, in ascending order.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = u32> {
+        self.view.versions.iter().map(|listed| listed.version)
+    }
+
+    /// Kind of artefact.
+    pub(crate) fn flavor(&self) -> &str {
+        let listed = self.view.versions.iter().find(|listed| listed.version == self.version);
+        listed.map_or("", |listed| &listed.flavor)
+    }
+
+    /// The rows that the version takes; `None` until a replica has loaded it.
+    pub(crate) fn format(&self) -> Option<&RowFormat> {
+        self.format.as_ref().and_then(|(replica, at)| replica.rows.get(*at))
+    }
+
+    /// Names of the values of a row, in order; empty until a replica has loaded the version.
+    pub(crate) fn columns(&self) -> &[String] {
+        self.format().map_or(&[], |format| &format.features)
+    }
+}
+
 impl ModelListing {
+    /// As [`ModelListing::served`], for a caller if callers are known: it learns nothing of models that it may not use.
+    ///
+    /// # Errors
+    /// `forbidden` for such a model, whether or not there is one; else as [`ModelListing::served`].
+    pub(crate) fn served_to(
+        &self,
+        caller: Option<&Caller>,
+        model: &str,
+        version: Option<&str>,
+    ) -> Result<ServedModel, HttpRejection> {
+        caller.map_or(Ok(()), |caller| caller.check_model(model))?;
+        Ok(self.served(model, version)?)
+    }
+
     /// The version of a model that a client named: by its number, with or without a `v`, by an alias, or by a stage.
     ///
     /// # Errors
@@ -71,9 +111,9 @@ impl ModelListing {
     }
 
     /// The version that answers requests that name none; the newest if the registry names none for them.
-    fn answering_version(&self, view: &ModelView, replicas: &[Arc<ReplicaState>]) -> u32 {
+    fn answering_version(&self, view: &Arc<ModelView>, replicas: &[Arc<ReplicaState>]) -> u32 {
         let newest = || view.versions.iter().map(|version| version.version).max().unwrap_or_default();
-        self.wanted(view).map_or_else(newest, |wanted| answering(replicas, wanted))
+        self.wanted_of(view).map_or_else(newest, |wanted| answering(replicas, wanted))
     }
 }
 
@@ -86,21 +126,14 @@ fn named(view: &ModelView, text: &str) -> Option<u32> {
     })
 }
 
-fn describe(view: &ModelView, version: u32, replicas: &[Arc<ReplicaState>]) -> ServedModel {
-    let has_version = |format: &&RowFormat| format.versions.contains(&version);
-    let format = replicas.iter().find_map(|replica| replica.rows.iter().find(has_version));
+fn describe(view: &Arc<ModelView>, version: u32, replicas: &[Arc<ReplicaState>]) -> ServedModel {
+    let has_version = |format: &RowFormat| format.versions.contains(&version);
+    let format =
+        replicas.iter().find_map(|replica| Some((Arc::clone(replica), replica.rows.iter().position(has_version)?)));
     let is_ready = |replica: &Arc<ReplicaState>| {
         replica.versions.iter().any(|state| state.version == version && state.state() == LoadState::Ready)
     };
-    let listed = view.versions.iter().find(|it| it.version == version);
-    ServedModel {
-        name: view.model.clone(),
-        version,
-        versions: view.versions.iter().map(|it| it.version).collect(),
-        flavor: listed.map(|it| it.flavor.clone()).unwrap_or_default(),
-        columns: format.map(|format| format.features.clone()).unwrap_or_default(),
-        ready: replicas.iter().any(is_ready),
-    }
+    ServedModel { view: Arc::clone(view), version, format, ready: replicas.iter().any(is_ready) }
 }
 
 #[cfg(test)]
@@ -134,10 +167,8 @@ mod tests {
             assert_eq!(listing.served("m", Some(text)).unwrap().version, number, "{text}");
         }
         let served = listing.served("m", None).unwrap();
-        assert_eq!(
-            (served.version, served.versions, served.columns, served.ready),
-            (2, vec![1, 2, 3], vec!["age".to_owned()], true)
-        );
+        assert_eq!((served.version, served.versions().collect(), served.ready), (2, vec![1, 2, 3], true));
+        assert_eq!(served.columns(), ["age"]);
         assert!(!listing.served("m", Some("1")).unwrap().ready);
         assert_eq!(listing.served_versions("m").unwrap().len(), 3);
     }

@@ -8,7 +8,7 @@ use forebay_contract::Problem;
 
 use super::routes::Target;
 use super::{answer, error_json, request};
-use crate::http::exchange::{self, AnswerBody, Protocol};
+use crate::http::exchange::{self, AnswerBody, Protocol, Received};
 use crate::http::model_list::{ModelListing, ServedModel};
 use crate::http::schema::RefusalResponses;
 use crate::http::state::HttpState;
@@ -16,6 +16,7 @@ use crate::open_inference::{
     self, Datatype, InferRequest, InputTensor, MATRIX, Parameters, RequestedOutput, decode_raw, invalid, unsuitable,
 };
 use crate::pending::RowOutcomes;
+use crate::rejection::HttpRejection;
 use crate::request::ParsedRequest;
 
 /// Length of the JSON in a body with raw tensors. Its presence alone says that there are some.
@@ -63,9 +64,10 @@ impl Protocol for Inference {
         "/v2/models/{model}/infer"
     }
 
-    fn read(&mut self, request: &HttpRequest, body: Bytes, max_rows: usize) -> Result<ParsedRequest, Problem> {
+    fn read(&mut self, received: Received<'_>) -> Result<ParsedRequest, HttpRejection> {
+        let Received { request, caller, body, max_rows } = received;
         let version = self.target.version.as_deref();
-        let model = &*self.model.insert(self.models.served(&self.target.model, version)?);
+        let model = &*self.model.insert(self.models.served_to(caller, &self.target.model, version)?);
         let inference = match json_length(request, body.len())? {
             // the whole body is the only tensor
             Some(0) => raw_request(&body, model)?,
@@ -76,14 +78,14 @@ impl Protocol for Inference {
         self.id.clone_from(&id);
         self.outputs = outputs;
         self.binary = parameters.binary_output;
-        let rows = open_inference::rows(inputs, &model.columns, max_rows)?;
+        let rows = open_inference::rows(inputs, model.columns(), max_rows)?;
         Ok(ParsedRequest {
             request_id: id,
             priority: parameters.priority,
             timeout: parameters.timeout,
             // the scores of a prediction have the probabilities as well
             output: "predict".to_owned(),
-            ..ParsedRequest::of_rows(&model.name, version, rows)
+            ..ParsedRequest::of_rows(model.name(), version, rows)
         })
     }
 
@@ -95,7 +97,7 @@ impl Protocol for Inference {
 
     fn refuse(&mut self, problem: &Problem, took: Duration) -> Vec<u8> {
         if let Some(model) = &self.model {
-            self.state.statistics.failed(&model.name, model.version, took);
+            self.state.statistics.failed(model.name(), model.version, took);
         }
         error_json(problem)
     }
@@ -116,7 +118,7 @@ fn json_length(request: &HttpRequest, body: usize) -> Result<Option<usize>, Prob
 
 /// A request without JSON: the values of the rows, as the model's metadata describes them.
 fn raw_request(body: &Bytes, model: &ServedModel) -> Result<InferRequest, Problem> {
-    let width = model.columns.len();
+    let width = model.columns().len();
     let row = width * Datatype::Fp64.size().unwrap_or_default();
     if row == 0 || body.is_empty() || !body.len().is_multiple_of(row) {
         return Err(unsuitable(format!("{} bytes are no rows of {width} values of FP64", body.len())));

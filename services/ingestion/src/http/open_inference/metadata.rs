@@ -98,7 +98,7 @@ pub(in crate::http) async fn model_ready(
 ) -> HttpResponse {
     match find(&request, &state, &models).await {
         Ok(model) => match check_ready(&model) {
-            Ok(()) => HttpResponse::Ok().json(json!({ "name": model.name, "ready": true })),
+            Ok(()) => HttpResponse::Ok().json(json!({ "name": model.name(), "ready": true })),
             Err(problem) => rejected(problem),
         },
         Err(rejection) => rejected(rejection),
@@ -159,29 +159,25 @@ pub(super) async fn find(
 ) -> Result<ServedModel, HttpRejection> {
     let caller = authenticate(state, request).await.map_err(|(rejection, _)| rejection)?;
     let Target { model, version } = Target::of(request);
-    if let Some(caller) = caller.filter(|caller| !caller.may_use(&model)) {
-        let text = format!("{} is not allowed to use model {model:?}", caller.name());
-        return Err(HttpRejection::new(ErrorCode::Forbidden, text));
-    }
-    Ok(models.served(&model, version.as_deref())?)
+    models.served_to(caller.as_deref(), &model, version.as_deref())
 }
 
 fn check_ready(model: &ServedModel) -> Result<(), Problem> {
     if model.ready {
         return Ok(());
     }
-    let text = format!("no replica has loaded model '{}' version {}", model.name, model.version);
+    let text = format!("no replica has loaded model '{}' version {}", model.name(), model.version);
     Err(Problem::new(ErrorCode::Unavailable, text))
 }
 
 fn metadata(model: &ServedModel) -> ModelMetadata<'_> {
-    let (inputs, outputs) = describe_tensors(&model.columns);
+    let (inputs, outputs) = describe_tensors(model.columns());
     let tensor =
         |TensorDescription { name, datatype, shape }| TensorMetadata { name, datatype: datatype.name(), shape };
     ModelMetadata {
-        name: &model.name,
-        versions: model.versions.iter().map(u32::to_string).collect(),
-        platform: &model.flavor,
+        name: model.name(),
+        versions: model.versions().map(|version| version.to_string()).collect(),
+        platform: model.flavor(),
         inputs: inputs.into_iter().map(tensor).collect(),
         outputs: outputs.into_iter().map(tensor).collect(),
     }
@@ -189,7 +185,7 @@ fn metadata(model: &ServedModel) -> ModelMetadata<'_> {
 
 /// The configuration in Triton's form. The first dimension of every tensor is the batch and is left out of `dims`.
 fn configuration(model: &ServedModel, max_rows: usize) -> Value {
-    let (inputs, outputs) = describe_tensors(&model.columns);
+    let (inputs, outputs) = describe_tensors(model.columns());
     let tensor = |tensor: &TensorDescription| {
         let datatype = tensor.datatype.config_name();
         match &tensor.shape[1..] {
@@ -199,8 +195,8 @@ fn configuration(model: &ServedModel, max_rows: usize) -> Value {
         }
     };
     json!({
-        "name": model.name,
-        "platform": model.flavor,
+        "name": model.name(),
+        "platform": model.flavor(),
         "backend": "forebay",
         "version_policy": { "all": {} },
         "max_batch_size": max_rows,

@@ -76,14 +76,14 @@ fn parse(body: &Bytes) -> Result<IndexRequest, Problem> {
 
 fn entry(model: &ServedModel) -> Value {
     let (state, reason) = if model.ready { ("READY", "") } else { ("UNAVAILABLE", "no replica has loaded it") };
-    json!({ "name": model.name, "version": model.version.to_string(), "state": state, "reason": reason })
+    json!({ "name": model.name(), "version": model.version.to_string(), "state": state, "reason": reason })
 }
 
 /// `POST /v2/repository/models/{model}/load`: succeeds for a model that is served.
 pub(super) async fn load(request: HttpRequest, state: Data<HttpState>, models: Data<ModelListing>) -> HttpResponse {
     match find(&request, &state, &models).await {
         Ok(model) if model.ready => HttpResponse::Ok().finish(),
-        Ok(model) => rejected(read_only(&model.name)),
+        Ok(model) => rejected(read_only(model.name())),
         Err(rejection) if rejection.problem.code == ErrorCode::UnknownModel => {
             rejected(read_only(request.match_info().query("model")))
         }

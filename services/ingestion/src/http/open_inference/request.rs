@@ -144,7 +144,7 @@ fn parameter(value: &Value) -> ParameterValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::open_inference::Datatype;
+    use crate::open_inference::{Datatype, WholeFloats};
 
     fn whole(json: &str) -> Result<InferRequest, Problem> {
         read(json.as_bytes(), json.len())
@@ -160,7 +160,7 @@ mod tests {
             "name":"x","shape":[2,2],"datatype":"FP32","parameters":{"content_type":"np"}}],"outputs":[{"name":"predict","parameters":{"binary_data":false}}]}"#;
         let request = whole(json).unwrap();
         assert_eq!((request.id, request.parameters.binary_output), (None, true));
-        let Collected::Numbers(numbers) = &request.inputs[0].elements else { panic!("typed") };
+        let Collected::Numbers(numbers, _) = &request.inputs[0].elements else { panic!("typed") };
         assert!(numbers[..3] == [1.0, 2.0, 3.0] && numbers[3].is_nan());
         assert_eq!(request.outputs[0].binary, Some(false));
     }
@@ -173,8 +173,10 @@ mod tests {
         let body = [json.as_bytes(), &1.5_f64.to_le_bytes(), &[1, 2]].concat();
         let request = read(&body, json.len()).unwrap();
         let numbers: Vec<_> = request.inputs.iter().map(|it| it.elements.clone()).collect();
-        let expected = [vec![1.5], vec![7.0], vec![1.0, 2.0]].map(Collected::Numbers);
-        assert_eq!(numbers, expected);
+        let (floats, integers) = (WholeFloats::All, WholeFloats::None);
+        assert_eq!(numbers[0], Collected::Numbers(vec![1.5], floats));
+        assert_eq!(numbers[1], Collected::Numbers(vec![7.0], integers.clone()));
+        assert_eq!(numbers[2], Collected::Numbers(vec![1.0, 2.0], integers));
         assert_eq!(request.inputs[2].datatype, Datatype::Uint8);
         let longer = [&body[..], &[0]].concat();
         assert!(read(&longer, json.len()).unwrap_err().message.contains("1 bytes are left over"));

@@ -52,20 +52,20 @@ pub(in crate::http) async fn model(
     };
     let versions = match Target::of(&request).version {
         Some(_) => vec![found],
-        None => models.served_versions(&found.name).unwrap_or_default(),
+        None => models.served_versions(found.name()).unwrap_or_default(),
     };
     HttpResponse::Ok().json(document(&versions, &state))
 }
 
 fn document(versions: &[ServedModel], state: &HttpState) -> Value {
-    let entry = |model: &ServedModel| entry(model, state.statistics.of(&model.name, model.version));
+    let entry = |model: &ServedModel| entry(model, state.statistics.of(model.name(), model.version));
     json!({ "model_stats": versions.iter().filter(|model| model.ready).map(entry).collect::<Vec<_>>() })
 }
 
 fn entry(model: &ServedModel, counts: ModelCounts) -> Value {
     let duration = |count: u64, ns: u64| json!({ "count": count, "ns": ns });
     json!({
-        "name": model.name,
+        "name": model.name(),
         "version": model.version.to_string(),
         "last_inference": counts.last_ms,
         "inference_count": counts.inferences,

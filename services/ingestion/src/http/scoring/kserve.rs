@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use actix_web::web::{Bytes, Data, Payload};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use forebay_contract::{ErrorCode, PredictedValue, Problem};
+use forebay_contract::{PredictedValue, Problem};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::rows::TableJson;
 use super::{PathTarget, finite_predictions, request_of, scores_of};
-use crate::http::exchange::{self, AnswerBody, Protocol, authenticate};
+use crate::http::exchange::{self, AnswerBody, Protocol, Received, authenticate};
 use crate::http::model_list::ModelListing;
 use crate::http::schema::RefusalResponses;
 use crate::http::state::HttpState;
@@ -86,16 +86,11 @@ async fn status(
 ) -> Result<serde_json::Value, HttpRejection> {
     let caller = authenticate(state, request).await.map_err(|(rejection, _)| rejection)?;
     let PathTarget { model, version } = PathTarget::of(request);
-    let model = model.unwrap_or_default();
-    if let Some(caller) = caller.filter(|caller| !caller.may_use(&model)) {
-        let text = format!("{} is not allowed to use model {model:?}", caller.name());
-        return Err(HttpRejection::new(ErrorCode::Forbidden, text));
-    }
-    let served = models.served(&model, version.as_deref())?;
+    let served = models.served_to(caller.as_deref(), &model.unwrap_or_default(), version.as_deref())?;
     let available = if served.ready { "AVAILABLE" } else { "LOADING" };
     let status = json!({ "error_code": "OK", "error_message": "" });
     Ok(json!({
-        "name": served.name,
+        "name": served.name(),
         "ready": served.ready,
         "model_version_status": [{ "version": served.version.to_string(), "state": available, "status": status }],
     }))
@@ -111,15 +106,15 @@ impl Protocol for Kserve {
         "/v1/models/{model}:predict"
     }
 
-    fn read(&mut self, _: &HttpRequest, body: Bytes, max_rows: usize) -> Result<ParsedRequest, Problem> {
+    fn read(&mut self, Received { caller, body, max_rows, .. }: Received<'_>) -> Result<ParsedRequest, HttpRejection> {
         let version = self.target.version.as_deref();
-        let model = self.models.served(self.target.model.as_deref().unwrap_or_default(), version)?;
+        let model = self.models.served_to(caller, self.target.model.as_deref().unwrap_or_default(), version)?;
         let request: RequestJson = json_tokens::parse(&body)?;
         let table = match (request.instances, request.inputs) {
             (Some(table), None) | (None, Some(table)) => table,
-            _ => return Err(invalid("expected either instances or inputs")),
+            _ => return Err(invalid("expected either instances or inputs").into()),
         };
-        request_of(&model, version, table.into_rows(&[], max_rows)?)
+        Ok(request_of(&model, version, table.into_rows(&[], max_rows)?)?)
     }
 
     fn write(&mut self, rows: RowOutcomes, _: Duration) -> Result<AnswerBody, Problem> {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use actix_web::web::{Bytes, Data, Payload};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use forebay_contract::{ErrorCode, PredictedValue, Problem, list_names};
 use serde::{Deserialize, Serialize};
@@ -15,13 +15,14 @@ use serde_json::json;
 
 use super::rows::{RowJson, TableJson};
 use super::{PathTarget, csv, request_of, scores_of};
-use crate::http::exchange::{self, AnswerBody, Protocol};
+use crate::http::exchange::{self, AnswerBody, Protocol, Received};
 use crate::http::json_tokens;
 use crate::http::model_list::ModelListing;
 use crate::http::schema::RefusalResponses;
 use crate::http::state::HttpState;
 use crate::open_inference::{Collected, check_size, invalid, unsuitable};
 use crate::pending::RowOutcomes;
+use crate::rejection::HttpRejection;
 use crate::request::{ParsedRequest, Row};
 
 /// The version of MLflow whose protocol this is.
@@ -122,17 +123,18 @@ impl Protocol for Mlflow {
         if self.sagemaker { "/endpoints/{model}/invocations" } else { "/invocations" }
     }
 
-    fn read(&mut self, request: &HttpRequest, body: Bytes, max_rows: usize) -> Result<ParsedRequest, Problem> {
+    fn read(&mut self, received: Received<'_>) -> Result<ParsedRequest, HttpRejection> {
+        let Received { request, caller, body, max_rows } = received;
         let version = self.target.version.as_deref();
         let name = self.target.model.as_deref().unwrap_or_else(|| self.models.default_model());
-        let model = self.models.served(name, version)?;
+        let model = self.models.served_to(caller, name, version)?;
         let table = match content_type(request)? {
             Format::Csv => csv::read(&body, max_rows)?,
             Format::Json => table(json_tokens::parse(&body)?, max_rows)?,
         };
-        let rows = table.into_rows(&model.columns, max_rows)?;
-        check_columns(&rows, &model.columns)?;
-        request_of(&model, version, rows)
+        let rows = table.into_rows(model.columns(), max_rows)?;
+        check_columns(&rows, model.columns())?;
+        Ok(request_of(&model, version, rows)?)
     }
 
     fn write(&mut self, rows: RowOutcomes, _: Duration) -> Result<AnswerBody, Problem> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_web::web::{Bytes, Data, Payload};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use forebay_contract::Problem;
 use serde::Deserialize;
@@ -10,13 +10,14 @@ use serde_json::json;
 
 use super::rows::TableJson;
 use super::{PathTarget, finite_predictions, request_of, scores_of};
-use crate::http::exchange::{self, AnswerBody, Protocol};
+use crate::http::exchange::{self, AnswerBody, Protocol, Received};
 use crate::http::json_tokens;
 use crate::http::model_list::ModelListing;
 use crate::http::schema::RefusalResponses;
 use crate::http::state::HttpState;
 use crate::open_inference::{Collected, Datatype, InputTensor, check_size, invalid, rows};
 use crate::pending::RowOutcomes;
+use crate::rejection::HttpRejection;
 use crate::request::{ParsedRequest, Row};
 
 #[derive(Deserialize)]
@@ -96,17 +97,17 @@ impl Protocol for Seldon {
         "/api/v1.0/predictions"
     }
 
-    fn read(&mut self, _: &HttpRequest, body: Bytes, max_rows: usize) -> Result<ParsedRequest, Problem> {
+    fn read(&mut self, Received { caller, body, max_rows, .. }: Received<'_>) -> Result<ParsedRequest, HttpRejection> {
         let name = self.target.model.as_deref().unwrap_or_else(|| self.models.default_model());
-        let model = self.models.served(name, None)?;
+        let model = self.models.served_to(caller, name, None)?;
         let request: RequestJson = json_tokens::parse(&body)?;
         let data = request.data.ok_or_else(|| invalid("expected data with ndarray or tensor"))?;
         let width = data.names.len();
-        let rows = self.rows(data, &model.columns, max_rows)?;
+        let rows = self.rows(data, model.columns(), max_rows)?;
         if let Some(at) = rows.iter().position(|row| width > 0 && row.len() != width) {
-            return Err(invalid(format!("data: row {at} has {} values for {width} names", rows[at].len())));
+            return Err(invalid(format!("data: row {at} has {} values for {width} names", rows[at].len())).into());
         }
-        request_of(&model, None, rows)
+        Ok(request_of(&model, None, rows)?)
     }
 
     fn write(&mut self, rows: RowOutcomes, _: Duration) -> Result<AnswerBody, Problem> {

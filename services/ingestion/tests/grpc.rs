@@ -1,0 +1,249 @@
+//! The gRPC server against a fake mesh: limits while calls arrive, deadlines, what callers learn of models, and its end.
+#![cfg(test)]
+
+mod mesh;
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use forebay_contract::{LoadState, ModelView, RowFormat, VersionState, ViewVersion};
+use forebay_ingestion::auth::ApiKey;
+use forebay_ingestion::system::GrpcListener;
+use http_body::Frame;
+use mesh::{LIMIT, Mesh, sum, until, within};
+use prost::Message;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tonic::body::Body;
+use tonic::client::Grpc;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
+
+const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+
+/// `ModelInferRequest` and its parts, as far as these tests use them; the fields of an answer are among them.
+#[derive(Clone, PartialEq, Message)]
+struct Infer {
+    #[prost(string, tag = "1")]
+    model: String,
+    #[prost(message, repeated, tag = "5")]
+    inputs: Vec<Tensor>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Tensor {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    datatype: String,
+    #[prost(int64, repeated, tag = "3")]
+    shape: Vec<i64>,
+    #[prost(message, optional, tag = "5")]
+    contents: Option<Contents>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Contents {
+    #[prost(double, repeated, tag = "7")]
+    fp64: Vec<f64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Answer {
+    #[prost(map = "string, string", tag = "99")]
+    unused: HashMap<String, String>,
+}
+
+fn infer(model: &str, values: &[f64]) -> Infer {
+    let contents = Some(Contents { fp64: values.to_vec() });
+    let shape = vec![values.len() as i64 / 2, 2];
+    Infer { model: model.into(), inputs: vec![Tensor { name: "x".into(), datatype: "FP64".into(), shape, contents }] }
+}
+
+/// A mesh with version 3 of the model `m`, which has two columns, and its gRPC server.
+fn serving(flags: &[&str]) -> (Mesh, GrpcListener) {
+    let mut all = vec!["models.name=m", "grpc.listen=127.0.0.1:0"];
+    all.extend(flags);
+    let mesh = Mesh::start(&all);
+    let version = ViewVersion { version: 3, stage: "Production".into(), ..ViewVersion::default() };
+    mesh.directory.publish_view(ModelView { model: "m".into(), versions: vec![version], ..ModelView::default() });
+    mesh.directory.describe("m", 3, RowFormat { features: vec!["a".into(), "b".into()], ..RowFormat::default() });
+    let ready = VersionState { version: 3, state: LoadState::Ready.into(), ..VersionState::default() };
+    mesh.directory.report("m", Some(3), vec![ready]);
+    let grpc = mesh.serve_grpc();
+    (mesh, grpc)
+}
+
+async fn channel(grpc: &GrpcListener) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{}", grpc.address)).unwrap();
+    within(endpoint.connect()).await.unwrap()
+}
+
+async fn call(channel: &Channel, request: Request<Infer>) -> Result<Answer, Status> {
+    let mut client = Grpc::new(channel.clone());
+    client.ready().await.unwrap();
+    let codec = ProstCodec::<Infer, Answer>::default();
+    Ok(within(client.unary(request, INFER.parse().unwrap(), codec)).await?.into_inner())
+}
+
+/// A body whose parts come from a channel.
+struct Parts(UnboundedReceiver<Vec<u8>>);
+
+impl http_body::Body for Parts {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.0.poll_recv(cx).map(|part| part.map(|bytes| Ok(Frame::data(bytes.into()))))
+    }
+}
+
+/// A call whose body is sent in parts; its `grpc-status` and `grpc-message` once the head of the answer is there.
+fn in_parts(channel: &Channel, path: &str) -> (UnboundedSender<Vec<u8>>, tokio::task::JoinHandle<(String, String)>) {
+    use tower_service::Service as _;
+    let (sender, parts) = unbounded_channel();
+    let mut channel = channel.clone();
+    let request = http::Request::post(path).header("content-type", "application/grpc").header("te", "trailers");
+    let request = request.body(Body::new(Parts(parts))).unwrap();
+    let answered = tokio::spawn(async move {
+        std::future::poll_fn(|cx| channel.poll_ready(cx)).await.unwrap();
+        let response = channel.call(request).await.unwrap();
+        let field = |name| response.headers().get(name).and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned();
+        (field("grpc-status"), field("grpc-message"))
+    });
+    (sender, answered)
+}
+
+fn framed(message: &Infer) -> Vec<u8> {
+    let bytes = message.encode_to_vec();
+    [&[0][..], &u32::try_from(bytes.len()).unwrap().to_be_bytes(), &bytes].concat()
+}
+
+#[actix_rt::test]
+async fn a_message_has_permits_and_a_deadline_while_it_arrives() {
+    let flags = ["http.max_body=4KiB", "http.body_memory=10KiB", "http.body_timeout=600ms"];
+    let (mut mesh, grpc) = serving(&flags);
+    mesh.answer_all();
+    let channel = channel(&grpc).await;
+    let large = framed(&infer("m", &[0.5; 480]));
+    let ((first, answered), (second, _)) = (in_parts(&channel, INFER), in_parts(&channel, INFER));
+    for call in [&first, &second] {
+        call.send(large[..3800].to_vec()).unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    // the third message has no room beside the others, though none has arrived whole
+    let (third, refused) = in_parts(&channel, INFER);
+    third.send(large[..3800].to_vec()).unwrap();
+    let (code, message) = within(refused).await.unwrap();
+    assert_eq!((code.as_str(), message.contains("http.body_memory")), ("8", true), "{message}");
+    let (code, message) = within(answered).await.unwrap();
+    assert_eq!((code.as_str(), message.contains("600%20ms")), ("4", true), "{message}");
+    // nothing is held any more
+    until("the memory to be free", async || call(&channel, Request::new(infer("m", &[0.5; 480]))).await.is_ok()).await;
+    assert!(mesh.metric(r#"forebay_stage_failed_total{stage="ingestion",code="overloaded"}"#) >= Some(1.0));
+}
+
+#[actix_rt::test]
+async fn a_stream_may_pause_between_messages_and_not_inside_one() {
+    let (mut mesh, grpc) = serving(&["http.body_timeout=300ms"]);
+    mesh.answer_all();
+    let channel = channel(&grpc).await;
+    let stream = "/inference.GRPCInferenceService/ModelStreamInfer";
+    let (messages, head) = in_parts(&channel, stream);
+    messages.send(framed(&infer("m", &[1.0, 2.0]))).unwrap();
+    assert_eq!(within(head).await.unwrap().0, "", "the stream is open");
+    let mut client = Grpc::new(channel.clone());
+    client.ready().await.unwrap();
+    let (sender, receiver) = unbounded_channel::<Infer>();
+    let requests = futures_util::stream::unfold(receiver, async |mut it| Some((it.recv().await?, it)));
+    let codec = ProstCodec::<Infer, Answer>::default();
+    let answers = client.streaming(Request::new(requests), stream.parse().unwrap(), codec);
+    let mut answers = within(answers).await.unwrap().into_inner();
+    for _ in 0..2 {
+        sender.send(infer("m", &[1.0, 2.0])).unwrap();
+        assert!(within(answers.message()).await.unwrap().is_some());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    drop(messages);
+}
+
+#[actix_rt::test]
+async fn a_late_answer_is_a_deadline_exceeded() {
+    let (_mesh, grpc) = serving(&[]);
+    let (mut client, connection) =
+        h2::client::handshake(TcpStream::connect(grpc.address).await.unwrap()).await.unwrap();
+    tokio::spawn(connection);
+    for millis in [1, 2, 5, 20, 400] {
+        let request = http::Request::post(format!("http://{}{INFER}", grpc.address));
+        let request = request.header("content-type", "application/grpc").header("te", "trailers");
+        let request = request.header("grpc-timeout", format!("{millis}m")).body(()).unwrap();
+        let started = Instant::now();
+        client = within(client.ready()).await.unwrap();
+        let (response, mut body) = client.send_request(request, false).unwrap();
+        body.send_data(framed(&infer("m", &[millis as f64, 2.0])).into(), true).unwrap();
+        let response = within(response).await.unwrap();
+        assert_eq!(response.headers()["grpc-status"], "4", "{response:?}");
+        let took = started.elapsed();
+        assert!((Duration::from_millis(millis / 2)..LIMIT / 2).contains(&took), "{took:?}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_connection_that_sends_no_preface_is_closed() {
+    let (_mesh, grpc) = serving(&["http.head_timeout=200ms"]);
+    for start in [&b""[..], b"PRI * HTTP/2.0\r\n"] {
+        let mut stream = within(TcpStream::connect(grpc.address)).await.unwrap();
+        stream.write_all(start).await.unwrap();
+        let mut bytes = Vec::new();
+        drop(within(stream.read_to_end(&mut bytes)).await);
+    }
+    let channel = channel(&grpc).await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let status = call(&channel, Request::new(infer("absent", &[1.0, 2.0]))).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound, "a client that has sent it stays: {status:?}");
+}
+
+#[actix_rt::test]
+async fn a_caller_learns_nothing_of_models_that_it_may_not_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = ApiKey::generate().unwrap();
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, format!("ann {} models=other\n", key.hash())).unwrap();
+    let (_mesh, grpc) = serving(&[&format!("auth.keys_file={}", keys.display())]);
+    let channel = channel(&grpc).await;
+    let mut seen = Vec::new();
+    for (model, values) in [("m", &[1.0, 2.0][..]), ("m", &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), ("absent", &[1.0, 2.0])] {
+        let mut request = Request::new(infer(model, values));
+        request.metadata_mut().insert("x-api-key", key.expose().parse().unwrap());
+        let status = call(&channel, request).await.unwrap_err();
+        seen.push((status.code(), status.message().replace(&format!("{model:?}"), "?")));
+    }
+    assert!(
+        seen.iter().all(|it| *it == (Code::PermissionDenied, "ann is not allowed to use model ?".to_owned())),
+        "{seen:?}"
+    );
+}
+
+#[actix_rt::test]
+async fn a_call_that_is_under_way_is_answered_while_the_process_drains() {
+    let (mut mesh, grpc) = serving(&[]);
+    let channel = channel(&grpc).await;
+    let waiting = {
+        let channel = channel.clone();
+        tokio::spawn(async move { call(&channel, Request::new(infer("m", &[1.0, 2.0]))).await })
+    };
+    let items = mesh.items(1).await;
+    mesh.host.lifecycle().shutdown("test");
+    let closed = tokio::spawn(grpc.close(LIMIT));
+    // longer than the last answers may take once no caller waits
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(!waiting.is_finished() && !closed.is_finished());
+    mesh.reply(items.into_iter().map(sum).collect());
+    within(waiting).await.unwrap().unwrap();
+    within(closed).await.unwrap();
+}
