@@ -2,6 +2,7 @@
 
 use forebay_bus::BusSettings;
 use forebay_caching::{Settings, system};
+use forebay_contract::Stage;
 use forebay_runtime::{ServiceSpec, service};
 
 #[global_allocator]
@@ -14,5 +15,5 @@ const SPEC: ServiceSpec = ServiceSpec {
 };
 
 fn main() -> std::process::ExitCode {
-    service(SPEC, BusSettings::with(Settings::read), system::run)
+    service(SPEC, BusSettings::for_stage(Stage::Caching, Settings::read), system::run)
 }

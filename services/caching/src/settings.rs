@@ -1,5 +1,7 @@
 //! The sections `[cache]` and `[redis]`; `settings.toml` documents each key.
 
+mod memory;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

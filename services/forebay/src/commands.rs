@@ -13,6 +13,7 @@ pub(crate) mod up;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use forebay_bus::Stages;
 use forebay_runtime::{LoadedSettings, SettingsArgs};
 
 use crate::settings::Settings;
@@ -41,9 +42,9 @@ fn open(args: &SettingsArgs) -> Result<LoadedSettings<Settings>, ExitCode> {
     Settings::open(args).map_err(|error| eprint(&error.to_string(), UNUSABLE))
 }
 
-/// As [`open`], for a process that opens the HTTP listener.
-fn open_to_serve(args: &SettingsArgs) -> Result<LoadedSettings<Settings>, ExitCode> {
-    Settings::open_to_serve(args).map_err(|error| eprint(&error.to_string(), UNUSABLE))
+/// As [`open`], for a process in which `stages` run.
+fn open_to_serve(args: &SettingsArgs, stages: &Stages, kafka: bool) -> Result<LoadedSettings<Settings>, ExitCode> {
+    Settings::open_to_serve(args, stages, kafka).map_err(|error| eprint(&error.to_string(), UNUSABLE))
 }
 
 /// Reads the settings, with another registry if one is given.

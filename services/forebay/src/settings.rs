@@ -1,8 +1,12 @@
 //! The settings of all five services, read once.
 
-use forebay_bus::BusSettings;
+use forebay_bus::{BusSettings, Stages};
+use forebay_contract::Stage;
 use forebay_registry::ModelSettings;
-use forebay_runtime::{DefaultSettings, Layers, LoadedSettings, Problems, SettingsArgs, SettingsError, load_settings};
+use forebay_runtime::{
+    DefaultSettings, Layers, LoadedSettings, Problems, SettingOrigin, SettingsArgs, SettingsError, UsesMemory,
+    load_settings,
+};
 
 /// The settings of the edges and of each service.
 #[derive(Debug, Clone)]
@@ -24,6 +28,13 @@ const BUNDLES: [DefaultSettings; 6] = [
     forebay_publishing::DEFAULTS,
 ];
 
+/// Whether a process of `stages` talks to Kafka. Brokers that are set explicitly are meant to be used; the built-in default is
+/// not.
+pub(crate) fn uses_kafka(layers: &Layers, stages: &Stages, wanted: bool) -> bool {
+    let named = layers.origin("kafka.brokers").is_some_and(|origin| *origin != SettingOrigin::Default);
+    wanted || named || !stages.is_whole()
+}
+
 impl Settings {
     /// The section `[models]`, which several services read.
     pub(crate) fn models(&self) -> &ModelSettings {
@@ -35,13 +46,33 @@ impl Settings {
         load_settings(&BUNDLES, args, Self::read)
     }
 
-    /// As [`Settings::open`], for a process that opens the HTTP listener.
-    pub(crate) fn open_to_serve(args: &SettingsArgs) -> Result<LoadedSettings<Self>, SettingsError> {
+    /// As [`Settings::open`], for a process in which `stages` run, with Kafka if `kafka` or if a setting names the brokers.
+    pub(crate) fn open_to_serve(
+        args: &SettingsArgs,
+        stages: &Stages,
+        kafka: bool,
+    ) -> Result<LoadedSettings<Self>, SettingsError> {
         load_settings(&BUNDLES, args, |layers, problems| {
-            let settings = Self::read(layers, problems)?;
-            settings.ingestion.check_callers(problems);
+            let mut settings = Self::read(layers, problems)?;
+            if stages.has(Stage::Ingestion) {
+                settings.ingestion.check_callers(problems);
+            }
+            settings.divide_memory(stages, kafka, layers, problems);
             Some(settings)
         })
+    }
+
+    fn divide_memory(&mut self, stages: &Stages, kafka: bool, layers: &Layers, problems: &mut Problems) {
+        let Self { bus, ingestion, preprocessing, caching, prediction, publishing } = self;
+        let all: [(Stage, &mut dyn UsesMemory); 5] = [
+            (Stage::Ingestion, ingestion),
+            (Stage::Preprocessing, preprocessing),
+            (Stage::Caching, caching),
+            (Stage::Prediction, prediction),
+            (Stage::Publishing, publishing),
+        ];
+        let mut users: Vec<_> = all.into_iter().filter(|(stage, _)| stages.has(*stage)).map(|(_, user)| user).collect();
+        bus.divide_memory(stages, uses_kafka(layers, stages, kafka), &mut users, layers, problems);
     }
 
     fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
@@ -64,8 +95,10 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use forebay_bus::stage_name;
     use forebay_testkit::settings;
+
+    use super::*;
 
     /// A ConfigMap with the settings of all services must fit each of them: a binary ignores the sections of the
     /// others.
@@ -76,5 +109,84 @@ mod tests {
             let problems = settings(&[defaults]).file(&everything).layers().problems().into_result();
             assert!(problems.is_ok(), "{}: {problems:?}", defaults.name);
         }
+    }
+
+    const STAGES: [Stage; 5] =
+        [Stage::Ingestion, Stage::Preprocessing, Stage::Caching, Stage::Prediction, Stage::Publishing];
+
+    /// The memory limit of a service in its Kubernetes manifest, in bytes.
+    fn pod_limit(service: &str) -> u64 {
+        let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/../../k8s/base");
+        let manifest = std::fs::read_to_string(format!("{manifests}/{service}/deployment.yaml")).unwrap();
+        let limit = manifest.split_once("limits:").unwrap().1.split_once("memory: ").unwrap().1.lines().next().unwrap();
+        let (number, unit) = limit.split_at(limit.len() - 2);
+        number.parse::<u64>().unwrap() << if unit == "Gi" { 30 } else { 20 }
+    }
+
+    fn divided(stages: &Stages, kafka: bool, flags: &[&str]) -> Result<Settings, String> {
+        let sources = settings(&BUNDLES).flags(flags);
+        let read = sources.read(|layers, problems| {
+            let mut settings = Settings::read(layers, problems)?;
+            settings.divide_memory(stages, kafka, layers, problems);
+            Some(settings)
+        });
+        read.map_err(|error| error.to_string())
+    }
+
+    fn sum(settings: &Settings) -> u64 {
+        settings.bus.memory.parts().map(|(_, bytes)| bytes).sum()
+    }
+
+    #[test]
+    fn every_service_fits_into_its_pod() {
+        for stage in STAGES {
+            let service = stage_name(stage);
+            let limit = pod_limit(service) / 5 * 4;
+            let flags = [&*format!("memory.limit={limit}B"), "rabbitmq.url=amqp://u:p@rabbit"];
+            let settings = divided(&Stages::one(stage), true, &flags).unwrap();
+            assert!(
+                sum(&settings) <= limit && sum(&settings) > limit / 3,
+                "{service}: {}",
+                settings.bus.memory.table()
+            );
+        }
+    }
+
+    #[test]
+    fn clients_of_kafka_hold_what_the_process_has_room_for() {
+        let queues = |limit| {
+            let flags = [&*format!("memory.limit={limit}")];
+            divided(&Stages::one(Stage::Preprocessing), true, &flags).unwrap().bus.kafka.queues
+        };
+        assert_eq!(queues("64GiB"), Default::default(), "with enough memory nothing is less than it is set to");
+        assert!(queues("300MiB").producer_kbytes < queues("64GiB").producer_kbytes / 2);
+    }
+
+    #[test]
+    fn the_whole_mesh_fits_into_little_memory_and_takes_what_is_there() {
+        for (limit, kafka) in [("220MiB", false), ("320MiB", true), ("410MiB", true), ("2GiB", true)] {
+            let flag = format!("memory.limit={limit}");
+            let settings = divided(&Stages::all(), kafka, &[&flag]).unwrap();
+            assert!(sum(&settings) <= settings.bus.memory.limit(), "{limit}: {}", settings.bus.memory.table());
+        }
+        let settings = divided(&Stages::all(), false, &["memory.limit=64GiB"]).unwrap();
+        let defaults = divided(&Stages::all(), false, &["memory.limit=400MiB"]).unwrap();
+        assert_eq!((settings.caching.cache.capacity, settings.ingestion.http.body_memory), (64 << 20, 128 << 20));
+        assert!(defaults.publishing.results.window_capacity < settings.publishing.results.window_capacity);
+        assert!(defaults.ingestion.http.max_connections < settings.ingestion.http.max_connections);
+    }
+
+    #[test]
+    fn what_is_set_is_kept_and_too_much_of_it_is_an_error_with_its_name() {
+        let flags = ["memory.limit=400MiB", "cache.capacity=100MiB", "http.max_connections=500"];
+        let set = divided(&Stages::all(), false, &flags).unwrap();
+        assert_eq!((set.caching.cache.capacity, set.ingestion.http.max_connections), (100 << 20, 500));
+        let error = divided(&Stages::all(), false, &["memory.limit=400MiB", "cache.capacity=1GiB"]).unwrap_err();
+        assert!(error.contains("memory.limit") && error.contains("cache 1.0 GiB (cache.capacity)"), "{error}");
+        // a service without a cache has no use for its setting
+        let (flags, one) = (["memory.limit=300MiB", "cache.capacity=1GiB"], Stages::one(Stage::Preprocessing));
+        divided(&one, true, &flags).unwrap();
+        let error = divided(&one, true, &["memory.limit=300MiB", "kafka.options.queue.buffering.max.kbytes=524288"]);
+        assert!(error.unwrap_err().contains("kafka_producers 512.0 MiB (kafka.options)"));
     }
 }

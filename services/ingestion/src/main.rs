@@ -1,6 +1,7 @@
 //! The binary of the ingestion service.
 
 use forebay_bus::BusSettings;
+use forebay_contract::Stage;
 use forebay_ingestion::{Settings, system};
 use forebay_runtime::{ServiceSpec, service};
 
@@ -14,5 +15,5 @@ const SPEC: ServiceSpec = ServiceSpec {
 };
 
 fn main() -> std::process::ExitCode {
-    service(SPEC, BusSettings::with(Settings::read_to_serve), system::run)
+    service(SPEC, BusSettings::for_stage(Stage::Ingestion, Settings::read_to_serve), system::run)
 }

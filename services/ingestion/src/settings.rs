@@ -3,6 +3,7 @@
 mod auth;
 mod grpc;
 mod http;
+mod memory;
 
 use std::time::Duration;
 

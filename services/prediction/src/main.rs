@@ -1,6 +1,7 @@
 //! The prediction service's binary.
 
 use forebay_bus::BusSettings;
+use forebay_contract::Stage;
 use forebay_prediction::{Settings, system};
 use forebay_runtime::{ServiceSpec, service};
 
@@ -14,5 +15,5 @@ const SPEC: ServiceSpec = ServiceSpec {
 };
 
 fn main() -> std::process::ExitCode {
-    service(SPEC, BusSettings::with(Settings::read), system::run)
+    service(SPEC, BusSettings::for_stage(Stage::Prediction, Settings::read), system::run)
 }

@@ -1,5 +1,6 @@
 //! The section `[prediction]`.
 
+mod memory;
 mod shadow;
 
 use std::time::Duration;

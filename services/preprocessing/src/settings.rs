@@ -1,5 +1,7 @@
 //! The section `[preprocessing]`.
 
+mod memory;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! The section `[results]`; `settings.toml` documents each key.
 
+mod memory;
+
 use std::time::Duration;
 
 use forebay_bus::EventHubs;

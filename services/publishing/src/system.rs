@@ -9,7 +9,7 @@ use forebay_bus::kafka::TransactionSettings;
 use forebay_bus::{BusSettings, Inlet, Mesh, Outlet, StageScope};
 use forebay_contract::edges::{REPLIES, REQUESTS_IN, RESULTS, RESULTS_OUT};
 use forebay_contract::{Outcome, Stage};
-use forebay_runtime::{Drain, Host, StartError, memory_budget};
+use forebay_runtime::{Drain, Host, StartError};
 use parking_lot::Mutex;
 
 use crate::actors::publisher::{Publish, Publisher, Redispatch};
@@ -26,7 +26,7 @@ use crate::pending::PendingResult;
 use crate::rebuild::{Assigned, WindowRebuild};
 use crate::replied::RepliedRequests;
 use crate::result_log::{KafkaResultLog, ResultHistory};
-use crate::settings::{ResultSettings, Settings, TimestampFormat};
+use crate::settings::{Settings, TimestampFormat};
 use crate::slow_requests::SlowRequestReporter;
 
 /// Where the stage sends.
@@ -53,20 +53,6 @@ pub struct PublishingStage {
     pub parked: ParkedResults,
 }
 
-/// Ids that the dedupe window may hold: as many as set, and at most what fits into half of the process's memory.
-fn window_capacity(results: &ResultSettings) -> usize {
-    const ID_BYTES: u64 = 40;
-    let fitting = usize::try_from(memory_budget() / 2 / ID_BYTES).unwrap_or(usize::MAX);
-    if fitting < results.window_capacity {
-        tracing::info!(
-            ids = fitting,
-            set = results.window_capacity,
-            "dedupe window is bounded by the memory of this process"
-        );
-    }
-    results.window_capacity.min(fitting)
-}
-
 /// Starts the stage on the given edges.
 pub fn stage(
     settings: &Settings,
@@ -79,7 +65,7 @@ pub fn stage(
     let results = &settings.results;
     let window = delivery.dedupe_window;
     let answers = IdempotencyLimits { requests: results.idempotent_answers, bytes: results.idempotent_memory };
-    let deduplicator = Deduplicator::new(window, window_capacity(results), answers, Instant::now());
+    let deduplicator = Deduplicator::new(window, results.window_capacity, answers, Instant::now());
     let deduplicator: SharedDeduplicator = Arc::new(Mutex::new(deduplicator));
     let log = outlets.history.as_ref().map(|history| Arc::clone(&history.log));
     let session = bus.kafka.session_timeout;

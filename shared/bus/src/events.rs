@@ -12,8 +12,8 @@ pub trait EdgeEvents: Send + Sync + 'static {
     fn fail(&self, _why: &str) {}
     /// Time a source waited for permits.
     fn waited(&self, _time: Duration) {}
-    /// Items of unfinished work.
-    fn in_flight(&self, _items: usize) {}
+    /// Items of unfinished work, and the bytes that they count for.
+    fn in_flight(&self, _items: usize, _bytes: u64) {}
     /// Records behind the end of the partition.
     fn lag(&self, _topic: &str, _partition: i32, _records: i64) {}
     /// The partition is no longer assigned to this process.

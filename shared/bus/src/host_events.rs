@@ -52,8 +52,9 @@ impl EdgeEvents for HostEvents {
         self.stage.waited_seconds.inc_by(time.as_secs_f64());
     }
 
-    fn in_flight(&self, items: usize) {
+    fn in_flight(&self, items: usize, bytes: u64) {
         self.stage.in_flight.set(i64::try_from(items).unwrap_or(i64::MAX));
+        self.stage.in_flight_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     fn lag(&self, topic: &str, partition: i32, records: i64) {

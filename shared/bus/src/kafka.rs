@@ -16,6 +16,7 @@ mod auth_failure;
 pub(crate) mod broker_clock;
 mod broker_contact;
 mod client;
+mod client_queues;
 mod dead_letters;
 mod directory;
 mod edges;
@@ -34,6 +35,7 @@ mod transactions;
 mod watermark;
 
 pub use client::{Client, consumer_group, reader_group};
+pub use client_queues::ClientQueues;
 pub use dead_letters::{
     DeadLetter, DeadLetterError, DeadLetterPlace, DeadLetterRange, DeadLetters, PurgeUpTo, Replayed, StoredDeadLetter,
     letters_up_to, purge_letters, read_letters, replay_letters,

@@ -27,6 +27,7 @@ mod outlet;
 mod permits;
 mod scope;
 mod settings;
+mod work_size;
 
 pub use ack::{Ack, AckOutcome, Delivery};
 pub use directory::{EXPIRY, HEARTBEAT, ModelDirectory, ReadyCount, SeenGenerations};

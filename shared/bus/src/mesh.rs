@@ -60,6 +60,7 @@ impl Mesh {
     pub fn new(host: &Host, settings: BusSettings, stages: Stages, kafka: bool) -> Self {
         shift_for_test();
         let kafka = kafka || !stages.is_whole();
+        settings.memory.publish(host.metrics());
         Self {
             host: host.clone(),
             settings,

@@ -2,9 +2,10 @@
 
 mod event_hubs;
 mod kafka;
+mod memory;
 mod rabbitmq;
 
-use forebay_runtime::{DefaultSettings, Layers, Problems};
+use forebay_runtime::{DefaultSettings, Layers, MemoryBudget, Problems};
 
 pub use event_hubs::EventHubs;
 pub use kafka::{KafkaSettings, SecurityProtocol};
@@ -23,6 +24,10 @@ pub struct BusSettings {
     pub rabbitmq: RabbitMqSettings,
     /// Azure Event Hubs, if it is the broker.
     pub event_hubs: EventHubs,
+    /// What takes memory in this process; empty where nothing is divided.
+    pub memory: MemoryBudget,
+    /// What it leaves to the records in flight of each stage, in bytes.
+    bytes_in_flight: Option<u64>,
 }
 
 impl BusSettings {
@@ -33,7 +38,8 @@ impl BusSettings {
         let event_hubs: EventHubs = layers.extension().cloned().unwrap_or_default();
         kafka.iter().for_each(|kafka| kafka.check(&event_hubs, problems));
         rabbitmq.iter().for_each(|rabbitmq| rabbitmq.check(problems));
-        Some(Self { kafka: kafka?, rabbitmq: rabbitmq?, event_hubs })
+        let (memory, bytes_in_flight) = (MemoryBudget::default(), None);
+        Some(Self { kafka: kafka?, rabbitmq: rabbitmq?, event_hubs, memory, bytes_in_flight })
     }
 
     /// Reads these settings and those that `read` adds.

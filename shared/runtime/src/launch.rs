@@ -8,6 +8,7 @@ use crate::admin::AdminServer;
 use crate::cli::LoadedSettings;
 use crate::host::{Drain, Host, StartError};
 use crate::lifecycle::{Lifecycle, watch_signals};
+use crate::memory::set_memory_limit;
 use crate::metrics::Metrics;
 use crate::process::Process;
 use crate::settings::{CommonSettings, Layers};
@@ -37,6 +38,7 @@ where
     for warning in layers.warnings() {
         tracing::warn!(warning, "settings");
     }
+    shared.memory.limit.into_iter().for_each(set_memory_limit);
     // Never dropped: its drop would wait for blocking tasks, and those may never end.
     let system = ManuallyDrop::new(actix_rt::System::new());
     let lifecycle = Lifecycle::new();

@@ -44,6 +44,7 @@ mod launch;
 mod lifecycle;
 mod logs;
 mod memory;
+mod memory_budget;
 mod metric_group;
 mod metrics;
 mod notifier;
@@ -63,6 +64,7 @@ pub use hostname::hostname;
 pub use launch::launch;
 pub use lifecycle::{Component, ComponentState, Fence, Heartbeat, LONGEST_UNMARKED_WAIT, Lifecycle, Phase, Waiting};
 pub use memory::{memory_budget, memory_left, resident_memory};
+pub use memory_budget::{MemoryBudget, MemoryPart, OverCommitted, UsesMemory};
 pub use metric_group::MetricGroup;
 pub use metrics::{KafkaMetrics, Latency, LegacyMetrics, Metrics, RegistryRead, Seconds, StageMetrics};
 pub use notifier::Notifier;
@@ -72,8 +74,8 @@ pub use process::Process;
 pub use prometheus_client;
 pub use settings::{
     AdminSettings, COMMON_DEFAULTS, CommonSettings, DefaultSettings, DeliverySettings, EnvironmentReader,
-    ImpliedSettings, Layers, LogFormat, LogSettings, Problems, Secret, SettingOrigin, SettingProblem, SettingsError,
-    TelemetrySettings, TopicSettings, check_pem, duration, shown, size, without_password,
+    ImpliedSettings, Layers, LogFormat, LogSettings, MemorySettings, Problems, Secret, SettingOrigin, SettingProblem,
+    SettingsError, TelemetrySettings, TopicSettings, check_pem, duration, shown, size, without_password,
 };
 pub use telemetry::{
     Budget, OtelEnvironment, SpanRecord, StageSpan, StageTracer, Telemetry, TelemetryError, TraceContext,

@@ -1,14 +1,24 @@
 //! How much memory this process may use.
 
 use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
+
+/// `memory.limit`, where it is set.
+static LIMIT: OnceLock<u64> = OnceLock::new();
 
 /// What a process without any limit takes at most.
 const UNLIMITED: u64 = 2 << 30;
 
 /// The memory that this process may use, in bytes: four fifths of the smallest limit of its control group and of those around
-/// it. Without a limit, a quarter of the machine's memory, and at most 2 GiB.
+/// it. Without a limit, a quarter of the machine's memory, and at most 2 GiB. `memory.limit` overrides it once the process is
+/// launched.
 pub fn memory_budget() -> u64 {
-    budget(Path::new("/"))
+    LIMIT.get().copied().unwrap_or_else(|| budget(Path::new("/")))
+}
+
+/// Makes `bytes` what [`memory_budget`] says from now on. The first call counts.
+pub(crate) fn set_memory_limit(bytes: u64) {
+    LIMIT.get_or_init(|| bytes);
 }
 
 /// The memory that this process uses now, in bytes; 0 where that cannot be read.

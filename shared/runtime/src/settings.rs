@@ -13,7 +13,7 @@ mod secret;
 mod units;
 mod value;
 
-pub use common::{AdminSettings, CommonSettings, DeliverySettings, TelemetrySettings, TopicSettings};
+pub use common::{AdminSettings, CommonSettings, DeliverySettings, MemorySettings, TelemetrySettings, TopicSettings};
 pub use implied::{EnvironmentReader, ImpliedSettings};
 pub use layers::Layers;
 pub(crate) use log::directives;

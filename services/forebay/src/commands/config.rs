@@ -2,20 +2,18 @@
 
 use std::process::ExitCode;
 
+use forebay_bus::Stages;
 use forebay_runtime::{ConfigCommand, SettingsArgs, check_health};
 
 use super::{eprint, open, open_to_serve, print};
 
 pub(crate) fn run(args: &SettingsArgs, action: &ConfigCommand) -> ExitCode {
-    let opened = match action {
-        ConfigCommand::Check => open_to_serve(args),
-        ConfigCommand::Show => open(args),
-    };
-    match (opened, action) {
-        (Err(code), _) => code,
-        (Ok(_), ConfigCommand::Check) => print("the settings are in order\n"),
-        (Ok(opened), ConfigCommand::Show) => print(&opened.layers.show()),
+    match action {
+        ConfigCommand::Check => open_to_serve(args, &Stages::all(), false)
+            .map(|opened| format!("the settings are in order\n{}", opened.settings.bus.memory.table())),
+        ConfigCommand::Show => open(args).map(|opened| opened.layers.show()),
     }
+    .map_or_else(|code| code, |text| print(&text))
 }
 
 pub(crate) fn health(args: &SettingsArgs) -> ExitCode {

@@ -3,12 +3,11 @@
 use std::process::ExitCode;
 
 use forebay_bus::Stages;
-use forebay_contract::Stage;
 use forebay_runtime::{LoadedSettings, Process, SettingOrigin, SettingsArgs, launch};
 
-use super::{UNUSABLE, eprint, open, open_to_serve, print};
+use super::{UNUSABLE, eprint, open_to_serve, print};
 use crate::served_models::{only_model, settings_for};
-use crate::settings::Settings;
+use crate::settings::{Settings, uses_kafka};
 use crate::{banner, system};
 
 pub(crate) fn run(
@@ -25,13 +24,11 @@ pub(crate) fn run(
             Err(error) => return eprint(&format!("forebay up: {error}"), UNUSABLE),
         }
     }
-    let opened = match open_stages(&mut args, &stages) {
+    let opened = match open_stages(&mut args, &stages, kafka) {
         Ok(opened) => opened,
         Err(code) => return code,
     };
-    // brokers that are set explicitly are meant to be used; the built-in default is not
-    let named = opened.layers.origin("kafka.brokers").is_some_and(|origin| *origin != SettingOrigin::Default);
-    let kafka = kafka || named || !stages.is_whole();
+    let kafka = uses_kafka(&opened.layers, &stages, kafka);
     launch(Process::all_in_one("forebay"), opened, async move |settings, host| {
         let (http, running) = system::start(&settings, &host, stages.clone(), kafka)?;
         print(&banner::text(host.settings(), &settings, http.as_ref(), kafka, &stages));
@@ -40,9 +37,8 @@ pub(crate) fn run(
 }
 
 /// Reads the settings. If none of them names the default model, the only model of the registry is it.
-fn open_stages(args: &mut SettingsArgs, stages: &Stages) -> Result<LoadedSettings<Settings>, ExitCode> {
-    let read = |args: &SettingsArgs| if stages.has(Stage::Ingestion) { open_to_serve(args) } else { open(args) };
-    let opened = read(args)?;
+fn open_stages(args: &mut SettingsArgs, stages: &Stages, kafka: bool) -> Result<LoadedSettings<Settings>, ExitCode> {
+    let opened = open_to_serve(args, stages, kafka)?;
     let is_default = |key| opened.layers.origin(key).is_none_or(|origin| *origin == SettingOrigin::Default);
     // the sample has the model that is named by default; any other registry is read once more for this
     if !is_default("models.name") || is_default("models.registry") {
@@ -51,7 +47,7 @@ fn open_stages(args: &mut SettingsArgs, stages: &Stages) -> Result<LoadedSetting
     match only_model(opened.settings.models()) {
         Some(setting) => {
             args.set.push(setting);
-            read(args)
+            open_to_serve(args, stages, kafka)
         }
         None => Ok(opened),
     }

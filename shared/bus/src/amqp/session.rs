@@ -21,6 +21,7 @@ use super::connection_status::ConnectionStatus;
 use super::message::{AmqpMessage, AmqpMessages};
 use super::unsettled::{Settlement, UnsettledTags};
 use crate::backoff::Backoff;
+use crate::work_size::bytes_of_json;
 use crate::{Ack, AckOutcome, Permit, Permits};
 
 /// Longest time for closing a connection.
@@ -195,7 +196,8 @@ impl Session {
         std::iter::from_fn(move || due.peek().is_some().then(|| due.by_ref().take(MAX_BATCH_ITEMS).collect()))
     }
 
-    fn take(&mut self, delivery: Delivery, permit: Permit) -> AmqpMessage {
+    fn take(&mut self, delivery: Delivery, mut permit: Permit) -> AmqpMessage {
+        permit.keep_with_bytes(1, bytes_of_json(delivery.data.len(), 1));
         self.unsettled.begin(delivery.delivery_tag);
         let original = Original { properties: delivery.properties, data: delivery.data.into(), _permit: permit };
         self.hand_on(delivery.delivery_tag, original)

@@ -21,6 +21,7 @@ use super::broker_contact::{DeadClientCheck, discard, successor};
 use super::client::{Client, Quiet, spawn};
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::record::copy_record;
+use crate::work_size::bytes_of_batch;
 use crate::{Ack, Delivery, EdgeEvents, Inlet, Permits};
 
 const BROKER: Duration = Duration::from_secs(5);
@@ -275,7 +276,7 @@ impl<P: Payload + Default + 'static> Reader<P> {
                 return self.dead_letters.send(letter, Ack::none());
             }
         };
-        let permit = loop {
+        let mut permit = loop {
             self.heartbeat.beat();
             match self.permits.take_within(batch.items.len(), POLL) {
                 Some(permit) => break permit,
@@ -284,6 +285,8 @@ impl<P: Payload + Default + 'static> Reader<P> {
                 None => {}
             }
         };
+        let items = batch.items.len();
+        permit.keep_with_bytes(items, bytes_of_batch(message.payload_len(), items));
         self.inlet.deliver(Delivery { payload: batch, ack: Ack::new(move |_| drop(permit)) });
     }
 }

@@ -11,13 +11,16 @@ use rdkafka::{ClientConfig, ClientContext};
 
 use super::auth_failure::AuthFailure;
 use super::broker_contact::BrokerContact;
+use super::client_queues::ClientQueues;
 use crate::KafkaSettings;
 
 /// The largest response that a reader takes, in bytes. A record cannot be larger.
 pub(super) const LARGEST_RESPONSE: usize = 16 << 20;
 
 /// The property that bounds the bytes that a reader has fetched and not yet handed out.
-const QUEUED_KBYTES: &str = "queued.max.messages.kbytes";
+const QUEUED_KBYTES: &str = ClientQueues::CONSUMER;
+/// The most of it for a reader of topics of clients.
+const QUEUED_KBYTES_OF_CLIENTS: u32 = 4096;
 /// A consumer of lanes has about so many partitions: those of three topics.
 const PARTITIONS_OF_LANES: u32 = 8;
 
@@ -80,7 +83,7 @@ impl Client {
             .set("fetch.message.max.bytes", "262144")
             .set("fetch.max.bytes", "1048576")
             .set("queued.min.messages", "4000")
-            .set(QUEUED_KBYTES, "4096");
+            .set(QUEUED_KBYTES, self.settings.queues.consumer_kbytes.min(QUEUED_KBYTES_OF_CLIENTS).to_string());
         self.finish(config)
     }
 
@@ -113,7 +116,7 @@ impl Client {
             .set("linger.ms", "0")
             .set("compression.type", "none")
             .set("queue.buffering.max.messages", "100000")
-            .set("queue.buffering.max.kbytes", "131072")
+            .set(ClientQueues::PRODUCER, self.settings.queues.producer_kbytes.to_string())
             .set("message.timeout.ms", "30000")
             .set("request.timeout.ms", "10000")
             .set("retry.backoff.ms", "20")
@@ -149,7 +152,7 @@ impl Client {
             .set("fetch.queue.backoff.ms", "2")
             .set("fetch.error.backoff.ms", "50")
             .set("queued.min.messages", "20000")
-            .set(QUEUED_KBYTES, "16384")
+            .set(QUEUED_KBYTES, self.settings.queues.consumer_kbytes.to_string())
             .set("fetch.max.bytes", "4194304")
             // the most that a response may have, and what a batch of zstd may grow to
             .set("receive.message.max.bytes", LARGEST_RESPONSE.to_string())

@@ -42,6 +42,8 @@ pub struct Edges {
     transactions: Option<TransactionalSink>,
     metrics: StageMetrics,
     permits: StagePermits,
+    /// Bytes of what each reader without a group has in flight.
+    bytes_read_alone: u64,
     assignment: Assignment,
     sources: Vec<Source>,
     assigned_consumers: Vec<(AssignedConsumer, JoinHandle<()>)>,
@@ -87,7 +89,13 @@ impl Edges {
             sink,
             transactions: None,
             metrics,
-            permits: lanes::permits(stage, settings.kafka.lanes, host.settings().delivery.in_flight),
+            permits: lanes::permits(
+                stage,
+                settings.kafka.lanes,
+                host.settings().delivery.in_flight,
+                settings.bytes_in_flight(host),
+            ),
+            bytes_read_alone: settings.bytes_read_alone(host),
             assignment: Assignment::default(),
             sources: Vec::new(),
             assigned_consumers: Vec::new(),
@@ -248,7 +256,7 @@ impl Edges {
         let registered = HostEvents::register(&self.host, &self.metrics, format!("kafka reader of {topic}"));
         let [heartbeat, assigning] = [(); 2].map(|()| registered.heartbeat());
         let events: Arc<dyn EdgeEvents> = Arc::new(registered);
-        let permits = Permits::new(self.host.settings().delivery.in_flight);
+        let permits = Permits::with_bytes(self.host.settings().delivery.in_flight, self.bytes_read_alone);
         let dead_letters = self.dead_letters();
         let reading = Reading { topic: &topic, inlet, permits, advisory, dead_letters, heartbeat };
         let config = self.client.reader_of_partitions();

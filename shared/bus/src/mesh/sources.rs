@@ -61,7 +61,8 @@ impl Sources {
             self.on_first.remove(source.topic).into_iter().for_each(|hook| edges.on_first(hook));
             (source.start)(edges)?;
         }
-        let start = |(stage, take)| AmqpSource::start(host, &settings.rabbitmq, edges.permits(host, stage), take);
+        let start =
+            |(stage, take)| AmqpSource::start(host, &settings.rabbitmq, edges.permits(host, settings, stage), take);
         self.amqp.map(start).transpose()
     }
 

@@ -24,9 +24,9 @@ impl StageEdges {
     }
 
     /// The permits of a stage; new ones if it has no Kafka edge.
-    pub(super) fn permits(&self, host: &Host, stage: Stage) -> Permits {
-        let edges = self.0.get(&stage);
-        edges.map_or_else(|| Permits::new(host.settings().delivery.in_flight), |edges| edges.permits().clone())
+    pub(super) fn permits(&self, host: &Host, settings: &BusSettings, stage: Stage) -> Permits {
+        let new = || Permits::with_bytes(host.settings().delivery.in_flight, settings.bytes_in_flight(host));
+        self.0.get(&stage).map_or_else(new, |edges| edges.permits().clone())
     }
 
     /// The stages whose edges were opened.

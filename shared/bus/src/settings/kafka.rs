@@ -9,6 +9,7 @@ use forebay_runtime::{Problems, Secret, check_pem, duration, hostname};
 use serde::Deserialize;
 
 use super::EventHubs;
+use crate::kafka::ClientQueues;
 
 /// `[kafka]`
 #[derive(Debug, Clone, Deserialize)]
@@ -53,6 +54,9 @@ pub struct KafkaSettings {
     /// librdkafka properties by their own names; values may be secrets.
     #[serde(deserialize_with = "options")]
     pub options: BTreeMap<String, Secret>,
+    /// What the clients may hold.
+    #[serde(skip)]
+    pub queues: ClientQueues,
 }
 
 /// What a connection to a broker is.

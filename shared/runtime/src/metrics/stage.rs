@@ -30,6 +30,7 @@ pub(super) struct Families {
     sent: Family<Pair, Counter>,
     failed: Family<Pair, Counter>,
     in_flight: Family<ByStage, Gauge>,
+    in_flight_bytes: Family<ByStage, Gauge>,
     waited: Family<ByStage, Seconds>,
     duration: Family<ByStage, Histogram>,
     batch_size: Family<ByStage, Histogram>,
@@ -52,6 +53,7 @@ impl Families {
             sent: Family::default(),
             failed: Family::default(),
             in_flight: Family::default(),
+            in_flight_bytes: Family::default(),
             waited: Family::default(),
             duration: Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS)),
             batch_size: Family::new_with_constructor(|| Histogram::new(BATCH_BUCKETS)),
@@ -66,6 +68,8 @@ impl Families {
         stage.register("sent", "Items handed over, by destination", families.sent.clone());
         stage.register("failed", "Items that ended in an error, by code", families.failed.clone());
         stage.register("in_flight", "Items of unfinished work", families.in_flight.clone());
+        let help = "Memory that unfinished work counts for";
+        stage.register("in_flight_bytes", help, families.in_flight_bytes.clone());
         stage.register(
             "waited_seconds",
             "Time that intake was held back by the bound on unfinished work",
@@ -95,6 +99,8 @@ pub struct StageMetrics {
     pub received: Counter,
     /// Items in flight.
     pub in_flight: Gauge,
+    /// Bytes that they count for.
+    pub in_flight_bytes: Gauge,
     /// Time for which intake waited because of the limit on items in flight.
     pub waited_seconds: Seconds,
     /// Time of an item in the stage, in seconds.
@@ -123,6 +129,7 @@ impl StageMetrics {
             stage,
             received: families.received.get_or_create_owned(&label),
             in_flight: families.in_flight.get_or_create_owned(&label),
+            in_flight_bytes: families.in_flight_bytes.get_or_create_owned(&label),
             waited_seconds: families.waited.get_or_create_owned(&label),
             duration_seconds: families.duration.get_or_create_owned(&label),
             batch_size: families.batch_size.get_or_create_owned(&label),

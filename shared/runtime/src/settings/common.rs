@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Layers, LogSettings, Problems, duration};
+use super::units::auto_size;
+use super::{Layers, LogSettings, Problems, duration, size};
 use crate::lifecycle::LONGEST_UNMARKED_WAIT;
 
 /// The settings of `shared/runtime/settings.toml`, checked. That file describes each of them.
@@ -15,6 +16,8 @@ pub struct CommonSettings {
     pub topics: TopicSettings,
     /// The endpoint for health and metrics.
     pub admin: AdminSettings,
+    /// The memory that the process may use.
+    pub memory: MemorySettings,
     /// Limits on time and on items in flight.
     pub delivery: DeliverySettings,
     /// Sampling of traces.
@@ -51,12 +54,24 @@ pub struct AdminSettings {
     pub stall_after: Duration,
 }
 
+/// `[memory]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemorySettings {
+    /// The bytes that the process may use; `None` means what its control group or its machine allows.
+    #[serde(deserialize_with = "auto_size")]
+    pub limit: Option<u64>,
+}
+
 /// `[delivery]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeliverySettings {
     /// Most items in flight in one stage.
     pub in_flight: usize,
+    /// Most bytes of those that come from Kafka.
+    #[serde(with = "size")]
+    pub in_flight_memory: usize,
     /// Default timeout of a request.
     #[serde(with = "duration")]
     pub timeout: Duration,
@@ -87,6 +102,7 @@ impl CommonSettings {
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
         let topics = layers.section::<TopicSettings>("topics", problems);
         let admin = layers.section::<AdminSettings>("admin", problems);
+        let memory = layers.section::<MemorySettings>("memory", problems);
         let delivery = layers.section::<DeliverySettings>("delivery", problems);
         let telemetry = layers.section::<TelemetrySettings>("telemetry", problems);
         let log = layers.section::<LogSettings>("log", problems);
@@ -97,7 +113,8 @@ impl CommonSettings {
             problems.add("telemetry.sample_ratio", format!("is {}, expected 0 to 1", telemetry.sample_ratio));
         }
         log.iter().for_each(|log| log.check(problems));
-        Some(Self { topics: topics?, admin: admin?, delivery: delivery?, telemetry: telemetry?, log: log? })
+        let (topics, admin, memory, delivery) = (topics?, admin?, memory?, delivery?);
+        Some(Self { topics, admin, memory, delivery, telemetry: telemetry?, log: log? })
     }
 }
 
@@ -146,6 +163,8 @@ impl AdminSettings {
 impl DeliverySettings {
     /// Least value of `in_flight`: two full batches, one that is read while the other is worked on.
     pub const MIN_IN_FLIGHT: usize = 512;
+    /// Least value of `in_flight_memory`: what the largest record may take.
+    pub const MIN_IN_FLIGHT_MEMORY: usize = 16 << 20;
 
     fn check(&self, problems: &mut Problems) {
         if self.in_flight < Self::MIN_IN_FLIGHT {
@@ -155,6 +174,11 @@ impl DeliverySettings {
                 Self::MIN_IN_FLIGHT
             );
             problems.add("delivery.in_flight", text);
+        }
+        if self.in_flight_memory < Self::MIN_IN_FLIGHT_MEMORY {
+            let text =
+                format!("is {} bytes, expected at least 16MiB: one record may take as much", self.in_flight_memory);
+            problems.add("delivery.in_flight_memory", text);
         }
         for (key, value) in [
             ("delivery.timeout", self.timeout),

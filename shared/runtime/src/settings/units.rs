@@ -1,5 +1,8 @@
 //! Durations and sizes as settings write them: text with a unit.
 
+use serde::de::IntoDeserializer as _;
+use serde::{Deserialize as _, Deserializer};
+
 pub mod duration {
     //! `#[serde(with = "forebay_runtime::duration")]`: a [`Duration`] written `"500ms"`, `"10s"`, `"2m"`, `"1h 30m"`.
 
@@ -58,5 +61,14 @@ pub mod size {
     /// The errors of the serializer.
     pub fn serialize<T: Copy + TryInto<u64>, S: Serializer>(size: &T, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&ByteSize::b((*size).try_into().unwrap_or(u64::MAX)))
+    }
+}
+
+/// Reads a size in bytes as [`size`] does, or `None` from `"auto"`.
+pub(super) fn auto_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.trim() {
+        "auto" => Ok(None),
+        text => size::deserialize(text.into_deserializer()).map(Some),
     }
 }

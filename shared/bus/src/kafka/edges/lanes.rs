@@ -13,12 +13,12 @@ use crate::permits::StagePermits;
 use crate::stage_name;
 
 /// The permits of a stage: a pool for each lane, if there are lanes and it reads edges that have them.
-pub(super) fn permits(stage: &str, lanes: bool, in_flight: usize) -> StagePermits {
+pub(super) fn permits(stage: &str, lanes: bool, in_flight: usize, bytes: u64) -> StagePermits {
     let is_reader = |peer: &Peer| matches!(peer, Peer::Stage(reader) if stage_name(*reader) == stage);
     if lanes && EDGES.iter().any(|edge| edge.has_lanes() && edge.to.iter().any(is_reader)) {
-        StagePermits::by_lane(in_flight)
+        StagePermits::by_lane(in_flight, bytes)
     } else {
-        StagePermits::whole(in_flight)
+        StagePermits::whole(in_flight, bytes)
     }
 }
 
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn only_stages_that_read_lanes_divide_their_permits() {
-        let limit = |stage: &str, lanes: bool| permits(stage, lanes, 4096).of(Lane::Normal).limit();
+        let limit = |stage: &str, lanes: bool| permits(stage, lanes, 4096, u64::MAX).of(Lane::Normal).limit();
         let stages = ["ingestion", "preprocessing", "caching", "prediction", "publishing"];
         assert_eq!(stages.map(|stage| limit(stage, true)), [2048, 2048, 2048, 2048, 4096]);
         assert_eq!(stages.map(|stage| limit(stage, false)), [4096; 5]);

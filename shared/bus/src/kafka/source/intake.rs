@@ -16,6 +16,7 @@ use crate::kafka::dead_letters::{DeadLetter, DeadLetters};
 use crate::kafka::offset_tracker::{InFlightRecord, OffsetTracker};
 use crate::kafka::outlet::failed;
 use crate::kafka::record::{RawBatch, RawRecord, copy_record};
+use crate::work_size::{bytes_of_batch, bytes_of_json};
 use crate::{Ack, AckOutcome, Delivery, Inlet, Outlet, Permit};
 
 /// A topic of clients to consume.
@@ -61,6 +62,9 @@ pub(crate) trait Intake: Send + 'static {
 /// Why an item is a dead letter whose process ended with it, again and again.
 const ENDS_PROCESS: &str = "the process ended whenever this item was in work, also when it was there alone";
 
+/// A round of records of clients ends with the one that makes it larger than this, so that permits are asked for again.
+const ROUND_BYTES: usize = 256 << 10;
+
 /// Topics between stages: a record is a batch.
 pub(crate) struct TypedIntake<P> {
     pub(crate) topics: SourceTopics,
@@ -102,12 +106,13 @@ impl<P: Payload + Default + 'static> Intake for TypedIntake<P> {
         let record = bytes::Bytes::copy_from_slice(message.payload().unwrap_or_default());
         match decode::<P>(record) {
             Ok(batch) => {
-                permit.keep(batch.items.len());
+                let items = batch.items.len();
+                permit.keep_with_bytes(items, bytes_of_batch(message.payload_len(), items));
                 let ack = ack_of(vec![in_flight], Arc::clone(offsets), permit);
                 self.inlet.deliver(Delivery { payload: batch, ack });
             }
             Err(error) => {
-                permit.keep(1);
+                permit.keep_with_bytes(1, bytes_of_batch(message.payload_len(), 1));
                 let ack = ack_of(vec![in_flight], Arc::clone(offsets), permit);
                 let record = copy_record(message, &mut BytesMut::new());
                 self.keep(ErrorCode::InvalidRequest, error.to_string(), record, key, ack);
@@ -170,6 +175,8 @@ pub(crate) struct RecordIntake<F> {
 pub(crate) struct RecordRound {
     permit: Permit,
     batch: RawBatch,
+    /// Size of their values.
+    bytes: usize,
     spans: Vec<RecordSpan>,
 }
 
@@ -186,11 +193,11 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
     type Item = RawRecord;
 
     fn round(&mut self, permit: Permit, lane: Lane) -> RecordRound {
-        RecordRound { permit, batch: RawBatch { lane, records: Vec::new() }, spans: Vec::new() }
+        RecordRound { permit, batch: RawBatch { lane, records: Vec::new() }, bytes: 0, spans: Vec::new() }
     }
 
     fn wants_more(&self, round: &RecordRound) -> bool {
-        round.batch.records.len() < MAX_BATCH_ITEMS
+        round.batch.records.len() < MAX_BATCH_ITEMS && round.bytes < ROUND_BYTES
     }
 
     fn add(&mut self, round: &mut RecordRound, message: &BorrowedMessage<'_>, key: i32, _: &Arc<OffsetTracker>) {
@@ -198,6 +205,7 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
             round.batch.records.reserve(16);
         }
         round.batch.records.push(copy_record(message, &mut self.arena));
+        round.bytes += message.payload_len();
         let (partition, offset) = (message.partition(), message.offset());
         match round.spans.iter_mut().find(|span| span.key == key) {
             Some(span) => span.last = offset,
@@ -217,7 +225,8 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
                 None => round.batch.records.retain(|record| record.partition != partition.unsigned_abs()),
             }
         }
-        round.permit.keep(round.batch.records.len());
+        let records = round.batch.records.len();
+        round.permit.keep_with_bytes(records, bytes_of_json(round.bytes, records));
         let ack = ack_of(in_flight, Arc::clone(offsets), round.permit);
         (self.take)(Delivery { payload: round.batch, ack });
     }

@@ -234,7 +234,7 @@ impl<I: Intake> Member<I> {
         self.holds.update(&self.consumer, &self.topics, &self.offsets, self.events.as_ref());
         let oldest = self.offsets.stalled();
         self.events.oldest(oldest);
-        self.events.in_flight(self.permits.in_use());
+        self.events.in_flight(self.permits.in_use(), self.permits.bytes_in_use());
         if oldest > LOST_ACK {
             self.events.fail(&format!(
                 "topic {}: work has been in flight for {oldest:?} without an acknowledgement",

@@ -172,6 +172,30 @@ fn a_source_without_permits_or_without_a_broker_is_alive() {
     lost.close();
 }
 
+#[test]
+fn a_source_waits_while_the_records_in_flight_have_too_many_bytes() {
+    let (cluster, lifecycle) = (cluster(), watched());
+    let servers = cluster.bootstrap_servers();
+    for _ in 0..6 {
+        produce_to(&servers, 0, &"0,".repeat(50_000));
+    }
+    let permits = Permits::with_bytes(1024, 500_000);
+    let (source, deliveries) = start(spec(&servers, &lifecycle, &permits));
+    let mut taken = 0;
+    while taken < 6 {
+        let delivery = deliveries.recv_timeout(LONG).unwrap();
+        let records = delivery.payload.records.len();
+        assert!((1..=3).contains(&records), "a round ends with what is too large: {records} records");
+        assert_eq!(permits.bytes_in_use(), records as u64 * (10 * 100_000 + 512));
+        stays_alive(&lifecycle, BOUND * 2);
+        assert!(deliveries.try_recv().is_err(), "there was no room for it");
+        taken += records;
+        delivery.ack.ack();
+    }
+    source.close();
+    assert_eq!((taken, permits.in_use(), permits.bytes_in_use()), (6, 0, 0));
+}
+
 /// What a round reserves.
 const MAX_IN_HAND: usize = forebay_contract::MAX_BATCH_ITEMS;
 

@@ -40,7 +40,7 @@ fn bench() -> Bench {
 impl Bench {
     fn spec(&self) -> SourceSpec {
         let mut spec = spec(&self.servers, &self.lifecycle, &Permits::new(1));
-        (spec.topics, spec.permits) = (SourceTopics::lanes(TOPIC), StagePermits::by_lane(2048));
+        (spec.topics, spec.permits) = (SourceTopics::lanes(TOPIC), StagePermits::by_lane(2048, u64::MAX));
         spec
     }
 

@@ -1,0 +1,16 @@
+//! What the stage takes of the memory of its process.
+
+use forebay_runtime::{Layers, MemoryBudget, MemoryPart, UsesMemory};
+
+use super::Settings;
+
+const LEAST: u64 = 32 << 20;
+
+impl UsesMemory for Settings {
+    fn memory_parts(&self, _: &Layers) -> Vec<MemoryPart> {
+        vec![MemoryPart::share("models", "", 16, (LEAST, u64::MAX))]
+    }
+
+    /// What a version may take is decided when it is read.
+    fn fit(&mut self, _: &MemoryBudget) {}
+}
