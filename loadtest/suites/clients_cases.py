@@ -379,6 +379,59 @@ class GrpcOverTls(unittest.TestCase):
             plain.is_server_live(client_timeout=5)
 
 
+class TypedModels(unittest.TestCase):
+    """Against a server with the models of typed_models.py; what they answer is in the file `EXPECTED`."""
+
+    def setUp(self):
+        import os
+
+        with open(os.environ["EXPECTED"], encoding="utf-8") as file:
+            self.expected = json.load(file)
+
+    def clients(self):
+        import tritonclient.grpc
+        import tritonclient.http
+
+        for triton, address in ((tritonclient.http, URL.split("://")[1]), (tritonclient.grpc, GRPC)):
+            with triton.InferenceServerClient(address) as client:
+                yield triton, client
+
+    def metadata(self, client, model):
+        as_json = {} if "http" in type(client).__module__ else {"as_json": True}
+        described = client.get_model_metadata(model, **as_json)
+        tensor = lambda it: (it["name"], it["datatype"], [int(size) for size in it["shape"]])
+        return [[tensor(it) for it in described[side]] for side in ("inputs", "outputs")]
+
+    def test_labels_and_columns_have_their_types(self):
+        numbers = [("predict_proba", "FP64", [-1, 3]), ("decision_function", "FP64", [-1, 3])]
+        columns = [("age", "INT64", [-1, 1]), ("city", "BYTES", [-1, 1]), ("member", "BOOL", [-1, 1]), ("income", "FP64", [-1, 1])]
+        binary = [("predict", "BOOL", [-1]), ("predict_proba", "FP64", [-1, 2]), ("decision_function", "FP64", [-1])]
+        kinds = {"INT64": np.int64, "BYTES": object, "BOOL": bool, "FP64": np.float64}
+        for triton, client in self.clients():
+            self.assertEqual(self.metadata(client, "iris"), [[("input-0", "FP64", [-1, 4])], [("predict", "INT64", [-1]), *numbers]])
+            self.assertEqual(self.metadata(client, "churn"), [columns, binary])
+            for model, kind in (("iris", np.int64), ("churn", bool)):
+                want = self.expected[model]
+                if model == "iris":
+                    tensors = [("x", "FP64", np.array(list(want["columns"].values())).T.copy())]
+                else:
+                    tensors = [(name, datatype, np.array(want["columns"][name], dtype=kinds[datatype]).reshape(-1, 1)) for name, datatype, _ in columns]
+                given = []
+                for name, datatype, values in tensors:
+                    given.append(triton.InferInput(name, list(values.shape), datatype))
+                    given[-1].set_data_from_numpy(values)
+                labels = client.infer(model, given).as_numpy("predict")
+                self.assertEqual((labels.dtype, labels.tolist()), (kind, want["predict"]))
+                wanted = lambda *names: [triton.InferRequestedOutput(name) for name in names]
+                both = client.infer(model, given, outputs=wanted("predict_proba", "predict"))
+                np.testing.assert_allclose(both.as_numpy("predict_proba"), want["predict_proba"], rtol=1e-9, atol=1e-12)
+                self.assertEqual(both.as_numpy("predict").tolist(), want["predict"])
+                decided = client.infer(model, given, outputs=wanted("decision_function")).as_numpy("decision_function")
+                np.testing.assert_allclose(decided, want["decision_function"], rtol=1e-9, atol=1e-12)
+                with self.assertRaisesRegex(Exception, "cannot be had beside others"):
+                    client.infer(model, given, outputs=wanted("predict", "decision_function"))
+
+
 class SageMaker(unittest.TestCase):
     def setUp(self):
         import boto3
@@ -515,6 +568,6 @@ if __name__ == "__main__":
         unittest.main(argv=["clients_cases", *sys.argv[3:]], verbosity=2)
     # Triton's and KServe's clients bring the same protobuf messages, so one process can load only one of them
     cases = [name for name, case in list(globals().items()) if isinstance(case, type) and issubclass(case, unittest.TestCase)]
-    others = [name for name in cases if name not in ("TritonGrpc", "GrpcCredentials", "GrpcOverTls")]
+    others = [name for name in cases if name not in ("TritonGrpc", "GrpcCredentials", "GrpcOverTls", "TypedModels")]
     runs = [subprocess.call([sys.executable, __file__, URL, GRPC, *names]) for names in (["TritonGrpc"], others)]
     sys.exit(any(runs))

@@ -9,6 +9,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 limit=${REAL_TIMEOUT:-2100}
+apicurio=2.6.13.Final # the newest that runs on the Java that Kafka needs
 
 usage() {
   cat <<'TEXT'
@@ -23,6 +24,7 @@ usage: loadtest/suites/real.sh [TEST [FILTER]]
   real.sh strict           results in transactions: replicas paused, killed, and the broker killed (about 4 minutes)
   real.sh stages           parts of the mesh in one process, the rest apart, two replicas of each
   real.sh clients          official clients of other model servers against `forebay up` and the five binaries
+  real.sh schemas          records of Confluent's own serializers, with Apicurio as the schema registry
   real.sh sklearn          random models of scikit-learn and onnxruntime against the readers; needs no Kafka and no Redis
 
 Environment
@@ -32,6 +34,7 @@ Environment
   REAL_WORKERS       how many tests run side by side (default 2; one test alone always has one)
   REAL_PYTHON        a Python with loadtest/suites/sklearn_requirements.txt (default: one is made in the user's cache folder)
   REAL_CLIENTS_PYTHON  a Python with loadtest/suites/clients_requirements.txt (default: one is made there as well)
+  REAL_SCHEMAS_PYTHON  a Python with loadtest/suites/schemas_requirements.txt (default: one is made there as well)
   REAL_SEED          seed of the random models and of the faults (default 1)
   REAL_OUTAGE        seconds for which everything hangs in the test of liveness (default 25, with a bound of 10 s; 300 takes
                      the default bound)
@@ -69,9 +72,36 @@ clients_python() { # a virtual environment with the official clients of other mo
   echo "$venv/bin/python"
 }
 
+schemas_python() { # a virtual environment with Confluent's serializers, kept between runs
+  local venv=${XDG_CACHE_HOME:-$HOME/.cache}/forebay/schemas
+  local wanted=$here/schemas_requirements.txt
+  if ! cmp -s "$wanted" "$venv/installed.txt"; then
+    say "installing Confluent's serializers into $venv"
+    python3 -m venv "$venv" && "$venv/bin/pip" install --quiet -r "$wanted" || return 1
+    cp "$wanted" "$venv/installed.txt"
+  fi
+  echo "$venv/bin/python"
+}
+
+schema_registry() { # the folder of Apicurio, which keeps its schemas in memory; fetched once
+  local folder=${XDG_CACHE_HOME:-$HOME/.cache}/forebay/apicurio-$apicurio part
+  if [ ! -d "$folder" ]; then
+    say "fetching Apicurio $apicurio (142 MB) into $folder"
+    mkdir -p "$(dirname "$folder")"
+    part=$(mktemp -d "$folder-part.XXXXXX")
+    timeout 600 mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy -DoutputDirectory="$part" \
+      -Dartifact="io.apicurio:apicurio-registry-app:$apicurio:tar.gz:all" >&2 </dev/null &&
+      tar -xzf "$part"/*.tar.gz -C "$part" && rm "$part"/*.tar.gz || { rm -rf "$part"; return 1; }
+    mv "$part" "$folder"
+  fi
+  echo "$folder"
+}
+
 if [ "${1:-}" = install ]; then
   model_python >/dev/null
   clients_python >/dev/null
+  schemas_python >/dev/null
+  schema_registry >/dev/null
   exit 0
 fi
 
@@ -195,6 +225,10 @@ prepare() { # TEST : starts what it needs beside Kafka and Redis
       "$native" install mlflow || return 1
       REAL_CLIENTS_PYTHON=${REAL_CLIENTS_PYTHON:-$(clients_python)} || return 1
       export REAL_CLIENTS_PYTHON
+      ;;
+    real_schemas)
+      REAL_SCHEMAS_PYTHON=${REAL_SCHEMAS_PYTHON:-$(schemas_python)} && REAL_APICURIO=$(schema_registry) || return 1
+      export REAL_SCHEMAS_PYTHON REAL_APICURIO
       ;;
   esac
 }

@@ -82,6 +82,27 @@ fn official_clients_work_with_the_five_binaries_over_kafka() {
 }
 
 #[test]
+fn labels_and_columns_of_typed_models_have_their_types() {
+    let mesh = Mesh::unset("clients-typed");
+    let folder = mesh.folder().join("registry");
+    std::fs::create_dir(&folder).unwrap();
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/typed_models.py").display().to_string();
+    native_with(&["python", &program, &folder.display().to_string()], &[]);
+    let (grpc, registry) = (free_address(), format!("file:{}", folder.display()));
+    let settings = [
+        ("FOREBAY__GRPC__LISTEN", &*grpc.to_string()),
+        ("FOREBAY__MODELS__REGISTRY", &registry),
+        ("FOREBAY__MODELS__NAME", "iris"),
+    ];
+    let mut up = mesh.launch("forebay", &["up"], &settings);
+    up.wait_ready();
+    let expected = folder.join("expected.json").display().to_string();
+    let url = format!("http://{}", up.http);
+    assert_eq!(cases(&up, &url, grpc, Some("TypedModels"), &[("EXPECTED", &expected)]), 1);
+    up.stop();
+}
+
+#[test]
 fn calls_over_grpc_need_the_credentials_of_http() {
     let mesh = Mesh::unset("grpc-keys");
     let keys = mesh.folder().join("keys.txt").display().to_string();

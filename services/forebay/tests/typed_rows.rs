@@ -19,7 +19,7 @@ use forebay_ingestion::amqp::AmqpIngress;
 use forebay_ingestion::inbound::Inbound;
 use forebay_ingestion::kafka::KafkaIngress;
 use forebay_ingestion::parse::{parse_http, parse_line};
-use forebay_ingestion::{Row, TextModels};
+use forebay_ingestion::{Row, Schemas, TextModels};
 use forebay_preprocessing::{CheckedRow, RowRules, RowShape, Settings, convert_cell};
 use forebay_registry::ColumnKind;
 use forebay_runtime::StageTracer;
@@ -60,6 +60,7 @@ fn kafka(json: &str) -> Option<Request> {
         timeouts: timeouts(),
         request_id_is_identity: false,
         text_models: text_models(),
+        schemas: Schemas::default(),
         tracer: StageTracer::disabled(),
     };
     let payload = Bytes::copy_from_slice(json.as_bytes());

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use forebay_bus::kafka::{DeadLetter, RawRecord};
 use forebay_bus::messaging::{self, MessagingOperation};
-use forebay_contract::{KafkaOrigin, Lane, Origin, RequestId, SplitKey};
+use forebay_contract::{ErrorCode, KafkaOrigin, Lane, Origin, Problem, RequestId, SplitKey};
 use forebay_runtime::{SpanKind, StageSpan, StageTracer, TraceContext};
 
 use crate::admission::{RequestAdmission, Timeouts};
 use crate::inbound::Inbound;
-use crate::parse::parse_record;
+use crate::parse::{Rejected, parse_record};
 use crate::request::{DEFAULT_PRIORITY, ParsedRequest};
+use crate::schemas::Schemas;
 use crate::text_models::TextModels;
 
 /// Runs of 2^8 offsets share a results partition, so that a batch stays whole on its way back.
@@ -32,6 +33,8 @@ pub struct KafkaIngress {
     pub request_id_is_identity: bool,
     /// The models that tell `1` from `1.0`.
     pub text_models: TextModels,
+    /// The schemas of records that have one.
+    pub schemas: Schemas,
     /// Makes the spans of this stage.
     pub tracer: StageTracer,
 }
@@ -43,7 +46,7 @@ impl KafkaIngress {
         let topic = &self.topics[lane.index()];
         let caller = record.header("traceparent").and_then(|header| std::str::from_utf8(header).ok());
         let root = self.tracer.sample_root(caller.and_then(TraceContext::from_traceparent));
-        let parsed = parse_record(&record.payload);
+        let parsed = self.parse(&record);
         let span = root.sampled().then(|| self.span(root, topic, &record, accepted_us));
         let trace = span.as_ref().map_or(root, StageSpan::context);
         let timeout = self.timeouts.effective(parsed.as_ref().ok().and_then(|request| request.timeout));
@@ -70,6 +73,19 @@ impl KafkaIngress {
             topic,
             record,
         })
+    }
+
+    /// Reads the value, which may stand behind the id of a schema.
+    fn parse(&self, record: &RawRecord) -> Result<ParsedRequest, Rejected> {
+        match self.schemas.json(&record.payload) {
+            None => parse_record(&record.payload),
+            Some(Ok(json)) => parse_record(&json),
+            Some(Err(why)) => Err(Rejected {
+                problem: Problem::new(ErrorCode::InvalidRequest, why),
+                request_id: None,
+                undecodable: true,
+            }),
+        }
     }
 
     /// Identity and results partition, both pure functions of the record. The source partition is left out of the latter
@@ -118,6 +134,7 @@ mod tests {
             timeouts: Timeouts { default: Duration::from_secs(60), max: Duration::from_secs(300) },
             request_id_is_identity,
             text_models: TextModels::new(forebay_bus::ModelDirectory::new("here"), "m"),
+            schemas: Schemas::default(),
             tracer: StageTracer::disabled(),
         }
     }
@@ -232,7 +249,7 @@ mod tests {
         assert_eq!(&letter.record.payload[..], br#"{"request_id":"a","features":[1"#);
         assert_eq!(answer.context.client_request_id(), Some("a"));
 
-        for anonymous in ["", "\u{0}\u{1}", "[]"] {
+        for anonymous in ["", "\u{0}\u{1}", "\u{0}\u{0}\u{0}\u{0}\u{1}{}", "[]"] {
             assert!(
                 matches!(
                     ingress(false).accept(record(1, anonymous), Lane::Normal, 0, Duration::ZERO),

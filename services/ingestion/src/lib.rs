@@ -12,6 +12,7 @@
 //! - `text_models`: which models tell `1` from `1.0`
 //! - `record_age`: how long a record has waited in its topic
 //! - `exposure`: warnings of listeners that other machines can reach
+//! - `schemas`: records behind the id of a schema
 //! - `periodic`: repeated work on threads that may block
 //! - `actors`: the ingester (records and messages) and the batcher, both thin
 //! - [`system`]: the wiring
@@ -34,11 +35,13 @@ mod record_age;
 pub mod rejection;
 pub mod request;
 mod row_result;
+mod schemas;
 pub mod settings;
 pub mod system;
 mod text_models;
 
 pub use request::Row;
+pub use schemas::Schemas;
 pub use settings::Settings;
 pub use text_models::TextModels;
 

@@ -4,6 +4,7 @@ mod auth;
 mod grpc;
 mod http;
 mod memory;
+mod schemas;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use serde::Deserialize;
 pub use auth::{AuthSettings, JwtSettings};
 pub use grpc::GrpcSettings;
 pub use http::{HttpSettings, HttpTlsSettings};
+pub use schemas::SchemaSettings;
 
 /// All sections, checked.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub struct Settings {
     pub grpc: GrpcSettings,
     /// Who may use them.
     pub auth: AuthSettings,
+    /// Where the schemas of records are.
+    pub schemas: SchemaSettings,
     /// The request topic, and batching.
     pub ingestion: IngestionSettings,
     /// The default model, and the stage or alias that answers for it.
@@ -56,9 +60,11 @@ impl Settings {
         let http = layers.section::<HttpSettings>("http", problems);
         let grpc = layers.section::<GrpcSettings>("grpc", problems);
         let auth = layers.section::<AuthSettings>("auth", problems);
+        let schemas = layers.section::<SchemaSettings>("schemas", problems);
         let ingestion = layers.section::<IngestionSettings>("ingestion", problems);
         let models = ModelSettings::read(layers, problems);
-        let (http, grpc, auth, ingestion, models) = (http?, grpc?, auth?, ingestion?, models?);
+        let (http, grpc, auth, schemas, ingestion, models) = (http?, grpc?, auth?, schemas?, ingestion?, models?);
+        schemas.check(problems);
         http.check(problems);
         crate::http::tls::check(&http.tls, problems);
         crate::auth::check(&auth, problems);
@@ -67,7 +73,7 @@ impl Settings {
             let text = "is longer than 1s: under load every request would wait that long";
             problems.add("ingestion.batch_interval", text);
         }
-        Some(Self { http, grpc, auth, ingestion, models })
+        Some(Self { http, grpc, auth, schemas, ingestion, models })
     }
 
     /// An endpoint that other machines can reach needs credentials or `auth.anonymous`.
@@ -140,6 +146,7 @@ mod tests {
             (&["http.tls.client_ca_file=c.pem"], "http.tls.client_ca_file"),
             (&["http.cors_origins=https://*.example.org"], "http.cors_origins"),
             (&["http.body_memory=1KiB"], "http.body_memory"),
+            (&["schemas.registry=registry:8081"], "schemas.registry"),
         ] {
             let error = read(flags).unwrap_err();
             assert!(error.contains(key), "{flags:?}: {error}");

@@ -1,5 +1,7 @@
 //! The wiring: who sends to whom, and nothing else.
 
+mod placement;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -11,7 +13,7 @@ use forebay_bus::amqp::AmqpMessages;
 use forebay_bus::kafka::{DeadLetters, RawBatch};
 use forebay_bus::{BusSettings, Delivery, Inlet, KafkaSettings, Mesh, ModelDirectory, Outlet, RabbitMqSettings};
 use forebay_contract::edges::{REPLIES, REQUESTS, REQUESTS_IN, RESULTS};
-use forebay_contract::{HttpOrigin, Lane, Outcome, Request, Stage};
+use forebay_contract::{Lane, Outcome, Request, Stage};
 use forebay_runtime::{Drain, Host, StageMetrics, StageTracer, StartError};
 
 use crate::actors::{AddItems, BatcherActor, DeliverMessages, DeliverRecords, Ingester};
@@ -27,8 +29,10 @@ use crate::http::{AdmissionLimits, HttpState, ModelListing, RejectionReporter, s
 use crate::kafka::KafkaIngress;
 use crate::open_inference::ModelStatistics;
 use crate::pending::PendingRequests;
+use crate::schemas::Schemas;
 use crate::settings::{GrpcSettings, Settings};
 use crate::text_models::TextModels;
+pub use placement::StagePlacement;
 
 /// Accepts records of the request topic.
 pub type KafkaHandler = Arc<dyn Fn(Delivery<RawBatch>) + Send + Sync>;
@@ -45,32 +49,6 @@ pub struct Outlets {
     pub results: Outlet<Outcome>,
     /// Records and messages that are not requests.
     pub dead_letters: DeadLetters,
-}
-
-/// Where the stage is in the mesh.
-#[derive(Clone, Copy, Debug)]
-pub struct StagePlacement {
-    /// Number of partitions of the inner topics; 1 on memory edges.
-    pub partitions: u32,
-    /// Interval between two batches under load; zero on memory edges, where a record costs nothing.
-    pub batch_interval: Duration,
-    /// This replica's instance number and its partition of the replies topic.
-    pub origin: HttpOrigin,
-}
-
-impl StagePlacement {
-    /// In the same process as the stages after it.
-    pub fn memory() -> Self {
-        let origin = HttpOrigin { instance: rand::random(), reply_partition: 0 };
-        Self { partitions: 1, batch_interval: Duration::ZERO, origin }
-    }
-
-    /// A separate replica with a random instance number, whose replies arrive on one of `partitions`.
-    pub fn replica(partitions: u32, batch_interval: Duration) -> Self {
-        let (instance, partitions) = (rand::random::<u64>(), partitions.max(1));
-        let reply_partition = (instance % u64::from(partitions)) as u32;
-        Self { partitions, batch_interval, origin: HttpOrigin { instance, reply_partition } }
-    }
 }
 
 /// The stage, before it accepts requests. Clones share its actors and state.
@@ -113,8 +91,10 @@ pub fn stage(
 
     let (batcher, batch_partition) = start_batcher(placement, requests, host, metrics.clone(), arbiter);
     let text_models = TextModels::new(directory.clone(), &settings.models.name);
+    let schemas = Schemas::default();
     let ingester = {
-        let kafka = kafka_ingress(settings, &bus.kafka, host, placement.partitions, (tracer.clone(), &text_models));
+        let reading = (tracer.clone(), &text_models, schemas.clone());
+        let kafka = kafka_ingress(settings, &bus.kafka, host, placement.partitions, reading);
         let partition = Arc::clone(&batch_partition);
         let amqp = amqp_ingress(&bus.rabbitmq, host, placement.partitions, partition, (tracer.clone(), &text_models));
         let (batcher, metrics, accepted) = (Arc::clone(&batcher), metrics.clone(), legacy.requests.clone());
@@ -133,6 +113,7 @@ pub fn stage(
         })
     };
     let (kafka, amqp) = handlers(ingester);
+    let kafka = crate::schemas::start(&settings.schemas, schemas, lifecycle, kafka)?;
 
     let pending = PendingRequests::new(placement.origin.instance);
     let http = HttpState {
@@ -219,7 +200,7 @@ fn kafka_ingress(
     kafka: &KafkaSettings,
     host: &Host,
     partitions: u32,
-    (tracer, text_models): (StageTracer, &TextModels),
+    (tracer, text_models, schemas): (StageTracer, &TextModels, Schemas),
 ) -> KafkaIngress {
     let shared = host.settings();
     KafkaIngress {
@@ -229,6 +210,7 @@ fn kafka_ingress(
         timeouts: Timeouts::from(&shared.delivery),
         request_id_is_identity: settings.ingestion.request_id_is_identity,
         text_models: text_models.clone(),
+        schemas,
         tracer,
     }
 }

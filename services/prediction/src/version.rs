@@ -4,8 +4,8 @@ mod rows;
 
 use std::time::{Duration, Instant};
 
-use forebay_contract::BreakerState;
-use forebay_model::{LoadedVersion, Output, Scores, Value};
+use forebay_contract::{BreakerState, ColumnKind};
+use forebay_model::{Label, LoadedVersion, Output, Scores, Value};
 use forebay_runtime::{CircuitAdmission, CircuitBreaker, CircuitPolicy, CircuitState};
 use parking_lot::Mutex;
 
@@ -18,6 +18,16 @@ use crate::slowed_for_test::SlowedForTest;
 /// Rows of the warm-up calls: a single request, a small batch, a full batch.
 const WARM_ROWS: [usize; 3] = [1, 16, 256];
 
+/// What a version answers to `predict`, as its input example shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct AnswerFormat {
+    kind: ColumnKind,
+    /// Values of a row.
+    outputs: usize,
+    /// Probabilities of a row.
+    probabilities: usize,
+}
+
 /// A version that can answer.
 #[derive(Debug)]
 pub struct Version {
@@ -27,6 +37,7 @@ pub struct Version {
     row_cost: Duration,
     /// Prepared rows of the input example, with which the breaker probes the version.
     example: RowBatch,
+    answer: AnswerFormat,
     pub(crate) metrics: VersionMetrics,
     /// Notified when its breaker changes.
     notifier: StateNotifier,
@@ -53,6 +64,7 @@ impl Version {
             breaker: Mutex::new(CircuitBreaker::new(policy)),
             row_cost: Duration::ZERO,
             example: RowBatch::new(false),
+            answer: AnswerFormat::default(),
             metrics,
             notifier,
             slowed: SlowedForTest::of_model(&loaded.name),
@@ -61,7 +73,7 @@ impl Version {
         let mut example = version.new_batch();
         rows.iter().try_for_each(|row| version.append_example(row, &mut example))?;
         version.example = example;
-        version.answer_example()?;
+        version.answer = answer_format(&version.answer_example()?);
         version.row_cost = version.warm_up()?;
         version.metrics.open.set(0);
         Ok(version)
@@ -132,7 +144,7 @@ impl Version {
             CircuitAdmission::Allowed => Ok(()),
             CircuitAdmission::Refused(left) => Err(format!("breaker is open for another {:.1} s", left.as_secs_f64())),
             CircuitAdmission::Probe => match self.answer_example() {
-                Ok(()) => {
+                Ok(_) => {
                     self.succeeded();
                     Ok(())
                 }
@@ -178,11 +190,11 @@ impl Version {
         }
     }
 
-    fn answer_example(&self) -> Result<(), String> {
+    fn answer_example(&self) -> Result<Scores, String> {
         let scores = self.predict(self.example.view(), Output::Predict)?;
         match (0..scores.len()).find(|&row| !model_call::finite(&scores, row)) {
             Some(row) => Err(format!("the answer to row {row} of its input example is not finite")),
-            None => Ok(()),
+            None => Ok(scores),
         }
     }
 
@@ -200,4 +212,18 @@ impl Version {
         }
         Ok(cost)
     }
+}
+
+fn answer_format(scores: &Scores) -> AnswerFormat {
+    if scores.is_empty() {
+        return AnswerFormat::default();
+    }
+    // the labels of one output have one type
+    let kind = match scores.label(0) {
+        None | Some(Label::Float(_)) => ColumnKind::Float,
+        Some(Label::Integer(_)) => ColumnKind::Integer,
+        Some(Label::Boolean(_)) => ColumnKind::Boolean,
+        Some(Label::Text(_)) => ColumnKind::Text,
+    };
+    AnswerFormat { kind, outputs: scores.outputs, probabilities: scores.probabilities(0).len() }
 }

@@ -55,6 +55,8 @@ fn typed(data: OutputData) -> InferTensorContents {
     let mut contents = InferTensorContents::default();
     match data {
         OutputData::Fp64(numbers) => contents.fp64_contents = numbers,
+        OutputData::Int64(integers) => contents.int64_contents = integers,
+        OutputData::Bool(booleans) => contents.bool_contents = booleans,
         OutputData::Bytes(texts) => contents.bytes_contents = texts.into_iter().map(Bytes::from).collect(),
     }
     contents

@@ -6,7 +6,7 @@ use crate::open_inference::{Datatype, ModelCounts, TensorDescription, describe_t
 
 /// The configuration of a model. The first dimension of every tensor is the batch and is left out of `dims`.
 pub(super) fn config(model: &ServedModel, max_rows: usize) -> ModelConfig {
-    let (inputs, outputs) = describe_tensors(model.columns());
+    let (inputs, outputs) = describe_tensors(model.format());
     let data_type = |datatype: Datatype| DataType::from_str_name(&datatype.config_name()).map_or(0, Into::into);
     // dims may not be empty
     let reshape = |shape: &[i64]| (shape.len() == 1).then(|| ModelTensorReshape { shape: Vec::new() });

@@ -120,7 +120,7 @@ impl Call<'_> {
             priority: parameters.priority,
             key: caller::split_key(self.metadata)?,
             timeout,
-            output: "predict".to_owned(),
+            output: open_inference::model_output(&outputs)?.to_owned(),
             ..ParsedRequest::of_rows(model.name(), version.as_deref(), rows)
         };
         let idempotency_key = caller::idempotency_key(self.metadata)?;

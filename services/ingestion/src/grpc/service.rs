@@ -97,7 +97,7 @@ impl GrpcInferenceService for Inference {
     async fn model_metadata(&self, request: Request<ModelMetadataRequest>) -> Answer<ModelMetadataResponse> {
         let ModelMetadataRequest { name, version } = request.get_ref();
         let model = self.find(request.metadata(), name, version).await?;
-        let (inputs, outputs) = describe_tensors(model.columns());
+        let (inputs, outputs) = describe_tensors(model.format());
         let tensor = |TensorDescription { name, datatype, shape }| TensorMetadata {
             name,
             datatype: Datatype::name(datatype).to_owned(),

@@ -1,6 +1,6 @@
 //! The outputs of a model as tensors.
 
-use forebay_contract::{ErrorCode, Problem, Score};
+use forebay_contract::{ClassLabel, ErrorCode, Label, Problem, Score};
 
 use super::tensor::{RequestedOutput, excerpt};
 use super::{Datatype, invalid};
@@ -10,7 +10,11 @@ use crate::row_result::row_result;
 /// The prediction: a number or the label of a class.
 pub(crate) const PREDICT: &str = "predict";
 /// The probability of each class.
-const PREDICT_PROBA: &str = "predict_proba";
+pub(super) const PREDICT_PROBA: &str = "predict_proba";
+/// The numbers from which a classifier chooses.
+pub(super) const DECISION_FUNCTION: &str = "decision_function";
+/// The outputs that the model does not compute beside the prediction.
+const SEPARATE: [&str; 2] = [DECISION_FUNCTION, "score_samples"];
 /// Names that clients of other servers give to the prediction.
 const PREDICT_ALIASES: [&str; 3] = ["output-0", "output", "predictions"];
 
@@ -43,6 +47,8 @@ pub(crate) struct OutputTensor {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum OutputData {
     Fp64(Vec<f64>),
+    Int64(Vec<i64>),
+    Bool(Vec<bool>),
     Bytes(Vec<String>),
 }
 
@@ -50,8 +56,22 @@ impl OutputData {
     pub(crate) fn datatype(&self) -> Datatype {
         match self {
             Self::Fp64(_) => Datatype::Fp64,
+            Self::Int64(_) => Datatype::Int64,
+            Self::Bool(_) => Datatype::Bool,
             Self::Bytes(_) => Datatype::Bytes,
         }
+    }
+}
+
+/// The output that the model has to compute for the outputs that the client wants.
+///
+/// # Errors
+/// `invalid_request` for outputs that no model computes at once.
+pub(crate) fn model_output(requested: &[RequestedOutput]) -> Result<&'static str, Problem> {
+    match SEPARATE.into_iter().find(|name| requested.iter().any(|output| output.name == *name)) {
+        None => Ok(PREDICT),
+        Some(name) if requested.len() == 1 => Ok(name),
+        Some(name) => Err(invalid(format!("output '{name}' cannot be had beside others in one request"))),
     }
 }
 
@@ -88,11 +108,15 @@ fn tensor(output: &RequestedOutput, scores: &[Score], model: &str) -> Result<Out
     let name = output.name.as_str();
     let (data, width) = match name {
         PREDICT_PROBA => (probabilities(scores), scores.first().map(|score| score.probabilities.len())),
+        name if SEPARATE.contains(&name) => {
+            let width = scores.first().map(|score| score.numbers.len()).filter(|width| *width > 1);
+            (numbers(scores), width)
+        }
         name if name == PREDICT || PREDICT_ALIASES.contains(&name) => {
             let (data, width) = predictions(scores);
             (Some(data), width)
         }
-        _ => (None, None),
+        name => (named_output(scores, name), None),
     };
     let unexpected = || invalid(format!("unexpected inference output '{}' for model '{model}'", excerpt(name)));
     let data = data.ok_or_else(unexpected)?;
@@ -112,19 +136,51 @@ fn tensor(output: &RequestedOutput, scores: &[Score], model: &str) -> Result<Out
 
 /// The predictions, and how many each row has if there are several outputs.
 fn predictions(scores: &[Score]) -> (OutputData, Option<usize>) {
-    let width = scores.first().map_or(0, |score| score.numbers.len());
-    if width > 1 && scores.iter().all(|score| score.numbers.len() == width) {
-        let numbers = scores.iter().flat_map(|score| score.numbers.iter().copied()).collect();
-        return (OutputData::Fp64(numbers), Some(width));
+    let width = scores.first().map_or(0, |score| score.numbers.len().max(score.labels.len()));
+    if width > 1 && scores.iter().all(|score| score.labels.len() == width) {
+        return (labels(scores.iter().flat_map(|score| score.labels.iter().map(Label::typed)).collect()), Some(width));
     }
-    (one_prediction(scores), None)
+    match numbers(scores).filter(|_| width > 1) {
+        Some(numbers) => (numbers, Some(width)),
+        None => (one_prediction(scores), None),
+    }
 }
 
 fn one_prediction(scores: &[Score]) -> OutputData {
     if scores.iter().any(|score| score.label.is_some()) {
-        return OutputData::Bytes(scores.iter().map(|score| score.label.clone().unwrap_or_default()).collect());
+        return labels(scores.iter().map(|score| score.class_label().unwrap_or(ClassLabel::Text(""))).collect());
     }
     OutputData::Fp64(scores.iter().map(|score| score.value).collect())
+}
+
+/// The labels as a tensor of their type; as text if they have several.
+fn labels(labels: Vec<ClassLabel<'_>>) -> OutputData {
+    fn all<T>(labels: &[ClassLabel<'_>], one: impl Fn(&ClassLabel<'_>) -> Option<T>) -> Option<Vec<T>> {
+        labels.iter().map(one).collect()
+    }
+    let integers = || all(&labels, |label| if let ClassLabel::Integer(it) = label { Some(*it) } else { None });
+    let booleans = || all(&labels, |label| if let ClassLabel::Boolean(it) = label { Some(*it) } else { None });
+    let floats = || all(&labels, |label| if let ClassLabel::Float(it) = label { Some(*it) } else { None });
+    let numbers = integers().map(OutputData::Int64).or_else(|| booleans().map(OutputData::Bool));
+    let typed = numbers.or_else(|| floats().map(OutputData::Fp64));
+    typed.unwrap_or_else(|| OutputData::Bytes(labels.iter().map(ClassLabel::to_string).collect()))
+}
+
+/// The numbers of all rows, if each has the same number of them.
+fn numbers(scores: &[Score]) -> Option<OutputData> {
+    let width = scores.first()?.numbers.len();
+    let same = width > 0 && scores.iter().all(|score| score.numbers.len() == width);
+    same.then(|| OutputData::Fp64(scores.iter().flat_map(|score| score.numbers.iter().copied()).collect()))
+}
+
+/// One of several outputs that the signature names.
+fn named_output(scores: &[Score], name: &str) -> Option<OutputData> {
+    let at = scores.first()?.names.iter().position(|known| known == name)?;
+    if let Some(numbers) = scores.iter().map(|score| score.numbers.get(at).copied()).collect() {
+        return Some(OutputData::Fp64(numbers));
+    }
+    let found: Option<Vec<_>> = scores.iter().map(|score| score.labels.get(at).map(Label::typed)).collect();
+    found.map(labels)
 }
 
 fn probabilities(scores: &[Score]) -> Option<OutputData> {
@@ -186,6 +242,53 @@ mod tests {
         let problem = answer(rows(), &[wanted("odds", 0)]).unwrap_err();
         assert_eq!(problem, invalid("unexpected inference output 'odds' for model 'm'"));
         assert!(answer(vec![row(1.0, None, &[])], &[wanted(PREDICT_PROBA, 0)]).is_err());
+    }
+
+    #[test]
+    fn labels_are_tensors_of_their_type() {
+        use forebay_contract::wire::LabelKind;
+        let predicted = |rows: Vec<Score>, name: &str| {
+            let rows =
+                rows.into_iter().map(|score| Answer { score: Some(score), ..Answer::default() }.into()).collect();
+            answer(rows, &[wanted(name, 0)]).map(|mut answered| answered.outputs.remove(0))
+        };
+        let label = |text: &str, kind: LabelKind| Score {
+            label: Some(text.into()),
+            label_kind: kind.into(),
+            ..Score::default()
+        };
+        for (texts, kind, data) in [
+            (["3", "-5"], LabelKind::Integer, OutputData::Int64(vec![3, -5])),
+            (["true", "false"], LabelKind::Boolean, OutputData::Bool(vec![true, false])),
+            (["0.5", "1.0"], LabelKind::Float, OutputData::Fp64(vec![0.5, 1.0])),
+            (["3", "no"], LabelKind::Text, OutputData::Bytes(vec!["3".into(), "no".into()])),
+        ] {
+            assert_eq!(predicted(texts.map(|text| label(text, kind)).into(), PREDICT).unwrap().data, data);
+        }
+        let mixed = vec![label("3", LabelKind::Integer), label("true", LabelKind::Boolean)];
+        assert_eq!(predicted(mixed, PREDICT).unwrap().data, OutputData::Bytes(vec!["3".into(), "true".into()]));
+        let labels = [1, 0].map(|it| ClassLabel::Integer(it).to_wire()).into();
+        let several = Score { labels, names: vec!["x".into(), "y".into()], ..Score::default() };
+        let both = predicted(vec![several.clone(), several.clone()], PREDICT).unwrap();
+        assert_eq!((both.shape, both.data), (vec![2, 2], OutputData::Int64(vec![1, 0, 1, 0])));
+        assert_eq!(predicted(vec![several.clone()], "y").unwrap().data, OutputData::Int64(vec![0]));
+        assert!(predicted(vec![several], "z").is_err());
+    }
+
+    #[test]
+    fn decision_functions_come_alone() {
+        let decided = |numbers: &[f64]| {
+            let score = Score { value: numbers[0], numbers: numbers.to_vec(), ..Score::default() };
+            let rows = vec![Answer { score: Some(score), ..Answer::default() }.into()];
+            answer(rows, &[wanted(DECISION_FUNCTION, 0)]).unwrap().outputs.remove(0)
+        };
+        let (one, three) = (decided(&[1.5]), decided(&[1.0, 2.0, 3.0]));
+        assert_eq!((one.shape, one.data), (vec![1], OutputData::Fp64(vec![1.5])));
+        assert_eq!((three.shape, three.data), (vec![1, 3], OutputData::Fp64(vec![1.0, 2.0, 3.0])));
+        assert_eq!(model_output(&[]), Ok(PREDICT));
+        assert_eq!(model_output(&[wanted(PREDICT_PROBA, 0), wanted("output", 0)]), Ok(PREDICT));
+        assert_eq!(model_output(&[wanted(DECISION_FUNCTION, 0)]), Ok(DECISION_FUNCTION));
+        assert!(model_output(&[wanted(PREDICT, 0), wanted(DECISION_FUNCTION, 0)]).is_err());
     }
 
     #[test]

@@ -120,6 +120,8 @@ fn half(bits: u16) -> f64 {
 pub(crate) fn encode(data: &OutputData, out: &mut Vec<u8>) {
     match data {
         OutputData::Fp64(numbers) => numbers.iter().for_each(|it| out.extend_from_slice(&it.to_le_bytes())),
+        OutputData::Int64(integers) => integers.iter().for_each(|it| out.extend_from_slice(&it.to_le_bytes())),
+        OutputData::Bool(booleans) => out.extend(booleans.iter().map(|it| u8::from(*it))),
         OutputData::Bytes(texts) => {
             for text in texts {
                 // labels are far below 4 GiB: they come from records
@@ -192,6 +194,14 @@ mod tests {
         ] {
             assert!(decode(bytes, datatype, count, "x").is_err(), "{bytes:?} {datatype:?}");
         }
+    }
+
+    #[test]
+    fn labels_are_written_as_they_are_read() {
+        let mut bytes = Vec::new();
+        encode(&OutputData::Int64(vec![-2]), &mut bytes);
+        encode(&OutputData::Bool(vec![true, false]), &mut bytes);
+        assert_eq!(bytes, [&(-2_i64).to_le_bytes()[..], &[1, 0]].concat());
     }
 
     #[test]

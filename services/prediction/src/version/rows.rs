@@ -1,7 +1,7 @@
 //! The rows that a version takes: their form, and how the row of an item becomes one for its model.
 
 use forebay_contract::{ColumnKind as WireKind, Features, Problem, RowFormat, Value as WireValue};
-use forebay_model::{ColumnKind, Value};
+use forebay_model::{ColumnKind, Output, Value};
 
 use super::Version;
 use crate::row_batch::{RowBatch, model_value};
@@ -22,6 +22,10 @@ impl Version {
             versions: Vec::new(),
             kinds: kinds.collect(),
             optional: columns.iter().filter(|_| optional).map(|column| column.optional).collect(),
+            answer: self.answer.kind.into(),
+            outputs: u32::try_from(self.answer.outputs).unwrap_or_default(),
+            probabilities: u32::try_from(self.answer.probabilities).unwrap_or_default(),
+            decision_function: self.has(Output::DecisionFunction),
         }
     }
 

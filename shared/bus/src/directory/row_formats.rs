@@ -38,9 +38,11 @@ impl RowFormats {
     }
 }
 
-/// Whether two formats describe the same rows.
+/// Whether two formats describe the same rows and answers.
 fn same_rows(a: &RowFormat, b: &RowFormat) -> bool {
-    a.accepts_missing == b.accepts_missing && a.features == b.features && a.kinds == b.kinds && a.optional == b.optional
+    let answer = |format: &RowFormat| (format.answer, format.outputs, format.probabilities, format.decision_function);
+    let rows = a.accepts_missing == b.accepts_missing && a.kinds == b.kinds && a.optional == b.optional;
+    rows && answer(a) == answer(b) && a.features == b.features
 }
 
 #[cfg(test)]
@@ -75,6 +77,7 @@ mod tests {
         let mut formats = RowFormats::default();
         formats.put("m", 1, format(&["age"], false));
         formats.put("m", 2, RowFormat { kinds: vec![ColumnKind::Text.into()], ..format(&["age"], false) });
-        assert_eq!(formats.of("m", &[1, 2]).len(), 2);
+        formats.put("m", 3, RowFormat { answer: ColumnKind::Text.into(), ..format(&["age"], false) });
+        assert_eq!(formats.of("m", &[1, 2, 3]).len(), 3);
     }
 }

@@ -47,6 +47,8 @@ impl Serialize for DataJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             OutputData::Fp64(numbers) => numbers.serialize(serializer),
+            OutputData::Int64(integers) => integers.serialize(serializer),
+            OutputData::Bool(booleans) => booleans.serialize(serializer),
             OutputData::Bytes(texts) => texts.serialize(serializer),
         }
     }

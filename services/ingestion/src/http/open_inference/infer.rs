@@ -76,6 +76,7 @@ impl Protocol for Inference {
         };
         let InferRequest { id, parameters, inputs, outputs } = inference;
         self.id.clone_from(&id);
+        let output = open_inference::model_output(&outputs)?;
         self.outputs = outputs;
         self.binary = parameters.binary_output;
         let rows = open_inference::rows(inputs, model.columns(), max_rows)?;
@@ -84,7 +85,7 @@ impl Protocol for Inference {
             priority: parameters.priority,
             timeout: parameters.timeout,
             // the scores of a prediction have the probabilities as well
-            output: "predict".to_owned(),
+            output: output.to_owned(),
             ..ParsedRequest::of_rows(model.name(), version, rows)
         })
     }

@@ -171,7 +171,7 @@ fn check_ready(model: &ServedModel) -> Result<(), Problem> {
 }
 
 fn metadata(model: &ServedModel) -> ModelMetadata<'_> {
-    let (inputs, outputs) = describe_tensors(model.columns());
+    let (inputs, outputs) = describe_tensors(model.format());
     let tensor =
         |TensorDescription { name, datatype, shape }| TensorMetadata { name, datatype: datatype.name(), shape };
     ModelMetadata {
@@ -185,7 +185,7 @@ fn metadata(model: &ServedModel) -> ModelMetadata<'_> {
 
 /// The configuration in Triton's form. The first dimension of every tensor is the batch and is left out of `dims`.
 fn configuration(model: &ServedModel, max_rows: usize) -> Value {
-    let (inputs, outputs) = describe_tensors(model.columns());
+    let (inputs, outputs) = describe_tensors(model.format());
     let tensor = |tensor: &TensorDescription| {
         let datatype = tensor.datatype.config_name();
         match &tensor.shape[1..] {

@@ -1,0 +1,215 @@
+//! The schemas that were read, and the records that wait for one that was not: a thread reads it and passes them on.
+
+use std::collections::HashMap;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+use forebay_bus::Delivery;
+use forebay_bus::kafka::RawBatch;
+use forebay_runtime::{Lifecycle, StartError};
+use parking_lot::RwLock;
+
+use super::avro;
+use super::registry::{Registry, Schema};
+use crate::settings::SchemaSettings;
+use crate::system::KafkaHandler;
+
+/// Bytes before the value: zero, and the id.
+const FRAME: usize = 5;
+/// The most schemas that are kept before those that cannot be used are read again.
+const MAX_SCHEMAS: usize = 4096;
+/// Between two questions while the registry does not answer.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The schemas by id. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Schemas(Arc<RwLock<HashMap<u32, Arc<Schema>>>>);
+
+impl Schemas {
+    /// The JSON of a framed value; `None` for a value without a frame.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub(crate) fn json(&self, value: &Bytes) -> Option<Result<Bytes, String>> {
+        let id = id(value)?;
+        let schema = self.0.read().get(&id).map(Arc::clone);
+        Some(match schema.as_deref() {
+            None => Err(format!("the value has the schema {id}, and there is no schema registry (schemas.registry)")),
+            Some(Schema::Unusable(why)) => Err(why.clone()),
+            Some(Schema::Json) => Ok(value.slice(FRAME..)),
+            Some(Schema::Avro(schema)) => avro::request(schema, &value[FRAME..])
+                .map(Bytes::from)
+                .map_err(|why| format!("the value is none of its schema {id}: {why}")),
+        })
+    }
+
+    /// The first id of a batch whose schema is not known.
+    fn missing(&self, batch: &RawBatch) -> Option<u32> {
+        let framed = batch.records.iter().filter_map(|record| id(&record.payload));
+        let mut framed = framed.peekable();
+        framed.peek()?;
+        let known = self.0.read();
+        framed.find(|id| !known.contains_key(id))
+    }
+
+    fn insert(&self, id: u32, schema: Schema) {
+        let mut known = self.0.write();
+        if known.len() >= MAX_SCHEMAS {
+            // a producer may name any number of ids that the registry does not have
+            known.retain(|_, schema| !matches!(**schema, Schema::Unusable(_)));
+        }
+        known.insert(id, Arc::new(schema));
+    }
+}
+
+fn id(value: &[u8]) -> Option<u32> {
+    match value {
+        [0, a, b, c, d, ..] => Some(u32::from_be_bytes([*a, *b, *c, *d])),
+        _ => None,
+    }
+}
+
+/// What passes batches on to `next`, once all their schemas are known. Batches that wait hold the permits of their source,
+/// so that it stops reading; others go by them.
+///
+/// # Errors
+/// If no thread can be started.
+pub(crate) fn start(
+    settings: &SchemaSettings,
+    schemas: Schemas,
+    lifecycle: &Lifecycle,
+    next: KafkaHandler,
+) -> Result<KafkaHandler, StartError> {
+    if settings.registry.is_empty() {
+        return Ok(next);
+    }
+    let registry = Registry::new(settings);
+    let (waiting, batches) = mpsc::channel::<Delivery<RawBatch>>();
+    let (lifecycle, component) = (lifecycle.clone(), lifecycle.register("schema registry"));
+    // a registry that does not answer is no reason to refuse what needs none
+    component.ready();
+    let (known, forward) = (schemas.clone(), Arc::clone(&next));
+    let read = move || {
+        for batch in batches {
+            if read_missing(&registry, &known, &batch.payload, &lifecycle) {
+                forward(batch);
+            }
+        }
+        component.finished();
+    };
+    std::thread::Builder::new().name("schema registry".to_owned()).spawn(read).map_err(StartError::failed)?;
+    Ok(Arc::new(move |batch| match schemas.missing(&batch.payload) {
+        None => next(batch),
+        // the thread ends with the process
+        Some(_) => drop(waiting.send(batch)),
+    }))
+}
+
+/// Reads what is missing for a batch, however long that takes; `false` if the process ends before.
+fn read_missing(registry: &Registry, known: &Schemas, batch: &RawBatch, lifecycle: &Lifecycle) -> bool {
+    while let Some(id) = known.missing(batch) {
+        match registry.schema(id) {
+            Ok(schema) => {
+                if let Schema::Unusable(why) = &schema {
+                    tracing::error!(id, why, "records of a schema cannot be read");
+                }
+                known.insert(id, schema);
+            }
+            // the records are read again by the next process
+            Err(_) if lifecycle.is_draining() => return false,
+            Err(why) => {
+                tracing::warn!(id, why, "schema not read, its records wait");
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use forebay_bus::Ack;
+    use forebay_bus::kafka::RawRecord;
+    use forebay_contract::Lane;
+
+    use super::*;
+
+    /// A registry with an Avro schema 1 that refers to another, a JSON schema 2 and a Protobuf schema 3; it answers 503
+    /// while `down`.
+    fn registry(down: Arc<AtomicBool>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut head = [0; 2048];
+                let read = stream.read(&mut head).unwrap();
+                let head = String::from_utf8_lossy(&head[..read]).to_lowercase();
+                let row = r#"{"schema":"{\"type\":\"record\",\"name\":\"Row\",\"fields\":[{\"name\":\"city\",\"type\":\"City\"}]}","references":[{"name":"City","subject":"shop/city","version":4}]}"#;
+                let city = r#"{"schema":"{\"type\":\"enum\",\"name\":\"City\",\"symbols\":[\"A\",\"B\"]}"}"#;
+                let (status, body) = match head.split(' ').nth(1).unwrap() {
+                    _ if down.load(Ordering::SeqCst) => (503, ""),
+                    _ if !head.contains("authorization: basic dxnlcjpwyxnz") => (401, ""),
+                    "/schemas/ids/1" => (200, row),
+                    "/subjects/shop%2fcity/versions/4" => (200, city),
+                    "/schemas/ids/2" => (200, r#"{"schema":"{}","schemaType":"JSON"}"#),
+                    "/schemas/ids/3" => (200, r#"{"schema":"","schemaType":"PROTOBUF"}"#),
+                    _ => (404, "{}"),
+                };
+                let head =
+                    format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+                stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).unwrap();
+            }
+        });
+        url
+    }
+
+    fn batch(values: &[&[u8]]) -> Delivery<RawBatch> {
+        let record = |value: &&[u8]| RawRecord {
+            payload: Bytes::copy_from_slice(value),
+            key: None,
+            partition: 0,
+            offset: 0,
+            timestamp_ms: 0,
+            headers: vec![],
+        };
+        let records = values.iter().map(record).collect();
+        Delivery { payload: RawBatch { lane: Lane::Normal, records }, ack: Ack::none() }
+    }
+
+    #[test]
+    fn records_wait_for_their_schemas_and_others_go_by() {
+        let down = Arc::new(AtomicBool::new(true));
+        let (username, password) = ("user".to_owned(), "pass".to_owned());
+        let settings = SchemaSettings { registry: registry(Arc::clone(&down)), username, password };
+        let (schemas, lifecycle) = (Schemas::default(), Lifecycle::new());
+        let (sender, passed) = mpsc::channel();
+        let next: KafkaHandler = Arc::new(move |batch| sender.send(batch.payload.records.len()).unwrap());
+        let handle = start(&settings, schemas.clone(), &lifecycle, next).unwrap();
+        let limit = Duration::from_secs(20);
+        let framed = |id: u8, value: &[u8]| [&[0, 0, 0, 0, id], value].concat();
+        let (avro, json, other) = (framed(1, &[2]), framed(2, b"{\"features\":[1]}"), framed(3, b""));
+        let absent = framed(9, b"");
+        handle(batch(&[&avro, &json, &other, &absent]));
+        handle(batch(&[b"{\"features\":[1]}"]));
+        assert_eq!(passed.recv_timeout(limit), Ok(1), "records without a frame do not wait");
+        down.store(false, Ordering::SeqCst);
+        assert_eq!(passed.recv_timeout(limit), Ok(4));
+        down.store(true, Ordering::SeqCst);
+        handle(batch(&[&avro, &absent]));
+        assert_eq!(passed.recv_timeout(limit), Ok(2), "known ids need no registry");
+        let read = |value: &[u8]| schemas.json(&Bytes::copy_from_slice(value)).map(|it| it.map(|json| json.to_vec()));
+        assert_eq!(read(&avro), Some(Ok(br#"{"features":{"city":"B"}}"#.to_vec())));
+        assert_eq!(read(&json), Some(Ok(br#"{"features":[1]}"#.to_vec())));
+        assert_eq!(read(b"{\"features\":[1]}"), None);
+        assert_eq!(read(&other), Some(Err("the schema 3 is of the kind PROTOBUF, expected AVRO or JSON".into())));
+        assert_eq!(read(&absent), Some(Err("the schema 9 is not in the registry".into())));
+        assert!(read(&framed(1, &[4])).unwrap().unwrap_err().contains("none of its schema 1: city: the index 2"));
+        assert!(Schemas::default().json(&avro.into()).unwrap().unwrap_err().contains("schemas.registry"));
+    }
+}

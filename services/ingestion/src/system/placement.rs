@@ -1,0 +1,31 @@
+//! Where the stage is in the mesh.
+
+use std::time::Duration;
+
+use forebay_contract::HttpOrigin;
+
+/// Where the stage is in the mesh.
+#[derive(Clone, Copy, Debug)]
+pub struct StagePlacement {
+    /// Number of partitions of the inner topics; 1 on memory edges.
+    pub partitions: u32,
+    /// Interval between two batches under load; zero on memory edges, where a record costs nothing.
+    pub batch_interval: Duration,
+    /// This replica's instance number and its partition of the replies topic.
+    pub origin: HttpOrigin,
+}
+
+impl StagePlacement {
+    /// In the same process as the stages after it.
+    pub fn memory() -> Self {
+        let origin = HttpOrigin { instance: rand::random(), reply_partition: 0 };
+        Self { partitions: 1, batch_interval: Duration::ZERO, origin }
+    }
+
+    /// A separate replica with a random instance number, whose replies arrive on one of `partitions`.
+    pub fn replica(partitions: u32, batch_interval: Duration) -> Self {
+        let (instance, partitions) = (rand::random::<u64>(), partitions.max(1));
+        let reply_partition = (instance % u64::from(partitions)) as u32;
+        Self { partitions, batch_interval, origin: HttpOrigin { instance, reply_partition } }
+    }
+}
