@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::attacks::AttacksArgs;
 use crate::error::LoadtestError;
 use crate::faults::FaultsArgs;
 use crate::http::HttpArgs;
@@ -25,6 +26,7 @@ WHICH COMMAND
   What would a chain of bare processes take?    relay-chain, then kafka against its topics
   Was anything lost or answered twice?          kafka --oracle FILE, then judge --oracle FILE
   What survives a crash, a hang, a rebalance?   faults
+  What can hostile files and callers do?        attacks
   Everything, as a report                       loadtest/suites/bench.sh
 
 Request topics hold {\"request_id\", \"features\"}; result topics {\"request_id\", \"prediction\", ...} or {\"request_id\", \"error\": {\"code\"}}."
@@ -44,6 +46,7 @@ enum Command {
     Throughput(ThroughputArgs),
     Judge(JudgeArgs),
     Faults(FaultsArgs),
+    Attacks(AttacksArgs),
     Relay(RelayArgs),
     RelayChain(RelayChainArgs),
     Topics(TopicsArgs),
@@ -85,6 +88,7 @@ impl Cli {
             Command::Throughput(args) => args.run(),
             Command::Judge(args) => args.run(),
             Command::Faults(args) => args.run(),
+            Command::Attacks(args) => args.run(),
             Command::Relay(args) => args.run(),
             Command::RelayChain(args) => args.run(),
             Command::Topics(args) => args.run(),

@@ -6,6 +6,7 @@
 //! no code with the system it measures, so that a mistake cannot be on both sides.
 
 mod answer_tally;
+pub mod attacks;
 pub mod cli;
 mod error;
 pub mod faults;

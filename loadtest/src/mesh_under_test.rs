@@ -6,6 +6,7 @@ mod mesh;
 mod native;
 mod process;
 mod rabbitmq;
+mod sample_registry;
 mod topic_reader;
 mod topic_writer;
 
@@ -13,6 +14,7 @@ pub use mesh::{MESH_TOPICS, MeshUnderTest, STAGES};
 pub use native::NativeServices;
 pub use process::{MeshProcess, ProcessLaunch, bare_command, free_address};
 pub use rabbitmq::{RabbitClient, reply_properties};
+pub use sample_registry::{SAMPLE_MODEL, copy_folder, copy_sample_registry};
 pub use topic_reader::{TopicReader, TopicRecord};
 pub use topic_writer::{DeliveryOutcome, OutgoingRecord, TopicWriter};
 

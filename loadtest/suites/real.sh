@@ -21,6 +21,7 @@ usage: loadtest/suites/real.sh [TEST [FILTER]]
   real.sh rabbitmq         RabbitMQ as request source and reply sink, and its server's faults (about 90 s)
   real.sh install          fetch what the tests need beside the services, and run none
   real.sh faults           faults under load, judged: the rows of `forebay-loadtest faults` that hold reliably (about 5 minutes)
+  real.sh attacks          hostile files, callers, records, messages and issuers beside normal traffic, under memory limits (about 5 minutes)
   real.sh strict           results in transactions: replicas paused, killed, and the broker killed (about 4 minutes)
   real.sh stages           parts of the mesh in one process, the rest apart, two replicas of each
   real.sh clients          official clients of other model servers against `forebay up` and the five binaries
@@ -125,7 +126,7 @@ fi
 # Measures times that must hold on an idle machine, so nothing runs beside it.
 alone=(real_latency)
 # Those that take minutes. What is missing here follows in the order of names: a new test needs no entry.
-longest=(real_faults real_strict real_liveness real_stages real_mesh real_rabbitmq real_window real_mlflow real_eventhubs+real_security single_stages real_start_order)
+longest=(real_faults real_attacks real_strict real_liveness real_stages real_mesh real_rabbitmq real_window real_mlflow real_eventhubs+real_security single_stages real_start_order)
 
 queue=() # tests joined by + share a server and so run one after the other
 if [ -n "$chosen" ]; then

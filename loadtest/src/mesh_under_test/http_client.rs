@@ -1,6 +1,6 @@
 //! A client that sends exactly the bytes it is given, one connection a request.
 
-use std::io::{Error, ErrorKind, Read as _, Result, Write as _};
+use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -79,7 +79,13 @@ pub fn request_within(
     body: impl AsRef<[u8]>,
     within: Duration,
 ) -> Result<HttpReply> {
-    let body = body.as_ref();
+    let bytes = request_bytes(address, method, path, headers, body.as_ref());
+    send(address, &bytes, within)
+}
+
+/// The bytes of a request that ends its connection.
+#[must_use]
+pub fn request_bytes(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut request = format!(
         "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n",
         body.len()
@@ -90,7 +96,7 @@ pub fn request_within(
     request.push_str("\r\n");
     let mut bytes = request.into_bytes();
     bytes.extend_from_slice(body);
-    send(address, &bytes, within)
+    bytes
 }
 
 fn send(address: SocketAddr, request: &[u8], within: Duration) -> Result<HttpReply> {
@@ -98,8 +104,13 @@ fn send(address: SocketAddr, request: &[u8], within: Duration) -> Result<HttpRep
     stream.set_read_timeout(Some(within))?;
     stream.set_write_timeout(Some(Duration::from_secs(10)))?;
     stream.set_nodelay(true)?;
+    exchange(&mut stream, request)
+}
+
+/// Sends these bytes and reads until the server closes the connection. The stream has timeouts of its own.
+pub fn exchange(stream: &mut (impl Read + Write), request: &[u8]) -> Result<HttpReply> {
     // a server may answer, and close, before it has read everything
-    let written = stream.write_all(request);
+    let written = stream.write_all(request).and_then(|()| stream.flush());
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);
     if answer.is_empty() {

@@ -198,6 +198,20 @@ fn without_an_endpoint_nothing_is_sampled_but_a_callers_decision_is_kept() {
     }
 }
 
+#[test]
+fn callers_can_have_so_many_traces_sampled_a_second_and_no_more() {
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1"),
+        ("OTEL_TRACES_SAMPLER", "parentbased_always_off"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+    ];
+    let telemetry = start(Process::service("ingestion"), &variables);
+    let tracer = telemetry.stage("ingestion");
+    let sampled = (0..20_000).filter(|_| tracer.sample_root(Some(TraceContext::root(true).child())).sampled()).count();
+    // the loop may cross into a second second
+    assert!((500..=1_000).contains(&sampled), "{sampled}");
+}
+
 /// An authority in a file, and a certificate of it for `localhost` with its key.
 fn authority(folder: &std::path::Path, name: &str) -> (String, String, String) {
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();

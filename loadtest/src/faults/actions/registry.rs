@@ -8,29 +8,12 @@ use serde_json::Value;
 use crate::error::LoadtestError;
 use crate::faults::environment::FaultEnvironment;
 use crate::faults::row_run::FaultRun;
-use crate::mesh_under_test::{MeshUnderTest, http_client};
+use crate::mesh_under_test::{MeshUnderTest, SAMPLE_MODEL, copy_folder, copy_sample_registry, http_client};
 
 type Done = Result<(), LoadtestError>;
 
-/// The sample registry, from the root of the repository; its `expected.json` holds what its origin predicts.
-const SAMPLE: &str = "shared/model/sample";
-const MODEL: &str = "diabetes-rf-model";
 /// How long the mesh may take to notice.
 const NOTICE: Duration = Duration::from_secs(40);
-
-fn copy(from: &Path, to: &Path) -> Done {
-    std::fs::create_dir_all(to).map_err(LoadtestError::file(to))?;
-    for entry in std::fs::read_dir(from).map_err(LoadtestError::file(from))? {
-        let path = entry.map_err(LoadtestError::file(from))?.path();
-        let target = to.join(path.file_name().unwrap_or_default());
-        if path.is_dir() {
-            copy(&path, &target)?;
-        } else {
-            std::fs::copy(&path, &target).map_err(LoadtestError::file(&path))?;
-        }
-    }
-    Ok(())
-}
 
 fn folder(environment: &FaultEnvironment, mesh: &MeshUnderTest) -> PathBuf {
     environment.folder(&mesh.topic("registry"))
@@ -39,7 +22,7 @@ fn folder(environment: &FaultEnvironment, mesh: &MeshUnderTest) -> PathBuf {
 /// Gives the mesh a registry of its own.
 pub(crate) fn own_registry(environment: &FaultEnvironment, mesh: &mut MeshUnderTest) -> Done {
     let folder = folder(environment, mesh);
-    copy(&Path::new(SAMPLE).join(MODEL), &folder.join(MODEL))?;
+    copy_sample_registry(&folder)?;
     mesh.set("FOREBAY__MODELS__REGISTRY", format!("file:{}", folder.display()));
     mesh.set("FOREBAY__MODELS__REFRESH", "2s");
     Ok(())
@@ -60,13 +43,13 @@ fn expected(model: &Path) -> Result<Vec<(Value, f64, f64)>, LoadtestError> {
 /// Version 2 gets the content of version 1 while it is asked for. Its answers are the old content's, then the new one's and
 /// never the old one's again.
 pub(crate) fn replaced_in_place(run: &FaultRun<'_>) -> Done {
-    let model = folder(run.environment, run.mesh).join(MODEL);
+    let model = folder(run.environment, run.mesh).join(SAMPLE_MODEL);
     let rows = expected(&model)?;
     let old = old_answers(run, &rows);
     if old != rows.len() * 2 {
         run.complain(format!("before: {old} of {} answers are the old content's", rows.len() * 2));
     }
-    copy(&model.join("1"), &model.join("2.new"))?;
+    copy_folder(&model.join("1"), &model.join("2.new"))?;
     let aside = run.environment.folder(&run.mesh.topic("replaced"));
     let rename = |from: &Path, to: &Path| std::fs::rename(from, to).map_err(LoadtestError::file(from));
     rename(&model.join("2"), &aside)?;

@@ -57,7 +57,11 @@ pub(super) async fn infer(
     let took = Duration::from_micros(now_us().saturating_sub(arrived_us));
     let answered = answered.map_err(|failed| call.refuse(failed, took));
     if let Some(mut span) = span {
-        if let Err((problem, _)) = &answered {
+        if let Err(Refused { problem, recorded, .. }) = &answered {
+            if !recorded {
+                span.discard();
+                return answered.map_err(|refused| refused.status);
+            }
             match problem.code.status() < 500 {
                 true => span.set("error.type", problem.code.as_str()),
                 false => span.error(problem.code.as_str(), problem.code.as_str()),
@@ -65,7 +69,15 @@ pub(super) async fn infer(
         }
         span.end_at(now_us());
     }
-    answered.map_err(|(_, status)| status)
+    answered.map_err(|refused| refused.status)
+}
+
+/// What is said of a request that has no answer.
+struct Refused {
+    problem: Problem,
+    status: Status,
+    /// Whether its span is recorded.
+    recorded: bool,
 }
 
 /// One request while it is answered.
@@ -134,7 +146,7 @@ impl Call<'_> {
     }
 
     /// Counts and reports a request that has no answer.
-    fn refuse(&self, failed: Failed, took: Duration) -> (Problem, Status) {
+    fn refuse(&self, failed: Failed, took: Duration) -> Refused {
         let state = self.state();
         if let Some(model) = &self.model {
             state.statistics.failed(model.name(), model.version, took);
@@ -142,16 +154,17 @@ impl Call<'_> {
         match failed {
             Failed::Unanswered(problem) => {
                 let status = status::status(&problem);
-                (problem, status)
+                Refused { problem, status, recorded: true }
             }
             Failed::Rejected(rejection) => {
                 if !rejection.limit_exceeded {
                     state.count_rejection(&rejection.problem);
                 }
                 let caller = self.caller.as_deref().map(Caller::name);
-                state.rejections.report(self.trace, ROUTE, caller, &rejection.problem, self.arrived_us, now_us());
+                let (problem, arrived_us) = (&rejection.problem, self.arrived_us);
+                let recorded = state.rejections.report(self.trace, ROUTE, caller, problem, arrived_us, now_us());
                 let status = status::rejected(&rejection);
-                (rejection.problem, status)
+                Refused { problem: rejection.problem, status, recorded }
             }
         }
     }

@@ -107,7 +107,9 @@ pub(super) async fn serve(
                         state.count_rejection(&rejection.problem);
                     }
                     let problem = rejection.problem.clone();
-                    state.rejections.report(span.context(), route, caller, &problem, arrived_us, ended_us);
+                    if !state.rejections.report(span.context(), route, caller, &problem, arrived_us, ended_us) {
+                        span.discard();
+                    }
                     (problem, Some(rejection))
                 }
                 Failed::Unanswered(problem) => (problem, None),

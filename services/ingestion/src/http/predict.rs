@@ -82,7 +82,9 @@ pub(super) async fn predict(request: HttpRequest, payload: Payload, state: Data<
             if !rejected.limit_exceeded {
                 state.count_rejection(&problem);
             }
-            state.rejections.report(span.context(), ROUTE, caller, &problem, arrived_us, ended_us);
+            if !state.rejections.report(span.context(), ROUTE, caller, &problem, arrived_us, ended_us) {
+                span.discard();
+            }
             head.trace_id = Some(span.context().trace_id_hex().to_string());
             rejection = Some(rejected);
             PredictResponse::of_problem(&head, problem)

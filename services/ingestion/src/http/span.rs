@@ -60,6 +60,13 @@ impl RequestSpan {
         parent.map(|value| (TRACEPARENT, value)).into_iter().chain(state.map(|value| (TRACESTATE, value)))
     }
 
+    /// Forgets the span: it is not recorded.
+    pub(super) fn discard(&mut self) {
+        if let Some(span) = self.span.take() {
+            span.discard();
+        }
+    }
+
     /// Ends the span with the status of the answer.
     pub(super) fn end(mut self, status: u16, code: Option<ErrorCode>, end_us: u64) {
         let Some(mut span) = self.span.take() else { return };

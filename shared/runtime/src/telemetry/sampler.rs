@@ -40,10 +40,11 @@ impl Sampler {
         Ok(Self { parent_based, ratio })
     }
 
-    /// The context of a new request: its caller's, or a new trace.
-    pub(super) fn decide(&self, remote: Option<TraceContext>) -> TraceContext {
+    /// The context of a new request: its caller's, or a new trace. A caller that wants its trace sampled gets that while
+    /// `may_follow`; above that it is sampled like a new trace.
+    pub(super) fn decide(&self, remote: Option<TraceContext>, may_follow: impl FnOnce() -> bool) -> TraceContext {
         match remote {
-            Some(parent) if self.parent_based => parent,
+            Some(parent) if self.parent_based && (!parent.sampled() || may_follow()) => parent,
             Some(parent) => parent.with_sampled(self.takes(&parent.trace_id)),
             None => {
                 let root = TraceContext::root(false);
@@ -99,18 +100,20 @@ mod tests {
         let yes = TraceContext::root(true).child();
         let no = TraceContext::root(false).child();
         let parent_based = Sampler { parent_based: true, ratio: 0.0 };
-        assert_eq!(parent_based.decide(Some(yes)), yes);
-        assert_eq!(parent_based.decide(Some(no)), no);
-        assert!(!parent_based.decide(None).sampled());
+        assert_eq!(parent_based.decide(Some(yes), || true), yes);
+        assert_eq!(parent_based.decide(Some(no), || false), no);
+        let above = parent_based.decide(Some(yes), || false);
+        assert!(!above.sampled() && above.trace_id == yes.trace_id && above.span_id == yes.span_id);
+        assert!(!parent_based.decide(None, || false).sampled());
         let always = Sampler { parent_based: false, ratio: 1.0 };
-        let decided = always.decide(Some(no));
+        let decided = always.decide(Some(no), || false);
         assert!(decided.sampled() && decided.trace_id == no.trace_id && decided.span_id == no.span_id);
     }
 
     #[test]
     fn a_ratio_samples_about_that_share() {
         let sampler = Sampler { parent_based: true, ratio: 0.25 };
-        let taken = (0..20_000).filter(|_| sampler.decide(None).sampled()).count();
+        let taken = (0..20_000).filter(|_| sampler.decide(None, || false).sampled()).count();
         assert!((4_500..5_500).contains(&taken), "{taken}");
     }
 }

@@ -99,6 +99,11 @@ impl StageSpan {
         self.finish(system_time(end_us));
     }
 
+    /// Forgets the span: it is not recorded.
+    pub fn discard(mut self) {
+        self.open = None;
+    }
+
     fn finish(&mut self, end: SystemTime) {
         if let Some((mut data, queue)) = self.open.take() {
             data.end_time = end.max(data.start_time);
