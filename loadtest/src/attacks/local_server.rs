@@ -119,8 +119,8 @@ fn serve(mut stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
             repeat(stream, b" ", Duration::from_millis(500), shared)
         }
         ServerAnswer::Silence => {
-            while !shared.ended.load(Ordering::Relaxed) && stream.read(&mut [0])? > 0 {}
-            Ok(())
+            // until the client has had enough
+            stream.read(&mut [0]).map(|_| ())
         }
     }
 }
