@@ -79,7 +79,18 @@ def problems(services, dockerfile):
         for volume in service.get("volumes", []):
             if volume["type"] == "bind" and not Path(volume["source"]).exists():
                 yield "mounted", f"{name}: mounts {volume['source']}, which does not exist"
+    yield from message_problems(services)
     yield from dockerfile_problems(dockerfile)
+
+
+def message_problems(services):
+    """RabbitMQ admits messages as large as ingestion reads, and ingestion counts on that."""
+    arguments = services["rabbitmq"].get("environment", {}).get("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "")
+    admitted = re.search(r"-rabbit max_message_size (\d+)", arguments)
+    expected = services["ingestion"].get("environment", {}).get("FOREBAY__RABBITMQ__BROKER_MAX_MESSAGE", "")
+    mib = re.fullmatch(r"(\d+)MiB", expected)
+    if not admitted or not mib or int(admitted[1]) != int(mib[1]) << 20:
+        yield "messages", f"rabbitmq admits messages of {admitted and admitted[1]} bytes, ingestion expects {expected or 'the default'}"
 
 
 def dockerfile_problems(text):
@@ -122,6 +133,7 @@ def planted():
     yield "order", drop("caching", "depends_on"), None
     yield "setting", put("caching", "environment", {"FOREBAY__REDIS__URI": "x"}), None
     yield "anonymous", lambda services: services["ingestion"]["environment"].pop("FOREBAY__AUTH__ANONYMOUS"), None
+    yield "messages", drop("rabbitmq", "environment"), None
     yield "missing", lambda services: services.pop("topics"), None
     yield "scraped", lambda services: services.pop("publishing"), None
     yield "mounted", put("prometheus", "volumes", [{"type": "bind", "source": "/nowhere/at/all"}]), None

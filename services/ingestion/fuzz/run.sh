@@ -30,13 +30,29 @@ def seed(target, name, data):
 for index, request in enumerate(requests):
     for target in ("http_body", "kafka_record"):
         seed(target, f"request-{index}", json.dumps(request).encode())
+# small requests that describe much: what mutation alone does not find
+attacks = {
+    "request-id": b'{"request_id":[' + b"0," * 7000 + b'0],"features":[1]}',
+    "depth": b'{"features":' + b"[" * 15_000,
+    "unknown-depth": b'{"features":[1],"unknown":' + b'{"a":' * 3000,
+    "wide": b'{"features":[' + b"0," * 8000 + b"0]}",
+    "rows": b'{"features":[' + b"[]," * 5000 + b"[]]}",
+    "names": b'{"features":[{' + b",".join(b'"f%d":0' % n for n in range(1500)) + b"}]}",
+    "fields": b"{" + b",".join(b'"f%d":0' % n for n in range(1500)) + b',"features":[1]}',
+    "no-text": b'{"features":[1],"model":"' + b"\xff" * 8000 + b'"}',
+}
+for name, data in attacks.items():
+    for target in ("http_body", "kafka_record"):
+        seed(target, f"attack-{name}", data)
+for name, data in {"items": b"\x0a\x00" * 8000, "fields": b"\x12\x00" * 8000, "groups": b"\x0b" * 16_000, "claimed": b"\x0a\xff\xff\xff\xff\x0f"}.items():
+    seed("inner_batch", f"attack-{name}", data)
 seed("inner_batch", "golden", bytes.fromhex(golden.read_text().strip()))
 PY
 
 cd "$here/.."
 for target in "${targets[@]}"; do
   # no sanitizer: these crates have no unsafe code, and more inputs are tried in the same time without one;
-  # crashing inputs go to artifacts/; a gigabyte and ten seconds are far more than any input may need
+  # crashing inputs go to artifacts/; a gigabyte, 256 MiB at once and ten seconds are far more than any input may need
   cargo +nightly fuzz run -s none ${FUZZ_TARGET_DIR:+--target-dir "$FUZZ_TARGET_DIR"} "$target" -- \
-    -max_total_time="$seconds" -max_len=16384 -rss_limit_mb=1024 -timeout=10 -print_final_stats=1
+    -max_total_time="$seconds" -max_len=16384 -rss_limit_mb=1024 -malloc_limit_mb=256 -timeout=10 -print_final_stats=1
 done

@@ -58,13 +58,39 @@ for layout in ("in_out", "out_in"):
         at += size
     header = json.dumps(header).encode()
     seed("safetensors", layout, len(header).to_bytes(8, "little") + header + bytes(at))
+
+# small files that describe much: what mutation alone does not find
+for name, unit in [("ones", "1,"), ("tuples", "(1),"), ("nested", "((1),),")]:
+    header = ("{'descr':'<f8','fortran_order':False,'shape':(" + unit * (60_000 // len(unit)) + ")}").encode()
+    seed("npy", f"attack-{name}", b"\x93NUMPY\x02\x00" + len(header).to_bytes(4, "little") + header)
+seed("npy", "attack-claimed", b"\x93NUMPY\x02\x00\xff\xff\xff\xff{")
+
+def field(number, data):
+    length, size = len(data), b""
+    while length > 127:
+        size, length = size + bytes([length & 127 | 128]), length >> 7
+    return bytes([number << 3 | 2]) + size + bytes([length]) + data
+
+# empty attributes, initializers, value infos, and nodes
+graph_of = lambda data: field(7, data)
+seed("onnx", "attack-attributes", graph_of(field(1, b"\x2a\x00" * 30_000)))
+for number, name in [(1, "nodes"), (5, "initializers"), (11, "inputs"), (13, "value-infos")]:
+    seed("onnx", f"attack-{name}", graph_of(field(number, b"") * 30_000))
+for name, ops in [("nodes", b"N" * 60_000), ("tuples", b"(" * 60_000), ("marks", b"(t" * 30_000), ("duplicates", b"]2" * 30_000),
+                  ("references", b"]\x94(" + b"h\x00" * 30_000 + b"e"), ("squared", b"]\x94(" + b"h\x00" * 200 + b"e" + b"]\x94(h\x01e" * 5000)]:
+    seed("pickle", f"attack-{name}", b"\x80\x04" + ops + b".")
+seed("schema", "attack-depth", b'{"content":' * 5000)
+seed("schema", "attack-list", b'{"content":[' + b"{}," * 20_000 + b"{}]}")
+seed("xgboost", "attack-trees", b'{"learner":{"gradient_booster":{"model":{"trees":[' + b"{}," * 20_000 + b"{}]}}}}")
+seed("lightgbm", "attack-leaves", b"num_leaves=2147483647\nleaf_value=" + b"0 " * 30_000)
 PY
 
 cd "$here/.."
 for target in "${targets[@]}"; do
   dictionary=()
   [ ! -e "$here/dictionaries/$target" ] || dictionary=("-dict=$here/dictionaries/$target")
-  # names of crashing inputs go to artifacts/; a gigabyte and thirty seconds are far more than any input may take
+  # names of crashing inputs go to artifacts/; a gigabyte (with the sanitizer's own), 256 MiB at once and thirty seconds are far
+  # more than any input may take
   cargo +nightly fuzz run ${FUZZ_TARGET_DIR:+--target-dir "$FUZZ_TARGET_DIR"} "$target" -- \
-    "${dictionary[@]}" -max_total_time="$seconds" -max_len=65536 -rss_limit_mb=1536 -timeout=30 -print_final_stats=1
+    "${dictionary[@]}" -max_total_time="$seconds" -max_len=65536 -rss_limit_mb=1536 -malloc_limit_mb=256 -timeout=30 -print_final_stats=1
 done

@@ -28,7 +28,7 @@ fn publish(
                 let Ok(mut client) = RabbitClient::connect(url) else { return run.answers.count("no connection") };
                 while !run.is_over() {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= most {
+                    if number >= run.some(most) {
                         return;
                     }
                     let (body, properties) = message(number);

@@ -20,7 +20,7 @@ fn write<'a>(
 ) -> Result<usize, LoadtestError> {
     let writer = TopicWriter::new(&run.environment()?.brokers)?;
     let mut handed = 0;
-    while handed < most && !run.is_over() {
+    while handed < run.some(most) && !run.is_over() {
         match writer.hand_over(record(handed), handed as u64) {
             Ok(()) => handed += 1,
             // what is larger than its own limit never leaves the client, and a full queue empties
