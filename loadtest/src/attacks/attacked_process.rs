@@ -32,6 +32,10 @@ impl AttackedProcess {
     pub(crate) fn start(mesh: &MeshUnderTest, launch: LimitedLaunch<'_>, folder: &Path) -> Result<Self, LoadtestError> {
         let LimitedLaunch { binary, arguments, settings, limit } = launch;
         let group = MemoryGroup::create(&mesh.topic(binary), limit);
+        // four fifths, as in a group
+        let known = format!("{}MiB", (limit >> 20) * 4 / 5);
+        let sized = [settings, &[("FOREBAY__MEMORY__LIMIT", known.as_str())]].concat();
+        let settings = if group.is_some() { settings } else { &sized };
         let binaries = match &group {
             Some(group) => {
                 std::fs::create_dir_all(folder).map_err(LoadtestError::file(folder))?;

@@ -12,6 +12,9 @@ const MIB: usize = 1 << 20;
 /// Below what the broker takes.
 const LARGE: usize = 900_000;
 
+/// There are at most so many kinds of hostile records in an attack: each is written, however short it is.
+const KINDS: usize = 5;
+
 /// Writes records until the attack is over or `most` are written; how many the broker took.
 fn write<'a>(
     run: &AttackRun<'_>,
@@ -20,7 +23,7 @@ fn write<'a>(
 ) -> Result<usize, LoadtestError> {
     let writer = TopicWriter::new(&run.environment()?.brokers)?;
     let mut handed = 0;
-    while handed < run.some(most) && !run.is_over() {
+    while handed < most && (handed < KINDS || !run.is_over()) {
         match writer.hand_over(record(handed), handed as u64) {
             Ok(()) => handed += 1,
             // what is larger than its own limit never leaves the client, and a full queue empties
@@ -60,7 +63,7 @@ fn write_to<'a>(
         headers: headers.get(number % headers.len().max(1)).map_or(&[], Vec::as_slice),
         ..OutgoingRecord::default()
     };
-    let taken = write(run, most, record)?;
+    let taken = write(run, run.some(most).max(KINDS), record)?;
     run.wait_until_over();
     let after = counts(run)?;
     run.answers.count_many("dead letters", after[1].saturating_sub(before[1]));
@@ -121,7 +124,7 @@ pub(crate) fn inner(run: &AttackRun<'_>) -> Sent {
             payload: &payloads[number % payloads.len()],
             ..OutgoingRecord::default()
         };
-        written += write(run, 10, record)?;
+        written += write(run, KINDS, record)?;
     }
     run.wait_until_over();
     Ok(format!("{written} records on inner topics"))
