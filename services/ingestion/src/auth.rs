@@ -14,6 +14,7 @@
 mod api_key;
 mod authenticator;
 mod caller;
+mod claims;
 mod jwks_source;
 mod key_file;
 mod key_ring;

@@ -22,14 +22,14 @@ pub struct Caller {
     models: Option<Vec<String>>,
     /// Rows that wait for their answers.
     in_flight: Arc<AtomicUsize>,
-    rate_limit: CallerRateLimit,
+    rate_limit: Arc<CallerRateLimit>,
     requests: Counter,
     rows: Counter,
     rejected: RejectedRequests,
 }
 
 /// Counters of rejected requests of this caller, by the limit that it exceeded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct RejectedRequests {
     rate: Counter,
     daily_rows: Counter,
@@ -79,7 +79,7 @@ impl Caller {
             identity: format!("{prefix}:{name}").into(),
             models,
             in_flight: before.map(|before| Arc::clone(&before.in_flight)).unwrap_or_default(),
-            rate_limit,
+            rate_limit: Arc::new(rate_limit),
             requests: metrics.requests(label),
             rows: metrics.rows(label),
             rejected: RejectedRequests {
@@ -88,6 +88,20 @@ impl Caller {
                 in_flight: metrics.limited(label, "in_flight"),
                 models: metrics.limited(label, "models"),
             },
+        }
+    }
+
+    /// The same caller with these models and no others: what it uses counts for both.
+    pub(super) fn limited_to(&self, models: Vec<String>) -> Self {
+        Self {
+            name: self.name.clone(),
+            identity: self.identity.clone(),
+            models: Some(models),
+            in_flight: Arc::clone(&self.in_flight),
+            rate_limit: Arc::clone(&self.rate_limit),
+            requests: self.requests.clone(),
+            rows: self.rows.clone(),
+            rejected: self.rejected.clone(),
         }
     }
 

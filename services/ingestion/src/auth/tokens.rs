@@ -2,6 +2,7 @@
 //! from the token alone; issuer, audience and expiry are always required; keys inside a token (`jwk`, `jku`, `x5c`) are
 //! never used.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,10 +11,11 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Header, Validation, decode, decode_header};
 use moka::sync::Cache;
 use ring::digest::{SHA256, digest};
-use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::caller::{Caller, CallerKind};
+use super::claims::{Claims, NameList};
 use super::jwks_source::JwksSource;
 use super::key_set::KeySet;
 use super::metrics::AuthMetrics;
@@ -56,6 +58,8 @@ pub(super) struct TokenVerifier {
     /// One set of rules for each accepted algorithm.
     rules: Vec<(Algorithm, Validation)>,
     scope: Option<String>,
+    /// The claim that lists the models of a token.
+    models_claim: Option<String>,
     cooldown: Duration,
     source: JwksSource,
     keys: ArcSwapOption<KeySet>,
@@ -91,31 +95,6 @@ pub(super) enum TokenError {
     NoKeys,
 }
 
-#[derive(Deserialize)]
-struct Claims {
-    sub: String,
-    exp: f64,
-    scope: Option<Scopes>,
-    scp: Option<Scopes>,
-}
-
-/// Scopes separated by spaces, or a list of them.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Scopes {
-    Text(String),
-    List(Vec<String>),
-}
-
-impl Scopes {
-    fn contains(&self, required: &str) -> bool {
-        match self {
-            Self::Text(text) => text.split(' ').any(|scope| scope == required),
-            Self::List(list) => list.iter().any(|scope| scope == required),
-        }
-    }
-}
-
 impl TokenVerifier {
     /// A verifier without keys; [`TokenVerifier::refresh`] reads them.
     ///
@@ -138,6 +117,7 @@ impl TokenVerifier {
         Ok(Self {
             rules,
             scope: Some(settings.scope.clone()).filter(|scope| !scope.is_empty()),
+            models_claim: Some(settings.models_claim.clone()).filter(|claim| !claim.is_empty()),
             cooldown: settings.cooldown,
             source: JwksSource::new(settings)?,
             keys: ArcSwapOption::empty(),
@@ -229,7 +209,20 @@ impl TokenVerifier {
         let new =
             || Arc::new(Caller::new(&CallerKind::TokenSubject, &claims.sub, self.limits, None, &self.metrics, None));
         let caller = self.callers.get_with_by_ref(&claims.sub, new);
+        let caller = match self.models(claims.others)? {
+            Some(models) => Arc::new(caller.limited_to(models)),
+            None => caller,
+        };
         Ok((caller, (claims.exp as u64).saturating_add(CLOCK_LEEWAY_S)))
+    }
+
+    /// The models that a token with these claims is for; `None` if it is for all of them.
+    fn models(&self, mut claims: BTreeMap<String, Value>) -> Result<Option<Vec<String>>, TokenError> {
+        let Some(name) = &self.models_claim else { return Ok(None) };
+        let invalid = |_| TokenError::Invalid("its claim of models is neither text nor a list of names");
+        let names = claims.remove(name).map(serde_json::from_value::<NameList>).transpose().map_err(invalid)?;
+        let names = names.map(NameList::into_names).unwrap_or_default();
+        Ok(Some(names).filter(|names| !names.iter().any(|name| name == "*")))
     }
 
     /// Reads the issuer's keys, unless they were requested within the last `cooldown`. Concurrent calls share one read.

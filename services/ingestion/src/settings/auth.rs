@@ -53,6 +53,8 @@ pub struct JwtSettings {
     pub algorithms: Vec<String>,
     /// Required scope; empty for none.
     pub scope: String,
+    /// Claim that lists the models that the token is for; empty if tokens are for all models.
+    pub models_claim: String,
     /// Interval between two reads of the keys.
     #[serde(with = "duration")]
     pub refresh: Duration,

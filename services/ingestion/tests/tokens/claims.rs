@@ -1,11 +1,14 @@
 //! Which claims of a validly signed token are accepted.
 
+use std::net::SocketAddr;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use ring::signature::RSA_PSS_SHA256;
 use serde_json::json;
 
 use crate::issuer::{Issuer, Key, but, claims, message, now, predict_with, refused, served};
+use crate::mesh::{Mesh, until};
 
 #[actix_rt::test]
 async fn valid_tokens_are_accepted() {
@@ -36,6 +39,49 @@ async fn valid_tokens_are_accepted() {
     assert!(mesh.metric("forebay_caller_requests_total{caller=\"jwt\"}").unwrap() > 20.0);
     let text = mesh.host.metrics().encode().unwrap();
     assert!(!text.contains("alice"), "subjects are no labels");
+}
+
+/// Serves once a token for all models is accepted; that takes one row.
+async fn served_to(mesh: &Mesh, key: &Key) -> SocketAddr {
+    let server = mesh.serve().address;
+    let token = key.token(&key.header(), &but(json!({ "models": "*" })));
+    until("the issuer's keys", async || predict_with(server, &token).await.status == 200).await;
+    server
+}
+
+#[actix_rt::test]
+async fn a_token_for_some_models_uses_and_sees_no_other() {
+    let key = Key::ec("e");
+    let issuer = Issuer::new(&[&key]);
+    let mesh = issuer.mesh(&["auth.jwt.models_claim=models"]);
+    let server = served_to(&mesh, &key).await;
+    let model = "diabetes-rf-model";
+    for (listed, status) in [
+        (json!([model]), 200),
+        (json!(format!("other {model}")), 200),
+        (json!("*"), 200),
+        (json!(["other"]), 403),
+        (json!([]), 403),
+        (json!(null), 403),
+        (json!({ "diabetes-rf-model": true }), 401),
+    ] {
+        let answer = predict_with(server, &key.token(&key.header(), &but(json!({ "models": listed })))).await;
+        assert_eq!(answer.status, status, "{listed}: {answer:?}");
+    }
+}
+
+#[actix_rt::test]
+async fn tokens_of_one_subject_share_its_limits_whatever_their_models() {
+    let key = Key::ec("e");
+    let issuer = Issuer::new(&[&key]);
+    let mesh = issuer.mesh(&["auth.jwt.models_claim=models", "auth.daily_rows=3"]);
+    let token = |models: &str| key.token(&key.header(), &but(json!({ "models": models })));
+    let server = served_to(&mesh, &key).await;
+    let mut statuses = Vec::new();
+    for models in ["diabetes-rf-model", "*", "diabetes-rf-model other"] {
+        statuses.push(predict_with(server, &token(models)).await.status);
+    }
+    assert_eq!(statuses, [200, 200, 429]);
 }
 
 #[actix_rt::test]
