@@ -15,21 +15,10 @@ pub(crate) struct Attack {
     pub(crate) group: &'static str,
     pub(crate) form: MeshForm,
     pub(crate) action: Action,
-    /// Why it is known to succeed, as SECURITY.md says. Such an attack is run when it is named.
-    pub(crate) known: Option<&'static str>,
-}
-
-impl Attack {
-    /// It is known to succeed.
-    #[allow(dead_code, reason = "the next attack that is found may need it")]
-    const fn known(mut self, why: &'static str) -> Self {
-        self.known = Some(why);
-        self
-    }
 }
 
 const fn attack(group: &'static str, form: MeshForm, name: &'static str, action: Action) -> Attack {
-    Attack { name, group, form, action, known: None }
+    Attack { name, group, form, action }
 }
 
 use MeshForm::{Services, Up, UpTls};

@@ -135,3 +135,25 @@ fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     out.extend([0, 0]);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each file gets as far as to what it attacks.
+    #[test]
+    fn files_are_refused_for_what_they_describe_and_not_for_their_form() {
+        for (name, bytes, reason) in [
+            ("model.skops", skops(&npy_header("(1),", 1 << 17)), "header of"),
+            ("model.skops", skops(&npy_zeros(1 << 20)), "far more than the file's size allows"),
+            ("model.pkl", pickle_references(65_536, 2_040), "far larger than its file"),
+            ("model.pkl", pickle_nodes(100_000), "model.pkl: "),
+            ("model.onnx", onnx_messages(3_000_000), "model.onnx: "),
+        ] {
+            let said =
+                forebay_model::load_bytes(name, &bytes).map_or_else(|fault| fault.to_string(), |_| String::new());
+            println!("{said}");
+            assert!(said.contains(reason), "{name}: {said:?}, expected {reason:?}");
+        }
+    }
+}
