@@ -11,7 +11,7 @@ use std::process::Command;
 fn attacks_harm_no_normal_request_and_no_process_passes_its_limit() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_forebay-loadtest"));
-    command.current_dir(root).args(["attacks", "--seconds", "3", "--share", "0.1"]);
+    command.current_dir(root).args(["attacks", "--seconds", "2", "--share", "0.1"]);
     command.args(std::env::var("REAL_KEEP").map(|folder| format!("--keep={folder}/attacks")).ok());
     let output = command.output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
