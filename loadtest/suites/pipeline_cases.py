@@ -2,7 +2,7 @@
 """Fit random pipelines of the kinds that people register (text, categories, several outputs, estimators of estimators) and
 write down what they predict.
 
-usage: pipeline_cases.py OUT_DIR [SEED [ROUNDS]]     (packages: sklearn_requirements.txt)
+usage: pipeline_cases.py OUT_DIR [SEED [ROUNDS]]     (packages: sklearn_requirements.txt; optional: lightgbm xgboost-cpu)
 
 For each case NAME: OUT_DIR/NAME/{MLmodel,model.*} and OUT_DIR/NAME.expected.json, one of
   {"case", "rows": [[..] | {..}], "predict": [value | [values]], "predict_proba": [[..]]|null, "decision": [[..]]|null}
@@ -12,7 +12,7 @@ A case that scikit-learn itself refuses is left out and counted.
 import json, pathlib, pickle, sys, warnings
 import cloudpickle, joblib, numpy as np, pandas as pd, skops.io
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.cluster import AffinityPropagation, Birch, BisectingKMeans, KMeans, MeanShift, MiniBatchKMeans
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector
 from sklearn.covariance import EllipticEnvelope
 from sklearn.cross_decomposition import CCA, PLSCanonical, PLSRegression
@@ -220,7 +220,7 @@ def estimators():
         for model in (MultinomialNB(), ComplementNB(norm=pick(True, False)), CategoricalNB(min_categories=4)):
             case(f"{type(model).__name__}_{count}", model, counts.astype(float), c)
     for model in (IsolationForest(n_estimators=number(5, 30), max_features=pick(1.0, 0.6), contamination=pick("auto", 0.1), **S), OneClassSVM(nu=0.2, gamma=pick("scale", 0.1)), LocalOutlierFactor(n_neighbors=7, novelty=True), EllipticEnvelope(**S), SGDOneClassSVM(**S),
-                  KMeans(3, n_init=2, **S), MiniBatchKMeans(3, n_init=2, **S), GaussianMixture(3, covariance_type=pick("full", "tied", "diag", "spherical"), **S)):
+                  KMeans(3, n_init=2, **S), MiniBatchKMeans(3, n_init=2, **S), BisectingKMeans(4, **S), Birch(n_clusters=pick(3, None)), MeanShift(), AffinityPropagation(**S), GaussianMixture(3, covariance_type=pick("full", "tied", "diag", "spherical"), **S)):
         case(type(model).__name__, model, X, None, Q=np.vstack([X[:20], X[:5] * 4]))
     for kernel in (ConstantKernel() * RBF(1.0) + WhiteKernel(), Matern(length_scale=np.ones(X.shape[1]), nu=pick(0.5, 1.5, 2.5)) + WhiteKernel(), RationalQuadratic() * DotProduct() + WhiteKernel()):
         case("GaussianProcess", GaussianProcessRegressor(kernel, normalize_y=pick(True, False), optimizer=None), X[:80], y[:80])
@@ -315,6 +315,42 @@ def texts():
     pre = ColumnTransformer([("t", TfidfVectorizer(), "text"), ("u", CountVectorizer(), "title"), ("n", StandardScaler(), ["length"]), ("o", OneHotEncoder(handle_unknown="ignore"), ["kind"])])
     case("columns_text", make_pipeline(pre, LogisticRegression()), X, y, Q=X.head(20))
 
+def numbers_as_they_are():
+    """Functions that change the shape or the container of their input alone, and text that passes through a step."""
+    docs = pd.DataFrame({"text": documents()})
+    y = np.arange(len(docs)) % 3
+    for function in (np.ravel, np.squeeze):
+        case(function.__name__, make_pipeline(FunctionTransformer(function), CountVectorizer(), MultinomialNB()), docs if function is np.squeeze else docs.to_numpy(), y, Q=docs.head(20))
+    X = table()
+    case("asarray", make_pipeline(FunctionTransformer(np.asarray), Ridge()), X, X[:, 0])
+    X, y = frame()
+    scaled = ColumnTransformer([("n", StandardScaler(), ["age", "income"])], remainder="passthrough", verbose_feature_names_out=False).set_output(transform="pandas")
+    encoded = ColumnTransformer([("c", TargetEncoder(), ["city", "plan"]), ("o", OneHotEncoder(), ["grade"])], remainder="passthrough")
+    case("text_passes", make_pipeline(scaled, encoded, ExtraTreesRegressor(4, random_state=1)), X, y, Q=X.head(20))
+    ordinal = ColumnTransformer([("drop", "drop", ["ratio"])], remainder="passthrough", verbose_feature_names_out=False).set_output(transform="pandas")
+    case("text_to_histogram", make_pipeline(ordinal, HistGradientBoostingRegressor(max_iter=5, categorical_features=["city", "plan"], min_samples_leaf=5)), X, y, Q=X.head(20))
+
+def boosters():
+    """Boosters inside estimators of scikit-learn."""
+    try:
+        import lightgbm, xgboost
+    except ImportError as e:
+        return skipped.append(f"boosters: {e}")
+    X = pd.DataFrame(table()).rename(columns="x{}".format)
+    y = signal(X.to_numpy())
+    three = np.digitize(y, np.quantile(y, [0.3, 0.6]))
+    light = lambda **more: lightgbm.LGBMClassifier(n_estimators=4, num_leaves=6, verbose=-1, **more)
+    extreme = lambda **more: xgboost.XGBClassifier(n_estimators=4, max_depth=3, **more)
+    for target in (three, (three > 1).astype(int)):
+        for method in ("sigmoid", "isotonic"):
+            case(f"calibrated_lgbm_{method}", CalibratedClassifierCV(light(), method=method, cv=2), X, target, form="cloudpickle")
+            case(f"calibrated_xgb_{method}", CalibratedClassifierCV(extreme(), method=method, cv=2), X, target, form="cloudpickle")
+        case("lgbm_step", make_pipeline(StandardScaler(), light()), X, target, form=pick("skops", "cloudpickle"))
+        case("lgbm_forest", make_pipeline(StandardScaler(), light(boosting_type="rf", subsample=0.7, subsample_freq=1)), X, target, form="cloudpickle")
+        case("xgb_step", make_pipeline(StandardScaler(), extreme()), X, target, form="skops")
+    case("ovr_lgbm", OneVsRestClassifier(light()), X, three, form="cloudpickle")
+    case("xgb_alone", xgboost.XGBRegressor(n_estimators=3), X, y, form="skops")
+
 def refusals():
     docs = documents()
     y = np.arange(len(docs)) % 2
@@ -329,7 +365,7 @@ def refusals():
     refused("knn_callable", KNeighborsRegressor(weights=lambda d: 1 / (d + 1)), X, X[:, 0], "no code is run")
 
 for _ in range(ROUNDS):
-    for part in (transformers, estimators, columns, texts):
+    for part in (transformers, estimators, columns, texts, numbers_as_they_are, boosters):
         part()
 refusals()
 print(f"{len(made)} cases; scikit-learn refused {len(skipped)}: " + "; ".join(skipped), file=sys.stderr)

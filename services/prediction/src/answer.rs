@@ -16,8 +16,7 @@ pub fn row_score(scores: &Scores, row: usize, output: Output, names: &[String]) 
         Output::Predict => several(&mut score, scores, row, names),
         Output::PredictProba => {
             score.numbers.clone_from(&score.probabilities);
-            let classes = (0..scores.outputs).flat_map(|output| scores.classes(output));
-            score.classes = classes.map(|label| class_label(label).to_wire()).collect();
+            score.classes = scores.probability_classes().map(|label| class_label(label).to_wire()).collect();
         }
         Output::DecisionFunction | Output::ScoreSamples => {
             score.numbers = scores.decision(row).to_vec();

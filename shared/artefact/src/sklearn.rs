@@ -93,7 +93,7 @@ fn wrapped<'g>(view: &View<'g>) -> Result<Option<View<'g>>, Fault> {
 
 fn is_sampler(class: &str) -> bool {
     let modules = ["imblearn.over_sampling.", "imblearn.under_sampling.", "imblearn.combine."];
-    modules.iter().any(|module| class.starts_with(module))
+    class == "imblearn.base.FunctionSampler" || modules.iter().any(|module| class.starts_with(module))
 }
 
 /// Number of input values of a stage, which must equal the number of output values of the previous stage.

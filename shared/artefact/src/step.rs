@@ -126,19 +126,22 @@ pub fn apply_frame(steps: &[Step], mut frame: Frame) -> Result<Frame, String> {
     Ok(frame)
 }
 
-/// What the values of the `width` input columns of `steps` are; `None` when all are numbers.
-pub fn takes(steps: &[Step], width: usize) -> Option<Vec<ColumnKind>> {
-    match steps.first()? {
-        Step::Other(transform) => transform.takes(),
-        Step::Columns(columns) => columns.takes(width),
-        _ => None,
+/// What the values of the `width` input columns of `steps` are, before something that takes `then`; `None` when all are
+/// numbers.
+pub fn takes(steps: &[Step], width: usize, then: Option<Vec<ColumnKind>>) -> Option<Vec<ColumnKind>> {
+    match steps.split_first() {
+        None => then,
+        Some((Step::Other(transform), _)) => transform.takes(),
+        // columns that pass through are what a later step takes
+        Some((Step::Columns(columns), later)) => columns.takes(width, takes(later, columns.width(), then)),
+        Some(_) => None,
     }
 }
 
 /// Whether the input columns of `steps` are used at all; a column that no step reads need not be given.
 pub fn reads(steps: &[Step], width: usize) -> Vec<bool> {
-    match steps.first() {
-        Some(Step::Columns(columns)) => columns.reads(width),
+    match steps.split_first() {
+        Some((Step::Columns(columns), later)) => columns.reads(width, &reads(later, columns.width())),
         _ => vec![true; width],
     }
 }

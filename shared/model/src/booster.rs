@@ -4,7 +4,7 @@ mod coding;
 
 use std::fmt::Debug;
 
-pub(crate) use coding::{Coder, Coding, Unseen};
+pub(crate) use coding::{CategoryText, Coder, Coding, CutText, Unseen};
 
 use crate::head::Head;
 use crate::output_transform::{Link, OutputTransform};
@@ -21,6 +21,11 @@ pub(crate) trait Booster: Send + Sync + Debug {
 
     /// Predicts rows of `width()` values; row-major `len x outputs()`.
     fn predict(&self, rows: Rows<'_>) -> Vec<f64>;
+
+    /// The sums of leaves before the link, as many in each row; `None` where the library has no such method.
+    fn margins(&self, _rows: Rows<'_>) -> Option<Vec<f64>> {
+        None
+    }
 
     /// How typed values become numbers; `None` if the model takes only numbers.
     fn coder(&self) -> Option<&Coder> {

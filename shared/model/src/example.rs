@@ -1,6 +1,7 @@
 //! `input_example.json`, the raw rows that MLflow stores beside a model. They warm it up, test it after loading and
 //! probe it while its circuit breaker is half open.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::Value as Json;
@@ -23,7 +24,7 @@ pub(crate) fn parse(bytes: &[u8], columns: &[Column]) -> Result<Vec<Vec<Value>>,
     if bytes.len() > MAX_BYTES {
         return Err(Fault::new("", format!("larger than {MAX_BYTES} bytes")));
     }
-    let json: Json = serde_json::from_slice(bytes).map_err(|e| Fault::new("", e.to_string()))?;
+    let json: Json = serde_json::from_slice(&nan_as_null(bytes)).map_err(|e| Fault::new("", e.to_string()))?;
     let rows = match &json {
         Json::Array(rows) => rows,
         Json::Object(o) => {
@@ -33,6 +34,36 @@ pub(crate) fn parse(bytes: &[u8], columns: &[Column]) -> Result<Vec<Vec<Value>>,
         _ => return Err(Fault::new("", "is neither an array of rows nor an object with rows")),
     };
     rows.iter().take(MAX_ROWS).enumerate().map(|(i, row)| parse_row(i, row, columns)).collect()
+}
+
+/// A missing number as JSON knows it: MLflow writes `NaN` where the frame has text beside it.
+fn nan_as_null(bytes: &[u8]) -> Cow<'_, [u8]> {
+    const NAN: &[u8] = b"NaN";
+    if !bytes.windows(NAN.len()).any(|window| window == NAN) {
+        return Cow::Borrowed(bytes);
+    }
+    let mut out = Vec::with_capacity(bytes.len() + 64);
+    let (mut rest, mut in_text) = (bytes, false);
+    while let Some((first, after)) = rest.split_first() {
+        match (first, in_text) {
+            (b'\\', true) => {
+                let (escape, after) = rest.split_at(rest.len().min(2));
+                out.extend_from_slice(escape);
+                rest = after;
+                continue;
+            }
+            (b'N', false) if rest.starts_with(NAN) => {
+                out.extend_from_slice(b"null");
+                rest = &rest[NAN.len()..];
+                continue;
+            }
+            (b'"', _) => in_text = !in_text,
+            _ => {}
+        }
+        out.push(*first);
+        rest = after;
+    }
+    Cow::Owned(out)
 }
 
 fn parse_row(i: usize, row: &Json, columns: &[Column]) -> Result<Vec<Value>, Fault> {
@@ -199,7 +230,13 @@ mod tests {
         ] {
             assert_eq!(parse(text.as_bytes(), &s).unwrap(), [[Value::Float(1.0), Value::Float(2.5)]], "{text}");
         }
-        assert!(parse(b"[[1, null]]", &s).unwrap()[0][1].is_missing());
+        for text in ["[[1, null]]", "[[1, NaN]]", r#"{"columns": ["a \\"NaN", "b"], "data": [[1.0,NaN]]}"#] {
+            assert!(parse(text.as_bytes(), &s).unwrap()[0][1].is_missing(), "{text}");
+        }
+        let texts = columns(&[ColumnKind::Text; 2]);
+        let kept = parse(br#"[["NaN", "\"NaN\\"], ["x", NaN]]"#, &texts).unwrap();
+        assert_eq!(kept[0], [Value::Text("NaN".into()), Value::Text("\"NaN\\".into())]);
+        assert!(kept[1][1].is_missing() && parse(b"[[1, Nan]]", &s).is_err());
         assert_eq!(parse(b"[[1]]", &s).unwrap_err().to_string(), "row 0: has 1 values, the model takes 2");
         assert!(parse(b"[[1, \"x\"]]", &s).unwrap_err().reason.contains("is not a number"));
         assert!(parse(b"{\"dat", &s).is_err());

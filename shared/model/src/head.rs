@@ -106,14 +106,26 @@ impl Head {
             Self::Learner(learner) => learner.run(&frame),
             Self::Ensemble(ensemble) => ensemble.run_frame(&frame),
             Self::Booster(booster) => {
-                let numbers = match booster.coder() {
-                    Some(coder) => coder.encode(frame),
-                    None => frame.into_numbers(),
-                };
-                let m = numbers.map_err(ModelError::Execution)?;
+                let m = coded(&**booster, frame)?;
                 Ok(booster.predict(Rows::new(m.width, &m.data)?))
             }
             _ => self.run(frame.into_numbers().map_err(ModelError::Execution)?),
+        }
+    }
+
+    /// What `decision_function` answers for prepared rows.
+    ///
+    /// # Errors
+    /// As [`Head::run_frame`].
+    pub(crate) fn decide(&self, frame: Frame) -> Result<Vec<f64>, ModelError> {
+        match self {
+            Self::Learner(learner) => learner.decision(&frame).unwrap_or_else(|| learner.run(&frame)),
+            Self::Booster(booster) => {
+                let m = coded(&**booster, frame)?;
+                let rows = Rows::new(m.width, &m.data)?;
+                Ok(booster.margins(rows).unwrap_or_else(|| booster.predict(rows)))
+            }
+            _ => self.run_frame(frame),
         }
     }
 
@@ -134,4 +146,13 @@ impl Head {
             _ => None,
         }
     }
+}
+
+/// The numbers that a booster compares.
+fn coded(booster: &dyn Booster, frame: Frame) -> Result<Matrix, ModelError> {
+    let numbers = match booster.coder() {
+        Some(coder) => coder.encode(frame),
+        None => frame.into_numbers(),
+    };
+    numbers.map_err(ModelError::Execution)
 }

@@ -1,5 +1,6 @@
 //! Estimators that are neither forests nor nets: each computes raw outputs from rows in any form.
 
+mod bisected;
 mod density;
 mod ensemble;
 mod gaussian_process;
@@ -13,6 +14,7 @@ mod threshold;
 
 use forebay_artefact::{ColumnKind, Frame};
 
+pub(crate) use bisected::{Bisected, Cluster, Then};
 pub(crate) use density::{CategoryTables, Centres, Constant, Densities, Density};
 pub(crate) use ensemble::{Calibrator, ClassifierEnsemble, Rule, Voter};
 pub(crate) use gaussian_process::{Covariance, GaussianProcess, Smoothness};

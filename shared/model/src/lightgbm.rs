@@ -23,6 +23,8 @@ struct Lightgbm {
     groups: usize,
     sums: Sums,
     objective: Objective,
+    /// The number of rounds whose mean is the prediction; `None` where it is their sum.
+    averaged: Option<f64>,
     /// Whether the single output is answered as the probabilities of two classes.
     two_classes: bool,
     coder: Option<Coder>,
@@ -59,16 +61,30 @@ pub(crate) fn compile_text(bytes: &[u8], meaning: Meaning, rounds: Option<usize>
     let groups = header.trees_per_iteration;
     let used = rounds.map_or(blocks.len(), |rounds| rounds.saturating_mul(groups).min(blocks.len()));
     let sums = trees::read(&header, &blocks[..used])?;
+    let averaged = header.averages.then_some(used as f64 / groups as f64);
     let custom = objective.is_custom();
     let two_classes = meaning == Meaning::Classifier && groups == 1 && !custom;
     let Header { width, features, .. } = header;
     let coder = categories::coder(text, &features).map_err(|e| Fault::new("pandas_categorical", e))?;
-    let model = Lightgbm { width, groups, sums, objective, two_classes, coder };
+    let model = Lightgbm { width, groups, sums, objective, averaged, two_classes, coder };
     let transform = match model.outputs() {
         outputs if meaning == Meaning::Classifier && !custom => numbered_classes(outputs),
         outputs => numbers(outputs),
     };
     Ok(Compiled { features, head: Head::Booster(Arc::new(model)), transform })
+}
+
+impl Lightgbm {
+    /// The sums of leaves, row-major `len x groups`.
+    fn sums(&self, rows: Rows<'_>) -> Vec<f64> {
+        let mut sums = vec![0.0; rows.len() * self.groups];
+        match &self.sums {
+            Sums::Constant(forest) => forest.sum(rows.values(), &mut sums),
+            Sums::Linear(leaves) => leaves.sum(rows.values(), &mut sums),
+            Sums::Zero => {}
+        }
+        sums
+    }
 }
 
 impl Booster for Lightgbm {
@@ -81,14 +97,16 @@ impl Booster for Lightgbm {
     }
 
     fn predict(&self, rows: Rows<'_>) -> Vec<f64> {
-        let mut sums = vec![0.0; rows.len() * self.groups];
-        match &self.sums {
-            Sums::Constant(forest) => forest.sum(rows.values(), &mut sums),
-            Sums::Linear(leaves) => leaves.sum(rows.values(), &mut sums),
-            Sums::Zero => {}
-        }
+        let mut sums = self.sums(rows);
         self.objective.apply(&mut sums, self.groups);
         if self.two_classes { sums.iter().flat_map(|p| [1.0 - p, *p]).collect() } else { sums }
+    }
+
+    fn margins(&self, rows: Rows<'_>) -> Option<Vec<f64>> {
+        let mut sums = self.sums(rows);
+        // the raw scores of a random forest are no means
+        sums.iter_mut().for_each(|sum| *sum *= self.averaged.unwrap_or(1.0));
+        Some(sums)
     }
 
     fn coder(&self) -> Option<&Coder> {

@@ -25,6 +25,8 @@ pub(crate) enum OutputTransform {
     Classes { labels: Arc<[Label]>, link: Link },
     /// Several outputs with classes of their own; the raw outputs of each follow each other.
     Each(Vec<(Arc<[Label]>, Link)>),
+    /// As `Each`, for labels that a row has or not: the probabilities are those that it has them.
+    Present(Vec<(Arc<[Label]>, Link)>),
 }
 
 /// How raw outputs become class probabilities and a class.
@@ -61,7 +63,7 @@ impl OutputTransform {
     /// The task of the model.
     pub(crate) fn task(&self) -> Task {
         match self {
-            Self::Classes { .. } | Self::Each(_) => Task::Classification,
+            Self::Classes { .. } | Self::Each(_) | Self::Present(_) => Task::Classification,
             _ => Task::Regression,
         }
     }
@@ -84,7 +86,7 @@ impl OutputTransform {
         let has = |link: &Link| !matches!(link, Link::Decision | Link::Index);
         match self {
             Self::Classes { link, .. } => has(link),
-            Self::Each(outputs) => outputs.iter().all(|(_, link)| has(link)),
+            Self::Each(outputs) | Self::Present(outputs) => outputs.iter().all(|(_, link)| has(link)),
             _ => false,
         }
     }
@@ -96,7 +98,9 @@ impl OutputTransform {
             Self::Several(outputs) => *outputs,
             Self::Inverted { base, .. } => base.outputs(),
             Self::Classes { labels, link } => link.outputs(labels.len()),
-            Self::Each(outputs) => outputs.iter().map(|(labels, link)| link.outputs(labels.len())).sum(),
+            Self::Each(outputs) | Self::Present(outputs) => {
+                outputs.iter().map(|(labels, link)| link.outputs(labels.len())).sum()
+            }
         }
     }
 
@@ -105,7 +109,7 @@ impl OutputTransform {
         match self {
             Self::Several(outputs) => *outputs,
             Self::Inverted { base, .. } => base.values(),
-            Self::Each(outputs) => outputs.len(),
+            Self::Each(outputs) | Self::Present(outputs) => outputs.len(),
             _ => 1,
         }
     }
@@ -114,6 +118,7 @@ impl OutputTransform {
     pub(crate) fn check(&self) -> Result<(), String> {
         let check = |labels: &[Label], link: &Link| {
             let two = matches!(link, Link::Logit { .. } | Link::LogitAbove(_) | Link::HalfLogit);
+            let two = two || matches!(self, Self::Present(_));
             if labels.is_empty() || (two && labels.len() != 2) || (*link == Link::Only && labels.len() != 1) {
                 return Err(format!("has {} classes", labels.len()));
             }
@@ -121,8 +126,10 @@ impl OutputTransform {
         };
         match self {
             Self::Classes { labels, link } => check(labels, link),
-            Self::Each(outputs) if outputs.is_empty() => Err("has no outputs".to_owned()),
-            Self::Each(outputs) => outputs.iter().try_for_each(|(labels, link)| check(labels, link)),
+            Self::Each(outputs) | Self::Present(outputs) if outputs.is_empty() => Err("has no outputs".to_owned()),
+            Self::Each(outputs) | Self::Present(outputs) => {
+                outputs.iter().try_for_each(|(labels, link)| check(labels, link))
+            }
             Self::Several(0) => Err("has no outputs".to_owned()),
             Self::Inverted { base, inverse } => inverse.check(base),
             _ => Ok(()),
@@ -156,7 +163,7 @@ impl OutputTransform {
                 }
                 Scores::classification(labels.clone(), classes, probabilities)
             }
-            Self::Each(outputs) => {
+            Self::Each(outputs) | Self::Present(outputs) => {
                 let (mut classes, mut probabilities) = (Vec::new(), Vec::new());
                 for mut row in raw.chunks_exact(self.outputs().max(1)) {
                     for (labels, link) in outputs {
@@ -168,7 +175,9 @@ impl OutputTransform {
                 if !self.has_probabilities() {
                     probabilities.clear();
                 }
-                Scores::multi_label(outputs.iter().map(|(labels, _)| labels.clone()).collect(), classes, probabilities)
+                let labels = outputs.iter().map(|(labels, _)| labels.clone()).collect();
+                let scores = Scores::multi_label(labels, classes, probabilities);
+                if matches!(self, Self::Present(_)) { scores.of_present() } else { scores }
             }
         }
     }

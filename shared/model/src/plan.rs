@@ -48,10 +48,7 @@ impl Plan {
                 transform.outputs()
             ));
         }
-        let mut kinds = takes(&steps, features.len());
-        if steps.is_empty() {
-            kinds = head.takes();
-        }
+        let kinds = takes(&steps, features.len(), head.takes());
         let read = reads(&steps, features.len());
         let any_form = kinds.is_some() || steps.iter().any(Step::gives_sparse);
         let columns = kinds.map_or_else(Vec::new, |kinds| columns(&features, &kinds, &read));
@@ -121,8 +118,7 @@ impl Plan {
             Ok(prepared) => prepared,
             Err(e) => return Some(Err(ModelError::Execution(e))),
         };
-        let own = self.head.learner().and_then(|learner| learner.decision(&prepared));
-        Some(own.unwrap_or_else(|| self.head.run_frame(prepared)))
+        Some(self.head.decide(prepared))
     }
 
     /// Whether there is a `decision_function`.

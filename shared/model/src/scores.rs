@@ -24,11 +24,14 @@ pub struct Scores {
     pub outputs: usize,
     /// The class indices, as `values`; empty for regression.
     pub labels: Vec<u32>,
-    /// Row-major, for each row the probabilities of each output's classes; empty if the model has no probabilities.
+    /// Row-major, for each row the probabilities of each output's classes, or only of the second one of each
+    /// ([`Scores::of_present`]); empty if the model has no probabilities.
     pub probabilities: Vec<f64>,
     /// Row-major, the numbers of `decision_function` or `score_samples`; empty unless they were asked for.
     pub decision: Vec<f64>,
     classes: Classes,
+    /// Whether each output has one probability, that of its second class.
+    present: bool,
 }
 
 /// The labels of the classes.
@@ -51,6 +54,7 @@ impl Default for Scores {
             probabilities: Vec::new(),
             decision: Vec::new(),
             classes: Classes::None,
+            present: false,
         }
     }
 }
@@ -91,6 +95,14 @@ impl Scores {
         let values = labels.iter().enumerate().map(of).collect();
         let outputs = classes.len();
         Self { values, outputs, labels, probabilities, classes: Classes::Each(classes), ..Self::default() }
+    }
+
+    /// Keeps of each output's two probabilities the second: that the row has the label. It is what `predict_proba` of
+    /// classifiers of several labels answers.
+    pub fn of_present(mut self) -> Self {
+        self.probabilities = self.probabilities.chunks_exact(2).map(|pair| pair[1]).collect();
+        self.present = true;
+        self
     }
 
     /// Adds the numbers of `decision_function` or `score_samples`, row-major, as many in each row.
@@ -136,10 +148,17 @@ impl Scores {
         }
     }
 
+    /// The classes that the probabilities of a row are of, in order.
+    pub fn probability_classes(&self) -> impl Iterator<Item = &Label> {
+        let skipped = usize::from(self.present);
+        (0..self.outputs).flat_map(move |output| self.classes(output).iter().skip(skipped))
+    }
+
     /// The class probabilities of row `i`, those of several outputs one after the other; empty if the model has none.
     pub fn probabilities(&self, i: usize) -> &[f64] {
         let width = match &self.classes {
             Classes::None => 0,
+            Classes::Each(outputs) if self.present => outputs.len(),
             Classes::One(classes) => classes.len(),
             Classes::Each(outputs) => outputs.iter().map(|classes| classes.len()).sum(),
         };
@@ -197,6 +216,10 @@ mod tests {
         assert_eq!((scores.label_of(0, 1), scores.label_of(1, 0)), (Some(&"high".into()), Some(&0.into())));
         assert_eq!(scores.probabilities(1), [0.6, 0.4, 0.0, 1.0, 0.0]);
         assert_eq!((scores.classes(1).len(), scores.classes(2).len()), (3, 0));
+        let labels: Arc<[Arc<[Label]>]> = vec![[Label::Integer(0), Label::Integer(1)].into(); 2].into();
+        let present = Scores::multi_label(labels, vec![1, 0], vec![0.1, 0.9, 0.75, 0.25]).of_present();
+        assert_eq!((present.probabilities(0), present.row(0)), ([0.9, 0.25].as_slice(), [1.0, 0.0].as_slice()));
+        assert_eq!(present.probability_classes().cloned().collect::<Vec<_>>(), [Label::Integer(1), Label::Integer(1)]);
         assert!(Scores::default().is_empty() && Scores::default().decision(0).is_empty());
     }
 }

@@ -2,6 +2,7 @@
 
 mod bayes;
 mod boosters;
+mod clusters;
 mod ensemble;
 mod estimator;
 mod forest;
@@ -47,7 +48,8 @@ pub(crate) fn compile_model(root: &View<'_>) -> Result<Plan, Fault> {
     let first = stages.first().ok_or_else(|| root.fault("pipeline has no steps"))?;
     // a booster alone has the names and the number of its features in its own file
     if let ([only], Some(compiled)) = (stages.as_slice(), boosters::read(first)?) {
-        return compiled.plan().map_err(|e| only.fault(e));
+        let plan = compiled.plan().map_err(|e| only.fault(e))?;
+        return Ok(plan.with_decision(estimator::decides(only)?));
     }
     compile(root, features(first)?)
 }

@@ -220,7 +220,7 @@ fn finish(mut model: Xgboost, shape: &Shape, meaning: Meaning, features: Vec<Str
     let transform = match model.outputs() {
         _ if classifies && shape.targets > 1 => {
             let classes = [Label::Integer(0), Label::Integer(1)];
-            OutputTransform::Each(vec![(classes.into(), Link::Probabilities); shape.targets])
+            OutputTransform::Present(vec![(classes.into(), Link::Probabilities); shape.targets])
         }
         outputs if classifies => numbered_classes(outputs.max(shape.classes)),
         outputs => numbers(outputs),

@@ -126,6 +126,11 @@ pub struct Array {
 }
 
 impl Array {
+    /// Whether the elements are numbers in single precision.
+    pub(super) fn is_single(&self) -> bool {
+        self.dtype == Dtype::F32
+    }
+
     /// Checks the bytes against type and shape.
     pub(super) fn new(dtype: Dtype, shape: Vec<usize>, fortran: bool, data: Arc<[u8]>) -> Result<Self, String> {
         let count = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));

@@ -147,6 +147,12 @@ impl Loader<'_> {
                 (None, Some(content)) => self.node_of(content)?,
                 (None, None) => return Err("NdArrayNode without content".to_owned()),
             },
+            "BytesNode" | "BytearrayNode" => {
+                let name = raw.file.ok_or("bytes without a file")?;
+                let bytes = self.files.inflate(&name, u64::MAX).map_err(|e| format!("{name}: {e}"))?;
+                self.graph.raise(bytes.len());
+                self.graph.push(Node::Bytes(bytes.into()))?
+            }
             "DictNode" | "DefaultDictNode" | "ListNode" | "TupleNode" | "SetNode" => {
                 self.node_of(raw.content.unwrap_or(Part::Null))?
             }

@@ -159,6 +159,11 @@ impl<'g> View<'g> {
         }
     }
 
+    /// Whether this is an array of numbers in single precision.
+    pub fn is_single(&self) -> bool {
+        matches!(self.node(), Node::Array(array) if array.is_single())
+    }
+
     /// Text.
     pub fn text(&self) -> Result<&'g str, Fault> {
         match self.node() {

@@ -14,6 +14,9 @@ pub(super) fn function(view: &View<'_>, width: usize) -> Result<Option<Step>, Fa
     let argument = |name: &str| arguments.as_ref().and_then(|a| a.opt(name));
     let count = arguments.as_ref().map_or(0, |a| a.entries().map_or(0, |e| e.len()));
     let path = func.class();
+    if count == 0 && keeps_values(path, width) {
+        return Ok(None);
+    }
     let bound =
         |names: [&str; 2], otherwise: f64| names.iter().find_map(|n| argument(n)).map_or(Ok(otherwise), |v| v.number());
     let refused = || func.fault(format!("FunctionTransformer runs {}; no code is run here", func.kind()));
@@ -31,6 +34,17 @@ pub(super) fn function(view: &View<'_>, width: usize) -> Result<Option<Step>, Fa
         _ => Missing::Pass,
     };
     Ok(Some(Step::Other(Arc::new(EachValue { rule, width, missing }))))
+}
+
+/// Whether a function changes at most the shape or the container of its input, in a way that a row does not show.
+fn keeps_values(path: &str, width: usize) -> bool {
+    match path {
+        "numpy.asarray" | "numpy.array" | "numpy.asanyarray" | "numpy.ascontiguousarray" | "numpy.atleast_2d" => true,
+        "numpy.squeeze" | "pandas.core.frame.DataFrame" | "pandas.DataFrame" => true,
+        // the only column, as the vectorisers of text take it
+        "numpy.ravel" => width == 1,
+        _ => false,
+    }
 }
 
 pub(super) fn binarizer(view: &View<'_>, width: usize) -> Result<Step, Fault> {

@@ -80,12 +80,16 @@ impl Columns {
         Frame::beside(parts)
     }
 
-    /// What the values of the `width` input columns are; those that several parts take have the first kind but float.
-    pub(super) fn takes(&self, width: usize) -> Option<Vec<ColumnKind>> {
+    /// What the values of the `width` input columns are, where the steps that follow take `then`; those that several
+    /// parts take have the first kind but float.
+    pub(super) fn takes(&self, width: usize, then: Option<Vec<ColumnKind>>) -> Option<Vec<ColumnKind>> {
         let mut kinds = vec![ColumnKind::Float; width];
-        let mut typed = false;
+        let (mut typed, mut start) = (false, 0);
         for part in &self.parts {
-            for (column, kind) in part.columns.iter().zip(takes(&part.steps, part.columns.len()).unwrap_or_default()) {
+            let after = then.as_ref().and_then(|then| then.get(start..start + part.width)).map(<[_]>::to_vec);
+            start += part.width;
+            let taken = takes(&part.steps, part.columns.len(), after).unwrap_or_default();
+            for (column, kind) in part.columns.iter().zip(taken) {
                 typed |= kind != ColumnKind::Float;
                 if kinds[*column] == ColumnKind::Float {
                     kinds[*column] = kind;
@@ -99,10 +103,16 @@ impl Columns {
         self.parts.iter().any(|p| p.steps.last().is_some_and(Step::gives_sparse))
     }
 
-    /// Whether each of the `width` input columns is in some part.
-    pub(super) fn reads(&self, width: usize) -> Vec<bool> {
+    /// Whether each of the `width` input columns is used, where the steps that follow use their own as in `later`.
+    pub(super) fn reads(&self, width: usize, later: &[bool]) -> Vec<bool> {
         let mut reads = vec![false; width];
-        self.parts.iter().flat_map(|p| &p.columns).for_each(|c| reads[*c] = true);
+        let mut start = 0;
+        for part in &self.parts {
+            for (at, column) in part.columns.iter().enumerate() {
+                reads[*column] |= !part.steps.is_empty() || later.get(start + at).is_none_or(|read| *read);
+            }
+            start += part.width;
+        }
         reads
     }
 }

@@ -19,11 +19,27 @@ pub(crate) enum Coding {
     /// Numbers as they are.
     Number,
     /// The code of a text, or of another value as text.
-    Texts { codes: HashMap<Box<str>, f64>, unseen: Unseen<Box<[i8]>> },
+    Texts { codes: HashMap<Box<str>, f64>, cut: Vec<(CutText, f64)>, unseen: Unseen<Box<[i8]>> },
     /// The code of an integer.
     Integers { codes: HashMap<i64, f64>, unseen: Unseen<i64> },
-    /// The hash of a text, or of an integer's decimal text. Nothing else has one.
+    /// The hash of a text, or of the decimal text of an integer or a boolean. Nothing else has one.
     Hash(fn(&str) -> u32),
+}
+
+/// The text of a category whose end a file lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CutText {
+    /// How the text begins; may be empty.
+    pub start: String,
+    /// How many characters the whole text has.
+    pub characters: usize,
+}
+
+/// A text among those of a column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CategoryText {
+    Whole(String),
+    Cut(CutText),
 }
 
 /// What becomes of a category that training has not seen.
@@ -56,13 +72,25 @@ fn signed(text: &str) -> Box<[i8]> {
 impl Coding {
     /// Texts whose codes are their places.
     pub(crate) fn texts<T: AsRef<str>>(texts: &[T], unseen: Unseen<Box<[i8]>>) -> Self {
-        let coded = || texts.iter().map(AsRef::as_ref).enumerate().filter(|(_, text)| !text.is_empty());
-        let codes = texts.iter().enumerate().map(|(code, text)| (text.as_ref().into(), code as f64)).collect();
+        let coded = || texts.iter().map(AsRef::as_ref).enumerate().map(|(code, text)| (text, code as f64));
         let unseen = match unseen {
-            Unseen::Next(_) => Unseen::Next(coded().map(|(code, text)| (signed(text), code as f64)).collect()),
+            Unseen::Next(_) => Unseen::Next(coded().map(|(text, code)| (signed(text), code)).collect()),
             other => other,
         };
-        Self::Texts { codes, unseen }
+        Self::Texts { codes: coded().map(|(text, code)| (text.into(), code)).collect(), cut: Vec::new(), unseen }
+    }
+
+    /// As [`Coding::texts`], for a table in which the ends of some texts are missing. Another text is one of these if it
+    /// is the only one that it can be; none takes the place of one that training has not seen.
+    pub(crate) fn cut_texts(texts: Vec<CategoryText>) -> Self {
+        let (mut codes, mut cut) = (HashMap::new(), Vec::new());
+        for (code, text) in texts.into_iter().enumerate() {
+            match text {
+                CategoryText::Whole(text) => drop(codes.insert(text.into_boxed_str(), code as f64)),
+                CategoryText::Cut(text) => cut.push((text, code as f64)),
+            }
+        }
+        Self::Texts { codes, cut, unseen: Unseen::Refused }
     }
 
     /// Integers whose codes are their places.
@@ -89,11 +117,12 @@ impl Coding {
             (Self::Number, value) => value.number().ok_or_else(|| "has text, the model takes a number".to_owned()),
             (Self::Hash(hash), Value::Text(text)) => Ok(f64::from(hash(text))),
             (Self::Hash(hash), Value::Integer(integer)) => Ok(f64::from(hash(&integer.to_string()))),
+            // Python's booleans are integers
+            (Self::Hash(hash), Value::Boolean(v)) => Ok(f64::from(hash(if *v { "1" } else { "0" }))),
             (Self::Hash(_), Value::Float(v)) => Err(format!("has {v:?}, a category is text or an integer")),
-            (Self::Hash(_), Value::Boolean(v)) => Err(format!("has {v}, a category is text or an integer")),
             (Self::Hash(_), Value::Missing) => Err("is missing, a category is text or an integer".to_owned()),
             (_, value) if value.is_missing() => Ok(f64::NAN),
-            (Self::Texts { codes, unseen }, value) => {
+            (Self::Texts { codes, cut, unseen }, value) => {
                 let spelt;
                 let text = match value {
                     Value::Text(text) => &**text,
@@ -110,7 +139,8 @@ impl Coding {
                     }
                     _ => return Err("has a number, its categories are text".to_owned()),
                 };
-                codes.get(text).map_or_else(|| unseen.code(|| signed(text)), |code| Ok(*code))
+                let known = codes.get(text).copied().or_else(|| only_cut(cut, text));
+                known.map_or_else(|| unseen.code(|| signed(text)), Ok)
             }
             (Self::Integers { codes, unseen }, value) => {
                 let whole = |v: f64| (v.fract() == 0.0 && v.abs() < 9e15).then_some(v as i64);
@@ -124,6 +154,14 @@ impl Coding {
             }
         }
     }
+}
+
+/// The code of the only cut text that `text` can be.
+fn only_cut(cut: &[(CutText, f64)], text: &str) -> Option<f64> {
+    let fits = |of: &CutText| text.starts_with(&of.start) && text.chars().count() == of.characters;
+    let mut fitting = cut.iter().filter(|(of, _)| fits(of));
+    let (_, code) = fitting.next()?;
+    fitting.next().is_none().then_some(*code)
 }
 
 impl Coder {
@@ -181,10 +219,22 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_a_table_has_only_in_part() {
+        let cut = |start: &str, characters| CategoryText::Cut(CutText { start: start.into(), characters });
+        let coding = Coding::cut_texts(vec![CategoryText::Whole("Köln".into()), cut("Łó", 4), cut("", 2), cut("", 3)]);
+        let of = |text: &str| code(&coding, Value::Text(text.into()));
+        assert_eq!((of("Köln"), of("Łódź"), of("東京"), of("Rom")), (Some(0.0), Some(1.0), Some(2.0), Some(3.0)));
+        assert_eq!((of("Lódź"), of(""), of("x")), (None, None, None));
+        let two = Coding::cut_texts(vec![cut("Ł", 4), cut("", 4)]);
+        assert_eq!(code(&two, Value::Text("Łódź".into())), None, "either may be meant");
+    }
+
+    #[test]
     fn what_is_no_category_names_its_column() {
         let coder = Coder::of(vec![("a".into(), Coding::Number), ("city".into(), Coding::Hash(|_| 7))]).unwrap();
         let rows = |last: Value| Frame::from(crate::TypedRows::new(2, &[Value::Float(0.5), last]).unwrap());
         assert_eq!(coder.encode(rows(Value::Integer(3))).unwrap().data, [0.5, 7.0]);
+        assert_eq!(coder.encode(rows(Value::Boolean(true))).unwrap().data, [0.5, 7.0]);
         assert_eq!(
             coder.encode(rows(Value::Float(3.0))).unwrap_err(),
             "column \"city\" has 3.0, a category is text or an integer"

@@ -94,7 +94,7 @@ impl Info {
             // several labels a row, each there or not
             let labels = [Label::Integer(0), Label::Integer(1)];
             let each = vec![(labels.into(), Link::LogitAbove(0.0)); dimension];
-            return Ok((Finish::Raw, OutputTransform::Each(each)));
+            return Ok((Finish::Raw, OutputTransform::Present(each)));
         }
         let count = if dimension == 1 { 2 } else { dimension };
         let labels =

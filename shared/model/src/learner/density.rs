@@ -131,6 +131,8 @@ pub(crate) struct Centres {
     pub densities: Option<Densities>,
     /// Whether the densities choose the class, instead of the distance.
     pub by_density: bool,
+    /// The class of each centre; empty when it is the centre itself.
+    pub classes: Vec<usize>,
 }
 
 impl Learner for Centres {
@@ -149,6 +151,7 @@ impl Learner for Centres {
     fn run(&self, frame: &Frame) -> Result<Vec<f64>, ModelError> {
         each_row(frame, |row, out| {
             let nearest = self.search.nearest(row, 1).first().map_or(0, |(_, i)| *i);
+            let nearest = self.classes.get(nearest).copied().unwrap_or(nearest);
             let Some(densities) = &self.densities else { return out.push(nearest as f64) };
             let scores: Vec<f64> = densities.classes.iter().map(|c| c.log_likelihood(row)).collect();
             out.push(if self.by_density { f64::from(argmax(&scores)) } else { nearest as f64 });

@@ -24,8 +24,10 @@ pub(crate) struct Voter {
 pub(crate) enum Calibrator {
     /// `1 / (1 + exp(slope x + intercept))`.
     Sigmoid { slope: f64, intercept: f64 },
-    /// Steps between ascending points.
+    /// Lines between ascending points.
     Isotonic { at: Vec<f64>, values: Vec<f64> },
+    /// As `Isotonic`, computed in single precision, in which the member answers.
+    IsotonicSingle { at: Vec<f32>, values: Vec<f32> },
     /// The softmax of all scores times this.
     Temperature(f64),
 }
@@ -35,9 +37,23 @@ impl Calibrator {
         match self {
             Self::Sigmoid { slope, intercept } => crate::output_transform::sigmoid(-(slope * x + intercept)),
             Self::Isotonic { at, values } => interpolate(x, at.len(), |i| at[i], |i| values[i]),
+            Self::IsotonicSingle { at, values } => f64::from(between(x as f32, at, values)),
             Self::Temperature(_) => x,
         }
     }
+}
+
+/// The value at `x` on the lines between points, as SciPy's `interp1d` computes it in single precision.
+fn between(x: f32, at: &[f32], values: &[f32]) -> f32 {
+    let (Some(first), Some(last)) = (at.first(), at.last()) else { return f32::NAN };
+    if x.is_nan() || at.len() == 1 {
+        return if x.is_nan() { x } else { values[0] };
+    }
+    let x = x.max(*first).min(*last);
+    let high = at.partition_point(|point| *point < x).clamp(1, at.len() - 1);
+    let low = high - 1;
+    let slope = (values[high] - values[low]) / (at[high] - at[low]);
+    slope * (x - at[low]) + values[low]
 }
 
 /// How the members' answers become one.

@@ -158,6 +158,10 @@ fn calibrator(view: &View<'_>) -> Result<Calibrator, Fault> {
             if at.is_empty() || at.windows(2).any(|w| w[0] > w[1]) {
                 return Err(view.fault("thresholds do not ascend"));
             }
+            if view.attr("X_thresholds_")?.is_single() {
+                let single = |v: Vec<f64>| v.into_iter().map(|v| v as f32).collect();
+                return Ok(Calibrator::IsotonicSingle { at: single(at), values: single(values) });
+            }
             Ok(Calibrator::Isotonic { at, values })
         }
         "_TemperatureScaling" => Ok(Calibrator::Temperature(view.attr("beta_")?.number()?)),

@@ -1,8 +1,8 @@
 //! Selects the compiler of an estimator class.
 
 use super::{
-    Estimator, bayes, boosters, ensemble, forest, gaussian_process, histogram, linear, meta_estimator, neighbours,
-    neural, outlier, stacking, svm, target,
+    Estimator, bayes, boosters, clusters, ensemble, forest, gaussian_process, histogram, linear, meta_estimator,
+    neighbours, neural, outlier, stacking, svm, target,
 };
 use forebay_artefact::sklearn::stages;
 
@@ -16,7 +16,9 @@ use crate::step::Step;
 /// A [`Fault`] that names the class if it is not supported, or what is wrong inside a supported one.
 pub(super) fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> Result<Estimator, Fault> {
     let class = view.class();
-    let name = class.strip_prefix("sklearn.").and_then(|c| c.rsplit('.').next()).unwrap_or("");
+    // those of imbalanced-learn draw other rows in the fit, and predict as the classes they are made from
+    let of_library = class.strip_prefix("sklearn.").or_else(|| class.strip_prefix("imblearn.ensemble."));
+    let name = of_library.and_then(|c| c.rsplit('.').next()).unwrap_or("");
     match name {
         "RandomForestRegressor" | "ExtraTreesRegressor" | "DecisionTreeRegressor" | "ExtraTreeRegressor" => {
             forest::average(view, width, false)
@@ -24,6 +26,7 @@ pub(super) fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> R
         "RandomForestClassifier" | "ExtraTreesClassifier" | "DecisionTreeClassifier" | "ExtraTreeClassifier" => {
             forest::average(view, width, true)
         }
+        "BalancedRandomForestClassifier" => forest::average(view, width, true),
         "GradientBoostingRegressor" => forest::boosting(view, width, false),
         "GradientBoostingClassifier" => forest::boosting(view, width, true),
         "HistGradientBoostingRegressor" => histogram::boosting(view, width, false, steps),
@@ -84,7 +87,9 @@ fn density(view: &View<'_>, name: &str, width: usize, steps: &mut Vec<Step>) -> 
         "KNeighborsRegressor" | "RadiusNeighborsRegressor" => neighbours::regressor(view, width),
         "KNeighborsClassifier" | "RadiusNeighborsClassifier" => neighbours::classifier(view, width),
         "NearestCentroid" => neighbours::centroids(view, width),
-        "KMeans" | "MiniBatchKMeans" => neighbours::clusters(view, width),
+        "KMeans" | "MiniBatchKMeans" | "MeanShift" | "AffinityPropagation" => clusters::nearest(view, width),
+        "BisectingKMeans" => clusters::bisecting(view, width),
+        "Birch" => clusters::birch(view, width),
         "LocalOutlierFactor" => neighbours::local_outlier_factor(view, width),
         "IsolationForest" => outlier::isolation(view, width),
         "EllipticEnvelope" => outlier::ellipse(view, width),
@@ -102,8 +107,8 @@ fn meta(view: &View<'_>, name: &str, width: usize, steps: &mut Vec<Step>) -> Res
         "VotingRegressor" => meta_estimator::voting(view, width),
         "AdaBoostRegressor" => meta_estimator::adaboost(view, width),
         "VotingClassifier" => ensemble::voting(view, width),
-        "BaggingClassifier" => ensemble::bagging(view, width),
-        "AdaBoostClassifier" => ensemble::adaboost(view, width),
+        "BaggingClassifier" | "BalancedBaggingClassifier" | "EasyEnsembleClassifier" => ensemble::bagging(view, width),
+        "AdaBoostClassifier" | "RUSBoostClassifier" => ensemble::adaboost(view, width),
         "CalibratedClassifierCV" => ensemble::calibrated(view, width),
         "FixedThresholdClassifier" | "TunedThresholdClassifierCV" => ensemble::threshold(view, width),
         "StackingRegressor" => stacking::stacking(view, width, false),
@@ -164,11 +169,18 @@ pub(super) fn decides(view: &View<'_>) -> Result<bool, Fault> {
         | "LocalOutlierFactor"
         | "EllipticEnvelope"
         | "AdaBoostClassifier"
+        | "RUSBoostClassifier"
         | "GradientBoostingClassifier"
         | "HistGradientBoostingClassifier" => true,
         "OneVsOneClassifier" => true,
+        // a method of LightGBM 4.7, as is this attribute
+        "LGBMClassifier" => view.opt("_fitted_with_feature_names").is_some(),
         "NearestCentroid" => view.opt("class_prior_").is_some() && view.attr("metric")?.text()? == "euclidean",
-        "OneVsRestClassifier" | "ClassifierChain" | "BaggingClassifier" => all("estimators_")?,
+        "OneVsRestClassifier"
+        | "ClassifierChain"
+        | "BaggingClassifier"
+        | "BalancedBaggingClassifier"
+        | "EasyEnsembleClassifier" => all("estimators_")?,
         "FixedThresholdClassifier" | "TunedThresholdClassifierCV" => {
             let inner = view.opt("estimator_").map_or_else(|| view.attr("estimator"), Ok)?;
             stages(&inner)?.last().map(decides).transpose()?.unwrap_or(false)

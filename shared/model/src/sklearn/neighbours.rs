@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Estimator, class_indices, forest};
+use super::{Estimator, forest};
 use crate::artefact::View;
 use crate::head::Head;
 use crate::learner::{Centres, Densities, Density, Detector, Metric, Neighbours, Normality, Reach, Search, Targets};
@@ -143,20 +143,8 @@ pub(super) fn centroids(view: &View<'_>, width: usize) -> Result<Estimator, Faul
         }
     }
     let link = if densities.is_some() { Link::Chosen } else { Link::Index };
-    let centres = Centres { search: Search { width, rows, metric }, densities, by_density };
+    let centres = Centres { search: Search { width, rows, metric }, densities, by_density, classes: Vec::new() };
     let transform = OutputTransform::Classes { labels, link };
-    Ok(Estimator { head: Head::Learner(Arc::new(centres)), transform, takes_missing: false })
-}
-
-/// KMeans, MiniBatchKMeans: the index of the nearest centre.
-pub(super) fn clusters(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
-    let (rows, [count, columns]) = view.attr("cluster_centers_")?.matrix()?;
-    if columns != width || count == 0 {
-        return Err(view.fault(format!("has centres of {columns} columns, expected {width}")));
-    }
-    let search = Search { width, rows, metric: Metric::Euclidean };
-    let transform = OutputTransform::Classes { labels: class_indices(count), link: Link::Index };
-    let centres = Centres { search, densities: None, by_density: false };
     Ok(Estimator { head: Head::Learner(Arc::new(centres)), transform, takes_missing: false })
 }
 

@@ -42,7 +42,7 @@ pub(super) fn perceptron(view: &View<'_>, width: usize, classifies: bool) -> Res
         ("exp", false) if net.outputs() == 1 => OutputTransform::Exp,
         ("logistic", true) if net.outputs() > 1 => {
             let labels: Arc<[Label]> = [Label::Integer(0), Label::Integer(1)].into();
-            OutputTransform::Each(vec![(labels, Link::Logit { zero_wins: false }); net.outputs()])
+            OutputTransform::Present(vec![(labels, Link::Logit { zero_wins: false }); net.outputs()])
         }
         ("logistic", true) => {
             OutputTransform::Classes { labels: forest::labels(view)?, link: Link::Logit { zero_wins: false } }

@@ -57,18 +57,33 @@ pub(super) fn stacking(view: &View<'_>, width: usize, classifies: bool) -> Resul
     Ok(Estimator { head: Head::Learner(Arc::new(stack)), transform, takes_missing })
 }
 
+/// What several outputs are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answers {
+    Numbers,
+    Classes,
+    /// Labels that a row has or not, of which `predict_proba` answers one number each.
+    Labels,
+}
+
+impl Answers {
+    fn of(classifies: bool) -> Self {
+        if classifies { Self::Classes } else { Self::Numbers }
+    }
+}
+
 fn several(
     members: Vec<Plan>,
     width: usize,
     order: Option<Vec<usize>>,
     chain: Option<Response>,
-    classifies: bool,
+    answers: Answers,
 ) -> Result<Estimator, String> {
     let order = order.unwrap_or_else(|| (0..members.len()).collect());
     let mut by_place: Vec<usize> = (0..members.len()).collect();
     by_place.sort_by_key(|i| order[*i]);
     let takes_missing = members.iter().all(Plan::accepts_missing);
-    let transform = if classifies {
+    let transform = if answers != Answers::Numbers {
         let mut outputs = Vec::with_capacity(members.len());
         for i in by_place {
             let OutputTransform::Classes { labels, link } = members[i].transform() else {
@@ -76,7 +91,10 @@ fn several(
             };
             outputs.push((labels.clone(), *link));
         }
-        OutputTransform::Each(outputs)
+        match answers {
+            Answers::Labels if outputs.iter().all(|(labels, _)| labels.len() == 2) => OutputTransform::Present(outputs),
+            _ => OutputTransform::Each(outputs),
+        }
     } else {
         if let Some(i) = members.iter().position(|m| m.signature().task != crate::Task::Regression) {
             return Err(format!("member {i} is no regressor"));
@@ -84,13 +102,13 @@ fn several(
         let outputs = members.iter().map(|m| m.transform().values()).sum();
         OutputTransform::Several(outputs)
     };
-    let learner = Several { width, members, chain, order, raw: classifies };
+    let learner = Several { width, members, chain, order, raw: answers != Answers::Numbers };
     Ok(Estimator { head: Head::Learner(Arc::new(learner)), transform, takes_missing })
 }
 
 /// MultiOutputRegressor and MultiOutputClassifier.
 pub(super) fn multi_output(view: &View<'_>, width: usize, classifies: bool) -> Result<Estimator, Fault> {
-    several(members(view, width)?, width, None, None, classifies).map_err(|e| view.fault(e))
+    several(members(view, width)?, width, None, None, Answers::of(classifies)).map_err(|e| view.fault(e))
 }
 
 /// RegressorChain and ClassifierChain.
@@ -114,7 +132,8 @@ pub(super) fn chain(view: &View<'_>, width: usize, classifies: bool) -> Result<E
         Some("decision_function") => Response::Decision,
         Some(other) => return Err(view.fault(format!("method {other:?} is not supported"))),
     };
-    several(plans, width, Some(order), Some(response), classifies).map_err(|e| view.fault(e))
+    let answers = if classifies { Answers::Labels } else { Answers::Numbers };
+    several(plans, width, Some(order), Some(response), answers).map_err(|e| view.fault(e))
 }
 
 /// A member of OneVsRestClassifier; a class that all or no rows had is a constant.
@@ -137,7 +156,7 @@ pub(super) fn one_vs_rest(view: &View<'_>, width: usize) -> Result<Estimator, Fa
         view.attr("estimators_")?.items()?.iter().map(|e| binary(e, width)).collect::<Result<_, _>>()?;
     let kind = binarizer.attr("y_type_")?;
     if kind.text()?.starts_with("multilabel") {
-        return several(plans, width, None, None, true).map_err(|e| view.fault(e));
+        return several(plans, width, None, None, Answers::Labels).map_err(|e| view.fault(e));
     }
     if let [one] = plans.as_slice() {
         // two classes: the only estimator tells the second

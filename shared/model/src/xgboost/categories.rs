@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::booster::{Coder, Coding, Unseen};
+use crate::booster::{CategoryText, Coder, Coding, CutText, Unseen};
 use crate::document::Value;
 
 /// The first release that refuses a category that training has not seen; before, it is the category that follows it in
@@ -40,36 +40,86 @@ fn coding(encoding: &Value<'_>, refuses: bool) -> Result<Coding, String> {
         return Ok(Coding::Number);
     }
     let offsets: Option<Vec<usize>> = offsets.iter().map(|offset| usize::try_from(*offset).ok()).collect();
-    let texts = offsets.and_then(|offsets| texts(&bytes, &offsets));
-    Ok(Coding::texts(&texts.ok_or("offsets do not divide the values into texts")?, unseen(refuses)))
+    let texts =
+        offsets.and_then(|offsets| texts(&bytes, &offsets)).ok_or("offsets do not divide the values into texts")?;
+    let whole = |text: &CategoryText| match text {
+        CategoryText::Whole(text) => Some(text.clone()),
+        CategoryText::Cut(_) => None,
+    };
+    Ok(match texts.iter().map(whole).collect::<Option<Vec<String>>>() {
+        Some(texts) => Coding::texts(&texts, unseen(refuses)),
+        None => Coding::cut_texts(texts),
+    })
 }
 
 /// The texts between the offsets. From a data frame of pandas, XGBoost 3 counts characters where it means bytes, and cuts
-/// the bytes off after as many: texts that are not whole are left out.
-fn texts(bytes: &[u8], offsets: &[usize]) -> Option<Vec<String>> {
+/// the bytes off after as many; from Arrow it counts bytes. Where both give texts, those are meant that are sorted, as
+/// the categories of pandas are.
+fn texts(bytes: &[u8], offsets: &[usize]) -> Option<Vec<CategoryText>> {
     let text = |pair: &[usize]| String::from_utf8(bytes.get(pair[0]..pair[1])?.to_vec()).ok();
-    if let Some(texts) = offsets.windows(2).map(text).collect() {
-        return Some(texts);
+    let by_bytes: Option<Vec<String>> = offsets.windows(2).map(text).collect();
+    if let Some(texts) = by_bytes
+        && (bytes.is_ascii() || (texts.is_sorted() && !by_characters(bytes, offsets).is_some_and(|it| is_sorted(&it))))
+    {
+        return Some(texts.into_iter().map(CategoryText::Whole).collect());
     }
+    by_characters(bytes, offsets)
+}
+
+fn by_characters(bytes: &[u8], offsets: &[usize]) -> Option<Vec<CategoryText>> {
     if *offsets.last()? != bytes.len() || !offsets.is_sorted() {
         return None;
     }
-    let whole = String::from_utf8_lossy(bytes);
-    let characters: Vec<char> = whole.trim_end_matches(char::REPLACEMENT_CHARACTER).chars().collect();
-    let text = |pair: &[usize]| characters.get(pair[0]..pair[1]).map_or_else(String::new, |text| text.iter().collect());
+    let known = String::from_utf8_lossy(bytes);
+    let known: Vec<char> = known.trim_end_matches(char::REPLACEMENT_CHARACTER).chars().collect();
+    let text = |pair: &[usize]| match known.get(pair[0]..pair[1]) {
+        Some(text) => CategoryText::Whole(text.iter().collect()),
+        None => {
+            let start = known.get(pair[0]..).unwrap_or_default().iter().collect();
+            CategoryText::Cut(CutText { start, characters: pair[1] - pair[0] })
+        }
+    };
     Some(offsets.windows(2).map(text).collect())
+}
+
+/// Whether the texts that are whole ascend.
+fn is_sorted(texts: &[CategoryText]) -> bool {
+    let whole = texts.iter().filter_map(|text| match text {
+        CategoryText::Whole(text) => Some(text),
+        CategoryText::Cut(_) => None,
+    });
+    whole.is_sorted()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn whole(texts: &[&str]) -> Vec<CategoryText> {
+        texts.iter().map(|&text| CategoryText::Whole(text.to_owned())).collect()
+    }
+
     #[test]
     fn texts_lie_between_offsets() {
-        assert_eq!(texts("aéb".as_bytes(), &[0, 1, 3, 4]).unwrap(), ["a", "é", "b"]);
-        // "né", "x" and "long", cut off after seven bytes
-        assert_eq!(texts(&"néxlong".as_bytes()[..7], &[0, 2, 3, 7]).unwrap(), ["né", "x", ""]);
+        assert_eq!(texts(b"abcd", &[0, 1, 3, 4]).unwrap(), whole(&["a", "bc", "d"]));
+        // counted in bytes, and sorted only so
+        assert_eq!(texts("aéb".as_bytes(), &[0, 1, 3, 4]).unwrap(), whole(&["a", "é", "b"]));
+        assert_eq!(texts("Köln".as_bytes(), &[0, 5]).unwrap(), whole(&["Köln"]));
         assert_eq!(texts(b"ab", &[0, 3]), None);
         assert_eq!(texts(b"ab", &[2, 0]), None);
+    }
+
+    #[test]
+    fn texts_whose_characters_were_counted() {
+        let cut = |start: &str, characters| CategoryText::Cut(CutText { start: start.into(), characters });
+        // "né", "x" and "long", cut off after seven bytes
+        let mut expected = whole(&["né", "x"]);
+        expected.push(cut("lon", 4));
+        assert_eq!(texts(&"néxlong".as_bytes()[..7], &[0, 2, 3, 7]).unwrap(), expected);
+        // every piece between the offsets is text by chance
+        let all = "KölnLyonNew YorkSão PauloŁódź東京".as_bytes();
+        let mut expected = whole(&["Köln", "Lyon", "New York", "São Paulo"]);
+        expected.extend([cut("Łó", 4), cut("", 2)]);
+        assert_eq!(texts(&all[..31], &[0, 4, 8, 16, 25, 29, 31]).unwrap(), expected);
     }
 }
