@@ -1,20 +1,48 @@
-//! A report on a model version: whether it loads, what it needs, and whether it predicts what its input example
-//! expects.
+//! A report on a model version: whether it loads, what it needs, what it costs, and whether it predicts what its input
+//! example expects.
 
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use forebay_model::{Label, LoadedVersion, Output, Task, TypedRows, Value};
 use serde::Serialize;
 
 use crate::columns::name_list;
 
+/// How long rows are predicted to learn what one costs.
+const TIMED: Duration = Duration::from_millis(20);
+
+/// What a check found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) enum Verdict {
+    /// Its predictions are those of the library that it is from.
+    #[serde(rename = "equal")]
+    Equal,
+    /// It predicts; nothing says what its library predicts.
+    #[serde(rename = "runs, not compared")]
+    Runs,
+    /// It does not load, or predicts something else.
+    #[serde(rename = "FAILED")]
+    Failed,
+}
+
+impl Verdict {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Equal => "equal",
+            Self::Runs => "runs, not compared",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
 /// The report on one version.
 #[derive(Debug, Serialize)]
 pub(crate) struct Inspection {
     /// `NAME vN`, or the path.
     pub(crate) name: String,
+    pub(crate) verdict: Verdict,
     /// Whether it loads, and answers its example as it should.
     pub(crate) ok: bool,
     /// Why it does not.
@@ -36,6 +64,10 @@ struct About {
     operations: Vec<String>,
     digest: String,
     load_ms: f64,
+    /// By how many bytes loading it has enlarged the process; `None` where the system does not say.
+    memory_bytes: Option<u64>,
+    /// Microseconds to predict a row by itself: of the example, else one of zeros.
+    row_us: Option<f64>,
     example: Option<String>,
     /// First row of the example and its answer.
     answer: Option<(Vec<Value>, String)>,
@@ -44,18 +76,23 @@ struct About {
 impl Inspection {
     /// Loads a version and lets it answer its input example.
     pub(crate) fn of(name: &str, load: impl FnOnce() -> Result<LoadedVersion, String>) -> Self {
-        let began = Instant::now();
+        let (began, before) = (Instant::now(), resident());
         let loaded =
             match catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| Err("reading it panicked".to_owned())) {
                 Ok(loaded) => loaded,
-                Err(error) => return Self { name: name.to_owned(), ok: false, error: Some(error), about: None },
+                Err(error) => {
+                    let (name, error) = (name.to_owned(), Some(error));
+                    return Self { name, verdict: Verdict::Failed, ok: false, error, about: None };
+                }
             };
         let load_ms = began.elapsed().as_secs_f64() * 1e3;
-        let checked = catch_unwind(AssertUnwindSafe(|| loaded.check_example().map_err(|error| error.to_string())));
+        let memory_bytes = before.zip(resident()).map(|(before, after)| after.saturating_sub(before));
+        let checked = catch_unwind(AssertUnwindSafe(|| loaded.check_answers().map_err(|error| error.to_string())));
         let checked = checked.unwrap_or_else(|_| Err("answering its example panicked".to_owned()));
-        let (example, error) = match checked {
-            Ok(check) => (Some(check.to_string()), None),
-            Err(error) => (None, Some(format!("input example: {error}"))),
+        let (example, verdict, error) = match checked {
+            Ok(check) if check.parity.is_some() => (Some(check.to_string()), Verdict::Equal, None),
+            Ok(check) => (Some(check.to_string()), Verdict::Runs, None),
+            Err(error) => (None, Verdict::Failed, Some(error)),
         };
         let answer = if error.is_none() { first_answer(&loaded) } else { None };
         let signature = &loaded.signature;
@@ -71,22 +108,31 @@ impl Inspection {
             operations: loaded.model.ops(),
             digest: forebay_model::hex(&loaded.digest)[..16].to_owned(),
             load_ms,
+            memory_bytes,
+            row_us: if error.is_none() { row_cost(&loaded) } else { None },
             example,
             answer,
         };
-        Self { name: name.to_owned(), ok: error.is_none(), error, about: Some(about) }
+        Self { name: name.to_owned(), verdict, ok: error.is_none(), error, about: Some(about) }
     }
 
-    /// The report as one line.
+    /// The names of the columns of [`Inspection::line`].
+    pub(crate) fn heading() -> String {
+        row("", "us a row", "memory", "model")
+    }
+
+    /// The report as a line of a table.
     pub(crate) fn line(&self) -> String {
-        match (&self.error, &self.about) {
-            (Some(error), _) => format!("FAILED  {}: {error}\n", self.name),
-            (None, Some(about)) => {
-                let example = about.example.as_deref().unwrap_or("");
-                format!("ok      {}: loaded in {:.0} ms, {example}\n", self.name, about.load_ms)
-            }
-            (None, None) => format!("ok      {}\n", self.name),
-        }
+        let about = self.about.as_ref();
+        let cost = about.and_then(|about| about.row_us).map_or_else(|| "-".to_owned(), |us| format!("{us:.1}"));
+        let memory = about.and_then(|about| about.memory_bytes);
+        let memory = memory.map_or_else(|| "-".to_owned(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6));
+        let what = match (&self.error, about.and_then(|about| about.example.as_deref())) {
+            (Some(error), _) => format!("{}: {error}", self.name),
+            (None, Some(example)) => format!("{}: {example}", self.name),
+            (None, None) => self.name.clone(),
+        };
+        row(self.verdict.as_str(), &cost, &memory, &what)
     }
 
     /// The full report as text.
@@ -107,6 +153,9 @@ impl Inspection {
             let _ = writeln!(text, "  operations     {}", about.operations.join(" -> "));
             let _ = writeln!(text, "  digest         {}...", about.digest);
             let _ = writeln!(text, "  loads in       {:.1} ms", about.load_ms);
+            if let Some(us) = about.row_us {
+                let _ = writeln!(text, "  a row takes    {us:.1} us");
+            }
             if let Some(example) = &about.example {
                 let _ = writeln!(text, "  example        {example}");
             }
@@ -120,6 +169,38 @@ impl Inspection {
         }
         text
     }
+}
+
+/// A line of the table.
+fn row(verdict: &str, cost: &str, memory: &str, what: &str) -> String {
+    format!("{verdict:<18}  {cost:>9}  {memory:>9}  {what}\n")
+}
+
+/// The resident memory of this process in bytes, as Linux says it.
+fn resident() -> Option<u64> {
+    const PAGE: u64 = 4096;
+    let pages: u64 = std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * PAGE)
+}
+
+/// Microseconds to predict one row; the rows of the example in turn, without one a row of zeros.
+fn row_cost(loaded: &LoadedVersion) -> Option<f64> {
+    let zeros = || vec![loaded.columns.iter().map(|column| Value::zero(column.kind)).collect()];
+    let rows = loaded.input_example.clone().filter(|rows| !rows.is_empty()).unwrap_or_else(zeros);
+    let predict = |row: &[Value]| loaded.predict_values(TypedRows::new(row.len(), row).ok()?, Output::Predict).ok();
+    let timed = || {
+        predict(&rows[0])?;
+        let (began, mut count) = (Instant::now(), 0_u32);
+        for row in rows.iter().cycle() {
+            predict(row)?;
+            count += 1;
+            if began.elapsed() >= TIMED {
+                break;
+            }
+        }
+        Some(began.elapsed().as_secs_f64() * 1e6 / f64::from(count))
+    };
+    catch_unwind(AssertUnwindSafe(timed)).ok()?
 }
 
 fn first_answer(loaded: &LoadedVersion) -> Option<(Vec<Value>, String)> {

@@ -47,11 +47,54 @@ fn the_sample_is_listed_shown_and_sound() -> Result<()> {
     let check = models(&["check"])?;
     assert!(check.status.success(), "{}", out(&check));
     assert!(
-        out(&check).contains("ok      diabetes-rf-model v1: ") && out(&check).contains("equal to the bit"),
+        line_of(&out(&check), "diabetes-rf-model v1: ").starts_with("equal ")
+            && out(&check).contains("equal to the bit"),
         "{}",
         out(&check)
     );
-    assert!(out(&check).ends_with("3 checked, 0 failed\n"), "{}", out(&check));
+    assert!(out(&check).ends_with("3 checked, 3 equal, 0 failed\n"), "{}", out(&check));
+    Ok(())
+}
+
+/// The line of a table that has `text`.
+fn line_of<'t>(table: &'t str, text: &str) -> &'t str {
+    table.lines().find(|line| line.contains(text)).unwrap_or_default()
+}
+
+#[test]
+fn each_version_of_a_registry_has_a_verdict_and_a_cost() -> Result<()> {
+    let root = tempfile::tempdir()?;
+    for version in ["m/1", "m/2", "m/3"] {
+        copy(&root.path().join(version))?;
+    }
+    let answers = |version: &str| root.path().join(version).join("example_output.json");
+    std::fs::remove_file(answers("m/2"))?;
+    // rows that the file itself has: one of the example's, with its answer and with another
+    let example: Value = serde_json::from_slice(&std::fs::read(root.path().join("m/1/input_example.json"))?)?;
+    let row = example.get("data").unwrap_or(&example)[0].clone();
+    let own: Vec<f64> = serde_json::from_slice(&std::fs::read(answers("m/1"))?)?;
+    for (version, answer) in [("m/1", own[0]), ("m/3", own[0] + 1.0)] {
+        let drawn = serde_json::json!({ "rows": [row], "predictions": [answer] });
+        std::fs::write(answers(version), serde_json::json!({ "predictions": own, "drawn": drawn }).to_string())?;
+    }
+    let folder = root.path().display().to_string();
+    let check = models(&["check", &folder])?;
+    let text = out(&check);
+    for (name, verdict) in [("m v1: ", "equal "), ("m v2: ", "runs, not compared "), ("m v3: ", "FAILED ")] {
+        assert!(line_of(&text, name).starts_with(verdict), "{text}");
+    }
+    assert!(line_of(&text, "m v1: ").contains("1 of them drawn"), "{text}");
+    assert!(line_of(&text, "m v3: ").contains("answers row 0 of those drawn"), "{text}");
+    let json: Value = serde_json::from_slice(&models(&["check", "--json", &folder])?.stdout)?;
+    for (version, verdict) in [(0, "equal"), (1, "runs, not compared"), (2, "FAILED")] {
+        assert_eq!(json[version]["verdict"], verdict, "{json}");
+    }
+    assert!(json[0]["row_us"].as_f64().is_some_and(|us| us > 0.0), "{json}");
+    assert!(
+        json[0]["memory_bytes"].as_u64().is_some_and(|bytes| bytes > 0) || cfg!(not(target_os = "linux")),
+        "{json}"
+    );
+    assert!(json[2]["row_us"].is_null(), "{json}");
     Ok(())
 }
 
@@ -82,17 +125,22 @@ fn what_is_wrong_with_a_version_is_said_and_counts() -> Result<()> {
         assert_eq!(check.status.code(), Some(1));
         let text = out(&check);
         assert!(
-            text.contains("ok      m v1: ") && text.contains("FAILED  m v2: ") && text.contains("FAILED  m v3: "),
+            line_of(&text, "m v1: ").starts_with("equal ")
+                && ["m v2: ", "m v3: "].iter().all(|name| line_of(&text, name).starts_with("FAILED ")),
             "{text}"
         );
-        assert!(text.ends_with("3 checked, 2 failed\n"), "{text}");
+        assert!(text.ends_with("3 checked, 1 equal, 2 failed\n"), "{text}");
     }
     let json: Value = serde_json::from_slice(&models(&["check", "--json", &folder])?.stdout)?;
     assert_eq!((&json[0]["ok"], &json[1]["ok"], &json[2]["ok"]), (&true.into(), &false.into(), &false.into()));
     assert!(json[1]["error"].as_str().is_some_and(|e| e.contains("model.skops")), "{json}");
 
     let mixed = models(&["check", &format!("{folder}/m/1"), "no/such/model"])?;
-    assert!(mixed.status.code() == Some(1) && out(&mixed).ends_with("2 checked, 1 failed\n"), "{}", out(&mixed));
+    assert!(
+        mixed.status.code() == Some(1) && out(&mixed).ends_with("2 checked, 1 equal, 1 failed\n"),
+        "{}",
+        out(&mixed)
+    );
     let show = models(&["show", &format!("{folder}/m/2")])?;
     assert!(show.status.code() == Some(1) && out(&show).contains("FAILED"), "{}", out(&show));
     Ok(())

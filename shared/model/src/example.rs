@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde_json::Value as Json;
 
-use crate::expectation::{Difference, Tolerance};
+use crate::expectation::{Difference, Expectation, Tolerance};
 use crate::{Column, ColumnKind, Fault, LoadedVersion, ModelError, Output, TypedRows, Value};
 
 /// The most rows of an example that are kept. More would warm up nothing new.
@@ -66,7 +66,7 @@ fn nan_as_null(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-fn parse_row(i: usize, row: &Json, columns: &[Column]) -> Result<Vec<Value>, Fault> {
+pub(crate) fn parse_row(i: usize, row: &Json, columns: &[Column]) -> Result<Vec<Value>, Fault> {
     let fault = |reason: String| Fault::new(format!("row {i}"), reason);
     let width = |got: usize| match got == columns.len() {
         true => Ok(()),
@@ -132,6 +132,8 @@ fn value(kind: ColumnKind, json: &Json) -> Result<Value, String> {
 pub struct ExampleCheck {
     /// The number of predicted rows; 0 if the version has no example.
     pub rows: usize,
+    /// The number of rows among them that `example_output.json` itself has.
+    pub drawn: usize,
     /// How close the predictions are to the expected ones; `None` if the version has no `example_output.json`.
     pub parity: Option<Parity>,
 }
@@ -154,16 +156,21 @@ pub enum ExampleError {
     NotFinite { row: usize },
     #[error("answers row {row} of its input example with {got}, expected {want}")]
     Differs { row: usize, got: String, want: String },
+    #[error("answers row {row} of those drawn in example_output.json with {got}, expected {want}")]
+    DrawnDiffers { row: usize, got: String, want: String },
 }
 
 impl fmt::Display for ExampleCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let drawn = if self.drawn > 0 { format!(" ({} of them drawn)", self.drawn) } else { String::new() };
         match (self.rows, &self.parity) {
             (0, _) => f.write_str("no input example"),
             (rows, None) => write!(f, "{rows} rows answered, nothing to compare with"),
-            (rows, Some(Parity { tolerance: Tolerance::Exact, .. })) => write!(f, "{rows} rows equal to the bit"),
+            (rows, Some(Parity { tolerance: Tolerance::Exact, .. })) => {
+                write!(f, "{rows} rows{drawn} equal to the bit")
+            }
             (rows, Some(Parity { worst, tolerance: Tolerance::Within(most) })) => {
-                write!(f, "{rows} rows equal, at most {worst:.1e} apart (admitted: {most:e} x (1 + value))")
+                write!(f, "{rows} rows{drawn} equal, at most {worst:.1e} apart (admitted: {most:e} x (1 + value))")
             }
         }
     }
@@ -178,7 +185,7 @@ impl LoadedVersion {
     pub fn check_example(&self) -> Result<ExampleCheck, ExampleError> {
         let rows = self.input_example.as_deref().unwrap_or_default();
         if rows.is_empty() {
-            return Ok(ExampleCheck { rows: 0, parity: None });
+            return Ok(ExampleCheck { rows: 0, drawn: 0, parity: None });
         }
         let values = rows.concat();
         let scores = self.predict_values(
@@ -196,14 +203,33 @@ impl LoadedVersion {
             return Err(ExampleError::NotFinite { row });
         }
         let parity = match &self.expectation {
-            None => None,
-            Some(expected) => {
+            Some(expected) if !expected.is_empty() => {
                 let worst = expected.compare(&scores);
                 let worst = worst.map_err(|Difference { row, got, want }| ExampleError::Differs { row, got, want })?;
                 Some(Parity { worst, tolerance: expected.tolerance() })
             }
+            _ => None,
         };
-        Ok(ExampleCheck { rows: rows.len(), parity })
+        Ok(ExampleCheck { rows: rows.len(), drawn: 0, parity })
+    }
+
+    /// As [`LoadedVersion::check_example`], and predicts the rows that `example_output.json` itself has.
+    ///
+    /// # Errors
+    /// The first row that differs.
+    pub fn check_answers(&self) -> Result<ExampleCheck, ExampleError> {
+        let mut check = self.check_example()?;
+        let Some((rows, expected)) = self.expectation.as_deref().and_then(Expectation::drawn) else { return Ok(check) };
+        let values = rows.concat();
+        let typed = TypedRows::new(self.signature.width(), &values).map_err(ModelError::from)?;
+        let scores = self.predict_values(typed, Output::Predict)?;
+        let worst = expected.compare(&scores);
+        let worst = worst.map_err(|Difference { row, got, want }| ExampleError::DrawnDiffers { row, got, want })?;
+        let before = check.parity.map_or(0.0, |parity| parity.worst);
+        check.rows += rows.len();
+        check.drawn = rows.len();
+        check.parity = Some(Parity { worst: worst.max(before), tolerance: expected.tolerance() });
+        Ok(check)
     }
 }
 
@@ -230,7 +256,7 @@ mod tests {
         ] {
             assert_eq!(parse(text.as_bytes(), &s).unwrap(), [[Value::Float(1.0), Value::Float(2.5)]], "{text}");
         }
-        for text in ["[[1, null]]", "[[1, NaN]]", r#"{"columns": ["a \\"NaN", "b"], "data": [[1.0,NaN]]}"#] {
+        for text in ["[[1, null]]", "[[1, NaN]]", r#"{"columns": ["a \"NaN", "b"], "data": [[1.0,NaN]]}"#] {
             assert!(parse(text.as_bytes(), &s).unwrap()[0][1].is_missing(), "{text}");
         }
         let texts = columns(&[ColumnKind::Text; 2]);

@@ -6,12 +6,14 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::plan::Plan;
-use crate::{Fault, Label, Scores};
+use crate::{Column, Fault, Label, Scores, example};
 
 /// The name of the file beside MLmodel.
 pub(crate) const FILE: &str = "example_output.json";
 /// The size in bytes of the largest file that is parsed.
 const MAX_BYTES: usize = 4 << 20;
+/// The most rows beside those of the input example.
+const MAX_DRAWN: usize = 10_000;
 
 /// How far a prediction may be from the expected one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,6 +54,14 @@ pub struct Expectation {
     /// One per row of the example, or empty.
     probabilities: Vec<Vec<f64>>,
     tolerance: Tolerance,
+    drawn: Option<Box<Drawn>>,
+}
+
+/// Rows that the file itself has, and their predictions.
+#[derive(Debug, Clone, PartialEq)]
+struct Drawn {
+    rows: Vec<Vec<crate::Value>>,
+    expected: Expectation,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -64,15 +74,35 @@ enum Wanted {
 
 impl Expectation {
     /// Reads an array of numbers or labels, or `{"predictions": [..], "probabilities": [[..]]}`; `rows` is the
-    /// length of the input example; at most `kept` of its rows are kept.
+    /// length of the input example, `None` without one; at most `kept` of its rows are kept. The object may have `drawn`, an
+    /// object like it that has `rows` as well, each with a value for each of `columns`.
     ///
     /// # Errors
     /// A [`Fault`] when the layout, a number that is not finite or the number of rows is wrong.
-    pub(crate) fn parse(bytes: &[u8], rows: usize, kept: usize, tolerance: Tolerance) -> Result<Self, Fault> {
+    pub(crate) fn parse(
+        bytes: &[u8],
+        rows: Option<usize>,
+        kept: usize,
+        tolerance: Tolerance,
+        columns: &[Column],
+    ) -> Result<Self, Fault> {
         if bytes.len() > MAX_BYTES {
             return Err(Fault::new("", format!("larger than {MAX_BYTES} bytes")));
         }
         let json: Value = serde_json::from_slice(bytes).map_err(|e| Fault::new("", e.to_string()))?;
+        let drawn = json.get("drawn").map(|drawn| Drawn::parse(drawn, tolerance, columns).map(Box::new));
+        let drawn = drawn.transpose().map_err(|fault| fault.within("drawn"))?;
+        let answers = match (rows, &drawn) {
+            (None, Some(_)) if json.get("predictions").is_none() => {
+                Self { answers: Vec::new(), probabilities: Vec::new(), tolerance, drawn: None }
+            }
+            (None, _) => return Err(Fault::new("", "MLmodel names no input example that this answers")),
+            (Some(rows), _) => Self::of(&json, rows, kept, tolerance)?,
+        };
+        Ok(Self { drawn, ..answers })
+    }
+
+    fn of(json: &Value, rows: usize, kept: usize, tolerance: Tolerance) -> Result<Self, Fault> {
         let list = |key: &str| json.get(key).and_then(Value::as_array);
         let answers = json.as_array().or_else(|| list("predictions"));
         let answers = answers.ok_or_else(|| Fault::new("", "is not an array and has no array \"predictions\""))?;
@@ -92,7 +122,17 @@ impl Expectation {
                 return Err(Fault::new("", format!("has {len} {what} for {rows} rows of the input example")));
             }
         }
-        Ok(Self { answers, probabilities, tolerance })
+        Ok(Self { answers, probabilities, tolerance, drawn: None })
+    }
+
+    /// The rows that the file itself has, and what is expected of them.
+    pub(crate) fn drawn(&self) -> Option<(&[Vec<crate::Value>], &Self)> {
+        self.drawn.as_deref().map(|drawn| (drawn.rows.as_slice(), &drawn.expected))
+    }
+
+    /// Whether nothing is known of the input example.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.answers.is_empty()
     }
 
     /// How close the predictions must be.
@@ -146,6 +186,19 @@ impl Expectation {
             (Wanted::Label(want), Some(label)) if same_label(label, want) => Ok(0.0),
             (want, label) => Err((label.map_or_else(|| value.to_string(), ToString::to_string), want.to_string())),
         }
+    }
+}
+
+impl Drawn {
+    fn parse(json: &Value, tolerance: Tolerance, columns: &[Column]) -> Result<Self, Fault> {
+        let rows = json.get("rows").and_then(Value::as_array).ok_or_else(|| Fault::new("", "has no rows"))?;
+        if rows.len() > MAX_DRAWN {
+            return Err(Fault::new("rows", format!("are {}, at most {MAX_DRAWN}", rows.len())));
+        }
+        let rows: Vec<Vec<crate::Value>> =
+            rows.iter().enumerate().map(|(i, row)| example::parse_row(i, row, columns)).collect::<Result<_, _>>()?;
+        let expected = Expectation::of(json, rows.len(), usize::MAX, tolerance)?;
+        Ok(Self { rows, expected })
     }
 }
 
@@ -206,7 +259,10 @@ mod tests {
     use super::*;
 
     fn parse(text: &str, rows: usize) -> Result<Expectation, String> {
-        Expectation::parse(text.as_bytes(), rows, 64, Tolerance::Within(1e-9)).map_err(|fault| fault.to_string())
+        let column = |name: &str| Column { name: name.to_owned(), kind: crate::ColumnKind::Float, optional: false };
+        let columns = [column("a"), column("b")];
+        let rows = Some(rows).filter(|rows| *rows > 0);
+        Expectation::parse(text.as_bytes(), rows, 64, Tolerance::Within(1e-9), &columns).map_err(|f| f.to_string())
     }
 
     fn classes(labels: &[&str], answers: Vec<u32>, probabilities: Vec<f64>) -> Scores {
@@ -257,6 +313,27 @@ mod tests {
         let off = parse("[[1, 2], [3, 5]]", 2).unwrap().compare(&scores).unwrap_err();
         assert_eq!(off, Difference { row: 1, got: "4".into(), want: "5".into() });
         assert!(parse("[1, 2]", 2).unwrap().compare(&scores).is_err(), "one of two outputs");
+    }
+
+    #[test]
+    fn the_file_may_have_rows_of_its_own() {
+        let drawn = r#"{"rows": [[1, null], [2, 3.5]], "predictions": [7, 8]}"#;
+        let both = parse(&format!(r#"{{"predictions": [5], "drawn": {drawn}}}"#), 1).unwrap();
+        let (rows, expected) = both.drawn().unwrap();
+        assert!(rows.len() == 2 && rows[0][1].is_missing() && !both.is_empty());
+        assert!(expected.compare(&Scores::regression(vec![7.0, 8.0])).is_ok());
+        assert_eq!(expected.compare(&Scores::regression(vec![7.0, 9.0])).unwrap_err().row, 1);
+        let alone = parse(&format!(r#"{{"drawn": {drawn}}}"#), 0).unwrap();
+        assert!(alone.is_empty() && alone.drawn().is_some());
+        for (text, what) in [
+            (r#"{"predictions": [5], "drawn": {"rows": [[1]], "predictions": [7]}}"#, "drawn.row 0: has 1 values"),
+            (r#"{"predictions": [5], "drawn": {"predictions": [7]}}"#, "drawn: has no rows"),
+            (r#"{"predictions": [5], "drawn": {"rows": [[1, 2]], "predictions": []}}"#, "drawn: has 0 predictions"),
+        ] {
+            let message = parse(text, 1).unwrap_err();
+            assert!(message.contains(what), "{text}: {message}");
+        }
+        assert!(parse("[1]", 0).unwrap_err().contains("names no input example"));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub fn open(files: &VersionFiles) -> Result<LoadedVersion, Fault> {
         None => None,
     };
     let tolerance = Tolerance::of(&file, &plan);
-    let expectation = read_expectation(files, input_example.as_ref().map(Vec::len), tolerance)?.map(Arc::new);
+    let expectation = read_expectation(files, input_example.as_ref().map(Vec::len), tolerance, &columns)?.map(Arc::new);
     let accepts_missing = plan.accepts_missing();
     let accepts_missing = preprocessing.as_ref().map_or(accepts_missing, |p| p.admits_missing(accepts_missing));
     let mut plan = plan;
@@ -123,12 +123,10 @@ fn read_expectation(
     files: &VersionFiles,
     example_rows: Option<usize>,
     tolerance: Tolerance,
+    columns: &[Column],
 ) -> Result<Option<Expectation>, Fault> {
     let Some(bytes) = files.find(expectation::FILE) else { return Ok(None) };
-    let parsed = match example_rows {
-        Some(rows) => Expectation::parse(bytes, rows, example::MAX_ROWS, tolerance),
-        None => Err(Fault::new("", "MLmodel names no input example that this answers")),
-    };
+    let parsed = Expectation::parse(bytes, example_rows, example::MAX_ROWS, tolerance, columns);
     parsed.map(Some).map_err(|fault| fault.within(expectation::FILE))
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct CutText {
     pub start: String,
     /// How many characters the whole text has.
     pub characters: usize,
+    /// What the whole text may be as well.
+    pub or: Option<String>,
 }
 
 /// A text among those of a column.
@@ -83,11 +85,16 @@ impl Coding {
     /// As [`Coding::texts`], for a table in which the ends of some texts are missing. Another text is one of these if it
     /// is the only one that it can be; none takes the place of one that training has not seen.
     pub(crate) fn cut_texts(texts: Vec<CategoryText>) -> Self {
-        let (mut codes, mut cut) = (HashMap::new(), Vec::new());
+        let (mut codes, mut cut): (HashMap<Box<str>, f64>, Vec<(CutText, f64)>) = Default::default();
         for (code, text) in texts.into_iter().enumerate() {
             match text {
                 CategoryText::Whole(text) => drop(codes.insert(text.into_boxed_str(), code as f64)),
                 CategoryText::Cut(text) => cut.push((text, code as f64)),
+            }
+        }
+        for (text, code) in &mut cut {
+            if let Some(or) = text.or.take() {
+                codes.entry(or.into_boxed_str()).or_insert(*code);
             }
         }
         Self::Texts { codes, cut, unseen: Unseen::Refused }
@@ -220,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_text_that_a_table_has_only_in_part() {
-        let cut = |start: &str, characters| CategoryText::Cut(CutText { start: start.into(), characters });
+        let cut = |start: &str, characters| CategoryText::Cut(CutText { start: start.into(), characters, or: None });
         let coding = Coding::cut_texts(vec![CategoryText::Whole("Köln".into()), cut("Łó", 4), cut("", 2), cut("", 3)]);
         let of = |text: &str| code(&coding, Value::Text(text.into()));
         assert_eq!((of("Köln"), of("Łódź"), of("東京"), of("Rom")), (Some(0.0), Some(1.0), Some(2.0), Some(3.0)));

@@ -54,16 +54,25 @@ fn coding(encoding: &Value<'_>, refuses: bool) -> Result<Coding, String> {
 
 /// The texts between the offsets. From a data frame of pandas, XGBoost 3 counts characters where it means bytes, and cuts
 /// the bytes off after as many; from Arrow it counts bytes. Where both give texts, those are meant that are sorted, as
-/// the categories of pandas are.
+/// the categories of pandas are; where both are sorted, a text that is cut off may be either.
 fn texts(bytes: &[u8], offsets: &[usize]) -> Option<Vec<CategoryText>> {
     let text = |pair: &[usize]| String::from_utf8(bytes.get(pair[0]..pair[1])?.to_vec()).ok();
     let by_bytes: Option<Vec<String>> = offsets.windows(2).map(text).collect();
-    if let Some(texts) = by_bytes
-        && (bytes.is_ascii() || (texts.is_sorted() && !by_characters(bytes, offsets).is_some_and(|it| is_sorted(&it))))
-    {
-        return Some(texts.into_iter().map(CategoryText::Whole).collect());
+    let counted = if bytes.is_ascii() { None } else { by_characters(bytes, offsets) };
+    match (by_bytes, counted) {
+        (None, counted) => counted,
+        (Some(texts), Some(mut counted)) if is_sorted(&counted) || !texts.is_sorted() => {
+            if texts.is_sorted() {
+                counted.iter_mut().zip(texts).for_each(|(counted, text)| {
+                    if let CategoryText::Cut(cut) = counted {
+                        cut.or = Some(text);
+                    }
+                });
+            }
+            Some(counted)
+        }
+        (Some(texts), _) => Some(texts.into_iter().map(CategoryText::Whole).collect()),
     }
-    by_characters(bytes, offsets)
 }
 
 fn by_characters(bytes: &[u8], offsets: &[usize]) -> Option<Vec<CategoryText>> {
@@ -76,7 +85,7 @@ fn by_characters(bytes: &[u8], offsets: &[usize]) -> Option<Vec<CategoryText>> {
         Some(text) => CategoryText::Whole(text.iter().collect()),
         None => {
             let start = known.get(pair[0]..).unwrap_or_default().iter().collect();
-            CategoryText::Cut(CutText { start, characters: pair[1] - pair[0] })
+            CategoryText::Cut(CutText { start, characters: pair[1] - pair[0], or: None })
         }
     };
     Some(offsets.windows(2).map(text).collect())
@@ -103,15 +112,17 @@ mod tests {
     fn texts_lie_between_offsets() {
         assert_eq!(texts(b"abcd", &[0, 1, 3, 4]).unwrap(), whole(&["a", "bc", "d"]));
         // counted in bytes, and sorted only so
-        assert_eq!(texts("aéb".as_bytes(), &[0, 1, 3, 4]).unwrap(), whole(&["a", "é", "b"]));
-        assert_eq!(texts("Köln".as_bytes(), &[0, 5]).unwrap(), whole(&["Köln"]));
+        assert_eq!(texts("éaüb".as_bytes(), &[0, 3, 6]).unwrap(), whole(&["éa", "üb"]));
+        // "é", or a text of two characters
+        let cut = CategoryText::Cut(CutText { start: "é".into(), characters: 2, or: Some("é".into()) });
+        assert_eq!(texts("abé".as_bytes(), &[0, 1, 2, 4]).unwrap(), [&whole(&["a", "b"])[..], &[cut]].concat());
         assert_eq!(texts(b"ab", &[0, 3]), None);
         assert_eq!(texts(b"ab", &[2, 0]), None);
     }
 
     #[test]
     fn texts_whose_characters_were_counted() {
-        let cut = |start: &str, characters| CategoryText::Cut(CutText { start: start.into(), characters });
+        let cut = |start: &str, characters| CategoryText::Cut(CutText { start: start.into(), characters, or: None });
         // "né", "x" and "long", cut off after seven bytes
         let mut expected = whole(&["né", "x"]);
         expected.push(cut("lon", 4));
