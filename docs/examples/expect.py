@@ -126,6 +126,8 @@ def table(rows, columns, tensor, categories):
     """Rows as the model takes them."""
     if columns is None:
         dtype = (tensor or {}).get("dtype", "float64")
+        if len((tensor or {}).get("shape", [-1, 1])) == 1:  # documents
+            return np.array([row[0] for row in rows], dtype=object if dtype in ("object", "str") else dtype)
         missing = [[np.nan if is_missing(v) else v for v in row] for row in rows]
         return np.array(rows, dtype=object) if dtype in ("object", "str") else np.array(missing, dtype=dtype)
     data = {}
@@ -183,6 +185,9 @@ def drawn(count, columns, tensor, width, example, categories, seed):
             return rng.random() < 0.5
         if kind == "string":
             known = [str(v) for v in seen[at]] + [v for v in categories.get(names[at], []) if isinstance(v, str)]
+            words = [word for text in known for word in text.split()]
+            if len(words) > 2 * len(known) and rng.random() < 0.8:  # documents
+                return " ".join(rng.choices(words, k=rng.randint(1, 12)))
             return rng.choice(known or ["a", "b", "c"])
         if kind in ("long", "integer"):
             known = [int(v) for v in categories.get(names[at], []) if isinstance(v, (int, np.integer))]

@@ -326,7 +326,7 @@ mod tests {
         let alone = parse(&format!(r#"{{"drawn": {drawn}}}"#), 0).unwrap();
         assert!(alone.is_empty() && alone.drawn().is_some());
         for (text, what) in [
-            (r#"{"predictions": [5], "drawn": {"rows": [[1]], "predictions": [7]}}"#, "drawn.row 0: has 1 values"),
+            (r#"{"predictions": [5], "drawn": {"rows": [[1]], "predictions": [7]}}"#, "drawn: row 0: has 1 values"),
             (r#"{"predictions": [5], "drawn": {"predictions": [7]}}"#, "drawn: has no rows"),
             (r#"{"predictions": [5], "drawn": {"rows": [[1, 2]], "predictions": []}}"#, "drawn: has 0 predictions"),
         ] {

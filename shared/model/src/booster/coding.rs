@@ -85,7 +85,8 @@ impl Coding {
     /// As [`Coding::texts`], for a table in which the ends of some texts are missing. Another text is one of these if it
     /// is the only one that it can be; none takes the place of one that training has not seen.
     pub(crate) fn cut_texts(texts: Vec<CategoryText>) -> Self {
-        let (mut codes, mut cut): (HashMap<Box<str>, f64>, Vec<(CutText, f64)>) = Default::default();
+        let mut codes: HashMap<Box<str>, f64> = HashMap::new();
+        let mut cut: Vec<(CutText, f64)> = Vec::new();
         for (code, text) in texts.into_iter().enumerate() {
             match text {
                 CategoryText::Whole(text) => drop(codes.insert(text.into_boxed_str(), code as f64)),

@@ -91,13 +91,13 @@ fn by_characters(bytes: &[u8], offsets: &[usize]) -> Option<Vec<CategoryText>> {
     Some(offsets.windows(2).map(text).collect())
 }
 
-/// Whether the texts that are whole ascend.
+/// Whether the texts ascend, as far as they are known.
 fn is_sorted(texts: &[CategoryText]) -> bool {
-    let whole = texts.iter().filter_map(|text| match text {
-        CategoryText::Whole(text) => Some(text),
-        CategoryText::Cut(_) => None,
+    let known = texts.iter().map(|text| match text {
+        CategoryText::Whole(text) => text,
+        CategoryText::Cut(cut) => &cut.start,
     });
-    whole.is_sorted()
+    known.is_sorted_by(|before, after| before <= after || before.starts_with(after.as_str()))
 }
 
 #[cfg(test)]
