@@ -154,7 +154,8 @@ def known_categories(model, found=None, depth=0):
         for name, values in zip(names, categories):
             found.setdefault(str(name), [v for v in values if not is_missing(v)])
     for name in ("steps", "transformers_", "transformer_list", "estimators_", "estimators"):
-        for part in getattr(model, name, None) or []:
+        parts = getattr(model, name, None)
+        for part in np.ravel(parts) if isinstance(parts, np.ndarray) else parts or []:
             for item in part if isinstance(part, (tuple, list)) else [part]:
                 if hasattr(item, "get_params"):
                     known_categories(item, found, depth + 1)

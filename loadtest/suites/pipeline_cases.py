@@ -319,8 +319,8 @@ def numbers_as_they_are():
     """Functions that change the shape or the container of their input alone, and text that passes through a step."""
     docs = pd.DataFrame({"text": documents()})
     y = np.arange(len(docs)) % 3
-    for function in (np.ravel, np.squeeze):
-        case(function.__name__, make_pipeline(FunctionTransformer(function), CountVectorizer(), MultinomialNB()), docs if function is np.squeeze else docs.to_numpy(), y, Q=docs.head(20))
+    for function, X in ((np.ravel, docs.to_numpy()), (np.squeeze, docs)):
+        case(function.__name__, make_pipeline(FunctionTransformer(function), CountVectorizer(), MultinomialNB()), X, y, Q=X[:20])
     X = table()
     case("asarray", make_pipeline(FunctionTransformer(np.asarray), Ridge()), X, X[:, 0])
     X, y = frame()
