@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::attacks::AttacksArgs;
+use crate::conformance::ConformanceArgs;
 use crate::error::LoadtestError;
 use crate::faults::FaultsArgs;
 use crate::http::HttpArgs;
@@ -27,6 +28,7 @@ WHICH COMMAND
   Was anything lost or answered twice?          kafka --oracle FILE, then judge --oracle FILE
   What survives a crash, a hang, a rebalance?   faults
   What can hostile files and callers do?        attacks
+  Do clients of Triton and KServe fit?          conformance
   Everything, as a report                       loadtest/suites/bench.sh
 
 Request topics hold {\"request_id\", \"features\"}; result topics {\"request_id\", \"prediction\", ...} or {\"request_id\", \"error\": {\"code\"}}."
@@ -47,6 +49,7 @@ enum Command {
     Judge(JudgeArgs),
     Faults(FaultsArgs),
     Attacks(AttacksArgs),
+    Conformance(ConformanceArgs),
     Relay(RelayArgs),
     RelayChain(RelayChainArgs),
     Topics(TopicsArgs),
@@ -89,6 +92,7 @@ impl Cli {
             Command::Judge(args) => args.run(),
             Command::Faults(args) => args.run(),
             Command::Attacks(args) => args.run(),
+            Command::Conformance(args) => args.run(),
             Command::Relay(args) => args.run(),
             Command::RelayChain(args) => args.run(),
             Command::Topics(args) => args.run(),

@@ -8,6 +8,7 @@
 mod answer_tally;
 pub mod attacks;
 pub mod cli;
+pub mod conformance;
 mod error;
 pub mod faults;
 pub mod http;

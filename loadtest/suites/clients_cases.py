@@ -8,6 +8,8 @@ Every expected prediction comes from `/v1/predict` of the same server. Prints un
 import asyncio
 import gzip
 import json
+import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -502,6 +504,24 @@ class Tables(unittest.TestCase):
         status, answer = self.post("/invocations", {"dataframe_records": [{"age": 1}]})
         self.assertEqual((status, answer["error_code"]), (400, "BAD_REQUEST"))
         self.assertIn("missing inputs", answer["message"])
+
+
+class Documentation(unittest.TestCase):
+    """The examples of docs/clients.md, each in a process of its own."""
+
+    def test_every_example_prints_the_prediction(self):
+        page = pathlib.Path(__file__).parents[2] / "docs/clients.md"
+        examples = re.findall(r"^```(python|sh)\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+        examples = [(kind, text.replace("127.0.0.1:8081", GRPC)) for kind, text in examples if GRPC or "8081" not in text]
+        want = expected([[0.038, 0.051, 0.062, 0.022, -0.044, -0.035, -0.043, -0.003, 0.02, -0.018]])[0]
+        self.assertGreaterEqual(len(examples), 5)
+        for kind, text in examples:
+            text = re.sub(r"(127\.0\.0\.1|localhost):8080", URL.split("://")[1], text)
+            command = [sys.executable, "-c", text] if kind == "python" else ["bash", "-c", text]
+            ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            self.assertEqual(ran.returncode, 0, f"{text}\n{ran.stderr}")
+            printed = [float(number) for number in re.findall(r"\d+\.\d+", ran.stdout)]
+            self.assertTrue(any(abs(number - want) < 1e-6 for number in printed), f"{text}\n{ran.stdout}, expected {want}")
 
 
 class PlainHttp(unittest.TestCase):

@@ -33,13 +33,24 @@ fn cases(server: &Service, url: &str, grpc: SocketAddr, class: Option<&str>, mor
     counts.sum()
 }
 
+/// `forebay-loadtest conformance` finds nothing wrong.
+#[track_caller]
+fn conforms(mesh: &Mesh, url: &str) {
+    let output = mesh.run("forebay-loadtest", &["conformance", url], &[]);
+    let table = String::from_utf8_lossy(&output.stdout);
+    println!("{table}");
+    assert!(output.status.success() && table.contains("42 of 42 passed"), "{output:?}");
+}
+
 #[test]
 fn official_clients_work_unmodified() {
     let mesh = Mesh::unset("clients");
     let grpc = free_address();
     let mut up = mesh.launch("forebay", &["up"], &[("FOREBAY__GRPC__LISTEN", &grpc.to_string())]);
     up.wait_ready();
-    assert!(cases(&up, &format!("http://{}", up.http), grpc, None, &[]) >= 29, "some tests were not run");
+    let url = format!("http://{}", up.http);
+    assert!(cases(&up, &url, grpc, None, &[]) >= 30, "some tests were not run");
+    conforms(&mesh, &url);
     up.stop();
 }
 
@@ -54,7 +65,8 @@ fn official_clients_work_with_the_five_binaries_over_kafka() {
     let mut services: Vec<Service> = STAGES.iter().map(own).collect();
     wait_all(&mut services);
     let http = services[0].http;
-    assert!(cases(&services[0], &format!("http://{http}"), grpc, None, &[]) >= 29, "some tests were not run");
+    assert!(cases(&services[0], &format!("http://{http}"), grpc, None, &[]) >= 30, "some tests were not run");
+    conforms(&mesh, &format!("http://{http}"));
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/mlflow_client_cases.py").display().to_string();
     println!("{}", native_with(&["python", &program, &http.ip().to_string(), &http.port().to_string()], &[]));
 

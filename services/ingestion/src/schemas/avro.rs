@@ -269,6 +269,18 @@ mod tests {
         assert!(endless.contains("nested deeper"), "{endless}");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let fields = r#"{"name":"a","type":{"type":"array","items":["null","long","string","R"]}},
+                {"name":"m","type":{"type":"map","values":{"type":"fixed","name":"F","size":3,"logicalType":"decimal","scale":1}}},
+                {"name":"e","type":{"type":"enum","name":"E","symbols":["x"]}},{"name":"d","type":["double","float","boolean"]}"#;
+            if let Ok(json) = json(fields, &bytes) {
+                proptest::prop_assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok(), "{json}");
+            }
+        }
+    }
+
     #[test]
     fn decimals_have_their_point() {
         for (bytes, scale, text) in
