@@ -2,9 +2,12 @@
 //!
 //! An idle mesh never waits: the first item leaves at once. Under load a batch leaves when it is full or when the
 //! rate limit allows the next one: one batch every `interval`, with a burst of `BURST` on top, so that jitter
-//! does not delay a slow stream. Apart from full batches, every later hop therefore handles a bounded number of
-//! records per second. (The generic cell rate algorithm of ITU-T I.371 with `interval` as the increment and `BURST
-//! * interval` as the limit.)
+//! does not delay a slow stream. (The generic cell rate algorithm of ITU-T I.371 with `interval` as the increment and
+//! `BURST * interval` as the limit.)
+//!
+//! Every later hop costs by the record, so replicas share that rate: each of two sends half as many records, with twice
+//! as many items in them. That would delay items for long where there are many replicas, so at most `MOST_SHARED` share
+//! it, and a batch of `LARGE` items does not wait for the others, because such records are worth their cost.
 
 use std::mem;
 use std::sync::Arc;
@@ -43,6 +46,12 @@ pub struct ReadyBatch {
 /// Batches that may leave ahead of the rate after an idle period.
 const BURST: u32 = 3;
 
+/// The most replicas that share the rate: an item waits for at most this many intervals.
+const MOST_SHARED: u32 = 4;
+
+/// Items of a batch that leaves at the rate of a single replica.
+const LARGE: usize = 32;
+
 /// When the pending items leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlushTime {
@@ -57,12 +66,17 @@ pub enum FlushTime {
 /// Collects the items of all entry points into batches.
 #[derive(Debug)]
 pub struct Batcher {
+    /// Between two batches of one replica that is alone.
     interval: Duration,
+    /// Replicas that share the rate.
+    replicas: u32,
     partitions: u32,
     /// Partition of the batch that is being filled; the entry points read it.
     batch_partition: Arc<AtomicU32>,
     /// When the next batch could leave if no burst were allowed.
     next: Option<Instant>,
+    /// When the last batch left.
+    left: Option<Instant>,
     open: OpenBatch,
 }
 
@@ -82,9 +96,11 @@ impl Batcher {
         let partitions = partitions.max(1);
         Self {
             interval,
+            replicas: 1,
             partitions,
             batch_partition: Arc::new(AtomicU32::new(first % partitions)),
             next: None,
+            left: None,
             open: OpenBatch::default(),
         }
     }
@@ -122,12 +138,36 @@ impl Batcher {
         }
     }
 
+    /// From now on `replicas` share the rate.
+    pub fn share_rate(&mut self, replicas: u32) {
+        self.replicas = replicas.clamp(1, MOST_SHARED);
+    }
+
+    /// When the next batch may leave that is not full; `None` before the first.
+    pub fn next_flush(&self) -> Option<Instant> {
+        self.next.and_then(|next| next.checked_sub(self.interval * self.replicas * BURST))
+    }
+
+    fn is_large(&self) -> bool {
+        self.open.items.len() >= LARGE
+    }
+
+    /// Takes a batch that has become large and need not wait any longer.
+    pub fn flush_if_large(&mut self, now: Instant) -> Option<ReadyBatch> {
+        let due = self.is_large() && self.flush_time(now) == FlushTime::Now;
+        due.then(|| self.flush(now)).flatten()
+    }
+
     /// When the pending items leave.
     pub fn flush_time(&self, now: Instant) -> FlushTime {
         if self.open.items.is_empty() {
             return FlushTime::Idle;
         }
-        match self.next.and_then(|next| next.checked_sub(self.interval * BURST)) {
+        let mut at = self.next_flush();
+        if self.is_large() {
+            at = at.zip(self.left).map(|(at, left)| at.min(left + self.interval));
+        }
+        match at {
             Some(at) if now < at => FlushTime::At(at),
             _ => FlushTime::Now,
         }
@@ -138,7 +178,9 @@ impl Batcher {
         if self.open.items.is_empty() {
             return None;
         }
-        self.next = Some(self.next.map_or(now, |next| next.max(now)) + self.interval);
+        let increment = if self.is_large() { self.interval } else { self.interval * self.replicas };
+        self.next = Some(self.next.map_or(now, |next| next.max(now)) + increment);
+        self.left = Some(now);
         let OpenBatch { items, acks, spans, .. } = mem::take(&mut self.open);
         let batch_partition = self.batch_partition.load(Ordering::Relaxed);
         self.batch_partition.store((batch_partition + 1) % self.partitions, Ordering::Relaxed);

@@ -89,7 +89,7 @@ pub fn stage(
     let tracer = host.telemetry().stage("ingestion");
     let (legacy, lifecycle) = (host.metrics().legacy(), host.lifecycle());
 
-    let (batcher, batch_partition) = start_batcher(placement, requests, host, metrics.clone(), arbiter);
+    let (batcher, batch_partition) = start_batcher(&placement, requests, host, metrics.clone(), arbiter);
     let text_models = TextModels::new(directory.clone(), &settings.models.name);
     let schemas = Schemas::default();
     let ingester = {
@@ -145,7 +145,7 @@ pub fn stage(
 
 /// Starts the actor that makes batches; its handle, and the partition that its next batch goes to.
 fn start_batcher(
-    placement: StagePlacement,
+    placement: &StagePlacement,
     requests: Outlet<Request>,
     host: &Host,
     metrics: StageMetrics,
@@ -154,8 +154,9 @@ fn start_batcher(
     let batcher = Batcher::new(placement.batch_interval, placement.partitions, rand::random());
     let batch_partition = batcher.batch_partition();
     let component = host.lifecycle().register("ingestion batcher");
+    let shared = (placement.group.clone(), placement.pace.clone());
     let accepted = host.metrics().legacy().requests.clone();
-    let start = move |_: &mut _| BatcherActor::new(batcher, requests, metrics, accepted, component);
+    let start = move |_: &mut _| BatcherActor::new(batcher, shared, requests, metrics, accepted, component);
     (batcher_handle(BatcherActor::start_in_arbiter(arbiter, start)), batch_partition)
 }
 
@@ -248,15 +249,19 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
     };
     let interval = if mesh.is_in_memory(REQUESTS.spec()) { Duration::ZERO } else { settings.ingestion.batch_interval };
     let partitions = u32::try_from(bus.kafka.partitions).unwrap_or(1);
-    let placement = match mesh.has_kafka() {
+    let mut placement = match mesh.has_kafka() {
         true => StagePlacement::replica(partitions, interval),
         false => StagePlacement::memory(),
     };
+    if settings.ingestion.kafka {
+        placement.group = mesh.group_size(&REQUESTS_IN)?;
+    }
+    let (origin, pace) = (placement.origin, placement.pace.clone());
     let stage = stage(settings, &bus, &host, arbiter, outlets, placement, &mesh.directory()?)?;
-    mesh.serve_partition(&REPLIES, placement.origin.reply_partition, stage.replies.clone())?;
+    mesh.serve_partition(&REPLIES, origin.reply_partition, stage.replies.clone())?;
     if settings.ingestion.kafka {
         let take = Arc::clone(&stage.kafka);
-        mesh.serve_records(&REQUESTS_IN, &bus.kafka.consumer_group, move |delivery| take(delivery))?;
+        mesh.serve_records(&REQUESTS_IN, &bus.kafka.consumer_group, pace, move |delivery| take(delivery))?;
     }
     let take = Arc::clone(&stage.amqp);
     mesh.serve_messages(Stage::Ingestion, move |messages| take(messages));

@@ -280,15 +280,11 @@ impl Refresher {
         self.heartbeat.beat();
         let name = (model.to_owned(), version);
         let reported = self.state.reported.get(model, version).cloned().unwrap_or_default();
-        let meta = match registry.describe(model, version) {
-            Ok(_) if reported.failed => Err("no prediction replica can load it".to_owned()),
-            Ok(meta) => Ok(meta),
-            Err(error) => Err(error.to_string()),
-        };
-        let meta = match meta {
-            Ok(meta) => meta,
-            Err(why) => {
-                self.state.unusable.insert(name, why);
+        let failed = reported.failed.then(|| "no prediction replica can load it".to_owned());
+        let meta = match registry.describe(model, version).map_err(|error| error.to_string()) {
+            Ok(meta) if failed.is_none() => meta,
+            described => {
+                self.state.unusable.insert(name, described.err().or(failed).unwrap_or_default());
                 return None;
             }
         };

@@ -33,15 +33,26 @@ pub(crate) struct IdempotencyLimits {
 pub(crate) struct IdempotencyCache {
     requests: FxHashMap<RequestId, CachedRequest>,
     /// Oldest first. A request that went early leaves its entry behind for a while.
-    order: VecDeque<(Instant, RequestId)>,
+    order: VecDeque<(Instant, Entry)>,
+    /// The number of the next entry.
+    next: u64,
     callers: FxHashMap<u32, CallerRequests>,
     bytes: usize,
     lifetime: Duration,
     limits: IdempotencyLimits,
 }
 
+/// A request in the order of its arrival. One that went early and came again has a new number, so that its old entry does
+/// not evict it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    id: RequestId,
+    number: u64,
+}
+
 #[derive(Debug)]
 struct CachedRequest {
+    number: u64,
     digest: PayloadDigest,
     caller: u32,
     bytes: usize,
@@ -52,7 +63,7 @@ struct CachedRequest {
 #[derive(Debug, Default)]
 struct CallerRequests {
     bytes: usize,
-    order: VecDeque<RequestId>,
+    order: VecDeque<Entry>,
 }
 
 /// Bytes of a cached row, with what growing the list of rows takes.
@@ -66,6 +77,7 @@ impl IdempotencyCache {
         Self {
             requests: FxHashMap::default(),
             order: VecDeque::new(),
+            next: 0,
             callers: FxHashMap::default(),
             bytes: 0,
             lifetime,
@@ -88,13 +100,15 @@ impl IdempotencyCache {
         if self.limits.requests == 0 {
             return;
         }
-        let (order, callers) = (&mut self.order, &mut self.callers);
+        let (order, callers, next) = (&mut self.order, &mut self.callers, &mut self.next);
         let mut added = row_bytes(outcome);
         let request = self.requests.entry(item.request_id).or_insert_with(|| {
-            order.push_back((now, item.request_id));
-            callers.entry(caller).or_default().order.push_back(item.request_id);
+            let entry = Entry { id: item.request_id, number: *next };
+            *next += 1;
+            order.push_back((now, entry));
+            callers.entry(caller).or_default().order.push_back(entry);
             added += REQUEST_BYTES;
-            CachedRequest { digest, caller, bytes: 0, rows: Vec::with_capacity(1) }
+            CachedRequest { number: entry.number, digest, caller, bytes: 0, rows: Vec::with_capacity(1) }
         });
         match request.rows.iter_mut().find(|(row, _)| *row == item.row) {
             Some((_, cached)) => {
@@ -141,7 +155,7 @@ impl IdempotencyCache {
         while caller != 0 && self.callers.get(&caller).is_some_and(|known| known.bytes > share) {
             let oldest = self.callers.get_mut(&caller).and_then(|known| known.order.pop_front());
             match oldest {
-                Some(id) => self.remove(id),
+                Some(entry) => self.remove(entry),
                 None => break,
             }
         }
@@ -149,24 +163,28 @@ impl IdempotencyCache {
             self.evict_oldest();
         }
         let cached = &self.requests;
+        let is_cached = |entry: &Entry| cached.get(&entry.id).is_some_and(|it| it.number == entry.number);
         if self.order.len() > 2 * cached.len() + STALE {
-            self.order.retain(|(_, id)| cached.contains_key(id));
+            self.order.retain(|(_, entry)| is_cached(entry));
         }
         if let Some(known) = self.callers.get_mut(&caller)
             && known.order.len() > 2 * cached.len() + STALE
         {
-            known.order.retain(|id| cached.contains_key(id));
+            known.order.retain(is_cached);
         }
     }
 
     fn evict_oldest(&mut self) {
-        if let Some((_, id)) = self.order.pop_front() {
-            self.remove(id);
+        if let Some((_, entry)) = self.order.pop_front() {
+            self.remove(entry);
         }
     }
 
-    fn remove(&mut self, id: RequestId) {
-        let Some(request) = self.requests.remove(&id) else { return };
+    fn remove(&mut self, entry: Entry) {
+        if self.requests.get(&entry.id).is_none_or(|request| request.number != entry.number) {
+            return;
+        }
+        let Some(request) = self.requests.remove(&entry.id) else { return };
         self.bytes -= request.bytes;
         if let Some(known) = self.callers.get_mut(&request.caller) {
             known.bytes -= request.bytes;
@@ -236,6 +254,21 @@ mod tests {
         assert_eq!(cache.replay(item(2), answer(9)), answer(9));
         assert!(cache.requests.is_empty() && cache.order.is_empty());
         assert!(cache.bytes() == 0 && cache.callers.is_empty(), "{cache:?}");
+    }
+
+    #[test]
+    fn a_request_that_went_early_and_came_again_outlives_its_old_entry() {
+        let (mut cache, now) = cache(100);
+        let share = cache.limits.bytes / SHARE / (row_bytes(&answer(1)) + REQUEST_BYTES);
+        let requests = u64::try_from(share).unwrap() + 1;
+        cache.limits.requests = 2 * share;
+        // the first goes early, as its caller has more than its share
+        (0..requests).for_each(|request| cache.insert(row(request, 0), 1, [1; 16], &answer(1), now));
+        assert_eq!(cache.replay(row(0, 0), answer(9)), answer(9));
+        let later = now + Duration::from_secs(50);
+        cache.insert(row(0, 0), 1, [1; 16], &answer(2), later);
+        cache.advance(now + Duration::from_secs(61));
+        assert_eq!(cache.replay(row(0, 0), answer(9)), answer(2), "11 s old");
     }
 
     fn row(request: u64, row: u32) -> ItemId {

@@ -22,6 +22,7 @@ mod directory;
 mod edges;
 mod ffi;
 mod foreign_topics;
+mod group_size;
 mod offset_tracker;
 mod outlet;
 mod producer;
@@ -41,9 +42,10 @@ pub use dead_letters::{
     letters_up_to, purge_letters, read_letters, replay_letters,
 };
 pub use edges::Edges;
+pub use group_size::GroupSize;
 pub use producer::{OutRecord, RecordSink};
 pub use record::{RawBatch, RawRecord};
-pub use source::{FirstRecord, OnFirst, RawSource};
+pub use source::{FirstRecord, IntakePace, OnFirst, RawSource};
 pub use tail::{Tail, TailError, TailRange, TailRecord, TailSpec, read_since};
 pub use topics::{PlannedTopic, TopicError, TopicReport, create_topics, planned_topics, topic_name};
 pub use transactions::{Shorten, TransactionAcks, TransactionSettings, TransactionalSink};

@@ -4,6 +4,7 @@
 //! Every stage opens the edges it sends to and serves those it receives from, in any order: a memory edge finds its
 //! reader when the first batch passes, and sources start when the whole mesh is wired, in [`Mesh::run`].
 
+mod clients;
 mod drain;
 mod low_lane;
 mod memory;
@@ -14,7 +15,6 @@ mod stages;
 mod tests;
 mod transactions;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_contract::Stage;
@@ -27,8 +27,8 @@ pub use stages::Stages;
 
 use crate::amqp::{AmqpMessages, AmqpSink};
 use crate::kafka::broker_clock::shift_for_test;
-use crate::kafka::{Client, DeadLetters, Edges, FirstRecord, RawBatch, RawSource, RecordSink, topic_name};
-use crate::{BusSettings, Delivery, Inlet, ModelDirectory, NoEvents, Outlet, stage_name};
+use crate::kafka::{Edges, FirstRecord, IntakePace, RawBatch, RawSource, topic_name};
+use crate::{BusSettings, Delivery, Inlet, ModelDirectory, Outlet};
 use drain::{Close, Running};
 use memory::MemoryEdges;
 use sources::Sources;
@@ -153,7 +153,7 @@ impl Mesh {
         self.edges(stage)?.read_partition(edge, partition, inlet)
     }
 
-    /// Consumes a topic of clients in `group`, which begins at the end. Without Kafka there is none.
+    /// Consumes a topic of clients in `group`, which begins at the end, at this pace. Without Kafka there is none.
     ///
     /// # Errors
     /// When no stage that runs here reads the topic.
@@ -161,12 +161,14 @@ impl Mesh {
         &mut self,
         edge: &EdgeSpec,
         group: &str,
+        pace: IntakePace,
         take: impl Fn(Delivery<RawBatch>) + Send + 'static,
     ) -> Result<(), StartError> {
         let stage = self.reader(edge)?;
         if self.kafka {
             let topic = topic_name(&self.host.settings().topics, edge).to_owned();
-            let source = RawSource { topic, lanes: edge.has_lanes(), group: group.to_owned(), from_latest: true };
+            let (lanes, group) = (edge.has_lanes(), group.to_owned());
+            let source = RawSource { topic, lanes, group, from_latest: true, pace };
             self.sources.add(stage, edge, move |edges| edges.consume_raw(&source, take));
         }
         Ok(())
@@ -191,48 +193,6 @@ impl Mesh {
     pub fn on_revoke(&mut self, stage: Stage, hook: impl Fn() + Send + 'static) -> Result<(), StartError> {
         self.edges(stage)?.on_revoke(hook);
         Ok(())
-    }
-
-    /// Records of `stage` to a topic of clients, whose partition count is kept known. None without Kafka.
-    ///
-    /// # Errors
-    /// When the stage does not write to the topic, or the Kafka client refuses the settings.
-    pub fn records(&mut self, stage: Stage, edge: &EdgeSpec) -> Result<Option<RecordSink>, StartError> {
-        if !edge.is_written_by(stage) {
-            return Err(not_in_topology(stage, edge, "write to"));
-        }
-        if self.kafka {
-            self.watch(stage, edge)?;
-        }
-        self.kafka.then(|| Ok(self.edges(stage)?.records())).transpose()
-    }
-
-    /// Keeps the partition count of an edge's topic known to the records of `stage`.
-    ///
-    /// # Errors
-    /// When the Kafka client refuses the settings.
-    pub fn watch(&mut self, stage: Stage, edge: &EdgeSpec) -> Result<(), StartError> {
-        let topic = topic_name(&self.host.settings().topics, edge).to_owned();
-        self.edges(stage).map(|edges| edges.watch(&topic))
-    }
-
-    /// Where the dead letters of `stage` go. Without Kafka they are logged.
-    ///
-    /// # Errors
-    /// When the Kafka client refuses the settings.
-    pub fn dead_letters(&mut self, stage: Stage) -> Result<DeadLetters, StartError> {
-        match self.kafka {
-            true => Ok(self.edges(stage)?.dead_letters()),
-            false => Ok(DeadLetters::logged(stage_name(stage), Arc::new(NoEvents))),
-        }
-    }
-
-    /// The Kafka client of `stage`, for reading beside its edges. None without Kafka.
-    ///
-    /// # Errors
-    /// When the client refuses the settings.
-    pub fn client(&mut self, stage: Stage) -> Result<Option<Client>, StartError> {
-        self.kafka.then(|| Ok(self.edges(stage)?.client().clone())).transpose()
     }
 
     /// The model directory of this process, which its stages share. With Kafka it is equal to that of the other processes, and

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 use forebay_bus::Outlet;
+use forebay_bus::kafka::{GroupSize, IntakePace};
 use forebay_contract::{Request, now_us};
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::{Component, Heartbeat, StageMetrics};
@@ -23,6 +24,10 @@ struct Flush;
 /// Owns the pending items between two batches.
 pub(crate) struct BatcherActor {
     batcher: Batcher,
+    /// The replicas that share the rate.
+    group: GroupSize,
+    /// Tells the source of Kafka records when the next batch leaves.
+    pace: IntakePace,
     requests: Outlet<Request>,
     metrics: StageMetrics,
     accepted: Counter,
@@ -35,13 +40,14 @@ pub(crate) struct BatcherActor {
 impl BatcherActor {
     pub(crate) fn new(
         batcher: Batcher,
+        (group, pace): (GroupSize, IntakePace),
         requests: Outlet<Request>,
         metrics: StageMetrics,
         accepted: Counter,
         component: Component,
     ) -> Self {
         let heartbeat = component.heartbeat();
-        Self { batcher, requests, metrics, accepted, scheduled: false, component, heartbeat }
+        Self { batcher, group, pace, requests, metrics, accepted, scheduled: false, component, heartbeat }
     }
 
     fn schedule(&mut self, ctx: &mut Context<Self>) {
@@ -91,7 +97,11 @@ impl Handler<AddItems> for BatcherActor {
         self.metrics.received.inc_by(pending.items.len() as u64);
         self.accepted.inc_by(pending.items.len() as u64);
         let Self { batcher, requests, metrics, .. } = self;
-        batcher.add(pending, Instant::now(), |ready| send(ready, requests, metrics));
+        let now = Instant::now();
+        batcher.add(pending, now, |ready| send(ready, requests, metrics));
+        if let Some(ready) = batcher.flush_if_large(now) {
+            send(ready, requests, metrics);
+        }
         self.schedule(ctx);
     }
 }
@@ -102,11 +112,13 @@ impl Handler<Flush> for BatcherActor {
     fn handle(&mut self, _: Flush, ctx: &mut Self::Context) {
         self.scheduled = false;
         let now = Instant::now();
+        self.batcher.share_rate(self.group.members());
         // a full batch may have left in the meantime and used up the rate
         if self.batcher.flush_time(now) == FlushTime::Now
             && let Some(ready) = self.batcher.flush(now)
         {
             send(ready, &self.requests, &self.metrics);
+            self.batcher.next_flush().into_iter().for_each(|at| self.pace.due(at));
         }
         self.schedule(ctx);
     }

@@ -88,6 +88,49 @@ fn at_most_200_batches_a_second_leave_however_many_requests_come() {
     assert!(items > 9_900);
 }
 
+/// Batches and items that leave within a second when `rate` items a second come.
+fn second_of(batcher: &mut Batcher, rate: u64) -> (u32, usize) {
+    let start = Instant::now();
+    let (mut batches, mut items) = (0, 0);
+    for tick in 0..10_000u64 {
+        let now = start + Duration::from_micros(tick * 100);
+        let mut left = Vec::new();
+        if tick * rate / 10_000 != (tick + 1) * rate / 10_000 {
+            left = add(batcher, pending(1, 1).0, now);
+            left.extend(batcher.flush_if_large(now));
+        }
+        let due = if batcher.flush_time(now) == FlushTime::Now { batcher.flush(now) } else { None };
+        for ready in left.into_iter().chain(due) {
+            batches += 1;
+            items += ready.batch.items.len();
+        }
+    }
+    (batches, items)
+}
+
+#[test]
+fn replicas_share_the_rate_until_their_batches_are_large() {
+    for (replicas, batches) in [(1, 200), (2, 100), (4, 50), (9, 50)] {
+        let mut batcher = Batcher::new(INTERVAL, 3, 0);
+        batcher.share_rate(replicas);
+        let (left, items) = second_of(&mut batcher, 1000);
+        assert!((batches..=batches + BURST).contains(&left), "{replicas} replicas: {left} batches");
+        assert!(items > 970, "{items}");
+
+        let mut busy = Batcher::new(INTERVAL, 3, 0);
+        busy.share_rate(replicas);
+        let (left, _) = second_of(&mut busy, 10_000);
+        assert!((195..=200 + BURST).contains(&left), "{replicas} replicas with large batches: {left}");
+    }
+}
+
+#[test]
+fn what_comes_seldom_never_waits_for_the_share_of_others() {
+    let mut batcher = Batcher::new(INTERVAL, 3, 0);
+    batcher.share_rate(4);
+    assert_eq!(second_of(&mut batcher, 45), (45, 45));
+}
+
 #[test]
 fn a_large_delivery_leaves_in_full_batches_and_is_done_when_all_are() {
     let now = Instant::now();

@@ -1,16 +1,21 @@
-//! Where the stage is in the mesh.
+//! Where a replica of the stage is in the mesh.
 
 use std::time::Duration;
 
+use forebay_bus::kafka::{GroupSize, IntakePace};
 use forebay_contract::HttpOrigin;
 
 /// Where the stage is in the mesh.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct StagePlacement {
     /// Number of partitions of the inner topics; 1 on memory edges.
     pub partitions: u32,
     /// Interval between two batches under load; zero on memory edges, where a record costs nothing.
     pub batch_interval: Duration,
+    /// The replicas that share that rate.
+    pub group: GroupSize,
+    /// When requests are taken from Kafka.
+    pub pace: IntakePace,
     /// This replica's instance number and its partition of the replies topic.
     pub origin: HttpOrigin,
 }
@@ -19,13 +24,20 @@ impl StagePlacement {
     /// In the same process as the stages after it.
     pub fn memory() -> Self {
         let origin = HttpOrigin { instance: rand::random(), reply_partition: 0 };
-        Self { partitions: 1, batch_interval: Duration::ZERO, origin }
+        Self {
+            partitions: 1,
+            batch_interval: Duration::ZERO,
+            group: GroupSize::default(),
+            pace: IntakePace::default(),
+            origin,
+        }
     }
 
     /// A separate replica with a random instance number, whose replies arrive on one of `partitions`.
     pub fn replica(partitions: u32, batch_interval: Duration) -> Self {
         let (instance, partitions) = (rand::random::<u64>(), partitions.max(1));
         let reply_partition = (instance % u64::from(partitions)) as u32;
-        Self { partitions, batch_interval, origin: HttpOrigin { instance, reply_partition } }
+        let origin = HttpOrigin { instance, reply_partition };
+        Self { partitions, batch_interval, group: GroupSize::default(), pace: IntakePace::default(), origin }
     }
 }

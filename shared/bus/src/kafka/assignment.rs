@@ -2,6 +2,7 @@
 //! partitions and the hooks.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
@@ -15,6 +16,8 @@ type Hook = Box<dyn Fn() + Send>;
 pub(super) struct Assignment {
     assigned_consumers: Arc<Mutex<Vec<AssignedConsumer>>>,
     on_revoke: Arc<Mutex<Vec<Hook>>>,
+    /// Partitions that are assigned, plus one; 0 before the first assignment.
+    assigned: Arc<AtomicU32>,
 }
 
 impl Assignment {
@@ -28,10 +31,17 @@ impl Assignment {
         self.on_revoke.lock().push(Box::new(hook));
     }
 
+    /// Number of partitions that are assigned; `None` before the first assignment.
+    pub(super) fn assigned(&self) -> Option<u32> {
+        self.assigned.load(Ordering::Relaxed).checked_sub(1)
+    }
+
     /// The hooks of the source.
     pub(super) fn hooks(&self) -> (OnAssigned, OnLeaving) {
         let (assigned, revoked) = (self.clone(), self.clone());
         let on_assigned = move |partitions: &[i32]| {
+            let count = u32::try_from(partitions.len()).unwrap_or(u32::MAX);
+            assigned.assigned.store(count.saturating_add(1), Ordering::Relaxed);
             for assigned_consumer in assigned.assigned_consumers.lock().iter() {
                 if let Err(error) = assigned_consumer.assign(partitions) {
                     // advisory: requests that wait for these partitions are predicted themselves

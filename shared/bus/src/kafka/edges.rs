@@ -21,10 +21,11 @@ use super::client::{Client, consumer_group, refused};
 use super::dead_letters::DeadLetters;
 use super::directory::DirectoryEdge;
 use super::foreign_topics::ForeignTopics;
+use super::group_size::GroupSize;
 use super::outlet::{Fallback, KafkaOutlet};
 use super::producer::RecordSink;
 use super::record::RawBatch;
-use super::source::{OnFirst, RawSource, RecordIntake, Source, TypedIntake};
+use super::source::{OnFirst, RawSource, RecordIntake, Source, SourceSpec, TypedIntake};
 use super::topic_monitor::TopicMonitor;
 use super::topics::topic_name;
 use super::transactions::TransactionalSink;
@@ -144,6 +145,12 @@ impl Edges {
         self.sink.partitions(topic)
     }
 
+    /// How many members share `topic`, which this stage consumes.
+    pub fn group_size(&self, topic: &str) -> GroupSize {
+        self.watch(topic);
+        GroupSize::new(self.assignment.clone(), self.sink.clone(), topic)
+    }
+
     /// Where this stage's dead letters go.
     pub fn dead_letters(&self) -> DeadLetters {
         let topic = self.name(&DEAD_LETTERS);
@@ -210,7 +217,7 @@ impl Edges {
         let config = self.client.consumer_of_clients(&source.group, topics.base());
         let (arena, dead_letters) = (bytes::BytesMut::new(), self.dead_letters());
         let intake = RecordIntake { topics: topics.clone(), take, arena, dead_letters };
-        let spec = self.source(topics, config, source.from_latest);
+        let spec = SourceSpec { pace: source.pace.clone(), ..self.source(topics, config, source.from_latest) };
         self.sources.push(Source::start(spec, intake).map_err(|error| refused(&error))?);
         Ok(())
     }

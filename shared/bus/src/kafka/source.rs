@@ -8,6 +8,7 @@ mod ends;
 mod errors;
 mod holds;
 mod intake;
+mod intake_pace;
 mod isolation;
 mod lane_rounds;
 mod lanes;
@@ -23,6 +24,7 @@ pub(crate) use commits::{CommitsSlot, SourceCommits, names_transaction};
 pub(crate) use context::{OnAssigned, OnLeaving, SourceContext};
 pub use intake::RawSource;
 pub(crate) use intake::{Intake, RecordIntake, TypedIntake};
+pub use intake_pace::IntakePace;
 pub(crate) use rebalance::RevokeBudget;
 pub(crate) use topics::SourceTopics;
 
@@ -78,6 +80,7 @@ pub(crate) struct SourceSpec {
     /// Whether a new group begins at the end of the topic: what is there already was not meant for it.
     pub(crate) from_latest: bool,
     pub(crate) revoke_budget: RevokeBudget,
+    pub(crate) pace: IntakePace,
     pub(crate) permits: StagePermits,
     /// `delivery.dedupe_window`: a partition is held back while its oldest work is older than half of it.
     pub(crate) window: Duration,
@@ -161,6 +164,8 @@ impl Source {
             read: Vec::new(),
             unreadable: Unreadable::new(spec.dead_letters),
             ends: ends::Ends::default(),
+            pace: spec.pace,
+            taken: 0,
         };
         Self::run(member, control)
     }

@@ -1,5 +1,7 @@
 //! Tests of the mesh without a broker.
 
+use std::sync::Arc;
+
 use forebay_contract::edges::{FEATURES, PREDICT, PREDICTIONS, REPLIES, REQUESTS, RESULTS};
 use forebay_contract::{Batch, Context, ContextFields, Features, Item, KafkaOrigin, Origin, RequestId};
 use forebay_runtime::{COMMON_DEFAULTS, CommonSettings, Layers, Problems};

@@ -8,7 +8,7 @@ use super::Edges;
 use crate::EdgeEvents;
 use crate::host_events::HostEvents;
 use crate::kafka::broker_contact::DeadClientCheck;
-use crate::kafka::source::{RevokeBudget, SourceSpec, SourceTopics};
+use crate::kafka::source::{IntakePace, RevokeBudget, SourceSpec, SourceTopics};
 use crate::kafka::transactions::TransactionalSink;
 
 impl Edges {
@@ -38,6 +38,7 @@ impl Edges {
             topics,
             from_latest,
             revoke_budget,
+            pace: IntakePace::default(),
             permits,
             window: self.host.settings().delivery.dedupe_window,
             events,

@@ -10,6 +10,7 @@ use prost::Message as Payload;
 use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
 
+use super::intake_pace::IntakePace;
 use super::topics::SourceTopics;
 use crate::ack::{OnEnd, SourcePartition};
 use crate::kafka::dead_letters::{DeadLetter, DeadLetters};
@@ -30,6 +31,8 @@ pub struct RawSource {
     pub group: String,
     /// Where a group without committed offsets begins: at the end, or at the beginning.
     pub from_latest: bool,
+    /// When the source looks for records.
+    pub pace: IntakePace,
 }
 
 // a smaller bound would never let a round begin

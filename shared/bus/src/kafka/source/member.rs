@@ -20,7 +20,7 @@ use super::positions::{Positions, ReadUpTo};
 use super::replacement::note_read;
 use super::topics::SourceTopics;
 use super::unreadable::Unreadable;
-use super::{CLOSE, Control, FirstRecord, Intake, OnFirst, SourceCommits, SourceContext};
+use super::{CLOSE, Control, FirstRecord, Intake, IntakePace, OnFirst, SourceCommits, SourceContext};
 use crate::kafka::broker_contact::DeadClientCheck;
 use crate::kafka::client::INSTANCE;
 use crate::kafka::ffi::{commit_within, member_id};
@@ -72,11 +72,18 @@ pub(super) struct Member<I: Intake> {
     pub(super) dead_client: DeadClientCheck,
     pub(super) unreadable: Unreadable,
     pub(super) ends: Ends,
+    pub(super) pace: IntakePace,
+    /// Records of the last round.
+    pub(super) taken: usize,
 }
 
 impl<I: Intake> Member<I> {
     pub(super) fn run(&mut self) {
         while !self.control.closing.load(Ordering::Acquire) {
+            let early = self.pace.left(Instant::now(), self.taken);
+            if !early.is_zero() {
+                std::thread::sleep(early);
+            }
             self.tick();
             let held_back = self.control.intake_stopped.load(Ordering::Acquire)
                 || !self.rewind_pause.left(Instant::now()).is_zero();
@@ -157,6 +164,7 @@ impl<I: Intake> Member<I> {
     ) -> bool {
         let mut round = self.intake.round(permit, lane);
         let mut failed = None;
+        self.taken = 0;
         while self.intake.wants_more(&round) {
             match next() {
                 None => break,
@@ -165,6 +173,7 @@ impl<I: Intake> Member<I> {
                     break;
                 }
                 Some(Ok(message)) => {
+                    self.taken += 1;
                     let key = self.topics.key_of(&message);
                     self.before(key, &message);
                     self.intake.add(&mut round, &message, key, &self.offsets);

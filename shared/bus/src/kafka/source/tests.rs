@@ -61,6 +61,7 @@ pub(super) fn spec(servers: &str, lifecycle: &Lifecycle, permits: &Permits) -> S
         heartbeat: lifecycle.heartbeat("kafka source requests"),
         dead_client: DeadClientCheck::dead_when(&Arc::default()),
         revoke_budget: RevokeBudget { time: Duration::from_millis(800), ends_process: false },
+        pace: IntakePace::default(),
         on_assigned: Arc::new(|_| ()),
         on_leaving: Arc::new(|| ()),
         on_first: None,

@@ -117,7 +117,10 @@ impl<I: Intake> Member<I> {
                 self.unreadable.suspects.retain(|suspect| suspect.partition != partition);
                 self.unreadable.suspects.push(Suspect { number, partition, position, generation, reason: None });
             }
-            Err(error) => tracing::warn!(topic = &*self.topic, partition, %error, "partition cannot be examined yet"),
+            Err(error) => {
+                let (topic, partition) = self.topics.of(partition);
+                tracing::warn!(topic, partition, %error, "partition cannot be examined yet");
+            }
         }
     }
 
@@ -125,7 +128,8 @@ impl<I: Intake> Member<I> {
     fn rest(&self, partition: i32, position: i64) {
         let paused = self.consumer.pause(&self.topics.list(&[partition]));
         if let Err(error) = paused.and_then(|()| self.seek(partition, position)) {
-            tracing::debug!(topic = &*self.topic, partition, %error, "partition does not rest");
+            let (topic, partition) = self.topics.of(partition);
+            tracing::debug!(topic, partition, %error, "partition does not rest");
         }
     }
 
@@ -170,7 +174,8 @@ impl<I: Intake> Member<I> {
         if !self.paused
             && let Err(error) = self.consumer.resume(&self.topics.list(&[partition]))
         {
-            tracing::debug!(topic = &*self.topic, partition, %error, "partition is not resumed");
+            let (topic, partition) = self.topics.of(partition);
+            tracing::debug!(topic, partition, %error, "partition is not resumed");
         }
     }
 

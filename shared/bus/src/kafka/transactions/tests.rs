@@ -12,7 +12,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use super::*;
 use crate::kafka::broker_contact::DeadClientCheck;
 use crate::kafka::record::RawBatch;
-use crate::kafka::source::{RecordIntake, RevokeBudget, Source, SourceSpec, SourceTopics};
+use crate::kafka::source::{IntakePace, RecordIntake, RevokeBudget, Source, SourceSpec, SourceTopics};
 use crate::{AckOutcome, BusSettings, Delivery, NoEvents, Permits};
 
 const IN: &str = "outcomes";
@@ -68,6 +68,7 @@ fn bench() -> Bench {
         dead_client: DeadClientCheck::dead_when(&Arc::default()),
         dead_letters: letters(),
         revoke_budget: RevokeBudget { time: Duration::from_millis(800), ends_process: false },
+        pace: IntakePace::default(),
         on_assigned: Arc::new(|_| ()),
         on_leaving: Arc::new(|| ()),
         on_first: None,
