@@ -94,8 +94,12 @@ impl Store {
             Opened::Embedded(bytes) => Cow::Borrowed(*bytes),
             Opened::Owned(bytes) => Cow::Owned(std::mem::take(bytes)),
             Opened::File(file) => {
-                let mut bytes = Vec::new();
                 let most = most.saturating_add(1);
+                // as long as the file is: a buffer that grows as it is read would take up to three times as much
+                let length = file.metadata().map_or(0, |meta| meta.len().min(most));
+                let mut bytes = Vec::new();
+                let reserved = bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX));
+                reserved.map_err(|e| Fault::new(path, e.to_string()))?;
                 file.take(most).read_to_end(&mut bytes).map_err(|e| Fault::new(path, e.to_string()))?;
                 Cow::Owned(bytes)
             }
@@ -279,4 +283,22 @@ pub(crate) fn open_regular(path: &Path, shown: &str) -> Result<fs::File, Fault> 
         return Err(Fault::new(shown, "is not a regular file"));
     }
     fs::File::open(path).map_err(fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_takes_as_much_memory_as_it_is_long() {
+        let folder = std::env::temp_dir().join(format!("forebay-store-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("model"), vec![7; 3 << 20]).unwrap();
+        let read = Store::Folder(folder.clone()).read("model", 1 << 30);
+        let small = Store::Folder(folder.clone()).read("model", 1 << 20);
+        fs::remove_dir_all(&folder).unwrap();
+        let Ok(Some(Cow::Owned(bytes))) = read else { panic!("{read:?}") };
+        assert_eq!((bytes.len(), bytes.capacity()), (3 << 20, 3 << 20));
+        assert!(small.unwrap_err().to_string().contains("larger than 1048576 bytes"));
+    }
 }
