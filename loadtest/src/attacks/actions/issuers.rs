@@ -1,6 +1,6 @@
 //! An issuer that lies, and tokens that name keys it does not have.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::attacks::attack_run::AttackRun;
 use crate::attacks::attacked_mesh::KEY_SET;
@@ -9,6 +9,9 @@ use crate::error::LoadtestError;
 use crate::mesh_under_test::http_client::request_within;
 
 type Sent = Result<String, LoadtestError>;
+
+/// How long a set that hangs may keep the mesh from reading the next one.
+const READ: Duration = Duration::from_secs(20);
 
 /// Endless sets, deep ones, many keys, redirects, silence: one after the other. Callers with keys notice nothing.
 pub(crate) fn lies(run: &AttackRun<'_>) -> Sent {
@@ -25,8 +28,15 @@ pub(crate) fn lies(run: &AttackRun<'_>) -> Sent {
     ];
     let (before, count) = (run.mesh.issuer.requests(), answers.len());
     for answer in answers {
+        let (read, kind) = (run.mesh.issuer.requests(), std::mem::discriminant(&answer));
         run.mesh.issuer.answer(answer);
-        std::thread::sleep(Duration::from_secs_f64(run.seconds / count as f64));
+        let deadline = Instant::now() + READ;
+        while run.mesh.issuer.requests() == read && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        if run.mesh.issuer.requests() == read {
+            run.complain(format!("the issuer was not read for {READ:?}: {kind:?}"));
+        }
         send_token(run, 0);
     }
     run.mesh.issuer.answer(ServerAnswer::Body(KEY_SET.into()));
