@@ -19,7 +19,7 @@ use forebay_ingestion::amqp::AmqpIngress;
 use forebay_ingestion::inbound::Inbound;
 use forebay_ingestion::kafka::KafkaIngress;
 use forebay_ingestion::parse::{parse_http, parse_line};
-use forebay_ingestion::{Row, Schemas, TextModels};
+use forebay_ingestion::{ModelRows, Row, Schemas};
 use forebay_preprocessing::{CheckedRow, RowRules, RowShape, Settings, convert_cell};
 use forebay_registry::ColumnKind;
 use forebay_runtime::StageTracer;
@@ -43,13 +43,13 @@ fn table() -> Result<Vec<(String, Vec<String>)>> {
 }
 
 /// A directory that knows the model `m` to have a column of text.
-fn text_models() -> TextModels {
+fn model_rows() -> ModelRows {
     let directory = ModelDirectory::new("here");
     let format = RowFormat { features: vec!["x".into()], kinds: vec![WireKind::Text.into()], ..RowFormat::default() };
     directory.describe("m", 1, format);
     let ready = VersionState { version: 1, state: LoadState::Ready.into(), ..VersionState::default() };
     directory.report("m", Some(1), vec![ready]);
-    TextModels::new(directory, "m")
+    ModelRows::new(directory, "m", 0)
 }
 
 fn kafka(json: &str) -> Option<Request> {
@@ -59,7 +59,7 @@ fn kafka(json: &str) -> Option<Request> {
         partitions: 1,
         timeouts: timeouts(),
         request_id_is_identity: false,
-        text_models: text_models(),
+        model_rows: model_rows(),
         schemas: Schemas::default(),
         tracer: StageTracer::disabled(),
     };
@@ -74,7 +74,7 @@ fn rabbitmq(json: &str) -> Option<Request> {
         partitions: 1,
         batch_partition: Arc::new(AtomicU32::new(0)),
         timeouts: timeouts(),
-        text_models: text_models(),
+        model_rows: model_rows(),
         tracer: StageTracer::disabled(),
     };
     accepted(ingress.accept(&AmqpMessage::new(Bytes::copy_from_slice(json.as_bytes()), Ack::none()), 0))

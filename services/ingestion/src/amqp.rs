@@ -13,9 +13,9 @@ use forebay_runtime::{SpanKind, StageSpan, StageTracer, TraceContext};
 
 use crate::admission::{RequestAdmission, Timeouts};
 use crate::inbound::Inbound;
+use crate::model_rows::ModelRows;
 use crate::parse::parse_record;
 use crate::request::{DEFAULT_PRIORITY, ParsedRequest};
-use crate::text_models::TextModels;
 
 /// Reads messages of one queue.
 #[derive(Clone, Debug)]
@@ -29,8 +29,8 @@ pub struct AmqpIngress {
     pub batch_partition: Arc<AtomicU32>,
     /// Timeouts of requests.
     pub timeouts: Timeouts,
-    /// The models that tell `1` from `1.0`.
-    pub text_models: TextModels,
+    /// What rows models take.
+    pub model_rows: ModelRows,
     /// Makes the spans of this stage.
     pub tracer: StageTracer,
 }
@@ -56,7 +56,7 @@ impl AmqpIngress {
         let topic = Arc::clone(&self.queue);
         // a reply queue can be answered even if no request id could be read
         let answerable = message.reply_to.is_some();
-        Inbound::from_parsed(parsed, &self.text_models, &admission, span, answerable, |code, text| DeadLetter {
+        Inbound::from_parsed(parsed, &self.model_rows, &admission, span, answerable, |code, text| DeadLetter {
             code,
             message: text,
             topic,
@@ -123,7 +123,7 @@ mod tests {
             partitions: 4,
             batch_partition: Arc::new(AtomicU32::new(3)),
             timeouts: Timeouts { default: Duration::from_secs(60), max: Duration::from_secs(300) },
-            text_models: TextModels::new(forebay_bus::ModelDirectory::new("here"), "m"),
+            model_rows: ModelRows::new(forebay_bus::ModelDirectory::new("here"), "m", 0),
             tracer: StageTracer::disabled(),
         }
     }

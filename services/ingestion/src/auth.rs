@@ -32,7 +32,7 @@ use crate::settings::{AuthSettings, JwtSettings};
 
 pub use api_key::{ApiKey, KeyHash};
 pub use authenticator::{AuthenticatedCaller, Authenticator, RequestCredentials};
-pub use caller::{Caller, CallerRows};
+pub use caller::{Caller, CallerRows, RowLoad};
 pub use key_file::{KeyLine, KeyOptions, parse as parse_keys, time as parse_time};
 
 /// Checks the section `[auth]`, files included. No message shows a part of a key.

@@ -6,9 +6,9 @@ use forebay_contract::{ErrorCode, Item, Outcome, Problem, Request};
 use forebay_runtime::StageSpan;
 
 use crate::admission::RequestAdmission;
+use crate::model_rows::ModelRows;
 use crate::parse::Rejected;
 use crate::request::ParsedRequest;
-use crate::text_models::TextModels;
 
 /// The result of reading one record or message.
 #[derive(Debug)]
@@ -26,15 +26,19 @@ impl Inbound {
     /// request id could be read; `dead_letter` makes one from the error's code and message.
     pub(crate) fn from_parsed(
         parsed: Result<ParsedRequest, Rejected>,
-        text_models: &TextModels,
+        model_rows: &ModelRows,
         admission: &RequestAdmission,
         mut span: Option<StageSpan>,
         answerable: bool,
         dead_letter: impl FnOnce(&'static str, String) -> DeadLetter,
     ) -> Self {
-        let Rejected { problem, request_id, undecodable } = match parsed {
+        let narrow = |request: ParsedRequest| match model_rows.check_width(&request) {
+            Ok(()) => Ok(request),
+            Err(problem) => Err(Rejected { problem, request_id: request.request_id, undecodable: false }),
+        };
+        let Rejected { problem, request_id, undecodable } = match parsed.and_then(narrow) {
             Ok(request) => {
-                let exact = text_models.contain(&request.model);
+                let exact = model_rows.contain_text(&request.model);
                 let Some(item) = admission.items(request, exact).pop() else {
                     let problem = Problem::new(ErrorCode::Internal, "the request lost its row");
                     return Self::Rejected(admission.rejection(None, problem));

@@ -10,10 +10,10 @@ use forebay_runtime::{SpanKind, StageSpan, StageTracer, TraceContext};
 
 use crate::admission::{RequestAdmission, Timeouts};
 use crate::inbound::Inbound;
+use crate::model_rows::ModelRows;
 use crate::parse::{Rejected, parse_record};
 use crate::request::{DEFAULT_PRIORITY, ParsedRequest};
 use crate::schemas::Schemas;
-use crate::text_models::TextModels;
 
 /// Runs of 2^8 offsets share a results partition, so that a batch stays whole on its way back.
 const NEIGHBOUR_BITS: u32 = 8;
@@ -31,8 +31,8 @@ pub struct KafkaIngress {
     pub timeouts: Timeouts,
     /// Whether the client's `request_id` identifies a request (`ingestion.request_id_is_identity`).
     pub request_id_is_identity: bool,
-    /// The models that tell `1` from `1.0`.
-    pub text_models: TextModels,
+    /// What rows models take.
+    pub model_rows: ModelRows,
     /// The schemas of records that have one.
     pub schemas: Schemas,
     /// Makes the spans of this stage.
@@ -67,7 +67,7 @@ impl KafkaIngress {
             ParsedRequest { key: it.key.or_else(|| record_key(&record)), priority, ..it }
         });
         let topic = Arc::clone(topic);
-        Inbound::from_parsed(parsed, &self.text_models, &admission, span, false, |code, message| DeadLetter {
+        Inbound::from_parsed(parsed, &self.model_rows, &admission, span, false, |code, message| DeadLetter {
             code,
             message,
             topic,
@@ -133,7 +133,7 @@ mod tests {
             partitions: 4,
             timeouts: Timeouts { default: Duration::from_secs(60), max: Duration::from_secs(300) },
             request_id_is_identity,
-            text_models: TextModels::new(forebay_bus::ModelDirectory::new("here"), "m"),
+            model_rows: ModelRows::new(forebay_bus::ModelDirectory::new("here"), "m", 0),
             schemas: Schemas::default(),
             tracer: StageTracer::disabled(),
         }

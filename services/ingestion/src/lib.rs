@@ -9,7 +9,7 @@
 //! - [`admission`]: turns a request into items: identity, deadline, partitions, trace
 //! - [`batching`]: when pending items leave as a batch
 //! - [`pending`]: HTTP requests that wait for their rows
-//! - `text_models`: which models tell `1` from `1.0`
+//! - `model_rows`: which models tell `1` from `1.0`
 //! - `record_age`: how long a record has waited in its topic
 //! - `exposure`: warnings of listeners that other machines can reach
 //! - `schemas`: records behind the id of a schema
@@ -27,6 +27,7 @@ mod grpc;
 pub mod http;
 pub mod inbound;
 pub mod kafka;
+mod model_rows;
 mod open_inference;
 pub mod parse;
 pub mod pending;
@@ -38,12 +39,11 @@ mod row_result;
 mod schemas;
 pub mod settings;
 pub mod system;
-mod text_models;
 
+pub use model_rows::ModelRows;
 pub use request::Row;
 pub use schemas::Schemas;
 pub use settings::Settings;
-pub use text_models::TextModels;
 
 /// Defaults of this service's settings.
 pub const DEFAULTS: forebay_runtime::DefaultSettings =

@@ -45,6 +45,8 @@ pub struct IngestionSettings {
     pub batch_interval: Duration,
     /// Whether the client's `request_id` identifies a Kafka request.
     pub request_id_is_identity: bool,
+    /// Most values of a row, over every protocol; 0 for 4,096 or the width of the widest version of its model.
+    pub max_row_values: usize,
 }
 
 impl Settings {

@@ -27,11 +27,11 @@ pub use crate::http::HttpListener;
 use crate::http::tls::ServerCertificates;
 use crate::http::{AdmissionLimits, HttpState, ModelListing, RejectionReporter, serve};
 use crate::kafka::KafkaIngress;
+use crate::model_rows::ModelRows;
 use crate::open_inference::ModelStatistics;
 use crate::pending::PendingRequests;
 use crate::schemas::Schemas;
 use crate::settings::{GrpcSettings, Settings};
-use crate::text_models::TextModels;
 pub use placement::StagePlacement;
 
 /// Accepts records of the request topic.
@@ -90,13 +90,13 @@ pub fn stage(
     let (legacy, lifecycle) = (host.metrics().legacy(), host.lifecycle());
 
     let (batcher, batch_partition) = start_batcher(&placement, requests, host, metrics.clone(), arbiter);
-    let text_models = TextModels::new(directory.clone(), &settings.models.name);
+    let model_rows = ModelRows::new(directory.clone(), &settings.models.name, settings.ingestion.max_row_values);
     let schemas = Schemas::default();
     let ingester = {
-        let reading = (tracer.clone(), &text_models, schemas.clone());
+        let reading = (tracer.clone(), &model_rows, schemas.clone());
         let kafka = kafka_ingress(settings, &bus.kafka, host, placement.partitions, reading);
         let partition = Arc::clone(&batch_partition);
-        let amqp = amqp_ingress(&bus.rabbitmq, host, placement.partitions, partition, (tracer.clone(), &text_models));
+        let amqp = amqp_ingress(&bus.rabbitmq, host, placement.partitions, partition, (tracer.clone(), &model_rows));
         let (batcher, metrics, accepted) = (Arc::clone(&batcher), metrics.clone(), legacy.requests.clone());
         let component = lifecycle.register("ingestion ingester");
         Ingester::start_in_arbiter(arbiter, move |_| Ingester {
@@ -128,7 +128,7 @@ pub fn stage(
         exposure: Exposure::new(host.metrics()),
         authenticator: Authenticator::open(&settings.auth, host.metrics())?,
         default_model: settings.models.name.as_str().into(),
-        text_models,
+        model_rows,
         http: settings.http.clone(),
         lifecycle: lifecycle.clone(),
         only_when_ready: !host.process().all_in_one,
@@ -179,14 +179,14 @@ fn amqp_ingress(
     host: &Host,
     partitions: u32,
     batch_partition: Arc<AtomicU32>,
-    (tracer, text_models): (StageTracer, &TextModels),
+    (tracer, model_rows): (StageTracer, &ModelRows),
 ) -> AmqpIngress {
     AmqpIngress {
         queue: rabbitmq.queue.as_str().into(),
         partitions,
         batch_partition,
         timeouts: Timeouts::from(&host.settings().delivery),
-        text_models: text_models.clone(),
+        model_rows: model_rows.clone(),
         tracer,
     }
 }
@@ -201,7 +201,7 @@ fn kafka_ingress(
     kafka: &KafkaSettings,
     host: &Host,
     partitions: u32,
-    (tracer, text_models, schemas): (StageTracer, &TextModels, Schemas),
+    (tracer, model_rows, schemas): (StageTracer, &ModelRows, Schemas),
 ) -> KafkaIngress {
     let shared = host.settings();
     KafkaIngress {
@@ -210,7 +210,7 @@ fn kafka_ingress(
         partitions,
         timeouts: Timeouts::from(&shared.delivery),
         request_id_is_identity: settings.ingestion.request_id_is_identity,
-        text_models: text_models.clone(),
+        model_rows: model_rows.clone(),
         schemas,
         tracer,
     }

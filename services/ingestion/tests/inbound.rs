@@ -13,7 +13,7 @@ use forebay_bus::{Ack, AckOutcome, Delivery};
 use forebay_contract::wire::outcome;
 use forebay_contract::{AmqpOrigin, Origin, now_ms};
 use forebay_testkit::probe;
-use mesh::{Mesh, until, within};
+use mesh::{Mesh, predict, until, within};
 use tokio::sync::oneshot;
 
 fn record(offset: u64, text: &str) -> RawRecord {
@@ -49,6 +49,38 @@ async fn a_large_delivery_leaves_in_full_batches_and_is_done_with_the_last_one()
     assert!(done.try_recv().is_err());
     last.ack();
     assert_eq!(within(done).await, Ok(AckOutcome::Done));
+}
+
+/// What a stage refused, by its client's id, and the code.
+async fn refused(mesh: &mut Mesh) -> (String, String) {
+    let (mut batch, ack) = within(mesh.results.recv()).await.unwrap();
+    ack.ack();
+    let item = batch.items.pop().unwrap();
+    match item.payload.result {
+        Some(outcome::Result::Failure(failure)) => (item.context.client_request_id().unwrap().to_owned(), failure.code),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[actix_rt::test]
+async fn rows_that_are_too_wide_are_refused_at_every_entrance() {
+    let mut mesh = Mesh::start(&["ingestion.max_row_values=3"]);
+    let wide = |id: &str| format!(r#"{{"request_id":"{id}","features":[1,2,3,4]}}"#);
+    let done = deliver(&mesh, vec![record(0, &wide("kafka"))]);
+    assert_eq!(refused(&mut mesh).await, ("kafka".to_owned(), "payload_too_large".to_owned()));
+    assert_eq!(within(done).await, Ok(AckOutcome::Done));
+    let (ack, _done) = probe::async_ack();
+    (mesh.stage.amqp)(vec![AmqpMessage::new(Bytes::from(wide("rabbitmq")), ack)]);
+    assert_eq!(refused(&mut mesh).await, ("rabbitmq".to_owned(), "payload_too_large".to_owned()));
+
+    mesh.answer_all();
+    let server = mesh.serve().address;
+    for (width, status) in [(4, 413), (3, 200)] {
+        let body = format!(r#"{{"features":[[1],[{}]]}}"#, vec!["1"; width].join(","));
+        let answer = predict(server, &body).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert!(status == 200 || answer.body.contains("ingestion.max_row_values"), "{answer:?}");
+    }
 }
 
 #[actix_rt::test]

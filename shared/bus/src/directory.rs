@@ -6,6 +6,7 @@ mod generations;
 mod metrics;
 mod replica_table;
 mod row_formats;
+mod row_width;
 mod view_table;
 
 use std::collections::BTreeSet;

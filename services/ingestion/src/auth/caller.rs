@@ -20,8 +20,8 @@ pub struct Caller {
     name: Box<str>,
     identity: Box<str>,
     models: Option<Vec<String>>,
-    /// Rows that wait for their answers.
-    in_flight: Arc<AtomicUsize>,
+    /// What waits for its answers.
+    in_flight: Arc<InFlight>,
     rate_limit: Arc<CallerRateLimit>,
     requests: Counter,
     rows: Counter,
@@ -37,16 +37,33 @@ struct RejectedRequests {
     models: Counter,
 }
 
+/// Rows of a caller that wait for their answers, and their bytes.
+#[derive(Debug, Default)]
+struct InFlight {
+    rows: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// How much of something a request has or a caller may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowLoad {
+    /// Rows.
+    pub rows: usize,
+    /// Their bytes.
+    pub bytes: usize,
+}
+
 /// Rows of a caller in flight, until it is dropped.
 #[derive(Debug)]
 pub struct CallerRows {
-    rows: usize,
-    in_flight: Arc<AtomicUsize>,
+    load: RowLoad,
+    in_flight: Arc<InFlight>,
 }
 
 impl Drop for CallerRows {
     fn drop(&mut self) {
-        self.in_flight.fetch_sub(self.rows, Ordering::AcqRel);
+        self.in_flight.rows.fetch_sub(self.load.rows, Ordering::AcqRel);
+        self.in_flight.bytes.fetch_sub(self.load.bytes, Ordering::AcqRel);
     }
 }
 
@@ -125,20 +142,30 @@ impl Caller {
         self.models.as_ref().is_none_or(|models| models.iter().any(|known| known == model))
     }
 
-    /// Takes `rows` of the `limit` that the caller may have in flight, until the result is dropped.
+    /// Takes `load` of the `limit` that the caller may have in flight, until the result is dropped.
     ///
     /// # Errors
     /// `overloaded` if it would have more.
-    pub fn begin(&self, rows: usize, limit: usize) -> Result<CallerRows, HttpRejection> {
-        let add = |now: usize| now.checked_add(rows).filter(|sum| *sum <= limit);
-        match self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, add) {
-            Ok(_) => Ok(CallerRows { rows, in_flight: Arc::clone(&self.in_flight) }),
-            Err(_) => {
-                self.rejected.in_flight.inc();
-                let message = format!("{rows} more rows exceed what {} may have in flight ({limit})", self.name);
-                Err(HttpRejection::limit_exceeded(message, RETRY))
-            }
+    pub fn begin(&self, load: RowLoad, limit: RowLoad) -> Result<CallerRows, HttpRejection> {
+        let take = |what: &AtomicUsize, more: usize, limit: usize| {
+            let add = |now: usize| now.checked_add(more).filter(|sum| *sum <= limit);
+            what.fetch_update(Ordering::AcqRel, Ordering::Acquire, add).is_ok()
+        };
+        let RowLoad { rows, bytes } = load;
+        if !take(&self.in_flight.rows, rows, limit.rows) {
+            return Err(self.too_much_in_flight(format!("{rows} more rows"), limit.rows));
         }
+        if !take(&self.in_flight.bytes, bytes, limit.bytes) {
+            self.in_flight.rows.fetch_sub(rows, Ordering::AcqRel);
+            return Err(self.too_much_in_flight(format!("{bytes} more bytes of rows"), limit.bytes));
+        }
+        Ok(CallerRows { load, in_flight: Arc::clone(&self.in_flight) })
+    }
+
+    fn too_much_in_flight(&self, more: String, limit: usize) -> HttpRejection {
+        self.rejected.in_flight.inc();
+        let message = format!("{more} exceed what {} may have in flight ({limit})", self.name);
+        HttpRejection::limit_exceeded(message, RETRY)
     }
 
     /// Counts one request against the rate.
@@ -197,16 +224,20 @@ mod tests {
         let new = |before: Option<&Caller>| {
             Caller::new(&CallerKind::ApiKey, "a", CallerLimits::default(), None, &metrics, before)
         };
-        let caller = new(None);
-        let held = caller.begin(90, 100).unwrap();
-        let refused = caller.begin(11, 100).unwrap_err();
+        let load = |rows, bytes| RowLoad { rows, bytes };
+        let (caller, limit) = (new(None), load(100, 1000));
+        let held = caller.begin(load(90, 100), limit).unwrap();
+        let refused = caller.begin(load(11, 1), limit).unwrap_err();
         assert_eq!(refused.problem.code, ErrorCode::Overloaded);
-        let last = caller.begin(10, 100).unwrap();
-        assert!(new(Some(&caller)).begin(1, 100).is_err(), "a line that changes gives back nothing");
+        let refused = caller.begin(load(1, 901), limit).unwrap_err();
+        assert!(refused.problem.message.contains("901 more bytes of rows"), "{}", refused.problem.message);
+        let last = caller.begin(load(10, 900), limit).unwrap();
+        assert!(new(Some(&caller)).begin(load(1, 0), limit).is_err(), "a line that changes gives back nothing");
         drop(held);
-        assert!(caller.begin(91, 100).is_err());
+        assert!(caller.begin(load(91, 0), limit).is_err() && caller.begin(load(0, 101), limit).is_err());
         drop(last);
-        caller.begin(100, 100).unwrap();
-        assert!(new(None).begin(100, 100).is_ok(), "others have their own");
+        drop(caller.begin(load(100, 1000), limit).unwrap());
+        caller.begin(load(100, 1000), limit).unwrap();
+        assert!(new(None).begin(load(100, 1000), limit).is_ok(), "others have their own");
     }
 }

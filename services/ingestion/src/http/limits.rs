@@ -8,7 +8,7 @@ use forebay_runtime::Metrics;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 
 use super::wait_estimates::{WaitEstimates, WaitingRows};
-use crate::auth::{Caller, CallerRows};
+use crate::auth::{Caller, CallerRows, RowLoad};
 use crate::rejection::HttpRejection;
 use crate::settings::{AuthSettings, HttpSettings};
 
@@ -18,8 +18,8 @@ pub(crate) struct AdmissionLimits {
     requests: Permits,
     body_bytes: Permits,
     rows: Permits,
-    /// Most rows of one caller.
-    caller_rows: usize,
+    /// The most of one caller.
+    of_caller: RowLoad,
     models: ModelShares,
     waits: WaitEstimates,
     /// `forebay_http_waiting_rows`.
@@ -45,7 +45,7 @@ impl AdmissionLimits {
             requests: Permits::new(http.max_requests),
             body_bytes: Permits::new(http.body_memory),
             rows: Permits::new(http.in_flight),
-            caller_rows: auth.rows_in_flight(http),
+            of_caller: auth.load_of_caller(http),
             models: ModelShares::new(http.in_flight, http.max_rows),
             waits: WaitEstimates::new(http.max_wait),
             waiting_rows,
@@ -78,9 +78,10 @@ impl AdmissionLimits {
         bytes: usize,
         caller: Option<&Caller>,
     ) -> Result<RowPermits, HttpRejection> {
-        let caller = caller.map(|caller| caller.begin(rows, self.caller_rows)).transpose()?;
         // as they were parsed, and as they are encoded for the next stage
-        let bytes = self.acquire_bytes(bytes.saturating_mul(2))?;
+        let bytes = bytes.saturating_mul(2);
+        let caller = caller.map(|caller| caller.begin(RowLoad { rows, bytes }, self.of_caller)).transpose()?;
+        let bytes = self.acquire_bytes(bytes)?;
         let share = self.models.try_take(model, rows).ok_or_else(|| {
             let limit = self.models.limit();
             overloaded(format!(

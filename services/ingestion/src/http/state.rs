@@ -14,10 +14,10 @@ use crate::admission::Timeouts;
 use crate::auth::Authenticator;
 use crate::batching::BatcherHandle;
 use crate::exposure::Exposure;
+use crate::model_rows::ModelRows;
 use crate::open_inference::ModelStatistics;
 use crate::pending::PendingRequests;
 use crate::settings::HttpSettings;
-use crate::text_models::TextModels;
 
 /// State of the HTTP server. Each worker holds a clone; everything that changes is behind an `Arc` and common to them all.
 #[derive(Clone)]
@@ -47,8 +47,8 @@ pub struct HttpState {
     pub authenticator: Authenticator,
     /// The model that answers requests that name none (`models.name`); callers are authorized against it.
     pub default_model: Arc<str>,
-    /// The models that tell `1` from `1.0`.
-    pub(crate) text_models: TextModels,
+    /// What rows models take.
+    pub(crate) model_rows: ModelRows,
     /// The state of the process: whether it is ready or draining.
     pub lifecycle: Lifecycle,
     /// Reject requests while a component is not ready. Off if all stages share this process, where readiness of one says

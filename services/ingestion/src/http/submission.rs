@@ -43,6 +43,7 @@ pub(crate) async fn submit(
     let key = idempotency_key.map(|key| (caller.map_or("", Caller::identity), key));
     let rows = parsed.features.rows().len();
     let model = if parsed.model.is_empty() { &state.default_model } else { parsed.model.as_str() };
+    state.model_rows.check_width(&parsed)?;
     let weights = parsed.features.rows().iter().map(Row::weight);
     if let Some(row) = weights.clone().position(|weight| weight > MAX_ROW_BYTES) {
         let text = format!("row {row}: one row holds at most {} KiB", MAX_ROW_BYTES / 1024);
@@ -76,7 +77,7 @@ async fn send_and_wait(
         let (caller, new) = registered.map_err(|_| payload_conflict())?;
         if new && let Some(parsed) = unsent.take() {
             let ack = ack(state, admission.id, caller.number(), Arc::clone(row_permits));
-            let exact = state.text_models.contain(&parsed.model);
+            let exact = state.model_rows.contain_text(&parsed.model);
             (state.batcher)(PendingItems { items: admission.items(parsed, exact), ack, spans: Vec::new() });
         }
         let left = Duration::from_micros(admission.deadline_us().saturating_sub(now_us()));

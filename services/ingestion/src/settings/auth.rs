@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use forebay_runtime::{duration, without_password};
+use forebay_runtime::{duration, size, without_password};
 use serde::Deserialize;
 
 use super::HttpSettings;
+use crate::auth::RowLoad;
 
 /// `[auth]`
 #[derive(Clone, Debug, Deserialize)]
@@ -26,6 +27,9 @@ pub struct AuthSettings {
     pub daily_rows: u64,
     /// Rows of one caller that may wait for their answers; 0 for a quarter of `http.in_flight`.
     pub in_flight: usize,
+    /// Their bytes; 0 for a quarter of `http.body_memory`.
+    #[serde(with = "size")]
+    pub in_flight_memory: usize,
     /// Tokens.
     pub jwt: JwtSettings,
 }
@@ -71,9 +75,13 @@ impl AuthSettings {
         self.has_keys() || self.jwt.is_on()
     }
 
-    /// Rows that one caller may have in flight, of those that `http` allows.
-    pub fn rows_in_flight(&self, http: &HttpSettings) -> usize {
-        if self.in_flight > 0 { self.in_flight } else { (http.in_flight / 4).max(http.max_rows) }
+    /// What one caller may have in flight of what `http` allows.
+    pub(crate) fn load_of_caller(&self, http: &HttpSettings) -> RowLoad {
+        let or_quarter = |set: usize, all: usize, least: usize| if set > 0 { set } else { (all / 4).max(least) };
+        RowLoad {
+            rows: or_quarter(self.in_flight, http.in_flight, http.max_rows),
+            bytes: or_quarter(self.in_flight_memory, http.body_memory, http.max_body),
+        }
     }
 
     /// Whether API keys are accepted.
