@@ -94,6 +94,8 @@ impl Mesh {
         let mut command = group.command();
         command.env("FOREBAY__ADMIN__LISTEN", admin.to_string()).env("FOREBAY__HTTP__LISTEN", http.to_string());
         command.env("FOREBAY__GRPC__ENABLED", "false").env("FOREBAY__HTTP__BODY_TIMEOUT", "60s");
+        // a slow machine answers late, which is not what this is about
+        command.env("FOREBAY__HTTP__MAX_WAIT", "0s").env("FOREBAY__DELIVERY__TIMEOUT", "120s");
         command.env("FOREBAY__HTTP__KEEP_ALIVE", "60s").env("FOREBAY__MODELS__CACHE_DIR", "off");
         let mut mesh = Self { child: command.spawn().unwrap(), admin, http, _group: group };
         let deadline = Instant::now() + BOUND;
@@ -176,6 +178,15 @@ fn idle_connections(http: SocketAddr) -> Vec<TcpStream> {
     held
 }
 
+/// Ends the other threads, also when the test fails.
+struct SetAtEnd<'f>(&'f AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_mesh_whose_budget_is_filled_stays_below_its_limit_and_answers() {
     let seconds = std::env::var("FOREBAY_MEMORY_SECONDS").map_or(5, |text| text.parse().unwrap());
@@ -200,6 +211,7 @@ fn a_mesh_whose_budget_is_filled_stays_below_its_limit_and_answers() {
                 }
             });
         }
+        let _done = SetAtEnd(&done);
         let (start, mut answered) = (Instant::now(), 0);
         let filled = || {
             let kept = mesh.metric("forebay_publishing_kept_bytes")[0].1;
@@ -213,7 +225,6 @@ fn a_mesh_whose_budget_is_filled_stays_below_its_limit_and_answers() {
             answered += 1;
             std::thread::sleep(Duration::from_millis(50));
         }
-        done.store(true, Ordering::Relaxed);
         answered
     });
     let (peak, large) = (mesh.peak(), large.load(Ordering::Relaxed));
