@@ -90,9 +90,12 @@ schema_registry() { # the folder of Apicurio, which keeps its schemas in memory;
     say "fetching Apicurio $apicurio (142 MB) into $folder"
     mkdir -p "$(dirname "$folder")"
     part=$(mktemp -d "$folder-part.XXXXXX")
-    timeout 600 mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy -DoutputDirectory="$part" \
+    if ! { timeout 600 mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy -DoutputDirectory="$part" \
       -Dartifact="io.apicurio:apicurio-registry-app:$apicurio:tar.gz:all" >&2 </dev/null &&
-      tar -xzf "$part"/*.tar.gz -C "$part" && rm "$part"/*.tar.gz || { rm -rf "$part"; return 1; }
+      tar -xzf "$part"/*.tar.gz -C "$part" && rm "$part"/*.tar.gz; }; then
+      rm -rf "$part"
+      return 1
+    fi
     mv "$part" "$folder"
   fi
   echo "$folder"

@@ -97,11 +97,7 @@ fn check(loaded: &LoadedVersion, rows: &[&Value], first: usize, expected: &Value
         }
         if let Some(proba) = expected["predict_proba"].as_array() {
             let want: Vec<f64> = proba[first + i].as_array().unwrap().iter().map(number).collect();
-            let mut got = scores.probabilities(i).to_vec();
-            if scores.outputs > 1 {
-                // where a label is there or not, the libraries give only the probability that it is
-                got = got.chunks_exact(2).map(|p| p[1]).collect();
-            }
+            let got = scores.probabilities(i);
             if got.len() != want.len() || !got.iter().zip(&want).all(|(g, w)| close(*g, *w, within)) {
                 out.push(format!("row {} of {}: got {got:?}, expected {want:?}", first + i, rows.len()));
             }
