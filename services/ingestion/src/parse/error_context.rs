@@ -108,7 +108,8 @@ impl ErrorContext {
         }
         if let Some(schema_id) = confluent_schema(bytes) {
             let message = format!(
-                "not JSON: the wire format of Confluent's serializers (schema id {schema_id}); send JSON without it"
+                "not JSON: the wire format of Confluent's serializers (schema id {schema_id}); send JSON without it, or set \
+                 schemas.registry for requests over Kafka"
             );
             let problem = Problem::new(ErrorCode::InvalidRequest, message);
             return Rejected { problem, request_id, undecodable: true };

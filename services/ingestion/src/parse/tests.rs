@@ -270,6 +270,7 @@ fn the_wire_format_of_confluent_is_named() {
     let record = [&[0, 0, 0, 1, 4][..], br#"{"request_id":"r","features":[1]}"#].concat();
     let rejected = parse_record(&record).unwrap_err();
     assert!(rejected.problem.message.contains("Confluent's serializers (schema id 260)"), "{rejected:?}");
+    assert!(rejected.problem.message.contains("schemas.registry"), "{rejected:?}");
     assert_eq!((rejected.undecodable, rejected.request_id.as_deref()), (true, Some("r")));
     assert!(!parse_record(b"\0\0").unwrap_err().problem.message.contains("Confluent"));
 }
