@@ -28,7 +28,7 @@ const CAPACITY: usize = 1_000_000 / ROW_TIME_US;
 const OVERLOADED_ROW_TIME_US: usize = 20_000;
 const OVERLOADED_CAPACITY: usize = 1_000_000 / OVERLOADED_ROW_TIME_US;
 /// What an unloaded P99 counts at least: beside a compiler single answers are late.
-const LEAST: Duration = Duration::from_millis(25);
+const LEAST: Duration = Duration::from_millis(100);
 /// Rows so far, so that no row comes twice.
 static ROWS: AtomicUsize = AtomicUsize::new(0);
 
