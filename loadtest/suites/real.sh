@@ -49,40 +49,22 @@ die() { say "real.sh: $*"; exit 1; }
 
 case ${1:-} in help | -h | --help) usage; exit 0 ;; esac
 
-model_python() { # a virtual environment for the random models, kept between runs
-  local venv=${XDG_CACHE_HOME:-$HOME/.cache}/forebay/sklearn
-  local wanted=$here/sklearn_requirements.txt
+python_of() { # NAME WHAT : a virtual environment with NAME_requirements.txt, kept between runs; its Python
+  local venv=${XDG_CACHE_HOME:-$HOME/.cache}/forebay/$1 wanted=$here/$1_requirements.txt
   if ! cmp -s "$wanted" "$venv/installed.txt"; then
-    say "installing scikit-learn and onnxruntime into $venv"
+    say "installing $2 into $venv"
     python3 -m venv "$venv" && "$venv/bin/pip" install --quiet -r "$wanted" || return 1
-    # the boosters' own exports are cases as well where they can be had
-    "$venv/bin/pip" install --quiet lightgbm xgboost-cpu onnxmltools || say "no LightGBM or XGBoost, their exports are left out"
+    if [ "$1" = sklearn ]; then # the boosters' own exports are cases as well where they can be had
+      "$venv/bin/pip" install --quiet lightgbm xgboost-cpu onnxmltools || say "no LightGBM or XGBoost, their exports are left out"
+    fi
     cp "$wanted" "$venv/installed.txt"
   fi
   echo "$venv/bin/python"
 }
 
-clients_python() { # a virtual environment with the official clients of other model servers, kept between runs
-  local venv=${XDG_CACHE_HOME:-$HOME/.cache}/forebay/clients
-  local wanted=$here/clients_requirements.txt
-  if ! cmp -s "$wanted" "$venv/installed.txt"; then
-    say "installing the clients of other model servers into $venv"
-    python3 -m venv "$venv" && "$venv/bin/pip" install --quiet -r "$wanted" || return 1
-    cp "$wanted" "$venv/installed.txt"
-  fi
-  echo "$venv/bin/python"
-}
-
-schemas_python() { # a virtual environment with Confluent's serializers, kept between runs
-  local venv=${XDG_CACHE_HOME:-$HOME/.cache}/forebay/schemas
-  local wanted=$here/schemas_requirements.txt
-  if ! cmp -s "$wanted" "$venv/installed.txt"; then
-    say "installing Confluent's serializers into $venv"
-    python3 -m venv "$venv" && "$venv/bin/pip" install --quiet -r "$wanted" || return 1
-    cp "$wanted" "$venv/installed.txt"
-  fi
-  echo "$venv/bin/python"
-}
+model_python() { python_of sklearn "scikit-learn and onnxruntime"; }
+clients_python() { python_of clients "the clients of other model servers"; }
+schemas_python() { python_of schemas "Confluent's serializers"; }
 
 schema_registry() { # the folder of Apicurio, which keeps its schemas in memory; fetched once
   local folder=${XDG_CACHE_HOME:-$HOME/.cache}/forebay/apicurio-$apicurio part

@@ -80,9 +80,7 @@ fn request(name: &str, number: usize) -> String {
 
 /// The most memory that the process has had, in MiB.
 fn peak_memory(service: &Service) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    service.peak_kib().unwrap() / 1024
 }
 
 /// The checksum of Kafka's batches, CRC-32C.

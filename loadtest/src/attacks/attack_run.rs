@@ -94,23 +94,19 @@ impl<'r> AttackRun<'r> {
         (0..count).map_while(|_| self.connect().ok()).collect()
     }
 
-    /// Calls `send` from several threads with the numbers up to `most`, until the attack is over; how many calls there were.
-    pub(crate) fn in_parallel(&self, threads: usize, most: usize, send: impl Fn(usize) + Sync) -> usize {
+    /// Calls `send` from several threads with the next number, until the attack is over; how many calls there were.
+    pub(crate) fn in_parallel(&self, threads: usize, send: impl Fn(usize) + Sync) -> usize {
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..self.some(threads) {
                 scope.spawn(|| {
                     while !self.is_over() {
-                        let number = next.fetch_add(1, Ordering::Relaxed);
-                        if number >= most {
-                            return;
-                        }
-                        send(number);
+                        send(next.fetch_add(1, Ordering::Relaxed));
                     }
                 });
             }
         });
-        next.into_inner().min(most)
+        next.into_inner()
     }
 }
 

@@ -104,7 +104,7 @@ impl AttackedMesh {
             mesh.set("FOREBAY__HTTP__TLS__KEY_FILE", secrets.join("tls.key").display().to_string());
         }
         let tls = with_tls.then(|| tls_client(&secrets.join("ca.crt"))).transpose()?;
-        let launch = LimitedLaunch { binary: "forebay", arguments: &["up"], settings: &[], limit: limit_of("forebay") };
+        let launch = LimitedLaunch { binary: "forebay", arguments: &["up"], limit: limit_of("forebay") };
         let mut process = AttackedProcess::start(&mesh, launch, &folder.join("launchers"))?;
         process.wait_ready(READY)?;
         let http = process.process().http;
@@ -127,7 +127,7 @@ impl AttackedMesh {
         mesh.create_topics()?;
         let launchers = folder.join("launchers");
         let start = |(binary, limit): &(&str, u64)| {
-            let launch = LimitedLaunch { binary, arguments: &[], settings: &[], limit: limit << 20 };
+            let launch = LimitedLaunch { binary, arguments: &[], limit: limit << 20 };
             AttackedProcess::start(&mesh, launch, &launchers)
         };
         let mut processes = LIMITS[..5].iter().map(start).collect::<Result<Vec<_>, _>>()?;

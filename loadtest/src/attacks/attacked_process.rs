@@ -12,7 +12,6 @@ use crate::mesh_under_test::{MeshProcess, MeshUnderTest};
 pub(crate) struct LimitedLaunch<'a> {
     pub(crate) binary: &'a str,
     pub(crate) arguments: &'a [&'a str],
-    pub(crate) settings: &'a [(&'a str, &'a str)],
     /// Bytes.
     pub(crate) limit: u64,
 }
@@ -30,12 +29,12 @@ pub(crate) struct AttackedProcess {
 impl AttackedProcess {
     /// Starts a binary of the mesh in a group of its own; `folder` is for the script that does so.
     pub(crate) fn start(mesh: &MeshUnderTest, launch: LimitedLaunch<'_>, folder: &Path) -> Result<Self, LoadtestError> {
-        let LimitedLaunch { binary, arguments, settings, limit } = launch;
+        let LimitedLaunch { binary, arguments, limit } = launch;
         let group = MemoryGroup::create(&mesh.topic(binary), limit);
         // four fifths, as in a group
         let known = format!("{}MiB", (limit >> 20) * 4 / 5);
-        let sized = [settings, &[("FOREBAY__MEMORY__LIMIT", known.as_str())]].concat();
-        let settings = if group.is_some() { settings } else { &sized };
+        let sized = [("FOREBAY__MEMORY__LIMIT", known.as_str())];
+        let settings: &[_] = if group.is_some() { &[] } else { &sized };
         let binaries = match &group {
             Some(group) => {
                 std::fs::create_dir_all(folder).map_err(LoadtestError::file(folder))?;
@@ -64,9 +63,7 @@ impl AttackedProcess {
     /// The largest resident memory since the last call of [`AttackedProcess::forget_peak`], in bytes; `None` if it has
     /// ended.
     pub(crate) fn peak(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        line.trim().trim_end_matches("kB").trim_end().parse::<u64>().ok().map(|kib| kib << 10)
+        self.process.peak_kib().map(|kib| kib << 10)
     }
 
     /// From now on only what comes later counts as a peak.

@@ -8,11 +8,11 @@ use clap::Args;
 use super::attack_run::AttackRun;
 use super::attacked_mesh::{AttackedMesh, MeshForm};
 use super::catalog::{ATTACKS, Attack};
-use super::normal_http::{NormalHttp, NormalOutcome};
+use super::normal_http::NormalHttp;
 use super::normal_load::NormalLoad;
 use super::outcome::{AttackOutcome, HEAD, ProcessPeak};
 use crate::error::LoadtestError;
-use crate::faults::environment::FaultEnvironment;
+use crate::faults::environment::{FaultEnvironment, binaries_folder};
 
 /// Attacks a running mesh under the memory limits of its manifests, with normal traffic beside: hostile model files, callers,
 /// connections, records, messages and issuers.
@@ -90,16 +90,6 @@ impl AttacksArgs {
         Ok(ATTACKS.iter().filter(wanted).collect())
     }
 
-    fn binaries(&self) -> Result<PathBuf, LoadtestError> {
-        match &self.binaries {
-            Some(folder) => std::path::absolute(folder).map_err(LoadtestError::file(folder)),
-            None => {
-                let program = std::env::current_exe().map_err(LoadtestError::system("find this program"))?;
-                Ok(program.parent().map(PathBuf::from).unwrap_or_default())
-            }
-        }
-    }
-
     /// Runs the attacks on one form of the mesh, which is started again if one of them ends it.
     fn attack_form(
         &self,
@@ -108,7 +98,7 @@ impl AttacksArgs {
         folder: &Path,
         outcomes: &mut Vec<AttackOutcome>,
     ) -> Result<(), LoadtestError> {
-        let binaries = self.binaries()?;
+        let binaries = binaries_folder(self.binaries.as_deref())?;
         let environment = match form {
             MeshForm::Services => {
                 let kept = self.keep.is_some().then(|| folder.join("services"));
@@ -146,7 +136,9 @@ impl AttacksArgs {
         number: usize,
     ) -> Result<AttackOutcome, LoadtestError> {
         let normal = match environment {
-            Some(environment) => Normal::All(NormalLoad::start(mesh.targets(environment), number as u64 + 1)?),
+            Some(environment) => {
+                Normal::All(NormalLoad::start(mesh.targets(environment), number as u64 + 1)?, environment)
+            }
             // rows that no attack before this one has put into the cache
             None => Normal::Http(NormalHttp::start(mesh.normal_caller(), number * 997)?),
         };
@@ -161,10 +153,9 @@ impl AttacksArgs {
             complaints.push(format!("could not be run: {error}"));
             "-".to_owned()
         });
-        let normal = match (normal, environment) {
-            (Normal::All(load), Some(environment)) => load.finish(environment, &mesh.mesh)?,
-            (Normal::Http(traffic), _) => traffic.finish(),
-            (Normal::All(_), None) => NormalOutcome::default(),
+        let normal = match normal {
+            Normal::All(load, environment) => load.finish(environment, &mesh.mesh)?,
+            Normal::Http(traffic) => traffic.finish(),
         };
         let peaks = mesh.processes.iter().map(|process| ProcessPeak {
             name: process.name().to_owned(),
@@ -179,7 +170,7 @@ impl AttacksArgs {
 }
 
 /// Normal traffic of either kind.
-enum Normal {
+enum Normal<'e> {
     Http(NormalHttp),
-    All(NormalLoad),
+    All(NormalLoad, &'e FaultEnvironment),
 }

@@ -115,7 +115,7 @@ impl NormalCaller {
                     return;
                 }
                 // what is refused for a reason that passes is asked again
-                Ok(reply) if reply.status < 500 && ![408, 429].contains(&reply.status) => {
+                Ok(reply) if reply.is_final() => {
                     tally.outcome.failed.push(format!("{} {}", reply.status, reply.text()));
                     return;
                 }

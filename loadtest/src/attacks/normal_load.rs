@@ -8,7 +8,7 @@ use crate::faults::environment::FaultEnvironment;
 use crate::faults::load::{ConstantLoad, LoadRates, LoadTargets, now_us, take_all_replies};
 use crate::faults::verdict::{RowTimes, RowVerdict};
 use crate::latency::Percentiles;
-use crate::mesh_under_test::{MeshUnderTest, RabbitClient, TopicReader, TopicRecord};
+use crate::mesh_under_test::{MeshUnderTest, RabbitClient, TopicReader};
 
 const RATES: LoadRates = LoadRates { kafka: 20.0, http: 10.0, rabbitmq: 10.0 };
 /// How long the last answer may take: beyond every deadline.
@@ -35,33 +35,24 @@ impl NormalLoad {
         mesh: &MeshUnderTest,
     ) -> Result<NormalOutcome, LoadtestError> {
         self.load.end();
-        let mut times = RowTimes { load_ended_us: now_us(), fault_began_us: self.began_us, fault_ended_us: now_us() };
+        let ended_us = now_us();
+        let times = RowTimes { load_ended_us: ended_us, fault_began_us: self.began_us, fault_ended_us: ended_us };
         self.load.wait_answered(LAST);
-        times.fault_ended_us = now_us();
-        self.load.close();
+        let broken = self.load.close();
         let read = |topic: &str| {
             TopicReader::from_start(&environment.brokers, &mesh.topic(topic))?.all(Duration::from_secs(30))
         };
         let (results, letters) = (read("results_out")?, read("dead_letters")?);
         let client = RabbitClient::connect(&environment.rabbit_url).map_err(LoadtestError::Input)?;
         take_all_replies(&client, &mesh.topic("queue"), &self.load.rabbitmq).map_err(LoadtestError::Input)?;
-        let time = |record: &TopicRecord| u64::try_from(record.timestamp_ms).unwrap_or(0) * 1000;
-        let answers: Vec<(&[u8], u64)> =
-            results.iter().map(|record| (record.payload.as_slice(), time(record))).collect();
-        let (kafka, http, rabbitmq) = (&self.load.kafka, &self.load.http, &self.load.rabbitmq);
         let mut verdict = RowVerdict::default();
-        verdict.take_entrance("kafka", kafka, &answers, &letters);
-        let answered = http.answers();
-        let answers: Vec<(&[u8], u64)> = answered.iter().map(|it| (it.body.as_slice(), it.at_us)).collect();
-        verdict.take_entrance("http", http, &answers, &[]);
-        verdict.take_replies(rabbitmq, &letters);
-        verdict.take_times(&[kafka, http, rabbitmq], kafka, times);
-        Ok(outcome(&verdict))
+        verdict.take_load(&self.load, &results, &letters, times);
+        Ok(outcome(&verdict, broken))
     }
 }
 
 /// Answers to the attacker's own requests are in the topic as well, so answers to strangers are not counted.
-fn outcome(verdict: &RowVerdict) -> NormalOutcome {
+fn outcome(verdict: &RowVerdict, broken: usize) -> NormalOutcome {
     let errors: u64 = verdict.errors.values().sum();
     let counts = [
         (verdict.lost, "lost"),
@@ -69,6 +60,7 @@ fn outcome(verdict: &RowVerdict) -> NormalOutcome {
         (verdict.wrong + verdict.contradictory, "wrong"),
         (errors, "answered with an error"),
         (verdict.all_late(), "late"),
+        (broken as u64, "threads of the load panicked"),
     ];
     let failed: Vec<String> =
         counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::catalog::{FaultRow, ROWS};
-use super::environment::FaultEnvironment;
+use super::environment::{FaultEnvironment, binaries_folder};
 use super::evidence::RowEvidence;
 use super::row_run::{RunOptions, run_row};
 use super::table::{HEAD, NotJudged, RowFacts, RowOutcome, machine};
@@ -107,13 +107,7 @@ impl FaultsArgs {
     }
 
     fn environment(&self, small_disk: bool) -> Result<FaultEnvironment, LoadtestError> {
-        let binaries = match &self.binaries {
-            Some(folder) => std::path::absolute(folder).map_err(LoadtestError::file(folder))?,
-            None => {
-                let program = std::env::current_exe().map_err(LoadtestError::system("find this program"))?;
-                program.parent().map(PathBuf::from).unwrap_or_default()
-            }
-        };
+        let binaries = binaries_folder(self.binaries.as_deref())?;
         FaultEnvironment::start(&self.native, binaries, self.keep.as_deref(), small_disk)
     }
 

@@ -8,6 +8,17 @@ use super::small_disk::SmallDisk;
 use crate::error::LoadtestError;
 use crate::mesh_under_test::{MeshUnderTest, NativeServices, free_address};
 
+/// The folder of the mesh's binaries: the one that was named, else that of this program.
+pub(crate) fn binaries_folder(named: Option<&Path>) -> Result<PathBuf, LoadtestError> {
+    match named {
+        Some(folder) => std::path::absolute(folder).map_err(LoadtestError::file(folder)),
+        None => {
+            let program = std::env::current_exe().map_err(LoadtestError::system("find this program"))?;
+            Ok(program.parent().map(PathBuf::from).unwrap_or_default())
+        }
+    }
+}
+
 /// Services of this run; they are stopped when it is dropped.
 #[derive(Debug)]
 pub(crate) struct FaultEnvironment {

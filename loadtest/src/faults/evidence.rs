@@ -45,21 +45,8 @@ impl RowEvidence {
             |topic: &str| TopicReader::from_start(&self.brokers, &self.mesh.topic(topic))?.all(Duration::from_secs(60));
         let (results, dead_letters) = (read("results_out")?, read("dead_letters")?);
         let rejected = self.take_queues().map_err(LoadtestError::Input)?;
-        let time = |record: &TopicRecord| u64::try_from(record.timestamp_ms).unwrap_or(0) * 1000;
-        let answers: Vec<(&[u8], u64)> = self
-            .earlier_results
-            .iter()
-            .chain(&results)
-            .map(|record| (record.payload.as_slice(), time(record)))
-            .collect();
         let mut verdict = RowVerdict { dead_letters: dead_letters.len() as u64 + rejected, ..RowVerdict::default() };
-        let (kafka, http, rabbitmq) = (&self.load.kafka, &self.load.http, &self.load.rabbitmq);
-        verdict.take_entrance("kafka", kafka, &answers, &dead_letters);
-        let answered = http.answers();
-        let answers: Vec<(&[u8], u64)> = answered.iter().map(|it| (it.body.as_slice(), it.at_us)).collect();
-        verdict.take_entrance("http", http, &answers, &[]);
-        verdict.take_replies(rabbitmq, &dead_letters);
-        verdict.take_times(&[kafka, http, rabbitmq], kafka, self.times);
+        verdict.take_load(&self.load, self.earlier_results.iter().chain(&results), &dead_letters, self.times);
         let traces = self.traces(&verdict.lost_ids);
         verdict.examples.extend(traces);
         Ok(verdict)

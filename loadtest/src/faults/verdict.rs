@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::load::{Acceptance, SentRequest, SentRequests};
+use super::load::{Acceptance, ConstantLoad, SentRequest, SentRequests};
 use crate::judge::{Judge, JudgeFindings, JudgeRules};
 use crate::mesh_under_test::TopicRecord;
 use crate::oracle::OracleEvent;
@@ -52,6 +52,26 @@ pub(crate) struct RowTimes {
 pub(crate) const LATE: Duration = Duration::from_secs(61);
 
 impl RowVerdict {
+    /// Judges the requests of all entrances of a load, by the records of the result topic and by the dead letters.
+    pub(crate) fn take_load<'r>(
+        &mut self,
+        load: &ConstantLoad,
+        results: impl IntoIterator<Item = &'r TopicRecord>,
+        dead_letters: &[TopicRecord],
+        times: RowTimes,
+    ) {
+        let time = |record: &TopicRecord| u64::try_from(record.timestamp_ms).unwrap_or(0) * 1000;
+        let answers: Vec<(&[u8], u64)> =
+            results.into_iter().map(|record| (record.payload.as_slice(), time(record))).collect();
+        let (kafka, http, rabbitmq) = (&load.kafka, &load.http, &load.rabbitmq);
+        self.take_entrance("kafka", kafka, &answers, dead_letters);
+        let answered = http.answers();
+        let answers: Vec<(&[u8], u64)> = answered.iter().map(|it| (it.body.as_slice(), it.at_us)).collect();
+        self.take_entrance("http", http, &answers, &[]);
+        self.take_replies(rabbitmq, dead_letters);
+        self.take_times(&[kafka, http, rabbitmq], kafka, times);
+    }
+
     /// Judges the requests of one entrance by the answers, which are (body, when it was seen), and by the dead letters.
     pub(crate) fn take_entrance(
         &mut self,

@@ -33,6 +33,13 @@ impl HttpReply {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| Value::String(self.text()))
     }
 
+    /// Whether it is an answer, or a refusal for a reason that does not pass; others are worth repeating. A busy server may
+    /// not have read the request in its time.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.status < 500 && ![408, 429].contains(&self.status)
+    }
+
     /// The value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -168,6 +168,14 @@ impl MeshProcess {
         line.trim().trim_end_matches(" kB").trim().parse::<f64>().unwrap_or(0.0) / 1024.0
     }
 
+    /// The largest resident memory so far, in KiB; `None` if it has ended.
+    #[must_use]
+    pub fn peak_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.split_ascii_whitespace().next()?.parse().ok()
+    }
+
     /// Sends a signal, by its name without SIG. A process that has ended gets none.
     pub fn signal(&mut self, name: &str) -> Result<(), LoadtestError> {
         if self.exit_status().is_some() {

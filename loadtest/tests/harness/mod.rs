@@ -208,7 +208,7 @@ impl Mesh {
                 println!("{} ended in the outage and is started again:\n{}", service.name, service.tail(3));
                 *service = self.start(&stage);
             }
-            http::get(service.admin, "/health/ready").is_ok_and(|reply| reply.status == 200)
+            service.is_ready()
         });
     }
 }

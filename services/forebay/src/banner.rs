@@ -93,10 +93,8 @@ fn sample(models: &ModelSettings) -> Result<Sample, String> {
     })?;
     let version = model.resolve(Some(&models.stage)).map_err(|error| error.to_string())?.version;
     let loaded = registry.load(name, version, forebay_model::open).map_err(|error| error.to_string())?;
-    let example = loaded.input_example.clone().unwrap_or_default();
     // without an example any row shows the form
-    let zeros = || loaded.columns.iter().map(|column| Value::zero(column.kind)).collect();
-    let row = example.into_iter().next().unwrap_or_else(zeros);
+    let row = loaded.example_rows().swap_remove(0);
     let rows = TypedRows::new(row.len(), &row).map_err(|error| error.to_string())?;
     let scores = loaded.predict_values(rows, Output::Predict).map_err(|error| error.to_string())?;
     let answer = scores.label(0).map_or_else(|| scores.row(0)[0].to_string(), json);

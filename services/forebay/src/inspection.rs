@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use forebay_model::{Label, LoadedVersion, Output, Task, TypedRows, Value};
+use forebay_runtime::resident_memory;
 use serde::Serialize;
 
 use crate::columns::name_list;
@@ -176,17 +177,14 @@ fn row(verdict: &str, cost: &str, memory: &str, what: &str) -> String {
     format!("{verdict:<18}  {cost:>9}  {memory:>9}  {what}\n")
 }
 
-/// The resident memory of this process in bytes, as Linux says it.
+/// The resident memory of this process in bytes, where it can be read.
 fn resident() -> Option<u64> {
-    const PAGE: u64 = 4096;
-    let pages: u64 = std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * PAGE)
+    Some(resident_memory()).filter(|bytes| *bytes > 0)
 }
 
 /// Microseconds to predict one row; the rows of the example in turn, without one a row of zeros.
 fn row_cost(loaded: &LoadedVersion) -> Option<f64> {
-    let zeros = || vec![loaded.columns.iter().map(|column| Value::zero(column.kind)).collect()];
-    let rows = loaded.input_example.clone().filter(|rows| !rows.is_empty()).unwrap_or_else(zeros);
+    let rows = loaded.example_rows();
     let predict = |row: &[Value]| loaded.predict_values(TypedRows::new(row.len(), row).ok()?, Output::Predict).ok();
     let timed = || {
         predict(&rows[0])?;

@@ -4,8 +4,7 @@ use forebay_bus::{BusSettings, Stages};
 use forebay_contract::Stage;
 use forebay_registry::ModelSettings;
 use forebay_runtime::{
-    DefaultSettings, Layers, LoadedSettings, Problems, SettingOrigin, SettingsArgs, SettingsError, UsesMemory,
-    load_settings,
+    DefaultSettings, Layers, LoadedSettings, Problems, SettingsArgs, SettingsError, UsesMemory, load_settings,
 };
 
 /// The settings of the edges and of each service.
@@ -31,8 +30,7 @@ const BUNDLES: [DefaultSettings; 6] = [
 /// Whether a process of `stages` talks to Kafka. Brokers that are set explicitly are meant to be used; the built-in default is
 /// not.
 pub(crate) fn uses_kafka(layers: &Layers, stages: &Stages, wanted: bool) -> bool {
-    let named = layers.origin("kafka.brokers").is_some_and(|origin| *origin != SettingOrigin::Default);
-    wanted || named || !stages.is_whole()
+    wanted || layers.is_set("kafka.brokers") || !stages.is_whole()
 }
 
 impl Settings {

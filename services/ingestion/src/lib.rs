@@ -9,7 +9,7 @@
 //! - [`admission`]: turns a request into items: identity, deadline, partitions, trace
 //! - [`batching`]: when pending items leave as a batch
 //! - [`pending`]: HTTP requests that wait for their rows
-//! - `model_rows`: which models tell `1` from `1.0`
+//! - `model_rows`: which models tell `1` from `1.0`, and how wide their rows may be
 //! - `record_age`: how long a record has waited in its topic
 //! - `exposure`: warnings of listeners that other machines can reach
 //! - `schemas`: records behind the id of a schema

@@ -27,7 +27,7 @@ impl ModelRows {
         Self { directory, default_model: default_model.into(), max_values }
     }
 
-    /// Whether a version of the model has a column of text, or of integers or booleans; an empty name is the default model.
+    /// Whether a version of the model has a column of text; an empty name is the default model.
     pub(crate) fn contain_text(&self, model: &str) -> bool {
         self.directory.takes_text(self.named(model))
     }

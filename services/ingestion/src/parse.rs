@@ -33,6 +33,7 @@ use body::Body;
 #[cfg(test)]
 pub(crate) use body::FIELDS;
 use error_context::ErrorContext;
+pub(crate) use error_context::confluent_schema;
 pub(crate) use features::repeated;
 pub use limits::{MAX_ROW_BYTES, MAX_TEXT_BYTES};
 pub use line::parse_line;

@@ -159,7 +159,7 @@ mod tests {
     fn an_endpoint_that_others_can_reach_requires_credentials_or_the_word_anonymous() {
         let folder = tempfile::tempdir().unwrap();
         let keys = folder.path().join("keys");
-        std::fs::write(&keys, "").unwrap();
+        std::fs::write(&keys, "# no keys\n").unwrap();
         let keys = format!("auth.keys_file={}", keys.display());
         for listen in ["0.0.0.0:0", "[::]:0", "10.0.0.1:80"] {
             for listener in ["http", "grpc"] {

@@ -92,27 +92,12 @@ pub fn stage(
     let (batcher, batch_partition) = start_batcher(&placement, requests, host, metrics.clone(), arbiter);
     let model_rows = ModelRows::new(directory.clone(), &settings.models.name, settings.ingestion.max_row_values);
     let schemas = Schemas::default();
-    let ingester = {
-        let reading = (tracer.clone(), &model_rows, schemas.clone());
-        let kafka = kafka_ingress(settings, &bus.kafka, host, placement.partitions, reading);
-        let partition = Arc::clone(&batch_partition);
-        let amqp = amqp_ingress(&bus.rabbitmq, host, placement.partitions, partition, (tracer.clone(), &model_rows));
-        let (batcher, metrics, accepted) = (Arc::clone(&batcher), metrics.clone(), legacy.requests.clone());
-        let component = lifecycle.register("ingestion ingester");
-        Ingester::start_in_arbiter(arbiter, move |_| Ingester {
-            kafka,
-            record_ages: Default::default(),
-            amqp,
-            batcher,
-            results,
-            dead_letters,
-            metrics,
-            accepted,
-            heartbeat: component.heartbeat(),
-            component,
-        })
-    };
-    let (kafka, amqp) = handlers(ingester);
+    let reading = (tracer.clone(), &model_rows, schemas.clone());
+    let kafka = kafka_ingress(settings, &bus.kafka, host, placement.partitions, reading);
+    let partition = Arc::clone(&batch_partition);
+    let amqp = amqp_ingress(&bus.rabbitmq, host, placement.partitions, partition, (tracer.clone(), &model_rows));
+    let to = (Arc::clone(&batcher), results, dead_letters);
+    let (kafka, amqp) = start_ingester((kafka, amqp), to, host, metrics.clone(), arbiter);
     let kafka = crate::schemas::start(&settings.schemas, schemas, lifecycle, kafka)?;
 
     let pending = PendingRequests::new(placement.origin.instance);
@@ -158,6 +143,30 @@ fn start_batcher(
     let accepted = host.metrics().legacy().requests.clone();
     let start = move |_: &mut _| BatcherActor::new(batcher, shared, requests, metrics, accepted, component);
     (batcher_handle(BatcherActor::start_in_arbiter(arbiter, start)), batch_partition)
+}
+
+/// Starts the actor that reads records and messages; what passes them to it.
+fn start_ingester(
+    (kafka, amqp): (KafkaIngress, AmqpIngress),
+    (batcher, results, dead_letters): (BatcherHandle, Outlet<Outcome>, DeadLetters),
+    host: &Host,
+    metrics: StageMetrics,
+    arbiter: &ArbiterHandle,
+) -> (KafkaHandler, AmqpHandler) {
+    let accepted = host.metrics().legacy().requests.clone();
+    let component = host.lifecycle().register("ingestion ingester");
+    handlers(Ingester::start_in_arbiter(arbiter, move |_| Ingester {
+        kafka,
+        record_ages: Default::default(),
+        amqp,
+        batcher,
+        results,
+        dead_letters,
+        metrics,
+        accepted,
+        heartbeat: component.heartbeat(),
+        component,
+    }))
 }
 
 fn replies(pending: PendingRequests) -> Inlet<Outcome> {

@@ -132,7 +132,10 @@ async fn connections_above_the_limit_are_not_accepted() {
 
 #[actix_rt::test]
 async fn only_listed_origins_may_call() {
-    let mesh = answering(&["http.cors_origins=https://app.example.org", "auth.keys_file=/dev/null"]);
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(keys.path(), "# no keys\n").unwrap();
+    let keys = format!("auth.keys_file={}", keys.path().display());
+    let mesh = answering(&["http.cors_origins=https://app.example.org", &keys]);
     let server = mesh.serve().address;
     let preflight = async |origin: &str| {
         let head = format!(

@@ -5,7 +5,7 @@ mod rows;
 use std::time::{Duration, Instant};
 
 use forebay_contract::{BreakerState, ColumnKind};
-use forebay_model::{Label, LoadedVersion, Output, Scores, Value};
+use forebay_model::{Label, LoadedVersion, Output, Scores};
 use forebay_runtime::{CircuitAdmission, CircuitBreaker, CircuitPolicy, CircuitState};
 use parking_lot::Mutex;
 
@@ -51,14 +51,15 @@ impl Version {
     /// When it cannot answer its own input example (or a row of zeros where it has none), and when its answers differ
     /// from those of the model's origin.
     pub(crate) fn check(
-        loaded: LoadedVersion,
+        mut loaded: LoadedVersion,
         policy: CircuitPolicy,
         metrics: VersionMetrics,
         notifier: StateNotifier,
     ) -> Result<Self, String> {
         model_call::guard(|| loaded.check_example())?.map_err(|error| error.to_string())?;
-        let rows = loaded.input_example.clone().filter(|rows| !rows.is_empty());
-        let rows = rows.unwrap_or_else(|| vec![loaded.columns.iter().map(|column| Value::zero(column.kind)).collect()]);
+        // up to 10,000 rows that nothing is compared with any more
+        loaded.expectation = None;
+        let rows = loaded.example_rows();
         let mut version = Self {
             label: format!("v{}", loaded.version),
             breaker: Mutex::new(CircuitBreaker::new(policy)),

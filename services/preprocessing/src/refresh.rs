@@ -280,11 +280,14 @@ impl Refresher {
         self.heartbeat.beat();
         let name = (model.to_owned(), version);
         let reported = self.state.reported.get(model, version).cloned().unwrap_or_default();
-        let failed = reported.failed.then(|| "no prediction replica can load it".to_owned());
         let meta = match registry.describe(model, version).map_err(|error| error.to_string()) {
-            Ok(meta) if failed.is_none() => meta,
-            described => {
-                self.state.unusable.insert(name, described.err().or(failed).unwrap_or_default());
+            Ok(_) if reported.failed => Err("no prediction replica can load it".to_owned()),
+            described => described,
+        };
+        let meta = match meta {
+            Ok(meta) => meta,
+            Err(why) => {
+                self.state.unusable.insert(name, why);
                 return None;
             }
         };

@@ -23,8 +23,8 @@ struct Lightgbm {
     groups: usize,
     sums: Sums,
     objective: Objective,
-    /// The number of rounds whose mean is the prediction; `None` where it is their sum.
-    averaged: Option<f64>,
+    /// What the raw scores are a multiple of: the rounds of a random forest, whose prediction is their mean; else 1.
+    scale: f64,
     /// Whether the single output is answered as the probabilities of two classes.
     two_classes: bool,
     coder: Option<Coder>,
@@ -61,12 +61,12 @@ pub(crate) fn compile_text(bytes: &[u8], meaning: Meaning, rounds: Option<usize>
     let groups = header.trees_per_iteration;
     let used = rounds.map_or(blocks.len(), |rounds| rounds.saturating_mul(groups).min(blocks.len()));
     let sums = trees::read(&header, &blocks[..used])?;
-    let averaged = header.averages.then_some(used as f64 / groups as f64);
+    let scale = if header.averages { used as f64 / groups as f64 } else { 1.0 };
     let custom = objective.is_custom();
     let two_classes = meaning == Meaning::Classifier && groups == 1 && !custom;
     let Header { width, features, .. } = header;
     let coder = categories::coder(text, &features).map_err(|e| Fault::new("pandas_categorical", e))?;
-    let model = Lightgbm { width, groups, sums, objective, averaged, two_classes, coder };
+    let model = Lightgbm { width, groups, sums, objective, scale, two_classes, coder };
     let transform = match model.outputs() {
         outputs if meaning == Meaning::Classifier && !custom => numbered_classes(outputs),
         outputs => numbers(outputs),
@@ -105,7 +105,7 @@ impl Booster for Lightgbm {
     fn margins(&self, rows: Rows<'_>) -> Option<Vec<f64>> {
         let mut sums = self.sums(rows);
         // the raw scores of a random forest are no means
-        sums.iter_mut().for_each(|sum| *sum *= self.averaged.unwrap_or(1.0));
+        sums.iter_mut().for_each(|sum| *sum *= self.scale);
         Some(sums)
     }
 

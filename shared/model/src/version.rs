@@ -51,6 +51,12 @@ impl LoadedVersion {
         }
     }
 
+    /// The rows of the input example; without one a row of zeros.
+    pub fn example_rows(&self) -> Vec<Vec<Value>> {
+        let rows = self.input_example.clone().filter(|rows| !rows.is_empty());
+        rows.unwrap_or_else(|| vec![self.columns.iter().map(|column| Value::zero(column.kind)).collect()])
+    }
+
     /// The rows of the input example as numbers, NaN for a missing value; `None` if there is no example, or text in it.
     pub fn numeric_example(&self) -> Option<Vec<Vec<f64>>> {
         let numbers =

@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::metrics::Metrics;
-use crate::settings::{Layers, MemorySettings, Problems, SettingOrigin};
+use crate::settings::{Layers, MemorySettings, Problems};
 
 /// Something that takes memory, before its bytes are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +49,11 @@ impl MemoryPart {
         weight: u64,
         (least, bytes): (u64, u64),
     ) -> Self {
-        let is_set = layers.origin(setting).is_some_and(|origin| *origin != SettingOrigin::Default);
-        if is_set { Self::fixed(name, setting, bytes) } else { Self::share(name, setting, weight, (least, bytes)) }
+        if layers.is_set(setting) {
+            Self::fixed(name, setting, bytes)
+        } else {
+            Self::share(name, setting, weight, (least, bytes))
+        }
     }
 
     fn least(&self) -> u64 {
@@ -74,8 +77,8 @@ pub trait UsesMemory {
     /// What takes memory, as the settings and their origins in `layers` say.
     fn memory_parts(&self, layers: &Layers) -> Vec<MemoryPart>;
 
-    /// Lowers the bounds that are not set to what `budget` has for them.
-    fn fit(&mut self, budget: &MemoryBudget);
+    /// Lowers the bounds that are not set to what `budget` has for them. By default there are none.
+    fn fit(&mut self, _budget: &MemoryBudget) {}
 }
 
 /// The table. It is empty in tests that need none.

@@ -24,9 +24,9 @@ fn typed(row: &Json, features: &[String]) -> Vec<Value> {
     }
 }
 
-fn close(got: f64, want: &Json, exact: bool) -> bool {
+fn close(got: f64, want: &Json) -> bool {
     let Some(want) = want.as_f64() else { return got.is_nan() };
-    got == want || (!exact && (got - want).abs() <= 1e-9 + 1e-9 * want.abs())
+    got == want || (got - want).abs() <= 1e-9 + 1e-9 * want.abs()
 }
 
 /// Whether the `output`-th prediction of row `i` is `want`.
@@ -35,7 +35,7 @@ fn same_prediction(scores: &Scores, i: usize, output: usize, want: &Json) -> boo
         (Some(Label::Text(got)), want) => want.as_str() == Some(got),
         (Some(Label::Boolean(got)), Json::Bool(want)) => got == want,
         (Some(got), want) => got.number().is_some_and(|got| Some(got) == want.as_f64()),
-        (None, want) => close(scores.row(i)[output], want, false),
+        (None, want) => close(scores.row(i)[output], want),
     }
 }
 
@@ -58,7 +58,7 @@ fn differences(scores: &Scores, rows: usize, first: usize, expected: &Json) -> V
             continue;
         };
         let got = scores.probabilities(i);
-        if got.len() != want.len() || !got.iter().zip(want).all(|(got, want)| close(*got, want, false)) {
+        if got.len() != want.len() || !got.iter().zip(want).all(|(got, want)| close(*got, want)) {
             out.push(format!("row {}: probabilities {got:?}, expected {want:?}", first + i));
         }
     }
@@ -81,7 +81,7 @@ fn decisions(scores: &Scores, want: &[Json]) -> Vec<String> {
     let mut out = Vec::new();
     for (i, want) in want.iter().enumerate() {
         let (got, want) = (scores.decision(i), want.as_array().unwrap());
-        if got.len() != want.len() || !got.iter().zip(want).all(|(got, want)| close(*got, want, false)) {
+        if got.len() != want.len() || !got.iter().zip(want).all(|(got, want)| close(*got, want)) {
             out.push(format!("row {i}: decision_function {got:?}, expected {want:?}"));
         }
     }

@@ -18,7 +18,7 @@ const COMPRESSED_MIB: usize = 64;
 pub(crate) fn wide_rows(run: &AttackRun<'_>) -> Sent {
     let row = format!("[{}0]", "0,".repeat(65_535));
     let body = format!("{{\"features\":[{}],\"timeout_ms\":20000}}", vec![row; 7].join(","));
-    let sent = run.in_parallel(150, usize::MAX, |_| run.answers.reply(&run.post("/v1/predict", &[], body.as_bytes())));
+    let sent = run.in_parallel(150, |_| run.answers.reply(&run.post("/v1/predict", &[], body.as_bytes())));
     Ok(format!("{sent} bodies of {} kB, {} at once", body.len() / 1000, run.some(150)))
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn wide_rows(run: &AttackRun<'_>) -> Sent {
 pub(crate) fn huge_bodies(run: &AttackRun<'_>) -> Sent {
     let whole = format!("{{\"features\":[{}0]}}", "0.125,".repeat(MIB / 6 - 10));
     let large = vec![b' '; 8 * MIB];
-    let sent = run.in_parallel(32, usize::MAX, |number| match number % 3 {
+    let sent = run.in_parallel(32, |number| match number % 3 {
         0 => run.answers.reply(&run.post("/v1/predict", &[], whole.as_bytes())),
         1 => run.answers.reply(&run.post("/v1/predict", &[], &large)),
         _ => endless(run),
@@ -60,14 +60,14 @@ pub(crate) fn deep_json(run: &AttackRun<'_>) -> Sent {
     let send = |number: usize| {
         run.answers.reply(&run.post("/v1/predict", &[], bodies[number % bodies.len()].as_bytes()));
     };
-    let sent = run.in_parallel(32, usize::MAX, send);
+    let sent = run.in_parallel(32, send);
     Ok(format!("{sent} bodies of 1 MiB of nesting or names"))
 }
 
 /// The request id of a body that is no request is looked for in an array.
 pub(crate) fn request_id_arrays(run: &AttackRun<'_>) -> Sent {
     let body = format!("{{\"request_id\":[{}0],\"features\":[1]}}", "0,".repeat(MIB / 2 - 100));
-    let sent = run.in_parallel(64, usize::MAX, |_| run.answers.reply(&run.post("/v1/predict", &[], body.as_bytes())));
+    let sent = run.in_parallel(64, |_| run.answers.reply(&run.post("/v1/predict", &[], body.as_bytes())));
     Ok(format!("{sent} bodies of 1 MiB, {} at once", run.some(64)))
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn compressed_bodies(run: &AttackRun<'_>) -> Sent {
     let rows = packed(&b"[0,0,0,0,0,0,0,0,0,0],".repeat(MIB / 22));
     let bodies = blanks.and_then(|blanks| Ok([blanks, rows?])).map_err(wrong)?;
     let paths = ["/v1/predict", "/v2/models/diabetes-rf-model/infer", "/invocations"];
-    let sent = run.in_parallel(32, usize::MAX, |number| {
+    let sent = run.in_parallel(32, |number| {
         let headers = [("content-encoding", "gzip")];
         run.answers.reply(&run.post(paths[number % paths.len()], &headers, &bodies[number % bodies.len()]));
     });

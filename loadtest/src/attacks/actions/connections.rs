@@ -90,7 +90,7 @@ pub(crate) fn unread_answers(run: &AttackRun<'_>) -> Sent {
 
 /// HTTP/2 at the gRPC endpoint: heads without an end, streams that are opened and reset, pings and settings.
 pub(crate) fn grpc_frames(run: &AttackRun<'_>) -> Sent {
-    let sent = run.in_parallel(16, usize::MAX, |number| {
+    let sent = run.in_parallel(16, |number| {
         let Ok(mut stream) = connect_to(run.mesh.grpc) else { return run.answers.count("no connection") };
         let mut written = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         written = written.and_then(|()| stream.write_all(&frame(4, 0, 0, &[])));

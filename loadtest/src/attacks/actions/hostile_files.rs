@@ -25,9 +25,8 @@ pub(super) fn skops(array: &[u8]) -> Vec<u8> {
     zip(&[("schema.json", schema.as_bytes()), ("0.npy", array)])
 }
 
-/// An array whose header is a tuple of `size` bytes.
-pub(super) fn npy_header(unit: &str, size: usize) -> Vec<u8> {
-    let shape = unit.repeat(size / unit.len());
+/// An array file with this shape, and no values.
+fn npy(shape: &str) -> Vec<u8> {
     let header = format!("{{'descr':'<f8','fortran_order':False,'shape':({shape})}}");
     let mut file = b"\x93NUMPY\x02\x00".to_vec();
     file.extend(u32::try_from(header.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -35,12 +34,14 @@ pub(super) fn npy_header(unit: &str, size: usize) -> Vec<u8> {
     file
 }
 
+/// An array whose header is a tuple of `size` bytes.
+pub(super) fn npy_header(unit: &str, size: usize) -> Vec<u8> {
+    npy(&unit.repeat(size / unit.len()))
+}
+
 /// An array of zeros.
 pub(super) fn npy_zeros(values: usize) -> Vec<u8> {
-    let header = format!("{{'descr':'<f8','fortran_order':False,'shape':({values},)}}");
-    let mut file = b"\x93NUMPY\x02\x00".to_vec();
-    file.extend(u32::try_from(header.len()).unwrap_or(u32::MAX).to_le_bytes());
-    file.extend(header.bytes());
+    let mut file = npy(&format!("{values},"));
     file.resize(file.len() + values * 8, 0);
     file
 }

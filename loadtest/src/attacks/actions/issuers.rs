@@ -51,7 +51,7 @@ pub(crate) fn lies(run: &AttackRun<'_>) -> Sent {
 pub(crate) fn unknown_key_ids(run: &AttackRun<'_>) -> Sent {
     run.mesh.issuer.answer(ServerAnswer::Silence);
     let before = run.mesh.issuer.requests();
-    let sent = run.in_parallel(100, usize::MAX, |number| send_token(run, number));
+    let sent = run.in_parallel(100, |number| send_token(run, number));
     run.mesh.issuer.answer(ServerAnswer::Body(KEY_SET.into()));
     let reads = run.mesh.issuer.requests() - before;
     if reads as f64 > run.seconds + 5.0 {

@@ -11,7 +11,7 @@ const ROW: &str = "[0,0,0,0,0,0,0,0,0,0]";
 /// Keys that no caller has, long ones, and several at once.
 pub(crate) fn unknown_keys(run: &AttackRun<'_>) -> Sent {
     let long = "k".repeat(30_000);
-    let sent = run.in_parallel(16, usize::MAX, |number| {
+    let sent = run.in_parallel(16, |number| {
         let key = format!("fb_{number:064x}");
         let headers = match number % 3 {
             0 => vec![("x-api-key", key.as_str())],
@@ -29,7 +29,7 @@ pub(crate) fn unknown_keys(run: &AttackRun<'_>) -> Sent {
 /// Requests of 1,024 rows, whose answers are to be kept under a key each.
 pub(crate) fn idempotency_keys(run: &AttackRun<'_>) -> Sent {
     let body = format!("{{\"features\":[{}]}}", vec![ROW; 1024].join(","));
-    let sent = run.in_parallel(4, usize::MAX, |number| {
+    let sent = run.in_parallel(4, |number| {
         run.answers.reply(&run.post("/v1/predict", &[("idempotency-key", &format!("x{number}"))], body.as_bytes()));
     });
     Ok(format!("{sent} requests of 1,024 rows with a key each"))
@@ -38,7 +38,7 @@ pub(crate) fn idempotency_keys(run: &AttackRun<'_>) -> Sent {
 /// Requests without credentials whose traces are to be recorded. Strangers may have a few spans a second.
 pub(crate) fn sampled_traces(run: &AttackRun<'_>) -> Sent {
     let before = run.mesh.collector.words();
-    let sent = run.in_parallel(8, usize::MAX, |number| {
+    let sent = run.in_parallel(8, |number| {
         let parent = format!("00-{:032x}-{:016x}-01", number + 1, number + 1);
         let headers = [("traceparent", parent.as_str()), ("tracestate", "a=b")];
         run.answers.reply(&request(run.mesh.http, "POST", "/v1/predict", &headers, "{}"));
@@ -59,7 +59,7 @@ const MOST_SPANS: f64 = 200.0;
 
 /// A different priority with every request.
 pub(crate) fn priorities(run: &AttackRun<'_>) -> Sent {
-    let sent = run.in_parallel(32, usize::MAX, |number| {
+    let sent = run.in_parallel(32, |number| {
         let priority = i32::MIN.wrapping_add((number as i32).wrapping_mul(262_144));
         let rows = (0..64).map(|row| format!("[0,0,0,0,0,0,0,0,{row},{number}]")).collect::<Vec<_>>().join(",");
         let body = format!("{{\"features\":[{rows}],\"priority\":{priority}}}");
@@ -70,7 +70,7 @@ pub(crate) fn priorities(run: &AttackRun<'_>) -> Sent {
 
 /// As many rows as are admitted, with the longest timeout.
 pub(crate) fn long_waits(run: &AttackRun<'_>) -> Sent {
-    let sent = run.in_parallel(64, usize::MAX, |number| {
+    let sent = run.in_parallel(64, |number| {
         let rows = (0..1024).map(|row| format!("[0,0,0,0,0,0,0,1,{row},{number}]")).collect::<Vec<_>>().join(",");
         let body = format!("{{\"features\":[{rows}],\"timeout_ms\":300000}}");
         run.answers.reply(&run.post("/v1/predict", &[], body.as_bytes()));

@@ -46,10 +46,7 @@ fn call(control: &LoadControl, requests: &SentRequests, index: usize, first: usi
         let headers = [("content-type", "application/json"), ("idempotency-key", id)];
         let within = ATTEMPT + Duration::from_secs(2);
         let why = match http_client::request_within(address, "POST", "/v1/predict", &headers, &body, within) {
-            // a busy server may not have read the request in its time
-            Ok(reply) if reply.status < 500 && ![408, 429].contains(&reply.status) => {
-                return requests.answer(answer_of(id, "", reply.body));
-            }
+            Ok(reply) if reply.is_final() => return requests.answer(answer_of(id, "", reply.body)),
             Ok(reply) => format!("{} {}", reply.status, reply.json()["error"]["code"].as_str().unwrap_or("?")),
             Err(error) => error.kind().to_string(),
         };

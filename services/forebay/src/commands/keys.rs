@@ -95,7 +95,9 @@ fn new(name: &str, expires: Option<&str>, append: Option<&Path>) -> Result<Strin
     };
     // a line that was cut short must not be completed, nor one that ingestion would refuse get into a file that is in use
     let check = |text: &str| parse_keys(text).map_err(|error| format!("{}: {error}", path.display()));
-    check(&before)?;
+    if !before.is_empty() {
+        check(&before)?;
+    }
     check(&format!("{before}{line}\n"))?;
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(wrong)?;
     file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(wrong)?;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use forebay_bus::Stages;
-use forebay_runtime::{LoadedSettings, Process, SettingOrigin, SettingsArgs, launch};
+use forebay_runtime::{LoadedSettings, Process, SettingsArgs, launch};
 
 use super::{UNUSABLE, eprint, open_to_serve, print};
 use crate::served_models::{only_model, settings_for};
@@ -39,9 +39,8 @@ pub(crate) fn run(
 /// Reads the settings. If none of them names the default model, the only model of the registry is it.
 fn open_stages(args: &mut SettingsArgs, stages: &Stages, kafka: bool) -> Result<LoadedSettings<Settings>, ExitCode> {
     let opened = open_to_serve(args, stages, kafka)?;
-    let is_default = |key| opened.layers.origin(key).is_none_or(|origin| *origin == SettingOrigin::Default);
     // the sample has the model that is named by default; any other registry is read once more for this
-    if !is_default("models.name") || is_default("models.registry") {
+    if opened.layers.is_set("models.name") || !opened.layers.is_set("models.registry") {
         return Ok(opened);
     }
     match only_model(opened.settings.models()) {

@@ -15,7 +15,7 @@ use crate::rejection::HttpRejection;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The holder of a key with this name, or of a token with this subject. Shared by all its requests.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Caller {
     name: Box<str>,
     identity: Box<str>,
@@ -110,16 +110,7 @@ impl Caller {
 
     /// The same caller with these models and no others: what it uses counts for both.
     pub(super) fn limited_to(&self, models: Vec<String>) -> Self {
-        Self {
-            name: self.name.clone(),
-            identity: self.identity.clone(),
-            models: Some(models),
-            in_flight: Arc::clone(&self.in_flight),
-            rate_limit: Arc::clone(&self.rate_limit),
-            requests: self.requests.clone(),
-            rows: self.rows.clone(),
-            rejected: self.rejected.clone(),
-        }
+        Self { models: Some(models), ..self.clone() }
     }
 
     /// Name for logs and traces.

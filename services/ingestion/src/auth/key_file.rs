@@ -38,12 +38,18 @@ pub struct KeyOptions {
 }
 
 /// Parses a whole file. Empty lines and lines that start with `#` are ignored. The last line must end as well: without its
-/// end a line may lack options, and a key without `expires=`, `models=` or a limit has more rights, not fewer.
+/// end a line may lack options, and a key without `expires=`, `models=` or a limit has more rights, not fewer. A file of no
+/// bytes is refused, because a file that is being rewritten looks like that for a moment, and it would revoke every key.
 ///
 /// # Errors
 /// What is wrong, with the line number but without the content of the line, which might be a key.
 pub fn parse(text: &str) -> Result<Vec<KeyLine>, String> {
-    if !text.is_empty() && !text.ends_with('\n') {
+    if text.is_empty() {
+        return Err(
+            "is empty, so it may be being rewritten; a line `# no keys` makes it a file without keys".to_owned()
+        );
+    }
+    if !text.ends_with('\n') {
         let line = text.lines().count();
         return Err(format!("line {line}: has no newline at its end, so the file may be cut short"));
     }
@@ -203,7 +209,7 @@ mod tests {
     fn a_file_that_is_cut_short_is_refused_wherever_it_is_cut() {
         let whole = line("a", "k", "expires=2027-01-31 rate=1") + "\n" + &line("b", "l", "models=m") + "\n";
         let first = whole.find('\n').unwrap() + 1;
-        for end in 1..whole.len() {
+        for end in 0..whole.len() {
             // what ends with a whole line has lost keys, not limits
             assert_eq!(parse(&whole[..end]).is_ok(), end == first, "{}", &whole[..end]);
         }

@@ -237,6 +237,9 @@ mod tests {
         write("a sha256:broken\n");
         ring.refresh(NOW);
         assert_eq!((name(&ring.find("ka", NOW)), name(&ring.find("kb", NOW))), ("a", "b"));
+        write("");
+        ring.refresh(NOW);
+        assert_eq!(name(&ring.find("ka", NOW)), "a", "a file that is being rewritten revokes nothing");
         std::fs::remove_file(folder.path().join("keys")).unwrap();
         ring.refresh(NOW);
         assert_eq!(name(&ring.find("kb", NOW)), "b", "a file that is missing for a moment revokes nothing");

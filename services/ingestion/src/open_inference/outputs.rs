@@ -107,10 +107,12 @@ pub(crate) fn answer(rows: RowOutcomes, requested: &[RequestedOutput]) -> Result
 fn tensor(output: &RequestedOutput, scores: &[Score], model: &str) -> Result<OutputTensor, Problem> {
     let name = output.name.as_str();
     let (data, width) = match name {
-        PREDICT_PROBA => (probabilities(scores), scores.first().map(|score| score.probabilities.len())),
+        PREDICT_PROBA => {
+            (of_all(scores, |score| &score.probabilities), scores.first().map(|score| score.probabilities.len()))
+        }
         name if SEPARATE.contains(&name) => {
             let width = scores.first().map(|score| score.numbers.len()).filter(|width| *width > 1);
-            (numbers(scores), width)
+            (of_all(scores, |score| &score.numbers), width)
         }
         name if name == PREDICT || PREDICT_ALIASES.contains(&name) => {
             let (data, width) = predictions(scores);
@@ -140,7 +142,7 @@ fn predictions(scores: &[Score]) -> (OutputData, Option<usize>) {
     if width > 1 && scores.iter().all(|score| score.labels.len() == width) {
         return (labels(scores.iter().flat_map(|score| score.labels.iter().map(Label::typed)).collect()), Some(width));
     }
-    match numbers(scores).filter(|_| width > 1) {
+    match of_all(scores, |score| &score.numbers).filter(|_| width > 1) {
         Some(numbers) => (numbers, Some(width)),
         None => (one_prediction(scores), None),
     }
@@ -166,11 +168,11 @@ fn labels(labels: Vec<ClassLabel<'_>>) -> OutputData {
     typed.unwrap_or_else(|| OutputData::Bytes(labels.iter().map(ClassLabel::to_string).collect()))
 }
 
-/// The numbers of all rows, if each has the same number of them.
-fn numbers(scores: &[Score]) -> Option<OutputData> {
-    let width = scores.first()?.numbers.len();
-    let same = width > 0 && scores.iter().all(|score| score.numbers.len() == width);
-    same.then(|| OutputData::Fp64(scores.iter().flat_map(|score| score.numbers.iter().copied()).collect()))
+/// The values of all rows, if each has the same number of them.
+fn of_all(scores: &[Score], values: impl Fn(&Score) -> &[f64]) -> Option<OutputData> {
+    let width = values(scores.first()?).len();
+    let same = width > 0 && scores.iter().all(|score| values(score).len() == width);
+    same.then(|| OutputData::Fp64(scores.iter().flat_map(|score| values(score).iter().copied()).collect()))
 }
 
 /// One of several outputs that the signature names.
@@ -181,12 +183,6 @@ fn named_output(scores: &[Score], name: &str) -> Option<OutputData> {
     }
     let found: Option<Vec<_>> = scores.iter().map(|score| score.labels.get(at).map(Label::typed)).collect();
     found.map(labels)
-}
-
-fn probabilities(scores: &[Score]) -> Option<OutputData> {
-    let width = scores.first()?.probabilities.len();
-    let same = width > 0 && scores.iter().all(|score| score.probabilities.len() == width);
-    same.then(|| OutputData::Fp64(scores.iter().flat_map(|score| score.probabilities.iter().copied()).collect()))
 }
 
 /// The classification extension: the `classes` greatest values of each row as `value:index`, the greatest first.

@@ -31,27 +31,22 @@ pub(crate) fn rows(inputs: Vec<InputTensor>, columns: &[String], max_rows: usize
     if count == 0 {
         return Err(unsuitable(format!("input '{}': the shape {:?} has no rows", first.name, first.shape)));
     }
-    check_size(count, inputs.iter().map(|input| input.name.as_str()), max_rows)?;
+    check_size(count, inputs.iter().map(|input| input.name.len()).sum(), max_rows)?;
     if inputs.len() == 1 && !is_column(first, columns) {
         return inputs.pop().map_or_else(|| Ok(Vec::new()), |matrix| of_matrix(matrix, columns));
     }
     of_columns(inputs, count)
 }
 
-/// Checks a table before its rows are made, each of which has the names.
+/// Checks a table before its rows are made, each of which has all names: so many bytes.
 ///
 /// # Errors
 /// `payload_too_large` for more than `max_rows` rows, or for names that would fill the memory.
-pub(crate) fn check_size<'n>(
-    rows: usize,
-    names: impl Iterator<Item = &'n str>,
-    max_rows: usize,
-) -> Result<(), Problem> {
+pub(crate) fn check_size(rows: usize, names: usize, max_rows: usize) -> Result<(), Problem> {
     let too_large = |text| Err(Problem::new(ErrorCode::PayloadTooLarge, text));
     if rows > max_rows {
         return too_large(format!("{rows} rows, more than the limit for one request ({max_rows}, http.max_rows)"));
     }
-    let names: usize = names.map(str::len).sum();
     if names.saturating_mul(rows) > MAX_NAMES {
         return too_large(format!("{rows} rows with {names} bytes of names each, at most {MAX_NAMES} in all"));
     }

@@ -122,7 +122,7 @@ impl ErrorContext {
 }
 
 /// The schema id, if the bytes begin as those of Confluent's serializers: a zero and four bytes of the id.
-fn confluent_schema(bytes: &[u8]) -> Option<u32> {
+pub(crate) fn confluent_schema(bytes: &[u8]) -> Option<u32> {
     let [0, id @ ..] = bytes else { return None };
     id.first_chunk().map(|id| u32::from_be_bytes(*id))
 }

@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 
 use super::avro;
 use super::registry::{Registry, Schema};
+use crate::parse::confluent_schema;
 use crate::settings::SchemaSettings;
 use crate::system::KafkaHandler;
 
@@ -32,7 +33,7 @@ impl Schemas {
     /// # Errors
     /// Why it cannot be read.
     pub(crate) fn json(&self, value: &Bytes) -> Option<Result<Bytes, String>> {
-        let id = id(value)?;
+        let id = confluent_schema(value)?;
         let schema = self.0.read().get(&id).map(Arc::clone)?;
         Some(match &*schema {
             Schema::Unusable(why) => Err(why.clone()),
@@ -45,7 +46,7 @@ impl Schemas {
 
     /// The first id of a batch whose schema is not known.
     fn missing(&self, batch: &RawBatch) -> Option<u32> {
-        let framed = batch.records.iter().filter_map(|record| id(&record.payload));
+        let framed = batch.records.iter().filter_map(|record| confluent_schema(&record.payload));
         let mut framed = framed.peekable();
         framed.peek()?;
         let known = self.0.read();
@@ -59,13 +60,6 @@ impl Schemas {
             known.retain(|_, schema| !matches!(**schema, Schema::Unusable(_)));
         }
         known.insert(id, Arc::new(schema));
-    }
-}
-
-fn id(value: &[u8]) -> Option<u32> {
-    match value {
-        [0, a, b, c, d, ..] => Some(u32::from_be_bytes([*a, *b, *c, *d])),
-        _ => None,
     }
 }
 

@@ -23,14 +23,7 @@ pub struct StagePlacement {
 impl StagePlacement {
     /// In the same process as the stages after it.
     pub fn memory() -> Self {
-        let origin = HttpOrigin { instance: rand::random(), reply_partition: 0 };
-        Self {
-            partitions: 1,
-            batch_interval: Duration::ZERO,
-            group: GroupSize::default(),
-            pace: IntakePace::default(),
-            origin,
-        }
+        Self::replica(1, Duration::ZERO)
     }
 
     /// A separate replica with a random instance number, whose replies arrive on one of `partitions`.

@@ -1,6 +1,6 @@
-//! What the stage takes of the memory of its process.
+//! What the stage takes of the memory of its process. What a version may take is decided when it is read.
 
-use forebay_runtime::{Layers, MemoryBudget, MemoryPart, UsesMemory};
+use forebay_runtime::{Layers, MemoryPart, UsesMemory};
 
 use super::Settings;
 
@@ -11,7 +11,4 @@ impl UsesMemory for Settings {
     fn memory_parts(&self, _: &Layers) -> Vec<MemoryPart> {
         vec![MemoryPart::share("models", "", 4, (LEAST, u64::MAX))]
     }
-
-    /// What a version may take is decided when it is read.
-    fn fit(&mut self, _: &MemoryBudget) {}
 }

@@ -166,8 +166,11 @@ impl Coding {
 
 /// The code of the only cut text that `text` can be.
 fn only_cut(cut: &[(CutText, f64)], text: &str) -> Option<f64> {
-    let fits = |of: &CutText| text.starts_with(&of.start) && text.chars().count() == of.characters;
-    let mut fitting = cut.iter().filter(|(of, _)| fits(of));
+    if cut.is_empty() {
+        return None;
+    }
+    let characters = text.chars().count();
+    let mut fitting = cut.iter().filter(|(of, _)| of.characters == characters && text.starts_with(&of.start));
     let (_, code) = fitting.next()?;
     fitting.next().is_none().then_some(*code)
 }

@@ -132,6 +132,11 @@ impl Layers {
         self.origins.get(&setting.origin.to_string())
     }
 
+    /// Whether something other than the built-in default gave `key` its value.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.origin(key).is_some_and(|origin| *origin != SettingOrigin::Default)
+    }
+
     /// Reads a section into `T`. On failure it reports every value of the section that does not fit and returns
     /// nothing.
     pub fn section<T: DeserializeOwned>(&self, name: &str, problems: &mut Problems) -> Option<T> {

@@ -23,10 +23,11 @@ pub(super) fn read(body: &[u8], max_rows: usize) -> Result<TableJson, Problem> {
     if names.is_empty() {
         return Err(invalid("the CSV has no line of names"));
     }
+    let name_bytes = names.iter().map(String::len).sum();
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|error| wrong(&error))?;
-        check_size(rows.len() + 1, names.iter().map(String::as_str), max_rows)?;
+        check_size(rows.len() + 1, name_bytes, max_rows)?;
         let mut values = Collected::default();
         for text in &record {
             push(&mut values, text);

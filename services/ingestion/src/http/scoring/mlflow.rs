@@ -205,7 +205,7 @@ fn split_table(SplitJson { columns, data }: SplitJson, max_rows: usize) -> Resul
         other => other.to_string(),
     };
     let names: Vec<String> = columns.into_iter().map(name).collect();
-    check_size(data.len(), names.iter().map(String::as_str), max_rows)?;
+    check_size(data.len(), names.iter().map(String::len).sum(), max_rows)?;
     let named = |(at, row): (usize, RowJson)| {
         let values: Collected = row.values;
         if !row.names.is_empty() || values.len() != names.len() {

@@ -36,7 +36,7 @@ impl TableJson {
         let is_known = |name: &String| known.is_empty() || known.contains(name);
         match self {
             Self::Rows(rows) => {
-                check_size(rows.len(), std::iter::empty(), max_rows)?;
+                check_size(rows.len(), 0, max_rows)?;
                 let make = |(at, RowJson { names, values }): (usize, RowJson)| {
                     let (names, values) = match names.iter().all(is_known) {
                         true => (names, values),
@@ -55,7 +55,7 @@ impl TableJson {
                         format!("column '{name}' has {} rows, but column '{}' has {count}", values.len(), columns[0].0);
                     return Err(unsuitable(text));
                 }
-                check_size(count, columns.iter().map(|(name, _)| name.as_str()), max_rows)?;
+                check_size(count, columns.iter().map(|(name, _)| name.len()).sum(), max_rows)?;
                 let names: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
                 let values = |at| columns.iter().map(|(_, column)| column.value(at)).collect();
                 (0..count).map(|at| row(values(at), names.clone())).collect()

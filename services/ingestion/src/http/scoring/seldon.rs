@@ -83,7 +83,7 @@ impl Seldon {
             _ => return Err(invalid("data: expected either ndarray or tensor")),
         };
         if !data.names.is_empty() {
-            check_size(made.len(), data.names.iter().map(String::as_str), max_rows)?;
+            check_size(made.len(), data.names.iter().map(String::len).sum(), max_rows)?;
             for row in made.iter_mut().filter(|row| row.names.is_empty()) {
                 row.names.clone_from(&data.names);
             }

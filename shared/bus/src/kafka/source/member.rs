@@ -180,14 +180,13 @@ impl<I: Intake> Member<I> {
                 }
             }
         }
-        let took = !self.read.is_empty();
         self.positions.has_read(&self.read);
         self.read.clear();
         self.intake.finish(round, &self.offsets);
         if let Some(error) = failed {
             self.note(&error);
         }
-        took
+        self.taken > 0
     }
 
     /// What has to happen before the work on a record of the partition with this key begins.
