@@ -22,7 +22,6 @@ use super::topics::SourceTopics;
 use super::unreadable::Unreadable;
 use super::{CLOSE, Control, FirstRecord, Intake, IntakePace, OnFirst, SourceCommits, SourceContext};
 use crate::kafka::broker_contact::DeadClientCheck;
-use crate::kafka::client::INSTANCE;
 use crate::kafka::ffi::{commit_within, member_id};
 use crate::kafka::offset_tracker::OffsetTracker;
 use crate::kafka::rewind::RewindPause;
@@ -113,15 +112,14 @@ impl<I: Intake> Member<I> {
         self.leave_group();
     }
 
-    /// A static member does not leave its group when it is closed (KIP-345), and its partitions would wait for the end of
-    /// its session. It leaves when it unsubscribes.
+    /// Leaves the group before the client is closed. A static member does not leave its group when it is closed (KIP-345),
+    /// and its partitions would wait for the end of its session. Any other member leaves then as well, but a client that is
+    /// closed in the middle of a rebalance may crash: librdkafka 2.12 answers the end of the rebalance through a
+    /// coordinator that it has already given up (confluentinc/librdkafka#5347).
     fn leave_group(&mut self) {
-        if self.config.get(INSTANCE).is_none() {
-            return;
-        }
         self.consumer.unsubscribe();
         let deadline = Instant::now() + CLOSE / 2;
-        // closed any sooner, the client would not say that it leaves
+        // closed any sooner, a static member would not say that it leaves
         while member_id(self.consumer.client()).is_some() && Instant::now() < deadline {
             self.heartbeat.beat();
             self.pause();
