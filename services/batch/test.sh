@@ -73,6 +73,9 @@ timeout 240 "$root/compose/native.sh" up kafka >"$work/up.log" 2>&1
 FOREBAY__KAFKA__BROKERS=127.0.0.1:$KAFKA_PORT timeout 60 "$FOREBAY_BIN_DIR/forebay" topics create --set kafka.partitions=3 >"$work/topics.log" 2>&1
 timeout 60 "$root/compose/native.sh" topics --create --topic inference-results-batch --partitions 3 >>"$work/topics.log" 2>&1
 cp -r "$root/shared/model/sample" "$work/models"
+mkdir "$work/models/churn"
+for version in 1 2; do cp -r "$root/shared/model/tests/golden/wide/onehot_logreg" "$work/models/churn/$version"; done
+echo 'tags: {2: {forebay.output: predict_proba}}' >"$work/models/churn/registered_model.yaml"
 
 REAL_HTTP=127.0.0.1:$((port + 2)) REAL_ADMIN=127.0.0.1:$((port + 3))
 REAL_SUBMIT="$home/venv/bin/spark-submit --master local[2] --driver-memory 768m --jars $(echo "$home"/jars/{spark-sql-kafka,spark-token,kafka-clients,commons-pool}*.jar | tr ' ' ,)

@@ -16,6 +16,7 @@ class Choice:
     fallback_from: str = ""
     code: str = ""
     message: str = ""
+    output: str = ""  # the version's tag forebay.output, as it was when the choice was made
 
     def as_dict(self):
         return asdict(self)
@@ -46,7 +47,8 @@ class Registry:
         exact = found is not None and answers
         fallback_from = "" if exact or (not requested and answers) else requested or f"v{wanted}"
         label = requested if exact and _NUMBER.fullmatch(requested) else f"v{version}"
-        return Choice(model, version, label, fallback_from)
+        tag = next(it.get("output") for it in versions if it["version"] == version)
+        return Choice(model, version, label, fallback_from, output=tag or "")
 
     def _find(self, versions, requested):
         number = _NUMBER.fullmatch(requested)

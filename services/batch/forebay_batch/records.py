@@ -95,8 +95,9 @@ def answer(request_id, answered, label, fallback_from=""):
     result = {"request_id": request_id, "prediction": answered["prediction"], "model_version": label}
     if fallback_from:
         result["fallback_from"] = fallback_from
-    if "probabilities" in answered:
-        result["probabilities"] = answered["probabilities"]
+    for name in ("probabilities", "classes"):
+        if name in answered:
+            result[name] = answered[name]
     return _document(result)
 
 

@@ -23,8 +23,8 @@ class Plan:
     dead_letters: str
     group: str
 
-    def command(self, model, version):
-        return score_command(find(self.program), self.registry, model, version)
+    def command(self, choice):
+        return score_command(find(self.program), self.registry, choice.model, choice.version, choice.output)
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Out:
     headers: list
 
 
-def score_command(program, registry, model, version):
+def score_command(program, registry, model, version, output=""):
     """One thread, as Spark counts a task as a core. One row at a time: the last bits of a net depend on how many rows share a call,
-    and how many do depends on timing."""
+    and how many do depends on timing. The tag is the one that was pinned, so that a batch that is run again answers the same."""
     command = [program, "score", "--model", f"models:/{model}/{version}", "--format", "jsonl", "--threads", "1", "--batch", "1"]
-    return command + (["--registry", registry] if registry else [])
+    return command + [f"--output-tag={output}"] + (["--registry", registry] if registry else [])
 
 
 def selectors(values):
@@ -76,7 +76,7 @@ def score(taken, plan, children=None):
             said = [{"error": {"code": choice.code, "message": choice.message}}] * len(members)
         else:
             lines = [requests[index].line for index in members]
-            said = children.score(plan.command(choice.model, choice.version), lines, plan.timeout, plan.environment)
+            said = children.score(plan.command(choice), lines, plan.timeout, plan.environment)
         for index, words in zip(members, said, strict=True):
             answered[index] = (words, choice)
     for record, request, words in zip(taken, requests, answered, strict=True):

@@ -33,8 +33,14 @@ ODD = [
     b'{"request_id":"null","features":[null,1,1,1,1,1,1,1,1,1]}', b'{"request_id":"type","model_version":true,"features":[1,1,1,1,1,1,1,1,1,1]}',
     b'{"request_id":"twice","features":[1,1,1,1,1,1,1,1,1,1],"features":[1]}', b'{"request_id":"half\\ud800","features":[1]}',
     b'{"request_id":"many","features":[[1,1,1,1,1,1,1,1,1,1],[1,1,1,1,1,1,1,1,1,1]]}', b'{"request_id":"\xff","features":[1]}',
+    b'{"request_id":"output","output":"predict","features":[1,1,1,1,1,1,1,1,1,1]}', b'{"request_id":"lacks","output":"decision_function","features":[1,1,1,1,1,1,1,1,1,1]}',
+    b'{"request_id":"odd output","output":"probs","features":[1,1,1,1,1,1,1,1,1,1]}', b'{"request_id":"typed output","output":1,"features":[1,1,1,1,1,1,1,1,1,1]}',
+    b'{"request_id":"params","params":{"k":1},"features":[1,1,1,1,1,1,1,1,1,1]}', b'{"request_id":"no params","params":{},"features":[1,1,1,1,1,1,1,1,1,1]}',
     b'{"request_id":"named","features":{"age":0.1,"sex":0.1,"bmi":0.1,"bp":0.1,"s1":0,"s2":0,"s3":0,"s4":0,"s5":0,"s6":1e-3}}',
 ]  # fmt: skip
+# a classifier, whose version 2 has the tag forebay.output = predict_proba
+CHURN = json.loads((HERE.parent.parent / "shared/model/tests/golden/wide/onehot_logreg.expected.json").read_text())
+OUTPUTS = [None, "predict", "predict_proba", "decision_function", "score_samples", "probs"]
 VERSIONS = [None, "v1", "v2", "v3", 1, "V2", "latest", "champion", "archived", "v9", "who", ""]
 
 
@@ -126,7 +132,9 @@ class Real(unittest.TestCase):
     def test_the_job_answers_like_the_mesh_and_survives_kills(self):
         mesh = self.mesh()
         self.examples()
-        odd = self.produce(ODD + [json.dumps({"request_id": f"version {it!r}", "features": ROWS[0], "model_version": it}).encode() for it in VERSIONS])
+        churn = [{"model": "churn", "model_version": version, "output": output, "features": CHURN["rows"][0]} for version in ("v1", "v2") for output in OUTPUTS]
+        churn = [json.dumps({"request_id": f"churn {it['model_version']} {it['output']}", **it}).encode() for it in churn]
+        odd = self.produce(ODD + churn + [json.dumps({"request_id": f"version {it!r}", "features": ROWS[0], "model_version": it}).encode() for it in VERSIONS])
         silent = 5  # odd ones that are dead letters alone: no client to answer
         until(60, "the mesh's answers", lambda: Topic(MESH).end() >= self.clients + len(odd) - silent)
         mesh_results = Topic(MESH).results()
@@ -162,6 +170,11 @@ class Real(unittest.TestCase):
         self.assertGreater(repeats, 0, "no batch was run again: the kills proved nothing")
 
         self.same_as_mesh(odd, got, mesh_results)
+        by_tag = [json.loads(got[place][0]) for place, sent in odd.items() if b'"churn v2 None"' in sent]
+        self.assertEqual([len(it["prediction"]) for it in by_tag], [2])
+        for value, want in zip(by_tag[0]["prediction"], CHURN["predict_proba"][0], strict=True):
+            self.assertAlmostEqual(value, want, delta=1e-9)
+        self.assertEqual(by_tag[0]["classes"], ["churn", "stay"])
         dead = {(int(dict(it.headers())["__connect.errors.partition"]), int(dict(it.headers())["__connect.errors.offset"])): it.value() or b"" for it in Topic("forebay.dead-letters").read() if dict(it.headers())["forebay-stage"] == b"batch"}
         by_mesh = {(int(dict(it.headers())["__connect.errors.partition"]), int(dict(it.headers())["__connect.errors.offset"])): it.value() or b"" for it in Topic("forebay.dead-letters").read() if dict(it.headers())["forebay-stage"] != b"batch"}
         self.assertEqual(dead, by_mesh, "dead letters")
@@ -172,7 +185,7 @@ class Real(unittest.TestCase):
             self.assertEqual(place in got, place in mesh_results, sent)
             if place in mesh_results:
                 mine, theirs = json.loads(got[place][0]), json.loads(mesh_results[place][0])
-                short = lambda it: (it["request_id"], bits(it), it["model_version"], it.get("fallback_from"), it.get("error", {}).get("code"))
+                short = lambda it: (it["request_id"], bits(it), it["model_version"], it.get("fallback_from"), it.get("probabilities"), it.get("classes"), it.get("error", {}).get("code"))
                 self.assertEqual(short(mine), short(theirs), sent)
 
     def produce(self, values):

@@ -64,6 +64,9 @@ class Records(unittest.TestCase):
         self.assertEqual(text, b'{"request_id":"r","prediction":0.1,"model_version":"v1"}')
         document = json.loads(records.answer(None, {"prediction": "a", "probabilities": [1, 0]}, "v3", "v9"))
         self.assertEqual(list(document), ["request_id", "prediction", "model_version", "fallback_from", "probabilities"])
+        proba = {"prediction": [0.9, 0.1], "probabilities": [0.9, 0.1], "classes": ["a", 1]}
+        document = json.loads(records.answer("r", proba, "v1"))
+        self.assertEqual({name: document[name] for name in proba}, proba)
         failed = json.loads(records.answer("r", {"error": {"code": "c", "message": "m", "line": 3}}, "v1"))
         self.assertEqual(failed, {"request_id": "r", "prediction": None, "model_version": None, "error": {"code": "c", "message": "m"}})
 
@@ -94,6 +97,15 @@ class Choices(unittest.TestCase):
         self.assertEqual(self.choose("v1", broken=[1, 3]), (2, "v2", "v1"))
         self.assertEqual(self.choose("v1", broken=[1, 2, 3]), "model_unavailable")
         self.assertEqual(self.choose("", model="other"), "unknown_model")
+
+    def test_the_output_tag_of_the_version_that_answers_is_kept(self):
+        versions = [{**it, "output": {1: "predict_proba", 3: "probs"}.get(it["version"])} for it in self.VERSIONS]
+        registry = choice.Registry([{"name": "m", "versions": versions}], "m", "Production")
+        tag = lambda requested, broken=(): registry.choose("", requested, lambda _, version: version not in broken).output
+        self.assertEqual([tag("v1"), tag("v2"), tag(""), tag("", [3])], ["predict_proba", "", "probs", ""])
+        self.assertEqual(tag("v2", [2, 3]), "predict_proba", "that of the version that stands in")
+        old = choice.Registry([{"name": "m", "versions": self.VERSIONS}], "m", "Production")
+        self.assertEqual(old.choose("", "v1", lambda *_: True).output, "")
 
     def test_where_production_is(self):
         version = lambda number, stage=None, aliases=(): {"version": number, "stage": stage, "aliases": list(aliases)}
@@ -168,6 +180,23 @@ class Scoring(unittest.TestCase):
             by = 2 if i % 4 and i % 3 < 2 else 1
             self.assertEqual((text["request_id"], text["prediction"], text["model_version"]), (str(i), by * i, f"v{by}"))
             self.assertEqual("fallback_from" in text, bool(i % 4) and i % 3 == 2)
+
+    def test_rows_of_one_version_with_two_tags_are_not_mixed(self):
+        """As in a micro-batch that was promised before the tag moved, run again after."""
+        commands = []
+
+        class Fake:
+            def score(self, command, lines, timeout, environment):
+                commands.append((command, len(lines)))
+                return [{"prediction": 1}] * len(lines)
+
+        selectors = {"v1": "", "v2": "predict_proba", "V2": "predict_proba"}
+        choices = {("", version): choice.Choice("m", 2, version, output=tag).as_dict() for version, tag in selectors.items()}
+        plan = scoring.Plan("f", "reg", 5, (), choices, "results", "dead", "g")
+        taken = [scoring.Record("in", 0, i, 5, b"k", json.dumps({"features": [i], "model_version": version}).encode()) for i, version in enumerate(selectors)]
+        self.assertEqual(len(list(scoring.score(taken, plan, Fake()))), 3)
+        self.assertEqual([next(it for it in command if it.startswith("--output-tag")) for command, _ in commands], ["--output-tag=", "--output-tag=predict_proba", "--output-tag=predict_proba"])
+        self.assertEqual(pins.load('[{"model": "", "asked": "", "choice": {"model": "m", "version": 3, "label": "v3"}}]')[("", "")].output, "", "pins of an older job")
 
     def test_what_has_no_answer(self):
         values = [b"x", b'{"request_id":"a","features":[', b'{"request_id":"b"}', b'{"model":"no","features":[1]}', b'{"features":["torn"]}', b'{"features":[1]}']

@@ -83,9 +83,36 @@ impl ModelSource {
     /// # Errors
     /// What is wrong with the model, and where.
     pub(crate) fn load(&self, models: &ModelSettings) -> Result<LoadedVersion, String> {
+        Ok(self.read(models)?.0)
+    }
+
+    /// As [`ModelSource::load`], with the version's tag `forebay.output`: `given`, or that of the registry.
+    ///
+    /// # Errors
+    /// As [`ModelSource::load`], or that the registry does not say.
+    pub(crate) fn load_tagged(
+        &self,
+        models: &ModelSettings,
+        given: Option<&str>,
+    ) -> Result<(LoadedVersion, Option<String>), String> {
+        let (loaded, registry) = self.read(models)?;
+        let tag = match (given, registry) {
+            (Some(given), _) => Some(given.to_owned()),
+            // a logged model is no version, so that it has number 0 and no tags
+            (None, Some(registry)) if loaded.version > 0 => {
+                registry.output_tag(&loaded.name, loaded.version).map_err(|error| error.to_string())?
+            }
+            _ => None,
+        };
+        Ok((loaded, tag))
+    }
+
+    /// The model, and the registry that has it.
+    fn read(&self, models: &ModelSettings) -> Result<(LoadedVersion, Option<Registry>), String> {
+        let alone = |loaded| (loaded, None);
         match self {
-            Self::Folder(path) => load_folder(path).map_err(|fault| format!("{self}: {fault}")),
-            Self::File(path) => load_file(path).map_err(|fault| format!("{self}: {fault}")),
+            Self::Folder(path) => load_folder(path).map(alone).map_err(|fault| format!("{self}: {fault}")),
+            Self::File(path) => load_file(path).map(alone).map_err(|fault| format!("{self}: {fault}")),
             Self::Registry(path) => {
                 let path = path.display();
                 Err(format!(
@@ -93,7 +120,9 @@ impl ModelSource {
                 ))
             }
             Self::Uri(uri) => {
-                open_registry(models)?.load_uri(uri, forebay_model::open).map_err(|error| error.to_string())
+                let registry = open_registry(models)?;
+                let loaded = registry.load_uri(uri, forebay_model::open).map_err(|error| error.to_string())?;
+                Ok((loaded, Some(registry)))
             }
             Self::Named { name, requested } => {
                 let mut options = models.registry_options();
@@ -101,7 +130,8 @@ impl ModelSource {
                 options.models = Some(vec![name.clone()]);
                 let registry = Registry::open_with(&options).map_err(|error| error.to_string())?;
                 let version = resolve(&registry, name, requested.as_deref())?;
-                registry.load(name, version, forebay_model::open).map_err(|error| error.to_string())
+                let loaded = registry.load(name, version, forebay_model::open).map_err(|error| error.to_string())?;
+                Ok((loaded, Some(registry)))
             }
         }
     }

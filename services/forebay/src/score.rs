@@ -5,10 +5,12 @@
 //! - `framing`: where a record begins and ends: `csv_records` for CSV, `json_lines` for JSON lines
 //! - `chunk`: the unit of work, a few hundred records in the file's order
 //! - `scorer`: applies the rules and the model to a chunk; the only part that interprets records
+//! - `answers`: the rows of a chunk by the output that they want, and what the model answers
 //! - `row_counts`: how many rows were answered, and what was wrong with the first that was not
 //! - `pipeline`: one thread that frames, some that score, one that writes
 //! - `progress`: the progress bar on a terminal
 
+mod answers;
 mod chunk;
 mod csv_records;
 mod framing;

@@ -370,3 +370,214 @@ fn many_rows_stay_in_order() -> Result<()> {
     assert!(got.iter().enumerate().all(|(index, value)| *value == expected[index % rows.len()]));
     Ok(())
 }
+
+fn wide(case: &str) -> Result<(String, Value)> {
+    let golden = "shared/model/tests/golden/wide";
+    Ok((
+        repository(&format!("{golden}/{case}")).display().to_string(),
+        json(&format!("{golden}/{case}.expected.json"))?,
+    ))
+}
+
+/// Numbers that scikit-learn itself gave; a list of one is a number.
+fn close(got: &Value, want: &Value) -> bool {
+    match (got, want) {
+        (Value::Number(got), Value::Number(want)) => {
+            let (got, want) = (got.as_f64().unwrap_or(f64::NAN), want.as_f64().unwrap_or(f64::NAN));
+            (got - want).abs() <= 1e-9 + 1e-9 * want.abs()
+        }
+        (Value::Array(got), Value::Array(want)) => {
+            got.len() == want.len() && got.iter().zip(want).all(|(got, want)| close(got, want))
+        }
+        (got, Value::Array(want)) if want.len() == 1 => close(got, &want[0]),
+        (got, want) => got == want,
+    }
+}
+
+#[test]
+fn answers_hold_the_output_that_is_named() -> Result<()> {
+    for (case, method, golden) in [
+        ("onehot_logreg", "predict_proba", "predict_proba"),
+        ("onehot_logreg", "predict", "predict"),
+        ("columns_text", "predict_proba", "predict_proba"),
+        ("columns_text", "decision_function", "decision"),
+        ("onevsoneclassifier_4", "decision_function", "decision"),
+        ("localoutlierfactor", "decision_function", "decision"),
+        ("multi_linear", "predict", "predict"),
+        ("labels_classifierchain", "predict", "predict"),
+        ("labels_classifierchain", "predict_proba", "predict_proba"),
+    ] {
+        let (model, expected) = wide(case)?;
+        let rows = expected["rows"].as_array().context("rows")?;
+        let input: String = rows.iter().map(|row| format!("{{\"features\":{row}}}\n")).collect();
+        let named: String =
+            rows.iter().map(|row| format!("{{\"features\":{row},\"output\":\"{method}\"}}\n")).collect();
+        let by_flag = run(&["--model", &model, "--format", "jsonl", "--method", method], input.as_bytes())?;
+        let by_row = run(&["--model", &model, "--format", "jsonl"], named.as_bytes())?;
+        for output in [by_flag, by_row] {
+            ensure!(output.status.success(), "{case} {method}: {}", said(&output));
+            let got = lines(&output)?;
+            let wanted = expected[golden].as_array().context("expected")?;
+            assert_eq!(got.len(), wanted.len(), "{case} {method}");
+            for (got, want) in got.iter().zip(wanted) {
+                assert!(close(&got["prediction"], want), "{case} {method}: {got} {want}");
+                // where every label is there or not there are no classes to name
+                let classes = method == "predict_proba" && case != "labels_classifierchain";
+                assert_eq!(got["classes"].is_array(), classes, "{case} {method}: {got}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn rows_of_one_batch_may_name_different_outputs() -> Result<()> {
+    let (model, expected) = wide("onehot_logreg")?;
+    let rows = expected["rows"].as_array().context("rows")?;
+    let named = ["predict_proba", "", "score_samples", "predict", "probs", "decision_function"];
+    let line = |(index, row): (usize, &Value)| match named[index % named.len()] {
+        "" => format!("{{\"features\":{row}}}\n"),
+        output => format!("{{\"output\":\"{output}\",\"features\":{row}}}\n"),
+    };
+    let input: String = rows.iter().enumerate().map(line).collect();
+    for batch in ["1", "1024"] {
+        let output = run(&["--model", &model, "--format", "jsonl", "--batch", batch], input.as_bytes())?;
+        let got = lines(&output)?;
+        assert_eq!(got.len(), rows.len());
+        for (index, got) in got.iter().enumerate() {
+            let error = got["error"]["message"].as_str().unwrap_or_default();
+            let good = match named[index % named.len()] {
+                "predict_proba" => close(&got["prediction"], &expected["predict_proba"][index]),
+                "" | "predict" => got["prediction"] == expected["predict"][index] && got["classes"].is_null(),
+                "score_samples" => {
+                    error.ends_with("has no score_samples; it has predict, predict_proba, decision_function")
+                }
+                "probs" => error.starts_with("output: \"probs\" is not an output; outputs are predict, predict_proba,"),
+                _ => got["prediction"].is_f64(),
+            };
+            assert!(good, "{batch} {index}: {got}");
+        }
+    }
+    Ok(())
+}
+
+/// A registry with a model `churn`: the golden classifier in four versions, whose tags and files say other outputs.
+fn churn() -> Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    let model = folder.path().join("churn");
+    let (golden, _) = wide("onehot_logreg")?;
+    for version in 1..=4 {
+        let to = model.join(version.to_string());
+        std::fs::create_dir_all(&to)?;
+        for entry in std::fs::read_dir(&golden)? {
+            let entry = entry?;
+            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    let mlmodel = model.join("3/MLmodel");
+    let text = std::fs::read_to_string(&mlmodel)?.replace("predict_fn: predict", "predict_fn: predict_proba");
+    let params = r#"params: '[{"name": "threshold", "type": "double", "default": 0.5, "shape": null}]'"#;
+    std::fs::write(&mlmodel, text.replace("params: null", params))?;
+    let tags = "tags:\n  2: {forebay.output: predict_proba}\n  4: {forebay.output: score_samples}\n";
+    std::fs::write(model.join("registered_model.yaml"), tags)?;
+    Ok(folder)
+}
+
+#[test]
+fn without_a_method_the_tag_and_then_the_files_of_the_version_say() -> Result<()> {
+    let folder = churn()?;
+    let registry = format!("file:{}", folder.path().display());
+    let (_, expected) = wide("onehot_logreg")?;
+    let input = format!("{{\"features\":{}}}\n", expected["rows"][0]);
+    let first = |model: &str, more: &[&str]| -> Result<Value> {
+        let args = [&["--registry", &registry, "--model", model, "--format", "jsonl"], more].concat();
+        let output = run(&args, input.as_bytes())?;
+        ensure!(output.status.success(), "{model} {more:?}: {}", said(&output));
+        Ok(lines(&output)?.remove(0)["prediction"].take())
+    };
+    let (label, probabilities) = (&expected["predict"][0], &expected["predict_proba"][0]);
+    for (model, more, want) in [
+        ("models:/churn/1", &[][..], label),
+        ("models:/churn/2", &[], probabilities),
+        ("models:/churn/v2", &[], probabilities),
+        ("models:/churn/2", &["--method", "predict"], label),
+        ("models:/churn/2", &["--output-tag="], label),
+        ("models:/churn/1", &["--output-tag=predict_proba"], probabilities),
+        ("models:/churn/3", &[], probabilities),
+        ("models:/churn/3", &["--output-tag", "predict"], label),
+    ] {
+        let got = first(model, more)?;
+        assert!(close(&got, want), "{model} {more:?}: {got} {want}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_output_that_the_model_lacks_is_said_before_the_first_row() -> Result<()> {
+    let folder = churn()?;
+    let registry = format!("file:{}", folder.path().display());
+    let (_, expected) = wide("onehot_logreg")?;
+    let lacks = "of model \"churn\" has no score_samples; it has predict, predict_proba, decision_function";
+    let header = "age,income,city,plan,active\n";
+    let jsonl = format!("{{\"features\":{}}}\n", expected["rows"][0]);
+    for (model, args, input, code, text) in [
+        ("models:/churn/1", &["--method", "score_samples"][..], jsonl.as_str(), 1, lacks),
+        ("models:/churn/1", &["--method", "score_samples", "--format", "csv"], header, 1, lacks),
+        ("models:/churn/4", &["--format", "csv"], header, 1, lacks),
+        (
+            "models:/churn/1",
+            &["--format", "csv", "--output-tag=probs"],
+            header,
+            1,
+            "tag forebay.output: \"probs\" is not an",
+        ),
+        ("models:/churn/1", &["--method", "probs"], header, 2, "outputs are predict, predict_proba"),
+        (
+            "models:/churn/1",
+            &["--output", "predict_proba"],
+            header,
+            1,
+            "--method predict_proba chooses what the answers",
+        ),
+    ] {
+        let args = [&["--registry", &registry, "--model", model], args].concat();
+        let output = run(&args, input.as_bytes())?;
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", said(&output));
+        assert!(said(&output).contains(text), "{args:?}: {}", said(&output));
+        assert!(output.stdout.is_empty(), "{args:?}");
+    }
+    // a line of JSON may name another output than the tag, so that only those that do not fail
+    let lines_in = jsonl.clone() + &jsonl.replacen('{', "{\"output\":\"predict\",", 1);
+    let output =
+        run(&["--registry", &registry, "--model", "models:/churn/4", "--format", "jsonl"], lines_in.as_bytes())?;
+    let got = lines(&output)?;
+    assert!(
+        output.status.success() && said(&output).contains("only rows that name another output"),
+        "{}",
+        said(&output)
+    );
+    assert_eq!((&got[0]["error"]["code"], &got[1]["prediction"]), (&"invalid_request".into(), &expected["predict"][0]));
+    Ok(())
+}
+
+#[test]
+fn parameters_of_a_row_are_those_of_the_signature() -> Result<()> {
+    let folder = churn()?;
+    let registry = format!("file:{}", folder.path().display());
+    let (_, expected) = wide("onehot_logreg")?;
+    let params = ["{\"threshold\":0.5}", "{\"threshold\":0.6}", "{\"top_k\":1}", "{}", "null"];
+    let row = &expected["rows"][0];
+    let input: String = params.iter().map(|params| format!("{{\"features\":{row},\"params\":{params}}}\n")).collect();
+    let output = run(&["--registry", &registry, "--model", "models:/churn/3", "--format", "jsonl"], input.as_bytes())?;
+    let answers = lines(&output)?;
+    let messages = answers.iter().map(|line| line["error"]["message"].as_str().unwrap_or_default());
+    let wanted = [
+        "",
+        "params: \"threshold\" is 0.5 in churn v3, and no other value can be given",
+        "params: unknown parameter \"top_k\"; churn v3 has threshold",
+        "",
+        "",
+    ];
+    assert_eq!(messages.collect::<Vec<_>>(), wanted);
+    Ok(())
+}

@@ -32,34 +32,43 @@ fn expected(name: &str) -> Value {
 
 /// Serves these models of `golden/wide` and waits until each answers.
 fn up(models: &[&str], more: &[&str]) -> Mesh {
+    let paths: Vec<String> = models.iter().flat_map(|model| ["--model".to_owned(), wide(model)]).collect();
+    let mesh = start(&[more, &paths.iter().map(String::as_str).collect::<Vec<_>>()].concat());
+    for model in models {
+        mesh.wait_for(&json!({"model": model, "features": expected(model)["rows"][0]}));
+    }
+    mesh
+}
+
+fn start(more: &[&str]) -> Mesh {
     let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
     command.args(["up", "--set", "http.listen=127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0"]).args(more);
-    for model in models {
-        command.args(["--model", &wide(model)]);
-    }
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut process = command.spawn().unwrap();
     let lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let shown: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.starts_with("  health")).collect();
     let url = shown.iter().find_map(|line| line.trim().strip_prefix("http     ")?.split("/v1/").next());
     let url = url.unwrap_or_else(|| panic!("{shown:#?}")).to_owned();
-    let mesh = Mesh { process, url };
-    for model in models {
-        let begin = Instant::now();
-        let row = expected(model)["rows"][0].clone();
-        while mesh.post(&json!({"model": model, "features": row})).0 != 200 {
-            assert!(begin.elapsed() < LIMIT, "{:?}", mesh.post(&json!({"model": model, "features": row})));
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-    mesh
+    Mesh { process, url }
 }
 
 impl Mesh {
+    /// Waits until a request is answered.
+    fn wait_for(&self, body: &Value) {
+        let begin = Instant::now();
+        while self.post(body).0 != 200 {
+            assert!(begin.elapsed() < LIMIT, "{:?}", self.post(body));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     fn post(&self, body: &Value) -> (u16, Value) {
+        self.post_to("/v1/predict", body)
+    }
+
+    fn post_to(&self, path: &str, body: &Value) -> (u16, Value) {
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let sent =
-            agent.post(format!("{}/v1/predict", self.url)).content_type("application/json").send(body.to_string());
+        let sent = agent.post(format!("{}{path}", self.url)).content_type("application/json").send(body.to_string());
         let mut response = sent.unwrap();
         let text = response.body_mut().read_to_string().unwrap();
         (response.status().as_u16(), serde_json::from_str(&text).unwrap())
@@ -159,4 +168,101 @@ fn columns_that_the_model_does_not_have_can_be_refused() {
     let mesh = up(&["onehot_logreg"], &["--set", "features.extra=reject"]);
     let row = json!({"age": 40, "income": 5e4, "city": "Lyon", "plan": "pro", "active": true, "note": 1});
     assert!(mesh.error(json!({"features": row})).contains("unknown feature \"note\""));
+}
+
+/// A registry with a model `churn`: the golden classifier in four versions, whose tags and files say other outputs.
+fn churn() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("churn");
+    for version in 1..=4 {
+        let to = model.join(version.to_string());
+        std::fs::create_dir_all(&to).unwrap();
+        for entry in std::fs::read_dir(wide("onehot_logreg")).unwrap().map(Result::unwrap) {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+    let mlmodel = model.join("3/MLmodel");
+    let text = std::fs::read_to_string(&mlmodel).unwrap().replace("predict_fn: predict", "predict_fn: predict_proba");
+    let params = r#"params: '[{"name": "threshold", "type": "double", "default": 0.5, "shape": null}]'"#;
+    std::fs::write(&mlmodel, text.replace("params: null", params)).unwrap();
+    let tags = "tags:\n  2: {forebay.output: predict_proba}\n  4: {forebay.output: probs}\n";
+    std::fs::write(model.join("registered_model.yaml"), tags).unwrap();
+    folder
+}
+
+/// What `forebay score` answers to requests for a version of `churn`.
+fn scored(registry: &str, version: u32, requests: &[Value]) -> Vec<Value> {
+    let input = requests.iter().map(|request| format!("{request}\n")).collect::<String>();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    let model = format!("models:/churn/{version}");
+    command.args(["score", "--registry", registry, "--model", &model, "--format", "jsonl"]).env_clear();
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    // far less than a pipe holds
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn the_mesh_and_a_scored_file_answer_a_request_alike() {
+    let folder = churn();
+    let registry = format!("file:{}", folder.path().display());
+    let mesh = start(&["--set", &format!("models.registry={registry}"), "--set", "models.name=churn"]);
+    let expected = expected("onehot_logreg");
+    let row = &expected["rows"][0];
+    mesh.wait_for(&json!({"model": "churn", "model_version": "v1", "features": row}));
+    let mut alike = 0;
+    for version in 1..=4 {
+        let mut requests: Vec<Value> = ["", "predict", "predict_proba", "decision_function", "score_samples", "probs"]
+            .map(|output| json!({"features": row, "output": output}))
+            .into();
+        requests.push(json!({"features": row}));
+        for params in
+            [json!({"threshold": 0.5}), json!({"threshold": 1}), json!({"top_k": 1}), json!({"threshold": null})]
+        {
+            requests.push(json!({"features": row, "params": params}));
+        }
+        requests.push(json!({"features": row, "output": "predict_proba", "params": {"threshold": 0.5}}));
+        requests.push(json!({"features": [1], "output": "score_samples"}));
+        let lines = scored(&registry, version, &requests);
+        assert_eq!(lines.len(), requests.len());
+        for (request, line) in requests.into_iter().zip(lines) {
+            let mut request = request;
+            (request["model"], request["model_version"]) = ("churn".into(), format!("v{version}").into());
+            let (status, answer) = mesh.post(&request);
+            for field in ["prediction", "probabilities", "classes"] {
+                assert_eq!(answer.get(field), line.get(field), "{request}: {field}");
+            }
+            let error = |answer: &Value| (answer["error"]["code"].clone(), answer["error"]["message"].clone());
+            assert_eq!(error(&answer), error(&line), "{request}");
+            alike += usize::from(status == 200);
+        }
+    }
+    assert!(alike >= 20, "{alike} of the requests were answered");
+    invocations(&mesh, row, &expected["predict_proba"][0]);
+}
+
+/// Parameters over MLflow's protocol.
+fn invocations(mesh: &Mesh, row: &Value, probabilities: &Value) {
+    let post = |params: Value| {
+        let body = json!({"dataframe_records": [row], "params": params});
+        mesh.post_to("/models/churn/versions/3/invocations", &body)
+    };
+    for params in [json!({"threshold": 0.5}), json!({}), Value::Null] {
+        let (status, answer) = post(params.clone());
+        assert_eq!(status, 200, "{params}: {answer}");
+        assert!(close(&answer["predictions"][0], probabilities), "{params}: {answer}");
+    }
+    for (params, why) in [
+        (json!({"threshold": 0.6}), "params: \"threshold\" is 0.5 in churn v3, and no other value can be given"),
+        (json!({"top_k": 1}), "params: unknown parameter \"top_k\"; churn v3 has threshold"),
+        (json!({"threshold": "0.5"}), "\"threshold\" is 0.5"),
+        (json!({"threshold": [0.5]}), "params.threshold: expected a number, a string, a boolean or null, got an array"),
+        (json!([1]), "params: expected an object of values, got an array"),
+    ] {
+        let (status, answer) = post(params.clone());
+        assert_eq!((status, answer["error_code"].as_str()), (400, Some("BAD_REQUEST")), "{params}: {answer}");
+        assert!(answer["message"].as_str().unwrap().contains(why), "{params}: {answer}");
+    }
 }

@@ -95,7 +95,7 @@ fn accepted(inbound: Inbound) -> Option<Request> {
 fn entrances(value: &str) -> Vec<(&'static str, Option<Request>)> {
     let body = format!(r#"{{"features":{{"x":{value}}}}}"#);
     let http = parse_http(body.as_bytes(), 1).ok().and_then(|request| request.into_requests(true).next());
-    let row = parse_line(format!(r#"{{"x":{value}}}"#).as_bytes()).ok().map(Row::into_exact);
+    let row = parse_line(format!(r#"{{"x":{value}}}"#).as_bytes()).ok().map(|line| line.row.into_exact());
     let line =
         row.map(|row| Request { features: row.values, values: row.mixed, names: row.names, ..Request::default() });
     vec![("http", http), ("kafka", kafka(&body)), ("rabbitmq", rabbitmq(&body)), ("score", line)]

@@ -36,7 +36,8 @@ use error_context::ErrorContext;
 pub(crate) use error_context::confluent_schema;
 pub(crate) use features::repeated;
 pub use limits::{MAX_ROW_BYTES, MAX_TEXT_BYTES};
-pub use line::parse_line;
+pub use line::{Line, parse_line};
+pub(crate) use params::ParamsJson;
 pub use request_id::recover_request_id;
 
 /// The rules in which the entry points differ.

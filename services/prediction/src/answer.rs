@@ -1,7 +1,21 @@
 //! What an answer holds: one row of a model's scores as a message.
 
-use forebay_contract::{ClassLabel, Score};
-use forebay_model::{Label, Output, Scores};
+use std::fmt::Display;
+
+use forebay_contract::{ClassLabel, ErrorCode, Problem, Score};
+use forebay_model::{Label, Output, Outputs, Scores};
+
+/// Checks that a version, which `label` and `model` name, has an output.
+///
+/// # Errors
+/// `invalid_request`, with the outputs that it has.
+pub fn check_output(output: Output, outputs: Outputs, label: impl Display, model: &str) -> Result<(), Problem> {
+    if outputs.has(output) {
+        return Ok(());
+    }
+    let message = format!("output: {label} of model {model:?} has no {output}; it has {outputs}");
+    Err(Problem::new(ErrorCode::InvalidRequest, message))
+}
 
 /// The score of row `row`, of which the request wants `output`. `names` are those of several outputs, or empty.
 pub fn row_score(scores: &Scores, row: usize, output: Output, names: &[String]) -> Score {
@@ -72,6 +86,17 @@ mod tests {
         assert_eq!(json(&proba), "[0.25,0.75]");
         assert_eq!(proba.class_labels(), [ClassLabel::Text("churn"), ClassLabel::Text("stay")]);
         assert_eq!((json(&of(Output::DecisionFunction)).as_str(), of(Output::DecisionFunction).value), ("1.5", 1.5));
+    }
+
+    #[test]
+    fn an_output_that_a_version_lacks_is_refused_with_those_it_has() {
+        let outputs = Outputs { predict_proba: true, ..Outputs::default() };
+        assert_eq!(check_output(Output::PredictProba, outputs, "v2", "m"), Ok(()));
+        let problem = check_output(Output::ScoreSamples, outputs, "v2", "m").unwrap_err();
+        assert_eq!(
+            problem.to_string(),
+            "invalid_request: output: v2 of model \"m\" has no score_samples; it has predict, predict_proba"
+        );
     }
 
     #[test]

@@ -120,6 +120,7 @@ pub(crate) fn loaded(number: u32, width: usize) -> (Arc<FakeModel>, LoadedVersio
         accepts_missing: false,
         columns: columns(&signature),
         output: Output::Predict,
+        params: Vec::new(),
         output_names: [].into(),
         signature,
     };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use forebay_contract::{ErrorCode, Features, Problem, Score};
 use forebay_model::{Output, Scores};
 
-use crate::answer::row_score;
+use crate::answer::{check_output, row_score};
 use crate::model_call::{abort_for_test, finite};
 use crate::row_batch::RowBatch;
 use crate::version::Version;
@@ -89,18 +89,15 @@ impl Inference {
 
     /// Answers rows that want the same output; an empty name is `predict`.
     fn answer_output(&self, pinned: &PinnedVersion, rows: &[&Features], output: &str) -> Vec<RowResult> {
-        let refuse = |message: String| {
-            let problem = Problem::new(ErrorCode::InvalidRequest, message);
-            rows.iter().map(|_| RowResult::Failed(problem.clone())).collect()
-        };
+        let refuse = |problem: Problem| rows.iter().map(|_| RowResult::Failed(problem.clone())).collect();
         let output = match if output.is_empty() { Ok(Output::Predict) } else { output.parse::<Output>() } {
             Ok(output) => output,
-            Err(unknown) => return refuse(format!("output: {unknown}")),
+            Err(unknown) => return refuse(Problem::new(ErrorCode::InvalidRequest, format!("output: {unknown}"))),
         };
         if let Ok(version) = &pinned.version
-            && !version.has(output)
+            && let Err(problem) = check_output(output, version.outputs(), version.label(), &pinned.model)
         {
-            return refuse(format!("output: {} of model {:?} has no {output}", version.label(), pinned.model));
+            return refuse(problem);
         }
         let (at, results) = (Instant::now(), rows.iter().map(|_| None).collect());
         let mut attempts = Attempts { rows, output, results, reasons: Vec::new(), at };

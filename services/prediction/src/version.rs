@@ -5,7 +5,7 @@ mod rows;
 use std::time::{Duration, Instant};
 
 use forebay_contract::{BreakerState, ColumnKind};
-use forebay_model::{Label, LoadedVersion, Output, Scores};
+use forebay_model::{Label, LoadedVersion, Output, Outputs, Scores};
 use forebay_runtime::{CircuitAdmission, CircuitBreaker, CircuitPolicy, CircuitState};
 use parking_lot::Mutex;
 
@@ -95,9 +95,14 @@ impl Version {
         &self.label
     }
 
+    /// The outputs that the version has.
+    pub(crate) fn outputs(&self) -> Outputs {
+        self.loaded.model.outputs()
+    }
+
     /// Whether the version has an output.
     pub(crate) fn has(&self, output: Output) -> bool {
-        self.loaded.model.outputs().has(output)
+        self.outputs().has(output)
     }
 
     /// The names of several outputs in order; empty when the signature has none.

@@ -11,11 +11,13 @@
 //! - `reported`: what the prediction replicas report of versions
 //! - [`ServedVersion`]: what one version takes: names, order, missing values, ranges, its preprocessing artefact, its
 //!   cache keys
+//! - [`AnswerRules`]: what its answers hold, and the parameters that a request may repeat
 //! - [`RowShape`], [`RowRules`]: the checks of a row; [`convert`]: what a value becomes in a column
 //! - [`prepare`]: one batch of requests through a snapshot
 //! - `actors`: the one actor, which moves batches between the edges and the above
 
 mod actors;
+mod answer_rules;
 mod catalog;
 mod outlets;
 mod prepare;
@@ -28,6 +30,7 @@ mod settings;
 pub mod system;
 mod traffic_split;
 
+pub use answer_rules::AnswerRules;
 pub use catalog::{CatalogPolicy, CatalogSnapshot, ListedModel, ModelCatalog, ResolvedVersion};
 pub use prepare::prepare;
 pub use row::{CheckedRow, ConversionError, RowRules, RowShape, convert, convert_cell, near_name};

@@ -4,15 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_contract::wire::value::Kind;
-use forebay_contract::{
-    CacheKeyBuilder, ColumnKind as WireKind, ErrorCode, Features, Problem, RowFormat, Value, list_names,
-};
-use forebay_registry::{
-    ColumnKind, Output, Param, PrepareError, Preprocessing, UnknownOutput, VersionMeta, unnamed_features,
-};
+use forebay_contract::{CacheKeyBuilder, ColumnKind as WireKind, Features, Problem, RowFormat, Value};
+use forebay_registry::{ColumnKind, Output, PrepareError, Preprocessing, VersionMeta, unnamed_features};
 
-use crate::row::{NAMES_LISTED, RowRules, RowShape, invalid, quoted};
+use crate::answer_rules::AnswerRules;
+use crate::row::{RowRules, RowShape, invalid};
 
 /// What is known of a version: the files beside its model, and what prediction reports once it has loaded it.
 #[derive(Debug, Clone)]
@@ -75,10 +71,8 @@ pub struct ServedVersion {
     pub(crate) digest: Bytes,
     /// Identifies the preprocessing artefact; empty without one.
     pub(crate) preprocessing_id: String,
-    /// What an answer holds when the request does not say.
-    output: Result<Output, UnknownOutput>,
-    /// The parameters of the signature, with their defaults.
-    params: Vec<Param>,
+    /// What answers hold.
+    answers: AnswerRules,
     names: Vec<String>,
     preprocessing: Option<Arc<Preprocessing>>,
 }
@@ -95,11 +89,10 @@ impl ServedVersion {
             keys: CacheKeyBuilder::new(&meta.name, meta.version, &meta.digest, &preprocessing_id),
             digest: Features::digest_of(&meta.digest),
             label: format!("v{}", meta.version),
+            answers: AnswerRules::new(&meta.name, meta.version, meta.output, meta.params),
             model: meta.name,
             version: meta.version,
             preprocessing_id,
-            output: meta.output,
-            params: meta.params,
             names: features,
             preprocessing: meta.preprocessing,
         }
@@ -126,50 +119,18 @@ impl ServedVersion {
     /// What the answer to a request that names `requested`, or nothing, holds; empty for `predict`.
     ///
     /// # Errors
-    /// `invalid_request` for a name that is no output; `model_unavailable` for such a name in the version's tag.
+    /// As [`AnswerRules::output`].
     pub(crate) fn output(&self, requested: &str) -> Result<&'static str, Problem> {
-        let output = if requested.is_empty() {
-            self.output.clone().map_err(|error| {
-                let message = format!("{} {}: tag forebay.output: {error}", self.model, self.label);
-                Problem::new(ErrorCode::ModelUnavailable, message)
-            })?
-        } else {
-            requested.parse::<Output>().map_err(|UnknownOutput(name)| {
-                let message = format!("output: {}", UnknownOutput(excerpt(&name)));
-                Problem::new(ErrorCode::InvalidRequest, message)
-            })?
-        };
+        let output = self.answers.output(requested)?;
         Ok(if output == Output::Predict { "" } else { output.name() })
     }
 
-    /// Checks the parameters of a request. The default of each applies; no model here takes another value.
+    /// Checks the parameters of a request.
     ///
     /// # Errors
-    /// `invalid_request`, naming a parameter that the signature does not have, or one with another value.
+    /// As [`AnswerRules::check_params`].
     pub(crate) fn check_params(&self, params: &BTreeMap<String, Value>) -> Result<(), Problem> {
-        for (name, value) in params {
-            let known = self.params.iter().find(|param| param.name == *name);
-            let message = match known {
-                Some(param) if is_default(value, &param.default) => continue,
-                Some(param) => format!(
-                    "params: {} is {} in {} {}, and no other value can be given",
-                    quoted(name),
-                    param.default,
-                    self.model,
-                    self.label
-                ),
-                None => {
-                    let names: Vec<&String> = self.params.iter().map(|param| &param.name).collect();
-                    let known = match names.is_empty() {
-                        true => "none".to_owned(),
-                        false => list_names(names.into_iter(), NAMES_LISTED),
-                    };
-                    format!("params: unknown parameter {}; {} {} has {known}", quoted(name), self.model, self.label)
-                }
-            };
-            return Err(Problem::new(ErrorCode::InvalidRequest, message));
-        }
-        Ok(())
+        self.answers.check_params(params)
     }
 
     fn refused(&self, error: &PrepareError) -> Problem {
@@ -181,22 +142,6 @@ impl ServedVersion {
             error => invalid(format!("preprocessing of {} {}: {error}", self.model, self.label)),
         }
     }
-}
-
-/// Whether a value is the default of its parameter. A number may be written with or without a fraction.
-fn is_default(value: &Value, default: &serde_json::Value) -> bool {
-    match &value.kind {
-        None => default.is_null(),
-        Some(Kind::Float(value)) => default.as_f64() == Some(*value),
-        Some(Kind::Integer(value)) => default.as_i64() == Some(*value) || default.as_f64() == Some(*value as f64),
-        Some(Kind::Boolean(value)) => default.as_bool() == Some(*value),
-        Some(Kind::Text(text)) => default.as_str() == Some(text),
-    }
-}
-
-/// The start of a client's text.
-fn excerpt(text: &str) -> String {
-    text.chars().take(64).collect()
 }
 
 #[cfg(test)]
@@ -242,38 +187,5 @@ mod tests {
         assert_eq!(described(Inputs::Unknown).kinds, [ColumnKind::Text]);
         let tensor = described(Inputs::Tensor { width: 1, kind: ColumnKind::Integer });
         assert_eq!((tensor.kinds, tensor.optional), (vec![ColumnKind::Integer], vec![true]));
-    }
-
-    fn served(meta: VersionMeta) -> ServedVersion {
-        let described = DescribedVersion::new(meta, None).unwrap();
-        ServedVersion::new(described, &crate::catalog::samples::rules())
-    }
-
-    #[test]
-    fn the_output_is_the_request_s_then_the_version_s() {
-        let tensor = || meta(Inputs::Tensor { width: 1, kind: ColumnKind::Float });
-        let plain = served(tensor());
-        assert_eq!((plain.output(""), plain.output("predict")), (Ok(""), Ok("")));
-        assert_eq!(plain.output("predict_proba"), Ok("predict_proba"));
-        let problem = plain.output("probs").unwrap_err();
-        assert!(
-            problem.code == ErrorCode::InvalidRequest && problem.message.starts_with("output: \"probs\" is not an")
-        );
-        let tagged = served(VersionMeta { output: Ok(Output::PredictProba), ..tensor() });
-        assert_eq!((tagged.output(""), tagged.output("predict")), (Ok("predict_proba"), Ok("")));
-        let odd = served(VersionMeta { output: Err(UnknownOutput("x".into())), ..tensor() });
-        assert_eq!(odd.output("").unwrap_err().code, ErrorCode::ModelUnavailable);
-    }
-
-    #[test]
-    fn parameters_are_those_of_the_signature_at_their_defaults() {
-        let params = vec![Param { name: "threshold".into(), default: 0.5.into() }];
-        let version = served(VersionMeta { params, ..meta(Inputs::Tensor { width: 1, kind: ColumnKind::Float }) });
-        let check = |name: &str, value: Value| version.check_params(&BTreeMap::from([(name.to_owned(), value)]));
-        assert_eq!(check("threshold", Value::float(0.5)), Ok(()));
-        let other = check("threshold", Value::float(0.6)).unwrap_err().message;
-        assert_eq!(other, "params: \"threshold\" is 0.5 in m v1, and no other value can be given");
-        let unknown = check("top_k", Value::integer(1)).unwrap_err().message;
-        assert_eq!(unknown, "params: unknown parameter \"top_k\"; m v1 has threshold");
     }
 }

@@ -1,5 +1,6 @@
 //! `MLmodel`, the YAML file that describes a model folder: flavor, file, signature, example.
 
+mod predict_params;
 mod signature;
 
 use serde_yaml_ng::Value;
@@ -78,20 +79,21 @@ impl MlModel {
         };
         let output_names = signature("outputs").map(|json| signature::output_names(&json)).unwrap_or_default();
         let params = signature("params").map_or_else(|| Ok(Vec::new()), |json| signature::params(&json));
-        let output = match text_at(of("python_function"), "predict_fn").map(|name| name.parse()) {
-            None => Output::Predict,
-            Some(Ok(output)) => output,
-            Some(Err(unknown)) => {
-                refused.get_or_insert(Fault::new("MLmodel", format!("predict_fn: {unknown}")));
-                Output::Predict
-            }
-        };
+        let params = params.map_err(in_signature)?;
+        let predict_fn = text_at(of("python_function"), "predict_fn");
+        let output = predict_fn.map_or(Ok(Output::Predict), |name| name.parse()).unwrap_or_else(|unknown| {
+            refused.get_or_insert(Fault::new("MLmodel", format!("predict_fn: {unknown}")));
+            Output::Predict
+        });
         let own = |key: &str| text_at(of(flavor), key);
         let class = match flavor {
             "xgboost" | "lightgbm" => own("model_class"),
             "catboost" => own("model_type"),
             _ => None,
         };
+        if let Some(reason) = predict_params::refused(flavor, class.as_deref(), &params) {
+            refused.get_or_insert(in_signature(reason));
+        }
         Ok(Self {
             flavor: flavor.to_owned(),
             file,
@@ -100,7 +102,7 @@ impl MlModel {
             inputs,
             input_example,
             output_names,
-            params: params.map_err(in_signature)?,
+            params,
             output,
             refused,
         })

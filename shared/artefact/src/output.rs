@@ -26,6 +26,15 @@ impl Output {
     /// All outputs.
     pub const ALL: [Self; 4] = [Self::Predict, Self::PredictProba, Self::DecisionFunction, Self::ScoreSamples];
 
+    /// What the answers of a version hold when a request does not say: what its tag says, else its `own` output. A blank
+    /// tag says nothing.
+    ///
+    /// # Errors
+    /// A tag that is no output.
+    pub fn of_tag(tag: Option<&str>, own: Result<Self, UnknownOutput>) -> Result<Self, UnknownOutput> {
+        tag.map(str::trim).filter(|tag| !tag.is_empty()).map_or(own, str::parse)
+    }
+
     /// The name of the estimator's method.
     pub fn name(self) -> &'static str {
         match self {
@@ -71,6 +80,14 @@ impl Outputs {
     }
 }
 
+/// The names, separated by commas.
+impl fmt::Display for Outputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = Output::ALL.into_iter().filter(|output| self.has(*output)).map(Output::name);
+        f.write_str(&names.collect::<Vec<_>>().join(", "))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,5 +100,14 @@ mod tests {
         assert!("predict_log_proba".parse::<Output>().unwrap_err().to_string().contains("outputs are predict,"));
         let outputs = Outputs { decision_function: true, ..Outputs::default() };
         assert_eq!(Output::ALL.map(|output| outputs.has(output)), [true, false, true, false]);
+        assert_eq!(outputs.to_string(), "predict, decision_function");
+    }
+
+    #[test]
+    fn the_tag_comes_before_the_version_s_own_output() {
+        let of = |tag| Output::of_tag(tag, Ok(Output::DecisionFunction));
+        assert_eq!(of(Some(" predict_proba ")), Ok(Output::PredictProba));
+        assert_eq!((of(None), of(Some(" "))), (Ok(Output::DecisionFunction), Ok(Output::DecisionFunction)));
+        assert_eq!(of(Some("probs")), Err(UnknownOutput("probs".to_owned())));
     }
 }

@@ -52,6 +52,7 @@ pub fn open(files: &VersionFiles) -> Result<LoadedVersion, Fault> {
         accepts_missing,
         columns,
         output: mlmodel.output,
+        params: mlmodel.params,
         output_names: mlmodel.output_names.into(),
         signature,
     })
@@ -113,6 +114,7 @@ pub fn load_within(name: &str, bytes: &[u8], budget: &LoadBudget) -> Result<Load
         input_example: None,
         expectation: None,
         output: Output::Predict,
+        params: Vec::new(),
         output_names: [].into(),
         signature,
     })

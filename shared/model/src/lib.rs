@@ -38,8 +38,8 @@ pub use example::{ExampleCheck, ExampleError, Parity};
 pub use expectation::{Expectation, Tolerance};
 pub use folder::{load_bytes, load_file, load_folder, load_within, open};
 pub use forebay_artefact::{
-    Column, ColumnKind, Fault, Label, LoadBudget, Output, Outputs, PrepareError, Preprocessing, RaggedRows, Rows,
-    TypedRows, Value, VersionFiles, hex,
+    Column, ColumnKind, Fault, Label, LoadBudget, Output, Outputs, Param, PrepareError, Preprocessing, RaggedRows,
+    Rows, TypedRows, Value, VersionFiles, hex,
 };
 pub use model::{Model, ModelError};
 pub use net::Dense;

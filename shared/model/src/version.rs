@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Column, ColumnKind, Expectation, Model, Output, Preprocessing, Signature, TypedRows, Value};
+use crate::{Column, ColumnKind, Expectation, Model, Output, Param, Preprocessing, Signature, TypedRows, Value};
 
 /// A version that is ready to predict.
 #[derive(Debug, Clone)]
@@ -22,8 +22,10 @@ pub struct LoadedVersion {
     pub accepts_missing: bool,
     /// The columns of a raw row. One that is optional may be missing whatever `accepts_missing` says.
     pub columns: Vec<Column>,
-    /// What the model answers when nothing else is asked for.
+    /// What the model answers when nothing else is asked for, by its files. A tag of the registry comes before it.
     pub output: Output,
+    /// The parameters of the signature in `MLmodel`.
+    pub params: Vec<Param>,
     /// The names of several outputs in order; empty when the signature has none.
     pub output_names: Arc<[String]>,
     /// The signature of the raw row.

@@ -15,20 +15,24 @@
 //! ```yaml
 //! aliases: {champion: 3, candidate: 4}     # alias: version
 //! stages: {1: Archived, 3: Production}     # version: stage
+//! tags: {3: {forebay.output: predict_proba}}   # version: what its answers hold
 //! ```
 //!
 //! A version of an MLflow server is such a folder of artefacts. Its `preprocessing/` may also be logged elsewhere and
 //! named by the version's tag `forebay.preprocessing` (`runs:/ID/scaler.pkl`, `models:/scaler/2`, `models:/m-ID`).
 
+mod reading;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use forebay_artefact::{Fault, LoadBudget, VersionFiles};
+use forebay_artefact::{Fault, VersionFiles};
 
 use crate::local::LocalRegistry;
 use crate::location::{is_server, open_local};
 use crate::mlflow::MlflowRegistry;
 use crate::{ModelUri, ModelView, RegistryError, RegistryOptions, VersionMeta, VersionView};
+use reading::{apart, artefact};
 
 /// Model, version and digest.
 type ContentKey = (String, u32, [u8; 32]);
@@ -236,59 +240,20 @@ impl Registry {
         self.read(&name, version, open)
     }
 
+    /// The tag `forebay.output` of a version. The model need not be among those listed.
+    ///
+    /// # Errors
+    /// An unknown model or version, or an error of the server.
+    pub fn output_tag(&self, name: &str, version: u32) -> Result<Option<String>, RegistryError> {
+        match &self.source {
+            Source::Local(_) => Ok(self.listed(name, version)?.output),
+            Source::Mlflow(server) => server.output_tag(name, version),
+        }
+    }
+
     fn listed(&self, name: &str, version: u32) -> Result<VersionView, RegistryError> {
         let model = self.model(name).ok_or_else(|| RegistryError::UnknownModel { model: name.to_owned() })?;
         let found = model.version(version);
         found.cloned().ok_or_else(|| RegistryError::UnknownVersion { model: name.to_owned(), version })
     }
-
-    fn read<T: Send>(
-        &self,
-        name: &str,
-        version: u32,
-        open: impl FnOnce(&VersionFiles) -> Result<T, Fault> + Send,
-    ) -> Result<T, RegistryError> {
-        let budget = self.budget(name, version);
-        let opened = match &self.source {
-            Source::Local(local) => apart(name, || open(&local.read(name, version, budget)?)),
-            Source::Mlflow(server) => {
-                let files = server.read(name, version, budget)?;
-                apart(name, || open(&files))
-            }
-        };
-        opened.map_err(|fault| artefact(name, version, fault))
-    }
-
-    fn budget(&self, name: &str, version: u32) -> LoadBudget {
-        let named = self.model(name).is_none_or(|model| model.is_named(version));
-        RegistryOptions::load_budget(self.load_limit, named)
-    }
-
-    /// As `read`, without the model: its file is neither fetched nor kept in memory.
-    fn read_description(
-        &self,
-        name: &str,
-        version: u32,
-        open: impl FnOnce(&VersionFiles) -> Result<VersionMeta, Fault> + Send,
-    ) -> Result<VersionMeta, RegistryError> {
-        let budget = self.budget(name, version);
-        let opened = match &self.source {
-            Source::Local(local) => apart(name, || open(&local.read_description(name, version, budget)?)),
-            Source::Mlflow(server) => {
-                let files = server.read_description(name, version, budget)?;
-                apart(name, || open(&files))
-            }
-        };
-        opened.map_err(|fault| artefact(name, version, fault))
-    }
-}
-
-fn artefact(name: &str, version: u32, fault: Fault) -> RegistryError {
-    RegistryError::Artefact { model: name.to_owned(), version, fault }
-}
-
-/// Runs `open` on a separate thread; see [`Registry::load`].
-fn apart<T: Send>(place: &str, open: impl FnOnce() -> Result<T, Fault> + Send) -> Result<T, Fault> {
-    let opened = std::thread::scope(|scope| scope.spawn(open).join());
-    opened.unwrap_or_else(|_| Err(Fault::new(place, "reading it failed unexpectedly")))
 }

@@ -57,8 +57,7 @@ impl VersionMeta {
 
     /// The same with what the registry lists now: stage and tags move, the files do not.
     pub(crate) fn listed(self, stage: Option<String>, output: Option<&str>) -> Self {
-        let output = output.map_or(self.output, str::parse);
-        Self { stage, output, ..self }
+        Self { stage, output: Output::of_tag(output, self.output), ..self }
     }
 }
 

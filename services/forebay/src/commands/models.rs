@@ -143,6 +143,7 @@ fn view(model: &ModelView) -> Value {
             "stage": version.stage,
             "aliases": aliases(model, version.version).collect::<Vec<_>>(),
             "default": default == Some(version.version),
+            "output": version.output,
             "digest": forebay_registry::hex(&version.digest),
         })
     });

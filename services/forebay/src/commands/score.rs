@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use forebay_contract::Problem;
 use forebay_model::{LoadedVersion, Output};
-use forebay_preprocessing::RowRules;
+use forebay_prediction::check_output;
+use forebay_preprocessing::{AnswerRules, RowRules};
 use forebay_runtime::SettingsArgs;
 
 use super::{eprint, open_with};
@@ -41,9 +43,13 @@ pub(crate) struct Score {
     /// Threads that score; all cores without
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// What the answers hold: predict, predict_proba, decision_function or score_samples; what the model says without
+    /// What the answers hold: predict, predict_proba, decision_function or score_samples. Without it the version's tag
+    /// forebay.output says, else predict_fn in MLmodel, else predict; a row of JSON may say for itself
     #[arg(long, value_name = "METHOD")]
     method: Option<Output>,
+    /// Take this for the version's tag forebay.output, whatever the registry has now; empty for no tag
+    #[arg(long, value_name = "METHOD")]
+    output_tag: Option<String>,
     /// Exit code 1 when any row could not be answered
     #[arg(long)]
     strict: bool,
@@ -55,18 +61,21 @@ pub(crate) struct Score {
 const EXAMPLES: &str = r#"Rows come in as
   CSV          with a header line; columns are found by name, in any order, others are ignored. An empty cell is a missing value.
   JSON lines   {"features": [0.03, null, 0.06]}, {"features": {"age": 0.03, "bmi": 0.06}}, or what stands behind "features" by
-               itself; null is a missing value. Blank lines are skipped.
+               itself; null is a missing value. Blank lines are skipped. A line with "features" may have "output" and
+               "params" as a request has them: {"features": [0.03], "output": "predict_proba", "params": {"threshold": 0.5}}
 
 Answers go out as JSON lines, one a row, in the order of the rows:
   {"prediction": 151.0}
   {"prediction": "setosa", "probabilities": [0.9, 0.1, 0.0]}       in the order of the model's classes
   {"prediction": [1.5, 0.2]}                                       one for each of several outputs
+  {"prediction": [0.9, 0.1], "probabilities": [0.9, 0.1], "classes": ["churn", "stay"]}       with --method predict_proba
   {"error": {"code": "invalid_features", "message": "feature bmi: \"x\" is not a number", "line": 7}}
 A row that cannot be answered does not stop the others. Numbers are written so that they read back as the same bits.
 
 Examples:
   forebay score --model models:/diabetes-rf-model/1 --input patients.csv --output scores.jsonl
   forebay score --model models/churn --input customers.csv | jq -r .prediction
+  forebay score --model models:/churn --input customers.csv --method predict_proba | jq '.prediction[0]'
   zcat rows.csv.gz | forebay score --model model.onnx --format csv
   echo '[0.038, 0.051, 0.062, 0.022, -0.044, -0.035, -0.043, -0.003, 0.02, -0.018]' | forebay score --model models:/diabetes-rf-model
   forebay score --registry http://mlflow:5000 --model models:/churn@champion --input customers.csv --strict
@@ -88,18 +97,19 @@ pub(crate) fn run(args: &SettingsArgs, score: &Score) -> ExitCode {
         Err(code) => return code,
     };
     let rules = RowRules::from(&opened.settings.preprocessing);
-    let loaded = match score.model.parse::<ModelSource>().and_then(|source| source.load(opened.settings.models())) {
+    let load = |source: ModelSource| source.load_tagged(opened.settings.models(), score.output_tag.as_deref());
+    let (loaded, tag) = match score.model.parse().and_then(load) {
         Ok(loaded) => loaded,
         Err(error) => return eprint(&error, 1),
     };
-    match score.all(loaded, &rules) {
+    match score.all(loaded, tag.as_deref(), &rules) {
         Ok(code) => code,
         Err(error) => eprint(&error, 1),
     }
 }
 
 impl Score {
-    fn all(&self, loaded: LoadedVersion, rules: &RowRules) -> Result<ExitCode, String> {
+    fn all(&self, loaded: LoadedVersion, tag: Option<&str>, rules: &RowRules) -> Result<ExitCode, String> {
         let named = if self.input == "-" { "the input" } else { &self.input };
         let within = |error: String| format!("{named}: {error}");
         let mut source = RowSource::open(&self.input)?;
@@ -119,16 +129,13 @@ impl Score {
             }
             warn(&format!("columns that are no feature of the model are ignored: {}", name_list(extra, ", ")));
         }
-        let method = self.method.unwrap_or(loaded.output);
-        if !loaded.model.outputs().has(method) {
-            return Err(format!("{}: the model has no {method}", self.model));
-        }
+        let answers = self.answers(&loaded, tag, format)?;
         let output = self.open_output()?;
         let began = Instant::now();
         let progress = ScoreProgress::new(&source, self.shows_progress());
         let threads =
             self.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()), usize::from);
-        let scorer = Arc::new(Scorer::new(loaded, columns, rules, method));
+        let scorer = Arc::new(Scorer::new(loaded, columns, rules, answers));
         let end = score::run(source, framing, &scorer, (self.batch as usize, threads), output, |counts| {
             progress.show(counts)
         });
@@ -145,9 +152,38 @@ impl Score {
         }
     }
 
+    /// What a row may request, and what the answer to one that requests nothing holds.
+    ///
+    /// # Errors
+    /// An output that the model does not have. Lines of JSON may each name another one than the version's, so that such a tag
+    /// is a warning there, and an error of the rows that name none.
+    fn answers(
+        &self,
+        loaded: &LoadedVersion,
+        tag: Option<&str>,
+        format: Format,
+    ) -> Result<(AnswerRules, Result<Output, Problem>), String> {
+        let own = Output::of_tag(tag, Ok(loaded.output));
+        let rules = AnswerRules::new(&loaded.name, loaded.version, own, loaded.params.clone());
+        let output = self.method.map_or_else(|| rules.output(""), Ok).and_then(|output| {
+            let label = format_args!("v{}", loaded.version);
+            check_output(output, loaded.model.outputs(), label, &loaded.name).map(|()| output)
+        });
+        if let Err(problem) = &output {
+            if format == Format::Csv || self.method.is_some() {
+                return Err(format!("{}: {}", self.model, problem.message));
+            }
+            warn(&format!("{}: {}; only rows that name another output are answered", self.model, problem.message));
+        }
+        Ok((rules, output))
+    }
+
     fn open_output(&self) -> Result<Box<dyn Write>, String> {
         if self.output == "-" {
             return Ok(Box::new(std::io::stdout().lock()));
+        }
+        if let Ok(method) = self.output.parse::<Output>() {
+            return Err(format!("--output names a file; --method {method} chooses what the answers hold"));
         }
         let path = PathBuf::from(&self.output);
         if same_file(&path, Path::new(&self.input)) {

@@ -4,13 +4,14 @@
 use std::io::Write as _;
 
 use forebay_contract::{ErrorCode, Label, PredictedValue, Problem};
-use forebay_ingestion::parse::parse_line;
+use forebay_ingestion::parse::{Line, parse_line};
 use forebay_model::{
     ColumnKind, Label as ModelLabel, LoadedVersion, ModelError, Output, PrepareError, Rows, Scores, TypedRows, Value,
 };
-use forebay_prediction::{model_value, row_score};
-use forebay_preprocessing::{CheckedRow, RowRules, RowShape};
+use forebay_prediction::{check_output, model_value, row_score};
+use forebay_preprocessing::{AnswerRules, CheckedRow, RowRules, RowShape};
 
+use super::answers::{Answers, OutputGroup, RowPlace};
 use super::chunk::{Chunk, Fields};
 use super::row_counts::RowCounts;
 use crate::columns::Columns;
@@ -24,16 +25,12 @@ pub(crate) struct Scorer {
     columns: Option<Columns>,
     /// Class labels as JSON.
     labels: Vec<String>,
-    /// What the answers hold.
-    output: Output,
+    /// What a row may request.
+    rules: AnswerRules,
+    /// What the answer to a row that names no output holds.
+    output: Result<Output, Problem>,
     /// Whether a column has text.
     has_text: bool,
-}
-
-/// Rows as the model takes them, row-major.
-enum ModelRows {
-    Numbers(Vec<f64>),
-    Values(Vec<Value>),
 }
 
 /// Answers of a chunk.
@@ -44,43 +41,44 @@ pub(super) struct Scored {
     pub counts: RowCounts,
 }
 
-/// Whether a record can be scored.
-type RowOutcome = Result<(), Problem>;
-
 impl Scorer {
-    /// Answers with `output` of `loaded`, which has it.
-    pub(crate) fn new(loaded: LoadedVersion, columns: Option<Columns>, rules: &RowRules, output: Output) -> Self {
+    /// Answers with the output that a row names, else with `output`.
+    pub(crate) fn new(
+        loaded: LoadedVersion,
+        columns: Option<Columns>,
+        rules: &RowRules,
+        (answers, output): (AnswerRules, Result<Output, Problem>),
+    ) -> Self {
         let signature = &loaded.signature;
         let kinds = loaded.columns.iter().map(|column| column.kind).collect();
         let optional = loaded.columns.iter().map(|column| column.optional).collect();
         let shape = RowShape::new(&loaded.name, signature.features.clone(), loaded.accepts_missing, rules);
         let labels = labels_as_json(&signature.labels);
         let has_text = loaded.columns.iter().any(|column| column.kind == ColumnKind::Text);
-        Self { shape: shape.with_columns(kinds, optional), loaded, columns, labels, output, has_text }
+        let shape = shape.with_columns(kinds, optional);
+        Self { shape, loaded, columns, labels, rules: answers, output, has_text }
     }
 
     /// Answers every record of `chunk`, in order.
     pub(super) fn score(&self, chunk: &Chunk) -> Scored {
-        let width = self.loaded.model.signature().width();
-        let mut rows = match self.loaded.is_typed() {
-            true => ModelRows::Values(Vec::with_capacity(chunk.len() * width)),
-            false => ModelRows::Numbers(Vec::with_capacity(chunk.len() * width)),
-        };
+        let mut groups = Vec::with_capacity(1);
         let mut row = Vec::new();
-        let mut verdicts: Vec<RowOutcome> =
-            chunk.iter().map(|fields| self.prepare(&fields, &mut row, &mut rows)).collect();
-        let scores = self.predict(width, &rows, &mut verdicts);
+        let places: Vec<Result<RowPlace, Problem>> =
+            chunk.iter().map(|fields| self.prepare(&fields, &mut row, (&mut groups, chunk.len()))).collect();
+        let width = self.loaded.model.signature().width();
+        let answers: Vec<Answers> = groups.iter().map(|group| self.predict(width, group)).collect();
         let mut scored = Scored { text: Vec::with_capacity(chunk.len() * 48), counts: RowCounts::default() };
-        let mut next = scores.iter().flat_map(|scores| (0..scores.len()).map(move |index| (scores, index)));
-        for (fields, verdict) in chunk.iter().zip(verdicts) {
-            let answer = verdict.and_then(|()| match next.next() {
-                Some((scores, index)) if finite(scores, index) => Ok((scores, index)),
-                Some(_) => Err(unavailable("the model gave a result that is not finite")),
-                None => Err(Problem::new(ErrorCode::Internal, "the model gave too few answers")),
+        for (fields, place) in chunk.iter().zip(places) {
+            let answer = place.and_then(|place| {
+                let (scores, index) = answers[place.group].of_row(place.index)?;
+                match finite(scores, index) {
+                    true => Ok((scores, index, groups[place.group].output)),
+                    false => Err(unavailable("the model gave a result that is not finite")),
+                }
             });
             scored.counts.rows += 1;
             match answer {
-                Ok((scores, index)) => self.write(scores, index, &mut scored.text),
+                Ok((scores, index, output)) => self.write(scores, (index, output), &mut scored.text),
                 Err(problem) => {
                     scored.counts.fail(fields.line, &problem);
                     write_error(&problem, fields.line, &mut scored.text);
@@ -90,54 +88,81 @@ impl Scorer {
         scored
     }
 
-    /// Reads a record and appends it to `rows`, as the model takes it. `row` is a buffer.
-    fn prepare(&self, fields: &Fields<'_>, row: &mut Vec<f64>, rows: &mut ModelRows) -> RowOutcome {
+    /// Reads a record and appends it to the rows that want the same output, as the model takes it. `row` is a buffer, and
+    /// `room` the number of rows to make room for.
+    fn prepare(
+        &self,
+        fields: &Fields<'_>,
+        row: &mut Vec<f64>,
+        (groups, room): (&mut Vec<OutputGroup>, usize),
+    ) -> Result<RowPlace, Problem> {
         if let Some(why) = fields.lost {
             return Err(Problem::new(ErrorCode::PayloadTooLarge, why));
         }
-        let checked = match &self.columns {
+        let (checked, output) = match &self.columns {
             None => {
-                let read = parse_line(fields.get(0))?;
+                let Line { row: read, output, params } = parse_line(fields.get(0))?;
+                let output = match output.as_str() {
+                    "" => self.output.clone()?,
+                    output => self.rules.output(output)?,
+                };
+                self.rules.check_params(&params)?;
                 let read = if self.has_text { read.into_exact() } else { read };
-                self.shape.check_row(read.values, read.mixed, &read.names)?
+                (self.shape.check_row(read.values, read.mixed, &read.names)?, output)
             }
             Some(columns) if columns.has_kinds() => {
                 let values = columns.read_values(fields.len(), |index| fields.get(index))?;
-                self.shape.check_row(Vec::new(), values, &[])?
+                (self.shape.check_row(Vec::new(), values, &[])?, self.output.clone()?)
             }
             Some(columns) => {
                 let mut raw = std::mem::take(row);
                 raw.clear();
                 columns.read(fields.len(), |index| fields.get(index), &mut raw)?;
-                self.shape.check_row(raw, Vec::new(), &[])?
+                (self.shape.check_row(raw, Vec::new(), &[])?, self.output.clone()?)
             }
         };
-        match (checked, rows) {
-            (CheckedRow::Numbers(raw), ModelRows::Numbers(rows)) => {
+        let label = format_args!("v{}", self.loaded.version);
+        check_output(output, self.loaded.model.outputs(), label, &self.loaded.name)?;
+        let at = groups.iter().position(|group| group.output == output).unwrap_or_else(|| {
+            let room = room * self.loaded.model.signature().width();
+            groups.push(OutputGroup::new(output, self.loaded.is_typed(), room));
+            groups.len() - 1
+        });
+        let group = &mut groups[at];
+        self.append(checked, row, group)?;
+        group.count += 1;
+        Ok(RowPlace { group: at, index: group.count - 1 })
+    }
+
+    /// Appends a row as the model takes it. `row` is a buffer.
+    fn append(&self, checked: CheckedRow, row: &mut Vec<f64>, group: &mut OutputGroup) -> Result<(), Problem> {
+        match (checked, group.typed) {
+            (CheckedRow::Numbers(raw), false) => {
                 *row = raw;
-                self.append_prepared(row, rows)
+                self.append_prepared(row, &mut group.numbers)
             }
-            (CheckedRow::Numbers(raw), ModelRows::Values(rows)) => {
+            (CheckedRow::Numbers(raw), true) => {
                 let columns = &self.loaded.columns;
-                rows.extend(raw.into_iter().zip(columns).map(|(number, column)| Value::of_number(number, column.kind)));
+                let values = raw.into_iter().zip(columns).map(|(number, column)| Value::of_number(number, column.kind));
+                group.values.extend(values);
                 Ok(())
             }
-            (CheckedRow::Values(values), ModelRows::Values(rows)) => {
-                rows.extend(values.iter().map(model_value));
+            (CheckedRow::Values(values), true) => {
+                group.values.extend(values.iter().map(model_value));
                 Ok(())
             }
             // an integer that no double holds, or text that nothing reads, for a model of numbers
-            (CheckedRow::Values(values), ModelRows::Numbers(rows)) => {
+            (CheckedRow::Values(values), false) => {
                 let number = |(index, value)| self.loaded.number_of(index, &model_value(value));
                 let numbers: Option<Vec<f64>> = values.iter().enumerate().map(number).collect();
                 *row = numbers.ok_or_else(|| invalid("the model takes numbers, the row has text".to_owned()))?;
-                self.append_prepared(row, rows)
+                self.append_prepared(row, &mut group.numbers)
             }
         }
     }
 
     /// Applies the preprocessing artefact to a row of numbers and appends it.
-    fn append_prepared(&self, row: &[f64], rows: &mut Vec<f64>) -> RowOutcome {
+    fn append_prepared(&self, row: &[f64], rows: &mut Vec<f64>) -> Result<(), Problem> {
         let Some(preprocessing) = &self.loaded.preprocessing else {
             rows.extend_from_slice(row);
             return Ok(());
@@ -154,38 +179,37 @@ impl Scorer {
         Ok(())
     }
 
-    /// The model's answers to the sound rows, in pieces: a batch that fails is predicted row by row, so that one row
-    /// does not fail its neighbours.
-    fn predict(&self, width: usize, rows: &ModelRows, verdicts: &mut [RowOutcome]) -> Vec<Scores> {
-        match rows {
-            ModelRows::Numbers(rows) => {
-                in_pieces(width, rows, verdicts, |rows| self.predict_numbers(Rows::new(width, rows)?))
+    /// The model's answers to the rows of a group.
+    fn predict(&self, width: usize, group: &OutputGroup) -> Answers {
+        match group.typed {
+            false => {
+                Answers::of(width, &group.numbers, |rows| self.predict_numbers(Rows::new(width, rows)?, group.output))
             }
-            ModelRows::Values(rows) => in_pieces(width, rows, verdicts, |rows| {
-                self.loaded.model.predict_output(TypedRows::new(width, rows)?, self.output)
+            true => Answers::of(width, &group.values, |rows| {
+                self.loaded.model.predict_output(TypedRows::new(width, rows)?, group.output)
             }),
         }
     }
 
-    fn predict_numbers(&self, rows: Rows<'_>) -> Result<Scores, ModelError> {
-        if matches!(self.output, Output::Predict | Output::PredictProba) {
+    fn predict_numbers(&self, rows: Rows<'_>, output: Output) -> Result<Scores, ModelError> {
+        if matches!(output, Output::Predict | Output::PredictProba) {
             return self.loaded.model.predict(rows);
         }
         let values: Vec<Value> = rows.values().iter().copied().map(Value::from).collect();
-        self.loaded.model.predict_output(TypedRows::new(rows.width(), &values)?, self.output)
+        self.loaded.model.predict_output(TypedRows::new(rows.width(), &values)?, output)
     }
 
-    fn write(&self, scores: &Scores, index: usize, out: &mut Vec<u8>) {
+    fn write(&self, scores: &Scores, (index, output): (usize, Output), out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"prediction\":");
         let mut classes = Vec::new();
-        if scores.outputs == 1 && self.output == Output::Predict {
+        if scores.outputs == 1 && output == Output::Predict {
             let class = scores.labels.get(index).and_then(|class| self.labels.get(*class as usize));
             match class {
                 Some(label) => out.extend_from_slice(label.as_bytes()),
                 None => json(&scores.values[index], out),
             }
         } else {
-            let score = row_score(scores, index, self.output, &self.loaded.output_names);
+            let score = row_score(scores, index, output, &self.loaded.output_names);
             json(&PredictedValue::from(&score), out);
             classes = score.classes;
         }
@@ -200,31 +224,6 @@ impl Scorer {
         }
         out.extend_from_slice(b"}\n");
     }
-}
-
-/// Predicts rows with `predict`, all at once or, if that fails, one by one.
-fn in_pieces<T>(
-    width: usize,
-    rows: &[T],
-    verdicts: &mut [RowOutcome],
-    predict: impl Fn(&[T]) -> Result<Scores, ModelError>,
-) -> Vec<Scores> {
-    if rows.is_empty() {
-        return Vec::new();
-    }
-    if let Ok(scores) = predict(rows) {
-        return vec![scores];
-    }
-    let mut answers = Vec::new();
-    let sound = verdicts.iter_mut().filter(|verdict| verdict.is_ok());
-    for (verdict, row) in sound.zip(rows.chunks_exact(width.max(1))) {
-        match predict(row) {
-            Ok(scores) => answers.push(scores),
-            Err(ModelError::Execution(why)) => *verdict = Err(unavailable(&why)),
-            Err(error) => *verdict = Err(invalid(error.to_string())),
-        }
-    }
-    answers
 }
 
 fn finite(scores: &Scores, index: usize) -> bool {
@@ -248,11 +247,11 @@ fn json<T: serde::Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
     let _ = serde_json::to_writer(out, value);
 }
 
-fn invalid(message: String) -> Problem {
+pub(super) fn invalid(message: String) -> Problem {
     Problem::new(ErrorCode::InvalidFeatures, message)
 }
 
-fn unavailable(message: &str) -> Problem {
+pub(super) fn unavailable(message: &str) -> Problem {
     Problem::new(ErrorCode::ModelUnavailable, message)
 }
 

@@ -87,6 +87,11 @@ impl ErrorContext {
         error
     }
 
+    /// The message of the recorded problem.
+    pub(super) fn into_message(self) -> Option<String> {
+        self.problem.map(|problem| problem.message)
+    }
+
     /// Converts the error of the parser into the answer for the client.
     pub(super) fn into_rejected(self, bytes: &[u8], error: &serde_json::Error) -> Rejected {
         let Self { request_id, problem, path, .. } = self;

@@ -4,13 +4,25 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use forebay_contract::{ErrorCode, Value};
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 
 use super::error_context::{ErrorContext, PathEnd, ValuePath};
 use super::limits::MAX_TEXT_BYTES;
 use super::type_mismatch::{name, type_mismatch};
 use super::value::ValueSeed;
 use crate::request::Row;
+
+/// The field `params` of a protocol whose document serde reads.
+#[derive(Debug, Default)]
+pub(crate) struct ParamsJson(pub BTreeMap<String, Value>);
+
+impl<'de> Deserialize<'de> for ParamsJson {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        let mut context = ErrorContext::new(1);
+        let read = ParamsSeed { context: &mut context }.deserialize(json);
+        read.map(Self).map_err(|error| context.into_message().map_or(error, D::Error::custom))
+    }
+}
 
 /// Most parameters of one request.
 const MAX_PARAMS: usize = 64;

@@ -62,6 +62,20 @@ impl MlflowRegistry {
         Ok(VersionFiles::fetched(id, 0, digest, files, budget))
     }
 
+    /// Returns the tag `forebay.output` of a version as the server has it now, or as it was listed last while the server does
+    /// not respond.
+    pub(crate) fn output_tag(&self, name: &str, version: u32) -> Result<Option<String>, RegistryError> {
+        let listed = self.listing.load().get(name).and_then(|listed| listed.versions.get(&version).cloned());
+        let origin = match listed {
+            Some(origin) => origin,
+            None => match listing::origin(&self.client, name, version) {
+                Err(RegistryError::Unreachable { .. }) => self.origin(name, version)?,
+                found => found?,
+            },
+        };
+        Ok(origin.output)
+    }
+
     fn origin(&self, name: &str, version: u32) -> Result<VersionSource, RegistryError> {
         let listed = self.listing.load().get(name).cloned();
         let kept = || self.cache.as_ref().and_then(|cache| cache.listing(name));

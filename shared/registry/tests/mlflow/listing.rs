@@ -152,3 +152,28 @@ fn every_form_of_uri_loads() {
         assert!(matches!(loaded(uri), Err(RegistryError::Uri { .. })), "{uri}");
     }
 }
+
+#[test]
+fn the_tag_of_the_output_is_that_of_the_moment_whether_the_version_is_listed_or_not() {
+    let mut fake = Fake::start();
+    for number in 1..=3 {
+        fake.register(MODEL, number, &linear());
+    }
+    let tag = |fake: &Fake, number: u32, output: &str| {
+        fake.content().models.get_mut(MODEL).unwrap().get_mut(&number).unwrap().tags =
+            vec![("forebay.output", format!(" {output} "))];
+    };
+    tag(&fake, 1, "predict_proba");
+    tag(&fake, 3, "decision_function");
+    let registry = Registry::open_with(&RegistryOptions { versions: 1, ..options(&fake) }).unwrap();
+    assert!(registry.model(MODEL).unwrap().version(1).is_none(), "only the newest is listed");
+    let of = |number| registry.output_tag(MODEL, number).map(Option::unwrap_or_default);
+    assert_eq!(of(1).unwrap(), "predict_proba");
+    assert_eq!((of(2).unwrap(), of(3).unwrap()), (String::new(), "decision_function".to_owned()));
+    tag(&fake, 1, "predict");
+    assert_eq!(of(1).unwrap(), "predict");
+    assert!(matches!(of(9), Err(RegistryError::UnknownVersion { .. })));
+    fake.stop();
+    assert!(of(1).is_err(), "nothing is known of it");
+    assert_eq!(of(3).unwrap(), "decision_function", "as it was listed");
+}

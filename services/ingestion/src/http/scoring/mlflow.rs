@@ -2,14 +2,16 @@
 //! sends the same to `/endpoints/{name}/invocations`.
 //!
 //! It differs from MLflow's own server in this: a prediction that is not finite is `null`, errors hold neither a stack
-//! trace nor the caller's data, and arrays in the order of the columns are taken even if the columns have names.
+//! trace nor the caller's data, arrays in the order of the columns are taken even if the columns have names, and a parameter
+//! that the signature does not have, or another value than its default, is refused.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use forebay_contract::{ErrorCode, PredictedValue, Problem, list_names};
+use forebay_contract::{ErrorCode, PredictedValue, Problem, Value, list_names};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -21,6 +23,7 @@ use crate::http::model_list::ModelListing;
 use crate::http::schema::RefusalResponses;
 use crate::http::state::HttpState;
 use crate::open_inference::{Collected, check_size, invalid, unsuitable};
+use crate::parse::ParamsJson;
 use crate::pending::RowOutcomes;
 use crate::rejection::HttpRejection;
 use crate::request::{ParsedRequest, Row};
@@ -38,6 +41,8 @@ struct RequestJson {
     instances: Option<TableJson>,
     #[serde(default)]
     inputs: Option<TableJson>,
+    #[serde(default)]
+    params: ParamsJson,
 }
 
 /// What `DataFrame.to_dict(orient="split")` makes. The index is not read.
@@ -59,7 +64,7 @@ struct AnswerJson<'s> {
     path = "/invocations",
     operation_id = "invocations",
     tag = "other protocols",
-    request_body(content = serde_json::Value, description = "dataframe_split, dataframe_records, instances or inputs; or text/csv"),
+    request_body(content = serde_json::Value, description = "dataframe_split, dataframe_records, instances or inputs, with params if the model has any; or text/csv"),
     responses(
         (status = 200, description = "The predictions of the default model", body = serde_json::Value),
         RefusalResponses,
@@ -128,13 +133,13 @@ impl Protocol for Mlflow {
         let version = self.target.version.as_deref();
         let name = self.target.model.as_deref().unwrap_or_else(|| self.models.default_model());
         let model = self.models.served_to(caller, name, version)?;
-        let table = match content_type(request)? {
-            Format::Csv => csv::read(&body, max_rows)?,
+        let (table, params) = match content_type(request)? {
+            Format::Csv => (csv::read(&body, max_rows)?, BTreeMap::new()),
             Format::Json => table(json_tokens::parse(&body)?, max_rows)?,
         };
         let rows = table.into_rows(model.columns(), max_rows)?;
         check_columns(&rows, model.columns())?;
-        Ok(request_of(&model, version, rows)?)
+        Ok(ParsedRequest { params, ..request_of(&model, version, rows)? })
     }
 
     fn write(&mut self, rows: RowOutcomes, _: Duration) -> Result<AnswerBody, Problem> {
@@ -187,13 +192,14 @@ fn content_type(request: &HttpRequest) -> Result<Format, Problem> {
     }
 }
 
-fn table(request: RequestJson, max_rows: usize) -> Result<TableJson, Problem> {
-    let RequestJson { dataframe_split, dataframe_records, instances, inputs } = request;
+/// The table of a request, and its parameters.
+fn table(request: RequestJson, max_rows: usize) -> Result<(TableJson, BTreeMap<String, Value>), Problem> {
+    let RequestJson { dataframe_split, dataframe_records, instances, inputs, params } = request;
     let split = dataframe_split.map(|split| split_table(split, max_rows)).transpose()?;
     let given = [split, dataframe_records.map(TableJson::Rows), instances, inputs];
     let mut given = given.into_iter().flatten();
     match (given.next(), given.next()) {
-        (Some(table), None) => Ok(table),
+        (Some(table), None) => Ok((table, params.0)),
         _ => Err(invalid("expected exactly one of dataframe_split, dataframe_records, instances and inputs")),
     }
 }
