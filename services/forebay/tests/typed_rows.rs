@@ -19,7 +19,7 @@ use forebay_ingestion::amqp::AmqpIngress;
 use forebay_ingestion::inbound::Inbound;
 use forebay_ingestion::kafka::KafkaIngress;
 use forebay_ingestion::parse::{parse_http, parse_line};
-use forebay_ingestion::{ModelRows, Row, Schemas};
+use forebay_ingestion::{ModelRows, Schemas};
 use forebay_preprocessing::{CheckedRow, RowRules, RowShape, Settings, convert_cell};
 use forebay_registry::ColumnKind;
 use forebay_runtime::StageTracer;

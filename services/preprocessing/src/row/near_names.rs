@@ -1,5 +1,7 @@
 //! Names that are probably meant to be the same: within two edits, or different only in case.
 
+use std::str::Chars;
+
 /// Most names of a row that are compared, so that a row of thousands of unknown names costs little.
 const MAX_UNKNOWN: usize = 32;
 /// Most columns that each of them is compared with.
@@ -25,30 +27,29 @@ fn is_near(a: &str, b: &str) -> bool {
     a.len().abs_diff(b.len()) <= 4 * MAX_EDITS && (same_but_case() || (!short && within_edits(a, b)))
 }
 
-/// Whether insertions, removals and replacements of at most [`MAX_EDITS`] characters make `a` into `b`. Only the
-/// diagonals that can matter are computed.
+/// Whether insertions, removals and replacements of at most [`MAX_EDITS`] characters make `a` into `b`.
 fn within_edits(a: &str, b: &str) -> bool {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    if a.len().abs_diff(b.len()) > MAX_EDITS {
-        return false;
-    }
-    const FAR: usize = MAX_EDITS + 1;
-    let mut above: Vec<usize> = (0..=b.len()).map(|column| column.min(FAR)).collect();
-    for (row, letter) in a.iter().enumerate() {
-        let (first, last) = ((row + 1).saturating_sub(MAX_EDITS), (row + 1 + MAX_EDITS).min(b.len()));
-        let mut line = vec![FAR; b.len() + 1];
-        for column in first..=last {
-            line[column] = match column {
-                0 => (row + 1).min(FAR),
-                _ => {
-                    let replaced = above[column - 1] + usize::from(*letter != b[column - 1]);
-                    replaced.min(above[column] + 1).min(line[column - 1] + 1).min(FAR)
-                }
-            };
+    within(a.chars(), b.chars(), MAX_EDITS)
+}
+
+/// As [`within_edits`], for `left` edits. Equal characters at the front are kept, since no other way needs fewer edits. An
+/// edit leaves three ways to continue, so that nothing is allocated and at most nine ends of the names are read.
+fn within(mut a: Chars<'_>, mut b: Chars<'_>, left: usize) -> bool {
+    loop {
+        let (mut after_a, mut after_b) = (a.clone(), b.clone());
+        match (after_a.next(), after_b.next()) {
+            (None, None) => return true,
+            (Some(one), Some(other)) if one == other => (a, b) = (after_a, after_b),
+            _ if left == 0 => return false,
+            (Some(_), Some(_)) => {
+                return within(after_a.clone(), after_b.clone(), left - 1)
+                    || within(after_a, b, left - 1)
+                    || within(a, after_b, left - 1);
+            }
+            (Some(_), None) => return within(after_a, b, left - 1),
+            (None, Some(_)) => return within(a, after_b, left - 1),
         }
-        above = line;
     }
-    above[b.len()] <= MAX_EDITS
 }
 
 #[cfg(test)]
@@ -73,6 +74,36 @@ mod tests {
             assert!(!is_near(a, b) && !is_near(b, a), "{a} {b}");
         }
         assert!(within_edits("kitten", "sittin") && !within_edits("kitten", "sitting"), "two edits and three");
+    }
+
+    /// The textbook's table.
+    fn distance(a: &[char], b: &[char]) -> usize {
+        let mut above: Vec<usize> = (0..=b.len()).collect();
+        for (row, letter) in a.iter().enumerate() {
+            let mut line = vec![row + 1];
+            for (column, other) in b.iter().enumerate() {
+                let replaced = above[column] + usize::from(letter != other);
+                line.push(replaced.min(above[column + 1] + 1).min(line[column] + 1));
+            }
+            above = line;
+        }
+        above[b.len()]
+    }
+
+    #[test]
+    fn the_distance_is_that_of_the_textbook() {
+        let mut words = vec![String::new()];
+        for length in 1..=5 {
+            let longer: Vec<String> = words.iter().filter(|word| word.chars().count() == length - 1).cloned().collect();
+            words.extend(longer.iter().flat_map(|word| ['a', 'é'].map(|letter| format!("{word}{letter}"))));
+        }
+        assert_eq!(words.len(), 63);
+        for a in &words {
+            for b in &words {
+                let letters = |word: &str| word.chars().collect::<Vec<_>>();
+                assert_eq!(within_edits(a, b), distance(&letters(a), &letters(b)) <= MAX_EDITS, "{a} {b}");
+            }
+        }
     }
 
     #[test]
