@@ -232,7 +232,7 @@ fn the_mesh_and_a_scored_file_answer_a_request_alike() {
             (request["model"], request["model_version"]) = ("churn".into(), format!("v{version}").into());
             let (status, answer) = mesh.post(&request);
             for field in ["prediction", "probabilities", "classes"] {
-                assert_eq!(answer.get(field), line.get(field), "{request}: {field}");
+                assert_eq!(answer[field], line[field], "{request}: {field}");
             }
             let error = |answer: &Value| (answer["error"]["code"].clone(), answer["error"]["message"].clone());
             assert_eq!(error(&answer), error(&line), "{request}");

@@ -261,7 +261,7 @@ fn a_byte_order_mark_is_no_part_of_the_json() {
     let marked = [&b"\xef\xbb\xbf"[..], br#"{"request_id":"r","features":[1]}"#].concat();
     assert_eq!(parse_record(&marked).unwrap().request_id.as_deref(), Some("r"));
     assert!(parse_http(&marked, 1).is_ok());
-    assert_eq!(parse_line(b"\xef\xbb\xbf[1, 2]").unwrap().values, [1.0, 2.0]);
+    assert_eq!(parse_line(b"\xef\xbb\xbf[1, 2]").unwrap().row.values, [1.0, 2.0]);
     assert!(parse_record(b"\xef\xbb\xbf").unwrap_err().problem.message.contains("empty"));
 }
 

@@ -1,7 +1,7 @@
 //! What is listed, how wishes are resolved, and what changes between two looks.
 
 use crate::bench::*;
-use forebay_registry::{ModelUri, RegistryError, RegistryOptions};
+use forebay_registry::{ModelUri, Registry, RegistryError, RegistryOptions};
 
 #[test]
 fn versions_aliases_and_stages() {
