@@ -13,7 +13,7 @@ use crate::inbound::Inbound;
 use crate::model_rows::ModelRows;
 use crate::parse::{Rejected, parse_record};
 use crate::request::{DEFAULT_PRIORITY, ParsedRequest};
-use crate::schemas::Schemas;
+use crate::schemas::{Schemas, id_in_header};
 
 /// Runs of 2^8 offsets share a results partition, so that a batch stays whole on its way back.
 const NEIGHBOUR_BITS: u32 = 8;
@@ -77,14 +77,18 @@ impl KafkaIngress {
 
     /// Reads the value, which may stand behind the id of a schema.
     fn parse(&self, record: &RawRecord) -> Result<ParsedRequest, Rejected> {
-        match self.schemas.json(&record.payload) {
-            None => parse_record(&record.payload),
-            Some(Ok(json)) => parse_record(&json),
-            Some(Err(why)) => Err(Rejected {
-                problem: Problem::new(ErrorCode::InvalidRequest, why),
-                request_id: None,
-                undecodable: true,
+        let dead = |why| Rejected {
+            problem: Problem::new(ErrorCode::InvalidRequest, why),
+            request_id: None,
+            undecodable: true,
+        };
+        match self.schemas.json(record) {
+            None => parse_record(&record.payload).map_err(|rejected| match id_in_header(record) {
+                Some(why) if rejected.undecodable && rejected.request_id.is_none() => dead(why),
+                _ => rejected,
             }),
+            Some(Ok(json)) => parse_record(&json),
+            Some(Err(why)) => Err(dead(why)),
         }
     }
 
@@ -248,6 +252,14 @@ mod tests {
         assert_eq!((letter.code, &*letter.topic, letter.record.offset), ("invalid_request", "in", 1));
         assert_eq!(&letter.record.payload[..], br#"{"request_id":"a","features":[1"#);
         assert_eq!(answer.context.client_request_id(), Some("a"));
+
+        let mut named = record(1, "\u{0}\u{0}\u{0}\u{0}\u{1}\u{2}");
+        named.headers.push(("__value_schema_id".into(), Bytes::from_static(&[1; 17])));
+        let dead = ingress(false).accept(named.clone(), Lane::Normal, 0, Duration::ZERO);
+        let Inbound::Undecodable(letter, None) = dead else { panic!("{dead:?}") };
+        assert!(letter.message.contains("the header __value_schema_id"), "{}", letter.message);
+        named.payload = Bytes::from_static(br#"{"features":[1]}"#);
+        accepted(ingress(false).accept(named, Lane::Normal, 0, Duration::ZERO));
 
         for anonymous in ["", "\u{0}\u{1}", "\u{0}\u{0}\u{0}\u{0}\u{1}{}", "[]"] {
             assert!(

@@ -1,11 +1,8 @@
 //! Values of Avro as JSON.
 
 use super::avro_schema::{AvroSchema, AvroType};
-
-/// Values nested deeper than this are refused: a record may hold itself.
-const MAX_DEPTH: usize = 32;
-/// The most JSON that one record may become, in bytes. Values without bytes of their own cannot fill the memory.
-const MAX_JSON: usize = 4 << 20;
+use super::byte_reader::ByteReader;
+use super::json_text::{FEATURES, JsonText};
 
 /// The request that a value makes, as JSON. A record with a field `features` has the fields of a request; the fields of
 /// any other record are the columns of a row.
@@ -16,79 +13,69 @@ pub(super) fn request(schema: &AvroSchema, bytes: &[u8]) -> Result<Vec<u8>, Stri
     let AvroType::Record(fields) = schema.resolve(&schema.root) else {
         return Err("the schema is no record".to_owned());
     };
-    let mut value = ValueReader { schema, rest: bytes, json: Vec::with_capacity(bytes.len() * 3) };
-    let is_request = fields.iter().any(|(name, _)| name == "features");
-    if !is_request {
-        value.json.extend_from_slice(br#"{"features":"#);
-    }
+    let is_request = fields.iter().any(|(name, _)| name == FEATURES);
+    let json = JsonText::of_record(is_request, bytes.len());
+    let mut value = ValueReader { schema, bytes: ByteReader::new(bytes), json };
     value.record(fields, is_request, 0)?;
-    if !is_request {
-        value.json.push(b'}');
-    }
-    match value.rest.len() {
-        0 => Ok(value.json),
+    match value.bytes.rest().len() {
+        0 => Ok(value.json.into_request()),
         left => Err(format!("{left} bytes are left over after the value")),
     }
 }
 
 struct ValueReader<'r> {
     schema: &'r AvroSchema,
-    rest: &'r [u8],
-    json: Vec<u8>,
+    bytes: ByteReader<'r>,
+    json: JsonText,
 }
 
 impl<'r> ValueReader<'r> {
     fn value(&mut self, of: &AvroType, depth: usize) -> Result<(), String> {
-        if depth > MAX_DEPTH {
-            return Err(format!("nested deeper than {MAX_DEPTH} values"));
-        }
-        if self.json.len() > MAX_JSON {
-            return Err(format!("more than {MAX_JSON} bytes as JSON"));
-        }
+        self.json.room(depth)?;
         let schema = self.schema;
         match schema.resolve(of) {
-            AvroType::Null => self.json.extend_from_slice(b"null"),
-            AvroType::Boolean => match self.take(1)? {
-                [0] => self.json.extend_from_slice(b"false"),
-                [1] => self.json.extend_from_slice(b"true"),
-                other => return Err(format!("the byte {} is no boolean", other[0])),
+            AvroType::Null => self.json.push(b"null"),
+            AvroType::Boolean => match self.bytes.array()? {
+                [byte @ (0 | 1)] => self.json.boolean(byte == 1),
+                [other] => return Err(format!("the byte {other} is no boolean")),
             },
             AvroType::Int | AvroType::Long => {
-                let integer = self.long()?;
-                self.json.extend_from_slice(integer.to_string().as_bytes());
+                let integer = self.bytes.zigzag()?;
+                self.json.integer(integer);
             }
             AvroType::Float => {
-                let number = f32::from_le_bytes(self.array()?);
-                self.number(f64::from(number))?;
+                let number = f32::from_le_bytes(self.bytes.array()?);
+                self.json.number(f64::from(number))?;
             }
             AvroType::Double => {
-                let number = f64::from_le_bytes(self.array()?);
-                self.number(number)?;
+                let number = f64::from_le_bytes(self.bytes.array()?);
+                self.json.number(number)?;
             }
             AvroType::Text => {
                 let bytes = self.counted()?;
                 let text = std::str::from_utf8(bytes).map_err(|_| "a string is not valid UTF-8")?;
-                self.text(text);
+                self.json.text(text);
             }
             AvroType::Bytes(_) => return Err("bytes are no value of a row".to_owned()),
             AvroType::Decimal { size, scale } => {
-                let bytes = if let Some(size) = size { self.take(*size)? } else { self.counted()? };
-                let text = decimal(bytes, *scale).ok_or("a decimal has more than 128 bits")?;
-                self.json.extend_from_slice(text.as_bytes());
+                let bytes = if let Some(size) = size { self.bytes.take(*size)? } else { self.counted()? };
+                self.json.decimal(bytes, *scale)?;
             }
             AvroType::Enum(symbols) => {
                 let index = self.index(symbols.len())?;
-                self.text(&symbols[index]);
+                self.json.text(&symbols[index]);
             }
             AvroType::Union(types) => {
                 let index = self.index(types.len())?;
                 self.value(&types[index], depth + 1)?;
             }
-            AvroType::Array(items) => self.blocks(b"[]", depth, |it, depth| it.value(items, depth))?,
+            AvroType::Array(items) => self.blocks(b"[]", depth, |it, depth| {
+                it.json.separate();
+                it.value(items, depth)
+            })?,
             AvroType::Map(values) => self.blocks(b"{}", depth, |it, depth| {
                 let name = std::str::from_utf8(it.counted()?).map_err(|_| "a key is not valid UTF-8")?;
-                it.text(name);
-                it.json.push(b':');
+                it.json.name(name);
                 it.value(values, depth)
             })?,
             AvroType::Record(fields) => self.record(fields, false, depth)?,
@@ -100,24 +87,17 @@ impl<'r> ValueReader<'r> {
 
     /// The fields of a record as an object; without those that are `null` if `present`.
     fn record(&mut self, fields: &[(String, AvroType)], present: bool, depth: usize) -> Result<(), String> {
-        self.json.push(b'{');
-        let mut first = true;
+        self.json.push(b"{");
         for (name, of) in fields {
             let before = self.json.len();
-            if !first {
-                self.json.push(b',');
-            }
-            self.text(name);
-            self.json.push(b':');
+            self.json.name(name);
             let at = self.json.len();
             self.value(of, depth + 1).map_err(|why| format!("{name}: {why}"))?;
-            if present && &self.json[at..] == b"null" {
+            if present && self.json.since(at) == b"null" {
                 self.json.truncate(before);
-            } else {
-                first = false;
             }
         }
-        self.json.push(b'}');
+        self.json.push(b"}");
         Ok(())
     }
 
@@ -128,91 +108,34 @@ impl<'r> ValueReader<'r> {
         depth: usize,
         mut item: impl FnMut(&mut Self, usize) -> Result<(), String>,
     ) -> Result<(), String> {
-        self.json.push(brackets[0]);
-        let mut first = true;
+        self.json.push(&brackets[..1]);
         loop {
-            let count = self.long()?;
+            let count = self.bytes.zigzag()?;
             if count == 0 {
                 break;
             }
             if count < 0 {
-                self.long()?;
+                self.bytes.zigzag()?;
             }
             for _ in 0..count.unsigned_abs() {
-                if !std::mem::replace(&mut first, false) {
-                    self.json.push(b',');
-                }
                 item(self, depth + 1)?;
             }
         }
-        self.json.push(brackets[1]);
+        self.json.push(&brackets[1..]);
         Ok(())
-    }
-
-    /// NaN is a missing value.
-    fn number(&mut self, number: f64) -> Result<(), String> {
-        if number.is_infinite() {
-            return Err("is not finite".to_owned());
-        }
-        // a number or `null` cannot fail to serialise
-        self.json.extend_from_slice(serde_json::to_string(&number).unwrap_or_default().as_bytes());
-        Ok(())
-    }
-
-    fn text(&mut self, text: &str) {
-        // a text cannot fail to serialise
-        self.json.extend_from_slice(serde_json::to_string(text).unwrap_or_default().as_bytes());
     }
 
     fn index(&mut self, count: usize) -> Result<usize, String> {
-        let index = self.long()?;
+        let index = self.bytes.zigzag()?;
         let found = usize::try_from(index).ok().filter(|index| *index < count);
         found.ok_or_else(|| format!("the index {index} is none of {count}"))
     }
 
     fn counted(&mut self) -> Result<&'r [u8], String> {
-        let count = self.long()?;
+        let count = self.bytes.zigzag()?;
         let count = usize::try_from(count).map_err(|_| format!("the length {count} is negative"))?;
-        self.take(count)
+        self.bytes.take(count)
     }
-
-    fn take(&mut self, count: usize) -> Result<&'r [u8], String> {
-        let (taken, rest) = self.rest.split_at_checked(count).ok_or("the record ends inside a value")?;
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
-        let (taken, rest) = self.rest.split_first_chunk().ok_or("the record ends inside a value")?;
-        self.rest = rest;
-        Ok(*taken)
-    }
-
-    /// A number in zig-zag form, seven bits in a byte.
-    fn long(&mut self) -> Result<i64, String> {
-        let mut zigzag = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let [byte] = self.array()?;
-            zigzag |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64));
-            }
-        }
-        Err("a number has more than 64 bits".to_owned())
-    }
-}
-
-/// The number as text; `None` if it has more than 128 bits.
-fn decimal(bytes: &[u8], scale: u32) -> Option<String> {
-    if bytes.len() > 16 || scale > 64 {
-        return None;
-    }
-    let negative = bytes.first().is_some_and(|byte| byte & 0x80 != 0);
-    let unscaled = bytes.iter().fold(if negative { -1_i128 } else { 0 }, |sum, byte| sum << 8 | i128::from(*byte));
-    let (sign, scale) = (if negative { "-" } else { "" }, scale as usize);
-    let digits = format!("{:0>width$}", unscaled.unsigned_abs(), width = scale + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - scale);
-    Some(if scale == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") })
 }
 
 #[cfg(test)]
@@ -279,15 +202,5 @@ mod tests {
                 proptest::prop_assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok(), "{json}");
             }
         }
-    }
-
-    #[test]
-    fn decimals_have_their_point() {
-        for (bytes, scale, text) in
-            [(&[0, 123][..], 2, "1.23"), (&[5], 3, "0.005"), (&[0xff], 0, "-1"), (&[], 1, "0.0")]
-        {
-            assert_eq!(decimal(bytes, scale).as_deref(), Some(text));
-        }
-        assert_eq!(decimal(&[1; 17], 2), None);
     }
 }

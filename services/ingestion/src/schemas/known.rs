@@ -6,18 +6,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_bus::Delivery;
-use forebay_bus::kafka::RawBatch;
+use forebay_bus::kafka::{RawBatch, RawRecord};
 use forebay_runtime::{Lifecycle, StartError};
 use parking_lot::RwLock;
 
-use super::avro;
 use super::registry::{Registry, Schema};
+use super::{avro, protobuf};
 use crate::parse::confluent_schema;
 use crate::settings::SchemaSettings;
 use crate::system::KafkaHandler;
 
 /// Bytes before the value: zero, and the id.
 const FRAME: usize = 5;
+/// Where serializers put the id of the value's schema if they are set to: another kind of id, which is not read.
+const ID_HEADER: &str = "__value_schema_id";
 /// The most schemas that are kept before those that cannot be used are read again.
 const MAX_SCHEMAS: usize = 4096;
 /// Between two questions while the registry does not answer.
@@ -28,25 +30,24 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Schemas(Arc<RwLock<HashMap<u32, Arc<Schema>>>>);
 
 impl Schemas {
-    /// The JSON of a framed value; `None` for a value without a frame, and where no registry was asked for its schema.
+    /// The JSON of a record's framed value; `None` for one without a frame, and where no registry was asked for its schema.
     ///
     /// # Errors
     /// Why it cannot be read.
-    pub(crate) fn json(&self, value: &Bytes) -> Option<Result<Bytes, String>> {
-        let id = confluent_schema(value)?;
+    pub(crate) fn json(&self, record: &RawRecord) -> Option<Result<Bytes, String>> {
+        let (id, value) = (framed(record)?, &record.payload);
         let schema = self.0.read().get(&id).map(Arc::clone)?;
         Some(match &*schema {
             Schema::Unusable(why) => Err(why.clone()),
             Schema::Json => Ok(value.slice(FRAME..)),
-            Schema::Avro(schema) => avro::request(schema, &value[FRAME..])
-                .map(Bytes::from)
-                .map_err(|why| format!("the value is none of its schema {id}: {why}")),
+            Schema::Avro(schema) => of_schema(id, avro::request(schema, &value[FRAME..])),
+            Schema::Protobuf(schema) => of_schema(id, protobuf::request(schema, &value[FRAME..])),
         })
     }
 
     /// The first id of a batch whose schema is not known.
     fn missing(&self, batch: &RawBatch) -> Option<u32> {
-        let framed = batch.records.iter().filter_map(|record| confluent_schema(&record.payload));
+        let framed = batch.records.iter().filter_map(framed);
         let mut framed = framed.peekable();
         framed.peek()?;
         let known = self.0.read();
@@ -61,6 +62,23 @@ impl Schemas {
         }
         known.insert(id, Arc::new(schema));
     }
+}
+
+/// The id before a record's value; `None` for a value without one.
+fn framed(record: &RawRecord) -> Option<u32> {
+    confluent_schema(&record.payload).filter(|_| record.header(ID_HEADER).is_none())
+}
+
+/// Why a value that is no JSON cannot be read, if the id of its schema is in a header.
+pub(crate) fn id_in_header(record: &RawRecord) -> Option<String> {
+    record.header(ID_HEADER)?;
+    Some(format!(
+        "the id of the schema is in the header {ID_HEADER}, which is not read; set the serializer to write it before the value"
+    ))
+}
+
+fn of_schema(id: u32, json: Result<Vec<u8>, String>) -> Result<Bytes, String> {
+    json.map(Bytes::from).map_err(|why| format!("the value is none of its schema {id}: {why}"))
 }
 
 /// What passes batches on to `next`, once all their schemas are known. Batches that wait hold the permits of their source,
@@ -127,13 +145,12 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use forebay_bus::Ack;
-    use forebay_bus::kafka::RawRecord;
     use forebay_contract::Lane;
 
     use super::*;
 
-    /// A registry with an Avro schema 1 that refers to another, a JSON schema 2 and a Protobuf schema 3; it answers 503
-    /// while `down`.
+    /// A registry with an Avro schema 1 that refers to another, a JSON schema 2, a Protobuf schema 3 that refers to one that
+    /// refers to another, and a schema 4 of some other kind; it answers 503 while `down`.
     fn registry(down: Arc<AtomicBool>) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -145,13 +162,19 @@ mod tests {
                 let head = String::from_utf8_lossy(&head[..read]).to_lowercase();
                 let row = r#"{"schema":"{\"type\":\"record\",\"name\":\"Row\",\"fields\":[{\"name\":\"city\",\"type\":\"City\"}]}","references":[{"name":"City","subject":"shop/city","version":4}]}"#;
                 let city = r#"{"schema":"{\"type\":\"enum\",\"name\":\"City\",\"symbols\":[\"A\",\"B\"]}"}"#;
+                let order = r#"{"schemaType":"PROTOBUF","schema":"syntax = \"proto3\"; import \"place.proto\"; import \"town.proto\"; message Order { int32 n = 1; Place place = 2; } message Row { shop.Town town = 1; }","references":[{"name":"place.proto","subject":"place","version":1},{"name":"town.proto","subject":"town","version":2}]}"#;
+                let place = r#"{"schemaType":"PROTOBUF","schema":"syntax = \"proto3\"; import \"town.proto\"; message Place { shop.Town town = 1; }","references":[{"name":"town.proto","subject":"town","version":2}]}"#;
+                let town = r#"{"schemaType":"PROTOBUF","schema":"syntax = \"proto3\"; package shop; enum Town { A = 0; B = 1; }"}"#;
                 let (status, body) = match head.split(' ').nth(1).unwrap() {
                     _ if down.load(Ordering::SeqCst) => (503, ""),
                     _ if !head.contains("authorization: basic dxnlcjpwyxnz") => (401, ""),
                     "/schemas/ids/1" => (200, row),
                     "/subjects/shop%2fcity/versions/4" => (200, city),
                     "/schemas/ids/2" => (200, r#"{"schema":"{}","schemaType":"JSON"}"#),
-                    "/schemas/ids/3" => (200, r#"{"schema":"","schemaType":"PROTOBUF"}"#),
+                    "/schemas/ids/3" => (200, order),
+                    "/subjects/place/versions/1" => (200, place),
+                    "/subjects/town/versions/2" => (200, town),
+                    "/schemas/ids/4" => (200, r#"{"schema":"","schemaType":"THRIFT"}"#),
                     _ => (404, "{}"),
                 };
                 let head =
@@ -162,16 +185,13 @@ mod tests {
         url
     }
 
+    fn record(value: &[u8]) -> RawRecord {
+        let payload = Bytes::copy_from_slice(value);
+        RawRecord { payload, key: None, partition: 0, offset: 0, timestamp_ms: 0, headers: vec![] }
+    }
+
     fn batch(values: &[&[u8]]) -> Delivery<RawBatch> {
-        let record = |value: &&[u8]| RawRecord {
-            payload: Bytes::copy_from_slice(value),
-            key: None,
-            partition: 0,
-            offset: 0,
-            timestamp_ms: 0,
-            headers: vec![],
-        };
-        let records = values.iter().map(record).collect();
+        let records = values.iter().map(|value| record(value)).collect();
         Delivery { payload: RawBatch { lane: Lane::Normal, records }, ack: Ack::none() }
     }
 
@@ -186,23 +206,30 @@ mod tests {
         let handle = start(&settings, schemas.clone(), &lifecycle, next).unwrap();
         let limit = Duration::from_secs(20);
         let framed = |id: u8, value: &[u8]| [&[0, 0, 0, 0, id], value].concat();
-        let (avro, json, other) = (framed(1, &[2]), framed(2, b"{\"features\":[1]}"), framed(3, b""));
-        let absent = framed(9, b"");
-        handle(batch(&[&avro, &json, &other, &absent]));
+        let (avro, json, other) = (framed(1, &[2]), framed(2, b"{\"features\":[1]}"), framed(4, b""));
+        let (protobuf, absent) = (framed(3, &[2, 2, 8, 1]), framed(9, b""));
+        handle(batch(&[&avro, &json, &protobuf, &other, &absent]));
         handle(batch(&[b"{\"features\":[1]}"]));
         assert_eq!(passed.recv_timeout(limit), Ok(1), "records without a frame do not wait");
         down.store(false, Ordering::SeqCst);
-        assert_eq!(passed.recv_timeout(limit), Ok(4));
+        assert_eq!(passed.recv_timeout(limit), Ok(5));
         down.store(true, Ordering::SeqCst);
         handle(batch(&[&avro, &absent]));
         assert_eq!(passed.recv_timeout(limit), Ok(2), "known ids need no registry");
-        let read = |value: &[u8]| schemas.json(&Bytes::copy_from_slice(value)).map(|it| it.map(|json| json.to_vec()));
+        let read = |value: &[u8]| schemas.json(&record(value)).map(|it| it.map(|json| json.to_vec()));
         assert_eq!(read(&avro), Some(Ok(br#"{"features":{"city":"B"}}"#.to_vec())));
         assert_eq!(read(&json), Some(Ok(br#"{"features":[1]}"#.to_vec())));
         assert_eq!(read(b"{\"features\":[1]}"), None);
-        assert_eq!(read(&other), Some(Err("the schema 3 is of the kind PROTOBUF, expected AVRO or JSON".into())));
+        assert_eq!(
+            read(&other),
+            Some(Err("the schema 4 is of the kind THRIFT, expected AVRO, JSON or PROTOBUF".into()))
+        );
         assert_eq!(read(&absent), Some(Err("the schema 9 is not in the registry".into())));
         assert!(read(&framed(1, &[4])).unwrap().unwrap_err().contains("none of its schema 1: city: the index 2"));
-        assert_eq!(Schemas::default().json(&avro.into()), None, "the parser says what its bytes are");
+        assert_eq!(read(&protobuf), Some(Ok(br#"{"features":{"town":"B"}}"#.to_vec())));
+        assert!(read(&framed(3, &[0, 8])).unwrap().unwrap_err().contains("none of its schema 3: n: the record ends"));
+        assert_eq!(Schemas::default().json(&record(&avro)), None, "the parser says what its bytes are");
+        let headers = vec![(ID_HEADER.to_owned(), Bytes::from_static(&[1; 17]))];
+        assert_eq!(schemas.json(&RawRecord { headers, ..record(&avro) }), None, "its first bytes are no id");
     }
 }

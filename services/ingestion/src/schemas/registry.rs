@@ -1,6 +1,6 @@
 //! A schema registry with Confluent's API. Blocking, for threads that may block.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use ureq::Agent;
 
-use super::avro_schema::{AvroSchema, AvroType};
+use super::avro_schema::AvroSchema;
+use super::protobuf::{self, ProtobufSchema};
 use crate::settings::SchemaSettings;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,6 +26,7 @@ const MAX_REFERENCES: usize = 64;
 #[derive(Debug)]
 pub(super) enum Schema {
     Avro(AvroSchema),
+    Protobuf(ProtobufSchema),
     /// The bytes behind the id are JSON, which is checked like any other request.
     Json,
     /// Why records with this id cannot be read.
@@ -51,6 +53,9 @@ struct Answer {
 
 #[derive(Deserialize)]
 struct Reference {
+    /// What the schema calls it: the file that a Protobuf schema imports.
+    #[serde(default)]
+    name: String,
     subject: String,
     version: u32,
 }
@@ -93,33 +98,44 @@ impl Registry {
     }
 
     fn parse(&self, answer: Answer) -> Result<Schema, ReadError> {
-        match answer.schema_type.as_deref().unwrap_or("AVRO") {
-            "AVRO" => {
-                let mut left = MAX_REFERENCES;
-                let before = self.referenced(answer.references, BTreeMap::new(), &mut left)?;
-                AvroSchema::parse(&answer.schema, before).map(Schema::Avro).map_err(ReadError::Unusable)
+        let kind = answer.schema_type.as_deref().unwrap_or("AVRO");
+        let mut before = Vec::new();
+        match kind {
+            "AVRO" | "PROTOBUF" => self.referenced(answer.references, &mut before, &mut BTreeSet::new())?,
+            "JSON" => return Ok(Schema::Json),
+            other => {
+                let why = format!("is of the kind {other}, expected AVRO, JSON or PROTOBUF");
+                return Err(ReadError::Unusable(why));
             }
-            "JSON" => Ok(Schema::Json),
-            other => Err(ReadError::Unusable(format!("is of the kind {other}, expected AVRO or JSON"))),
         }
+        let schema = match kind {
+            "PROTOBUF" => protobuf::compile(&answer.schema, &before).map(Schema::Protobuf),
+            _ => avro(&answer.schema, &before).map(Schema::Avro),
+        };
+        schema.map_err(ReadError::Unusable)
     }
 
-    /// The types of the schemas to which another refers.
+    /// The names and texts of the schemas to which another refers, each behind those to which it refers itself. `read` has
+    /// the names, subjects and versions of all.
     fn referenced(
         &self,
         references: Vec<Reference>,
-        mut named: BTreeMap<String, AvroType>,
-        left: &mut usize,
-    ) -> Result<BTreeMap<String, AvroType>, ReadError> {
-        for Reference { subject, version } in references {
-            let too_many = || ReadError::Unusable(format!("refers to more than {MAX_REFERENCES} others"));
-            *left = left.checked_sub(1).ok_or_else(too_many)?;
-            let subject = utf8_percent_encode(&subject, NON_ALPHANUMERIC);
-            let answer: Answer = self.get(&format!("/subjects/{subject}/versions/{version}"))?;
-            named = self.referenced(answer.references, named, left)?;
-            named = AvroSchema::parse(&answer.schema, named).map_err(ReadError::Unusable)?.named;
+        texts: &mut Vec<(String, String)>,
+        read: &mut BTreeSet<(String, String, u32)>,
+    ) -> Result<(), ReadError> {
+        for Reference { name, subject, version } in references {
+            let path = format!("/subjects/{}/versions/{version}", utf8_percent_encode(&subject, NON_ALPHANUMERIC));
+            if !read.insert((name.clone(), subject, version)) {
+                continue;
+            }
+            if read.len() > MAX_REFERENCES {
+                return Err(ReadError::Unusable(format!("refers to more than {MAX_REFERENCES} others")));
+            }
+            let answer: Answer = self.get(&path)?;
+            self.referenced(answer.references, texts, read)?;
+            texts.push((name, answer.schema));
         }
-        Ok(named)
+        Ok(())
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ReadError> {
@@ -138,4 +154,12 @@ impl Registry {
         let body = body.map_err(|error| unavailable(io::Error::other(error).to_string()))?;
         serde_json::from_slice(&body).map_err(|error| ReadError::Unusable(format!("came as something else: {error}")))
     }
+}
+
+fn avro(schema: &str, before: &[(String, String)]) -> Result<AvroSchema, String> {
+    let mut named = BTreeMap::new();
+    for (_, text) in before {
+        named = AvroSchema::parse(text, named)?.named;
+    }
+    AvroSchema::parse(schema, named)
 }
