@@ -18,6 +18,8 @@ use forebay_bus::Ack;
 use forebay_contract::{Batch, Item, MAX_BATCH_ITEMS, Packing, Request, Stage, StageTime, Value, now_us};
 use forebay_runtime::StageSpan;
 
+use crate::request::params_weight;
+
 /// Items from an entry point that share one acknowledgement.
 #[derive(Debug)]
 pub struct PendingItems {
@@ -194,7 +196,7 @@ impl Batcher {
 
 /// Approximate encoded size of an item on an edge, in bytes.
 fn weight(item: &Item<Request>) -> usize {
-    let Request { model, version, features, names, values, .. } = &item.payload;
+    let Request { model, version, features, names, values, output, params, .. } = &item.payload;
     let names: usize = names.iter().map(|name| name.len() + 2).sum();
     item.context.encoded().len()
         + model.len()
@@ -202,6 +204,8 @@ fn weight(item: &Item<Request>) -> usize {
         + features.len() * 8
         + values.iter().map(Value::weight).sum::<usize>()
         + names
+        + output.len()
+        + params_weight(params)
         + 16
 }
 

@@ -112,6 +112,12 @@ impl ParsedRequest {
         digest
     }
 
+    /// Approximate encoded size of each row on an edge, in bytes, with the parameters, which go with each.
+    pub fn row_weights(&self) -> impl Iterator<Item = usize> + Clone {
+        let params = self.output.len() + params_weight(&self.params);
+        self.features.rows().iter().map(move |row| row.weight() + params)
+    }
+
     /// One wire message for each row, in order. With `exact`, numbers keep how they were written; see [`Row`].
     pub fn into_requests(self, exact: bool) -> impl Iterator<Item = Request> {
         let Self { model, version, key, output, params, features, .. } = self;
@@ -129,6 +135,11 @@ impl ParsedRequest {
         };
         one.into_iter().chain(many).map(request)
     }
+}
+
+/// Approximate encoded size of parameters, in bytes.
+pub(crate) fn params_weight<'p>(params: impl IntoIterator<Item = (&'p String, &'p Value)>) -> usize {
+    params.into_iter().map(|(name, value)| name.len() + value.weight() + 8).sum()
 }
 
 /// Hashes values by their encoding, each with its length.

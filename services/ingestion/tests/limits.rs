@@ -167,3 +167,17 @@ async fn without_origins_there_is_no_cors() {
     let answer = call(server, &format!("{PREDICT}\r\nOrigin: https://a.example"), br#"{"features":[1]}"#).await;
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, None));
 }
+
+#[actix_rt::test]
+async fn parameters_count_once_for_each_row() {
+    let mesh = answering(&["http.body_memory=256KiB", "http.max_body=256KiB"]);
+    let server = mesh.serve().address;
+    let body = |rows: usize, value: usize| {
+        let rows = vec!["[1]"; rows].join(",");
+        format!(r#"{{"features":[{rows}],"params":{{"k":"{}"}}}}"#, "x".repeat(value))
+    };
+    let many = predict(server, &body(1000, 480)).await;
+    assert_eq!((many.status, many.code().as_str()), (429, "overloaded"), "{many:?}");
+    assert_eq!(predict(server, &body(1000, 1)).await.status, 200);
+    assert_eq!(predict(server, &body(10, 480)).await.status, 200);
+}

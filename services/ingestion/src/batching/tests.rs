@@ -173,3 +173,15 @@ fn a_batch_knows_when_its_oldest_item_came() {
     assert_eq!((stages.len(), stages[0].entered_us), (1, 7));
     assert!(stages[0].left_us > 7);
 }
+
+#[test]
+fn parameters_count_as_the_rows_do() {
+    let mut item = item(1);
+    item.payload.output = "predict_proba".to_owned();
+    item.payload.params = (0..64).map(|number| (format!("parameter {number}"), Value::text("x".repeat(490)))).collect();
+    let encoded = prost::Message::encoded_len(&item.payload);
+    assert!(encoded > 32_000 && weight(&item) >= encoded, "{encoded} bytes, counted as {}", weight(&item));
+    let mut batcher = Batcher::new(INTERVAL, 4, 0);
+    let items = PendingItems { items: vec![item; 10], ack: Ack::none(), spans: vec![] };
+    assert!(add(&mut batcher, items, Instant::now()).len() >= 9, "a batch holds 64 KiB");
+}

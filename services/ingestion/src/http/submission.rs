@@ -16,7 +16,7 @@ use crate::batching::PendingItems;
 use crate::parse::MAX_ROW_BYTES;
 use crate::pending::{CallerReply, RowOutcomes};
 use crate::rejection::HttpRejection;
-use crate::request::{ParsedRequest, Row};
+use crate::request::ParsedRequest;
 
 /// How a request came.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ pub(crate) async fn submit(
     let rows = parsed.features.rows().len();
     let model = if parsed.model.is_empty() { &state.default_model } else { parsed.model.as_str() };
     state.model_rows.check_width(&parsed)?;
-    let weights = parsed.features.rows().iter().map(Row::weight);
+    let weights = parsed.row_weights();
     if let Some(row) = weights.clone().position(|weight| weight > MAX_ROW_BYTES) {
         let text = format!("row {row}: one row holds at most {} KiB", MAX_ROW_BYTES / 1024);
         return Err(HttpRejection::new(ErrorCode::PayloadTooLarge, text));
