@@ -38,7 +38,7 @@ impl Schemas {
         let (id, value) = (framed(record)?, &record.payload);
         let schema = self.0.read().get(&id).map(Arc::clone)?;
         Some(match &*schema {
-            Schema::Unusable(why) => Err(why.clone()),
+            Schema::Unusable(why) => Err(excerpt(why)),
             Schema::Json => Ok(value.slice(FRAME..)),
             Schema::Avro(schema) => of_schema(id, avro::request(schema, &value[FRAME..])),
             Schema::Protobuf(schema) => of_schema(id, protobuf::request(schema, &value[FRAME..])),
@@ -78,7 +78,18 @@ pub(crate) fn id_in_header(record: &RawRecord) -> Option<String> {
 }
 
 fn of_schema(id: u32, json: Result<Vec<u8>, String>) -> Result<Bytes, String> {
-    json.map(Bytes::from).map_err(|why| format!("the value is none of its schema {id}: {why}"))
+    json.map(Bytes::from).map_err(|why| excerpt(&format!("the value is none of its schema {id}: {why}")))
+}
+
+/// A reason, which may quote names of a schema and keys of a record: its beginning and its end, without control characters.
+fn excerpt(why: &str) -> String {
+    const LONGEST: usize = 400;
+    let why = why.replace(char::is_control, "\u{fffd}");
+    if why.len() <= 2 * LONGEST {
+        return why;
+    }
+    let (start, end) = (why.floor_char_boundary(LONGEST), why.ceil_char_boundary(why.len() - LONGEST));
+    format!("{} ... {}", &why[..start], &why[end..])
 }
 
 /// What passes batches on to `next`, once all their schemas are known. Batches that wait hold the permits of their source,
@@ -123,7 +134,7 @@ fn read_missing(registry: &Registry, known: &Schemas, batch: &RawBatch, lifecycl
         match registry.schema(id) {
             Ok(schema) => {
                 if let Schema::Unusable(why) = &schema {
-                    tracing::error!(id, why, "records of a schema cannot be read");
+                    tracing::error!(id, why = excerpt(why), "records of a schema cannot be read");
                 }
                 known.insert(id, schema);
             }
@@ -229,6 +240,9 @@ mod tests {
         assert_eq!(read(&protobuf), Some(Ok(br#"{"features":{"town":"B"}}"#.to_vec())));
         assert!(read(&framed(3, &[0, 8])).unwrap().unwrap_err().contains("none of its schema 3: n: the record ends"));
         assert_eq!(Schemas::default().json(&record(&avro)), None, "the parser says what its bytes are");
+        let quoted = excerpt(&format!("a\nb{}: is not finite", "\u{e9}".repeat(500)));
+        assert!(quoted.starts_with("a\u{fffd}b\u{e9}") && quoted.ends_with("\u{e9}: is not finite"), "{quoted}");
+        assert!(quoted.len() < 900, "{quoted}");
         let headers = vec![(ID_HEADER.to_owned(), Bytes::from_static(&[1; 17]))];
         assert_eq!(schemas.json(&RawRecord { headers, ..record(&avro) }), None, "its first bytes are no id");
     }

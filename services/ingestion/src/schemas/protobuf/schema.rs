@@ -1,6 +1,7 @@
 //! What the messages of a file hold, in tables that their reader needs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use prost_reflect::{EnumDescriptor, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor, Value};
 
@@ -91,8 +92,8 @@ pub(super) enum ValueType {
     Bytes,
     /// `null`, however it is written.
     Null,
-    /// Names by numbers, sorted.
-    Enum(Vec<(i32, String)>),
+    /// Names by numbers, sorted; one list for all fields of the enum.
+    Enum(Arc<[(i32, String)]>),
     /// An index into the messages of the schema.
     Message(usize),
 }
@@ -150,11 +151,12 @@ impl ProtobufSchema {
     }
 }
 
-/// Messages that were met, and their positions.
+/// Messages that were met, their positions, and the names of enums.
 #[derive(Default)]
 struct Tables {
     met: Vec<MessageDescriptor>,
     positions: HashMap<String, usize>,
+    enums: HashMap<String, Arc<[(i32, String)]>>,
 }
 
 impl Tables {
@@ -217,18 +219,21 @@ impl Tables {
             Kind::Bytes => ValueType::Bytes,
             Kind::Message(message) => ValueType::Message(self.index(message)),
             Kind::Enum(of) if of.full_name() == "google.protobuf.NullValue" => ValueType::Null,
-            Kind::Enum(of) => ValueType::Enum(names(of)),
+            Kind::Enum(of) => {
+                let names = self.enums.entry(of.full_name().to_owned()).or_insert_with(|| names(of));
+                ValueType::Enum(Arc::clone(names))
+            }
         }
     }
 }
 
 /// The first of the names that share a number.
-fn names(of: &EnumDescriptor) -> Vec<(i32, String)> {
+fn names(of: &EnumDescriptor) -> Arc<[(i32, String)]> {
     let declared = of.enum_descriptor_proto().value.iter();
     let mut names: Vec<_> = declared.map(|value| (value.number(), value.name().to_owned())).collect();
     names.sort_by_key(|(number, _)| *number);
     names.dedup_by_key(|(number, _)| *number);
-    names
+    names.into()
 }
 
 fn meaning(full_name: &str) -> Meaning {

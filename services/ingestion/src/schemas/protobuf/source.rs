@@ -16,6 +16,8 @@ use super::schema::ProtobufSchema;
 const MAX_SOURCE: usize = 512 << 10;
 /// The most messages, fields and names of enums that they may define.
 const MAX_DEFINITIONS: usize = 1 << 14;
+/// The longest full name of any of them, in bytes: each is kept whole.
+const MAX_NAME: usize = 512;
 /// Braces nested deeper than this are refused, before the compiler calls itself for each.
 const MAX_DEPTH: usize = 64;
 /// The file of the schema itself, a name that no import has.
@@ -44,7 +46,7 @@ pub(in super::super) fn compile(schema: &str, imports: &[(String, String)]) -> R
 
 fn link(schema: &str, imports: &[(String, String)]) -> Result<FileDescriptor, String> {
     let mut pool = DescriptorPool::global();
-    let mut definitions = 0;
+    let mut left = MAX_DEFINITIONS;
     let imports = imports.iter().map(|(name, source)| (name.as_str(), source.as_str()));
     for (name, source) in std::iter::once(DECIMAL).chain(imports).chain([(ROOT, schema)]) {
         // one of Google's or one that is imported twice
@@ -53,11 +55,7 @@ fn link(schema: &str, imports: &[(String, String)]) -> Result<FileDescriptor, St
         }
         let in_file = |why: String| if name == ROOT { why } else { format!("imports {name}, which {why}") };
         let mut file = parse(name, source).map_err(in_file)?;
-        definitions += file.message_type.iter().map(count).sum::<usize>();
-        definitions += file.enum_type.iter().map(count_names).sum::<usize>();
-        if definitions > MAX_DEFINITIONS {
-            return Err(format!("defines more than {MAX_DEFINITIONS} messages, fields and names"));
-        }
+        measure(&file, &mut left).map_err(in_file)?;
         let absent = drop_absent_imports(&mut file, &pool);
         let unknown = |why: DescriptorError| match absent.is_empty() {
             true => in_file(format!("is no Protobuf: {why}")),
@@ -115,14 +113,38 @@ fn strip_enum(of: &mut EnumDescriptorProto) {
     of.value.iter_mut().for_each(|value| value.options = None);
 }
 
-fn count(message: &DescriptorProto) -> usize {
-    let nested = message.nested_type.iter().map(count).sum::<usize>();
-    let enums = message.enum_type.iter().map(count_names).sum::<usize>();
-    1 + message.field.len() + message.oneof_decl.len() + nested + enums
+/// Checks the sizes of what a file defines; `left` is how much more it may.
+fn measure(file: &FileDescriptorProto, left: &mut usize) -> Result<(), String> {
+    let package = name_within(0, file.package())?;
+    file.message_type.iter().try_for_each(|message| measure_message(message, package, left))?;
+    file.enum_type.iter().try_for_each(|of| measure_enum(of, package, left))
 }
 
-fn count_names(of: &EnumDescriptorProto) -> usize {
-    1 + of.value.len()
+fn measure_message(message: &DescriptorProto, outer: usize, left: &mut usize) -> Result<(), String> {
+    let own = name_within(outer, message.name())?;
+    message.field.iter().try_for_each(|field| name_within(own, field.name()).map(drop))?;
+    message.oneof_decl.iter().try_for_each(|oneof| name_within(own, oneof.name()).map(drop))?;
+    take(left, 1 + message.field.len() + message.oneof_decl.len())?;
+    message.enum_type.iter().try_for_each(|of| measure_enum(of, own, left))?;
+    message.nested_type.iter().try_for_each(|nested| measure_message(nested, own, left))
+}
+
+fn measure_enum(of: &EnumDescriptorProto, outer: usize, left: &mut usize) -> Result<(), String> {
+    name_within(outer, of.name())?;
+    of.value.iter().try_for_each(|value| name_within(outer, value.name()).map(drop))?;
+    take(left, 1 + of.value.len())
+}
+
+fn take(left: &mut usize, definitions: usize) -> Result<(), String> {
+    let too_many = || format!("defines more than {MAX_DEFINITIONS} messages, fields and names");
+    *left = left.checked_sub(definitions).ok_or_else(too_many)?;
+    Ok(())
+}
+
+/// The length of a name with those around it.
+fn name_within(outer: usize, name: &str) -> Result<usize, String> {
+    let length = outer + 1 + name.len();
+    if length > MAX_NAME { Err(format!("has a full name of more than {MAX_NAME} bytes")) } else { Ok(length) }
 }
 
 /// A serialised descriptor, which some registries keep as the serializer gave it; a source always has other characters.

@@ -1,13 +1,13 @@
 //! Bytes by hand and by another implementation, and what becomes of them.
 
 use std::fmt::Write as _;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::{Strategy, any};
 use prost_reflect::prost::Message as _;
-use prost_reflect::prost_types::FieldDescriptorProto;
+use prost_reflect::prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MapKey, MessageDescriptor, ReflectMessage as _, Value};
 use serde_json::{Value as Json, json};
 
@@ -232,6 +232,11 @@ fn what_is_no_schema_is_refused() {
         ("syntax = \"proto3\"; message M { int32 a = 1; int32 b = 1; }", "field number '1' is already used"),
         (&deep, "is nested deeper than 64 braces"),
         (&hidden, "is nested deeper than 64 braces"),
+        (&format!("package {}a; message M {{}}", "a.".repeat(1 << 17)), "a full name of more than 512 bytes"),
+        (
+            &format!("syntax = \"proto3\"; message {} {{ int32 a = 1; }}", "M".repeat(510)),
+            "a full name of more than 512 bytes",
+        ),
         (&many, "defines more than 16384"),
         (&long, "has more than 512 KiB"),
     ] {
@@ -241,6 +246,35 @@ fn what_is_no_schema_is_refused() {
     }
     let imports = [("a.proto".to_owned(), "nonsense".to_owned())];
     assert!(compile("import \"a.proto\";", &imports).unwrap_err().starts_with("imports a.proto, which is no Protobuf"));
+}
+
+#[test]
+fn the_fields_of_an_enum_share_its_names() {
+    let source = "syntax = \"proto3\"; enum E { A = 0; } message M { E a = 1; repeated E b = 2; }";
+    let schema = schema(source);
+    let [ValueType::Enum(one), ValueType::Enum(other)] = [0, 1].map(|at| &schema.messages[0].fields[at].kind) else {
+        panic!("{schema:?}")
+    };
+    assert!(Arc::ptr_eq(one, other), "thousands of names times thousands of fields would fill the memory");
+}
+
+#[test]
+fn schemas_at_the_limits_are_compiled() {
+    let messages = |source: &str| compile(source, &[]).map(|schema| schema.messages.len());
+    let deep = format!("syntax = \"proto3\"; {} {}", "message A { ".repeat(64), "}".repeat(64));
+    assert_eq!(messages(&deep), Ok(64));
+    let nested = |inner: DescriptorProto| DescriptorProto { nested_type: vec![inner], ..DescriptorProto::default() };
+    let named = |message: DescriptorProto| DescriptorProto { name: Some("A".into()), ..message };
+    // deeper than this no descriptor is decoded
+    let deepest = (0..96).fold(named(DescriptorProto::default()), |inner, _| named(nested(inner)));
+    let syntax = Some("proto3".into());
+    let file = FileDescriptorProto { message_type: vec![deepest], syntax, ..FileDescriptorProto::default() };
+    assert_eq!(messages(&STANDARD.encode(file.encode_to_vec())), Ok(97));
+    let wide = (1..16_000).fold("syntax = \"proto3\"; message M { ".to_owned(), |mut text, at| {
+        write!(text, "int32 a{at} = {at};").unwrap();
+        text
+    });
+    assert_eq!(messages(&format!("{wide} }}")), Ok(1));
 }
 
 #[test]
