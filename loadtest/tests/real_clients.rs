@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use harness::{Mesh, STAGES, Service, binary, free_address, native_with, stop_all, variable, wait_all};
+use harness::{Mesh, STAGES, Service, binary, free_address, native_with, redis, stop_all, variable, wait_all};
 
 /// A program of `suites/`, with its arguments.
 fn suite(python: &mut Command, name: &str, arguments: &[&str]) {
@@ -56,7 +56,9 @@ fn official_clients_work_unmodified() {
 
 #[test]
 fn official_clients_work_with_the_five_binaries_over_kafka() {
-    let mesh = Mesh::with_topics("clients");
+    let mut mesh = Mesh::with_topics("clients");
+    mesh.set("FOREBAY__ASYNC__STORE", "redis");
+    mesh.set("FOREBAY__REDIS__URL", format!("redis://{}", redis()));
     let grpc = free_address();
     let own = |stage: &&str| match *stage {
         "ingestion" => mesh.start_with("ingestion", &[("FOREBAY__GRPC__LISTEN", &grpc.to_string())]),

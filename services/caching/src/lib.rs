@@ -7,9 +7,9 @@
 //! - `store.rs`: predictions are stored and answer the requests that wait
 //! - `outgoing.rs`: the batches that leave, under the acknowledgement of those that arrived
 //! - `single_flight.rs`, `adaptive_timeout.rs`: which requests wait for which, and how long
-//! - `memory_cache.rs`: L1. `remote.rs`, `redis_cache.rs`, `redis_client.rs`: L2
+//! - `memory_cache.rs`: L1. `remote.rs`, `redis_cache.rs`: L2
 //! - `entry.rs`: what is stored; bytes from Redis are not trusted
-//! - `cache_policy.rs`, `settings.rs`, `metrics.rs`: where each model is cached, `[cache]` and `[redis]`, counters
+//! - `cache_policy.rs`, `settings.rs`, `metrics.rs`: where each model is cached, `[cache]`, counters
 
 mod actors;
 mod adaptive_timeout;
@@ -21,7 +21,6 @@ mod metrics;
 mod outgoing;
 mod outlets;
 mod redis_cache;
-mod redis_client;
 mod remote;
 mod settings;
 mod single_flight;
@@ -33,7 +32,7 @@ pub use entry::{CacheEntry, CorruptEntry};
 pub use outlets::Outlets;
 pub use redis_cache::RedisCache;
 pub use remote::{CacheError, CacheFuture, CacheWrite, RemoteCache};
-pub use settings::{CacheSettings, RedisSettings, Settings};
+pub use settings::{CacheSettings, Settings};
 pub use system::Inlets;
 
 /// The service's settings with their defaults.

@@ -11,7 +11,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SPEC: ServiceSpec = ServiceSpec {
     name: "caching",
     about: "answers repeated rows from memory or Redis",
-    defaults: &[forebay_bus::DEFAULTS, forebay_caching::DEFAULTS],
+    defaults: &[forebay_bus::DEFAULTS, forebay_redis::DEFAULTS, forebay_caching::DEFAULTS],
 };
 
 fn main() -> std::process::ExitCode {

@@ -7,11 +7,11 @@ use std::fmt;
 use std::time::Duration;
 
 use forebay_contract::CacheKey;
+use forebay_redis::{is_refused, is_rejected};
 use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Pipeline, RedisError};
 
-use crate::redis_client::{is_refused, is_rejected};
 use crate::remote::{CacheError, CacheFuture, CacheWrite, RemoteCache};
 
 /// Longest time to connect. Longer than a lookup may take: a connection that is slow to open serves a later lookup.

@@ -1,12 +1,12 @@
-//! The sections `[cache]` and `[redis]`; `settings.toml` documents each key.
+//! The section `[cache]`; `settings.toml` documents each key.
 
 mod memory;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use forebay_runtime::{Layers, Problems, Secret};
+use forebay_redis::RedisSettings;
+use forebay_runtime::{Layers, Problems};
 use serde::Deserialize;
 
 use crate::cache_policy::CachePolicy;
@@ -43,39 +43,11 @@ pub struct CacheSettings {
     pub models: BTreeMap<String, CachePolicy>,
 }
 
-/// `[redis]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RedisSettings {
-    /// Address of the server; empty means that answers are cached in memory only.
-    pub url: Secret,
-    /// Name of the ACL user; empty means the one in `url`, else the server's default user.
-    pub username: String,
-    /// Password of the user; empty means the one in `url`, if any.
-    pub password: Secret,
-    /// PEM file of the authorities that may sign the server's certificate; empty means the machine's.
-    pub ca_file: PathBuf,
-    /// PEM file of the client certificate with its chain; empty means none.
-    pub client_cert_file: PathBuf,
-    /// PEM file of the client certificate's private key.
-    pub client_key_file: PathBuf,
-    /// Longest time for one lookup or one store.
-    #[serde(with = "forebay_runtime::duration")]
-    pub timeout: Duration,
-    /// Consecutive failures that open the circuit breaker.
-    pub breaker_failures: u32,
-    /// How long the circuit breaker stays open before a probe.
-    #[serde(with = "forebay_runtime::duration")]
-    pub breaker_open: Duration,
-    /// Prefix of every key.
-    pub prefix: String,
-}
-
 impl Settings {
     /// Reads and checks the sections; adds everything that is wrong to `problems`.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
         let cache = layers.section::<CacheSettings>("cache", problems);
-        let redis = layers.section::<RedisSettings>("redis", problems);
+        let redis = RedisSettings::read(layers, problems);
         let settings = Self { cache: cache?, redis: redis? };
         settings.check(problems);
         Some(settings)
@@ -92,20 +64,12 @@ impl Settings {
         if cache.max_wait.is_zero() || cache.max_wait > Duration::from_secs(10) {
             problems.add("cache.max_wait", "is out of range, expected more than 0 and at most \"10s\"");
         }
-        if redis.timeout.is_zero() {
-            problems.add("redis.timeout", "is 0, expected a duration such as \"20ms\"");
-        }
-        if redis.breaker_failures == 0 {
-            problems.add("redis.breaker_failures", "is 0, expected at least 1");
-        }
         if redis.url.is_empty() {
             let default = [("cache.policy".to_owned(), cache.policy)];
             let models = cache.models.iter().map(|(model, policy)| (format!("cache.models.{model}"), *policy));
             for (key, _) in default.into_iter().chain(models).filter(|(_, policy)| *policy == CachePolicy::Redis) {
                 problems.add(key, "is \"redis\", but redis.url is empty");
             }
-        } else if let Err(invalid) = redis.client() {
-            problems.add(invalid.key, invalid.text);
         }
     }
 }
@@ -118,7 +82,7 @@ mod tests {
     use crate::DEFAULTS;
 
     fn read(environment: &[(&str, &str)], flags: &[&str]) -> Result<Settings, String> {
-        let sources = settings(&[DEFAULTS]).environment(environment).flags(flags);
+        let sources = settings(&[forebay_redis::DEFAULTS, DEFAULTS]).environment(environment).flags(flags);
         sources.read(Settings::read).map_err(|error| format!("{:?}", error.problems))
     }
 

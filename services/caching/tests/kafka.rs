@@ -27,7 +27,7 @@ fn process(topics: &str) -> ((BusSettings, Settings), Host) {
         flags.push(format!("topics.{}={topics}.{}", edge.topic.setting, edge.topic.setting));
     }
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let sources = settings(&[DEFAULTS]).flags(&flags);
+    let sources = settings(&[forebay_redis::DEFAULTS, DEFAULTS]).flags(&flags);
     ((sources.bus(), sources.read(Settings::read).unwrap()), sources.host())
 }
 

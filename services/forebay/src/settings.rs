@@ -18,8 +18,9 @@ pub(crate) struct Settings {
     pub(crate) publishing: forebay_publishing::Settings,
 }
 
-const BUNDLES: [DefaultSettings; 6] = [
+const BUNDLES: [DefaultSettings; 7] = [
     forebay_bus::DEFAULTS,
+    forebay_redis::DEFAULTS,
     forebay_ingestion::DEFAULTS,
     forebay_preprocessing::DEFAULTS,
     forebay_caching::DEFAULTS,

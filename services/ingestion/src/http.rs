@@ -5,6 +5,7 @@
 //! - `state`: what the handlers share
 //! - `routes`: paths, and answers to unknown ones
 //! - `predict`: `POST /v1/predict`; `response`: the JSON of its answers
+//! - `async_results`: `Prefer: respond-async` and `GET /v1/results/{id}`
 //! - `exchange`: requests in other protocols; `open_inference`: the Open Inference Protocol; `scoring`: protocols of
 //!   tables; `json_tokens`: tokens that are not JSON
 //! - `submission`: the way of rows into the mesh and back, for all protocols; `response_head`: status and headers
@@ -15,6 +16,7 @@
 //! - `credentials`: the credentials of a request; `cors`: origins that may call from a browser
 //! - `rejections`: logs and traces of rejected requests; `span`: the server span of a request
 
+mod async_results;
 mod body;
 mod content_coding;
 mod cors;

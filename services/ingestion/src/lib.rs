@@ -8,6 +8,7 @@
 //! - `open_inference`: requests and answers of the Open Inference Protocol; `row_result`: what became of one row
 //! - [`admission`]: turns a request into items: identity, deadline, partitions, trace
 //! - [`batching`]: when pending items leave as a batch
+//! - `async_results`: requests that are answered later
 //! - [`pending`]: HTTP requests that wait for their rows
 //! - `model_rows`: which models tell `1` from `1.0`, and how wide their rows may be
 //! - `record_age`: how long a record has waited in its topic
@@ -20,6 +21,7 @@
 mod actors;
 pub mod admission;
 pub mod amqp;
+mod async_results;
 pub mod auth;
 pub mod batching;
 mod exposure;

@@ -11,7 +11,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SPEC: ServiceSpec = ServiceSpec {
     name: "ingestion",
     about: "accepts requests over HTTP, Kafka and RabbitMQ and passes them to the mesh",
-    defaults: &[forebay_bus::DEFAULTS, forebay_ingestion::DEFAULTS],
+    defaults: &[forebay_bus::DEFAULTS, forebay_redis::DEFAULTS, forebay_ingestion::DEFAULTS],
 };
 
 fn main() -> std::process::ExitCode {

@@ -1,5 +1,6 @@
 //! Settings of this service; `settings.toml` says what each means.
 
+mod async_results;
 mod auth;
 mod grpc;
 mod http;
@@ -8,10 +9,12 @@ mod schemas;
 
 use std::time::Duration;
 
+use forebay_redis::RedisSettings;
 use forebay_registry::ModelSettings;
 use forebay_runtime::{Layers, Problems, SettingOrigin, duration, is_exposed};
 use serde::Deserialize;
 
+pub use async_results::{AsyncSettings, AsyncStore, CallbackAddresses};
 pub use auth::{AuthSettings, JwtSettings};
 pub use grpc::GrpcSettings;
 pub use http::{HttpSettings, HttpTlsSettings};
@@ -26,6 +29,10 @@ pub struct Settings {
     pub grpc: GrpcSettings,
     /// Who may use them.
     pub auth: AuthSettings,
+    /// Requests that are answered later.
+    pub async_results: AsyncSettings,
+    /// Where their answers may be.
+    pub redis: RedisSettings,
     /// Where the schemas of records are.
     pub schemas: SchemaSettings,
     /// The request topic, and batching.
@@ -62,10 +69,14 @@ impl Settings {
         let http = layers.section::<HttpSettings>("http", problems);
         let grpc = layers.section::<GrpcSettings>("grpc", problems);
         let auth = layers.section::<AuthSettings>("auth", problems);
+        let async_results = layers.section::<AsyncSettings>("async", problems);
+        let redis = RedisSettings::read(layers, problems);
         let schemas = layers.section::<SchemaSettings>("schemas", problems);
         let ingestion = layers.section::<IngestionSettings>("ingestion", problems);
         let models = ModelSettings::read(layers, problems);
         let (http, grpc, auth, schemas, ingestion, models) = (http?, grpc?, auth?, schemas?, ingestion?, models?);
+        let (async_results, redis) = (async_results?, redis?);
+        async_results.check(&redis, problems);
         schemas.check(problems);
         http.check(problems);
         crate::http::tls::check(&http.tls, problems);
@@ -75,7 +86,7 @@ impl Settings {
             let text = "is longer than 1s: under load every request would wait that long";
             problems.add("ingestion.batch_interval", text);
         }
-        Some(Self { http, grpc, auth, schemas, ingestion, models })
+        Some(Self { http, grpc, auth, async_results, redis, schemas, ingestion, models })
     }
 
     /// An endpoint that other machines can reach needs credentials or `auth.anonymous`.
@@ -119,7 +130,10 @@ mod tests {
     use crate::DEFAULTS;
 
     fn read(flags: &[&str]) -> Result<Settings, String> {
-        settings(&[DEFAULTS]).flags(flags).read(Settings::read_to_serve).map_err(|error| error.to_string())
+        settings(&[forebay_redis::DEFAULTS, DEFAULTS])
+            .flags(flags)
+            .read(Settings::read_to_serve)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -186,7 +200,12 @@ mod tests {
             ("FOREBAY__HTTP__TLS__CERT_FILE", "http.tls.cert_file"),
             ("FOREBAY__HTTP__TLS__CLIENT_CA_FILE", "http.tls.client_ca_file"),
         ] {
-            let layers = Layers::from_parts(&[forebay_runtime::COMMON_DEFAULTS, DEFAULTS], "", &[(variable, "")], &[]);
+            let layers = Layers::from_parts(
+                &[forebay_runtime::COMMON_DEFAULTS, forebay_redis::DEFAULTS, DEFAULTS],
+                "",
+                &[(variable, "")],
+                &[],
+            );
             let layers = layers.unwrap();
             let mut problems = layers.problems();
             Settings::read(&layers, &mut problems);
@@ -194,7 +213,7 @@ mod tests {
             assert_eq!(found, [key]);
         }
         let written_out = "[auth]\nkeys_file = \"\"\n[http.tls]\ncert_file = \"\"\n";
-        settings(&[DEFAULTS]).file(written_out).read(Settings::read).unwrap();
+        settings(&[forebay_redis::DEFAULTS, DEFAULTS]).file(written_out).read(Settings::read).unwrap();
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The wiring: who sends to whom, and nothing else.
 
+mod async_results;
 mod placement;
 
 use std::fmt;
@@ -96,6 +97,7 @@ pub fn stage(
     let kafka = kafka_ingress(settings, &bus.kafka, host, placement.partitions, reading);
     let partition = Arc::clone(&batch_partition);
     let amqp = amqp_ingress(&bus.rabbitmq, host, placement.partitions, partition, (tracer.clone(), &model_rows));
+    let letters = dead_letters.clone();
     let to = (Arc::clone(&batcher), results, dead_letters);
     let (kafka, amqp) = start_ingester((kafka, amqp), to, host, metrics.clone(), arbiter);
     let kafka = crate::schemas::start(&settings.schemas, schemas, lifecycle, kafka)?;
@@ -122,6 +124,7 @@ pub fn stage(
         metrics,
         accepted: legacy.requests.clone(),
         errors: legacy.errors.clone(),
+        async_results: async_results::open(settings, host, arbiter, placement.alone, letters)?,
         statistics: ModelStatistics::default(),
     };
     let models = ModelListing::new(directory.clone(), settings.models.clone());

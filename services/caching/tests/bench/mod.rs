@@ -155,7 +155,7 @@ impl Bench {
     ) -> Self {
         // what waits is answered when a test says so, however busy the machine
         let flags = [&["cache.max_wait=10s"], flags].concat();
-        let sources = settings(&[DEFAULTS]).flags(&flags);
+        let sources = settings(&[forebay_redis::DEFAULTS, DEFAULTS]).flags(&flags);
         let settings = sources.read(Settings::read).unwrap();
         let host = host(sources.common());
         let (predict, predicted) = probe::async_outlet();

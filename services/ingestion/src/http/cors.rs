@@ -10,8 +10,8 @@ pub(crate) fn cors(origins: &[String]) -> Condition<Cors> {
     let mut cors = Cors::default()
         .allowed_methods(["GET", "POST"])
         .allowed_headers([AUTHORIZATION, CONTENT_TYPE, super::credentials::API_KEY])
-        .allowed_headers(["idempotency-key", "x-forebay-key", "traceparent", "tracestate"])
-        .expose_headers(["retry-after", "www-authenticate", "traceparent"])
+        .allowed_headers(["idempotency-key", "prefer", "x-forebay-key", "traceparent", "tracestate"])
+        .expose_headers(["location", "preference-applied", "retry-after", "www-authenticate", "traceparent"])
         .max_age(3600);
     for origin in origins {
         cors = if origin == "*" { cors.allow_any_origin().send_wildcard() } else { cors.allowed_origin(origin) };

@@ -100,15 +100,16 @@ impl AdmissionLimits {
 }
 
 impl AdmissionLimits {
-    /// Lets the rows of one request wait for their answers for `timeout`, unless that is not to be expected.
+    /// Lets the rows of one request wait for their answers, unless that is to be expected to take longer than `longest`;
+    /// `None` if it may take as long as it does.
     pub(super) fn wait(
         &self,
         model: &str,
         lane: Lane,
         rows: usize,
-        timeout: Duration,
+        longest: Option<Duration>,
     ) -> Result<WaitingRows, HttpRejection> {
-        self.waits.enter(model, lane, rows, timeout, Instant::now()).map_err(|wait| {
+        self.waits.enter(model, lane, rows, longest, Instant::now()).map_err(|wait| {
             let seconds = wait.as_secs_f64();
             let text = format!("an answer of model {model:?} would take about {seconds:.1} s (http.max_wait)");
             HttpRejection { retry_after: Some(wait), ..overloaded(text).into() }

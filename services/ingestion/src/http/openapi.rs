@@ -18,6 +18,7 @@ use super::state::HttpState;
     info(title = "Forebay", description = "Predictions from the models behind the mesh."),
     paths(
         super::predict::predict,
+        super::async_results::result,
         super::models::models,
         super::open_inference::infer::infer,
         super::open_inference::metadata::server,

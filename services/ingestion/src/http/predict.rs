@@ -9,6 +9,7 @@ use forebay_contract::wire::outcome::Result as RowResult;
 use forebay_contract::{ErrorCode, Problem, SplitKey, machine_us, now_us};
 use forebay_runtime::TraceContext;
 
+use super::async_results::{self, LaterAnswer, LaterRequest, PendingAnswer, Preference};
 use super::body;
 use super::credentials::credentials;
 use super::response::{AnswerHead, ErrorAnswer, PredictResponse};
@@ -34,11 +35,14 @@ const MAX_KEY_BYTES: usize = 255;
     request_body = PredictRequest,
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "Identifies the request: the same key and payload get the same answer again"),
+        ("Prefer" = Option<String>, Header, description = "respond-async: answer at once with the place of a later answer (RFC 7240); wait=N: after N seconds"),
+        ("X-Forebay-Callback" = Option<String>, Header, description = "Where the answer is posted as well (Standard Webhooks); answered like respond-async"),
         ("X-Forebay-Key" = Option<String>, Header, description = "Like the field key, which takes precedence"),
         ("traceparent" = Option<String>, Header, description = "W3C trace context; the mesh continues the trace"),
     ),
     responses(
         (status = 200, description = "One prediction, or one for each row", body = PredictAnswer),
+        (status = 202, description = "With Prefer: respond-async: the answer comes later, at Location", body = PendingAnswer),
         (status = 400, description = "invalid_request, invalid_features", body = ErrorAnswer),
         (status = 401, description = "unauthorized: missing or invalid credentials; see WWW-Authenticate", body = ErrorAnswer),
         (status = 403, description = "forbidden: the credentials do not allow this", body = ErrorAnswer),
@@ -69,13 +73,14 @@ pub(super) async fn predict(request: HttpRequest, payload: Payload, state: Data<
     }
     let mut rejection = None;
     let answer = match answered {
-        Ok((rows, many)) => {
+        Ok(Answered::Rows(rows, many)) => {
             span.set("forebay.rows", i64::try_from(rows.len()).unwrap_or(i64::MAX));
-            if rows.iter().any(|row| matches!(row.result, Some(RowResult::Failure(_)))) {
-                // a failed request has spans and a log line even if it was not sampled
-                head.trace_id = Some(span.context().trace_id_hex().to_string());
-            }
-            PredictResponse::of_rows(&head, rows, many)
+            response_of(&mut head, span.context(), Ok(rows), many)
+        }
+        Ok(Answered::Later(later)) => {
+            let response = later.response(&state, request.headers(), &span);
+            span.end(response.status().as_u16(), None, ended_us);
+            return response;
         }
         Err(rejected) => {
             let problem = rejected.problem.clone();
@@ -95,14 +100,41 @@ pub(super) async fn predict(request: HttpRequest, payload: Payload, state: Data<
     response.body(answer.json)
 }
 
-/// The rows of the answer and whether the request had many, with the caller if it is known.
+/// What becomes of a request that is accepted.
+enum Answered {
+    /// The rows of the answer, and whether the request had many.
+    Rows(RowOutcomes, bool),
+    /// The answer comes later.
+    Later(LaterAnswer),
+}
+
+/// The answer to a request of `many` rows or one, by the outcomes of its rows.
+pub(super) fn response_of(
+    head: &mut AnswerHead,
+    trace: TraceContext,
+    outcomes: Result<RowOutcomes, Problem>,
+    many: bool,
+) -> PredictResponse {
+    match outcomes {
+        Ok(rows) => {
+            if rows.iter().any(|row| matches!(row.result, Some(RowResult::Failure(_)))) {
+                // a failed request has spans and a log line even if it was not sampled
+                head.trace_id = Some(trace.trace_id_hex().to_string());
+            }
+            PredictResponse::of_rows(head, rows, many)
+        }
+        Err(problem) => PredictResponse::of_problem(head, problem),
+    }
+}
+
+/// What becomes of the request, with the caller if it is known.
 async fn authenticate_and_answer(
-    state: &HttpState,
+    state: &Data<HttpState>,
     request: &HttpRequest,
     payload: Payload,
     trace: TraceContext,
     head: &mut AnswerHead,
-) -> (Result<(RowOutcomes, bool), HttpRejection>, Option<Arc<Caller>>) {
+) -> (Result<Answered, HttpRejection>, Option<Arc<Caller>>) {
     let _permit = match state.limits.acquire_request() {
         Ok(permit) => permit,
         Err(problem) => return (Err(problem.into()), None),
@@ -116,29 +148,33 @@ async fn authenticate_and_answer(
 }
 
 async fn answer(
-    state: &HttpState,
+    state: &Data<HttpState>,
     request: &HttpRequest,
     payload: Payload,
     trace: TraceContext,
     head: &mut AnswerHead,
     caller: Option<&Caller>,
-) -> Result<(RowOutcomes, bool), HttpRejection> {
+) -> Result<Answered, HttpRejection> {
     state.check_available()?;
     let (body, body_permits) = body::read(request, payload, &state.http, &state.limits).await?;
     let mut parsed = parse::parse_http(&body, state.http.max_rows).inspect_err(|_| {
         head.request_id = parse::recover_request_id(&body);
     })?;
-    drop((body, body_permits));
     head.request_id.clone_from(&parsed.request_id);
     head.version.clone_from(&parsed.version);
-    if parsed.key.is_none() {
-        let key = key_header(request.headers(), "x-forebay-key", "X-Forebay-Key")?;
-        parsed.key = key.map(|key| SplitKey::of_text(&key));
-    }
+    let split_key = key_header(request.headers(), "x-forebay-key", "X-Forebay-Key")?;
+    parsed.key = parsed.key.or_else(|| split_key.as_deref().map(SplitKey::of_text));
     let key = key_header(request.headers(), "idempotency-key", "Idempotency-Key")?;
-    let many = parsed.features.many();
     let arrival = Arrival { caller, idempotency_key: key.as_deref(), trace, arrived_us: head.arrived_us };
-    Ok((submit(state, parsed, arrival).await?, many))
+    let preference = Preference::of(request.headers());
+    let callback = async_results::callback(request.headers(), state)?;
+    if let Some(results) = state.async_results.as_ref().filter(|_| preference.respond_async || callback.is_some()) {
+        let later = LaterRequest { parsed, head: head.clone(), body, split_key, callback };
+        return Ok(Answered::Later(later.submit(state, results, arrival, preference.wait).await?));
+    }
+    drop((body, body_permits));
+    let many = parsed.features.many();
+    Ok(Answered::Rows(submit(state, parsed, arrival).await?, many))
 }
 
 /// A key that the client chose, from the header `name`; error messages spell it `shown`.

@@ -5,6 +5,7 @@ use actix_web::{Handler, HttpRequest, HttpResponse, Responder, web};
 use forebay_contract::{ErrorCode, Problem};
 use serde::Serialize;
 
+use super::async_results;
 use super::models::{PlainError, models};
 use super::open_inference;
 use super::openapi::openapi;
@@ -28,6 +29,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(resource(ROUTE, "POST").route(web::post().to(predict)))
         .service(get_and_head("/v1/models", models))
+        .service(get_and_head(async_results::ROUTE, async_results::result))
         .service(get_and_head("/openapi.json", openapi))
         .service(get_and_head("/", welcome))
         .configure(open_inference::routes)

@@ -11,6 +11,7 @@ use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 use forebay_runtime::{Component, Host, Lifecycle, StartError};
 
+use super::async_results;
 use super::cors::cors;
 use super::model_list::ModelListing;
 use super::routes::routes;
@@ -23,6 +24,8 @@ use crate::settings::HttpSettings;
 const MAX_HANDSHAKE: Duration = Duration::from_secs(2);
 /// How long the listener keeps answering new requests with 503 before it closes.
 const CLOSE_DELAY: Duration = Duration::from_millis(200);
+/// How long answers that callers ask for later may take to be stored before it closes.
+const STORE_DELAY: Duration = Duration::from_secs(1);
 
 /// The open HTTP listener. Clones refer to the same one.
 #[derive(Clone)]
@@ -63,6 +66,10 @@ impl HttpListener {
         if tokio::time::timeout(limit, self.state.pending.idle()).await.is_err() {
             tracing::warn!(requests = self.state.pending.len(), "http requests left unanswered at shutdown");
         }
+        if let Some(results) = &self.state.async_results {
+            // stored within a moment, if the store answers; else another replica takes them over
+            _ = tokio::time::timeout(STORE_DELAY.min(limit), results.idle()).await;
+        }
         self.server.stop(true).await;
     }
 }
@@ -87,6 +94,7 @@ pub(crate) fn serve(
         }
     };
     state.authenticator.start_refresh(host.lifecycle());
+    async_results::renew_leases(&state);
     let secure = state.certificates.is_some();
     if let Some(certificates) = &state.certificates {
         follow_certificates(Arc::clone(certificates), &state.http, host);

@@ -11,6 +11,7 @@ use super::limits::AdmissionLimits;
 use super::rejections::RejectionReporter;
 use super::tls::ServerCertificates;
 use crate::admission::Timeouts;
+use crate::async_results::AsyncResults;
 use crate::auth::Authenticator;
 use crate::batching::BatcherHandle;
 use crate::exposure::Exposure;
@@ -64,6 +65,8 @@ pub struct HttpState {
     pub accepted: Counter,
     /// `inference_errors_total`, incremented here for the same requests.
     pub errors: Counter,
+    /// Requests that are answered later; `None` if every request is answered on its connection.
+    pub(crate) async_results: Option<AsyncResults>,
     /// Counts of requests over the Open Inference Protocol.
     pub(crate) statistics: ModelStatistics,
 }

@@ -10,6 +10,7 @@ use forebay_runtime::TraceContext;
 
 use super::limits::RowPermits;
 use super::state::HttpState;
+use super::wait_estimates::WaitingRows;
 use crate::admission::RequestAdmission;
 use crate::auth::Caller;
 use crate::batching::PendingItems;
@@ -30,6 +31,14 @@ pub(crate) struct Arrival<'r> {
     pub arrived_us: u64,
 }
 
+/// A request that has what it needs to enter the mesh. Dropping it gives that back.
+pub(crate) struct AdmittedRequest {
+    parsed: ParsedRequest,
+    admission: RequestAdmission,
+    row_permits: Arc<RowPermits>,
+    waiting: WaitingRows,
+}
+
 /// One outcome for each row.
 ///
 /// # Errors
@@ -38,9 +47,33 @@ pub(crate) struct Arrival<'r> {
 pub(crate) async fn submit(
     state: &HttpState,
     parsed: ParsedRequest,
-    Arrival { caller, idempotency_key, trace, arrived_us }: Arrival<'_>,
+    arrival: Arrival<'_>,
 ) -> Result<RowOutcomes, HttpRejection> {
-    let key = idempotency_key.map(|key| (caller.map_or("", Caller::identity), key));
+    let owner = arrival.caller.map_or("", Caller::identity);
+    Ok(admit(state, parsed, arrival, owner, CallerWaits::OnConnection)?.outcomes(state).await?)
+}
+
+/// How the caller of a request waits for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallerWaits {
+    /// On its connection, so that it is refused what would take too long.
+    OnConnection,
+    /// It comes back for the answer.
+    Elsewhere,
+}
+
+/// Checks a request against every limit. `owner` is the identity of the caller, to whom its `Idempotency-Key` belongs.
+///
+/// # Errors
+/// As [`submit`], but for keys in use.
+pub(crate) fn admit(
+    state: &HttpState,
+    parsed: ParsedRequest,
+    Arrival { caller, idempotency_key, trace, arrived_us }: Arrival<'_>,
+    owner: &str,
+    waits: CallerWaits,
+) -> Result<AdmittedRequest, HttpRejection> {
+    let key = idempotency_key.map(|key| (owner, key));
     let rows = parsed.features.rows().len();
     let model = if parsed.model.is_empty() { &state.default_model } else { parsed.model.as_str() };
     state.model_rows.check_width(&parsed)?;
@@ -55,12 +88,24 @@ pub(crate) async fn submit(
         caller.authorize(model, rows, arrived_us / 1_000_000)?;
     }
     let timeout = state.timeouts.effective(parsed.timeout);
-    let waiting = state.limits.wait(model, Lane::of_priority(parsed.priority), rows, timeout)?;
+    let longest = (waits == CallerWaits::OnConnection).then_some(timeout);
+    let waiting = state.limits.wait(model, Lane::of_priority(parsed.priority), rows, longest)?;
     let admission = admission(state, &parsed, key, timeout, trace, arrived_us);
-    let outcomes = send_and_wait(state, &admission, parsed, &row_permits).await?;
-    waiting.answered();
-    drop(row_permits);
-    Ok(outcomes)
+    Ok(AdmittedRequest { parsed, admission, row_permits, waiting })
+}
+
+impl AdmittedRequest {
+    /// One outcome for each row.
+    ///
+    /// # Errors
+    /// If the `Idempotency-Key` is in use for another payload.
+    pub(crate) async fn outcomes(self, state: &HttpState) -> Result<RowOutcomes, Problem> {
+        let Self { parsed, admission, row_permits, waiting } = self;
+        let outcomes = send_and_wait(state, &admission, parsed, &row_permits).await?;
+        waiting.answered();
+        drop(row_permits);
+        Ok(outcomes)
+    }
 }
 
 /// Sends the items unless another caller of the same `Idempotency-Key` has sent them, and waits for their outcomes.

@@ -69,7 +69,7 @@ impl WaitEstimates {
         Self(Arc::new(Estimates { max_wait, queues: Mutex::default() }))
     }
 
-    /// A request with rows for a model, which is worth waiting `timeout` for.
+    /// A request with rows for a model, which is worth waiting `longest` for; `None` if it is in any case.
     ///
     /// # Errors
     /// The wait that is to be expected, if that is too long.
@@ -78,7 +78,7 @@ impl WaitEstimates {
         model: &str,
         lane: Lane,
         rows: usize,
-        timeout: Duration,
+        longest: Option<Duration>,
         now: Instant,
     ) -> Result<WaitingRows, Duration> {
         let max_wait = self.0.max_wait;
@@ -87,8 +87,9 @@ impl WaitEstimates {
         let queue = queues.entry(Arc::clone(&model)).or_default()[lane.index()].get_or_insert_default();
         queue.forget(now);
         if !max_wait.is_zero()
+            && let Some(longest) = longest
             && let Some(wait) = queue.expected_wait(now)
-            && wait > max_wait.min(timeout)
+            && wait > max_wait.min(longest)
         {
             return Err(wait);
         }
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
 
     const MAX_WAIT: Duration = Duration::from_secs(1);
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Option<Duration> = Some(Duration::from_secs(60));
     const TICK: Duration = Duration::from_millis(2);
 
     /// A model that answers one row each `TICK`, in order, and `each` requests that arrive meanwhile, for `ticks`.

@@ -2,13 +2,16 @@
 
 use forebay_runtime::{Layers, MemoryBudget, MemoryPart, UsesMemory};
 
-use super::Settings;
+use super::{AsyncStore, Settings};
 
 const CONNECTIONS: &str = "http_connections";
 /// Bytes that a connection may hold after a request with the largest head.
 const CONNECTION_BYTES: u64 = 85 << 10;
 /// Connections of a worker that there are in any case.
 const LEAST_CONNECTIONS: u64 = 16;
+const ANSWERS: &str = "async_answers";
+/// Room for the answers of a few thousand requests.
+const LEAST_ANSWERS: u64 = 1 << 20;
 const REQUESTS: &str = "http_requests";
 /// Room for a few bodies of the largest size.
 const LEAST_BODIES: u64 = 4;
@@ -19,13 +22,21 @@ impl UsesMemory for Settings {
         let connections = |each: u64| each.saturating_mul(http.workers as u64).saturating_mul(CONNECTION_BYTES);
         let of_connections = (connections(LEAST_CONNECTIONS), connections(http.max_connections as u64));
         let of_requests = ((http.max_body as u64).saturating_mul(LEAST_BODIES), http.body_memory as u64);
-        vec![
+        let of_answers = (LEAST_ANSWERS, self.async_results.memory as u64);
+        let mut parts = vec![
             MemoryPart::of_setting(layers, CONNECTIONS, "http.max_connections", 2, of_connections),
             MemoryPart::of_setting(layers, REQUESTS, "http.body_memory", 4, of_requests),
-        ]
+        ];
+        if self.may_keep_answers() {
+            parts.push(MemoryPart::of_setting(layers, ANSWERS, "async.memory", 1, of_answers));
+        }
+        parts
     }
 
     fn fit(&mut self, budget: &MemoryBudget) {
+        if let Some(bytes) = budget.of(ANSWERS) {
+            self.async_results.memory = usize::try_from(bytes).unwrap_or(usize::MAX);
+        }
         let http = &mut self.http;
         if let Some(bytes) = budget.of(CONNECTIONS) {
             let each = bytes / CONNECTION_BYTES / (http.workers as u64).max(1);
@@ -34,5 +45,12 @@ impl UsesMemory for Settings {
         if let Some(bytes) = budget.of(REQUESTS) {
             http.body_memory = usize::try_from(bytes).unwrap_or(usize::MAX);
         }
+    }
+}
+
+impl Settings {
+    /// Whether the answers of requests that are answered later would be kept in this process.
+    fn may_keep_answers(&self) -> bool {
+        matches!(self.async_results.store, AsyncStore::Auto | AsyncStore::Memory)
     }
 }

@@ -16,6 +16,8 @@ pub struct StagePlacement {
     pub group: GroupSize,
     /// When requests are taken from Kafka.
     pub pace: IntakePace,
+    /// Whether no other replica of the stage can be asked for what this one knows.
+    pub alone: bool,
     /// This replica's instance number and its partition of the replies topic.
     pub origin: HttpOrigin,
 }
@@ -23,7 +25,7 @@ pub struct StagePlacement {
 impl StagePlacement {
     /// In the same process as the stages after it.
     pub fn memory() -> Self {
-        Self::replica(1, Duration::ZERO)
+        Self { alone: true, ..Self::replica(1, Duration::ZERO) }
     }
 
     /// A separate replica with a random instance number, whose replies arrive on one of `partitions`.
@@ -31,6 +33,7 @@ impl StagePlacement {
         let (instance, partitions) = (rand::random::<u64>(), partitions.max(1));
         let reply_partition = (instance % u64::from(partitions)) as u32;
         let origin = HttpOrigin { instance, reply_partition };
-        Self { partitions, batch_interval, group: GroupSize::default(), pace: IntakePace::default(), origin }
+        let (group, pace) = (GroupSize::default(), IntakePace::default());
+        Self { partitions, batch_interval, group, pace, alone: false, origin }
     }
 }

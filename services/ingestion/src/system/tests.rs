@@ -13,7 +13,8 @@ use super::*;
 #[test]
 fn a_handler_that_blocks_its_worker_fails_liveness_until_it_turns_again() {
     const LONG: Duration = Duration::from_secs(10);
-    let sources = settings(&[crate::DEFAULTS]).flags(&["http.listen=127.0.0.1:0", "http.workers=1"]);
+    let sources =
+        settings(&[forebay_redis::DEFAULTS, crate::DEFAULTS]).flags(&["http.listen=127.0.0.1:0", "http.workers=1"]);
     let (settings, bus, host) = (sources.read(Settings::read).unwrap(), sources.bus(), sources.host());
     host.lifecycle().watch_stalls(Duration::from_millis(200)).unwrap();
     actix_rt::System::new().block_on(async {

@@ -59,7 +59,7 @@ impl Mesh {
         let mut all = vec!["http.listen=127.0.0.1:0", "http.workers=1"];
         let cooldown = "auth.jwt.cooldown="; // not a setting, but a test cannot wait for the real one
         all.extend(flags.iter().filter(|flag| !flag.starts_with(cooldown)));
-        let sources = settings(&[DEFAULTS]).flags(&all);
+        let sources = settings(&[forebay_redis::DEFAULTS, DEFAULTS]).flags(&all);
         let mut settings = sources.read(Settings::read).map_err(|problems| problems.to_string())?;
         if let Some(time) = flags.iter().find_map(|flag| flag.strip_prefix(cooldown)?.strip_suffix("ms")) {
             settings.auth.jwt.cooldown = Duration::from_millis(time.parse().unwrap());

@@ -35,6 +35,7 @@ pub const COMMON_DEFAULTS: DefaultSettings = DefaultSettings::new("runtime", inc
 const PROJECT_SECTIONS: &[&str] = &[
     "http",
     "grpc",
+    "async",
     "schemas",
     "auth",
     "ingestion",

@@ -9,17 +9,20 @@ use crate::settings::RedisSettings;
 /// A `redis` setting that cannot be used. The text contains no password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
-pub(crate) struct InvalidRedisSetting {
+pub struct InvalidRedisSetting {
     /// The setting's key.
-    pub(crate) key: &'static str,
+    pub key: &'static str,
     /// What is wrong with it.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 impl RedisSettings {
     /// Builds the client, without connecting. The certificate files are read here, so changes take effect at the next
     /// start.
-    pub(crate) fn client(&self) -> Result<Client, InvalidRedisSetting> {
+    ///
+    /// # Errors
+    /// The setting that cannot be used, and why.
+    pub fn client(&self) -> Result<Client, InvalidRedisSetting> {
         let unusable = |error: RedisError| invalid("redis.url", format!("cannot be used: {error}"));
         let info = self.url.expose().into_connection_info().map_err(unusable)?;
         let mut login = info.redis_settings().clone();
@@ -84,14 +87,14 @@ fn invalid(key: &'static str, text: String) -> InvalidRedisSetting {
 
 /// Whether the server rejects this client, or this client the server's certificate. Waiting does not help; a setting
 /// has to change.
-pub(crate) fn is_rejected(error: &RedisError) -> bool {
+pub fn is_rejected(error: &RedisError) -> bool {
     let tls = error.is_io_error() && !error.is_timeout() && !error.is_connection_refusal();
     tls || error.kind() == ErrorKind::AuthenticationFailed
         || matches!(error.code(), Some("NOPERM" | "NOAUTH" | "WRONGPASS"))
 }
 
 /// Whether the server cannot take the command in its present state. Another server may be behind the address by now.
-pub(crate) fn is_refused(error: &RedisError) -> bool {
+pub fn is_refused(error: &RedisError) -> bool {
     let refused = |code: &str| matches!(code, "READONLY" | "OOM" | "MISCONF" | "LOADING" | "MASTERDOWN" | "NOREPLICAS");
     // the error of a pipeline has no code, but its commands' errors have
     let commands = error.clone().into_server_errors();

@@ -1,0 +1,193 @@
+//! Requests and answers in Redis, where every replica of ingestion finds them.
+//!
+//! A result is a hash that expires. While its request is in work its id is in the set of pending requests and has a lease, a
+//! key that its replica renews: when that replica dies the lease expires, and who sets it again first takes the request
+//! over. Only the server's clock counts.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, Pipeline, RedisError};
+
+use super::submission::SubmissionHead;
+use super::{ResultId, StoreError, StoredAnswer, StoredResult, Submission, Unfinished};
+
+/// Longest time to connect, and for the server to answer.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a request stays with a replica that says nothing.
+const LEASE_MS: u64 = 10_000;
+/// Most requests that are looked at in one pass.
+const SAMPLE: usize = 256;
+
+/// A Redis server. Its connection is opened by the first command, on the runtime of that command.
+pub(crate) struct RedisStore {
+    client: Client,
+    prefix: String,
+    connection: Mutex<Option<ConnectionManager>>,
+}
+
+/// The fields of a result.
+const OWNER: &str = "owner";
+const HEAD: &str = "head";
+const BODY: &str = "body";
+const ANSWER: &str = "answer";
+
+impl RedisStore {
+    /// Every key begins with `prefix`.
+    pub(crate) fn new(client: Client, prefix: &str) -> Self {
+        Self { client, prefix: format!("{prefix}results:"), connection: Mutex::default() }
+    }
+
+    fn connection(&self) -> Result<ConnectionManager, StoreError> {
+        let mut connection = self.connection.lock();
+        if let Some(open) = &*connection {
+            return Ok(open.clone());
+        }
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(TIMEOUT))
+            .set_response_timeout(Some(TIMEOUT))
+            .set_number_of_retries(1);
+        let new = ConnectionManager::new_lazy_with_config(self.client.clone(), config).map_err(failed)?;
+        Ok(connection.insert(new).clone())
+    }
+
+    fn result(&self, id: ResultId) -> String {
+        format!("{}{id}", self.prefix)
+    }
+
+    fn lease(&self, id: ResultId) -> String {
+        format!("{}lease:{id}", self.prefix)
+    }
+
+    fn pending(&self) -> String {
+        format!("{}pending", self.prefix)
+    }
+
+    pub(super) async fn submit(&self, id: ResultId, request: &Submission, ttl: Duration) -> Result<(), StoreError> {
+        let head = serde_json::to_vec(&request.head).map_err(|error| StoreError(error.to_string()))?;
+        let key = self.result(id);
+        let mut pipeline = redis::pipe();
+        pipeline.atomic();
+        let hash = pipeline.cmd("HSET").arg(&key).arg(OWNER).arg(&request.owner).arg(HEAD).arg(head);
+        hash.arg(BODY).arg(&*request.body).ignore();
+        pipeline.cmd("PEXPIRE").arg(&key).arg(millis(ttl)).ignore();
+        pipeline.cmd("SET").arg(self.lease(id)).arg("").arg("PX").arg(LEASE_MS).ignore();
+        pipeline.cmd("SADD").arg(self.pending()).arg(id.to_string()).ignore();
+        pipeline.query_async(&mut self.connection()?).await.map_err(failed)
+    }
+
+    pub(super) async fn complete(
+        &self,
+        id: ResultId,
+        owner: &str,
+        answer: &StoredAnswer,
+        (ttl, calls_back): (Duration, bool),
+    ) -> Result<(), StoreError> {
+        let key = self.result(id);
+        let mut pipeline = redis::pipe();
+        pipeline.atomic();
+        pipeline.cmd("HSETNX").arg(&key).arg(ANSWER).arg(answer.encode()).ignore();
+        // once more: the request itself may have expired
+        pipeline.cmd("HSET").arg(&key).arg(OWNER).arg(owner).ignore();
+        pipeline.cmd("HDEL").arg(&key).arg(BODY).ignore();
+        pipeline.cmd("PEXPIRE").arg(&key).arg(millis(ttl)).ignore();
+        if !calls_back {
+            self.finish_in(&mut pipeline, id);
+        }
+        pipeline.query_async(&mut self.connection()?).await.map_err(failed)
+    }
+
+    /// Nothing is left to do for a request.
+    pub(super) async fn finish(&self, id: ResultId) -> Result<(), StoreError> {
+        let mut pipeline = redis::pipe();
+        self.finish_in(&mut pipeline, id);
+        pipeline.query_async(&mut self.connection()?).await.map_err(failed)
+    }
+
+    fn finish_in(&self, pipeline: &mut Pipeline, id: ResultId) {
+        pipeline.cmd("HDEL").arg(self.result(id)).arg(HEAD).ignore();
+        pipeline.cmd("SREM").arg(self.pending()).arg(id.to_string()).ignore();
+        pipeline.cmd("DEL").arg(self.lease(id)).ignore();
+    }
+
+    pub(super) async fn find(&self, id: ResultId) -> Result<Option<(String, StoredResult)>, StoreError> {
+        let mut command = redis::cmd("HMGET");
+        command.arg(self.result(id)).arg(OWNER).arg(ANSWER);
+        let fields: (Option<String>, Option<Vec<u8>>) =
+            command.query_async(&mut self.connection()?).await.map_err(failed)?;
+        let (Some(owner), answer) = fields else { return Ok(None) };
+        let Some(answer) = answer else { return Ok(Some((owner, StoredResult::Pending))) };
+        Ok(StoredAnswer::decode(&answer).map(|answer| (owner, StoredResult::Answered(answer))))
+    }
+
+    pub(super) async fn renew(&self, ids: &[ResultId]) -> Result<(), StoreError> {
+        let mut pipeline = redis::pipe();
+        for id in ids {
+            pipeline.cmd("PEXPIRE").arg(self.lease(*id)).arg(LEASE_MS).ignore();
+        }
+        pipeline.query_async(&mut self.connection()?).await.map_err(failed)
+    }
+
+    pub(super) async fn take_over(&self) -> Result<Vec<(ResultId, Unfinished)>, StoreError> {
+        let mut connection = self.connection()?;
+        let mut command = redis::cmd("SRANDMEMBER");
+        let ids: Vec<String> =
+            command.arg(self.pending()).arg(SAMPLE).query_async(&mut connection).await.map_err(failed)?;
+        let ids: Vec<_> = ids.iter().filter_map(|id| ResultId::parse(id)).collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipeline = redis::pipe();
+        for id in &ids {
+            pipeline.cmd("SET").arg(self.lease(*id)).arg("").arg("NX").arg("PX").arg(LEASE_MS);
+        }
+        let leases: Vec<Option<String>> = pipeline.query_async(&mut connection).await.map_err(failed)?;
+        let mut taken = Vec::new();
+        for id in ids.into_iter().zip(leases).filter_map(|(id, lease)| lease.map(|_| id)) {
+            taken.extend(self.unfinished(id, &mut connection).await?.map(|unfinished| (id, unfinished)));
+        }
+        Ok(taken)
+    }
+
+    /// What is left to do for a request; `None` if it has expired.
+    async fn unfinished(
+        &self,
+        id: ResultId,
+        connection: &mut ConnectionManager,
+    ) -> Result<Option<Unfinished>, StoreError> {
+        type Field = Option<Vec<u8>>;
+        let mut command = redis::cmd("HMGET");
+        let command = command.arg(self.result(id)).arg(OWNER).arg(HEAD).arg(BODY).arg(ANSWER);
+        let fields: (Option<String>, Field, Field, Field) = command.query_async(connection).await.map_err(failed)?;
+        let (owner, head, body, answer) = fields;
+        let head = head.and_then(|head| serde_json::from_slice::<SubmissionHead>(&head).ok());
+        match (owner, head, body, answer.as_deref().and_then(StoredAnswer::decode)) {
+            (_, Some(SubmissionHead { callback: Some(url), .. }), _, Some(answer)) => {
+                return Ok(Some(Unfinished::Callback(url, answer)));
+            }
+            (Some(owner), Some(head), Some(body), None) => {
+                return Ok(Some(Unfinished::Request(Submission { owner, head, body: body.into() })));
+            }
+            _ => {}
+        }
+        let mut pipeline = redis::pipe();
+        self.finish_in(&mut pipeline, id);
+        pipeline.query_async::<()>(connection).await.map_err(failed)?;
+        Ok(None)
+    }
+}
+
+impl std::fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisStore").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn failed(error: RedisError) -> StoreError {
+    StoreError(format!("redis: {error}"))
+}

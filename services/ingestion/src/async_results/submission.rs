@@ -1,0 +1,101 @@
+//! What is recorded of a request that is answered later.
+
+use std::fmt;
+
+use bytes::Bytes;
+use forebay_contract::Hex;
+use serde::{Deserialize, Serialize};
+
+use super::StoredAnswer;
+
+/// Names a request that is answered later, and is all that a caller without credentials needs to read its answer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ResultId([u8; 16]);
+
+impl ResultId {
+    /// 128 random bits.
+    pub(crate) fn random() -> Self {
+        Self(rand::random())
+    }
+
+    /// Reads what [`ResultId`] displays.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let digits: &[u8; 32] = text.as_bytes().try_into().ok()?;
+        let value = |digit: u8| match digit {
+            b'0'..=b'9' => Some(digit - b'0'),
+            b'a'..=b'f' => Some(digit - b'a' + 10),
+            _ => None,
+        };
+        let mut id = [0; 16];
+        for (byte, [high, low]) in id.iter_mut().zip(digits.as_chunks::<2>().0) {
+            *byte = value(*high)? << 4 | value(*low)?;
+        }
+        Some(Self(id))
+    }
+}
+
+/// 32 lower-case hexadecimal digits.
+impl fmt::Display for ResultId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Hex(&self.0).fmt(f)
+    }
+}
+
+/// The beginning alone: logs are no place for what opens an answer.
+impl fmt::Debug for ResultId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..", Hex(&self.0[..4]))
+    }
+}
+
+/// A request, as another replica needs it to send it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Submission {
+    /// Who may read the answer: the identity of the caller, empty for callers without credentials.
+    pub owner: String,
+    /// How it is sent.
+    pub head: SubmissionHead,
+    /// The body of `POST /v1/predict`, decompressed.
+    pub body: Bytes,
+}
+
+/// What is left to do for a request of a replica that died.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unfinished {
+    /// There is no answer yet.
+    Request(Submission),
+    /// The answer is to be posted to this address.
+    Callback(String, StoredAnswer),
+}
+
+/// What a request says beside its body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SubmissionHead {
+    /// The caller's `Idempotency-Key`, else one of its own: a request that is sent again is answered once.
+    pub idempotency_key: String,
+    /// The caller's `X-Forebay-Key`.
+    pub split_key: Option<String>,
+    /// Where the answer is posted as well.
+    #[serde(default)]
+    pub callback: Option<String>,
+    /// The span of the entry point, as `traceparent`.
+    pub trace: String,
+    /// When the request arrived, Unix microseconds.
+    pub arrived_us: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_round_trip_and_other_texts_are_none() {
+        let id = ResultId::random();
+        assert_eq!(ResultId::parse(&id.to_string()), Some(id));
+        assert!(!id.to_string().is_empty() && format!("{id:?}").len() == 10);
+        let text = id.to_string();
+        for wrong in ["", &text[1..], &format!("{text}0"), &text.replace(&text[..1], "G"), "é".repeat(16).as_str()] {
+            assert_eq!(ResultId::parse(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! `Prefer: respond-async` of `POST /v1/predict`, and `GET /v1/results/{id}`.
+
+mod later;
+mod leases;
+mod preference;
+
+use std::time::{Duration, Instant};
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
+use actix_web::web::{Data, Path, Query};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use forebay_contract::{ErrorCode, Problem};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+pub(super) use later::{LaterAnswer, LaterRequest};
+pub(super) use leases::renew_leases;
+pub(super) use preference::Preference;
+
+use super::exchange::{authenticate, rejected};
+use super::models::PlainError;
+use super::response::ErrorAnswer;
+use super::schema::PredictAnswer;
+use super::state::HttpState;
+use crate::async_results::{ResultId, StoredAnswer, StoredResult};
+use crate::auth::Caller;
+use crate::rejection::HttpRejection;
+
+/// Path of the handler.
+pub(super) const ROUTE: &str = "/v1/results/{id}";
+const CALLBACK: HeaderName = HeaderName::from_static("x-forebay-callback");
+const MAX_CALLBACK_BYTES: usize = 2048;
+/// Longest time that a request may wait for an answer.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+/// Time between two looks into the store: the first, and the longest.
+const POLL: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
+
+/// The answer comes later.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PendingAnswer {
+    /// Identifies the result. Whoever has it and the credentials of the request can read the answer.
+    pub result_id: String,
+    /// Always `pending`.
+    pub status: &'static str,
+    /// Where the answer will be.
+    pub location: String,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub(super) struct ResultQuery {
+    /// How many seconds to wait for the answer, at most 60.
+    wait: Option<f64>,
+}
+
+/// The handler.
+#[utoipa::path(
+    get,
+    path = "/v1/results/{id}",
+    tag = "predict",
+    params(("id" = String, Path, description = "As Location of the request named it"), ResultQuery),
+    responses(
+        (status = 200, description = "The answer, as POST /v1/predict would have given it", body = PredictAnswer),
+        (status = 202, description = "There is no answer yet; see Retry-After", body = PendingAnswer),
+        (status = 400, description = "invalid_request, or the answer is such an error", body = ErrorAnswer),
+        (status = 401, description = "unauthorized: missing or invalid credentials; see WWW-Authenticate", body = PlainError),
+        (status = 403, description = "forbidden: the credentials do not allow this", body = PlainError),
+        (status = 404, description = "There is no such result, or not any more, or other credentials asked for it", body = PlainError),
+        (status = 429, description = "overloaded; see Retry-After", body = PlainError),
+        (status = 503, description = "unavailable: the store of results does not answer", body = PlainError),
+    ),
+)]
+pub(super) async fn result(
+    request: HttpRequest,
+    id: Path<String>,
+    query: Result<Query<ResultQuery>, actix_web::Error>,
+    state: Data<HttpState>,
+) -> HttpResponse {
+    match find(&request, &id, query, &state).await {
+        Ok(Some((_, Some(answer)))) => stored(&answer),
+        Ok(Some((id, None))) => pending(id).json(pending_answer(id)),
+        Ok(None) => {
+            let problem = Problem::new(ErrorCode::InvalidRequest, "there is no such result, or not any more");
+            HttpResponse::NotFound().json(PlainError::from(problem))
+        }
+        Err(rejection) => {
+            let body = PlainError::from(rejection.problem.clone());
+            // a problem has text keys and no fallible field, so this cannot fail
+            rejected(&rejection, serde_json::to_vec(&body).unwrap_or_default())
+        }
+    }
+}
+
+/// The result that the caller may see, and its answer if that came in time; `None` if there is none.
+async fn find(
+    request: &HttpRequest,
+    id: &str,
+    query: Result<Query<ResultQuery>, actix_web::Error>,
+    state: &HttpState,
+) -> Result<Option<(ResultId, Option<StoredAnswer>)>, HttpRejection> {
+    let _permit = state.limits.acquire_request()?;
+    let caller = authenticate(state, request).await.map_err(|(rejection, _)| rejection)?;
+    let owner = caller.as_deref().map_or("", Caller::identity);
+    let wait = query.ok().and_then(|query| query.wait.map_or(Some(0.0), |wait| Some(wait).filter(|wait| *wait >= 0.0)));
+    let wait = wait.ok_or_else(|| Problem::new(ErrorCode::InvalidRequest, "wait: expected a number of seconds"))?;
+    let wait = MAX_WAIT.mul_f64((wait / MAX_WAIT.as_secs_f64()).min(1.0));
+    let (Some(id), Some(results)) = (ResultId::parse(id), &state.async_results) else { return Ok(None) };
+    let (began, mut pause) = (Instant::now(), POLL.0);
+    loop {
+        match results.find(id, owner).await? {
+            None => return Ok(None),
+            Some(StoredResult::Answered(answer)) => return Ok(Some((id, Some(answer)))),
+            Some(StoredResult::Pending) if began.elapsed() >= wait || state.lifecycle.is_draining() => {
+                return Ok(Some((id, None)));
+            }
+            Some(StoredResult::Pending) => {
+                tokio::time::sleep(pause.min(wait.saturating_sub(began.elapsed()))).await;
+                pause = (pause * 2).min(POLL.1);
+            }
+        }
+    }
+}
+
+/// An answer as it was stored.
+fn stored(answer: &StoredAnswer) -> HttpResponse {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = HttpResponse::build(status);
+    response.content_type("application/json").insert_header((CACHE_CONTROL, "no-store"));
+    response.body(answer.json.clone())
+}
+
+/// The head of the answer that the result `id` is not there yet.
+fn pending(id: ResultId) -> HttpResponseBuilder {
+    let mut response = HttpResponse::Accepted();
+    response.insert_header((LOCATION, location(id))).insert_header((RETRY_AFTER, 1));
+    response.insert_header((CACHE_CONTROL, "no-store"));
+    response
+}
+
+fn pending_answer(id: ResultId) -> PendingAnswer {
+    PendingAnswer { result_id: id.to_string(), status: "pending", location: location(id) }
+}
+
+/// Where the caller wants its answer posted.
+///
+/// # Errors
+/// `invalid_request` if the header is no text, or if every request is answered on its connection.
+pub(super) fn callback(headers: &HeaderMap, state: &HttpState) -> Result<Option<String>, Problem> {
+    let Some(url) = headers.get(CALLBACK) else { return Ok(None) };
+    if state.async_results.is_none() {
+        let text = "X-Forebay-Callback: answers are kept nowhere here (async.store)";
+        return Err(Problem::new(ErrorCode::InvalidRequest, text));
+    }
+    let text = url.to_str().ok().filter(|url| url.len() <= MAX_CALLBACK_BYTES);
+    let invalid = || {
+        let text = format!("X-Forebay-Callback: expected an address of at most {MAX_CALLBACK_BYTES} bytes");
+        Problem::new(ErrorCode::InvalidRequest, text)
+    };
+    text.map(|url| Some(url.to_owned())).ok_or_else(invalid)
+}
+
+fn location(id: ResultId) -> String {
+    format!("/v1/results/{id}")
+}

@@ -1,0 +1,200 @@
+//! A request on its way to an answer that its caller comes back for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::web::{Bytes, Data};
+use forebay_contract::{ErrorCode, RequestId, SplitKey, now_us};
+use forebay_runtime::TraceContext;
+use tokio::sync::oneshot;
+
+use super::super::predict::response_of;
+use super::super::response::{AnswerHead, PredictResponse};
+use super::super::span::RequestSpan;
+use super::super::state::HttpState;
+use super::super::submission::{AdmittedRequest, Arrival, CallerWaits, admit};
+use super::{pending, pending_answer, stored};
+use crate::async_results::{AsyncResults, ResultId, StoredAnswer, Submission, SubmissionHead};
+use crate::auth::Caller;
+use crate::parse::parse_http;
+use crate::rejection::HttpRejection;
+use crate::request::ParsedRequest;
+
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+/// Time between two attempts of a request that was taken over to enter the mesh.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A request whose caller does not wait.
+#[derive(Debug)]
+pub(in crate::http) struct LaterRequest {
+    pub parsed: ParsedRequest,
+    pub head: AnswerHead,
+    /// Decompressed.
+    pub body: Bytes,
+    /// The header `X-Forebay-Key`.
+    pub split_key: Option<String>,
+    /// The header `X-Forebay-Callback`: where the answer is posted as well.
+    pub callback: Option<String>,
+}
+
+/// What its caller gets.
+#[derive(Debug)]
+pub(in crate::http) struct LaterAnswer {
+    id: ResultId,
+    /// The answer, if it came within the time that the caller would wait.
+    answer: Option<StoredAnswer>,
+}
+
+impl LaterRequest {
+    /// Records the request and sends it into the mesh; waits up to `wait` for its answer.
+    ///
+    /// # Errors
+    /// If the request does not enter the mesh, or cannot be recorded.
+    pub(in crate::http) async fn submit(
+        self,
+        state: &Data<HttpState>,
+        results: &AsyncResults,
+        arrival: Arrival<'_>,
+        wait: Duration,
+    ) -> Result<LaterAnswer, HttpRejection> {
+        let Self { parsed, head, body, split_key, callback } = self;
+        callback.as_deref().map(|url| results.check_callback(url)).transpose()?;
+        let owner = arrival.caller.map_or("", Caller::identity).to_owned();
+        // without a key of the caller's, one that no caller can guess
+        let key = arrival.idempotency_key.map_or_else(|| format!("async/{}", RequestId::random()), str::to_owned);
+        let arrival = Arrival { idempotency_key: Some(&key), ..arrival };
+        let many = parsed.features.many();
+        let trace = arrival.trace;
+        let admitted = admit(state, parsed, arrival, &owner, CallerWaits::Elsewhere)?;
+        let arrived_us = head.arrived_us;
+        let (idempotency_key, trace_header) = (key.clone(), trace.to_traceparent());
+        let sent =
+            SubmissionHead { idempotency_key, split_key, callback: callback.clone(), trace: trace_header, arrived_us };
+        let id = results.submit(Submission { owner: owner.clone(), head: sent, body }).await?;
+        let (done, answer) = oneshot::channel();
+        let (state, results) = (Data::clone(state).into_inner(), results.clone());
+        let request = Admitted { id, owner, admitted, head, trace, many, callback };
+        results.run(id, request.answer(state, results.clone(), Some(done)));
+        if wait.is_zero() {
+            // even an answer that is there: the caller expects a place
+            return Ok(LaterAnswer { id, answer: None });
+        }
+        let answer = tokio::time::timeout(wait, answer).await;
+        Ok(LaterAnswer { id, answer: answer.ok().and_then(Result::ok) })
+    }
+}
+
+impl LaterAnswer {
+    /// The answer, or where it will be.
+    pub(in crate::http) fn response(self, state: &HttpState, request: &HeaderMap, span: &RequestSpan) -> HttpResponse {
+        if let Some(answer) = self.answer {
+            return stored(&answer);
+        }
+        let mut response = pending(self.id);
+        response.insert_header((PREFERENCE_APPLIED, HeaderValue::from_static("respond-async")));
+        for header in span.headers(request) {
+            response.insert_header(header);
+        }
+        if state.lifecycle.is_draining() {
+            response.force_close();
+        }
+        response.json(pending_answer(self.id))
+    }
+}
+
+/// A request that is in work.
+struct Admitted {
+    id: ResultId,
+    owner: String,
+    admitted: AdmittedRequest,
+    head: AnswerHead,
+    trace: TraceContext,
+    many: bool,
+    callback: Option<String>,
+}
+
+impl Admitted {
+    /// Waits for the outcomes, stores the answer, gives it to `waiting` and posts it.
+    async fn answer(
+        self,
+        state: Arc<HttpState>,
+        results: AsyncResults,
+        waiting: Option<oneshot::Sender<StoredAnswer>>,
+    ) {
+        let Self { id, owner, admitted, mut head, trace, many, callback } = self;
+        let outcomes = admitted.outcomes(&state).await;
+        head.latency_us = now_us().saturating_sub(head.arrived_us);
+        let mut response = response_of(&mut head, trace, outcomes, many);
+        if let Err(problem) = StoredAnswer::check(&response.json) {
+            response = PredictResponse::of_problem(&head, problem);
+        }
+        finish(&results, (id, &owner), response, waiting, callback.as_deref()).await;
+    }
+}
+
+/// Stores the answer of a request, gives it to `waiting` and posts it to `callback`.
+async fn finish(
+    results: &AsyncResults,
+    (id, owner): (ResultId, &str),
+    response: PredictResponse,
+    waiting: Option<oneshot::Sender<StoredAnswer>>,
+    callback: Option<&str>,
+) {
+    let answer = StoredAnswer { status: response.status(), json: response.json };
+    results.complete(id, owner, &answer, callback.is_some()).await;
+    if let Some(waiting) = waiting {
+        // a caller that has left, or had no time to wait, is no error
+        _ = waiting.send(answer.clone());
+    }
+    if let Some(url) = callback {
+        results.call_back(id, url, &answer).await;
+    }
+}
+
+/// Sends a request into the mesh again whose replica died, and stores its answer.
+pub(super) async fn answer_again(state: Arc<HttpState>, results: AsyncResults, id: ResultId, request: Submission) {
+    let began = Instant::now();
+    let trace = state.tracer.sample_root(TraceContext::from_traceparent(&request.head.trace));
+    let trace_id = trace.sampled().then(|| trace.trace_id_hex().to_string());
+    let mut head = AnswerHead { arrived_us: request.head.arrived_us, trace_id, ..AnswerHead::default() };
+    tracing::info!(result = ?id, "a request is taken over from a replica that died");
+    loop {
+        match admit_again(&state, &request, &mut head, trace) {
+            Ok((admitted, many)) => {
+                let (owner, callback) = (request.owner.clone(), request.head.callback.clone());
+                let again = Admitted { id, owner, admitted, head, trace, many, callback };
+                return again.answer(state, results, None).await;
+            }
+            Err(rejection) => {
+                let later = matches!(rejection.problem.code, ErrorCode::Overloaded | ErrorCode::Unavailable);
+                if !later || began.elapsed() > results.ttl() {
+                    head.latency_us = now_us().saturating_sub(head.arrived_us);
+                    let response = PredictResponse::of_problem(&head, rejection.problem);
+                    let callback = request.head.callback.as_deref();
+                    return finish(&results, (id, &request.owner), response, None, callback).await;
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// Its caller was authorized when the request arrived, and its rows were counted.
+fn admit_again(
+    state: &HttpState,
+    request: &Submission,
+    head: &mut AnswerHead,
+    trace: TraceContext,
+) -> Result<(AdmittedRequest, bool), HttpRejection> {
+    state.check_available()?;
+    let mut parsed = parse_http(&request.body, state.http.max_rows)?;
+    head.request_id.clone_from(&parsed.request_id);
+    head.version.clone_from(&parsed.version);
+    parsed.key = parsed.key.or_else(|| request.head.split_key.as_deref().map(SplitKey::of_text));
+    let many = parsed.features.many();
+    let key = Some(request.head.idempotency_key.as_str());
+    let arrival = Arrival { caller: None, idempotency_key: key, trace, arrived_us: now_us() };
+    Ok((admit(state, parsed, arrival, &request.owner, CallerWaits::Elsewhere)?, many))
+}

@@ -1,0 +1,46 @@
+//! Where requests that are answered later wait for their callers.
+
+use std::sync::Arc;
+
+use actix_rt::ArbiterHandle;
+use forebay_bus::kafka::DeadLetters;
+use forebay_runtime::{Host, StartError};
+
+use crate::async_results::{AnswerStore, AsyncMetrics, AsyncResults, Callbacks, MemoryStore, RedisStore};
+use crate::settings::{AsyncStore, Settings};
+
+/// Opens the store that the settings name; `None` if every request is answered on its connection. `alone`: no other replica
+/// can be asked for an answer. Calls that are given up become `letters`.
+///
+/// # Errors
+/// If the store cannot be used; the error names the setting.
+pub(super) fn open(
+    settings: &Settings,
+    host: &Host,
+    arbiter: &ArbiterHandle,
+    alone: bool,
+    letters: DeadLetters,
+) -> Result<Option<AsyncResults>, StartError> {
+    let metrics = AsyncMetrics::register(host.metrics());
+    let (wanted, redis) = (&settings.async_results, &settings.redis);
+    let store = match wanted.store {
+        AsyncStore::Memory if !host.process().all_in_one => {
+            let why = "is \"memory\", but other replicas of this service could be asked for the answers: set it to \
+                       \"redis\", or run all stages in one process";
+            return Err(StartError::setting("async.store", why));
+        }
+        AsyncStore::Auto if !alone => return Ok(None),
+        AsyncStore::Off => return Ok(None),
+        AsyncStore::Redis => {
+            let client = redis.client().map_err(|invalid| StartError::setting(invalid.key, invalid.text))?;
+            AnswerStore::Redis(Arc::new(RedisStore::new(client, &redis.prefix)))
+        }
+        AsyncStore::Auto | AsyncStore::Memory => {
+            AnswerStore::Memory(Arc::new(MemoryStore::new(wanted.memory, wanted.ttl)))
+        }
+    };
+    let callbacks = Callbacks::new(wanted, letters);
+    let arbiter = arbiter.clone();
+    let spawn = Arc::new(move |task| _ = arbiter.spawn(task));
+    Ok(Some(AsyncResults::new(store, spawn, wanted.ttl, wanted.max_requests, metrics, callbacks)))
+}
