@@ -12,11 +12,12 @@ use forebay_testkit::wait_until;
 const LIMIT: Duration = Duration::from_secs(60);
 const ROW: [&str; 10] = ["0.038", "0.051", "0.062", "0.022", "-0.044", "-0.035", "-0.043", "-0.003", "0.02", "-0.018"];
 /// Never to be seen anywhere; with their setting.
-const SECRETS: [(&str, &str); 6] = [
+const SECRETS: [(&str, &str); 7] = [
     ("FOREBAY__KAFKA__OPTIONS__SASL_PASSWORD", "sikret-kafka"),
     ("FOREBAY__REDIS__URL", "redis://app:sikret-redis@127.0.0.1:1"),
     ("FOREBAY__MODELS__PASSWORD", "sikret-mlflow"),
     ("FOREBAY__MODELS__WEBHOOK_SECRET", "sikret-webhook"),
+    ("FOREBAY__ASYNC__CALLBACK_SECRET", "sikret-callback"),
     ("FOREBAY__AUTH__JWT__JWKS", "https://u:sikret-issuer@127.0.0.1:1/keys"),
     ("FOREBAY__AUTH__JWT__CA_FILE", ""),
 ];

@@ -145,7 +145,7 @@ impl Callbacks {
             if began.elapsed() + pause > self.0.longest {
                 return self.give_up(url, body.to_vec(), &why);
             }
-            tracing::debug!(result = ?id, url, why, "a callback failed, trying again");
+            tracing::debug!(result = ?id, url = without_query(url), why, "a callback failed, trying again");
             tokio::time::sleep(pause).await;
         }
     }
@@ -192,13 +192,18 @@ impl Callbacks {
     }
 
     fn give_up(&self, url: &str, body: Vec<u8>, why: &str) {
-        let message = format!("no callback to {url}: {why}");
+        let message = format!("no callback to {}: {why}", without_query(url));
         let timestamp_ms = i64::try_from(now_us() / 1000).unwrap_or(i64::MAX);
         let record =
             RawRecord { payload: body.into(), key: None, partition: 0, offset: 0, timestamp_ms, headers: Vec::new() };
         let code = ErrorCode::Unavailable.as_str();
         self.0.letters.send(DeadLetter { code, message, topic: LETTER_TOPIC.into(), record }, Ack::none());
     }
+}
+
+/// What a query says may be a secret between the caller and the receiver.
+fn without_query(url: &str) -> &str {
+    url.split_once('?').map_or(url, |(before, _)| before)
 }
 
 fn body(id: ResultId, answer: &StoredAnswer) -> serde_json::Result<Vec<u8>> {

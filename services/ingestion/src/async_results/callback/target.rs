@@ -2,6 +2,8 @@
 
 use http::Uri;
 
+use super::without_query;
+
 /// The beginning of an address: scheme, host, port and, up to a slash or whole, the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AllowedTarget {
@@ -34,8 +36,7 @@ impl AllowedTarget {
 
     /// Whether `url` begins like this. A path that could lead elsewhere does not.
     pub(super) fn covers(&self, url: &str) -> bool {
-        let without_query = url.split_once('?').map_or(url, |(before, _)| before);
-        let Ok(Self { scheme, host, port, path }) = Self::parse(without_query) else { return false };
+        let Ok(Self { scheme, host, port, path }) = Self::parse(without_query(url)) else { return false };
         let decoded = percent_encoding::percent_decode_str(&path).decode_utf8_lossy();
         let steps = decoded.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."));
         let begins = path == self.path || path.starts_with(&format!("{}/", self.path.trim_end_matches('/')));
