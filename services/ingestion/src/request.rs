@@ -114,7 +114,7 @@ impl ParsedRequest {
 
     /// Approximate encoded size of each row on an edge, in bytes, with the parameters, which go with each.
     pub fn row_weights(&self) -> impl Iterator<Item = usize> + Clone {
-        let params = self.output.len() + params_weight(&self.params);
+        let params = params_weight(&self.params);
         self.features.rows().iter().map(move |row| row.weight() + params)
     }
 
