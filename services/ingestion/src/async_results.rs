@@ -9,34 +9,38 @@
 //! - `submission`: what is recorded of a request; `answer`: what is kept of its answer
 //! - `store`: where both are; `memory` and `redis_store`: the two kinds
 //! - `window`: how many requests this replica accepts
+//! - `metrics`: counters
 //! - `callback`: posts answers to the addresses that callers name
 
 mod answer;
 mod callback;
 mod memory;
+mod metrics;
 mod redis_store;
 mod store;
 mod submission;
 mod window;
 
 use std::future::Future;
+use std::hash::BuildHasher as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay_contract::{ErrorCode, Problem};
-use forebay_runtime::Metrics;
-use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use parking_lot::Mutex;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxBuildHasher, FxHashSet};
 use tokio::sync::{Notify, oneshot};
 
 pub(crate) use answer::StoredAnswer;
 pub(crate) use callback::{AllowedTarget, Callbacks, secret_bytes};
 pub(crate) use memory::MemoryStore;
+pub(crate) use metrics::AsyncMetrics;
+use metrics::CallMetrics;
 pub(crate) use redis_store::RedisStore;
 pub(crate) use store::{AnswerStore, StoreError, StoredResult};
 pub(crate) use submission::{ResultId, Submission, SubmissionHead, Unfinished};
+pub(crate) use window::Reservation;
 use window::SubmissionWindow;
 
 use crate::rejection::HttpRejection;
@@ -46,6 +50,8 @@ pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Starts such work on the runtime that the store belongs to.
 pub(crate) type Spawn = Arc<dyn Fn(Task) + Send + Sync>;
 
+/// Most requests and calls in work of which a request that calls back may become one more. Each takes a few KiB.
+const MAX_RUNNING: usize = 10_000;
 /// Time between two attempts to store an answer.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -57,7 +63,7 @@ struct Shared {
     store: AnswerStore,
     spawn: Spawn,
     ttl: Duration,
-    window: Mutex<SubmissionWindow>,
+    window: Arc<Mutex<SubmissionWindow>>,
     /// Requests that this replica works on.
     running: Mutex<FxHashSet<ResultId>>,
     /// Notified whenever it works on none.
@@ -65,24 +71,6 @@ struct Shared {
     metrics: AsyncMetrics,
     /// `None` if answers may be posted nowhere.
     callbacks: Option<Callbacks>,
-}
-
-/// Counters of requests that are answered later.
-#[derive(Clone, Debug)]
-pub(crate) struct AsyncMetrics {
-    accepted: Counter,
-    taken_over: Counter,
-}
-
-impl AsyncMetrics {
-    pub(crate) fn register(metrics: &Metrics) -> Self {
-        let (accepted, taken_over) = (Counter::default(), Counter::default());
-        let help = "Requests that are answered later";
-        metrics.register("forebay_async_requests", help, accepted.clone());
-        let help = "Requests that are answered later, taken over from replicas that died";
-        metrics.register("forebay_async_taken_over", help, taken_over.clone());
-        Self { accepted, taken_over }
-    }
 }
 
 impl AsyncResults {
@@ -95,7 +83,7 @@ impl AsyncResults {
         metrics: AsyncMetrics,
         callbacks: Option<Callbacks>,
     ) -> Self {
-        let window = Mutex::new(SubmissionWindow::new(ttl, max_requests));
+        let window = Arc::new(Mutex::new(SubmissionWindow::new(ttl, max_requests)));
         let (running, idle) = (Mutex::default(), Notify::new());
         Self(Arc::new(Shared { store, spawn, ttl, window, running, idle, metrics, callbacks }))
     }
@@ -111,9 +99,9 @@ impl AsyncResults {
     }
 
     /// Posts the answer of the request `id`, which is stored, until it is taken or given up.
-    pub(crate) async fn call_back(&self, id: ResultId, url: &str, answer: &StoredAnswer) {
+    pub(crate) async fn call_back(&self, id: ResultId, url: &str) {
         if let Some(callbacks) = &self.0.callbacks {
-            callbacks.call(id, url, answer).await;
+            callbacks.call(&self.0.store, &self.0.metrics.calls, id, url).await;
         }
         if let Err(error) = self.0.store.finish(id).await {
             // its message has an id, so that the receiver knows a second one
@@ -121,16 +109,40 @@ impl AsyncResults {
         }
     }
 
-    /// Records a request that is to be answered later.
+    /// Reserves a place for one more request of `owner`, which is given back unless the request is submitted.
     ///
     /// # Errors
-    /// `overloaded` if this replica has accepted too many, `unavailable` if the store does not take it.
-    pub(crate) async fn submit(&self, submission: Submission) -> Result<ResultId, HttpRejection> {
-        self.0.window.lock().enter(Instant::now())?;
-        let (id, ttl) = (ResultId::random(), self.0.ttl);
+    /// `overloaded` if this replica keeps too many, or has too many calls in work.
+    pub(crate) fn reserve(&self, owner: &str, calls_back: bool) -> Result<Reservation, HttpRejection> {
+        if calls_back && self.0.running.lock().len() >= MAX_RUNNING {
+            let text = format!("too many requests and callbacks are in work (limit {MAX_RUNNING})");
+            return Err(HttpRejection::new(ErrorCode::Overloaded, text));
+        }
+        if !self.0.store.has_room() {
+            return Err(HttpRejection::new(
+                ErrorCode::Overloaded,
+                "the memory for answers is exhausted (async.memory)",
+            ));
+        }
+        let owner = if owner.is_empty() { 0 } else { FxBuildHasher.hash_one(owner).max(1) };
+        Reservation::new(&self.0.window, owner, Instant::now())
+    }
+
+    /// Records a request that is to be answered later, as `id`.
+    ///
+    /// # Errors
+    /// `unavailable` if the store does not take it.
+    pub(crate) async fn submit(
+        &self,
+        id: ResultId,
+        submission: Submission,
+        reserved: Reservation,
+    ) -> Result<(), Problem> {
+        let ttl = self.0.ttl;
         self.on_runtime(move |store| async move { store.submit(id, &submission, ttl).await }).await?;
+        reserved.keep();
         self.0.metrics.accepted.inc();
-        Ok(id)
+        Ok(())
     }
 
     /// The result `id` as far as it is there; `None` if there is none, or if it is not `owner`'s.
@@ -145,6 +157,7 @@ impl AsyncResults {
     /// Runs `task`, which answers the request `id`, beside the connections.
     pub(crate) fn run(&self, id: ResultId, task: impl Future<Output = ()> + Send + 'static) {
         self.0.running.lock().insert(id);
+        self.0.metrics.running.inc();
         let ended = Running { id, results: self.clone() };
         (self.0.spawn)(Box::pin(async move {
             task.await;
@@ -168,14 +181,22 @@ impl AsyncResults {
         }
     }
 
-    /// Extends the leases of the requests in work, and takes over those of replicas that died.
+    /// Extends the leases of the requests in work.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub(crate) async fn renew_and_take_over(&self) -> Result<Vec<(ResultId, Unfinished)>, StoreError> {
+    pub(crate) async fn renew(&self) -> Result<(), StoreError> {
         let running: Vec<_> = self.0.running.lock().iter().copied().collect();
-        self.0.store.renew(&running).await?;
-        let taken = self.0.store.take_over().await?;
+        self.0.store.renew(&running).await
+    }
+
+    /// Takes over the requests of replicas that died.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub(crate) async fn take_over(&self) -> Result<Vec<(ResultId, Unfinished)>, StoreError> {
+        let own = self.0.running.lock().clone();
+        let taken = self.0.store.take_over(&own).await?;
         self.0.metrics.taken_over.inc_by(taken.len() as u64);
         Ok(taken)
     }
@@ -203,6 +224,25 @@ impl AsyncResults {
                 return;
             }
             idle.await;
+        }
+    }
+
+    /// Leaves what is in work to other replicas, where there can be some; a process that stops calls this last.
+    pub(crate) async fn release(&self) {
+        let left: Vec<_> = self.0.running.lock().iter().copied().collect();
+        if left.is_empty() {
+            return;
+        }
+        if self.has_leases() {
+            tracing::info!(requests = left.len(), "requests that are answered later are left to other replicas");
+            if let Err(problem) = self.on_runtime(move |store| async move { store.release(&left).await }).await {
+                tracing::warn!(error = problem.message, "they wait for the end of their leases");
+            }
+        } else {
+            tracing::warn!(
+                requests = left.len(),
+                "requests that are answered later, or their callbacks, end unanswered"
+            );
         }
     }
 
@@ -237,7 +277,8 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Shared { running, idle, .. } = &*self.results.0;
+        let Shared { running, idle, metrics, .. } = &*self.results.0;
+        metrics.running.dec();
         let mut running = running.lock();
         running.remove(&self.id);
         if running.is_empty() {

@@ -122,21 +122,44 @@ async fn an_answer_belongs_to_the_credentials_of_its_request() {
 }
 
 #[actix_rt::test]
-async fn an_idempotency_key_gives_several_results_one_answer() {
+async fn a_request_that_is_sent_again_under_its_idempotency_key_gets_the_same_place() {
     let mut mesh = Mesh::start(&["async.store=memory"]);
     let server = mesh.serve().address;
     let head = format!("{LATER}\r\nIdempotency-Key: k");
-    let places = [place(&call(server, &head, ROW).await), place(&call(server, &head, ROW).await)];
-    assert_ne!(places[0], places[1]);
+    let first = place(&call(server, &head, ROW).await);
+    assert_eq!(place(&call(server, &head, ROW).await), first);
     let items = mesh.items(1).await;
     mesh.reply(items.into_iter().map(sum).collect());
-    for place in &places {
-        assert_eq!(get(server, &format!("{place}?wait=20")).await.json()["prediction"], 6.0);
-    }
+    assert_eq!(get(server, &format!("{first}?wait=20")).await.json()["prediction"], 6.0);
+    assert_eq!(place(&call(server, &head, ROW).await), first);
     assert!(mesh.requests.try_recv().is_err(), "it entered the mesh once");
+    assert_eq!(mesh.metric("forebay_async_requests_total"), Some(1.0));
     let other = place(&call(server, &head, br#"{"features":[4]}"#).await);
     mesh.items(1).await;
     assert_eq!(get(server, &other).await.status, 202);
+}
+
+#[actix_rt::test]
+async fn a_request_that_is_refused_takes_no_place_and_no_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = [ApiKey::generate().unwrap(), ApiKey::generate().unwrap()];
+    let path = folder.path().join("keys");
+    std::fs::write(&path, format!("a {} daily_rows=3\nb {}\n", keys[0].hash(), keys[1].hash())).unwrap();
+    let keys_file = format!("auth.keys_file={}", path.display());
+    let mut mesh = Mesh::start(&["async.store=memory", "async.max_requests=4", &keys_file]);
+    mesh.answer_all();
+    let server = mesh.serve().address;
+    let with = |head: &str, key: &ApiKey| format!("{head}\r\nX-API-Key: {}", key.expose());
+    place(&call(server, &with(LATER, &keys[0]), ROW).await);
+    for _ in 0..5 {
+        let full = call(server, &with(LATER, &keys[0]), ROW).await;
+        assert!(full.status == 429 && full.body.contains("of this caller"), "{full:?}");
+    }
+    place(&call(server, &with(LATER, &keys[1]), ROW).await);
+    for expected in [200, 200, 429] {
+        let direct = call(server, &with("POST /v1/predict HTTP/1.1", &keys[0]), ROW).await;
+        assert_eq!(direct.status, expected, "rows of refused requests do not count: {direct:?}");
+    }
 }
 
 #[actix_rt::test]
@@ -242,4 +265,30 @@ async fn only_allowed_public_and_willing_receivers_are_called() {
     assert!(refused.status == 400 && refused.body.contains("async.store"), "{refused:?}");
     assert!(Mesh::refused(&["async.callbacks=https://a.example/"]).contains("async.callback_secret"));
     assert!(Mesh::refused(&["async.callbacks=a.example", SECRET]).contains("async.callbacks"));
+}
+
+#[actix_rt::test]
+async fn a_receiver_that_hangs_does_not_hold_up_another_one_and_is_given_up() {
+    let (silent, healthy) =
+        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let url = |receiver: &TcpListener| format!("http://{}/", receiver.local_addr().unwrap());
+    let allowed = format!("async.callbacks=[\"{}\", \"{}\"]", url(&silent), url(&healthy));
+    let flags = ["async.store=memory", &allowed, SECRET, "async.callback_addresses=any", "async.callback_retry=2s"];
+    let mut mesh = Mesh::start(&flags);
+    mesh.answer_all();
+    let server = mesh.serve().address;
+    let head = |url: &str| format!("POST /v1/predict HTTP/1.1\r\nX-Forebay-Callback: {url}");
+    for _ in 0..20 {
+        place(&call(server, &head(&url(&silent)), ROW).await);
+    }
+    place(&call(server, &head(&url(&healthy)), ROW).await);
+    let began = Instant::now();
+    received(&healthy, 204).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let calls = |outcome: &str| mesh.metric(&format!("forebay_async_callbacks_total{{outcome=\"{outcome}\"}}"));
+    until("its count", async || calls("delivered") == Some(1.0)).await;
+    // four had no turn, and end when their time is over
+    until("the dead letters", async || mesh.dead_letters.0.load(Ordering::SeqCst) >= 4).await;
+    until("the end of all", async || mesh.metric("forebay_async_running") == Some(0.0)).await;
+    assert_eq!(calls("given_up"), Some(20.0));
 }

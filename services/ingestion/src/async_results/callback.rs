@@ -8,6 +8,7 @@ mod address;
 mod target;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -24,7 +25,7 @@ use ureq::Agent;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::DefaultConnector;
 
-use super::{ResultId, StoredAnswer};
+use super::{AnswerStore, CallMetrics, ResultId, StoredAnswer, StoredResult};
 use crate::settings::{AsyncSettings, CallbackAddresses};
 use address::PublicAddresses;
 pub(crate) use target::AllowedTarget;
@@ -33,24 +34,31 @@ pub(crate) use target::AllowedTarget;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two attempts: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// Most calls at a time. Each takes a thread that may block.
-const MAX_CALLS: usize = 32;
+/// Most calls to a target at a time, each on a thread that may block: one that hangs does not hold up the others.
+const MAX_CALLS: usize = 16;
 /// What a secret may begin with, as Standard Webhooks writes it.
 const SECRET_PREFIX: &str = "whsec_";
-/// The topic that a dead letter names.
-const LETTER_TOPIC: &str = "callback";
+/// What a dead letter names as its topic. No topic can have this name, so a letter cannot be sent to one again.
+const LETTER_TOPIC: &str = "(callback)";
 
 /// Where answers may be posted, and how. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Callbacks(Arc<Shared>);
 
 struct Shared {
-    allowed: Vec<AllowedTarget>,
+    targets: Vec<Target>,
     key: hmac::Key,
     agent: Agent,
     longest: Duration,
-    calls: Semaphore,
     letters: DeadLetters,
+}
+
+/// Where answers may be posted.
+struct Target {
+    allowed: AllowedTarget,
+    calls: Semaphore,
+    /// Whether its last call failed.
+    failing: AtomicBool,
 }
 
 /// The body of a call.
@@ -71,11 +79,13 @@ struct EventData<'a> {
 }
 
 /// Why an attempt failed.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum CallError {
     /// Another attempt may succeed.
+    #[error("{0}")]
     Later(String),
     /// The receiver does not want it, or may not be called.
+    #[error("{0}")]
     Refused(String),
 }
 
@@ -88,8 +98,10 @@ pub(crate) fn secret_bytes(text: &str) -> Option<Vec<u8>> {
 impl Callbacks {
     /// Calls the targets that `settings` allow; `None` if they allow none. The settings have been checked.
     pub(crate) fn new(settings: &AsyncSettings, letters: DeadLetters) -> Option<Self> {
-        let allowed: Vec<_> = settings.callbacks.iter().filter_map(|text| AllowedTarget::parse(text).ok()).collect();
-        let secret = secret_bytes(settings.callback_secret.expose()).filter(|_| !allowed.is_empty())?;
+        let allowed = settings.callbacks.iter().filter_map(|text| AllowedTarget::parse(text).ok());
+        let target = |allowed| Target { allowed, calls: Semaphore::new(MAX_CALLS), failing: AtomicBool::new(false) };
+        let targets: Vec<_> = allowed.map(target).collect();
+        let secret = secret_bytes(settings.callback_secret.expose()).filter(|_| !targets.is_empty())?;
         let config = Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .max_redirects(0)
@@ -106,8 +118,7 @@ impl Callbacks {
             }
         };
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
-        let (longest, calls) = (settings.callback_retry, Semaphore::new(MAX_CALLS));
-        Some(Self(Arc::new(Shared { allowed, key, agent, longest, calls, letters })))
+        Some(Self(Arc::new(Shared { targets, key, agent, longest: settings.callback_retry, letters })))
     }
 
     /// Checks that an answer may be posted to `url`.
@@ -115,52 +126,77 @@ impl Callbacks {
     /// # Errors
     /// `invalid_request` if not.
     pub(crate) fn check(&self, url: &str) -> Result<(), Problem> {
-        if self.0.allowed.iter().any(|target| target.covers(url)) {
-            return Ok(());
-        }
         let text = "X-Forebay-Callback: the address is not one that async.callbacks allows";
-        Err(Problem::new(ErrorCode::InvalidRequest, text))
+        self.target(url).map(drop).ok_or_else(|| Problem::new(ErrorCode::InvalidRequest, text))
     }
 
-    /// Posts the answer of the request `id` to `url`, until it is taken or given up; then it is a dead letter.
-    pub(crate) async fn call(&self, id: ResultId, url: &str, answer: &StoredAnswer) {
-        let body: Arc<[u8]> = match body(id, answer) {
-            Ok(body) => body.into(),
-            Err(error) => return self.give_up(url, Vec::new(), &error.to_string()),
-        };
-        let began = Instant::now();
+    fn target(&self, url: &str) -> Option<&Target> {
+        self.0.targets.iter().find(|target| target.allowed.covers(url))
+    }
+
+    /// Posts the answer of the request `id`, which `store` has, to `url`, until it is taken or given up; then it is a dead
+    /// letter.
+    pub(super) async fn call(&self, store: &AnswerStore, metrics: &CallMetrics, id: ResultId, url: &str) {
+        let (deadline, mut why) = (Instant::now() + self.0.longest, "there was no time for an attempt".to_owned());
         let mut pauses = ExponentialBuilder::new()
             .with_min_delay(PAUSES.0)
             .with_max_delay(PAUSES.1)
             .with_jitter()
             .without_max_times()
             .build();
-        loop {
-            let why = match self.attempt(id, url, Arc::clone(&body)).await {
-                Ok(()) => return,
-                Err(CallError::Refused(why)) => return self.give_up(url, body.to_vec(), &why),
-                Err(CallError::Later(why)) => why,
-            };
-            let pause = pauses.next().unwrap_or(PAUSES.1);
-            if began.elapsed() + pause > self.0.longest {
-                return self.give_up(url, body.to_vec(), &why);
+        while Instant::now() < deadline {
+            match self.attempt(store, id, url, deadline).await {
+                Ok(()) => {
+                    metrics.delivered.inc();
+                    return;
+                }
+                Err(CallError::Refused(reason)) => {
+                    why = reason;
+                    break;
+                }
+                Err(CallError::Later(reason)) => why = reason,
             }
-            tracing::debug!(result = ?id, url = without_query(url), why, "a callback failed, trying again");
-            tokio::time::sleep(pause).await;
+            metrics.failed.inc();
+            tokio::time::sleep(pauses.next().unwrap_or(PAUSES.1)).await;
+        }
+        metrics.given_up.inc();
+        let body = self.body(store, id).await.unwrap_or_default();
+        self.give_up(id, url, body, &why);
+    }
+
+    async fn attempt(&self, store: &AnswerStore, id: ResultId, url: &str, deadline: Instant) -> Result<(), CallError> {
+        let target =
+            self.target(url).ok_or_else(|| CallError::Refused("async.callbacks allows it no more".to_owned()))?;
+        let Ok(permit) = tokio::time::timeout_at(deadline.into(), target.calls.acquire()).await else {
+            return Err(CallError::Later("its receiver has too many calls in work".to_owned()));
+        };
+        // made for each attempt: what waits holds no answer
+        let body = self.body(store, id).await?;
+        let (callbacks, to) = (self.clone(), url.to_owned());
+        let posted = tokio::task::spawn_blocking(move || callbacks.post(id, &to, &body)).await;
+        drop(permit);
+        let posted = posted.unwrap_or_else(|error| Err(CallError::Later(format!("the call failed: {error}"))));
+        let failing = target.failing.swap(posted.is_err(), Ordering::Relaxed);
+        match &posted {
+            Err(error) if !failing => tracing::warn!(url = without_query(url), %error, "callbacks fail"),
+            Ok(()) if failing => tracing::info!(url = without_query(url), "callbacks succeed again"),
+            _ => {}
+        }
+        posted
+    }
+
+    /// The message about the answer of the request `id`.
+    async fn body(&self, store: &AnswerStore, id: ResultId) -> Result<Vec<u8>, CallError> {
+        match store.find(id).await {
+            Ok(Some((_, StoredResult::Answered(answer)))) => {
+                body(id, &answer).map_err(|error| CallError::Refused(error.to_string()))
+            }
+            Ok(_) => Err(CallError::Refused("its answer is no longer kept".to_owned())),
+            Err(error) => Err(CallError::Later(error.to_string())),
         }
     }
 
-    async fn attempt(&self, id: ResultId, url: &str, body: Arc<[u8]>) -> Result<(), CallError> {
-        let Ok(_permit) = self.0.calls.acquire().await else {
-            return Err(CallError::Later("the process stops".to_owned()));
-        };
-        let (callbacks, url) = (self.clone(), url.to_owned());
-        let posted = tokio::task::spawn_blocking(move || callbacks.post(id, &url, &body)).await;
-        posted.unwrap_or_else(|error| Err(CallError::Later(format!("the call failed: {error}"))))
-    }
-
     fn post(&self, id: ResultId, url: &str, body: &[u8]) -> Result<(), CallError> {
-        self.check(url).map_err(|problem| CallError::Refused(problem.message))?;
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let message_id = format!("msg_{id}");
         let answer = self
@@ -191,11 +227,15 @@ impl Callbacks {
         format!("v1,{}", STANDARD.encode(context.sign()))
     }
 
-    fn give_up(&self, url: &str, body: Vec<u8>, why: &str) {
+    fn give_up(&self, id: ResultId, url: &str, body: Vec<u8>, why: &str) {
         let message = format!("no callback to {}: {why}", without_query(url));
         let timestamp_ms = i64::try_from(now_us() / 1000).unwrap_or(i64::MAX);
-        let record =
-            RawRecord { payload: body.into(), key: None, partition: 0, offset: 0, timestamp_ms, headers: Vec::new() };
+        let header = |name: &str, value: String| (name.to_owned(), value.into());
+        let headers = vec![
+            header("forebay-callback", url.to_owned()),
+            header("forebay-callback-webhook-id", format!("msg_{id}")),
+        ];
+        let record = RawRecord { payload: body.into(), key: None, partition: 0, offset: 0, timestamp_ms, headers };
         let code = ErrorCode::Unavailable.as_str();
         self.0.letters.send(DeadLetter { code, message, topic: LETTER_TOPIC.into(), record }, Ack::none());
     }

@@ -11,7 +11,8 @@ use super::{ResultId, StoredAnswer, StoredResult};
 /// Bytes of an entry besides its texts.
 const ENTRY_BYTES: usize = 256;
 
-/// At capacity the answers that were not asked for in the longest time are evicted.
+/// A new request is refused at nine tenths of the capacity; beyond it the answers that were not asked for in the longest time
+/// are evicted.
 #[derive(Debug)]
 pub(crate) struct MemoryStore(Cache<ResultId, Arc<Entry>>);
 
@@ -34,6 +35,17 @@ impl MemoryStore {
             .time_to_live(ttl)
             .eviction_policy(EvictionPolicy::lru());
         Self(cache.build())
+    }
+
+    /// Whether there is room for one more request.
+    pub(super) fn has_room(&self) -> bool {
+        let capacity = self.0.policy().max_capacity().unwrap_or(u64::MAX);
+        let is_full = || self.0.weighted_size() > capacity / 10 * 9;
+        if is_full() {
+            // what has expired counts until it is removed
+            self.0.run_pending_tasks();
+        }
+        !is_full()
     }
 
     pub(super) fn submit(&self, id: ResultId, owner: &str) {
@@ -80,7 +92,7 @@ mod tests {
             store.complete(*id, "", &answer(10 << 10));
             store.0.run_pending_tasks();
         }
-        assert!(store.0.weighted_size() <= 100 << 10);
+        assert!(store.0.weighted_size() <= 100 << 10 && !store.has_room());
         assert_eq!(store.find(ids[0]), None);
         assert!(store.find(ids[19]).is_some());
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Pipeline, RedisError};
+use rustc_hash::FxHashSet;
 
 use super::submission::SubmissionHead;
 use super::{ResultId, StoreError, StoredAnswer, StoredResult, Submission, Unfinished};
@@ -17,8 +18,10 @@ use super::{ResultId, StoreError, StoredAnswer, StoredResult, Submission, Unfini
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a request stays with a replica that says nothing.
 const LEASE_MS: u64 = 10_000;
-/// Most requests that are looked at in one pass.
-const SAMPLE: usize = 256;
+/// About as many requests are looked at with one command.
+const SCAN: usize = 1000;
+/// A request that was taken over more often has ended its replicas.
+const MAX_TAKE_OVERS: u64 = 3;
 
 /// A Redis server. Its connection is opened by the first command, on the runtime of that command.
 pub(crate) struct RedisStore {
@@ -32,6 +35,7 @@ const OWNER: &str = "owner";
 const HEAD: &str = "head";
 const BODY: &str = "body";
 const ANSWER: &str = "answer";
+const TAKE_OVERS: &str = "take_overs";
 
 impl RedisStore {
     /// Every key begins with `prefix`.
@@ -129,25 +133,47 @@ impl RedisStore {
         pipeline.query_async(&mut self.connection()?).await.map_err(failed)
     }
 
-    pub(super) async fn take_over(&self) -> Result<Vec<(ResultId, Unfinished)>, StoreError> {
+    pub(super) async fn release(&self, ids: &[ResultId]) -> Result<(), StoreError> {
+        let mut pipeline = redis::pipe();
+        for id in ids {
+            pipeline.cmd("DEL").arg(self.lease(*id)).ignore();
+        }
+        pipeline.query_async(&mut self.connection()?).await.map_err(failed)
+    }
+
+    pub(super) async fn take_over(&self, own: &FxHashSet<ResultId>) -> Result<Vec<(ResultId, Unfinished)>, StoreError> {
         let mut connection = self.connection()?;
-        let mut command = redis::cmd("SRANDMEMBER");
-        let ids: Vec<String> =
-            command.arg(self.pending()).arg(SAMPLE).query_async(&mut connection).await.map_err(failed)?;
-        let ids: Vec<_> = ids.iter().filter_map(|id| ResultId::parse(id)).collect();
+        let (mut cursor, mut taken) = (0_u64, Vec::new());
+        loop {
+            let mut command = redis::cmd("SSCAN");
+            let command = command.arg(self.pending()).arg(cursor).arg("COUNT").arg(SCAN);
+            let (next, ids): (u64, Vec<String>) = command.query_async(&mut connection).await.map_err(failed)?;
+            let ids: Vec<_> = ids.iter().filter_map(|id| ResultId::parse(id)).filter(|id| !own.contains(id)).collect();
+            for id in self.expired(ids, &mut connection).await? {
+                taken.extend(self.unfinished(id, &mut connection).await?.map(|unfinished| (id, unfinished)));
+            }
+            cursor = next;
+            if cursor == 0 || taken.len() >= SCAN {
+                return Ok(taken);
+            }
+        }
+    }
+
+    /// Those of `ids` that had no lease. They have one of this replica now.
+    async fn expired(
+        &self,
+        ids: Vec<ResultId>,
+        connection: &mut ConnectionManager,
+    ) -> Result<Vec<ResultId>, StoreError> {
         if ids.is_empty() {
-            return Ok(Vec::new());
+            return Ok(ids);
         }
         let mut pipeline = redis::pipe();
         for id in &ids {
             pipeline.cmd("SET").arg(self.lease(*id)).arg("").arg("NX").arg("PX").arg(LEASE_MS);
         }
-        let leases: Vec<Option<String>> = pipeline.query_async(&mut connection).await.map_err(failed)?;
-        let mut taken = Vec::new();
-        for id in ids.into_iter().zip(leases).filter_map(|(id, lease)| lease.map(|_| id)) {
-            taken.extend(self.unfinished(id, &mut connection).await?.map(|unfinished| (id, unfinished)));
-        }
-        Ok(taken)
+        let leases: Vec<Option<String>> = pipeline.query_async(connection).await.map_err(failed)?;
+        Ok(ids.into_iter().zip(leases).filter_map(|(id, lease)| lease.map(|_| id)).collect())
     }
 
     /// What is left to do for a request; `None` if it has expired.
@@ -162,12 +188,18 @@ impl RedisStore {
         let fields: (Option<String>, Field, Field, Field) = command.query_async(connection).await.map_err(failed)?;
         let (owner, head, body, answer) = fields;
         let head = head.and_then(|head| serde_json::from_slice::<SubmissionHead>(&head).ok());
-        match (owner, head, body, answer.as_deref().and_then(StoredAnswer::decode)) {
-            (_, Some(SubmissionHead { callback: Some(url), .. }), _, Some(answer)) => {
-                return Ok(Some(Unfinished::Callback(url, answer)));
+        match (owner, head, body, answer.is_some()) {
+            (_, Some(SubmissionHead { callback: Some(url), .. }), _, true) => {
+                return Ok(Some(Unfinished::Callback(url)));
             }
-            (Some(owner), Some(head), Some(body), None) => {
-                return Ok(Some(Unfinished::Request(Submission { owner, head, body: body.into() })));
+            (Some(owner), Some(head), Some(body), false) => {
+                let mut command = redis::cmd("HINCRBY");
+                let command = command.arg(self.result(id)).arg(TAKE_OVERS).arg(1);
+                let times: u64 = command.query_async(connection).await.map_err(failed)?;
+                return Ok(Some(match times {
+                    ..=MAX_TAKE_OVERS => Unfinished::Request(Submission { owner, head, body: body.into() }),
+                    _ => Unfinished::Hopeless(owner),
+                }));
             }
             _ => {}
         }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustc_hash::FxHashSet;
+
 use super::{MemoryStore, RedisStore, ResultId, StoredAnswer, Submission, Unfinished};
 
 /// Memory, where one process serves all callers, or Redis. Clones share it.
@@ -54,6 +56,22 @@ impl AnswerStore {
         }
     }
 
+    /// Whether this process has memory for one more request.
+    pub(super) fn has_room(&self) -> bool {
+        match self {
+            Self::Memory(memory) => memory.has_room(),
+            Self::Redis(_) => true,
+        }
+    }
+
+    /// Ends the leases of requests, so that another replica takes them over at once.
+    pub(super) async fn release(&self, ids: &[ResultId]) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Redis(redis) => redis.release(ids).await,
+        }
+    }
+
     /// Nothing is left to do for a request.
     pub(super) async fn finish(&self, id: ResultId) -> Result<(), StoreError> {
         match self {
@@ -78,11 +96,11 @@ impl AnswerStore {
         }
     }
 
-    /// Takes over requests whose leases have expired.
-    pub(super) async fn take_over(&self) -> Result<Vec<(ResultId, Unfinished)>, StoreError> {
+    /// Takes over requests whose leases have expired. `own` are in work here.
+    pub(super) async fn take_over(&self, own: &FxHashSet<ResultId>) -> Result<Vec<(ResultId, Unfinished)>, StoreError> {
         match self {
             Self::Memory(_) => Ok(Vec::new()),
-            Self::Redis(redis) => redis.take_over().await,
+            Self::Redis(redis) => redis.take_over(own).await,
         }
     }
 }

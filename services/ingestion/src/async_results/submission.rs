@@ -6,8 +6,6 @@ use bytes::Bytes;
 use forebay_contract::Hex;
 use serde::{Deserialize, Serialize};
 
-use super::StoredAnswer;
-
 /// Names a request that is answered later, and is all that a caller without credentials needs to read its answer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ResultId([u8; 16]);
@@ -16,6 +14,18 @@ impl ResultId {
     /// 128 random bits.
     pub(crate) fn random() -> Self {
         Self(rand::random())
+    }
+
+    /// The same for every request with this `Idempotency-Key` of `owner` and this payload, so that one that is sent again
+    /// gets the same place. Who can compute it has all that the answer depends on.
+    pub(crate) fn of_key(owner: &str, key: &str, payload: &[u8; 16]) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key("forebay 2026 result of key");
+        for text in [owner, key] {
+            hash.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+        }
+        let mut id = [0; 16];
+        hash.update(payload).finalize_xof().fill(&mut id);
+        Self(id)
     }
 
     /// Reads what [`ResultId`] displays.
@@ -65,7 +75,9 @@ pub(crate) enum Unfinished {
     /// There is no answer yet.
     Request(Submission),
     /// The answer is to be posted to this address.
-    Callback(String, StoredAnswer),
+    Callback(String),
+    /// It was taken over too often, and belongs to this owner.
+    Hopeless(String),
 }
 
 /// What a request says beside its body.

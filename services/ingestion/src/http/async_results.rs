@@ -12,6 +12,7 @@ use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use forebay_contract::{ErrorCode, Problem};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use utoipa::{IntoParams, ToSchema};
 
 pub(super) use later::{LaterAnswer, LaterRequest};
@@ -29,6 +30,9 @@ use crate::rejection::HttpRejection;
 
 /// Path of the handler.
 pub(super) const ROUTE: &str = "/v1/results/{id}";
+const RESULT: HeaderName = HeaderName::from_static("x-forebay-result");
+/// Most requests that may wait for an answer; others are answered at once.
+const MAX_WAITING: usize = 256;
 const CALLBACK: HeaderName = HeaderName::from_static("x-forebay-callback");
 const MAX_CALLBACK_BYTES: usize = 2048;
 /// Longest time that a request may wait for an answer.
@@ -105,6 +109,9 @@ async fn find(
     let wait = wait.ok_or_else(|| Problem::new(ErrorCode::InvalidRequest, "wait: expected a number of seconds"))?;
     let wait = MAX_WAIT.mul_f64((wait / MAX_WAIT.as_secs_f64()).min(1.0));
     let (Some(id), Some(results)) = (ResultId::parse(id), &state.async_results) else { return Ok(None) };
+    static WAITING: Semaphore = Semaphore::const_new(MAX_WAITING);
+    let place = WAITING.try_acquire();
+    let wait = if place.is_ok() { wait } else { Duration::ZERO };
     let (began, mut pause) = (Instant::now(), POLL.0);
     loop {
         match results.find(id, owner).await? {
@@ -126,6 +133,8 @@ fn stored(answer: &StoredAnswer) -> HttpResponse {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
     response.content_type("application/json").insert_header((CACHE_CONTROL, "no-store"));
+    // tells an error that is the answer from one about the request for it
+    response.insert_header((RESULT, "answered"));
     response.body(answer.json.clone())
 }
 

@@ -10,7 +10,14 @@ pub(crate) fn cors(origins: &[String]) -> Condition<Cors> {
     let mut cors = Cors::default()
         .allowed_methods(["GET", "POST"])
         .allowed_headers([AUTHORIZATION, CONTENT_TYPE, super::credentials::API_KEY])
-        .allowed_headers(["idempotency-key", "prefer", "x-forebay-key", "traceparent", "tracestate"])
+        .allowed_headers([
+            "idempotency-key",
+            "prefer",
+            "x-forebay-callback",
+            "x-forebay-key",
+            "traceparent",
+            "tracestate",
+        ])
         .expose_headers(["location", "preference-applied", "retry-after", "www-authenticate", "traceparent"])
         .max_age(3600);
     for origin in origins {

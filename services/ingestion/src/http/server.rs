@@ -68,7 +68,9 @@ impl HttpListener {
         }
         if let Some(results) = &self.state.async_results {
             // stored within a moment, if the store answers; else another replica takes them over
-            _ = tokio::time::timeout(STORE_DELAY.min(limit), results.idle()).await;
+            if tokio::time::timeout(STORE_DELAY.min(limit), results.idle()).await.is_err() {
+                results.release().await;
+            }
         }
         self.server.stop(true).await;
     }

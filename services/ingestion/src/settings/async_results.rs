@@ -57,12 +57,26 @@ pub enum AsyncStore {
     Off,
 }
 
+/// Room for the answers of about a hundred requests.
+const LEAST_MEMORY: usize = 64 << 10;
 const MAX_TTL: Duration = Duration::from_secs(24 * 3600);
 
 impl AsyncSettings {
     pub(super) fn check(&self, redis: &RedisSettings, problems: &mut Problems) {
         if !(Duration::from_secs(1)..=MAX_TTL).contains(&self.ttl) {
             problems.add("async.ttl", "is out of range, expected \"1s\" to \"1d\"");
+        }
+        if self.max_requests == 0 {
+            problems.add("async.max_requests", "is 0; store = \"off\" turns these requests off");
+        }
+        if self.memory < LEAST_MEMORY {
+            problems.add("async.memory", "is too small, expected at least \"64KiB\"");
+        }
+        if self.callback_retry.is_zero() {
+            problems.add("async.callback_retry", "is 0, expected a duration such as \"10m\"");
+        }
+        if self.store == AsyncStore::Off && !self.callbacks.is_empty() {
+            problems.add("async.callbacks", "allows addresses, but async.store is \"off\"");
         }
         if self.store == AsyncStore::Redis && redis.url.is_empty() {
             problems.add("async.store", "is \"redis\", but redis.url is empty");

@@ -40,12 +40,14 @@ fn is_public(address: IpAddr) -> bool {
             Some(inner) => is_public_v4(inner),
             None => {
                 let first = address.segments()[0];
-                // unique local, link-local, site-local, multicast, documentation, discard
+                // unique local, link-local, site-local, multicast, documentation, discard, segment routing, local NAT64
                 let reserved = first & 0xfe00 == 0xfc00
                     || first & 0xff80 == 0xfe80
                     || first & 0xff00 == 0xff00
                     || address.segments()[..2] == [0x2001, 0xdb8]
-                    || first == 0x0100;
+                    || address.segments()[..3] == [0x64, 0xff9b, 1]
+                    || first & 0xfff0 == 0x3ff0
+                    || matches!(first, 0x0100 | 0x5f00);
                 !(address.is_unspecified() || address.is_loopback() || reserved)
             }
         },
@@ -63,16 +65,20 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || (a == 172 && b & 0xf0 == 16)
         || (a == 192 && b == 168)
         || (a == 198 && b & 0xfe == 18)
-        || matches!((a, b, c), (192, 0, 0 | 2) | (198, 51, 100) | (203, 0, 113));
+        || matches!((a, b, c), (192, 0, 0 | 2) | (192, 88, 99) | (198, 51, 100) | (203, 0, 113))
+        // the platform of Azure, which answers only machines of its own
+        || address.octets() == [168, 63, 129, 16];
     !reserved
 }
 
-/// The address of version 4 that one of version 6 stands for: mapped, compatible, or behind NAT64, 6to4 and Teredo.
+/// The address of version 4 that one of version 6 stands for: mapped, translated, compatible, or behind NAT64, 6to4 and Teredo.
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let segments = address.segments();
     let of = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match segments {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(of(high, low)),
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(of(high, low)),
         [0, 0, 0, 0, 0, 0, high, low] if !(address.is_unspecified() || address.is_loopback()) => Some(of(high, low)),
         [0x2002, high, low, ..] => Some(of(high, low)),
         [0x2001, 0, .., high, low] => Some(of(!high, !low)),

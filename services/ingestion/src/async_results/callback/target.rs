@@ -37,8 +37,10 @@ impl AllowedTarget {
     /// Whether `url` begins like this. A path that could lead elsewhere does not.
     pub(super) fn covers(&self, url: &str) -> bool {
         let Ok(Self { scheme, host, port, path }) = Self::parse(without_query(url)) else { return false };
+        // servers differ in what they decode, and in what they cut off a segment behind a semicolon
         let decoded = percent_encoding::percent_decode_str(&path).decode_utf8_lossy();
-        let steps = decoded.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."));
+        let bare = |segment: &str| segment.split(';').next().is_some_and(|name| matches!(name, "." | ".."));
+        let steps = decoded.split(['/', '\\']).any(bare) || decoded.contains('%');
         let begins = path == self.path || path.starts_with(&format!("{}/", self.path.trim_end_matches('/')));
         (scheme, host, port) == (self.scheme.clone(), self.host.clone(), self.port) && begins && !steps
     }
@@ -65,6 +67,8 @@ mod tests {
             "https://hooks.example.org/",
             "https://hooks.example.org/forebay/../admin",
             "https://hooks.example.org/forebay/%2e%2E/admin",
+            "https://hooks.example.org/forebay/..;/admin",
+            "https://hooks.example.org/forebay/%252e%252e/admin",
             "https://hooks.example.org/forebay\\..\\admin",
             "https://hooks.example.org@evil.example/forebay",
             "https://user:secret@hooks.example.org/forebay",

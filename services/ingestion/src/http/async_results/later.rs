@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use actix_web::HttpResponse;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::web::{Bytes, Data};
-use forebay_contract::{ErrorCode, RequestId, SplitKey, now_us};
+use forebay_contract::{ErrorCode, Problem, RequestId, SplitKey, now_us};
 use forebay_runtime::TraceContext;
 use tokio::sync::oneshot;
 
@@ -62,17 +62,24 @@ impl LaterRequest {
         let Self { parsed, head, body, split_key, callback } = self;
         callback.as_deref().map(|url| results.check_callback(url)).transpose()?;
         let owner = arrival.caller.map_or("", Caller::identity).to_owned();
+        let id = match arrival.idempotency_key {
+            Some(key) => ResultId::of_key(&owner, key, &parsed.digest()),
+            None => ResultId::random(),
+        };
+        if arrival.idempotency_key.is_some() && results.find(id, &owner).await?.is_some() {
+            // sent again, because the first answer was lost on its way
+            return Ok(LaterAnswer { id, answer: None });
+        }
+        let reserved = results.reserve(&owner, callback.is_some())?;
         // without a key of the caller's, one that no caller can guess
         let key = arrival.idempotency_key.map_or_else(|| format!("async/{}", RequestId::random()), str::to_owned);
         let arrival = Arrival { idempotency_key: Some(&key), ..arrival };
-        let many = parsed.features.many();
-        let trace = arrival.trace;
+        let (many, trace, arrived_us) = (parsed.features.many(), arrival.trace, head.arrived_us);
         let admitted = admit(state, parsed, arrival, &owner, CallerWaits::Elsewhere)?;
-        let arrived_us = head.arrived_us;
         let (idempotency_key, trace_header) = (key.clone(), trace.to_traceparent());
         let sent =
             SubmissionHead { idempotency_key, split_key, callback: callback.clone(), trace: trace_header, arrived_us };
-        let id = results.submit(Submission { owner: owner.clone(), head: sent, body }).await?;
+        results.submit(id, Submission { owner: owner.clone(), head: sent, body }, reserved).await?;
         let (done, answer) = oneshot::channel();
         let (state, results) = (Data::clone(state).into_inner(), results.clone());
         let request = Admitted { id, owner, admitted, head, trace, many, callback };
@@ -146,10 +153,10 @@ async fn finish(
     results.complete(id, owner, &answer, callback.is_some()).await;
     if let Some(waiting) = waiting {
         // a caller that has left, or had no time to wait, is no error
-        _ = waiting.send(answer.clone());
+        _ = waiting.send(answer);
     }
     if let Some(url) = callback {
-        results.call_back(id, url, &answer).await;
+        results.call_back(id, url).await;
     }
 }
 
@@ -179,6 +186,14 @@ pub(super) async fn answer_again(state: Arc<HttpState>, results: AsyncResults, i
             }
         }
     }
+}
+
+/// Answers a request that has been taken over from several replicas, all of which died.
+pub(super) async fn give_up(results: &AsyncResults, id: ResultId, owner: &str) {
+    let problem =
+        Problem::new(ErrorCode::Internal, "every replica that worked on this request ended before it was answered");
+    tracing::error!(result = ?id, "a request that is answered later has ended several replicas");
+    finish(results, (id, owner), PredictResponse::of_problem(&AnswerHead::default(), problem), None, None).await;
 }
 
 /// Its caller was authorized when the request arrived, and its rows were counted.

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::later::answer_again;
-use crate::async_results::{AsyncResults, ResultId, Unfinished};
+use super::later::{answer_again, give_up};
+use crate::async_results::{AsyncResults, ResultId, StoreError, Unfinished};
 use crate::http::HttpState;
 
 /// Time between two renewals: a fraction of a lease, so that a few may fail.
 const RENEW: Duration = Duration::from_secs(2);
+/// Every so many renewals all requests in work anywhere are looked at: about as often as leases expire.
+const TAKE_OVER: u64 = 4;
 
 /// Starts doing so, where replicas share a store.
 pub(in crate::http) fn renew_leases(state: &HttpState) {
@@ -24,8 +26,11 @@ async fn keep(state: Arc<HttpState>, results: AsyncResults) {
     let beats = component.heartbeat().beat_from_task();
     let work = async {
         let mut failed = false;
-        while !state.lifecycle.is_draining() {
-            match results.renew_and_take_over().await {
+        for turn in 0_u64.. {
+            if state.lifecycle.is_draining() {
+                break;
+            }
+            match renew_and_take_over(&results, turn.is_multiple_of(TAKE_OVER)).await {
                 Ok(taken) => {
                     failed = false;
                     for (id, unfinished) in taken {
@@ -51,10 +56,19 @@ async fn keep(state: Arc<HttpState>, results: AsyncResults) {
     component.finished();
 }
 
+async fn renew_and_take_over(
+    results: &AsyncResults,
+    take_over: bool,
+) -> Result<Vec<(ResultId, Unfinished)>, StoreError> {
+    results.renew().await?;
+    if take_over { results.take_over().await } else { Ok(Vec::new()) }
+}
+
 /// Does what is left to do for a request.
 async fn take_over(state: Arc<HttpState>, results: AsyncResults, id: ResultId, unfinished: Unfinished) {
     match unfinished {
         Unfinished::Request(request) => answer_again(state, results, id, request).await,
-        Unfinished::Callback(url, answer) => results.call_back(id, &url, &answer).await,
+        Unfinished::Callback(url) => results.call_back(id, &url).await,
+        Unfinished::Hopeless(owner) => give_up(&results, id, &owner).await,
     }
 }
