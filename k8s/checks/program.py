@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = [ROOT / "shared/runtime/settings.toml", ROOT / "shared/bus/settings.toml"]
+SHARED = [ROOT / f"shared/{crate}/settings.toml" for crate in ("runtime", "bus", "redis")]
 HOUR = 3_600_000
 
 
