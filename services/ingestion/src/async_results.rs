@@ -138,8 +138,7 @@ impl AsyncResults {
         submission: Submission,
         reserved: Reservation,
     ) -> Result<(), Problem> {
-        let ttl = self.0.ttl;
-        self.on_runtime(move |store| async move { store.submit(id, &submission, ttl).await }).await?;
+        self.on_runtime(move |store| async move { store.submit(id, &submission).await }).await?;
         reserved.keep();
         self.0.metrics.accepted.inc();
         Ok(())
@@ -159,19 +158,18 @@ impl AsyncResults {
         self.0.running.lock().insert(id);
         self.0.metrics.running.inc();
         let ended = Running { id, results: self.clone() };
-        (self.0.spawn)(Box::pin(async move {
+        self.spawn(async move {
             task.await;
             drop(ended);
-        }));
+        });
     }
 
     /// Stores the answer of the request `id`, trying until it would be forgotten. The request stays in work if it
     /// `calls_back`.
     pub(crate) async fn complete(&self, id: ResultId, owner: &str, answer: &StoredAnswer, calls_back: bool) {
-        let (began, ttl) = (Instant::now(), self.0.ttl);
-        let mut logged = false;
-        while let Err(error) = self.0.store.complete(id, owner, answer, (ttl, calls_back)).await {
-            if began.elapsed() > ttl {
+        let (began, mut logged) = (Instant::now(), false);
+        while let Err(error) = self.0.store.complete(id, owner, answer, calls_back).await {
+            if began.elapsed() > self.0.ttl {
                 return;
             }
             if !std::mem::replace(&mut logged, true) {

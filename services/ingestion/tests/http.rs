@@ -56,10 +56,12 @@ async fn the_key_of_a_client_comes_with_the_body_or_the_header() {
     let mut mesh = Mesh::start(&[]);
     let server = mesh.serve();
     let header = format!("{PREDICT}\r\nX-Forebay-Key: bob");
+    let too_long = format!("{PREDICT}\r\nX-Forebay-Key: {}", "b".repeat(256));
     for (head, body, key) in [
         (PREDICT, r#"{"features":[1]}"#, None),
         (header.as_str(), r#"{"features":[[1],[2]]}"#, Some("bob")),
         (header.as_str(), r#"{"features":[1],"key":"alice"}"#, Some("alice")),
+        (too_long.as_str(), r#"{"features":[1],"key":"alice"}"#, Some("alice")),
     ] {
         let stream = send(server.address, head, body.as_bytes()).await;
         let (batch, ack) = mesh.arrived().await;

@@ -284,13 +284,7 @@ impl Refresher {
             Ok(_) if reported.failed => Err("no prediction replica can load it".to_owned()),
             described => described,
         };
-        let meta = match meta {
-            Ok(meta) => meta,
-            Err(why) => {
-                self.state.unusable.insert(name, why);
-                return None;
-            }
-        };
+        let meta = meta.map_err(|why| self.state.unusable.insert(name.clone(), why)).ok()?;
         let described = DescribedVersion::new(meta, reported.format.as_ref());
         if described.is_none() {
             self.state.unreported.insert(name);

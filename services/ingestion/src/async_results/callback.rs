@@ -248,10 +248,9 @@ fn without_query(url: &str) -> &str {
 
 fn body(id: ResultId, answer: &StoredAnswer) -> serde_json::Result<Vec<u8>> {
     let timestamp = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-    let location = format!("/v1/results/{id}");
     let data = EventData {
         result_id: id.to_string(),
-        location,
+        location: id.location(),
         status: answer.status,
         answer: serde_json::from_slice(&answer.json)?,
     };

@@ -27,6 +27,7 @@ const MAX_TAKE_OVERS: u64 = 3;
 pub(crate) struct RedisStore {
     client: Client,
     prefix: String,
+    ttl_ms: u64,
     connection: Mutex<Option<ConnectionManager>>,
 }
 
@@ -38,9 +39,10 @@ const ANSWER: &str = "answer";
 const TAKE_OVERS: &str = "take_overs";
 
 impl RedisStore {
-    /// Every key begins with `prefix`.
-    pub(crate) fn new(client: Client, prefix: &str) -> Self {
-        Self { client, prefix: format!("{prefix}results:"), connection: Mutex::default() }
+    /// Keeps requests and answers for `ttl`, under keys that begin with `prefix`.
+    pub(crate) fn new(client: Client, prefix: &str, ttl: Duration) -> Self {
+        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        Self { client, prefix: format!("{prefix}results:"), ttl_ms, connection: Mutex::default() }
     }
 
     fn connection(&self) -> Result<ConnectionManager, StoreError> {
@@ -68,14 +70,14 @@ impl RedisStore {
         format!("{}pending", self.prefix)
     }
 
-    pub(super) async fn submit(&self, id: ResultId, request: &Submission, ttl: Duration) -> Result<(), StoreError> {
+    pub(super) async fn submit(&self, id: ResultId, request: &Submission) -> Result<(), StoreError> {
         let head = serde_json::to_vec(&request.head).map_err(|error| StoreError(error.to_string()))?;
         let key = self.result(id);
         let mut pipeline = redis::pipe();
         pipeline.atomic();
         let hash = pipeline.cmd("HSET").arg(&key).arg(OWNER).arg(&request.owner).arg(HEAD).arg(head);
         hash.arg(BODY).arg(&*request.body).ignore();
-        pipeline.cmd("PEXPIRE").arg(&key).arg(millis(ttl)).ignore();
+        pipeline.cmd("PEXPIRE").arg(&key).arg(self.ttl_ms).ignore();
         pipeline.cmd("SET").arg(self.lease(id)).arg("").arg("PX").arg(LEASE_MS).ignore();
         pipeline.cmd("SADD").arg(self.pending()).arg(id.to_string()).ignore();
         pipeline.query_async(&mut self.connection()?).await.map_err(failed)
@@ -86,7 +88,7 @@ impl RedisStore {
         id: ResultId,
         owner: &str,
         answer: &StoredAnswer,
-        (ttl, calls_back): (Duration, bool),
+        calls_back: bool,
     ) -> Result<(), StoreError> {
         let key = self.result(id);
         let mut pipeline = redis::pipe();
@@ -95,7 +97,7 @@ impl RedisStore {
         // once more: the request itself may have expired
         pipeline.cmd("HSET").arg(&key).arg(OWNER).arg(owner).ignore();
         pipeline.cmd("HDEL").arg(&key).arg(BODY).ignore();
-        pipeline.cmd("PEXPIRE").arg(&key).arg(millis(ttl)).ignore();
+        pipeline.cmd("PEXPIRE").arg(&key).arg(self.ttl_ms).ignore();
         if !calls_back {
             self.finish_in(&mut pipeline, id);
         }
@@ -214,10 +216,6 @@ impl std::fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisStore").field("prefix", &self.prefix).finish_non_exhaustive()
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn failed(error: RedisError) -> StoreError {

@@ -1,7 +1,6 @@
 //! Where requests that are answered later are recorded, and their answers kept.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustc_hash::FxHashSet;
 
@@ -27,32 +26,32 @@ pub(crate) enum StoredResult {
 pub(crate) struct StoreError(pub(super) String);
 
 impl AnswerStore {
-    /// Records a request, for `ttl`.
-    pub(super) async fn submit(&self, id: ResultId, request: &Submission, ttl: Duration) -> Result<(), StoreError> {
+    /// Records a request.
+    pub(super) async fn submit(&self, id: ResultId, request: &Submission) -> Result<(), StoreError> {
         match self {
             Self::Memory(memory) => {
                 memory.submit(id, &request.owner);
                 Ok(())
             }
-            Self::Redis(redis) => redis.submit(id, request, ttl).await,
+            Self::Redis(redis) => redis.submit(id, request).await,
         }
     }
 
-    /// Keeps the answer of a request, for `ttl` from now. The first answer counts. The request stays in work if the answer
+    /// Keeps the answer of a request. The first answer counts. The request stays in work if the answer
     /// is to be posted as well.
     pub(super) async fn complete(
         &self,
         id: ResultId,
         owner: &str,
         answer: &StoredAnswer,
-        (ttl, calls_back): (Duration, bool),
+        calls_back: bool,
     ) -> Result<(), StoreError> {
         match self {
             Self::Memory(memory) => {
                 memory.complete(id, owner, answer);
                 Ok(())
             }
-            Self::Redis(redis) => redis.complete(id, owner, answer, (ttl, calls_back)).await,
+            Self::Redis(redis) => redis.complete(id, owner, answer, calls_back).await,
         }
     }
 

@@ -28,6 +28,11 @@ impl ResultId {
         Self(id)
     }
 
+    /// The path of the answer.
+    pub(crate) fn location(self) -> String {
+        format!("/v1/results/{self}")
+    }
+
     /// Reads what [`ResultId`] displays.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let digits: &[u8; 32] = text.as_bytes().try_into().ok()?;

@@ -19,9 +19,10 @@ pub(super) use later::{LaterAnswer, LaterRequest};
 pub(super) use leases::renew_leases;
 pub(super) use preference::Preference;
 
-use super::exchange::{authenticate, rejected};
-use super::models::PlainError;
+use super::exchange::authenticate;
+use super::models::{PlainError, rejected};
 use super::response::ErrorAnswer;
+use super::response_head::rejected_head;
 use super::schema::PredictAnswer;
 use super::state::HttpState;
 use crate::async_results::{ResultId, StoredAnswer, StoredResult};
@@ -82,16 +83,12 @@ pub(super) async fn result(
 ) -> HttpResponse {
     match find(&request, &id, query, &state).await {
         Ok(Some((_, Some(answer)))) => stored(&answer),
-        Ok(Some((id, None))) => pending(id).json(pending_answer(id)),
+        Ok(Some((id, None))) => pending(rejected_head(202, None), id),
         Ok(None) => {
             let problem = Problem::new(ErrorCode::InvalidRequest, "there is no such result, or not any more");
             HttpResponse::NotFound().json(PlainError::from(problem))
         }
-        Err(rejection) => {
-            let body = PlainError::from(rejection.problem.clone());
-            // a problem has text keys and no fallible field, so this cannot fail
-            rejected(&rejection, serde_json::to_vec(&body).unwrap_or_default())
-        }
+        Err(rejection) => rejected(rejection),
     }
 }
 
@@ -138,16 +135,12 @@ fn stored(answer: &StoredAnswer) -> HttpResponse {
     response.body(answer.json.clone())
 }
 
-/// The head of the answer that the result `id` is not there yet.
-fn pending(id: ResultId) -> HttpResponseBuilder {
-    let mut response = HttpResponse::Accepted();
-    response.insert_header((LOCATION, location(id))).insert_header((RETRY_AFTER, 1));
+/// The answer that the result `id` is not there yet.
+fn pending(mut response: HttpResponseBuilder, id: ResultId) -> HttpResponse {
+    let location = id.location();
+    response.insert_header((LOCATION, location.as_str())).insert_header((RETRY_AFTER, 1));
     response.insert_header((CACHE_CONTROL, "no-store"));
-    response
-}
-
-fn pending_answer(id: ResultId) -> PendingAnswer {
-    PendingAnswer { result_id: id.to_string(), status: "pending", location: location(id) }
+    response.json(PendingAnswer { result_id: id.to_string(), status: "pending", location })
 }
 
 /// Where the caller wants its answer posted.
@@ -166,8 +159,4 @@ pub(super) fn callback(headers: &HeaderMap, state: &HttpState) -> Result<Option<
         Problem::new(ErrorCode::InvalidRequest, text)
     };
     text.map(|url| Some(url.to_owned())).ok_or_else(invalid)
-}
-
-fn location(id: ResultId) -> String {
-    format!("/v1/results/{id}")
 }

@@ -1,7 +1,5 @@
 //! `GET /v1/models`: the models, the version that answers, and the replicas that have loaded it.
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpRequest, HttpResponse, web};
 use forebay_contract::{ErrorCode, ErrorDetail, Problem, now_us};
 use serde::Serialize;
@@ -9,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::credentials::credentials;
 use super::model_list::{ModelList, ModelListing};
+use super::response_head::rejected_head;
 use super::schema::ErrorBody;
 use super::state::HttpState;
 use crate::rejection::HttpRejection;
@@ -59,14 +58,8 @@ pub(super) async fn models(
     HttpResponse::Ok().json(list)
 }
 
-fn rejected(rejection: HttpRejection) -> HttpResponse {
-    let status = rejection.problem.code.status();
-    let mut response = HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
-    if matches!(status, 429 | 503) {
-        response.insert_header((RETRY_AFTER, rejection.retry_seconds()));
-    }
-    if let Some(challenge) = rejection.challenge {
-        response.insert_header((WWW_AUTHENTICATE, challenge));
-    }
+/// The answer to a request that is rejected.
+pub(super) fn rejected(rejection: HttpRejection) -> HttpResponse {
+    let mut response = rejected_head(rejection.problem.code.status(), Some(&rejection));
     response.json(PlainError::from(rejection.problem))
 }

@@ -162,7 +162,10 @@ async fn answer(
     })?;
     head.request_id.clone_from(&parsed.request_id);
     head.version.clone_from(&parsed.version);
-    let split_key = key_header(request.headers(), "x-forebay-key", "X-Forebay-Key")?;
+    let split_key = match parsed.key {
+        Some(_) => None,
+        None => key_header(request.headers(), "x-forebay-key", "X-Forebay-Key")?,
+    };
     parsed.key = parsed.key.or_else(|| split_key.as_deref().map(SplitKey::of_text));
     let key = key_header(request.headers(), "idempotency-key", "Idempotency-Key")?;
     let arrival = Arrival { caller, idempotency_key: key.as_deref(), trace, arrived_us: head.arrived_us };

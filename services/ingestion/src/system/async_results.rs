@@ -33,7 +33,7 @@ pub(super) fn open(
         AsyncStore::Off => return Ok(None),
         AsyncStore::Redis => {
             let client = redis.client().map_err(|invalid| StartError::setting(invalid.key, invalid.text))?;
-            AnswerStore::Redis(Arc::new(RedisStore::new(client, &redis.prefix)))
+            AnswerStore::Redis(Arc::new(RedisStore::new(client, &redis.prefix, wanted.ttl)))
         }
         AsyncStore::Auto | AsyncStore::Memory => {
             AnswerStore::Memory(Arc::new(MemoryStore::new(wanted.memory, wanted.ttl)))

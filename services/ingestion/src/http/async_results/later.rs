@@ -12,10 +12,11 @@ use tokio::sync::oneshot;
 
 use super::super::predict::response_of;
 use super::super::response::{AnswerHead, PredictResponse};
+use super::super::response_head::response_head;
 use super::super::span::RequestSpan;
 use super::super::state::HttpState;
 use super::super::submission::{AdmittedRequest, Arrival, CallerWaits, admit};
-use super::{pending, pending_answer, stored};
+use super::{pending, stored};
 use crate::async_results::{AsyncResults, ResultId, StoredAnswer, Submission, SubmissionHead};
 use crate::auth::Caller;
 use crate::parse::parse_http;
@@ -76,12 +77,16 @@ impl LaterRequest {
         let arrival = Arrival { idempotency_key: Some(&key), ..arrival };
         let (many, trace, arrived_us) = (parsed.features.many(), arrival.trace, head.arrived_us);
         let admitted = admit(state, parsed, arrival, &owner, CallerWaits::Elsewhere)?;
-        let (idempotency_key, trace_header) = (key.clone(), trace.to_traceparent());
-        let sent =
-            SubmissionHead { idempotency_key, split_key, callback: callback.clone(), trace: trace_header, arrived_us };
+        let sent = SubmissionHead {
+            idempotency_key: key,
+            split_key,
+            callback: callback.clone(),
+            trace: trace.to_traceparent(),
+            arrived_us,
+        };
         results.submit(id, Submission { owner: owner.clone(), head: sent, body }, reserved).await?;
         let (done, answer) = oneshot::channel();
-        let (state, results) = (Data::clone(state).into_inner(), results.clone());
+        let state = Data::clone(state).into_inner();
         let request = Admitted { id, owner, admitted, head, trace, many, callback };
         results.run(id, request.answer(state, results.clone(), Some(done)));
         if wait.is_zero() {
@@ -99,15 +104,9 @@ impl LaterAnswer {
         if let Some(answer) = self.answer {
             return stored(&answer);
         }
-        let mut response = pending(self.id);
+        let mut response = response_head(state, request, span, 202, None);
         response.insert_header((PREFERENCE_APPLIED, HeaderValue::from_static("respond-async")));
-        for header in span.headers(request) {
-            response.insert_header(header);
-        }
-        if state.lifecycle.is_draining() {
-            response.force_close();
-        }
-        response.json(pending_answer(self.id))
+        pending(response, self.id)
     }
 }
 
