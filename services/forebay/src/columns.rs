@@ -92,6 +92,11 @@ impl Columns {
         Ok(Self { places, kinds, names: features.to_vec(), count: header.len(), extra })
     }
 
+    /// The index of each feature's column in the header, in the model's order; `None` for one that the header lacks.
+    pub(crate) fn places(&self) -> &[Option<usize>] {
+        &self.places
+    }
+
     /// Appends a record's features to `row`; an empty cell is a missing value, NaN.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use forebay_runtime::SettingsArgs;
 use super::{eprint, open_with};
 use crate::columns::{Columns, name_list};
 use crate::model_source::ModelSource;
-use crate::score::{self, Format, Framing, RowCounts, RowSource, ScoreEnd, ScoreProgress, Scorer};
+use crate::score::{self, ColumnFile, Format, Framing, Input, RowCounts, RowSource, ScoreEnd, ScoreProgress, Scorer};
 
 /// Answer a file of rows with a model, without a mesh: the same numbers, the same rules.
 #[derive(Debug, clap::Args)]
@@ -63,6 +63,8 @@ const EXAMPLES: &str = r#"Rows come in as
   JSON lines   {"features": [0.03, null, 0.06]}, {"features": {"age": 0.03, "bmi": 0.06}}, or what stands behind "features" by
                itself; null is a missing value. Blank lines are skipped. A line with "features" may have "output" and
                "params" as a request has them: {"features": [0.03], "output": "predict_proba", "params": {"threshold": 0.5}}
+  Parquet      columns of integers, floats, booleans and text are found by name; null and NaN are missing values. A file, no pipe.
+  Arrow        the same; its file format (Feather 2) from a file, its stream format from a pipe as well.
 
 Answers go out as JSON lines, one a row, in the order of the rows:
   {"prediction": 151.0}
@@ -70,12 +72,14 @@ Answers go out as JSON lines, one a row, in the order of the rows:
   {"prediction": [1.5, 0.2]}                                       one for each of several outputs
   {"prediction": [0.9, 0.1], "probabilities": [0.9, 0.1], "classes": ["churn", "stay"]}       with --method predict_proba
   {"error": {"code": "invalid_features", "message": "feature bmi: \"x\" is not a number", "line": 7}}
+In place of the line, Parquet and Arrow have the number of the row, from 1: "row": 7.
 A row that cannot be answered does not stop the others. Numbers are written so that they read back as the same bits.
 
 Examples:
   forebay score --model models:/diabetes-rf-model/1 --input patients.csv --output scores.jsonl
   forebay score --model models/churn --input customers.csv | jq -r .prediction
   forebay score --model models:/churn --input customers.csv --method predict_proba | jq '.prediction[0]'
+  forebay score --model models:/churn --input customers.parquet --output scores.jsonl
   zcat rows.csv.gz | forebay score --model model.onnx --format csv
   echo '[0.038, 0.051, 0.062, 0.022, -0.044, -0.035, -0.043, -0.003, 0.02, -0.018]' | forebay score --model models:/diabetes-rf-model
   forebay score --registry http://mlflow:5000 --model models:/churn@champion --input customers.csv --strict
@@ -113,43 +117,51 @@ impl Score {
         let named = if self.input == "-" { "the input" } else { &self.input };
         let within = |error: String| format!("{named}: {error}");
         let mut source = RowSource::open(&self.input)?;
-        source.skip_mark().map_err(within)?;
         let format = self.format.settle(&self.input, &mut source).map_err(|error| within(error.to_string()))?;
-        let mut framing = Framing::new(format, self.delimiter);
-        let columns = match format {
-            Format::Csv => {
-                let header = framing.header(&mut source).map_err(within)?;
-                Some(Columns::find(&header, &loaded.columns).map_err(within)?)
-            }
-            Format::Jsonl | Format::Auto => None,
-        };
+        let (mut input, header) = self.open_input(source, format).map_err(within)?;
+        let columns = header.map(|header| Columns::find(&header, &loaded.columns)).transpose().map_err(within)?;
         if let Some(extra) = columns.as_ref().map(|columns| &columns.extra).filter(|extra| !extra.is_empty()) {
             if rules.rejects_extra() {
                 return Err(within(format!("columns that are no feature of the model: {}", name_list(extra, ", "))));
             }
             warn(&format!("columns that are no feature of the model are ignored: {}", name_list(extra, ", ")));
         }
+        if let (Input::Columns(file), Some(columns)) = (&mut input, &columns) {
+            file.select(columns, self.batch as usize).map_err(within)?;
+        }
+        let unit = input.unit();
         let answers = self.answers(&loaded, tag, format)?;
         let output = self.open_output()?;
         let began = Instant::now();
-        let progress = ScoreProgress::new(&source, self.shows_progress());
+        let progress = ScoreProgress::new(&input, self.shows_progress());
         let threads =
             self.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()), usize::from);
         let scorer = Arc::new(Scorer::new(loaded, columns, rules, answers));
-        let end = score::run(source, framing, &scorer, (self.batch as usize, threads), output, |counts| {
-            progress.show(counts)
-        });
+        let end = score::run(input, &scorer, (self.batch as usize, threads), output, |counts| progress.show(counts));
         progress.finish();
         let counts = match &end {
             ScoreEnd::Unread => return Ok(ExitCode::SUCCESS),
             ScoreEnd::Done(counts) | ScoreEnd::Broken(counts, _) => counts,
         };
-        warn(&summary(counts, began.elapsed()));
+        warn(&summary(counts, began.elapsed(), unit));
         match &end {
             ScoreEnd::Broken(_, error) => Err(within(error.clone())),
             _ if self.strict && counts.failed > 0 => Ok(ExitCode::FAILURE),
             _ => Ok(ExitCode::SUCCESS),
         }
+    }
+
+    /// Opens the rows, and reads the names of their columns if the format has any.
+    fn open_input(&self, mut source: RowSource, format: Format) -> Result<(Input, Option<Vec<String>>), String> {
+        if matches!(format, Format::Parquet | Format::Arrow) {
+            let file = ColumnFile::open(&self.input, format, source)?;
+            let header = file.header();
+            return Ok((Input::Columns(Box::new(file)), Some(header)));
+        }
+        source.skip_mark()?;
+        let mut framing = Framing::new(format, self.delimiter);
+        let header = (format == Format::Csv).then(|| framing.header(&mut source)).transpose()?;
+        Ok((Input::Text(Box::new(source), framing), header))
     }
 
     /// What a row may request, and what the answer to one that requests nothing holds.
@@ -170,7 +182,7 @@ impl Score {
             check_output(output, loaded.model.outputs(), label, &loaded.name).map(|()| output)
         });
         if let Err(problem) = &output {
-            if format == Format::Csv || self.method.is_some() {
+            if format != Format::Jsonl || self.method.is_some() {
                 return Err(format!("{}: {}", self.model, problem.message));
             }
             warn(&format!("{}: {}; only rows that name another output are answered", self.model, problem.message));
@@ -209,13 +221,13 @@ fn warn(text: &str) {
     drop(writeln!(std::io::stderr(), "{text}"));
 }
 
-fn summary(counts: &RowCounts, took: Duration) -> String {
+fn summary(counts: &RowCounts, took: Duration, unit: &str) -> String {
     let RowCounts { rows, failed, first } = counts;
     let pace = *rows as f64 / took.as_secs_f64().max(1e-9);
     let rows_are = if *rows == 1 { "row" } else { "rows" };
     let mut text = format!("{rows} {rows_are} in {:.2} s, {pace:.0} a second", took.as_secs_f64());
-    if let Some((line, problem)) = first {
-        text.push_str(&format!("; {failed} failed, the first on line {line}: {}", problem.message));
+    if let Some((number, problem)) = first {
+        text.push_str(&format!("; {failed} failed, the first on {unit} {number}: {}", problem.message));
     }
     text
 }

@@ -48,12 +48,12 @@ impl CsvRecords {
     /// A record that does not end.
     pub(super) fn step(&mut self, source: &mut RowSource, chunk: &mut Chunk) -> Result<Step, String> {
         if !self.inside {
-            let bytes = source.bytes();
+            let bytes = source.unread();
             let blank = bytes.iter().position(|byte| !matches!(byte, b'\n' | b'\r')).unwrap_or(bytes.len());
             self.pass(&bytes[..blank]);
             source.used(blank);
         }
-        let bytes = source.bytes();
+        let bytes = source.unread();
         let Some(first) = bytes.first() else { return Ok(Step::Starved) };
         if !self.inside {
             (self.began, self.quoted, self.inside) = (self.passed + 1, *first == b'"', true);

@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::ValueEnum;
 
 use super::chunk::Chunk;
+use super::columnar;
 use super::csv_records::CsvRecords;
 use super::json_lines::JsonLines;
 use super::row_source::RowSource;
@@ -12,27 +13,42 @@ use super::row_source::RowSource;
 /// How the rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// By the file's name, else by its first character
+    /// By the file's first bytes and its name
     Auto,
     /// Columns under a header line
     Csv,
     /// One JSON document a line
     Jsonl,
+    /// A Parquet file
+    Parquet,
+    /// Arrow's file format (Feather) or its stream format
+    Arrow,
 }
 
 impl Format {
-    /// What `auto` means for this file: its name decides, else its first character.
+    /// What `auto` means for this file: Parquet and Arrow are known by their first bytes, for others its name decides, else
+    /// its first character.
     ///
     /// # Errors
     /// The I/O error.
     pub(crate) fn settle(self, path: &str, source: &mut RowSource) -> std::io::Result<Self> {
+        let begin = source.begin(8)?;
         if self != Self::Auto {
             return Ok(self);
+        }
+        let begins = |marks: &[&[u8]]| marks.iter().any(|mark| begin.starts_with(mark));
+        if begins(&[columnar::PARQUET, columnar::PARQUET_ENCRYPTED]) {
+            return Ok(Self::Parquet);
+        }
+        if begins(&[columnar::ARROW_FILE, columnar::ARROW_STREAM, columnar::FEATHER_1]) {
+            return Ok(Self::Arrow);
         }
         let extension = Path::new(path).extension().and_then(|it| it.to_str()).unwrap_or("").to_ascii_lowercase();
         Ok(match extension.as_str() {
             "csv" | "tsv" => Self::Csv,
             "jsonl" | "ndjson" | "json" => Self::Jsonl,
+            "parquet" | "pq" => Self::Parquet,
+            "arrow" | "arrows" | "feather" | "ipc" => Self::Arrow,
             _ => match source.first()? {
                 Some(b'{' | b'[') | None => Self::Jsonl,
                 Some(_) => Self::Csv,
@@ -50,7 +66,7 @@ pub(super) enum Step {
     Starved,
 }
 
-/// Finds records of one format.
+/// Finds records of one format of text.
 pub(crate) enum Framing {
     CsvRecords(Box<CsvRecords>),
     JsonLines(JsonLines),
@@ -61,7 +77,7 @@ impl Framing {
     pub(crate) fn new(format: Format, delimiter: u8) -> Self {
         match format {
             Format::Csv => Self::CsvRecords(Box::new(CsvRecords::new(delimiter))),
-            Format::Jsonl | Format::Auto => Self::JsonLines(JsonLines::default()),
+            _ => Self::JsonLines(JsonLines::default()),
         }
     }
 

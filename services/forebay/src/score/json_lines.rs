@@ -19,7 +19,7 @@ pub(crate) struct JsonLines {
 impl JsonLines {
     /// Takes the next line, if it is complete.
     pub(super) fn step(&mut self, source: &mut RowSource, chunk: &mut Chunk) -> Step {
-        let bytes = source.bytes();
+        let bytes = source.unread();
         let Some(end) = memchr::memchr(b'\n', &bytes[self.scanned..]).map(|end| self.scanned + end) else {
             self.scanned = bytes.len();
             if self.dropping || bytes.len() > MAX_RECORD {
@@ -36,9 +36,9 @@ impl JsonLines {
 
     /// Takes the last line, which need not have an end.
     pub(super) fn finish(&mut self, source: &mut RowSource, chunk: &mut Chunk) {
-        let rest = source.bytes().len();
+        let rest = source.unread().len();
         if rest > 0 || self.dropping {
-            self.take(source.bytes(), chunk);
+            self.take(source.unread(), chunk);
             source.used(rest);
         }
     }

@@ -7,7 +7,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use super::chunk::Chunk;
+use super::columnar::ColumnFile;
 use super::framing::{Framing, Step};
+use super::input::{Input, Records};
 use super::row_counts::RowCounts;
 use super::row_source::RowSource;
 use super::scorer::{Scored, Scorer};
@@ -26,14 +28,13 @@ pub(crate) enum ScoreEnd {
     Broken(RowCounts, String),
 }
 
-/// Scores everything `source` has, `batch` rows at a time, on `threads` threads. `on_counts` is called with the counts
+/// Scores everything `input` has, `batch` rows at a time, on `threads` threads. `on_counts` is called with the counts
 /// after each piece of output.
 ///
 /// Chunk `i` goes through thread `i % threads` and is taken from there, which keeps the order. A chunk is sent on
 /// before the reader waits for more input, so a slow pipe gets its answers line by line.
 pub(crate) fn run(
-    source: RowSource,
-    framing: Framing,
+    input: Input,
     scorer: &Arc<Scorer>,
     (batch, threads): (usize, usize),
     mut output: impl Write,
@@ -42,14 +43,17 @@ pub(crate) fn run(
     let mut lanes = Lanes { inputs: Vec::new(), next: 0 };
     let (mut outputs, mut workers) = (Vec::new(), Vec::new());
     for _ in 0..threads.max(1) {
-        let (input, chunks) = sync_channel::<Chunk>(QUEUED);
+        let (records, taken) = sync_channel::<Records>(QUEUED);
         let (answers, answered) = sync_channel::<Scored>(QUEUED);
         let scorer = Arc::clone(scorer);
-        workers.push(std::thread::spawn(move || work(&scorer, &chunks, &answers)));
-        lanes.inputs.push(input);
+        workers.push(std::thread::spawn(move || work(&scorer, &taken, &answers)));
+        lanes.inputs.push(records);
         outputs.push(answered);
     }
-    let reader = std::thread::spawn(move || read(source, framing, batch, &mut lanes));
+    let reader = std::thread::spawn(move || match input {
+        Input::Text(source, framing) => read_text(*source, framing, batch, &mut lanes),
+        Input::Columns(file) => read_columns(*file, batch, &mut lanes),
+    });
     let mut counts = RowCounts::default();
     // a lane that ends has no chunk of this turn, and so no lane has a later one
     for lane in (0..outputs.len()).cycle() {
@@ -79,9 +83,9 @@ fn finish(reader: JoinHandle<Result<(), String>>, workers: Vec<JoinHandle<()>>) 
     reader.join().unwrap_or_else(|_| Err("reading failed unexpectedly, which is a bug".to_owned()))
 }
 
-fn work(scorer: &Scorer, chunks: &Receiver<Chunk>, answers: &SyncSender<Scored>) {
-    while let Ok(chunk) = chunks.recv() {
-        if answers.send(scorer.score(&chunk)).is_err() {
+fn work(scorer: &Scorer, records: &Receiver<Records>, answers: &SyncSender<Scored>) {
+    while let Ok(records) = records.recv() {
+        if answers.send(scorer.score(&records)).is_err() {
             return;
         }
     }
@@ -89,7 +93,7 @@ fn work(scorer: &Scorer, chunks: &Receiver<Chunk>, answers: &SyncSender<Scored>)
 
 /// The channels to the scoring threads, used in turn.
 struct Lanes {
-    inputs: Vec<SyncSender<Chunk>>,
+    inputs: Vec<SyncSender<Records>>,
     next: usize,
 }
 
@@ -99,13 +103,26 @@ impl Lanes {
         if chunk.is_empty() {
             return true;
         }
-        let sent = self.inputs[self.next].send(std::mem::take(chunk)).is_ok();
+        self.send_records(Records::Text(std::mem::take(chunk)))
+    }
+
+    fn send_records(&mut self, records: Records) -> bool {
+        let sent = self.inputs[self.next].send(records).is_ok();
         self.next = (self.next + 1) % self.inputs.len();
         sent
     }
 }
 
-fn read(mut source: RowSource, mut framing: Framing, batch: usize, lanes: &mut Lanes) -> Result<(), String> {
+fn read_columns(mut file: ColumnFile, batch: usize, lanes: &mut Lanes) -> Result<(), String> {
+    while let Some(rows) = file.next(batch)? {
+        if !lanes.send_records(Records::Rows(rows)) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn read_text(mut source: RowSource, mut framing: Framing, batch: usize, lanes: &mut Lanes) -> Result<(), String> {
     let mut chunk = Chunk::default();
     let read = loop {
         match framing.step(&mut source, &mut chunk) {

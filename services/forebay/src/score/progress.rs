@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::input::Input;
 use super::row_counts::RowCounts;
-use super::row_source::RowSource;
 
 /// A bar on standard error, or nothing.
 #[derive(Debug)]
@@ -18,11 +18,11 @@ pub(crate) struct ScoreProgress {
 }
 
 impl ScoreProgress {
-    /// A display for `source`; hidden unless `shown`.
-    pub(crate) fn new(source: &RowSource, shown: bool) -> Self {
+    /// A display for `input`; hidden unless `shown`.
+    pub(crate) fn new(input: &Input, shown: bool) -> Self {
         let target = if shown { ProgressDrawTarget::stderr_with_hz(8) } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(source.size(), target);
-        let template = match source.size() {
+        let bar = ProgressBar::with_draw_target(input.size(), target);
+        let template = match input.size() {
             Some(_) => "{bar:30} {percent:>3} %  {msg}  {elapsed}, {eta} to go",
             None => "{spinner}  {msg}  {elapsed}",
         };
@@ -33,7 +33,7 @@ impl ScoreProgress {
         if shown {
             bar.enable_steady_tick(Duration::from_millis(250));
         }
-        Self { bar, read: source.read(), sized: source.size().is_some() }
+        Self { bar, read: input.progress(), sized: input.size().is_some() }
     }
 
     /// Shows the counts.

@@ -9,15 +9,15 @@ pub(crate) struct RowCounts {
     pub(crate) rows: u64,
     /// Rows answered with an error, part of `rows`.
     pub(crate) failed: u64,
-    /// Line and problem of the first failed row.
+    /// Line (or number, in a file of columns) and problem of the first failed row.
     pub(crate) first: Option<(u64, Problem)>,
 }
 
 impl RowCounts {
     /// Counts a row that has no prediction.
-    pub(super) fn fail(&mut self, line: u64, problem: &Problem) {
+    pub(super) fn fail(&mut self, number: u64, problem: &Problem) {
         self.failed += 1;
-        self.first.get_or_insert_with(|| (line, problem.clone()));
+        self.first.get_or_insert_with(|| (number, problem.clone()));
     }
 
     /// Adds the counts of a later part.

@@ -47,16 +47,16 @@ impl RowSource {
     }
 
     /// Counter of the bytes read so far, shared with the progress bar.
-    pub(crate) fn read(&self) -> Arc<AtomicU64> {
+    pub(crate) fn progress(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.read)
     }
 
     /// What was read and not used.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub(crate) fn unread(&self) -> &[u8] {
         &self.buffer[self.start..]
     }
 
-    /// Drops the first `count` of [`RowSource::bytes`].
+    /// Drops the first `count` of [`RowSource::unread`].
     pub(crate) fn used(&mut self, count: usize) {
         self.start = (self.start + count).min(self.buffer.len());
     }
@@ -82,19 +82,30 @@ impl RowSource {
         Ok(got > 0)
     }
 
+    /// The first `count` bytes, fewer if there are no more; they are kept.
+    ///
+    /// # Errors
+    /// The I/O error.
+    pub(crate) fn begin(&mut self, count: usize) -> std::io::Result<&[u8]> {
+        while self.unread().len() < count && self.fill()? {}
+        let count = count.min(self.unread().len());
+        Ok(&self.unread()[..count])
+    }
+
     /// Skips a byte order mark, so that the first name or bracket is what it looks like.
     ///
     /// # Errors
     /// The I/O error, or that this is no text in UTF-8.
     pub(crate) fn skip_mark(&mut self) -> Result<(), String> {
-        while self.bytes().len() < 3 && self.fill().map_err(|error| error.to_string())? {}
-        match self.bytes() {
+        while self.unread().len() < 3 && self.fill().map_err(|error| error.to_string())? {}
+        match self.unread() {
             [0xef, 0xbb, 0xbf, ..] => self.used(3),
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Err("is UTF-16, expected UTF-8".to_owned()),
             [0x1f, 0x8b, ..] | [b'P', b'K', 3, ..] | [0x28, 0xb5, 0x2f, ..] => {
                 return Err("is compressed, expected plain text; unpack it into a pipe and give --input -".to_owned());
             }
             [b'P', b'A', b'R', ..] => return Err("looks like Parquet, expected CSV or JSON lines".to_owned()),
+            [b'A', b'R', b'R', ..] => return Err("looks like Arrow, expected CSV or JSON lines".to_owned()),
             _ => {}
         }
         Ok(())
@@ -106,12 +117,24 @@ impl RowSource {
     /// The I/O error.
     pub(crate) fn first(&mut self) -> std::io::Result<Option<u8>> {
         loop {
-            if let Some(first) = self.bytes().iter().copied().find(|byte| !byte.is_ascii_whitespace()) {
+            if let Some(first) = self.unread().iter().copied().find(|byte| !byte.is_ascii_whitespace()) {
                 return Ok(Some(first));
             }
-            if self.bytes().len() > super::MAX_RECORD || !self.fill()? {
+            if self.unread().len() > super::MAX_RECORD || !self.fill()? {
                 return Ok(None);
             }
         }
+    }
+}
+
+impl Read for RowSource {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        if self.unread().is_empty() && !self.fill()? {
+            return Ok(0);
+        }
+        let count = self.unread().len().min(out.len());
+        out[..count].copy_from_slice(&self.unread()[..count]);
+        self.used(count);
+        Ok(count)
     }
 }

@@ -1,18 +1,17 @@
-//! Applies the rules and the model to a chunk. The rules are those of the mesh, so that a row which is refused there is
+//! Applies the rules and the model to records. The rules are those of the mesh, so that a row which is refused there is
 //! refused here, with the same message.
 
-use std::io::Write as _;
-
-use forebay_contract::{ErrorCode, Label, PredictedValue, Problem};
+use forebay_contract::{ErrorCode, Problem};
 use forebay_ingestion::parse::{Line, parse_line};
-use forebay_model::{
-    ColumnKind, Label as ModelLabel, LoadedVersion, ModelError, Output, PrepareError, Rows, Scores, TypedRows, Value,
-};
-use forebay_prediction::{check_output, model_value, row_score};
+use forebay_model::{ColumnKind, LoadedVersion, ModelError, Output, PrepareError, Rows, Scores, TypedRows, Value};
+use forebay_prediction::{check_output, model_value};
 use forebay_preprocessing::{AnswerRules, CheckedRow, RowRules, RowShape};
 
+use super::answer_text::{AnswerText, is_finite, write_error};
 use super::answers::{Answers, OutputGroup, RowPlace};
-use super::chunk::{Chunk, Fields};
+use super::chunk::Fields;
+use super::columnar::RowBatch;
+use super::input::Records;
 use super::row_counts::RowCounts;
 use crate::columns::Columns;
 
@@ -21,19 +20,20 @@ use crate::columns::Columns;
 pub(crate) struct Scorer {
     loaded: LoadedVersion,
     shape: RowShape,
-    /// Where a CSV record has the features; `None` when rows are JSON.
+    /// Where a CSV record has the features; `None` for other formats.
     columns: Option<Columns>,
-    /// Class labels as JSON.
-    labels: Vec<String>,
+    text: AnswerText,
     /// What a row may request.
     rules: AnswerRules,
     /// What the answer to a row that names no output holds.
     output: Result<Output, Problem>,
     /// Whether a column has text.
     has_text: bool,
+    /// Whether a column is of another kind than float.
+    takes_values: bool,
 }
 
-/// Answers of a chunk.
+/// Answers to consecutive records.
 #[derive(Debug)]
 pub(super) struct Scored {
     /// One JSON document a line.
@@ -53,53 +53,58 @@ impl Scorer {
         let kinds = loaded.columns.iter().map(|column| column.kind).collect();
         let optional = loaded.columns.iter().map(|column| column.optional).collect();
         let shape = RowShape::new(&loaded.name, signature.features.clone(), loaded.accepts_missing, rules);
-        let labels = labels_as_json(&signature.labels);
+        let text = AnswerText::new(&signature.labels, &loaded.output_names);
         let has_text = loaded.columns.iter().any(|column| column.kind == ColumnKind::Text);
+        let takes_values = loaded.columns.iter().any(|column| column.kind != ColumnKind::Float);
         let shape = shape.with_columns(kinds, optional);
-        Self { shape, loaded, columns, labels, rules: answers, output, has_text }
+        Self { takes_values, shape, loaded, columns, text, rules: answers, output, has_text }
     }
 
-    /// Answers every record of `chunk`, in order.
-    pub(super) fn score(&self, chunk: &Chunk) -> Scored {
+    /// Answers every record, in order.
+    pub(super) fn score(&self, records: &Records) -> Scored {
+        let count = records.len();
         let mut groups = Vec::with_capacity(1);
         let mut row = Vec::new();
-        let places: Vec<Result<RowPlace, Problem>> =
-            chunk.iter().map(|fields| self.prepare(&fields, &mut row, (&mut groups, chunk.len()))).collect();
+        let mut places = Vec::with_capacity(count);
+        match records {
+            Records::Text(chunk) => chunk.iter().for_each(|fields| {
+                let read = self.read_text(&fields, &mut row);
+                places.push((fields.line, self.place(read, &mut row, (&mut groups, count))));
+            }),
+            Records::Rows(batch) => batch.numbers().enumerate().for_each(|(index, number)| {
+                let read = self.read_columns(batch, index, &mut row);
+                places.push((number, self.place(read, &mut row, (&mut groups, count))));
+            }),
+        }
         let width = self.loaded.model.signature().width();
         let answers: Vec<Answers> = groups.iter().map(|group| self.predict(width, group)).collect();
-        let mut scored = Scored { text: Vec::with_capacity(chunk.len() * 48), counts: RowCounts::default() };
-        for (fields, place) in chunk.iter().zip(places) {
+        let mut scored = Scored { text: Vec::with_capacity(count * 48), counts: RowCounts::default() };
+        for (number, place) in places {
             let answer = place.and_then(|place| {
                 let (scores, index) = answers[place.group].of_row(place.index)?;
-                match finite(scores, index) {
+                match is_finite(scores, index) {
                     true => Ok((scores, index, groups[place.group].output)),
                     false => Err(unavailable("the model gave a result that is not finite")),
                 }
             });
             scored.counts.rows += 1;
             match answer {
-                Ok((scores, index, output)) => self.write(scores, (index, output), &mut scored.text),
+                Ok((scores, index, output)) => self.text.write(scores, (index, output), &mut scored.text),
                 Err(problem) => {
-                    scored.counts.fail(fields.line, &problem);
-                    write_error(&problem, fields.line, &mut scored.text);
+                    scored.counts.fail(number, &problem);
+                    write_error(&problem, (records.unit(), number), &mut scored.text);
                 }
             }
         }
         scored
     }
 
-    /// Reads a record and appends it to the rows that want the same output, as the model takes it. `row` is a buffer, and
-    /// `room` the number of rows to make room for.
-    fn prepare(
-        &self,
-        fields: &Fields<'_>,
-        row: &mut Vec<f64>,
-        (groups, room): (&mut Vec<OutputGroup>, usize),
-    ) -> Result<RowPlace, Problem> {
+    /// Reads a record of text, and the output that it wants. `row` is a buffer.
+    fn read_text(&self, fields: &Fields<'_>, row: &mut Vec<f64>) -> Result<(CheckedRow, Output), Problem> {
         if let Some(why) = fields.lost {
             return Err(Problem::new(ErrorCode::PayloadTooLarge, why));
         }
-        let (checked, output) = match &self.columns {
+        match &self.columns {
             None => {
                 let Line { row: read, output, params } = parse_line(fields.get(0))?;
                 let output = match output.as_str() {
@@ -108,19 +113,46 @@ impl Scorer {
                 };
                 self.rules.check_params(&params)?;
                 let read = if self.has_text { read.into_exact() } else { read };
-                (self.shape.check_row(read.values, read.mixed, &read.names)?, output)
+                Ok((self.shape.check_row(read.values, read.mixed, &read.names)?, output))
             }
             Some(columns) if columns.has_kinds() => {
                 let values = columns.read_values(fields.len(), |index| fields.get(index))?;
-                (self.shape.check_row(Vec::new(), values, &[])?, self.output.clone()?)
+                Ok((self.shape.check_row(Vec::new(), values, &[])?, self.output.clone()?))
             }
             Some(columns) => {
                 let mut raw = std::mem::take(row);
                 raw.clear();
                 columns.read(fields.len(), |index| fields.get(index), &mut raw)?;
-                (self.shape.check_row(raw, Vec::new(), &[])?, self.output.clone()?)
+                Ok((self.shape.check_row(raw, Vec::new(), &[])?, self.output.clone()?))
             }
-        };
+        }
+    }
+
+    /// Reads a row of columns. `row` is a buffer.
+    fn read_columns(
+        &self,
+        batch: &RowBatch,
+        index: usize,
+        row: &mut Vec<f64>,
+    ) -> Result<(CheckedRow, Output), Problem> {
+        if self.takes_values || batch.has_text() {
+            return Ok((self.shape.check_row(Vec::new(), batch.values(index), &[])?, self.output.clone()?));
+        }
+        let mut raw = std::mem::take(row);
+        raw.clear();
+        batch.append_numbers(index, &mut raw);
+        Ok((self.shape.check_row(raw, Vec::new(), &[])?, self.output.clone()?))
+    }
+
+    /// Appends a row that was read to those that want the same output. `row` is a buffer, and `room` the number of rows to
+    /// make room for.
+    fn place(
+        &self,
+        read: Result<(CheckedRow, Output), Problem>,
+        row: &mut Vec<f64>,
+        (groups, room): (&mut Vec<OutputGroup>, usize),
+    ) -> Result<RowPlace, Problem> {
+        let (checked, output) = read?;
         let label = format_args!("v{}", self.loaded.version);
         check_output(output, self.loaded.model.outputs(), label, &self.loaded.name)?;
         let at = groups.iter().position(|group| group.output == output).unwrap_or_else(|| {
@@ -198,53 +230,6 @@ impl Scorer {
         let values: Vec<Value> = rows.values().iter().copied().map(Value::from).collect();
         self.loaded.model.predict_output(TypedRows::new(rows.width(), &values)?, output)
     }
-
-    fn write(&self, scores: &Scores, (index, output): (usize, Output), out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"prediction\":");
-        let mut classes = Vec::new();
-        if scores.outputs == 1 && output == Output::Predict {
-            let class = scores.labels.get(index).and_then(|class| self.labels.get(*class as usize));
-            match class {
-                Some(label) => out.extend_from_slice(label.as_bytes()),
-                None => json(&scores.values[index], out),
-            }
-        } else {
-            let score = row_score(scores, index, output, &self.loaded.output_names);
-            json(&PredictedValue::from(&score), out);
-            classes = score.classes;
-        }
-        let probabilities = scores.probabilities(index);
-        if !probabilities.is_empty() {
-            out.extend_from_slice(b",\"probabilities\":");
-            json(probabilities, out);
-        }
-        if !classes.is_empty() {
-            out.extend_from_slice(b",\"classes\":");
-            json(&classes.iter().map(Label::typed).collect::<Vec<_>>(), out);
-        }
-        out.extend_from_slice(b"}\n");
-    }
-}
-
-fn finite(scores: &Scores, index: usize) -> bool {
-    // the value of a class may be a label's text read as a number
-    let value = !scores.labels.is_empty() || scores.row(index).iter().all(|value| value.is_finite());
-    value && scores.probabilities(index).iter().chain(scores.decision(index)).all(|p| p.is_finite())
-}
-
-fn write_error(problem: &Problem, line: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"error\":{\"code\":");
-    json(problem.code.as_str(), out);
-    out.extend_from_slice(b",\"message\":");
-    json(problem.message.as_str(), out);
-    // writing to a vector cannot fail
-    let _ = writeln!(out, ",\"line\":{line}}}}}");
-}
-
-/// Shortest form that reads back as the same number; the values given here are finite.
-fn json<T: serde::Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
-    // writing to a vector cannot fail
-    let _ = serde_json::to_writer(out, value);
 }
 
 pub(super) fn invalid(message: String) -> Problem {
@@ -253,22 +238,4 @@ pub(super) fn invalid(message: String) -> Problem {
 
 pub(super) fn unavailable(message: &str) -> Problem {
     Problem::new(ErrorCode::ModelUnavailable, message)
-}
-
-/// The labels as JSON, each of its own type.
-fn labels_as_json(labels: &[ModelLabel]) -> Vec<String> {
-    // a number, a boolean or text can always be written
-    labels.iter().map(|label| serde_json::to_string(label).unwrap_or_default()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_keep_their_type() {
-        let labels =
-            [ModelLabel::Integer(-1), ModelLabel::Float(1.5), ModelLabel::Boolean(true), "0".into(), "a\"b".into()];
-        assert_eq!(labels_as_json(&labels), ["-1", "1.5", "true", "\"0\"", "\"a\\\"b\""]);
-    }
 }
