@@ -107,9 +107,10 @@ fn reader(values: &DataType) -> Option<(Read, bool)> {
             let value = array.as_primitive::<UInt64Type>().value(at);
             i64::try_from(value).map_or_else(|_| Value::float(value as f64), Value::integer)
         },
-        DataType::Float16 => |array, at| float(array.as_primitive::<Float16Type>().value(at).to_f64()),
-        DataType::Float32 => |array, at| float(f64::from(array.as_primitive::<Float32Type>().value(at))),
-        DataType::Float64 => |array, at| float(array.as_primitive::<Float64Type>().value(at)),
+        // NaN is a missing value, as it is to pandas
+        DataType::Float16 => |array, at| Value::float(array.as_primitive::<Float16Type>().value(at).to_f64()),
+        DataType::Float32 => |array, at| Value::float(f64::from(array.as_primitive::<Float32Type>().value(at))),
+        DataType::Float64 => |array, at| Value::float(array.as_primitive::<Float64Type>().value(at)),
         DataType::Utf8 => return Some((|array, at| Value::text(array.as_string::<i32>().value(at)), true)),
         DataType::LargeUtf8 => return Some((|array, at| Value::text(array.as_string::<i64>().value(at)), true)),
         DataType::Utf8View => return Some((|array, at| Value::text(array.as_string_view().value(at)), true)),
@@ -123,9 +124,4 @@ where
     T::Native: Into<i64>,
 {
     Value::integer(array.as_primitive::<T>().value(at).into())
-}
-
-/// NaN is a missing value, as it is to pandas.
-fn float(value: f64) -> Value {
-    if value.is_nan() { Value::MISSING } else { Value::float(value) }
 }
