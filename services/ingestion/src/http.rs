@@ -46,7 +46,7 @@ pub(crate) use credentials::credentials_of;
 pub(crate) use limits::AdmissionLimits;
 pub use model_list::ModelListing;
 pub(crate) use model_list::ServedModel;
-pub(crate) use open_inference::{extensions, read_only_repository};
+pub(crate) use open_inference::extensions;
 pub use openapi::document;
 pub(crate) use rejections::RejectionReporter;
 pub use routes::routes;

@@ -32,6 +32,15 @@ impl ModelRows {
         self.directory.takes_text(self.named(model))
     }
 
+    /// Checks that no request unloaded the model.
+    ///
+    /// # Errors
+    /// `unknown_model` if one did.
+    pub(crate) fn check_loaded(&self, model: &str) -> Result<(), Problem> {
+        let model = self.named(model);
+        if self.directory.is_unloaded(model) { Err(Problem::unloaded(model)) } else { Ok(()) }
+    }
+
     /// Checks the width of the rows, which costs a comparison for each that is not very wide.
     ///
     /// # Errors

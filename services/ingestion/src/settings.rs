@@ -5,6 +5,7 @@ mod auth;
 mod grpc;
 mod http;
 mod memory;
+mod repository;
 mod schemas;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub use async_results::{AsyncSettings, AsyncStore, CallbackAddresses};
 pub use auth::{AuthSettings, JwtSettings};
 pub use grpc::GrpcSettings;
 pub use http::{HttpSettings, HttpTlsSettings};
+pub use repository::RepositorySettings;
 pub use schemas::SchemaSettings;
 
 /// All sections, checked.
@@ -33,6 +35,8 @@ pub struct Settings {
     pub async_results: AsyncSettings,
     /// Where their answers may be.
     pub redis: RedisSettings,
+    /// Whether requests load and unload models.
+    pub repository: RepositorySettings,
     /// Where the schemas of records are.
     pub schemas: SchemaSettings,
     /// The request topic, and batching.
@@ -71,12 +75,14 @@ impl Settings {
         let auth = layers.section::<AuthSettings>("auth", problems);
         let async_results = layers.section::<AsyncSettings>("async", problems);
         let redis = RedisSettings::read(layers, problems);
+        let repository = layers.section::<RepositorySettings>("repository", problems);
         let schemas = layers.section::<SchemaSettings>("schemas", problems);
         let ingestion = layers.section::<IngestionSettings>("ingestion", problems);
         let models = ModelSettings::read(layers, problems);
         let (http, grpc, auth, schemas, ingestion, models) = (http?, grpc?, auth?, schemas?, ingestion?, models?);
-        let (async_results, redis) = (async_results?, redis?);
+        let (async_results, redis, repository) = (async_results?, redis?, repository?);
         async_results.check(&redis, problems);
+        repository.check(&auth, problems);
         schemas.check(problems);
         http.check(problems);
         crate::http::tls::check(&http.tls, problems);
@@ -86,7 +92,7 @@ impl Settings {
             let text = "is longer than 1s: under load every request would wait that long";
             problems.add("ingestion.batch_interval", text);
         }
-        Some(Self { http, grpc, auth, async_results, redis, schemas, ingestion, models })
+        Some(Self { http, grpc, auth, async_results, redis, repository, schemas, ingestion, models })
     }
 
     /// An endpoint that other machines can reach needs credentials or `auth.anonymous`.
@@ -163,6 +169,7 @@ mod tests {
             (&["http.cors_origins=https://*.example.org"], "http.cors_origins"),
             (&["http.body_memory=1KiB"], "http.body_memory"),
             (&["schemas.registry=registry:8081"], "schemas.registry"),
+            (&["repository.writable=true"], "repository.writable"),
         ] {
             let error = read(flags).unwrap_err();
             assert!(error.contains(key), "{flags:?}: {error}");

@@ -86,6 +86,7 @@ pub fn stage(
     placement: StagePlacement,
     directory: &ModelDirectory,
 ) -> Result<IngestionStage, StartError> {
+    directory.keep_loaded(&settings.models.name);
     let metrics = StageMetrics::register(host.metrics(), "ingestion");
     let tracer = host.telemetry().stage("ingestion");
     let (legacy, lifecycle) = (host.metrics().legacy(), host.lifecycle());
@@ -101,7 +102,6 @@ pub fn stage(
     let to = (Arc::clone(&batcher), results, dead_letters);
     let (kafka, amqp) = start_ingester((kafka, amqp), to, host, metrics.clone(), arbiter);
     let kafka = crate::schemas::start(&settings.schemas, schemas, lifecycle, kafka)?;
-
     let pending = PendingRequests::new(placement.origin.instance);
     let http = HttpState {
         batcher,
@@ -127,7 +127,7 @@ pub fn stage(
         async_results: async_results::open(settings, host, arbiter, placement.alone, letters)?,
         statistics: ModelStatistics::default(),
     };
-    let models = ModelListing::new(directory.clone(), settings.models.clone());
+    let models = ModelListing::new(directory.clone(), settings.models.clone()).writable(settings.repository.writable);
     Ok(IngestionStage { replies: replies(pending.clone()), kafka, amqp, pending, http, models })
 }
 
@@ -269,7 +269,8 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
         placement.group = mesh.group_size(&REQUESTS_IN)?;
     }
     let (origin, pace) = (placement.origin, placement.pace.clone());
-    let stage = stage(settings, &bus, &host, arbiter, outlets, placement, &mesh.directory()?)?;
+    let directory = if settings.repository.writable { mesh.writable_directory()? } else { mesh.directory()? };
+    let stage = stage(settings, &bus, &host, arbiter, outlets, placement, &directory)?;
     mesh.serve_partition(&REPLIES, origin.reply_partition, stage.replies.clone())?;
     if settings.ingestion.kafka {
         let take = Arc::clone(&stage.kafka);

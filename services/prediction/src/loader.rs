@@ -2,18 +2,19 @@
 
 mod history;
 mod loading;
+mod unloaded;
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use forebay_registry::{Inputs, ModelSettings, ModelView, Registry, RegistryWatch};
 use forebay_runtime::{CircuitPolicy, Component, Heartbeat};
 
 use crate::loader_commands::LoaderCommand;
 use crate::metrics::ModelMetrics;
-use crate::report::Reporter;
+use crate::report::{Overrides, Reporter};
 use crate::settings::Warm;
 use crate::versions::{VersionSlot, Versions};
 pub(crate) use history::LoadHistory;
@@ -26,6 +27,9 @@ pub(crate) struct Loader {
     pub commands: Receiver<LoaderCommand>,
     pub watch: RegistryWatch,
     pub reporter: Reporter,
+    /// What requests said of models when that was last looked at.
+    pub overrides: Overrides,
+    pub started: Instant,
     pub models: ModelSettings,
     pub warm: Warm,
     pub policy: CircuitPolicy,
@@ -73,8 +77,12 @@ impl Loader {
         match command {
             LoaderCommand::Load(name) => self.load_on_demand(&versions, &name),
             LoaderCommand::ReadRegistry => self.watch.hurry(),
-            LoaderCommand::ReadDirectory if self.reporter.has_news() => self.watch.hurry(),
-            LoaderCommand::ReadDirectory => {}
+            LoaderCommand::ReadDirectory => {
+                let (news, overrides) = (self.reporter.has_news(), self.overrides_changed());
+                if news || overrides {
+                    self.watch.hurry();
+                }
+            }
             LoaderCommand::Report => self.reporter.states(&versions),
         }
     }
@@ -101,7 +109,8 @@ impl Loader {
     /// Brings the snapshot up to date with the registry; the production versions come first, so that the stage is ready
     /// soon.
     fn follow(&mut self, registry: &Registry, versions: &Versions) {
-        let mut views = registry.models();
+        let listed = registry.models();
+        let mut views = self.served(listed.clone());
         views.sort_by_key(|view| view.name != self.models.name);
         for view in &views {
             let wanted = self.others(registry, versions, view).into_iter().chain(self.production(view));
@@ -110,7 +119,7 @@ impl Loader {
         }
         // other replicas may know a newer listing than one from the disk
         if registry.status().stale.is_none() {
-            self.reporter.views(&views);
+            self.reporter.views(&listed);
         }
         self.reporter.states(versions);
         for view in &views {
@@ -125,6 +134,7 @@ impl Loader {
             }
             self.retire(versions, view);
         }
+        self.unload(versions);
         self.update_readiness(versions);
         self.reporter.states(versions);
     }

@@ -10,6 +10,15 @@ use forebay_registry::{ModelView, VersionView};
 use crate::loader_commands::VersionName;
 use crate::versions::{ModelVersions, VersionSlot, Versions};
 
+/// What requests to the repository said of models.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Overrides {
+    /// Whether the model directory has been read to its end.
+    pub complete: bool,
+    /// By model, whether the newest request loaded or unloaded it.
+    pub loaded: BTreeMap<String, bool>,
+}
+
 /// Keeps the model directory up to date with what the loader knows.
 #[derive(Debug)]
 pub(crate) struct Reporter {
@@ -47,6 +56,16 @@ impl Reporter {
         self.seen.has_news(&self.directory)
     }
 
+    /// Whether a request unloaded the model.
+    pub(crate) fn is_unloaded(&self, model: &str) -> bool {
+        self.directory.is_unloaded(model)
+    }
+
+    /// The models that requests loaded or unloaded, and whether those of all replicas are known.
+    pub(crate) fn overrides(&self) -> Overrides {
+        Overrides { complete: self.directory.is_caught_up(), loaded: self.directory.overrides() }
+    }
+
     /// Notes versions that will be loaded.
     pub(crate) fn loading(&mut self, model: &str, numbers: impl IntoIterator<Item = u32>) {
         self.loading.extend(numbers.into_iter().map(|number| (model.to_owned(), number)));
@@ -60,7 +79,16 @@ impl Reporter {
     /// Reports the state of the versions of every model.
     pub(crate) fn states(&self, versions: &Versions) {
         let snapshot = versions.snapshot();
+        // a failure of a model that is unloaded says nothing of its next load
+        let has_versions = |model: &str, versions: &ModelVersions| match self.is_unloaded(model) {
+            true => versions.slots.values().any(|slot| matches!(slot, VersionSlot::Ready(_))),
+            false => true,
+        };
         for (model, model_versions) in &snapshot.models {
+            if !has_versions(model, model_versions) {
+                self.directory.report(model, None, Vec::new());
+                continue;
+            }
             self.directory.report(model, model_versions.production, self.of(model, model_versions));
         }
         let unknown = self.loading.iter().filter(|(model, _)| !snapshot.models.contains_key(model));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::time::Instant;
 
 use actix::Actor;
 use actix_rt::{Arbiter, ArbiterHandle};
@@ -16,7 +17,7 @@ pub use crate::deliveries::Outlets;
 use crate::loader::{LoadHistory, Loader};
 use crate::loader_commands::LoaderCommand;
 use crate::metrics::ModelMetrics;
-use crate::report::Reporter;
+use crate::report::{Overrides, Reporter};
 use crate::settings::Settings;
 use crate::shadow::ShadowScorer;
 use crate::versions::{VersionStates, Versions};
@@ -55,6 +56,7 @@ fn load(
     directory: &ModelDirectory,
 ) -> Result<Arc<Versions>, StartError> {
     let (section, models) = (&settings.prediction, settings.models.clone());
+    directory.keep_loaded(&models.name);
     webhook::serve(host, &models);
     let (commands_in, commands) = channel();
     let versions = Arc::new(Versions::new(commands_in));
@@ -75,6 +77,8 @@ fn load(
         commands,
         watch: RegistryWatch::new(move || Registry::open_with(&options), models.refresh),
         reporter: Reporter::new(directory.clone(), models.shown()),
+        overrides: Overrides::default(),
+        started: Instant::now(),
         models,
         warm: section.warm,
         policy: section.breaker(),

@@ -12,14 +12,15 @@ use crate::row::CheckedRow;
 const KEY_LEN: usize = 32;
 
 /// Validates, pins and prepares `items` in order. An item that can be answered is pushed to `ready`, any other is
-/// passed to `refuse`, so that each item leaves exactly once.
+/// passed to `refuse`, so that each item leaves exactly once. Models that are `unloaded` answer nothing.
 pub fn prepare(
     snapshot: &CatalogSnapshot,
+    unloaded: &dyn Fn(&str) -> bool,
     items: Vec<Item<Request>>,
     ready: &mut Vec<Item<Features>>,
     mut refuse: impl FnMut(Item<Request>, Problem),
 ) {
-    let mut resolutions = Resolutions { snapshot, known: Vec::new() };
+    let mut resolutions = Resolutions { snapshot, unloaded, known: Vec::new() };
     let mut keys = Vec::with_capacity(items.len() * KEY_LEN);
     let first = ready.len();
     ready.reserve(items.len());
@@ -40,6 +41,7 @@ pub fn prepare(
 /// The version of each distinct pair of model and requested version in the batch.
 struct Resolutions<'c> {
     snapshot: &'c CatalogSnapshot,
+    unloaded: &'c dyn Fn(&str) -> bool,
     known: Vec<KnownResolution>,
 }
 
@@ -52,6 +54,10 @@ struct KnownResolution {
 impl Resolutions<'_> {
     fn of(&mut self, item: &Item<Request>) -> Result<&ResolvedVersion, Problem> {
         let Request { model, version, .. } = &item.payload;
+        let name = self.snapshot.named(model);
+        if (self.unloaded)(name) {
+            return Err(Problem::unloaded(name));
+        }
         if version.trim().is_empty()
             && let Some(resolved) = self.snapshot.split(model, || split_key(item))
         {
@@ -131,7 +137,8 @@ mod tests {
         let snapshot =
             CatalogSnapshot::new(&policy("Production", split), [listed("Production", model("m", &versions))]);
         let (mut ready, mut refused) = (Vec::new(), Vec::new());
-        prepare(&snapshot, items, &mut ready, |_, problem| refused.push(problem.to_string()));
+        let unloaded = |model: &str| model == "unloaded";
+        prepare(&snapshot, &unloaded, items, &mut ready, |_, problem| refused.push(problem.to_string()));
         (ready, refused)
     }
 
@@ -180,7 +187,10 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_model_is_refused_by_name() {
+    fn a_model_that_is_unloaded_or_unknown_is_refused_by_name() {
+        let mut unloaded = item("", &[1.0, 2.0, 3.0], &[]);
+        unloaded.payload.model = "unloaded".into();
+        assert_eq!(run(vec![unloaded]).1, ["unknown_model: Request for unknown model: 'unloaded' is unloaded"]);
         let mut absent = item("", &[1.0, 2.0, 3.0], &[]);
         absent.payload.model = "absent".into();
         assert_eq!(run(vec![absent]).1, ["unknown_model: unknown model \"absent\", known: m"]);

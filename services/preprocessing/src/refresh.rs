@@ -112,7 +112,8 @@ impl Refresher {
     fn woken(&mut self, first: WakeReason) {
         let reasons: Vec<WakeReason> = std::iter::once(first).chain(self.wakes.try_iter()).collect();
         self.state.reports_due |= reasons.contains(&WakeReason::Directory);
-        if reasons.contains(&WakeReason::Registry) || self.state.seen.has_news(&self.directory) {
+        let more = self.watch.list_also(self.directory.overrides().into_keys());
+        if more || reasons.contains(&WakeReason::Registry) || self.state.seen.has_news(&self.directory) {
             self.watch.hurry();
         }
     }

@@ -29,11 +29,13 @@ pub fn stage(
     outlets: Outlets,
     directory: &ModelDirectory,
 ) -> Result<Inlet<Request>, StartError> {
+    directory.keep_loaded(&settings.models.name);
     let catalog = ModelCatalog::default();
     refresh(settings, host, &catalog, directory)?;
     let scope = StageScope::new(host, Stage::Preprocessing, &host.settings().topics.requests);
     let component = host.lifecycle().register("preprocessing preparer");
-    let preparer = Preparer::start_in_arbiter(arbiter, move |_| Preparer::new(scope, catalog, outlets, component));
+    let models = (catalog, directory.clone());
+    let preparer = Preparer::start_in_arbiter(arbiter, move |_| Preparer::new(scope, models, outlets, component));
     #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
     let inlet = Inlet::new(move |delivery| preparer.do_send(Incoming(delivery)));
     Ok(inlet)

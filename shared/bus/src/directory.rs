@@ -4,6 +4,8 @@
 
 mod generations;
 mod metrics;
+mod overrides;
+mod ready_count;
 mod replica_table;
 mod row_formats;
 mod row_width;
@@ -20,6 +22,8 @@ use prost::Message;
 
 pub use generations::SeenGenerations;
 use metrics::DirectoryMetrics;
+use overrides::OverrideTable;
+pub use ready_count::ReadyCount;
 use replica_table::ReplicaTable;
 use row_formats::RowFormats;
 use view_table::ViewTable;
@@ -31,29 +35,6 @@ pub const EXPIRY: Duration = Duration::from_secs(15);
 /// A replica that has been silent for this long is forgotten and its record removed from the topic.
 pub(crate) const LONG_DEAD: Duration = EXPIRY.saturating_mul(20);
 
-/// How many live replicas have loaded a version.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReadyCount {
-    /// Live replicas of the model.
-    pub live: usize,
-    /// Those that can answer with the version.
-    pub ready: usize,
-    /// Those that could not load it.
-    pub failed: usize,
-}
-
-impl ReadyCount {
-    /// Every live replica can answer with it, and there is one.
-    pub fn all_ready(&self) -> bool {
-        self.live > 0 && self.ready == self.live
-    }
-
-    /// No live replica could load it, and there is one.
-    pub fn all_failed(&self) -> bool {
-        self.live > 0 && self.failed == self.live
-    }
-}
-
 /// Records this process has to put on the topic.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
@@ -61,6 +42,8 @@ pub(crate) struct Outgoing {
     pub(crate) views: Vec<(DirectoryKey, Option<Vec<u8>>)>,
     /// The states of this replica.
     pub(crate) states: Vec<Arc<ReplicaState>>,
+    /// Requests to load and unload models that this process received.
+    pub(crate) overrides: Vec<(DirectoryKey, Option<Vec<u8>>)>,
     /// Replicas that ended long ago without removing their record.
     pub(crate) dead: Vec<DirectoryKey>,
 }
@@ -71,6 +54,8 @@ struct State {
     formats: RowFormats,
     left: bool,
     caught_up: bool,
+    /// Whether the directory is on a topic, which outlives this process.
+    on_topic: bool,
 }
 
 struct Inner {
@@ -78,6 +63,7 @@ struct Inner {
     state: Mutex<State>,
     /// Models of which a replica has reported a version with a column of text.
     text_models: RwLock<BTreeSet<String>>,
+    overrides: RwLock<OverrideTable>,
     changes: Notifier,
 }
 
@@ -95,9 +81,9 @@ impl ModelDirectory {
     /// As [`ModelDirectory::new`], with another expiry.
     pub fn expiring(replica: &str, expiry: Duration) -> Self {
         let (views, replicas, formats) = (ViewTable::default(), ReplicaTable::new(expiry), RowFormats::default());
-        let state = Mutex::new(State { views, replicas, formats, left: false, caught_up: true });
-        let text_models = RwLock::default();
-        Self(Arc::new(Inner { replica: replica.to_owned(), state, text_models, changes: Notifier::new() }))
+        let state = Mutex::new(State { views, replicas, formats, left: false, caught_up: true, on_topic: false });
+        let (text_models, overrides) = (RwLock::default(), RwLock::default());
+        Self(Arc::new(Inner { replica: replica.to_owned(), state, text_models, overrides, changes: Notifier::new() }))
     }
 
     /// The model directory of the process, with its metrics.
@@ -241,6 +227,7 @@ impl ModelDirectory {
     pub(crate) fn on_removed(&self, key: &DirectoryKey) {
         let changed = match key {
             DirectoryKey::View(model) => self.0.state.lock().views.forget(model),
+            DirectoryKey::Override(model) => self.forget_override(model),
             DirectoryKey::Replica { replica, .. } if *replica == self.0.replica => false,
             DirectoryKey::Replica { replica, model } => self.0.state.lock().replicas.remove(replica, Some(model)),
         };
@@ -256,6 +243,11 @@ impl ModelDirectory {
     /// Whether the topic can be read; while it cannot, no replica expires.
     pub(crate) fn connected(&self, connected: bool) {
         self.0.state.lock().replicas.connected(connected, Instant::now());
+    }
+
+    /// The directory is kept equal to a topic.
+    pub(crate) fn on_topic(&self) {
+        self.0.state.lock().on_topic = true;
     }
 
     /// Sets whether everything that was on the topic at the start has been read; until then nothing is written.
@@ -274,12 +266,14 @@ impl ModelDirectory {
         let views = views.map(|(model, view)| (DirectoryKey::View(model), view.map(|view| view.encode_to_vec())));
         let (states, dead) = (state.replicas.own(), state.replicas.take_dead(Instant::now()));
         let dead = dead.into_iter().map(|(model, replica)| DirectoryKey::Replica { replica, model }).collect();
-        Outgoing { views: views.collect(), states, dead }
+        let overrides = self.0.overrides.write().take_unwritten();
+        Outgoing { views: views.collect(), states, overrides, dead }
     }
 
-    /// Marks every view to be written again, which restores a topic that was deleted and created again.
-    pub(crate) fn repeat_views(&self) {
+    /// Marks what this process keeps on the topic to be written again, which restores one that was deleted and created again.
+    pub(crate) fn repeat_records(&self) {
         self.0.state.lock().views.repeat();
+        self.0.overrides.write().repeat();
     }
 
     fn notify(&self, changed: bool) {

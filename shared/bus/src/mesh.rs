@@ -205,15 +205,31 @@ impl Mesh {
             return Ok(directory.clone());
         }
         let directory = ModelDirectory::of(&self.host);
-        // the last stage of the path that has to do with it
-        let Some(stage) = self.stages.iter().rev().find(|stage| MODELS.is_read_by(*stage)) else {
-            return Err(StartError::failed("no stage that runs here reads the model directory"));
-        };
+        let stage = self.directory_stage()?;
         if self.kafka {
-            self.edges(stage)?.sync_directory(&directory, MODELS.is_written_by(stage))?;
+            self.edges(stage)?.sync_directory(&directory, stage == Stage::Prediction)?;
         }
         self.directory = Some(directory.clone());
         Ok(directory)
+    }
+
+    /// As [`Mesh::directory`], for a process that takes requests to load and unload models.
+    ///
+    /// # Errors
+    /// As [`Mesh::directory`].
+    pub fn writable_directory(&mut self) -> Result<ModelDirectory, StartError> {
+        let directory = self.directory()?;
+        let stage = self.directory_stage()?;
+        if self.kafka {
+            self.edges(stage)?.write_overrides(&directory)?;
+        }
+        Ok(directory)
+    }
+
+    /// The stage whose clients the model directory uses: the last one of the path that has to do with it.
+    fn directory_stage(&self) -> Result<Stage, StartError> {
+        let stage = self.stages.iter().rev().find(|stage| MODELS.is_read_by(*stage));
+        stage.ok_or_else(|| StartError::failed("no stage that runs here reads the model directory"))
     }
 
     /// An endpoint that callers are connected to. When the process ends, `close` gets the time that callers may still

@@ -122,6 +122,11 @@ impl Problem {
         Self { code, message: message.into() }
     }
 
+    /// A request to the repository unloaded `model`.
+    pub fn unloaded(model: &str) -> Self {
+        Self::new(ErrorCode::UnknownModel, format!("Request for unknown model: '{model}' is unloaded"))
+    }
+
     /// The features `names` of a row have no values, and the version does not fill them in. The message lists at most
     /// `limit` of them.
     pub fn missing_features<'a>(names: impl IntoIterator<Item = &'a String>, limit: usize) -> Self {

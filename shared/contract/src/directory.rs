@@ -14,6 +14,8 @@ pub enum DirectoryKey {
         /// Name of the model.
         model: String,
     },
+    /// `override/<model>`: the record is a [`crate::ServingOverride`].
+    Override(String),
 }
 
 impl DirectoryKey {
@@ -23,6 +25,7 @@ impl DirectoryKey {
         let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
         match kind {
             "view" => named(rest).map(Self::View),
+            "override" => named(rest).map(Self::Override),
             "replica" => {
                 let (replica, model) = rest.split_once('/')?;
                 Some(Self::Replica { replica: named(replica)?, model: named(model)? })
@@ -36,6 +39,7 @@ impl fmt::Display for DirectoryKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::View(model) => write!(f, "view/{model}"),
+            Self::Override(model) => write!(f, "override/{model}"),
             Self::Replica { replica, model } => write!(f, "replica/{replica}/{model}"),
         }
     }
@@ -48,12 +52,20 @@ mod tests {
     #[test]
     fn a_key_reads_back_and_strange_ones_are_nothing() {
         let replica = DirectoryKey::Replica { replica: "pod-7f-a1".into(), model: "a/b".into() };
-        for key in [DirectoryKey::View("diabetes".into()), replica] {
+        for key in [DirectoryKey::View("diabetes".into()), DirectoryKey::Override("a/b".into()), replica] {
             assert_eq!(DirectoryKey::parse(key.to_string().as_bytes()), Some(key));
         }
-        for strange in
-            [&b""[..], b"view", b"view/", b"replica/a", b"replica//m", b"replica/a/", b"other/x", b"view/\xff"]
-        {
+        for strange in [
+            &b""[..],
+            b"view",
+            b"view/",
+            b"replica/a",
+            b"replica//m",
+            b"replica/a/",
+            b"override/",
+            b"other/x",
+            b"view/\xff",
+        ] {
             assert_eq!(DirectoryKey::parse(strange), None, "{strange:?}");
         }
     }

@@ -256,15 +256,15 @@ pub const DEAD_LETTERS: EdgeSpec = EdgeSpec {
     carries: "original bytes and why",
 };
 
-/// What the registry lists and what each prediction replica has loaded.
+/// What the registry lists, what each prediction replica has loaded, and the models that requests loaded or unloaded.
 pub const MODELS: EdgeSpec = EdgeSpec {
     topic: Topic { setting: "models", name: "forebay.models", retention: Retention::Compacted },
-    from: &[PREDICTION],
+    from: &[INGESTION, PREDICTION],
     to: &[INGESTION, PREPROCESSING, PREDICTION],
     partitioning: Partitioning::Key,
     kind: Kind::Advisory,
     in_memory: InMemory::Never,
-    carries: "registry views, replica states; compacted",
+    carries: "registry views, replica states, overrides by requests; compacted",
 };
 
 /// Every edge, in the order in which a request meets them.

@@ -10,8 +10,8 @@
 //! - [`encode`], [`decode`]: batches to bytes and back
 //! - [`Value`], [`ClassLabel`]: what is no number: values of rows, labels of classes
 //! - [`ResultDocument`], [`FailureDocument`]: the JSON that clients read
-//! - [`DirectoryKey`], [`ModelView`], [`ReplicaState`]: the records of the topic `forebay.models`: models, and the
-//!   replicas that have loaded them
+//! - [`DirectoryKey`], [`ModelView`], [`ReplicaState`], [`ServingOverride`]: the records of the topic `forebay.models`:
+//!   models, the replicas that have loaded them, and requests to load or unload them
 
 mod batch;
 mod code;
@@ -48,6 +48,6 @@ pub mod wire {
 pub use wire::request_context::Origin;
 pub use wire::{
     AmqpOrigin, Answer, BreakerState, ColumnKind, Failure, Features, HttpOrigin, KafkaOrigin, Label, LoadState,
-    ModelView, Outcome, Prediction, ReplicaState, Request, RowFormat, Score, Stage, StageTime, Value, VersionState,
-    ViewVersion,
+    ModelView, Outcome, Prediction, ReplicaState, Request, RowFormat, Score, ServingOverride, Stage, StageTime, Value,
+    VersionState, ViewVersion,
 };

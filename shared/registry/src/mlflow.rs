@@ -16,7 +16,7 @@ mod responses;
 mod tls;
 mod versions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -38,6 +38,8 @@ type Listing = BTreeMap<String, Arc<ListedModel>>;
 pub(super) struct MlflowRegistry {
     client: MlflowClient,
     served: Option<Vec<String>>,
+    /// Models beside those.
+    also: Mutex<BTreeSet<String>>,
     keep: usize,
     cache: Option<Cache>,
     listing: ArcSwap<Listing>,
@@ -67,7 +69,7 @@ impl MlflowRegistry {
         });
         let keep = options.versions.max(1);
         let (listing, state) = (ArcSwap::default(), Mutex::default());
-        let server = Self { client, served, keep, cache, listing, state };
+        let server = Self { client, served, also: Mutex::default(), keep, cache, listing, state };
         let kept = server.cached();
         match server.list(&kept) {
             Ok(listing) => server.accept(&kept, listing),
@@ -120,6 +122,10 @@ impl MlflowRegistry {
         self.evict();
     }
 
+    pub(super) fn list_also(&self, models: &BTreeSet<String>) {
+        self.also.lock().unwrap_or_else(PoisonError::into_inner).clone_from(models);
+    }
+
     pub(super) fn stale(&self) -> Option<String> {
         self.state().stale.clone()
     }
@@ -127,17 +133,17 @@ impl MlflowRegistry {
     /// Lists every served model. Flavors are taken from `before`, and a single model that cannot be read keeps its last
     /// listing.
     fn list(&self, before: &Listing) -> Result<Listing, RegistryError> {
-        let all;
         let names = match &self.served {
-            Some(names) => names,
-            None => {
-                all = listing::names(&self.client)?;
-                &all
+            Some(names) => {
+                let also = self.also.lock().unwrap_or_else(PoisonError::into_inner);
+                let more = also.iter().filter(|name| !names.contains(name));
+                names.iter().chain(more).cloned().collect()
             }
+            None => listing::names(&self.client)?,
         };
         let mut listing = Listing::new();
         let (mut answered, mut first) = (names.is_empty(), None);
-        for name in names {
+        for name in &names {
             let old = before.get(name);
             match ListedModel::fetch(&self.client, name, self.keep, old.map(|old| &**old)) {
                 Ok(Some(model)) => {

@@ -23,7 +23,7 @@
 
 mod reading;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use forebay_artefact::{Fault, VersionFiles};
@@ -115,6 +115,14 @@ impl Registry {
         match &self.source {
             Source::Local(local) => local.model(name),
             Source::Mlflow(server) => server.model(name),
+        }
+    }
+
+    /// Lists these models of an MLflow server as well, from the next [`Registry::refresh`] on; a folder lists all of its
+    /// models in any case.
+    pub fn list_also(&self, models: &BTreeSet<String>) {
+        if let Source::Mlflow(server) = &self.source {
+            server.list_also(models);
         }
     }
 

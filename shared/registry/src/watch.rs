@@ -1,6 +1,7 @@
 //! Decides when to read a registry: at an interval with jitter, so that replicas do not read it together, and at once
 //! when it is known to have changed. Opens the registry as soon as it is available; owns no thread.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ pub struct RegistryWatch {
     open: Opener,
     every: Duration,
     registry: Option<Arc<Registry>>,
+    /// Models that are listed even if no setting names them.
+    also: BTreeSet<String>,
     looked: Option<Instant>,
     due: Instant,
     reported: Option<RegistryError>,
@@ -42,7 +45,7 @@ impl RegistryWatch {
     /// is due at once.
     pub fn new(open: impl Fn() -> Result<Registry, RegistryError> + Send + 'static, every: Duration) -> Self {
         let open = Box::new(open);
-        Self { open, every, registry: None, looked: None, due: Instant::now(), reported: None }
+        Self { open, every, registry: None, also: BTreeSet::new(), looked: None, due: Instant::now(), reported: None }
     }
 
     /// The registry, once it has been opened.
@@ -66,15 +69,28 @@ impl RegistryWatch {
         self.due = self.due.min(soonest);
     }
 
+    /// Lists these models of a server as well from the next read on, even if no setting names them; whether they are others
+    /// than before.
+    pub fn list_also(&mut self, models: impl IntoIterator<Item = String>) -> bool {
+        let also: BTreeSet<String> = models.into_iter().collect();
+        let changed = also != self.also;
+        self.also = also;
+        changed
+    }
+
     /// Opens or refreshes the registry. Blocks. The next read is scheduled whether or not this one succeeds.
     ///
     /// # Errors
     /// [`RefreshError`]; a registry that is already open keeps its listing.
     pub fn look(&mut self) -> Result<Arc<Registry>, RefreshError> {
         let looked = match &self.registry {
-            Some(registry) => registry.refresh().map(|()| Arc::clone(registry)),
+            Some(registry) => {
+                registry.list_also(&self.also);
+                registry.refresh().map(|()| Arc::clone(registry))
+            }
             None => (self.open)().map(Arc::new),
         };
+        let incomplete = self.registry.is_none() && !self.also.is_empty();
         let interval =
             if looked.is_ok() || self.registry.is_some() { self.every } else { self.every.min(REOPEN_INTERVAL) };
         let now = Instant::now();
@@ -82,6 +98,9 @@ impl RegistryWatch {
         self.due = now + interval.mul_f64(rand::rng().random_range(1.0 - JITTER..1.0 + JITTER));
         match looked {
             Ok(registry) => {
+                if incomplete {
+                    self.due = now;
+                }
                 self.reported = None;
                 self.registry = Some(Arc::clone(&registry));
                 Ok(registry)

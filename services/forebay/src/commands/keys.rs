@@ -51,6 +51,7 @@ The file holds only the SHA-256 of the key: a lost key cannot be shown again. Be
   rate=N burst=N       requests a second, and at once
   daily_rows=N         rows between midnights (UTC)
   models=A,B           the models it may ask
+  admin=true           it may load and unload models (repository.writable)
 To revoke a key, remove its line; ingestion reads the file again after a change (auth.refresh).";
 
 const CHECK: &str = "Examples:

@@ -20,6 +20,7 @@ pub struct Caller {
     name: Box<str>,
     identity: Box<str>,
     models: Option<Vec<String>>,
+    admin: bool,
     /// What waits for its answers.
     in_flight: Arc<InFlight>,
     rate_limit: Arc<CallerRateLimit>,
@@ -95,6 +96,7 @@ impl Caller {
             name: name.into(),
             identity: format!("{prefix}:{name}").into(),
             models,
+            admin: false,
             in_flight: before.map(|before| Arc::clone(&before.in_flight)).unwrap_or_default(),
             rate_limit: Arc::new(rate_limit),
             requests: metrics.requests(label),
@@ -106,6 +108,11 @@ impl Caller {
                 models: metrics.limited(label, "models"),
             },
         }
+    }
+
+    /// The same caller, who may load and unload models if `admin`.
+    pub(super) fn with_admin(self, admin: bool) -> Self {
+        Self { admin, ..self }
     }
 
     /// The same caller with these models and no others: what it uses counts for both.
@@ -123,9 +130,14 @@ impl Caller {
         &self.identity
     }
 
-    /// Whether limits and models are the same as these.
-    pub(super) fn has(&self, limits: CallerLimits, models: Option<&Vec<String>>) -> bool {
-        self.rate_limit.limits() == limits && self.models.as_ref() == models
+    /// Whether limits, models and rights are the same as these.
+    pub(super) fn has(&self, limits: CallerLimits, models: Option<&Vec<String>>, admin: bool) -> bool {
+        self.rate_limit.limits() == limits && self.models.as_ref() == models && self.admin == admin
+    }
+
+    /// Whether the caller may load and unload models, where requests can.
+    pub fn is_admin(&self) -> bool {
+        self.admin
     }
 
     /// Whether the caller may use `model`.

@@ -35,6 +35,8 @@ pub struct KeyOptions {
     pub daily_rows: Option<u64>,
     /// Models that the caller may use; `None` for all.
     pub models: Option<Vec<String>>,
+    /// Whether the caller may load and unload models, where requests can.
+    pub admin: bool,
 }
 
 /// Parses a whole file. Empty lines and lines that start with `#` are ignored. The last line must end as well: without its
@@ -81,7 +83,7 @@ fn check(keys: &[KeyLine]) -> Result<(), String> {
     let differ = |[one, other]: &&[&KeyLine; 2]| one.name == other.name && one.options != other.options;
     match by_name.array_windows().find(differ) {
         Some([one, other]) => Err(format!(
-            "lines {} and {}: two keys of {} with different rate, burst, daily_rows or models",
+            "lines {} and {}: two keys of {} with different rate, burst, daily_rows, models or admin",
             one.line, other.line, one.name
         )),
         None => Ok(()),
@@ -112,8 +114,16 @@ fn parse_line(line: usize, text: &str) -> Result<KeyLine, String> {
                 models.sort();
                 options.models = Some(models);
             }
+            "admin" => {
+                options.admin = match value {
+                    "true" => true,
+                    "false" => false,
+                    _ => return Err("admin: expected true or false".to_owned()),
+                }
+            }
             _ => {
-                return Err(format!("word {}: expected expires=, rate=, burst=, daily_rows= or models=", position + 3));
+                let expected = "expected expires=, rate=, burst=, daily_rows=, models= or admin=";
+                return Err(format!("word {}: {expected}", position + 3));
             }
         }
     }
@@ -177,6 +187,9 @@ impl std::fmt::Display for KeyLine {
                 write!(f, " {key}={number}")?;
             }
         }
+        if options.admin {
+            f.write_str(" admin=true")?;
+        }
         options.models.as_ref().map_or(Ok(()), |models| write!(f, " models={}", models.join(",")))
     }
 }
@@ -193,13 +206,15 @@ mod tests {
     fn lines_round_trip() {
         let text = format!(
             "# callers\n\n  {}\n{}\n",
-            line("reports", "a", "expires=2027-01-31 rate=5 burst=10 daily_rows=1000 models=b,a"),
+            line("reports", "a", "expires=2027-01-31 rate=5 burst=10 daily_rows=1000 models=b,a admin=true"),
             line("app-1.x_y", "b", "expires=2027-01-31T12:00:00Z")
         );
         let keys = parse(&text).unwrap();
         assert_eq!((keys[0].line, keys[0].name.as_str(), keys[0].expires), (3, "reports", Some(1_801_353_600)));
         let models = Some(vec!["a".to_owned(), "b".to_owned()]);
-        assert_eq!(keys[0].options, KeyOptions { rate: Some(5), burst: Some(10), daily_rows: Some(1000), models });
+        let (rate, burst, daily_rows) = (Some(5), Some(10), Some(1000));
+        assert_eq!(keys[0].options, KeyOptions { rate, burst, daily_rows, models, admin: true });
+        assert!(!keys[1].options.admin);
         assert_eq!(keys[1].expiry().as_deref(), Some("2027-01-31T12:00:00Z"));
         let again: Vec<_> = keys.iter().map(|key| parse(&format!("{key}\n")).unwrap().remove(0)).collect();
         assert!(keys.iter().zip(&again).all(|(one, other)| (one.hash, &one.options) == (other.hash, &other.options)));
@@ -227,6 +242,8 @@ mod tests {
             (line("bob", "a", secret), "word 3: expected key=value"),
             (line("bob", "a", &format!("{secret}=1")), "word 3: expected expires="),
             (line("bob", "a", "expires=soon"), "expires: expected a date"),
+            (line("bob", "a", "admin=yes"), "admin: expected true or false"),
+            (format!("{}\n{}", line("a", "k", "admin=true"), line("a", "l", "")), "two keys of a with different"),
             (line("bob", "a", "rate=-1"), "rate: expected a whole number"),
             (line("bob", "a", "rate=99999999999"), "rate: too large"),
             (line("jwt", "a", ""), "is reserved for metrics"),

@@ -145,18 +145,13 @@ impl KeyRing {
             burst: options.burst.unwrap_or(self.limits.burst),
             daily_rows: options.daily_rows.unwrap_or(self.limits.daily_rows),
         };
-        match before.filter(|before| before.has(limits, options.models.as_ref())) {
+        match before.filter(|before| before.has(limits, options.models.as_ref(), options.admin)) {
             Some(same) => Arc::clone(same),
             None => {
                 let before = before.map(AsRef::as_ref);
-                Arc::new(Caller::new(
-                    &CallerKind::ApiKey,
-                    &line.name,
-                    limits,
-                    options.models.clone(),
-                    &self.metrics,
-                    before,
-                ))
+                let models = options.models.clone();
+                let caller = Caller::new(&CallerKind::ApiKey, &line.name, limits, models, &self.metrics, before);
+                Arc::new(caller.with_admin(options.admin))
             }
         }
     }
@@ -253,6 +248,11 @@ mod tests {
         ring.refresh(NOW);
         let KeyLookup::Valid(again) = ring.find("ka2", NOW) else { panic!() };
         assert!(again.authorize("m", 3, NOW).is_err() && again.authorize("m", 2, NOW).is_ok(), "used rows stay used");
+        assert!(!again.is_admin());
+        write(&line("a", "ka2", "daily_rows=11 admin=true"));
+        ring.refresh(NOW);
+        let KeyLookup::Valid(again) = ring.find("ka2", NOW) else { panic!() };
+        assert!(again.is_admin(), "rights follow the file");
         write("# none\n");
         ring.refresh(NOW);
         assert_eq!(name(&ring.find("ka2", NOW)), "(unknown)");

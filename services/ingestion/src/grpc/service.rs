@@ -15,7 +15,7 @@ use super::proto::model_metadata_response::TensorMetadata;
 use super::proto::repository_index_response::ModelIndex;
 use super::proto::*;
 use super::{caller, infer, status};
-use crate::http::{HttpState, ModelListing, ServedModel, extensions, read_only_repository};
+use crate::http::{HttpState, ModelListing, ServedModel, extensions};
 use crate::open_inference::{Datatype, TensorDescription, describe_tensors};
 
 /// Requests of one stream that are answered at a time.
@@ -170,7 +170,7 @@ impl GrpcInferenceService for Inference {
         let only_ready = request.get_ref().ready;
         let found = self.versions(request.metadata()).await?;
         let entry = |model: ServedModel| {
-            let (state, reason) = if model.ready { ("READY", "") } else { ("UNAVAILABLE", "no replica has loaded it") };
+            let (state, reason) = model.repository_state();
             let version = model.version.to_string();
             ModelIndex { name: model.name().to_owned(), version, state: state.to_owned(), reason: reason.to_owned() }
         };
@@ -182,20 +182,24 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<RepositoryModelLoadRequest>,
     ) -> Answer<RepositoryModelLoadResponse> {
-        let name = &request.get_ref().model_name;
-        match self.find(request.metadata(), name, "").await {
-            Ok(model) if model.ready => Ok(Response::new(RepositoryModelLoadResponse {})),
-            Err(status) if status.code() != tonic::Code::NotFound => Err(status),
-            _ => Err(status::status(&read_only_repository(name))),
+        let caller = self.authenticate(request.metadata()).await?;
+        let RepositoryModelLoadRequest { model_name, parameters, .. } = request.get_ref();
+        if let Some(name) = parameters.keys().next() {
+            let text = format!("parameter '{name}' is not supported: models are loaded as the model registry has them");
+            return Err(Status::invalid_argument(text));
         }
+        let loaded = self.models.load(caller.as_deref(), model_name).await;
+        loaded.map(|()| Response::new(RepositoryModelLoadResponse {})).map_err(|rejection| status::rejected(&rejection))
     }
 
     async fn repository_model_unload(
         &self,
         request: Request<RepositoryModelUnloadRequest>,
     ) -> Answer<RepositoryModelUnloadResponse> {
-        self.authenticate(request.metadata()).await?;
-        Err(status::status(&read_only_repository(&request.get_ref().model_name)))
+        let caller = self.authenticate(request.metadata()).await?;
+        let unloaded = self.models.unload(caller.as_deref(), &request.get_ref().model_name).await;
+        let answer = unloaded.map(|()| Response::new(RepositoryModelUnloadResponse {}));
+        answer.map_err(|rejection| status::rejected(&rejection))
     }
 
     async fn system_shared_memory_status(

@@ -1,6 +1,7 @@
 //! The models that can be used, according to the model directory. No registry is read, so this service needs no access to
 //! one.
 
+mod changes;
 mod served;
 
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub(crate) use served::ServedModel;
 pub struct ModelListing {
     directory: ModelDirectory,
     models: ModelSettings,
+    /// Whether requests can load and unload models.
+    writable: bool,
     /// By model: the version that a view names for requests that name none.
     wanted: Arc<RwLock<FxHashMap<String, WantedVersion>>>,
 }
@@ -47,6 +50,9 @@ pub(super) struct ModelEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "v4")]
     pub moving_to: Option<String>,
+    /// Whether a request to the repository unloaded it, so that no version answers.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unloaded: bool,
     /// In ascending order.
     pub versions: Vec<VersionEntry>,
 }
@@ -108,7 +114,13 @@ pub(super) enum BreakerReport {
 impl ModelListing {
     /// A list from `directory`; `models` names the default model and the stage or alias that answers.
     pub fn new(directory: ModelDirectory, models: ModelSettings) -> Self {
-        Self { directory, models, wanted: Arc::default() }
+        Self { directory, models, writable: false, wanted: Arc::default() }
+    }
+
+    /// The same list, whose models requests can load and unload if `writable`.
+    #[must_use]
+    pub fn writable(self, writable: bool) -> Self {
+        Self { writable, ..self }
     }
 
     /// The list, or `None` until a prediction replica has reported what the registry holds.
@@ -120,7 +132,8 @@ impl ModelListing {
 
     fn entry(&self, view: &ModelView) -> ModelEntry {
         let replicas = self.directory.replicas(&view.model);
-        let wanted = self.wanted(view);
+        let unloaded = self.directory.is_unloaded(&view.model);
+        let wanted = self.wanted(view).filter(|_| !unloaded);
         let now = wanted.map(|wanted| answering(&replicas, wanted));
         let name = |version: u32| format!("v{version}");
         ModelEntry {
@@ -128,6 +141,7 @@ impl ModelListing {
             default: view.model == self.models.name,
             default_version: now.map(name),
             moving_to: wanted.filter(|wanted| Some(*wanted) != now).map(name),
+            unloaded,
             versions: view.versions.iter().map(|version| describe(view, version, &replicas)).collect(),
         }
     }

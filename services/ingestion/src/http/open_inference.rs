@@ -14,7 +14,6 @@ mod request;
 mod routes;
 pub(super) mod statistics;
 
-pub(crate) use repository::read_only as read_only_repository;
 pub(super) use routes::routes;
 
 use actix_web::HttpResponse;

@@ -27,6 +27,8 @@ use super::state::HttpState;
         super::open_inference::metadata::config,
         super::open_inference::statistics::model,
         super::open_inference::repository::index,
+        super::open_inference::repository::load,
+        super::open_inference::repository::unload,
         super::scoring::kserve::predict,
         super::scoring::kserve::model,
         super::scoring::seldon::predict,

@@ -88,7 +88,9 @@ impl Loader {
     pub(super) fn load_on_demand(&mut self, versions: &Versions, name: &VersionName) {
         let (model, number) = name;
         let registry = self.watch.registry();
-        let listed = |registry: &Registry| registry.model(model).filter(|view| view.version(*number).is_some());
+        let unloaded = self.reporter.is_unloaded(model);
+        let listed =
+            |registry: &Registry| registry.model(model).filter(|view| !unloaded && view.version(*number).is_some());
         let found = registry.as_deref().and_then(|registry| {
             let view = listed(registry).or_else(|| registry.refresh().ok().and_then(|()| listed(registry)))?;
             if is_new(versions, &view, *number) {
@@ -99,6 +101,7 @@ impl Loader {
         });
         if found.is_none() {
             let why = match registry {
+                Some(_) if unloaded => "is unloaded",
                 Some(_) => "is not in the registry",
                 None => "cannot be loaded, the registry is not there",
             };

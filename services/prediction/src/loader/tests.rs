@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
-use forebay_bus::ModelDirectory;
+use forebay_bus::{ModelDirectory, ReadyCount};
 use forebay_contract::{BreakerState, LoadState, ModelView as DirectoryView, VersionState};
 use forebay_runtime::Lifecycle;
 use forebay_testkit::registry::{copied, copy};
@@ -57,6 +57,8 @@ fn opening(lifecycle: Lifecycle, warm: Warm, every: Duration, takes: Duration) -
         commands,
         watch: RegistryWatch::new(open, every),
         reporter: Reporter::new(directory.clone(), registry.clone()),
+        overrides: Overrides::default(),
+        started: Instant::now(),
         models: ModelSettings { registry, name: "diabetes".into(), ..defaults() },
         warm,
         policy: POLICY,
@@ -287,6 +289,26 @@ fn a_retired_version_is_forgotten() {
     };
     kept.until(|kept| kept.model_versions().is_some_and(|model_versions| model_versions.slots.len() == 2));
     assert_eq!(kept.chain(3), [2]);
+}
+
+#[test]
+fn a_model_that_a_request_unloaded_leaves_and_comes_back_but_the_default_model_stays() {
+    let kept = kept(Warm::All);
+    kept.directory.keep_loaded("diabetes");
+    copy(&kept.folder.path().join("diabetes"), &kept.folder.path().join("other"));
+    let slots = |kept: &Kept, model: &str| kept.versions.snapshot().models.get(model).map_or(0, |it| it.slots.len());
+    kept.until(|kept| slots(kept, "other") == 3 && slots(kept, "diabetes") == 3);
+    kept.directory.set_override("other", false, "ann");
+    kept.directory.set_override("diabetes", false, "ann");
+    kept.until(|kept| slots(kept, "other") == 0);
+    assert_eq!(slots(&kept, "diabetes"), 3, "it answers requests that name no model");
+    assert_eq!(kept.directory.ready_count("other", 2), ReadyCount { live: 1, ..ReadyCount::default() });
+    kept.until(|kept| matches!(kept.versions.find("other", 2), VersionLookup::Failed(why) if why == "is unloaded"));
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(kept.directory.ready_count("other", 2).failed, 0, "a late row says nothing of the next load");
+    assert!(kept.directory.view("other").is_some(), "the registry still has it");
+    kept.directory.set_override("other", true, "ann");
+    kept.until(|kept| slots(kept, "other") == 3 && kept.directory.ready_count("other", 2).all_ready());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message};
-use forebay_bus::{Ack, Delivery, Entered, StageScope};
+use forebay_bus::{Ack, Delivery, Entered, ModelDirectory, StageScope};
 use forebay_contract::{Batch, ErrorCode, Features, Outcome, Problem, Request, now_us};
 use forebay_runtime::{Component, Heartbeat};
 
@@ -28,6 +28,7 @@ const RETRY: Duration = Duration::from_millis(20);
 pub(crate) struct Preparer {
     scope: StageScope,
     catalog: ModelCatalog,
+    directory: ModelDirectory,
     outlets: Outlets,
     /// Batches that arrived before the registry was read. The permits of the edges bound their number.
     held: Vec<(Entered<Request>, Ack)>,
@@ -37,10 +38,15 @@ pub(crate) struct Preparer {
 }
 
 impl Preparer {
-    pub(crate) fn new(scope: StageScope, catalog: ModelCatalog, outlets: Outlets, component: Component) -> Self {
+    pub(crate) fn new(
+        scope: StageScope,
+        (catalog, directory): (ModelCatalog, ModelDirectory),
+        outlets: Outlets,
+        component: Component,
+    ) -> Self {
         component.ready();
         let heartbeat = component.heartbeat();
-        Self { scope, catalog, outlets, held: Vec::new(), heartbeat, _component: component }
+        Self { scope, catalog, directory, outlets, held: Vec::new(), heartbeat, _component: component }
     }
 
     fn work(&mut self, mut entered: Entered<Request>, ack: Ack) {
@@ -53,7 +59,8 @@ impl Preparer {
         results.items = std::mem::take(&mut entered.expired);
         let items = std::mem::take(&mut entered.batch.items);
         let (scope, spans) = (&self.scope, &mut entered.spans);
-        prepare(snapshot, items, &mut features.items, |item, problem| {
+        let unloaded = |model: &str| self.directory.is_unloaded(model);
+        prepare(snapshot, &unloaded, items, &mut features.items, |item, problem| {
             results.items.push(scope.fail(item, problem, spans))
         });
         features.leave();

@@ -98,7 +98,8 @@ impl CatalogSnapshot {
         self.models.get(model)?.share(model, key)
     }
 
-    fn named<'a>(&'a self, model: &'a str) -> &'a str {
+    /// The name of a model; an empty one is that of the default model.
+    pub(crate) fn named<'a>(&'a self, model: &'a str) -> &'a str {
         if model.is_empty() { &self.default_model } else { model }
     }
 

@@ -78,7 +78,7 @@ fn an_older_view_that_comes_after_ours_is_written_over() {
     assert_eq!(key, &DirectoryKey::View("m".into()));
     assert_eq!(ModelView::decode(record.as_deref().unwrap()).unwrap().generation, generation);
 
-    directory.repeat_views();
+    directory.repeat_records();
     assert_eq!(directory.outgoing().views.len(), 1, "a topic that was created again gets it back");
 
     // a newer one is theirs to keep

@@ -1,7 +1,7 @@
 //! The model directory of a process on the compacted topic `forebay.models`.
 //!
 //! Every process reads all partitions from the beginning, without a group, and is ready when it has reached the end.
-//! Those that run prediction write as well.
+//! Those that run prediction write as well, and those that take requests to load and unload models.
 
 mod reader;
 mod writer;
@@ -16,6 +16,7 @@ use super::client::{Client, refused};
 use super::producer::RecordSink;
 use crate::{EdgeEvents, ModelDirectory};
 use reader::Reader;
+pub(super) use writer::DirectoryRecords;
 use writer::Writer;
 
 /// The threads of a model directory.
@@ -36,6 +37,7 @@ impl DirectoryEdge {
         (events, heartbeat): (Arc<dyn EdgeEvents>, Heartbeat),
         host: &Host,
     ) -> Result<Self, StartError> {
+        directory.on_topic();
         directory.caught_up(false);
         let [leaving, closing] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let edge = (events, heartbeat);
@@ -44,15 +46,18 @@ impl DirectoryEdge {
         Ok(Self { leaving, closing, reader, writer: None })
     }
 
-    /// Writes what `directory` says of this process to `topic`.
+    /// Writes `records` of what `directory` says of this process to `topic`, unless it writes already.
     pub(super) fn write(
         &mut self,
         directory: &ModelDirectory,
         sink: RecordSink,
         topic: &str,
-        heartbeat: Heartbeat,
+        (heartbeat, records): (Heartbeat, DirectoryRecords),
     ) -> Result<(), StartError> {
-        let writer = Writer::new(directory.clone(), sink, topic, Arc::clone(&self.leaving), heartbeat);
+        if self.writer.is_some() {
+            return Ok(());
+        }
+        let writer = Writer::new(directory.clone(), sink, topic, Arc::clone(&self.leaving), (heartbeat, records));
         self.writer = Some(writer.spawn().map_err(StartError::failed)?);
         Ok(())
     }

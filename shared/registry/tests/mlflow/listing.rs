@@ -1,7 +1,8 @@
 //! What is listed, how wishes are resolved, and what changes between two looks.
 
 use crate::bench::*;
-use forebay_registry::{ModelUri, Registry, RegistryError, RegistryOptions};
+use forebay_registry::{ModelUri, Registry, RegistryError, RegistryOptions, RegistryWatch};
+use std::time::Duration;
 
 #[test]
 fn versions_aliases_and_stages() {
@@ -176,4 +177,28 @@ fn the_tag_of_the_output_is_that_of_the_moment_whether_the_version_is_listed_or_
     fake.stop();
     assert!(of(1).is_err(), "nothing is known of it");
     assert_eq!(of(3).unwrap(), "decision_function", "as it was listed");
+}
+
+#[test]
+fn a_model_that_no_setting_names_is_listed_on_request() {
+    let fake = Fake::start();
+    fake.register(MODEL, 1, &linear());
+    fake.register("other", 1, &linear());
+    let location = options(&fake);
+    let mut watch = RegistryWatch::new(move || Registry::open_with(&location), Duration::from_secs(60));
+    assert!(watch.look().unwrap().model("other").is_none());
+    assert!(watch.list_also(["other".to_owned()]) && !watch.list_also(["other".to_owned()]), "new once");
+    let registry = watch.look().unwrap();
+    assert!(registry.model("other").is_some() && registry.model(MODEL).is_some());
+    registry.load("other", 1, forebay_model::open).unwrap();
+    assert!(watch.list_also([]));
+    assert!(watch.look().unwrap().model("other").is_none());
+
+    // known before the registry was there
+    let location = options(&fake);
+    let mut late = RegistryWatch::new(move || Registry::open_with(&location), Duration::from_secs(60));
+    late.list_also(["other".to_owned()]);
+    late.look().unwrap();
+    assert!(late.is_due(), "the first listing does not have it yet");
+    assert!(late.look().unwrap().model("other").is_some() && !late.is_due());
 }

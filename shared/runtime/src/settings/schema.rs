@@ -36,6 +36,7 @@ const PROJECT_SECTIONS: &[&str] = &[
     "http",
     "grpc",
     "async",
+    "repository",
     "schemas",
     "auth",
     "ingestion",

@@ -19,6 +19,8 @@ pub(crate) struct ServedModel {
     format: Option<(Arc<ReplicaState>, usize)>,
     /// Whether a live replica can answer with the version.
     pub ready: bool,
+    /// Whether a request unloaded the model.
+    unloaded: bool,
 }
 
 impl ServedModel {
@@ -35,6 +37,15 @@ impl ServedModel {
     pub(crate) fn flavor(&self) -> &str {
         let listed = self.view.versions.iter().find(|listed| listed.version == self.version);
         listed.map_or("", |listed| &listed.flavor)
+    }
+
+    /// State and reason, as the index of the repository has them.
+    pub(crate) fn repository_state(&self) -> (&'static str, &'static str) {
+        match (self.ready, self.unloaded) {
+            (true, _) => ("READY", ""),
+            (false, true) => ("UNAVAILABLE", "unloaded"),
+            (false, false) => ("UNAVAILABLE", "no replica has loaded it"),
+        }
     }
 
     /// The rows that the version takes; `None` until a replica has loaded it.
@@ -66,9 +77,13 @@ impl ModelListing {
     /// The version of a model that a client named: by its number, with or without a `v`, by an alias, or by a stage.
     ///
     /// # Errors
-    /// `unknown_model`, also for a version that the registry does not have; `unavailable` before a replica has reported.
+    /// `unknown_model`, also for a model that is unloaded and a version that the registry does not have; `unavailable`
+    /// before a replica has reported.
     pub(crate) fn served(&self, model: &str, version: Option<&str>) -> Result<ServedModel, Problem> {
         let view = self.view(model)?;
+        if self.directory.is_unloaded(model) {
+            return Err(Problem::unloaded(model));
+        }
         let replicas = self.directory.replicas(model);
         let number = match version {
             Some(text) => named(&view, text).ok_or_else(|| {
@@ -80,14 +95,16 @@ impl ModelListing {
         Ok(describe(&view, number, &replicas))
     }
 
-    /// All versions of a model.
+    /// All versions of a model, also of one that is unloaded.
     ///
     /// # Errors
     /// As [`ModelListing::served`].
     pub(crate) fn served_versions(&self, model: &str) -> Result<Vec<ServedModel>, Problem> {
         let view = self.view(model)?;
         let replicas = self.directory.replicas(model);
-        Ok(view.versions.iter().map(|version| describe(&view, version.version, &replicas)).collect())
+        let unloaded = self.directory.is_unloaded(model);
+        let described = view.versions.iter().map(|version| describe(&view, version.version, &replicas));
+        Ok(described.map(|version| ServedModel { ready: version.ready && !unloaded, unloaded, ..version }).collect())
     }
 
     /// The names of all models, sorted.
@@ -100,7 +117,7 @@ impl ModelListing {
         &self.models.name
     }
 
-    fn view(&self, model: &str) -> Result<Arc<ModelView>, Problem> {
+    pub(super) fn view(&self, model: &str) -> Result<Arc<ModelView>, Problem> {
         self.directory.view(model).ok_or_else(|| {
             if self.directory.views().is_empty() {
                 let text = "no prediction replica has reported yet what the registry holds";
@@ -112,9 +129,12 @@ impl ModelListing {
 
     /// The version that answers requests that name none; the newest if the registry names none for them.
     fn answering_version(&self, view: &Arc<ModelView>, replicas: &[Arc<ReplicaState>]) -> u32 {
-        let newest = || view.versions.iter().map(|version| version.version).max().unwrap_or_default();
-        self.wanted_of(view).map_or_else(newest, |wanted| answering(replicas, wanted))
+        self.wanted_of(view).map_or_else(|| newest(view), |wanted| answering(replicas, wanted))
     }
+}
+
+pub(super) fn newest(view: &ModelView) -> u32 {
+    view.versions.iter().map(|version| version.version).max().unwrap_or_default()
 }
 
 fn named(view: &ModelView, text: &str) -> Option<u32> {
@@ -133,7 +153,7 @@ fn describe(view: &Arc<ModelView>, version: u32, replicas: &[Arc<ReplicaState>])
     let is_ready = |replica: &Arc<ReplicaState>| {
         replica.versions.iter().any(|state| state.version == version && state.state() == LoadState::Ready)
     };
-    ServedModel { view: Arc::clone(view), version, format, ready: replicas.iter().any(is_ready) }
+    ServedModel { view: Arc::clone(view), version, format, ready: replicas.iter().any(is_ready), unloaded: false }
 }
 
 #[cfg(test)]

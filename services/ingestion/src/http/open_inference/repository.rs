@@ -1,14 +1,14 @@
-//! The repository: what it holds, and requests to load and unload models. Which versions are loaded follows the model
-//! registry, so a request cannot change it.
+//! The repository: what it holds, and requests to load and unload models.
 
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use forebay_contract::{ErrorCode, Problem};
+use forebay_contract::Problem;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::metadata::find;
 use super::rejected;
+use crate::auth::AuthenticatedCaller;
 use crate::http::body;
 use crate::http::exchange::authenticate;
 use crate::http::model_list::{ModelListing, ServedModel};
@@ -67,41 +67,91 @@ async fn list(
     Ok(entries)
 }
 
-fn parse(body: &Bytes) -> Result<IndexRequest, Problem> {
+fn parse<T: Default + DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
     if body.trim_ascii().is_empty() {
-        return Ok(IndexRequest::default());
+        return Ok(T::default());
     }
     serde_json::from_slice(body).map_err(|error| invalid(format!("failed to parse the request JSON: {error}")))
 }
 
 fn entry(model: &ServedModel) -> Value {
-    let (state, reason) = if model.ready { ("READY", "") } else { ("UNAVAILABLE", "no replica has loaded it") };
+    let (state, reason) = model.repository_state();
     json!({ "name": model.name(), "version": model.version.to_string(), "state": state, "reason": reason })
 }
 
-/// `POST /v2/repository/models/{model}/load`: succeeds for a model that is served.
-pub(super) async fn load(request: HttpRequest, state: Data<HttpState>, models: Data<ModelListing>) -> HttpResponse {
-    match find(&request, &state, &models).await {
-        Ok(model) if model.ready => HttpResponse::Ok().finish(),
-        Ok(model) => rejected(read_only(model.name())),
-        Err(rejection) if rejection.problem.code == ErrorCode::UnknownModel => {
-            rejected(read_only(request.match_info().query("model")))
+#[derive(Default, Deserialize)]
+struct ChangeRequest {
+    #[serde(default)]
+    parameters: serde_json::Map<String, Value>,
+}
+
+/// `POST /v2/repository/models/{model}/load`
+#[utoipa::path(
+    post,
+    path = "/v2/repository/models/{model}/load",
+    operation_id = "repository_model_load",
+    tag = "open inference protocol",
+    params(("model" = String, Path)),
+    request_body(content = serde_json::Value, description = "May be empty"),
+    responses(
+        (status = 200, description = "Every replica serves the model"),
+        RefusalResponses,
+    ),
+)]
+pub(in crate::http) async fn load(
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<HttpState>,
+    models: Data<ModelListing>,
+) -> HttpResponse {
+    let loaded = async {
+        let (caller, ChangeRequest { parameters }) = read_change(&request, payload, &state).await?;
+        if let Some(name) = parameters.keys().next() {
+            let text = format!("parameter '{name}' is not supported: models are loaded as the model registry has them");
+            return Err(HttpRejection::from(invalid(text)));
         }
-        Err(rejection) => rejected(rejection),
-    }
+        models.load(caller.as_deref(), request.match_info().query("model")).await
+    };
+    finish(loaded.await)
 }
 
 /// `POST /v2/repository/models/{model}/unload`
-pub(super) async fn unload(request: HttpRequest, state: Data<HttpState>) -> HttpResponse {
-    match authenticate(&state, &request).await {
-        Ok(_) => rejected(read_only(request.match_info().query("model"))),
-        Err((rejection, _)) => rejected(rejection),
-    }
+#[utoipa::path(
+    post,
+    path = "/v2/repository/models/{model}/unload",
+    operation_id = "repository_model_unload",
+    tag = "open inference protocol",
+    params(("model" = String, Path)),
+    request_body(content = serde_json::Value, description = "May be empty"),
+    responses(
+        (status = 200, description = "No replica serves the model"),
+        RefusalResponses,
+    ),
+)]
+pub(in crate::http) async fn unload(
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<HttpState>,
+    models: Data<ModelListing>,
+) -> HttpResponse {
+    let unloaded = async {
+        // no model depends on another one, so `unload_dependents` changes nothing
+        let (caller, _) = read_change(&request, payload, &state).await?;
+        models.unload(caller.as_deref(), request.match_info().query("model")).await
+    };
+    finish(unloaded.await)
 }
 
-/// Why a model cannot be loaded or unloaded by a request.
-pub(crate) fn read_only(model: &str) -> Problem {
-    let text =
-        format!("model '{model}' cannot be loaded or unloaded here: the served versions follow the model registry");
-    Problem::new(ErrorCode::Forbidden, text)
+async fn read_change(
+    request: &HttpRequest,
+    payload: Payload,
+    state: &HttpState,
+) -> Result<(AuthenticatedCaller, ChangeRequest), HttpRejection> {
+    let caller = authenticate(state, request).await.map_err(|(rejection, _)| rejection)?;
+    let (body, _permits) = body::read(request, payload, &state.http, &state.limits).await?;
+    Ok((caller, parse(&body)?))
+}
+
+fn finish(done: Result<(), HttpRejection>) -> HttpResponse {
+    done.map_or_else(rejected, |()| HttpResponse::Ok().finish())
 }

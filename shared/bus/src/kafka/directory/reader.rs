@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use forebay_contract::{DirectoryKey, ModelView, ReplicaState, now_ms};
+use forebay_contract::{DirectoryKey, ModelView, ReplicaState, ServingOverride, now_ms};
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::{Heartbeat, Host, LONGEST_UNMARKED_WAIT};
 use prost::Message as _;
@@ -258,6 +258,10 @@ impl Reader {
             DirectoryKey::View(model) => {
                 let view = ModelView::decode(payload).ok().filter(|view| view.model == model);
                 view.map(|view| self.directory.on_view(view)).is_some()
+            }
+            DirectoryKey::Override(model) => {
+                let record = ServingOverride::decode(payload).ok().filter(|record| record.model == model);
+                record.map(|record| self.directory.on_override(record)).is_some()
             }
             DirectoryKey::Replica { replica, model } => {
                 let state = ReplicaState::decode(payload).ok();

@@ -24,6 +24,15 @@ const SOON: Duration = Duration::from_millis(20);
 /// Longest time for removing this replica's records at the end.
 const CLOSE: Duration = Duration::from_secs(1);
 
+/// What a process writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::kafka) enum DirectoryRecords {
+    /// What its stages read from the registry and have loaded, and requests to load and unload models.
+    All,
+    /// Such requests alone.
+    Overrides,
+}
+
 /// The writer of one process.
 pub(super) struct Writer {
     directory: ModelDirectory,
@@ -31,6 +40,7 @@ pub(super) struct Writer {
     topic: Arc<str>,
     leaving: Arc<AtomicBool>,
     heartbeat: Heartbeat,
+    records: DirectoryRecords,
     give_up: OnUndelivered,
     written: BTreeMap<String, Written>,
     /// The newest record to write for each key; `None` removes the key.
@@ -50,7 +60,7 @@ impl Writer {
         sink: RecordSink,
         topic: &str,
         leaving: Arc<AtomicBool>,
-        heartbeat: Heartbeat,
+        (heartbeat, records): (Heartbeat, DirectoryRecords),
     ) -> Self {
         let name: Arc<str> = topic.into();
         let topic = Arc::clone(&name);
@@ -60,7 +70,7 @@ impl Writer {
             undelivered.ack.nack();
         });
         let (written, waiting, in_flight) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { directory, sink, topic, leaving, heartbeat, give_up, written, waiting, in_flight }
+        Self { directory, sink, topic, leaving, heartbeat, records, give_up, written, waiting, in_flight }
     }
 
     pub(super) fn spawn(mut self) -> std::io::Result<JoinHandle<()>> {
@@ -75,7 +85,7 @@ impl Writer {
             self.heartbeat.beat();
             if repeated.elapsed() > REPEAT {
                 repeated = Instant::now();
-                self.directory.repeat_views();
+                self.directory.repeat_records();
             }
             self.write();
             let _ = changes.recv_timeout(if self.waiting.is_empty() { LOOK } else { SOON });
@@ -91,9 +101,12 @@ impl Writer {
 
     fn write(&mut self) {
         let out = self.directory.outgoing();
-        self.waiting.extend(out.views.into_iter().map(|(key, record)| (key.to_string(), record)));
-        self.waiting.extend(out.dead.into_iter().map(|key| (key.to_string(), None)));
-        self.queue_states(&out.states);
+        self.waiting.extend(out.overrides.into_iter().map(|(key, record)| (key.to_string(), record)));
+        if self.records == DirectoryRecords::All {
+            self.waiting.extend(out.views.into_iter().map(|(key, record)| (key.to_string(), record)));
+            self.waiting.extend(out.dead.into_iter().map(|key| (key.to_string(), None)));
+            self.queue_states(&out.states);
+        }
         self.send_waiting();
     }
 

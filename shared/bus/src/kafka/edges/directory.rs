@@ -7,25 +7,39 @@ use forebay_runtime::StartError;
 
 use super::Edges;
 use crate::host_events::HostEvents;
-use crate::kafka::directory::DirectoryEdge;
+use crate::kafka::directory::{DirectoryEdge, DirectoryRecords};
 use crate::{EdgeEvents, ModelDirectory};
 
 impl Edges {
-    /// Keeps `directory` equal to its topic; once for each process. Reports of this process are written if `writes`.
+    /// Keeps `directory` equal to its topic; once for each process. Reports of this process are written if `reports`.
     ///
     /// # Errors
     /// When the client refuses the settings or there can be no more threads.
-    pub fn sync_directory(&mut self, directory: &ModelDirectory, writes: bool) -> Result<(), StartError> {
+    pub fn sync_directory(&mut self, directory: &ModelDirectory, reports: bool) -> Result<(), StartError> {
         let topic = self.name(&MODELS).to_owned();
         let registered = HostEvents::register(&self.host, &self.metrics, format!("kafka model directory {topic}"));
         let [reading, writing] = [(); 2].map(|()| registered.heartbeat());
         let events: Arc<dyn EdgeEvents> = Arc::new(registered);
         let mut edge = DirectoryEdge::read(&self.client, &topic, directory, (events, reading), &self.host)?;
-        if writes {
+        if reports {
             self.watch(&topic);
-            edge.write(directory, self.sink.clone(), &topic, writing)?;
+            edge.write(directory, self.sink.clone(), &topic, (writing, DirectoryRecords::All))?;
         }
         self.directories.push(edge);
+        Ok(())
+    }
+
+    /// Writes the requests to load and unload models that this process takes. [`Edges::sync_directory`] comes before.
+    ///
+    /// # Errors
+    /// When there can be no more threads.
+    pub fn write_overrides(&mut self, directory: &ModelDirectory) -> Result<(), StartError> {
+        let topic = self.name(&MODELS).to_owned();
+        let heartbeat = self.host.lifecycle().heartbeat(format!("kafka model directory {topic} writer"));
+        self.watch(&topic);
+        for edge in &mut self.directories {
+            edge.write(directory, self.sink.clone(), &topic, (heartbeat.clone(), DirectoryRecords::Overrides))?;
+        }
         Ok(())
     }
 }
