@@ -98,6 +98,14 @@ fn start_all(mesh: &Mesh) -> Vec<Service> {
 }
 
 #[test]
+fn unity_catalog_is_read_as_mlflow_reads_it() {
+    // from a small server that answers as a Databricks workspace does; both read from it
+    let forebay = harness::binary("forebay").display().to_string();
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/unity_catalog_cases.py").display().to_string();
+    native(&["python", &cases, &forebay]);
+}
+
+#[test]
 fn every_version_answers_what_python_predicted() {
     set_champion(1);
     let mesh = mesh("mlflow-numbers");

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 APP = "BatchInferencePipeline"
 # What a child reads from the environment: where models are, which credentials it uses, and how rows are checked.
-_CHILD = re.compile(r"FOREBAY__(MODELS|PREPROCESSING)__|FOREBAY_CONFIG$|MLFLOW_TRACKING_")
+_CHILD = re.compile(r"FOREBAY__(MODELS|PREPROCESSING)__|FOREBAY_CONFIG$|MLFLOW_(TRACKING|REGISTRY)_|DATABRICKS_(HOST|TOKEN)$")
 
 
 class SettingsError(ValueError):
@@ -101,7 +101,7 @@ def of(arguments, environ=None):
         fail_on_data_loss=not given.allow_data_loss,
         once=given.once,
         forebay=given.forebay or first("FOREBAY_BATCH_BINARY", default="forebay"),
-        registry=given.registry or first("FOREBAY__MODELS__REGISTRY", "MLFLOW_TRACKING_URI"),
+        registry=given.registry or first("FOREBAY__MODELS__REGISTRY", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI"),
         model=first("FOREBAY__MODELS__NAME", "MODEL_NAME", default="diabetes-rf-model"),
         stage=first("FOREBAY__MODELS__STAGE", "MODEL_STAGE", default="Production"),
         timeout=given.timeout,

@@ -10,9 +10,30 @@ use crate::local::LocalRegistry;
 /// What the location of models by their paths begins with.
 const PATHS: &str = "paths:";
 
-/// Whether a location is the address of an MLflow server.
+/// The location of models in Unity Catalog on Databricks, as MLflow names it. With a colon and the address of the workspace
+/// behind it, it is whole.
+pub(crate) const UNITY_CATALOG: &str = "databricks-uc";
+
+/// Whether a location is the address of an MLflow server, or Unity Catalog.
 pub(crate) fn is_server(location: &str) -> bool {
-    location.starts_with("http://") || location.starts_with("https://")
+    location.starts_with("http://") || location.starts_with("https://") || location.starts_with(UNITY_CATALOG)
+}
+
+/// The address of the workspace in a location of Unity Catalog.
+///
+/// # Errors
+/// Why it is none.
+pub(crate) fn workspace(location: &str) -> Option<Result<&str, String>> {
+    let rest = location.strip_prefix(UNITY_CATALOG)?;
+    Some(match rest.strip_prefix(':') {
+        Some(profile) if profile.starts_with("//") => {
+            Err("names a profile of .databrickscfg, which is not read; set DATABRICKS_HOST and DATABRICKS_TOKEN"
+                .to_owned())
+        }
+        Some(address) if !address.is_empty() => Ok(address),
+        _ if rest.is_empty() || rest == ":" => Err("needs the address of the workspace: DATABRICKS_HOST".to_owned()),
+        _ => Err("expected databricks-uc".to_owned()),
+    })
 }
 
 /// The location of models that lie anywhere, each as version 1 of its name: `paths:` and a JSON object of names and paths.
@@ -34,7 +55,7 @@ pub(crate) fn open_local(location: &str) -> Result<LocalRegistry, String> {
     } else if let Some(path) = location.strip_prefix("file:") {
         LocalRegistry::folder(PathBuf::from(path.strip_prefix("//").unwrap_or(path)))
     } else {
-        Err(Fault::new(location, "expected \"sample\", file:PATH, paths:{...} or http(s)://"))
+        Err(Fault::new(location, "expected \"sample\", file:PATH, paths:{...}, http(s):// or databricks-uc"))
     };
     local.map_err(|fault| fault.reason)
 }

@@ -14,6 +14,7 @@ mod redirect;
 mod reported;
 mod responses;
 mod tls;
+mod unity_catalog;
 mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 
 use super::cache::{Cache, CachedVersionKey};
+use super::location::UNITY_CATALOG;
 use super::{ModelView, RegistryError, RegistryOptions};
 pub use client::{Body, MlflowClient, Verb};
 pub(super) use files::ArtifactFiles;
@@ -61,7 +63,9 @@ impl MlflowRegistry {
     /// Lists the server, or uses the cached listing when it does not respond.
     pub(super) fn open(options: &RegistryOptions) -> Result<Self, RegistryError> {
         let client = MlflowClient::new(options)?;
-        let cache = options.cache_dir.as_deref().map(|dir| Cache::new(dir, client.base(), options.cache_size));
+        let place =
+            if client.is_catalog() { format!("{UNITY_CATALOG}:{}", client.base()) } else { client.base().to_owned() };
+        let cache = options.cache_dir.as_deref().map(|dir| Cache::new(dir, &place, options.cache_size));
         let served = options.models.clone().map(|mut names| {
             names.sort();
             names.dedup();

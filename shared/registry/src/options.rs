@@ -16,8 +16,8 @@ const NEWEST_VERSIONS: usize = 50;
 /// The options of [`crate::Registry::open_with`]. All but the location and the limit apply to MLflow servers only.
 #[derive(Debug, Clone)]
 pub struct RegistryOptions {
-    /// `sample` (embedded), `file:PATH`, or the `http(s)://` address of an MLflow server, which may contain name and
-    /// password.
+    /// `sample` (embedded), `file:PATH`, the `http(s)://` address of an MLflow server, which may contain name and password, or
+    /// `databricks-uc:` and the address of a Databricks workspace.
     pub location: String,
     /// Names of the models served; `None` means every model of the server.
     pub models: Option<Vec<String>>,

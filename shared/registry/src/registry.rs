@@ -68,8 +68,8 @@ pub struct RegistryStatus {
 }
 
 impl Registry {
-    /// Opens `sample` (embedded), `file:PATH`, `paths:MODELS` (see [`crate::location_of_paths`]) or the address of an
-    /// MLflow server, with the defaults of [`RegistryOptions::new`].
+    /// Opens `sample` (embedded), `file:PATH`, `paths:MODELS` (see [`crate::location_of_paths`]), the address of an MLflow
+    /// server, or `databricks-uc:` and the address of a Databricks workspace, with the defaults of [`RegistryOptions::new`].
     ///
     /// # Errors
     /// As [`Registry::open_with`].

@@ -6,7 +6,7 @@ use std::time::Duration;
 use forebay_runtime::{Layers, Problems, Secret, duration, size, without_password};
 use serde::Deserialize;
 
-use crate::location::is_server;
+use crate::location::{UNITY_CATALOG, is_server, workspace};
 use crate::{RegistryCredentials, RegistryOptions, TlsOptions};
 
 /// The settings of `[models]`, shared by preprocessing and prediction.
@@ -39,6 +39,10 @@ pub struct ModelSettings {
     pub password: Secret,
     /// Bearer token.
     pub token: Secret,
+    /// Address of the Databricks workspace, with or without `https://`, for the registry `databricks-uc`.
+    pub databricks_host: String,
+    /// Token of the workspace; sent nowhere else.
+    pub databricks_token: Secret,
     /// PEM file of trusted authorities; empty for Mozilla's.
     pub server_cert: String,
     /// PEM file with a client's certificate and key; empty for none.
@@ -65,14 +69,32 @@ impl ModelSettings {
             timeout: self.timeout,
             cache_dir: self.cache_folder(),
             cache_size: self.cache_size,
-            credentials: RegistryCredentials::of(&self.username, self.password.expose(), self.token.expose()),
+            credentials: match self.is_in_catalog() {
+                true => RegistryCredentials::of("", "", self.databricks_token.expose()),
+                false => RegistryCredentials::of(&self.username, self.password.expose(), self.token.expose()),
+            },
             tls: TlsOptions {
                 server_cert: path(&self.server_cert),
                 client_cert: path(&self.client_cert),
                 insecure: self.insecure_tls,
             },
-            ..RegistryOptions::new(self.registry.clone())
+            ..RegistryOptions::new(self.location())
         }
+    }
+
+    /// The registry's location, with the address of the workspace where it is in Databricks.
+    fn location(&self) -> String {
+        let host = self.databricks_host.trim();
+        match self.registry.trim() {
+            UNITY_CATALOG if host.contains("://") => format!("{UNITY_CATALOG}:{host}"),
+            UNITY_CATALOG if !host.is_empty() => format!("{UNITY_CATALOG}:https://{host}"),
+            _ => self.registry.clone(),
+        }
+    }
+
+    /// Whether models are in Unity Catalog on Databricks.
+    fn is_in_catalog(&self) -> bool {
+        self.registry.trim().starts_with(UNITY_CATALOG)
     }
 
     /// Names of the models to serve from an MLflow server: the default one and those in `serve`, without duplicates;
@@ -133,6 +155,14 @@ impl ModelSettings {
         if self.timeout < Duration::from_millis(100) {
             problems.add("models.timeout", "is under 100ms, expected at least that");
         }
+        if self.is_in_catalog() {
+            if let Some(Err(reason)) = workspace(&self.location()) {
+                problems.add("models.registry", format!("is {:?}: {reason}", self.registry));
+            }
+            if self.databricks_token.is_empty() {
+                problems.add("models.databricks_token", "is empty, and Unity Catalog needs one: DATABRICKS_TOKEN");
+            }
+        }
         if !self.token.is_empty() && !self.username.is_empty() {
             problems.add("models.token", "is set beside models.username, expected one of them");
         }
@@ -192,6 +222,35 @@ mod tests {
         let keys: Vec<_> = problems.iter().filter_map(|p| p.split_once(": ").map(|(key, _)| key)).collect();
         let expected = ["models.refresh", "models.timeout", "models.token", "models.username", "models.server_cert"];
         assert_eq!(keys, expected, "{problems:?}");
+    }
+
+    #[test]
+    fn unity_catalog_has_a_workspace_and_a_token_of_its_own() {
+        let environment = [
+            ("MLFLOW_TRACKING_URI", "databricks"),
+            ("MLFLOW_REGISTRY_URI", "databricks-uc"),
+            ("MLFLOW_TRACKING_TOKEN", "of another server"),
+            ("DATABRICKS_HOST", "adb-1.2.azuredatabricks.net"),
+            ("DATABRICKS_TOKEN", "dapi-hidden"),
+        ];
+        let (models, problems) = read(&environment, &[]);
+        assert_eq!(problems, [""; 0]);
+        let models = models.unwrap();
+        let options = models.registry_options();
+        assert_eq!(options.location, "databricks-uc:https://adb-1.2.azuredatabricks.net");
+        assert_eq!(options.credentials, RegistryCredentials::Bearer("dapi-hidden".into()));
+        assert!(models.is_on_server() && !format!("{models:?}").contains("hidden"));
+        let elsewhere =
+            read(&[("DATABRICKS_TOKEN", "dapi-hidden")], &["models.registry=http://mlflow:5000"]).0.unwrap();
+        assert_eq!(elsewhere.registry_options().credentials, RegistryCredentials::None);
+        let whole = read(&environment[3..], &["models.registry=databricks-uc:http://127.0.0.1:1"]).0.unwrap();
+        assert_eq!(whole.registry_options().location, "databricks-uc:http://127.0.0.1:1");
+        let (_, problems) = read(&[], &["models.registry=databricks-uc"]);
+        assert!(
+            problems[0].starts_with("models.registry: ") && problems[0].contains("DATABRICKS_HOST"),
+            "{problems:?}"
+        );
+        assert!(problems[1].starts_with("models.databricks_token: "), "{problems:?}");
     }
 
     #[test]

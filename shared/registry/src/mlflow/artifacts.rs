@@ -3,6 +3,7 @@
 use super::address::{encode, encode_path, with_query};
 use super::client::MlflowClient;
 use super::responses::{DownloadUri, FileList, LoggedModelResponse, RunResponse};
+use super::unity_catalog;
 use crate::uri::is_logged_model;
 use crate::{ModelUri, RegistryError};
 
@@ -20,6 +21,8 @@ pub(super) enum ArtifactLocation {
     LoggedModel(String),
     /// A folder among a run's artefacts (2.x), in a store that only the server reads.
     Run { run: String, path: String },
+    /// A folder in the Files API of a Databricks workspace.
+    Workspace(String),
     /// A version that the server can only find by model and number; it cannot be listed.
     Version { name: String, version: u32 },
 }
@@ -27,6 +30,9 @@ pub(super) enum ArtifactLocation {
 impl ArtifactLocation {
     /// Locates the files of a registered version.
     pub(super) fn of_version(client: &MlflowClient, name: &str, version: u32) -> Result<Self, RegistryError> {
+        if client.is_catalog() {
+            return unity_catalog::folder(name, version).map(Self::Workspace);
+        }
         let number = version.to_string();
         let query = [("name", name), ("version", number.as_str())];
         let path = with_query(&format!("{API}/model-versions/get-download-uri"), &query);
@@ -37,6 +43,15 @@ impl ArtifactLocation {
     /// Resolves `uri`: `mlflow-artifacts:`, `runs:/`, `models:/`, or the server's own address. `None` for a store that
     /// only the server can read.
     pub(super) fn of_uri(client: &MlflowClient, uri: &str) -> Result<Option<Self>, RegistryError> {
+        if client.is_catalog() {
+            return match uri.parse() {
+                Ok(ModelUri::Version { name, version }) => Self::of_version(client, &name, version).map(Some),
+                _ => {
+                    let reason = "cannot be read from Unity Catalog, expected models:/CATALOG.SCHEMA.MODEL/VERSION";
+                    Err(RegistryError::Uri { uri: uri.chars().take(200).collect(), reason: reason.to_owned() })
+                }
+            };
+        }
         let mut fallback = None;
         let mut uri = uri.to_owned();
         for _ in 0..MAX_STEPS {
@@ -103,6 +118,9 @@ impl ArtifactLocation {
                 dir.to_owned(),
             ),
             Self::Run { path, .. } => (format!("{API}/artifacts/list"), "path", below(path, dir)),
+            Self::Workspace(root) => {
+                (format!("{}/{}", unity_catalog::DIRECTORIES, encode_path(&below(root, dir))), "", String::new())
+            }
             Self::Version { .. } => return None,
         };
         let mut query = Vec::new();
@@ -122,6 +140,7 @@ impl ArtifactLocation {
     pub(super) fn file(&self, file: &str) -> String {
         match self {
             Self::Proxy(root) => format!("{PROXY}/{}", encode_path(&below(root, file))),
+            Self::Workspace(root) => format!("{}/{}", unity_catalog::FILES, encode_path(&below(root, file))),
             Self::LoggedModel(id) => {
                 let path = format!("/ajax-api/2.0/mlflow/logged-models/{}/artifacts/files", encode(id));
                 with_query(&path, &[("artifact_file_path", file)])
@@ -148,7 +167,7 @@ impl ArtifactLocation {
             Self::Run { run, path } => {
                 parted(path).map(|(folder, file)| (Self::Run { run: run.clone(), path: folder }, file))
             }
-            Self::LoggedModel(_) | Self::Version { .. } => None,
+            Self::LoggedModel(_) | Self::Version { .. } | Self::Workspace(_) => None,
         }
     }
 }

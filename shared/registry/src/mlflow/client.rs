@@ -16,7 +16,8 @@ use super::address::Address;
 use super::failure::{failed, refused, shortened};
 use super::redirect;
 use super::reported::Reported;
-use super::tls;
+use super::{tls, unity_catalog};
+use crate::location::workspace;
 use crate::{OnProgress, RegistryCredentials, RegistryError, RegistryOptions};
 
 /// Largest response in bytes, except for files.
@@ -35,6 +36,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 pub struct MlflowClient {
     agent: Agent,
     base: String,
+    /// Whether models are in Unity Catalog of a Databricks workspace.
+    catalog: bool,
     authorization: Option<String>,
     timeout: Duration,
     on_progress: OnProgress,
@@ -90,7 +93,9 @@ impl MlflowClient {
     /// # Errors
     /// [`RegistryError::Location`] for an address or a certificate that cannot be used.
     pub fn new(options: &RegistryOptions) -> Result<Self, RegistryError> {
-        let address = Address::parse(&options.location);
+        let workspace = workspace(&options.location);
+        let catalog = workspace.is_some();
+        let address = workspace.unwrap_or(Ok(&options.location)).and_then(Address::parse);
         let shown = address.as_ref().map_or_else(|_| hidden(&options.location), |address| address.base.clone());
         let refused = |reason: String| RegistryError::Location { location: shown.clone(), reason };
         let address = address.map_err(refused)?;
@@ -125,7 +130,12 @@ impl MlflowClient {
         }
         let agent = config.build().new_agent();
         let (timeout, on_progress) = (options.timeout, options.on_progress.clone());
-        Ok(Self { agent, base: address.base, authorization, timeout, on_progress })
+        Ok(Self { agent, base: address.base, catalog, authorization, timeout, on_progress })
+    }
+
+    /// Whether models are in Unity Catalog, whose calls have paths of their own.
+    pub(super) fn is_catalog(&self) -> bool {
+        self.catalog
     }
 
     /// The server's address without name and password.
@@ -251,7 +261,8 @@ impl MlflowClient {
             // the error is reported by its status alone when its body cannot be read
             let mut text = Vec::new();
             let _ = response.body_mut().as_reader().take(MAX_ERROR).read_to_end(&mut text);
-            return Err(refused(url, status, &text));
+            let error = refused(url, status, &text);
+            return Err(if self.catalog { unity_catalog::explained(error) } else { error });
         }
         let response = response.body_mut().with_config().limit(limit).reader();
         let mut bytes = Vec::new();

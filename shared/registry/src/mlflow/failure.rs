@@ -10,8 +10,9 @@ const MAX_MESSAGE: usize = 300;
 /// MLflow's own description of an error.
 #[derive(Debug, Default, Deserialize)]
 struct ErrorResponse {
+    /// A number in some answers of Databricks.
     #[serde(default)]
-    error_code: String,
+    error_code: serde_json::Value,
     #[serde(default)]
     message: String,
 }
@@ -34,14 +35,19 @@ pub(super) fn failed(url: &str, error: &ureq::Error) -> RegistryError {
 pub(super) fn refused(url: &str, status: u16, body: &[u8]) -> RegistryError {
     let error = serde_json::from_slice::<ErrorResponse>(body).unwrap_or_else(|_| ErrorResponse {
         message: String::from_utf8_lossy(body).into_owned(),
-        error_code: String::new(),
+        error_code: serde_json::Value::Null,
     });
+    let code = match error.error_code {
+        serde_json::Value::String(code) => code,
+        serde_json::Value::Number(code) => code.to_string(),
+        _ => String::new(),
+    };
     let (url, message) = (url.to_owned(), shortened(&error.message));
     if status == 429 || status >= 500 {
         let reason = format!("status {status}: {message}");
         return RegistryError::Unreachable { url, status: Some(status), reason };
     }
-    RegistryError::Refused { url, status, code: shortened(&error.error_code), message }
+    RegistryError::Refused { url, status, code: shortened(&code), message }
 }
 
 /// Shortens `text` to one line of bounded length.

@@ -10,6 +10,7 @@ use super::artifacts::ArtifactLocation;
 use super::client::MlflowClient;
 use super::files::fetch_mlmodel;
 use super::responses::{ModelVersion, ModelVersionResponse, ModelVersions, RegisteredModelResponse, RegisteredModels};
+use super::unity_catalog;
 use crate::{ModelView, RegistryError, VersionView};
 
 const API: &str = "/api/2.0/mlflow";
@@ -34,7 +35,7 @@ pub(crate) struct ListedModel {
     pub aliases: BTreeMap<String, u32>,
 }
 
-/// The source of the files of a version. All fields but stage, flavor and output are part of the
+/// The source of the files of a version. All fields but stage, flavor, output and updated are part of the
 /// version's identity.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct VersionSource {
@@ -50,6 +51,9 @@ pub(crate) struct VersionSource {
     /// What an answer holds when the request does not say. Not part of the identity: another tag needs no other files.
     #[serde(default)]
     pub output: Option<String>,
+    /// When the version last changed, where its tags have to be asked for one by one; else 0. Not part of the identity.
+    #[serde(default)]
+    pub updated: u64,
 }
 
 impl VersionSource {
@@ -69,7 +73,20 @@ impl VersionSource {
             model_id: version.model_id.unwrap_or_default(),
             preprocessing,
             output,
+            updated: 0,
         }
+    }
+
+    /// As [`VersionSource::of`] for a version in Unity Catalog, which its name and number identify: what a listing and the
+    /// version itself say of its source need not be the same.
+    fn of_catalog(version: ModelVersion) -> Self {
+        let updated = version.last_updated_timestamp;
+        let (source, run_id, model_id) = Default::default();
+        Self { stage: None, updated, source, run_id, model_id, ..Self::of(version) }
+    }
+
+    pub(super) fn listed(client: &MlflowClient, version: ModelVersion) -> Self {
+        if client.is_catalog() { Self::of_catalog(version) } else { Self::of(version) }
     }
 
     /// The digest of a version. MLflow never changes the files of a version, so the digest is computed from what names
@@ -97,15 +114,23 @@ impl ListedModel {
         keep: usize,
         before: Option<&Self>,
     ) -> Result<Option<Self>, RegistryError> {
-        let response = client
-            .get::<RegisteredModelResponse>(&with_query(&format!("{API}/registered-models/get"), &[("name", name)]));
+        if client.is_catalog() {
+            unity_catalog::check_name(name)?;
+        }
+        let response = client.get::<RegisteredModelResponse>(&with_query(
+            &format!("{}/registered-models/get", api(client)),
+            &[("name", name)],
+        ));
         let model = match response {
             Ok(answer) => answer.registered_model,
             Err(error) if error.is_missing() => return Ok(None),
             Err(error) => return Err(error),
         };
         let mut newest = model.last_updated_timestamp;
-        let mut found = newest_versions(client, name, keep)?;
+        let mut found = match client.is_catalog() {
+            true => unity_catalog::newest_versions(client, name, keep)?,
+            false => newest_versions(client, name, keep)?,
+        };
         found.extend(model.latest_versions);
         let number = |version: u64| u32::try_from(version).ok();
         let aliases: BTreeMap<String, u32> = model
@@ -128,7 +153,7 @@ impl ListedModel {
             newest = newest.max(version.last_updated_timestamp);
             let Some(number) = number(version.version) else { continue };
             if version.is_ready() {
-                versions.entry(number).or_insert_with(|| VersionSource::of(version));
+                versions.entry(number).or_insert_with(|| VersionSource::listed(client, version));
             } else if before.is_some_and(|before| before.versions.contains_key(&number)) || before.is_none() {
                 tracing::info!(
                     model = name,
@@ -139,6 +164,9 @@ impl ListedModel {
             }
         }
         let mut listed = Self { name: name.to_owned(), generation: newest.max(1), versions, aliases };
+        if client.is_catalog() {
+            unity_catalog::learn_tags(client, &mut listed, before)?;
+        }
         listed.learn_flavors(client, before)?;
         listed.follow(before);
         Ok(Some(listed))
@@ -195,8 +223,16 @@ impl ListedModel {
     }
 }
 
+/// What the paths of the registry's calls begin with.
+fn api(client: &MlflowClient) -> &'static str {
+    if client.is_catalog() { unity_catalog::API } else { API }
+}
+
 /// Lists every registered model by name.
 pub(super) fn names(client: &MlflowClient) -> Result<Vec<String>, RegistryError> {
+    if client.is_catalog() {
+        return unity_catalog::names(client);
+    }
     let (mut names, mut token) = (Vec::new(), String::new());
     let path = format!("{API}/registered-models/search");
     let page_size = PAGE.to_string();
@@ -241,17 +277,21 @@ fn newest_versions(client: &MlflowClient, name: &str, keep: usize) -> Result<Vec
     Ok(found)
 }
 
-fn one(client: &MlflowClient, name: &str, version: u32) -> Result<ModelVersion, RegistryError> {
+pub(super) fn one(client: &MlflowClient, name: &str, version: u32) -> Result<ModelVersion, RegistryError> {
     let number = version.to_string();
     let query = [("name", name), ("version", number.as_str())];
-    let answer = client.get::<ModelVersionResponse>(&with_query(&format!("{API}/model-versions/get"), &query))?;
+    let path = format!("{}/model-versions/get", api(client));
+    let answer = client.get::<ModelVersionResponse>(&with_query(&path, &query))?;
     Ok(answer.model_version)
 }
 
 /// Looks up the source of one version, listed or not.
 pub(super) fn origin(client: &MlflowClient, name: &str, version: u32) -> Result<VersionSource, RegistryError> {
+    if client.is_catalog() {
+        unity_catalog::check_name(name)?;
+    }
     match one(client, name, version) {
-        Ok(found) => Ok(VersionSource::of(found)),
+        Ok(found) => Ok(VersionSource::listed(client, found)),
         Err(error) if error.is_missing() => Err(RegistryError::UnknownVersion { model: name.to_owned(), version }),
         Err(error) => Err(error),
     }

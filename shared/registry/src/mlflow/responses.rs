@@ -128,6 +128,8 @@ pub(super) struct RunInfo {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct FileList {
+    /// `contents` in the Files API of Databricks.
+    #[serde(alias = "contents")]
     pub files: Vec<FileInfo>,
     pub next_page_token: String,
 }
@@ -135,7 +137,7 @@ pub(super) struct FileList {
 #[derive(Debug, Deserialize)]
 pub(super) struct FileInfo {
     pub path: String,
-    #[serde(default)]
+    #[serde(default, alias = "is_directory")]
     pub is_dir: bool,
     /// Absent for folders, and for stores that do not report sizes.
     #[serde(default, deserialize_with = "number")]

@@ -3,6 +3,8 @@
 
 mod access;
 mod bench;
+mod catalog;
+mod catalog_server;
 mod hostile;
 mod layouts;
 mod listing;

@@ -175,7 +175,7 @@ fn blake3_like(model: &str, number: u32) -> u64 {
     model.bytes().fold(u64::from(number), |hash, byte| hash.wrapping_mul(1_099_511_628_211) ^ u64::from(byte))
 }
 
-type Answer = (u16, Vec<u8>);
+pub(crate) type Answer = (u16, Vec<u8>);
 
 fn answer(content: &Mutex<Content>, mut request: Request) {
     let url = request.url().to_owned();
@@ -233,15 +233,15 @@ fn misbehave(request: Request, fault: Fault) {
     }
 }
 
-fn complaint(status: u16, code: &str, message: &str) -> Answer {
+pub(crate) fn complaint(status: u16, code: &str, message: &str) -> Answer {
     (status, json!({ "error_code": code, "message": message, "sqlstate": "KAM00" }).to_string().into_bytes())
 }
 
-fn missing(what: &str) -> Answer {
+pub(crate) fn missing(what: &str) -> Answer {
     complaint(404, "RESOURCE_DOES_NOT_EXIST", what)
 }
 
-fn ok(value: &Value) -> Answer {
+pub(crate) fn ok(value: &Value) -> Answer {
     (200, value.to_string().into_bytes())
 }
 
@@ -251,7 +251,7 @@ fn query(url: &str) -> BTreeMap<String, String> {
     pairs.map(|(name, value)| (name.to_owned(), decoded(value))).collect()
 }
 
-fn decoded(text: &str) -> String {
+pub(crate) fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned()
 }
 
@@ -261,6 +261,9 @@ impl Content {
         let query = query(url);
         let parameter = |name: &str| query.get(name).cloned().unwrap_or_default();
         let number = parameter("version").parse().unwrap_or(0);
+        if let Some(answer) = self.catalog(path, &query) {
+            return answer;
+        }
         if *method != Method::Get {
             return ok(&json!({ "echo": String::from_utf8_lossy(body), "method": method.to_string() }));
         }

@@ -12,17 +12,21 @@ use super::{Problems, SettingOrigin};
 const PREFIX: &str = "FOREBAY__";
 const FILE_SUFFIX: &str = "_FILE";
 
-/// Settings that older variables stand for.
-const LEGACY: [(&str, [&str; 2]); 12] = [
+/// Settings that older variables stand for. The first variable that is set counts if two stand for one setting.
+const LEGACY: [(&str, [&str; 2]); 15] = [
     ("KAFKA_BROKER", ["kafka", "brokers"]),
     ("CONSUMER_GROUP", ["kafka", "consumer_group"]),
     ("REDIS_HOST", ["redis", "url"]),
     ("MODEL_NAME", ["models", "name"]),
     ("MODEL_STAGE", ["models", "stage"]),
+    // as in MLflow, where models may be registered elsewhere than runs are tracked
+    ("MLFLOW_REGISTRY_URI", ["models", "registry"]),
     ("MLFLOW_TRACKING_URI", ["models", "registry"]),
     ("MLFLOW_TRACKING_USERNAME", ["models", "username"]),
     ("MLFLOW_TRACKING_PASSWORD", ["models", "password"]),
     ("MLFLOW_TRACKING_TOKEN", ["models", "token"]),
+    ("DATABRICKS_HOST", ["models", "databricks_host"]),
+    ("DATABRICKS_TOKEN", ["models", "databricks_token"]),
     ("MLFLOW_TRACKING_SERVER_CERT_PATH", ["models", "server_cert"]),
     ("MLFLOW_TRACKING_CLIENT_CERT_PATH", ["models", "client_cert"]),
     ("MLFLOW_TRACKING_INSECURE_TLS", ["models", "insecure_tls"]),
@@ -110,7 +114,13 @@ fn legacy(variables: &BTreeMap<String, String>) -> Vec<TextSetting> {
         let value = if *variable == "REDIS_HOST" { redis_url(&value) } else { value };
         Some((KeyPath::of(*path), value, SettingOrigin::Legacy((*variable).to_owned())))
     };
-    LEGACY.iter().filter_map(given).collect()
+    let mut found: Vec<TextSetting> = Vec::new();
+    for setting in LEGACY.iter().filter_map(given) {
+        if !found.iter().any(|(key, ..)| *key == setting.0) {
+            found.push(setting);
+        }
+    }
+    found
 }
 
 fn redis_url(host: &str) -> String {
