@@ -263,6 +263,10 @@ class Settings(unittest.TestCase):
         environ = {"FOREBAY__MODELS__TOKEN": "t", "MLFLOW_TRACKING_URI": "http://u:pass@m", "FOREBAY__KAFKA__BROKERS": "b", "HOME": "h"}
         found = settings.of([], environ)
         self.assertEqual(dict(found.child_environment), {"FOREBAY__MODELS__TOKEN": "t", "MLFLOW_TRACKING_URI": "http://u:pass@m"})
+        catalog = {"MLFLOW_REGISTRY_URI": "databricks-uc", "DATABRICKS_HOST": "adb-1", "DATABRICKS_TOKEN": "pass"}
+        found = settings.of([], {**catalog, "DATABRICKS_RUNTIME_VERSION": "17"})
+        self.assertEqual(dict(found.child_environment), catalog)
+        self.assertEqual(found.registry, "databricks-uc")
         self.assertNotIn("pass", repr(found))
 
 

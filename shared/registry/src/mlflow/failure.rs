@@ -10,7 +10,7 @@ const MAX_MESSAGE: usize = 300;
 /// MLflow's own description of an error.
 #[derive(Debug, Default, Deserialize)]
 struct ErrorResponse {
-    /// A number in some answers of Databricks.
+    /// In some answers of Databricks the status once more, as a number.
     #[serde(default)]
     error_code: serde_json::Value,
     #[serde(default)]
@@ -37,17 +37,13 @@ pub(super) fn refused(url: &str, status: u16, body: &[u8]) -> RegistryError {
         message: String::from_utf8_lossy(body).into_owned(),
         error_code: serde_json::Value::Null,
     });
-    let code = match error.error_code {
-        serde_json::Value::String(code) => code,
-        serde_json::Value::Number(code) => code.to_string(),
-        _ => String::new(),
-    };
+    let code = error.error_code.as_str().unwrap_or_default();
     let (url, message) = (url.to_owned(), shortened(&error.message));
     if status == 429 || status >= 500 {
         let reason = format!("status {status}: {message}");
         return RegistryError::Unreachable { url, status: Some(status), reason };
     }
-    RegistryError::Refused { url, status, code: shortened(&code), message }
+    RegistryError::Refused { url, status, code: shortened(code), message }
 }
 
 /// Shortens `text` to one line of bounded length.

@@ -97,7 +97,7 @@ fn a_refusal_says_what_to_do() {
         refused(&workspace(&fake)).to_string()
     };
     let expired = with(403, r#"{"error_code": 403, "message": "Invalid access token. [ReqId: 1]"}"#);
-    assert!(expired.contains("DATABRICKS_TOKEN") && expired.contains("expired"), "{expired}");
+    assert!(expired.contains("status 403: Invalid access token") && expired.contains("DATABRICKS_TOKEN"), "{expired}");
     assert!(with(401, "Credential was not sent").contains("DATABRICKS_TOKEN"));
     let denied = with(403, r#"{"error_code": "PERMISSION_DENIED", "message": "User does not have USE SCHEMA"}"#);
     assert!(denied.contains("PERMISSION_DENIED") && denied.contains("needs EXECUTE"), "{denied}");
