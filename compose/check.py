@@ -91,6 +91,11 @@ def message_problems(services):
     mib = re.fullmatch(r"(\d+)MiB", expected)
     if not admitted or not mib or int(admitted[1]) != int(mib[1]) << 20:
         yield "messages", f"rabbitmq admits messages of {admitted and admitted[1]} bytes, ingestion expects {expected or 'the default'}"
+    environment = services["ingestion"].get("environment", {})
+    host = re.match(r"redis://([\w-]+):", environment.get("FOREBAY__REDIS__URL", ""))
+    command = services.get(host[1] if host else "", {}).get("command") or []
+    if environment.get("FOREBAY__ASYNC__STORE") == "redis" and "noeviction" not in command:
+        yield "evicted", "the Redis of answers that wait for their callers evicts them when it is full"
 
 
 def dockerfile_problems(text):
@@ -134,6 +139,7 @@ def planted():
     yield "setting", put("caching", "environment", {"FOREBAY__REDIS__URI": "x"}), None
     yield "anonymous", lambda services: services["ingestion"]["environment"].pop("FOREBAY__AUTH__ANONYMOUS"), None
     yield "messages", drop("rabbitmq", "environment"), None
+    yield "evicted", lambda services: services["ingestion"]["environment"].update(FOREBAY__REDIS__URL="redis://redis:6379"), None
     yield "missing", lambda services: services.pop("topics"), None
     yield "scraped", lambda services: services.pop("publishing"), None
     yield "mounted", put("prometheus", "volumes", [{"type": "bind", "source": "/nowhere/at/all"}]), None

@@ -70,6 +70,7 @@ render_combinations() {
     done
   done
   combination credentials api-keys http-tls
+  combination answers-later network-policies async-results
   export -f render say die
   # shellcheck disable=SC2016
   find "$out/kustomizations" -mindepth 1 -maxdepth 1 -printf '%f\n' | xargs -P 4 -I{} bash -c 'render "$1/kustomizations/$2" "$1/combinations/$2.yaml"' _ "$out" {}

@@ -7,6 +7,8 @@ from rendering import config_of, name_of, of_kind, pod_labels, selects, services
 # Ports that only some stages may use.
 ONLY = {6379: ("caching", "fused"), 6380: ("caching", "fused"), 5671: ("ingestion", "publishing", "fused"), 5672: ("ingestion", "publishing", "fused")}
 
+REDIS = (6379, 6380)
+
 
 def check(docs):
     policies = of_kind(docs, "NetworkPolicy")
@@ -22,11 +24,15 @@ def check(docs):
             yield "default-deny", f"{name}: no policy denies what is not allowed"
         ways_out = [rule for p in own for rule in p.get("egress", [])]
         ways_in = [rule for p in own for rule in p.get("ingress", [])]
-        for what, host, port in needs(stage, config_of(docs, deployment)):
+        config = config_of(docs, deployment)
+        if config.get("FOREBAY__ASYNC__STORE") == "redis" and not any(entry["port"] in REDIS for rule in ways_out for entry in rule["ports"]):
+            yield "way-out", f"{name}: no policy lets it reach the Redis of answers that wait for their callers"
+        for what, host, port in needs(stage, config):
             if not any(leads_to(rule, host, port, docs) for rule in ways_out):
                 yield "way-out", f"{name}: no policy lets it reach {what} ({host}:{port})"
         for port in sorted({entry["port"] for rule in ways_out for entry in rule["ports"]}):
-            if stage not in ONLY.get(port, (stage,)):
+            answers_later = port in REDIS and config.get("FOREBAY__ASYNC__STORE") == "redis"
+            if stage not in ONLY.get(port, (stage,)) and not answers_later:
                 yield "too-open", f"{name}: may reach port {port}, which is none of its business"
         inside = {entry["port"] for rule in ways_in for entry in rule["ports"]}
         wanted = {8000, 8080, 8081} if stage in ("ingestion", "fused") else {8000}

@@ -93,8 +93,7 @@ impl AsyncResults {
     /// # Errors
     /// `invalid_request` if not.
     pub(crate) fn check_callback(&self, url: &str) -> Result<(), Problem> {
-        let nowhere =
-            || Problem::new(ErrorCode::InvalidRequest, "X-Forebay-Callback: async.callbacks allows no address");
+        let nowhere = || Problem::new(ErrorCode::InvalidRequest, "callback_url: async.callbacks allows no address");
         self.0.callbacks.as_ref().ok_or_else(nowhere)?.check(url)
     }
 

@@ -33,6 +33,8 @@ pub struct ParsedRequest {
     pub output: String,
     /// Parameters of the model's signature.
     pub params: BTreeMap<String, Value>,
+    /// Where the answer is posted as well, as the client wrote it.
+    pub callback_url: Option<String>,
     /// The rows to score.
     pub features: FeatureRows,
 }
@@ -73,12 +75,13 @@ impl ParsedRequest {
             timeout: None,
             output: String::new(),
             params: BTreeMap::new(),
+            callback_url: None,
             features: FeatureRows::Many(rows),
         }
     }
 
     /// First 16 bytes of the BLAKE3 hash of what determines the answer: model, version and the exact bits of the rows. The
-    /// request id, key, priority and timeout are not part of it, so a retry may change them.
+    /// request id, key, priority, timeout and callback are not part of it, so a retry may change them.
     pub fn digest(&self) -> [u8; 16] {
         let mut hash = blake3::Hasher::new_derive_key("forebay 2026 payload of ask");
         let mut text = |text: &str| {

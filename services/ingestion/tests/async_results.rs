@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use forebay_ingestion::auth::ApiKey;
-use mesh::{Mesh, Response, call, sum, until, within};
+use mesh::{Mesh, Response, call, shed, sum, until, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -119,6 +119,24 @@ async fn an_answer_belongs_to_the_credentials_of_its_request() {
     assert_eq!(call(server, &with(&path, &keys[0]), b"").await.status, 200);
     assert_eq!(call(server, &with(&path, &keys[1]), b"").await.status, 404);
     assert_eq!(call(server, &path, b"").await.status, 401);
+}
+
+#[actix_rt::test]
+async fn requests_for_answers_have_a_rate_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = ApiKey::generate().unwrap();
+    let path = folder.path().join("keys");
+    std::fs::write(&path, format!("a {} rate=1 burst=3\n", key.hash())).unwrap();
+    let mut mesh = Mesh::start(&["async.store=memory", &format!("auth.keys_file={}", path.display())]);
+    mesh.answer_all();
+    let server = mesh.serve().address;
+    let with = |head: &str| format!("{head}\r\nX-API-Key: {}", key.expose());
+    let place = place(&call(server, &with(LATER), ROW).await);
+    let get = with(&format!("GET {place} HTTP/1.1"));
+    let shed = shed(async || call(server, &get, b"").await).await;
+    assert!(shed.body.contains("requests for answers"), "{shed:?}");
+    let prediction = call(server, &with("POST /v1/predict HTTP/1.1"), ROW).await;
+    assert_eq!(prediction.status, 200, "{prediction:?}");
 }
 
 #[actix_rt::test]
@@ -235,6 +253,40 @@ async fn an_answer_is_posted_signed_until_it_is_taken() {
     let expected =
         base64::engine::general_purpose::STANDARD.encode(ring::hmac::sign(&key, signed.join(".").as_bytes()));
     assert_eq!(header(&head, "webhook-signature"), format!("v1,{expected}"));
+}
+
+#[actix_rt::test]
+async fn a_callback_may_be_a_field_of_the_body_and_other_protocols_refuse_one() {
+    let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hooks", receiver.local_addr().unwrap());
+    let allowed = format!("async.callbacks={url}");
+    let mut mesh = Mesh::start(&["async.store=memory", &allowed, SECRET, "async.callback_addresses=any"]);
+    mesh.answer_all();
+    let server = mesh.serve().address;
+    let body = format!(r#"{{"features":[1,2],"callback_url":"{url}/field"}}"#);
+    let head = "POST /v1/predict HTTP/1.1";
+    let place = place(&call(server, head, body.as_bytes()).await);
+    let (called, event) = received(&receiver, 204).await;
+    assert!(called.starts_with("POST /hooks/field HTTP/1.1"), "{called}");
+    let event: serde_json::Value = serde_json::from_slice(&event).unwrap();
+    assert_eq!(event["data"]["location"], place.as_str());
+    let same = call(server, &format!("{head}\r\nX-Forebay-Callback: {url}/field"), body.as_bytes()).await;
+    assert_eq!(same.status, 202, "{same:?}");
+    received(&receiver, 204).await;
+
+    let other = call(server, &format!("{head}\r\nX-Forebay-Callback: {url}/header"), body.as_bytes()).await;
+    assert!(other.status == 400 && other.body.contains("callback_url: differs"), "{other:?}");
+    let elsewhere = body.replace(&url, "http://169.254.169.254");
+    let elsewhere = call(server, head, elsewhere.as_bytes()).await;
+    assert!(elsewhere.status == 400 && elsewhere.body.contains("async.callbacks"), "{elsewhere:?}");
+    for path in ["/invocations", "/v1/models/m:predict", "/v2/models/m/infer", "/api/v1.0/predictions"] {
+        let head = format!("POST {path} HTTP/1.1\r\nX-Forebay-Callback: {url}");
+        let refused = call(server, &head, br#"{"inputs":[[1,2]]}"#).await;
+        assert!(refused.status == 400 && refused.body.contains("X-Forebay-Callback"), "{path}: {refused:?}");
+    }
+    let plain = Mesh::start(&[]);
+    let refused = call(plain.serve().address, head, body.as_bytes()).await;
+    assert!(refused.status == 400 && refused.body.contains("async.store"), "{refused:?}");
 }
 
 #[actix_rt::test]

@@ -112,6 +112,28 @@ impl Authenticator {
         credentials: RequestCredentials<'_>,
         now_s: u64,
     ) -> Result<AuthenticatedCaller, (HttpRejection, AuthenticatedCaller)> {
+        self.admit(credentials, now_s, Caller::count_request).await
+    }
+
+    /// As [`Authenticator::authenticate`] for a request that fetches an answer: it counts against a rate that is as high, and
+    /// not against that of requests for predictions.
+    ///
+    /// # Errors
+    /// As [`Authenticator::authenticate`].
+    pub async fn authenticate_fetch(
+        &self,
+        credentials: RequestCredentials<'_>,
+        now_s: u64,
+    ) -> Result<AuthenticatedCaller, (HttpRejection, AuthenticatedCaller)> {
+        self.admit(credentials, now_s, Caller::count_fetch).await
+    }
+
+    async fn admit(
+        &self,
+        credentials: RequestCredentials<'_>,
+        now_s: u64,
+        count: fn(&Caller) -> Result<(), HttpRejection>,
+    ) -> Result<AuthenticatedCaller, (HttpRejection, AuthenticatedCaller)> {
         let Some(metrics) = &self.metrics else { return Ok(None) };
         let caller = match self.identify(credentials, now_s).await {
             Ok(caller) => caller,
@@ -120,7 +142,7 @@ impl Authenticator {
                 return Err((rejection, caller));
             }
         };
-        match caller.count_request() {
+        match count(&caller) {
             Ok(()) => Ok(Some(caller)),
             Err(rejection) => Err((rejection, Some(caller))),
         }

@@ -24,6 +24,8 @@ pub struct Caller {
     /// What waits for its answers.
     in_flight: Arc<InFlight>,
     rate_limit: Arc<CallerRateLimit>,
+    /// The rate of requests that fetch answers.
+    fetch_limit: Arc<CallerRateLimit>,
     requests: Counter,
     rows: Counter,
     rejected: RejectedRequests,
@@ -99,6 +101,7 @@ impl Caller {
             admin: false,
             in_flight: before.map(|before| Arc::clone(&before.in_flight)).unwrap_or_default(),
             rate_limit: Arc::new(rate_limit),
+            fetch_limit: Arc::new(CallerRateLimit::new(limits)),
             requests: metrics.requests(label),
             rows: metrics.rows(label),
             rejected: RejectedRequests {
@@ -177,10 +180,22 @@ impl Caller {
     /// `overloaded`, with the time to wait.
     pub(super) fn count_request(&self) -> Result<(), HttpRejection> {
         self.requests.inc();
-        self.rate_limit.request().map_err(|wait| {
+        self.count(&self.rate_limit, "requests")
+    }
+
+    /// Counts one request that fetches an answer against their rate, which is as high.
+    ///
+    /// # Errors
+    /// `overloaded`, with the time to wait.
+    pub(super) fn count_fetch(&self) -> Result<(), HttpRejection> {
+        self.count(&self.fetch_limit, "requests for answers")
+    }
+
+    fn count(&self, limit: &CallerRateLimit, what: &str) -> Result<(), HttpRejection> {
+        limit.request().map_err(|wait| {
             self.rejected.rate.inc();
-            let rate = self.rate_limit.limits().rate;
-            let message = format!("more than {rate} requests per second, the limit of {}", self.name);
+            let rate = limit.limits().rate;
+            let message = format!("more than {rate} {what} per second, the limit of {}", self.name);
             HttpRejection::limit_exceeded(message, wait)
         })
     }

@@ -19,7 +19,7 @@ pub(super) use later::{LaterAnswer, LaterRequest};
 pub(super) use leases::renew_leases;
 pub(super) use preference::Preference;
 
-use super::exchange::authenticate;
+use super::exchange::identify;
 use super::models::{PlainError, rejected};
 use super::response::ErrorAnswer;
 use super::response_head::rejected_head;
@@ -53,6 +53,7 @@ pub(super) struct PendingAnswer {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ResultQuery {
     /// How many seconds to wait for the answer, at most 60.
     wait: Option<f64>,
@@ -100,7 +101,7 @@ async fn find(
     state: &HttpState,
 ) -> Result<Option<(ResultId, Option<StoredAnswer>)>, HttpRejection> {
     let _permit = state.limits.acquire_request()?;
-    let caller = authenticate(state, request).await.map_err(|(rejection, _)| rejection)?;
+    let caller = identify(state, request).await.map_err(|(rejection, _)| rejection)?;
     let owner = caller.as_deref().map_or("", Caller::identity);
     let wait = query.ok().and_then(|query| query.wait.map_or(Some(0.0), |wait| Some(wait).filter(|wait| *wait >= 0.0)));
     let wait = wait.ok_or_else(|| Problem::new(ErrorCode::InvalidRequest, "wait: expected a number of seconds"))?;
@@ -143,20 +144,43 @@ fn pending(mut response: HttpResponseBuilder, id: ResultId) -> HttpResponse {
     response.json(PendingAnswer { result_id: id.to_string(), status: "pending", location })
 }
 
-/// Where the caller wants its answer posted.
+/// Where the caller wants its answer posted, by the header or the `field` of the body.
 ///
 /// # Errors
-/// `invalid_request` if the header is no text, or if every request is answered on its connection.
-pub(super) fn callback(headers: &HeaderMap, state: &HttpState) -> Result<Option<String>, Problem> {
-    let Some(url) = headers.get(CALLBACK) else { return Ok(None) };
-    if state.async_results.is_none() {
-        let text = "X-Forebay-Callback: answers are kept nowhere here (async.store)";
-        return Err(Problem::new(ErrorCode::InvalidRequest, text));
-    }
-    let text = url.to_str().ok().filter(|url| url.len() <= MAX_CALLBACK_BYTES);
-    let invalid = || {
-        let text = format!("X-Forebay-Callback: expected an address of at most {MAX_CALLBACK_BYTES} bytes");
-        Problem::new(ErrorCode::InvalidRequest, text)
+/// `invalid_request` if the header is no text, if the two differ, or if every request is answered on its connection.
+pub(super) fn callback(
+    headers: &HeaderMap,
+    field: Option<String>,
+    state: &HttpState,
+) -> Result<Option<String>, Problem> {
+    let invalid = |text: String| Problem::new(ErrorCode::InvalidRequest, text);
+    let header = match headers.get(CALLBACK) {
+        Some(url) => {
+            let text = url.to_str().ok().filter(|url| url.len() <= MAX_CALLBACK_BYTES);
+            let expected =
+                || invalid(format!("X-Forebay-Callback: expected an address of at most {MAX_CALLBACK_BYTES} bytes"));
+            Some(text.ok_or_else(expected)?.to_owned())
+        }
+        None => None,
     };
-    text.map(|url| Some(url.to_owned())).ok_or_else(invalid)
+    if header.is_some() && field.is_some() && header != field {
+        return Err(invalid("callback_url: differs from the header X-Forebay-Callback".to_owned()));
+    }
+    let callback = header.or(field);
+    if callback.is_some() && state.async_results.is_none() {
+        return Err(invalid("callback_url: answers are kept nowhere here (async.store)".to_owned()));
+    }
+    Ok(callback)
+}
+
+/// Refuses a callback over a protocol that has none: whoever waits for the call would wait for ever.
+///
+/// # Errors
+/// `invalid_request` if the header is there.
+pub(super) fn refuse_callback(headers: &HeaderMap) -> Result<(), Problem> {
+    if !headers.contains_key(CALLBACK) {
+        return Ok(());
+    }
+    let text = "X-Forebay-Callback: only requests to /v1/predict are answered later";
+    Err(Problem::new(ErrorCode::InvalidRequest, text))
 }

@@ -10,6 +10,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use forebay_contract::{ErrorCode, Problem, SplitKey, machine_us, now_us};
 use forebay_runtime::TraceContext;
 
+use super::async_results::refuse_callback;
 use super::body;
 use super::content_coding;
 use super::credentials::credentials;
@@ -170,6 +171,7 @@ async fn score(
     protocol: &mut impl Protocol,
 ) -> Result<RowOutcomes, HttpRejection> {
     state.check_available()?;
+    refuse_callback(request.headers())?;
     let (body, body_permits) = body::read(request, payload, &state.http, &state.limits).await?;
     let received = Received { request, caller: arrival.caller, body, max_rows: state.http.max_rows };
     let mut parsed = protocol.read(received)?;
@@ -189,6 +191,15 @@ pub(super) async fn authenticate(
 ) -> Result<AuthenticatedCaller, (HttpRejection, AuthenticatedCaller)> {
     // not the corrected time: whether a token is valid is not for a broker to decide
     state.authenticator.authenticate(credentials(request.headers()), machine_us() / 1_000_000).await
+}
+
+/// The caller of a request that fetches what an earlier one led to. It has a rate of its own. Errors bring the caller if it
+/// is known.
+pub(super) async fn identify(
+    state: &HttpState,
+    request: &HttpRequest,
+) -> Result<AuthenticatedCaller, (HttpRejection, AuthenticatedCaller)> {
+    state.authenticator.authenticate_fetch(credentials(request.headers()), machine_us() / 1_000_000).await
 }
 
 /// The answer to a request without rows and is rejected; `json` is the protocol's form of the error.

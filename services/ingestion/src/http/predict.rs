@@ -170,7 +170,7 @@ async fn answer(
     let key = key_header(request.headers(), "idempotency-key", "Idempotency-Key")?;
     let arrival = Arrival { caller, idempotency_key: key.as_deref(), trace, arrived_us: head.arrived_us };
     let preference = Preference::of(request.headers());
-    let callback = async_results::callback(request.headers(), state)?;
+    let callback = async_results::callback(request.headers(), parsed.callback_url.take(), state)?;
     if let Some(results) = state.async_results.as_ref().filter(|_| preference.respond_async || callback.is_some()) {
         let later = LaterRequest { parsed, head: head.clone(), body, split_key, callback };
         return Ok(Answered::Later(later.submit(state, results, arrival, preference.wait).await?));

@@ -67,6 +67,10 @@ pub(super) struct PredictRequest {
     pub output: Option<String>,
     /// Parameters of the model's signature, by name.
     pub params: Option<BTreeMap<String, ValueBody>>,
+    /// Where the answer is posted as well (Standard Webhooks), as by the header `X-Forebay-Callback`; the request is
+    /// answered like one with `Prefer: respond-async`.
+    #[schema(max_length = 512, example = "https://hooks.example.org/forebay/42")]
+    pub callback_url: Option<String>,
 }
 
 /// A value of a row.
@@ -163,10 +167,8 @@ pub(super) enum LabelBody {
 #[schema(as = Prediction)]
 #[expect(dead_code, reason = "describes the result document")]
 pub(super) enum PredictionBody {
-    /// Result of a regression; reads back to the same bits.
-    Number(f64),
-    /// Result of a classification.
-    Label(LabelBody),
+    /// The number of a regression, which reads back to the same bits, or the label of a class.
+    Single(LabelBody),
     /// Several outputs, or an output with several numbers, in order.
     List(Vec<LabelBody>),
     /// Several outputs that the signature names.

@@ -15,8 +15,18 @@ use super::scalar::{IntegerSeed, Number, TextSeed};
 use crate::request::{DEFAULT_PRIORITY, FeatureRows, ParsedRequest};
 
 /// Names of the fields, as clients write them.
-pub(crate) const FIELDS: [&str; 9] =
-    ["request_id", "features", "model", "model_version", "priority", "timeout_ms", "key", "output", "params"];
+pub(crate) const FIELDS: [&str; 10] = [
+    "request_id",
+    "features",
+    "model",
+    "model_version",
+    "priority",
+    "timeout_ms",
+    "key",
+    "output",
+    "params",
+    "callback_url",
+];
 
 enum Field {
     /// Index into [`FIELDS`].
@@ -72,6 +82,7 @@ struct Draft {
     key: Option<String>,
     output: Option<String>,
     params: BTreeMap<String, Value>,
+    callback_url: Option<String>,
     features: Option<FeatureRows>,
 }
 
@@ -107,6 +118,7 @@ impl<'de> Visitor<'de> for Body<'_> {
             timeout: draft.timeout_ms.and_then(|it| it.try_into().ok()).map(Duration::from_millis),
             output: draft.output.unwrap_or_default(),
             params: draft.params,
+            callback_url: draft.callback_url,
             features,
         })
     }
@@ -138,6 +150,9 @@ impl Draft {
             "model" => self.model = map.next_value_seed(text(context, Number::Rejected))?,
             "model_version" => self.version = map.next_value_seed(text(context, Number::Version))?,
             "output" => self.output = map.next_value_seed(text(context, Number::Rejected))?,
+            // who waits on a topic has its answer there
+            "callback_url" if rules == Rules::Record => drop(map.next_value::<IgnoredAny>()?),
+            "callback_url" => self.callback_url = map.next_value_seed(text(context, Number::Rejected))?,
             "params" => self.params = map.next_value_seed(ParamsSeed { context })?,
             "priority" => {
                 self.priority = map.next_value_seed(integer(context, i32::MIN.into(), i32::MAX.into()))?;
