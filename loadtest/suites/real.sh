@@ -35,6 +35,8 @@ Environment
   REAL_WORKERS       how many tests run side by side (default 2; one test alone always has one)
   REAL_PYTHON        a Python with loadtest/suites/sklearn_requirements.txt (default: one is made in the user's cache folder)
   REAL_CLIENTS_PYTHON  a Python with loadtest/suites/clients_requirements.txt (default: one is made there as well)
+  REAL_OPENAPI_PYTHON  a Python with loadtest/suites/openapi_requirements.txt (default: one is made there as well)
+  REAL_OPENAPI_NODE    a folder in which loadtest/suites/openapi/package.json is installed (default: one is made there)
   REAL_SCHEMAS_PYTHON  a Python with loadtest/suites/schemas_requirements.txt (default: one is made there as well)
   REAL_SEED          seed of the random models and of the faults (default 1)
   REAL_OUTAGE        seconds for which everything hangs in the test of liveness (default 25, with a bound of 10 s; 300 takes
@@ -64,6 +66,17 @@ python_of() { # NAME WHAT : a virtual environment with NAME_requirements.txt, ke
 
 model_python() { python_of sklearn "scikit-learn and onnxruntime"; }
 clients_python() { python_of clients "the clients of other model servers"; }
+openapi_python() { python_of openapi "a generator of Python clients"; }
+openapi_node() { # a folder with the generator of TypeScript types, the client that uses them, and the compiler
+  local folder=${XDG_CACHE_HOME:-$HOME/.cache}/forebay/openapi-node wanted=$here/openapi/package.json
+  if ! cmp -s "$wanted" "$folder/package.json"; then
+    say "installing openapi-typescript into $folder"
+    rm -rf "$folder" && mkdir -p "$folder/new" && cp "$wanted" "$folder/new" || return 1
+    (cd "$folder/new" && timeout 300 npm install --silent --no-audit --no-fund >&2) || return 1
+    mv "$folder/new/node_modules" "$folder/new/package.json" "$folder" || return 1
+  fi
+  echo "$folder"
+}
 schemas_python() { python_of schemas "Confluent's serializers"; }
 
 schema_registry() { # the folder of Apicurio, which keeps its schemas in memory; fetched once
@@ -86,6 +99,8 @@ schema_registry() { # the folder of Apicurio, which keeps its schemas in memory;
 if [ "${1:-}" = install ]; then
   model_python >/dev/null
   clients_python >/dev/null
+  openapi_python >/dev/null
+  openapi_node >/dev/null
   schemas_python >/dev/null
   schema_registry >/dev/null
   exit 0
@@ -210,7 +225,9 @@ prepare() { # TEST : starts what it needs beside Kafka and Redis
     real_clients)
       "$native" install mlflow || return 1
       REAL_CLIENTS_PYTHON=${REAL_CLIENTS_PYTHON:-$(clients_python)} || return 1
-      export REAL_CLIENTS_PYTHON
+      REAL_OPENAPI_PYTHON=${REAL_OPENAPI_PYTHON:-$(openapi_python)} || return 1
+      REAL_OPENAPI_NODE=${REAL_OPENAPI_NODE:-$(openapi_node)} || return 1
+      export REAL_CLIENTS_PYTHON REAL_OPENAPI_PYTHON REAL_OPENAPI_NODE
       ;;
     real_schemas)
       REAL_SCHEMAS_PYTHON=${REAL_SCHEMAS_PYTHON:-$(schemas_python)} && REAL_APICURIO=$(schema_registry) || return 1

@@ -131,6 +131,24 @@ fn calls_over_grpc_need_the_credentials_of_http() {
     up.stop();
 }
 
+/// A Python client of openapi-python-client and types of openapi-typescript, both from the document that `forebay up` serves.
+#[test]
+fn generated_clients_work() {
+    let mesh = Mesh::unset("openapi");
+    let mut up = mesh.launch("forebay", &["up"], &[]);
+    up.wait_ready();
+    let folder = mesh.folder().join("generated").display().to_string();
+    let mut shell = Command::new("timeout");
+    shell.args(["400", "bash"]);
+    suite(&mut shell, "openapi/run.sh", &[&format!("http://{}", up.http), &folder]);
+    let output = shell.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    println!("{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{}", output.status, up.tail(20));
+    assert!(text.contains("answers as described") && text.contains("answers have the described types"));
+    up.stop();
+}
+
 #[test]
 fn mlflow_models_serve_answers_alike() {
     let mut python = Command::new("timeout");

@@ -51,8 +51,7 @@ pub(super) struct PredictRequest {
     /// A version ("v1" or 1), an alias or a stage; Production if absent.
     #[schema(max_length = 512, example = "v1")]
     pub model_version: Option<String>,
-    /// Lower numbers go first.
-    #[schema(default = 1)]
+    /// Lower numbers go first; 1 if absent. It is not given as the default, with which generated types require the field.
     pub priority: Option<i32>,
     /// How long the client waits, up to a limit of the mesh.
     #[schema(minimum = 1, example = 2000)]
