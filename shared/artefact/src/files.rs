@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use crate::mlmodel::MlModel;
 use crate::preprocessing::Preprocessing;
 use crate::store::Store;
@@ -16,7 +18,7 @@ pub struct VersionFiles {
     /// Number of the version; 0 for a model that no registry lists.
     pub version: u32,
     digest: [u8; 32],
-    files: BTreeMap<String, Cow<'static, [u8]>>,
+    files: BTreeMap<String, Bytes>,
     budget: LoadBudget,
 }
 
@@ -63,10 +65,10 @@ impl VersionFiles {
             let bytes = if keep(&file.path) {
                 let bytes = store.read_stamped(path, &file)?;
                 hasher.update(&bytes);
-                bytes
+                shared(bytes)
             } else {
                 store.hash_stamped(path, &file, &mut hasher)?;
-                Cow::Borrowed(&[][..])
+                Bytes::new()
             };
             files.insert(file.path, bytes);
         }
@@ -94,7 +96,7 @@ impl VersionFiles {
         files: BTreeMap<String, Vec<u8>>,
         budget: LoadBudget,
     ) -> Self {
-        let files = files.into_iter().map(|(path, bytes)| (path, Cow::Owned(bytes))).collect();
+        let files = files.into_iter().map(|(path, bytes)| (path, bytes.into())).collect();
         Self { name: name.to_owned(), version, digest, files, budget }
     }
 
@@ -109,15 +111,15 @@ impl VersionFiles {
     }
 
     /// The content of a file; `None` when the version has no such file.
-    pub fn find(&self, file: &str) -> Option<&[u8]> {
-        self.files.get(file).map(|b| &**b)
+    pub fn find(&self, file: &str) -> Option<&Bytes> {
+        self.files.get(file)
     }
 
     /// The content of a file.
     ///
     /// # Errors
     /// A [`Fault`] when there is no such file.
-    pub fn get(&self, file: &str) -> Result<&[u8], Fault> {
+    pub fn get(&self, file: &str) -> Result<&Bytes, Fault> {
         self.find(file).ok_or_else(|| Fault::new(file, "no such file"))
     }
 
@@ -152,7 +154,7 @@ impl VersionFiles {
 }
 
 /// BLAKE3 over path, length and content of every file below `prefix`.
-fn digest(files: &BTreeMap<String, Cow<'static, [u8]>>, prefix: &str) -> [u8; 32] {
+fn digest(files: &BTreeMap<String, Bytes>, prefix: &str) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     for (path, bytes) in files {
         let Some(path) = path.strip_prefix(prefix) else { continue };
@@ -160,6 +162,14 @@ fn digest(files: &BTreeMap<String, Cow<'static, [u8]>>, prefix: &str) -> [u8; 32
         hasher.update(bytes);
     }
     *hasher.finalize().as_bytes()
+}
+
+/// The content of a file, which readers share parts of instead of copying them.
+pub fn shared(bytes: Cow<'static, [u8]>) -> Bytes {
+    match bytes {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.into(),
+    }
 }
 
 fn hash_header(hasher: &mut blake3::Hasher, path: &str, len: u64) {

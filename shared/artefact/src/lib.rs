@@ -36,7 +36,7 @@ pub mod yaml;
 pub use budget::{Allowance, LoadBudget, OverBudget};
 pub use column::{Column, ColumnKind, Value};
 pub use fault::Fault;
-pub use files::VersionFiles;
+pub use files::{VersionFiles, shared};
 pub use frame::{Cells, Frame, Sparse};
 pub use label::Label;
 pub use mlmodel::{Inputs, MlModel, Param};

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use forebay_artefact::{LoadBudget, Store, VersionFiles};
 
 use crate::expectation::{self, Expectation, Tolerance};
@@ -85,7 +86,7 @@ pub fn load_file(path: &Path) -> Result<LoadedVersion, Fault> {
     let bytes = store.read(&file.to_string_lossy(), budget.left())?;
     let bytes = bytes.ok_or_else(|| Fault::new(name.clone(), "no such file"))?;
     budget.take(bytes.len() as u64).map_err(|error| Fault::new(name.clone(), error.to_string()))?;
-    load_within(&name, &bytes, &budget)
+    load_shared(&name, &forebay_artefact::shared(bytes), &budget)
 }
 
 /// As [`load_file`], for the content of a file called `name`; the name's extension may choose the reader.
@@ -101,6 +102,10 @@ pub fn load_bytes(name: &str, bytes: &[u8]) -> Result<LoadedVersion, Fault> {
 /// # Errors
 /// As [`load_bytes`].
 pub fn load_within(name: &str, bytes: &[u8], budget: &LoadBudget) -> Result<LoadedVersion, Fault> {
+    load_shared(name, &Bytes::copy_from_slice(bytes), budget)
+}
+
+fn load_shared(name: &str, bytes: &Bytes, budget: &LoadBudget) -> Result<LoadedVersion, Fault> {
     let plan = formats::read_model(name, bytes, None, budget).map_err(|f| f.within(name))?;
     let signature = plan.signature().clone();
     Ok(LoadedVersion {

@@ -1,5 +1,7 @@
 //! Which reader a model file needs.
 
+use bytes::Bytes;
+
 use crate::booster::Compiled;
 use crate::head::Head;
 use crate::mlmodel::unnamed_features;
@@ -8,7 +10,7 @@ use crate::{Fault, LoadBudget, artefact, burnpack, catboost, document, lightgbm,
 
 /// Reads a model file. `class` is the Python class that a booster was saved from, if the description has one. What a
 /// compressed file inflates to is taken from `budget`.
-pub(crate) fn read_model(file: &str, bytes: &[u8], class: Option<&str>, budget: &LoadBudget) -> Result<Plan, Fault> {
+pub(crate) fn read_model(file: &str, bytes: &Bytes, class: Option<&str>, budget: &LoadBudget) -> Result<Plan, Fault> {
     if has_extension(file, "bpk") {
         return burnpack::read(bytes);
     }

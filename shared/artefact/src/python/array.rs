@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::literal::Literal;
 use crate::Label;
 
@@ -122,7 +124,8 @@ pub struct Array {
     dtype: Dtype,
     pub shape: Vec<usize>,
     fortran: bool,
-    data: Arc<[u8]>,
+    /// A part of the file that the array is from, which stays in memory as long as the array.
+    data: Bytes,
 }
 
 impl Array {
@@ -132,7 +135,7 @@ impl Array {
     }
 
     /// Checks the bytes against type and shape.
-    pub(super) fn new(dtype: Dtype, shape: Vec<usize>, fortran: bool, data: Arc<[u8]>) -> Result<Self, String> {
+    pub(super) fn new(dtype: Dtype, shape: Vec<usize>, fortran: bool, data: Bytes) -> Result<Self, String> {
         let count = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
         let expected = count.and_then(|n| n.checked_mul(dtype.size()));
         if expected != Some(data.len()) {
@@ -173,22 +176,22 @@ impl Array {
 
     /// All elements as f64, in C order.
     pub fn numbers(&self) -> Result<Vec<f64>, String> {
-        let read = |b: &[u8]| self.dtype.number(b).ok_or_else(|| format!("{:?} elements are not numbers", self.dtype));
-        let values: Vec<f64> = self.elements().map(read).collect::<Result<_, _>>()?;
-        match self.shape.as_slice() {
+        let read = match *self.shape.as_slice() {
             [rows, columns] if self.fortran => {
-                Ok((0..rows * columns).map(|i| values[(i % columns) * rows + i / columns]).collect())
+                let size = self.dtype.size();
+                let element = |i: usize| self.data.get(((i % columns) * rows + i / columns) * size..);
+                exactly(self.len(), (0..self.len()).map(|i| element(i).and_then(|bytes| self.dtype.number(bytes))))
             }
-            [_, _, ..] if self.fortran => Err("column-major order is read for matrices only".into()),
-            _ => Ok(values),
-        }
+            [_, _, ..] if self.fortran => return Err("column-major order is read for matrices only".into()),
+            _ => exactly(self.len(), self.elements().map(|bytes| self.dtype.number(bytes))),
+        };
+        read.ok_or_else(|| format!("{:?} elements are not numbers", self.dtype))
     }
 
     /// All elements as integers, in C order (vectors only).
     pub fn integers(&self) -> Result<Vec<i64>, String> {
-        let read =
-            |b: &[u8]| self.dtype.integer(b).ok_or_else(|| format!("{:?} elements are not integers", self.dtype));
-        self.elements().map(read).collect()
+        let read = exactly(self.len(), self.elements().map(|bytes| self.dtype.integer(bytes)));
+        read.ok_or_else(|| format!("{:?} elements are not integers", self.dtype))
     }
 
     /// All elements as text: class labels, categories, feature names.
@@ -232,8 +235,17 @@ impl Array {
         let Some(field) = fields.iter().find(|f| &*f.name == name) else { return Ok(None) };
         let wrong = || format!("field {name} has type {:?}", field.dtype);
         let values = self.elements().map(|b| b.get(field.offset..).and_then(|b| read(&field.dtype, b)));
-        values.collect::<Option<Vec<T>>>().map(Some).ok_or_else(wrong)
+        exactly(self.len(), values).map(Some).ok_or_else(wrong)
     }
+}
+
+/// The values, which are `count`, in memory for as many: a vector that grows would take up to three times as much.
+fn exactly<T>(count: usize, values: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
+    let mut read = Vec::with_capacity(count);
+    for value in values {
+        read.push(value?);
+    }
+    Some(read)
 }
 
 fn text_of(bytes: &[u8]) -> String {

@@ -6,6 +6,8 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::arena::Arena;
 use super::array::Array;
 use super::view::View;
@@ -37,7 +39,8 @@ pub(super) enum Node {
     Int(i64),
     Float(f64),
     Str(Arc<str>),
-    Bytes(Arc<[u8]>),
+    /// A part of the file, or of what was inflated; not a copy.
+    Bytes(Bytes),
     List(Vec<Id>),
     Dict(Vec<(Arc<str>, Id)>),
     Object {

@@ -1,7 +1,5 @@
 //! Arrays as joblib stores them: a wrapper object in the pickle, followed by the raw elements in the file.
 
-use std::sync::Arc;
-
 use super::array::Array;
 use super::graph::{Id, Node};
 use super::numpy;
@@ -38,6 +36,6 @@ pub(super) fn array(machine: &mut Machine<'_, '_>, state: Id) -> Result<Node, St
     let count = shape.iter().try_fold(dtype.size(), |n, d| n.checked_mul(*d)).ok_or("ends early")?;
     let data = machine.take(count)?;
     machine.graph.spend(data.len())?;
-    let data: Arc<[u8]> = data.into();
+    let data = machine.shared(data);
     Array::new(dtype, shape, fortran, data).map(|array| Node::Array(Box::new(array)))
 }

@@ -1,6 +1,6 @@
 //! The npy format: a short text header followed by raw elements.
 
-use std::sync::Arc;
+use bytes::Bytes;
 
 use super::array::{Array, Dtype};
 use super::literal::Literal;
@@ -14,7 +14,7 @@ const MAX_HEADER: usize = 10_000;
 ///
 /// # Errors
 /// A text for data that is not npy or is truncated, an unsupported element type, or a shape that does not fit.
-pub(crate) fn read(bytes: &[u8]) -> Result<Array, String> {
+pub(crate) fn read(bytes: &Bytes) -> Result<Array, String> {
     let rest = bytes.strip_prefix(b"\x93NUMPY").ok_or("is not an npy file")?;
     let (version, rest) = rest.split_at_checked(2).ok_or("ends in the header")?;
     let (length, rest) = match version[0] {
@@ -45,19 +45,19 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Array, String> {
         _ => Err("shape is not a tuple of integers".to_owned()),
     };
     let shape = axes.iter().map(axis).collect::<Result<Vec<_>, _>>()?;
-    Array::new(dtype, shape, fortran, Arc::from(data))
+    Array::new(dtype, shape, fortran, bytes.slice_ref(data))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn file(header: &str, data: &[u8]) -> Vec<u8> {
+    fn file(header: &str, data: &[u8]) -> Bytes {
         let mut out = b"\x93NUMPY\x01\x00".to_vec();
         out.extend((header.len() as u16).to_le_bytes());
         out.extend(header.as_bytes());
         out.extend(data);
-        out
+        out.into()
     }
 
     #[test]
@@ -93,7 +93,7 @@ mod tests {
         }
         let whole = file("{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }\n", &[0; 8]);
         for cut in 0..whole.len() {
-            assert!(read(&whole[..cut]).is_err(), "cut at {cut}");
+            assert!(read(&whole.slice(..cut)).is_err(), "cut at {cut}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Converts numpy's pickled objects to the arrays that they represent.
 
+use bytes::Bytes;
+
 use super::array::{Array, Dtype, Field};
 use super::graph::{Graph, Id, Node};
 
@@ -17,7 +19,7 @@ pub(super) fn called(graph: &mut Graph, name: &str, args: Id) -> Result<Option<N
     match name {
         // protocol 2 has no opcode for bytes, and writes the empty ones like this
         "__builtin__.bytes" | "builtins.bytes" | "__builtin__.bytearray" | "builtins.bytearray" => match args.first() {
-            None => Ok(Some(Node::Bytes([].into()))),
+            None => Ok(Some(Node::Bytes(Bytes::new()))),
             Some(id) => Ok(matches!(node(graph, *id), Node::Bytes(_)).then(|| node(graph, *id).clone())),
         },
         "numpy.core.multiarray.scalar" | "numpy._core.multiarray.scalar" => {

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::graph::{Graph, Id, Node};
 use super::memo::Memo;
 use super::opcode as op;
@@ -19,7 +21,7 @@ const MAX_PROTOCOL: u8 = 5;
 ///
 /// # Errors
 /// A [`Fault`] with the byte offset, for a truncated or malformed pickle and for opcodes that need external data.
-pub(crate) fn read(bytes: &[u8]) -> Result<Graph, Fault> {
+pub(crate) fn read(bytes: &Bytes) -> Result<Graph, Fault> {
     let mut graph = Graph::of_file(bytes.len());
     let mut machine = Machine::new(bytes, &mut graph);
     let root = machine.run().map_err(|e| Fault::new(format!("byte {}", machine.at), e))?;
@@ -29,7 +31,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Graph, Fault> {
 
 /// The pickle machine: a stack of node indices, marks into it, a memo.
 pub(super) struct Machine<'b, 'g> {
-    bytes: &'b [u8],
+    bytes: &'b Bytes,
     pub(super) at: usize,
     pub(super) graph: &'g mut Graph,
     stack: Vec<Id>,
@@ -43,7 +45,7 @@ pub(super) struct Machine<'b, 'g> {
 
 impl<'b, 'g> Machine<'b, 'g> {
     /// Starts at the beginning of `bytes`.
-    fn new(bytes: &'b [u8], graph: &'g mut Graph) -> Self {
+    fn new(bytes: &'b Bytes, graph: &'g mut Graph) -> Self {
         Self { bytes, at: 0, graph, stack: Vec::new(), marks: Vec::new(), held: 0, memo: Memo::default(), depth: 0 }
     }
 
@@ -96,6 +98,11 @@ impl<'b, 'g> Machine<'b, 'g> {
         let taken = &self.bytes[self.at..end.ok_or("ends early")?];
         self.at += n;
         Ok(taken)
+    }
+
+    /// Bytes that were taken, as a part of the file.
+    pub(super) fn shared(&self, taken: &'b [u8]) -> Bytes {
+        self.bytes.slice_ref(taken)
     }
 
     fn unsigned(&mut self, n: usize) -> Result<u64, String> {
@@ -200,7 +207,7 @@ impl<'b, 'g> Machine<'b, 'g> {
                 self.graph.spend(2 * bytes.len())?;
                 Node::Str(bytes.iter().map(|b| char::from(*b)).collect::<String>().into())
             }
-            _ => Node::Bytes(bytes.into()),
+            _ => Node::Bytes(self.shared(bytes)),
         };
         self.push(node)
     }

@@ -6,10 +6,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io::Cursor;
+use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use zip::ZipArchive;
+use zip::read::ZipFile;
+use zip::{CompressionMethod, ZipArchive};
 
 use super::graph::{Graph, Id, Node};
 use super::{array::Array, inflate, npy};
@@ -27,9 +31,11 @@ const SCHEMA_MAX: u64 = 128 << 20;
 /// # Errors
 /// A [`Fault`] for a broken zip, a schema that is not a skops schema, missing or malformed arrays, or a file that
 /// exceeds the limit of inflated bytes.
-pub(crate) fn read(bytes: &[u8], budget: &LoadBudget) -> Result<Graph, Fault> {
-    let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| Fault::new("", format!("is not a zip file: {e}")))?;
-    let mut files = Files { zip, limit: inflate::limit(bytes.len()), budget, arrays: HashMap::new(), fresh: 0 };
+pub(crate) fn read(bytes: &Bytes, budget: &LoadBudget) -> Result<Graph, Fault> {
+    let zip = ZipArchive::new(Cursor::new(&**bytes)).map_err(|e| Fault::new("", format!("is not a zip file: {e}")))?;
+    let shared = bytes.len() as u64;
+    let mut files =
+        Files { bytes, shared, zip, limit: inflate::limit(bytes.len()), budget, arrays: HashMap::new(), fresh: 0 };
     let schema = files.inflate("schema.json", SCHEMA_MAX).map_err(|e| Fault::new("schema.json", e))?;
     let mut loader = Loader { graph: Graph::of_file(schema.len()), ids: HashMap::new(), files, protocol: None };
     let mut json = serde_json::Deserializer::from_slice(&schema);
@@ -47,6 +53,9 @@ pub(crate) fn read(bytes: &[u8], budget: &LoadBudget) -> Result<Graph, Fault> {
 
 /// The entries of the zip, inflated within a budget.
 struct Files<'b> {
+    bytes: &'b Bytes,
+    /// Bytes of entries that may still be parts of the file: entries that overlap are no more than the file together.
+    shared: u64,
     zip: ZipArchive<Cursor<&'b [u8]>>,
     /// Bytes that may still be inflated, as the size of the zip allows.
     limit: u64,
@@ -57,11 +66,18 @@ struct Files<'b> {
 }
 
 impl Files<'_> {
-    fn inflate(&mut self, name: &str, most: u64) -> Result<Vec<u8>, String> {
+    /// An entry: a part of the file where it is stored as it is, else inflated.
+    fn inflate(&mut self, name: &str, most: u64) -> Result<Bytes, String> {
         let file = self.zip.by_name(name).map_err(|e| e.to_string())?;
+        if let Some(range) = stored(&file, self.bytes.len()).filter(|range| range.len() as u64 <= most.min(self.shared))
+        {
+            self.shared -= range.len() as u64;
+            let (expected, entry) = (file.crc32(), self.bytes.slice(range));
+            return if crc32(&entry) == expected { Ok(entry) } else { Err("its checksum is wrong".to_owned()) };
+        }
         let out = inflate::within(self.limit.min(most), self.budget, file)?;
         self.limit -= out.len() as u64;
-        Ok(out)
+        Ok(out.into())
     }
 
     fn array(&mut self, name: &str) -> Result<Array, String> {
@@ -74,6 +90,21 @@ impl Files<'_> {
         self.arrays.insert(name.to_owned(), array.clone());
         Ok(array)
     }
+}
+
+/// Where in a zip of `length` bytes an entry is stored as it is; `None` if it is not.
+fn stored(file: &ZipFile<'_, Cursor<&[u8]>>, length: usize) -> Option<Range<usize>> {
+    let plain = file.compression() == CompressionMethod::Stored && !file.encrypted();
+    let start = usize::try_from(file.data_start()?).ok()?;
+    let end = start.checked_add(usize::try_from(file.size()).ok()?)?;
+    (plain && file.size() == file.compressed_size() && end <= length).then_some(start..end)
+}
+
+/// The checksum of a zip's entry.
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut checksum = flate2::Crc::new();
+    checksum.update(bytes);
+    checksum.sum()
 }
 
 struct Loader<'b> {
@@ -151,7 +182,7 @@ impl Loader<'_> {
                 let name = raw.file.ok_or("bytes without a file")?;
                 let bytes = self.files.inflate(&name, u64::MAX).map_err(|e| format!("{name}: {e}"))?;
                 self.graph.raise(bytes.len());
-                self.graph.push(Node::Bytes(bytes.into()))?
+                self.graph.push(Node::Bytes(bytes))?
             }
             "DictNode" | "DefaultDictNode" | "ListNode" | "TupleNode" | "SetNode" => {
                 self.node_of(raw.content.unwrap_or(Part::Null))?
@@ -273,5 +304,47 @@ impl<'de> Visitor<'de> for PartSeed<'_, '_> {
             raw.content = Some(Part::Node(raw.children.swap_remove(at).1));
         }
         self.0.finish(raw).map(Part::Node).map_err(A::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use zip::write::SimpleFileOptions;
+
+    use super::*;
+
+    /// A file of one array of doubles, stored or deflated.
+    fn file(method: CompressionMethod) -> Bytes {
+        let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        let options = SimpleFileOptions::default().compression_method(method);
+        let mut npy =
+            b"\x93NUMPY\x01\x00\x39\x00{'descr': '<f8', 'fortran_order': False, 'shape': (256,), }\n".to_vec();
+        npy.extend((0..256).flat_map(|value| f64::from(value).to_le_bytes()));
+        let schema = br#"{"__class__": "ndarray", "__module__": "numpy", "__loader__": "NdArrayNode", "type": "numpy",
+            "file": "1.npy", "__id__": 1, "protocol": 2}"#;
+        for (name, content) in [("schema.json", schema.as_slice()), ("1.npy", npy.as_slice())] {
+            zip.start_file(name, options).unwrap();
+            zip.write_all(content).unwrap();
+        }
+        zip.finish().unwrap().into_inner().into()
+    }
+
+    #[test]
+    fn a_stored_array_is_a_part_of_the_file_and_is_checked() {
+        let expected: Vec<f64> = (0..256).map(f64::from).collect();
+        for (method, taken) in [(CompressionMethod::Stored, 0), (CompressionMethod::Deflated, 2_000)] {
+            let (bytes, budget) = (file(method), LoadBudget::new(1 << 20));
+            let graph = read(&bytes, &budget).unwrap();
+            assert_eq!(graph.view().array().unwrap().numbers().unwrap(), expected);
+            let inflated = (1 << 20) - budget.left();
+            assert!(if taken == 0 { inflated == 0 } else { inflated > taken }, "{method:?}: {inflated} bytes inflated");
+        }
+        let mut bytes = file(CompressionMethod::Stored).to_vec();
+        let middle = bytes.windows(8).position(|window| window == 200f64.to_le_bytes()).unwrap();
+        bytes[middle] ^= 1;
+        let error = read(&bytes.into(), &LoadBudget::default()).unwrap_err();
+        assert!(error.to_string().contains("checksum"), "{error}");
     }
 }
