@@ -18,6 +18,7 @@ mod pickle;
 mod skops;
 mod values;
 mod view;
+mod zip_entries;
 
 pub use array::Array;
 pub use graph::Graph;

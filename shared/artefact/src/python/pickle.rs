@@ -100,11 +100,9 @@ impl<'b, 'g> Machine<'b, 'g> {
         Ok(taken)
     }
 
-    /// Bytes that were taken, as a part of the file.
     pub(super) fn shared(&self, taken: &'b [u8]) -> Bytes {
         self.bytes.slice_ref(taken)
     }
-
     fn unsigned(&mut self, n: usize) -> Result<u64, String> {
         Ok(self.take(n)?.iter().rev().fold(0, |v, b| v << 8 | u64::from(*b)))
     }
@@ -198,7 +196,7 @@ impl<'b, 'g> Machine<'b, 'g> {
             other => return Err(refused(other)),
         };
         let bytes = self.counted(length_bytes)?;
-        // the copy in the node is accounted for with the node; characters of Python 2 take up to two bytes
+        // what the node holds is accounted for with it; characters of Python 2 take up to two bytes
         let node = match code {
             op::SHORT_BINUNICODE | op::BINUNICODE | op::BINUNICODE8 => {
                 Node::Str(std::str::from_utf8(bytes).map(Arc::from).map_err(|e| e.to_string())?)

@@ -5,18 +5,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::Cursor;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use zip::read::ZipFile;
-use zip::{CompressionMethod, ZipArchive};
 
 use super::graph::{Graph, Id, Node};
-use super::{array::Array, inflate, npy};
+use super::zip_entries::Files;
 use crate::{Fault, LoadBudget};
 
 /// Supported versions of the schema, which have the same layout.
@@ -32,10 +28,7 @@ const SCHEMA_MAX: u64 = 128 << 20;
 /// A [`Fault`] for a broken zip, a schema that is not a skops schema, missing or malformed arrays, or a file that
 /// exceeds the limit of inflated bytes.
 pub(crate) fn read(bytes: &Bytes, budget: &LoadBudget) -> Result<Graph, Fault> {
-    let zip = ZipArchive::new(Cursor::new(&**bytes)).map_err(|e| Fault::new("", format!("is not a zip file: {e}")))?;
-    let shared = bytes.len() as u64;
-    let mut files =
-        Files { bytes, shared, zip, limit: inflate::limit(bytes.len()), budget, arrays: HashMap::new(), fresh: 0 };
+    let mut files = Files::open(bytes, budget).map_err(|e| Fault::new("", e))?;
     let schema = files.inflate("schema.json", SCHEMA_MAX).map_err(|e| Fault::new("schema.json", e))?;
     let mut loader = Loader { graph: Graph::of_file(schema.len()), ids: HashMap::new(), files, protocol: None };
     let mut json = serde_json::Deserializer::from_slice(&schema);
@@ -49,62 +42,6 @@ pub(crate) fn read(bytes: &Bytes, budget: &LoadBudget) -> Result<Graph, Fault> {
     }
     loader.graph.root = root;
     Ok(loader.graph)
-}
-
-/// The entries of the zip, inflated within a budget.
-struct Files<'b> {
-    bytes: &'b Bytes,
-    /// Bytes of entries that may still be parts of the file: entries that overlap are no more than the file together.
-    shared: u64,
-    zip: ZipArchive<Cursor<&'b [u8]>>,
-    /// Bytes that may still be inflated, as the size of the zip allows.
-    limit: u64,
-    budget: &'b LoadBudget,
-    arrays: HashMap<String, Array>,
-    /// Bytes of arrays that were inflated since the allowance was last raised.
-    fresh: usize,
-}
-
-impl Files<'_> {
-    /// An entry: a part of the file where it is stored as it is, else inflated.
-    fn inflate(&mut self, name: &str, most: u64) -> Result<Bytes, String> {
-        let file = self.zip.by_name(name).map_err(|e| e.to_string())?;
-        if let Some(range) = stored(&file, self.bytes.len()).filter(|range| range.len() as u64 <= most.min(self.shared))
-        {
-            self.shared -= range.len() as u64;
-            let (expected, entry) = (file.crc32(), self.bytes.slice(range));
-            return if crc32(&entry) == expected { Ok(entry) } else { Err("its checksum is wrong".to_owned()) };
-        }
-        let out = inflate::within(self.limit.min(most), self.budget, file)?;
-        self.limit -= out.len() as u64;
-        Ok(out.into())
-    }
-
-    fn array(&mut self, name: &str) -> Result<Array, String> {
-        if let Some(known) = self.arrays.get(name) {
-            return Ok(known.clone());
-        }
-        let bytes = self.inflate(name, u64::MAX).map_err(|e| format!("{name}: {e}"))?;
-        self.fresh += bytes.len();
-        let array = npy::read(&bytes).map_err(|e| format!("{name}: {e}"))?;
-        self.arrays.insert(name.to_owned(), array.clone());
-        Ok(array)
-    }
-}
-
-/// Where in a zip of `length` bytes an entry is stored as it is; `None` if it is not.
-fn stored(file: &ZipFile<'_, Cursor<&[u8]>>, length: usize) -> Option<Range<usize>> {
-    let plain = file.compression() == CompressionMethod::Stored && !file.encrypted();
-    let start = usize::try_from(file.data_start()?).ok()?;
-    let end = start.checked_add(usize::try_from(file.size()).ok()?)?;
-    (plain && file.size() == file.compressed_size() && end <= length).then_some(start..end)
-}
-
-/// The checksum of a zip's entry.
-fn crc32(bytes: &[u8]) -> u32 {
-    let mut checksum = flate2::Crc::new();
-    checksum.update(bytes);
-    checksum.sum()
 }
 
 struct Loader<'b> {
@@ -309,8 +246,9 @@ impl<'de> Visitor<'de> for PartSeed<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::io::{Cursor, Write as _};
 
+    use zip::CompressionMethod;
     use zip::write::SimpleFileOptions;
 
     use super::*;
@@ -319,8 +257,9 @@ mod tests {
     fn file(method: CompressionMethod) -> Bytes {
         let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
         let options = SimpleFileOptions::default().compression_method(method);
+        let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (256,), }\n";
         let mut npy =
-            b"\x93NUMPY\x01\x00\x39\x00{'descr': '<f8', 'fortran_order': False, 'shape': (256,), }\n".to_vec();
+            [b"\x93NUMPY\x01\x00".as_slice(), &(header.len() as u16).to_le_bytes(), header.as_bytes()].concat();
         npy.extend((0..256).flat_map(|value| f64::from(value).to_le_bytes()));
         let schema = br#"{"__class__": "ndarray", "__module__": "numpy", "__loader__": "NdArrayNode", "type": "numpy",
             "file": "1.npy", "__id__": 1, "protocol": 2}"#;
