@@ -88,6 +88,15 @@ pub(crate) struct FakeVersions {
 
 /// Versions of `m` that take rows of `width` values.
 pub(crate) fn fake_versions(versions: &[(u32, usize)], production: u32) -> FakeVersions {
+    costly_versions(versions, production, |_| None)
+}
+
+/// As [`fake_versions`], where a version needs the time `cost` for a row, if that is given.
+pub(crate) fn costly_versions(
+    versions: &[(u32, usize)],
+    production: u32,
+    cost: impl Fn(u32) -> Option<Duration>,
+) -> FakeVersions {
     let (tx, wanted) = channel();
     let fake_versions = Arc::new(Versions::new(tx));
     let (mut fakes, mut model_versions) = (BTreeMap::new(), ModelVersions::default());
@@ -96,6 +105,10 @@ pub(crate) fn fake_versions(versions: &[(u32, usize)], production: u32) -> FakeV
         let version =
             Version::check(loaded, POLICY, ModelMetrics::default().version("m", number), fake_versions.notifier())
                 .unwrap();
+        let version = match cost(number) {
+            Some(cost) => version.costing(cost),
+            None => version,
+        };
         model_versions.slots.insert(number, VersionSlot::Ready(Arc::new(version)));
         fakes.insert(number, fake);
     }

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::loader_commands::VersionName;
 use crate::queue::{AgeShare, Queue, QueuedRow};
 
 /// The queues by version.
@@ -40,10 +41,10 @@ impl SlowQueue {
         }
     }
 
-    /// The oldest row of the best priority, of the version whose turn it is; in every eighth call the oldest of those
-    /// past the age bound.
-    pub(crate) fn pop(&mut self, now: Instant) -> Option<QueuedRow> {
-        let (index, level) = self.next(now)?;
+    /// The oldest row of the best priority, of the version whose turn it is and that is not `busy`; in every eighth call the
+    /// oldest of those past the age bound.
+    pub(crate) fn pop(&mut self, now: Instant, busy: &[VersionName]) -> Option<QueuedRow> {
+        let (index, level) = self.next(now, busy)?;
         let mut turn = self.versions.remove(index)?;
         let row = turn.rows.pop_level(level);
         if !turn.rows.is_empty() {
@@ -62,11 +63,14 @@ impl SlowQueue {
         rows
     }
 
-    fn next(&mut self, now: Instant) -> Option<(usize, i32)> {
+    fn next(&mut self, now: Instant, busy: &[VersionName]) -> Option<(usize, i32)> {
         let Self { versions, share, .. } = self;
-        let heads = versions.iter().enumerate();
+        let is_free = |version: &VersionQueue| {
+            !busy.iter().any(|(model, number)| *number == version.number && *model == version.model)
+        };
+        let heads = versions.iter().enumerate().filter(|(_, version)| is_free(version));
         let late = || {
-            let heads = versions.iter().enumerate();
+            let heads = versions.iter().enumerate().filter(|(_, version)| is_free(version));
             let late = heads.filter_map(|(index, version)| Some((index, version.rows.oldest_late(now)?)));
             late.min_by_key(|(_, (_, accepted))| *accepted).map(|(index, (level, _))| (index, level))
         };
@@ -95,7 +99,7 @@ mod tests {
     /// Deliveries in the order in which groups of up to `room` rows leave.
     fn groups(queue: &mut SlowQueue, now: Instant, room: usize) -> Vec<Vec<usize>> {
         std::iter::from_fn(|| {
-            let first = queue.pop(now)?;
+            let first = queue.pop(now, &[])?;
             let more = queue.take(&first.item.payload.model, 1, now, room - 1);
             Some(std::iter::once(first).chain(more).map(|row| row.delivery).collect())
         })
@@ -121,6 +125,17 @@ mod tests {
         queue.push(row("b", 0, 2, now));
         queue.push(row("a", 5, 3, now));
         assert_eq!(groups(&mut queue, now, 1), [[2], [0], [1], [3]]);
+    }
+
+    #[test]
+    fn a_busy_version_waits_and_the_others_do_not() {
+        let (mut queue, now) = (SlowQueue::new(MAX_AGE), Instant::now());
+        queue.push(row("a", 0, 0, now - 2 * MAX_AGE));
+        queue.push(row("b", 1, 1, now));
+        let busy = [("a".to_owned(), 1)];
+        assert_eq!(queue.pop(now, &busy).unwrap().delivery, 1);
+        assert!(queue.pop(now, &busy).is_none());
+        assert_eq!(queue.pop(now, &[("a".to_owned(), 2)]).unwrap().delivery, 0);
     }
 
     #[test]

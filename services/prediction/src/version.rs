@@ -130,6 +130,12 @@ impl Version {
         self.row_cost
     }
 
+    /// The version as if it needed so much time for a row.
+    #[cfg(test)]
+    pub(crate) fn costing(self, row_cost: Duration) -> Self {
+        Self { row_cost, ..self }
+    }
+
     /// Answers prepared rows.
     ///
     /// # Errors

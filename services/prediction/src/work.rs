@@ -2,6 +2,7 @@
 //! deliveries. A turn takes the rows that are there; it never waits to fill a batch.
 
 mod cache_entry;
+mod slow_calls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use cache_entry::prediction;
 use forebay_bus::{Delivery, StageScope};
 use forebay_contract::{Answer, Batch, ErrorCode, Features, Outcome, Problem, Score, now_us};
+use slow_calls::Pace;
 
 use crate::deliveries::{Deliveries, Outlets};
 use crate::infer::{Inference, PinnedVersion, RowResult};
@@ -22,9 +24,6 @@ use crate::trace;
 use crate::version::Version;
 use crate::versions::{VersionLookup, Versions};
 
-/// About how long one call on a separate thread may take by its version's cost: rows of a higher priority and of other
-/// models wait for the call that has begun.
-const SLOW_CALL: Duration = Duration::from_millis(10);
 /// A row that has waited is answered only while this, or a tenth of its whole time if that is less, is left for the way of
 /// its answer. Under overload the oldest rows are next, and every call would end just too late.
 const RETURN_TIME: Duration = Duration::from_millis(100);
@@ -40,6 +39,8 @@ pub(crate) struct Work {
     queue: Queue,
     /// Rows of versions that run on separate threads.
     slow: SlowQueue,
+    /// Rows of versions that have a thread of their own.
+    alone: SlowQueue,
     /// Rows of versions that are being loaded.
     parked: Vec<QueuedRow>,
     deliveries: Deliveries,
@@ -68,6 +69,7 @@ impl Work {
             shadow,
             queue: Queue::new(section.max_age),
             slow: SlowQueue::new(section.max_age),
+            alone: SlowQueue::new(section.max_age),
             parked: Vec::new(),
             deliveries: Deliveries::default(),
             batch: section.batch,
@@ -104,39 +106,15 @@ impl Work {
         for (found, group) in self.next_groups() {
             match found {
                 VersionLookup::Loading => self.park(group),
-                _ if self.is_slow(&group) => group.rows.into_iter().for_each(|row| self.slow.push(row)),
-                _ => self.answer(group),
+                _ => match self.pace(&group) {
+                    Pace::Inline => self.answer(group),
+                    Pace::Shared => group.rows.into_iter().for_each(|row| self.slow.push(row)),
+                    Pace::Alone => group.rows.into_iter().for_each(|row| self.alone.push(row)),
+                },
             }
         }
         self.flush();
         !self.queue.is_empty()
-    }
-
-    /// The next group to answer on a separate thread, if one waits.
-    pub(crate) fn next_slow(&mut self) -> Option<RowGroup> {
-        let now = Instant::now();
-        let (first, pinned, row_cost) = loop {
-            let row = self.slow.pop(now)?;
-            let Features { model, version: number, .. } = &row.item.payload;
-            let (number, version) = (*number, self.versions.find(model, *number).version());
-            let row_cost = version.as_ref().map_or(Duration::ZERO, |version| version.row_cost());
-            match self.expire(row, now_us(), row_cost) {
-                Some(row) => {
-                    let model = row.item.payload.model.clone();
-                    break (row, PinnedVersion { model, number, version }, row_cost);
-                }
-                None => self.flush(),
-            }
-        };
-        let room = self.batch.min(rows_within(SLOW_CALL, row_cost)) - 1;
-        let more = self.slow.take(&pinned.model, pinned.number, now, room);
-        let (now_us, taken) = (now_us(), more.len());
-        let live: Vec<_> = more.into_iter().filter_map(|row| self.expire(row, now_us, row_cost)).collect();
-        if live.len() < taken {
-            self.flush();
-        }
-        let rows = std::iter::once(first).chain(live).collect();
-        Some(RowGroup { pinned, rows })
     }
 
     /// Passes the results of a group on: to its deliveries, the traces, the metrics and the shadows.
@@ -196,16 +174,6 @@ impl Work {
             }
         }
         groups
-    }
-
-    /// Whether the version that would answer the group first is too slow to run on the arbiter.
-    fn is_slow(&self, group: &RowGroup) -> bool {
-        let PinnedVersion { model, number, version } = &group.pinned;
-        let cost = match version {
-            Ok(version) => version.row_cost(),
-            Err(_) => self.versions.chain(model, *number).first().map_or(Duration::ZERO, |it| it.row_cost()),
-        };
-        cost > self.inline_row
     }
 
     /// Keeps rows until their version is loaded or three quarters of their time have passed; answers the others now.
@@ -289,12 +257,6 @@ impl Work {
         let outcome = self.scope.fail(row.item, problem, spans);
         self.deliveries.done(row.delivery, outcome, prediction);
     }
-}
-
-/// How many rows fit into `time`, at least one.
-fn rows_within(time: Duration, row_cost: Duration) -> usize {
-    let rows = time.as_nanos() / row_cost.as_nanos().max(1);
-    usize::try_from(rows).unwrap_or(usize::MAX).max(1)
 }
 
 #[cfg(test)]

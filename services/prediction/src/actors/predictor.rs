@@ -10,6 +10,7 @@ use forebay_runtime::{Component, Heartbeat};
 use tokio::time::error::Elapsed;
 
 use crate::infer::RowResult;
+use crate::loader_commands::VersionName;
 use crate::queue::RowGroup;
 use crate::work::Work;
 
@@ -39,8 +40,11 @@ pub(crate) struct Predictor {
     turning: bool,
     /// Whether a [`RetryParked`] is scheduled.
     watching: bool,
+    /// Calls on the threads that versions share.
     running: usize,
     threads: usize,
+    /// Versions whose own thread is in a call.
+    alone: Vec<VersionName>,
     heartbeat: Heartbeat,
     /// Dropping it, with the actor, ends the process.
     _component: Component,
@@ -50,7 +54,16 @@ impl Predictor {
     pub(crate) fn new(work: Work, threads: usize, component: Component) -> Self {
         component.ready();
         let heartbeat = component.heartbeat();
-        Self { work, turning: false, watching: false, running: 0, threads, heartbeat, _component: component }
+        Self {
+            work,
+            turning: false,
+            watching: false,
+            running: 0,
+            threads,
+            alone: Vec::new(),
+            heartbeat,
+            _component: component,
+        }
     }
 
     fn turn_soon(&mut self, context: &mut Context<Self>) {
@@ -63,25 +76,30 @@ impl Predictor {
         while self.running < self.threads {
             let Some(group) = self.work.next_slow() else { break };
             self.running += 1;
-            self.call(group, context);
+            self.call(group, None, context);
+        }
+        while let Some(group) = self.work.next_alone(&self.alone) {
+            let own = (group.pinned.model.clone(), group.pinned.number);
+            self.alone.push(own.clone());
+            self.call(group, Some(own), context);
         }
     }
 
-    /// Calls the model on another thread, which gets a copy of the rows: when it takes too long they are answered
-    /// without it.
-    fn call(&self, group: RowGroup, context: &mut Context<Self>) {
+    /// Calls the model on another thread, that of the version `own` if there is one, which gets a copy of the rows: when it
+    /// takes too long they are answered without it.
+    fn call(&self, group: RowGroup, own: Option<VersionName>, context: &mut Context<Self>) {
         let rows: Vec<Features> = group.rows.iter().map(|row| row.item.payload.clone()).collect();
         let (pinned, inference, start_us) = (group.pinned.clone(), self.work.inference().clone(), now_us());
         let limit = inference.timeout();
         let call = actix_rt::task::spawn_blocking(move || inference.answer(&pinned, &rows.iter().collect::<Vec<_>>()));
         let call = tokio::time::timeout(limit, call).into_actor(self);
-        let ended = call.map(move |ended, actor, context| actor.ended(group, ended, start_us, context));
+        let ended = call.map(move |ended, actor, context| actor.ended((group, own), ended, start_us, context));
         context.spawn(ended);
     }
 
     fn ended(
         &mut self,
-        mut group: RowGroup,
+        (mut group, own): (RowGroup, Option<VersionName>),
         ended: Result<Result<Vec<RowResult>, JoinError>, Elapsed>,
         start_us: u64,
         context: &mut Context<Self>,
@@ -95,7 +113,7 @@ impl Predictor {
             (Err(_), Ok(version)) => {
                 version.failed(std::time::Instant::now());
                 group.pinned.version = Err(format!("did not answer within {:?}", self.work.inference().timeout()));
-                return self.call(group, context);
+                return self.call(group, own, context);
             }
             (Err(_), Err(why)) => {
                 let (model, number) = (&group.pinned.model, group.pinned.number);
@@ -105,7 +123,10 @@ impl Predictor {
             }
         }
         self.work.flush();
-        self.running -= 1;
+        match own {
+            Some(own) => self.alone.retain(|version| *version != own),
+            None => self.running -= 1,
+        }
         self.start_slow(context);
     }
 
@@ -170,7 +191,7 @@ mod tests {
 
     use super::*;
     use crate::deliveries::Outlets;
-    use crate::fakes::{Behavior, fake_versions, item};
+    use crate::fakes::{Behavior, costly_versions, fake_versions, item};
     use crate::settings::Settings;
 
     /// The answer to one row that is pinned to version 1, whose model behaves so; production is version 3.
@@ -201,6 +222,46 @@ mod tests {
     fn a_slow_version_answers_from_a_thread() {
         assert_eq!(answered(Behavior::Correct, &["prediction.inline_row=0s"]), (1, "v1".to_owned()));
         assert_eq!(answered(Behavior::Panics, &["prediction.inline_row=0s"]), (3, "v3".to_owned()));
+    }
+
+    /// The versions that answered a row of version 1, which takes `heavy` for one and sleeps in the call, and one of version 3, in
+    /// order. Both are too slow for the arbiter, and versions share one thread.
+    fn order_beside_a_heavy_version(heavy: Duration) -> Vec<u32> {
+        let sources = settings(&[crate::DEFAULTS]);
+        let section = sources.read(Settings::read).unwrap().prediction;
+        let host = sources.host();
+        let (results, rx) = probe::acking_outlet();
+        let outlets = Outlets { results, predictions: probe::acking_outlet().0, later: None };
+        let cost = |version| Some(if version == 1 { heavy } else { Duration::from_millis(1) });
+        let fake_versions = costly_versions(&[(1, 1), (3, 1)], 3, cost);
+        fake_versions.set_behavior(1, Behavior::Sleeps(Duration::from_millis(400)));
+        let scope = StageScope::new(&host, Stage::Prediction, "forebay.predict");
+        let work = Work::new(scope, fake_versions.versions.clone(), outlets, None, &section, 512);
+        let component = host.lifecycle().register("predictor");
+        System::new().block_on(async move {
+            let predictor = Predictor::new(work, section.threads, component).start();
+            for version in [1, 3] {
+                let items = vec![item(1, "m", version, &[0.5])];
+                let payload = Batch { batch_partition: 0, stages: Vec::new(), items };
+                predictor.send(FeaturesReceived(Delivery { payload, ack: Ack::none() })).await.unwrap();
+                // the call has begun
+                actix_rt::time::sleep(Duration::from_millis(50)).await;
+            }
+            let received = actix_rt::task::spawn_blocking(move || {
+                let one = || rx.recv_timeout(Duration::from_secs(20)).unwrap().items.remove(0).payload.result;
+                [one(), one()].map(|result| match result {
+                    Some(Wire::Answer(answer)) => answer.version,
+                    other => panic!("{other:?}"),
+                })
+            });
+            received.await.unwrap().to_vec()
+        })
+    }
+
+    #[test]
+    fn a_heavy_version_has_a_thread_of_its_own() {
+        assert_eq!(order_beside_a_heavy_version(Duration::from_millis(21)), [3, 1]);
+        assert_eq!(order_beside_a_heavy_version(Duration::from_millis(19)), [1, 3]);
     }
 
     #[test]
