@@ -104,7 +104,7 @@ impl CacheStage {
                 outgoing.miss(item);
                 continue;
             };
-            if let Some(entry) = self.memory.get(&key).filter(|entry| entry.answers(&item.payload)) {
+            if let Some(entry) = self.memory.get(&key, now).filter(|entry| entry.answers(&item.payload)) {
                 hits += 1;
                 outgoing.answer(item, &entry, "hit");
                 continue;
@@ -191,7 +191,7 @@ impl CacheStage {
             match bytes.and_then(|bytes| self.decode(&key, &bytes, &item.payload)) {
                 Some(entry) => {
                     self.metrics.hits_redis.inc();
-                    self.memory.insert(key, Arc::clone(&entry));
+                    self.memory.insert(key, Arc::clone(&entry), now);
                     outgoing.answer(item, &entry, "hit_l2");
                     if let Some(done) = self.flights.complete(&key, now) {
                         self.metrics.waited.inc_by(waiters.answer(done.waiters, &entry));

@@ -1,41 +1,74 @@
 //! The L1 cache: answers in the memory of this process.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use forebay_contract::CacheKey;
-use moka::sync::Cache;
+use quick_cache::unsync::{Cache, DefaultLifecycle};
+use quick_cache::{OptionsBuilder, Weighter};
 use rustc_hash::FxBuildHasher;
 
 use crate::entry::CacheEntry;
 
-/// Approximate size of an entry's key, reference counts and bookkeeping in moka, in bytes.
-const OVERHEAD: usize = 256;
+/// Approximate size of an entry's key, reference counts and place in the cache's tables, in bytes.
+const OVERHEAD: usize = 192;
 
-/// Bounded by bytes; an entry lives for at most the ttl. Keys are hashes already, so a cheap hasher is enough.
+/// Size of an ordinary entry, in bytes: as many keys as would fit into half of the capacity are remembered after their
+/// entries have left.
+const ORDINARY: u64 = 512;
+
+/// Bounded by bytes; an entry lives for at most the ttl. It belongs to one actor, so there is no lock. What leaves first is
+/// decided by S3-FIFO (Yang et al., SOSP 2023): an entry that is looked up once does not push out those that are looked up
+/// often. Keys are hashes already, so a cheap hasher is enough.
 #[derive(Debug)]
-pub(crate) struct MemoryCache(Cache<CacheKey, Arc<CacheEntry>, FxBuildHasher>);
+pub(crate) struct MemoryCache {
+    entries: Cache<CacheKey, Stored, Bytes, FxBuildHasher>,
+    ttl: Duration,
+}
+
+#[derive(Clone, Debug)]
+struct Stored {
+    entry: Arc<CacheEntry>,
+    expires: Instant,
+}
+
+/// Weighs entries by their approximate size in bytes.
+#[derive(Clone, Debug)]
+struct Bytes;
+
+impl Weighter<CacheKey, Stored> for Bytes {
+    fn weight(&self, _: &CacheKey, stored: &Stored) -> u64 {
+        (OVERHEAD + size_of::<CacheEntry>() + stored.entry.heap_size()) as u64
+    }
+}
 
 impl MemoryCache {
+    /// A cache of at most `capacity` bytes, whose entries live for `ttl`.
     pub(crate) fn new(capacity: u64, ttl: Duration) -> Self {
-        let weigh = |_: &CacheKey, entry: &Arc<CacheEntry>| {
-            u32::try_from(OVERHEAD + size_of::<CacheEntry>() + entry.heap_size()).unwrap_or(u32::MAX)
-        };
-        let cache = Cache::builder().max_capacity(capacity).time_to_live(ttl).weigher(weigh);
-        Self(cache.build_with_hasher(FxBuildHasher))
+        let ordinary = usize::try_from(capacity / ORDINARY).unwrap_or(usize::MAX);
+        let options = OptionsBuilder::new().weight_capacity(capacity).estimated_items_capacity(ordinary).build();
+        let options = options.expect("both capacities are set, and there is nothing else to refuse");
+        let entries = Cache::with_options(options, Bytes, FxBuildHasher, DefaultLifecycle::default());
+        Self { entries, ttl }
     }
 
-    pub(crate) fn get(&self, key: &CacheKey) -> Option<Arc<CacheEntry>> {
-        self.0.get(key)
+    /// The entry of `key`; one that has expired is removed.
+    pub(crate) fn get(&mut self, key: &CacheKey, now: Instant) -> Option<Arc<CacheEntry>> {
+        let stored = self.entries.get(key)?;
+        if now < stored.expires {
+            return Some(Arc::clone(&stored.entry));
+        }
+        self.entries.remove(key);
+        None
     }
 
-    pub(crate) fn insert(&self, key: CacheKey, entry: Arc<CacheEntry>) {
-        self.0.insert(key, entry);
+    pub(crate) fn insert(&mut self, key: CacheKey, entry: Arc<CacheEntry>, now: Instant) {
+        self.entries.insert(key, Stored { entry, expires: now + self.ttl });
     }
 
-    /// Approximate number of entries: those added a moment ago may not be counted yet.
-    pub(crate) fn entries(&self) -> u64 {
-        self.0.entry_count()
+    /// Number of entries, with those that have expired since they were last looked up.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
     }
 }
 
@@ -50,23 +83,51 @@ mod tests {
         Arc::new(CacheEntry { model: "m".into(), version: 1, score })
     }
 
-    #[test]
-    fn keeps_within_its_capacity() {
-        let cache = MemoryCache::new(100 * 1024, Duration::from_secs(60));
-        for n in 0..10_000u32 {
-            let mut key = [0; 32];
-            key[..4].copy_from_slice(&n.to_le_bytes());
-            cache.insert(CacheKey(key), entry(f64::from(n)));
-        }
-        cache.0.run_pending_tasks();
-        assert!((1..=100 * 1024 / OVERHEAD as u64).contains(&cache.entries()), "{}", cache.entries());
+    fn key(n: u32) -> CacheKey {
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(&n.to_le_bytes());
+        CacheKey(key)
     }
 
     #[test]
-    fn returns_what_was_stored() {
-        let cache = MemoryCache::new(1 << 20, Duration::from_secs(60));
-        cache.insert(CacheKey([1; 32]), entry(1.5));
-        assert_eq!(cache.get(&CacheKey([1; 32])), Some(entry(1.5)));
-        assert_eq!(cache.get(&CacheKey([2; 32])), None);
+    fn keeps_within_its_capacity() {
+        let (mut cache, now) = (MemoryCache::new(100 * 1024, Duration::from_secs(60)), Instant::now());
+        for n in 0..10_000u32 {
+            cache.insert(key(n), entry(f64::from(n)), now);
+        }
+        assert!((1..=100 * 1024 / OVERHEAD).contains(&cache.len()), "{}", cache.len());
+        cache.insert(key(1), entry(1.0), now);
+        let mut large = (*entry(2.0)).clone();
+        large.score.probabilities = vec![0.5; 100 * 1024];
+        cache.insert(key(2), Arc::new(large), now);
+        assert_eq!(cache.get(&key(2), now), None, "an entry that is larger than the cache");
+        assert_eq!(cache.get(&key(1), now), Some(entry(1.0)), "and what it would have pushed out");
+    }
+
+    #[test]
+    fn entries_that_are_looked_up_outlive_those_that_are_not() {
+        let (mut cache, now) = (MemoryCache::new(100 * 1024, Duration::from_secs(60)), Instant::now());
+        let often = 0..20;
+        often.clone().for_each(|n| cache.insert(key(n), entry(1.0), now));
+        for n in 1000..11_000 {
+            often.clone().for_each(|n| _ = cache.get(&key(n), now));
+            cache.insert(key(n), entry(0.0), now);
+        }
+        let kept = often.filter(|n| cache.get(&key(*n), now).is_some()).count();
+        assert_eq!(kept, 20, "10,000 others pushed some of them out");
+    }
+
+    #[test]
+    fn returns_what_was_stored_until_it_expires() {
+        let (mut cache, now) = (MemoryCache::new(1 << 20, Duration::from_secs(60)), Instant::now());
+        cache.insert(key(1), entry(1.5), now);
+        assert_eq!(cache.get(&key(1), now), Some(entry(1.5)));
+        assert_eq!(cache.get(&key(2), now), None);
+        let later = now + Duration::from_secs(60);
+        assert!(cache.get(&key(1), later - Duration::from_millis(1)).is_some());
+        assert_eq!(cache.get(&key(1), later), None);
+        assert_eq!(cache.len(), 0);
+        cache.insert(key(1), entry(2.5), later);
+        assert_eq!(cache.get(&key(1), later), Some(entry(2.5)));
     }
 }

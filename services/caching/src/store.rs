@@ -31,7 +31,7 @@ impl CacheStage {
             if policy == CachePolicy::Off {
                 continue;
             }
-            self.memory.insert(key, Arc::clone(&entry));
+            self.memory.insert(key, Arc::clone(&entry), now);
             self.metrics.stored_memory.inc();
             // a write is never the breaker's probe
             if policy == CachePolicy::Redis && !self.breaker.is_open() {
@@ -43,7 +43,7 @@ impl CacheStage {
                 self.metrics.waited.inc_by(waiters.answer(done.waiters, &entry));
             }
         }
-        self.metrics.entries.set(i64::try_from(self.memory.entries()).unwrap_or(i64::MAX));
+        self.metrics.entries.set(i64::try_from(self.memory.len()).unwrap_or(i64::MAX));
         self.send(waiters);
         writes
     }

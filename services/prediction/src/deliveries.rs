@@ -52,9 +52,11 @@ impl Deliveries {
         if touched {
             self.touched.push(index);
         }
-        let (left, predictions, later) = (items.len(), Vec::new(), Vec::new());
+        let (left, mut results, later) = (items.len(), expired, Vec::new());
+        results.reserve_exact(left);
+        let predictions = Vec::with_capacity(left);
         self.open[index] =
-            Some(OpenDelivery { head, spans, entered_us, left, ack, results: expired, predictions, later, touched });
+            Some(OpenDelivery { head, spans, entered_us, left, ack, results, predictions, later, touched });
         (index, items)
     }
 

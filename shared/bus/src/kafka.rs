@@ -29,6 +29,7 @@ mod producer;
 mod record;
 mod rewind;
 mod source;
+mod statistics;
 mod tail;
 mod topic_monitor;
 mod topics;

@@ -90,14 +90,16 @@ pub fn decode<P: Message + Default>(record: impl Into<Bytes>) -> Result<Batch<P>
     if frame.items.is_empty() || frame.items.len() > MAX_BATCH_ITEMS {
         return Err(DecodeError::Count(frame.items.len()));
     }
-    let items = frame.items.into_iter().enumerate().map(|(index, item)| {
+    // a collected `Result` would not know its length, and items are large
+    let mut items = Vec::with_capacity(frame.items.len());
+    for (index, item) in frame.items.into_iter().enumerate() {
         let broken = |part| move |source| DecodeError::Item { index, part, source };
-        Ok(Item {
+        items.push(Item {
             context: Context::decode(item.context).map_err(broken("context"))?,
             parent_span: item.parent_span,
             attempt: item.attempt,
             payload: P::decode(item.payload).map_err(broken("payload"))?,
-        })
-    });
-    Ok(Batch { batch_partition: frame.batch_partition, stages: frame.stages, items: items.collect::<Result<_, _>>()? })
+        });
+    }
+    Ok(Batch { batch_partition: frame.batch_partition, stages: frame.stages, items })
 }

@@ -25,7 +25,7 @@ use crate::work_size::bytes_of_batch;
 use crate::{Ack, Delivery, EdgeEvents, Inlet, Permits};
 
 const BROKER: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(250);
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// Reads partitions of one topic and hands their batches to an inlet.

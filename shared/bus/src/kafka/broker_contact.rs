@@ -13,10 +13,10 @@ use rdkafka::admin::AdminClient;
 use rdkafka::client::Client as NativeClient;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::statistics::Statistics;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 use super::client::{Client, Quiet, spawn};
+use super::statistics::ClientStatistics;
 
 /// Longest wait for the metadata that shows whether a client reaches a broker.
 const METADATA: Duration = Duration::from_secs(2);
@@ -38,7 +38,7 @@ impl Default for BrokerContact {
 
 impl BrokerContact {
     /// Records the contact that the client's statistics show.
-    pub(crate) fn record(&self, statistics: &Statistics) {
+    pub(crate) fn record(&self, statistics: &ClientStatistics) {
         if in_contact(statistics) {
             self.made();
         }
@@ -55,7 +55,7 @@ impl BrokerContact {
 }
 
 /// Whether a broker is connected and answers, or is owed nothing.
-fn in_contact(statistics: &Statistics) -> bool {
+fn in_contact(statistics: &ClientStatistics) -> bool {
     statistics.brokers.values().any(|broker| {
         let owes = broker.waitresp_cnt > 0 || broker.outbuf_cnt > 0;
         let silent = Duration::from_micros(broker.rxidle.unsigned_abs());
@@ -161,10 +161,10 @@ mod tests {
     use forebay_testkit::settings;
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::DefaultProducerContext;
-    use rdkafka::statistics::Broker;
 
     use super::*;
     use crate::BusSettings;
+    use crate::kafka::statistics::BrokerStatistics;
 
     pub(super) fn client(servers: &str) -> Client {
         let brokers = format!("kafka.brokers={servers}");
@@ -195,13 +195,17 @@ mod tests {
     #[test]
     fn contact_is_a_connection_that_answers() {
         let statistics = |state: &str, waiting: i64, rxidle: i64| {
-            let broker = Broker { state: state.into(), waitresp_cnt: waiting, rxidle, nodeid: 1, ..Broker::default() };
-            Statistics { brokers: [("b".to_owned(), broker)].into(), ..Statistics::default() }
+            let broker =
+                BrokerStatistics { state: state.into(), waitresp_cnt: waiting, rxidle, ..BrokerStatistics::default() };
+            ClientStatistics {
+                brokers: [("b".to_owned(), broker)].into_iter().collect(),
+                ..ClientStatistics::default()
+            }
         };
         assert!(in_contact(&statistics("UP", 0, -1)), "an idle producer");
         assert!(in_contact(&statistics("UP", 1, 400_000)), "a consumer that waits for records");
         assert!(!in_contact(&statistics("UP", 1, 8_000_000)), "a broker that hangs");
         assert!(!in_contact(&statistics("DOWN", 0, 0)));
-        assert!(!in_contact(&Statistics::default()), "a client without brokers");
+        assert!(!in_contact(&ClientStatistics::default()), "a client without brokers");
     }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use forebay_runtime::StartError;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::statistics::Statistics;
 use rdkafka::{ClientConfig, ClientContext};
 
 use super::auth_failure::AuthFailure;
 use super::broker_contact::BrokerContact;
 use super::client_queues::ClientQueues;
+use super::statistics::ClientStatistics;
 use crate::KafkaSettings;
 
 /// The largest response that a reader takes, in bytes. A record cannot be larger.
@@ -254,20 +254,6 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, text: &str) {
     }
 }
 
-/// The longest throttling by any broker in the last interval of `statistics`.
-pub(crate) fn throttled(statistics: &Statistics) -> Duration {
-    let windows = statistics.brokers.values().filter_map(|broker| broker.throttle.as_ref());
-    let longest = windows.filter(|window| window.cnt > 0).map(|window| window.max).max().unwrap_or(0);
-    Duration::from_millis(longest.unsigned_abs())
-}
-
-/// The mean round trip to the brokers in the last interval, over all requests; `None` when there was none.
-pub(crate) fn round_trip(statistics: &Statistics) -> Option<Duration> {
-    let windows = statistics.brokers.values().filter_map(|broker| broker.rtt.as_ref());
-    let (sum, count) = windows.fold((0, 0), |(sum, count), window| (sum + window.sum, count + window.cnt));
-    (count > 0).then(|| Duration::from_micros((sum / count).unsigned_abs()))
-}
-
 /// The context of clients without further callbacks: remembers why a broker rejects them, and when one last answered.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Quiet {
@@ -281,8 +267,8 @@ impl ClientContext for Quiet {
         log(level, facility, text);
     }
 
-    fn stats(&self, statistics: Statistics) {
-        self.contact.record(&statistics);
+    fn stats_raw(&self, statistics: &[u8]) {
+        ClientStatistics::read(statistics).iter().for_each(|statistics| self.contact.record(statistics));
     }
 
     fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {

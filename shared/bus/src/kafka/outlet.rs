@@ -14,6 +14,7 @@ use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::{SpanKind, StageMetrics, StageSpan, StageTracer};
 use prost::Message;
 use rdkafka::message::Message as _;
+use rustc_hash::FxHashMap;
 
 use super::dead_letters::DeadLetters;
 use super::producer::{OnUndelivered, Reason, RecordSink, Sent, Undelivered};
@@ -103,7 +104,7 @@ impl KafkaOutlet {
     }
 
     /// Groups items by partition, in records of at most [`MAX_BATCH_ITEMS`].
-    fn split<P>(&self, mut items: Vec<Item<P>>, batch_partition: u32) -> Vec<(u32, Vec<Item<P>>)> {
+    fn split<P>(&self, items: Vec<Item<P>>, batch_partition: u32) -> Vec<(u32, Vec<Item<P>>)> {
         // while it is unknown: ingestion used the number of partitions that all these topics share
         let count = self.sink.partitions(&self.topic).unwrap_or(u32::MAX).max(1);
         let partition = |item: &Item<P>| match self.partitioning {
@@ -117,16 +118,8 @@ impl KafkaOutlet {
         if items.len() <= MAX_BATCH_ITEMS && items.iter().all(|item| partition(item) == first) {
             return first.map(|p| (p, items)).into_iter().collect();
         }
-        items.sort_by_key(partition);
-        let mut groups: Vec<(u32, Vec<Item<P>>)> = Vec::new();
-        for item in items {
-            let Some(p) = partition(&item) else { continue };
-            match groups.last_mut() {
-                Some((last, group)) if *last == p && group.len() < MAX_BATCH_ITEMS => group.push(item),
-                _ => groups.push((p, vec![item])),
-            }
-        }
-        groups
+        let partitions: Vec<Option<u32>> = items.iter().map(partition).collect();
+        group(items, &partitions)
     }
 
     /// Sends a batch, in two halves if its record is larger than the client sends.
@@ -259,6 +252,26 @@ impl KafkaOutlet {
         };
         batch.items.iter().filter(sampled).map(start).collect()
     }
+}
+
+/// Groups items by their partitions, at most [`MAX_BATCH_ITEMS`] together; those without a partition are left out. They are
+/// counted first and each is moved once, because items are large.
+fn group<P>(items: Vec<Item<P>>, partitions: &[Option<u32>]) -> Vec<(u32, Vec<Item<P>>)> {
+    let mut left = FxHashMap::<u32, usize>::default();
+    partitions.iter().flatten().for_each(|partition| *left.entry(*partition).or_default() += 1);
+    let mut open = FxHashMap::<u32, Vec<Item<P>>>::default();
+    let mut groups = Vec::with_capacity(left.len());
+    for (item, partition) in items.into_iter().zip(partitions) {
+        let Some(partition) = *partition else { continue };
+        let left = left.entry(partition).or_default();
+        let group = open.entry(partition).or_insert_with(|| Vec::with_capacity((*left).min(MAX_BATCH_ITEMS)));
+        group.push(item);
+        *left = left.saturating_sub(1);
+        if *left == 0 || group.len() == MAX_BATCH_ITEMS {
+            groups.extend(open.remove_entry(&partition));
+        }
+    }
+    groups
 }
 
 /// A batch of other items that is sent like `batch`.

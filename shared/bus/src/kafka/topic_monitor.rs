@@ -20,6 +20,9 @@ const METADATA: Duration = Duration::from_secs(2);
 const CREATE: Duration = Duration::from_secs(60);
 const REFRESH: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(500);
+/// Interval between looks for edges that have opened, as long as a pause is younger than `SOON`.
+const STEP: Duration = Duration::from_millis(100);
+const SOON: Duration = Duration::from_secs(1);
 
 /// The background thread of one stage's topics.
 pub(crate) struct TopicMonitor {
@@ -122,10 +125,11 @@ impl TopicMonitor {
     }
 
     fn rest(&self, time: Duration, mut until: impl FnMut() -> bool) {
-        let step = Duration::from_millis(100);
         let mut left = time;
         while !left.is_zero() && !self.lifecycle.is_draining() && !until() {
-            std::thread::sleep(step.min(left));
+            // edges open at the start of the process: a little later it need not be looked for them as often
+            let step = if time - left < SOON { STEP } else { STEP * 5 }.min(left);
+            std::thread::sleep(step);
             left = left.saturating_sub(step);
         }
     }

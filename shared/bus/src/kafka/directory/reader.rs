@@ -14,18 +14,18 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::statistics::Statistics;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 use crate::directory::LONG_DEAD;
 use crate::kafka::auth_failure::AuthFailure;
 use crate::kafka::broker_contact::{BrokerContact, DeadClientCheck, discard, successor};
 use crate::kafka::client::{self, Client};
+use crate::kafka::statistics::ClientStatistics;
 use crate::{EdgeEvents, ModelDirectory};
 
 const BROKER: Duration = Duration::from_secs(5);
 const _: () = assert!(BROKER.as_millis() <= LONGEST_UNMARKED_WAIT.as_millis());
-const POLL: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(250);
 /// Interval between checks of the replicas' liveness and of a broker that cannot be reached.
 const LOOK: Duration = Duration::from_secs(1);
 /// Interval between checks for new partitions.
@@ -45,8 +45,8 @@ impl ClientContext for Context {
         client::log(level, facility, text);
     }
 
-    fn stats(&self, statistics: Statistics) {
-        self.contact.record(&statistics);
+    fn stats_raw(&self, statistics: &[u8]) {
+        ClientStatistics::read(statistics).iter().for_each(|statistics| self.contact.record(statistics));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -13,7 +13,6 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message, OwnedMessage};
 use rdkafka::producer::ProducerContext;
-use rdkafka::statistics::Statistics;
 use rdkafka::{ClientContext, Timestamp};
 
 use super::resend::Retry;
@@ -22,6 +21,7 @@ use crate::kafka::auth_failure::AuthFailure;
 use crate::kafka::broker_clock::{BROKER_CLOCK, StampedRecord};
 use crate::kafka::broker_contact::BrokerContact;
 use crate::kafka::client;
+use crate::kafka::statistics::ClientStatistics;
 use crate::messaging::{set_offset, set_partition};
 use crate::{Ack, EdgeEvents};
 
@@ -148,10 +148,11 @@ impl ClientContext for Context {
         client::log(level, facility, text);
     }
 
-    fn stats(&self, statistics: Statistics) {
+    fn stats_raw(&self, statistics: &[u8]) {
+        let Some(statistics) = ClientStatistics::read(statistics) else { return };
         self.contact.record(&statistics);
-        self.events.throttled("producer", client::throttled(&statistics));
-        if let Some(time) = client::round_trip(&statistics) {
+        self.events.throttled("producer", statistics.throttled());
+        if let Some(time) = statistics.round_trip() {
             self.events.round_trip(time);
         }
     }

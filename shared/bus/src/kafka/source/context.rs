@@ -9,7 +9,6 @@ use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
 
@@ -22,6 +21,7 @@ use crate::kafka::auth_failure::AuthFailure;
 use crate::kafka::broker_contact::BrokerContact;
 use crate::kafka::client;
 use crate::kafka::offset_tracker::OffsetTracker;
+use crate::kafka::statistics::ClientStatistics;
 
 /// Called with all assigned partitions after every change, before the first of their records is taken.
 pub(crate) type OnAssigned = Arc<dyn Fn(&[i32]) + Send + Sync>;
@@ -77,8 +77,9 @@ impl ClientContext for SourceContext {
         client::log(level, facility, text);
     }
 
-    fn stats(&self, statistics: Statistics) {
-        self.state.events.throttled("consumer", client::throttled(&statistics));
+    fn stats_raw(&self, statistics: &[u8]) {
+        let Some(statistics) = ClientStatistics::read(statistics) else { return };
+        self.state.events.throttled("consumer", statistics.throttled());
         self.contact.record(&statistics);
         let mut lagging = Vec::new();
         for key in self.state.offsets.assigned() {
@@ -294,7 +295,6 @@ mod tests {
 
     use forebay_contract::Lane;
     use forebay_runtime::Lifecycle;
-    use rdkafka::statistics::{Partition, Topic};
 
     use super::*;
     use crate::kafka::source::RevokeBudget;
@@ -330,14 +330,12 @@ mod tests {
         });
         let keys = [topics.key("t.low", 1), topics.key("t", 1)];
         context.state.offsets.assign(&keys, 1);
-        let state = |consumer_lag| Partition { consumer_lag, ..Partition::default() };
-        let topic = |lags: [i64; 2]| {
-            let partitions = [(0, state(lags[0])), (1, state(lags[1])), (-1, state(99))].into();
-            Topic { partitions, ..Topic::default() }
+        let topic = |[first, second]: [i64; 2]| {
+            let lag = |lag: i64| serde_json::json!({ "consumer_lag": lag });
+            serde_json::json!({ "partitions": { "0": lag(first), "1": lag(second), "-1": lag(99) } })
         };
-        let statistics = [("t.high", [7, 7]), ("t", [7, 0]), ("t.low", [7, 5])];
-        let topics = statistics.map(|(name, lags)| (name.to_owned(), topic(lags))).into();
-        context.stats(Statistics { topics, ..Statistics::default() });
+        let topics = serde_json::json!({ "t.high": topic([7, 7]), "t": topic([7, 0]), "t.low": topic([7, 5]) });
+        context.stats_raw(serde_json::json!({ "topics": topics }).to_string().as_bytes());
         assert_eq!(*lags.0.lock(), [(("t".to_owned(), 1), 0), ((Lane::Low.topic("t"), 1), 5)].into());
         assert_eq!(context.take_lagging(), Some(vec![keys[0]]));
         context.forget(&keys);

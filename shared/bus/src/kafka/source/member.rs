@@ -30,6 +30,8 @@ use crate::{EdgeEvents, Permit};
 
 /// Interval between checks of acks, rewinds and the clock.
 pub(super) const TICK: Duration = Duration::from_millis(50);
+/// The same while no work is in flight.
+pub(super) const IDLE_TICK: Duration = Duration::from_millis(100);
 /// A source without permits keeps its prefetched records for this long; then it pauses, and still serves rebalances.
 const PREFETCH_HOLD: Duration = Duration::from_secs(1);
 /// The process ends when the watermark of work in flight has not moved for this long: an ack was lost, and only a restart
@@ -148,7 +150,7 @@ impl<I: Intake> Member<I> {
         }
         self.resume();
         // the first poll may wait, the others only empty the local queue
-        let mut wait = TICK;
+        let mut wait = if self.permits.in_use() == 0 { IDLE_TICK } else { TICK };
         let consumer = Arc::clone(&self.consumer);
         self.take_round(permit, Lane::Normal, || consumer.poll(std::mem::take(&mut wait)));
     }

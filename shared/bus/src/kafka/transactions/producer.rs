@@ -12,7 +12,6 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
-use rdkafka::statistics::Statistics;
 use rdkafka::{ClientConfig, ClientContext};
 
 use super::committer::{CommitError, StepError, TransactionClient, WriteError};
@@ -264,7 +263,7 @@ impl ClientContext for Reports {
     }
 
     // those of the stage's other producer tell as much
-    fn stats(&self, _: Statistics) {}
+    fn stats_raw(&self, _: &[u8]) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.auth_failure.record_error(&error, reason);
