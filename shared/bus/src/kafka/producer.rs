@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use context::{Context, Rejection};
 use forebay_contract::{machine_us, now_us};
-use forebay_runtime::{Heartbeat, StageSpan, prometheus_client::metrics::counter::Counter};
+use forebay_runtime::{Heartbeat, LONGEST_UNMARKED_WAIT, StageSpan, prometheus_client::metrics::counter::Counter};
 use parking_lot::{Mutex, RwLock};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -279,6 +279,11 @@ impl Inner {
     }
 }
 
+/// Longest wait for a delivery report, and about the longest time for which a producer outlives its last handle. The
+/// wrapper spins through the last millisecond of it.
+const REPORTS: Duration = Duration::from_secs(4);
+const _: () = assert!(REPORTS.as_millis() <= LONGEST_UNMARKED_WAIT.as_millis());
+
 /// Serves delivery reports on a separate thread until the last handle to the producer is dropped. The client's own
 /// thread for this waits 100 ms at a time and spins through the last of them, which is a core's percent on an idle
 /// service.
@@ -287,7 +292,7 @@ fn serve_reports(producer: &Arc<BaseProducer<Context>>, heartbeat: Heartbeat) ->
     let serve = move || {
         while let Some(producer) = producer.upgrade() {
             heartbeat.beat();
-            producer.poll(Duration::from_secs(1));
+            producer.poll(REPORTS);
         }
     };
     let spawned = std::thread::Builder::new().name("kafka-reports".into()).spawn(serve);

@@ -150,7 +150,7 @@ impl<I: Intake> Member<I> {
         }
         self.resume();
         // the first poll may wait, the others only empty the local queue
-        let mut wait = if self.permits.in_use() == 0 { IDLE_TICK } else { TICK };
+        let mut wait = if self.offsets.is_busy() { TICK } else { IDLE_TICK };
         let consumer = Arc::clone(&self.consumer);
         self.take_round(permit, Lane::Normal, || consumer.poll(std::mem::take(&mut wait)));
     }
