@@ -26,6 +26,7 @@ from sklearn.feature_selection import *
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern, RationalQuadratic, RBF, WhiteKernel
 from sklearn.impute import IterativeImputer, KNNImputer, MissingIndicator, SimpleImputer
+from sklearn.isotonic import IsotonicRegression
 from sklearn.kernel_approximation import Nystroem, RBFSampler
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import *
@@ -205,6 +206,9 @@ def estimators():
                   BaggingRegressor(SVC_R(), 3, **S), StackingRegressor([("a", Ridge()), ("b", DecisionTreeRegressor(max_depth=3))], passthrough=pick(True, False), final_estimator=pick(None, RandomForestRegressor(4, **S))),
                   VotingRegressor([("a", Ridge()), ("b", KNeighborsRegressor())], weights=pick(None, [1, 3])), GridSearchCV(make_pipeline(StandardScaler(), Ridge()), {"ridge__alpha": [0.1, 1]}, cv=2), RandomizedSearchCV(Ridge(), {"alpha": [1, 2]}, n_iter=1, cv=2)):
         case(type(model).__name__, model, X, y)
+    case("isotonic", IsotonicRegression(increasing=pick(True, False, "auto"), out_of_bounds="clip"), X[:, :1], y, Q=X[:25, :1] * 1.5)
+    apart = {"metric": "mahalanobis", "metric_params": {"VI": np.linalg.inv(np.cov(X.T))}}
+    case("knn_mahalanobis", KNeighborsRegressor(number(1, 9), weights=pick("uniform", "distance"), algorithm=pick("ball_tree", "brute"), **apart), X, y)
     for count in (2, number(3, 5)):
         c = classes(X, count)
         stack = [("a", LogisticRegression()), ("b", pick(LinearSVC(), RidgeClassifier())), ("c", DecisionTreeClassifier(max_depth=3))]
@@ -361,7 +365,6 @@ def refusals():
     refused("function", make_pipeline(FunctionTransformer(lambda x: x * 2), Ridge()), X, X[:, 0], "FunctionTransformer runs")
     from sklearn.decomposition import NMF
     refused("nmf", make_pipeline(NMF(2), Ridge()), X, X[:, 0], "NMF of scikit-learn 1.")
-    from sklearn.isotonic import IsotonicRegression  # noqa: F401
     refused("knn_callable", KNeighborsRegressor(weights=lambda d: 1 / (d + 1)), X, X[:, 0], "no code is run")
 
 for _ in range(ROUNDS):

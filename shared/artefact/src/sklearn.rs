@@ -119,7 +119,8 @@ pub fn stage_width(stage: &View<'_>, before: Option<usize>) -> Result<usize, Fau
 fn fitted_width(stage: &View<'_>) -> Result<Option<usize>, Fault> {
     let mut at = stage.clone();
     for _ in 0..MAX_NESTING {
-        if vectorize::takes_documents(at.class()) {
+        // the isotonic regression does not state that it takes one column
+        if vectorize::takes_documents(at.class()) || at.class() == "sklearn.isotonic.IsotonicRegression" {
             return Ok(Some(1));
         }
         if let Some(n) = at.opt("n_features_in_").or_else(|| at.opt("_n_features_in")) {

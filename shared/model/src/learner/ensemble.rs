@@ -33,7 +33,8 @@ pub(crate) enum Calibrator {
 }
 
 impl Calibrator {
-    fn of(&self, x: f64) -> f64 {
+    /// The value at `x`.
+    pub(super) fn of(&self, x: f64) -> f64 {
         match self {
             Self::Sigmoid { slope, intercept } => crate::output_transform::sigmoid(-(slope * x + intercept)),
             Self::Isotonic { at, values } => interpolate(x, at.len(), |i| at[i], |i| values[i]),

@@ -19,6 +19,8 @@ pub(crate) enum Metric {
     Hamming,
     /// Each column's square is divided by its variance.
     Standardised(Vec<f64>),
+    /// With the inverse of the covariance, row-major.
+    Mahalanobis(Vec<f64>),
 }
 
 impl Metric {
@@ -48,6 +50,11 @@ impl Metric {
                 if size == 0.0 { 0.0 } else { apart / size }
             }
             Self::Hamming => pairs().filter(|(x, y)| x != y).count() as f64 / a.len().max(1) as f64,
+            Self::Mahalanobis(inverse) => {
+                let apart: Vec<f64> = pairs().map(|(x, y)| x - y).collect();
+                let line = |row: &[f64]| row.iter().zip(&apart).map(|(v, d)| v * d).sum::<f64>();
+                inverse.chunks_exact(apart.len().max(1)).zip(&apart).map(|(row, d)| d * line(row)).sum()
+            }
             Self::Standardised(variances) => pairs().zip(variances).map(|((x, y), v)| (x - y) * (x - y) / v).sum(),
         }
     }
@@ -55,7 +62,7 @@ impl Metric {
     /// The distance of a rank.
     pub(crate) fn distance(&self, rank: f64) -> f64 {
         match self {
-            Self::Euclidean | Self::Standardised(_) => rank.sqrt(),
+            Self::Euclidean | Self::Standardised(_) | Self::Mahalanobis(_) => rank.sqrt(),
             Self::Minkowski(p) => rank.powf(1.0 / p),
             _ => rank,
         }

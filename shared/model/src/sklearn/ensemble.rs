@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Estimator, compile_member, forest};
 use crate::artefact::View;
 use crate::head::Head;
-use crate::learner::{Calibrator, ClassifierEnsemble, Response, Rule, Threshold, Voter};
+use crate::learner::{Calibrator, ClassifierEnsemble, Isotonic, Response, Rule, Threshold, Voter};
 use crate::output_transform::{Link, OutputTransform};
 use crate::plan::Plan;
 use crate::{Fault, Label, Model};
@@ -145,6 +145,20 @@ pub(super) fn calibrated(view: &View<'_>, width: usize) -> Result<Estimator, Fau
         members.push(Voter { plan, columns: None, classes, weight: 1.0, calibrators });
     }
     finish(view, width, labels, members, Rule::Calibrated)
+}
+
+/// IsotonicRegression.
+pub(super) fn isotonic(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
+    if width != 1 {
+        return Err(view.fault(format!("takes one column, not {width}")));
+    }
+    let points = view.attr("X_thresholds_")?.finite()?;
+    let ends = points.first().copied().zip(points.last().copied());
+    // one point is the answer everywhere
+    let outside = view.attr("out_of_bounds")?.text()? != "clip" && points.len() > 1;
+    let learner = Isotonic { lines: calibrator(view)?, bounds: ends.filter(|_| outside) };
+    let transform = super::numbers(1);
+    Ok(Estimator { head: Head::Learner(Arc::new(learner)), transform, takes_missing: false })
 }
 
 fn calibrator(view: &View<'_>) -> Result<Calibrator, Fault> {

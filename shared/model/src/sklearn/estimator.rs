@@ -87,6 +87,7 @@ fn density(view: &View<'_>, name: &str, width: usize, steps: &mut Vec<Step>) -> 
         "KNeighborsRegressor" | "RadiusNeighborsRegressor" => neighbours::regressor(view, width),
         "KNeighborsClassifier" | "RadiusNeighborsClassifier" => neighbours::classifier(view, width),
         "NearestCentroid" => neighbours::centroids(view, width),
+        "IsotonicRegression" => ensemble::isotonic(view, width),
         "KMeans" | "MiniBatchKMeans" | "MeanShift" | "AffinityPropagation" => clusters::nearest(view, width),
         "BisectingKMeans" => clusters::bisecting(view, width),
         "Birch" => clusters::birch(view, width),

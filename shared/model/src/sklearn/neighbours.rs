@@ -33,6 +33,10 @@ fn search(view: &View<'_>, width: usize) -> Result<Search, Fault> {
             let variances = parameter("V").ok_or_else(|| name.fault("has no variances"))?;
             Metric::Standardised(variances.vector(width)?)
         }
+        "mahalanobis" => {
+            let inverse = parameter("VI").ok_or_else(|| name.fault("has no inverse of the covariance (VI)"))?;
+            Metric::Mahalanobis(super::matrix(&inverse, width, width)?)
+        }
         "minkowski" | "p" => match parameter("p").or_else(|| view.opt("p")).map(|p| p.number()).transpose()? {
             Some(1.0) => Metric::Manhattan,
             None | Some(2.0) => Metric::Euclidean,

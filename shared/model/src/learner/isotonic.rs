@@ -1,0 +1,59 @@
+//! Lines between ascending points, of one column.
+
+use forebay_artefact::Frame;
+
+use super::{Calibrator, Learner};
+use crate::ModelError;
+
+/// An isotonic regression.
+#[derive(Debug)]
+pub(crate) struct Isotonic {
+    /// The lines.
+    pub lines: Calibrator,
+    /// Outside these there is no answer (NaN); `None` if the value at the nearest end is the answer there.
+    pub bounds: Option<(f64, f64)>,
+}
+
+impl Learner for Isotonic {
+    fn width(&self) -> usize {
+        1
+    }
+
+    fn outputs(&self) -> usize {
+        1
+    }
+
+    fn name(&self) -> String {
+        "Isotonic".to_owned()
+    }
+
+    fn run(&self, frame: &Frame) -> Result<Vec<f64>, ModelError> {
+        let values = frame.numbers().map_err(ModelError::Execution)?;
+        let one = |row: &[f64]| {
+            let x = row[0];
+            let inside = self.bounds.is_none_or(|(low, high)| (low..=high).contains(&x));
+            if inside { self.lines.of(x) } else { f64::NAN }
+        };
+        Ok(values.iter().map(one).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_artefact::matrix::Matrix;
+
+    use super::*;
+
+    #[test]
+    fn outside_its_bounds_there_is_no_answer_unless_it_clips() {
+        let of = |bounds| {
+            let lines = Calibrator::Isotonic { at: vec![0.0, 2.0], values: vec![1.0, 5.0] };
+            let frame = Frame::Numbers(Matrix { width: 1, data: vec![-1.0, 0.5, 2.0, 3.0] });
+            Isotonic { lines, bounds }.run(&frame).unwrap()
+        };
+        assert_eq!(of(None), [1.0, 2.0, 5.0, 5.0]);
+        let bounded = of(Some((0.0, 2.0)));
+        assert_eq!(bounded[1..3], [2.0, 5.0]);
+        assert!(bounded[0].is_nan() && bounded[3].is_nan());
+    }
+}
