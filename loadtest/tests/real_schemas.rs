@@ -68,3 +68,41 @@ fn records_of_confluents_serializers_are_answered_like_json() {
     assert!(output.status.success(), "{}\n{}", output.status, services[0].tail(20));
     stop_all(services);
 }
+
+/// The id of the schema that the results of a mesh have, after Confluent's deserializers have read them.
+#[track_caller]
+fn read_results(mesh: &Mesh, registry: &Registry, kind: &str) -> String {
+    let services = mesh.start_all();
+    let output = Command::new("timeout")
+        .args(["150", &variable("REAL_SCHEMAS_PYTHON")])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/result_schemas_cases.py"))
+        .args([brokers(), registry.url(), mesh.topic("requests_in"), mesh.topic("results_out"), kind.to_owned()])
+        .arg(format!("http://{}", services[0].http))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    println!("{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{}", output.status, services[4].tail(20));
+    stop_all(services);
+    text.lines().find_map(|line| line.strip_prefix("id ")).unwrap().to_owned()
+}
+
+#[test]
+fn results_have_schemas_that_confluents_deserializers_read() {
+    let registry = Registry::start();
+    for (format, kind) in [("avro", "AVRO"), ("json-schema", "JSON")] {
+        let mut mesh = Mesh::with_topics(&format!("results-{format}"));
+        mesh.set("FOREBAY__SCHEMAS__REGISTRY", registry.url());
+        mesh.set("FOREBAY__RESULTS__FORMAT", format);
+        let id = read_results(&mesh, &registry, kind);
+        // the schema is known already, and its id may be given
+        mesh.set("FOREBAY__RESULTS__SCHEMA_ID", id);
+        let mut publishing = mesh.start("publishing");
+        publishing.wait_ready();
+        publishing.stop();
+        mesh.set("FOREBAY__RESULTS__SCHEMA_ID", "99999");
+        let mut publishing = mesh.start("publishing");
+        assert_ne!(publishing.wait_exit(Duration::from_secs(60)), Some(0));
+        assert!(publishing.tail(5).contains("schemas.registry"), "{}", publishing.tail(5));
+    }
+}

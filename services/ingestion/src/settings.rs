@@ -6,10 +6,10 @@ mod grpc;
 mod http;
 mod memory;
 mod repository;
-mod schemas;
 
 use std::time::Duration;
 
+use forebay_bus::SchemaSettings;
 use forebay_redis::RedisSettings;
 use forebay_registry::ModelSettings;
 use forebay_runtime::{Layers, Problems, SettingOrigin, duration, is_exposed};
@@ -20,7 +20,6 @@ pub use auth::{AuthSettings, JwtSettings};
 pub use grpc::GrpcSettings;
 pub use http::{HttpSettings, HttpTlsSettings};
 pub use repository::RepositorySettings;
-pub use schemas::SchemaSettings;
 
 /// All sections, checked.
 #[derive(Clone, Debug)]
@@ -76,14 +75,13 @@ impl Settings {
         let async_results = layers.section::<AsyncSettings>("async", problems);
         let redis = RedisSettings::read(layers, problems);
         let repository = layers.section::<RepositorySettings>("repository", problems);
-        let schemas = layers.section::<SchemaSettings>("schemas", problems);
+        let schemas = SchemaSettings::read(layers, problems);
         let ingestion = layers.section::<IngestionSettings>("ingestion", problems);
         let models = ModelSettings::read(layers, problems);
         let (http, grpc, auth, schemas, ingestion, models) = (http?, grpc?, auth?, schemas?, ingestion?, models?);
         let (async_results, redis, repository) = (async_results?, redis?, repository?);
         async_results.check(&redis, problems);
         repository.check(&auth, problems);
-        schemas.check(problems);
         http.check(problems);
         crate::http::tls::check(&http.tls, problems);
         crate::auth::check(&auth, problems);

@@ -8,6 +8,8 @@ use forebay_bus::kafka::{OutRecord, TransactionAcks};
 use forebay_contract::{Context, ItemId, Origin, RequestId};
 use forebay_runtime::{StageSpan, TraceContext};
 
+use crate::result_schema::ResultEncoding;
+
 /// Header with the request id (16 bytes) and the row (4 bytes, big endian) that a record answers.
 pub const REQUEST_ID_HEADER: &str = "forebay-request-id";
 /// Header with the origin of the request: `kafka:<partition>:<offset>`, `http` or `amqp`.
@@ -26,6 +28,7 @@ pub struct ResultTopic {
     span_name: Arc<str>,
     partitions: Arc<Partitions>,
     sender: Sender,
+    encoding: ResultEncoding,
 }
 
 #[derive(Clone)]
@@ -66,7 +69,19 @@ impl ResultTopic {
         sender: Sender,
     ) -> Self {
         let span_name = format!("send {topic}").into();
-        Self { topic: topic.into(), span_name, partitions: Arc::new(partitions), sender }
+        let encoding = ResultEncoding::Json;
+        Self { topic: topic.into(), span_name, partitions: Arc::new(partitions), sender, encoding }
+    }
+
+    /// The same topic, with records in this encoding.
+    #[must_use]
+    pub fn encoded(self, encoding: ResultEncoding) -> Self {
+        Self { encoding, ..self }
+    }
+
+    /// How records are written.
+    pub(crate) fn encoding(&self) -> ResultEncoding {
+        self.encoding
     }
 
     /// Whether results are written in transactions.
@@ -99,13 +114,13 @@ impl ResultTopic {
         &self.span_name
     }
 
-    /// Sends the result `payload` of the item with `context`. Like the replaced service's results, records have no key.
+    /// Sends the result `document`, JSON, of the item with `context`. Like the replaced service's results, records have no key.
     /// The partition follows from the request, so that all copies of a result are on one partition. `committed` is
     /// acknowledged when the result is there to be read; `written`, which only transactions use, just before.
     pub(crate) fn send(
         &self,
         context: &Context,
-        payload: Vec<u8>,
+        document: Vec<u8>,
         (written, committed): (Option<Ack>, Ack),
         span: Option<StageSpan>,
     ) {
@@ -115,7 +130,7 @@ impl ResultTopic {
         if let Some(trace) = span.as_ref().map(StageSpan::context).filter(|trace| is_complete(*trace)) {
             headers.push((TRACE_HEADER, trace.to_traceparent().into_bytes()));
         }
-        let partition = self.partition_of(context);
+        let (partition, payload) = (self.partition_of(context), self.encoding.encode(document));
         let record = OutRecord { topic: Arc::clone(&self.topic), partition, key: None, payload, headers };
         let spans = span.into_iter().collect();
         match &self.sender {

@@ -11,6 +11,7 @@
 //! - [`rebuild`] fills the window after a take-over and [`lookup`] for results that are older than it, both from the
 //!   result topic ([`result_log`]); `replied.rs` finds earlier replies over RabbitMQ
 //! - [`kafka_results`], [`amqp_results`], [`mod@format`]: results on the result topic and over RabbitMQ, and their JSON
+//! - [`result_schema`]: results behind the id of a schema
 //! - `slow_requests.rs`, `metrics.rs`: reports of slow and failed requests, counters
 
 mod actors;
@@ -28,6 +29,7 @@ mod pending;
 pub mod rebuild;
 mod replied;
 pub mod result_log;
+pub mod result_schema;
 pub mod settings;
 mod slow_requests;
 pub mod system;

@@ -20,6 +20,7 @@ use crate::metrics::PublishingMetrics;
 use crate::pending::PendingResult;
 use crate::rebuild::{ReadBack, read_back};
 use crate::result_log::{LogRead, ResultLog};
+use crate::result_schema::ResultEncoding;
 
 /// Interval between log lines of a long read.
 const PROGRESS: Duration = Duration::from_secs(5);
@@ -44,6 +45,7 @@ pub(crate) struct LookupSpec {
     pub(crate) deduplicator: SharedDeduplicator,
     pub(crate) window: Duration,
     pub(crate) times: Times,
+    pub(crate) encoding: ResultEncoding,
     pub(crate) metrics: PublishingMetrics,
     /// Dispatches results that were looked up.
     pub(crate) redispatch: Box<dyn Fn(Vec<PendingResult>) + Send + Sync>,
@@ -263,7 +265,8 @@ impl Lookup {
         let id = Bytes::copy_from_slice(&request_id_header(context.item()));
         let headers =
             vec![(REQUEST_ID_HEADER.to_owned(), id), (ORIGIN_HEADER.to_owned(), origin_header(context).into())];
-        let payload = document(context, &item.payload, scope.answered_us(), self.spec.times).into();
+        let document = document(context, &item.payload, scope.answered_us(), self.spec.times);
+        let payload = self.spec.encoding.encode(document).into();
         let partition = placement.partition;
         let record = RawRecord { payload, key: None, partition, offset: 0, timestamp_ms: -1, headers };
         let message =

@@ -4,7 +4,7 @@ mod memory;
 
 use std::time::Duration;
 
-use forebay_bus::EventHubs;
+use forebay_bus::{EventHubs, SchemaSettings};
 use forebay_runtime::{Layers, Problems, duration, size};
 use serde::Deserialize;
 
@@ -13,6 +13,8 @@ use serde::Deserialize;
 pub struct Settings {
     /// `[results]`
     pub results: ResultSettings,
+    /// `[schemas]`
+    pub schemas: SchemaSettings,
 }
 
 /// `[results]`
@@ -25,6 +27,10 @@ pub struct ResultSettings {
     pub also_http: bool,
     /// Format of the time in a result on the result topic.
     pub timestamp: TimestampFormat,
+    /// How a result is written on the result topic.
+    pub format: ResultFormat,
+    /// The id of its schema; 0 for the one that the registry gives it.
+    pub schema_id: u32,
     /// Whether results are written in transactions.
     pub transactions: bool,
     /// Shortest time from the beginning of one transaction to that of the next.
@@ -57,6 +63,18 @@ pub enum ErrorResults {
     Omit,
 }
 
+/// How a result is written on the result topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResultFormat {
+    /// As JSON alone.
+    Json,
+    /// As JSON behind the id of a JSON schema.
+    JsonSchema,
+    /// As Avro behind the id of its schema.
+    Avro,
+}
+
 /// Format of the time in a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -77,7 +95,12 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 impl Settings {
     /// Reads and checks the section; adds everything that is wrong to `problems`.
     pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
-        let results = layers.section::<ResultSettings>("results", problems)?;
+        let results = layers.section::<ResultSettings>("results", problems);
+        let schemas = SchemaSettings::read(layers, problems);
+        let (results, schemas) = (results?, schemas?);
+        if results.format != ResultFormat::Json && schemas.registry.is_empty() {
+            problems.add("results.format", "has a schema, and schemas.registry names no registry that gives it an id");
+        }
         if results.window_capacity < MIN_CAPACITY {
             let text = format!("is {}, expected at least {MIN_CAPACITY}", results.window_capacity);
             problems.add("results.window_capacity", text);
@@ -90,7 +113,7 @@ impl Settings {
             let text = format!("is {:?}, expected at most {LONGEST_INTERVAL:?}", results.transaction_interval);
             problems.add("results.transaction_interval", text);
         }
-        Some(Self { results })
+        Some(Self { results, schemas })
     }
 }
 
@@ -129,6 +152,9 @@ mod tests {
         let (settings, problems) = read(&["results.errors=omit", "results.window_capacity=3"]);
         assert_eq!(settings.unwrap().results.errors, ErrorResults::Omit);
         assert!(!problems.is_empty());
+        let (_, problems) = read(&["results.format=avro"]);
+        assert!(problems[0].contains("results.format") && problems[0].contains("schemas.registry"), "{problems:?}");
+        assert!(read(&["results.format=json-schema", "schemas.registry=http://localhost:1"]).1.is_empty());
         let (_, problems) = read(&["results.transaction_interval=2s"]);
         assert!(problems[0].contains("at most 1s"), "{problems:?}");
         let (settings, problems) = read(&["results.errors=drop"]);

@@ -17,7 +17,7 @@ use crate::amqp_results::{self, AmqpReplies};
 use crate::dedupe::{Deduplicator, SharedDeduplicator};
 use crate::delivery_tracker::DeliveryTracker;
 use crate::dispatcher::Dispatcher;
-use crate::format::{self, Times};
+use crate::format::Times;
 use crate::idempotency::IdempotencyLimits;
 use crate::kafka_results::ResultTopic;
 use crate::lookup::{AnswerLookup, LookupSpec, ParkedResults};
@@ -26,6 +26,7 @@ use crate::pending::PendingResult;
 use crate::rebuild::{Assigned, WindowRebuild};
 use crate::replied::RepliedRequests;
 use crate::result_log::{KafkaResultLog, ResultHistory};
+use crate::result_schema::{ResultEncoding, register};
 use crate::settings::{Settings, TimestampFormat};
 use crate::slow_requests::SlowRequestReporter;
 
@@ -83,8 +84,10 @@ pub fn stage(
         let lookup = history.and_then(|(ResultHistory { log, letters }, component)| {
             let (deduplicator, metrics) = (Arc::clone(&deduplicator), metrics.clone());
             let redispatch = redispatch(address.clone());
-            let topic = outlets.result_topic.as_ref().map(|topic| Arc::clone(topic.topic())).unwrap_or_default();
-            let spec = LookupSpec { log, topic, letters, deduplicator, window, times, metrics, redispatch };
+            let result_topic = outlets.result_topic.as_ref();
+            let encoding = result_topic.map(ResultTopic::encoding).unwrap_or_default();
+            let topic = result_topic.map(|topic| Arc::clone(topic.topic())).unwrap_or_default();
+            let spec = LookupSpec { log, topic, encoding, letters, deduplicator, window, times, metrics, redispatch };
             let started = AnswerLookup::start(&queue, spec, component);
             started.map_err(|error| lifecycle.fail(format!("lookup thread: {error}"))).ok()
         });
@@ -184,15 +187,20 @@ pub async fn run((bus, settings): (BusSettings, Settings), host: Host) -> Result
 /// The topic of clients, over the producer of the stage or in transactions. `None` without Kafka.
 fn result_topic(settings: &Settings, mesh: &mut Mesh) -> Result<Option<ResultTopic>, StartError> {
     let topic = mesh.host().settings().topics.results_out.clone();
+    let encoding = match mesh.has_kafka() {
+        true => register(&settings.results, &settings.schemas, &topic)?,
+        false => ResultEncoding::Json,
+    };
+    let shorten = move |value: &[u8], message: &str| encoding.too_large(value, message);
     // there from the start, so that the first event is an increase
     let [committed, aborted] = transaction_counters(mesh.host().metrics());
     if !settings.results.transactions {
         let sink = mesh.records(Stage::Publishing, &RESULTS_OUT)?;
         return Ok(sink.map(|sink| {
             let counts = sink.clone();
-            sink.shorten_too_large(format::too_large);
+            sink.shorten_too_large(shorten);
             let send = move |record, ack, spans| sink.send_with_spans(record, ack, spans);
-            ResultTopic::new(&topic, move |topic| counts.partitions(topic), send)
+            ResultTopic::new(&topic, move |topic| counts.partitions(topic), send).encoded(encoding)
         }));
     }
     if mesh.is_in_memory(RESULTS.spec()) {
@@ -201,9 +209,10 @@ fn result_topic(settings: &Settings, mesh: &mut Mesh) -> Result<Option<ResultTop
         return Err(StartError::setting("results.transactions", why));
     }
     let interval = settings.results.transaction_interval;
-    let transactions = TransactionSettings { interval, shorten: Box::new(format::too_large), committed, aborted };
+    let transactions = TransactionSettings { interval, shorten: Box::new(shorten), committed, aborted };
     let sink = mesh.transactional_records(Stage::Publishing, &RESULTS_OUT, transactions)?;
     let counts = sink.clone();
     let send = move |record, acks, spans| sink.send(record, acks, spans);
-    Ok(Some(ResultTopic::transactional(&topic, move |topic| counts.partitions(topic), send)))
+    let topic = ResultTopic::transactional(&topic, move |topic| counts.partitions(topic), send);
+    Ok(Some(topic.encoded(encoding)))
 }

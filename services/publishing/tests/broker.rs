@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use actix_rt::System;
 use forebay_bus::kafka::{Edges, OutRecord, Tail, TailSpec, read_since};
-use forebay_bus::{Ack, BusSettings, Outlet};
+use forebay_bus::{Ack, BusSettings, Outlet, SchemaSettings};
 use forebay_contract::edges::{EDGES, RESULTS};
 use forebay_contract::wire::KafkaOrigin;
 use forebay_contract::{Item, Origin, Outcome, RequestId, now_us};
 use forebay_publishing::kafka_results::{ORIGIN_HEADER, REQUEST_ID_HEADER, parse_request_id_header, request_id_header};
-use forebay_publishing::settings::{ErrorResults, ResultSettings, Settings, TimestampFormat};
+use forebay_publishing::settings::{ErrorResults, ResultFormat, ResultSettings, Settings, TimestampFormat};
 use forebay_publishing::system::run;
 use forebay_runtime::{Drain, Host};
 use forebay_testkit::{answer, kafka, results as batch, settings, wait_until_async};
@@ -54,6 +54,8 @@ fn publishing(window_capacity: usize) -> Settings {
     Settings {
         results: ResultSettings {
             transactions: false,
+            format: ResultFormat::Json,
+            schema_id: 0,
             transaction_interval: Duration::from_millis(10),
             errors: ErrorResults::Send,
             also_http: false,
@@ -62,6 +64,7 @@ fn publishing(window_capacity: usize) -> Settings {
             idempotent_memory: 1 << 20,
             timestamp: TimestampFormat::Auto,
         },
+        schemas: SchemaSettings::default(),
     }
 }
 

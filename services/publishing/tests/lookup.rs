@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use actix_rt::{Arbiter, System};
 use forebay_bus::kafka::{DeadLetters, OutRecord, TailError};
-use forebay_bus::{Ack, AckOutcome, Delivery, NoEvents};
+use forebay_bus::{Ack, AckOutcome, Delivery, NoEvents, SchemaSettings};
 use forebay_contract::wire::KafkaOrigin;
 use forebay_contract::{Item, Origin, Outcome, RequestId, now_us};
 use forebay_publishing::kafka_results::{REQUEST_ID_HEADER, ResultTopic, parse_request_id_header};
 use forebay_publishing::result_log::{BEFORE, LogReach, LogRead, LoggedResult, ResultHistory, ResultLog};
-use forebay_publishing::settings::{ErrorResults, ResultSettings, Settings, TimestampFormat};
+use forebay_publishing::settings::{ErrorResults, ResultFormat, ResultSettings, Settings, TimestampFormat};
 use forebay_publishing::system::{Outlets, PublishingStage, stage};
 use forebay_testkit::{answer, kafka, probe, results as batch, settings, wait_until};
 use parking_lot::Mutex;
@@ -108,6 +108,8 @@ fn bench(capacity: usize) -> Bench {
     };
     let results = ResultSettings {
         transactions: false,
+        format: ResultFormat::Json,
+        schema_id: 0,
         transaction_interval: Duration::from_millis(10),
         errors: ErrorResults::Send,
         also_http: false,
@@ -116,7 +118,13 @@ fn bench(capacity: usize) -> Bench {
         idempotent_memory: 1 << 20,
         timestamp: TimestampFormat::Auto,
     };
-    let stage = stage(&Settings { results }, &sources.bus(), &host, &arbiter.handle(), outlets);
+    let stage = stage(
+        &Settings { results, schemas: SchemaSettings::default() },
+        &sources.bus(),
+        &host,
+        &arbiter.handle(),
+        outlets,
+    );
     Bench { stage, log, records, partitions, _arbiter: arbiter, _system: system }
 }
 

@@ -5,10 +5,10 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use actix_rt::{Arbiter, System};
-use forebay_bus::{Ack, Delivery, Outlet};
+use forebay_bus::{Ack, Delivery, Outlet, SchemaSettings};
 use forebay_contract::{ErrorCode, Item, Outcome, RequestId, now_us};
 use forebay_publishing::kafka_results::ResultTopic;
-use forebay_publishing::settings::{ErrorResults, ResultSettings, Settings, TimestampFormat};
+use forebay_publishing::settings::{ErrorResults, ResultFormat, ResultSettings, Settings, TimestampFormat};
 use forebay_publishing::system::{Outlets, stage};
 use forebay_runtime::{Host, Lifecycle, Metrics, OtelEnvironment, Process, Telemetry};
 use forebay_testkit::{answer, collector, failure, kafka, probe, results as batch, settings};
@@ -45,6 +45,8 @@ fn spans_of(item: Item<Outcome>) -> (Vec<(String, Span)>, u64) {
     };
     let results = ResultSettings {
         transactions: false,
+        format: ResultFormat::Json,
+        schema_id: 0,
         transaction_interval: Duration::from_millis(10),
         errors: ErrorResults::Send,
         also_http: false,
@@ -53,7 +55,13 @@ fn spans_of(item: Item<Outcome>) -> (Vec<(String, Span)>, u64) {
         idempotent_memory: 1 << 20,
         timestamp: TimestampFormat::Auto,
     };
-    let stage = stage(&Settings { results }, &sources.bus(), &host, &arbiter.handle(), outlets);
+    let stage = stage(
+        &Settings { results, schemas: SchemaSettings::default() },
+        &sources.bus(),
+        &host,
+        &arbiter.handle(),
+        outlets,
+    );
     let (ack, report) = probe::ack();
     stage.inlet.deliver(Delivery { payload: batch(vec![item]), ack });
     let (ack, spans) = records.recv_timeout(LONG).unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use actix_rt::{Arbiter, System};
 use forebay_bus::amqp::{Answer, Target};
 use forebay_bus::kafka::{OutRecord, TransactionAcks};
-use forebay_bus::{Ack, AckOutcome, Delivery};
+use forebay_bus::{Ack, AckOutcome, Delivery, SchemaSettings};
 use forebay_contract::wire::outcome::Result as Answered;
 use forebay_contract::{Batch, ErrorCode, Item, Outcome, RequestId, now_us};
 use forebay_publishing::amqp_results::AmqpReplies;
@@ -15,7 +15,7 @@ use forebay_publishing::kafka_results::{
     ORIGIN_HEADER, REQUEST_ID_HEADER, ResultTopic, TRACE_HEADER, request_id_header,
 };
 use forebay_publishing::result_log::ResultHistory;
-use forebay_publishing::settings::{ErrorResults, ResultSettings, Settings, TimestampFormat};
+use forebay_publishing::settings::{ErrorResults, ResultFormat, ResultSettings, Settings, TimestampFormat};
 use forebay_publishing::system::{Outlets, PublishingStage, stage};
 use forebay_runtime::Host;
 use forebay_testkit::{amqp, answer, failure, http, kafka, probe, results as batch, settings, wait_until};
@@ -43,6 +43,8 @@ fn defaults() -> ResultSettings {
         errors: ErrorResults::Send,
         also_http: false,
         transactions: false,
+        format: ResultFormat::Json,
+        schema_id: 0,
         transaction_interval: Duration::from_millis(10),
         window_capacity: 1000,
         idempotent_answers: 100,
@@ -78,7 +80,13 @@ fn bench_of(
         amqp_replies: amqp,
         replies: reply,
     };
-    let stage = stage(&Settings { results }, &sources.bus(), &host, &arbiter.handle(), outlets);
+    let stage = stage(
+        &Settings { results, schemas: SchemaSettings::default() },
+        &sources.bus(),
+        &host,
+        &arbiter.handle(),
+        outlets,
+    );
     Bench { stage, host, records, replies, arbiter, _system: system }
 }
 
@@ -348,7 +356,7 @@ fn without_an_outside_topic_kafka_results_are_done_and_replies_work() {
     let arbiter = Arbiter::new();
     let (reply, replies) = probe::outlet();
     let outlets = Outlets { result_topic: None, history: None, amqp_replies: None, replies: reply };
-    let (sources, settings) = (settings(&[]), Settings { results: defaults() });
+    let (sources, settings) = (settings(&[]), Settings { results: defaults(), schemas: SchemaSettings::default() });
     let stage = stage(&settings, &sources.bus(), &sources.host(), &arbiter.handle(), outlets);
     let (ack, report) = probe::ack();
     let items = vec![kafka(REQUEST).item(answer(1.0)), http(OTHER, 0).item(answer(2.0))];
@@ -474,7 +482,13 @@ fn in_a_transaction_the_outcome_is_done_before_the_commit_and_its_copies_after_i
         replies: reply,
     };
     let results = ResultSettings { also_http: true, ..defaults() };
-    let stage = stage(&Settings { results }, &sources.bus(), &sources.host(), &arbiter.handle(), outlets);
+    let stage = stage(
+        &Settings { results, schemas: SchemaSettings::default() },
+        &sources.bus(),
+        &sources.host(),
+        &arbiter.handle(),
+        outlets,
+    );
     let deliver = |items| {
         let (ack, report) = probe::ack();
         stage.inlet.deliver(Delivery { payload: batch(items), ack });

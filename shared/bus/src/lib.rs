@@ -37,4 +37,6 @@ pub use model_shares::{ModelPermit, ModelShares};
 pub use outlet::{Inlet, Outlet};
 pub use permits::{Permit, Permits};
 pub use scope::{Entered, Spans, StageScope, span_id_of, stage_name, trace_of};
-pub use settings::{BusSettings, DEFAULTS, EventHubs, KafkaSettings, QueueType, RabbitMqSettings, SecurityProtocol};
+pub use settings::{
+    BusSettings, DEFAULTS, EventHubs, KafkaSettings, QueueType, RabbitMqSettings, SchemaSettings, SecurityProtocol,
+};

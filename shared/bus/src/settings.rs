@@ -4,12 +4,14 @@ mod event_hubs;
 mod kafka;
 mod memory;
 mod rabbitmq;
+mod schemas;
 
 use forebay_runtime::{DefaultSettings, Layers, MemoryBudget, Problems};
 
 pub use event_hubs::EventHubs;
 pub use kafka::{KafkaSettings, SecurityProtocol};
 pub use rabbitmq::{QueueType, RabbitMqSettings};
+pub use schemas::SchemaSettings;
 
 /// Defaults of the sections `[kafka]` and `[rabbitmq]`.
 pub const DEFAULTS: DefaultSettings =

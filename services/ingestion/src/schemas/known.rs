@@ -5,15 +5,14 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
-use forebay_bus::Delivery;
 use forebay_bus::kafka::{RawBatch, RawRecord};
+use forebay_bus::{Delivery, SchemaSettings};
 use forebay_runtime::{Lifecycle, StartError};
 use parking_lot::RwLock;
 
 use super::registry::{Registry, Schema};
 use super::{avro, protobuf};
 use crate::parse::confluent_schema;
-use crate::settings::SchemaSettings;
 use crate::system::KafkaHandler;
 
 /// Bytes before the value: zero, and the id.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use forebay_bus::SchemaSettings;
 use forebay_runtime::without_password;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -14,7 +15,6 @@ use ureq::Agent;
 
 use super::avro_schema::AvroSchema;
 use super::protobuf::{self, ProtobufSchema};
-use crate::settings::SchemaSettings;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest answer, in bytes.

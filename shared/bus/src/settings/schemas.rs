@@ -1,10 +1,10 @@
 //! The section `[schemas]`: where the schemas of records are.
 
-use forebay_runtime::Problems;
+use forebay_runtime::{Layers, Problems};
 use serde::Deserialize;
 
 /// `[schemas]`. The address may hold a password.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SchemaSettings {
     /// Address of the registry; empty for none.
@@ -15,10 +15,13 @@ pub struct SchemaSettings {
 }
 
 impl SchemaSettings {
-    pub(super) fn check(&self, problems: &mut Problems) {
-        let known = self.registry.starts_with("http://") || self.registry.starts_with("https://");
-        if !self.registry.is_empty() && !known {
+    /// Reads and checks the section; adds what is wrong to `problems`.
+    pub fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
+        let schemas = layers.section::<Self>("schemas", problems)?;
+        let known = schemas.registry.starts_with("http://") || schemas.registry.starts_with("https://");
+        if !schemas.registry.is_empty() && !known {
             problems.add("schemas.registry", "is no address, expected http:// or https://");
         }
+        Some(schemas)
     }
 }
