@@ -105,13 +105,13 @@ mod tests {
 
     use super::*;
 
-    /// Keeps the last report.
+    /// Keeps every report.
     #[derive(Clone, Default)]
-    struct Keep(Arc<Mutex<Vec<u8>>>);
+    struct Keep(Arc<Mutex<Vec<Vec<u8>>>>);
 
     impl ClientContext for Keep {
         fn stats_raw(&self, statistics: &[u8]) {
-            *self.0.lock() = statistics.to_vec();
+            self.0.lock().push(statistics.to_vec());
         }
     }
 
@@ -132,16 +132,17 @@ mod tests {
         producer.send(BaseRecord::<(), [u8]>::to("topic").payload(b"x")).unwrap();
         producer.flush(Duration::from_secs(5)).unwrap();
         let end = Instant::now() + Duration::from_secs(5);
-        let compared = loop {
+        let with_round_trip = |report: &Vec<u8>| {
+            let read = ClientStatistics::read(report).filter(|read| read.round_trip().is_some())?;
+            Some((read, serde_json::from_slice::<Statistics>(report).unwrap()))
+        };
+        let (read, whole) = loop {
             producer.poll(Duration::from_millis(20));
-            let report = kept.0.lock().clone();
-            let read = ClientStatistics::read(&report).filter(|read| read.round_trip().is_some());
-            if let Some(read) = read {
-                break (read, serde_json::from_slice::<Statistics>(&report).unwrap());
+            if let Some(compared) = kept.0.lock().iter().find_map(with_round_trip) {
+                break compared;
             }
             assert!(Instant::now() < end, "no report of a round trip");
         };
-        let (read, whole) = compared;
         assert_eq!((read.brokers.len(), read.topics.len()), (whole.brokers.len(), whole.topics.len()));
         for (name, broker) in &whole.brokers {
             let ours = &read.brokers[name];
