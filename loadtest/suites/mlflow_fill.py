@@ -32,9 +32,9 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.datasets import load_diabetes
 from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
-from sklearn.mixture import BayesianGaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.semi_supervised import LabelPropagation
 
 NAME = "diabetes-rf-model"
 
@@ -61,7 +61,7 @@ def main(out):
     second = make_pipeline(StandardScaler(), forest(2)).fit(X, y)
     boosted = GradientBoostingRegressor(random_state=3).fit(X.values, y)
     # a class that is not read
-    unread = BayesianGaussianMixture(n_components=2, random_state=4).fit(X)
+    unread = LabelPropagation().fit(X, y > y.mean())
     skops = {"serialization_format": "skops", "skops_trusted_types": ["sklearn.tree._tree.Tree"]}
     registered(client, flavor=mlflow.sklearn, sk_model=first, **skops, **common)
     registered(client, flavor=mlflow.sklearn, sk_model=second, serialization_format="cloudpickle", **common)

@@ -30,7 +30,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.kernel_approximation import Nystroem, RBFSampler
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import *
-from sklearn.mixture import GaussianMixture
+from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, RandomizedSearchCV, TunedThresholdClassifierCV
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOutputRegressor, RegressorChain
@@ -224,7 +224,7 @@ def estimators():
         for model in (MultinomialNB(), ComplementNB(norm=pick(True, False)), CategoricalNB(min_categories=4)):
             case(f"{type(model).__name__}_{count}", model, counts.astype(float), c)
     for model in (IsolationForest(n_estimators=number(5, 30), max_features=pick(1.0, 0.6), contamination=pick("auto", 0.1), **S), OneClassSVM(nu=0.2, gamma=pick("scale", 0.1)), LocalOutlierFactor(n_neighbors=7, novelty=True), EllipticEnvelope(**S), SGDOneClassSVM(**S),
-                  KMeans(3, n_init=2, **S), MiniBatchKMeans(3, n_init=2, **S), BisectingKMeans(4, **S), Birch(n_clusters=pick(3, None)), MeanShift(), AffinityPropagation(**S), GaussianMixture(3, covariance_type=pick("full", "tied", "diag", "spherical"), **S)):
+                  KMeans(3, n_init=2, **S), MiniBatchKMeans(3, n_init=2, **S), BisectingKMeans(4, **S), Birch(n_clusters=pick(3, None)), MeanShift(), AffinityPropagation(**S), BayesianGaussianMixture(n_components=3, covariance_type=pick("full", "tied", "diag", "spherical"), weight_concentration_prior_type=pick("dirichlet_process", "dirichlet_distribution"), **S), GaussianMixture(3, covariance_type=pick("full", "tied", "diag", "spherical"), **S)):
         case(type(model).__name__, model, X, None, Q=np.vstack([X[:20], X[:5] * 4]))
     for kernel in (ConstantKernel() * RBF(1.0) + WhiteKernel(), Matern(length_scale=np.ones(X.shape[1]), nu=pick(0.5, 1.5, 2.5)) + WhiteKernel(), RationalQuadratic() * DotProduct() + WhiteKernel()):
         case("GaussianProcess", GaussianProcessRegressor(kernel, normalize_y=pick(True, False), optimizer=None), X[:80], y[:80])

@@ -135,6 +135,24 @@ pub fn erf(x: f64) -> f64 {
     1.0 - erfc(x)
 }
 
+/// The digamma function of a positive number: the derivative of the logarithm of the gamma function.
+pub fn digamma(x: f64) -> f64 {
+    /// Coefficients of the asymptotic series in `1 / x^2`: the Bernoulli numbers of even index over the index.
+    const SERIES: [f64; 7] =
+        [1.0 / 12.0, -1.0 / 120.0, 1.0 / 252.0, -1.0 / 240.0, 1.0 / 132.0, -691.0 / 32_760.0, 1.0 / 12.0];
+    if x.is_nan() || x <= 0.0 {
+        return f64::NAN;
+    }
+    let (mut x, mut sum) = (x, 0.0);
+    while x < 12.0 {
+        sum -= 1.0 / x;
+        x += 1.0;
+    }
+    let square = 1.0 / (x * x);
+    let series = SERIES.iter().rev().fold(0.0, |rest, coefficient| square * (coefficient + rest));
+    sum + x.ln() - 0.5 / x - series
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,5 +177,16 @@ mod tests {
         ] {
             assert!((normal_cdf(x) - p).abs() < 1e-15 + 1e-13 * p, "{x}: {}", normal_cdf(x));
         }
+        for (x, value) in [
+            (0.01, -100.560_885_457_868_68),
+            (0.5, -1.963_510_026_021_423_5),
+            (1.0, -0.577_215_664_901_532_9),
+            (3.7, 1.167_153_539_361_511_3),
+            (12.0, 2.442_661_679_975_812_3),
+            (1e6, 13.815_510_057_964_19),
+        ] {
+            assert!((digamma(x) - value).abs() < 4e-15 * f64::max(value.abs(), 1.0), "{x}: {}", digamma(x));
+        }
+        assert!(digamma(0.0).is_nan() && digamma(-1.0).is_nan());
     }
 }

@@ -3,6 +3,8 @@
 use std::f64::consts::TAU;
 use std::sync::Arc;
 
+use forebay_artefact::special::digamma;
+
 use super::{Estimator, class_indices, forest, matrix};
 use crate::artefact::View;
 use crate::head::Head;
@@ -108,10 +110,11 @@ pub(super) fn quadratic_discriminants(view: &View<'_>, width: usize) -> Result<E
     softmax(view, Arc::new(Densities { label: "QuadraticDiscriminants", width, classes, mixture: false }))
 }
 
-/// GaussianMixture.
-pub(super) fn mixture(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
+/// GaussianMixture and BayesianGaussianMixture.
+pub(super) fn mixture(view: &View<'_>, width: usize, bayesian: bool) -> Result<Estimator, Fault> {
     let weights = view.attr("weights_")?.finite()?;
     let n = weights.len();
+    let logs = if bayesian { expected_logs(view, n, width)? } else { weights.iter().map(|w| w.ln()).collect() };
     let means = matrix(&view.attr("means_")?, n, width)?;
     let factors_view = view.attr("precisions_cholesky_")?;
     let factors = factors_view.finite()?;
@@ -139,12 +142,58 @@ pub(super) fn mixture(view: &View<'_>, width: usize) -> Result<Estimator, Fault>
             true => precision.iter().map(|p: &f64| 0.5 * p.ln()).sum(),
             false => (0..width).map(|c| axes[c * width + c].ln()).sum(),
         };
-        let constant = weights[i].ln() + log_det - 0.5 * width as f64 * TAU.ln();
+        let constant = logs[i] + log_det - 0.5 * width as f64 * TAU.ln();
         classes.push(Density { mean: mean.to_vec(), axes, precision, constant });
     }
     let learner = Arc::new(Densities { label: "GaussianMixture", width, classes, mixture: true });
     let transform = OutputTransform::Classes { labels: class_indices(n), link: Link::Softmax };
     Ok(Estimator { head: Head::Learner(learner), transform, takes_missing: false })
+}
+
+/// For each component of a Bayesian mixture the expected logarithm of its weight and what the uncertainty of its precision
+/// adds to its density.
+fn expected_logs(view: &View<'_>, n: usize, width: usize) -> Result<Vec<f64>, Fault> {
+    let concentration = view.attr("weight_concentration_")?;
+    let weights: Vec<f64> = match view.attr("weight_concentration_prior_type")?.text()? {
+        "dirichlet_process" => {
+            let pair = concentration.items()?;
+            let [a, b] = pair.as_slice() else { return Err(concentration.fault("is not a pair")) };
+            let (a, b) = (a.vector(n)?, b.vector(n)?);
+            // sticks: what the components before leave
+            let mut left = 0.0;
+            let stick = |(a, b): (&f64, &f64)| {
+                let whole = digamma(a + b);
+                let log = digamma(*a) - whole + left;
+                left += digamma(*b) - whole;
+                log
+            };
+            a.iter().zip(&b).map(stick).collect()
+        }
+        "dirichlet_distribution" => {
+            let all = concentration.vector(n)?;
+            let whole = digamma(all.iter().sum());
+            all.iter().map(|one| digamma(*one) - whole).collect()
+        }
+        other => return Err(concentration.fault(format!("{other:?} is not supported"))),
+    };
+    let freedom_view = view.attr("degrees_of_freedom_")?;
+    let freedom = freedom_view.finite()?;
+    if freedom.len() != n && freedom.len() != 1 {
+        return Err(freedom_view.fault(format!("has {} values for {n} components", freedom.len())));
+    }
+    let precisions = view.attr("mean_precision_")?.vector(n)?;
+    let columns = width as f64;
+    let log = |i: usize| {
+        let freedom = freedom[if freedom.len() == 1 { 0 } else { i }];
+        let lambda: f64 = (0..width).map(|column| digamma(0.5 * (freedom - column as f64))).sum();
+        let lambda = columns * std::f64::consts::LN_2 + lambda;
+        weights[i] - 0.5 * columns * freedom.ln() + 0.5 * (lambda - columns / precisions[i])
+    };
+    let logs: Vec<f64> = (0..n).map(log).collect();
+    match logs.iter().all(|log| log.is_finite()) {
+        true => Ok(logs),
+        false => Err(freedom_view.fault("gives components no finite density")),
+    }
 }
 
 /// A kernel ridge regression.
