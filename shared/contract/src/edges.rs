@@ -242,7 +242,7 @@ pub const RESULTS_OUT: EdgeSpec = EdgeSpec {
     partitioning: Partitioning::Result,
     kind: Kind::Work,
     in_memory: InMemory::Never,
-    carries: "JSON result, request id in a header",
+    carries: "result, JSON unless it has a schema; request id in a header",
 };
 
 /// Records that could not be processed.

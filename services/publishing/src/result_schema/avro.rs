@@ -296,6 +296,12 @@ mod tests {
         let schema: Value = serde_json::from_str(include_str!("result.avsc")).unwrap();
         let names = schema["fields"].as_array().unwrap().iter().map(|field| field["name"].as_str().unwrap());
         assert!(names.eq(FIELDS.iter().map(|(name, _)| *name)));
+        let prediction = &schema["fields"][1]["type"];
+        let branch = |number: i64| &prediction[usize::try_from(number).unwrap()]["type"];
+        assert_eq!((branch(LIST), branch(MAP)), (&"array".into(), &"map".into()));
+        let scalars = serde_json::json!(["double", "long", "boolean", "string"]);
+        assert_eq!(&Value::from(&prediction.as_array().unwrap()[1..5]), &scalars);
+        assert_eq!((&prediction[5]["items"], &prediction[6]["values"]), (&scalars, &scalars));
         let bytes = encode(&serde_json::json!({ "request_id": "r", "prediction": [1.5], "latency_ms": 1.0 }));
         assert!((0..bytes.len()).all(|end| decode(&bytes[..end]).is_none()));
     }
