@@ -47,6 +47,7 @@ impl MemoryCache {
     pub(crate) fn new(capacity: u64, ttl: Duration) -> Self {
         let ordinary = usize::try_from(capacity / ORDINARY).unwrap_or(usize::MAX);
         let options = OptionsBuilder::new().weight_capacity(capacity).estimated_items_capacity(ordinary).build();
+        #[expect(clippy::expect_used, reason = "the builder refuses only what is not set")]
         let options = options.expect("both capacities are set, and there is nothing else to refuse");
         let entries = Cache::with_options(options, Bytes, FxBuildHasher, DefaultLifecycle::default());
         Self { entries, ttl }
