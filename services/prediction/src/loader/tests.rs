@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use forebay_bus::{ModelDirectory, ReadyCount};
 use forebay_contract::{BreakerState, LoadState, ModelView as DirectoryView, VersionState};
+use forebay_registry::RegistryOptions;
 use forebay_runtime::Lifecycle;
 use forebay_testkit::registry::{copied, copy};
 use forebay_testkit::settings;
@@ -33,11 +34,11 @@ fn kept(warm: Warm) -> Kept {
 
 /// A loader that reads a copy of the registry at an interval.
 fn looking(warm: Warm, every: Duration) -> Kept {
-    opening(Lifecycle::new(), warm, every, Duration::ZERO)
+    opening(Lifecycle::new(), warm, every, Duration::ZERO, None)
 }
 
-/// As [`looking`], with a registry that needs the time `takes` to open.
-fn opening(lifecycle: Lifecycle, warm: Warm, every: Duration, takes: Duration) -> Kept {
+/// As [`looking`], with a registry that needs the time `takes` to open, and takes `load_limit` bytes to load a version at most.
+fn opening(lifecycle: Lifecycle, warm: Warm, every: Duration, takes: Duration, load_limit: Option<u64>) -> Kept {
     let folder = copied();
     let (loader, commands) = channel();
     let versions = Arc::new(Versions::new(loader));
@@ -50,7 +51,7 @@ fn opening(lifecycle: Lifecycle, warm: Warm, every: Duration, takes: Duration) -
     let location = registry.clone();
     let open = move || {
         std::thread::sleep(takes);
-        Registry::open(&location)
+        Registry::open_with(&RegistryOptions { load_limit, ..RegistryOptions::new(&location) })
     };
     Loader {
         versions: Arc::downgrade(&versions),
@@ -231,6 +232,33 @@ fn content_that_breaks_in_place_leaves_the_old_one_answering() {
 }
 
 #[test]
+fn a_version_that_passes_the_memory_for_loading_leaves_the_old_one_answering_and_says_so() {
+    const LIMIT: u64 = 4 << 20;
+    let every = Duration::from_millis(50);
+    let kept = opening(Lifecycle::new(), Warm::All, every, Duration::ZERO, Some(LIMIT));
+    kept.until(|kept| kept.model_versions().is_some_and(|model_versions| model_versions.slots.len() == 3));
+    let before = kept.reported(2).unwrap();
+    let large = " ".repeat(LIMIT as usize);
+    kept.write("2/model.skops", &large);
+    let generation = || kept.directory.view("diabetes").unwrap().generation;
+    let old = generation();
+    kept.until(|_| generation() > old);
+    kept.write("registered_model.yaml", "stages: {1: Production}");
+    kept.until(|kept| kept.production() == Some(1));
+    assert_eq!(kept.reported(2).unwrap(), before, "still loaded and unchanged");
+
+    kept.add(30, |folder| std::fs::write(folder.join("model.skops"), &large).unwrap());
+    kept.write("registered_model.yaml", "stages: {30: Production}");
+    kept.until(|kept| kept.state(30) == LoadState::Failed);
+    let why = match kept.model_versions().unwrap().slots.get(&30) {
+        Some(VersionSlot::Failed { why, .. }) => why.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(why.contains("have more than the 4194304 bytes that loading one may take here"), "{why}");
+    assert_eq!(kept.production(), Some(1), "the old one answers");
+}
+
+#[test]
 fn the_directory_knows_the_registry_and_what_is_loaded_here() {
     let kept = kept(Warm::Production);
     kept.until(|kept| kept.state(2) == LoadState::Ready && kept.state(1) == LoadState::Ready);
@@ -339,7 +367,7 @@ fn a_registry_and_models_that_take_longer_than_the_bound_are_no_stall() {
         }
         Vec::new()
     });
-    let kept = opening(lifecycle, Warm::All, Duration::from_secs(60), bound * 5);
+    let kept = opening(lifecycle, Warm::All, Duration::from_secs(60), bound * 5, None);
     assert_eq!(kept.production(), Some(2));
     assert_eq!(stalled.join().unwrap(), [""; 0], "neither while the registry opens, nor while the loader is idle");
 }
