@@ -17,6 +17,9 @@ const OVERHEAD: usize = 192;
 /// entries have left.
 const ORDINARY: u64 = 512;
 
+/// Shortest time between two looks for what has expired, which pass over all entries.
+const SHORTEST_SWEEP: Duration = Duration::from_secs(10);
+
 /// Bounded by bytes; an entry lives for at most the ttl. It belongs to one actor, so there is no lock. What leaves first is
 /// decided by S3-FIFO (Yang et al., SOSP 2023): an entry that is looked up once does not push out those that are looked up
 /// often. Keys are hashes already, so a cheap hasher is enough.
@@ -24,6 +27,8 @@ const ORDINARY: u64 = 512;
 pub(crate) struct MemoryCache {
     entries: Cache<CacheKey, Stored, Bytes, FxBuildHasher>,
     ttl: Duration,
+    /// When those that have expired were last removed.
+    swept: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -50,7 +55,7 @@ impl MemoryCache {
         #[expect(clippy::expect_used, reason = "the builder refuses only what is not set")]
         let options = options.expect("both capacities are set, and there is nothing else to refuse");
         let entries = Cache::with_options(options, Bytes, FxBuildHasher, DefaultLifecycle::default());
-        Self { entries, ttl }
+        Self { entries, ttl, swept: None }
     }
 
     /// The entry of `key`; one that has expired is removed.
@@ -63,11 +68,17 @@ impl MemoryCache {
         None
     }
 
+    /// Keeps an entry. From time to time those that have expired make room: nobody asks for a key of yesterday again.
     pub(crate) fn insert(&mut self, key: CacheKey, entry: Arc<CacheEntry>, now: Instant) {
+        let swept = *self.swept.get_or_insert(now);
+        if now.saturating_duration_since(swept) >= (self.ttl / 4).max(SHORTEST_SWEEP) {
+            self.entries.retain(|_, stored| now < stored.expires);
+            self.swept = Some(now);
+        }
         self.entries.insert(key, Stored { entry, expires: now + self.ttl });
     }
 
-    /// Number of entries, with those that have expired since they were last looked up.
+    /// Number of entries, with those that have expired a short time ago.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -130,5 +141,8 @@ mod tests {
         assert_eq!(cache.len(), 0);
         cache.insert(key(1), entry(2.5), later);
         assert_eq!(cache.get(&key(1), later), Some(entry(2.5)));
+        let much_later = later + Duration::from_secs(61);
+        cache.insert(key(2), entry(3.5), much_later);
+        assert_eq!(cache.len(), 1, "the expired one has made room");
     }
 }

@@ -320,6 +320,26 @@ fn ends_within(child: &mut Child, limit: Duration) -> Result<std::process::ExitS
 }
 
 #[test]
+fn a_first_line_that_is_shorter_than_the_mark_of_any_format_is_answered() -> Result<()> {
+    for flags in [&["--model", FOREST][..], &["--model", FOREST, "--format", "jsonl"]] {
+        let mut child = Running(forebay(flags).spawn()?);
+        let mut stdin = child.0.stdin.take().context("stdin")?;
+        let stdout = child.0.stdout.take().context("stdout")?;
+        let (sender, answers) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(BufReader::new(stdout).lines().next()));
+        writeln!(stdin, "[1]")?;
+        stdin.flush()?;
+        // one value is too few for this model, which is an answer as well
+        let line =
+            answers.recv_timeout(Duration::from_secs(30)).context("an answer before the end")?.context("a line")??;
+        assert!(serde_json::from_str::<Value>(&line)?["error"].is_object(), "{line}");
+        drop(stdin);
+        ends_within(&mut child.0, Duration::from_secs(30))?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_slow_pipe_is_answered_row_by_row() -> Result<()> {
     let (rows, expected) = sample("1")?;
     let mut child = Running(forebay(&["--model", FOREST]).spawn()?);

@@ -31,6 +31,8 @@ pub(crate) enum Behavior {
     PanicsAt(f64),
     /// Gives NaN for rows that begin with this value.
     NanAt(f64),
+    /// The same, as a model that has no answer to such rows.
+    PartialAt(f64),
     TooFew,
     Sleeps(Duration),
     SleepsAndFails(Duration),
@@ -50,12 +52,16 @@ impl Model for FakeModel {
         &self.signature
     }
 
+    fn is_partial(&self) -> bool {
+        matches!(*self.behavior.lock(), Behavior::PartialAt(_))
+    }
+
     fn predict(&self, rows: Rows<'_>) -> Result<Scores, ModelError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let behavior = *self.behavior.lock();
         let one = |row: &[f64]| match behavior {
             Behavior::Nan => f64::NAN,
-            Behavior::NanAt(value) if row[0] == value => f64::NAN,
+            Behavior::NanAt(value) | Behavior::PartialAt(value) if row[0] == value => f64::NAN,
             _ => self.factor * 10.0 + row.iter().sum::<f64>(),
         };
         let mut values: Vec<f64> = rows.iter().map(one).collect();

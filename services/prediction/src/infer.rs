@@ -179,7 +179,8 @@ impl Inference {
         (left || attempts.has_open_rows()).then_some(why)
     }
 
-    /// Keeps the finite answers. The call counts as a failure when there is none or when it took too long.
+    /// Keeps the finite answers, and the rows to which the model has none. The call counts as a failure when neither is
+    /// there or when it took too long.
     fn keep(
         &self,
         attempts: &mut Attempts<'_>,
@@ -188,19 +189,29 @@ impl Inference {
         scores: &Scores,
         started: Instant,
     ) -> Option<String> {
-        let mut good = 0;
-        for (row, &index) in taken.iter().enumerate().filter(|(row, _)| finite(scores, *row)) {
-            let score = row_score(scores, row, attempts.output, version.output_names());
-            attempts.results[index] = Some(RowResult::Answered { version: Arc::clone(version), score });
-            good += 1;
+        let (mut good, mut settled, partial) = (0, 0, version.is_partial());
+        for (row, &index) in taken.iter().enumerate() {
+            let result = if finite(scores, row) {
+                good += 1;
+                let score = row_score(scores, row, attempts.output, version.output_names());
+                RowResult::Answered { version: Arc::clone(version), score }
+            } else if partial {
+                let text =
+                    format!("{} has no answer to this row: it is outside of what it was fitted on", version.label());
+                RowResult::Failed(Problem::new(ErrorCode::InvalidFeatures, text))
+            } else {
+                continue;
+            };
+            attempts.results[index] = Some(result);
+            settled += 1;
         }
-        if good > 0 && started.elapsed() <= self.timeout {
+        if settled > 0 && started.elapsed() <= self.timeout {
             version.succeeded();
         } else {
             version.failed(attempts.at);
         }
         version.metrics.rows.inc_by(good);
-        (good < taken.len() as u64).then(|| "gave a result that is not finite".to_owned())
+        (settled < taken.len()).then(|| "gave a result that is not finite".to_owned())
     }
 }
 

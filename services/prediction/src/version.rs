@@ -205,9 +205,16 @@ impl Version {
     fn answer_example(&self) -> Result<Scores, String> {
         let scores = self.predict(self.example.view(), Output::Predict)?;
         match (0..scores.len()).find(|&row| !model_call::finite(&scores, row)) {
-            Some(row) => Err(format!("the answer to row {row} of its input example is not finite")),
-            None => Ok(scores),
+            Some(row) if !self.is_partial() => {
+                Err(format!("the answer to row {row} of its input example is not finite"))
+            }
+            _ => Ok(scores),
         }
+    }
+
+    /// Whether the model has no answer to some rows, which is no fault of the version's.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.loaded.model.is_partial()
     }
 
     /// Calls the model with each batch size, so that caches and lazily built tables are filled. Returns the time for

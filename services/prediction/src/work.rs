@@ -103,14 +103,15 @@ impl Work {
 
     /// Answers queued rows, up to a batch; `true` when there are more.
     pub(crate) fn turn(&mut self) -> bool {
-        for (found, group) in self.next_groups() {
-            match found {
-                VersionLookup::Loading => self.park(group),
-                _ => match self.pace(&group) {
-                    Pace::Inline => self.answer(group),
-                    Pace::Shared => group.rows.into_iter().for_each(|row| self.slow.push(row)),
-                    Pace::Alone => group.rows.into_iter().for_each(|row| self.alone.push(row)),
-                },
+        for (found, mut group) in self.next_groups() {
+            if matches!(found, VersionLookup::Loading) {
+                self.park(&mut group);
+            }
+            match self.pace(&group) {
+                _ if group.rows.is_empty() => {}
+                Pace::Inline => self.answer(group),
+                Pace::Shared => group.rows.into_iter().for_each(|row| self.slow.push(row)),
+                Pace::Alone => group.rows.into_iter().for_each(|row| self.alone.push(row)),
             }
         }
         self.flush();
@@ -176,17 +177,14 @@ impl Work {
         groups
     }
 
-    /// Keeps rows until their version is loaded or three quarters of their time have passed; answers the others now.
-    fn park(&mut self, mut group: RowGroup) {
+    /// Keeps rows until their version is loaded or three quarters of their time have passed, and leaves the others.
+    fn park(&mut self, group: &mut RowGroup) {
         let now = now_us();
         let patient = |row: &mut QueuedRow| {
             let (accepted, deadline) = (row.item.context.accepted_us(), row.item.context.deadline_us());
             now < deadline - deadline.saturating_sub(accepted) / 4
         };
         self.parked.extend(group.rows.extract_if(.., patient));
-        if !group.rows.is_empty() {
-            self.answer(group);
-        }
     }
 
     fn answer(&mut self, group: RowGroup) {

@@ -62,6 +62,11 @@ pub(crate) trait Learner: Send + Sync + std::fmt::Debug {
         false
     }
 
+    /// Whether there are rows without an answer: their outputs are NaN.
+    fn is_partial(&self) -> bool {
+        false
+    }
+
     /// Whether the outputs are bit-identical to scikit-learn's.
     fn is_exact(&self) -> bool {
         false

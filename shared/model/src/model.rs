@@ -15,6 +15,12 @@ pub trait Model: Send + Sync + std::fmt::Debug {
     /// the backend fails.
     fn predict(&self, rows: Rows<'_>) -> Result<Scores, ModelError>;
 
+    /// Whether the model has no answer to some rows, as outside of what it has seen: their scores are NaN, which is no fault
+    /// of the model's.
+    fn is_partial(&self) -> bool {
+        false
+    }
+
     /// The columns of a row. Empty when every column is a number; such a model is called with [`Model::predict`].
     fn columns(&self) -> &[Column] {
         &[]

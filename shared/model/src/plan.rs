@@ -148,6 +148,10 @@ impl Model for Plan {
         &self.signature
     }
 
+    fn is_partial(&self) -> bool {
+        matches!(&self.head, Head::Learner(learner) if learner.is_partial())
+    }
+
     fn predict(&self, rows: Rows<'_>) -> Result<Scores, ModelError> {
         let width = self.signature.width();
         if rows.width() != width {

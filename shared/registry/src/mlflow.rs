@@ -121,9 +121,19 @@ impl MlflowRegistry {
         let before = self.listing.load_full();
         match self.list(&before) {
             Ok(listing) => self.accept(&before, listing),
-            Err(error) => self.use_last((*before).clone(), &error),
+            Err(error) => self.use_last(self.with_cached_also((*before).clone()), &error),
         }
         self.evict();
+    }
+
+    /// `listing` with what the cache has of the models that are listed beside the served ones.
+    fn with_cached_also(&self, mut listing: Listing) -> Listing {
+        let Some(cache) = self.cache.as_ref().filter(|_| self.served.is_some()) else { return listing };
+        let also = self.also.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in also.iter().filter(|name| !listing.contains_key(*name)).collect::<Vec<_>>() {
+            listing.extend(cache.listing(name).map(|model| (name.clone(), Arc::new(model))));
+        }
+        listing
     }
 
     pub(super) fn list_also(&self, models: &BTreeSet<String>) {

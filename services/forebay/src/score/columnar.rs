@@ -61,7 +61,7 @@ enum Reader {
 }
 
 impl ColumnFile {
-    /// Reads the names and types of the columns of `path`, of which `source` has the first bytes.
+    /// Reads the names and types of the columns of `path`, which `source` is at the beginning of.
     ///
     /// # Errors
     /// What is wrong with the file.
@@ -69,7 +69,8 @@ impl ColumnFile {
         unless_panicked(|| Self::open_format(path, format, source))
     }
 
-    fn open_format(path: &str, format: Format, source: RowSource) -> Result<Self, String> {
+    fn open_format(path: &str, format: Format, mut source: RowSource) -> Result<Self, String> {
+        source.begin(8).map_err(|error| error.to_string())?;
         let begin = source.unread();
         let (mut size, mut read) = (None, Arc::default());
         let reader = if begin.starts_with(PARQUET_ENCRYPTED) {

@@ -32,15 +32,20 @@ impl Format {
     /// # Errors
     /// The I/O error.
     pub(crate) fn settle(self, path: &str, source: &mut RowSource) -> std::io::Result<Self> {
-        let begin = source.begin(8)?;
         if self != Self::Auto {
             return Ok(self);
         }
-        let begins = |marks: &[&[u8]]| marks.iter().any(|mark| begin.starts_with(mark));
-        if begins(&[columnar::PARQUET, columnar::PARQUET_ENCRYPTED]) {
+        const PARQUET: [&[u8]; 2] = [columnar::PARQUET, columnar::PARQUET_ENCRYPTED];
+        const ARROW: [&[u8]; 3] = [columnar::ARROW_FILE, columnar::ARROW_STREAM, columnar::FEATHER_1];
+        // no further than a mark may reach: whoever writes the rows may wait for the answer to a short one
+        let unclear =
+            |read: &[u8]| PARQUET.iter().chain(&ARROW).any(|mark| read.len() < mark.len() && mark.starts_with(read));
+        while unclear(source.unread()) && source.fill()? {}
+        let begins = |marks: &[&[u8]]| marks.iter().any(|mark| source.unread().starts_with(mark));
+        if begins(&PARQUET) {
             return Ok(Self::Parquet);
         }
-        if begins(&[columnar::ARROW_FILE, columnar::ARROW_STREAM, columnar::FEATHER_1]) {
+        if begins(&ARROW) {
             return Ok(Self::Arrow);
         }
         let extension = Path::new(path).extension().and_then(|it| it.to_str()).unwrap_or("").to_ascii_lowercase();

@@ -76,6 +76,10 @@ pub(crate) fn admit(
     let key = idempotency_key.map(|key| (owner, key));
     let rows = parsed.features.rows().len();
     let model = if parsed.model.is_empty() { &state.default_model } else { parsed.model.as_str() };
+    if let Some(caller) = caller {
+        // before anything is said of the model
+        caller.check_model(model)?;
+    }
     state.model_rows.check_loaded(&parsed.model)?;
     state.model_rows.check_width(&parsed)?;
     let weights = parsed.row_weights();

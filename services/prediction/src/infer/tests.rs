@@ -75,6 +75,19 @@ fn the_chain_is_pinned_then_production_then_the_one_before() {
 }
 
 #[test]
+fn a_row_to_which_a_model_has_no_answer_is_no_failure_of_its_version() {
+    let fake_versions = three();
+    fake_versions.set_behavior(1, Behavior::PartialAt(7.0));
+    for _ in 0..20 {
+        let refused = answers(&fake_versions, 1, &[7.0])[0].clone().unwrap_err();
+        assert!(refused.contains("v1 has no answer to this row"), "{refused}");
+    }
+    let mixed = answers(&fake_versions, 1, &[1.0, 7.0]);
+    assert_eq!(mixed[0], Ok((1, 11.5)));
+    assert!(mixed[1].is_err(), "no other version answers it");
+}
+
+#[test]
 fn every_kind_of_failure_falls_back() {
     for behavior in [Behavior::Nan, Behavior::Panics, Behavior::Fails, Behavior::TooFew] {
         let fake_versions = three();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use forebay_contract::{Features, now_us};
+use forebay_contract::{BreakerState, Features, now_us};
 
 use super::Work;
 use crate::infer::PinnedVersion;
@@ -29,17 +29,23 @@ pub(super) enum Pace {
 }
 
 impl Work {
-    /// The pace of the version that would answer the group first.
+    /// The pace of the versions that may answer the group.
     pub(super) fn pace(&self, group: &RowGroup) -> Pace {
-        let PinnedVersion { model, number, version } = &group.pinned;
-        let cost = match version {
-            Ok(version) => version.row_cost(),
-            Err(_) => self.versions.chain(model, *number).first().map_or(Duration::ZERO, |it| it.row_cost()),
-        };
-        match cost {
+        match self.row_cost(&group.pinned) {
             cost if cost <= self.inline_row => Pace::Inline,
             cost if cost <= LONGEST_SHARED => Pace::Shared,
             _ => Pace::Alone,
+        }
+    }
+
+    /// The time that a row takes: the most of all versions that may answer in place of one that is not there, or whose
+    /// breaker may refuse the call.
+    fn row_cost(&self, PinnedVersion { model, number, version }: &PinnedVersion) -> Duration {
+        let chain = || self.versions.chain(model, *number).iter().map(|it| it.row_cost()).max().unwrap_or_default();
+        match version {
+            Ok(version) if version.breaker_state(Instant::now()) == BreakerState::Closed => version.row_cost(),
+            Ok(version) => version.row_cost().max(chain()),
+            Err(_) => chain(),
         }
     }
 
@@ -58,13 +64,11 @@ impl Work {
         let (first, pinned, row_cost) = loop {
             let row = queue(self).pop(now, busy)?;
             let Features { model, version: number, .. } = &row.item.payload;
-            let (number, version) = (*number, self.versions.find(model, *number).version());
-            let row_cost = version.as_ref().map_or(Duration::ZERO, |version| version.row_cost());
+            let version = self.versions.find(model, *number).version();
+            let pinned = PinnedVersion { model: model.clone(), number: *number, version };
+            let row_cost = self.row_cost(&pinned);
             match self.expire(row, now_us(), row_cost) {
-                Some(row) => {
-                    let model = row.item.payload.model.clone();
-                    break (row, PinnedVersion { model, number, version }, row_cost);
-                }
+                Some(row) => break (row, pinned, row_cost),
                 None => self.flush(),
             }
         };

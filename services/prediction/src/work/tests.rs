@@ -9,9 +9,10 @@ use forebay_contract::{Item, Prediction, RequestId};
 use forebay_testkit::{http, probe, settings};
 
 use super::*;
-use crate::fakes::{Behavior, FakeVersions, fake_versions, features, item};
+use crate::fakes::{Behavior, FakeVersions, costly_versions, fake_versions, features, item};
 use crate::loader_commands::LoaderCommand;
 use crate::settings::Settings;
+use crate::versions::VersionSlot;
 
 struct Bench {
     work: Work,
@@ -21,13 +22,16 @@ struct Bench {
 }
 
 fn bench(flags: &[&str]) -> Bench {
+    bench_of(flags, fake_versions(&[(1, 1), (2, 1), (3, 1)], 3))
+}
+
+fn bench_of(flags: &[&str], fake_versions: FakeVersions) -> Bench {
     let sources = settings(&[crate::DEFAULTS]).flags(flags);
     let section = sources.read(Settings::read).unwrap().prediction;
     let host = sources.host();
     let (results_out, results) = probe::outlet();
     let (predictions_out, predictions) = probe::acking_outlet();
     let outlets = Outlets { results: results_out, predictions: predictions_out, later: None };
-    let fake_versions = fake_versions(&[(1, 1), (2, 1), (3, 1)], 3);
     let scope = StageScope::new(&host, forebay_contract::Stage::Prediction, "forebay.predict");
     let work = Work::new(scope, Arc::clone(&fake_versions.versions), outlets, None, &section, 16);
     Bench { work, fake_versions, results, predictions }
@@ -299,4 +303,34 @@ fn costly_versions_wait_for_a_thread_in_groups() {
     let (batch, ack) = bench.results.try_recv().unwrap();
     assert_eq!(batch.items.len(), 4);
     ack.ack();
+}
+
+#[test]
+fn a_version_that_is_not_there_takes_as_long_as_what_answers_in_its_place() {
+    let costly = costly_versions(&[(1, 1), (3, 1)], 3, |number| (number == 3).then_some(Duration::from_millis(25)));
+    let mut bench = bench_of(&[], costly);
+    let mut snapshot = (*bench.fake_versions.versions.snapshot()).clone();
+    let failed = VersionSlot::Failed { digest: None, at: Instant::now(), why: "on purpose".into() };
+    snapshot.models.get_mut("m").unwrap().slots.insert(7, failed);
+    bench.fake_versions.versions.replace(snapshot);
+    let rows = |version| [1.0, 2.0].map(|value| item(1, "m", version, &[value])).to_vec();
+    let _failed = bench.deliver(0, rows(7));
+    while bench.work.turn() {}
+    assert!(bench.results.try_recv().is_err(), "answered on the arbiter");
+    assert!(bench.work.next_slow().is_none());
+    let version = ("m".to_owned(), 7);
+    assert_eq!(bench.work.next_alone(&[]).map(|group| group.rows.len()), Some(1), "a call for each row");
+    assert!(bench.work.next_alone(&[version]).is_none());
+    let open = bench.fake_versions.versions.find("m", 1).version().unwrap();
+    let _healthy = bench.deliver(1, rows(1));
+    while bench.work.turn() {}
+    let (batch, ack) = bench.results.try_recv().unwrap();
+    assert_eq!(batch.items.len(), 2, "version 1 takes no time");
+    ack.ack();
+    (0..100).for_each(|_| _ = open.failed(Instant::now()));
+    let _open = bench.deliver(2, rows(1));
+    while bench.work.turn() {}
+    assert!(bench.results.try_recv().is_err(), "its breaker is open, so version 3 would answer");
+    assert_eq!(bench.work.next_alone(&[]).map(|group| group.pinned.number), Some(7));
+    assert_eq!(bench.work.next_alone(&[]).map(|group| group.pinned.number), Some(1));
 }

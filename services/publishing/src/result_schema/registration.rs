@@ -78,7 +78,7 @@ fn check(kind: &str, answer: &Answer) -> Result<(), &'static str> {
     }
     let read = |text: &str| serde_json::from_str::<Value>(text).ok();
     if kind == "AVRO" && read(&answer.schema) != read(AVRO) {
-        return Err("the schema is not the one that results are written by (docs/clients.md)");
+        return Err("the schema is not the one that results are written by (docs/schemas.md)");
     }
     Ok(())
 }

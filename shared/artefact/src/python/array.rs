@@ -141,6 +141,10 @@ impl Array {
         if expected != Some(data.len()) {
             return Err(format!("shape {shape:?} does not fit {} bytes", data.len()));
         }
+        // any number of them would fit no bytes at all
+        if dtype.size() == 0 && count != Some(0) {
+            return Err(format!("shape {shape:?} has elements without a size"));
+        }
         Ok(Self { dtype, shape, fortran, data })
     }
 

@@ -87,6 +87,8 @@ mod tests {
             ("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", 8),
             ("{'descr': '<f8', 'fortran_order': False, 'shape': ((((((((((((1,),),),),),),),),),),),)}", 8),
             ("{'descr': '<f8', 'fortran_order': False", 8),
+            ("{'descr': [], 'fortran_order': False, 'shape': (288230376151711744,)}", 0),
+            ("{'descr': '<U0', 'fortran_order': False, 'shape': (288230376151711744,)}", 0),
             ("", 0),
         ] {
             assert!(read(&file(header, &vec![0; data])).is_err(), "{header}");

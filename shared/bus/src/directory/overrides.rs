@@ -96,11 +96,12 @@ impl ModelDirectory {
         generation
     }
 
-    /// Takes back what requests said of `model`: settings and registry decide again.
-    pub fn clear_override(&self, model: &str) {
+    /// Takes the override of this generation back, unless there is a newer one: settings and registry decide again.
+    pub fn clear_override(&self, model: &str, generation: u64) {
         let changed = {
             let mut overrides = self.0.overrides.write();
-            let known = overrides.remove(model);
+            let newest = overrides.known.get(model).is_some_and(|known| known.record.generation == generation);
+            let known = newest && overrides.remove(model);
             if known {
                 overrides.unwritten.insert(model.to_owned());
             }
@@ -199,9 +200,12 @@ mod tests {
     #[test]
     fn what_is_taken_back_is_removed_from_the_topic() {
         let directory = ModelDirectory::new("me");
-        directory.set_override("m", true, "ann");
+        let first = directory.set_override("m", true, "ann");
+        let second = directory.set_override("m", true, "bob");
         directory.outgoing();
-        directory.clear_override("m");
+        directory.clear_override("m", first);
+        assert!(directory.outgoing().overrides.is_empty(), "there is a newer one");
+        directory.clear_override("m", second);
         assert_eq!(directory.outgoing().overrides, [(DirectoryKey::Override("m".into()), None)]);
         directory.on_override(record(false, 1));
         directory.on_removed(&DirectoryKey::Override("m".into()));

@@ -27,10 +27,16 @@ impl Learner for Isotonic {
         "Isotonic".to_owned()
     }
 
+    fn is_partial(&self) -> bool {
+        self.bounds.is_some()
+    }
+
     fn run(&self, frame: &Frame) -> Result<Vec<f64>, ModelError> {
         let values = frame.numbers().map_err(ModelError::Execution)?;
         let one = |row: &[f64]| {
-            let x = row[0];
+            // the thresholds of single precision are ends of what x is as one
+            let single = matches!(self.lines, Calibrator::IsotonicSingle { .. });
+            let x = if single { f64::from(row[0] as f32) } else { row[0] };
             let inside = self.bounds.is_none_or(|(low, high)| (low..=high).contains(&x));
             if inside { self.lines.of(x) } else { f64::NAN }
         };

@@ -180,6 +180,11 @@ impl Neighbours {
 }
 
 impl Learner for Neighbours {
+    fn is_partial(&self) -> bool {
+        // a row without neighbours
+        matches!(self.reach, Reach::Radius(_))
+    }
+
     fn width(&self) -> usize {
         self.search.width
     }

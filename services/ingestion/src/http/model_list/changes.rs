@@ -19,6 +19,9 @@ const FIND: Duration = Duration::from_secs(20);
 /// Longest time for every replica to load it.
 const LOAD: Duration = Duration::from_secs(300);
 
+/// Bytes of a model's name at most, as in MLflow.
+const LONGEST_NAME: usize = 256;
+
 /// How far the replicas are with a model.
 enum Progress {
     /// The registry is not known to have it.
@@ -43,7 +46,10 @@ impl ModelListing {
             _ => {}
         }
         let by = self.check_change(caller, "load", model)?;
+        check_name(model)?;
         let generation = self.directory.set_override(model, true, by);
+        // also if the caller hangs up, which ends this function here
+        let _unless_found = TakenBack { listing: self, model, generation };
         self.wait_stored(model, generation).await?;
         self.wait_loaded(model).await?;
         tracing::info!(model, caller = by, generation, "model loaded by a request");
@@ -91,8 +97,10 @@ impl ModelListing {
         let started = Instant::now();
         while !self.directory.is_stored(model, generation) {
             if started.elapsed() > STORE {
-                // it is still sent, and holds once the broker takes it
-                let text = format!("the broker has not stored the request for model '{model}' within {STORE:?}");
+                let text = format!(
+                    "the broker has not stored the request for model '{model}' within {STORE:?}; it holds at this replica \
+                     alone, and everywhere once the broker takes it"
+                );
                 return Err(Problem::new(ErrorCode::Unavailable, text));
             }
             tokio::time::sleep(LOOK).await;
@@ -110,8 +118,6 @@ impl ModelListing {
                     return Err(Problem::new(ErrorCode::ModelUnavailable, text));
                 }
                 Progress::Unlisted if started.elapsed() > FIND => {
-                    // otherwise the registry would be asked for it for ever
-                    self.directory.clear_override(model);
                     let text = format!("failed to load '{model}': Request for unknown model, the registry has none");
                     return Err(Problem::new(ErrorCode::UnknownModel, text));
                 }
@@ -142,6 +148,31 @@ impl ModelListing {
         }
         if all.is_empty() { Progress::Loading } else { progress }
     }
+}
+
+/// Takes a request to load a model back if nothing is known of the model when it ends: otherwise the registry would be asked
+/// for it for ever.
+struct TakenBack<'a> {
+    listing: &'a ModelListing,
+    model: &'a str,
+    generation: u64,
+}
+
+impl Drop for TakenBack<'_> {
+    fn drop(&mut self) {
+        if matches!(self.listing.progress(self.model), Progress::Unlisted) {
+            self.listing.directory.clear_override(self.model, self.generation);
+        }
+    }
+}
+
+/// Every replica asks the registry for the name.
+fn check_name(model: &str) -> Result<(), Problem> {
+    if (1..=LONGEST_NAME).contains(&model.len()) && !model.contains(char::is_control) {
+        return Ok(());
+    }
+    let text = format!("a model's name has 1 to {LONGEST_NAME} bytes and no control characters");
+    Err(Problem::new(ErrorCode::InvalidRequest, text))
 }
 
 fn forbidden(action: &str, model: &str, why: &str) -> HttpRejection {

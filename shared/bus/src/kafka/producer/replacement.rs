@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use forebay_runtime::Heartbeat;
 use rdkafka::error::KafkaResult;
-use rdkafka::producer::Producer as _;
+use rdkafka::producer::{Producer as _, PurgeConfig};
 
 use super::{RecordSink, serve_reports};
 use crate::kafka::broker_contact::{DeadClientCheck, discard};
@@ -46,8 +46,10 @@ impl RecordSink {
         let context = self.0.producer().context().successor();
         let producer = Arc::new(self.0.config.create_with_context(context)?);
         serve_reports(&producer, self.0.reports.clone())?;
-        // dropping the old one hands its records to the retries
-        discard(std::mem::replace(&mut *self.0.producer.write(), producer));
+        // the old one hands its records to the retries, now and not when the thread of its reports lets it go
+        let old = std::mem::replace(&mut *self.0.producer.write(), producer);
+        old.purge(PurgeConfig::default().queue().inflight().non_blocking());
+        discard(old);
         Ok(())
     }
 }
