@@ -68,7 +68,8 @@ impl MemoryCache {
         None
     }
 
-    /// Keeps an entry. From time to time those that have expired make room: nobody asks for a key of yesterday again.
+    /// Keeps an entry. From time to time those that have expired make room: where rows change with time, no request comes
+    /// for an old key again.
     pub(crate) fn insert(&mut self, key: CacheKey, entry: Arc<CacheEntry>, now: Instant) {
         let swept = *self.swept.get_or_insert(now);
         if now.saturating_duration_since(swept) >= (self.ttl / 4).max(SHORTEST_SWEEP) {

@@ -15,8 +15,8 @@ pub trait Model: Send + Sync + std::fmt::Debug {
     /// the backend fails.
     fn predict(&self, rows: Rows<'_>) -> Result<Scores, ModelError>;
 
-    /// Whether the model has no answer to some rows, as outside of what it has seen: their scores are NaN, which is no fault
-    /// of the model's.
+    /// Whether the model has no answer to some rows, as outside of what it has seen: their scores are NaN, which does
+    /// not mean that the model fails.
     fn is_partial(&self) -> bool {
         false
     }
