@@ -78,13 +78,21 @@ fn the_chain_is_pinned_then_production_then_the_one_before() {
 fn a_row_to_which_a_model_has_no_answer_is_no_failure_of_its_version() {
     let fake_versions = three();
     fake_versions.set_behavior(1, Behavior::PartialAt(7.0));
+    let VersionLookup::Ready(version) = fake_versions.versions.find("m", 1) else { panic!("not ready") };
+    let pinned = PinnedVersion { model: "m".into(), number: 1, version: Ok(version) };
+    let inference = Inference::new(Arc::clone(&fake_versions.versions), TIMEOUT);
+    let outside = features("m", 1, &[7.0, 0.5]);
     for _ in 0..20 {
-        let refused = answers(&fake_versions, 1, &[7.0])[0].clone().unwrap_err();
-        assert!(refused.contains("v1 has no answer to this row"), "{refused}");
+        let RowResult::Failed(problem) = &inference.answer(&pinned, &[&outside])[0] else { panic!("answered") };
+        assert_eq!(problem.code, ErrorCode::InvalidFeatures);
+        assert!(problem.message.starts_with("v1 has no answer to this row"), "{problem}");
     }
-    let mixed = answers(&fake_versions, 1, &[1.0, 7.0]);
-    assert_eq!(mixed[0], Ok((1, 11.5)));
-    assert!(mixed[1].is_err(), "no other version answers it");
+    let results = inference.answer(&pinned, &[&outside, &features("m", 1, &[1.0, 0.5])]);
+    assert!(matches!(&results[0], RowResult::Failed(_)), "no other version answers it");
+    assert!(
+        matches!(&results[1], RowResult::Answered { version, .. } if version.number() == 1),
+        "its breaker is closed"
+    );
 }
 
 #[test]
