@@ -80,9 +80,8 @@ impl Reporter {
     pub(crate) fn states(&self, versions: &Versions) {
         let snapshot = versions.snapshot();
         // a failure of a model that is unloaded says nothing of its next load
-        let has_versions = |model: &str, versions: &ModelVersions| match self.is_unloaded(model) {
-            true => versions.slots.values().any(|slot| matches!(slot, VersionSlot::Ready(_))),
-            false => true,
+        let has_versions = |model: &str, versions: &ModelVersions| {
+            !self.is_unloaded(model) || versions.slots.values().any(|slot| matches!(slot, VersionSlot::Ready(_)))
         };
         for (model, model_versions) in &snapshot.models {
             if !has_versions(model, model_versions) {

@@ -106,9 +106,11 @@ impl Work {
         for (found, mut group) in self.next_groups() {
             if matches!(found, VersionLookup::Loading) {
                 self.park(&mut group);
+                if group.rows.is_empty() {
+                    continue;
+                }
             }
             match self.pace(&group) {
-                _ if group.rows.is_empty() => {}
                 Pace::Inline => self.answer(group),
                 Pace::Shared => group.rows.into_iter().for_each(|row| self.slow.push(row)),
                 Pace::Alone => group.rows.into_iter().for_each(|row| self.alone.push(row)),

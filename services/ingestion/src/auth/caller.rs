@@ -213,12 +213,11 @@ impl Caller {
         Err(HttpRejection::new(ErrorCode::Forbidden, text))
     }
 
-    /// Checks that the caller may use `model`, and counts `rows` against its daily rows.
+    /// Counts `rows` against the caller's daily rows.
     ///
     /// # Errors
-    /// `forbidden` for a model that it may not use; `overloaded` if the daily rows are used up.
-    pub fn authorize(&self, model: &str, rows: usize, now_s: u64) -> Result<(), HttpRejection> {
-        self.check_model(model)?;
+    /// `overloaded` if the daily rows are used up.
+    pub fn count_rows(&self, rows: usize, now_s: u64) -> Result<(), HttpRejection> {
         self.rate_limit.rows(rows, now_s).map_err(|wait| {
             self.rejected.daily_rows.inc();
             let limit = self.rate_limit.limits().daily_rows;

@@ -227,7 +227,7 @@ mod tests {
         let ring = ring(&folder, &(line("a", "ka", "daily_rows=10") + &line("b", "kb", "")));
         let write = |text: &str| std::fs::write(folder.path().join("keys"), text).unwrap();
         let KeyLookup::Valid(a) = ring.find("ka", NOW) else { panic!() };
-        a.authorize("m", 9, NOW).unwrap();
+        a.count_rows(9, NOW).unwrap();
 
         write("a sha256:broken\n");
         ring.refresh(NOW);
@@ -243,11 +243,11 @@ mod tests {
         ring.refresh(NOW);
         assert_eq!(name(&ring.find("kb", NOW)), "(unknown)", "revoked");
         let KeyLookup::Valid(again) = ring.find("ka2", NOW) else { panic!() };
-        assert!(again.authorize("m", 2, NOW).is_err(), "a second key has no separate rows");
+        assert!(again.count_rows(2, NOW).is_err(), "a second key has no separate rows");
         write(&line("a", "ka2", "daily_rows=11"));
         ring.refresh(NOW);
         let KeyLookup::Valid(again) = ring.find("ka2", NOW) else { panic!() };
-        assert!(again.authorize("m", 3, NOW).is_err() && again.authorize("m", 2, NOW).is_ok(), "used rows stay used");
+        assert!(again.count_rows(3, NOW).is_err() && again.count_rows(2, NOW).is_ok(), "used rows stay used");
         assert!(!again.is_admin());
         write(&line("a", "ka2", "daily_rows=11 admin=true"));
         ring.refresh(NOW);

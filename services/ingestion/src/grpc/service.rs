@@ -184,11 +184,7 @@ impl GrpcInferenceService for Inference {
     ) -> Answer<RepositoryModelLoadResponse> {
         let caller = self.authenticate(request.metadata()).await?;
         let RepositoryModelLoadRequest { model_name, parameters, .. } = request.get_ref();
-        if let Some(name) = parameters.keys().next() {
-            let text = format!("parameter '{name}' is not supported: models are loaded as the model registry has them");
-            return Err(Status::invalid_argument(text));
-        }
-        let loaded = self.models.load(caller.as_deref(), model_name).await;
+        let loaded = self.models.load(caller.as_deref(), model_name, parameters.keys().next()).await;
         loaded.map(|()| Response::new(RepositoryModelLoadResponse {})).map_err(|rejection| status::rejected(&rejection))
     }
 

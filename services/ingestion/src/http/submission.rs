@@ -90,7 +90,7 @@ pub(crate) fn admit(
     let bytes = weights.sum();
     let row_permits = Arc::new(state.limits.acquire_rows(model, rows, bytes, caller)?);
     if let Some(caller) = caller {
-        caller.authorize(model, rows, arrived_us / 1_000_000)?;
+        caller.count_rows(rows, arrived_us / 1_000_000)?;
     }
     let timeout = state.timeouts.effective(parsed.timeout);
     let longest = (waits == CallerWaits::OnConnection).then_some(timeout);

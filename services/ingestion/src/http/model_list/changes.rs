@@ -34,11 +34,21 @@ enum Progress {
 
 impl ModelListing {
     /// Serves `model`; returns when every live replica has loaded it. A model that is served already is left as it is.
+    /// `parameter` is the name of one that the request has.
     ///
     /// # Errors
-    /// `forbidden` if the caller may not use the model or load one; `unknown_model` if the registry does not have it;
+    /// `invalid_request` for a parameter, because none is known, and for what is no name; `forbidden` if the caller may not use the model or load one; `unknown_model` if the registry does not have it;
     /// `model_unavailable` if a replica cannot load it; `unavailable` if it takes too long.
-    pub(crate) async fn load(&self, caller: Option<&Caller>, model: &str) -> Result<(), HttpRejection> {
+    pub(crate) async fn load(
+        &self,
+        caller: Option<&Caller>,
+        model: &str,
+        parameter: Option<&String>,
+    ) -> Result<(), HttpRejection> {
+        if let Some(name) = parameter {
+            let text = format!("parameter '{name}' is not supported: models are loaded as the model registry has them");
+            return Err(HttpRejection::new(ErrorCode::InvalidRequest, text));
+        }
         caller.map_or(Ok(()), |caller| caller.check_model(model))?;
         match self.served(model, None) {
             Ok(served) if served.ready => return Ok(()),

@@ -106,11 +106,7 @@ pub(in crate::http) async fn load(
 ) -> HttpResponse {
     let loaded = async {
         let (caller, ChangeRequest { parameters }) = read_change(&request, payload, &state).await?;
-        if let Some(name) = parameters.keys().next() {
-            let text = format!("parameter '{name}' is not supported: models are loaded as the model registry has them");
-            return Err(HttpRejection::from(invalid(text)));
-        }
-        models.load(caller.as_deref(), request.match_info().query("model")).await
+        models.load(caller.as_deref(), request.match_info().query("model"), parameters.keys().next()).await
     };
     finish(loaded.await)
 }
