@@ -20,6 +20,8 @@ mod status;
 
 pub use listener::GrpcListener;
 pub(crate) use listener::serve;
+#[cfg(fuzzing)]
+pub(crate) use {proto::ModelInferRequest, request::read as read_infer};
 
 /// The messages, from `proto/`.
 #[allow(clippy::all, clippy::too_many_lines, unreachable_pub, missing_debug_implementations, reason = "generated")]

@@ -47,9 +47,13 @@ pub(crate) use limits::AdmissionLimits;
 pub use model_list::ModelListing;
 pub(crate) use model_list::ServedModel;
 pub(crate) use open_inference::extensions;
+#[cfg(fuzzing)]
+pub(crate) use open_inference::read_infer;
 pub use openapi::document;
 pub(crate) use rejections::RejectionReporter;
 pub use routes::routes;
+#[cfg(fuzzing)]
+pub(crate) use scoring::{csv_rows, json_rows};
 pub use server::HttpListener;
 pub(crate) use server::serve;
 pub use state::HttpState;

@@ -13,6 +13,7 @@
 //! - `model_rows`: which models tell `1` from `1.0`, and how wide their rows may be
 //! - `record_age`: how long a record has waited in its topic
 //! - `exposure`: warnings of listeners that other machines can reach
+//! - `fuzzing`: what the fuzz targets call
 //! - `schemas`: records behind the id of a schema
 //! - `periodic`: repeated work on threads that may block
 //! - `actors`: the ingester (records and messages) and the batcher, both thin
@@ -25,6 +26,8 @@ mod async_results;
 pub mod auth;
 pub mod batching;
 mod exposure;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod grpc;
 pub mod http;
 pub mod inbound;

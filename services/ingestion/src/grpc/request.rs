@@ -18,7 +18,7 @@ use crate::parse::MAX_TEXT_BYTES;
 ///
 /// # Errors
 /// `invalid_request` or `invalid_features`, with the tensor.
-pub(super) fn read(message: ModelInferRequest) -> Result<InferRequest, Problem> {
+pub(crate) fn read(message: ModelInferRequest) -> Result<InferRequest, Problem> {
     let ModelInferRequest { id, parameters, inputs, outputs, raw_input_contents: raw, .. } = message;
     if id.len() > MAX_TEXT_BYTES {
         return Err(invalid(format!("id: longer than {MAX_TEXT_BYTES} bytes")));

@@ -14,6 +14,8 @@ mod request;
 mod routes;
 pub(super) mod statistics;
 
+#[cfg(fuzzing)]
+pub(crate) use request::read as read_infer;
 pub(super) use routes::routes;
 
 use actix_web::HttpResponse;

@@ -11,6 +11,9 @@ pub(super) mod mlflow;
 mod rows;
 pub(super) mod seldon;
 
+#[cfg(fuzzing)]
+pub(crate) use mlflow::{csv_rows, json_rows};
+
 use actix_web::HttpRequest;
 use actix_web::web::{self, ServiceConfig};
 use forebay_contract::{ErrorCode, PredictedValue, Problem, Score};

@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use forebay_bus::SchemaSettings;
 use forebay_runtime::without_password;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -76,12 +74,7 @@ impl Registry {
             .max_redirects(0)
             .http_status_as_error(false)
             .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")));
-        let login = format!("{}:{}", settings.username, settings.password);
-        Self {
-            url: settings.registry.trim_end_matches('/').to_owned(),
-            authorization: (!settings.username.is_empty()).then(|| format!("Basic {}", STANDARD.encode(login))),
-            agent: config.build().new_agent(),
-        }
+        Self { url: settings.url(""), authorization: settings.authorization(), agent: config.build().new_agent() }
     }
 
     /// The schema of an id.

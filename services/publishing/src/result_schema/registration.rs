@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use forebay_bus::SchemaSettings;
 use forebay_runtime::{StartError, without_password};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -90,7 +88,6 @@ fn call(schemas: &SchemaSettings, method: &str, path: &str, body: Option<&Value>
         .http_status_as_error(false)
         .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")));
     let agent = config.build().new_agent();
-    let login = format!("{}:{}", schemas.username, schemas.password);
     let mut why = String::new();
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
@@ -98,10 +95,10 @@ fn call(schemas: &SchemaSettings, method: &str, path: &str, body: Option<&Value>
         }
         let mut request = ureq::http::Request::builder()
             .method(method)
-            .uri(format!("{}{path}", schemas.registry.trim_end_matches('/')))
+            .uri(schemas.url(path))
             .header("content-type", "application/vnd.schemaregistry.v1+json");
-        if !schemas.username.is_empty() {
-            request = request.header("authorization", format!("Basic {}", STANDARD.encode(&login)));
+        if let Some(authorization) = schemas.authorization() {
+            request = request.header("authorization", authorization);
         }
         let request = request.body(body.map(Value::to_string).unwrap_or_default());
         let request = request.map_err(|error| StartError::setting("schemas.registry", error.to_string()))?;

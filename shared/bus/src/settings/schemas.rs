@@ -1,5 +1,7 @@
 //! The section `[schemas]`: where the schemas of records are.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use forebay_runtime::{Layers, Problems};
 use serde::Deserialize;
 
@@ -23,5 +25,16 @@ impl SchemaSettings {
             problems.add("schemas.registry", "is no address, expected http:// or https://");
         }
         Some(schemas)
+    }
+
+    /// The address of a call of the registry.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.registry.trim_end_matches('/'))
+    }
+
+    /// The value of the header `Authorization`; `None` without a login.
+    pub fn authorization(&self) -> Option<String> {
+        let login = || STANDARD.encode(format!("{}:{}", self.username, self.password));
+        (!self.username.is_empty()).then(|| format!("Basic {}", login()))
     }
 }

@@ -49,7 +49,7 @@ struct OutputJson {
 ///
 /// # Errors
 /// `invalid_request` or `invalid_features`, with the tensor.
-pub(super) fn read(body: &[u8], json_length: usize) -> Result<InferRequest, Problem> {
+pub(crate) fn read(body: &[u8], json_length: usize) -> Result<InferRequest, Problem> {
     let (json, mut raw) = body.split_at_checked(json_length).ok_or_else(|| {
         let text = format!("Inference-Header-Content-Length is {json_length}, but the body has {} bytes", body.len());
         invalid(text)

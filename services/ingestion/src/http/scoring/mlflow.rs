@@ -133,11 +133,10 @@ impl Protocol for Mlflow {
         let version = self.target.version.as_deref();
         let name = self.target.model.as_deref().unwrap_or_else(|| self.models.default_model());
         let model = self.models.served_to(caller, name, version)?;
-        let (table, params) = match content_type(request)? {
-            Format::Csv => (csv::read(&body, max_rows)?, BTreeMap::new()),
-            Format::Json => table(json_tokens::parse(&body)?, max_rows)?,
+        let (rows, params) = match content_type(request)? {
+            Format::Csv => (csv_rows(&body, model.columns(), max_rows)?, BTreeMap::new()),
+            Format::Json => json_rows(&body, model.columns(), max_rows)?,
         };
-        let rows = table.into_rows(model.columns(), max_rows)?;
         check_columns(&rows, model.columns())?;
         Ok(ParsedRequest { params, ..request_of(&model, version, rows)? })
     }
@@ -190,6 +189,21 @@ fn content_type(request: &HttpRequest) -> Result<Format, Problem> {
         "text/csv" => Ok(Format::Csv),
         _ => Err(unsupported("Content-Type: expected application/json or text/csv".to_owned())),
     }
+}
+
+/// The rows of a body in CSV.
+pub(crate) fn csv_rows(body: &[u8], columns: &[String], max_rows: usize) -> Result<Vec<Row>, Problem> {
+    csv::read(body, max_rows)?.into_rows(columns, max_rows)
+}
+
+/// The rows of a body in JSON, and its parameters.
+pub(crate) fn json_rows(
+    body: &[u8],
+    columns: &[String],
+    max_rows: usize,
+) -> Result<(Vec<Row>, BTreeMap<String, Value>), Problem> {
+    let (table, params) = table(json_tokens::parse(body)?, max_rows)?;
+    Ok((table.into_rows(columns, max_rows)?, params))
 }
 
 /// The table of a request, and its parameters.
