@@ -4,7 +4,7 @@
 
 mod harness;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use harness::load::KafkaLoad;
 use harness::topic::{self, Out, Reader, Writer};
@@ -18,10 +18,17 @@ fn request(name: &str, number: usize) -> String {
 
 /// Writes `count` requests to one partition.
 fn write(mesh: &Mesh, partition: i32, name: &str, count: usize) {
+    write_at(mesh, partition, name, count, 0);
+}
+
+/// Writes `count` requests from a client whose clock is `ahead_ms` milliseconds ahead.
+fn write_at(mesh: &Mesh, partition: i32, name: &str, count: usize, ahead_ms: i64) {
     let (writer, topic) = (Writer::new(), mesh.topic("requests_in"));
+    let timestamp_ms = Some(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64 + ahead_ms);
     for number in 0..count {
         let body = request(name, number);
-        let out = Out { topic: &topic, partition: Some(partition), payload: body.as_bytes(), ..Out::default() };
+        let out =
+            Out { topic: &topic, partition: Some(partition), payload: body.as_bytes(), timestamp_ms, ..Out::default() };
         writer.hand_over(out, number as u64);
     }
     writer.flush();
@@ -79,6 +86,46 @@ fn removed_records_are_reported_and_the_others_answered() {
     });
     let removed = ingestion(&services).metric("forebay_kafka_records_removed_unread_total", &[]);
     assert_eq!(removed.to_bits(), 50_f64.to_bits(), "{removed}");
+    stop_all(services);
+}
+
+#[test]
+fn requests_on_an_added_partition_are_answered_whatever_their_clients_clocks_say() {
+    let mesh = Mesh::with_topics("behind");
+    let services = mesh.start_all();
+    let results = Reader::from_now(&mesh.topic("results_out"));
+    write(&mesh, 0, "before", 5);
+    wait_until(SOON, "the first answers", || answered(&results, "before").len() == 5);
+    topic::add_partitions(&mesh.topic("requests_in"), 5);
+    // the group has begun later than that
+    write_at(&mesh, 4, "behind", 10, -3_600_000);
+    let mut seen: Vec<String> = Vec::new();
+    wait_until(SOON, "all answers", || {
+        seen.extend(answered(&results, "behind"));
+        seen.len() >= 10
+    });
+    assert_eq!(seen, all_of("behind", 0..10));
+    stop_all(services);
+}
+
+#[test]
+fn a_request_topic_that_is_made_again_and_has_grown_longer_is_read_from_its_beginning() {
+    let mesh = Mesh::with_topics("longer");
+    let services = mesh.start_all();
+    let results = Reader::from_now(&mesh.topic("results_out"));
+    write_at(&mesh, 0, "before", 20, 3_600_000);
+    wait_until(SOON, "the first answers", || answered(&results, "before").len() == 20);
+    let name = mesh.topic("requests_in");
+    topic::delete(&name);
+    topic::create(&name, 4, &[]);
+    write(&mesh, 0, "after", 60);
+    let mut seen: Vec<String> = Vec::new();
+    wait_until(SOON, "all answers", || {
+        seen.extend(answered(&results, "after"));
+        seen.len() >= 60
+    });
+    seen.sort();
+    assert_eq!(seen, all_of("after", 0..60));
     stop_all(services);
 }
 

@@ -125,6 +125,9 @@ impl FaultRow {
     }
 }
 
+/// Results are written in transactions, and their reader reads what is committed: the client's own default.
+const STRICT: &[(&str, &str)] = &[("FOREBAY__RESULTS__TRANSACTIONS", "true")];
+
 const FIRST_REPORT: &[Excuse] = &[Excuse {
     count: Count::Late,
     why: "what reaches a process before its first delivery report is judged by its wrong clock",
@@ -140,6 +143,8 @@ pub(crate) const ROWS: &[FaultRow] = &[
     FaultRow::new(3, "3a", "SIGSTOP of each stage for 1 s", processes::pause_each_briefly),
     FaultRow::new(3, "3b", "SIGSTOP of a stage for a session and 2 s", processes::pause_beyond_session).repeats(),
     FaultRow::new(3, "3c", "SIGSTOP of publishing for 60 s", processes::pause_60).repeats(),
+    FaultRow::new(3, "3d", "as 3b, in strict mode", processes::pause_beyond_session).settings(STRICT).repeats(),
+    FaultRow::new(3, "3e", "as 3c, in strict mode", processes::pause_60).settings(STRICT).repeats(),
     FaultRow::new(4, "4a", "kill -9 of the broker, restarted at once", brokers::kafka_killed),
     FaultRow::new(4, "4b", "kill -9 of the broker, restarted after 5 s", brokers::kafka_killed_5),
     FaultRow::new(4, "4c", "kill -9 of the broker, restarted after 60 s", brokers::kafka_killed_60).late(),
@@ -154,6 +159,8 @@ pub(crate) const ROWS: &[FaultRow] = &[
     FaultRow::new(6, "6e", "one replica's requests to the broker held back for 10 s", network::requests_cut_10).proxied(),
     FaultRow::new(6, "6f", "storm of resets of all connections to the broker", network::reset_storm).proxied(),
     FaultRow::new(6, "6g", "half-open connections to the broker", network::half_open).proxied(),
+    FaultRow::new(6, "6h", "as 6c, in strict mode", network::cut_60).settings(STRICT).proxied(),
+    FaultRow::new(6, "6i", "as 6e, in strict mode", network::requests_cut_10).settings(STRICT).proxied(),
     FaultRow::new(7, "7", "every 10th produce answer lost with its connection, after the append", network::produce_answers_dropped).proxied(),
     FaultRow::new(8, "8a", "NOT_LEADER_OR_FOLLOWER for produce requests", network::not_leader).proxied(),
     FaultRow::new(8, "8b", "COORDINATOR_LOAD_IN_PROGRESS for members of groups", network::coordinator_loads).proxied(),

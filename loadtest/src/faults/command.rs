@@ -1,6 +1,7 @@
 //! `faults`: the command line, and the order of things.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -25,7 +26,8 @@ of the whole run.
   wrong     not what scikit-learn predicts, an answer to no request, or answers that contradict each other
   repeated  replies over RabbitMQ that came again; right only where publishing or RabbitMQ is killed
   late      answered after the deadline, or with the error that says so
-  recovery  from the end of the fault to the last answer that took longer than a second
+  recovery  from the end of the fault to the last answer that took longer than a second; more than 10 s, or a session if that is
+            longer, fails the row, but not in CI
   MiB       the largest memory of any process at any time of the row, and how fast the fastest grew after its first minute
 
 Exit code 1 if a row fails in anything but the counts that it is known to fail in. The same seed gives the same schedule and the same choices.")]
@@ -77,12 +79,14 @@ impl FaultsArgs {
         let previous = previous.map_err(LoadtestError::system("find the previous release"))?;
         let (seed, seconds, quick, window) = (self.seed, self.seconds, self.quick, self.window);
         let options = RunOptions { seed, seconds, quick, window, previous };
+        // other work shares the machine in CI, where times say nothing
+        let session = (!self.ci).then(|| Duration::from_secs_f64(options.session()));
         let mut environments = Environments { usual: self.environment(false)?, small: None };
         let mut evidence = Vec::new();
         for row in &rows {
             let found = self.one(row, &mut environments, &options);
             if let Ok(found) = &found {
-                let outcome = outcome(*row, found);
+                let outcome = outcome(*row, found, session);
                 eprintln!("{}", outcome.line());
                 // those of a row that fails are there for whoever looks into it
                 if outcome.failures().is_empty()
@@ -95,7 +99,7 @@ impl FaultsArgs {
         }
         // once more, for what came after its row was over
         let outcomes = evidence.into_iter().map(|(row, evidence)| match evidence {
-            Ok(evidence) => outcome(row, &evidence),
+            Ok(evidence) => outcome(row, &evidence, session),
             Err(why) => RowOutcome { row, result: Err(why) },
         });
         let outcomes: Vec<RowOutcome> = outcomes.collect();
@@ -162,7 +166,7 @@ fn listed(row: &FaultRow) -> String {
     format!("{id:4} {name}  [{state}]")
 }
 
-fn outcome(row: FaultRow, evidence: &RowEvidence) -> RowOutcome {
+fn outcome(row: FaultRow, evidence: &RowEvidence, session: Option<Duration>) -> RowOutcome {
     let verdict = evidence.judge().map_err(|error| NotJudged::Failed(format!("could not be judged: {error}")));
-    RowOutcome { row, result: verdict.map(|verdict| (verdict, RowFacts::of(evidence))) }
+    RowOutcome { row, result: verdict.map(|verdict| (verdict, RowFacts::of(evidence, session))) }
 }

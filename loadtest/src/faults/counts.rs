@@ -15,6 +15,8 @@ pub(crate) enum Count {
     Panics,
     Memory,
     Growth,
+    /// It took too long until answers came as usual.
+    Recovery,
     /// What the action of the row found itself.
     Check,
     /// The row could not be run, or not be judged.
@@ -36,6 +38,7 @@ impl Count {
             Self::Panics => "panics",
             Self::Memory => "memory",
             Self::Growth => "growth",
+            Self::Recovery => "recovery",
             Self::Check => "the row's own check",
             Self::Run => "the run",
         }

@@ -32,6 +32,13 @@ pub(crate) struct RunOptions {
     pub(crate) previous: Option<PathBuf>,
 }
 
+impl RunOptions {
+    /// The session of a group's members, in seconds.
+    pub(crate) fn session(&self) -> f64 {
+        if self.quick { 6.0 } else { 10.0 }
+    }
+}
+
 /// What a fault's action works on.
 #[derive(Debug)]
 pub(crate) struct FaultRun<'r> {
@@ -81,7 +88,7 @@ impl<'r> FaultRun<'r> {
 
     /// How long a lost member keeps its partitions.
     pub(crate) fn session(&self) -> f64 {
-        if self.options.quick { 6.0 } else { 10.0 }
+        self.options.session()
     }
 
     pub(crate) fn admin(&self) -> Result<TopicAdmin, LoadtestError> {

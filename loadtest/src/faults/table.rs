@@ -1,6 +1,7 @@
 //! The table: one line a row, and below it what was wrong.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::catalog::FaultRow;
 use super::counts::{Count, Failure};
@@ -33,7 +34,12 @@ pub(crate) struct RowFacts {
     pub(crate) usage: ProcessTrends,
     pub(crate) panics: usize,
     pub(crate) wanted_dead_letters: u64,
+    /// How long recovery may take; unbounded where the machine's speed is not to be judged.
+    pub(crate) longest_recovery: Option<Duration>,
 }
+
+/// Recovery may take so long after the end of a fault, or a session, which a dead member keeps its partitions for.
+const RECOVERY: Duration = Duration::from_secs(10);
 
 /// Above this a process's memory counts as unbounded: the limit that the manifests give to most services.
 const MEMORY_MIB: f64 = 384.0;
@@ -44,8 +50,10 @@ const GROWTH_DESCRIPTORS: f64 = 0.5;
 const GROWTH_THREADS: f64 = 0.2;
 
 impl RowFacts {
-    pub(crate) fn of(evidence: &RowEvidence) -> Self {
+    /// The facts of a row; with the session of its members, recovery is judged as well.
+    pub(crate) fn of(evidence: &RowEvidence, session: Option<Duration>) -> Self {
         Self {
+            longest_recovery: session.map(|session| session.max(RECOVERY)),
             complaints: evidence.complaints.clone(),
             notes: evidence.notes.clone(),
             restarts: evidence.restarts,
@@ -71,7 +79,7 @@ impl RowFacts {
 }
 
 impl RowOutcome {
-    /// What is wrong with the row; nothing, if it holds. Times are printed and never wrong.
+    /// What is wrong with the row; nothing, if it holds. Of the times only recovery may be wrong, the others are printed.
     pub(crate) fn failures(&self) -> Vec<Failure> {
         let (verdict, facts) = match &self.result {
             Ok(result) => result,
@@ -93,9 +101,17 @@ impl RowOutcome {
         ];
         let counted = counts.into_iter().filter(|(_, number)| *number > 0);
         let counted = counted.map(|(count, number)| Failure { count, text: format!("{number} {}", count.name()) });
+        let slow = facts.longest_recovery.filter(|longest| verdict.recovery > *longest).map(|longest| Failure {
+            count: Count::Recovery,
+            text: format!(
+                "recovery took {:.1} s, at most {:.0} s",
+                verdict.recovery.as_secs_f64(),
+                longest.as_secs_f64()
+            ),
+        });
         let line = |text: &String| text.lines().next().unwrap_or_default().to_owned();
         let checks = facts.complaints.iter().map(|text| Failure { count: Count::Check, text: line(text) });
-        counted.chain(facts.usage_failures()).chain(checks).collect()
+        counted.chain(slow).chain(facts.usage_failures()).chain(checks).collect()
     }
 
     /// The failures that the catalog does not know of.
@@ -218,6 +234,15 @@ mod tests {
         let outcome = outcome(KNOWN, lost, RowFacts::default());
         assert!(!outcome.acceptable());
         assert!(outcome.line().ends_with("**fails**: 1 lost |"), "{}", outcome.line());
+    }
+
+    #[test]
+    fn a_recovery_that_takes_too_long_fails_a_row_where_it_is_judged() {
+        let verdict = RowVerdict { recovery: Duration::from_millis(10_100), ..RowVerdict::default() };
+        let facts = |longest_recovery| RowFacts { longest_recovery, ..RowFacts::default() };
+        assert!(outcome(&[], verdict.clone(), facts(None)).acceptable());
+        assert!(outcome(&[], verdict.clone(), facts(Some(Duration::from_secs(12)))).acceptable());
+        assert!(!outcome(&[], verdict, facts(Some(RECOVERY))).acceptable());
     }
 
     #[test]

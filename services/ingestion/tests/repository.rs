@@ -71,6 +71,18 @@ fn error(response: &Response) -> String {
 }
 
 #[actix_rt::test]
+async fn why_a_version_failed_is_an_admins_to_know() {
+    let served = serving(&[]);
+    report(&served.mesh, "n", LoadState::Failed);
+    let address = served.mesh.serve().address;
+    for (key, sees) in [(&served.admin, true), (&served.other, false)] {
+        let list = call(address, &format!("GET /v1/models HTTP/1.1\r\nX-API-Key: {}", key.expose()), b"").await;
+        assert!(list.body.contains(r#""state":"failed""#), "{list:?}");
+        assert_eq!(list.body.contains("cut off"), sees, "{list:?}");
+    }
+}
+
+#[actix_rt::test]
 async fn without_the_setting_only_what_is_served_can_be_loaded() {
     let served = serving(&[]);
     let address = served.mesh.serve().address;

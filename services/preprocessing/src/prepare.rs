@@ -193,7 +193,10 @@ mod tests {
         assert_eq!(run(vec![unloaded]).1, ["unknown_model: Request for unknown model: 'unloaded' is unloaded"]);
         let mut absent = item("", &[1.0, 2.0, 3.0], &[]);
         absent.payload.model = "absent".into();
-        assert_eq!(run(vec![absent]).1, ["unknown_model: unknown model \"absent\", known: m"]);
+        assert_eq!(
+            run(vec![absent]).1,
+            ["unknown_model: unknown model \"absent\"; GET /v1/models lists what is served"]
+        );
     }
 
     #[test]

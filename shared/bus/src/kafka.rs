@@ -31,6 +31,7 @@ mod rewind;
 mod source;
 mod statistics;
 mod tail;
+mod topic_id;
 mod topic_monitor;
 mod topics;
 mod transactions;

@@ -4,7 +4,9 @@
 //! The parts do not depend on Kafka or models, so tests can use each of them separately.
 //!
 //! ```no_run
-//! use forebay_runtime::{DefaultSettings, Drain, Host, Layers, Problems, ServiceSpec, StartError, service};
+//! use forebay_runtime::{
+//!     DefaultSettings, Drain, Host, Layers, MemoryBudget, Problems, ServiceSpec, StartError, service,
+//! };
 //!
 //! #[derive(serde::Deserialize)]
 //! #[serde(deny_unknown_fields)]
@@ -12,15 +14,15 @@
 //!     capacity: usize,
 //! }
 //!
-//! fn read(layers: &Layers, problems: &mut Problems) -> Option<Cache> {
+//! fn read(layers: &Layers, problems: &mut Problems) -> Option<(MemoryBudget, Cache)> {
 //!     let cache: Cache = layers.section("cache", problems)?;
 //!     if cache.capacity == 0 {
 //!         problems.add("cache.capacity", "is 0, expected at least 1");
 //!     }
-//!     Some(cache)
+//!     Some((MemoryBudget::default(), cache))
 //! }
 //!
-//! async fn start(_cache: Cache, host: Host) -> Result<impl Drain, StartError> {
+//! async fn start((_, _cache): (MemoryBudget, Cache), host: Host) -> Result<impl Drain, StartError> {
 //!     let source = host.lifecycle().register("kafka source forebay.features");
 //!     source.ready();
 //!     Ok(move || async move { source.finished() })
@@ -64,7 +66,7 @@ pub use hostname::hostname;
 pub use launch::launch;
 pub use lifecycle::{Component, ComponentState, Fence, Heartbeat, LONGEST_UNMARKED_WAIT, Lifecycle, Phase, Waiting};
 pub use memory::{memory_budget, memory_left, resident_memory};
-pub use memory_budget::{MemoryBudget, MemoryPart, OverCommitted, UsesMemory};
+pub use memory_budget::{DividesMemory, MemoryBudget, MemoryPart, OverCommitted, UsesMemory};
 pub use metric_group::MetricGroup;
 pub use metrics::{KafkaMetrics, Latency, LegacyMetrics, Metrics, RegistryRead, Seconds, StageMetrics};
 pub use notifier::Notifier;

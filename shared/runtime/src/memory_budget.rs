@@ -72,6 +72,25 @@ impl MemoryPart {
     }
 }
 
+/// Settings of a process whose memory is divided.
+pub trait DividesMemory {
+    /// The parts, and what each of them has.
+    fn memory(&self) -> &MemoryBudget;
+}
+
+impl DividesMemory for MemoryBudget {
+    fn memory(&self) -> &MemoryBudget {
+        self
+    }
+}
+
+/// Settings of the process, and others beside them.
+impl<M: DividesMemory, S> DividesMemory for (M, S) {
+    fn memory(&self) -> &MemoryBudget {
+        self.0.memory()
+    }
+}
+
 /// Settings that bound memory.
 pub trait UsesMemory {
     /// What takes memory, as the settings and their origins in `layers` say.

@@ -271,6 +271,7 @@ fn the_other_commands_answer_and_end() {
     let (code, text) = spawn_with("config check", &both).end();
     assert!(code == Some(0) && text.contains("the settings are in order"), "{text}");
     assert!(text.contains("warning: legacy variable KAFKA_BROKER is ignored"), "{text}");
+    assert!(text.contains("memory of this process: "), "{text}");
 
     let mut service = spawn("");
     let admin = service.admin();

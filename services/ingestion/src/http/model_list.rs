@@ -57,6 +57,14 @@ pub(super) struct ModelEntry {
     pub versions: Vec<VersionEntry>,
 }
 
+impl ModelEntry {
+    /// Leaves out why versions could not be loaded: a reason may quote the registry and its address.
+    pub(super) fn hide_reasons(&mut self) {
+        let replicas = self.versions.iter_mut().flat_map(|version| &mut version.replicas);
+        replicas.for_each(|replica| replica.why = None);
+    }
+}
+
 /// One version of a model.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct VersionEntry {
@@ -88,7 +96,7 @@ pub(super) struct ReplicaEntry {
     pub state: ReadyState,
     /// State of the circuit breaker for the version: open after consecutive failures, half open while it is probed.
     pub breaker: BreakerReport,
-    /// Why the version could not be loaded.
+    /// Why the version could not be loaded; with credentials, only for those of an admin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }

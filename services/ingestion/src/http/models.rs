@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::credentials::credentials;
-use super::model_list::{ModelList, ModelListing};
+use super::model_list::{ModelEntry, ModelList, ModelListing};
 use super::response_head::rejected_head;
 use super::schema::ErrorBody;
 use super::state::HttpState;
@@ -54,6 +54,9 @@ pub(super) async fn models(
     };
     if let Some(caller) = caller {
         list.models.retain(|model| caller.may_use(&model.name));
+        if !caller.is_admin() {
+            list.models.iter_mut().for_each(ModelEntry::hide_reasons);
+        }
     }
     HttpResponse::Ok().json(list)
 }

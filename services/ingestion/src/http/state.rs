@@ -88,11 +88,8 @@ impl HttpState {
             return unavailable("this replica is shutting down");
         }
         if self.only_when_ready && !self.lifecycle.is_ready() {
-            let missing = self.lifecycle.components().into_iter().find_map(|it| Some((it.name, it.unready?)));
-            return unavailable(&missing.map_or_else(
-                || "this replica is not ready".to_owned(),
-                |(name, why)| format!("this replica is not ready: {name}: {why}"),
-            ));
+            // which one, and why, is what `/health/ready` at the admin port says
+            return unavailable("this replica is not ready");
         }
         Ok(())
     }

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use forebay_contract::{ErrorCode, Problem, SplitKey, list_names};
+use forebay_contract::{ErrorCode, Problem, SplitKey};
 use forebay_registry::ModelView;
 
 use super::model_versions::{ModelVersions, ResolvedVersion};
-use crate::row::{NAMES_LISTED, RowRules, quoted};
+use crate::row::{RowRules, quoted};
 use crate::served_version::DescribedVersion;
 use crate::traffic_split::TrafficSplit;
 
@@ -104,10 +104,9 @@ impl CatalogSnapshot {
     }
 
     fn unknown(&self, model: &str) -> Problem {
-        let mut names: Vec<&String> = self.models.keys().collect();
-        names.sort();
-        let known = if names.is_empty() { "none".to_owned() } else { list_names(names.into_iter(), NAMES_LISTED) };
-        Problem::new(ErrorCode::UnknownModel, format!("unknown model {}, known: {known}", quoted(model)))
+        // the names of others are not every caller's to know; ingestion lists those that a caller may use
+        let text = format!("unknown model {}; GET /v1/models lists what is served", quoted(model));
+        Problem::new(ErrorCode::UnknownModel, text)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, ExchangeKind};
+use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 
 use crate::RabbitMqSettings;
 use crate::settings::QueueType;
@@ -37,12 +37,27 @@ pub(super) async fn declare(connection: &Connection, settings: &RabbitMqSettings
     }
     let made = channel.queue_declare(queue.into(), durable, arguments(settings)).await;
     made.map_err(|error| {
+        if !has_other_arguments(&error) {
+            return format!("RabbitMQ: queue {queue:?} cannot be declared: {error}");
+        }
         format!(
             "RabbitMQ: queue {queue:?} exists with other arguments than rabbitmq.queue_type, max_priority, \
              message_ttl and dead_letter_exchange say; set them as the queue has them, or rabbitmq.declare=false: {error}"
         )
     })?;
+    if settings.queue_type == QueueType::Quorum && settings.max_priority > 0 {
+        tracing::warn!(
+            queue,
+            max_priority = settings.max_priority,
+            "a quorum queue has two levels of priority at most, rabbitmq.max_priority is not used"
+        );
+    }
     Ok(channel)
+}
+
+/// Whether the server has refused a declaration because the queue is there and another one: PRECONDITION_FAILED.
+fn has_other_arguments(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 406)
 }
 
 /// The arguments of a declared queue. The library writes integers with their size; the server compares values alone.

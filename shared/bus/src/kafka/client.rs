@@ -18,6 +18,7 @@ use crate::KafkaSettings;
 pub(super) const LARGEST_RESPONSE: usize = 16 << 20;
 
 /// The property that bounds the bytes that a reader has fetched and not yet handed out.
+const MESSAGE_TIMEOUT: &str = "message.timeout.ms";
 const QUEUED_KBYTES: &str = ClientQueues::CONSUMER;
 /// The most of it for a reader of topics of clients.
 const QUEUED_KBYTES_OF_CLIENTS: u32 = 4096;
@@ -79,6 +80,8 @@ impl Client {
     pub fn consumer_of_clients(&self, group: &str, topic: &str) -> ClientConfig {
         let mut config = self.consumer(group, topic);
         config
+            // partitions that are added are read soon
+            .set("topic.metadata.refresh.interval.ms", "5000")
             .set("check.crcs", "true")
             .set("fetch.message.max.bytes", "262144")
             .set("fetch.max.bytes", "1048576")
@@ -117,12 +120,22 @@ impl Client {
             .set("compression.type", "none")
             .set("queue.buffering.max.messages", "100000")
             .set(ClientQueues::PRODUCER, self.settings.queues.producer_kbytes.to_string())
-            .set("message.timeout.ms", "30000")
+            .set(MESSAGE_TIMEOUT, "30000")
             .set("request.timeout.ms", "10000")
             .set("retry.backoff.ms", "20")
             .set("retry.backoff.max.ms", "500")
             .set("statistics.interval.ms", "5000");
         self.finish(config)
+    }
+
+    /// The producer of a stage that writes topics of clients. A record waits there for as long as its broker is away: one that
+    /// has timed out may have been written, and would stand twice if it were sent again under another sequence number.
+    pub(crate) fn producer_for_clients(&self) -> ClientConfig {
+        let mut config = self.producer();
+        if !self.settings.options.contains_key(MESSAGE_TIMEOUT) {
+            config.set(MESSAGE_TIMEOUT, "0");
+        }
+        config
     }
 
     /// A producer of transactions under the transactional id `id`.
@@ -131,7 +144,7 @@ impl Client {
         let mut config = self.producer();
         config.set("transactional.id", id).set("transaction.timeout.ms", &timeout);
         // the client wants each record settled before its transaction is
-        config.set("message.timeout.ms", &timeout);
+        config.set(MESSAGE_TIMEOUT, &timeout);
         config
     }
 
@@ -317,6 +330,18 @@ mod tests {
         ] {
             assert_eq!(address_family(brokers), family, "{brokers}");
         }
+    }
+
+    #[test]
+    fn a_result_is_never_sent_again_because_its_broker_was_away() {
+        let timeout = |options: &[&str]| {
+            let client = client(&[], options);
+            let of = |config: ClientConfig| config.get("message.timeout.ms").map(str::to_owned).unwrap();
+            [of(client.producer_for_clients()), of(client.producer())]
+        };
+        assert_eq!(timeout(&[]), ["0", "30000"]);
+        assert_eq!(timeout(&["kafka.options.message.timeout.ms=7000"]), ["7000", "7000"]);
+        let _: rdkafka::producer::BaseProducer = client(&[], &[]).producer_for_clients().create().unwrap();
     }
 
     #[test]

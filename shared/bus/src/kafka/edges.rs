@@ -9,8 +9,8 @@ mod transactions;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use forebay_contract::Lane;
 use forebay_contract::edges::{DEAD_LETTERS, Edge, EdgeSpec, Partitioning, RESULTS};
+use forebay_contract::{Lane, Stage};
 use forebay_runtime::{Fence, Heartbeat, Host, StageMetrics, StartError};
 use parking_lot::Mutex;
 use prost::Message as Payload;
@@ -31,7 +31,7 @@ use super::topics::topic_name;
 use super::transactions::TransactionalSink;
 use crate::host_events::{CountOnly, HostEvents};
 use crate::permits::StagePermits;
-use crate::{BusSettings, Delivery, EdgeEvents, Inlet, Permits};
+use crate::{BusSettings, Delivery, EdgeEvents, Inlet, Permits, stage_name};
 
 /// The Kafka edges of one stage. Draining stops intake, waits until every permit is back, flushes, commits and leaves.
 pub struct Edges {
@@ -76,9 +76,10 @@ impl Edges {
         let events: Arc<dyn EdgeEvents> = Arc::new(registered);
         let counters = metrics.clone();
         let [reports, retries, topics] = heartbeats;
-        let sink =
-            RecordSink::open(&client, Arc::clone(&events), [reports, retries], move |topic| counters.sent(topic))
-                .map_err(|error| refused(&error))?;
+        let writes_for_clients = stage == stage_name(Stage::Publishing);
+        let config = if writes_for_clients { client.producer_for_clients() } else { client.producer() };
+        let sink = RecordSink::open(config, Arc::clone(&events), [reports, retries], move |topic| counters.sent(topic))
+            .map_err(|error| refused(&error))?;
         let watched = Arc::new(Mutex::new(Vec::new()));
         let foreign = ForeignTopics::default();
         let topic_monitor =

@@ -1,20 +1,26 @@
 //! The calls to librdkafka for which its Rust wrapper has no safe form. No other file of the bus holds `unsafe` code.
 #![allow(unsafe_code, reason = "each block says why it is sound")]
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString, c_char};
 use std::ptr::{null, null_mut};
 use std::time::Duration;
 
 use rdkafka::bindings::{
+    rd_kafka_DescribeTopics, rd_kafka_DescribeTopics_result_topics, rd_kafka_TopicCollection_destroy,
+    rd_kafka_TopicCollection_of_topic_names, rd_kafka_TopicDescription_error, rd_kafka_TopicDescription_name,
+    rd_kafka_TopicDescription_topic_id, rd_kafka_Uuid_least_significant_bits, rd_kafka_Uuid_most_significant_bits,
     rd_kafka_commit_queue, rd_kafka_consumer_group_metadata, rd_kafka_consumer_group_metadata_destroy,
-    rd_kafka_consumer_group_metadata_member_id, rd_kafka_event_destroy, rd_kafka_event_error, rd_kafka_header_get_all,
-    rd_kafka_message_headers, rd_kafka_queue_destroy, rd_kafka_queue_new, rd_kafka_queue_poll,
+    rd_kafka_consumer_group_metadata_member_id, rd_kafka_error_code, rd_kafka_event_DescribeTopics_result,
+    rd_kafka_event_destroy, rd_kafka_event_error, rd_kafka_event_t, rd_kafka_header_get_all, rd_kafka_message_headers,
+    rd_kafka_queue_destroy, rd_kafka_queue_new, rd_kafka_queue_poll,
 };
 use rdkafka::client::Client;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaRespErr::{RD_KAFKA_RESP_ERR__TIMED_OUT, RD_KAFKA_RESP_ERR_NO_ERROR};
 use rdkafka::{ClientContext, TopicPartitionList};
+
+use super::topic_id::TopicId;
 
 /// Calls `see` with the name and the value of every header, in the order of the record. A name is any bytes: the wrapper
 /// panics at one that is not UTF-8, and clients in other languages write such names.
@@ -94,6 +100,62 @@ pub(super) fn commit_within<C: ClientContext>(
     }
 }
 
+/// The ids of the topics with these names; `None` for one that does not exist, and where the broker does not tell ids.
+///
+/// # Errors
+/// The broker's or the client's error; `OperationTimedOut` when there is no answer within `longest`.
+pub(super) fn topic_ids<C: ClientContext>(
+    client: &Client<C>,
+    names: &[&str],
+    longest: Duration,
+) -> KafkaResult<Vec<Option<TopicId>>> {
+    // no topic has a name with a zero byte
+    let texts: Vec<CString> = names.iter().map(|name| CString::new(*name).unwrap_or_default()).collect();
+    let mut pointers: Vec<*const c_char> = texts.iter().map(|text| text.as_ptr()).collect();
+    let longest = i32::try_from(longest.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the client lives for as long as it is borrowed, and librdkafka copies the names. Collection and queue are ours
+    // to destroy, once; what arrives in the queue later is dropped by librdkafka. The answer is null after the time or ours
+    // to destroy, and `described` copies what it reads.
+    let described = unsafe {
+        let queue = rd_kafka_queue_new(client.native_ptr());
+        let collection = rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+        rd_kafka_DescribeTopics(client.native_ptr(), collection, null(), queue);
+        rd_kafka_TopicCollection_destroy(collection);
+        let answer = rd_kafka_queue_poll(queue, longest);
+        let code = if answer.is_null() { RD_KAFKA_RESP_ERR__TIMED_OUT } else { rd_kafka_event_error(answer) };
+        let described = if code == RD_KAFKA_RESP_ERR_NO_ERROR { Ok(described(answer)) } else { Err(code) };
+        rd_kafka_event_destroy(answer);
+        rd_kafka_queue_destroy(queue);
+        described
+    };
+    let described = described.map_err(|code| KafkaError::MetadataFetch(RDKafkaErrorCode::from(code)))?;
+    let id = |text: &CString| described.iter().find(|(name, _)| name == text).and_then(|(_, id)| *id);
+    Ok(texts.iter().map(id).collect())
+}
+
+/// Names and ids in an answer.
+///
+/// # Safety
+/// `answer` is the event of a description of topics without an error.
+unsafe fn described(answer: *mut rd_kafka_event_t) -> Vec<(CString, Option<TopicId>)> {
+    let mut count = 0;
+    // SAFETY: as the caller promises; `topics` has `count` pointers to descriptions, all of which live as long as the event,
+    // and so do their names, errors and ids.
+    unsafe {
+        let topics =
+            rd_kafka_DescribeTopics_result_topics(rd_kafka_event_DescribeTopics_result(answer), &raw mut count);
+        let topics = if topics.is_null() { &[] } else { std::slice::from_raw_parts(topics, count) };
+        let describe = |topic: &*const _| {
+            let name = CStr::from_ptr(rd_kafka_TopicDescription_name(*topic)).to_owned();
+            let known = rd_kafka_error_code(rd_kafka_TopicDescription_error(*topic)) == RD_KAFKA_RESP_ERR_NO_ERROR;
+            let id = known.then(|| rd_kafka_TopicDescription_topic_id(*topic)).filter(|id| !id.is_null());
+            let bits = |id| (rd_kafka_Uuid_most_significant_bits(id), rd_kafka_Uuid_least_significant_bits(id));
+            (name, id.and_then(|id| TopicId::of_bits(bits(id))))
+        };
+        topics.iter().map(describe).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
@@ -159,6 +221,18 @@ mod tests {
         let expected: [(&str, &[u8]); 4] =
             [("plain", b"1"), ("caf\u{fffd}", b"2"), ("forebay-header-name", b"caf\xe9"), ("", b"")];
         assert_eq!(headers, expected);
+    }
+
+    #[test]
+    fn topic_ids_are_waited_for_no_longer_than_they_may() {
+        // its mock has no controller, which is who is asked
+        let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+        cluster.create_topic("requests", 1, 1).unwrap();
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "reader");
+        let consumer: BaseConsumer = config.create().unwrap();
+        let late = topic_ids(consumer.client(), &["requests"], Duration::from_millis(100));
+        assert_eq!(late, Err(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut)));
     }
 
     #[test]

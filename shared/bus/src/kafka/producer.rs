@@ -26,7 +26,6 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use resend::{Retry, resend_loop};
 use rustc_hash::FxHashMap;
 
-use super::client::Client;
 use crate::{Ack, EdgeEvents};
 
 /// The largest payload that librdkafka sends unless `message.max.bytes` is set.
@@ -75,13 +74,12 @@ impl std::fmt::Debug for RecordSink {
 
 impl RecordSink {
     pub(crate) fn open(
-        client: &Client,
+        config: ClientConfig,
         events: Arc<dyn EdgeEvents>,
         [reports, resends]: [Heartbeat; 2],
         new_counter: impl Fn(&str) -> Counter + Send + Sync + 'static,
     ) -> Result<Self, KafkaError> {
         let (retries, due) = channel();
-        let config: ClientConfig = client.producer();
         let largest = config.get("message.max.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(LARGEST);
         let context = Context::new(retries, events);
         let producer = Arc::new(config.create_with_context(context)?);

@@ -13,6 +13,9 @@ use super::ffi::for_each_header;
 /// The header that keeps the bytes of the name before it, which is not UTF-8 and is shown with replacement characters.
 pub(super) const FOREIGN_NAME: &str = "forebay-header-name";
 
+/// What a header takes in memory beside the bytes of its name and its value.
+const HEADER_BYTES: usize = 128;
+
 /// Records of one lane taken together, in the order of their partitions.
 #[derive(Debug, Default)]
 pub struct RawBatch {
@@ -50,6 +53,12 @@ impl RawRecord {
             timestamp_ms: -1,
             headers: record.headers().map_or_else(Vec::new, copy_headers),
         }
+    }
+
+    /// Bytes that are held beside the value: of the key, and of the headers with what each takes in memory.
+    pub(crate) fn bytes_beside_value(&self) -> usize {
+        let header = |(name, value): &(String, Bytes)| HEADER_BYTES + name.len() + value.len();
+        self.key.as_ref().map_or(0, Bytes::len) + self.headers.iter().map(header).sum::<usize>()
     }
 
     /// The last header of that name.

@@ -161,6 +161,7 @@ impl Source {
             paused: false,
             forbidden: None,
             position_lost: false,
+            topic_checked: Instant::now(),
             read: Vec::new(),
             unreadable: Unreadable::new(spec.dead_letters),
             ends: ends::Ends::default(),

@@ -1,7 +1,7 @@
 //! The memory of edges, and of the process that they are in.
 
 use forebay_contract::Stage;
-use forebay_runtime::{DeliverySettings, Host, Layers, MemoryBudget, MemoryPart, Problems, UsesMemory};
+use forebay_runtime::{DeliverySettings, DividesMemory, Host, Layers, MemoryBudget, MemoryPart, Problems, UsesMemory};
 
 use super::BusSettings;
 use crate::Stages;
@@ -22,6 +22,8 @@ const IN_FLIGHT: &str = "kafka_in_flight";
 const CONSUMER_QUEUES: &str = "kafka_consumers";
 const PRODUCER_QUEUES: &str = "kafka_producers";
 const AMQP_MESSAGES: &str = "rabbitmq_messages";
+/// Requests from RabbitMQ where there is no Kafka that would count them.
+const AMQP_IN_FLIGHT: &str = "rabbitmq_in_flight";
 
 impl BusSettings {
     /// As [`BusSettings::with`], for a process of one stage, whose memory is divided.
@@ -56,6 +58,9 @@ impl BusSettings {
             let message = self.rabbitmq.broker_max_message as u64;
             let bounds = (message, message.saturating_mul(self.rabbitmq.prefetch.into()));
             parts.push(MemoryPart::share(AMQP_MESSAGES, "rabbitmq.broker_max_message", 4, bounds));
+            if !kafka {
+                parts.extend(in_flight_part(AMQP_IN_FLIGHT, 1, layers));
+            }
         }
         for user in &*users {
             parts.extend(user.memory_parts(layers));
@@ -96,13 +101,7 @@ impl BusSettings {
                 ),
             });
         }
-        let setting = "delivery.in_flight_memory";
-        let delivery = layers.section::<DeliverySettings>("delivery", &mut layers.problems());
-        if let Some(delivery) = delivery {
-            let least = DeliverySettings::MIN_IN_FLIGHT_MEMORY as u64 * clients.sources;
-            let bounds = (least, (delivery.in_flight_memory as u64).saturating_mul(clients.sources));
-            parts.push(MemoryPart::of_setting(layers, IN_FLIGHT, setting, 4 * clients.sources, bounds));
-        }
+        parts.extend(in_flight_part(IN_FLIGHT, clients.sources, layers));
         parts
     }
 
@@ -113,11 +112,26 @@ impl BusSettings {
         let consumer = kbytes(CONSUMER_QUEUES, clients.consumers);
         queues.producer_kbytes = producer.unwrap_or(queues.producer_kbytes);
         queues.consumer_kbytes = consumer.unwrap_or(queues.consumer_kbytes);
-        self.bytes_in_flight = budget.of(IN_FLIGHT).map(|bytes| bytes / clients.sources);
+        let in_flight = budget.of(IN_FLIGHT).map(|bytes| bytes / clients.sources);
+        self.bytes_in_flight = in_flight.or_else(|| budget.of(AMQP_IN_FLIGHT));
         if let Some(bytes) = budget.of(AMQP_MESSAGES) {
             self.rabbitmq.prefetch = self.rabbitmq.prefetch_within(bytes);
         }
     }
+}
+
+impl DividesMemory for BusSettings {
+    fn memory(&self) -> &MemoryBudget {
+        &self.memory
+    }
+}
+
+/// The part of `sources` that each have `delivery.in_flight_memory` at most.
+fn in_flight_part(name: &'static str, sources: u64, layers: &Layers) -> Option<MemoryPart> {
+    let delivery = layers.section::<DeliverySettings>("delivery", &mut layers.problems())?;
+    let least = DeliverySettings::MIN_IN_FLIGHT_MEMORY as u64 * sources;
+    let bounds = (least, (delivery.in_flight_memory as u64).saturating_mul(sources));
+    Some(MemoryPart::of_setting(layers, name, "delivery.in_flight_memory", 4 * sources, bounds))
 }
 
 /// How many clients of Kafka a process has.

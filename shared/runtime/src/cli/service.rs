@@ -8,6 +8,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 
 use super::{Command, ConfigCommand, LoadedSettings, SettingsArgs, check_health, load_settings};
 use crate::host::{Drain, Host, StartError};
+use crate::memory_budget::DividesMemory;
 use crate::process::Process;
 use crate::settings::{DefaultSettings, Layers, Problems};
 
@@ -44,6 +45,7 @@ pub fn service<S, D, Started>(
     start: impl FnOnce(S, Host) -> Started,
 ) -> ExitCode
 where
+    S: DividesMemory,
     Started: Future<Output = Result<D, StartError>>,
     D: Drain,
 {
@@ -58,6 +60,7 @@ pub fn service_from<S, D, Started>(
     start: impl FnOnce(S, Host) -> Started,
 ) -> ExitCode
 where
+    S: DividesMemory,
     Started: Future<Output = Result<D, StartError>>,
     D: Drain,
 {
@@ -86,6 +89,7 @@ fn act<S, D, Started>(
     start: impl FnOnce(S, Host) -> Started,
 ) -> ExitCode
 where
+    S: DividesMemory,
     Started: Future<Output = Result<D, StartError>>,
     D: Drain,
 {
@@ -94,6 +98,7 @@ where
         Command::Config { action: ConfigCommand::Check } => {
             let mut text: String = loaded.layers.warnings().iter().map(|it| format!("warning: {it}\n")).collect();
             text.push_str("the settings are in order\n");
+            text.push_str(&loaded.settings.memory().table());
             print_stdout(&text)
         }
         Command::Config { action: ConfigCommand::Show } => print_stdout(&loaded.layers.show()),

@@ -70,7 +70,7 @@ fn what_cannot_be_pinned_is_a_problem() {
     let unknown = table(&[(1, None, true)]).resolve("absent", "").unwrap_err();
     assert_eq!(
         (unknown.code, unknown.message.as_str()),
-        (ErrorCode::UnknownModel, "unknown model \"absent\", known: m, other")
+        (ErrorCode::UnknownModel, "unknown model \"absent\"; GET /v1/models lists what is served")
     );
     let none = table(&[(1, None, false)]);
     let unusable = none.resolve("m", "v1").unwrap_err();

@@ -115,9 +115,9 @@ impl<P: Payload + Default + 'static> Intake for TypedIntake<P> {
                 self.inlet.deliver(Delivery { payload: batch, ack });
             }
             Err(error) => {
-                permit.keep_with_bytes(1, bytes_of_batch(message.payload_len(), 1));
-                let ack = ack_of(vec![in_flight], Arc::clone(offsets), permit);
                 let record = copy_record(message, &mut BytesMut::new());
+                permit.keep_with_bytes(1, record.bytes_beside_value() as u64 + bytes_of_batch(record.payload.len(), 1));
+                let ack = ack_of(vec![in_flight], Arc::clone(offsets), permit);
                 self.keep(ErrorCode::InvalidRequest, error.to_string(), record, key, ack);
             }
         }
@@ -180,6 +180,8 @@ pub(crate) struct RecordRound {
     batch: RawBatch,
     /// Size of their values.
     bytes: usize,
+    /// Size of their keys and headers.
+    beside: usize,
     spans: Vec<RecordSpan>,
 }
 
@@ -196,19 +198,21 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
     type Item = RawRecord;
 
     fn round(&mut self, permit: Permit, lane: Lane) -> RecordRound {
-        RecordRound { permit, batch: RawBatch { lane, records: Vec::new() }, bytes: 0, spans: Vec::new() }
+        RecordRound { permit, batch: RawBatch { lane, records: Vec::new() }, bytes: 0, beside: 0, spans: Vec::new() }
     }
 
     fn wants_more(&self, round: &RecordRound) -> bool {
-        round.batch.records.len() < MAX_BATCH_ITEMS && round.bytes < ROUND_BYTES
+        round.batch.records.len() < MAX_BATCH_ITEMS && round.bytes + round.beside < ROUND_BYTES
     }
 
     fn add(&mut self, round: &mut RecordRound, message: &BorrowedMessage<'_>, key: i32, _: &Arc<OffsetTracker>) {
         if round.batch.records.is_empty() {
             round.batch.records.reserve(16);
         }
-        round.batch.records.push(copy_record(message, &mut self.arena));
-        round.bytes += message.payload_len();
+        let record = copy_record(message, &mut self.arena);
+        round.bytes += record.payload.len();
+        round.beside += record.bytes_beside_value();
+        round.batch.records.push(record);
         let (partition, offset) = (message.partition(), message.offset());
         match round.spans.iter_mut().find(|span| span.key == key) {
             Some(span) => span.last = offset,
@@ -229,7 +233,7 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
             }
         }
         let records = round.batch.records.len();
-        round.permit.keep_with_bytes(records, bytes_of_json(round.bytes, records));
+        round.permit.keep_with_bytes(records, round.beside as u64 + bytes_of_json(round.bytes, records));
         let ack = ack_of(in_flight, Arc::clone(offsets), round.permit);
         (self.take)(Delivery { payload: round.batch, ack });
     }

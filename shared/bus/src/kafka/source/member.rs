@@ -65,8 +65,10 @@ pub(super) struct Member<I: Intake> {
     /// When access to the topic or the group, which the broker has denied, was last tried again.
     pub(super) forbidden: Option<Instant>,
     pub(super) positions: Arc<Positions>,
-    /// Whether the client has reported a position that the topic does not have.
+    /// Whether the client has reported a position that the topic does not have, or the topic is another one.
     pub(super) position_lost: bool,
+    /// When it was last checked whether the topic is still the same.
+    pub(super) topic_checked: Instant,
     /// Reused by every round: what it has read of each partition.
     pub(super) read: Vec<(i32, ReadUpTo)>,
     pub(super) config: ClientConfig,
@@ -233,6 +235,7 @@ impl<I: Intake> Member<I> {
         self.rewind_failed();
         // a new position is an assignment, which the client would take for the end of a revocation that waits
         if self.consumer.context().let_go(&self.consumer) {
+            self.check_topic();
             self.recover_positions();
         }
         self.settle_unreadable();

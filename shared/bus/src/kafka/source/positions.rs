@@ -3,30 +3,35 @@
 //! known by their keys.
 
 mod commit_metadata;
+mod group_start;
 mod recovery;
+mod topic_ids;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use commit_metadata::CommitMetadata;
 use forebay_contract::now_ms;
+use group_start::GroupStart;
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
+use recovery::Lost;
 pub(super) use recovery::ResumeAt;
 use rustc_hash::FxHashMap;
+use topic_ids::{TopicIds, differ};
 
 use super::SourceContext;
 use super::attempts::{Attempts, WithoutProgress};
 use super::topics::SourceTopics;
 use crate::EdgeEvents;
 use crate::kafka::ffi::commit_within;
+use crate::kafka::topic_id::TopicId;
 
 /// Longest time that one call to a broker is given.
 pub(super) const BROKER: Duration = Duration::from_secs(5);
-const AGAIN: Duration = Duration::from_millis(50);
 
 /// What was read of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,9 @@ pub(super) struct Positions {
     from_latest: bool,
     /// When the group first read this topic, in milliseconds since the epoch; -1 when that is not known.
     group_start_ms: AtomicI64,
+    /// The number of partitions at that time; 0 when that is not known.
+    group_start_partitions: AtomicI32,
+    topic_ids: TopicIds,
     read: Mutex<FxHashMap<i32, ReadUpTo>>,
     pub(super) without_progress: WithoutProgress,
     events: Arc<dyn EdgeEvents>,
@@ -57,6 +65,8 @@ impl Positions {
             topics: topics.clone(),
             from_latest,
             group_start_ms: AtomicI64::new(-1),
+            group_start_partitions: AtomicI32::new(0),
+            topic_ids: TopicIds::new(topics),
             read: Mutex::default(),
             without_progress: WithoutProgress::default(),
             events: Arc::clone(events),
@@ -95,20 +105,29 @@ impl Positions {
         };
         if group == GroupStart::Now {
             self.group_start_ms.store(now_ms(), Ordering::Release);
+            self.group_start_partitions.store(self.partition_count(consumer)?, Ordering::Release);
         }
+        drop(self.topic_ids.refresh(consumer));
         let deadline = Instant::now() + BROKER;
         let (mut pinned, mut found) = (Vec::new(), Vec::with_capacity(partitions.len()));
         for partition in partitions {
-            let offset = match committed.get(partition) {
+            let before = committed.get(partition);
+            let valid = before.filter(|before| !differ(before.topic_id, self.topic_ids.of(*partition)));
+            let offset = match valid {
                 Some(committed) => Offset::Offset(committed.read.next),
-                None if group == GroupStart::Beginning => Offset::Beginning,
+                None if group == GroupStart::Beginning && before.is_none() => Offset::Beginning,
                 None => {
+                    let whole = before.is_some() || self.was_added(*partition);
+                    let group = if whole { GroupStart::Beginning } else { group };
                     let first = self.first_of(consumer, *partition, group, deadline)?;
+                    if let Some(before) = before {
+                        self.report(*partition, before.read.next, first, Lost::Recreated);
+                    }
                     pinned.push((*partition, first));
                     Offset::Offset(first)
                 }
             };
-            let (next, before) = committed.get(partition).map_or_else(Default::default, |c| (c.read.next, c.attempts));
+            let (next, before) = valid.map_or_else(Default::default, |valid| (valid.read.next, valid.attempts));
             self.without_progress.assigned(*partition, next, before);
             found.push((*partition, offset));
         }
@@ -142,57 +161,20 @@ impl Positions {
             let metadata = CommitMetadata::parse(element.metadata());
             let read = ReadUpTo { next, latest_ms: metadata.latest_read_ms };
             let key = self.topics.key(element.topic(), element.partition());
-            committed.insert(key, Committed { read, attempts: metadata.attempts });
+            committed.insert(key, Committed { read, topic_id: metadata.topic_id, attempts: metadata.attempts });
             if let Some(start) = metadata.group_start_ms {
                 self.group_start_ms.store(start, Ordering::Release);
+            }
+            if let Some(partitions) = metadata.partitions {
+                self.group_start_partitions.store(partitions, Ordering::Release);
             }
         }
         Ok(committed)
     }
 
-    /// The first offset that belongs to the group in a partition without a committed one. A leader that is being elected
-    /// is waited for: requests in between would be lost otherwise.
-    fn first_of(
-        &self,
-        consumer: &BaseConsumer<SourceContext>,
-        key: i32,
-        group: GroupStart,
-        deadline: Instant,
-    ) -> KafkaResult<i64> {
-        let (topic, partition) = self.topics.of(key);
-        loop {
-            let found = match group {
-                GroupStart::At(start_ms) => self.at_time(consumer, key, start_ms),
-                _ => consumer.fetch_watermarks(topic, partition, BROKER).map(|(low, end)| {
-                    let left = end - low;
-                    tracing::info!(
-                        topic,
-                        partition,
-                        end,
-                        left,
-                        "a new group starts at the end, older records are left"
-                    );
-                    end
-                }),
-            };
-            match found {
-                Err(_) if Instant::now() < deadline => std::thread::sleep(AGAIN),
-                found => return found,
-            }
-        }
-    }
-
-    /// The offset of the first record with this timestamp or a later one; the end if there is none.
-    fn at_time(&self, consumer: &BaseConsumer<SourceContext>, key: i32, time_ms: i64) -> KafkaResult<i64> {
-        let (topic, partition) = self.topics.of(key);
-        let mut times = TopicPartitionList::new();
-        times.add_partition_offset(topic, partition, Offset::Offset(time_ms.max(0)))?;
-        let found = consumer.offsets_for_times(times, BROKER)?;
-        let element = found.find_partition(topic, partition);
-        if let Some(Offset::Offset(offset)) = element.map(|element| element.offset()) {
-            return Ok(offset);
-        }
-        consumer.fetch_watermarks(topic, partition, BROKER).map(|(_, end)| end)
+    /// Whether the topic has been deleted and created again since its positions were looked up.
+    pub(super) fn is_other_topic(&self, consumer: &BaseConsumer<SourceContext>) -> bool {
+        self.topic_ids.have_changed(consumer)
     }
 
     /// Commits first positions before a record is read: from then on a kill loses nothing.
@@ -227,12 +209,15 @@ impl Positions {
     /// `offsets` as they are stored or committed, with what a successor has to know.
     pub(super) fn to_commit(&self, offsets: &[(i32, i64)]) -> TopicPartitionList {
         let start = Some(self.group_start_ms.load(Ordering::Acquire)).filter(|start| *start >= 0);
+        let parts = Some(self.group_start_partitions.load(Ordering::Acquire)).filter(|partitions| *partitions > 0);
         let read = self.read.lock();
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for (partition, offset) in offsets {
             let latest_read_ms = read.get(partition).and_then(|read| read.latest_ms);
             let attempts = self.without_progress.to_commit(*partition).unwrap_or_default();
-            let metadata = CommitMetadata { group_start_ms: start, latest_read_ms, attempts };
+            let topic_id = self.topic_ids.of(*partition);
+            let metadata =
+                CommitMetadata { group_start_ms: start, partitions: parts, latest_read_ms, topic_id, attempts };
             let mut element = self.topics.add(&mut list, *partition);
             // an offset that a broker gave is never refused
             let _ = element.set_offset(Offset::Offset(*offset));
@@ -265,15 +250,6 @@ impl Positions {
 #[derive(Clone, Copy, Debug)]
 struct Committed {
     read: ReadUpTo,
+    topic_id: Option<TopicId>,
     attempts: Attempts,
-}
-
-/// Where a group begins in a partition without a committed offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum GroupStart {
-    Beginning,
-    /// The group reads the topic for the first time.
-    Now,
-    /// The group began at this time, in milliseconds since the epoch.
-    At(i64),
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
@@ -15,7 +16,20 @@ use super::rebalance::{assign, unassign};
 use super::{CLOSE, Intake, SourceContext};
 use crate::kafka::broker_contact::discard;
 
+/// Interval between two checks whether the topic is still the one that was assigned.
+const CHECK_TOPIC: Duration = Duration::from_secs(5);
+
 impl<I: Intake> Member<I> {
+    /// Notices that the topic was deleted and created again, of which the client says nothing: it goes on at its old position,
+    /// which means nothing in the new topic.
+    pub(super) fn check_topic(&mut self) {
+        if self.topic_checked.elapsed() < CHECK_TOPIC || self.offsets.assigned().is_empty() {
+            return;
+        }
+        self.topic_checked = Instant::now();
+        self.position_lost |= self.positions.is_other_topic(&self.consumer);
+    }
+
     /// Continues where the topic has records again, after the client has reported that a position is gone.
     pub(super) fn recover_positions(&mut self) {
         if !self.position_lost {

@@ -5,8 +5,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use forebay_runtime::Lifecycle;
 use forebay_testkit::wait_until;
 use rdkafka::consumer::CommitMode;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::*;
@@ -195,6 +196,23 @@ fn a_source_waits_while_the_records_in_flight_have_too_many_bytes() {
     }
     source.close();
     assert_eq!((taken, permits.in_use(), permits.bytes_in_use()), (6, 0, 0));
+}
+
+#[test]
+fn keys_and_headers_count_as_well() {
+    let (cluster, lifecycle) = (cluster(), watched());
+    let servers = cluster.bootstrap_servers();
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &servers).create().unwrap();
+    let value = vec![b'x'; 50_000];
+    let headers = OwnedHeaders::new().insert(Header { key: "name", value: Some(&value) });
+    producer.send(BaseRecord::to(TOPIC).partition(0).key(&value).payload("0").headers(headers)).unwrap();
+    producer.flush(LONG).unwrap();
+    let permits = Permits::with_bytes(1024, 500_000);
+    let (source, deliveries) = start(spec(&servers, &lifecycle, &permits));
+    let delivery = deliveries.recv_timeout(LONG).unwrap();
+    assert_eq!(permits.bytes_in_use(), 10 + 512 + 50_000 + 128 + 4 + 50_000);
+    delivery.ack.ack();
+    source.close();
 }
 
 /// What a round reserves.

@@ -54,12 +54,17 @@ impl SourceTopics {
 
     /// The topic of a key.
     pub(super) fn topic(&self, key: i32) -> &Arc<str> {
-        &self.0[key.rem_euclid(self.count()) as usize]
+        &self.0[self.index_of(key)]
+    }
+
+    /// The place of a key's topic among [`SourceTopics::names`].
+    pub(super) fn index_of(&self, key: i32) -> usize {
+        key.rem_euclid(self.count()) as usize
     }
 
     /// The lane of a key.
     pub(super) fn lane(&self, key: i32) -> Lane {
-        if self.has_lanes() { Lane::ALL[key.rem_euclid(self.count()) as usize] } else { Lane::Normal }
+        if self.has_lanes() { Lane::ALL[self.index_of(key)] } else { Lane::Normal }
     }
 
     /// The keys of a list.

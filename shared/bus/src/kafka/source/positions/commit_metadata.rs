@@ -3,15 +3,21 @@
 use std::fmt;
 
 use crate::kafka::source::attempts::Attempts;
+use crate::kafka::topic_id::TopicId;
 
-/// Written with every committed offset, in the form `start=1764360000000 read=1764360012345`, and while a partition makes
-/// no progress with `attempts=3 upto=64 alone=0/1` behind it. Words that are not known are skipped, so builds may differ.
+/// Written with every committed offset, in the form `start=1764360000000 parts=4 read=1764360012345 topic=01234..`, and
+/// while a partition makes no progress with `attempts=3 upto=64 alone=0/1` behind it. Words that are not known are
+/// skipped, so builds may differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct CommitMetadata {
     /// When the group first read the topic, in milliseconds since the epoch.
     pub(super) group_start_ms: Option<i64>,
+    /// The number of partitions that the topic had then.
+    pub(super) partitions: Option<i32>,
     /// The latest timestamp of the records read so far, in milliseconds since the epoch.
     pub(super) latest_read_ms: Option<i64>,
+    /// The topic that the offset is of, where the broker tells ids.
+    pub(super) topic_id: Option<TopicId>,
     /// The starts without progress; none if there is progress.
     pub(super) attempts: Attempts,
 }
@@ -22,6 +28,8 @@ impl CommitMetadata {
         for (word, value) in text.split_whitespace().filter_map(|pair| pair.split_once('=')) {
             match word {
                 "start" => metadata.group_start_ms = value.parse().ok(),
+                "parts" => metadata.partitions = value.parse().ok(),
+                "topic" => metadata.topic_id = value.parse().ok(),
                 "read" => metadata.latest_read_ms = value.parse().ok(),
                 _ => metadata.attempts.read(word, value),
             }
@@ -32,7 +40,12 @@ impl CommitMetadata {
 
 impl fmt::Display for CommitMetadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = [("start", self.group_start_ms), ("read", self.latest_read_ms)];
+        let words: [(&str, Option<&dyn fmt::Display>); 4] = [
+            ("start", self.group_start_ms.as_ref().map(|start| start as _)),
+            ("parts", self.partitions.as_ref().map(|partitions| partitions as _)),
+            ("read", self.latest_read_ms.as_ref().map(|read| read as _)),
+            ("topic", self.topic_id.as_ref().map(|id| id as _)),
+        ];
         let mut separator = "";
         for (word, value) in words.into_iter().filter_map(|(word, value)| Some((word, value?))) {
             write!(f, "{separator}{word}={value}")?;
@@ -53,8 +66,15 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again_and_the_rest_is_skipped() {
         let attempts = Attempts { started: 3, read_up_to: Some(64), alone: Some(Alone { item: 7, started: 2 }) };
-        let full = CommitMetadata { group_start_ms: Some(17), latest_read_ms: Some(18), attempts };
-        assert_eq!(full.to_string(), "start=17 read=18 attempts=3 upto=64 alone=7/2");
+        let full = CommitMetadata {
+            group_start_ms: Some(17),
+            partitions: Some(4),
+            latest_read_ms: Some(18),
+            topic_id: TopicId::of_bits((0, 0xab)),
+            attempts,
+        };
+        let id = "000000000000000000000000000000ab";
+        assert_eq!(full.to_string(), format!("start=17 parts=4 read=18 topic={id} attempts=3 upto=64 alone=7/2"));
         assert_eq!(CommitMetadata::parse(&full.to_string()), full);
         assert_eq!(
             CommitMetadata::parse("colour=3 read=18 start=soon alone=x upto="),

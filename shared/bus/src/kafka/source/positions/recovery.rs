@@ -17,11 +17,13 @@ pub(in crate::kafka::source) struct ResumeAt {
 
 /// Why a topic does not have a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lost {
+pub(super) enum Lost {
     /// The records up to the low watermark were removed.
     Removed,
-    /// The topic ends before the position: it was created again, or its log was truncated. Records that are later than
-    /// the last one read are new in either case.
+    /// The topic was deleted and created again: all of it is new.
+    Recreated,
+    /// The topic ends before the position: its log was truncated, or it was created again by a broker that tells no ids.
+    /// Records that are later than the last one read are new in either case.
     Shorter,
 }
 
@@ -41,6 +43,7 @@ impl Positions {
         consumer: &BaseConsumer<SourceContext>,
         assigned: &[i32],
     ) -> KafkaResult<Vec<ResumeAt>> {
+        let is_other = self.topic_ids.refresh(consumer);
         let known = |partition: &i32| self.read.lock().get(partition).copied();
         let unknown: Vec<i32> = assigned.iter().filter(|partition| known(partition).is_none()).copied().collect();
         let mut resumed = Vec::with_capacity(assigned.len());
@@ -54,10 +57,10 @@ impl Positions {
         for partition in assigned.iter().copied().filter(|partition| !unknown.contains(partition)) {
             let Some(read) = known(&partition) else { continue };
             let (low, end) = self.watermarks(consumer, partition)?;
-            let lost = lost(read.next, low, end);
+            let lost = if is_other(partition) { Some(Lost::Recreated) } else { lost(read.next, low, end) };
             let offset = match lost {
                 None => read.next,
-                Some(Lost::Removed) => low,
+                Some(Lost::Removed | Lost::Recreated) => low,
                 Some(Lost::Shorter) => self.at_time(consumer, partition, read.latest_ms.map_or(0, |at| at + 1))?,
             };
             if let Some(lost) = lost {
@@ -77,11 +80,11 @@ impl Positions {
         consumer.fetch_watermarks(topic, partition, BROKER)
     }
 
-    fn report(&self, key: i32, position: i64, resume: i64, lost: Lost) {
+    pub(super) fn report(&self, key: i32, position: i64, resume: i64, lost: Lost) {
         let (topic, partition) = self.topics.of(key);
         let records = match lost {
             Lost::Removed => (resume - position).unsigned_abs(),
-            Lost::Shorter => 0,
+            Lost::Recreated | Lost::Shorter => 0,
         };
         match lost {
             Lost::Removed => {
@@ -94,14 +97,11 @@ impl Positions {
                     "records were removed before they were read"
                 );
             }
+            Lost::Recreated => {
+                tracing::error!(topic, partition, position, resume, "topic was created again, reading all of it");
+            }
             Lost::Shorter => {
-                tracing::error!(
-                    topic,
-                    partition,
-                    position,
-                    resume,
-                    "topic is new or truncated, reading what is new in it"
-                );
+                tracing::error!(topic, partition, position, resume, "topic is truncated, reading what is new in it");
             }
         }
         self.events.position_lost(topic, records);
