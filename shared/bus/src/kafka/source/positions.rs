@@ -107,12 +107,12 @@ impl Positions {
             self.group_start_ms.store(now_ms(), Ordering::Release);
             self.group_start_partitions.store(self.partition_count(consumer)?, Ordering::Release);
         }
-        drop(self.topic_ids.refresh(consumer));
+        let current = self.topic_ids.current(consumer);
         let deadline = Instant::now() + BROKER;
         let (mut pinned, mut found) = (Vec::new(), Vec::with_capacity(partitions.len()));
         for partition in partitions {
             let before = committed.get(partition);
-            let valid = before.filter(|before| !differ(before.topic_id, self.topic_ids.of(*partition)));
+            let valid = before.filter(|before| !differ(before.topic_id, current.of(*partition)));
             let offset = match valid {
                 Some(committed) => Offset::Offset(committed.read.next),
                 None if group == GroupStart::Beginning && before.is_none() => Offset::Beginning,
@@ -135,6 +135,7 @@ impl Positions {
         read.extend(partitions.iter().filter_map(|partition| Some((*partition, committed.get(partition)?.read))));
         read.extend(pinned.iter().map(|(partition, next)| (*partition, ReadUpTo { next: *next, latest_ms: None })));
         drop(read);
+        self.topic_ids.note(partitions, &current);
         self.pin(consumer, &pinned);
         Ok(found)
     }
@@ -174,7 +175,7 @@ impl Positions {
 
     /// Whether the topic has been deleted and created again since its positions were looked up.
     pub(super) fn is_other_topic(&self, consumer: &BaseConsumer<SourceContext>) -> bool {
-        self.topic_ids.have_changed(consumer)
+        self.topic_ids.have_changed(&self.topic_ids.current(consumer))
     }
 
     /// Commits first positions before a record is read: from then on a kill loses nothing.
@@ -242,6 +243,7 @@ impl Positions {
         let mut read = self.read.lock();
         partitions.iter().for_each(|partition| _ = read.remove(partition));
         drop(read);
+        self.topic_ids.forget(partitions);
         self.without_progress.forget(partitions);
     }
 }

@@ -20,7 +20,7 @@ use crate::kafka::broker_contact::discard;
 const CHECK_TOPIC: Duration = Duration::from_secs(5);
 
 impl<I: Intake> Member<I> {
-    /// Notices that the topic was deleted and created again, of which the client says nothing: it goes on at its old position,
+    /// Notices that the topic was deleted and created again, of which the client says nothing: it continues at its old position,
     /// which means nothing in the new topic.
     pub(super) fn check_topic(&mut self) {
         if self.topic_checked.elapsed() < CHECK_TOPIC || self.offsets.assigned().is_empty() {

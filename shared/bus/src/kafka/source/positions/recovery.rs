@@ -4,6 +4,7 @@ use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 
+use super::topic_ids::differ;
 use super::{BROKER, Positions, ReadUpTo};
 use crate::kafka::source::SourceContext;
 
@@ -43,7 +44,7 @@ impl Positions {
         consumer: &BaseConsumer<SourceContext>,
         assigned: &[i32],
     ) -> KafkaResult<Vec<ResumeAt>> {
-        let is_other = self.topic_ids.refresh(consumer);
+        let current = self.topic_ids.current(consumer);
         let known = |partition: &i32| self.read.lock().get(partition).copied();
         let unknown: Vec<i32> = assigned.iter().filter(|partition| known(partition).is_none()).copied().collect();
         let mut resumed = Vec::with_capacity(assigned.len());
@@ -57,7 +58,11 @@ impl Positions {
         for partition in assigned.iter().copied().filter(|partition| !unknown.contains(partition)) {
             let Some(read) = known(&partition) else { continue };
             let (low, end) = self.watermarks(consumer, partition)?;
-            let lost = if is_other(partition) { Some(Lost::Recreated) } else { lost(read.next, low, end) };
+            let lost = if differ(self.topic_ids.of(partition), current.of(partition)) {
+                Some(Lost::Recreated)
+            } else {
+                lost(read.next, low, end)
+            };
             let offset = match lost {
                 None => read.next,
                 Some(Lost::Removed | Lost::Recreated) => low,
@@ -68,6 +73,7 @@ impl Positions {
             }
             resumed.push(ResumeAt { partition, offset, moved: lost.is_some() });
         }
+        self.topic_ids.note(assigned, &current);
         let mut read = self.read.lock();
         for at in &resumed {
             read.entry(at.partition).or_insert(ReadUpTo { next: at.offset, latest_ms: None }).next = at.offset;

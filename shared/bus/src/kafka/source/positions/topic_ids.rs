@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rustc_hash::FxHashMap;
 
 use crate::kafka::ffi::topic_ids;
 use crate::kafka::source::SourceContext;
@@ -16,64 +17,93 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// For how long nothing is asked after there was no answer: some brokers never give one.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// The ids of the topics of a source as they were last seen, in the order of their names; `None` where they are not known.
+/// The ids of a source's topics.
 #[derive(Debug)]
 pub(super) struct TopicIds {
     topics: SourceTopics,
-    known: Mutex<Vec<Option<TopicId>>>,
+    /// The ids under which the positions of the assigned partitions were looked up, by key.
+    known: Mutex<FxHashMap<i32, TopicId>>,
     unanswered: Mutex<Option<Instant>>,
+}
+
+/// The ids of all topics of a source at one time; none is known where the broker does not answer.
+pub(super) struct CurrentIds<'t> {
+    topics: &'t SourceTopics,
+    ids: Vec<Option<TopicId>>,
+}
+
+impl CurrentIds<'_> {
+    /// The id of the topic of a key.
+    pub(super) fn of(&self, key: i32) -> Option<TopicId> {
+        self.ids.get(self.topics.index_of(key)).copied().flatten()
+    }
 }
 
 impl TopicIds {
     pub(super) fn new(topics: &SourceTopics) -> Self {
-        Self {
-            topics: topics.clone(),
-            known: Mutex::new(vec![None; topics.names().len()]),
-            unanswered: Mutex::default(),
-        }
+        Self { topics: topics.clone(), known: Mutex::default(), unanswered: Mutex::default() }
     }
 
-    /// The id of the topic of a key.
+    /// The id under which the position of a partition was looked up.
     pub(super) fn of(&self, key: i32) -> Option<TopicId> {
-        self.known.lock()[self.topics.index_of(key)]
+        self.known.lock().get(&key).copied()
     }
 
-    /// Asks the broker for the ids. The function that is returned says whether the topic of a key is another one than before;
-    /// no topic is where the broker does not answer.
-    pub(super) fn refresh(&self, consumer: &BaseConsumer<SourceContext>) -> impl Fn(i32) -> bool + use<> {
-        let found = self.ask(consumer);
+    /// Notes that the positions of partitions are of these topics.
+    pub(super) fn note(&self, keys: &[i32], current: &CurrentIds<'_>) {
+        self.known.lock().extend(keys.iter().filter_map(|key| Some((*key, current.of(*key)?))));
+    }
+
+    /// Forgets partitions that have left.
+    pub(super) fn forget(&self, keys: &[i32]) {
         let mut known = self.known.lock();
-        let changed: Vec<bool> = known.iter().zip(&found).map(|(known, found)| differ(*known, *found)).collect();
-        for (known, found) in known.iter_mut().zip(found) {
-            *known = found.or(*known);
-        }
-        let topics = self.topics.clone();
-        move |key| changed[topics.index_of(key)]
+        keys.iter().for_each(|key| _ = known.remove(key));
     }
 
-    /// Whether one of the topics is another one than before. What is known stays as it is.
-    pub(super) fn have_changed(&self, consumer: &BaseConsumer<SourceContext>) -> bool {
-        let found = self.ask(consumer);
-        self.known.lock().iter().zip(found).any(|(known, found)| differ(*known, found))
+    /// Whether a topic is another one than when its positions were looked up.
+    pub(super) fn have_changed(&self, current: &CurrentIds<'_>) -> bool {
+        self.known.lock().iter().any(|(key, known)| differ(Some(*known), current.of(*key)))
     }
 
-    fn ask(&self, consumer: &BaseConsumer<SourceContext>) -> Vec<Option<TopicId>> {
-        let names = self.topics.names();
-        let unknown = vec![None; names.len()];
+    /// What the broker says now.
+    pub(super) fn current(&self, consumer: &BaseConsumer<SourceContext>) -> CurrentIds<'_> {
+        let mut current = CurrentIds { topics: &self.topics, ids: Vec::new() };
         let mut unanswered = self.unanswered.lock();
         if unanswered.is_some_and(|since| since.elapsed() < PAUSE) {
-            return unknown;
+            return current;
         }
-        let found = topic_ids(consumer.client(), &names, LONGEST);
+        let found = topic_ids(consumer.client(), &self.topics.names(), LONGEST);
         *unanswered = found.is_err().then(Instant::now);
-        found.unwrap_or_else(|error| {
-            tracing::debug!(topic = &**self.topics.base(), %error, "topic ids are not known");
-            unknown
-        })
+        match found {
+            Ok(ids) => current.ids = ids,
+            Err(error) => tracing::debug!(topic = &**self.topics.base(), %error, "topic ids are not known"),
+        }
+        current
     }
 }
 
 /// Whether both ids are known and of different topics.
 pub(super) fn differ(one: Option<TopicId>, other: Option<TopicId>) -> bool {
     one.zip(other).is_some_and(|(one, other)| one != other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_was_made_again_is_another_one_for_the_partitions_that_stayed() {
+        let topics = SourceTopics::one("requests");
+        let ids = TopicIds::new(&topics);
+        let current = |id| CurrentIds { topics: &topics, ids: vec![TopicId::of_bits((0, id))] };
+        ids.note(&[0, 1], &current(7));
+        assert!(!ids.have_changed(&current(7)) && !ids.have_changed(&current(0)), "unknown is no change");
+        assert!(ids.have_changed(&current(8)));
+        // one that arrives later belongs to the new topic, and the other one has still to notice
+        ids.note(&[1], &current(8));
+        assert!(ids.have_changed(&current(8)));
+        ids.forget(&[0]);
+        assert!(!ids.have_changed(&current(8)));
+        assert_eq!((ids.of(0), ids.of(1)), (None, TopicId::of_bits((0, 8))));
+    }
 }
