@@ -12,6 +12,7 @@ use forebay_contract::{AmqpOrigin, Origin, RequestId};
 use forebay_runtime::{SpanKind, StageSpan, StageTracer, TraceContext};
 
 use crate::admission::{RequestAdmission, Timeouts};
+use crate::auth::CacheScopes;
 use crate::inbound::Inbound;
 use crate::model_rows::ModelRows;
 use crate::parse::parse_record;
@@ -31,6 +32,8 @@ pub struct AmqpIngress {
     pub timeouts: Timeouts,
     /// What rows models take.
     pub model_rows: ModelRows,
+    /// Which senders share cached answers.
+    pub(crate) cache_scopes: CacheScopes,
     /// Makes the spans of this stage.
     pub tracer: StageTracer,
 }
@@ -52,7 +55,12 @@ impl AmqpIngress {
         });
         let admission =
             RequestAdmission { id, result_partition, origin, accepted_us, timeout, trace, idempotent: None, caller: 0 };
-        let parsed = parsed.map(|it| ParsedRequest { priority: priority(message.priority, it.priority), ..it });
+        let sender = message.user_id.as_ref().map(|user| format!("amqp-user:{user}")).unwrap_or_default();
+        let parsed = parsed.map(|it| ParsedRequest {
+            priority: priority(message.priority, it.priority),
+            cache_scope: self.cache_scopes.of(&sender),
+            ..it
+        });
         let topic = Arc::clone(&self.queue);
         // a reply queue can be answered even if no request id could be read
         let answerable = message.reply_to.is_some();
@@ -124,6 +132,7 @@ mod tests {
             batch_partition: Arc::new(AtomicU32::new(3)),
             timeouts: Timeouts { default: Duration::from_secs(60), max: Duration::from_secs(300) },
             model_rows: ModelRows::new(forebay_bus::ModelDirectory::new("here"), "m", 0),
+            cache_scopes: CacheScopes::new(true),
             tracer: StageTracer::disabled(),
         }
     }
@@ -176,6 +185,17 @@ mod tests {
         assert_ne!(with(Some("a"), "q"), with(Some("b"), "q"));
         assert_ne!(with(Some("a"), "q"), with(None, "q"));
         assert_ne!(with(Some("a"), "b:q"), with(Some("a:b"), "q"));
+    }
+
+    #[test]
+    fn a_sender_that_the_broker_vouches_for_may_have_cached_answers_of_its_own() {
+        let scope = |user: Option<&str>| {
+            let mut message = message(r#"{"features":[1]}"#);
+            message.user_id = user.map(str::to_owned);
+            accepted(ingress().accept(&message, 0)).payload.cache_scope
+        };
+        assert_eq!((scope(Some("a")), scope(None)), (scope(Some("a")), Bytes::new()));
+        assert_ne!(scope(Some("a")), scope(Some("b")));
     }
 
     #[test]

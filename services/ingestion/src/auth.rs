@@ -7,12 +7,14 @@
 //! - [`Authenticator`]: checks one request
 //! - [`Caller`]: who was recognised; `rate_limit`: how much of its limits is left
 //! - [`ApiKey`]: the text of a key and its hash; `key_file`: the lines of the file; `key_ring`: the keys in use
+//! - `cache_scope`: which callers share cached answers
 //! - `tokens`: the rules for tokens; `key_set`: the keys of the issuer; `jwks_source`: where they are read;
 //!   `ring_provider`: signature verification with ring
 //! - `metrics`: what is counted
 
 mod api_key;
 mod authenticator;
+mod cache_scope;
 mod caller;
 mod claims;
 mod jwks_source;
@@ -32,6 +34,7 @@ use crate::settings::{AuthSettings, JwtSettings};
 
 pub use api_key::{ApiKey, KeyHash};
 pub use authenticator::{AuthenticatedCaller, Authenticator, RequestCredentials};
+pub(crate) use cache_scope::CacheScopes;
 pub use caller::{Caller, CallerRows, RowLoad};
 pub use key_file::{KeyLine, KeyOptions, parse as parse_keys, time as parse_time};
 

@@ -5,6 +5,7 @@ mod row;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use forebay_contract::{Request, SplitKey, Value};
 use prost::Message as _;
 
@@ -33,6 +34,8 @@ pub struct ParsedRequest {
     pub output: String,
     /// Parameters of the model's signature.
     pub params: BTreeMap<String, Value>,
+    /// With whom the request shares cached answers; empty for all who have no scope of their own.
+    pub cache_scope: Bytes,
     /// Where the answer is posted as well, as the client wrote it.
     pub callback_url: Option<String>,
     /// The rows to score.
@@ -75,6 +78,7 @@ impl ParsedRequest {
             timeout: None,
             output: String::new(),
             params: BTreeMap::new(),
+            cache_scope: Bytes::new(),
             callback_url: None,
             features: FeatureRows::Many(rows),
         }
@@ -123,7 +127,7 @@ impl ParsedRequest {
 
     /// One wire message for each row, in order. With `exact`, numbers keep how they were written; see [`Row`].
     pub fn into_requests(self, exact: bool) -> impl Iterator<Item = Request> {
-        let Self { model, version, key, output, params, features, .. } = self;
+        let Self { model, version, key, output, params, cache_scope, features, .. } = self;
         let split_key = key.map_or(0, SplitKey::to_wire);
         let (one, many) = match features {
             FeatureRows::One(row) => (Some(row), Vec::new()),
@@ -131,8 +135,8 @@ impl ParsedRequest {
         };
         let request = move |row: Row| {
             let (model, version, output) = (model.clone(), version.clone(), output.clone());
-            let mut request =
-                Request { model, version, split_key, output, params: params.clone(), ..Request::default() };
+            let (params, cache_scope) = (params.clone(), cache_scope.clone());
+            let mut request = Request { model, version, split_key, output, params, cache_scope, ..Request::default() };
             row.fill(exact, &mut request);
             request
         };

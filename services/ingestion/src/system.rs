@@ -20,7 +20,7 @@ use forebay_runtime::{Drain, Host, StageMetrics, StageTracer, StartError};
 use crate::actors::{AddItems, BatcherActor, DeliverMessages, DeliverRecords, Ingester};
 use crate::admission::Timeouts;
 use crate::amqp::AmqpIngress;
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, CacheScopes};
 use crate::batching::{Batcher, BatcherHandle};
 use crate::exposure::Exposure;
 pub use crate::grpc::GrpcListener;
@@ -96,8 +96,10 @@ pub fn stage(
     let schemas = Schemas::default();
     let reading = (tracer.clone(), &model_rows, schemas.clone());
     let kafka = kafka_ingress(settings, &bus.kafka, host, placement.partitions, reading);
+    let cache_scopes = CacheScopes::new(settings.auth.separate_cache);
     let partition = Arc::clone(&batch_partition);
     let amqp = amqp_ingress(&bus.rabbitmq, host, placement.partitions, partition, (tracer.clone(), &model_rows));
+    let amqp = AmqpIngress { cache_scopes, ..amqp };
     let letters = dead_letters.clone();
     let to = (Arc::clone(&batcher), results, dead_letters);
     let (kafka, amqp) = start_ingester((kafka, amqp), to, host, metrics.clone(), arbiter);
@@ -114,6 +116,7 @@ pub fn stage(
         certificates: ServerCertificates::of(&settings.http.tls)?,
         exposure: Exposure::new(host.metrics()),
         authenticator: Authenticator::open(&settings.auth, host.metrics())?,
+        cache_scopes,
         default_model: settings.models.name.as_str().into(),
         model_rows,
         http: settings.http.clone(),
@@ -199,6 +202,7 @@ fn amqp_ingress(
         batch_partition,
         timeouts: Timeouts::from(&host.settings().delivery),
         model_rows: model_rows.clone(),
+        cache_scopes: CacheScopes::default(),
         tracer,
     }
 }

@@ -235,6 +235,27 @@ async fn a_key_for_some_models_uses_and_sees_no_other() {
 
 /// Two callers that choose the same `Idempotency-Key` must not see each other's answers.
 #[actix_rt::test]
+async fn callers_may_have_cached_answers_of_their_own() {
+    let (alice, alice_too, bob) = (key(), key(), key());
+    let keys = Keys::of(&[("alice", &alice, ""), ("alice", &alice_too, ""), ("bob", &bob, "")]);
+    let file = format!("auth.keys_file={}", keys.path.display());
+    for (setting, separate) in [("auth.separate_cache=false", false), ("auth.separate_cache=true", true)] {
+        let mut mesh = Mesh::start(&[&file, setting]);
+        let server = mesh.serve().address;
+        let mut scopes = Vec::new();
+        for key in [&alice, &bob, &alice_too] {
+            let stream = send(server, &format!("{PREDICT}\r\n{}", by_header(key)), ROW).await;
+            let items = mesh.items(1).await;
+            scopes.push(items[0].payload.cache_scope.clone());
+            mesh.reply(items.into_iter().map(mesh::sum).collect());
+            assert_eq!(mesh::receive(stream).await.status, 200);
+        }
+        assert_eq!((scopes[0] != scopes[1], scopes[0].is_empty()), (separate, !separate));
+        assert_eq!(scopes[0], scopes[2], "one caller with two keys");
+    }
+}
+
+#[actix_rt::test]
 async fn idempotency_keys_of_different_callers_do_not_collide() {
     let (alice, alice_too, bob) = (key(), key(), key());
     let keys = Keys::of(&[("alice", &alice, ""), ("alice", &alice_too, ""), ("bob", &bob, "")]);

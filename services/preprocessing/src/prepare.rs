@@ -93,6 +93,7 @@ fn features(resolved: &ResolvedVersion, request: &mut Request, keys: &mut Vec<u8
     let prepared = if values.is_empty() { version.prepared(&raw)? } else { Vec::new() };
     let key = if values.is_empty() { version.keys.key(&raw) } else { version.keys.key_of_values(&values) };
     let key = if output.is_empty() { key } else { key.of_output(output) };
+    let key = if request.cache_scope.is_empty() { key } else { key.of_scope(&request.cache_scope) };
     keys.extend_from_slice(&key.0);
     let model = std::mem::take(&mut request.model);
     Ok(Features {
@@ -184,6 +185,18 @@ mod tests {
                 "invalid_features: feature sex is missing and cannot be filled in",
             ]
         );
+    }
+
+    #[test]
+    fn requests_of_different_scopes_share_no_cached_answer() {
+        let key = |scope: &'static [u8]| {
+            let mut item = item("", &[1.0, 2.0, 3.0], &[]);
+            item.payload.cache_scope = Bytes::from_static(scope);
+            run(vec![item]).0[0].payload.key.clone()
+        };
+        assert_eq!((key(b""), key(b"ann")), (key(b""), key(b"ann")));
+        assert_ne!(key(b""), key(b"ann"));
+        assert_ne!(key(b"bob"), key(b"ann"));
     }
 
     #[test]

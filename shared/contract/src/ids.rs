@@ -85,6 +85,13 @@ pub struct ItemId {
 pub struct CacheKey(pub [u8; 32]);
 
 impl CacheKey {
+    /// The key of the same row for callers who share answers with nobody outside of `scope`.
+    pub fn of_scope(&self, scope: &[u8]) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key("forebay 2026 cache key of scope");
+        hash.update(&self.0).update(scope);
+        Self(*hash.finalize().as_bytes())
+    }
+
     /// Reads 32 bytes; `None` for any other length.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)

@@ -12,7 +12,7 @@ use super::rejections::RejectionReporter;
 use super::tls::ServerCertificates;
 use crate::admission::Timeouts;
 use crate::async_results::AsyncResults;
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, CacheScopes};
 use crate::batching::BatcherHandle;
 use crate::exposure::Exposure;
 use crate::model_rows::ModelRows;
@@ -46,6 +46,8 @@ pub struct HttpState {
     pub(crate) exposure: Exposure,
     /// Checks credentials and the rate of each caller. Its keys are reloaded while the process runs.
     pub authenticator: Authenticator,
+    /// Which callers share cached answers.
+    pub(crate) cache_scopes: CacheScopes,
     /// The model that answers requests that name none (`models.name`); callers are authorized against it.
     pub default_model: Arc<str>,
     /// What rows models take.

@@ -73,6 +73,7 @@ pub(crate) fn admit(
     owner: &str,
     waits: CallerWaits,
 ) -> Result<AdmittedRequest, HttpRejection> {
+    let parsed = ParsedRequest { cache_scope: state.cache_scopes.of(owner), ..parsed };
     let key = idempotency_key.map(|key| (owner, key));
     let rows = parsed.features.rows().len();
     let model = if parsed.model.is_empty() { &state.default_model } else { parsed.model.as_str() };

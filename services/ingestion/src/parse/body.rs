@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
 use forebay_contract::{ErrorCode, SplitKey, Value};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
@@ -118,6 +119,7 @@ impl<'de> Visitor<'de> for Body<'_> {
             timeout: draft.timeout_ms.and_then(|it| it.try_into().ok()).map(Duration::from_millis),
             output: draft.output.unwrap_or_default(),
             params: draft.params,
+            cache_scope: Bytes::new(),
             callback_url: draft.callback_url,
             features,
         })

@@ -30,6 +30,8 @@ pub struct AuthSettings {
     /// Their bytes; 0 for a quarter of `http.body_memory`.
     #[serde(with = "size")]
     pub in_flight_memory: usize,
+    /// Whether each caller has cached answers of its own.
+    pub separate_cache: bool,
     /// Tokens.
     pub jwt: JwtSettings,
 }
