@@ -1,6 +1,7 @@
 //! The wiring: who sends to whom, and nothing else.
 
 mod async_results;
+mod ingress;
 mod placement;
 
 use std::fmt;
@@ -12,10 +13,10 @@ use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::amqp::AmqpMessages;
 use forebay_bus::kafka::{DeadLetters, RawBatch};
-use forebay_bus::{BusSettings, Delivery, Inlet, KafkaSettings, Mesh, ModelDirectory, Outlet, RabbitMqSettings};
+use forebay_bus::{BusSettings, Delivery, Inlet, Mesh, ModelDirectory, Outlet};
 use forebay_contract::edges::{REPLIES, REQUESTS, REQUESTS_IN, RESULTS};
-use forebay_contract::{Lane, Outcome, Request, Stage};
-use forebay_runtime::{Drain, Host, StageMetrics, StageTracer, StartError};
+use forebay_contract::{Outcome, Request, Stage};
+use forebay_runtime::{Drain, Host, StageMetrics, StartError};
 
 use crate::actors::{AddItems, BatcherActor, DeliverMessages, DeliverRecords, Ingester};
 use crate::admission::Timeouts;
@@ -33,6 +34,7 @@ use crate::open_inference::ModelStatistics;
 use crate::pending::PendingRequests;
 use crate::schemas::Schemas;
 use crate::settings::{GrpcSettings, Settings};
+use ingress::{amqp_ingress, kafka_ingress};
 pub use placement::StagePlacement;
 
 /// Accepts records of the request topic.
@@ -98,8 +100,8 @@ pub fn stage(
     let kafka = kafka_ingress(settings, &bus.kafka, host, placement.partitions, reading);
     let cache_scopes = CacheScopes::new(settings.auth.separate_cache);
     let partition = Arc::clone(&batch_partition);
-    let amqp = amqp_ingress(&bus.rabbitmq, host, placement.partitions, partition, (tracer.clone(), &model_rows));
-    let amqp = AmqpIngress { cache_scopes, ..amqp };
+    let with = (tracer.clone(), &model_rows, cache_scopes);
+    let amqp = amqp_ingress(&bus.rabbitmq, host, placement.partitions, partition, with);
     let letters = dead_letters.clone();
     let to = (Arc::clone(&batcher), results, dead_letters);
     let (kafka, amqp) = start_ingester((kafka, amqp), to, host, metrics.clone(), arbiter);
@@ -189,47 +191,9 @@ fn handlers(ingester: Addr<Ingester>) -> (KafkaHandler, AmqpHandler) {
     (kafka, Arc::new(move |messages| other.do_send(DeliverMessages(messages))))
 }
 
-fn amqp_ingress(
-    rabbitmq: &RabbitMqSettings,
-    host: &Host,
-    partitions: u32,
-    batch_partition: Arc<AtomicU32>,
-    (tracer, model_rows): (StageTracer, &ModelRows),
-) -> AmqpIngress {
-    AmqpIngress {
-        queue: rabbitmq.queue.as_str().into(),
-        partitions,
-        batch_partition,
-        timeouts: Timeouts::from(&host.settings().delivery),
-        model_rows: model_rows.clone(),
-        cache_scopes: CacheScopes::default(),
-        tracer,
-    }
-}
-
 fn batcher_handle(batcher: Addr<BatcherActor>) -> BatcherHandle {
     #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
     Arc::new(move |items| batcher.do_send(AddItems(items)))
-}
-
-fn kafka_ingress(
-    settings: &Settings,
-    kafka: &KafkaSettings,
-    host: &Host,
-    partitions: u32,
-    (tracer, model_rows, schemas): (StageTracer, &ModelRows, Schemas),
-) -> KafkaIngress {
-    let shared = host.settings();
-    KafkaIngress {
-        topics: Lane::ALL.map(|lane| lane.topic(&shared.topics.requests_in).into()),
-        group: kafka.consumer_group.as_str().into(),
-        partitions,
-        timeouts: Timeouts::from(&shared.delivery),
-        request_id_is_identity: settings.ingestion.request_id_is_identity,
-        model_rows: model_rows.clone(),
-        schemas,
-        tracer,
-    }
 }
 
 impl IngestionStage {

@@ -85,7 +85,7 @@ pub struct ItemId {
 pub struct CacheKey(pub [u8; 32]);
 
 impl CacheKey {
-    /// The key of the same row for callers who share answers with nobody outside of `scope`.
+    /// The key of the same row for callers who share answers only inside of `scope`.
     pub fn of_scope(&self, scope: &[u8]) -> Self {
         let mut hash = blake3::Hasher::new_derive_key("forebay 2026 cache key of scope");
         hash.update(&self.0).update(scope);
