@@ -12,6 +12,7 @@ use crate::admission::{RequestAdmission, Timeouts};
 use crate::inbound::Inbound;
 use crate::model_rows::ModelRows;
 use crate::parse::{Rejected, parse_record};
+use crate::propagation::{PropagatedParts, Propagation};
 use crate::request::{DEFAULT_PRIORITY, ParsedRequest};
 use crate::schemas::{Schemas, id_in_header};
 
@@ -31,6 +32,8 @@ pub struct KafkaIngress {
     pub timeouts: Timeouts,
     /// Whether the client's `request_id` identifies a request (`ingestion.request_id_is_identity`).
     pub request_id_is_identity: bool,
+    /// What the results have of the records.
+    pub propagation: Propagation,
     /// What rows models take.
     pub model_rows: ModelRows,
     /// The schemas of records that have one.
@@ -58,7 +61,15 @@ impl KafkaIngress {
         let (id, result_partition) = self.identity(topic, &record, request_id);
         let (offset, timestamp_ms) = (record.offset, record.timestamp_ms);
         let partition = lane.origin_partition(record.partition);
-        let origin = Origin::Kafka(KafkaOrigin { partition, offset, timestamp_ms });
+        let parts = self.propagation.of(&record);
+        let parsed = parsed.and_then(|request| match &parts {
+            Ok(_) => Ok(request),
+            Err(problem) => {
+                Err(Rejected { problem: problem.clone(), request_id: request.request_id, undecodable: false })
+            }
+        });
+        let PropagatedParts { key, headers } = parts.unwrap_or_default();
+        let origin = Origin::Kafka(KafkaOrigin { partition, offset, timestamp_ms, key, headers });
         let admission =
             RequestAdmission { id, result_partition, origin, accepted_us, timeout, trace, idempotent: None, caller: 0 };
         // a producer that keys its records has already said which requests belong together
@@ -137,6 +148,7 @@ mod tests {
             partitions: 4,
             timeouts: Timeouts { default: Duration::from_secs(60), max: Duration::from_secs(300) },
             request_id_is_identity,
+            propagation: Propagation::new(true, &["correlation".into()]),
             model_rows: ModelRows::new(forebay_bus::ModelDirectory::new("here"), "m", 0),
             schemas: Schemas::default(),
             tracer: StageTracer::disabled(),
@@ -156,13 +168,30 @@ mod tests {
     }
 
     #[test]
+    fn key_and_headers_are_propagated_and_too_much_of_them_is_an_error() {
+        let with = |bytes: usize| {
+            let headers = vec![("correlation".to_owned(), Bytes::from(vec![7; bytes])), ("x".to_owned(), Bytes::new())];
+            let record = RawRecord { key: Some("k".into()), headers, ..record(1, r#"{"features":[1]}"#) };
+            ingress(false).accept(record, Lane::Normal, 0, Duration::ZERO)
+        };
+        let item = accepted(with(3));
+        let Some(Origin::Kafka(origin)) = item.context.origin() else { panic!("{item:?}") };
+        let names: Vec<&str> = origin.headers.iter().map(|header| header.name.as_str()).collect();
+        assert_eq!((origin.key.as_deref(), names), (Some(&b"k"[..]), vec!["correlation"]));
+        let Inbound::Rejected(item) = with(5000) else { panic!("accepted") };
+        let Some(Origin::Kafka(origin)) = item.context.origin() else { panic!("{item:?}") };
+        assert!(origin.key.is_none() && origin.headers.is_empty());
+    }
+
+    #[test]
     fn a_record_becomes_an_item_identified_by_its_position() {
         let text = r#"{"request_id":"load_test_0","features":[1,2],"model_version":"v1","timeout_ms":100}"#;
         let item = accepted(ingress(false).accept(record(700, text), Lane::Normal, 1_000, Duration::ZERO));
         assert_eq!(item.context.request_id(), RequestId::of_record("in", 1, 700, 5));
         assert_eq!((item.context.result_partition(), item.context.deadline_us()), (2, 101_000));
         assert_eq!(item.context.client_request_id(), Some("load_test_0"));
-        let origin = Origin::Kafka(KafkaOrigin { partition: 1, offset: 700, timestamp_ms: 5 });
+        let origin =
+            Origin::Kafka(KafkaOrigin { partition: 1, offset: 700, timestamp_ms: 5, ..KafkaOrigin::default() });
         assert_eq!(item.context.origin(), Some(&origin));
         assert_eq!((item.payload.version.as_str(), item.payload.features.as_slice()), ("v1", &[1.0, 2.0][..]));
         let again = accepted(ingress(false).accept(record(701, text), Lane::Normal, 1_000, Duration::ZERO));

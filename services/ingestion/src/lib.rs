@@ -15,6 +15,7 @@
 //! - `exposure`: warnings of listeners that other machines can reach
 //! - `fuzzing`: what the fuzz targets call
 //! - `schemas`: records behind the id of a schema
+//! - `propagation`: what a result has of the record of its request
 //! - `periodic`: repeated work on threads that may block
 //! - `actors`: the ingester (records and messages) and the batcher, both thin
 //! - [`system`]: the wiring
@@ -37,6 +38,7 @@ mod open_inference;
 pub mod parse;
 pub mod pending;
 mod periodic;
+mod propagation;
 mod record_age;
 pub mod rejection;
 pub mod request;
@@ -46,6 +48,7 @@ pub mod settings;
 pub mod system;
 
 pub use model_rows::ModelRows;
+pub use propagation::Propagation;
 pub use request::Row;
 pub use schemas::Schemas;
 pub use settings::Settings;

@@ -55,6 +55,10 @@ pub struct IngestionSettings {
     pub batch_interval: Duration,
     /// Whether the client's `request_id` identifies a Kafka request.
     pub request_id_is_identity: bool,
+    /// Whether the result of a Kafka request has the key of its record.
+    pub propagate_key: bool,
+    /// Names of the headers of a request's record that its result has as well; `*` for all.
+    pub propagate_headers: Vec<String>,
     /// Most values of a row, over every protocol; 0 for 4,096 or the width of the widest version of its model.
     pub max_row_values: usize,
 }

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use forebay_bus::Ack;
 use forebay_bus::kafka::{OutRecord, TransactionAcks};
-use forebay_contract::{Context, ItemId, Origin, RequestId};
+use forebay_contract::{Context, ItemId, Origin, RecordHeader, RequestId};
 use forebay_runtime::{StageSpan, TraceContext};
 
 use crate::result_schema::ResultEncoding;
@@ -114,7 +115,8 @@ impl ResultTopic {
         &self.span_name
     }
 
-    /// Sends the result `document`, JSON, of the item with `context`. Like the replaced service's results, records have no key.
+    /// Sends the result `document`, JSON, of the item with `context`. Records have no key, as those of the replaced
+    /// service had none, unless ingestion propagates the request's.
     /// The partition follows from the request, so that all copies of a result are on one partition. `committed` is
     /// acknowledged when the result is there to be read; `written`, which only transactions use, just before.
     pub(crate) fn send(
@@ -124,14 +126,19 @@ impl ResultTopic {
         (written, committed): (Option<Ack>, Ack),
         span: Option<StageSpan>,
     ) {
-        let mut headers = Vec::with_capacity(3);
-        headers.push((REQUEST_ID_HEADER, request_id_header(context.item()).to_vec()));
-        headers.push((ORIGIN_HEADER, origin_header(context)));
+        let (key, propagated) = propagated(context);
+        let mut headers = Vec::with_capacity(3 + propagated.len());
+        headers.push((REQUEST_ID_HEADER.into(), request_id_header(context.item()).to_vec()));
+        headers.push((ORIGIN_HEADER.into(), origin_header(context)));
+        let own = |name: &str| [REQUEST_ID_HEADER, ORIGIN_HEADER, TRACE_HEADER].contains(&name);
+        for RecordHeader { name, value } in propagated.iter().filter(|header| !own(&header.name)) {
+            headers.push((name.clone().into(), value.to_vec()));
+        }
         if let Some(trace) = span.as_ref().map(StageSpan::context).filter(|trace| is_complete(*trace)) {
-            headers.push((TRACE_HEADER, trace.to_traceparent().into_bytes()));
+            headers.push((TRACE_HEADER.into(), trace.to_traceparent().into_bytes()));
         }
         let (partition, payload) = (self.partition_of(context), self.encoding.encode(document));
-        let record = OutRecord { topic: Arc::clone(&self.topic), partition, key: None, payload, headers };
+        let record = OutRecord { topic: Arc::clone(&self.topic), partition, key, payload, headers };
         let spans = span.into_iter().collect();
         match &self.sender {
             Sender::Direct(send) => send(record, committed, spans),
@@ -139,6 +146,14 @@ impl ResultTopic {
                 send(record, TransactionAcks { written: written.unwrap_or_else(Ack::none), committed }, spans);
             }
         }
+    }
+}
+
+/// What a result carries again of the record of its request.
+fn propagated(context: &Context) -> (Option<Bytes>, &[RecordHeader]) {
+    match context.origin() {
+        Some(Origin::Kafka(record)) => (record.key.clone(), &record.headers),
+        _ => (None, &[]),
     }
 }
 

@@ -120,7 +120,12 @@ fn old(number: u64) -> Item<Outcome> {
     let mut id = [7; 16];
     id[..8].copy_from_slice(&number.to_le_bytes());
     let accepted_us = now_us() - 600_000_000;
-    let origin = Origin::Kafka(KafkaOrigin { partition: 0, offset: number, timestamp_ms: (accepted_us / 1000) as i64 });
+    let origin = Origin::Kafka(KafkaOrigin {
+        partition: 0,
+        offset: number,
+        timestamp_ms: (accepted_us / 1000) as i64,
+        ..KafkaOrigin::default()
+    });
     let context = kafka(RequestId(id)).accepted_us(accepted_us).timeout(Duration::from_secs(3_600));
     context.origin(origin).result_partition(0).item(answer(1.0))
 }
@@ -142,7 +147,8 @@ fn a_hundred_thousand_old_outcomes_are_judged_in_time_and_fresh_ones_pass() {
         wait_until_async(LONG, "partitions", known).await;
         for number in (0..OLD).step_by(2) {
             let id = request_id_header(old(number).context.item()).to_vec();
-            let headers = vec![(REQUEST_ID_HEADER, id), (ORIGIN_HEADER, format!("kafka:0:{number}").into_bytes())];
+            let headers =
+                vec![(REQUEST_ID_HEADER.into(), id), (ORIGIN_HEADER.into(), format!("kafka:0:{number}").into_bytes())];
             let topic = names.results_out.as_str().into();
             let record = OutRecord { topic, partition: Some(0), key: None, payload: b"{}".to_vec(), headers };
             feeder.records().send(record, Ack::none());

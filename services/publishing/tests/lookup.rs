@@ -148,7 +148,7 @@ fn sample(offset: u64, age: Duration) -> Sample {
 impl Sample {
     fn item(self) -> Item<Outcome> {
         let timestamp_ms = (self.written_us / 1000) as i64;
-        let origin = KafkaOrigin { partition: SOURCE, offset: self.offset, timestamp_ms };
+        let origin = KafkaOrigin { partition: SOURCE, offset: self.offset, timestamp_ms, ..KafkaOrigin::default() };
         let context = kafka(self.id).accepted_us(self.accepted_us).timeout(Duration::from_secs(10_000));
         context.origin(Origin::Kafka(origin)).result_partition(self.partition).item(answer(1.0))
     }

@@ -9,7 +9,7 @@ use forebay_bus::amqp::{Answer, Target};
 use forebay_bus::kafka::{OutRecord, TransactionAcks};
 use forebay_bus::{Ack, AckOutcome, Delivery, SchemaSettings};
 use forebay_contract::wire::outcome::Result as Answered;
-use forebay_contract::{Batch, ErrorCode, Item, Outcome, RequestId, now_us};
+use forebay_contract::{Batch, ErrorCode, Item, KafkaOrigin, Origin, Outcome, RecordHeader, RequestId, now_us};
 use forebay_publishing::amqp_results::AmqpReplies;
 use forebay_publishing::kafka_results::{
     ORIGIN_HEADER, REQUEST_ID_HEADER, ResultTopic, TRACE_HEADER, request_id_header,
@@ -162,6 +162,22 @@ fn a_kafka_request_becomes_a_record_and_is_acked_by_its_report() {
 }
 
 #[test]
+fn a_result_has_what_was_propagated_of_its_request() {
+    let bench = bench(defaults(), &[]);
+    let named = |name: &str| RecordHeader { name: name.into(), value: b"7"[..].into() };
+    let headers = vec![named("kafka_correlationId"), named(REQUEST_ID_HEADER), named("kafka_correlationId")];
+    let origin = Origin::Kafka(KafkaOrigin { key: Some(b"alice"[..].into()), headers, ..KafkaOrigin::default() });
+    let report = bench.deliver(vec![kafka(REQUEST).origin(origin).item(answer(1.0))]);
+    let (_, record, ack) = bench.record();
+    assert_eq!(record.key.as_deref(), Some(&b"alice"[..]));
+    let values = |name| record.headers.iter().filter(|(key, _)| *key == name).map(|(_, value)| value.len()).collect();
+    let (correlations, ids): (Vec<usize>, Vec<usize>) = (values("kafka_correlationId"), values(REQUEST_ID_HEADER));
+    assert_eq!((correlations, ids), (vec![1, 1], vec![20]), "the service's own headers are not replaced");
+    ack.ack();
+    done(&report);
+}
+
+#[test]
 fn a_copy_waits_for_the_first_report_and_is_then_silent() {
     let bench = bench(defaults(), &[]);
     let item = || kafka(REQUEST).item(answer(1.0));
@@ -244,7 +260,7 @@ fn results_of_http_requests_go_outside_as_well_when_so_set() {
     let report = bench.deliver(vec![http(REQUEST, 1).item(answer(1.0))]);
     let (json, record, recorded) = bench.record();
     assert_eq!(json["prediction"], 1.0);
-    assert!(record.headers.contains(&(ORIGIN_HEADER, b"http".to_vec())));
+    assert!(record.headers.contains(&(ORIGIN_HEADER.into(), b"http".to_vec())));
     let (_, replied) = bench.reply();
     replied.ack();
     assert!(report.try_recv().is_err(), "done before the record was");
@@ -427,7 +443,7 @@ fn an_amqp_request_may_go_to_an_exchange_and_the_topic_as_well_and_waits_for_all
     let report = bench.deliver(vec![amqp(REQUEST, "answers", "").item(answer(1.0))]);
     let (json, record, recorded) = bench.record();
     assert_eq!(json["prediction"], 1.0);
-    assert!(record.headers.contains(&(ORIGIN_HEADER, b"amqp".to_vec())));
+    assert!(record.headers.contains(&(ORIGIN_HEADER.into(), b"amqp".to_vec())));
     let (first, replied) = answers.recv_timeout(LONG).unwrap();
     let (second, published) = answers.recv_timeout(LONG).unwrap();
     assert_eq!((first.target, second.target), (Target::ReplyTo("answers".into()), Target::Exchange));

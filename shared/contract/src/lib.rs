@@ -48,6 +48,6 @@ pub mod wire {
 pub use wire::request_context::Origin;
 pub use wire::{
     AmqpOrigin, Answer, BreakerState, ColumnKind, Failure, Features, HttpOrigin, KafkaOrigin, Label, LoadState,
-    ModelView, Outcome, Prediction, ReplicaState, Request, RowFormat, Score, ServingOverride, Stage, StageTime, Value,
-    VersionState, ViewVersion,
+    ModelView, Outcome, Prediction, RecordHeader, ReplicaState, Request, RowFormat, Score, ServingOverride, Stage,
+    StageTime, Value, VersionState, ViewVersion,
 };

@@ -20,7 +20,7 @@ fn context(row: u32, request_id: Option<String>) -> Context {
         deadline_us: 2_000_000,
         priority: -3,
         result_partition: 5,
-        origin: Origin::Kafka(KafkaOrigin { partition: 2, offset: 77, timestamp_ms: -1 }),
+        origin: Origin::Kafka(KafkaOrigin { partition: 2, offset: 77, timestamp_ms: -1, ..KafkaOrigin::default() }),
         idempotent: None,
     })
 }

@@ -24,7 +24,12 @@ pub fn context() -> ContextBuilder {
         deadline_us: accepted_us + 60_000_000,
         priority: 1,
         result_partition: 5,
-        origin: Origin::Kafka(KafkaOrigin { partition: 3, offset: 77, timestamp_ms: 1_700_000_000_000 }),
+        origin: Origin::Kafka(KafkaOrigin {
+            partition: 3,
+            offset: 77,
+            timestamp_ms: 1_700_000_000_000,
+            ..KafkaOrigin::default()
+        }),
         idempotent: None,
     })
 }

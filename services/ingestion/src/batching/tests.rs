@@ -21,7 +21,7 @@ fn item(values: usize) -> Item<Request> {
         deadline_us: 8,
         priority: 1,
         result_partition: 0,
-        origin: Origin::Kafka(KafkaOrigin { partition: 0, offset: 0, timestamp_ms: 0 }),
+        origin: Origin::Kafka(KafkaOrigin { partition: 0, offset: 0, timestamp_ms: 0, ..KafkaOrigin::default() }),
         idempotent: None,
     });
     let payload = Request { features: vec![0.0; values], ..Request::default() };

@@ -12,6 +12,7 @@ use crate::amqp::AmqpIngress;
 use crate::auth::CacheScopes;
 use crate::kafka::KafkaIngress;
 use crate::model_rows::ModelRows;
+use crate::propagation::Propagation;
 use crate::schemas::Schemas;
 use crate::settings::Settings;
 
@@ -47,6 +48,7 @@ pub(super) fn kafka_ingress(
         partitions,
         timeouts: Timeouts::from(&shared.delivery),
         request_id_is_identity: settings.ingestion.request_id_is_identity,
+        propagation: Propagation::new(settings.ingestion.propagate_key, &settings.ingestion.propagate_headers),
         model_rows: model_rows.clone(),
         schemas,
         tracer,

@@ -9,6 +9,7 @@ mod tests;
 
 pub(crate) use context::{OnUndelivered, Reason, Sent, Undelivered};
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
@@ -43,7 +44,7 @@ pub struct OutRecord {
     /// Value.
     pub payload: Vec<u8>,
     /// Headers.
-    pub headers: Vec<(&'static str, Vec<u8>)>,
+    pub headers: Vec<(Cow<'static, str>, Vec<u8>)>,
 }
 
 /// Sends records and knows the partition counts of their topics. Cheap to clone.

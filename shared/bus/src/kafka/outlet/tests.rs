@@ -322,7 +322,7 @@ fn a_raw_record_that_is_too_large_is_shortened_or_kept() {
         partition: Some(0),
         key: Some(Bytes::from_static(b"key")),
         payload,
-        headers: vec![("name", b"value".to_vec())],
+        headers: vec![("name".into(), b"value".to_vec())],
     };
     for payload in [vec![b'a'; 2000], vec![b'b'; 2000]] {
         let (ack, end) = ack();

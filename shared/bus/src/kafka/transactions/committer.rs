@@ -275,7 +275,7 @@ impl<C: TransactionClient> Committer<C> {
     fn keep(&mut self, number: usize, reason: Reason, why: &str) {
         let Entry { record, original, acks, .. } = self.records.remove(number);
         let OutRecord { topic, partition, key, payload, headers } = record;
-        let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), Bytes::from(value))).collect();
+        let headers = headers.into_iter().map(|(name, value)| (name.into_owned(), Bytes::from(value))).collect();
         let payload = original.unwrap_or(payload).into();
         let partition = partition.unwrap_or_default();
         let record = RawRecord { payload, key, partition, offset: 0, timestamp_ms: -1, headers };

@@ -1,6 +1,7 @@
 //! Transactions with librdkafka. Every call is made on the thread of the transactions; another one serves the delivery
 //! reports.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -102,7 +103,7 @@ impl TransactionClient for TransactionalProducer {
         for (number, record) in records.iter().enumerate() {
             let report = Box::new(Report { written: Arc::clone(&written), number });
             let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-            let add = |headers: OwnedHeaders, (key, value): &(&'static str, Vec<u8>)| {
+            let add = |headers: OwnedHeaders, (key, value): &(Cow<'static, str>, Vec<u8>)| {
                 headers.insert(Header { key, value: Some(value) })
             };
             let mut out = BaseRecord::<[u8], [u8], Box<Report>>::with_opaque_to(&record.topic, report);

@@ -100,7 +100,7 @@ impl Bench {
         let payload = payload.records[0].payload.to_vec();
         let (sender, outcome) = channel();
         let committed = Ack::new(move |outcome| _ = sender.send(outcome));
-        let headers = vec![("id", b"1".to_vec())];
+        let headers = vec![("id".into(), b"1".to_vec())];
         let record = OutRecord { topic: OUT.into(), partition: Some(0), key: None, payload, headers };
         self.sink.send(record, TransactionAcks { written: ack, committed }, Vec::new());
         outcome
