@@ -3,22 +3,54 @@
 
 usage: result_schemas_cases.py BROKERS REGISTRY REQUESTS RESULTS KIND URL     (pip: schemas_requirements.txt)
 
-REGISTRY is an address with Confluent's API, REQUESTS and RESULTS are topics, KIND is AVRO or JSON, the kind of the schema that
-has to be registered under RESULTS-value, URL is the mesh over HTTP. Prints the schema's id; exits 1 if a result differs.
+REGISTRY is an address with Confluent's API, REQUESTS and RESULTS are topics, KIND is AVRO, JSON or PROTOBUF, the kind of
+the schema that has to be registered under RESULTS-value, URL is the mesh over HTTP. Prints the schema's id; exits 1 if a result differs.
 """
+import importlib
 import json
 import sys
+import tempfile
 import time
 import urllib.request
+from pathlib import Path
 
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.schema_registry.json_schema import JSONDeserializer
+from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
+from google.protobuf.json_format import MessageToDict
+from grpc_tools import protoc
 
 ROWS = [[round(0.01 * row - 0.004 * column, 6) for column in range(10)] for row in range(2)]
 REQUESTS = {"0": {"features": ROWS[0]}, "1": {"features": ROWS[1], "output": "predict"}, "wrong": {"features": ROWS[0][:3]}}
+
+
+PROTO = Path(__file__).parents[2] / "services/publishing/src/result_schema/result.proto"
+
+
+def protobuf_reader():
+    """Reads a message of the class that protoc makes of the schema, as the document in JSON that it stands for."""
+    folder = tempfile.mkdtemp()
+    assert protoc.main(["protoc", f"-I{PROTO.parent}", f"--python_out={folder}", PROTO.name]) == 0
+    sys.path.insert(0, folder)
+    deserialize = ProtobufDeserializer(importlib.import_module("result_pb2").Result, {"use.deprecated.format": False})
+
+    def read(value, context):
+        result = MessageToDict(deserialize(value, context), preserving_proto_field_name=True)
+        prediction = result.get("prediction")
+        result["prediction"] = prediction and next(iter(prediction.values()))
+        # the mapping to JSON writes 64-bit integers as text, and leaves out zeros
+        return result | {"timestamp": int(result["timestamp"]), "latency_ms": result.get("latency_ms", 0)}
+
+    return read
+
+
+def deserializer(kind, client):
+    if kind == "PROTOBUF":
+        return protobuf_reader()
+    return AvroDeserializer(client) if kind == "AVRO" else JSONDeserializer(None, schema_registry_client=client)
 
 
 def predictions(url, rows):
@@ -31,7 +63,7 @@ def main(brokers, registry, requests, results, kind, url):
     client, producer = SchemaRegistryClient({"url": registry}), Producer({"bootstrap.servers": brokers})
     registered = client.get_latest_version(f"{results}-value")
     assert registered.schema.schema_type == kind, registered
-    deserialize = AvroDeserializer(client) if kind == "AVRO" else JSONDeserializer(None, schema_registry_client=client)
+    deserialize = deserializer(kind, client)
     for name, request in REQUESTS.items():
         producer.produce(requests, json.dumps(request | {"request_id": name}))
     assert producer.flush(30) == 0

@@ -90,7 +90,7 @@ fn read_results(mesh: &Mesh, registry: &Registry, kind: &str) -> String {
 #[test]
 fn results_have_schemas_that_confluents_deserializers_read() {
     let registry = Registry::start();
-    for (format, kind) in [("avro", "AVRO"), ("json-schema", "JSON")] {
+    for (format, kind) in [("avro", "AVRO"), ("json-schema", "JSON"), ("protobuf", "PROTOBUF")] {
         let mut mesh = Mesh::with_topics(&format!("results-{format}"));
         mesh.set("FOREBAY__SCHEMAS__REGISTRY", registry.url());
         mesh.set("FOREBAY__RESULTS__FORMAT", format);

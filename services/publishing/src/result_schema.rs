@@ -1,11 +1,13 @@
 //! How results are written on the result topic: as JSON, or behind the id of a schema, as Confluent's serializers write them
-//! (a zero byte, the id in four bytes, then Avro or JSON). Everything else of the mesh has them as JSON.
+//! (a zero byte, the id in four bytes, then Avro, JSON or Protobuf). Everything else of the mesh has them as JSON.
 //!
 //! # Layout
-//! - `avro`: the same document in Avro, and back; `result.avsc` and `result.schema.json`: the schemas
+//! - `avro`, `protobuf`: the same document in these, and back; `result.avsc`, `result.proto` and `result.schema.json`: the
+//!   schemas
 //! - `registration`: where the id comes from
 
 mod avro;
+mod protobuf;
 mod registration;
 
 use crate::format::too_large;
@@ -13,6 +15,8 @@ pub(crate) use registration::register;
 
 /// Bytes before the value: zero, and the id.
 const FRAME: usize = 5;
+/// What stands in Protobuf between the frame and the message: it is the first one of its file.
+const FIRST_MESSAGE: u8 = 0;
 
 /// How results are written on the result topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub enum ResultEncoding {
     JsonSchema(u32),
     /// As Avro behind the id of its schema.
     Avro(u32),
+    /// As Protobuf behind the id of its schema.
+    Protobuf(u32),
 }
 
 impl ResultEncoding {
@@ -34,10 +40,14 @@ impl ResultEncoding {
             Self::JsonSchema(id) => (id, json),
             // the document was written by this service, so it is one
             Self::Avro(id) => (id, avro::encode(&serde_json::from_slice(&json).unwrap_or_default())),
+            Self::Protobuf(id) => (id, protobuf::encode(&serde_json::from_slice(&json).unwrap_or_default())),
         };
-        let mut value = Vec::with_capacity(FRAME + body.len());
+        let mut value = Vec::with_capacity(FRAME + 1 + body.len());
         value.push(0);
         value.extend_from_slice(&id.to_be_bytes());
+        if matches!(self, Self::Protobuf(_)) {
+            value.push(FIRST_MESSAGE);
+        }
         value.extend_from_slice(&body);
         value
     }
@@ -49,6 +59,10 @@ impl ResultEncoding {
             Self::JsonSchema(_) => too_large(value.get(FRAME..)?, message)?,
             Self::Avro(_) => {
                 let document = avro::decode(value.get(FRAME..)?)?;
+                too_large(&serde_json::to_vec(&document).ok()?, message)?
+            }
+            Self::Protobuf(_) => {
+                let document = protobuf::decode(value.get(FRAME + 1..)?)?;
                 too_large(&serde_json::to_vec(&document).ok()?, message)?
             }
         };
@@ -70,7 +84,10 @@ mod tests {
         assert_eq!(ResultEncoding::Json.encode(json.clone()), json);
         let framed = ResultEncoding::JsonSchema(258).encode(json.clone());
         assert_eq!((&framed[..FRAME], &framed[FRAME..]), (&[0, 0, 0, 1, 2][..], &json[..]));
-        for encoding in [ResultEncoding::Json, ResultEncoding::JsonSchema(7), ResultEncoding::Avro(7)] {
+        let framed = ResultEncoding::Protobuf(258).encode(json.clone());
+        assert_eq!(&framed[..=FRAME], &[0, 0, 0, 1, 2, 0]);
+        let encodings = [ResultEncoding::JsonSchema(7), ResultEncoding::Avro(7), ResultEncoding::Protobuf(7)];
+        for encoding in [ResultEncoding::Json].into_iter().chain(encodings) {
             let value = encoding.encode(json.clone());
             let shorter = encoding.too_large(&value, "is too large").unwrap();
             assert!(shorter.len() < value.len());
@@ -78,6 +95,9 @@ mod tests {
                 ResultEncoding::Json => shorter,
                 ResultEncoding::JsonSchema(_) => shorter[FRAME..].to_vec(),
                 ResultEncoding::Avro(_) => serde_json::to_vec(&avro::decode(&shorter[FRAME..]).unwrap()).unwrap(),
+                ResultEncoding::Protobuf(_) => {
+                    serde_json::to_vec(&protobuf::decode(&shorter[FRAME + 1..]).unwrap()).unwrap()
+                }
             };
             let read: serde_json::Value = serde_json::from_slice(&text).unwrap();
             let error = serde_json::json!({ "code": "payload_too_large", "message": "is too large" });

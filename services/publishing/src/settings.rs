@@ -73,6 +73,8 @@ pub enum ResultFormat {
     JsonSchema,
     /// As Avro behind the id of its schema.
     Avro,
+    /// As Protobuf behind the id of its schema.
+    Protobuf,
 }
 
 /// Format of the time in a result.

@@ -21,6 +21,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const MAX_ANSWER: u64 = 1 << 20;
 const AVRO: &str = include_str!("result.avsc");
 const JSON: &str = include_str!("result.schema.json");
+const PROTOBUF: &str = include_str!("result.proto");
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -48,6 +49,7 @@ pub(crate) fn register(
         ResultFormat::Json => return Ok(ResultEncoding::Json),
         ResultFormat::JsonSchema => ("JSON", JSON),
         ResultFormat::Avro => ("AVRO", AVRO),
+        ResultFormat::Protobuf => ("PROTOBUF", PROTOBUF),
     };
     let (method, path, body) = match results.schema_id {
         0 => {
@@ -66,7 +68,12 @@ pub(crate) fn register(
         }
     };
     tracing::info!(topic, id, kind, "results are written with a schema");
-    Ok(if kind == "AVRO" { ResultEncoding::Avro(id) } else { ResultEncoding::JsonSchema(id) })
+    Ok(match results.format {
+        ResultFormat::Json => ResultEncoding::Json,
+        ResultFormat::JsonSchema => ResultEncoding::JsonSchema(id),
+        ResultFormat::Avro => ResultEncoding::Avro(id),
+        ResultFormat::Protobuf => ResultEncoding::Protobuf(id),
+    })
 }
 
 /// Checks a schema that the settings name: Avro is read by it, so it has to be the one that is written.
