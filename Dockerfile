@@ -16,6 +16,7 @@ FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY . .
 # Compiled crates stay in the cache mounts, so a second build compiles what changed; what an image needs is copied to /out.
+# cargo-auditable writes the list of crates into the programs, where scanners of images find it.
 # LIBZ_SYS_STATIC: zlib goes into the program, whether or not the build image has one of its own.
 RUN --mount=type=cache,target=/cache/cargo,sharing=locked \
     --mount=type=cache,target=/cache/target,sharing=locked \
@@ -25,7 +26,8 @@ RUN --mount=type=cache,target=/cache/cargo,sharing=locked \
     export CARGO_HOME=/cache/cargo CARGO_TARGET_DIR=/cache/target CARGO_TERM_COLOR=never LIBZ_SYS_STATIC=1; \
     export CARGO_PROFILE_RELEASE_STRIP=symbols RUSTFLAGS="-C target-feature=+crt-static"; \
     host=$(rustc --print host-tuple); \
-    cargo build --locked --release --target "$host" --workspace --exclude forebay-loadtest --exclude forebay-testkit --bins; \
+    cargo install --quiet --locked --root /cache/cargo --version 0.7.7 cargo-auditable; \
+    PATH=/cache/cargo/bin:$PATH cargo auditable build --locked --release --target "$host" --workspace --exclude forebay-loadtest --exclude forebay-testkit --bins; \
     mkdir -p /out/bin /out/etc/ssl/certs /out/tmp; \
     for name in forebay forebay-ingestion forebay-preprocessing forebay-caching forebay-prediction forebay-publishing; do \
       cp "/cache/target/$host/release/$name" /out/bin/; \
