@@ -108,13 +108,16 @@ impl Call<'_> {
             Some(request) => request,
             None => state.limits.acquire_request()?,
         };
-        match caller::authenticate(state, self.metadata).await {
-            Ok(caller) => self.caller = caller,
-            Err((rejection, caller)) => {
-                self.caller = caller;
-                return Err(Failed::Rejected(rejection));
-            }
-        }
+        self.caller = match arrival.caller() {
+            Some(caller) => caller.clone(),
+            None => match caller::authenticate(state, self.metadata).await {
+                Ok(caller) => caller,
+                Err((rejection, caller)) => {
+                    self.caller = caller;
+                    return Err(Failed::Rejected(rejection));
+                }
+            },
+        };
         state.check_available()?;
         let version = Some(message.model_version.clone()).filter(|version| !version.is_empty());
         let caller = self.caller.as_deref();

@@ -55,8 +55,11 @@ fn tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<InputTensor, Pr
         return Err(invalid(format!("input '{name}': shared memory is not supported")));
     }
     match (raw, contents) {
-        (Some(_), Some(_)) => Err(invalid(format!("input '{name}': has both contents and raw_input_contents"))),
-        (Some(bytes), None) => {
+        (Some(_), Some(contents)) if contents != InferTensorContents::default() => {
+            Err(invalid(format!("input '{name}': has both contents and raw_input_contents")))
+        }
+        // some libraries send an empty message beside raw contents
+        (Some(bytes), _) => {
             let (_, count) = shape_of(&name, &shape)?;
             let elements = decode_raw(&bytes, datatype, count, &name)?;
             InputTensor::new(name, datatype, &shape, elements)
@@ -156,7 +159,11 @@ mod tests {
             raw_input_contents: vec![bytes.into()],
             ..ModelInferRequest::default()
         };
+        // as some libraries send it
+        let mut with_empty = raw.clone();
+        with_empty.inputs[0].contents = Some(InferTensorContents::default());
         let (typed, raw) = (read(typed).unwrap(), read(raw).unwrap());
+        assert_eq!(read(with_empty).unwrap().inputs, raw.inputs);
         assert_eq!(typed.inputs, raw.inputs);
         assert!(raw.parameters.binary_output && !typed.parameters.binary_output);
     }
