@@ -39,7 +39,7 @@ impl CallKind {
     }
 }
 
-/// The limits. Streams that need no credentials have one of their own: they keep nobody from streams that need some.
+/// The limits. Streams that need no credentials have one of their own: they take no place of streams that need some.
 #[derive(Clone, Debug)]
 pub(super) struct OpenCalls {
     calls: Permits,

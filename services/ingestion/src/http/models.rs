@@ -5,6 +5,7 @@ use forebay_contract::{ErrorCode, ErrorDetail, Problem, now_us};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::content_coding;
 use super::credentials::credentials;
 use super::model_list::{ModelList, ModelListing};
 use super::response_head::rejected_head;
@@ -55,7 +56,7 @@ pub(super) async fn models(
     if let Some(caller) = caller {
         list.models.retain(|model| caller.may_use(&model.name));
     }
-    HttpResponse::Ok().json(list)
+    content_coding::send_json(HttpResponse::Ok(), request.headers(), &list)
 }
 
 /// The answer to a request that is rejected.
