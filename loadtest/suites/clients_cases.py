@@ -213,6 +213,41 @@ class KServe(unittest.TestCase):
             self.assertEqual(answer, {"predictions": expected(ROWS).tolist()})
 
 
+class Http2(unittest.TestCase):
+    """HTTP/2 with prior knowledge, on the port of HTTP/1."""
+
+    BODY = {"features": ROWS.tolist()}
+
+    def test_httpx(self):
+        import httpx
+
+        async def run():
+            async with httpx.AsyncClient(http1=False, http2=True, timeout=30) as client:
+                return await asyncio.gather(*[client.post(f"{URL}/v1/predict", json=self.BODY) for _ in range(250)])
+
+        for answer in asyncio.run(run()):
+            self.assertEqual((answer.http_version, answer.status_code), ("HTTP/2", 200))
+            np.testing.assert_array_equal(answer.json()["predictions"], expected(ROWS))
+        with httpx.Client(http1=False, http2=True) as client:
+            self.assertEqual(client.get(f"{URL}/openapi.json").json()["info"]["title"], "Forebay")
+            self.assertEqual((client.head(f"{URL}/openapi.json").content, client.get(f"{URL}/absent").status_code), (b"", 404))
+
+    def test_curl(self):
+        for option, version in (("--http2-prior-knowledge", "2"), ("--http2", "1.1"), ("--http1.1", "1.1")):
+            command = ["curl", "-s", option, "-w", "\n%{http_version}", f"{URL}/v1/predict", "-d", json.dumps(self.BODY)]
+            answer, spoken = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.rsplit("\n", 1)
+            self.assertEqual((json.loads(answer)["predictions"], spoken), (expected(ROWS).tolist(), version))
+
+    def test_the_sdk_of_kserve(self):
+        from kserve import InferenceRESTClient, RESTConfig
+
+        async def run():
+            client = InferenceRESTClient(RESTConfig(protocol="v1", http2=True))
+            return await client.infer(URL, {"instances": ROWS.tolist()}, model_name=MODEL)
+
+        self.assertEqual(asyncio.run(run()), {"predictions": expected(ROWS).tolist()})
+
+
 class TritonGrpc(unittest.TestCase):
     def setUp(self):
         import tritonclient.grpc as triton
@@ -222,6 +257,16 @@ class TritonGrpc(unittest.TestCase):
         self.triton = triton
         self.client = triton.InferenceServerClient(GRPC)
         self.addCleanup(self.client.close)
+
+    def test_reflection(self):
+        import grpc
+        from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+        with grpc.insecure_channel(GRPC) as channel:
+            found = ProtoReflectionDescriptorDatabase(channel)
+            self.assertIn("inference.GRPCInferenceService", found.get_services())
+            methods = found.FindFileContainingSymbol("inference.GRPCInferenceService").service[0].method
+            self.assertIn("ModelInfer", [method.name for method in methods])
 
     def tensor(self, rows, datatype="FP64", name="input-0"):
         given = self.triton.InferInput(name, list(rows.shape), datatype)
@@ -268,7 +313,7 @@ class TritonGrpc(unittest.TestCase):
         self.assertEqual(infer(model="absent"), "StatusCode.NOT_FOUND")
         self.assertEqual(infer(rows=ROWS[:, :9].copy()), "StatusCode.INVALID_ARGUMENT")
         self.assertEqual(infer(sequence_id=5), "StatusCode.INVALID_ARGUMENT")
-        self.assertEqual(infer(rows=np.zeros((500, 300))), "StatusCode.OUT_OF_RANGE")
+        self.assertEqual(infer(rows=np.zeros((500, 300))), "StatusCode.RESOURCE_EXHAUSTED")
         self.assertEqual(code(lambda: self.client.get_trace_settings()), "StatusCode.UNIMPLEMENTED")
         self.assertEqual(code(lambda: self.client.get_system_shared_memory_status()), "StatusCode.UNIMPLEMENTED")
 

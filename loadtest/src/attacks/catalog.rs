@@ -48,6 +48,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     attack("connections", Up, "silent", connections::silent),
     attack("connections", Up, "large-heads", connections::large_heads),
     attack("connections", Up, "unread-answers", connections::unread_answers),
+    attack("connections", Up, "http-frames", connections::http_frames),
     attack("connections", Up, "grpc-frames", connections::grpc_frames),
     attack("connections", UpTls, "silent-tls", connections::silent),
     attack("issuers", Up, "issuer-lies", issuers::lies),

@@ -3,17 +3,20 @@
 //! # Layout
 //! - `listener`: the listener, opened and closed; `connection`: its connections, with or without TLS
 //! - `service`: the calls; `infer`: requests for inference; `description`: configuration and statistics
-//! - `arrival`: calls while they arrive, with their permits and deadlines
+//! - `arrival`: calls while they arrive, with their callers, permits and deadlines
+//! - `arriving_body`: the bytes of their messages; `open_calls`: how many calls are open
 //! - `request`, `answer`: messages to and from the types of `open_inference`
 //! - `caller`: what the headers of a call say; `status`: errors
 
 mod answer;
 mod arrival;
+mod arriving_body;
 mod caller;
 mod connection;
 mod description;
 mod infer;
 mod listener;
+mod open_calls;
 mod request;
 mod service;
 mod status;

@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! - `server`: the listener, opened and closed; `tls`: its certificates
+//! - `connection`: which protocol a client speaks; `http2`: HTTP/2, with bounds
 //! - `state`: what the handlers share
 //! - `routes`: paths, and answers to unknown ones
 //! - `predict`: `POST /v1/predict`; `response`: the JSON of its answers
@@ -18,10 +19,12 @@
 
 mod async_results;
 mod body;
+mod connection;
 mod content_coding;
 mod cors;
 mod credentials;
 mod exchange;
+mod http2;
 mod json_tokens;
 mod limits;
 mod model_list;

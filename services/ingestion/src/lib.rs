@@ -12,6 +12,7 @@
 //! - [`pending`]: HTTP requests that wait for their rows
 //! - `model_rows`: which models tell `1` from `1.0`, and how wide their rows may be
 //! - `record_age`: how long a record has waited in its topic
+//! - `net_stream`: the bytes of a connection, with or without TLS
 //! - `exposure`: warnings of listeners that other machines can reach
 //! - `fuzzing`: what the fuzz targets call
 //! - `schemas`: records behind the id of a schema
@@ -34,6 +35,7 @@ pub mod http;
 pub mod inbound;
 pub mod kafka;
 mod model_rows;
+mod net_stream;
 mod open_inference;
 pub mod parse;
 pub mod pending;

@@ -27,7 +27,8 @@ pub(crate) use raw::{decode as decode_raw, encode as encode_raw};
 pub(crate) use rows::{MATRIX, check_size, row, rows};
 pub(crate) use statistics::{ModelCounts, ModelStatistics};
 pub(crate) use tensor::{
-    InferRequest, InputTensor, ParameterValue, Parameters, RequestedOutput, datatype_of, distinct, shape_of,
+    InferRequest, InputTensor, ParameterValue, Parameters, RequestedOutput, datatype_of, decode_content, distinct,
+    shape_of,
 };
 pub(crate) use whole_floats::WholeFloats;
 

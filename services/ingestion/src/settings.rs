@@ -87,6 +87,7 @@ impl Settings {
         async_results.check(&redis, problems);
         repository.check(&auth, problems);
         http.check(problems);
+        grpc.check(problems);
         crate::http::tls::check(&http.tls, problems);
         crate::auth::check(&auth, problems);
         check_empty_variables(&http, &auth, layers, problems);

@@ -25,6 +25,7 @@ use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
 const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+const STREAM: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
 
 /// `ModelInferRequest` and its parts, as far as these tests use them; the fields of an answer are among them.
 #[derive(Clone, PartialEq, Message)]
@@ -103,12 +104,21 @@ impl http_body::Body for Parts {
     }
 }
 
+type InParts = (UnboundedSender<Vec<u8>>, tokio::task::JoinHandle<(String, String)>);
+
 /// A call whose body is sent in parts; its `grpc-status` and `grpc-message` once the head of the answer is there.
-fn in_parts(channel: &Channel, path: &str) -> (UnboundedSender<Vec<u8>>, tokio::task::JoinHandle<(String, String)>) {
+fn in_parts(channel: &Channel, path: &str) -> InParts {
+    in_parts_with(channel, path, &[])
+}
+
+fn in_parts_with(channel: &Channel, path: &str, headers: &[(&str, &str)]) -> InParts {
     use tower_service::Service as _;
     let (sender, parts) = unbounded_channel();
     let mut channel = channel.clone();
-    let request = http::Request::post(path).header("content-type", "application/grpc").header("te", "trailers");
+    let mut request = http::Request::post(path).header("content-type", "application/grpc").header("te", "trailers");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
     let request = request.body(Body::new(Parts(parts))).unwrap();
     let answered = tokio::spawn(async move {
         std::future::poll_fn(|cx| channel.poll_ready(cx)).await.unwrap();
@@ -153,8 +163,7 @@ async fn a_stream_may_pause_between_messages_and_not_inside_one() {
     let (mut mesh, grpc) = serving(&["http.body_timeout=300ms"]);
     mesh.answer_all();
     let channel = channel(&grpc).await;
-    let stream = "/inference.GRPCInferenceService/ModelStreamInfer";
-    let (messages, head) = in_parts(&channel, stream);
+    let (messages, head) = in_parts(&channel, STREAM);
     messages.send(framed(&infer("m", &[1.0, 2.0]))).unwrap();
     assert_eq!(within(head).await.unwrap().0, "", "the stream is open");
     let mut client = Grpc::new(channel.clone());
@@ -162,7 +171,7 @@ async fn a_stream_may_pause_between_messages_and_not_inside_one() {
     let (sender, receiver) = unbounded_channel::<Infer>();
     let requests = futures_util::stream::unfold(receiver, async |mut it| Some((it.recv().await?, it)));
     let codec = ProstCodec::<Infer, Answer>::default();
-    let answers = client.streaming(Request::new(requests), stream.parse().unwrap(), codec);
+    let answers = client.streaming(Request::new(requests), STREAM.parse().unwrap(), codec);
     let mut answers = within(answers).await.unwrap().into_inner();
     for _ in 0..2 {
         sender.send(infer("m", &[1.0, 2.0])).unwrap();
@@ -170,6 +179,88 @@ async fn a_stream_may_pause_between_messages_and_not_inside_one() {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     drop(messages);
+}
+
+#[actix_rt::test]
+async fn a_stream_needs_credentials_before_its_first_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = ApiKey::generate().unwrap();
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, format!("ann {}\n", key.hash())).unwrap();
+    let (_mesh, grpc) = serving(&[&format!("auth.keys_file={}", keys.display()), "grpc.max_streams=1"]);
+    let channel = channel(&grpc).await;
+    // neither holds the only stream, nor waits for a message
+    for path in [STREAM, STREAM, INFER, "/inference.GRPCInferenceService/ModelMetadata"] {
+        let (messages, head) = in_parts(&channel, path);
+        assert_eq!(within(head).await.unwrap().0, "16", "{path}");
+        drop(messages);
+    }
+    let (_messages, head) = in_parts_with(&channel, STREAM, &[("x-api-key", key.expose())]);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let (_second, refused) = in_parts_with(&channel, STREAM, &[("x-api-key", key.expose())]);
+    let (code, message) = within(refused).await.unwrap();
+    assert_eq!((code.as_str(), message.contains("grpc.max_streams")), ("8", true), "{message}");
+    assert_eq!(within(head).await.unwrap().0, "", "the first one is open");
+}
+
+#[actix_rt::test]
+async fn streams_are_counted_and_end_when_nothing_comes() {
+    let (_mesh, grpc) = serving(&["grpc.max_streams=2", "grpc.stream_idle=600ms"]);
+    let channel = channel(&grpc).await;
+    let open = [in_parts(&channel, STREAM), in_parts(&channel, STREAM)];
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (_third, refused) = in_parts(&channel, STREAM);
+    assert_eq!(within(refused).await.unwrap().0, "8");
+    let mut client = Grpc::new(channel.clone());
+    until("a stream to be free", async || {
+        client.ready().await.unwrap();
+        let requests = futures_util::stream::pending::<Infer>();
+        let codec = ProstCodec::<Infer, Answer>::default();
+        let Ok(answers) = within(client.streaming(Request::new(requests), STREAM.parse().unwrap(), codec)).await else {
+            return false;
+        };
+        let status = within(answers.into_inner().message()).await.unwrap_err();
+        assert_eq!((status.code(), status.message().contains("grpc.stream_idle")), (Code::DeadlineExceeded, true));
+        true
+    })
+    .await;
+    drop(open);
+}
+
+#[actix_rt::test]
+async fn a_message_that_is_too_long_is_refused_by_its_length() {
+    let (_mesh, grpc) = serving(&["http.max_body=4KiB"]);
+    let channel = channel(&grpc).await;
+    let (message, refused) = in_parts(&channel, INFER);
+    message.send(framed(&infer("m", &[0.5; 600]))[..100].to_vec()).unwrap();
+    let (code, text) = within(refused).await.unwrap();
+    assert_eq!((code.as_str(), text.contains("http.max_body")), ("8", true), "{text}");
+    let (message, refused) = in_parts(&channel, "/grpc.health.v1.Health/Check");
+    message.send([&[0, 0, 1, 0, 1][..], &[0; 100]].concat()).unwrap();
+    assert_eq!(within(refused).await.unwrap().0, "8", "65,537 bytes");
+}
+
+#[actix_rt::test]
+async fn answers_are_compressed_for_clients_that_compress() {
+    use tower_service::Service as _;
+    let (mut mesh, grpc) = serving(&[]);
+    mesh.answer_all();
+    let mut channel = channel(&grpc).await;
+    for (own, expected) in [(None, None), (Some("identity"), None), (Some("gzip"), Some("gzip"))] {
+        let mut request =
+            http::Request::post(INFER).header("content-type", "application/grpc").header("te", "trailers");
+        request = request.header("grpc-accept-encoding", "identity, deflate, gzip");
+        if let Some(own) = own {
+            request = request.header("grpc-encoding", own);
+        }
+        let (sender, parts) = unbounded_channel();
+        sender.send(framed(&infer("m", &[1.0, 2.0]))).unwrap();
+        drop(sender);
+        std::future::poll_fn(|cx| channel.poll_ready(cx)).await.unwrap();
+        let response = within(channel.call(request.body(Body::new(Parts(parts))).unwrap())).await.unwrap();
+        let coding = response.headers().get("grpc-encoding").map(|it| it.to_str().unwrap());
+        assert_eq!(coding, expected, "{own:?}: {response:?}");
+    }
 }
 
 #[actix_rt::test]

@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use mesh::{LIMIT, Mesh, until};
+use mesh::{LIMIT, Mesh, until, within};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -133,13 +133,23 @@ async fn clients_that_trust_the_authority_connect_over_tls() {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         assert_eq!(Client::with(&ours, None, &[version]).request(server).await.as_deref(), Ok(OK), "{version:?}");
     }
-    let mut config = ClientConfig::clone(&client.0);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    assert_eq!(
-        Client(Arc::new(config)).request(server).await.as_deref(),
-        Ok(OK),
-        "HTTP/1.1 for clients that offer more"
-    );
+    let offering = |protocols: &[&[u8]]| {
+        let mut config = ClientConfig::clone(&client.0);
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Client(Arc::new(config))
+    };
+    assert_eq!(offering(&[b"http/1.1"]).request(server).await.as_deref(), Ok(OK));
+    let two = offering(&[b"h2", b"http/1.1"]);
+    let stream = tokio::net::TcpStream::connect(server).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let stream = tokio_rustls::TlsConnector::from(two.0).connect(name, stream).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let (mut client_2, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::post("https://localhost/v1/predict").body(()).unwrap();
+    let (response, mut body) = client_2.send_request(request, false).unwrap();
+    body.send_data(bytes::Bytes::from_static(br#"{"features":[1,2]}"#), true).unwrap();
+    assert_eq!(within(response).await.unwrap().status(), 200);
     let error = Client::new(&others, None).request(server).await.unwrap_err();
     assert!(error.contains("UnknownIssuer"), "{error}");
     let plain = tokio::task::spawn_blocking(move || {

@@ -88,10 +88,19 @@ pub(crate) fn unread_answers(run: &AttackRun<'_>) -> Sent {
     Ok(format!("{written} requests of 1,024 rows on {} connections", streams.len()))
 }
 
-/// HTTP/2 at the gRPC endpoint: heads without an end, streams that are opened and reset, pings and settings.
+/// HTTP/2 at the HTTP endpoint, and at the gRPC endpoint.
+pub(crate) fn http_frames(run: &AttackRun<'_>) -> Sent {
+    frames(run, || run.connect())
+}
+
 pub(crate) fn grpc_frames(run: &AttackRun<'_>) -> Sent {
+    frames(run, || connect_to(run.mesh.grpc))
+}
+
+/// Heads without an end, streams that are opened and reset, pings and settings.
+fn frames(run: &AttackRun<'_>, connect: impl Fn() -> std::io::Result<TcpStream> + Sync) -> Sent {
     let sent = run.in_parallel(16, |number| {
-        let Ok(mut stream) = connect_to(run.mesh.grpc) else { return run.answers.count("no connection") };
+        let Ok(mut stream) = connect() else { return run.answers.count("no connection") };
         let mut written = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         written = written.and_then(|()| stream.write_all(&frame(4, 0, 0, &[])));
         let piece = match number % 4 {

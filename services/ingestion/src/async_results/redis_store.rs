@@ -200,7 +200,7 @@ impl RedisStore {
                 let times: u64 = command.query_async(connection).await.map_err(failed)?;
                 return Ok(Some(match times {
                     ..=MAX_TAKE_OVERS => Unfinished::Request(Submission { owner, head, body: body.into() }),
-                    _ => Unfinished::Hopeless(owner),
+                    _ => Unfinished::Hopeless { owner, callback: head.callback },
                 }));
             }
             _ => {}

@@ -81,8 +81,13 @@ pub(crate) enum Unfinished {
     Request(Submission),
     /// The answer is to be posted to this address.
     Callback(String),
-    /// It was taken over too often, and belongs to this owner.
-    Hopeless(String),
+    /// It was taken over too often.
+    Hopeless {
+        /// Who may read the answer.
+        owner: String,
+        /// Where it is posted as well.
+        callback: Option<String>,
+    },
 }
 
 /// What a request says beside its body.

@@ -12,7 +12,7 @@ use crate::rejection::HttpRejection;
 
 const MAX_KEY_BYTES: usize = 255;
 
-/// The caller of a call. Errors bring the caller if it is known.
+/// The caller of one message of a stream. Errors bring the caller if it is known.
 pub(super) async fn authenticate(
     state: &HttpState,
     metadata: &MetadataMap,
@@ -20,6 +20,22 @@ pub(super) async fn authenticate(
     let all = |name| metadata.get_all(name).iter().map(|value| value.as_encoded_bytes());
     let credentials = credentials_of(all("x-api-key"), all("authorization"), None);
     state.authenticator.authenticate(credentials, machine_us() / 1_000_000).await
+}
+
+/// The caller of a call whose head is there. The messages of a stream count against the caller's rate one by one, so that
+/// opening it counts as little as fetching an answer does.
+pub(super) async fn open(
+    state: &HttpState,
+    headers: &http::HeaderMap,
+    stream: bool,
+) -> Result<AuthenticatedCaller, (HttpRejection, AuthenticatedCaller)> {
+    let all = |name| headers.get_all(name).iter().map(|value| value.as_bytes());
+    let credentials = credentials_of(all("x-api-key"), all("authorization"), None);
+    let now_s = machine_us() / 1_000_000;
+    match stream {
+        true => state.authenticator.authenticate_fetch(credentials, now_s).await,
+        false => state.authenticator.authenticate(credentials, now_s).await,
+    }
 }
 
 /// The trace that the caller continues.

@@ -8,12 +8,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
+
+use crate::net_stream::NetStream;
 
 /// Pause after an error of the listener, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -23,22 +24,17 @@ const PREFACE: usize = 24 + 9;
 
 /// One connection. It counts against the limit until it is dropped.
 pub(super) struct Connection {
-    stream: Stream,
+    stream: NetStream,
     /// What is missing of the preface, and when it has to be there; `None` once it is.
     preface: Option<(usize, Pin<Box<Sleep>>)>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn new(stream: Stream, preface_timeout: Duration, permit: OwnedSemaphorePermit) -> Self {
+    fn new(stream: NetStream, preface_timeout: Duration, permit: OwnedSemaphorePermit) -> Self {
         let preface = Some((PREFACE, Box::pin(tokio::time::sleep(preface_timeout))));
         Self { stream, preface, _permit: permit }
     }
-}
-
-enum Stream {
-    Plain(TcpStream),
-    Secure(Box<TlsStream<TcpStream>>),
 }
 
 /// Accepts connections until the receiver is gone. Handshakes of TLS do not hold up other connections; they end after
@@ -63,7 +59,7 @@ pub(super) async fn accept(
         // a frame is written whole, so it must not wait for the acknowledgement of the one before
         drop(stream.set_nodelay(true));
         let Some(tls) = tls.clone() else {
-            let connection = Connection::new(Stream::Plain(stream), handshake_timeout, permit);
+            let connection = Connection::new(NetStream::Plain(stream), handshake_timeout, permit);
             if connections.send(connection).await.is_err() {
                 return;
             }
@@ -72,7 +68,7 @@ pub(super) async fn accept(
         let connections = connections.clone();
         tokio::spawn(async move {
             if let Ok(Ok(stream)) = tokio::time::timeout(handshake_timeout, tls.accept(stream)).await {
-                let connection = Connection::new(Stream::Secure(Box::new(stream)), handshake_timeout, permit);
+                let connection = Connection::new(NetStream::Secure(Box::new(stream)), handshake_timeout, permit);
                 drop(connections.send(connection).await);
             }
         });
@@ -89,10 +85,7 @@ impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        let read = match &mut this.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Stream::Secure(stream) => Pin::new(stream).poll_read(cx, buffer),
-        };
+        let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
         if let Some((missing, deadline)) = &mut this.preface {
             *missing = missing.saturating_sub(buffer.filled().len() - before);
             if *missing == 0 {
@@ -107,23 +100,14 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Stream::Secure(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Secure(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Secure(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }

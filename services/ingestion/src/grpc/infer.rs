@@ -108,13 +108,16 @@ impl Call<'_> {
             Some(request) => request,
             None => state.limits.acquire_request()?,
         };
-        match caller::authenticate(state, self.metadata).await {
-            Ok(caller) => self.caller = caller,
-            Err((rejection, caller)) => {
-                self.caller = caller;
-                return Err(Failed::Rejected(rejection));
-            }
-        }
+        self.caller = match arrival.caller() {
+            Some(caller) => caller.clone(),
+            None => match caller::authenticate(state, self.metadata).await {
+                Ok(caller) => caller,
+                Err((rejection, caller)) => {
+                    self.caller = caller;
+                    return Err(Failed::Rejected(rejection));
+                }
+            },
+        };
         state.check_available()?;
         let version = Some(message.model_version.clone()).filter(|version| !version.is_empty());
         let caller = self.caller.as_deref();
@@ -139,7 +142,8 @@ impl Call<'_> {
         let arrival =
             Arrival { caller: self.caller.as_deref(), idempotency_key, trace: self.trace, arrived_us: self.arrived_us };
         let outcomes = submit(state, parsed, arrival).await.map_err(Failed::Rejected)?;
-        let answered = open_inference::answer(outcomes, &outputs).map_err(Failed::Unanswered)?;
+        let own = self.model.as_ref().map_or("", ServedModel::output_name);
+        let answered = open_inference::answer(outcomes, &outputs, own).map_err(Failed::Unanswered)?;
         let took = Duration::from_micros(now_us().saturating_sub(self.arrived_us));
         state.statistics.succeeded(&answered, took);
         Ok(answer::message(answered, id, &parameters))

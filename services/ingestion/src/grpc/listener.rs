@@ -13,8 +13,10 @@ use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic_health::server::HealthReporter;
 
-use super::arrival::Metered;
+use super::arrival::Meter;
+use super::arriving_body::MAX_PUBLIC_MESSAGE;
 use super::connection::{Connection, accept};
+use super::open_calls::OpenCalls;
 use super::proto::DESCRIPTORS;
 use super::proto::grpc_inference_service_server::GrpcInferenceServiceServer;
 use super::service::Inference;
@@ -24,7 +26,12 @@ use crate::settings::GrpcSettings;
 /// Name of the service, as health checks ask for it.
 const SERVICE: &str = "inference.GRPCInferenceService";
 /// Most calls and streams of one connection at a time.
-const MAX_STREAMS: u32 = 1024;
+const MAX_STREAMS: u32 = 100;
+/// Bytes that may be on their way to one call, and to all calls of a connection, before they are read.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 128 << 10;
+/// Longest head of a call.
+const MAX_HEAD: u32 = 16 << 10;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long the last answers may take to leave. Streams that are still open then are cut.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -93,9 +100,10 @@ pub(crate) fn serve(
     let (unused, unused_receiver) = watch::channel(false);
     let (ended_sender, ended) = watch::channel(false);
     let opened = GrpcListener { address, secure, state: state.clone(), unused: Arc::new(unused), ended };
+    let settings = settings.clone();
     let run = move || {
         let inference = Inference { state: Arc::new(state), models };
-        runtime.block_on(run(listener, tls, inference, unused_receiver, &lifecycle, &component));
+        runtime.block_on(run((listener, tls), &settings, inference, unused_receiver, &lifecycle, &component));
         runtime.shutdown_background();
         component.finished();
         ended_sender.send_replace(true);
@@ -114,36 +122,40 @@ fn acceptor(state: &HttpState) -> Result<Option<TlsAcceptor>, StartError> {
 }
 
 async fn run(
-    listener: std::net::TcpListener,
-    tls: Option<TlsAcceptor>,
+    (listener, tls): (std::net::TcpListener, Option<TlsAcceptor>),
+    settings: &GrpcSettings,
     inference: Inference,
     mut unused: watch::Receiver<bool>,
     lifecycle: &Lifecycle,
     component: &Component,
 ) {
     let http = &inference.state.http;
-    let (limit, handshake_timeout) = (http.max_connections.saturating_mul(http.workers), http.head_timeout);
-    let max_body = http.max_body;
+    let (max_body, handshake_timeout) = (http.max_body, http.head_timeout);
+    let open = OpenCalls::new(http.max_requests, settings.max_streams);
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return lifecycle.fail(format!("the grpc listener cannot be used: {error}")),
     };
     let (sender, connections) = mpsc::channel::<Connection>(64);
-    tokio::spawn(accept(listener, tls, limit, handshake_timeout, sender));
+    tokio::spawn(accept(listener, tls, settings.max_connections, handshake_timeout, sender));
     let incoming = stream::unfold(connections, |mut connections| async {
         connections.recv().await.map(|connection| (Ok::<_, std::io::Error>(connection), connections))
     });
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(report_health(reporter, inference.clone()));
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1();
-    let reflection = match reflection {
-        Ok(reflection) => reflection,
-        Err(error) => return lifecycle.fail(format!("the grpc descriptors cannot be used: {error}")),
+    let descriptors = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let state = Arc::clone(&inference.state);
+    // both versions: grpcio's client asks for the second one alone
+    let (reflection, reflection_alpha) = match (descriptors().build_v1(), descriptors().build_v1alpha()) {
+        (Ok(reflection), Ok(alpha)) => (reflection, alpha),
+        (Err(error), _) | (_, Err(error)) => {
+            return lifecycle.fail(format!("the grpc descriptors cannot be used: {error}"));
+        }
+    };
+    let meter = Meter { state: Arc::clone(&inference.state), open, stream_idle: settings.stream_idle };
     let service = GrpcInferenceServiceServer::new(inference)
         .max_decoding_message_size(max_body)
         .accept_compressed(CompressionEncoding::Gzip)
@@ -154,10 +166,14 @@ async fn run(
     tracing::info!("grpc listener open");
     let server = Server::builder()
         .max_concurrent_streams(Some(MAX_STREAMS))
+        .initial_stream_window_size(Some(STREAM_WINDOW))
+        .initial_connection_window_size(Some(CONNECTION_WINDOW))
+        .http2_max_header_list_size(Some(MAX_HEAD))
         .http2_keepalive_interval(Some(KEEP_ALIVE))
-        .add_service(health)
-        .add_service(reflection)
-        .add_service(Metered::new(service, state))
+        .add_service(meter.wrap(health.max_decoding_message_size(MAX_PUBLIC_MESSAGE)))
+        .add_service(meter.wrap(reflection.max_decoding_message_size(MAX_PUBLIC_MESSAGE)))
+        .add_service(meter.wrap(reflection_alpha.max_decoding_message_size(MAX_PUBLIC_MESSAGE)))
+        .add_service(meter.wrap(service))
         .serve_with_incoming_shutdown(incoming, lifecycle.draining());
     let late = async {
         // if the listener is dropped instead of closed, it is no longer in use either

@@ -10,7 +10,7 @@ use super::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTe
 use super::proto::{InferParameter, InferTensorContents, ModelInferRequest};
 use crate::open_inference::{
     Collected, Datatype, InferRequest, InputTensor, ParameterValue, Parameters, RequestedOutput, Value, WholeFloats,
-    datatype_of, decode_raw, distinct, invalid, shape_of, unsuitable,
+    datatype_of, decode_content, decode_raw, distinct, invalid, shape_of, unsuitable,
 };
 use crate::parse::MAX_TEXT_BYTES;
 
@@ -54,15 +54,24 @@ fn tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<InputTensor, Pr
     if parameters.contains_key("shared_memory_region") {
         return Err(invalid(format!("input '{name}': shared memory is not supported")));
     }
+    let content_type = match parameters.get("content_type").and_then(parameter) {
+        Some(ParameterValue::Text(kind)) => Some(kind),
+        _ => None,
+    };
     match (raw, contents) {
-        (Some(_), Some(_)) => Err(invalid(format!("input '{name}': has both contents and raw_input_contents"))),
-        (Some(bytes), None) => {
+        (Some(_), Some(contents)) if contents != InferTensorContents::default() => {
+            Err(invalid(format!("input '{name}': has both contents and raw_input_contents")))
+        }
+        // some libraries send an empty message beside raw contents
+        (Some(bytes), _) => {
             let (_, count) = shape_of(&name, &shape)?;
             let elements = decode_raw(&bytes, datatype, count, &name)?;
+            let elements = decode_content(elements, content_type.as_deref(), datatype, &name)?;
             InputTensor::new(name, datatype, &shape, elements)
         }
         (None, contents) => {
             let elements = typed(contents.unwrap_or_default(), datatype, &name)?;
+            let elements = decode_content(elements, content_type.as_deref(), datatype, &name)?;
             InputTensor::new(name, datatype, &shape, elements)?.checked()
         }
     }
@@ -156,7 +165,11 @@ mod tests {
             raw_input_contents: vec![bytes.into()],
             ..ModelInferRequest::default()
         };
+        // as some libraries send it
+        let mut with_empty = raw.clone();
+        with_empty.inputs[0].contents = Some(InferTensorContents::default());
         let (typed, raw) = (read(typed).unwrap(), read(raw).unwrap());
+        assert_eq!(read(with_empty).unwrap().inputs, raw.inputs);
         assert_eq!(typed.inputs, raw.inputs);
         assert!(raw.parameters.binary_output && !typed.parameters.binary_output);
     }

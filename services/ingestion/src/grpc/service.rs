@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use forebay_contract::{ErrorCode, Problem};
 use futures_util::{Stream, StreamExt as _};
-use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::arrival::Arrival;
@@ -14,7 +13,8 @@ use super::proto::grpc_inference_service_server::GrpcInferenceService;
 use super::proto::model_metadata_response::TensorMetadata;
 use super::proto::repository_index_response::ModelIndex;
 use super::proto::*;
-use super::{caller, infer, status};
+use super::{infer, status};
+use crate::auth::Caller;
 use crate::http::{HttpState, ModelListing, ServedModel, extensions};
 use crate::open_inference::{Datatype, TensorDescription, describe_tensors};
 
@@ -41,23 +41,19 @@ impl Inference {
         Err(Problem::new(ErrorCode::Unavailable, format!("no replica has loaded model '{}'", model.name())))
     }
 
-    async fn authenticate(&self, metadata: &MetadataMap) -> Result<crate::auth::AuthenticatedCaller, Status> {
-        caller::authenticate(&self.state, metadata).await.map_err(|(rejection, _)| status::rejected(&rejection))
-    }
-
     /// A model for a caller that may use it.
-    async fn find(&self, metadata: &MetadataMap, name: &str, version: &str) -> Result<ServedModel, Status> {
-        let caller = self.authenticate(metadata).await?;
+    fn find(&self, extensions: &Extensions, name: &str, version: &str) -> Result<ServedModel, Status> {
+        let caller = caller_of(extensions)?;
         let version = Some(version).filter(|version| !version.is_empty());
-        self.models.served_to(caller.as_deref(), name, version).map_err(|rejection| status::rejected(&rejection))
+        self.models.served_to(caller, name, version).map_err(|rejection| status::rejected(&rejection))
     }
 
     /// The versions of the models that a caller may use.
-    async fn versions(&self, metadata: &MetadataMap) -> Result<Vec<ServedModel>, Status> {
-        let caller = self.authenticate(metadata).await?;
+    fn versions(&self, extensions: &Extensions) -> Result<Vec<ServedModel>, Status> {
+        let caller = caller_of(extensions)?;
         let mut found = Vec::new();
         for name in self.models.names() {
-            if caller.as_ref().is_none_or(|caller| caller.may_use(&name)) {
+            if caller.is_none_or(|caller| caller.may_use(&name)) {
                 found.extend(self.models.served_versions(&name).unwrap_or_default());
             }
         }
@@ -79,7 +75,7 @@ impl GrpcInferenceService for Inference {
 
     async fn model_ready(&self, request: Request<ModelReadyRequest>) -> Answer<ModelReadyResponse> {
         let ModelReadyRequest { name, version } = request.get_ref();
-        let ready = match self.find(request.metadata(), name, version).await {
+        let ready = match self.find(request.extensions(), name, version) {
             Ok(model) => model.ready,
             Err(status) if status.code() == tonic::Code::NotFound => false,
             Err(status) => return Err(status),
@@ -87,8 +83,7 @@ impl GrpcInferenceService for Inference {
         Ok(Response::new(ModelReadyResponse { ready }))
     }
 
-    async fn server_metadata(&self, request: Request<ServerMetadataRequest>) -> Answer<ServerMetadataResponse> {
-        self.authenticate(request.metadata()).await?;
+    async fn server_metadata(&self, _: Request<ServerMetadataRequest>) -> Answer<ServerMetadataResponse> {
         let extensions = extensions().iter().map(|name| (*name).to_owned()).collect();
         let (name, version) = ("forebay".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
         Ok(Response::new(ServerMetadataResponse { name, version, extensions }))
@@ -96,7 +91,7 @@ impl GrpcInferenceService for Inference {
 
     async fn model_metadata(&self, request: Request<ModelMetadataRequest>) -> Answer<ModelMetadataResponse> {
         let ModelMetadataRequest { name, version } = request.get_ref();
-        let model = self.find(request.metadata(), name, version).await?;
+        let model = self.find(request.extensions(), name, version)?;
         let (inputs, outputs) = describe_tensors(model.format());
         let tensor = |TensorDescription { name, datatype, shape }| TensorMetadata {
             name,
@@ -145,16 +140,16 @@ impl GrpcInferenceService for Inference {
 
     async fn model_config(&self, request: Request<ModelConfigRequest>) -> Answer<ModelConfigResponse> {
         let ModelConfigRequest { name, version } = request.get_ref();
-        let model = self.find(request.metadata(), name, version).await?;
+        let model = self.find(request.extensions(), name, version)?;
         Ok(Response::new(ModelConfigResponse { config: Some(config(&model, self.state.http.max_rows)) }))
     }
 
     async fn model_statistics(&self, request: Request<ModelStatisticsRequest>) -> Answer<ModelStatisticsResponse> {
         let ModelStatisticsRequest { name, version } = request.get_ref();
         let mut found = match name.is_empty() {
-            true => self.versions(request.metadata()).await?,
+            true => self.versions(request.extensions())?,
             false => {
-                let model = self.find(request.metadata(), name, version).await?;
+                let model = self.find(request.extensions(), name, version)?;
                 match version.is_empty() {
                     true => self.models.served_versions(name).unwrap_or_default(),
                     false => vec![model],
@@ -168,7 +163,7 @@ impl GrpcInferenceService for Inference {
 
     async fn repository_index(&self, request: Request<RepositoryIndexRequest>) -> Answer<RepositoryIndexResponse> {
         let only_ready = request.get_ref().ready;
-        let found = self.versions(request.metadata()).await?;
+        let found = self.versions(request.extensions())?;
         let entry = |model: ServedModel| {
             let (state, reason) = model.repository_state();
             let version = model.version.to_string();
@@ -182,9 +177,9 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<RepositoryModelLoadRequest>,
     ) -> Answer<RepositoryModelLoadResponse> {
-        let caller = self.authenticate(request.metadata()).await?;
+        let caller = caller_of(request.extensions())?;
         let RepositoryModelLoadRequest { model_name, parameters, .. } = request.get_ref();
-        let loaded = self.models.load(caller.as_deref(), model_name, parameters.keys().next()).await;
+        let loaded = self.models.load(caller, model_name, parameters.keys().next()).await;
         loaded.map(|()| Response::new(RepositoryModelLoadResponse {})).map_err(|rejection| status::rejected(&rejection))
     }
 
@@ -192,8 +187,8 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<RepositoryModelUnloadRequest>,
     ) -> Answer<RepositoryModelUnloadResponse> {
-        let caller = self.authenticate(request.metadata()).await?;
-        let unloaded = self.models.unload(caller.as_deref(), &request.get_ref().model_name).await;
+        let caller = caller_of(request.extensions())?;
+        let unloaded = self.models.unload(caller, &request.get_ref().model_name).await;
         let answer = unloaded.map(|()| Response::new(RepositoryModelUnloadResponse {}));
         answer.map_err(|rejection| status::rejected(&rejection))
     }
@@ -252,6 +247,12 @@ impl GrpcInferenceService for Inference {
 /// What is known of the call of a request, which every call has.
 fn arrival(extensions: &Extensions) -> Result<&Arrival, Status> {
     extensions.get().ok_or_else(|| Status::internal("the call came by another way than the listener"))
+}
+
+/// Who makes a call; `None` if no credentials are needed.
+fn caller_of(extensions: &Extensions) -> Result<Option<&Caller>, Status> {
+    let caller = arrival(extensions)?.caller().ok_or_else(|| Status::unauthenticated("the caller is unknown"))?;
+    Ok(caller.as_deref())
 }
 
 fn unsupported<T>(call: &str) -> Answer<T> {

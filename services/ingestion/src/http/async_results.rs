@@ -19,6 +19,7 @@ pub(super) use later::{LaterAnswer, LaterRequest};
 pub(super) use leases::renew_leases;
 pub(super) use preference::Preference;
 
+use super::content_coding;
 use super::exchange::identify;
 use super::models::{PlainError, rejected};
 use super::response::ErrorAnswer;
@@ -83,7 +84,7 @@ pub(super) async fn result(
     state: Data<HttpState>,
 ) -> HttpResponse {
     match find(&request, &id, query, &state).await {
-        Ok(Some((_, Some(answer)))) => stored(&answer),
+        Ok(Some((_, Some(answer)))) => stored(&answer, request.headers()),
         Ok(Some((id, None))) => pending(rejected_head(202, None), id),
         Ok(None) => {
             let problem = Problem::new(ErrorCode::InvalidRequest, "there is no such result, or not any more");
@@ -127,13 +128,16 @@ async fn find(
 }
 
 /// An answer as it was stored.
-fn stored(answer: &StoredAnswer) -> HttpResponse {
+fn stored(answer: &StoredAnswer, request: &HeaderMap) -> HttpResponse {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
     response.content_type("application/json").insert_header((CACHE_CONTROL, "no-store"));
     // tells an error that is the answer from one about the request for it
     response.insert_header((RESULT, "answered"));
-    response.body(answer.json.clone())
+    match status.is_success() {
+        true => content_coding::send(response, request, answer.json.clone()),
+        false => response.body(answer.json.clone()),
+    }
 }
 
 /// The answer that the result `id` is not there yet.

@@ -2,8 +2,10 @@
 
 use std::io::{Read, Write};
 
-use actix_web::http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use actix_web::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, VARY};
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use forebay_contract::{ErrorCode, Problem};
+use serde::Serialize;
 
 /// The codings of requests that are read, as `Accept-Encoding` lists them.
 pub(super) const ACCEPTED: &str = "gzip, deflate, zstd";
@@ -110,6 +112,34 @@ pub(super) fn of_answer(request: &HeaderMap, length: usize) -> Option<Coding> {
         }
     }
     first.filter(|_| named == 1 || length >= LEAST)
+}
+
+/// The answer with `body`, compressed if the client wants that. Errors do not come here: some clients read their text
+/// without looking at the coding.
+pub(super) fn send(mut response: HttpResponseBuilder, request: &HeaderMap, body: Vec<u8>) -> HttpResponse {
+    let coding = of_answer(request, body.len());
+    match coding.and_then(|coding| Some((coding, compress(coding, &body)?))) {
+        Some((coding, bytes)) => {
+            response.insert_header((CONTENT_ENCODING, coding.name())).insert_header((VARY, "accept-encoding"));
+            response.body(bytes)
+        }
+        None => response.body(body),
+    }
+}
+
+/// As [`send`], with `value` in JSON.
+pub(super) fn send_json(
+    mut response: HttpResponseBuilder,
+    request: &HeaderMap,
+    value: &impl Serialize,
+) -> HttpResponse {
+    match serde_json::to_vec(value) {
+        Ok(json) => {
+            response.content_type("application/json");
+            send(response, request, json)
+        }
+        Err(error) => HttpResponse::from_error(actix_web::error::ErrorInternalServerError(error)),
+    }
 }
 
 /// The compressed bytes, or `None` if that fails.

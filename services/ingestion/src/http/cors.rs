@@ -12,13 +12,21 @@ pub(crate) fn cors(origins: &[String]) -> Condition<Cors> {
         .allowed_headers([AUTHORIZATION, CONTENT_TYPE, super::credentials::API_KEY])
         .allowed_headers([
             "idempotency-key",
+            "inference-header-content-length",
             "prefer",
             "x-forebay-callback",
             "x-forebay-key",
             "traceparent",
             "tracestate",
         ])
-        .expose_headers(["location", "preference-applied", "retry-after", "www-authenticate", "traceparent"])
+        .expose_headers([
+            "inference-header-content-length",
+            "location",
+            "preference-applied",
+            "retry-after",
+            "www-authenticate",
+            "traceparent",
+        ])
         .max_age(3600);
     for origin in origins {
         cors = if origin == "*" { cors.allow_any_origin().send_wildcard() } else { cors.allowed_origin(origin) };

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use forebay_contract::{ErrorCode, Problem, SplitKey, machine_us, now_us};
@@ -126,14 +126,9 @@ pub(super) async fn serve(
     if let Some(header) = body.header {
         response.insert_header(header);
     }
-    let coding = content_coding::of_answer(request.headers(), body.bytes.len());
-    let compressed = coding.and_then(|coding| Some((coding, content_coding::compress(coding, &body.bytes)?)));
-    match compressed {
-        Some((coding, bytes)) => {
-            response.insert_header((CONTENT_ENCODING, coding.name())).insert_header((VARY, "accept-encoding"));
-            response.body(bytes)
-        }
-        None => response.body(body.bytes),
+    match code {
+        None => content_coding::send(response, request.headers(), body.bytes),
+        Some(_) => response.body(body.bytes),
     }
 }
 

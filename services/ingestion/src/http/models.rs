@@ -5,6 +5,7 @@ use forebay_contract::{ErrorCode, ErrorDetail, Problem, now_us};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::content_coding;
 use super::credentials::credentials;
 use super::model_list::{ModelEntry, ModelList, ModelListing};
 use super::response_head::rejected_head;
@@ -58,7 +59,7 @@ pub(super) async fn models(
             list.models.iter_mut().for_each(ModelEntry::hide_reasons);
         }
     }
-    HttpResponse::Ok().json(list)
+    content_coding::send_json(HttpResponse::Ok(), request.headers(), &list)
 }
 
 /// The answer to a request that is rejected.

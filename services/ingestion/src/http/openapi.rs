@@ -2,13 +2,15 @@
 
 use std::sync::OnceLock;
 
-use actix_web::HttpResponse;
-use actix_web::web::Data;
+use actix_web::http::header::{CONTENT_ENCODING, VARY};
+use actix_web::web::{Bytes, Data};
+use actix_web::{HttpRequest, HttpResponse};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
 
+use super::content_coding;
 use super::response::{ErrorAnswer, ManyAnswer};
 use super::schema::OneAnswer;
 use super::state::HttpState;
@@ -71,13 +73,22 @@ pub fn document(keys: bool, tokens: bool) -> utoipa::openapi::OpenApi {
 }
 
 /// The handler. Needs no credentials: the document says how to send them, and nothing about the models.
-pub(super) async fn openapi(state: Data<HttpState>) -> HttpResponse {
+pub(super) async fn openapi(request: HttpRequest, state: Data<HttpState>) -> HttpResponse {
     let (keys, tokens) = state.authenticator.accepts();
-    // made once: everybody may ask for it as often as they like
-    static TEXTS: [OnceLock<String>; 4] = [const { OnceLock::new() }; 4];
-    let made = || serde_json::to_string(&document(keys, tokens)).unwrap_or_default();
-    let text = TEXTS[usize::from(keys) * 2 + usize::from(tokens)].get_or_init(made);
-    HttpResponse::Ok().content_type("application/json").body(text.as_str())
+    // made once, and compressed once: everybody may ask for it as often as they like
+    static TEXTS: [OnceLock<Bytes>; 4] = [const { OnceLock::new() }; 4];
+    static COMPRESSED: [[OnceLock<Bytes>; 3]; 4] = [const { [const { OnceLock::new() }; 3] }; 4];
+    let made = || serde_json::to_vec(&document(keys, tokens)).unwrap_or_default().into();
+    let kind = usize::from(keys) * 2 + usize::from(tokens);
+    let text = TEXTS[kind].get_or_init(made);
+    let mut response = HttpResponse::Ok();
+    response.content_type("application/json");
+    let Some(coding) = content_coding::of_answer(request.headers(), text.len()) else {
+        return response.body(text.clone());
+    };
+    let compressed = || content_coding::compress(coding, text).unwrap_or_default().into();
+    response.insert_header((CONTENT_ENCODING, coding.name())).insert_header((VARY, "accept-encoding"));
+    response.body(COMPRESSED[kind][coding as usize].get_or_init(compressed).clone())
 }
 
 #[cfg(test)]

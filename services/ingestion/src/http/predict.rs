@@ -11,6 +11,7 @@ use forebay_runtime::TraceContext;
 
 use super::async_results::{self, LaterAnswer, LaterRequest, PendingAnswer, Preference};
 use super::body;
+use super::content_coding;
 use super::credentials::credentials;
 use super::response::{AnswerHead, ErrorAnswer, PredictResponse};
 use super::response_head::response_head;
@@ -97,7 +98,10 @@ pub(super) async fn predict(request: HttpRequest, payload: Payload, state: Data<
     };
     let mut response = response_head(&state, request.headers(), &span, answer.status(), rejection.as_ref());
     span.end(answer.status(), answer.code, ended_us);
-    response.body(answer.json)
+    match answer.code {
+        None => content_coding::send(response, request.headers(), answer.json),
+        Some(_) => response.body(answer.json),
+    }
 }
 
 /// What becomes of a request that is accepted.

@@ -3,6 +3,7 @@
 use actix_web::http::header::ALLOW;
 use actix_web::{Handler, HttpRequest, HttpResponse, Responder, web};
 use forebay_contract::{ErrorCode, Problem};
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
 use super::async_results;
@@ -50,6 +51,12 @@ where
 /// A path that answers other methods with the ones that are `allowed`.
 pub(super) fn resource(path: &str, allowed: &'static str) -> actix_web::Resource {
     web::resource(path).default_service(web::to(move |request: HttpRequest| wrong_method(request, allowed)))
+}
+
+/// A part of the path as the client meant it. The router leaves `%2B`, `%2F` and `%25` as they are.
+pub(super) fn path_part(request: &HttpRequest, name: &str) -> Option<String> {
+    let part = request.match_info().get(name)?;
+    Some(percent_decode_str(part).decode_utf8().map_or_else(|_| part.to_owned(), |text| text.into_owned()))
 }
 
 async fn welcome() -> HttpResponse {

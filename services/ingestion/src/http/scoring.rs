@@ -19,7 +19,7 @@ use actix_web::web::{self, ServiceConfig};
 use forebay_contract::{ErrorCode, PredictedValue, Problem, Score};
 
 use super::model_list::ServedModel;
-use super::routes::{get_and_head, resource};
+use super::routes::{get_and_head, path_part, resource};
 use crate::open_inference::unsuitable;
 use crate::pending::RowOutcomes;
 use crate::request::{ParsedRequest, Row};
@@ -33,7 +33,14 @@ pub(super) fn routes(config: &mut ServiceConfig) {
     for path in ["/v1/models/{model}", "/v1/models/{model}/versions/{version}"] {
         config.service(get_and_head(path, kserve::model));
     }
-    for path in ["/api/v1.0/predictions", "/api/v0.1/predictions", "/seldon/{namespace}/{model}/api/v1.0/predictions"] {
+    for path in [
+        "/api/v1.0/predictions",
+        "/api/v0.1/predictions",
+        "/seldon/{model}/api/v1.0/predictions",
+        "/seldon/{model}/api/v0.1/predictions",
+        "/seldon/{namespace}/{model}/api/v1.0/predictions",
+        "/seldon/{namespace}/{model}/api/v0.1/predictions",
+    ] {
         config.service(resource(path, "POST").route(web::post().to(seldon::predict)));
     }
     for path in ["/invocations", "/models/{model}/invocations", "/models/{model}/versions/{version}/invocations"] {
@@ -55,7 +62,7 @@ struct PathTarget {
 
 impl PathTarget {
     fn of(request: &HttpRequest) -> Self {
-        let part = |name| request.match_info().get(name).map(str::to_owned);
+        let part = |name| path_part(request, name);
         Self { model: part("model"), version: part("version") }
     }
 }
@@ -94,10 +101,37 @@ fn scores_of(rows: RowOutcomes) -> Result<(Vec<Score>, Option<u32>), Problem> {
 /// # Errors
 /// `internal` for one that is not finite, which JSON cannot hold.
 fn finite_predictions(scores: &[Score]) -> Result<Vec<PredictedValue<'_>>, Problem> {
-    let check = |(row, score): (usize, &'_ Score)| match score.label.is_none() && !score.value.is_finite() {
-        true => Err(Problem::new(ErrorCode::Internal, format!("the prediction of row {row} is {}", score.value))),
-        false => Ok(()),
+    let check = |(row, score): (usize, &'_ Score)| {
+        let labels = score.label.is_some() || !score.labels.is_empty();
+        let numbers = std::iter::once(&score.value).chain(&score.numbers);
+        match numbers.filter(|_| !labels).find(|number| !number.is_finite()) {
+            Some(number) => Err(Problem::new(ErrorCode::Internal, format!("the prediction of row {row} is {number}"))),
+            None => Ok(()),
+        }
     };
     scores.iter().enumerate().try_for_each(check)?;
     Ok(scores.iter().map(PredictedValue::from).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_contract::ClassLabel;
+
+    use super::*;
+
+    #[test]
+    fn every_number_of_a_prediction_has_to_be_finite() {
+        let finite = |score: Score| finite_predictions(&[score]).map(drop).map_err(|problem| problem.message);
+        let several = |numbers: &[f64]| Score { value: numbers[0], numbers: numbers.to_vec(), ..Score::default() };
+        assert_eq!(finite(several(&[1.0, 2.0])), Ok(()));
+        for (score, number) in [
+            (Score { value: f64::INFINITY, ..Score::default() }, "inf"),
+            (several(&[f64::NAN, 1.0]), "NaN"),
+            (several(&[1.0, f64::NAN]), "NaN"),
+        ] {
+            assert_eq!(finite(score), Err(format!("the prediction of row 0 is {number}")));
+        }
+        let labels = vec![ClassLabel::Integer(1).to_wire(); 2];
+        assert_eq!(finite(Score { value: f64::NAN, labels, ..Score::default() }), Ok(()), "labels say it all");
+    }
 }

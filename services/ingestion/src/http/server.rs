@@ -2,17 +2,25 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
-use actix_web::{App, HttpServer, web};
+use actix_http::HttpService;
+use actix_server::{Server, ServerHandle};
+use actix_service::{IntoServiceFactory as _, ServiceExt as _, ServiceFactory as _, ServiceFactoryExt as _};
+use actix_service::{boxed, fn_factory, fn_service, map_config};
+use actix_web::dev::AppConfig;
+use actix_web::{App, web};
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 use forebay_runtime::{Component, Host, Lifecycle, StartError};
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::async_results;
+use super::connection::{Acceptor, Connections};
 use super::cors::cors;
+use super::http2::{Application, Http2};
 use super::model_list::ModelListing;
 use super::routes::routes;
 use super::state::HttpState;
@@ -20,8 +28,8 @@ use super::tls::ServerCertificates;
 use crate::periodic;
 use crate::settings::HttpSettings;
 
-/// How long a TLS handshake may take at most.
-const MAX_HANDSHAKE: Duration = Duration::from_secs(2);
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 /// How long the listener keeps answering new requests with 503 before it closes.
 const CLOSE_DELAY: Duration = Duration::from_millis(200);
 /// How long answers that callers ask for later may take to be stored before it closes.
@@ -108,40 +116,66 @@ pub(crate) fn serve(
 }
 
 fn listen(state: &HttpState, models: ModelListing, lifecycle: &Lifecycle) -> Result<(Server, SocketAddr), StartError> {
-    let (http, certificates) = (&state.http, &state.certificates);
+    let http = state.http.clone();
+    let (acceptor, http2) = (Acceptor::new(state)?, Http2::new(&http));
     let (state, models) = (web::Data::new(state.clone()), web::Data::new(models));
-    let origins = http.cors_origins.clone();
     let lifecycle = lifecycle.clone();
-    let app = move || {
-        // called on the thread of each worker as it starts; the task ends with the worker
-        actix_web::rt::spawn(lifecycle.heartbeat("http worker").beat_from_task());
-        App::new().app_data(state.clone()).app_data(models.clone()).configure(routes).wrap(cors(&origins))
-    };
-    let server = HttpServer::new(app)
+    let failed = |error: std::io::Error| StartError::bind("http.listen", http.listen, &error);
+    let (listener, address) = bind(http.listen).map_err(failed)?;
+    let server = Server::build()
         .workers(http.workers)
-        .max_connections(http.max_connections)
-        .keep_alive(http.keep_alive)
-        .client_request_timeout(http.head_timeout)
-        // connections that say nothing must not keep others from their handshake: max_connections bounds both
-        .max_connection_rate(http.max_connections)
-        .tls_handshake_timeout(http.head_timeout.min(MAX_HANDSHAKE))
-        .client_disconnect_timeout(Duration::from_secs(1))
-        // a caller that hangs up releases its permits: its half-open connection is not served any further
-        .h1_allow_half_closed(false)
-        .backlog(1024)
+        .max_concurrent_connections(http.max_connections)
+        .backlog(BACKLOG)
         .shutdown_timeout(2)
         .disable_signals();
-    let bound = match certificates {
-        None => server.bind(http.listen),
-        Some(certificates) => {
-            let config = certificates.config();
-            let config = config.map_err(|error| StartError::setting("http.tls.cert_file", error.to_string()))?;
-            server.bind_rustls_0_23(http.listen, config)
-        }
-    };
-    let server = bound.map_err(|error| StartError::bind("http.listen", http.listen, &error))?;
-    let address = server.addrs().first().copied().unwrap_or(http.listen);
-    Ok((server.run(), address))
+    let shutdown = server.graceful_shutdown_signal();
+    let worker_settings = http.clone();
+    let server = server.listen("http", listener, move || {
+        // called on the thread of each worker as it starts; the task ends with the worker
+        actix_web::rt::spawn(lifecycle.heartbeat("http worker").beat_from_task());
+        let (http, acceptor, http2, shutdown) = (&worker_settings, acceptor.clone(), http2.clone(), shutdown.clone());
+        let app = || {
+            let app = App::new().app_data(state.clone()).app_data(models.clone()).configure(routes);
+            app.wrap(cors(&http.cors_origins)).into_factory()
+        };
+        let stopping = shutdown.clone();
+        let one = app().map_err(|error| error.error_response());
+        let one = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(http.keep_alive)
+            .client_request_timeout(http.head_timeout)
+            .client_disconnect_timeout(Duration::from_secs(1))
+            // a caller that hangs up releases its permits: its half-open connection is not served any further
+            .h1_allow_half_closed(false)
+            .local_addr(address)
+            .h1(map_config(one, |()| AppConfig::default()));
+        let (one, two) = (Rc::new(one), Rc::new(app()));
+        fn_factory(move || {
+            let (one, two) = (Rc::clone(&one), Rc::clone(&two));
+            let (acceptor, http2, shutdown) = (acceptor.clone(), http2.clone(), shutdown.clone());
+            async move {
+                let (one, two) = (one.new_service(()).await?, two.new_service(AppConfig::default()).await?);
+                let two = two.map(|response| response.map_into_boxed_body().into_parts().1);
+                let (one, two): (_, Application) = (Rc::new(one), Rc::new(boxed::service(two)));
+                let connections = Connections { one, two, acceptor, http2, shutdown };
+                Ok::<_, ()>(fn_service(move |stream: TcpStream| connections.clone().serve(stream)))
+            }
+        })
+    });
+    Ok((server.map_err(failed)?.run(), address))
+}
+
+/// Binds the address.
+fn bind(address: SocketAddr) -> std::io::Result<(std::net::TcpListener, SocketAddr)> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    let listener = socket.listen(BACKLOG)?.into_std()?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }
 
 /// Reloads the certificate files when they change, and exports when the certificate in use expires.

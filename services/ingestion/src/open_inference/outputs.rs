@@ -75,12 +75,13 @@ pub(crate) fn model_output(requested: &[RequestedOutput]) -> Result<&'static str
     }
 }
 
-/// The tensors of the answered rows that the client wants; `predict` if it names none.
+/// The tensors of the answered rows that the client wants; `predict` if it names none. `own` is what the signature of the
+/// model calls its only output, or empty.
 ///
 /// # Errors
 /// That of the first row that failed; `invalid_request` for an output that the model does not have; `internal` for one
 /// that is not finite.
-pub(crate) fn answer(rows: RowOutcomes, requested: &[RequestedOutput]) -> Result<InferAnswer, Problem> {
+pub(crate) fn answer(rows: RowOutcomes, requested: &[RequestedOutput], own: &str) -> Result<InferAnswer, Problem> {
     let many = rows.len() > 1;
     let mut answers = Vec::with_capacity(rows.len());
     for (row, outcome) in rows.into_iter().enumerate() {
@@ -99,12 +100,12 @@ pub(crate) fn answer(rows: RowOutcomes, requested: &[RequestedOutput]) -> Result
     let scores: Vec<Score> = answers.into_iter().map(|(_, score)| score).collect();
     let default = [RequestedOutput { name: PREDICT.to_owned(), ..RequestedOutput::default() }];
     let requested = if requested.is_empty() { &default } else { requested };
-    let outputs = requested.iter().map(|output| tensor(output, &scores, &model)).collect::<Result<_, _>>()?;
+    let outputs = requested.iter().map(|output| tensor(output, &scores, (&model, own))).collect::<Result<_, _>>()?;
     let fallback_from = Some(fallback_from).filter(|from| !from.is_empty());
     Ok(InferAnswer { model, version, fallback_from, rows, cached, outputs })
 }
 
-fn tensor(output: &RequestedOutput, scores: &[Score], model: &str) -> Result<OutputTensor, Problem> {
+fn tensor(output: &RequestedOutput, scores: &[Score], (model, own): (&str, &str)) -> Result<OutputTensor, Problem> {
     let name = output.name.as_str();
     let (data, width) = match name {
         PREDICT_PROBA => {
@@ -114,7 +115,7 @@ fn tensor(output: &RequestedOutput, scores: &[Score], model: &str) -> Result<Out
             let width = scores.first().map(|score| score.numbers.len()).filter(|width| *width > 1);
             (of_all(scores, |score| &score.numbers), width)
         }
-        name if name == PREDICT || PREDICT_ALIASES.contains(&name) => {
+        name if name == PREDICT || PREDICT_ALIASES.contains(&name) || name == own && !own.is_empty() => {
             let (data, width) = predictions(scores);
             (Some(data), width)
         }
@@ -217,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_request_without_outputs_gets_the_prediction() {
-        let answered = answer(vec![row(1.5, None, &[]), row(2.5, None, &[])], &[]).unwrap();
+        let answered = answer(vec![row(1.5, None, &[]), row(2.5, None, &[])], &[], "").unwrap();
         assert_eq!((answered.version, answered.rows, answered.outputs.len()), (Some(3), 2, 1));
         let output = &answered.outputs[0];
         assert_eq!((output.name.as_str(), &output.shape[..]), (PREDICT, &[2][..]));
@@ -227,7 +228,8 @@ mod tests {
     #[test]
     fn outputs_are_chosen_by_name() {
         let rows = || vec![row(1.0, Some("yes"), &[0.25, 0.75]), row(0.0, Some("no"), &[0.5, 0.5])];
-        let answered = answer(rows(), &[wanted(PREDICT_PROBA, 0), wanted("output-0", 0), wanted(PREDICT, 1)]).unwrap();
+        let answered =
+            answer(rows(), &[wanted(PREDICT_PROBA, 0), wanted("output-0", 0), wanted(PREDICT, 1)], "").unwrap();
         let [proba, predict, best] = &answered.outputs[..] else { panic!("{answered:?}") };
         assert_eq!((&proba.shape[..], &proba.data), (&[2, 2][..], &OutputData::Fp64(vec![0.25, 0.75, 0.5, 0.5])));
         assert_eq!(predict.data, OutputData::Bytes(vec!["yes".into(), "no".into()]));
@@ -235,9 +237,12 @@ mod tests {
             (&best.shape[..], &best.data),
             (&[2, 1][..], &OutputData::Bytes(vec!["0.75:1".into(), "0.5:0".into()]))
         );
-        let problem = answer(rows(), &[wanted("odds", 0)]).unwrap_err();
+        let own = answer(rows(), &[wanted("y", 0), wanted(PREDICT, 0)], "y").unwrap().outputs;
+        assert_eq!((own[0].name.as_str(), &own[0].data), ("y", &own[1].data));
+        assert!(answer(rows(), &[wanted("", 0)], "").is_err());
+        let problem = answer(rows(), &[wanted("odds", 0)], "y").unwrap_err();
         assert_eq!(problem, invalid("unexpected inference output 'odds' for model 'm'"));
-        assert!(answer(vec![row(1.0, None, &[])], &[wanted(PREDICT_PROBA, 0)]).is_err());
+        assert!(answer(vec![row(1.0, None, &[])], &[wanted(PREDICT_PROBA, 0)], "").is_err());
     }
 
     #[test]
@@ -246,7 +251,7 @@ mod tests {
         let predicted = |rows: Vec<Score>, name: &str| {
             let rows =
                 rows.into_iter().map(|score| Answer { score: Some(score), ..Answer::default() }.into()).collect();
-            answer(rows, &[wanted(name, 0)]).map(|mut answered| answered.outputs.remove(0))
+            answer(rows, &[wanted(name, 0)], "").map(|mut answered| answered.outputs.remove(0))
         };
         let label = |text: &str, kind: LabelKind| Score {
             label: Some(text.into()),
@@ -276,7 +281,7 @@ mod tests {
         let decided = |numbers: &[f64]| {
             let score = Score { value: numbers[0], numbers: numbers.to_vec(), ..Score::default() };
             let rows = vec![Answer { score: Some(score), ..Answer::default() }.into()];
-            answer(rows, &[wanted(DECISION_FUNCTION, 0)]).unwrap().outputs.remove(0)
+            answer(rows, &[wanted(DECISION_FUNCTION, 0)], "").unwrap().outputs.remove(0)
         };
         let (one, three) = (decided(&[1.5]), decided(&[1.0, 2.0, 3.0]));
         assert_eq!((one.shape, one.data), (vec![1], OutputData::Fp64(vec![1.5])));
@@ -290,10 +295,10 @@ mod tests {
     #[test]
     fn a_failed_row_or_a_number_that_is_not_finite_fails_the_request() {
         let failed = || Problem::new(ErrorCode::InvalidFeatures, "why").into();
-        let problem = answer(vec![row(1.0, None, &[]), failed()], &[]).unwrap_err();
+        let problem = answer(vec![row(1.0, None, &[]), failed()], &[], "").unwrap_err();
         assert_eq!(problem, Problem::new(ErrorCode::InvalidFeatures, "row 1: why"));
-        assert_eq!(answer(vec![failed()], &[]).unwrap_err().message, "why");
-        assert_eq!(answer(vec![row(f64::NAN, None, &[])], &[]).unwrap_err().code, ErrorCode::Internal);
-        assert_eq!(answer(vec![], &[]).unwrap_err().code, ErrorCode::Internal);
+        assert_eq!(answer(vec![failed()], &[], "").unwrap_err().message, "why");
+        assert_eq!(answer(vec![row(f64::NAN, None, &[])], &[], "").unwrap_err().code, ErrorCode::Internal);
+        assert_eq!(answer(vec![], &[], "").unwrap_err().code, ErrorCode::Internal);
     }
 }

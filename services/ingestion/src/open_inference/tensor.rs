@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use forebay_contract::Problem;
 
-use super::{Collected, Datatype, invalid, unsuitable};
+use super::{Collected, Datatype, Value, invalid, unsuitable};
 use crate::parse::repeated;
 use crate::request::DEFAULT_PRIORITY;
 
@@ -112,6 +113,31 @@ impl Parameters {
         }
         Ok(())
     }
+}
+
+/// The elements of an input whose `content_type` says that its texts are base64, decoded; as they are for other types.
+///
+/// # Errors
+/// `invalid_features` for an element that is no base64 of UTF-8.
+pub(crate) fn decode_content(
+    elements: Collected,
+    content_type: Option<&str>,
+    datatype: Datatype,
+    name: &str,
+) -> Result<Collected, Problem> {
+    if content_type != Some("base64") || datatype != Datatype::Bytes {
+        return Ok(elements);
+    }
+    let decode = |at: usize| match elements.value(at) {
+        Value::Text(text) => {
+            let bytes = BASE64_STANDARD.decode(text.as_bytes()).ok();
+            let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+            let wrong = || unsuitable(format!("input '{name}': element {at} is not the base64 of a text in UTF-8"));
+            Ok(Value::Text(text.ok_or_else(wrong)?.into()))
+        }
+        other => Ok(other),
+    };
+    (0..elements.len()).map(decode).collect()
 }
 
 /// The number of elements of a tensor.

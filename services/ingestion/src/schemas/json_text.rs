@@ -10,6 +10,11 @@ const MAX_DEPTH: usize = 32;
 /// The most JSON that one record may become, in bytes. Values without bytes of their own cannot fill the memory.
 const MAX_JSON: usize = 4 << 20;
 
+/// The request for a row in JSON.
+pub(super) fn of_row(row: &[u8]) -> Vec<u8> {
+    [br#"{"features":"#, row, b"}"].concat()
+}
+
 /// A request in JSON, which grows at its end.
 #[derive(Debug)]
 pub(super) struct JsonText {

@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use forebay_bus::kafka::{RawBatch, RawRecord};
 use forebay_bus::{Delivery, SchemaSettings};
 use forebay_runtime::{Lifecycle, StartError};
 use parking_lot::RwLock;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::registry::{Registry, Schema};
-use super::{avro, protobuf};
+use super::{avro, json_text, protobuf};
 use crate::parse::confluent_schema;
 use crate::system::KafkaHandler;
 
@@ -21,12 +23,22 @@ const FRAME: usize = 5;
 const ID_HEADER: &str = "__value_schema_id";
 /// The most schemas that are kept before those that cannot be used are read again.
 const MAX_SCHEMAS: usize = 4096;
+/// How long a schema that cannot be used counts as such: it may be registered after the first record with its id.
+const UNUSABLE: Duration = Duration::from_secs(60);
 /// Between two questions while the registry does not answer.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The schemas by id. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Schemas(Arc<RwLock<HashMap<u32, Arc<Schema>>>>);
+pub struct Schemas(Arc<RwLock<HashMap<u32, Known>>>);
+
+/// What was read for an id.
+#[derive(Clone, Debug)]
+struct Known {
+    schema: Arc<Schema>,
+    /// When it is read again; `None` for a schema, which never changes.
+    until: Option<Instant>,
+}
 
 impl Schemas {
     /// The JSON of a record's framed value; `None` for one without a frame, and where no registry was asked for its schema.
@@ -35,10 +47,10 @@ impl Schemas {
     /// Why it cannot be read.
     pub(crate) fn json(&self, record: &RawRecord) -> Option<Result<Bytes, String>> {
         let (id, value) = (framed(record)?, &record.payload);
-        let schema = self.0.read().get(&id).map(Arc::clone)?;
+        let schema = self.0.read().get(&id).map(|known| Arc::clone(&known.schema))?;
         Some(match &*schema {
             Schema::Unusable(why) => Err(excerpt(why)),
-            Schema::Json => Ok(value.slice(FRAME..)),
+            Schema::Json => Ok(json_request(value.slice(FRAME..))),
             Schema::Avro(schema) => of_schema(id, avro::request(schema, &value[FRAME..])),
             Schema::Protobuf(schema) => of_schema(id, protobuf::request(schema, &value[FRAME..])),
         })
@@ -49,17 +61,22 @@ impl Schemas {
         let framed = batch.records.iter().filter_map(framed);
         let mut framed = framed.peekable();
         framed.peek()?;
-        let known = self.0.read();
-        framed.find(|id| !known.contains_key(id))
+        let (known, now) = (self.0.read(), Instant::now());
+        framed.find(|id| known.get(id).is_none_or(|known| known.until.is_some_and(|until| until <= now)))
     }
 
     fn insert(&self, id: u32, schema: Schema) {
+        self.insert_for(id, schema, UNUSABLE);
+    }
+
+    fn insert_for(&self, id: u32, schema: Schema, unusable: Duration) {
         let mut known = self.0.write();
         if known.len() >= MAX_SCHEMAS {
             // a producer may name any number of ids that the registry does not have
-            known.retain(|_, schema| !matches!(**schema, Schema::Unusable(_)));
+            known.retain(|_, known| known.until.is_none());
         }
-        known.insert(id, Arc::new(schema));
+        let until = matches!(schema, Schema::Unusable(_)).then(|| Instant::now() + unusable);
+        known.insert(id, Known { schema: Arc::new(schema), until });
     }
 }
 
@@ -74,6 +91,20 @@ pub(crate) fn id_in_header(record: &RawRecord) -> Option<String> {
     Some(format!(
         "the id of the schema is in the header {ID_HEADER}, which is not read; set the serializer to write it before the value"
     ))
+}
+
+/// The request that a JSON document is: one with features, else a row, as for the other kinds of schemas.
+fn json_request(json: Bytes) -> Bytes {
+    #[derive(Deserialize)]
+    struct Document {
+        #[serde(default)]
+        features: Option<IgnoredAny>,
+    }
+    match serde_json::from_slice::<Document>(&json) {
+        Ok(Document { features: None }) => json_text::of_row(&json).into(),
+        // the parser of requests says what is wrong with it
+        Ok(_) | Err(_) => json,
+    }
 }
 
 fn of_schema(id: u32, json: Result<Vec<u8>, String>) -> Result<Bytes, String> {
@@ -229,6 +260,8 @@ mod tests {
         let read = |value: &[u8]| schemas.json(&record(value)).map(|it| it.map(|json| json.to_vec()));
         assert_eq!(read(&avro), Some(Ok(br#"{"features":{"city":"B"}}"#.to_vec())));
         assert_eq!(read(&json), Some(Ok(br#"{"features":[1]}"#.to_vec())));
+        assert_eq!(read(&framed(2, b" {\"a\":1}")), Some(Ok(br#"{"features": {"a":1}}"#.to_vec())), "a row");
+        assert_eq!(read(&framed(2, b"{\"a\":")), Some(Ok(b"{\"a\":".to_vec())), "the parser says what is wrong");
         assert_eq!(read(b"{\"features\":[1]}"), None);
         assert_eq!(
             read(&other),
@@ -244,5 +277,18 @@ mod tests {
         assert!(quoted.len() < 900, "{quoted}");
         let headers = vec![(ID_HEADER.to_owned(), Bytes::from_static(&[1; 17]))];
         assert_eq!(schemas.json(&RawRecord { headers, ..record(&avro) }), None, "its first bytes are no id");
+    }
+    #[test]
+    fn an_id_that_was_unknown_is_looked_up_again_after_a_while() {
+        let (schemas, batch) = (Schemas::default(), batch(&[&[0, 0, 0, 0, 9]]).payload);
+        let unusable = || Schema::Unusable("is not in the registry".to_owned());
+        assert_eq!(schemas.missing(&batch), Some(9));
+        schemas.insert(9, unusable());
+        assert_eq!(schemas.missing(&batch), None);
+        schemas.insert_for(9, unusable(), Duration::ZERO);
+        assert_eq!(schemas.missing(&batch), Some(9));
+        assert!(matches!(schemas.json(&batch.records[0]), Some(Err(_))), "until then it is what it was");
+        schemas.insert_for(9, Schema::Json, Duration::ZERO);
+        assert_eq!(schemas.missing(&batch), None);
     }
 }

@@ -1,7 +1,9 @@
-//! The section `[grpc]`: the gRPC server. Its limits and its TLS are those of the HTTP server.
+//! The section `[grpc]`: the gRPC server. Its other limits and its TLS are those of the HTTP server.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use forebay_runtime::{Problems, duration};
 use serde::Deserialize;
 
 /// `[grpc]`
@@ -12,4 +14,24 @@ pub struct GrpcSettings {
     pub enabled: bool,
     /// Address to listen on.
     pub listen: SocketAddr,
+    /// Maximum number of connections.
+    pub max_connections: usize,
+    /// Maximum number of open streams (`ModelStreamInfer`).
+    pub max_streams: usize,
+    /// How long a stream may wait for its next message.
+    #[serde(with = "duration")]
+    pub stream_idle: Duration,
+}
+
+impl GrpcSettings {
+    pub(super) fn check(&self, problems: &mut Problems) {
+        for (key, value) in [("grpc.max_connections", self.max_connections), ("grpc.max_streams", self.max_streams)] {
+            if value == 0 {
+                problems.add(key, "is 0, expected at least 1");
+            }
+        }
+        if self.stream_idle.is_zero() {
+            problems.add("grpc.stream_idle", "is 0, expected a duration");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_rt::ArbiterHandle;
 use forebay_bus::kafka::DeadLetters;
-use forebay_runtime::{Host, StartError};
+use forebay_runtime::{Host, Process, StartError};
 
 use crate::async_results::{AnswerStore, AsyncMetrics, AsyncResults, Callbacks, MemoryStore, RedisStore};
 use crate::settings::{AsyncStore, Settings};
@@ -23,13 +23,16 @@ pub(super) fn open(
 ) -> Result<Option<AsyncResults>, StartError> {
     let metrics = AsyncMetrics::register(host.metrics());
     let (wanted, redis) = (&settings.async_results, &settings.redis);
+    check_process(wanted.store, host.process())?;
     let store = match wanted.store {
-        AsyncStore::Memory if !host.process().all_in_one => {
-            let why = "is \"memory\", but other replicas of this service could be asked for the answers: set it to \
-                       \"redis\", or run all stages in one process";
-            return Err(StartError::setting("async.store", why));
+        AsyncStore::Auto if !alone => {
+            tracing::info!(
+                setting = "async.store",
+                "requests to be answered later are answered on their connections: other replicas could be asked for the answers, \
+                 which redis would give to all of them"
+            );
+            return Ok(None);
         }
-        AsyncStore::Auto if !alone => return Ok(None),
         AsyncStore::Off => return Ok(None),
         AsyncStore::Redis => {
             let client = redis.client().map_err(|invalid| StartError::setting(invalid.key, invalid.text))?;
@@ -43,4 +46,29 @@ pub(super) fn open(
     let arbiter = arbiter.clone();
     let spawn = Arc::new(move |task| _ = arbiter.spawn(task));
     Ok(Some(AsyncResults::new(store, spawn, wanted.ttl, wanted.max_requests, metrics, callbacks)))
+}
+
+/// A process whose answers other replicas could be asked for must not keep them to itself.
+fn check_process(store: AsyncStore, process: Process) -> Result<(), StartError> {
+    if store != AsyncStore::Memory || process.all_in_one {
+        return Ok(());
+    }
+    let why = "is \"memory\", but other replicas of this service could be asked for the answers: set it to \"redis\", or run \
+               all stages in one process";
+    Err(StartError::setting("async.store", why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_refused_where_there_may_be_other_replicas() {
+        let (alone, one) = (Process::all_in_one("forebay"), Process::service("ingestion"));
+        let error = check_process(AsyncStore::Memory, one).unwrap_err().to_string();
+        assert!(error.contains("async.store") && error.contains("redis"), "{error}");
+        for (store, process) in [(AsyncStore::Memory, alone), (AsyncStore::Auto, one), (AsyncStore::Redis, one)] {
+            assert!(check_process(store, process).is_ok());
+        }
+    }
 }

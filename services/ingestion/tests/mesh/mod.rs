@@ -210,7 +210,7 @@ pub async fn receive(mut stream: TcpStream) -> Response {
         }
     })
     .await;
-    let text = String::from_utf8(bytes).unwrap();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     let mut body = body.to_owned();

@@ -108,12 +108,12 @@ fn tensor_inputs(column: &Value, tensor: &Value) -> Result<Result<Inputs, String
     }
 }
 
-/// The names of the outputs, if there are several and each has one.
+/// The names of the outputs, if each has one.
 pub(super) fn output_names(json: &str) -> Vec<String> {
     let Ok(columns) = list(json) else { return Vec::new() };
     let names: Option<Vec<String>> =
         columns.iter().map(|column| column.get("name")?.as_str().map(str::to_owned)).collect();
-    names.filter(|names| (2..=MAX_WIDTH).contains(&names.len())).unwrap_or_default()
+    names.filter(|names| names.len() <= MAX_WIDTH).unwrap_or_default()
 }
 
 /// The parameters with their defaults.
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn outputs_have_names_when_there_are_several() {
-        assert_eq!(output_names(r#"[{"type": "double", "name": "y"}]"#), [""; 0]);
+        assert_eq!(output_names(r#"[{"type": "double", "name": "y"}]"#), ["y"]);
         assert_eq!(output_names(r#"[{"name": "b"}, {"name": "a"}]"#), ["b", "a"]);
         assert_eq!(output_names(r#"[{"name": "b"}, {"type": "double"}]"#), [""; 0]);
         let read = params(r#"[{"name": "t", "type": "double", "default": 0.5, "shape": null}]"#).unwrap();

@@ -102,7 +102,7 @@ impl LaterAnswer {
     /// The answer, or where it will be.
     pub(in crate::http) fn response(self, state: &HttpState, request: &HeaderMap, span: &RequestSpan) -> HttpResponse {
         if let Some(answer) = self.answer {
-            return stored(&answer);
+            return stored(&answer, request);
         }
         let mut response = response_head(state, request, span, 202, None);
         response.insert_header((PREFERENCE_APPLIED, HeaderValue::from_static("respond-async")));
@@ -188,11 +188,12 @@ pub(super) async fn answer_again(state: Arc<HttpState>, results: AsyncResults, i
 }
 
 /// Answers a request that has been taken over from several replicas, all of which died.
-pub(super) async fn give_up(results: &AsyncResults, id: ResultId, owner: &str) {
+pub(super) async fn give_up(results: &AsyncResults, id: ResultId, owner: &str, callback: Option<&str>) {
     let problem =
         Problem::new(ErrorCode::Internal, "every replica that worked on this request ended before it was answered");
     tracing::error!(result = ?id, "a request that is answered later has ended several replicas");
-    finish(results, (id, owner), PredictResponse::of_problem(&AnswerHead::default(), problem), None, None).await;
+    let response = PredictResponse::of_problem(&AnswerHead::default(), problem);
+    finish(results, (id, owner), response, None, callback).await;
 }
 
 /// Its caller was authorized when the request arrived, and its rows were counted.
@@ -211,4 +212,65 @@ fn admit_again(
     let key = Some(request.head.idempotency_key.as_str());
     let arrival = Arrival { caller: None, idempotency_key: key, trace, arrived_us: now_us() };
     Ok((admit(state, parsed, arrival, &request.owner, CallerWaits::Elsewhere)?, many))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use forebay_bus::EdgeEvents;
+    use forebay_bus::kafka::DeadLetters;
+    use forebay_runtime::Metrics;
+
+    use super::*;
+    use crate::async_results::{AnswerStore, AsyncMetrics, Callbacks, MemoryStore, StoredResult};
+    use crate::{DEFAULTS, Settings};
+
+    struct NoEvents;
+
+    impl EdgeEvents for NoEvents {
+        fn dead_letter(&self) {}
+    }
+
+    #[tokio::test]
+    async fn the_caller_of_a_request_that_is_given_up_is_called_back() {
+        let receiver = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/hook", receiver.local_addr().unwrap());
+        let received = std::thread::spawn(move || {
+            let (mut stream, _) = receiver.accept().unwrap();
+            let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
+            while !String::from_utf8_lossy(&bytes).contains("}}") {
+                let read = stream.read(&mut chunk).unwrap();
+                bytes.extend_from_slice(&chunk[..read]);
+            }
+            stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 0\r\n\r\n").unwrap();
+            String::from_utf8(bytes).unwrap()
+        });
+        let allowed = format!("async.callbacks={url}");
+        let secret = format!("async.callback_secret={}", "A".repeat(44));
+        let flags = [allowed.as_str(), secret.as_str(), "async.callback_addresses=any"];
+        let sources = forebay_testkit::settings(&[forebay_redis::DEFAULTS, DEFAULTS]).flags(&flags);
+        let settings = sources.read(Settings::read).unwrap().async_results;
+        let store = AnswerStore::Memory(Arc::new(MemoryStore::new(settings.memory, settings.ttl)));
+        let callbacks = Callbacks::new(&settings, DeadLetters::logged("ingestion", Arc::new(NoEvents)));
+        let spawn = Arc::new(|task| _ = tokio::spawn(task));
+        let metrics = AsyncMetrics::register(&Metrics::new());
+        let results = AsyncResults::new(store, spawn, settings.ttl, 10, metrics, callbacks);
+        let (id, reserved) = (ResultId::random(), results.reserve("ann", true).unwrap());
+        let head = SubmissionHead {
+            idempotency_key: String::new(),
+            split_key: None,
+            callback: Some(url.clone()),
+            trace: String::new(),
+            arrived_us: 0,
+        };
+        let submission = Submission { owner: "ann".to_owned(), head, body: Bytes::new() };
+        results.submit(id, submission, reserved).await.unwrap();
+        let given_up = give_up(&results, id, "ann", Some(&url));
+        tokio::time::timeout(Duration::from_secs(20), given_up).await.unwrap();
+        let message = received.join().unwrap();
+        assert!(message.contains("every replica that worked on this request ended"), "{message}");
+        assert!(matches!(results.find(id, "ann").await, Ok(Some(StoredResult::Answered(_)))));
+    }
 }

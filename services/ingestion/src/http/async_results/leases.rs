@@ -69,6 +69,6 @@ async fn take_over(state: Arc<HttpState>, results: AsyncResults, id: ResultId, u
     match unfinished {
         Unfinished::Request(request) => answer_again(state, results, id, request).await,
         Unfinished::Callback(url) => results.call_back(id, &url).await,
-        Unfinished::Hopeless(owner) => give_up(&results, id, &owner).await,
+        Unfinished::Hopeless { owner, callback } => give_up(&results, id, &owner, callback.as_deref()).await,
     }
 }

@@ -53,6 +53,11 @@ impl ServedModel {
         self.format.as_ref().and_then(|(replica, at)| replica.rows.get(*at))
     }
 
+    /// What the signature calls the only output; empty if there are several, or it has no name.
+    pub(crate) fn output_name(&self) -> &str {
+        self.format().map_or("", |format| &format.output_name)
+    }
+
     /// Names of the values of a row, in order; empty until a replica has loaded the version.
     pub(crate) fn columns(&self) -> &[String] {
         self.format().map_or(&[], |format| &format.features)

@@ -91,7 +91,8 @@ impl Protocol for Inference {
     }
 
     fn write(&mut self, rows: RowOutcomes, took: Duration) -> Result<AnswerBody, Problem> {
-        let answered = open_inference::answer(rows, &self.outputs)?;
+        let own = self.model.as_ref().map_or("", ServedModel::output_name);
+        let answered = open_inference::answer(rows, &self.outputs, own)?;
         self.state.statistics.succeeded(&answered, took);
         Ok(answer::body(&answered, self.id.as_deref(), self.binary))
     }

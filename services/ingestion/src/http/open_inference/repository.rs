@@ -8,13 +8,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::rejected;
+use super::routes::Target;
 use crate::auth::AuthenticatedCaller;
-use crate::http::body;
 use crate::http::exchange::authenticate;
 use crate::http::model_list::{ModelListing, ServedModel};
 use crate::http::schema::RefusalResponses;
 use crate::http::state::HttpState;
-use crate::open_inference::invalid;
+use crate::http::{body, json_tokens};
 use crate::rejection::HttpRejection;
 
 #[derive(Default, Deserialize)]
@@ -68,10 +68,10 @@ async fn list(
 }
 
 fn parse<T: Default + DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
-    if body.trim_ascii().is_empty() {
-        return Ok(T::default());
+    match body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii() {
+        b"" => Ok(T::default()),
+        json => json_tokens::parse(json),
     }
-    serde_json::from_slice(body).map_err(|error| invalid(format!("failed to parse the request JSON: {error}")))
 }
 
 fn entry(model: &ServedModel) -> Value {
@@ -106,7 +106,7 @@ pub(in crate::http) async fn load(
 ) -> HttpResponse {
     let loaded = async {
         let (caller, ChangeRequest { parameters }) = read_change(&request, payload, &state).await?;
-        models.load(caller.as_deref(), request.match_info().query("model"), parameters.keys().next()).await
+        models.load(caller.as_deref(), &Target::of(&request).model, parameters.keys().next()).await
     };
     finish(loaded.await)
 }
@@ -133,7 +133,7 @@ pub(in crate::http) async fn unload(
     let unloaded = async {
         // no model depends on another one, so `unload_dependents` changes nothing
         let (caller, _) = read_change(&request, payload, &state).await?;
-        models.unload(caller.as_deref(), request.match_info().query("model")).await
+        models.unload(caller.as_deref(), &Target::of(&request).model).await
     };
     finish(unloaded.await)
 }

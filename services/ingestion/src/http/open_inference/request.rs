@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::http::json_tokens;
 use crate::open_inference::{
-    Collected, InferRequest, InputTensor, ParameterValue, Parameters, RequestedOutput, datatype_of, decode_raw,
-    distinct, invalid, shape_of,
+    Collected, InferRequest, InputTensor, ParameterValue, Parameters, RequestedOutput, datatype_of, decode_content,
+    decode_raw, distinct, invalid, shape_of,
 };
 use crate::parse::MAX_TEXT_BYTES;
 
@@ -87,8 +87,10 @@ fn read_input(input: InputJson, raw: &[u8]) -> Result<(InputTensor, &[u8]), Prob
     if parameters.contains_key("shared_memory_region") {
         return Err(invalid(format!("input '{name}': shared memory is not supported")));
     }
+    let content_type = parameters.get("content_type").and_then(Value::as_str);
     let Some(size) = parameters.get("binary_data_size") else {
         let data = data.ok_or_else(|| invalid(format!("input '{name}': has neither data nor binary_data_size")))?;
+        let data = decode_content(data, content_type, datatype, &name)?;
         let tensor = InputTensor::new(name, datatype, &shape, data)?;
         return Ok((tensor.checked()?, raw));
     };
@@ -105,6 +107,7 @@ fn read_input(input: InputJson, raw: &[u8]) -> Result<(InputTensor, &[u8]), Prob
     })?;
     let (_, count) = shape_of(&name, &shape)?;
     let elements = decode_raw(bytes, datatype, count, &name)?;
+    let elements = decode_content(elements, content_type, datatype, &name)?;
     Ok((InputTensor::new(name, datatype, &shape, elements)?, rest))
 }
 
@@ -206,6 +209,17 @@ mod tests {
             let text = refused(&json);
             assert!(text.contains(why), "{json}: {text}");
         }
+        let base64 = |text: &str| {
+            let input = input(&format!(
+                r#""shape":[1],"datatype":"BYTES","data":["{text}"],"parameters":{{"content_type":"base64"}}"#
+            ));
+            whole(&input)
+                .map(|mut request| request.inputs.remove(0).elements.value(0))
+                .map_err(|problem| problem.message)
+        };
+        assert_eq!(base64("w6k="), Ok(crate::open_inference::Value::Text("\u{e9}".into())));
+        assert!(base64("text").unwrap_err().contains("element 0 is not the base64"), "its bytes are no UTF-8");
+        assert!(base64("no base64").unwrap_err().contains("element 0 is not the base64"));
         let deep = format!(r#"{{"inputs":[],"parameters":{{"a":{}1{}}}}}"#, "[".repeat(200), "]".repeat(200));
         assert!(refused(&deep).contains("recursion limit"));
     }

@@ -5,6 +5,7 @@ use actix_web::http::header::ALLOW;
 use actix_web::{Handler, HttpRequest, HttpResponse, Responder, web};
 use forebay_contract::{ErrorCode, Problem};
 
+use super::super::routes::path_part;
 use super::{error_json, infer, metadata, rejected, repository, statistics};
 
 /// The model that a path names.
@@ -16,7 +17,7 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn of(request: &HttpRequest) -> Self {
-        let part = |name| request.match_info().get(name).map(str::to_owned);
+        let part = |name| path_part(request, name);
         Self { model: part("model").unwrap_or_default(), version: part("version") }
     }
 }

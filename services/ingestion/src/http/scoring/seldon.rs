@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use forebay_contract::Problem;
+use forebay_contract::{PredictedValue, Problem, Score};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -29,7 +29,7 @@ struct RequestJson {
 #[derive(Deserialize)]
 struct DataJson {
     #[serde(default)]
-    names: Vec<String>,
+    names: Option<Vec<String>>,
     #[serde(default)]
     ndarray: Option<TableJson>,
     #[serde(default)]
@@ -82,14 +82,58 @@ impl Seldon {
             }
             _ => return Err(invalid("data: expected either ndarray or tensor")),
         };
-        if !data.names.is_empty() {
-            check_size(made.len(), data.names.iter().map(String::len).sum(), max_rows)?;
+        let names = data.names.unwrap_or_default();
+        if !names.is_empty() {
+            check_size(made.len(), names.iter().map(String::len).sum(), max_rows)?;
+            if let Some(at) = made.iter().position(|row| row.len() != names.len()) {
+                let (values, names) = (made[at].len(), names.len());
+                return Err(invalid(format!("data: row {at} has {values} values for {names} names")));
+            }
             for row in made.iter_mut().filter(|row| row.names.is_empty()) {
-                row.names.clone_from(&data.names);
+                row.names.clone_from(&names);
             }
         }
         Ok(made)
     }
+}
+
+/// The predictions as the request had its rows; those that are no numbers are an `ndarray` in any case, as Seldon has it.
+fn data_json(scores: &[Score], tensor: bool) -> Result<serde_json::Value, Problem> {
+    let predictions = finite_predictions(scores)?;
+    if let Some((shape, values)) = tensor.then(|| tensor_of(&predictions)).flatten() {
+        return Ok(json!({ "names": [], "tensor": { "shape": shape, "values": values } }));
+    }
+    let names = scores.first().map_or(&[][..], |score| &score.names);
+    let rows: Vec<_> = predictions.into_iter().map(without_names).collect();
+    Ok(json!({ "names": names, "ndarray": rows }))
+}
+
+/// Several outputs that have names, as the list that a table needs.
+fn without_names(prediction: PredictedValue<'_>) -> PredictedValue<'_> {
+    match prediction {
+        PredictedValue::Named(named) => PredictedValue::List(named.into_iter().map(|(_, value)| value).collect()),
+        other => other,
+    }
+}
+
+/// Shape and values of a tensor; `None` for predictions that are no numbers.
+fn tensor_of(predictions: &[PredictedValue<'_>]) -> Option<(Vec<usize>, Vec<serde_json::Value>)> {
+    let (mut values, mut widths) = (Vec::with_capacity(predictions.len()), Vec::new());
+    for prediction in predictions {
+        let row = match prediction {
+            PredictedValue::List(row) => row.iter().collect(),
+            PredictedValue::Named(row) => row.iter().map(|(_, value)| value).collect(),
+            one => vec![one],
+        };
+        let several = matches!(prediction, PredictedValue::List(_) | PredictedValue::Named(_));
+        widths.push(several.then_some(row.len()));
+        for value in row {
+            values.push(serde_json::to_value(value).ok().filter(serde_json::Value::is_number)?);
+        }
+    }
+    let width = *widths.first()?;
+    let shape = std::iter::once(predictions.len()).chain(width).collect();
+    widths.iter().all(|it| *it == width).then_some((shape, values))
 }
 
 impl Protocol for Seldon {
@@ -102,21 +146,13 @@ impl Protocol for Seldon {
         let model = self.models.served_to(caller, name, None)?;
         let request: RequestJson = json_tokens::parse(&body)?;
         let data = request.data.ok_or_else(|| invalid("expected data with ndarray or tensor"))?;
-        let width = data.names.len();
         let rows = self.rows(data, model.columns(), max_rows)?;
-        if let Some(at) = rows.iter().position(|row| width > 0 && row.len() != width) {
-            return Err(invalid(format!("data: row {at} has {} values for {width} names", rows[at].len())).into());
-        }
         Ok(request_of(&model, None, rows)?)
     }
 
     fn write(&mut self, rows: RowOutcomes, _: Duration) -> Result<AnswerBody, Problem> {
         let (scores, version) = scores_of(rows)?;
-        let predictions = finite_predictions(&scores)?;
-        let data = match self.tensor {
-            true => json!({ "names": [], "tensor": { "shape": [predictions.len()], "values": predictions } }),
-            false => json!({ "names": [], "ndarray": predictions }),
-        };
+        let data = data_json(&scores, self.tensor)?;
         let tags = version.map(|version| json!({ "model_version": version.to_string() })).unwrap_or_else(|| json!({}));
         let answer = json!({ "data": data, "meta": { "tags": tags } });
         Ok(AnswerBody::json(answer.to_string().into_bytes()))
@@ -126,5 +162,55 @@ impl Protocol for Seldon {
         let (code, reason) = (problem.code.status(), problem.code.as_str());
         let status = json!({ "code": code, "info": problem.message, "reason": reason, "status": "FAILURE" });
         json!({ "status": status }).to_string().into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_contract::ClassLabel;
+
+    use super::*;
+
+    #[test]
+    fn answers_have_the_form_of_their_requests() {
+        let number = |value| Score { value, ..Score::default() };
+        let several = |numbers: [f64; 2]| Score {
+            value: numbers[0],
+            numbers: numbers.to_vec(),
+            names: vec!["x".into(), "y".into()],
+            ..Score::default()
+        };
+        let label = |label: ClassLabel<'_>| Score {
+            label: Some(label.to_string()),
+            label_kind: label.kind().into(),
+            ..Score::default()
+        };
+        for (scores, tensor, expected) in [
+            (
+                vec![number(1.5), number(2.0)],
+                true,
+                json!({"names": [], "tensor": {"shape": [2], "values": [1.5, 2.0]}}),
+            ),
+            (vec![number(1.5)], false, json!({"names": [], "ndarray": [1.5]})),
+            (
+                vec![several([1.0, 2.0]), several([3.0, 4.0])],
+                true,
+                json!({"names": [], "tensor": {"shape": [2, 2], "values": [1.0, 2.0, 3.0, 4.0]}}),
+            ),
+            (vec![several([1.0, 2.0])], false, json!({"names": ["x", "y"], "ndarray": [[1.0, 2.0]]})),
+            (vec![label(ClassLabel::Integer(7))], true, json!({"names": [], "tensor": {"shape": [1], "values": [7]}})),
+            (vec![label(ClassLabel::Text("a"))], true, json!({"names": [], "ndarray": ["a"]})),
+            (vec![label(ClassLabel::Boolean(true))], true, json!({"names": [], "ndarray": [true]})),
+        ] {
+            assert_eq!(data_json(&scores, tensor).unwrap(), expected);
+        }
+        assert!(data_json(&[several([1.0, f64::NAN])], true).is_err());
+    }
+
+    #[test]
+    fn names_may_be_null() {
+        let request: RequestJson =
+            json_tokens::parse(br#"{"data":{"names":null,"ndarray":[[1]],"tensor":null}}"#).unwrap();
+        assert_eq!(request.data.unwrap().names, None);
     }
 }
