@@ -2,6 +2,7 @@
 
 mod history;
 mod loading;
+mod room;
 mod unloaded;
 
 use std::collections::BTreeSet;
