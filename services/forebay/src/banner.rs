@@ -25,7 +25,7 @@ struct Sample {
 /// Where requests go.
 struct Endpoint {
     url: String,
-    /// Whether `forebay predict` finds it without being told.
+    /// Whether it is where `forebay predict` looks.
     usual: bool,
     secure: bool,
     needs_credentials: bool,
@@ -139,7 +139,7 @@ fn request(sample: &Sample, http: &Endpoint) -> String {
 fn described(models: &ModelSettings) -> Option<Sample> {
     let registry = Registry::open_with(&models.registry_options()).ok()?;
     let version = registry.model(&models.name)?.resolve(Some(&models.stage)).ok()?.version;
-    let Inputs::Columns(columns) = registry.describe(&models.name, version).ok()?.inputs else { return None };
+    let Inputs::Columns(columns) = registry.describe_alone(&models.name, version).ok()?.inputs else { return None };
     let row = columns.iter().map(|column| Value::zero(column.kind)).collect();
     let features = columns.into_iter().map(|column| column.name).collect();
     Some(Sample { version, features, row, answer: None })
@@ -157,7 +157,8 @@ fn sample(models: &ModelSettings) -> Result<Sample, String> {
     // without an example any row shows the form
     let row = loaded.example_rows().swap_remove(0);
     let rows = TypedRows::new(row.len(), &row).map_err(|error| error.to_string())?;
-    let output = registry.describe(name, version).ok().and_then(|described| described.output.ok()).unwrap_or_default();
+    let output =
+        registry.describe_alone(name, version).ok().and_then(|described| described.output.ok()).unwrap_or_default();
     // a made-up row may have no answer
     let answered = loaded.predict_values(rows, output).ok().filter(|scores| !scores.is_empty());
     let answer =

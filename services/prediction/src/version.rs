@@ -230,6 +230,11 @@ impl Version {
         }
     }
 
+    /// Whether the version has a finite answer to its example now.
+    pub(crate) fn answers_example(&self) -> bool {
+        !self.untried && matches!(self.answer_example(), Ok(Some(_)))
+    }
+
     /// What came of the example; `None` when the version refuses it and may do so.
     fn unless_untried<T>(&self, result: Result<T, CallError>) -> Result<Option<T>, String> {
         match result {

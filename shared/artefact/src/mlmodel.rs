@@ -92,16 +92,7 @@ impl MlModel {
         if let Some(reason) = code_alone(flavor, flavors) {
             refused.get_or_insert(Fault::new("MLmodel", reason));
         }
-        let own = |key: &str| text_at(of(flavor), key);
-        let class = match flavor {
-            // before there was a class, MLflow saved nothing but a Booster
-            "xgboost" => {
-                own("model_class").or_else(|| of("python_function").map(|_| "xgboost.core.Booster".to_owned()))
-            }
-            "lightgbm" => own("model_class"),
-            "catboost" => own("model_type"),
-            _ => None,
-        };
+        let class = class(flavor, of(flavor), of("python_function").is_some());
         if let Some(reason) = predict_params::refused(flavor, class.as_deref(), &params) {
             refused.get_or_insert(in_signature(reason));
         }
@@ -118,6 +109,18 @@ impl MlModel {
             output,
             refused,
         })
+    }
+}
+
+/// The Python class of a booster.
+fn class(flavor: &str, of: Option<&Value>, written_by_mlflow: bool) -> Option<String> {
+    let own = |key: &str| of.and_then(|of| of.get(key)?.as_str()).map(str::to_owned);
+    match flavor {
+        // before there was a class, MLflow saved nothing but a Booster
+        "xgboost" => own("model_class").or_else(|| written_by_mlflow.then(|| "xgboost.core.Booster".to_owned())),
+        "lightgbm" => own("model_class"),
+        "catboost" => own("model_type"),
+        _ => None,
     }
 }
 

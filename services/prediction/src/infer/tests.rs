@@ -163,6 +163,17 @@ fn a_poisonous_row_does_not_condemn_its_neighbours() {
 }
 
 #[test]
+fn a_row_that_makes_a_model_overflow_does_not_condemn_its_version() {
+    let fake_versions = three();
+    fake_versions.set_behavior(1, Behavior::NanAt(9.0));
+    (0..20)
+        .for_each(|_| assert_eq!(answers(&fake_versions, 1, &[9.0]), [Ok((3, 39.5))], "another version has a number"));
+    assert_eq!(answers(&fake_versions, 1, &[1.0]), [Ok((1, 11.5))], "its breaker is closed");
+    let VersionLookup::Ready(version) = fake_versions.versions.find("m", 1) else { panic!("not ready") };
+    assert_eq!(version.metrics.failures.get(), 0);
+}
+
+#[test]
 fn five_failures_in_a_row_open_the_breaker_and_a_probe_closes_it() {
     let fake_versions = three();
     fake_versions.set_behavior(1, Behavior::Nan);
