@@ -92,7 +92,10 @@ impl Inspection {
         let checked = checked.unwrap_or_else(|_| Err("answering its example panicked".to_owned()));
         let (example, verdict, error) = match checked {
             Ok(check) if check.parity.is_some() => (Some(check.to_string()), Verdict::Equal, None),
-            Ok(check) => (Some(check.to_string()), Verdict::Runs, None),
+            Ok(check) => {
+                let unread = loaded.unread_example.as_ref().map(|reason| format!("input example not used: {reason}"));
+                (Some(unread.unwrap_or_else(|| check.to_string())), Verdict::Runs, None)
+            }
             Err(error) => (None, Verdict::Failed, Some(error)),
         };
         let answer = if error.is_none() { first_answer(&loaded) } else { None };

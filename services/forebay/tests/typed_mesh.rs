@@ -192,10 +192,13 @@ fn churn() -> tempfile::TempDir {
 
 /// What `forebay score` answers to requests for a version of `churn`.
 fn scored(registry: &str, version: u32, requests: &[Value]) -> Vec<Value> {
+    scored_with(&["--registry", registry, "--model", &format!("models:/churn/{version}")], requests)
+}
+
+fn scored_with(arguments: &[&str], requests: &[Value]) -> Vec<Value> {
     let input = requests.iter().map(|request| format!("{request}\n")).collect::<String>();
     let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
-    let model = format!("models:/churn/{version}");
-    command.args(["score", "--registry", registry, "--model", &model, "--format", "jsonl"]).env_clear();
+    command.arg("score").args(arguments).args(["--format", "jsonl"]).env_clear();
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     // far less than a pipe holds
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
@@ -264,5 +267,63 @@ fn invocations(mesh: &Mesh, row: &Value, probabilities: &Value) {
         let (status, answer) = post(params.clone());
         assert_eq!((status, answer["error_code"].as_str()), (400, Some("BAD_REQUEST")), "{params}: {answer}");
         assert!(answer["message"].as_str().unwrap().contains(why), "{params}: {answer}");
+    }
+}
+
+/// Model files whose libraries refuse some rows, by name: rows with their answers, and one that is refused.
+fn refusing() -> (String, serde_json::Map<String, Value>) {
+    let folder = format!("{}/../../shared/model/tests/golden/refusing", env!("CARGO_MANIFEST_DIR"));
+    let cases = serde_json::from_slice(&std::fs::read(format!("{folder}/expected.json")).unwrap()).unwrap();
+    (folder, cases)
+}
+
+#[test]
+fn a_row_that_a_model_refuses_harms_no_other_row() {
+    let (folder, cases) = refusing();
+    let file = |case: &Value| format!("{folder}/{}", case["file"].as_str().unwrap());
+    let paths: Vec<String> = cases.values().flat_map(|case| ["--model".to_owned(), file(case)]).collect();
+    // no breaker has time to close again
+    let more = ["--set", "prediction.breaker_open=600s"];
+    let mesh = start(&[&more[..], &paths.iter().map(String::as_str).collect::<Vec<_>>()].concat());
+    for (name, case) in &cases {
+        // without an example, so that a made-up row was all there was to try it with
+        mesh.wait_for(&json!({"model": name, "features": case["rows"][0]}));
+    }
+    for (name, case) in &cases {
+        let column = case["column"].as_str().map_or("no answer to this row".to_owned(), |column| format!(" {column} "));
+        for _ in 0..12 {
+            let error = mesh.error(json!({"model": name, "features": case["refused"]}));
+            assert!(error.starts_with("invalid_features: ") && error.contains(&column), "{name}: {error}");
+        }
+        let answer = mesh.answer(json!({"model": name, "features": case["rows"][1]}));
+        assert!(close(&answer["prediction"], &case["predict"][1]), "{name}: {answer} {}", case["predict"][1]);
+        assert_eq!((&answer["fallback_from"], &answer["cached"]), (&Value::Null, &json!(false)), "{name}");
+        let lines = [&case["rows"][0], &case["refused"], &case["rows"][1]].map(|row| json!({"features": row}));
+        let lines = scored_with(&["--model", &file(case)], &lines);
+        assert!(close(&lines[0]["prediction"], &case["predict"][0]), "{name}: {}", lines[0]);
+        assert_eq!(lines[1]["error"]["code"], "invalid_features", "{name}: {}", lines[1]);
+        assert!(lines[1]["error"]["message"].as_str().unwrap().contains(&column), "{name}: {}", lines[1]);
+        assert!(close(&lines[2]["prediction"], &case["predict"][1]), "{name}: {}", lines[2]);
+    }
+    let mut check = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    check.args(["models", "check", "--json"]).args(cases.values().map(&file)).env_clear();
+    let output = check.output().unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found.as_array().unwrap().len(), cases.len());
+    for model in found.as_array().unwrap() {
+        assert_eq!((&model["verdict"], model["row_us"].is_f64()), (&json!("runs, not compared"), true), "{model}");
+    }
+}
+
+#[test]
+fn every_golden_folder_is_served_without_an_example() {
+    let names = std::fs::read_dir(wide("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names: Vec<String> = names.filter_map(|name| Some(name.strip_suffix(".expected.json")?.to_owned())).collect();
+    assert!(names.len() > 40, "{names:?}");
+    let mesh = up(&names.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+    for name in &names {
+        let expected = expected(name);
+        let answer = mesh.answer(json!({"model": name, "features": expected["rows"][0]}));
+        assert!(close(&answer["prediction"], &expected["predict"][0]), "{name}: {answer}");
     }
 }

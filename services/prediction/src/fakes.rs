@@ -7,7 +7,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use forebay_contract::{Context, Features, Item};
-use forebay_model::{Column, ColumnKind, LoadedVersion, Model, ModelError, Output, Rows, Scores, Signature};
+use forebay_model::{
+    Column, ColumnKind, LoadedVersion, Model, ModelError, Output, RowRefusal, Rows, Scores, Signature,
+};
 use forebay_runtime::CircuitPolicy;
 use forebay_testkit::context;
 use parking_lot::Mutex;
@@ -33,6 +35,8 @@ pub(crate) enum Behavior {
     NanAt(f64),
     /// The same, as a model that has no answer to such rows.
     PartialAt(f64),
+    /// Refuses rows that begin with this value.
+    RefusesAt(f64),
     TooFew,
     Sleeps(Duration),
     SleepsAndFails(Duration),
@@ -69,6 +73,9 @@ impl Model for FakeModel {
             Behavior::Panics => panic!("on purpose"),
             Behavior::PanicsAt(value) if rows.iter().any(|row| row[0] == value) => panic!("poison"),
             Behavior::Fails => return Err(ModelError::Execution("on purpose".into())),
+            Behavior::RefusesAt(value) if rows.iter().any(|row| row[0] == value) => {
+                return Err(ModelError::Row(RowRefusal::at(0, "has something unknown")));
+            }
             Behavior::TooFew => drop(values.pop()),
             Behavior::Sleeps(time) => std::thread::sleep(time),
             Behavior::SleepsAndFails(time) => {
@@ -135,6 +142,7 @@ pub(crate) fn loaded(number: u32, width: usize) -> (Arc<FakeModel>, LoadedVersio
         model: fake.clone(),
         preprocessing: None,
         input_example: None,
+        unread_example: None,
         expectation: None,
         accepts_missing: false,
         columns: columns(&signature),

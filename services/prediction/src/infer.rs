@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use forebay_contract::{ErrorCode, Features, Problem, Score};
 use forebay_model::{Output, Scores};
 
-use crate::answer::{check_output, row_score};
-use crate::model_call::{abort_for_test, finite};
-use crate::row_batch::RowBatch;
+use crate::answer::{UNDEFINED, check_output, no_answer, row_score};
+use crate::model_call::{CallError, abort_for_test, finite};
+use crate::row_batch::BatchView;
 use crate::version::Version;
 use crate::versions::Versions;
 
@@ -127,92 +127,101 @@ impl Inference {
         }
         let (mut taken, mut batch) = (Vec::with_capacity(attempts.rows.len()), version.new_batch());
         let mut refused = None;
-        for (index, row) in attempts.rows.iter().enumerate().filter(|(index, _)| attempts.results[*index].is_none()) {
+        for (index, row) in attempts.rows.iter().enumerate() {
+            if attempts.results[index].is_some() {
+                continue;
+            }
             match version.append(row, pinned, &mut batch) {
                 Ok(()) => taken.push(index),
-                Err(why) => refused = Some(why),
+                Err(CallError::Refused(why)) if pinned => attempts.results[index] = Some(refusal(version, &why)),
+                Err(why) => refused = Some(why.into_text()),
             }
         }
-        let failed = if taken.is_empty() { None } else { self.call(attempts, version, &taken, &batch) };
+        let failed = if taken.is_empty() { None } else { self.call(attempts, (version, pinned), &taken, batch.view()) };
         if let Some(why) = failed.or(refused) {
             attempts.reasons.push(format!("{} {why}", version.label()));
         }
     }
 
-    /// Makes one call for all rows and, after an error, one for each, so that one bad row does not fail the others. The
-    /// breaker ends this when the version is at fault and not a row. Returns why a row has no answer, if one has none.
+    /// Makes one call for all rows. After an error it makes others, so that one row does not fail its neighbours: one for
+    /// each half when the version refuses a row, and else one for each row, which the breaker ends when the version is at
+    /// fault and not a row. Returns why a row has no answer, if one has none.
     fn call(
         &self,
         attempts: &mut Attempts<'_>,
-        version: &Arc<Version>,
+        (version, pinned): (&Arc<Version>, bool),
         taken: &[usize],
-        batch: &RowBatch,
+        rows: BatchView<'_>,
     ) -> Option<String> {
         let started = Instant::now();
-        let mut why = match version.predict(batch.view(), attempts.output) {
-            Ok(scores) => return self.keep(attempts, version, taken, &scores, started),
-            Err(why) => why,
+        let error = match version.predict(rows, attempts.output) {
+            Ok(scores) => return self.keep(attempts, (version, pinned), taken, &scores, started),
+            Err(error) => error,
         };
-        if taken.len() == 1 {
-            version.failed(attempts.at);
-            return Some(why);
-        }
-        let mut left = false;
-        for (index, row) in taken.iter().zip(batch.rows(version.batch_width())) {
-            let started = Instant::now();
-            let failed = match version.predict(row, attempts.output) {
-                Ok(scores) => self.keep(attempts, version, std::slice::from_ref(index), &scores, started),
-                Err(error) => {
-                    let open = version.failed(attempts.at);
-                    why = error;
-                    left = true;
-                    if open {
-                        break;
-                    }
-                    continue;
-                }
-            };
-            if let Some(error) = failed {
-                (why, left) = (error, true);
+        let part = match (&error, taken) {
+            // the pinned version's own rules are the answer; other versions may have other rules
+            (CallError::Refused(why), [row]) if pinned => {
+                attempts.results[*row] = Some(refusal(version, why));
+                return None;
+            }
+            (CallError::Refused(_), [_]) => return Some(error.into_text()),
+            (CallError::Failed(_), [_]) => {
+                version.failed(attempts.at);
+                return Some(error.into_text());
+            }
+            (CallError::Refused(_), _) => taken.len().div_ceil(2),
+            (CallError::Failed(_), _) => 1,
+        };
+        let (mut why, mut rest) = (None, rows);
+        for part in taken.chunks(part) {
+            let (rows, others) = rest.split_at(part.len(), version.batch_width());
+            rest = others;
+            why = self.call(attempts, (version, pinned), part, rows).or(why);
+            if version.is_open() {
+                break;
             }
         }
-        (left || attempts.has_open_rows()).then_some(why)
+        why
     }
 
-    /// Keeps the finite answers, and the rows to which the model has none. The call counts as a failure when neither is
-    /// there or when it took too long.
+    /// Keeps the finite answers, and the rows to which the model has none. The call counts as a failure when it took too
+    /// long, or when neither is there and the version does not answer its example either: a row of a client may make any
+    /// model overflow.
     fn keep(
         &self,
         attempts: &mut Attempts<'_>,
-        version: &Arc<Version>,
+        (version, pinned): (&Arc<Version>, bool),
         taken: &[usize],
         scores: &Scores,
         started: Instant,
     ) -> Option<String> {
-        let (mut good, mut settled, partial) = (0, 0, version.is_partial());
+        let (mut good, mut left, partial) = (0, 0, version.is_partial());
         for (row, &index) in taken.iter().enumerate() {
             let result = if finite(scores, row) {
                 good += 1;
                 let score = row_score(scores, row, attempts.output, version.output_names());
                 RowResult::Answered { version: Arc::clone(version), score }
-            } else if partial {
-                let text =
-                    format!("{} has no answer to this row: it is outside of what it was fitted on", version.label());
-                RowResult::Failed(Problem::new(ErrorCode::InvalidFeatures, text))
+            } else if partial && pinned {
+                refusal(version, UNDEFINED)
             } else {
+                left += 1;
                 continue;
             };
             attempts.results[index] = Some(result);
-            settled += 1;
         }
-        if settled > 0 && started.elapsed() <= self.timeout {
-            version.succeeded();
-        } else {
+        if started.elapsed() > self.timeout || (good == 0 && !partial && !version.answers_example()) {
             version.failed(attempts.at);
+        } else if good > 0 {
+            version.succeeded();
         }
         version.metrics.rows.inc_by(good);
-        (settled < taken.len()).then(|| "gave a result that is not finite".to_owned())
+        (left > 0).then(|| "gave a result that is not finite".to_owned())
     }
+}
+
+/// The result of a row that a version has no answer to, by its own rules.
+fn refusal(version: &Version, why: &str) -> RowResult {
+    RowResult::Failed(no_answer(version.label(), why))
 }
 
 impl Attempts<'_> {

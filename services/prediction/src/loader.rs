@@ -2,6 +2,7 @@
 
 mod history;
 mod loading;
+mod room;
 mod unloaded;
 
 use std::collections::BTreeSet;
@@ -173,7 +174,7 @@ impl Loader {
                 let loaded = |number: &u32| snapshot.slot(&view.name, *number).is_some();
                 let mut before = true;
                 let unknown = |number: &u32| {
-                    registry.describe(&view.name, *number).is_ok_and(|meta| meta.inputs == Inputs::Unknown)
+                    registry.describe_alone(&view.name, *number).is_ok_and(|meta| meta.inputs == Inputs::Unknown)
                 };
                 // versions that were loaded on demand follow the registry as well
                 let wanted = |number: &u32| {

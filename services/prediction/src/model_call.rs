@@ -4,12 +4,30 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
 use forebay_contract::Features;
-use forebay_model::{Model, Output, Rows, Scores, TypedRows, Value};
+use forebay_model::{LoadedVersion, Output, Rows, Scores, TypedRows, Value};
 
 use crate::row_batch::BatchView;
 
 /// The variable by which tests let this process end without warning when a row has this value.
 const TEST_ABORT: &str = "FOREBAY_TEST_ABORT_ON";
+
+/// Why rows have no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CallError {
+    /// The version has no answer to a row, by its own rules, and names it and the column. Other rows have one.
+    Refused(String),
+    /// The version is at fault, or has nothing to do with such rows.
+    Failed(String),
+}
+
+impl CallError {
+    /// What happened, for a message.
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            Self::Refused(why) | Self::Failed(why) => why,
+        }
+    }
+}
 
 /// Ends the process if a test asks for it.
 pub(crate) fn abort_for_test(rows: &[&Features]) {
@@ -21,12 +39,13 @@ pub(crate) fn abort_for_test(rows: &[&Features]) {
     }
 }
 
-/// Answers `rows` (row-major) with `model`, so that the scores have `output`. A panic and a wrong number of answers are errors. Whether the answers are
-/// finite is left to the caller, which may use some of them.
+/// Answers `rows` (row-major) with the model of a version, so that the scores have `output`. A panic is an error, and so
+/// is a wrong number of answers. Whether they are finite is left to the caller, which may use some of them.
 ///
 /// # Errors
-/// The error or panic of the model as text.
-pub(crate) fn predict(model: &dyn Model, rows: BatchView<'_>, output: Output) -> Result<Scores, String> {
+/// The error or panic of the model.
+pub(crate) fn predict(loaded: &LoadedVersion, rows: BatchView<'_>, output: Output) -> Result<Scores, CallError> {
+    let model = &*loaded.model;
     let width = model.signature().width();
     let len = rows.len(width);
     // the model is read-only and rebuilds its scratch space on each call, so a call that panicked leaves nothing behind
@@ -41,8 +60,14 @@ pub(crate) fn predict(model: &dyn Model, rows: BatchView<'_>, output: Output) ->
         (BatchView::Values(values), Output::Predict) => model.predict_typed(TypedRows::new(width, values)?),
         (BatchView::Values(values), _) => model.predict_output(TypedRows::new(width, values)?, output),
     });
-    let scores = scores?.map_err(|error| error.to_string())?;
-    if scores.len() == len { Ok(scores) } else { Err(format!("gave {} answers for {len} rows", scores.len())) }
+    let scores = scores.map_err(CallError::Failed)?.map_err(|error| match loaded.refusal(&error) {
+        Some(why) => CallError::Refused(why),
+        None => CallError::Failed(error.to_string()),
+    })?;
+    match scores.len() == len {
+        true => Ok(scores),
+        false => Err(CallError::Failed(format!("gave {} answers for {len} rows", scores.len()))),
+    }
 }
 
 /// Runs code of a model and turns a panic into an error.

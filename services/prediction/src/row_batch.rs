@@ -29,6 +29,20 @@ impl BatchView<'_> {
         };
         values / width.max(1)
     }
+
+    /// The rows up to row `at` of `width` values, and those from it on.
+    pub(crate) fn split_at(self, at: usize, width: usize) -> (Self, Self) {
+        match self {
+            Self::Numbers(values) => {
+                let (head, tail) = values.split_at(at * width);
+                (Self::Numbers(head), Self::Numbers(tail))
+            }
+            Self::Values(values) => {
+                let (head, tail) = values.split_at(at * width);
+                (Self::Values(head), Self::Values(tail))
+            }
+        }
+    }
 }
 
 impl RowBatch {
@@ -43,16 +57,6 @@ impl RowBatch {
             Self::Numbers(values) => BatchView::Numbers(values),
             Self::Values(values) => BatchView::Values(values),
         }
-    }
-
-    /// The rows of `width` values, one by one.
-    pub(crate) fn rows(&self, width: usize) -> impl Iterator<Item = BatchView<'_>> {
-        let (numbers, values) = match self {
-            Self::Numbers(numbers) => (numbers.as_slice(), &[][..]),
-            Self::Values(values) => (&[][..], values.as_slice()),
-        };
-        let width = width.max(1);
-        numbers.chunks_exact(width).map(BatchView::Numbers).chain(values.chunks_exact(width).map(BatchView::Values))
     }
 
     /// As many rows as make `values` values, from the beginning again and again.
@@ -83,10 +87,11 @@ mod tests {
     fn rows_of_both_forms() {
         let batch = RowBatch::Values(vec![Value::Integer(1), Value::Text("a".into())]);
         let repeated = batch.repeated(6);
-        assert_eq!(repeated.rows(2).count(), 3);
-        let first = repeated.rows(2).next();
-        assert!(matches!(first, Some(BatchView::Values([Value::Integer(1), Value::Text(_)]))));
-        assert_eq!(RowBatch::Numbers(vec![1.0; 4]).rows(2).count(), 2);
-        assert_eq!(RowBatch::new(true).rows(2).count(), 0);
+        assert_eq!(repeated.view().len(2), 3);
+        let (first, others) = repeated.view().split_at(1, 2);
+        assert!(matches!(first, BatchView::Values([Value::Integer(1), Value::Text(_)])));
+        assert_eq!(others.len(2), 2);
+        assert_eq!(RowBatch::Numbers(vec![1.0; 4]).view().split_at(2, 2).1.len(2), 0);
+        assert_eq!(RowBatch::new(true).view().len(2), 0);
     }
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use forebay_contract::{Features, Score};
-use forebay_model::Output;
+use forebay_model::{Output, Scores};
 
 use crate::answer::row_score;
 use crate::infer::RowResult;
 use crate::metrics::ModelMetrics;
-use crate::model_call::finite;
+use crate::model_call::{CallError, finite};
 use crate::queue::{QueuedRow, RowGroup};
+use crate::row_batch::BatchView;
 use crate::settings::{ShadowSettings, ShadowTarget, ShadowVersion};
 use crate::version::Version;
 use crate::versions::{VersionLookup, Versions};
@@ -117,19 +118,41 @@ fn compare_output(shadow: &Version, output: Output, rows: &[&(Features, Score)],
             given.push(answer);
         }
     }
-    if given.is_empty() {
-        return;
+    if !given.is_empty() {
+        compare_rows(shadow, output, batch.view(), &given, tolerance);
     }
-    match shadow.predict(batch.view(), output) {
-        Ok(scores) if (0..scores.len()).all(|row| finite(&scores, row)) => {
-            for (row, theirs) in given.into_iter().enumerate() {
-                count(shadow, &row_score(&scores, row, output, &[]), theirs, tolerance);
+}
+
+/// Compares rows with the answers given to them; halves of them by themselves when the shadow refuses one.
+fn compare_rows(shadow: &Version, output: Output, rows: BatchView<'_>, given: &[&Score], tolerance: f64) {
+    let whole = |scores: &Scores| shadow.is_partial() || (0..scores.len()).all(|row| finite(scores, row));
+    match shadow.predict(rows, output) {
+        Ok(scores) if whole(&scores) => {
+            for (row, theirs) in given.iter().enumerate() {
+                match finite(&scores, row) {
+                    true => count(shadow, &row_score(&scores, row, output, &[]), theirs, tolerance),
+                    false => count_refused(shadow),
+                }
             }
         }
-        Ok(_) | Err(_) => {
+        Err(CallError::Refused(_)) if given.len() > 1 => {
+            let middle = given.len() / 2;
+            let (first, second) = rows.split_at(middle, shadow.batch_width());
+            compare_rows(shadow, output, first, &given[..middle], tolerance);
+            compare_rows(shadow, output, second, &given[middle..], tolerance);
+        }
+        Err(CallError::Refused(_)) => count_refused(shadow),
+        Ok(_) | Err(CallError::Failed(_)) => {
             shadow.metrics.shadow_failures.inc();
         }
     }
+}
+
+/// Notes a row that the shadow has no answer to, where the other version has one.
+fn count_refused(shadow: &Version) {
+    shadow.metrics.shadow_difference.observe(1.0);
+    shadow.metrics.shadow_rows.inc();
+    shadow.metrics.shadow_disagreements.inc();
 }
 
 fn count(shadow: &Version, mine: &Score, theirs: &Score, tolerance: f64) {
@@ -153,4 +176,23 @@ fn largest_difference(mine: &Score, theirs: &Score) -> f64 {
     };
     let numbers = mine.numbers.iter().zip(&theirs.numbers).map(relative);
     numbers.fold(relative((&mine.value, &theirs.value)), f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fakes::{Behavior, fake_versions, features};
+
+    #[test]
+    fn a_row_that_the_shadow_refuses_differs_and_the_others_are_compared() {
+        let fakes = fake_versions(&[(1, 2), (2, 2)], 1);
+        fakes.set_behavior(2, Behavior::RefusesAt(7.0));
+        let VersionLookup::Ready(shadow) = fakes.versions.find("m", 2) else { panic!("not ready") };
+        let same = Score { value: 21.5, ..Score::default() };
+        let rows: Vec<_> = [1.0, 7.0, 1.0, 1.0].map(|first| (features("m", 1, &[first, 0.5]), same.clone())).into();
+        compare_output(&shadow, Output::Predict, &rows.iter().collect::<Vec<_>>(), 0.0);
+        let metrics = &shadow.metrics;
+        assert_eq!((metrics.shadow_rows.get(), metrics.shadow_disagreements.get()), (4, 1));
+        assert_eq!((metrics.shadow_failures.get(), metrics.failures.get()), (0, 0));
+    }
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::loader_commands::StateNotifier;
 use crate::metrics::VersionMetrics;
-use crate::model_call;
+use crate::model_call::{self, CallError};
 use crate::row_batch::{BatchView, RowBatch};
 use crate::slowed_for_test::SlowedForTest;
 
@@ -35,8 +35,10 @@ pub struct Version {
     label: String,
     breaker: Mutex<CircuitBreaker>,
     row_cost: Duration,
-    /// Prepared rows of the input example, with which the breaker probes the version.
+    /// Prepared rows of the input example, or a made-up one, with which the breaker probes the version.
     example: RowBatch,
+    /// Whether the example is made up and the version has no answer to it, which says nothing about the version.
+    untried: bool,
     answer: AnswerFormat,
     pub(crate) metrics: VersionMetrics,
     /// Notified when its breaker changes.
@@ -48,7 +50,7 @@ impl Version {
     /// Checks and warms up a version that was loaded. Takes milliseconds or more, so it must not run on an arbiter.
     ///
     /// # Errors
-    /// When it cannot answer its own input example (or a row of zeros where it has none), and when its answers differ
+    /// When it cannot answer its own input example, fails at a made-up row where it has none, and when its answers differ
     /// from those of the model's origin.
     pub(crate) fn check(
         mut loaded: LoadedVersion,
@@ -56,6 +58,9 @@ impl Version {
         metrics: VersionMetrics,
         notifier: StateNotifier,
     ) -> Result<Self, String> {
+        if let Some(reason) = &loaded.unread_example {
+            tracing::warn!(model = loaded.name, version = loaded.version, reason, "input example is not used");
+        }
         model_call::guard(|| loaded.check_example())?.map_err(|error| error.to_string())?;
         // up to 10,000 rows that nothing is compared with any more
         loaded.expectation = None;
@@ -65,6 +70,7 @@ impl Version {
             breaker: Mutex::new(CircuitBreaker::new(policy)),
             row_cost: Duration::ZERO,
             example: RowBatch::new(false),
+            untried: !loaded.has_example(),
             answer: AnswerFormat::default(),
             metrics,
             notifier,
@@ -72,9 +78,13 @@ impl Version {
             loaded,
         };
         let mut example = version.new_batch();
-        rows.iter().try_for_each(|row| version.append_example(row, &mut example))?;
+        let appended = rows.iter().try_for_each(|row| version.append_example(row, &mut example));
+        version.unless_untried(appended)?;
         version.example = example;
-        version.answer = answer_format(&version.answer_example()?);
+        let scores = version.answer_example()?.filter(|scores| !scores.is_empty());
+        let finite = |scores: &Scores| (0..scores.len()).all(|row| model_call::finite(scores, row));
+        version.untried &= !scores.as_ref().is_some_and(finite);
+        version.answer = scores.as_ref().map_or_else(|| version.untried_answer_format(), answer_format);
         version.row_cost = version.warm_up()?;
         version.metrics.open.set(0);
         Ok(version)
@@ -139,10 +149,10 @@ impl Version {
     /// Answers prepared rows.
     ///
     /// # Errors
-    /// The error or panic of the model as text.
-    pub(crate) fn predict(&self, rows: BatchView<'_>, output: Output) -> Result<Scores, String> {
+    /// The error or panic of the model.
+    pub(crate) fn predict(&self, rows: BatchView<'_>, output: Output) -> Result<Scores, CallError> {
         self.slowed.sleep(rows.len(self.batch_width()));
-        model_call::predict(&*self.loaded.model, rows, output)
+        model_call::predict(&self.loaded, rows, output)
     }
 
     /// Whether the breaker allows a call. A probe that is due is made here with the input example, so that no row of a
@@ -193,6 +203,11 @@ impl Version {
         open
     }
 
+    /// Whether its breaker is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.breaker.lock().is_open()
+    }
+
     /// The state of its breaker.
     pub(crate) fn breaker_state(&self, now: Instant) -> BreakerState {
         match self.breaker.lock().state(now) {
@@ -202,14 +217,38 @@ impl Version {
         }
     }
 
-    fn answer_example(&self) -> Result<Scores, String> {
-        let scores = self.predict(self.example.view(), Output::Predict)?;
+    /// The answers to the example; `None` when the version refuses it and may do so.
+    fn answer_example(&self) -> Result<Option<Scores>, String> {
+        let Some(scores) = self.unless_untried(self.predict(self.example.view(), Output::Predict))? else {
+            return Ok(None);
+        };
         match (0..scores.len()).find(|&row| !model_call::finite(&scores, row)) {
-            Some(row) if !self.is_partial() => {
+            Some(row) if !self.is_partial() && !self.untried => {
                 Err(format!("the answer to row {row} of its input example is not finite"))
             }
-            _ => Ok(scores),
+            _ => Ok(Some(scores)),
         }
+    }
+
+    /// Whether the version has a finite answer to its example now.
+    pub(crate) fn answers_example(&self) -> bool {
+        !self.untried && matches!(self.answer_example(), Ok(Some(_)))
+    }
+
+    /// What came of the example; `None` when the version refuses it and may do so.
+    fn unless_untried<T>(&self, result: Result<T, CallError>) -> Result<Option<T>, String> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(CallError::Refused(_)) if self.untried => Ok(None),
+            Err(error) => Err(error.into_text()),
+        }
+    }
+
+    /// What is known of the answers without one.
+    fn untried_answer_format(&self) -> AnswerFormat {
+        let labels = &self.loaded.signature.labels;
+        let probabilities = if self.outputs().predict_proba { labels.len() } else { 0 };
+        AnswerFormat { kind: label_kind(labels.first()), outputs: 0, probabilities }
     }
 
     /// Whether the model has no answer to some rows, which is no fault of the version's.
@@ -224,9 +263,9 @@ impl Version {
         for rows in WARM_ROWS {
             let width = self.loaded.model.signature().width();
             let batch = self.example.repeated(rows * width);
-            self.predict(batch.view(), Output::Predict)?;
+            self.unless_untried(self.predict(batch.view(), Output::Predict))?;
             let started = Instant::now();
-            self.predict(batch.view(), Output::Predict)?;
+            self.unless_untried(self.predict(batch.view(), Output::Predict))?;
             cost = started.elapsed() / rows as u32;
         }
         Ok(cost)
@@ -234,15 +273,16 @@ impl Version {
 }
 
 fn answer_format(scores: &Scores) -> AnswerFormat {
-    if scores.is_empty() {
-        return AnswerFormat::default();
-    }
-    // the labels of one output have one type
-    let kind = match scores.label(0) {
+    let probabilities = scores.probabilities(0).len();
+    AnswerFormat { kind: label_kind(scores.label(0)), outputs: scores.outputs, probabilities }
+}
+
+/// The labels of one output have one type.
+fn label_kind(label: Option<&Label>) -> ColumnKind {
+    match label {
         None | Some(Label::Float(_)) => ColumnKind::Float,
         Some(Label::Integer(_)) => ColumnKind::Integer,
         Some(Label::Boolean(_)) => ColumnKind::Boolean,
         Some(Label::Text(_)) => ColumnKind::Text,
-    };
-    AnswerFormat { kind, outputs: scores.outputs, probabilities: scores.probabilities(0).len() }
+    }
 }

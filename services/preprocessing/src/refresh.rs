@@ -256,7 +256,7 @@ impl Refresher {
         let numbers = view.versions.iter().map(|listed| listed.version);
         let (named, others): (Vec<_>, Vec<_>) = numbers.partition(|number| view.is_named(*number));
         let numbers = named.into_iter().chain(others);
-        let mut versions: Vec<_> = numbers.filter_map(|n| self.describe(registry, &view.name, n)).collect();
+        let mut versions: Vec<_> = numbers.filter_map(|n| self.describe(registry, &view, n)).collect();
         versions.sort_by_key(|described| described.meta.version);
         let version = view.resolve(Some(&self.policy.stage)).ok()?.version;
         let usable = |number: u32| versions.iter().any(|described| described.meta.version == number);
@@ -276,12 +276,17 @@ impl Refresher {
         }
     }
 
-    /// What is known of a version; `None` when it cannot be used, or not yet.
-    fn describe(&mut self, registry: &Registry, model: &str, version: u32) -> Option<DescribedVersion> {
+    /// What is known of a version; `None` when it cannot be used, or not yet. The preprocessing artefact of a version that
+    /// no request asks for is not read; prediction prepares its first rows, and reports it then.
+    fn describe(&mut self, registry: &Registry, view: &ModelView, version: u32) -> Option<DescribedVersion> {
         self.heartbeat.beat();
+        let model = view.name.as_str();
         let name = (model.to_owned(), version);
         let reported = self.state.reported.get(model, version).cloned().unwrap_or_default();
-        let meta = match registry.describe(model, version).map_err(|error| error.to_string()) {
+        let answers = reported.format.is_some() || self.policy.answers(view, version);
+        let described =
+            if answers { registry.describe(model, version) } else { registry.describe_alone(model, version) };
+        let meta = match described.map_err(|error| error.to_string()) {
             Ok(_) if reported.failed => Err("no prediction replica can load it".to_owned()),
             described => described,
         };

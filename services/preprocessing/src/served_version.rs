@@ -139,7 +139,10 @@ impl ServedVersion {
                 let name = self.names.get(*index).map_or("of the row", String::as_str);
                 invalid(format!("feature {name} is not finite"))
             }
-            error => invalid(format!("preprocessing of {} {}: {error}", self.model, self.label)),
+            error => {
+                let reason = error.describe(&self.names);
+                invalid(format!("preprocessing of {} {}: {reason}", self.model, self.label))
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use forebay_contract::{
 };
 use forebay_preprocessing::{DEFAULTS, Settings, system};
 use forebay_runtime::Host;
-use forebay_testkit::registry::{self, URL as REGISTRY, copied};
+use forebay_testkit::registry::{self, URL as REGISTRY, copied, copy};
 use forebay_testkit::{context, probe, settings, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -220,6 +220,25 @@ fn a_moved_stage_is_followed() {
 
 fn has(version: u32, state: LoadState) -> VersionState {
     VersionState { version, state: state.into(), ..VersionState::default() }
+}
+
+#[test]
+fn the_artefact_of_a_version_is_read_once_requests_come_to_it() {
+    let _system = System::new();
+    let registry = copied();
+    copy(&registry.path().join("diabetes/2"), &registry.path().join("diabetes/4"));
+    let probe = start(&format!("file:{}", registry.path().display()), &["models.refresh=1h"]);
+    probe.until(2);
+    let pinned = |version: &str| {
+        let _acked = probe.deliver(vec![item(vec![1.0; 10], version, TIMEOUT)]);
+        let payload = probe.features.recv_timeout(TIMEOUT).unwrap().items.remove(0).payload;
+        (payload.version, payload.preprocessing.is_empty())
+    };
+    assert_eq!(pinned("candidate"), (1, false), "it has an alias");
+    assert_eq!(pinned("v4"), (4, true), "prediction prepares its rows");
+    probe.directory.describe("diabetes", 4, format(&NAMES, false));
+    probe.directory.report("diabetes", Some(2), vec![has(2, LoadState::Ready), has(4, LoadState::Ready)]);
+    wait_until(TIMEOUT, "the artefact of version 4", || pinned("v4") == (4, false));
 }
 
 #[test]

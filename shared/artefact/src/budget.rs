@@ -45,6 +45,13 @@ pub enum OverBudget {
     },
 }
 
+impl OverBudget {
+    /// Whether a reason is that files are too large for this process.
+    pub fn is_of_files(reason: &str) -> bool {
+        reason.starts_with("the files of the version have more than the ")
+    }
+}
+
 impl From<OverBudget> for String {
     fn from(error: OverBudget) -> Self {
         error.to_string()
@@ -124,6 +131,12 @@ impl Allowance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_is_recognised() {
+        assert!(OverBudget::is_of_files(&OverBudget::Files { limit: 7 }.to_string()));
+        assert!(!OverBudget::is_of_files(&OverBudget::Amplified { limit: 7 }.to_string()));
+    }
 
     #[test]
     fn what_is_taken_is_gone_and_the_error_says_how_much_there_was() {

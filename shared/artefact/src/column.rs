@@ -68,6 +68,21 @@ impl Value {
         }
     }
 
+    /// The value in a column of `kind`, if it is one that such a column has and not missing.
+    pub fn in_column(&self, kind: ColumnKind) -> Option<Self> {
+        match (kind, self) {
+            (_, Self::Missing) => None,
+            (ColumnKind::Text, Self::Text(_)) | (ColumnKind::Boolean, Self::Boolean(_)) => Some(self.clone()),
+            (ColumnKind::Text | ColumnKind::Boolean, _) => None,
+            (ColumnKind::Integer, Self::Integer(_)) => Some(self.clone()),
+            (ColumnKind::Integer, value) => {
+                let whole = value.number().filter(|v| v.fract() == 0.0 && v.abs() < 9.2e18);
+                whole.map(|v| Self::Integer(v as i64))
+            }
+            (ColumnKind::Float, value) => value.number().map(Self::Float),
+        }
+    }
+
     /// Whether the value is missing; a NaN is.
     pub fn is_missing(&self) -> bool {
         match self {
@@ -111,6 +126,11 @@ mod tests {
         assert_eq!(Value::of_number(2.0, ColumnKind::Integer), Value::Integer(2));
         assert_eq!(Value::of_number(1.0, ColumnKind::Boolean), Value::Boolean(true));
         assert_eq!(Value::of_number(f64::NAN, ColumnKind::Text), Value::Missing);
+        assert_eq!(Value::Float(2.0).in_column(ColumnKind::Integer), Some(Value::Integer(2)));
+        assert_eq!(Value::Integer(2).in_column(ColumnKind::Float), Some(Value::Float(2.0)));
+        for (value, kind) in [(2.5.into(), ColumnKind::Integer), (Value::Text("x".into()), ColumnKind::Float)] {
+            assert_eq!(value.in_column(kind), None);
+        }
         assert!(Value::Float(f64::NAN).is_missing() && Value::Missing.is_missing());
         assert!(!Value::Text("".into()).is_missing(), "empty text is a value");
     }

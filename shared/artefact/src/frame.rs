@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::matrix::Matrix;
-use crate::{TypedRows, Value};
+use crate::{RowRefusal, TypedRows, Value};
 
 /// The most values that a sparse batch may have once it is dense: 1 GiB.
 const MAX_DENSE: usize = 1 << 27;
@@ -56,9 +56,9 @@ impl Sparse {
         self.ends.push(self.columns.len());
     }
 
-    fn dense(&self) -> Result<Matrix, String> {
+    fn dense(&self) -> Result<Matrix, RowRefusal> {
         let size = self.ends.len().checked_mul(self.width).filter(|n| *n <= MAX_DENSE);
-        let size = size.ok_or_else(|| format!("{} rows of {} columns are too large", self.ends.len(), self.width))?;
+        let size = size.ok_or_else(|| RowRefusal::of_row(format!("is too large with {} columns", self.width)))?;
         let mut m = Matrix { width: self.width, data: vec![0.0; size] };
         for (to, (columns, values)) in m.iter_mut().zip(self.iter()) {
             columns.iter().zip(values).for_each(|(c, v)| to[*c as usize] = *v);
@@ -73,9 +73,9 @@ impl Cells {
         self.data.chunks_exact(self.width.max(1))
     }
 
-    fn numbers(&self) -> Result<Matrix, String> {
+    fn numbers(&self) -> Result<Matrix, RowRefusal> {
         let number = |(i, v): (usize, &Value)| {
-            v.number().ok_or_else(|| format!("column {} has text, a number is needed", i % self.width.max(1)))
+            v.number().ok_or_else(|| RowRefusal::at(i % self.width.max(1), "has text, a number is needed"))
         };
         let data = self.data.iter().enumerate().map(number).collect::<Result<_, _>>()?;
         Ok(Matrix { width: self.width, data })
@@ -111,7 +111,7 @@ impl Frame {
     ///
     /// # Errors
     /// When a value is text, or sparse rows are too large when dense.
-    pub fn into_numbers(self) -> Result<Matrix, String> {
+    pub fn into_numbers(self) -> Result<Matrix, RowRefusal> {
         match self {
             Self::Numbers(m) => Ok(m),
             Self::Values(cells) => cells.numbers(),
@@ -123,7 +123,7 @@ impl Frame {
     ///
     /// # Errors
     /// As [`Frame::into_numbers`].
-    pub fn numbers(&self) -> Result<Cow<'_, Matrix>, String> {
+    pub fn numbers(&self) -> Result<Cow<'_, Matrix>, RowRefusal> {
         Ok(match self {
             Self::Numbers(m) => Cow::Borrowed(m),
             Self::Values(cells) => Cow::Owned(cells.numbers()?),
@@ -135,7 +135,7 @@ impl Frame {
     ///
     /// # Errors
     /// When a value is text.
-    pub fn into_sparse(self) -> Result<Sparse, String> {
+    pub fn into_sparse(self) -> Result<Sparse, RowRefusal> {
         match self {
             Self::Sparse(sparse) => Ok(sparse),
             other => {
@@ -149,7 +149,7 @@ impl Frame {
     ///
     /// # Errors
     /// As [`Frame::into_numbers`].
-    pub fn into_cells(self) -> Result<Cells, String> {
+    pub fn into_cells(self) -> Result<Cells, RowRefusal> {
         match self {
             Self::Values(cells) => Ok(cells),
             other => {
@@ -178,7 +178,7 @@ impl Frame {
     ///
     /// # Errors
     /// As [`Frame::into_numbers`].
-    pub fn beside(frames: Vec<Self>) -> Result<Self, String> {
+    pub fn beside(frames: Vec<Self>) -> Result<Self, RowRefusal> {
         // values that are numbers need not stay typed
         let untyped = |frame| match frame {
             Self::Values(cells) => cells.numbers().map_or(Self::Values(cells), Self::Numbers),
@@ -221,7 +221,7 @@ fn select_sparse(sparse: &Sparse, columns: &[usize]) -> Sparse {
     out
 }
 
-fn sparse_beside(width: usize, rows: usize, frames: Vec<Frame>) -> Result<Sparse, String> {
+fn sparse_beside(width: usize, rows: usize, frames: Vec<Frame>) -> Result<Sparse, RowRefusal> {
     let mut parts = Vec::with_capacity(frames.len());
     for frame in frames {
         parts.push(match frame {

@@ -25,6 +25,7 @@ mod model_paths;
 mod output;
 mod preprocessing;
 pub mod python;
+mod refusal;
 mod rows;
 pub mod sklearn;
 pub mod special;
@@ -43,6 +44,7 @@ pub use mlmodel::{Inputs, MlModel, Param};
 pub use model_paths::ModelPath;
 pub use output::{Output, Outputs, UnknownOutput};
 pub use preprocessing::{PrepareError, Preprocessing};
+pub use refusal::RowRefusal;
 pub use rows::{RaggedRows, Rows, TypedRows};
 pub use store::{FileStamp, Store};
 

@@ -1,5 +1,6 @@
 //! `MLmodel`, the YAML file that describes a model folder: flavor, file, signature, example.
 
+mod column_spec;
 mod predict_params;
 mod signature;
 
@@ -24,6 +25,8 @@ pub struct MlModel {
     /// The Python class of the model, in the flavors of boosters: `xgboost.sklearn.XGBClassifier`, `CatBoostRegressor`.
     pub class: Option<String>,
     pub inputs: Inputs,
+    /// Whether each column has floats of 32 bits; empty when none has, and one value for all of a tensor.
+    pub singles: Vec<bool>,
     /// Path of the input example, relative to the folder.
     pub input_example: Option<String>,
     /// The names of several outputs in order; empty when the signature has none.
@@ -77,6 +80,7 @@ impl MlModel {
             }),
             None => Inputs::Unknown,
         };
+        let singles = signature("inputs").map(|json| signature::singles(&json)).unwrap_or_default();
         let output_names = signature("outputs").map(|json| signature::output_names(&json)).unwrap_or_default();
         let params = signature("params").map_or_else(|| Ok(Vec::new()), |json| signature::params(&json));
         let params = params.map_err(in_signature)?;
@@ -85,12 +89,10 @@ impl MlModel {
             refused.get_or_insert(Fault::new("MLmodel", format!("predict_fn: {unknown}")));
             Output::Predict
         });
-        let own = |key: &str| text_at(of(flavor), key);
-        let class = match flavor {
-            "xgboost" | "lightgbm" => own("model_class"),
-            "catboost" => own("model_type"),
-            _ => None,
-        };
+        if let Some(reason) = code_alone(flavor, flavors) {
+            refused.get_or_insert(Fault::new("MLmodel", reason));
+        }
+        let class = class(flavor, of(flavor), of("python_function").is_some());
         if let Some(reason) = predict_params::refused(flavor, class.as_deref(), &params) {
             refused.get_or_insert(in_signature(reason));
         }
@@ -100,6 +102,7 @@ impl MlModel {
             class,
             serialization: text_at(of("sklearn"), "serialization_format"),
             inputs,
+            singles,
             input_example,
             output_names,
             params,
@@ -107,6 +110,40 @@ impl MlModel {
             refused,
         })
     }
+}
+
+/// The Python class of a booster.
+fn class(flavor: &str, of: Option<&Value>, written_by_mlflow: bool) -> Option<String> {
+    let own = |key: &str| of.and_then(|of| of.get(key)?.as_str()).map(str::to_owned);
+    match flavor {
+        // before there was a class, MLflow saved nothing but a Booster
+        "xgboost" => own("model_class").or_else(|| written_by_mlflow.then(|| "xgboost.core.Booster".to_owned())),
+        "lightgbm" => own("model_class"),
+        "catboost" => own("model_type"),
+        _ => None,
+    }
+}
+
+/// Why a model cannot be read whose flavors are none of those that can: what such a folder holds is used by code.
+fn code_alone(flavor: &str, flavors: Option<&Value>) -> Option<String> {
+    const NAMED: usize = 8;
+    let flavors = flavors.and_then(Value::as_mapping).filter(|flavors| flavor == "unknown" && !flavors.is_empty())?;
+    let module = flavors.get("python_function").and_then(|of| of.get("loader_module")?.as_str());
+    let read = |module: &str| FLAVORS.iter().any(|flavor| module.strip_prefix("mlflow.") == Some(*flavor));
+    let names: Vec<&str> = flavors.keys().filter_map(Value::as_str).filter(|name| *name != "python_function").collect();
+    if module.is_some_and(read) || (module.is_none() && names.is_empty()) {
+        return None;
+    }
+    let short = |name: &str| name.chars().take(64).collect::<String>();
+    let mut what: Vec<String> = names.iter().take(NAMED).map(|name| short(name)).collect();
+    if let Some(module) = module {
+        what.push(format!("python_function with loader_module {}", short(module)));
+    }
+    let what = what.join(", ");
+    Some(format!(
+        "flavors: {what}: code alone cannot be served without Python; flavors that are read: {}",
+        FLAVORS.join(", ")
+    ))
 }
 
 /// Rejects paths that lead out of the model's folder.
@@ -153,6 +190,58 @@ signature:
         assert_eq!(MlModel::parse(flavors("predict_proba").as_bytes()).unwrap().output, Output::PredictProba);
         let refused = MlModel::parse(flavors("apply").as_bytes()).unwrap().refused.unwrap().to_string();
         assert!(refused.contains("predict_fn: \"apply\" is not an output"), "{refused}");
+    }
+
+    #[test]
+    fn folders_of_code_alone_are_refused_with_that_reason() {
+        for (flavors, what) in [
+            ("{python_function: {loader_module: my.loader, data: x}}", "python_function with loader_module my.loader"),
+            (
+                "{python_function: {loader_module: mlflow.pyfunc.model, python_model: m.pkl}}",
+                "mlflow.pyfunc.model: code",
+            ),
+            ("{python_function: {loader_module: mlflow.pytorch, data: data}, pytorch: {}}", "pytorch, python_function"),
+            ("{prophet: {data: m.pr}, python_function: {loader_module: mlflow.prophet}}", "prophet, python_function"),
+            ("{spark: {model_data: sparkml}}", "flavors: spark: code alone cannot be served without Python"),
+        ] {
+            let parsed = MlModel::parse(format!("flavors: {flavors}").as_bytes()).unwrap();
+            let refused = parsed.refused.map_or_else(String::new, |fault| fault.to_string());
+            assert!(refused.contains(what) && refused.contains("without Python"), "{flavors}: {refused}");
+        }
+        for flavors in [
+            "{python_function: {loader_module: my.loader}, sklearn: {pickled_model: m.pkl}}",
+            "{python_function: {loader_module: mlflow.sklearn, model_path: m.pkl}}",
+            "{python_function: {model_path: m.pkl}}",
+            "{}",
+        ] {
+            assert_eq!(MlModel::parse(format!("flavors: {flavors}").as_bytes()).unwrap().refused, None, "{flavors}");
+        }
+    }
+
+    #[test]
+    fn a_booster_of_a_time_without_classes() {
+        let class = |text: &str| MlModel::parse(text.as_bytes()).unwrap().class;
+        let python = "python_function: {loader_module: mlflow.xgboost, data: model.xgb}";
+        assert_eq!(
+            class(&format!("flavors: {{xgboost: {{data: model.xgb}}, {python}}}")).unwrap(),
+            "xgboost.core.Booster"
+        );
+        assert_eq!(class("flavors: {xgboost: {data: m.json}}"), None, "the file decides");
+    }
+
+    #[test]
+    fn the_signature_of_a_wide_table_is_read() {
+        let column = |i: usize| format!(r#"{{"type": "double", "name": "a column''s name, {i}", "required": true}}"#);
+        let columns: Vec<String> = (0..5_000).map(column).collect();
+        // as PyYAML folds it
+        let text = format!("flavors: {{}}\nsignature:\n  inputs: '[{}]'\n  params: null\n", columns.join(",\n    "));
+        assert!(text.len() > 300_000);
+        let Inputs::Columns(columns) = MlModel::parse(text.as_bytes()).unwrap().inputs else { panic!() };
+        assert_eq!((columns.len(), columns[4_999].name.as_str()), (5_000, "a column's name, 4999"));
+        let many = format!("signature: {{inputs: '[{}{{}}]'}}", "{},".repeat(MAX_WIDTH));
+        assert!(MlModel::parse(many.as_bytes()).is_err());
+        let many = format!("signature:\n  inputs: '[{}{{}}]'\n", "{},".repeat(MAX_WIDTH));
+        assert!(MlModel::parse(many.as_bytes()).unwrap_err().reason.contains("more than 65536 columns"));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! turn a raw row into the model's input, in f64, in scikit-learn's order of operations.
 
 use crate::matrix::Matrix;
-use crate::step::{Missing, Step, apply_all, missing_after};
+use crate::step::{Missing, Step, apply_all, missing_after, sample, source};
+use crate::{RowRefusal, Value};
 
 /// Fitted steps stored beside a model and applied before it. Steps inside a model's pipeline are not included.
 #[derive(Debug)]
@@ -31,7 +32,18 @@ pub enum PrepareError {
     Infinite { index: usize },
     /// A value that an encoder was not fitted on and does not ignore.
     #[error("{0}")]
-    Unknown(String),
+    Unknown(RowRefusal),
+}
+
+impl PrepareError {
+    /// The error with the name of the feature.
+    pub fn describe<T: AsRef<str>>(&self, names: &[T]) -> String {
+        match self {
+            Self::Infinite { index } => RowRefusal::at(*index, "is not finite").describe(names),
+            Self::Unknown(refusal) => refusal.describe(names),
+            Self::Width { .. } => self.to_string(),
+        }
+    }
 }
 
 impl Preprocessing {
@@ -74,6 +86,16 @@ impl Preprocessing {
             Missing::Pass => model_accepts,
             Missing::Refused => false,
         }
+    }
+
+    /// The raw column that a prepared column is the value of; `None` when it is made of several.
+    pub fn source(&self, column: usize) -> Option<usize> {
+        source(&self.steps, column)
+    }
+
+    /// For each raw column a value that the steps take, if one is known, where the model takes `then`.
+    pub fn sample(&self, then: Vec<Option<Value>>) -> Vec<Option<Value>> {
+        sample(&self.steps, self.width, Some(then))
     }
 
     /// Names of the steps, in order.

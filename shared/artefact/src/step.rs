@@ -11,6 +11,7 @@ mod neighbours;
 mod polynomial;
 mod power;
 mod project;
+mod sample;
 mod spline;
 mod transform;
 mod typed;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 pub use bins::{Bins, Quantiles, interpolate};
 pub use columns::{Columns, Part};
-pub use encode::{Category, OneHot, Ordinal, Unknown};
+pub use encode::{Category, OneHot, Ordinal, TargetEncodings, Unknown};
 pub use function::{EachValue, Function, Rule};
 pub use impute::Impute;
 pub use kernel::{Centring, Kernel, Similarities};
@@ -28,13 +29,14 @@ pub use neighbours::{ImputeIteratively, ImputeNearest, Round};
 pub use polynomial::Polynomial;
 pub use power::Power;
 pub use project::{Indicate, Projection, Select};
+pub use sample::sample;
 pub use spline::{Curve, Extrapolation, Splines};
 pub use transform::Transform;
-pub use typed::{Categories, Coding, Encoder, ImputeValues, TargetEncodings};
+pub use typed::{Categories, Coding, Encoder, ImputeValues};
 pub use vectorize::{Terms, Vectorizer, Weigh, Weights};
 
 use crate::matrix::Matrix;
-use crate::{ColumnKind, Frame};
+use crate::{ColumnKind, Frame, RowRefusal};
 
 /// A fitted step with everything it needs to transform rows. Widths were checked when it was built.
 #[derive(Debug, Clone)]
@@ -94,34 +96,26 @@ pub fn missing_after(steps: &[Step]) -> Missing {
 /// Applies `steps` in order.
 ///
 /// # Errors
-/// A text that names the column of a value that a step does not know.
-pub fn apply_all(steps: &[Step], m: &mut Matrix) -> Result<(), String> {
-    steps.iter().try_for_each(|s| s.apply(m))
+/// A row with a value that a step does not know; its column is one of the rows before the first step.
+pub fn apply_all(steps: &[Step], m: &mut Matrix) -> Result<(), RowRefusal> {
+    steps.iter().enumerate().try_for_each(|(at, step)| {
+        step.apply(m).map_err(|refusal| refusal.traced(|column| source(&steps[..at], column)))
+    })
+}
+
+/// The column before `steps` that a column after them is the value of; `None` when it is made of several.
+pub fn source(steps: &[Step], column: usize) -> Option<usize> {
+    steps.iter().rev().try_fold(column, |column, step| step.source(column))
 }
 
 /// Applies `steps` in order to rows in any form.
 ///
 /// # Errors
 /// As [`apply_all`], and for text where a step takes numbers.
-pub fn apply_frame(steps: &[Step], mut frame: Frame) -> Result<Frame, String> {
-    for step in steps {
-        frame = match (step, frame) {
-            (Step::Other(transform), frame) => transform.apply_frame(frame)?,
-            (Step::Columns(columns), frame) => columns.apply_frame(&frame)?,
-            (Step::Scale { center: None, scale: Some(scale), clip: None }, Frame::Sparse(mut sparse)) => {
-                sparse.values.iter_mut().zip(&sparse.columns).for_each(|(v, c)| *v /= scale[*c as usize]);
-                Frame::Sparse(sparse)
-            }
-            (Step::Normalize(norm), Frame::Sparse(mut sparse)) => {
-                sparse.for_each_row(|_, values| norm.scale(values));
-                Frame::Sparse(sparse)
-            }
-            (step, frame) => {
-                let mut m = frame.into_numbers()?;
-                step.apply(&mut m)?;
-                Frame::Numbers(m)
-            }
-        };
+pub fn apply_frame(steps: &[Step], mut frame: Frame) -> Result<Frame, RowRefusal> {
+    for (at, step) in steps.iter().enumerate() {
+        let done = step.apply_frame(frame);
+        frame = done.map_err(|refusal| refusal.traced(|column| source(&steps[..at], column)))?;
     }
     Ok(frame)
 }
@@ -156,8 +150,58 @@ impl Step {
         }
     }
 
+    /// As [`Transform::source`].
+    fn source(&self, column: usize) -> Option<usize> {
+        match self {
+            Self::Scale { .. } | Self::MinMax { .. } | Self::Normalize(_) | Self::Ordinal(_) => Some(column),
+            Self::Impute(impute) => impute.kept.get(column).map(|(column, _)| *column),
+            Self::Polynomial(_) | Self::OneHot(_) => None,
+            Self::Columns(columns) => columns.source(column),
+            Self::Other(transform) => transform.source(column),
+        }
+    }
+
+    /// As [`Transform::keeps_values`].
+    fn keeps_values(&self) -> bool {
+        match self {
+            Self::Impute(_) => true,
+            Self::Other(transform) => transform.keeps_values(),
+            _ => false,
+        }
+    }
+
+    /// As [`Transform::is_partial`].
+    pub fn is_partial(&self) -> bool {
+        match self {
+            Self::Columns(columns) => columns.is_partial(),
+            Self::Other(transform) => transform.is_partial(),
+            _ => false,
+        }
+    }
+
+    /// Transforms rows in any form.
+    fn apply_frame(&self, frame: Frame) -> Result<Frame, RowRefusal> {
+        Ok(match (self, frame) {
+            (Self::Other(transform), frame) => transform.apply_frame(frame)?,
+            (Self::Columns(columns), frame) => columns.apply_frame(&frame)?,
+            (Self::Scale { center: None, scale: Some(scale), clip: None }, Frame::Sparse(mut sparse)) => {
+                sparse.values.iter_mut().zip(&sparse.columns).for_each(|(v, c)| *v /= scale[*c as usize]);
+                Frame::Sparse(sparse)
+            }
+            (Self::Normalize(norm), Frame::Sparse(mut sparse)) => {
+                sparse.for_each_row(|_, values| norm.scale(values));
+                Frame::Sparse(sparse)
+            }
+            (step, frame) => {
+                let mut m = frame.into_numbers()?;
+                step.apply(&mut m)?;
+                Frame::Numbers(m)
+            }
+        })
+    }
+
     /// Transforms every row of `m`.
-    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+    fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         match self {
             Self::Scale { center, scale, clip } => {
                 for row in m.iter_mut() {

@@ -1,15 +1,20 @@
 //! YAML files of registries and models, read without letting a few bytes become many: the size is bounded, and a document
 //! that repeats itself through aliases is refused.
 
+mod long_texts;
+
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_yaml_ng::{Mapping, Value};
 
 use crate::Fault;
+use long_texts::LongTexts;
 
-/// Largest file, in bytes; typical ones have a few KiB.
-pub const MAX_BYTES: usize = 64 << 10;
+/// Largest file, in bytes; typical ones have a few KiB, and a signature of 65,536 columns has several MiB.
+pub const MAX_BYTES: usize = 8 << 20;
+/// Largest document without the long texts in it, in bytes.
+const MAX_DOCUMENT: usize = 64 << 10;
 
 /// Reads a file called `place`. Errors say where it is wrong and quote nothing of it: it may be any file of the machine that
 /// somebody gave this name.
@@ -22,6 +27,18 @@ pub fn read(place: &str, bytes: &[u8]) -> Result<Value, Fault> {
         return Err(fault(format!("larger than {MAX_BYTES} bytes")));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| fault("is not UTF-8".to_owned()))?;
+    let cut;
+    let (text, mut long_texts) = match text.len() > MAX_DOCUMENT {
+        false => (text, LongTexts::default()),
+        true => {
+            let (left, long_texts) = LongTexts::cut(text);
+            cut = left;
+            (cut.as_str(), long_texts)
+        }
+    };
+    if text.len() > MAX_DOCUMENT {
+        return Err(fault(format!("larger than {MAX_DOCUMENT} bytes without its long texts")));
+    }
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Value::Null);
     }
@@ -29,14 +46,17 @@ pub fn read(place: &str, bytes: &[u8]) -> Result<Value, Fault> {
         return Err(fault("contains an alias, which is not accepted".to_owned()));
     }
     // a document without aliases has no more values and no more text than bytes
-    let mut left = bytes.len() + 1;
+    let mut left = text.len() + 1;
     let yaml = serde_yaml_ng::Deserializer::from_str(text);
-    Part(&mut left).deserialize(yaml).map_err(|error| {
+    let document = Part(&mut left).deserialize(yaml).map_err(|error| {
         let at =
             error.location().map_or_else(String::new, |at| format!(" in line {}, column {}", at.line(), at.column()));
         let repeats = error.to_string().contains(REPEATS);
         fault(if repeats { REPEATS.to_owned() } else { format!("is not a YAML document that is read here{at}") })
-    })
+    });
+    let mut document = document?;
+    long_texts.restore(&mut document);
+    Ok(document)
 }
 
 const REPEATS: &str = "repeats itself through aliases, which are not accepted";
@@ -200,5 +220,7 @@ mod tests {
             assert!(!fault.contains("SECRET"), "{fault}");
         }
         assert!(read("x", &vec![b' '; MAX_BYTES + 1]).unwrap_err().reason.contains("larger"));
+        let notes = "# TOP-SECRET\n".repeat(10_000);
+        assert_eq!(read("x", notes.as_bytes()).unwrap_err().reason, "larger than 65536 bytes without its long texts");
     }
 }

@@ -32,6 +32,11 @@ pub(crate) trait Booster: Send + Sync + Debug {
         None
     }
 
+    /// Whether the library looks at the places of columns and not at their names.
+    fn ignores_names(&self) -> bool {
+        false
+    }
+
     /// Whether predictions are bit-identical to the library's.
     fn is_exact(&self) -> bool;
 

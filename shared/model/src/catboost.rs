@@ -82,8 +82,8 @@ fn assemble(mut parts: Parts, class: Option<&str>) -> Result<Compiled, String> {
         return Err(format!("scale or bias of {} outputs is not finite or not there", parts.dimension));
     }
     let (finish, transform) = parts.info.transform(parts.dimension, class)?;
-    let mut codings: Vec<(String, Coding)> = features.iter().map(|name| (name.clone(), Coding::Number)).collect();
-    parts.cats.iter().for_each(|cat| codings[cat.column].1 = Coding::Hash(city::category));
+    let mut codings: Vec<Coding> = features.iter().map(|_| Coding::Number).collect();
+    parts.cats.iter().for_each(|cat| codings[cat.column] = Coding::Hash(city::category));
     let coder = Coder::of(codings);
     let splits = Splits::of(&mut parts)?;
     let forest = Forest::of(&mut parts, splits.count())?;

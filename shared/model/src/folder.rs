@@ -1,16 +1,18 @@
 //! From the files of a version, or a model file alone, to a compiled model.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_artefact::{LoadBudget, Store, VersionFiles};
+use forebay_artefact::{LoadBudget, MlModel, Store, VersionFiles};
 
+use crate::example::{self, Example};
 use crate::expectation::{self, Expectation, Tolerance};
 use crate::mlmodel::Inputs;
 use crate::mlmodel::unnamed_features;
 use crate::plan::Plan;
-use crate::{Column, ColumnKind, Fault, LoadedVersion, Model, Output, Signature, example, formats};
+use crate::{Column, ColumnKind, Fault, LoadedVersion, Model, Output, Signature, formats};
 
 /// Compiles the files of a version.
 ///
@@ -27,20 +29,26 @@ pub fn open(files: &VersionFiles) -> Result<LoadedVersion, Fault> {
         let (given, taken) = (p.output_width(), plan.signature().width());
         return Err(Fault::new("preprocessing", format!("gives {given} values, the model takes {taken}")));
     }
+    let mut plan = plan;
+    if preprocessing.is_none() {
+        let in_signature = |reason: String| Fault::new("MLmodel: signature", reason);
+        match_names(&mlmodel, &mut plan).map_err(in_signature)?;
+    }
     let raw_width = preprocessing.as_ref().map_or(plan.signature().width(), |p| p.width());
     let signature = raw_signature(&mlmodel.inputs, &plan, raw_width)?;
     let columns = raw_columns(&mlmodel.inputs, &plan, &signature);
-    let input_example = match &mlmodel.input_example {
-        Some(file) => Some(example::parse(files.get(file)?, &columns).map_err(|f| f.within(file))?),
-        None => None,
+    let example = read_example(files, mlmodel.input_example.as_deref(), &columns)?;
+    let expectation = read_expectation(files, &example, Tolerance::of(&file, &plan), &columns)?.map(Arc::new);
+    let (input_example, unread_example) = match example {
+        Some(Example::Rows { rows, .. }) => (Some(rows), None),
+        Some(Example::Unread(reason)) => (None, Some(reason)),
+        None => (None, None),
     };
-    let tolerance = Tolerance::of(&file, &plan);
-    let expectation = read_expectation(files, input_example.as_ref().map(Vec::len), tolerance, &columns)?.map(Arc::new);
     let accepts_missing = plan.accepts_missing();
     let accepts_missing = preprocessing.as_ref().map_or(accepts_missing, |p| p.admits_missing(accepts_missing));
-    let mut plan = plan;
     if preprocessing.is_none() {
         plan.rename_features(signature.features.clone());
+        plan = plan.with_singles(singles(&mlmodel.singles, signature.width()));
     }
     Ok(LoadedVersion {
         name: files.name.clone(),
@@ -49,6 +57,7 @@ pub fn open(files: &VersionFiles) -> Result<LoadedVersion, Fault> {
         model: Arc::new(plan),
         preprocessing,
         input_example,
+        unread_example,
         expectation,
         accepts_missing,
         columns,
@@ -117,6 +126,7 @@ fn load_shared(name: &str, bytes: &Bytes, budget: &LoadBudget) -> Result<LoadedV
         model: Arc::new(plan),
         preprocessing: None,
         input_example: None,
+        unread_example: None,
         expectation: None,
         output: Output::Predict,
         params: Vec::new(),
@@ -125,16 +135,74 @@ fn load_shared(name: &str, bytes: &Bytes, budget: &LoadBudget) -> Result<LoadedV
     })
 }
 
-/// Reads the predictions of the model's origin for the example, if the folder has them.
+/// Reads the input example, if the description names one.
+fn read_example(files: &VersionFiles, file: Option<&str>, columns: &[Column]) -> Result<Option<Example>, Fault> {
+    let Some(file) = file else { return Ok(None) };
+    let example = example::parse(files.get(file)?, columns).map_err(|fault| fault.within(file))?;
+    Ok(Some(match example {
+        Example::Unread(reason) => Example::Unread(format!("{file} {reason}")),
+        rows => rows,
+    }))
+}
+
+/// Reads the predictions of the model's origin for the example, if the folder has them. Without the rows of an example
+/// that is there, only what has rows of its own is used.
 fn read_expectation(
     files: &VersionFiles,
-    example_rows: Option<usize>,
+    example: &Option<Example>,
     tolerance: Tolerance,
     columns: &[Column],
 ) -> Result<Option<Expectation>, Fault> {
     let Some(bytes) = files.find(expectation::FILE) else { return Ok(None) };
-    let parsed = Expectation::parse(bytes, example_rows, example::MAX_ROWS, tolerance, columns);
+    let parsed = match example {
+        Some(Example::Unread(_)) => return Ok(Expectation::parse(bytes, None, 0, tolerance, columns).ok()),
+        Some(Example::Rows { rows, whole }) => {
+            let kept = if *whole { example::MAX_ROWS } else { rows.len() };
+            Expectation::parse(bytes, Some(rows.len()), kept, tolerance, columns)
+        }
+        None => Expectation::parse(bytes, None, example::MAX_ROWS, tolerance, columns),
+    };
     parsed.map(Some).map_err(|fault| fault.within(expectation::FILE))
+}
+
+/// Finds the model's own columns among those of the signature, as MLflow and the model's library do: MLflow hands over
+/// the signature's columns in their order, and then scikit-learn's ColumnTransformer takes those that it knows by their
+/// names, and so does CatBoost. Other estimators and XGBoost refuse columns of other names or in another order than they
+/// were fitted on, and LightGBM does not look at names.
+fn match_names(mlmodel: &MlModel, plan: &mut Plan) -> Result<(), String> {
+    let (Some(given), own) = (mlmodel.inputs.names(), &plan.signature().features) else { return Ok(()) };
+    let unnamed = *own == unnamed_features(own.len());
+    if given == *own || unnamed || plan.ignores_names() {
+        return Ok(());
+    }
+    if plan.selects_by_name() || mlmodel.flavor == "catboost" {
+        return plan.take_columns(given).map_err(|name| format!("lacks the column {name:?}, which the model reads"));
+    }
+    let known: HashSet<&String> = own.iter().collect();
+    let unknown = given.iter().find(|name| !known.contains(name));
+    if matches!(mlmodel.flavor.as_str(), "onnx" | "burn") {
+        let same = unknown.is_none() && given.len() == own.len();
+        return if same {
+            plan.take_columns(given).map_err(|name| format!("lacks the column {name:?}"))
+        } else {
+            Ok(())
+        };
+    }
+    Err(match (unknown, given.iter().zip(own).find(|(given, own)| given != own)) {
+        (Some(name), _) => format!("has the column {name:?}, which the model was not fitted on"),
+        (None, Some((given, own))) => {
+            format!("has the column {given:?} where the model was fitted on {own:?}: its library refuses another order")
+        }
+        (None, None) => format!("names {} inputs, the model was fitted on {}", given.len(), own.len()),
+    })
+}
+
+/// One flag a column, or none: a tensor has one for all.
+fn singles(of_signature: &[bool], width: usize) -> Vec<bool> {
+    match of_signature {
+        [single] => vec![*single; width],
+        flags => flags.to_vec(),
+    }
 }
 
 /// Names come from MLmodel, else from the artefact, else they are generated; widths must agree.

@@ -16,7 +16,7 @@ use crate::learner::Learner;
 use crate::matrix::Matrix;
 use crate::net::Net;
 use crate::onnx::Program;
-use crate::{ModelError, Rows, tensor};
+use crate::{ModelError, Rows, Value, tensor};
 
 /// Computes raw outputs from prepared rows. Trees and nets run as burn tensor programs.
 #[derive(Debug)]
@@ -80,10 +80,20 @@ impl Head {
         }
     }
 
+    /// Whether there are rows without an answer: their outputs are not finite.
+    pub(crate) fn is_partial(&self) -> bool {
+        match self {
+            Self::Ensemble(ensemble) => ensemble.is_partial(),
+            Self::Learner(learner) => learner.is_partial(),
+            _ => false,
+        }
+    }
+
     /// The raw outputs, row-major. `m` must have at least one row of `width()` values.
     ///
     /// # Errors
-    /// [`ModelError::Execution`] when the tensor backend fails.
+    /// [`ModelError::Row`] when the estimator has no answer to a row, [`ModelError::Execution`] when the tensor backend
+    /// fails.
     pub(crate) fn run(&self, m: Matrix) -> Result<Vec<f64>, ModelError> {
         match self {
             Self::Forest(forest) => tensor::run(m, DType::F64, |x| tree_ensemble(x, forest.clone())),
@@ -109,7 +119,7 @@ impl Head {
                 let m = coded(&**booster, frame)?;
                 Ok(booster.predict(Rows::new(m.width, &m.data)?))
             }
-            _ => self.run(frame.into_numbers().map_err(ModelError::Execution)?),
+            _ => self.run(frame.into_numbers().map_err(ModelError::Row)?),
         }
     }
 
@@ -139,6 +149,16 @@ impl Head {
         }
     }
 
+    /// For each input column a value that the estimator takes, if one is known; `None` where any number will do.
+    pub(crate) fn sample(&self) -> Option<Vec<Option<Value>>> {
+        match self {
+            Self::Learner(learner) => learner.sample(),
+            Self::Ensemble(ensemble) => ensemble.sample(),
+            Self::Booster(booster) => booster.coder().map(Coder::sample),
+            _ => None,
+        }
+    }
+
     /// The learner, if the head is one.
     pub(crate) fn learner(&self) -> Option<&dyn Learner> {
         match self {
@@ -154,5 +174,5 @@ fn coded(booster: &dyn Booster, frame: Frame) -> Result<Matrix, ModelError> {
         Some(coder) => coder.encode(frame),
         None => frame.into_numbers(),
     };
-    numbers.map_err(ModelError::Execution)
+    numbers.map_err(ModelError::Row)
 }

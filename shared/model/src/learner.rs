@@ -28,7 +28,7 @@ pub(crate) use stacked::{Binaries, Scheme, Several, Stack};
 pub(crate) use support::{Platt, SupportClassifier};
 pub(crate) use threshold::Threshold;
 
-use crate::ModelError;
+use crate::{ModelError, Value};
 
 /// An estimator at the end of a plan.
 pub(crate) trait Learner: Send + Sync + std::fmt::Debug {
@@ -44,7 +44,7 @@ pub(crate) trait Learner: Send + Sync + std::fmt::Debug {
     /// The raw outputs, row-major. The frame has at least one row of `width()` values.
     ///
     /// # Errors
-    /// [`ModelError::Execution`] for text where a number is needed.
+    /// [`ModelError::Row`] for text where a number is needed.
     fn run(&self, frame: &Frame) -> Result<Vec<f64>, ModelError>;
 
     /// What `decision_function` answers, row-major, if it is not the raw outputs; `None` without such a method.
@@ -67,6 +67,11 @@ pub(crate) trait Learner: Send + Sync + std::fmt::Debug {
         false
     }
 
+    /// For each input column a value that has an answer, if one is known; `None` where any number will do.
+    fn sample(&self) -> Option<Vec<Option<Value>>> {
+        None
+    }
+
     /// Whether the outputs are bit-identical to scikit-learn's.
     fn is_exact(&self) -> bool {
         false
@@ -80,7 +85,7 @@ pub(crate) trait Learner: Send + Sync + std::fmt::Debug {
 
 /// Applies a function of a row of numbers to every row of a frame; it appends that row's outputs.
 pub(crate) fn each_row(frame: &Frame, mut f: impl FnMut(&[f64], &mut Vec<f64>)) -> Result<Vec<f64>, ModelError> {
-    let m = frame.numbers().map_err(ModelError::Execution)?;
+    let m = frame.numbers().map_err(ModelError::Row)?;
     let mut out = Vec::new();
     m.iter().for_each(|row| f(row, &mut out));
     Ok(out)

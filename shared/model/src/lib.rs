@@ -39,7 +39,7 @@ pub use expectation::{Expectation, Tolerance};
 pub use folder::{load_bytes, load_file, load_folder, load_within, open};
 pub use forebay_artefact::{
     Column, ColumnKind, Fault, Label, LoadBudget, Output, Outputs, Param, PrepareError, Preprocessing, RaggedRows,
-    Rows, TypedRows, Value, VersionFiles, hex,
+    RowRefusal, Rows, TypedRows, Value, VersionFiles, hex,
 };
 pub use model::{Model, ModelError};
 pub use net::Dense;

@@ -88,6 +88,10 @@ impl Lightgbm {
 }
 
 impl Booster for Lightgbm {
+    fn ignores_names(&self) -> bool {
+        true
+    }
+
     fn width(&self) -> usize {
         self.width
     }

@@ -1,7 +1,7 @@
 //! The trait that every loaded model implements, whatever its file format.
 
-use crate::{Column, Output, Outputs, Rows, Scores, Signature, TypedRows};
-use forebay_artefact::RaggedRows;
+use crate::{Column, Output, Outputs, Rows, Scores, Signature, TypedRows, Value};
+use forebay_artefact::{RaggedRows, RowRefusal};
 
 /// A model that is ready to predict: a batch of rows in, a batch of scores out. Threads share it behind an `Arc`.
 pub trait Model: Send + Sync + std::fmt::Debug {
@@ -11,14 +11,20 @@ pub trait Model: Send + Sync + std::fmt::Debug {
     /// Predicts every row, in order. The scores of an empty batch are empty.
     ///
     /// # Errors
-    /// [`ModelError::Width`] when the rows are not `signature().width()` wide, [`ModelError::Execution`] when
-    /// the backend fails.
+    /// [`ModelError::Width`] when the rows are not `signature().width()` wide, [`ModelError::Row`] when the model has no
+    /// answer to a row, [`ModelError::Execution`] when the backend fails.
     fn predict(&self, rows: Rows<'_>) -> Result<Scores, ModelError>;
 
-    /// Whether the model has no answer to some rows, as outside of what it has seen: their scores are NaN, which does
-    /// not mean that the model fails.
+    /// Whether the model has no answer to some rows, as outside of what it has seen or where a function has no value:
+    /// their scores are not finite, which does not mean that the model fails.
     fn is_partial(&self) -> bool {
         false
+    }
+
+    /// For each column of a row a value that the model has an answer to, if one is known. Where none is, 0 is as good as
+    /// any.
+    fn sample(&self) -> Vec<Option<Value>> {
+        vec![None; self.signature().width()]
     }
 
     /// The columns of a row. Empty when every column is a number; such a model is called with [`Model::predict`].
@@ -32,7 +38,7 @@ pub trait Model: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// As [`Model::predict`]; [`ModelError::Text`] when a model that takes only numbers meets text.
     fn predict_typed(&self, rows: TypedRows<'_>) -> Result<Scores, ModelError> {
-        let number = |(at, value): (usize, &crate::Value)| {
+        let number = |(at, value): (usize, &Value)| {
             value.number().ok_or_else(|| {
                 let names = &self.signature().features;
                 ModelError::Text { column: names.get(at % rows.width()).cloned().unwrap_or_default() }
@@ -75,14 +81,34 @@ pub enum ModelError {
     Text { column: String },
     #[error("the model has no {0}")]
     Output(Output),
+    /// A row has a value for which the model has no answer, by its own rules. In a batch it is one of several rows. The
+    /// column is one of the model's.
+    #[error(transparent)]
+    Row(RowRefusal),
     #[error("the model cannot answer: {0}")]
     Execution(String),
+}
+
+impl ModelError {
+    /// The error of a model that was given some columns of a row, as one of the whole row.
+    #[must_use]
+    pub(crate) fn traced(self, source: impl FnOnce(usize) -> Option<usize>) -> Self {
+        match self {
+            Self::Row(refusal) => Self::Row(refusal.traced(source)),
+            other => other,
+        }
+    }
+
+    /// As [`ModelError::traced`], where the model was given these columns, or all of them.
+    #[must_use]
+    pub(crate) fn on_columns(self, columns: Option<&[usize]>) -> Self {
+        self.traced(|column| columns.map_or(Some(column), |columns| columns.get(column).copied()))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Value;
 
     /// Answers the sum of a row.
     #[derive(Debug)]

@@ -1,12 +1,14 @@
 //! The compiled plan of a model: fitted f64 steps, one head, and the transform of the head's outputs to scores.
 
-use forebay_artefact::Frame;
+use std::collections::HashMap;
+
+use forebay_artefact::{Frame, RowRefusal};
 
 use crate::head::Head;
 use crate::matrix::Matrix;
 use crate::output_transform::OutputTransform;
-use crate::step::{Missing, Step, apply_all, apply_frame, missing_after, reads, takes};
-use crate::{Column, ColumnKind, Model, ModelError, Output, Outputs, Rows, Scores, Signature, TypedRows};
+use crate::step::{Columns, Missing, Part, Step, apply_all, apply_frame, missing_after, reads, sample, source, takes};
+use crate::{Column, ColumnKind, Model, ModelError, Output, Outputs, Rows, Scores, Signature, TypedRows, Value};
 
 /// Steps, head and output transform of a model. Their widths were checked when the plan was built.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(crate) struct Plan {
     any_form: bool,
     /// Whether the estimator has a `decision_function`.
     decides: bool,
+    /// Which columns have floats of 32 bits, to which values are rounded.
+    singles: Vec<bool>,
 }
 
 impl Plan {
@@ -53,7 +57,17 @@ impl Plan {
         let any_form = kinds.is_some() || steps.iter().any(Step::gives_sparse);
         let columns = kinds.map_or_else(Vec::new, |kinds| columns(&features, &kinds, &read));
         let signature = Signature { features, task: transform.task(), labels: transform.labels() };
-        Ok(Self { signature, columns, steps, head, transform, head_takes_missing, any_form, decides: false })
+        Ok(Self {
+            signature,
+            columns,
+            steps,
+            head,
+            transform,
+            head_takes_missing,
+            any_form,
+            decides: false,
+            singles: Vec::new(),
+        })
     }
 
     /// Whether the estimator has a `decision_function`: the learner's own, else the raw outputs.
@@ -88,6 +102,75 @@ impl Plan {
         self.signature.features = features;
     }
 
+    /// Rounds the values of columns to 32 bits: one flag a column, or no flags.
+    pub(crate) fn with_singles(mut self, singles: Vec<bool>) -> Self {
+        self.singles = singles;
+        self
+    }
+
+    /// Whether the model takes its columns by their places alone.
+    pub(crate) fn ignores_names(&self) -> bool {
+        self.steps.is_empty() && matches!(&self.head, Head::Booster(booster) if booster.ignores_names())
+    }
+
+    /// Whether the model takes its columns by their names, wherever they stand and whatever stands beside them.
+    pub(crate) fn selects_by_name(&self) -> bool {
+        matches!(self.steps.first(), Some(Step::Columns(columns)) if columns.selects(self.signature.width()))
+    }
+
+    /// Takes rows with these columns, in which the model's own are found by their names.
+    ///
+    /// # Errors
+    /// The name of a column that the model reads and that is not there.
+    pub(crate) fn take_columns(&mut self, features: Vec<String>) -> Result<(), String> {
+        let places: HashMap<&str, usize> = features.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
+        let own = &self.signature.features;
+        let places: Vec<Option<usize>> = own.iter().map(|name| places.get(name.as_str()).copied()).collect();
+        let absent = |column: usize| own[column].clone();
+        if self.selects_by_name()
+            && let Some(Step::Columns(columns)) = self.steps.first()
+        {
+            self.steps[0] = Step::Columns(columns.from_places(&places).map_err(absent)?);
+        } else {
+            let taken = places.iter().enumerate().map(|(column, place)| place.ok_or_else(|| absent(column)));
+            let columns: Vec<usize> = taken.collect::<Result<_, _>>()?;
+            let part = Part { width: columns.len(), columns, steps: Vec::new(), weight: None };
+            self.steps.insert(0, Step::Columns(Columns { parts: vec![part] }));
+        }
+        self.signature.features = features;
+        let (kinds, read) = (takes(&self.steps, self.signature.width(), self.head.takes()), self.reads());
+        self.columns = kinds.map_or_else(Vec::new, |kinds| columns(&self.signature.features, &kinds, &read));
+        Ok(())
+    }
+
+    /// Rounds numbers, the first of which is in the first column, as the columns say.
+    fn round<'v>(&self, numbers: impl Iterator<Item = Option<&'v mut f64>>) -> Result<(), ModelError> {
+        for (at, number) in numbers.enumerate() {
+            let column = at % self.singles.len();
+            let Some(number) = number.filter(|_| self.singles[column]) else { continue };
+            let single = f64::from(*number as f32);
+            if single.is_infinite() && number.is_finite() {
+                let reason = format!("has {number}, which is too large for 32 bits");
+                return Err(ModelError::Row(RowRefusal::at(column, reason)));
+            }
+            *number = single;
+        }
+        Ok(())
+    }
+
+    fn frame(&self, rows: TypedRows<'_>) -> Result<Frame, ModelError> {
+        let mut frame = Frame::from(rows);
+        if !self.singles.is_empty()
+            && let Frame::Values(cells) = &mut frame
+        {
+            self.round(cells.data.iter_mut().map(|value| match value {
+                Value::Float(number) => Some(number),
+                _ => None,
+            }))?;
+        }
+        Ok(frame)
+    }
+
     /// What the head's raw outputs mean.
     pub(crate) fn transform(&self) -> &OutputTransform {
         &self.transform
@@ -95,7 +178,8 @@ impl Plan {
 
     /// The head's raw outputs.
     pub(crate) fn raw(&self, frame: Frame) -> Result<Vec<f64>, ModelError> {
-        self.head.run_frame(apply_frame(&self.steps, frame).map_err(ModelError::Execution)?)
+        let prepared = apply_frame(&self.steps, frame).map_err(ModelError::Row)?;
+        self.head.run_frame(prepared).map_err(|error| self.before_steps(error))
     }
 
     /// The scores of rows in any form.
@@ -116,9 +200,14 @@ impl Plan {
         }
         let prepared = match apply_frame(&self.steps, frame) {
             Ok(prepared) => prepared,
-            Err(e) => return Some(Err(ModelError::Execution(e))),
+            Err(e) => return Some(Err(ModelError::Row(e))),
         };
-        Some(self.head.decide(prepared))
+        Some(self.head.decide(prepared).map_err(|error| self.before_steps(error)))
+    }
+
+    /// An error of the head as one of the rows before the steps.
+    fn before_steps(&self, error: ModelError) -> ModelError {
+        error.traced(|column| source(&self.steps, column))
     }
 
     /// Whether there is a `decision_function`.
@@ -127,9 +216,9 @@ impl Plan {
     }
 
     fn sample_scores(&self, frame: Frame) -> Result<Vec<f64>, ModelError> {
-        let prepared = apply_frame(&self.steps, frame).map_err(ModelError::Execution)?;
+        let prepared = apply_frame(&self.steps, frame).map_err(ModelError::Row)?;
         let scores = self.head.learner().and_then(|learner| learner.score_samples(&prepared));
-        scores.unwrap_or(Err(ModelError::Output(Output::ScoreSamples)))
+        scores.unwrap_or(Err(ModelError::Output(Output::ScoreSamples))).map_err(|error| self.before_steps(error))
     }
 }
 
@@ -149,7 +238,11 @@ impl Model for Plan {
     }
 
     fn is_partial(&self) -> bool {
-        matches!(&self.head, Head::Learner(learner) if learner.is_partial())
+        self.steps.iter().any(Step::is_partial) || self.head.is_partial()
+    }
+
+    fn sample(&self) -> Vec<Option<Value>> {
+        sample(&self.steps, self.signature.width(), self.head.sample())
     }
 
     fn predict(&self, rows: Rows<'_>) -> Result<Scores, ModelError> {
@@ -161,11 +254,14 @@ impl Model for Plan {
             return Ok(self.transform.scores(Vec::new()));
         }
         let mut m = Matrix { width, data: rows.values().to_vec() };
+        if !self.singles.is_empty() {
+            self.round(m.data.iter_mut().map(Some))?;
+        }
         if self.any_form {
             return self.score_frame(Frame::Numbers(m));
         }
-        apply_all(&self.steps, &mut m).map_err(ModelError::Execution)?;
-        Ok(self.transform.scores(self.head.run(m)?))
+        apply_all(&self.steps, &mut m).map_err(ModelError::Row)?;
+        Ok(self.transform.scores(self.head.run(m).map_err(|error| self.before_steps(error))?))
     }
 
     fn columns(&self) -> &[Column] {
@@ -173,7 +269,7 @@ impl Model for Plan {
     }
 
     fn predict_typed(&self, rows: TypedRows<'_>) -> Result<Scores, ModelError> {
-        self.score_frame(Frame::from(rows))
+        self.score_frame(self.frame(rows)?)
     }
 
     fn outputs(&self) -> Outputs {
@@ -192,8 +288,8 @@ impl Model for Plan {
         let decision = match output {
             Output::Predict | Output::PredictProba => return Ok(scores),
             _ if rows.is_empty() => return Ok(scores),
-            Output::DecisionFunction => self.decide(Frame::from(rows)).unwrap_or(Err(ModelError::Output(output)))?,
-            Output::ScoreSamples => self.sample_scores(Frame::from(rows))?,
+            Output::DecisionFunction => self.decide(self.frame(rows)?).unwrap_or(Err(ModelError::Output(output)))?,
+            Output::ScoreSamples => self.sample_scores(self.frame(rows)?)?,
         };
         Ok(scores.with_decision(decision))
     }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{Column, ColumnKind, Expectation, Model, Output, Param, Preprocessing, Signature, TypedRows, Value};
+use crate::{
+    Column, ColumnKind, Expectation, Model, ModelError, Output, Param, PrepareError, Preprocessing, RowRefusal,
+    Signature, TypedRows, Value,
+};
 
 /// A version that is ready to predict.
 #[derive(Debug, Clone)]
@@ -16,6 +19,8 @@ pub struct LoadedVersion {
     pub preprocessing: Option<Arc<Preprocessing>>,
     /// Raw rows, as clients send them (before `preprocessing`), each value of its column's kind.
     pub input_example: Option<Vec<Vec<Value>>>,
+    /// Why the rows of the input example are not used, if there is one that is not.
+    pub unread_example: Option<String>,
     /// The predictions of the model's origin for these rows; see [`LoadedVersion::check_example`].
     pub expectation: Option<Arc<Expectation>>,
     /// Whether a raw row may have missing values: imputed by preprocessing, or handled by the model itself.
@@ -53,10 +58,27 @@ impl LoadedVersion {
         }
     }
 
-    /// The rows of the input example; without one a row of zeros.
+    /// Whether the version has rows of its own to try it with.
+    pub fn has_example(&self) -> bool {
+        self.input_example.as_ref().is_some_and(|rows| !rows.is_empty())
+    }
+
+    /// The rows of the input example; without one a made-up row.
     pub fn example_rows(&self) -> Vec<Vec<Value>> {
         let rows = self.input_example.clone().filter(|rows| !rows.is_empty());
-        rows.unwrap_or_else(|| vec![self.columns.iter().map(|column| Value::zero(column.kind)).collect()])
+        rows.unwrap_or_else(|| vec![self.made_up_row()])
+    }
+
+    /// A row of values that the model has seen as far as it says which (the first category of an encoder), and zeros
+    /// elsewhere. The model may refuse it all the same, which means nothing.
+    fn made_up_row(&self) -> Vec<Value> {
+        let own = self.model.sample();
+        let known = self.preprocessing.as_ref().map_or(own.clone(), |preprocessing| preprocessing.sample(own));
+        let value = |(index, column): (usize, &Column)| {
+            let known = known.get(index).and_then(Option::as_ref);
+            known.and_then(|value| value.in_column(column.kind)).unwrap_or_else(|| Value::zero(column.kind))
+        };
+        self.columns.iter().enumerate().map(value).collect()
     }
 
     /// The rows of the input example as numbers, NaN for a missing value; `None` if there is no example, or text in it.
@@ -69,15 +91,15 @@ impl LoadedVersion {
     /// Prepares raw rows of typed values and predicts `output` for them, for callers without a preprocessing stage.
     ///
     /// # Errors
-    /// As [`Model::predict_output`]; a row that preprocessing rejects is a [`crate::ModelError::Execution`].
-    pub fn predict_values(&self, rows: TypedRows<'_>, output: Output) -> Result<crate::Scores, crate::ModelError> {
+    /// As [`Model::predict_output`]; the column of a row that is refused is one of the raw row.
+    pub fn predict_values(&self, rows: TypedRows<'_>, output: Output) -> Result<crate::Scores, ModelError> {
         if self.is_typed() {
-            return self.model.predict_output(rows, output);
+            return self.model.predict_output(rows, output).map_err(|error| self.raw_error(error));
         }
         let number = |(at, value): (usize, &Value)| {
             let column = || self.signature.features.get(at % rows.width()).cloned().unwrap_or_default();
             let number = self.number_of(at % rows.width(), value);
-            number.ok_or_else(|| crate::ModelError::Text { column: column() })
+            number.ok_or_else(|| ModelError::Text { column: column() })
         };
         let numbers: Vec<f64> = rows.values().iter().enumerate().map(number).collect::<Result<_, _>>()?;
         let rows = crate::Rows::new(rows.width(), &numbers)?;
@@ -88,7 +110,8 @@ impl LoadedVersion {
                 let prepared = self.prepared(rows)?;
                 let width = self.model.signature().width();
                 let values: Vec<Value> = prepared.into_iter().map(Value::from).collect();
-                self.model.predict_output(TypedRows::new(width, &values)?, output)
+                let scores = self.model.predict_output(TypedRows::new(width, &values)?, output);
+                scores.map_err(|error| self.raw_error(error))
             }
         }
     }
@@ -96,23 +119,47 @@ impl LoadedVersion {
     /// Prepares raw rows and predicts them, for callers without a preprocessing stage.
     ///
     /// # Errors
-    /// As [`Model::predict`]; a row that preprocessing rejects is a [`crate::ModelError::Execution`].
-    pub fn predict_raw(&self, rows: crate::Rows<'_>) -> Result<crate::Scores, crate::ModelError> {
+    /// As [`Model::predict`]; the column of a row that is refused is one of the raw row.
+    pub fn predict_raw(&self, rows: crate::Rows<'_>) -> Result<crate::Scores, ModelError> {
         if self.preprocessing.is_none() {
             return self.model.predict(rows);
         }
         let prepared = self.prepared(rows)?;
-        self.model.predict(crate::Rows::new(self.model.signature().width(), &prepared)?)
+        let scores = self.model.predict(crate::Rows::new(self.model.signature().width(), &prepared)?);
+        scores.map_err(|error| self.raw_error(error))
     }
 
-    fn prepared(&self, rows: crate::Rows<'_>) -> Result<Vec<f64>, crate::ModelError> {
+    /// Why the model refuses a row, with the name of the column, if `error` of [`LoadedVersion::model`] says that: the
+    /// caller's mistake, which says nothing about the version.
+    pub fn refusal(&self, error: &ModelError) -> Option<String> {
+        match error {
+            ModelError::Row(refusal) => {
+                let refusal = refusal.clone().traced(|column| self.raw_column(column));
+                Some(refusal.describe(&self.signature.features))
+            }
+            ModelError::Text { .. } => Some(error.to_string()),
+            _ => None,
+        }
+    }
+
+    /// The column of the raw row that a column of the model is the value of.
+    fn raw_column(&self, column: usize) -> Option<usize> {
+        self.preprocessing.as_ref().map_or(Some(column), |preprocessing| preprocessing.source(column))
+    }
+
+    fn raw_error(&self, error: ModelError) -> ModelError {
+        error.traced(|column| self.raw_column(column))
+    }
+
+    fn prepared(&self, rows: crate::Rows<'_>) -> Result<Vec<f64>, ModelError> {
         let Some(preprocessing) = &self.preprocessing else { return Ok(rows.values().to_vec()) };
         let mut prepared = Vec::with_capacity(rows.len() * preprocessing.output_width());
         let mut out = Vec::new();
         for row in rows.iter() {
             preprocessing.prepare(row, &mut out).map_err(|e| match e {
-                crate::PrepareError::Width { expected, got } => crate::ModelError::Width { expected, got },
-                other => crate::ModelError::Execution(other.to_string()),
+                PrepareError::Width { expected, got } => ModelError::Width { expected, got },
+                PrepareError::Infinite { index } => ModelError::Row(RowRefusal::at(index, "is not finite")),
+                PrepareError::Unknown(refusal) => ModelError::Row(refusal),
             })?;
             prepared.extend_from_slice(&out);
         }

@@ -3,12 +3,14 @@
 mod binary;
 mod categories;
 mod linear;
+mod notes;
 mod objective;
 mod trees;
 
 use std::sync::Arc;
 
 use self::linear::Linear;
+use self::notes::{noted_labels, noted_meaning, saved_meaning};
 use self::objective::Objective;
 use crate::booster::{Booster, Coder, Compiled, Meaning, numbered_classes, numbers};
 use crate::document::Value;
@@ -90,7 +92,8 @@ pub(crate) fn compile_with_missing(
         missing: missing.filter(|m| !m.is_nan()).map(|m| m as f32),
         coder,
     };
-    finish(model, &shape, meaning, features).map_err(|e| at("", e))
+    let note = learner.path(&["attributes", "scikit_learn"]).and_then(|note| note.text().ok());
+    finish(model, &shape, meaning, features, note.and_then(noted_labels)).map_err(|e| at("", e))
 }
 
 /// Whether a file has the binary format of XGBoost until 2.0.
@@ -144,7 +147,8 @@ fn of_binary(bytes: &[u8], class: Option<&str>, missing: Option<f64>) -> Result<
         missing: missing.filter(|m| !m.is_nan()).map(|m| m as f32),
         coder: None,
     };
-    finish(compiled, &shape, meaning, unnamed_features(shape.width))
+    let labels = model.attributes.get("scikit_learn").and_then(|note| noted_labels(note));
+    finish(compiled, &shape, meaning, unnamed_features(shape.width), labels)
 }
 
 /// The numbers in `learner_model_param`.
@@ -193,25 +197,19 @@ fn features(learner: &Value<'_>, width: usize) -> Result<Vec<String>, String> {
     }
 }
 
-/// What `save_model` of scikit-learn's classes notes in the file.
-fn saved_meaning(learner: &Value<'_>) -> Meaning {
-    let Some(Ok(text)) = learner.path(&["attributes", "scikit_learn"]).map(Value::text) else {
-        return Meaning::Booster;
-    };
-    noted_meaning(text)
-}
-
-fn noted_meaning(note: &str) -> Meaning {
-    if note.contains("\"classifier\"") { Meaning::Classifier } else { Meaning::Regressor }
-}
-
 /// The number of rounds up to the best one, where early stopping has noted it.
 fn best_round(learner: &Value<'_>) -> Option<usize> {
     let best = learner.path(&["attributes", "best_iteration"])?.count(usize::MAX >> 1).ok()?;
     Some(best + 1)
 }
 
-fn finish(mut model: Xgboost, shape: &Shape, meaning: Meaning, features: Vec<String>) -> Result<Compiled, String> {
+fn finish(
+    mut model: Xgboost,
+    shape: &Shape,
+    meaning: Meaning,
+    features: Vec<String>,
+    labels: Option<Vec<Label>>,
+) -> Result<Compiled, String> {
     let classifies = meaning == Meaning::Classifier;
     if classifies {
         model.objective = model.objective.of_classifier();
@@ -222,7 +220,13 @@ fn finish(mut model: Xgboost, shape: &Shape, meaning: Meaning, features: Vec<Str
             let classes = [Label::Integer(0), Label::Integer(1)];
             OutputTransform::Present(vec![(classes.into(), Link::Probabilities); shape.targets])
         }
-        outputs if classifies => numbered_classes(outputs.max(shape.classes)),
+        outputs if classifies => {
+            let count = outputs.max(shape.classes);
+            match labels.filter(|labels| labels.len() == count) {
+                Some(labels) => OutputTransform::Classes { labels: labels.into(), link: Link::Probabilities },
+                None => numbered_classes(count),
+            }
+        }
         outputs => numbers(outputs),
     };
     Ok(Compiled { features, head: Head::Booster(Arc::new(model)), transform })

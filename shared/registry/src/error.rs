@@ -1,6 +1,6 @@
 //! Errors of a registry.
 
-use forebay_artefact::Fault;
+use forebay_artefact::{Fault, OverBudget};
 
 /// The reason why a registry or one of its versions cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +43,11 @@ impl RegistryError {
             Self::Refused { status, code, .. } => *status == 404 || code == "RESOURCE_DOES_NOT_EXIST",
             _ => false,
         }
+    }
+
+    /// Whether a version needs more memory than the process has left for it.
+    pub fn is_over_budget(&self) -> bool {
+        matches!(self, Self::Artefact { fault, .. } if OverBudget::is_of_files(&fault.reason))
     }
 
     /// Whether the server could not be reached.

@@ -51,7 +51,8 @@ pub struct Registry {
     location: String,
     source: Source,
     load_limit: Option<u64>,
-    described: Mutex<HashMap<ContentKey, VersionMeta>>,
+    /// With and without the preprocessing artefact.
+    described: Mutex<HashMap<(ContentKey, bool), VersionMeta>>,
 }
 
 #[derive(Debug)]
@@ -152,7 +153,7 @@ impl Registry {
         let listed = |(name, version, digest): &ContentKey| {
             self.model(name).and_then(|view| view.version(*version).map(|v| v.digest == *digest)).unwrap_or(false)
         };
-        self.described.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| listed(key));
+        self.described.lock().unwrap_or_else(PoisonError::into_inner).retain(|(key, _), _| listed(key));
         Ok(())
     }
 
@@ -180,14 +181,26 @@ impl Registry {
     /// # Errors
     /// As [`Registry::load`].
     pub fn describe(&self, name: &str, version: u32) -> Result<VersionMeta, RegistryError> {
+        self.described(name, version, true)
+    }
+
+    /// As [`Registry::describe`], without the preprocessing artefact, which may be much larger than the rest.
+    ///
+    /// # Errors
+    /// As [`Registry::load`].
+    pub fn describe_alone(&self, name: &str, version: u32) -> Result<VersionMeta, RegistryError> {
+        self.described(name, version, false)
+    }
+
+    fn described(&self, name: &str, version: u32, prepares: bool) -> Result<VersionMeta, RegistryError> {
         let listed = self.listed(name, version)?;
-        let key = (name.to_owned(), version, listed.digest);
+        let key = ((name.to_owned(), version, listed.digest), prepares);
         let known = self.described.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(meta) = known {
             return Ok(meta.listed(listed.stage, listed.output.as_deref()));
         }
-        let meta = self.read_description(name, version, |files| VersionMeta::of(files, None))?;
-        let key = (name.to_owned(), version, meta.digest);
+        let meta = self.read_description(name, version, |files| VersionMeta::of(files, prepares))?;
+        let key = ((name.to_owned(), version, meta.digest), prepares);
         self.described.lock().unwrap_or_else(PoisonError::into_inner).insert(key, meta.clone());
         Ok(meta.listed(listed.stage, listed.output.as_deref()))
     }

@@ -20,7 +20,7 @@ pub struct VersionMeta {
     pub digest: [u8; 32],
     /// The inputs of the signature in `MLmodel`, which describe a raw row as clients send it.
     pub inputs: Inputs,
-    /// The separate preprocessing artefact, applied to a raw row before the model.
+    /// The separate preprocessing artefact, applied to a raw row before the model; `None` also where it was not asked for.
     pub preprocessing: Option<Arc<Preprocessing>>,
     /// What an answer holds when the request does not say: by the version's tag, else by `MLmodel`.
     pub output: Result<Output, UnknownOutput>,
@@ -33,19 +33,19 @@ impl VersionMeta {
     ///
     /// # Errors
     /// A [`Fault`] that names the file that cannot be read, or one for a signature and a preprocessing artefact of
-    /// different widths.
-    pub(crate) fn of(files: &VersionFiles, stage: Option<String>) -> Result<Self, Fault> {
+    /// different widths. Without `prepares` the artefact is left out.
+    pub(crate) fn of(files: &VersionFiles, prepares: bool) -> Result<Self, Fault> {
         let (mlmodel, file) = files.describe()?;
         // the file itself is not needed, but has to be there
         files.get(&file)?;
-        let preprocessing = files.preprocessing()?.map(Arc::new);
+        let preprocessing = if prepares { files.preprocessing()?.map(Arc::new) } else { None };
         if let Some(preprocessing) = &preprocessing {
             check_inputs(&mlmodel.inputs, preprocessing.width())?;
         }
         Ok(Self {
             name: files.name.clone(),
             version: files.version,
-            stage,
+            stage: None,
             flavor: mlmodel.flavor,
             digest: files.digest(),
             inputs: mlmodel.inputs,

@@ -32,6 +32,9 @@ pub(crate) fn run(
     launch(Process::all_in_one("forebay"), opened, async move |settings, host| {
         let (http, running) = system::start(&settings, &host, stages.clone(), kafka)?;
         print(&banner::text(host.settings(), &settings, http.as_ref(), kafka, &stages));
+        banner::print_later(settings.models(), http.as_ref(), |text| {
+            print(text);
+        });
         Ok(running)
     })
 }

@@ -4,7 +4,7 @@
 use forebay_contract::{ErrorCode, Problem};
 use forebay_ingestion::parse::{Line, parse_line};
 use forebay_model::{ColumnKind, LoadedVersion, ModelError, Output, PrepareError, Rows, Scores, TypedRows, Value};
-use forebay_prediction::{check_output, model_value};
+use forebay_prediction::{UNDEFINED, check_output, model_value, no_answer};
 use forebay_preprocessing::{AnswerRules, CheckedRow, RowRules, RowShape};
 
 use super::answer_text::{AnswerText, is_finite, write_error};
@@ -84,6 +84,9 @@ impl Scorer {
                 let (scores, index) = answers[place.group].of_row(place.index)?;
                 match is_finite(scores, index) {
                     true => Ok((scores, index, groups[place.group].output)),
+                    false if self.loaded.model.is_partial() => {
+                        Err(no_answer(format_args!("v{}", self.loaded.version), UNDEFINED))
+                    }
                     false => Err(unavailable("the model gave a result that is not finite")),
                 }
             });
@@ -202,7 +205,7 @@ impl Scorer {
         let mut prepared = Vec::with_capacity(preprocessing.output_width());
         preprocessing.prepare(row, &mut prepared).map_err(|error| match error {
             PrepareError::Infinite { .. } => invalid("a feature is not finite".to_owned()),
-            error => invalid(format!("preprocessing: {error}")),
+            error => invalid(format!("preprocessing: {}", error.describe(&self.loaded.signature.features))),
         })?;
         if prepared.iter().any(|value| value.is_infinite()) {
             return Err(invalid("a feature is too large for the preprocessing".to_owned()));
@@ -215,9 +218,10 @@ impl Scorer {
     fn predict(&self, width: usize, group: &OutputGroup) -> Answers {
         match group.typed {
             false => {
-                Answers::of(width, &group.numbers, |rows| self.predict_numbers(Rows::new(width, rows)?, group.output))
+                let predict = |rows: &[f64]| self.predict_numbers(Rows::new(width, rows)?, group.output);
+                Answers::of(&self.loaded, &group.numbers, predict)
             }
-            true => Answers::of(width, &group.values, |rows| {
+            true => Answers::of(&self.loaded, &group.values, |rows| {
                 self.loaded.model.predict_output(TypedRows::new(width, rows)?, group.output)
             }),
         }

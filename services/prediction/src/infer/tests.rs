@@ -96,6 +96,49 @@ fn a_row_to_which_a_model_has_no_answer_is_no_failure_of_its_version() {
 }
 
 #[test]
+fn a_row_that_the_version_refuses_is_the_clients_mistake_and_nobody_elses() {
+    let fake_versions = three();
+    fake_versions.set_behavior(1, Behavior::RefusesAt(7.0));
+    let VersionLookup::Ready(version) = fake_versions.versions.find("m", 1) else { panic!("not ready") };
+    let pinned = PinnedVersion { model: "m".into(), number: 1, version: Ok(Arc::clone(&version)) };
+    let inference = Inference::new(Arc::clone(&fake_versions.versions), TIMEOUT);
+    let refused = features("m", 1, &[7.0, 0.5]);
+    let others = (fake_versions.calls(2), fake_versions.calls(3));
+    for _ in 0..20 {
+        let RowResult::Failed(problem) = &inference.answer(&pinned, &[&refused])[0] else { panic!("answered") };
+        let expected = "invalid_features: v1 has no answer to this row: feature f0 has something unknown";
+        assert_eq!(problem.to_string(), expected);
+    }
+    let before = fake_versions.calls(1);
+    let good = features("m", 1, &[1.0, 0.5]);
+    let rows: Vec<&Features> = (0..64).map(|index| if index == 37 { &refused } else { &good }).collect();
+    for (index, result) in inference.answer(&pinned, &rows).iter().enumerate() {
+        match result {
+            RowResult::Answered { version, score } => assert_eq!((version.number(), score.value), (1, 11.5)),
+            RowResult::Failed(problem) => assert_eq!((index, problem.code), (37, ErrorCode::InvalidFeatures)),
+        }
+    }
+    assert_eq!(fake_versions.calls(1) - before, 13, "one call, then two for each time the rows are halved");
+    assert_eq!((version.metrics.open.get(), version.metrics.failures.get(), version.metrics.rows.get()), (0, 0, 63));
+    assert_eq!((fake_versions.calls(2), fake_versions.calls(3)), others, "no other version was asked");
+}
+
+#[test]
+fn a_row_that_only_a_fallback_refuses_may_be_tried_again() {
+    let fake_versions = three();
+    fake_versions.set_behavior(1, Behavior::Fails);
+    fake_versions.set_behavior(3, Behavior::RefusesAt(7.0));
+    fake_versions.set_behavior(2, Behavior::PartialAt(7.0));
+    let answers = answers(&fake_versions, 1, &[7.0, 1.0]);
+    assert!(answers[0].as_ref().unwrap_err().contains("v3 feature f0 has something unknown; v2"), "{answers:?}");
+    assert_eq!(answers[1], Ok((3, 31.5)));
+    for number in [2, 3] {
+        let VersionLookup::Ready(version) = fake_versions.versions.find("m", number) else { panic!("not ready") };
+        assert_eq!(version.metrics.failures.get(), 0, "v{number}");
+    }
+}
+
+#[test]
 fn every_kind_of_failure_falls_back() {
     for behavior in [Behavior::Nan, Behavior::Panics, Behavior::Fails, Behavior::TooFew] {
         let fake_versions = three();
@@ -117,6 +160,17 @@ fn a_poisonous_row_does_not_condemn_its_neighbours() {
         assert_eq!(fake_versions.versions.chain("m", 1).len(), 2);
         assert_eq!(answers(&fake_versions, 1, &[1.0]), [Ok((1, 11.5))], "its breaker stays closed");
     }
+}
+
+#[test]
+fn a_row_that_makes_a_model_overflow_does_not_condemn_its_version() {
+    let fake_versions = three();
+    fake_versions.set_behavior(1, Behavior::NanAt(9.0));
+    (0..20)
+        .for_each(|_| assert_eq!(answers(&fake_versions, 1, &[9.0]), [Ok((3, 39.5))], "another version has a number"));
+    assert_eq!(answers(&fake_versions, 1, &[1.0]), [Ok((1, 11.5))], "its breaker is closed");
+    let VersionLookup::Ready(version) = fake_versions.versions.find("m", 1) else { panic!("not ready") };
+    assert_eq!(version.metrics.failures.get(), 0);
 }
 
 #[test]

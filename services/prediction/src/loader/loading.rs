@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use forebay_registry::{ModelView, Registry};
+use forebay_registry::{ModelView, Registry, RegistryError};
 
-use super::Loader;
+use super::{Loader, room};
 use crate::loader_commands::VersionName;
 use crate::version::Version;
 use crate::versions::{ModelVersions, RELOAD, VersionSlot, Versions};
@@ -34,10 +34,17 @@ impl Loader {
         let digest = view.version(number).map(|listed| listed.digest);
         let _waiting = self.heartbeat.waiting(self.models.longest_wait());
         let started = Instant::now();
-        let loaded =
-            registry.load(model, number, forebay_model::open).map_err(|error| error.to_string()).and_then(|loaded| {
-                Version::check(loaded, self.policy, self.metrics.version(model, number), versions.notifier())
-            });
+        let mut read = registry.load(model, number, forebay_model::open);
+        if view.is_named(number)
+            && read.as_ref().is_err_and(RegistryError::is_over_budget)
+            && !self.has_failed(versions, model, number, digest)
+            && room::make(versions)
+        {
+            read = registry.load(model, number, forebay_model::open);
+        }
+        let loaded = read.map_err(|error| error.to_string()).and_then(|loaded| {
+            Version::check(loaded, self.policy, self.metrics.version(model, number), versions.notifier())
+        });
         let slot = match loaded {
             Ok(version) => {
                 let (took, row_cost) = (started.elapsed(), version.row_cost());
@@ -64,6 +71,17 @@ impl Loader {
         self.reporter.loaded(model, number);
         self.reporter.states(versions);
         versions.snapshot().is_ready(model, number)
+    }
+
+    /// Whether this content of a version could not be loaded before.
+    fn has_failed(&self, versions: &Versions, model: &str, number: u32, digest: Option<[u8; 32]>) -> bool {
+        match versions.snapshot().slot(model, number) {
+            Some(VersionSlot::Failed { digest: failed, .. }) => *failed == digest,
+            Some(VersionSlot::Ready(_)) => {
+                digest.is_some_and(|digest| self.history.has_refused(&(model.to_owned(), number), &digest))
+            }
+            None => false,
+        }
     }
 
     /// Whether a version has failed for the same reason before: it is tried again and again, and logged once.

@@ -373,3 +373,13 @@ fn a_registry_and_models_that_take_longer_than_the_bound_are_no_stall() {
     assert_eq!(kept.production(), Some(2));
     assert_eq!(stalled.join().unwrap(), [""; 0], "neither while the registry opens, nor while the loader is idle");
 }
+
+#[test]
+fn versions_that_nobody_named_make_room() {
+    let kept = kept(Warm::All);
+    kept.until(|kept| kept.model_versions().is_some_and(|model_versions| model_versions.slots.len() == 3));
+    assert!(super::room::make(&kept.versions), "version 3 has neither a stage nor an alias");
+    let left: Vec<u32> = kept.model_versions().unwrap().slots.keys().copied().collect();
+    assert_eq!(left, [1, 2]);
+    assert!(!super::room::make(&kept.versions));
+}

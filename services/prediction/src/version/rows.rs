@@ -1,9 +1,10 @@
 //! The rows that a version takes: their form, and how the row of an item becomes one for its model.
 
 use forebay_contract::{ColumnKind as WireKind, Features, Problem, RowFormat, Value as WireValue};
-use forebay_model::{ColumnKind, Output, Value};
+use forebay_model::{ColumnKind, Output, PrepareError, Value};
 
 use super::Version;
+use crate::model_call::CallError;
 use crate::row_batch::{RowBatch, model_value};
 
 /// Most missing features that an error names.
@@ -37,14 +38,14 @@ impl Version {
     /// prepared with the artefact of this version; otherwise the raw row is prepared here.
     ///
     /// # Errors
-    /// When the row does not fit this version. `out` is unchanged then.
-    pub(crate) fn append(&self, features: &Features, pinned: bool, out: &mut RowBatch) -> Result<(), String> {
+    /// When the row does not fit this version, or its preprocessing refuses it. `out` is unchanged then.
+    pub(crate) fn append(&self, features: &Features, pinned: bool, out: &mut RowBatch) -> Result<(), CallError> {
         let out = match out {
-            RowBatch::Values(out) => return self.append_values(features, out),
+            RowBatch::Values(out) => return self.append_values(features, out).map_err(CallError::Failed),
             RowBatch::Numbers(out) => out,
         };
         if !features.values.is_empty() {
-            return self.prepare(&self.numbers(&features.values)?, out);
+            return self.prepare(&self.numbers(&features.values).map_err(CallError::Failed)?, out);
         }
         let artefact = self.loaded.preprocessing.as_ref().map_or("", |it| it.id());
         // preprocessing passes missing values on while it does not know whether this version accepts them
@@ -58,32 +59,40 @@ impl Version {
         self.prepare(&features.raw, out)
     }
 
-    fn prepare(&self, raw: &[f64], out: &mut Vec<f64>) -> Result<(), String> {
+    fn prepare(&self, raw: &[f64], out: &mut Vec<f64>) -> Result<(), CallError> {
         let (width, got) = (self.loaded.signature.width(), raw.len());
         if got != width {
-            return Err(format!("takes {width} features, the row has {got}"));
+            return Err(CallError::Failed(format!("takes {width} features, the row has {got}")));
         }
         if !self.accepts(raw) {
-            return Err("cannot fill in missing features".to_owned());
+            return Err(CallError::Failed("cannot fill in missing features".to_owned()));
         }
         match &self.loaded.preprocessing {
             None => out.extend_from_slice(raw),
             Some(preprocessing) => {
                 let mut row = Vec::new();
-                preprocessing.prepare(raw, &mut row).map_err(|error| error.to_string())?;
+                preprocessing.prepare(raw, &mut row).map_err(|error| self.prepare_error(&error))?;
                 out.append(&mut row);
             }
         }
         Ok(())
     }
 
+    fn prepare_error(&self, error: &PrepareError) -> CallError {
+        match error {
+            PrepareError::Width { .. } => CallError::Failed(error.to_string()),
+            error => CallError::Refused(error.describe(&self.loaded.signature.features)),
+        }
+    }
+
     /// Appends a row of the input example.
-    pub(super) fn append_example(&self, row: &[Value], out: &mut RowBatch) -> Result<(), String> {
+    pub(super) fn append_example(&self, row: &[Value], out: &mut RowBatch) -> Result<(), CallError> {
         match out {
             RowBatch::Numbers(out) => {
                 let number = |(index, value)| self.loaded.number_of(index, value);
                 let numbers: Option<Vec<f64>> = row.iter().enumerate().map(number).collect();
-                self.prepare(&numbers.ok_or("takes numbers, its input example has text")?, out)
+                let text = || CallError::Failed("takes numbers, its input example has text".to_owned());
+                self.prepare(&numbers.ok_or_else(text)?, out)
             }
             RowBatch::Values(out) => {
                 out.extend_from_slice(row);

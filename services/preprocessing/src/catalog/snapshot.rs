@@ -23,6 +23,15 @@ pub struct CatalogPolicy {
     pub splits: BTreeMap<String, TrafficSplit>,
 }
 
+impl CatalogPolicy {
+    /// Whether requests come to a version without naming it by its number: it has a stage or an alias, or a share.
+    pub(crate) fn answers(&self, view: &ModelView, version: u32) -> bool {
+        let is = |named: &str| view.resolve(Some(named)).is_ok_and(|found| found.exact && found.version == version);
+        let has_share = |split: &TrafficSplit| split.shares().any(|(named, _)| is(named));
+        view.is_named(version) || is(&self.stage) || self.splits.get(&view.name).is_some_and(has_share)
+    }
+}
+
 /// A model as it goes into a snapshot.
 #[derive(Debug)]
 pub struct ListedModel {

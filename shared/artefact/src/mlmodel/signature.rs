@@ -3,7 +3,11 @@
 use serde_json::Value;
 
 use super::MAX_WIDTH;
+use super::column_spec::{ColumnSpec, list};
 use crate::{Column, ColumnKind};
+
+/// Largest text of the parameters, in bytes.
+const MAX_PARAMS: usize = 64 << 10;
 
 /// The inputs of the signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,17 +64,14 @@ impl Inputs {
 /// Reads the inputs. The inner error names a column whose type is not supported, and the type.
 pub(super) fn inputs(json: &str) -> Result<Result<Inputs, String>, String> {
     let columns = list(json)?;
-    if columns.len() > MAX_WIDTH {
-        return Err(format!("{} inputs, at most {MAX_WIDTH}", columns.len()));
-    }
     if let [column] = columns.as_slice()
-        && let Some(tensor) = column.get("tensor-spec")
+        && column.tensor.is_some()
     {
-        return tensor_inputs(column, tensor);
+        return tensor_inputs(column);
     }
     let mut read = Vec::with_capacity(columns.len());
     for (index, column) in columns.iter().enumerate() {
-        let Some(name) = column.get("name").and_then(Value::as_str) else {
+        let Some(name) = &column.name else {
             // columns without names: the model says what they are
             let kinds = columns.iter().map(column_kind).collect::<Result<Vec<_>, _>>();
             return Ok(kinds.map(|_| Inputs::Unknown).map_err(|kind| unsupported(&format!("{index}"), &kind)));
@@ -79,27 +80,22 @@ pub(super) fn inputs(json: &str) -> Result<Result<Inputs, String>, String> {
             Ok(kind) => kind,
             Err(kind) => return Ok(Err(unsupported(&format!("{name:?}"), &kind))),
         };
-        let flag = |key: &str| column.get(key).and_then(Value::as_bool);
-        let optional = !flag("required").unwrap_or_else(|| !flag("optional").unwrap_or(false));
-        read.push(Column { name: name.to_owned(), kind, optional });
+        let optional = !column.required.unwrap_or_else(|| !column.optional.unwrap_or(false));
+        read.push(Column { name: name.clone(), kind, optional });
     }
     Ok(Ok(if read.is_empty() { Inputs::Unknown } else { Inputs::Columns(read) }))
 }
 
-fn tensor_inputs(column: &Value, tensor: &Value) -> Result<Result<Inputs, String>, String> {
+fn tensor_inputs(column: &ColumnSpec) -> Result<Result<Inputs, String>, String> {
     let kind = match column_kind(column) {
         Ok(kind) => kind,
         Err(kind) => {
-            let name = column.get("name").and_then(Value::as_str).unwrap_or("0");
+            let name = column.name.as_deref().unwrap_or("0");
             return Ok(Err(unsupported(&format!("{name:?}"), &kind)));
         }
     };
-    let shape: Vec<i64> = tensor
-        .get("shape")
-        .and_then(Value::as_array)
-        .and_then(|shape| shape.iter().map(Value::as_i64).collect())
-        .ok_or("the tensor has no shape")?;
-    match shape.as_slice() {
+    let shape = column.tensor.as_ref().and_then(|tensor| tensor.shape.as_deref()).ok_or("the tensor has no shape")?;
+    match shape {
         [_, width] if *width > 0 => match usize::try_from(*width) {
             Ok(width) if width <= MAX_WIDTH => Ok(Ok(Inputs::Tensor { width, kind })),
             _ => Err(format!("tensor input is {width} wide, at most {MAX_WIDTH}")),
@@ -111,27 +107,39 @@ fn tensor_inputs(column: &Value, tensor: &Value) -> Result<Result<Inputs, String
 /// The names of the outputs, if each has one.
 pub(super) fn output_names(json: &str) -> Vec<String> {
     let Ok(columns) = list(json) else { return Vec::new() };
-    let names: Option<Vec<String>> =
-        columns.iter().map(|column| column.get("name")?.as_str().map(str::to_owned)).collect();
+    let names: Option<Vec<String>> = columns.into_iter().map(|column| column.name).collect();
     names.filter(|names| names.len() <= MAX_WIDTH).unwrap_or_default()
+}
+
+/// Whether each column has floats of 32 bits, to which MLflow rounds what it is given; empty when none has. A tensor's
+/// columns are alike.
+pub(super) fn singles(json: &str) -> Vec<bool> {
+    let single = |column: &ColumnSpec| match &column.tensor {
+        Some(tensor) => tensor.dtype.as_deref() == Some("float32"),
+        None => column.kind.as_deref() == Some("float"),
+    };
+    let mut singles: Vec<bool> = list(json).unwrap_or_default().iter().map(single).collect();
+    if !singles.contains(&true) {
+        singles.clear();
+    }
+    singles
 }
 
 /// The parameters with their defaults.
 pub(super) fn params(json: &str) -> Result<Vec<Param>, String> {
-    let params = list(json).map_err(|why| format!("params: {why}"))?;
+    if json.len() > MAX_PARAMS {
+        return Err(format!("params: are larger than {MAX_PARAMS} bytes"));
+    }
+    let params = match serde_json::from_str(json).map_err(|error| format!("params: {error}"))? {
+        Value::Array(params) => params,
+        Value::Null => Vec::new(),
+        _ => return Err("params: is not a list".to_owned()),
+    };
     let read = |param: &Value| {
         let name = param.get("name").and_then(Value::as_str).ok_or("params: one has no name")?;
         Ok(Param { name: name.to_owned(), default: param.get("default").cloned().unwrap_or_default() })
     };
     params.iter().map(read).collect()
-}
-
-fn list(json: &str) -> Result<Vec<Value>, String> {
-    match serde_json::from_str(json).map_err(|error| error.to_string())? {
-        Value::Array(columns) => Ok(columns),
-        Value::Null => Ok(Vec::new()),
-        _ => Err("is not a list of columns".to_owned()),
-    }
 }
 
 fn unsupported(column: &str, kind: &str) -> String {
@@ -142,11 +150,11 @@ fn unsupported(column: &str, kind: &str) -> String {
 ///
 /// # Errors
 /// The name of its type when there is none.
-fn column_kind(column: &Value) -> Result<ColumnKind, String> {
-    if let Some(tensor) = column.get("tensor-spec") {
-        return tensor_kind(tensor.get("dtype").and_then(Value::as_str).unwrap_or("float64"));
+fn column_kind(column: &ColumnSpec) -> Result<ColumnKind, String> {
+    if let Some(tensor) = &column.tensor {
+        return tensor_kind(tensor.dtype.as_deref().unwrap_or("float64"));
     }
-    match column.get("type").and_then(Value::as_str) {
+    match column.kind.as_deref() {
         None | Some("double" | "float") => Ok(ColumnKind::Float),
         Some("long" | "integer") => Ok(ColumnKind::Integer),
         Some("boolean") => Ok(ColumnKind::Boolean),
@@ -201,6 +209,10 @@ mod tests {
         assert_eq!(inputs(r#"[{"tensor-spec": {"dtype": "float64", "shape": [-1]}}]"#).unwrap(), Ok(Inputs::Unknown));
         assert!(inputs(r#"[{"tensor-spec": {"dtype": "float64"}}]"#).unwrap_err().contains("shape"));
         assert!(inputs("7").unwrap_err().contains("list"));
+        let float32 = r#"[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 2]}}]"#;
+        assert_eq!(singles(float32), [true]);
+        assert_eq!(singles(r#"[{"type": "float", "name": "a"}, {"type": "double", "name": "b"}]"#), [true, false]);
+        assert_eq!(singles(r#"[{"type": "double", "name": "b"}]"#), [false; 0]);
     }
 
     #[test]

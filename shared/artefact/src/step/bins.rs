@@ -1,6 +1,7 @@
 //! Bins and quantiles: KBinsDiscretizer, QuantileTransformer.
 
 use super::{Missing, Transform};
+use crate::RowRefusal;
 use crate::matrix::Matrix;
 
 /// The bin of each value.
@@ -25,7 +26,7 @@ impl Transform for Bins {
         Missing::Refused
     }
 
-    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+    fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         m.rebuild(self.width(), |row, out| {
             for (column, (x, edges)) in row.iter().zip(&self.edges).enumerate() {
                 let bin = edges.partition_point(|edge| edge <= x);
@@ -134,7 +135,11 @@ impl Transform for Quantiles {
         Missing::Pass
     }
 
-    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+    fn source(&self, column: usize) -> Option<usize> {
+        Some(column)
+    }
+
+    fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         for row in m.iter_mut() {
             row.iter_mut().enumerate().for_each(|(column, x)| *x = self.of(column, *x));
         }

@@ -1,8 +1,8 @@
 //! Different steps for different columns, side by side: ColumnTransformer.
 
-use super::{Missing, Step, apply_all, apply_frame, missing_after, takes};
+use super::{Missing, Step, apply_all, apply_frame, missing_after, source, takes};
 use crate::matrix::Matrix;
-use crate::{ColumnKind, Frame};
+use crate::{ColumnKind, Frame, RowRefusal};
 
 /// Some columns and the steps that transform them.
 #[derive(Debug, Clone)]
@@ -21,7 +21,47 @@ pub struct Columns {
     pub parts: Vec<Part>,
 }
 
+impl Part {
+    /// The refusal of a row of this part's columns, as one of the whole row.
+    fn traced(&self, refusal: RowRefusal) -> RowRefusal {
+        refusal.traced(|column| self.columns.get(column).copied())
+    }
+}
+
 impl Columns {
+    /// Whether its parts select their columns, as a ColumnTransformer's do by their names; those of a FeatureUnion take
+    /// all there are.
+    pub fn selects(&self, width: usize) -> bool {
+        self.parts.iter().any(|part| !part.columns.iter().copied().eq(0..width))
+    }
+
+    /// The parts with their columns taken from other places; `None` for one that has no place.
+    pub fn from_places(&self, places: &[Option<usize>]) -> Result<Self, usize> {
+        let mut columns = self.clone();
+        for column in columns.parts.iter_mut().flat_map(|part| &mut part.columns) {
+            *column = places.get(*column).copied().flatten().ok_or(*column)?;
+        }
+        Ok(columns)
+    }
+
+    /// As [`super::Transform::source`].
+    pub(super) fn source(&self, column: usize) -> Option<usize> {
+        let mut start = 0;
+        for part in &self.parts {
+            if column < start + part.width {
+                let own = source(&part.steps, column - start)?;
+                return part.columns.get(own).copied();
+            }
+            start += part.width;
+        }
+        None
+    }
+
+    /// As [`super::Transform::is_partial`].
+    pub(super) fn is_partial(&self) -> bool {
+        self.parts.iter().any(|part| part.steps.iter().any(Step::is_partial))
+    }
+
     pub(super) fn width(&self) -> usize {
         self.parts.iter().map(|p| p.width).sum()
     }
@@ -40,14 +80,14 @@ impl Columns {
         format!("Columns({})", self.parts.iter().map(part).collect::<Vec<_>>().join(", "))
     }
 
-    pub(super) fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+    pub(super) fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         let (rows, width) = (m.rows(), self.width());
         let mut out = Matrix { width, data: vec![0.0; rows * width] };
         let mut start = 0;
         for part in &self.parts {
             let mut taken = m.clone();
             taken.rebuild(part.columns.len(), |row, out| out.extend(part.columns.iter().map(|c| row[*c])));
-            apply_all(&part.steps, &mut taken)?;
+            apply_all(&part.steps, &mut taken).map_err(|refusal| part.traced(refusal))?;
             for (to, from) in out.iter_mut().zip(taken.iter()) {
                 to[start..start + part.width].copy_from_slice(from);
                 if let Some(weight) = part.weight {
@@ -61,10 +101,11 @@ impl Columns {
     }
 
     /// As [`Columns::apply`], for rows in any form.
-    pub(super) fn apply_frame(&self, frame: &Frame) -> Result<Frame, String> {
+    pub(super) fn apply_frame(&self, frame: &Frame) -> Result<Frame, RowRefusal> {
         let mut parts = Vec::with_capacity(self.parts.len());
         for part in &self.parts {
-            let mut done = apply_frame(&part.steps, frame.select(&part.columns))?;
+            let done = apply_frame(&part.steps, frame.select(&part.columns));
+            let mut done = done.map_err(|refusal| part.traced(refusal))?;
             if let Some(weight) = part.weight {
                 match &mut done {
                     Frame::Sparse(sparse) => sparse.values.iter_mut().for_each(|v| *v *= weight),
@@ -77,7 +118,10 @@ impl Columns {
             }
             parts.push(done);
         }
-        Frame::beside(parts)
+        match parts.len() {
+            1 => Ok(parts.remove(0)),
+            _ => Frame::beside(parts),
+        }
     }
 
     /// What the values of the `width` input columns are, where the steps that follow take `then`; those that several

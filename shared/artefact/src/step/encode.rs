@@ -1,6 +1,7 @@
 //! Encoders of categories with numeric input: OneHotEncoder, OrdinalEncoder.
 
 use super::Missing;
+use crate::RowRefusal;
 use crate::matrix::Matrix;
 
 /// What to do with a value that is not one of the categories.
@@ -40,8 +41,8 @@ fn missing(categories: &[Category], unknown: Unknown) -> Missing {
     if known { Missing::Gone } else { Missing::Refused }
 }
 
-fn refuse(column: usize, value: f64) -> String {
-    format!("value {value} of column {column} is not one of the encoder's categories")
+fn refuse(column: usize, value: f64) -> RowRefusal {
+    RowRefusal::at(column, format!("has {value}, which is not one of the encoder's categories"))
 }
 
 /// One 0/1 column per category.
@@ -60,7 +61,7 @@ impl OneHot {
         missing(&self.categories, self.unknown)
     }
 
-    pub(super) fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+    pub(super) fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         let mut refused = None;
         m.rebuild(self.width(), |row, out| {
             for (column, (v, category)) in row.iter().zip(&self.categories).enumerate() {
@@ -102,7 +103,7 @@ impl Ordinal {
         }
     }
 
-    pub(super) fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+    pub(super) fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         for row in m.iter_mut() {
             for (column, (v, category)) in row.iter_mut().zip(&self.categories).enumerate() {
                 *v = match (category.find(*v), self.unknown) {
@@ -115,4 +116,13 @@ impl Ordinal {
         }
         Ok(())
     }
+}
+
+/// TargetEncoder: numbers of each category, and those of an unknown one.
+#[derive(Debug, Clone)]
+pub struct TargetEncodings {
+    /// For each column, for each class (one unless there are several), a number per category.
+    pub encodings: Vec<Vec<Vec<f64>>>,
+    /// One number per class.
+    pub unknown: Vec<f64>,
 }

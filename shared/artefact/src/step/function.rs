@@ -2,6 +2,7 @@
 
 use super::{Missing, Transform};
 use crate::matrix::Matrix;
+use crate::{RowRefusal, Value};
 
 /// A function of one value. The list is fixed; no code of a file is run.
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +111,36 @@ impl Function {
         FUNCTIONS.iter().find(|f| known && f.name == name).copied()
     }
 
+    /// Whether a finite number may have a value that is not finite.
+    fn is_partial(self) -> bool {
+        const PARTIAL: &[&str] = &[
+            "log",
+            "log1p",
+            "log2",
+            "log10",
+            "exp",
+            "expm1",
+            "exp2",
+            "sqrt",
+            "square",
+            "reciprocal",
+            "arcsin",
+            "arccos",
+            "asin",
+            "acos",
+            "sinh",
+            "cosh",
+            "arccosh",
+            "acosh",
+            "arctanh",
+            "atanh",
+            "rad2deg",
+            "degrees",
+            "logit",
+        ];
+        PARTIAL.contains(&self.name)
+    }
+
     /// The value of the function.
     pub fn of(self, x: f64) -> f64 {
         (self.of)(x)
@@ -162,7 +193,21 @@ impl Transform for EachValue {
         self.missing
     }
 
-    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+    fn is_partial(&self) -> bool {
+        matches!(self.rule, Rule::Function(function) if function.is_partial())
+    }
+
+    fn sample(&self) -> Vec<Option<Value>> {
+        let Rule::Function(function) = self.rule else { return Vec::new() };
+        let defined = [0.0, 0.5, 1.0].into_iter().find(|x| function.of(*x).is_finite());
+        if function.is_partial() { vec![defined.map(Value::from); self.width] } else { Vec::new() }
+    }
+
+    fn source(&self, column: usize) -> Option<usize> {
+        Some(column)
+    }
+
+    fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         m.data.iter_mut().for_each(|x| *x = self.rule.of(*x));
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The similarity of rows, and features made of it: Nystroem, KernelPCA, distances to cluster centres.
 
 use super::{Missing, Projection, Transform};
+use crate::RowRefusal;
 use crate::matrix::Matrix;
 
 /// The similarity of two rows.
@@ -88,7 +89,7 @@ impl Transform for Similarities {
         Missing::Refused
     }
 
-    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+    fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         let count = self.rows.len() / self.width.max(1);
         m.rebuild(count, |row, out| {
             let start = out.len();

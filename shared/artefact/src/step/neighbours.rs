@@ -1,6 +1,7 @@
 //! Imputation from similar rows (KNNImputer) and from the other columns (IterativeImputer).
 
 use super::{Impute, Missing, Transform};
+use crate::RowRefusal;
 use crate::matrix::Matrix;
 
 /// KNNImputer: the mean of a column in the nearest training rows that have it.
@@ -74,7 +75,15 @@ impl Transform for ImputeNearest {
         if self.missing.is_none() { Missing::Gone } else { Missing::Refused }
     }
 
-    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+    fn keeps_values(&self) -> bool {
+        true
+    }
+
+    fn source(&self, column: usize) -> Option<usize> {
+        self.kept.get(column).copied()
+    }
+
+    fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         if let Some(marker) = self.missing {
             m.data.iter_mut().filter(|x| **x == marker).for_each(|x| *x = f64::NAN);
         }
@@ -129,7 +138,15 @@ impl Transform for ImputeIteratively {
         self.first.missing_values()
     }
 
-    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+    fn keeps_values(&self) -> bool {
+        true
+    }
+
+    fn source(&self, column: usize) -> Option<usize> {
+        self.first.kept.get(column).map(|(column, _)| *column)
+    }
+
+    fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         let mut filled = vec![0.0; self.first.width()];
         m.rebuild(self.width(), |row, out| {
             for (to, (column, fill)) in filled.iter_mut().zip(&self.first.kept) {

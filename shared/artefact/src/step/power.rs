@@ -2,6 +2,7 @@
 
 use super::{Missing, Transform};
 use crate::matrix::Matrix;
+use crate::{RowRefusal, Value};
 
 /// Yeo-Johnson or Box-Cox with one exponent per column; then `(x - center) / scale`, if standardised.
 #[derive(Debug, Clone)]
@@ -12,7 +13,8 @@ pub struct Power {
 }
 
 impl Power {
-    fn of(&self, x: f64, lambda: f64) -> Result<f64, String> {
+    fn of(&self, x: f64, column: usize) -> Result<f64, RowRefusal> {
+        let lambda = self.lambdas[column];
         if x.is_nan() {
             return Ok(x);
         }
@@ -20,7 +22,7 @@ impl Power {
             return Ok(yeo_johnson(x, lambda));
         }
         if x <= 0.0 {
-            return Err(format!("value {x} is not positive, as the Box-Cox transform needs"));
+            return Err(RowRefusal::at(column, format!("has {x}, the Box-Cox transform takes positive numbers")));
         }
         Ok(if lambda.abs() < 1e-19 { x.ln() } else { (lambda * x.ln()).exp_m1() / lambda })
     }
@@ -61,10 +63,18 @@ impl Transform for Power {
         Missing::Pass
     }
 
-    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+    fn sample(&self) -> Vec<Option<Value>> {
+        if self.box_cox { vec![Some(1.0.into()); self.lambdas.len()] } else { Vec::new() }
+    }
+
+    fn source(&self, column: usize) -> Option<usize> {
+        Some(column)
+    }
+
+    fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         for row in m.iter_mut() {
-            for (column, (x, lambda)) in row.iter_mut().zip(&self.lambdas).enumerate() {
-                *x = self.of(*x, *lambda)?;
+            for (column, x) in row.iter_mut().take(self.lambdas.len()).enumerate() {
+                *x = self.of(*x, column)?;
                 if let Some((center, scale)) = &self.standard {
                     *x = (*x - center[column]) / scale[column];
                 }

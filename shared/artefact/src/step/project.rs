@@ -2,6 +2,7 @@
 
 use super::{Missing, Transform};
 use crate::Frame;
+use crate::RowRefusal;
 use crate::matrix::Matrix;
 
 /// `f((x - center) / scale @ weight + bias) * factor`, each part optional.
@@ -61,7 +62,7 @@ impl Transform for Projection {
         Missing::Refused
     }
 
-    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+    fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         m.rebuild(self.outputs, |row, data| {
             let start = data.len();
             data.resize(start + self.outputs, 0.0);
@@ -83,7 +84,7 @@ impl Transform for Projection {
         Ok(())
     }
 
-    fn apply_frame(&self, frame: Frame) -> Result<Frame, String> {
+    fn apply_frame(&self, frame: Frame) -> Result<Frame, RowRefusal> {
         let (Frame::Sparse(sparse), None, None) = (&frame, &self.center, &self.scale) else {
             let mut m = frame.into_numbers()?;
             self.apply(&mut m)?;
@@ -118,12 +119,20 @@ impl Transform for Select {
         self.missing
     }
 
-    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+    fn keeps_values(&self) -> bool {
+        true
+    }
+
+    fn source(&self, column: usize) -> Option<usize> {
+        self.columns.get(column).copied()
+    }
+
+    fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         m.rebuild(self.columns.len(), |row, out| out.extend(self.columns.iter().map(|c| row[*c])));
         Ok(())
     }
 
-    fn apply_frame(&self, frame: Frame) -> Result<Frame, String> {
+    fn apply_frame(&self, frame: Frame) -> Result<Frame, RowRefusal> {
         Ok(frame.select(&self.columns))
     }
 }
@@ -149,7 +158,7 @@ impl Transform for Indicate {
         if self.missing.is_none() { Missing::Gone } else { Missing::Refused }
     }
 
-    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+    fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         m.rebuild(self.columns.len(), |row, out| {
             let is = |v: f64| self.missing.map_or(v.is_nan(), |marker| v == marker);
             out.extend(self.columns.iter().map(|c| f64::from(u8::from(is(row[*c])))));

@@ -2,6 +2,7 @@
 
 use super::{Missing, Transform};
 use crate::matrix::Matrix;
+use crate::{RowRefusal, Value};
 
 /// What lies beyond the outer knots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,11 +100,13 @@ pub struct Splines {
 }
 
 impl Splines {
-    fn column(&self, curve: &Curve, x: f64, out: &mut [f64]) -> Result<(), String> {
+    fn column(&self, curve: &Curve, x: f64, out: &mut [f64]) -> Result<(), RowRefusal> {
         let (low, high) = curve.ends();
         let inside = low <= x && x <= high;
         match self.beyond {
-            Extrapolation::Refuse if !inside => return Err(format!("value {x} lies beyond the knots")),
+            Extrapolation::Refuse if !inside => {
+                return Err(RowRefusal::of_row(format!("has {x}, which lies beyond the knots")));
+            }
             Extrapolation::Periodic => curve.at(low + (x - low).rem_euclid(high - low), out),
             Extrapolation::Continue | Extrapolation::Refuse => curve.at(x, out),
             _ if inside => curve.at(x, out),
@@ -133,14 +136,18 @@ impl Transform for Splines {
         Missing::Refused
     }
 
-    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+    fn sample(&self) -> Vec<Option<Value>> {
+        self.curves.iter().map(|curve| Some(curve.ends().0.into())).collect()
+    }
+
+    fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         let mut refused = Ok(());
         m.rebuild(self.width(), |row, out| {
-            for (x, curve) in row.iter().zip(&self.curves) {
+            for (column, (x, curve)) in row.iter().zip(&self.curves).enumerate() {
                 let start = out.len();
                 out.resize(start + curve.outputs, 0.0);
                 if let Err(e) = self.column(curve, *x, &mut out[start..]) {
-                    refused = Err(e);
+                    refused = Err(RowRefusal { column: Some(column), ..e });
                 }
                 if !self.bias {
                     out.pop();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Missing;
 use crate::matrix::Matrix;
-use crate::{ColumnKind, Frame};
+use crate::{ColumnKind, Frame, RowRefusal, Value};
 
 /// A fitted transformer of rows. Its widths were checked when it was built.
 pub trait Transform: Send + Sync + Debug {
@@ -18,17 +18,37 @@ pub trait Transform: Send + Sync + Debug {
     /// How it treats missing values.
     fn missing(&self) -> Missing;
 
+    /// The input column that an output column is the value of, in whatever unit; `None` when it is made of several.
+    fn source(&self, _column: usize) -> Option<usize> {
+        None
+    }
+
+    /// Whether values that it takes are the same after it, where [`Transform::source`] says.
+    fn keeps_values(&self) -> bool {
+        false
+    }
+
+    /// A value for each input column that it takes, where not every value will do; empty where any number does.
+    fn sample(&self) -> Vec<Option<Value>> {
+        Vec::new()
+    }
+
+    /// Whether finite values of a row may become one that is not finite: the function has no value there.
+    fn is_partial(&self) -> bool {
+        false
+    }
+
     /// Transforms every row of `m`.
     ///
     /// # Errors
-    /// A text that names a value that the transformer refuses.
-    fn apply(&self, m: &mut Matrix) -> Result<(), String>;
+    /// A row that has a value which the transformer refuses.
+    fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal>;
 
     /// Transforms rows in any form; by default they become dense numbers.
     ///
     /// # Errors
     /// As [`Transform::apply`], and for text that is no number.
-    fn apply_frame(&self, frame: Frame) -> Result<Frame, String> {
+    fn apply_frame(&self, frame: Frame) -> Result<Frame, RowRefusal> {
         let mut m = frame.into_numbers()?;
         self.apply(&mut m)?;
         Ok(Frame::Numbers(m))
@@ -56,7 +76,7 @@ pub trait Transform: Send + Sync + Debug {
 }
 
 /// [`Transform::apply`] of a transformer that works on rows in any form.
-pub(super) fn apply_as_frame(transform: &impl Transform, m: &mut Matrix) -> Result<(), String> {
+pub(super) fn apply_as_frame(transform: &impl Transform, m: &mut Matrix) -> Result<(), RowRefusal> {
     *m = transform.apply_frame(Frame::Numbers(std::mem::take(m)))?.into_numbers()?;
     Ok(())
 }

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::transform::apply_as_frame;
-use super::{Missing, OneHot, Ordinal, Transform, Unknown};
+use super::{Missing, OneHot, Ordinal, TargetEncodings, Transform, Unknown};
 use crate::matrix::Matrix;
-use crate::{Cells, ColumnKind, Frame, Value};
+use crate::{Cells, ColumnKind, Frame, RowRefusal, Value};
 
 /// The categories of one column, by value. Looking one up allocates nothing.
 #[derive(Debug, Clone, Default)]
@@ -71,6 +71,15 @@ impl Categories {
         }
     }
 
+    /// The first category that is not missing, if there is one.
+    fn first(&self) -> Option<Value> {
+        let texts = self.texts.iter().map(|(text, at)| (*at, Value::Text(Arc::clone(text))));
+        let whole = |value: i64| if self.booleans { Value::Boolean(value != 0) } else { Value::Integer(value) };
+        let integers = self.integers.iter().map(|(value, at)| (*at, whole(*value)));
+        let floats = self.floats.iter().map(|(bits, at)| (*at, Value::from(f64::from_bits(*bits))));
+        texts.chain(integers).chain(floats).min_by_key(|(at, _)| *at).map(|(_, value)| value)
+    }
+
     /// The number of categories.
     pub fn len(&self) -> usize {
         self.count
@@ -109,15 +118,6 @@ pub enum Coding {
     Target(TargetEncodings),
 }
 
-/// TargetEncoder: numbers of each category, and those of an unknown one.
-#[derive(Debug, Clone)]
-pub struct TargetEncodings {
-    /// For each column, for each class (one unless there are several), a number per category.
-    pub encodings: Vec<Vec<Vec<f64>>>,
-    /// One number per class.
-    pub unknown: Vec<f64>,
-}
-
 /// An encoder of columns of any type.
 #[derive(Debug, Clone)]
 pub struct Encoder {
@@ -126,7 +126,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    fn encode(&self, row: &[Value], out: &mut Vec<f64>) -> Result<(), String> {
+    fn encode(&self, row: &[Value], out: &mut Vec<f64>) -> Result<(), RowRefusal> {
         for (column, (value, categories)) in row.iter().zip(&self.columns).enumerate() {
             let found = categories.find(value);
             match &self.coding {
@@ -160,7 +160,7 @@ impl Encoder {
     }
 }
 
-fn refuse(column: usize, value: &Value) -> String {
+fn refuse(column: usize, value: &Value) -> RowRefusal {
     let shown = match value {
         Value::Missing => "a missing value".to_owned(),
         Value::Text(text) => format!("{:?}", text.chars().take(64).collect::<String>()),
@@ -168,7 +168,7 @@ fn refuse(column: usize, value: &Value) -> String {
         Value::Boolean(v) => v.to_string(),
         Value::Float(v) => v.to_string(),
     };
-    format!("{shown} in column {column} is not one of the encoder's categories")
+    RowRefusal::at(column, format!("has {shown}, which is not one of the encoder's categories"))
 }
 
 impl Transform for Encoder {
@@ -196,11 +196,19 @@ impl Transform for Encoder {
         }
     }
 
-    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+    fn sample(&self) -> Vec<Option<Value>> {
+        self.columns.iter().map(Categories::first).collect()
+    }
+
+    fn source(&self, column: usize) -> Option<usize> {
+        matches!(self.coding, Coding::Ordinal(_)).then_some(column)
+    }
+
+    fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         apply_as_frame(self, m)
     }
 
-    fn apply_frame(&self, frame: Frame) -> Result<Frame, String> {
+    fn apply_frame(&self, frame: Frame) -> Result<Frame, RowRefusal> {
         let cells = frame.into_cells()?;
         let width = self.width();
         let mut data = Vec::with_capacity(cells.data.len() / cells.width.max(1) * width);
@@ -251,11 +259,19 @@ impl Transform for ImputeValues {
         if self.marker.is_none() { Missing::Gone } else { Missing::Pass }
     }
 
-    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+    fn keeps_values(&self) -> bool {
+        true
+    }
+
+    fn source(&self, column: usize) -> Option<usize> {
+        self.kept.get(column).map(|(column, _)| *column)
+    }
+
+    fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         apply_as_frame(self, m)
     }
 
-    fn apply_frame(&self, frame: Frame) -> Result<Frame, String> {
+    fn apply_frame(&self, frame: Frame) -> Result<Frame, RowRefusal> {
         let cells = frame.into_cells()?;
         let width = self.width();
         let mut data = Vec::with_capacity(cells.data.len() / cells.width.max(1) * width);

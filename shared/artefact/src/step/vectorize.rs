@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::transform::apply_as_frame;
 use super::{Missing, Norm, Transform};
+use crate::RowRefusal;
 use crate::matrix::Matrix;
 use crate::text::Tokens;
 use crate::{ColumnKind, Frame, Sparse, Value};
@@ -123,6 +124,10 @@ impl Vectorizer {
     }
 }
 
+fn no_text() -> RowRefusal {
+    RowRefusal::at(0, "has a number, a document is text")
+}
+
 impl Transform for Vectorizer {
     fn width(&self) -> usize {
         self.width
@@ -141,25 +146,25 @@ impl Transform for Vectorizer {
         Missing::Refused
     }
 
-    fn apply(&self, _m: &mut Matrix) -> Result<(), String> {
-        Err("documents are text, not numbers".to_owned())
+    fn apply(&self, _m: &mut Matrix) -> Result<(), RowRefusal> {
+        Err(no_text())
     }
 
-    fn apply_frame(&self, frame: Frame) -> Result<Frame, String> {
+    fn apply_frame(&self, frame: Frame) -> Result<Frame, RowRefusal> {
         let cells = match frame {
             Frame::Values(cells) => cells,
             Frame::Numbers(m) if m.rows() == 0 => {
                 return Ok(Frame::Sparse(Sparse { width: self.width, ..Sparse::default() }));
             }
-            _ => return Err("documents are text, not numbers".to_owned()),
+            _ => return Err(no_text()),
         };
         let mut out = Sparse { width: self.width, ..Sparse::default() };
         let mut terms = Vec::new();
         for row in cells.iter() {
             match &row[0] {
                 Value::Text(document) => self.count(document, &mut terms, &mut out),
-                Value::Missing => return Err("a document is missing".to_owned()),
-                _ => return Err("documents are text, not numbers".to_owned()),
+                Value::Missing => return Err(RowRefusal::at(0, "has a missing value, a document is text")),
+                _ => return Err(no_text()),
             }
         }
         Ok(Frame::Sparse(out))
@@ -194,11 +199,11 @@ impl Transform for Weigh {
         Missing::Refused
     }
 
-    fn apply(&self, m: &mut Matrix) -> Result<(), String> {
+    fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         apply_as_frame(self, m)
     }
 
-    fn apply_frame(&self, frame: Frame) -> Result<Frame, String> {
+    fn apply_frame(&self, frame: Frame) -> Result<Frame, RowRefusal> {
         let mut sparse = frame.into_sparse()?;
         sparse.for_each_row(|columns, values| self.weights.apply(columns, values));
         Ok(Frame::Sparse(sparse))

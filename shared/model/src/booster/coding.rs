@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use forebay_artefact::{ColumnKind, Frame};
+use forebay_artefact::{ColumnKind, Frame, RowRefusal};
 
 use crate::Value;
 use crate::matrix::Matrix;
@@ -10,7 +10,7 @@ use crate::matrix::Matrix;
 /// The coding of every column of a row.
 #[derive(Debug, Clone)]
 pub(crate) struct Coder {
-    columns: Vec<(String, Coding)>,
+    columns: Vec<Coding>,
 }
 
 /// The coding of one column.
@@ -128,7 +128,7 @@ impl Coding {
             // Python's booleans are integers
             (Self::Hash(hash), Value::Boolean(v)) => Ok(f64::from(hash(if *v { "1" } else { "0" }))),
             (Self::Hash(_), Value::Float(v)) => Err(format!("has {v:?}, a category is text or an integer")),
-            (Self::Hash(_), Value::Missing) => Err("is missing, a category is text or an integer".to_owned()),
+            (Self::Hash(_), Value::Missing) => Err("has a missing value, a category is text or an integer".to_owned()),
             (_, value) if value.is_missing() => Ok(f64::NAN),
             (Self::Texts { codes, cut, unseen }, value) => {
                 let spelt;
@@ -175,27 +175,42 @@ fn only_cut(cut: &[(CutText, f64)], text: &str) -> Option<f64> {
     fitting.next().is_none().then_some(*code)
 }
 
+/// The key with the least code.
+fn first<K>(codes: &HashMap<K, f64>) -> Option<&K> {
+    codes.iter().min_by(|a, b| a.1.total_cmp(b.1)).map(|(key, _)| key)
+}
+
 impl Coder {
-    /// A coder of named columns; `None` if all are plain numbers.
-    pub(crate) fn of(columns: Vec<(String, Coding)>) -> Option<Self> {
-        columns.iter().any(|(_, coding)| !matches!(coding, Coding::Number)).then_some(Self { columns })
+    /// A coder of columns; `None` if all are plain numbers.
+    pub(crate) fn of(columns: Vec<Coding>) -> Option<Self> {
+        columns.iter().any(|coding| !matches!(coding, Coding::Number)).then_some(Self { columns })
     }
 
     /// What the values of the columns are.
     pub(crate) fn kinds(&self) -> Vec<ColumnKind> {
-        self.columns.iter().map(|(_, coding)| coding.kind()).collect()
+        self.columns.iter().map(Coding::kind).collect()
+    }
+
+    /// For each column a category that its table has, if it has one.
+    pub(crate) fn sample(&self) -> Vec<Option<Value>> {
+        let one = |coding: &Coding| match coding {
+            Coding::Number | Coding::Hash(_) => None,
+            Coding::Texts { codes, .. } => first(codes).map(|text| Value::Text((&**text).into())),
+            Coding::Integers { codes, .. } => first(codes).map(|integer| Value::Integer(*integer)),
+        };
+        self.columns.iter().map(one).collect()
     }
 
     /// The numbers of rows.
     ///
     /// # Errors
     /// Names the column of a value that has no code.
-    pub(crate) fn encode(&self, frame: Frame) -> Result<Matrix, String> {
+    pub(crate) fn encode(&self, frame: Frame) -> Result<Matrix, RowRefusal> {
         let cells = frame.into_cells()?;
         let mut data = Vec::with_capacity(cells.data.len());
         for row in cells.iter() {
-            for (value, (name, coding)) in row.iter().zip(&self.columns) {
-                data.push(coding.code(value).map_err(|e| format!("column {name:?} {e}"))?);
+            for (column, (value, coding)) in row.iter().zip(&self.columns).enumerate() {
+                data.push(coding.code(value).map_err(|e| RowRefusal::at(column, e))?);
             }
         }
         Ok(Matrix { width: self.columns.len(), data })
@@ -242,14 +257,14 @@ mod tests {
 
     #[test]
     fn what_is_no_category_names_its_column() {
-        let coder = Coder::of(vec![("a".into(), Coding::Number), ("city".into(), Coding::Hash(|_| 7))]).unwrap();
+        let coder = Coder::of(vec![Coding::Number, Coding::Hash(|_| 7)]).unwrap();
         let rows = |last: Value| Frame::from(crate::TypedRows::new(2, &[Value::Float(0.5), last]).unwrap());
         assert_eq!(coder.encode(rows(Value::Integer(3))).unwrap().data, [0.5, 7.0]);
         assert_eq!(coder.encode(rows(Value::Boolean(true))).unwrap().data, [0.5, 7.0]);
         assert_eq!(
             coder.encode(rows(Value::Float(3.0))).unwrap_err(),
-            "column \"city\" has 3.0, a category is text or an integer"
+            RowRefusal::at(1, "has 3.0, a category is text or an integer")
         );
-        assert!(coder.encode(rows(Value::Missing)).unwrap_err().contains("is missing"));
+        assert!(coder.encode(rows(Value::Missing)).unwrap_err().reason.contains("a missing value"));
     }
 }

@@ -5,7 +5,7 @@ use forebay_artefact::{ColumnKind, Frame};
 use crate::learner::kinds_of;
 use crate::matrix::Matrix;
 use crate::plan::Plan;
-use crate::{Model, ModelError, Rows, Task};
+use crate::{Model, ModelError, Rows, Task, Value};
 
 /// How the members' predictions are averaged.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,6 +82,16 @@ impl Ensemble {
         format!("Ensemble({average} of {}: {first}, ..)", self.members.len())
     }
 
+    /// Whether a member has no answer to some rows.
+    pub(super) fn is_partial(&self) -> bool {
+        self.members.iter().any(|member| member.plan.is_partial())
+    }
+
+    /// As [`super::Head::sample`]: what the first member takes, if it reads all columns.
+    pub(super) fn sample(&self) -> Option<Vec<Option<Value>>> {
+        self.members.first().filter(|member| member.columns.is_none()).map(|member| member.plan.sample())
+    }
+
     pub(super) fn run(&self, m: &Matrix) -> Result<Vec<f64>, ModelError> {
         let mut answers = Vec::with_capacity(self.members.len());
         for member in &self.members {
@@ -90,7 +100,8 @@ impl Ensemble {
                 Some(columns) => {
                     let mut seen = m.clone();
                     seen.rebuild(columns.len(), |row, out| out.extend(columns.iter().map(|c| row[*c])));
-                    member.plan.predict(Rows::new(seen.width, &seen.data)?)?
+                    let scores = member.plan.predict(Rows::new(seen.width, &seen.data)?);
+                    scores.map_err(|error| error.on_columns(Some(columns)))?
                 }
             };
             answers.push(scores.values);
@@ -103,7 +114,8 @@ impl Ensemble {
         let mut answers = Vec::with_capacity(self.members.len());
         for member in &self.members {
             let seen = member.columns.as_ref().map_or_else(|| frame.clone(), |columns| frame.select(columns));
-            answers.push(member.plan.score_frame(seen)?.values);
+            let scores = member.plan.score_frame(seen);
+            answers.push(scores.map_err(|error| error.on_columns(member.columns.as_deref()))?.values);
         }
         Ok((0..frame.rows()).map(|row| self.average.decide(&answers, row)).collect())
     }

@@ -1,6 +1,6 @@
 //! Classifiers by the density of each class, whose raw outputs are log-likelihoods, and clusters.
 
-use forebay_artefact::Frame;
+use forebay_artefact::{Frame, RowRefusal};
 
 use super::neighbours::Search;
 use super::{Learner, each_row};
@@ -111,8 +111,8 @@ impl Learner for CategoryTables {
                 let categories = table.len() / classes;
                 let index = value.trunc();
                 if !(index >= 0.0 && index < categories as f64) {
-                    let reason = format!("value {value} of column {column} is not one of {categories} categories");
-                    refused = Err(ModelError::Execution(reason));
+                    let reason = format!("has {value}, which is not one of {categories} categories");
+                    refused = Err(ModelError::Row(RowRefusal::at(column, reason)));
                     continue;
                 }
                 let index = index as usize;

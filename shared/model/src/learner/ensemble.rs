@@ -7,7 +7,7 @@ use super::member::{Response, kinds_of, respond};
 use crate::output_transform::{argmax, softmax};
 use crate::plan::Plan;
 use crate::step::interpolate;
-use crate::{Model, ModelError};
+use crate::{Model, ModelError, Value};
 
 /// A member, the columns it reads (all if `None`), and the class of the ensemble that each of its classes is.
 #[derive(Debug)]
@@ -93,10 +93,12 @@ impl ClassifierEnsemble {
         for member in &self.members {
             let seen = member.columns.as_ref().map_or_else(|| frame.clone(), |columns| frame.select(columns));
             if self.rule == Rule::Calibrated {
-                self.add_calibrated(member, seen, &mut sums)?;
+                let added = self.add_calibrated(member, seen, &mut sums);
+                added.map_err(|error| error.on_columns(member.columns.as_deref()))?;
                 continue;
             }
-            let scores = member.plan.score_frame(seen)?;
+            let scores = member.plan.score_frame(seen);
+            let scores = scores.map_err(|error| error.on_columns(member.columns.as_deref()))?;
             let rows = sums.chunks_exact_mut(self.classes);
             for (i, to) in rows.enumerate() {
                 let probabilities = scores.probabilities(i);
@@ -182,6 +184,14 @@ impl Learner for ClassifierEnsemble {
         self.width
     }
 
+    fn sample(&self) -> Option<Vec<Option<Value>>> {
+        self.members.first().filter(|member| member.columns.is_none()).map(|member| member.plan.sample())
+    }
+
+    fn is_partial(&self) -> bool {
+        self.members.iter().any(|member| member.plan.is_partial())
+    }
+
     fn outputs(&self) -> usize {
         match self.rule {
             Rule::Votes => 1,
@@ -233,7 +243,7 @@ impl Learner for ClassifierEnsemble {
             match member.plan.decide(seen)? {
                 Ok(decisions) if sums.is_empty() => sums = decisions,
                 Ok(decisions) => sums.iter_mut().zip(decisions).for_each(|(s, d)| *s += d),
-                Err(e) => return Some(Err(e)),
+                Err(e) => return Some(Err(e.on_columns(member.columns.as_deref()))),
             }
         }
         sums.iter_mut().for_each(|s| *s /= self.members.len() as f64);

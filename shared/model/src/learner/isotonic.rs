@@ -3,7 +3,7 @@
 use forebay_artefact::Frame;
 
 use super::{Calibrator, Learner};
-use crate::ModelError;
+use crate::{ModelError, Value};
 
 /// An isotonic regression.
 #[derive(Debug)]
@@ -27,12 +27,16 @@ impl Learner for Isotonic {
         "Isotonic".to_owned()
     }
 
+    fn sample(&self) -> Option<Vec<Option<Value>>> {
+        self.bounds.map(|(low, _)| vec![Some(low.into())])
+    }
+
     fn is_partial(&self) -> bool {
         self.bounds.is_some()
     }
 
     fn run(&self, frame: &Frame) -> Result<Vec<f64>, ModelError> {
-        let values = frame.numbers().map_err(ModelError::Execution)?;
+        let values = frame.numbers().map_err(ModelError::Row)?;
         let one = |row: &[f64]| {
             // the thresholds of single precision are ends of what x is as one
             let single = matches!(self.lines, Calibrator::IsotonicSingle { .. });

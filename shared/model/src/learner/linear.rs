@@ -67,7 +67,7 @@ impl Learner for Linear {
                 }
             }
             dense => {
-                let m = dense.numbers().map_err(ModelError::Execution)?;
+                let m = dense.numbers().map_err(ModelError::Row)?;
                 for (to, row) in rows.zip(m.iter()) {
                     row.iter().enumerate().for_each(|(c, v)| self.add(c, *v, to));
                     to.iter_mut().zip(&self.bias).for_each(|(o, b)| *o += b);

@@ -1,9 +1,9 @@
 //! Nearest neighbours: the training rows that are nearest to a row, or all within a radius, vote or are averaged.
 
-use forebay_artefact::Frame;
+use forebay_artefact::{Frame, RowRefusal};
 
 use super::{Learner, each_row};
-use crate::ModelError;
+use crate::{ModelError, Value};
 
 /// How far apart two rows are.
 #[derive(Debug, Clone, PartialEq)]
@@ -143,7 +143,7 @@ impl Neighbours {
         found.iter().map(|(d, _)| 1.0 / d).collect()
     }
 
-    fn answer(&self, row: &[f64], out: &mut Vec<f64>) -> Result<(), String> {
+    fn answer(&self, row: &[f64], out: &mut Vec<f64>) -> Result<(), &'static str> {
         let found = match self.reach {
             Reach::Count(k) => self.search.nearest(row, k),
             Reach::Radius(radius) => self.search.within(row, radius),
@@ -163,7 +163,7 @@ impl Neighbours {
                     out.resize(start + classes, 0.0);
                     if found.is_empty() {
                         let class = outlier.get(output).copied().flatten();
-                        out[start + class.ok_or("the row has no neighbours within the radius")?] = 1.0;
+                        out[start + class.ok_or("has no neighbours within the radius")?] = 1.0;
                     }
                     for ((_, i), weight) in found.iter().zip(&weights) {
                         out[start + indices[i * counts.len() + output] as usize] += weight;
@@ -180,6 +180,11 @@ impl Neighbours {
 }
 
 impl Learner for Neighbours {
+    fn sample(&self) -> Option<Vec<Option<Value>>> {
+        let first = self.search.rows.get(..self.search.width)?;
+        Some(first.iter().map(|value| Some(Value::from(*value))).collect())
+    }
+
     fn is_partial(&self) -> bool {
         // a row without neighbours
         matches!(self.reach, Reach::Radius(_))
@@ -204,7 +209,7 @@ impl Learner for Neighbours {
         let mut refused = Ok(());
         let out = each_row(frame, |row, out| {
             if let Err(e) = self.answer(row, out) {
-                refused = Err(ModelError::Execution(e));
+                refused = Err(ModelError::Row(RowRefusal::of_row(e)));
             }
         })?;
         refused.map(|()| out)

@@ -8,7 +8,7 @@ use super::support::votes;
 use crate::matrix::Matrix;
 use crate::output_transform::argmax;
 use crate::plan::Plan;
-use crate::{Model, ModelError};
+use crate::{Model, ModelError, Value};
 
 fn matrix(width: usize, data: Vec<f64>) -> Frame {
     Frame::Numbers(Matrix { width, data })
@@ -33,13 +33,26 @@ impl Stack {
         if self.passthrough {
             parts.push(frame.clone());
         }
-        Frame::beside(parts).map_err(ModelError::Execution)
+        Frame::beside(parts).map_err(ModelError::Row)
+    }
+
+    /// How many columns of the members' answers come before those of the row itself.
+    fn added(&self, answers: &Frame) -> usize {
+        answers.width() - if self.passthrough { self.width } else { 0 }
     }
 }
 
 impl Learner for Stack {
     fn width(&self) -> usize {
         self.width
+    }
+
+    fn sample(&self) -> Option<Vec<Option<Value>>> {
+        self.members.first().map(|(member, _)| member.sample())
+    }
+
+    fn is_partial(&self) -> bool {
+        self.last.is_partial() || self.members.iter().any(|(member, _)| member.is_partial())
     }
 
     fn outputs(&self) -> usize {
@@ -52,12 +65,18 @@ impl Learner for Stack {
     }
 
     fn run(&self, frame: &Frame) -> Result<Vec<f64>, ModelError> {
-        self.last.raw(self.answers(frame)?)
+        let answers = self.answers(frame)?;
+        let added = self.added(&answers);
+        self.last.raw(answers).map_err(|error| error.traced(|column| column.checked_sub(added)))
     }
 
     fn decision(&self, frame: &Frame) -> Option<Result<Vec<f64>, ModelError>> {
         match self.answers(frame) {
-            Ok(answers) => self.last.decide(answers),
+            Ok(answers) => {
+                let added = self.added(&answers);
+                let decisions = self.last.decide(answers)?;
+                Some(decisions.map_err(|error| error.traced(|column| column.checked_sub(added))))
+            }
             Err(e) => Some(Err(e)),
         }
     }
@@ -86,7 +105,7 @@ impl Several {
         let mut answers: Vec<(usize, Vec<f64>)> = Vec::new();
         for member in &self.members {
             let input = match self.chain {
-                Some(_) => Frame::beside(passed.clone()).map_err(ModelError::Execution)?,
+                Some(_) => Frame::beside(passed.clone()).map_err(ModelError::Row)?,
                 None => frame.clone(),
             };
             if let Some(method) = self.chain {
@@ -114,6 +133,14 @@ impl Several {
 impl Learner for Several {
     fn width(&self) -> usize {
         self.width
+    }
+
+    fn sample(&self) -> Option<Vec<Option<Value>>> {
+        self.members.first().map(Model::sample)
+    }
+
+    fn is_partial(&self) -> bool {
+        self.members.iter().any(Model::is_partial)
     }
 
     fn outputs(&self) -> usize {
@@ -193,6 +220,14 @@ impl Binaries {
 impl Learner for Binaries {
     fn width(&self) -> usize {
         self.width
+    }
+
+    fn sample(&self) -> Option<Vec<Option<Value>>> {
+        self.members.first().map(Model::sample)
+    }
+
+    fn is_partial(&self) -> bool {
+        self.members.iter().any(Model::is_partial)
     }
 
     fn outputs(&self) -> usize {

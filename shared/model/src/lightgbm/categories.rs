@@ -20,9 +20,9 @@ pub(super) fn coder(text: &str, features: &[String]) -> Result<Option<Coder>, St
     if places.len() != lists.len() || places.iter().any(|place| *place >= features.len()) {
         return Err(format!("{} lists for {} category columns of the parameters", lists.len(), places.len()));
     }
-    let mut columns: Vec<_> = features.iter().map(|name| (name.clone(), Coding::Number)).collect();
+    let mut columns: Vec<Coding> = features.iter().map(|_| Coding::Number).collect();
     for (place, list) in places.into_iter().zip(&lists) {
-        columns[place].1 = coding(list)?;
+        columns[place] = coding(list)?;
     }
     Ok(Coder::of(columns))
 }

@@ -19,7 +19,7 @@ pub(super) fn coder(booster: &Value<'_>, release: &[i64], features: &[String]) -
         Value::List(encodings) if encodings.len() == features.len() => encodings,
         _ => return Err(format!("are not of {} features", features.len())),
     };
-    let columns = features.iter().zip(encodings).map(|(name, encoding)| Ok((name.clone(), coding(encoding, refuses)?)));
+    let columns = encodings.iter().map(|encoding| coding(encoding, refuses));
     Ok(Coder::of(columns.collect::<Result<_, String>>()?))
 }
 

@@ -114,9 +114,31 @@ fn yaml_aliases() {
         assert!(peak <= FACTOR * text.len() + BASE, "{case}: {peak}: {said}");
         assert!(said.contains("alias"), "{case}: {said}");
     }
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("MLmodel"), "flavors: {}\n".to_owned() + &"# more\n".repeat(10_000)).unwrap();
-    assert!(read_apart(folder.path()).1.contains("larger than 65536 bytes"));
+}
+
+#[test]
+fn long_texts_of_yaml() {
+    let n = 2_000_000;
+    let inputs =
+        |item: &str| format!("signature:\n  inputs: '[{}{item}]'\n", format!("{item},").repeat(n / item.len()));
+    for (case, text, reason) in [
+        ("comments", "flavors: {}\n".to_owned() + &"# more\n".repeat(10_000), "larger than 65536 bytes"),
+        ("columns", inputs("{}"), "more than 65536 columns"),
+        ("names", inputs(r#"{"name":"a"}"#), "more than 65536 columns"),
+        ("values of a column", inputs(r#"{"x":[{"a":0},{"a":0},{"a":0}]}"#), "MLmodel"),
+        ("shapes", inputs(r#"{"tensor-spec":{"shape":[1,2,3,4,5,6,7,8,9,10]}}"#), "MLmodel"),
+        ("parameters", inputs("{}").replace("inputs", "params"), "params: are larger"),
+        ("texts", format!("a: '{}'\n", "y".repeat(1_100)).repeat(4_000), "larger than 65536 bytes without"),
+        ("quotes", format!("a: '{}'\n", "''".repeat(2 * n)), "names no model file"),
+        ("open quotes", "a: 'x\n".repeat(n / 2), "larger than 65536 bytes without"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("MLmodel"), &text).unwrap();
+        let (peak, said) = read_apart(folder.path());
+        println!("{case}: {} bytes, peak {peak}: {said}", text.len());
+        assert!(peak <= FACTOR * text.len() + BASE, "{case}: {peak}: {said}");
+        assert!(said.contains(reason), "{case}: {said}");
+    }
 }
 
 /// A field of protobuf.
