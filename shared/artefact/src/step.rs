@@ -4,6 +4,7 @@
 mod bins;
 mod columns;
 mod encode;
+mod form;
 mod function;
 mod impute;
 mod kernel;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 pub use bins::{Bins, Quantiles, interpolate};
 pub use columns::{Columns, Part};
 pub use encode::{Category, OneHot, Ordinal, Unknown};
+pub use form::{RowForm, any_sparse, apply_frame, stores_zeros};
 pub use function::{EachValue, Function, Rule};
 pub use impute::Impute;
 pub use kernel::{Centring, Kernel, Similarities};
@@ -33,8 +35,8 @@ pub use transform::Transform;
 pub use typed::{Categories, Coding, Encoder, ImputeValues, TargetEncodings};
 pub use vectorize::{Terms, Vectorizer, Weigh, Weights};
 
+use crate::ColumnKind;
 use crate::matrix::Matrix;
-use crate::{ColumnKind, Frame};
 
 /// A fitted step with everything it needs to transform rows. Widths were checked when it was built.
 #[derive(Debug, Clone)]
@@ -80,15 +82,25 @@ pub enum Missing {
     Refused,
 }
 
-/// How `steps` together treat missing values.
-pub fn missing_after(steps: &[Step]) -> Missing {
-    for step in steps {
-        match step.missing() {
-            Missing::Pass => {}
-            settled => return settled,
-        }
+/// How `steps`, which take `width` values, together treat missing values.
+pub fn missing_after(steps: &[Step], width: usize) -> Missing {
+    let after = steps.iter().fold(width, |width, step| step.output_width(width));
+    let all = |later: bool| missing_columns(steps, width, &vec![later; after]).iter().all(|may_be| *may_be);
+    if all(false) {
+        Missing::Gone
+    } else if all(true) {
+        Missing::Pass
+    } else {
+        Missing::Refused
     }
-    Missing::Pass
+}
+
+/// Whether each of the `width` input columns of `steps` may be missing, before something that lets the columns `then` be.
+pub fn missing_columns(steps: &[Step], width: usize, then: &[bool]) -> Vec<bool> {
+    match steps.split_first() {
+        None => then.to_vec(),
+        Some((step, later)) => step.missing_columns(width, &missing_columns(later, step.output_width(width), then)),
+    }
 }
 
 /// Applies `steps` in order.
@@ -97,33 +109,6 @@ pub fn missing_after(steps: &[Step]) -> Missing {
 /// A text that names the column of a value that a step does not know.
 pub fn apply_all(steps: &[Step], m: &mut Matrix) -> Result<(), String> {
     steps.iter().try_for_each(|s| s.apply(m))
-}
-
-/// Applies `steps` in order to rows in any form.
-///
-/// # Errors
-/// As [`apply_all`], and for text where a step takes numbers.
-pub fn apply_frame(steps: &[Step], mut frame: Frame) -> Result<Frame, String> {
-    for step in steps {
-        frame = match (step, frame) {
-            (Step::Other(transform), frame) => transform.apply_frame(frame)?,
-            (Step::Columns(columns), frame) => columns.apply_frame(&frame)?,
-            (Step::Scale { center: None, scale: Some(scale), clip: None }, Frame::Sparse(mut sparse)) => {
-                sparse.values.iter_mut().zip(&sparse.columns).for_each(|(v, c)| *v /= scale[*c as usize]);
-                Frame::Sparse(sparse)
-            }
-            (Step::Normalize(norm), Frame::Sparse(mut sparse)) => {
-                sparse.for_each_row(|_, values| norm.scale(values));
-                Frame::Sparse(sparse)
-            }
-            (step, frame) => {
-                let mut m = frame.into_numbers()?;
-                step.apply(&mut m)?;
-                Frame::Numbers(m)
-            }
-        };
-    }
-    Ok(frame)
 }
 
 /// What the values of the `width` input columns of `steps` are, before something that takes `then`; `None` when all are
@@ -200,15 +185,16 @@ impl Step {
         }
     }
 
-    fn missing(&self) -> Missing {
+    /// Whether each of `width` input columns may be missing, where those that the step gives may be as in `later`.
+    fn missing_columns(&self, width: usize, later: &[bool]) -> Vec<bool> {
         match self {
-            Self::Scale { .. } | Self::MinMax { .. } => Missing::Pass,
-            Self::Impute(impute) => impute.missing_values(),
-            Self::Normalize(_) | Self::Polynomial(_) => Missing::Refused,
-            Self::OneHot(one_hot) => one_hot.missing_values(),
-            Self::Ordinal(ordinal) => ordinal.missing_values(),
-            Self::Columns(columns) => columns.missing_values(),
-            Self::Other(transform) => transform.missing(),
+            Self::Scale { .. } | Self::MinMax { .. } => later.to_vec(),
+            Self::Impute(impute) => vec![impute.missing_values() == Missing::Gone; width],
+            Self::Normalize(_) | Self::Polynomial(_) => vec![false; width],
+            Self::OneHot(one_hot) => one_hot.missing_columns(),
+            Self::Ordinal(ordinal) => ordinal.missing_columns(later),
+            Self::Columns(columns) => columns.missing_columns(width, later),
+            Self::Other(transform) => transform.missing_columns(width, later),
         }
     }
 

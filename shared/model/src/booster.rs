@@ -32,6 +32,11 @@ pub(crate) trait Booster: Send + Sync + Debug {
         None
     }
 
+    /// Whether an absent value of a sparse row is missing, not a zero.
+    fn tells_absent(&self) -> bool {
+        false
+    }
+
     /// Whether predictions are bit-identical to the library's.
     fn is_exact(&self) -> bool;
 

@@ -38,7 +38,7 @@ const MAX_MEMBER_WIDTH: usize = 1 << 18;
 pub(crate) struct Estimator {
     pub head: Head,
     pub transform: OutputTransform,
-    /// Whether the head accepts missing values.
+    /// Whether the head accepts missing values; where it has members, whether they do decides.
     pub takes_missing: bool,
 }
 

@@ -114,7 +114,9 @@ pub(super) fn one_hot(view: &View<'_>, width: usize) -> Result<Step, Fault> {
         "infrequent_if_exist" | "warn" => Unknown::Becomes(0.0),
         other => return Err(handling.fault(format!("{other:?} is not supported"))),
     };
-    let one_hot = OneHot { categories, unknown };
+    // its name before 1.2
+    let sparse = view.opt("sparse_output").or_else(|| view.opt("sparse")).map_or(Ok(true), |s| s.flag())?;
+    let one_hot = OneHot { categories, unknown, sparse };
     Ok(match typed {
         Some(columns) => Step::Other(Arc::new(Encoder { columns, coding: Coding::OneHot(one_hot) })),
         None => Step::OneHot(one_hot),

@@ -141,7 +141,8 @@ pub fn columns(view: &View<'_>, width: usize, unchanged: Option<&str>) -> Result
     if parts.is_empty() {
         return Err(view.fault("keeps no column"));
     }
-    Ok(Step::Columns(Columns { parts }))
+    let sparse = view.opt("sparse_output_").map(|s| s.flag()).transpose()?;
+    Ok(Step::Columns(Columns { parts, sparse }))
 }
 
 /// Some columns and the transformer of them; without one they pass through.
@@ -176,7 +177,7 @@ fn union(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     if parts.is_empty() {
         return Err(view.fault("keeps no column"));
     }
-    Ok(Step::Columns(Columns { parts }))
+    Ok(Step::Columns(Columns { parts, sparse: None }))
 }
 
 /// Reads a column index, which must be below `width`.

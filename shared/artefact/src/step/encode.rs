@@ -1,6 +1,5 @@
 //! Encoders of categories with numeric input: OneHotEncoder, OrdinalEncoder.
 
-use super::Missing;
 use crate::matrix::Matrix;
 
 /// What to do with a value that is not one of the categories.
@@ -34,12 +33,6 @@ impl Category {
     }
 }
 
-/// How missing values are treated: as a category if every column has it, otherwise rejected or unknown.
-fn missing(categories: &[Category], unknown: Unknown) -> Missing {
-    let known = categories.iter().all(Category::knows_missing) || unknown != Unknown::Refuse;
-    if known { Missing::Gone } else { Missing::Refused }
-}
-
 fn refuse(column: usize, value: f64) -> String {
     format!("value {value} of column {column} is not one of the encoder's categories")
 }
@@ -49,6 +42,8 @@ fn refuse(column: usize, value: f64) -> String {
 pub struct OneHot {
     pub categories: Vec<Category>,
     pub unknown: Unknown,
+    /// Whether it was fitted to give sparse rows.
+    pub sparse: bool,
 }
 
 impl OneHot {
@@ -56,8 +51,9 @@ impl OneHot {
         self.categories.iter().map(|c| c.width).sum()
     }
 
-    pub(super) fn missing_values(&self) -> Missing {
-        missing(&self.categories, self.unknown)
+    /// A missing value is a category, or unknown.
+    pub(super) fn missing_columns(&self) -> Vec<bool> {
+        self.categories.iter().map(|c| c.knows_missing() || self.unknown != Unknown::Refuse).collect()
     }
 
     pub(super) fn apply(&self, m: &mut Matrix) -> Result<(), String> {
@@ -94,12 +90,14 @@ pub struct Ordinal {
 }
 
 impl Ordinal {
-    /// A missing value that is a category stays NaN unless it has a code.
-    pub(super) fn missing_values(&self) -> Missing {
-        match missing(&self.categories, self.unknown) {
-            Missing::Gone if self.encoded_missing.is_nan() => Missing::Pass,
-            other => other,
-        }
+    /// A missing value is a category, which stays NaN unless it has a code, or unknown.
+    pub(super) fn missing_columns(&self, later: &[bool]) -> Vec<bool> {
+        let may_be = |(category, later): (&Category, &bool)| match self.unknown {
+            _ if category.knows_missing() => *later || !self.encoded_missing.is_nan(),
+            Unknown::Becomes(code) => *later || !code.is_nan(),
+            Unknown::Refuse => false,
+        };
+        self.categories.iter().zip(later).map(may_be).collect()
     }
 
     pub(super) fn apply(&self, m: &mut Matrix) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! Functions of single values: FunctionTransformer with one of NumPy's functions, Binarizer.
 
 use super::{Missing, Transform};
+use crate::Frame;
 use crate::matrix::Matrix;
 
 /// A function of one value. The list is fixed; no code of a file is run.
@@ -165,5 +166,26 @@ impl Transform for EachValue {
     fn apply(&self, m: &mut Matrix) -> Result<(), String> {
         m.data.iter_mut().for_each(|x| *x = self.rule.of(*x));
         Ok(())
+    }
+
+    fn apply_frame(&self, frame: Frame) -> Result<Frame, String> {
+        match frame {
+            Frame::Sparse(mut sparse) if self.rule.of(0.0) == 0.0 => {
+                sparse.values.iter_mut().for_each(|x| *x = self.rule.of(*x));
+                if matches!(self.rule, Rule::Above(_)) {
+                    sparse.drop_zeros();
+                }
+                Ok(Frame::Sparse(sparse))
+            }
+            frame => {
+                let mut m = frame.into_numbers()?;
+                self.apply(&mut m)?;
+                Ok(Frame::Numbers(m))
+            }
+        }
+    }
+
+    fn sparse_after(&self, sparse: bool) -> bool {
+        sparse
     }
 }

@@ -18,6 +18,8 @@ pub struct Projection {
     pub factor: Option<Vec<f64>>,
     /// Takes the cosine before the factor: RBFSampler.
     pub cosine: bool,
+    /// Whether sparse rows stay so: SparseRandomProjection.
+    pub keeps_sparse: bool,
 }
 
 impl Projection {
@@ -25,7 +27,17 @@ impl Projection {
     pub fn by_components(label: &'static str, inputs: usize, components: &[f64]) -> Self {
         let outputs = components.len() / inputs.max(1);
         let weight = (0..inputs * outputs).map(|i| components[(i % outputs) * inputs + i / outputs]).collect();
-        Self { label, outputs, center: None, scale: None, weight, bias: None, factor: None, cosine: false }
+        Self {
+            label,
+            outputs,
+            center: None,
+            scale: None,
+            weight,
+            bias: None,
+            factor: None,
+            cosine: false,
+            keeps_sparse: false,
+        }
     }
 
     /// Adds `x * weight[column]` to the outputs.
@@ -96,6 +108,10 @@ impl Transform for Projection {
         }
         Ok(Frame::Numbers(m))
     }
+
+    fn sparse_after(&self, sparse: bool) -> bool {
+        sparse && self.keeps_sparse
+    }
 }
 
 /// Keeps some columns: feature selection.
@@ -118,6 +134,14 @@ impl Transform for Select {
         self.missing
     }
 
+    fn missing_columns(&self, width: usize, later: &[bool]) -> Vec<bool> {
+        let mut missing = vec![self.missing != Missing::Refused; width];
+        if self.missing == Missing::Pass {
+            self.columns.iter().zip(later).for_each(|(column, may_be)| missing[*column] = *may_be);
+        }
+        missing
+    }
+
     fn apply(&self, m: &mut Matrix) -> Result<(), String> {
         m.rebuild(self.columns.len(), |row, out| out.extend(self.columns.iter().map(|c| row[*c])));
         Ok(())
@@ -125,6 +149,10 @@ impl Transform for Select {
 
     fn apply_frame(&self, frame: Frame) -> Result<Frame, String> {
         Ok(frame.select(&self.columns))
+    }
+
+    fn sparse_after(&self, sparse: bool) -> bool {
+        sparse
     }
 }
 
@@ -134,6 +162,8 @@ pub struct Indicate {
     /// The value that counts as missing; `None` means NaN.
     pub missing: Option<f64>,
     pub columns: Vec<usize>,
+    /// Whether it was fitted to give sparse rows; `None` if it does so for sparse rows.
+    pub sparse: Option<bool>,
 }
 
 impl Transform for Indicate {
@@ -155,5 +185,9 @@ impl Transform for Indicate {
             out.extend(self.columns.iter().map(|c| f64::from(u8::from(is(row[*c])))));
         });
         Ok(())
+    }
+
+    fn sparse_after(&self, sparse: bool) -> bool {
+        self.sparse.unwrap_or(sparse)
     }
 }

@@ -189,10 +189,19 @@ impl Transform for Encoder {
     }
 
     fn missing(&self) -> Missing {
+        Missing::Gone
+    }
+
+    fn missing_columns(&self, width: usize, later: &[bool]) -> Vec<bool> {
         match &self.coding {
-            Coding::OneHot(one_hot) => one_hot.missing_values(),
-            Coding::Ordinal(ordinal) => ordinal.missing_values(),
-            Coding::Target(_) => Missing::Gone,
+            Coding::OneHot(one_hot) => one_hot.missing_columns(),
+            Coding::Ordinal(ordinal) => {
+                let mut missing = ordinal.missing_columns(later);
+                // Python's None is a category with a code
+                missing.iter_mut().zip(&self.columns).for_each(|(may_be, c)| *may_be |= c.missing.is_some() && c.none);
+                missing
+            }
+            Coding::Target(_) => vec![true; width],
         }
     }
 
@@ -214,6 +223,10 @@ impl Transform for Encoder {
 
     fn knows_missing(&self) -> bool {
         self.columns.iter().any(|c| c.missing.is_some())
+    }
+
+    fn sparse_after(&self, _sparse: bool) -> bool {
+        matches!(&self.coding, Coding::OneHot(one_hot) if one_hot.sparse)
     }
 }
 
@@ -248,7 +261,15 @@ impl Transform for ImputeValues {
     }
 
     fn missing(&self) -> Missing {
-        if self.marker.is_none() { Missing::Gone } else { Missing::Pass }
+        if self.marker.is_none() && !self.keeps_none { Missing::Gone } else { Missing::Pass }
+    }
+
+    fn missing_columns(&self, width: usize, later: &[bool]) -> Vec<bool> {
+        let mut missing = vec![true; width];
+        if self.missing() == Missing::Pass {
+            self.kept.iter().zip(later).for_each(|((column, _), may_be)| missing[*column] = *may_be);
+        }
+        missing
     }
 
     fn apply(&self, m: &mut Matrix) -> Result<(), String> {

@@ -186,6 +186,11 @@ impl Coder {
         self.columns.iter().map(|(_, coding)| coding.kind()).collect()
     }
 
+    /// Which of the columns may be missing: a missing value has no hash.
+    pub(crate) fn missing_columns(&self) -> Vec<bool> {
+        self.columns.iter().map(|(_, coding)| !matches!(coding, Coding::Hash(_))).collect()
+    }
+
     /// The numbers of rows.
     ///
     /// # Errors
