@@ -16,6 +16,7 @@ mod spline;
 mod transform;
 mod typed;
 mod vectorize;
+mod vocabulary;
 
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ pub use spline::{Curve, Extrapolation, Splines};
 pub use transform::Transform;
 pub use typed::{Categories, Coding, Encoder, ImputeValues, TargetEncodings};
 pub use vectorize::{Terms, Vectorizer, Weigh, Weights};
+pub use vocabulary::Vocabulary;
 
 use crate::ColumnKind;
 use crate::matrix::Matrix;

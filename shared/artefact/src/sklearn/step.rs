@@ -182,8 +182,13 @@ fn union(view: &View<'_>, width: usize) -> Result<Step, Fault> {
 
 /// Reads a column index, which must be below `width`.
 pub fn column(view: &View<'_>, value: f64, width: usize) -> Result<usize, Fault> {
+    index(value, width).map_err(|e| view.fault(e))
+}
+
+/// The index of a column, which must be below `width`.
+pub(super) fn index(value: f64, width: usize) -> Result<usize, String> {
     if value >= 0.0 && value.fract() == 0.0 && value < width as f64 {
         return Ok(value as usize);
     }
-    Err(view.fault(format!("column {value} of {width}")))
+    Err(format!("column {value} of {width}"))
 }

@@ -12,7 +12,7 @@ pub(super) fn function(view: &View<'_>, width: usize) -> Result<Option<Step>, Fa
     let Some(func) = view.opt("func") else { return Ok(None) };
     let arguments = view.opt("kw_args");
     let argument = |name: &str| arguments.as_ref().and_then(|a| a.opt(name));
-    let count = arguments.as_ref().map_or(0, |a| a.entries().map_or(0, |e| e.len()));
+    let count = arguments.as_ref().map_or(0, View::entry_count);
     let path = func.class();
     if count == 0 && keeps_values(path, width) {
         return Ok(None);

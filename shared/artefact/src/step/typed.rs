@@ -8,7 +8,7 @@ use super::{Missing, OneHot, Ordinal, Transform, Unknown};
 use crate::matrix::Matrix;
 use crate::{Cells, ColumnKind, Frame, Value};
 
-/// The categories of one column, by value. Looking one up allocates nothing.
+/// The categories of one column, by value; looking one up allocates nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Categories {
     texts: HashMap<Arc<str>, usize>,
@@ -196,10 +196,9 @@ impl Transform for Encoder {
         match &self.coding {
             Coding::OneHot(one_hot) => one_hot.missing_columns(),
             Coding::Ordinal(ordinal) => {
-                let mut missing = ordinal.missing_columns(later);
                 // Python's None is a category with a code
-                missing.iter_mut().zip(&self.columns).for_each(|(may_be, c)| *may_be |= c.missing.is_some() && c.none);
-                missing
+                let none = self.columns.iter().map(|c| c.missing.is_some() && c.none);
+                ordinal.missing_columns(later).into_iter().zip(none).map(|(may_be, none)| may_be || none).collect()
             }
             Coding::Target(_) => vec![true; width],
         }
@@ -285,8 +284,8 @@ impl Transform for ImputeValues {
                 if self.is_missing(&row[*column]) && !self.keeps_none { fill.clone() } else { row[*column].clone() }
             };
             data.extend(self.kept.iter().map(filled));
-            let flag = |c: &usize| f64::from(u8::from(self.is_missing(&row[*c]) && !self.keeps_none));
-            data.extend(self.indicator.iter().map(|c| Value::Float(flag(c))));
+            let flag = |c: &usize| self.is_missing(&row[*c]) && !self.keeps_none;
+            data.extend(self.indicator.iter().map(|c| Value::Float(f64::from(u8::from(flag(c))))));
         }
         Ok(Frame::Values(Cells { width, data }))
     }
