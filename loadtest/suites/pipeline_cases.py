@@ -40,7 +40,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import *
 from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
-from sklearn.svm import SVC, LinearSVC, NuSVC, OneClassSVM
+from sklearn.svm import SVC, SVR, LinearSVC, NuSVC, NuSVR, OneClassSVM
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 warnings.filterwarnings("ignore")
@@ -407,6 +407,35 @@ def boosters_behind_encoders():
         pre = ColumnTransformer([("t", TfidfVectorizer(), "text"), ("n", "passthrough", ["n"])], sparse_threshold=threshold)
         case(f"columns_text_{threshold}_xgb", make_pipeline(pre, xgb()), D, t, Q=D.head(25), form="cloudpickle")
 
+def estimators_of_boosters_and_kernels():
+    """CatBoost states no number of features; machines that were fitted on sparse rows; many categories, and categories of floats."""
+    docs = documents()
+    n = np.char.str_len(docs.astype(str)).astype(float)
+    for machine in (SVR, NuSVR):
+        for kernel in ("rbf", "linear", "poly", "sigmoid"):
+            case(f"{machine.__name__}_{kernel}_text", make_pipeline(TfidfVectorizer(), machine(kernel=kernel)), docs, n, Q=docs[:10])
+    K = rng.integers(0, 900, (2000, 2)).astype(float)
+    K[rng.random(K.shape) < 0.1] = np.nan
+    many = np.vstack([K[:10], [[5000, -1], [np.nan, 3]]])
+    case("onehot_many", make_pipeline(OneHotEncoder(handle_unknown="ignore"), Ridge()), K, K[:, 0] == 1, Q=many)
+    case("ordinal_many", make_pipeline(OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2), Ridge()), K, K[:, 0] == 1, Q=many)
+    try:
+        import catboost, lightgbm
+    except ImportError as e:
+        return skipped.append(f"estimators_of_boosters: {e}")
+    cat = lambda of=catboost.CatBoostClassifier, **more: of(iterations=4, depth=2, verbose=0, allow_writing_files=False, **more)
+    regressor = lambda **more: cat(catboost.CatBoostRegressor, **more)
+    X = table(200, 4)
+    y = signal(X)
+    c = (y > 0).astype(int)
+    for name, model, target in (("voting", VotingClassifier([("a", cat()), ("b", pick(cat(random_seed=3), LogisticRegression()))], voting="soft"), c), ("voting_reg", VotingRegressor([("a", regressor()), ("b", regressor(random_seed=3))]), y),
+                                ("stacking", StackingClassifier([("a", cat()), ("b", LogisticRegression())], cv=2), c), ("calibrated", CalibratedClassifierCV(cat(), cv=2), c), ("search", GridSearchCV(VotingClassifier([("a", cat())], voting="soft"), {"a__depth": [2, 3]}, cv=2), c),
+                                ("multi", MultiOutputRegressor(regressor()), np.column_stack([y, -y])), ("target", TransformedTargetRegressor(regressor(), func=np.log1p, inverse_func=np.expm1), np.abs(y)), ("bagging", BaggingRegressor(regressor(), 2), y)):
+        case(f"catboost_{name}", model, X, target, form="cloudpickle")
+    f = rng.choice([0.5, 1.0, 2.25, 1e22, -3.75, 100.0], 300)
+    F = pd.DataFrame({"a": rng.normal(size=300), "f": pd.Categorical(f), "b": pd.Categorical(rng.random(300) < 0.5)})
+    case("lgbm_float_categories", lightgbm.LGBMRegressor(n_estimators=5, min_child_samples=5, verbose=-1), F, np.where(f == 2.25, 5, 0) + f.clip(-9, 9), Q=F.head(20), form="cloudpickle")
+
 def refusals():
     docs = documents()
     y = np.arange(len(docs)) % 2
@@ -425,7 +454,7 @@ def refusals():
     refused("knn_callable", KNeighborsRegressor(weights=lambda d: 1 / (d + 1)), X, X[:, 0], "no code is run")
 
 for _ in range(ROUNDS):
-    for part in (transformers, estimators, columns, texts, numbers_as_they_are, boosters, boosters_behind_encoders):
+    for part in (transformers, estimators, columns, texts, numbers_as_they_are, boosters, boosters_behind_encoders, estimators_of_boosters_and_kernels):
         part()
 refusals()
 print(f"{len(made)} cases; scikit-learn refused {len(skipped)}: " + "; ".join(skipped), file=sys.stderr)

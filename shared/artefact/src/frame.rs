@@ -67,6 +67,14 @@ impl Sparse {
         self.values.truncate(to);
     }
 
+    /// Adds a value to the last row, if it has a place; places ascend.
+    pub(crate) fn push(&mut self, place: Option<usize>, value: f64) {
+        if let Some(place) = place {
+            self.columns.push(place as u32);
+            self.values.push(value);
+        }
+    }
+
     /// Ends a row.
     pub fn end_row(&mut self) {
         self.ends.push(self.columns.len());

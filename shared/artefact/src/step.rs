@@ -4,6 +4,7 @@
 mod bins;
 mod columns;
 mod encode;
+mod encoder;
 mod form;
 mod function;
 mod impute;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 pub use bins::{Bins, Quantiles, interpolate};
 pub use columns::{Columns, Part};
 pub use encode::{Category, OneHot, Ordinal, Unknown};
+pub use encoder::{Coding, Encoder, TargetEncodings};
 pub use form::{RowForm, any_sparse, apply_frame, stores_zeros};
 pub use function::{EachValue, Function, Rule};
 pub use impute::Impute;
@@ -33,7 +35,7 @@ pub use power::Power;
 pub use project::{Indicate, Projection, Select};
 pub use spline::{Curve, Extrapolation, Splines};
 pub use transform::Transform;
-pub use typed::{Categories, Coding, Encoder, ImputeValues, TargetEncodings};
+pub use typed::{Categories, ImputeValues};
 pub use vectorize::{Terms, Vectorizer, Weigh, Weights};
 pub use vocabulary::Vocabulary;
 
@@ -139,6 +141,7 @@ impl Step {
         match self {
             Self::Other(transform) => transform.gives_sparse(),
             Self::Columns(columns) => columns.gives_sparse(),
+            Self::OneHot(one_hot) => one_hot.gives_sparse(),
             _ => false,
         }
     }

@@ -22,6 +22,10 @@ const PAIR_BYTES: usize = 3 * size_of::<(Id, Id)>();
 /// Largest number of bytes of the schema; a tree needs about 22 KiB, a term of a vocabulary 600 bytes.
 const SCHEMA_MAX: u64 = 1 << 30;
 
+/// The attributes of a sparse matrix, and the files that hold them.
+const ARRAYS_OF_SPARSE: &[(&str, &str)] =
+    &[("indptr", "indptr.npy"), ("indices", "indices.npy"), ("data", "data.npy"), ("_shape", "shape.npy")];
+
 /// Reads a skops file.
 ///
 /// # Errors
@@ -122,6 +126,10 @@ impl Loader<'_> {
                 self.graph.raise(bytes.len());
                 self.graph.push(Node::Bytes(Box::new(bytes)))?
             }
+            "SparseMatrixNode" => {
+                let state = self.sparse(&raw.file.ok_or("sparse matrix without a file")?)?;
+                self.graph.push(Node::object(class, None, Some(state)))?
+            }
             "DictNode" | "DefaultDictNode" | "ListNode" | "TupleNode" | "SetNode" => {
                 self.node_of(raw.content.unwrap_or(Part::Null))?
             }
@@ -135,6 +143,23 @@ impl Loader<'_> {
             self.ids.insert(known_as, id);
         }
         Ok(id)
+    }
+}
+
+impl Loader<'_> {
+    /// The attributes of a sparse matrix, whose arrays are in a zip of their own.
+    fn sparse(&mut self, name: &str) -> Result<Id, String> {
+        let bytes = self.files.inflate(name, u64::MAX).map_err(|e| format!("{name}: {e}"))?;
+        self.graph.raise(bytes.len());
+        let mut inner = self.files.nested(&bytes).map_err(|e| format!("{name}: {e}"))?;
+        let mut attributes = Vec::new();
+        for (attribute, file) in ARRAYS_OF_SPARSE {
+            let array = inner.array(file).map_err(|e| format!("{name}: {e}"))?;
+            self.graph.raise(std::mem::take(&mut inner.fresh));
+            let key = self.graph.push(Node::Str((*attribute).into()))?;
+            attributes.push((key, self.graph.push(Node::Array(Box::new(array)))?));
+        }
+        self.graph.push(Node::Dict(Box::new(attributes)))
     }
 }
 

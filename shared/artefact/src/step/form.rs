@@ -82,6 +82,9 @@ impl Step {
                 sparse.for_each_row(|_, values| Norm::scale(*norm, values));
                 Frame::Sparse(sparse)
             }
+            (Self::OneHot(one_hot), frame) if one_hot.gives_sparse() => {
+                Frame::Sparse(one_hot.apply_sparse(&frame.into_numbers()?)?)
+            }
             (Self::Impute(impute), Frame::Sparse(sparse)) if impute.takes_sparse() => {
                 Frame::Sparse(impute.apply_sparse(&sparse))
             }

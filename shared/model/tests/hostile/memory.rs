@@ -313,6 +313,23 @@ fn metadata_of_nets() {
     }
 }
 
+/// A pickled dict of words and their columns; NumPy's integers are made by the entries 0 and 1 of the memo.
+fn words(terms: u32, of_numpy: bool) -> Vec<u8> {
+    let mut words = b"}\x94".to_vec();
+    for start in (0..terms).step_by(1000) {
+        words.push(b'(');
+        for i in start..(start + 1000).min(terms) {
+            let name = format!("word{i:x}");
+            let word = [&b"\x8c"[..], &[name.len() as u8], name.as_bytes()].concat();
+            words.extend([word, b"\x94".to_vec()].concat());
+            let scalar = [&b"h\x00h\x01C\x08"[..], &u64::from(i).to_le_bytes(), b"\x94\x86\x94R\x94"].concat();
+            words.extend(if of_numpy { scalar } else { [&b"J"[..], &i.to_le_bytes()].concat() });
+        }
+        words.push(b'u');
+    }
+    words
+}
+
 /// A pickle of a TfidfVectorizer before a LogisticRegression, with this many terms, whose columns are integers of Python
 /// or of NumPy.
 fn vocabulary(terms: u32, of_numpy: bool) -> Vec<u8> {
@@ -335,16 +352,6 @@ fn vocabulary(terms: u32, of_numpy: bool) -> Vec<u8> {
         let items: Vec<u8> = attributes.iter().flat_map(|(name, value)| [text(name), value.clone()].concat()).collect();
         [class(module, name), b")\x81}(".to_vec(), items, b"ub".to_vec()].concat()
     };
-    let mut words = b"}\x94".to_vec();
-    for start in (0..terms).step_by(1000) {
-        words.push(b'(');
-        for i in start..(start + 1000).min(terms) {
-            words.extend([text(&format!("word{i:x}")), b"\x94".to_vec()].concat());
-            let scalar = [&b"h\x00h\x01C\x08"[..], &u64::from(i).to_le_bytes(), b"\x94\x86\x94R\x94"].concat();
-            words.extend(if of_numpy { scalar } else { int(i) });
-        }
-        words.push(b'u');
-    }
     let weights = [
         ("use_idf", b"\x88".to_vec()),
         ("idf_", doubles([int(terms), b"\x85".to_vec()].concat(), terms)),
@@ -358,7 +365,7 @@ fn vocabulary(terms: u32, of_numpy: bool) -> Vec<u8> {
         ("ngram_range", b"K\x01K\x01\x86".to_vec()),
         ("lowercase", b"\x88".to_vec()),
         ("binary", b"\x89".to_vec()),
-        ("vocabulary_", words),
+        ("vocabulary_", words(terms, of_numpy)),
         ("_tfidf", object("sklearn.feature_extraction.text", "TfidfTransformer", &weights)),
     ];
     let classes = [doubles(b"K\x02\x85".to_vec(), 2), Vec::new()].concat();
