@@ -40,7 +40,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import *
 from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
-from sklearn.svm import SVC, LinearSVC, NuSVC, OneClassSVM
+from sklearn.svm import SVC, SVR, LinearSVC, NuSVC, NuSVR, OneClassSVM
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 warnings.filterwarnings("ignore")
@@ -355,6 +355,87 @@ def boosters():
     case("ovr_lgbm", OneVsRestClassifier(light()), X, three, form="cloudpickle")
     case("xgb_alone", xgboost.XGBRegressor(n_estimators=3), X, y, form="skops")
 
+def boosters_behind_encoders():
+    """Boosters that take sparse rows, of which XGBoost takes an absent value for a missing one and the others for a zero."""
+    try:
+        import lightgbm, xgboost
+    except ImportError as e:
+        return skipped.append(f"boosters_behind_encoders: {e}")
+    heads = {"xgb": lambda: xgboost.XGBClassifier(n_estimators=6, max_depth=3), "xgb_missing": lambda: xgboost.XGBClassifier(n_estimators=6, max_depth=3, missing=1.0), "xgb_linear": lambda: xgboost.XGBClassifier(n_estimators=3, booster="gblinear"),
+             "lgbm": lambda: lightgbm.LGBMClassifier(n_estimators=5, num_leaves=6, min_child_samples=5, verbose=-1, zero_as_missing=pick(True, False))}
+    try:
+        import catboost
+        heads["catboost"] = lambda: catboost.CatBoostClassifier(iterations=5, depth=3, verbose=0, allow_writing_files=False)
+    except ImportError:
+        pass
+    xgb = lambda: heads["xgb"]()
+    X, y = frame()
+    X["visits"] = rng.poisson(0.7, len(X)).astype(float)
+    c = (y + 2 * X["visits"] * X["active"] > np.median(y)).astype(int).to_numpy()
+    text = ["city", "plan"]
+    def columns(threshold):
+        return ColumnTransformer([("c", OneHotEncoder(handle_unknown="ignore", drop=pick(None, "first")), text), ("b", KBinsDiscretizer(4, encode="onehot"), ["income"]), ("n", pick("passthrough", StandardScaler(with_mean=False)), ["visits", "active", "age"])], sparse_threshold=threshold, transformer_weights=pick(None, {"n": 2.0}))
+    for name, head in heads.items():
+        case(f"onehot_{name}", make_pipeline(OneHotEncoder(handle_unknown="ignore", min_frequency=pick(None, 20)), head()), X[text], c, Q=X[text].head(30), form="cloudpickle")
+        case(f"columns_sparse_{name}", make_pipeline(columns(1.0), head()), X, c, Q=X.head(30), form="cloudpickle")
+        case(f"columns_dense_{name}", make_pipeline(columns(0.0), head()), X, c, Q=X.head(30), form="cloudpickle")
+    N = X[["grade", "visits", "ratio"]].to_numpy()
+    for name, step in (("onehot_numbers", OneHotEncoder(handle_unknown="ignore")), ("bins", KBinsDiscretizer(3, encode="onehot")), ("bins_dense", KBinsDiscretizer(3, encode="onehot-dense")), ("spline", SplineTransformer(n_knots=4, degree=pick(1, 2, 3), include_bias=pick(True, False))),
+                       ("union", make_union(OneHotEncoder(handle_unknown="ignore"), "passthrough")), ("union_dense", make_union(OneHotEncoder(handle_unknown="ignore", sparse_output=False), StandardScaler())),
+                       ("select", make_pipeline(OneHotEncoder(handle_unknown="ignore"), SelectKBest(chi2, k=5))), ("scaled", make_pipeline(OneHotEncoder(handle_unknown="ignore"), pick(MaxAbsScaler(), StandardScaler(with_mean=False), RobustScaler(with_centering=False)))),
+                       ("products", make_pipeline(OneHotEncoder(handle_unknown="ignore"), PolynomialFeatures(2, include_bias=pick(True, False)))), ("projected", make_pipeline(OneHotEncoder(handle_unknown="ignore"), pick(TruncatedSVD(3), GaussianRandomProjection(3)))),
+                       ("projected_sparse", make_pipeline(OneHotEncoder(handle_unknown="ignore"), SparseRandomProjection(3, density=0.5))), ("imputed", make_pipeline(OneHotEncoder(handle_unknown="ignore"), SimpleImputer()))):
+        case(f"{name}_xgb", make_pipeline(step, xgb()), N, c, Q=np.vstack([N[:25], N[:3] + 50]), form="cloudpickle")
+    pipe = lambda: make_pipeline(columns(1.0), xgb())
+    outer = lambda inner: make_pipeline(columns(1.0), inner)
+    for name, model, target in (("calibrated_inside", CalibratedClassifierCV(pipe(), cv=2), c), ("calibrated", outer(CalibratedClassifierCV(xgb(), cv=2)), c), ("voting", outer(VotingClassifier([("a", LogisticRegression()), ("b", xgb())], voting="soft")), c),
+                                ("stacking", outer(StackingClassifier([("a", xgb()), ("b", LogisticRegression())], cv=2, passthrough=True, final_estimator=pick(xgb(), LogisticRegression()))), c), ("stacking_last", outer(StackingClassifier([("a", LogisticRegression())], cv=2, passthrough=True, final_estimator=xgb())), c),
+                                ("search", GridSearchCV(pipe(), {"xgbclassifier__max_depth": [2, 3]}, cv=2), c), ("bagging", outer(BaggingClassifier(xgb(), 3, max_features=0.7)), c), ("chain", outer(ClassifierChain(xgb())), np.column_stack([c, 1 - c, c])), ("multi", outer(MultiOutputRegressor(xgboost.XGBRegressor(n_estimators=3, max_depth=2))), np.column_stack([y, -y])),
+                                ("voting_reg", outer(VotingRegressor([("a", Ridge()), ("b", xgboost.XGBRegressor(n_estimators=3))])), y),
+                                ("threshold", FixedThresholdClassifier(pipe(), threshold=0.4), c)):
+        case(f"{name}_sparse_xgb", model, X, target, Q=X.head(30), form="cloudpickle")
+    docs = documents()
+    t = (np.char.find(docs.astype(str), "great") >= 0).astype(int)
+    for name, step in (("tfidf", TfidfVectorizer(sublinear_tf=pick(True, False))), ("count", CountVectorizer(binary=pick(True, False))), ("hashing", HashingVectorizer(n_features=16, alternate_sign=True, norm=pick("l2", None))), ("tfidf_svd", make_pipeline(TfidfVectorizer(), TruncatedSVD(4))),
+                       ("count_tfidf", make_pipeline(CountVectorizer(), TfidfTransformer(), SelectKBest(chi2, k=9))), ("log_counts", make_pipeline(CountVectorizer(), FunctionTransformer(np.log1p))), ("binarized", make_pipeline(HashingVectorizer(n_features=16, norm=None), Binarizer())),
+                       ("quantiles", make_pipeline(CountVectorizer(), QuantileTransformer(n_quantiles=10, ignore_implicit_zeros=pick(True, False))))):
+        for head in ("xgb", "lgbm"):
+            case(f"{name}_{head}", make_pipeline(step, heads[head]()), docs, t, Q=docs[:25], form="cloudpickle")
+    case("quantiles_logistic", make_pipeline(CountVectorizer(), QuantileTransformer(n_quantiles=10), LogisticRegression()), docs, t, Q=docs[:25])
+    D = pd.DataFrame({"text": docs, "n": rng.poisson(0.7, len(docs)).astype(float)})
+    for threshold in (0.0, 1.0):
+        pre = ColumnTransformer([("t", TfidfVectorizer(), "text"), ("n", "passthrough", ["n"])], sparse_threshold=threshold)
+        case(f"columns_text_{threshold}_xgb", make_pipeline(pre, xgb()), D, t, Q=D.head(25), form="cloudpickle")
+
+def estimators_of_boosters_and_kernels():
+    """CatBoost states no number of features; machines that were fitted on sparse rows; many categories, and categories of floats."""
+    docs = documents()
+    n = np.char.str_len(docs.astype(str)).astype(float)
+    for machine in (SVR, NuSVR):
+        for kernel in ("rbf", "linear", "poly", "sigmoid"):
+            case(f"{machine.__name__}_{kernel}_text", make_pipeline(TfidfVectorizer(), machine(kernel=kernel)), docs, n, Q=docs[:10])
+    K = rng.integers(0, 900, (2000, 2)).astype(float)
+    K[rng.random(K.shape) < 0.1] = np.nan
+    many = np.vstack([K[:10], [[5000, -1], [np.nan, 3]]])
+    case("onehot_many", make_pipeline(OneHotEncoder(handle_unknown="ignore"), Ridge()), K, K[:, 0] == 1, Q=many)
+    case("ordinal_many", make_pipeline(OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2), Ridge()), K, K[:, 0] == 1, Q=many)
+    try:
+        import catboost, lightgbm
+    except ImportError as e:
+        return skipped.append(f"estimators_of_boosters: {e}")
+    cat = lambda of=catboost.CatBoostClassifier, **more: of(iterations=4, depth=2, verbose=0, allow_writing_files=False, **more)
+    regressor = lambda **more: cat(catboost.CatBoostRegressor, **more)
+    X = table(200, 4)
+    y = signal(X)
+    c = (y > 0).astype(int)
+    for name, model, target in (("voting", VotingClassifier([("a", cat()), ("b", pick(cat(random_seed=3), LogisticRegression()))], voting="soft"), c), ("voting_reg", VotingRegressor([("a", regressor()), ("b", regressor(random_seed=3))]), y),
+                                ("stacking", StackingClassifier([("a", cat()), ("b", LogisticRegression())], cv=2), c), ("calibrated", CalibratedClassifierCV(cat(), cv=2), c), ("search", GridSearchCV(VotingClassifier([("a", cat())], voting="soft"), {"a__depth": [2, 3]}, cv=2), c),
+                                ("multi", MultiOutputRegressor(regressor()), np.column_stack([y, -y])), ("target", TransformedTargetRegressor(regressor(), func=np.log1p, inverse_func=np.expm1), np.abs(y)), ("bagging", BaggingRegressor(regressor(), 2), y)):
+        case(f"catboost_{name}", model, X, target, form="cloudpickle")
+    f = rng.choice([0.5, 1.0, 2.25, 1e22, -3.75, 100.0], 300)
+    F = pd.DataFrame({"a": rng.normal(size=300), "f": pd.Categorical(f), "b": pd.Categorical(rng.random(300) < 0.5)})
+    case("lgbm_float_categories", lightgbm.LGBMRegressor(n_estimators=5, min_child_samples=5, verbose=-1), F, np.where(f == 2.25, 5, 0) + f.clip(-9, 9), Q=F.head(20), form="cloudpickle")
+
 def refusals():
     docs = documents()
     y = np.arange(len(docs)) % 2
@@ -365,10 +446,15 @@ def refusals():
     refused("function", make_pipeline(FunctionTransformer(lambda x: x * 2), Ridge()), X, X[:, 0], "FunctionTransformer runs")
     from sklearn.decomposition import NMF
     refused("nmf", make_pipeline(NMF(2), Ridge()), X, X[:, 0], "NMF of scikit-learn 1.")
+    try:
+        import xgboost
+        refused("sparse_splines", make_pipeline(SplineTransformer(sparse_output=True), xgboost.XGBRegressor(n_estimators=2)), X, X[:, 0], "with sparse rows is not supported before XGBoost")
+    except ImportError:
+        pass
     refused("knn_callable", KNeighborsRegressor(weights=lambda d: 1 / (d + 1)), X, X[:, 0], "no code is run")
 
 for _ in range(ROUNDS):
-    for part in (transformers, estimators, columns, texts, numbers_as_they_are, boosters):
+    for part in (transformers, estimators, columns, texts, numbers_as_they_are, boosters, boosters_behind_encoders, estimators_of_boosters_and_kernels):
         part()
 refusals()
 print(f"{len(made)} cases; scikit-learn refused {len(skipped)}: " + "; ".join(skipped), file=sys.stderr)

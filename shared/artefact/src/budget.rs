@@ -117,7 +117,8 @@ impl Allowance {
         self.left.set(self.left.get().saturating_add(bytes.saturating_mul(FACTOR - 1)));
     }
 
-    /// Accounts for `bytes` that are about to be allocated. They are not given back: what is freed again is part of the peak.
+    /// Accounts for `bytes` that are about to be allocated. What is freed again is part of the peak, unless it is freed
+    /// before anything else is allocated ([`Allowance::give_back`]).
     ///
     /// # Errors
     /// [`OverBudget::Amplified`] if they are more than is left.
@@ -125,6 +126,11 @@ impl Allowance {
         let left = self.left.get().checked_sub(bytes).ok_or(OverBudget::Amplified { limit: self.limit })?;
         self.left.set(left);
         Ok(())
+    }
+
+    /// The last `bytes` that were accounted for are free again, before anything else was allocated.
+    pub fn give_back(&self, bytes: usize) {
+        self.left.set(self.left.get().saturating_add(bytes).min(self.limit));
     }
 }
 

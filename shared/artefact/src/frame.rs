@@ -51,15 +51,39 @@ impl Sparse {
         }
     }
 
+    /// Removes the values that are zero.
+    pub fn drop_zeros(&mut self) {
+        let (mut start, mut to) = (0, 0);
+        for end in &mut self.ends {
+            for at in start..*end {
+                if self.values[at] != 0.0 {
+                    (self.columns[to], self.values[to]) = (self.columns[at], self.values[at]);
+                    to += 1;
+                }
+            }
+            (start, *end) = (*end, to);
+        }
+        self.columns.truncate(to);
+        self.values.truncate(to);
+    }
+
+    /// Adds a value to the last row, if it has a place; places ascend.
+    pub(crate) fn push(&mut self, place: Option<usize>, value: f64) {
+        if let Some(place) = place {
+            self.columns.push(place as u32);
+            self.values.push(value);
+        }
+    }
+
     /// Ends a row.
     pub fn end_row(&mut self) {
         self.ends.push(self.columns.len());
     }
 
-    fn dense(&self) -> Result<Matrix, RowRefusal> {
+    fn dense(&self, absent: f64) -> Result<Matrix, RowRefusal> {
         let size = self.ends.len().checked_mul(self.width).filter(|n| *n <= MAX_DENSE);
         let size = size.ok_or_else(|| RowRefusal::of_row(format!("is too large with {} columns", self.width)))?;
-        let mut m = Matrix { width: self.width, data: vec![0.0; size] };
+        let mut m = Matrix { width: self.width, data: vec![absent; size] };
         for (to, (columns, values)) in m.iter_mut().zip(self.iter()) {
             columns.iter().zip(values).for_each(|(c, v)| to[*c as usize] = *v);
         }
@@ -112,10 +136,18 @@ impl Frame {
     /// # Errors
     /// When a value is text, or sparse rows are too large when dense.
     pub fn into_numbers(self) -> Result<Matrix, RowRefusal> {
+        self.into_numbers_or(0.0)
+    }
+
+    /// As [`Frame::into_numbers`], with `absent` where sparse rows have no value.
+    ///
+    /// # Errors
+    /// As [`Frame::into_numbers`].
+    pub fn into_numbers_or(self, absent: f64) -> Result<Matrix, RowRefusal> {
         match self {
             Self::Numbers(m) => Ok(m),
             Self::Values(cells) => cells.numbers(),
-            Self::Sparse(sparse) => sparse.dense(),
+            Self::Sparse(sparse) => sparse.dense(absent),
         }
     }
 
@@ -127,11 +159,11 @@ impl Frame {
         Ok(match self {
             Self::Numbers(m) => Cow::Borrowed(m),
             Self::Values(cells) => Cow::Owned(cells.numbers()?),
-            Self::Sparse(sparse) => Cow::Owned(sparse.dense()?),
+            Self::Sparse(sparse) => Cow::Owned(sparse.dense(0.0)?),
         })
     }
 
-    /// The rows as sparse numbers.
+    /// The rows as sparse numbers, without the zeros of dense ones.
     ///
     /// # Errors
     /// When a value is text.
@@ -207,7 +239,7 @@ impl Frame {
     }
 }
 
-fn select_sparse(sparse: &Sparse, columns: &[usize]) -> Sparse {
+pub(crate) fn select_sparse(sparse: &Sparse, columns: &[usize]) -> Sparse {
     let mut out = Sparse { width: columns.len(), ..Sparse::default() };
     for (own, values) in sparse.iter() {
         for (to, column) in columns.iter().enumerate() {

@@ -50,7 +50,7 @@ impl Preprocessing {
     /// `digest` is the content digest of the artefact's files; its first 16 hexadecimal digits become the ID.
     pub(crate) fn new(digest: &[u8; 32], steps: Steps) -> Self {
         let Steps { width, output_width, steps } = steps;
-        let missing = missing_after(&steps);
+        let missing = missing_after(&steps, width);
         Self { id: crate::hex(digest)[..16].to_owned(), width, output_width, missing, steps }
     }
 

@@ -17,6 +17,8 @@ use crate::step::Step;
 
 /// How deep an object that states its number of inputs may lie inside another.
 const MAX_NESTING: usize = 16;
+/// How many members of an ensemble may state no number of inputs before one does.
+const MAX_MEMBERS: usize = 64;
 
 /// Reads a fitted transformer, or a pipeline of them.
 ///
@@ -115,36 +117,57 @@ pub fn stage_width(stage: &View<'_>, before: Option<usize>) -> Result<usize, Fau
     }
 }
 
-/// The number of input features that an object states, or that of the first object inside it that states one.
+/// The objects inside a pipeline, a union, an ensemble, a wrapper or a search that take the same input as it does: the
+/// first step of a pipeline, or all members.
+///
+/// # Errors
+/// A [`Fault`] for a list of them that cannot be read.
+pub fn inside<'g>(view: &View<'g>) -> Result<Vec<View<'g>>, Fault> {
+    let list = ["steps", "transformer_list", "estimators_", "calibrated_classifiers_"].iter().find_map(|n| view.opt(n));
+    let members = match list {
+        Some(list) => list.items()?,
+        None => ["best_estimator_", "estimator_", "regressor_", "estimator"]
+            .iter()
+            .find_map(|n| view.opt(n))
+            .into_iter()
+            .collect(),
+    };
+    // (name, object)
+    let object = |member: View<'g>| match member.items() {
+        Ok(pair) => pair.into_iter().nth(1),
+        Err(_) => Some(member),
+    };
+    let mut members: Vec<View<'g>> =
+        members.into_iter().filter_map(object).filter(|member| member.text() != Ok("drop")).collect();
+    if view.opt("steps").is_some() {
+        members.truncate(1);
+    }
+    Ok(members)
+}
+
+/// The number of input features that an object states, or that the first object inside it that states one does.
 fn fitted_width(stage: &View<'_>) -> Result<Option<usize>, Fault> {
-    let mut at = stage.clone();
-    for _ in 0..MAX_NESTING {
-        // the isotonic regression does not state that it takes one column
-        if vectorize::takes_documents(at.class()) || at.class() == "sklearn.isotonic.IsotonicRegression" {
-            return Ok(Some(1));
-        }
-        if let Some(n) = at.opt("n_features_in_").or_else(|| at.opt("_n_features_in")) {
-            return n.count(vectorize::MAX_TERMS).map(Some);
-        }
-        if let Some(width) = booster_width(&at) {
+    width_within(stage, 0)
+}
+
+fn width_within(at: &View<'_>, depth: usize) -> Result<Option<usize>, Fault> {
+    // the isotonic regression does not state that it takes one column
+    if vectorize::takes_documents(at.class()) || at.class() == "sklearn.isotonic.IsotonicRegression" {
+        return Ok(Some(1));
+    }
+    if let Some(n) = at.opt("n_features_in_").or_else(|| at.opt("_n_features_in")) {
+        return n.count(vectorize::MAX_TERMS).map(Some);
+    }
+    if let Some(width) = booster_width(at) {
+        return Ok(Some(width));
+    }
+    if depth == MAX_NESTING {
+        return Ok(None);
+    }
+    for member in inside(at)?.iter().take(MAX_MEMBERS) {
+        if let Some(width) = width_within(member, depth + 1)? {
             return Ok(Some(width));
         }
-        // pipelines and unions, committees, wrappers and searches: all members take the same input
-        let list =
-            ["steps", "transformer_list", "estimators_", "calibrated_classifiers_"].iter().find_map(|n| at.opt(n));
-        let inner = match list {
-            Some(list) => list.items()?.into_iter().find(|member| member.text() != Ok("drop")),
-            None => ["best_estimator_", "estimator_", "regressor_", "estimator"].iter().find_map(|n| at.opt(n)),
-        };
-        let Some(inner) = inner else { return Ok(None) };
-        // (name, transformer)
-        at = match inner.items() {
-            Ok(pair) => match pair.into_iter().nth(1) {
-                Some(member) => member,
-                None => return Ok(None),
-            },
-            Err(_) => inner,
-        };
     }
     Ok(None)
 }

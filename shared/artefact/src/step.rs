@@ -4,6 +4,8 @@
 mod bins;
 mod columns;
 mod encode;
+mod encoder;
+mod form;
 mod function;
 mod impute;
 mod kernel;
@@ -16,12 +18,15 @@ mod spline;
 mod transform;
 mod typed;
 mod vectorize;
+mod vocabulary;
 
 use std::sync::Arc;
 
 pub use bins::{Bins, Quantiles, interpolate};
 pub use columns::{Columns, Part};
-pub use encode::{Category, OneHot, Ordinal, TargetEncodings, Unknown};
+pub use encode::{Category, OneHot, Ordinal, Unknown};
+pub use encoder::{Coding, Encoder, TargetEncodings};
+pub use form::{RowForm, any_sparse, apply_frame, stores_zeros};
 pub use function::{EachValue, Function, Rule};
 pub use impute::Impute;
 pub use kernel::{Centring, Kernel, Similarities};
@@ -32,11 +37,12 @@ pub use project::{Indicate, Projection, Select};
 pub use sample::sample;
 pub use spline::{Curve, Extrapolation, Splines};
 pub use transform::Transform;
-pub use typed::{Categories, Coding, Encoder, ImputeValues};
+pub use typed::{Categories, ImputeValues};
 pub use vectorize::{Terms, Vectorizer, Weigh, Weights};
+pub use vocabulary::Vocabulary;
 
 use crate::matrix::Matrix;
-use crate::{ColumnKind, Frame, RowRefusal};
+use crate::{ColumnKind, RowRefusal};
 
 /// A fitted step with everything it needs to transform rows. Widths were checked when it was built.
 #[derive(Debug, Clone)]
@@ -82,15 +88,25 @@ pub enum Missing {
     Refused,
 }
 
-/// How `steps` together treat missing values.
-pub fn missing_after(steps: &[Step]) -> Missing {
-    for step in steps {
-        match step.missing() {
-            Missing::Pass => {}
-            settled => return settled,
-        }
+/// How `steps`, which take `width` values, together treat missing values.
+pub fn missing_after(steps: &[Step], width: usize) -> Missing {
+    let after = steps.iter().fold(width, |width, step| step.output_width(width));
+    let all = |later: bool| missing_columns(steps, width, &vec![later; after]).iter().all(|may_be| *may_be);
+    if all(false) {
+        Missing::Gone
+    } else if all(true) {
+        Missing::Pass
+    } else {
+        Missing::Refused
     }
-    Missing::Pass
+}
+
+/// Whether each of the `width` input columns of `steps` may be missing, before something that lets the columns `then` be.
+pub fn missing_columns(steps: &[Step], width: usize, then: &[bool]) -> Vec<bool> {
+    match steps.split_first() {
+        None => then.to_vec(),
+        Some((step, later)) => step.missing_columns(width, &missing_columns(later, step.output_width(width), then)),
+    }
 }
 
 /// Applies `steps` in order.
@@ -106,18 +122,6 @@ pub fn apply_all(steps: &[Step], m: &mut Matrix) -> Result<(), RowRefusal> {
 /// The column before `steps` that a column after them is the value of; `None` when it is made of several.
 pub fn source(steps: &[Step], column: usize) -> Option<usize> {
     steps.iter().rev().try_fold(column, |column, step| step.source(column))
-}
-
-/// Applies `steps` in order to rows in any form.
-///
-/// # Errors
-/// As [`apply_all`], and for text where a step takes numbers.
-pub fn apply_frame(steps: &[Step], mut frame: Frame) -> Result<Frame, RowRefusal> {
-    for (at, step) in steps.iter().enumerate() {
-        let done = step.apply_frame(frame);
-        frame = done.map_err(|refusal| refusal.traced(|column| source(&steps[..at], column)))?;
-    }
-    Ok(frame)
 }
 
 /// What the values of the `width` input columns of `steps` are, before something that takes `then`; `None` when all are
@@ -146,6 +150,7 @@ impl Step {
         match self {
             Self::Other(transform) => transform.gives_sparse(),
             Self::Columns(columns) => columns.gives_sparse(),
+            Self::OneHot(one_hot) => one_hot.gives_sparse(),
             _ => false,
         }
     }
@@ -177,27 +182,6 @@ impl Step {
             Self::Other(transform) => transform.is_partial(),
             _ => false,
         }
-    }
-
-    /// Transforms rows in any form.
-    fn apply_frame(&self, frame: Frame) -> Result<Frame, RowRefusal> {
-        Ok(match (self, frame) {
-            (Self::Other(transform), frame) => transform.apply_frame(frame)?,
-            (Self::Columns(columns), frame) => columns.apply_frame(&frame)?,
-            (Self::Scale { center: None, scale: Some(scale), clip: None }, Frame::Sparse(mut sparse)) => {
-                sparse.values.iter_mut().zip(&sparse.columns).for_each(|(v, c)| *v /= scale[*c as usize]);
-                Frame::Sparse(sparse)
-            }
-            (Self::Normalize(norm), Frame::Sparse(mut sparse)) => {
-                sparse.for_each_row(|_, values| norm.scale(values));
-                Frame::Sparse(sparse)
-            }
-            (step, frame) => {
-                let mut m = frame.into_numbers()?;
-                step.apply(&mut m)?;
-                Frame::Numbers(m)
-            }
-        })
     }
 
     /// Transforms every row of `m`.
@@ -244,15 +228,16 @@ impl Step {
         }
     }
 
-    fn missing(&self) -> Missing {
+    /// Whether each of `width` input columns may be missing, where those that the step gives may be as in `later`.
+    fn missing_columns(&self, width: usize, later: &[bool]) -> Vec<bool> {
         match self {
-            Self::Scale { .. } | Self::MinMax { .. } => Missing::Pass,
-            Self::Impute(impute) => impute.missing_values(),
-            Self::Normalize(_) | Self::Polynomial(_) => Missing::Refused,
-            Self::OneHot(one_hot) => one_hot.missing_values(),
-            Self::Ordinal(ordinal) => ordinal.missing_values(),
-            Self::Columns(columns) => columns.missing_values(),
-            Self::Other(transform) => transform.missing(),
+            Self::Scale { .. } | Self::MinMax { .. } => later.to_vec(),
+            Self::Impute(impute) => vec![impute.missing_values() == Missing::Gone; width],
+            Self::Normalize(_) | Self::Polynomial(_) => vec![false; width],
+            Self::OneHot(one_hot) => one_hot.missing_columns(),
+            Self::Ordinal(ordinal) => ordinal.missing_columns(later),
+            Self::Columns(columns) => columns.missing_columns(width, later),
+            Self::Other(transform) => transform.missing_columns(width, later),
         }
     }
 

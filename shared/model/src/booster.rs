@@ -32,6 +32,11 @@ pub(crate) trait Booster: Send + Sync + Debug {
         None
     }
 
+    /// Whether an absent value of a sparse row is missing, not a zero.
+    fn tells_absent(&self) -> bool {
+        false
+    }
+
     /// Whether the library looks at the places of columns and not at their names.
     fn ignores_names(&self) -> bool {
         false

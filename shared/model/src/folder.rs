@@ -36,7 +36,8 @@ pub fn open(files: &VersionFiles) -> Result<LoadedVersion, Fault> {
     }
     let raw_width = preprocessing.as_ref().map_or(plan.signature().width(), |p| p.width());
     let signature = raw_signature(&mlmodel.inputs, &plan, raw_width)?;
-    let columns = raw_columns(&mlmodel.inputs, &plan, &signature);
+    let missing = if preprocessing.is_none() { plan.missing_columns() } else { Vec::new() };
+    let columns = raw_columns(&mlmodel.inputs, &plan, &signature, &missing);
     let example = read_example(files, mlmodel.input_example.as_deref(), &columns)?;
     let expectation = read_expectation(files, &example, Tolerance::of(&file, &plan), &columns)?.map(Arc::new);
     let (input_example, unread_example) = match example {
@@ -122,7 +123,7 @@ fn load_shared(name: &str, bytes: &Bytes, budget: &LoadBudget) -> Result<LoadedV
         version: 0,
         digest: *blake3::hash(bytes).as_bytes(),
         accepts_missing: plan.accepts_missing(),
-        columns: raw_columns(&Inputs::Unknown, &plan, &signature),
+        columns: raw_columns(&Inputs::Unknown, &plan, &signature, &plan.missing_columns()),
         model: Arc::new(plan),
         preprocessing: None,
         input_example: None,
@@ -224,17 +225,20 @@ fn raw_signature(inputs: &Inputs, plan: &Plan, width: usize) -> Result<Signature
 }
 
 /// The columns of a raw row: their kinds come from MLmodel, else from the model, else they are numbers. Which of them may
-/// be missing is what the model says.
-fn raw_columns(inputs: &Inputs, plan: &Plan, signature: &Signature) -> Vec<Column> {
+/// be missing is what the model says; `missing` says it of columns that are no other's input, and is empty else.
+fn raw_columns(inputs: &Inputs, plan: &Plan, signature: &Signature, missing: &[bool]) -> Vec<Column> {
     let own = if plan.columns().len() == signature.width() { plan.columns() } else { &[] };
     let reads = Some(plan.reads()).filter(|reads| reads.len() == signature.width());
     let kinds = inputs.kinds().filter(|kinds| kinds.len() == signature.width());
+    let mixed = missing.len() == signature.width() && missing.contains(&true) && missing.contains(&false);
     let column = |(index, name): (usize, &String)| {
         let own = own.get(index);
         let kind = kinds.as_ref().map(|kinds| kinds[index]).or_else(|| own.map(|own| own.kind));
         let kind = kind.unwrap_or(ColumnKind::Float);
         let unread = reads.as_ref().is_some_and(|reads| !reads[index]);
-        Column { name: name.clone(), kind, optional: unread || own.is_some_and(|own| own.optional) }
+        // text that a model takes for a number is an error, whether or not that number may be missing
+        let given = mixed && missing[index] && (kind != ColumnKind::Text || own.is_some());
+        Column { name: name.clone(), kind, optional: unread || given || own.is_some_and(|own| own.optional) }
     };
     signature.features.iter().enumerate().map(column).collect()
 }

@@ -12,7 +12,7 @@ pub(crate) use ensemble::{Average, Ensemble, Member};
 use crate::booster::{Booster, Coder};
 use crate::forest::{Forest, tree_ensemble};
 use crate::kernel_machine::KernelMachine;
-use crate::learner::Learner;
+use crate::learner::{Learner, kinds_of, missing_columns_of};
 use crate::matrix::Matrix;
 use crate::net::Net;
 use crate::onnx::Program;
@@ -143,7 +143,7 @@ impl Head {
     pub(crate) fn takes(&self) -> Option<Vec<ColumnKind>> {
         match self {
             Self::Learner(learner) => learner.takes(),
-            Self::Ensemble(ensemble) => ensemble.takes(),
+            Self::Ensemble(ensemble) => kinds_of(ensemble.width(), &ensemble.members()),
             Self::Booster(booster) => booster.coder().map(Coder::kinds),
             _ => None,
         }
@@ -156,6 +156,30 @@ impl Head {
             Self::Ensemble(ensemble) => ensemble.sample(),
             Self::Booster(booster) => booster.coder().map(Coder::sample),
             _ => None,
+        }
+    }
+
+    /// Whether an absent value of a sparse row is missing, not a zero.
+    pub(crate) fn tells_absent(&self) -> bool {
+        match self {
+            Self::Learner(learner) => learner.tells_absent(),
+            Self::Ensemble(ensemble) => ensemble.members().iter().any(|(plan, _)| plan.tells_absent()),
+            Self::Booster(booster) => booster.tells_absent(),
+            _ => false,
+        }
+    }
+
+    /// Which of the input columns may be missing; `takes_missing` says so of an estimator without members.
+    pub(crate) fn missing_columns(&self, takes_missing: bool) -> Vec<bool> {
+        let columns = match self {
+            Self::Learner(learner) => learner.missing_columns(),
+            Self::Ensemble(ensemble) => Some(missing_columns_of(ensemble.width(), &ensemble.members())),
+            Self::Booster(booster) => booster.coder().map(Coder::missing_columns),
+            _ => None,
+        };
+        match columns {
+            Some(columns) if takes_missing => columns,
+            _ => vec![takes_missing; self.width()],
         }
     }
 
@@ -172,6 +196,7 @@ impl Head {
 fn coded(booster: &dyn Booster, frame: Frame) -> Result<Matrix, ModelError> {
     let numbers = match booster.coder() {
         Some(coder) => coder.encode(frame),
+        None if booster.tells_absent() => frame.into_numbers_or(f64::NAN),
         None => frame.into_numbers(),
     };
     numbers.map_err(ModelError::Row)

@@ -21,7 +21,7 @@ pub(crate) use ensemble::{Calibrator, ClassifierEnsemble, Rule, Voter};
 pub(crate) use gaussian_process::{Covariance, GaussianProcess, Smoothness};
 pub(crate) use isotonic::Isotonic;
 pub(crate) use linear::Linear;
-pub(crate) use member::{Response, kinds_of};
+pub(crate) use member::{Reader, Response, kinds_of, missing_columns_of};
 pub(crate) use neighbours::{Metric, Neighbours, Reach, Search, Targets};
 pub(crate) use outlier::{Detector, Normality};
 pub(crate) use stacked::{Binaries, Scheme, Several, Stack};
@@ -77,9 +77,25 @@ pub(crate) trait Learner: Send + Sync + std::fmt::Debug {
         false
     }
 
+    /// The members of a meta-estimator, which read its input columns.
+    fn members(&self) -> Vec<Reader<'_>> {
+        Vec::new()
+    }
+
     /// What the values of its input columns are; `None` when all are numbers.
     fn takes(&self) -> Option<Vec<ColumnKind>> {
-        None
+        kinds_of(self.width(), &self.members())
+    }
+
+    /// Whether an absent value of a sparse row is missing, not a zero.
+    fn tells_absent(&self) -> bool {
+        self.members().iter().any(|(plan, _)| plan.tells_absent())
+    }
+
+    /// Which of the input columns may be missing, if its members decide it.
+    fn missing_columns(&self) -> Option<Vec<bool>> {
+        let members = self.members();
+        (!members.is_empty()).then(|| missing_columns_of(self.width(), &members))
     }
 }
 

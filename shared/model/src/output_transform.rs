@@ -38,6 +38,9 @@ pub(crate) enum Link {
     Logit { zero_wins: bool },
     /// One output, a log-odds. The second class wins above this one.
     LogitAbove(f64),
+    /// One output, the score of the second class, which the first has with the other sign; their softmax are the
+    /// probabilities.
+    Opposites,
     /// One score per class; each goes through a sigmoid.
     Sigmoids,
     /// One output, half a log-odds (exponential loss).
@@ -117,7 +120,7 @@ impl OutputTransform {
     /// Checks the number of labels against the link.
     pub(crate) fn check(&self) -> Result<(), String> {
         let check = |labels: &[Label], link: &Link| {
-            let two = matches!(link, Link::Logit { .. } | Link::LogitAbove(_) | Link::HalfLogit);
+            let two = matches!(link, Link::Logit { .. } | Link::LogitAbove(_) | Link::HalfLogit | Link::Opposites);
             let two = two || matches!(self, Self::Present(_));
             if labels.is_empty() || (two && labels.len() != 2) || (*link == Link::Only && labels.len() != 1) {
                 return Err(format!("has {} classes", labels.len()));
@@ -187,7 +190,9 @@ impl Link {
     /// The number of raw outputs per row for as many classes.
     pub(crate) fn outputs(self, classes: usize) -> usize {
         match self {
-            Self::Logit { .. } | Self::LogitAbove(_) | Self::HalfLogit | Self::Index | Self::Only => 1,
+            Self::Logit { .. } | Self::LogitAbove(_) | Self::HalfLogit | Self::Opposites | Self::Index | Self::Only => {
+                1
+            }
             Self::Decision | Self::Clipped if classes == 2 => 1,
             Self::Chosen => classes + 1,
             _ => classes,
@@ -207,6 +212,10 @@ impl Link {
                 let p = sigmoid(row[0]);
                 out.extend([1.0 - p, p]);
                 return u32::from(row[0] > border);
+            }
+            Self::Opposites => {
+                softmax(&[-row[0], row[0]], out);
+                return u32::from(row[0] > 0.0);
             }
             Self::Sigmoids => out.extend(row.iter().map(|v| sigmoid(*v))),
             Self::HalfLogit => {

@@ -7,7 +7,10 @@ use forebay_artefact::{Frame, RowRefusal};
 use crate::head::Head;
 use crate::matrix::Matrix;
 use crate::output_transform::OutputTransform;
-use crate::step::{Columns, Missing, Part, Step, apply_all, apply_frame, missing_after, reads, sample, source, takes};
+use crate::step::{
+    Columns, Part, RowForm, Step, any_sparse, apply_all, apply_frame, missing_columns, reads, sample, source,
+    stores_zeros, takes,
+};
 use crate::{Column, ColumnKind, Model, ModelError, Output, Outputs, Rows, Scores, Signature, TypedRows, Value};
 
 /// Steps, head and output transform of a model. Their widths were checked when the plan was built.
@@ -20,6 +23,7 @@ pub(crate) struct Plan {
     head: Head,
     transform: OutputTransform,
     head_takes_missing: bool,
+    form: RowForm,
     /// Whether the steps or the head need rows in another form than dense numbers.
     any_form: bool,
     /// Whether the estimator has a `decision_function`.
@@ -54,20 +58,32 @@ impl Plan {
         }
         let kinds = takes(&steps, features.len(), head.takes());
         let read = reads(&steps, features.len());
-        let any_form = kinds.is_some() || steps.iter().any(Step::gives_sparse);
-        let columns = kinds.map_or_else(Vec::new, |kinds| columns(&features, &kinds, &read));
+        let form = if head.tells_absent() { RowForm::AsFitted } else { RowForm::Cheapest };
+        if form == RowForm::AsFitted
+            && let Some(step) = stores_zeros(&steps)
+        {
+            return Err(format!(
+                "{step} with sparse rows is not supported before XGBoost, which takes absent values for missing ones"
+            ));
+        }
+        let any_form = kinds.is_some()
+            || steps.iter().any(Step::gives_sparse)
+            || (form == RowForm::AsFitted && any_sparse(&steps));
         let signature = Signature { features, task: transform.task(), labels: transform.labels() };
-        Ok(Self {
+        let plan = Self {
             signature,
-            columns,
+            columns: Vec::new(),
             steps,
             head,
             transform,
             head_takes_missing,
+            form,
             any_form,
             decides: false,
             singles: Vec::new(),
-        })
+        };
+        let columns = kinds.map_or_else(Vec::new, |kinds| plan.typed_columns(&kinds, &read));
+        Ok(Self { columns, ..plan })
     }
 
     /// Whether the estimator has a `decision_function`: the learner's own, else the raw outputs.
@@ -76,13 +92,20 @@ impl Plan {
         self
     }
 
-    /// Whether a row of input may have missing values.
+    /// Whether every value of a row may be missing.
     pub(crate) fn accepts_missing(&self) -> bool {
-        match missing_after(&self.steps) {
-            Missing::Gone => true,
-            Missing::Pass => self.head_takes_missing,
-            Missing::Refused => false,
-        }
+        self.missing_columns().iter().all(|may_be| *may_be)
+    }
+
+    /// Whether the value of each column may be missing.
+    pub(crate) fn missing_columns(&self) -> Vec<bool> {
+        let head = self.head.missing_columns(self.head_takes_missing);
+        missing_columns(&self.steps, self.signature.width(), &head)
+    }
+
+    /// Whether an absent value of a sparse row may be missing, not a zero.
+    pub(crate) fn tells_absent(&self) -> bool {
+        self.form == RowForm::AsFitted
     }
 
     /// Whether each column is used at all.
@@ -135,11 +158,11 @@ impl Plan {
             let taken = places.iter().enumerate().map(|(column, place)| place.ok_or_else(|| absent(column)));
             let columns: Vec<usize> = taken.collect::<Result<_, _>>()?;
             let part = Part { width: columns.len(), columns, steps: Vec::new(), weight: None };
-            self.steps.insert(0, Step::Columns(Columns { parts: vec![part] }));
+            self.steps.insert(0, Step::Columns(Columns { parts: vec![part], sparse: None }));
         }
         self.signature.features = features;
         let (kinds, read) = (takes(&self.steps, self.signature.width(), self.head.takes()), self.reads());
-        self.columns = kinds.map_or_else(Vec::new, |kinds| columns(&self.signature.features, &kinds, &read));
+        self.columns = kinds.map_or_else(Vec::new, |kinds| self.typed_columns(&kinds, &read));
         Ok(())
     }
 
@@ -178,7 +201,7 @@ impl Plan {
 
     /// The head's raw outputs.
     pub(crate) fn raw(&self, frame: Frame) -> Result<Vec<f64>, ModelError> {
-        let prepared = apply_frame(&self.steps, frame).map_err(ModelError::Row)?;
+        let prepared = apply_frame(&self.steps, frame, self.form).map_err(ModelError::Row)?;
         self.head.run_frame(prepared).map_err(|error| self.before_steps(error))
     }
 
@@ -198,7 +221,7 @@ impl Plan {
         if !self.decides {
             return None;
         }
-        let prepared = match apply_frame(&self.steps, frame) {
+        let prepared = match apply_frame(&self.steps, frame, self.form) {
             Ok(prepared) => prepared,
             Err(e) => return Some(Err(ModelError::Row(e))),
         };
@@ -215,21 +238,24 @@ impl Plan {
         self.decides
     }
 
+    /// The columns of a model that takes typed values. A column that no step reads need not be given, and neither need one
+    /// that may be missing where others may not.
+    fn typed_columns(&self, kinds: &[ColumnKind], read: &[bool]) -> Vec<Column> {
+        let missing = self.missing_columns();
+        let all = missing.iter().all(|may_be| *may_be);
+        let column = |(i, (name, kind)): (usize, (&String, &ColumnKind))| Column {
+            name: name.clone(),
+            kind: *kind,
+            optional: !read[i] || (missing[i] && !all),
+        };
+        self.signature.features.iter().zip(kinds).enumerate().map(column).collect()
+    }
+
     fn sample_scores(&self, frame: Frame) -> Result<Vec<f64>, ModelError> {
-        let prepared = apply_frame(&self.steps, frame).map_err(ModelError::Row)?;
+        let prepared = apply_frame(&self.steps, frame, self.form).map_err(ModelError::Row)?;
         let scores = self.head.learner().and_then(|learner| learner.score_samples(&prepared));
         scores.unwrap_or(Err(ModelError::Output(Output::ScoreSamples))).map_err(|error| self.before_steps(error))
     }
-}
-
-/// The columns of a model that takes typed values. A column that no step reads need not be given.
-fn columns(features: &[String], kinds: &[ColumnKind], read: &[bool]) -> Vec<Column> {
-    let column = |((name, kind), read): ((&String, &ColumnKind), &bool)| Column {
-        name: name.clone(),
-        kind: *kind,
-        optional: !read,
-    };
-    features.iter().zip(kinds).zip(read).map(column).collect()
 }
 
 impl Model for Plan {

@@ -20,7 +20,7 @@ mod tree;
 
 use std::sync::Arc;
 
-use forebay_artefact::sklearn::{stage_width, stages, step};
+use forebay_artefact::sklearn::{inside, stage_width, stages, step};
 
 use crate::artefact::View;
 use crate::booster::numbers;
@@ -38,7 +38,7 @@ const MAX_MEMBER_WIDTH: usize = 1 << 18;
 pub(crate) struct Estimator {
     pub head: Head,
     pub transform: OutputTransform,
-    /// Whether the head accepts missing values.
+    /// Whether the head accepts missing values; where it has members, whether they do decides.
     pub takes_missing: bool,
 }
 
@@ -85,13 +85,27 @@ fn compile_stages(root: &View<'_>, mut width: Option<usize>, steps: &mut Vec<Ste
 }
 
 fn features(first: &View<'_>) -> Result<Vec<String>, Fault> {
-    let width = stage_width(first, None)?;
+    let width = match stage_width(first, None) {
+        Ok(width) => width,
+        Err(fault) => return booster_features(first, 0)?.ok_or(fault),
+    };
     if width > MAX_WIDTH {
         return Err(first.fault(format!("takes {width} values, at most {MAX_WIDTH}")));
     }
     let Some(names) = first.opt("feature_names_in_") else { return Ok(unnamed_features(width)) };
     let names = names.texts()?;
     if names.len() == width { Ok(names) } else { Err(first.fault(format!("{} names for {width} values", names.len()))) }
+}
+
+/// The features of the first booster inside an ensemble whose members state no number of inputs.
+fn booster_features(view: &View<'_>, depth: usize) -> Result<Option<Vec<String>>, Fault> {
+    if let Some(compiled) = boosters::read(view)? {
+        return Ok(Some(compiled.features));
+    }
+    match inside(view)?.first() {
+        Some(member) if depth < 8 => booster_features(member, depth + 1),
+        _ => Ok(None),
+    }
 }
 
 /// The labels of clusters: their indices.

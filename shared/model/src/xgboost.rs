@@ -269,6 +269,10 @@ impl Booster for Xgboost {
         self.coder.as_ref()
     }
 
+    fn tells_absent(&self) -> bool {
+        true
+    }
+
     fn is_exact(&self) -> bool {
         true
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::graph::Node;
 use super::literal::Literal;
 use crate::Label;
 
@@ -132,6 +133,19 @@ impl Array {
     /// Whether the elements are numbers in single precision.
     pub(super) fn is_single(&self) -> bool {
         self.dtype == Dtype::F32
+    }
+
+    /// The value of an array without axes, if it is a number or a truth value.
+    pub(super) fn scalar(&self) -> Option<Node> {
+        if !self.shape.is_empty() {
+            return None;
+        }
+        match self.dtype {
+            Dtype::Bool => Some(Node::Bool(self.data.first() != Some(&0))),
+            Dtype::Int(_) | Dtype::Uint(1..=4) => self.dtype.integer(&self.data).map(Node::Int),
+            Dtype::F64 | Dtype::F32 => self.dtype.number(&self.data).map(Node::Float),
+            _ => None,
+        }
     }
 
     /// Checks the bytes against type and shape.

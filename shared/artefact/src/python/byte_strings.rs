@@ -8,8 +8,8 @@ impl<'g> View<'g> {
     /// The content of bytes or of a bytearray.
     pub fn bytes(&self) -> Result<&'g [u8], Fault> {
         let inner = match self.node() {
-            Node::Object { class, args: Some(args), .. } if &**class == "builtins.bytearray" => {
-                match self.referred(*args) {
+            Node::Object(object) if &*object.class == "builtins.bytearray" && object.args.is_some() => {
+                match object.args.and_then(|args| self.referred(args)) {
                     Some(Node::List(items)) => items.first().and_then(|id| self.referred(*id)),
                     _ => None,
                 }

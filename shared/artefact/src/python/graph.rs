@@ -28,6 +28,8 @@ const EFFORT_RATIO: usize = 256;
 const MAX_EFFORT: usize = 1 << 27;
 /// Bytes of a shared text or byte string besides its content.
 pub(super) const SHARED_BYTES: usize = 32;
+/// Bytes of an allocation besides its content.
+const BOX_BYTES: usize = 8;
 /// Integers from 0 up to here are one node each, however often they occur.
 const SMALL: usize = 256;
 /// One value. Classes and functions are represented by their names only.
@@ -40,28 +42,53 @@ pub(super) enum Node {
     Float(f64),
     Str(Arc<str>),
     /// A part of the file, or of what was inflated; not a copy.
-    Bytes(Bytes),
+    Bytes(Box<Bytes>),
     List(Vec<Id>),
-    Dict(Vec<(Arc<str>, Id)>),
-    Object {
-        class: Arc<str>,
-        args: Option<Id>,
-        state: Option<Id>,
-    },
+    /// Keys and values; keys that are not text have no name.
+    #[expect(clippy::box_collection, reason = "a dict is rarer than the nodes that it would make larger")]
+    Dict(Box<Vec<(Id, Id)>>),
+    Object(Box<Object>),
     Global(Arc<str>),
     Array(Box<Array>),
 }
 
+/// An instance of a class: what a call was given, and the state that was set.
+#[derive(Debug, Clone)]
+pub(super) struct Object {
+    pub class: Arc<str>,
+    pub args: Option<Id>,
+    pub state: Option<Id>,
+}
+
+// artefacts have millions of them, so that what is rare and large is boxed
+const _: () = assert!(size_of::<Node>() <= 24);
+
 impl Node {
+    pub(super) fn object(class: Arc<str>, args: Option<Id>, state: Option<Id>) -> Self {
+        Self::Object(Box::new(Object { class, args, state }))
+    }
+
+    /// The name that a node is as the key of a dict.
+    pub(super) fn key(&self) -> &str {
+        match self {
+            Self::Str(text) | Self::Global(text) => text,
+            _ => "",
+        }
+    }
+
     /// Bytes that this node holds besides itself. What it shares with another node is counted for both.
     fn content_bytes(&self) -> usize {
         match self {
             Self::Str(text) | Self::Global(text) => SHARED_BYTES + text.len(),
-            Self::Bytes(bytes) => SHARED_BYTES + bytes.len(),
-            Self::List(items) => items.capacity() * size_of::<Id>(),
-            Self::Dict(pairs) => pairs.capacity() * size_of::<(Arc<str>, Id)>(),
+            // a part of the file, which is not counted here
+            Self::Bytes(_) => BOX_BYTES + size_of::<Bytes>(),
+            // an allocation takes at least this much
+            Self::List(items) if items.capacity() > 0 => BOX_BYTES + (items.capacity() * size_of::<Id>()).max(24),
+            Self::List(_) => 0,
+            Self::Dict(pairs) => BOX_BYTES + size_of::<Vec<(Id, Id)>>() + pairs.capacity() * size_of::<(Id, Id)>(),
+            Self::Object(_) => BOX_BYTES + size_of::<Object>(),
             Self::Array(array) => size_of::<Array>() + array.shape.len() * size_of::<usize>(),
-            Self::None | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Object { .. } => 0,
+            Self::None | Self::Bool(_) | Self::Int(_) | Self::Float(_) => 0,
         }
     }
 }
@@ -108,6 +135,23 @@ impl Graph {
         Ok(id)
     }
 
+    /// Takes the node out, and gives back what it held: nothing was allocated since it was accounted for.
+    pub(super) fn release(&mut self, id: Id) {
+        if let Some(node) = self.nodes.get_mut(id) {
+            let node = std::mem::take(node);
+            self.allowance.give_back(node.content_bytes());
+        }
+    }
+
+    /// Puts a node where one was released, and accounts for what it holds.
+    pub(super) fn put(&mut self, id: Id, node: Node) -> Result<(), String> {
+        self.spend(node.content_bytes())?;
+        if let Some(to) = self.nodes.get_mut(id) {
+            *to = node;
+        }
+        Ok(())
+    }
+
     /// A further file of `bytes` bytes belongs to the artefact, and has been copied into it.
     pub(super) fn raise(&mut self, bytes: usize) {
         self.allowance.raise(bytes);
@@ -116,6 +160,11 @@ impl Graph {
     /// Accounts for `n` bytes that are about to be allocated.
     pub(super) fn spend(&self, n: usize) -> Result<(), OverBudget> {
         self.allowance.spend(n)
+    }
+
+    /// The name that a node is as the key of a dict.
+    pub(super) fn key(&self, id: Id) -> &str {
+        self.nodes.get(id).map_or("", Node::key)
     }
 
     /// The root of the artefact.

@@ -15,7 +15,8 @@ pub(super) fn array(machine: &mut Machine<'_, '_>, state: Id) -> Result<Node, St
         return Err("array wrapper has too many attributes".into());
     }
     let pairs = pairs.clone();
-    let find = |name: &str| pairs.iter().find(|(k, _)| &**k == name).map(|(_, id)| *id);
+    let named: Vec<(String, Id)> = pairs.iter().map(|(k, id)| (machine.node(*k).key().to_owned(), *id)).collect();
+    let find = |name: &str| named.iter().find(|(k, _)| k == name).map(|(_, id)| *id);
     let attr = |name: &str| find(name).ok_or_else(|| format!("array wrapper has no {name}"));
     let shape = numpy::shape(machine.graph, machine.node(attr("shape")?))?;
     let fortran = matches!(machine.node(attr("order")?), Node::Str(order) if &**order == "F");
@@ -35,7 +36,6 @@ pub(super) fn array(machine: &mut Machine<'_, '_>, state: Id) -> Result<Node, St
     }
     let count = shape.iter().try_fold(dtype.size(), |n, d| n.checked_mul(*d)).ok_or("ends early")?;
     let data = machine.take(count)?;
-    machine.graph.spend(data.len())?;
     let data = machine.shared(data);
     Array::new(dtype, shape, fortran, data).map(|array| Node::Array(Box::new(array)))
 }

@@ -1,7 +1,5 @@
 //! Converts numpy's pickled objects to the arrays that they represent.
 
-use bytes::Bytes;
-
 use super::array::{Array, Dtype, Field};
 use super::graph::{Graph, Id, Node};
 
@@ -19,17 +17,18 @@ pub(super) fn called(graph: &mut Graph, name: &str, args: Id) -> Result<Option<N
     match name {
         // protocol 2 has no opcode for bytes, and writes the empty ones like this
         "__builtin__.bytes" | "builtins.bytes" | "__builtin__.bytearray" | "builtins.bytearray" => match args.first() {
-            None => Ok(Some(Node::Bytes(Bytes::new()))),
+            None => Ok(Some(Node::Bytes(Box::default()))),
             Some(id) => Ok(matches!(node(graph, *id), Node::Bytes(_)).then(|| node(graph, *id).clone())),
         },
         "numpy.core.multiarray.scalar" | "numpy._core.multiarray.scalar" => {
             let Node::Bytes(data) = arg(1)? else { return Ok(None) };
             let dtype = dtype(graph, arg(0)?, 0)?.ok_or("scalar of objects")?;
-            Array::new(dtype, Vec::new(), false, data.clone()).map(|a| Some(Node::Array(Box::new(a))))
+            let array = Array::new(dtype, Vec::new(), false, (**data).clone())?;
+            Ok(Some(array.scalar().unwrap_or_else(|| Node::Array(Box::new(array)))))
         }
         "numpy.core.numeric._frombuffer" | "numpy._core.numeric._frombuffer" => {
             let data = match arg(0)? {
-                Node::Bytes(data) => data.clone(),
+                Node::Bytes(data) => (**data).clone(),
                 _ => return Err("array without its bytes (out-of-band buffers are not supported)".into()),
             };
             let dtype = dtype(graph, arg(1)?, 0)?.ok_or("buffer of objects")?;
@@ -47,7 +46,7 @@ fn encoded(graph: &mut Graph, args: Id) -> Result<Option<Node>, String> {
     let text = text.clone();
     graph.spend(text.len())?;
     let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
-    Ok(Some(Node::Bytes(bytes.ok_or("text is not latin-1")?.into())))
+    Ok(Some(Node::Bytes(Box::new(bytes.ok_or("text is not latin-1")?.into()))))
 }
 
 /// The value of an object of `class` once its state is set: an array, or a list for an array of objects.
@@ -63,7 +62,7 @@ pub(super) fn built(graph: &mut Graph, class: &str, state: Id) -> Result<Option<
     let fortran = matches!(node(graph, fortran), Node::Bool(true) | Node::Int(1));
     match (dtype(graph, node(graph, dtype_id), 0)?, node(graph, data)) {
         (Some(dtype), Node::Bytes(data)) => {
-            Array::new(dtype, shape, fortran, data.clone()).map(|a| Some(Node::Array(Box::new(a))))
+            Array::new(dtype, shape, fortran, (**data).clone()).map(|a| Some(Node::Array(Box::new(a))))
         }
         (None, Node::List(_)) => {
             // moved, not copied: the list is part of the array's state and nothing else reads it
@@ -110,16 +109,16 @@ pub(super) fn shape(graph: &Graph, tuple: &Node) -> Result<Vec<usize>, String> {
 
 /// Element type of a pickled `numpy.dtype`; `None` for objects.
 pub(super) fn dtype(graph: &Graph, of: &Node, depth: usize) -> Result<Option<Dtype>, String> {
-    let Node::Object { class, args, state } = of else { return Err("element type is not a dtype".into()) };
-    if &**class != "numpy.dtype" || depth > 2 {
-        return Err(format!("element type is {class}"));
+    let Node::Object(of) = of else { return Err("element type is not a dtype".into()) };
+    if &*of.class != "numpy.dtype" || depth > 2 {
+        return Err(format!("element type is {}", of.class));
     }
-    let first = args.and_then(|a| match node(graph, a) {
+    let first = of.args.and_then(|a| match node(graph, a) {
         Node::List(items) => items.first().map(|id| node(graph, *id)),
         _ => None,
     });
     let Some(Node::Str(code)) = first else { return Err("dtype has no code".into()) };
-    let state: &[Id] = match state.map(|s| node(graph, s)) {
+    let state: &[Id] = match of.state.map(|s| node(graph, s)) {
         Some(Node::List(parts)) => parts,
         _ => &[],
     };
@@ -138,7 +137,7 @@ pub(super) fn dtype(graph: &Graph, of: &Node, depth: usize) -> Result<Option<Dty
     let mut out = Vec::with_capacity(names.len());
     for name in names {
         let Node::Str(name) = node(graph, *name) else { return Err("field name is not text".into()) };
-        let (_, field) = fields.iter().find(|(n, _)| n == name).ok_or("field is not described")?;
+        let (_, field) = fields.iter().find(|(n, _)| graph.key(*n) == &**name).ok_or("field is not described")?;
         let Node::List(pair) = node(graph, *field) else { return Err("field is not a tuple".into()) };
         let &[of, offset, ..] = pair.as_slice() else { return Err("field is not a (type, offset) tuple".into()) };
         let inner = dtype(graph, node(graph, of), depth + 1)?.ok_or("field of objects")?;

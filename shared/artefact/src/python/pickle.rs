@@ -125,7 +125,7 @@ impl<'b, 'g> Machine<'b, 'g> {
     }
 
     /// Pushes a reference to a node.
-    fn hold(&mut self, id: Id) -> Result<(), String> {
+    pub(super) fn hold(&mut self, id: Id) -> Result<(), String> {
         self.account(self.stack.len())?;
         self.stack.push(id);
         Ok(())
@@ -205,7 +205,7 @@ impl<'b, 'g> Machine<'b, 'g> {
                 self.graph.spend(2 * bytes.len())?;
                 Node::Str(bytes.iter().map(|b| char::from(*b)).collect::<String>().into())
             }
-            _ => Node::Bytes(self.shared(bytes)),
+            _ => Node::Bytes(Box::new(self.shared(bytes))),
         };
         self.push(node)
     }
@@ -242,9 +242,9 @@ impl<'b, 'g> Machine<'b, 'g> {
                 self.hold(id)?;
             }
             op::EMPTY_TUPLE | op::EMPTY_LIST | op::EMPTY_SET => self.push(Node::List(Vec::new()))?,
-            op::EMPTY_DICT => self.push(Node::Dict(Vec::new()))?,
+            op::EMPTY_DICT => self.push(Node::Dict(Box::default()))?,
             op::TUPLE1..=op::TUPLE3 => {
-                let mut items = Vec::new();
+                let mut items = Vec::with_capacity(usize::from(code - op::TUPLE1) + 1);
                 for _ in op::TUPLE1..=code {
                     items.push(self.pop()?);
                 }
@@ -257,7 +257,7 @@ impl<'b, 'g> Machine<'b, 'g> {
             }
             op::DICT => {
                 let items = self.since_mark()?;
-                let id = self.graph.push(Node::Dict(Vec::new()))?;
+                let id = self.graph.push(Node::Dict(Box::default()))?;
                 self.set_items(id, &items)?;
                 self.hold(id)?;
             }

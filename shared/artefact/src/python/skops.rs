@@ -17,10 +17,14 @@ use crate::{Fault, LoadBudget};
 
 /// Supported versions of the schema, which have the same layout.
 const PROTOCOLS: std::ops::RangeInclusive<i64> = 0..=2;
-/// Bytes of a pair of a dict besides its key, with what growing takes.
-const PAIR_BYTES: usize = 64;
-/// Largest number of inflated bytes of the schema; a tree needs about 22 KiB.
-const SCHEMA_MAX: u64 = 128 << 20;
+/// Bytes of a pair of a dict besides its key and its value, with what growing takes.
+const PAIR_BYTES: usize = 3 * size_of::<(Id, Id)>();
+/// Largest number of bytes of the schema; a tree needs about 22 KiB, a term of a vocabulary 600 bytes.
+const SCHEMA_MAX: u64 = 1 << 30;
+
+/// The attributes of a sparse matrix, and the files that hold them.
+const ARRAYS_OF_SPARSE: &[(&str, &str)] =
+    &[("indptr", "indptr.npy"), ("indices", "indices.npy"), ("data", "data.npy"), ("_shape", "shape.npy")];
 
 /// Reads a skops file.
 ///
@@ -71,7 +75,8 @@ struct Raw {
     content: Option<Part>,
     file: Option<String>,
     id: Option<i64>,
-    children: Vec<(Arc<str>, Id)>,
+    /// Names and values.
+    children: Vec<(Id, Id)>,
 }
 
 impl Loader<'_> {
@@ -91,7 +96,7 @@ impl Loader<'_> {
     /// Converts a JSON object to a node: a typed one when it names a loader, otherwise a dict.
     fn finish(&mut self, raw: Raw) -> Result<Id, String> {
         let Some(loader) = raw.loader.as_deref() else {
-            return self.graph.push(Node::Dict(raw.children));
+            return self.graph.push(Node::Dict(Box::new(raw.children)));
         };
         let class: Arc<str> = match (&raw.module, &raw.class) {
             (Some(module), Some(class)) => format!("{module}.{class}").into(),
@@ -119,7 +124,11 @@ impl Loader<'_> {
                 let name = raw.file.ok_or("bytes without a file")?;
                 let bytes = self.files.inflate(&name, u64::MAX).map_err(|e| format!("{name}: {e}"))?;
                 self.graph.raise(bytes.len());
-                self.graph.push(Node::Bytes(bytes))?
+                self.graph.push(Node::Bytes(Box::new(bytes)))?
+            }
+            "SparseMatrixNode" => {
+                let state = self.sparse(&raw.file.ok_or("sparse matrix without a file")?)?;
+                self.graph.push(Node::object(class, None, Some(state)))?
             }
             "DictNode" | "DefaultDictNode" | "ListNode" | "TupleNode" | "SetNode" => {
                 self.node_of(raw.content.unwrap_or(Part::Null))?
@@ -127,13 +136,30 @@ impl Loader<'_> {
             "TypeNode" | "FunctionNode" | "OperatorFuncNode" => self.graph.push(Node::Global(class))?,
             _ => {
                 let state = raw.content.map(|c| self.node_of(c)).transpose()?;
-                self.graph.push(Node::Object { class, args: None, state })?
+                self.graph.push(Node::object(class, None, state))?
             }
         };
         if let Some(known_as) = raw.id {
             self.ids.insert(known_as, id);
         }
         Ok(id)
+    }
+}
+
+impl Loader<'_> {
+    /// The attributes of a sparse matrix, whose arrays are in a zip of their own.
+    fn sparse(&mut self, name: &str) -> Result<Id, String> {
+        let bytes = self.files.inflate(name, u64::MAX).map_err(|e| format!("{name}: {e}"))?;
+        self.graph.raise(bytes.len());
+        let mut inner = self.files.nested(&bytes).map_err(|e| format!("{name}: {e}"))?;
+        let mut attributes = Vec::new();
+        for (attribute, file) in ARRAYS_OF_SPARSE {
+            let array = inner.array(file).map_err(|e| format!("{name}: {e}"))?;
+            self.graph.raise(std::mem::take(&mut inner.fresh));
+            let key = self.graph.push(Node::Str((*attribute).into()))?;
+            attributes.push((key, self.graph.push(Node::Array(Box::new(array)))?));
+        }
+        self.graph.push(Node::Dict(Box::new(attributes)))
     }
 }
 
@@ -228,15 +254,16 @@ impl<'de> Visitor<'de> for PartSeed<'_, '_> {
                 ("content", part) if raw.loader.is_some() || !matches!(part, Part::Node(_)) => raw.content = Some(part),
                 (_, part) => {
                     let id = self.0.node_of(part).map_err(A::Error::custom)?;
-                    self.0.graph.spend(PAIR_BYTES + key.len()).map_err(A::Error::custom)?;
-                    raw.children.push((key.into(), id));
+                    self.0.graph.spend(PAIR_BYTES).map_err(A::Error::custom)?;
+                    let key = self.0.graph.push(Node::Str(key.into())).map_err(A::Error::custom)?;
+                    raw.children.push((key, id));
                 }
             }
         }
         // the content may come before the loader
         if raw.loader.is_some()
             && raw.content.is_none()
-            && let Some(at) = raw.children.iter().position(|(k, _)| &**k == "content")
+            && let Some(at) = raw.children.iter().position(|(k, _)| self.0.graph.key(*k) == "content")
         {
             raw.content = Some(Part::Node(raw.children.swap_remove(at).1));
         }

@@ -31,7 +31,7 @@ impl<'g> View<'g> {
     }
 
     /// Accounts for `n` bytes that are about to be allocated.
-    pub(super) fn allocate(&self, n: usize) -> Result<(), Fault> {
+    pub(crate) fn allocate(&self, n: usize) -> Result<(), Fault> {
         self.graph.spend(n).map_err(|error| self.fault(error.to_string()))
     }
 
@@ -71,7 +71,8 @@ impl<'g> View<'g> {
     /// `module.Class` of an object, `module.name` of a class or function, "" for plain data.
     pub fn class(&self) -> &'g str {
         match self.node() {
-            Node::Object { class, .. } | Node::Global(class) => class,
+            Node::Object(object) => &object.class,
+            Node::Global(class) => class,
             _ => "",
         }
     }
@@ -87,7 +88,7 @@ impl<'g> View<'g> {
             Node::Dict(_) => "a dict".into(),
             Node::Array(a) => format!("an array of shape {:?}", a.shape),
             Node::Bytes(_) => "bytes".into(),
-            Node::Object { class, .. } | Node::Global(class) => class.to_string(),
+            Node::Object(_) | Node::Global(_) => self.class().to_owned(),
         }
     }
 
@@ -99,12 +100,12 @@ impl<'g> View<'g> {
     /// Attribute of an object or value of a dict; `None` when absent or Python's `None`.
     pub fn opt(&self, name: &str) -> Option<Self> {
         let id = match self.node() {
-            Node::Object { state, .. } => (*state)?,
+            Node::Object(object) => object.state?,
             _ => self.id,
         };
         let Some(Node::Dict(pairs)) = self.graph.nodes.get(id) else { return None };
         // the last one wins, as in Python
-        let (_, value) = pairs.iter().rev().find(|(k, _)| &**k == name)?;
+        let (_, value) = pairs.iter().rev().find(|(k, _)| self.graph.key(*k) == name)?;
         let view = self.at(*value, &format!(".{name}"));
         (!view.is_none()).then_some(view)
     }
@@ -115,28 +116,35 @@ impl<'g> View<'g> {
         self.opt(name).ok_or_else(|| self.fault(format!("{} has no {name}", self.kind())))
     }
 
-    /// The entries of a dict, in order; keys that are not text are empty.
-    pub fn entries(&self) -> Result<Vec<(&'g str, Self)>, Fault> {
-        match self.node() {
-            Node::Dict(pairs) => {
-                self.spend(pairs.len())?;
-                let keys = pairs.iter().fold(0usize, |sum, (key, _)| sum.saturating_add(key.len()));
-                let pair = size_of::<(&str, Self)>() + self.path.len() + SHARED_BYTES;
-                self.allocate(pairs.len().saturating_mul(pair).saturating_add(keys))?;
-                Ok(pairs.iter().map(|(key, id)| (&**key, self.at(*id, &format!(".{key}")))).collect())
-            }
-            _ => Err(self.fault(format!("is {}, not a dict", self.kind()))),
+    /// The number of entries of a dict; 0 of anything else.
+    pub fn entry_count(&self) -> usize {
+        if let Node::Dict(pairs) = self.node() { pairs.len() } else { 0 }
+    }
+
+    /// Calls a function with the keys and values of a dict of numbers, in order; keys that are not text are empty.
+    pub fn each_number(&self, mut f: impl FnMut(&'g str, f64) -> Result<(), String>) -> Result<(), Fault> {
+        let Node::Dict(pairs) = self.node() else { return Err(self.fault(format!("is {}, not a dict", self.kind()))) };
+        self.spend(pairs.len())?;
+        for (key, value) in pairs.iter() {
+            let key = self.graph.key(*key);
+            let number = match self.graph.nodes.get(*value) {
+                Some(Node::Int(i)) => *i as f64,
+                _ => self.at(*value, &format!(".{key}")).number()?,
+            };
+            f(key, number).map_err(|e| self.at(*value, &format!(".{key}")).fault(e))?;
         }
+        Ok(())
     }
 
     /// Items of a list, a tuple or a named tuple.
     pub fn items(&self) -> Result<Vec<Self>, Fault> {
         match self.node() {
             // a named tuple: the class and its items; a call of a call has none, so that nothing recurses
-            Node::Object { args: Some(args), state: None, .. }
-                if matches!(self.graph.nodes.get(*args), Some(Node::List(_))) =>
+            Node::Object(object)
+                if object.state.is_none()
+                    && matches!(object.args.and_then(|args| self.graph.nodes.get(args)), Some(Node::List(_))) =>
             {
-                self.at(*args, "").items()
+                self.at(object.args.unwrap_or_default(), "").items()
             }
             Node::List(ids) => {
                 self.spend(ids.len())?;

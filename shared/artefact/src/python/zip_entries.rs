@@ -34,6 +34,11 @@ impl<'b> Files<'b> {
         Ok(Self { bytes, shared, zip, limit, budget, arrays: HashMap::new(), fresh: 0 })
     }
 
+    /// The entries of a zip that is an entry of this one.
+    pub(super) fn nested<'n>(&'n self, bytes: &'n Bytes) -> Result<Files<'n>, String> {
+        Files::open(bytes, self.budget)
+    }
+
     /// An entry: a part of the file where it is stored as it is, else inflated.
     pub(super) fn inflate(&mut self, name: &str, most: u64) -> Result<Bytes, String> {
         let file = self.zip.by_name(name).map_err(|e| e.to_string())?;

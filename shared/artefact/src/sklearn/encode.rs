@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use super::vectorize::MAX_TERMS;
 use crate::mlmodel::MAX_WIDTH;
 use crate::python::View;
 use crate::step::{Categories, Category, Coding, Encoder, OneHot, Ordinal, Step, TargetEncodings, Unknown};
 use crate::{Fault, Value};
 
+/// Bytes of a category besides the value that is read.
+const CATEGORY_BYTES: usize = 96;
 /// The largest integer below which every integer is an f64.
 const EXACT: u64 = 1 << 53;
 
@@ -28,16 +31,17 @@ fn categories(view: &View<'_>, width: usize) -> Result<Read, Fault> {
     for list in &lists {
         let given = list.values()?;
         total += given.len();
-        if given.is_empty() || total > MAX_WIDTH {
+        if given.is_empty() || total > MAX_TERMS {
             return Err(list.fault(format!("{} categories", given.len())));
         }
+        list.allocate(given.len().saturating_mul(CATEGORY_BYTES))?;
         let exact = |v: &Value| !matches!(v, Value::Integer(i) if i.unsigned_abs() > EXACT);
         numeric &= given.iter().all(|v| exact(v) && v.number().is_some());
         typed.push(Categories::new(&given).with_none(has_none(list)));
         // where text stands, only its place counts
         let values: Vec<f64> = given.iter().map(|v| v.number().unwrap_or(0.0)).collect();
         let place = (0..values.len()).map(Some).collect();
-        out.push(Category { place, width: values.len(), values, unknown: None });
+        out.push(Category::new(values, place));
     }
     if view.opt("_infrequent_enabled").map(|v| v.flag()).transpose()?.unwrap_or(false) {
         group(view, &mut out)?;
@@ -114,7 +118,9 @@ pub(super) fn one_hot(view: &View<'_>, width: usize) -> Result<Step, Fault> {
         "infrequent_if_exist" | "warn" => Unknown::Becomes(0.0),
         other => return Err(handling.fault(format!("{other:?} is not supported"))),
     };
-    let one_hot = OneHot { categories, unknown };
+    // its name before 1.2
+    let sparse = view.opt("sparse_output").or_else(|| view.opt("sparse")).map_or(Ok(true), |s| s.flag())?;
+    let one_hot = OneHot { categories, unknown, sparse };
     Ok(match typed {
         Some(columns) => Step::Other(Arc::new(Encoder { columns, coding: Coding::OneHot(one_hot) })),
         None => Step::OneHot(one_hot),

@@ -90,7 +90,9 @@ pub(super) fn simple(view: &View<'_>, width: usize) -> Result<Step, Fault> {
 pub(super) fn indicator(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     let features = view.attr("features_")?;
     let columns = features.numbers()?.iter().map(|c| column(&features, *c, width)).collect::<Result<_, _>>()?;
-    Ok(Step::Other(Arc::new(Indicate { missing: marker(view)?, columns })))
+    // "auto" is as sparse as the rows are
+    let sparse = view.opt("sparse").and_then(|s| s.flag().ok());
+    Ok(Step::Other(Arc::new(Indicate { missing: marker(view)?, columns, sparse })))
 }
 
 /// A KNNImputer.

@@ -86,7 +86,11 @@ fn projection(view: &View<'_>, name: &str, width: usize) -> Result<Projection, F
         }
         "FactorAnalysis" => factors(view, width),
         "TruncatedSVD" => components("TruncatedSVD"),
-        "GaussianRandomProjection" | "SparseRandomProjection" => components("RandomProjection"),
+        "GaussianRandomProjection" => components("RandomProjection"),
+        "SparseRandomProjection" => {
+            let dense = view.opt("dense_output").map_or(Ok(false), |d| d.flag())?;
+            Ok(Projection { keeps_sparse: !dense, ..components("RandomProjection")? })
+        }
         "NeighborhoodComponentsAnalysis" => components("NeighborhoodComponents"),
         "PLSRegression" | "PLSCanonical" | "CCA" | "PLSSVD" => {
             let rotations = if name == "PLSSVD" { "x_weights_" } else { "x_rotations_" };

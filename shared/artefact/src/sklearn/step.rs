@@ -141,7 +141,8 @@ pub fn columns(view: &View<'_>, width: usize, unchanged: Option<&str>) -> Result
     if parts.is_empty() {
         return Err(view.fault("keeps no column"));
     }
-    Ok(Step::Columns(Columns { parts }))
+    let sparse = view.opt("sparse_output_").map(|s| s.flag()).transpose()?;
+    Ok(Step::Columns(Columns { parts, sparse }))
 }
 
 /// Some columns and the transformer of them; without one they pass through.
@@ -176,13 +177,18 @@ fn union(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     if parts.is_empty() {
         return Err(view.fault("keeps no column"));
     }
-    Ok(Step::Columns(Columns { parts }))
+    Ok(Step::Columns(Columns { parts, sparse: None }))
 }
 
 /// Reads a column index, which must be below `width`.
 pub fn column(view: &View<'_>, value: f64, width: usize) -> Result<usize, Fault> {
+    index(value, width).map_err(|e| view.fault(e))
+}
+
+/// The index of a column, which must be below `width`.
+pub(super) fn index(value: f64, width: usize) -> Result<usize, String> {
     if value >= 0.0 && value.fract() == 0.0 && value < width as f64 {
         return Ok(value as usize);
     }
-    Err(view.fault(format!("column {value} of {width}")))
+    Err(format!("column {value} of {width}"))
 }

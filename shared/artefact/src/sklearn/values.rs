@@ -12,7 +12,7 @@ pub(super) fn function(view: &View<'_>, width: usize) -> Result<Option<Step>, Fa
     let Some(func) = view.opt("func") else { return Ok(None) };
     let arguments = view.opt("kw_args");
     let argument = |name: &str| arguments.as_ref().and_then(|a| a.opt(name));
-    let count = arguments.as_ref().map_or(0, |a| a.entries().map_or(0, |e| e.len()));
+    let count = arguments.as_ref().map_or(0, View::entry_count);
     let path = func.class();
     if count == 0 && keeps_values(path, width) {
         return Ok(None);
@@ -72,12 +72,13 @@ pub(super) fn bins(view: &View<'_>, width: usize) -> Result<Step, Fault> {
         return Err(view.fault(format!("{total} edges, at most {MAX_WIDTH}")));
     }
     let encode = view.attr("encode")?;
+    let sparse = encode.text()? == "onehot";
     let one_hot = match encode.text()? {
         "ordinal" => None,
         "onehot" | "onehot-dense" => Some(edges.iter().map(|e| e.len() + 1).collect()),
         other => return Err(encode.fault(format!("{other:?} is not supported"))),
     };
-    Ok(Step::Other(Arc::new(Bins { edges, one_hot })))
+    Ok(Step::Other(Arc::new(Bins { edges, one_hot, sparse })))
 }
 
 /// The fitted PowerTransformer.
@@ -133,7 +134,8 @@ pub(super) fn splines(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     if curves.len() != width || curves.iter().any(|c| c.outputs < 2 && !bias) {
         return Err(view.fault(format!("splines of {} columns, expected {width}", curves.len())));
     }
-    Ok(Step::Other(Arc::new(Splines { curves, beyond, bias })))
+    let sparse = view.opt("sparse_output").is_some_and(|s| s.flag() == Ok(true));
+    Ok(Step::Other(Arc::new(Splines { curves, beyond, bias, sparse })))
 }
 
 fn curve(view: &View<'_>) -> Result<Curve, Fault> {

@@ -1,11 +1,11 @@
 //! Reads vectorisers of text.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::Fault;
 use crate::python::View;
-use crate::step::{Norm, Step, Terms, Vectorizer, Weigh, Weights};
+use crate::step::{Norm, Step, Terms, Vectorizer, Vocabulary, Weigh, Weights};
 use crate::text::{Accents, Analyzer, Pattern, Tokens, stop_words};
 
 /// The most columns of a vectoriser: twice the default of HashingVectorizer.
@@ -77,24 +77,25 @@ fn tfidf_weights(view: &View<'_>, width: usize) -> Result<Weights, Fault> {
     Ok(Weights { logarithmic: view.attr("sublinear_tf")?.flag()?, columns, norm: norm(view)?, single: false })
 }
 
-fn vocabulary(view: &View<'_>) -> Result<HashMap<Box<str>, u32>, Fault> {
-    let entries = view.entries()?;
-    let count = entries.len();
+fn vocabulary(view: &View<'_>) -> Result<Vocabulary, Fault> {
+    let (mut count, mut bytes) = (0, 0);
+    view.each_number(|token, _| {
+        (count, bytes) = (count + 1, bytes + token.len());
+        Ok(())
+    })?;
     if count > MAX_TERMS {
         return Err(view.fault(format!("{count} terms, at most {MAX_TERMS}")));
     }
+    view.allocate(Vocabulary::bytes_of(count, bytes).saturating_add(count))?;
     let mut seen = vec![false; count];
-    let mut columns = HashMap::with_capacity(count);
-    for (token, column) in entries {
-        let at = super::step::column(&column, column.number()?, count)?;
+    let mut columns = Vocabulary::with_capacity(count, bytes);
+    view.each_number(|token, column| {
+        let at = super::step::index(column, count)?;
         if std::mem::replace(&mut seen[at], true) {
-            return Err(column.fault(format!("column {at} has two terms")));
+            return Err(format!("column {at} has two terms"));
         }
-        columns.insert(Box::from(token), at as u32);
-    }
-    if columns.len() != count {
-        return Err(view.fault("has a term twice"));
-    }
+        columns.insert(token, at as u32)
+    })?;
     Ok(columns)
 }
 

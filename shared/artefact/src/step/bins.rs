@@ -1,8 +1,8 @@
 //! Bins and quantiles: KBinsDiscretizer, QuantileTransformer.
 
 use super::{Missing, Transform};
-use crate::RowRefusal;
 use crate::matrix::Matrix;
+use crate::{Frame, RowRefusal};
 
 /// The bin of each value.
 #[derive(Debug, Clone)]
@@ -11,6 +11,8 @@ pub struct Bins {
     pub edges: Vec<Vec<f64>>,
     /// One 0/1 column per bin instead of the bin's index: the number of bins of each column.
     pub one_hot: Option<Vec<usize>>,
+    /// Whether it was fitted to give sparse rows.
+    pub sparse: bool,
 }
 
 impl Transform for Bins {
@@ -37,6 +39,10 @@ impl Transform for Bins {
             }
         });
         Ok(())
+    }
+
+    fn sparse_after(&self, _sparse: bool) -> bool {
+        self.sparse
     }
 }
 
@@ -144,5 +150,20 @@ impl Transform for Quantiles {
             row.iter_mut().enumerate().for_each(|(column, x)| *x = self.of(column, *x));
         }
         Ok(())
+    }
+
+    /// Zeros that sparse rows do not hold stay zeros.
+    fn apply_frame(&self, frame: Frame) -> Result<Frame, RowRefusal> {
+        if let Frame::Sparse(mut sparse) = frame {
+            sparse.values.iter_mut().zip(&sparse.columns).for_each(|(v, c)| *v = self.of(*c as usize, *v));
+            return Ok(Frame::Sparse(sparse));
+        }
+        let mut m = frame.into_numbers()?;
+        self.apply(&mut m)?;
+        Ok(Frame::Numbers(m))
+    }
+
+    fn sparse_after(&self, sparse: bool) -> bool {
+        sparse
     }
 }

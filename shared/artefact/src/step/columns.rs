@@ -1,6 +1,7 @@
 //! Different steps for different columns, side by side: ColumnTransformer.
 
-use super::{Missing, Step, apply_all, apply_frame, missing_after, source, takes};
+use super::form::{RowForm, apply_frame, ends_sparse};
+use super::{Step, apply_all, missing_columns, source, takes};
 use crate::matrix::Matrix;
 use crate::{ColumnKind, Frame, RowRefusal};
 
@@ -19,6 +20,8 @@ pub struct Part {
 #[derive(Debug, Clone)]
 pub struct Columns {
     pub parts: Vec<Part>,
+    /// Whether it was fitted to give sparse rows; `None` if it does so where one of its parts does (FeatureUnion).
+    pub sparse: Option<bool>,
 }
 
 impl Part {
@@ -66,13 +69,17 @@ impl Columns {
         self.parts.iter().map(|p| p.width).sum()
     }
 
-    pub(super) fn missing_values(&self) -> Missing {
-        let parts: Vec<Missing> = self.parts.iter().map(|p| missing_after(&p.steps)).collect();
-        match parts.as_slice() {
-            parts if parts.contains(&Missing::Refused) => Missing::Refused,
-            parts if parts.contains(&Missing::Pass) => Missing::Pass,
-            _ => Missing::Gone,
+    /// A column may be missing where every part that takes it lets it be.
+    pub(super) fn missing_columns(&self, width: usize, later: &[bool]) -> Vec<bool> {
+        let mut missing = vec![true; width];
+        let mut start = 0;
+        for part in &self.parts {
+            let after = &later[start..start + part.width];
+            start += part.width;
+            let may_be = missing_columns(&part.steps, part.columns.len(), after);
+            part.columns.iter().zip(may_be).for_each(|(column, may_be)| missing[*column] &= may_be);
         }
+        missing
     }
 
     pub(super) fn name(&self) -> String {
@@ -101,10 +108,10 @@ impl Columns {
     }
 
     /// As [`Columns::apply`], for rows in any form.
-    pub(super) fn apply_frame(&self, frame: &Frame) -> Result<Frame, RowRefusal> {
+    pub(super) fn apply_frame(&self, frame: &Frame, form: RowForm) -> Result<Frame, RowRefusal> {
         let mut parts = Vec::with_capacity(self.parts.len());
         for part in &self.parts {
-            let done = apply_frame(&part.steps, frame.select(&part.columns));
+            let done = apply_frame(&part.steps, frame.select(&part.columns), form);
             let mut done = done.map_err(|refusal| part.traced(refusal))?;
             if let Some(weight) = part.weight {
                 match &mut done {
@@ -122,6 +129,12 @@ impl Columns {
             1 => Ok(parts.remove(0)),
             _ => Frame::beside(parts),
         }
+    }
+
+    /// Whether it gave sparse rows when it was fitted on rows that were sparse or not.
+    pub(super) fn is_sparse(&self, sparse: bool) -> bool {
+        let passes = |part: &Part| sparse && part.steps.is_empty();
+        self.sparse.unwrap_or_else(|| self.parts.iter().any(|part| passes(part) || ends_sparse(&part.steps)))
     }
 
     /// What the values of the `width` input columns are, where the steps that follow take `then`; those that several

@@ -1,6 +1,7 @@
 //! Functions of single values: FunctionTransformer with one of NumPy's functions, Binarizer.
 
 use super::{Missing, Transform};
+use crate::Frame;
 use crate::matrix::Matrix;
 use crate::{RowRefusal, Value};
 
@@ -210,5 +211,26 @@ impl Transform for EachValue {
     fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         m.data.iter_mut().for_each(|x| *x = self.rule.of(*x));
         Ok(())
+    }
+
+    fn apply_frame(&self, frame: Frame) -> Result<Frame, RowRefusal> {
+        match frame {
+            Frame::Sparse(mut sparse) if self.rule.of(0.0) == 0.0 => {
+                sparse.values.iter_mut().for_each(|x| *x = self.rule.of(*x));
+                if matches!(self.rule, Rule::Above(_)) {
+                    sparse.drop_zeros();
+                }
+                Ok(Frame::Sparse(sparse))
+            }
+            frame => {
+                let mut m = frame.into_numbers()?;
+                self.apply(&mut m)?;
+                Ok(Frame::Numbers(m))
+            }
+        }
+    }
+
+    fn sparse_after(&self, sparse: bool) -> bool {
+        sparse
     }
 }

@@ -1,6 +1,8 @@
 //! Imputation of missing values: SimpleImputer.
 
 use super::Missing;
+use crate::Sparse;
+use crate::frame::select_sparse;
 use crate::matrix::Matrix;
 
 /// An imputer. Columns that had no value when it was fitted are dropped.
@@ -26,6 +28,23 @@ impl Impute {
 
     pub(super) fn is_missing(&self, v: f64) -> bool {
         self.missing.map_or(v.is_nan(), |m| v == m)
+    }
+
+    /// Whether sparse rows stay so: absent values are zeros, not missing.
+    pub(super) fn takes_sparse(&self) -> bool {
+        self.indicator.is_empty() && self.missing != Some(0.0)
+    }
+
+    /// As [`Impute::apply`], for sparse rows if it takes them.
+    pub(super) fn apply_sparse(&self, sparse: &Sparse) -> Sparse {
+        let columns: Vec<usize> = self.kept.iter().map(|(column, _)| *column).collect();
+        let mut kept = select_sparse(sparse, &columns);
+        for (v, column) in kept.values.iter_mut().zip(&kept.columns) {
+            if self.is_missing(*v) {
+                *v = self.kept[*column as usize].1;
+            }
+        }
+        kept
     }
 
     pub(super) fn apply(&self, m: &mut Matrix) {

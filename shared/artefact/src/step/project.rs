@@ -19,6 +19,8 @@ pub struct Projection {
     pub factor: Option<Vec<f64>>,
     /// Takes the cosine before the factor: RBFSampler.
     pub cosine: bool,
+    /// Whether sparse rows stay so: SparseRandomProjection.
+    pub keeps_sparse: bool,
 }
 
 impl Projection {
@@ -26,7 +28,17 @@ impl Projection {
     pub fn by_components(label: &'static str, inputs: usize, components: &[f64]) -> Self {
         let outputs = components.len() / inputs.max(1);
         let weight = (0..inputs * outputs).map(|i| components[(i % outputs) * inputs + i / outputs]).collect();
-        Self { label, outputs, center: None, scale: None, weight, bias: None, factor: None, cosine: false }
+        Self {
+            label,
+            outputs,
+            center: None,
+            scale: None,
+            weight,
+            bias: None,
+            factor: None,
+            cosine: false,
+            keeps_sparse: false,
+        }
     }
 
     /// Adds `x * weight[column]` to the outputs.
@@ -97,6 +109,10 @@ impl Transform for Projection {
         }
         Ok(Frame::Numbers(m))
     }
+
+    fn sparse_after(&self, sparse: bool) -> bool {
+        sparse && self.keeps_sparse
+    }
 }
 
 /// Keeps some columns: feature selection.
@@ -119,6 +135,14 @@ impl Transform for Select {
         self.missing
     }
 
+    fn missing_columns(&self, width: usize, later: &[bool]) -> Vec<bool> {
+        let mut missing = vec![self.missing != Missing::Refused; width];
+        if self.missing == Missing::Pass {
+            self.columns.iter().zip(later).for_each(|(column, may_be)| missing[*column] = *may_be);
+        }
+        missing
+    }
+
     fn keeps_values(&self) -> bool {
         true
     }
@@ -135,6 +159,10 @@ impl Transform for Select {
     fn apply_frame(&self, frame: Frame) -> Result<Frame, RowRefusal> {
         Ok(frame.select(&self.columns))
     }
+
+    fn sparse_after(&self, sparse: bool) -> bool {
+        sparse
+    }
 }
 
 /// Appends to each row its 0/1 flags of missing values: MissingIndicator.
@@ -143,6 +171,8 @@ pub struct Indicate {
     /// The value that counts as missing; `None` means NaN.
     pub missing: Option<f64>,
     pub columns: Vec<usize>,
+    /// Whether it was fitted to give sparse rows; `None` if it does so for sparse rows.
+    pub sparse: Option<bool>,
 }
 
 impl Transform for Indicate {
@@ -164,5 +194,9 @@ impl Transform for Indicate {
             out.extend(self.columns.iter().map(|c| f64::from(u8::from(is(row[*c])))));
         });
         Ok(())
+    }
+
+    fn sparse_after(&self, sparse: bool) -> bool {
+        self.sparse.unwrap_or(sparse)
     }
 }

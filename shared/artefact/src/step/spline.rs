@@ -97,6 +97,8 @@ pub struct Splines {
     pub beyond: Extrapolation,
     /// Whether the last spline of each column is kept.
     pub bias: bool,
+    /// Whether it was fitted to give sparse rows.
+    pub sparse: bool,
 }
 
 impl Splines {
@@ -155,5 +157,13 @@ impl Transform for Splines {
             }
         });
         refused
+    }
+
+    fn sparse_after(&self, _sparse: bool) -> bool {
+        self.sparse
+    }
+
+    fn stores_zeros(&self) -> bool {
+        self.sparse
     }
 }

@@ -15,7 +15,7 @@ pub trait Transform: Send + Sync + Debug {
     /// Its name, for messages.
     fn name(&self) -> String;
 
-    /// How it treats missing values.
+    /// How it treats missing values in columns that it treats alike.
     fn missing(&self) -> Missing;
 
     /// The input column that an output column is the value of, in whatever unit; `None` when it is made of several.
@@ -36,6 +36,17 @@ pub trait Transform: Send + Sync + Debug {
     /// Whether finite values of a row may become one that is not finite: the function has no value there.
     fn is_partial(&self) -> bool {
         false
+    }
+
+    /// Whether each of `width` input columns may be missing, where those that it gives may be as in `later`.
+    fn missing_columns(&self, width: usize, later: &[bool]) -> Vec<bool> {
+        match self.missing() {
+            Missing::Gone => vec![true; width],
+            Missing::Refused => vec![false; width],
+            // each column becomes one
+            Missing::Pass if later.len() == width => later.to_vec(),
+            Missing::Pass => vec![later.iter().all(|may_be| *may_be); width],
+        }
     }
 
     /// Transforms every row of `m`.
@@ -61,6 +72,16 @@ pub trait Transform: Send + Sync + Debug {
 
     /// Whether its output is sparse.
     fn gives_sparse(&self) -> bool {
+        false
+    }
+
+    /// Whether its output was sparse when it was fitted on rows that were sparse or not.
+    fn sparse_after(&self, _sparse: bool) -> bool {
+        self.gives_sparse()
+    }
+
+    /// Whether its sparse output had zeros of its own among its values.
+    fn stores_zeros(&self) -> bool {
         false
     }
 

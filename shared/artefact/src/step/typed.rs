@@ -1,25 +1,25 @@
-//! Encoders and imputers of values of any type: categories that are text, numbers or booleans.
+//! Categories that are text, numbers or booleans, and imputers of values of any type.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::transform::apply_as_frame;
-use super::{Missing, OneHot, Ordinal, TargetEncodings, Transform, Unknown};
+use super::{Missing, Transform};
 use crate::matrix::Matrix;
 use crate::{Cells, ColumnKind, Frame, RowRefusal, Value};
 
-/// The categories of one column, by value. Looking one up allocates nothing.
+/// The categories of one column, by value; looking one up allocates nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Categories {
     texts: HashMap<Arc<str>, usize>,
     integers: HashMap<i64, usize>,
     /// By the bits of the number.
     floats: HashMap<u64, usize>,
-    missing: Option<usize>,
+    pub(super) missing: Option<usize>,
     count: usize,
     booleans: bool,
     /// Whether the missing value is Python's `None`, which is a category like any other, not NaN.
-    none: bool,
+    pub(super) none: bool,
 }
 
 impl Categories {
@@ -72,7 +72,7 @@ impl Categories {
     }
 
     /// The first category that is not missing, if there is one.
-    fn first(&self) -> Option<Value> {
+    pub(super) fn first(&self) -> Option<Value> {
         let texts = self.texts.iter().map(|(text, at)| (*at, Value::Text(Arc::clone(text))));
         let whole = |value: i64| if self.booleans { Value::Boolean(value != 0) } else { Value::Integer(value) };
         let integers = self.integers.iter().map(|(value, at)| (*at, whole(*value)));
@@ -110,121 +110,6 @@ fn integer(v: f64) -> Option<i64> {
     (v.fract() == 0.0 && v.abs() < 9.223_372_036_854_775e18).then_some(v as i64)
 }
 
-/// What becomes of the index of a category.
-#[derive(Debug, Clone)]
-pub enum Coding {
-    OneHot(OneHot),
-    Ordinal(Ordinal),
-    Target(TargetEncodings),
-}
-
-/// An encoder of columns of any type.
-#[derive(Debug, Clone)]
-pub struct Encoder {
-    pub columns: Vec<Categories>,
-    pub coding: Coding,
-}
-
-impl Encoder {
-    fn encode(&self, row: &[Value], out: &mut Vec<f64>) -> Result<(), RowRefusal> {
-        for (column, (value, categories)) in row.iter().zip(&self.columns).enumerate() {
-            let found = categories.find(value);
-            match &self.coding {
-                Coding::OneHot(one_hot) => {
-                    let category = &one_hot.categories[column];
-                    let start = out.len();
-                    out.resize(start + category.width, 0.0);
-                    let place = match found {
-                        Some(i) => category.place[i],
-                        None if one_hot.unknown == Unknown::Refuse => return Err(refuse(column, value)),
-                        None => category.unknown,
-                    };
-                    if let Some(place) = place {
-                        out[start + place] = 1.0;
-                    }
-                }
-                Coding::Ordinal(ordinal) => out.push(match (found, ordinal.unknown) {
-                    (Some(_), _) if value.is_missing() && !categories.none => ordinal.encoded_missing,
-                    (Some(i), _) => ordinal.categories[column].place[i].unwrap_or(i) as f64,
-                    (None, Unknown::Becomes(code)) => code,
-                    (None, Unknown::Refuse) => return Err(refuse(column, value)),
-                }),
-                Coding::Target(target) => {
-                    for (class, numbers) in target.encodings[column].iter().enumerate() {
-                        out.push(found.map_or(target.unknown[class], |i| numbers[i]));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn refuse(column: usize, value: &Value) -> RowRefusal {
-    let shown = match value {
-        Value::Missing => "a missing value".to_owned(),
-        Value::Text(text) => format!("{:?}", text.chars().take(64).collect::<String>()),
-        Value::Integer(v) => v.to_string(),
-        Value::Boolean(v) => v.to_string(),
-        Value::Float(v) => v.to_string(),
-    };
-    RowRefusal::at(column, format!("has {shown}, which is not one of the encoder's categories"))
-}
-
-impl Transform for Encoder {
-    fn width(&self) -> usize {
-        match &self.coding {
-            Coding::OneHot(one_hot) => one_hot.width(),
-            Coding::Ordinal(_) => self.columns.len(),
-            Coding::Target(target) => target.encodings.iter().map(Vec::len).sum(),
-        }
-    }
-
-    fn name(&self) -> String {
-        match &self.coding {
-            Coding::OneHot(one_hot) => format!("OneHot({} columns)", one_hot.width()),
-            Coding::Ordinal(_) => "Ordinal".to_owned(),
-            Coding::Target(_) => format!("Target({} columns)", self.width()),
-        }
-    }
-
-    fn missing(&self) -> Missing {
-        match &self.coding {
-            Coding::OneHot(one_hot) => one_hot.missing_values(),
-            Coding::Ordinal(ordinal) => ordinal.missing_values(),
-            Coding::Target(_) => Missing::Gone,
-        }
-    }
-
-    fn sample(&self) -> Vec<Option<Value>> {
-        self.columns.iter().map(Categories::first).collect()
-    }
-
-    fn source(&self, column: usize) -> Option<usize> {
-        matches!(self.coding, Coding::Ordinal(_)).then_some(column)
-    }
-
-    fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
-        apply_as_frame(self, m)
-    }
-
-    fn apply_frame(&self, frame: Frame) -> Result<Frame, RowRefusal> {
-        let cells = frame.into_cells()?;
-        let width = self.width();
-        let mut data = Vec::with_capacity(cells.data.len() / cells.width.max(1) * width);
-        cells.iter().try_for_each(|row| self.encode(row, &mut data))?;
-        Ok(Frame::Numbers(Matrix { width, data }))
-    }
-
-    fn takes(&self) -> Option<Vec<ColumnKind>> {
-        Some(self.columns.iter().map(Categories::kind).collect())
-    }
-
-    fn knows_missing(&self) -> bool {
-        self.columns.iter().any(|c| c.missing.is_some())
-    }
-}
-
 /// SimpleImputer on values of any type.
 #[derive(Debug, Clone)]
 pub struct ImputeValues {
@@ -256,7 +141,15 @@ impl Transform for ImputeValues {
     }
 
     fn missing(&self) -> Missing {
-        if self.marker.is_none() { Missing::Gone } else { Missing::Pass }
+        if self.marker.is_none() && !self.keeps_none { Missing::Gone } else { Missing::Pass }
+    }
+
+    fn missing_columns(&self, width: usize, later: &[bool]) -> Vec<bool> {
+        let mut missing = vec![true; width];
+        if self.missing() == Missing::Pass {
+            self.kept.iter().zip(later).for_each(|((column, _), may_be)| missing[*column] = *may_be);
+        }
+        missing
     }
 
     fn keeps_values(&self) -> bool {
@@ -280,8 +173,8 @@ impl Transform for ImputeValues {
                 if self.is_missing(&row[*column]) && !self.keeps_none { fill.clone() } else { row[*column].clone() }
             };
             data.extend(self.kept.iter().map(filled));
-            let flag = |c: &usize| f64::from(u8::from(self.is_missing(&row[*c]) && !self.keeps_none));
-            data.extend(self.indicator.iter().map(|c| Value::Float(flag(c))));
+            let flag = |c: &usize| self.is_missing(&row[*c]) && !self.keeps_none;
+            data.extend(self.indicator.iter().map(|c| Value::Float(f64::from(u8::from(flag(c))))));
         }
         Ok(Frame::Values(Cells { width, data }))
     }

@@ -1,10 +1,8 @@
 //! Counts of the tokens of documents, and their weights: CountVectorizer, HashingVectorizer, TfidfTransformer,
 //! TfidfVectorizer.
 
-use std::collections::HashMap;
-
 use super::transform::apply_as_frame;
-use super::{Missing, Norm, Transform};
+use super::{Missing, Norm, Transform, Vocabulary};
 use crate::RowRefusal;
 use crate::matrix::Matrix;
 use crate::text::Tokens;
@@ -14,7 +12,7 @@ use crate::{ColumnKind, Frame, Sparse, Value};
 #[derive(Debug, Clone)]
 pub enum Terms {
     /// Columns of known tokens.
-    Vocabulary(HashMap<Box<str>, u32>),
+    Vocabulary(Vocabulary),
     /// A hash of the token; its sign is that of what is counted, if it alternates.
     Hashed { alternate: bool },
 }
@@ -84,7 +82,7 @@ impl Vectorizer {
     /// The column and the amount of a token; `None` for an unknown one.
     fn term(&self, token: &str) -> Option<(u32, f64)> {
         match &self.terms {
-            Terms::Vocabulary(columns) => columns.get(token).map(|column| (*column, 1.0)),
+            Terms::Vocabulary(columns) => columns.column(token).map(|column| (column, 1.0)),
             Terms::Hashed { alternate } => {
                 let hash = murmur(token.as_bytes());
                 let width = self.width as u64;

@@ -22,6 +22,8 @@ pub(crate) enum Coding {
     Texts { codes: HashMap<Box<str>, f64>, cut: Vec<(CutText, f64)>, unseen: Unseen<Box<[i8]>> },
     /// The code of an integer.
     Integers { codes: HashMap<i64, f64>, unseen: Unseen<i64> },
+    /// The code of a number, by its bits. What training has not seen is missing.
+    Floats(HashMap<u64, f64>),
     /// The hash of a text, or of the decimal text of an integer or a boolean. Nothing else has one.
     Hash(fn(&str) -> u32),
 }
@@ -64,6 +66,11 @@ impl<K: Ord> Unseen<K> {
         };
         next.ok_or_else(|| "has a category that training has not seen".to_owned())
     }
+}
+
+/// The bits of a number; both zeros are one.
+fn float_key(v: f64) -> u64 {
+    (v + 0.0).to_bits()
 }
 
 /// The bytes of a text as XGBoost orders them, which has signed ones.
@@ -111,9 +118,14 @@ impl Coding {
         Self::Integers { codes: coded().collect(), unseen }
     }
 
+    /// Numbers whose codes are their places.
+    pub(crate) fn floats(floats: &[f64]) -> Self {
+        Self::Floats(floats.iter().enumerate().map(|(code, v)| (float_key(*v), code as f64)).collect())
+    }
+
     fn kind(&self) -> ColumnKind {
         match self {
-            Self::Number => ColumnKind::Float,
+            Self::Number | Self::Floats(_) => ColumnKind::Float,
             Self::Texts { .. } | Self::Hash(_) => ColumnKind::Text,
             Self::Integers { .. } => ColumnKind::Integer,
         }
@@ -130,6 +142,10 @@ impl Coding {
             (Self::Hash(_), Value::Float(v)) => Err(format!("has {v:?}, a category is text or an integer")),
             (Self::Hash(_), Value::Missing) => Err("has a missing value, a category is text or an integer".to_owned()),
             (_, value) if value.is_missing() => Ok(f64::NAN),
+            (Self::Floats(codes), value) => {
+                let number = value.number().ok_or("has text, its categories are numbers")?;
+                Ok(codes.get(&float_key(number)).copied().unwrap_or(f64::NAN))
+            }
             (Self::Texts { codes, cut, unseen }, value) => {
                 let spelt;
                 let text = match value {
@@ -195,10 +211,16 @@ impl Coder {
     pub(crate) fn sample(&self) -> Vec<Option<Value>> {
         let one = |coding: &Coding| match coding {
             Coding::Number | Coding::Hash(_) => None,
+            Coding::Floats(codes) => first(codes).map(|bits| Value::Float(f64::from_bits(*bits))),
             Coding::Texts { codes, .. } => first(codes).map(|text| Value::Text((&**text).into())),
             Coding::Integers { codes, .. } => first(codes).map(|integer| Value::Integer(*integer)),
         };
         self.columns.iter().map(one).collect()
+    }
+
+    /// Which of the columns may be missing: a missing value has no hash.
+    pub(crate) fn missing_columns(&self) -> Vec<bool> {
+        self.columns.iter().map(|coding| !matches!(coding, Coding::Hash(_))).collect()
     }
 
     /// The numbers of rows.
@@ -241,6 +263,9 @@ mod tests {
         assert_eq!(code(&next, Value::Text("ä".into())), Some(1.0), "bytes from 128 are below zero");
         assert_eq!(code(&Coding::texts(&["b"], Unseen::Refused), Value::Text("a".into())), None);
         assert!(code(&integers, Value::Missing).unwrap().is_nan());
+        let floats = Coding::floats(&[-3.75, 0.0, 1e22]);
+        assert_eq!((code(&floats, Value::Float(1e22)), code(&floats, Value::Float(-0.0))), (Some(2.0), Some(1.0)));
+        assert!(code(&floats, Value::Integer(7)).unwrap().is_nan() && code(&floats, Value::Text("0".into())).is_none());
         assert_eq!(code(&integers, Value::Text("5".into())), None);
     }
 

@@ -1,8 +1,12 @@
 //! The JSON in a file's metadata that describes a net.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Task;
+use crate::mlmodel::MAX_WIDTH;
 use crate::step::{Impute, Step};
 
 /// The metadata key of the architecture.
@@ -13,7 +17,7 @@ pub const ARCHITECTURE_KEY: &str = "forebay.architecture";
 #[serde(deny_unknown_fields)]
 pub(super) struct Architecture {
     pub(super) width: usize,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "names")]
     pub(super) features: Vec<String>,
     pub(super) task: TaskName,
     #[serde(default)]
@@ -32,6 +36,30 @@ pub(super) struct Architecture {
 pub(super) enum TaskName {
     Regression,
     Classification,
+}
+
+/// Reads as many names as a model may have columns.
+fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    struct Names;
+    impl<'de> Visitor<'de> for Names {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of names")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Vec<String>, A::Error> {
+            let mut names = Vec::new();
+            while let Some(name) = from.next_element()? {
+                if names.len() == MAX_WIDTH {
+                    return Err(A::Error::custom(format!("more than {MAX_WIDTH} features")));
+                }
+                names.push(name);
+            }
+            Ok(names)
+        }
+    }
+    from.deserialize_seq(Names)
 }
 
 /// The order of the axes of a linear layer's weight.

@@ -1,8 +1,8 @@
 //! An ensemble of regressors whose predictions are averaged: bagging, voting, AdaBoost.
 
-use forebay_artefact::{ColumnKind, Frame};
+use forebay_artefact::Frame;
 
-use crate::learner::kinds_of;
+use crate::learner::Reader;
 use crate::matrix::Matrix;
 use crate::plan::Plan;
 use crate::{Model, ModelError, Rows, Task, Value};
@@ -120,9 +120,9 @@ impl Ensemble {
         Ok((0..frame.rows()).map(|row| self.average.decide(&answers, row)).collect())
     }
 
-    /// What the values of the input columns are; `None` when all are numbers.
-    pub(super) fn takes(&self) -> Option<Vec<ColumnKind>> {
-        kinds_of(self.width, self.members.iter().map(|m| (&m.plan, m.columns.as_deref())))
+    /// The members and the columns that each reads.
+    pub(super) fn members(&self) -> Vec<Reader<'_>> {
+        self.members.iter().map(|m| (&m.plan, m.columns.as_deref())).collect()
     }
 }
 

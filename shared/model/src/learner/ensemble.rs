@@ -1,9 +1,9 @@
 //! Classifiers made of classifiers: voting, bagging, AdaBoost, calibration.
 
-use forebay_artefact::{ColumnKind, Frame};
+use forebay_artefact::Frame;
 
 use super::Learner;
-use super::member::{Response, kinds_of, respond};
+use super::member::{Reader, Response, respond};
 use crate::output_transform::{argmax, softmax};
 use crate::plan::Plan;
 use crate::step::interpolate;
@@ -250,7 +250,7 @@ impl Learner for ClassifierEnsemble {
         Some(Ok(sums))
     }
 
-    fn takes(&self) -> Option<Vec<ColumnKind>> {
-        kinds_of(self.width, self.members.iter().map(|m| (&m.plan, m.columns.as_deref())))
+    fn members(&self) -> Vec<Reader<'_>> {
+        self.members.iter().map(|m| (&m.plan, m.columns.as_deref())).collect()
     }
 }

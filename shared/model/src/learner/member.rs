@@ -40,11 +40,11 @@ pub(crate) fn respond(plan: &Plan, method: Response, frame: Frame) -> Result<(us
     Ok((width, scores.probabilities))
 }
 
-/// What the `width` columns of a meta-estimator are, given its members and the columns that each reads.
-pub(crate) fn kinds_of<'p>(
-    width: usize,
-    members: impl Iterator<Item = (&'p Plan, Option<&'p [usize]>)>,
-) -> Option<Vec<ColumnKind>> {
+/// A member and the columns that it reads; all if `None`.
+pub(crate) type Reader<'p> = (&'p Plan, Option<&'p [usize]>);
+
+/// What the `width` columns of a meta-estimator are.
+pub(crate) fn kinds_of(width: usize, members: &[Reader<'_>]) -> Option<Vec<ColumnKind>> {
     let mut kinds = vec![ColumnKind::Float; width];
     let mut typed = false;
     for (plan, columns) in members {
@@ -58,4 +58,18 @@ pub(crate) fn kinds_of<'p>(
         }
     }
     typed.then_some(kinds)
+}
+
+/// Which of the `width` columns of a meta-estimator may be missing: those that all members that read them let be.
+pub(crate) fn missing_columns_of(width: usize, members: &[Reader<'_>]) -> Vec<bool> {
+    let mut missing = vec![true; width];
+    for (plan, columns) in members {
+        for (i, may_be) in plan.missing_columns().into_iter().enumerate() {
+            let at = columns.map_or(Some(i), |columns| columns.get(i).copied());
+            if let Some(column) = at.and_then(|at| missing.get_mut(at)) {
+                *column &= may_be;
+            }
+        }
+    }
+    missing
 }

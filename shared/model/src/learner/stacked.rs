@@ -1,9 +1,9 @@
 //! Estimators on top of estimators: stacking, several outputs, chains, one-vs-rest and one-vs-one.
 
-use forebay_artefact::{ColumnKind, Frame};
+use forebay_artefact::Frame;
 
 use super::Learner;
-use super::member::{Response, kinds_of, respond};
+use super::member::{Reader, Response, missing_columns_of, respond};
 use super::support::votes;
 use crate::matrix::Matrix;
 use crate::output_transform::argmax;
@@ -81,8 +81,23 @@ impl Learner for Stack {
         }
     }
 
-    fn takes(&self) -> Option<Vec<ColumnKind>> {
-        kinds_of(self.width, self.members.iter().map(|(plan, _)| (plan, None)))
+    fn members(&self) -> Vec<Reader<'_>> {
+        self.members.iter().map(|(plan, _)| (plan, None)).collect()
+    }
+
+    fn tells_absent(&self) -> bool {
+        self.members.iter().any(|(plan, _)| plan.tells_absent()) || (self.passthrough && self.last.tells_absent())
+    }
+
+    fn missing_columns(&self) -> Option<Vec<bool>> {
+        let mut missing = missing_columns_of(self.width, &self.members());
+        if self.passthrough {
+            // after the answers of the members
+            let last = self.last.missing_columns();
+            let passed = last[last.len().saturating_sub(self.width)..].iter();
+            missing.iter_mut().zip(passed).for_each(|(column, may_be)| *column &= may_be);
+        }
+        Some(missing)
     }
 }
 
@@ -157,8 +172,8 @@ impl Learner for Several {
         self.answers(frame, self.raw)
     }
 
-    fn takes(&self) -> Option<Vec<ColumnKind>> {
-        kinds_of(self.width, self.members.iter().map(|plan| (plan, None)))
+    fn members(&self) -> Vec<Reader<'_>> {
+        self.members.iter().map(|plan| (plan, None)).collect()
     }
 }
 
@@ -285,7 +300,7 @@ impl Learner for Binaries {
         }))
     }
 
-    fn takes(&self) -> Option<Vec<ColumnKind>> {
-        kinds_of(self.width, self.members.iter().map(|plan| (plan, None)))
+    fn members(&self) -> Vec<Reader<'_>> {
+        self.members.iter().map(|plan| (plan, None)).collect()
     }
 }

@@ -1,9 +1,9 @@
 //! A classifier of two classes with a threshold of its own.
 
-use forebay_artefact::{ColumnKind, Frame};
+use forebay_artefact::Frame;
 
 use super::Learner;
-use super::member::{Response, kinds_of, respond};
+use super::member::{Reader, Response, respond};
 use crate::plan::Plan;
 use crate::{Model, ModelError, Value};
 
@@ -64,7 +64,7 @@ impl Learner for Threshold {
         self.member.decide(frame.clone())
     }
 
-    fn takes(&self) -> Option<Vec<ColumnKind>> {
-        kinds_of(self.width, std::iter::once((&self.member, None)))
+    fn members(&self) -> Vec<Reader<'_>> {
+        vec![(&self.member, None)]
     }
 }

@@ -36,8 +36,10 @@ fn coding(list: &Value<'_>) -> Result<Coding, String> {
         }
         Value::Numbers(_) => {
             let integers: Result<Vec<i64>, String> = list.numbers();
-            let integers = integers.map_err(|_| "categories that are not integers are not supported")?;
-            Ok(Coding::integers(&integers, Unseen::Missing))
+            match integers {
+                Ok(integers) => Ok(Coding::integers(&integers, Unseen::Missing)),
+                Err(_) => Ok(Coding::floats(&list.numbers()?)),
+            }
         }
         Value::List(items) => {
             let texts: Vec<&str> = items.iter().map(Value::text).collect::<Result<_, _>>()?;

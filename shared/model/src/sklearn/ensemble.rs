@@ -55,7 +55,6 @@ fn finish(
             return Err(view.fault(format!("member {i} does not take {seen} values")));
         }
     }
-    let takes_missing = members.iter().all(|m| m.plan.accepts_missing());
     let link = match rule {
         Rule::Votes => Link::Index,
         Rule::Boost | Rule::RealBoost => Link::Chosen,
@@ -63,7 +62,7 @@ fn finish(
     };
     let ensemble = ClassifierEnsemble { width, classes: labels.len(), members, rule };
     let transform = OutputTransform::Classes { labels, link };
-    Ok(Estimator { head: Head::Learner(Arc::new(ensemble)), transform, takes_missing })
+    Ok(Estimator { head: Head::Learner(Arc::new(ensemble)), transform, takes_missing: true })
 }
 
 /// VotingClassifier.
@@ -211,8 +210,7 @@ pub(super) fn threshold(view: &View<'_>, width: usize) -> Result<Estimator, Faul
         None => false,
     };
     let link = if probabilities { Link::Chosen } else { Link::Index };
-    let takes_missing = member.accepts_missing();
     let learner = Threshold { width, member, method, threshold, first, probabilities };
     let transform = OutputTransform::Classes { labels, link };
-    Ok(Estimator { head: Head::Learner(Arc::new(learner)), transform, takes_missing })
+    Ok(Estimator { head: Head::Learner(Arc::new(learner)), transform, takes_missing: true })
 }

@@ -50,7 +50,8 @@ pub(super) fn boosting(
             OutputTransform::Number
         }
         ("poisson" | "gamma", false) => OutputTransform::Exp,
-        ("log_loss" | "binary_crossentropy" | "categorical_crossentropy", true) => {
+        // "auto" until 1.0
+        ("log_loss" | "auto" | "binary_crossentropy" | "categorical_crossentropy", true) => {
             let link = if outputs == 1 { Link::Logit { zero_wins: false } } else { Link::Softmax };
             OutputTransform::Classes { labels: forest::labels(view)?, link }
         }

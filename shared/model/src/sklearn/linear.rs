@@ -50,18 +50,19 @@ pub(super) fn partial_least_squares(view: &View<'_>, width: usize, steps: &mut V
     Ok(Estimator { head, transform: super::numbers(outputs), takes_missing: false })
 }
 
-/// Logistic regression: sigmoid for two classes; softmax, or (old one-vs-rest fits) normalised sigmoids, for more.
+/// Logistic regression: sigmoid for two classes, softmax in multinomial fits; softmax, or (one-vs-rest fits before 1.8)
+/// normalised sigmoids, for more.
 pub(super) fn logistic(view: &View<'_>, width: usize, steps: &[Step]) -> Result<Estimator, Fault> {
     let labels = forest::labels(view)?;
     let multi_class = view.opt("multi_class").and_then(|m| m.text().ok()).unwrap_or("auto");
     let liblinear = view.opt("solver").is_some_and(|s| s.text() == Ok("liblinear"));
     let link = match labels.len() {
         0 | 1 => return Err(view.fault("has fewer than two classes")),
-        2 if multi_class == "multinomial" => {
-            return Err(view.fault("multinomial fits of two classes are not supported"));
-        }
+        2 if multi_class == "multinomial" => Link::Opposites,
         2 => Link::Logit { zero_wins: false },
-        _ if multi_class == "ovr" || (multi_class == "auto" && liblinear) => Link::OneVsRest,
+        // the parameter's default was called "warn" until 0.21, and "deprecated" from 1.5 to 1.7
+        _ if matches!(multi_class, "ovr" | "warn") => Link::OneVsRest,
+        _ if matches!(multi_class, "auto" | "deprecated") && liblinear => Link::OneVsRest,
         _ => Link::Softmax,
     };
     let outputs = if labels.len() == 2 { 1 } else { labels.len() };

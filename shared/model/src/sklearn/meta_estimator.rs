@@ -58,7 +58,6 @@ fn members(view: &View<'_>) -> Result<Vec<Member>, Fault> {
 }
 
 fn finish(view: &View<'_>, width: usize, members: Vec<Member>, average: Average) -> Result<Estimator, Fault> {
-    let takes_missing = members.iter().all(|m| m.plan.accepts_missing());
     let ensemble = Ensemble::new(width, members, average).map_err(|e| view.fault(e))?;
-    Ok(Estimator { head: Head::Ensemble(ensemble), transform: OutputTransform::Number, takes_missing })
+    Ok(Estimator { head: Head::Ensemble(ensemble), transform: OutputTransform::Number, takes_missing: true })
 }

@@ -51,10 +51,8 @@ pub(super) fn stacking(view: &View<'_>, width: usize, classifies: bool) -> Resul
         (transform, false) if last.signature().task == crate::Task::Regression => transform,
         _ => return Err(view.fault("last estimator has another task")),
     };
-    let takes_missing =
-        stacked.iter().all(|(plan, _)| plan.accepts_missing()) && (!passthrough || last.accepts_missing());
     let stack = Stack { width, members: stacked, passthrough, last };
-    Ok(Estimator { head: Head::Learner(Arc::new(stack)), transform, takes_missing })
+    Ok(Estimator { head: Head::Learner(Arc::new(stack)), transform, takes_missing: true })
 }
 
 /// What several outputs are.
@@ -82,7 +80,6 @@ fn several(
     let order = order.unwrap_or_else(|| (0..members.len()).collect());
     let mut by_place: Vec<usize> = (0..members.len()).collect();
     by_place.sort_by_key(|i| order[*i]);
-    let takes_missing = members.iter().all(Plan::accepts_missing);
     let transform = if answers != Answers::Numbers {
         let mut outputs = Vec::with_capacity(members.len());
         for i in by_place {
@@ -103,7 +100,7 @@ fn several(
         OutputTransform::Several(outputs)
     };
     let learner = Several { width, members, chain, order, raw: answers != Answers::Numbers };
-    Ok(Estimator { head: Head::Learner(Arc::new(learner)), transform, takes_missing })
+    Ok(Estimator { head: Head::Learner(Arc::new(learner)), transform, takes_missing: true })
 }
 
 /// MultiOutputRegressor and MultiOutputClassifier.
@@ -163,10 +160,9 @@ pub(super) fn one_vs_rest(view: &View<'_>, width: usize) -> Result<Estimator, Fa
         let OutputTransform::Classes { link, .. } = one.transform().clone() else {
             return Err(view.fault("its estimator is no classifier"));
         };
-        let takes_missing = one.accepts_missing();
         let transform = OutputTransform::Classes { labels, link };
         let last = Several { width, members: plans, chain: None, order: vec![0], raw: true };
-        return Ok(Estimator { head: Head::Learner(Arc::new(last)), transform, takes_missing });
+        return Ok(Estimator { head: Head::Learner(Arc::new(last)), transform, takes_missing: true });
     }
     if plans.len() != labels.len() {
         return Err(view.fault(format!("{} members for {} classes", plans.len(), labels.len())));
@@ -177,10 +173,9 @@ pub(super) fn one_vs_rest(view: &View<'_>, width: usize) -> Result<Estimator, Fa
 }
 
 fn binaries(width: usize, members: Vec<Plan>, scheme: Scheme, labels: Arc<[Label]>, link: Link) -> Estimator {
-    let takes_missing = members.iter().all(Plan::accepts_missing);
     let learner = Binaries { width, members, scheme };
     let transform = OutputTransform::Classes { labels, link };
-    Estimator { head: Head::Learner(Arc::new(learner)), transform, takes_missing }
+    Estimator { head: Head::Learner(Arc::new(learner)), transform, takes_missing: true }
 }
 
 /// OneVsOneClassifier.

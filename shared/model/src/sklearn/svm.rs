@@ -65,8 +65,11 @@ pub(super) fn regressor(view: &View<'_>, width: usize) -> Result<Estimator, Faul
         "sigmoid" => Kernel::Sigmoid { gamma: gamma()?, coef0: coef0()? },
         other => return Err(kernel_view.fault(format!("kernel {other:?} is not supported"))),
     };
-    let vectors = view.attr("support_vectors_")?.finite()?;
-    let weights = view.attr("_dual_coef_")?.finite()?;
+    // sparse where the machine was fitted on sparse rows
+    let weights = view.attr("_dual_coef_")?;
+    let (_, [_, count]) = weights.matrix()?;
+    let (weights, vectors) =
+        (super::matrix(&weights, 1, count)?, super::matrix(&view.attr("support_vectors_")?, count, width)?);
     let intercept = view.attr("_intercept_")?.vector(1)?[0];
     let machine = KernelMachine::new(kernel, width, vectors, weights, intercept).map_err(|e| view.fault(e))?;
     Ok(Estimator { head: Head::KernelMachine(machine), transform: OutputTransform::Number, takes_missing: false })
