@@ -8,10 +8,13 @@ Every expected prediction comes from `/v1/predict` of the same server. Prints un
 import asyncio
 import gzip
 import json
+import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 import urllib.error
@@ -475,8 +478,10 @@ class TypedModels(unittest.TestCase):
                 self.assertEqual(both.as_numpy("predict").tolist(), want["predict"])
                 decided = client.infer(model, given, outputs=wanted("decision_function")).as_numpy("decision_function")
                 np.testing.assert_allclose(decided, want["decision_function"], rtol=1e-9, atol=1e-12)
-                with self.assertRaisesRegex(Exception, "cannot be had beside others"):
-                    client.infer(model, given, outputs=wanted("predict", "decision_function"))
+                every = client.infer(model, given, outputs=wanted("predict", "predict_proba", "decision_function"))
+                self.assertEqual(every.as_numpy("predict").tolist(), want["predict"])
+                for name in ("predict_proba", "decision_function"):
+                    np.testing.assert_allclose(every.as_numpy(name), want[name], rtol=1e-9, atol=1e-12)
 
 
 class SageMaker(unittest.TestCase):
@@ -567,6 +572,46 @@ class Documentation(unittest.TestCase):
             self.assertEqual(ran.returncode, 0, f"{text}\n{ran.stderr}")
             printed = [float(number) for number in re.findall(r"\d+\.\d+", ran.stdout)]
             self.assertTrue(any(abs(number - want) < 1e-6 for number in printed), f"{text}\n{ran.stdout}, expected {want}")
+
+
+class Examples(unittest.TestCase):
+    """docs/examples/http, each with the tools of its language if they are there."""
+
+    FOLDER = pathlib.Path(__file__).parents[2] / "docs/examples/http"
+
+    def prints_the_prediction(self, *command, tools=(), folder=None):
+        missing = [tool for tool in tools if not shutil.which(tool)]
+        if missing:
+            self.skipTest(f"no {missing[0]}")
+        environment = os.environ | {"FOREBAY_URL": URL, "GOFLAGS": "-mod=mod", "GO111MODULE": "off"}
+        ran = subprocess.run(command, cwd=folder or self.FOLDER, env=environment, capture_output=True, text=True, timeout=240)
+        self.assertEqual(ran.returncode, 0, ran.stdout + ran.stderr)
+        want = expected([[0.038, 0.051, 0.062, 0.022, -0.044, -0.035, -0.043, -0.003, 0.02, -0.018]])[0]
+        printed = [float(number) for number in re.findall(r"\d+\.\d+", ran.stdout)]
+        self.assertTrue(any(abs(number - want) < 1e-6 for number in printed), f"{ran.stdout}, expected {want}")
+
+    def test_curl(self):
+        self.prints_the_prediction("bash", "predict.sh", tools=["curl"])
+
+    def test_go(self):
+        self.prints_the_prediction("go", "run", "predict.go", tools=["go"])
+
+    def test_java(self):
+        self.prints_the_prediction("java", "Predict.java", tools=["javac"])
+
+    def test_typescript(self):
+        node = os.environ.get("REAL_OPENAPI_NODE")
+        tsc = str(pathlib.Path(node) / "node_modules/.bin/tsc") if node else "tsc"
+        if not shutil.which(tsc):
+            self.skipTest("no tsc")
+        with tempfile.TemporaryDirectory() as folder:
+            options = ["--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom"]
+            # compiled as a module, like the package that a project has
+            (pathlib.Path(folder) / "package.json").write_text('{"type": "module"}')
+            shutil.copy(self.FOLDER / "predict.ts", folder)
+            made = subprocess.run([tsc, *options, "predict.ts"], cwd=folder, capture_output=True, text=True, timeout=240)
+            self.assertEqual(made.returncode, 0, made.stdout + made.stderr)
+            self.prints_the_prediction("node", "predict.js", tools=["node"], folder=folder)
 
 
 class PlainHttp(unittest.TestCase):

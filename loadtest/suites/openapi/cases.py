@@ -23,7 +23,17 @@ from forebay_client.api.open_inference_protocol import (
 )
 from forebay_client.api.other_protocols import invocations, kserve_predict
 from forebay_client.api.predict import predict, result
-from forebay_client.models import ErrorAnswer, ManyAnswer, ModelList, OneAnswer, PendingAnswer, PlainError, PredictRequest
+from forebay_client.models import (
+    ErrorAnswer,
+    InferenceRequest,
+    InvocationsRequest,
+    ManyAnswer,
+    ModelList,
+    OneAnswer,
+    PendingAnswer,
+    PlainError,
+    PredictRequest,
+)
 from forebay_client.models.features_body_type_1 import FeaturesBodyType1
 from forebay_client.models.row_body_type_1 import RowBodyType1
 
@@ -75,11 +85,11 @@ def later(client: Client, document: dict[str, Any], expected: float) -> None:
 
 
 def protocols(client: Client, document: dict[str, Any], expected: float) -> None:
-    tensor = {"inputs": [{"name": "x", "shape": [1, 10], "datatype": "FP64", "data": ROW}]}
+    tensor = InferenceRequest(inputs=[{"name": "x", "shape": [1, 10], "datatype": "FP64", "data": ROW}])
     for path, reply in [
         ("/v2/models/{model}/infer", infer.sync_detailed(model=MODEL, client=client, body=tensor)),
         ("/v2/models/{model}/infer", infer.sync_detailed(model="absent", client=client, body=tensor)),
-        ("/invocations", invocations.sync_detailed(client=client, body=TABLE)),
+        ("/invocations", invocations.sync_detailed(client=client, body=InvocationsRequest(inputs=[ROW, ROW]))),
         ("/v1/models/{model}:predict", kserve_predict.sync_detailed(model=MODEL, client=client, body=TABLE)),
         ("/v2/repository/index", repository_index.sync_detailed(client=client, body={})),
         ("/v2/repository/models/{model}/load", repository_model_load.sync_detailed(model=MODEL, client=client, body={})),

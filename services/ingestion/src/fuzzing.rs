@@ -32,7 +32,7 @@ fn counted(request: InferRequest) -> Result<usize, Problem> {
 /// # Errors
 /// As the HTTP server answers it.
 pub fn invocations(body: &[u8]) -> Result<usize, Problem> {
-    http::json_rows(body, &columns(), MAX_ROWS).map(|(rows, _)| rows.len())
+    http::json_rows(body, &columns(), &["p".to_owned()], MAX_ROWS).map(|(rows, _)| rows.len())
 }
 
 /// The number of rows in a body in CSV.

@@ -43,6 +43,8 @@ pub fn row_score(scores: &Scores, row: usize, output: Output, names: &[String]) 
         Output::DecisionFunction | Output::ScoreSamples => {
             score.numbers = scores.decision(row).to_vec();
             score.value = score.numbers.first().copied().unwrap_or(f64::NAN);
+            // a request over the Open Inference Protocol may want all three
+            score.predicted = scores.label(row).filter(|_| values.len() == 1).map(|label| class_label(label).to_wire());
             (score.label, score.label_kind) = (None, 0);
         }
     }
@@ -93,7 +95,13 @@ mod tests {
         let proba = of(Output::PredictProba);
         assert_eq!(json(&proba), "[0.25,0.75]");
         assert_eq!(proba.class_labels(), [ClassLabel::Text("churn"), ClassLabel::Text("stay")]);
-        assert_eq!((json(&of(Output::DecisionFunction)).as_str(), of(Output::DecisionFunction).value), ("1.5", 1.5));
+        let decided = of(Output::DecisionFunction);
+        assert_eq!((json(&decided).as_str(), decided.value), ("1.5", 1.5));
+        assert_eq!(
+            (decided.predicted, decided.probabilities),
+            (Some(ClassLabel::Text("stay").to_wire()), vec![0.25, 0.75])
+        );
+        assert_eq!((predict.predicted, proba.predicted), (None, None));
     }
 
     #[test]

@@ -6,6 +6,9 @@ use actix_web::http::header::{CONTENT_ENCODING, VARY};
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use utoipa::OpenApi;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
@@ -23,10 +26,13 @@ use super::state::HttpState;
         super::async_results::result,
         super::models::models,
         super::open_inference::infer::infer,
+        super::open_inference::metadata::live,
+        super::open_inference::metadata::ready,
         super::open_inference::metadata::server,
         super::open_inference::metadata::model,
         super::open_inference::metadata::model_ready,
         super::open_inference::metadata::config,
+        super::open_inference::statistics::all,
         super::open_inference::statistics::model,
         super::open_inference::repository::index,
         super::open_inference::repository::load,
@@ -36,15 +42,58 @@ use super::state::HttpState;
         super::scoring::seldon::predict,
         super::scoring::mlflow::invocations,
         super::scoring::mlflow::endpoint,
+        super::scoring::mlflow::ping,
+        super::scoring::mlflow::version,
     ),
     components(schemas(OneAnswer, ManyAnswer, ErrorAnswer)),
     tags((name = "predict", description = "Score one row or many"), (name = "models", description = "The models and who serves them"), (name = "open inference protocol", description = "Version 2, as clients of Triton, KServe, Seldon and MLServer speak it"), (name = "other protocols", description = "KServe's and Seldon's first protocols, MLflow's and SageMaker's")),
 )]
 struct ApiDocument;
 
+/// Paths that need no credentials.
+const PUBLIC: [&str; 5] = ["/v2/health/live", "/v2/health/ready", "/ping", "/health", "/version"];
+/// Paths that answer like another one, with the end of the names of their operations.
+const ALIASES: [(&str, &str, &str); 14] = [
+    ("/v2/models/{model}", "/v2/models/{model}/versions/{version}", "of_version"),
+    ("/v2/models/{model}/ready", "/v2/models/{model}/versions/{version}/ready", "of_version"),
+    ("/v2/models/{model}/config", "/v2/models/{model}/versions/{version}/config", "of_version"),
+    ("/v2/models/{model}/stats", "/v2/models/{model}/versions/{version}/stats", "of_version"),
+    ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer", "of_version"),
+    ("/v1/models/{model}", "/v1/models/{model}/versions/{version}", "of_version"),
+    ("/v1/models/{model}:predict", "/v1/models/{model}/versions/{version}:predict", "of_version"),
+    ("/invocations", "/models/{model}/invocations", "of_model"),
+    ("/invocations", "/models/{model}/versions/{version}/invocations", "of_version"),
+    ("/api/v1.0/predictions", "/api/v0.1/predictions", "v01"),
+    ("/api/v1.0/predictions", "/seldon/{model}/api/v1.0/predictions", "of_model"),
+    ("/api/v1.0/predictions", "/seldon/{namespace}/{model}/api/v1.0/predictions", "in_namespace"),
+    ("/ping", "/health", "health"),
+    ("/v2", "/v2/", "slash"),
+];
+
+/// Describes the paths that answer like others.
+fn add_aliases(document: &mut utoipa::openapi::OpenApi) {
+    for (known, path, end) in ALIASES {
+        let Some(mut item) = document.paths.paths.get(known).cloned() else { continue };
+        for operation in item.get.iter_mut().chain(item.post.iter_mut()) {
+            operation.operation_id = operation.operation_id.take().map(|id| format!("{id}_{end}"));
+            let parameters = operation.parameters.get_or_insert_default();
+            let described = |name: &str| known.contains(&format!("{{{name}}}"));
+            for name in ["namespace", "model", "version"] {
+                if path.contains(&format!("{{{name}}}")) && !described(name) {
+                    let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path);
+                    let schema = ObjectBuilder::new().schema_type(Type::String);
+                    parameters.push(parameter.required(Required::True).schema(Some(schema)).build());
+                }
+            }
+        }
+        document.paths.paths.insert(path.to_owned(), item);
+    }
+}
+
 /// The document of this build, for a server that accepts API keys (`keys`) and tokens.
 pub fn document(keys: bool, tokens: bool) -> utoipa::openapi::OpenApi {
     let mut document = ApiDocument::openapi();
+    add_aliases(&mut document);
     let header = |name, text: &str| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(name, text)));
     let bearer = |form: Option<&str>, text: &str| {
         let builder = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(text));
@@ -64,8 +113,8 @@ pub fn document(keys: bool, tokens: bool) -> utoipa::openapi::OpenApi {
         components.add_security_scheme(name, scheme);
     }
     if !any.is_empty() {
-        let paths = document.paths.paths.values_mut();
-        for operation in paths.flat_map(|path| path.get.iter_mut().chain(path.post.iter_mut())) {
+        let paths = document.paths.paths.iter_mut().filter(|(path, _)| !PUBLIC.contains(&path.as_str()));
+        for operation in paths.flat_map(|(_, path)| path.get.iter_mut().chain(path.post.iter_mut())) {
             operation.security = Some(any.clone());
         }
     }
@@ -100,10 +149,26 @@ mod tests {
         let document = serde_json::to_value(document(false, false)).unwrap();
         assert!(document["paths"]["/v1/predict"]["post"].is_object());
         assert!(document["paths"]["/v1/models"]["get"].is_object());
-        for path in ["/v2/models/{model}/infer", "/v1/models/{model}:predict", "/api/v1.0/predictions", "/invocations"]
-        {
-            assert!(document["paths"][path]["post"].is_object(), "{path}");
+        for (_, path, _) in ALIASES {
+            assert!(document["paths"][path].is_object(), "{path}");
         }
+        for (path, kinds) in [
+            ("/v2/models/{model}/versions/{version}/infer", ["application/json", "application/octet-stream"]),
+            ("/models/{model}/invocations", ["application/json", "text/csv"]),
+        ] {
+            let content = document["paths"][path]["post"]["requestBody"]["content"].as_object().unwrap();
+            assert_eq!(content.keys().collect::<Vec<_>>(), kinds, "{path}");
+            for status in ["409", "413", "415", "500"] {
+                assert!(document["paths"][path]["post"]["responses"][status].is_object(), "{path} {status}");
+            }
+        }
+        let parameters = document["paths"]["/seldon/{namespace}/{model}/api/v1.0/predictions"]["post"]["parameters"]
+            .as_array()
+            .unwrap();
+        assert_eq!(
+            parameters.iter().map(|it| it["name"].as_str().unwrap()).collect::<Vec<_>>(),
+            ["namespace", "model"]
+        );
         let operations =
             document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
         let mut ids: Vec<_> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
@@ -123,9 +188,8 @@ mod tests {
         let schemes = &document["components"]["securitySchemes"];
         assert_eq!((&schemes["api_key"]["name"], &schemes["api_key"]["in"]), (&"X-API-Key".into(), &"header".into()));
         assert_eq!(schemes["token"]["bearerFormat"], "JWT");
-        let operations =
-            document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
-        for operation in operations {
+        let paths = document["paths"].as_object().unwrap().iter().filter(|(path, _)| !PUBLIC.contains(&path.as_str()));
+        for operation in paths.flat_map(|(_, path)| path.as_object().unwrap().values()) {
             let names: Vec<_> = operation["security"]
                 .as_array()
                 .unwrap()

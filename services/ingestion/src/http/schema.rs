@@ -24,9 +24,21 @@ pub(super) enum RefusalResponses {
     /// There is no such model or version
     #[response(status = 404)]
     UnknownModel(serde_json::Value),
+    /// The Idempotency-Key belongs to another request
+    #[response(status = 409)]
+    Conflict(serde_json::Value),
+    /// More bytes, rows or values than the limit
+    #[response(status = 413)]
+    TooLarge(serde_json::Value),
+    /// A Content-Type or a Content-Encoding that is not read; see Accept-Encoding
+    #[response(status = 415)]
+    Unsupported(serde_json::Value),
     /// Overloaded; see Retry-After
     #[response(status = 429)]
     Overloaded(serde_json::Value),
+    /// The model gave no answer, or one that is not finite
+    #[response(status = 500)]
+    Internal(serde_json::Value),
     /// Not available now; see Retry-After
     #[response(status = 503)]
     Unavailable(serde_json::Value),
@@ -34,6 +46,48 @@ pub(super) enum RefusalResponses {
     #[response(status = 504)]
     DeadlineExceeded(serde_json::Value),
 }
+
+/// A request for inference in JSON. Its fields are those of the Open Inference Protocol.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what the parser accepts")]
+pub(super) struct InferenceRequest {
+    /// Tensors: name, shape, datatype, and data unless they follow as raw bytes.
+    pub inputs: Vec<serde_json::Value>,
+    /// The outputs that are wanted, each with its name; `predict` if absent.
+    #[schema(value_type = Vec<serde_json::Value>, required = false)]
+    pub outputs: Option<Vec<serde_json::Value>>,
+    /// An id that the client chooses, echoed in the answer.
+    #[schema(value_type = String, required = false)]
+    pub id: Option<String>,
+}
+
+/// A request in JSON as MLflow's scoring server takes it: one of the first four fields.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what the parser accepts")]
+pub(super) struct InvocationsRequest {
+    /// What `DataFrame.to_dict(orient="split")` makes.
+    pub dataframe_split: Option<serde_json::Value>,
+    /// What `DataFrame.to_dict(orient="records")` makes.
+    pub dataframe_records: Option<serde_json::Value>,
+    /// Rows, or an object of columns.
+    pub instances: Option<serde_json::Value>,
+    /// The same.
+    pub inputs: Option<serde_json::Value>,
+    /// Parameters of the model's signature.
+    pub params: Option<serde_json::Value>,
+}
+
+/// JSON, and raw tensors behind it; `Inference-Header-Content-Length` is the length of the JSON.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "describes what the parser accepts")]
+pub(super) struct RawTensors(Vec<u8>);
+
+/// A header with the names of columns, and rows.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "describes what the parser accepts")]
+pub(super) struct CsvTable(Vec<u8>);
 
 /// A request for predictions.
 #[derive(ToSchema)]

@@ -113,6 +113,14 @@ fn finite_predictions(scores: &[Score]) -> Result<Vec<PredictedValue<'_>>, Probl
     Ok(scores.iter().map(PredictedValue::from).collect())
 }
 
+/// Several outputs that have names, as the list that a table needs.
+fn without_names(prediction: PredictedValue<'_>) -> PredictedValue<'_> {
+    match prediction {
+        PredictedValue::Named(named) => PredictedValue::List(named.into_iter().map(|(_, value)| value).collect()),
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use forebay_contract::ClassLabel;

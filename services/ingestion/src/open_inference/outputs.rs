@@ -63,15 +63,17 @@ impl OutputData {
     }
 }
 
-/// The output that the model has to compute for the outputs that the client wants.
+/// The output that the model has to compute for the outputs that the client wants. What it computes for one that is apart
+/// from the prediction holds the label and the probabilities as well.
 ///
 /// # Errors
 /// `invalid_request` for outputs that no model computes at once.
 pub(crate) fn model_output(requested: &[RequestedOutput]) -> Result<&'static str, Problem> {
-    match SEPARATE.into_iter().find(|name| requested.iter().any(|output| output.name == *name)) {
-        None => Ok(PREDICT),
-        Some(name) if requested.len() == 1 => Ok(name),
-        Some(name) => Err(invalid(format!("output '{name}' cannot be had beside others in one request"))),
+    let mut separate = SEPARATE.into_iter().filter(|name| requested.iter().any(|output| output.name == *name));
+    match (separate.next(), separate.next()) {
+        (None, _) => Ok(PREDICT),
+        (Some(name), None) => Ok(name),
+        (Some(one), Some(other)) => Err(apart(one, other)),
     }
 }
 
@@ -100,12 +102,24 @@ pub(crate) fn answer(rows: RowOutcomes, requested: &[RequestedOutput], own: &str
     let scores: Vec<Score> = answers.into_iter().map(|(_, score)| score).collect();
     let default = [RequestedOutput { name: PREDICT.to_owned(), ..RequestedOutput::default() }];
     let requested = if requested.is_empty() { &default } else { requested };
-    let outputs = requested.iter().map(|output| tensor(output, &scores, (&model, own))).collect::<Result<_, _>>()?;
+    let separate = Some(model_output(requested)?).filter(|computed| *computed != PREDICT);
+    let context = Context { model: &model, own, separate };
+    let outputs = requested.iter().map(|output| tensor(output, &scores, &context)).collect::<Result<_, _>>()?;
     let fallback_from = Some(fallback_from).filter(|from| !from.is_empty());
     Ok(InferAnswer { model, version, fallback_from, rows, cached, outputs })
 }
 
-fn tensor(output: &RequestedOutput, scores: &[Score], (model, own): (&str, &str)) -> Result<OutputTensor, Problem> {
+/// What a request says beside one of its outputs.
+struct Context<'c> {
+    model: &'c str,
+    /// What the signature calls the only output, or empty.
+    own: &'c str,
+    /// The output of [`SEPARATE`] that was computed.
+    separate: Option<&'static str>,
+}
+
+fn tensor(output: &RequestedOutput, scores: &[Score], context: &Context<'_>) -> Result<OutputTensor, Problem> {
+    let Context { model, own, .. } = *context;
     let name = output.name.as_str();
     let (data, width) = match name {
         PREDICT_PROBA => {
@@ -116,7 +130,10 @@ fn tensor(output: &RequestedOutput, scores: &[Score], (model, own): (&str, &str)
             (of_all(scores, |score| &score.numbers), width)
         }
         name if name == PREDICT || PREDICT_ALIASES.contains(&name) || name == own && !own.is_empty() => {
-            let (data, width) = predictions(scores);
+            let (data, width) = match context.separate {
+                None => predictions(scores),
+                Some(separate) => (predicted_beside(scores).ok_or_else(|| apart(name, separate))?, None),
+            };
             (Some(data), width)
         }
         name => (named_output(scores, name), None),
@@ -147,6 +164,16 @@ fn predictions(scores: &[Score]) -> (OutputData, Option<usize>) {
         Some(numbers) => (numbers, Some(width)),
         None => (one_prediction(scores), None),
     }
+}
+
+/// The labels that came beside another output; `None` for a model that predicts no labels.
+fn predicted_beside(scores: &[Score]) -> Option<OutputData> {
+    let found: Option<Vec<_>> = scores.iter().map(|score| score.predicted.as_ref().map(Label::typed)).collect();
+    found.map(labels)
+}
+
+fn apart(one: &str, other: &str) -> Problem {
+    invalid(format!("outputs '{one}' and '{other}' cannot be had in one request"))
 }
 
 fn one_prediction(scores: &[Score]) -> OutputData {
@@ -277,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn decision_functions_come_alone() {
+    fn decision_functions_come_with_the_labels() {
         let decided = |numbers: &[f64]| {
             let score = Score { value: numbers[0], numbers: numbers.to_vec(), ..Score::default() };
             let rows = vec![Answer { score: Some(score), ..Answer::default() }.into()];
@@ -289,7 +316,25 @@ mod tests {
         assert_eq!(model_output(&[]), Ok(PREDICT));
         assert_eq!(model_output(&[wanted(PREDICT_PROBA, 0), wanted("output", 0)]), Ok(PREDICT));
         assert_eq!(model_output(&[wanted(DECISION_FUNCTION, 0)]), Ok(DECISION_FUNCTION));
-        assert!(model_output(&[wanted(PREDICT, 0), wanted(DECISION_FUNCTION, 0)]).is_err());
+        assert_eq!(model_output(&[wanted(PREDICT, 0), wanted(DECISION_FUNCTION, 0)]), Ok(DECISION_FUNCTION));
+        assert!(model_output(&[wanted("score_samples", 0), wanted(DECISION_FUNCTION, 0)]).is_err());
+        let all = |predicted: Option<ClassLabel<'_>>| {
+            let predicted = predicted.map(|label| label.to_wire());
+            let score = Score {
+                value: 1.5,
+                numbers: vec![1.5],
+                probabilities: vec![0.25, 0.75],
+                predicted,
+                ..Score::default()
+            };
+            let rows = vec![Answer { score: Some(score), ..Answer::default() }.into()];
+            answer(rows, &[PREDICT, PREDICT_PROBA, DECISION_FUNCTION].map(|name| wanted(name, 0)), "")
+        };
+        let outputs = all(Some(ClassLabel::Integer(7))).unwrap().outputs;
+        let expected = [OutputData::Int64(vec![7]), OutputData::Fp64(vec![0.25, 0.75]), OutputData::Fp64(vec![1.5])];
+        assert_eq!(outputs.into_iter().map(|output| output.data).collect::<Vec<_>>(), expected);
+        let problem = all(None).unwrap_err();
+        assert_eq!(problem, invalid("outputs 'predict' and 'decision_function' cannot be had in one request"));
     }
 
     #[test]

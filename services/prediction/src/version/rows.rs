@@ -27,6 +27,7 @@ impl Version {
             outputs: u32::try_from(self.answer.outputs).unwrap_or_default(),
             probabilities: u32::try_from(self.answer.probabilities).unwrap_or_default(),
             decision_function: self.has(Output::DecisionFunction),
+            params: self.loaded.params.iter().map(|param| param.name.clone()).collect(),
             output_name: match (&*self.loaded.output_names, self.answer.outputs) {
                 ([name], 1) => name.clone(),
                 _ => String::new(),

@@ -58,6 +58,11 @@ impl ServedModel {
         self.format().map_or("", |format| &format.output_name)
     }
 
+    /// The parameters of its signature.
+    pub(crate) fn params(&self) -> &[String] {
+        self.format().map_or(&[], |format| &format.params)
+    }
+
     /// Names of the values of a row, in order; empty until a replica has loaded the version.
     pub(crate) fn columns(&self) -> &[String] {
         self.format().map_or(&[], |format| &format.features)

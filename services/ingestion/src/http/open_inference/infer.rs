@@ -10,7 +10,7 @@ use super::routes::Target;
 use super::{answer, error_json, request};
 use crate::http::exchange::{self, AnswerBody, Protocol, Received};
 use crate::http::model_list::{ModelListing, ServedModel};
-use crate::http::schema::RefusalResponses;
+use crate::http::schema::{InferenceRequest, RawTensors, RefusalResponses};
 use crate::http::state::HttpState;
 use crate::open_inference::{
     self, Datatype, InferRequest, InputTensor, MATRIX, Parameters, RequestedOutput, decode_raw, invalid, unsuitable,
@@ -28,10 +28,21 @@ pub(super) const JSON_LENGTH: &str = "inference-header-content-length";
     path = "/v2/models/{model}/infer",
     operation_id = "infer",
     tag = "open inference protocol",
-    request_body(content = serde_json::Value, description = "Tensors, as JSON or as raw tensors behind it (Inference-Header-Content-Length)"),
-    params(("model" = String, Path)),
+    request_body(
+        content((InferenceRequest = "application/json"), (RawTensors = "application/octet-stream")),
+        description = "Tensors, as JSON or as raw tensors behind it (Inference-Header-Content-Length)"
+    ),
+    params(
+        ("model" = String, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "Identifies the request: the same key and payload get the same answer again"),
+        ("Inference-Header-Content-Length" = Option<u64>, Header, description = "Length of the JSON in a body with raw tensors"),
+    ),
     responses(
-        (status = 200, description = "The outputs, as JSON or as raw tensors behind it", body = serde_json::Value),
+        (
+            status = 200,
+            description = "The outputs, as JSON or as raw tensors behind it",
+            content((serde_json::Value = "application/json"), (RawTensors = "application/octet-stream"))
+        ),
         RefusalResponses,
     ),
 )]

@@ -44,12 +44,29 @@ struct ModelMetadata<'m> {
 }
 
 /// `GET /v2/health/live`
-pub(super) async fn live() -> HttpResponse {
+#[utoipa::path(
+    get,
+    path = "/v2/health/live",
+    operation_id = "server_live",
+    tag = "open inference protocol",
+    responses((status = 200, description = "This replica runs", body = serde_json::Value)),
+)]
+pub(in crate::http) async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "live": true }))
 }
 
 /// `GET /v2/health/ready`: whether this replica takes requests, and the default model answers them.
-pub(super) async fn ready(state: Data<HttpState>, models: Data<ModelListing>) -> HttpResponse {
+#[utoipa::path(
+    get,
+    path = "/v2/health/ready",
+    operation_id = "server_ready",
+    tag = "open inference protocol",
+    responses(
+        (status = 200, description = "It takes requests, and the default model answers them", body = serde_json::Value),
+        (status = 503, description = "Not now; see Retry-After", body = serde_json::Value),
+    ),
+)]
+pub(in crate::http) async fn ready(state: Data<HttpState>, models: Data<ModelListing>) -> HttpResponse {
     let checked = state.check_available().and_then(|()| models.served(models.default_model(), None));
     match checked.and_then(|model| check_ready(&model)) {
         Ok(()) => HttpResponse::Ok().json(json!({ "ready": true })),

@@ -15,7 +15,21 @@ use crate::http::state::HttpState;
 use crate::open_inference::ModelCounts;
 
 /// The handler for all models.
-pub(super) async fn all(request: HttpRequest, state: Data<HttpState>, models: Data<ModelListing>) -> HttpResponse {
+#[utoipa::path(
+    get,
+    path = "/v2/models/stats",
+    operation_id = "statistics",
+    tag = "open inference protocol",
+    responses(
+        (status = 200, description = "Counts of requests at this replica, for every model", body = serde_json::Value),
+        RefusalResponses,
+    ),
+)]
+pub(in crate::http) async fn all(
+    request: HttpRequest,
+    state: Data<HttpState>,
+    models: Data<ModelListing>,
+) -> HttpResponse {
     let caller = match authenticate(&state, &request).await {
         Ok(caller) => caller,
         Err((rejection, _)) => return rejected(rejection),

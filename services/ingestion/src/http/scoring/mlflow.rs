@@ -2,8 +2,8 @@
 //! sends the same to `/endpoints/{name}/invocations`.
 //!
 //! It differs from MLflow's own server in this: a prediction that is not finite is `null`, errors hold neither a stack
-//! trace nor the caller's data, arrays in the order of the columns are taken even if the columns have names, and a parameter
-//! that the signature does not have, or another value than its default, is refused.
+//! trace nor the caller's data, arrays in the order of the columns are taken even if the columns have names, another value of
+//! a parameter than its default is refused, and values are not converted to the types of their columns.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,13 +14,14 @@ use actix_web::{HttpRequest, HttpResponse};
 use forebay_contract::{ErrorCode, PredictedValue, Problem, Value, list_names};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::rows::{RowJson, TableJson};
-use super::{PathTarget, csv, request_of, scores_of};
+use super::{PathTarget, csv, request_of, scores_of, without_names};
 use crate::http::exchange::{self, AnswerBody, Protocol, Received};
 use crate::http::json_tokens;
 use crate::http::model_list::ModelListing;
-use crate::http::schema::RefusalResponses;
+use crate::http::schema::{CsvTable, InvocationsRequest, RefusalResponses};
 use crate::http::state::HttpState;
 use crate::open_inference::{Collected, check_size, invalid, unsuitable};
 use crate::parse::ParamsJson;
@@ -42,7 +43,7 @@ struct RequestJson {
     #[serde(default)]
     inputs: Option<TableJson>,
     #[serde(default)]
-    params: ParamsJson,
+    params: Option<Box<RawValue>>,
 }
 
 /// What `DataFrame.to_dict(orient="split")` makes. The index is not read.
@@ -64,7 +65,11 @@ struct AnswerJson<'s> {
     path = "/invocations",
     operation_id = "invocations",
     tag = "other protocols",
-    request_body(content = serde_json::Value, description = "dataframe_split, dataframe_records, instances or inputs, with params if the model has any; or text/csv"),
+    request_body(
+        content((InvocationsRequest = "application/json"), (CsvTable = "text/csv")),
+        description = "dataframe_split, dataframe_records, instances or inputs, with params if the model has any; or a header and rows in CSV"
+    ),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Identifies the request: the same key and payload get the same answer again")),
     responses(
         (status = 200, description = "The predictions of the default model", body = serde_json::Value),
         RefusalResponses,
@@ -86,8 +91,14 @@ pub(in crate::http) async fn invocations(
     path = "/endpoints/{model}/invocations",
     operation_id = "invoke_endpoint",
     tag = "other protocols",
-    request_body(content = serde_json::Value, description = "As for /invocations"),
-    params(("model" = String, Path)),
+    request_body(
+        content((InvocationsRequest = "application/json"), (CsvTable = "text/csv")),
+        description = "As for /invocations"
+    ),
+    params(
+        ("model" = String, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "Identifies the request: the same key and payload get the same answer again"),
+    ),
     responses(
         (status = 200, description = "The predictions", body = serde_json::Value),
         RefusalResponses,
@@ -104,7 +115,17 @@ pub(in crate::http) async fn endpoint(
 }
 
 /// `GET /ping` and `GET /health`: whether the default model answers.
-pub(super) async fn ping(state: Data<HttpState>, models: Data<ModelListing>) -> HttpResponse {
+#[utoipa::path(
+    get,
+    path = "/ping",
+    operation_id = "ping",
+    tag = "other protocols",
+    responses(
+        (status = 200, description = "The default model answers"),
+        (status = 503, description = "It does not, or this replica takes no requests"),
+    ),
+)]
+pub(in crate::http) async fn ping(state: Data<HttpState>, models: Data<ModelListing>) -> HttpResponse {
     let model = state.check_available().and_then(|()| models.served(models.default_model(), None));
     match model {
         Ok(model) if model.ready => HttpResponse::Ok().content_type("application/json").body("\n"),
@@ -113,7 +134,14 @@ pub(super) async fn ping(state: Data<HttpState>, models: Data<ModelListing>) -> 
 }
 
 /// `GET /version`
-pub(super) async fn version() -> HttpResponse {
+#[utoipa::path(
+    get,
+    path = "/version",
+    operation_id = "mlflow_version",
+    tag = "other protocols",
+    responses((status = 200, description = "The version of MLflow whose protocol this is", body = String, content_type = "text/plain")),
+)]
+pub(in crate::http) async fn version() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(VERSION)
 }
 
@@ -135,7 +163,7 @@ impl Protocol for Mlflow {
         let model = self.models.served_to(caller, name, version)?;
         let (rows, params) = match content_type(request)? {
             Format::Csv => (csv_rows(&body, model.columns(), max_rows)?, BTreeMap::new()),
-            Format::Json => json_rows(&body, model.columns(), max_rows)?,
+            Format::Json => json_rows(&body, model.columns(), model.params(), max_rows)?,
         };
         check_columns(&rows, model.columns())?;
         Ok(ParsedRequest { params, ..request_of(&model, version, rows)? })
@@ -143,7 +171,9 @@ impl Protocol for Mlflow {
 
     fn write(&mut self, rows: RowOutcomes, _: Duration) -> Result<AnswerBody, Problem> {
         let (scores, version) = scores_of(rows)?;
-        let answer = AnswerJson { predictions: scores.iter().map(PredictedValue::from).collect() };
+        // several outputs are an array, whose names MLflow does not repeat
+        let predictions = scores.iter().map(|score| without_names(PredictedValue::from(score))).collect();
+        let answer = AnswerJson { predictions };
         let mut body = AnswerBody::json(serde_json::to_vec(&answer).unwrap_or_default());
         if let Some(version) = version.filter(|_| self.sagemaker) {
             let name = HeaderName::from_static("x-amzn-invoked-production-variant");
@@ -196,24 +226,39 @@ pub(crate) fn csv_rows(body: &[u8], columns: &[String], max_rows: usize) -> Resu
     csv::read(body, max_rows)?.into_rows(columns, max_rows)
 }
 
-/// The rows of a body in JSON, and its parameters.
+/// The rows of a body in JSON, and those of its parameters that the signature has (`known`).
 pub(crate) fn json_rows(
     body: &[u8],
     columns: &[String],
+    known: &[String],
     max_rows: usize,
 ) -> Result<(Vec<Row>, BTreeMap<String, Value>), Problem> {
     let (table, params) = table(json_tokens::parse(body)?, max_rows)?;
+    let params = params.map_or_else(|| Ok(BTreeMap::new()), |params| known_params(&params, known))?;
     Ok((table.into_rows(columns, max_rows)?, params))
 }
 
+/// The parameters that the signature has. MLflow ignores others, and whatever comes for a model without any.
+fn known_params(params: &RawValue, known: &[String]) -> Result<BTreeMap<String, Value>, Problem> {
+    if known.is_empty() || params.get() == "null" {
+        return Ok(BTreeMap::new());
+    }
+    let wrong = |error: serde_json::Error| invalid(format!("failed to parse the request JSON: {error}"));
+    let none = |error| invalid(format!("params: expected an object of values: {error}"));
+    let mut given: BTreeMap<String, &RawValue> = serde_json::from_str(params.get()).map_err(none)?;
+    given.retain(|name, _| known.contains(name));
+    let given = serde_json::to_string(&given).map_err(wrong)?;
+    serde_json::from_str::<ParamsJson>(&given).map(|params| params.0).map_err(wrong)
+}
+
 /// The table of a request, and its parameters.
-fn table(request: RequestJson, max_rows: usize) -> Result<(TableJson, BTreeMap<String, Value>), Problem> {
+fn table(request: RequestJson, max_rows: usize) -> Result<(TableJson, Option<Box<RawValue>>), Problem> {
     let RequestJson { dataframe_split, dataframe_records, instances, inputs, params } = request;
     let split = dataframe_split.map(|split| split_table(split, max_rows)).transpose()?;
     let given = [split, dataframe_records.map(TableJson::Rows), instances, inputs];
     let mut given = given.into_iter().flatten();
     match (given.next(), given.next()) {
-        (Some(table), None) => Ok((table, params.0)),
+        (Some(table), None) => Ok((table, params)),
         _ => Err(invalid("expected exactly one of dataframe_split, dataframe_records, instances and inputs")),
     }
 }
@@ -249,5 +294,28 @@ fn error_code(code: ErrorCode) -> &'static str {
         ErrorCode::Unavailable | ErrorCode::ModelUnavailable => "TEMPORARILY_UNAVAILABLE",
         ErrorCode::DeadlineExceeded => "DEADLINE_EXCEEDED",
         ErrorCode::Internal => "INTERNAL_ERROR",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(json: &str, known: &[&str]) -> Result<Vec<String>, String> {
+        let known: Vec<String> = known.iter().map(|name| (*name).to_owned()).collect();
+        let body = format!(r#"{{"inputs":[[1]],"params":{json}}}"#);
+        let read = json_rows(body.as_bytes(), &[], &known, 10).map_err(|problem| problem.message);
+        read.map(|(_, params)| params.into_keys().collect())
+    }
+
+    #[test]
+    fn parameters_that_the_signature_does_not_have_are_ignored() {
+        let given = r#"{"t":1.5,"other":[{"a":1}]}"#;
+        assert_eq!(params(given, &["t"]), Ok(vec!["t".to_owned()]));
+        for (json, known) in [(given, &[][..]), ("[1]", &[]), ("5", &[]), ("null", &["t"]), ("{}", &["t"])] {
+            assert_eq!(params(json, known), Ok(vec![]), "{json} {known:?}");
+        }
+        assert!(params("[1]", &["t"]).unwrap_err().contains("params: expected an object"));
+        assert!(params(r#"{"t":[1]}"#, &["t"]).unwrap_err().contains("params"));
     }
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::rows::TableJson;
-use super::{PathTarget, finite_predictions, request_of, scores_of};
+use super::{PathTarget, finite_predictions, request_of, scores_of, without_names};
 use crate::http::exchange::{self, AnswerBody, Protocol, Received};
 use crate::http::json_tokens;
 use crate::http::model_list::ModelListing;
@@ -106,14 +106,6 @@ fn data_json(scores: &[Score], tensor: bool) -> Result<serde_json::Value, Proble
     let names = scores.first().map_or(&[][..], |score| &score.names);
     let rows: Vec<_> = predictions.into_iter().map(without_names).collect();
     Ok(json!({ "names": names, "ndarray": rows }))
-}
-
-/// Several outputs that have names, as the list that a table needs.
-fn without_names(prediction: PredictedValue<'_>) -> PredictedValue<'_> {
-    match prediction {
-        PredictedValue::Named(named) => PredictedValue::List(named.into_iter().map(|(_, value)| value).collect()),
-        other => other,
-    }
 }
 
 /// Shape and values of a tensor; `None` for predictions that are no numbers.
