@@ -40,6 +40,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import *
 from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
+from sklearn.semi_supervised import LabelPropagation, LabelSpreading
 from sklearn.svm import SVC, SVR, LinearSVC, NuSVC, NuSVR, OneClassSVM
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -436,6 +437,22 @@ def estimators_of_boosters_and_kernels():
     F = pd.DataFrame({"a": rng.normal(size=300), "f": pd.Categorical(f), "b": pd.Categorical(rng.random(300) < 0.5)})
     case("lgbm_float_categories", lightgbm.LGBMRegressor(n_estimators=5, min_child_samples=5, verbose=-1), F, np.where(f == 2.25, 5, 0) + f.clip(-9, 9), Q=F.head(20), form="cloudpickle")
 
+def selections_and_labels():
+    """Selections at the end of a pipeline, boosting on top of an estimator, labels that spread, distances on a sphere."""
+    X = table(220, 5)
+    y = signal(X)
+    c = classes(X, 3)
+    for name, model, target in (("rfe", RFE(Ridge(), n_features_to_select=2), y), ("rfecv", RFECV(RandomForestClassifier(4, random_state=1), cv=2), c), ("rfe_step", make_pipeline(StandardScaler(), RFE(LogisticRegression(), n_features_to_select=3)), c), ("rfe_search", GridSearchCV(RFE(Ridge()), {"n_features_to_select": [2, 3]}, cv=2), y),
+                                ("gb_init", GradientBoostingRegressor(n_estimators=6, init=pick(DecisionTreeRegressor(max_depth=2), ExtraTreesRegressor(3, max_depth=3, random_state=1))), y), ("gb_zero", GradientBoostingClassifier(n_estimators=4, init="zero"), c)):
+        case(name, model, X, target)
+    Z = StandardScaler().fit_transform(X)
+    some = np.where(rng.random(len(c)) < 0.5, np.unique(c, return_inverse=True)[1], -1)
+    for model in (LabelPropagation(gamma=pick(0.5, 2.0)), LabelSpreading(gamma=0.7), LabelSpreading(kernel="knn", n_neighbors=number(3, 9))):
+        case(type(model).__name__, model, Z, some)
+    places = np.column_stack([rng.uniform(-1.5, 1.5, 200), rng.uniform(-3.1, 3.1, 200)])
+    for model in (KNeighborsRegressor(number(2, 6), metric="haversine", weights=pick("uniform", "distance")), RadiusNeighborsRegressor(radius=1.5, metric="haversine")):
+        case(f"haversine_{type(model).__name__}", model, places, places[:, 0] + 1)
+
 def refusals():
     docs = documents()
     y = np.arange(len(docs)) % 2
@@ -446,6 +463,7 @@ def refusals():
     refused("function", make_pipeline(FunctionTransformer(lambda x: x * 2), Ridge()), X, X[:, 0], "FunctionTransformer runs")
     from sklearn.decomposition import NMF
     refused("nmf", make_pipeline(NMF(2), Ridge()), X, X[:, 0], "NMF of scikit-learn 1.")
+    refused("gb_init", GradientBoostingRegressor(n_estimators=2, init=Ridge()), X, X[:, 0], "initial estimator")
     try:
         import xgboost
         refused("sparse_splines", make_pipeline(SplineTransformer(sparse_output=True), xgboost.XGBRegressor(n_estimators=2)), X, X[:, 0], "with sparse rows is not supported before XGBoost")
@@ -454,7 +472,7 @@ def refusals():
     refused("knn_callable", KNeighborsRegressor(weights=lambda d: 1 / (d + 1)), X, X[:, 0], "no code is run")
 
 for _ in range(ROUNDS):
-    for part in (transformers, estimators, columns, texts, numbers_as_they_are, boosters, boosters_behind_encoders, estimators_of_boosters_and_kernels):
+    for part in (transformers, estimators, columns, texts, numbers_as_they_are, boosters, boosters_behind_encoders, estimators_of_boosters_and_kernels, selections_and_labels):
         part()
 refusals()
 print(f"{len(made)} cases; scikit-learn refused {len(skipped)}: " + "; ".join(skipped), file=sys.stderr)

@@ -54,6 +54,7 @@ fn model_rows() -> ModelRows {
 
 fn kafka(json: &str) -> Option<Request> {
     let ingress = KafkaIngress {
+        propagation: forebay_ingestion::Propagation::default(),
         topics: Lane::ALL.map(|lane| lane.topic("in").into()),
         group: "g".into(),
         partitions: 1,
@@ -70,6 +71,7 @@ fn kafka(json: &str) -> Option<Request> {
 
 fn rabbitmq(json: &str) -> Option<Request> {
     let ingress = AmqpIngress {
+        cache_scopes: forebay_ingestion::auth::CacheScopes::default(),
         queue: "in".into(),
         partitions: 1,
         batch_partition: Arc::new(AtomicU32::new(0)),

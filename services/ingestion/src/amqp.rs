@@ -33,7 +33,7 @@ pub struct AmqpIngress {
     /// What rows models take.
     pub model_rows: ModelRows,
     /// Which senders share cached answers.
-    pub(crate) cache_scopes: CacheScopes,
+    pub cache_scopes: CacheScopes,
     /// Makes the spans of this stage.
     pub tracer: StageTracer,
 }

@@ -34,7 +34,7 @@ use crate::settings::{AuthSettings, JwtSettings};
 
 pub use api_key::{ApiKey, KeyHash};
 pub use authenticator::{AuthenticatedCaller, Authenticator, RequestCredentials};
-pub(crate) use cache_scope::CacheScopes;
+pub use cache_scope::CacheScopes;
 pub use caller::{Caller, CallerRows, RowLoad};
 pub use key_file::{KeyLine, KeyOptions, parse as parse_keys, time as parse_time};
 

@@ -77,19 +77,30 @@ fn flatten<'g>(view: &View<'g>, out: &mut Vec<View<'g>>, depth: usize) -> Result
 /// The fitted estimator that a search, or another wrapper that answers as its estimator does, holds.
 fn wrapped<'g>(view: &View<'g>) -> Result<Option<View<'g>>, Fault> {
     let class = view.class();
-    if !class.starts_with("sklearn.") {
+    let name = class.rsplit('.').next().unwrap_or("");
+    let names: &[&str] = match class.split('.').next().unwrap_or("") {
+        "sklearn" => wrapping(name),
+        "skopt" if name == "BayesSearchCV" => &["best_estimator_"],
+        "optuna" | "optuna_integration" if name == "OptunaSearchCV" => &["best_estimator_"],
+        _ => &[],
+    };
+    if names.is_empty() {
         return Ok(None);
     }
-    let names: &[&str] = match class.rsplit('.').next().unwrap_or("") {
+    match names.iter().find_map(|name| view.opt(name)) {
+        Some(inner) => Ok(Some(inner)),
+        None => Err(view.fault(format!("{} has no {}: it was not refitted", view.kind(), names[0]))),
+    }
+}
+
+/// The attributes of scikit-learn's wrappers that hold their estimator; none of another class.
+fn wrapping(class: &str) -> &'static [&'static str] {
+    match class {
         "GridSearchCV" | "RandomizedSearchCV" | "HalvingGridSearchCV" | "HalvingRandomSearchCV" => &["best_estimator_"],
         "RANSACRegressor" => &["estimator_"],
         "SelfTrainingClassifier" => &["estimator_", "base_estimator_"],
         "FrozenEstimator" => &["estimator"],
-        _ => return Ok(None),
-    };
-    match names.iter().find_map(|name| view.opt(name)) {
-        Some(inner) => Ok(Some(inner)),
-        None => Err(view.fault(format!("{} has no {}: it was not refitted", view.kind(), names[0]))),
+        _ => &[],
     }
 }
 

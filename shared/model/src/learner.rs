@@ -1,6 +1,7 @@
 //! Estimators that are neither forests nor nets: each computes raw outputs from rows in any form.
 
 mod bisected;
+mod boosted;
 mod density;
 mod ensemble;
 mod gaussian_process;
@@ -9,6 +10,7 @@ mod linear;
 mod member;
 mod neighbours;
 mod outlier;
+mod propagation;
 mod stacked;
 mod support;
 mod threshold;
@@ -16,6 +18,7 @@ mod threshold;
 use forebay_artefact::{ColumnKind, Frame};
 
 pub(crate) use bisected::{Bisected, Cluster, Then};
+pub(crate) use boosted::Boosted;
 pub(crate) use density::{CategoryTables, Centres, Constant, Densities, Density};
 pub(crate) use ensemble::{Calibrator, ClassifierEnsemble, Rule, Voter};
 pub(crate) use gaussian_process::{Covariance, GaussianProcess, Smoothness};
@@ -24,6 +27,7 @@ pub(crate) use linear::Linear;
 pub(crate) use member::{Reader, Response, kinds_of, missing_columns_of};
 pub(crate) use neighbours::{Metric, Neighbours, Reach, Search, Targets};
 pub(crate) use outlier::{Detector, Normality};
+pub(crate) use propagation::{Propagation, Weight};
 pub(crate) use stacked::{Binaries, Scheme, Several, Stack};
 pub(crate) use support::{Platt, SupportClassifier};
 pub(crate) use threshold::Threshold;

@@ -8,15 +8,39 @@ use crate::head::Head;
 use crate::matrix::Matrix;
 use crate::output_transform::OutputTransform;
 use crate::step::{
-    Columns, Part, RowForm, Step, any_sparse, apply_all, apply_frame, missing_columns, reads, sample, source,
+    self, Part, RowForm, Step, any_sparse, apply_all, apply_frame, missing_columns, reads, sample, source,
     stores_zeros, takes,
 };
 use crate::{Column, ColumnKind, Model, ModelError, Output, Outputs, Rows, Scores, Signature, TypedRows, Value};
 
+/// The columns of a plan: their names, or their number for a member of an ensemble, which needs none.
+pub(crate) enum Columns {
+    Named(Vec<String>),
+    Unnamed(usize),
+}
+
+impl Columns {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Named(names) => names.len(),
+            Self::Unnamed(width) => *width,
+        }
+    }
+}
+
+impl From<Vec<String>> for Columns {
+    fn from(names: Vec<String>) -> Self {
+        Self::Named(names)
+    }
+}
+
 /// Steps, head and output transform of a model. Their widths were checked when the plan was built.
 #[derive(Debug)]
 pub(crate) struct Plan {
+    /// Without names in a member of an ensemble.
     signature: Signature,
+    /// The number of values of a row.
+    width: usize,
     /// Empty when every column is a number.
     columns: Vec<Column>,
     steps: Vec<Step>,
@@ -33,20 +57,22 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Builds a plan. `features` are the names of the first step's input.
+    /// Builds a plan. `features` are the columns of the first step's input.
     ///
     /// # Errors
     /// When widths do not match, or the labels do not match the transform's link.
     pub(crate) fn new(
-        features: Vec<String>,
+        features: impl Into<Columns>,
         steps: Vec<Step>,
         head: Head,
         transform: OutputTransform,
         head_takes_missing: bool,
     ) -> Result<Self, String> {
-        let width = steps.iter().fold(features.len(), |w, s| s.output_width(w));
-        if width != head.width() {
-            return Err(format!("steps give {width} values, the estimator takes {}", head.width()));
+        let features = features.into();
+        let width = features.len();
+        let given = steps.iter().fold(width, |w, s| s.output_width(w));
+        if given != head.width() {
+            return Err(format!("steps give {given} values, the estimator takes {}", head.width()));
         }
         transform.check()?;
         if transform.outputs() != head.outputs() {
@@ -56,8 +82,8 @@ impl Plan {
                 transform.outputs()
             ));
         }
-        let kinds = takes(&steps, features.len(), head.takes());
-        let read = reads(&steps, features.len());
+        let kinds = takes(&steps, width, head.takes());
+        let read = reads(&steps, width);
         let form = if head.tells_absent() { RowForm::AsFitted } else { RowForm::Cheapest };
         if form == RowForm::AsFitted
             && let Some(step) = stores_zeros(&steps)
@@ -69,9 +95,14 @@ impl Plan {
         let any_form = kinds.is_some()
             || steps.iter().any(Step::gives_sparse)
             || (form == RowForm::AsFitted && any_sparse(&steps));
+        let features = match features {
+            Columns::Named(names) => names,
+            Columns::Unnamed(_) => Vec::new(),
+        };
         let signature = Signature { features, task: transform.task(), labels: transform.labels() };
         let plan = Self {
             signature,
+            width,
             columns: Vec::new(),
             steps,
             head,
@@ -92,6 +123,11 @@ impl Plan {
         self
     }
 
+    /// The number of values of a row.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
     /// Whether every value of a row may be missing.
     pub(crate) fn accepts_missing(&self) -> bool {
         self.missing_columns().iter().all(|may_be| *may_be)
@@ -100,7 +136,7 @@ impl Plan {
     /// Whether the value of each column may be missing.
     pub(crate) fn missing_columns(&self) -> Vec<bool> {
         let head = self.head.missing_columns(self.head_takes_missing);
-        missing_columns(&self.steps, self.signature.width(), &head)
+        missing_columns(&self.steps, self.width, &head)
     }
 
     /// Whether an absent value of a sparse row may be missing, not a zero.
@@ -110,7 +146,7 @@ impl Plan {
 
     /// Whether each column is used at all.
     pub(crate) fn reads(&self) -> Vec<bool> {
-        reads(&self.steps, self.signature.width())
+        reads(&self.steps, self.width)
     }
 
     /// Whether predictions are bit-identical to scikit-learn's. That holds for trees without a link function.
@@ -120,7 +156,7 @@ impl Plan {
 
     /// Replaces the feature names by those of the model's description, which must be as many.
     pub(crate) fn rename_features(&mut self, features: Vec<String>) {
-        debug_assert_eq!(features.len(), self.signature.width());
+        debug_assert_eq!(features.len(), self.width);
         self.columns.iter_mut().zip(&features).for_each(|(column, name)| column.name.clone_from(name));
         self.signature.features = features;
     }
@@ -138,7 +174,7 @@ impl Plan {
 
     /// Whether the model takes its columns by their names, wherever they stand and whatever stands beside them.
     pub(crate) fn selects_by_name(&self) -> bool {
-        matches!(self.steps.first(), Some(Step::Columns(columns)) if columns.selects(self.signature.width()))
+        matches!(self.steps.first(), Some(Step::Columns(columns)) if columns.selects(self.width))
     }
 
     /// Takes rows with these columns, in which the model's own are found by their names.
@@ -158,10 +194,11 @@ impl Plan {
             let taken = places.iter().enumerate().map(|(column, place)| place.ok_or_else(|| absent(column)));
             let columns: Vec<usize> = taken.collect::<Result<_, _>>()?;
             let part = Part { width: columns.len(), columns, steps: Vec::new(), weight: None };
-            self.steps.insert(0, Step::Columns(Columns { parts: vec![part], sparse: None }));
+            self.steps.insert(0, Step::Columns(step::Columns { parts: vec![part], sparse: None }));
         }
+        self.width = features.len();
         self.signature.features = features;
-        let (kinds, read) = (takes(&self.steps, self.signature.width(), self.head.takes()), self.reads());
+        let (kinds, read) = (takes(&self.steps, self.width, self.head.takes()), self.reads());
         self.columns = kinds.map_or_else(Vec::new, |kinds| self.typed_columns(&kinds, &read));
         Ok(())
     }
@@ -207,8 +244,8 @@ impl Plan {
 
     /// The scores of rows in any form.
     pub(crate) fn score_frame(&self, frame: Frame) -> Result<Scores, ModelError> {
-        if frame.width() != self.signature.width() {
-            return Err(ModelError::Width { expected: self.signature.width(), got: frame.width() });
+        if frame.width() != self.width {
+            return Err(ModelError::Width { expected: self.width, got: frame.width() });
         }
         if frame.rows() == 0 {
             return Ok(self.transform.scores(Vec::new()));
@@ -243,12 +280,12 @@ impl Plan {
     fn typed_columns(&self, kinds: &[ColumnKind], read: &[bool]) -> Vec<Column> {
         let missing = self.missing_columns();
         let all = missing.iter().all(|may_be| *may_be);
-        let column = |(i, (name, kind)): (usize, (&String, &ColumnKind))| Column {
-            name: name.clone(),
+        let column = |(i, kind): (usize, &ColumnKind)| Column {
+            name: self.signature.features.get(i).cloned().unwrap_or_default(),
             kind: *kind,
             optional: !read[i] || (missing[i] && !all),
         };
-        self.signature.features.iter().zip(kinds).enumerate().map(column).collect()
+        kinds.iter().enumerate().map(column).collect()
     }
 
     fn sample_scores(&self, frame: Frame) -> Result<Vec<f64>, ModelError> {
@@ -268,11 +305,11 @@ impl Model for Plan {
     }
 
     fn sample(&self) -> Vec<Option<Value>> {
-        sample(&self.steps, self.signature.width(), self.head.sample())
+        sample(&self.steps, self.width, self.head.sample())
     }
 
     fn predict(&self, rows: Rows<'_>) -> Result<Scores, ModelError> {
-        let width = self.signature.width();
+        let width = self.width;
         if rows.width() != width {
             return Err(ModelError::Width { expected: width, got: rows.width() });
         }

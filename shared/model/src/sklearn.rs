@@ -1,6 +1,7 @@
 //! Compiles an inert scikit-learn artefact to a plan.
 
 mod bayes;
+mod boosted;
 mod boosters;
 mod clusters;
 mod ensemble;
@@ -27,12 +28,9 @@ use crate::booster::numbers;
 use crate::head::Head;
 use crate::mlmodel::{MAX_WIDTH, unnamed_features};
 use crate::output_transform::OutputTransform;
-use crate::plan::Plan;
+use crate::plan::{Columns, Plan};
 use crate::step::Step;
 use crate::{Fault, Label};
-
-/// The most values that a member of a meta-estimator takes: each has names of its own for them.
-const MAX_MEMBER_WIDTH: usize = 1 << 18;
 
 /// A compiled estimator, without the steps before it.
 pub(crate) struct Estimator {
@@ -51,18 +49,15 @@ pub(crate) fn compile_model(root: &View<'_>) -> Result<Plan, Fault> {
         let plan = compiled.plan().map_err(|e| only.fault(e))?;
         return Ok(plan.with_decision(estimator::decides(only)?));
     }
-    compile(root, features(first)?)
+    compile(root, Columns::Named(features(first)?))
 }
 
 /// Compiles a member of a meta-estimator, which takes `width` values.
 fn compile_member(root: &View<'_>, width: usize) -> Result<Plan, Fault> {
-    if width > MAX_MEMBER_WIDTH {
-        return Err(root.fault(format!("takes {width} values, at most {MAX_MEMBER_WIDTH} inside another estimator")));
-    }
-    compile(root, unnamed_features(width))
+    compile(root, Columns::Unnamed(width))
 }
 
-fn compile(root: &View<'_>, features: Vec<String>) -> Result<Plan, Fault> {
+fn compile(root: &View<'_>, features: Columns) -> Result<Plan, Fault> {
     root.spend_plan()?;
     let mut steps = Vec::new();
     let Estimator { head, transform, takes_missing } = compile_stages(root, Some(features.len()), &mut steps)?;

@@ -4,6 +4,8 @@
 
 #[path = "hostile/memory.rs"]
 mod memory;
+#[path = "hostile/pickled_text.rs"]
+mod pickled_text;
 
 use std::io::Write;
 use std::time::{Duration, Instant};

@@ -4,19 +4,19 @@ use bytes::Bytes;
 
 /// How cached answers are shared: by all, or by the requests of one caller.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct CacheScopes {
+pub struct CacheScopes {
     separate: bool,
 }
 
 impl CacheScopes {
     /// With `separate`, each caller has answers of its own.
-    pub(crate) fn new(separate: bool) -> Self {
+    pub fn new(separate: bool) -> Self {
         Self { separate }
     }
 
     /// The scope of a caller: the first 16 bytes of a hash of its identity. It is empty where all share, and for requests
     /// without a caller.
-    pub(crate) fn of(self, identity: &str) -> Bytes {
+    pub fn of(self, identity: &str) -> Bytes {
         if !self.separate || identity.is_empty() {
             return Bytes::new();
         }

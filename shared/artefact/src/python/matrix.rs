@@ -1,6 +1,7 @@
 //! Matrices of an artefact: arrays of two axes, and SciPy's sparse matrices made dense.
 
 use super::View;
+use super::graph::Node;
 use crate::Fault;
 
 /// The most values of a sparse matrix that is made dense.
@@ -34,7 +35,9 @@ impl View<'_> {
             };
         }
         let values = self.numbers()?;
-        match *self.array()?.shape.as_slice() {
+        // the array is accounted for with its values
+        let shape = if let Node::Array(array) = self.node() { array.shape.as_slice() } else { &[] };
+        match *shape {
             [rows, columns] => Ok((values, [rows, columns])),
             [columns] => Ok((values, [1, columns])),
             [] => Ok((values, [1, 1])),

@@ -47,7 +47,7 @@ impl Ensemble {
             let seen = member.columns.as_ref().map_or(width, Vec::len);
             let signature = member.plan.signature();
             let regresses = signature.task == Task::Regression && member.plan.transform().values() == 1;
-            if signature.width() != seen || !regresses {
+            if member.plan.width() != seen || !regresses {
                 return Err(format!("estimator {i} is not a regressor of {seen} values"));
             }
             if member.columns.iter().flatten().any(|c| *c >= width) {

@@ -17,6 +17,8 @@ pub(crate) enum Metric {
     Canberra,
     BrayCurtis,
     Hamming,
+    /// On a sphere, of latitudes and longitudes in radians. Ranked by the square of half the chord.
+    Haversine,
     /// Each column's square is divided by its variance.
     Standardised(Vec<f64>),
     /// With the inverse of the covariance, row-major.
@@ -49,6 +51,10 @@ impl Metric {
                 let apart: f64 = pairs().map(|(x, y)| (x - y).abs()).sum();
                 if size == 0.0 { 0.0 } else { apart / size }
             }
+            Self::Haversine => {
+                let half = |i: usize| (0.5 * (a[i] - b[i])).sin();
+                half(0) * half(0) + a[0].cos() * b[0].cos() * half(1) * half(1)
+            }
             Self::Hamming => pairs().filter(|(x, y)| x != y).count() as f64 / a.len().max(1) as f64,
             Self::Mahalanobis(inverse) => {
                 let apart: Vec<f64> = pairs().map(|(x, y)| x - y).collect();
@@ -64,6 +70,7 @@ impl Metric {
         match self {
             Self::Euclidean | Self::Standardised(_) | Self::Mahalanobis(_) => rank.sqrt(),
             Self::Minkowski(p) => rank.powf(1.0 / p),
+            Self::Haversine => 2.0 * rank.sqrt().asin(),
             _ => rank,
         }
     }

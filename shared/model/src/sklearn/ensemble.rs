@@ -51,7 +51,7 @@ fn finish(
     }
     for (i, member) in members.iter().enumerate() {
         let seen = member.columns.as_ref().map_or(width, Vec::len);
-        if member.plan.signature().width() != seen {
+        if member.plan.width() != seen {
             return Err(view.fault(format!("member {i} does not take {seen} values")));
         }
     }

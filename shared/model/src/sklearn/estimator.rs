@@ -1,8 +1,8 @@
 //! Selects the compiler of an estimator class.
 
 use super::{
-    Estimator, bayes, boosters, clusters, ensemble, forest, gaussian_process, histogram, linear, meta_estimator,
-    neighbours, neural, outlier, stacking, svm, target,
+    Estimator, bayes, boosted, boosters, clusters, ensemble, forest, gaussian_process, histogram, linear,
+    meta_estimator, neighbours, neural, outlier, stacking, svm, target,
 };
 use forebay_artefact::sklearn::stages;
 
@@ -27,7 +27,7 @@ pub(super) fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> R
             forest::average(view, width, true)
         }
         "BalancedRandomForestClassifier" => forest::average(view, width, true),
-        "GradientBoostingRegressor" => forest::boosting(view, width, false),
+        "GradientBoostingRegressor" => boosted::regressor(view, width),
         "GradientBoostingClassifier" => forest::boosting(view, width, true),
         "HistGradientBoostingRegressor" => histogram::boosting(view, width, false, steps),
         "HistGradientBoostingClassifier" => histogram::boosting(view, width, true, steps),
@@ -97,6 +97,7 @@ fn density(view: &View<'_>, name: &str, width: usize, steps: &mut Vec<Step>) -> 
         "EllipticEnvelope" => outlier::ellipse(view, width),
         "OneClassSVM" => outlier::one_class(view, width),
         "SGDOneClassSVM" => outlier::one_class_linear(view, width),
+        "LabelPropagation" | "LabelSpreading" => neighbours::propagation(view, width),
         "SVC" | "NuSVC" => svm::classifier(view, width),
         _ => meta(view, name, width, steps),
     }
@@ -123,6 +124,7 @@ fn meta(view: &View<'_>, name: &str, width: usize, steps: &mut Vec<Step>) -> Res
         "OneVsOneClassifier" => stacking::one_vs_one(view, width),
         "OutputCodeClassifier" => stacking::output_code(view, width),
         "TransformedTargetRegressor" => target::transformed(view, width, steps),
+        "RFE" | "RFECV" => target::selected(view, width, steps),
         "DummyRegressor" => target::dummy_regressor(view, width),
         "DummyClassifier" => target::dummy_classifier(view, width),
         _ => other(view, width),
@@ -187,6 +189,7 @@ pub(super) fn decides(view: &View<'_>) -> Result<bool, Fault> {
             let inner = view.opt("estimator_").map_or_else(|| view.attr("estimator"), Ok)?;
             stages(&inner)?.last().map(decides).transpose()?.unwrap_or(false)
         }
+        "RFE" | "RFECV" => stages(&view.attr("estimator_")?)?.last().map(decides).transpose()?.unwrap_or(false),
         "StackingClassifier" => match stages(&view.attr("final_estimator_")?)?.last() {
             Some(last) => decides(last)?,
             None => false,

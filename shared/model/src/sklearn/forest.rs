@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Estimator, tree};
 use crate::artefact::View;
-use crate::forest::{Aggregate, ForestBuilder, Precision};
+use crate::forest::{Aggregate, Forest, ForestBuilder, Precision};
 use crate::head::Head;
 use crate::mlmodel::MAX_WIDTH;
 use crate::output_transform::{Link, OutputTransform};
@@ -53,13 +53,25 @@ fn forests_take_missing(view: &View<'_>) -> bool {
 /// Gradient boosting: the initial estimator's constant, then learning rate times leaf, stage by stage.
 pub(super) fn boosting(view: &View<'_>, width: usize, classifier: bool) -> Result<Estimator, Fault> {
     let labels = if classifier { Some(labels(view)?) } else { None };
-    let outputs = labels.as_ref().map_or(1, |l| if l.len() == 2 { 1 } else { l.len() });
+    let exponential = classifier && view.attr("loss")?.text()? == "exponential";
+    let start = initial(view, labels.as_ref().map_or(0, |l| l.len()), exponential)?;
+    let (forest, transform) = stages(view, width, labels, start)?;
+    Ok(Estimator { head: Head::Forest(forest), transform, takes_missing: false })
+}
+
+/// The trees of gradient boosting, to which `start` is added, and what their outputs are.
+pub(super) fn stages(
+    view: &View<'_>,
+    width: usize,
+    labels: Option<Arc<[Label]>>,
+    start: Vec<f64>,
+) -> Result<(Arc<Forest>, OutputTransform), Fault> {
+    let outputs = start.len();
     let rate = view.attr("learning_rate")?.number()?;
     if !rate.is_finite() {
         return Err(view.fault(format!("learning_rate is {rate}")));
     }
-    let exponential = classifier && view.attr("loss")?.text()? == "exponential";
-    let start = initial(view, labels.as_ref().map_or(0, |l| l.len()), exponential)?;
+    let exponential = labels.is_some() && view.attr("loss")?.text()? == "exponential";
     let mut forest = ForestBuilder::new(width, 1, Precision::Single);
     for stage in view.attr("estimators_")?.items()? {
         let trees = stage.items()?;
@@ -82,7 +94,7 @@ pub(super) fn boosting(view: &View<'_>, width: usize, classifier: bool) -> Resul
             OutputTransform::Classes { labels, link }
         }
     };
-    Ok(Estimator { head: Head::Forest(Arc::new(forest)), transform, takes_missing: false })
+    Ok((Arc::new(forest), transform))
 }
 
 /// The raw prediction before the first stage.

@@ -14,6 +14,10 @@ use crate::output_transform::{Link, OutputTransform};
 use crate::step::Step;
 use crate::{Fault, Label};
 
+/// Rows with more values than this are those of text and categories, which are sparse, also before an ensemble that this is
+/// a member of.
+const WIDE: usize = 1 << 12;
+
 /// A linear regressor: `x w + b`.
 pub(super) fn regressor(view: &View<'_>, width: usize, steps: &[Step]) -> Result<Estimator, Fault> {
     let outputs = targets(view, width)?;
@@ -119,7 +123,7 @@ fn layer(view: &View<'_>, width: usize, outputs: usize, steps: &[Step]) -> Resul
     if bias.len() != outputs {
         return Err(view.fault(format!("{} intercepts for {outputs} outputs", bias.len())));
     }
-    if steps.iter().any(Step::gives_sparse) {
+    if width > WIDE || steps.iter().any(Step::gives_sparse) {
         let linear = Linear::new(width, &coef, bias).map_err(|e| view.fault(e))?;
         return Ok(Head::Learner(Arc::new(linear)));
     }

@@ -1,6 +1,6 @@
 //! Meta-estimators of regressors: bagging, voting, AdaBoost.
 
-use super::{Estimator, compile_model};
+use super::{Estimator, compile_member};
 use crate::Fault;
 use crate::artefact::View;
 use crate::head::{Average, Ensemble, Head, Member};
@@ -15,16 +15,17 @@ pub(super) fn bagging(view: &View<'_>, width: usize) -> Result<Estimator, Fault>
     }
     let mut members = Vec::with_capacity(estimators.len());
     for (estimator, columns) in estimators.iter().zip(&features) {
-        let seen =
+        let seen: Vec<usize> =
             columns.finite()?.iter().map(|c| super::step::column(columns, *c, width)).collect::<Result<_, _>>()?;
-        members.push(Member { columns: Some(seen), plan: compile_model(estimator)? });
+        let plan = compile_member(estimator, seen.len())?;
+        members.push(Member { columns: Some(seen), plan });
     }
     finish(view, width, members, Average::Mean)
 }
 
 /// Voting: the (weighted) mean.
 pub(super) fn voting(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
-    let members = members(view)?;
+    let members = members(view, width)?;
     let average = match view.opt("weights") {
         Some(weights) => Average::WeightedMean(kept_weights(view, &weights)?),
         None => Average::Mean,
@@ -47,14 +48,14 @@ pub(super) fn kept_weights(view: &View<'_>, weights: &View<'_>) -> Result<Vec<f6
 
 /// AdaBoost.R2: the weighted median.
 pub(super) fn adaboost(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
-    let members = members(view)?;
+    let members = members(view, width)?;
     let weights = view.attr("estimator_weights_")?.finite()?;
     finish(view, width, members, Average::WeightedMedian(weights))
 }
 
-fn members(view: &View<'_>) -> Result<Vec<Member>, Fault> {
+fn members(view: &View<'_>, width: usize) -> Result<Vec<Member>, Fault> {
     let estimators = view.attr("estimators_")?.items()?;
-    estimators.iter().map(|e| Ok(Member { columns: None, plan: compile_model(e)? })).collect()
+    estimators.iter().map(|e| Ok(Member { columns: None, plan: compile_member(e, width)? })).collect()
 }
 
 fn finish(view: &View<'_>, width: usize, members: Vec<Member>, average: Average) -> Result<Estimator, Fault> {

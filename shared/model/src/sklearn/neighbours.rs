@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::{Estimator, forest};
 use crate::artefact::View;
 use crate::head::Head;
-use crate::learner::{Centres, Densities, Density, Detector, Metric, Neighbours, Normality, Reach, Search, Targets};
+use crate::learner::{
+    Centres, Densities, Density, Detector, Metric, Neighbours, Normality, Propagation, Reach, Search, Targets, Weight,
+};
 use crate::output_transform::{Link, OutputTransform};
 use crate::{Fault, Label};
 
@@ -29,6 +31,7 @@ fn search(view: &View<'_>, width: usize) -> Result<Search, Fault> {
         "canberra" => Metric::Canberra,
         "braycurtis" => Metric::BrayCurtis,
         "hamming" => Metric::Hamming,
+        "haversine" if width == 2 => Metric::Haversine,
         "seuclidean" => {
             let variances = parameter("V").ok_or_else(|| name.fault("has no variances"))?;
             Metric::Standardised(variances.vector(width)?)
@@ -168,4 +171,24 @@ pub(super) fn local_outlier_factor(view: &View<'_>, width: usize) -> Result<Esti
     let offset = view.attr("offset_")?.number()?;
     let normality = Normality::Local { search, neighbours, reach, densities };
     Ok(super::outlier::estimator(Detector { normality, offset, border_is_out: false }, false))
+}
+
+/// LabelPropagation and LabelSpreading.
+pub(super) fn propagation(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
+    let labels = forest::labels(view)?;
+    let (rows, [count, columns]) = view.attr("X_")?.matrix()?;
+    if columns != width || count == 0 {
+        return Err(view.fault(format!("was fitted on {columns} columns, expected {width}")));
+    }
+    let kernel = view.attr("kernel")?;
+    let weight = match kernel.text() {
+        Ok("rbf") => Weight::Rbf { gamma: view.attr("gamma")?.number()? },
+        Ok("knn") => Weight::Nearest(view.attr("n_neighbors")?.count(count)?),
+        _ => return Err(kernel.fault(format!("kernel is {}; no code is run here", kernel.kind()))),
+    };
+    let distributions = super::matrix(&view.attr("label_distributions_")?, count, labels.len())?;
+    let search = Search { width, rows, metric: Metric::Euclidean };
+    let learner = Propagation { search, weight, distributions, classes: labels.len() };
+    let transform = OutputTransform::Classes { labels, link: Link::Probabilities };
+    Ok(Estimator { head: Head::Learner(Arc::new(learner)), transform, takes_missing: false })
 }

@@ -7,7 +7,7 @@ use crate::artefact::View;
 use crate::head::Head;
 use crate::learner::{Binaries, Constant, Response, Scheme, Several, Stack};
 use crate::output_transform::{Link, OutputTransform};
-use crate::plan::Plan;
+use crate::plan::{Columns, Plan};
 use crate::{Fault, Label, Model};
 
 fn members(view: &View<'_>, width: usize) -> Result<Vec<Plan>, Fault> {
@@ -142,7 +142,7 @@ fn binary(view: &View<'_>, width: usize) -> Result<Plan, Fault> {
     let labels = [Label::Integer(0), Label::Integer(1)].into();
     let transform = OutputTransform::Classes { labels, link: Link::Probabilities };
     let head = Head::Learner(Arc::new(Constant { width, outputs: vec![1.0 - y, y] }));
-    Plan::new(crate::mlmodel::unnamed_features(width), Vec::new(), head, transform, true).map_err(|e| view.fault(e))
+    Plan::new(Columns::Unnamed(width), Vec::new(), head, transform, true).map_err(|e| view.fault(e))
 }
 
 /// OneVsRestClassifier: one estimator per class, also for several labels a row.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use forebay_artefact::sklearn::{stages, values};
+use forebay_artefact::sklearn::{stages, step, values};
 
 use super::{Estimator, compile_stages, forest};
 use crate::Fault;
@@ -23,6 +23,12 @@ pub(super) fn transformed(view: &View<'_>, width: usize, steps: &mut Vec<Step>) 
     }
     let inverse = Arc::new(Inverse { parts });
     Ok(Estimator { transform: OutputTransform::Inverted { base: Box::new(inner.transform), inverse }, ..inner })
+}
+
+/// RFE and RFECV at the end of a pipeline: their estimator takes the columns that they keep.
+pub(super) fn selected(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> Result<Estimator, Fault> {
+    let kept = step::compile(view, width, steps)?;
+    compile_stages(&view.attr("estimator_")?, Some(kept), steps)
 }
 
 /// What undoes one transformer of the target; `None` for one that changes nothing.

@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use forebay_model::{load_bytes, load_folder};
 
-use super::{array, number, skops, tree};
+use super::{array, number, pickled_text, skops, tree};
 
 const FACTOR: usize = 4;
 const BASE: usize = 32 << 20;
@@ -335,85 +335,16 @@ fn metadata_of_nets() {
     }
 }
 
-/// A pickled dict of words and their columns; NumPy's integers are made by the entries 0 and 1 of the memo.
-fn words(terms: u32, of_numpy: bool) -> Vec<u8> {
-    let mut words = b"}\x94".to_vec();
-    for start in (0..terms).step_by(1000) {
-        words.push(b'(');
-        for i in start..(start + 1000).min(terms) {
-            let name = format!("word{i:x}");
-            let word = [&b"\x8c"[..], &[name.len() as u8], name.as_bytes()].concat();
-            words.extend([word, b"\x94".to_vec()].concat());
-            let scalar = [&b"h\x00h\x01C\x08"[..], &u64::from(i).to_le_bytes(), b"\x94\x86\x94R\x94"].concat();
-            words.extend(if of_numpy { scalar } else { [&b"J"[..], &i.to_le_bytes()].concat() });
-        }
-        words.push(b'u');
-    }
-    words
-}
-
-/// A pickle of a TfidfVectorizer before a LogisticRegression, with this many terms, whose columns are integers of Python
-/// or of NumPy.
-fn vocabulary(terms: u32, of_numpy: bool) -> Vec<u8> {
-    let text = |s: &str| [&b"\x8c"[..], &[s.len() as u8], s.as_bytes()].concat();
-    let class = |module: &str, name: &str| [text(module), text(name), b"\x93".to_vec()].concat();
-    let int = |v: u32| [&b"J"[..], &v.to_le_bytes()].concat();
-    // memo 0 is numpy's scalar, memo 1 the type of 64-bit integers, memo 2 that of doubles
-    let dtype = |code: &str, memo: u8| {
-        let state = [text("<"), b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00".to_vec()].concat();
-        let made = [class("numpy", "dtype"), text(code), b"\x89\x88\x87R(K\x03".to_vec(), state, b"tb".to_vec()];
-        [made.concat(), vec![b'q', memo, b'0']].concat()
-    };
-    let doubles = |shape: Vec<u8>, n: u32| {
-        let data: Vec<u8> = (0..n).flat_map(|i| (f64::from(i % 7) - 2.5).abs().to_le_bytes()).collect();
-        let bytes = [&b"B"[..], &(data.len() as u32).to_le_bytes(), &data].concat();
-        let arguments = [bytes, b"h\x02".to_vec(), shape, text("C"), b"tR".to_vec()].concat();
-        [class("numpy._core.numeric", "_frombuffer"), b"(".to_vec(), arguments].concat()
-    };
-    let object = |module: &str, name: &str, attributes: &[(&str, Vec<u8>)]| {
-        let items: Vec<u8> = attributes.iter().flat_map(|(name, value)| [text(name), value.clone()].concat()).collect();
-        [class(module, name), b")\x81}(".to_vec(), items, b"ub".to_vec()].concat()
-    };
-    let weights = [
-        ("use_idf", b"\x88".to_vec()),
-        ("idf_", doubles([int(terms), b"\x85".to_vec()].concat(), terms)),
-        ("sublinear_tf", b"\x89".to_vec()),
-        ("norm", text("l2")),
-    ];
-    let vectorizer = [
-        ("input", text("content")),
-        ("analyzer", text("word")),
-        ("token_pattern", text(r"(?u)\b\w\w+\b")),
-        ("ngram_range", b"K\x01K\x01\x86".to_vec()),
-        ("lowercase", b"\x88".to_vec()),
-        ("binary", b"\x89".to_vec()),
-        ("vocabulary_", words(terms, of_numpy)),
-        ("_tfidf", object("sklearn.feature_extraction.text", "TfidfTransformer", &weights)),
-    ];
-    let classes = [doubles(b"K\x02\x85".to_vec(), 2), Vec::new()].concat();
-    let logistic = [
-        ("coef_", doubles([b"K\x01".to_vec(), int(terms), b"\x86".to_vec()].concat(), terms)),
-        ("intercept_", doubles(b"K\x01\x85".to_vec(), 1)),
-        ("classes_", classes),
-        ("n_features_in_", int(terms)),
-        ("multi_class", text("auto")),
-        ("solver", text("lbfgs")),
-    ];
-    let step = |name: &str, object: Vec<u8>| [text(name), object, b"\x86".to_vec()].concat();
-    let steps = [
-        step("tfidf", object("sklearn.feature_extraction.text", "TfidfVectorizer", &vectorizer)),
-        step("logistic", object("sklearn.linear_model._logistic", "LogisticRegression", &logistic)),
-    ];
-    let start =
-        [class("numpy._core.multiarray", "scalar"), b"q\x000".to_vec(), dtype("i8", 1), dtype("f8", 2)].concat();
-    let steps = [b"](".to_vec(), steps.concat(), b"e".to_vec()].concat();
-    [b"\x80\x04".to_vec(), start, object("sklearn.pipeline", "Pipeline", &[("steps", steps)]), b".".to_vec()].concat()
-}
-
 #[test]
 fn large_vocabularies() {
     for of_numpy in [false, true] {
-        let bytes = vocabulary(300_000, of_numpy);
+        let bytes = pickled_text::classifier(300_000, of_numpy, 1);
         bounded(if of_numpy { "NumPy's" } else { "Python's" }, "model.pkl", &bytes, bytes.len(), "it is a model");
     }
+}
+
+#[test]
+fn a_large_vocabulary_of_many_classes() {
+    let bytes = pickled_text::classifier(200_000, false, 16);
+    bounded("16 classes", "model.pkl", &bytes, bytes.len(), "it is a model");
 }
