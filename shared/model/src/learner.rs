@@ -1,5 +1,6 @@
 //! Estimators that are neither forests nor nets: each computes raw outputs from rows in any form.
 
+mod binaries;
 mod bisected;
 mod boosted;
 mod density;
@@ -17,6 +18,7 @@ mod threshold;
 
 use forebay_artefact::{ColumnKind, Frame};
 
+pub(crate) use binaries::{Binaries, Scheme};
 pub(crate) use bisected::{Bisected, Cluster, Then};
 pub(crate) use boosted::Boosted;
 pub(crate) use density::{CategoryTables, Centres, Constant, Densities, Density};
@@ -28,7 +30,7 @@ pub(crate) use member::{Reader, Response, kinds_of, missing_columns_of};
 pub(crate) use neighbours::{Metric, Neighbours, Reach, Search, Targets};
 pub(crate) use outlier::{Detector, Normality};
 pub(crate) use propagation::{Propagation, Weight};
-pub(crate) use stacked::{Binaries, Scheme, Several, Stack};
+pub(crate) use stacked::{Several, Stack};
 pub(crate) use support::{Platt, SupportClassifier};
 pub(crate) use threshold::Threshold;
 

@@ -1,12 +1,10 @@
-//! Estimators on top of estimators: stacking, several outputs, chains, one-vs-rest and one-vs-one.
+//! Estimators on top of estimators: stacking, several outputs, chains.
 
 use forebay_artefact::Frame;
 
 use super::Learner;
 use super::member::{Reader, Response, missing_columns_of, respond};
-use super::support::votes;
 use crate::matrix::Matrix;
-use crate::output_transform::argmax;
 use crate::plan::Plan;
 use crate::{Model, ModelError, Value};
 
@@ -170,134 +168,6 @@ impl Learner for Several {
 
     fn run(&self, frame: &Frame) -> Result<Vec<f64>, ModelError> {
         self.answers(frame, self.raw)
-    }
-
-    fn members(&self) -> Vec<Reader<'_>> {
-        self.members.iter().map(|plan| (plan, None)).collect()
-    }
-}
-
-/// How estimators for two classes decide among several.
-#[derive(Debug)]
-pub(crate) enum Scheme {
-    /// One estimator per class; the raw outputs are the index and, if `probabilities`, a probability per class.
-    OneVsRest { probabilities: bool },
-    /// One estimator per pair of classes; the raw output is the index.
-    OneVsOne { classes: usize },
-    /// The class whose code (row-major `classes x estimators`) is nearest.
-    Codes { book: Vec<f64> },
-}
-
-/// A classifier made of estimators for two classes.
-#[derive(Debug)]
-pub(crate) struct Binaries {
-    pub width: usize,
-    pub members: Vec<Plan>,
-    pub scheme: Scheme,
-}
-
-/// The score of the second class: the estimator's decision, the prediction of a regressor, or else the probability.
-fn score(plan: &Plan, frame: Frame) -> Result<Vec<f64>, ModelError> {
-    let method = if plan.decides() {
-        Response::Decision
-    } else if plan.outputs().predict_proba {
-        Response::Positive
-    } else {
-        Response::Predict
-    };
-    respond(plan, method, frame).map(|(_, scores)| scores)
-}
-
-impl Binaries {
-    fn columns(
-        &self,
-        frame: &Frame,
-        of: impl Fn(&Plan, Frame) -> Result<Vec<f64>, ModelError>,
-    ) -> Result<Vec<Vec<f64>>, ModelError> {
-        self.members.iter().map(|plan| of(plan, frame.clone())).collect()
-    }
-
-    fn scores(&self, frame: &Frame) -> Result<Vec<Vec<f64>>, ModelError> {
-        let columns = self.columns(frame, score)?;
-        let row = |i: usize| columns.iter().map(|c| c[i]).collect::<Vec<f64>>();
-        let Scheme::OneVsOne { classes } = self.scheme else {
-            return Ok((0..frame.rows()).map(row).collect());
-        };
-        let answers = self.columns(frame, |plan, frame| respond(plan, Response::Predict, frame).map(|(_, v)| v))?;
-        let voted = (0..frame.rows()).map(|i| {
-            let second: Vec<bool> = answers.iter().map(|c| c[i] == 1.0).collect();
-            votes(classes, &second, &row(i))
-        });
-        Ok(voted.collect())
-    }
-}
-
-impl Learner for Binaries {
-    fn width(&self) -> usize {
-        self.width
-    }
-
-    fn sample(&self) -> Option<Vec<Option<Value>>> {
-        self.members.first().map(Model::sample)
-    }
-
-    fn is_partial(&self) -> bool {
-        self.members.iter().any(Model::is_partial)
-    }
-
-    fn outputs(&self) -> usize {
-        match self.scheme {
-            Scheme::OneVsRest { probabilities: true } => self.members.len() + 1,
-            _ => 1,
-        }
-    }
-
-    fn name(&self) -> String {
-        let first = self.members.first().map(|m| m.ops().join("+")).unwrap_or_default();
-        let kind = match self.scheme {
-            Scheme::OneVsRest { .. } => "OneVsRest",
-            Scheme::OneVsOne { .. } => "OneVsOne",
-            Scheme::Codes { .. } => "Codes",
-        };
-        format!("{kind}({}: {first}, ..)", self.members.len())
-    }
-
-    fn run(&self, frame: &Frame) -> Result<Vec<f64>, ModelError> {
-        let scores = self.scores(frame)?;
-        let positive = match self.scheme {
-            Scheme::OneVsRest { probabilities: true } => {
-                Some(self.columns(frame, |plan, frame| respond(plan, Response::Positive, frame).map(|(_, v)| v))?)
-            }
-            _ => None,
-        };
-        let mut out = Vec::new();
-        for (i, row) in scores.iter().enumerate() {
-            out.push(match &self.scheme {
-                Scheme::Codes { book } => {
-                    let apart = |code: &[f64]| code.iter().zip(row).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
-                    let near: Vec<f64> = book.chunks_exact(row.len()).map(|code| -apart(code)).collect();
-                    f64::from(argmax(&near))
-                }
-                _ => f64::from(argmax(row)),
-            });
-            if let Some(positive) = &positive {
-                let total: f64 = positive.iter().map(|c| c[i]).sum();
-                // as scikit-learn, which leaves a row of zeros as it is
-                out.extend(positive.iter().map(|c| if total == 0.0 { c[i] } else { c[i] / total }));
-            }
-        }
-        Ok(out)
-    }
-
-    fn decision(&self, frame: &Frame) -> Option<Result<Vec<f64>, ModelError>> {
-        if matches!(self.scheme, Scheme::Codes { .. }) {
-            return None;
-        }
-        let scores = self.scores(frame);
-        Some(scores.map(|rows| match self.scheme {
-            Scheme::OneVsOne { classes: 2 } => rows.iter().map(|row| row[1]).collect(),
-            _ => rows.concat(),
-        }))
     }
 
     fn members(&self) -> Vec<Reader<'_>> {
