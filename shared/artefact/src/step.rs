@@ -10,6 +10,7 @@ mod function;
 mod impute;
 mod kernel;
 mod neighbours;
+mod partition;
 mod polynomial;
 mod power;
 mod project;

@@ -1,5 +1,6 @@
 //! Imputation from similar rows (KNNImputer) and from the other columns (IterativeImputer).
 
+use super::partition::smallest;
 use super::{Impute, Missing, Transform};
 use crate::RowRefusal;
 use crate::matrix::Matrix;
@@ -29,7 +30,7 @@ impl ImputeNearest {
                 present += 1;
             }
         }
-        if present == 0 { f64::NAN } else { (sum * (self.width as f64 / present as f64)).sqrt() }
+        if present == 0 { f64::NAN } else { (sum / present as f64 * self.width as f64).sqrt() }
     }
 
     fn value(&self, distances: &[f64], column: usize) -> f64 {
@@ -46,10 +47,9 @@ impl ImputeNearest {
         if donors.iter().all(|(d, _)| d.is_nan()) {
             return mean(&donors);
         }
-        // NaN comes last
-        donors.sort_by(|a, b| a.0.total_cmp(&b.0));
-        donors.truncate(self.neighbours.max(1));
-        donors.retain(|(d, _)| !d.is_nan());
+        let distances: Vec<f64> = donors.iter().map(|(d, _)| *d).collect();
+        let nearest = smallest(&distances, self.neighbours.max(1));
+        let donors: Vec<(f64, f64)> = nearest.into_iter().map(|i| donors[i]).filter(|(d, _)| !d.is_nan()).collect();
         if !self.by_distance {
             return mean(&donors);
         }
