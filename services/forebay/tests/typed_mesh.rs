@@ -262,7 +262,7 @@ fn invocations(mesh: &Mesh, row: &Value, probabilities: &Value) {
         (json!({"top_k": 1, "threshold": 0.6}), "\"threshold\" is 0.5"),
         (json!({"threshold": "0.5"}), "\"threshold\" is 0.5"),
         (json!({"threshold": [0.5]}), "params.threshold: expected a number, a string, a boolean or null, got an array"),
-        (json!([1]), "params: expected an object of values, got an array"),
+        (json!([1]), "params: expected an object of values"),
     ] {
         let (status, answer) = post(params.clone());
         assert_eq!((status, answer["error_code"].as_str()), (400, Some("BAD_REQUEST")), "{params}: {answer}");

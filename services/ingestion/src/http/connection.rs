@@ -19,8 +19,9 @@ use crate::net_stream::NetStream;
 const MAX_HANDSHAKE: Duration = Duration::from_secs(2);
 /// With what a client of HTTP/2 begins, and no request of HTTP/1.
 const PREFACE: &[u8] = b"PRI ";
-/// Pause before it is looked again at a connection whose first bytes may become the preface.
-const PAUSE: Duration = Duration::from_millis(5);
+/// Pauses before it is looked again at a connection whose first bytes may become the preface: the first, and the longest,
+/// so that many such connections cost little.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 /// The protocols of a TLS handshake (ALPN).
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
@@ -119,12 +120,16 @@ impl<S: Service<(NetStream, Option<SocketAddr>)>> Connections<S> {
 /// are.
 async fn begins_with_preface(stream: &TcpStream) -> Option<bool> {
     let mut bytes = [0; PREFACE.len()];
+    let mut pause = PAUSES.0;
     loop {
         match stream.peek(&mut bytes).await.ok()? {
             0 => return None,
             read if !PREFACE.starts_with(&bytes[..read]) => return Some(false),
             read if read == PREFACE.len() => return Some(true),
-            _ => tokio::time::sleep(PAUSE).await,
+            _ => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSES.1);
+            }
         }
     }
 }

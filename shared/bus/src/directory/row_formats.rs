@@ -29,7 +29,7 @@ impl RowFormats {
         }
         let mut left = LARGEST;
         formats.retain(|format| {
-            let size = format.features.iter().map(String::len).sum::<usize>();
+            let size = format.features.iter().chain(&format.params).map(String::len).sum::<usize>();
             let fits = size <= left;
             left -= if fits { size } else { 0 };
             fits
@@ -42,7 +42,8 @@ impl RowFormats {
 fn same_rows(a: &RowFormat, b: &RowFormat) -> bool {
     let answer = |format: &RowFormat| (format.answer, format.outputs, format.probabilities, format.decision_function);
     let rows = a.accepts_missing == b.accepts_missing && a.kinds == b.kinds && a.optional == b.optional;
-    rows && answer(a) == answer(b) && a.features == b.features
+    let names = a.features == b.features && a.output_name == b.output_name && a.params == b.params;
+    rows && answer(a) == answer(b) && names
 }
 
 #[cfg(test)]
@@ -78,6 +79,8 @@ mod tests {
         formats.put("m", 1, format(&["age"], false));
         formats.put("m", 2, RowFormat { kinds: vec![ColumnKind::Text.into()], ..format(&["age"], false) });
         formats.put("m", 3, RowFormat { answer: ColumnKind::Text.into(), ..format(&["age"], false) });
-        assert_eq!(formats.of("m", &[1, 2, 3]).len(), 3);
+        formats.put("m", 4, RowFormat { params: vec!["threshold".to_owned()], ..format(&["age"], false) });
+        formats.put("m", 5, RowFormat { output_name: "y".to_owned(), ..format(&["age"], false) });
+        assert_eq!(formats.of("m", &[1, 2, 3, 4, 5]).len(), 5);
     }
 }
