@@ -201,3 +201,25 @@ async fn http_1_is_served_as_before() {
     let head = "POST /v1/predict HTTP/1.1\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA";
     assert_eq!(call(server, head, ROW).await.status, 200, "an upgrade is not taken");
 }
+
+#[actix_rt::test]
+async fn a_client_that_takes_no_answer_loses_its_connection_and_gives_its_requests_back() {
+    let mesh = Mesh::start(&["http.body_timeout=200ms", "http.max_requests=4"]);
+    let address = mesh.serve().address;
+    let stream = within(TcpStream::connect(address)).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    let (client, connection) = within(builder.initial_window_size(0).handshake::<_, Bytes>(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        let mut client = within(client.clone().ready()).await.unwrap();
+        let (response, _) = client.send_request(head("GET", "/openapi.json").body(()).unwrap(), true).unwrap();
+        answers.push(within(response).await.unwrap());
+    }
+    let (other, _task) = connect(address).await;
+    assert_eq!(request(&other, head("GET", "/"), b"").await.0, 429, "their answers are not taken");
+    // the client stays, and says so when it is pinged
+    drop(within(connection).await);
+    assert_eq!(request(&other, head("GET", "/"), b"").await.0, 200);
+    drop(answers);
+}

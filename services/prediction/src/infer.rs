@@ -178,7 +178,8 @@ impl Inference {
             rest = others;
             why = self.call(attempts, (version, pinned), part, rows).or(why);
             if version.is_open() {
-                break;
+                // also for the failures of other batches
+                return why.or_else(|| Some("has failed too often".to_owned()));
             }
         }
         why

@@ -17,6 +17,8 @@ use crate::step::Step;
 
 /// How deep an object that states its number of inputs may lie inside another.
 const MAX_NESTING: usize = 16;
+/// The most objects that are looked at for one that states its width.
+const MAX_VISITS: usize = 256;
 /// How many members of an ensemble may state no number of inputs before one does.
 const MAX_MEMBERS: usize = 64;
 
@@ -158,10 +160,13 @@ pub fn inside<'g>(view: &View<'g>) -> Result<Vec<View<'g>>, Fault> {
 
 /// The number of input features that an object states, or that the first object inside it that states one does.
 fn fitted_width(stage: &View<'_>) -> Result<Option<usize>, Fault> {
-    width_within(stage, 0)
+    width_within(stage, 0, &mut { MAX_VISITS })
 }
 
-fn width_within(at: &View<'_>, depth: usize) -> Result<Option<usize>, Fault> {
+/// As [`fitted_width`]; `left` objects may be looked at, as a file may say that an object is inside itself.
+fn width_within(at: &View<'_>, depth: usize, left: &mut usize) -> Result<Option<usize>, Fault> {
+    let Some(fewer) = left.checked_sub(1) else { return Ok(None) };
+    *left = fewer;
     // the isotonic regression does not state that it takes one column
     if vectorize::takes_documents(at.class()) || at.class() == "sklearn.isotonic.IsotonicRegression" {
         return Ok(Some(1));
@@ -176,7 +181,7 @@ fn width_within(at: &View<'_>, depth: usize) -> Result<Option<usize>, Fault> {
         return Ok(None);
     }
     for member in inside(at)?.iter().take(MAX_MEMBERS) {
-        if let Some(width) = width_within(member, depth + 1)? {
+        if let Some(width) = width_within(member, depth + 1, left)? {
             return Ok(Some(width));
         }
     }

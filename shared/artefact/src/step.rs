@@ -27,7 +27,7 @@ pub use bins::{Bins, Quantiles, interpolate};
 pub use columns::{Columns, Part};
 pub use encode::{Category, OneHot, Ordinal, Unknown};
 pub use encoder::{Coding, Encoder, TargetEncodings};
-pub use form::{RowForm, any_sparse, apply_frame, stores_zeros};
+pub use form::{RowForm, any_sparse, apply_frame, stores_zeros, tells_absent};
 pub use function::{EachValue, Function, Rule};
 pub use impute::Impute;
 pub use kernel::{Centring, Kernel, Similarities};

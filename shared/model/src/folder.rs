@@ -198,11 +198,12 @@ fn match_names(mlmodel: &MlModel, plan: &mut Plan) -> Result<(), String> {
     })
 }
 
-/// One flag a column, or none: a tensor has one for all.
+/// One flag a column, or none: a tensor has one for all. Flags of another number of columns say nothing.
 fn singles(of_signature: &[bool], width: usize) -> Vec<bool> {
     match of_signature {
         [single] => vec![*single; width],
-        flags => flags.to_vec(),
+        flags if flags.len() == width => flags.to_vec(),
+        _ => Vec::new(),
     }
 }
 

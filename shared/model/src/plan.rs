@@ -10,6 +10,7 @@ use crate::matrix::Matrix;
 use crate::output_transform::OutputTransform;
 use crate::step::{
     RowForm, Step, any_sparse, apply_all, apply_frame, missing_columns, reads, sample, source, stores_zeros, takes,
+    tells_absent,
 };
 use crate::{Column, Model, ModelError, Output, Outputs, Rows, Scores, Signature, TypedRows, Value};
 
@@ -63,8 +64,9 @@ impl Plan {
         }
         let kinds = takes(&steps, width, head.takes());
         let read = reads(&steps, width);
-        let form = if head.tells_absent() { RowForm::AsFitted } else { RowForm::Cheapest };
-        if form == RowForm::AsFitted
+        let as_fitted = head.tells_absent() || tells_absent(&steps);
+        let form = if as_fitted { RowForm::AsFitted } else { RowForm::Cheapest };
+        if head.tells_absent()
             && let Some(step) = stores_zeros(&steps)
         {
             return Err(format!(

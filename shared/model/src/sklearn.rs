@@ -63,7 +63,11 @@ fn compile(root: &View<'_>, features: Columns) -> Result<Plan, Fault> {
     let Estimator { head, transform, takes_missing } = compile_stages(root, Some(features.len()), &mut steps)?;
     let stages = stages(root)?;
     let decides = stages.last().map(estimator::decides).transpose()?.unwrap_or(false);
+    let is_member = matches!(features, Columns::Unnamed(_));
     let plan = Plan::new(features, steps, head, transform, takes_missing).map_err(|e| root.fault(e))?;
+    if is_member {
+        root.spend_columns(crate::Model::columns(&plan).len())?;
+    }
     Ok(plan.with_decision(decides))
 }
 

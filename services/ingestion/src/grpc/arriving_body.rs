@@ -33,6 +33,8 @@ pub(super) struct ArrivingBody {
     /// How long a stream may wait for its next message.
     idle: Duration,
     request: Option<Permit>,
+    /// Whether a message has begun.
+    begun: bool,
     /// The prefix of the message that arrives, as far as it is there.
     prefix: [u8; PREFIX],
     prefix_len: usize,
@@ -52,7 +54,8 @@ impl ArrivingBody {
     ) -> Self {
         let limit = if kind.stream { idle } else { state.http.body_timeout };
         let deadline = Some(Box::pin(tokio::time::sleep(limit)));
-        Self { inner, state, permits, kind, idle, request, prefix: [0; PREFIX], prefix_len: 0, missing: 0, deadline }
+        let prefix = [0; PREFIX];
+        Self { inner, state, permits, kind, idle, request, begun: false, prefix, prefix_len: 0, missing: 0, deadline }
     }
 
     /// Takes permits for a part of the body.
@@ -91,6 +94,9 @@ impl ArrivingBody {
 
     /// Begins a message.
     fn begin(&mut self) -> Result<(), Problem> {
+        if std::mem::replace(&mut self.begun, true) && !self.kind.stream {
+            return Err(Problem::new(ErrorCode::InvalidRequest, "the call has more than its one message"));
+        }
         if !self.kind.public {
             let bytes = self.state.limits.acquire_bytes(0)?;
             self.permits.lock().push_back(MessagePermit { request: self.request.take(), bytes });

@@ -19,7 +19,8 @@ const PUBLIC: [&str; 2] = ["/inference.GRPCInferenceService/ServerLive", "/infer
 const INFERENCE: &str = "/inference.";
 /// Calls of other services whose streams stay open for as long as the client likes.
 const ENDLESS: [&str; 2] = ["/Watch", "/ServerReflectionInfo"];
-/// Most streams that anyone may open, over all connections.
+/// Most calls, and most streams, that anyone may open, over all connections.
+const MAX_PUBLIC_CALLS: usize = 1000;
 const MAX_PUBLIC_STREAMS: usize = 1000;
 
 /// What a call is, by its path.
@@ -39,18 +40,19 @@ impl CallKind {
     }
 }
 
-/// The limits. Streams that need no credentials have one of their own: they take no place of streams that need some.
+/// The limits. What needs no credentials has limits of its own: it takes no place of what needs some.
 #[derive(Clone, Debug)]
 pub(super) struct OpenCalls {
     calls: Permits,
     streams: Permits,
+    public_calls: Permits,
     public_streams: Permits,
 }
 
 impl OpenCalls {
     pub(super) fn new(calls: usize, streams: usize) -> Self {
-        let public_streams = Permits::new(MAX_PUBLIC_STREAMS);
-        Self { calls: Permits::new(calls), streams: Permits::new(streams), public_streams }
+        let (public_calls, public_streams) = (Permits::new(MAX_PUBLIC_CALLS), Permits::new(MAX_PUBLIC_STREAMS));
+        Self { calls: Permits::new(calls), streams: Permits::new(streams), public_calls, public_streams }
     }
 
     /// A permit to hold until the last byte of the answer has left.
@@ -59,7 +61,8 @@ impl OpenCalls {
     /// `overloaded`
     pub(super) fn open(&self, kind: CallKind) -> Result<Permit, Problem> {
         let (permits, what, setting) = match (kind.stream, kind.public) {
-            (false, _) => (&self.calls, "calls", ", http.max_requests"),
+            (false, false) => (&self.calls, "calls", ", http.max_requests"),
+            (false, true) => (&self.public_calls, "calls of this service", ""),
             (true, false) => (&self.streams, "streams", ", grpc.max_streams"),
             (true, true) => (&self.public_streams, "streams of this service", ""),
         };
@@ -113,14 +116,18 @@ mod tests {
         }
     }
     #[test]
-    fn public_streams_have_a_limit_of_their_own() {
+    fn what_needs_no_credentials_has_limits_of_its_own() {
         let open = OpenCalls::new(1, 1);
         let kind = |path| CallKind::of(path);
         let watch = || open.open(kind("/grpc.health.v1.Health/Watch"));
         let held: Vec<_> = (0..MAX_PUBLIC_STREAMS).map(|_| watch().unwrap()).collect();
         assert_eq!(watch().unwrap_err().code, ErrorCode::Overloaded);
         let (stream, call) = (open.open(kind(STREAM)).unwrap(), open.open(kind(INFER)).unwrap());
-        assert!(open.open(kind(STREAM)).is_err() && open.open(kind("/grpc.health.v1.Health/Check")).is_err());
+        assert!(open.open(kind(STREAM)).is_err() && open.open(kind(INFER)).is_err());
+        let health = || open.open(kind("/grpc.health.v1.Health/Check"));
+        let checks: Vec<_> = (0..MAX_PUBLIC_CALLS).map(|_| health().unwrap()).collect();
+        assert!(health().is_err());
+        drop(checks);
         drop((held, stream, call));
         assert!(watch().is_ok() && open.open(kind(STREAM)).is_ok() && open.open(kind(INFER)).is_ok());
     }

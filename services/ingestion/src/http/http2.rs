@@ -1,32 +1,35 @@
 //! HTTP/2: hyper serves the connections, with bounds, and the same application as for HTTP/1 answers their requests.
 
-use std::cell::Cell;
+mod answer_body;
+mod in_work;
+
 use std::convert::Infallible;
-use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_http::error::PayloadError;
 use actix_http::{BoxedPayloadStream, Method, Payload, Request, Version};
 use actix_service::Service as _;
 use actix_service::boxed::BoxService;
-use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::body::{BodySize, MessageBody as _};
 use actix_web::http::Uri;
 use actix_web::http::header::{HOST, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, web::Bytes};
+use answer_body::AnswerBody;
 use forebay_bus::{Permit, Permits};
 use forebay_contract::ErrorCode;
 use futures_util::Stream;
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use in_work::{Counted, InWork};
 
 use super::models::rejected;
 use crate::net_stream::NetStream;
@@ -60,12 +63,15 @@ pub(super) struct Http2 {
     requests: Permits,
     keep_alive: Duration,
     head_timeout: Duration,
+    /// How long a client may take none of any answer that waits for it.
+    longest_stall: Duration,
 }
 
 impl Http2 {
     pub(super) fn new(http: &HttpSettings) -> Self {
         let requests = Permits::new(http.max_requests);
-        Self { requests, keep_alive: http.keep_alive, head_timeout: http.head_timeout }
+        let (keep_alive, head_timeout) = (http.keep_alive, http.head_timeout);
+        Self { requests, keep_alive, head_timeout, longest_stall: http.body_timeout }
     }
 
     /// Serves one connection until its client ends it, it is idle, or `shutdown` is there and its requests are answered.
@@ -106,7 +112,13 @@ impl Http2 {
                     ending = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                () = in_work.idle_for(idle) => break,
+                // a request that begins meanwhile is answered
+                () = in_work.idle_for(idle), if !ending => {
+                    ending = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = in_work.idle_for(idle), if ending => break,
+                () = in_work.stalled_for(self.longest_stall) => return,
             }
         }
         connection.as_mut().graceful_shutdown();
@@ -123,57 +135,6 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
         drop(actix_web::rt::spawn(async move {
             future.await;
         }));
-    }
-}
-
-/// The requests of one connection. Clones share the count.
-#[derive(Clone, Default)]
-struct InWork(Rc<Count>);
-
-struct Count {
-    now: Cell<usize>,
-    any_yet: Cell<bool>,
-    /// When the last one began or ended.
-    changed: Cell<Instant>,
-}
-
-impl Default for Count {
-    fn default() -> Self {
-        Self { now: Cell::new(0), any_yet: Cell::new(false), changed: Cell::new(Instant::now()) }
-    }
-}
-
-impl InWork {
-    fn begin(&self) -> Counted {
-        self.0.now.set(self.0.now.get() + 1);
-        self.0.any_yet.set(true);
-        self.0.changed.set(Instant::now());
-        Counted(self.clone())
-    }
-
-    /// Waits until there has been no request for `first`, or for `next` after the first one.
-    async fn idle_for(&self, (first, next): (Duration, Duration)) {
-        loop {
-            let limit = if self.0.any_yet.get() { next } else { first };
-            let since = self.0.changed.get().elapsed();
-            match self.0.now.get() {
-                0 if since >= limit => return,
-                0 => tokio::time::sleep(limit - since).await,
-                // it is looked again when one may have ended long enough ago
-                _ => tokio::time::sleep(limit).await,
-            }
-        }
-    }
-}
-
-/// A request in work, until it is dropped.
-struct Counted(InWork);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let count = &self.0.0;
-        count.now.set(count.now.get().saturating_sub(1));
-        count.changed.set(Instant::now());
     }
 }
 
@@ -203,12 +164,10 @@ async fn answer(
             response.headers_mut().append(name, value);
         }
     }
-    let mut body = AnswerBody { body: Box::pin(body), head_only, _permit: permit, _counted: counted };
-    if head_only && let BodySize::Sized(length) = body.body.size() {
+    if head_only && let BodySize::Sized(length) = body.size() {
         response.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
-        body.body = Box::pin(BoxBody::new(()));
     }
-    response.map(|()| body)
+    response.map(|()| AnswerBody::new(body, head_only, permit, counted))
 }
 
 /// A request as HTTP/1 would have brought it.
@@ -256,42 +215,6 @@ impl Stream for RequestBody {
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(PayloadError::Io(io::Error::other(error))))),
             }
-        }
-    }
-}
-
-/// The body of an answer as hyper sends it.
-struct AnswerBody {
-    body: Pin<Box<BoxBody>>,
-    head_only: bool,
-    _permit: Option<Permit>,
-    _counted: Counted,
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = Box<dyn Error + Send + Sync>;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let this = self.get_mut();
-        if this.head_only {
-            return Poll::Ready(None);
-        }
-        let polled = std::task::ready!(this.body.as_mut().poll_next(cx));
-        let failed = |error: Box<dyn Error>| io::Error::other(error.to_string()).into();
-        Poll::Ready(polled.map(|data| data.map(Frame::data).map_err(failed)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.head_only || self.body.size().is_eof()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self.body.size() {
-            _ if self.head_only => SizeHint::default(),
-            BodySize::None => SizeHint::with_exact(0),
-            BodySize::Sized(length) => SizeHint::with_exact(length),
-            BodySize::Stream => SizeHint::default(),
         }
     }
 }

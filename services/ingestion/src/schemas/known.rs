@@ -65,6 +65,13 @@ impl Schemas {
         framed.find(|id| known.get(id).is_none_or(|known| known.until.is_some_and(|until| until <= now)))
     }
 
+    /// Keeps a schema that cannot be used for as long again; `false` if there is none.
+    fn keep_unusable(&self, id: u32) -> bool {
+        let mut known = self.0.write();
+        let until = known.get_mut(&id).and_then(|known| known.until.as_mut());
+        until.map(|until| *until = Instant::now() + UNUSABLE).is_some()
+    }
+
     fn insert(&self, id: u32, schema: Schema) {
         self.insert_for(id, schema, UNUSABLE);
     }
@@ -170,6 +177,8 @@ fn read_missing(registry: &Registry, known: &Schemas, batch: &RawBatch, lifecycl
             }
             // the records are read again by the next process
             Err(_) if lifecycle.is_draining() => return false,
+            // what the registry did not have before is refused for longer, so that it holds up no other record
+            Err(why) if known.keep_unusable(id) => tracing::warn!(id, why, "schema not read again"),
             Err(why) => {
                 tracing::warn!(id, why, "schema not read, its records wait");
                 std::thread::sleep(PAUSE);

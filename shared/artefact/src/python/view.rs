@@ -57,6 +57,11 @@ impl<'g> View<'g> {
         Ok(())
     }
 
+    /// Accounts for the description of `n` columns of a member, as [`View::spend_plan`].
+    pub fn spend_columns(&self, n: usize) -> Result<(), Fault> {
+        self.allocate(n.saturating_mul(size_of::<crate::Column>()))
+    }
+
     /// Accounts for an estimator that is compiled separately; a fault when the limit of the file is exceeded.
     pub fn spend_plan(&self) -> Result<(), Fault> {
         self.allocate(PLAN_BYTES)?;

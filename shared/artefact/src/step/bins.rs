@@ -166,4 +166,8 @@ impl Transform for Quantiles {
     fn sparse_after(&self, sparse: bool) -> bool {
         sparse
     }
+
+    fn tells_absent(&self) -> bool {
+        true
+    }
 }

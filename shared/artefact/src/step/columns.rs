@@ -35,7 +35,7 @@ impl Columns {
     /// Whether its parts select their columns, as a ColumnTransformer's do by their names; those of a FeatureUnion take
     /// all there are.
     pub fn selects(&self, width: usize) -> bool {
-        self.parts.iter().any(|part| !part.columns.iter().copied().eq(0..width))
+        self.sparse.is_some() || self.parts.iter().any(|part| !part.columns.iter().copied().eq(0..width))
     }
 
     /// The parts with their columns taken from other places; `None` for one that has no place.
@@ -133,8 +133,7 @@ impl Columns {
 
     /// Whether it gave sparse rows when it was fitted on rows that were sparse or not.
     pub(super) fn is_sparse(&self, sparse: bool) -> bool {
-        let passes = |part: &Part| sparse && part.steps.is_empty();
-        self.sparse.unwrap_or_else(|| self.parts.iter().any(|part| passes(part) || ends_sparse(&part.steps)))
+        self.sparse.unwrap_or_else(|| self.parts.iter().any(|part| ends_sparse(&part.steps, sparse)))
     }
 
     /// What the values of the `width` input columns are, where the steps that follow take `then`; those that several

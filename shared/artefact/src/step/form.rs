@@ -50,9 +50,18 @@ pub fn stores_zeros(steps: &[Step]) -> Option<String> {
     })
 }
 
-/// Whether the rows that `steps` give for dense rows were sparse when they were fitted.
-pub(super) fn ends_sparse(steps: &[Step]) -> bool {
-    steps.iter().fold(false, |sparse, step| step.sparse_after(sparse))
+/// Whether the rows that `steps` give were sparse when they were fitted on rows that were sparse or not.
+pub(super) fn ends_sparse(steps: &[Step], sparse: bool) -> bool {
+    steps.iter().fold(sparse, |sparse, step| step.sparse_after(sparse))
+}
+
+/// Whether a step treats zeros that sparse rows do not hold in another way than those that they do.
+pub fn tells_absent(steps: &[Step]) -> bool {
+    steps.iter().any(|step| match step {
+        Step::Other(transform) => transform.tells_absent(),
+        Step::Columns(columns) => columns.parts.iter().any(|part| tells_absent(&part.steps)),
+        _ => false,
+    })
 }
 
 impl Step {

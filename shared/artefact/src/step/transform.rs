@@ -80,6 +80,11 @@ pub trait Transform: Send + Sync + Debug {
         self.gives_sparse()
     }
 
+    /// Whether zeros that sparse rows do not hold are treated in another way than those that they do.
+    fn tells_absent(&self) -> bool {
+        false
+    }
+
     /// Whether its sparse output had zeros of its own among its values.
     fn stores_zeros(&self) -> bool {
         false

@@ -132,7 +132,9 @@ impl Client {
     /// has timed out may have been written, and would stand twice if it were sent again under another sequence number.
     pub(crate) fn producer_for_clients(&self) -> ClientConfig {
         let mut config = self.producer();
-        if !self.settings.options.contains_key(MESSAGE_TIMEOUT) {
+        // the other name is an alias
+        let set = [MESSAGE_TIMEOUT, "delivery.timeout.ms"].iter().any(|name| self.settings.options.contains_key(*name));
+        if !set {
             config.set(MESSAGE_TIMEOUT, "0");
         }
         config

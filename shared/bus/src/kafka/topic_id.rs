@@ -15,6 +15,37 @@ impl TopicId {
     }
 }
 
+/// A topic of one cluster. Positions that a mirror carries to another cluster, with what is committed beside them, are of
+/// no topic there that was made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ClusterTopic {
+    /// The first bytes of a hash of the cluster's id.
+    pub(super) cluster: u32,
+    pub(super) topic: TopicId,
+}
+
+impl ClusterTopic {
+    /// Whether the other topic has been made in place of this one.
+    pub(super) fn was_replaced_by(self, other: Self) -> bool {
+        self.cluster == other.cluster && self.topic != other.topic
+    }
+}
+
+impl fmt::Display for ClusterTopic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}{}", self.cluster, self.topic)
+    }
+}
+
+impl FromStr for ClusterTopic {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (cluster, topic) = text.split_at_checked(8).unwrap_or((text, ""));
+        Ok(Self { cluster: u32::from_str_radix(cluster, 16)?, topic: topic.parse()? })
+    }
+}
+
 impl fmt::Display for TopicId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
@@ -39,5 +70,11 @@ mod tests {
         assert_eq!(id.to_string(), "ffffffffffffffff0000000000000005");
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(TopicId::of_bits((0, 0)), None);
+        let here = ClusterTopic { cluster: 7, topic: id };
+        assert_eq!(here.to_string().parse(), Ok(here));
+        let other = TopicId::of_bits((0, 1)).unwrap();
+        assert!(here.was_replaced_by(ClusterTopic { topic: other, ..here }));
+        assert!(!here.was_replaced_by(ClusterTopic { cluster: 8, topic: other }), "a mirror of it");
+        assert!("0123".parse::<ClusterTopic>().is_err() && "é0000000".parse::<ClusterTopic>().is_err());
     }
 }

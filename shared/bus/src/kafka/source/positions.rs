@@ -28,7 +28,7 @@ use super::attempts::{Attempts, WithoutProgress};
 use super::topics::SourceTopics;
 use crate::EdgeEvents;
 use crate::kafka::ffi::commit_within;
-use crate::kafka::topic_id::TopicId;
+use crate::kafka::topic_id::ClusterTopic;
 
 /// Longest time that one call to a broker is given.
 pub(super) const BROKER: Duration = Duration::from_secs(5);
@@ -136,6 +136,8 @@ impl Positions {
         read.extend(pinned.iter().map(|(partition, next)| (*partition, ReadUpTo { next: *next, latest_ms: None })));
         drop(read);
         self.topic_ids.note(partitions, &current);
+        let ids = partitions.iter().filter_map(|partition| Some((*partition, committed.get(partition)?.topic_id?)));
+        ids.for_each(|(partition, id)| self.topic_ids.keep(partition, id));
         self.pin(consumer, &pinned);
         Ok(found)
     }
@@ -174,8 +176,10 @@ impl Positions {
     }
 
     /// Whether the topic has been deleted and created again since its positions were looked up.
-    pub(super) fn is_other_topic(&self, consumer: &BaseConsumer<SourceContext>) -> bool {
-        self.topic_ids.have_changed(&self.topic_ids.current(consumer))
+    pub(super) fn is_other_topic(&self, consumer: &BaseConsumer<SourceContext>, assigned: &[i32]) -> bool {
+        let current = self.topic_ids.current(consumer);
+        self.topic_ids.learn(assigned, &current);
+        self.topic_ids.have_changed(&current)
     }
 
     /// Commits first positions before a record is read: from then on a kill loses nothing.
@@ -252,6 +256,6 @@ impl Positions {
 #[derive(Clone, Copy, Debug)]
 struct Committed {
     read: ReadUpTo,
-    topic_id: Option<TopicId>,
+    topic_id: Option<ClusterTopic>,
     attempts: Attempts,
 }

@@ -23,11 +23,12 @@ impl<I: Intake> Member<I> {
     /// Notices that the topic was deleted and created again, of which the client says nothing: it continues at its old position,
     /// which means nothing in the new topic.
     pub(super) fn check_topic(&mut self) {
-        if self.topic_checked.elapsed() < CHECK_TOPIC || self.offsets.assigned().is_empty() {
+        if self.topic_checked.elapsed() < CHECK_TOPIC {
             return;
         }
         self.topic_checked = Instant::now();
-        self.position_lost |= self.positions.is_other_topic(&self.consumer);
+        let assigned = self.offsets.assigned();
+        self.position_lost |= !assigned.is_empty() && self.positions.is_other_topic(&self.consumer, &assigned);
     }
 
     /// Continues where the topic has records again, after the client has reported that a position is gone.

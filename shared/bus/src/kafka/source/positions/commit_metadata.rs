@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::kafka::source::attempts::Attempts;
-use crate::kafka::topic_id::TopicId;
+use crate::kafka::topic_id::ClusterTopic;
 
 /// Written with every committed offset, in the form `start=1764360000000 parts=4 read=1764360012345 topic=01234..`, and
 /// while a partition makes no progress with `attempts=3 upto=64 alone=0/1` behind it. Words that are not known are
@@ -17,7 +17,7 @@ pub(super) struct CommitMetadata {
     /// The latest timestamp of the records read so far, in milliseconds since the epoch.
     pub(super) latest_read_ms: Option<i64>,
     /// The topic that the offset is of, where the broker tells ids.
-    pub(super) topic_id: Option<TopicId>,
+    pub(super) topic_id: Option<ClusterTopic>,
     /// The starts without progress; none if there is progress.
     pub(super) attempts: Attempts,
 }
@@ -70,10 +70,10 @@ mod tests {
             group_start_ms: Some(17),
             partitions: Some(4),
             latest_read_ms: Some(18),
-            topic_id: TopicId::of_bits((0, 0xab)),
+            topic_id: format!("00000007{:032x}", 0xab).parse().ok(),
             attempts,
         };
-        let id = "000000000000000000000000000000ab";
+        let id = "00000007000000000000000000000000000000ab";
         assert_eq!(full.to_string(), format!("start=17 parts=4 read=18 topic={id} attempts=3 upto=64 alone=7/2"));
         assert_eq!(CommitMetadata::parse(&full.to_string()), full);
         assert_eq!(
