@@ -402,8 +402,18 @@ def boosters_behind_encoders():
                        ("quantiles", make_pipeline(CountVectorizer(), QuantileTransformer(n_quantiles=10, ignore_implicit_zeros=pick(True, False))))):
         for head in ("xgb", "lgbm"):
             case(f"{name}_{head}", make_pipeline(step, heads[head]()), docs, t, Q=docs[:25], form="cloudpickle")
+    kept = make_union(SelectKBest(chi2, k=6), MaxAbsScaler(), TruncatedSVD(2))
+    case("union_of_sparse_xgb", make_pipeline(TfidfVectorizer(), kept, xgb()), docs, t, Q=docs[:25], form="cloudpickle")
     case("quantiles_logistic", make_pipeline(CountVectorizer(), QuantileTransformer(n_quantiles=10), LogisticRegression()), docs, t, Q=docs[:25])
     D = pd.DataFrame({"text": docs, "n": rng.poisson(0.7, len(docs)).astype(float)})
+    D["shifted"] = D["n"] - 1
+    for threshold, wanted in ((0.0, "normal"), (1.0, "uniform")):
+        pre = ColumnTransformer([("t", CountVectorizer(), "text"), ("n", "passthrough", ["n", "shifted"])], sparse_threshold=threshold)
+        quantiles = QuantileTransformer(n_quantiles=10, output_distribution=wanted) if threshold == 0 else MaxAbsScaler()
+        case(f"quantiles_of_columns_{threshold}", make_pipeline(pre, quantiles, LogisticRegression()), D, t, Q=D.head(25), form="cloudpickle")
+    one_hot = make_pipeline(OneHotEncoder(handle_unknown="ignore"), QuantileTransformer(n_quantiles=10), LogisticRegression())
+    case("quantiles_of_one_hot", one_hot, X[text], c, Q=X[text].head(30), form="cloudpickle")
+    D = D.drop(columns="shifted")
     for threshold in (0.0, 1.0):
         pre = ColumnTransformer([("t", TfidfVectorizer(), "text"), ("n", "passthrough", ["n"])], sparse_threshold=threshold)
         case(f"columns_text_{threshold}_xgb", make_pipeline(pre, xgb()), D, t, Q=D.head(25), form="cloudpickle")
