@@ -145,7 +145,7 @@ async fn every_documented_path_needs_credentials_and_the_document_does_not() {
             let line = format!("{} {path} HTTP/1.1", method.to_ascii_uppercase());
             let refused = call(server, &line, b"").await;
             if ["/ping", "/health", "/version", "/v2/health/live", "/v2/health/ready"].contains(&path.as_str()) {
-                assert!([200, 503].contains(&refused.status) && refused.body.len() < 64, "{line}: {refused:?}");
+                assert!([200, 503].contains(&refused.status) && refused.body.len() < 100, "{line}: {refused:?}");
                 assert!(operation["security"].is_null(), "{line}");
                 continue;
             }
