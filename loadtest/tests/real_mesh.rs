@@ -50,7 +50,8 @@ fn topics_are_made_once() {
     let mesh = Mesh::named("topics");
     let output = mesh.run("forebay", &["topics", "create", "--set", "kafka.partitions=6"], &[]);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(topic::partitions(&mesh.topic("features")), Some(6));
+    let six = || topic::partitions(&mesh.topic("features")) == Some(6);
+    wait_until(Duration::from_secs(10), "six partitions", six);
 }
 
 #[test]
