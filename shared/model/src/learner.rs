@@ -34,7 +34,7 @@ pub(crate) use stacked::{Several, Stack};
 pub(crate) use support::{Platt, SupportClassifier};
 pub(crate) use threshold::Threshold;
 
-use crate::{ModelError, Value};
+use crate::{Model as _, ModelError, Value};
 
 /// An estimator at the end of a plan.
 pub(crate) trait Learner: Send + Sync + std::fmt::Debug {
@@ -70,12 +70,13 @@ pub(crate) trait Learner: Send + Sync + std::fmt::Debug {
 
     /// Whether there are rows without an answer: their outputs are NaN.
     fn is_partial(&self) -> bool {
-        false
+        self.members().iter().any(|(plan, _)| plan.is_partial())
     }
 
-    /// For each input column a value that has an answer, if one is known; `None` where any number will do.
+    /// For each input column a value that has an answer, if one is known; `None` where any number will do. That of a
+    /// meta-estimator is its first member's, if that reads all columns.
     fn sample(&self) -> Option<Vec<Option<Value>>> {
-        None
+        self.members().first().filter(|(_, columns)| columns.is_none()).map(|(plan, _)| plan.sample())
     }
 
     /// Whether the outputs are bit-identical to scikit-learn's.

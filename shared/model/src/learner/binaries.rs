@@ -7,7 +7,7 @@ use super::member::{Reader, Response, respond};
 use super::support::votes;
 use crate::output_transform::argmax;
 use crate::plan::Plan;
-use crate::{Model, ModelError, Value};
+use crate::{Model, ModelError};
 
 /// How estimators for two classes decide among several.
 #[derive(Debug)]
@@ -67,14 +67,6 @@ impl Binaries {
 impl Learner for Binaries {
     fn width(&self) -> usize {
         self.width
-    }
-
-    fn sample(&self) -> Option<Vec<Option<Value>>> {
-        self.members.first().map(Model::sample)
-    }
-
-    fn is_partial(&self) -> bool {
-        self.members.iter().any(Model::is_partial)
     }
 
     fn outputs(&self) -> usize {

@@ -7,7 +7,7 @@ use super::member::{Reader, Response, respond};
 use crate::output_transform::{argmax, softmax};
 use crate::plan::Plan;
 use crate::step::interpolate;
-use crate::{Model, ModelError, Value};
+use crate::{Model, ModelError};
 
 /// A member, the columns it reads (all if `None`), and the class of the ensemble that each of its classes is.
 #[derive(Debug)]
@@ -182,14 +182,6 @@ fn no_class() -> ModelError {
 impl Learner for ClassifierEnsemble {
     fn width(&self) -> usize {
         self.width
-    }
-
-    fn sample(&self) -> Option<Vec<Option<Value>>> {
-        self.members.first().filter(|member| member.columns.is_none()).map(|member| member.plan.sample())
-    }
-
-    fn is_partial(&self) -> bool {
-        self.members.iter().any(|member| member.plan.is_partial())
     }
 
     fn outputs(&self) -> usize {

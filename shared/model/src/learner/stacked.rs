@@ -6,7 +6,7 @@ use super::Learner;
 use super::member::{Reader, Response, missing_columns_of, respond};
 use crate::matrix::Matrix;
 use crate::plan::Plan;
-use crate::{Model, ModelError, Value};
+use crate::{Model, ModelError};
 
 fn matrix(width: usize, data: Vec<f64>) -> Frame {
     Frame::Numbers(Matrix { width, data })
@@ -43,10 +43,6 @@ impl Stack {
 impl Learner for Stack {
     fn width(&self) -> usize {
         self.width
-    }
-
-    fn sample(&self) -> Option<Vec<Option<Value>>> {
-        self.members.first().map(|(member, _)| member.sample())
     }
 
     fn is_partial(&self) -> bool {
@@ -146,14 +142,6 @@ impl Several {
 impl Learner for Several {
     fn width(&self) -> usize {
         self.width
-    }
-
-    fn sample(&self) -> Option<Vec<Option<Value>>> {
-        self.members.first().map(Model::sample)
-    }
-
-    fn is_partial(&self) -> bool {
-        self.members.iter().any(Model::is_partial)
     }
 
     fn outputs(&self) -> usize {

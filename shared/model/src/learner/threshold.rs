@@ -4,8 +4,8 @@ use forebay_artefact::Frame;
 
 use super::Learner;
 use super::member::{Reader, Response, respond};
+use crate::ModelError;
 use crate::plan::Plan;
-use crate::{Model, ModelError, Value};
 
 /// The second class wins where its score reaches the threshold. The raw outputs are the index of the class, and the
 /// member's probabilities if it has them.
@@ -23,14 +23,6 @@ pub(crate) struct Threshold {
 impl Learner for Threshold {
     fn width(&self) -> usize {
         self.width
-    }
-
-    fn sample(&self) -> Option<Vec<Option<Value>>> {
-        Some(self.member.sample())
-    }
-
-    fn is_partial(&self) -> bool {
-        self.member.is_partial()
     }
 
     fn outputs(&self) -> usize {
