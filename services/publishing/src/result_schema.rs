@@ -15,8 +15,6 @@ pub(crate) use registration::register;
 
 /// Bytes before the value: zero, and the id.
 const FRAME: usize = 5;
-/// What stands in Protobuf between the frame and the message: it is the first one of its file.
-const FIRST_MESSAGE: u8 = 0;
 
 /// How results are written on the result topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,44 +33,54 @@ pub enum ResultEncoding {
 impl ResultEncoding {
     /// The value of a record with the document `json`.
     pub(crate) fn encode(self, json: Vec<u8>) -> Vec<u8> {
+        // the document was written by this service, so it is one
+        let document = || serde_json::from_slice(&json).unwrap_or_default();
         let (id, body) = match self {
             Self::Json => return json,
             Self::JsonSchema(id) => (id, json),
-            // the document was written by this service, so it is one
-            Self::Avro(id) => (id, avro::encode(&serde_json::from_slice(&json).unwrap_or_default())),
-            Self::Protobuf(id) => (id, protobuf::encode(&serde_json::from_slice(&json).unwrap_or_default())),
+            Self::Avro(id) => (id, avro::encode(&document())),
+            Self::Protobuf(id) => (id, protobuf::encode(&document())),
         };
-        let mut value = Vec::with_capacity(FRAME + 1 + body.len());
+        let mut value = Vec::with_capacity(FRAME + body.len());
         value.push(0);
         value.extend_from_slice(&id.to_be_bytes());
-        if matches!(self, Self::Protobuf(_)) {
-            value.push(FIRST_MESSAGE);
-        }
         value.extend_from_slice(&body);
         value
     }
 
     /// The error that is sent instead of `value`, a record that is too large to be sent; `None` if it is no shorter.
     pub(crate) fn too_large(self, value: &[u8], message: &str) -> Option<Vec<u8>> {
-        let shorter = match self {
+        let document = match self {
             Self::Json => return too_large(value, message),
-            Self::JsonSchema(_) => too_large(value.get(FRAME..)?, message)?,
-            Self::Avro(_) => {
-                let document = avro::decode(value.get(FRAME..)?)?;
-                too_large(&serde_json::to_vec(&document).ok()?, message)?
-            }
-            Self::Protobuf(_) => {
-                let document = protobuf::decode(value.get(FRAME + 1..)?)?;
-                too_large(&serde_json::to_vec(&document).ok()?, message)?
-            }
+            Self::JsonSchema(_) => serde_json::from_slice(value.get(FRAME..)?).ok()?,
+            Self::Avro(_) => avro::decode(value.get(FRAME..)?)?,
+            Self::Protobuf(_) => protobuf::decode(value.get(FRAME..)?)?,
         };
+        let shorter = too_large(&serde_json::to_vec(&document).ok()?, message)?;
         Some(self.encode(shorter)).filter(|shorter| shorter.len() < value.len())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+
+    #[test]
+    fn every_document_of_a_result_reads_back() {
+        let documents = include_str!("format/expected.jsonl").lines().chain([
+            r#"{"request_id":"r","prediction":[1,2.5,true,"a"],"model_version":"v1","timestamp":-5,"latency_ms":0.5,"classes":[-3,"b"]}"#,
+            r#"{"request_id":"r","prediction":{"a":1.0,"b":"x"},"model_version":"v1","timestamp":9007199254740993,"latency_ms":0.5}"#,
+            r#"{"prediction":false,"timestamp":"2026","row":70000,"latency_ms":0.0,"error":{"code":"c","message":"m"}}"#,
+        ]);
+        for text in documents {
+            let mut document: Value = serde_json::from_str(text).unwrap();
+            let read = [avro::decode(&avro::encode(&document)), protobuf::decode(&protobuf::encode(&document))];
+            document.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            assert_eq!(read, [Some(document.clone()), Some(document)], "{text}");
+        }
+    }
 
     #[test]
     fn a_value_stands_behind_the_id_of_its_schema_and_can_be_shortened() {
@@ -96,7 +104,7 @@ mod tests {
                 ResultEncoding::JsonSchema(_) => shorter[FRAME..].to_vec(),
                 ResultEncoding::Avro(_) => serde_json::to_vec(&avro::decode(&shorter[FRAME..]).unwrap()).unwrap(),
                 ResultEncoding::Protobuf(_) => {
-                    serde_json::to_vec(&protobuf::decode(&shorter[FRAME + 1..]).unwrap()).unwrap()
+                    serde_json::to_vec(&protobuf::decode(&shorter[FRAME..]).unwrap()).unwrap()
                 }
             };
             let read: serde_json::Value = serde_json::from_slice(&text).unwrap();
