@@ -121,6 +121,23 @@ fn acceptor(state: &HttpState) -> Result<Option<TlsAcceptor>, StartError> {
     Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }
 
+/// The descriptors of all services, for both versions of reflection.
+fn descriptors<'d>() -> tonic_reflection::server::Builder<'d> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// The service of inference. It takes and sends compressed messages.
+fn inference_server(inference: Inference, max_body: usize) -> GrpcInferenceServiceServer<Inference> {
+    GrpcInferenceServiceServer::new(inference)
+        .max_decoding_message_size(max_body)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Deflate)
+        .send_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Deflate)
+}
+
 async fn run(
     (listener, tls): (std::net::TcpListener, Option<TlsAcceptor>),
     settings: &GrpcSettings,
@@ -143,11 +160,6 @@ async fn run(
     });
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(report_health(reporter, inference.clone()));
-    let descriptors = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
     // both versions: grpcio's client asks for the second one alone
     let (reflection, reflection_alpha) = match (descriptors().build_v1(), descriptors().build_v1alpha()) {
         (Ok(reflection), Ok(alpha)) => (reflection, alpha),
@@ -156,12 +168,7 @@ async fn run(
         }
     };
     let meter = Meter { state: Arc::clone(&inference.state), open, stream_idle: settings.stream_idle };
-    let service = GrpcInferenceServiceServer::new(inference)
-        .max_decoding_message_size(max_body)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Deflate)
-        .send_compressed(CompressionEncoding::Gzip)
-        .send_compressed(CompressionEncoding::Deflate);
+    let service = inference_server(inference, max_body);
     component.ready();
     tracing::info!("grpc listener open");
     let server = Server::builder()

@@ -108,21 +108,14 @@ impl Http2 {
             tokio::select! {
                 // whatever ends a connection, its requests end with it
                 _ = connection.as_mut() => return,
-                () = shutdown.as_mut(), if !ending => {
-                    ending = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                // a request that begins meanwhile is answered
-                () = in_work.idle_for(idle), if !ending => {
-                    ending = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                () = in_work.idle_for(idle), if ending => break,
+                () = shutdown.as_mut(), if !ending => {}
+                () = in_work.idle_for(idle) => if ending { return },
                 () = in_work.stalled_for(self.longest_stall) => return,
             }
+            // a request that begins meanwhile is answered
+            ending = true;
+            connection.as_mut().graceful_shutdown();
         }
-        connection.as_mut().graceful_shutdown();
-        drop(tokio::time::timeout(GOODBYE, connection).await);
     }
 }
 
