@@ -40,8 +40,7 @@ impl Propagation {
         let wanted = |name: &String| self.headers.iter().any(|wanted| wanted == ALL || wanted == name);
         let headers = record.headers.iter().filter(|(name, _)| wanted(name));
         let headers = headers.map(|(name, value)| RecordHeader { name: name.clone(), value: value.clone() });
-        // without names, as by default, nothing is looked at
-        let headers: Vec<_> = if self.headers.is_empty() { Vec::new() } else { headers.collect() };
+        let headers: Vec<_> = headers.collect();
         let of_headers: usize = headers.iter().map(|header| header.name.len() + header.value.len()).sum();
         let bytes = key.as_ref().map_or(0, Bytes::len) + of_headers;
         if bytes > MAX_BYTES {

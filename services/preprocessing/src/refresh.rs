@@ -286,10 +286,9 @@ impl Refresher {
         let answers = reported.format.is_some() || self.policy.answers(view, version);
         let described =
             if answers { registry.describe(model, version) } else { registry.describe_alone(model, version) };
-        let meta = match described.map_err(|error| error.to_string()) {
-            Ok(_) if reported.failed => Err("no prediction replica can load it".to_owned()),
-            described => described,
-        };
+        let failed = "no prediction replica can load it";
+        let meta = described.map_err(|error| error.to_string());
+        let meta = meta.and_then(|meta| if reported.failed { Err(failed.to_owned()) } else { Ok(meta) });
         let meta = meta.map_err(|why| self.state.unusable.insert(name.clone(), why)).ok()?;
         let described = DescribedVersion::new(meta, reported.format.as_ref());
         if described.is_none() {
