@@ -22,7 +22,7 @@ use serde_json::json;
 use harness::rabbit::{Client, Load, reply_to, server};
 use harness::spans::Spans;
 use harness::topic::{Out, Reader, Writer};
-use harness::{Mesh, ROW, ROW_V1, Service, http, row, stop_all, wait_until};
+use harness::{Mesh, ROW, ROW_V1, STAGES, Service, http, row, stop_all, wait_all, wait_until};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -78,6 +78,37 @@ fn a_request_that_was_computed_twice_is_replied_to_once_by_the_next_publishing()
     assert_eq!(properties.correlation_id().as_ref().unwrap().as_str(), "second");
     assert_eq!(client.count(&replies).unwrap(), 0);
     services.push(publishing);
+    stop_all(services);
+}
+
+/// Kafka does not know of replies since the last commit, but the other replica does.
+#[test]
+fn what_a_killed_publishing_has_replied_to_is_not_repeated_by_the_other_replica() {
+    const REQUESTS: u64 = 200;
+    let mut mesh = Mesh::with_topics("told");
+    mesh.short_sessions();
+    let queue = with_rabbit(&mut mesh, "told");
+    let mut services: Vec<Service> = STAGES.iter().take(4).map(|stage| mesh.start(stage)).collect();
+    let rare = [("FOREBAY__KAFKA__COMMIT_INTERVAL", "5900ms")];
+    services.extend((0..2).map(|_| mesh.start_with("publishing", &rare)));
+    wait_all(&mut services);
+    let (client, replies) = (Client::new(), format!("{queue}.replies"));
+    client.declare(&replies);
+    for id in 0..REQUESTS {
+        client.publish(&queue, request("v1").as_bytes(), reply_to(&replies, &id.to_string())).unwrap();
+    }
+    let count = || client.count(&replies).unwrap();
+    wait_until(SOON, "every reply", || count() == REQUESTS);
+    services[4].kill();
+    let other = &services[5];
+    wait_until(SOON, "the copies", || other.metric("forebay_stage_duplicates_total", &[]) > 0.0);
+    // what is sent now comes behind whatever the taken partitions held
+    for id in REQUESTS..2 * REQUESTS {
+        client.publish(&queue, request("v1").as_bytes(), reply_to(&replies, &id.to_string())).unwrap();
+    }
+    wait_until(SOON, "the replies of the other replica alone", || count() >= 2 * REQUESTS);
+    assert_eq!(count(), 2 * REQUESTS);
+    services.remove(4);
     stop_all(services);
 }
 

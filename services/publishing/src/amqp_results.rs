@@ -8,7 +8,7 @@ use bytes::Bytes;
 use forebay_bus::amqp::{AmqpSink, Answer, GiveUp, Target};
 use forebay_bus::kafka::{DeadLetter, DeadLetters, RawRecord};
 use forebay_bus::{Ack, RabbitMqSettings};
-use forebay_contract::{Context, Origin, now_us};
+use forebay_contract::{Context, ItemId, Origin, now_us};
 use forebay_runtime::{Host, StageSpan, StartError, TraceContext};
 
 /// How long sending is retried after a request's deadline. Bounded, because a RabbitMQ server that stays away must not
@@ -16,12 +16,14 @@ use forebay_runtime::{Host, StageSpan, StartError, TraceContext};
 const RETRY_AFTER_DEADLINE: Duration = Duration::from_secs(60);
 
 type Send = dyn Fn(Answer, Ack, Vec<StageSpan>) + std::marker::Send + Sync;
+type Replied = dyn Fn(ItemId) + std::marker::Send + Sync;
 
 /// Sends results to RabbitMQ. Cheap to clone.
 #[derive(Clone)]
 pub struct AmqpReplies {
     exchange: Option<Arc<str>>,
     send: Arc<Send>,
+    replied: Arc<Replied>,
 }
 
 impl fmt::Debug for AmqpReplies {
@@ -51,8 +53,9 @@ pub fn open(
         }
     });
     let sink = AmqpSink::start(host, settings, give_up)?;
-    let sender = sink.clone();
-    let replies = AmqpReplies::new(sink.exchange(), move |answer, ack, spans| sender.send(answer, ack, spans));
+    let (sender, announcer) = (sink.clone(), sink.clone());
+    let mut replies = AmqpReplies::new(sink.exchange(), move |answer, ack, spans| sender.send(answer, ack, spans));
+    replies.replied = Arc::new(move |item| announcer.replied(item));
     Ok(Some((replies, sink)))
 }
 
@@ -77,7 +80,12 @@ impl AmqpReplies {
         exchange: Option<&str>,
         send: impl Fn(Answer, Ack, Vec<StageSpan>) + std::marker::Send + Sync + 'static,
     ) -> Self {
-        Self { exchange: exchange.map(Into::into), send: Arc::new(send) }
+        Self { exchange: exchange.map(Into::into), send: Arc::new(send), replied: Arc::new(|_| {}) }
+    }
+
+    /// Announces to the other replicas that all answers to `item` are where they belong.
+    pub(crate) fn replied(&self, item: ItemId) {
+        (self.replied)(item);
     }
 
     /// The targets of an item's result: none unless the request came over RabbitMQ. The exchange is a target only if

@@ -6,6 +6,7 @@ use forebay_bus::{Ack, AckOutcome};
 use forebay_contract::{Context, ItemId, now_us};
 use forebay_runtime::TraceContext;
 
+use crate::amqp_results::AmqpReplies;
 use crate::dedupe::{Now, Placement, SharedDeduplicator};
 use crate::metrics::PublishingMetrics;
 use crate::pending::{BatchScope, PendingResult};
@@ -18,6 +19,8 @@ pub(crate) struct InFlightResult {
     /// Where its answer is, if it goes to the result topic.
     pub(crate) placement: Option<Placement>,
     pub(crate) accepted_us: u64,
+    /// Where it is announced to the other replicas, if it goes over RabbitMQ.
+    pub(crate) amqp: Option<AmqpReplies>,
     pub(crate) failed: bool,
     pub(crate) ack: Ack,
     pub(crate) scope: Arc<BatchScope>,
@@ -51,6 +54,9 @@ impl DeliveryTracker {
         if !sent {
             result.ack.nack();
             return self.redispatch(waiting);
+        }
+        if let Some(amqp) = &result.amqp {
+            amqp.replied(result.id);
         }
         let latency = now_us().saturating_sub(result.accepted_us);
         let exported = result.reported.as_ref().filter(|it| it.context.sampled() || it.report.spans);

@@ -178,7 +178,9 @@ impl Dispatcher {
             scope.mark_failed(&item, failure);
         }
         let answered_us = scope.answered_us();
-        let mut in_flight = InFlightResult { placement, ..self.in_flight(&item, failure, ack, scope, now) };
+        let announced = amqp.as_ref().map(|(amqp, _)| (*amqp).clone());
+        let mut in_flight =
+            InFlightResult { placement, amqp: announced, ..self.in_flight(&item, failure, ack, scope, now) };
         if topic.is_none() && amqp.is_none() {
             if has_caller {
                 replies.items.push(item);
@@ -242,7 +244,7 @@ impl Dispatcher {
         let reported = (context.sampled() || report != SlowRequestReport::default())
             .then(|| Box::new(ReportedRequest { context: context.clone(), failure, report }));
         let (id, accepted_us) = (context.item(), context.accepted_us());
-        InFlightResult { id, placement: None, accepted_us, failed, ack, scope, reported }
+        InFlightResult { id, placement: None, accepted_us, amqp: None, failed, ack, scope, reported }
     }
 
     /// An ack that settles `in_flight`.

@@ -138,6 +138,17 @@ impl WindowRebuild {
         }
     }
 
+    /// Adds items that were replied to over RabbitMQ, as far as the window has room.
+    pub(crate) fn restore_replies(&self, items: impl IntoIterator<Item = ItemId>) {
+        let mut deduplicator = self.deduplicator.lock();
+        for item in items {
+            if !deduplicator.has_room_to_restore() {
+                break;
+            }
+            deduplicator.restore(item, None);
+        }
+    }
+
     /// Reads which requests over RabbitMQ were replied to since a time, as far as work had ended.
     fn read_replied(&self, done_up_to: &[(u32, u64)], since_us: u64) {
         let Some(replied) = self.replied.as_ref().filter(|_| !done_up_to.is_empty()) else { return };
@@ -153,12 +164,8 @@ impl WindowRebuild {
         };
         match found {
             Ok(ids) => {
-                let (mut deduplicator, replies) = (self.deduplicator.lock(), ids.len());
-                for id in ids {
-                    if deduplicator.has_room_to_restore() {
-                        deduplicator.restore(id, None);
-                    }
-                }
+                let replies = ids.len();
+                self.restore_replies(ids);
                 tracing::info!(partitions = done_up_to.len(), replies, "earlier replies found");
             }
             Err(error) => tracing::warn!(%error, "earlier replies over rabbitmq are not known, and may be repeated"),

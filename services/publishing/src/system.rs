@@ -134,7 +134,7 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
     let result_topic = result_topic(settings, mesh)?;
     let letters = if mesh.has_kafka() { Some(mesh.dead_letters(Stage::Publishing)?) } else { None };
     let (amqp_replies, amqp) = amqp_results::open(&host, &mesh.settings().rabbitmq, letters.clone())?.unzip();
-    amqp.into_iter().for_each(|sink| mesh.close_last(sink));
+    amqp.clone().into_iter().for_each(|sink| mesh.close_last(sink));
     let topic: Arc<str> = host.settings().topics.results_out.as_str().into();
     let history = mesh.client(Stage::Publishing)?.zip(letters).map(|(client, letters)| {
         let (topic, transactions) = (Arc::clone(&topic), settings.results.transactions);
@@ -147,6 +147,10 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
         replies: mesh.outlet(Stage::Publishing, &REPLIES)?,
     };
     let PublishingStage { inlet, mut rebuild, parked } = stage(settings, mesh.settings(), &host, arbiter, outlets);
+    if let Some(amqp) = amqp {
+        let rebuild = rebuild.clone();
+        amqp.on_replied_elsewhere(move |items| rebuild.restore_replies(items.iter().copied()));
+    }
     if let Some(result_topic) = result_topic {
         // in the fused form a partition of the source topic stands for a take-over: its requests may have been answered
         // before, on any partition outside

@@ -1,18 +1,20 @@
 //! Sends answers, on its own connection and thread. An answer is done when the server confirms it; what was not
 //! confirmed when a connection ended is sent again on the next one.
 
+mod replied_exchange;
 mod sender;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use forebay_contract::ItemId;
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 use forebay_runtime::{Host, Metrics, StageSpan, StartError};
 use parking_lot::Mutex;
 use sender::Sender;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use super::connection::{Address, Thread};
@@ -22,6 +24,9 @@ use crate::{Ack, RabbitMqSettings};
 
 /// Takes an answer that could not be sent in time, and the reason.
 pub type GiveUp = Arc<dyn Fn(Answer, &str, Ack) + Send + Sync>;
+
+/// Takes the items that another replica has replied to.
+type RepliedElsewhere = Box<dyn Fn(&[ItemId]) + Send + Sync>;
 
 struct Job {
     answer: Answer,
@@ -36,6 +41,8 @@ pub struct AmqpSink(Arc<Inner>);
 
 struct Inner {
     jobs: UnboundedSender<Job>,
+    replied: UnboundedSender<ItemId>,
+    replied_elsewhere: Arc<OnceLock<RepliedElsewhere>>,
     stop: watch::Sender<bool>,
     thread: Mutex<Option<Thread>>,
     exchange: Option<String>,
@@ -64,9 +71,13 @@ impl AmqpSink {
         let counters = Counters::register(host.metrics());
         let waiting = VecDeque::new();
         let heartbeat = connection_status.heartbeat();
-        let sender = Sender { address, settings, connection_status, counters, incoming, stopped, waiting, give_up };
+        let (replied, settled) = unbounded_channel();
+        let replied_elsewhere = Arc::new(OnceLock::new());
+        let replies = RepliedItems { settled, unsent: Vec::new(), elsewhere: Arc::clone(&replied_elsewhere) };
+        let sender =
+            Sender { address, settings, connection_status, counters, incoming, stopped, waiting, give_up, replies };
         let thread = Mutex::new(Some(Thread::start("rabbitmq-sink", heartbeat, sender.run())?));
-        Ok(Self(Arc::new(Inner { jobs, stop, thread, exchange })))
+        Ok(Self(Arc::new(Inner { jobs, replied, replied_elsewhere, stop, thread, exchange })))
     }
 
     /// The exchange that results go to besides `reply-to`.
@@ -81,6 +92,16 @@ impl AmqpSink {
         let _ = self.0.jobs.send(Job { answer, ack, spans, not_before: None });
     }
 
+    /// Announces to the other replicas that `item` was replied to, so that none of them does so again.
+    pub fn replied(&self, item: ItemId) {
+        let _ = self.0.replied.send(item);
+    }
+
+    /// From now on `take` is given the items that other replicas have replied to. The first call counts.
+    pub fn on_replied_elsewhere(&self, take: impl Fn(&[ItemId]) + Send + Sync + 'static) {
+        let _ = self.0.replied_elsewhere.set(Box::new(take));
+    }
+
     /// Disconnects when every answer is confirmed, or after `limit`.
     pub async fn close(self, limit: Duration) {
         let thread = self.0.thread.lock().take();
@@ -89,6 +110,27 @@ impl AmqpSink {
         if !thread.ended_within(limit).await {
             tracing::warn!("not every answer over rabbitmq was confirmed, the rest is made again");
         }
+    }
+}
+
+/// What this replica has replied to, and what others have.
+struct RepliedItems {
+    settled: UnboundedReceiver<ItemId>,
+    /// Items that are announced next.
+    unsent: Vec<ItemId>,
+    elsewhere: Arc<OnceLock<RepliedElsewhere>>,
+}
+
+impl RepliedItems {
+    /// Collects what has been replied to by now.
+    fn collect(&mut self) {
+        while let Ok(item) = self.settled.try_recv() {
+            self.unsent.push(item);
+        }
+    }
+
+    fn on_announced(&self, items: &[ItemId]) {
+        self.elsewhere.get().into_iter().for_each(|take| take(items));
     }
 }
 

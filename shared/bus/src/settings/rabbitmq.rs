@@ -39,6 +39,8 @@ pub struct RabbitMqSettings {
     pub results_exchange: String,
     /// Routing key of results at that exchange.
     pub results_routing: String,
+    /// Where replicas of publishing announce what they have replied to; empty is nowhere.
+    pub replied_exchange: String,
     /// PEM file of the authorities to trust instead of the system's; empty means the system's.
     pub ca_file: String,
     /// PEM file of this client's certificate chain; empty means none.
@@ -102,6 +104,7 @@ impl RabbitMqSettings {
             ("rabbitmq.dead_letter_exchange", &self.dead_letter_exchange),
             ("rabbitmq.results_exchange", &self.results_exchange),
             ("rabbitmq.results_routing", &self.results_routing),
+            ("rabbitmq.replied_exchange", &self.replied_exchange),
         ] {
             if name.len() > 255 {
                 problems.add(key, "is longer than 255 bytes");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use forebay_contract::now_us;
+use forebay_contract::{ItemId, now_us};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -13,7 +13,8 @@ use lapin::{Channel, Confirmation, Connection, ExchangeKind};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
-use super::{Counters, GiveUp, Job};
+use super::replied_exchange::RepliedExchange;
+use super::{Counters, GiveUp, Job, RepliedItems};
 use crate::RabbitMqSettings;
 use crate::amqp::connection::{Address, log_once};
 use crate::amqp::connection_status::ConnectionStatus;
@@ -42,6 +43,7 @@ pub(super) struct Sender {
     pub(super) stopped: watch::Receiver<bool>,
     pub(super) waiting: VecDeque<Job>,
     pub(super) give_up: GiveUp,
+    pub(super) replies: RepliedItems,
 }
 
 type Confirm = BoxFuture<'static, (u64, lapin::Result<Confirmation>)>;
@@ -51,6 +53,8 @@ struct Session {
     connection: Connection,
     replies: Channel,
     results: Channel,
+    /// `None` where replicas do not announce their replies.
+    replicas: Option<RepliedExchange>,
     next: u64,
     open: BTreeMap<u64, Job>,
     confirms: FuturesUnordered<Confirm>,
@@ -112,9 +116,10 @@ impl Sender {
         for channel in [&replies, &results] {
             channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
         }
+        let replicas = RepliedExchange::open(&connection, &self.settings).await;
         tracing::info!(server = self.address.shown(), "sending answers over rabbitmq");
         let (open, confirms) = (BTreeMap::new(), FuturesUnordered::new());
-        Ok(Session { connection, replies, results, next: 0, open, confirms })
+        Ok(Session { connection, replies, results, replicas, next: 0, open, confirms })
     }
 
     /// `Ok` when the process stops.
@@ -123,6 +128,7 @@ impl Sender {
         let mut stopped = self.stopped.clone();
         loop {
             self.publish(session).await?;
+            self.announce(session).await?;
             let left = session.open.len() + self.waiting.len();
             self.counters.unconfirmed.set(i64::try_from(left).unwrap_or(i64::MAX));
             if left == 0 && self.incoming.is_empty() && self.gone() {
@@ -142,6 +148,8 @@ impl Sender {
                     self.confirmed(session, id, confirmation)?;
                 }
                 Some(job) = self.incoming.recv() => self.waiting.push_back(job),
+                Some(item) = self.replies.settled.recv() => self.replies.unsent.push(item),
+                items = next_replied(&mut session.replicas) => self.replies.on_announced(&items),
                 _ = stopped.changed(), if !self.gone() => {}
                 () = tokio::time::sleep(TICK) => self.give_up_late("RabbitMQ does not take it"),
             }
@@ -152,6 +160,17 @@ impl Sender {
                 return Err("the connection to RabbitMQ ended, or it refused an answer".to_owned());
             }
         }
+    }
+
+    /// Announces to the other replicas what was replied to by now.
+    async fn announce(&mut self, session: &mut Session) -> Result<(), String> {
+        self.replies.collect();
+        let Some(replicas) = &mut session.replicas else {
+            self.replies.unsent.clear();
+            return Ok(());
+        };
+        let sent = tokio::time::timeout(STUCK, replicas.announce(&mut self.replies.unsent)).await;
+        sent.map_err(|_| "RabbitMQ takes nothing; it may be short of memory or disk".to_owned())
     }
 
     async fn publish(&mut self, session: &mut Session) -> Result<(), String> {
@@ -236,5 +255,13 @@ impl Sender {
                 (self.give_up)(job.answer, why, job.ack);
             }
         }
+    }
+}
+
+/// What other replicas have replied to next; waits for ever where they do not announce it.
+async fn next_replied(replicas: &mut Option<RepliedExchange>) -> Vec<ItemId> {
+    match replicas {
+        Some(replicas) => replicas.next().await,
+        None => std::future::pending().await,
     }
 }

@@ -1,0 +1,157 @@
+//! The exchange on which replicas of publishing announce which items they have replied to. Only they know: a reply
+//! is on no topic, and while Kafka is away nothing is committed. The next owner of a partition drops the copies that it
+//! reads again.
+//!
+//! A message holds [`ItemId`]s, its routing key is the queue of requests, and its `app_id` the queue on which its sender
+//! listens, so that a replica skips its own.
+
+use forebay_contract::{ItemId, RequestId};
+use futures_util::StreamExt as _;
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Connection, Consumer, ExchangeKind};
+
+use crate::RabbitMqSettings;
+
+/// What these messages are; another layout has another name.
+const TYPE: &str = "forebay.replied.1";
+/// Bytes of an item: its request, and its row in little-endian order.
+const ITEM: usize = 20;
+/// Most items of a message.
+const MOST: usize = 2048;
+/// Most messages that wait for a replica that takes none; the oldest are dropped.
+const WAITING: i32 = 10_000;
+
+/// One connection's end of the exchange.
+pub(super) struct RepliedExchange {
+    channel: Channel,
+    /// `None` once the queue is gone.
+    consumer: Option<Consumer>,
+    exchange: String,
+    /// The queue of requests, which tells the meshes of a virtual host apart.
+    requests: String,
+    /// The queue on which this replica listens.
+    queue: ShortString,
+}
+
+impl RepliedExchange {
+    /// Opens the exchange that the settings name, if they do. Without it replies may be repeated, so a refusal is a warning.
+    pub(super) async fn open(connection: &Connection, settings: &RabbitMqSettings) -> Option<Self> {
+        let exchange = settings.replied_exchange.as_str();
+        if exchange.is_empty() {
+            return None;
+        }
+        let opened = Self::declare(connection, settings).await;
+        if let Err(error) = &opened {
+            tracing::warn!(
+                exchange,
+                %error,
+                "rabbitmq.replied_exchange cannot be used, a reply may be repeated when a partition moves to another replica"
+            );
+        }
+        opened.ok()
+    }
+
+    async fn declare(connection: &Connection, settings: &RabbitMqSettings) -> lapin::Result<Self> {
+        let channel = connection.create_channel().await?;
+        let exchange = settings.replied_exchange.as_str();
+        let (passive, durable) = (!settings.declare, settings.declare);
+        let options = ExchangeDeclareOptions { passive, durable, ..ExchangeDeclareOptions::default() };
+        channel.exchange_declare(exchange.into(), ExchangeKind::Fanout, options, FieldTable::default()).await?;
+        // named by the server, and gone with the connection
+        let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-max-length".into(), AMQPValue::LongInt(WAITING));
+        let queue = channel.queue_declare("".into(), options, arguments).await?.name().clone();
+        let bound = channel.queue_bind(
+            queue.clone(),
+            exchange.into(),
+            "".into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        bound.await?;
+        let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
+        let consumer = Some(channel.basic_consume(queue.clone(), "".into(), options, FieldTable::default()).await?);
+        let (exchange, requests) = (exchange.to_owned(), settings.queue.clone());
+        Ok(Self { channel, consumer, exchange, requests, queue })
+    }
+
+    /// Announces `items` to the other replicas, and empties them.
+    pub(super) async fn announce(&self, items: &mut Vec<ItemId>) {
+        for part in items.chunks(MOST) {
+            let properties = BasicProperties::default().with_type(TYPE.into()).with_app_id(self.queue.clone());
+            let (exchange, key) = (self.exchange.as_str().into(), self.requests.as_str().into());
+            let options = BasicPublishOptions::default();
+            let sent = self.channel.basic_publish(exchange, key, options, &encode(part), properties).await;
+            if let Err(error) = sent {
+                tracing::debug!(%error, "replies are not announced to other replicas");
+            }
+        }
+        items.clear();
+    }
+
+    /// The next items that another replica has replied to. Waits for ever if there will be none on this connection.
+    pub(super) async fn next(&mut self) -> Vec<ItemId> {
+        loop {
+            let Some(consumer) = &mut self.consumer else { return std::future::pending().await };
+            match consumer.next().await {
+                Some(Ok(delivery)) if self.concerns(&delivery) => return decode(&delivery.data),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => {
+                    tracing::warn!(
+                        exchange = self.exchange,
+                        "what other replicas announce is not read until the next connection"
+                    );
+                    self.consumer = None;
+                }
+            }
+        }
+    }
+
+    /// Whether another replica of this mesh has sent it.
+    fn concerns(&self, delivery: &Delivery) -> bool {
+        let is =
+            |value: &Option<ShortString>, wanted: &str| value.as_ref().is_some_and(|value| value.as_str() == wanted);
+        let properties = &delivery.properties;
+        delivery.routing_key.as_str() == self.requests
+            && is(properties.kind(), TYPE)
+            && !is(properties.app_id(), self.queue.as_str())
+    }
+}
+
+fn encode(items: &[ItemId]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(items.len() * ITEM);
+    for item in items {
+        bytes.extend_from_slice(&item.request_id.0);
+        bytes.extend_from_slice(&item.row.to_le_bytes());
+    }
+    bytes
+}
+
+/// The items of a message; what is left of one that was cut is not read.
+fn decode(bytes: &[u8]) -> Vec<ItemId> {
+    let (items, _) = bytes.as_chunks::<ITEM>();
+    let item = |bytes: &[u8; ITEM]| {
+        let (request, row) = bytes.split_first_chunk::<16>()?;
+        Some(ItemId { request_id: RequestId(*request), row: u32::from_le_bytes(row.try_into().ok()?) })
+    };
+    items.iter().filter_map(item).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_are_read_as_they_were_written() {
+        let items: Vec<ItemId> = (0..3).map(|row| ItemId { request_id: RequestId::random(), row: row << 20 }).collect();
+        let bytes = encode(&items);
+        assert_eq!(decode(&bytes), items);
+        assert_eq!(decode(&bytes[..ITEM + 7]), items[..1]);
+        assert_eq!(decode(b""), []);
+    }
+}
