@@ -27,10 +27,17 @@ fn cases(server: &Service, url: &str, grpc: SocketAddr, class: Option<&str>, mor
     let output = python.envs(more.iter().copied()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     println!("{text}");
-    assert!(output.status.success(), "{}\n{}", output.status, server.tail(20));
+    let failed: Vec<&str> = text.lines().filter(|line| is_failure(line)).collect();
+    assert!(output.status.success(), "{}: {}\n{}", output.status, failed.join(" | "), server.tail(20));
     assert!(!text.contains("skipped"), "a case was left out");
     let counts = text.lines().filter_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse::<usize>().ok());
     counts.sum()
+}
+
+/// Whether a line of Python's unittest names a failed case, or says why it has failed.
+fn is_failure(line: &str) -> bool {
+    let error = |it: &&str| it.ends_with("Error") || it.ends_with("Exception") || it.ends_with("Timeout");
+    line.starts_with("FAIL: ") || line.starts_with("ERROR: ") || line.split(':').next().filter(error).is_some()
 }
 
 /// `forebay-loadtest conformance` finds nothing wrong.

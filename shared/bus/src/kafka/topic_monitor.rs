@@ -20,6 +20,9 @@ const METADATA: Duration = Duration::from_secs(2);
 const CREATE: Duration = Duration::from_secs(60);
 const REFRESH: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(500);
+/// A component that was ready stays so until this many attempts in a row have failed: requests need no metadata, and a broker
+/// that is busy for a moment is no reason to refuse them.
+const ATTEMPTS: u32 = 3;
 /// Interval between looks for edges that have opened, as long as a pause is younger than `SOON`.
 const STEP: Duration = Duration::from_millis(100);
 const SOON: Duration = Duration::from_secs(1);
@@ -35,6 +38,8 @@ pub(crate) struct TopicMonitor {
     hubs: Option<Vec<String>>,
     missing: Option<Vec<PlannedTopic>>,
     lifecycle: Lifecycle,
+    /// Failed attempts since the last that succeeded; `None` before the first success.
+    failed: Option<u32>,
 }
 
 impl TopicMonitor {
@@ -50,10 +55,11 @@ impl TopicMonitor {
         let missing = settings.kafka.create_topics.then(|| planned_topics(topics, settings.kafka.lanes));
         let hubs = settings.event_hubs.enabled.then(|| topics.all().map(|(_, name)| name.to_owned()).into());
         let (inner, lifecycle) = (inner_topics(topics, settings.kafka.lanes), host.lifecycle().clone());
-        Self { client, sink, watched, foreign, inner, hubs, missing, lifecycle }
+        Self { client, sink, watched, foreign, inner, hubs, missing, lifecycle, failed: None }
     }
 
-    /// Runs until the process drains; ready whenever the broker has answered for every topic that the stage writes.
+    /// Runs until the process drains; ready once the broker has answered for every topic that the stage writes, and until it
+    /// has failed to do so several times in a row.
     pub(crate) fn start(mut self, events: Arc<dyn EdgeEvents>, heartbeat: Heartbeat) -> Result<(), StartError> {
         let mut dead_client = DeadClientCheck::new(&self.client, self.inner.first().map_or("", String::as_str));
         spawn("kafka-topics", move || {
@@ -99,7 +105,7 @@ impl TopicMonitor {
         self.hubs = None;
     }
 
-    fn refresh(&self, events: &dyn EdgeEvents, heartbeat: &Heartbeat) -> bool {
+    fn refresh(&mut self, events: &dyn EdgeEvents, heartbeat: &Heartbeat) -> bool {
         let expected = self.client.settings().partitions.unsigned_abs();
         let topics = self.watched.lock().clone();
         for topic in &topics {
@@ -111,11 +117,16 @@ impl TopicMonitor {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    events.unready(&format!("topic {topic}: {}", self.sink.explain(&error)));
+                    let why = format!("topic {topic}: {}", self.sink.explain(&error));
+                    match still_ready(&mut self.failed) {
+                        true => tracing::debug!(why, "metadata cannot be read, trying again"),
+                        false => events.unready(&why),
+                    }
                     return false;
                 }
             }
         }
+        self.failed = Some(0);
         events.ready();
         true
     }
@@ -133,6 +144,14 @@ impl TopicMonitor {
             left = left.saturating_sub(step);
         }
     }
+}
+
+/// Counts a failed attempt; whether the component is ready all the same.
+fn still_ready(failed: &mut Option<u32>) -> bool {
+    failed.as_mut().is_some_and(|failed| {
+        *failed = failed.saturating_add(1);
+        *failed < ATTEMPTS
+    })
 }
 
 /// The warning when the missing hubs do not fit beside the existing ones.
@@ -156,6 +175,13 @@ fn inner_topics(topics: &TopicSettings, lanes: bool) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_ready_stays_so_for_two_failures_and_no_more() {
+        assert!(!still_ready(&mut None), "nothing is known of the topics yet");
+        let mut failed = Some(0);
+        assert_eq!([(); 4].map(|()| still_ready(&mut failed)), [true, true, false, false]);
+    }
 
     #[test]
     fn a_namespace_without_room_is_reported_with_what_is_missing() {
