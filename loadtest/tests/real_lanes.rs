@@ -386,8 +386,8 @@ fn ten_times_the_capacity_over_http_is_refused_early_and_what_is_accepted_keeps_
     assert!(answers.iter().all(|it| matches!(it.0, 200 | 429 | 503)), "only 200, 429 and 503");
     assert!(refused.iter().all(|it| it.1), "a refusal says when to come back");
     assert!(count > answered && answered > OVERLOADED_CAPACITY * seconds as usize / 4, "{answered} {count}");
-    // http.max_wait, as well as an estimate can hold it
-    assert!(p99 <= Duration::from_secs(1) + 3 * after.max(LEAST), "{p99:.1?}");
+    // a few times http.max_wait, as well as an estimate can hold it on a busy machine: without it the wait is tens of seconds
+    assert!(p99 <= Duration::from_secs(3) + 3 * after.max(LEAST), "{p99:.1?}");
     assert!(after <= 3 * alone.max(LEAST), "{after:.1?}");
     stop_all(services);
 }
