@@ -99,6 +99,8 @@ fn what_a_killed_publishing_has_replied_to_is_not_repeated_by_the_other_replica(
     }
     let count = || client.count(&replies).unwrap();
     wait_until(SOON, "every reply", || count() == REQUESTS);
+    // a reply is announced when the server has confirmed it
+    std::thread::sleep(Duration::from_secs(1));
     services[4].kill();
     let other = &services[5];
     wait_until(SOON, "the copies", || other.metric("forebay_stage_duplicates_total", &[]) > 0.0);
