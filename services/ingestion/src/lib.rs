@@ -32,6 +32,7 @@ mod exposure;
 pub mod fuzzing;
 mod grpc;
 pub mod http;
+mod in_work;
 pub mod inbound;
 pub mod kafka;
 mod model_rows;

@@ -338,3 +338,62 @@ async fn a_call_that_is_under_way_is_answered_while_the_process_drains() {
     within(waiting).await.unwrap().unwrap();
     within(closed).await.unwrap();
 }
+
+/// A call for the description of the model, whose answer has more than one byte.
+fn metadata_call(grpc: &GrpcListener) -> http::Request<()> {
+    let uri = format!("http://{}/inference.GRPCInferenceService/ServerMetadata", grpc.address);
+    let request = http::Request::post(uri).header("content-type", "application/grpc").header("te", "trailers");
+    request.body(()).unwrap()
+}
+
+#[actix_rt::test]
+async fn a_client_that_takes_no_answer_loses_its_connection_and_gives_its_calls_back() {
+    let (_mesh, grpc) = serving(&["http.body_timeout=300ms", "http.max_requests=2"]);
+    let stream = within(TcpStream::connect(grpc.address)).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    let (mut client, connection) = within(builder.initial_window_size(0).handshake::<_, Bytes>(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        client = within(client.ready()).await.unwrap();
+        let (response, mut body) = client.send_request(metadata_call(&grpc), false).unwrap();
+        body.send_data(Bytes::from_static(&[0; 5]), true).unwrap();
+        answers.push(within(response).await.unwrap());
+    }
+    let channel = channel(&grpc).await;
+    let status = call(&channel, Request::new(infer("absent", &[1.0, 2.0]))).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "their answers are not taken: {status:?}");
+    // the client stays, and says so when it is pinged
+    drop(within(connection).await);
+    let status = call(&channel, Request::new(infer("absent", &[1.0, 2.0]))).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound, "{status:?}");
+    drop(answers);
+}
+
+#[actix_rt::test]
+async fn a_connection_without_calls_ends_and_a_stream_that_waits_keeps_its_own() {
+    let (mut mesh, grpc) = serving(&["grpc.connection_idle=400ms", "http.body_timeout=200ms"]);
+    mesh.answer_all();
+    let (client, connection) = h2::client::handshake(TcpStream::connect(grpc.address).await.unwrap()).await.unwrap();
+    let began = Instant::now();
+    drop(within(tokio::spawn(connection)).await);
+    assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
+    drop(client);
+    let channel = channel(&grpc).await;
+    let (sender, receiver) = unbounded_channel::<Infer>();
+    let requests = futures_util::stream::unfold(receiver, async |mut it| Some((it.recv().await?, it)));
+    let mut client = Grpc::new(channel.clone());
+    client.ready().await.unwrap();
+    let codec = ProstCodec::<Infer, Answer>::default();
+    let answers = client.streaming(Request::new(requests), STREAM.parse().unwrap(), codec);
+    let mut answers = within(answers).await.unwrap().into_inner();
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        sender.send(infer("m", &[1.0, 2.0])).unwrap();
+        assert!(within(answers.message()).await.unwrap().is_some());
+    }
+    // and a client that comes back is connected again
+    drop((sender, answers));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    call(&channel, Request::new(infer("m", &[1.0, 2.0]))).await.unwrap();
+}

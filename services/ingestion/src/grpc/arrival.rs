@@ -22,6 +22,7 @@ use super::open_calls::{CallKind, HeldBody, INFER, OpenCalls};
 use super::{caller, status};
 use crate::auth::{AuthenticatedCaller, Caller};
 use crate::http::HttpState;
+use crate::in_work::InWork;
 use crate::rejection::HttpRejection;
 
 type Response = http::Response<Body>;
@@ -123,6 +124,7 @@ where
         let mut arrival = Arrival::new();
         let (mut head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
+        let counted = head.extensions.get::<InWork>().cloned().unwrap_or_default().begin();
         let kind = CallKind::of(&path);
         let Meter { state, stream_idle, .. } = &self.meter;
         let (open, request_permit) = match self.meter.admit(kind, &path) {
@@ -155,7 +157,7 @@ where
             head.extensions.insert(arrival);
             let response: Result<Response, Infallible> =
                 inner.call(http::Request::from_parts(head, Body::new(body))).await;
-            response.map(|response| response.map(|inner| Body::new(HeldBody { inner, _permit: open })))
+            response.map(|response| response.map(|inner| Body::new(HeldBody::new(inner, open, counted))))
         };
         let Some(given) = given else { return Box::pin(response) };
         // before tonic ends the call at the same moment, as one that the client has cancelled

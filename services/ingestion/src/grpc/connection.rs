@@ -1,6 +1,6 @@
 //! Connections of the gRPC server, with or without TLS.
 
-use std::future::Future as _;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::Connected;
 
+use crate::in_work::InWork;
 use crate::net_stream::NetStream;
 
 /// Pause after an error of the listener, such as too many open files.
@@ -22,32 +23,53 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Length of what every client of HTTP/2 sends first: the preface, and the head of the settings behind it.
 const PREFACE: usize = 24 + 9;
 
+/// How long a connection may take for what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConnectionLimits {
+    /// For the handshake of TLS, and then for the preface.
+    pub handshake: Duration,
+    /// How long there may be no call.
+    pub idle: Duration,
+    /// How long the client may take none of any answer that waits for it.
+    pub stall: Duration,
+}
+
 /// One connection. It counts against the limit until it is dropped.
 pub(super) struct Connection {
     stream: NetStream,
     /// What is missing of the preface, and when it has to be there; `None` once it is.
     preface: Option<(usize, Pin<Box<Sleep>>)>,
+    in_work: InWork,
+    /// Ends when the connection has to.
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn new(stream: NetStream, preface_timeout: Duration, permit: OwnedSemaphorePermit) -> Self {
-        let preface = Some((PREFACE, Box::pin(tokio::time::sleep(preface_timeout))));
-        Self { stream, preface, _permit: permit }
+    fn new(stream: NetStream, limits: ConnectionLimits, permit: OwnedSemaphorePermit) -> Self {
+        let preface = Some((PREFACE, Box::pin(tokio::time::sleep(limits.handshake))));
+        let in_work = InWork::default();
+        let counted = in_work.clone();
+        let end = Box::pin(async move {
+            tokio::select! {
+                () = counted.idle_for((limits.idle, limits.idle)) => {}
+                () = counted.stalled_for(limits.stall) => {}
+            }
+        });
+        Self { stream, preface, in_work, end, _permit: permit }
     }
 }
 
-/// Accepts connections until the receiver is gone. Handshakes of TLS do not hold up other connections; they end after
-/// `handshake_timeout`, and so do connections without the preface of HTTP/2.
+/// Accepts connections of at most `limits` until the receiver is gone. Handshakes of TLS do not hold up other connections.
 pub(super) async fn accept(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    limit: usize,
-    handshake_timeout: Duration,
+    most: usize,
+    limits: ConnectionLimits,
     connections: mpsc::Sender<Connection>,
 ) {
-    let limit = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
-    while let Ok(permit) = Arc::clone(&limit).acquire_owned().await {
+    let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+    while let Ok(permit) = Arc::clone(&places).acquire_owned().await {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = connections.closed() => return,
@@ -59,7 +81,7 @@ pub(super) async fn accept(
         // a frame is written whole, so it must not wait for the acknowledgement of the one before
         drop(stream.set_nodelay(true));
         let Some(tls) = tls.clone() else {
-            let connection = Connection::new(NetStream::Plain(stream), handshake_timeout, permit);
+            let connection = Connection::new(NetStream::Plain(stream), limits, permit);
             if connections.send(connection).await.is_err() {
                 return;
             }
@@ -67,18 +89,21 @@ pub(super) async fn accept(
         };
         let connections = connections.clone();
         tokio::spawn(async move {
-            if let Ok(Ok(stream)) = tokio::time::timeout(handshake_timeout, tls.accept(stream)).await {
-                let connection = Connection::new(NetStream::Secure(Box::new(stream)), handshake_timeout, permit);
+            if let Ok(Ok(stream)) = tokio::time::timeout(limits.handshake, tls.accept(stream)).await {
+                let connection = Connection::new(NetStream::Secure(Box::new(stream)), limits, permit);
                 drop(connections.send(connection).await);
             }
         });
     }
 }
 
+/// The calls of the connection are counted where they are made.
 impl Connected for Connection {
-    type ConnectInfo = ();
+    type ConnectInfo = InWork;
 
-    fn connect_info(&self) {}
+    fn connect_info(&self) -> InWork {
+        self.in_work.clone()
+    }
 }
 
 impl AsyncRead for Connection {
@@ -93,6 +118,9 @@ impl AsyncRead for Connection {
             } else if read.is_pending() && deadline.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
+        }
+        if read.is_pending() && this.end.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         read
     }

@@ -15,7 +15,7 @@ use tonic_health::server::HealthReporter;
 
 use super::arrival::Meter;
 use super::arriving_body::MAX_PUBLIC_MESSAGE;
-use super::connection::{Connection, accept};
+use super::connection::{Connection, ConnectionLimits, accept};
 use super::open_calls::OpenCalls;
 use super::proto::DESCRIPTORS;
 use super::proto::grpc_inference_service_server::GrpcInferenceServiceServer;
@@ -147,14 +147,16 @@ async fn run(
     component: &Component,
 ) {
     let http = &inference.state.http;
-    let (max_body, handshake_timeout) = (http.max_body, http.head_timeout);
+    let max_body = http.max_body;
+    let limits =
+        ConnectionLimits { handshake: http.head_timeout, idle: settings.connection_idle, stall: http.body_timeout };
     let open = OpenCalls::new(http.max_requests, settings.max_streams);
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return lifecycle.fail(format!("the grpc listener cannot be used: {error}")),
     };
     let (sender, connections) = mpsc::channel::<Connection>(64);
-    tokio::spawn(accept(listener, tls, settings.max_connections, handshake_timeout, sender));
+    tokio::spawn(accept(listener, tls, settings.max_connections, limits, sender));
     let incoming = stream::unfold(connections, |mut connections| async {
         connections.recv().await.map(|connection| (Ok::<_, std::io::Error>(connection), connections))
     });

@@ -10,6 +10,8 @@ use http_body::{Frame, SizeHint};
 use tonic::Status;
 use tonic::body::Body;
 
+use crate::in_work::{Counted, Sending};
+
 /// The call for one inference.
 pub(super) const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
 /// The call whose messages are requests for inference.
@@ -73,10 +75,18 @@ impl OpenCalls {
     }
 }
 
-/// The body of an answer, with the permit of its call.
+/// The body of an answer, with the permit of its call and its place among the calls of its connection.
 pub(super) struct HeldBody {
-    pub inner: Body,
-    pub _permit: Permit,
+    inner: Body,
+    sending: Sending,
+    _permit: Permit,
+    _counted: Counted,
+}
+
+impl HeldBody {
+    pub(super) fn new(inner: Body, permit: Permit, counted: Counted) -> Self {
+        Self { inner, sending: counted.begin_sending(), _permit: permit, _counted: counted }
+    }
 }
 
 impl http_body::Body for HeldBody {
@@ -84,7 +94,10 @@ impl http_body::Body for HeldBody {
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.get_mut().inner).poll_frame(cx)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.inner).poll_frame(cx);
+        this.sending.taken(polled.is_ready());
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,7 +1,6 @@
 //! HTTP/2: hyper serves the connections, with bounds, and the same application as for HTTP/1 answers their requests.
 
 mod answer_body;
-mod in_work;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -29,9 +28,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use in_work::{Counted, InWork};
 
 use super::models::rejected;
+use crate::in_work::{Counted, InWork};
 use crate::net_stream::NetStream;
 use crate::rejection::HttpRejection;
 use crate::settings::HttpSettings;

@@ -21,6 +21,9 @@ pub struct GrpcSettings {
     /// How long a stream may wait for its next message.
     #[serde(with = "duration")]
     pub stream_idle: Duration,
+    /// How long a connection may have no call.
+    #[serde(with = "duration")]
+    pub connection_idle: Duration,
 }
 
 impl GrpcSettings {
@@ -30,8 +33,10 @@ impl GrpcSettings {
                 problems.add(key, "is 0, expected at least 1");
             }
         }
-        if self.stream_idle.is_zero() {
-            problems.add("grpc.stream_idle", "is 0, expected a duration");
+        for (key, value) in [("grpc.stream_idle", self.stream_idle), ("grpc.connection_idle", self.connection_idle)] {
+            if value.is_zero() {
+                problems.add(key, "is 0, expected a duration");
+            }
         }
     }
 }

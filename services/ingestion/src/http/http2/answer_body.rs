@@ -10,7 +10,7 @@ use actix_web::web::Bytes;
 use forebay_bus::Permit;
 use http_body::{Body, Frame, SizeHint};
 
-use super::in_work::{Counted, Sending};
+use crate::in_work::{Counted, Sending};
 
 /// Most bytes of an answer that are given away at once: what is behind them stays here until there is room.
 const PIECE: usize = 16 << 10;
@@ -44,13 +44,16 @@ impl Body for AnswerBody {
         if this.head_only {
             return Poll::Ready(None);
         }
-        this.sending.taken();
         if this.rest.is_empty() {
-            match std::task::ready!(this.body.as_mut().poll_next(cx)) {
+            let polled = this.body.as_mut().poll_next(cx);
+            this.sending.taken(polled.is_ready());
+            match std::task::ready!(polled) {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(io::Error::other(error.to_string()).into()))),
                 Some(Ok(data)) => this.rest = data,
             }
+        } else {
+            this.sending.taken(true);
         }
         let piece = this.rest.split_to(this.rest.len().min(PIECE));
         Poll::Ready(Some(Ok(Frame::data(piece))))

@@ -1,0 +1,168 @@
+//! The requests of a connection of HTTP/2: when it is idle, and when its client takes no answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// Shortest pause between two looks at the requests of a connection.
+const SHORTEST_LOOK: Duration = Duration::from_millis(10);
+
+/// The requests of one connection. Clones share the count.
+#[derive(Clone, Debug)]
+pub(crate) struct InWork(Arc<Mutex<Count>>);
+
+#[derive(Debug)]
+struct Count {
+    now: usize,
+    any_yet: bool,
+    /// When the last one began or ended.
+    changed: Instant,
+    /// Answers of which there is a piece to take, and when a piece of any was last taken.
+    offered: usize,
+    taken: Instant,
+}
+
+impl Default for InWork {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self(Arc::new(Mutex::new(Count { now: 0, any_yet: false, changed: now, offered: 0, taken: now })))
+    }
+}
+
+impl InWork {
+    pub(crate) fn begin(&self) -> Counted {
+        let mut count = self.0.lock();
+        (count.now, count.any_yet, count.changed) = (count.now + 1, true, Instant::now());
+        Counted(self.clone())
+    }
+
+    /// Waits until there has been no request for `first`, or for `next` after the first one.
+    pub(crate) async fn idle_for(&self, (first, next): (Duration, Duration)) {
+        loop {
+            let (now, limit, since) = {
+                let count = self.0.lock();
+                (count.now, if count.any_yet { next } else { first }, count.changed.elapsed())
+            };
+            match now {
+                0 if since >= limit => return,
+                0 => tokio::time::sleep(limit - since).await,
+                // it is looked again when one may have ended long enough ago
+                _ => tokio::time::sleep(limit.max(SHORTEST_LOOK)).await,
+            }
+        }
+    }
+
+    /// Waits until no piece of any answer was taken for `longest`, while there was one to take.
+    pub(crate) async fn stalled_for(&self, longest: Duration) {
+        loop {
+            let (offered, since) = {
+                let count = self.0.lock();
+                (count.offered, count.taken.elapsed())
+            };
+            if offered == 0 {
+                tokio::time::sleep(longest).await;
+            } else if since >= longest {
+                return;
+            } else {
+                tokio::time::sleep(longest - since).await;
+            }
+        }
+    }
+
+    fn offer(&self) {
+        let mut count = self.0.lock();
+        if count.offered == 0 {
+            count.taken = Instant::now();
+        }
+        count.offered += 1;
+    }
+
+    fn withdraw(&self) {
+        let mut count = self.0.lock();
+        count.offered = count.offered.saturating_sub(1);
+    }
+}
+
+/// A request in work, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Counted(InWork);
+
+impl Counted {
+    /// The answer to the request is being sent until what is returned is dropped.
+    pub(crate) fn begin_sending(&self) -> Sending {
+        self.0.offer();
+        Sending { in_work: self.0.clone(), offered: true }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut count = self.0.0.lock();
+        (count.now, count.changed) = (count.now.saturating_sub(1), Instant::now());
+    }
+}
+
+/// An answer that is being sent, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    in_work: InWork,
+    /// Whether there is a piece to take.
+    offered: bool,
+}
+
+impl Sending {
+    /// The client has taken what there was; there is another piece, or there will be later.
+    pub(crate) fn taken(&mut self, another: bool) {
+        match (std::mem::replace(&mut self.offered, another), another) {
+            (false, true) => self.in_work.offer(),
+            (true, false) => self.in_work.withdraw(),
+            (false, false) => {}
+            (true, true) => self.in_work.0.lock().taken = Instant::now(),
+        }
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if self.offered {
+            self.in_work.withdraw();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[actix_rt::test]
+    async fn a_client_stalls_only_while_there_is_a_piece_that_it_does_not_take() {
+        let in_work = InWork::default();
+        let counted = in_work.begin();
+        let stalls = || async { tokio::time::timeout(4 * SHORT, in_work.stalled_for(SHORT)).await.is_ok() };
+        assert!(!stalls().await, "there is no answer yet");
+        let mut sending = counted.begin_sending();
+        assert!(stalls().await);
+        sending.taken(false);
+        assert!(!stalls().await, "the next piece is not there yet");
+        sending.taken(true);
+        assert!(tokio::time::timeout(SHORT / 2, in_work.stalled_for(SHORT)).await.is_err(), "its time begins now");
+        assert!(stalls().await);
+        drop(sending);
+        assert!(!stalls().await);
+    }
+
+    #[actix_rt::test]
+    async fn a_connection_is_idle_while_nothing_is_in_work() {
+        let in_work = InWork::default();
+        let idle = |first, next| tokio::time::timeout(4 * SHORT, in_work.idle_for((first, next)));
+        assert!(idle(SHORT, LONG).await.is_ok() && idle(LONG, SHORT).await.is_err());
+        let counted = in_work.begin();
+        assert!(idle(SHORT, SHORT).await.is_err());
+        drop(counted);
+        assert!(idle(LONG, SHORT).await.is_ok(), "there has been a request");
+    }
+}
