@@ -10,8 +10,9 @@ cache=${FOREBAY_CACHE:-$HOME/.cache/forebay}
 kafka_version=4.1.1
 jars=$cache/kafka-$kafka_version
 mlflow_version=3.17.2
-# the server, and what fills it: loadtest/suites/mlflow_fill.py
-mlflow_packages=("mlflow[auth]==$mlflow_version" scikit-learn==1.9.1 skops==0.16.0 onnx==1.23.2 onnxruntime==1.32.0 skl2onnx==1.20.0)
+# the server, and what fills it: loadtest/suites/mlflow_fill.py, mlflow_models.py
+mlflow_packages=("mlflow[auth]==$mlflow_version" scikit-learn==1.9.1 skops==0.16.0 onnx==1.23.2 onnxruntime==1.32.0 skl2onnx==1.20.0
+  xgboost-cpu==3.2.0 lightgbm==4.7.0 catboost==1.2.10)
 mlflow=$cache/mlflow-$mlflow_version-$(printf '%s\n' "${mlflow_packages[@]}" | cksum | cut -d' ' -f1)
 wait_seconds=${FOREBAY_NATIVE_WAIT:-150}
 all=(kafka redis rabbitmq)

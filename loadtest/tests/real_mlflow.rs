@@ -1,5 +1,5 @@
-//! A real MLflow server, filled by Python (`loadtest/suites/mlflow_fill.py`) and served by the five binaries: the same
-//! numbers, moved aliases, a broken version, the server killed under load, starts while it is down, and basic
+//! A real MLflow server, filled by Python (`loadtest/suites/mlflow_fill.py`, `mlflow_models.py`) and served by the five
+//! binaries: the same numbers, moved aliases, a broken version, the server killed under load, starts while it is down, and basic
 //! authentication.
 #![cfg(feature = "real-services")]
 #![allow(
@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use harness::load::{HttpLoad, KafkaLoad};
-use harness::{Mesh, ROW, ROW_V1, Service, http, native, stop_all, variable, wait_until};
+use harness::topic::{Out, Reader, Writer};
+use harness::{Mesh, ROW, ROW_V1, Service, http, native, native_with, stop_all, variable, wait_until};
 
 const MODEL: &str = "diabetes-rf-model";
 const RATE: f64 = 100.0;
@@ -131,6 +132,53 @@ fn every_version_answers_what_python_predicted() {
     assert_eq!(stage["model_version"], "v2", "{stage}");
     let broken = predict(services[0].http, &fresh(), Some("v4"));
     assert_eq!((&broken["model_version"], &broken["fallback_from"]), (&json!("v1"), &json!("v4")), "{broken}");
+    stop_all(services);
+}
+
+/// Whether an answer is what Python has answered: equal labels and integers, numbers within 1e-9.
+fn alike(got: &Value, want: &Value) -> bool {
+    match (got, want) {
+        (Value::Array(got), Value::Array(want)) => {
+            got.len() == want.len() && got.iter().zip(want).all(|(got, want)| alike(got, want))
+        }
+        (Value::Number(got), Value::Number(want)) => {
+            let (got, want) = (got.as_f64().unwrap(), want.as_f64().unwrap());
+            (got - want).abs() <= 1e-12 + 1e-9 * want.abs()
+        }
+        _ => got == want,
+    }
+}
+
+#[test]
+fn twenty_models_of_boosters_text_and_tables_answer_over_kafka_as_mlflow_does() {
+    let mut mesh = mesh("mlflow-models");
+    let filled = mesh.folder().join("models.json").display().to_string();
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/mlflow_models.py").display().to_string();
+    native_with(&["python", &program, &filled], &[("MLFLOW_TRACKING_URI", &format!("http://{}", mlflow()))]);
+    let filled: Value = serde_json::from_slice(&std::fs::read(filled).unwrap()).unwrap();
+    let (rows, models) = (filled["rows"].as_array().unwrap(), filled["models"].as_object().unwrap());
+    assert!(models.len() >= 20, "{} models", models.len());
+    mesh.set("FOREBAY__MODELS__NAME", "everything");
+    mesh.set("FOREBAY__MODELS__SERVE", serde_json::to_string(&models.keys().collect::<Vec<_>>()).unwrap());
+    let mut services = mesh.start_all();
+    let loaded = || services[3].output().matches("version loaded").count();
+    wait_until(FOLLOWED * 2, "the models to be loaded", || loaded() >= models.len());
+    services[0].wait_ready();
+    let (input, writer, results) =
+        (mesh.topic("requests_in"), Writer::new(), Reader::from_now(&mesh.topic("results_out")));
+    let requests = models.keys().flat_map(|name| (0..rows.len()).map(move |row| (name, row)));
+    for (number, (name, row)) in requests.enumerate() {
+        let request = json!({ "request_id": format!("{name}/{row}"), "model": name, "features": rows[row] });
+        let payload = request.to_string();
+        writer.hand_over(Out { topic: &input, payload: payload.as_bytes(), ..Out::default() }, number as u64);
+    }
+    writer.flush();
+    for _ in 0..models.len() * rows.len() {
+        let answer = results.poll(FOLLOWED).expect("a result").json();
+        let (name, row) = answer["request_id"].as_str().unwrap().split_once('/').unwrap();
+        let want = &models[name]["predict"][row.parse::<usize>().unwrap()];
+        assert!(alike(&answer["prediction"], want), "{answer} of {name} where MLflow has {want}");
+    }
     stop_all(services);
 }
 
