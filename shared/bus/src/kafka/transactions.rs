@@ -214,25 +214,15 @@ impl Transactions {
         let (mut backoff, mut failed) = (Backoff::new(), false);
         // a first transaction would wait for the producer otherwise
         self.open();
-        while self.wait() {
+        while self.wait(failed) {
             let began = Instant::now();
-            match self.committer.turn() {
-                Turn::Idle => {}
-                Turn::Committed => {
-                    backoff.reset();
-                    failed = false;
-                    self.events.ready();
-                }
-                Turn::Failed(why) => {
-                    tracing::warn!(why, "transaction failed, its records are sent again");
-                    // one is normal when partitions move
-                    if std::mem::replace(&mut failed, true) {
-                        self.events.unready(&format!("transactions: {why}"));
-                    }
-                    self.pause(backoff.next());
-                    continue;
-                }
+            let turn = self.committer.turn();
+            report(&turn, &mut failed, self.events.as_ref());
+            if matches!(turn, Turn::Failed(_)) {
+                self.pause(backoff.next());
+                continue;
             }
+            backoff.reset();
             self.ended = Instant::now();
             self.pause(self.interval.saturating_sub(began.elapsed()));
         }
@@ -250,8 +240,9 @@ impl Transactions {
         self.events.ready();
     }
 
-    /// Waits for records, or for offsets that are to be committed. `false` when the sink is closed.
-    fn wait(&mut self) -> bool {
+    /// Waits for records, or for offsets that are to be committed, unless the last turn `failed`: its work may have gone with
+    /// its partitions, and then nothing else would show that the producer is of use again. `false` when the sink is closed.
+    fn wait(&mut self, failed: bool) -> bool {
         loop {
             self.heartbeat.beat();
             let offsets = self.source.get().is_some_and(|source| source.offsets().has_uncommitted());
@@ -262,7 +253,7 @@ impl Transactions {
             self.committer.add(&mut state.waiting);
             state.working = offsets || self.committer.has_records();
             self.queue.changed.notify_all();
-            if self.committer.has_records() || (offsets && self.ended.elapsed() >= OFFSETS) {
+            if failed || self.committer.has_records() || (offsets && self.ended.elapsed() >= OFFSETS) {
                 return true;
             }
             let _ = self.queue.changed.wait_for(&mut state, OFFSETS.min(self.heartbeat.interval()));
@@ -277,6 +268,21 @@ impl Transactions {
             self.heartbeat.beat();
             std::thread::sleep(left.min(self.heartbeat.interval()));
         }
+    }
+}
+
+/// Reports what a turn came to; `failed` is whether the last one has. A turn without work has a producer of use as well.
+fn report(turn: &Turn, failed: &mut bool, events: &dyn EdgeEvents) {
+    let Turn::Failed(why) = turn else {
+        if std::mem::take(failed) || *turn == Turn::Committed {
+            events.ready();
+        }
+        return;
+    };
+    tracing::warn!(why, "transaction failed, its records are sent again");
+    // one is normal when partitions move
+    if std::mem::replace(failed, true) {
+        events.unready(&format!("transactions: {why}"));
     }
 }
 

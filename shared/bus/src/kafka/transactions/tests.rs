@@ -142,3 +142,29 @@ fn what_the_broker_refuses_is_aborted_and_sent_again() {
     bench.source.close();
     bench.sink.close();
 }
+
+#[test]
+fn a_turn_without_work_ends_what_failed_ones_have_begun() {
+    #[derive(Default)]
+    struct Recorded(parking_lot::Mutex<Vec<String>>);
+    impl EdgeEvents for Recorded {
+        fn ready(&self) {
+            self.0.lock().push("ready".to_owned());
+        }
+        fn unready(&self, why: &str) {
+            self.0.lock().push(why.to_owned());
+        }
+    }
+    let (events, mut failed) = (Recorded::default(), false);
+    let mut turn = |turn: Turn| {
+        report(&turn, &mut failed, &events);
+        std::mem::take(&mut *events.0.lock())
+    };
+    let failure = || Turn::Failed("timed out".to_owned());
+    assert_eq!(turn(Turn::Idle), Vec::<String>::new());
+    assert_eq!(turn(failure()), Vec::<String>::new(), "one is normal");
+    assert_eq!(turn(failure()), ["transactions: timed out"]);
+    // the partitions went elsewhere, and with them the records
+    assert_eq!(turn(Turn::Idle), ["ready"]);
+    assert_eq!(turn(Turn::Committed), ["ready"]);
+}
