@@ -4,7 +4,7 @@
 usage: MLFLOW_TRACKING_URI=http://127.0.0.1:5000 mlflow_models.py OUT.json
 
 OUT.json: {"rows": [{COLUMN: VALUE}..], "models": {NAME: {"predict": [..]}}}, with what
-`mlflow.pyfunc.load_model("models:/NAME/1").predict` returns. Every model is alias champion of its name.
+`mlflow.pyfunc.load_model("models:/NAME/VERSION").predict` returns. Every model is alias champion of its name.
 """
 
 import json
@@ -123,11 +123,12 @@ def main(out):
     parameters = {mlflow.xgboost: "xgb_model", mlflow.lightgbm: "lgb_model", mlflow.catboost: "cb_model", mlflow.sklearn: "sk_model"}
     for name, flavor, model, columns in models(frame, value, kind):
         more = {"serialization_format": "cloudpickle"} if flavor is mlflow.sklearn else {}
-        flavor.log_model(
+        logged = flavor.log_model(
             **{parameters[flavor]: model}, name="model", registered_model_name=name, pip_requirements=["mlflow"],
             signature=infer_signature(frame[columns]), **more)
-        client.set_registered_model_alias(name, "champion", "1")
-        expected[name] = {"predict": plain(mlflow.pyfunc.load_model(f"models:/{name}/1").predict(fresh[columns]))}
+        version = str(logged.registered_model_version)
+        client.set_registered_model_alias(name, "champion", version)
+        expected[name] = {"predict": plain(mlflow.pyfunc.load_model(f"models:/{name}/{version}").predict(fresh[columns]))}
     rows = [{key: None if value != value else value for key, value in row.items()} for row in fresh.to_dict("records")]
     with open(out, "w") as file:
         json.dump({"rows": rows, "models": expected}, file)

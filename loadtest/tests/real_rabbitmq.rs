@@ -89,7 +89,8 @@ fn what_a_killed_publishing_has_replied_to_is_not_repeated_by_the_other_replica(
     mesh.short_sessions();
     let queue = with_rabbit(&mut mesh, "told");
     let mut services: Vec<Service> = STAGES.iter().take(4).map(|stage| mesh.start(stage)).collect();
-    let rare = [("FOREBAY__KAFKA__COMMIT_INTERVAL", "5900ms")];
+    // it commits nothing before it is killed
+    let rare = [("FOREBAY__KAFKA__SESSION_TIMEOUT", "30s"), ("FOREBAY__KAFKA__COMMIT_INTERVAL", "29s")];
     services.extend((0..2).map(|_| mesh.start_with("publishing", &rare)));
     wait_all(&mut services);
     let (client, replies) = (Client::new(), format!("{queue}.replies"));
@@ -109,6 +110,7 @@ fn what_a_killed_publishing_has_replied_to_is_not_repeated_by_the_other_replica(
         client.publish(&queue, request("v1").as_bytes(), reply_to(&replies, &id.to_string())).unwrap();
     }
     wait_until(SOON, "the replies of the other replica alone", || count() >= 2 * REQUESTS);
+    std::thread::sleep(Duration::from_secs(2));
     assert_eq!(count(), 2 * REQUESTS);
     services.remove(4);
     stop_all(services);

@@ -18,15 +18,23 @@ struct Count {
     any_yet: bool,
     /// When the last one began or ended.
     changed: Instant,
-    /// Answers of which there is a piece to take, and when a piece of any was last taken.
+    /// Answers of which there is a piece to take, those of them that are streams, and when a piece of any was last taken.
     offered: usize,
+    offered_streams: usize,
     taken: Instant,
 }
 
 impl Default for InWork {
     fn default() -> Self {
         let now = Instant::now();
-        Self(Arc::new(Mutex::new(Count { now: 0, any_yet: false, changed: now, offered: 0, taken: now })))
+        Self(Arc::new(Mutex::new(Count {
+            now: 0,
+            any_yet: false,
+            changed: now,
+            offered: 0,
+            offered_streams: 0,
+            taken: now,
+        })))
     }
 }
 
@@ -53,12 +61,15 @@ impl InWork {
         }
     }
 
-    /// Waits until no piece of any answer was taken for `longest`, while there was one to take.
-    pub(crate) async fn stalled_for(&self, longest: Duration) {
+    /// Waits until no piece of any answer was taken for as long as the first time of `longest`, while there was one to take;
+    /// the second one where there are pieces of streams alone, whose readers may pause.
+    pub(crate) async fn stalled_for(&self, longest: (Duration, Duration)) {
         loop {
-            let (offered, since) = {
+            let (offered, longest, since) = {
                 let count = self.0.lock();
-                (count.offered, count.taken.elapsed())
+                let streams_alone = count.offered > 0 && count.offered == count.offered_streams;
+                let longest = if streams_alone { longest.1 } else { longest.0 };
+                (count.offered, longest, count.taken.elapsed())
             };
             if offered == 0 {
                 tokio::time::sleep(longest).await;
@@ -70,17 +81,19 @@ impl InWork {
         }
     }
 
-    fn offer(&self) {
+    fn offer(&self, stream: bool) {
         let mut count = self.0.lock();
         if count.offered == 0 {
             count.taken = Instant::now();
         }
         count.offered += 1;
+        count.offered_streams += usize::from(stream);
     }
 
-    fn withdraw(&self) {
+    fn withdraw(&self, stream: bool) {
         let mut count = self.0.lock();
         count.offered = count.offered.saturating_sub(1);
+        count.offered_streams = count.offered_streams.saturating_sub(usize::from(stream));
     }
 }
 
@@ -89,10 +102,10 @@ impl InWork {
 pub(crate) struct Counted(InWork);
 
 impl Counted {
-    /// The answer to the request is being sent until what is returned is dropped.
-    pub(crate) fn begin_sending(&self) -> Sending {
-        self.0.offer();
-        Sending { in_work: self.0.clone(), offered: true }
+    /// The answer to the request, which may be a `stream`, is being sent until what is returned is dropped.
+    pub(crate) fn begin_sending(&self, stream: bool) -> Sending {
+        self.0.offer(stream);
+        Sending { in_work: self.0.clone(), stream, offered: true }
     }
 }
 
@@ -107,6 +120,7 @@ impl Drop for Counted {
 #[derive(Debug)]
 pub(crate) struct Sending {
     in_work: InWork,
+    stream: bool,
     /// Whether there is a piece to take.
     offered: bool,
 }
@@ -114,11 +128,14 @@ pub(crate) struct Sending {
 impl Sending {
     /// The client has taken what there was; there is another piece, or there will be later.
     pub(crate) fn taken(&mut self, another: bool) {
-        match (std::mem::replace(&mut self.offered, another), another) {
-            (false, true) => self.in_work.offer(),
-            (true, false) => self.in_work.withdraw(),
-            (false, false) => {}
-            (true, true) => self.in_work.0.lock().taken = Instant::now(),
+        let before = std::mem::replace(&mut self.offered, another);
+        if before {
+            self.in_work.0.lock().taken = Instant::now();
+        }
+        match (before, another) {
+            (false, true) => self.in_work.offer(self.stream),
+            (true, false) => self.in_work.withdraw(self.stream),
+            (false, false) | (true, true) => {}
         }
     }
 }
@@ -126,7 +143,7 @@ impl Sending {
 impl Drop for Sending {
     fn drop(&mut self) {
         if self.offered {
-            self.in_work.withdraw();
+            self.in_work.withdraw(self.stream);
         }
     }
 }
@@ -142,16 +159,29 @@ mod tests {
     async fn a_client_stalls_only_while_there_is_a_piece_that_it_does_not_take() {
         let in_work = InWork::default();
         let counted = in_work.begin();
-        let stalls = || async { tokio::time::timeout(4 * SHORT, in_work.stalled_for(SHORT)).await.is_ok() };
+        let stalls = || async { tokio::time::timeout(4 * SHORT, in_work.stalled_for((SHORT, LONG))).await.is_ok() };
         assert!(!stalls().await, "there is no answer yet");
-        let mut sending = counted.begin_sending();
+        let mut sending = counted.begin_sending(false);
         assert!(stalls().await);
         sending.taken(false);
         assert!(!stalls().await, "the next piece is not there yet");
         sending.taken(true);
-        assert!(tokio::time::timeout(SHORT / 2, in_work.stalled_for(SHORT)).await.is_err(), "its time begins now");
+        assert!(
+            tokio::time::timeout(SHORT / 2, in_work.stalled_for((SHORT, LONG))).await.is_err(),
+            "its time begins now"
+        );
         assert!(stalls().await);
+        let mut stream = counted.begin_sending(true);
         drop(sending);
+        assert!(!stalls().await, "the reader of a stream may pause");
+        let paused = counted.begin_sending(false);
+        for _ in 0..8 {
+            // another answer is taken piece by piece
+            stream.taken(false);
+            stream.taken(true);
+            assert!(tokio::time::timeout(SHORT / 2, in_work.stalled_for((SHORT, LONG))).await.is_err());
+        }
+        drop((stream, paused));
         assert!(!stalls().await);
     }
 

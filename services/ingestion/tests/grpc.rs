@@ -348,7 +348,7 @@ fn metadata_call(grpc: &GrpcListener) -> http::Request<()> {
 
 #[actix_rt::test]
 async fn a_client_that_takes_no_answer_loses_its_connection_and_gives_its_calls_back() {
-    let (_mesh, grpc) = serving(&["http.body_timeout=300ms", "http.max_requests=2"]);
+    let (_mesh, grpc) = serving(&["http.body_timeout=2s", "http.max_requests=2"]);
     let stream = within(TcpStream::connect(grpc.address)).await.unwrap();
     let mut builder = h2::client::Builder::new();
     let (mut client, connection) = within(builder.initial_window_size(0).handshake::<_, Bytes>(stream)).await.unwrap();
@@ -374,8 +374,8 @@ async fn a_client_that_takes_no_answer_loses_its_connection_and_gives_its_calls_
 async fn a_connection_without_calls_ends_and_a_stream_that_waits_keeps_its_own() {
     let (mut mesh, grpc) = serving(&["grpc.connection_idle=400ms", "http.body_timeout=200ms"]);
     mesh.answer_all();
-    let (client, connection) = h2::client::handshake(TcpStream::connect(grpc.address).await.unwrap()).await.unwrap();
     let began = Instant::now();
+    let (client, connection) = h2::client::handshake(TcpStream::connect(grpc.address).await.unwrap()).await.unwrap();
     drop(within(tokio::spawn(connection)).await);
     assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
     drop(client);

@@ -138,6 +138,11 @@ impl Deduplicator {
         self.window.has_room_to_restore()
     }
 
+    /// See [`DedupeWindow::has_room_for_announced`].
+    pub(crate) fn has_room_for_announced(&self) -> bool {
+        self.window.has_room_for_announced()
+    }
+
     /// Partitions of the result topic, whose earlier answers another process gave, are known as `coverage` says.
     pub(crate) fn assigned(&mut self, partitions: &[u32], coverage: &Coverage, until: Instant) {
         partitions.iter().for_each(|partition| self.window.drop_forgotten(*partition));

@@ -138,15 +138,16 @@ impl WindowRebuild {
         }
     }
 
-    /// Adds items that were replied to over RabbitMQ, as far as the window has room.
-    pub(crate) fn restore_replies(&self, items: impl IntoIterator<Item = ItemId>) {
+    /// Adds items that other replicas have replied to over RabbitMQ; how many the window had no room for.
+    pub(crate) fn add_announced(&self, items: &[ItemId]) -> usize {
         let mut deduplicator = self.deduplicator.lock();
-        for item in items {
-            if !deduplicator.has_room_to_restore() {
-                break;
+        for (added, item) in items.iter().enumerate() {
+            if !deduplicator.has_room_for_announced() {
+                return items.len() - added;
             }
-            deduplicator.restore(item, None);
+            deduplicator.restore(*item, None);
         }
+        0
     }
 
     /// Reads which requests over RabbitMQ were replied to since a time, as far as work had ended.
@@ -164,8 +165,12 @@ impl WindowRebuild {
         };
         match found {
             Ok(ids) => {
-                let replies = ids.len();
-                self.restore_replies(ids);
+                let (mut deduplicator, replies) = (self.deduplicator.lock(), ids.len());
+                for id in ids {
+                    if deduplicator.has_room_to_restore() {
+                        deduplicator.restore(id, None);
+                    }
+                }
                 tracing::info!(partitions = done_up_to.len(), replies, "earlier replies found");
             }
             Err(error) => tracing::warn!(%error, "earlier replies over rabbitmq are not known, and may be repeated"),

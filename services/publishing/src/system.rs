@@ -1,6 +1,7 @@
 //! The wiring of the stage: its edges and its actor.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use actix::{Actor, Addr, AsyncContext, WeakAddr};
@@ -148,8 +149,15 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
     };
     let PublishingStage { inlet, mut rebuild, parked } = stage(settings, mesh.settings(), &host, arbiter, outlets);
     if let Some(amqp) = amqp {
-        let rebuild = rebuild.clone();
-        amqp.on_replied_elsewhere(move |items| rebuild.restore_replies(items.iter().copied()));
+        let (rebuild, full) = (rebuild.clone(), AtomicBool::new(false));
+        amqp.on_replied_elsewhere(move |items| {
+            let left = rebuild.add_announced(items);
+            if left > 0 && !full.swap(true, Ordering::Relaxed) {
+                tracing::warn!("no room in the dedupe window for replies of other replicas, which may be repeated");
+            } else if left == 0 {
+                full.store(false, Ordering::Relaxed);
+            }
+        });
     }
     if let Some(result_topic) = result_topic {
         // in the fused form a partition of the source topic stands for a take-over: its requests may have been answered

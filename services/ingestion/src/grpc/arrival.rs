@@ -157,7 +157,7 @@ where
             head.extensions.insert(arrival);
             let response: Result<Response, Infallible> =
                 inner.call(http::Request::from_parts(head, Body::new(body))).await;
-            response.map(|response| response.map(|inner| Body::new(HeldBody::new(inner, open, counted))))
+            response.map(|response| response.map(|inner| Body::new(HeldBody::new(inner, kind, open, counted))))
         };
         let Some(given) = given else { return Box::pin(response) };
         // before tonic ends the call at the same moment, as one that the client has cancelled

@@ -30,8 +30,8 @@ pub(super) struct ConnectionLimits {
     pub handshake: Duration,
     /// How long there may be no call.
     pub idle: Duration,
-    /// How long the client may take none of any answer that waits for it.
-    pub stall: Duration,
+    /// How long the client may take none of any answer that waits for it, and of those of streams if there are no others.
+    pub stall: (Duration, Duration),
 }
 
 /// One connection. It counts against the limit until it is dropped.
@@ -120,7 +120,8 @@ impl AsyncRead for Connection {
             }
         }
         if read.is_pending() && this.end.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            // as if the client had ended it
+            return Poll::Ready(Ok(()));
         }
         read
     }

@@ -148,8 +148,11 @@ async fn run(
 ) {
     let http = &inference.state.http;
     let max_body = http.max_body;
-    let limits =
-        ConnectionLimits { handshake: http.head_timeout, idle: settings.connection_idle, stall: http.body_timeout };
+    let limits = ConnectionLimits {
+        handshake: http.head_timeout,
+        idle: settings.connection_idle,
+        stall: (http.body_timeout, http.body_timeout.max(settings.stream_idle)),
+    };
     let open = OpenCalls::new(http.max_requests, settings.max_streams);
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,

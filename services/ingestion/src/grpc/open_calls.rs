@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use forebay_bus::{Permit, Permits};
 use forebay_contract::{ErrorCode, Problem};
-use http_body::{Frame, SizeHint};
+use http_body::Frame;
 use tonic::Status;
 use tonic::body::Body;
 
@@ -75,17 +75,23 @@ impl OpenCalls {
     }
 }
 
-/// The body of an answer, with the permit of its call and its place among the calls of its connection.
+/// Most bytes of an answer that are given away at once: what is behind them stays here until there is room.
+const PIECE: usize = 16 << 10;
+
+/// The body of an answer, piece by piece, with the permit of its call and its place among the calls of its connection.
 pub(super) struct HeldBody {
     inner: Body,
+    /// What was read of it and is still to be sent.
+    rest: Bytes,
     sending: Sending,
     _permit: Permit,
     _counted: Counted,
 }
 
 impl HeldBody {
-    pub(super) fn new(inner: Body, permit: Permit, counted: Counted) -> Self {
-        Self { inner, sending: counted.begin_sending(), _permit: permit, _counted: counted }
+    pub(super) fn new(inner: Body, kind: CallKind, permit: Permit, counted: Counted) -> Self {
+        let sending = counted.begin_sending(kind.stream);
+        Self { inner, rest: Bytes::new(), sending, _permit: permit, _counted: counted }
     }
 }
 
@@ -95,17 +101,25 @@ impl http_body::Body for HeldBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.inner).poll_frame(cx);
-        this.sending.taken(polled.is_ready());
-        polled
+        if this.rest.is_empty() {
+            let polled = Pin::new(&mut this.inner).poll_frame(cx);
+            this.sending.taken(polled.is_ready());
+            match std::task::ready!(polled) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => this.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                ended => return Poll::Ready(ended),
+            }
+        } else {
+            this.sending.taken(true);
+        }
+        let piece = this.rest.split_to(this.rest.len().min(PIECE));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.rest.is_empty() && self.inner.is_end_stream()
     }
 }
 

@@ -109,7 +109,7 @@ impl Http2 {
                 _ = connection.as_mut() => return,
                 () = shutdown.as_mut(), if !ending => {}
                 () = in_work.idle_for(idle) => if ending { return },
-                () = in_work.stalled_for(self.longest_stall) => return,
+                () = in_work.stalled_for((self.longest_stall, self.longest_stall)) => return,
             }
             // a request that begins meanwhile is answered
             ending = true;

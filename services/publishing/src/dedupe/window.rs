@@ -97,6 +97,12 @@ impl<C> DedupeWindow<C> {
         self.len() < self.capacity / 4
     }
 
+    /// Whether there is room for another id that another replica has announced: not in the quarter that is left to restore an
+    /// earlier owner's, nor in the last one.
+    pub(crate) fn has_room_for_announced(&self) -> bool {
+        self.len() < self.capacity / 4 * 3
+    }
+
     /// Removes ids that are older than the window.
     pub(crate) fn advance(&mut self, now: Instant) {
         self.answered.advance(now);

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use forebay_contract::ItemId;
+use forebay_contract::{ItemId, RequestId};
 use forebay_runtime::prometheus_client::metrics::counter::Counter;
 use forebay_runtime::prometheus_client::metrics::gauge::Gauge;
 use forebay_runtime::{Host, Metrics, StageSpan, StartError};
@@ -73,7 +73,9 @@ impl AmqpSink {
         let heartbeat = connection_status.heartbeat();
         let (replied, settled) = unbounded_channel();
         let replied_elsewhere = Arc::new(OnceLock::new());
-        let replies = RepliedItems { settled, unsent: Vec::new(), elsewhere: Arc::clone(&replied_elsewhere) };
+        // what tells the meshes of a virtual host apart
+        let mesh = RequestId::of_key(&host.settings().topics.results, &settings.queue).to_string();
+        let replies = RepliedItems { settled, unsent: Vec::new(), elsewhere: Arc::clone(&replied_elsewhere), mesh };
         let sender =
             Sender { address, settings, connection_status, counters, incoming, stopped, waiting, give_up, replies };
         let thread = Mutex::new(Some(Thread::start("rabbitmq-sink", heartbeat, sender.run())?));
@@ -119,13 +121,21 @@ struct RepliedItems {
     /// Items that are announced next.
     unsent: Vec<ItemId>,
     elsewhere: Arc<OnceLock<RepliedElsewhere>>,
+    /// Names the mesh among those of a virtual host.
+    mesh: String,
 }
+
+/// Most items that wait to be announced; the oldest are dropped.
+const MOST_UNSENT: usize = 100_000;
 
 impl RepliedItems {
     /// Collects what has been replied to by now.
     fn collect(&mut self) {
         while let Ok(item) = self.settled.try_recv() {
             self.unsent.push(item);
+        }
+        if let Some(over) = self.unsent.len().checked_sub(MOST_UNSENT) {
+            self.unsent.drain(..over);
         }
     }
 

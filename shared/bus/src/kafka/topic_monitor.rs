@@ -118,7 +118,9 @@ impl TopicMonitor {
                 Ok(_) => {}
                 Err(error) => {
                     let why = format!("topic {topic}: {}", self.sink.explain(&error));
-                    match still_ready(&mut self.failed) {
+                    // a topic that was never seen is missing, or not for this client
+                    let known = self.sink.partitions(topic).is_some();
+                    match known && still_ready(&mut self.failed) {
                         true => tracing::debug!(why, "metadata cannot be read, trying again"),
                         false => events.unready(&why),
                     }
@@ -126,7 +128,7 @@ impl TopicMonitor {
                 }
             }
         }
-        self.failed = Some(0);
+        self.failed = (!topics.is_empty()).then_some(0);
         events.ready();
         true
     }

@@ -30,7 +30,7 @@ impl AnswerBody {
     /// `body`, or nothing of it if `head_only`. Permit and count are held until the last piece has been taken.
     pub(super) fn new(body: BoxBody, head_only: bool, permit: Option<Permit>, counted: Counted) -> Self {
         let body = if head_only { BoxBody::new(()) } else { body };
-        let sending = counted.begin_sending();
+        let sending = counted.begin_sending(false);
         Self { body: Box::pin(body), rest: Bytes::new(), head_only, sending, _permit: permit, _counted: counted }
     }
 }

@@ -2,14 +2,15 @@
 //! is on no topic, and while Kafka is away nothing is committed. The next owner of a partition drops the copies that it
 //! reads again.
 //!
-//! A message holds [`ItemId`]s, its routing key is the queue of requests, and its `app_id` the queue on which its sender
+//! A message holds [`ItemId`]s, its routing key names the mesh, and its `app_id` the queue on which its sender
 //! listens, so that a replica skips its own.
 
 use forebay_contract::{ItemId, RequestId};
 use futures_util::StreamExt as _;
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ExchangeDeclareOptions,
+    QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, Consumer, ExchangeKind};
@@ -24,27 +25,31 @@ const ITEM: usize = 20;
 const MOST: usize = 2048;
 /// Most messages that wait for a replica that takes none; the oldest are dropped.
 const WAITING: i32 = 10_000;
+/// Most messages that a replica is sent ahead, and how many it acknowledges at once.
+const AHEAD: u16 = 256;
+const ACKNOWLEDGED: u16 = 64;
 
 /// One connection's end of the exchange.
 pub(super) struct RepliedExchange {
     channel: Channel,
-    /// `None` once the queue is gone.
-    consumer: Option<Consumer>,
+    consumer: Consumer,
+    /// Messages since the last acknowledgement.
+    taken: u16,
     exchange: String,
-    /// The queue of requests, which tells the meshes of a virtual host apart.
-    requests: String,
+    /// Names the mesh among those of the virtual host.
+    mesh: String,
     /// The queue on which this replica listens.
     queue: ShortString,
 }
 
 impl RepliedExchange {
     /// Opens the exchange that the settings name, if they do. Without it replies may be repeated, so a refusal is a warning.
-    pub(super) async fn open(connection: &Connection, settings: &RabbitMqSettings) -> Option<Self> {
+    pub(super) async fn open(connection: &Connection, settings: &RabbitMqSettings, mesh: &str) -> Option<Self> {
         let exchange = settings.replied_exchange.as_str();
         if exchange.is_empty() {
             return None;
         }
-        let opened = Self::declare(connection, settings).await;
+        let opened = Self::declare(connection, settings, mesh).await;
         if let Err(error) = &opened {
             tracing::warn!(
                 exchange,
@@ -55,7 +60,7 @@ impl RepliedExchange {
         opened.ok()
     }
 
-    async fn declare(connection: &Connection, settings: &RabbitMqSettings) -> lapin::Result<Self> {
+    async fn declare(connection: &Connection, settings: &RabbitMqSettings, mesh: &str) -> lapin::Result<Self> {
         let channel = connection.create_channel().await?;
         let exchange = settings.replied_exchange.as_str();
         let (passive, durable) = (!settings.declare, settings.declare);
@@ -74,42 +79,34 @@ impl RepliedExchange {
             FieldTable::default(),
         );
         bound.await?;
-        let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
-        let consumer = Some(channel.basic_consume(queue.clone(), "".into(), options, FieldTable::default()).await?);
-        let (exchange, requests) = (exchange.to_owned(), settings.queue.clone());
-        Ok(Self { channel, consumer, exchange, requests, queue })
+        channel.basic_qos(AHEAD, BasicQosOptions::default()).await?;
+        let options = BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() };
+        let consumer = channel.basic_consume(queue.clone(), "".into(), options, FieldTable::default()).await?;
+        let (exchange, mesh) = (exchange.to_owned(), mesh.to_owned());
+        Ok(Self { channel, consumer, taken: 0, exchange, mesh, queue })
     }
 
-    /// Announces `items` to the other replicas, and empties them.
-    pub(super) async fn announce(&self, items: &mut Vec<ItemId>) {
-        for part in items.chunks(MOST) {
+    /// Announces `items` to the other replicas, and removes those that were sent.
+    pub(super) async fn announce(&self, items: &mut Vec<ItemId>) -> lapin::Result<()> {
+        while !items.is_empty() {
+            let part = items.len().min(MOST);
             let properties = BasicProperties::default().with_type(TYPE.into()).with_app_id(self.queue.clone());
-            let (exchange, key) = (self.exchange.as_str().into(), self.requests.as_str().into());
-            let options = BasicPublishOptions::default();
-            let sent = self.channel.basic_publish(exchange, key, options, &encode(part), properties).await;
-            if let Err(error) = sent {
-                tracing::debug!(%error, "replies are not announced to other replicas");
-            }
+            let (exchange, key) = (self.exchange.as_str().into(), self.mesh.as_str().into());
+            let (options, message) = (BasicPublishOptions::default(), encode(&items[..part]));
+            self.channel.basic_publish(exchange, key, options, &message, properties).await?;
+            items.drain(..part);
         }
-        items.clear();
+        Ok(())
     }
 
-    /// The next items that another replica has replied to. Waits for ever if there will be none on this connection.
-    pub(super) async fn next(&mut self) -> Vec<ItemId> {
-        loop {
-            let Some(consumer) = &mut self.consumer else { return std::future::pending().await };
-            match consumer.next().await {
-                Some(Ok(delivery)) if self.concerns(&delivery) => return decode(&delivery.data),
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => {
-                    tracing::warn!(
-                        exchange = self.exchange,
-                        "what other replicas announce is not read until the next connection"
-                    );
-                    self.consumer = None;
-                }
-            }
+    /// The items of a message, if another replica of this mesh has sent it.
+    pub(super) async fn accept(&mut self, delivery: Delivery) -> lapin::Result<Vec<ItemId>> {
+        self.taken += 1;
+        if self.taken >= ACKNOWLEDGED {
+            self.taken = 0;
+            delivery.ack(BasicAckOptions { multiple: true }).await?;
         }
+        Ok(if self.concerns(&delivery) { decode(&delivery.data) } else { Vec::new() })
     }
 
     /// Whether another replica of this mesh has sent it.
@@ -117,9 +114,18 @@ impl RepliedExchange {
         let is =
             |value: &Option<ShortString>, wanted: &str| value.as_ref().is_some_and(|value| value.as_str() == wanted);
         let properties = &delivery.properties;
-        delivery.routing_key.as_str() == self.requests
+        delivery.routing_key.as_str() == self.mesh
             && is(properties.kind(), TYPE)
             && !is(properties.app_id(), self.queue.as_str())
+    }
+}
+
+/// The next message of a replica, perhaps of this one; `None` if there will be no more. Waits for ever where replicas do not
+/// announce anything.
+pub(super) async fn next_message(replicas: &mut Option<RepliedExchange>) -> Option<Delivery> {
+    match replicas {
+        Some(replicas) => replicas.consumer.next().await?.ok(),
+        None => std::future::pending().await,
     }
 }
 
