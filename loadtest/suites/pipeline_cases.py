@@ -123,11 +123,12 @@ def rows_of(X):
     if isinstance(X, pd.DataFrame): return [{k: plain(v) for k, v in r.items()} for r in X.to_dict("records")]
     return [plain(r) if isinstance(r, np.ndarray) else [plain(r)] for r in X]
 
-def case(name, model, X, y, Q=None, form=None, decision=True):
+def case(name, model, X, y, Q=None, form=None, decision=True, alone=False):
+    """`alone`: what is expected of each row is what it is answered in a batch of one."""
     try:
         model.fit(X, y)
         Q = X[:25] if Q is None else Q
-        predict = model.predict(Q)
+        predict = np.concatenate([model.predict(Q[i:i + 1]) for i in range(len(Q))]) if alone else model.predict(Q)
         proba = model.predict_proba(Q) if hasattr(model, "predict_proba") else None
         scores = model.decision_function(Q) if decision and hasattr(model, "decision_function") else None
     except Exception as e:

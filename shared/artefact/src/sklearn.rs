@@ -1,12 +1,14 @@
 //! Fitted scikit-learn transformers, from the graph of an artefact to [`Step`]s.
 
 mod encode;
+mod features;
 mod importance;
 mod impute;
 pub mod kernel;
 mod reduce;
 mod select;
 pub mod step;
+mod topics;
 pub mod values;
 mod vectorize;
 

@@ -23,7 +23,7 @@ pub(crate) use bisected::{Bisected, Cluster, Then};
 pub(crate) use boosted::Boosted;
 pub(crate) use density::{CategoryTables, Centres, Constant, Densities, Density};
 pub(crate) use ensemble::{Calibrator, ClassifierEnsemble, Rule, Voter};
-pub(crate) use gaussian_process::{Covariance, GaussianProcess, Smoothness};
+pub(crate) use gaussian_process::{Covariance, GaussianProcess, LaplaceClassifier, Smoothness};
 pub(crate) use isotonic::Isotonic;
 pub(crate) use linear::Linear;
 pub(crate) use member::{Reader, Response, kinds_of, missing_columns_of};

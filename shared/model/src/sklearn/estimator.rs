@@ -85,6 +85,9 @@ fn density(view: &View<'_>, name: &str, width: usize, steps: &mut Vec<Step>) -> 
         "BayesianGaussianMixture" => bayes::mixture(view, width, true),
         "KernelRidge" => bayes::kernel_ridge(view, width, steps),
         "GaussianProcessRegressor" => gaussian_process::regressor(view, width),
+        // of more classes it is a one-vs-rest or one-vs-one classifier of such of two
+        "GaussianProcessClassifier" => compile(&view.attr("base_estimator_")?, width, steps),
+        "_BinaryGaussianProcessClassifierLaplace" => gaussian_process::laplace(view, width),
         "KNeighborsRegressor" | "RadiusNeighborsRegressor" => neighbours::regressor(view, width),
         "KNeighborsClassifier" | "RadiusNeighborsClassifier" => neighbours::classifier(view, width),
         "NearestCentroid" => neighbours::centroids(view, width),
