@@ -1,6 +1,7 @@
 //! Fitted scikit-learn transformers, from the graph of an artefact to [`Step`]s.
 
 mod encode;
+mod estimators;
 mod features;
 mod importance;
 mod impute;
@@ -11,6 +12,8 @@ pub mod step;
 mod topics;
 pub mod values;
 mod vectorize;
+
+pub use estimators::{Estimators, Importances, Regressor};
 
 use crate::Fault;
 use crate::preprocessing::Steps;

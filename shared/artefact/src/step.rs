@@ -36,7 +36,7 @@ pub use form::{RowForm, any_sparse, apply_frame, stores_zeros, tells_absent};
 pub use function::{EachValue, Function, Rule};
 pub use impute::Impute;
 pub use kernel::{Centring, Kernel, Similarities};
-pub use neighbours::{ImputeIteratively, ImputeNearest, Round};
+pub use neighbours::{Guess, ImputeIteratively, ImputeNearest, Round};
 pub use polynomial::Polynomial;
 pub use power::Power;
 pub use project::{Indicate, OutputCurve, Projection, Select};

@@ -20,7 +20,7 @@ use forebay_artefact::{ColumnKind, Frame};
 
 pub(crate) use binaries::{Binaries, Scheme};
 pub(crate) use bisected::{Bisected, Cluster, Then};
-pub(crate) use boosted::Boosted;
+pub(crate) use boosted::{Boosted, Start};
 pub(crate) use density::{CategoryTables, Centres, Constant, Densities, Density};
 pub(crate) use ensemble::{Calibrator, ClassifierEnsemble, Rule, Voter};
 pub(crate) use gaussian_process::{Covariance, GaussianProcess, LaplaceClassifier, Smoothness};

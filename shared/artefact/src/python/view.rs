@@ -3,6 +3,7 @@
 use super::array::Array;
 use super::graph::{Graph, Id, Node, SHARED_BYTES};
 use crate::Fault;
+use crate::sklearn::Estimators;
 
 /// Cost of an estimator that is compiled separately, besides what it reads, in effort and in bytes of memory.
 const PLAN_EFFORT: usize = 1 << 12;
@@ -80,6 +81,15 @@ impl<'g> View<'g> {
             Node::Global(class) => class,
             _ => "",
         }
+    }
+
+    /// What reads estimators inside steps.
+    ///
+    /// # Errors
+    /// A [`Fault`] at this place where nothing does: in an artefact of preprocessing alone.
+    pub fn estimators(&self) -> Result<&'static dyn Estimators, Fault> {
+        let reason = || format!("{} is not supported in a separate preprocessing artefact", self.kind());
+        self.graph.estimators.ok_or_else(|| self.fault(reason()))
     }
 
     /// Describes this node, for error messages.

@@ -28,7 +28,7 @@ pub(super) fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> R
         }
         "BalancedRandomForestClassifier" => forest::average(view, width, true),
         "GradientBoostingRegressor" => boosted::regressor(view, width),
-        "GradientBoostingClassifier" => forest::boosting(view, width, true),
+        "GradientBoostingClassifier" => boosted::classifier(view, width),
         "HistGradientBoostingRegressor" => histogram::boosting(view, width, false, steps),
         "HistGradientBoostingClassifier" => histogram::boosting(view, width, true, steps),
         "LinearRegression"
