@@ -96,7 +96,7 @@ fn wrapped<'g>(view: &View<'g>) -> Result<Option<View<'g>>, Fault> {
     }
     match names.iter().find_map(|name| view.opt(name)) {
         Some(inner) => Ok(Some(inner)),
-        None => Err(view.fault(format!("{} has no {}: it was not refitted", view.kind(), names[0]))),
+        None => Err(view.fault(format!("{} has no {}: it was not refitted", view.described(), names[0]))),
     }
 }
 

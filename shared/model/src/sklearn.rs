@@ -10,6 +10,7 @@ mod forest;
 mod gaussian_process;
 mod histogram;
 mod inside_steps;
+mod kernel_density;
 mod linear;
 mod meta_estimator;
 mod neighbours;

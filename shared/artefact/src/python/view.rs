@@ -3,7 +3,6 @@
 use super::array::Array;
 use super::graph::{Graph, Id, Node, SHARED_BYTES};
 use crate::Fault;
-use crate::sklearn::Estimators;
 
 /// Cost of an estimator that is compiled separately, besides what it reads, in effort and in bytes of memory.
 const PLAN_EFFORT: usize = 1 << 12;
@@ -16,7 +15,7 @@ const MAX_PATH: usize = 2000;
 /// A node and the path that led to it, for error messages.
 #[derive(Debug, Clone)]
 pub struct View<'g> {
-    graph: &'g Graph,
+    pub(super) graph: &'g Graph,
     id: Id,
     path: String,
 }
@@ -36,7 +35,7 @@ impl<'g> View<'g> {
         self.graph.spend(n).map_err(|error| self.fault(error.to_string()))
     }
 
-    fn at(&self, id: Id, step: &str) -> Self {
+    pub(super) fn at(&self, id: Id, step: &str) -> Self {
         Self { graph: self.graph, id, path: format!("{}{step}", self.path) }
     }
 
@@ -81,15 +80,6 @@ impl<'g> View<'g> {
             Node::Global(class) => class,
             _ => "",
         }
-    }
-
-    /// What reads estimators inside steps.
-    ///
-    /// # Errors
-    /// A [`Fault`] at this place where nothing does: in an artefact of preprocessing alone.
-    pub fn estimators(&self) -> Result<&'static dyn Estimators, Fault> {
-        let reason = || format!("{} is not supported in a separate preprocessing artefact", self.kind());
-        self.graph.estimators.ok_or_else(|| self.fault(reason()))
     }
 
     /// Describes this node, for error messages.

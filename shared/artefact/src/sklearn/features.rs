@@ -43,7 +43,7 @@ pub(super) fn sketch(view: &View<'_>, width: usize) -> Result<Step, Fault> {
         return Err(view.fault(format!("has a gamma of {gamma} and a coef0 of {coef0}")));
     }
     let sketches = pairs.chunks_exact(places).map(<[_]>::to_vec).collect();
-    Ok(Step::Other(Arc::new(Sketch { width, outputs, factor, sketches, constant })))
+    Ok(Step::Other(Arc::new(Sketch { outputs, factor, sketches, constant })))
 }
 
 /// A FeatureAgglomeration.

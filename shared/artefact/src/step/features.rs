@@ -40,7 +40,6 @@ impl Transform for Shifted {
 /// that were drawn.
 #[derive(Debug, Clone)]
 pub struct Sketch {
-    pub width: usize,
     pub outputs: usize,
     /// What the values are multiplied by.
     pub factor: f64,

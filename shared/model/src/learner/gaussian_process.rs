@@ -184,7 +184,7 @@ impl LaplaceClassifier {
 /// Barber, "Bayesian Classification with Gaussian Processes", appendix A).
 fn mean_probability(mean: f64, variance: f64) -> f64 {
     const SCALES: [f64; 5] = [0.41, 0.4, 0.37, 0.44, 0.39];
-    const WEIGHTS: [f64; 5] = [-1854.821_415_1, 3516.898_936_46, 221.293_467_12, 128.123_238_05, -2010.494_226_54];
+    const WEIGHTS: [f64; 5] = [-1_854.821_415_1, 3_516.898_936_46, 221.293_467_12, 128.123_238_05, -2_010.494_226_54];
     let alpha = 1.0 / (2.0 * variance);
     let term = |(scale, weight): (&f64, &f64)| {
         let error = erf(scale * mean * (alpha / (alpha + scale * scale)).sqrt());

@@ -56,3 +56,34 @@ fn add(tree: &Value<'_>, statistics: Option<&str>, sums: &mut [f32], counts: &mu
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document;
+
+    fn of(left: &str, right: &str, features: &str, kind: &str) -> Result<Vec<f64>, String> {
+        let file = format!(
+            r#"{{"learner": {{"gradient_booster": {{"model": {{"trees": [{{"left_children": {left},
+                "right_children": {right}, "split_indices": {features}, "loss_changes": [3, 1, 0, 0, 0]}}]}}}}}}}}"#
+        );
+        importances(&document::read(file.as_bytes())?, kind, 2)
+    }
+
+    #[test]
+    fn importances_are_shares() {
+        let (left, right) = ("[1, 3, -1, -1, -1]", "[2, 4, -1, -1, -1]");
+        assert_eq!(of(left, right, "[0, 1, 0, 0, 0]", "gain"), Ok(vec![0.75, 0.25]));
+        assert_eq!(of(left, right, "[1, 1, 0, 0, 0]", "gain"), Ok(vec![0.0, 1.0]));
+        assert_eq!(of(left, right, "[0, 1, 0, 0, 0]", "weight"), Ok(vec![0.5, 0.5]));
+    }
+
+    #[test]
+    fn trees_that_lead_nowhere() {
+        let wrong = |left, right, features| of(left, right, features, "gain").unwrap_err();
+        assert!(wrong("[0, 3, -1, -1, -1]", "[2, 4, -1, -1, -1]", "[0, 1, 0, 0, 0]").contains("has a cycle"));
+        assert!(wrong("[9, 3, -1, -1, -1]", "[2, 9, -1, -1, -1]", "[0, 1, 0, 0, 0]").contains("out of range"));
+        assert!(wrong("[1, 3, -1, -1, -1]", "[2, 4, -1, -1, -1]", "[2, 1, 0, 0, 0]").contains("feature 2 of 2"));
+        assert!(wrong("[1]", "[2, 4]", "[2]").contains("differ in length"));
+    }
+}
