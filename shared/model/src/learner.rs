@@ -91,6 +91,11 @@ pub(crate) trait Learner: Send + Sync + std::fmt::Debug {
         Vec::new()
     }
 
+    /// Whether the library hands a frame of named columns over to every member as it is, and looks at it nowhere else.
+    fn hands_over(&self) -> bool {
+        false
+    }
+
     /// What the values of its input columns are; `None` when all are numbers.
     fn takes(&self) -> Option<Vec<ColumnKind>> {
         kinds_of(self.width(), &self.members())

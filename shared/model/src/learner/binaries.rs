@@ -124,6 +124,11 @@ impl Learner for Binaries {
         }))
     }
 
+    /// One-vs-one looks at its input itself.
+    fn hands_over(&self) -> bool {
+        !matches!(self.scheme, Scheme::OneVsOne { .. })
+    }
+
     fn members(&self) -> Vec<Reader<'_>> {
         self.members.iter().map(|plan| (plan, None)).collect()
     }

@@ -75,6 +75,11 @@ impl Learner for Stack {
         }
     }
 
+    /// A row that is passed on is an array, whose columns are where they were.
+    fn hands_over(&self) -> bool {
+        !self.passthrough
+    }
+
     fn members(&self) -> Vec<Reader<'_>> {
         self.members.iter().map(|(plan, _)| (plan, None)).collect()
     }
@@ -156,6 +161,11 @@ impl Learner for Several {
 
     fn run(&self, frame: &Frame) -> Result<Vec<f64>, ModelError> {
         self.answers(frame, self.raw)
+    }
+
+    /// A chain looks at its input itself.
+    fn hands_over(&self) -> bool {
+        self.chain.is_none()
     }
 
     fn members(&self) -> Vec<Reader<'_>> {
