@@ -32,6 +32,7 @@ pub use encode::{Category, OneHot, Ordinal, Unknown};
 pub use encoder::{Coding, Encoder, TargetEncodings};
 pub use factorise::{Descent, Factors};
 pub use features::{Pool, Pooling, Shifted, Sketch};
+pub(crate) use form::ends_sparse;
 pub use form::{RowForm, any_sparse, apply_frame, stores_zeros, tells_absent};
 pub use function::{EachValue, Function, Rule};
 pub use impute::Impute;
