@@ -500,6 +500,27 @@ def factors_and_processes():
             case(f"density_{kernel}_{width}", KernelDensity(bandwidth=pick("scott", 1.3, "silverman"), kernel=kernel, algorithm=pick("kd_tree", "ball_tree")), Z[:, :width], None, Q=Z[:10, :width] * 1.01, method="score_samples")
     case("density_last", make_pipeline(StandardScaler(), KernelDensity(metric=pick("manhattan", "chebyshev"))), X, None, method="score_samples")
 
+def compositions():
+    """Every kind of classifier and regressor inside some of the estimators of estimators."""
+    X = table(90, 4)
+    Z, y = StandardScaler().fit_transform(X), signal(X)
+    S = dict(random_state=number(0, 99))
+    labels = np.column_stack([y > 0, Z[:, 0] > 0, Z[:, 1] > 0]).astype(int)
+    for m in (LogisticRegression(), RidgeClassifier(), SGDClassifier(loss=pick("hinge", "modified_huber"), **S), LinearSVC(**S), SVC(), NuSVC(nu=0.2), KNeighborsClassifier(3), GaussianNB(), LinearDiscriminantAnalysis(), QuadraticDiscriminantAnalysis(), DecisionTreeClassifier(max_depth=3), RandomForestClassifier(3, max_depth=3),
+              GradientBoostingClassifier(n_estimators=3), HistGradientBoostingClassifier(max_iter=3), AdaBoostClassifier(n_estimators=3), BaggingClassifier(LogisticRegression(), 2), MLPClassifier((3,), max_iter=40), NearestCentroid(), GaussianProcessClassifier(), DummyClassifier(), Perceptron(), make_pipeline(PCA(2), LogisticRegression())):
+        wholes = [BaggingClassifier(m, 2, max_features=0.75, **S), AdaBoostClassifier(m, n_estimators=2, **S), VotingClassifier([("a", m), ("b", LogisticRegression())], voting=pick("soft", "hard")), StackingClassifier([("a", m), ("b", GaussianNB())], cv=2), StackingClassifier([("a", GaussianNB())], final_estimator=m, cv=2, passthrough=True),
+                  CalibratedClassifierCV(m, method=pick("sigmoid", "isotonic", "temperature"), cv=2), OneVsRestClassifier(m), OneVsOneClassifier(m), OutputCodeClassifier(m, code_size=2, **S), FixedThresholdClassifier(m, threshold=0.3)]
+        for model in wholes:
+            case(f"{type(model).__name__}_of_{type(m).__name__}", model, Z, classes(X, pick(2, 3)), Q=Z[:9])
+        for model in (MultiOutputClassifier(m), OneVsRestClassifier(m), ClassifierChain(m, order=[2, 0, 1])):
+            case(f"labels_{type(model).__name__}_of_{type(m).__name__}", model, Z, labels, Q=Z[:9])
+    above = np.abs(y) + 1
+    for m in (Ridge(), SVR(), KNeighborsRegressor(3), DecisionTreeRegressor(max_depth=3), GradientBoostingRegressor(n_estimators=3), HistGradientBoostingRegressor(max_iter=3), GaussianProcessRegressor(), KernelRidge(), PoissonRegressor(), HuberRegressor(), QuantileRegressor(), make_pipeline(PCA(2), Ridge())):
+        for model in (BaggingRegressor(m, 2, **S), AdaBoostRegressor(m, n_estimators=2, **S), VotingRegressor([("a", m), ("b", Ridge())], weights=[1, 2]), StackingRegressor([("a", m), ("b", Ridge())], cv=2), StackingRegressor([("a", Ridge())], final_estimator=m, cv=2, passthrough=True), TransformedTargetRegressor(m, func=np.log1p, inverse_func=np.expm1), RANSACRegressor(m, **S)):
+            case(f"{type(model).__name__}_of_{type(m).__name__}", model, Z, above, Q=Z[:9])
+        for model in (MultiOutputRegressor(m), RegressorChain(m, order=[1, 0])):
+            case(f"{type(model).__name__}_of_{type(m).__name__}", model, Z, np.column_stack([above, np.abs(Z[:, 1]) + 1]), Q=Z[:9])
+
 def columns_in_another_order():
     """Ensembles of pipelines that find their columns by name, under a signature that lists them in another order; what
     scikit-learn refuses then is refused."""
@@ -593,7 +614,7 @@ def refusals():
     refused("knn_callable", KNeighborsRegressor(weights=lambda d: 1 / (d + 1)), X, X[:, 0], "no code is run")
 
 for _ in range(ROUNDS):
-    for part in (transformers, estimators, columns, texts, numbers_as_they_are, boosters, boosters_behind_encoders, estimators_of_boosters_and_kernels, selections_and_labels, factors_and_processes, estimators_inside, columns_in_another_order):
+    for part in (transformers, estimators, columns, texts, numbers_as_they_are, boosters, boosters_behind_encoders, estimators_of_boosters_and_kernels, selections_and_labels, factors_and_processes, estimators_inside, columns_in_another_order, compositions):
         part()
 refusals()
 print(f"{len(made)} cases; scikit-learn refused {len(skipped)}: " + "; ".join(skipped), file=sys.stderr)
