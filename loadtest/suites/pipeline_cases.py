@@ -12,22 +12,23 @@ A case that scikit-learn itself refuses is left out and counted.
 import json, pathlib, pickle, sys, warnings
 import cloudpickle, joblib, numpy as np, pandas as pd, skops.io
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.cluster import AffinityPropagation, Birch, BisectingKMeans, KMeans, MeanShift, MiniBatchKMeans
+from sklearn.cluster import AffinityPropagation, Birch, BisectingKMeans, FeatureAgglomeration, KMeans, MeanShift, MiniBatchKMeans
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector
 from sklearn.covariance import EllipticEnvelope
 from sklearn.cross_decomposition import CCA, PLSCanonical, PLSRegression
-from sklearn.decomposition import PCA, FactorAnalysis, FastICA, IncrementalPCA, KernelPCA, TruncatedSVD
+from sklearn.decomposition import *
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import *
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.feature_extraction import DictVectorizer, FeatureHasher
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
 from sklearn.feature_selection import *
-from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern, RationalQuadratic, RBF, WhiteKernel
 from sklearn.impute import IterativeImputer, KNNImputer, MissingIndicator, SimpleImputer
 from sklearn.isotonic import IsotonicRegression
-from sklearn.kernel_approximation import Nystroem, RBFSampler
+from sklearn.kernel_approximation import *
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import *
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
@@ -36,7 +37,7 @@ from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCo
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOutputRegressor, RegressorChain
 from sklearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import *
-from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.neural_network import BernoulliRBM, MLPClassifier, MLPRegressor
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import *
 from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
@@ -123,12 +124,16 @@ def rows_of(X):
     if isinstance(X, pd.DataFrame): return [{k: plain(v) for k, v in r.items()} for r in X.to_dict("records")]
     return [plain(r) if isinstance(r, np.ndarray) else [plain(r)] for r in X]
 
-def case(name, model, X, y, Q=None, form=None, decision=True):
+def case(name, model, X, y, Q=None, form=None, decision=True, alone=False, method="predict"):
+    """`alone`: what is expected of each row is what it is answered in a batch of one."""
     try:
         model.fit(X, y)
         Q = X[:25] if Q is None else Q
-        predict = model.predict(Q)
-        proba = model.predict_proba(Q) if hasattr(model, "predict_proba") else None
+        answer = getattr(model, method)
+        predict = np.concatenate([answer(Q[i:i + 1]) for i in range(len(Q))]) if alone else answer(Q)
+        # Gaussian processes that are compared pair by pair have the method alone
+        pairs = getattr(model, "multi_class", None) == "one_vs_one" and len(model.classes_) > 2
+        proba = model.predict_proba(Q) if hasattr(model, "predict_proba") and not pairs else None
         scores = model.decision_function(Q) if decision and hasattr(model, "decision_function") else None
     except Exception as e:
         skipped.append(f"{name}: {type(e).__name__} {str(e)[:150]}")
@@ -463,6 +468,129 @@ def selections_and_labels():
     for model in (KNeighborsRegressor(number(2, 6), metric="haversine", weights=pick("uniform", "distance")), RadiusNeighborsRegressor(radius=1.5, metric="haversine")):
         case(f"haversine_{type(model).__name__}", model, places, places[:, 0] + 1)
 
+def factors_and_processes():
+    """Decompositions that are not linear, feature maps, Gaussian process classifiers, densities."""
+    S = dict(random_state=number(0, 99))
+    X = table(160, 5)
+    Z, P, y = StandardScaler().fit_transform(X), np.abs(X) + 0.01, signal(X)
+    docs = documents()
+    n = np.char.str_len(docs.astype(str)).astype(float)
+    for solver, loss in (("cd", "frobenius"), ("mu", "frobenius"), ("mu", "kullback-leibler")):
+        for i, more in enumerate(({}, dict(alpha_W=0.01, l1_ratio=0.5), dict(tol=0, max_iter=35))):
+            case(f"nmf_{solver}_{i}", make_pipeline(NMF(3, solver=solver, beta_loss=loss, **more), Ridge()), P, y, alone=True)
+            case(f"nmf_text_{solver}_{i}", make_pipeline(TfidfVectorizer(), NMF(3, solver=solver, beta_loss=loss, **more), Ridge()), docs, n, alone=True)
+    for loss in ("frobenius", "kullback-leibler"):
+        case("nmf_batches", make_pipeline(TfidfVectorizer(), MiniBatchNMF(3, beta_loss=loss, **S), Ridge()), docs, n, alone=True)
+    for more in ({}, dict(doc_topic_prior=0.3, learning_method="online"), dict(max_doc_update_iter=3)):
+        case("topics_text", make_pipeline(CountVectorizer(), LatentDirichletAllocation(4, **more, **S), Ridge()), docs, n)
+        case("topics", make_pipeline(LatentDirichletAllocation(4, **more, **S), Ridge()), np.round(P), y)
+    for degree, constant in ((2, 0), (3, 1.5), (1, 0)):
+        case("sketch", make_pipeline(PolynomialCountSketch(degree=degree, coef0=constant, gamma=0.3, n_components=number(5, 60), **S), Ridge()), Z, y)
+    for function in (np.mean, np.median, np.max, np.min, np.sum):
+        case("pool", make_pipeline(FeatureAgglomeration(2, pooling_func=function), Ridge()), Z, y)
+    far = np.vstack([Z[:10] * 1.1, Z[:5] + 0.3])
+    for model in (SparsePCA(3, ridge_alpha=0.2, **S), MiniBatchSparsePCA(2, **S), BernoulliRBM(4, n_iter=2, **S), Birch(n_clusters=3), SkewedChi2Sampler(skewedness=9.0, n_components=7, **S)):
+        case(type(model).__name__, make_pipeline(model, Ridge()), Z, y, Q=far)
+    for kernel in (None, 1.5 * RBF(2.0), Matern(nu=1.5) + WhiteKernel(0.2), RationalQuadratic() * ConstantKernel(2.0), DotProduct() + 0.5, RBF([1.0] * 5) ** 2):
+        for count in (2, 3):
+            case(f"process_{count}", GaussianProcessClassifier(kernel, multi_class=pick("one_vs_rest", "one_vs_one")), Z[:60], classes(X[:60], count))
+    case("process_calibrated", CalibratedClassifierCV(GaussianProcessClassifier(), cv=2), Z[:60], classes(X[:60], 2))
+    for kernel in ("gaussian", "tophat", "epanechnikov", "exponential", "linear", "cosine"):
+        for width in (1, 2, 5):
+            case(f"density_{kernel}_{width}", KernelDensity(bandwidth=pick("scott", 1.3, "silverman"), kernel=kernel, algorithm=pick("kd_tree", "ball_tree")), Z[:, :width], None, Q=Z[:10, :width] * 1.01, method="score_samples")
+    case("density_last", make_pipeline(StandardScaler(), KernelDensity(metric=pick("manhattan", "chebyshev"))), X, None, method="score_samples")
+
+def compositions():
+    """Every kind of classifier and regressor inside some of the estimators of estimators."""
+    X = table(90, 4)
+    Z, y = StandardScaler().fit_transform(X), signal(X)
+    S = dict(random_state=number(0, 99))
+    labels = np.column_stack([y > 0, Z[:, 0] > 0, Z[:, 1] > 0]).astype(int)
+    for m in (LogisticRegression(), RidgeClassifier(), SGDClassifier(loss=pick("hinge", "modified_huber"), **S), LinearSVC(**S), SVC(), NuSVC(nu=0.2), KNeighborsClassifier(3), GaussianNB(), LinearDiscriminantAnalysis(), QuadraticDiscriminantAnalysis(), DecisionTreeClassifier(max_depth=3), RandomForestClassifier(3, max_depth=3),
+              GradientBoostingClassifier(n_estimators=3), HistGradientBoostingClassifier(max_iter=3), AdaBoostClassifier(n_estimators=3), BaggingClassifier(LogisticRegression(), 2), MLPClassifier((3,), max_iter=40), NearestCentroid(), GaussianProcessClassifier(), DummyClassifier(), Perceptron(), make_pipeline(PCA(2), LogisticRegression())):
+        wholes = [BaggingClassifier(m, 2, max_features=0.75, **S), AdaBoostClassifier(m, n_estimators=2, **S), VotingClassifier([("a", m), ("b", LogisticRegression())], voting=pick("soft", "hard")), StackingClassifier([("a", m), ("b", GaussianNB())], cv=2), StackingClassifier([("a", GaussianNB())], final_estimator=m, cv=2, passthrough=True),
+                  CalibratedClassifierCV(m, method=pick("sigmoid", "isotonic", "temperature"), cv=2), OneVsRestClassifier(m), OneVsOneClassifier(m), OutputCodeClassifier(m, code_size=2, **S), FixedThresholdClassifier(m, threshold=0.3)]
+        for model in wholes:
+            case(f"{type(model).__name__}_of_{type(m).__name__}", model, Z, classes(X, pick(2, 3)), Q=Z[:9])
+        for model in (MultiOutputClassifier(m), OneVsRestClassifier(m), ClassifierChain(m, order=[2, 0, 1])):
+            case(f"labels_{type(model).__name__}_of_{type(m).__name__}", model, Z, labels, Q=Z[:9])
+    above = np.abs(y) + 1
+    for m in (Ridge(), SVR(), KNeighborsRegressor(3), DecisionTreeRegressor(max_depth=3), GradientBoostingRegressor(n_estimators=3), HistGradientBoostingRegressor(max_iter=3), GaussianProcessRegressor(), KernelRidge(), PoissonRegressor(), HuberRegressor(), QuantileRegressor(), make_pipeline(PCA(2), Ridge())):
+        for model in (BaggingRegressor(m, 2, **S), AdaBoostRegressor(m, n_estimators=2, **S), VotingRegressor([("a", m), ("b", Ridge())], weights=[1, 2]), StackingRegressor([("a", m), ("b", Ridge())], cv=2), StackingRegressor([("a", Ridge())], final_estimator=m, cv=2, passthrough=True), TransformedTargetRegressor(m, func=np.log1p, inverse_func=np.expm1), RANSACRegressor(m, **S)):
+            case(f"{type(model).__name__}_of_{type(m).__name__}", model, Z, above, Q=Z[:9])
+        for model in (MultiOutputRegressor(m), RegressorChain(m, order=[1, 0])):
+            case(f"{type(model).__name__}_of_{type(m).__name__}", model, Z, np.column_stack([above, np.abs(Z[:, 1]) + 1]), Q=Z[:9])
+
+def columns_in_another_order():
+    """Ensembles of pipelines that find their columns by name, under a signature that lists them in another order; what
+    scikit-learn refuses then is refused."""
+    X, y = frame()
+    c = (y > np.median(y)).astype(int)
+    three = np.digitize(y, np.quantile(y, [0.3, 0.6]))
+    inner = lambda: ColumnTransformer([("o", OneHotEncoder(handle_unknown="ignore"), ["city", "plan"]), ("n", "passthrough", ["age", "grade"])])
+    clf = lambda: make_pipeline(inner(), pick(LogisticRegression(max_iter=200), DecisionTreeClassifier(max_depth=3)))
+    reg = lambda: make_pipeline(inner(), pick(Ridge(), DecisionTreeRegressor(max_depth=3)))
+    nested = lambda: VotingClassifier([("a", clf()), ("b", CalibratedClassifierCV(clf(), cv=2))], voting="soft")
+    for name, model, target in (("voting", VotingClassifier([("a", clf()), ("b", clf())], voting=pick("soft", "hard")), c), ("voting_reg", VotingRegressor([("a", reg()), ("b", reg())], weights=pick(None, [1, 2])), y), ("stacking", StackingClassifier([("a", clf()), ("b", clf())], cv=2), three),
+                                ("stacking_reg", StackingRegressor([("a", reg()), ("b", reg())], cv=2), y), ("calibrated", CalibratedClassifierCV(clf(), cv=2), c), ("multi", MultiOutputRegressor(reg()), np.column_stack([y, -y])), ("ovr", OneVsRestClassifier(clf()), three), ("codes", OutputCodeClassifier(clf(), random_state=1), three),
+                                ("threshold", FixedThresholdClassifier(clf(), threshold=0.4), c), ("nested", nested(), c), ("search", GridSearchCV(VotingRegressor([("a", reg())]), {"weights": [None, [1.0]]}, cv=2), y),
+                                ("stacking_row", StackingRegressor([("a", make_pipeline(inner(), Ridge()))], cv=2, passthrough=True), y), ("voting_mixed", VotingRegressor([("a", reg()), ("b", Ridge())]), y)):
+        used = X if name not in ("voting_mixed", "stacking_row") else X.select_dtypes("number")
+        if used is not X:
+            inner = lambda: ColumnTransformer([("s", StandardScaler(), ["income"]), ("n", "passthrough", ["age", "grade"])])
+            model = {"voting_mixed": lambda: VotingRegressor([("a", reg()), ("b", Ridge())]), "stacking_row": lambda: StackingRegressor([("a", make_pipeline(inner(), Ridge()))], cv=2, passthrough=True, final_estimator=Ridge())}[name]()
+        before = len(made)
+        case(f"order_{name}", model, used, target)
+        if len(made) == before:
+            continue
+        turned = used[list(used.columns[::-1])].assign(extra=0.5) if used is X else used[list(used.columns[::-1])]
+        label = made[-1]
+        expected = OUT / f"{label}.expected.json"
+        describe(OUT / label, next((OUT / label).glob("model.*")), turned)
+        try:
+            assert np.array_equal(model.predict(turned[:25]), model.predict(used[:25])) == (name != "stacking_row")
+            answers = name != "stacking_row"  # whose last estimator takes the row as it comes
+        except ValueError:
+            answers = False
+        if not answers:
+            expected.write_text(json.dumps(dict(case=label, refused="fitted on")) + "\n")
+
+def estimators_inside():
+    """Imputers and selections by any estimator, and boosting that starts from one."""
+    X = table(200, 6)
+    y = signal(X)
+    two, three = classes(X, 2, "str"), classes(X, 3)
+    H = X.copy()
+    H[rng.random(H.shape) < 0.2] = np.nan
+    S = dict(random_state=number(0, 99))
+    for model in (RandomForestRegressor(4, max_depth=4, **S), ExtraTreesRegressor(4, **S), DecisionTreeRegressor(max_depth=4), KNeighborsRegressor(3), HistGradientBoostingRegressor(max_iter=4), GradientBoostingRegressor(n_estimators=4), SVR(), make_pipeline(StandardScaler(), Ridge()), HuberRegressor(), make_pipeline(Nystroem(n_components=10), Ridge()), BaggingRegressor(Ridge(), 2), TransformedTargetRegressor(Ridge(), transformer=StandardScaler())):
+        imputer = IterativeImputer(model, max_iter=2, n_nearest_features=pick(None, 2), initial_strategy=pick("mean", "median"), add_indicator=pick(True, False), min_value=pick(-np.inf, -1.0))
+        case(f"imputer_{type(model).__name__}", make_pipeline(imputer, Ridge()), H, y)
+    trees = [DecisionTreeRegressor(max_depth=2), HistGradientBoostingRegressor(max_iter=3), GradientBoostingRegressor(n_estimators=3), DummyRegressor(strategy="median"), VotingRegressor([("a", DecisionTreeRegressor(max_depth=3))]), BaggingRegressor(DecisionTreeRegressor(max_depth=3), 3), AdaBoostRegressor(n_estimators=3)]
+    for model in trees:
+        case(f"boosted_{type(model).__name__}", GradientBoostingRegressor(n_estimators=4, init=model, loss=pick("squared_error", "huber")), X, y)
+    of_classes = [DecisionTreeClassifier(max_depth=2), RandomForestClassifier(3, max_depth=3), HistGradientBoostingClassifier(max_iter=3), GradientBoostingClassifier(n_estimators=3), DummyClassifier(strategy="most_frequent"), VotingClassifier([("a", DecisionTreeClassifier(max_depth=3))], voting="soft"), AdaBoostClassifier(n_estimators=3)]
+    for model in of_classes:
+        case(f"boosted_{type(model).__name__}_2", GradientBoostingClassifier(n_estimators=4, init=model, loss=pick("log_loss", "exponential")), X, two)
+        case(f"boosted_{type(model).__name__}_3", GradientBoostingClassifier(n_estimators=4, init=model), X, three)
+    try:
+        import catboost, lightgbm, xgboost
+    except ImportError as e:
+        return skipped.append(f"estimators_inside: {e}")
+    extreme = lambda **more: xgboost.XGBRegressor(n_estimators=8, max_depth=3, **more)
+    light = lambda **more: lightgbm.LGBMRegressor(n_estimators=8, num_leaves=7, verbose=-1, min_child_samples=5, **more)
+    cat = lambda: catboost.CatBoostRegressor(iterations=5, depth=3, verbose=0, allow_writing_files=False)
+    for threshold in (None, "median", "0.5*mean", 0.1):
+        for kind in ("gain", "weight", "cover", "total_gain", "total_cover"):
+            case(f"select_xgb_{kind}", make_pipeline(SelectFromModel(extreme(importance_type=kind), threshold=threshold), Ridge()), X, y, form=pick("skops", "cloudpickle"))
+        for kind in ("split", "gain"):
+            case(f"select_lgbm_{kind}", make_pipeline(SelectFromModel(light(importance_type=kind), threshold=threshold), Ridge()), X, y, form=pick("skops", "cloudpickle"))
+        case("select_catboost", make_pipeline(SelectFromModel(cat(), threshold=threshold), Ridge()), X, y, form="cloudpickle")
+    case("select_xgb_most", make_pipeline(SelectFromModel(extreme(booster="dart", rate_drop=0.3), max_features=3), extreme()), X, y, form="cloudpickle")
+    for model in (extreme(), light(), cat()):
+        case(f"boosted_{type(model).__name__}", GradientBoostingRegressor(n_estimators=4, init=model), X, y, form="cloudpickle")
+        case(f"imputer_{type(model).__name__}", make_pipeline(IterativeImputer(model, max_iter=2), Ridge()), H, y, form="cloudpickle")
+
 def refusals():
     docs = documents()
     y = np.arange(len(docs)) % 2
@@ -471,9 +599,13 @@ def refusals():
         refused(name, make_pipeline(CountVectorizer(**options), MultinomialNB()), docs, y, what)
     X = np.abs(table()) + 1
     refused("function", make_pipeline(FunctionTransformer(lambda x: x * 2), Ridge()), X, X[:, 0], "FunctionTransformer runs")
-    from sklearn.decomposition import NMF
-    refused("nmf", make_pipeline(NMF(2), Ridge()), X, X[:, 0], "NMF of scikit-learn 1.")
     refused("gb_init", GradientBoostingRegressor(n_estimators=2, init=Ridge()), X, X[:, 0], "initial estimator")
+    refused("nmf_shuffle", make_pipeline(NMF(2, shuffle=True), Ridge()), X, X[:, 0], "random order")
+    refused("chi2_sampler", make_pipeline(AdditiveChi2Sampler(), Ridge()), X, X[:, 0], "AdditiveChi2Sampler of scikit-learn 1.")
+    refused("pooling", make_pipeline(FeatureAgglomeration(2, pooling_func=np.var), Ridge()), X, X[:, 0], "pooling_func is numpy.var")
+    for vectorizer in (DictVectorizer(), FeatureHasher(8)):
+        dicts = [{"a": float(i), "b": "xyz"[i % 3]} for i in range(9)]
+        refused(type(vectorizer).__name__, make_pipeline(vectorizer, Ridge()), dicts, np.arange(9.0), f"{type(vectorizer).__name__} of scikit-learn 1.")
     try:
         import xgboost
         refused("sparse_splines", make_pipeline(SplineTransformer(sparse_output=True), xgboost.XGBRegressor(n_estimators=2)), X, X[:, 0], "with sparse rows is not supported before XGBoost")
@@ -482,7 +614,7 @@ def refusals():
     refused("knn_callable", KNeighborsRegressor(weights=lambda d: 1 / (d + 1)), X, X[:, 0], "no code is run")
 
 for _ in range(ROUNDS):
-    for part in (transformers, estimators, columns, texts, numbers_as_they_are, boosters, boosters_behind_encoders, estimators_of_boosters_and_kernels, selections_and_labels):
+    for part in (transformers, estimators, columns, texts, numbers_as_they_are, boosters, boosters_behind_encoders, estimators_of_boosters_and_kernels, selections_and_labels, factors_and_processes, estimators_inside, columns_in_another_order, compositions):
         part()
 refusals()
 print(f"{len(made)} cases; scikit-learn refused {len(skipped)}: " + "; ".join(skipped), file=sys.stderr)

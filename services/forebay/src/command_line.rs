@@ -48,11 +48,12 @@ enum Command {
         #[arg(long, value_name = "A,B,C")]
         stages: Option<Stages>,
         /// Serve this model: a model folder, a file (pickle, joblib, skops, ONNX, XGBoost, LightGBM, CatBoost), or
-        /// models:/NAME, models:/NAME@ALIAS or models:/NAME/VERSION of the registry. May be repeated; the first one
-        /// answers requests that name none
+        /// models:/NAME, models:/NAME@ALIAS or models:/NAME/VERSION of the registry, or of an MLflow server runs:/RUN/MODEL
+        /// or models:/m-ID, which need not be registered. May be repeated; the first one answers requests that name none
         #[arg(long, value_name = "PATH|URI")]
         model: Vec<String>,
-        /// Name of the model, once for each --model (default: the name of the file or folder)
+        /// Name of the model, once for each --model (default: the name of the file or folder, the ID models:/m-ID, or the
+        /// last part of runs:/RUN/MODEL)
         #[arg(long, requires = "model")]
         name: Vec<String>,
     },

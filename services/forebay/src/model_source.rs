@@ -18,7 +18,7 @@ pub(crate) enum ModelSource {
     Registry(PathBuf),
     /// A single model file.
     File(PathBuf),
-    /// `models:/NAME/VERSION` and MLflow's other forms.
+    /// `models:/NAME/VERSION`, `models:/m-ID`, `runs:/RUN/MODEL` and MLflow's other forms.
     Uri(ModelUri),
     /// A model of the registry, with what a request may name: a version, alias or stage.
     Named { name: String, requested: Option<String> },
@@ -30,6 +30,9 @@ impl FromStr for ModelSource {
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(address) = text.strip_prefix("models:/") {
             return Self::address(text, address);
+        }
+        if text.starts_with("runs:/") {
+            return text.parse().map(Self::Uri).map_err(|error: RegistryError| error.to_string());
         }
         let path = Path::new(text.strip_prefix("file:").unwrap_or(text));
         if path.join("MLmodel").is_file() {
@@ -120,7 +123,7 @@ impl ModelSource {
                 ))
             }
             Self::Uri(uri) => {
-                let registry = open_registry(models)?;
+                let registry = open_registry_of(uri, models)?;
                 let loaded = registry.load_uri(uri, forebay_model::open).map_err(|error| error.to_string())?;
                 Ok((loaded, Some(registry)))
             }
@@ -159,6 +162,26 @@ impl ModelSource {
 /// Why it cannot be read.
 pub(crate) fn open_registry(models: &ModelSettings) -> Result<Registry, String> {
     Registry::open_with(&models.registry_options()).map_err(|error| error.to_string())
+}
+
+/// Opens the registry that has the model at `uri`; for one that need not be registered nothing is listed.
+fn open_registry_of(uri: &ModelUri, models: &ModelSettings) -> Result<Registry, String> {
+    let mut options = models.registry_options();
+    if uri.unregistered_name().is_some() {
+        options.models = Some(Vec::new());
+    }
+    Registry::open_with(&options).map_err(|error| error.to_string())
+}
+
+/// Fetches a model that need not be registered into the cache, to be served from there; its folder.
+///
+/// # Errors
+/// Why it cannot be read, or that there is no cache.
+pub(crate) fn keep_unregistered(uri: &ModelUri, models: &ModelSettings) -> Result<PathBuf, String> {
+    let cache = models.cache_folder();
+    let cache = cache.ok_or_else(|| format!("{uri}: is served from the cache, which models.cache_dir turns off"))?;
+    let registry = open_registry_of(uri, models)?;
+    registry.keep_unregistered(uri, &cache.join("served")).map_err(|error| error.to_string())
 }
 
 /// Opens a folder as a registry.
@@ -205,6 +228,8 @@ mod tests {
             "models:/m-0123456789abcdef0123456789abcdef".parse(),
             Ok(ModelSource::Uri(ModelUri::LoggedModel { .. }))
         ));
+        assert!(matches!("runs:/62ab/model".parse(), Ok(ModelSource::Uri(ModelUri::Run { .. }))));
+        assert!("runs:/62ab".parse::<ModelSource>().unwrap_err().contains("names no model of a run"));
     }
 
     #[test]

@@ -1,33 +1,49 @@
 //! What `forebay up --model` serves, as settings.
 
-use forebay_registry::{ModelPath, ModelSettings, Registry, location_of_paths};
+use std::path::PathBuf;
+
+use forebay_registry::{ModelPath, ModelSettings, ModelUri, Registry, location_of_paths};
 
 use crate::model_source::ModelSource;
 
-/// The settings, as `--set` takes them, with which the models are served. `sources` are paths or addresses `models:/...`;
-/// `names` has a name for each path, or is empty. The first model answers requests that name none.
+/// Fetches a model that need not be registered; its folder.
+type Fetch<'f> = &'f dyn Fn(&ModelUri) -> Result<PathBuf, String>;
+
+/// The settings, as `--set` takes them, with which the models are served. `sources` are paths or addresses `models:/...`
+/// and `runs:/...`; `names` has a name for each path, or is empty. The first model answers requests that name none. Models
+/// that are not registered are fetched and served as folders.
 ///
 /// # Errors
 /// What cannot be served, and why.
-pub(crate) fn settings_for(sources: &[String], names: &[String]) -> Result<Vec<String>, String> {
+pub(crate) fn settings_for(sources: &[String], names: &[String], fetch: Fetch<'_>) -> Result<Vec<String>, String> {
     if !names.is_empty() && names.len() != sources.len() {
         let (names, sources) = (names.len(), sources.len());
         return Err(format!("{names} names for {sources} models: give a --name for each --model, or for none"));
     }
-    let of_registry = sources.iter().filter(|source| source.starts_with("models:/")).count();
-    match of_registry {
-        0 => paths(sources, names),
+    let of_registry = |source: &&String| source.starts_with("models:/") && !is_unregistered(source);
+    match sources.iter().filter(of_registry).count() {
+        0 => paths(sources, names, fetch),
         all if all == sources.len() && names.is_empty() => addresses(sources),
         all if all == sources.len() => Err("a model of the registry keeps its name: --name is for files".to_owned()),
         _ => Err("files and models of the registry cannot be served together; register the files first".to_owned()),
     }
 }
 
-fn paths(sources: &[String], names: &[String]) -> Result<Vec<String>, String> {
+/// Whether a source is an address of a model that need not be registered.
+fn is_unregistered(source: &str) -> bool {
+    source.parse::<ModelUri>().is_ok_and(|uri| uri.unregistered_name().is_some())
+}
+
+fn paths(sources: &[String], names: &[String], fetch: Fetch<'_>) -> Result<Vec<String>, String> {
     let mut models = Vec::with_capacity(sources.len());
     for (index, source) in sources.iter().enumerate() {
+        let mut own = None;
         let path = match source.parse::<ModelSource>()? {
             ModelSource::Folder(path) | ModelSource::File(path) => path,
+            ModelSource::Uri(uri) => {
+                own = uri.unregistered_name().map(str::to_owned);
+                fetch(&uri)?
+            }
             ModelSource::Registry(path) if sources.len() == 1 && names.is_empty() => {
                 return Ok(vec![setting("models.registry", &format!("file:{}", path.display()))]);
             }
@@ -38,7 +54,7 @@ fn paths(sources: &[String], names: &[String]) -> Result<Vec<String>, String> {
             }
         };
         let path = std::path::absolute(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let name = names.get(index).cloned().unwrap_or_else(|| ModelPath::name_of(&path));
+        let name = names.get(index).cloned().or(own).unwrap_or_else(|| ModelPath::name_of(&path));
         if models.iter().any(|model: &ModelPath| model.name == name) {
             return Err(format!("{source}: another model is named {name:?} as well; give each a --name"));
         }
@@ -100,7 +116,7 @@ mod tests {
 
     fn settings(sources: &[&str], names: &[&str]) -> Result<Vec<String>, String> {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        settings_for(&owned(sources), &owned(names))
+        settings_for(&owned(sources), &owned(names), &|uri| Ok(format!("/cache/{}", uri).replace(':', "").into()))
     }
 
     #[test]
@@ -125,6 +141,16 @@ mod tests {
     }
 
     #[test]
+    fn models_that_are_not_registered_are_served_as_folders() {
+        let found =
+            settings(&["runs:/62ab/a/churn", "models:/m-0123abcd", &sample("diabetes-rf-model/1")], &[]).unwrap();
+        let (of_run, logged) = (r#""churn":"/cache/runs/62ab/a/churn""#, r#""m-0123abcd":"/cache/models/m-0123abcd""#);
+        assert!(found[0].contains(of_run) && found[0].contains(logged) && found[0].contains("-model/1\""), "{found:?}");
+        assert_eq!(found[1], "models.name=churn");
+        assert_eq!(settings(&["models:/m-0123abcd"], &["churn"]).unwrap()[1], "models.name=churn");
+    }
+
+    #[test]
     fn what_cannot_be_served_is_explained() {
         let file = sample("diabetes-rf-model/2/model.onnx");
         for (sources, names, part) in [
@@ -132,7 +158,9 @@ mod tests {
             (vec![&*file, &*file], vec!["one"], "1 names for 2 models"),
             (vec!["models:/a"], vec!["b"], "keeps its name"),
             (vec!["models:/a/1", "models:/b"], vec![], "leave \"1\" away"),
-            (vec!["models:/m-0123abcd"], vec![], "not registered"),
+            (vec!["models:/a", "models:/m-0123abcd"], vec![], "register the files"),
+            (vec!["runs:/62ab"], vec![], "names no model of a run"),
+            (vec!["runs:/62ab/model", "runs:/62ac/model"], vec![], "give each a --name"),
             (vec!["no/such/file.pkl"], vec![], "no such file or folder"),
             (vec![&*file, &*file], vec![], "give each a --name"),
         ] {

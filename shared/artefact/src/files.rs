@@ -149,7 +149,13 @@ impl VersionFiles {
         let bytes = self.get(&format!("{FOLDER}{file}"))?;
         let steps = python::read(bytes, &self.budget).and_then(|graph| sklearn::read_steps(&graph.view()));
         let steps = steps.map_err(|f| within(f.within(&file)))?;
-        Ok(Some(Preprocessing::new(&digest(&self.files, FOLDER), steps)))
+        let read = Preprocessing::new(&digest(&self.files, FOLDER), steps);
+        // the flavor is all that replicas without the model know of it
+        let model = self.find("MLmodel").map(|bytes| MlModel::parse(bytes)).transpose()?;
+        if model.is_some_and(|model| model.flavor == "xgboost") {
+            return read.before_xgboost().map(Some).map_err(|reason| Fault::new("preprocessing", reason));
+        }
+        Ok(Some(read))
     }
 }
 

@@ -2,8 +2,10 @@
 //! turn a raw row into the model's input, in f64, in scikit-learn's order of operations.
 
 use crate::matrix::Matrix;
-use crate::step::{Missing, Step, apply_all, missing_after, sample, source};
-use crate::{RowRefusal, Value};
+use crate::step::{
+    Missing, RowForm, Step, apply_all, apply_frame, ends_sparse, missing_after, sample, source, stores_zeros,
+};
+use crate::{Frame, RowRefusal, Value};
 
 /// Fitted steps stored beside a model and applied before it. Steps inside a model's pipeline are not included.
 #[derive(Debug)]
@@ -13,6 +15,8 @@ pub struct Preprocessing {
     output_width: usize,
     missing: Missing,
     steps: Vec<Step>,
+    /// Whether values that a sparse row does not hold are missing after it, not zeros.
+    absent_is_missing: bool,
 }
 
 /// Fitted steps read from an artefact.
@@ -51,7 +55,30 @@ impl Preprocessing {
     pub(crate) fn new(digest: &[u8; 32], steps: Steps) -> Self {
         let Steps { width, output_width, steps } = steps;
         let missing = missing_after(&steps, width);
-        Self { id: crate::hex(digest)[..16].to_owned(), width, output_width, missing, steps }
+        let id = crate::hex(digest)[..16].to_owned();
+        Self { id, width, output_width, missing, steps, absent_is_missing: false }
+    }
+
+    /// The same before a model of XGBoost, which takes a value that a sparse row does not hold for a missing one.
+    ///
+    /// # Errors
+    /// The name of a step whose sparse rows hold zeros, which this crate leaves out.
+    pub(crate) fn before_xgboost(self) -> Result<Self, String> {
+        let absent_is_missing = self.gives_sparse();
+        match stores_zeros(&self.steps) {
+            Some(step) if absent_is_missing => Err(format!("{step} with sparse rows is not supported before XGBoost")),
+            _ => Ok(Self { absent_is_missing, ..self }),
+        }
+    }
+
+    /// Whether prepared rows are sparse in scikit-learn.
+    pub fn gives_sparse(&self) -> bool {
+        ends_sparse(&self.steps, false)
+    }
+
+    /// Whether values that a sparse row does not hold are missing after it, not zeros.
+    pub fn absent_is_missing(&self) -> bool {
+        self.absent_is_missing
     }
 
     /// Short content digest: two artefacts with the same bytes have the same ID.
@@ -119,7 +146,12 @@ impl Preprocessing {
         out.clear();
         out.extend_from_slice(row);
         let mut matrix = Matrix { width: self.width, data: std::mem::take(out) };
-        apply_all(&self.steps, &mut matrix).map_err(PrepareError::Unknown)?;
+        if self.absent_is_missing {
+            let frame = apply_frame(&self.steps, Frame::Numbers(matrix), RowForm::AsFitted);
+            matrix = frame.and_then(|frame| frame.into_numbers_or(f64::NAN)).map_err(PrepareError::Unknown)?;
+        } else {
+            apply_all(&self.steps, &mut matrix).map_err(PrepareError::Unknown)?;
+        }
         *out = matrix.data;
         Ok(())
     }

@@ -16,6 +16,7 @@ mod objects;
 mod opcode;
 mod pickle;
 mod skops;
+mod state;
 mod values;
 mod view;
 mod zip_entries;

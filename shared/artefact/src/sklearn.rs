@@ -1,14 +1,19 @@
 //! Fitted scikit-learn transformers, from the graph of an artefact to [`Step`]s.
 
 mod encode;
+mod estimators;
+mod features;
 mod importance;
 mod impute;
 pub mod kernel;
 mod reduce;
 mod select;
 pub mod step;
+mod topics;
 pub mod values;
 mod vectorize;
+
+pub use estimators::{Estimators, Importances, Regressor};
 
 use crate::Fault;
 use crate::preprocessing::Steps;
@@ -91,7 +96,7 @@ fn wrapped<'g>(view: &View<'g>) -> Result<Option<View<'g>>, Fault> {
     }
     match names.iter().find_map(|name| view.opt(name)) {
         Some(inner) => Ok(Some(inner)),
-        None => Err(view.fault(format!("{} has no {}: it was not refitted", view.kind(), names[0]))),
+        None => Err(view.fault(format!("{} has no {}: it was not refitted", view.described(), names[0]))),
     }
 }
 

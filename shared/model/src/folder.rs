@@ -29,6 +29,15 @@ pub fn open(files: &VersionFiles) -> Result<LoadedVersion, Fault> {
         let (given, taken) = (p.output_width(), plan.signature().width());
         return Err(Fault::new("preprocessing", format!("gives {given} values, the model takes {taken}")));
     }
+    if let Some(p) = &preprocessing
+        && p.gives_sparse()
+        && plan.tells_absent()
+        && !p.absent_is_missing()
+    {
+        let reason = "gives sparse rows, whose absent values XGBoost takes for missing ones; log the model with MLflow's \
+                      flavor of XGBoost, or both as one pipeline";
+        return Err(Fault::new("preprocessing", reason));
+    }
     let mut plan = plan;
     if preprocessing.is_none() {
         let in_signature = |reason: String| Fault::new("MLmodel: signature", reason);

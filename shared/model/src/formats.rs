@@ -23,7 +23,7 @@ pub(crate) fn read_model(file: &str, bytes: &Bytes, class: Option<&str>, budget:
     if let Some(compiled) = read_booster(bytes, class)? {
         return compiled.plan().map_err(|e| Fault::new("", e));
     }
-    sklearn::compile_model(&artefact::read(bytes, budget)?.view())
+    sklearn::compile_model(&artefact::read(bytes, budget)?.with_estimators(&sklearn::Readers).view())
 }
 
 /// Reads a booster; `None` if the first bytes are of no booster's format.

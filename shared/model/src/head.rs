@@ -12,7 +12,7 @@ pub(crate) use ensemble::{Average, Ensemble, Member};
 use crate::booster::{Booster, Coder};
 use crate::forest::{Forest, tree_ensemble};
 use crate::kernel_machine::KernelMachine;
-use crate::learner::{Learner, kinds_of, missing_columns_of};
+use crate::learner::{Learner, Reader, kinds_of, missing_columns_of};
 use crate::matrix::Matrix;
 use crate::net::Net;
 use crate::onnx::Program;
@@ -181,6 +181,17 @@ impl Head {
             Some(columns) if takes_missing => columns,
             _ => vec![takes_missing; self.width()],
         }
+    }
+
+    /// Whether every member takes its columns by their names, wherever they stand.
+    pub(crate) fn selects_by_name(&self) -> bool {
+        let (hands_over, members) = match self {
+            Self::Learner(learner) => (learner.hands_over(), learner.members()),
+            Self::Ensemble(ensemble) => (ensemble.hands_over(), ensemble.members()),
+            _ => return false,
+        };
+        let by_name = |(plan, columns): &Reader<'_>| columns.is_none() && plan.selects_by_name();
+        hands_over && !members.is_empty() && members.iter().all(by_name)
     }
 
     /// The learner, if the head is one.

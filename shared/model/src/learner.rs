@@ -7,6 +7,7 @@ mod density;
 mod ensemble;
 mod gaussian_process;
 mod isotonic;
+mod kernel_density;
 mod linear;
 mod member;
 mod neighbours;
@@ -20,11 +21,12 @@ use forebay_artefact::{ColumnKind, Frame};
 
 pub(crate) use binaries::{Binaries, Scheme};
 pub(crate) use bisected::{Bisected, Cluster, Then};
-pub(crate) use boosted::Boosted;
+pub(crate) use boosted::{Boosted, Start};
 pub(crate) use density::{CategoryTables, Centres, Constant, Densities, Density};
 pub(crate) use ensemble::{Calibrator, ClassifierEnsemble, Rule, Voter};
-pub(crate) use gaussian_process::{Covariance, GaussianProcess, Smoothness};
+pub(crate) use gaussian_process::{Covariance, GaussianProcess, LaplaceClassifier, Smoothness};
 pub(crate) use isotonic::Isotonic;
+pub(crate) use kernel_density::{Bump, KernelDensity};
 pub(crate) use linear::Linear;
 pub(crate) use member::{Reader, Response, kinds_of, missing_columns_of};
 pub(crate) use neighbours::{Metric, Neighbours, Reach, Search, Targets};
@@ -87,6 +89,11 @@ pub(crate) trait Learner: Send + Sync + std::fmt::Debug {
     /// The members of a meta-estimator, which read its input columns.
     fn members(&self) -> Vec<Reader<'_>> {
         Vec::new()
+    }
+
+    /// Whether the library hands a frame of named columns over to every member as it is, and looks at it nowhere else.
+    fn hands_over(&self) -> bool {
+        false
     }
 
     /// What the values of its input columns are; `None` when all are numbers.

@@ -1,6 +1,7 @@
 //! LightGBM models in their text format, computed in f64 as LightGBM does.
 
 mod categories;
+mod importance;
 mod linear;
 mod objective;
 mod text;
@@ -8,6 +9,7 @@ mod trees;
 
 use std::sync::Arc;
 
+pub(crate) use self::importance::importances;
 use self::linear::LinearLeaves;
 use self::objective::Objective;
 use self::text::Header;

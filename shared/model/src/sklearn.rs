@@ -9,6 +9,8 @@ mod estimator;
 mod forest;
 mod gaussian_process;
 mod histogram;
+mod inside_steps;
+mod kernel_density;
 mod linear;
 mod meta_estimator;
 mod neighbours;
@@ -20,6 +22,8 @@ mod target;
 mod tree;
 
 use std::sync::Arc;
+
+pub(crate) use inside_steps::Readers;
 
 use forebay_artefact::sklearn::{inside, stage_width, stages, step};
 

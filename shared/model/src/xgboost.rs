@@ -2,6 +2,7 @@
 
 mod binary;
 mod categories;
+mod importance;
 mod linear;
 mod notes;
 mod objective;
@@ -9,6 +10,7 @@ mod trees;
 
 use std::sync::Arc;
 
+pub(crate) use self::importance::importances;
 use self::linear::Linear;
 use self::notes::{noted_labels, noted_meaning, saved_meaning};
 use self::objective::Objective;

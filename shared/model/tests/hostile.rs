@@ -6,6 +6,8 @@
 mod memory;
 #[path = "hostile/pickled_text.rs"]
 mod pickled_text;
+#[path = "hostile/steps.rs"]
+mod steps;
 
 use std::io::Write;
 use std::time::{Duration, Instant};

@@ -47,3 +47,27 @@ fn rows_that_cannot_be_prepared() {
     scaler.prepare(&[f64::NAN; 10], &mut out).unwrap();
     assert!(out.iter().all(|v| v.is_nan()), "a scaler passes missing values on");
 }
+
+/// One-hot columns before XGBoost, which takes a zero that a sparse row does not hold for a missing value.
+#[test]
+fn absent_values_of_sparse_rows_are_missing_to_xgboost() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/sparse_preprocessing");
+    let expected: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join("expected.json")).unwrap()).unwrap();
+    let rows: Vec<Vec<f64>> = serde_json::from_value(expected["rows"].clone()).unwrap();
+    let (sparse, dense): (Vec<f64>, Vec<f64>) =
+        serde_json::from_value(serde_json::json!([expected["sparse"], expected["dense"]])).unwrap();
+    let loaded = load_folder(&folder).unwrap();
+    let scores = loaded.predict_raw(Rows::new(2, &rows.concat()).unwrap()).unwrap();
+    assert_eq!(scores.values, sparse);
+    assert_ne!(sparse, dense);
+    // where the flavor does not say that it is XGBoost, replicas without the model would not know
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::create_dir(copy.path().join("preprocessing")).unwrap();
+    for file in ["model.json", "preprocessing/MLmodel", "preprocessing/model.pkl"] {
+        std::fs::copy(folder.join(file), copy.path().join(file)).unwrap();
+    }
+    std::fs::write(copy.path().join("MLmodel"), "flavors: {sklearn: {pickled_model: model.json}}").unwrap();
+    let fault = load_folder(copy.path()).unwrap_err().to_string();
+    assert!(fault.contains("gives sparse rows"), "{fault}");
+}

@@ -10,6 +10,7 @@ mod client;
 mod failure;
 mod files;
 mod listing;
+mod logged;
 mod redirect;
 mod reported;
 mod responses;

@@ -228,7 +228,7 @@ impl Registry {
             ModelUri::Latest { .. } => view.versions.last().map(|v| v.version),
             ModelUri::Alias { alias, .. } => view.aliased(alias),
             ModelUri::Stage { stage, .. } => view.staged(stage),
-            ModelUri::LoggedModel { .. } => None,
+            ModelUri::LoggedModel { .. } | ModelUri::Run { .. } => None,
         };
         let found = found.ok_or_else(|| match uri {
             ModelUri::Version { version, .. } => {
@@ -239,8 +239,8 @@ impl Registry {
         Ok((name.to_owned(), found))
     }
 
-    /// Loads the version that `uri` resolves to; see [`Registry::resolve_uri`]. A logged model has its ID as its name,
-    /// and version 0.
+    /// Loads the version that `uri` resolves to; see [`Registry::resolve_uri`]. A model that need not be registered has its
+    /// ID or the last part of its path as its name, and version 0.
     ///
     /// # Errors
     /// As [`Registry::resolve_uri`] and [`Registry::load`].
@@ -249,13 +249,10 @@ impl Registry {
         uri: &ModelUri,
         open: impl FnOnce(&VersionFiles) -> Result<T, Fault> + Send,
     ) -> Result<T, RegistryError> {
-        if let ModelUri::LoggedModel { id } = uri {
-            let Source::Mlflow(server) = &self.source else {
-                let reason = "is a logged model, which only an MLflow server has".to_owned();
-                return Err(RegistryError::Uri { uri: uri.to_string(), reason });
-            };
-            let files = server.read_logged(id, RegistryOptions::load_budget(self.load_limit, true))?;
-            return apart(id, || open(&files)).map_err(|fault| artefact(id, 0, fault));
+        if let Some(name) = uri.unregistered_name() {
+            let budget = RegistryOptions::load_budget(self.load_limit, true);
+            let files = self.server_of(uri)?.read_unregistered(uri, budget)?;
+            return apart(name, || open(&files)).map_err(|fault| artefact(name, 0, fault));
         }
         let (name, version) = self.resolve_uri(uri)?;
         self.read(&name, version, open)

@@ -1,4 +1,4 @@
-//! `models:/...`, MLflow's URI of a model, in every form that its client accepts.
+//! `models:/...` and `runs:/...`, MLflow's URIs of a model, in every form that its client accepts.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,6 +18,8 @@ pub enum ModelUri {
     Stage { name: String, stage: String },
     /// `models:/m-0123abcd`: a model logged by a run, registered or not.
     LoggedModel { id: String },
+    /// `runs:/6245f0d1/model`: a model that a run has logged, by its name or its path among the run's artefacts.
+    Run { run: String, path: String },
 }
 
 /// Why a text is not a model URI.
@@ -30,7 +32,16 @@ impl FromStr for ModelUri {
 
     /// The grammar of `_parse_model_uri` in MLflow's `store/artifact/utils/models.py`.
     fn from_str(uri: &str) -> Result<Self, RegistryError> {
-        const FORMS: &str = "expected models:/NAME/VERSION, /NAME/STAGE, /NAME/latest, /NAME@ALIAS or models:/m-ID";
+        const FORMS: &str =
+            "expected models:/NAME/VERSION, /NAME/STAGE, /NAME/latest, /NAME@ALIAS, models:/m-ID or runs:/RUN/MODEL";
+        if let Some(rest) = uri.strip_prefix("runs:/") {
+            return match rest.trim_matches('/').split_once('/') {
+                Some((run, path)) if !run.is_empty() && !path.trim_matches('/').is_empty() => {
+                    Ok(Self::Run { run: run.to_owned(), path: path.trim_matches('/').to_owned() })
+                }
+                _ => Err(refused(uri, "names no model of a run, expected runs:/RUN/MODEL")),
+            };
+        }
         let path = uri.strip_prefix("models:").ok_or_else(|| refused(uri, FORMS))?;
         let path = match path.strip_prefix("//") {
             Some(with_host) => with_host.split_once('/').map_or("", |(_, path)| path),
@@ -65,25 +76,34 @@ impl ModelUri {
         Ok(Self::Stage { name, stage: suffix.to_owned() })
     }
 
-    /// The version, alias or stage, as a request names it; `None` for a logged model.
+    /// The version, alias or stage, as a request names it; `None` for a model that need not be registered.
     pub fn requested(&self) -> Option<String> {
         match self {
             Self::Version { version, .. } => Some(version.to_string()),
             Self::Alias { alias, .. } => Some(alias.clone()),
             Self::Latest { .. } => Some("latest".to_owned()),
             Self::Stage { stage, .. } => Some(stage.clone()),
-            Self::LoggedModel { .. } => None,
+            Self::LoggedModel { .. } | Self::Run { .. } => None,
         }
     }
 
-    /// The registered model's name; `None` for a logged model.
+    /// The registered model's name; `None` for a model that need not be registered.
     pub fn name(&self) -> Option<&str> {
         match self {
             Self::Version { name, .. }
             | Self::Alias { name, .. }
             | Self::Latest { name }
             | Self::Stage { name, .. } => Some(name),
-            Self::LoggedModel { .. } => None,
+            Self::LoggedModel { .. } | Self::Run { .. } => None,
+        }
+    }
+
+    /// What a model that need not be registered is called: its ID, or the last part of its path.
+    pub fn unregistered_name(&self) -> Option<&str> {
+        match self {
+            Self::LoggedModel { id } => Some(id),
+            Self::Run { path, .. } => path.rsplit('/').next(),
+            _ => None,
         }
     }
 }
@@ -96,6 +116,7 @@ impl fmt::Display for ModelUri {
             Self::Latest { name } => write!(f, "models:/{name}/latest"),
             Self::Stage { name, stage } => write!(f, "models:/{name}/{stage}"),
             Self::LoggedModel { id } => write!(f, "models:/{id}"),
+            Self::Run { run, path } => write!(f, "runs:/{run}/{path}"),
         }
     }
 }
@@ -124,6 +145,8 @@ mod tests {
             ("models:/N/latest", ModelUri::Latest { name: named("N") }),
             ("models:/N/Production", ModelUri::Stage { name: named("N"), stage: named("Production") }),
             ("models:/m-8c4b", ModelUri::LoggedModel { id: named("m-8c4b") }),
+            ("runs:/62ab/model", ModelUri::Run { run: named("62ab"), path: named("model") }),
+            ("runs:/62ab/a/b", ModelUri::Run { run: named("62ab"), path: named("a/b") }),
         ] {
             assert_eq!(text.parse::<ModelUri>().unwrap(), uri, "{text}");
             assert_eq!(uri.to_string(), text);
@@ -147,7 +170,10 @@ mod tests {
             "models:/N/1/2",
             "models:/@a",
             "models:/N@",
-            "runs:/1/model",
+            "runs:/",
+            "runs:/1",
+            "runs:/1/",
+            "runs://1",
             "models:/N/99999999999",
             "models:/m-..",
             "models:/m-xyz",

@@ -22,7 +22,8 @@ use crate::score::{self, ColumnFile, Format, Framing, Input, RowCounts, RowSourc
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Score {
-    /// A model folder, a model file (.onnx, .skops, .pkl, .bpk), or a version of the registry: models:/NAME/VERSION
+    /// A model folder, a model file (.onnx, .skops, .pkl, .bpk), a version of the registry (models:/NAME/VERSION), or a
+    /// model that is not registered (runs:/RUN/MODEL, models:/m-ID)
     #[arg(long, value_name = "FOLDER|FILE|models:/URI")]
     model: String,
     /// The rows; - is standard input

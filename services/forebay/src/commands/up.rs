@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use forebay_bus::Stages;
+use forebay_registry::ModelUri;
 use forebay_runtime::{LoadedSettings, Process, SettingsArgs, launch};
 
 use super::{UNUSABLE, eprint, open_to_serve, print};
+use crate::model_source::keep_unregistered;
 use crate::served_models::{only_model, settings_for};
 use crate::settings::{Settings, uses_kafka};
 use crate::{banner, system};
@@ -19,7 +21,11 @@ pub(crate) fn run(
 ) -> ExitCode {
     let stages = stages.unwrap_or_else(Stages::all);
     if !models.is_empty() {
-        match settings_for(models, names) {
+        let fetch = |uri: &ModelUri| {
+            let opened = Settings::open(&args).map_err(|error| error.to_string())?;
+            keep_unregistered(uri, opened.settings.models())
+        };
+        match settings_for(models, names, &fetch) {
             Ok(settings) => args.set.extend(settings),
             Err(error) => return eprint(&format!("forebay up: {error}"), UNUSABLE),
         }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::arena::Arena;
 use super::array::Array;
 use super::view::View;
+use crate::sklearn::Estimators;
 use crate::{Allowance, OverBudget};
 
 /// Index of a node.
@@ -100,6 +101,8 @@ pub struct Graph {
     pub(super) root: Id,
     pub(super) effort: Cell<usize>,
     pub(super) max_effort: usize,
+    /// What reads estimators inside steps.
+    pub(super) estimators: Option<&'static dyn Estimators>,
     allowance: Allowance,
     /// Nodes of None, False, True and small integers.
     scalars: Vec<Option<Id>>,
@@ -165,6 +168,13 @@ impl Graph {
     /// The name that a node is as the key of a dict.
     pub(super) fn key(&self, id: Id) -> &str {
         self.nodes.get(id).map_or("", Node::key)
+    }
+
+    /// The graph, in which `estimators` read those inside steps.
+    #[must_use]
+    pub fn with_estimators(mut self, estimators: &'static dyn Estimators) -> Self {
+        self.estimators = Some(estimators);
+        self
     }
 
     /// The root of the artefact.

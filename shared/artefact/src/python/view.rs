@@ -15,7 +15,7 @@ const MAX_PATH: usize = 2000;
 /// A node and the path that led to it, for error messages.
 #[derive(Debug, Clone)]
 pub struct View<'g> {
-    graph: &'g Graph,
+    pub(super) graph: &'g Graph,
     id: Id,
     path: String,
 }
@@ -35,7 +35,7 @@ impl<'g> View<'g> {
         self.graph.spend(n).map_err(|error| self.fault(error.to_string()))
     }
 
-    fn at(&self, id: Id, step: &str) -> Self {
+    pub(super) fn at(&self, id: Id, step: &str) -> Self {
         Self { graph: self.graph, id, path: format!("{}{step}", self.path) }
     }
 

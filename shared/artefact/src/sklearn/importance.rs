@@ -2,9 +2,19 @@
 
 use crate::Fault;
 use crate::python::View;
+use crate::sklearn::Importances;
 
 /// One importance per column, as SelectFromModel computes them.
-pub(super) fn of(estimator: &View<'_>, getter: &str, order: f64, width: usize) -> Result<Vec<f64>, Fault> {
+pub(super) fn of(estimator: &View<'_>, getter: &str, order: f64, width: usize) -> Result<Importances, Fault> {
+    let of_library = matches!(estimator.class().split('.').next(), Some("xgboost" | "lightgbm" | "catboost"));
+    if of_library && matches!(getter, "auto" | "feature_importances_") {
+        let importances = estimator.estimators()?.importances(estimator, width)?;
+        return importances.ok_or_else(|| estimator.fault(format!("{} has no importances", estimator.kind())));
+    }
+    of_sklearn(estimator, getter, order, width).map(|values| Importances { values, single: false })
+}
+
+fn of_sklearn(estimator: &View<'_>, getter: &str, order: f64, width: usize) -> Result<Vec<f64>, Fault> {
     let name = match getter {
         "auto" if estimator.opt("coef_").is_some() => "coef_",
         "auto" => "feature_importances_",

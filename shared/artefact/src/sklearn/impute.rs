@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::step::column;
 use crate::python::View;
-use crate::step::{Impute, ImputeIteratively, ImputeNearest, ImputeValues, Indicate, Round, Step};
+use crate::step::{Guess, Impute, ImputeIteratively, ImputeNearest, ImputeValues, Indicate, Round, Step};
 use crate::{ColumnKind, Fault, Value};
 
 /// The value that counts as missing; `None` is NaN.
@@ -127,7 +127,18 @@ pub(super) fn nearest(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     Ok(Step::Other(Arc::new(ImputeNearest { missing, rows, width, neighbours, by_distance, kept, indicator })))
 }
 
-/// An IterativeImputer whose models are linear.
+/// The model of a column by as many others.
+fn guess(model: &View<'_>, others: usize) -> Result<Guess, Fault> {
+    // those of generalised linear models have a link
+    let linear = model.class().starts_with("sklearn.linear_model.") && !model.class().contains("._glm.");
+    let (weights, intercept) = (model.opt("coef_"), model.opt("intercept_"));
+    if let (true, Some(weights), Some(intercept)) = (linear, weights, intercept) {
+        return Ok(Guess::Linear { weights: weights.vector(others)?, intercept: intercept.number()? });
+    }
+    model.estimators()?.regressor(model, others).map(Guess::Other)
+}
+
+/// An IterativeImputer.
 pub(super) fn iterative(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     if view.attr("sample_posterior")?.flag()? {
         return Err(view.fault("draws random values (sample_posterior)"));
@@ -160,12 +171,8 @@ pub(super) fn iterative(view: &View<'_>, width: usize) -> Result<Step, Fault> {
         let target = column(target, target.number()?, count)?;
         let others: Vec<usize> =
             others_view.numbers()?.iter().map(|c| column(others_view, *c, count)).collect::<Result<_, _>>()?;
-        if !model.class().starts_with("sklearn.linear_model.") {
-            return Err(model.fault(format!("{} is not supported inside an imputer", model.kind())));
-        }
-        let weights = model.attr("coef_")?.vector(others.len())?;
-        let intercept = model.attr("intercept_")?.number()?;
-        rounds.push(Round { column: target, others, weights, intercept, range: (low[target], high[target]) });
+        let guess = guess(model, others.len())?;
+        rounds.push(Round { column: target, others, guess, range: (low[target], high[target]) });
     }
     Ok(Step::Other(Arc::new(ImputeIteratively { first, rounds, indicator: indicated(view, width)? })))
 }

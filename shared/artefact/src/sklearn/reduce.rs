@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::kernel;
 use crate::Fault;
 use crate::python::View;
-use crate::step::{Centring, Kernel, Projection, Similarities, Step};
+use crate::step::{Centring, Kernel, OutputCurve, Projection, Similarities, Step};
 
 /// The names that [`reduce`] reads.
 pub(super) const CLASSES: &[&str] = &[
@@ -28,6 +28,10 @@ pub(super) const CLASSES: &[&str] = &[
     "KMeans",
     "MiniBatchKMeans",
     "BisectingKMeans",
+    "Birch",
+    "SparsePCA",
+    "MiniBatchSparsePCA",
+    "BernoulliRBM",
 ];
 
 /// The step of a class in [`CLASSES`].
@@ -39,6 +43,14 @@ pub(super) fn reduce(view: &View<'_>, name: &str, width: usize) -> Result<Step, 
             kernel: Kernel::Distance,
             width,
             rows: matrix(&view.attr("cluster_centers_")?, None, Some(width))?,
+            centring: None,
+            then: None,
+        }),
+        "Birch" => Arc::new(Similarities {
+            label: "ClusterDistances",
+            kernel: Kernel::Distance,
+            width,
+            rows: matrix(&view.attr("subcluster_centers_")?, None, Some(width))?,
             centring: None,
             then: None,
         }),
@@ -85,6 +97,13 @@ fn projection(view: &View<'_>, name: &str, width: usize) -> Result<Projection, F
             Ok(p)
         }
         "FactorAnalysis" => factors(view, width),
+        "SparsePCA" | "MiniBatchSparsePCA" => sparse_components(view, width),
+        "BernoulliRBM" => {
+            let mut p: Projection = components("BernoulliRBM")?;
+            p.bias = Some(view.attr("intercept_hidden_")?.vector(p.outputs)?);
+            p.curve = OutputCurve::Logistic;
+            Ok(p)
+        }
         "TruncatedSVD" => components("TruncatedSVD"),
         "GaussianRandomProjection" => components("RandomProjection"),
         "SparseRandomProjection" => {
@@ -103,7 +122,7 @@ fn projection(view: &View<'_>, name: &str, width: usize) -> Result<Projection, F
         _ => {
             let mut p = by_weight("RBFSampler", &view.attr("random_weights_")?, width)?;
             p.bias = Some(view.attr("random_offset_")?.vector(p.outputs)?);
-            p.cosine = true;
+            p.curve = OutputCurve::Cosine;
             p.factor = Some(vec![(2.0 / p.outputs as f64).sqrt(); p.outputs]);
             Ok(p)
         }
@@ -130,6 +149,7 @@ fn factors(view: &View<'_>, width: usize) -> Result<Projection, Fault> {
     let components = matrix(&view.attr("components_")?, None, Some(width))?;
     let noise = view.attr("noise_variance_")?.vector(width)?;
     let n = components.len() / width;
+    square_bytes(view, n)?;
     let scaled: Vec<f64> = components.iter().enumerate().map(|(i, w)| w / noise[i % width]).collect();
     let dot = |a: usize, b: usize| (0..width).map(|c| scaled[a * width + c] * components[b * width + c]).sum::<f64>();
     let mut covariance = vec![0.0; n * n];
@@ -147,6 +167,33 @@ fn factors(view: &View<'_>, width: usize) -> Result<Projection, Fault> {
     }
     let empty = Projection::by_components("FactorAnalysis", 0, &[]);
     Ok(Projection { outputs: n, weight, center: Some(view.attr("mean_")?.vector(width)?), ..empty })
+}
+
+/// Sparse components: the ridge regression of a row on them, `(x - mean) W' (W W' + alpha I)^-1`.
+fn sparse_components(view: &View<'_>, width: usize) -> Result<Projection, Fault> {
+    let components = matrix(&view.attr("components_")?, None, Some(width))?;
+    let alpha = view.attr("ridge_alpha")?.number()?;
+    let n = components.len() / width;
+    square_bytes(view, n)?;
+    let line = |i: usize| &components[i * width..][..width];
+    let dot = |a: usize, b: usize| line(a).iter().zip(line(b)).map(|(x, y)| x * y).sum::<f64>();
+    let gram = (0..n * n).map(|i| dot(i / n, i % n) + if i / n == i % n { alpha } else { 0.0 }).collect();
+    let inverse = invert(gram, n).filter(|inverse| inverse.iter().all(|v| v.is_finite()));
+    let inverse = inverse.ok_or_else(|| view.fault("cannot be inverted"))?;
+    let entry = |i: usize| (0..n).map(|a| components[a * width + i / n] * inverse[a * n + i % n]).sum();
+    let weight = (0..width * n).map(entry).collect();
+    let empty = Projection::by_components("SparsePCA", 0, &[]);
+    Ok(Projection { outputs: n, weight, center: Some(view.attr("mean_")?.vector(width)?), ..empty })
+}
+
+/// Accounts for square matrices of `n` components, of which there are two at most.
+pub(super) fn square_bytes(view: &View<'_>, n: usize) -> Result<(), Fault> {
+    /// The most components whose matrix is inverted: the time grows with their third power.
+    const MAX_COMPONENTS: usize = 2048;
+    if n > MAX_COMPONENTS {
+        return Err(view.fault(format!("has {n} components, at most {MAX_COMPONENTS}")));
+    }
+    view.allocate(2 * n * n * size_of::<f64>())
 }
 
 /// The inverse of an `n x n` matrix, by elimination with pivots.

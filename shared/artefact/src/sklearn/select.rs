@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::importance;
 use crate::Fault;
 use crate::python::View;
+use crate::sklearn::Importances;
 use crate::step::{Missing, Select, Step};
 
 /// The selection that a fitted selector makes, as a step.
@@ -119,8 +120,9 @@ fn from_model(view: &View<'_>, width: usize) -> Result<Vec<bool>, Fault> {
     let order = view.opt("norm_order").map(|o| o.number()).transpose()?.unwrap_or(1.0);
     let getter = view.opt("importance_getter");
     let getter = getter.as_ref().map(|g| g.text()).transpose()?.unwrap_or("auto");
-    let scores = importance::of(&estimator, getter, order, width)?;
-    let threshold = threshold(view, &estimator, &scores)?;
+    let importances = importance::of(&estimator, getter, order, width)?;
+    let threshold = threshold(view, &estimator, &importances)?;
+    let scores = importances.values;
     let mut mask = vec![true; scores.len()];
     if view.opt("max_features").is_some() {
         let limit = view.opt("max_features_").or_else(|| view.opt("max_features"));
@@ -133,14 +135,17 @@ fn from_model(view: &View<'_>, width: usize) -> Result<Vec<bool>, Fault> {
     Ok(mask)
 }
 
-fn threshold(view: &View<'_>, estimator: &View<'_>, scores: &[f64]) -> Result<f64, Fault> {
+fn threshold(view: &View<'_>, estimator: &View<'_>, importances: &Importances) -> Result<f64, Fault> {
+    let scores = &importances.values;
+    // what is compared with values in single precision, or is the mean of them, is rounded to it
+    let round = |threshold: f64| if importances.single { f64::from(threshold as f32) } else { threshold };
     let given = view.opt("threshold");
     let text = match &given {
         Some(given) => match given.text() {
             Ok(text) => text,
-            Err(_) => return given.number(),
+            Err(_) => return given.number().map(round),
         },
-        None if is_sparse_fit(estimator) => return Ok(1e-5),
+        None if is_sparse_fit(estimator) => return Ok(round(1e-5)),
         None => "mean",
     };
     let (scale, reference) = match text.split_once('*') {
@@ -150,14 +155,14 @@ fn threshold(view: &View<'_>, estimator: &View<'_>, scores: &[f64]) -> Result<f6
         }
         None => (1.0, text),
     };
-    let mut sorted = scores.to_vec();
+    let mut sorted = scores.clone();
     sorted.sort_by(f64::total_cmp);
     match reference {
-        "mean" => Ok(scale * (scores.iter().sum::<f64>() / scores.len() as f64)),
+        "mean" => Ok(round(scale * round(scores.iter().sum::<f64>() / scores.len() as f64))),
         "median" if !sorted.is_empty() => {
             let middle = sorted.len() / 2;
             let odd = sorted.len() % 2 == 1;
-            Ok(scale * if odd { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 })
+            Ok(round(scale * round(if odd { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 })))
         }
         _ => Err(view.fault(format!("threshold {text:?} is not supported"))),
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{encode, impute, reduce, select, values, vectorize};
+use super::{encode, features, impute, reduce, select, topics, values, vectorize};
 use crate::Fault;
 use crate::python::View;
 use crate::step::{Columns, Norm, Part, Polynomial, Step};
@@ -44,6 +44,11 @@ pub fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> Result<u
         | "SelectFdr"
         | "SelectFwe"
         | "GenericUnivariateSelect" => select::select(view, name, width)?,
+        "LatentDirichletAllocation" => topics::topics(view, width)?,
+        "NMF" | "MiniBatchNMF" => topics::factors(view, name, width)?,
+        "SkewedChi2Sampler" => features::skewed_chi2(view, width)?,
+        "PolynomialCountSketch" => features::sketch(view, width)?,
+        "FeatureAgglomeration" => features::pool(view, width)?,
         name if reduce::CLASSES.contains(&name) => reduce::reduce(view, name, width)?,
         "FeatureUnion" => union(view, width)?,
         "CountVectorizer" | "TfidfVectorizer" | "HashingVectorizer" => vectorize::vectorizer(view, name)?,
@@ -57,7 +62,7 @@ pub fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> Result<u
             Some(step) => step,
             None => return Ok(width),
         },
-        _ => return Err(view.fault(format!("{} is not supported as a step", view.described()))),
+        name => return Err(unsupported(view, name)),
     };
     let after = step.output_width(width);
     // an encoder that knows missing values sees those that the imputer before it leaves
@@ -69,6 +74,18 @@ pub fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> Result<u
     }
     steps.push(step);
     Ok(after)
+}
+
+/// Why a class is no step here, where there is more to say than that it is not supported.
+fn unsupported(view: &View<'_>, name: &str) -> Fault {
+    let reason = match name {
+        "DictVectorizer" => "takes rows of dicts, which no row of columns is; encode the columns instead",
+        "FeatureHasher" => "takes rows of dicts, pairs or lists of texts, which no row of columns is",
+        "AdditiveChi2Sampler" => "is not supported: it cuts its features off to integers for columns of integers",
+        "LabelEncoder" | "LabelBinarizer" | "MultiLabelBinarizer" => "encodes targets and is not supported as a step",
+        _ => "is not supported as a step",
+    };
+    view.fault(format!("{} {reason}", view.described()))
 }
 
 fn scaler(view: &View<'_>, width: usize, center: (&str, &str), scale: (&str, &str)) -> Result<Step, Fault> {

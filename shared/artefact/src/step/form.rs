@@ -51,7 +51,7 @@ pub fn stores_zeros(steps: &[Step]) -> Option<String> {
 }
 
 /// Whether the rows that `steps` give were sparse when they were fitted on rows that were sparse or not.
-pub(super) fn ends_sparse(steps: &[Step], sparse: bool) -> bool {
+pub(crate) fn ends_sparse(steps: &[Step], sparse: bool) -> bool {
     steps.iter().fold(sparse, |sparse, step| step.sparse_after(sparse))
 }
 

@@ -1,9 +1,12 @@
 //! Imputation from similar rows (KNNImputer) and from the other columns (IterativeImputer).
 
+use std::sync::Arc;
+
 use super::partition::smallest;
 use super::{Impute, Missing, Transform};
 use crate::RowRefusal;
 use crate::matrix::Matrix;
+use crate::sklearn::Regressor;
 
 /// KNNImputer: the mean of a column in the nearest training rows that have it.
 #[derive(Debug, Clone)]
@@ -105,13 +108,30 @@ impl Transform for ImputeNearest {
     }
 }
 
-/// One round of an [`ImputeIteratively`]: a linear model of one column by others.
+/// The model of a column by others.
+#[derive(Debug, Clone)]
+pub enum Guess {
+    Linear { weights: Vec<f64>, intercept: f64 },
+    Other(Arc<dyn Regressor>),
+}
+
+impl Guess {
+    fn of(&self, row: &[f64]) -> Result<f64, RowRefusal> {
+        match self {
+            Self::Linear { weights, intercept } => {
+                Ok(row.iter().zip(weights).map(|(x, w)| x * w).sum::<f64>() + intercept)
+            }
+            Self::Other(regressor) => regressor.predict(row).map_err(|refusal| refusal.traced(|_| None)),
+        }
+    }
+}
+
+/// One round of an [`ImputeIteratively`].
 #[derive(Debug, Clone)]
 pub struct Round {
     pub column: usize,
     pub others: Vec<usize>,
-    pub weights: Vec<f64>,
-    pub intercept: f64,
+    pub guess: Guess,
     /// The range that the result is clipped to.
     pub range: (f64, f64),
 }
@@ -148,6 +168,8 @@ impl Transform for ImputeIteratively {
 
     fn apply(&self, m: &mut Matrix) -> Result<(), RowRefusal> {
         let mut filled = vec![0.0; self.first.width()];
+        let mut others = Vec::new();
+        let mut refused = None;
         m.rebuild(self.width(), |row, out| {
             for (to, (column, fill)) in filled.iter_mut().zip(&self.first.kept) {
                 *to = if self.first.is_missing(row[*column]) { *fill } else { row[*column] };
@@ -155,14 +177,17 @@ impl Transform for ImputeIteratively {
             for round in &self.rounds {
                 let (from, _) = self.first.kept[round.column];
                 if self.first.is_missing(row[from]) {
-                    let terms = round.others.iter().zip(&round.weights).map(|(c, w)| filled[*c] * w);
-                    let x = terms.sum::<f64>() + round.intercept;
-                    filled[round.column] = x.max(round.range.0).min(round.range.1);
+                    others.clear();
+                    others.extend(round.others.iter().map(|c| filled[*c]));
+                    match round.guess.of(&others) {
+                        Ok(x) => filled[round.column] = x.max(round.range.0).min(round.range.1),
+                        Err(refusal) => refused = refused.take().or(Some(refusal)),
+                    }
                 }
             }
             out.extend_from_slice(&filled);
             out.extend(self.indicator.iter().map(|c| f64::from(u8::from(self.first.is_missing(row[*c])))));
         });
-        Ok(())
+        refused.map_or(Ok(()), Err)
     }
 }

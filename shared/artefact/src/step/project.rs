@@ -5,6 +5,16 @@ use crate::Frame;
 use crate::RowRefusal;
 use crate::matrix::Matrix;
 
+/// A function of each output of a [`Projection`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputCurve {
+    None,
+    /// RBFSampler, SkewedChi2Sampler.
+    Cosine,
+    /// BernoulliRBM.
+    Logistic,
+}
+
 /// `f((x - center) / scale @ weight + bias) * factor`, each part optional.
 #[derive(Debug, Clone)]
 pub struct Projection {
@@ -17,8 +27,8 @@ pub struct Projection {
     pub bias: Option<Vec<f64>>,
     /// One factor per output.
     pub factor: Option<Vec<f64>>,
-    /// Takes the cosine before the factor: RBFSampler.
-    pub cosine: bool,
+    /// What is applied before the factor.
+    pub curve: OutputCurve,
     /// Whether sparse rows stay so: SparseRandomProjection.
     pub keeps_sparse: bool,
 }
@@ -36,7 +46,7 @@ impl Projection {
             weight,
             bias: None,
             factor: None,
-            cosine: false,
+            curve: OutputCurve::None,
             keeps_sparse: false,
         }
     }
@@ -52,8 +62,10 @@ impl Projection {
         if let Some(bias) = &self.bias {
             out.iter_mut().zip(bias).for_each(|(o, b)| *o += b);
         }
-        if self.cosine {
-            out.iter_mut().for_each(|o| *o = o.cos());
+        match self.curve {
+            OutputCurve::None => {}
+            OutputCurve::Cosine => out.iter_mut().for_each(|o| *o = o.cos()),
+            OutputCurve::Logistic => out.iter_mut().for_each(|o| *o = 1.0 / (1.0 + (-*o).exp())),
         }
         if let Some(factor) = &self.factor {
             out.iter_mut().zip(factor).for_each(|(o, f)| *o *= f);

@@ -120,6 +120,11 @@ impl Ensemble {
         Ok((0..frame.rows()).map(|row| self.average.decide(&answers, row)).collect())
     }
 
+    /// As [`crate::learner::Learner::hands_over`]: AdaBoost looks at its input itself.
+    pub(super) fn hands_over(&self) -> bool {
+        !matches!(self.average, Average::WeightedMedian(_))
+    }
+
     /// The members and the columns that each reads.
     pub(super) fn members(&self) -> Vec<Reader<'_>> {
         self.members.iter().map(|m| (&m.plan, m.columns.as_deref())).collect()

@@ -49,6 +49,11 @@ impl Binaries {
         self.members.iter().map(|plan| of(plan, frame.clone())).collect()
     }
 
+    /// What the score of the second of two classes must exceed.
+    fn border(&self) -> f64 {
+        if self.members.first().is_some_and(Plan::decides) { 0.0 } else { 0.5 }
+    }
+
     fn scores(&self, frame: &Frame) -> Result<Vec<Vec<f64>>, ModelError> {
         let columns = self.columns(frame, score)?;
         let row = |i: usize| columns.iter().map(|c| c[i]).collect::<Vec<f64>>();
@@ -102,6 +107,8 @@ impl Learner for Binaries {
                     let near: Vec<f64> = book.chunks_exact(row.len()).map(|code| -apart(code)).collect();
                     f64::from(argmax(&near))
                 }
+                // the votes and the scores of a pair may differ
+                Scheme::OneVsOne { classes: 2 } => f64::from(u8::from(row[1] > self.border())),
                 _ => f64::from(argmax(row)),
             });
             if let Some(positive) = &positive {
@@ -122,6 +129,11 @@ impl Learner for Binaries {
             Scheme::OneVsOne { classes: 2 } => rows.iter().map(|row| row[1]).collect(),
             _ => rows.concat(),
         }))
+    }
+
+    /// One-vs-one looks at its input itself.
+    fn hands_over(&self) -> bool {
+        !matches!(self.scheme, Scheme::OneVsOne { .. })
     }
 
     fn members(&self) -> Vec<Reader<'_>> {

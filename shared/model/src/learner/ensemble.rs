@@ -242,6 +242,11 @@ impl Learner for ClassifierEnsemble {
         Some(Ok(sums))
     }
 
+    /// Boosting and bagging look at their input themselves.
+    fn hands_over(&self) -> bool {
+        !self.boosts()
+    }
+
     fn members(&self) -> Vec<Reader<'_>> {
         self.members.iter().map(|m| (&m.plan, m.columns.as_deref())).collect()
     }

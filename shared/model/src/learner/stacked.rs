@@ -75,6 +75,11 @@ impl Learner for Stack {
         }
     }
 
+    /// A row that is passed on is an array, whose columns are where they were.
+    fn hands_over(&self) -> bool {
+        !self.passthrough
+    }
+
     fn members(&self) -> Vec<Reader<'_>> {
         self.members.iter().map(|(plan, _)| (plan, None)).collect()
     }
@@ -108,8 +113,16 @@ pub(crate) struct Several {
     pub raw: bool,
 }
 
+/// What is wanted of each member of a [`Several`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Raw,
+    Prediction,
+    Decision,
+}
+
 impl Several {
-    fn answers(&self, frame: &Frame, raw: bool) -> Result<Vec<f64>, ModelError> {
+    fn answers(&self, frame: &Frame, wanted: Wanted) -> Result<Vec<f64>, ModelError> {
         let mut passed: Vec<Frame> = vec![frame.clone()];
         let mut answers: Vec<(usize, Vec<f64>)> = Vec::new();
         for member in &self.members {
@@ -121,9 +134,10 @@ impl Several {
                 let (width, data) = respond(member, method, input.clone())?;
                 passed.push(matrix(width, data));
             }
-            answers.push(match raw {
-                true => (member.transform().outputs(), member.raw(input)?),
-                false => respond(member, Response::Predict, input)?,
+            answers.push(match wanted {
+                Wanted::Raw => (member.transform().outputs(), member.raw(input)?),
+                Wanted::Prediction => respond(member, Response::Predict, input)?,
+                Wanted::Decision => respond(member, Response::Decision, input)?,
             });
         }
         let mut by_place: Vec<usize> = (0..self.members.len()).collect();
@@ -155,7 +169,17 @@ impl Learner for Several {
     }
 
     fn run(&self, frame: &Frame) -> Result<Vec<f64>, ModelError> {
-        self.answers(frame, self.raw)
+        self.answers(frame, if self.raw { Wanted::Raw } else { Wanted::Prediction })
+    }
+
+    fn decision(&self, frame: &Frame) -> Option<Result<Vec<f64>, ModelError>> {
+        let decides = self.members.iter().all(Plan::decides);
+        decides.then(|| self.answers(frame, Wanted::Decision))
+    }
+
+    /// A chain looks at its input itself.
+    fn hands_over(&self) -> bool {
+        self.chain.is_none()
     }
 
     fn members(&self) -> Vec<Reader<'_>> {

@@ -56,6 +56,10 @@ impl Learner for Threshold {
         self.member.decide(frame.clone())
     }
 
+    fn hands_over(&self) -> bool {
+        true
+    }
+
     fn members(&self) -> Vec<Reader<'_>> {
         vec![(&self.member, None)]
     }

@@ -51,7 +51,11 @@ impl Plan {
 
     /// Whether the model takes its columns by their names, wherever they stand and whatever stands beside them.
     pub(crate) fn selects_by_name(&self) -> bool {
-        matches!(self.steps.first(), Some(Step::Columns(columns)) if columns.selects(self.width))
+        match self.steps.first() {
+            Some(Step::Columns(columns)) => columns.selects(self.width),
+            Some(_) => false,
+            None => self.head.selects_by_name(),
+        }
     }
 
     /// Takes rows with these columns, in which the model's own are found by their names.

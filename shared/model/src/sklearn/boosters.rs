@@ -1,5 +1,7 @@
 //! The estimators of XGBoost, LightGBM and CatBoost in pickles and skops: the booster's own file lies in their state.
 
+use forebay_artefact::sklearn::Importances;
+
 use super::Estimator;
 use crate::artefact::View;
 use crate::booster::{Compiled, Meaning};
@@ -48,7 +50,8 @@ fn of_xgboost(view: &View<'_>, class: &str) -> Read {
     Ok(read())
 }
 
-fn of_lightgbm(view: &View<'_>, class: &str) -> Read {
+/// The text of a LightGBM booster, and the rounds that are used if training stopped early.
+fn lightgbm_text<'g>(view: &View<'g>, class: &str) -> Result<(&'g [u8], Option<usize>), Fault> {
     let booster = if class == "lightgbm.basic.Booster" { view.clone() } else { view.attr("_Booster")? };
     let text = match booster.opt("_handle") {
         Some(text) => text,
@@ -57,7 +60,45 @@ fn of_lightgbm(view: &View<'_>, class: &str) -> Read {
     // 0 or -1 if training did not stop early
     let best = booster.opt("best_iteration").map_or(Ok(0.0), |best| best.number())?;
     let rounds = (best >= 1.0 && best.is_finite()).then_some(best as usize);
-    let text = text.text()?.as_bytes();
+    Ok((text.text()?.as_bytes(), rounds))
+}
+
+/// The `feature_importances_` of an estimator with `width` columns; `None` if it is of another library.
+///
+/// # Errors
+/// A [`Fault`] in the estimator or in its booster, or for one without importances.
+pub(super) fn importances(view: &View<'_>, width: usize) -> Result<Option<Importances>, Fault> {
+    view.spend_plan()?;
+    let class = view.class();
+    let kind = view.opt("importance_type");
+    let kind = kind.as_ref().map(|kind| kind.text()).transpose()?;
+    let (values, single) = match class.split('.').next() {
+        Some("xgboost") => {
+            let bytes = view.attr("_Booster")?.attr("handle")?.bytes()?;
+            if xgboost::owns_binary(bytes) {
+                return Err(view.fault("importances of the binary format are not supported"));
+            }
+            let document = document::read(bytes).map_err(|e| view.fault(e))?;
+            let model = document.get("Model").unwrap_or(&document);
+            (xgboost::importances(model, kind.unwrap_or("gain"), width).map_err(|e| view.fault(e))?, true)
+        }
+        Some("lightgbm") => {
+            let (text, rounds) = lightgbm_text(view, class)?;
+            let read = lightgbm::importances(text, kind.unwrap_or("split"), rounds);
+            (read.map_err(|fault| view.fault(fault.to_string()))?, false)
+        }
+        // computed by its fit
+        Some("catboost") => (view.attr("_prediction_values_change")?.finite()?, false),
+        _ => return Ok(None),
+    };
+    if values.len() != width {
+        return Err(view.fault(format!("has {} importances of {width} columns", values.len())));
+    }
+    Ok(Some(Importances { values, single }))
+}
+
+fn of_lightgbm(view: &View<'_>, class: &str) -> Read {
+    let (text, rounds) = lightgbm_text(view, class)?;
     let mut read = lightgbm::compile_text(text, Meaning::of_class(class), rounds);
     if let Ok(Compiled { transform: OutputTransform::Classes { labels, .. }, .. }) = &mut read {
         let encoder = view.opt("_le").and_then(|encoder| encoder.opt("classes_")).or_else(|| view.opt("_classes"));

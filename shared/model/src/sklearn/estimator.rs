@@ -1,8 +1,8 @@
 //! Selects the compiler of an estimator class.
 
 use super::{
-    Estimator, bayes, boosted, boosters, clusters, ensemble, forest, gaussian_process, histogram, linear,
-    meta_estimator, neighbours, neural, outlier, stacking, svm, target,
+    Estimator, bayes, boosted, boosters, clusters, ensemble, forest, gaussian_process, histogram, kernel_density,
+    linear, meta_estimator, neighbours, neural, outlier, stacking, svm, target,
 };
 use forebay_artefact::sklearn::stages;
 
@@ -28,7 +28,7 @@ pub(super) fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> R
         }
         "BalancedRandomForestClassifier" => forest::average(view, width, true),
         "GradientBoostingRegressor" => boosted::regressor(view, width),
-        "GradientBoostingClassifier" => forest::boosting(view, width, true),
+        "GradientBoostingClassifier" => boosted::classifier(view, width),
         "HistGradientBoostingRegressor" => histogram::boosting(view, width, false, steps),
         "HistGradientBoostingClassifier" => histogram::boosting(view, width, true, steps),
         "LinearRegression"
@@ -85,8 +85,12 @@ fn density(view: &View<'_>, name: &str, width: usize, steps: &mut Vec<Step>) -> 
         "BayesianGaussianMixture" => bayes::mixture(view, width, true),
         "KernelRidge" => bayes::kernel_ridge(view, width, steps),
         "GaussianProcessRegressor" => gaussian_process::regressor(view, width),
+        // with more classes it is a one-vs-rest or one-vs-one classifier of processes for two
+        "GaussianProcessClassifier" => compile(&view.attr("base_estimator_")?, width, steps),
+        "_BinaryGaussianProcessClassifierLaplace" => gaussian_process::laplace(view, width),
         "KNeighborsRegressor" | "RadiusNeighborsRegressor" => neighbours::regressor(view, width),
         "KNeighborsClassifier" | "RadiusNeighborsClassifier" => neighbours::classifier(view, width),
+        "KernelDensity" => kernel_density::read(view, width),
         "NearestCentroid" => neighbours::centroids(view, width),
         "IsotonicRegression" => ensemble::isotonic(view, width),
         "KMeans" | "MiniBatchKMeans" | "MeanShift" | "AffinityPropagation" => clusters::nearest(view, width),

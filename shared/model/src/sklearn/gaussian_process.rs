@@ -1,22 +1,61 @@
-//! GaussianProcessRegressor.
+//! GaussianProcessRegressor and GaussianProcessClassifier.
 
 use std::sync::Arc;
 
-use super::Estimator;
+use super::{Estimator, forest, matrix};
 use crate::Fault;
 use crate::artefact::View;
 use crate::head::Head;
-use crate::learner::{Covariance, GaussianProcess, Smoothness};
+use crate::learner::{Covariance, GaussianProcess, LaplaceClassifier, Smoothness};
+use crate::output_transform::{Link, OutputTransform};
 
 /// How deep kernels may be nested.
 const MAX_DEPTH: usize = 32;
 
-/// A fitted regressor.
-pub(super) fn regressor(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
+/// The rows that a process was fitted on, and their number.
+fn training_rows(view: &View<'_>, width: usize) -> Result<(Vec<f64>, usize), Fault> {
     let (rows, [count, columns]) = view.attr("X_train_")?.matrix()?;
     if columns != width || count == 0 || rows.iter().any(|v| !v.is_finite()) {
         return Err(view.fault(format!("was fitted on {columns} columns, expected {width}")));
     }
+    Ok((rows, count))
+}
+
+/// The covariance that a process was fitted with.
+fn fitted_covariance(view: &View<'_>, width: usize) -> Result<Covariance, Fault> {
+    let kernel = view.attr("kernel_")?;
+    let covariance = covariance(&kernel, 0)?;
+    if !covariance.fits(width) {
+        return Err(kernel.fault(format!("has length scales for another width than {width}")));
+    }
+    Ok(covariance)
+}
+
+/// A classifier of two classes.
+pub(super) fn laplace(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
+    let (rows, count) = training_rows(view, width)?;
+    let labels = forest::labels(view)?;
+    let classes = view.attr("y_train_")?.vector(count)?;
+    if labels.len() != 2 || classes.iter().any(|y| *y != 0.0 && *y != 1.0) {
+        return Err(view.fault(format!("has {} classes, expected 2", labels.len())));
+    }
+    let residuals = classes.iter().zip(view.attr("pi_")?.vector(count)?).map(|(y, p)| y - p).collect();
+    let roots = view.attr("W_sr_")?.vector(count)?;
+    let lower = view.attr("L_")?;
+    let whole = matrix(&lower, count, count)?;
+    let triangle: Vec<f64> = whole.chunks_exact(count).enumerate().flat_map(|(i, line)| &line[..=i]).copied().collect();
+    if (0..count).any(|i| whole[i * count + i] == 0.0) {
+        return Err(lower.fault("has a zero on its diagonal"));
+    }
+    let covariance = fitted_covariance(view, width)?;
+    let process = LaplaceClassifier { covariance, width, rows, residuals, roots, triangle };
+    let transform = OutputTransform::Classes { labels, link: Link::Chosen };
+    Ok(Estimator { head: Head::Learner(Arc::new(process)), transform, takes_missing: false })
+}
+
+/// A fitted regressor.
+pub(super) fn regressor(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
+    let (rows, count) = training_rows(view, width)?;
     let weights_view = view.attr("alpha_")?;
     let weights = weights_view.finite()?;
     let outputs = weights.len() / count;
@@ -28,11 +67,7 @@ pub(super) fn regressor(view: &View<'_>, width: usize) -> Result<Estimator, Faul
     let target = |i: usize| of_output(&means, i).zip(of_output(&deviations, i));
     let targets: Option<Vec<(f64, f64)>> = (0..outputs).map(target).collect();
     let targets = targets.ok_or_else(|| view.fault(format!("has the means of {} targets", means.len())))?;
-    let kernel = view.attr("kernel_")?;
-    let covariance = covariance(&kernel, 0)?;
-    if !covariance.fits(width) {
-        return Err(kernel.fault(format!("has length scales for another width than {width}")));
-    }
+    let covariance = fitted_covariance(view, width)?;
     let process = GaussianProcess { covariance, width, rows, weights, targets };
     Ok(Estimator { head: Head::Learner(Arc::new(process)), transform: super::numbers(outputs), takes_missing: false })
 }
@@ -46,7 +81,7 @@ fn covariance(view: &View<'_>, depth: usize) -> Result<Covariance, Fault> {
     let name = view.class().strip_prefix("sklearn.gaussian_process.kernels.").unwrap_or("");
     Ok(match name {
         "ConstantKernel" => Covariance::Constant(number("constant_value")?),
-        "WhiteKernel" => Covariance::White,
+        "WhiteKernel" => Covariance::White(number("noise_level")?),
         "RBF" => Covariance::Rbf(view.attr("length_scale")?.finite()?),
         "Matern" => {
             let lengths = view.attr("length_scale")?.finite()?;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use forebay_artefact::sklearn::stages;
+
 use super::{Estimator, compile_member, forest};
 use crate::artefact::View;
 use crate::head::Head;
-use crate::learner::{Binaries, Constant, Response, Scheme, Several, Stack};
+use crate::learner::{Binaries, Constant, Response, Scheme, Several, Stack, Threshold};
 use crate::output_transform::{Link, OutputTransform};
 use crate::plan::{Columns, Plan};
 use crate::{Fault, Label, Model};
@@ -133,10 +135,34 @@ pub(super) fn chain(view: &View<'_>, width: usize, classifies: bool) -> Result<E
     several(plans, width, Some(order), Some(response), answers).map_err(|e| view.fault(e))
 }
 
+/// A classifier of two classes as OneVsRestClassifier asks it: by its decisions, which in some classes differ from its
+/// predictions.
+fn by_decision(view: &View<'_>, member: Plan) -> Result<Plan, Fault> {
+    let stages = stages(view)?;
+    let class = stages.last().map_or("", |last| last.class()).rsplit('.').next().unwrap_or("");
+    let differs =
+        ["NearestCentroid", "EasyEnsembleClassifier", "FixedThresholdClassifier", "TunedThresholdClassifierCV"];
+    if !member.decides() || !(differs.contains(&class) || class.contains("Bagging")) {
+        return Ok(member);
+    }
+    let (width, probabilities) = (member.width(), member.outputs().predict_proba);
+    let labels: Arc<[Label]> = member.signature().labels.clone().into();
+    if labels.len() != 2 {
+        return Err(view.fault(format!("has {} classes, expected 2", labels.len())));
+    }
+    let link = if probabilities { Link::Chosen } else { Link::Index };
+    // above zero
+    let threshold = f64::from_bits(1);
+    let learner = Threshold { width, member, method: Response::Decision, threshold, first: false, probabilities };
+    let transform = OutputTransform::Classes { labels, link };
+    let plan = Plan::new(Columns::Unnamed(width), Vec::new(), Head::Learner(Arc::new(learner)), transform, true);
+    plan.map(|plan| plan.with_decision(true)).map_err(|e| view.fault(e))
+}
+
 /// A member of OneVsRestClassifier; a class that all or no rows had is a constant.
 fn binary(view: &View<'_>, width: usize) -> Result<Plan, Fault> {
     if !view.class().ends_with("._ConstantPredictor") {
-        return compile_member(view, width);
+        return by_decision(view, compile_member(view, width)?);
     }
     let y = f64::from(u8::from(view.attr("y_")?.number()? != 0.0));
     let labels = [Label::Integer(0), Label::Integer(1)].into();

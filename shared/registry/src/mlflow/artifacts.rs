@@ -2,12 +2,13 @@
 
 use super::address::{encode, encode_path, with_query};
 use super::client::MlflowClient;
+use super::logged::logged_by;
 use super::responses::{DownloadUri, FileList, LoggedModelResponse, RunResponse};
 use super::unity_catalog;
 use crate::uri::is_logged_model;
 use crate::{ModelUri, RegistryError};
 
-const API: &str = "/api/2.0/mlflow";
+pub(super) const API: &str = "/api/2.0/mlflow";
 const PROXY: &str = "/api/2.0/mlflow-artifacts/artifacts";
 /// Longest chain of URIs that refer to other URIs; one step is usual, two are possible.
 const MAX_STEPS: usize = 4;
@@ -61,9 +62,14 @@ impl ArtifactLocation {
             if let Some(rest) = uri.strip_prefix("runs:/") {
                 let (run, path) = rest.trim_start_matches('/').split_once('/').unwrap_or((rest, ""));
                 let (run, path) = (id(&uri, run)?, checked(&uri, path)?);
-                let root =
-                    client.get::<RunResponse>(&with_query(&format!("{API}/runs/get"), &[("run_id", run.as_str())]))?;
-                uri = format!("{}/{path}", root.run.info.artifact_uri.trim_end_matches('/'));
+                let query = with_query(&format!("{API}/runs/get"), &[("run_id", run.as_str())]);
+                let root = client.get::<RunResponse>(&query)?.run.info;
+                if let Some(model) = logged_by(client, &root.experiment_id, &run, &path)? {
+                    uri = model.artifact_uri;
+                    fallback = Some(Self::LoggedModel(model.model_id));
+                    continue;
+                }
+                uri = format!("{}/{path}", root.artifact_uri.trim_end_matches('/'));
                 fallback = Some(Self::Run { run, path });
             } else if uri.starts_with("models:") {
                 match uri.parse()? {

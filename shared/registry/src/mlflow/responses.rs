@@ -105,7 +105,19 @@ pub(super) struct LoggedModel {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct LoggedModelInfo {
+    #[serde(default)]
+    pub model_id: String,
+    #[serde(default)]
+    pub source_run_id: String,
     pub artifact_uri: String,
+}
+
+/// Response of `logged-models/search`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LoggedModels {
+    pub models: Vec<LoggedModel>,
+    pub next_page_token: String,
 }
 
 /// Response of `runs/get`.
@@ -122,6 +134,8 @@ pub(super) struct Run {
 #[derive(Debug, Deserialize)]
 pub(super) struct RunInfo {
     pub artifact_uri: String,
+    #[serde(default)]
+    pub experiment_id: String,
 }
 
 /// The content of a folder; all listing calls have this shape.

@@ -8,8 +8,8 @@ use super::MlflowRegistry;
 use super::artifacts::ArtifactLocation;
 use super::files::{self, ArtifactFiles};
 use super::listing::{self, ListedModel, VersionSource};
-use crate::RegistryError;
 use crate::cache::CachedVersionKey;
+use crate::{ModelUri, RegistryError};
 
 impl MlflowRegistry {
     /// Returns the files of a version.
@@ -49,17 +49,36 @@ impl MlflowRegistry {
         Ok(VersionFiles::fetched(name, version, digest, files, budget))
     }
 
-    /// Returns the files of a logged model, registered or not.
-    pub(crate) fn read_logged(&self, id: &str, budget: LoadBudget) -> Result<VersionFiles, RegistryError> {
-        let uri = format!("models:/{id}");
-        let origin = VersionSource { source: uri.clone(), model_id: id.to_owned(), ..VersionSource::default() };
-        let digest = origin.identity(id, 0);
-        let files = self.files(id, 0, &digest, &budget, || {
-            let place = ArtifactLocation::of_uri(&self.client, &uri)?;
-            let place = place.ok_or_else(|| RegistryError::UnknownModel { model: id.to_owned() })?;
-            files::fetch(&self.client, &place, None, &budget)
-        })?;
-        Ok(VersionFiles::fetched(id, 0, digest, files, budget))
+    /// Returns the files of a model that need not be registered: a logged model, or one of a run.
+    pub(crate) fn read_unregistered(&self, uri: &ModelUri, budget: LoadBudget) -> Result<VersionFiles, RegistryError> {
+        let files = self.unregistered_files(uri, &budget)?;
+        let digest = self.identity_of(uri);
+        Ok(VersionFiles::fetched(uri.unregistered_name().unwrap_or_default(), 0, digest, files, budget))
+    }
+
+    /// As [`MlflowRegistry::read_unregistered`], without the budget. A logged model never changes and is cached; a run may
+    /// log another model under the name of one, so that its models are read each time.
+    pub(crate) fn unregistered_files(
+        &self,
+        uri: &ModelUri,
+        budget: &LoadBudget,
+    ) -> Result<ArtifactFiles, RegistryError> {
+        let fetch = || {
+            let place = ArtifactLocation::of_uri(&self.client, &uri.to_string())?;
+            let none = || RegistryError::UnknownModel { model: uri.to_string() };
+            files::fetch(&self.client, &place.ok_or_else(none)?, None, budget)
+        };
+        match uri {
+            ModelUri::LoggedModel { id } => self.files(id, 0, &self.identity_of(uri), budget, fetch),
+            _ => fetch(),
+        }
+    }
+
+    /// What identifies a model that need not be registered.
+    pub(crate) fn identity_of(&self, uri: &ModelUri) -> [u8; 32] {
+        let model_id = if let ModelUri::LoggedModel { id } = uri { id.clone() } else { String::new() };
+        let origin = VersionSource { source: uri.to_string(), model_id, ..VersionSource::default() };
+        origin.identity(uri.unregistered_name().unwrap_or_default(), 0)
     }
 
     /// Returns the tag `forebay.output` of a version as the server has it now, or as it was listed last while the server does

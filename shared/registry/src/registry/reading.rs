@@ -1,11 +1,53 @@
 //! The files of a version, read within the budget of a load and opened on a thread of their own.
 
+use std::io;
+use std::path::{Path, PathBuf};
+
 use forebay_artefact::{Fault, LoadBudget, VersionFiles};
 
 use super::{Registry, Source};
-use crate::{RegistryError, RegistryOptions, VersionMeta};
+use crate::mlflow::{ArtifactFiles, MlflowRegistry};
+use crate::{ModelUri, RegistryError, RegistryOptions, VersionMeta};
 
 impl Registry {
+    /// Writes the files of a model that need not be registered into a folder of their own below `folder`, from which they
+    /// can be served; the folder. While the server does not respond, those of the last call are used.
+    ///
+    /// # Errors
+    /// As [`Registry::load_uri`], or an error of the file system.
+    pub fn keep_unregistered(&self, uri: &ModelUri, folder: &Path) -> Result<PathBuf, RegistryError> {
+        let server = self.server_of(uri)?;
+        let place =
+            blake3::Hasher::new().update(self.location().as_bytes()).update(&server.identity_of(uri)).finalize();
+        let kept = folder.join(&place.to_hex()[..32]);
+        match server.unregistered_files(uri, &RegistryOptions::load_budget(self.load_limit, true)) {
+            Ok(files) => {
+                let written = write(&kept, &files);
+                let failed = |error: io::Error| RegistryError::Io {
+                    path: kept.display().to_string(),
+                    reason: error.to_string(),
+                };
+                written.map_err(failed)?;
+            }
+            Err(error) if error.is_unreachable() && kept.join("MLmodel").is_file() => {
+                tracing::warn!(model = %uri, %error, "model registry does not respond, using the model's last files");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(kept)
+    }
+
+    /// The server, which alone has models that are not registered.
+    pub(super) fn server_of(&self, uri: &ModelUri) -> Result<&MlflowRegistry, RegistryError> {
+        match &self.source {
+            Source::Mlflow(server) => Ok(server),
+            Source::Local(_) => {
+                let reason = "is not registered, and only an MLflow server has such models".to_owned();
+                Err(RegistryError::Uri { uri: uri.to_string(), reason })
+            }
+        }
+    }
+
     pub(super) fn read<T: Send>(
         &self,
         name: &str,
@@ -55,4 +97,32 @@ pub(super) fn artefact(name: &str, version: u32, fault: Fault) -> RegistryError 
 pub(super) fn apart<T: Send>(place: &str, open: impl FnOnce() -> Result<T, Fault> + Send) -> Result<T, Fault> {
     let opened = std::thread::scope(|scope| scope.spawn(open).join());
     opened.unwrap_or_else(|_| Err(Fault::new(place, "reading it failed unexpectedly")))
+}
+
+/// Writes files into a folder that holds nothing else, each under another name first: a process may be reading them. What
+/// is there besides belonged to a former model of the name.
+fn write(folder: &Path, files: &ArtifactFiles) -> io::Result<()> {
+    for (path, bytes) in files {
+        let to = folder.join(path);
+        if std::fs::read(&to).is_ok_and(|there| there == *bytes) {
+            continue;
+        }
+        if let Some(parent) = to.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        let part = to.with_extension(format!("part-{}", std::process::id()));
+        std::fs::write(&part, bytes)?;
+        std::fs::rename(&part, &to)?;
+    }
+    for entry in std::fs::read_dir(folder)?.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let belongs = |path: &String| path.split('/').next() == Some(&*name);
+        if files.keys().any(belongs) {
+            continue;
+        }
+        let is_folder = entry.file_type()?.is_dir();
+        if is_folder { std::fs::remove_dir_all(entry.path())? } else { std::fs::remove_file(entry.path())? }
+    }
+    Ok(())
 }

@@ -155,6 +155,43 @@ fn every_form_of_uri_loads() {
 }
 
 #[test]
+fn models_of_runs_load_whether_they_are_artefacts_or_logged_models() {
+    const RUN: &str = "6245f0d1c2e94c5ab01df7d2a9f35c1b";
+    let mut fake = Fake::start();
+    fake.put(&format!("1/{RUN}/artifacts/old"), &linear());
+    fake.put(&format!("1/{RUN}/artifacts/deep/model"), &linear());
+    fake.content().uris.insert(RUN.to_owned(), format!("mlflow-artifacts:/1/{RUN}/artifacts"));
+    let (logged, other) = (fake.register("churn", 1, &lasso()), fake.register("churn", 2, &linear()));
+    fake.content().logged =
+        vec![("another".to_owned(), "model".to_owned(), other), (RUN.to_owned(), "model".to_owned(), logged)];
+    let dir = tempfile::tempdir().unwrap();
+    let options = RegistryOptions { cache_dir: Some(dir.path().join("cache")), ..options(&fake) };
+    let registry = open(&options);
+    let uri = |path: &str| format!("runs:/{RUN}/{path}").parse::<ModelUri>().unwrap();
+    for (path, files) in [("old", linear()), ("deep/model", linear()), ("model", lasso())] {
+        let found = registry.load_uri(&uri(path), open_model).unwrap();
+        assert_eq!((found.name.as_str(), found.version), (path.rsplit('/').next().unwrap(), 0));
+        assert_eq!(predicted(&found).to_bits(), predicted_by(&files).to_bits(), "{path}");
+    }
+    assert!(registry.load_uri(&uri("absent"), open_model).is_err());
+    let resolved = registry.resolve_uri(&uri("old"));
+    assert!(matches!(resolved, Err(RegistryError::Uri { .. })), "{resolved:?}");
+    let kept = registry.keep_unregistered(&uri("model"), &dir.path().join("served")).unwrap();
+    let served = forebay_model::load_folder(&kept).unwrap();
+    assert_eq!(predicted(&served).to_bits(), predicted_by(&lasso()).to_bits());
+    // a run may log another model under the name of one
+    fake.put(&format!("1/{RUN}/artifacts/old"), &lasso());
+    let again = registry.load_uri(&uri("old"), open_model).unwrap();
+    assert_eq!(predicted(&again).to_bits(), predicted_by(&lasso()).to_bits());
+    fake.stop();
+    let served = dir.path().join("served");
+    assert_eq!(registry.keep_unregistered(&uri("model"), &served).unwrap(), kept, "without a server");
+    assert!(registry.keep_unregistered(&uri("old"), &served).unwrap_err().is_unreachable(), "it was never kept");
+    let local = Registry::open("sample").unwrap().load_uri(&uri("old"), open_model).unwrap_err().to_string();
+    assert!(local.contains("only an MLflow server"), "{local}");
+}
+
+#[test]
 fn the_tag_of_the_output_is_that_of_the_moment_whether_the_version_is_listed_or_not() {
     let mut fake = Fake::start();
     for number in 1..=3 {

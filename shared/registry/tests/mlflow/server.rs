@@ -42,6 +42,8 @@ pub(crate) struct Content {
     pub aliases: BTreeMap<String, BTreeMap<String, u32>>,
     /// Artefact URI of runs and logged models by id.
     pub uris: BTreeMap<String, String>,
+    /// Run, name and ID of logged models.
+    pub logged: Vec<(String, String, String)>,
     /// Files by path behind the proxy, or in the store.
     pub files: BTreeMap<String, Vec<u8>>,
     /// The one `Authorization` that is accepted.
@@ -264,6 +266,9 @@ impl Content {
         if let Some(answer) = self.catalog(path, &query) {
             return answer;
         }
+        if path == "/api/2.0/mlflow/logged-models/search" {
+            return self.logged_models(body);
+        }
         if *method != Method::Get {
             return ok(&json!({ "echo": String::from_utf8_lossy(body), "method": method.to_string() }));
         }
@@ -283,7 +288,7 @@ impl Content {
                 None => missing("Model Version not found"),
             },
             "runs/get" => match self.uris.get(&parameter("run_id")) {
-                Some(uri) => ok(&json!({ "run": { "info": { "artifact_uri": uri } } })),
+                Some(uri) => ok(&json!({ "run": { "info": { "artifact_uri": uri, "experiment_id": "1" } } })),
                 None => missing("Run not found"),
             },
             "artifacts/list" => self.folder(&self.stored(&parameter("run_id")), &parameter("path"), true),
@@ -295,6 +300,22 @@ impl Content {
             },
             other => self.more(other, &parameter),
         }
+    }
+
+    /// Models of the experiment by name, one a page.
+    fn logged_models(&self, body: &[u8]) -> Answer {
+        let body: Value = serde_json::from_slice(body).unwrap();
+        assert_eq!(body["experiment_ids"], json!(["1"]));
+        let named = |name: &str| body["filter"] == format!("name = '{name}'");
+        let found: Vec<_> = self.logged.iter().filter(|(_, name, _)| named(name)).collect();
+        let at: usize = body["page_token"].as_str().map_or(0, |token| token.parse().unwrap());
+        let model = |(run, name, id): &(String, String, String)| {
+            let info = json!({ "model_id": id, "name": name, "source_run_id": run, "artifact_uri": self.uris[id] });
+            json!({ "info": info })
+        };
+        let models: Vec<Value> = found.get(at).map(|logged| model(logged)).into_iter().collect();
+        let next = if at + 1 < found.len() { (at + 1).to_string() } else { String::new() };
+        ok(&json!({ "models": models, "next_page_token": next }))
     }
 
     fn more(&self, path: &str, parameter: &dyn Fn(&str) -> String) -> Answer {
