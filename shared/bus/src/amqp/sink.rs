@@ -125,7 +125,7 @@ struct RepliedItems {
     mesh: String,
 }
 
-/// Most items that wait to be announced; the oldest are dropped.
+/// Items that are left when twice as many wait to be announced; the oldest are dropped.
 const MOST_UNSENT: usize = 100_000;
 
 impl RepliedItems {
@@ -134,8 +134,8 @@ impl RepliedItems {
         while let Ok(item) = self.settled.try_recv() {
             self.unsent.push(item);
         }
-        if let Some(over) = self.unsent.len().checked_sub(MOST_UNSENT) {
-            self.unsent.drain(..over);
+        if self.unsent.len() > 2 * MOST_UNSENT {
+            self.unsent.drain(..self.unsent.len() - MOST_UNSENT);
         }
     }
 

@@ -5,6 +5,8 @@
 //! A message holds [`ItemId`]s, its routing key names the mesh, and its `app_id` the queue on which its sender
 //! listens, so that a replica skips its own.
 
+use std::time::{Duration, Instant};
+
 use forebay_contract::{ItemId, RequestId};
 use futures_util::StreamExt as _;
 use lapin::message::Delivery;
@@ -25,12 +27,66 @@ const ITEM: usize = 20;
 const MOST: usize = 2048;
 /// Most messages that wait for a replica that takes none; the oldest are dropped.
 const WAITING: i32 = 10_000;
+/// Pause before the exchange is opened again.
+const REOPEN: Duration = Duration::from_secs(30);
 /// Most messages that a replica is sent ahead, and how many it acknowledges at once.
 const AHEAD: u16 = 256;
 const ACKNOWLEDGED: u16 = 64;
 
+/// The other replicas, as one connection reaches them.
+pub(super) struct Replicas {
+    /// `None` where the settings name no exchange, or it cannot be used now.
+    exchange: Option<RepliedExchange>,
+    /// When it was opened last.
+    opened: Instant,
+}
+
+impl Replicas {
+    /// Opens the exchange if the settings name one. `mesh` tells the meshes of a virtual host apart.
+    pub(super) async fn open(connection: &Connection, settings: &RabbitMqSettings, mesh: &str) -> Self {
+        Self { exchange: RepliedExchange::open(connection, settings, mesh).await, opened: Instant::now() }
+    }
+
+    /// Opens the exchange again, if it could not be used a while ago.
+    pub(super) async fn reopen(&mut self, connection: &Connection, settings: &RabbitMqSettings, mesh: &str) {
+        if self.exchange.is_none() && self.opened.elapsed() > REOPEN {
+            *self = Self::open(connection, settings, mesh).await;
+        }
+    }
+
+    /// Announces `items`, and removes those that were sent.
+    pub(super) async fn announce(&mut self, items: &mut Vec<ItemId>) {
+        let Some(exchange) = &self.exchange else { return };
+        if let Err(error) = exchange.announce(items).await {
+            tracing::warn!(%error, "replies are not announced to other replicas, trying again later");
+            self.exchange = None;
+        }
+    }
+
+    /// The next message of a replica, perhaps of this one; `None` if there will be no more. Waits for ever where replicas do
+    /// not announce anything.
+    pub(super) async fn next(&mut self) -> Option<Delivery> {
+        match &mut self.exchange {
+            Some(exchange) => exchange.consumer.next().await?.ok(),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The items of what [`Replicas::next`] gave, if another replica of this mesh has sent it.
+    pub(super) async fn accept(&mut self, message: Option<Delivery>) -> Vec<ItemId> {
+        if let (Some(exchange), Some(message)) = (&mut self.exchange, message)
+            && let Ok(items) = exchange.accept(message).await
+        {
+            return items;
+        }
+        tracing::warn!("replies of other replicas are not read, trying again later");
+        self.exchange = None;
+        Vec::new()
+    }
+}
+
 /// One connection's end of the exchange.
-pub(super) struct RepliedExchange {
+struct RepliedExchange {
     channel: Channel,
     consumer: Consumer,
     /// Messages since the last acknowledgement.
@@ -44,7 +100,7 @@ pub(super) struct RepliedExchange {
 
 impl RepliedExchange {
     /// Opens the exchange that the settings name, if they do. Without it replies may be repeated, so a refusal is a warning.
-    pub(super) async fn open(connection: &Connection, settings: &RabbitMqSettings, mesh: &str) -> Option<Self> {
+    async fn open(connection: &Connection, settings: &RabbitMqSettings, mesh: &str) -> Option<Self> {
         let exchange = settings.replied_exchange.as_str();
         if exchange.is_empty() {
             return None;
@@ -87,7 +143,7 @@ impl RepliedExchange {
     }
 
     /// Announces `items` to the other replicas, and removes those that were sent.
-    pub(super) async fn announce(&self, items: &mut Vec<ItemId>) -> lapin::Result<()> {
+    async fn announce(&self, items: &mut Vec<ItemId>) -> lapin::Result<()> {
         while !items.is_empty() {
             let part = items.len().min(MOST);
             let properties = BasicProperties::default().with_type(TYPE.into()).with_app_id(self.queue.clone());
@@ -100,7 +156,7 @@ impl RepliedExchange {
     }
 
     /// The items of a message, if another replica of this mesh has sent it.
-    pub(super) async fn accept(&mut self, delivery: Delivery) -> lapin::Result<Vec<ItemId>> {
+    async fn accept(&mut self, delivery: Delivery) -> lapin::Result<Vec<ItemId>> {
         self.taken += 1;
         if self.taken >= ACKNOWLEDGED {
             self.taken = 0;
@@ -117,15 +173,6 @@ impl RepliedExchange {
         delivery.routing_key.as_str() == self.mesh
             && is(properties.kind(), TYPE)
             && !is(properties.app_id(), self.queue.as_str())
-    }
-}
-
-/// The next message of a replica, perhaps of this one; `None` if there will be no more. Waits for ever where replicas do not
-/// announce anything.
-pub(super) async fn next_message(replicas: &mut Option<RepliedExchange>) -> Option<Delivery> {
-    match replicas {
-        Some(replicas) => replicas.consumer.next().await?.ok(),
-        None => std::future::pending().await,
     }
 }
 

@@ -7,14 +7,13 @@ use forebay_contract::now_us;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use lapin::message::Delivery;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Confirmation, Connection, ExchangeKind};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
-use super::replied_exchange::{RepliedExchange, next_message};
+use super::replied_exchange::Replicas;
 use super::{Counters, GiveUp, Job, RepliedItems};
 use crate::RabbitMqSettings;
 use crate::amqp::connection::{Address, log_once};
@@ -31,10 +30,9 @@ const TICK: Duration = Duration::from_millis(100);
 const STUCK: Duration = Duration::from_secs(15);
 /// Pause before an answer that the server refused is sent again, for example because its queue was full.
 const REFUSED: Duration = Duration::from_millis(500);
-/// Pause before the exchange of replicas is opened again.
-const REOPEN: Duration = Duration::from_secs(30);
 /// Most messages of other replicas that are taken before confirms are looked at again.
 const AT_ONCE: usize = 64;
+/// Longest time for closing a connection.
 const CLOSE: Duration = Duration::from_secs(3);
 
 /// The thread of a sink: what waits, and the settings of the connection.
@@ -57,10 +55,7 @@ struct Session {
     connection: Connection,
     replies: Channel,
     results: Channel,
-    /// `None` where replicas do not announce their replies.
-    replicas: Option<RepliedExchange>,
-    /// When they were opened last.
-    opened: Instant,
+    replicas: Replicas,
     next: u64,
     open: BTreeMap<u64, Job>,
     confirms: FuturesUnordered<Confirm>,
@@ -92,14 +87,18 @@ impl Sender {
                 if self.gone() {
                     return;
                 }
-                while let Ok(job) = self.incoming.try_recv() {
-                    self.waiting.push_back(job);
-                }
-                self.replies.collect();
+                self.collect();
                 self.give_up_late(&why);
                 tokio::time::sleep(TICK).await;
             }
         }
+    }
+
+    fn collect(&mut self) {
+        while let Ok(job) = self.incoming.try_recv() {
+            self.waiting.push_back(job);
+        }
+        self.replies.collect();
     }
 
     /// Whether the sink was closed or every handle to it dropped.
@@ -123,10 +122,10 @@ impl Sender {
         for channel in [&replies, &results] {
             channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
         }
-        let replicas = RepliedExchange::open(&connection, &self.settings, &self.replies.mesh).await;
+        let replicas = Replicas::open(&connection, &self.settings, &self.replies.mesh).await;
         tracing::info!(server = self.address.shown(), "sending answers over rabbitmq");
         let (open, confirms) = (BTreeMap::new(), FuturesUnordered::new());
-        Ok(Session { connection, replies, results, replicas, opened: Instant::now(), next: 0, open, confirms })
+        Ok(Session { connection, replies, results, replicas, next: 0, open, confirms })
     }
 
     /// `Ok` when the process stops.
@@ -156,7 +155,10 @@ impl Sender {
                 }
                 Some(job) = self.incoming.recv() => self.waiting.push_back(job),
                 Some(item) = self.replies.settled.recv() => self.replies.unsent.push(item),
-                message = next_message(&mut session.replicas) => self.on_announced(session, message).await,
+                message = session.replicas.next() => {
+                    let items = session.replicas.accept(message).await;
+                    self.replies.on_announced(&items);
+                }
                 _ = stopped.changed(), if !self.gone() => {}
                 () = tokio::time::sleep(TICK) => self.give_up_late("RabbitMQ does not take it"),
             }
@@ -167,37 +169,16 @@ impl Sender {
         }
     }
 
-    /// Announces to the other replicas what was replied to by now. Where that fails it is tried again later.
+    /// Announces to the other replicas what was replied to by now.
     async fn announce(&mut self, session: &mut Session) -> Result<(), String> {
-        self.replies.collect();
-        if session.replicas.is_none() && !self.settings.replied_exchange.is_empty() && session.opened.elapsed() > REOPEN
-        {
-            session.opened = Instant::now();
-            session.replicas = RepliedExchange::open(&session.connection, &self.settings, &self.replies.mesh).await;
+        self.collect();
+        if self.settings.replied_exchange.is_empty() {
+            self.replies.unsent.clear();
+            return Ok(());
         }
-        let Some(replicas) = &session.replicas else { return Ok(()) };
-        let sent = tokio::time::timeout(STUCK, replicas.announce(&mut self.replies.unsent)).await;
-        let sent = sent.map_err(|_| "RabbitMQ takes nothing; it may be short of memory or disk".to_owned())?;
-        if let Err(error) = sent {
-            tracing::warn!(%error, "replies are not announced to other replicas, trying again later");
-            session.replicas = None;
-        }
-        Ok(())
-    }
-
-    /// Takes what another replica announces; `None` if the channel has ended.
-    async fn on_announced(&self, session: &mut Session, message: Option<Delivery>) {
-        let items = match (&mut session.replicas, message) {
-            (Some(replicas), Some(message)) => replicas.accept(message).await.ok(),
-            _ => None,
-        };
-        match items {
-            Some(items) => self.replies.on_announced(&items),
-            None => {
-                tracing::warn!("replies of other replicas are not read, trying again later");
-                session.replicas = None;
-            }
-        }
+        session.replicas.reopen(&session.connection, &self.settings, &self.replies.mesh).await;
+        let announced = tokio::time::timeout(STUCK, session.replicas.announce(&mut self.replies.unsent)).await;
+        announced.map_err(|_| "RabbitMQ takes nothing; it may be short of memory or disk".to_owned())
     }
 
     /// Takes what has arrived by now, so that no end waits for the others.
@@ -205,12 +186,11 @@ impl Sender {
         while let Some(Some((id, confirmation))) = session.confirms.next().now_or_never() {
             self.confirmed(session, id, confirmation)?;
         }
-        while let Ok(job) = self.incoming.try_recv() {
-            self.waiting.push_back(job);
-        }
+        self.collect();
         for _ in 0..AT_ONCE {
-            let Some(message) = next_message(&mut session.replicas).now_or_never() else { break };
-            self.on_announced(session, message).await;
+            let Some(message) = session.replicas.next().now_or_never() else { break };
+            let items = session.replicas.accept(message).await;
+            self.replies.on_announced(&items);
         }
         Ok(())
     }
