@@ -318,7 +318,8 @@ fn a_row_that_a_model_refuses_harms_no_other_row() {
 #[test]
 fn every_golden_folder_is_served_without_an_example() {
     let names = std::fs::read_dir(wide("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let names: Vec<String> = names.filter_map(|name| Some(name.strip_suffix(".expected.json")?.to_owned())).collect();
+    let names = names.filter_map(|name| Some(name.strip_suffix(".expected.json")?.to_owned()));
+    let names: Vec<String> = names.filter(|name| expected(name)["refused"].is_null()).collect();
     assert!(names.len() > 40, "{names:?}");
     let mesh = up(&names.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
     for name in &names {
