@@ -319,7 +319,8 @@ fn a_row_that_a_model_refuses_harms_no_other_row() {
 fn every_golden_folder_is_served_without_an_example() {
     let names = std::fs::read_dir(wide("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let names = names.filter_map(|name| Some(name.strip_suffix(".expected.json")?.to_owned()));
-    let names: Vec<String> = names.filter(|name| expected(name)["refused"].is_null()).collect();
+    // neither those that are refused nor one that has no finite answer to its first row
+    let names: Vec<String> = names.filter(|name| !expected(name)["predict"][0].is_null()).collect();
     assert!(names.len() > 40, "{names:?}");
     let mesh = up(&names.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
     for name in &names {
