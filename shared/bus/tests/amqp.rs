@@ -19,7 +19,7 @@ fn host(url: &str) -> (Host, RabbitMqSettings) {
     (sources.host(), sources.flags(&[url]).bus().rabbitmq)
 }
 
-/// No server listens there: a port that is given to nobody.
+/// No server listens there: the system hands this port out to no program.
 fn nowhere() -> String {
     "rabbitmq.url=amqp://user:secret-word@127.0.0.1:1/%2f".to_owned()
 }
