@@ -1,9 +1,15 @@
-//! The requests of a connection of HTTP/2: when it is idle, and when its client takes no answer.
+//! The requests of a connection of HTTP/2: when it is idle, when its client takes no answer, and answers piece by piece.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http_body::Frame;
 use parking_lot::Mutex;
+
+/// Most bytes of an answer that are given away at once: what is behind them stays here until there is room.
+const PIECE: usize = 16 << 10;
 
 /// Shortest pause between two looks at the requests of a connection.
 const SHORTEST_LOOK: Duration = Duration::from_millis(10);
@@ -103,7 +109,7 @@ pub(crate) struct Counted(InWork);
 
 impl Counted {
     /// The answer to the request, which may be a `stream`, is being sent until what is returned is dropped.
-    pub(crate) fn begin_sending(&self, stream: bool) -> Sending {
+    fn begin_sending(&self, stream: bool) -> Sending {
         self.0.offer(stream);
         Sending { in_work: self.0.clone(), stream, offered: true }
     }
@@ -118,7 +124,7 @@ impl Drop for Counted {
 
 /// An answer that is being sent, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Sending {
+struct Sending {
     in_work: InWork,
     stream: bool,
     /// Whether there is a piece to take.
@@ -127,7 +133,7 @@ pub(crate) struct Sending {
 
 impl Sending {
     /// The client has taken what there was; there is another piece, or there will be later.
-    pub(crate) fn taken(&mut self, another: bool) {
+    fn taken(&mut self, another: bool) {
         let before = std::mem::replace(&mut self.offered, another);
         if before {
             self.in_work.0.lock().taken = Instant::now();
@@ -145,6 +151,48 @@ impl Drop for Sending {
         if self.offered {
             self.in_work.withdraw(self.stream);
         }
+    }
+}
+
+/// The data of an answer, given away in pieces as its client takes them. Its request is in work until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    /// What was read of the body and is still to be sent.
+    rest: Bytes,
+    sending: Sending,
+    _counted: Counted,
+}
+
+impl Pieces {
+    /// Those of the answer to a request, which may be a `stream`.
+    pub(crate) fn new(counted: Counted, stream: bool) -> Self {
+        Self { rest: Bytes::new(), sending: counted.begin_sending(stream), _counted: counted }
+    }
+
+    /// Whether nothing that was read is still to be sent.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// The next piece, which the client has room for; `read` asks the body for more.
+    pub(crate) fn poll<E>(
+        &mut self,
+        read: impl FnOnce() -> Poll<Option<Result<Frame<Bytes>, E>>>,
+    ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
+        if self.rest.is_empty() {
+            let polled = read();
+            self.sending.taken(polled.is_ready());
+            match std::task::ready!(polled) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                ended => return Poll::Ready(ended),
+            }
+        } else {
+            self.sending.taken(true);
+        }
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(self.rest.len().min(PIECE))))))
     }
 }
 

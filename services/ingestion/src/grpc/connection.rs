@@ -16,6 +16,7 @@ use tonic::transport::server::Connected;
 
 use crate::in_work::InWork;
 use crate::net_stream::NetStream;
+use crate::settings::{GrpcSettings, HttpSettings};
 
 /// Pause after an error of the listener, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -32,6 +33,13 @@ pub(super) struct ConnectionLimits {
     pub idle: Duration,
     /// How long the client may take none of any answer that waits for it, and of those of streams if there are no others.
     pub stall: (Duration, Duration),
+}
+
+impl ConnectionLimits {
+    pub(super) fn new(http: &HttpSettings, grpc: &GrpcSettings) -> Self {
+        let stall = (http.body_timeout, http.body_timeout.max(grpc.stream_idle));
+        Self { handshake: http.head_timeout, idle: grpc.connection_idle, stall }
+    }
 }
 
 /// One connection. It counts against the limit until it is dropped.

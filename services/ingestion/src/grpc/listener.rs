@@ -147,12 +147,7 @@ async fn run(
     component: &Component,
 ) {
     let http = &inference.state.http;
-    let max_body = http.max_body;
-    let limits = ConnectionLimits {
-        handshake: http.head_timeout,
-        idle: settings.connection_idle,
-        stall: (http.body_timeout, http.body_timeout.max(settings.stream_idle)),
-    };
+    let (max_body, limits) = (http.max_body, ConnectionLimits::new(http, settings));
     let open = OpenCalls::new(http.max_requests, settings.max_streams);
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,

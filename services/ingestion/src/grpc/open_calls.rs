@@ -10,7 +10,7 @@ use http_body::Frame;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::in_work::{Counted, Sending};
+use crate::in_work::{Counted, Pieces};
 
 /// The call for one inference.
 pub(super) const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
@@ -75,23 +75,16 @@ impl OpenCalls {
     }
 }
 
-/// Most bytes of an answer that are given away at once: what is behind them stays here until there is room.
-const PIECE: usize = 16 << 10;
-
 /// The body of an answer, piece by piece, with the permit of its call and its place among the calls of its connection.
 pub(super) struct HeldBody {
     inner: Body,
-    /// What was read of it and is still to be sent.
-    rest: Bytes,
-    sending: Sending,
+    pieces: Pieces,
     _permit: Permit,
-    _counted: Counted,
 }
 
 impl HeldBody {
     pub(super) fn new(inner: Body, kind: CallKind, permit: Permit, counted: Counted) -> Self {
-        let sending = counted.begin_sending(kind.stream);
-        Self { inner, rest: Bytes::new(), sending, _permit: permit, _counted: counted }
+        Self { inner, pieces: Pieces::new(counted, kind.stream), _permit: permit }
     }
 }
 
@@ -100,26 +93,12 @@ impl http_body::Body for HeldBody {
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = self.get_mut();
-        if this.rest.is_empty() {
-            let polled = Pin::new(&mut this.inner).poll_frame(cx);
-            this.sending.taken(polled.is_ready());
-            match std::task::ready!(polled) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => this.rest = data,
-                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
-                },
-                ended => return Poll::Ready(ended),
-            }
-        } else {
-            this.sending.taken(true);
-        }
-        let piece = this.rest.split_to(this.rest.len().min(PIECE));
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        let Self { inner, pieces, .. } = self.get_mut();
+        pieces.poll(|| Pin::new(inner).poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.inner.is_end_stream()
+        self.pieces.is_empty() && self.inner.is_end_stream()
     }
 }
 
