@@ -34,7 +34,7 @@ use crate::mlmodel::{MAX_WIDTH, unnamed_features};
 use crate::output_transform::OutputTransform;
 use crate::plan::{Columns, Plan};
 use crate::step::Step;
-use crate::{Fault, Label};
+use crate::{Fault, Label, Task};
 
 /// A compiled estimator, without the steps before it.
 pub(crate) struct Estimator {
@@ -59,6 +59,11 @@ pub(crate) fn compile_model(root: &View<'_>) -> Result<Plan, Fault> {
 /// Compiles a member of a meta-estimator, which takes `width` values.
 fn compile_member(root: &View<'_>, width: usize) -> Result<Plan, Fault> {
     compile(root, Columns::Unnamed(width))
+}
+
+/// Whether a member answers one number.
+fn is_regressor(member: &Plan) -> bool {
+    member.transform().values() == 1 && member.transform().task() == Task::Regression
 }
 
 fn compile(root: &View<'_>, features: Columns) -> Result<Plan, Fault> {

@@ -151,13 +151,8 @@ fn factors(view: &View<'_>, width: usize) -> Result<Projection, Fault> {
     let n = components.len() / width;
     square_bytes(view, n)?;
     let scaled: Vec<f64> = components.iter().enumerate().map(|(i, w)| w / noise[i % width]).collect();
-    let dot = |a: usize, b: usize| (0..width).map(|c| scaled[a * width + c] * components[b * width + c]).sum::<f64>();
-    let mut covariance = vec![0.0; n * n];
-    for a in 0..n {
-        for b in 0..n {
-            covariance[a * n + b] = dot(a, b) + f64::from(u8::from(a == b));
-        }
-    }
+    let mut covariance = products(&scaled, &components, width);
+    covariance.iter_mut().step_by(n + 1).for_each(|square| *square += 1.0);
     let inverse = invert(covariance, n).ok_or_else(|| view.fault("cannot be inverted"))?;
     let mut weight = vec![0.0; width * n];
     for c in 0..width {
@@ -175,15 +170,21 @@ fn sparse_components(view: &View<'_>, width: usize) -> Result<Projection, Fault>
     let alpha = view.attr("ridge_alpha")?.number()?;
     let n = components.len() / width;
     square_bytes(view, n)?;
-    let line = |i: usize| &components[i * width..][..width];
-    let dot = |a: usize, b: usize| line(a).iter().zip(line(b)).map(|(x, y)| x * y).sum::<f64>();
-    let gram = (0..n * n).map(|i| dot(i / n, i % n) + if i / n == i % n { alpha } else { 0.0 }).collect();
+    let mut gram = products(&components, &components, width);
+    gram.iter_mut().step_by(n + 1).for_each(|square| *square += alpha);
     let inverse = invert(gram, n).filter(|inverse| inverse.iter().all(|v| v.is_finite()));
     let inverse = inverse.ok_or_else(|| view.fault("cannot be inverted"))?;
     let entry = |i: usize| (0..n).map(|a| components[a * width + i / n] * inverse[a * n + i % n]).sum();
     let weight = (0..width * n).map(entry).collect();
     let empty = Projection::by_components("SparsePCA", 0, &[]);
     Ok(Projection { outputs: n, weight, center: Some(view.attr("mean_")?.vector(width)?), ..empty })
+}
+
+/// The product of each row of `left` with each of `right`: `rows of left x rows of right`, row-major.
+pub(super) fn products(left: &[f64], right: &[f64], width: usize) -> Vec<f64> {
+    let product = |(a, b): (&[f64], &[f64])| a.iter().zip(b).map(|(x, y)| x * y).sum();
+    let pairs = left.chunks_exact(width).flat_map(|a| right.chunks_exact(width).map(move |b| (a, b)));
+    pairs.map(product).collect()
 }
 
 /// Accounts for square matrices of `n` components, of which there are two at most.

@@ -8,7 +8,22 @@ use crate::python::View;
 use crate::sklearn::Importances;
 use crate::step::{Missing, Select, Step};
 
-/// The selection that a fitted selector makes, as a step.
+/// The names that [`select`] reads.
+pub(super) const CLASSES: &[&str] = &[
+    "VarianceThreshold",
+    "RFE",
+    "RFECV",
+    "SequentialFeatureSelector",
+    "SelectFromModel",
+    "SelectKBest",
+    "SelectPercentile",
+    "SelectFpr",
+    "SelectFdr",
+    "SelectFwe",
+    "GenericUnivariateSelect",
+];
+
+/// The selection that a fitted selector of a class in [`CLASSES`] makes, as a step.
 pub(super) fn select(view: &View<'_>, name: &str, width: usize) -> Result<Step, Fault> {
     let mask = match name {
         "VarianceThreshold" => {

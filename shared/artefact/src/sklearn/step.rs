@@ -33,17 +33,7 @@ pub fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> Result<u
         "PowerTransformer" => Step::Other(Arc::new(values::power(view, width)?)),
         "QuantileTransformer" => Step::Other(Arc::new(values::quantiles(view, width)?)),
         "SplineTransformer" => values::splines(view, width)?,
-        "VarianceThreshold"
-        | "RFE"
-        | "RFECV"
-        | "SequentialFeatureSelector"
-        | "SelectFromModel"
-        | "SelectKBest"
-        | "SelectPercentile"
-        | "SelectFpr"
-        | "SelectFdr"
-        | "SelectFwe"
-        | "GenericUnivariateSelect" => select::select(view, name, width)?,
+        name if select::CLASSES.contains(&name) => select::select(view, name, width)?,
         "LatentDirichletAllocation" => topics::topics(view, width)?,
         "NMF" | "MiniBatchNMF" => topics::factors(view, name, width)?,
         "SkewedChi2Sampler" => features::skewed_chi2(view, width)?,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::reduce::{matrix, square_bytes};
+use super::reduce::{matrix, products, square_bytes};
 use crate::Fault;
 use crate::python::View;
 use crate::step::{Descent, Factors, MAX_ROUNDS, Step, Topics};
@@ -72,10 +72,8 @@ pub(super) fn factors(view: &View<'_>, name: &str, width: usize) -> Result<Step,
         return Err(view.fault(format!("has a penalty of {alpha} with a ratio of {ratio}")));
     }
     square_bytes(view, factors)?;
-    let line = |i: usize| &components[i * width..][..width];
-    let dot = |a: usize, b: usize| line(a).iter().zip(line(b)).map(|(x, y)| x * y).sum::<f64>();
-    let products = (0..factors * factors).map(|i| dot(i / factors, i % factors)).collect();
-    let sums = (0..factors).map(|i| line(i).iter().sum()).collect();
+    let products = products(&components, &components, width);
+    let sums = components.chunks_exact(width).map(|line| line.iter().sum()).collect();
     let tolerance = tolerance(view, "tol")?;
     let (l1, l2) = (penalty * ratio, penalty * (1.0 - ratio));
     let weight = transposed(&components, width);

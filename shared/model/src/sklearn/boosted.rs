@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Estimator, compile_member, forest};
+use super::{Estimator, compile_member, forest, is_regressor};
 use crate::artefact::View;
 use crate::head::Head;
 use crate::learner::{Boosted, Start};
-use crate::{Fault, Label, Model, Task};
+use crate::{Fault, Label, Model};
 
 /// How deep estimators may be nested in one that boosting starts from.
 const MAX_DEPTH: usize = 8;
@@ -18,7 +18,7 @@ pub(super) fn regressor(view: &View<'_>, width: usize) -> Result<Estimator, Faul
         return forest::boosting(view, width, false);
     }
     let start = started(&init, width)?;
-    if start.transform().values() != 1 || start.transform().task() != Task::Regression {
+    if !is_regressor(&start) {
         return Err(init.fault("is no regressor"));
     }
     let (trees, transform) = forest::stages(view, width, None, vec![0.0])?;

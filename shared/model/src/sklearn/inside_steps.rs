@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use forebay_artefact::sklearn::{Estimators, Importances, Regressor};
 
-use super::{boosters, compile_member};
+use super::{boosters, compile_member, is_regressor};
 use crate::artefact::View;
 use crate::plan::Plan;
-use crate::{Fault, Model, ModelError, RowRefusal, Rows, Task};
+use crate::{Fault, Model, ModelError, RowRefusal, Rows};
 
 /// The readers of this crate.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Regressor for Inner {
 impl Estimators for Readers {
     fn regressor(&self, view: &View<'_>, width: usize) -> Result<Arc<dyn Regressor>, Fault> {
         let plan = compile_member(view, width)?;
-        if plan.transform().values() != 1 || plan.transform().task() != Task::Regression {
+        if !is_regressor(&plan) {
             return Err(view.fault(format!("{} is no regressor of one output", view.kind())));
         }
         Ok(Arc::new(Inner(plan)))
