@@ -38,8 +38,8 @@ pub(crate) struct TopicMonitor {
     hubs: Option<Vec<String>>,
     missing: Option<Vec<PlannedTopic>>,
     lifecycle: Lifecycle,
-    /// Failed attempts since the last that succeeded; `None` before the first success.
-    failed: Option<u32>,
+    /// Failed attempts since the last that succeeded.
+    failed: u32,
 }
 
 impl TopicMonitor {
@@ -55,7 +55,7 @@ impl TopicMonitor {
         let missing = settings.kafka.create_topics.then(|| planned_topics(topics, settings.kafka.lanes));
         let hubs = settings.event_hubs.enabled.then(|| topics.all().map(|(_, name)| name.to_owned()).into());
         let (inner, lifecycle) = (inner_topics(topics, settings.kafka.lanes), host.lifecycle().clone());
-        Self { client, sink, watched, foreign, inner, hubs, missing, lifecycle, failed: None }
+        Self { client, sink, watched, foreign, inner, hubs, missing, lifecycle, failed: 0 }
     }
 
     /// Runs until the process drains; ready once the broker has answered for every topic that the stage writes, and until it
@@ -120,7 +120,7 @@ impl TopicMonitor {
                     let why = format!("topic {topic}: {}", self.sink.explain(&error));
                     // a topic that was never seen is missing, or not for this client
                     let known = self.sink.partitions(topic).is_some();
-                    match known && still_ready(&mut self.failed) {
+                    match still_ready(known, &mut self.failed) {
                         true => tracing::debug!(why, "metadata cannot be read, trying again"),
                         false => events.unready(&why),
                     }
@@ -128,7 +128,7 @@ impl TopicMonitor {
                 }
             }
         }
-        self.failed = (!topics.is_empty()).then_some(0);
+        self.failed = 0;
         events.ready();
         true
     }
@@ -148,12 +148,10 @@ impl TopicMonitor {
     }
 }
 
-/// Counts a failed attempt; whether the component is ready all the same.
-fn still_ready(failed: &mut Option<u32>) -> bool {
-    failed.as_mut().is_some_and(|failed| {
-        *failed = failed.saturating_add(1);
-        *failed < ATTEMPTS
-    })
+/// Counts a failed attempt for a topic that was `known` before or not; whether the component is ready all the same.
+fn still_ready(known: bool, failed: &mut u32) -> bool {
+    *failed = failed.saturating_add(1);
+    known && *failed < ATTEMPTS
 }
 
 /// The warning when the missing hubs do not fit beside the existing ones.
@@ -180,9 +178,9 @@ mod tests {
 
     #[test]
     fn what_was_ready_stays_so_for_two_failures_and_no_more() {
-        assert!(!still_ready(&mut None), "nothing is known of the topics yet");
-        let mut failed = Some(0);
-        assert_eq!([(); 4].map(|()| still_ready(&mut failed)), [true, true, false, false]);
+        assert!(!still_ready(false, &mut 0), "nothing is known of the topics yet");
+        let mut failed = 0;
+        assert_eq!([(); 4].map(|()| still_ready(true, &mut failed)), [true, true, false, false]);
     }
 
     #[test]
