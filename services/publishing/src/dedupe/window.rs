@@ -97,8 +97,7 @@ impl<C> DedupeWindow<C> {
         self.len() < self.capacity / 4
     }
 
-    /// Whether there is room for another id that another replica has announced: not in the quarter that is left to restore an
-    /// earlier owner's, nor in the last one.
+    /// Whether there is room for another id that another replica has announced. A quarter of the window is left to new answers.
     pub(crate) fn has_room_for_announced(&self) -> bool {
         self.len() < self.capacity / 4 * 3
     }
