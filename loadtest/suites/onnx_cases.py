@@ -27,6 +27,7 @@ SEED = int(sys.argv[2]) if len(sys.argv) > 2 else 1
 ROUNDS = int(sys.argv[3]) if len(sys.argv) > 3 else 2
 OUT.mkdir(parents=True, exist_ok=True)
 rng = np.random.default_rng(SEED)
+np.random.seed(SEED)  # estimators without a random_state draw from here
 pick = lambda *options: options[rng.integers(len(options))]
 number = lambda low, high: int(rng.integers(low, high))
 f32 = np.float32

@@ -2,7 +2,7 @@
 """Fit random pipelines of the kinds that people register (text, categories, several outputs, estimators of estimators) and
 write down what they predict.
 
-usage: pipeline_cases.py OUT_DIR [SEED [ROUNDS]]     (packages: sklearn_requirements.txt; optional: lightgbm xgboost-cpu)
+usage: pipeline_cases.py OUT_DIR [SEED [ROUNDS]]     (packages: sklearn_requirements.txt)
 
 For each case NAME: OUT_DIR/NAME/{MLmodel,model.*} and OUT_DIR/NAME.expected.json, one of
   {"case", "rows": [[..] | {..}], "predict": [value | [values]], "predict_proba": [[..]]|null, "decision": [[..]]|null}
@@ -51,6 +51,7 @@ SEED = int(sys.argv[2]) if len(sys.argv) > 2 else 1
 ROUNDS = int(sys.argv[3]) if len(sys.argv) > 3 else 1
 OUT.mkdir(parents=True, exist_ok=True)
 rng = np.random.default_rng(SEED)
+np.random.seed(SEED)  # estimators without a random_state draw from here
 pick = lambda *options: options[rng.integers(len(options))]
 number = lambda low, high: int(rng.integers(low, high))
 FORMS = ["skops", 4, "cloudpickle", "joblib", 5, "joblib-zlib", 2]
@@ -514,6 +515,8 @@ def compositions():
             case(f"{type(model).__name__}_of_{type(m).__name__}", model, Z, classes(X, pick(2, 3)), Q=Z[:9])
         for model in (MultiOutputClassifier(m), OneVsRestClassifier(m), ClassifierChain(m, order=[2, 0, 1])):
             case(f"labels_{type(model).__name__}_of_{type(m).__name__}", model, Z, labels, Q=Z[:9])
+    # its first estimator is kept without any weight, however bad it is
+    case("AdaBoostRegressor_without_weight", AdaBoostRegressor(DummyRegressor(strategy="constant", constant=-1e6), n_estimators=3), Z, y, Q=Z[:9])
     above = np.abs(y) + 1
     for m in (Ridge(), SVR(), KNeighborsRegressor(3), DecisionTreeRegressor(max_depth=3), GradientBoostingRegressor(n_estimators=3), HistGradientBoostingRegressor(max_iter=3), GaussianProcessRegressor(), KernelRidge(), PoissonRegressor(), HuberRegressor(), QuantileRegressor(), make_pipeline(PCA(2), Ridge())):
         for model in (BaggingRegressor(m, 2, **S), AdaBoostRegressor(m, n_estimators=2, **S), VotingRegressor([("a", m), ("b", Ridge())], weights=[1, 2]), StackingRegressor([("a", m), ("b", Ridge())], cv=2), StackingRegressor([("a", Ridge())], final_estimator=m, cv=2, passthrough=True), TransformedTargetRegressor(m, func=np.log1p, inverse_func=np.expm1), RANSACRegressor(m, **S)):

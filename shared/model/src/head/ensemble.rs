@@ -55,9 +55,15 @@ impl Ensemble {
             }
         }
         if let Average::WeightedMean(weights) | Average::WeightedMedian(weights) = &average
-            && (weights.len() < members.len() || weights.iter().sum::<f64>() == 0.0)
+            && weights.len() < members.len()
         {
             return Err(format!("{} weights for {} estimators", weights.len(), members.len()));
+        }
+        // the median of weights that are all zero is the least answer: AdaBoost keeps a first estimator without weight
+        if let Average::WeightedMean(weights) = &average
+            && weights.iter().sum::<f64>() == 0.0
+        {
+            return Err("the weights of its estimators add up to zero".to_owned());
         }
         Ok(Self { width, members, average })
     }
