@@ -594,6 +594,32 @@ def estimators_inside():
         case(f"boosted_{type(model).__name__}", GradientBoostingRegressor(n_estimators=4, init=model), X, y, form="cloudpickle")
         case(f"imputer_{type(model).__name__}", make_pipeline(IterativeImputer(model, max_iter=2), Ridge()), H, y, form="cloudpickle")
 
+def equally_near():
+    """Neighbours at equal distances: which of them are found is a matter of the search."""
+    metrics = {"kd_tree": ["euclidean", "manhattan", "chebyshev", "minkowski"], "ball_tree": ["euclidean", "manhattan", "chebyshev", "minkowski", "hamming", "canberra", "braycurtis"],
+               "brute": ["euclidean", "manhattan", "chebyshev"], "auto": ["minkowski"]}
+    for algorithm, names in metrics.items():
+        for metric in names:
+            for width in (1, 2, number(3, 7)):
+                n = pick(20, 90, 400, 1500)
+                X = rng.integers(0, pick(2, 4, 7), (n, width)).astype(float)
+                Q = np.vstack([X[:20], X[:10] + 0.5, rng.integers(-2, 9, (10, width)).astype(float)])
+                y = rng.normal(size=n)
+                c = rng.integers(0, 4, n)
+                more = dict(algorithm=algorithm, metric=metric, leaf_size=pick(1, 5, 30), p=pick(1, 2, 3) if metric == "minkowski" else 2)
+                k = dict(n_neighbors=pick(1, 2, 3, 5, 12), weights=pick("uniform", "distance"))
+                name = f"{algorithm}_{metric}_{width}"
+                case(f"equally_near_regressor_{name}", KNeighborsRegressor(**k, **more), X, y, Q=Q)
+                case(f"equally_near_classifier_{name}", KNeighborsClassifier(**k, **more), X, c, Q=Q)
+                case(f"equally_near_radius_{name}", RadiusNeighborsRegressor(radius=pick(9.0, 6.0), weights=k["weights"], **more), X, y, Q=Q[:20])
+                case(f"equally_near_outlier_{name}", LocalOutlierFactor(pick(3, 7), novelty=True, **more), X + rng.normal(size=X.shape) * pick(0, 0.1), None, Q=Q[:20])
+    places = pd.DataFrame({"city": rng.choice(CITIES, 300), "plan": rng.choice(["free", "pro"], 300), "age": rng.integers(20, 30, 300)})
+    encoded = ColumnTransformer([("c", OneHotEncoder(sparse_output=False), ["city", "plan"])], remainder=MinMaxScaler())
+    case("equally_near_encoded", make_pipeline(encoded, KNeighborsClassifier(pick(1, 4, 7))), places, rng.integers(0, 3, 300), Q=places.head(60))
+    X = rng.integers(0, 4, (200, 3)).astype(float)
+    known = np.where(rng.random(200) < 0.4, rng.integers(0, 3, 200), -1)
+    case("equally_near_spread", LabelSpreading(kernel="knn", n_neighbors=pick(3, 7)), X, known, Q=X[:30] + 0.5)
+
 def refusals():
     docs = documents()
     y = np.arange(len(docs)) % 2
@@ -617,7 +643,7 @@ def refusals():
     refused("knn_callable", KNeighborsRegressor(weights=lambda d: 1 / (d + 1)), X, X[:, 0], "no code is run")
 
 for _ in range(ROUNDS):
-    for part in (transformers, estimators, columns, texts, numbers_as_they_are, boosters, boosters_behind_encoders, estimators_of_boosters_and_kernels, selections_and_labels, factors_and_processes, estimators_inside, columns_in_another_order, compositions):
+    for part in (transformers, estimators, columns, texts, numbers_as_they_are, boosters, boosters_behind_encoders, estimators_of_boosters_and_kernels, selections_and_labels, factors_and_processes, estimators_inside, columns_in_another_order, equally_near, compositions):
         part()
 refusals()
 print(f"{len(made)} cases; scikit-learn refused {len(skipped)}: " + "; ".join(skipped), file=sys.stderr)

@@ -16,6 +16,7 @@ mod meta_estimator;
 mod neighbours;
 mod neural;
 mod outlier;
+mod search;
 mod stacking;
 mod svm;
 mod target;

@@ -2,7 +2,7 @@
 
 use forebay_artefact::{Frame, RowRefusal};
 
-use super::neighbours::Search;
+use super::search::Search;
 use super::{Learner, each_row};
 use crate::ModelError;
 use crate::output_transform::{argmax, softmax};

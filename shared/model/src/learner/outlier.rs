@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use forebay_artefact::Frame;
 
-use super::neighbours::Search;
+use super::search::Search;
 use super::{Learner, each_row};
 use crate::ModelError;
 use crate::forest::Forest;

@@ -2,7 +2,7 @@
 
 use forebay_artefact::Frame;
 
-use super::neighbours::Search;
+use super::search::Search;
 use super::{Learner, each_row};
 use crate::ModelError;
 

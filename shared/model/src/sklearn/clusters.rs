@@ -22,7 +22,7 @@ fn centres(view: &View<'_>, name: &str, width: usize) -> Result<Centres, Fault> 
     if columns != width || count == 0 {
         return Err(view.fault(format!("has {count} centres of {columns} columns, expected {width}")));
     }
-    let search = Search { width, rows, metric: Metric::Euclidean };
+    let search = Search::scan(width, rows, Metric::Euclidean);
     Ok(Centres { search, densities: None, by_density: false, classes: Vec::new() })
 }
 

@@ -48,7 +48,7 @@ pub(super) fn read(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
     if !(bandwidth > 0.0 && bandwidth.is_finite()) {
         return Err(bandwidth_view.fault(format!("is {bandwidth}")));
     }
-    let search = Search { width, rows, metric: metric(view, width)? };
+    let search = Search::scan(width, rows, metric(view, width)?);
     let density = KernelDensity { search, weights, total: total.ln(), bump, bandwidth };
     Ok(Estimator { head: Head::Learner(Arc::new(density)), transform: OutputTransform::Number, takes_missing: false })
 }

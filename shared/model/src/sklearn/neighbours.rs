@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Estimator, forest};
+use super::{Estimator, forest, search};
 use crate::artefact::View;
 use crate::head::Head;
 use crate::learner::{
@@ -10,46 +10,6 @@ use crate::learner::{
 };
 use crate::output_transform::{Link, OutputTransform};
 use crate::{Fault, Label};
-
-/// The stored rows of an estimator by neighbours, and its metric.
-fn search(view: &View<'_>, width: usize) -> Result<Search, Fault> {
-    let (rows, [count, columns]) = view.attr("_fit_X")?.matrix()?;
-    if columns != width || count == 0 {
-        return Err(view.fault(format!("was fitted on {columns} columns, expected {width}")));
-    }
-    let name = view.attr("effective_metric_")?;
-    let parameters = view.opt("effective_metric_params_");
-    let parameter = |name: &str| parameters.as_ref().and_then(|p| p.opt(name));
-    if parameter("w").is_some() {
-        return Err(name.fault("weights of the metric are not supported"));
-    }
-    let metric = match name.text()? {
-        "euclidean" | "l2" | "nan_euclidean" => Metric::Euclidean,
-        "manhattan" | "cityblock" | "l1" => Metric::Manhattan,
-        "chebyshev" | "infinity" => Metric::Chebyshev,
-        "cosine" => Metric::Cosine,
-        "canberra" => Metric::Canberra,
-        "braycurtis" => Metric::BrayCurtis,
-        "hamming" => Metric::Hamming,
-        "haversine" if width == 2 => Metric::Haversine,
-        "seuclidean" => {
-            let variances = parameter("V").ok_or_else(|| name.fault("has no variances"))?;
-            Metric::Standardised(variances.vector(width)?)
-        }
-        "mahalanobis" => {
-            let inverse = parameter("VI").ok_or_else(|| name.fault("has no inverse of the covariance (VI)"))?;
-            Metric::Mahalanobis(super::matrix(&inverse, width, width)?)
-        }
-        "minkowski" | "p" => match parameter("p").or_else(|| view.opt("p")).map(|p| p.number()).transpose()? {
-            Some(1.0) => Metric::Manhattan,
-            None | Some(2.0) => Metric::Euclidean,
-            Some(p) if p > 0.0 => Metric::Minkowski(p),
-            Some(p) => return Err(name.fault(format!("p is {p}"))),
-        },
-        other => return Err(name.fault(format!("metric {other:?} is not supported"))),
-    };
-    Ok(Search { width, rows, metric })
-}
 
 fn by_distance(view: &View<'_>) -> Result<bool, Fault> {
     let Some(weights) = view.opt("weights") else { return Ok(false) };
@@ -69,7 +29,7 @@ fn reach(view: &View<'_>) -> Result<Reach, Fault> {
 
 /// KNeighborsRegressor and RadiusNeighborsRegressor.
 pub(super) fn regressor(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
-    let search = search(view, width)?;
+    let search = search::read(view, width)?;
     let values = view.attr("_y")?.finite()?;
     let outputs = values.len() / search.len();
     if outputs * search.len() != values.len() || outputs == 0 {
@@ -83,7 +43,7 @@ pub(super) fn regressor(view: &View<'_>, width: usize) -> Result<Estimator, Faul
 
 /// KNeighborsClassifier and RadiusNeighborsClassifier.
 pub(super) fn classifier(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
-    let search = search(view, width)?;
+    let search = search::read(view, width)?;
     let several = view.opt("outputs_2d_").map(|v| v.flag()).transpose()?.unwrap_or(false);
     let classes: Vec<Arc<[Label]>> =
         if several { super::labels_of_each(&view.attr("classes_")?)? } else { vec![forest::labels(view)?] };
@@ -150,7 +110,7 @@ pub(super) fn centroids(view: &View<'_>, width: usize) -> Result<Estimator, Faul
         }
     }
     let link = if densities.is_some() { Link::Chosen } else { Link::Index };
-    let centres = Centres { search: Search { width, rows, metric }, densities, by_density, classes: Vec::new() };
+    let centres = Centres { search: Search::scan(width, rows, metric), densities, by_density, classes: Vec::new() };
     let transform = OutputTransform::Classes { labels, link };
     Ok(Estimator { head: Head::Learner(Arc::new(centres)), transform, takes_missing: false })
 }
@@ -160,7 +120,7 @@ pub(super) fn local_outlier_factor(view: &View<'_>, width: usize) -> Result<Esti
     if !view.attr("novelty")?.flag()? {
         return Err(view.fault("was not fitted for new rows (novelty)"));
     }
-    let search = search(view, width)?;
+    let search = search::read(view, width)?;
     let neighbours = view.opt("n_neighbors_").map_or_else(|| view.attr("n_neighbors"), Ok)?.count(search.len())?;
     let (distances, [count, columns]) = view.attr("_distances_fit_X_")?.matrix()?;
     if count != search.len() || neighbours == 0 || neighbours > columns {
@@ -181,13 +141,17 @@ pub(super) fn propagation(view: &View<'_>, width: usize) -> Result<Estimator, Fa
         return Err(view.fault(format!("was fitted on {columns} columns, expected {width}")));
     }
     let kernel = view.attr("kernel")?;
+    let mut tree = None;
     let weight = match kernel.text() {
         Ok("rbf") => Weight::Rbf { gamma: view.attr("gamma")?.number()? },
-        Ok("knn") => Weight::Nearest(view.attr("n_neighbors")?.count(count)?),
+        Ok("knn") => {
+            tree = view.opt("nn_fit").map(|search| search::tree(&search, count, width)).transpose()?.flatten();
+            Weight::Nearest(view.attr("n_neighbors")?.count(count)?)
+        }
         _ => return Err(kernel.fault(format!("kernel is {}; no code is run here", kernel.kind()))),
     };
     let distributions = super::matrix(&view.attr("label_distributions_")?, count, labels.len())?;
-    let search = Search { width, rows, metric: Metric::Euclidean };
+    let search = Search { width, rows, metric: Metric::Euclidean, tree };
     let learner = Propagation { search, weight, distributions, classes: labels.len() };
     let transform = OutputTransform::Classes { labels, link: Link::Probabilities };
     Ok(Estimator { head: Head::Learner(Arc::new(learner)), transform, takes_missing: false })

@@ -1,0 +1,178 @@
+//! A tree that divides rows by where they are: the k-d tree (Bentley, 1975) and the ball tree (Omohundro, 1989) as
+//! scikit-learn stores them. It is read, never built: which of equally near rows are found depends on it.
+
+use super::{Nearest, Search};
+use crate::learner::metric::Metric;
+
+/// A region of the tree. The regions inside region `i` are `2i + 1` and `2i + 2`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Node {
+    /// Where its rows start and end in the order of the tree.
+    pub start: u32,
+    pub end: u32,
+    pub is_leaf: bool,
+    /// Of a ball.
+    pub radius: f64,
+}
+
+/// Where the regions are, row-major by region.
+#[derive(Debug)]
+pub(crate) enum Regions {
+    /// The least and the largest value of each column.
+    Boxes { least: Vec<f64>, largest: Vec<f64> },
+    /// The centres of balls.
+    Balls { centres: Vec<f64> },
+}
+
+/// Regions of rows, each of which but the leaves is divided in two.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    order: Vec<u32>,
+    nodes: Vec<Node>,
+    regions: Regions,
+}
+
+impl Tree {
+    /// A tree of `rows` rows of `width` values.
+    ///
+    /// # Errors
+    /// When an index is beyond what it counts, or there are not as many bounds as regions.
+    pub(crate) fn new(
+        order: Vec<u32>,
+        nodes: Vec<Node>,
+        regions: Regions,
+        rows: usize,
+        width: usize,
+    ) -> Result<Self, String> {
+        if order.len() != rows || order.iter().any(|row| *row as usize >= rows) {
+            return Err(format!("its order is not one of {rows} rows"));
+        }
+        let expected = nodes.len() * width;
+        let bounds = match &regions {
+            Regions::Boxes { least, largest } => [least.len(), largest.len()],
+            Regions::Balls { centres } => [centres.len(); 2],
+        };
+        if nodes.is_empty() || bounds != [expected; 2] {
+            return Err(format!("has bounds of {bounds:?} values for {} regions of {width} columns", nodes.len()));
+        }
+        for (i, node) in nodes.iter().enumerate() {
+            if node.start > node.end || node.end as usize > rows {
+                return Err(format!("region {i} holds the rows {} to {} of {rows}", node.start, node.end));
+            }
+            if !node.is_leaf && 2 * i + 2 >= nodes.len() {
+                return Err(format!("region {i} of {} is divided", nodes.len()));
+            }
+        }
+        Ok(Self { order, nodes, regions })
+    }
+
+    /// Offers the rows to `nearest`, those of near regions first.
+    pub(super) fn nearest(&self, search: &Search, row: &[f64], nearest: &mut Nearest) {
+        self.visit_nearest(search, row, 0, self.least_rank(search, row, 0), nearest);
+    }
+
+    /// The tree is as deep as a heap of its regions, so that the calls are bounded by the number of bits of that.
+    fn visit_nearest(&self, search: &Search, row: &[f64], at: usize, least: f64, nearest: &mut Nearest) {
+        if least > nearest.farthest() {
+            return;
+        }
+        if self.nodes[at].is_leaf {
+            self.rows_of(at).for_each(|i| nearest.push(search.rank(row, i), i));
+            return;
+        }
+        let inside = [2 * at + 1, 2 * at + 2].map(|inner| (inner, self.least_rank(search, row, inner)));
+        let [(first, first_least), (second, second_least)] =
+            if inside[0].1 <= inside[1].1 { inside } else { [inside[1], inside[0]] };
+        self.visit_nearest(search, row, first, first_least, nearest);
+        self.visit_nearest(search, row, second, second_least, nearest);
+    }
+
+    /// Names the rows of all regions that reach into `radius`.
+    pub(super) fn within(&self, search: &Search, row: &[f64], radius: f64, meet: &mut dyn FnMut(usize)) {
+        // rounding must not leave out a row at the border
+        let rank = search.metric.rank_of(radius) * (1.0 + 1e-9);
+        self.visit_within(search, row, 0, rank, meet);
+    }
+
+    fn visit_within(&self, search: &Search, row: &[f64], at: usize, rank: f64, meet: &mut dyn FnMut(usize)) {
+        if self.least_rank(search, row, at) > rank {
+            return;
+        }
+        if self.nodes[at].is_leaf {
+            self.rows_of(at).for_each(meet);
+            return;
+        }
+        self.visit_within(search, row, 2 * at + 1, rank, meet);
+        self.visit_within(search, row, 2 * at + 2, rank, meet);
+    }
+
+    fn rows_of(&self, at: usize) -> impl Iterator<Item = usize> {
+        let node = self.nodes[at];
+        self.order[node.start as usize..node.end as usize].iter().map(|row| *row as usize)
+    }
+
+    /// The least rank that a row of a region can have.
+    fn least_rank(&self, search: &Search, row: &[f64], at: usize) -> f64 {
+        let bounds = at * row.len()..(at + 1) * row.len();
+        match &self.regions {
+            Regions::Boxes { least, largest } => {
+                let sides = least[bounds.clone()].iter().zip(&largest[bounds]);
+                let outside = row.iter().zip(sides).map(|(x, (least, largest))| {
+                    let (below, above) = (least - x, x - largest);
+                    0.5 * ((below + below.abs()) + (above + above.abs()))
+                });
+                match search.metric {
+                    Metric::Chebyshev => outside.fold(0.0, f64::max),
+                    Metric::Manhattan => outside.sum(),
+                    Metric::Minkowski(p) => outside.map(|d| d.powf(p)).sum(),
+                    _ => outside.map(|d| d * d).sum(),
+                }
+            }
+            Regions::Balls { centres } => {
+                let metric = &search.metric;
+                let to_centre = metric.distance(metric.rank(row, &centres[bounds]));
+                metric.rank_of((to_centre - self.nodes[at].radius).max(0.0))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaf(start: u32, end: u32) -> Node {
+        Node { start, end, is_leaf: true, radius: 1.0 }
+    }
+
+    fn of_two(nodes: Vec<Node>, order: Vec<u32>) -> Result<Tree, String> {
+        let regions = Regions::Boxes { least: vec![0.0, 0.0, 3.0], largest: vec![4.0, 1.0, 4.0] };
+        Tree::new(order, nodes, regions, 4, 1)
+    }
+
+    #[test]
+    fn of_equally_near_rows_the_first_in_the_order_of_the_tree_is_found() {
+        let root = Node { is_leaf: false, ..leaf(0, 4) };
+        let tree = of_two(vec![root, leaf(0, 2), leaf(2, 4)], vec![1, 0, 3, 2]).unwrap();
+        let rows = vec![1.0, 1.0, 3.0, 4.0];
+        let search = Search { width: 1, rows, metric: Metric::Euclidean, tree: Some(tree) };
+        assert_eq!(search.nearest(&[1.0], 1), [(0.0, 1)]);
+        // both regions are equally far from 2
+        assert_eq!(search.nearest(&[2.0], 1), [(1.0, 1)]);
+        assert_eq!(search.nearest(&[9.0], 2), [(5.0, 3), (6.0, 2)]);
+        assert_eq!(search.within(&[2.0], 1.0), [(1.0, 1), (1.0, 0), (1.0, 2)]);
+        assert_eq!(search.nearest(&[2.0], 9).len(), 4);
+    }
+
+    #[test]
+    fn what_counts_beyond_its_rows_or_regions_is_refused() {
+        let root = Node { is_leaf: false, ..leaf(0, 4) };
+        let nodes = || vec![root, leaf(0, 2), leaf(2, 4)];
+        assert!(of_two(nodes(), vec![1, 0, 3, 4]).unwrap_err().contains("order"));
+        assert!(of_two(nodes(), vec![1, 0, 3]).unwrap_err().contains("order"));
+        assert!(of_two(vec![root, root, leaf(2, 4)], vec![0, 1, 2, 3]).unwrap_err().contains("region 1 of 3"));
+        assert!(of_two(vec![root, leaf(3, 2), leaf(2, 4)], vec![0, 1, 2, 3]).unwrap_err().contains("rows 3 to 2"));
+        assert!(of_two(vec![root, leaf(0, 2), leaf(2, 5)], vec![0, 1, 2, 3]).unwrap_err().contains("2 to 5"));
+        assert!(of_two(vec![leaf(0, 4)], vec![0, 1, 2, 3]).unwrap_err().contains("bounds"));
+    }
+}
