@@ -1,7 +1,7 @@
 //! The nearest rows that were met so far.
 
-/// A binary heap of a fixed number of rows, the farthest first. It places rows as the heap of scikit-learn does, so that
-/// of equally near rows the same ones are dropped.
+/// A binary heap of a fixed number of rows, the farthest first. It places rows as the heap of scikit-learn does, and so
+/// drops the same ones of equally near rows.
 #[derive(Debug)]
 pub(crate) struct Nearest {
     /// The rank and index of each row; an infinite rank where none was met yet.

@@ -11,7 +11,7 @@ pub(crate) struct Node {
     pub start: u32,
     pub end: u32,
     pub is_leaf: bool,
-    /// Of a ball.
+    /// The radius of a ball.
     pub radius: f64,
 }
 
