@@ -283,6 +283,9 @@ def columns():
     for strategy in ("most_frequent", "constant"):
         pre = ColumnTransformer([("n", make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), ["age", "income"]), ("t", make_pipeline(SimpleImputer(strategy=strategy, fill_value="none" if strategy == "constant" else None), OneHotEncoder(**many)), ["city", "plan"])])
         case(f"impute_{strategy}", make_pipeline(pre, LogisticRegression()), H, np.where(yh > 4, 1, 0), Q=ask)
+    # mostly None, which such an imputer takes for a value
+    empty = H.assign(city=np.where(rng.random(len(H)) < 0.7, None, H["city"]))
+    case("impute_none", make_pipeline(ColumnTransformer([("t", make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(**many)), ["city", "plan"])]), LogisticRegression()), empty, np.where(yh > 4, 1, 0), Q=empty.head(30))
     pre = ColumnTransformer([("o", OneHotEncoder(**many), ["city", "ratio"]), ("e", OrdinalEncoder(encoded_missing_value=-2, handle_unknown="use_encoded_value", unknown_value=-1), ["plan"]), ("t", TargetEncoder(), ["city"])])
     case("missing_categories", make_pipeline(pre, DecisionTreeRegressor(max_depth=5)), H, yh, Q=ask)
     for name, model in (("reg", HistGradientBoostingRegressor(max_iter=12, categorical_features=["city", "plan"], min_samples_leaf=5)), ("clf", HistGradientBoostingClassifier(max_iter=8, categorical_features=[2, 3], min_samples_leaf=5))):

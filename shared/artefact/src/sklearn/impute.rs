@@ -65,8 +65,10 @@ fn of_values(view: &View<'_>, width: usize) -> Result<Step, Fault> {
         Value::Integer(_) | Value::Float(_) => ColumnKind::Float,
     };
     let kinds = fill.iter().map(kind).collect();
-    let kept: Vec<(usize, Value)> =
-        fill.into_iter().enumerate().filter(|(_, f)| keep_empty || !f.is_missing()).collect();
+    // a column whose most frequent value is None is no empty one: what is missing there stays so
+    let is_none = |column: usize| statistics.items().ok().and_then(|all| Some(all.get(column)?.is_none()));
+    let stays = |(column, fill): &(usize, Value)| keep_empty || !fill.is_missing() || is_none(*column) == Some(true);
+    let kept: Vec<(usize, Value)> = fill.into_iter().enumerate().filter(stays).collect();
     if kept.is_empty() {
         return Err(statistics.fault("leaves no column"));
     }
@@ -75,7 +77,7 @@ fn of_values(view: &View<'_>, width: usize) -> Result<Step, Fault> {
         kept,
         indicator: indicated(view, width)?,
         kinds,
-        keeps_none: false,
+        keeps_none: vec![false; width],
     })))
 }
 

@@ -57,8 +57,8 @@ pub fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> Result<u
     let after = step.output_width(width);
     // an encoder that knows missing values sees those that the imputer before it leaves
     if let (Step::Other(encoder), Some(Step::Other(imputer))) = (&step, steps.last_mut())
-        && encoder.knows_missing()
-        && let Some(keeping) = imputer.keeping_none()
+        && encoder.knows_missing().contains(&true)
+        && let Some(keeping) = imputer.keeping_none(&encoder.knows_missing())
     {
         *imputer = keeping;
     }

@@ -160,8 +160,8 @@ impl Transform for Encoder {
         Some(self.columns.iter().map(Categories::kind).collect())
     }
 
-    fn knows_missing(&self) -> bool {
-        self.columns.iter().any(|c| c.missing.is_some())
+    fn knows_missing(&self) -> Vec<bool> {
+        self.columns.iter().map(|c| c.missing.is_some()).collect()
     }
 
     fn gives_sparse(&self) -> bool {

@@ -90,13 +90,13 @@ pub trait Transform: Send + Sync + Debug {
         false
     }
 
-    /// Whether a missing value is one of an encoder's categories.
-    fn knows_missing(&self) -> bool {
-        false
+    /// For each input column of an encoder, whether a missing value is one of its categories; empty for anything else.
+    fn knows_missing(&self) -> Vec<bool> {
+        Vec::new()
     }
 
-    /// An imputer of text that leaves missing values as they are; `None` for anything else.
-    fn keeping_none(&self) -> Option<Arc<dyn Transform>> {
+    /// An imputer of text that leaves missing values as they are in some of its output columns; `None` for anything else.
+    fn keeping_none(&self, _columns: &[bool]) -> Option<Arc<dyn Transform>> {
         None
     }
 }

@@ -120,14 +120,19 @@ pub struct ImputeValues {
     pub indicator: Vec<usize>,
     /// What the input columns are.
     pub kinds: Vec<ColumnKind>,
-    /// Whether missing values of text stay as they are: they were `None` in the training data, and the imputer's marker
-    /// is NaN.
-    pub keeps_none: bool,
+    /// For each input column, whether missing values of text stay as they are: they were `None` in the training data,
+    /// and the imputer's marker is NaN.
+    pub keeps_none: Vec<bool>,
 }
 
 impl ImputeValues {
     fn is_missing(&self, value: &Value) -> bool {
         self.marker.as_ref().map_or_else(|| value.is_missing(), |marker| value == marker)
+    }
+
+    /// Whether a value of an input column is replaced.
+    fn fills(&self, column: usize, value: &Value) -> bool {
+        self.is_missing(value) && !self.keeps_none[column]
     }
 }
 
@@ -141,13 +146,13 @@ impl Transform for ImputeValues {
     }
 
     fn missing(&self) -> Missing {
-        if self.marker.is_none() && !self.keeps_none { Missing::Gone } else { Missing::Pass }
+        if self.marker.is_none() && !self.keeps_none.contains(&true) { Missing::Gone } else { Missing::Pass }
     }
 
     fn missing_columns(&self, width: usize, later: &[bool]) -> Vec<bool> {
         let mut missing = vec![true; width];
-        if self.missing() == Missing::Pass {
-            self.kept.iter().zip(later).for_each(|((column, _), may_be)| missing[*column] = *may_be);
+        for ((column, _), may_be) in self.kept.iter().zip(later) {
+            missing[*column] = *may_be || (self.marker.is_none() && !self.keeps_none[*column]);
         }
         missing
     }
@@ -170,11 +175,11 @@ impl Transform for ImputeValues {
         let mut data = Vec::with_capacity(cells.data.len() / cells.width.max(1) * width);
         for row in cells.iter() {
             let filled = |(column, fill): &(usize, Value)| {
-                if self.is_missing(&row[*column]) && !self.keeps_none { fill.clone() } else { row[*column].clone() }
+                if self.fills(*column, &row[*column]) { fill.clone() } else { row[*column].clone() }
             };
             data.extend(self.kept.iter().map(filled));
-            let flag = |c: &usize| self.is_missing(&row[*c]) && !self.keeps_none;
-            data.extend(self.indicator.iter().map(|c| Value::Float(f64::from(u8::from(flag(c))))));
+            let flag = |c: &usize| f64::from(u8::from(self.fills(*c, &row[*c])));
+            data.extend(self.indicator.iter().map(|c| Value::Float(flag(c))));
         }
         Ok(Frame::Values(Cells { width, data }))
     }
@@ -183,7 +188,10 @@ impl Transform for ImputeValues {
         Some(self.kinds.clone())
     }
 
-    fn keeping_none(&self) -> Option<Arc<dyn Transform>> {
-        self.marker.is_none().then(|| Arc::new(Self { keeps_none: true, ..self.clone() }) as Arc<dyn Transform>)
+    fn keeping_none(&self, columns: &[bool]) -> Option<Arc<dyn Transform>> {
+        self.marker.is_none().then_some(())?;
+        let mut keeping = self.clone();
+        self.kept.iter().zip(columns).for_each(|((column, _), keeps)| keeping.keeps_none[*column] = *keeps);
+        Some(Arc::new(keeping))
     }
 }
