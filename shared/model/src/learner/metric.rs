@@ -70,6 +70,16 @@ impl Metric {
         }
     }
 
+    /// The rank of a distance that is so long along each column; of metrics that add up columns.
+    pub(crate) fn rank_of_sides(&self, sides: impl Iterator<Item = f64>) -> f64 {
+        match self {
+            Self::Chebyshev => sides.fold(0.0, f64::max),
+            Self::Manhattan => sides.sum(),
+            Self::Minkowski(p) => sides.map(|d| d.powf(*p)).sum(),
+            _ => sides.map(|d| d * d).sum(),
+        }
+    }
+
     /// The rank of a distance.
     pub(crate) fn rank_of(&self, distance: f64) -> f64 {
         match self {

@@ -41,17 +41,14 @@ impl Search {
 
     /// The distance and index of the rows within `radius`, in the order of the tree or in their own.
     pub(crate) fn within(&self, row: &[f64], radius: f64) -> Vec<(f64, usize)> {
-        let rank_of_radius = self.metric.rank_of(radius);
         let mut found = Vec::new();
-        let mut meet = |i: usize| {
-            let rank = self.rank(row, i);
-            if rank <= rank_of_radius {
-                found.push((self.metric.distance(rank), i));
-            }
-        };
+        let mut meet = |i: usize| found.push((self.metric.distance(self.rank(row, i)), i));
         match &self.tree {
             Some(tree) => tree.within(self, row, radius, &mut meet),
-            None => (0..self.len()).for_each(meet),
+            None => {
+                let rank = self.metric.rank_of(radius);
+                (0..self.len()).filter(|i| self.rank(row, *i) <= rank).for_each(meet);
+            }
         }
         found
     }

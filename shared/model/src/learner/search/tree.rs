@@ -2,7 +2,6 @@
 //! scikit-learn stores them. It is read, never built: which of equally near rows are found depends on it.
 
 use super::{Nearest, Search};
-use crate::learner::metric::Metric;
 
 /// A region of the tree. The regions inside region `i` are `2i + 1` and `2i + 2`.
 #[derive(Debug, Clone, Copy)]
@@ -87,23 +86,25 @@ impl Tree {
         self.visit_nearest(search, row, second, second_least, nearest);
     }
 
-    /// Names the rows of all regions that reach into `radius`.
+    /// Names the rows within `radius`: all of those of a region that lies within it, and of a leaf that reaches into it
+    /// those whose rank is at most that of the radius.
     pub(super) fn within(&self, search: &Search, row: &[f64], radius: f64, meet: &mut dyn FnMut(usize)) {
-        // rounding must not leave out a row at the border
-        let rank = search.metric.rank_of(radius) * (1.0 + 1e-9);
-        self.visit_within(search, row, 0, rank, meet);
+        self.visit_within(search, row, 0, [radius, search.metric.rank_of(radius)], meet);
     }
 
-    fn visit_within(&self, search: &Search, row: &[f64], at: usize, rank: f64, meet: &mut dyn FnMut(usize)) {
-        if self.least_rank(search, row, at) > rank {
+    fn visit_within(&self, search: &Search, row: &[f64], at: usize, radius: [f64; 2], meet: &mut dyn FnMut(usize)) {
+        let [least, largest] = self.distances(search, row, at);
+        if least > radius[0] {
             return;
         }
-        if self.nodes[at].is_leaf {
+        if largest <= radius[0] {
             self.rows_of(at).for_each(meet);
-            return;
+        } else if self.nodes[at].is_leaf {
+            self.rows_of(at).filter(|i| search.rank(row, *i) <= radius[1]).for_each(meet);
+        } else {
+            self.visit_within(search, row, 2 * at + 1, radius, meet);
+            self.visit_within(search, row, 2 * at + 2, radius, meet);
         }
-        self.visit_within(search, row, 2 * at + 1, rank, meet);
-        self.visit_within(search, row, 2 * at + 2, rank, meet);
     }
 
     fn rows_of(&self, at: usize) -> impl Iterator<Item = usize> {
@@ -113,33 +114,46 @@ impl Tree {
 
     /// The least rank that a row of a region can have.
     fn least_rank(&self, search: &Search, row: &[f64], at: usize) -> f64 {
-        let bounds = at * row.len()..(at + 1) * row.len();
         match &self.regions {
-            Regions::Boxes { least, largest } => {
-                let sides = least[bounds.clone()].iter().zip(&largest[bounds]);
-                let outside = row.iter().zip(sides).map(|(x, (least, largest))| {
-                    let (below, above) = (least - x, x - largest);
-                    0.5 * ((below + below.abs()) + (above + above.abs()))
-                });
-                match search.metric {
-                    Metric::Chebyshev => outside.fold(0.0, f64::max),
-                    Metric::Manhattan => outside.sum(),
-                    Metric::Minkowski(p) => outside.map(|d| d.powf(p)).sum(),
-                    _ => outside.map(|d| d * d).sum(),
-                }
-            }
+            Regions::Boxes { .. } => search.metric.rank_of_sides(self.sides(row, at).map(|[outside, _]| outside)),
+            Regions::Balls { .. } => search.metric.rank_of(self.distances(search, row, at)[0]),
+        }
+    }
+
+    /// The least and the largest distance that a row of a region can have.
+    fn distances(&self, search: &Search, row: &[f64], at: usize) -> [f64; 2] {
+        let metric = &search.metric;
+        match &self.regions {
+            Regions::Boxes { .. } => [0, 1].map(|end| {
+                let sides = self.sides(row, at).map(|sides| sides[end]);
+                metric.distance(metric.rank_of_sides(sides))
+            }),
             Regions::Balls { centres } => {
-                let metric = &search.metric;
-                let to_centre = metric.distance(metric.rank(row, &centres[bounds]));
-                metric.rank_of((to_centre - self.nodes[at].radius).max(0.0))
+                let centre = &centres[at * row.len()..(at + 1) * row.len()];
+                let (to_centre, radius) = (metric.distance(metric.rank(row, centre)), self.nodes[at].radius);
+                [(to_centre - radius).max(0.0), to_centre + radius]
             }
         }
+    }
+
+    /// How far a row is outside of a box, and from its far side, in each column.
+    fn sides(&self, row: &[f64], at: usize) -> impl Iterator<Item = [f64; 2]> {
+        let bounds = at * row.len()..(at + 1) * row.len();
+        let (least, largest): (&[f64], &[f64]) = match &self.regions {
+            Regions::Boxes { least, largest } => (&least[bounds.clone()], &largest[bounds]),
+            Regions::Balls { .. } => (&[], &[]),
+        };
+        row.iter().zip(least.iter().zip(largest)).map(|(x, (least, largest))| {
+            let (below, above) = (least - x, x - largest);
+            [0.5 * ((below + below.abs()) + (above + above.abs())), below.abs().max(above.abs())]
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::learner::Metric;
 
     fn leaf(start: u32, end: u32) -> Node {
         Node { start, end, is_leaf: true, radius: 1.0 }
