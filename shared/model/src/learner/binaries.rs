@@ -103,9 +103,10 @@ impl Learner for Binaries {
         for (i, row) in scores.iter().enumerate() {
             out.push(match &self.scheme {
                 Scheme::Codes { book } => {
-                    let apart = |code: &[f64]| code.iter().zip(row).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
-                    let near: Vec<f64> = book.chunks_exact(row.len()).map(|code| -apart(code)).collect();
-                    f64::from(argmax(&near))
+                    // the squares of the differences, multiplied out: codes are often equally near, but for rounding
+                    let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+                    let near = |code: &[f64]| 2.0 * product(code, row) - product(code, code);
+                    f64::from(argmax(&book.chunks_exact(row.len()).map(near).collect::<Vec<f64>>()))
                 }
                 // the votes and the scores of a pair may differ
                 Scheme::OneVsOne { classes: 2 } => f64::from(u8::from(row[1] > self.border())),
