@@ -10,7 +10,7 @@ For each case NAME: OUT_DIR/NAME/{MLmodel,model.*} and OUT_DIR/NAME.expected.jso
 A case that scikit-learn itself refuses is left out and counted.
 """
 import json, pathlib, pickle, sys, warnings
-import cloudpickle, joblib, numpy as np, pandas as pd, skops.io
+import catboost, cloudpickle, joblib, lightgbm, numpy as np, pandas as pd, skops.io, xgboost
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import AffinityPropagation, Birch, BisectingKMeans, FeatureAgglomeration, KMeans, MeanShift, MiniBatchKMeans
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector
@@ -346,10 +346,6 @@ def numbers_as_they_are():
 
 def boosters():
     """Boosters inside estimators of scikit-learn."""
-    try:
-        import lightgbm, xgboost
-    except ImportError as e:
-        return skipped.append(f"boosters: {e}")
     X = pd.DataFrame(table()).rename(columns="x{}".format)
     y = signal(X.to_numpy())
     three = np.digitize(y, np.quantile(y, [0.3, 0.6]))
@@ -367,17 +363,9 @@ def boosters():
 
 def boosters_behind_encoders():
     """Boosters that take sparse rows, of which XGBoost takes an absent value for a missing one and the others for a zero."""
-    try:
-        import lightgbm, xgboost
-    except ImportError as e:
-        return skipped.append(f"boosters_behind_encoders: {e}")
     heads = {"xgb": lambda: xgboost.XGBClassifier(n_estimators=6, max_depth=3), "xgb_missing": lambda: xgboost.XGBClassifier(n_estimators=6, max_depth=3, missing=1.0), "xgb_linear": lambda: xgboost.XGBClassifier(n_estimators=3, booster="gblinear"),
-             "lgbm": lambda: lightgbm.LGBMClassifier(n_estimators=5, num_leaves=6, min_child_samples=5, verbose=-1, zero_as_missing=pick(True, False))}
-    try:
-        import catboost
-        heads["catboost"] = lambda: catboost.CatBoostClassifier(iterations=5, depth=3, verbose=0, allow_writing_files=False)
-    except ImportError:
-        pass
+             "lgbm": lambda: lightgbm.LGBMClassifier(n_estimators=5, num_leaves=6, min_child_samples=5, verbose=-1, zero_as_missing=pick(True, False)),
+             "catboost": lambda: catboost.CatBoostClassifier(iterations=5, depth=3, verbose=0, allow_writing_files=False)}
     xgb = lambda: heads["xgb"]()
     X, y = frame()
     X["visits"] = rng.poisson(0.7, len(X)).astype(float)
@@ -439,10 +427,6 @@ def estimators_of_boosters_and_kernels():
     many = np.vstack([K[:10], [[5000, -1], [np.nan, 3]]])
     case("onehot_many", make_pipeline(OneHotEncoder(handle_unknown="ignore"), Ridge()), K, K[:, 0] == 1, Q=many)
     case("ordinal_many", make_pipeline(OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2), Ridge()), K, K[:, 0] == 1, Q=many)
-    try:
-        import catboost, lightgbm
-    except ImportError as e:
-        return skipped.append(f"estimators_of_boosters: {e}")
     cat = lambda of=catboost.CatBoostClassifier, **more: of(iterations=4, depth=2, verbose=0, allow_writing_files=False, **more)
     regressor = lambda **more: cat(catboost.CatBoostRegressor, **more)
     X = table(200, 4)
@@ -579,10 +563,6 @@ def estimators_inside():
     for model in of_classes:
         case(f"boosted_{type(model).__name__}_2", GradientBoostingClassifier(n_estimators=4, init=model, loss=pick("log_loss", "exponential")), X, two)
         case(f"boosted_{type(model).__name__}_3", GradientBoostingClassifier(n_estimators=4, init=model), X, three)
-    try:
-        import catboost, lightgbm, xgboost
-    except ImportError as e:
-        return skipped.append(f"estimators_inside: {e}")
     extreme = lambda **more: xgboost.XGBRegressor(n_estimators=8, max_depth=3, **more)
     light = lambda **more: lightgbm.LGBMRegressor(n_estimators=8, num_leaves=7, verbose=-1, min_child_samples=5, **more)
     cat = lambda: catboost.CatBoostRegressor(iterations=5, depth=3, verbose=0, allow_writing_files=False)
@@ -638,11 +618,7 @@ def refusals():
     for vectorizer in (DictVectorizer(), FeatureHasher(8)):
         dicts = [{"a": float(i), "b": "xyz"[i % 3]} for i in range(9)]
         refused(type(vectorizer).__name__, make_pipeline(vectorizer, Ridge()), dicts, np.arange(9.0), f"{type(vectorizer).__name__} of scikit-learn 1.")
-    try:
-        import xgboost
-        refused("sparse_splines", make_pipeline(SplineTransformer(sparse_output=True), xgboost.XGBRegressor(n_estimators=2)), X, X[:, 0], "with sparse rows is not supported before XGBoost")
-    except ImportError:
-        pass
+    refused("sparse_splines", make_pipeline(SplineTransformer(sparse_output=True), xgboost.XGBRegressor(n_estimators=2)), X, X[:, 0], "with sparse rows is not supported before XGBoost")
     refused("knn_callable", KNeighborsRegressor(weights=lambda d: 1 / (d + 1)), X, X[:, 0], "no code is run")
 
 for _ in range(ROUNDS):

@@ -13,7 +13,7 @@ import json, pathlib, pickle, sys, warnings
 import cloudpickle, joblib, numpy as np, pandas as pd, skops.io
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import *
-from sklearn.experimental import enable_iterative_imputer  # noqa: F401  (a class that must be refused)
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, SimpleImputer
 from sklearn.linear_model import *
 from sklearn.linear_model import Perceptron
