@@ -15,6 +15,7 @@ mod numpy;
 mod objects;
 mod opcode;
 mod pickle;
+mod records;
 mod skops;
 mod state;
 mod values;
@@ -23,6 +24,7 @@ mod zip_entries;
 
 pub use array::Array;
 pub use graph::Graph;
+pub use records::Records;
 pub use view::View;
 
 use bytes::Bytes;

@@ -89,13 +89,10 @@ fn of_trees(estimator: &View<'_>, width: usize) -> Result<Vec<f64>, Fault> {
 /// The weighted decrease of impurity by each column, and the number of nodes.
 fn tree(estimator: &View<'_>, width: usize) -> Result<(Vec<f64>, usize), Fault> {
     let nodes_view = estimator.attr("tree_")?.attr("nodes")?;
-    let nodes = nodes_view.array()?;
-    let missing = |name: &str| nodes_view.fault(format!("has no field {name}"));
-    let integers =
-        |name: &str| nodes.field_integers(name).map_err(|e| nodes_view.fault(e))?.ok_or_else(|| missing(name));
-    let numbers = |name: &str| nodes.field_numbers(name).map_err(|e| nodes_view.fault(e))?.ok_or_else(|| missing(name));
-    let (left, right, feature) = (integers("left_child")?, integers("right_child")?, integers("feature")?);
-    let (impurity, weight) = (numbers("impurity")?, numbers("weighted_n_node_samples")?);
+    let nodes = nodes_view.records()?;
+    let (left, right) = (nodes.integers("left_child")?, nodes.integers("right_child")?);
+    let feature = nodes.integers("feature")?;
+    let (impurity, weight) = (nodes.numbers("impurity")?, nodes.numbers("weighted_n_node_samples")?);
     let share = |node: i64| {
         let node = usize::try_from(node).ok().filter(|n| *n < weight.len());
         node.map(|n| weight[n] * impurity[n]).ok_or_else(|| nodes_view.fault("child out of range"))

@@ -66,8 +66,8 @@ fn of_values(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     };
     let kinds = fill.iter().map(kind).collect();
     // a column whose most frequent value is None is no empty one: what is missing there stays so
-    let is_none = |column: usize| statistics.items().ok().and_then(|all| Some(all.get(column)?.is_none()));
-    let stays = |(column, fill): &(usize, Value)| keep_empty || !fill.is_missing() || is_none(*column) == Some(true);
+    let none: Vec<bool> = statistics.items().unwrap_or_default().iter().map(View::is_none).collect();
+    let stays = |(column, fill): &(usize, Value)| keep_empty || !fill.is_missing() || none.get(*column) == Some(&true);
     let kept: Vec<(usize, Value)> = fill.into_iter().enumerate().filter(stays).collect();
     if kept.is_empty() {
         return Err(statistics.fault("leaves no column"));

@@ -56,11 +56,11 @@ pub fn compile(view: &View<'_>, width: usize, steps: &mut Vec<Step>) -> Result<u
     };
     let after = step.output_width(width);
     // an encoder that knows missing values sees those that the imputer before it leaves
-    if let (Step::Other(encoder), Some(Step::Other(imputer))) = (&step, steps.last_mut())
-        && encoder.knows_missing().contains(&true)
-        && let Some(keeping) = imputer.keeping_none(&encoder.knows_missing())
-    {
-        *imputer = keeping;
+    if let (Step::Other(encoder), Some(Step::Other(imputer))) = (&step, steps.last_mut()) {
+        let known = encoder.knows_missing();
+        if let Some(keeping) = known.contains(&true).then(|| imputer.keeping_none(&known)).flatten() {
+            *imputer = keeping;
+        }
     }
     steps.push(step);
     Ok(after)

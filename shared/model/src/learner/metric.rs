@@ -25,10 +25,9 @@ impl Metric {
     pub(crate) fn rank(&self, a: &[f64], b: &[f64]) -> f64 {
         let pairs = || a.iter().zip(b);
         match self {
-            Self::Euclidean => pairs().map(|(x, y)| (x - y) * (x - y)).sum(),
-            Self::Manhattan => pairs().map(|(x, y)| (x - y).abs()).sum(),
-            Self::Chebyshev => pairs().map(|(x, y)| (x - y).abs()).fold(0.0, f64::max),
-            Self::Minkowski(p) => pairs().map(|(x, y)| (x - y).abs().powf(*p)).sum(),
+            Self::Euclidean | Self::Manhattan | Self::Chebyshev | Self::Minkowski(_) => {
+                self.rank_of_sides(pairs().map(|(x, y)| (x - y).abs()))
+            }
             Self::Cosine => {
                 let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
                 let length = |v: &[f64]| if norm(v) == 0.0 { 1.0 } else { norm(v) };

@@ -80,36 +80,20 @@ fn members(words: &[f64]) -> Vec<f64> {
     (0..32 * words.len()).filter(bit).map(|v| v as f64).collect()
 }
 
-/// The integer and float fields of the node records.
-struct Fields<'v, 'g> {
-    view: &'v View<'g>,
-}
-
-impl Fields<'_, '_> {
-    fn integers(&self, name: &str) -> Result<Vec<i64>, Fault> {
-        let field = self.view.array()?.field_integers(name).map_err(|e| self.view.fault(e))?;
-        field.ok_or_else(|| self.view.fault(format!("has no field {name}")))
-    }
-
-    fn numbers(&self, name: &str) -> Result<Vec<f64>, Fault> {
-        let field = self.view.array()?.field_numbers(name).map_err(|e| self.view.fault(e))?;
-        field.ok_or_else(|| self.view.fault(format!("has no field {name}")))
-    }
-}
-
 fn push(tree: &View<'_>, known: &[Vec<f64>], forest: &mut ForestBuilder) -> Result<(), Fault> {
     let view = tree.attr("nodes")?;
-    let fields = Fields { view: &view };
-    let leaf = fields.integers("is_leaf")?;
-    let (mut left, mut right) = (fields.integers("left")?, fields.integers("right")?);
+    // there are many fields, each of which is accounted for
+    let integers = |name| view.records()?.integers(name);
+    let leaf = integers("is_leaf")?;
+    let (mut left, mut right) = (integers("left")?, integers("right")?);
     left.iter_mut().zip(&leaf).filter(|(_, leaf)| **leaf != 0).for_each(|(l, _)| *l = -1);
-    let mut missing_left: Vec<bool> = fields.integers("missing_go_to_left")?.iter().map(|m| *m != 0).collect();
-    let (feature, mut threshold) = (fields.integers("feature_idx")?, fields.numbers("num_threshold")?);
+    let mut missing_left: Vec<bool> = integers("missing_go_to_left")?.iter().map(|m| *m != 0).collect();
+    let (feature, mut threshold) = (integers("feature_idx")?, view.records()?.numbers("num_threshold")?);
     let mut sets = HashMap::new();
-    let categorical = fields.integers("is_categorical")?;
+    let categorical = integers("is_categorical")?;
     if categorical.iter().zip(&leaf).any(|(c, leaf)| *c != 0 && *leaf == 0) {
         let words_view = tree.attr("raw_left_cat_bitsets")?;
-        let (words, places) = (words_view.finite()?, fields.integers("bitset_idx")?);
+        let (words, places) = (words_view.finite()?, integers("bitset_idx")?);
         for at in (0..leaf.len()).filter(|at| categorical[*at] != 0 && leaf[*at] == 0) {
             let words = usize::try_from(places[at]).ok().and_then(|p| words.chunks_exact(SET_WORDS).nth(p));
             let words = words.ok_or_else(|| words_view.fault(format!("has no set {}", places[at])))?;
@@ -134,7 +118,7 @@ fn push(tree: &View<'_>, known: &[Vec<f64>], forest: &mut ForestBuilder) -> Resu
         missing_left: &missing_left,
         rules: &[],
         sets: Some(&sets),
-        values: &fields.numbers("value")?,
+        values: &view.records()?.numbers("value")?,
     };
     forest.push(&raw, 1.0).map_err(|e| tree.fault(e))
 }

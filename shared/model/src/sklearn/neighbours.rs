@@ -141,16 +141,14 @@ pub(super) fn propagation(view: &View<'_>, width: usize) -> Result<Estimator, Fa
         return Err(view.fault(format!("was fitted on {columns} columns, expected {width}")));
     }
     let kernel = view.attr("kernel")?;
-    let mut tree = None;
     let weight = match kernel.text() {
         Ok("rbf") => Weight::Rbf { gamma: view.attr("gamma")?.number()? },
-        Ok("knn") => {
-            tree = view.opt("nn_fit").map(|search| search::tree(&search, count, width)).transpose()?.flatten();
-            Weight::Nearest(view.attr("n_neighbors")?.count(count)?)
-        }
+        Ok("knn") => Weight::Nearest(view.attr("n_neighbors")?.count(count)?),
         _ => return Err(kernel.fault(format!("kernel is {}; no code is run here", kernel.kind()))),
     };
     let distributions = super::matrix(&view.attr("label_distributions_")?, count, labels.len())?;
+    // only the kernel "knn" searches
+    let tree = view.opt("nn_fit").map(|search| search::tree(&search, count, width)).transpose()?.flatten();
     let search = Search { width, rows, metric: Metric::Euclidean, tree };
     let learner = Propagation { search, weight, distributions, classes: labels.len() };
     let transform = OutputTransform::Classes { labels, link: Link::Probabilities };

@@ -53,21 +53,16 @@ fn push(one: &View<'_>, columns: &View<'_>, width: usize, forest: &mut ForestBui
     let seen: Vec<usize> =
         columns.finite()?.iter().map(|c| super::step::column(columns, *c, width)).collect::<Result<_, _>>()?;
     let view = one.attr("tree_")?.attr("nodes")?;
-    let nodes = view.array()?;
-    let field = |name: &str| {
-        let found = nodes.field_integers(name).map_err(|e| view.fault(e))?;
-        found.ok_or_else(|| view.fault(format!("has no field {name}")))
-    };
-    let (left, right) = (field("left_child")?, field("right_child")?);
-    let rows = field("n_node_samples")?;
-    let mut feature = field("feature")?;
+    let nodes = view.records()?;
+    let (left, right) = (nodes.integers("left_child")?, nodes.integers("right_child")?);
+    let rows = nodes.integers("n_node_samples")?;
+    let mut feature = nodes.integers("feature")?;
     for (f, left) in feature.iter_mut().zip(&left).filter(|(_, left)| **left >= 0) {
         let column = usize::try_from(*f).ok().and_then(|f| seen.get(f));
         *f = *column.ok_or_else(|| view.fault(format!("node {left}: feature {f} of {}", seen.len())))? as i64;
     }
-    let threshold = nodes.field_numbers("threshold").map_err(|e| view.fault(e))?;
-    let threshold = threshold.ok_or_else(|| view.fault("has no field threshold"))?;
-    let direction = nodes.field_integers("missing_go_to_left").map_err(|e| view.fault(e))?.unwrap_or_default();
+    let threshold = nodes.numbers("threshold")?;
+    let direction = nodes.integers_if_any("missing_go_to_left")?;
     let missing_left: Vec<bool> = direction.iter().map(|v| *v != 0).collect();
     // children follow their parents
     let mut depth = vec![0.0; left.len()];

@@ -56,13 +56,9 @@ pub(super) fn tree(view: &View<'_>, rows: usize, width: usize) -> Result<Option<
     };
     let indices = order.array()?.integers().map_err(|e| order.fault(e))?;
     let indices = indices.into_iter().map(|i| index(order, i)).collect::<Result<Vec<_>, _>>()?;
-    let array = nodes.array()?;
-    let field = |name: &str| {
-        let found = array.field_integers(name).map_err(|e| nodes.fault(e))?;
-        found.ok_or_else(|| nodes.fault(format!("has no field {name}")))
-    };
-    let (starts, ends, leaves) = (field("idx_start")?, field("idx_end")?, field("is_leaf")?);
-    let radii = array.field_numbers("radius").map_err(|e| nodes.fault(e))?.unwrap_or_default();
+    let records = nodes.records()?;
+    let (starts, ends) = (records.integers("idx_start")?, records.integers("idx_end")?);
+    let (leaves, radii) = (records.integers("is_leaf")?, records.numbers("radius")?);
     let fields = starts.iter().zip(&ends).zip(&leaves).zip(radii);
     let regions = fields.map(|(((start, end), is_leaf), radius)| {
         let (start, end) = (index(nodes, *start)?, index(nodes, *end)?);

@@ -19,16 +19,13 @@ pub(super) fn push(
 ) -> Result<(), Fault> {
     let tree = estimator.attr("tree_")?;
     let nodes_view = tree.attr("nodes")?;
-    let nodes = nodes_view.array()?;
-    let fault = |e: String| nodes_view.fault(e);
-    let missing = |name: &str| nodes_view.fault(format!("has no field {name}"));
-    let integers = |name: &str| nodes.field_integers(name).map_err(fault)?.ok_or_else(|| missing(name));
-    let left = integers("left_child")?;
-    let right = integers("right_child")?;
-    let feature = integers("feature")?;
-    let threshold = nodes.field_numbers("threshold").map_err(fault)?.ok_or_else(|| missing("threshold"))?;
+    let nodes = nodes_view.records()?;
+    let left = nodes.integers("left_child")?;
+    let right = nodes.integers("right_child")?;
+    let feature = nodes.integers("feature")?;
+    let threshold = nodes.numbers("threshold")?;
     // trees from before 1.3 have no direction for missing values
-    let direction = nodes.field_integers("missing_go_to_left").map_err(fault)?.unwrap_or_default();
+    let direction = nodes.integers_if_any("missing_go_to_left")?;
     let missing_left: Vec<bool> = direction.iter().map(|v| *v != 0).collect();
     let values_view = tree.attr("values")?;
     let mut values = values_view.numbers()?;

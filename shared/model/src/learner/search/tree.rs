@@ -114,40 +114,39 @@ impl Tree {
 
     /// The least rank that a row of a region can have.
     fn least_rank(&self, search: &Search, row: &[f64], at: usize) -> f64 {
+        let bounds = at * row.len()..(at + 1) * row.len();
         match &self.regions {
-            Regions::Boxes { .. } => search.metric.rank_of_sides(self.sides(row, at).map(|[outside, _]| outside)),
+            Regions::Boxes { least, largest } => {
+                let sides = sides(row, &least[bounds.clone()], &largest[bounds]);
+                search.metric.rank_of_sides(sides.map(|[outside, _]| outside))
+            }
             Regions::Balls { .. } => search.metric.rank_of(self.distances(search, row, at)[0]),
         }
     }
 
     /// The least and the largest distance that a row of a region can have.
     fn distances(&self, search: &Search, row: &[f64], at: usize) -> [f64; 2] {
-        let metric = &search.metric;
+        let (metric, bounds) = (&search.metric, at * row.len()..(at + 1) * row.len());
         match &self.regions {
-            Regions::Boxes { .. } => [0, 1].map(|end| {
-                let sides = self.sides(row, at).map(|sides| sides[end]);
-                metric.distance(metric.rank_of_sides(sides))
+            Regions::Boxes { least, largest } => [0, 1].map(|end| {
+                let sides = sides(row, &least[bounds.clone()], &largest[bounds.clone()]);
+                metric.distance(metric.rank_of_sides(sides.map(|sides| sides[end])))
             }),
             Regions::Balls { centres } => {
-                let centre = &centres[at * row.len()..(at + 1) * row.len()];
-                let (to_centre, radius) = (metric.distance(metric.rank(row, centre)), self.nodes[at].radius);
+                let to_centre = metric.distance(metric.rank(row, &centres[bounds]));
+                let radius = self.nodes[at].radius;
                 [(to_centre - radius).max(0.0), to_centre + radius]
             }
         }
     }
+}
 
-    /// How far a row is outside of a box, and from its far side, in each column.
-    fn sides(&self, row: &[f64], at: usize) -> impl Iterator<Item = [f64; 2]> {
-        let bounds = at * row.len()..(at + 1) * row.len();
-        let (least, largest): (&[f64], &[f64]) = match &self.regions {
-            Regions::Boxes { least, largest } => (&least[bounds.clone()], &largest[bounds]),
-            Regions::Balls { .. } => (&[], &[]),
-        };
-        row.iter().zip(least.iter().zip(largest)).map(|(x, (least, largest))| {
-            let (below, above) = (least - x, x - largest);
-            [0.5 * ((below + below.abs()) + (above + above.abs())), below.abs().max(above.abs())]
-        })
-    }
+/// How far a row is outside of a box, and from its far side, in each column.
+fn sides(row: &[f64], least: &[f64], largest: &[f64]) -> impl Iterator<Item = [f64; 2]> {
+    row.iter().zip(least.iter().zip(largest)).map(|(x, (least, largest))| {
+        let (below, above) = (least - x, x - largest);
+        [0.5 * ((below + below.abs()) + (above + above.abs())), below.abs().max(above.abs())]
+    })
 }
 
 #[cfg(test)]
