@@ -23,6 +23,8 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, report: &DeliveryResult<'_>, opaque: usize) {
         let outcome = match report {
+            // the client reports so as well what a broker has refused
+            Ok(record) if record.offset() < 0 => Err("reported as delivered without an offset".to_owned()),
             Ok(record) => Ok((record.partition(), record.offset())),
             Err((error, _)) => Err(error.to_string()),
         };

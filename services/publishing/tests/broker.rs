@@ -196,3 +196,33 @@ fn a_hundred_thousand_old_outcomes_are_judged_in_time_and_fresh_ones_pass() {
         feeder.drain().await;
     });
 }
+
+/// The first records of topics that were made a moment ago, sent one by one.
+#[test]
+#[ignore = "needs a broker: FOREBAY_TEST_KAFKA=localhost:9092"]
+#[expect(clippy::disallowed_methods, reason = "the address of a test's broker is not a setting")]
+fn the_first_records_of_new_topics_all_stand() {
+    const RECORDS: usize = 40;
+    let brokers = std::env::var("FOREBAY_TEST_KAFKA").unwrap();
+    for _ in 0..10 {
+        let (bus, host) = process(&brokers, &RequestId::random());
+        let topic = host.settings().topics.results_out.clone();
+        System::new().block_on(async {
+            let feeder = Edges::open(&host, &bus, "prediction").unwrap();
+            let records = feeder.records();
+            wait_until_async(LONG, "partitions", async || feeder.partitions(&topic) == Some(4)).await;
+            for number in 0..RECORDS {
+                let headers =
+                    vec![(REQUEST_ID_HEADER.into(), request_id_header(old(number as u64).context.item()).to_vec())];
+                let partition = Some(number as u32 % 4);
+                let record =
+                    OutRecord { topic: topic.as_str().into(), partition, key: None, payload: b"{}".to_vec(), headers };
+                records.send(record, Ack::none());
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            wait_until_async(LONG, "all records", async || answered(&feeder, &topic).len() == RECORDS).await;
+            assert!(!host.lifecycle().is_draining(), "the producer has given up");
+            feeder.drain().await;
+        });
+    }
+}

@@ -2,6 +2,7 @@
 //! in place and with a growing pause, until the record's deadline, unless the broker would refuse it at every attempt.
 
 mod context;
+mod leaders;
 mod replacement;
 mod resend;
 #[cfg(test)]
@@ -11,14 +12,14 @@ pub(crate) use context::{OnUndelivered, Reason, Sent, Undelivered};
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use context::{Context, Rejection};
+use context::{Context, Rejection, Target};
 use forebay_contract::{machine_us, now_us};
 use forebay_runtime::{Heartbeat, LONGEST_UNMARKED_WAIT, StageSpan, prometheus_client::metrics::counter::Counter};
+use leaders::leaders_know;
 use parking_lot::{Mutex, RwLock};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -56,8 +57,7 @@ struct Inner {
     config: ClientConfig,
     /// The heartbeat of the threads that serve the delivery reports.
     reports: Heartbeat,
-    /// Whether it writes topics of clients, where a record must not stand twice.
-    for_clients: AtomicBool,
+    target: Arc<Target>,
     partitions: Mutex<FxHashMap<String, u32>>,
     counters: Mutex<FxHashMap<Arc<str>, Counter>>,
     new_counter: Box<dyn Fn(&str) -> Counter + Send + Sync>,
@@ -82,14 +82,16 @@ impl RecordSink {
     ) -> Result<Self, KafkaError> {
         let (retries, due) = channel();
         let largest = config.get("message.max.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(LARGEST);
-        let context = Context::new(retries, events);
+        let wants_offsets = config.get("enable.idempotence") == Some("true");
+        let target = Arc::new(Target { wants_offsets, ..Target::default() });
+        let context = Context::new(retries, events, Arc::clone(&target));
         let producer = Arc::new(config.create_with_context(context)?);
         serve_reports(&producer, reports.clone())?;
         let inner = Arc::new(Inner {
             producer: RwLock::new(producer),
             config,
             reports,
-            for_clients: AtomicBool::new(false),
+            target,
             partitions: Mutex::default(),
             counters: Mutex::default(),
             new_counter: Box::new(new_counter),
@@ -194,7 +196,7 @@ impl RecordSink {
         self.0.partitions.lock().get(topic).copied()
     }
 
-    /// Fetches from the broker the partitions of `topic`.
+    /// Fetches from the broker the partitions of `topic`. They are known once the leaders of those that were added know them.
     pub(crate) fn refresh(&self, topic: &str, limit: Duration) -> Result<u32, KafkaError> {
         let producer = self.0.producer();
         let metadata = producer.client().fetch_metadata(Some(topic), limit)?;
@@ -204,11 +206,14 @@ impl RecordSink {
         if let Some(code) = topics.first().and_then(|topic| topic.error()) {
             return Err(KafkaError::MetadataFetch(code.into()));
         }
-        let found = topics.first().map_or(0, |topic| topic.partitions().len());
-        if found == 0 {
+        let found = topics.first().map_or(&[][..], |topic| topic.partitions());
+        if found.is_empty() {
             return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
         }
-        let found = u32::try_from(found).unwrap_or(u32::MAX);
+        let known = self.partitions(topic).unwrap_or(0).cast_signed();
+        let added = found.iter().filter(|partition| partition.id() >= known && partition.leader() >= 0);
+        leaders_know(producer.client(), topic, added.map(|partition| partition.id()), limit)?;
+        let found = u32::try_from(found.len()).unwrap_or(u32::MAX);
         self.0.partitions.lock().insert(topic.to_owned(), found);
         Ok(found)
     }

@@ -19,7 +19,7 @@ const METADATA: Duration = Duration::from_secs(2);
 /// Longest time for listing the topics and creating those that are missing.
 const CREATE: Duration = Duration::from_secs(60);
 const REFRESH: Duration = Duration::from_secs(30);
-const RETRY: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_millis(200);
 /// A component that was ready stays so until this many attempts in a row have failed: requests need no metadata, and a broker
 /// that is busy for a moment is no reason to refuse them.
 const ATTEMPTS: u32 = 3;

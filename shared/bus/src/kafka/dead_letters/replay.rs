@@ -34,6 +34,9 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, report: &DeliveryResult<'_>, number: Box<usize>) {
         let end = match report {
+            Ok(record) if record.offset() < 0 => {
+                Err("it may be written or not: it is reported without an offset".to_owned())
+            }
             Ok(record) => Ok((record.partition(), record.offset())),
             Err((error, _)) => Err(error.to_string()),
         };

@@ -140,6 +140,17 @@ pub(super) struct Context {
     pub(super) contact: BrokerContact,
     /// Whether the client has failed for good.
     pub(super) fatal: AtomicBool,
+    /// What the producer writes.
+    pub(super) target: Arc<Target>,
+}
+
+/// What a producer writes, the same for all clients that it has one after the other.
+#[derive(Default)]
+pub(super) struct Target {
+    /// Whether it writes topics of clients, where a record must not stand twice.
+    pub(super) for_clients: AtomicBool,
+    /// Whether the client asks for the offset of every record.
+    pub(super) wants_offsets: bool,
 }
 
 impl ClientContext for Context {
@@ -171,6 +182,9 @@ impl ProducerContext for Context {
 
     fn delivery(&self, report: &DeliveryResult<'_>, sent: Box<Sent>) {
         match report {
+            Ok(record) if self.target.wants_offsets && record.offset() < 0 => {
+                self.without_offset(record.detach(), sent)
+            }
             Ok(record) => {
                 self.compare_clocks(record.timestamp(), sent.handed_us);
                 sent.done(record.partition(), record.offset());
@@ -191,15 +205,35 @@ impl Context {
         }
     }
 
-    pub(super) fn new(retries: Sender<Retry>, events: Arc<dyn EdgeEvents>) -> Self {
+    pub(super) fn new(retries: Sender<Retry>, events: Arc<dyn EdgeEvents>, target: Arc<Target>) -> Self {
         let (auth_failure, contact) = (AuthFailure::default(), BrokerContact::default());
         let fatal = AtomicBool::new(false);
-        Self { retries: Mutex::new(retries), spread: AtomicU32::new(0), events, auth_failure, contact, fatal }
+        Self { retries: Mutex::new(retries), spread: AtomicU32::new(0), events, auth_failure, contact, fatal, target }
     }
 
     /// The context of the client that replaces this one.
     pub(super) fn successor(&self) -> Self {
-        Self::new(self.retries.lock().clone(), Arc::clone(&self.events))
+        Self::new(self.retries.lock().clone(), Arc::clone(&self.events), Arc::clone(&self.target))
+    }
+
+    /// Deals with a record that is reported as delivered without a place. The client reports so what a broker has refused
+    /// once a later batch was taken, as it believes that the broker would not have taken that one out of order. A broker that
+    /// has yet to learn of the producer does, and the record is lost: github.com/confluentinc/confluent-kafka-go/issues/921.
+    fn without_offset(&self, record: OwnedMessage, sent: Box<Sent>) {
+        let topic = record.topic();
+        if self.target.for_clients.load(Ordering::Acquire) {
+            // it may stand there all the same: the successor of this process reads what was written
+            return self.fail(&format!("a record for {topic} is reported as delivered without an offset"));
+        }
+        tracing::warn!(topic, "record is reported as delivered without an offset, sending it again");
+        self.retry(record, sent, false);
+    }
+
+    /// Ends the process, once. The unanswered acknowledgements have the work read again by the successor.
+    fn fail(&self, why: &str) {
+        if !self.fatal.swap(true, Ordering::Relaxed) {
+            self.events.fail(&format!("producer: {why}"));
+        }
     }
 
     /// Tries a record again, or gives it up.
@@ -208,12 +242,8 @@ impl Context {
         if let Some(reason) = refusal(error, rejection, &sent).or_else(late) {
             return sent.give_up(record, reason, error.to_string());
         }
-        // it takes no record any more; the unanswered acknowledgements have this work read again by the successor
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            if !self.fatal.swap(true, Ordering::Relaxed) {
-                self.events.fail(&format!("producer: it takes no record any more, as for {}: {error}", record.topic()));
-            }
-            return;
+            return self.fail(&format!("it takes no record any more, as for {}: {error}", record.topic()));
         }
         // a full queue is back-pressure
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {

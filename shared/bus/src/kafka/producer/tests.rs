@@ -1,13 +1,19 @@
 //! The order of retries, and what the broker would refuse at every attempt.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::Receiver;
 
 use forebay_runtime::Lifecycle;
+use forebay_testkit::settings;
 use rdkafka::Timestamp;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::context::{Context, refusal};
 use super::*;
-use crate::AckOutcome;
+use crate::kafka::Client;
+use crate::{AckOutcome, BusSettings};
 
 fn sent(items: u64, attempts: u32) -> Box<Sent> {
     let once = Sent::once(Ack::none(), Counter::default(), Arc::new(|_| ()));
@@ -56,7 +62,7 @@ impl EdgeEvents for Failures {
 fn a_client_that_has_failed_for_good_ends_the_process_once_and_its_records_are_read_again() {
     let (retries, due) = channel();
     let failures = Arc::new(Failures::default());
-    let context = Context::new(retries, Arc::clone(&failures) as Arc<dyn EdgeEvents>);
+    let context = Context::new(retries, Arc::clone(&failures) as Arc<dyn EdgeEvents>, Arc::default());
     let (ends, end) = channel();
     for _ in 0..3 {
         let (ends, record) =
@@ -90,4 +96,87 @@ fn records_are_resent_when_they_are_due() {
     assert_eq!(order, [0, 20, 40, 60]);
     drop(retries);
     loops.join().unwrap();
+}
+
+const TOPIC: &str = "topic";
+const OTHER: &str = "other";
+const SOON: Duration = Duration::from_secs(20);
+const NOT_LEADER: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+
+struct Broker {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    sink: RecordSink,
+    failures: Arc<Failures>,
+}
+
+impl Broker {
+    fn start() -> Self {
+        let cluster = MockCluster::new(1).unwrap();
+        for topic in [TOPIC, OTHER] {
+            cluster.create_topic(topic, 1, 1).unwrap();
+        }
+        let brokers = format!("kafka.brokers={}", cluster.bootstrap_servers());
+        let settings = settings(&[]).flags(&[&brokers]).read(BusSettings::read).unwrap();
+        let client = Client::new(&settings.kafka, "test");
+        let heartbeats = [(); 2].map(|()| Lifecycle::new().heartbeat("test"));
+        let failures = Arc::new(Failures::default());
+        let events = Arc::clone(&failures) as Arc<dyn EdgeEvents>;
+        let sink = RecordSink::open(client.producer(), events, heartbeats, |_| Counter::default()).unwrap();
+        Self { cluster, sink, failures }
+    }
+
+    fn send(&self, topic: &str) -> Receiver<AckOutcome> {
+        let (ended, end) = channel();
+        let record =
+            OutRecord { topic: topic.into(), partition: Some(0), key: None, payload: vec![1], headers: Vec::new() };
+        self.sink.send(record, Ack::new(move |outcome| ended.send(outcome).unwrap_or_default()));
+        end
+    }
+
+    fn held(&self) -> i64 {
+        self.sink.0.producer().client().fetch_watermarks(TOPIC, 0, SOON).unwrap().1
+    }
+
+    /// Sends two batches, one while the other is in flight, of which the broker refuses the first.
+    fn send_two_and_refuse_the_first(&self) -> [Receiver<AckOutcome>; 2] {
+        // the client has its identity and knows the leader
+        assert_eq!(self.send(OTHER).recv_timeout(SOON), Ok(AckOutcome::Done));
+        self.sink.refresh(TOPIC, SOON).unwrap();
+        self.cluster.broker_round_trip_time(1, Duration::from_millis(400)).unwrap();
+        self.cluster.request_errors(RDKafkaApiKey::Produce, &[NOT_LEADER]);
+        let first = self.send(TOPIC);
+        std::thread::sleep(Duration::from_millis(100));
+        [first, self.send(TOPIC)]
+    }
+}
+
+#[test]
+fn a_record_that_is_wrongly_reported_as_delivered_is_sent_again() {
+    let broker = Broker::start();
+    for end in broker.send_two_and_refuse_the_first() {
+        assert_eq!(end.recv_timeout(SOON), Ok(AckOutcome::Done));
+    }
+    assert_eq!(broker.held(), 2);
+    assert_eq!(broker.failures.0.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_writer_for_clients_ends_when_it_cannot_know_whether_a_record_stands() {
+    let broker = Broker::start();
+    broker.sink.writes_for_clients();
+    let [first, second] = broker.send_two_and_refuse_the_first();
+    assert_eq!(first.recv_timeout(SOON), Ok(AckOutcome::Failed));
+    assert_eq!(second.recv_timeout(SOON), Ok(AckOutcome::Done));
+    assert_eq!((broker.failures.0.load(Ordering::Relaxed), broker.held()), (1, 1));
+}
+
+#[test]
+fn a_topic_is_known_once_the_leaders_of_its_partitions_know_them() {
+    let broker = Broker::start();
+    broker.cluster.request_errors(RDKafkaApiKey::ListOffsets, &[NOT_LEADER; 100]);
+    let error = broker.sink.refresh(TOPIC, Duration::from_secs(1)).unwrap_err();
+    assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::NotLeaderForPartition));
+    assert_eq!(broker.sink.partitions(TOPIC), None);
+    broker.cluster.clear_request_errors(RDKafkaApiKey::ListOffsets);
+    assert_eq!(broker.sink.refresh(TOPIC, SOON), Ok(1));
 }

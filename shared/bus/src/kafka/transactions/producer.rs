@@ -212,6 +212,8 @@ impl Written {
         let mut state = self.state.lock();
         state.open = state.open.saturating_sub(1);
         match outcome {
+            // it may be missing, see `Context::without_offset`
+            Ok((_, ..0)) => state.failed = Some("a record is reported as delivered without an offset".to_owned()),
             Ok(place) => state.places.get_mut(number).into_iter().for_each(|it| *it = place),
             Err(error) => match error.rdkafka_error_code() {
                 Some(MessageSizeTooLarge | MessageBatchTooLarge) => {
