@@ -48,6 +48,7 @@ Environment
   KAFKA_PLAIN_USERS    users of PLAIN, one `name=password` a line
   REDIS_TLS_PORT       one more port of Redis, with TLS; a client's certificate is checked if it shows one
   KAFKA_EXTRA          more broker properties, one `name=value` a line
+  KAFKA_CLUSTER_ID     the cluster that a broker without data joins, 22 characters of base64 (default: one of its own)
   RABBITMQ_EXTRA       more lines of rabbitmq.conf, for example of a TLS listener
   RABBITMQ_BIN         folder of rabbitmq-server and rabbitmqctl, for another version (default /usr/lib/rabbitmq/bin)
   FOREBAY_NATIVE_WAIT  seconds to wait for a service to become healthy (default 150)
@@ -286,7 +287,7 @@ start_kafka() { # PORT
   [ -z "${KAFKA_TLS_PORT:-}${KAFKA_MTLS_PORT:-}" ] || certificates
   kafka_properties "$port" "$controller" > "$home/server.properties"
   if [ ! -e "$home/data/meta.properties" ]; then
-    id="F$(head -c 16 /dev/urandom | base64 | tr '+/' 'ab' | cut -c1-20)w"
+    id=${KAFKA_CLUSTER_ID:-F$(head -c 16 /dev/urandom | base64 | tr '+/' 'ab' | cut -c1-20)w}
     java -Xmx256m -cp "$jars/*" kafka.tools.StorageTool format -t "$id" -c "$home/server.properties" >"$home/format.log" 2>&1 9>&- ||
       { tail -n 20 "$home/format.log" >&2; die "cannot format Kafka's storage, log: $home/format.log"; }
   fi

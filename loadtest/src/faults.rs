@@ -5,6 +5,7 @@
 //! (`row_run`) under a seeded load (`load`), judged (`verdict`) against what the model's origin predicts (`origin`).
 
 mod actions;
+mod broker_cluster;
 mod broker_proxy;
 mod catalog;
 mod command;

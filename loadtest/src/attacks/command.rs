@@ -12,7 +12,7 @@ use super::normal_http::NormalHttp;
 use super::normal_load::NormalLoad;
 use super::outcome::{AttackOutcome, HEAD, ProcessPeak};
 use crate::error::LoadtestError;
-use crate::faults::environment::{FaultEnvironment, binaries_folder};
+use crate::faults::environment::{BrokerKind, FaultEnvironment, binaries_folder};
 
 /// Attacks a running mesh under the memory limits of its manifests, with normal traffic beside: hostile model files, callers,
 /// connections, records, messages and issuers.
@@ -102,7 +102,7 @@ impl AttacksArgs {
         let environment = match form {
             MeshForm::Services => {
                 let kept = self.keep.is_some().then(|| folder.join("services"));
-                Some(FaultEnvironment::start(&self.native, binaries.clone(), kept.as_deref(), false)?)
+                Some(FaultEnvironment::start(&self.native, binaries.clone(), kept.as_deref(), BrokerKind::Single)?)
             }
             MeshForm::Up | MeshForm::UpTls => None,
         };

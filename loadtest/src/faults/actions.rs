@@ -3,6 +3,7 @@
 pub(super) mod brokers;
 pub(super) mod builds;
 pub(super) mod clocks;
+pub(super) mod cluster;
 pub(super) mod disks;
 pub(super) mod inputs;
 pub(super) mod mixture;

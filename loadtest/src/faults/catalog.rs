@@ -1,9 +1,11 @@
 //! The rows of the table: those of the fact base on Kafka by their numbers, then what experience added.
 
 use super::actions::overload::{SLOW, SLOWER};
-use super::actions::{brokers, builds, clocks, disks, inputs, mixture, network, overload, processes, registry, topics};
+use super::actions::{
+    brokers, builds, clocks, cluster, disks, inputs, mixture, network, overload, processes, registry, topics,
+};
 use super::counts::{Count, Excuse};
-use super::environment::FaultEnvironment;
+use super::environment::{BrokerKind, FaultEnvironment};
 use super::load::LoadRates;
 use super::row_run::FaultRun;
 use crate::error::LoadtestError;
@@ -34,8 +36,8 @@ pub(crate) struct FaultRow {
     pub(crate) proxied: bool,
     /// Each replica has a name that stays the same when it is started again.
     pub(crate) named: bool,
-    /// It needs a broker of its own, on a small disk.
-    pub(crate) small_disk: bool,
+    /// The broker that it needs.
+    pub(crate) broker: BrokerKind,
     /// It needs binaries of the previous release.
     pub(crate) previous: bool,
     /// Requests may pass their deadlines: the fault lasts longer.
@@ -60,7 +62,7 @@ impl FaultRow {
             rates: None,
             proxied: false,
             named: false,
-            small_disk: false,
+            broker: BrokerKind::Single,
             previous: false,
             may_be_late: false,
             replies_may_repeat: false,
@@ -95,7 +97,12 @@ impl FaultRow {
     }
 
     const fn on_a_small_disk(mut self) -> Self {
-        self.small_disk = true;
+        self.broker = BrokerKind::SmallDisk;
+        self
+    }
+
+    const fn on_three_brokers(mut self) -> Self {
+        self.broker = BrokerKind::Cluster;
         self
     }
 
@@ -198,6 +205,10 @@ pub(crate) const ROWS: &[FaultRow] = &[
     FaultRow::new(29, "29", "content of a version replaced in place", registry::replaced_in_place).prepared(registry::own_registry),
     FaultRow::new(30, "30", "clients' clocks an hour ahead, then an hour behind", inputs::wrong_clocks),
     FaultRow::new(31, "31", "one of ten processes killed every 2 s for 40 s, restarted at once, at 500/s", processes::killing_is_cheap).rates(400.0, 50.0, 50.0).named().repeats(),
+    FaultRow::new(32, "32a", "three brokers: kill -9 of one after the other, restarted after 12 s", cluster::each_killed).on_three_brokers(),
+    FaultRow::new(32, "32b", "three brokers: rolling restart with SIGTERM", cluster::each_restarted).on_three_brokers(),
+    FaultRow::new(33, "33a", "three brokers: unclean election on the clients' topic, whose end is gone", cluster::unclean_election).on_three_brokers().prepared(cluster::two_replicas_of_requests),
+    FaultRow::new(33, "33b", "as 33a, in strict mode", cluster::unclean_election).settings(STRICT).on_three_brokers().prepared(cluster::two_replicas_of_requests),
 ];
 
 #[cfg(test)]

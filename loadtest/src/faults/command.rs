@@ -1,12 +1,14 @@
 //! `faults`: the command line, and the order of things.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::catalog::{FaultRow, ROWS};
-use super::environment::{FaultEnvironment, binaries_folder};
+use super::environment::{BrokerKind, FaultEnvironment, binaries_folder};
 use super::evidence::RowEvidence;
 use super::row_run::{RunOptions, run_row};
 use super::table::{HEAD, NotJudged, RowFacts, RowOutcome, machine};
@@ -81,7 +83,7 @@ impl FaultsArgs {
         let options = RunOptions { seed, seconds, quick, window, previous };
         // other work shares the machine in CI, where times say nothing
         let session = (!self.ci).then(|| Duration::from_secs_f64(options.session()));
-        let mut environments = Environments { usual: self.environment(false)?, small: None };
+        let mut environments = Environments::new();
         let mut evidence = Vec::new();
         for row in &rows {
             let found = self.one(row, &mut environments, &options);
@@ -110,9 +112,9 @@ impl FaultsArgs {
         Ok(outcomes.iter().all(RowOutcome::acceptable))
     }
 
-    fn environment(&self, small_disk: bool) -> Result<FaultEnvironment, LoadtestError> {
+    fn environment(&self, broker: BrokerKind) -> Result<FaultEnvironment, LoadtestError> {
         let binaries = binaries_folder(self.binaries.as_deref())?;
-        FaultEnvironment::start(&self.native, binaries, self.keep.as_deref(), small_disk)
+        FaultEnvironment::start(&self.native, binaries, self.keep.as_deref(), broker)
     }
 
     /// Runs a row, and says why if it cannot be run.
@@ -125,11 +127,13 @@ impl FaultsArgs {
         if row.previous && options.previous.is_none() {
             return Err(NotJudged::NotRun("not run: --previous names no folder of binaries".into()));
         }
-        if row.small_disk && environments.small.is_none() {
-            let small = self.environment(true);
-            environments.small = Some(small.map_err(|error| NotJudged::NotRun(format!("not run: {error}")))?);
-        }
-        let environment = environments.small.as_ref().filter(|_| row.small_disk).unwrap_or(&environments.usual);
+        let environment = match environments.entry(row.broker) {
+            Entry::Occupied(known) => &*known.into_mut(),
+            Entry::Vacant(vacant) => {
+                let started = self.environment(row.broker);
+                vacant.insert(started.map_err(|error| NotJudged::NotRun(format!("not run: {error}")))?)
+            }
+        };
         eprintln!("--- {} {}", row.id, row.name);
         let evidence = environment.heal().and_then(|()| run_row(row, environment, options));
         let evidence = evidence.map_err(|error| NotJudged::Failed(format!("could not be run: {error}")))?;
@@ -152,10 +156,7 @@ impl FaultsArgs {
 }
 
 /// The services of a run. They outlive its last row, as everything is read again then.
-struct Environments {
-    usual: FaultEnvironment,
-    small: Option<FaultEnvironment>,
-}
+type Environments = HashMap<BrokerKind, FaultEnvironment>;
 
 fn listed(row: &FaultRow) -> String {
     let FaultRow { id, name, known, in_ci, .. } = row;

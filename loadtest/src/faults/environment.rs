@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::broker_cluster::{BROKERS, BrokerCluster};
 use super::broker_proxy::BrokerProxy;
 use super::small_disk::SmallDisk;
 use crate::error::LoadtestError;
@@ -19,6 +20,28 @@ pub(crate) fn binaries_folder(named: Option<&Path>) -> Result<PathBuf, LoadtestE
     }
 }
 
+/// What the broker of a row is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum BrokerKind {
+    /// A single one.
+    Single,
+    /// A single one with little room.
+    SmallDisk,
+    /// Three of them, each record on all.
+    Cluster,
+}
+
+impl BrokerKind {
+    /// The folder of its data and logs.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Single => "",
+            Self::SmallDisk => "small",
+            Self::Cluster => "cluster",
+        }
+    }
+}
+
 /// Services of this run; they are stopped when it is dropped.
 #[derive(Debug)]
 pub(crate) struct FaultEnvironment {
@@ -28,6 +51,8 @@ pub(crate) struct FaultEnvironment {
     pub(crate) proxy: BrokerProxy,
     pub(crate) redis: String,
     pub(crate) rabbit_url: String,
+    /// The brokers, if there are several.
+    pub(crate) cluster: Option<BrokerCluster>,
     /// What the broker writes to, if that is small.
     pub(crate) disk: Option<SmallDisk>,
     binaries: PathBuf,
@@ -36,24 +61,22 @@ pub(crate) struct FaultEnvironment {
 }
 
 impl FaultEnvironment {
-    /// Starts the services. `keep` is a folder for all logs; without one they go with the run. With `small_disk` the
-    /// broker has little room.
+    /// Starts the services. `keep` is a folder for all logs; without one they go with the run.
     pub(crate) fn start(
         script: &Path,
         binaries: PathBuf,
         keep: Option<&Path>,
-        small_disk: bool,
+        kind: BrokerKind,
     ) -> Result<Self, LoadtestError> {
-        let kind = if small_disk { "-small" } else { "" };
-        let temporary = || std::env::temp_dir().join(format!("forebay-faults-{}{kind}", std::process::id()));
-        let folder =
-            keep.map_or_else(temporary, |keep| if small_disk { keep.join("small") } else { keep.to_path_buf() });
+        let temporary = std::env::temp_dir().join(format!("forebay-faults-{}", std::process::id()));
+        let folder = keep.unwrap_or(&temporary).join(kind.folder());
         std::fs::create_dir_all(folder.join("logs")).map_err(LoadtestError::file(&folder))?;
         let folder = std::path::absolute(&folder).map_err(LoadtestError::file(&folder))?;
         let native = folder.join("native");
+        let small_disk = kind == BrokerKind::SmallDisk;
         let disk = small_disk.then(|| SmallDisk::mount(native.join("kafka/data"))).transpose()?;
         // Kafka takes one port more, RabbitMQ three
-        let first = free_ports(10)?;
+        let first = free_ports(10 + BrokerCluster::PORTS)?;
         let (kafka, redis, rabbitmq, proxied, proxy) = (first, first + 2, first + 4, first + 8, first + 9);
         let proxy = BrokerProxy::start(local(proxy), local(proxied))?;
         let environment = [
@@ -66,9 +89,11 @@ impl FaultEnvironment {
             ("KAFKA_EXTRA", listeners(kafka, proxied, &proxy.address())),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let cluster = (kind == BrokerKind::Cluster).then(|| BrokerCluster::new(script, &folder, first + 10));
         let environment = Self {
             services: NativeServices::new(script.to_path_buf(), environment),
-            brokers: local(kafka).to_string(),
+            brokers: cluster.as_ref().map_or_else(|| local(kafka).to_string(), |it| it.addresses().to_owned()),
+            cluster,
             proxy,
             redis: format!("redis://127.0.0.1:{redis}"),
             rabbit_url: format!("amqp://guest:guest@127.0.0.1:{rabbitmq}/%2f"),
@@ -77,8 +102,19 @@ impl FaultEnvironment {
             folder,
             keep: keep.is_some(),
         };
-        environment.services.run(&["up", "kafka", "redis", "rabbitmq"])?;
+        environment.up()?;
         Ok(environment)
+    }
+
+    /// Starts what does not run.
+    fn up(&self) -> Result<(), LoadtestError> {
+        match &self.cluster {
+            None => self.services.run(&["up", "kafka", "redis", "rabbitmq"]).map(|_| ()),
+            Some(cluster) => {
+                self.services.run(&["up", "redis", "rabbitmq"])?;
+                cluster.run(&["up", "kafka"])
+            }
+        }
     }
 
     /// A mesh with fresh topics, and its queue in RabbitMQ under the same name. `proxied`: it reaches its broker through
@@ -86,6 +122,9 @@ impl FaultEnvironment {
     pub(crate) fn mesh(&self, name: &str, proxied: bool) -> MeshUnderTest {
         let logs = self.folder.join("logs");
         let mut mesh = MeshUnderTest::new(name, &self.brokers, self.binaries.clone(), logs);
+        if self.cluster.is_some() {
+            mesh.set("FOREBAY__KAFKA__REPLICATION", BROKERS.to_string());
+        }
         if proxied {
             mesh.set("FOREBAY__KAFKA__BROKERS", self.proxy.address());
         }
@@ -116,13 +155,21 @@ impl FaultEnvironment {
     /// Ends what a fault may have left paused or dead.
     pub(crate) fn heal(&self) -> Result<(), LoadtestError> {
         self.proxy.set(super::broker_proxy::rules::ProxyRules::default());
-        for service in ["kafka", "redis", "rabbitmq"] {
-            let _ = self.services.run(&["resume", service]);
-        }
+        self.resume();
         if let Some(disk) = &self.disk {
             disk.make_room();
         }
-        self.services.run(&["up", "kafka", "redis", "rabbitmq"]).map(|_| ())
+        self.up()
+    }
+
+    /// Wakes what was paused.
+    fn resume(&self) {
+        for service in ["kafka", "redis", "rabbitmq"] {
+            let _ = self.services.run(&["resume", service]);
+        }
+        if let Some(cluster) = &self.cluster {
+            let _ = cluster.run(&["resume", "kafka"]);
+        }
     }
 }
 
@@ -143,10 +190,10 @@ fn listeners(port: u16, proxied: u16, proxy: &str) -> String {
 
 impl Drop for FaultEnvironment {
     fn drop(&mut self) {
-        for service in ["kafka", "redis", "rabbitmq"] {
-            let _ = self.services.run(&["resume", service]);
-        }
-        if let Err(error) = self.services.run(&["down", "kafka", "redis", "rabbitmq"]) {
+        self.resume();
+        let down = self.services.run(&["down", "kafka", "redis", "rabbitmq"]).map(|_| ());
+        let cluster = self.cluster.as_ref().map_or(Ok(()), |cluster| cluster.run(&["down", "kafka"]));
+        for error in [down, cluster].into_iter().filter_map(Result::err) {
             eprintln!("{error}");
         }
         self.disk = None;

@@ -11,6 +11,17 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::error::LoadtestError;
 use crate::mesh_under_test::{BROKER_TIMEOUT, client_config};
 
+/// A partition, and who has it.
+#[derive(Debug)]
+pub(crate) struct PartitionState {
+    pub(crate) id: i32,
+    /// Node id; negative without a leader.
+    pub(crate) leader: i32,
+    pub(crate) replicas: usize,
+    /// Node ids.
+    pub(crate) in_sync: Vec<i32>,
+}
+
 /// An administrator's client.
 pub(crate) struct TopicAdmin {
     client: AdminClient<DefaultClientContext>,
@@ -28,12 +39,46 @@ impl TopicAdmin {
     }
 
     pub(crate) fn create(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) -> Result<(), LoadtestError> {
-        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        self.create_with(NewTopic::new(topic, partitions, TopicReplication::Fixed(1)), settings)
+    }
+
+    /// Creates a topic whose partitions are on these brokers each.
+    pub(crate) fn create_on(
+        &self,
+        topic: &str,
+        replicas: &[&[i32]],
+        settings: &[(&str, &str)],
+    ) -> Result<(), LoadtestError> {
+        let partitions = i32::try_from(replicas.len()).unwrap_or(i32::MAX);
+        self.create_with(NewTopic::new(topic, partitions, TopicReplication::Variable(replicas)), settings)
+    }
+
+    fn create_with<'a>(&self, mut new: NewTopic<'a>, settings: &'a [(&str, &str)]) -> Result<(), LoadtestError> {
+        let topic = new.name;
         for (key, value) in settings {
             new = new.set(key, value);
         }
         let done = self.runtime.block_on(self.client.create_topics([&new], &self.options));
         check(done.map_err(LoadtestError::kafka(format!("create {topic}")))?)
+    }
+
+    /// The partitions of `topic`, or of all topics, as the brokers know them.
+    pub(crate) fn partitions(&self, topic: Option<&str>) -> Result<Vec<PartitionState>, LoadtestError> {
+        let metadata = self.client.inner().fetch_metadata(topic, BROKER_TIMEOUT);
+        let metadata = metadata.map_err(LoadtestError::kafka("read metadata"))?;
+        let states = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| PartitionState {
+            id: partition.id(),
+            leader: partition.leader(),
+            replicas: partition.replicas().len(),
+            in_sync: partition.isr().to_vec(),
+        });
+        Ok(states.collect())
+    }
+
+    /// The end of a partition.
+    pub(crate) fn end(&self, topic: &str, partition: i32) -> Result<i64, LoadtestError> {
+        let ends = self.client.inner().fetch_watermarks(topic, partition, BROKER_TIMEOUT);
+        ends.map(|(_, end)| end).map_err(LoadtestError::kafka(format!("end of {topic}")))
     }
 
     pub(crate) fn delete(&self, topics: &[&str]) -> Result<(), LoadtestError> {

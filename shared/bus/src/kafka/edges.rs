@@ -78,8 +78,10 @@ impl Edges {
         let [reports, retries, topics] = heartbeats;
         let writes_for_clients = stage == stage_name(Stage::Publishing);
         let config = if writes_for_clients { client.producer_for_clients() } else { client.producer() };
-        let sink = RecordSink::open(config, Arc::clone(&events), [reports, retries], move |topic| counters.sent(topic))
-            .map_err(|error| refused(&error))?;
+        let sink = RecordSink::open(client.clone(), config, Arc::clone(&events), [reports, retries], move |topic| {
+            counters.sent(topic)
+        })
+        .map_err(|error| refused(&error))?;
         let watched = Arc::new(Mutex::new(Vec::new()));
         let foreign = ForeignTopics::default();
         let topic_monitor =

@@ -162,6 +162,7 @@ impl KafkaOutlet {
             attempts: 0,
             handed_us: 0,
             on_undelivered: Arc::clone(on_undelivered),
+            once_only: false,
         }
     }
 

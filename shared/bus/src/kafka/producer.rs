@@ -3,7 +3,9 @@
 
 mod context;
 mod leaders;
+mod lookup;
 mod replacement;
+mod reports;
 mod resend;
 #[cfg(test)]
 mod tests;
@@ -12,22 +14,25 @@ pub(crate) use context::{OnUndelivered, Reason, Sent, Undelivered};
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use context::{Context, Rejection, Target};
-use forebay_contract::{machine_us, now_us};
-use forebay_runtime::{Heartbeat, LONGEST_UNMARKED_WAIT, StageSpan, prometheus_client::metrics::counter::Counter};
+use context::{Context, Rejection};
+use forebay_contract::machine_us;
+use forebay_runtime::{Heartbeat, StageSpan, prometheus_client::metrics::counter::Counter};
 use leaders::leaders_know;
 use parking_lot::{Mutex, RwLock};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Message, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use resend::{Retry, resend_loop};
+use reports::serve_reports;
+use resend::resend_loop;
 use rustc_hash::FxHashMap;
 
+use super::client::Client;
 use crate::{Ack, EdgeEvents};
 
 /// The largest payload that librdkafka sends unless `message.max.bytes` is set.
@@ -57,7 +62,10 @@ struct Inner {
     config: ClientConfig,
     /// The heartbeat of the threads that serve the delivery reports.
     reports: Heartbeat,
-    target: Arc<Target>,
+    /// Whether it writes topics of clients, where a record must not stand twice.
+    for_clients: AtomicBool,
+    /// Reads what stands in a topic.
+    client: Client,
     partitions: Mutex<FxHashMap<String, u32>>,
     counters: Mutex<FxHashMap<Arc<str>, Counter>>,
     new_counter: Box<dyn Fn(&str) -> Counter + Send + Sync>,
@@ -75,6 +83,7 @@ impl std::fmt::Debug for RecordSink {
 
 impl RecordSink {
     pub(crate) fn open(
+        client: Client,
         config: ClientConfig,
         events: Arc<dyn EdgeEvents>,
         [reports, resends]: [Heartbeat; 2],
@@ -83,15 +92,15 @@ impl RecordSink {
         let (retries, due) = channel();
         let largest = config.get("message.max.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(LARGEST);
         let wants_offsets = config.get("enable.idempotence") == Some("true");
-        let target = Arc::new(Target { wants_offsets, ..Target::default() });
-        let context = Context::new(retries, events, Arc::clone(&target));
+        let context = Context::new(retries, events, wants_offsets);
         let producer = Arc::new(config.create_with_context(context)?);
         serve_reports(&producer, reports.clone())?;
         let inner = Arc::new(Inner {
             producer: RwLock::new(producer),
             config,
             reports,
-            target,
+            for_clients: AtomicBool::new(false),
+            client,
             partitions: Mutex::default(),
             counters: Mutex::default(),
             new_counter: Box::new(new_counter),
@@ -101,9 +110,9 @@ impl RecordSink {
         });
         let resend = Arc::downgrade(&inner);
         let spawned = std::thread::Builder::new().name("kafka-retry".into()).spawn(move || {
-            resend_loop(&due, &resends, &|retry| {
+            resend_loop(&due, &resends, &|due| {
                 if let Some(inner) = resend.upgrade() {
-                    inner.resend(retry);
+                    inner.retry(due, &resends);
                 }
             });
         });
@@ -130,7 +139,8 @@ impl RecordSink {
             let give_up: OnUndelivered = Arc::new(move |again| {
                 last(Undelivered { record: original.clone(), reason, error: error.clone(), ack: again.ack });
             });
-            let sent = Box::new(Sent::once(ack, sink.counter(&record.topic().into()), give_up));
+            let counter = sink.counter(&record.topic().into());
+            let sent = Box::new(Sent { once_only: true, ..Sent::once(ack, counter, give_up) });
             let partition = Some(record.partition()).filter(|p| *p >= 0);
             let headers = record.headers().cloned();
             sink.0.send(record.topic(), partition, record.key(), Some(&short), headers, sent);
@@ -152,7 +162,7 @@ impl RecordSink {
     pub fn send_with_spans(&self, record: OutRecord, ack: Ack, spans: Vec<StageSpan>) {
         let counter = self.counter(&record.topic);
         let on_undelivered = self.0.on_undelivered.lock().clone();
-        let sent = Sent { spans, ..Sent::once(ack, counter, on_undelivered) };
+        let sent = Sent { spans, once_only: true, ..Sent::once(ack, counter, on_undelivered) };
         let headers = record
             .headers
             .iter()
@@ -269,36 +279,4 @@ impl Inner {
         );
         self.producer().context().failed(&error, Rejection::AtOnce, owned, sent);
     }
-
-    fn resend(&self, retry: Retry) {
-        let Retry { record, sent, .. } = retry;
-        if now_us() >= sent.deadline_us {
-            return sent.give_up(record, Reason::Late, "the broker did not take it".to_owned());
-        }
-        // a topic that was created again may have fewer partitions
-        let count = self.partitions.lock().get(record.topic()).map_or(i32::MAX, |count| count.cast_signed().max(1));
-        let partition = Some(record.partition()).filter(|p| *p >= 0).map(|p| p % count);
-        let headers = record.headers().cloned();
-        self.send(record.topic(), partition, record.key(), record.payload(), headers, sent);
-    }
-}
-
-/// Longest wait for a delivery report, and about the longest time for which a producer outlives its last handle. The
-/// wrapper spins through the last millisecond of it.
-const REPORTS: Duration = Duration::from_secs(4);
-const _: () = assert!(REPORTS.as_millis() <= LONGEST_UNMARKED_WAIT.as_millis());
-
-/// Serves delivery reports on a separate thread until the last handle to the producer is dropped. The client's own
-/// thread for this waits 100 ms at a time and spins through the last of them, which is a core's percent on an idle
-/// service.
-fn serve_reports(producer: &Arc<BaseProducer<Context>>, heartbeat: Heartbeat) -> Result<(), KafkaError> {
-    let producer = Arc::downgrade(producer);
-    let serve = move || {
-        while let Some(producer) = producer.upgrade() {
-            heartbeat.beat();
-            producer.poll(REPORTS);
-        }
-    };
-    let spawned = std::thread::Builder::new().name("kafka-reports".into()).spawn(serve);
-    spawned.map(drop).map_err(|error| KafkaError::ClientCreation(format!("report thread: {error}")))
 }

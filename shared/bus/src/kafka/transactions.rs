@@ -10,10 +10,12 @@
 //! - `committer`: what happens in which order, and after a failure
 //! - `producer`: the same for librdkafka
 
+mod bounded_calls;
 mod committer;
 mod producer;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

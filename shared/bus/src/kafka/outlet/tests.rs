@@ -46,7 +46,8 @@ impl Broker {
         let flags: Vec<&str> = std::iter::once(brokers.as_str()).chain(options.iter().copied()).collect();
         let client = Client::new(&settings(&[]).flags(&flags).read(BusSettings::read).unwrap().kafka, "test");
         let heartbeats = [(); 2].map(|()| Lifecycle::new().heartbeat("test"));
-        let sink = RecordSink::open(client.producer(), Arc::new(NoEvents), heartbeats, |_| Counter::default()).unwrap();
+        let config = client.producer();
+        let sink = RecordSink::open(client, config, Arc::new(NoEvents), heartbeats, |_| Counter::default()).unwrap();
         Self { cluster, sink }
     }
 

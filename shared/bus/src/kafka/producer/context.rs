@@ -15,7 +15,7 @@ use rdkafka::message::{DeliveryResult, Message, OwnedMessage};
 use rdkafka::producer::ProducerContext;
 use rdkafka::{ClientContext, Timestamp};
 
-use super::resend::Retry;
+use super::resend::{Attempt, Retry};
 use crate::backoff::resend_delay;
 use crate::kafka::auth_failure::AuthFailure;
 use crate::kafka::broker_clock::{BROKER_CLOCK, StampedRecord};
@@ -90,6 +90,8 @@ pub(crate) struct Sent {
     /// When it was last handed to the client, by this machine's clock; set by the producer.
     pub(crate) handed_us: u64,
     pub(crate) on_undelivered: OnUndelivered,
+    /// Whether the topic belongs to clients, who must not find it twice.
+    pub(crate) once_only: bool,
 }
 
 impl Sent {
@@ -104,10 +106,11 @@ impl Sent {
             attempts: 0,
             handed_us: 0,
             on_undelivered,
+            once_only: false,
         }
     }
 
-    fn done(mut self, partition: i32, offset: i64) {
+    pub(super) fn done(mut self, partition: i32, offset: i64) {
         self.counter.inc_by(self.items);
         for mut span in self.spans.drain(..) {
             set_partition(&mut span, partition);
@@ -140,15 +143,6 @@ pub(super) struct Context {
     pub(super) contact: BrokerContact,
     /// Whether the client has failed for good.
     pub(super) fatal: AtomicBool,
-    /// What the producer writes.
-    pub(super) target: Arc<Target>,
-}
-
-/// What a producer writes, the same for all clients that it has one after the other.
-#[derive(Default)]
-pub(super) struct Target {
-    /// Whether it writes topics of clients, where a record must not stand twice.
-    pub(super) for_clients: AtomicBool,
     /// Whether the client asks for the offset of every record.
     pub(super) wants_offsets: bool,
 }
@@ -182,9 +176,7 @@ impl ProducerContext for Context {
 
     fn delivery(&self, report: &DeliveryResult<'_>, sent: Box<Sent>) {
         match report {
-            Ok(record) if self.target.wants_offsets && record.offset() < 0 => {
-                self.without_offset(record.detach(), sent)
-            }
+            Ok(record) if self.wants_offsets && record.offset() < 0 => self.without_offset(record.detach(), sent),
             Ok(record) => {
                 self.compare_clocks(record.timestamp(), sent.handed_us);
                 sent.done(record.partition(), record.offset());
@@ -205,25 +197,33 @@ impl Context {
         }
     }
 
-    pub(super) fn new(retries: Sender<Retry>, events: Arc<dyn EdgeEvents>, target: Arc<Target>) -> Self {
+    pub(super) fn new(retries: Sender<Retry>, events: Arc<dyn EdgeEvents>, wants_offsets: bool) -> Self {
         let (auth_failure, contact) = (AuthFailure::default(), BrokerContact::default());
         let fatal = AtomicBool::new(false);
-        Self { retries: Mutex::new(retries), spread: AtomicU32::new(0), events, auth_failure, contact, fatal, target }
+        Self {
+            retries: Mutex::new(retries),
+            spread: AtomicU32::new(0),
+            events,
+            auth_failure,
+            contact,
+            fatal,
+            wants_offsets,
+        }
     }
 
     /// The context of the client that replaces this one.
     pub(super) fn successor(&self) -> Self {
-        Self::new(self.retries.lock().clone(), Arc::clone(&self.events), Arc::clone(&self.target))
+        Self::new(self.retries.lock().clone(), Arc::clone(&self.events), self.wants_offsets)
     }
 
-    /// Deals with a record that is reported as delivered without a place. The client reports so what a broker has refused
+    /// Deals with a record that is reported as delivered without its offset. The client reports so what a broker has refused
     /// once a later batch was taken, as it believes that the broker would not have taken that one out of order. A broker that
     /// has yet to learn of the producer does, and the record is lost: github.com/confluentinc/confluent-kafka-go/issues/921.
     fn without_offset(&self, record: OwnedMessage, sent: Box<Sent>) {
         let topic = record.topic();
-        if self.target.for_clients.load(Ordering::Acquire) {
-            // it may stand there all the same: the successor of this process reads what was written
-            return self.fail(&format!("a record for {topic} is reported as delivered without an offset"));
+        if sent.once_only {
+            tracing::warn!(topic, "record is reported as delivered without an offset, looking it up");
+            return self.look_up_at(Instant::now(), record, sent);
         }
         tracing::warn!(topic, "record is reported as delivered without an offset, sending it again");
         self.retry(record, sent, false);
@@ -267,7 +267,11 @@ impl Context {
 
     pub(super) fn retry_at(&self, due: Instant, record: OwnedMessage, sent: Box<Sent>) {
         // a closed channel means the process is ending: the dropped ack is a nack, nothing is lost
-        let _ = self.retries.lock().send(Retry { due, record, sent });
+        let _ = self.retries.lock().send(Retry { due, record, sent, attempt: Attempt::Send });
+    }
+
+    pub(super) fn look_up_at(&self, due: Instant, record: OwnedMessage, sent: Box<Sent>) {
+        let _ = self.retries.lock().send(Retry { due, record, sent, attempt: Attempt::LookUp });
     }
 }
 

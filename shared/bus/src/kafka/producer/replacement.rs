@@ -7,18 +7,19 @@ use forebay_runtime::Heartbeat;
 use rdkafka::error::KafkaResult;
 use rdkafka::producer::{Producer as _, PurgeConfig};
 
-use super::{RecordSink, serve_reports};
+use super::RecordSink;
+use super::reports::serve_reports;
 use crate::kafka::broker_contact::{DeadClientCheck, discard};
 
 impl RecordSink {
     /// From now on the producer writes topics of clients, where a record must not stand twice.
     pub(crate) fn writes_for_clients(&self) {
-        self.0.target.for_clients.store(true, Ordering::Release);
+        self.0.for_clients.store(true, Ordering::Release);
     }
 
     /// Whether the producer writes topics of clients.
     pub(crate) fn is_for_clients(&self) -> bool {
-        self.0.target.for_clients.load(Ordering::Acquire)
+        self.0.for_clients.load(Ordering::Acquire)
     }
 
     /// Replaces the client if it is dead. Its records are sent again by the next one; a producer for clients with records

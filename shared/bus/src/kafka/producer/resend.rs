@@ -15,6 +15,16 @@ pub(super) struct Retry {
     pub(super) due: Instant,
     pub(super) record: OwnedMessage,
     pub(super) sent: Box<Sent>,
+    pub(super) attempt: Attempt,
+}
+
+/// What is tried next with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// To send it again.
+    Send,
+    /// To find out whether it stands in its topic.
+    LookUp,
 }
 
 impl Ord for Retry {
@@ -37,21 +47,23 @@ impl PartialEq for Retry {
     }
 }
 
-/// Hands every record to `resend` when it is due, until the producer is gone.
-pub(super) fn resend_loop(retries: &Receiver<Retry>, heartbeat: &Heartbeat, resend: &dyn Fn(Retry)) {
+/// Hands the records that are due to `retry`, until the producer is gone.
+pub(super) fn resend_loop(retries: &Receiver<Retry>, heartbeat: &Heartbeat, retry: &dyn Fn(Vec<Retry>)) {
     let mut waiting: BinaryHeap<Retry> = BinaryHeap::new();
     loop {
         heartbeat.beat();
         let now = Instant::now();
-        while waiting.peek().is_some_and(|first| first.due <= now)
-            && let Some(first) = waiting.pop()
-        {
-            resend(first);
+        let mut due = Vec::new();
+        while waiting.peek().is_some_and(|first| first.due <= now) {
+            due.extend(waiting.pop());
+        }
+        if !due.is_empty() {
+            retry(due);
         }
         let left = waiting.peek().map(|first| first.due.saturating_duration_since(Instant::now()));
         match retries.recv_timeout(left.unwrap_or(heartbeat.interval()).min(heartbeat.interval())) {
-            Ok(retry) => {
-                waiting.push(retry);
+            Ok(later) => {
+                waiting.push(later);
                 waiting.extend(retries.try_iter());
             }
             Err(RecvTimeoutError::Timeout) => {}

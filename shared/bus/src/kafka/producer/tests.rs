@@ -11,9 +11,10 @@ use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::context::{Context, refusal};
+use super::resend::{Attempt, Retry};
 use super::*;
 use crate::kafka::Client;
-use crate::{AckOutcome, BusSettings};
+use crate::{AckOutcome, BusSettings, NoEvents};
 
 fn sent(items: u64, attempts: u32) -> Box<Sent> {
     let once = Sent::once(Ack::none(), Counter::default(), Arc::new(|_| ()));
@@ -62,7 +63,7 @@ impl EdgeEvents for Failures {
 fn a_client_that_has_failed_for_good_ends_the_process_once_and_its_records_are_read_again() {
     let (retries, due) = channel();
     let failures = Arc::new(Failures::default());
-    let context = Context::new(retries, Arc::clone(&failures) as Arc<dyn EdgeEvents>, Arc::default());
+    let context = Context::new(retries, Arc::clone(&failures) as Arc<dyn EdgeEvents>, true);
     let (ends, end) = channel();
     for _ in 0..3 {
         let (ends, record) =
@@ -83,13 +84,15 @@ fn records_are_resent_when_they_are_due() {
     for delay in [60, 20, 40, 0] {
         let record = OwnedMessage::new(None, None, String::new(), Timestamp::NotAvailable, 0, delay, None);
         let due = now + Duration::from_millis(delay.unsigned_abs());
-        retries.send(Retry { due, record, sent: sent(1, 0) }).unwrap();
+        retries.send(Retry { due, record, sent: sent(1, 0), attempt: Attempt::Send }).unwrap();
     }
     let (taken, order) = channel();
     let loops = std::thread::spawn(move || {
-        resend_loop(&due, &Lifecycle::new().heartbeat("test"), &|retry| {
-            assert!(retry.due <= Instant::now());
-            taken.send(retry.record.offset()).unwrap();
+        resend_loop(&due, &Lifecycle::new().heartbeat("test"), &|due| {
+            for retry in due {
+                assert!(retry.due <= Instant::now());
+                taken.send(retry.record.offset()).unwrap();
+            }
         });
     });
     let order: Vec<i64> = (0..4).map(|_| order.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
@@ -106,7 +109,6 @@ const NOT_LEADER: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_
 struct Broker {
     cluster: MockCluster<'static, DefaultProducerContext>,
     sink: RecordSink,
-    failures: Arc<Failures>,
 }
 
 impl Broker {
@@ -119,17 +121,18 @@ impl Broker {
         let settings = settings(&[]).flags(&[&brokers]).read(BusSettings::read).unwrap();
         let client = Client::new(&settings.kafka, "test");
         let heartbeats = [(); 2].map(|()| Lifecycle::new().heartbeat("test"));
-        let failures = Arc::new(Failures::default());
-        let events = Arc::clone(&failures) as Arc<dyn EdgeEvents>;
-        let sink = RecordSink::open(client.producer(), events, heartbeats, |_| Counter::default()).unwrap();
-        Self { cluster, sink, failures }
+        let config = client.producer();
+        let sink = RecordSink::open(client, config, Arc::new(NoEvents), heartbeats, |_| Counter::default()).unwrap();
+        Self { cluster, sink }
     }
 
-    fn send(&self, topic: &str) -> Receiver<AckOutcome> {
+    /// Sends a record of a stage, which may stand twice, or one for clients.
+    fn send(&self, topic: &str, payload: u8, once_only: bool) -> Receiver<AckOutcome> {
         let (ended, end) = channel();
-        let record =
-            OutRecord { topic: topic.into(), partition: Some(0), key: None, payload: vec![1], headers: Vec::new() };
-        self.sink.send(record, Ack::new(move |outcome| ended.send(outcome).unwrap_or_default()));
+        let ack = Ack::new(move |outcome| ended.send(outcome).unwrap_or_default());
+        let sent = Sent { once_only, ..Sent::once(ack, Counter::default(), Arc::new(|_| ())) };
+        let headers = OwnedHeaders::new().insert(Header { key: "id", value: Some(&[payload]) });
+        self.sink.produce(topic, Some(0), None, Some(&[7]), Some(headers), sent);
         end
     }
 
@@ -138,36 +141,51 @@ impl Broker {
     }
 
     /// Sends two batches, one while the other is in flight, of which the broker refuses the first.
-    fn send_two_and_refuse_the_first(&self) -> [Receiver<AckOutcome>; 2] {
+    fn send_two_and_refuse_the_first(&self, once_only: bool) {
         // the client has its identity and knows the leader
-        assert_eq!(self.send(OTHER).recv_timeout(SOON), Ok(AckOutcome::Done));
+        assert_eq!(self.send(OTHER, 0, once_only).recv_timeout(SOON), Ok(AckOutcome::Done));
         self.sink.refresh(TOPIC, SOON).unwrap();
         self.cluster.broker_round_trip_time(1, Duration::from_millis(400)).unwrap();
         self.cluster.request_errors(RDKafkaApiKey::Produce, &[NOT_LEADER]);
-        let first = self.send(TOPIC);
+        let first = self.send(TOPIC, 1, once_only);
         std::thread::sleep(Duration::from_millis(100));
-        [first, self.send(TOPIC)]
+        for end in [first, self.send(TOPIC, 2, once_only)] {
+            assert_eq!(end.recv_timeout(SOON), Ok(AckOutcome::Done));
+        }
     }
 }
 
 #[test]
 fn a_record_that_is_wrongly_reported_as_delivered_is_sent_again() {
-    let broker = Broker::start();
-    for end in broker.send_two_and_refuse_the_first() {
-        assert_eq!(end.recv_timeout(SOON), Ok(AckOutcome::Done));
+    for once_only in [false, true] {
+        let broker = Broker::start();
+        broker.send_two_and_refuse_the_first(once_only);
+        assert_eq!(broker.held(), 2);
     }
-    assert_eq!(broker.held(), 2);
-    assert_eq!(broker.failures.0.load(Ordering::Relaxed), 0);
 }
 
 #[test]
-fn a_writer_for_clients_ends_when_it_cannot_know_whether_a_record_stands() {
+fn a_record_for_clients_that_stands_in_its_topic_is_not_sent_again() {
     let broker = Broker::start();
-    broker.sink.writes_for_clients();
-    let [first, second] = broker.send_two_and_refuse_the_first();
-    assert_eq!(first.recv_timeout(SOON), Ok(AckOutcome::Failed));
-    assert_eq!(second.recv_timeout(SOON), Ok(AckOutcome::Done));
-    assert_eq!((broker.failures.0.load(Ordering::Relaxed), broker.held()), (1, 1));
+    for payload in [1, 2, 3] {
+        assert_eq!(broker.send(TOPIC, payload, true).recv_timeout(SOON), Ok(AckOutcome::Done));
+    }
+    let (ended, end) = channel();
+    // two of them, and one that is not there
+    for payload in [2, 4, 3] {
+        let ended = ended.clone();
+        let ack = Ack::new(move |outcome| ended.send(outcome).unwrap_or_default());
+        let once = Sent::once(ack, Counter::default(), Arc::new(|_| ()));
+        let sent = Box::new(Sent { once_only: true, handed_us: machine_us(), ..once });
+        let headers = OwnedHeaders::new().insert(Header { key: "id", value: Some(&[payload]) });
+        let no_time = Timestamp::NotAvailable;
+        let record = OwnedMessage::new(Some(vec![7]), None, TOPIC.to_owned(), no_time, 0, -1001, Some(headers));
+        broker.sink.0.producer().context().look_up_at(Instant::now(), record, sent);
+    }
+    for _ in 0..3 {
+        assert_eq!(end.recv_timeout(SOON), Ok(AckOutcome::Done));
+    }
+    assert_eq!(broker.held(), 4);
 }
 
 #[test]

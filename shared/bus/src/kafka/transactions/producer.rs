@@ -7,28 +7,38 @@ use std::time::{Duration, Instant};
 
 use forebay_contract::RequestId;
 use forebay_runtime::Heartbeat;
-use parking_lot::{Condvar, Mutex};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext};
 
+use super::bounded_calls::BoundedCalls;
 use super::committer::{CommitError, StepError, TransactionClient, WriteError};
+use super::written::Written;
 use crate::kafka::auth_failure::AuthFailure;
 use crate::kafka::broker_contact::discard;
 use crate::kafka::client::{Client, Quiet, log};
 use crate::kafka::offset_tracker::{ConsumedOffset, OffsetTracker};
-use crate::kafka::producer::{OutRecord, Reason};
+use crate::kafka::producer::OutRecord;
 use crate::kafka::source::{CommitsSlot, SourceCommits, names_transaction};
 
 /// What transactional ids begin with, for the rights of the service.
 const PREFIX: &str = "forebay-";
 /// Longest wait for the group's offsets.
 const OFFSETS: Duration = Duration::from_secs(10);
+/// So much longer than it was given is waited for a call of the client. `send_offsets_to_transaction` of librdkafka 2.12.1 has
+/// not returned after the leader of the group's offsets had changed.
+const MORE: Duration = Duration::from_secs(1);
 /// Longest pause between the last delivery report and the moment at which the client counts no record any more.
 const SETTLED: Duration = Duration::from_secs(1);
+
+/// A producer that can make transactions.
+struct OpenProducer {
+    producer: Arc<BaseProducer<Reports>>,
+    calls: BoundedCalls<BaseProducer<Reports>>,
+}
 
 /// The producer of one sink.
 pub(super) struct TransactionalProducer {
@@ -40,7 +50,7 @@ pub(super) struct TransactionalProducer {
     heartbeat: Heartbeat,
     reports: Heartbeat,
     auth_failure: AuthFailure,
-    open: Option<Arc<BaseProducer<Reports>>>,
+    open: Option<OpenProducer>,
     membership: Option<Arc<ConsumerGroupMetadata>>,
 }
 
@@ -59,8 +69,21 @@ impl TransactionalProducer {
         Self { client, config, source, limit, heartbeat, reports, auth_failure, open, membership }
     }
 
-    fn producer(&self) -> Result<Arc<BaseProducer<Reports>>, StepError> {
-        self.open.clone().ok_or_else(|| StepError::Broken("there is no producer".to_owned()))
+    fn producer(&self) -> Result<&OpenProducer, StepError> {
+        self.open.as_ref().ok_or_else(|| StepError::Broken("there is no producer".to_owned()))
+    }
+
+    /// Waits for a call of the client, which is given `limit`.
+    fn call<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        call: impl FnOnce(&BaseProducer<Reports>) -> KafkaResult<T> + Send + 'static,
+    ) -> Result<T, StepError> {
+        let _waiting = self.heartbeat.waiting(limit + MORE);
+        match self.producer()?.calls.call(limit + MORE, call) {
+            Some(end) => end.map_err(|error| step(&error)),
+            None => Err(StepError::Broken("the client does not return from a call".to_owned())),
+        }
     }
 
     fn commits(&self) -> Result<&Arc<SourceCommits>, StepError> {
@@ -72,33 +95,40 @@ impl TransactionClient for TransactionalProducer {
     fn open(&mut self) -> Result<(), String> {
         if let Some(broken) = self.open.take() {
             // it may wait for a broker while it ends
-            discard(broken);
+            discard(broken.producer);
         }
         let context = Reports { auth_failure: self.auth_failure.clone() };
         let producer: BaseProducer<Reports> =
             self.config.create_with_context(context).map_err(|error| error.to_string())?;
         let producer = Arc::new(producer);
-        serve_reports(&producer, self.reports.clone()).map_err(|error| format!("report thread: {error}"))?;
-        let _waiting = self.heartbeat.waiting(self.limit * 2);
-        if let Err(error) = producer.init_transactions(self.limit * 2) {
-            let why = self.auth_failure.explain(&error);
-            discard(producer);
-            return Err(why);
-        }
-        self.auth_failure.clear();
-        self.open = Some(producer);
-        Ok(())
+        let no_thread = |error| format!("thread of transactions: {error}");
+        serve_reports(&producer, self.reports.clone()).map_err(no_thread)?;
+        let calls = BoundedCalls::start(Arc::clone(&producer)).map_err(no_thread)?;
+        let limit = self.limit * 2;
+        let waiting = self.heartbeat.waiting(limit + MORE);
+        let why = match calls.call(limit + MORE, move |producer| producer.init_transactions(limit)) {
+            Some(Ok(())) => {
+                drop(waiting);
+                self.auth_failure.clear();
+                self.open = Some(OpenProducer { producer, calls });
+                return Ok(());
+            }
+            Some(Err(error)) => self.auth_failure.explain(&error),
+            None => "the client does not return from a call".to_owned(),
+        };
+        discard(producer);
+        Err(why)
     }
 
     fn begin(&mut self) -> Result<(), StepError> {
-        self.producer()?.begin_transaction().map_err(|error| step(&error))
+        self.call(self.limit, Producer::begin_transaction)
     }
 
     fn write(&mut self, records: &[&OutRecord]) -> Result<Vec<(i32, i64)>, WriteError> {
         if records.is_empty() {
             return Ok(Vec::new());
         }
-        let producer = self.producer().map_err(WriteError::Step)?;
+        let producer = &self.producer().map_err(WriteError::Step)?.producer;
         let written = Arc::new(Written::new(records.len()));
         for (number, record) in records.iter().enumerate() {
             let report = Box::new(Report { written: Arc::clone(&written), number });
@@ -135,29 +165,24 @@ impl TransactionClient for TransactionalProducer {
 
     fn add_offsets(&mut self, offsets: &[ConsumedOffset], transaction: &str) -> Result<(), StepError> {
         let list = self.commits()?.to_commit(offsets, transaction);
-        let Some(membership) = &self.membership else {
+        let Some(membership) = self.membership.clone() else {
             return Err(StepError::Abort("the membership was not taken".to_owned()));
         };
-        let _waiting = self.heartbeat.waiting(self.limit);
-        let added = self.producer()?.send_offsets_to_transaction(&list, membership, self.limit);
-        added.map_err(|error| step(&error))
+        let limit = self.limit;
+        self.call(limit, move |producer| producer.send_offsets_to_transaction(&list, &membership, limit))
     }
 
     fn commit(&mut self) -> Result<(), CommitError> {
-        let unknown = |error: StepError| match error {
-            StepError::Abort(why) | StepError::Broken(why) => CommitError::Unknown(why),
-        };
-        let producer = self.producer().map_err(unknown)?;
-        let _waiting = self.heartbeat.waiting(self.limit);
-        producer.commit_transaction(self.limit).map_err(|error| match step(&error) {
+        let limit = self.limit;
+        self.call(limit, move |producer| producer.commit_transaction(limit)).map_err(|error| match error {
             StepError::Abort(why) => CommitError::Abort(why),
             StepError::Broken(why) => CommitError::Unknown(why),
         })
     }
 
     fn abort(&mut self) -> Result<(), StepError> {
-        let _waiting = self.heartbeat.waiting(self.limit);
-        self.producer()?.abort_transaction(self.limit).map_err(|error| step(&error))
+        let limit = self.limit;
+        self.call(limit, move |producer| producer.abort_transaction(limit))
     }
 
     fn has_committed(&mut self, offsets: &[ConsumedOffset], transaction: &str) -> Result<bool, String> {
@@ -182,70 +207,6 @@ fn step(error: &KafkaError) -> StepError {
     match error {
         KafkaError::Transaction(cause) if cause.txn_requires_abort() => StepError::Abort(error.to_string()),
         _ => StepError::Broken(error.to_string()),
-    }
-}
-
-/// The records of one call of `write`.
-struct Written {
-    state: Mutex<WriteState>,
-    changed: Condvar,
-}
-
-struct WriteState {
-    open: usize,
-    places: Vec<(i32, i64)>,
-    refused: Vec<(usize, Reason, String)>,
-    failed: Option<String>,
-}
-
-impl Written {
-    fn new(records: usize) -> Self {
-        let places = vec![(-1, -1); records];
-        let state = WriteState { open: records, places, refused: Vec::new(), failed: None };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
-    }
-
-    fn take(&self, number: usize, outcome: Result<(i32, i64), KafkaError>) {
-        use RDKafkaErrorCode::{
-            InvalidMessage, InvalidMessageSize, InvalidRecord, MessageBatchTooLarge, MessageSizeTooLarge,
-        };
-        let mut state = self.state.lock();
-        state.open = state.open.saturating_sub(1);
-        match outcome {
-            // it may be missing, see `Context::without_offset`
-            Ok((_, ..0)) => state.failed = Some("a record is reported as delivered without an offset".to_owned()),
-            Ok(place) => state.places.get_mut(number).into_iter().for_each(|it| *it = place),
-            Err(error) => match error.rdkafka_error_code() {
-                Some(MessageSizeTooLarge | MessageBatchTooLarge) => {
-                    state.refused.push((number, Reason::TooLarge, error.to_string()));
-                }
-                Some(InvalidMessage | InvalidMessageSize | InvalidRecord) => {
-                    state.refused.push((number, Reason::Invalid, error.to_string()));
-                }
-                _ => state.failed = Some(error.to_string()),
-            },
-        }
-        if state.open == 0 {
-            self.changed.notify_all();
-        }
-    }
-
-    fn wait(&self, deadline: Instant) -> Result<Vec<(i32, i64)>, WriteError> {
-        let mut state = self.state.lock();
-        while state.open > 0 {
-            if self.changed.wait_until(&mut state, deadline).timed_out() {
-                let why = format!("{} records got no delivery report", state.open);
-                return Err(WriteError::Step(StepError::Broken(why)));
-            }
-        }
-        // a record that is refused takes others with it, which report another error
-        if !state.refused.is_empty() {
-            return Err(WriteError::Refused(std::mem::take(&mut state.refused)));
-        }
-        match state.failed.take() {
-            Some(why) => Err(WriteError::Step(StepError::Abort(why))),
-            None => Ok(std::mem::take(&mut state.places)),
-        }
     }
 }
 

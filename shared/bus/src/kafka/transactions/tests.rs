@@ -39,7 +39,9 @@ fn bench() -> Bench {
     let brokers = format!("kafka.brokers={}", cluster.bootstrap_servers());
     let client = Client::new(&settings(&[]).flags(&[&brokers]).read(BusSettings::read).unwrap().kafka, "test");
     let heartbeats = || [(); 2].map(|()| Lifecycle::new().heartbeat("test"));
-    let counts = RecordSink::open(client.producer(), Arc::new(NoEvents), heartbeats(), |_| Counter::default()).unwrap();
+    let counts =
+        RecordSink::open(client.clone(), client.producer(), Arc::new(NoEvents), heartbeats(), |_| Counter::default())
+            .unwrap();
     let (committed, aborted) = (Counter::default(), Counter::default());
     let sink = TransactionalSink::open(SinkSpec {
         client: client.clone(),
