@@ -50,6 +50,7 @@ impl RepliedRequests {
                 return Err(TailError::Late { topic: topic.to_owned(), limit: began.elapsed() });
             }
         }
+        tail.discard();
         Ok(ids)
     }
 }

@@ -123,6 +123,7 @@ impl ResultLog for KafkaResultLog {
                 return Ok(None);
             }
         }
+        tail.discard();
         let cut = ranges.iter().zip(first_times).filter(|(range, _)| is_cut(range));
         reach.removed_until_us = cut.map(|(_, first)| first.unwrap_or(u64::MAX)).max();
         Ok(Some(reach))
