@@ -24,6 +24,9 @@ const SLICE: Duration = Duration::from_secs(1);
 /// Longest time for a partition.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// A record that was reported as delivered without its offset.
+type Unplaced = (OwnedMessage, Box<Sent>);
+
 impl Inner {
     /// Makes the next attempt with each record that is due.
     pub(super) fn retry(&self, due: Vec<Retry>, heartbeat: &Heartbeat) {
@@ -31,7 +34,7 @@ impl Inner {
         for Retry { record, sent, .. } in others {
             self.resend(record, sent);
         }
-        let mut partitions: HashMap<(String, i32), Vec<(OwnedMessage, Box<Sent>)>> = HashMap::new();
+        let mut partitions: HashMap<(String, i32), Vec<Unplaced>> = HashMap::new();
         for Retry { record, sent, .. } in unplaced {
             let place = (record.topic().to_owned(), record.partition());
             partitions.entry(place).or_default().push((record, sent));
@@ -54,7 +57,7 @@ impl Inner {
     }
 
     /// Sends those of the records that do not stand in their partition; the others are done.
-    fn look_up(&self, topic: &str, partition: i32, unplaced: Vec<(OwnedMessage, Box<Sent>)>) {
+    fn look_up(&self, topic: &str, partition: i32, unplaced: Vec<Unplaced>) {
         let offsets = match self.offsets_of(topic, partition, &unplaced) {
             Ok(offsets) => offsets,
             Err(error) => {
@@ -84,12 +87,7 @@ impl Inner {
     }
 
     /// Where each record stands. A later one has its offset, so that they would be before the end.
-    fn offsets_of(
-        &self,
-        topic: &str,
-        partition: i32,
-        unplaced: &[(OwnedMessage, Box<Sent>)],
-    ) -> Result<Vec<Option<i64>>, TailError> {
+    fn offsets_of(&self, topic: &str, partition: i32, unplaced: &[Unplaced]) -> Result<Vec<Option<i64>>, TailError> {
         let handed_us = unplaced.iter().map(|(_, sent)| sent.handed_us).min().unwrap_or_default();
         // by the broker's clock or by this one's, as the topic has it
         let since_us = handed_us.min((handed_us + now_us()).saturating_sub(machine_us())).saturating_sub(SLACK_US);
@@ -117,8 +115,7 @@ impl Inner {
     }
 }
 
-/// Whether a record of a topic has the bytes of one that was sent: its value and its headers, in which a result has the id
-/// of its request.
+/// Whether both records have the same value and the same headers; in those a result has the id of its request.
 fn is_same(sent: &OwnedMessage, found: &TailRecord<'_>) -> bool {
     if sent.payload().unwrap_or_default() != found.payload() {
         return false;
