@@ -112,7 +112,7 @@ impl RecordSink {
         let spawned = std::thread::Builder::new().name("kafka-retry".into()).spawn(move || {
             resend_loop(&due, &resends, &|due| {
                 if let Some(inner) = resend.upgrade() {
-                    inner.retry(due, &resends);
+                    inner.retry(due);
                 }
             });
         });
@@ -206,7 +206,8 @@ impl RecordSink {
         self.0.partitions.lock().get(topic).copied()
     }
 
-    /// Fetches from the broker the partitions of `topic`. They are known once the leaders of those that were added know them.
+    /// Fetches from the broker the partitions of `topic`. They are known once the leaders of those that were added know them,
+    /// as far as these answer.
     pub(crate) fn refresh(&self, topic: &str, limit: Duration) -> Result<u32, KafkaError> {
         let producer = self.0.producer();
         let metadata = producer.client().fetch_metadata(Some(topic), limit)?;

@@ -19,7 +19,9 @@ const METADATA: Duration = Duration::from_secs(2);
 /// Longest time for listing the topics and creating those that are missing.
 const CREATE: Duration = Duration::from_secs(60);
 const REFRESH: Duration = Duration::from_secs(30);
-const RETRY: Duration = Duration::from_millis(200);
+/// Between attempts while a topic was never seen, and once all were.
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const RETRY: Duration = Duration::from_millis(500);
 /// A component that was ready stays so until this many attempts in a row have failed: requests need no metadata, and a broker
 /// that is busy for a moment is no reason to refuse them.
 const ATTEMPTS: u32 = 3;
@@ -76,7 +78,12 @@ impl TopicMonitor {
                     self.foreign.check(&self.client);
                 }
                 // edges that open during the pause are checked at once
-                self.rest(if known { REFRESH } else { RETRY }, || {
+                let pause = match (known, self.all_known()) {
+                    (true, _) => REFRESH,
+                    (false, true) => RETRY,
+                    (false, false) => FIRST_RETRY,
+                };
+                self.rest(pause, || {
                     heartbeat.beat();
                     self.sink.replace_dead_client(&mut dead_client, &heartbeat);
                     known && (!self.all_known() || self.foreign.has_new())

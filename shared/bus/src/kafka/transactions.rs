@@ -8,7 +8,7 @@
 //! next start ends what the last one has left open.
 //!
 //! - `committer`: what happens in which order, and after a failure
-//! - `producer`: the same for librdkafka
+//! - `producer`: the same for librdkafka, whose calls `bounded_calls` waits for; `written` takes the delivery reports
 
 mod bounded_calls;
 mod committer;

@@ -222,7 +222,6 @@ impl Context {
     fn without_offset(&self, record: OwnedMessage, sent: Box<Sent>) {
         let topic = record.topic();
         if sent.once_only {
-            tracing::warn!(topic, "record is reported as delivered without an offset, looking it up");
             return self.look_up_at(Instant::now(), record, sent);
         }
         tracing::warn!(topic, "record is reported as delivered without an offset, sending it again");

@@ -1,47 +1,58 @@
 //! The next attempt with records: sends them again, or finds out whether they stand in their topic already. What a client
 //! topic must not have twice is looked up there, by its bytes.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay_contract::{machine_us, now_us};
-use forebay_runtime::Heartbeat;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
 use rdkafka::producer::Producer as _;
+use rustc_hash::FxHashMap;
 
 use super::Inner;
 use super::context::{Reason, Sent};
 use super::resend::{Attempt, Retry};
 use crate::backoff::resend_delay;
+use crate::kafka::client::spawn;
 use crate::kafka::tail::{Tail, TailError, TailRecord, TailSpec};
 
 /// What the time of a record may be before the one at which it was handed to the client.
 const SLACK_US: u64 = 10_000_000;
 /// So many records before that time are read as well.
 const BEFORE: u64 = 4096;
-/// Between signs of life while a topic is read.
+/// Between looks at the time while a topic is read.
 const SLICE: Duration = Duration::from_secs(1);
-/// Longest time for a partition.
+/// Longest time of one call to a broker.
+const BROKER: Duration = Duration::from_secs(5);
+/// Longest time for reading a partition.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A record that was reported as delivered without its offset.
 type Unplaced = (OwnedMessage, Box<Sent>);
 
 impl Inner {
-    /// Makes the next attempt with each record that is due.
-    pub(super) fn retry(&self, due: Vec<Retry>, heartbeat: &Heartbeat) {
+    /// Makes the next attempt with each record that is due. Records are looked up on a thread of its own: those that are sent
+    /// again must not wait for that.
+    pub(super) fn retry(self: Arc<Self>, due: Vec<Retry>) {
         let (unplaced, others): (Vec<_>, Vec<_>) = due.into_iter().partition(|it| it.attempt == Attempt::LookUp);
         for Retry { record, sent, .. } in others {
             self.resend(record, sent);
         }
-        let mut partitions: HashMap<(String, i32), Vec<Unplaced>> = HashMap::new();
+        if unplaced.is_empty() {
+            return;
+        }
+        let mut partitions: FxHashMap<(String, i32), Vec<Unplaced>> = FxHashMap::default();
         for Retry { record, sent, .. } in unplaced {
             let place = (record.topic().to_owned(), record.partition());
             partitions.entry(place).or_default().push((record, sent));
         }
-        for ((topic, partition), unplaced) in partitions {
-            let _waiting = heartbeat.waiting(LIMIT);
-            self.look_up(&topic, partition, unplaced);
+        let look_up = move || {
+            partitions.into_iter().for_each(|((topic, partition), unplaced)| self.look_up(&topic, partition, unplaced));
+        };
+        if let Err(error) = spawn("kafka-lookup", look_up) {
+            // the dropped acks are nacks: the work behind the records is done again
+            tracing::warn!(%error, "no thread for a lookup");
         }
     }
 
@@ -58,10 +69,11 @@ impl Inner {
 
     /// Sends those of the records that do not stand in their partition; the others are done.
     fn look_up(&self, topic: &str, partition: i32, unplaced: Vec<Unplaced>) {
+        let reported = unplaced.len();
         let offsets = match self.offsets_of(topic, partition, &unplaced) {
             Ok(offsets) => offsets,
             Err(error) => {
-                tracing::warn!(topic, partition, %error, "records cannot be looked up, trying again");
+                tracing::warn!(topic, partition, reported, %error, "records cannot be looked up, trying again");
                 let producer = self.producer();
                 for (record, mut sent) in unplaced {
                     let due = Instant::now() + resend_delay(sent.attempts);
@@ -71,23 +83,21 @@ impl Inner {
                 return;
             }
         };
+        let missing = offsets.iter().filter(|offset| offset.is_none()).count();
+        tracing::warn!(topic, partition, reported, missing, "records were reported as delivered without an offset");
         for ((record, sent), offset) in unplaced.into_iter().zip(offsets) {
             match offset {
                 Some(offset) => sent.done(partition, offset),
-                None => {
-                    tracing::warn!(
-                        topic,
-                        partition,
-                        "record was reported as delivered and is not there, sending it again"
-                    );
-                    self.resend(record, sent);
-                }
+                None => self.resend(record, sent),
             }
         }
     }
 
-    /// Where each record stands. A later one has its offset, so that they would be before the end.
+    /// Where each record stands; `None` for those that do not. A later one has its offset, so they would be before the end
+    /// that the producer's own broker names.
     fn offsets_of(&self, topic: &str, partition: i32, unplaced: &[Unplaced]) -> Result<Vec<Option<i64>>, TailError> {
+        let failed = |source| TailError::Kafka { topic: topic.to_owned(), source };
+        let known = self.producer().client().fetch_watermarks(topic, partition, BROKER).map_err(failed)?;
         let handed_us = unplaced.iter().map(|(_, sent)| sent.handed_us).min().unwrap_or_default();
         // by the broker's clock or by this one's, as the topic has it
         let since_us = handed_us.min((handed_us + now_us()).saturating_sub(machine_us())).saturating_sub(SLACK_US);
@@ -97,29 +107,39 @@ impl Inner {
             since_ms: (since_us / 1000).cast_signed(),
             until: &[],
             before: BEFORE,
-            await_transactions: false,
+            await_transactions: true,
         };
         let mut tail = Tail::open(&self.client, spec)?;
-        let mut offsets = vec![None; unplaced.len()];
+        if tail.ranges().iter().any(|range| range.end < known.1.unsigned_abs()) {
+            // it has asked a broker that does not know yet that another one leads
+            return Err(failed(KafkaError::OffsetFetch(RDKafkaErrorCode::NotLeaderForPartition)));
+        }
+        let mut by_payload: FxHashMap<&[u8], Vec<usize>> = FxHashMap::default();
+        for (number, (record, _)) in unplaced.iter().enumerate() {
+            by_payload.entry(record.payload().unwrap_or_default()).or_default().push(number);
+        }
+        let (mut offsets, mut missing) = (vec![None; unplaced.len()], unplaced.len());
         let deadline = Instant::now() + LIMIT;
-        let see = |found: &TailRecord<'_>, offsets: &mut Vec<Option<i64>>| {
-            let which = unplaced.iter().position(|(record, _)| is_same(record, found));
-            which.into_iter().for_each(|number| offsets[number] = Some(found.offset().cast_signed()));
+        let mut see = |found: &TailRecord<'_>| {
+            let same = by_payload.get(found.payload()).into_iter().flatten();
+            for number in same.filter(|number| has_headers(&unplaced[**number].0, found)) {
+                missing -= usize::from(offsets[*number].replace(found.offset().cast_signed()).is_none());
+            }
+            missing
         };
-        while !tail.read(SLICE, |found| see(found, &mut offsets))? {
+        let mut left = unplaced.len();
+        while left > 0 && !tail.read(SLICE, |found| left = see(found))? {
             if Instant::now() >= deadline {
                 return Err(TailError::Late { topic: topic.to_owned(), limit: LIMIT });
             }
         }
+        tail.discard();
         Ok(offsets)
     }
 }
 
-/// Whether both records have the same value and the same headers; in those a result has the id of its request.
-fn is_same(sent: &OwnedMessage, found: &TailRecord<'_>) -> bool {
-    if sent.payload().unwrap_or_default() != found.payload() {
-        return false;
-    }
+/// Whether both records have the same headers, in which a result has the id of its request.
+fn has_headers(sent: &OwnedMessage, found: &TailRecord<'_>) -> bool {
     let headers = sent.headers();
     let mut same = true;
     let mut number = 0;

@@ -1,5 +1,5 @@
-//! Transactions with librdkafka. Every call is made on the thread of the transactions; another one serves the delivery
-//! reports.
+//! Transactions with librdkafka. The thread of the transactions waits for every call, which is made on another one; a third
+//! one serves the delivery reports.
 
 use std::borrow::Cow;
 use std::sync::Arc;
