@@ -156,3 +156,37 @@ fn a_request_topic_that_is_made_again_is_read_from_its_beginning() {
     assert_eq!(seen, [all_of("after", 0..5), all_of("other", 0..5)].concat());
     stop_all(services);
 }
+
+/// What the stages do not know any more they do again, and publishing finds in the result topic what was answered.
+#[test]
+fn offsets_that_have_expired_double_no_answer() {
+    const GROUPS: [&str; 4] = ["forebay-preprocessing", "forebay-caching", "forebay-prediction", "forebay-publishing"];
+    let mesh = Mesh::with_topics("expired");
+    let services = mesh.start_all();
+    let results = Reader::from_now(&mesh.topic("results_out"));
+    (0..4).for_each(|partition| write(&mesh, partition, &format!("before{partition}"), 50));
+    let mut before = Vec::new();
+    wait_until(SOON, "the first answers", || {
+        before.extend(answered(&results, "before"));
+        before.len() >= 200
+    });
+    stop_all(services);
+    topic::forget_groups(&GROUPS);
+    topic::forget_groups(&[&mesh.outside_group()]);
+    let services = mesh.start_all();
+    (0..4).for_each(|partition| write(&mesh, partition, &format!("after{partition}"), 20));
+    let mut after = Vec::new();
+    wait_until(SOON, "the answers that follow", || {
+        after.extend(results.rest(Duration::from_secs(4)).iter().filter_map(topic::Record::request_id));
+        after.len() >= 80
+    });
+    after.extend(results.rest(Duration::from_secs(10)).iter().filter_map(topic::Record::request_id));
+    after.sort();
+    let mut wanted: Vec<String> = (0..4).flat_map(|partition| all_of(&format!("after{partition}"), 0..20)).collect();
+    wanted.sort();
+    assert_eq!(after, wanted, "and none of those before once more");
+    let again = services.iter().find(|service| service.name.contains("publishing")).unwrap();
+    let duplicates = again.metric("forebay_stage_duplicates_total", &["stage=\"publishing\""]);
+    assert!(duplicates >= 200.0, "work was done again: {duplicates}");
+    stop_all(services);
+}

@@ -148,6 +148,11 @@ impl Mesh {
         self.mesh.topic(setting)
     }
 
+    /// The consumer group of the clients' topic.
+    pub fn outside_group(&self) -> String {
+        self.mesh.outside_group()
+    }
+
     /// Adds a setting for every process that is started later.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
         self.mesh.set(name, value);

@@ -54,6 +54,15 @@ pub fn delete_records(name: &str, partition: i32, offset: i64) {
     removed.elements().iter().for_each(|element| element.error().unwrap());
 }
 
+/// Removes the offsets of these groups, as the broker does when nobody was a member for long (`offsets.retention.minutes`).
+pub fn forget_groups(names: &[&str]) {
+    let admin: AdminClient<DefaultClientContext> = client_config(&brokers()).create().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for result in runtime.block_on(admin.delete_groups(names, &options())).unwrap() {
+        result.unwrap_or_else(|(name, code)| panic!("group {name}: {code}"));
+    }
+}
+
 fn options() -> AdminOptions {
     AdminOptions::new().operation_timeout(Some(BROKER_TIMEOUT)).request_timeout(Some(BROKER_TIMEOUT))
 }
