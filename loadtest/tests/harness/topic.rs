@@ -54,7 +54,7 @@ pub fn delete_records(name: &str, partition: i32, offset: i64) {
     removed.elements().iter().for_each(|element| element.error().unwrap());
 }
 
-/// Removes the offsets of these groups, as the broker does when nobody was a member for long (`offsets.retention.minutes`).
+/// Removes the offsets of these groups, as the broker does of groups that had no member for long (`offsets.retention.minutes`).
 pub fn forget_groups(names: &[&str]) {
     let admin: AdminClient<DefaultClientContext> = client_config(&brokers()).create().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

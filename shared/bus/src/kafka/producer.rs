@@ -4,6 +4,7 @@
 mod context;
 mod leaders;
 mod lookup;
+mod offset_reports;
 mod replacement;
 mod reports;
 mod resend;

@@ -15,6 +15,7 @@ use rdkafka::message::{DeliveryResult, Message, OwnedMessage};
 use rdkafka::producer::ProducerContext;
 use rdkafka::{ClientContext, Timestamp};
 
+use super::offset_reports::OffsetReports;
 use super::resend::{Attempt, Retry};
 use crate::backoff::resend_delay;
 use crate::kafka::auth_failure::AuthFailure;
@@ -143,8 +144,7 @@ pub(super) struct Context {
     pub(super) contact: BrokerContact,
     /// Whether the client has failed for good.
     pub(super) fatal: AtomicBool,
-    /// Whether the client asks for the offset of every record.
-    pub(super) wants_offsets: bool,
+    offsets: OffsetReports,
 }
 
 impl ClientContext for Context {
@@ -176,7 +176,9 @@ impl ProducerContext for Context {
 
     fn delivery(&self, report: &DeliveryResult<'_>, sent: Box<Sent>) {
         match report {
-            Ok(record) if self.wants_offsets && record.offset() < 0 => self.without_offset(record.detach(), sent),
+            Ok(record) if self.offsets.leave_in_doubt(record.topic(), record.offset()) => {
+                self.without_offset(record.detach(), sent);
+            }
             Ok(record) => {
                 self.compare_clocks(record.timestamp(), sent.handed_us);
                 sent.done(record.partition(), record.offset());
@@ -207,13 +209,13 @@ impl Context {
             auth_failure,
             contact,
             fatal,
-            wants_offsets,
+            offsets: OffsetReports::new(wants_offsets),
         }
     }
 
     /// The context of the client that replaces this one.
     pub(super) fn successor(&self) -> Self {
-        Self::new(self.retries.lock().clone(), Arc::clone(&self.events), self.wants_offsets)
+        Self::new(self.retries.lock().clone(), Arc::clone(&self.events), self.offsets.wanted())
     }
 
     /// Deals with a record that is reported as delivered without its offset. The client reports so what a broker has refused
