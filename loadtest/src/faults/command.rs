@@ -86,7 +86,19 @@ impl FaultsArgs {
         let mut environments = Environments::new();
         let mut evidence = Vec::new();
         for row in &rows {
-            let found = self.one(row, &mut environments, &options);
+            let environment = match environments.entry(row.broker) {
+                Entry::Occupied(known) => &*known.into_mut(),
+                Entry::Vacant(vacant) => match self.environment(row.broker) {
+                    Ok(started) => vacant.insert(started),
+                    // it takes rights that not everybody has
+                    Err(error) if row.broker == BrokerKind::SmallDisk => {
+                        evidence.push((*row, Err(NotJudged::NotRun(format!("not run: {error}")))));
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
+            let found = one(row, environment, &options);
             if let Ok(found) = &found {
                 let outcome = outcome(*row, found, session);
                 eprintln!("{}", outcome.line());
@@ -117,29 +129,6 @@ impl FaultsArgs {
         FaultEnvironment::start(&self.native, binaries, self.keep.as_deref(), broker)
     }
 
-    /// Runs a row, and says why if it cannot be run.
-    fn one(
-        &self,
-        row: &FaultRow,
-        environments: &mut Environments,
-        options: &RunOptions,
-    ) -> Result<RowEvidence, NotJudged> {
-        if row.previous && options.previous.is_none() {
-            return Err(NotJudged::NotRun("not run: --previous names no folder of binaries".into()));
-        }
-        let environment = match environments.entry(row.broker) {
-            Entry::Occupied(known) => &*known.into_mut(),
-            Entry::Vacant(vacant) => {
-                let started = self.environment(row.broker);
-                vacant.insert(started.map_err(|error| NotJudged::NotRun(format!("not run: {error}")))?)
-            }
-        };
-        eprintln!("--- {} {}", row.id, row.name);
-        let evidence = environment.heal().and_then(|()| run_row(row, environment, options));
-        let evidence = evidence.map_err(|error| NotJudged::Failed(format!("could not be run: {error}")))?;
-        Ok(evidence)
-    }
-
     fn rows(&self) -> Result<Vec<FaultRow>, LoadtestError> {
         let chosen = |row: &FaultRow, word: &str| row.id == word || row.number.to_string() == word;
         for word in &self.only {
@@ -157,6 +146,16 @@ impl FaultsArgs {
 
 /// The services of a run. They outlive its last row, as everything is read again then.
 type Environments = HashMap<BrokerKind, FaultEnvironment>;
+
+/// Runs a row, and says why if it cannot be run.
+fn one(row: &FaultRow, environment: &FaultEnvironment, options: &RunOptions) -> Result<RowEvidence, NotJudged> {
+    if row.previous && options.previous.is_none() {
+        return Err(NotJudged::NotRun("not run: --previous names no folder of binaries".into()));
+    }
+    eprintln!("--- {} {}", row.id, row.name);
+    let evidence = environment.heal().and_then(|()| run_row(row, environment, options));
+    evidence.map_err(|error| NotJudged::Failed(format!("could not be run: {error}")))
+}
 
 fn listed(row: &FaultRow) -> String {
     let FaultRow { id, name, known, in_ci, .. } = row;

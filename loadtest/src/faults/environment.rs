@@ -32,8 +32,8 @@ pub(crate) enum BrokerKind {
 }
 
 impl BrokerKind {
-    /// The folder of its data and logs.
-    fn folder(self) -> &'static str {
+    /// What the folder of its data and logs is called beside that of others.
+    fn name(self) -> &'static str {
         match self {
             Self::Single => "",
             Self::SmallDisk => "small",
@@ -68,8 +68,9 @@ impl FaultEnvironment {
         keep: Option<&Path>,
         kind: BrokerKind,
     ) -> Result<Self, LoadtestError> {
-        let temporary = std::env::temp_dir().join(format!("forebay-faults-{}", std::process::id()));
-        let folder = keep.unwrap_or(&temporary).join(kind.folder());
+        // not in one another: each is removed with its own services
+        let temporary = || std::env::temp_dir().join(format!("forebay-faults-{}{}", std::process::id(), kind.name()));
+        let folder = keep.map_or_else(temporary, |keep| keep.join(kind.name()));
         std::fs::create_dir_all(folder.join("logs")).map_err(LoadtestError::file(&folder))?;
         let folder = std::path::absolute(&folder).map_err(LoadtestError::file(&folder))?;
         let native = folder.join("native");
