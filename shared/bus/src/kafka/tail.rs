@@ -131,13 +131,9 @@ impl Tail {
         // a record of a transaction that was aborted was never sent
         config.set("isolation.level", "read_committed");
         let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet::default()).map_err(failed)?;
-        let ends: Option<BaseConsumer<Quiet>> = match spec.await_transactions {
-            true => {
-                config.set("isolation.level", "read_uncommitted");
-                Some(config.create_with_context(Quiet::default()).map_err(failed)?)
-            }
-            false => None,
-        };
+        config.set("isolation.level", "read_uncommitted");
+        let ends = spec.await_transactions.then(|| config.create_with_context(Quiet::default()));
+        let ends: Option<BaseConsumer<Quiet>> = ends.transpose().map_err(failed)?;
         let mut partitions: Vec<i32> = spec.partitions.iter().map(|partition| partition.cast_signed()).collect();
         if partitions.is_empty() {
             let metadata = consumer.fetch_metadata(Some(topic), BROKER).map_err(failed)?;

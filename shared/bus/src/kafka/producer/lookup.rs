@@ -118,17 +118,15 @@ impl Inner {
         for (number, (record, _)) in unplaced.iter().enumerate() {
             by_payload.entry(record.payload().unwrap_or_default()).or_default().push(number);
         }
-        let (mut offsets, mut missing) = (vec![None; unplaced.len()], unplaced.len());
+        let mut offsets = vec![None; unplaced.len()];
         let deadline = Instant::now() + LIMIT;
-        let mut see = |found: &TailRecord<'_>| {
+        let see = |found: &TailRecord<'_>, offsets: &mut [Option<i64>]| {
             let same = by_payload.get(found.payload()).into_iter().flatten();
             for number in same.filter(|number| has_headers(&unplaced[**number].0, found)) {
-                missing -= usize::from(offsets[*number].replace(found.offset().cast_signed()).is_none());
+                offsets[*number] = Some(found.offset().cast_signed());
             }
-            missing
         };
-        let mut left = unplaced.len();
-        while left > 0 && !tail.read(SLICE, |found| left = see(found))? {
+        while offsets.contains(&None) && !tail.read(SLICE, |found| see(found, &mut offsets))? {
             if Instant::now() >= deadline {
                 return Err(TailError::Late { topic: topic.to_owned(), limit: LIMIT });
             }

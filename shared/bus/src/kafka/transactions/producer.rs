@@ -40,6 +40,22 @@ struct OpenProducer {
     calls: BoundedCalls<BaseProducer<Reports>>,
 }
 
+impl OpenProducer {
+    /// Waits for a call of the client, which is given `limit`; `None` if it does not return.
+    fn call<T: Send + 'static>(
+        &self,
+        heartbeat: &Heartbeat,
+        limit: Duration,
+        call: impl FnOnce(&BaseProducer<Reports>) -> KafkaResult<T> + Send + 'static,
+    ) -> Option<KafkaResult<T>> {
+        let _waiting = heartbeat.waiting(limit + MORE);
+        self.calls.call(limit + MORE, call)
+    }
+}
+
+/// Why a producer is given up that was called in vain.
+const NOT_RETURNED: &str = "the client does not return from a call";
+
 /// The producer of one sink.
 pub(super) struct TransactionalProducer {
     client: Client,
@@ -79,11 +95,8 @@ impl TransactionalProducer {
         limit: Duration,
         call: impl FnOnce(&BaseProducer<Reports>) -> KafkaResult<T> + Send + 'static,
     ) -> Result<T, StepError> {
-        let _waiting = self.heartbeat.waiting(limit + MORE);
-        match self.producer()?.calls.call(limit + MORE, call) {
-            Some(end) => end.map_err(|error| step(&error)),
-            None => Err(StepError::Broken("the client does not return from a call".to_owned())),
-        }
+        let end = self.producer()?.call(&self.heartbeat, limit, call);
+        end.ok_or_else(|| StepError::Broken(NOT_RETURNED.to_owned()))?.map_err(|error| step(&error))
     }
 
     fn commits(&self) -> Result<&Arc<SourceCommits>, StepError> {
@@ -104,19 +117,17 @@ impl TransactionClient for TransactionalProducer {
         let no_thread = |error| format!("thread of transactions: {error}");
         serve_reports(&producer, self.reports.clone()).map_err(no_thread)?;
         let calls = BoundedCalls::start(Arc::clone(&producer)).map_err(no_thread)?;
-        let limit = self.limit * 2;
-        let waiting = self.heartbeat.waiting(limit + MORE);
-        let why = match calls.call(limit + MORE, move |producer| producer.init_transactions(limit)) {
+        let (open, limit) = (OpenProducer { producer, calls }, self.limit * 2);
+        let why = match open.call(&self.heartbeat, limit, move |producer| producer.init_transactions(limit)) {
             Some(Ok(())) => {
-                drop(waiting);
                 self.auth_failure.clear();
-                self.open = Some(OpenProducer { producer, calls });
+                self.open = Some(open);
                 return Ok(());
             }
             Some(Err(error)) => self.auth_failure.explain(&error),
-            None => "the client does not return from a call".to_owned(),
+            None => NOT_RETURNED.to_owned(),
         };
-        discard(producer);
+        discard(open.producer);
         Err(why)
     }
 
