@@ -16,6 +16,7 @@ pub use process::{MeshProcess, ProcessLaunch, bare_command, free_address};
 pub use rabbitmq::{RabbitClient, reply_properties};
 pub use sample_registry::{SAMPLE_MODEL, copy_folder, copy_sample_registry};
 pub use topic_reader::{TopicReader, TopicRecord};
+pub(crate) use topic_writer::place_of;
 pub use topic_writer::{DeliveryOutcome, OutgoingRecord, TopicWriter};
 
 use std::time::Duration;

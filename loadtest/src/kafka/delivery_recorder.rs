@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
 use crate::error::LoadtestError;
+use crate::mesh_under_test::place_of;
 use crate::oracle::Oracle;
 use crate::request_generator::RequestGenerator;
 
@@ -97,18 +98,12 @@ impl ProducerContext for DeliveryReports {
 
     fn delivery(&self, report: &DeliveryResult<'_>, opaque: usize) {
         let (recorder, index) = (&self.0, opaque.saturating_sub(1) as u64);
-        let refusal = match report {
-            // the client reports so as well what a broker has refused
-            Ok(record) if record.offset() < 0 => Some("reported as delivered without an offset".to_owned()),
-            Ok(_) => None,
-            Err((error, _)) => Some(error.to_string()),
-        };
-        let written = match refusal {
-            None => {
+        let written = match place_of(report) {
+            Ok(_) => {
                 recorder.accepted.fetch_add(1, Ordering::AcqRel);
                 recorder.oracle.as_ref().map(|oracle| oracle.accepted(&recorder.requests, index))
             }
-            Some(error) => {
+            Err(error) => {
                 if recorder.refused.fetch_add(1, Ordering::AcqRel) == 0 {
                     eprintln!("request {index} was not accepted: {error}");
                 }

@@ -22,14 +22,18 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, report: &DeliveryResult<'_>, opaque: usize) {
-        let outcome = match report {
-            // the client reports so as well what a broker has refused
-            Ok(record) if record.offset() < 0 => Err("reported as delivered without an offset".to_owned()),
-            Ok(record) => Ok((record.partition(), record.offset())),
-            Err((error, _)) => Err(error.to_string()),
-        };
         // an opaque of 0 would be a null pointer
-        self.0.lock().push((opaque as u64 - 1, outcome));
+        self.0.lock().push((opaque as u64 - 1, place_of(report)));
+    }
+}
+
+/// Where a record stands, partition and offset, or why it does not.
+pub(crate) fn place_of(report: &DeliveryResult<'_>) -> Result<(i32, i64), String> {
+    match report {
+        // the client reports so as well what a broker has refused
+        Ok(record) if record.offset() < 0 => Err("reported as delivered without an offset".to_owned()),
+        Ok(record) => Ok((record.partition(), record.offset())),
+        Err((error, _)) => Err(error.to_string()),
     }
 }
 

@@ -7,28 +7,25 @@ pub use forebay_loadtest::mesh_under_test::{DeliveryOutcome as Report, OutgoingR
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::brokers;
 
 /// Makes a topic with broker settings of its own, before `forebay topics create` finds it there.
 pub fn create(name: &str, partitions: i32, settings: &[(&str, &str)]) {
-    let admin: AdminClient<DefaultClientContext> = client_config(&brokers()).create().unwrap();
     let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
     for (key, value) in settings {
         topic = topic.set(key, value);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    for result in runtime.block_on(admin.create_topics([&topic], &options())).unwrap() {
+    for result in administer(async |admin| admin.create_topics([&topic], &options()).await) {
         result.unwrap_or_else(|(name, code)| panic!("topic {name}: {code}"));
     }
 }
 
 /// Deletes a topic and waits until it is gone.
 pub fn delete(name: &str) {
-    let admin: AdminClient<DefaultClientContext> = client_config(&brokers()).create().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(admin.delete_topics(&[name], &options())).unwrap().remove(0).unwrap();
+    administer(async |admin| admin.delete_topics(&[name], &options()).await).remove(0).unwrap();
     let deadline = Instant::now() + BROKER_TIMEOUT;
     while partitions(name).is_some() {
         assert!(Instant::now() < deadline, "{name} is still there");
@@ -38,29 +35,30 @@ pub fn delete(name: &str) {
 
 /// Raises the number of partitions of a topic.
 pub fn add_partitions(name: &str, count: usize) {
-    let admin: AdminClient<DefaultClientContext> = client_config(&brokers()).create().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let more = [NewPartitions::new(name, count)];
-    runtime.block_on(admin.create_partitions(&more, &options())).unwrap().remove(0).unwrap();
+    administer(async |admin| admin.create_partitions(&more, &options()).await).remove(0).unwrap();
 }
 
 /// Removes the records before `offset`, as retention does.
 pub fn delete_records(name: &str, partition: i32, offset: i64) {
-    let admin: AdminClient<DefaultClientContext> = client_config(&brokers()).create().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(name, partition, Offset::Offset(offset)).unwrap();
-    let removed = runtime.block_on(admin.delete_records(&list, &options())).unwrap();
+    let removed = administer(async |admin| admin.delete_records(&list, &options()).await);
     removed.elements().iter().for_each(|element| element.error().unwrap());
 }
 
 /// Removes the offsets of these groups, as the broker does of groups that had no member for long (`offsets.retention.minutes`).
 pub fn forget_groups(names: &[&str]) {
-    let admin: AdminClient<DefaultClientContext> = client_config(&brokers()).create().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    for result in runtime.block_on(admin.delete_groups(names, &options())).unwrap() {
+    for result in administer(async |admin| admin.delete_groups(names, &options()).await) {
         result.unwrap_or_else(|(name, code)| panic!("group {name}: {code}"));
     }
+}
+
+/// Makes one request with an administrator's client.
+fn administer<T>(request: impl AsyncFnOnce(&AdminClient<DefaultClientContext>) -> KafkaResult<T>) -> T {
+    let admin: AdminClient<DefaultClientContext> = client_config(&brokers()).create().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(request(&admin)).unwrap()
 }
 
 fn options() -> AdminOptions {

@@ -29,7 +29,8 @@ use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Message, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use reports::serve_reports;
+use reports::REPORTS;
+pub(crate) use reports::serve_reports;
 use resend::resend_loop;
 use rustc_hash::FxHashMap;
 
@@ -95,7 +96,7 @@ impl RecordSink {
         let wants_offsets = config.get("enable.idempotence") == Some("true");
         let context = Context::new(retries, events, wants_offsets);
         let producer = Arc::new(config.create_with_context(context)?);
-        serve_reports(&producer, reports.clone())?;
+        serve_reports(&producer, reports.clone(), REPORTS)?;
         let inner = Arc::new(Inner {
             producer: RwLock::new(producer),
             config,

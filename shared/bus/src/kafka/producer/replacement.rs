@@ -8,7 +8,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::producer::{Producer as _, PurgeConfig};
 
 use super::RecordSink;
-use super::reports::serve_reports;
+use super::reports::{REPORTS, serve_reports};
 use crate::kafka::broker_contact::{DeadClientCheck, discard};
 
 impl RecordSink {
@@ -46,7 +46,7 @@ impl RecordSink {
     fn replace_client(&self) -> KafkaResult<()> {
         let context = self.0.producer().context().successor();
         let producer = Arc::new(self.0.config.create_with_context(context)?);
-        serve_reports(&producer, self.0.reports.clone())?;
+        serve_reports(&producer, self.0.reports.clone(), REPORTS)?;
         // the old one hands its records to the retries, now and not when the thread of its reports lets it go
         let old = std::mem::replace(&mut *self.0.producer.write(), producer);
         old.purge(PurgeConfig::default().queue().inflight().non_blocking());

@@ -21,11 +21,13 @@ use crate::kafka::auth_failure::AuthFailure;
 use crate::kafka::broker_contact::discard;
 use crate::kafka::client::{Client, Quiet, log};
 use crate::kafka::offset_tracker::{ConsumedOffset, OffsetTracker};
-use crate::kafka::producer::OutRecord;
+use crate::kafka::producer::{OutRecord, serve_reports};
 use crate::kafka::source::{CommitsSlot, SourceCommits, names_transaction};
 
 /// What transactional ids begin with, for the rights of the service.
 const PREFIX: &str = "forebay-";
+/// Longest wait for a delivery report, and about the longest time for which a producer outlives its last handle.
+const REPORTS: Duration = Duration::from_secs(1);
 /// Longest wait for the group's offsets.
 const OFFSETS: Duration = Duration::from_secs(10);
 /// So much longer than it was given is waited for a call of the client. `send_offsets_to_transaction` of librdkafka 2.12.1 has
@@ -114,9 +116,8 @@ impl TransactionClient for TransactionalProducer {
         let producer: BaseProducer<Reports> =
             self.config.create_with_context(context).map_err(|error| error.to_string())?;
         let producer = Arc::new(producer);
-        let no_thread = |error| format!("thread of transactions: {error}");
-        serve_reports(&producer, self.reports.clone()).map_err(no_thread)?;
-        let calls = BoundedCalls::start(Arc::clone(&producer)).map_err(no_thread)?;
+        serve_reports(&producer, self.reports.clone(), REPORTS).map_err(|error| error.to_string())?;
+        let calls = BoundedCalls::start(Arc::clone(&producer)).map_err(|error| format!("thread of calls: {error}"))?;
         let (open, limit) = (OpenProducer { producer, calls }, self.limit * 2);
         let why = match open.call(&self.heartbeat, limit, move |producer| producer.init_transactions(limit)) {
             Some(Ok(())) => {
@@ -256,15 +257,4 @@ impl ProducerContext for Reports {
             Err((error, _)) => written.take(number, Err(error.clone())),
         }
     }
-}
-
-fn serve_reports(producer: &Arc<BaseProducer<Reports>>, heartbeat: Heartbeat) -> std::io::Result<()> {
-    let producer = Arc::downgrade(producer);
-    let serve = move || {
-        while let Some(producer) = producer.upgrade() {
-            heartbeat.beat();
-            producer.poll(Duration::from_secs(1));
-        }
-    };
-    std::thread::Builder::new().name("kafka-reports".into()).spawn(serve).map(drop)
 }
