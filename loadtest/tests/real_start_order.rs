@@ -67,6 +67,22 @@ fn any_service_may_start_before_kafka_does() {
 }
 
 #[test]
+fn a_mesh_that_is_ready_knows_its_models() {
+    for round in 0..4 {
+        let mesh = Mesh::with_topics(&format!("known{round}"));
+        let mut ingestion = mesh.start("ingestion");
+        ingestion.wait_ready();
+        let mut prediction = mesh.start("prediction");
+        prediction.wait_ready();
+        // what is left is the time that a record takes from the broker to a reader that waits for it
+        std::thread::sleep(Duration::from_millis(100));
+        let model = http::get(ingestion.http, "/v2/models/diabetes-rf-model/ready").unwrap();
+        assert_eq!(model.status, 200, "round {round}: {}", model.text());
+        stop_all(vec![ingestion, prediction]);
+    }
+}
+
+#[test]
 fn services_stop_at_once_while_kafka_is_away() {
     let mesh = Mesh::named("away");
     let guard = KafkaComesBack;

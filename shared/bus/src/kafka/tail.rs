@@ -118,7 +118,7 @@ impl std::fmt::Debug for Tail {
 }
 
 impl Tail {
-    /// Finds where the tail begins. Blocks for at most two calls to the broker and one for each partition.
+    /// Finds where the tail begins. Blocks for at most three calls to the broker and one for each partition.
     ///
     /// # Errors
     /// When the broker does not answer.
@@ -135,9 +135,12 @@ impl Tail {
         let ends = spec.await_transactions.then(|| config.create_with_context(Quiet::default()));
         let ends: Option<BaseConsumer<Quiet>> = ends.transpose().map_err(failed)?;
         let mut partitions: Vec<i32> = spec.partitions.iter().map(|partition| partition.cast_signed()).collect();
-        if partitions.is_empty() {
-            let metadata = consumer.fetch_metadata(Some(topic), BROKER).map_err(failed)?;
-            partitions.extend(metadata.topics().iter().flat_map(|t| t.partitions().iter().map(|p| p.id())));
+        // without metadata, a client looks for the leaders of partitions at growing intervals before it reads offsets
+        for reader in std::iter::once(&consumer).chain(&ends) {
+            let metadata = reader.fetch_metadata(Some(topic), BROKER).map_err(failed)?;
+            if partitions.is_empty() {
+                partitions.extend(metadata.topics().iter().flat_map(|t| t.partitions().iter().map(|p| p.id())));
+            }
         }
         let mut times = TopicPartitionList::new();
         for partition in &partitions {

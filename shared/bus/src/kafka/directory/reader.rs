@@ -175,7 +175,9 @@ impl Reader {
         for partition in &new {
             self.heartbeat.beat();
             let (begin, end) = self.consumer.fetch_watermarks(&self.topic, *partition, BROKER)?;
-            list.add_partition_offset(&self.topic, *partition, Offset::Beginning)?;
+            // by number, for a client that has to ask for the beginning first fetches the partition that is answered first
+            // alone, and the others only when the broker has let that request wait for its whole time
+            list.add_partition_offset(&self.topic, *partition, Offset::Offset(begin))?;
             if begin < end {
                 ends.insert(*partition, end);
             }

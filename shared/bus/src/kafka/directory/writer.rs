@@ -8,13 +8,13 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use forebay_contract::{DirectoryKey, ReplicaState, now_us};
+use forebay_contract::{DirectoryKey, LoadState, ReplicaState, VersionState, now_us};
 use forebay_runtime::Heartbeat;
 use prost::Message;
 
 use crate::directory::HEARTBEAT;
 use crate::kafka::producer::{OnUndelivered, RecordSink, Sent};
-use crate::{Ack, ModelDirectory};
+use crate::{Ack, EdgeEvents, ModelDirectory};
 
 const LOOK: Duration = Duration::from_millis(500);
 /// Interval after which unchanged views are written again.
@@ -25,10 +25,12 @@ const SOON: Duration = Duration::from_millis(20);
 const CLOSE: Duration = Duration::from_secs(1);
 
 /// What a process writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(in crate::kafka) enum DirectoryRecords {
-    /// What its stages read from the registry and have loaded, and requests to load and unload models.
-    All,
+    /// What its stages read from the registry and have loaded, and requests to load and unload models. The part of the
+    /// process that the events belong to is ready once the topic says of a version that it is loaded here, since requests
+    /// find it from then on.
+    All(Arc<dyn EdgeEvents>),
     /// Such requests alone.
     Overrides,
 }
@@ -41,6 +43,8 @@ pub(super) struct Writer {
     leaving: Arc<AtomicBool>,
     heartbeat: Heartbeat,
     records: DirectoryRecords,
+    /// Whether the topic has said of a version that it is loaded here.
+    reported: bool,
     give_up: OnUndelivered,
     written: BTreeMap<String, Written>,
     /// The newest record to write for each key; `None` removes the key.
@@ -69,8 +73,19 @@ impl Writer {
             tracing::warn!(topic = &*name, error, "the broker does not take a record about a model");
             undelivered.ack.nack();
         });
-        let (written, waiting, in_flight) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { directory, sink, topic, leaving, heartbeat, records, give_up, written, waiting, in_flight }
+        Self {
+            directory,
+            sink,
+            topic,
+            leaving,
+            heartbeat,
+            reported: !matches!(records, DirectoryRecords::All(_)),
+            records,
+            give_up,
+            written: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+        }
     }
 
     pub(super) fn spawn(mut self) -> std::io::Result<JoinHandle<()>> {
@@ -88,7 +103,9 @@ impl Writer {
                 self.directory.repeat_records();
             }
             self.write();
-            let _ = changes.recv_timeout(if self.waiting.is_empty() { LOOK } else { SOON });
+            self.report_readiness();
+            let settling = !self.reported && !self.in_flight.is_empty();
+            let _ = changes.recv_timeout(if settling || !self.waiting.is_empty() { SOON } else { LOOK });
         }
         self.directory.leave();
         let until = Instant::now() + CLOSE;
@@ -102,7 +119,7 @@ impl Writer {
     fn write(&mut self) {
         let out = self.directory.outgoing();
         self.waiting.extend(out.overrides.into_iter().map(|(key, record)| (key.to_string(), record)));
-        if self.records == DirectoryRecords::All {
+        if matches!(self.records, DirectoryRecords::All(_)) {
             self.waiting.extend(out.views.into_iter().map(|(key, record)| (key.to_string(), record)));
             self.waiting.extend(out.dead.into_iter().map(|key| (key.to_string(), None)));
             self.queue_states(&out.states);
@@ -130,6 +147,20 @@ impl Writer {
         }
     }
 
+    /// Reports readiness once the broker has all records and one of them is of a loaded version.
+    fn report_readiness(&mut self) {
+        let DirectoryRecords::All(events) = &self.records else { return };
+        if self.reported || !self.waiting.is_empty() {
+            return;
+        }
+        let is_ready = |version: &VersionState| version.state() == LoadState::Ready;
+        let loaded = self.written.values().any(|written| written.state.versions.iter().any(is_ready));
+        if loaded && self.in_flight.values().all(|unsettled| !unsettled.load(Ordering::Acquire)) {
+            self.reported = true;
+            events.ready();
+        }
+    }
+
     fn send_waiting(&mut self) {
         self.in_flight.retain(|_, unsettled| unsettled.load(Ordering::Acquire));
         let ready: Vec<String> =
@@ -144,3 +175,6 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forebay_contract::edges::MODELS;
-use forebay_runtime::StartError;
+use forebay_runtime::{Heartbeat, StartError};
 
 use super::Edges;
 use crate::host_events::HostEvents;
@@ -11,22 +11,29 @@ use crate::kafka::directory::{DirectoryEdge, DirectoryRecords};
 use crate::{EdgeEvents, ModelDirectory};
 
 impl Edges {
-    /// Keeps `directory` equal to its topic; once for each process. Reports of this process are written if `reports`.
+    /// Keeps `directory` equal to its topic; once for each process. Reports of this process are written if `reports`, and it
+    /// is not ready before the topic has the first of a loaded version.
     ///
     /// # Errors
     /// When the client refuses the settings or there can be no more threads.
     pub fn sync_directory(&mut self, directory: &ModelDirectory, reports: bool) -> Result<(), StartError> {
         let topic = self.name(&MODELS).to_owned();
-        let registered = HostEvents::register(&self.host, &self.metrics, format!("kafka model directory {topic}"));
-        let [reading, writing] = [(); 2].map(|()| registered.heartbeat());
-        let events: Arc<dyn EdgeEvents> = Arc::new(registered);
-        let mut edge = DirectoryEdge::read(&self.client, &topic, directory, (events, reading), &self.host)?;
+        let (events, heartbeat) = self.directory_part(format!("kafka model directory {topic}"));
+        let mut edge = DirectoryEdge::read(&self.client, &topic, directory, (events, heartbeat), &self.host)?;
         if reports {
             self.watch(&topic);
-            edge.write(directory, self.sink.clone(), &topic, (writing, DirectoryRecords::All))?;
+            let (events, heartbeat) = self.directory_part(format!("kafka model directory {topic} reports"));
+            edge.write(directory, self.sink.clone(), &topic, (heartbeat, DirectoryRecords::All(events)))?;
         }
         self.directories.push(edge);
         Ok(())
+    }
+
+    /// A part of the process that it is ready with and that is watched.
+    fn directory_part(&self, name: String) -> (Arc<dyn EdgeEvents>, Heartbeat) {
+        let events = HostEvents::register(&self.host, &self.metrics, name);
+        let heartbeat = events.heartbeat();
+        (Arc::new(events), heartbeat)
     }
 
     /// Writes the requests to load and unload models that this process takes. [`Edges::sync_directory`] comes before.

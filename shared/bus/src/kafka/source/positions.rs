@@ -108,6 +108,11 @@ impl Positions {
             self.group_start_partitions.store(self.partition_count(consumer)?, Ordering::Release);
         }
         let current = self.topic_ids.current(consumer);
+        let whole: Vec<i32> = match group {
+            GroupStart::Beginning => partitions.iter().copied().filter(|key| !committed.contains_key(key)).collect(),
+            _ => Vec::new(),
+        };
+        let beginnings = self.beginnings(consumer, &whole);
         let deadline = Instant::now() + BROKER;
         let (mut pinned, mut found) = (Vec::new(), Vec::with_capacity(partitions.len()));
         for partition in partitions {
@@ -115,7 +120,9 @@ impl Positions {
             let valid = before.filter(|before| !differ(before.topic_id, current.of(*partition)));
             let offset = match valid {
                 Some(committed) => Offset::Offset(committed.read.next),
-                None if group == GroupStart::Beginning && before.is_none() => Offset::Beginning,
+                None if group == GroupStart::Beginning && before.is_none() => {
+                    beginnings.get(partition).map_or(Offset::Beginning, |first| Offset::Offset(*first))
+                }
                 None => {
                     let whole = before.is_some() || self.was_added(*partition);
                     let group = if whole { GroupStart::Beginning } else { group };

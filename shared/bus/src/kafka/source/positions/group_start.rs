@@ -6,12 +6,16 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
+use rustc_hash::FxHashMap;
 
 use super::{BROKER, Positions};
 use crate::kafka::source::SourceContext;
 
 /// Between two questions to a leader that is being elected.
 const AGAIN: Duration = Duration::from_millis(50);
+
+/// Longest wait for the beginnings of partitions, which the client can also ask for itself.
+const SOON: Duration = Duration::from_millis(500);
 
 /// Where a group begins in a partition without a committed offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +57,34 @@ impl Positions {
             match found {
                 Err(_) if Instant::now() < deadline => std::thread::sleep(AGAIN),
                 found => return found,
+            }
+        }
+    }
+
+    /// The first offsets of partitions, of those whose leaders tell them soon. A client that has to ask for them itself
+    /// fetches from the partition that is answered first alone, and from the others only when the broker has let that
+    /// request wait for its whole time.
+    pub(super) fn beginnings(&self, consumer: &BaseConsumer<SourceContext>, keys: &[i32]) -> FxHashMap<i32, i64> {
+        let (mut known, deadline) = (FxHashMap::default(), Instant::now() + SOON);
+        loop {
+            let mut list = TopicPartitionList::with_capacity(keys.len());
+            let unknown = keys.iter().filter(|key| !known.contains_key(*key));
+            // the client passes on what stands for the beginning in place of a time
+            unknown.for_each(|key| _ = self.topics.add_offset(&mut list, *key, Offset::Beginning));
+            let left = deadline.saturating_duration_since(Instant::now());
+            if list.count() == 0 || left.is_zero() {
+                return known;
+            }
+            match consumer.offsets_for_times(list, left) {
+                Ok(found) => known.extend(found.elements().iter().filter_map(|element| {
+                    let first = element.offset().to_raw().filter(|first| *first >= 0 && element.error().is_ok())?;
+                    Some((self.topics.key(element.topic(), element.partition()), first))
+                })),
+                Err(error) => tracing::debug!(topic = &**self.topics.base(), %error, "beginnings are not known yet"),
+            }
+            if known.len() < keys.len() {
+                // the leader of a topic that was made a moment ago does not know it yet
+                std::thread::sleep(AGAIN.min(left));
             }
         }
     }
