@@ -140,11 +140,6 @@ const FIRST_REPORT: &[Excuse] = &[Excuse {
     why: "what reaches a process before its first delivery report is judged by its wrong clock",
 }];
 
-const NEW_EPOCH: &[Excuse] = &[Excuse {
-    count: Count::Doubled,
-    why: "the client library sends what is in flight again under a new epoch: github.com/confluentinc/librdkafka/issues/4953",
-}];
-
 const NOT_REPLICATED: &[Excuse] = &[Excuse {
     count: Count::Doubled,
     why: "what a replica of publishing had in flight while a broker hung is not visible yet to the one that takes over",
@@ -215,7 +210,7 @@ pub(crate) const ROWS: &[FaultRow] = &[
     FaultRow::new(29, "29", "content of a version replaced in place", registry::replaced_in_place).prepared(registry::own_registry),
     FaultRow::new(30, "30", "clients' clocks an hour ahead, then an hour behind", inputs::wrong_clocks),
     FaultRow::new(31, "31", "one of ten processes killed every 2 s for 40 s, restarted at once, at 500/s", processes::killing_is_cheap).rates(400.0, 50.0, 50.0).named().repeats(),
-    FaultRow::new(32, "32a", "three brokers: kill -9 of one after the other, restarted after 12 s", cluster::each_killed).on_three_brokers().known(NEW_EPOCH),
+    FaultRow::new(32, "32a", "three brokers: kill -9 of one after the other, restarted after 12 s", cluster::each_killed).on_three_brokers(),
     FaultRow::new(32, "32b", "three brokers: rolling restart with SIGTERM", cluster::each_restarted).on_three_brokers(),
     FaultRow::new(32, "32c", "as 32a, in strict mode", cluster::each_killed).settings(STRICT).on_three_brokers(),
     FaultRow::new(33, "33a", "three brokers: unclean election on the clients' topic, whose end is gone", cluster::unclean_election).on_three_brokers().prepared(cluster::two_replicas_of_requests).known(NOT_REPLICATED),

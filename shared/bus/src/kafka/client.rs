@@ -17,8 +17,9 @@ use crate::KafkaSettings;
 /// The largest response that a reader takes, in bytes. A record cannot be larger.
 pub(super) const LARGEST_RESPONSE: usize = 16 << 20;
 
-/// The property that bounds the bytes that a reader has fetched and not yet handed out.
 const MESSAGE_TIMEOUT: &str = "message.timeout.ms";
+const IN_FLIGHT: &str = "max.in.flight.requests.per.connection";
+/// The property that bounds the bytes that a reader has fetched and not yet handed out.
 const QUEUED_KBYTES: &str = ClientQueues::CONSUMER;
 /// The most of it for a reader of topics of clients.
 const QUEUED_KBYTES_OF_CLIENTS: u32 = 4096;
@@ -128,14 +129,17 @@ impl Client {
         self.finish(config)
     }
 
-    /// The producer of a stage that writes topics of clients. A record waits there for as long as its broker is away: one that
-    /// has timed out may have been written, and would stand twice if it were sent again under another sequence number.
+    /// The producer of a stage that writes topics of clients. A record waits for as long as its broker is away: one that has
+    /// timed out may have been written, and would stand twice if sent again under another sequence number. A broker has one
+    /// request at a time: of several, it may refuse the first and take the second, and the client reports both as delivered
+    /// (confluent-kafka-go#921) or sends both again as another producer (librdkafka#4953).
     pub(crate) fn producer_for_clients(&self) -> ClientConfig {
         let mut config = self.producer();
-        // the other name is an alias
-        let set = [MESSAGE_TIMEOUT, "delivery.timeout.ms"].iter().any(|name| self.settings.options.contains_key(*name));
-        if !set {
-            config.set(MESSAGE_TIMEOUT, "0");
+        // the second name of each is an alias
+        for (names, value) in [([MESSAGE_TIMEOUT, "delivery.timeout.ms"], "0"), ([IN_FLIGHT, "max.in.flight"], "1")] {
+            if !names.iter().any(|name| self.settings.options.contains_key(*name)) {
+                config.set(names[0], value);
+            }
         }
         config
     }
@@ -336,13 +340,17 @@ mod tests {
 
     #[test]
     fn a_result_is_never_sent_again_because_its_broker_was_away() {
-        let timeout = |options: &[&str]| {
+        let set = |name: &str, options: &[&str]| {
             let client = client(&[], options);
-            let of = |config: ClientConfig| config.get("message.timeout.ms").map(str::to_owned).unwrap();
-            [of(client.producer_for_clients()), of(client.producer())]
+            [client.producer_for_clients(), client.producer()].map(|config| config.get(name).map(str::to_owned))
         };
-        assert_eq!(timeout(&[]), ["0", "30000"]);
-        assert_eq!(timeout(&["kafka.options.message.timeout.ms=7000"]), ["7000", "7000"]);
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(set(MESSAGE_TIMEOUT, &[]), [some("0"), some("30000")]);
+        let own = set(MESSAGE_TIMEOUT, &["kafka.options.message.timeout.ms=7000"]);
+        assert_eq!(own, [some("7000"), some("7000")]);
+        assert_eq!(set(IN_FLIGHT, &[]), [some("1"), None]);
+        assert_eq!(set("max.in.flight", &["kafka.options.max.in.flight=5"]), [some("5"), some("5")]);
+        assert_eq!(set(IN_FLIGHT, &["kafka.options.max.in.flight=5"]), [None, None]);
         let _: rdkafka::producer::BaseProducer = client(&[], &[]).producer_for_clients().create().unwrap();
     }
 
