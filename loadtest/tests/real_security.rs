@@ -103,6 +103,15 @@ fn rights_that_are_given_late_are_enough() {
         println!("{} is ready {:.1?} after it got its rights", service.name, waited.elapsed());
         service.stop();
     }
+    // no request finds a replica whose report is not on the topic
+    let models = mesh.topic("models");
+    let denial = ["--deny-principal", "User:late", "--operation", "Write", "--topic", &models];
+    native_secure(&[&["acls", "--add"][..], &denial].concat());
+    let mut prediction = mesh.start("prediction");
+    unready_because(&prediction, &format!("topic {models}: the broker does not take what is loaded here"));
+    native_secure(&[&["acls", "--remove", "--force"][..], &denial].concat());
+    prediction.wait_ready_within(Duration::from_secs(45));
+    prediction.stop();
 }
 
 #[test]

@@ -24,8 +24,8 @@ use crate::result_schema::ResultEncoding;
 
 /// Interval between log lines of a long read.
 const PROGRESS: Duration = Duration::from_secs(5);
-/// Longest call to the broker before the records flow: two, and one for each partition.
-const OPENING: Duration = Duration::from_secs(60);
+/// Longest calls to the broker before the records flow: three, and one for each partition.
+const OPENING: Duration = Duration::from_secs(75);
 /// Pause after a read that failed.
 const PAUSE: Duration = Duration::from_secs(1);
 

@@ -1,7 +1,8 @@
 //! The model directory of a process on the compacted topic `forebay.models`.
 //!
 //! Every process reads all partitions from the beginning, without a group, and is ready when it has reached the end.
-//! Those that run prediction write as well, and those that take requests to load and unload models.
+//! Those that run prediction write as well, and are ready once that has reached the topic too; those that take requests to
+//! load and unload models write them.
 
 mod reader;
 mod writer;

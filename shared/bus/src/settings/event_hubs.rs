@@ -169,6 +169,8 @@ fn set_defaults(implied: &mut ImpliedSettings) {
     // a gateway that refuses gets fewer and fewer requests
     option("reconnect.backoff.max.ms", 10_000.into());
     option("compression.type", "none".into());
+    // one for all partitions of a gateway tens of milliseconds away would make results wait
+    option("max.in.flight", 5.into());
 }
 
 impl Connection {

@@ -21,6 +21,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const REPEAT: Duration = Duration::from_secs(600);
 /// Interval between checks while a record waits for the one before it.
 const SOON: Duration = Duration::from_millis(20);
+/// After so long without an answer of the broker, the process says what it waits for.
+const LATE: Duration = Duration::from_secs(5);
 /// Longest time for removing this replica's records at the end.
 const CLOSE: Duration = Duration::from_secs(1);
 
@@ -45,6 +47,8 @@ pub(super) struct Writer {
     records: DirectoryRecords,
     /// Whether the topic has said of a version that it is loaded here.
     reported: bool,
+    /// When a version was first seen to be loaded.
+    loaded_at: Option<Instant>,
     give_up: OnUndelivered,
     written: BTreeMap<String, Written>,
     /// The newest record to write for each key; `None` removes the key.
@@ -80,6 +84,7 @@ impl Writer {
             leaving,
             heartbeat,
             reported: !matches!(records, DirectoryRecords::All(_)),
+            loaded_at: None,
             records,
             give_up,
             written: BTreeMap::new(),
@@ -147,17 +152,20 @@ impl Writer {
         }
     }
 
-    /// Reports readiness once the broker has all records and one of them is of a loaded version.
+    /// Reports readiness once a version is loaded and every record is settled, which one that is too large for the topic is
+    /// as well.
     fn report_readiness(&mut self) {
         let DirectoryRecords::All(events) = &self.records else { return };
-        if self.reported || !self.waiting.is_empty() {
+        let is_ready = |version: &VersionState| version.state() == LoadState::Ready;
+        if self.reported || !self.written.values().any(|written| written.state.versions.iter().any(is_ready)) {
             return;
         }
-        let is_ready = |version: &VersionState| version.state() == LoadState::Ready;
-        let loaded = self.written.values().any(|written| written.state.versions.iter().any(is_ready));
-        if loaded && self.in_flight.values().all(|unsettled| !unsettled.load(Ordering::Acquire)) {
+        let loaded_at = *self.loaded_at.get_or_insert_with(Instant::now);
+        if self.waiting.is_empty() && self.in_flight.values().all(|unsettled| !unsettled.load(Ordering::Acquire)) {
             self.reported = true;
             events.ready();
+        } else if loaded_at.elapsed() > LATE {
+            events.unready(&format!("topic {}: the broker does not take what is loaded here, see the log", self.topic));
         }
     }
 

@@ -22,7 +22,7 @@ impl Edges {
         let mut edge = DirectoryEdge::read(&self.client, &topic, directory, (events, heartbeat), &self.host)?;
         if reports {
             self.watch(&topic);
-            let (events, heartbeat) = self.directory_part(format!("kafka model directory {topic} reports"));
+            let (events, heartbeat) = self.directory_part(format!("prediction reports to {topic}"));
             edge.write(directory, self.sink.clone(), &topic, (heartbeat, DirectoryRecords::All(events)))?;
         }
         self.directories.push(edge);

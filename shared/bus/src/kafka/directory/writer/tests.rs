@@ -53,7 +53,8 @@ fn a_replica_is_ready_once_the_topic_says_that_a_version_is_loaded() {
     ready.recv_timeout(LONG).unwrap();
     let reader: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", cluster.bootstrap_servers()).create().unwrap();
-    assert_eq!(reader.fetch_watermarks(TOPIC, 0, LONG).unwrap().1, 2);
+    // a heartbeat may have come as well
+    assert!(reader.fetch_watermarks(TOPIC, 0, LONG).unwrap().1 >= 2);
     report(LoadState::Loading);
     report(LoadState::Ready);
     assert!(ready.recv_timeout(SHORT).is_err(), "it is reported once");

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 use rustc_hash::FxHashMap;
 
@@ -66,27 +67,47 @@ impl Positions {
     /// request wait for its whole time.
     pub(super) fn beginnings(&self, consumer: &BaseConsumer<SourceContext>, keys: &[i32]) -> FxHashMap<i32, i64> {
         let (mut known, deadline) = (FxHashMap::default(), Instant::now() + SOON);
+        // a call for several partitions fails if one of them has no answer
+        let (mut together, mut limit) = (keys.len(), SOON / 2);
         loop {
-            let mut list = TopicPartitionList::with_capacity(keys.len());
-            let unknown = keys.iter().filter(|key| !known.contains_key(*key));
-            // the client passes on what stands for the beginning in place of a time
-            unknown.for_each(|key| _ = self.topics.add_offset(&mut list, *key, Offset::Beginning));
+            let unknown: Vec<i32> = keys.iter().copied().filter(|key| !known.contains_key(key)).collect();
+            for some in unknown.chunks(together.max(1)) {
+                let left = deadline.saturating_duration_since(Instant::now());
+                match self.first_offsets(consumer, some, left.min(limit)) {
+                    Ok(found) => known.extend(found),
+                    Err(error) => {
+                        tracing::debug!(topic = &**self.topics.base(), %error, "beginnings are not known yet")
+                    }
+                }
+            }
             let left = deadline.saturating_duration_since(Instant::now());
-            if list.count() == 0 || left.is_zero() {
+            if known.len() == keys.len() || left.is_zero() {
                 return known;
             }
-            match consumer.offsets_for_times(list, left) {
-                Ok(found) => known.extend(found.elements().iter().filter_map(|element| {
-                    let first = element.offset().to_raw().filter(|first| *first >= 0 && element.error().is_ok())?;
-                    Some((self.topics.key(element.topic(), element.partition()), first))
-                })),
-                Err(error) => tracing::debug!(topic = &**self.topics.base(), %error, "beginnings are not known yet"),
-            }
-            if known.len() < keys.len() {
-                // the leader of a topic that was made a moment ago does not know it yet
-                std::thread::sleep(AGAIN.min(left));
-            }
+            // the leader of a topic that was made a moment ago does not know it yet
+            std::thread::sleep(AGAIN.min(left));
+            (together, limit) = (1, SOON / 5);
         }
+    }
+
+    /// The first offsets of `keys`, with one request to each leader.
+    fn first_offsets(
+        &self,
+        consumer: &BaseConsumer<SourceContext>,
+        keys: &[i32],
+        limit: Duration,
+    ) -> KafkaResult<Vec<(i32, i64)>> {
+        let mut list = TopicPartitionList::with_capacity(keys.len());
+        for key in keys {
+            // the client passes on what stands for the beginning in place of a time
+            self.topics.add_offset(&mut list, *key, Offset::Beginning)?;
+        }
+        let found = consumer.offsets_for_times(list, limit)?;
+        let first = |element: TopicPartitionListElem<'_>| {
+            let first = element.offset().to_raw().filter(|first| *first >= 0 && element.error().is_ok())?;
+            Some((self.topics.key(element.topic(), element.partition()), first))
+        };
+        Ok(found.elements().into_iter().filter_map(first).collect())
     }
 
     /// The offset of the first record with this timestamp or a later one; the end if there is none.
