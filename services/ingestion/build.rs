@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // for the reflection service
     let folder = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(folder.join("inference.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().build_client(false).build_transport(false).bytes(".").compile_fds(descriptors)?;
+    let service = tonic_prost_build::configure().build_client(false).build_transport(false).bytes(".");
+    service.codec_path("crate::grpc::message_codec::MessageCodec").compile_fds(descriptors)?;
     Ok(())
 }

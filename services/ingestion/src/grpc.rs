@@ -4,7 +4,8 @@
 //! - `listener`: the listener, opened and closed; `connection`: its connections, with or without TLS
 //! - `service`: the calls; `infer`: requests for inference; `description`: configuration and statistics
 //! - `arrival`: calls while they arrive, with their callers, permits and deadlines
-//! - `arriving_body`: the bytes of their messages; `open_calls`: how many calls are open
+//! - `arriving_body`: the bytes of their messages; `message_codec`: counts what a message consists of before it is decoded;
+//!   `open_calls`: how many calls are open
 //! - `request`, `answer`: messages to and from the types of `open_inference`
 //! - `caller`: what the headers of a call say; `status`: errors
 
@@ -16,6 +17,7 @@ mod connection;
 mod description;
 mod infer;
 mod listener;
+mod message_codec;
 mod open_calls;
 mod request;
 mod service;

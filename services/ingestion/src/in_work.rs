@@ -46,8 +46,16 @@ impl Default for InWork {
 
 impl InWork {
     pub(crate) fn begin(&self) -> Counted {
+        let counted = self.begin_unknown();
+        counted.accept();
+        counted
+    }
+
+    /// Begins a request whose caller is not known yet. It does not count as the first one of the connection before
+    /// [`Counted::accept`].
+    pub(crate) fn begin_unknown(&self) -> Counted {
         let mut count = self.0.lock();
-        (count.now, count.any_yet, count.changed) = (count.now + 1, true, Instant::now());
+        (count.now, count.changed) = (count.now + 1, Instant::now());
         Counted(self.clone())
     }
 
@@ -108,6 +116,11 @@ impl InWork {
 pub(crate) struct Counted(InWork);
 
 impl Counted {
+    /// The caller may make the request.
+    pub(crate) fn accept(&self) {
+        self.0.0.lock().any_yet = true;
+    }
+
     /// The answer to the request, which may be a `stream`, is being sent until what is returned is dropped.
     fn begin_sending(&self, stream: bool) -> Sending {
         self.0.offer(stream);

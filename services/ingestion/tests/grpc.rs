@@ -397,3 +397,69 @@ async fn a_connection_without_calls_ends_and_a_stream_that_waits_keeps_its_own()
     tokio::time::sleep(Duration::from_secs(1)).await;
     call(&channel, Request::new(infer("m", &[1.0, 2.0]))).await.unwrap();
 }
+
+#[actix_rt::test]
+async fn a_connection_without_a_call_that_its_client_may_make_ends_soon() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = ApiKey::generate().unwrap();
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, format!("ann {}\n", key.hash())).unwrap();
+    let (_mesh, grpc) = serving(&[&format!("auth.keys_file={}", keys.display()), "http.head_timeout=300ms"]);
+    let connect = async || {
+        let stream = TcpStream::connect(grpc.address).await.unwrap();
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        (client, tokio::spawn(connection))
+    };
+    let call = |path: &str, key: Option<&str>| {
+        let request = http::Request::post(format!("http://{}{path}", grpc.address));
+        let request = request.header("content-type", "application/grpc").header("te", "trailers");
+        match key {
+            Some(key) => request.header("x-api-key", key),
+            None => request,
+        }
+        .body(())
+        .unwrap()
+    };
+    // what needs no credentials, or is refused for want of them, makes nobody known
+    for path in ["/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ModelMetadata"] {
+        let (client, connection) = connect().await;
+        let mut client = client.ready().await.unwrap();
+        let (answer, mut body) = client.send_request(call(path, None), false).unwrap();
+        body.send_data(Bytes::from_static(&[0; 5]), true).unwrap();
+        drop(within(answer).await.unwrap());
+        drop(within(connection).await);
+    }
+    let (client, connection) = connect().await;
+    let mut client = client.ready().await.unwrap();
+    let path = "/inference.GRPCInferenceService/ModelMetadata";
+    let (answer, mut body) = client.send_request(call(path, Some(key.expose())), false).unwrap();
+    body.send_data(Bytes::from_static(&[0; 5]), true).unwrap();
+    drop(within(answer).await.unwrap());
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert!(!connection.is_finished(), "it may be idle for grpc.connection_idle");
+}
+
+#[actix_rt::test]
+async fn a_message_of_very_many_tensors_is_refused_before_it_is_read() {
+    let (_mesh, grpc) = serving(&["http.max_body=64KiB"]);
+    let channel = channel(&grpc).await;
+    let many = [&[0][..], &(60_000_u32).to_be_bytes(), &b"\x2a\x00".repeat(30_000)].concat();
+    let (message, refused) = in_parts(&channel, INFER);
+    message.send(many).unwrap();
+    drop(message);
+    let (code, text) = within(refused).await.unwrap();
+    assert_eq!((code.as_str(), text.contains("tensors")), ("8", true), "{text}");
+}
+
+#[actix_rt::test]
+async fn compressed_messages_that_never_come_hold_no_more_than_their_bytes() {
+    let (mut mesh, grpc) = serving(&["http.max_body=4KiB", "http.body_memory=16KiB"]);
+    mesh.answer_all();
+    let channel = channel(&grpc).await;
+    let begun: Vec<_> = (0..40).map(|_| in_parts_with(&channel, INFER, &[("grpc-encoding", "gzip")])).collect();
+    for (message, _) in &begun {
+        message.send(vec![1, 0, 0, 3, 232, 0x1f]).unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    call(&channel, Request::new(infer("m", &[1.0, 2.0]))).await.unwrap();
+}

@@ -124,7 +124,7 @@ where
         let mut arrival = Arrival::new();
         let (mut head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
-        let counted = head.extensions.get::<InWork>().cloned().unwrap_or_default().begin();
+        let counted = head.extensions.get::<InWork>().cloned().unwrap_or_default().begin_unknown();
         let kind = CallKind::of(&path);
         let Meter { state, stream_idle, .. } = &self.meter;
         let (open, request_permit) = match self.meter.admit(kind, &path) {
@@ -152,6 +152,7 @@ where
                         return Ok(refuse(&state, &path, rejection, caller.as_deref()).into_http());
                     }
                 };
+                counted.accept();
                 arrival.caller = (!kind.stream).then_some(caller);
             }
             head.extensions.insert(arrival);

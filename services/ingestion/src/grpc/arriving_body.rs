@@ -40,6 +40,8 @@ pub(super) struct ArrivingBody {
     prefix_len: usize,
     /// What is still to come of the message.
     missing: usize,
+    /// What the message takes beside its own bytes once it is whole, because it is compressed.
+    inflated: usize,
     /// When the message, or the whole body, has to be there.
     deadline: Option<Pin<Box<Sleep>>>,
 }
@@ -55,7 +57,20 @@ impl ArrivingBody {
         let limit = if kind.stream { idle } else { state.http.body_timeout };
         let deadline = Some(Box::pin(tokio::time::sleep(limit)));
         let prefix = [0; PREFIX];
-        Self { inner, state, permits, kind, idle, request, begun: false, prefix, prefix_len: 0, missing: 0, deadline }
+        Self {
+            inner,
+            state,
+            permits,
+            kind,
+            idle,
+            request,
+            begun: false,
+            prefix,
+            prefix_len: 0,
+            missing: 0,
+            inflated: 0,
+            deadline,
+        }
     }
 
     /// Takes permits for a part of the body.
@@ -74,7 +89,7 @@ impl ArrivingBody {
                     self.missing = u32::from_be_bytes(length) as usize;
                     self.check_length()?;
                     // as much as the message may become
-                    self.acquire(if compressed == 1 { self.state.http.max_body } else { 0 })?;
+                    self.inflated = if compressed == 1 { self.state.http.max_body } else { 0 };
                 }
             } else {
                 let part = data.len().min(self.missing);
@@ -84,6 +99,9 @@ impl ArrivingBody {
             }
             if self.prefix_len == PREFIX && self.missing == 0 {
                 self.prefix_len = 0;
+                // it is inflated when it is whole: a few bytes of one that never is must not hold so much
+                let inflated = std::mem::take(&mut self.inflated);
+                self.acquire(inflated)?;
                 if self.kind.stream {
                     self.deadline = Some(Box::pin(tokio::time::sleep(self.idle)));
                 }

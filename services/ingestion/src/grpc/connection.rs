@@ -21,24 +21,30 @@ use crate::settings::{GrpcSettings, HttpSettings};
 /// Pause after an error of the listener, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a TLS handshake may take at most.
+const MAX_HANDSHAKE: Duration = Duration::from_secs(2);
+
 /// Length of what every client of HTTP/2 sends first: the preface, and the head of the settings behind it.
 const PREFACE: usize = 24 + 9;
 
 /// How long a connection may take for what.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectionLimits {
-    /// For the handshake of TLS, and then for the preface.
-    pub handshake: Duration,
-    /// How long there may be no call.
-    pub idle: Duration,
+    /// For the handshake of TLS.
+    handshake: Duration,
+    /// For the preface.
+    preface: Duration,
+    /// How long there may be no call: before the first one whose caller may make it, and after that.
+    idle: (Duration, Duration),
     /// How long the client may take none of any answer that waits for it, and of those of streams if there are no others.
-    pub stall: (Duration, Duration),
+    stall: (Duration, Duration),
 }
 
 impl ConnectionLimits {
     pub(super) fn new(http: &HttpSettings, grpc: &GrpcSettings) -> Self {
         let stall = (http.body_timeout, http.body_timeout.max(grpc.stream_idle));
-        Self { handshake: http.head_timeout, idle: grpc.connection_idle, stall }
+        let idle = (http.head_timeout.min(grpc.connection_idle), grpc.connection_idle);
+        Self { handshake: http.head_timeout.min(MAX_HANDSHAKE), preface: http.head_timeout, idle, stall }
     }
 }
 
@@ -55,12 +61,12 @@ pub(super) struct Connection {
 
 impl Connection {
     fn new(stream: NetStream, limits: ConnectionLimits, permit: OwnedSemaphorePermit) -> Self {
-        let preface = Some((PREFACE, Box::pin(tokio::time::sleep(limits.handshake))));
+        let preface = Some((PREFACE, Box::pin(tokio::time::sleep(limits.preface))));
         let in_work = InWork::default();
         let counted = in_work.clone();
         let end = Box::pin(async move {
             tokio::select! {
-                () = counted.idle_for((limits.idle, limits.idle)) => {}
+                () = counted.idle_for(limits.idle) => {}
                 () = counted.stalled_for(limits.stall) => {}
             }
         });
