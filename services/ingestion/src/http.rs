@@ -46,7 +46,7 @@ pub(crate) mod tls;
 mod wait_estimates;
 
 pub(crate) use credentials::credentials_of;
-pub(crate) use limits::AdmissionLimits;
+pub(crate) use limits::{AdmissionLimits, BodyPermits};
 pub use model_list::ModelListing;
 pub(crate) use model_list::ServedModel;
 pub(crate) use open_inference::extensions;

@@ -463,3 +463,31 @@ async fn compressed_messages_that_never_come_hold_no_more_than_their_bytes() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     call(&channel, Request::new(infer("m", &[1.0, 2.0]))).await.unwrap();
 }
+
+#[actix_rt::test]
+async fn messages_that_never_come_take_no_more_than_their_callers_share() {
+    let folder = tempfile::tempdir().unwrap();
+    let [ann, bob] = [(); 2].map(|()| ApiKey::generate().unwrap());
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, format!("ann {}\nbob {}\n", ann.hash(), bob.hash())).unwrap();
+    let keys = format!("auth.keys_file={}", keys.display());
+    let (mut mesh, grpc) = serving(&[&keys, "http.max_body=4KiB", "http.body_memory=64KiB"]);
+    mesh.answer_all();
+    let channel = channel(&grpc).await;
+    let large = framed(&infer("m", &[0.5; 480]));
+    let of_ann = [("x-api-key", ann.expose())];
+    let begun: Vec<_> = (0..20).map(|_| in_parts_with(&channel, INFER, &of_ann)).collect();
+    begun.iter().for_each(|(message, _)| message.send(large[..3800].to_vec()).unwrap());
+    // a quarter has room for four of them, and they are more than all of it
+    let mut refused = 0;
+    for (_message, answered) in begun {
+        if let Ok(Ok((code, text))) = tokio::time::timeout(Duration::from_millis(300), answered).await {
+            assert_eq!((code.as_str(), text.contains("ann%20may%20have%20in%20flight")), ("8", true), "{text}");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 16);
+    let mut request = Request::new(infer("m", &[1.0, 2.0]));
+    request.metadata_mut().insert("x-api-key", bob.expose().parse().unwrap());
+    call(&channel, request).await.unwrap();
+}

@@ -48,11 +48,11 @@ struct InFlight {
 }
 
 /// How much of something a request has or a caller may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RowLoad {
     /// Rows.
     pub rows: usize,
-    /// Their bytes.
+    /// Their bytes, and those of bodies.
     pub bytes: usize,
 }
 
@@ -61,6 +61,15 @@ pub struct RowLoad {
 pub struct CallerRows {
     load: RowLoad,
     in_flight: Arc<InFlight>,
+}
+
+impl CallerRows {
+    /// Gives back both together.
+    pub(crate) fn merge(&mut self, mut other: Self) {
+        let RowLoad { rows, bytes } = std::mem::take(&mut other.load);
+        self.load.rows += rows;
+        self.load.bytes += bytes;
+    }
 }
 
 impl Drop for CallerRows {
@@ -163,7 +172,7 @@ impl Caller {
         }
         if !take(&self.in_flight.bytes, bytes, limit.bytes) {
             self.in_flight.rows.fetch_sub(rows, Ordering::AcqRel);
-            return Err(self.too_much_in_flight(format!("{bytes} more bytes of rows"), limit.bytes));
+            return Err(self.too_much_in_flight(format!("{bytes} more bytes"), limit.bytes));
         }
         Ok(CallerRows { load, in_flight: Arc::clone(&self.in_flight) })
     }
@@ -247,7 +256,7 @@ mod tests {
         let refused = caller.begin(load(11, 1), limit).unwrap_err();
         assert_eq!(refused.problem.code, ErrorCode::Overloaded);
         let refused = caller.begin(load(1, 901), limit).unwrap_err();
-        assert!(refused.problem.message.contains("901 more bytes of rows"), "{}", refused.problem.message);
+        assert!(refused.problem.message.contains("901 more bytes"), "{}", refused.problem.message);
         let last = caller.begin(load(10, 900), limit).unwrap();
         assert!(new(Some(&caller)).begin(load(1, 0), limit).is_err(), "a line that changes gives back nothing");
         drop(held);

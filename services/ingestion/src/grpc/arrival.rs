@@ -21,7 +21,7 @@ use super::arriving_body::ArrivingBody;
 use super::open_calls::{CallKind, HeldBody, INFER, OpenCalls};
 use super::{caller, status};
 use crate::auth::{AuthenticatedCaller, Caller};
-use crate::http::HttpState;
+use crate::http::{BodyPermits, HttpState};
 use crate::in_work::InWork;
 use crate::rejection::HttpRejection;
 
@@ -32,7 +32,7 @@ type Response = http::Response<Body>;
 pub(super) struct MessagePermit {
     /// `None` for a message of a stream, which counts as a request once it is worked on.
     pub request: Option<Permit>,
-    pub bytes: Permit,
+    pub bytes: BodyPermits,
 }
 
 /// Permits of the messages of a call that have arrived and were not taken yet, in their order.
@@ -136,7 +136,7 @@ where
         };
         restrict_coding(&mut head.headers);
         let given = head.headers.get("grpc-timeout").and_then(|text| caller::duration(text.to_str().ok()?));
-        let body = ArrivingBody::new(
+        let mut body = ArrivingBody::new(
             body,
             Arc::clone(state),
             Arc::clone(&arrival.permits),
@@ -153,6 +153,7 @@ where
                     }
                 };
                 counted.accept();
+                body.of_caller(&caller);
                 arrival.caller = (!kind.stream).then_some(caller);
             }
             head.extensions.insert(arrival);

@@ -16,7 +16,9 @@ use tonic::{Code, Status};
 
 use super::arrival::{MessagePermit, MessagePermits, refuse};
 use super::open_calls::{CallKind, INFER};
+use crate::auth::AuthenticatedCaller;
 use crate::http::HttpState;
+use crate::rejection::HttpRejection;
 
 /// Bytes before each message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
@@ -33,6 +35,8 @@ pub(super) struct ArrivingBody {
     /// How long a stream may wait for its next message.
     idle: Duration,
     request: Option<Permit>,
+    /// Who makes the call, once that is known.
+    caller: AuthenticatedCaller,
     /// Whether a message has begun.
     begun: bool,
     /// The prefix of the message that arrives, as far as it is there.
@@ -64,6 +68,7 @@ impl ArrivingBody {
             kind,
             idle,
             request,
+            caller: None,
             begun: false,
             prefix,
             prefix_len: 0,
@@ -73,8 +78,13 @@ impl ArrivingBody {
         }
     }
 
+    /// What comes counts for `caller`.
+    pub(super) fn of_caller(&mut self, caller: &AuthenticatedCaller) {
+        self.caller.clone_from(caller);
+    }
+
     /// Takes permits for a part of the body.
-    fn account(&mut self, mut data: &[u8]) -> Result<(), Problem> {
+    fn account(&mut self, mut data: &[u8]) -> Result<(), HttpRejection> {
         while !data.is_empty() {
             if self.prefix_len < PREFIX {
                 if self.prefix_len == 0 {
@@ -111,12 +121,12 @@ impl ArrivingBody {
     }
 
     /// Begins a message.
-    fn begin(&mut self) -> Result<(), Problem> {
+    fn begin(&mut self) -> Result<(), HttpRejection> {
         if std::mem::replace(&mut self.begun, true) && !self.kind.stream {
-            return Err(Problem::new(ErrorCode::InvalidRequest, "the call has more than its one message"));
+            return Err(HttpRejection::new(ErrorCode::InvalidRequest, "the call has more than its one message"));
         }
         if !self.kind.public {
-            let bytes = self.state.limits.acquire_bytes(0)?;
+            let bytes = self.state.limits.acquire_body(0, self.caller.as_deref())?;
             self.permits.lock().push_back(MessagePermit { request: self.request.take(), bytes });
         }
         if self.kind.stream {
@@ -138,11 +148,11 @@ impl ArrivingBody {
         Err(Problem::new(ErrorCode::PayloadTooLarge, text))
     }
 
-    fn acquire(&self, bytes: usize) -> Result<(), Problem> {
+    fn acquire(&self, bytes: usize) -> Result<(), HttpRejection> {
         if self.kind.public {
             return Ok(());
         }
-        let permit = self.state.limits.acquire_bytes(bytes)?;
+        let permit = self.state.limits.acquire_body(bytes, self.caller.as_deref())?;
         // the last one is the one that arrives: it is not taken before it is whole
         if let Some(message) = self.permits.lock().back_mut() {
             message.bytes.merge(permit);
@@ -174,8 +184,8 @@ impl http_body::Body for ArrivingBody {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 let accounted = frame.data_ref().map_or(Ok(()), |data| this.account(data));
-                if let Err(problem) = accounted {
-                    return Poll::Ready(Some(Err(refuse(&this.state, INFER, problem.into(), None))));
+                if let Err(rejection) = accounted {
+                    return Poll::Ready(Some(Err(refuse(&this.state, INFER, rejection, this.caller.as_deref()))));
                 }
             }
             Poll::Ready(_) => this.deadline = None,

@@ -167,7 +167,7 @@ async fn score(
 ) -> Result<RowOutcomes, HttpRejection> {
     state.check_available()?;
     refuse_callback(request.headers())?;
-    let (body, body_permits) = body::read(request, payload, &state.http, &state.limits).await?;
+    let (body, body_permits) = body::read(request, payload, state, arrival.caller).await?;
     let received = Received { request, caller: arrival.caller, body, max_rows: state.http.max_rows };
     let mut parsed = protocol.read(received)?;
     drop(body_permits);

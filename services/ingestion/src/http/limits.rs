@@ -36,6 +36,24 @@ pub(super) struct RowPermits {
     _caller: Option<CallerRows>,
 }
 
+/// Permits for the bytes of a body, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct BodyPermits {
+    bytes: Permit,
+    caller: Option<CallerRows>,
+}
+
+impl BodyPermits {
+    /// Holds both together.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.bytes.merge(other.bytes);
+        match (&mut self.caller, other.caller) {
+            (Some(caller), Some(more)) => caller.merge(more),
+            (caller, more) => *caller = caller.take().or(more),
+        }
+    }
+}
+
 impl AdmissionLimits {
     /// The limits that `http` and `auth` set.
     pub(crate) fn new(http: &HttpSettings, auth: &AuthSettings, metrics: &Metrics) -> Self {
@@ -60,8 +78,14 @@ impl AdmissionLimits {
         })
     }
 
-    /// Permits for bytes of a body. They can be merged with those of its earlier chunks.
-    pub(crate) fn acquire_bytes(&self, bytes: usize) -> Result<Permit, Problem> {
+    /// Permits for bytes of a body, which count for its caller as those of rows do. They can be merged with those of its
+    /// earlier chunks.
+    pub(crate) fn acquire_body(&self, bytes: usize, caller: Option<&Caller>) -> Result<BodyPermits, HttpRejection> {
+        let caller = caller.map(|caller| caller.begin(RowLoad { rows: 0, bytes }, self.of_caller)).transpose()?;
+        Ok(BodyPermits { bytes: self.acquire_bytes(bytes)?, caller })
+    }
+
+    fn acquire_bytes(&self, bytes: usize) -> Result<Permit, Problem> {
         self.body_bytes.try_take(bytes).ok_or_else(|| {
             let limit = self.body_bytes.limit();
             overloaded(format!("the memory for request bodies is exhausted (limit {limit} bytes, http.body_memory)"))

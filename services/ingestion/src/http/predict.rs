@@ -160,7 +160,7 @@ async fn answer(
     caller: Option<&Caller>,
 ) -> Result<Answered, HttpRejection> {
     state.check_available()?;
-    let (body, body_permits) = body::read(request, payload, &state.http, &state.limits).await?;
+    let (body, body_permits) = body::read(request, payload, state, caller).await?;
     let mut parsed = parse::parse_http(&body, state.http.max_rows).inspect_err(|_| {
         head.request_id = parse::recover_request_id(&body);
     })?;

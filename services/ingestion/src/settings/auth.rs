@@ -82,7 +82,8 @@ impl AuthSettings {
         let or_quarter = |set: usize, all: usize, least: usize| if set > 0 { set } else { (all / 4).max(least) };
         RowLoad {
             rows: or_quarter(self.in_flight, http.in_flight, http.max_rows),
-            bytes: or_quarter(self.in_flight_memory, http.body_memory, http.max_body),
+            // a compressed body counts for as much as it may become beside what has come of it
+            bytes: or_quarter(self.in_flight_memory, http.body_memory, 2 * http.max_body),
         }
     }
 

@@ -55,7 +55,7 @@ async fn list(
     models: &ModelListing,
 ) -> Result<Vec<Value>, HttpRejection> {
     let caller = authenticate(state, request).await.map_err(|(rejection, _)| rejection)?;
-    let (body, _permits) = body::read(request, payload, &state.http, &state.limits).await?;
+    let (body, _permits) = body::read(request, payload, state, caller.as_deref()).await?;
     let IndexRequest { ready } = parse(&body)?;
     let mut entries = Vec::new();
     for name in models.names() {
@@ -144,7 +144,7 @@ async fn read_change(
     state: &HttpState,
 ) -> Result<(AuthenticatedCaller, ChangeRequest), HttpRejection> {
     let caller = authenticate(state, request).await.map_err(|(rejection, _)| rejection)?;
-    let (body, _permits) = body::read(request, payload, &state.http, &state.limits).await?;
+    let (body, _permits) = body::read(request, payload, state, caller.as_deref()).await?;
     Ok((caller, parse(&body)?))
 }
 
