@@ -420,7 +420,7 @@ async fn a_connection_without_a_call_that_its_client_may_make_ends_soon() {
         .body(())
         .unwrap()
     };
-    // what needs no credentials, or is refused for want of them, makes nobody known
+    // neither what needs no credentials nor what is refused for want of them counts
     for path in ["/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ModelMetadata"] {
         let (client, connection) = connect().await;
         let mut client = client.ready().await.unwrap();
