@@ -216,7 +216,11 @@ impl Frame {
             Self::Values(cells) => cells.numbers().map_or(Self::Values(cells), Self::Numbers),
             other => other,
         };
-        let frames: Vec<Self> = frames.into_iter().map(untyped).collect();
+        let mut frames: Vec<Self> = frames.into_iter().map(untyped).collect();
+        // one without columns does not know how many rows it has
+        if frames.iter().any(|frame| frame.width() > 0) {
+            frames.retain(|frame| frame.width() > 0);
+        }
         let width = frames.iter().map(Self::width).sum();
         let rows = frames.first().map_or(0, Self::rows);
         if frames.iter().any(|f| matches!(f, Self::Sparse(_))) {

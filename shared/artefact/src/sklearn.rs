@@ -24,6 +24,8 @@ use crate::step::Step;
 const MAX_NESTING: usize = 16;
 /// The most objects that are looked at for one that states its width.
 const MAX_VISITS: usize = 256;
+/// The most steps of a pipeline. What reads them descends by one for each.
+const MAX_STAGES: usize = 1000;
 /// How many members of an ensemble may state no number of inputs before one does.
 const MAX_MEMBERS: usize = 64;
 
@@ -63,6 +65,9 @@ fn flatten<'g>(view: &View<'g>, out: &mut Vec<View<'g>>, depth: usize) -> Result
         };
     }
     if !matches!(view.class(), "sklearn.pipeline.Pipeline" | "imblearn.pipeline.Pipeline") {
+        if out.len() == MAX_STAGES {
+            return Err(view.fault(format!("is a step of a pipeline that has more than {MAX_STAGES}")));
+        }
         out.push(view.clone());
         return Ok(());
     }

@@ -142,15 +142,13 @@ impl Plan {
 
     /// The head's raw outputs.
     pub(crate) fn raw(&self, frame: Frame) -> Result<Vec<f64>, ModelError> {
-        let prepared = apply_frame(&self.steps, frame, self.form).map_err(ModelError::Row)?;
+        let prepared = self.prepare(frame)?;
         self.head.run_frame(prepared).map_err(|error| self.before_steps(error))
     }
 
     /// The scores of rows in any form.
     pub(crate) fn score_frame(&self, frame: Frame) -> Result<Scores, ModelError> {
-        if frame.width() != self.width {
-            return Err(ModelError::Width { expected: self.width, got: frame.width() });
-        }
+        self.check_width(&frame)?;
         if frame.rows() == 0 {
             return Ok(self.transform.scores(Vec::new()));
         }
@@ -162,11 +160,24 @@ impl Plan {
         if !self.decides {
             return None;
         }
-        let prepared = match apply_frame(&self.steps, frame, self.form) {
+        let prepared = match self.prepare(frame) {
             Ok(prepared) => prepared,
-            Err(e) => return Some(Err(ModelError::Row(e))),
+            Err(e) => return Some(Err(e)),
         };
         Some(self.head.decide(prepared).map_err(|error| self.before_steps(error)))
+    }
+
+    /// The rows after the steps. Members of a model may answer fewer or more numbers than the one behind them takes.
+    fn prepare(&self, frame: Frame) -> Result<Frame, ModelError> {
+        self.check_width(&frame)?;
+        apply_frame(&self.steps, frame, self.form).map_err(ModelError::Row)
+    }
+
+    fn check_width(&self, frame: &Frame) -> Result<(), ModelError> {
+        match frame.width() {
+            width if width == self.width => Ok(()),
+            got => Err(ModelError::Width { expected: self.width, got }),
+        }
     }
 
     /// An error of the head as one of the rows before the steps.

@@ -11,6 +11,8 @@ const PLAN_BYTES: usize = 1 << 11;
 const ITEM_BYTES: usize = 12;
 /// Largest length of a path; limits how deeply estimators are nested.
 const MAX_PATH: usize = 2000;
+/// The most attributes and indices between a file's object and an estimator in it that is compiled separately.
+const MAX_NESTED: usize = 64;
 
 /// A node and the path that led to it, for error messages.
 #[derive(Debug, Clone)]
@@ -31,7 +33,7 @@ impl<'g> View<'g> {
     }
 
     /// Accounts for `n` bytes that are about to be allocated.
-    pub(crate) fn allocate(&self, n: usize) -> Result<(), Fault> {
+    pub fn allocate(&self, n: usize) -> Result<(), Fault> {
         self.graph.spend(n).map_err(|error| self.fault(error.to_string()))
     }
 
@@ -64,6 +66,9 @@ impl<'g> View<'g> {
 
     /// Accounts for an estimator that is compiled separately; a fault when the limit of the file is exceeded.
     pub fn spend_plan(&self) -> Result<(), Fault> {
+        if self.path.matches(['.', '[']).count() > MAX_NESTED {
+            return Err(self.fault("is nested too deep"));
+        }
         self.allocate(PLAN_BYTES)?;
         self.spend(PLAN_EFFORT)
     }

@@ -9,6 +9,8 @@ use super::characters::{is_digit, is_space, is_word};
 
 /// Largest number of instructions.
 const MAX_INSTRUCTIONS: usize = 4096;
+/// The most ranges of characters of one set, which each instruction with the set has.
+const MAX_RANGES: usize = 256;
 
 /// A set of characters.
 #[derive(Debug, Clone, Default)]
@@ -240,7 +242,14 @@ mod tests {
     }
 
     #[test]
+    fn nothing_repeated_is_nothing() {
+        let often = (0..5).fold("(?:)".to_owned(), |inner, _| format!("(?:{inner}{{4096}})"));
+        assert_eq!(all(&format!("{often}a"), "aba"), ["a", "a"]);
+    }
+
+    #[test]
     fn what_cannot_be_meant_exactly_is_refused() {
+        let set_of_many = format!("[{}]{{4000}}", "ac".repeat(200));
         for (pattern, what) in [
             (r"a(?=b)", "lookaround"),
             (r"(?<!a)b", "lookaround"),
@@ -252,6 +261,7 @@ mod tests {
             (r"(?>a)", "atomic"),
             (r"(((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((a", "nested"),
             (r"(\w{99}){99}", "too long"),
+            (&set_of_many, "too many characters"),
             (r"[a", "not closed"),
             (r"(a", "not closed"),
             (r"*a", "nothing to repeat"),

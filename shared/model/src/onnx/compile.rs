@@ -25,7 +25,8 @@ const MAX_SIZE: usize = 1 << 23;
 /// A value during compilation: a constant, or a slot with its width.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
-    Constant(Constant),
+    /// Shared by all names that it has.
+    Constant(Arc<Constant>),
     /// The shape of a slot; only ConstantOfShape may read it.
     Shape {
         slot: usize,
@@ -94,7 +95,7 @@ pub(crate) fn read(bytes: &[u8], budget: &LoadBudget) -> Result<Compiled, Fault>
     };
     for tensor in &graph.initializer {
         let constant = Constant::read(tensor).map_err(|e| Fault::new("initializer", e))?;
-        compiler.values.insert(tensor.name.clone(), Value::Constant(constant));
+        compiler.values.insert(tensor.name.clone(), Value::Constant(Arc::new(constant)));
     }
     for (i, node) in graph.node.iter().enumerate().filter(|(i, _)| needed.contains(i)) {
         let place = |e: String| Fault::new(format!("node {i} ({})", node.kind()), e);

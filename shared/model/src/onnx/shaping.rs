@@ -22,7 +22,7 @@ pub(super) fn constant(c: &mut Compiler, node: &NodeProto) -> Result<(), String>
     } else {
         return Err("this form is not supported".to_owned());
     };
-    c.alias(node, 0, Value::Constant(value));
+    c.alias(node, 0, Value::Constant(Compiler::share(value)));
     Ok(())
 }
 

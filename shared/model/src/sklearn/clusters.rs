@@ -47,6 +47,9 @@ pub(super) fn birch(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
     Ok(finish(centres, highest + 1))
 }
 
+/// What a node of a tree of clusters takes beside its centre, with its place in the file.
+const NODE_BYTES: usize = 512;
+
 /// BisectingKMeans: from the cluster of all rows down to one that is not divided.
 pub(super) fn bisecting(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
     let labels = view.attr("n_clusters")?.count(MAX_CLUSTERS)?;
@@ -56,6 +59,7 @@ pub(super) fn bisecting(view: &View<'_>, width: usize) -> Result<Estimator, Faul
     let mut clusters: Vec<Cluster> = Vec::new();
     let mut at = 0;
     while let Some(node) = waiting.get(at).cloned() {
+        node.allocate((width * size_of::<f64>()).saturating_add(NODE_BYTES))?;
         let centre = node.attr("center")?.vector(width)?;
         let centre = centre.iter().zip(&mean).map(|(c, m)| c + m).collect();
         let then = match (node.opt("left"), node.opt("right")) {

@@ -36,6 +36,26 @@ fn before_ridge(class: &str, width: &str, attributes: &[(&str, String)], files: 
     super::skops("sklearn.pipeline.Pipeline", &[("steps", steps)], files)
 }
 
+#[test]
+fn pipelines_and_estimators_without_an_end() {
+    let norm = node("sklearn.preprocessing.Normalizer", &[("norm", text("l2")), ("n_features_in_", number("1"))]);
+    let pair = format!(
+        r#"{{"__class__": "tuple", "__module__": "builtins", "__loader__": "TupleNode", "content": [{}, {norm}]}}"#,
+        text("n")
+    );
+    let steps = format!(
+        r#"{{"__class__": "list", "__module__": "builtins", "__loader__": "ListNode", "content": [{}]}}"#,
+        vec![pair; 1001].join(", ")
+    );
+    let bytes = super::skops("sklearn.pipeline.Pipeline", &[("steps", steps)], &[]);
+    refused("model.skops", &bytes, "is a step of a pipeline that has more than 1000");
+    // an estimator that starts from itself
+    let bytes =
+        b"\x80\x04csklearn.ensemble._gb\nGradientBoostingRegressor\n)\x81r\0\0\0\0}(\x8c\x0en_features_in_J\x01\0\0\0\
+        \x8c\x05init_j\0\0\0\0ub.";
+    refused("model.pkl", bytes, "is nested too deep");
+}
+
 fn nmf(components: Vec<u8>, rounds: &str) -> Vec<u8> {
     let attributes = [
         ("components_", array("h.npy")),

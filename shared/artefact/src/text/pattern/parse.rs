@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-use super::{Instruction, MAX_INSTRUCTIONS, Place, Set};
+use super::{Instruction, MAX_INSTRUCTIONS, MAX_RANGES, Place, Set};
 
 /// How deep groups may be nested.
 const MAX_DEPTH: usize = 50;
@@ -228,6 +228,7 @@ pub(super) fn compile(node: &Node, program: &mut Vec<Instruction>) -> Result<(),
         return Err("is too long".to_owned());
     }
     match node {
+        Node::One(set) if set.ranges.len() > MAX_RANGES => return Err("has a set of too many characters".to_owned()),
         Node::One(set) => program.push(Instruction::One(set.clone())),
         Node::At(place) => program.push(Instruction::At(*place)),
         Node::Sequence(nodes) => nodes.iter().try_for_each(|node| compile(node, program))?,
@@ -241,7 +242,14 @@ pub(super) fn compile(node: &Node, program: &mut Vec<Instruction>) -> Result<(),
             if (*low).max(high.unwrap_or(0)) > MAX_INSTRUCTIONS {
                 return Err("is too long".to_owned());
             }
-            (0..*low).try_for_each(|_| compile(node, program))?;
+            for _ in 0..*low {
+                let before = program.len();
+                compile(node, program)?;
+                // what is nothing once is nothing however often
+                if program.len() == before {
+                    break;
+                }
+            }
             match high {
                 None => {
                     let split = program.len();

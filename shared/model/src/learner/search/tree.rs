@@ -43,7 +43,9 @@ impl Tree {
         rows: usize,
         width: usize,
     ) -> Result<Self, String> {
-        if order.len() != rows || order.iter().any(|row| *row as usize >= rows) {
+        let mut met = vec![false; rows];
+        let is_new = |row: &u32| met.get_mut(*row as usize).is_some_and(|met| !std::mem::replace(met, true));
+        if order.len() != rows || !order.iter().all(is_new) {
             return Err(format!("its order is not one of {rows} rows"));
         }
         let expected = nodes.len() * width;
@@ -60,6 +62,13 @@ impl Tree {
             }
             if !node.is_leaf && 2 * i + 2 >= nodes.len() {
                 return Err(format!("region {i} of {} is divided", nodes.len()));
+            }
+        }
+        for (i, node) in nodes.iter().enumerate().filter(|(_, node)| !node.is_leaf) {
+            // a row in many regions would be looked at as often
+            let (first, second) = (nodes[2 * i + 1], nodes[2 * i + 2]);
+            if [first.start, first.end, second.end] != [node.start, second.start, node.end] {
+                return Err(format!("region {i} is not divided into the two inside of it"));
             }
         }
         Ok(Self { order, nodes, regions })
@@ -186,6 +195,8 @@ mod tests {
         assert!(of_two(vec![root, root, leaf(2, 4)], vec![0, 1, 2, 3]).unwrap_err().contains("region 1 of 3"));
         assert!(of_two(vec![root, leaf(3, 2), leaf(2, 4)], vec![0, 1, 2, 3]).unwrap_err().contains("rows 3 to 2"));
         assert!(of_two(vec![root, leaf(0, 2), leaf(2, 5)], vec![0, 1, 2, 3]).unwrap_err().contains("2 to 5"));
+        assert!(of_two(nodes(), vec![1, 0, 0, 2]).unwrap_err().contains("order"));
+        assert!(of_two(vec![root, leaf(0, 4), leaf(0, 4)], vec![0, 1, 2, 3]).unwrap_err().contains("not divided"));
         assert!(of_two(vec![leaf(0, 4)], vec![0, 1, 2, 3]).unwrap_err().contains("bounds"));
     }
 }

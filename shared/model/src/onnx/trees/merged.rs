@@ -24,9 +24,10 @@ struct Arrays {
 pub(super) fn read(node: &NodeProto, precision: Precision, absent: f64) -> Result<Ensemble, String> {
     let arrays = Arrays::read(node)?;
     let mut trees = std::collections::BTreeMap::new();
-    let mut total = 0;
+    let (mut total, mut reached) = (0, vec![false; arrays.modes.len()]);
     for (id, root) in node.ints("tree_roots").iter().enumerate() {
-        let tree = arrays.tree(*root, precision, absent, &mut total).map_err(|e| format!("tree {id}: {e}"))?;
+        let tree =
+            arrays.tree(*root, precision, absent, (&mut total, &mut reached)).map_err(|e| format!("tree {id}: {e}"))?;
         trees.insert(id as i64, tree);
     }
     Ok(Ensemble { trees, targets: arrays.targets, positive: false })
@@ -64,16 +65,20 @@ impl Arrays {
     }
 
     /// The tree below `root`, with its nodes in the order in which they are reached.
-    fn tree(&self, root: i64, precision: Precision, absent: f64, total: &mut usize) -> Result<Tree, String> {
+    /// `reached` says which nodes are in a tree already.
+    fn tree(
+        &self,
+        root: i64,
+        precision: Precision,
+        absent: f64,
+        (total, reached): (&mut usize, &mut [bool]),
+    ) -> Result<Tree, String> {
         let mut tree = Tree::default();
         // (index, whether it is a leaf); children are appended
         let mut order = vec![(root, false)];
         let mut next = 0;
         while let Some(&(index, is_leaf)) = order.get(next) {
             next += 1;
-            if order.len() > 2 * self.modes.len() + 1 {
-                return Err("reaches a node twice".to_owned());
-            }
             let i = usize::try_from(index).map_err(|_| "has a negative index".to_owned())?;
             let start = tree.values.len();
             tree.values.resize(start + leaf_values(total, 1, self.targets)?, absent);
@@ -86,6 +91,9 @@ impl Arrays {
                 continue;
             }
             let mode = self.modes.get(i).ok_or_else(|| format!("has no node {i}"))?;
+            if std::mem::replace(&mut reached[i], true) {
+                return Err("reaches a node twice".to_owned());
+            }
             let children = order.len() as i64;
             order.extend([(self.yes[i], self.yes_leaf[i] != 0), (self.no[i], self.no_leaf[i] != 0)]);
             let split = Split {
