@@ -118,8 +118,11 @@ fn check(count: usize, limit: usize, what: &str) -> Result<(), Status> {
     Err(Status::new(Code::ResourceExhausted, format!("the message has more than {limit} {what}")))
 }
 
-/// Calls `see` with the number and the value of each field that has a length.
-fn for_each_field(mut message: &[u8], see: &mut dyn FnMut(u32, &[u8]) -> Result<(), Status>) -> Result<(), Status> {
+/// What is done with the number and the value of a field.
+type SeeField<'a> = dyn FnMut(u32, &[u8]) -> Result<(), Status> + 'a;
+
+/// Calls `see` for each field that has a length.
+fn for_each_field(mut message: &[u8], see: &mut SeeField<'_>) -> Result<(), Status> {
     let invalid = |error: DecodeError| Status::new(Code::Internal, error.to_string());
     while !message.is_empty() {
         let (field, wire_type) = decode_key(&mut message).map_err(invalid)?;

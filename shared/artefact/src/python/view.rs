@@ -11,7 +11,7 @@ const PLAN_BYTES: usize = 1 << 11;
 const ITEM_BYTES: usize = 12;
 /// Largest length of a path; limits how deeply estimators are nested.
 const MAX_PATH: usize = 2000;
-/// The most attributes and indices between a file's object and an estimator in it that is compiled separately.
+/// The most attributes and indices in the path of an estimator that is compiled separately.
 const MAX_NESTED: usize = 64;
 
 /// A node and the path that led to it, for error messages.
