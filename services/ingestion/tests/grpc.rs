@@ -80,6 +80,14 @@ fn serving(flags: &[&str]) -> (Mesh, GrpcListener) {
     (mesh, grpc)
 }
 
+/// A file of keys, removed with its folder, and the setting that names it.
+fn keys_file(lines: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys");
+    std::fs::write(&file, lines).unwrap();
+    (folder, format!("auth.keys_file={}", file.display()))
+}
+
 async fn channel(grpc: &GrpcListener) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{}", grpc.address)).unwrap();
     within(endpoint.connect()).await.unwrap()
@@ -183,11 +191,9 @@ async fn a_stream_may_pause_between_messages_and_not_inside_one() {
 
 #[actix_rt::test]
 async fn a_stream_needs_credentials_before_its_first_message() {
-    let folder = tempfile::tempdir().unwrap();
     let key = ApiKey::generate().unwrap();
-    let keys = folder.path().join("keys");
-    std::fs::write(&keys, format!("ann {}\n", key.hash())).unwrap();
-    let (_mesh, grpc) = serving(&[&format!("auth.keys_file={}", keys.display()), "grpc.max_streams=1"]);
+    let (_folder, keys) = keys_file(&format!("ann {}\n", key.hash()));
+    let (_mesh, grpc) = serving(&[&keys, "grpc.max_streams=1"]);
     let channel = channel(&grpc).await;
     // neither holds the only stream, nor waits for a message
     for path in [STREAM, STREAM, INFER, "/inference.GRPCInferenceService/ModelMetadata"] {
@@ -301,11 +307,9 @@ async fn a_connection_that_sends_no_preface_is_closed() {
 
 #[actix_rt::test]
 async fn a_caller_learns_nothing_of_models_that_it_may_not_use() {
-    let folder = tempfile::tempdir().unwrap();
     let key = ApiKey::generate().unwrap();
-    let keys = folder.path().join("keys");
-    std::fs::write(&keys, format!("ann {} models=other\n", key.hash())).unwrap();
-    let (_mesh, grpc) = serving(&[&format!("auth.keys_file={}", keys.display())]);
+    let (_folder, keys) = keys_file(&format!("ann {} models=other\n", key.hash()));
+    let (_mesh, grpc) = serving(&[&keys]);
     let channel = channel(&grpc).await;
     let mut seen = Vec::new();
     for (model, values) in [("m", &[1.0, 2.0][..]), ("m", &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), ("absent", &[1.0, 2.0])] {
@@ -400,11 +404,9 @@ async fn a_connection_without_calls_ends_and_a_stream_that_waits_keeps_its_own()
 
 #[actix_rt::test]
 async fn a_connection_without_a_call_that_its_client_may_make_ends_soon() {
-    let folder = tempfile::tempdir().unwrap();
     let key = ApiKey::generate().unwrap();
-    let keys = folder.path().join("keys");
-    std::fs::write(&keys, format!("ann {}\n", key.hash())).unwrap();
-    let (_mesh, grpc) = serving(&[&format!("auth.keys_file={}", keys.display()), "http.head_timeout=300ms"]);
+    let (_folder, keys) = keys_file(&format!("ann {}\n", key.hash()));
+    let (_mesh, grpc) = serving(&[&keys, "http.head_timeout=300ms"]);
     let connect = async || {
         let stream = TcpStream::connect(grpc.address).await.unwrap();
         let (client, connection) = h2::client::handshake(stream).await.unwrap();
@@ -466,11 +468,8 @@ async fn compressed_messages_that_never_come_hold_no_more_than_their_bytes() {
 
 #[actix_rt::test]
 async fn messages_that_never_come_take_no_more_than_their_callers_share() {
-    let folder = tempfile::tempdir().unwrap();
     let [ann, bob] = [(); 2].map(|()| ApiKey::generate().unwrap());
-    let keys = folder.path().join("keys");
-    std::fs::write(&keys, format!("ann {}\nbob {}\n", ann.hash(), bob.hash())).unwrap();
-    let keys = format!("auth.keys_file={}", keys.display());
+    let (_folder, keys) = keys_file(&format!("ann {}\nbob {}\n", ann.hash(), bob.hash()));
     let (mut mesh, grpc) = serving(&[&keys, "http.max_body=4KiB", "http.body_memory=64KiB"]);
     mesh.answer_all();
     let channel = channel(&grpc).await;

@@ -191,7 +191,7 @@ impl Plan {
     }
 
     fn sample_scores(&self, frame: Frame) -> Result<Vec<f64>, ModelError> {
-        let prepared = apply_frame(&self.steps, frame, self.form).map_err(ModelError::Row)?;
+        let prepared = self.prepare(frame)?;
         let scores = self.head.learner().and_then(|learner| learner.score_samples(&prepared));
         scores.unwrap_or(Err(ModelError::Output(Output::ScoreSamples))).map_err(|error| self.before_steps(error))
     }

@@ -44,8 +44,6 @@ pub(super) struct ArrivingBody {
     prefix_len: usize,
     /// What is still to come of the message.
     missing: usize,
-    /// What the message takes beside its own bytes once it is whole, because it is compressed.
-    inflated: usize,
     /// When the message, or the whole body, has to be there.
     deadline: Option<Pin<Box<Sleep>>>,
 }
@@ -73,7 +71,6 @@ impl ArrivingBody {
             prefix,
             prefix_len: 0,
             missing: 0,
-            inflated: 0,
             deadline,
         }
     }
@@ -95,11 +92,9 @@ impl ArrivingBody {
                 self.prefix_len += part;
                 data = &data[part..];
                 if self.prefix_len == PREFIX {
-                    let [compressed, length @ ..] = self.prefix;
+                    let [_, length @ ..] = self.prefix;
                     self.missing = u32::from_be_bytes(length) as usize;
                     self.check_length()?;
-                    // as much as the message may become
-                    self.inflated = if compressed == 1 { self.state.http.max_body } else { 0 };
                 }
             } else {
                 let part = data.len().min(self.missing);
@@ -109,9 +104,10 @@ impl ArrivingBody {
             }
             if self.prefix_len == PREFIX && self.missing == 0 {
                 self.prefix_len = 0;
-                // it is inflated when it is whole: a few bytes of one that never is must not hold so much
-                let inflated = std::mem::take(&mut self.inflated);
-                self.acquire(inflated)?;
+                if self.prefix[0] == 1 {
+                    // as much as it may become, now that it is whole: a few bytes of one that never is hold less
+                    self.acquire(self.state.http.max_body)?;
+                }
                 if self.kind.stream {
                     self.deadline = Some(Box::pin(tokio::time::sleep(self.idle)));
                 }

@@ -21,9 +21,6 @@ use crate::settings::{GrpcSettings, HttpSettings};
 /// Pause after an error of the listener, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a TLS handshake may take at most.
-const MAX_HANDSHAKE: Duration = Duration::from_secs(2);
-
 /// Length of what every client of HTTP/2 sends first: the preface, and the head of the settings behind it.
 const PREFACE: usize = 24 + 9;
 
@@ -44,7 +41,7 @@ impl ConnectionLimits {
     pub(super) fn new(http: &HttpSettings, grpc: &GrpcSettings) -> Self {
         let stall = (http.body_timeout, http.body_timeout.max(grpc.stream_idle));
         let idle = (http.head_timeout.min(grpc.connection_idle), grpc.connection_idle);
-        Self { handshake: http.head_timeout.min(MAX_HANDSHAKE), preface: http.head_timeout, idle, stall }
+        Self { handshake: http.handshake_timeout(), preface: http.head_timeout, idle, stall }
     }
 }
 

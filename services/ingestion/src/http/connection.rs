@@ -15,8 +15,6 @@ use super::http2::{Application, Http2};
 use super::state::HttpState;
 use crate::net_stream::NetStream;
 
-/// How long a TLS handshake may take at most.
-const MAX_HANDSHAKE: Duration = Duration::from_secs(2);
 /// With what a client of HTTP/2 begins, and no request of HTTP/1.
 const PREFACE: &[u8] = b"PRI ";
 /// Pauses before it is looked again at a connection whose first bytes may become the preface: the first, and the longest,
@@ -30,6 +28,7 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 pub(super) struct Acceptor {
     tls: Option<TlsAcceptor>,
     head_timeout: Duration,
+    handshake_timeout: Duration,
 }
 
 /// What a client speaks.
@@ -53,6 +52,7 @@ impl Acceptor {
         Ok(Self {
             tls: config.map(|config| TlsAcceptor::from(Arc::new(config))),
             head_timeout: state.http.head_timeout,
+            handshake_timeout: state.http.handshake_timeout(),
         })
     }
 
@@ -65,8 +65,7 @@ impl Acceptor {
             let stream = NetStream::Plain(stream);
             return Some(if http2 { Accepted::Http2(stream) } else { Accepted::Http1(stream) });
         };
-        let limit = self.head_timeout.min(MAX_HANDSHAKE);
-        let stream = tokio::time::timeout(limit, tls.accept(stream)).await.ok()?.ok()?;
+        let stream = tokio::time::timeout(self.handshake_timeout, tls.accept(stream)).await.ok()?.ok()?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(PROTOCOLS[0]);
         let stream = NetStream::Secure(Box::new(stream));
         Some(if http2 { Accepted::Http2(stream) } else { Accepted::Http1(stream) })

@@ -27,7 +27,7 @@ pub struct AuthSettings {
     pub daily_rows: u64,
     /// Rows of one caller that may wait for their answers; 0 for a quarter of `http.in_flight`.
     pub in_flight: usize,
-    /// Their bytes; 0 for a quarter of `http.body_memory`.
+    /// Their bytes, and those of bodies on their way; 0 for a quarter of `http.body_memory`.
     #[serde(with = "size")]
     pub in_flight_memory: usize,
     /// Whether each caller has cached answers of its own.

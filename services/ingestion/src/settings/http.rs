@@ -6,6 +6,9 @@ use std::time::Duration;
 use forebay_runtime::{Problems, duration, size};
 use serde::Deserialize;
 
+/// How long a TLS handshake may take at most.
+const MAX_HANDSHAKE: Duration = Duration::from_secs(2);
+
 /// `[http]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +72,11 @@ impl HttpTlsSettings {
 }
 
 impl HttpSettings {
+    /// How long the handshake of TLS may take, at any listener.
+    pub(crate) fn handshake_timeout(&self) -> Duration {
+        self.head_timeout.min(MAX_HANDSHAKE)
+    }
+
     /// Checks everything but the files.
     pub(super) fn check(&self, problems: &mut Problems) {
         let counts = [

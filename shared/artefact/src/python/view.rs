@@ -1,18 +1,13 @@
 //! A node of an artefact, with the path that led to it, and the values that are read from it. Reading is accounted for.
 
+mod effort;
+
 use super::array::Array;
 use super::graph::{Graph, Id, Node, SHARED_BYTES};
 use crate::Fault;
 
-/// Cost of an estimator that is compiled separately, besides what it reads, in effort and in bytes of memory.
-const PLAN_EFFORT: usize = 1 << 12;
-const PLAN_BYTES: usize = 1 << 11;
 /// Bytes of an item of a list that grows.
 const ITEM_BYTES: usize = 12;
-/// Largest length of a path; limits how deeply estimators are nested.
-const MAX_PATH: usize = 2000;
-/// The most attributes and indices in the path of an estimator that is compiled separately.
-const MAX_NESTED: usize = 64;
 
 /// A node and the path that led to it, for error messages.
 #[derive(Debug, Clone)]
@@ -32,11 +27,6 @@ impl<'g> View<'g> {
         self.graph.nodes.get(self.id).unwrap_or(&Node::None)
     }
 
-    /// Accounts for `n` bytes that are about to be allocated.
-    pub fn allocate(&self, n: usize) -> Result<(), Fault> {
-        self.graph.spend(n).map_err(|error| self.fault(error.to_string()))
-    }
-
     pub(super) fn at(&self, id: Id, step: &str) -> Self {
         Self { graph: self.graph, id, path: format!("{}{step}", self.path) }
     }
@@ -44,33 +34,6 @@ impl<'g> View<'g> {
     /// The node that `id` refers to.
     pub(super) fn referred(&self, id: Id) -> Option<&'g Node> {
         self.graph.nodes.get(id)
-    }
-
-    /// Accounts for reading `n` elements or attributes.
-    pub(super) fn spend(&self, n: usize) -> Result<(), Fault> {
-        let spent = self.graph.effort.get().saturating_add(n).saturating_add(1);
-        self.graph.effort.set(spent);
-        if spent > self.graph.max_effort {
-            return Err(self.fault("describes a model far larger than its file"));
-        }
-        if self.path.len() > MAX_PATH {
-            return Err(self.fault("is nested too deep"));
-        }
-        Ok(())
-    }
-
-    /// Accounts for the description of `n` columns of a member, as [`View::spend_plan`].
-    pub fn spend_columns(&self, n: usize) -> Result<(), Fault> {
-        self.allocate(n.saturating_mul(size_of::<crate::Column>()))
-    }
-
-    /// Accounts for an estimator that is compiled separately; a fault when the limit of the file is exceeded.
-    pub fn spend_plan(&self) -> Result<(), Fault> {
-        if self.path.matches(['.', '[']).count() > MAX_NESTED {
-            return Err(self.fault("is nested too deep"));
-        }
-        self.allocate(PLAN_BYTES)?;
-        self.spend(PLAN_EFFORT)
     }
 
     /// A fault at this place.

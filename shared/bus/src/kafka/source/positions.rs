@@ -108,11 +108,11 @@ impl Positions {
             self.group_start_partitions.store(self.partition_count(consumer)?, Ordering::Release);
         }
         let current = self.topic_ids.current(consumer);
-        let whole: Vec<i32> = match group {
+        let unread: Vec<i32> = match group {
             GroupStart::Beginning => partitions.iter().copied().filter(|key| !committed.contains_key(key)).collect(),
             _ => Vec::new(),
         };
-        let beginnings = self.beginnings(consumer, &whole);
+        let beginnings = self.beginnings(consumer, &unread);
         let deadline = Instant::now() + BROKER;
         let (mut pinned, mut found) = (Vec::new(), Vec::with_capacity(partitions.len()));
         for partition in partitions {
