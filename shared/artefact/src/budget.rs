@@ -14,7 +14,7 @@ const FACTOR: usize = 3;
 /// How many times the budget the process has left.
 const LEFT: u64 = 4;
 /// Bytes that it may allocate for any file.
-const BASE: usize = 24 << 20;
+const BASE: usize = 22 << 20;
 /// The limit where nothing says what the process can afford.
 const DEFAULT_LIMIT: u64 = 512 << 20;
 
@@ -75,7 +75,7 @@ impl LoadBudget {
         self.left.load(Ordering::Relaxed)
     }
 
-    /// What reading a file of `bytes` bytes may allocate: 24 MiB and `factor` times its size, but no more than the process has.
+    /// What reading a file of `bytes` bytes may allocate: 22 MiB and `factor` times its size, but no more than the process has.
     pub fn allowance(&self, bytes: usize, factor: usize) -> Allowance {
         let most = usize::try_from(self.limit.saturating_mul(LEFT)).unwrap_or(usize::MAX);
         let limit = bytes.saturating_mul(factor).saturating_add(BASE).min(most.max(BASE));
@@ -126,6 +126,32 @@ impl Allowance {
         let left = self.left.get().checked_sub(bytes).ok_or(OverBudget::Amplified { limit: self.limit })?;
         self.left.set(left);
         Ok(())
+    }
+
+    /// The bytes that are left.
+    pub fn left(&self) -> usize {
+        self.left.get()
+    }
+
+    /// Appends an item, and accounts for the memory of a list that grows: twice as much, beside the old until it is moved.
+    ///
+    /// # Errors
+    /// As [`Allowance::spend`].
+    pub fn push<T>(&self, list: &mut Vec<T>, item: T) -> Result<(), OverBudget> {
+        if list.len() == list.capacity() {
+            let more = list.len().max(2);
+            self.spend((list.len() + more).saturating_mul(size_of::<T>()))?;
+            list.reserve_exact(more);
+            self.give_back(list.len() * size_of::<T>());
+        }
+        list.push(item);
+        Ok(())
+    }
+
+    /// Gives back what a complete list does not need.
+    pub fn shrink<T>(&self, list: &mut Vec<T>) {
+        self.give_back((list.capacity() - list.len()) * size_of::<T>());
+        list.shrink_to_fit();
     }
 
     /// The last `bytes` that were accounted for are free again, before anything else was allocated.

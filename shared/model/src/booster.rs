@@ -4,7 +4,7 @@ mod coding;
 
 use std::fmt::Debug;
 
-pub(crate) use coding::{CategoryText, Coder, Coding, CutText, Unseen};
+pub(crate) use coding::{CategoryText, Coder, Coding, CutText, NUMBER_BYTES, TEXT_BYTES, Unseen};
 
 use crate::head::Head;
 use crate::output_transform::{Link, OutputTransform};

@@ -12,6 +12,8 @@ mod trees;
 
 use std::sync::Arc;
 
+use forebay_artefact::Allowance;
+
 use self::classes::Finish;
 use self::parts::Parts;
 use self::splits::Splits;
@@ -26,6 +28,8 @@ use crate::{Fault, Rows};
 const MAX_OUTPUTS: usize = 1 << 16;
 /// The most levels of a symmetric tree, as in CatBoost.
 const MAX_DEPTH: usize = 16;
+/// Bytes that a model takes for each byte of a binary file.
+const BYTES_RATIO: usize = 2;
 /// The number of rows that are predicted together.
 const LANES: usize = 32;
 
@@ -57,13 +61,18 @@ pub(crate) fn owns_document(document: &Value<'_>) -> bool {
 ///
 /// # Errors
 /// A [`Fault`] that says what is wrong.
-pub(crate) fn compile(bytes: &[u8], class: Option<&str>) -> Result<Compiled, Fault> {
-    binary::read(bytes).and_then(|parts| assemble(parts, class)).map_err(|e| Fault::new("", e))
+pub(crate) fn compile(bytes: &[u8], class: Option<&str>, allowance: &Allowance) -> Result<Compiled, Fault> {
+    allowance.spend(bytes.len().saturating_mul(BYTES_RATIO)).map_err(|e| Fault::new("", e))?;
+    binary::read(bytes, allowance).and_then(|parts| assemble(parts, class)).map_err(|e| Fault::new("", e))
 }
 
 /// As [`compile`], for a document.
-pub(crate) fn compile_document(document: &Value<'_>, class: Option<&str>) -> Result<Compiled, Fault> {
-    json::read(document).and_then(|parts| assemble(parts, class)).map_err(|e| Fault::new("", e))
+pub(crate) fn compile_document(
+    document: &Value<'_>,
+    class: Option<&str>,
+    allowance: &Allowance,
+) -> Result<Compiled, Fault> {
+    json::read(document, allowance).and_then(|parts| assemble(parts, class)).map_err(|e| Fault::new("", e))
 }
 
 fn assemble(mut parts: Parts, class: Option<&str>) -> Result<Compiled, String> {

@@ -7,13 +7,10 @@ mod ubj;
 use std::borrow::Cow;
 use std::str::FromStr;
 
+use forebay_artefact::Allowance;
+
 /// How deep lists and maps may be nested; a booster needs about ten levels.
 const MAX_DEPTH: usize = 64;
-/// The most values of a document, besides one for every eight bytes of its file.
-const VALUES_BASE: usize = 1 << 12;
-/// The most values of any document.
-const MAX_VALUES: usize = 1 << 22;
-
 /// One value.
 #[derive(Debug, Clone)]
 pub(crate) enum Value<'a> {
@@ -24,16 +21,23 @@ pub(crate) enum Value<'a> {
     /// A number as JSON spells it.
     Literal(&'a str),
     Text(Cow<'a, str>),
-    List(Vec<Value<'a>>),
-    Map(Vec<(Cow<'a, str>, Value<'a>)>),
+    List(Box<[Value<'a>]>),
+    Map(Box<[(Cow<'a, str>, Value<'a>)]>),
     /// The numbers and booleans between the brackets of a JSON array.
     Numbers(&'a str),
-    /// The elements of a typed UBJSON array, big-endian.
-    Typed {
-        kind: Kind,
-        bytes: &'a [u8],
-    },
+    /// The elements of a typed UBJSON array.
+    Typed(Box<Typed<'a>>),
 }
+
+/// The elements of a typed UBJSON array, big-endian.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Typed<'a> {
+    kind: Kind,
+    bytes: &'a [u8],
+}
+
+// documents have millions of them, so that what is rare and large is boxed
+const _: () = assert!(size_of::<Value<'_>>() <= 24);
 
 /// The type of the elements of a UBJSON array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,29 +127,15 @@ impl Number for i64 {
     }
 }
 
-/// Reads a document: UBJSON if its second byte is a length marker, else JSON.
+/// Reads a document: UBJSON if its second byte is a length marker, else JSON. What its values take is taken from
+/// `allowance`.
 ///
 /// # Errors
 /// What is wrong, and at which byte.
-pub(crate) fn read(bytes: &[u8]) -> Result<Value<'_>, String> {
+pub(crate) fn read<'a>(bytes: &'a [u8], allowance: &Allowance) -> Result<Value<'a>, String> {
     match bytes {
-        [b'{', b'L' | b'$' | b'#' | b'l' | b'U' | b'i' | b'I', ..] => ubj::read(bytes),
-        _ => json::read(std::str::from_utf8(bytes).map_err(|e| e.to_string())?),
-    }
-}
-
-/// Counts the values of a document against its limit.
-#[derive(Debug)]
-struct Budget(usize);
-
-impl Budget {
-    fn of_file(bytes: usize) -> Self {
-        Self((bytes / 8 + VALUES_BASE).min(MAX_VALUES))
-    }
-
-    fn spend(&mut self) -> Result<(), String> {
-        self.0 = self.0.checked_sub(1).ok_or("has more values than a model of its size")?;
-        Ok(())
+        [b'{', b'L' | b'$' | b'#' | b'l' | b'U' | b'i' | b'I', ..] => ubj::read(bytes, allowance),
+        _ => json::read(std::str::from_utf8(bytes).map_err(|e| e.to_string())?, allowance),
     }
 }
 
@@ -202,15 +192,36 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The number of elements of a list; 0 of anything else.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::List(items) => items.len(),
+            Self::Numbers(text) => text.bytes().filter(|byte| *byte == b',').count() + 1,
+            Self::Typed(typed) => typed.bytes.len() / typed.kind.size(),
+            _ => 0,
+        }
+    }
+
     /// The numbers of a list.
     pub(crate) fn numbers<N: Number>(&self) -> Result<Vec<N>, String> {
         let wrong = || "has elements that are not numbers of the right kind".to_owned();
+        // a list that grows would take up to three times as much
+        let mut out = Vec::with_capacity(self.len());
         match self {
-            Self::List(items) => items.iter().map(Self::number).collect(),
-            Self::Numbers(text) => text.split(',').map(|t| number_of(t.trim()).ok_or_else(wrong)).collect(),
-            Self::Typed { kind, bytes } => bytes.chunks_exact(kind.size()).map(|b| kind.element(b).number()).collect(),
-            _ => Err("is not a list of numbers".to_owned()),
+            Self::List(items) => items.iter().try_for_each(|item| item.number().map(|n| out.push(n)))?,
+            Self::Numbers(text) => {
+                for item in text.split(',') {
+                    out.push(number_of(item.trim()).ok_or_else(wrong)?);
+                }
+            }
+            Self::Typed(typed) => {
+                for element in typed.bytes.chunks_exact(typed.kind.size()) {
+                    out.push(typed.kind.element(element).number()?);
+                }
+            }
+            _ => return Err("is not a list of numbers".to_owned()),
         }
+        Ok(out)
     }
 
     /// The numbers at a key, named in errors.

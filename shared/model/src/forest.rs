@@ -10,6 +10,7 @@ mod kernel;
 mod lane;
 mod op;
 mod program;
+mod set;
 mod walk;
 
 pub(crate) use build::{ForestBuilder, RawTree};

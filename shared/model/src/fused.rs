@@ -20,7 +20,7 @@ pub(crate) use op::fused_layers;
 
 /// The most weights of a sequence of fused layers. Larger matrices do not fit the cache, where a general matrix
 /// multiplication blocks better.
-const MAX_WEIGHTS: usize = 1 << 17;
+pub(crate) const MAX_WEIGHTS: usize = 1 << 17;
 
 /// A linear layer, with or without a rectifier.
 #[derive(Debug, Clone)]

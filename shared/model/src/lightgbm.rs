@@ -9,6 +9,8 @@ mod trees;
 
 use std::sync::Arc;
 
+use forebay_artefact::Allowance;
+
 pub(crate) use self::importance::importances;
 use self::linear::LinearLeaves;
 use self::objective::Objective;
@@ -50,24 +52,29 @@ pub(crate) fn owns(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// A [`Fault`] that names the line or the tree.
-pub(crate) fn compile(bytes: &[u8], class: Option<&str>) -> Result<Compiled, Fault> {
+pub(crate) fn compile(bytes: &[u8], class: Option<&str>, allowance: &Allowance) -> Result<Compiled, Fault> {
     let meaning = class.map_or(Meaning::Booster, Meaning::of_class);
-    compile_text(bytes, meaning, None)
+    compile_text(bytes, meaning, None, allowance)
 }
 
 /// Compiles a model, using its first `rounds` rounds or all.
-pub(crate) fn compile_text(bytes: &[u8], meaning: Meaning, rounds: Option<usize>) -> Result<Compiled, Fault> {
+pub(crate) fn compile_text(
+    bytes: &[u8],
+    meaning: Meaning,
+    rounds: Option<usize>,
+    allowance: &Allowance,
+) -> Result<Compiled, Fault> {
     let text = std::str::from_utf8(bytes).map_err(|e| Fault::new("", e.to_string()))?;
-    let (header, blocks) = text::read(text)?;
+    let (header, blocks) = text::read(text, allowance)?;
     let objective = Objective::read(header.objective).map_err(|e| Fault::new("objective", e))?;
     let groups = header.trees_per_iteration;
     let used = rounds.map_or(blocks.len(), |rounds| rounds.saturating_mul(groups).min(blocks.len()));
-    let sums = trees::read(&header, &blocks[..used])?;
+    let sums = trees::read(&header, &blocks[..used], allowance)?;
     let scale = if header.averages { used as f64 / groups as f64 } else { 1.0 };
     let custom = objective.is_custom();
     let two_classes = meaning == Meaning::Classifier && groups == 1 && !custom;
     let Header { width, features, .. } = header;
-    let coder = categories::coder(text, &features).map_err(|e| Fault::new("pandas_categorical", e))?;
+    let coder = categories::coder(text, &features, allowance).map_err(|e| Fault::new("pandas_categorical", e))?;
     let model = Lightgbm { width, groups, sums, objective, scale, two_classes, coder };
     let transform = match model.outputs() {
         outputs if meaning == Meaning::Classifier && !custom => numbered_classes(outputs),

@@ -5,30 +5,52 @@
 //! they are converted to f32.
 
 use burn::tensor::{bf16, f16};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use forebay_artefact::{Allowance, LoadBudget, OverBudget};
+use safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
 
 use crate::Fault;
 use crate::burnpack::{ARCHITECTURE_KEY, Values, compile};
 use crate::plan::Plan;
+
+/// Bytes of the length of the header, which comes first.
+const LENGTH_BYTES: usize = 8;
+/// Bytes that reading the header may allocate, for each byte of the file.
+const FACTOR: usize = 3;
+/// Bytes of a text of the header in memory besides its content, and of another value.
+const TEXT_BYTES: usize = 112;
+const VALUE_BYTES: usize = 16;
 
 /// Reads a safetensors model.
 ///
 /// # Errors
 /// A [`Fault`] when the container is broken, the architecture is missing or wrong, or a tensor is missing, has another
 /// shape or is not finite.
-pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
+pub(crate) fn read(bytes: &[u8], budget: &LoadBudget) -> Result<Plan, Fault> {
+    account(bytes, &budget.allowance(bytes.len(), FACTOR)).map_err(|e| Fault::new("header", e))?;
     let broken = |e: safetensors::SafeTensorError| Fault::new("", format!("is not a safetensors file: {e}"));
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+    let (header_bytes, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
     let json = header.metadata().as_ref().and_then(|m| m.get(ARCHITECTURE_KEY));
     let json = json.ok_or_else(|| Fault::new("metadata", format!("has no {ARCHITECTURE_KEY}")))?;
-    let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
-    compile(json, |name| tensors.tensor(name).ok().map(|view| values(name, &view)).transpose())
+    let data = bytes.get(LENGTH_BYTES + header_bytes..).unwrap_or_default();
+    compile(json, |name| header.info(name).map(|tensor| values(name, tensor, data)).transpose())
 }
 
-fn values(name: &str, view: &TensorView<'_>) -> Result<Values, Fault> {
-    let data = view.data();
+/// Accounts for what parsing the header will allocate, from the texts in it.
+fn account(bytes: &[u8], allowance: &Allowance) -> Result<(), OverBudget> {
+    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else { return Ok(()) };
+    let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    let header = &rest[..length.min(rest.len())];
+    let quotes = header.iter().filter(|byte| **byte == b'"').count();
+    let commas = header.iter().filter(|byte| **byte == b',').count();
+    allowance.spend(quotes / 2 * TEXT_BYTES + commas * VALUE_BYTES + header.len())
+}
+
+/// A tensor of the file, whose data lie in `data`.
+fn values(name: &str, tensor: &TensorInfo, data: &[u8]) -> Result<Values, Fault> {
+    let (start, end) = tensor.data_offsets;
+    let data = data.get(start..end).ok_or_else(|| Fault::new(format!("tensor {name}"), "lies outside the file"))?;
     let pair = |c: &[u8]| [c[0], c[1]];
-    let numbers = match view.dtype() {
+    let numbers = match tensor.dtype {
         Dtype::F32 => data.chunks_exact(4).map(|c| f64::from(f32::from_le_bytes([c[0], c[1], c[2], c[3]]))).collect(),
         Dtype::F64 => {
             data.chunks_exact(8).map(|c| f64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]])).collect()
@@ -37,15 +59,21 @@ fn values(name: &str, view: &TensorView<'_>) -> Result<Values, Fault> {
         Dtype::BF16 => data.chunks_exact(2).map(|c| bf16::from_le_bytes(pair(c)).to_f64()).collect(),
         other => return Err(Fault::new(format!("tensor {name}"), format!("has type {other:?}, expected a float"))),
     };
-    Ok((view.shape().to_vec(), numbers))
+    Ok((tensor.shape.clone(), numbers))
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
+    use safetensors::tensor::TensorView;
+
     use super::*;
     use crate::{Model as _, Rows};
+
+    fn read(bytes: &[u8]) -> Result<Plan, Fault> {
+        super::read(bytes, &LoadBudget::default())
+    }
 
     /// `relu(x W + b) V`, three inputs, two hidden.
     fn file(architecture: Option<&str>, tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)]) -> Vec<u8> {

@@ -10,6 +10,8 @@ mod trees;
 
 use std::sync::Arc;
 
+use forebay_artefact::Allowance;
+
 pub(crate) use self::importance::importances;
 use self::linear::Linear;
 use self::notes::{noted_labels, noted_meaning, saved_meaning};
@@ -53,16 +55,12 @@ pub(crate) fn owns(document: &Value<'_>) -> bool {
 }
 
 /// Compiles a document. `class` is the Python class that the model was saved from; if it is not known, the attribute
-/// that scikit-learn's classes leave in the file decides.
-pub(crate) fn compile(document: &Value<'_>, class: Option<&str>) -> Result<Compiled, Fault> {
-    compile_with_missing(document, class, None)
-}
-
-/// As [`compile`], for an estimator that takes `missing` for a missing value besides NaN.
-pub(crate) fn compile_with_missing(
+/// that scikit-learn's classes leave in the file decides. An estimator may take `missing` for a missing value besides NaN.
+pub(crate) fn compile(
     document: &Value<'_>,
     class: Option<&str>,
     missing: Option<f64>,
+    allowance: &Allowance,
 ) -> Result<Compiled, Fault> {
     let at = |place: &str, reason: String| Fault::new(format!("learner: {place}"), reason);
     let learner = document.need("learner").map_err(|e| Fault::new("", e))?;
@@ -77,14 +75,14 @@ pub(crate) fn compile_with_missing(
         Some(Ok("gblinear")) => Linear::read(booster, shape.width, &start).map(Margins::Linear),
         Some(Ok("gbtree" | "dart")) => {
             let rounds = (meaning != Meaning::Booster).then(|| best_round(learner)).flatten();
-            trees::read(booster, shape.width, &start, meaning, rounds)
+            trees::read(booster, shape.width, &start, meaning, rounds, allowance)
         }
         name => Err(format!("{name:?} is not supported")),
     };
     let margins = margins.map_err(|e| at("gradient_booster", e))?;
     let features = features(learner, shape.width).map_err(|e| at("feature_names", e))?;
     let release = document.get("version").map_or(Ok(Vec::new()), Value::numbers).map_err(|e| at("version", e))?;
-    let coder = categories::coder(booster, &release, &features).map_err(|e| at("cats", e))?;
+    let coder = categories::coder(booster, &release, &features, allowance).map_err(|e| at("cats", e))?;
     let model = Xgboost {
         width: shape.width,
         groups: shape.groups,
@@ -103,12 +101,22 @@ pub(crate) fn owns_binary(bytes: &[u8]) -> bool {
     bytes.starts_with(binary::MAGIC) || bytes.starts_with(binary::PICKLED)
 }
 
-/// As [`compile_with_missing`], for the binary format of XGBoost until 2.0.
-pub(crate) fn compile_binary(bytes: &[u8], class: Option<&str>, missing: Option<f64>) -> Result<Compiled, Fault> {
-    of_binary(bytes, class, missing).map_err(|e| Fault::new("", e))
+/// As [`compile`], for the binary format of XGBoost until 2.0.
+pub(crate) fn compile_binary(
+    bytes: &[u8],
+    class: Option<&str>,
+    missing: Option<f64>,
+    allowance: &Allowance,
+) -> Result<Compiled, Fault> {
+    of_binary(bytes, class, missing, allowance).map_err(|e| Fault::new("", e))
 }
 
-fn of_binary(bytes: &[u8], class: Option<&str>, missing: Option<f64>) -> Result<Compiled, String> {
+fn of_binary(
+    bytes: &[u8],
+    class: Option<&str>,
+    missing: Option<f64>,
+    allowance: &Allowance,
+) -> Result<Compiled, String> {
     let model = binary::read(bytes)?;
     let saved = model.attributes.get("scikit_learn").map(|text| noted_meaning(text));
     let meaning = class.map_or(saved.unwrap_or(Meaning::Booster), Meaning::of_class);
@@ -130,7 +138,7 @@ fn of_binary(bytes: &[u8], class: Option<&str>, missing: Option<f64>) -> Result<
             let used = rounds.map_or(info.len(), |rounds| trees::trees_in(rounds, *parallel, info));
             let tree = |i: usize| Ok(binary::tree(trees[i]));
             let source = trees::Source { info, used, weights: weights.as_deref(), stride: 1, tree: &tree };
-            trees::compile(&source, model.width, &start, meaning)?
+            trees::compile(&source, model.width, &start, meaning, allowance)?
         }
     };
     let shape = Shape {

@@ -6,6 +6,8 @@
 mod memory;
 #[path = "hostile/pickled_text.rs"]
 mod pickled_text;
+#[path = "hostile/references.rs"]
+mod references;
 #[path = "hostile/steps.rs"]
 mod steps;
 
@@ -196,6 +198,8 @@ fn claims_of_bytes_that_are_not_there() {
     // a burnpack header
     let mut pack = include_bytes!("../sample/diabetes-rf-model/3/model.bpk").to_vec();
     pack[4..12].fill(0xff);
+    refused("model.bpk", &pack, "metadata: is larger than");
+    pack[6..10].copy_from_slice(&(2u32 << 20).to_le_bytes());
     refused("model.bpk", &pack, "not a burnpack file");
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::graph::Node;
+use super::graph::{Node, SHARED_BYTES};
 use super::literal::Literal;
 use crate::Label;
 
@@ -176,6 +176,23 @@ impl Array {
             _ => 8,
         };
         self.len().saturating_mul(element)
+    }
+
+    /// Bytes of what [`Array::labels`] gives, besides what it reads.
+    pub(super) fn label_bytes(&self) -> usize {
+        let text = match &self.dtype {
+            Dtype::Text(_) | Dtype::Bytes(_) => SHARED_BYTES + self.dtype.size(),
+            _ => 0,
+        };
+        self.len().saturating_mul(size_of::<Label>() + text)
+    }
+
+    /// Bytes of what [`Array::texts`] gives, besides what it reads: numbers become texts of up to 24 characters.
+    pub(super) fn text_bytes(&self) -> usize {
+        match &self.dtype {
+            Dtype::Text(_) | Dtype::Bytes(_) => 0,
+            _ => self.len().saturating_mul(size_of::<String>() + SHARED_BYTES),
+        }
     }
 
     /// Number of elements.

@@ -1,5 +1,7 @@
 //! The labels of classes, which keep the type that they have in Python.
 
+use std::sync::Arc;
+
 use super::graph::Node;
 use super::view::View;
 use crate::{Fault, Label};
@@ -7,10 +9,11 @@ use crate::{Fault, Label};
 impl View<'_> {
     /// The labels of classes in an array or list, which keep their type.
     pub fn labels(&self) -> Result<Vec<Label>, Fault> {
-        match self.node() {
-            Node::Array(_) => self.array()?.labels().map_err(|e| self.fault(e)),
-            _ => self.items()?.iter().map(Self::class_label).collect(),
+        if let Node::Array(array) = self.node() {
+            self.allocate(array.label_bytes())?;
+            return self.array()?.labels().map_err(|e| self.fault(e));
         }
+        self.each_item(size_of::<Label>(), Self::class_label)
     }
 
     fn class_label(&self) -> Result<Label, Fault> {
@@ -18,10 +21,9 @@ impl View<'_> {
             Node::Bool(value) => Label::Boolean(*value),
             Node::Int(value) => Label::Integer(*value),
             Node::Float(value) => Label::Float(*value),
-            Node::Array(one) if one.len() == 1 => {
-                one.labels().map_err(|e| self.fault(e))?.pop().ok_or_else(|| self.fault("is empty"))?
-            }
-            _ => Label::from(self.label()?.as_str()),
+            Node::Str(text) => Label::Text(Arc::clone(text)),
+            Node::Array(one) if one.len() == 1 => self.element(one)?,
+            _ => return Err(self.fault(format!("is {}, not a label", self.kind()))),
         })
     }
 }

@@ -160,6 +160,11 @@ impl Graph {
         self.allowance.raise(bytes);
     }
 
+    /// What reading the artefact may still allocate.
+    pub(super) fn allowance(&self) -> &Allowance {
+        &self.allowance
+    }
+
     /// Accounts for `n` bytes that are about to be allocated.
     pub(super) fn spend(&self, n: usize) -> Result<(), OverBudget> {
         self.allowance.spend(n)

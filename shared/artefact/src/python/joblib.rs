@@ -20,7 +20,7 @@ pub(super) fn array(machine: &mut Machine<'_, '_>, state: Id) -> Result<Node, St
     let attr = |name: &str| find(name).ok_or_else(|| format!("array wrapper has no {name}"));
     let shape = numpy::shape(machine.graph, machine.node(attr("shape")?))?;
     let fortran = matches!(machine.node(attr("order")?), Node::Str(order) if &**order == "F");
-    let dtype = numpy::dtype(machine.graph, machine.node(attr("dtype")?), 0)?;
+    let dtype = numpy::dtype(machine.graph, machine.node(attr("dtype")?), false)?;
     let Some(dtype) = dtype else {
         // an array of objects is a separate plain pickle
         let inner = machine.nested()?;

@@ -61,6 +61,7 @@ impl View<'_> {
             return Err(self.fault("indices do not match"));
         }
         self.spend(rows * columns)?;
+        self.allocate(rows * columns * size_of::<f64>())?;
         let mut values = vec![0.0; rows * columns];
         for (line, range) in ends.windows(2).enumerate() {
             let (start, end) = (range[0].max(0.0) as usize, range[1].max(0.0) as usize);

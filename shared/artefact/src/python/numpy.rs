@@ -22,7 +22,7 @@ pub(super) fn called(graph: &mut Graph, name: &str, args: Id) -> Result<Option<N
         },
         "numpy.core.multiarray.scalar" | "numpy._core.multiarray.scalar" => {
             let Node::Bytes(data) = arg(1)? else { return Ok(None) };
-            let dtype = dtype(graph, arg(0)?, 0)?.ok_or("scalar of objects")?;
+            let dtype = dtype(graph, arg(0)?, false)?.ok_or("scalar of objects")?;
             let array = Array::new(dtype, Vec::new(), false, (**data).clone())?;
             Ok(Some(array.scalar().unwrap_or_else(|| Node::Array(Box::new(array)))))
         }
@@ -31,7 +31,7 @@ pub(super) fn called(graph: &mut Graph, name: &str, args: Id) -> Result<Option<N
                 Node::Bytes(data) => (**data).clone(),
                 _ => return Err("array without its bytes (out-of-band buffers are not supported)".into()),
             };
-            let dtype = dtype(graph, arg(1)?, 0)?.ok_or("buffer of objects")?;
+            let dtype = dtype(graph, arg(1)?, false)?.ok_or("buffer of objects")?;
             let fortran = matches!(arg(3)?, Node::Str(order) if &**order == "F");
             Array::new(dtype, shape(graph, arg(2)?)?, fortran, data).map(|a| Some(Node::Array(Box::new(a))))
         }
@@ -60,7 +60,7 @@ pub(super) fn built(graph: &mut Graph, class: &str, state: Id) -> Result<Option<
     };
     let shape = shape(graph, node(graph, shape_id))?;
     let fortran = matches!(node(graph, fortran), Node::Bool(true) | Node::Int(1));
-    match (dtype(graph, node(graph, dtype_id), 0)?, node(graph, data)) {
+    match (dtype(graph, node(graph, dtype_id), false)?, node(graph, data)) {
         (Some(dtype), Node::Bytes(data)) => {
             Array::new(dtype, shape, fortran, (**data).clone()).map(|a| Some(Node::Array(Box::new(a))))
         }
@@ -107,10 +107,10 @@ pub(super) fn shape(graph: &Graph, tuple: &Node) -> Result<Vec<usize>, String> {
     }
 }
 
-/// Element type of a pickled `numpy.dtype`; `None` for objects.
-pub(super) fn dtype(graph: &Graph, of: &Node, depth: usize) -> Result<Option<Dtype>, String> {
+/// Element type of a pickled `numpy.dtype`, which may be `nested` in a record; `None` for objects.
+pub(super) fn dtype(graph: &Graph, of: &Node, nested: bool) -> Result<Option<Dtype>, String> {
     let Node::Object(of) = of else { return Err("element type is not a dtype".into()) };
-    if &*of.class != "numpy.dtype" || depth > 2 {
+    if &*of.class != "numpy.dtype" {
         return Err(format!("element type is {}", of.class));
     }
     let first = of.args.and_then(|a| match node(graph, a) {
@@ -133,6 +133,10 @@ pub(super) fn dtype(graph: &Graph, of: &Node, depth: usize) -> Result<Option<Dty
     if names.len() > MAX_FIELDS {
         return Err(format!("{} fields, at most {MAX_FIELDS}", names.len()));
     }
+    if nested {
+        return Err("records in records are not supported".into());
+    }
+    graph.spend(names.len() * size_of::<Field>())?;
     let size = integer(part(5))?;
     let mut out = Vec::with_capacity(names.len());
     for name in names {
@@ -140,7 +144,7 @@ pub(super) fn dtype(graph: &Graph, of: &Node, depth: usize) -> Result<Option<Dty
         let (_, field) = fields.iter().find(|(n, _)| graph.key(*n) == &**name).ok_or("field is not described")?;
         let Node::List(pair) = node(graph, *field) else { return Err("field is not a tuple".into()) };
         let &[of, offset, ..] = pair.as_slice() else { return Err("field is not a (type, offset) tuple".into()) };
-        let inner = dtype(graph, node(graph, of), depth + 1)?.ok_or("field of objects")?;
+        let inner = dtype(graph, node(graph, of), true)?.ok_or("field of objects")?;
         let offset = integer(node(graph, offset))?;
         if offset.checked_add(inner.size()).is_none_or(|end| end > size) {
             return Err(format!("field {name} lies outside its record"));

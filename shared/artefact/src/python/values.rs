@@ -13,10 +13,8 @@ impl View<'_> {
     /// A [`Fault`] for a value of another type, such as a date.
     pub fn values(&self) -> Result<Vec<Value>, Fault> {
         match self.node() {
-            Node::Array(_) => {
-                Ok(self.array()?.labels().map_err(|e| self.fault(e))?.into_iter().map(of_label).collect())
-            }
-            _ => self.items()?.iter().map(Self::value).collect(),
+            Node::Array(_) => Ok(self.labels()?.into_iter().map(of_label).collect()),
+            _ => self.each_item(size_of::<Value>(), Self::value),
         }
     }
 
@@ -30,11 +28,8 @@ impl View<'_> {
             Node::Bool(b) => Value::Boolean(*b),
             Node::Int(i) => Value::Integer(*i),
             Node::Float(f) => Value::from(*f),
-            Node::Str(_) => Value::Text(Arc::from(self.text()?)),
-            Node::Array(a) if a.len() == 1 => {
-                let label = a.labels().map_err(|e| self.fault(e))?.into_iter().next();
-                of_label(label.ok_or_else(|| self.fault("is empty"))?)
-            }
+            Node::Str(text) => Value::Text(Arc::clone(text)),
+            Node::Array(one) if one.len() == 1 => of_label(self.element(one)?),
             _ if self.class().starts_with("pandas._libs.missing.") => Value::Missing,
             _ => return Err(self.fault(format!("{} is not a category", self.kind()))),
         })

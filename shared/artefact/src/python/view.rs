@@ -4,7 +4,7 @@ mod effort;
 
 use super::array::Array;
 use super::graph::{Graph, Id, Node, SHARED_BYTES};
-use crate::Fault;
+use crate::{Fault, Label};
 
 /// Bytes of an item of a list that grows.
 const ITEM_BYTES: usize = 12;
@@ -229,21 +229,38 @@ impl<'g> View<'g> {
 
     /// Names or labels of an array or list, as text.
     pub fn texts(&self) -> Result<Vec<String>, Fault> {
-        match self.node() {
-            Node::Array(_) => self.array()?.texts().map_err(|e| self.fault(e)),
-            Node::List(ids) => {
-                self.spend(ids.len())?;
-                self.allocate(ids.len().saturating_mul(size_of::<String>()))?;
-                let mut out = Vec::with_capacity(ids.len());
-                for item in self.each(ids) {
-                    let label = item.label()?;
-                    self.allocate(SHARED_BYTES + label.len())?;
-                    out.push(label);
-                }
-                Ok(out)
-            }
-            _ => self.items()?.iter().map(Self::label).collect(),
+        if let Node::Array(array) = self.node() {
+            self.allocate(array.text_bytes())?;
+            return self.array()?.texts().map_err(|e| self.fault(e));
         }
+        self.each_item(size_of::<String>(), |item| {
+            let label = item.label()?;
+            self.allocate(SHARED_BYTES + label.len())?;
+            Ok(label)
+        })
+    }
+
+    /// What a function makes of every item of a list, each of which takes `bytes` bytes besides what the function accounts
+    /// for.
+    pub(super) fn each_item<T>(
+        &self,
+        bytes: usize,
+        mut f: impl FnMut(&Self) -> Result<T, Fault>,
+    ) -> Result<Vec<T>, Fault> {
+        let Node::List(ids) = self.node() else { return self.items()?.iter().map(f).collect() };
+        self.spend(ids.len())?;
+        self.allocate(ids.len().saturating_mul(bytes))?;
+        let mut out = Vec::with_capacity(ids.len());
+        for item in self.each(ids) {
+            out.push(f(&item)?);
+        }
+        Ok(out)
+    }
+
+    /// The element of an array that has one, as a label.
+    pub(super) fn element(&self, array: &Array) -> Result<Label, Fault> {
+        self.allocate(array.read_bytes() + array.label_bytes())?;
+        array.labels().map_err(|e| self.fault(e))?.pop().ok_or_else(|| self.fault("is empty"))
     }
 
     /// The items of this list one after the other.
@@ -259,6 +276,7 @@ impl<'g> View<'g> {
             Node::Int(i) => i.to_string(),
             Node::Float(f) => format!("{f:?}"),
             Node::Array(a) if a.len() == 1 => {
+                self.allocate(a.read_bytes())?;
                 a.texts().map_err(|e| self.fault(e))?.pop().ok_or_else(|| self.fault("is empty"))?
             }
             _ => return Err(self.fault(format!("is {}, not a label", self.kind()))),

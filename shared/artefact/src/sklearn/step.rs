@@ -120,7 +120,9 @@ fn polynomial(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     };
     let distinct = view.attr("interaction_only")?.flag()?;
     let bias = view.attr("include_bias")?.flag()?;
-    Polynomial::new(width, min, max, distinct, bias).map(Step::Polynomial).map_err(|e| view.fault(e))
+    let products = Polynomial::new(width, min, max, distinct, bias).map_err(|e| view.fault(e))?;
+    view.allocate(products.bytes())?;
+    Ok(Step::Polynomial(products))
 }
 
 /// Reads a ColumnTransformer; the part called `unchanged` passes its columns through, whatever its transformer is.
@@ -137,8 +139,9 @@ pub fn columns(view: &View<'_>, width: usize, unchanged: Option<&str>) -> Result
         }
         let name = name.text()?;
         let taken = indices.attr(name)?;
-        let columns: Vec<usize> =
-            taken.numbers()?.iter().map(|c| column(&taken, *c, width)).collect::<Result<_, _>>()?;
+        let taken_numbers = taken.numbers()?;
+        spend_part(&entry, taken_numbers.len())?;
+        let columns: Vec<usize> = taken_numbers.iter().map(|c| column(&taken, *c, width)).collect::<Result<_, _>>()?;
         if columns.is_empty() {
             continue;
         }
@@ -162,6 +165,11 @@ fn part(columns: Vec<usize>, transformer: Option<&View<'_>>, weight: Option<f64>
     Ok(Part { columns, steps, width, weight })
 }
 
+/// Accounts for a part of `columns` columns: files may name one transformer many times.
+fn spend_part(view: &View<'_>, columns: usize) -> Result<(), Fault> {
+    view.allocate(size_of::<Part>() + size_of::<Step>() + columns.saturating_mul(size_of::<usize>()))
+}
+
 /// What the output of the transformer called `name` is multiplied by.
 fn weight(view: &View<'_>, name: &str) -> Result<Option<f64>, Fault> {
     view.opt("transformer_weights").and_then(|weights| weights.opt(name)).map(|w| w.number()).transpose()
@@ -178,6 +186,7 @@ fn union(view: &View<'_>, width: usize) -> Result<Step, Fault> {
         if transformer.is_none() || transformer.text() == Ok("drop") {
             continue;
         }
+        spend_part(&entry, width)?;
         let passes = transformer.text() == Ok("passthrough");
         parts.push(part((0..width).collect(), (!passes).then_some(transformer), weight(view, name.text()?)?)?);
     }

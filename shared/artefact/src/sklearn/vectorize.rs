@@ -12,6 +12,8 @@ use crate::text::{Accents, Analyzer, Pattern, Tokens, stop_words};
 pub(super) const MAX_TERMS: usize = 1 << 21;
 /// The most words or characters in a token.
 const MAX_GROUP: usize = 100;
+/// Bytes of a stop word besides its text.
+const WORD_BYTES: usize = 64;
 
 /// Whether a class takes one column of documents and states no number of inputs.
 pub(super) fn takes_documents(class: &str) -> bool {
@@ -143,8 +145,9 @@ fn words(view: &View<'_>) -> Result<Analyzer, Fault> {
         r"\b\w\w+\b" | r"\w\w+" | r"\b\w{2,}\b" => Analyzer::Runs(2),
         r"\b\w+\b" | r"\w+" => Analyzer::Runs(1),
         _ => {
-            let compiled = Pattern::new(text);
-            Analyzer::Matches(compiled.map_err(|e| pattern.fault(format!("token_pattern {text:?} {e}")))?)
+            let compiled = Pattern::new(text).map_err(|e| pattern.fault(format!("token_pattern {text:?} {e}")))?;
+            pattern.allocate(compiled.bytes())?;
+            Analyzer::Matches(compiled)
         }
     })
 }
@@ -152,7 +155,10 @@ fn words(view: &View<'_>) -> Result<Analyzer, Fault> {
 fn stop_words_of(view: &View<'_>) -> Result<HashSet<Box<str>>, Fault> {
     let Some(given) = view.opt("stop_words") else { return Ok(HashSet::new()) };
     match given.text() {
-        Ok("english") => Ok(stop_words::english().map(Box::from).collect()),
+        Ok("english") => {
+            given.allocate(stop_words::english().count() * WORD_BYTES)?;
+            Ok(stop_words::english().map(Box::from).collect())
+        }
         Ok(other) => Err(given.fault(format!("{other:?} is not supported"))),
         Err(_) => {
             // a frozenset may be an object whose only argument is the list of its items
@@ -161,7 +167,14 @@ fn stop_words_of(view: &View<'_>) -> Result<HashSet<Box<str>>, Fault> {
                 [only] if only.text().is_err() => only.items()?,
                 _ => items,
             };
-            items.iter().map(|word| Ok(Box::from(word.text()?))).collect()
+            given.allocate(items.len().saturating_mul(WORD_BYTES))?;
+            let mut words = HashSet::with_capacity(items.len());
+            for word in items {
+                let word = word.text()?;
+                given.allocate(word.len())?;
+                words.insert(Box::from(word));
+            }
+            Ok(words)
         }
     }
 }

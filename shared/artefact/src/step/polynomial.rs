@@ -16,8 +16,8 @@ pub struct Polynomial {
 #[derive(Debug, Clone, Copy)]
 enum Term {
     One,
-    Feature(usize),
-    Product { term: usize, feature: usize },
+    Feature(u32),
+    Product { term: u32, feature: u32 },
 }
 
 impl Polynomial {
@@ -26,51 +26,51 @@ impl Polynomial {
     /// # Errors
     /// An error for more terms than are accepted.
     pub fn new(width: usize, min: usize, max: usize, distinct: bool, bias: bool) -> Result<Self, String> {
-        // terms by their features, degree by degree; a term's product is its tail's times its first feature
-        let mut all: Vec<(Vec<usize>, Term)> = Vec::new();
-        let mut previous: Vec<usize> = Vec::new();
+        // each term with its first feature, degree by degree; a term's product is its tail's times its first feature
+        let mut all: Vec<(u32, Term)> = Vec::new();
+        let (mut hidden, mut previous) = (0, 0..0);
+        let features = u32::try_from(width).map_err(|_| "has too many features")?;
         for degree in 1..=max {
-            let mut level = Vec::new();
-            let seeds: Vec<Option<usize>> =
-                if degree == 1 { vec![None] } else { previous.iter().copied().map(Some).collect() };
-            for feature in 0..width {
-                for &tail in &seeds {
-                    let allowed = tail.is_none_or(|t| {
-                        let first = all[t].0[0];
-                        if distinct { first > feature } else { first >= feature }
-                    });
-                    if !allowed {
-                        continue;
+            let start = all.len();
+            for feature in 0..features {
+                if degree == 1 {
+                    push(&mut all, feature, Term::Feature(feature))?;
+                }
+                for tail in previous.clone() {
+                    let first = all[tail].0;
+                    if first > feature || (first == feature && !distinct) {
+                        push(&mut all, feature, Term::Product { term: tail as u32, feature })?;
                     }
-                    if all.len() >= MAX_TERMS {
-                        return Err(format!("more than {MAX_TERMS} terms"));
-                    }
-                    let term = tail.map_or(Term::Feature(feature), |term| Term::Product { term, feature });
-                    let mut features = vec![feature];
-                    features.extend(tail.iter().flat_map(|t| all[*t].0.iter().copied()));
-                    level.push(all.len());
-                    all.push((features, term));
                 }
             }
-            previous = level;
+            previous = start..all.len();
+            if degree < min {
+                hidden = all.len();
+            }
         }
-        let hidden = all.iter().filter(|(features, _)| features.len() < min).count();
         let mut terms: Vec<Term> = all.into_iter().map(|(_, term)| term).collect();
         if bias {
             // the constant is inserted before the first visible term; later terms move by one
             for term in &mut terms {
                 if let Term::Product { term, .. } = term
-                    && *term >= hidden
+                    && *term as usize >= hidden
                 {
                     *term += 1;
                 }
             }
             terms.insert(hidden, Term::One);
         }
+        // the terms lie in the memory that they were collected in
+        terms.shrink_to_fit();
         if terms.len() == hidden {
             return Err("has no terms".to_owned());
         }
         Ok(Self { terms, hidden })
+    }
+
+    /// Bytes of the terms.
+    pub fn bytes(&self) -> usize {
+        self.terms.len() * size_of::<Term>()
     }
 
     pub(super) fn width(&self) -> usize {
@@ -83,13 +83,21 @@ impl Polynomial {
             for (i, term) in self.terms.iter().enumerate() {
                 values[i] = match *term {
                     Term::One => 1.0,
-                    Term::Feature(f) => row[f],
-                    Term::Product { term, feature } => values[term] * row[feature],
+                    Term::Feature(f) => row[f as usize],
+                    Term::Product { term, feature } => values[term as usize] * row[feature as usize],
                 };
             }
             out.extend_from_slice(&values[self.hidden..]);
         });
     }
+}
+
+fn push(terms: &mut Vec<(u32, Term)>, first: u32, term: Term) -> Result<(), String> {
+    if terms.len() >= MAX_TERMS {
+        return Err(format!("more than {MAX_TERMS} terms"));
+    }
+    terms.push((first, term));
+    Ok(())
 }
 
 #[cfg(test)]

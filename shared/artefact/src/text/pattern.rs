@@ -11,6 +11,8 @@ use super::characters::{is_digit, is_space, is_word};
 const MAX_INSTRUCTIONS: usize = 4096;
 /// The most ranges of characters of one set, which each instruction with the set has.
 const MAX_RANGES: usize = 256;
+/// Bytes of the allocations of a set besides their content.
+const SET_BYTES: usize = 32;
 
 /// A set of characters.
 #[derive(Debug, Clone, Default)]
@@ -88,7 +90,19 @@ impl Pattern {
         let mut program = vec![Instruction::Save(0)];
         parse::compile(&node, &mut program)?;
         program.extend([Instruction::Save(1), Instruction::Done]);
+        program.shrink_to_fit();
         Ok(Self { program, groups })
+    }
+
+    /// Bytes that the compiled pattern takes.
+    pub fn bytes(&self) -> usize {
+        let set = |instruction: &Instruction| match instruction {
+            Instruction::One(set) => {
+                SET_BYTES + set.ranges.len() * size_of::<(char, char)>() + set.classes.len() * size_of::<char>()
+            }
+            _ => 0,
+        };
+        self.program.iter().map(|instruction| size_of::<Instruction>() + set(instruction)).sum()
     }
 
     /// As Python's `findall`: calls `f` with each match, or with its group if the pattern has one.

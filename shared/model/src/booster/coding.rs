@@ -68,6 +68,10 @@ impl<K: Ord> Unseen<K> {
     }
 }
 
+/// Bytes that the table of a column takes at most for each text, besides its content twice, and for each number.
+pub(crate) const TEXT_BYTES: usize = 160;
+pub(crate) const NUMBER_BYTES: usize = 96;
+
 /// The bits of a number; both zeros are one.
 fn float_key(v: f64) -> u64 {
     (v + 0.0).to_bits()

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use burn::tensor::DType;
-use burn_pack::{Bytes, DType as PackType, Reader, Tensor};
+use burn_pack::{Bytes, DType as PackType, Header, Reader, Tensor};
 
 use super::architecture::{ARCHITECTURE_KEY, Architecture, LayerSpec, Layout, TaskName};
 use crate::head::Head;
@@ -16,6 +16,8 @@ use crate::{Fault, Label};
 
 /// The most layers of a net.
 const MAX_LAYERS: usize = 1000;
+/// The most bytes of metadata: decoded, their smallest entries take about sixteen times as much.
+const MAX_METADATA: u32 = 2 << 20;
 
 /// Reads a burnpack model.
 ///
@@ -23,6 +25,9 @@ const MAX_LAYERS: usize = 1000;
 /// A [`Fault`] when the container is broken, the architecture is missing or wrong, or a tensor is missing, has another
 /// shape or is not finite.
 pub(crate) fn read(bytes: &[u8]) -> Result<Plan, Fault> {
+    if Header::from_bytes(bytes).is_ok_and(|header| header.metadata_size > MAX_METADATA) {
+        return Err(Fault::new("metadata", format!("is larger than {MAX_METADATA} bytes")));
+    }
     let reader = Reader::from_bytes(Bytes::from_bytes_vec(bytes.to_vec()))
         .map_err(|e| Fault::new("", format!("is not a burnpack file: {e}")))?;
     let json = reader.metadata().get(ARCHITECTURE_KEY).cloned();

@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 
+use forebay_artefact::Allowance;
+
 use super::classes::Info;
 use super::flat::Table;
 use super::parts::{
@@ -23,13 +25,13 @@ const BUDGET_BASE: usize = 1 << 20;
 const STATISTICS: &str = "static_provider_v1";
 
 /// Reads a file.
-pub(super) fn read(bytes: &[u8]) -> Result<Parts, String> {
+pub(super) fn read(bytes: &[u8], allowance: &Allowance) -> Result<Parts, String> {
     let mut rest = bytes.strip_prefix(MAGIC).ok_or("does not start with CBM1")?;
     let budget = Cell::new(bytes.len().saturating_mul(BUDGET_RATIO).saturating_add(BUDGET_BASE));
     let core = Table::root(block(&mut rest)?, &budget)?;
     let trees = core.table(1)?.ok_or("has no trees")?;
     let mut parts = features(&trees)?;
-    parts.info = info(&core)?;
+    parts.info = info(&core, allowance)?;
     read_trees(&trees, &mut parts)?;
     for part in core.texts(3)? {
         if part != STATISTICS {
@@ -43,12 +45,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parts, String> {
     Ok(parts)
 }
 
-fn info(core: &Table<'_>) -> Result<Info, String> {
+fn info(core: &Table<'_>, allowance: &Allowance) -> Result<Info, String> {
     let mut texts = HashMap::new();
     for pair in core.tables(2)? {
         texts.insert(pair.text(0)?, pair.text(1)?);
     }
-    let document = |key: &str| texts.get(key).map(|text| document::read(text.as_bytes())).transpose();
+    let document = |key: &str| texts.get(key).map(|text| document::read(text.as_bytes(), allowance)).transpose();
     let classes = document("class_params")?.or(document("multiclass_params")?);
     let threshold = texts.get("binclass_probability_threshold").map(|t| t.parse::<f64>()).transpose();
     let threshold = threshold.map_err(|e| format!("binclass_probability_threshold: {e}"))?;

@@ -10,7 +10,7 @@ use super::splits::HOLDS;
 const FACTOR: u64 = 0x4906_ba49_4954_cb65;
 
 /// What a combination is hashed from.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     /// Columns with the hashes of categories.
     columns: Vec<usize>,
@@ -52,6 +52,9 @@ impl Ctrs {
     ) -> Result<Self, String> {
         let mut all = Self::default();
         let mut numbers: HashMap<String, usize> = HashMap::new();
+        let mut known: HashMap<Key, usize> = HashMap::new();
+        // one more than the highest index of every table
+        let mut ends: Vec<usize> = Vec::new();
         for feature in std::mem::take(&mut parts.ctrs) {
             let combination = &feature.combination;
             let column = |cat: &i32| columns.get(cat).copied().ok_or_else(|| format!("no category feature {cat}"));
@@ -61,23 +64,21 @@ impl Ctrs {
             let bits = combination.floats.iter().map(border).chain(combination.one_hots.iter().map(value));
             let bits = bits.collect::<Option<_>>().ok_or("a statistic combines a split that is not there")?;
             let key = Key { columns, bits };
-            let key = match all.keys.iter().position(|known| *known == key) {
-                Some(at) => at,
-                None => {
-                    all.keys.push(key);
-                    all.keys.len() - 1
-                }
-            };
+            let key = *known.entry(key).or_insert_with_key(|key| {
+                all.keys.push(key.clone());
+                all.keys.len() - 1
+            });
             let table = match numbers.get(&feature.table) {
                 Some(table) => *table,
                 None => {
                     let table = parts.tables.remove(&feature.table).ok_or("a statistic has no table")?;
+                    ends.push(table.indices.values().max().map_or(0, |index| *index as usize + 1));
                     all.tables.push(table);
                     numbers.insert(feature.table.clone(), all.tables.len() - 1);
                     all.tables.len() - 1
                 }
             };
-            check(&feature, &all.tables[table])?;
+            check(&feature, &all.tables[table], ends[table])?;
             let CtrFeature { kind, target, prior, shift, scale, borders, .. } = feature;
             let first = count + all.splits;
             all.splits += borders.len();
@@ -144,9 +145,8 @@ impl Ctr {
     }
 }
 
-/// Checks that every index and class that is looked up is there.
-fn check(feature: &CtrFeature, table: &CtrTable) -> Result<(), String> {
-    let highest = table.indices.values().max().map_or(0, |index| *index as usize + 1);
+/// Checks that every index, all of which are below `highest`, and every class that is looked up is there.
+fn check(feature: &CtrFeature, table: &CtrTable, highest: usize) -> Result<(), String> {
     let (entries, fits) = match (&table.counts, feature.kind) {
         (Counts::Means(means), CtrKind::BinarizedTargetMean | CtrKind::FloatTargetMean) => (means.len(), true),
         (Counts::Totals(totals, _), CtrKind::Counter | CtrKind::FeatureFrequency) => (totals.len(), true),

@@ -2,15 +2,20 @@
 
 use std::collections::HashMap;
 
+use forebay_artefact::Allowance;
+
 use super::classes::Info;
 use super::parts::{
     CatFeature, Combination, Counts, CtrFeature, CtrKind, CtrTable, FloatFeature, Missing, Node, OneHot, Parts, Step,
     Trees,
 };
-use crate::document::Value;
+use crate::document::{self, Value};
+
+/// Bytes of an entry of a hash table of `u64` and `u32`, at its lowest load.
+const ENTRY_BYTES: usize = 40;
 
 /// Reads a document.
-pub(super) fn read(document: &Value<'_>) -> Result<Parts, String> {
+pub(super) fn read(document: &Value<'_>, allowance: &Allowance) -> Result<Parts, String> {
     let info = document.need("features_info")?;
     for kind in ["text_features", "embedding_features"] {
         if let Some(Value::List(features)) = info.get(kind)
@@ -35,7 +40,10 @@ pub(super) fn read(document: &Value<'_>) -> Result<Parts, String> {
     let mut tables = HashMap::new();
     if let Some(Value::Map(pairs)) = document.get("ctr_data") {
         for (name, table) in pairs {
-            tables.insert(name.clone().into_owned(), ctr_table(name, table).map_err(|e| format!("ctr_data: {e}"))?);
+            tables.insert(
+                name.clone().into_owned(),
+                ctr_table(name, table, allowance).map_err(|e| format!("ctr_data: {e}"))?,
+            );
         }
     }
     let mut leaves = Vec::new();
@@ -103,15 +111,16 @@ fn combination(elements: &Value<'_>) -> Result<Combination, String> {
     Ok(out)
 }
 
-fn ctr_table(name: &str, table: &Value<'_>) -> Result<CtrTable, String> {
-    let kind = crate::document::read(name.as_bytes())?;
+fn ctr_table(name: &str, table: &Value<'_>, allowance: &Allowance) -> Result<CtrTable, String> {
+    let kind = document::read(name.as_bytes(), allowance)?;
     let kind = self::kind(kind.need("type")?.text()?)?;
     let stride = table.need("hash_stride")?.count(1 << 20)?;
     let map = table.need("hash_map")?.items()?;
     if stride < 2 || !map.len().is_multiple_of(stride) {
         return Err(format!("hash_map has {} values, {stride} per hash", map.len()));
     }
-    let mut indices = HashMap::new();
+    allowance.spend(map.len() / stride * ENTRY_BYTES + size_of_val(map) / 2)?;
+    let mut indices = HashMap::with_capacity(map.len() / stride);
     let (mut numbers, mut sums): (Vec<i32>, Vec<(f32, i32)>) = (Vec::new(), Vec::new());
     for (index, entry) in map.chunks_exact(stride).enumerate() {
         let hash = entry[0].text()?.parse::<u64>().map_err(|e| e.to_string())?;
@@ -189,7 +198,7 @@ fn any(trees: &[Value<'_>], leaves: &mut Vec<f64>) -> Result<(Trees, usize), Str
 fn scale_and_bias(document: &Value<'_>, dimension: usize) -> Result<(f64, Vec<f64>), String> {
     let Some(pair) = document.get("scale_and_bias") else { return Ok((1.0, vec![0.0; dimension])) };
     let pair = match pair {
-        Value::List(pair) => pair.as_slice(),
+        Value::List(pair) => pair.as_ref(),
         _ => return Err("scale_and_bias is not a pair".to_owned()),
     };
     let [scale, bias] = pair else { return Err("scale_and_bias is not a pair".to_owned()) };

@@ -2,11 +2,17 @@
 
 use std::borrow::Cow;
 
-use super::{Budget, MAX_DEPTH, Value};
+use forebay_artefact::Allowance;
+
+use super::{MAX_DEPTH, Value};
+
+/// Bytes of a text that is a copy, besides its content.
+const TEXT_BYTES: usize = 16;
 
 /// Reads one document.
-pub(super) fn read(text: &str) -> Result<Value<'_>, String> {
-    let mut reader = Reader { text, at: 0, budget: Budget::of_file(text.len()) };
+pub(super) fn read<'a>(text: &'a str, allowance: &Allowance) -> Result<Value<'a>, String> {
+    let counts = counts(text.as_bytes(), allowance)?;
+    let mut reader = Reader { text, at: 0, counts: counts.into_iter(), allowance };
     let value = reader.value(0).and_then(|value| match reader.peek() {
         None => Ok(value),
         Some(_) => Err("continues after its end".to_owned()),
@@ -14,13 +20,75 @@ pub(super) fn read(text: &str) -> Result<Value<'_>, String> {
     value.map_err(|reason| format!("byte {}: {reason}", reader.at))
 }
 
-struct Reader<'a> {
-    text: &'a str,
+/// A list or map that has begun.
+struct Open {
+    /// Its place among the counts.
     at: usize,
-    budget: Budget,
+    is_map: bool,
+    /// Whether it has only numbers and booleans so far, which stay text.
+    is_plain: bool,
 }
 
-impl<'a> Reader<'a> {
+impl Open {
+    /// Accounts for the items, and tells how many there is to be room for.
+    fn close(&self, count: &mut u32, allowance: &Allowance) -> Result<(), String> {
+        let item = if self.is_map { size_of::<(Cow<'_, str>, Value<'_>)>() } else { size_of::<Value<'_>>() };
+        if self.is_plain && !self.is_map {
+            *count = 0;
+        }
+        Ok(allowance.spend((*count as usize).saturating_mul(item))?)
+    }
+}
+
+/// The number of items of every list and map, in the order in which they begin, so that each takes what it needs and is
+/// accounted for. A text that is no JSON has some numbers as well.
+fn counts(text: &[u8], allowance: &Allowance) -> Result<Vec<u32>, String> {
+    let (mut counts, mut open): (Vec<u32>, Vec<Open>) = (Vec::new(), Vec::new());
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in text {
+        if escaped || (quoted && *byte != b'"') {
+            escaped = !escaped && *byte == b'\\';
+            continue;
+        }
+        let inner = open.last_mut().map(|open| {
+            open.is_plain &= is_scalar(*byte) || *byte == b']';
+            open.at
+        });
+        match byte {
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if open.len() > MAX_DEPTH => return Err("is nested too deep".to_owned()),
+            b'[' | b'{' => {
+                // the counts grow as well
+                allowance.spend(3 * size_of::<u32>())?;
+                open.push(Open { at: counts.len(), is_map: *byte == b'{', is_plain: true });
+                counts.push(1);
+            }
+            b',' => inner.into_iter().for_each(|at| counts[at] = counts[at].saturating_add(1)),
+            b']' | b'}' => {
+                if let Some(open) = open.pop() {
+                    open.close(&mut counts[open.at], allowance)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    open.into_iter().try_for_each(|open| open.close(&mut counts[open.at], allowance))?;
+    Ok(counts)
+}
+
+/// Whether a byte may be part of a list that has only numbers and booleans.
+fn is_scalar(byte: u8) -> bool {
+    byte.is_ascii_digit() || b" \t\r\n,+-.eEtrufalsNIinty".contains(&byte)
+}
+
+struct Reader<'a, 'b> {
+    text: &'a str,
+    at: usize,
+    counts: std::vec::IntoIter<u32>,
+    allowance: &'b Allowance,
+}
+
+impl<'a> Reader<'a, '_> {
     /// The next byte that is not white space.
     fn peek(&mut self) -> Option<u8> {
         let rest = &self.text.as_bytes()[self.at..];
@@ -40,7 +108,6 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Value<'a>, String> {
-        self.budget.spend()?;
         if depth > MAX_DEPTH {
             return Err("is nested too deep".to_owned());
         }
@@ -54,11 +121,12 @@ impl<'a> Reader<'a> {
 
     fn map(&mut self, depth: usize) -> Result<Value<'a>, String> {
         self.take(b'{')?;
-        let mut pairs = Vec::new();
+        let count = self.count();
         if self.peek() == Some(b'}') {
             self.at += 1;
-            return Ok(Value::Map(pairs));
+            return Ok(Value::Map(Box::default()));
         }
+        let mut pairs = Vec::with_capacity(count);
         loop {
             self.peek();
             let key = self.string()?;
@@ -70,15 +138,16 @@ impl<'a> Reader<'a> {
             }
         }
         self.take(b'}')?;
-        Ok(Value::Map(pairs))
+        Ok(Value::Map(pairs.into()))
     }
 
     fn list(&mut self, depth: usize) -> Result<Value<'a>, String> {
         self.take(b'[')?;
+        let count = self.count();
         if let Some(numbers) = self.numbers() {
             return Ok(numbers);
         }
-        let mut items = Vec::new();
+        let mut items = Vec::with_capacity(count);
         loop {
             items.push(self.value(depth + 1)?);
             match self.peek() {
@@ -87,20 +156,24 @@ impl<'a> Reader<'a> {
             }
         }
         self.take(b']')?;
-        Ok(Value::List(items))
+        Ok(Value::List(items.into()))
+    }
+
+    /// The number of items of the list or map that begins.
+    fn count(&mut self) -> usize {
+        self.counts.next().unwrap_or(0) as usize
     }
 
     /// The rest of a list, if it has only numbers and booleans.
     fn numbers(&mut self) -> Option<Value<'a>> {
         let rest = &self.text[self.at..];
-        let scalar = |b: u8| b.is_ascii_digit() || b" \t\r\n,+-.eEtrufalsNIinty".contains(&b);
-        let end = rest.bytes().position(|b| !scalar(b))?;
+        let end = rest.bytes().position(|b| !is_scalar(b))?;
         if rest.as_bytes()[end] != b']' {
             return None;
         }
         self.at += end + 1;
         let inner = rest[..end].trim();
-        Some(if inner.is_empty() { Value::List(Vec::new()) } else { Value::Numbers(inner) })
+        Some(if inner.is_empty() { Value::List(Box::default()) } else { Value::Numbers(inner) })
     }
 
     fn string(&mut self) -> Result<Cow<'a, str>, String> {
@@ -127,6 +200,7 @@ impl<'a> Reader<'a> {
         if !inner.contains('\\') {
             return Ok(Cow::Borrowed(inner));
         }
+        self.allowance.spend(TEXT_BYTES + inner.len())?;
         serde_json::from_str::<String>(&self.text[start..=end]).map(Cow::Owned).map_err(|e| e.to_string())
     }
 

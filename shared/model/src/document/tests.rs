@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn read(bytes: &[u8]) -> Result<Value<'_>, String> {
+    super::read(bytes, &Allowance::of_file(bytes.len()))
+}
+
 fn refused(bytes: &[u8], what: &str) {
     let reason = read(bytes).unwrap_err();
     assert!(reason.contains(what), "{reason}");
@@ -45,6 +49,9 @@ fn what_lies_about_its_size_is_refused() {
     refused(b"{} {}", "after its end");
     refused(b"[\"a\", nope]", "not JSON");
     refused(br#"{"a": "x"#, "no end");
-    let many = format!("[{}\"\"]", "[\"\"],".repeat(100_000));
-    refused(many.as_bytes(), "more values");
+    let many = format!("[{}\"\"]", "[\"\"],".repeat(1_000_000));
+    refused(many.as_bytes(), "far larger than its file");
+    refused(&many.as_bytes()[..many.len() - 1], "far larger than its file");
+    let many = [b"[".as_slice(), &b"[]".repeat(3_000_000)].concat();
+    refused(&[b"{i\x01a".as_slice(), &many].concat(), "far larger than its file");
 }

@@ -2,21 +2,23 @@
 
 use std::borrow::Cow;
 
-use super::{Budget, Kind, MAX_DEPTH, Value};
+use forebay_artefact::Allowance;
+
+use super::{Kind, MAX_DEPTH, Typed, Value};
 
 /// Reads one document.
-pub(super) fn read(bytes: &[u8]) -> Result<Value<'_>, String> {
-    let mut reader = Reader { bytes, at: 0, budget: Budget::of_file(bytes.len()) };
+pub(super) fn read<'a>(bytes: &'a [u8], allowance: &Allowance) -> Result<Value<'a>, String> {
+    let mut reader = Reader { bytes, at: 0, allowance };
     reader.value(0).map_err(|reason| format!("byte {}: {reason}", reader.at))
 }
 
-struct Reader<'a> {
+struct Reader<'a, 'b> {
     bytes: &'a [u8],
     at: usize,
-    budget: Budget,
+    allowance: &'b Allowance,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Reader<'a, '_> {
     fn take(&mut self, n: usize) -> Result<&'a [u8], String> {
         let end = self.at.checked_add(n).filter(|end| *end <= self.bytes.len()).ok_or("ends early")?;
         let taken = &self.bytes[self.at..end];
@@ -52,7 +54,6 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Value<'a>, String> {
-        self.budget.spend()?;
         if depth > MAX_DEPTH {
             return Err("is nested too deep".to_owned());
         }
@@ -76,10 +77,12 @@ impl<'a> Reader<'a> {
         let mut pairs = Vec::new();
         while self.peek()? != b'}' {
             let key = self.string()?;
-            pairs.push((key, self.value(depth + 1)?));
+            let value = self.value(depth + 1)?;
+            self.allowance.push(&mut pairs, (key, value))?;
         }
         self.at += 1;
-        Ok(Value::Map(pairs))
+        self.allowance.shrink(&mut pairs);
+        Ok(Value::Map(pairs.into()))
     }
 
     fn list(&mut self, depth: usize) -> Result<Value<'a>, String> {
@@ -94,23 +97,27 @@ impl<'a> Reader<'a> {
                 }
                 let length = self.length()?;
                 let bytes = self.take(length.checked_mul(kind.size()).ok_or("ends early")?)?;
-                return Ok(Value::Typed { kind, bytes });
+                self.allowance.spend(size_of::<Typed<'_>>())?;
+                return Ok(Value::Typed(Box::new(Typed { kind, bytes })));
             }
             b'#' => {
                 self.at += 1;
-                // the budget, not the claimed length, bounds the list
+                // the allowance, not the claimed length, bounds the list
                 for _ in 0..self.length()? {
-                    items.push(self.value(depth + 1)?);
+                    let item = self.value(depth + 1)?;
+                    self.allowance.push(&mut items, item)?;
                 }
             }
             _ => {
                 while self.peek()? != b']' {
-                    items.push(self.value(depth + 1)?);
+                    let item = self.value(depth + 1)?;
+                    self.allowance.push(&mut items, item)?;
                 }
                 self.at += 1;
             }
         }
-        Ok(Value::List(items))
+        self.allowance.shrink(&mut items);
+        Ok(Value::List(items.into()))
     }
 }
 

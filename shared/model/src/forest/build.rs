@@ -2,7 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use forebay_artefact::Allowance;
+
 use super::kernel::FastTables;
+use super::set::Set;
 use super::walk::{FullNode, FullTables, MAX_FEATURE};
 use super::{Aggregate, Category, Fast, Forest, Leaves, MissingRule, Precision, Total};
 
@@ -14,6 +17,10 @@ const RANKS_FROM: usize = 1 << 14;
 
 /// The most set members that all trees together may have.
 const MAX_MEMBERS: usize = 1 << 24;
+
+/// Bytes of a node in the tables of both kernels, and of a tree besides its nodes.
+const NODE_BYTES: usize = 32;
+const TREE_BYTES: usize = 16;
 
 /// One tree with its nodes as parallel arrays; node 0 is the root. All slices have the same length, except that
 /// `values` has `stride` values per node.
@@ -35,15 +42,16 @@ pub(crate) struct RawTree<'t> {
 
 /// Collects trees into a [`Forest`].
 #[derive(Debug)]
-pub(crate) struct ForestBuilder {
+pub(crate) struct ForestBuilder<'a> {
     width: usize,
     stride: usize,
     tables: FullTables,
     leaves: Vec<f64>,
     members: usize,
+    allowance: Option<&'a Allowance>,
 }
 
-impl ForestBuilder {
+impl<'a> ForestBuilder<'a> {
     /// A forest for rows of `width` values whose trees have `stride` values per leaf.
     pub(crate) fn new(width: usize, stride: usize, precision: Precision) -> Self {
         let tables = FullTables {
@@ -54,7 +62,7 @@ impl ForestBuilder {
             sets: Vec::new(),
             category: Category::Exact,
         };
-        Self { width, stride, tables, leaves: Vec::new(), members: 0 }
+        Self { width, stride, tables, leaves: Vec::new(), members: 0, allowance: None }
     }
 
     /// The same builder for trees whose sets contain values as `category` makes them.
@@ -63,13 +71,20 @@ impl ForestBuilder {
         self
     }
 
+    /// The same builder, whose tables are accounted for.
+    pub(crate) fn within(mut self, allowance: &'a Allowance) -> Self {
+        self.allowance = Some(allowance);
+        self
+    }
+
     /// Checks a tree and adds it; leaf values are multiplied by `scale`, as boosting does with its learning rate.
     ///
     /// # Errors
-    /// When lengths differ, a child or feature is out of range, a node is reached twice (which covers cycles), a
+    /// When the tree takes more than the builder may, lengths differ, a child or feature is out of range, a node is reached twice (which covers cycles), a
     /// threshold is NaN or a leaf value is not finite.
     pub(crate) fn push(&mut self, tree: &RawTree<'_>, scale: f64) -> Result<(), String> {
         self.check_lengths(tree)?;
+        self.spend(TREE_BYTES + tree.left.len() * NODE_BYTES + size_of_val(tree.values))?;
         let base = self.tables.nodes.len();
         let mut seen = vec![false; tree.left.len()];
         let mut queue = VecDeque::from([0usize]);
@@ -109,18 +124,20 @@ impl ForestBuilder {
         Ok(())
     }
 
+    fn spend(&self, bytes: usize) -> Result<(), String> {
+        Ok(self.allowance.map_or(Ok(()), |allowance| allowance.spend(bytes))?)
+    }
+
     /// Adds a set, rounded as values are. Returns its index.
     fn push_set(&mut self, set: &[f64]) -> Result<u32, String> {
         let single = self.tables.precision == Precision::Single;
-        let mut members: Vec<f64> =
-            set.iter().filter(|v| !v.is_nan()).map(|v| if single { f64::from(*v as f32) } else { *v } + 0.0).collect();
-        members.sort_by(f64::total_cmp);
-        members.dedup();
-        self.members += members.len() + 1;
+        let set = Set::of(set.iter().map(|v| if single { f64::from(*v as f32) } else { *v }));
+        self.members += set.len() + 1;
         if self.members > MAX_MEMBERS {
             return Err(format!("more than {MAX_MEMBERS} members of sets"));
         }
-        self.tables.sets.push(members);
+        self.spend(set.bytes())?;
+        self.tables.sets.push(set);
         Ok((self.tables.sets.len() - 1) as u32)
     }
 

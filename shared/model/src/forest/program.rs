@@ -99,11 +99,12 @@ impl<B: Backend> BackendTypes<B> {
         for (set, feature) in forest.full.sets.iter().zip(features) {
             let value = B::float_select(rows.clone(), 1, self.ints(vec![feature]));
             let missing = B::float_is_nan(value.clone(), self.bool);
-            let column = if set.is_empty() {
+            let members = set.members();
+            let column = if members.is_empty() {
                 self.floats(vec![1.0; n], &[n, 1], self.compare)
             } else {
-                let shape = Shape::new([n, set.len()]);
-                let members = self.floats(set.clone(), &[1, set.len()], self.compare);
+                let (shape, count) = (Shape::new([n, members.len()]), members.len());
+                let members = self.floats(members, &[1, count], self.compare);
                 let same =
                     B::float_equal(B::float_expand(value, shape.clone()), B::float_expand(members, shape), self.bool);
                 let other = B::bool_not(B::bool_any_dim(same, 1));

@@ -1,6 +1,7 @@
 //! The general kernel, in plain indexed code: any width, f64 thresholds, a direction for missing values, splits by
 //! membership in a set.
 
+use super::set::Set;
 use super::{Category, MissingRule, Precision, Sums, Total, ZERO};
 
 /// Bit of [`FullNode::feature`]: the node is a leaf, and `left` is its ordinal.
@@ -97,8 +98,8 @@ pub(super) struct FullTables {
     pub precision: Precision,
     /// Whether any node sends missing values left.
     pub sends_missing_left: bool,
-    /// The sets of splits by membership, each sorted, without NaN and negative zero.
-    pub sets: Vec<Vec<f64>>,
+    /// The sets of splits by membership.
+    pub sets: Vec<Set>,
     /// How a value is looked up in a set.
     pub category: Category,
 }
@@ -149,7 +150,7 @@ impl FullTables {
             let left = match node.set() {
                 _ if x.is_nan() => node.missing_left(),
                 None => x <= node.threshold,
-                Some(set) => self.sets[set].binary_search_by(|v| v.total_cmp(&(self.category.of(x) + 0.0))).is_ok(),
+                Some(set) => self.sets[set].contains(self.category.of(x)),
             };
             node = self.nodes[(node.left + u32::from(!left)) as usize];
         }

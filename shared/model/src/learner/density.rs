@@ -1,5 +1,7 @@
 //! Classifiers by the density of each class, whose raw outputs are log-likelihoods, and clusters.
 
+use std::sync::Arc;
+
 use forebay_artefact::{Frame, RowRefusal};
 
 use super::search::Search;
@@ -11,8 +13,8 @@ use crate::output_transform::{argmax, softmax};
 #[derive(Debug)]
 pub(crate) struct Density {
     pub mean: Vec<f64>,
-    /// Row-major `width x axes`; empty if each column is scaled by itself.
-    pub axes: Vec<f64>,
+    /// Row-major `width x axes`, which classes may share; empty if each column is scaled by itself.
+    pub axes: Arc<[f64]>,
     /// The inverse variance along each axis.
     pub precision: Vec<f64>,
     /// What is added to minus half the squared distance.

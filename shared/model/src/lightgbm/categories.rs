@@ -1,6 +1,8 @@
 //! The categories of pandas that LightGBM writes after a model, one list per category column.
 
-use crate::booster::{Coder, Coding, Unseen};
+use forebay_artefact::Allowance;
+
+use crate::booster::{Coder, Coding, NUMBER_BYTES, TEXT_BYTES, Unseen};
 use crate::document::{self, Value};
 
 /// Begins the line with the lists.
@@ -9,9 +11,9 @@ const LINE: &str = "\npandas_categorical:";
 const COLUMNS: &str = "\n[categorical_feature: ";
 
 /// The coder of the columns; `None` if no column has categories. What training has not seen is missing.
-pub(super) fn coder(text: &str, features: &[String]) -> Result<Option<Coder>, String> {
+pub(super) fn coder(text: &str, features: &[String], allowance: &Allowance) -> Result<Option<Coder>, String> {
     let Some((_, line)) = text.rsplit_once(LINE) else { return Ok(None) };
-    let lists = match document::read(line.lines().next().unwrap_or("null").as_bytes())? {
+    let lists = match document::read(line.lines().next().unwrap_or("null").as_bytes(), allowance)? {
         Value::List(lists) if !lists.is_empty() => lists,
         _ => return Ok(None),
     };
@@ -22,12 +24,13 @@ pub(super) fn coder(text: &str, features: &[String]) -> Result<Option<Coder>, St
     }
     let mut columns: Vec<Coding> = features.iter().map(|_| Coding::Number).collect();
     for (place, list) in places.into_iter().zip(&lists) {
-        columns[place] = coding(list)?;
+        columns[place] = coding(list, allowance)?;
     }
     Ok(Coder::of(columns))
 }
 
-fn coding(list: &Value<'_>) -> Result<Coding, String> {
+fn coding(list: &Value<'_>, allowance: &Allowance) -> Result<Coding, String> {
+    allowance.spend(list.len().saturating_mul(TEXT_BYTES.max(NUMBER_BYTES)))?;
     match list {
         Value::Numbers(text) if text.contains("true") || text.contains("false") => {
             let spelt = |word: &str| if word.trim() == "true" { "True" } else { "False" };

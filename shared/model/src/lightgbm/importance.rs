@@ -1,17 +1,24 @@
 //! The importances of features.
 
+use forebay_artefact::Allowance;
+
 use super::text;
 use crate::Fault;
 
 /// The importances by `kind` in the first `rounds` rounds or all, as LightGBM answers them.
-pub(crate) fn importances(bytes: &[u8], kind: &str, rounds: Option<usize>) -> Result<Vec<f64>, Fault> {
+pub(crate) fn importances(
+    bytes: &[u8],
+    kind: &str,
+    rounds: Option<usize>,
+    allowance: &Allowance,
+) -> Result<Vec<f64>, Fault> {
     let by_gain = match kind {
         "split" => false,
         "gain" => true,
         other => return Err(Fault::new("", format!("importances by {other:?} are not supported"))),
     };
     let text = std::str::from_utf8(bytes).map_err(|e| Fault::new("", e.to_string()))?;
-    let (header, blocks) = text::read(text)?;
+    let (header, blocks) = text::read(text, allowance)?;
     let used = rounds.map_or(blocks.len(), |rounds| rounds.saturating_mul(header.trees_per_iteration));
     let mut sums = vec![0.0; header.width];
     for (i, block) in blocks.iter().take(used).enumerate() {

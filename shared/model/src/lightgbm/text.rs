@@ -1,15 +1,39 @@
 //! LightGBM's text format: a header, then one block of `key=value` lines per tree.
 
-use std::collections::HashMap;
 use std::str::FromStr;
+
+use forebay_artefact::{Allowance, OverBudget};
 
 use crate::Fault;
 use crate::mlmodel::MAX_WIDTH;
 
 /// The most trees of a model.
 const MAX_TREES: usize = 1 << 20;
-/// The most lines of the header, or of a tree; LightGBM writes about twenty.
-const MAX_LINES: usize = 256;
+/// The keys that are read, of the header and of trees.
+const KEYS: [&str; 22] = [
+    "max_feature_idx",
+    "num_class",
+    "num_tree_per_iteration",
+    "feature_names",
+    "average_output",
+    "objective",
+    "num_leaves",
+    "num_cat",
+    "split_feature",
+    "split_gain",
+    "threshold",
+    "decision_type",
+    "left_child",
+    "right_child",
+    "leaf_value",
+    "cat_boundaries",
+    "cat_threshold",
+    "is_linear",
+    "leaf_const",
+    "num_features",
+    "leaf_features",
+    "leaf_coeff",
+];
 
 /// The header of a model.
 #[derive(Debug)]
@@ -22,32 +46,39 @@ pub(super) struct Header<'t> {
     pub features: Vec<String>,
 }
 
-/// The lines of a tree.
+/// The lines of a tree that are read.
 #[derive(Debug, Default)]
 pub(super) struct Block<'t> {
-    lines: HashMap<&'t str, &'t str>,
+    lines: Vec<(&'static str, &'t str)>,
 }
 
 impl<'t> Block<'t> {
-    fn add(&mut self, key: &'t str, value: &'t str) -> Result<(), String> {
-        if self.lines.len() == MAX_LINES && !self.lines.contains_key(key) {
-            return Err(format!("more than {MAX_LINES} lines"));
+    /// Keeps a line; the last one of a key counts.
+    fn add(&mut self, key: &str, value: &'t str, allowance: &Allowance) -> Result<(), OverBudget> {
+        let Some(key) = KEYS.iter().find(|known| **known == key) else { return Ok(()) };
+        match self.lines.iter_mut().find(|(known, _)| known == key) {
+            Some((_, line)) => *line = value,
+            None => allowance.push(&mut self.lines, (*key, value))?,
         }
-        self.lines.insert(key, value);
         Ok(())
     }
 
     /// The value of a key.
     pub(super) fn get(&self, key: &str) -> Option<&'t str> {
-        self.lines.get(key).copied()
+        self.lines.iter().find(|(known, _)| *known == key).map(|(_, value)| *value)
     }
 
     /// The numbers of a key; `count` must be there.
     pub(super) fn numbers<N: FromStr>(&self, key: &str, count: usize) -> Result<Vec<N>, String> {
         let text = self.get(key).ok_or_else(|| format!("has no {key}"))?;
-        let numbers: Result<Vec<N>, _> = text.split_ascii_whitespace().map(N::from_str).collect();
-        let numbers = numbers.map_err(|_| format!("{key} has something else than numbers"))?;
-        if numbers.len() == count { Ok(numbers) } else { Err(format!("{key} has {} values of {count}", numbers.len())) }
+        // a list that grows would take up to three times as much
+        let mut numbers = Vec::with_capacity(count.min(text.len() / 2 + 1));
+        let mut words = text.split_ascii_whitespace();
+        for word in words.by_ref().take(count) {
+            numbers.push(word.parse().map_err(|_| format!("{key} has something else than numbers"))?);
+        }
+        let found = numbers.len() + words.count();
+        if found == count { Ok(numbers) } else { Err(format!("{key} has {found} values of {count}")) }
     }
 
     /// A count of at most `most`; 0 if it is not there.
@@ -59,19 +90,20 @@ impl<'t> Block<'t> {
 }
 
 /// Reads the header and divides the rest into trees.
-pub(super) fn read(text: &str) -> Result<(Header<'_>, Vec<Block<'_>>), Fault> {
+pub(super) fn read<'t>(text: &'t str, allowance: &Allowance) -> Result<(Header<'t>, Vec<Block<'t>>), Fault> {
+    let over = |e: OverBudget| Fault::new("", e);
     let mut lines = text.lines();
     let (mut head, mut blocks) = (Block::default(), Vec::new());
     for line in lines.by_ref() {
         if line.starts_with("Tree=") {
-            blocks.push(Block::default());
+            allowance.push(&mut blocks, Block::default()).map_err(over)?;
             break;
         }
         if line == "end of trees" {
             break;
         }
         let (key, value) = line.split_once('=').unwrap_or((line, ""));
-        head.add(key, value).map_err(|e| Fault::new("header", e))?;
+        head.add(key, value, allowance).map_err(over)?;
     }
     if !blocks.is_empty() {
         for line in lines {
@@ -82,9 +114,9 @@ pub(super) fn read(text: &str) -> Result<(Header<'_>, Vec<Block<'_>>), Fault> {
                 if blocks.len() == MAX_TREES {
                     return Err(Fault::new("", format!("more than {MAX_TREES} trees")));
                 }
-                blocks.push(Block::default());
+                allowance.push(&mut blocks, Block::default()).map_err(over)?;
             } else if let (Some((key, value)), Some(block)) = (line.split_once('='), blocks.last_mut()) {
-                block.add(key, value).map_err(|e| Fault::new("tree", e))?;
+                block.add(key, value, allowance).map_err(over)?;
             }
         }
     }
@@ -106,10 +138,11 @@ fn header<'t>(head: &Block<'t>) -> Result<Header<'t>, String> {
         trees => trees,
     };
     let names = head.get("feature_names").ok_or("has no feature_names")?;
-    let features: Vec<String> = names.split(' ').map(str::to_owned).collect();
-    if features.len() != width {
-        return Err(format!("{} feature_names for {width} features", features.len()));
+    let count = names.split(' ').count();
+    if count != width {
+        return Err(format!("{count} feature_names for {width} features"));
     }
+    let features: Vec<String> = names.split(' ').map(str::to_owned).collect();
     let averages = head.get("average_output").is_some();
     Ok(Header { width, trees_per_iteration, objective: head.get("objective"), averages, features })
 }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use forebay_artefact::Allowance;
+
 use super::Sums;
 use super::linear::{LinearLeaf, LinearLeaves};
 use super::text::{Block, Header};
@@ -13,6 +15,9 @@ const MAX_LEAVES: usize = 1 << 24;
 
 /// The most categories in the sets of a tree.
 const MAX_MEMBERS: usize = 1 << 22;
+/// Bytes that a tree takes for each of its leaves while it is read, and for each of its sets besides their members.
+const LEAF_BYTES: usize = 128;
+const SET_BYTES: usize = 96;
 
 /// Bit of a split's `decision_type`: it is by category.
 const BY_CATEGORY: u8 = 1;
@@ -20,21 +25,25 @@ const BY_CATEGORY: u8 = 1;
 const DEFAULT_LEFT: u8 = 2;
 
 /// Compiles trees.
-pub(super) fn read(header: &Header<'_>, blocks: &[Block<'_>]) -> Result<Sums, Fault> {
+pub(super) fn read(header: &Header<'_>, blocks: &[Block<'_>], allowance: &Allowance) -> Result<Sums, Fault> {
     if blocks.is_empty() {
         return Ok(Sums::Zero);
     }
     let within = |i: usize| move |e: String| Fault::new(format!("tree {i}"), e);
-    let mut builder = ForestBuilder::new(header.width, 1, Precision::Double).with_category(Category::Truncated);
+    let builder = ForestBuilder::new(header.width, 1, Precision::Double).with_category(Category::Truncated);
+    let mut builder = builder.within(allowance);
     let mut linear: Option<Vec<LinearLeaf>> = blocks.iter().any(is_linear).then(Vec::new);
     for (i, block) in blocks.iter().enumerate() {
-        let mut tree = Tree::read(block).map_err(within(i))?;
+        let left = allowance.left();
+        let mut tree = Tree::read(block, allowance).map_err(within(i))?;
+        let taken = left - allowance.left();
         if let Some(leaves) = &mut linear {
             let first = leaves.len();
-            linear_leaves(block, &tree, header.width, leaves).map_err(within(i))?;
+            linear_leaves(block, &tree, header.width, leaves, allowance).map_err(within(i))?;
             tree.leaves = (first..leaves.len()).map(|leaf| leaf as f64).collect();
         }
         tree.push(&mut builder).map_err(within(i))?;
+        allowance.give_back(taken);
     }
     let rounds = (blocks.len() / header.trees_per_iteration) as f64;
     let groups = header.trees_per_iteration;
@@ -71,13 +80,14 @@ struct Tree {
 }
 
 impl Tree {
-    fn read(block: &Block<'_>) -> Result<Self, String> {
+    fn read(block: &Block<'_>, allowance: &Allowance) -> Result<Self, String> {
         let leaves = block.count("num_leaves", MAX_LEAVES)?;
         if leaves == 0 {
             return Err("has no leaves".to_owned());
         }
         let splits = leaves - 1;
         let values = block.numbers("leaf_value", leaves)?;
+        allowance.spend(leaves * LEAF_BYTES)?;
         if splits == 0 {
             let none = Vec::new;
             let (threshold, decision) = (Vec::new(), Vec::new());
@@ -100,18 +110,23 @@ impl Tree {
         match (block.count("num_cat", splits)?, by_category) {
             (0, Some(split)) => return Err(format!("split {split} is by category, but there are no sets")),
             (0, None) => {}
-            (categories, _) => tree.read_sets(block, categories)?,
+            (categories, _) => tree.read_sets(block, categories, allowance)?,
         }
         Ok(tree)
     }
 
-    fn read_sets(&mut self, block: &Block<'_>, count: usize) -> Result<(), String> {
+    fn read_sets(&mut self, block: &Block<'_>, count: usize, allowance: &Allowance) -> Result<(), String> {
         let ends: Vec<usize> = block.numbers("cat_boundaries", count + 1)?;
+        if !ends.is_sorted() {
+            return Err("cat_boundaries are out of order".to_owned());
+        }
         let last = ends.last().copied().unwrap_or(0);
         let words: Vec<u32> = block.numbers("cat_threshold", last)?;
-        if words.iter().map(|w| w.count_ones() as usize).sum::<usize>() > MAX_MEMBERS {
+        let members = words.iter().map(|w| w.count_ones() as usize).sum::<usize>();
+        if members > MAX_MEMBERS {
             return Err(format!("more than {MAX_MEMBERS} categories"));
         }
+        allowance.spend(count * SET_BYTES + last * size_of::<u32>() + members * size_of::<f64>())?;
         let mut used = vec![false; count];
         for (node, decision) in self.decision.iter().enumerate() {
             if decision & BY_CATEGORY == 0 {
@@ -121,9 +136,10 @@ impl Tree {
             let at = (set >= 0.0 && set < count as f64 && set.fract() == 0.0).then_some(set as usize);
             let at = at.filter(|at| !std::mem::replace(&mut used[*at], true));
             let at = at.ok_or_else(|| format!("split {node}: set {set} is not one of {count} of its own"))?;
-            let words = words.get(ends[at]..ends[at + 1]).ok_or("cat_boundaries are out of order")?;
+            let words = &words[ends[at]..ends[at + 1]];
             let member = |bit: &usize| words[bit / 32] >> (bit % 32) & 1 == 1;
-            let members = (0..32 * words.len()).filter(member).map(|bit| bit as f64).collect();
+            let mut members = Vec::with_capacity(words.iter().map(|word| word.count_ones() as usize).sum());
+            members.extend((0..32 * words.len()).filter(member).map(|bit| bit as f64));
             self.sets.insert(node, members);
             self.threshold[node] = 0.0;
         }
@@ -171,8 +187,16 @@ fn rule(decision: u8) -> MissingRule {
 }
 
 /// Appends the linear functions of a tree's leaves.
-fn linear_leaves(block: &Block<'_>, tree: &Tree, width: usize, out: &mut Vec<LinearLeaf>) -> Result<(), String> {
+fn linear_leaves(
+    block: &Block<'_>,
+    tree: &Tree,
+    width: usize,
+    out: &mut Vec<LinearLeaf>,
+    allowance: &Allowance,
+) -> Result<(), String> {
     let leaves = tree.leaves.len();
+    // the list grows, and the text is read to numbers first
+    allowance.spend(leaves * (3 * size_of::<LinearLeaf>() + 2 * size_of::<f64>()))?;
     if !is_linear(block) {
         let constant = |v: &f64| LinearLeaf { constant: *v, fallback: *v, terms: Vec::new() };
         out.extend(tree.leaves.iter().map(constant));
@@ -181,6 +205,7 @@ fn linear_leaves(block: &Block<'_>, tree: &Tree, width: usize, out: &mut Vec<Lin
     let constants: Vec<f64> = block.numbers("leaf_const", leaves)?;
     let counts: Vec<usize> = block.numbers("num_features", leaves)?;
     let total = counts.iter().try_fold(0usize, |n, c| n.checked_add(*c)).ok_or("num_features is too large")?;
+    allowance.spend(total.saturating_mul(2 * size_of::<(u32, f64)>()))?;
     let features: Vec<u32> = block.numbers("leaf_features", total)?;
     let coefficients: Vec<f64> = block.numbers("leaf_coeff", total)?;
     let mut from = 0;

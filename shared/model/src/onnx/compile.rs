@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use burn::tensor::DType;
-use forebay_artefact::LoadBudget;
+use forebay_artefact::{Allowance, LoadBudget};
 use prost::Message;
 
 use super::attributes::Constant;
@@ -19,6 +19,8 @@ use crate::{Fault, Label};
 
 /// The most nodes of a graph.
 const MAX_NODES: usize = 100_000;
+/// Bytes that a node may take for each number of a constant that it reads: a tensor, and fused layers.
+const CONSTANT_BYTES: usize = 24;
 /// The most values that one row may need over all nodes.
 const MAX_SIZE: usize = 1 << 23;
 
@@ -51,6 +53,8 @@ pub(super) struct Compiler {
     pub(super) takes_missing: bool,
     /// The number of values of one row in all slots so far.
     size: usize,
+    /// What the tensors of all nodes may take: nodes may share an initializer.
+    allowance: Allowance,
 }
 
 /// A compiled ONNX file.
@@ -92,6 +96,7 @@ pub(crate) fn read(bytes: &[u8], budget: &LoadBudget) -> Result<Compiled, Fault>
         labels: Vec::new(),
         takes_missing: false,
         size: width,
+        allowance: budget.allowance(bytes.len(), wire::FACTOR),
     };
     for tensor in &graph.initializer {
         let constant = Constant::read(tensor).map_err(|e| Fault::new("initializer", e))?;
@@ -233,7 +238,10 @@ impl Compiler {
     /// Input `i` as a constant.
     pub(super) fn constant(&self, node: &NodeProto, i: usize) -> Result<Option<&Constant>, String> {
         match self.input(node, i) {
-            Some(Value::Constant(c)) => Ok(Some(c)),
+            Some(Value::Constant(c)) => {
+                self.allowance.spend(c.values.len().saturating_mul(CONSTANT_BYTES))?;
+                Ok(Some(c))
+            }
             Some(_) => Err(format!("input {i} is computed, expected a constant")),
             None => Ok(None),
         }

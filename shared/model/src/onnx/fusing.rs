@@ -6,7 +6,7 @@ use burn::tensor::{DType, Tensor};
 
 use super::operation::{Arithmetic, Function, Op};
 use super::program::Instruction;
-use crate::fused::{DenseLayer, Fused};
+use crate::fused::{DenseLayer, Fused, MAX_WEIGHTS};
 
 /// The same program with its sequences of layers fused, where that is faster.
 pub(super) fn fuse(instructions: Vec<Instruction>, result: usize, slots: usize, dtype: DType) -> Vec<Instruction> {
@@ -29,22 +29,27 @@ pub(super) fn fuse(instructions: Vec<Instruction>, result: usize, slots: usize, 
                 at += count;
             }
             None => {
-                fused.push(instructions[at].clone());
-                at += 1;
+                let alone = count.max(1);
+                fused.extend_from_slice(&instructions[at..at + alone]);
+                at += alone;
             }
         }
     }
     fused
 }
 
-/// The layers at the beginning of `instructions`, each read only by the next one, and the number of their instructions.
+/// The layers at the beginning of `instructions`, each read only by the next one, and the number of their instructions: as
+/// many as have few enough weights together.
 fn run(instructions: &[Instruction], readers: &[usize]) -> (Vec<DenseLayer>, usize) {
     let mut dense: Vec<DenseLayer> = Vec::new();
-    let mut count = 0;
+    let (mut count, mut weights) = (0, 0);
     let mut last: Option<usize> = None;
     for instruction in instructions {
         let follows = last.is_none_or(|slot| instruction.inputs == [slot] && readers[slot] == 1);
-        if !follows || !take(&mut dense, &instruction.op) {
+        if let Op::Linear { weight, .. } = &instruction.op {
+            weights += weight.dims().iter().product::<usize>();
+        }
+        if !follows || weights > MAX_WEIGHTS || !take(&mut dense, &instruction.op) {
             break;
         }
         last = Some(instruction.output);

@@ -31,7 +31,7 @@ pub(super) fn gaussian(view: &View<'_>, width: usize) -> Result<Estimator, Fault
     let classes = classes
         .map(|((mean, variance), prior)| Density {
             mean: mean.to_vec(),
-            axes: Vec::new(),
+            axes: Arc::default(),
             precision: variance.iter().map(|v| 1.0 / v).collect(),
             constant: prior.ln() - 0.5 * variance.iter().map(|v| (TAU * v).ln()).sum::<f64>(),
         })
@@ -105,7 +105,7 @@ pub(super) fn quadratic_discriminants(view: &View<'_>, width: usize) -> Result<E
         let axes = matrix(&rotations[i], width, scaling.len())?;
         let constant = priors[i].ln() - 0.5 * scaling.iter().map(|s| s.ln()).sum::<f64>();
         let precision = scaling.iter().map(|s| 1.0 / s).collect();
-        classes.push(Density { mean: mean.to_vec(), axes, precision, constant });
+        classes.push(Density { mean: mean.to_vec(), axes: axes.into(), precision, constant });
     }
     softmax(view, Arc::new(Densities { label: "QuadraticDiscriminants", width, classes, mixture: false }))
 }
@@ -130,13 +130,16 @@ pub(super) fn mixture(view: &View<'_>, width: usize, bayesian: bool) -> Result<E
     if expected != Some(factors.len()) || n == 0 {
         return Err(factors_view.fault(format!("has {} values", factors.len())));
     }
+    // what is not in the file as many times: the precisions, and the factors once more
+    view.allocate((n * width).saturating_add(factors.len()).saturating_mul(size_of::<f64>()))?;
+    let tied: Arc<[f64]> = if kind.text() == Ok("tied") { factors.as_slice().into() } else { Arc::default() };
     let mut classes = Vec::with_capacity(n);
     for (i, mean) in means.chunks_exact(width).enumerate() {
-        let (axes, precision) = match kind.text()? {
-            "full" => (factors[i * square..(i + 1) * square].to_vec(), vec![1.0; width]),
-            "tied" => (factors.clone(), vec![1.0; width]),
-            "diag" => (Vec::new(), factors[i * width..(i + 1) * width].iter().map(|f| f * f).collect()),
-            _ => (Vec::new(), vec![factors[i] * factors[i]; width]),
+        let (axes, precision): (Arc<[f64]>, _) = match kind.text()? {
+            "full" => (factors[i * square..(i + 1) * square].into(), vec![1.0; width]),
+            "tied" => (Arc::clone(&tied), vec![1.0; width]),
+            "diag" => (Arc::default(), factors[i * width..(i + 1) * width].iter().map(|f| f * f).collect()),
+            _ => (Arc::default(), vec![factors[i] * factors[i]; width]),
         };
         let log_det: f64 = match axes.is_empty() {
             true => precision.iter().map(|p: &f64| 0.5 * p.ln()).sum(),

@@ -17,7 +17,7 @@ pub(super) fn read(view: &View<'_>) -> Result<Option<Compiled>, Fault> {
     let compiled = match class.split('.').next() {
         Some("xgboost") => of_xgboost(view, class)?,
         Some("lightgbm") => of_lightgbm(view, class)?,
-        Some("catboost") => catboost::compile(view.attr("__model")?.bytes()?, Some(class)),
+        Some("catboost") => catboost::compile(view.attr("__model")?.bytes()?, Some(class), view.allowance()),
         _ => return Ok(None),
     };
     compiled.map(Some).map_err(|fault| view.fault(fault.to_string()))
@@ -40,12 +40,17 @@ fn of_xgboost(view: &View<'_>, class: &str) -> Read {
     let missing = view.opt("missing").map(|m| m.number()).transpose()?;
     let read = || {
         if xgboost::owns_binary(bytes) {
-            return xgboost::compile_binary(bytes, Some(class), missing);
+            return xgboost::compile_binary(bytes, Some(class), missing, view.allowance());
         }
-        let document = document::read(bytes).map_err(|e| Fault::new("", e))?;
+        let left = view.allowance().left();
+        let document = document::read(bytes, view.allowance()).map_err(|e| Fault::new("", e))?;
+        let taken = left - view.allowance().left();
         // a pickled booster has its configuration beside the model
         let model = document.get("Model").unwrap_or(&document);
-        xgboost::compile_with_missing(model, Some(class), missing)
+        let compiled = xgboost::compile(model, Some(class), missing, view.allowance())?;
+        drop(document);
+        view.allowance().give_back(taken);
+        Ok(compiled)
     };
     Ok(read())
 }
@@ -78,13 +83,13 @@ pub(super) fn importances(view: &View<'_>, width: usize) -> Result<Option<Import
             if xgboost::owns_binary(bytes) {
                 return Err(view.fault("importances of the binary format are not supported"));
             }
-            let document = document::read(bytes).map_err(|e| view.fault(e))?;
+            let document = document::read(bytes, view.allowance()).map_err(|e| view.fault(e))?;
             let model = document.get("Model").unwrap_or(&document);
             (xgboost::importances(model, kind.unwrap_or("gain"), width).map_err(|e| view.fault(e))?, true)
         }
         Some("lightgbm") => {
             let (text, rounds) = lightgbm_text(view, class)?;
-            let read = lightgbm::importances(text, kind.unwrap_or("split"), rounds);
+            let read = lightgbm::importances(text, kind.unwrap_or("split"), rounds, view.allowance());
             (read.map_err(|fault| view.fault(fault.to_string()))?, false)
         }
         // computed by its fit
@@ -99,7 +104,7 @@ pub(super) fn importances(view: &View<'_>, width: usize) -> Result<Option<Import
 
 fn of_lightgbm(view: &View<'_>, class: &str) -> Read {
     let (text, rounds) = lightgbm_text(view, class)?;
-    let mut read = lightgbm::compile_text(text, Meaning::of_class(class), rounds);
+    let mut read = lightgbm::compile_text(text, Meaning::of_class(class), rounds, view.allowance());
     if let Ok(Compiled { transform: OutputTransform::Classes { labels, .. }, .. }) = &mut read {
         let encoder = view.opt("_le").and_then(|encoder| encoder.opt("classes_")).or_else(|| view.opt("_classes"));
         if let Some(classes) = encoder {

@@ -1,5 +1,6 @@
 //! Classifiers made of classifiers.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Estimator, compile_member, forest};
@@ -13,20 +14,31 @@ use crate::{Fault, Label, Model};
 /// The place of each of a member's classes among those of the ensemble.
 fn places(view: &View<'_>, plan: &Plan, classes: &[Label]) -> Result<Vec<usize>, Fault> {
     let own = &plan.signature().labels;
-    // members of some ensembles are fitted on the indices of the classes
-    let by_index = |label: &Label| {
-        let index = label.number().filter(|n| n.fract() == 0.0 && *n >= 0.0).map(|n| n as usize);
-        index.filter(|i| *i < classes.len())
-    };
-    let same = |label: &Label| classes.iter().position(|c| c == label || same_number(c, label));
-    let indexed = own.iter().any(|label| same(label).is_none());
-    let place = |label: &Label| if indexed { by_index(label) } else { same(label) };
-    let places: Option<Vec<usize>> = own.iter().map(place).collect();
-    places.filter(|p| !p.is_empty()).ok_or_else(|| view.fault("has other classes than the ensemble"))
+    let mut known: HashMap<Key<'_>, usize> = HashMap::with_capacity(classes.len());
+    for (place, class) in classes.iter().enumerate() {
+        known.entry(key(class)).or_insert(place);
+    }
+    let places: Option<Vec<usize>> = own.iter().map(|label| known.get(&key(label)).copied()).collect();
+    match places.filter(|p| !p.is_empty()) {
+        Some(places) => Ok(places),
+        // members of some ensembles are fitted on the indices of the classes
+        None => indices(view, plan, classes),
+    }
 }
 
-fn same_number(a: &Label, b: &Label) -> bool {
-    matches!((a.number(), b.number()), (Some(a), Some(b)) if a == b)
+/// A label as it is compared: a boolean is the number that it is in Python.
+#[derive(PartialEq, Eq, Hash)]
+enum Key<'l> {
+    /// The bits of a number; both zeros are one.
+    Number(u64),
+    Text(&'l str),
+}
+
+fn key(label: &Label) -> Key<'_> {
+    match label.number() {
+        Some(number) => Key::Number((number + 0.0).to_bits()),
+        None => Key::Text(label.as_text().unwrap_or_default()),
+    }
 }
 
 /// As [`places`], for members that were fitted on the indices of the classes.

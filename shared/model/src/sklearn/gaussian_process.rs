@@ -43,6 +43,7 @@ pub(super) fn laplace(view: &View<'_>, width: usize) -> Result<Estimator, Fault>
     let roots = view.attr("W_sr_")?.vector(count)?;
     let lower = view.attr("L_")?;
     let whole = matrix(&lower, count, count)?;
+    view.allocate(whole.len() * size_of::<f64>())?;
     let triangle: Vec<f64> = whole.chunks_exact(count).enumerate().flat_map(|(i, line)| &line[..=i]).copied().collect();
     if (0..count).any(|i| whole[i * count + i] == 0.0) {
         return Err(lower.fault("has a zero on its diagonal"));
@@ -76,6 +77,7 @@ fn covariance(view: &View<'_>, depth: usize) -> Result<Covariance, Fault> {
     if depth > MAX_DEPTH {
         return Err(view.fault("is nested too deep"));
     }
+    view.spend_plan()?;
     let number = |name: &str| view.attr(name)?.number();
     let inner = |name: &str| Ok::<_, Fault>(Box::new(covariance(&view.attr(name)?, depth + 1)?));
     let name = view.class().strip_prefix("sklearn.gaussian_process.kernels.").unwrap_or("");

@@ -13,6 +13,9 @@ use crate::step::Step;
 
 /// The number of 32-bit words in a set of categories; categories are 0 to 255.
 const SET_WORDS: usize = 8;
+const MAX_CATEGORIES: usize = 32 * SET_WORDS;
+/// Bytes of a set besides its members.
+const SET_BYTES: usize = 48;
 
 /// A fitted histogram booster. If it has categorical columns, it adds a step that encodes them.
 pub(super) fn boosting(
@@ -70,14 +73,28 @@ fn known_categories(view: &View<'_>, width: usize) -> Result<Vec<Vec<f64>>, Faul
     if columns.len() != width {
         return Err(mapper.fault(format!("bins {} columns, expected {width}", columns.len())));
     }
-    let known = |(column, is): (&View<'_>, &f64)| if *is == 0.0 { Ok(Vec::new()) } else { column.finite() };
+    let known = |(column, is): (&View<'_>, &f64)| {
+        if *is == 0.0 {
+            return Ok(Vec::new());
+        }
+        let codes = column.finite()?;
+        // a set has no place for others
+        if codes.len() > MAX_CATEGORIES || codes.iter().any(|code| !(0.0..MAX_CATEGORIES as f64).contains(code)) {
+            return Err(column.fault(format!("has codes that are not below {MAX_CATEGORIES}")));
+        }
+        Ok(codes)
+    };
     columns.iter().zip(&categorical).map(known).collect()
 }
 
-/// The numbers in a set: bit `v % 32` of word `v / 32`.
+/// Whether a number is in a set: bit `v % 32` of word `v / 32`.
+fn is_member(words: &[f64], v: usize) -> bool {
+    (words[v / 32] as u32) >> (v % 32) & 1 == 1
+}
+
+/// The numbers in a set.
 fn members(words: &[f64]) -> Vec<f64> {
-    let bit = |v: &usize| (words[v / 32] as u32) >> (v % 32) & 1 == 1;
-    (0..32 * words.len()).filter(bit).map(|v| v as f64).collect()
+    (0..32 * words.len()).filter(|v| is_member(words, *v)).map(|v| v as f64).collect()
 }
 
 fn push(tree: &View<'_>, known: &[Vec<f64>], forest: &mut ForestBuilder) -> Result<(), Fault> {
@@ -97,17 +114,19 @@ fn push(tree: &View<'_>, known: &[Vec<f64>], forest: &mut ForestBuilder) -> Resu
         for at in (0..leaf.len()).filter(|at| categorical[*at] != 0 && leaf[*at] == 0) {
             let words = usize::try_from(places[at]).ok().and_then(|p| words.chunks_exact(SET_WORDS).nth(p));
             let words = words.ok_or_else(|| words_view.fault(format!("has no set {}", places[at])))?;
-            let goes_left = members(words);
             threshold[at] = 0.0;
             // codes that the binning does not know are missing values
-            if std::mem::replace(&mut missing_left[at], false) {
+            let set: Vec<f64> = if std::mem::replace(&mut missing_left[at], false) {
                 let column = usize::try_from(feature[at]).ok().and_then(|f| known.get(f));
                 let known = column.ok_or_else(|| view.fault(format!("node {at}: feature {}", feature[at])))?;
-                sets.insert(at, known.iter().copied().filter(|v| !goes_left.contains(v)).collect());
                 std::mem::swap(&mut left[at], &mut right[at]);
+                known.iter().copied().filter(|v| !is_member(words, *v as usize)).collect()
             } else {
-                sets.insert(at, goes_left);
-            }
+                members(words)
+            };
+            // here, and in the tables of the forest
+            view.allocate(2 * (SET_BYTES + set.capacity() * size_of::<f64>()))?;
+            sets.insert(at, set);
         }
     }
     let raw = RawTree {

@@ -99,7 +99,7 @@ pub(super) fn centroids(view: &View<'_>, width: usize) -> Result<Estimator, Faul
             let precision: Vec<f64> = deviations.iter().map(|d| if *d == 0.0 { 2.0 } else { 2.0 / (d * d) }).collect();
             let density = |(mean, prior): (&[f64], &f64)| Density {
                 mean: mean.to_vec(),
-                axes: Vec::new(),
+                axes: Arc::default(),
                 precision: precision.clone(),
                 constant: 2.0 * prior.ln(),
             };

@@ -2,15 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use crate::booster::{CategoryText, Coder, Coding, CutText, Unseen};
+use forebay_artefact::Allowance;
+
+use crate::booster::{CategoryText, Coder, Coding, CutText, NUMBER_BYTES, TEXT_BYTES, Unseen};
 use crate::document::Value;
 
 /// The first release that refuses a category that training has not seen; before, it is the category that follows it in
 /// the order of their bytes.
 const REFUSES: [i64; 2] = [3, 3];
 
+/// Bytes that reading takes for each text besides its table, and for each byte of the texts: a number of the file, a
+/// character, and the texts.
+const OFFSET_BYTES: usize = 160;
+const BYTE_BYTES: usize = 16;
+
 /// The coder of the columns; `None` if the file has no categories. `release` is that of the library that wrote it.
-pub(super) fn coder(booster: &Value<'_>, release: &[i64], features: &[String]) -> Result<Option<Coder>, String> {
+pub(super) fn coder(
+    booster: &Value<'_>,
+    release: &[i64],
+    features: &[String],
+    allowance: &Allowance,
+) -> Result<Option<Coder>, String> {
     let refuses = release.get(..2).is_some_and(|release| release >= REFUSES.as_slice());
     let model = booster.get("gbtree").unwrap_or(booster).get("model");
     let Some(encodings) = model.and_then(|model| model.path(&["cats", "enc"])) else { return Ok(None) };
@@ -19,7 +31,7 @@ pub(super) fn coder(booster: &Value<'_>, release: &[i64], features: &[String]) -
         Value::List(encodings) if encodings.len() == features.len() => encodings,
         _ => return Err(format!("are not of {} features", features.len())),
     };
-    let columns = encodings.iter().map(|encoding| coding(encoding, refuses));
+    let columns = encodings.iter().map(|encoding| coding(encoding, refuses, allowance));
     Ok(Coder::of(columns.collect::<Result<_, String>>()?))
 }
 
@@ -27,12 +39,15 @@ fn unseen<K: Ord>(refuses: bool) -> Unseen<K> {
     if refuses { Unseen::Refused } else { Unseen::Next(BTreeMap::new()) }
 }
 
-fn coding(encoding: &Value<'_>, refuses: bool) -> Result<Coding, String> {
+fn coding(encoding: &Value<'_>, refuses: bool, allowance: &Allowance) -> Result<Coding, String> {
     let values = encoding.need("values")?;
     let Some(offsets) = encoding.get("offsets") else {
+        allowance.spend(values.len().saturating_mul(NUMBER_BYTES))?;
         let integers: Vec<i64> = values.numbers()?;
         return Ok(if integers.is_empty() { Coding::Number } else { Coding::integers(&integers, unseen(refuses)) });
     };
+    allowance.spend(offsets.len().saturating_mul(TEXT_BYTES + OFFSET_BYTES))?;
+    allowance.spend(values.len().saturating_mul(BYTE_BYTES))?;
     let offsets: Vec<i64> = offsets.numbers()?;
     let bytes: Vec<i64> = values.numbers()?;
     let bytes: Vec<u8> = bytes.into_iter().map(|byte| byte as u8).collect();

@@ -61,13 +61,14 @@ fn add(tree: &Value<'_>, statistics: Option<&str>, sums: &mut [f32], counts: &mu
 mod tests {
     use super::*;
     use crate::document;
+    use forebay_artefact::Allowance;
 
     fn of(left: &str, right: &str, features: &str, kind: &str) -> Result<Vec<f64>, String> {
         let file = format!(
             r#"{{"learner": {{"gradient_booster": {{"model": {{"trees": [{{"left_children": {left},
                 "right_children": {right}, "split_indices": {features}, "loss_changes": [3, 1, 0, 0, 0]}}]}}}}}}}}"#
         );
-        importances(&document::read(file.as_bytes())?, kind, 2)
+        importances(&document::read(file.as_bytes(), &Allowance::default())?, kind, 2)
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use forebay_artefact::Allowance;
+
 use super::Margins;
 use crate::booster::Meaning;
 use crate::document::Value;
@@ -9,6 +11,11 @@ use crate::forest::{Aggregate, Category, Forest, ForestBuilder, Precision, RawTr
 
 /// The most trees of a model.
 const MAX_TREES: usize = 1 << 20;
+
+/// Bytes that a tree takes while it is read: for each node, for each value of a leaf or member of a set, and for each set.
+const NODE_BYTES: usize = 88;
+const VALUE_BYTES: usize = 16;
+const SET_BYTES: usize = 128;
 
 /// One tree as arrays.
 #[derive(Debug, Default)]
@@ -46,6 +53,7 @@ pub(super) fn read(
     start: &[f32],
     meaning: Meaning,
     rounds: Option<usize>,
+    allowance: &Allowance,
 ) -> Result<Margins, String> {
     let weights: Option<Vec<f32>> = booster.get("weight_drop").map(Value::numbers).transpose()?;
     let model = match booster.get("gbtree") {
@@ -66,13 +74,25 @@ pub(super) fn read(
         *ordered.get_mut(id).ok_or_else(|| format!("tree {i} has the ID {id}"))? = Some(tree);
     }
     let stride = stride(listed)?;
-    let tree = |i: usize| tree_of(ordered[i].ok_or("is not there")?, stride);
+    let tree = |i: usize| tree_of(ordered[i].ok_or("is not there")?, stride, allowance);
     let used = trees_of_rounds(model, &info, rounds)?;
-    compile(&Source { info: &info, used, weights: weights.as_deref(), stride, tree: &tree }, width, start, meaning)
+    compile(
+        &Source { info: &info, used, weights: weights.as_deref(), stride, tree: &tree },
+        width,
+        start,
+        meaning,
+        allowance,
+    )
 }
 
 /// Compiles trees; `start` has the margin of the base score of every group.
-pub(super) fn compile(source: &Source<'_>, width: usize, start: &[f32], meaning: Meaning) -> Result<Margins, String> {
+pub(super) fn compile(
+    source: &Source<'_>,
+    width: usize,
+    start: &[f32],
+    meaning: Meaning,
+    allowance: &Allowance,
+) -> Result<Margins, String> {
     let Source { info, used, weights, stride, tree } = *source;
     if weights.is_some_and(|weights| weights.len() != info.len()) {
         return Err(format!("weight_drop does not match {} trees", info.len()));
@@ -81,22 +101,26 @@ pub(super) fn compile(source: &Source<'_>, width: usize, start: &[f32], meaning:
         return Err(format!("leaves have {stride} values for {} outputs", start.len()));
     }
     // leaves with a value per output are in no group
-    let order = if stride == 1 { order(&info[..used], start.len())? } else { (0..used).map(Some).collect() };
+    let order = if stride == 1 { order(&info[..used], start.len(), allowance)? } else { (0..used).map(Some).collect() };
     if order.is_empty() {
         return Ok(Margins::Constant(start.to_vec()));
     }
-    let mut builder = ForestBuilder::new(width, stride, Precision::Single).with_category(Category::Floor);
+    let builder = ForestBuilder::new(width, stride, Precision::Single).with_category(Category::Floor);
+    let mut builder = builder.within(allowance);
     for (turn, at) in order.iter().enumerate() {
         let Some(i) = *at else {
             push(&mut builder, &Tree::nothing(stride))?;
             continue;
         };
+        let left = allowance.left();
         let mut read = tree(i).map_err(|e| format!("tree {i}: {e}"))?;
+        let taken = left - allowance.left();
         if let Some(weight) = weights.and_then(|weights| weights.get(i)) {
             let base = start[turn % start.len()];
             read.values.iter_mut().for_each(|v| *v = dart_leaf(*v, *weight, base, meaning));
         }
         push(&mut builder, &read).map_err(|e| format!("tree {i}: {e}"))?;
+        allowance.give_back(taken);
     }
     let sums = Aggregate::Sum(start.iter().map(|s| f64::from(*s)).collect());
     let forest: Forest<f32> = builder.finish(start.len(), sums)?;
@@ -105,7 +129,8 @@ pub(super) fn compile(source: &Source<'_>, width: usize, start: &[f32], meaning:
 
 /// The trees in the order that the kernels take them: one of each group in turn, which keeps the order within every
 /// group. A group with fewer trees has none where the others still have some.
-fn order(info: &[i64], groups: usize) -> Result<Vec<Option<usize>>, String> {
+fn order(info: &[i64], groups: usize, allowance: &Allowance) -> Result<Vec<Option<usize>>, String> {
+    allowance.spend(groups * size_of::<Vec<usize>>() + 4 * size_of_val(info))?;
     let mut queues: Vec<Vec<usize>> = vec![Vec::new(); groups];
     for (i, group) in info.iter().enumerate() {
         let queue = usize::try_from(*group).ok().and_then(|group| queues.get_mut(group));
@@ -115,6 +140,7 @@ fn order(info: &[i64], groups: usize) -> Result<Vec<Option<usize>>, String> {
     if rounds.saturating_mul(groups) > MAX_TREES {
         return Err(format!("more than {MAX_TREES} trees"));
     }
+    allowance.spend(rounds * groups * size_of::<Option<usize>>())?;
     Ok((0..rounds).flat_map(|round| queues.iter().map(move |queue| queue.get(round).copied())).collect())
 }
 
@@ -168,7 +194,9 @@ impl Tree {
     }
 }
 
-fn tree_of(tree: &Value<'_>, stride: usize) -> Result<Tree, String> {
+fn tree_of(tree: &Value<'_>, stride: usize, allowance: &Allowance) -> Result<Tree, String> {
+    let nodes = tree.need("left_children")?.len();
+    allowance.spend(nodes.saturating_mul(NODE_BYTES.saturating_add(stride.saturating_mul(VALUE_BYTES))))?;
     let mut read = Tree {
         left: tree.numbers_at("left_children")?,
         right: tree.numbers_at("right_children")?,
@@ -177,12 +205,11 @@ fn tree_of(tree: &Value<'_>, stride: usize) -> Result<Tree, String> {
         default_left: tree.numbers_at::<i64>("default_left")?.iter().map(|d| *d != 0).collect(),
         ..Tree::default()
     };
-    let nodes = read.left.len();
     if [read.right.len(), read.feature.len(), read.below.len(), read.default_left.len()].iter().any(|n| *n != nodes) {
         return Err("node arrays differ in length".to_owned());
     }
     read.values = leaves(tree, &read, stride)?;
-    read.sets = sets(tree, nodes)?;
+    read.sets = sets(tree, nodes, allowance)?;
     Ok(read)
 }
 
@@ -214,10 +241,12 @@ fn wrong(stride: usize) -> String {
 }
 
 /// The categories of every split by category.
-fn sets(tree: &Value<'_>, nodes: usize) -> Result<HashMap<usize, Vec<f64>>, String> {
+fn sets(tree: &Value<'_>, nodes: usize, allowance: &Allowance) -> Result<HashMap<usize, Vec<f64>>, String> {
     let mut sets = HashMap::new();
     let Some(split_type) = tree.get("split_type") else { return Ok(sets) };
     let types: Vec<i64> = split_type.numbers().map_err(|e| format!("split_type {e}"))?;
+    let lengths = ["categories_nodes", "categories"].map(|key| tree.get(key).map_or(0, Value::len));
+    allowance.spend(lengths[0].saturating_mul(SET_BYTES).saturating_add(lengths[1].saturating_mul(VALUE_BYTES)))?;
     let owners: Vec<i64> = tree.numbers_at("categories_nodes")?;
     let (starts, sizes): (Vec<i64>, Vec<i64>) =
         (tree.numbers_at("categories_segments")?, tree.numbers_at("categories_sizes")?);

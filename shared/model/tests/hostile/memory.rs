@@ -48,7 +48,7 @@ fn read_apart(path: &std::path::Path) -> (usize, String) {
 
 /// The file is read within its bounds, and refused for this reason.
 #[track_caller]
-fn bounded(case: &str, name: &str, bytes: &[u8], uncompressed: usize, reason: &str) {
+pub(super) fn bounded(case: &str, name: &str, bytes: &[u8], uncompressed: usize, reason: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
@@ -142,7 +142,7 @@ fn long_texts_of_yaml() {
 }
 
 /// A field of protobuf.
-fn field(tag: u8, content: &[u8]) -> Vec<u8> {
+pub(super) fn field(tag: u8, content: &[u8]) -> Vec<u8> {
     let (mut out, mut length) = (vec![tag << 3 | 2], content.len());
     while length >= 0x80 {
         out.push(length as u8 | 0x80);
@@ -229,11 +229,13 @@ fn ridge(before: &[u8], coefficients: &[u8]) -> Vec<u8> {
     out
 }
 
-fn pickled_array(kind: &str, rows: u32, data: &[u8]) -> Vec<u8> {
+/// An array of one axis.
+pub(super) fn pickled_array(kind: &str, rows: u32, data: &[u8]) -> Vec<u8> {
     let mut out = b"cnumpy._core.numeric\n_frombuffer\n(\x8e".to_vec();
     out.extend((data.len() as u64).to_le_bytes());
     out.extend(data);
-    out.extend(b"cnumpy\ndtype\n(\x8c\x02");
+    out.extend(b"cnumpy\ndtype\n(\x8c");
+    out.push(kind.len() as u8);
     out.extend(kind.as_bytes());
     out.extend(b"\x89\x88tR(K\x03\x8c\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tbJ");
     out.extend(rows.to_le_bytes());

@@ -1,23 +1,23 @@
-//! Pickles of text classifiers with large vocabularies, as Python writes them.
+//! What pickles consist of, and pickles of text classifiers with large vocabularies, as Python writes them.
 
-fn text(s: &str) -> Vec<u8> {
+pub(super) fn text(s: &str) -> Vec<u8> {
     [&b"\x8c"[..], &[s.len() as u8], s.as_bytes()].concat()
 }
 
-fn int(v: u32) -> Vec<u8> {
+pub(super) fn int(v: u32) -> Vec<u8> {
     [&b"J"[..], &v.to_le_bytes()].concat()
 }
 
-fn class(module: &str, name: &str) -> Vec<u8> {
+pub(super) fn class(module: &str, name: &str) -> Vec<u8> {
     [text(module), text(name), b"\x93".to_vec()].concat()
 }
 
-fn object(module: &str, name: &str, attributes: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub(super) fn object(module: &str, name: &str, attributes: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let items: Vec<u8> = attributes.iter().flat_map(|(name, value)| [text(name), value.clone()].concat()).collect();
     [class(module, name), b")\x81}(".to_vec(), items, b"ub".to_vec()].concat()
 }
 
-fn list(items: &[Vec<u8>]) -> Vec<u8> {
+pub(super) fn list(items: &[Vec<u8>]) -> Vec<u8> {
     [b"](".to_vec(), items.concat(), b"e".to_vec()].concat()
 }
 

@@ -1,7 +1,7 @@
 //! What reading costs, in memory and in effort: both are bounded by the size of the file.
 
 use super::View;
-use crate::Fault;
+use crate::{Allowance, Fault};
 
 /// Cost of an estimator that is compiled separately, besides what it reads, in effort and in bytes of memory.
 const PLAN_EFFORT: usize = 1 << 12;
@@ -12,6 +12,11 @@ const MAX_PATH: usize = 2000;
 const MAX_NESTED: usize = 64;
 
 impl View<'_> {
+    /// What reading the file may still allocate, for the readers of other files inside it.
+    pub fn allowance(&self) -> &Allowance {
+        self.graph.allowance()
+    }
+
     /// Accounts for `n` bytes that are about to be allocated.
     pub fn allocate(&self, n: usize) -> Result<(), Fault> {
         self.graph.spend(n).map_err(|error| self.fault(error.to_string()))
