@@ -55,6 +55,7 @@ pub(crate) use open_inference::read_infer;
 pub use openapi::document;
 pub(crate) use rejections::RejectionReporter;
 pub use routes::routes;
+pub(crate) use scoring::MAX_ITEMS;
 #[cfg(fuzzing)]
 pub(crate) use scoring::{csv_rows, json_rows};
 pub use server::HttpListener;

@@ -24,7 +24,7 @@ pub(crate) use description::{TensorDescription, describe_tensors};
 pub(crate) use elements::{ArrayOf, Collected, ElementOf, Value};
 pub(crate) use outputs::{InferAnswer, OutputData, OutputTensor, PREDICT, answer, model_output};
 pub(crate) use raw::{decode as decode_raw, encode as encode_raw};
-pub(crate) use rows::{MATRIX, check_size, row, rows};
+pub(crate) use rows::{MATRIX, check_size, name_bytes, row, rows};
 pub(crate) use statistics::{ModelCounts, ModelStatistics};
 pub(crate) use tensor::{
     InferRequest, InputTensor, ParameterValue, Parameters, RequestedOutput, datatype_of, decode_content, distinct,

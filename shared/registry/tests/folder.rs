@@ -86,6 +86,23 @@ fn what_is_put_beside_a_version_does_not_hurt_it() {
     assert!(registry.load(MODEL, 3, length).is_err());
 }
 
+/// Reading it would take an hour, and it has no bytes on the disk.
+#[test]
+fn a_sparse_file_of_terabytes_does_not_hold_up_the_listing() {
+    let folder = Folder::new(8);
+    folder.write("2/MLmodel", b"flavors: {sklearn: {pickled_model: model.pkl}}");
+    std::fs::File::create(folder.path("2/model.pkl")).unwrap().set_len(2 << 40).unwrap();
+    let began = Instant::now();
+    let registry = folder.open(None);
+    assert_eq!(versions(&registry), [1, 2]);
+    assert_eq!(registry.load(MODEL, 1, length).unwrap(), 8);
+    for error in [registry.load(MODEL, 2, length).unwrap_err(), registry.describe(MODEL, 2).unwrap_err()] {
+        assert!(error.to_string().contains("the files of the version have more than 17179869184 bytes"), "{error}");
+    }
+    registry.refresh().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
 #[test]
 fn no_link_leads_out_of_the_registry_and_no_error_quotes_a_file() {
     let outside = tempfile::tempdir().unwrap();

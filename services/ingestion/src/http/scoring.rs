@@ -13,6 +13,7 @@ pub(super) mod seldon;
 
 #[cfg(fuzzing)]
 pub(crate) use mlflow::{csv_rows, json_rows};
+pub(crate) use rows::MAX_ITEMS;
 
 use actix_web::HttpRequest;
 use actix_web::web::{self, ServiceConfig};

@@ -12,8 +12,9 @@ use crate::request::{JsonValue, Row};
 /// The name, in metadata, of the tensor that holds all columns of a model. Requests may call it something else.
 pub(crate) const MATRIX: &str = "input-0";
 
-/// The most that the names of all rows of a request may have, in bytes.
-const MAX_NAMES: usize = 16 << 20;
+/// The most that the names of all rows of a request may take, in bytes, and what each takes besides its text.
+const MAX_NAMES: usize = 32 << 20;
+const NAME_BYTES: usize = 40;
 
 /// The rows of a request. `columns` are the names of the model's columns in order, or none if they are not known.
 ///
@@ -31,14 +32,19 @@ pub(crate) fn rows(inputs: Vec<InputTensor>, columns: &[String], max_rows: usize
     if count == 0 {
         return Err(unsuitable(format!("input '{}': the shape {:?} has no rows", first.name, first.shape)));
     }
-    check_size(count, inputs.iter().map(|input| input.name.len()).sum(), max_rows)?;
+    check_size(count, name_bytes(inputs.iter().map(|input| input.name.as_str())), max_rows)?;
     if inputs.len() == 1 && !is_column(first, columns) {
         return inputs.pop().map_or_else(|| Ok(Vec::new()), |matrix| of_matrix(matrix, columns));
     }
     of_columns(inputs, count)
 }
 
-/// Checks a table before its rows are made, each of which has all names: so many bytes.
+/// Bytes of the names of a row.
+pub(crate) fn name_bytes<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> usize {
+    names.into_iter().map(|name| NAME_BYTES + name.as_ref().len()).sum()
+}
+
+/// Checks a table before its rows are made, each of which has all names: so many bytes ([`name_bytes`]).
 ///
 /// # Errors
 /// `payload_too_large` for more than `max_rows` rows, or for names that would fill the memory.
@@ -48,7 +54,7 @@ pub(crate) fn check_size(rows: usize, names: usize, max_rows: usize) -> Result<(
         return too_large(format!("{rows} rows, more than the limit for one request ({max_rows}, http.max_rows)"));
     }
     if names.saturating_mul(rows) > MAX_NAMES {
-        return too_large(format!("{rows} rows with {names} bytes of names each, at most {MAX_NAMES} in all"));
+        return too_large(format!("{rows} rows with {names} bytes for names each, at most {MAX_NAMES} in all"));
     }
     Ok(())
 }

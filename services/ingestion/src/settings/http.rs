@@ -6,6 +6,8 @@ use std::time::Duration;
 use forebay_runtime::{Problems, duration, size};
 use serde::Deserialize;
 
+use crate::http::MAX_ITEMS;
+
 /// How long a TLS handshake may take at most.
 const MAX_HANDSHAKE: Duration = Duration::from_secs(2);
 
@@ -18,7 +20,7 @@ pub struct HttpSettings {
     /// Maximum size of one body, in bytes.
     #[serde(with = "size")]
     pub max_body: usize,
-    /// Maximum number of rows in one request.
+    /// Maximum number of rows in one request; at most 65,536.
     pub max_rows: usize,
     /// Maximum number of rows that wait for an answer, over all requests.
     pub in_flight: usize,
@@ -93,6 +95,9 @@ impl HttpSettings {
             if time.is_zero() {
                 problems.add(key, "is 0, expected a duration");
             }
+        }
+        if self.max_rows > MAX_ITEMS {
+            problems.add("http.max_rows", format!("is {}, expected at most {MAX_ITEMS}", self.max_rows));
         }
         if self.in_flight < self.max_rows {
             let text = format!(

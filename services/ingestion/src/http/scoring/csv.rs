@@ -3,7 +3,7 @@
 use forebay_contract::Problem;
 
 use super::rows::{RowJson, TableJson};
-use crate::open_inference::{Collected, Value, check_size, invalid};
+use crate::open_inference::{Collected, Value, check_size, invalid, name_bytes};
 
 /// What pandas takes for a missing value.
 const MISSING: [&str; 18] = [
@@ -23,7 +23,7 @@ pub(super) fn read(body: &[u8], max_rows: usize) -> Result<TableJson, Problem> {
     if names.is_empty() {
         return Err(invalid("the CSV has no line of names"));
     }
-    let name_bytes = names.iter().map(String::len).sum();
+    let name_bytes = name_bytes(&names);
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|error| wrong(&error))?;
@@ -34,7 +34,7 @@ pub(super) fn read(body: &[u8], max_rows: usize) -> Result<TableJson, Problem> {
         }
         rows.push(RowJson { names: names.clone(), values });
     }
-    Ok(TableJson::Rows(rows))
+    Ok(TableJson::Rows(rows.into()))
 }
 
 fn push(values: &mut Collected, text: &str) {
@@ -70,7 +70,7 @@ mod tests {
             assert!(read(wrong, 2).is_err());
         }
         assert!(read(b"a\ninf\n", 2).unwrap().into_rows(&[], 2).is_err());
-        let long = format!("{}\n{}", "n".repeat(20_000), "1\n".repeat(1_000));
+        let long = format!("{}\n{}", "n".repeat(40_000), "1\n".repeat(1_000));
         assert_eq!(read(long.as_bytes(), 1_024).unwrap_err().code, forebay_contract::ErrorCode::PayloadTooLarge);
         assert!(read(b"a\n1\n2\n3\n", 2).unwrap_err().message.contains("3 rows"));
     }

@@ -16,14 +16,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::rows::{RowJson, TableJson};
+use super::rows::{Counted, MAX_ITEMS, RowJson, TableJson};
 use super::{PathTarget, csv, request_of, scores_of, without_names};
 use crate::http::exchange::{self, AnswerBody, Protocol, Received};
 use crate::http::json_tokens;
 use crate::http::model_list::ModelListing;
 use crate::http::schema::{CsvTable, InvocationsRequest, RefusalResponses};
 use crate::http::state::HttpState;
-use crate::open_inference::{Collected, check_size, invalid, unsuitable};
+use crate::open_inference::{check_size, invalid, name_bytes, unsuitable};
 use crate::parse::ParamsJson;
 use crate::pending::RowOutcomes;
 use crate::rejection::HttpRejection;
@@ -37,7 +37,7 @@ struct RequestJson {
     #[serde(default)]
     dataframe_split: Option<SplitJson>,
     #[serde(default)]
-    dataframe_records: Option<Vec<RowJson>>,
+    dataframe_records: Option<Counted<RowJson>>,
     #[serde(default)]
     instances: Option<TableJson>,
     #[serde(default)]
@@ -50,8 +50,8 @@ struct RequestJson {
 #[derive(Deserialize)]
 struct SplitJson {
     #[serde(default)]
-    columns: Option<Vec<serde_json::Value>>,
-    data: Vec<RowJson>,
+    columns: Option<Counted<Box<RawValue>>>,
+    data: Counted<RowJson>,
 }
 
 #[derive(Serialize)]
@@ -265,21 +265,22 @@ fn table(request: RequestJson, max_rows: usize) -> Result<(TableJson, Option<Box
 
 fn split_table(SplitJson { columns, data }: SplitJson, max_rows: usize) -> Result<TableJson, Problem> {
     let Some(columns) = columns else { return Ok(TableJson::Rows(data)) };
-    let name = |column: serde_json::Value| match column {
-        serde_json::Value::String(name) => name,
-        other => other.to_string(),
-    };
-    let names: Vec<String> = columns.into_iter().map(name).collect();
-    check_size(data.len(), names.iter().map(String::len).sum(), max_rows)?;
+    if columns.count > MAX_ITEMS {
+        return Err(unsuitable(format!("dataframe_split.columns: more than {MAX_ITEMS} columns")));
+    }
+    // names that are no texts are what they are as JSON
+    let name = |column: Box<RawValue>| serde_json::from_str(column.get()).unwrap_or_else(|_| column.get().to_owned());
+    let names: Vec<String> = columns.items.into_iter().map(name).collect();
+    check_size(data.count, name_bytes(&names), max_rows)?;
     let named = |(at, row): (usize, RowJson)| {
-        let values: Collected = row.values;
-        if !row.names.is_empty() || values.len() != names.len() {
-            let text = format!("dataframe_split.data[{at}] has {} values for {} columns", values.len(), names.len());
-            return Err(unsuitable(text));
+        if !row.names.is_empty() || row.values.len() != names.len() {
+            let (values, columns) = (row.values.len(), names.len());
+            return Err(unsuitable(format!("dataframe_split.data[{at}] has {values} values for {columns} columns")));
         }
-        Ok(RowJson { names: names.clone(), values })
+        Ok(RowJson { names: names.clone(), ..row })
     };
-    data.into_iter().enumerate().map(named).collect::<Result<_, _>>().map(TableJson::Rows)
+    let rows = data.items.into_iter().enumerate().map(named).collect::<Result<Vec<_>, _>>()?;
+    Ok(TableJson::Rows(rows.into()))
 }
 
 /// MLflow's name for an error.

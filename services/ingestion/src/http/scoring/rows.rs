@@ -1,19 +1,36 @@
 //! Rows in JSON: arrays and objects of values, one for each row, or an object with an array for each column.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use forebay_contract::Problem;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::open_inference::{ArrayOf, Collected, ElementOf, check_size, row, unsuitable};
+use crate::open_inference::{ArrayOf, Collected, ElementOf, check_size, name_bytes, row, unsuitable};
 use crate::parse::repeated;
 use crate::request::Row;
+
+/// The most items of an array that are kept: rows that take far more memory than their JSON, and the columns of a table.
+pub(crate) const MAX_ITEMS: usize = 1 << 16;
+
+/// The first [`MAX_ITEMS`] items of an array, and how many there are.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Counted<T> {
+    pub items: Vec<T>,
+    pub count: usize,
+}
+
+impl<T> From<Vec<T>> for Counted<T> {
+    fn from(items: Vec<T>) -> Self {
+        Self { count: items.len(), items }
+    }
+}
 
 /// A table as a client sends it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum TableJson {
     /// Values in the order of the model, or by name.
-    Rows(Vec<RowJson>),
+    Rows(Counted<RowJson>),
     /// Names and values of columns.
     Columns(Vec<(String, Collected)>),
 }
@@ -35,8 +52,8 @@ impl TableJson {
     pub(super) fn into_rows(self, known: &[String], max_rows: usize) -> Result<Vec<Row>, Problem> {
         let is_known = |name: &String| known.is_empty() || known.contains(name);
         match self {
-            Self::Rows(rows) => {
-                check_size(rows.len(), 0, max_rows)?;
+            Self::Rows(Counted { items: rows, count }) => {
+                check_size(count, 0, max_rows)?;
                 let make = |(at, RowJson { names, values }): (usize, RowJson)| {
                     let (names, values) = match names.iter().all(is_known) {
                         true => (names, values),
@@ -55,7 +72,7 @@ impl TableJson {
                         format!("column '{name}' has {} rows, but column '{}' has {count}", values.len(), columns[0].0);
                     return Err(unsuitable(text));
                 }
-                check_size(count, columns.iter().map(|(name, _)| name.len()).sum(), max_rows)?;
+                check_size(count, name_bytes(columns.iter().map(|(name, _)| name)), max_rows)?;
                 let names: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
                 let values = |at| columns.iter().map(|(_, column)| column.value(at)).collect();
                 (0..count).map(|at| row(values(at), names.clone())).collect()
@@ -67,6 +84,38 @@ impl TableJson {
 fn known_values(names: &[String], values: Collected, is_known: impl Fn(&String) -> bool) -> (Vec<String>, Collected) {
     let kept: Vec<usize> = (0..names.len()).filter(|at| is_known(&names[*at])).collect();
     (kept.iter().map(|at| names[*at].clone()).collect(), kept.iter().map(|at| values.value(*at)).collect())
+}
+
+/// Reads all items and keeps the first of them: what the limit of a request refuses takes no memory.
+fn counted<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(mut array: A) -> Result<Counted<T>, A::Error> {
+    let (mut items, mut count) = (Vec::new(), 0);
+    while let Some(item) = array.next_element()? {
+        count += 1;
+        if count <= MAX_ITEMS {
+            items.push(item);
+        }
+    }
+    Ok(Counted { items, count })
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Counted<T> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_seq(CountedVisitor(PhantomData))
+    }
+}
+
+struct CountedVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for CountedVisitor<T> {
+    type Value = Counted<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Counted<T>, A::Error> {
+        counted(seq)
+    }
 }
 
 impl<'de> Deserialize<'de> for TableJson {
@@ -84,17 +133,16 @@ impl<'de> Visitor<'de> for TableVisitor {
         f.write_str("an array of rows or an object of columns")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<TableJson, A::Error> {
-        let mut rows = Vec::new();
-        while let Some(row) = seq.next_element()? {
-            rows.push(row);
-        }
-        Ok(TableJson::Rows(rows))
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<TableJson, A::Error> {
+        counted(seq).map(TableJson::Rows)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TableJson, A::Error> {
         let mut columns: Vec<(String, Collected)> = Vec::new();
         while let Some(name) = map.next_key::<String>()? {
+            if columns.len() == MAX_ITEMS {
+                return Err(A::Error::custom(format_args!("more than {MAX_ITEMS} columns")));
+            }
             let mut values = Collected::default();
             map.next_value_seed(ElementOf { collected: &mut values, depth: 1 })?;
             columns.push((name, values));
@@ -199,6 +247,18 @@ mod tests {
         assert_eq!(rows(r#"[{"x":"t","a":1,"b":2},{"a":3,"b":4}]"#, &["a", "b"]).unwrap(), named);
         let plain = rows("[[1,[2]],3]", &[]).unwrap();
         assert!(plain[0].values == [1.0, 2.0] && plain[0].names.is_empty() && plain[1].values == [3.0]);
+    }
+
+    #[test]
+    fn what_is_too_much_is_counted_and_not_kept() {
+        let many = format!("[{}1]", "1,".repeat(MAX_ITEMS + 5));
+        let TableJson::Rows(counted) = serde_json::from_str(&many).unwrap() else { panic!("rows") };
+        assert_eq!((counted.items.len(), counted.count), (MAX_ITEMS, MAX_ITEMS + 6));
+        let error = TableJson::Rows(counted).into_rows(&[], MAX_ITEMS).unwrap_err();
+        assert!(error.message.starts_with(&format!("{} rows", MAX_ITEMS + 6)), "{}", error.message);
+        let columns: String = (0..MAX_ITEMS).map(|at| format!(r#""{at}":1,"#)).collect();
+        let error = serde_json::from_str::<TableJson>(&format!(r#"{{{columns}"x":1}}"#)).unwrap_err();
+        assert!(error.to_string().contains("more than 65536 columns"), "{error}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::http::json_tokens;
 use crate::http::model_list::ModelListing;
 use crate::http::schema::RefusalResponses;
 use crate::http::state::HttpState;
-use crate::open_inference::{Collected, Datatype, InputTensor, check_size, invalid, rows};
+use crate::open_inference::{Collected, Datatype, InputTensor, check_size, invalid, name_bytes, rows};
 use crate::pending::RowOutcomes;
 use crate::rejection::HttpRejection;
 use crate::request::{ParsedRequest, Row};
@@ -84,7 +84,7 @@ impl Seldon {
         };
         let names = data.names.unwrap_or_default();
         if !names.is_empty() {
-            check_size(made.len(), names.iter().map(String::len).sum(), max_rows)?;
+            check_size(made.len(), name_bytes(&names), max_rows)?;
             if let Some(at) = made.iter().position(|row| row.len() != names.len()) {
                 let (values, names) = (made[at].len(), names.len());
                 return Err(invalid(format!("data: row {at} has {values} values for {names} names")));
