@@ -130,6 +130,12 @@ fn request(sample: &Sample, http: &Endpoint) -> String {
     let _ = writeln!(text, "  curl -s{ca} {url}/v1/predict{key} -H 'Content-Type: application/json' -d '{body}'");
     if sample.answer.is_some() {
         let to = if http.usual { String::new() } else { format!("--url {url} ") };
+        // in quotes of the shell, so that those of JSON stay
+        let quoted = |value: &String| match value.starts_with('"') {
+            true => format!("'{}'", value.replace('\'', "'\\''")),
+            false => value.clone(),
+        };
+        let row: Vec<String> = row.iter().map(quoted).collect();
         let _ = writeln!(text, "  forebay predict {to}{own}{file}{}", row.join(" "));
     }
     text

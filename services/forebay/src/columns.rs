@@ -74,6 +74,9 @@ impl Columns {
                 extra: Vec::new(),
             });
         }
+        if header.iter().flat_map(|name| name.chars()).any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
+            return Err("the first line is no line of names: it has characters that are no text".to_owned());
+        }
         if !missing.is_empty() {
             let has = name_list(header, ", ");
             let hint = if header.len() == 1 && header[0].contains([';', '\t', '|']) {

@@ -1,5 +1,6 @@
 //! The command line of `forebay`: subcommands and their arguments.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -90,6 +91,11 @@ enum Command {
 }
 
 impl CommandLine {
+    /// Parses the arguments of this process; ends it for wrong ones, and for `--help`.
+    pub fn of_process() -> Self {
+        Self::parse_from(std::env::args_os().map(plain_number))
+    }
+
     /// Runs the subcommand.
     pub fn run(self) -> ExitCode {
         let settings = self.settings;
@@ -108,10 +114,31 @@ impl CommandLine {
     }
 }
 
+/// A negative number as digits alone: forms such as `-2.5e-2` and `-.5`, which Python prints, would be taken for flags.
+fn plain_number(argument: OsString) -> OsString {
+    let number = argument.to_str().filter(|text| text.starts_with('-')).and_then(|text| text.parse::<f64>().ok());
+    match number.filter(|number| number.is_finite()) {
+        Some(number) => format!("{number}").into(),
+        None => argument,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+
+    #[test]
+    fn negative_numbers_are_no_flags() {
+        let given = ["forebay", "predict", "-2.5e-2", "-.5", "-1E3", "-7", "--url", "http://x"];
+        let parsed = CommandLine::parse_from(given.into_iter().map(|text| plain_number(text.into())));
+        let Command::Predict(predict) = parsed.command else { panic!("predict") };
+        assert_eq!(
+            (predict.row(), predict.url()),
+            (&["-0.025", "-0.5", "-1000", "-7"].map(str::to_owned)[..], "http://x")
+        );
+        assert_eq!(plain_number("-inf".into()), "-inf");
+    }
 
     #[test]
     fn the_arguments_are_consistent() {

@@ -89,6 +89,30 @@ impl ModelSource {
         Ok(self.read(models)?.0)
     }
 
+    /// Checks that a registered model has the version, alias or stage that the address names, without reading its files. A
+    /// registry that does not answer is left to the start, which waits for it.
+    ///
+    /// # Errors
+    /// That the registry has no such model or version.
+    pub(crate) fn check(&self, models: &ModelSettings) -> Result<(), String> {
+        let (name, requested) = match self {
+            Self::Named { name, requested } => (name.as_str(), requested.clone()),
+            Self::Uri(uri) => match uri.name() {
+                Some(name) => (name, uri.requested()),
+                None => return Ok(()),
+            },
+            Self::Folder(_) | Self::File(_) | Self::Registry(_) => return Ok(()),
+        };
+        let mut options = models.registry_options();
+        options.models = Some(vec![name.to_owned()]);
+        match Registry::open_with(&options) {
+            Ok(registry) if registry.status().stale.is_none() => {
+                resolve(&registry, name, requested.as_deref()).map(|_| ())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// As [`ModelSource::load`], with the version's tag `forebay.output`: `given`, or that of the registry.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ mod cors;
 mod credentials;
 mod exchange;
 mod http2;
+mod json_object;
 mod json_tokens;
 mod limits;
 mod model_list;

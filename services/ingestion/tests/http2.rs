@@ -3,6 +3,7 @@
 
 mod mesh;
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -89,6 +90,29 @@ async fn both_versions_share_a_port() {
         let response = mesh::receive(stream).await;
         assert_eq!(response.status, if method == "POST" { 200 } else { 405 }, "{response:?}");
     }
+}
+
+/// Many clients lose an answer that comes with a reset of its stream.
+#[actix_rt::test]
+async fn an_answer_before_the_end_of_a_body_resets_nothing() {
+    let mut mesh = Mesh::start(&[]);
+    mesh.answer_all();
+    let (client, connection) = connect(mesh.serve().address).await;
+    for (path, most) in [("/nowhere", 300_000), ("/v1/predict", 2 << 20)] {
+        let mut client = within(client.clone().ready()).await.unwrap();
+        let head = head("POST", path).header("content-length", most).body(()).unwrap();
+        let (response, mut stream) = client.send_request(head, false).unwrap();
+        stream.reserve_capacity(most);
+        stream.send_data(Bytes::from(vec![b' '; most / 2]), false).unwrap();
+        let (status, _, _) = answered(response).await;
+        assert!(status == 404 || status == 413, "{status}");
+        let reset = tokio::time::timeout(Duration::from_millis(300), poll_fn(|cx| stream.poll_reset(cx))).await;
+        assert!(reset.is_err(), "{path}: {reset:?}");
+        stream.send_data(Bytes::from(vec![b' '; most - most / 2]), true).unwrap();
+    }
+    assert_eq!(request(&client, head("POST", "/v1/predict"), ROW).await.0, 200);
+    drop(client);
+    within(connection).await.unwrap().unwrap();
 }
 
 #[actix_rt::test]

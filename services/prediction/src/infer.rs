@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use forebay_contract::{ErrorCode, Features, Problem, Score};
+use forebay_contract::{ErrorCode, Features, NOT_FINITE, Problem, Score};
 use forebay_model::{Output, Scores};
 
 use crate::answer::{UNDEFINED, check_output, no_answer, row_score};
@@ -52,6 +52,8 @@ struct Attempts<'a> {
     results: Vec<Option<RowResult>>,
     /// Why the versions tried so far did not answer every row.
     reasons: Vec<String>,
+    /// The rows for which the pinned version, which is well, has a result that is not finite.
+    not_finite: Vec<usize>,
     at: Instant,
 }
 
@@ -100,7 +102,7 @@ impl Inference {
             return refuse(problem);
         }
         let (at, results) = (Instant::now(), rows.iter().map(|_| None).collect());
-        let mut attempts = Attempts { rows, output, results, reasons: Vec::new(), at };
+        let mut attempts = Attempts { rows, output, results, reasons: Vec::new(), not_finite: Vec::new(), at };
         match &pinned.version {
             Ok(version) => self.attempt(&mut attempts, version, true),
             Err(why) => attempts.reasons.push(format!("v{} {why}", pinned.number)),
@@ -116,6 +118,9 @@ impl Inference {
         }
         if let Ok(version) = &pinned.version {
             attempts.reject(|row| version.missing_values(row));
+            for index in std::mem::take(&mut attempts.not_finite) {
+                attempts.results[index].get_or_insert_with(|| refusal(version, NOT_FINITE));
+            }
         }
         attempts.finish(&pinned.model)
     }
@@ -185,9 +190,9 @@ impl Inference {
         why
     }
 
-    /// Keeps the finite answers, and the rows to which the model has none. The call counts as a failure when it took too
-    /// long, or when neither is there and the version does not answer its example either: a row of a client may make any
-    /// model overflow.
+    /// Keeps the finite answers, and the rows to which the model has none by its own rules. A result that is not finite,
+    /// where that for the example is, is the row's fault unless another version has one. The call counts as a failure when
+    /// it took too long, or when there is no answer and the version does not answer its example either.
     fn keep(
         &self,
         attempts: &mut Attempts<'_>,
@@ -197,6 +202,8 @@ impl Inference {
         started: Instant,
     ) -> Option<String> {
         let (mut good, mut left, partial) = (0, 0, version.is_partial());
+        // the example is asked once, if at all: a row of a client may make any model overflow
+        let mut is_well = None;
         for (row, &index) in taken.iter().enumerate() {
             let result = if finite(scores, row) {
                 good += 1;
@@ -206,11 +213,15 @@ impl Inference {
                 refusal(version, UNDEFINED)
             } else {
                 left += 1;
+                if pinned && *is_well.get_or_insert_with(|| version.answers_example()) {
+                    attempts.not_finite.push(index);
+                }
                 continue;
             };
             attempts.results[index] = Some(result);
         }
-        if started.elapsed() > self.timeout || (good == 0 && !partial && !version.answers_example()) {
+        let is_well = || is_well.unwrap_or_else(|| version.answers_example());
+        if started.elapsed() > self.timeout || (good == 0 && !partial && !is_well()) {
             version.failed(attempts.at);
         } else if good > 0 {
             version.succeeded();

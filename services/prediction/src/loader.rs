@@ -5,7 +5,7 @@ mod loading;
 mod room;
 mod unloaded;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -40,6 +40,8 @@ pub(crate) struct Loader {
     pub component: Component,
     pub heartbeat: Heartbeat,
     pub history: LoadHistory,
+    /// The models that have no version of the stage that is set, which was logged.
+    pub without_stage: HashSet<String>,
 }
 
 impl Loader {
@@ -113,6 +115,7 @@ impl Loader {
         let listed = registry.models();
         let mut views = self.served(listed.clone());
         views.sort_by_key(|view| view.name != self.models.name);
+        views.iter().for_each(|view| self.warn_of_stage(view));
         for view in &views {
             let wanted = self.others(registry, versions, view).into_iter().chain(self.production(view));
             let fresh: Vec<u32> = wanted.filter(|number| is_new(versions, view, *number)).collect();
@@ -138,6 +141,23 @@ impl Loader {
         self.unload(versions);
         self.update_readiness(versions);
         self.reporter.states(versions);
+    }
+
+    /// Logs, once, that a model has no version with the stage, alias or number of the settings.
+    fn warn_of_stage(&mut self, view: &ModelView) {
+        let stage = &self.models.stage;
+        match view.resolve(Some(stage)) {
+            Ok(found) if found.exact || stage.eq_ignore_ascii_case("production") => {
+                self.without_stage.remove(&view.name);
+            }
+            Ok(found) if self.without_stage.insert(view.name.clone()) => tracing::warn!(
+                model = view.name,
+                stage,
+                version = found.version,
+                "no version has the stage or alias of models.stage, production answers"
+            ),
+            _ => {}
+        }
     }
 
     fn production(&self, view: &ModelView) -> Option<u32> {

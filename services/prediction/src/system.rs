@@ -1,5 +1,6 @@
 //! The wiring of the stage: its edges, its actor and its threads.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Instant;
@@ -87,6 +88,7 @@ fn load(
         heartbeat,
         component,
         history: LoadHistory::default(),
+        without_stage: HashSet::new(),
     };
     loader.spawn().map_err(StartError::failed)?;
     Ok(versions)

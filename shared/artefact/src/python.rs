@@ -49,6 +49,9 @@ fn read_raw_pickle(bytes: &Bytes) -> Result<Graph, Fault> {
     match &**bytes {
         [0x80, 2..=5, ..] => pickle::read(bytes),
         [0x80, version, ..] => Err(Fault::new("", format!("pickle protocol {version} is not supported"))),
-        _ => Err(Fault::new("", "is neither skops nor a pickle of protocol 2 to 5")),
+        _ => Err(Fault::new(
+            "",
+            "is neither skops nor a pickle of protocol 2 to 5, nor a booster; other formats are known by .onnx, .safetensors and .bpk",
+        )),
     }
 }

@@ -130,6 +130,9 @@ pub fn stage_width(stage: &View<'_>, before: Option<usize>) -> Result<usize, Fau
         Some(width) => width,
         None => match before {
             Some(width) => width,
+            None if stage.class().is_empty() => {
+                return Err(stage.fault(format!("{} is not supported; save the estimator itself", stage.kind())));
+            }
             None => return Err(stage.fault(format!("{} is not supported", stage.described()))),
         },
     };

@@ -116,7 +116,15 @@ pub struct Problem {
     pub message: String,
 }
 
+/// What the problem of a row ends with whose result is not finite, though its model is well.
+pub const NOT_FINITE: &str = "its result is not finite";
+
 impl Problem {
+    /// Whether a row has no answer because the model's result for it is not finite.
+    pub fn is_not_finite(&self) -> bool {
+        self.code == ErrorCode::InvalidFeatures && self.message.ends_with(NOT_FINITE)
+    }
+
     /// A problem with its message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }

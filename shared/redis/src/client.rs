@@ -23,7 +23,12 @@ impl RedisSettings {
     /// # Errors
     /// The setting that cannot be used, and why.
     pub fn client(&self) -> Result<Client, InvalidRedisSetting> {
-        let unusable = |error: RedisError| invalid("redis.url", format!("cannot be used: {error}"));
+        let unusable = |error: RedisError| {
+            invalid(
+                "redis.url",
+                format!("cannot be used: {error}; expected redis://HOST:PORT/DATABASE, or rediss:// for TLS"),
+            )
+        };
         let info = self.url.expose().into_connection_info().map_err(unusable)?;
         let mut login = info.redis_settings().clone();
         for (key, inside, here) in [

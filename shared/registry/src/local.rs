@@ -150,9 +150,14 @@ impl FolderModel {
             let path = format!("{name}/{version}");
             let now = match store.files(&path) {
                 Ok(now) => now,
-                // the versions beside it are not to be hurt
+                // the versions beside it are not to be hurt, and what was read of it is as good as before
                 Err(fault) => {
-                    tracing::warn!(model = name, version, %fault, "version cannot be listed, skipped");
+                    let known = old.and_then(|old| old.known(version));
+                    tracing::warn!(model = name, version, kept = known.is_some(), %fault, "version cannot be listed");
+                    if let Some((view, files)) = known {
+                        versions.push(view.clone());
+                        stamps.insert(version, files.clone());
+                    }
                     continue;
                 }
             };
@@ -180,6 +185,11 @@ impl FolderModel {
         Ok(Self { view, stamps })
     }
 
+    /// A version, and the files that it was read from.
+    fn known(&self, version: u32) -> Option<(&VersionView, &Vec<FileStamp>)> {
+        Some((self.view.version(version)?, self.stamps.get(&version)?))
+    }
+
     /// The flavor and the digest of a version with the files `now`, and the files that they are of. A version that is being
     /// written, or changes while it is read, is what it was until the next listing; `None` if it was nothing.
     fn content(
@@ -189,7 +199,7 @@ impl FolderModel {
         now: Vec<FileStamp>,
         old: Option<&Self>,
     ) -> Option<(String, [u8; 32], Vec<FileStamp>)> {
-        let known = old.and_then(|old| Some((old.view.version(version)?, old.stamps.get(&version)?)));
+        let known = old.and_then(|old| old.known(version));
         let as_before =
             |(view, files): (&VersionView, &Vec<FileStamp>)| (view.flavor.clone(), view.digest, files.clone());
         if let Some(known) = known.filter(|(_, files)| **files == now || is_being_written(&now, files)) {

@@ -14,6 +14,20 @@ const PATHS: &str = "paths:";
 /// behind it, it is whole.
 pub(crate) const UNITY_CATALOG: &str = "databricks-uc";
 
+/// What a location is, for errors. That of models by their paths is for the program alone.
+const EXPECTED: &str =
+    "expected \"sample\", file:FOLDER, the address of an MLflow server (http:// or https://), or \"databricks-uc\"";
+
+/// Checks the form of a location, without looking whether anything is there.
+///
+/// # Errors
+/// What is expected.
+pub(crate) fn check_form(location: &str) -> Result<(), &'static str> {
+    let known =
+        location == "sample" || is_server(location) || ["file:", PATHS].iter().any(|it| location.starts_with(it));
+    if known { Ok(()) } else { Err(EXPECTED) }
+}
+
 /// Whether a location is the address of an MLflow server, or Unity Catalog.
 pub(crate) fn is_server(location: &str) -> bool {
     location.starts_with("http://") || location.starts_with("https://") || location.starts_with(UNITY_CATALOG)
@@ -55,7 +69,7 @@ pub(crate) fn open_local(location: &str) -> Result<LocalRegistry, String> {
     } else if let Some(path) = location.strip_prefix("file:") {
         LocalRegistry::folder(PathBuf::from(path.strip_prefix("//").unwrap_or(path)))
     } else {
-        Err(Fault::new(location, "expected \"sample\", file:PATH, paths:{...}, http(s):// or databricks-uc"))
+        Err(Fault::new(location, EXPECTED))
     };
     local.map_err(|fault| fault.reason)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use forebay_runtime::{Layers, Problems, Secret, duration, size, without_password};
 use serde::Deserialize;
 
-use crate::location::{UNITY_CATALOG, is_server, workspace};
+use crate::location::{UNITY_CATALOG, check_form, is_server, workspace};
 use crate::{RegistryCredentials, RegistryOptions, TlsOptions};
 
 /// The settings of `[models]`, shared by preprocessing and prediction.
@@ -149,6 +149,9 @@ impl ModelSettings {
         if self.name.trim().is_empty() {
             problems.add("models.name", "is empty, expected a model");
         }
+        if let Err(expected) = check_form(self.registry.trim()) {
+            problems.add("models.registry", format!("is {:?}, {expected}", without_password(&self.registry)));
+        }
         if self.refresh < Duration::from_millis(100) {
             problems.add("models.refresh", "is under 100ms, expected at least that");
         }
@@ -251,6 +254,10 @@ mod tests {
             "{problems:?}"
         );
         assert!(problems[1].starts_with("models.databricks_token: "), "{problems:?}");
+        for wrong in ["sampel", "ftp://x", "/models", ""] {
+            let (_, problems) = read(&[], &[&format!("models.registry={wrong}")]);
+            assert!(problems[0].contains("expected \"sample\", file:FOLDER"), "{problems:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::http::Method;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, HeaderName, HeaderValue};
-use actix_web::web::{Data, Payload, get, to};
+use actix_web::web::{Data, Payload, get, head, resource, to};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use serde_json::json;
 
@@ -89,9 +89,9 @@ impl AdminServer {
             App::new()
                 .app_data(state.clone())
                 .app_data(routes.clone())
-                .route("/health/live", get().to(live))
-                .route("/health/ready", get().to(ready))
-                .route("/metrics", get().to(scrape))
+                .service(resource("/health/live").route(get().to(live)).route(head().to(live)))
+                .service(resource("/health/ready").route(get().to(ready)).route(head().to(ready)))
+                .service(resource("/metrics").route(get().to(scrape)).route(head().to(scrape)))
                 .default_service(to(added))
         };
         let server = HttpServer::new(app).workers(1).disable_signals().shutdown_timeout(1).listen(listener);

@@ -183,14 +183,18 @@ async fn a_taken_port_names_the_setting() {
 }
 
 /// Posts from another thread.
-async fn post(address: SocketAddr, headers: &'static str, body: String) -> (u16, String) {
+async fn post(address: SocketAddr, headers: &str, body: String) -> (u16, String) {
+    let head = format!("POST /posted HTTP/1.0\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
+    receive(address, head + &body).await
+}
+
+/// Sends what a request consists of, from another thread.
+async fn receive(address: SocketAddr, sent: String) -> (u16, String) {
     let request = move || {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let head = format!("POST /posted HTTP/1.0\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
-        stream.write_all(head.as_bytes()).unwrap();
         // a refusal may come, and close the connection, before all of a large body is written
-        let _ = stream.write_all(body.as_bytes());
+        let _ = stream.write_all(sent.as_bytes());
         let mut text = String::new();
         let _ = stream.read_to_string(&mut text);
         let status = text.split(' ').nth(1).unwrap().parse().unwrap();
@@ -212,6 +216,10 @@ async fn posts_reach_the_route_that_a_service_added() {
     let (status, body) = post(server.address(), "X-One: 1\r\n", "{not json".to_owned()).await;
     assert_eq!((status, body.as_str()), (202, r#"{"header":"1","length":9,"peer":true}"#));
     assert_eq!(get(server.address(), "/posted").await.0, 405);
+    for path in ["/health/live", "/metrics"] {
+        let (status, body) = receive(server.address(), format!("HEAD {path} HTTP/1.0\r\n\r\n")).await;
+        assert_eq!((status, body.as_str()), (200, ""), "{path}");
+    }
     let (status, body) = post(server.address(), "", "x".repeat(300 * 1024)).await;
     assert_eq!(status, 413, "{body}");
     server.stop().await;

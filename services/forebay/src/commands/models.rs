@@ -187,6 +187,9 @@ fn check(settings: &ModelSettings, which: &[String], as_json: bool) -> Result<Ex
     }
     let failed = all.iter().filter(|it| !it.ok).count();
     let equal = all.iter().filter(|it| it.verdict == Verdict::Equal).count();
+    if all.is_empty() {
+        return Err("there is no model to check".to_owned());
+    }
     let counts = format!("{} checked, {equal} equal, {failed} failed\n", all.len());
     let text = if as_json { pretty(&json!(all)) } else { counts };
     Ok(verdict(&text, failed == 0))

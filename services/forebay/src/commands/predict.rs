@@ -14,7 +14,8 @@ use super::{eprint, print};
 /// Ask a running mesh for one prediction.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Predict {
-    /// The row, in the model's order; `null` for a missing value
+    /// The row, in the model's order: numbers, true, false, null for a missing value, and text. Text that looks like
+    /// another value is written as in JSON: '"12"'
     #[arg(required = true, allow_negative_numbers = true, value_name = "VALUE")]
     row: Vec<String>,
     /// Where the mesh listens
@@ -37,6 +38,17 @@ pub(crate) struct Predict {
     ca: Option<PathBuf>,
 }
 
+#[cfg(test)]
+impl Predict {
+    pub(crate) fn row(&self) -> &[String] {
+        &self.row
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+}
+
 pub(crate) fn run(predict: &Predict) -> ExitCode {
     match request_prediction(predict) {
         Ok((true, answer)) => print(&format!("{answer}\n")),
@@ -45,20 +57,31 @@ pub(crate) fn run(predict: &Predict) -> ExitCode {
     }
 }
 
+/// The values of an argument: several where commas or spaces stand between numbers, else one.
+fn values(argument: &str) -> Vec<Value> {
+    let pieces = argument.split([',', ' ']).map(str::trim).filter(|text| !text.is_empty());
+    match pieces.map(no_text).collect::<Option<Vec<Value>>>() {
+        Some(values) if !values.is_empty() => values,
+        _ => vec![serde_json::from_str::<String>(argument).map_or_else(|_| argument.into(), Value::String)],
+    }
+}
+
+/// A number, a boolean or a missing value. Integers stay exact.
+fn no_text(text: &str) -> Option<Value> {
+    match text {
+        "null" => Some(Value::Null),
+        "true" => Some(Value::Bool(true)),
+        "false" => Some(Value::Bool(false)),
+        _ => match text.parse::<i64>() {
+            Ok(integer) => Some(integer.into()),
+            Err(_) => text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from),
+        },
+    }
+}
+
 /// The answer, and whether it is a prediction.
 fn request_prediction(predict: &Predict) -> Result<(bool, String), String> {
-    let values =
-        predict.row.iter().flat_map(|text| text.split([',', ' '])).map(str::trim).filter(|text| !text.is_empty());
-    let number = |(index, text): (usize, &str)| match text {
-        "null" => Ok(Value::Null),
-        _ => text
-            .parse::<f64>()
-            .ok()
-            .filter(|v| v.is_finite())
-            .map(Value::from)
-            .ok_or_else(|| format!("value {} is {text:?}, and that is not a finite number", index + 1)),
-    };
-    let features = values.enumerate().map(number).collect::<Result<Vec<_>, _>>()?;
+    let features: Vec<Value> = predict.row.iter().flat_map(|argument| values(argument)).collect();
     let mut body = json!({ "features": features, "timeout_ms": predict.timeout_ms });
     for (key, value) in [("model", &predict.model), ("model_version", &predict.model_version)] {
         if let (Some(value), Some(body)) = (value, body.as_object_mut()) {
@@ -87,13 +110,23 @@ fn send(predict: &Predict, body: &Value) -> Result<(bool, String), String> {
     let sent = request.send_json(body);
     let mut response = sent.map_err(|error| {
         let refused = matches!(&error, ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused);
-        let hint = if refused { "; is `forebay up` running?" } else { "" };
+        let hint = match &error {
+            _ if refused => "; is `forebay up` running?",
+            ureq::Error::Http(_) | ureq::Error::Protocol(_) if url.starts_with("http:") => "; does it speak https?",
+            _ if error.to_string().contains("InvalidContentType") => "; does it speak http, without TLS?",
+            _ => "",
+        };
         format!("{shown} does not answer: {error}{hint}")
     })?;
     let fine = response.status().is_success();
     let text =
         response.body_mut().read_to_string().map_err(|error| format!("{shown}: the answer breaks off: {error}"))?;
-    Ok((fine, text))
+    match text.is_empty() {
+        true => {
+            Err(format!("{shown} answered {} and nothing else; is this where the mesh listens?", response.status()))
+        }
+        false => Ok((fine, text)),
+    }
 }
 
 /// The file's first, as it was asked for by name.
@@ -123,4 +156,17 @@ fn authorities(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
         })
         .collect();
     if found.is_empty() { Err(wrong("holds no certificate in PEM form".to_owned())) } else { Ok(found) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_what_they_are_in_json() {
+        let all = ["0.5, -1 2e3", "null,true", "two words", "\"12\"", "9007199254740993", "1,x", ""];
+        let read: Vec<Value> = all.iter().flat_map(|argument| values(argument)).collect();
+        let expected = json!([0.5, -1, 2000.0, null, true, "two words", "12", 9_007_199_254_740_993i64, "1,x", ""]);
+        assert_eq!(Value::Array(read), expected);
+    }
 }

@@ -7,7 +7,7 @@ use forebay_registry::ModelUri;
 use forebay_runtime::{LoadedSettings, Process, SettingsArgs, launch};
 
 use super::{UNUSABLE, eprint, open_to_serve, print};
-use crate::model_source::keep_unregistered;
+use crate::model_source::{ModelSource, keep_unregistered};
 use crate::served_models::{only_model, settings_for};
 use crate::settings::{Settings, uses_kafka};
 use crate::{banner, system};
@@ -34,6 +34,12 @@ pub(crate) fn run(
         Ok(opened) => opened,
         Err(code) => return code,
     };
+    for source in models {
+        let checked = source.parse::<ModelSource>().and_then(|parsed| parsed.check(opened.settings.models()));
+        if let Err(error) = checked {
+            return eprint(&format!("forebay up: {source}: {error}"), UNUSABLE);
+        }
+    }
     let kafka = uses_kafka(&opened.layers, &stages, kafka);
     launch(Process::all_in_one("forebay"), opened, async move |settings, host| {
         let (http, running) = system::start(&settings, &host, stages.clone(), kafka)?;

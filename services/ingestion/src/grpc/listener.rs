@@ -149,8 +149,9 @@ async fn run(
     let http = &inference.state.http;
     let (max_body, limits) = (http.max_body, ConnectionLimits::new(http, settings));
     let open = OpenCalls::new(http.max_requests, settings.max_streams);
-    let listener = match TcpListener::from_std(listener) {
-        Ok(listener) => listener,
+    let opened = TcpListener::from_std(listener).and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (address, listener) = match opened {
+        Ok(opened) => opened,
         Err(error) => return lifecycle.fail(format!("the grpc listener cannot be used: {error}")),
     };
     let (sender, connections) = mpsc::channel::<Connection>(64);
@@ -170,7 +171,7 @@ async fn run(
     let meter = Meter { state: Arc::clone(&inference.state), open, stream_idle: settings.stream_idle };
     let service = inference_server(inference, max_body);
     component.ready();
-    tracing::info!("grpc listener open");
+    tracing::info!(%address, "grpc listener open");
     let server = Server::builder()
         .max_concurrent_streams(Some(MAX_STREAMS))
         .initial_stream_window_size(Some(STREAM_WINDOW))

@@ -1,33 +1,30 @@
 //! HTTP/2: hyper serves the connections, with bounds, and the same application as for HTTP/1 answers their requests.
 
 mod answer_body;
+mod request_body;
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_http::error::PayloadError;
 use actix_http::{BoxedPayloadStream, Method, Payload, Request, Version};
 use actix_service::Service as _;
 use actix_service::boxed::BoxService;
+use actix_web::HttpResponse;
 use actix_web::body::{BodySize, MessageBody as _};
 use actix_web::http::Uri;
 use actix_web::http::header::{HOST, HeaderName, HeaderValue};
-use actix_web::{HttpResponse, web::Bytes};
 use answer_body::AnswerBody;
 use forebay_bus::{Permit, Permits};
 use forebay_contract::ErrorCode;
-use futures_util::Stream;
-use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use request_body::RequestBody;
 
 use super::models::rejected;
 use crate::in_work::{Counted, InWork};
@@ -139,7 +136,9 @@ async fn answer(
     counted: Counted,
 ) -> http::Response<AnswerBody> {
     let head_only = request.method() == http::Method::HEAD;
-    let response = match (permit.is_some(), to_application(request, peer)) {
+    let (head, body) = request.into_parts();
+    let body = RequestBody::new(body);
+    let response = match (permit.is_some(), to_application(head, &body, peer)) {
         (true, Ok(request)) => application.call(request).await.unwrap_or_else(|error| error.error_response()),
         (true, Err(why)) => rejected(HttpRejection::new(ErrorCode::InvalidRequest, why)),
         (false, _) => {
@@ -147,6 +146,9 @@ async fn answer(
             rejected(HttpRejection::new(ErrorCode::Overloaded, text))
         }
     };
+    if !body.is_read() {
+        drop(actix_web::rt::spawn(body.drain()));
+    }
     let (head, body) = response.into_parts();
     let mut response = http::Response::new(());
     *response.status_mut() = http::StatusCode::from_u16(head.status().as_u16()).unwrap_or_default();
@@ -163,11 +165,14 @@ async fn answer(
 }
 
 /// A request as HTTP/1 would have brought it.
-fn to_application(request: http::Request<Incoming>, peer: Option<SocketAddr>) -> Result<Request, &'static str> {
-    let (head, body) = request.into_parts();
-    let payload = match body.is_end_stream() {
+fn to_application(
+    head: http::request::Parts,
+    body: &RequestBody,
+    peer: Option<SocketAddr>,
+) -> Result<Request, &'static str> {
+    let payload = match body.is_read() {
         true => Payload::None,
-        false => Payload::Stream { payload: Box::pin(RequestBody(body)) as BoxedPayloadStream },
+        false => Payload::Stream { payload: Box::pin(body.clone()) as BoxedPayloadStream },
     };
     let mut request = Request::with_payload(payload);
     let made = request.head_mut();
@@ -186,27 +191,4 @@ fn to_application(request: http::Request<Incoming>, peer: Option<SocketAddr>) ->
         made.headers.insert(HOST, host);
     }
     Ok(request)
-}
-
-/// The body of a request as the application reads it.
-struct RequestBody(Incoming);
-
-impl Stream for RequestBody {
-    type Item = Result<Bytes, PayloadError>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let body = &mut self.get_mut().0;
-        loop {
-            match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
-                None => return Poll::Ready(None),
-                Some(Ok(frame)) => {
-                    // trailers say nothing here
-                    if let Ok(data) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(data)));
-                    }
-                }
-                Some(Err(error)) => return Poll::Ready(Some(Err(PayloadError::Io(io::Error::other(error))))),
-            }
-        }
-    }
 }

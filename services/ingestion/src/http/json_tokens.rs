@@ -6,6 +6,7 @@ use forebay_contract::Problem;
 use memchr::memmem;
 use serde::de::DeserializeOwned;
 
+use super::json_object::Object;
 use crate::open_inference::invalid;
 
 /// Reads a document that may have these tokens and a byte order mark.
@@ -17,7 +18,8 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if json.is_empty() {
         return Err(invalid("the body is empty, expected a JSON object"));
     }
-    serde_json::from_slice(&replaced(json))
+    serde_json::from_slice::<Object<T>>(&replaced(json))
+        .map(|object| object.0)
         .map_err(|error| invalid(format!("failed to parse the request JSON: {error}")))
 }
 

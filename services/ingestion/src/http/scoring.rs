@@ -3,16 +3,17 @@
 //!
 //! # Layout
 //! - `rows`: rows and columns in JSON; `csv`: in CSV
-//! - `kserve`, `seldon`, `mlflow`: one protocol each
+//! - `kserve`, `seldon`, `mlflow`: one protocol each; `mlflow_tables`: the layouts of MLflow
 
 mod csv;
 pub(super) mod kserve;
 pub(super) mod mlflow;
+mod mlflow_tables;
 mod rows;
 pub(super) mod seldon;
 
 #[cfg(fuzzing)]
-pub(crate) use mlflow::{csv_rows, json_rows};
+pub(crate) use mlflow_tables::{csv_rows, json_rows};
 pub(crate) use rows::MAX_ITEMS;
 
 use actix_web::HttpRequest;
@@ -81,14 +82,26 @@ fn request_of(model: &ServedModel, version: Option<&str>, rows: Vec<Row>) -> Res
 /// # Errors
 /// That of the first row without a score, with its number if there are several.
 fn scores_of(rows: RowOutcomes) -> Result<(Vec<Score>, Option<u32>), Problem> {
+    scores_or_nan(rows, false)
+}
+
+/// As [`scores_of`]; `or_nan` makes NaN of the results that are not finite.
+fn scores_or_nan(rows: RowOutcomes, or_nan: bool) -> Result<(Vec<Score>, Option<u32>), Problem> {
     let many = rows.len() > 1;
     let mut scores = Vec::with_capacity(rows.len());
     let mut versions = Vec::with_capacity(1);
     for (row, outcome) in rows.into_iter().enumerate() {
-        let (answer, score) = row_result(outcome).map_err(|problem| match many {
-            true => Problem::new(problem.code, format!("row {row}: {}", problem.message)),
-            false => problem,
-        })?;
+        let (answer, score) = match row_result(outcome) {
+            Ok(found) => found,
+            Err(problem) if or_nan && problem.is_not_finite() => {
+                scores.push(Score { value: f64::NAN, ..Score::default() });
+                continue;
+            }
+            Err(problem) if many => {
+                return Err(Problem::new(problem.code, format!("row {row}: {}", problem.message)));
+            }
+            Err(problem) => return Err(problem),
+        };
         if !versions.contains(&answer.version) {
             versions.push(answer.version);
         }

@@ -59,7 +59,12 @@ impl std::fmt::Debug for HttpListener {
 impl HttpListener {
     /// The URL under which clients on this machine reach it.
     pub fn url(&self) -> String {
-        format!("{}://{}", if self.secure { "https" } else { "http" }, self.address)
+        let scheme = if self.secure { "https" } else { "http" };
+        // no address that a client connects to, nor one that a certificate names
+        match self.address.ip().is_unspecified() {
+            true => format!("{scheme}://localhost:{}", self.address.port()),
+            false => format!("{scheme}://{}", self.address),
+        }
     }
 
     /// Whether callers need credentials.

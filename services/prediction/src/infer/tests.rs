@@ -174,6 +174,21 @@ fn a_row_that_makes_a_model_overflow_does_not_condemn_its_version() {
 }
 
 #[test]
+fn a_row_that_makes_every_version_overflow_is_the_clients_mistake() {
+    let fake_versions = three();
+    (1..=3).for_each(|version| fake_versions.set_behavior(version, Behavior::NanAt(9.0)));
+    let VersionLookup::Ready(version) = fake_versions.versions.find("m", 1) else { panic!("not ready") };
+    let pinned = PinnedVersion { model: "m".into(), number: 1, version: Ok(Arc::clone(&version)) };
+    let rows = [features("m", 1, &[9.0, 0.5]), features("m", 1, &[1.0, 0.5])];
+    let inference = Inference::new(Arc::clone(&fake_versions.versions), TIMEOUT);
+    let results = inference.answer(&pinned, &rows.iter().collect::<Vec<_>>());
+    let RowResult::Failed(problem) = &results[0] else { panic!("answered") };
+    assert!(problem.is_not_finite(), "{problem}");
+    assert!(matches!(&results[1], RowResult::Answered { version, .. } if version.number() == 1));
+    assert_eq!(version.metrics.failures.get(), 0);
+}
+
+#[test]
 fn five_failures_in_a_row_open_the_breaker_and_a_probe_closes_it() {
     let fake_versions = three();
     fake_versions.set_behavior(1, Behavior::Nan);

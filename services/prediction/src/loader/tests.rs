@@ -1,5 +1,6 @@
 //! The loader against a registry on disk that changes.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::Instant;
@@ -68,6 +69,7 @@ fn opening(lifecycle: Lifecycle, warm: Warm, every: Duration, takes: Duration, l
         heartbeat: lifecycle.heartbeat("models"),
         component: lifecycle.register("models"),
         history: LoadHistory::default(),
+        without_stage: HashSet::new(),
     }
     .spawn()
     .unwrap();

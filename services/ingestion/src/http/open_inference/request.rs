@@ -6,6 +6,7 @@ use forebay_contract::Problem;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::http::json_object::Object;
 use crate::http::json_tokens;
 use crate::open_inference::{
     Collected, InferRequest, InputTensor, ParameterValue, Parameters, RequestedOutput, datatype_of, decode_content,
@@ -22,9 +23,9 @@ struct RequestJson {
     id: Option<String>,
     #[serde(default)]
     parameters: Option<ParametersJson>,
-    inputs: Vec<InputJson>,
+    inputs: Vec<Object<InputJson>>,
     #[serde(default)]
-    outputs: Option<Vec<OutputJson>>,
+    outputs: Option<Vec<Object<OutputJson>>>,
 }
 
 #[derive(Deserialize)]
@@ -60,7 +61,7 @@ pub(crate) fn read(body: &[u8], json_length: usize) -> Result<InferRequest, Prob
         parameters.set(name, &parameter(value))?;
     }
     let mut inputs = Vec::with_capacity(request.inputs.len());
-    for input in request.inputs {
+    for Object(input) in request.inputs {
         let (tensor, rest) = read_input(input, raw)?;
         inputs.push(tensor);
         raw = rest;
@@ -111,9 +112,9 @@ fn read_input(input: InputJson, raw: &[u8]) -> Result<(InputTensor, &[u8]), Prob
     Ok((InputTensor::new(name, datatype, &shape, elements)?, rest))
 }
 
-fn read_outputs(outputs: Option<Vec<OutputJson>>) -> Result<Vec<RequestedOutput>, Problem> {
+fn read_outputs(outputs: Option<Vec<Object<OutputJson>>>) -> Result<Vec<RequestedOutput>, Problem> {
     let mut wanted: Vec<RequestedOutput> = Vec::new();
-    for OutputJson { name, parameters } in outputs.into_iter().flatten() {
+    for Object(OutputJson { name, parameters }) in outputs.into_iter().flatten() {
         let parameters = parameters.unwrap_or_default();
         if parameters.contains_key("shared_memory_region") {
             return Err(invalid(format!("output '{name}': shared memory is not supported")));

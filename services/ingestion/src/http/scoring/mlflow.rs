@@ -11,48 +11,23 @@ use std::time::Duration;
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use forebay_contract::{ErrorCode, PredictedValue, Problem, Value, list_names};
-use serde::{Deserialize, Serialize};
+use forebay_contract::{ErrorCode, PredictedValue, Problem, list_names};
+use serde::Serialize;
 use serde_json::json;
-use serde_json::value::RawValue;
 
-use super::rows::{Counted, MAX_ITEMS, RowJson, TableJson};
-use super::{PathTarget, csv, request_of, scores_of, without_names};
+use super::mlflow_tables::{csv_rows, json_rows};
+use super::{PathTarget, request_of, scores_or_nan, without_names};
 use crate::http::exchange::{self, AnswerBody, Protocol, Received};
-use crate::http::json_tokens;
 use crate::http::model_list::ModelListing;
 use crate::http::schema::{CsvTable, InvocationsRequest, RefusalResponses};
 use crate::http::state::HttpState;
-use crate::open_inference::{check_size, invalid, name_bytes, unsuitable};
-use crate::parse::ParamsJson;
+use crate::open_inference::unsuitable;
 use crate::pending::RowOutcomes;
 use crate::rejection::HttpRejection;
 use crate::request::{ParsedRequest, Row};
 
 /// The version of MLflow whose protocol this is.
 const VERSION: &str = "3.17.2";
-
-#[derive(Deserialize)]
-struct RequestJson {
-    #[serde(default)]
-    dataframe_split: Option<SplitJson>,
-    #[serde(default)]
-    dataframe_records: Option<Counted<RowJson>>,
-    #[serde(default)]
-    instances: Option<TableJson>,
-    #[serde(default)]
-    inputs: Option<TableJson>,
-    #[serde(default)]
-    params: Option<Box<RawValue>>,
-}
-
-/// What `DataFrame.to_dict(orient="split")` makes. The index is not read.
-#[derive(Deserialize)]
-struct SplitJson {
-    #[serde(default)]
-    columns: Option<Counted<Box<RawValue>>>,
-    data: Counted<RowJson>,
-}
 
 #[derive(Serialize)]
 struct AnswerJson<'s> {
@@ -170,7 +145,7 @@ impl Protocol for Mlflow {
     }
 
     fn write(&mut self, rows: RowOutcomes, _: Duration) -> Result<AnswerBody, Problem> {
-        let (scores, version) = scores_of(rows)?;
+        let (scores, version) = scores_or_nan(rows, true)?;
         // several outputs are an array, whose names MLflow does not repeat
         let predictions = scores.iter().map(|score| without_names(PredictedValue::from(score))).collect();
         let answer = AnswerJson { predictions };
@@ -221,68 +196,6 @@ fn content_type(request: &HttpRequest) -> Result<Format, Problem> {
     }
 }
 
-/// The rows of a body in CSV.
-pub(crate) fn csv_rows(body: &[u8], columns: &[String], max_rows: usize) -> Result<Vec<Row>, Problem> {
-    csv::read(body, max_rows)?.into_rows(columns, max_rows)
-}
-
-/// The rows of a body in JSON, and those of its parameters that the signature has (`known`).
-pub(crate) fn json_rows(
-    body: &[u8],
-    columns: &[String],
-    known: &[String],
-    max_rows: usize,
-) -> Result<(Vec<Row>, BTreeMap<String, Value>), Problem> {
-    let (table, params) = table(json_tokens::parse(body)?, max_rows)?;
-    let params = params.map_or_else(|| Ok(BTreeMap::new()), |params| known_params(&params, known))?;
-    Ok((table.into_rows(columns, max_rows)?, params))
-}
-
-/// The parameters that the signature has. MLflow ignores others, and whatever comes for a model without any.
-fn known_params(params: &RawValue, known: &[String]) -> Result<BTreeMap<String, Value>, Problem> {
-    if known.is_empty() || params.get() == "null" {
-        return Ok(BTreeMap::new());
-    }
-    let wrong = |error: serde_json::Error| invalid(format!("failed to parse the request JSON: {error}"));
-    let none = |error| invalid(format!("params: expected an object of values: {error}"));
-    let mut given: BTreeMap<String, &RawValue> = serde_json::from_str(params.get()).map_err(none)?;
-    given.retain(|name, _| known.contains(name));
-    let given = serde_json::to_string(&given).map_err(wrong)?;
-    serde_json::from_str::<ParamsJson>(&given).map(|params| params.0).map_err(wrong)
-}
-
-/// The table of a request, and its parameters.
-fn table(request: RequestJson, max_rows: usize) -> Result<(TableJson, Option<Box<RawValue>>), Problem> {
-    let RequestJson { dataframe_split, dataframe_records, instances, inputs, params } = request;
-    let split = dataframe_split.map(|split| split_table(split, max_rows)).transpose()?;
-    let given = [split, dataframe_records.map(TableJson::Rows), instances, inputs];
-    let mut given = given.into_iter().flatten();
-    match (given.next(), given.next()) {
-        (Some(table), None) => Ok((table, params)),
-        _ => Err(invalid("expected exactly one of dataframe_split, dataframe_records, instances and inputs")),
-    }
-}
-
-fn split_table(SplitJson { columns, data }: SplitJson, max_rows: usize) -> Result<TableJson, Problem> {
-    let Some(columns) = columns else { return Ok(TableJson::Rows(data)) };
-    if columns.count > MAX_ITEMS {
-        return Err(unsuitable(format!("dataframe_split.columns: more than {MAX_ITEMS} columns")));
-    }
-    // names that are no texts are what they are as JSON
-    let name = |column: Box<RawValue>| serde_json::from_str(column.get()).unwrap_or_else(|_| column.get().to_owned());
-    let names: Vec<String> = columns.items.into_iter().map(name).collect();
-    check_size(data.count, name_bytes(&names), max_rows)?;
-    let named = |(at, row): (usize, RowJson)| {
-        if !row.names.is_empty() || row.values.len() != names.len() {
-            let (values, columns) = (row.values.len(), names.len());
-            return Err(unsuitable(format!("dataframe_split.data[{at}] has {values} values for {columns} columns")));
-        }
-        Ok(RowJson { names: names.clone(), ..row })
-    };
-    let rows = data.items.into_iter().enumerate().map(named).collect::<Result<Vec<_>, _>>()?;
-    Ok(TableJson::Rows(rows.into()))
-}
-
 /// MLflow's name for an error.
 fn error_code(code: ErrorCode) -> &'static str {
     match code {
@@ -295,28 +208,5 @@ fn error_code(code: ErrorCode) -> &'static str {
         ErrorCode::Unavailable | ErrorCode::ModelUnavailable => "TEMPORARILY_UNAVAILABLE",
         ErrorCode::DeadlineExceeded => "DEADLINE_EXCEEDED",
         ErrorCode::Internal => "INTERNAL_ERROR",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn params(json: &str, known: &[&str]) -> Result<Vec<String>, String> {
-        let known: Vec<String> = known.iter().map(|name| (*name).to_owned()).collect();
-        let body = format!(r#"{{"inputs":[[1]],"params":{json}}}"#);
-        let read = json_rows(body.as_bytes(), &[], &known, 10).map_err(|problem| problem.message);
-        read.map(|(_, params)| params.into_keys().collect())
-    }
-
-    #[test]
-    fn parameters_that_the_signature_does_not_have_are_ignored() {
-        let given = r#"{"t":1.5,"other":[{"a":1}]}"#;
-        assert_eq!(params(given, &["t"]), Ok(vec!["t".to_owned()]));
-        for (json, known) in [(given, &[][..]), ("[1]", &[]), ("5", &[]), ("null", &["t"]), ("{}", &["t"])] {
-            assert_eq!(params(json, known), Ok(vec![]), "{json} {known:?}");
-        }
-        assert!(params("[1]", &["t"]).unwrap_err().contains("params: expected an object"));
-        assert!(params(r#"{"t":[1]}"#, &["t"]).unwrap_err().contains("params"));
     }
 }

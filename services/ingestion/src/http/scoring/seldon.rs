@@ -11,6 +11,7 @@ use serde_json::json;
 use super::rows::TableJson;
 use super::{PathTarget, finite_predictions, request_of, scores_of, without_names};
 use crate::http::exchange::{self, AnswerBody, Protocol, Received};
+use crate::http::json_object::Object;
 use crate::http::json_tokens;
 use crate::http::model_list::ModelListing;
 use crate::http::schema::RefusalResponses;
@@ -23,7 +24,7 @@ use crate::request::{ParsedRequest, Row};
 #[derive(Deserialize)]
 struct RequestJson {
     #[serde(default)]
-    data: Option<DataJson>,
+    data: Option<Object<DataJson>>,
 }
 
 #[derive(Deserialize)]
@@ -33,7 +34,7 @@ struct DataJson {
     #[serde(default)]
     ndarray: Option<TableJson>,
     #[serde(default)]
-    tensor: Option<TensorJson>,
+    tensor: Option<Object<TensorJson>>,
 }
 
 #[derive(Deserialize)]
@@ -75,7 +76,7 @@ impl Seldon {
     fn rows(&mut self, data: DataJson, columns: &[String], max_rows: usize) -> Result<Vec<Row>, Problem> {
         let mut made = match (data.ndarray, data.tensor) {
             (Some(table), None) => table.into_rows(&[], max_rows)?,
-            (None, Some(TensorJson { shape, values })) => {
+            (None, Some(Object(TensorJson { shape, values }))) => {
                 self.tensor = true;
                 let tensor = InputTensor::new("tensor".to_owned(), Datatype::Fp64, &shape, values)?.checked()?;
                 rows(vec![tensor], columns, max_rows)?
@@ -138,7 +139,7 @@ impl Protocol for Seldon {
         let model = self.models.served_to(caller, name, None)?;
         let request: RequestJson = json_tokens::parse(&body)?;
         let data = request.data.ok_or_else(|| invalid("expected data with ndarray or tensor"))?;
-        let rows = self.rows(data, model.columns(), max_rows)?;
+        let rows = self.rows(data.0, model.columns(), max_rows)?;
         Ok(request_of(&model, None, rows)?)
     }
 
@@ -203,6 +204,6 @@ mod tests {
     fn names_may_be_null() {
         let request: RequestJson =
             json_tokens::parse(br#"{"data":{"names":null,"ndarray":[[1]],"tensor":null}}"#).unwrap();
-        assert_eq!(request.data.unwrap().names, None);
+        assert_eq!(request.data.unwrap().0.names, None);
     }
 }
