@@ -112,10 +112,14 @@ pub fn missing_after(steps: &[Step], width: usize) -> Missing {
 
 /// Whether each of the `width` input columns of `steps` may be missing, before something that lets the columns `then` be.
 pub fn missing_columns(steps: &[Step], width: usize, then: &[bool]) -> Vec<bool> {
-    match steps.split_first() {
-        None => then.to_vec(),
-        Some((step, later)) => step.missing_columns(width, &missing_columns(later, step.output_width(width), then)),
-    }
+    widths(steps, width).rev().fold(then.to_vec(), |then, (step, width)| step.missing_columns(width, &then))
+}
+
+/// The steps, each with its input columns. There may be many, so that what follows does not descend by one for each.
+fn widths(steps: &[Step], width: usize) -> impl DoubleEndedIterator<Item = (&Step, usize)> {
+    let step = |before: &mut usize, step: &Step| Some(std::mem::replace(before, step.output_width(*before)));
+    let widths: Vec<usize> = steps.iter().scan(width, step).collect();
+    steps.iter().zip(widths)
 }
 
 /// Applies `steps` in order.
@@ -136,21 +140,29 @@ pub fn source(steps: &[Step], column: usize) -> Option<usize> {
 /// What the values of the `width` input columns of `steps` are, before something that takes `then`; `None` when all are
 /// numbers.
 pub fn takes(steps: &[Step], width: usize, then: Option<Vec<ColumnKind>>) -> Option<Vec<ColumnKind>> {
-    match steps.split_first() {
+    // columns that pass through are what a later step takes
+    let leading = steps.iter().take_while(|step| matches!(step, Step::Columns(_))).count();
+    let (columns, later) = steps.split_at(leading);
+    let then = match later.first() {
         None => then,
-        Some((Step::Other(transform), _)) => transform.takes(),
-        // columns that pass through are what a later step takes
-        Some((Step::Columns(columns), later)) => columns.takes(width, takes(later, columns.width(), then)),
+        Some(Step::Other(transform)) => transform.takes(),
         Some(_) => None,
-    }
+    };
+    widths(columns, width).rev().fold(then, |then, (step, width)| match step {
+        Step::Columns(columns) => columns.takes(width, then),
+        _ => None,
+    })
 }
 
 /// Whether the input columns of `steps` are used at all; a column that no step reads need not be given.
 pub fn reads(steps: &[Step], width: usize) -> Vec<bool> {
-    match steps.split_first() {
-        Some((Step::Columns(columns), later)) => columns.reads(width, &reads(later, columns.width())),
-        _ => vec![true; width],
-    }
+    let leading = steps.iter().take_while(|step| matches!(step, Step::Columns(_))).count();
+    let columns = &steps[..leading];
+    let after = columns.iter().fold(width, |width, step| step.output_width(width));
+    widths(columns, width).rev().fold(vec![true; after], |then, (step, width)| match step {
+        Step::Columns(columns) => columns.reads(width, &then),
+        _ => then,
+    })
 }
 
 impl Step {

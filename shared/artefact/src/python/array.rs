@@ -172,7 +172,6 @@ impl Array {
         let element = match &self.dtype {
             Dtype::Text(_) | Dtype::Bytes(_) => 40 + self.dtype.size(),
             Dtype::Record { fields, .. } => 8 * fields.len().min(8),
-            _ if self.fortran => 16,
             _ => 8,
         };
         self.len().saturating_mul(element)

@@ -20,6 +20,9 @@ pub(super) type Id = u32;
 /// Largest number of nodes in one artefact; a forest of 1000 trees has about 50,000.
 const MAX_NODES: usize = 4_000_000;
 
+/// Longest name of a class or function.
+const MAX_NAME: usize = 1024;
+
 /// Number of elements and attributes that one compilation may read, independent of the file's size. Artefacts refer to
 /// shared objects, so a small file could otherwise describe a huge model.
 const EFFORT_BASE: usize = 1 << 24;
@@ -125,6 +128,12 @@ impl Graph {
         };
         if let Some(known) = scalar.and_then(|scalar| *self.scalars.get(scalar)?) {
             return Ok(known);
+        }
+        // names of classes are searched and compared often
+        if let Node::Global(name) = &node
+            && name.len() > MAX_NAME
+        {
+            return Err(format!("name of a class of {} bytes", name.len()));
         }
         if self.nodes.len() >= MAX_NODES {
             return Err(format!("more than {MAX_NODES} objects"));

@@ -45,6 +45,17 @@ impl View<'_> {
         }
     }
 
+    /// The numbers of rows and columns of a matrix, as [`View::matrix`] gives them.
+    ///
+    /// # Errors
+    /// As [`View::matrix`].
+    pub fn matrix_shape(&self) -> Result<[usize; 2], Fault> {
+        match self.node() {
+            Node::Array(array) if array.shape.len() == 2 => Ok([array.shape[0], array.shape[1]]),
+            _ => self.scratch(|| self.matrix()).map(|(_, shape)| shape),
+        }
+    }
+
     fn sparse(&self) -> Result<(Vec<f64>, [usize; 2]), Fault> {
         let by_column = self.class().contains("csc");
         let shape = self.opt("_shape").map_or_else(|| self.attr("shape"), Ok)?.numbers()?;

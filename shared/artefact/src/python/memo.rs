@@ -14,6 +14,8 @@ const BLOCK: usize = 1 << 12;
 pub(super) struct Memo {
     dense: Vec<Vec<Id>>,
     sparse: HashMap<u64, Id>,
+    /// Bytes that were accounted for.
+    pub(super) bytes: usize,
 }
 
 impl Memo {
@@ -30,6 +32,12 @@ impl Memo {
         dense.or_else(|| self.sparse.get(&key)).copied()
     }
 
+    fn spend(&mut self, bytes: usize, graph: &Graph) -> Result<(), String> {
+        graph.spend(bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
     /// Sets an entry, and accounts for it.
     pub(super) fn set(&mut self, key: u64, id: Id, graph: &Graph) -> Result<(), String> {
         let dense = usize::try_from(key).unwrap_or(usize::MAX);
@@ -39,16 +47,16 @@ impl Memo {
             if dense.is_multiple_of(BLOCK) {
                 // the first block is small, as most pickles are
                 let size = if dense == 0 { 64 } else { BLOCK };
-                graph.spend((size + 16) * DENSE_BYTES)?;
+                self.spend((size + 16) * DENSE_BYTES, graph)?;
                 self.dense.push(Vec::with_capacity(size));
             } else if dense < BLOCK {
-                graph.spend(3 * DENSE_BYTES)?;
+                self.spend(3 * DENSE_BYTES, graph)?;
             }
             if let Some(last) = self.dense.last_mut() {
                 last.push(id);
             }
         } else {
-            graph.spend(SPARSE_BYTES)?;
+            self.spend(SPARSE_BYTES, graph)?;
             self.sparse.insert(key, id);
         }
         Ok(())

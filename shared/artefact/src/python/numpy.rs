@@ -130,8 +130,9 @@ pub(super) fn dtype(graph: &Graph, of: &Node, nested: bool) -> Result<Option<Dty
         return Ok(None);
     }
     let (Node::List(names), Node::Dict(fields)) = (part(3), part(4)) else { return Dtype::parse(code).map(Some) };
-    if names.len() > MAX_FIELDS {
-        return Err(format!("{} fields, at most {MAX_FIELDS}", names.len()));
+    let most = names.len().max(fields.len());
+    if most > MAX_FIELDS {
+        return Err(format!("{most} fields, at most {MAX_FIELDS}"));
     }
     if nested {
         return Err("records in records are not supported".into());

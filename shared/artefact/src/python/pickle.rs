@@ -57,7 +57,10 @@ impl<'b, 'g> Machine<'b, 'g> {
         let mut inner = Machine::new(self.bytes, self.graph);
         (inner.at, inner.depth) = (self.at, self.depth + 1);
         let root = inner.run()?;
-        self.at = inner.at;
+        let (at, taken) = (inner.at, inner.held * HELD_BYTES + inner.memo.bytes);
+        drop(inner);
+        self.graph.allowance().give_back(taken);
+        self.at = at;
         Ok(root)
     }
 
@@ -183,7 +186,7 @@ impl<'b, 'g> Machine<'b, 'g> {
             },
             op::LONG => Node::Int(self.line()?.trim_end_matches('L').parse().map_err(|_| "LONG is not an integer")?),
             op::FLOAT => Node::Float(self.line()?.parse().map_err(|_| "FLOAT is not a number")?),
-            other => return Err(refused(other)),
+            other => return Err(format!("opcode 0x{other:02x} is not supported")),
         };
         self.push(node)
     }
@@ -193,7 +196,7 @@ impl<'b, 'g> Machine<'b, 'g> {
             op::SHORT_BINUNICODE | op::SHORT_BINSTRING | op::SHORT_BINBYTES => 1,
             op::BINUNICODE | op::BINSTRING | op::BINBYTES => 4,
             op::BINUNICODE8 | op::BINBYTES8 | op::BYTEARRAY8 => 8,
-            other => return Err(refused(other)),
+            other => return Err(format!("opcode 0x{other:02x} is not supported")),
         };
         let bytes = self.counted(length_bytes)?;
         // what the node holds is accounted for with it; characters of Python 2 take up to two bytes
@@ -277,7 +280,7 @@ impl<'b, 'g> Machine<'b, 'g> {
                 let items = self.since_mark()?;
                 self.set_items(self.top()?, &items)?;
             }
-            other => return Err(refused(other)),
+            other => return Err(format!("opcode 0x{other:02x} is not supported")),
         }
         Ok(())
     }
@@ -292,8 +295,4 @@ fn long(bytes: &[u8]) -> Node {
     let mut raw = if negative { [0xff; 8] } else { [0; 8] };
     raw[..bytes.len()].copy_from_slice(bytes);
     Node::Int(i64::from_le_bytes(raw))
-}
-
-fn refused(code: u8) -> String {
-    format!("opcode 0x{code:02x} is not supported")
 }

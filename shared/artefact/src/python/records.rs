@@ -2,6 +2,7 @@
 
 use super::View;
 use super::array::Array;
+use super::graph::Node;
 use crate::Fault;
 
 /// An array of records, whose fields are read one at a time.
@@ -17,7 +18,10 @@ impl<'g> View<'g> {
     /// # Errors
     /// A [`Fault`] for something else than an array.
     pub fn records(&self) -> Result<Records<'_, 'g>, Fault> {
-        Ok(Records { view: self, array: self.array()? })
+        match self.node() {
+            Node::Array(array) => Ok(Records { view: self, array }),
+            _ => Err(self.fault(format!("is {}, not an array", self.kind()))),
+        }
     }
 }
 
@@ -27,6 +31,7 @@ impl Records<'_, '_> {
     /// # Errors
     /// A [`Fault`] when the records have no such field, or one of another type.
     pub fn integers(&self, name: &str) -> Result<Vec<i64>, Fault> {
+        self.account()?;
         self.required(name, self.array.field_integers(name))
     }
 
@@ -35,6 +40,7 @@ impl Records<'_, '_> {
     /// # Errors
     /// As [`Records::integers`].
     pub fn numbers(&self, name: &str) -> Result<Vec<f64>, Fault> {
+        self.account()?;
         self.required(name, self.array.field_numbers(name))
     }
 
@@ -43,7 +49,14 @@ impl Records<'_, '_> {
     /// # Errors
     /// A [`Fault`] when the field has another type.
     pub fn integers_if_any(&self, name: &str) -> Result<Vec<i64>, Fault> {
+        self.account()?;
         Ok(self.array.field_integers(name).map_err(|e| self.view.fault(e))?.unwrap_or_default())
+    }
+
+    /// Accounts for one field of all records.
+    fn account(&self) -> Result<(), Fault> {
+        self.view.spend(self.array.len())?;
+        self.view.allocate(self.array.len().saturating_mul(size_of::<f64>()))
     }
 
     fn required<T>(&self, name: &str, found: Result<Option<Vec<T>>, String>) -> Result<Vec<T>, Fault> {

@@ -77,6 +77,7 @@ impl<'g> View<'g> {
             _ => self.id,
         };
         let Some(Node::Dict(pairs)) = self.graph.nodes.get(id) else { return None };
+        self.search(pairs.len());
         // the last one wins, as in Python
         let (_, value) = pairs.iter().rev().find(|(k, _)| self.graph.key(*k) == name)?;
         let view = self.at(*value, &format!(".{name}"));
@@ -100,11 +101,10 @@ impl<'g> View<'g> {
         self.spend(pairs.len())?;
         for (key, value) in pairs.iter() {
             let key = self.graph.key(*key);
-            let number = match self.graph.nodes.get(*value) {
-                Some(Node::Int(i)) => *i as f64,
-                _ => self.at(*value, &format!(".{key}")).number()?,
-            };
-            f(key, number).map_err(|e| self.at(*value, &format!(".{key}")).fault(e))?;
+            // the path, which errors alone need, would be a copy of each key
+            let at = || self.at(*value, &format!(".{key}"));
+            let number = self.at(*value, "").number().map_err(|fault| at().fault(fault.reason))?;
+            f(key, number).map_err(|e| at().fault(e))?;
         }
         Ok(())
     }

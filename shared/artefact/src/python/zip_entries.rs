@@ -36,7 +36,10 @@ impl<'b> Files<'b> {
 
     /// The entries of a zip that is an entry of this one.
     pub(super) fn nested<'n>(&'n self, bytes: &'n Bytes) -> Result<Files<'n>, String> {
-        Files::open(bytes, self.budget)
+        let inner = Files::open(bytes, self.budget)?;
+        // what the outer zip may still inflate bounds the inner one as well
+        let limit = inner.limit.min(self.limit);
+        Ok(Files { limit, ..inner })
     }
 
     /// An entry: a part of the file where it is stored as it is, else inflated.

@@ -29,7 +29,9 @@ fn categories(view: &View<'_>, width: usize) -> Result<Read, Fault> {
     let (mut out, mut typed) = (Vec::with_capacity(width), Vec::with_capacity(width));
     let mut numeric = true;
     for list in &lists {
+        let left = list.allowance().left();
         let given = list.values()?;
+        let taken = left - list.allowance().left();
         total += given.len();
         if given.is_empty() || total > MAX_TERMS {
             return Err(list.fault(format!("{} categories", given.len())));
@@ -42,6 +44,7 @@ fn categories(view: &View<'_>, width: usize) -> Result<Read, Fault> {
         let values: Vec<f64> = given.iter().map(|v| v.number().unwrap_or(0.0)).collect();
         let place = (0..values.len()).map(Some).collect();
         out.push(Category::new(values, place));
+        list.allowance().give_back(taken);
     }
     if view.opt("_infrequent_enabled").map(|v| v.flag()).transpose()?.unwrap_or(false) {
         group(view, &mut out)?;
@@ -50,7 +53,7 @@ fn categories(view: &View<'_>, width: usize) -> Result<Read, Fault> {
 }
 
 fn has_none(list: &View<'_>) -> bool {
-    list.items().is_ok_and(|items| items.iter().any(View::is_none))
+    list.scratch(|| list.items()).is_ok_and(|items| items.iter().any(View::is_none))
 }
 
 /// Assigns infrequent categories the index that they share, which unknown values may have too.
@@ -65,7 +68,7 @@ fn group(view: &View<'_>, categories: &mut [Category]) -> Result<(), Fault> {
             continue;
         }
         let count = category.values.len();
-        let places = mapping.numbers()?;
+        let places = mapping.scratch(|| mapping.numbers())?;
         // the mapping has no category for missing values if the OrdinalEncoder treats them separately
         let whole = places.len() == count || (places.len() + 1 == count && category.values[count - 1].is_nan());
         if !whole || places.is_empty() {
@@ -75,7 +78,11 @@ fn group(view: &View<'_>, categories: &mut [Category]) -> Result<(), Fault> {
         for (to, place) in grouped.iter_mut().zip(&places) {
             *to = Some(super::step::column(mapping, *place, count)?);
         }
-        let first = infrequent.numbers()?.first().copied().ok_or_else(|| infrequent.fault("is empty"))?;
+        let first = infrequent
+            .scratch(|| infrequent.numbers())?
+            .first()
+            .copied()
+            .ok_or_else(|| infrequent.fault("is empty"))?;
         category.unknown = grouped[super::step::column(infrequent, first, count)?];
         category.width = grouped.iter().flatten().max().map_or(0, |p| p + 1);
         category.place = grouped;
@@ -149,7 +156,11 @@ pub(super) fn target(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     let lists = view.attr("categories_")?.items()?;
     let columns: Vec<Categories> = lists
         .iter()
-        .map(|list| Ok(Categories::new(&list.values()?).with_none(has_none(list))))
+        .map(|list| {
+            let given = list.scratch(|| list.values())?;
+            list.allocate(given.len().saturating_mul(CATEGORY_BYTES))?;
+            Ok(Categories::new(&given).with_none(has_none(list)))
+        })
         .collect::<Result<_, Fault>>()?;
     let unknown = view.attr("target_mean_")?.finite()?;
     let tables = view.attr("encodings_")?.items()?;

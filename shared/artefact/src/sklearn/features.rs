@@ -29,6 +29,7 @@ pub(super) fn sketch(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     const MAX_COMPONENTS: usize = 4096;
     let outputs = view.attr("n_components")?.count(MAX_COMPONENTS)?;
     let degree = view.attr("degree")?.count(32)?;
+    view.spend_work(degree * outputs * outputs)?;
     let (gamma, coef0) = (view.attr("gamma")?.number()?, view.attr("coef0")?.number()?);
     let constant = (coef0 != 0.0).then(|| coef0.sqrt());
     let places = width + usize::from(constant.is_some());

@@ -194,6 +194,7 @@ pub(super) fn square_bytes(view: &View<'_>, n: usize) -> Result<(), Fault> {
     if n > MAX_COMPONENTS {
         return Err(view.fault(format!("has {n} components, at most {MAX_COMPONENTS}")));
     }
+    view.spend_work(n * n * n)?;
     view.allocate(2 * n * n * size_of::<f64>())
 }
 
@@ -241,6 +242,7 @@ fn similarities(view: &View<'_>, name: &str, width: usize) -> Result<Similaritie
     let kernel = kernel::read(view, width, gamma)?;
     let values = view.attr("eigenvalues_")?.finite()?;
     let vectors = matrix(&view.attr("eigenvectors_")?, Some(count), Some(values.len()))?;
+    view.allocate(size_of_val(vectors.as_slice()))?;
     let scale = |v: f64| if v == 0.0 { 0.0 } else { 1.0 / v.sqrt() };
     let weight = vectors.iter().enumerate().map(|(i, v)| v * scale(values[i % values.len()])).collect();
     let empty = Projection::by_components("KernelPCA", 0, &[]);

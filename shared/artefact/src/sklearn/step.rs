@@ -7,6 +7,9 @@ use crate::Fault;
 use crate::python::View;
 use crate::step::{Columns, Norm, Part, Polynomial, Step};
 
+/// Bytes that a column of a union takes at most.
+const COLUMN_BYTES: usize = 4;
+
 /// Compiles the transformer at `view`, which has `width` input values; returns the number of its output values.
 ///
 /// # Errors
@@ -148,9 +151,7 @@ pub fn columns(view: &View<'_>, width: usize, unchanged: Option<&str>) -> Result
         let unchanged = transformer.text() == Ok("passthrough") || unchanged == Some(name);
         parts.push(part(columns, (!unchanged).then_some(transformer), weight(view, name)?)?);
     }
-    if parts.is_empty() {
-        return Err(view.fault("keeps no column"));
-    }
+    spend_width(view, &parts)?;
     let sparse = view.opt("sparse_output_").map(|s| s.flag()).transpose()?;
     Ok(Step::Columns(Columns { parts, sparse }))
 }
@@ -168,6 +169,15 @@ fn part(columns: Vec<usize>, transformer: Option<&View<'_>>, weight: Option<f64>
 /// Accounts for a part of `columns` columns: files may name one transformer many times.
 fn spend_part(view: &View<'_>, columns: usize) -> Result<(), Fault> {
     view.allocate(size_of::<Part>() + size_of::<Step>() + columns.saturating_mul(size_of::<usize>()))
+}
+
+/// Accounts for the columns that all parts give together; what is known of each is kept several times.
+fn spend_width(view: &View<'_>, parts: &[Part]) -> Result<(), Fault> {
+    if parts.is_empty() {
+        return Err(view.fault("keeps no column"));
+    }
+    let width = parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.width));
+    view.allocate(width.saturating_mul(COLUMN_BYTES))
 }
 
 /// What the output of the transformer called `name` is multiplied by.
@@ -190,9 +200,7 @@ fn union(view: &View<'_>, width: usize) -> Result<Step, Fault> {
         let passes = transformer.text() == Ok("passthrough");
         parts.push(part((0..width).collect(), (!passes).then_some(transformer), weight(view, name.text()?)?)?);
     }
-    if parts.is_empty() {
-        return Err(view.fault("keeps no column"));
-    }
+    spend_width(view, &parts)?;
     Ok(Step::Columns(Columns { parts, sparse: None }))
 }
 

@@ -13,6 +13,17 @@ fn tolerance(view: &View<'_>, name: &str) -> Result<f64, Fault> {
     if value >= 0.0 { Ok(value) } else { Err(tolerance.fault(format!("is {value}"))) }
 }
 
+/// How many rounds a row may take, each of which goes through `values` values at most.
+fn rounds(view: &View<'_>, values: usize) -> Result<usize, Fault> {
+    /// The most values in all rounds of a row, which take some seconds.
+    const MAX_VALUES: usize = 1 << 33;
+    let rounds = view.count(MAX_ROUNDS)?;
+    match rounds.checked_mul(values).is_some_and(|values| values <= MAX_VALUES) {
+        true => Ok(rounds),
+        false => Err(view.fault(format!("allows {rounds} rounds of {values} values for each row"))),
+    }
+}
+
 /// A matrix of `outputs x width`, transposed.
 fn transposed(values: &[f64], width: usize) -> Vec<f64> {
     let outputs = values.len() / width;
@@ -28,11 +39,12 @@ pub(super) fn topics(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     }
     let words = matrix(&words, None, Some(width))?;
     let topics = words.len() / width;
+    view.allocate(size_of_val(words.as_slice()))?;
     let prior = view.attr("doc_topic_prior_")?.number()?;
     if !(prior > 0.0 && prior.is_finite()) || words.iter().any(|w| *w < 0.0) {
         return Err(view.fault(format!("has a prior of {prior} or shares below zero")));
     }
-    let rounds = view.attr("max_doc_update_iter")?.count(MAX_ROUNDS)?;
+    let rounds = rounds(&view.attr("max_doc_update_iter")?, words.len())?;
     let tolerance = tolerance(view, "mean_change_tol")?;
     Ok(Step::Other(Arc::new(Topics { topics, words: transposed(&words, width), prior, rounds, tolerance })))
 }
@@ -45,6 +57,7 @@ pub(super) fn factors(view: &View<'_>, name: &str, width: usize) -> Result<Step,
     }
     let components = matrix(&components_view, None, Some(width))?;
     let factors = components.len() / width;
+    view.allocate(size_of_val(components.as_slice()))?;
     if components.iter().any(|h| *h < 0.0) {
         return Err(components_view.fault("has values below zero"));
     }
@@ -64,7 +77,7 @@ pub(super) fn factors(view: &View<'_>, name: &str, width: usize) -> Result<Step,
     if descent == Descent::Coordinates && view.opt("shuffle").is_some_and(|s| s.flag() != Ok(false)) {
         return Err(view.fault("draws a random order of the components (shuffle)"));
     }
-    let rounds = view.opt("transform_max_iter").map_or_else(|| view.attr("max_iter"), Ok)?.count(MAX_ROUNDS)?;
+    let rounds = rounds(&view.opt("transform_max_iter").map_or_else(|| view.attr("max_iter"), Ok)?, components.len())?;
     // named alpha before 1.0, when the penalty was not scaled by the number of columns
     let (alpha, ratio) = (view.attr("alpha_W")?.number()?, view.attr("l1_ratio")?.number()?);
     let penalty = alpha * width as f64;
@@ -72,6 +85,7 @@ pub(super) fn factors(view: &View<'_>, name: &str, width: usize) -> Result<Step,
         return Err(view.fault(format!("has a penalty of {alpha} with a ratio of {ratio}")));
     }
     square_bytes(view, factors)?;
+    view.spend_work(factors * components.len())?;
     let products = products(&components, &components, width);
     let sums = components.chunks_exact(width).map(|line| line.iter().sum()).collect();
     let tolerance = tolerance(view, "tol")?;

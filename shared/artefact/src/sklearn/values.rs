@@ -104,6 +104,7 @@ pub fn quantiles(view: &View<'_>, width: usize) -> Result<Quantiles, Fault> {
     let references = view.attr("references_")?.finite()?;
     let count = references.len();
     let table = super::reduce::matrix(&view.attr("quantiles_")?, Some(count), Some(width))?;
+    view.allocate(size_of_val(table.as_slice()))?;
     let columns: Vec<Vec<f64>> = (0..width).map(|c| (0..count).map(|r| table[r * width + c]).collect()).collect();
     let ascends = |v: &Vec<f64>| v.windows(2).all(|w| w[0] <= w[1]);
     if count == 0 || !columns.iter().all(ascends) || !ascends(&references) {

@@ -19,8 +19,9 @@ pub fn read(name: &str, bytes: &[u8]) {
                 return;
             }
             let rows: Vec<f64> = VALUES.iter().flat_map(|v| std::iter::repeat_n(*v, width)).collect();
-            if let Ok(scores) = Rows::new(width, &rows).and_then(|rows| loaded.model.predict(rows)) {
-                assert_eq!(scores.values.len(), VALUES.len());
+            let rows = Rows::new(width, &rows).expect("whole rows");
+            if let Ok(scores) = loaded.model.predict(rows) {
+                assert_eq!(scores.values.len(), VALUES.len() * scores.outputs);
             }
         }
     }

@@ -21,6 +21,9 @@ const EMPTY: u64 = u64::MAX;
 const BUDGET_RATIO: usize = 8;
 /// How many bytes may be read of any file.
 const BUDGET_BASE: usize = 1 << 20;
+/// Bytes of the name of a combination, for each of its parts and besides.
+const PART_BYTES: usize = 48;
+const NAME_BYTES: usize = 256;
 /// The part of a file with the tables of statistics.
 const STATISTICS: &str = "static_provider_v1";
 
@@ -30,7 +33,7 @@ pub(super) fn read(bytes: &[u8], allowance: &Allowance) -> Result<Parts, String>
     let budget = Cell::new(bytes.len().saturating_mul(BUDGET_RATIO).saturating_add(BUDGET_BASE));
     let core = Table::root(block(&mut rest)?, &budget)?;
     let trees = core.table(1)?.ok_or("has no trees")?;
-    let mut parts = features(&trees)?;
+    let mut parts = features(&trees, allowance)?;
     parts.info = info(&core, allowance)?;
     read_trees(&trees, &mut parts)?;
     for part in core.texts(3)? {
@@ -38,7 +41,7 @@ pub(super) fn read(bytes: &[u8], allowance: &Allowance) -> Result<Parts, String>
             return Err(format!("part {part:?} is not supported (features of text and embeddings)"));
         }
         for _ in 0..size(&mut rest)? {
-            let (name, table) = ctr_table(&Table::root(block(&mut rest)?, &budget)?)?;
+            let (name, table) = ctr_table(&Table::root(block(&mut rest)?, &budget)?, allowance)?;
             parts.tables.insert(name, table);
         }
     }
@@ -71,7 +74,7 @@ fn block<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], String> {
     Ok(head)
 }
 
-fn features(trees: &Table<'_>) -> Result<Parts, String> {
+fn features(trees: &Table<'_>, allowance: &Allowance) -> Result<Parts, String> {
     for (field, name) in [(12, "text"), (18, "embedding"), (13, "estimated")] {
         if let Some(feature) = trees.tables(field)?.first() {
             let name = if field == 13 { name } else { &format!("{name} {:?}", feature.text(2)?) };
@@ -98,7 +101,7 @@ fn features(trees: &Table<'_>) -> Result<Parts, String> {
     }
     let one_hot = |t: &Table<'_>| Ok::<_, String>(OneHot { index: t.i32(0, -1)?, values: t.i32s(1)? });
     let one_hots = trees.tables(6)?.iter().map(one_hot).collect::<Result<_, _>>()?;
-    let ctrs = trees.tables(7)?.iter().map(ctr_feature).collect::<Result<_, _>>()?;
+    let ctrs = trees.tables(7)?.iter().map(|table| ctr_feature(table, allowance)).collect::<Result<_, _>>()?;
     let dimension = trees.i32(0, 1)?;
     let dimension = usize::try_from(dimension).map_err(|_| format!("has {dimension} outputs"))?;
     let mut bias = trees.f64s(16)?;
@@ -160,7 +163,7 @@ fn read_trees(table: &Table<'_>, parts: &mut Parts) -> Result<(), String> {
 }
 
 /// A combination, its kind, and the name of its table.
-fn base(table: Option<Table<'_>>) -> Result<(Combination, CtrKind, String), String> {
+fn base(table: Option<Table<'_>>, allowance: &Allowance) -> Result<(Combination, CtrKind, String), String> {
     let table = table.ok_or("statistic has no combination")?;
     let kind = CtrKind::ALL.get(usize::from(table.u8(1, 0)?)).ok_or("statistic is of an unknown kind")?.0;
     let inner = table.table(0)?.ok_or("statistic has no combination")?;
@@ -168,13 +171,15 @@ fn base(table: Option<Table<'_>>) -> Result<(Combination, CtrKind, String), Stri
     let pairs = |field| Ok::<_, String>(inner.vector(field, 8)?.chunks_exact(8).map(|b| (word(b, 0), word(b, 4))));
     let floats = pairs(1)?.map(|(index, border)| (index, f32::from_bits(border as u32))).collect();
     let combination = Combination { cats: inner.i32s(0)?, floats, one_hots: pairs(2)?.collect() };
+    let parts = combination.cats.len() + combination.floats.len() + combination.one_hots.len();
+    allowance.spend(NAME_BYTES + parts * PART_BYTES)?;
     let name = format!("{combination:?} {kind:?} {}", table.i32(2, 0)?);
     Ok((combination, kind, name))
 }
 
-fn ctr_feature(table: &Table<'_>) -> Result<CtrFeature, String> {
+fn ctr_feature(table: &Table<'_>, allowance: &Allowance) -> Result<CtrFeature, String> {
     let ctr = table.table(0)?.ok_or("statistic has no description")?;
-    let (combination, kind, name) = base(ctr.table(0)?)?;
+    let (combination, kind, name) = base(ctr.table(0)?, allowance)?;
     let target = ctr.i32(1, 0)?;
     Ok(CtrFeature {
         combination,
@@ -188,8 +193,8 @@ fn ctr_feature(table: &Table<'_>) -> Result<CtrFeature, String> {
     })
 }
 
-fn ctr_table(table: &Table<'_>) -> Result<(String, CtrTable), String> {
-    let (_, kind, name) = base(table.table(0)?)?;
+fn ctr_table(table: &Table<'_>, allowance: &Allowance) -> Result<(String, CtrTable), String> {
+    let (_, kind, name) = base(table.table(0)?, allowance)?;
     let mut indices = HashMap::new();
     for bucket in table.vector(1, 1)?.chunks_exact(12) {
         let (hash, index) = bucket.split_at(8);

@@ -235,6 +235,11 @@ impl Compiler {
         }
     }
 
+    /// Accounts for `bytes` of the program.
+    pub(super) fn allocate(&self, bytes: usize) -> Result<(), String> {
+        Ok(self.allowance.spend(bytes)?)
+    }
+
     /// Input `i` as a constant.
     pub(super) fn constant(&self, node: &NodeProto, i: usize) -> Result<Option<&Constant>, String> {
         match self.input(node, i) {

@@ -8,6 +8,9 @@ use super::nodes::axis;
 use super::operation::{Function, Op};
 use super::proto::{NodeProto, element};
 
+/// Bytes of the index of a selected column while it is compiled.
+const INDEX_BYTES: usize = 24;
+
 pub(super) fn constant(c: &mut Compiler, node: &NodeProto) -> Result<(), String> {
     let value = if let Some(t) = node.attribute("value").and_then(|a| a.t.as_ref()) {
         Constant::read(t)?
@@ -123,6 +126,7 @@ fn columns_of(c: &mut Compiler, node: &NodeProto, columns: Vec<f64>) -> Result<(
     if columns.is_empty() {
         return Err("takes no columns".to_owned());
     }
+    c.allocate(columns.len().saturating_mul(INDEX_BYTES))?;
     let data: Vec<i64> = columns.iter().map(|v| *v as i64).collect();
     let count = data.len();
     let indices = Tensor::<1, Int>::from_data(TensorData::new(data, [count]), &Device::flex());

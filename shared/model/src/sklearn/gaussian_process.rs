@@ -22,9 +22,9 @@ fn training_rows(view: &View<'_>, width: usize) -> Result<(Vec<f64>, usize), Fau
 }
 
 /// The covariance that a process was fitted with.
-fn fitted_covariance(view: &View<'_>, width: usize) -> Result<Covariance, Fault> {
+fn fitted_covariance(view: &View<'_>, width: usize, rows: usize) -> Result<Covariance, Fault> {
     let kernel = view.attr("kernel_")?;
-    let covariance = covariance(&kernel, 0)?;
+    let covariance = covariance(&kernel, 0, rows.saturating_mul(width))?;
     if !covariance.fits(width) {
         return Err(kernel.fault(format!("has length scales for another width than {width}")));
     }
@@ -48,7 +48,7 @@ pub(super) fn laplace(view: &View<'_>, width: usize) -> Result<Estimator, Fault>
     if (0..count).any(|i| whole[i * count + i] == 0.0) {
         return Err(lower.fault("has a zero on its diagonal"));
     }
-    let covariance = fitted_covariance(view, width)?;
+    let covariance = fitted_covariance(view, width, count)?;
     let process = LaplaceClassifier { covariance, width, rows, residuals, roots, triangle };
     let transform = OutputTransform::Classes { labels, link: Link::Chosen };
     Ok(Estimator { head: Head::Learner(Arc::new(process)), transform, takes_missing: false })
@@ -68,18 +68,21 @@ pub(super) fn regressor(view: &View<'_>, width: usize) -> Result<Estimator, Faul
     let target = |i: usize| of_output(&means, i).zip(of_output(&deviations, i));
     let targets: Option<Vec<(f64, f64)>> = (0..outputs).map(target).collect();
     let targets = targets.ok_or_else(|| view.fault(format!("has the means of {} targets", means.len())))?;
-    let covariance = fitted_covariance(view, width)?;
+    let covariance = fitted_covariance(view, width, count)?;
     let process = GaussianProcess { covariance, width, rows, weights, targets };
     Ok(Estimator { head: Head::Learner(Arc::new(process)), transform: super::numbers(outputs), takes_missing: false })
 }
 
-fn covariance(view: &View<'_>, depth: usize) -> Result<Covariance, Fault> {
+/// Reads a kernel, of which each part goes through `values` values of the training rows for a row.
+fn covariance(view: &View<'_>, depth: usize, values: usize) -> Result<Covariance, Fault> {
     if depth > MAX_DEPTH {
         return Err(view.fault("is nested too deep"));
     }
     view.spend_plan()?;
+    // a part takes about as long as sixteen products
+    view.spend_work(values.saturating_mul(16))?;
     let number = |name: &str| view.attr(name)?.number();
-    let inner = |name: &str| Ok::<_, Fault>(Box::new(covariance(&view.attr(name)?, depth + 1)?));
+    let inner = |name: &str| Ok::<_, Fault>(Box::new(covariance(&view.attr(name)?, depth + 1, values)?));
     let name = view.class().strip_prefix("sklearn.gaussian_process.kernels.").unwrap_or("");
     Ok(match name {
         "ConstantKernel" => Covariance::Constant(number("constant_value")?),

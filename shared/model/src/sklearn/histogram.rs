@@ -36,7 +36,7 @@ pub(super) fn boosting(
     let known = known_categories(view, width)?;
     let start = view.attr("_baseline_prediction")?.finite()?;
     let outputs = start.len();
-    let mut forest = ForestBuilder::new(width, 1, Precision::Double);
+    let mut forest = ForestBuilder::new(width, 1, Precision::Double).within(view.allowance());
     for iteration in view.attr("_predictors")?.items()? {
         let trees = iteration.items()?;
         if trees.len() != outputs {
@@ -99,7 +99,7 @@ fn members(words: &[f64]) -> Vec<f64> {
 
 fn push(tree: &View<'_>, known: &[Vec<f64>], forest: &mut ForestBuilder) -> Result<(), Fault> {
     let view = tree.attr("nodes")?;
-    // there are many fields, each of which is accounted for
+    let left_before = view.allowance().left();
     let integers = |name| view.records()?.integers(name);
     let leaf = integers("is_leaf")?;
     let (mut left, mut right) = (integers("left")?, integers("right")?);
@@ -124,8 +124,7 @@ fn push(tree: &View<'_>, known: &[Vec<f64>], forest: &mut ForestBuilder) -> Resu
             } else {
                 members(words)
             };
-            // here, and in the tables of the forest
-            view.allocate(2 * (SET_BYTES + set.capacity() * size_of::<f64>()))?;
+            view.allocate(SET_BYTES + set.capacity() * size_of::<f64>())?;
             sets.insert(at, set);
         }
     }
@@ -139,5 +138,9 @@ fn push(tree: &View<'_>, known: &[Vec<f64>], forest: &mut ForestBuilder) -> Resu
         sets: Some(&sets),
         values: &view.records()?.numbers("value")?,
     };
-    forest.push(&raw, 1.0).map_err(|e| tree.fault(e))
+    // the fields are gone once the tree is in the forest, which accounts for its own tables
+    let taken = left_before.saturating_sub(view.allowance().left());
+    forest.push(&raw, 1.0).map_err(|e| tree.fault(e))?;
+    view.allowance().give_back(taken);
+    Ok(())
 }

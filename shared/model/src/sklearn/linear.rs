@@ -27,7 +27,7 @@ pub(super) fn regressor(view: &View<'_>, width: usize, steps: &[Step]) -> Result
 
 /// The number of targets of a regressor, which is the number of rows of its coefficients.
 fn targets(view: &View<'_>, width: usize) -> Result<usize, Fault> {
-    let (_, shape) = view.attr("coef_")?.matrix()?;
+    let shape = view.attr("coef_")?.matrix_shape()?;
     match shape {
         [outputs, columns] if columns == width && (1..=MAX_WIDTH).contains(&outputs) => Ok(outputs),
         _ => Err(view.fault(format!("coef_ has shape {shape:?} for {width} columns"))),

@@ -49,8 +49,9 @@ pub(super) fn classifier(view: &View<'_>, width: usize) -> Result<Estimator, Fau
         if several { super::labels_of_each(&view.attr("classes_")?)? } else { vec![forest::labels(view)?] };
     let counts: Vec<usize> = classes.iter().map(|c| c.len()).collect();
     let targets = view.attr("_y")?;
-    let indices: Vec<u32> = targets
-        .numbers()?
+    let classes_of_rows = targets.numbers()?;
+    targets.allocate(size_of_val(classes_of_rows.as_slice()))?;
+    let indices: Vec<u32> = classes_of_rows
         .iter()
         .enumerate()
         .map(|(i, y)| Ok(super::step::column(&targets, *y, counts[i % counts.len()])? as u32))

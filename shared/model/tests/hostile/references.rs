@@ -165,6 +165,45 @@ fn steps_that_are_referred_to() {
     ];
     let words = object("sklearn.feature_extraction.text", "CountVectorizer", &attributes);
     refused("patterns and stop words", &union(words, 1), FAR_LARGER);
+    let mut hashed = attributes[..6].to_vec();
+    hashed[2] = ("token_pattern", text(r"(?u)\b\w\w+\b"));
+    hashed.extend([("n_features", int(1 << 21)), ("alternate_sign", b"\x88".to_vec())]);
+    let hashing = object("sklearn.feature_extraction.text", "HashingVectorizer", &hashed);
+    refused("columns of hashes", &union(hashing, 1), FAR_LARGER);
+}
+
+/// A search goes through all of a dict, which each reference to its object repeats.
+#[test]
+fn attributes_that_are_searched_for_long() {
+    let weights = [b"}(".as_slice(), &b"K\x01N".repeat(200_000), b"u"].concat();
+    let attributes =
+        [("n_features_in_", int(1)), ("transformer_list", many(0, 30_000)), ("transformer_weights", weights)];
+    let union = object("sklearn.pipeline", "FeatureUnion", &attributes);
+    let file = pickle(&[pair(&text("a"), &text("passthrough"))], &pipeline(&[union, dummy()]));
+    let began = std::time::Instant::now();
+    refused("a long dict", &file, FAR_LARGER);
+    assert!(began.elapsed() < std::time::Duration::from_secs(30), "{:?}", began.elapsed());
+}
+
+/// Steps are gone through one after another, also those of pipelines inside of unions.
+#[test]
+fn many_steps_need_no_deep_stack() {
+    let norm = object("sklearn.preprocessing._data", "Normalizer", &[("norm", text("l2"))]);
+    let mut parts = vec![pair(&text("n"), &norm), dummy()];
+    let mut inner: Vec<u8> = vec![b'h', 0];
+    for level in 0..12u8 {
+        let steps = [b"](".as_slice(), &[b"h\x00".repeat(900), inner.clone()].concat(), b"e"].concat();
+        let pipe = object("sklearn.pipeline", "Pipeline", &[("steps", steps)]);
+        let attributes = [("n_features_in_", int(1)), ("transformer_list", list(&[pair(&text("p"), &pipe)]))];
+        parts.push(pair(&text("u"), &object("sklearn.pipeline", "FeatureUnion", &attributes)));
+        inner = vec![b'h', level + 2];
+    }
+    let steps = [b"](".as_slice(), &inner, &pair(&text("z"), b"h\x01"), b"e"].concat();
+    let bytes = pickle(&parts, &object("sklearn.pipeline", "Pipeline", &[("steps", steps)]));
+    // as small as those of the threads that load models
+    let read = move || forebay_model::load_bytes("model.pkl", &bytes).map(|_| ()).map_err(|fault| fault.to_string());
+    let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(read).unwrap();
+    assert_eq!(thread.join().unwrap(), Ok(()));
 }
 
 #[test]
@@ -186,42 +225,61 @@ fn kernels_of_themselves() {
     refused("sums of one kernel", &pickle(&parts, &process), FAR_LARGER);
 }
 
-#[test]
-fn categories_of_histogram_boosting() {
+/// A HistGradientBoostingRegressor of one column with these nodes, of 56 bytes, in each of its trees.
+fn histogram(nodes: &[u8], trees: usize, categorical: f64) -> Vec<u8> {
     let fields: Vec<(String, Vec<u8>, u32)> = [
         ("is_leaf", "u1", 0),
         ("left", "u4", 1),
         ("right", "u4", 5),
         ("missing_go_to_left", "u1", 9),
-        ("feature_idx", "u1", 10),
-        ("num_threshold", "f4", 11),
-        ("is_categorical", "u1", 15),
-        ("bitset_idx", "u1", 16),
-        ("value", "f4", 17),
+        ("feature_idx", "u4", 10),
+        ("num_threshold", "f8", 14),
+        ("is_categorical", "u1", 22),
+        ("bitset_idx", "u4", 23),
+        ("value", "f8", 27),
     ]
     .map(|(name, of, at)| (name.to_owned(), dtype(of), at))
     .to_vec();
-    let n = 30_000u32;
-    let mut node = [0u8; 21];
-    (node[1], node[5], node[9], node[15]) = (1, 1, 1, 1);
-    let data = [b"\x8e".to_vec(), (21 * u64::from(n)).to_le_bytes().to_vec(), node.repeat(n as usize)].concat();
-    let arguments = [data, record(21, &fields), int(n), b"\x85".to_vec(), text("C")].concat();
+    let data = [b"\x8e".to_vec(), (nodes.len() as u64).to_le_bytes().to_vec(), nodes.to_vec()].concat();
+    let arguments = [data, b"h\x00".to_vec(), int(nodes.len() as u32 / 56), b"\x85".to_vec(), text("C")].concat();
     let nodes = [class("numpy._core.numeric", "_frombuffer"), b"(".to_vec(), arguments, b"tR".to_vec()].concat();
-    let sets = array("u4", &[1, 8], &[0; 32]);
-    let codes: Vec<u8> = (0..=255).collect();
     let module = "sklearn.ensemble._hist_gradient_boosting";
-    let tree = [("nodes", nodes), ("raw_left_cat_bitsets", sets)];
+    let tree = [("nodes", nodes), ("raw_left_cat_bitsets", array("u4", &[1, 8], &[0; 32]))];
     let tree = object(&format!("{module}.predictor"), "TreePredictor", &tree);
-    let bins = [("is_categorical_", doubles(&[1.0])), ("bin_thresholds_", list(&[pickled_array("u1", 256, &codes)]))];
+    let codes: Vec<u8> = (0..=255).collect();
+    let bins =
+        [("is_categorical_", doubles(&[categorical])), ("bin_thresholds_", list(&[pickled_array("u1", 256, &codes)]))];
     let attributes = [
         ("n_features_in_", int(1)),
         ("_bin_mapper", object(&format!("{module}.binning"), "_BinMapper", &bins)),
         ("_baseline_prediction", doubles(&[0.0])),
-        ("_predictors", list(&[list(&[tree])])),
+        ("_predictors", list(&vec![list(&[tree]); trees])),
         ("loss", text("squared_error")),
     ];
     let model = object(&format!("{module}.gradient_boosting"), "HistGradientBoostingRegressor", &attributes);
-    refused("nodes by category", &pickle(&[], &model), FAR_LARGER);
+    pickle(&[record(56, &fields)], &model)
+}
+
+#[test]
+fn categories_of_histogram_boosting() {
+    let mut node = [0u8; 56];
+    (node[1], node[5], node[9], node[22]) = (1, 1, 1, 1);
+    refused("nodes by category", &histogram(&node.repeat(30_000), 1, 1.0), FAR_LARGER);
+}
+
+/// As large as people's are: what is read of a tree is gone when the tree is part of the forest.
+#[test]
+fn ordinary_histogram_boosting_is_read() {
+    let mut nodes = Vec::new();
+    for at in 0..61u32 {
+        let (mut node, leaf) = ([0u8; 56], at % 2 == 1 || at == 60);
+        node[0] = u8::from(leaf);
+        node[1..5].copy_from_slice(&(at + 1).to_le_bytes());
+        node[5..9].copy_from_slice(&(at + 2).to_le_bytes());
+        nodes.extend(node);
+    }
+    let bytes = histogram(&nodes, 3_000, 0.0);
+    bounded("3,000 trees of 31 leaves", "model.pkl", &bytes, bytes.len(), "it is a model");
 }
 
 /// An XGBoost model of `groups` outputs.

@@ -17,9 +17,30 @@ impl View<'_> {
         self.graph.allowance()
     }
 
+    /// Calls a function that keeps nothing of what it allocates: what it accounts for is free again afterwards.
+    pub fn scratch<T>(&self, f: impl FnOnce() -> T) -> T {
+        let left = self.allowance().left();
+        let out = f();
+        self.allowance().give_back(left.saturating_sub(self.allowance().left()));
+        out
+    }
+
     /// Accounts for `n` bytes that are about to be allocated.
     pub fn allocate(&self, n: usize) -> Result<(), Fault> {
         self.graph.spend(n).map_err(|error| self.fault(error.to_string()))
+    }
+
+    /// Accounts for `n` operations on numbers, at load or for a row.
+    ///
+    /// # Errors
+    /// A [`Fault`] where a file of this size has no such work.
+    pub fn spend_work(&self, n: usize) -> Result<(), Fault> {
+        self.spend(n / 64)
+    }
+
+    /// Accounts for a search among `n` attributes; what is read next is refused where that was too much.
+    pub(in crate::python) fn search(&self, n: usize) {
+        self.graph.effort.set(self.graph.effort.get().saturating_add(n / 2));
     }
 
     /// Accounts for reading `n` elements or attributes.
