@@ -148,13 +148,19 @@ fn what_is_wrong_with_a_version_is_said_and_counts() -> Result<()> {
 
 #[test]
 fn what_is_no_model_is_explained() -> Result<()> {
+    let nonsense = models(&["list", "--registry", "nonsense"])?;
+    assert_eq!(nonsense.status.code(), Some(2), "as for any setting");
+    assert!(err(&nonsense).contains("is \"nonsense\", expected \"sample\""), "{}", err(&nonsense));
+    let empty = tempfile::tempdir()?;
+    let nothing = models(&["check", "--registry", &format!("file:{}", empty.path().display())])?;
+    assert!(nothing.status.code() == Some(1) && err(&nothing).contains("no model to check"), "{}", err(&nothing));
     for (args, text) in [
         (vec!["show", "absent"], "has no model \"absent\""),
         (vec!["show", "no/such.onnx"], "no such file or folder"),
         (vec!["show", "diabetes-rf-model", "v9"], "no version, alias or stage \"v9\""),
         (vec!["show", "models:/diabetes-rf-model/1", "2"], "stands in the address already"),
         (vec!["list", "no/such/folder"], "no such file or folder"),
-        (vec!["list", "--registry", "nonsense"], "nonsense"),
+        (vec!["list", "--registry", "file:no/such"], "no such folder"),
     ] {
         let output = models(&args)?;
         assert_eq!(output.status.code(), Some(1), "{args:?}");

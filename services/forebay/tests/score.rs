@@ -262,7 +262,7 @@ fn what_cannot_be_used_is_said_before_the_first_row() -> Result<()> {
         (vec!["--model", "no/such/model"], String::new(), 1, "no such file or folder"),
         (vec!["--model", "models:/absent/1"], String::new(), 1, "absent"),
         (vec!["--model", "models:/diabetes-rf-model/9"], String::new(), 1, "no version 9"),
-        (vec!["--model", FOREST, "--registry", "nonsense"], String::new(), 1, "nonsense"),
+        (vec!["--model", FOREST, "--registry", "nonsense"], String::new(), 2, "is \"nonsense\", expected"),
         (vec!["--model", FOREST, "--batch", "0"], String::new(), 2, "--batch"),
         (vec!["--model", FOREST, "--format", "xml"], String::new(), 2, "possible values"),
     ] {

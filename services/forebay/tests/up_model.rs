@@ -100,6 +100,13 @@ fn what_changes_is_served_once_it_is_whole() {
     }
     std::fs::write(&file, &whole).unwrap();
     mesh.answers(&[], r#""prediction":208.0"#);
+    // a file that is taken away is no reason to forget what was read of it
+    std::fs::remove_dir_all(folder.path()).unwrap();
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_millis(1_500) {
+        let said = String::from_utf8_lossy(&mesh.predict(&[]).stdout).into_owned();
+        assert!(said.contains(r#""prediction":208.0"#), "what was read answers: {said}");
+    }
 }
 
 #[test]
@@ -120,4 +127,13 @@ fn what_cannot_be_served_ends_the_start_with_its_reason() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("no/such.pkl: no such file or folder"), "{said}");
+    for (model, reason) in [
+        ("models:/diabetes-rf-model/9", "has no version, alias or stage \"9\""),
+        ("models:/diabetes-rf-model@nope", "has no version, alias or stage \"nope\""),
+        ("models:/absent", "has no model \"absent\""),
+    ] {
+        let output = forebay(&["up", "--model", model]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(reason), "{model}: {said}");
+    }
 }
