@@ -77,7 +77,7 @@ pub use prometheus_client;
 pub use settings::{
     AdminSettings, COMMON_DEFAULTS, CommonSettings, DefaultSettings, DeliverySettings, EnvironmentReader,
     ImpliedSettings, Layers, LogFormat, LogSettings, MemorySettings, Problems, Secret, SettingOrigin, SettingProblem,
-    SettingsError, TelemetrySettings, TopicSettings, check_pem, duration, shown, size, without_password,
+    SettingsError, TelemetrySettings, TopicSettings, address, check_pem, duration, shown, size, without_password,
 };
 pub use telemetry::{
     Budget, OtelEnvironment, SpanRecord, StageSpan, StageTracer, Telemetry, TelemetryError, TraceContext,

@@ -21,4 +21,4 @@ pub use log::{LogFormat, LogSettings};
 pub use problems::{Problems, SettingOrigin, SettingProblem, SettingsError, check_pem};
 pub use schema::{COMMON_DEFAULTS, DefaultSettings};
 pub use secret::{Secret, shown, without_password};
-pub use units::{duration, size};
+pub use units::{address, duration, size};

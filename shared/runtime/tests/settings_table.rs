@@ -111,6 +111,7 @@ struct Models {
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "read for the checks, and shown by Layers::show")]
 struct Admin {
+    #[serde(with = "forebay_runtime::address")]
     listen: std::net::SocketAddr,
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use forebay_runtime::{Problems, duration};
+use forebay_runtime::{Problems, address, duration};
 use serde::Deserialize;
 
 /// `[grpc]`
@@ -13,6 +13,7 @@ pub struct GrpcSettings {
     /// Whether the gRPC server is started.
     pub enabled: bool,
     /// Address to listen on.
+    #[serde(with = "address")]
     pub listen: SocketAddr,
     /// Maximum number of connections.
     pub max_connections: usize,

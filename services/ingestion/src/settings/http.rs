@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use forebay_runtime::{Problems, duration, size};
+use forebay_runtime::{Problems, address, duration, size};
 use serde::Deserialize;
 
 use crate::http::MAX_ITEMS;
@@ -16,6 +16,7 @@ const MAX_HANDSHAKE: Duration = Duration::from_secs(2);
 #[serde(deny_unknown_fields)]
 pub struct HttpSettings {
     /// Address to listen on.
+    #[serde(with = "address")]
     pub listen: SocketAddr,
     /// Maximum size of one body, in bytes.
     #[serde(with = "size")]

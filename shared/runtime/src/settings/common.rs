@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::units::auto_size;
-use super::{Layers, LogSettings, Problems, duration, size};
+use super::{Layers, LogSettings, Problems, address, duration, size};
 use crate::lifecycle::LONGEST_UNMARKED_WAIT;
 
 /// The settings of `shared/runtime/settings.toml`, checked. That file describes each of them.
@@ -48,6 +48,7 @@ pub struct TopicSettings {
 #[serde(deny_unknown_fields)]
 pub struct AdminSettings {
     /// Address of the endpoint for health and metrics; port 0 takes a free port.
+    #[serde(with = "address")]
     pub listen: SocketAddr,
     /// How long a loop may be silent before liveness fails.
     #[serde(with = "duration")]

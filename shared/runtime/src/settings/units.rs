@@ -1,4 +1,4 @@
-//! Durations and sizes as settings write them: text with a unit.
+//! Durations, sizes and addresses as settings write them: text, mostly with a unit.
 
 use serde::de::IntoDeserializer as _;
 use serde::{Deserialize as _, Deserializer};
@@ -61,6 +61,35 @@ pub mod size {
     /// The errors of the serializer.
     pub fn serialize<T: Copy + TryInto<u64>, S: Serializer>(size: &T, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&ByteSize::b((*size).try_into().unwrap_or(u64::MAX)))
+    }
+}
+
+pub mod address {
+    //! `#[serde(with = "forebay_runtime::address")]`: where a server listens, an IP address and a port.
+
+    use std::net::SocketAddr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// If the text is not an IP address and a port.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.trim().parse().map_err(|_| {
+            D::Error::custom(format!(
+                "{text:?} is not an IP address and a port, expected one such as \"127.0.0.1:8080\", \"0.0.0.0:8080\" or \"[::]:8080\""
+            ))
+        })
+    }
+
+    /// Writes an address in the form that [`deserialize`] reads.
+    ///
+    /// # Errors
+    /// The errors of the serializer.
+    pub fn serialize<S: Serializer>(address: &SocketAddr, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(address)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -41,6 +42,9 @@ ca.crt (for clients). The authority's own key is not kept. On Kubernetes:
 
 /// Writes the files and says where they are.
 pub(super) fn run(init: &Init) -> Result<String, String> {
+    if let Some(host) = init.hosts.iter().find(|host| !is_host(host)) {
+        return Err(format!("--host {host:?} is neither a host name nor an IP address"));
+    }
     let key = ApiKey::generate()?;
     let line = KeyLine::new(&init.name, key.hash(), None)?;
     let (authority, chain, private) = certificate(&init.hosts)?;
@@ -54,6 +58,16 @@ pub(super) fn run(init: &Init) -> Result<String, String> {
         write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(format!("{}\n", paths.map(|path| path.display().to_string()).join("\n")))
+}
+
+/// Whether a certificate can name it: an IP address, or labels of letters, digits and hyphens, the first perhaps `*`.
+fn is_host(text: &str) -> bool {
+    let label = |label: &str| {
+        let plain = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        !label.is_empty() && label.len() <= 63 && plain
+    };
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    text.parse::<IpAddr>().is_ok() || (text.len() <= 253 && name.split('.').all(label))
 }
 
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
@@ -107,6 +121,11 @@ mod tests {
         let keys = fs::read_to_string(init.folder.join("keys")).unwrap();
         assert!(run(&init).unwrap_err().contains("is there already"));
         assert_eq!(fs::read_to_string(init.folder.join("keys")).unwrap(), keys);
-        assert!(run(&Init { name: "no name".to_owned(), ..init }).is_err());
+        let named = |hosts: &[&str]| hosts.iter().map(|host| (*host).to_owned()).collect();
+        let init = Init { folder: folder.path().join("hosts"), hosts: named(&["bad host"]), ..init };
+        assert!(run(&init).unwrap_err().contains("--host \"bad host\" is neither a host name nor an IP address"));
+        assert!(["a.b-c.example", "*.example", "10.0.0.1", "::1"].iter().all(|host| is_host(host)));
+        assert!(["", "a..b", "a/b", "*", &"x".repeat(64)].iter().all(|host| !is_host(host)));
+        assert!(run(&Init { name: "no name".to_owned(), hosts: Vec::new(), ..init }).is_err());
     }
 }

@@ -7,7 +7,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use forebay_contract::{PredictedValue, Problem};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use serde_json::value::RawValue;
 
+use super::mlflow_tables::known_params;
 use super::rows::TableJson;
 use super::{PathTarget, finite_predictions, request_of, scores_of};
 use crate::http::exchange::{self, AnswerBody, Protocol, Received, authenticate};
@@ -26,6 +28,8 @@ struct RequestJson {
     instances: Option<TableJson>,
     #[serde(default)]
     inputs: Option<TableJson>,
+    #[serde(default)]
+    params: Option<Box<RawValue>>,
 }
 
 #[derive(Serialize)]
@@ -110,11 +114,13 @@ impl Protocol for Kserve {
         let version = self.target.version.as_deref();
         let model = self.models.served_to(caller, self.target.model.as_deref().unwrap_or_default(), version)?;
         let request: RequestJson = json_tokens::parse(&body)?;
+        let params = request.params.map(|params| known_params(&params, model.params())).transpose()?;
         let table = match (request.instances, request.inputs) {
             (Some(table), None) | (None, Some(table)) => table,
             _ => return Err(invalid("expected either instances or inputs").into()),
         };
-        Ok(request_of(&model, version, table.into_rows(&[], max_rows)?)?)
+        let request = request_of(&model, version, table.into_rows(&[], max_rows)?)?;
+        Ok(ParsedRequest { params: params.unwrap_or_default(), ..request })
     }
 
     fn write(&mut self, rows: RowOutcomes, _: Duration) -> Result<AnswerBody, Problem> {

@@ -59,7 +59,7 @@ pub(crate) fn json_rows(
 }
 
 /// The parameters that the signature has. MLflow ignores others, and whatever comes for a model without any.
-fn known_params(params: &RawValue, known: &[String]) -> Result<BTreeMap<String, Value>, Problem> {
+pub(super) fn known_params(params: &RawValue, known: &[String]) -> Result<BTreeMap<String, Value>, Problem> {
     if known.is_empty() || params.get() == "null" {
         return Ok(BTreeMap::new());
     }
