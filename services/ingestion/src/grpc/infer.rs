@@ -135,6 +135,7 @@ impl Call<'_> {
             priority: parameters.priority,
             key: caller::split_key(self.metadata)?,
             timeout,
+            params: parameters.of_model(model.params()),
             output: open_inference::model_output(&outputs)?.to_owned(),
             ..ParsedRequest::of_rows(model.name(), version.as_deref(), rows)
         };

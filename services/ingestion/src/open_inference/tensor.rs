@@ -1,5 +1,6 @@
 //! What a request for inference says.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -60,7 +61,7 @@ pub(crate) enum ParameterValue {
     Text(String),
 }
 
-/// The parameters of a request that mean something here. Others are ignored.
+/// The parameters of a request. Those that mean nothing here, nor to the model, are ignored.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Parameters {
     /// Lower numbers go first.
@@ -70,11 +71,19 @@ pub(crate) struct Parameters {
     pub binary_output: bool,
     /// A stream's client wants an answer that marks the end of each request's answers.
     pub final_response: bool,
+    /// Those that only a model may know.
+    pub others: Vec<(String, ParameterValue)>,
 }
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { priority: DEFAULT_PRIORITY, timeout: None, binary_output: false, final_response: false }
+        Self {
+            priority: DEFAULT_PRIORITY,
+            timeout: None,
+            binary_output: false,
+            final_response: false,
+            others: Vec::new(),
+        }
     }
 }
 
@@ -109,9 +118,24 @@ impl Parameters {
             }
             ("binary_data_output", ParameterValue::Boolean(binary)) => self.binary_output = *binary,
             ("triton_enable_empty_final_response", ParameterValue::Boolean(wanted)) => self.final_response = *wanted,
-            _ => {}
+            _ => self.others.push((name.to_owned(), value.clone())),
         }
         Ok(())
+    }
+
+    /// The parameters that the signature of the model has (`known`).
+    pub(crate) fn of_model(&self, known: &[String]) -> BTreeMap<String, forebay_contract::Value> {
+        let mut given = BTreeMap::new();
+        for (name, value) in self.others.iter().filter(|(name, _)| known.contains(name)) {
+            let value = match value {
+                ParameterValue::Boolean(value) => forebay_contract::Value::boolean(*value),
+                ParameterValue::Integer(value) => forebay_contract::Value::integer(*value),
+                ParameterValue::Float(value) => forebay_contract::Value::float(*value),
+                ParameterValue::Text(value) => forebay_contract::Value::text(value),
+            };
+            given.insert(name.clone(), value);
+        }
+        given
     }
 }
 
@@ -211,6 +235,26 @@ pub(crate) fn excerpt(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parameters_of_the_model_are_passed_on_and_others_ignored() {
+        let mut parameters = Parameters::default();
+        for (name, value) in [
+            ("threshold", ParameterValue::Float(0.5)),
+            ("top_k", ParameterValue::Integer(3)),
+            ("headers", ParameterValue::Text("x".to_owned())),
+            ("priority", ParameterValue::Integer(1)),
+        ] {
+            parameters.set(name, &value).unwrap();
+        }
+        let given = parameters.of_model(&["threshold", "top_k", "mode"].map(str::to_owned));
+        let expected = [
+            ("threshold".to_owned(), forebay_contract::Value::float(0.5)),
+            ("top_k".to_owned(), forebay_contract::Value::integer(3)),
+        ];
+        assert_eq!((given, parameters.priority), (BTreeMap::from(expected), 0));
+        assert!(parameters.of_model(&[]).is_empty());
+    }
 
     #[test]
     fn shapes_are_bounded() {

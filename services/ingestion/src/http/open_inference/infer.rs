@@ -95,6 +95,7 @@ impl Protocol for Inference {
             request_id: id,
             priority: parameters.priority,
             timeout: parameters.timeout,
+            params: parameters.of_model(model.params()),
             // the scores of a prediction have the probabilities as well
             output: output.to_owned(),
             ..ParsedRequest::of_rows(model.name(), version, rows)
