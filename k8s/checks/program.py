@@ -48,7 +48,10 @@ def legacy_variables():
 
 
 def probe_paths():
-    return set(re.findall(r'\.route\("(/[\w/]+)"', read("shared/runtime/src/admin.rs")))
+    paths = set(re.findall(r'\bresource\("(/[\w/]+)"\)', read("shared/runtime/src/admin.rs")))
+    if not paths:
+        raise SystemExit("no path is found in shared/runtime/src/admin.rs")
+    return paths
 
 
 def topics():

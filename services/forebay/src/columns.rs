@@ -1,6 +1,6 @@
 //! Which columns of a table are a model's features.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use forebay_contract::{ErrorCode, Problem, Value};
 use forebay_model::{Column, ColumnKind};
@@ -40,7 +40,8 @@ impl Columns {
         if header.is_empty() {
             return Err("there is no header line: the input is empty".to_owned());
         }
-        let known = |name: &&String| features.contains(name);
+        let by_name: HashSet<&str> = features.iter().map(String::as_str).collect();
+        let known = |name: &&String| by_name.contains(name.as_str());
         if header.iter().any(number) && !header.iter().any(|name| known(&name)) {
             return Err(format!(
                 "the first line holds numbers, not names: a header line is needed, such as {}",

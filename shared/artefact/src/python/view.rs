@@ -9,6 +9,9 @@ use crate::{Fault, Label};
 /// Bytes of an item of a list that grows.
 const ITEM_BYTES: usize = 12;
 
+/// Longest text that names one of a few things.
+const MAX_WORD: usize = 256;
+
 /// A node and the path that led to it, for error messages.
 #[derive(Debug, Clone)]
 pub struct View<'g> {
@@ -154,6 +157,15 @@ impl<'g> View<'g> {
             }
             _ => Err(self.fault(format!("is {}, not text", self.kind()))),
         }
+    }
+
+    /// Text that names one of a few things: errors quote it.
+    pub fn word(&self) -> Result<&'g str, Fault> {
+        let text = self.text()?;
+        if text.len() > MAX_WORD {
+            return Err(self.fault(format!("is a text of {} bytes", text.len())));
+        }
+        Ok(text)
     }
 
     /// True or False, also as a numpy scalar or number.

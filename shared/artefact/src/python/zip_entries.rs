@@ -11,6 +11,11 @@ use zip::{CompressionMethod, ZipArchive};
 use super::{array::Array, inflate, npy};
 use crate::LoadBudget;
 
+/// What an entry of a zip's directory begins with.
+const ENTRY: &[u8] = b"PK\x01\x02";
+/// The most entries of a zip; two or three for each tree of a forest.
+const MAX_ENTRIES: usize = 1 << 18;
+
 /// The entries of the zip, inflated within a budget.
 pub(super) struct Files<'b> {
     bytes: &'b Bytes,
@@ -29,6 +34,11 @@ impl<'b> Files<'b> {
     /// # Errors
     /// Why it is no zip.
     pub(super) fn open(bytes: &'b Bytes, budget: &'b LoadBudget) -> Result<Self, String> {
+        // each takes hundreds of bytes once the directory is read
+        let entries = memchr::memmem::find_iter(bytes, ENTRY).take(MAX_ENTRIES + 1).count();
+        if entries > MAX_ENTRIES {
+            return Err(format!("has more than {MAX_ENTRIES} entries"));
+        }
         let zip = ZipArchive::new(Cursor::new(&**bytes)).map_err(|e| format!("is not a zip file: {e}"))?;
         let (shared, limit) = (bytes.len() as u64, inflate::limit(bytes.len()));
         Ok(Self { bytes, shared, zip, limit, budget, arrays: HashMap::new(), fresh: 0 })

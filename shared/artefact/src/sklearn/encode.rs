@@ -116,7 +116,7 @@ pub(super) fn one_hot(view: &View<'_>, width: usize) -> Result<Step, Fault> {
         }
     }
     let handling = view.attr("handle_unknown")?;
-    let unknown = match handling.text()? {
+    let unknown = match handling.word()? {
         "error" => Unknown::Refuse,
         "ignore" => {
             categories.iter_mut().for_each(|c| c.unknown = None);
@@ -137,7 +137,7 @@ pub(super) fn one_hot(view: &View<'_>, width: usize) -> Result<Step, Fault> {
 /// Reads an OrdinalEncoder.
 pub(super) fn ordinal(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     let handling = view.attr("handle_unknown")?;
-    let unknown = match handling.text()? {
+    let unknown = match handling.word()? {
         "error" => Unknown::Refuse,
         "use_encoded_value" => Unknown::Becomes(view.attr("unknown_value")?.number()?),
         other => return Err(handling.fault(format!("{other:?} is not supported"))),

@@ -19,7 +19,7 @@ pub fn read(view: &View<'_>, width: usize, gamma: Option<f64>) -> Result<Kernel,
     };
     let coef0 = || Ok::<f64, Fault>(given("coef0")?.unwrap_or(1.0));
     let kernel = view.attr("kernel")?;
-    Ok(match kernel.text()? {
+    Ok(match kernel.word()? {
         "linear" => Kernel::Linear,
         "rbf" => Kernel::Rbf { gamma: own },
         "laplacian" => Kernel::Laplacian { gamma: own },

@@ -107,7 +107,7 @@ fn min_max(view: &View<'_>, width: usize) -> Result<Step, Fault> {
 
 fn normalizer(view: &View<'_>) -> Result<Step, Fault> {
     let norm = view.attr("norm")?;
-    Ok(Step::Normalize(match norm.text()? {
+    Ok(Step::Normalize(match norm.word()? {
         "l1" => Norm::L1,
         "l2" => Norm::L2,
         "max" => Norm::Max,

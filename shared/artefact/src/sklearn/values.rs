@@ -73,7 +73,7 @@ pub(super) fn bins(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     }
     let encode = view.attr("encode")?;
     let sparse = encode.text()? == "onehot";
-    let one_hot = match encode.text()? {
+    let one_hot = match encode.word()? {
         "ordinal" => None,
         "onehot" | "onehot-dense" => Some(edges.iter().map(|e| e.len() + 1).collect()),
         other => return Err(encode.fault(format!("{other:?} is not supported"))),
@@ -84,7 +84,7 @@ pub(super) fn bins(view: &View<'_>, width: usize) -> Result<Step, Fault> {
 /// The fitted PowerTransformer.
 pub fn power(view: &View<'_>, width: usize) -> Result<Power, Fault> {
     let method = view.attr("method")?;
-    let box_cox = match method.text()? {
+    let box_cox = match method.word()? {
         "box-cox" => true,
         "yeo-johnson" => false,
         other => return Err(method.fault(format!("{other:?} is not supported"))),
@@ -111,7 +111,7 @@ pub fn quantiles(view: &View<'_>, width: usize) -> Result<Quantiles, Fault> {
         return Err(view.fault("quantiles do not ascend"));
     }
     let distribution = view.attr("output_distribution")?;
-    let normal = match distribution.text()? {
+    let normal = match distribution.word()? {
         "normal" => true,
         "uniform" => false,
         other => return Err(distribution.fault(format!("{other:?} is not supported"))),
@@ -122,7 +122,7 @@ pub fn quantiles(view: &View<'_>, width: usize) -> Result<Quantiles, Fault> {
 /// A SplineTransformer.
 pub(super) fn splines(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     let extrapolation = view.attr("extrapolation")?;
-    let beyond = match extrapolation.text()? {
+    let beyond = match extrapolation.word()? {
         "error" => Extrapolation::Refuse,
         "constant" => Extrapolation::Constant,
         "linear" => Extrapolation::Linear,

@@ -12,6 +12,8 @@ use crate::text::{Accents, Analyzer, Pattern, Tokens, stop_words};
 pub(super) const MAX_TERMS: usize = 1 << 21;
 /// The most words or characters in a token.
 const MAX_GROUP: usize = 100;
+/// Longest `token_pattern`.
+const MAX_PATTERN: usize = 4096;
 /// Bytes of a stop word besides its text.
 const WORD_BYTES: usize = 64;
 
@@ -57,7 +59,7 @@ fn is_single(view: &View<'_>) -> bool {
 
 fn norm(view: &View<'_>) -> Result<Option<Norm>, Fault> {
     let Some(norm) = view.opt("norm") else { return Ok(None) };
-    match norm.text()? {
+    match norm.word()? {
         "l1" => Ok(Some(Norm::L1)),
         "l2" => Ok(Some(Norm::L2)),
         "max" => Ok(Some(Norm::Max)),
@@ -141,6 +143,9 @@ fn tokens(view: &View<'_>) -> Result<Tokens, Fault> {
 fn words(view: &View<'_>) -> Result<Analyzer, Fault> {
     let pattern = view.attr("token_pattern")?;
     let text = pattern.text()?;
+    if text.len() > MAX_PATTERN {
+        return Err(pattern.fault(format!("token_pattern has {} bytes, at most {MAX_PATTERN}", text.len())));
+    }
     Ok(match text.strip_prefix("(?u)").unwrap_or(text) {
         r"\b\w\w+\b" | r"\w\w+" | r"\b\w{2,}\b" => Analyzer::Runs(2),
         r"\b\w+\b" | r"\w+" => Analyzer::Runs(1),

@@ -85,7 +85,8 @@ impl<'t> Block<'t> {
     pub(super) fn count(&self, key: &str, most: usize) -> Result<usize, String> {
         let Some(text) = self.get(key) else { return Ok(0) };
         let count = text.trim().parse::<usize>().ok().filter(|n| *n <= most);
-        count.ok_or_else(|| format!("{key} is {text:?}, expected 0 to {most}"))
+        let shown = || text.chars().take(40).collect::<String>();
+        count.ok_or_else(|| format!("{key} is {:?}, expected 0 to {most}", shown()))
     }
 }
 

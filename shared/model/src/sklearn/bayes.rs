@@ -120,7 +120,7 @@ pub(super) fn mixture(view: &View<'_>, width: usize, bayesian: bool) -> Result<E
     let factors = factors_view.finite()?;
     let kind = view.attr("covariance_type")?;
     let square = width * width;
-    let expected = match kind.text()? {
+    let expected = match kind.word()? {
         "full" => n.checked_mul(square),
         "tied" => Some(square),
         "diag" => Some(n * width),
@@ -135,7 +135,7 @@ pub(super) fn mixture(view: &View<'_>, width: usize, bayesian: bool) -> Result<E
     let tied: Arc<[f64]> = if kind.text() == Ok("tied") { factors.as_slice().into() } else { Arc::default() };
     let mut classes = Vec::with_capacity(n);
     for (i, mean) in means.chunks_exact(width).enumerate() {
-        let (axes, precision): (Arc<[f64]>, _) = match kind.text()? {
+        let (axes, precision): (Arc<[f64]>, _) = match kind.word()? {
             "full" => (factors[i * square..(i + 1) * square].into(), vec![1.0; width]),
             "tied" => (Arc::clone(&tied), vec![1.0; width]),
             "diag" => (Arc::default(), factors[i * width..(i + 1) * width].iter().map(|f| f * f).collect()),
@@ -157,7 +157,7 @@ pub(super) fn mixture(view: &View<'_>, width: usize, bayesian: bool) -> Result<E
 /// adds to its density.
 fn expected_logs(view: &View<'_>, n: usize, width: usize) -> Result<Vec<f64>, Fault> {
     let concentration = view.attr("weight_concentration_")?;
-    let weights: Vec<f64> = match view.attr("weight_concentration_prior_type")?.text()? {
+    let weights: Vec<f64> = match view.attr("weight_concentration_prior_type")?.word()? {
         "dirichlet_process" => {
             let pair = concentration.items()?;
             let [a, b] = pair.as_slice() else { return Err(concentration.fault("is not a pair")) };

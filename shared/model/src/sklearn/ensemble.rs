@@ -92,7 +92,7 @@ pub(super) fn voting(view: &View<'_>, width: usize) -> Result<Estimator, Fault> 
         members.push(Voter { plan, columns: None, classes, weight, calibrators: Vec::new() });
     }
     let voting = view.attr("voting")?;
-    let rule = match voting.text()? {
+    let rule = match voting.word()? {
         "soft" => Rule::Probabilities,
         "hard" => Rule::Votes,
         other => return Err(voting.fault(format!("{other:?} is not supported"))),

@@ -33,7 +33,7 @@ pub(super) fn read(view: &View<'_>, width: usize) -> Result<Estimator, Fault> {
         }
     };
     let kernel = view.attr("kernel")?;
-    let bump = match kernel.text()? {
+    let bump = match kernel.word()? {
         "gaussian" => Bump::Gaussian,
         "tophat" => Bump::Tophat,
         "epanechnikov" => Bump::Epanechnikov,
@@ -58,7 +58,7 @@ fn metric(view: &View<'_>, width: usize) -> Result<Metric, Fault> {
     if view.opt("metric_params").is_some_and(|parameters| parameters.entry_count() > 0) {
         return Err(metric.fault("parameters of the metric are not supported"));
     }
-    Ok(match metric.text()? {
+    Ok(match metric.word()? {
         "euclidean" | "l2" | "minkowski" | "p" => Metric::Euclidean,
         "manhattan" | "cityblock" | "l1" => Metric::Manhattan,
         "chebyshev" | "infinity" => Metric::Chebyshev,

@@ -83,7 +83,7 @@ pub(super) fn centroids(view: &View<'_>, width: usize) -> Result<Estimator, Faul
     let n = labels.len();
     let rows = super::matrix(&view.attr("centroids_")?, n, width)?;
     let metric = view.attr("metric")?;
-    let metric = match metric.text()? {
+    let metric = match metric.word()? {
         "euclidean" => Metric::Euclidean,
         "manhattan" => Metric::Manhattan,
         other => return Err(metric.fault(format!("metric {other:?} is not supported"))),

@@ -15,7 +15,7 @@ use crate::{Fault, Label};
 /// A perceptron. Its output function becomes the link of the output transform.
 pub(super) fn perceptron(view: &View<'_>, width: usize, classifies: bool) -> Result<Estimator, Fault> {
     let activation = view.attr("activation")?;
-    let hidden = match activation.text()? {
+    let hidden = match activation.word()? {
         "identity" => None,
         name => Some(Activation::named(name).ok_or_else(|| activation.fault(format!("{name:?} is not supported")))?),
     };

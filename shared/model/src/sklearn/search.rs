@@ -16,7 +16,7 @@ pub(super) fn read(view: &View<'_>, width: usize) -> Result<Search, Fault> {
     if parameter("w").is_some() {
         return Err(name.fault("weights of the metric are not supported"));
     }
-    let metric = match name.text()? {
+    let metric = match name.word()? {
         "euclidean" | "l2" | "nan_euclidean" => Metric::Euclidean,
         "manhattan" | "cityblock" | "l1" => Metric::Manhattan,
         "chebyshev" | "infinity" => Metric::Chebyshev,

@@ -30,7 +30,7 @@ pub(super) fn stacking(view: &View<'_>, width: usize, classifies: bool) -> Resul
     let mut stacked = Vec::with_capacity(plans.len());
     for (plan, method) in plans.into_iter().zip(&methods) {
         let classes = plan.signature().labels.len();
-        let (response, answers) = match method.text()? {
+        let (response, answers) = match method.word()? {
             "predict" => (Response::Predict, plan.transform().values()),
             "predict_proba" if plan.transform().values() == 1 => {
                 (Response::Positive, if classes == 2 { 1 } else { classes })

@@ -55,7 +55,7 @@ pub(super) fn regressor(view: &View<'_>, width: usize) -> Result<Estimator, Faul
     let gamma = || view.attr("_gamma")?.number();
     let coef0 = || view.attr("coef0")?.number();
     let kernel_view = view.attr("kernel")?;
-    let kernel = match kernel_view.text()? {
+    let kernel = match kernel_view.word()? {
         "linear" => Kernel::Linear,
         "rbf" => Kernel::Rbf { gamma: gamma()? },
         "poly" => {

@@ -82,7 +82,7 @@ pub(super) fn dummy_classifier(view: &View<'_>, width: usize) -> Result<Estimato
     let priors = view.attr("class_prior_")?.vector(labels.len())?;
     let best = crate::output_transform::argmax(&priors) as usize;
     let one_hot = |at: usize| (0..labels.len()).map(|i| f64::from(u8::from(i == at))).collect::<Vec<f64>>();
-    let probabilities = match strategy.text()? {
+    let probabilities = match strategy.word()? {
         "prior" => priors,
         "most_frequent" => one_hot(best),
         "constant" => {

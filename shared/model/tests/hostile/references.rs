@@ -411,3 +411,17 @@ fn layers_that_share_an_initializer() {
     let file = [b"\x08\x08".to_vec(), field(7, &graph), version].concat();
     bounded("layers", "model.onnx", &file, file.len(), FAR_LARGER);
 }
+
+/// Errors quote a file, and directories say what is in it: neither may take much more than the file.
+#[test]
+fn what_is_quoted_and_what_is_listed() {
+    let long = "\u{1}".repeat(12 << 20);
+    let word = [b"X".as_slice(), &(long.len() as u32).to_le_bytes(), long.as_bytes()].concat();
+    let norm = object("sklearn.preprocessing._data", "Normalizer", &[("norm", word), ("n_features_in_", int(1))]);
+    refused("a long parameter", &pickle(&[], &pipeline(&[norm, dummy()])), "is a text of 12582912 bytes");
+    let lines = "tree\nversion=v4\nmax_feature_idx=0\nobjective=regression\nfeature_names=a\nnum_class=";
+    let file = [lines.as_bytes(), long.as_bytes(), b"\n"].concat();
+    bounded("a long count", "model.lgb", &file, file.len(), "num_class is \"\\u{1}");
+    let zip = [b"PK\x03\x04".as_slice(), &b"PK\x01\x02".repeat(300_000)].concat();
+    bounded("a directory of a zip", "model.skops", &zip, zip.len(), "more than 262144 entries");
+}
