@@ -52,7 +52,7 @@ PARAMS = {
     "an unknown parameter beside a known one": {"top_k": 1, "temperature": 1.0},
 }
 STRICT = {"another value of a parameter"}
-ARRAYS = {"dataframe_split without columns", "instances of arrays", "inputs of arrays"}
+ARRAYS = {"instances of arrays", "inputs of arrays"}
 
 
 def bodies():
@@ -69,6 +69,9 @@ def bodies():
     yield case("dataframe_split, an extra column of text", {"dataframe_split": FRAME.assign(extra="a").to_dict(orient="split")})
     yield case("dataframe_split, a column missing", {"dataframe_split": FRAME.drop(columns="bmi").to_dict(orient="split")})
     yield case("dataframe_split without columns", {"dataframe_split": {"data": MATRIX}})
+    yield case("dataframe_split, an unknown key", {"dataframe_split": SPLIT | {"colums": list(COLUMNS)}})
+    yield case("dataframe_split, a list", {"dataframe_split": [list(COLUMNS), MATRIX]})
+    yield case("a list", [SPLIT])
     yield case("dataframe_split, ragged", {"dataframe_split": SPLIT | {"data": [MATRIX[0], MATRIX[1][:5]]}})
     yield case("dataframe_records", {"dataframe_records": RECORDS})
     yield case("dataframe_records, a key missing", {"dataframe_records": [{k: v for k, v in row.items() if k != "bmi"} for row in RECORDS]})
