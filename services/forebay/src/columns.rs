@@ -75,17 +75,8 @@ impl Columns {
                 extra: Vec::new(),
             });
         }
-        if header.iter().flat_map(|name| name.chars()).any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
-            return Err("the first line is no line of names: it has characters that are no text".to_owned());
-        }
         if !missing.is_empty() {
-            let has = name_list(header, ", ");
-            let hint = if header.len() == 1 && header[0].contains([';', '\t', '|']) {
-                "; --delimiter sets another one than the comma"
-            } else {
-                ""
-            };
-            return Err(format!("the header lacks {}; it has {has}{hint}", name_list(&missing, ", ")));
+            return Err(lacks(header, &missing));
         }
         let places = features.iter().map(|name| at.get(name.as_str()).copied()).collect();
         let extra: Vec<String> = header.iter().filter(|name| !known(name)).cloned().collect();
@@ -178,6 +169,21 @@ pub(crate) fn name_list(names: &[String], between: &str) -> String {
         text.push_str(&format!(" and {} more", names.len() - MAX_NAMES));
     }
     text
+}
+
+/// What is said of a header that lacks columns.
+fn lacks(header: &[String], missing: &[String]) -> String {
+    let is_text = |c: char| c != char::REPLACEMENT_CHARACTER && (!c.is_control() || c.is_whitespace());
+    if !header.iter().all(|name| name.chars().all(is_text)) {
+        return "the first line is no line of names: it has characters that are no text".to_owned();
+    }
+    let has = name_list(header, ", ");
+    let hint = if header.len() == 1 && header[0].contains([';', '\t', '|']) {
+        "; --delimiter sets another one than the comma"
+    } else {
+        ""
+    };
+    format!("the header lacks {}; it has {has}{hint}", name_list(missing, ", "))
 }
 
 #[cfg(test)]

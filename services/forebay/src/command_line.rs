@@ -116,7 +116,9 @@ impl CommandLine {
 
 /// A negative number as digits alone: forms such as `-2.5e-2` and `-.5`, which Python prints, would be taken for flags.
 fn plain_number(argument: OsString) -> OsString {
-    let number = argument.to_str().filter(|text| text.starts_with('-')).and_then(|text| text.parse::<f64>().ok());
+    // clap takes other forms as they are
+    let unusual = |text: &&str| text.starts_with("-.") || (text.starts_with('-') && text.contains(['e', 'E']));
+    let number = argument.to_str().filter(unusual).and_then(|text| text.parse::<f64>().ok());
     match number.filter(|number| number.is_finite()) {
         Some(number) => format!("{number}").into(),
         None => argument,
@@ -130,12 +132,12 @@ mod tests {
 
     #[test]
     fn negative_numbers_are_no_flags() {
-        let given = ["forebay", "predict", "-2.5e-2", "-.5", "-1E3", "-7", "--url", "http://x"];
+        let given = ["forebay", "predict", "-2.5e-2", "-.5", "-1E3", "-9007199254740993", "--url", "http://x"];
         let parsed = CommandLine::parse_from(given.into_iter().map(|text| plain_number(text.into())));
         let Command::Predict(predict) = parsed.command else { panic!("predict") };
         assert_eq!(
             (predict.row(), predict.url()),
-            (&["-0.025", "-0.5", "-1000", "-7"].map(str::to_owned)[..], "http://x")
+            (&["-0.025", "-0.5", "-1000", "-9007199254740993"].map(str::to_owned)[..], "http://x")
         );
         assert_eq!(plain_number("-inf".into()), "-inf");
     }

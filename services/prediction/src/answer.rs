@@ -17,9 +17,6 @@ pub fn check_output(output: Output, outputs: Outputs, label: impl Display, model
     Err(Problem::new(ErrorCode::InvalidRequest, message))
 }
 
-/// Why a row whose answer is not finite has none, where the model is not at fault.
-pub const UNDEFINED: &str = "the row is outside of what the model was fitted on, or a function has no value there";
-
 /// The problem of a row that a version, which `label` names, has no answer to by its own rules.
 pub fn no_answer(label: impl Display, why: &str) -> Problem {
     Problem::new(ErrorCode::InvalidFeatures, format!("{label} has no answer to this row: {why}"))

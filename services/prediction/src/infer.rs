@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use forebay_contract::{ErrorCode, Features, NOT_FINITE, Problem, Score};
+use forebay_contract::{ErrorCode, Features, NOT_FINITE, Problem, Score, UNDEFINED};
 use forebay_model::{Output, Scores};
 
-use crate::answer::{UNDEFINED, check_output, no_answer, row_score};
+use crate::answer::{check_output, no_answer, row_score};
 use crate::model_call::{CallError, abort_for_test, finite};
 use crate::row_batch::BatchView;
 use crate::version::Version;
@@ -201,6 +201,8 @@ impl Inference {
         scores: &Scores,
         started: Instant,
     ) -> Option<String> {
+        // before the example is asked, whose time is not the call's
+        let is_late = started.elapsed() > self.timeout;
         let (mut good, mut left, partial) = (0, 0, version.is_partial());
         // the example is asked once, if at all: a row of a client may make any model overflow
         let mut is_well = None;
@@ -221,7 +223,7 @@ impl Inference {
             attempts.results[index] = Some(result);
         }
         let is_well = || is_well.unwrap_or_else(|| version.answers_example());
-        if started.elapsed() > self.timeout || (good == 0 && !partial && !is_well()) {
+        if is_late || (good == 0 && !partial && !is_well()) {
             version.failed(attempts.at);
         } else if good > 0 {
             version.succeeded();

@@ -37,7 +37,7 @@ mod version;
 mod versions;
 mod work;
 
-pub use answer::{UNDEFINED, check_output, no_answer, row_score};
+pub use answer::{check_output, no_answer, row_score};
 pub use infer::{Inference, PinnedVersion, RowResult};
 pub use metrics::ModelMetrics;
 pub use row_batch::model_value;

@@ -117,8 +117,7 @@ impl Allowance {
         self.left.set(self.left.get().saturating_add(bytes.saturating_mul(FACTOR - 1)));
     }
 
-    /// Accounts for `bytes` that are about to be allocated. What is freed again is part of the peak, unless it is freed
-    /// before anything else is allocated ([`Allowance::give_back`]).
+    /// Accounts for `bytes` that are about to be allocated, and in use until they are given back.
     ///
     /// # Errors
     /// [`OverBudget::Amplified`] if they are more than is left.
@@ -154,7 +153,7 @@ impl Allowance {
         list.shrink_to_fit();
     }
 
-    /// The last `bytes` that were accounted for are free again, before anything else was allocated.
+    /// `bytes` that were accounted for are free again.
     pub fn give_back(&self, bytes: usize) {
         self.left.set(self.left.get().saturating_add(bytes).min(self.limit));
     }

@@ -29,7 +29,7 @@ impl VersionFiles {
     /// Reads the folder at `path` of `store`. The digest is BLAKE3 over path, length and content of every file.
     ///
     /// # Errors
-    /// A [`Fault`] naming the file that cannot be read, or the `budget` if the folder is larger, or if it has 16 GiB.
+    /// A [`Fault`] naming the file that cannot be read, or the `budget` if the folder is larger, or if it has more than 16 GiB.
     pub fn read(store: &Store, path: &str, name: &str, version: u32, budget: LoadBudget) -> Result<Self, Fault> {
         Self::read_some(store, path, name, version, budget, |_| true)
     }

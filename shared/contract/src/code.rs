@@ -116,13 +116,17 @@ pub struct Problem {
     pub message: String,
 }
 
-/// What the problem of a row ends with whose result is not finite, though its model is well.
+/// What the problem of a row ends with whose result is not finite, though its model is well. Ingestion recognises it: the
+/// text is part of what the services say to each other.
 pub const NOT_FINITE: &str = "its result is not finite";
+/// As [`NOT_FINITE`], for a model that has no answer to some rows.
+pub const UNDEFINED: &str = "the row is outside of what the model was fitted on, or a function has no value there";
 
 impl Problem {
     /// Whether a row has no answer because the model's result for it is not finite.
     pub fn is_not_finite(&self) -> bool {
-        self.code == ErrorCode::InvalidFeatures && self.message.ends_with(NOT_FINITE)
+        let said = [NOT_FINITE, UNDEFINED].iter().any(|reason| self.message.ends_with(reason));
+        self.code == ErrorCode::InvalidFeatures && said
     }
 
     /// A problem with its message.

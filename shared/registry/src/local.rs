@@ -155,7 +155,8 @@ impl FolderModel {
                     let known = old.and_then(|old| old.known(version));
                     tracing::warn!(model = name, version, kept = known.is_some(), %fault, "version cannot be listed");
                     if let Some((view, files)) = known {
-                        versions.push(view.clone());
+                        let stage = registered.stages.get(&version).cloned();
+                        versions.push(VersionView { stage, ..view.clone() });
                         stamps.insert(version, files.clone());
                     }
                     continue;

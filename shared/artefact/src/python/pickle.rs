@@ -129,7 +129,7 @@ impl<'b, 'g> Machine<'b, 'g> {
 
     /// Pushes a reference to a node.
     pub(super) fn hold(&mut self, id: Id) -> Result<(), String> {
-        self.account(self.stack.len())?;
+        self.account(self.stack.len() + 2 * self.marks.len())?;
         self.stack.push(id);
         Ok(())
     }
@@ -138,7 +138,7 @@ impl<'b, 'g> Machine<'b, 'g> {
     fn account(&mut self, height: usize) -> Result<(), String> {
         if height >= self.held {
             self.graph.spend(HELD * HELD_BYTES)?;
-            self.held = height + HELD;
+            self.held += HELD;
         }
         Ok(())
     }

@@ -29,9 +29,7 @@ fn categories(view: &View<'_>, width: usize) -> Result<Read, Fault> {
     let (mut out, mut typed) = (Vec::with_capacity(width), Vec::with_capacity(width));
     let mut numeric = true;
     for list in &lists {
-        let left = list.allowance().left();
         let given = list.values()?;
-        let taken = left - list.allowance().left();
         total += given.len();
         if given.is_empty() || total > MAX_TERMS {
             return Err(list.fault(format!("{} categories", given.len())));
@@ -44,12 +42,17 @@ fn categories(view: &View<'_>, width: usize) -> Result<Read, Fault> {
         let values: Vec<f64> = given.iter().map(|v| v.number().unwrap_or(0.0)).collect();
         let place = (0..values.len()).map(Some).collect();
         out.push(Category::new(values, place));
-        list.allowance().give_back(taken);
+        drop_values(list, given);
     }
     if view.opt("_infrequent_enabled").map(|v| v.flag()).transpose()?.unwrap_or(false) {
         group(view, &mut out)?;
     }
     Ok(Read { categories: out, typed: (!numeric).then_some(typed) })
+}
+
+/// Drops values whose texts the categories share.
+fn drop_values(list: &View<'_>, values: Vec<Value>) {
+    list.allowance().give_back(size_of_val(values.as_slice()));
 }
 
 fn has_none(list: &View<'_>) -> bool {
@@ -157,9 +160,11 @@ pub(super) fn target(view: &View<'_>, width: usize) -> Result<Step, Fault> {
     let columns: Vec<Categories> = lists
         .iter()
         .map(|list| {
-            let given = list.scratch(|| list.values())?;
+            let given = list.values()?;
             list.allocate(given.len().saturating_mul(CATEGORY_BYTES))?;
-            Ok(Categories::new(&given).with_none(has_none(list)))
+            let categories = Categories::new(&given).with_none(has_none(list));
+            drop_values(list, given);
+            Ok(categories)
         })
         .collect::<Result<_, Fault>>()?;
     let unknown = view.attr("target_mean_")?.finite()?;

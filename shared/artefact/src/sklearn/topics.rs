@@ -16,7 +16,7 @@ fn tolerance(view: &View<'_>, name: &str) -> Result<f64, Fault> {
 /// How many rounds a row may take, each of which goes through `values` values at most.
 fn rounds(view: &View<'_>, values: usize) -> Result<usize, Fault> {
     /// The most values in all rounds of a row, which take some seconds.
-    const MAX_VALUES: usize = 1 << 33;
+    const MAX_VALUES: usize = 1 << 34;
     let rounds = view.count(MAX_ROUNDS)?;
     match rounds.checked_mul(values).is_some_and(|values| values <= MAX_VALUES) {
         true => Ok(rounds),
@@ -77,15 +77,17 @@ pub(super) fn factors(view: &View<'_>, name: &str, width: usize) -> Result<Step,
     if descent == Descent::Coordinates && view.opt("shuffle").is_some_and(|s| s.flag() != Ok(false)) {
         return Err(view.fault("draws a random order of the components (shuffle)"));
     }
-    let rounds = rounds(&view.opt("transform_max_iter").map_or_else(|| view.attr("max_iter"), Ok)?, components.len())?;
+    square_bytes(view, factors)?;
+    // coordinates need no more than the products of the components
+    let values = if descent == Descent::Coordinates { factors * factors } else { components.len() };
+    let rounds = rounds(&view.opt("transform_max_iter").map_or_else(|| view.attr("max_iter"), Ok)?, values)?;
     // named alpha before 1.0, when the penalty was not scaled by the number of columns
     let (alpha, ratio) = (view.attr("alpha_W")?.number()?, view.attr("l1_ratio")?.number()?);
     let penalty = alpha * width as f64;
     if !penalty.is_finite() || !(0.0..=1.0).contains(&ratio) {
         return Err(view.fault(format!("has a penalty of {alpha} with a ratio of {ratio}")));
     }
-    square_bytes(view, factors)?;
-    view.spend_work(factors * components.len())?;
+    view.spend_work(factors * components.len() / 4)?;
     let products = products(&components, &components, width);
     let sums = components.chunks_exact(width).map(|line| line.iter().sum()).collect();
     let tolerance = tolerance(view, "tol")?;

@@ -30,10 +30,11 @@ struct Open {
 }
 
 impl Open {
-    /// Accounts for the items, and tells how many there is to be room for.
-    fn close(&self, count: &mut u32, allowance: &Allowance) -> Result<(), String> {
+    /// Accounts for the items, and tells how many there is to be room for. A list without an end is read item by item,
+    /// whatever it holds.
+    fn close(&self, count: &mut u32, has_end: bool, allowance: &Allowance) -> Result<(), String> {
         let item = if self.is_map { size_of::<(Cow<'_, str>, Value<'_>)>() } else { size_of::<Value<'_>>() };
-        if self.is_plain && !self.is_map {
+        if self.is_plain && !self.is_map && has_end {
             *count = 0;
         }
         Ok(allowance.spend((*count as usize).saturating_mul(item))?)
@@ -66,13 +67,13 @@ fn counts(text: &[u8], allowance: &Allowance) -> Result<Vec<u32>, String> {
             b',' => inner.into_iter().for_each(|at| counts[at] = counts[at].saturating_add(1)),
             b']' | b'}' => {
                 if let Some(open) = open.pop() {
-                    open.close(&mut counts[open.at], allowance)?;
+                    open.close(&mut counts[open.at], *byte == b']', allowance)?;
                 }
             }
             _ => {}
         }
     }
-    open.into_iter().try_for_each(|open| open.close(&mut counts[open.at], allowance))?;
+    open.into_iter().try_for_each(|open| open.close(&mut counts[open.at], false, allowance))?;
     Ok(counts)
 }
 

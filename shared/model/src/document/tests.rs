@@ -52,6 +52,9 @@ fn what_lies_about_its_size_is_refused() {
     let many = format!("[{}\"\"]", "[\"\"],".repeat(1_000_000));
     refused(many.as_bytes(), "far larger than its file");
     refused(&many.as_bytes()[..many.len() - 1], "far larger than its file");
+    let numbers = format!("{{\"a\":[{}1", "1,".repeat(3_000_000));
+    refused(numbers.as_bytes(), "far larger than its file");
+    refused(format!("{numbers}}}").as_bytes(), "far larger than its file");
     let many = [b"[".as_slice(), &b"[]".repeat(3_000_000)].concat();
     refused(&[b"{i\x01a".as_slice(), &many].concat(), "far larger than its file");
 }

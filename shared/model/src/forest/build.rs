@@ -80,8 +80,8 @@ impl<'a> ForestBuilder<'a> {
     /// Checks a tree and adds it; leaf values are multiplied by `scale`, as boosting does with its learning rate.
     ///
     /// # Errors
-    /// When the tree takes more than the builder may, lengths differ, a child or feature is out of range, a node is reached twice (which covers cycles), a
-    /// threshold is NaN or a leaf value is not finite.
+    /// When the tree takes more than the builder may, lengths differ, a child or feature is out of range, a node is
+    /// reached twice (which covers cycles), a threshold is NaN or a leaf value is not finite.
     pub(crate) fn push(&mut self, tree: &RawTree<'_>, scale: f64) -> Result<(), String> {
         self.check_lengths(tree)?;
         self.spend(TREE_BYTES + tree.left.len() * NODE_BYTES + size_of_val(tree.values))?;
@@ -131,12 +131,15 @@ impl<'a> ForestBuilder<'a> {
     /// Adds a set, rounded as values are. Returns its index.
     fn push_set(&mut self, set: &[f64]) -> Result<u32, String> {
         let single = self.tables.precision == Precision::Single;
+        let members = size_of_val(set);
+        self.spend(members)?;
         let set = Set::of(set.iter().map(|v| if single { f64::from(*v as f32) } else { *v }));
         self.members += set.len() + 1;
         if self.members > MAX_MEMBERS {
             return Err(format!("more than {MAX_MEMBERS} members of sets"));
         }
         self.spend(set.bytes())?;
+        self.allowance.inspect(|allowance| allowance.give_back(members));
         self.tables.sets.push(set);
         Ok((self.tables.sets.len() - 1) as u32)
     }

@@ -46,7 +46,8 @@ fn coding(encoding: &Value<'_>, refuses: bool, allowance: &Allowance) -> Result<
         let integers: Vec<i64> = values.numbers()?;
         return Ok(if integers.is_empty() { Coding::Number } else { Coding::integers(&integers, unseen(refuses)) });
     };
-    allowance.spend(offsets.len().saturating_mul(TEXT_BYTES + OFFSET_BYTES))?;
+    let count = offsets.len();
+    allowance.spend(count.saturating_mul(TEXT_BYTES + OFFSET_BYTES))?;
     allowance.spend(values.len().saturating_mul(BYTE_BYTES))?;
     let offsets: Vec<i64> = offsets.numbers()?;
     let bytes: Vec<i64> = values.numbers()?;
@@ -61,10 +62,12 @@ fn coding(encoding: &Value<'_>, refuses: bool, allowance: &Allowance) -> Result<
         CategoryText::Whole(text) => Some(text.clone()),
         CategoryText::Cut(_) => None,
     };
-    Ok(match texts.iter().map(whole).collect::<Option<Vec<String>>>() {
+    let coding = match texts.iter().map(whole).collect::<Option<Vec<String>>>() {
         Some(texts) => Coding::texts(&texts, unseen(refuses)),
         None => Coding::cut_texts(texts),
-    })
+    };
+    allowance.give_back(count * OFFSET_BYTES + values.len() * BYTE_BYTES);
+    Ok(coding)
 }
 
 /// The texts between the offsets. From a data frame of pandas, XGBoost 3 counts characters where it means bytes, and cuts

@@ -60,7 +60,7 @@ pub(super) fn run(init: &Init) -> Result<String, String> {
     Ok(format!("{}\n", paths.map(|path| path.display().to_string()).join("\n")))
 }
 
-/// Whether a certificate can name it: an IP address, or labels of letters, digits and hyphens, the first perhaps `*`.
+/// Whether a certificate can name it: an IP address, or labels of letters, digits, hyphens and underscores, the first perhaps `*`.
 fn is_host(text: &str) -> bool {
     let label = |label: &str| {
         let plain = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');

@@ -86,7 +86,7 @@ fn known_values(names: &[String], values: Collected, is_known: impl Fn(&String) 
     (kept.iter().map(|at| names[*at].clone()).collect(), kept.iter().map(|at| values.value(*at)).collect())
 }
 
-/// Reads all items and keeps the first of them: what the limit of a request refuses takes no memory.
+/// Reads all items and keeps the first of them: what is beyond takes no memory.
 fn counted<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(mut array: A) -> Result<Counted<T>, A::Error> {
     let (mut items, mut count) = (Vec::new(), 0);
     while let Some(item) = array.next_element()? {
