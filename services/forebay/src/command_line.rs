@@ -136,7 +136,7 @@ mod tests {
         let parsed = CommandLine::parse_from(given.into_iter().map(|text| plain_number(text.into())));
         let Command::Predict(predict) = parsed.command else { panic!("predict") };
         assert_eq!(
-            (predict.row(), predict.url()),
+            (&predict.row[..], predict.url.as_str()),
             (&["-0.025", "-0.5", "-1000", "-9007199254740993"].map(str::to_owned)[..], "http://x")
         );
         assert_eq!(plain_number("-inf".into()), "-inf");

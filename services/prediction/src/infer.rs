@@ -1,6 +1,7 @@
 //! Answers one group of rows that are pinned to the same version: with that version, or with those that stand in for
 //! it.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -205,7 +206,8 @@ impl Inference {
         let is_late = started.elapsed() > self.timeout;
         let (mut good, mut left, partial) = (0, 0, version.is_partial());
         // the example is asked once, if at all: a row of a client may make any model overflow
-        let mut is_well = None;
+        let example = OnceCell::new();
+        let is_well = || *example.get_or_init(|| version.answers_example());
         for (row, &index) in taken.iter().enumerate() {
             let result = if finite(scores, row) {
                 good += 1;
@@ -215,14 +217,13 @@ impl Inference {
                 refusal(version, UNDEFINED)
             } else {
                 left += 1;
-                if pinned && *is_well.get_or_insert_with(|| version.answers_example()) {
+                if pinned && is_well() {
                     attempts.not_finite.push(index);
                 }
                 continue;
             };
             attempts.results[index] = Some(result);
         }
-        let is_well = || is_well.unwrap_or_else(|| version.answers_example());
         if is_late || (good == 0 && !partial && !is_well()) {
             version.failed(attempts.at);
         } else if good > 0 {

@@ -147,10 +147,17 @@ impl Allowance {
         Ok(())
     }
 
-    /// Gives back what a complete list does not need.
-    pub fn shrink<T>(&self, list: &mut Vec<T>) {
+    /// The items of a complete list; gives back the memory of those that it had room for.
+    pub fn boxed<T>(&self, list: Vec<T>) -> Box<[T]> {
         self.give_back((list.capacity() - list.len()) * size_of::<T>());
-        list.shrink_to_fit();
+        list.into()
+    }
+
+    /// The result of a function, and the bytes that it has accounted for and not given back.
+    pub fn measured<T>(&self, f: impl FnOnce() -> T) -> (T, usize) {
+        let left = self.left();
+        let out = f();
+        (out, left.saturating_sub(self.left()))
     }
 
     /// `bytes` that were accounted for are free again.

@@ -62,9 +62,8 @@ impl VersionFiles {
         if size(&stamps) > MAX_HASHED {
             return Err(Fault::new("", format!("the files of the version have more than {MAX_HASHED} bytes")));
         }
-        let kept = stamps.iter().filter(|file| keep(&file.path));
-        let size = kept.fold(0u64, |sum, file| sum.saturating_add(file.len));
-        budget.take(size).map_err(|error| Fault::new("", error.to_string()))?;
+        let kept = size(stamps.iter().filter(|file| keep(&file.path)));
+        budget.take(kept).map_err(|error| Fault::new("", error.to_string()))?;
         let mut hasher = blake3::Hasher::new();
         for file in stamps {
             hash_header(&mut hasher, &file.path, file.len);
@@ -191,9 +190,9 @@ pub fn shared(bytes: Cow<'static, [u8]>) -> Bytes {
     }
 }
 
-/// Bytes of all files.
-fn size(files: &[FileStamp]) -> u64 {
-    files.iter().fold(0, |sum, file| sum.saturating_add(file.len))
+/// Bytes of all of these files.
+fn size<'a>(files: impl IntoIterator<Item = &'a FileStamp>) -> u64 {
+    files.into_iter().fold(0, |sum, file| sum.saturating_add(file.len))
 }
 
 fn hash_header(hasher: &mut blake3::Hasher, path: &str, len: u64) {

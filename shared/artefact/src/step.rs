@@ -27,6 +27,7 @@ mod vocabulary;
 use std::sync::Arc;
 
 pub use bins::{Bins, Quantiles, interpolate};
+use columns::leading_columns;
 pub use columns::{Columns, Part};
 pub use encode::{Category, OneHot, Ordinal, Unknown};
 pub use encoder::{Coding, Encoder, TargetEncodings};
@@ -141,28 +142,19 @@ pub fn source(steps: &[Step], column: usize) -> Option<usize> {
 /// numbers.
 pub fn takes(steps: &[Step], width: usize, then: Option<Vec<ColumnKind>>) -> Option<Vec<ColumnKind>> {
     // columns that pass through are what a later step takes
-    let leading = steps.iter().take_while(|step| matches!(step, Step::Columns(_))).count();
-    let (columns, later) = steps.split_at(leading);
+    let (leading, _, later) = leading_columns(steps, width);
     let then = match later.first() {
         None => then,
         Some(Step::Other(transform)) => transform.takes(),
         Some(_) => None,
     };
-    widths(columns, width).rev().fold(then, |then, (step, width)| match step {
-        Step::Columns(columns) => columns.takes(width, then),
-        _ => None,
-    })
+    leading.iter().rev().fold(then, |then, (columns, width)| columns.takes(*width, then))
 }
 
 /// Whether the input columns of `steps` are used at all; a column that no step reads need not be given.
 pub fn reads(steps: &[Step], width: usize) -> Vec<bool> {
-    let leading = steps.iter().take_while(|step| matches!(step, Step::Columns(_))).count();
-    let columns = &steps[..leading];
-    let after = columns.iter().fold(width, |width, step| step.output_width(width));
-    widths(columns, width).rev().fold(vec![true; after], |then, (step, width)| match step {
-        Step::Columns(columns) => columns.reads(width, &then),
-        _ => then,
-    })
+    let (leading, after, _) = leading_columns(steps, width);
+    leading.iter().rev().fold(vec![true; after], |then, (columns, width)| columns.reads(*width, &then))
 }
 
 impl Step {

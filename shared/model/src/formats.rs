@@ -9,8 +9,9 @@ use crate::mlmodel::unnamed_features;
 use crate::plan::Plan;
 use crate::{Fault, LoadBudget, artefact, burnpack, catboost, document, lightgbm, onnx, safetensors, sklearn, xgboost};
 
-/// Bytes that reading a booster may allocate besides its file, for each byte of the file.
-const FACTOR: usize = 3;
+/// Bytes that reading a booster, or the header of a safetensors file, may allocate besides its file, for each byte of the
+/// file.
+pub(crate) const FACTOR: usize = 3;
 
 /// Reads a model file. `class` is the Python class that a booster was saved from, if the description has one. What a
 /// compressed file inflates to is taken from `budget`.

@@ -10,12 +10,11 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
 
 use crate::Fault;
 use crate::burnpack::{ARCHITECTURE_KEY, Values, compile};
+use crate::formats::FACTOR;
 use crate::plan::Plan;
 
 /// Bytes of the length of the header, which comes first.
 const LENGTH_BYTES: usize = 8;
-/// Bytes that reading the header may allocate, for each byte of the file.
-const FACTOR: usize = 3;
 /// Bytes of a text of the header in memory besides its content, and of another value.
 const TEXT_BYTES: usize = 112;
 const VALUE_BYTES: usize = 16;

@@ -148,26 +148,23 @@ impl FolderModel {
         for version in store.folders(name)?.iter().filter_map(|f| f.parse::<u32>().ok().filter(|n| n.to_string() == *f))
         {
             let path = format!("{name}/{version}");
-            let now = match store.files(&path) {
-                Ok(now) => now,
+            let content = match store.files(&path) {
+                Ok(now) => {
+                    newest = now.iter().fold(newest, |newest, file| newest.max(file.modified));
+                    if !now.iter().any(|f| f.path == "MLmodel") {
+                        tracing::warn!(model = name, version, "version has no MLmodel file, skipped");
+                        continue;
+                    }
+                    Self::content(store, name, version, now, old)
+                }
                 // the versions beside it are not to be hurt, and what was read of it is as good as before
                 Err(fault) => {
                     let known = old.and_then(|old| old.known(version));
                     tracing::warn!(model = name, version, kept = known.is_some(), %fault, "version cannot be listed");
-                    if let Some((view, files)) = known {
-                        let stage = registered.stages.get(&version).cloned();
-                        versions.push(VersionView { stage, ..view.clone() });
-                        stamps.insert(version, files.clone());
-                    }
-                    continue;
+                    known
                 }
             };
-            newest = now.iter().fold(newest, |newest, file| newest.max(file.modified));
-            if !now.iter().any(|f| f.path == "MLmodel") {
-                tracing::warn!(model = name, version, "version has no MLmodel file, skipped");
-                continue;
-            }
-            let Some((flavor, digest, files)) = Self::content(store, name, version, now, old) else { continue };
+            let Some((flavor, digest, files)) = content else { continue };
             let output = registered.tags.get(&version).and_then(|tags| tags.get(OUTPUT_TAG)).cloned();
             let stage = registered.stages.get(&version).cloned();
             versions.push(VersionView { version, stage, flavor, digest, output });
@@ -186,9 +183,10 @@ impl FolderModel {
         Ok(Self { view, stamps })
     }
 
-    /// A version, and the files that it was read from.
-    fn known(&self, version: u32) -> Option<(&VersionView, &Vec<FileStamp>)> {
-        Some((self.view.version(version)?, self.stamps.get(&version)?))
+    /// The flavor and the digest of a version, and the files that they are of.
+    fn known(&self, version: u32) -> Option<(String, [u8; 32], Vec<FileStamp>)> {
+        let view = self.view.version(version)?;
+        Some((view.flavor.clone(), view.digest, self.stamps.get(&version)?.clone()))
     }
 
     /// The flavor and the digest of a version with the files `now`, and the files that they are of. A version that is being
@@ -201,17 +199,15 @@ impl FolderModel {
         old: Option<&Self>,
     ) -> Option<(String, [u8; 32], Vec<FileStamp>)> {
         let known = old.and_then(|old| old.known(version));
-        let as_before =
-            |(view, files): (&VersionView, &Vec<FileStamp>)| (view.flavor.clone(), view.digest, files.clone());
-        if let Some(known) = known.filter(|(_, files)| **files == now || is_being_written(&now, files)) {
-            return Some(as_before(known));
+        if known.as_ref().is_some_and(|(_, _, files)| *files == now || is_being_written(&now, files)) {
+            return known;
         }
         let path = format!("{name}/{version}");
         match VersionFiles::digest_of(store, &path) {
             Ok(digest) => Some((flavor(store, &path), digest, now)),
             Err(fault) => {
                 tracing::warn!(model = name, version, %fault, "version cannot be read");
-                known.map(as_before)
+                known
             }
         }
     }

@@ -147,3 +147,16 @@ fn links_in_circles_end_the_listing_of_their_version_alone() {
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(versions(&registry), [1]);
 }
+
+#[test]
+fn a_version_that_can_no_longer_be_listed_stays_with_the_stage_and_the_tags_of_today() {
+    let folder = Folder::new(10);
+    let registry = folder.open(None);
+    let before = registry.model(MODEL).unwrap().versions[0].clone();
+    (0..40).for_each(|i| symlink(".", folder.path(&format!("1/l{i}"))).unwrap());
+    folder.write("registered_model.yaml", b"{stages: {1: Archived}, tags: {1: {forebay.output: predict_proba}}}");
+    registry.refresh().unwrap();
+    let now = registry.model(MODEL).unwrap().versions[0].clone();
+    assert_eq!((now.version, now.digest, &now.flavor), (1, before.digest, &before.flavor));
+    assert_eq!((now.stage.as_deref(), now.output.as_deref()), (Some("Archived"), Some("predict_proba")));
+}

@@ -17,10 +17,10 @@ pub(crate) struct Predict {
     /// The row, in the model's order: numbers, true, false, null for a missing value, and text. Text that looks like
     /// another value is written as in JSON: '"12"'
     #[arg(required = true, allow_negative_numbers = true, value_name = "VALUE")]
-    row: Vec<String>,
+    pub(crate) row: Vec<String>,
     /// Where the mesh listens
     #[arg(long, default_value = "http://127.0.0.1:8080", env = "FOREBAY_URL")]
-    url: String,
+    pub(crate) url: String,
     /// Model, if not the default one
     #[arg(long)]
     model: Option<String>,
@@ -36,17 +36,6 @@ pub(crate) struct Predict {
     /// PEM file of the authority of the mesh's certificate, instead of the usual ones
     #[arg(long, value_name = "FILE", env = "FOREBAY_CA")]
     ca: Option<PathBuf>,
-}
-
-#[cfg(test)]
-impl Predict {
-    pub(crate) fn row(&self) -> &[String] {
-        &self.row
-    }
-
-    pub(crate) fn url(&self) -> &str {
-        &self.url
-    }
 }
 
 pub(crate) fn run(predict: &Predict) -> ExitCode {

@@ -57,3 +57,8 @@ pub(super) const MEMOIZE: u8 = 0x94;
 pub(super) const FRAME: u8 = 0x95;
 pub(super) const BYTEARRAY8: u8 = 0x96;
 pub(super) const READONLY_BUFFER: u8 = 0x98;
+
+/// Why a pickle with this opcode is refused.
+pub(super) fn unsupported(code: u8) -> String {
+    format!("opcode 0x{code:02x} is not supported")
+}

@@ -24,8 +24,7 @@ const MAX_PROTOCOL: u8 = 5;
 pub(crate) fn read(bytes: &Bytes) -> Result<Graph, Fault> {
     let mut graph = Graph::of_file(bytes.len());
     let mut machine = Machine::new(bytes, &mut graph);
-    let root = machine.run().map_err(|e| Fault::new(format!("byte {}", machine.at), e))?;
-    graph.root = root;
+    graph.root = machine.run().map_err(|e| Fault::new(format!("byte {}", machine.at), e))?;
     Ok(graph)
 }
 
@@ -106,6 +105,7 @@ impl<'b, 'g> Machine<'b, 'g> {
     pub(super) fn shared(&self, taken: &'b [u8]) -> Bytes {
         self.bytes.slice_ref(taken)
     }
+
     fn unsigned(&mut self, n: usize) -> Result<u64, String> {
         Ok(self.take(n)?.iter().rev().fold(0, |v, b| v << 8 | u64::from(*b)))
     }
@@ -186,7 +186,7 @@ impl<'b, 'g> Machine<'b, 'g> {
             },
             op::LONG => Node::Int(self.line()?.trim_end_matches('L').parse().map_err(|_| "LONG is not an integer")?),
             op::FLOAT => Node::Float(self.line()?.parse().map_err(|_| "FLOAT is not a number")?),
-            other => return Err(format!("opcode 0x{other:02x} is not supported")),
+            other => return Err(op::unsupported(other)),
         };
         self.push(node)
     }
@@ -196,7 +196,7 @@ impl<'b, 'g> Machine<'b, 'g> {
             op::SHORT_BINUNICODE | op::SHORT_BINSTRING | op::SHORT_BINBYTES => 1,
             op::BINUNICODE | op::BINSTRING | op::BINBYTES => 4,
             op::BINUNICODE8 | op::BINBYTES8 | op::BYTEARRAY8 => 8,
-            other => return Err(format!("opcode 0x{other:02x} is not supported")),
+            other => return Err(op::unsupported(other)),
         };
         let bytes = self.counted(length_bytes)?;
         // what the node holds is accounted for with it; characters of Python 2 take up to two bytes
@@ -280,7 +280,7 @@ impl<'b, 'g> Machine<'b, 'g> {
                 let items = self.since_mark()?;
                 self.set_items(self.top()?, &items)?;
             }
-            other => return Err(format!("opcode 0x{other:02x} is not supported")),
+            other => return Err(op::unsupported(other)),
         }
         Ok(())
     }

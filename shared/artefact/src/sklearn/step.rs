@@ -7,7 +7,7 @@ use crate::Fault;
 use crate::python::View;
 use crate::step::{Columns, Norm, Part, Polynomial, Step};
 
-/// Bytes that a column of a union takes at most.
+/// Bytes that are accounted for a column of what parts give together.
 const COLUMN_BYTES: usize = 4;
 
 /// Compiles the transformer at `view`, which has `width` input values; returns the number of its output values.
@@ -142,18 +142,16 @@ pub fn columns(view: &View<'_>, width: usize, unchanged: Option<&str>) -> Result
         }
         let name = name.text()?;
         let taken = indices.attr(name)?;
-        let taken_numbers = taken.numbers()?;
-        spend_part(&entry, taken_numbers.len())?;
-        let columns: Vec<usize> = taken_numbers.iter().map(|c| column(&taken, *c, width)).collect::<Result<_, _>>()?;
+        let places = taken.numbers()?;
+        spend_part(&entry, places.len())?;
+        let columns: Vec<usize> = places.iter().map(|c| column(&taken, *c, width)).collect::<Result<_, _>>()?;
         if columns.is_empty() {
             continue;
         }
         let unchanged = transformer.text() == Ok("passthrough") || unchanged == Some(name);
         parts.push(part(columns, (!unchanged).then_some(transformer), weight(view, name)?)?);
     }
-    spend_width(view, &parts)?;
-    let sparse = view.opt("sparse_output_").map(|s| s.flag()).transpose()?;
-    Ok(Step::Columns(Columns { parts, sparse }))
+    joined(view, parts, view.opt("sparse_output_").map(|s| s.flag()).transpose()?)
 }
 
 /// Some columns and the transformer of them; without one they pass through.
@@ -171,13 +169,14 @@ fn spend_part(view: &View<'_>, columns: usize) -> Result<(), Fault> {
     view.allocate(size_of::<Part>() + size_of::<Step>() + columns.saturating_mul(size_of::<usize>()))
 }
 
-/// Accounts for the columns that all parts give together; what is known of each is kept several times.
-fn spend_width(view: &View<'_>, parts: &[Part]) -> Result<(), Fault> {
+/// Parts side by side. Accounts for the columns that they give together, as what is known of each is kept as well.
+fn joined(view: &View<'_>, parts: Vec<Part>, sparse: Option<bool>) -> Result<Step, Fault> {
     if parts.is_empty() {
         return Err(view.fault("keeps no column"));
     }
     let width = parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.width));
-    view.allocate(width.saturating_mul(COLUMN_BYTES))
+    view.allocate(width.saturating_mul(COLUMN_BYTES))?;
+    Ok(Step::Columns(Columns { parts, sparse }))
 }
 
 /// What the output of the transformer called `name` is multiplied by.
@@ -200,8 +199,7 @@ fn union(view: &View<'_>, width: usize) -> Result<Step, Fault> {
         let passes = transformer.text() == Ok("passthrough");
         parts.push(part((0..width).collect(), (!passes).then_some(transformer), weight(view, name.text()?)?)?);
     }
-    spend_width(view, &parts)?;
-    Ok(Step::Columns(Columns { parts, sparse: None }))
+    joined(view, parts, None)
 }
 
 /// Reads a column index, which must be below `width`.

@@ -172,3 +172,15 @@ impl Columns {
         reads
     }
 }
+
+/// The steps before the first that does not select columns, each with the width of its input, the width after them, and
+/// the steps from there on.
+pub(super) fn leading_columns(steps: &[Step], mut width: usize) -> (Vec<(&Columns, usize)>, usize, &[Step]) {
+    let columns = steps.iter().map_while(|step| match step {
+        Step::Columns(columns) => Some((columns, std::mem::replace(&mut width, columns.width()))),
+        _ => None,
+    });
+    let leading: Vec<_> = columns.collect();
+    let later = &steps[leading.len()..];
+    (leading, width, later)
+}

@@ -25,7 +25,7 @@ struct Open {
     /// Its place among the counts.
     at: usize,
     is_map: bool,
-    /// Whether it has only numbers and booleans so far, which stay text.
+    /// Whether it is a list that has only numbers and booleans so far, which stay text.
     is_plain: bool,
 }
 
@@ -34,7 +34,7 @@ impl Open {
     /// whatever it holds.
     fn close(&self, count: &mut u32, has_end: bool, allowance: &Allowance) -> Result<(), String> {
         let item = if self.is_map { size_of::<(Cow<'_, str>, Value<'_>)>() } else { size_of::<Value<'_>>() };
-        if self.is_plain && !self.is_map && has_end {
+        if self.is_plain && has_end {
             *count = 0;
         }
         Ok(allowance.spend((*count as usize).saturating_mul(item))?)
@@ -61,7 +61,7 @@ fn counts(text: &[u8], allowance: &Allowance) -> Result<Vec<u32>, String> {
             b'[' | b'{' => {
                 // the counts grow as well
                 allowance.spend(3 * size_of::<u32>())?;
-                open.push(Open { at: counts.len(), is_map: *byte == b'{', is_plain: true });
+                open.push(Open { at: counts.len(), is_map: *byte == b'{', is_plain: *byte == b'[' });
                 counts.push(1);
             }
             b',' => inner.into_iter().for_each(|at| counts[at] = counts[at].saturating_add(1)),

@@ -81,8 +81,7 @@ impl<'a> Reader<'a, '_> {
             self.allowance.push(&mut pairs, (key, value))?;
         }
         self.at += 1;
-        self.allowance.shrink(&mut pairs);
-        Ok(Value::Map(pairs.into()))
+        Ok(Value::Map(self.allowance.boxed(pairs)))
     }
 
     fn list(&mut self, depth: usize) -> Result<Value<'a>, String> {
@@ -116,8 +115,7 @@ impl<'a> Reader<'a, '_> {
                 self.at += 1;
             }
         }
-        self.allowance.shrink(&mut items);
-        Ok(Value::List(items.into()))
+        Ok(Value::List(self.allowance.boxed(items)))
     }
 }
 

@@ -34,9 +34,8 @@ pub(super) fn read(header: &Header<'_>, blocks: &[Block<'_>], allowance: &Allowa
     let mut builder = builder.within(allowance);
     let mut linear: Option<Vec<LinearLeaf>> = blocks.iter().any(is_linear).then(Vec::new);
     for (i, block) in blocks.iter().enumerate() {
-        let left = allowance.left();
-        let mut tree = Tree::read(block, allowance).map_err(within(i))?;
-        let taken = left - allowance.left();
+        let (tree, taken) = allowance.measured(|| Tree::read(block, allowance));
+        let mut tree = tree.map_err(within(i))?;
         if let Some(leaves) = &mut linear {
             let first = leaves.len();
             linear_leaves(block, &tree, header.width, leaves, allowance).map_err(within(i))?;

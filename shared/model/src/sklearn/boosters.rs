@@ -42,9 +42,8 @@ fn of_xgboost(view: &View<'_>, class: &str) -> Read {
         if xgboost::owns_binary(bytes) {
             return xgboost::compile_binary(bytes, Some(class), missing, view.allowance());
         }
-        let left = view.allowance().left();
-        let document = document::read(bytes, view.allowance()).map_err(|e| Fault::new("", e))?;
-        let taken = left - view.allowance().left();
+        let (document, taken) = view.allowance().measured(|| document::read(bytes, view.allowance()));
+        let document = document.map_err(|e| Fault::new("", e))?;
         // a pickled booster has its configuration beside the model
         let model = document.get("Model").unwrap_or(&document);
         let compiled = xgboost::compile(model, Some(class), missing, view.allowance())?;

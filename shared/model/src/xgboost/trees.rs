@@ -112,9 +112,8 @@ pub(super) fn compile(
             push(&mut builder, &Tree::nothing(stride))?;
             continue;
         };
-        let left = allowance.left();
-        let mut read = tree(i).map_err(|e| format!("tree {i}: {e}"))?;
-        let taken = left - allowance.left();
+        let (read, taken) = allowance.measured(|| tree(i));
+        let mut read = read.map_err(|e| format!("tree {i}: {e}"))?;
         if let Some(weight) = weights.and_then(|weights| weights.get(i)) {
             let base = start[turn % start.len()];
             read.values.iter_mut().for_each(|v| *v = dart_leaf(*v, *weight, base, meaning));

@@ -19,9 +19,8 @@ impl View<'_> {
 
     /// Calls a function that keeps nothing of what it allocates: what it accounts for is free again afterwards.
     pub fn scratch<T>(&self, f: impl FnOnce() -> T) -> T {
-        let left = self.allowance().left();
-        let out = f();
-        self.allowance().give_back(left.saturating_sub(self.allowance().left()));
+        let (out, taken) = self.allowance().measured(f);
+        self.allowance().give_back(taken);
         out
     }
 
