@@ -19,7 +19,7 @@ use forebay_ingestion::amqp::AmqpIngress;
 use forebay_ingestion::inbound::Inbound;
 use forebay_ingestion::kafka::KafkaIngress;
 use forebay_ingestion::parse::{parse_http, parse_line};
-use forebay_ingestion::{ModelRows, Schemas};
+use forebay_ingestion::{ModelRows, RecordReader};
 use forebay_preprocessing::{CheckedRow, RowRules, RowShape, Settings, convert_cell};
 use forebay_registry::ColumnKind;
 use forebay_runtime::StageTracer;
@@ -61,7 +61,7 @@ fn kafka(json: &str) -> Option<Request> {
         timeouts: timeouts(),
         request_id_is_identity: false,
         model_rows: model_rows(),
-        schemas: Schemas::default(),
+        reader: RecordReader::default(),
         tracer: StageTracer::disabled(),
     };
     let payload = Bytes::copy_from_slice(json.as_bytes());
@@ -88,7 +88,7 @@ fn timeouts() -> Timeouts {
 
 fn accepted(inbound: Inbound) -> Option<Request> {
     match inbound {
-        Inbound::Accepted(item, _) => Some(item.payload),
+        Inbound::Accepted(mut rows, _) => rows.pop().map(|item| item.payload),
         _ => None,
     }
 }

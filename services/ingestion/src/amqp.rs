@@ -143,7 +143,7 @@ mod tests {
 
     fn accepted(taken: Inbound) -> Item<Request> {
         match taken {
-            Inbound::Accepted(item, _) => item,
+            Inbound::Accepted(mut rows, _) if rows.len() == 1 => rows.remove(0),
             other => panic!("{other:?}"),
         }
     }

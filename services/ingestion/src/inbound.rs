@@ -13,8 +13,8 @@ use crate::request::ParsedRequest;
 /// The result of reading one record or message.
 #[derive(Debug)]
 pub enum Inbound {
-    /// A request for the mesh, and its span if the trace is sampled.
-    Accepted(Item<Request>, Option<StageSpan>),
+    /// The rows of a request for the mesh, and its span if the trace is sampled.
+    Accepted(Vec<Item<Request>>, Option<StageSpan>),
     /// A request that is answered with an error.
     Rejected(Item<Outcome>),
     /// Bytes that are no request. The error outcome is present if the sender can be answered.
@@ -22,7 +22,7 @@ pub enum Inbound {
 }
 
 impl Inbound {
-    /// Classifies one row that was parsed and admitted. `answerable` says that the sender can be answered even if no
+    /// Classifies a request that was parsed and admitted. `answerable` says that the sender can be answered even if no
     /// request id could be read; `dead_letter` makes one from the error's code and message.
     pub(crate) fn from_parsed(
         parsed: Result<ParsedRequest, Rejected>,
@@ -39,14 +39,15 @@ impl Inbound {
         let Rejected { problem, request_id, undecodable } = match parsed.and_then(narrow) {
             Ok(request) => {
                 let exact = model_rows.contain_text(&request.model);
-                let Some(item) = admission.items(request, exact).pop() else {
-                    let problem = Problem::new(ErrorCode::Internal, "the request lost its row");
+                let items = admission.items(request, exact);
+                let Some(first) = items.first() else {
+                    let problem = Problem::new(ErrorCode::Internal, "the request lost its rows");
                     return Self::Rejected(admission.rejection(None, problem));
                 };
                 if let Some(span) = &mut span {
-                    messaging::set_conversation(span, item.context.client_request_id());
+                    messaging::set_conversation(span, first.context.client_request_id());
                 }
-                return Self::Accepted(item, span);
+                return Self::Accepted(items, span);
             }
             Err(rejected) => rejected,
         };

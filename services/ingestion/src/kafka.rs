@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use forebay_bus::kafka::{DeadLetter, RawRecord};
 use forebay_bus::messaging::{self, MessagingOperation};
-use forebay_contract::{ErrorCode, KafkaOrigin, Lane, Origin, Problem, RequestId, SplitKey};
+use forebay_contract::{KafkaOrigin, Lane, Origin, RequestId, SplitKey};
 use forebay_runtime::{SpanKind, StageSpan, StageTracer, TraceContext};
 
 use crate::admission::{RequestAdmission, Timeouts};
 use crate::inbound::Inbound;
 use crate::model_rows::ModelRows;
-use crate::parse::{Rejected, parse_record};
+use crate::parse::Rejected;
 use crate::propagation::{PropagatedParts, Propagation};
+use crate::record_reader::RecordReader;
 use crate::request::{DEFAULT_PRIORITY, ParsedRequest};
-use crate::schemas::{Schemas, id_in_header};
 
 /// Runs of 2^8 offsets share a results partition, so that a batch stays whole on its way back.
 const NEIGHBOUR_BITS: u32 = 8;
@@ -36,8 +36,8 @@ pub struct KafkaIngress {
     pub propagation: Propagation,
     /// What rows models take.
     pub model_rows: ModelRows,
-    /// The schemas of records that have one.
-    pub schemas: Schemas,
+    /// Reads their values.
+    pub reader: RecordReader,
     /// Makes the spans of this stage.
     pub tracer: StageTracer,
 }
@@ -49,7 +49,7 @@ impl KafkaIngress {
         let topic = &self.topics[lane.index()];
         let caller = record.header("traceparent").and_then(|header| std::str::from_utf8(header).ok());
         let root = self.tracer.sample_root(caller.and_then(TraceContext::from_traceparent));
-        let parsed = self.parse(&record);
+        let parsed = self.reader.read(&record);
         let span = root.sampled().then(|| self.span(root, topic, &record, accepted_us));
         let trace = span.as_ref().map_or(root, StageSpan::context);
         let timeout = self.timeouts.effective(parsed.as_ref().ok().and_then(|request| request.timeout));
@@ -84,23 +84,6 @@ impl KafkaIngress {
             topic,
             record,
         })
-    }
-
-    /// Reads the value, which may stand behind the id of a schema.
-    fn parse(&self, record: &RawRecord) -> Result<ParsedRequest, Rejected> {
-        let dead = |why| Rejected {
-            problem: Problem::new(ErrorCode::InvalidRequest, why),
-            request_id: None,
-            undecodable: true,
-        };
-        match self.schemas.json(record) {
-            None => parse_record(&record.payload).map_err(|rejected| match id_in_header(record) {
-                Some(why) if rejected.undecodable && rejected.request_id.is_none() => dead(why),
-                _ => rejected,
-            }),
-            Some(Ok(json)) => parse_record(&json),
-            Some(Err(why)) => Err(dead(why)),
-        }
     }
 
     /// Identity and results partition, both pure functions of the record. The source partition is left out of the latter
@@ -150,7 +133,7 @@ mod tests {
             request_id_is_identity,
             propagation: Propagation::new(true, &["correlation".into()]),
             model_rows: ModelRows::new(forebay_bus::ModelDirectory::new("here"), "m", 0),
-            schemas: Schemas::default(),
+            reader: RecordReader::default(),
             tracer: StageTracer::disabled(),
         }
     }
@@ -162,7 +145,7 @@ mod tests {
 
     fn accepted(taken: Inbound) -> Item<Request> {
         match taken {
-            Inbound::Accepted(item, _) => item,
+            Inbound::Accepted(mut rows, _) if rows.len() == 1 => rows.remove(0),
             other => panic!("{other:?}"),
         }
     }

@@ -15,7 +15,8 @@
 //! - `net_stream`: the bytes of a connection, with or without TLS
 //! - `exposure`: warnings of listeners that other machines can reach
 //! - `fuzzing`: what the fuzz targets call
-//! - `schemas`: records behind the id of a schema
+//! - `record_reader`: requests from the values of records; `schemas`: records behind the id of a schema;
+//!   `column_paths`: where the columns stand in records that are no requests
 //! - `propagation`: what a result has of the record of its request
 //! - `periodic`: repeated work on threads that may block
 //! - `actors`: the ingester (records and messages) and the batcher, both thin
@@ -27,6 +28,7 @@ pub mod amqp;
 mod async_results;
 pub mod auth;
 pub mod batching;
+mod column_paths;
 mod exposure;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -43,6 +45,7 @@ pub mod pending;
 mod periodic;
 mod propagation;
 mod record_age;
+mod record_reader;
 pub mod rejection;
 pub mod request;
 mod row_result;
@@ -52,6 +55,7 @@ pub mod system;
 
 pub use model_rows::ModelRows;
 pub use propagation::Propagation;
+pub use record_reader::RecordReader;
 pub use request::Row;
 pub use schemas::Schemas;
 pub use settings::Settings;

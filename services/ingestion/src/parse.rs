@@ -25,12 +25,13 @@ mod scalar;
 mod type_mismatch;
 mod value;
 
+use std::fmt;
+
 use forebay_contract::{ErrorCode, Problem};
 use serde::de::DeserializeSeed;
 
 use crate::request::ParsedRequest;
 use body::Body;
-#[cfg(test)]
 pub(crate) use body::FIELDS;
 use error_context::ErrorContext;
 pub(crate) use error_context::confluent_schema;
@@ -45,6 +46,28 @@ pub use request_id::recover_request_id;
 enum Rules {
     Http,
     Record,
+}
+
+/// The most rows of one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowLimit {
+    pub rows: usize,
+    /// The setting that says so, for the error.
+    pub setting: Option<&'static str>,
+}
+
+impl RowLimit {
+    pub(crate) const ONE: Self = Self { rows: 1, setting: None };
+}
+
+impl fmt::Display for RowLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rows {
+            1 => f.write_str("more than one row, the limit of one request")?,
+            rows => write!(f, "more than {rows} rows, the limit of one request")?,
+        }
+        self.setting.map_or(Ok(()), |setting| write!(f, " ({setting})"))
+    }
 }
 
 /// A record or body that is not a request.
@@ -63,15 +86,21 @@ pub struct Rejected {
 /// # Errors
 /// `invalid_request`, `invalid_features` or `payload_too_large`, with the path of the error.
 pub fn parse_http(bytes: &[u8], max_rows: usize) -> Result<ParsedRequest, Problem> {
-    read(bytes, Rules::Http, max_rows).map_err(|rejected| rejected.problem)
+    read(bytes, Rules::Http, RowLimit { rows: max_rows, setting: Some("http.max_rows") })
+        .map_err(|rejected| rejected.problem)
 }
 
-/// Reads one record of the request topic: one row.
+/// Reads a request of one row from a record or message.
 ///
 /// # Errors
 /// Like [`parse_http`], with the request id if it can be recovered.
 pub fn parse_record(bytes: &[u8]) -> Result<ParsedRequest, Rejected> {
-    read(bytes, Rules::Record, 1).map_err(|mut rejected| {
+    parse_record_rows(bytes, RowLimit::ONE)
+}
+
+/// As [`parse_record`], with as many rows.
+pub(crate) fn parse_record_rows(bytes: &[u8], limit: RowLimit) -> Result<ParsedRequest, Rejected> {
+    read(bytes, Rules::Record, limit).map_err(|mut rejected| {
         if rejected.request_id.is_none() {
             rejected.request_id = recover_request_id(bytes);
         }
@@ -84,14 +113,14 @@ fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
-fn read(bytes: &[u8], rules: Rules, max_rows: usize) -> Result<ParsedRequest, Rejected> {
+fn read(bytes: &[u8], rules: Rules, limit: RowLimit) -> Result<ParsedRequest, Rejected> {
     let bytes = without_mark(bytes);
     if bytes.is_empty() {
         let what = if rules == Rules::Http { "the body is empty" } else { "the record is empty" };
         let problem = Problem::new(ErrorCode::InvalidRequest, format!("{what}, expected a JSON object"));
         return Err(Rejected { problem, request_id: None, undecodable: true });
     }
-    let mut context = ErrorContext::new(max_rows);
+    let mut context = ErrorContext::new(limit);
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let request =
         Body { context: &mut context, rules }.deserialize(&mut json).and_then(|request| json.end().map(|()| request));

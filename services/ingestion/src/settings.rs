@@ -15,11 +15,16 @@ use forebay_registry::ModelSettings;
 use forebay_runtime::{Layers, Problems, SettingOrigin, duration, is_exposed};
 use serde::Deserialize;
 
+use crate::column_paths::ColumnPaths;
+
 pub use async_results::{AsyncSettings, AsyncStore, CallbackAddresses};
 pub use auth::{AuthSettings, JwtSettings};
 pub use grpc::GrpcSettings;
 pub use http::{HttpSettings, HttpTlsSettings};
 pub use repository::RepositorySettings;
+
+/// The largest value of `ingestion.max_record_rows`: a record is split among the rows of one round of reading.
+const MAX_RECORD_ROWS: usize = 4096;
 
 /// All sections, checked.
 #[derive(Clone, Debug)]
@@ -59,8 +64,30 @@ pub struct IngestionSettings {
     pub propagate_key: bool,
     /// Names of the headers of a request's record that its result has as well; `*` for all.
     pub propagate_headers: Vec<String>,
+    /// Most rows of a record of the request topic.
+    pub max_record_rows: usize,
+    /// The model of records that name none; empty for the default model.
+    pub record_model: String,
+    /// Where columns stand in records that have not the fields of a request: `COLUMN=FIELD.FIELD`.
+    pub record_columns: Vec<String>,
     /// Most values of a row, over every protocol; 0 for 4,096 or the width of the widest version of its model.
     pub max_row_values: usize,
+}
+
+impl IngestionSettings {
+    fn check(&self, problems: &mut Problems) {
+        if self.batch_interval > Duration::from_secs(1) {
+            let text = "is longer than 1s: under load every request would wait that long";
+            problems.add("ingestion.batch_interval", text);
+        }
+        if !(1..=MAX_RECORD_ROWS).contains(&self.max_record_rows) {
+            let text = format!("is {}, expected 1 to {MAX_RECORD_ROWS}", self.max_record_rows);
+            problems.add("ingestion.max_record_rows", text);
+        }
+        if let Err(why) = ColumnPaths::new(&self.record_columns) {
+            problems.add("ingestion.record_columns", why);
+        }
+    }
 }
 
 impl Settings {
@@ -91,10 +118,7 @@ impl Settings {
         crate::http::tls::check(&http.tls, problems);
         crate::auth::check(&auth, problems);
         check_empty_variables(&http, &auth, layers, problems);
-        if ingestion.batch_interval > Duration::from_secs(1) {
-            let text = "is longer than 1s: under load every request would wait that long";
-            problems.add("ingestion.batch_interval", text);
-        }
+        ingestion.check(problems);
         Some(Self { http, grpc, auth, async_results, redis, repository, schemas, ingestion, models })
     }
 
@@ -173,6 +197,8 @@ mod tests {
             (&["http.body_memory=1KiB"], "http.body_memory"),
             (&["schemas.registry=registry:8081"], "schemas.registry"),
             (&["repository.writable=true"], "repository.writable"),
+            (&["ingestion.max_record_rows=0"], "ingestion.max_record_rows"),
+            (&["ingestion.record_columns=a=b.d,c=b"], "ingestion.record_columns"),
         ] {
             let error = read(flags).unwrap_err();
             assert!(error.contains(key), "{flags:?}: {error}");

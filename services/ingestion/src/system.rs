@@ -12,7 +12,7 @@ use std::time::Duration;
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
 use forebay_bus::amqp::AmqpMessages;
-use forebay_bus::kafka::{DeadLetters, RawBatch};
+use forebay_bus::kafka::{DeadLetters, RawBatch, RecordGroup};
 use forebay_bus::{BusSettings, Delivery, Inlet, Mesh, ModelDirectory, Outlet};
 use forebay_contract::edges::{REPLIES, REQUESTS, REQUESTS_IN, RESULTS};
 use forebay_contract::{Outcome, Request, Stage};
@@ -32,6 +32,7 @@ use crate::kafka::KafkaIngress;
 use crate::model_rows::ModelRows;
 use crate::open_inference::ModelStatistics;
 use crate::pending::PendingRequests;
+use crate::record_reader::RecordReader;
 use crate::schemas::Schemas;
 use crate::settings::{GrpcSettings, Settings};
 use ingress::{amqp_ingress, kafka_ingress};
@@ -96,7 +97,9 @@ pub fn stage(
     let (batcher, batch_partition) = start_batcher(&placement, requests, host, metrics.clone(), arbiter);
     let model_rows = ModelRows::new(directory.clone(), &settings.models.name, settings.ingestion.max_row_values);
     let schemas = Schemas::default();
-    let reading = (tracer.clone(), &model_rows, schemas.clone());
+    let reader = RecordReader::new(&settings.ingestion, schemas.clone());
+    let reader = reader.map_err(|why| StartError::setting("ingestion.record_columns", why))?;
+    let reading = (tracer.clone(), &model_rows, reader);
     let kafka = kafka_ingress(settings, &bus.kafka, host, placement.partitions, reading);
     let cache_scopes = CacheScopes::new(settings.auth.separate_cache);
     let partition = Arc::clone(&batch_partition);
@@ -242,7 +245,9 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
     mesh.serve_partition(&REPLIES, origin.reply_partition, stage.replies.clone())?;
     if settings.ingestion.kafka {
         let take = Arc::clone(&stage.kafka);
-        mesh.serve_records(&REQUESTS_IN, &bus.kafka.consumer_group, pace, move |delivery| take(delivery))?;
+        let group =
+            RecordGroup { name: bus.kafka.consumer_group.clone(), pace, max_rows: settings.ingestion.max_record_rows };
+        mesh.serve_records(&REQUESTS_IN, group, move |delivery| take(delivery))?;
     }
     let take = Arc::clone(&stage.amqp);
     mesh.serve_messages(Stage::Ingestion, move |messages| take(messages));

@@ -114,6 +114,46 @@ async fn bad_records_do_not_touch_their_neighbours() {
     assert_eq!(within(done).await, Ok(AckOutcome::Failed), "an unconfirmed error answer is not done");
 }
 
+#[actix_rt::test]
+async fn each_row_of_a_record_is_an_item_and_the_record_is_done_with_the_last_one() {
+    let mut mesh = Mesh::start(&["ingestion.max_record_rows=3"]);
+    let rows = |id: &str, rows: &str| format!(r#"{{"request_id":"{id}","features":[{rows}]}}"#);
+    let records = vec![record(7, &rows("three", "[1],[2],[3]")), record(8, &rows("four", "[1],[2],[3],[4]"))];
+    let mut done = deliver(&mesh, records);
+    assert_eq!(refused(&mut mesh).await, ("four".to_owned(), "payload_too_large".to_owned()));
+    let (batch, ack) = mesh.arrived().await;
+    let context = |at: usize| &batch.items[at].context;
+    assert_eq!([0, 1, 2].map(|at| (context(at).row(), context(at).rows())), [(0, 3), (1, 3), (2, 3)]);
+    assert!(batch.items.iter().all(|item| item.context.request_id() == context(0).request_id()));
+    assert_eq!([0, 1, 2].map(|at| batch.items[at].payload.features[0]), [1.0, 2.0, 3.0]);
+    assert!(done.try_recv().is_err());
+    ack.ack();
+    assert_eq!(within(done).await, Ok(AckOutcome::Done));
+}
+
+#[actix_rt::test]
+async fn records_of_a_topic_may_be_for_one_model_and_have_their_columns_anywhere() {
+    let columns = "ingestion.record_columns=amount=payment.amount,country";
+    let mut mesh = Mesh::start(&["ingestion.record_model=fraud", columns]);
+    let records = vec![
+        record(1, r#"{"request_id":"r","payment":{"amount":9.5,"id":3},"country":"DE","other":[1,2]}"#),
+        record(2, r#"{"model":"own","features":{"payment":{"amount":1},"country":null}}"#),
+        record(3, r#"{"request_id":"bad","payment":[9.5]}"#),
+    ];
+    let done = deliver(&mesh, records);
+    assert_eq!(refused(&mut mesh).await, ("bad".to_owned(), "invalid_request".to_owned()));
+    let (batch, ack) = mesh.arrived().await;
+    let of = |at: usize| {
+        let forebay_contract::Request { model, names, .. } = &batch.items[at].payload;
+        (model.as_str(), names.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    assert_eq!([of(0), of(1)], [("fraud", vec!["amount", "country"]), ("own", vec!["amount", "country"])]);
+    assert_eq!(batch.items[0].context.client_request_id(), Some("r"));
+    assert_eq!(mesh.dead_letters.0.load(Ordering::SeqCst), 1);
+    ack.ack();
+    assert_eq!(within(done).await, Ok(AckOutcome::Done));
+}
+
 /// As in the replaced service, whose limit was 60 s: the default timeout. A replica that keeps up does not trust clocks.
 #[actix_rt::test]
 async fn a_record_of_a_backlog_has_the_time_that_its_age_leaves() {

@@ -47,7 +47,7 @@ pub use edges::Edges;
 pub use group_size::GroupSize;
 pub use producer::{OutRecord, RecordSink};
 pub use record::{RawBatch, RawRecord};
-pub use source::{FirstRecord, IntakePace, OnFirst, RawSource};
+pub use source::{FirstRecord, IntakePace, OnFirst, RawSource, RecordGroup};
 pub use tail::{Tail, TailError, TailRange, TailRecord, TailSpec, read_since};
 pub use topics::{PlannedTopic, TopicError, TopicReport, create_topics, planned_topics, topic_name};
 pub use transactions::{Shorten, TransactionAcks, TransactionSettings, TransactionalSink};

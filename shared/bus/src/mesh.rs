@@ -27,7 +27,7 @@ pub use stages::Stages;
 
 use crate::amqp::{AmqpMessages, AmqpSink};
 use crate::kafka::broker_clock::shift_for_test;
-use crate::kafka::{Edges, FirstRecord, IntakePace, RawBatch, RawSource, topic_name};
+use crate::kafka::{Edges, FirstRecord, RawBatch, RawSource, RecordGroup, topic_name};
 use crate::{BusSettings, Delivery, Inlet, ModelDirectory, Outlet};
 use drain::{Close, Running};
 use memory::MemoryEdges;
@@ -153,22 +153,20 @@ impl Mesh {
         self.edges(stage)?.read_partition(edge, partition, inlet)
     }
 
-    /// Consumes a topic of clients in `group`, which begins at the end, at this pace. Without Kafka there is none.
+    /// Consumes a topic of clients in a group that begins at the end. Without Kafka there is none.
     ///
     /// # Errors
     /// When no stage that runs here reads the topic.
     pub fn serve_records(
         &mut self,
         edge: &EdgeSpec,
-        group: &str,
-        pace: IntakePace,
+        group: RecordGroup,
         take: impl Fn(Delivery<RawBatch>) + Send + 'static,
     ) -> Result<(), StartError> {
         let stage = self.reader(edge)?;
         if self.kafka {
             let topic = topic_name(&self.host.settings().topics, edge).to_owned();
-            let (lanes, group) = (edge.has_lanes(), group.to_owned());
-            let source = RawSource { topic, lanes, group, from_latest: true, pace };
+            let source = RawSource { topic, lanes: edge.has_lanes(), from_latest: true, group };
             self.sources.add(stage, edge, move |edges| edges.consume_raw(&source, take));
         }
         Ok(())

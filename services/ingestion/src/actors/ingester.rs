@@ -85,8 +85,8 @@ impl Handler<DeliverRecords> for Ingester {
         for record in records {
             let age = record_age.of(record.timestamp_ms, accepted_us);
             match self.kafka.accept(record, lane, accepted_us, age) {
-                Inbound::Accepted(item, span) => {
-                    items.push(item);
+                Inbound::Accepted(rows, span) => {
+                    items.extend(rows);
                     spans.extend(span);
                 }
                 Inbound::Rejected(item) => rejected.push(item),
@@ -116,8 +116,8 @@ impl Handler<DeliverMessages> for Ingester {
         let (mut spans, mut rejected, mut rejected_acks) = (Vec::new(), Vec::new(), Vec::new());
         for message in messages {
             match self.amqp.accept(&message, accepted_us) {
-                Inbound::Accepted(item, span) => {
-                    items.push(item);
+                Inbound::Accepted(rows, span) => {
+                    items.extend(rows);
                     acks.push(message.ack);
                     spans.extend(span);
                 }

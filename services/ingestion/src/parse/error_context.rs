@@ -5,13 +5,13 @@ use std::fmt;
 use forebay_contract::{ErrorCode, Problem};
 use serde::de::Error;
 
-use super::Rejected;
+use super::{Rejected, RowLimit};
 
 /// The first error and its path. One value is passed through all visitors of a request.
 #[derive(Debug)]
 pub(super) struct ErrorContext {
     /// Maximum number of rows in one request.
-    pub max_rows: usize,
+    pub limit: RowLimit,
     /// The request id, once it has been read.
     pub request_id: Option<String>,
     problem: Option<Problem>,
@@ -68,8 +68,8 @@ impl fmt::Display for Excerpt<'_> {
 }
 
 impl ErrorContext {
-    pub(super) fn new(max_rows: usize) -> Self {
-        Self { max_rows, request_id: None, problem: None, path: None }
+    pub(super) fn new(limit: RowLimit) -> Self {
+        Self { limit, request_id: None, problem: None, path: None }
     }
 
     /// Records a problem, unless there is one already, and returns an error that stops the parser.

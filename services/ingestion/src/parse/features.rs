@@ -156,11 +156,9 @@ impl<'de> DeserializeSeed<'de> for RowSeed<'_> {
     type Value = Row;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Row, D::Error> {
-        if self.row >= self.context.max_rows {
-            let message = match self.context.max_rows {
-                1 => "features: more than one row; a record holds one row".to_owned(),
-                most => format!("features: more than {most} rows, the limit of one request (http.max_rows)"),
-            };
+        let limit = self.context.limit;
+        if self.row >= limit.rows {
+            let message = format_args!("features: {limit}");
             return Err(self.context.fail(ErrorCode::PayloadTooLarge, message));
         }
         json.deserialize_any(self)

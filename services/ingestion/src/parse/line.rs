@@ -7,7 +7,7 @@ use serde::de::DeserializeSeed;
 
 use super::error_context::ErrorContext;
 use super::features::FeaturesSeed;
-use super::{parse_record, without_mark};
+use super::{RowLimit, parse_record, without_mark};
 use crate::request::{FeatureRows, Row};
 
 /// A row of a file.
@@ -33,7 +33,7 @@ pub fn parse_line(bytes: &[u8]) -> Result<Line, Problem> {
         let request = parse_record(bytes).map_err(|rejected| rejected.problem)?;
         (request.features, request.output, request.params)
     } else {
-        let mut context = ErrorContext::new(1);
+        let mut context = ErrorContext::new(RowLimit::ONE);
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let read = FeaturesSeed { context: &mut context }.deserialize(&mut json);
         let read = read.and_then(|it| json.end().map(|()| it));

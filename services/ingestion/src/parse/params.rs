@@ -6,6 +6,7 @@ use std::fmt;
 use forebay_contract::{ErrorCode, Value};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 
+use super::RowLimit;
 use super::error_context::{ErrorContext, PathEnd, ValuePath};
 use super::limits::MAX_TEXT_BYTES;
 use super::type_mismatch::{name, type_mismatch};
@@ -18,7 +19,7 @@ pub(crate) struct ParamsJson(pub BTreeMap<String, Value>);
 
 impl<'de> Deserialize<'de> for ParamsJson {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        let mut context = ErrorContext::new(1);
+        let mut context = ErrorContext::new(RowLimit::ONE);
         let read = ParamsSeed { context: &mut context }.deserialize(json);
         read.map(Self).map_err(|error| context.into_message().map_or(error, D::Error::custom))
     }

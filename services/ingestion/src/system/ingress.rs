@@ -13,7 +13,7 @@ use crate::auth::CacheScopes;
 use crate::kafka::KafkaIngress;
 use crate::model_rows::ModelRows;
 use crate::propagation::Propagation;
-use crate::schemas::Schemas;
+use crate::record_reader::RecordReader;
 use crate::settings::Settings;
 
 pub(super) fn amqp_ingress(
@@ -39,7 +39,7 @@ pub(super) fn kafka_ingress(
     kafka: &KafkaSettings,
     host: &Host,
     partitions: u32,
-    (tracer, model_rows, schemas): (StageTracer, &ModelRows, Schemas),
+    (tracer, model_rows, reader): (StageTracer, &ModelRows, RecordReader),
 ) -> KafkaIngress {
     let shared = host.settings();
     KafkaIngress {
@@ -50,7 +50,7 @@ pub(super) fn kafka_ingress(
         request_id_is_identity: settings.ingestion.request_id_is_identity,
         propagation: Propagation::new(settings.ingestion.propagate_key, &settings.ingestion.propagate_headers),
         model_rows: model_rows.clone(),
-        schemas,
+        reader,
         tracer,
     }
 }

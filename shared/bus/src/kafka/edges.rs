@@ -25,7 +25,7 @@ use super::group_size::GroupSize;
 use super::outlet::{Fallback, KafkaOutlet};
 use super::producer::RecordSink;
 use super::record::RawBatch;
-use super::source::{OnFirst, RawSource, RecordIntake, Source, SourceSpec, TypedIntake};
+use super::source::{OnFirst, RawSource, RecordGroup, RecordIntake, Source, SourceSpec, TypedIntake};
 use super::topic_monitor::TopicMonitor;
 use super::topics::topic_name;
 use super::transactions::TransactionalSink;
@@ -217,10 +217,11 @@ impl Edges {
     ) -> Result<(), StartError> {
         let topics = self.topics(&source.topic, source.lanes);
         topics.names().iter().for_each(|topic| self.foreign.add(topic));
-        let config = self.client.consumer_of_clients(&source.group, topics.base());
+        let config = self.client.consumer_of_clients(&source.group.name, topics.base());
         let (arena, dead_letters) = (bytes::BytesMut::new(), self.dead_letters());
-        let intake = RecordIntake { topics: topics.clone(), take, arena, dead_letters };
-        let spec = SourceSpec { pace: source.pace.clone(), ..self.source(topics, config, source.from_latest) };
+        let RecordGroup { pace, max_rows, .. } = source.group.clone();
+        let intake = RecordIntake { topics: topics.clone(), take, arena, dead_letters, max_rows };
+        let spec = SourceSpec { pace, ..self.source(topics, config, source.from_latest) };
         self.sources.push(Source::start(spec, intake).map_err(|error| refused(&error))?);
         Ok(())
     }

@@ -22,8 +22,8 @@ mod unreadable;
 
 pub(crate) use commits::{CommitsSlot, SourceCommits, names_transaction};
 pub(crate) use context::{OnAssigned, OnLeaving, SourceContext};
-pub use intake::RawSource;
 pub(crate) use intake::{Intake, RecordIntake, TypedIntake};
+pub use intake::{RawSource, RecordGroup};
 pub use intake_pace::IntakePace;
 pub(crate) use rebalance::RevokeBudget;
 pub(crate) use topics::SourceTopics;

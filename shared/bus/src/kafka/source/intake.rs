@@ -17,7 +17,7 @@ use crate::kafka::dead_letters::{DeadLetter, DeadLetters};
 use crate::kafka::offset_tracker::{InFlightRecord, OffsetTracker};
 use crate::kafka::outlet::failed;
 use crate::kafka::record::{RawBatch, RawRecord, copy_record};
-use crate::work_size::{bytes_of_batch, bytes_of_json};
+use crate::work_size::{bytes_of_batch, bytes_of_json, most_rows};
 use crate::{Ack, AckOutcome, Delivery, Inlet, Outlet, Permit};
 
 /// A topic of clients to consume.
@@ -27,12 +27,21 @@ pub struct RawSource {
     pub topic: String,
     /// Whether it has lanes, which are consumed as well.
     pub lanes: bool,
-    /// The consumer group.
-    pub group: String,
     /// Where a group without committed offsets begins: at the end, or at the beginning.
     pub from_latest: bool,
-    /// When the source looks for records.
+    /// Who consumes it.
+    pub group: RecordGroup,
+}
+
+/// A consumer group that reads a topic of clients.
+#[derive(Clone, Debug)]
+pub struct RecordGroup {
+    /// The name of the group.
+    pub name: String,
+    /// When its members look for records.
     pub pace: IntakePace,
+    /// The most rows that a record may have.
+    pub max_rows: usize,
 }
 
 // a smaller bound would never let a round begin
@@ -67,6 +76,8 @@ const ENDS_PROCESS: &str = "the process ended whenever this item was in work, al
 
 /// A round of records of clients ends with the one that makes it larger than this, so that permits are asked for again.
 const ROUND_BYTES: usize = 256 << 10;
+/// The same for the most rows that its records may have.
+const ROUND_ROWS: usize = 4 * MAX_BATCH_ITEMS;
 
 /// Topics between stages: a record is a batch.
 pub(crate) struct TypedIntake<P> {
@@ -172,6 +183,8 @@ pub(crate) struct RecordIntake<F> {
     pub(crate) take: F,
     pub(crate) arena: BytesMut,
     pub(crate) dead_letters: DeadLetters,
+    /// The most rows that a record may have.
+    pub(crate) max_rows: usize,
 }
 
 /// Records of one round, and per partition the offsets they span.
@@ -182,6 +195,8 @@ pub(crate) struct RecordRound {
     bytes: usize,
     /// Size of their keys and headers.
     beside: usize,
+    /// The most rows that they may have.
+    rows: usize,
     spans: Vec<RecordSpan>,
 }
 
@@ -198,11 +213,13 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
     type Item = RawRecord;
 
     fn round(&mut self, permit: Permit, lane: Lane) -> RecordRound {
-        RecordRound { permit, batch: RawBatch { lane, records: Vec::new() }, bytes: 0, beside: 0, spans: Vec::new() }
+        let batch = RawBatch { lane, records: Vec::new() };
+        RecordRound { permit, batch, bytes: 0, beside: 0, rows: 0, spans: Vec::new() }
     }
 
     fn wants_more(&self, round: &RecordRound) -> bool {
-        round.batch.records.len() < MAX_BATCH_ITEMS && round.bytes + round.beside < ROUND_BYTES
+        let RecordRound { batch, bytes, beside, rows, .. } = round;
+        batch.records.len() < MAX_BATCH_ITEMS && bytes + beside < ROUND_BYTES && *rows < ROUND_ROWS
     }
 
     fn add(&mut self, round: &mut RecordRound, message: &BorrowedMessage<'_>, key: i32, _: &Arc<OffsetTracker>) {
@@ -212,6 +229,7 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
         let record = copy_record(message, &mut self.arena);
         round.bytes += record.payload.len();
         round.beside += record.bytes_beside_value();
+        round.rows += most_rows(&record.payload, self.max_rows);
         round.batch.records.push(record);
         let (partition, offset) = (message.partition(), message.offset());
         match round.spans.iter_mut().find(|span| span.key == key) {
@@ -232,8 +250,8 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
                 None => round.batch.records.retain(|record| record.partition != partition.unsigned_abs()),
             }
         }
-        let records = round.batch.records.len();
-        round.permit.keep_with_bytes(records, round.beside as u64 + bytes_of_json(round.bytes, records));
+        let bytes = round.beside as u64 + bytes_of_json(round.bytes, round.rows);
+        round.permit.keep_with_bytes(round.batch.records.len(), bytes);
         let ack = ack_of(in_flight, Arc::clone(offsets), round.permit);
         (self.take)(Delivery { payload: round.batch, ack });
     }

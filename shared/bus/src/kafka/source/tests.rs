@@ -81,7 +81,7 @@ pub(super) fn start_with(spec: SourceSpec, dead_letters: DeadLetters) -> (Source
     let (taken, deliveries) = channel();
     let take = move |delivery| drop(taken.send(delivery));
     let (topics, arena) = (spec.topics.clone(), bytes::BytesMut::new());
-    let intake = RecordIntake { topics, take, arena, dead_letters };
+    let intake = RecordIntake { topics, take, arena, dead_letters, max_rows: 1 };
     (Source::start(spec, intake).unwrap(), deliveries)
 }
 

@@ -81,7 +81,13 @@ fn bench() -> Bench {
     let take = move |delivery| drop(taken.send(delivery));
     let source = Source::start(
         spec,
-        RecordIntake { topics: SourceTopics::one(IN), take, arena: bytes::BytesMut::new(), dead_letters: letters() },
+        RecordIntake {
+            topics: SourceTopics::one(IN),
+            take,
+            arena: bytes::BytesMut::new(),
+            dead_letters: letters(),
+            max_rows: 1,
+        },
     )
     .unwrap();
     Bench { cluster, sink, source, deliveries, committed, aborted }
