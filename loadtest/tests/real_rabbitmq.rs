@@ -19,6 +19,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
 
+use harness::load::HttpLoad;
 use harness::rabbit::{Client, Load, reply_to, server};
 use harness::spans::Spans;
 use harness::topic::{Out, Reader, Writer};
@@ -113,6 +114,36 @@ fn what_a_killed_publishing_has_replied_to_is_not_repeated_by_the_other_replica(
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(count(), 2 * REQUESTS);
     services.remove(4);
+    stop_all(services);
+}
+
+/// Its answers are dead letters soon, and no other client waits for them: a partition of results is held back when its oldest
+/// work is half a window old.
+#[test]
+fn a_client_that_leaves_its_reply_queue_full_stops_nobody_else() {
+    const REQUESTS: usize = 40;
+    let mut mesh = Mesh::with_topics("full");
+    mesh.set("FOREBAY__DELIVERY__DEDUPE_WINDOW", "20s");
+    let queue = with_rabbit(&mut mesh, "full");
+    let services = mesh.start_all();
+    let (client, replies) = (Client::new(), format!("{queue}.replies"));
+    client.declare_full(&replies);
+    for id in 0..REQUESTS {
+        client.publish(&queue, request("v1").as_bytes(), reply_to(&replies, &id.to_string())).unwrap();
+    }
+    let callers = HttpLoad::start(vec![services[0].http], 2, Duration::from_millis(20));
+    let letters = Reader::from_start(&mesh.topic("dead_letters"));
+    for _ in 0..REQUESTS {
+        letters.find(SOON, "an answer that the queue refuses", |letter| {
+            String::from_utf8_lossy(&letter.payload).contains(&ROW_V1.to_string())
+        });
+    }
+    // longer than the partitions would be held back without
+    std::thread::sleep(Duration::from_secs(10));
+    let called = callers.finish();
+    assert!(called.wrong.is_empty() && called.answered > 100, "{called:#?}");
+    assert!(called.slowest < Duration::from_secs(5), "{:?}", called.slowest);
+    assert!(services.iter().all(|service| !service.output().contains("held back")));
     stop_all(services);
 }
 

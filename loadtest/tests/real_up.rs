@@ -115,6 +115,32 @@ fn up_with_kafka_is_the_fused_form() {
     up.stop();
 }
 
+/// What waits for a slow model when partitions leave is answered by the replica that has them then, and by no other.
+#[test]
+fn fused_replicas_that_join_and_leave_a_backlog_answer_it_once() {
+    let mut mesh = Mesh::with_topics("joined");
+    mesh.short_sessions();
+    // a hundred rows a second
+    let slow = [("FOREBAY_TEST_ROW_DELAY_US", "10000")];
+    let start = || {
+        let mut up = mesh.launch("forebay", &["up", "--kafka"], &slow);
+        up.wait_ready();
+        up
+    };
+    let first = start();
+    let load = KafkaLoad::start(&mesh, 160.0, 0.0);
+    // six seconds of requests are four seconds of backlog, more than the work of a partition that leaves has time for
+    std::thread::sleep(Duration::from_secs(6));
+    let mut second = start();
+    let left = || first.output().contains("left to the replica that has their partitions now");
+    wait_until(Duration::from_secs(20), "results that are another replica's", left);
+    second.stop();
+    second = start();
+    let findings = load.judge(Duration::from_secs(60), Duration::from_secs(3));
+    assert!(findings.clean(), "{findings}");
+    stop_all(vec![first, second]);
+}
+
 #[test]
 fn some_stages_fused_and_others_apart() {
     let mesh = Mesh::with_topics("partly");

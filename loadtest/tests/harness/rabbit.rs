@@ -134,6 +134,13 @@ impl Client {
         self.declare_any(queue, arguments);
     }
 
+    /// A queue that refuses every message.
+    #[track_caller]
+    pub fn declare_full(&self, queue: &str) {
+        let refuses = ("x-overflow", AMQPValue::LongString("reject-publish".into()));
+        self.declare_any(queue, vec![refuses, ("x-max-length", AMQPValue::LongLongInt(0))]);
+    }
+
     /// A quorum queue that drops what comes back more than `limit` times.
     #[track_caller]
     pub fn declare_quorum(&self, queue: &str, limit: i64) {

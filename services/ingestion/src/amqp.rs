@@ -74,7 +74,7 @@ impl AmqpIngress {
 
     /// A message id identifies a request together with the reply queue, because ids such as `1` are common, and with the
     /// sender that the broker vouches for, so that no other sender can use an id before it. Without an id every delivery is a
-    /// new request, redeliveries included.
+    /// new request, redeliveries included; one that this process tries again is not.
     fn identity(&self, message: &AmqpMessage) -> (RequestId, u32) {
         match &message.message_id {
             Some(message_id) => {
@@ -86,7 +86,10 @@ impl AmqpIngress {
                 let id = RequestId::of_key(&caller, message_id);
                 (id, id.result_partition(self.partitions))
             }
-            None => (RequestId::random(), self.batch_partition.load(Ordering::Relaxed)),
+            None => {
+                let next = || self.batch_partition.load(Ordering::Relaxed);
+                (message.identity.request_id, message.identity.result_partition(next))
+            }
         }
     }
 

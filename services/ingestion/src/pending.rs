@@ -256,8 +256,8 @@ impl PendingCaller {
             Some(rows) => {
                 CallerReply::Rows(rows.into_iter().map(|row| row.unwrap_or_else(|| late.clone().into())).collect())
             }
-            // completed just as the time ran out
-            None => self.answer.try_recv().unwrap_or_else(|_| CallerReply::Rows(vec![late.into()])),
+            // completed just as the time ran out: whoever removed the request answers it now
+            None => (&mut self.answer).await.unwrap_or_else(|_| CallerReply::Rows(vec![late.into()])),
         }
     }
 }

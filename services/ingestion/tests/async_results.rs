@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
+use forebay_contract::{ErrorCode, Item, Outcome, Problem, Request};
 use forebay_ingestion::auth::ApiKey;
 use mesh::{Mesh, Response, call, shed, sum, until, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -155,6 +156,25 @@ async fn a_request_that_is_sent_again_under_its_idempotency_key_gets_the_same_pl
     let other = place(&call(server, &head, br#"{"features":[4]}"#).await);
     mesh.items(1).await;
     assert_eq!(get(server, &other).await.status, 202);
+}
+
+#[actix_rt::test]
+async fn an_error_that_may_be_another_answer_later_is_not_kept_under_an_idempotency_key() {
+    let mut mesh = Mesh::start(&["async.store=memory"]);
+    let server = mesh.serve().address;
+    let head = format!("{LATER}\r\nIdempotency-Key: k");
+    let first = place(&call(server, &head, ROW).await);
+    let refuse = |code: ErrorCode| move |item: Item<Request>| item.with(Outcome::from(Problem::new(code, "not now")));
+    let items = mesh.items(1).await;
+    mesh.reply(items.into_iter().map(refuse(ErrorCode::Unavailable)).collect());
+    assert_eq!(get(server, &format!("{first}?wait=20")).await.status, 503);
+    assert_eq!(place(&call(server, &head, ROW).await), first);
+    let items = mesh.items(1).await;
+    assert_eq!(get(server, &first).await.status, 202, "in work again");
+    mesh.reply(items.into_iter().map(refuse(ErrorCode::InvalidFeatures)).collect());
+    assert_eq!(get(server, &format!("{first}?wait=20")).await.status, 400);
+    assert_eq!(place(&call(server, &head, ROW).await), first);
+    assert!(mesh.requests.try_recv().is_err(), "an error of the request itself stays");
 }
 
 #[actix_rt::test]

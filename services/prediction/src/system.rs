@@ -41,8 +41,9 @@ pub fn stage(
     let shadow = ShadowScorer::spawn(&settings.shadows, &versions, metrics).map_err(StartError::failed)?;
     let scope = StageScope::new(host, Stage::Prediction, &host.settings().topics.predict);
     let component = host.lifecycle().register("prediction predictor");
-    let (work, threads) =
-        (Work::new(scope, versions, outlets, shadow, section, host.settings().delivery.in_flight), section.threads);
+    let delivery = &host.settings().delivery;
+    let work = Work::new(scope, versions, outlets, shadow, section, delivery.in_flight);
+    let (work, threads) = (work.with_window(delivery.dedupe_window), section.threads);
     let predictor = Predictor::start_in_arbiter(arbiter, move |_| Predictor::new(work, threads, component));
     #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
     let inlet = Inlet::new(move |delivery| predictor.do_send(FeaturesReceived(delivery)));

@@ -48,7 +48,13 @@ pub(crate) struct Work {
     batch: usize,
     inline_row: Duration,
     times: PriorityTimes,
+    /// How long a row may wait for a version.
+    longest_parked: Duration,
 }
+
+/// How long a row may wait for a version that is being loaded, of the dedupe window. A partition is held back when its oldest
+/// work is half a window old, and one version must not hold up the others.
+const LONGEST_PARKED: f64 = 0.375;
 
 impl Work {
     pub(crate) fn new(
@@ -61,6 +67,7 @@ impl Work {
     ) -> Self {
         Self {
             times: PriorityTimes::new(scope.metrics()),
+            longest_parked: Duration::MAX,
             scope,
             inference: Inference::new(Arc::clone(&versions), section.infer_timeout),
             versions,
@@ -75,6 +82,11 @@ impl Work {
             batch: section.batch,
             inline_row: section.inline_row,
         }
+    }
+
+    /// The same, where the ids of answers are remembered for `window`.
+    pub(crate) fn with_window(self, window: Duration) -> Self {
+        Self { longest_parked: window.mul_f64(LONGEST_PARKED), ..self }
     }
 
     /// Puts a delivery's rows into the queue.
@@ -179,12 +191,15 @@ impl Work {
         groups
     }
 
-    /// Keeps rows until their version is loaded or three quarters of their time have passed, and leaves the others.
+    /// Keeps rows until their version is loaded or three quarters of their time have passed, and leaves the others. None is
+    /// kept so long that its partition would be held back.
     fn park(&mut self, group: &mut RowGroup) {
         let now = now_us();
+        let longest = u64::try_from(self.longest_parked.as_micros()).unwrap_or(u64::MAX);
         let patient = |row: &mut QueuedRow| {
             let (accepted, deadline) = (row.item.context.accepted_us(), row.item.context.deadline_us());
-            now < deadline - deadline.saturating_sub(accepted) / 4
+            let time = deadline.saturating_sub(accepted);
+            now < accepted.saturating_add(longest.min(time - time / 4))
         };
         self.parked.extend(group.rows.extract_if(.., patient));
     }

@@ -11,9 +11,9 @@ use forebay_bus::{Ack, RabbitMqSettings};
 use forebay_contract::{Context, ItemId, Origin, now_us};
 use forebay_runtime::{Host, StageSpan, StartError, TraceContext};
 
-/// How long sending is retried after a request's deadline. Bounded, because a RabbitMQ server that stays away must not
-/// hold up the results of Kafka and HTTP requests.
-const RETRY_AFTER_DEADLINE: Duration = Duration::from_secs(60);
+/// How long sending is retried, of the dedupe window. A partition of results is held back when its oldest work is half a
+/// window old, and a RabbitMQ server that stays away must not hold up the results of Kafka and HTTP requests.
+const RETRY: f64 = 0.375;
 
 type Send = dyn Fn(Answer, Ack, Vec<StageSpan>) + std::marker::Send + Sync;
 type Replied = dyn Fn(ItemId) + std::marker::Send + Sync;
@@ -24,6 +24,8 @@ pub struct AmqpReplies {
     exchange: Option<Arc<str>>,
     send: Arc<Send>,
     replied: Arc<Replied>,
+    /// How long sending is retried.
+    retry: Duration,
 }
 
 impl fmt::Debug for AmqpReplies {
@@ -33,29 +35,24 @@ impl fmt::Debug for AmqpReplies {
 }
 
 /// Connects to RabbitMQ in the background if `rabbitmq.url` is set. A result that cannot be sent in time goes to
-/// `dead_letters`; without those its request is processed again.
+/// `dead_letters`.
 ///
 /// # Errors
 /// Returns an error if `rabbitmq.url` is not an address.
 pub fn open(
     host: &Host,
     settings: &RabbitMqSettings,
-    dead_letters: Option<DeadLetters>,
+    dead_letters: DeadLetters,
 ) -> Result<Option<(AmqpReplies, AmqpSink)>, StartError> {
     if !settings.enabled() {
         return Ok(None);
     }
-    let give_up: GiveUp = Arc::new(move |answer, why, ack| match &dead_letters {
-        Some(dead_letters) => dead_letters.send(dead_letter(answer, why), ack),
-        None => {
-            tracing::warn!(message = answer.message_id, why, "result cannot be sent, its request is processed again");
-            ack.nack();
-        }
-    });
+    let give_up: GiveUp = Arc::new(move |answer, why, ack| dead_letters.send(dead_letter(answer, why), ack));
     let sink = AmqpSink::start(host, settings, give_up)?;
     let (sender, announcer) = (sink.clone(), sink.clone());
     let mut replies = AmqpReplies::new(sink.exchange(), move |answer, ack, spans| sender.send(answer, ack, spans));
     replies.replied = Arc::new(move |item| announcer.replied(item));
+    replies.retry = host.settings().delivery.dedupe_window.mul_f64(RETRY);
     Ok(Some((replies, sink)))
 }
 
@@ -80,7 +77,8 @@ impl AmqpReplies {
         exchange: Option<&str>,
         send: impl Fn(Answer, Ack, Vec<StageSpan>) + std::marker::Send + Sync + 'static,
     ) -> Self {
-        Self { exchange: exchange.map(Into::into), send: Arc::new(send), replied: Arc::new(|_| {}) }
+        let (exchange, retry) = (exchange.map(Into::into), Duration::from_secs(45));
+        Self { exchange, send: Arc::new(send), replied: Arc::new(|_| {}), retry }
     }
 
     /// Announces to the other replicas that all answers to `item` are where they belong.
@@ -111,7 +109,7 @@ impl AmqpReplies {
             Some(Origin::Amqp(origin)) => Some(origin.correlation_id.clone()).filter(|id| !id.is_empty()),
             _ => None,
         };
-        let retry_us = u64::try_from(RETRY_AFTER_DEADLINE.as_micros()).unwrap_or(u64::MAX);
+        let retry_us = u64::try_from(self.retry.as_micros()).unwrap_or(u64::MAX);
         let answer = Answer {
             target,
             correlation_id,
@@ -123,7 +121,7 @@ impl AmqpReplies {
                 .map(StageSpan::context)
                 .filter(|it| it.is_valid())
                 .map(TraceContext::to_traceparent),
-            give_up_us: context.deadline_us().max(now_us()).saturating_add(retry_us),
+            give_up_us: now_us().saturating_add(retry_us),
         };
         (self.send)(answer, ack, span.into_iter().collect());
     }

@@ -18,6 +18,7 @@ use crate::format::{Times, document, failure_of};
 use crate::kafka_results::ResultTopic;
 use crate::lookup::{AnswerLookup, Parked};
 use crate::pending::{BatchScope, PendingResult};
+use crate::revocations::Revocations;
 use crate::settings::ResultSettings;
 use crate::slow_requests::{ReportedRequest, SlowRequestReport};
 
@@ -35,6 +36,7 @@ pub(crate) struct Dispatcher {
     pub(crate) tracker: Arc<DeliveryTracker>,
     /// `None` if the result topic cannot be read.
     pub(crate) lookup: Option<AnswerLookup>,
+    pub(crate) revocations: Revocations,
 }
 
 /// Replies to HTTP callers that leave as one batch, all from the same incoming batch.
@@ -81,7 +83,9 @@ impl Dispatcher {
     /// Deduplicates and sends results. Returns those for which the dedupe window has no room.
     pub(crate) fn dispatch(&self, results: Vec<PendingResult>) -> Vec<PendingResult> {
         let (now, partitions) = (Now::read(), self.result_topic.as_ref().and_then(ResultTopic::partitions));
-        let mut results = results.into_iter();
+        // taken before the check: what is sent with it is waited for before another replica may send it
+        let _pass = self.result_topic.as_ref().and_then(ResultTopic::pass);
+        let mut results = self.revocations.without_revoked(results, now.instant).into_iter();
         let (mut held, mut parked) = (Vec::new(), Vec::new());
         let mut decisions = Vec::with_capacity(results.len());
         {

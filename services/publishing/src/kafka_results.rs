@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use forebay_bus::Ack;
-use forebay_bus::kafka::{OutRecord, TransactionAcks};
+use forebay_bus::kafka::{OutRecord, SendPass, TransactionAcks};
 use forebay_contract::{Context, ItemId, Origin, RecordHeader, RequestId};
 use forebay_runtime::{StageSpan, TraceContext};
 
@@ -30,6 +30,7 @@ pub struct ResultTopic {
     partitions: Arc<Partitions>,
     sender: Sender,
     encoding: ResultEncoding,
+    pass: Option<Arc<dyn Fn() -> SendPass + std::marker::Send + Sync>>,
 }
 
 #[derive(Clone)]
@@ -71,7 +72,18 @@ impl ResultTopic {
     ) -> Self {
         let span_name = format!("send {topic}").into();
         let encoding = ResultEncoding::Json;
-        Self { topic: topic.into(), span_name, partitions: Arc::new(partitions), sender, encoding }
+        Self { topic: topic.into(), span_name, partitions: Arc::new(partitions), sender, encoding, pass: None }
+    }
+
+    /// The same topic, whose records are made under a pass.
+    #[must_use]
+    pub fn passing(self, pass: impl Fn() -> SendPass + std::marker::Send + Sync + 'static) -> Self {
+        Self { pass: Some(Arc::new(pass)), ..self }
+    }
+
+    /// A pass for records that are about to be made.
+    pub(crate) fn pass(&self) -> Option<SendPass> {
+        self.pass.as_ref().map(|pass| pass())
     }
 
     /// The same topic, with records in this encoding.

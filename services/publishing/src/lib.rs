@@ -6,6 +6,7 @@
 //! - `actors/publisher.rs`: the one actor
 //! - `dispatcher.rs`: the path of an outcome: deduplicated, then sent to its destinations
 //! - `pending.rs`, `delivery_tracker.rs`: a result before it is sent, and until it is confirmed
+//! - `revocations.rs`: results of partitions that another replica has now
 //! - `dedupe.rs`: finds duplicates. `dedupe/window.rs` and `expiring_ids.rs` hold the ids of sent results,
 //!   `dedupe/coverage.rs` what the window knows, `idempotency.rs` the answers under an `Idempotency-Key`
 //! - [`rebuild`] fills the window after a take-over and [`lookup`] for results that are older than it, both from the
@@ -30,6 +31,7 @@ pub mod rebuild;
 mod replied;
 pub mod result_log;
 pub mod result_schema;
+pub mod revocations;
 pub mod settings;
 mod slow_requests;
 pub mod system;

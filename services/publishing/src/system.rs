@@ -28,6 +28,7 @@ use crate::rebuild::{Assigned, WindowRebuild};
 use crate::replied::RepliedRequests;
 use crate::result_log::{KafkaResultLog, ResultHistory};
 use crate::result_schema::{ResultEncoding, register};
+use crate::revocations::Revocations;
 use crate::settings::{Settings, TimestampFormat};
 use crate::slow_requests::SlowRequestReporter;
 
@@ -53,6 +54,8 @@ pub struct PublishingStage {
     pub rebuild: WindowRebuild,
     /// Results that wait to be looked up in the result topic.
     pub parked: ParkedResults,
+    /// When partitions last left.
+    pub revocations: Revocations,
 }
 
 /// Starts the stage on the given edges.
@@ -79,6 +82,8 @@ pub fn stage(
     let component = host.lifecycle().register("publisher");
     let parked = ParkedResults::new();
     let (queue, lifecycle) = (parked.clone(), host.lifecycle().clone());
+    let revocations = Revocations::default();
+    let noted = revocations.clone();
     let history = outlets.history.clone().map(|history| (history, lifecycle.register("answer lookup")));
     let publisher = Publisher::start_in_arbiter(arbiter, move |ctx| {
         let address = ctx.address().downgrade();
@@ -96,10 +101,12 @@ pub fn stage(
         let tracker = Arc::new(DeliveryTracker { deduplicator, metrics, reporter, redispatch });
         let Outlets { result_topic, amqp_replies, replies, .. } = outlets;
         let settings = results;
-        let dispatcher = Dispatcher { settings, times, scope, result_topic, amqp_replies, replies, tracker, lookup };
+        let revocations = noted;
+        let dispatcher =
+            Dispatcher { settings, times, scope, result_topic, amqp_replies, replies, tracker, lookup, revocations };
         Publisher::new(dispatcher, component)
     });
-    PublishingStage { inlet: inlet(publisher), rebuild, parked }
+    PublishingStage { inlet: inlet(publisher), rebuild, parked, revocations }
 }
 
 fn times(format: TimestampFormat, bus: &BusSettings) -> Times {
@@ -133,11 +140,11 @@ fn redispatch(publisher: WeakAddr<Publisher>) -> Box<dyn Fn(Vec<PendingResult>) 
 pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> Result<(), StartError> {
     let host = mesh.host().clone();
     let result_topic = result_topic(settings, mesh)?;
-    let letters = if mesh.has_kafka() { Some(mesh.dead_letters(Stage::Publishing)?) } else { None };
+    let letters = mesh.dead_letters(Stage::Publishing)?;
     let (amqp_replies, amqp) = amqp_results::open(&host, &mesh.settings().rabbitmq, letters.clone())?.unzip();
     amqp.clone().into_iter().for_each(|sink| mesh.close_last(sink));
     let topic: Arc<str> = host.settings().topics.results_out.as_str().into();
-    let history = mesh.client(Stage::Publishing)?.zip(letters).map(|(client, letters)| {
+    let history = mesh.client(Stage::Publishing)?.map(|client| {
         let (topic, transactions) = (Arc::clone(&topic), settings.results.transactions);
         ResultHistory { log: Arc::new(KafkaResultLog { client, topic, transactions }), letters }
     });
@@ -147,7 +154,8 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
         amqp_replies,
         replies: mesh.outlet(Stage::Publishing, &REPLIES)?,
     };
-    let PublishingStage { inlet, mut rebuild, parked } = stage(settings, mesh.settings(), &host, arbiter, outlets);
+    let PublishingStage { inlet, mut rebuild, parked, revocations } =
+        stage(settings, mesh.settings(), &host, arbiter, outlets);
     if let Some(amqp) = amqp {
         let (rebuild, full) = (rebuild.clone(), AtomicBool::new(false));
         amqp.on_replied_elsewhere(move |items| {
@@ -164,7 +172,11 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
         // before, on any partition outside
         let fused = mesh.is_in_memory(RESULTS.spec());
         let source = if fused { Stage::Ingestion } else { Stage::Publishing };
-        mesh.on_revoke(source, move || parked.release())?;
+        let of = if fused { Assigned::SourcePartitions } else { Assigned::ResultPartitions };
+        mesh.on_revoke(source, move || {
+            revocations.note(of);
+            parked.release();
+        })?;
         if fused {
             mesh.on_first(&REQUESTS_IN, rebuild.hook(Assigned::SourcePartitions, |_| Vec::new()));
         } else {
@@ -209,10 +221,11 @@ fn result_topic(settings: &Settings, mesh: &mut Mesh) -> Result<Option<ResultTop
     if !settings.results.transactions {
         let sink = mesh.records(Stage::Publishing, &RESULTS_OUT)?;
         return Ok(sink.map(|sink| {
-            let counts = sink.clone();
+            let (counts, passes) = (sink.clone(), sink.clone());
             sink.shorten_too_large(shorten);
             let send = move |record, ack, spans| sink.send_with_spans(record, ack, spans);
-            ResultTopic::new(&topic, move |topic| counts.partitions(topic), send).encoded(encoding)
+            let topic = ResultTopic::new(&topic, move |topic| counts.partitions(topic), send).encoded(encoding);
+            topic.passing(move || passes.pass())
         }));
     }
     if mesh.is_in_memory(RESULTS.spec()) {

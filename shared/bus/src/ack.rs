@@ -30,6 +30,15 @@ pub enum AckOutcome {
     Failed,
 }
 
+/// A record of a request topic, as [`KafkaOrigin`](forebay_contract::KafkaOrigin) names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestRecord {
+    /// The number of its partition, which is that of its lane as well.
+    pub partition: u32,
+    /// Its offset.
+    pub offset: u64,
+}
+
 /// A partition that a source was assigned, and the number of that assignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SourcePartition {
@@ -43,6 +52,12 @@ pub(crate) trait OnEnd: Send {
 
     /// Where the work was taken from, if it came from a source of one partition.
     fn source(&self) -> Option<SourcePartition> {
+        None
+    }
+
+    /// Whether the work of `record`, or all of it, has left this process; `None` if it is not part of it. See
+    /// [`Ack::has_left`].
+    fn has_left(&self, _record: Option<RequestRecord>) -> Option<bool> {
         None
     }
 }
@@ -111,6 +126,21 @@ impl Ack {
     pub(crate) fn source(&self) -> Option<SourcePartition> {
         let Shares::One(state) = &self.states else { return None };
         state.on_end.lock().as_ref()?.source()
+    }
+
+    /// Whether the partition that the work was taken from has left this process, so that another one does the work and
+    /// answers it. With `record`, this is about that one of the records that share the acknowledgement; one that was read
+    /// again since, by this process, has not left.
+    pub fn has_left(&self, record: Option<RequestRecord>) -> bool {
+        let left = |state: &Arc<State>| state.on_end.lock().as_ref().and_then(|on_end| on_end.has_left(record));
+        match &self.states {
+            Shares::None => false,
+            Shares::One(state) => left(state) == Some(true),
+            Shares::Many(states) => {
+                let known = states.iter().filter_map(left);
+                known.reduce(|one, other| one && other) == Some(true)
+            }
+        }
     }
 
     /// One more share.

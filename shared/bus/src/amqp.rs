@@ -19,6 +19,6 @@ mod sink;
 mod source;
 mod unsettled;
 
-pub use message::{AmqpMessage, AmqpMessages, Answer, Target};
+pub use message::{AmqpMessage, AmqpMessages, Answer, MessageIdentity, Target};
 pub use sink::{AmqpSink, GiveUp};
 pub use source::AmqpSource;

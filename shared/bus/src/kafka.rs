@@ -45,7 +45,7 @@ pub use dead_letters::{
 };
 pub use edges::Edges;
 pub use group_size::GroupSize;
-pub use producer::{OutRecord, RecordSink};
+pub use producer::{OutRecord, RecordSink, SendPass};
 pub use record::{RawBatch, RawRecord};
 pub use source::{FirstRecord, IntakePace, OnFirst, RawSource, RecordGroup};
 pub use tail::{Tail, TailError, TailRange, TailRecord, TailSpec, read_since};

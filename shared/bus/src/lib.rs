@@ -29,7 +29,7 @@ mod scope;
 mod settings;
 mod work_size;
 
-pub use ack::{Ack, AckOutcome, Delivery};
+pub use ack::{Ack, AckOutcome, Delivery, RequestRecord};
 pub use directory::{EXPIRY, HEARTBEAT, ModelDirectory, ReadyCount, SeenGenerations};
 pub use events::{EdgeEvents, NoEvents};
 pub use mesh::{EdgePayload, Mesh, Stages};

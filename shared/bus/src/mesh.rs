@@ -18,7 +18,7 @@ mod transactions;
 use std::time::Duration;
 
 use forebay_contract::Stage;
-use forebay_contract::edges::{Edge, EdgeSpec, Kind, MODELS};
+use forebay_contract::edges::{Edge, EdgeSpec, Kind, MODELS, RESULTS};
 use forebay_runtime::{Drain, Host, StartError};
 use futures_util::FutureExt as _;
 
@@ -251,6 +251,10 @@ impl Mesh {
     pub fn run(mut self) -> Result<impl Drain, StartError> {
         if let Some(topic) = self.memory.unserved() {
             return Err(StartError::failed(format!("no stage serves the edge {topic}")));
+        }
+        if self.kafka && self.is_in_memory(RESULTS.spec()) {
+            let answers = self.edges(Stage::Publishing)?.sink();
+            self.edges(Stage::Ingestion)?.answered_through(answers);
         }
         let messages = self.sources.start(&self.host, &self.settings, &mut self.edges)?;
         Ok(Running {

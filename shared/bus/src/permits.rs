@@ -24,6 +24,8 @@ struct Free {
     items: usize,
     /// Negative while the last items that were taken are larger than what was left.
     bytes: i64,
+    /// Those who need the pool without having work in it.
+    holds: usize,
 }
 
 impl Free {
@@ -42,7 +44,7 @@ impl Permits {
     /// A pool of `limit` permits, none of which is given while items of `bytes` are unfinished.
     pub fn with_bytes(limit: usize, bytes: u64) -> Self {
         let bytes = bytes.min(i64::MAX.unsigned_abs());
-        let free = Free { items: limit, bytes: bytes.cast_signed() };
+        let free = Free { items: limit, bytes: bytes.cast_signed(), holds: 0 };
         Self(Arc::new(Pool { limit, bytes, free: Mutex::new(free), returned: Condvar::new() }))
     }
 
@@ -85,16 +87,35 @@ impl Permits {
         self.0.limit
     }
 
-    /// Waits until no permit is in use: everything taken is finished. `false` when `limit` passed first.
+    /// Keeps the pool from being idle, also while all permits are in use.
+    pub(crate) fn hold(&self) -> PermitHold {
+        self.0.free.lock().holds += 1;
+        PermitHold(Arc::clone(&self.0))
+    }
+
+    /// Waits until no permit is in use and nothing holds the pool: everything taken is finished. `false` when `limit` passed
+    /// first.
     pub fn wait_idle(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         let mut free = self.0.free.lock();
-        while free.items < self.0.limit {
+        let idle = |free: &Free| free.items >= self.0.limit && free.holds == 0;
+        while !idle(&free) {
             if self.0.returned.wait_until(&mut free, deadline).timed_out() {
-                return free.items >= self.0.limit;
+                return idle(&free);
             }
         }
         true
+    }
+}
+
+/// Ends when it is dropped; see [`Permits::hold`].
+#[derive(Debug)]
+pub(crate) struct PermitHold(Arc<Pool>);
+
+impl Drop for PermitHold {
+    fn drop(&mut self) {
+        self.0.free.lock().holds -= 1;
+        self.0.returned.notify_all();
     }
 }
 
@@ -210,6 +231,17 @@ mod tests {
         assert_eq!(permits.in_use(), 1);
         assert!(!permits.wait_idle(Duration::ZERO));
         drop(some);
+        assert!(permits.wait_idle(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_hold_needs_no_permit_and_keeps_the_pool_from_being_idle() {
+        let permits = Permits::new(4);
+        let all = permits.try_take(4).unwrap();
+        let hold = permits.hold();
+        drop(all);
+        assert!(!permits.wait_idle(Duration::ZERO) && permits.try_take(4).is_some());
+        drop(hold);
         assert!(permits.wait_idle(Duration::ZERO));
     }
 

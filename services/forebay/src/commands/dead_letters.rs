@@ -91,8 +91,8 @@ const REPLAY: &str = "Examples:
 
 The record gets its original topic, partition, key, headers and bytes. For the mesh it is a new request: it is answered
 again even if the first one was, and if nothing has changed it ends as a dead letter again. The letters stay until they
-are purged. Letters that lost their bytes and records from RabbitMQ cannot be replayed. Filters without --since select
-from the last 24 hours.";
+are purged. Letters that lost their bytes, records from RabbitMQ and requests that were answered with an error cannot be
+replayed. Filters without --since select from the last 24 hours.";
 
 const PURGE: &str = "Examples:
   forebay dead-letters purge --before 7d --dry-run
@@ -222,6 +222,9 @@ impl DeadLetterTopic {
     fn obstacle(&self, letter: &StoredDeadLetter) -> Option<String> {
         if letter.is_truncated() {
             return Some("the record was too large to be kept with its bytes".to_owned());
+        }
+        if letter.is_answered() {
+            return Some("its request was answered with an error, and would be a duplicate".to_owned());
         }
         let topic = letter.topic();
         let known = planned_topics(&self.topics, true).iter().any(|planned| planned.name == topic);

@@ -77,6 +77,8 @@ impl RedisStore {
         pipeline.atomic();
         let hash = pipeline.cmd("HSET").arg(&key).arg(OWNER).arg(&request.owner).arg(HEAD).arg(head);
         hash.arg(BODY).arg(&*request.body).ignore();
+        // an earlier attempt under the same key may have left them
+        pipeline.cmd("HDEL").arg(&key).arg(ANSWER).arg(TAKE_OVERS).ignore();
         pipeline.cmd("PEXPIRE").arg(&key).arg(self.ttl_ms).ignore();
         pipeline.cmd("SET").arg(self.lease(id)).arg("").arg("PX").arg(LEASE_MS).ignore();
         pipeline.cmd("SADD").arg(self.pending()).arg(id.to_string()).ignore();
@@ -151,14 +153,29 @@ impl RedisStore {
             let command = command.arg(self.pending()).arg(cursor).arg("COUNT").arg(SCAN);
             let (next, ids): (u64, Vec<String>) = command.query_async(&mut connection).await.map_err(failed)?;
             let ids: Vec<_> = ids.iter().filter_map(|id| ResultId::parse(id)).filter(|id| !own.contains(id)).collect();
-            for id in self.expired(ids, &mut connection).await? {
-                taken.extend(self.unfinished(id, &mut connection).await?.map(|unfinished| (id, unfinished)));
-            }
+            let read = self.take(ids, &mut connection, &mut taken).await;
             cursor = next;
-            if cursor == 0 || taken.len() >= SCAN {
-                return Ok(taken);
+            match read {
+                // those have leases of this replica, and one more attempt
+                Err(_) if !taken.is_empty() => return Ok(taken),
+                Err(error) => return Err(error),
+                Ok(()) if cursor == 0 || taken.len() >= SCAN => return Ok(taken),
+                Ok(()) => {}
             }
         }
+    }
+
+    /// Adds those of `ids` whose leases have expired to `taken`.
+    async fn take(
+        &self,
+        ids: Vec<ResultId>,
+        connection: &mut ConnectionManager,
+        taken: &mut Vec<(ResultId, Unfinished)>,
+    ) -> Result<(), StoreError> {
+        for id in self.expired(ids, connection).await? {
+            taken.extend(self.unfinished(id, connection).await?.map(|unfinished| (id, unfinished)));
+        }
+        Ok(())
     }
 
     /// Those of `ids` that had no lease. They have one of this replica now.

@@ -20,6 +20,13 @@ pub(crate) enum StoredResult {
     Answered(StoredAnswer),
 }
 
+impl StoredResult {
+    /// Whether it is an error that may be another answer the next time. Under an `Idempotency-Key` it is not kept.
+    pub(crate) fn may_be_repeated(&self) -> bool {
+        matches!(self, Self::Answered(StoredAnswer { status: 429 | 500.., .. }))
+    }
+}
+
 /// The store cannot be used now.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]

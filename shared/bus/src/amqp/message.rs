@@ -1,10 +1,11 @@
 //! Messages from and to RabbitMQ, without the library's types.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use forebay_contract::RequestId;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
@@ -34,9 +35,30 @@ pub struct AmqpMessage {
     pub headers: Vec<(String, Bytes)>,
     /// The delivery tag, a number on its connection.
     pub tag: u64,
+    /// Tells it apart if it has no id; kept when it is tried again.
+    pub identity: Arc<MessageIdentity>,
     /// Answered when its work is safe.
     pub ack: Ack,
     pub(super) reject: Arc<AtomicBool>,
+}
+
+/// What a message without an id is known by in the mesh.
+#[derive(Debug)]
+pub struct MessageIdentity {
+    /// The identity of its request.
+    pub request_id: RequestId,
+    result_partition: OnceLock<u32>,
+}
+
+impl MessageIdentity {
+    pub(super) fn random() -> Arc<Self> {
+        Arc::new(Self { request_id: RequestId::random(), result_partition: OnceLock::new() })
+    }
+
+    /// The results partition of its request: `first` when it is tried for the first time, and then always the same.
+    pub fn result_partition(&self, first: impl FnOnce() -> u32) -> u32 {
+        *self.result_partition.get_or_init(first)
+    }
 }
 
 /// Messages that have arrived, each with its own ack.
@@ -97,6 +119,7 @@ impl AmqpMessage {
             timestamp: *properties.timestamp(),
             headers: properties.headers().as_ref().map(read_headers).unwrap_or_default(),
             tag,
+            identity: MessageIdentity::random(),
             ack,
             reject,
         }

@@ -18,7 +18,7 @@ use lapin::{BasicProperties, Channel, Connection, Consumer};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::connection_status::ConnectionStatus;
-use super::message::{AmqpMessage, AmqpMessages};
+use super::message::{AmqpMessage, AmqpMessages, MessageIdentity};
 use super::unsettled::{Settlement, UnsettledTags};
 use crate::backoff::Backoff;
 use crate::work_size::bytes_of_json;
@@ -61,6 +61,7 @@ enum Ending {
 struct Original {
     properties: BasicProperties,
     data: Bytes,
+    identity: Arc<MessageIdentity>,
     _permit: Permit,
 }
 
@@ -146,11 +147,9 @@ impl Session {
         let mut messages = Vec::with_capacity(1);
         let mut arrived = Some((first, permit));
         while let Some((delivery, permit)) = arrived {
-            if delivery.data.len() > self.max_message {
-                tracing::warn!(
-                    bytes = delivery.data.len(),
-                    "message is larger than rabbitmq.max_message, rejected unread"
-                );
+            let bytes = delivery.data.len();
+            if bytes > self.max_message {
+                tracing::warn!(bytes, "message is larger than rabbitmq.max_message, rejected unread");
                 // until it is rejected, an acknowledgement of a run must not cover it
                 self.unsettled.begin(delivery.delivery_tag);
                 self.oversized.push(delivery.delivery_tag);
@@ -199,7 +198,8 @@ impl Session {
     fn take(&mut self, delivery: Delivery, mut permit: Permit) -> AmqpMessage {
         permit.keep_with_bytes(1, bytes_of_json(delivery.data.len(), 1));
         self.unsettled.begin(delivery.delivery_tag);
-        let original = Original { properties: delivery.properties, data: delivery.data.into(), _permit: permit };
+        let (properties, data, identity) = (delivery.properties, delivery.data.into(), MessageIdentity::random());
+        let original = Original { properties, data, identity, _permit: permit };
         self.hand_on(delivery.delivery_tag, original)
     }
 
@@ -207,6 +207,7 @@ impl Session {
         let (settled, reject) = (self.settled.clone(), Arc::new(AtomicBool::new(false)));
         let mut message =
             AmqpMessage::read(&original.properties, original.data.clone(), tag, Ack::none(), Arc::clone(&reject));
+        message.identity = Arc::clone(&original.identity);
         message.ack = Ack::new(move |outcome| {
             let ending = match outcome {
                 AckOutcome::Done if reject.load(Ordering::Acquire) => Ending::Rejected,

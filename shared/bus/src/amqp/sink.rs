@@ -33,6 +33,8 @@ struct Job {
     ack: Ack,
     spans: Vec<StageSpan>,
     not_before: Option<Instant>,
+    /// How often the server has refused it.
+    refusals: u32,
 }
 
 /// Sends answers to RabbitMQ. Cheap to clone.
@@ -91,7 +93,7 @@ impl AmqpSink {
     /// no such queue any more: then the client no longer waits.
     pub fn send(&self, answer: Answer, ack: Ack, spans: Vec<StageSpan>) {
         // a closed channel means the process is ending: the dropped ack is a nack, nothing is lost
-        let _ = self.0.jobs.send(Job { answer, ack, spans, not_before: None });
+        let _ = self.0.jobs.send(Job { answer, ack, spans, not_before: None, refusals: 0 });
     }
 
     /// Announces to the other replicas that `item` was replied to, so that none of them does so again.

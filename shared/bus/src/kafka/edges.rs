@@ -39,6 +39,8 @@ pub struct Edges {
     stage: &'static str,
     client: Client,
     sink: RecordSink,
+    /// What takes the results of this stage's work to clients, where that is the producer of another stage.
+    answers: Option<RecordSink>,
     /// Where the results of the stage are written in transactions.
     transactions: Option<TransactionalSink>,
     metrics: StageMetrics,
@@ -91,6 +93,7 @@ impl Edges {
             stage,
             client,
             sink,
+            answers: None,
             transactions: None,
             metrics,
             permits: lanes::permits(
@@ -132,6 +135,17 @@ impl Edges {
     pub fn records(&self) -> RecordSink {
         self.sink.writes_for_clients();
         self.sink.clone()
+    }
+
+    /// The producer of the stage.
+    pub(crate) fn sink(&self) -> RecordSink {
+        self.sink.clone()
+    }
+
+    /// The work of the sources that start from now on is answered through `answers`, the records of another stage of this
+    /// process: partitions leave when what was sent there is settled.
+    pub(crate) fn answered_through(&mut self, answers: RecordSink) {
+        self.answers = Some(answers);
     }
 
     /// Keeps the partition count of `topic` known.

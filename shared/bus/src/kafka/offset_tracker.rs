@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::watermark::Watermark;
 use crate::AckOutcome;
-use crate::ack::SourcePartition;
+use crate::ack::{RequestRecord, SourcePartition};
 pub(crate) use transactions::ConsumedOffset;
 
 /// Number of records that a partition may run ahead of its watermark before no more are taken: bounds the memory.
@@ -47,12 +47,26 @@ pub(crate) struct InFlightRecord {
     generation: u64,
     arrival: u64,
     first: i64,
+    last: i64,
+    /// Its partition in the origin of a request.
+    origin: u32,
 }
 
 impl InFlightRecord {
     /// Where it was taken from.
     pub(crate) fn source(&self) -> SourcePartition {
         SourcePartition { partition: self.partition, assignment: self.arrival }
+    }
+
+    /// The record of a request topic, whose partition is `origin` in the origins of its requests.
+    pub(crate) fn of_requests(self, origin: u32) -> Self {
+        Self { origin, ..self }
+    }
+
+    /// Whether `record` is one of the run.
+    pub(crate) fn has(&self, record: RequestRecord) -> bool {
+        let offset = i64::try_from(record.offset).unwrap_or(i64::MAX);
+        self.origin == record.partition && (self.first..=self.last).contains(&offset)
     }
 }
 
@@ -92,6 +106,12 @@ impl OffsetTracker {
     pub(crate) fn is_current(&self, record: &InFlightRecord) -> bool {
         let states = self.partitions.lock();
         states.get(&record.partition).is_some_and(|state| state.generation == record.generation && !state.rewind)
+    }
+
+    /// Whether the partition of `record` has left since it was taken.
+    pub(crate) fn has_left(&self, record: &InFlightRecord) -> bool {
+        let states = self.partitions.lock();
+        states.get(&record.partition).is_none_or(|state| state.arrival != record.arrival)
     }
 
     /// Waits until the work of a partition ends or fails, for at most `limit`.
@@ -150,7 +170,8 @@ impl OffsetTracker {
         }
         state.watermark.begin(first, last, now);
         state.committed = state.committed.or(state.watermark.watermark());
-        Some(InFlightRecord { partition, generation: state.generation, arrival: state.arrival, first })
+        let (generation, arrival) = (state.generation, state.arrival);
+        Some(InFlightRecord { partition, generation, arrival, first, last, origin: partition.unsigned_abs() })
     }
 
     /// For the first record since its partition was assigned: the number of that assignment and all its partitions.
@@ -256,9 +277,10 @@ mod tests {
         let old = offset_tracker.begin(0, 10, 10).unwrap();
         assert_eq!(offset_tracker.revoke(&[0]), [(0, 10)]);
         offset_tracker.assign(&[0], 2);
-        offset_tracker.begin(0, 10, 10).unwrap();
+        let new = offset_tracker.begin(0, 10, 10).unwrap();
         offset_tracker.end(old, AckOutcome::Done);
         assert!(offset_tracker.take_moved().is_empty());
+        assert_eq!([old, new].map(|record| offset_tracker.has_left(&record)), [true, false]);
     }
 
     #[test]

@@ -153,17 +153,9 @@ impl KafkaOutlet {
     }
 
     fn sent<P>(&self, batch: &Batch<P>, ack: Ack, on_undelivered: &OnUndelivered) -> Sent {
-        Sent {
-            ack,
-            items: batch.items.len() as u64,
-            counter: self.counter.clone(),
-            deadline_us: self.deadline_us(batch),
-            spans: self.spans(batch),
-            attempts: 0,
-            handed_us: 0,
-            on_undelivered: Arc::clone(on_undelivered),
-            once_only: false,
-        }
+        let (items, deadline_us) = (batch.items.len() as u64, self.deadline_us(batch));
+        let once = Sent::once(ack, self.counter.clone(), Arc::clone(on_undelivered));
+        Sent { items, deadline_us, spans: self.spans(batch), ..once }
     }
 
     /// When the first item has to be answered.

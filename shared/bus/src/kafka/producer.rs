@@ -8,6 +8,7 @@ mod offset_reports;
 mod replacement;
 mod reports;
 mod resend;
+mod send_barrier;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,8 @@ use reports::REPORTS;
 pub(crate) use reports::serve_reports;
 use resend::resend_loop;
 use rustc_hash::FxHashMap;
+pub use send_barrier::SendPass;
+pub(crate) use send_barrier::{PassedSends, SendBarrier};
 
 use super::client::Client;
 use crate::{Ack, EdgeEvents};
@@ -66,6 +69,8 @@ struct Inner {
     reports: Heartbeat,
     /// Whether it writes topics of clients, where a record must not stand twice.
     for_clients: AtomicBool,
+    /// What such records pass.
+    barrier: SendBarrier,
     /// Reads what stands in a topic.
     client: Client,
     partitions: Mutex<FxHashMap<String, u32>>,
@@ -102,6 +107,7 @@ impl RecordSink {
             config,
             reports,
             for_clients: AtomicBool::new(false),
+            barrier: SendBarrier::default(),
             client,
             partitions: Mutex::default(),
             counters: Mutex::default(),
@@ -264,6 +270,9 @@ impl Inner {
         mut sent: Box<Sent>,
     ) {
         sent.handed_us = machine_us();
+        if sent.once_only && sent.pass.is_none() {
+            sent.pass = Some(self.barrier.pass());
+        }
         let mut record = BaseRecord::<[u8], [u8], Box<Sent>>::with_opaque_to(topic, sent);
         record.payload = payload;
         record.partition = partition;

@@ -31,8 +31,8 @@ impl Drain for Running {
     /// producers flush, offsets are committed and groups are left. RabbitMQ's answers end last, because everything
     /// before may have been answered over them.
     async fn drain(self) {
-        // a permit in use keeps the edges of its stage open
-        let holds: Vec<_> = self.edges.iter().filter_map(|edges| edges.permits().try_take(1)).collect();
+        // the edges of every stage stay open as long as callers wait
+        let holds: Vec<_> = self.edges.iter().map(|edges| edges.permits().hold()).collect();
         let limit = self.limit.mul_f64(CALLERS);
         let callers = async move {
             let messages = async {

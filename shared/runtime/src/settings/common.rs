@@ -167,6 +167,9 @@ impl DeliverySettings {
     /// Least value of `in_flight_memory`: what the largest record may take.
     pub const MIN_IN_FLIGHT_MEMORY: usize = 16 << 20;
 
+    /// Longest value of `max_timeout`: a process in which a record has been in work for ten minutes ends.
+    pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(9 * 60);
+
     fn check(&self, problems: &mut Problems) {
         if self.in_flight < Self::MIN_IN_FLIGHT {
             let text = format!(
@@ -192,6 +195,10 @@ impl DeliverySettings {
         }
         if self.timeout > self.max_timeout {
             problems.add("delivery.timeout", "is longer than delivery.max_timeout");
+        }
+        if self.max_timeout > Self::LONGEST_TIMEOUT {
+            let text = format!("is {:?}, expected at most {:?}", self.max_timeout, Self::LONGEST_TIMEOUT);
+            problems.add("delivery.max_timeout", text);
         }
     }
 }

@@ -67,9 +67,12 @@ impl LaterRequest {
             Some(key) => ResultId::of_key(&owner, key, &parsed.digest()),
             None => ResultId::random(),
         };
-        if arrival.idempotency_key.is_some() && results.find(id, &owner).await?.is_some() {
-            // sent again, because the first answer was lost on its way
-            return Ok(LaterAnswer { id, answer: None });
+        if arrival.idempotency_key.is_some() {
+            let found = results.find(id, &owner).await?;
+            // sent again, because the first answer was lost on its way, or may be another one now
+            if found.is_some_and(|found| !found.may_be_repeated()) {
+                return Ok(LaterAnswer { id, answer: None });
+            }
         }
         let reserved = results.reserve(&owner, callback.is_some())?;
         // without a key of the caller's, one that no caller can guess

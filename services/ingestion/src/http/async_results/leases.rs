@@ -9,8 +9,8 @@ use crate::http::HttpState;
 
 /// Time between two renewals: a fraction of a lease, so that a few may fail.
 const RENEW: Duration = Duration::from_secs(2);
-/// Every so many renewals all requests in work anywhere are looked at: about as often as leases expire.
-const TAKE_OVER: u64 = 4;
+/// Time between two looks at all requests in work anywhere: about as often as leases expire.
+const TAKE_OVER: Duration = Duration::from_secs(8);
 
 /// Starts doing so, where replicas share a store.
 pub(in crate::http) fn renew_leases(state: &HttpState) {
@@ -24,44 +24,62 @@ async fn keep(state: Arc<HttpState>, results: AsyncResults) {
     let component = state.lifecycle.register("async results");
     component.ready();
     let beats = component.heartbeat().beat_from_task();
-    let work = async {
-        let mut failed = false;
-        for turn in 0_u64.. {
-            if state.lifecycle.is_draining() {
-                break;
-            }
-            match renew_and_take_over(&results, turn.is_multiple_of(TAKE_OVER)).await {
-                Ok(taken) => {
-                    failed = false;
-                    for (id, unfinished) in taken {
-                        results.run(id, take_over(Arc::clone(&state), results.clone(), id, unfinished));
-                    }
-                }
-                Err(error) if !failed => {
-                    failed = true;
-                    tracing::warn!(%error, "the store of results does not answer");
-                }
-                Err(_) => {}
-            }
-            tokio::select! {
-                () = state.lifecycle.draining() => {}
-                () = tokio::time::sleep(RENEW) => {}
-            }
-        }
-    };
+    // each on its own: taking over hundreds of requests takes longer than a lease
+    let work =
+        async { tokio::join!(renew_until_drained(&state, &results), take_over_until_draining(&state, &results)) };
     tokio::select! {
         () = beats => {}
-        () = work => {}
+        _ = work => {}
     }
     component.finished();
 }
 
-async fn renew_and_take_over(
-    results: &AsyncResults,
-    take_over: bool,
-) -> Result<Vec<(ResultId, Unfinished)>, StoreError> {
-    results.renew().await?;
-    if take_over { results.take_over().await } else { Ok(Vec::new()) }
+/// Renews the leases as long as requests are in work here.
+async fn renew_until_drained(state: &HttpState, results: &AsyncResults) {
+    let mut failed = false;
+    let renew = async {
+        loop {
+            note(results.renew().await, &mut failed);
+            tokio::time::sleep(RENEW).await;
+        }
+    };
+    let drained = async {
+        state.lifecycle.draining().await;
+        results.idle().await;
+    };
+    tokio::select! {
+        () = renew => {}
+        () = drained => {}
+    }
+}
+
+async fn take_over_until_draining(state: &Arc<HttpState>, results: &AsyncResults) {
+    let mut failed = false;
+    while !state.lifecycle.is_draining() {
+        for (id, unfinished) in note(results.take_over().await, &mut failed).unwrap_or_default() {
+            results.run(id, take_over(Arc::clone(state), results.clone(), id, unfinished));
+        }
+        tokio::select! {
+            () = state.lifecycle.draining() => {}
+            () = tokio::time::sleep(TAKE_OVER) => {}
+        }
+    }
+}
+
+/// The value; an error is logged unless the call before had `failed` as well.
+fn note<T>(result: Result<T, StoreError>, failed: &mut bool) -> Option<T> {
+    match result {
+        Ok(value) => {
+            *failed = false;
+            Some(value)
+        }
+        Err(error) => {
+            if !std::mem::replace(failed, true) {
+                tracing::warn!(%error, "the store of results does not answer");
+            }
+            None
+        }
+    }
 }
 
 /// Does what is left to do for a request.

@@ -30,6 +30,9 @@ const TICK: Duration = Duration::from_millis(100);
 const STUCK: Duration = Duration::from_secs(15);
 /// Pause before an answer that the server refused is sent again, for example because its queue was full.
 const REFUSED: Duration = Duration::from_millis(500);
+/// How often the server may refuse an answer: a client that leaves its queue full must not use up what answers of all others
+/// need to be in flight.
+const REFUSALS: u32 = 20;
 /// Most messages of other replicas that are taken before confirms are looked at again.
 const AT_ONCE: usize = 64;
 /// Longest time for closing a connection.
@@ -241,6 +244,11 @@ impl Sender {
         }
         let Some(mut job) = session.open.remove(&id) else { return Ok(()) };
         if confirmation.is_nack() {
+            job.refusals += 1;
+            if job.refusals >= REFUSALS {
+                (self.give_up)(job.answer, "RabbitMQ refuses it, as it does for a queue that is full", job.ack);
+                return Ok(());
+            }
             job.not_before = Some(Instant::now() + REFUSED);
             self.waiting.push_back(job);
             return Ok(());

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use forebay_contract::Stage;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
@@ -13,6 +14,8 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::kafka::client::{Client, Quiet};
 use crate::kafka::record::{FOREIGN_NAME, RawRecord, copy_record};
+use crate::kafka::source::ENDS_PROCESS;
+use crate::stage_name;
 
 const BROKER: Duration = Duration::from_secs(10);
 
@@ -112,6 +115,12 @@ impl StoredDeadLetter {
     /// What was wrong.
     pub fn message(&self) -> Cow<'_, str> {
         self.text("__connect.errors.exception.message")
+    }
+
+    /// Whether its request was answered with an error when it was written: a stage between two topics has found that it ends
+    /// its process.
+    pub fn is_answered(&self) -> bool {
+        self.message() == ENDS_PROCESS && self.stage() != stage_name(Stage::Ingestion)
     }
 
     /// The topic, or the RabbitMQ queue, of the original record.

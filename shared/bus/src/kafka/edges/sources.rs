@@ -31,7 +31,8 @@ impl Edges {
         }
         let (on_assigned, on_leaving) = self.assignment.hooks();
         let (permits, on_first) = (self.permits.clone(), self.on_first.take());
-        let revoke_budget = RevokeBudget::new(&self.sink, self.client.settings().session_timeout);
+        let answers = self.answers.as_ref().unwrap_or(&self.sink);
+        let revoke_budget = RevokeBudget::new(answers, self.client.settings().session_timeout);
         SourceSpec {
             config,
             dead_client: DeadClientCheck::new(&self.client, topic),

@@ -17,6 +17,7 @@ use rdkafka::{ClientContext, Timestamp};
 
 use super::offset_reports::OffsetReports;
 use super::resend::{Attempt, Retry};
+use super::send_barrier::SendPass;
 use crate::backoff::resend_delay;
 use crate::kafka::auth_failure::AuthFailure;
 use crate::kafka::broker_clock::{BROKER_CLOCK, StampedRecord};
@@ -93,6 +94,8 @@ pub(crate) struct Sent {
     pub(crate) on_undelivered: OnUndelivered,
     /// Whether the topic belongs to clients, who must not find it twice.
     pub(crate) once_only: bool,
+    /// Held by such a record until it is settled.
+    pub(crate) pass: Option<SendPass>,
 }
 
 impl Sent {
@@ -108,6 +111,7 @@ impl Sent {
             handed_us: 0,
             on_undelivered,
             once_only: false,
+            pass: None,
         }
     }
 

@@ -7,8 +7,8 @@ use forebay_runtime::Heartbeat;
 use rdkafka::error::KafkaResult;
 use rdkafka::producer::{Producer as _, PurgeConfig};
 
-use super::RecordSink;
 use super::reports::{REPORTS, serve_reports};
+use super::{RecordSink, SendBarrier, SendPass};
 use crate::kafka::broker_contact::{DeadClientCheck, discard};
 
 impl RecordSink {
@@ -20,6 +20,17 @@ impl RecordSink {
     /// Whether the producer writes topics of clients.
     pub(crate) fn is_for_clients(&self) -> bool {
         self.0.for_clients.load(Ordering::Acquire)
+    }
+
+    /// A pass for records to topics of clients that are about to be made: partitions whose work they answer do not leave
+    /// while it is held.
+    pub fn pass(&self) -> SendPass {
+        self.0.barrier.pass()
+    }
+
+    /// What records to topics of clients pass.
+    pub(crate) fn barrier(&self) -> SendBarrier {
+        self.0.barrier.clone()
     }
 
     /// Replaces the client if it is dead. Its records are sent again by the next one; a producer for clients with records

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use forebay_runtime::Heartbeat;
 use parking_lot::Mutex;
@@ -12,6 +11,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
 
+use super::leaving::Leaving;
 use super::positions::Positions;
 use super::rebalance::{RevokeBudget, assign, longest_rebalance, unassign};
 use super::topics::SourceTopics;
@@ -28,13 +28,6 @@ pub(crate) type OnAssigned = Arc<dyn Fn(&[i32]) + Send + Sync>;
 
 /// Called when partitions are about to be revoked.
 pub(crate) type OnLeaving = Arc<dyn Fn() + Send + Sync>;
-
-/// Partitions that are being let go once their work is done.
-struct Leaving {
-    list: TopicPartitionList,
-    since: Instant,
-    reported: bool,
-}
 
 /// What the consumers of one source share, one after the other.
 #[derive(Clone)]
@@ -53,18 +46,18 @@ pub(super) struct SourceState {
 
 /// The context of one consumer.
 pub(crate) struct SourceContext {
-    state: SourceState,
+    pub(super) state: SourceState,
     auth_failure: AuthFailure,
     pub(super) contact: BrokerContact,
     /// Whether this member has joined the group; from then on the group handles a broken connection.
-    joined: AtomicBool,
-    leaving: Mutex<Option<Leaving>>,
+    pub(super) joined: AtomicBool,
+    pub(super) leaving: Mutex<Option<Leaving>>,
     /// The partitions with lag of the last statistics.
     lagging: Mutex<Option<Vec<i32>>>,
     /// What the client last said of a batch that it cannot read.
     unreadable: Mutex<Option<String>>,
     /// Whether the source's loop has ended, so that partitions cannot be let go later.
-    closing: AtomicBool,
+    pub(super) closing: AtomicBool,
     /// Whether the client was replaced: what it still reports is about partitions of its successor.
     replaced: AtomicBool,
 }
@@ -143,11 +136,11 @@ impl SourceContext {
         Self { state, auth_failure, contact, joined, leaving, lagging, unreadable, closing, replaced }
     }
 
-    fn topic(&self) -> &str {
+    pub(super) fn topic(&self) -> &str {
         self.state.topics.base()
     }
 
-    fn fail(&self, why: &str) {
+    pub(super) fn fail(&self, why: &str) {
         self.state.events.fail(&format!("topic {}: {why}", self.topic()));
     }
 
@@ -177,49 +170,6 @@ impl SourceContext {
         self.state.events.ready();
     }
 
-    /// Partitions that were lost are gone already. Others are let go by [`SourceContext::let_go`] once their work is done;
-    /// until then the loop keeps polling, and the client reads no other partition either.
-    fn leave(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
-        (self.state.on_leaving)();
-        if consumer.assignment_lost() {
-            self.joined.store(false, Ordering::Release);
-            self.state.events.unready("the group was lost, joining it again");
-            self.part(consumer, list, true);
-        } else {
-            if let Err(error) = consumer.pause(list) {
-                tracing::debug!(topic = self.topic(), %error, "partitions that leave are not paused");
-            }
-            *self.leaving.lock() = Some(Leaving { list: list.clone(), since: Instant::now(), reported: false });
-            while self.closing.load(Ordering::Acquire) && !self.let_go(consumer) {
-                self.state.offsets.wait_for_end(Duration::from_millis(20));
-            }
-        }
-    }
-
-    /// Lets the partitions go that are leaving, if their work is done or has had its time. `true` when none is left.
-    pub(super) fn let_go(&self, consumer: &BaseConsumer<Self>) -> bool {
-        let mut leaving = self.leaving.lock();
-        let Some(Leaving { list, since, reported }) = &mut *leaving else { return true };
-        let RevokeBudget { time, ends_process } = self.state.revoke_budget;
-        if self.state.offsets.busy(&self.state.topics.keys(list)) {
-            if since.elapsed() < time {
-                return false;
-            }
-            // the partitions stay with this process until it has ended: the new owner must not write beside it
-            if ends_process && !self.closing.load(Ordering::Acquire) {
-                if !std::mem::replace(reported, true) {
-                    self.fail(&format!("work on revoked partitions is unsettled after {time:?}"));
-                }
-                return false;
-            }
-        }
-        let list = list.clone();
-        *leaving = None;
-        drop(leaving);
-        self.part(consumer, &list, false);
-        true
-    }
-
     /// The partitions with lag, once for each report of statistics.
     pub(super) fn take_lagging(&self) -> Option<Vec<i32>> {
         self.lagging.lock().take()
@@ -230,24 +180,16 @@ impl SourceContext {
         self.unreadable.lock().take()
     }
 
-    /// Whether the partition of `key` is being let go.
-    pub(super) fn is_leaving(&self, key: i32) -> bool {
-        let leaving = self.leaving.lock();
-        leaving.as_ref().is_some_and(|leaving| self.state.topics.find(&leaving.list, key).is_some())
-    }
-
-    /// From now on partitions that are revoked are let go in the callback, as the loop does not come back to them.
-    pub(super) fn close(&self) {
-        self.closing.store(true, Ordering::Release);
-    }
-
-    fn part(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList, lost: bool) {
-        let partitions = self.state.topics.keys(list);
-        let done = self.state.offsets.revoke(&partitions);
-        if !lost {
-            self.state.positions.withdraw_attempts(consumer, &done);
-            // stored here, committed by librdkafka while it lets the partitions go
-            let _ = consumer.store_offsets(&self.state.positions.to_commit(&done));
+    /// Removes partitions that were lost, or with `done` those that are given back, whose work has ended up to there.
+    pub(super) fn part(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList, done: Option<&[(i32, i64)]>) {
+        let (partitions, lost) = (self.state.topics.keys(list), done.is_none());
+        match done {
+            None => drop(self.state.offsets.revoke(&partitions)),
+            Some(done) => {
+                self.state.positions.withdraw_attempts(consumer, done);
+                // stored here, committed by librdkafka while it lets the partitions go
+                let _ = consumer.store_offsets(&self.state.positions.to_commit(done));
+            }
         }
         self.unassign(consumer, list);
         self.forget(&partitions);
@@ -292,6 +234,7 @@ impl SourceContext {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::time::Duration;
 
     use forebay_contract::Lane;
     use forebay_runtime::Lifecycle;
@@ -326,7 +269,7 @@ mod tests {
             heartbeat: Lifecycle::new().heartbeat("test"),
             on_assigned: Arc::new(|_| ()),
             on_leaving: Arc::new(|| ()),
-            revoke_budget: RevokeBudget { time: Duration::ZERO, ends_process: false },
+            revoke_budget: RevokeBudget { work: Duration::ZERO, sends: Duration::ZERO, barrier: None },
         });
         let keys = [topics.key("t.low", 1), topics.key("t", 1)];
         context.state.offsets.assign(&keys, 1);

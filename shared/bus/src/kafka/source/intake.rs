@@ -11,14 +11,14 @@ use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
 
 use super::intake_pace::IntakePace;
+use super::taken_records::ack_of;
 use super::topics::SourceTopics;
-use crate::ack::{OnEnd, SourcePartition};
 use crate::kafka::dead_letters::{DeadLetter, DeadLetters};
-use crate::kafka::offset_tracker::{InFlightRecord, OffsetTracker};
+use crate::kafka::offset_tracker::OffsetTracker;
 use crate::kafka::outlet::failed;
 use crate::kafka::record::{RawBatch, RawRecord, copy_record};
 use crate::work_size::{bytes_of_batch, bytes_of_json, most_rows};
-use crate::{Ack, AckOutcome, Delivery, Inlet, Outlet, Permit};
+use crate::{Ack, Delivery, Inlet, Outlet, Permit};
 
 /// A topic of clients to consume.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ pub(crate) trait Intake: Send + 'static {
 }
 
 /// Why an item is a dead letter whose process ended with it, again and again.
-const ENDS_PROCESS: &str = "the process ended whenever this item was in work, also when it was there alone";
+pub(crate) const ENDS_PROCESS: &str = "the process ended whenever this item was in work, also when it was there alone";
 
 /// A round of records of clients ends with the one that makes it larger than this, so that permits are asked for again.
 const ROUND_BYTES: usize = 256 << 10;
@@ -245,7 +245,10 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
         let mut in_flight = Vec::with_capacity(round.spans.len());
         for RecordSpan { key, partition, first, last } in round.spans {
             match offsets.begin(key, first, last) {
-                Some(record) => in_flight.push(record),
+                Some(record) => {
+                    let origin = self.topics.lane(key).origin_partition(partition.unsigned_abs());
+                    in_flight.push(record.of_requests(origin));
+                }
                 // the partition left during the round: its next owner reads these records
                 None => round.batch.records.retain(|record| record.partition != partition.unsigned_abs()),
             }
@@ -268,49 +271,5 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
         let (code, message) = (ErrorCode::Internal.as_str(), ENDS_PROCESS.to_owned());
         let topic = Arc::clone(self.topics.topic(key));
         self.dead_letters.send(DeadLetter { code, message, topic, record }, ack);
-    }
-}
-
-/// Begins the work on the record at `offset` of the partition with this key; `None` when its partition has just left.
-pub(super) fn begin(
-    key: i32,
-    offset: i64,
-    offsets: &Arc<OffsetTracker>,
-    permit: Permit,
-) -> Option<(InFlightRecord, Ack)> {
-    let in_flight = offsets.begin(key, offset, offset)?;
-    Some((in_flight, ack_of(vec![in_flight], Arc::clone(offsets), permit)))
-}
-
-/// An ack that ends the work on these records and returns the permits.
-pub(super) fn ack_of(
-    in_flight: Vec<InFlightRecord>,
-    offsets: Arc<OffsetTracker>,
-    permit: impl Into<Option<Permit>>,
-) -> Ack {
-    Ack::of(TakenRecords { in_flight, offsets, permit: permit.into() })
-}
-
-/// Records of a source whose acknowledgement is open.
-struct TakenRecords {
-    in_flight: Vec<InFlightRecord>,
-    offsets: Arc<OffsetTracker>,
-    permit: Option<Permit>,
-}
-
-impl OnEnd for TakenRecords {
-    fn end(self: Box<Self>, outcome: AckOutcome) {
-        let Self { in_flight, offsets, permit } = *self;
-        for record in in_flight {
-            offsets.end(record, outcome);
-        }
-        drop(permit);
-    }
-
-    fn source(&self) -> Option<SourcePartition> {
-        match self.in_flight.as_slice() {
-            [record] => Some(record.source()),
-            _ => None,
-        }
     }
 }

@@ -13,9 +13,9 @@ use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Message};
 
 use super::attempts::ENDS;
-use super::intake::begin;
 use super::member::{Member, TICK};
 use super::positions::BROKER;
+use super::taken_records::begin;
 use super::{CLOSE, Intake, SourceContext};
 use crate::kafka::ffi::commit_within;
 use crate::kafka::offset_tracker::InFlightRecord;

@@ -8,24 +8,32 @@ use rdkafka::error::KafkaResult;
 
 use super::SourceContext;
 use super::positions::BROKER;
-use crate::kafka::producer::RecordSink;
+use crate::kafka::producer::{PassedSends, RecordSink, SendBarrier};
 
-/// Time for finishing the work in flight of a revoked partition, and what happens when it is over.
-#[derive(Clone, Copy, Debug)]
+/// Time for ending what is in flight of a revoked partition.
+#[derive(Clone, Debug)]
 pub(crate) struct RevokeBudget {
-    pub(crate) time: Duration,
-    /// Whether the process ends when work is left: what its producer still holds must not be written beside the new
-    /// owner's.
-    pub(crate) ends_process: bool,
+    /// For the work: as long as doing it again would cost. What is left afterwards is not answered here any more.
+    pub(crate) work: Duration,
+    /// For records to topics of clients that were sent before: they must not be written beside those of the new owner, so
+    /// the process ends when they are not settled.
+    pub(crate) sends: Duration,
+    /// What these records pass; `None` where the work does not end in such records.
+    pub(crate) barrier: Option<SendBarrier>,
 }
 
 impl RevokeBudget {
-    const SHORT: Duration = Duration::from_millis(800);
+    const WORK: Duration = Duration::from_millis(800);
 
-    /// A stage that writes topics of clients is given half a session, another one as long as a copy is worth.
+    /// The budget of a source whose work is answered through `sink`, which may write topics of clients.
     pub(crate) fn new(sink: &RecordSink, session: Duration) -> Self {
-        let ends_process = sink.is_for_clients();
-        Self { time: if ends_process { session / 2 } else { Self::SHORT }, ends_process }
+        let barrier = sink.is_for_clients().then(|| sink.barrier());
+        Self { work: Self::WORK, sends: session / 2, barrier }
+    }
+
+    /// What has been sent and may be unsettled.
+    pub(super) fn passed(&self) -> Option<PassedSends> {
+        self.barrier.as_ref().map(SendBarrier::raise)
     }
 }
 

@@ -11,8 +11,10 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::*;
+use crate::ack::RequestRecord;
 use crate::kafka::dead_letters::DeadLetters;
-use crate::kafka::record::RawBatch;
+use crate::kafka::producer::SendBarrier;
+use crate::kafka::record::{RawBatch, RawRecord};
 use crate::{Delivery, NoEvents, Permits};
 
 pub(super) const TOPIC: &str = "requests";
@@ -61,7 +63,7 @@ pub(super) fn spec(servers: &str, lifecycle: &Lifecycle, permits: &Permits) -> S
         dead_letters: DeadLetters::logged("test", Arc::new(NoEvents)),
         heartbeat: lifecycle.heartbeat("kafka source requests"),
         dead_client: DeadClientCheck::dead_when(&Arc::default()),
-        revoke_budget: RevokeBudget { time: Duration::from_millis(800), ends_process: false },
+        revoke_budget: RevokeBudget { work: Duration::from_millis(800), sends: Duration::ZERO, barrier: None },
         pace: IntakePace::default(),
         on_assigned: Arc::new(|_| ()),
         on_leaving: Arc::new(|| ()),
@@ -73,7 +75,7 @@ pub(super) fn spec(servers: &str, lifecycle: &Lifecycle, permits: &Permits) -> S
 
 fn intake(take: impl Fn(Delivery<RawBatch>) + Send + 'static) -> impl Intake {
     let dead_letters = DeadLetters::logged("ingestion", Arc::new(NoEvents));
-    RecordIntake { topics: SourceTopics::one(TOPIC), take, arena: bytes::BytesMut::new(), dead_letters }
+    RecordIntake { topics: SourceTopics::one(TOPIC), take, arena: bytes::BytesMut::new(), dead_letters, max_rows: 1 }
 }
 
 /// A source that sends what it takes, with its dead letters.
@@ -311,7 +313,7 @@ fn partitions_leave_when_their_work_is_done() {
     let (cluster, lifecycle) = (cluster(), watched());
     let servers = cluster.bootstrap_servers();
     let mut keeps = spec(&servers, &lifecycle, &Permits::new(1024));
-    keeps.revoke_budget = RevokeBudget { time: LONG, ends_process: true };
+    keeps.revoke_budget = RevokeBudget { work: LONG, sends: Duration::ZERO, barrier: None };
     let (assigned, arrived) = channel();
     keeps.on_assigned = Arc::new(move |partitions: &[i32]| _ = assigned.send(partitions.to_vec()));
     let (leaving, left) = channel();
@@ -333,6 +335,47 @@ fn partitions_leave_when_their_work_is_done() {
     // unlike a broker, the mock may refuse the commit while it waits for the members, so that the record is read again
     taken_over.retain(|value| value != "slow");
     assert!(kept.len() == 1 && taken_over.len() == 1 && kept != taken_over, "{kept:?} {taken_over:?}");
+    second.close();
+    first.close();
+}
+
+#[test]
+fn work_that_is_late_has_left_and_its_partition_follows_when_what_was_sent_is_settled() {
+    let (cluster, lifecycle) = (cluster(), watched());
+    let servers = cluster.bootstrap_servers();
+    let (mut keeps, barrier) = (spec(&servers, &lifecycle, &Permits::new(1024)), SendBarrier::default());
+    let work = Duration::from_millis(300);
+    keeps.revoke_budget = RevokeBudget { work, sends: LONG, barrier: Some(barrier.clone()) };
+    let (assigned, arrived) = channel();
+    keeps.on_assigned = Arc::new(move |partitions: &[i32]| _ = assigned.send(partitions.to_vec()));
+    let (leaving, left) = channel();
+    keeps.on_leaving = Arc::new(move || _ = leaving.send(()));
+    let (first, deliveries) = start(keeps);
+    wait_until(LONG, "the partitions", || arrived.try_iter().last().is_some_and(|all| all.len() == 2));
+    let late = [0, 1].map(|partition| {
+        produce_to(&servers, partition, "late");
+        (partition, deliveries.recv_timeout(LONG).unwrap())
+    });
+    let has_left = || {
+        let left = |(partition, delivery): &(i32, Delivery<RawBatch>)| {
+            let RawRecord { offset, .. } = delivery.payload.records[0];
+            let record = RequestRecord { partition: partition.unsigned_abs(), offset };
+            assert!(!delivery.ack.has_left(Some(RequestRecord { offset: offset + 1, ..record })));
+            assert_eq!(delivery.ack.has_left(Some(record)), delivery.ack.has_left(None));
+            delivery.ack.has_left(None)
+        };
+        late.iter().filter(|one| left(one)).count()
+    };
+    let sent = barrier.pass();
+    let (second, others) = start(spec(&servers, &lifecycle, &Permits::new(1024)));
+    left.recv_timeout(LONG).unwrap();
+    assert_eq!(has_left(), 0);
+    wait_until(LONG, "the end of the work's time", || has_left() == 1);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(others.try_iter().count(), 0, "taken over before what was sent is settled");
+    drop(sent);
+    assert_eq!(next(&others), ["late"]);
+    assert!(lifecycle.is_alive());
     second.close();
     first.close();
 }

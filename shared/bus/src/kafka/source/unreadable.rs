@@ -15,9 +15,9 @@ use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::intake::ack_of;
 use super::member::Member;
 use super::positions::ReadUpTo;
+use super::taken_records::ack_of;
 use super::{CLOSE, Intake};
 use crate::kafka::client::spawn;
 use crate::kafka::dead_letters::{DeadLetter, DeadLetters};

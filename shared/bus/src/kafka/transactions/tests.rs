@@ -69,7 +69,7 @@ fn bench() -> Bench {
         heartbeat: Lifecycle::new().heartbeat("test"),
         dead_client: DeadClientCheck::dead_when(&Arc::default()),
         dead_letters: letters(),
-        revoke_budget: RevokeBudget { time: Duration::from_millis(800), ends_process: false },
+        revoke_budget: RevokeBudget { work: Duration::from_millis(800), sends: Duration::ZERO, barrier: None },
         pace: IntakePace::default(),
         on_assigned: Arc::new(|_| ()),
         on_leaving: Arc::new(|| ()),
