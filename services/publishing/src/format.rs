@@ -348,8 +348,9 @@ mod tests {
         for impossible in [-1, i64::MIN, i64::MAX, 253_402_300_800_000] {
             assert_eq!(iso8601(impossible), None, "{impossible}");
         }
-        let accepted = iso8601((http(RequestId([1; 16]), 3).build().accepted_us() / 1000) as i64).unwrap();
-        assert_eq!(read(&http(RequestId([1; 16]), 3).build(), &answer(1.0))["timestamp"], accepted);
+        let called = http(RequestId([1; 16]), 3).build();
+        let accepted = iso8601((called.accepted_us() / 1000) as i64).unwrap();
+        assert_eq!(read(&called, &answer(1.0))["timestamp"], accepted);
     }
 
     proptest::proptest! {
