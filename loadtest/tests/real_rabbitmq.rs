@@ -120,7 +120,7 @@ fn what_a_killed_publishing_has_replied_to_is_not_repeated_by_the_other_replica(
 /// Its answers are dead letters soon, and no other client waits for them: a partition of results is held back when its oldest
 /// work is half a window old.
 #[test]
-fn a_client_that_leaves_its_reply_queue_full_stops_nobody_else() {
+fn a_client_that_leaves_its_reply_queue_full_stops_no_other() {
     const REQUESTS: usize = 40;
     let mut mesh = Mesh::with_topics("full");
     mesh.set("FOREBAY__DELIVERY__DEDUPE_WINDOW", "20s");
