@@ -16,7 +16,7 @@ pub(crate) use context::{OnUndelivered, Reason, Sent, Undelivered};
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -71,6 +71,8 @@ struct Inner {
     for_clients: AtomicBool,
     /// What such records pass.
     barrier: SendBarrier,
+    /// Whether nothing more is sent; see [`RecordSink::abandon_unsent`].
+    closing: AtomicBool,
     /// Reads what stands in a topic.
     client: Client,
     partitions: Mutex<FxHashMap<String, u32>>,
@@ -108,6 +110,7 @@ impl RecordSink {
             reports,
             for_clients: AtomicBool::new(false),
             barrier: SendBarrier::default(),
+            closing: AtomicBool::new(false),
             client,
             partitions: Mutex::default(),
             counters: Mutex::default(),
@@ -269,6 +272,9 @@ impl Inner {
         headers: Option<OwnedHeaders>,
         mut sent: Box<Sent>,
     ) {
+        if self.closing.load(Ordering::Acquire) {
+            return sent.ack.nack();
+        }
         sent.handed_us = machine_us();
         if sent.once_only && sent.pass.is_none() {
             sent.pass = Some(self.barrier.pass());

@@ -21,6 +21,8 @@ impl Drain for Edges {
             }
             if !self.sink.flush(limit.mul_f64(0.15)) {
                 tracing::warn!(stage, "not every record got its delivery report");
+                // before partitions are given away: their next owner must not write beside it
+                self.sink.abandon_unsent();
             }
             if let Some(transactions) = &self.transactions
                 && !transactions.flush(limit.mul_f64(0.1))

@@ -33,6 +33,12 @@ impl RecordSink {
         self.0.barrier.clone()
     }
 
+    /// Sends nothing more, also of what waits in the client: the process ends, and another replica does the work again.
+    pub(crate) fn abandon_unsent(&self) {
+        self.0.closing.store(true, Ordering::Release);
+        self.0.producer().purge(PurgeConfig::default().queue());
+    }
+
     /// Replaces the client if it is dead. Its records are sent again by the next one; a producer for clients with records
     /// that may have been written ends the process instead, as its successor reads what was written.
     pub(crate) fn replace_dead_client(&self, check: &mut DeadClientCheck, heartbeat: &Heartbeat) {

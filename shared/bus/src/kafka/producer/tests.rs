@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Receiver;
 
 use forebay_runtime::Lifecycle;
-use forebay_testkit::settings;
+use forebay_testkit::{settings, wait_until};
 use rdkafka::Timestamp;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -186,6 +186,24 @@ fn a_record_for_clients_that_stands_in_its_topic_is_not_sent_again() {
         assert_eq!(end.recv_timeout(SOON), Ok(AckOutcome::Done));
     }
     assert_eq!(broker.held(), 4);
+}
+
+#[test]
+fn what_was_not_sent_when_the_process_ends_is_not_sent_any_more() {
+    let broker = Broker::start();
+    assert_eq!(broker.send(TOPIC, 1, true).recv_timeout(SOON), Ok(AckOutcome::Done));
+    broker.cluster.broker_down(1).unwrap();
+    let waits = broker.send(TOPIC, 2, true);
+    assert!(waits.recv_timeout(Duration::from_millis(300)).is_err());
+    let passed = broker.sink.barrier().raise();
+    assert!(!passed.are_settled());
+    broker.sink.abandon_unsent();
+    assert_eq!(waits.recv_timeout(SOON), Ok(AckOutcome::Failed));
+    assert_eq!(broker.send(TOPIC, 3, true).recv_timeout(SOON), Ok(AckOutcome::Failed));
+    wait_until(SOON, "its pass", || passed.are_settled());
+    broker.cluster.broker_up(1).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(broker.held(), 1);
 }
 
 #[test]
