@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::parse::FIELDS;
+use crate::parse::{FIELDS, without_mark};
 
 /// The field that makes a record a request.
 const FEATURES: &str = "features";
@@ -45,6 +45,9 @@ impl ColumnPaths {
             if name.is_empty() || path.split('.').any(str::is_empty) {
                 return Err(format!("{entry:?} is not COLUMN=FIELD, or COLUMN=FIELD.FIELD for a field in a field"));
             }
+            if path.split('.').next().is_some_and(|first| FIELDS.contains(&first)) {
+                return Err(format!("{entry:?} begins with a field of requests ({})", FIELDS.join(", ")));
+            }
             let name = format!("{}:", serde_json::Value::from(name));
             if columns.names.contains(&name) {
                 return Err(format!("{entry:?} names a column again"));
@@ -62,7 +65,7 @@ impl ColumnPaths {
     /// If the record is not a JSON object, or one of the fields on a path is none.
     pub(crate) fn request(&self, json: &[u8]) -> Option<Result<Vec<u8>, String>> {
         let columns = self.0.as_ref()?;
-        Some(columns.request(json).map_err(|error| error.to_string()))
+        Some(columns.request(without_mark(json)).map_err(|error| error.to_string()))
     }
 }
 
@@ -201,6 +204,7 @@ mod tests {
     fn what_is_not_there_is_left_out() {
         assert_eq!(request(r#"{"payment":null,"country":null}"#).unwrap(), r#"{"features":{"country":null}}"#);
         assert_eq!(request("{}").unwrap(), r#"{"features":{}}"#);
+        assert_eq!(request("\u{feff}{}").unwrap(), r#"{"features":{}}"#);
     }
 
     #[test]
@@ -230,6 +234,8 @@ mod tests {
             (&["a=b", "c=b"], "stands where another"),
             (&["a=b", "c=b.d"], "leads through"),
             (&["a=b.d", "c=b"], "stands where another"),
+            (&["priority"], "a field of requests"),
+            (&["a=features.a"], "a field of requests"),
         ] {
             let error = paths(entries).unwrap_err();
             assert!(error.contains(part), "{entries:?}: {error}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use forebay_bus::kafka::{DeadLetter, RawRecord};
 use forebay_bus::messaging::{self, MessagingOperation};
-use forebay_contract::{KafkaOrigin, Lane, Origin, RequestId, SplitKey};
+use forebay_contract::{ErrorCode, KafkaOrigin, Lane, Origin, Problem, RequestId, SplitKey};
 use forebay_runtime::{SpanKind, StageSpan, StageTracer, TraceContext};
 
 use crate::admission::{RequestAdmission, Timeouts};
@@ -18,6 +18,8 @@ use crate::request::{DEFAULT_PRIORITY, ParsedRequest};
 
 /// Runs of 2^8 offsets share a results partition, so that a batch stays whole on its way back.
 const NEIGHBOUR_BITS: u32 = 8;
+/// The most bytes of all rows of a record.
+const MAX_ROWS_BYTES: usize = 4 << 20;
 
 /// Reads records of one topic.
 #[derive(Clone, Debug)]
@@ -62,10 +64,11 @@ impl KafkaIngress {
         let (offset, timestamp_ms) = (record.offset, record.timestamp_ms);
         let partition = lane.origin_partition(record.partition);
         let parts = self.propagation.of(&record);
-        let parsed = parsed.and_then(|request| match &parts {
-            Ok(_) => Ok(request),
-            Err(problem) => {
-                Err(Rejected { problem: problem.clone(), request_id: request.request_id, undecodable: false })
+        let parsed = parsed.and_then(|request| {
+            let bytes = parts.as_ref().map(PropagatedParts::bytes).map_err(Problem::clone);
+            match bytes.and_then(|bytes| check_size(&request, bytes)) {
+                Ok(()) => Ok(request),
+                Err(problem) => Err(Rejected { problem, request_id: request.request_id, undecodable: false }),
             }
         });
         let PropagatedParts { key, headers } = parts.unwrap_or_default();
@@ -110,6 +113,22 @@ impl KafkaIngress {
         messaging::set_offset(&mut span, i64::try_from(record.offset).unwrap_or(i64::MAX));
         span
     }
+}
+
+/// Checks that the rows of a record are not much larger than the record: each has its parameters, and what its result
+/// propagates.
+fn check_size(request: &ParsedRequest, propagated: usize) -> Result<(), Problem> {
+    if !request.features.many() {
+        return Ok(());
+    }
+    let bytes: usize = request.row_weights().map(|row| row + propagated).sum();
+    if bytes <= MAX_ROWS_BYTES {
+        return Ok(());
+    }
+    let (rows, most) = (request.features.rows().len(), MAX_ROWS_BYTES >> 20);
+    let text =
+        format!("{rows} rows with their parameters and what is propagated are {bytes} bytes, at most {most} MiB");
+    Err(Problem::new(ErrorCode::PayloadTooLarge, text))
 }
 
 fn record_key(record: &RawRecord) -> Option<SplitKey> {
@@ -164,6 +183,26 @@ mod tests {
         let Inbound::Rejected(item) = with(5000) else { panic!("accepted") };
         let Some(Origin::Kafka(origin)) = item.context.origin() else { panic!("{item:?}") };
         assert!(origin.key.is_none() && origin.headers.is_empty());
+    }
+
+    #[test]
+    fn rows_that_share_large_parameters_are_bounded_together() {
+        let reader = RecordReader::of_rows(4096);
+        let take = |rows: usize, params: usize| {
+            let param = |number| format!(r#""p{number}":"{}""#, "x".repeat(500));
+            let params = (0..params).map(param).collect::<Vec<_>>().join(",");
+            let json = format!(r#"{{"features":[{}],"params":{{{params}}}}}"#, vec!["[1]"; rows].join(","));
+            KafkaIngress { reader: reader.clone(), ..ingress(false) }.accept(
+                record(1, &json),
+                Lane::Normal,
+                0,
+                Duration::ZERO,
+            )
+        };
+        assert!(matches!(take(4096, 1), Inbound::Accepted(rows, _) if rows.len() == 4096));
+        let Inbound::Rejected(item) = take(4096, 3) else { panic!("accepted") };
+        assert_eq!(item.context.rows(), 1);
+        assert!(matches!(take(100, 3), Inbound::Accepted(..)));
     }
 
     #[test]

@@ -109,7 +109,7 @@ pub(crate) fn parse_record_rows(bytes: &[u8], limit: RowLimit) -> Result<ParsedR
 }
 
 /// The bytes without the mark that some programs write before UTF-8.
-fn without_mark(bytes: &[u8]) -> &[u8] {
+pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 

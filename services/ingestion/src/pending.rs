@@ -248,7 +248,8 @@ impl PendingCaller {
 
     /// Waits for the rows. Rows that have not arrived after `limit` are answered with `deadline_exceeded`.
     pub async fn reply(mut self, limit: std::time::Duration) -> CallerReply {
-        if let Ok(Ok(reply)) = tokio::time::timeout(limit, &mut self.answer).await {
+        let waited = tokio::time::timeout(limit, &mut self.answer).await;
+        if let Ok(Ok(reply)) = waited {
             return reply;
         }
         let late = Problem::new(ErrorCode::DeadlineExceeded, format!("no answer within {} ms", limit.as_millis()));
@@ -257,7 +258,10 @@ impl PendingCaller {
                 CallerReply::Rows(rows.into_iter().map(|row| row.unwrap_or_else(|| late.clone().into())).collect())
             }
             // completed just as the time ran out: whoever removed the request answers it now
-            None => (&mut self.answer).await.unwrap_or_else(|_| CallerReply::Rows(vec![late.into()])),
+            None if waited.is_err() => {
+                (&mut self.answer).await.unwrap_or_else(|_| CallerReply::Rows(vec![late.into()]))
+            }
+            None => CallerReply::Rows(vec![late.into()]),
         }
     }
 }

@@ -25,6 +25,14 @@ pub(crate) struct PropagatedParts {
     pub headers: Vec<RecordHeader>,
 }
 
+impl PropagatedParts {
+    /// Their size.
+    pub(crate) fn bytes(&self) -> usize {
+        let of_headers: usize = self.headers.iter().map(|header| header.name.len() + header.value.len()).sum();
+        self.key.as_ref().map_or(0, Bytes::len) + of_headers
+    }
+}
+
 impl Propagation {
     /// The key if `key`, and the headers with these names; `*` is all of them.
     pub fn new(key: bool, headers: &[String]) -> Self {
@@ -40,9 +48,8 @@ impl Propagation {
         let wanted = |name: &String| self.headers.iter().any(|wanted| wanted == ALL || wanted == name);
         let headers = record.headers.iter().filter(|(name, _)| wanted(name));
         let headers = headers.map(|(name, value)| RecordHeader { name: name.clone(), value: value.clone() });
-        let headers: Vec<_> = headers.collect();
-        let of_headers: usize = headers.iter().map(|header| header.name.len() + header.value.len()).sum();
-        let bytes = key.as_ref().map_or(0, Bytes::len) + of_headers;
+        let parts = PropagatedParts { key, headers: headers.collect() };
+        let bytes = parts.bytes();
         if bytes > MAX_BYTES {
             let text = format!(
                 "the key and the headers that the result should have are {bytes} bytes, at most {MAX_BYTES} \
@@ -50,7 +57,7 @@ impl Propagation {
             );
             return Err(Problem::new(ErrorCode::InvalidRequest, text));
         }
-        Ok(PropagatedParts { key, headers })
+        Ok(parts)
     }
 }
 

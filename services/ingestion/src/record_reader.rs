@@ -40,6 +40,12 @@ impl RecordReader {
         Ok(Self { schemas, columns, model: settings.record_model.as_str().into(), limit })
     }
 
+    /// Reads records of so many rows, in JSON.
+    #[cfg(test)]
+    pub(crate) fn of_rows(rows: usize) -> Self {
+        Self { limit: RowLimit { rows, setting: None }, ..Self::default() }
+    }
+
     /// Reads a record.
     ///
     /// # Errors

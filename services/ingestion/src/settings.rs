@@ -23,7 +23,7 @@ pub use grpc::GrpcSettings;
 pub use http::{HttpSettings, HttpTlsSettings};
 pub use repository::RepositorySettings;
 
-/// The largest value of `ingestion.max_record_rows`: a record is split among the rows of one round of reading.
+/// The largest value of `ingestion.max_record_rows`.
 const MAX_RECORD_ROWS: usize = 4096;
 
 /// All sections, checked.
@@ -86,6 +86,10 @@ impl IngestionSettings {
         }
         if let Err(why) = ColumnPaths::new(&self.record_columns) {
             problems.add("ingestion.record_columns", why);
+        }
+        if !self.record_columns.is_empty() && self.max_record_rows > 1 {
+            let text = "is set, and such a record is one row: leave ingestion.max_record_rows at 1";
+            problems.add("ingestion.record_columns", text);
         }
     }
 }
@@ -199,6 +203,7 @@ mod tests {
             (&["repository.writable=true"], "repository.writable"),
             (&["ingestion.max_record_rows=0"], "ingestion.max_record_rows"),
             (&["ingestion.record_columns=a=b.d,c=b"], "ingestion.record_columns"),
+            (&["ingestion.record_columns=a", "ingestion.max_record_rows=2"], "ingestion.record_columns"),
         ] {
             let error = read(flags).unwrap_err();
             assert!(error.contains(key), "{flags:?}: {error}");

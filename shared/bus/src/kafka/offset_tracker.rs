@@ -29,8 +29,10 @@ pub(crate) struct OffsetTracker {
 struct PartitionState {
     /// Changes with every assignment and rewind, so that acks from before are ignored.
     generation: u64,
-    /// Number of the assignment; partitions that were assigned together share it.
+    /// Number of the assignment; partitions that were assigned together share it. Changes with a new position as well.
     arrival: u64,
+    /// Number of the assignment, whatever became of its position.
+    assignment: u64,
     watermark: Watermark,
     /// The watermark that a transaction has committed, or the first offset that was taken.
     committed: Option<i64>,
@@ -46,10 +48,28 @@ pub(crate) struct InFlightRecord {
     partition: i32,
     generation: u64,
     arrival: u64,
+    assignment: u64,
     first: i64,
     last: i64,
     /// Its partition in the origin of a request.
     origin: u32,
+}
+
+impl PartitionState {
+    /// A partition of which nothing was read yet.
+    fn at(generation: u64, assignment: u64) -> Self {
+        Self {
+            generation,
+            arrival: generation,
+            assignment,
+            watermark: Watermark::default(),
+            committed: None,
+            moved: false,
+            rewind: false,
+            fresh: true,
+            moved_at: Instant::now(),
+        }
+    }
 }
 
 impl InFlightRecord {
@@ -75,18 +95,16 @@ impl OffsetTracker {
     pub(crate) fn assign(&self, partitions: &[i32], generation: u64) {
         let mut states = self.partitions.lock();
         for partition in partitions {
-            let state = PartitionState {
-                generation,
-                arrival: generation,
-                watermark: Watermark::default(),
-                committed: None,
-                moved: false,
-                rewind: false,
-                fresh: true,
-                moved_at: Instant::now(),
-            };
+            let state = PartitionState::at(generation, generation);
             states.insert(*partition, state);
         }
+    }
+
+    /// Forgets what is in flight of a partition that stays, and has a new position.
+    pub(crate) fn move_position(&self, partition: i32, generation: u64) {
+        let mut states = self.partitions.lock();
+        let assignment = states.get(&partition).map_or(generation, |state| state.assignment);
+        states.insert(partition, PartitionState::at(generation, assignment));
     }
 
     /// Whether work on one of `partitions` is open that is not to be read again.
@@ -111,7 +129,7 @@ impl OffsetTracker {
     /// Whether the partition of `record` has left since it was taken.
     pub(crate) fn has_left(&self, record: &InFlightRecord) -> bool {
         let states = self.partitions.lock();
-        states.get(&record.partition).is_none_or(|state| state.arrival != record.arrival)
+        states.get(&record.partition).is_none_or(|state| state.assignment != record.assignment)
     }
 
     /// Waits until the work of a partition ends or fails, for at most `limit`.
@@ -170,8 +188,9 @@ impl OffsetTracker {
         }
         state.watermark.begin(first, last, now);
         state.committed = state.committed.or(state.watermark.watermark());
-        let (generation, arrival) = (state.generation, state.arrival);
-        Some(InFlightRecord { partition, generation, arrival, first, last, origin: partition.unsigned_abs() })
+        let PartitionState { generation, arrival, assignment, .. } = *state;
+        let origin = partition.unsigned_abs();
+        Some(InFlightRecord { partition, generation, arrival, assignment, first, last, origin })
     }
 
     /// For the first record since its partition was assigned: the number of that assignment and all its partitions.
@@ -281,6 +300,9 @@ mod tests {
         offset_tracker.end(old, AckOutcome::Done);
         assert!(offset_tracker.take_moved().is_empty());
         assert_eq!([old, new].map(|record| offset_tracker.has_left(&record)), [true, false]);
+        offset_tracker.move_position(0, 3);
+        assert_eq!([old, new].map(|record| offset_tracker.has_left(&record)), [true, false]);
+        assert!(!offset_tracker.is_current(&new));
     }
 
     #[test]

@@ -221,12 +221,12 @@ impl KafkaOutlet {
     /// letter.
     fn replace<P>(&self, partition: u32, batch: Batch<P>, undelivered: Undelivered) {
         let outcomes = failed(batch, &undelivered.problem());
-        let Undelivered { record: original, reason, error, ack } = undelivered;
+        let Undelivered { record: original, reason, error, ack, .. } = undelivered;
         tracing::warn!(topic = &*self.topic, error, "outcome is too large, sending an error instead");
         let dead_letters = self.dead_letters.clone();
         let keep: OnUndelivered = Arc::new(move |again| {
             let (record, error) = (original.clone(), error.clone());
-            dead_letters.keep(Undelivered { record, reason, error, ack: again.ack });
+            dead_letters.keep(Undelivered { record, reason, error, ..again });
         });
         let sent = Sent::once(ack, self.counter.clone(), keep);
         let record = encoded(&outcomes);

@@ -144,14 +144,14 @@ impl RecordSink {
             let too_large = undelivered.reason == Reason::TooLarge;
             let short = || shorten(undelivered.record.payload()?, &undelivered.problem().message);
             let Some(short) = too_large.then(short).flatten() else { return last(undelivered) };
-            let Undelivered { record, reason, error, ack } = undelivered;
+            let Undelivered { record, reason, error, ack, pass } = undelivered;
             tracing::warn!(topic = record.topic(), error, "record is too large, sending a shorter one");
             let (last, original) = (Arc::clone(&last), record.clone());
             let give_up: OnUndelivered = Arc::new(move |again| {
-                last(Undelivered { record: original.clone(), reason, error: error.clone(), ack: again.ack });
+                last(Undelivered { record: original.clone(), reason, error: error.clone(), ..again });
             });
             let counter = sink.counter(&record.topic().into());
-            let sent = Box::new(Sent { once_only: true, ..Sent::once(ack, counter, give_up) });
+            let sent = Box::new(Sent { once_only: true, pass, ..Sent::once(ack, counter, give_up) });
             let partition = Some(record.partition()).filter(|p| *p >= 0);
             let headers = record.headers().cloned();
             sink.0.send(record.topic(), partition, record.key(), Some(&short), headers, sent);

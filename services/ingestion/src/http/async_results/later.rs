@@ -69,8 +69,9 @@ impl LaterRequest {
         };
         if arrival.idempotency_key.is_some() {
             let found = results.find(id, &owner).await?;
-            // sent again, because the first answer was lost on its way, or may be another one now
-            if found.is_some_and(|found| !found.may_be_repeated()) {
+            // sent again, because the first answer was lost on its way, or may be another one now; one that is posted as well
+            // has been, and a second one would have the same id
+            if found.is_some_and(|found| callback.is_some() || !found.may_be_repeated()) {
                 return Ok(LaterAnswer { id, answer: None });
             }
         }

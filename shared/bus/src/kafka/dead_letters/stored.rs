@@ -120,7 +120,9 @@ impl StoredDeadLetter {
     /// Whether its request was answered with an error when it was written: a stage between two topics has found that it ends
     /// its process.
     pub fn is_answered(&self) -> bool {
-        self.message() == ENDS_PROCESS && self.stage() != stage_name(Stage::Ingestion)
+        // publishing's are the answers themselves
+        let answering = [Stage::Preprocessing, Stage::Caching, Stage::Prediction];
+        self.message() == ENDS_PROCESS && answering.map(stage_name).contains(&&*self.stage())
     }
 
     /// The topic, or the RabbitMQ queue, of the original record.

@@ -21,8 +21,6 @@ impl Drain for Edges {
             }
             if !self.sink.flush(limit.mul_f64(0.15)) {
                 tracing::warn!(stage, "not every record got its delivery report");
-                // before partitions are given away: their next owner must not write beside it
-                self.sink.abandon_unsent();
             }
             if let Some(transactions) = &self.transactions
                 && !transactions.flush(limit.mul_f64(0.1))
@@ -31,6 +29,10 @@ impl Drain for Edges {
             }
             self.directories.into_iter().for_each(DirectoryEdge::close);
             self.assigned_consumers.iter().for_each(|(assigned_consumer, _)| assigned_consumer.close());
+            if !self.sources.is_empty() {
+                // before partitions are given away: their next owner must not write beside it
+                self.sink.abandon_unsent();
+            }
             self.sources.into_iter().for_each(Source::close);
             self.transactions.iter().for_each(TransactionalSink::close);
         };

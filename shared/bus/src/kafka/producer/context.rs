@@ -61,6 +61,8 @@ pub(crate) struct Undelivered {
     /// The client's error.
     pub(crate) error: String,
     pub(crate) ack: Ack,
+    /// For what is sent in its place.
+    pub(crate) pass: Option<SendPass>,
 }
 
 impl Undelivered {
@@ -125,8 +127,8 @@ impl Sent {
     }
 
     pub(super) fn give_up(self, record: OwnedMessage, reason: Reason, error: String) {
-        let Self { ack, on_undelivered, .. } = self;
-        on_undelivered(Undelivered { record, reason, error, ack });
+        let Self { ack, on_undelivered, pass, .. } = self;
+        on_undelivered(Undelivered { record, reason, error, ack, pass });
     }
 }
 

@@ -195,7 +195,7 @@ fn what_was_not_sent_when_the_process_ends_is_not_sent_any_more() {
     broker.cluster.broker_down(1).unwrap();
     let waits = broker.send(TOPIC, 2, true);
     assert!(waits.recv_timeout(Duration::from_millis(300)).is_err());
-    let passed = broker.sink.barrier().raise();
+    let mut passed = broker.sink.barrier().raise();
     assert!(!passed.are_settled());
     broker.sink.abandon_unsent();
     assert_eq!(waits.recv_timeout(SOON), Ok(AckOutcome::Failed));

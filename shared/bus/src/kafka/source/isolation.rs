@@ -15,7 +15,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use super::attempts::ENDS;
 use super::member::{Member, TICK};
 use super::positions::BROKER;
-use super::taken_records::begin;
+use super::taken_records::{ack_of_item, begin};
 use super::{CLOSE, Intake, SourceContext};
 use crate::kafka::ffi::commit_within;
 use crate::kafka::offset_tracker::InFlightRecord;
@@ -119,7 +119,8 @@ impl<I: Intake> Member<I> {
         self.before(key, message);
         self.positions.has_read(&self.read);
         self.read.clear();
-        let Some((in_flight, ack)) = begin(key, offset, &self.offsets, permit) else { return };
+        let origin = self.topics.lane(key).origin_partition(message.partition().unsigned_abs());
+        let Some((in_flight, ack)) = begin((key, origin), offset, &self.offsets, permit) else { return };
         let first = self.positions.without_progress.first_open_item(key, offset);
         let items = self.intake.items(message, key, &ack).into_iter().zip(0..).map(|(item, number)| (number, item));
         let items: VecDeque<_> = items.skip_while(|(number, _)| *number < first).collect();
@@ -133,7 +134,7 @@ impl<I: Intake> Member<I> {
         let IsolatedRecord { key, offset, .. } = record;
         let (topic, partition) = self.topics.of(key);
         let (done, ends) = channel();
-        let ack = Ack::new(move |outcome| _ = done.send(outcome));
+        let ack = ack_of_item(record.in_flight, &self.offsets, done);
         let ended = self.positions.without_progress.before_item(key, offset, number);
         if ended >= ENDS {
             tracing::error!(topic, partition, offset, item = number, "the item ends its process");

@@ -52,7 +52,7 @@ impl SourceContext {
         let mut leaving = self.leaving.lock();
         let Some(Leaving { list, since, settling, reported }) = &mut *leaving else { return true };
         let (budget, elapsed) = (&self.state.revoke_budget, since.elapsed());
-        let Settling { done, sends } = match settling.take() {
+        let Settling { done, mut sends } = match settling.take() {
             Some(settling) => settling,
             None => {
                 let keys = self.state.topics.keys(list);
@@ -63,7 +63,7 @@ impl SourceContext {
                 Settling { done: self.state.offsets.revoke(&keys), sends: budget.passed() }
             }
         };
-        let settled = sends.as_ref().is_none_or(PassedSends::are_settled);
+        let settled = sends.as_mut().is_none_or(PassedSends::are_settled);
         let closing = self.closing.load(Ordering::Acquire);
         if !settled && (elapsed < budget.sends || !closing) {
             // the partitions stay with this process until it has ended: the new owner must not write beside it

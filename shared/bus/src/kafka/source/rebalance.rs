@@ -15,8 +15,8 @@ use crate::kafka::producer::{PassedSends, RecordSink, SendBarrier};
 pub(crate) struct RevokeBudget {
     /// For the work: as long as doing it again would cost. What is left afterwards is not answered here any more.
     pub(crate) work: Duration,
-    /// For records to topics of clients that were sent before: they must not be written beside those of the new owner, so
-    /// the process ends when they are not settled.
+    /// For records to topics of clients that were sent before, counted from the revocation: they must not be written beside
+    /// the new owner's, so the process ends when they are not settled.
     pub(crate) sends: Duration,
     /// What these records pass; `None` where the work does not end in such records.
     pub(crate) barrier: Option<SendBarrier>,
@@ -28,7 +28,7 @@ impl RevokeBudget {
     /// The budget of a source whose work is answered through `sink`, which may write topics of clients.
     pub(crate) fn new(sink: &RecordSink, session: Duration) -> Self {
         let barrier = sink.is_for_clients().then(|| sink.barrier());
-        Self { work: Self::WORK, sends: session / 2, barrier }
+        Self { work: Self::WORK, sends: (session / 2).max(2 * Self::WORK), barrier }
     }
 
     /// What has been sent and may be unsettled.

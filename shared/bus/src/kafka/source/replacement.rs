@@ -41,7 +41,7 @@ impl<I: Intake> Member<I> {
         let recovered = self.positions.recover(&self.consumer, &assigned).and_then(|resumed| {
             for at in resumed.iter().filter(|at| at.moved) {
                 let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
-                self.offsets.assign(&[at.partition], generation);
+                self.offsets.move_position(at.partition, generation);
             }
             self.reassign(&resumed)
         });
