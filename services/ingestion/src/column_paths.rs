@@ -42,7 +42,7 @@ impl ColumnPaths {
         for entry in entries {
             let (name, path) =
                 entry.split_once('=').map_or((entry.trim(), entry.trim()), |(name, path)| (name.trim(), path.trim()));
-            if name.is_empty() || path.split('.').any(str::is_empty) {
+            if name.is_empty() || path.contains('=') || path.split('.').any(str::is_empty) {
                 return Err(format!("{entry:?} is not COLUMN=FIELD, or COLUMN=FIELD.FIELD for a field in a field"));
             }
             if path.split('.').next().is_some_and(|first| FIELDS.contains(&first)) {
@@ -56,6 +56,11 @@ impl ColumnPaths {
             columns.names.push(name);
         }
         Ok(Self((!entries.is_empty()).then(|| Arc::new(columns))))
+    }
+
+    /// Whether none are set.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     /// The request for a record: its columns as the row, beside its fields that a request has. The paths begin at the
@@ -230,6 +235,7 @@ mod tests {
             (&["=a"][..], "COLUMN=FIELD"),
             (&["a="], "COLUMN=FIELD"),
             (&["a=b..c"], "COLUMN=FIELD"),
+            (&["a=b=c"], "COLUMN=FIELD"),
             (&["a=b", "a=c"], "names a column again"),
             (&["a=b", "c=b"], "stands where another"),
             (&["a=b", "c=b.d"], "leads through"),

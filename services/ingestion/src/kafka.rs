@@ -95,7 +95,9 @@ impl KafkaIngress {
         let partitions = self.partitions.max(1);
         match request_id.filter(|_| self.request_id_is_identity) {
             Some(request_id) => {
-                let id = RequestId::of_key("kafka", request_id);
+                // ids of another topic are those of other clients
+                let caller = if self.reader.has_model() { format!("kafka:{topic}") } else { "kafka".to_owned() };
+                let id = RequestId::of_key(&caller, request_id);
                 (id, id.result_partition(partitions))
             }
             None => {

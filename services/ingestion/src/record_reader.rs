@@ -40,6 +40,11 @@ impl RecordReader {
         Ok(Self { schemas, columns, model: settings.record_model.as_str().into(), limit })
     }
 
+    /// Whether the topic has a model of its own.
+    pub(crate) fn has_model(&self) -> bool {
+        !self.model.is_empty()
+    }
+
     /// Reads records of so many rows, in JSON.
     #[cfg(test)]
     pub(crate) fn of_rows(rows: usize) -> Self {
@@ -51,7 +56,7 @@ impl RecordReader {
     /// # Errors
     /// What is wrong and where, with the request id if it can be recovered.
     pub(crate) fn read(&self, record: &RawRecord) -> Result<ParsedRequest, Rejected> {
-        let request = match self.schemas.json(record) {
+        let request = match self.schemas.json(record, !self.columns.is_empty()) {
             None => self.read_json(&record.payload).map_err(|rejected| match id_in_header(record) {
                 Some(why) if rejected.undecodable && rejected.request_id.is_none() => undecodable(why, None),
                 _ => rejected,

@@ -23,6 +23,16 @@ pub use grpc::GrpcSettings;
 pub use http::{HttpSettings, HttpTlsSettings};
 pub use repository::RepositorySettings;
 
+/// Where a consumer group that is new begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InitialOffset {
+    /// At the end: what is in the topic already is left.
+    Latest,
+    /// At the beginning.
+    Earliest,
+}
+
 /// The largest value of `ingestion.max_record_rows`.
 const MAX_RECORD_ROWS: usize = 4096;
 
@@ -64,6 +74,8 @@ pub struct IngestionSettings {
     pub propagate_key: bool,
     /// Names of the headers of a request's record that its result has as well; `*` for all.
     pub propagate_headers: Vec<String>,
+    /// Where a consumer group that is new begins to read the request topic.
+    pub initial_offset: InitialOffset,
     /// Most rows of a record of the request topic.
     pub max_record_rows: usize,
     /// The model of records that name none; empty for the default model.

@@ -34,7 +34,7 @@ use crate::open_inference::ModelStatistics;
 use crate::pending::PendingRequests;
 use crate::record_reader::RecordReader;
 use crate::schemas::Schemas;
-use crate::settings::{GrpcSettings, Settings};
+use crate::settings::{GrpcSettings, InitialOffset, Settings};
 use ingress::{amqp_ingress, kafka_ingress};
 pub use placement::StagePlacement;
 
@@ -245,8 +245,10 @@ pub fn start(settings: &Settings, mesh: &mut Mesh, arbiter: &ArbiterHandle) -> R
     mesh.serve_partition(&REPLIES, origin.reply_partition, stage.replies.clone())?;
     if settings.ingestion.kafka {
         let take = Arc::clone(&stage.kafka);
-        let group =
-            RecordGroup { name: bus.kafka.consumer_group.clone(), pace, max_rows: settings.ingestion.max_record_rows };
+        let ingestion = &settings.ingestion;
+        let from_latest = ingestion.initial_offset == InitialOffset::Latest;
+        let (name, max_rows) = (bus.kafka.consumer_group.clone(), ingestion.max_record_rows);
+        let group = RecordGroup { name, from_latest, pace, max_rows };
         mesh.serve_records(&REQUESTS_IN, group, move |delivery| take(delivery))?;
     }
     let take = Arc::clone(&stage.amqp);

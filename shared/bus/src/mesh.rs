@@ -153,7 +153,7 @@ impl Mesh {
         self.edges(stage)?.read_partition(edge, partition, inlet)
     }
 
-    /// Consumes a topic of clients in a group that begins at the end. Without Kafka there is none.
+    /// Consumes a topic of clients in a group. Without Kafka there is none.
     ///
     /// # Errors
     /// When no stage that runs here reads the topic.
@@ -166,7 +166,7 @@ impl Mesh {
         let stage = self.reader(edge)?;
         if self.kafka {
             let topic = topic_name(&self.host.settings().topics, edge).to_owned();
-            let source = RawSource { topic, lanes: edge.has_lanes(), from_latest: true, group };
+            let source = RawSource { topic, lanes: edge.has_lanes(), group };
             self.sources.add(stage, edge, move |edges| edges.consume_raw(&source, take));
         }
         Ok(())

@@ -228,7 +228,9 @@ impl DeadLetterTopic {
         }
         let topic = letter.topic();
         let known = planned_topics(&self.topics, true).iter().any(|planned| planned.name == topic);
-        (!known).then(|| format!("{topic} is no topic of this mesh"))
+        (!known).then(|| {
+            format!("{topic} is no topic of these settings; for one more request topic set topics.requests_in to it")
+        })
     }
 
     fn purge(&self, up_to: &PurgeUpTo, dry_run: bool) -> Result<ExitCode, String> {

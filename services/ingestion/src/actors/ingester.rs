@@ -77,11 +77,11 @@ impl Handler<DeliverRecords> for Ingester {
         // here as well: no timer runs while the mailbox is never empty
         self.heartbeat.beat();
         let accepted_us = now_us();
-        let RawBatch { lane, records } = payload;
+        let RawBatch { lane, records, written_since_us } = payload;
         let mut items = Vec::with_capacity(records.len());
         let (mut spans, mut rejected) = (Vec::new(), Vec::new());
         let record_age = &mut self.record_ages[lane.index()];
-        record_age.delivered(records.len(), accepted_us);
+        record_age.delivered(records.len(), written_since_us, accepted_us);
         for record in records {
             let age = record_age.of(record.timestamp_ms, accepted_us);
             match self.kafka.accept(record, lane, accepted_us, age) {

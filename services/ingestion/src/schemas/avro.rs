@@ -9,12 +9,18 @@ use super::json_text::{FEATURES, JsonText};
 ///
 /// # Errors
 /// What does not fit the schema, and where.
+#[cfg(any(test, fuzzing))]
 pub(super) fn request(schema: &AvroSchema, bytes: &[u8]) -> Result<Vec<u8>, String> {
+    read(schema, bytes, false)
+}
+
+/// As `request`, where `selective` says that only some of the values are read later.
+pub(super) fn read(schema: &AvroSchema, bytes: &[u8], selective: bool) -> Result<Vec<u8>, String> {
     let AvroType::Record(fields) = schema.resolve(&schema.root) else {
         return Err("the schema is no record".to_owned());
     };
     let is_request = fields.iter().any(|(name, _)| name == FEATURES);
-    let json = JsonText::of_record(is_request, bytes.len());
+    let json = JsonText::of_record(is_request, bytes.len()).selective(selective);
     let mut value = ValueReader { schema, bytes: ByteReader::new(bytes), json };
     value.record(fields, is_request, 0)?;
     match value.bytes.rest().len() {
@@ -56,7 +62,14 @@ impl<'r> ValueReader<'r> {
                 let text = std::str::from_utf8(bytes).map_err(|_| "a string is not valid UTF-8")?;
                 self.json.text(text);
             }
-            AvroType::Bytes(_) => return Err("bytes are no value of a row".to_owned()),
+            AvroType::Bytes(size) => {
+                if let Some(size) = size {
+                    self.bytes.take(*size)?
+                } else {
+                    self.counted()?
+                };
+                self.json.unreadable("bytes are no value of a row")?;
+            }
             AvroType::Decimal { size, scale } => {
                 let bytes = if let Some(size) = size { self.bytes.take(*size)? } else { self.counted()? };
                 self.json.decimal(bytes, *scale)?;
@@ -140,6 +153,20 @@ impl<'r> ValueReader<'r> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn what_no_row_can_have_is_an_object_where_only_some_values_are_read() {
+        let fields = r#"{"name":"b","type":"bytes"},{"name":"f","type":{"type":"fixed","name":"F","size":2}},
+            {"name":"d","type":"double"},{"name":"n","type":"int"}"#;
+        let schema = format!(r#"{{"type":"record","name":"R","fields":[{fields}]}}"#);
+        let schema = AvroSchema::parse(&schema, Default::default()).unwrap();
+        let mut value = vec![4, 1, 2, 3, 4];
+        value.extend(f64::INFINITY.to_le_bytes());
+        value.push(14);
+        let json = String::from_utf8(read(&schema, &value, true).unwrap()).unwrap();
+        assert_eq!(json, r#"{"features":{"b":{},"f":{},"d":{},"n":7}}"#);
+        assert_eq!(request(&schema, &value).unwrap_err(), "b: bytes are no value of a row");
+    }
+
     use std::collections::BTreeMap;
 
     use super::*;

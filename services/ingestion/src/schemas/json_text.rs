@@ -20,6 +20,8 @@ pub(super) fn of_row(row: &[u8]) -> Vec<u8> {
 pub(super) struct JsonText {
     bytes: Vec<u8>,
     is_row: bool,
+    /// Whether only some of the values are read later, so that others need not be values of a row.
+    selective: bool,
 }
 
 impl JsonText {
@@ -29,7 +31,21 @@ impl JsonText {
         if !has_features {
             bytes.extend_from_slice(br#"{"features":"#);
         }
-        Self { bytes, is_row: !has_features }
+        Self { bytes, is_row: !has_features, selective: false }
+    }
+
+    /// The same, of whose values only some are read later.
+    pub(super) fn selective(self, selective: bool) -> Self {
+        Self { selective, ..self }
+    }
+
+    /// A value that no row can have. Where it may be one that is not read, it becomes an object, which no column takes.
+    pub(super) fn unreadable(&mut self, why: &str) -> Result<(), String> {
+        if !self.selective {
+            return Err(why.to_owned());
+        }
+        self.push(b"{}");
+        Ok(())
     }
 
     /// The request.
@@ -99,7 +115,7 @@ impl JsonText {
     /// NaN is a missing value.
     pub(super) fn number(&mut self, number: f64) -> Result<(), String> {
         if number.is_infinite() {
-            return Err("is not finite".to_owned());
+            return self.unreadable("is not finite");
         }
         // a number or `null` cannot fail to serialise
         drop(serde_json::to_writer(&mut self.bytes, &number));
@@ -108,8 +124,10 @@ impl JsonText {
 
     /// A number in big-endian two's complement, with `scale` digits behind the point.
     pub(super) fn decimal(&mut self, bytes: &[u8], scale: u32) -> Result<(), String> {
-        let text = decimal(bytes, scale).ok_or("a decimal has more than 128 bits or 64 digits behind its point")?;
-        self.push(text.as_bytes());
+        match decimal(bytes, scale) {
+            Some(text) => self.push(text.as_bytes()),
+            None => self.unreadable("a decimal has more than 128 bits or 64 digits behind its point")?,
+        }
         Ok(())
     }
 }

@@ -42,17 +42,18 @@ struct Known {
 
 impl Schemas {
     /// The JSON of a record's framed value; `None` for one without a frame, and where no registry was asked for its schema.
+    /// With `selective` only some of its values are read later, and the others may be such as no row has.
     ///
     /// # Errors
     /// Why it cannot be read.
-    pub(crate) fn json(&self, record: &RawRecord) -> Option<Result<Bytes, String>> {
+    pub(crate) fn json(&self, record: &RawRecord, selective: bool) -> Option<Result<Bytes, String>> {
         let (id, value) = (framed(record)?, &record.payload);
         let schema = self.0.read().get(&id).map(|known| Arc::clone(&known.schema))?;
         Some(match &*schema {
             Schema::Unusable(why) => Err(excerpt(why)),
             Schema::Json => Ok(json_request(value.slice(FRAME..))),
-            Schema::Avro(schema) => of_schema(id, avro::request(schema, &value[FRAME..])),
-            Schema::Protobuf(schema) => of_schema(id, protobuf::request(schema, &value[FRAME..])),
+            Schema::Avro(schema) => of_schema(id, avro::read(schema, &value[FRAME..], selective)),
+            Schema::Protobuf(schema) => of_schema(id, protobuf::read(schema, &value[FRAME..], selective)),
         })
     }
 
@@ -242,7 +243,7 @@ mod tests {
 
     fn batch(values: &[&[u8]]) -> Delivery<RawBatch> {
         let records = values.iter().map(|value| record(value)).collect();
-        Delivery { payload: RawBatch { lane: Lane::Normal, records }, ack: Ack::none() }
+        Delivery { payload: RawBatch { lane: Lane::Normal, records, ..RawBatch::default() }, ack: Ack::none() }
     }
 
     #[test]
@@ -266,7 +267,7 @@ mod tests {
         down.store(true, Ordering::SeqCst);
         handle(batch(&[&avro, &absent]));
         assert_eq!(passed.recv_timeout(limit), Ok(2), "known ids need no registry");
-        let read = |value: &[u8]| schemas.json(&record(value)).map(|it| it.map(|json| json.to_vec()));
+        let read = |value: &[u8]| schemas.json(&record(value), false).map(|it| it.map(|json| json.to_vec()));
         assert_eq!(read(&avro), Some(Ok(br#"{"features":{"city":"B"}}"#.to_vec())));
         assert_eq!(read(&json), Some(Ok(br#"{"features":[1]}"#.to_vec())));
         assert_eq!(read(&framed(2, b" {\"a\":1}")), Some(Ok(br#"{"features": {"a":1}}"#.to_vec())), "a row");
@@ -280,12 +281,12 @@ mod tests {
         assert!(read(&framed(1, &[4])).unwrap().unwrap_err().contains("none of its schema 1: city: the index 2"));
         assert_eq!(read(&protobuf), Some(Ok(br#"{"features":{"town":"B"}}"#.to_vec())));
         assert!(read(&framed(3, &[0, 8])).unwrap().unwrap_err().contains("none of its schema 3: n: the record ends"));
-        assert_eq!(Schemas::default().json(&record(&avro)), None, "the parser says what its bytes are");
+        assert_eq!(Schemas::default().json(&record(&avro), false), None, "the parser says what its bytes are");
         let quoted = excerpt(&format!("a\nb{}: is not finite", "\u{e9}".repeat(500)));
         assert!(quoted.starts_with("a\u{fffd}b\u{e9}") && quoted.ends_with("\u{e9}: is not finite"), "{quoted}");
         assert!(quoted.len() < 900, "{quoted}");
         let headers = vec![(ID_HEADER.to_owned(), Bytes::from_static(&[1; 17]))];
-        assert_eq!(schemas.json(&RawRecord { headers, ..record(&avro) }), None, "its first bytes are no id");
+        assert_eq!(schemas.json(&RawRecord { headers, ..record(&avro) }, false), None, "its first bytes are no id");
     }
     #[test]
     fn an_id_that_was_unknown_is_looked_up_again_after_a_while() {
@@ -296,7 +297,7 @@ mod tests {
         assert_eq!(schemas.missing(&batch), None);
         schemas.insert_for(9, unusable(), Duration::ZERO);
         assert_eq!(schemas.missing(&batch), Some(9));
-        assert!(matches!(schemas.json(&batch.records[0]), Some(Err(_))), "until then it is what it was");
+        assert!(matches!(schemas.json(&batch.records[0], false), Some(Err(_))), "until then it is what it was");
         schemas.insert_for(9, Schema::Json, Duration::ZERO);
         assert_eq!(schemas.missing(&batch), None);
     }

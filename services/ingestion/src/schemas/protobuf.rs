@@ -31,10 +31,16 @@ const MAX_VALUES: usize = 1 << 17;
 ///
 /// # Errors
 /// What does not fit the schema, and where.
+#[cfg(any(test, fuzzing))]
 pub(super) fn request(schema: &ProtobufSchema, value: &[u8]) -> Result<Vec<u8>, String> {
+    read(schema, value, false)
+}
+
+/// As `request`, where `selective` says that only some of the values are read later.
+pub(super) fn read(schema: &ProtobufSchema, value: &[u8], selective: bool) -> Result<Vec<u8>, String> {
     let mut bytes = ByteReader::new(value);
     let of = message(schema, &mut bytes)?;
-    let json = JsonText::of_record(of.has_features, value.len());
+    let json = JsonText::of_record(of.has_features, value.len()).selective(selective);
     let mut reader = MessageReader { schema, json, left: MAX_VALUES };
     let found = reader.found(of, &[bytes.rest()])?;
     reader.object(of, &found, of.has_features, 0)?;
@@ -126,7 +132,7 @@ impl<'s> MessageReader<'s> {
             (_, []) => match (&field.absent, &field.kind) {
                 (Absent::Missing, _) => self.json.push(b"null"),
                 (Absent::Refused, _) => return Err("is required and not set".to_owned()),
-                (_, ValueType::Bytes) if field.shape == Shape::One => return Err(NO_BYTES.to_owned()),
+                (_, ValueType::Bytes) if field.shape == Shape::One => self.json.unreadable(NO_BYTES)?,
                 (Absent::Default(json) | Absent::Implicit(json), _) => self.json.push(json),
             },
             (Shape::One, found) => self.one(&field.kind, found, depth)?,

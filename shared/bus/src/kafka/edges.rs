@@ -233,9 +233,9 @@ impl Edges {
         topics.names().iter().for_each(|topic| self.foreign.add(topic));
         let config = self.client.consumer_of_clients(&source.group.name, topics.base());
         let (arena, dead_letters) = (bytes::BytesMut::new(), self.dead_letters());
-        let RecordGroup { pace, max_rows, .. } = source.group.clone();
+        let RecordGroup { pace, max_rows, from_latest, .. } = source.group.clone();
         let intake = RecordIntake { topics: topics.clone(), take, arena, dead_letters, max_rows };
-        let spec = SourceSpec { pace, ..self.source(topics, config, source.from_latest) };
+        let spec = SourceSpec { pace, of_clients: true, ..self.source(topics, config, from_latest) };
         self.sources.push(Source::start(spec, intake).map_err(|error| refused(&error))?);
         Ok(())
     }

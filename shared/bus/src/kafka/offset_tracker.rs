@@ -40,6 +40,8 @@ struct PartitionState {
     rewind: bool,
     fresh: bool,
     moved_at: Instant,
+    /// The end when it was assigned, and the time before that was read, Unix microseconds.
+    end: Option<(i64, u64)>,
 }
 
 /// One record, or a run of records, in flight.
@@ -68,6 +70,7 @@ impl PartitionState {
             rewind: false,
             fresh: true,
             moved_at: Instant::now(),
+            end: None,
         }
     }
 }
@@ -98,6 +101,20 @@ impl OffsetTracker {
             let state = PartitionState::at(generation, generation);
             states.insert(*partition, state);
         }
+    }
+
+    /// Notes the end of an assigned partition, which was read after this time.
+    pub(crate) fn note_end(&self, partition: i32, end: i64, since_us: u64) {
+        if let Some(state) = self.partitions.lock().get_mut(&partition) {
+            state.end = Some((end, since_us));
+        }
+    }
+
+    /// A time since which the record at this offset was written, Unix microseconds; 0 if there is none.
+    pub(crate) fn written_since(&self, partition: i32, offset: i64) -> u64 {
+        let states = self.partitions.lock();
+        let end = states.get(&partition).and_then(|state| state.end);
+        end.filter(|(end, _)| offset >= *end).map_or(0, |(_, since_us)| since_us)
     }
 
     /// Forgets what is in flight of a partition that stays, and has a new position.
@@ -300,7 +317,10 @@ mod tests {
         offset_tracker.end(old, AckOutcome::Done);
         assert!(offset_tracker.take_moved().is_empty());
         assert_eq!([old, new].map(|record| offset_tracker.has_left(&record)), [true, false]);
+        offset_tracker.note_end(0, 10, 77);
+        assert_eq!([9, 10].map(|offset| offset_tracker.written_since(0, offset)), [0, 77]);
         offset_tracker.move_position(0, 3);
+        assert_eq!(offset_tracker.written_since(0, 10), 0);
         assert_eq!([old, new].map(|record| offset_tracker.has_left(&record)), [true, false]);
         assert!(!offset_tracker.is_current(&new));
     }

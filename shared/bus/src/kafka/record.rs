@@ -23,6 +23,9 @@ pub struct RawBatch {
     pub lane: Lane,
     /// The records.
     pub records: Vec<RawRecord>,
+    /// A time since which all of them were written, Unix microseconds: none was in its topic when its partition was
+    /// assigned then. 0 if that is not known.
+    pub written_since_us: u64,
 }
 
 /// One record.

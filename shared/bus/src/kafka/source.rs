@@ -81,6 +81,8 @@ pub(crate) struct SourceSpec {
     pub(crate) dead_client: DeadClientCheck,
     /// Whether a new group begins at the end of the topic: what is there already was not meant for it.
     pub(crate) from_latest: bool,
+    /// Whether clients write the topic, so that its times are theirs.
+    pub(crate) of_clients: bool,
     pub(crate) revoke_budget: RevokeBudget,
     pub(crate) pace: IntakePace,
     pub(crate) permits: StagePermits,
@@ -118,7 +120,7 @@ impl Source {
         let offsets = if in_transactions { OffsetTracker::transactional() } else { OffsetTracker::default() };
         let offsets = Arc::new(offsets);
         let generation = Arc::new(AtomicU64::new(0));
-        let positions = Positions::new(&spec.topics, spec.from_latest, &spec.events);
+        let positions = Positions::new(&spec.topics, spec.from_latest, &spec.events).of_clients(spec.of_clients);
         let positions = Arc::new(if in_transactions { positions.in_transactions() } else { positions });
         let commits = spec.commits.map(|slot| {
             let group = spec.config.get("group.id").unwrap_or_default();

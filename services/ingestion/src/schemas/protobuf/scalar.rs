@@ -92,7 +92,7 @@ pub(super) fn scalar(json: &mut JsonText, kind: &ValueType, value: WireValue<'_>
         (ValueType::Text, WireValue::Bytes(bytes)) => {
             json.text(std::str::from_utf8(bytes).map_err(|_| "a string is not valid UTF-8")?);
         }
-        (ValueType::Bytes, _) => return Err(NO_BYTES.to_owned()),
+        (ValueType::Bytes, _) => json.unreadable(NO_BYTES)?,
         (ValueType::Enum(names), WireValue::Varint(number)) => {
             let number = number as i32;
             let at = names.binary_search_by_key(&number, |(number, _)| *number);

@@ -38,6 +38,7 @@ impl Edges {
             dead_client: DeadClientCheck::new(&self.client, topic),
             topics,
             from_latest,
+            of_clients: false,
             revoke_budget,
             pace: IntakePace::default(),
             permits,

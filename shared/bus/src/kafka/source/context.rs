@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use forebay_contract::now_us;
 use forebay_runtime::Heartbeat;
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
@@ -154,8 +155,11 @@ impl SourceContext {
     fn arrive(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
         let partitions = self.state.topics.keys(list);
         let positions = self.state.positions.of_assigned(consumer, &partitions);
+        let since_us = now_us();
+        let ends = self.state.positions.ends(consumer, &partitions);
         let generation = self.state.generation.fetch_add(1, Ordering::AcqRel) + 1;
         self.state.offsets.assign(&partitions, generation);
+        ends.into_iter().for_each(|(key, end)| self.state.offsets.note_end(key, end, since_us));
         self.report_assigned();
         if let Err(error) = assign(consumer, &positions) {
             return self.fail(&format!("partitions cannot be assigned: {error}"));

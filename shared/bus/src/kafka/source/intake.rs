@@ -27,8 +27,6 @@ pub struct RawSource {
     pub topic: String,
     /// Whether it has lanes, which are consumed as well.
     pub lanes: bool,
-    /// Where a group without committed offsets begins: at the end, or at the beginning.
-    pub from_latest: bool,
     /// Who consumes it.
     pub group: RecordGroup,
 }
@@ -38,6 +36,8 @@ pub struct RawSource {
 pub struct RecordGroup {
     /// The name of the group.
     pub name: String,
+    /// Where it begins while it has no committed offsets: at the end, or at the beginning.
+    pub from_latest: bool,
     /// When its members look for records.
     pub pace: IntakePace,
     /// The most rows that a record may have.
@@ -213,7 +213,7 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
     type Item = RawRecord;
 
     fn round(&mut self, permit: Permit, lane: Lane) -> RecordRound {
-        let batch = RawBatch { lane, records: Vec::new() };
+        let batch = RawBatch { lane, ..RawBatch::default() };
         RecordRound { permit, batch, bytes: 0, beside: 0, rows: 0, spans: Vec::new() }
     }
 
@@ -243,6 +243,8 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
             return;
         }
         let mut in_flight = Vec::with_capacity(round.spans.len());
+        let since = |span: &RecordSpan| offsets.written_since(span.key, span.first);
+        round.batch.written_since_us = round.spans.iter().map(since).min().unwrap_or_default();
         for RecordSpan { key, partition, first, last } in round.spans {
             match offsets.begin(key, first, last) {
                 Some(record) => {
@@ -264,7 +266,8 @@ impl<F: Fn(Delivery<RawBatch>) + Send + 'static> Intake for RecordIntake<F> {
     }
 
     fn deliver(&self, item: RawRecord, key: i32, ack: Ack) {
-        (self.take)(Delivery { payload: RawBatch { lane: self.topics.lane(key), records: vec![item] }, ack });
+        let batch = RawBatch { lane: self.topics.lane(key), records: vec![item], ..RawBatch::default() };
+        (self.take)(Delivery { payload: batch, ack });
     }
 
     fn reject(&self, record: RawRecord, key: i32, ack: Ack) {

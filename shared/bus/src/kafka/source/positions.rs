@@ -48,6 +48,8 @@ pub(super) struct Positions {
     topics: SourceTopics,
     /// Whether a new group begins at the end of the topic, or at its beginning.
     from_latest: bool,
+    /// Whether clients write the topic.
+    of_clients: bool,
     /// When the group first read this topic, in milliseconds since the epoch; -1 when that is not known.
     group_start_ms: AtomicI64,
     /// The number of partitions at that time; 0 when that is not known.
@@ -64,6 +66,7 @@ impl Positions {
             topic: Arc::clone(topics.base()),
             topics: topics.clone(),
             from_latest,
+            of_clients: false,
             group_start_ms: AtomicI64::new(-1),
             group_start_partitions: AtomicI32::new(0),
             topic_ids: TopicIds::new(topics),
@@ -71,6 +74,11 @@ impl Positions {
             without_progress: WithoutProgress::default(),
             events: Arc::clone(events),
         }
+    }
+
+    /// The same, for a topic that clients write.
+    pub(super) fn of_clients(self, of_clients: bool) -> Self {
+        Self { of_clients, ..self }
     }
 
     /// Offsets are committed in transactions.

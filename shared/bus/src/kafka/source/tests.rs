@@ -58,6 +58,7 @@ pub(super) fn spec(servers: &str, lifecycle: &Lifecycle, permits: &Permits) -> S
         config,
         topics: SourceTopics::one(TOPIC),
         from_latest: false,
+        of_clients: false,
         permits: permits.clone().into(),
         events: Arc::new(NoEvents),
         dead_letters: DeadLetters::logged("test", Arc::new(NoEvents)),

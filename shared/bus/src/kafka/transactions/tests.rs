@@ -64,6 +64,7 @@ fn bench() -> Bench {
         config,
         topics: SourceTopics::one(IN),
         from_latest: false,
+        of_clients: false,
         permits: Permits::new(1024).into(),
         events: Arc::new(NoEvents),
         heartbeat: Lifecycle::new().heartbeat("test"),

@@ -63,7 +63,7 @@ fn read(deliveries: &[&Receiver<Delivery<RawBatch>>], records: usize) -> Vec<(La
     let mut read = Vec::new();
     wait_until(LONG, "the records", || {
         for delivery in deliveries.iter().flat_map(|deliveries| deliveries.try_iter()) {
-            let RawBatch { lane, records } = &delivery.payload;
+            let RawBatch { lane, records, .. } = &delivery.payload;
             read.extend(records.iter().map(|it| (*lane, String::from_utf8_lossy(&it.payload).into_owned())));
             delivery.ack.ack();
         }

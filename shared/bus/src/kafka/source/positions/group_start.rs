@@ -44,14 +44,16 @@ impl Positions {
                 GroupStart::Beginning => consumer.fetch_watermarks(topic, partition, BROKER).map(|(low, _)| low),
                 GroupStart::At(start_ms) => self.at_time(consumer, key, start_ms),
                 GroupStart::Now => consumer.fetch_watermarks(topic, partition, BROKER).map(|(low, end)| {
-                    let left = end - low;
-                    tracing::info!(
-                        topic,
-                        partition,
-                        end,
-                        left,
-                        "a new group starts at the end, older records are left"
-                    );
+                    match end - low {
+                        0 => tracing::info!(topic, partition, end, "a new group starts at the end"),
+                        left => tracing::warn!(
+                            topic,
+                            partition,
+                            end,
+                            left,
+                            "a new group starts at the end, older records are left (ingestion.initial_offset)"
+                        ),
+                    }
                     end
                 }),
             };
@@ -73,7 +75,7 @@ impl Positions {
             let unknown: Vec<i32> = keys.iter().copied().filter(|key| !known.contains_key(key)).collect();
             for some in unknown.chunks(together.max(1)) {
                 let left = deadline.saturating_duration_since(Instant::now());
-                match self.first_offsets(consumer, some, left.min(limit)) {
+                match self.offsets_at(consumer, some, Offset::Beginning, left.min(limit)) {
                     Ok(found) => known.extend(found),
                     Err(error) => {
                         tracing::debug!(topic = &**self.topics.base(), %error, "beginnings are not known yet")
@@ -90,17 +92,34 @@ impl Positions {
         }
     }
 
-    /// The first offsets of `keys`, with one request to each leader.
-    fn first_offsets(
+    /// The ends of partitions of a topic of clients, of those that are known soon: what stands behind them was written after
+    /// this call.
+    pub(in crate::kafka::source) fn ends(
         &self,
         consumer: &BaseConsumer<SourceContext>,
         keys: &[i32],
+    ) -> Vec<(i32, i64)> {
+        if !self.of_clients || keys.is_empty() {
+            return Vec::new();
+        }
+        self.offsets_at(consumer, keys, Offset::End, SOON).unwrap_or_else(|error| {
+            tracing::debug!(topic = &**self.topics.base(), %error, "the ends of partitions are not known");
+            Vec::new()
+        })
+    }
+
+    /// The first or the last offsets of `keys`, with one request to each leader.
+    fn offsets_at(
+        &self,
+        consumer: &BaseConsumer<SourceContext>,
+        keys: &[i32],
+        at: Offset,
         limit: Duration,
     ) -> KafkaResult<Vec<(i32, i64)>> {
         let mut list = TopicPartitionList::with_capacity(keys.len());
         for key in keys {
-            // the client passes on what stands for the beginning in place of a time
-            self.topics.add_offset(&mut list, *key, Offset::Beginning)?;
+            // the client passes on what stands for the beginning or the end in place of a time
+            self.topics.add_offset(&mut list, *key, at)?;
         }
         let found = consumer.offsets_for_times(list, limit)?;
         let first = |element: TopicPartitionListElem<'_>| {
