@@ -29,30 +29,36 @@ impl Revocations {
         *self.0.lock() = Some(Revocation { at: Instant::now(), of });
     }
 
-    /// The results that are still to be sent here. The others are acknowledged, which counts for nothing where their
-    /// partition has left.
+    /// The results that are still to be sent here. The others are not done.
     pub(crate) fn without_revoked(&self, results: Vec<PendingResult>, now: Instant) -> Vec<PendingResult> {
         let revocation = *self.0.lock();
         let recent = |revocation: &Revocation| now.saturating_duration_since(revocation.at) < CHECKED;
         let Some(Revocation { of, .. }) = revocation.filter(recent) else { return results };
-        let (left, results): (Vec<_>, Vec<_>) = results.into_iter().partition(|result| has_left(result, of));
-        if !left.is_empty() {
-            tracing::info!(items = left.len(), "results are left to the replica that has their partitions now");
-            left.into_iter().for_each(|result| result.ack.ack());
+        let mut left = 0;
+        let stays = |result: PendingResult| match record_of(&result, of) {
+            Some(record) if result.ack.has_left(record) => {
+                left += 1;
+                result.ack.leave(record);
+                None
+            }
+            _ => Some(result),
+        };
+        let results = results.into_iter().filter_map(stays).collect();
+        if left > 0 {
+            tracing::info!(items = left, "results are left to the replica that has their partitions now");
         }
         results
     }
 }
 
-fn has_left(result: &PendingResult, of: Assigned) -> bool {
-    match of {
-        Assigned::ResultPartitions => result.ack.has_left(None),
+/// By what a result is known to the acknowledgement that it shares; `None` for one whose partition cannot leave.
+fn record_of(result: &PendingResult, of: Assigned) -> Option<Option<RequestRecord>> {
+    match (of, result.item.context.origin()) {
+        (Assigned::ResultPartitions, _) => Some(None),
+        (Assigned::SourcePartitions, Some(Origin::Kafka(KafkaOrigin { partition, offset, .. }))) => {
+            Some(Some(RequestRecord { partition: *partition, offset: *offset }))
+        }
         // those of callers over HTTP and RabbitMQ share acknowledgements with records, and stay
-        Assigned::SourcePartitions => match result.item.context.origin() {
-            Some(Origin::Kafka(KafkaOrigin { partition, offset, .. })) => {
-                result.ack.has_left(Some(RequestRecord { partition: *partition, offset: *offset }))
-            }
-            _ => false,
-        },
+        (Assigned::SourcePartitions, _) => None,
     }
 }

@@ -143,6 +143,19 @@ impl Ack {
         }
     }
 
+    /// Ends this share of work that has left, see [`Ack::has_left`]: it is not done where it was taken from, and of what
+    /// others share the acknowledgement nothing has to be delivered again.
+    pub fn leave(mut self, record: Option<RequestRecord>) {
+        let left =
+            |state: &State| state.on_end.lock().as_ref().and_then(|on_end| on_end.has_left(record)) == Some(true);
+        let close = |state: &Arc<State>| state.close(!left(state));
+        match std::mem::replace(&mut self.states, Shares::None) {
+            Shares::None => {}
+            Shares::One(state) => close(&state),
+            Shares::Many(states) => states.iter().for_each(close),
+        }
+    }
+
     /// One more share.
     pub fn share(&self) -> Self {
         let open = |state: &Arc<State>| {

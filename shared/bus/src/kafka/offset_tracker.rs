@@ -42,6 +42,8 @@ struct PartitionState {
     moved_at: Instant,
     /// The end when it was assigned, and the time before that was read, Unix microseconds.
     end: Option<(i64, u64)>,
+    /// Whether what is not answered yet is left to another process; what was sent before may still be done.
+    leaving: bool,
 }
 
 /// One record, or a run of records, in flight.
@@ -71,6 +73,7 @@ impl PartitionState {
             fresh: true,
             moved_at: Instant::now(),
             end: None,
+            leaving: false,
         }
     }
 }
@@ -143,10 +146,20 @@ impl OffsetTracker {
         states.get(&record.partition).is_some_and(|state| state.generation == record.generation && !state.rewind)
     }
 
-    /// Whether the partition of `record` has left since it was taken.
+    /// Whether the partition of `record` has left since it was taken, or is about to.
     pub(crate) fn has_left(&self, record: &InFlightRecord) -> bool {
         let states = self.partitions.lock();
-        states.get(&record.partition).is_none_or(|state| state.assignment != record.assignment)
+        let stays = |state: &PartitionState| state.assignment == record.assignment && !state.leaving;
+        !states.get(&record.partition).is_some_and(stays)
+    }
+
+    /// Leaves what is open of partitions to another process. Work that was handed on may still be done; what fails from now
+    /// on stays open.
+    pub(crate) fn give_up(&self, partitions: &[i32]) {
+        let mut states = self.partitions.lock();
+        for partition in partitions {
+            states.entry(*partition).and_modify(|state| state.leaving = true);
+        }
     }
 
     /// Waits until the work of a partition ends or fails, for at most `limit`.
@@ -234,7 +247,7 @@ impl OffsetTracker {
                     state.moved_at = Instant::now();
                 }
             }
-            AckOutcome::Failed => state.rewind = true,
+            AckOutcome::Failed => state.rewind |= !state.leaving,
         }
         if !state.watermark.busy() || state.rewind {
             self.ended.notify_all();
@@ -323,6 +336,20 @@ mod tests {
         assert_eq!(offset_tracker.written_since(0, 10), 0);
         assert_eq!([old, new].map(|record| offset_tracker.has_left(&record)), [true, false]);
         assert!(!offset_tracker.is_current(&new));
+    }
+
+    #[test]
+    fn of_a_partition_that_leaves_what_is_done_counts_and_what_fails_stays_open() {
+        let offset_tracker = OffsetTracker::default();
+        offset_tracker.assign(&[0], 1);
+        let [sent, left, late] = [3, 4, 5].map(|offset| offset_tracker.begin(0, offset, offset).unwrap());
+        offset_tracker.give_up(&[0]);
+        assert!(offset_tracker.has_left(&left));
+        offset_tracker.end(left, AckOutcome::Failed);
+        offset_tracker.end(sent, AckOutcome::Done);
+        offset_tracker.end(late, AckOutcome::Done);
+        assert!(offset_tracker.take_rewinds(2).is_empty());
+        assert_eq!(offset_tracker.revoke(&[0]), [(0, 4)]);
     }
 
     #[test]

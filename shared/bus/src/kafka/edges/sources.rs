@@ -31,8 +31,11 @@ impl Edges {
         }
         let (on_assigned, on_leaving) = self.assignment.hooks();
         let (permits, on_first) = (self.permits.clone(), self.on_first.take());
-        let answers = self.answers.as_ref().unwrap_or(&self.sink);
-        let revoke_budget = RevokeBudget::new(answers, self.client.settings().session_timeout);
+        let session = self.client.settings().session_timeout;
+        let revoke_budget = match &self.answers {
+            Some(answers) => RevokeBudget::answered_through(answers, session / 2),
+            None => RevokeBudget::new(&self.sink, session),
+        };
         SourceSpec {
             config,
             dead_client: DeadClientCheck::new(&self.client, topic),

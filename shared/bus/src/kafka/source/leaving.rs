@@ -13,17 +13,9 @@ use crate::kafka::producer::PassedSends;
 pub(super) struct Leaving {
     list: TopicPartitionList,
     since: Instant,
-    /// Once their work is over.
-    settling: Option<Settling>,
+    /// What was sent before their work was over, once it is; `None` in it where the work does not end in such records.
+    settling: Option<Option<PassedSends>>,
     reported: bool,
-}
-
-/// Partitions whose work is over.
-struct Settling {
-    /// The offset of each up to which it is done.
-    done: Vec<(i32, i64)>,
-    /// What was sent before.
-    sends: Option<PassedSends>,
 }
 
 impl SourceContext {
@@ -52,17 +44,15 @@ impl SourceContext {
         let mut leaving = self.leaving.lock();
         let Some(Leaving { list, since, settling, reported }) = &mut *leaving else { return true };
         let (budget, elapsed) = (&self.state.revoke_budget, since.elapsed());
-        let Settling { done, mut sends } = match settling.take() {
-            Some(settling) => settling,
-            None => {
-                let keys = self.state.topics.keys(list);
-                if self.state.offsets.busy(&keys) && elapsed < budget.work {
-                    return false;
-                }
-                // from here on the stage that answers drops what is left, see `Ack::has_left`
-                Settling { done: self.state.offsets.revoke(&keys), sends: budget.passed() }
-            }
-        };
+        let keys = self.state.topics.keys(list);
+        if settling.is_none() && self.state.offsets.busy(&keys) && elapsed < budget.work {
+            return false;
+        }
+        let sends = settling.get_or_insert_with(|| {
+            // from here on the stage that answers drops what is left, see `Ack::has_left`
+            self.state.offsets.give_up(&keys);
+            budget.passed()
+        });
         let settled = sends.as_mut().is_none_or(PassedSends::are_settled);
         let closing = self.closing.load(Ordering::Acquire);
         if !settled && (elapsed < budget.sends || !closing) {
@@ -70,13 +60,12 @@ impl SourceContext {
             if elapsed >= budget.sends && !std::mem::replace(reported, true) {
                 self.fail(&format!("results of revoked partitions are unsettled after {:?}", budget.sends));
             }
-            *settling = Some(Settling { done, sends });
             return false;
         }
         let list = list.clone();
         *leaving = None;
         drop(leaving);
-        self.part(consumer, &list, Some(&done));
+        self.part(consumer, &list, Some(&self.state.offsets.revoke(&keys)));
         true
     }
 

@@ -25,10 +25,19 @@ pub(crate) struct RevokeBudget {
 impl RevokeBudget {
     const WORK: Duration = Duration::from_millis(800);
 
-    /// The budget of a source whose work is answered through `sink`, which may write topics of clients.
+    /// The budget of a stage whose own records are `sink`. Where they go to clients, as publishing's do, the work is little
+    /// but sends, and has half a session: a replica that has just started does not know which replies over RabbitMQ were
+    /// given of a record that is not done.
     pub(crate) fn new(sink: &RecordSink, session: Duration) -> Self {
-        let barrier = sink.is_for_clients().then(|| sink.barrier());
-        Self { work: Self::WORK, sends: (session / 2).max(2 * Self::WORK), barrier }
+        match sink.is_for_clients() {
+            true => Self { work: session / 2, ..Self::answered_through(sink, session / 8 * 5) },
+            false => Self { work: Self::WORK, sends: session / 2, barrier: None },
+        }
+    }
+
+    /// The budget of a stage whose work ends in records of another one in this process, within `sends` in all.
+    pub(crate) fn answered_through(answers: &RecordSink, sends: Duration) -> Self {
+        Self { work: Self::WORK, sends: sends.max(2 * Self::WORK), barrier: Some(answers.barrier()) }
     }
 
     /// What has been sent and may be unsettled.

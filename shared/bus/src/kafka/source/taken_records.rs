@@ -120,6 +120,20 @@ mod tests {
     }
 
     #[test]
+    fn work_that_leaves_is_not_done_and_what_shares_its_acknowledgement_is() {
+        let offsets = Arc::new(OffsetTracker::default());
+        offsets.assign(&[0, 1], 1);
+        let (ended, ends) = channel();
+        let caller = Ack::new(move |outcome| ended.send(outcome).unwrap_or_default());
+        let joined = Ack::join(vec![taken(&offsets, &[(0, 0)]), taken(&offsets, &[(1, 1)]), caller]);
+        offsets.give_up(&[0]);
+        joined.leave(of(0, 7));
+        assert_eq!(ends.recv(), Ok(AckOutcome::Done));
+        assert!(offsets.take_rewinds(2).is_empty());
+        assert_eq!(offsets.revoke(&[0, 1]), [(0, 5), (1, 10)]);
+    }
+
+    #[test]
     fn items_that_are_taken_one_at_a_time_leave_with_their_record() {
         let (offsets, origin) = (Arc::new(OffsetTracker::default()), Lane::Low.origin_partition(2));
         offsets.assign(&[8], 1);
